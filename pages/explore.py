@@ -14,11 +14,11 @@ with frame.errors_shown():
     current = state.current_model()
     maps = library.find("distances", current)
     if maps:
-        asked_for.prefer("distances", maps)
+        asked_for.prefer("distances", maps, current)
         of_strategy = selection.curves(current)
-        asked_for.prefer("sweep", of_strategy)
+        asked_for.prefer("sweep", of_strategy, current)
         with place:
-            found, sweep = result_picker.menu(maps, of_strategy, selection.curve(current))
+            found, sweep = result_picker.menu(maps, of_strategy, selection.curve(current), current)
         compute.menu(place, found, sweep)
         asked_for.note("distances", found)
         asked_for.note("sweep", sweep)

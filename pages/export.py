@@ -13,7 +13,7 @@ frame.require()
 def known(model: ModelSpec) -> Found | None:
     """Any result of the model, which says what it is."""
     kinds = ("distances", "sweep", "inspect", "heal")
-    return next((found[0] for kind in kinds if (found := library.find(kind, model, any_precision=True))), None)
+    return next((found[0] for kind in kinds if (found := library.find(kind, model, any_precision=True, most=1))), None)
 
 
 with frame.errors_shown():

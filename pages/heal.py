@@ -13,7 +13,7 @@ frame.require()
 def facts(model: ModelSpec) -> ModelFacts | None:
     """The current model's size, from whatever has been measured of it."""
     for kind in ("distances", "sweep", "inspect", "heal"):
-        found = library.find(kind, model, any_precision=True)
+        found = library.find(kind, model, any_precision=True, most=1)
         if found:
             return found[0].result.model
     return None

@@ -189,14 +189,13 @@ class Like:
     source: str
     dtype: str
     quantization: str
+    across: bool = False
+    """Whether strength counts before the kind; else the kinds come one after the other."""
+    usual: str = ""
+    """Of equally strong curves those of this strategy come first; "" for none. Only where strength counts before the kind."""
 
-    def order(self, kinds: Sequence[str], *, across: bool = False) -> tuple[str, dict[str, Any]]:
-        """Return the order in which results of these kinds answer for the model, with its values.
-
-        Args:
-            kinds: one after the other.
-            across: whether strength counts before the kind.
-        """
+    def order(self, kinds: Sequence[str]) -> tuple[str, dict[str, Any]]:
+        """Return the order in which results of these kinds answer for the model, with its values."""
         kind = f"CASE kind {' '.join(f'WHEN :kind{number} THEN {number}' for number in range(len(kinds)))} END"
         fits = ["coalesce(quantization != :like_quantization, 0)", "coalesce(:like_dtype NOT IN ('auto', dtype), 0)"]
         strength = [*fits, "strength DESC", "coalesce(source != :like_source, 1)"]
@@ -207,9 +206,9 @@ class Like:
             "mtime_ns DESC",
             "key",
         ]
-        parts = [*strength, kind, *last] if across else [kind, *strength, *last]
+        parts = [*strength, kind, ":usual NOT IN ('', strategy)", *last] if self.across else [kind, *strength, *last]
         values = {"like_source": self.source, "like_dtype": self.dtype, "like_quantization": self.quantization, "own": OWN}
-        return ", ".join(parts), values | named("kind", kinds)
+        return ", ".join(parts), values | named("kind", kinds) | {"usual": self.usual}
 
 
 def best(
@@ -218,7 +217,6 @@ def best(
     *,
     most: int | None = None,
     first: str = "",
-    across: bool = False,
     wait: bool = False,
     numbers: Sequence[int] | None = None,
 ) -> list[Entry]:
@@ -229,14 +227,13 @@ def best(
         like: the model that they are asked about.
         most: number of results at most; None for all.
         first: an order that comes before all others, "n_cuts DESC"; "" for none.
-        across: as in `Like.order`.
         wait: whether to wait until every stored result was read once.
         numbers: only these, as `numbers_of` and `scored` give them; None for all.
     """
     where, values = wanted.row()
     if numbers is not None:
         where = f"number IN ({', '.join(map(str, sorted(numbers)))}) AND {where}"
-    order, own = like.order(wanted.kinds, across=across)
+    order, own = like.order(wanted.kinds)
     order = f"{first}, {order}" if first else order
     values |= own | {"most": -1 if most is None else most}
     found = f"SELECT number, place, kind, key, mtime_ns FROM results WHERE {where} ORDER BY {order} LIMIT :most"
@@ -293,20 +290,20 @@ class Scoring:
 
 
 def scored(
-    wanted: Wanted, like: Like, scoring: Scoring, *, most: int = 1, per_condition: bool = False, across: bool = False
+    wanted: Wanted, like: Like, scoring: Scoring, *, most: int = 1, per_condition: bool = False
 ) -> list[tuple[int, str]]:
     """Return numbers in the index of the strongest results with such scores, each with a condition of them.
 
     A result with a score under every one of the conditions comes before others.
 
     Args:
-        wanted, like, across: as in `best`.
+        wanted, like: as in `best`.
         scoring: which scores.
         most: number of results at most.
         per_condition: whether to return the strongest result for each condition.
     """
     where, values = wanted.row()
-    order, own = like.order(wanted.kinds, across=across)
+    order, own = like.order(wanted.kinds)
     values |= own | {"most": most} | named("condition", scoring.conditions)
     parts = [] if scoring.of_repaired else ["s.repair = ''"]
     if scoring.conditions:

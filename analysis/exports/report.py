@@ -61,39 +61,36 @@ def of(
         SpecError: when nothing is stored of the model.
         BlockRangeError: when the cut does not fit it.
     """
-    maps, sweeps, damages, heals, evaluations, speeds = (
-        _ordered(library.of(kind, model), (first or {}).get(kind))
-        for kind in ("distances", "sweep", "damage", "heal", "evaluate", "speed")
-    )
-    healed = [heal for heal in heals if heal.healed is not None]
-    if not (first or {}).get("sweep"):
-        sweeps = sorted(sweeps, key=lambda sweep: sweep.spec.strategy != "similarity")  # the paper's own curve is read first
+    chosen = first or {}
+    stored = sheet.Library.of(model, cut, chosen)
+    maps, sweeps, damages, speeds = stored.maps, stored.sweeps, stored.damage, stored.speeds
+    healed, evaluations = stored.heals, stored.evaluations
     known: list[Any] = [*maps, *sweeps, *damages, *healed, *evaluations, *speeds]
-    grids = library.of("grid", model)[:1]
-    added = [(kind, found) for kind in registry.additions().values() if (found := library.of(kind.kind, model))]
+    grids = library.of("grid", model, most=1)[:1]
+    additions = registry.additions().values()
+    added = [(kind, found) for kind in additions if (found := library.of(kind.kind, model, most=library.LISTED))]
     if not known and not added:
         raise SpecError(f"Nothing is stored of {model.source}: compute its distance map first, then write the report.")
     facts = known[0].model if known else None
     if cut is not None and facts is not None:
         cut.check(facts.n_layers)
-    scores = _ordered(library.preferred([*sweeps, *evaluations, *healed], model), (first or {}).get("sweep"))
+    scores, on_screen = stored.scores, stored.shown
     sections = [
         *([_cut(cut, facts, maps, sweeps, healed)] if cut and facts else []),
         *([_map(maps[0], cut, command_line)] if maps else []),
-        *([_curves(sweeps, healed, scores, cut, command_line)] if sweeps else []),
+        *([_curves(sweeps, healed, scores, stored.beside, cut, command_line)] if sweeps else []),
         *([_damage(damages[0], _compared(damages[0], maps), cut, command_line)] if damages else []),
         *([_speed(speeds[0], cut, command_line)] if speeds else []),
-        *([_heals(healed, cut, command_line)] if healed else []),
-        *([_evaluations(evaluations, command_line)] if evaluations else []),
+        *([_heals(healed, cut, command_line, stored.n_heals)] if healed else []),
+        *([_evaluations(evaluations, command_line, stored.n_evaluations)] if evaluations else []),
         *([_added(registry.experiments()["grid"], grids, cut, command_line)] if grids else []),
         *(_added(kind, found, cut, command_line) for kind, found in added),
     ]
     verdict, decided = [], []
     if cut is not None and facts is not None:
-        on_screen = next((sweep for sweep in sweeps if sweep.spec.fingerprint() == (first or {}).get("sweep")), None)
         verdict = _verdict(selection.select(cut, scores, shown=on_screen, damage=damages), facts, speeds, healed)
-        stored = sheet.Stored(facts, scores, on_screen, damages, speeds[0] if speeds else None, healed)
-        decided = [sheet.section(sheet.made(stored, cut, command_line, model))]
+        read = sheet.Stored(facts, scores, on_screen, damages, speeds[0] if speeds else None, healed)
+        decided = [sheet.section(sheet.made(read, cut, command_line, model))]
     name = facts.name if facts else model.source.rstrip("/").rsplit("/", 1)[-1]
     lead = (
         [
@@ -114,10 +111,6 @@ def of(
     if not decided:
         return Document(title, about, sections)
     return Document(title, verdict, [*decided, Section("Appendix: all measurements", about), *sections])
-
-
-def _ordered(results: list[Any], first: str | None) -> list[Any]:
-    return sorted(results, key=lambda result: result.spec.fingerprint() != first)
 
 
 def _picture(draw: Callable[[bool], Any], alt: str) -> Picture:
@@ -249,6 +242,7 @@ def _curves(
     sweeps: Sequence[SweepResult],
     heals: Sequence[HealResult],
     scores: Sequence[Any],
+    marked: Sequence[Any],
     cut: Removal | None,
     command_line: CommandLine,
 ) -> Section:
@@ -257,7 +251,7 @@ def _curves(
     of_cuts = [heal for heal in heals if not heal.spec.control]
     asked, read = ([heal for heal in of_cuts if beside.may_stand(shown, heal, name)] for name in (ACCURACY, LOSS))
     same_text = [other for other in others if beside.may_stand(shown, other, LOSS)]
-    own = mark.of_scores(selection.select(cut, scores, shown=shown)) if cut else {}
+    own = mark.of_scores(selection.select(cut, marked, shown=shown)) if cut else {}
     n_points = len(shown.points)
     pictures = []
     if shown.lines is not None:
@@ -375,7 +369,12 @@ def _speed(result: SpeedResult, cut: Removal | None, command_line: CommandLine) 
     )
 
 
-def _heals(heals: Sequence[HealResult], cut: Removal | None, command_line: CommandLine) -> Section:
+def _listed(n: int, n_stored: int, what: str) -> list[str]:
+    """Return the sentence on results that a section leaves out."""
+    return [f"Lists the strongest {n:,} of {n_stored:,} stored {what}."] if n_stored > n else []
+
+
+def _heals(heals: Sequence[HealResult], cut: Removal | None, command_line: CommandLine, n_stored: int) -> Section:
     scored = [(heal, name, point, _text(heal)) for heal in heals for name, point in heal.models.items()]
     scored += [(heal, name, point, _text(heal, own=True)) for heal in heals for name, point in heal.same_kind.items()]
     table = points.table(
@@ -394,7 +393,7 @@ def _heals(heals: Sequence[HealResult], cut: Removal | None, command_line: Comma
             pictures.append(_comparison(of_cut[0], field, name, cut))
     return Section(
         "Heals",
-        [_said(heal, heals) for heal in heals],
+        [*_listed(len(heals), n_stored, "heals"), *(_said(heal, heals) for heal in heals)],
         pictures,
         [Table.of(table.only("block", "recipe", "seed", "model", "precision", "acc", "n_samples", "text", "loss", "n_texts"))],
         [command_line(heal.spec) for heal in heals],
@@ -423,13 +422,14 @@ def _said(heal: HealResult, others: Sequence[HealResult]) -> str:
     return " ".join([f"{about}:", *judgement.sentences(heal, judgement.control_of(heal, others))])
 
 
-def _evaluations(results: Sequence[EvaluateResult], command_line: CommandLine) -> Section:
+def _evaluations(results: Sequence[EvaluateResult], command_line: CommandLine, n_stored: int) -> Section:
     adapters = ["yes" if result.spec.adapter else "no" for result in results]
     on = [reading.measured_on(reading.of_evaluate(result)) for result in results]
     table = points.table([result.point for result in results], adapter=adapters, on=on).titled(on="measured on")
     table = table.only("removed", "adapter", "on", *_SCORES).titled(loss="loss")
     return Section(
         "Single evaluations",
+        _listed(len(results), n_stored, "evaluations"),
         tables=[Table.of(table)],
         commands=[command_line(result.spec) for result in results],
         records=[_record(result, f"Evaluation without {_removed(result.point)}") for result in results],

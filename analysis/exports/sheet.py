@@ -14,14 +14,15 @@ from analysis.core.errors import BenchmarkError, SpecError
 from analysis.core.record import Spec
 from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
-from analysis.experiments.accuracy.spec import SweepResult
+from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.spec import HealResult
-from analysis.experiments.maps.spec import DamageResult
+from analysis.experiments.maps.spec import DamageResult, DistanceResult
 from analysis.experiments.speed.spec import SpeedResult
 from analysis.exports.document import Document, Section, Table
 from analysis.models.spec import ModelFacts, ModelSpec
 from analysis.reading import decision, headline, library, selection
 from analysis.reading.decision import Decision
+from analysis.reading.found import Found
 from analysis.reading.reading import ACCURACY, LOSS
 from analysis.reading.tolerance import DEFAULT, Tolerance
 
@@ -99,6 +100,79 @@ class Dataset:
 
 ANY = Dataset()
 """The dataset of the strongest curve that scores the block."""
+
+
+_CURVES = 300
+"""So many curves are looked through for one on a dataset."""
+_MAPS = 20
+"""So many distance maps, loss-increase maps and speeds are read."""
+
+
+@dataclass(frozen=True)
+class Library:
+    """The results of one model that a sheet or a report reads: of each kind the strongest, and those of the removed block."""
+
+    maps: list[DistanceResult]
+    sweeps: list[SweepResult]
+    damage: list[DamageResult]
+    heals: list[HealResult]
+    """Finished heals and controls."""
+    evaluations: list[EvaluateResult]
+    speeds: list[SpeedResult]
+    scores: list[Any]
+    """Curves, evaluations and heals, the curve on screen first, then the strongest evidence."""
+    beside: list[Any]
+    """The scores of the block under the condition of the first curve, that curve first."""
+    shown: SweepResult | None
+    n_heals: int
+    """Number of finished heals and controls that are stored."""
+    n_evaluations: int
+
+    @property
+    def every(self) -> list[Any]:
+        """All of them."""
+        return [*self.maps, *self.sweeps, *self.damage, *self.heals, *self.evaluations, *self.speeds]
+
+    @classmethod
+    def of(cls, model: ModelSpec, cut: Removal | None, first: Mapping[str, str], dataset: Dataset = ANY) -> "Library":
+        """Read the results.
+
+        Args:
+            model: results of its weights count, wherever these lay.
+            cut: the removed layers; None for none.
+            first: by kind, the fingerprint of the result that comes first.
+            dataset: the selected dataset, where no curve comes first.
+
+        Raises:
+            SpecError: when no curve is on the dataset.
+        """
+        chosen = tuple(sorted({key for key in first.values() if key}))
+        ended, of_block = (("is_score", (1, 2)),), () if cut is None else (("block", written(cut)),)
+        maps, damage, speeds = (library.of(kind, model, most=_MAPS, chosen=chosen) for kind in ("distances", "damage", "speed"))
+        controls = ("coalesce(is_score = 2, 0)", 1)
+        heals, evaluations = (
+            library.of(kind, model, most=library.LISTED, having=having, chosen=chosen, and_of=(*of_block, *more))
+            for kind, having, more in (("heal", ended, (controls,)), ("evaluate", (), ()))
+        )
+        entries = library.found("sweep", model, wait=True, most=1, having=(("key", chosen or ("",)),))
+        on_dataset = [] if entries or not dataset.given else [_curve_on(dataset, model)]
+        selected = next(iter([*entries, *on_dataset]), None)
+        usual = "" if entries else "similarity"
+        ordered = library.Scorings.in_one_order(model, usual=usual)
+        scores = ordered.of(cut, selected, most=library.LISTED)
+        curves = [entry.key for entry in scores if entry.kind == "sweep"]
+        leading = entries or library.found("sweep", model, most=1, having=(("strategy", usual),))
+        leading = leading or library.found("sweep", model, most=1)
+        beside = [entry.key for one in leading for entry in library.curves_alike(one, model, most=library.LISTED)]
+        keys = tuple(dict.fromkeys([*curves, *beside, *(entry.key for entry in [*leading, *on_dataset])]))
+        sweeps = library.of("sweep", model, having=(("key", keys or ("",)),), chosen=chosen)
+        if usual:
+            sweeps.sort(key=lambda sweep: sweep.spec.strategy != usual)  # the paper's own curve is read first
+        shown = None if selected is None else selected.result
+        n_heals, n_evaluations = library.counted("heal", model, having=ended), library.counted("evaluate", model)
+        alike = ordered.of(cut, leading[0]) if leading else []
+        read, marked = library.read_all(scores), library.read_all(alike)
+        return cls(maps, sweeps, damage, heals, evaluations, speeds, read, marked, shown, n_heals, n_evaluations)
 
 
 @dataclass(frozen=True)
@@ -180,34 +254,23 @@ def of(
         SpecError: when nothing is stored of the model, on this dataset, or no heal of this block by this recipe.
         BlockRangeError: when the block does not fit the model.
     """
-    stored = read(model, first or {}, dataset)
+    stored = read(model, cut, first or {}, dataset)
     cut.check(stored.facts.n_layers)
     if recipe and heal is None:
         heal = _by_recipe(stored.heals, cut, recipe)
     return made(stored, cut, command_line, model, heal=heal, tolerance=tolerance)
 
 
-def read(model: ModelSpec, first: Mapping[str, str], dataset: Dataset = ANY) -> Stored:
+def read(model: ModelSpec, cut: Removal, first: Mapping[str, str], dataset: Dataset = ANY) -> Stored:
     """The stored results of a model; arguments and errors as `of`."""
-    keys = set(first.values())
-    maps, sweeps, damage, heals, evaluations, speeds = (
-        sorted(library.of(kind, model), key=lambda result: result.spec.fingerprint() not in keys)
-        for kind in ("distances", "sweep", "damage", "heal", "evaluate", "speed")
-    )
-    healed = [heal for heal in heals if heal.healed is not None]
-    every = [*maps, *sweeps, *damage, *healed, *evaluations, *speeds]
-    if not every:
+    stored = Library.of(model, cut, first, dataset)
+    if not stored.every:
         raise SpecError(
             f"Nothing is stored of {model.source}, so there is nothing to decide on. Measure the block first: "
             f"`python -m analysis evaluate {model.source} --block START:SIZE`."
         )
-    shown = next((sweep for sweep in sweeps if sweep.spec.fingerprint() in keys), None)
-    if shown is None:
-        sweeps.sort(key=lambda sweep: sweep.spec.strategy != "similarity")
-        shown = _on_dataset(sweeps, model, dataset) if dataset.given else None
-    scores = library.preferred([*sweeps, *evaluations, *healed], model)
-    scores.sort(key=lambda result: result is not shown)
-    return Stored(every[0].model, scores, shown, damage, speeds[0] if speeds else None, healed)
+    speed = stored.speeds[0] if stored.speeds else None
+    return Stored(stored.every[0].model, stored.scores, stored.shown, stored.damage, speed, stored.heals)
 
 
 def made(
@@ -239,11 +302,16 @@ def made(
     return Sheet(stored.facts.name, cut.describe(), found, tuple(commands))
 
 
-def _on_dataset(sweeps: Sequence[SweepResult], model: ModelSpec, dataset: Dataset) -> SweepResult:
-    found = next((sweep for sweep in sweeps if dataset.fits(sweep, model)), None)
+def _curve_on(dataset: Dataset, model: ModelSpec) -> Found:
+    """Return the strongest curve on a dataset, by similarity where the dataset names no strategy."""
+    own = (("strategy", dataset.strategy),) if dataset.strategy else ()
+    curves = library.found("sweep", model, wait=True, most=_CURVES, having=own)
+    curves.sort(key=lambda entry: entry.summary.strategy != "similarity")
+    found = next((entry for entry in curves if dataset.fits(entry.result, model)), None)
     if found is None:
         asked = " ".join(dataset.words())
-        there = "; ".join(dict.fromkeys(" ".join(Dataset.of(sweep).words()) for sweep in sweeps)) or "none"
+        every = curves or library.found("sweep", model, most=_CURVES)
+        there = "; ".join(dict.fromkeys(" ".join(Dataset.of(entry.result).words()) for entry in every)) or "none"
         raise SpecError(f"No curve of {model.source} is stored for {asked}. Stored curves: {there}. Name one of these.")
     return found
 
@@ -252,7 +320,7 @@ def _first(stored: Stored, model: ModelSpec, cut: Removal, heal: HealResult | No
     """Fingerprints of the results on the sheet that the other options of its command would not choose."""
     dataset = ANY if stored.shown is None else Dataset.of(stored.shown)
     is_chosen = stored.shown is not None and dataset.fits(stored.shown, model)
-    usual = read(model, {}, dataset if is_chosen else ANY)
+    usual = read(model, cut, {}, dataset if is_chosen else ANY)
     pairs: list[tuple[Any, Any]] = [(stored.shown, usual.shown), (stored.speed, usual.speed)]
     pairs.append((next(iter(stored.damage), None), next(iter(usual.damage), None)))
     if heal is not None:

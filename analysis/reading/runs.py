@@ -272,7 +272,7 @@ def _asked(result: Any, known: Summary) -> dict[str, Any]:
         "block": None if not hasattr(spec, "block") else blocks.written(block) if block is not None else "",
         "generation": "" if generation is None else key_of(generation),
         "adapter": getattr(spec, "adapter", None) or getattr(result, "adapter", None) or "",
-        "is_score": int(_is_score(result, known)),
+        "is_score": _is_score(result, known),
         "n_asked": int(result.n_questions) if isinstance(result, SweepResult) else 0,
         "n_cuts": len(result.points) if isinstance(result, SweepResult) else 0,
         "largest": len(result.increase) if isinstance(result, DamageResult) else 0,
@@ -296,11 +296,13 @@ def dataset(benchmark: BenchmarkSpec | None) -> str:
     return "" if benchmark is None else key_of(dataclasses.replace(benchmark, limit=None, seed=0, identity=""))
 
 
-def _is_score(result: Any, known: Summary) -> bool:
-    """Return True for results that score removed layers: curves, evaluations without an adapter, finished heals."""
+def _is_score(result: Any, known: Summary) -> int:
+    """Return 1 for curves, evaluations and finished heals, 2 for evaluations with an adapter and finished controls, else 0."""
+    if isinstance(result, HealResult):
+        return 0 if result.healed is None else 1 if known.is_repair else 2
     if isinstance(result, EvaluateResult):
-        return result.spec.adapter is None
-    return isinstance(result, SweepResult) or known.is_repair
+        return 1 if result.spec.adapter is None else 2
+    return int(isinstance(result, SweepResult))
 
 
 def _scores(result: Any) -> Iterator[tuple[str, str, str, str]]:

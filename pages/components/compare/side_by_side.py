@@ -23,7 +23,7 @@ from analysis.experiments.prompt.spec import (
     mean_surprise,
 )
 from analysis.models.spec import ModelSpec
-from analysis.reading import texts
+from analysis.reading import runs, texts
 from pages.components.compare import prompts, shaded_text
 from pages.components.shared import chart, command, frame, library, selection, start, theme, words
 
@@ -223,7 +223,7 @@ def who_can_write(model: ModelSpec, cut: Removal | None) -> dict[str, Writer]:
     if cut is None:
         return writers
     writers["pruned"] = Writer("pruned", Variant("pruned", cut))
-    for found in library.find("heal", model, any_precision=True):
+    for found in library.find("heal", model, any_precision=True, having=(("block", runs.cut_key(cut)),)):
         spec = found.result.spec
         if _is_usable(found.result, cut):
             label = "instant" if spec.recipe == "instant" else "healed"

@@ -14,19 +14,34 @@ from analysis.experiments.accuracy.spec import SweepSpec, sparing
 from analysis.experiments.maps.spec import DistanceSpec
 from analysis.experiments.strategies import BLOCKS, needs
 from analysis.models.spec import ModelSpec
-from pages.components.shared import start, state, words
+from pages.components.shared import library, start, state, words
 from pages.components.shared.library import Found
 
+_LOOKED_THROUGH = 300
+"""So many results are looked through for the one that an address names."""
 _OPTION = {"distances": "texts", "sweep": "benchmark"}
 """Where each kind of result stands in the address."""
 _TEXTS = re.compile(r"(c4|wiki):(\d{1,6})x(\d{1,6})(?::seed(\d{1,9}))?")
 _QUESTIONS = re.compile(r"(\w+):(all|\d{1,6})(?::(\d)-shot)?(?::seed(\d{1,9}))?(?::(\w+(?:\+\w+)*))?(?:@(\w+))?")
 
 
-def prefer(kind: str, found: list[Found]) -> None:
-    """Show the result that the address asks for, once, if it is among those found; what was picked since is left alone."""
+def prefer(kind: str, found: list[Found], model: ModelSpec) -> None:
+    """Show the result that the address asks for, once, if it is stored; what was picked since is left alone.
+
+    Args:
+        kind: of the results.
+        found: the strongest results, of the strategy on screen for curves.
+        model: the model of the page, of which further results are looked through.
+    """
     wanted = _wanted(kind)
-    match = next((entry for entry in found if wanted and _name(kind, entry) == wanted), None)
+    if not wanted:
+        return
+    match = next((entry for entry in found if _name(kind, entry) == wanted), None)
+    if match is None and len(found) >= library.MOST:
+        own = (("strategy", state.strategy()),) if kind == "sweep" else ()
+        numbers = " ".join(re.findall(r"\d+", wanted)[:1])
+        further = library.find(kind, model, having=own, text=numbers, most=_LOOKED_THROUGH)
+        match = next((entry for entry in further if _name(kind, entry) == wanted), None)
     if match is not None:
         state.show_result(kind, match.key)
         _settle(kind)

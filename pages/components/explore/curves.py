@@ -16,10 +16,10 @@ from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import EvaluateSpec, SweepResult
 from analysis.experiments.strategies import DRAW, STRATEGIES, needs
 from analysis.models.spec import ModelSpec
-from analysis.reading import beside, evidence, reading
+from analysis.reading import beside, reading
 from pages.components.explore import drawn, pick
 from pages.components.jobs import in_place
-from pages.components.shared import library, selection, start, state, theme, uploads, words
+from pages.components.shared import library, start, state, theme, uploads, words
 from pages.components.shared.cuts import Cut, Strategy
 from pages.components.shared.library import Found
 from pages.components.shared.selection import Shown
@@ -46,7 +46,7 @@ def show(sweep: Found | None, others: Sequence[Found], heals: Sequence[Found], s
     dark = theme.is_dark()
     points = len(sweep.result.points)
     others_said = f", beside {len(others)} other curves" if others else ""
-    singles, sizes = single_cuts(sweep.result), state.sizes(strategy.distances.n_layers)
+    singles, sizes = single_cuts(sweep), state.sizes(strategy.distances.n_layers)
     drawn_heals = _of_blocks(heals, [sweep, *others], cut)
     for quantity, name, measure, height in (
         (reading.ACCURACY, "Accuracy", ACCURACY, 178),
@@ -99,25 +99,17 @@ def same_questions(shown: Found, model: ModelSpec) -> dict[str, list[Found]]:
     """
     spec = shown.result.spec
     groups: dict[tuple[str, int], Found] = {}
-    for entry in library.find("sweep", model):
-        other = entry.result.spec
-        if entry.key == shown.key or (other.model, other.benchmark) != (spec.model, spec.benchmark):
-            continue
-        is_drawn = needs(other.strategy, DRAW)
-        key = (other.strategy, other.draw if is_drawn else 0)
-        if key == (spec.strategy, spec.draw) or (other.strategy == spec.strategy and not is_drawn):
-            continue
-        if key not in groups or _worth(entry, shown) > _worth(groups[key], shown):
-            groups[key] = entry
+    for entry in library.curves_alike(shown, model):
+        strategy, draw = entry.summary.strategy, 0
+        if needs(strategy, DRAW):
+            draw = entry.result.spec.draw
+        if (strategy, draw) != (spec.strategy, spec.draw) and (strategy != spec.strategy or needs(strategy, DRAW)):
+            groups[strategy, draw] = entry
     found: dict[str, list[Found]] = {}
     order = list(STRATEGIES)
     for strategy, draw in sorted(groups, key=lambda key: (order.index(key[0]), key[1])):
         found.setdefault(strategy, []).append(groups[strategy, draw])
     return found
-
-
-def _worth(entry: Found, shown: Found) -> tuple[evidence.Weight, bool]:
-    return evidence.weight(entry.result), entry.result.spec.distances == shown.result.spec.distances
 
 
 def choice(others: dict[str, list[Found]]) -> list[Found]:
@@ -226,10 +218,11 @@ def measure_button(shown: Shown) -> None:
         start.start_and_show(spec, f"Score without {cut.removed.describe()}")
 
 
-def single_cuts(curve: SweepResult) -> Sequence[Point]:
-    """The cuts that were scored on their own in the condition of a curve, with what can be compared of each."""
+def single_cuts(shown: Found) -> Sequence[Point]:
+    """Return the strongest scores of single cuts in the condition of a curve, without what cannot be compared of each."""
+    curve = shown.result
     found = []
-    for result in (entry.result for entry in selection.evaluations(curve.spec.model)):
+    for result in (entry.result for entry in library.scores_of("evaluate", curve.spec.model, shown)):
         if result.point.n:
             kept = result.point if beside.may_stand(curve, result, reading.ACCURACY) else replace(result.point, acc=None)
             found.append(kept if beside.may_stand(curve, result, reading.LOSS) else replace(kept, loss=None))
@@ -240,7 +233,7 @@ def _curve(sweep: Found | None, model: ModelSpec) -> SweepResult | None:
     """The curve that says what to ask: the one on screen, else the strongest of another strategy."""
     if sweep is not None:
         return sweep.result
-    return next((entry.result for entry in library.find("sweep", model)), None)
+    return next((entry.result for entry in library.find("sweep", model, most=1)), None)
 
 
 def _is_measured(shown: Shown) -> bool:

@@ -31,7 +31,8 @@ def show(model: ModelSpec, strategy: Strategy, cut: Cut, selected: Selected) -> 
     with st.container(border=True):
         st.markdown("**Start from a goal**")
         goal_view.show(model, strategy, selected, "goal")
-    own = [entry for kind in goal_view.KINDS for entry in library.find(kind, model, any_precision=True)]
+    own = goal_view.weighed(model)
+    n_stored = sum(library.count(kind, model, any_precision=True) for kind in goal_view.KINDS)
     rivals = stored.rivals(goal_view.KINDS, own)
     speed = speed_view.find(model)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
@@ -63,6 +64,8 @@ def show(model: ModelSpec, strategy: Strategy, cut: Cut, selected: Selected) -> 
     )
     cut_marks.show({pick.name_now("front"): chart_marks.of_front(shown, by)}, cut, strategy)
     chip.show([shown.condition])
+    if n_stored > len(own):
+        st.caption(f"Weighs the strongest {len(own):,} of {n_stored:,} stored results.")
     st.caption(_about(shown, by))
 
 

@@ -20,17 +20,18 @@ CHART = "writing"
 """Key of the chart."""
 
 
-def stored(sweep: Found | None, strategy: Strategy, model: ModelSpec) -> Generations:
+def stored(sweep: Found | None, strategy: Strategy, model: ModelSpec, removed: Removal | None = None) -> Generations:
     """The stored generations under the condition on screen.
 
     Args:
         sweep: the curve on screen, which sets the precision and the prompts; else the map on screen sets the precision.
         strategy: holds that map.
         model: the model of the page.
+        removed: the selected block, whose own generations are among them however many are stored.
     """
-    every = [*([sweep] if sweep else []), *library.find("sweep", model), *library.find("evaluate", model)]
     spec = sweep.result.spec if sweep else strategy.distances.spec
     asked = sweep.result.spec.generation if sweep else None
+    every = [*([sweep] if sweep else []), *library.generating("sweep", model), *library.generating("evaluate", model, removed)]
     return _collected(tuple(map(drawn.version, every)), spec.model, asked, every)
 
 
@@ -48,7 +49,7 @@ def show(cut: Cut, strategy: Strategy, sweep: Found | None, model: ModelSpec) ->
         sweep: the curve on screen.
         model: the model of the page.
     """
-    found = stored(sweep, strategy, model)
+    found = stored(sweep, strategy, model, cut.removed)
     st.header("Generation", anchor=False)
     st.caption(
         "Generating text is harder than choosing among given answers, so likelihood scores overstate the quality of a pruned "

@@ -17,6 +17,7 @@ from analysis.reading.selection import Selected, conditions_of
 from pages.components.explore import speed_view
 from pages.components.shared import cuts, library, selection, start, uploads, words
 from pages.components.shared.cuts import Strategy
+from pages.components.shared.library import Found
 
 KINDS = ("sweep", "evaluate", "heal")
 """Results that score removals."""
@@ -82,10 +83,20 @@ def show(model: ModelSpec, strategy: Strategy, selected: Selected, key: str) -> 
 
 def fronts(quantity: str, model: ModelSpec) -> list[Front]:
     """All offers of a model, condition by condition, from everything measured."""
-    own = [entry for kind in KINDS for entry in library.find(kind, model, any_precision=True)]
-    ranked = sorted(own, key=lambda entry: entry.summary.weight, reverse=True)
+    ranked = sorted(weighed(model), key=lambda entry: entry.summary.weight, reverse=True)
     speed = speed_view.find(model)
     return front.fronts(quantity, [entry.result for entry in ranked], (), speed.result if speed else None)
+
+
+def weighed(model: ModelSpec) -> list[Found]:
+    """Return the strongest results that score removals, and the strongest under the conditions of the curve on screen."""
+    curve, found = selection.curve(model), dict[str, Found]()
+    for kind in KINDS:
+        of_kind = library.find(kind, model, any_precision=True)
+        if len(of_kind) >= library.MOST and curve is not None:
+            of_kind += library.scores_of(kind, model, curve)
+        found |= {entry.id: entry for entry in of_kind}
+    return list(found.values())
 
 
 def _size(condition: Condition) -> int | None:

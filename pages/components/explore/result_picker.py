@@ -3,21 +3,23 @@
 import streamlit as st
 
 from analysis.experiments.strategies import BLOCKS, DRAW, STRATEGIES, needs
+from analysis.models.spec import ModelSpec
 from pages.components.shared import library, state, words
 from pages.components.shared.library import Found
 
 
-def menu(maps: list[Found], sweeps: list[Found], sweep: Found | None) -> tuple[Found, Found | None]:
+def menu(maps: list[Found], sweeps: list[Found], sweep: Found | None, model: ModelSpec) -> tuple[Found, Found | None]:
     """Draw the menu that says which results are on screen and how blocks are chosen; returns these results.
 
     Args:
         maps: at least one.
         sweeps: curves of the current strategy.
         sweep: the one on screen, which names the dataset of all panels.
+        model: the model of the page.
     """
     with st.popover("Results", key="results", help="Which map and which curve are shown, and how layers are chosen."):
-        found = show("distances", "Distance map", maps, library.shown("distances", maps))
-        sweep = show("sweep", "Dataset and curve", sweeps, sweep)
+        found = show("distances", "Distance map", maps, library.shown("distances", maps), model)
+        sweep = show("sweep", "Dataset and curve", sweeps, sweep, model)
         with state.showing("strategy", state.strategy()):
             st.selectbox(
                 "Blocks chosen by", list(STRATEGIES), key="strategy", help=words.strategies_help(),
@@ -26,20 +28,45 @@ def menu(maps: list[Found], sweeps: list[Found], sweep: Found | None) -> tuple[F
     return found or maps[0], sweep
 
 
-def show(kind: str, label: words.Markdown, found: list[Found], shown: Found | None) -> Found | None:
+def show(kind: str, label: words.Markdown, found: list[Found], shown: Found | None, model: ModelSpec) -> Found | None:
     """A menu of results of one kind.
 
     Args:
         kind: `distances` or `sweep`.
         label: name of the menu.
-        found: the results to choose from.
+        found: the strongest results to choose from.
         shown: the one on screen; None without any.
+        model: the model that they are of; a filter is drawn where it has more results than are listed.
     """
     if shown is None:
         st.selectbox(label, [], placeholder="not measured yet", disabled=True, key=f"no_{kind}")
         return None
+    if len(found) >= library.MOST:
+        found = _filtered(kind, found, model)
+    if shown.key not in {entry.key for entry in found}:
+        found = [shown, *found]
     state.pick_result(kind, label, {entry.key: describe(entry) for entry in found}, shown.key)
     return shown
+
+
+def _filtered(kind: str, found: list[Found], model: ModelSpec) -> list[Found]:
+    """Draw a filter over all stored results of a kind, and return the strongest that pass."""
+    own = (("strategy", state.strategy()),) if kind == "sweep" else ()
+    n_stored = library.count(kind, model, having=own)
+    if n_stored <= library.MOST:
+        return found
+    text = st.text_input(
+        "Filter",
+        key=f"filter-{kind}",
+        placeholder="C4 64 float32",
+        help="Words that all occur in a result: texts, n, dtype, seed.",
+    )
+    passed, n_passed = found, n_stored
+    if text.strip():
+        passed = library.find(kind, model, having=own, text=text)
+        n_passed = library.count(kind, model, having=own, text=text)
+    st.caption(f"Lists the strongest {min(len(passed), n_passed):,} of {n_passed:,} results.")
+    return passed
 
 
 def describe(found: Found) -> str:

@@ -68,14 +68,15 @@ def best_of(known: Evidence, like: int | PartSet, n_layers: int) -> tuple[list[C
 
 def of_cut(removed: Removal, shown: Shown) -> Headline:
     """The verdict on a cut of the model on screen."""
-    return _headline(_read(shown), removed, shown.strategy.distances.model, shown.evidence)
+    return _headline(_read(shown, removed), removed, shown.strategy.distances.model, shown.evidence)
 
 
-def _read(shown: Shown) -> tuple[selection.Version, ...]:
+def _read(shown: Shown, removed: Removal) -> tuple[selection.Version, ...]:
     """All results that a verdict reads: the map with the model's size, the curve on screen, then the rest."""
     known = shown.evidence
     first = [shown.distances, *([known.shown] if known.shown else [])]
-    return selection.versions([*first, *known.scores, *known.damage, *([known.speed] if known.speed else [])])
+    read = [*known.relevant(removed), *known.maps(removed), *known.heals, *([known.speed] if known.speed else [])]
+    return selection.versions([*first, *read])
 
 
 def _measured_on(said: Headline, sweep: Found | None) -> str:

@@ -63,7 +63,8 @@ def runs_of(model: ModelSpec) -> list[Run]:
     runs = []
     for job in jobs.list_jobs(200):
         if isinstance(job.spec, HealSpec) and job.spec.model.source == model.source:
-            runs.append(Run(job.id, job.spec, job, results.pop(job.result_key or "", None)))
+            found = results.pop(job.result_key or "", None) or library.by_key("heal", job.result_key)
+            runs.append(Run(job.id, job.spec, job, found))
     runs += [Run(found.key, found.result.spec, None, found) for found in results.values()]
     active = [run for run in runs if run.job and run.job.is_active]
     measured = [run for run in runs if run.found and run not in active]

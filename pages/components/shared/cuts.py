@@ -12,7 +12,7 @@ from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
 from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult
 from analysis.experiments.strategies import BLOCKS, DAMAGE, DRAW, INFLUENCE, SEARCHED, Given, needs
 from analysis.models.spec import ModelSpec
-from analysis.reading import evidence, reading
+from analysis.reading import reading, runs
 from analysis.reading.reading import ACC_NORM, ACCURACY, LOSS, Readings
 from pages.components.shared import library, state, words
 from pages.components.shared.library import Found
@@ -294,6 +294,8 @@ def which_menu(strategy: Strategy, cut: Cut) -> None:
 def damage_shown(shown: Found, model: ModelSpec) -> Found | None:
     """The damage to show beside a map: the strongest, of equal ones that which is compared with this map."""
     found = library.find("damage", model)
-    most = evidence.weight(found[0].result) if found else None
-    found.sort(key=lambda entry: (evidence.weight(entry.result) != most, entry.result.spec.distances != shown.result.spec))
-    return library.shown("damage", found)
+    if not found:
+        return None
+    strongest = (("strength", found[0].summary.weight.sortable()),)
+    best = library.find("damage", model, most=1, having=strongest, first=f"map != '{runs.key_of(shown.result.spec)}'")
+    return library.shown("damage", [*best, *(entry for entry in found if entry.key != best[0].key)])

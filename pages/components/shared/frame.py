@@ -102,7 +102,7 @@ def header(title: words.Markdown, question: words.Markdown, shares: tuple[int, i
     """
     left, right = st.columns(shares, vertical_alignment="bottom", gap="small")
     model = state.current_model()
-    known = library.find("inspect", model) or library.find("distances", model)
+    known = library.find("inspect", model, most=1) or library.find("distances", model, most=1)
     facts = known[0].result.model if known else None
     about = [facts.name, f"{facts.n_layers} layers"] if facts else [state.name(model)]
     if model.quantization != "none":

@@ -9,6 +9,7 @@ from typing import Any
 import streamlit as st
 
 from analysis.core import host, index, store
+from analysis.core.blocks import Removal
 from analysis.core.errors import CorruptResultError, ModelNotFoundError
 from analysis.core.index import Wanted
 from analysis.core.registry import RESULTS
@@ -23,16 +24,101 @@ from pages.components.shared import state
 _TIMED = 500
 
 
-def find(kind: str, model: ModelSpec | None = None, *, any_precision: bool = False) -> list[Found]:
-    """Stored results of a kind, not yet read; those of `model`, if one is given, the strongest evidence first.
+_WRITES = (("(generation != '')", 1),)
+MOST = 50
+"""A page lists no more results of a kind than these, the strongest, and those that its visitor chose."""
+
+
+def find(
+    kind: str,
+    model: ModelSpec | None = None,
+    *,
+    any_precision: bool = False,
+    most: int = MOST,
+    having: tuple[tuple[str, Any], ...] = (),
+    first: str = "",
+    text: str = "",
+) -> list[Found]:
+    """Return stored results of a kind, none opened; those of `model`, if one is given, the strongest evidence first.
+
+    Results that the visitor chose are among them, each with the strongest answer to the same request.
 
     Args:
         kind: a key of `registry.RESULTS`.
         model: only results of the same weights, wherever they lay, and the same quantization; without it they are newest
             first and precomputed ones last.
         any_precision: also those in another quantization.
+        most: number of results at most, without the chosen ones; `count` gives the number of all.
+        having, first: columns with their values, and an order that comes before all others, as in `index.best`.
+        text: words that all occur in the description of a result.
     """
-    return library.found(kind, model and known(model), any_precision=any_precision)
+    if model is None:
+        return library.found(kind, None, most=most, having=having)
+    of = known(model)
+    found = library.found(kind, of, any_precision=any_precision, most=most, having=having, first=first, text=text)
+    if len(found) < most:
+        return found
+    listed = {entry.key for entry in found}
+    chosen = tuple(key for key in state.chosen_results(kind) if key not in listed)
+    if not chosen or first:
+        return found
+    further = library.found(kind, of, any_precision=any_precision, having=(*having, ("key", chosen)))
+    rivals = [
+        library.found(kind, of, any_precision=any_precision, most=1, having=(*having, ("request", one.summary.request)))[0]
+        for one in further
+    ]
+    keys = tuple({entry.key for entry in [*found, *further, *rivals]})
+    return library.found(kind, of, any_precision=any_precision, having=(*having, ("key", keys)))
+
+
+def count(
+    kind: str, model: ModelSpec, *, any_precision: bool = False, having: tuple[tuple[str, Any], ...] = (), text: str = ""
+) -> int:
+    """Return the number of results that `find` would list without its limit."""
+    return library.counted(kind, known(model), any_precision=any_precision, having=having, text=text)
+
+
+def scorings(model: ModelSpec) -> library.Scorings:
+    """Return the results that score blocks of a model."""
+    return library.Scorings(known(model))
+
+
+def scores_of(kind: str, model: ModelSpec, shown: Found | None = None) -> list[Found]:
+    """Return the strongest results of one kind that score blocks, and those under the conditions of a result.
+
+    Args:
+        kind: "sweep", "evaluate" or "heal"; heals are finished ones in any quantization, evaluations those without an adapter.
+        model: the model.
+        shown: the curve on screen; it is not among them.
+    """
+    found = library.Scorings(known(model), (kind,)).strongest(MOST, shown)
+    return found if shown is None else found[1:]
+
+
+def generating(kind: str, model: ModelSpec, removed: Removal | None = None) -> list[Found]:
+    """Return the strongest curves or evaluations whose models generated text, and those of one block.
+
+    Args:
+        kind: "sweep" or "evaluate".
+        model: the model.
+        removed: the block, for evaluations.
+    """
+    found = find(kind, model, having=_WRITES)
+    if kind == "evaluate" and len(found) >= MOST:
+        blocks = ("", runs.cut_key(removed))
+        own = find(kind, model, having=(*_WRITES, ("block", blocks)))
+        found += [entry for entry in own if entry.key not in {one.key for one in found}]
+    return found
+
+
+def datasets(model: ModelSpec) -> list[tuple[Found, int]]:
+    """Return the strongest curve on each dataset of a model, with the largest number of questions of its curves."""
+    return library.datasets(known(model), most=MOST)
+
+
+def curves_alike(shown: Found, model: ModelSpec) -> list[Found]:
+    """Return the strongest curve of each strategy and draw on the questions and in the precision of a curve."""
+    return library.curves_alike(shown, known(model), most=MOST)
 
 
 def known(model: ModelSpec) -> ModelSpec:
@@ -79,7 +165,8 @@ def arrived(kind: str, key: str) -> Found | None:
     new = by_key(kind, key)
     if new is None:
         return None
-    others = [entry for entry in find(kind, new.summary.model) if entry.key != key]
+    alike = (("request", new.summary.request),)
+    others = [entry for entry in find(kind, new.summary.model, having=alike) if entry.key != key]
     rivals = [entry for entry in _rivals(new, others) if entry is not new]
     before = shown(kind, rivals)
     if before is None or before.summary.weight <= new.summary.weight:

@@ -6,6 +6,7 @@ curve on it shows its own strongest curve, and the dataset is then that curve's.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import streamlit as st
 
@@ -15,12 +16,14 @@ from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.maps.spec import DamageResult
 from analysis.models.spec import ModelSpec
-from analysis.reading import selection
+from analysis.reading import runs, selection
 from analysis.reading.selection import Selected
 from pages.components.shared import cuts, library, precision, state
 from pages.components.shared.cuts import Cut, Strategy
 from pages.components.shared.library import Found
 
+_MAPS = 10
+"""So many loss-increase maps are read beside the one on screen."""
 Version = tuple[str, float]
 """Key of a result and the time it was saved: a growing result keeps its key."""
 
@@ -29,24 +32,43 @@ Version = tuple[str, float]
 class Evidence:
     """Stored results of one model that score its blocks; those on screen come first, then the strongest."""
 
+    model: ModelSpec
     shown: Found | None
     """The curve on screen, whose dataset, texts and precision are selected."""
-    scores: list[Found]
-    """Curves, evaluations and heals."""
     damage: list[Found]
-    """Loss-increase maps."""
+    """The loss-increase map on screen and the strongest others."""
     heals: list[Found]
+    """The strongest heals, and those under the selected condition."""
     speed: Found | None
+
+    @cached_property
+    def scores(self) -> list[Found]:
+        """The strongest curves, evaluations and heals, and the strongest under the selected condition."""
+        return library.scorings(self.model).strongest(library.MOST, self.shown)
+
+    def relevant(self, removed: Removal | None) -> list[Found]:
+        """Return the curves, evaluations and heals that decide about the scores of a block, however many are stored."""
+        return library.scorings(self.model).of(removed, self.shown)
+
+    def maps(self, removed: Removal | None) -> list[Found]:
+        """Return the loss-increase map on screen, then others that reach to the size of a block."""
+        if removed is None:
+            return self.damage[:1]
+        reach = library.find("damage", self.model, most=_MAPS, first=f"largest < {int(removed.size)}")
+        shown = {entry.key for entry in self.damage[:1]}
+        return [*self.damage[:1], *(entry for entry in reach if entry.key not in shown)]
 
     def of(self, removed: Removal | None) -> Selected:
         """The scores of exactly this block under the selected condition."""
-        return _selected(versions([*self.scores, *self.damage]), removed, self.shown and self.shown.key, self)
+        scores, maps = self.relevant(removed), self.maps(removed)
+        return _selected(versions([*scores, *maps]), removed, self.shown and self.shown.key, self, scores, maps)
 
     def scored(self, cut: Cut) -> Cut:
         """The same cut with the scores of exactly its layers under the selected condition, from whichever result has them."""
         if cut.removed is None or (cut.point is not None and (cut.point.acc, cut.point.loss) != (None, None)):
             return cut
-        found = selection.scoring(self.of(cut.removed).selection, [entry.result for entry in self.scores])
+        results = [entry.result for entry in self.relevant(cut.removed)]
+        found = selection.scoring(self.of(cut.removed).selection, results)
         return cut if found is None else replace(cut, point=found[0], result=found[1])
 
 
@@ -97,36 +119,37 @@ def on_map(distances: Found, sweep: Found | None, model: ModelSpec) -> Shown:
 
 
 def curves(model: ModelSpec, strategy: str = "") -> list[Found]:
-    """All curves of a strategy, strongest first; of the one on screen unless another is named."""
-    return [entry for entry in library.find("sweep", model) if entry.summary.strategy == (strategy or state.strategy())]
+    """Return the strongest curves of a strategy; of the one on screen unless another is named."""
+    return library.find("sweep", model, having=(("strategy", strategy or state.strategy()),))
 
 
 def curve(model: ModelSpec, strategy: str = "") -> Found | None:
     """The curve on screen: of the strategy on screen or the one named, on the selected dataset where it has one."""
-    own = curves(model, strategy)
     dataset = selected_dataset(model)
-    return library.shown("sweep", [entry for entry in own if dataset_of(entry) == dataset] or own)
+    if dataset is None:
+        return None
+    own = (("strategy", strategy or state.strategy()),)
+    on_dataset = library.find("sweep", model, having=(*own, ("dataset", runs.dataset(dataset))))
+    return library.shown("sweep", on_dataset or library.find("sweep", model, having=own))
 
 
 def selected_dataset(model: ModelSpec) -> BenchmarkSpec | None:
     """The dataset of all panels, whatever the number of its questions; None while the model has no curve."""
-    every = library.find("sweep", model)
     chosen = state.shown_result("sweep")
-    last = next((entry for entry in every if entry.key == chosen), None)
-    longest = max(every, key=lambda entry: len(entry.result.points), default=None)  # of equally long ones the strongest
-    one = last or longest
-    return None if one is None else dataset_of(one)
+    last = library.find("sweep", model, most=1, having=(("key", chosen),)) if chosen else []
+    one = last or library.find("sweep", model, most=1, first="n_cuts DESC")  # of equally long ones the strongest
+    return dataset_of(one[0]) if one else None
 
 
 def other_datasets(model: ModelSpec) -> list[str]:
     """The further datasets with a curve of the model, each with its largest number of questions: "MMLU, 5-shot (114)"."""
     selected = selected_dataset(model)
     found: dict[str, int] = {}
-    for entry in library.find("sweep", model):
+    for entry, n in library.datasets(model):
         dataset = dataset_of(entry)
         if dataset != selected:
             name = questions.title(dataset) + (f", {dataset.shots}-shot" if dataset.shots else "")
-            found[name] = max(found.get(name, 0), entry.result.n_questions)
+            found[name] = max(found.get(name, 0), n)
     return [f"{name} ({n} questions)" for name, n in found.items()]
 
 
@@ -143,17 +166,15 @@ def evidence(sweep: Found | None, damage: Found | None, model: ModelSpec) -> Evi
         damage: the loss-increase map on screen.
         model: the model of the page.
     """
-    others = [entry for entry in library.find("sweep", model) if sweep is None or entry.key != sweep.key]
-    maps = [entry for entry in library.find("damage", model) if damage is None or entry.key != damage.key]
-    heals = [entry for entry in library.find("heal", model, any_precision=True) if entry.summary.is_repair]
-    scores = [*([sweep] if sweep else []), *evaluations(model), *others, *heals]
+    maps = [entry for entry in library.find("damage", model, most=_MAPS) if damage is None or entry.key != damage.key]
+    heals = library.scores_of("heal", model, sweep)
     speed = library.shown("speed", library.find("speed", model))
-    return Evidence(sweep, scores, [*([damage] if damage else []), *maps], heals, speed)
+    return Evidence(model, sweep, [*([damage] if damage else []), *maps], heals, speed)
 
 
 def evaluations(model: ModelSpec) -> list[Found]:
-    """All evaluations of single blocks without an adapter."""
-    return [entry for entry in library.find("evaluate", model) if entry.result.spec.adapter is None]
+    """Return the strongest evaluations of single blocks without an adapter."""
+    return library.scores_of("evaluate", model)
 
 
 def version(found: Found) -> Version:
@@ -167,8 +188,15 @@ def versions(found: Sequence[Found]) -> tuple[Version, ...]:
 
 
 @st.cache_resource(max_entries=512, show_spinner=False)
-def _selected(told: tuple[Version, ...], removed: Removal | None, shown: str | None, _evidence: Evidence) -> Selected:
-    results = [entry.result for entry in _evidence.scores]
+def _selected(
+    told: tuple[Version, ...],
+    removed: Removal | None,
+    shown: str | None,
+    _evidence: Evidence,
+    _scores: list[Found],
+    _maps: list[Found],
+) -> Selected:
+    results = [entry.result for entry in _scores]
     on_screen: SweepResult | None = _evidence.shown.result if _evidence.shown else None
-    damage: list[DamageResult] = [entry.result for entry in _evidence.damage]
+    damage: list[DamageResult] = [entry.result for entry in _maps]
     return selection.select(removed, results, shown=on_screen, damage=damage)

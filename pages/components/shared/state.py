@@ -327,6 +327,11 @@ def shown_result(kind: str, keys: list[str] | None = None) -> str | None:
     return next((key for key in chosen if key in keys), keys[0] if keys else None)
 
 
+def chosen_results(kind: str) -> list[str]:
+    """Return the keys of the results of a kind that were chosen, the last one first."""
+    return list(st.session_state.get(f"shown_{kind}", ()))
+
+
 def pick_result(kind: str, label: words.Markdown, names: dict[str, str], shown: str) -> None:
     """A menu of results by key; what is picked becomes the shown one.
 
