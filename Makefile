@@ -131,6 +131,7 @@ bench-by-layer: install
 
 bench-store: install-dev
 	$(BIN)/python benchmarks/store_size.py
+	$(BIN)/python benchmarks/store_size.py --models 1 --results 100000
 
 bench-cluster: install
 	$(BIN)/python benchmarks/cluster.py

@@ -1,6 +1,7 @@
-"""`make bench-store`: how long lists, filters and single results take with 1,000, 10,000 and 100,000 results stored.
+"""`make bench-store`: how long lists, pages and reports take with 1,000, 10,000 and 100,000 results stored.
 
-    python benchmarks/store_size.py                        the three sizes, in a scratch folder that goes
+    python benchmarks/store_size.py                        results of 50 models in three sizes, in a scratch folder that goes
+    python benchmarks/store_size.py --models 1 --results 100000      pages and the report with 100,000 results of one model
     python benchmarks/store_size.py --results 10000 --keep FOLDER    keeps the cache, or takes the one that is there
 
 Results of six kinds, as the tests make them up, of 50 models and of many draws of texts, are written by the store itself, only
@@ -127,13 +128,49 @@ def asked() -> dict[str, Callable[[], Any]]:
     }
 
 
-def measure(names: list[str]) -> None:
+PAGES = ("explore", "heal", "compare", "export", "model", "learn")
+
+
+def of_one_model() -> dict[str, Callable[[], Any]]:
+    """Return what is timed where all results are of one model: every page as a visitor opens it, and the report."""
+    from streamlit.runtime.pages_manager import PagesManager
+    from streamlit.testing.v1 import AppTest
+
+    from analysis import jobs
+    from analysis.core.blocks import Block
+    from analysis.exports import report
+    from analysis.models.spec import ModelSpec
+    from tests.support import fakes
+
+    begin = PagesManager.__init__
+
+    def begin_again(self: PagesManager, *args: Any, **kwargs: Any) -> None:
+        begin(self, *args, **kwargs)
+        PagesManager.uses_pages_directory = False  # as after the first visit of a server
+
+    PagesManager.__init__ = begin_again  # type: ignore[method-assign]
+    jobs.worker_alive, jobs.start = (lambda: True), (lambda: None)
+
+    def opened(page: str) -> int:
+        app = AppTest.from_file(str(fakes.APP), default_timeout=600)
+        app.query_params.update({"model": "lab/model-0", "n": "5"})
+        app.switch_page(f"pages/{page}.py")
+        app.run()
+        assert not app.exception, page
+        assert not app.error, page
+        return len(app.main)
+
+    found = {f"page {page.title()}": functools.partial(opened, page) for page in PAGES}
+    return found | {"report": lambda: len(report.of(ModelSpec("lab/model-0"), Block(11, 5), lambda spec: "").sections)}
+
+
+def measure(names: list[str], n_models: int) -> None:
     """Time each of them, in this process, and print it as JSON lines."""
     from analysis.core import index
     from analysis.core.index import Wanted
     from analysis.core.registry import RESULTS
 
-    all_asked = asked()
+    all_asked = of_one_model() if n_models == 1 else asked()
     began = time.perf_counter()
     index.entries(Wanted(tuple(RESULTS)), most=1, wait=True)  # only the first process of a cache takes long
     times = [time.perf_counter() - began] * 2
@@ -160,7 +197,7 @@ def main() -> None:
     if given.fill is not None:
         return fill(given.fill, given.models)
     if given.measure:
-        return measure(given.only)
+        return measure(given.only, given.models)
     with tempfile.TemporaryDirectory() as scratch:
         cache = (given.keep or Path(scratch)).absolute()
         environment = {**os.environ, "LAYERSCOPE_CACHE": str(cache)}
@@ -170,7 +207,13 @@ def main() -> None:
             subprocess.run([*own, "--fill", str(size), "--models", str(given.models)], env=environment, check=True)
             print(f"{size:,} results, written in {time.perf_counter() - began:.0f} s\n", flush=True)
             print("| asked | answer | first, s | again, s | peak, MB |\n|---|---|---|---|---|", flush=True)
-            command = [*own, "--measure", *(word for name in given.only for word in ("--only", name))]
+            command = [
+                *own,
+                "--measure",
+                "--models",
+                str(given.models),
+                *(word for name in given.only for word in ("--only", name)),
+            ]
             with subprocess.Popen(
                 command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
             ) as child:

@@ -177,9 +177,8 @@ def entry(kind: str, key: str) -> Entry | None:
 
 def count(wanted: Wanted) -> int:
     """How many `entries` there are."""
-    with fresh(wanted.kinds) as db:
-        parts = [db.execute(f"SELECT count(*) FROM results WHERE {sql}", values) for _, _, sql, values in wanted.parts()]
-        return sum(part.fetchone()[0] for part in parts)
+    where, values = wanted.row()
+    return int(rows(wanted.kinds, f"SELECT count(*) FROM results WHERE {where}", values)[0][0])
 
 
 @dataclass(frozen=True)
@@ -377,23 +376,17 @@ def last_identity(kinds: Sequence[str], source: str, revision: str) -> str:
 
     "" where it is not known.
     """
-    newest = (False, 0, "")
-    with fresh(kinds) as db:
-        for _, place, where, values in Wanted(tuple(kinds), ("", source, revision)).parts():
-            sql = f"SELECT mtime_ns, identity FROM results WHERE {where} AND identity != '' ORDER BY mtime_ns DESC LIMIT 1"
-            if row := db.execute(sql, values).fetchone():
-                newest = max(newest, (place == OWN, *row))
-    return newest[2]
+    where, values = Wanted(tuple(kinds), ("", source, revision)).row()
+    order = "place = :own DESC, mtime_ns DESC, identity DESC"
+    found = rows(kinds, f"SELECT identity FROM results WHERE {where} AND identity != '' ORDER BY {order} LIMIT 1", values)
+    return str(found[0][0]) if found else ""
 
 
 def n_of_other_weights(kinds: Sequence[str], source: str, revision: str, identity: str) -> int:
     """How many results of this name were measured on weights that are known and are not these."""
-    n = 0
-    with fresh(kinds) as db:
-        for _, _, where, values in Wanted(tuple(kinds), ("", source, revision)).parts():
-            sql = f"SELECT count(*) FROM results WHERE {where} AND identity NOT IN ('', :other)"
-            n += db.execute(sql, values | {"other": identity}).fetchone()[0]
-    return n
+    where, values = Wanted(tuple(kinds), ("", source, revision)).row()
+    sql = f"SELECT count(*) FROM results WHERE {where} AND identity NOT IN ('', :other)"
+    return int(rows(kinds, sql, values | {"other": identity})[0][0])
 
 
 def builds_on(kinds: Sequence[str], key: str, *, but: str) -> Entry | None:
@@ -408,7 +401,6 @@ def builds_on(kinds: Sequence[str], key: str, *, but: str) -> Entry | None:
 
 def unread(kinds: Sequence[str]) -> tuple[int, int]:
     """How many results of these kinds were not read yet, and how many there are."""
-    with fresh(kinds) as db:
-        sql = f"SELECT total(state = {UNREAD}), count(*) FROM results WHERE kind IN ({marks('kind', kinds)})"
-        row = db.execute(sql, named("kind", kinds)).fetchone()
+    sql = f"SELECT total(state = {UNREAD}), count(*) FROM results WHERE kind IN ({marks('kind', kinds)})"
+    row = rows(kinds, sql, named("kind", kinds))[0]
     return int(row[0]), int(row[1])

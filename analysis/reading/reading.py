@@ -5,6 +5,7 @@ come from two; a `Change` between two readings exists only where their condition
 """
 
 import math
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -177,12 +178,15 @@ def of_sweep(result: SweepResult, removed: Removal | None) -> Readings:
         removed: the removed layers; None for the unpruned model. A number of layers is not enough: two curves remove different
             layers at the same n.
     """
-    for place, point in enumerate(result.points):
-        if point.block == removed:
-            answers = result.questions[place] if place < len(result.questions) else ()
-            losses = result.text_losses[place] if place < len(result.text_losses) else ()
-            return _of_point(result, point, result.spec.loss_corpus, answers, losses, result.text_tokens[: len(losses)])
-    return {}
+    places = (place for place, point in enumerate(result.points) if point.block == removed)
+    return next((_of_place(result, place) for place in places), {})
+
+
+def _of_place(result: SweepResult, place: int) -> Readings:
+    answers = result.questions[place] if place < len(result.questions) else ()
+    losses = result.text_losses[place] if place < len(result.text_losses) else ()
+    tokens = result.text_tokens[: len(losses)]
+    return _of_point(result, result.points[place], result.spec.loss_corpus, answers, losses, tokens)
 
 
 def of_evaluate(result: EvaluateResult) -> Readings:
@@ -208,9 +212,29 @@ def of_heal(result: HealResult, which: str) -> Readings:
 
 
 def of_all(result: Any) -> list[Readings]:
-    """What a curve, an evaluation or a heal scored, model by model, in its order; other kinds score none."""
+    """Return the scores of a curve, an evaluation or a heal, model by model, in its order; other kinds score none.
+
+    They are kept for as long as the result is: a page asks for them many times.
+    """
+    kept = _KEPT.get(id(result))
+    if kept is None:
+        kept = _KEPT[id(result)] = _all_of(result)
+        weakref.finalize(result, _KEPT.pop, id(result), None).atexit = False
+    return list(kept)
+
+
+_KEPT: dict[int, list[Readings]] = {}
+"""By the identity of a result that is still there."""
+
+
+def _all_of(result: Any) -> list[Readings]:
     if isinstance(result, SweepResult):
-        return [of_sweep(result, point.block) for point in result.points]
+        firsts: dict[Removal | None, Readings] = {}
+        removed = [point.block for point in result.points]
+        for place, block in enumerate(removed):
+            if block not in firsts:
+                firsts[block] = _of_place(result, place)
+        return [firsts[block] for block in removed]
     if isinstance(result, EvaluateResult):
         return [of_evaluate(result)]
     return [of_heal(result, which) for which in result.models] if isinstance(result, HealResult) else []
