@@ -20,7 +20,7 @@ from analysis import jobs
 from analysis.cli import line as command_line
 from analysis.cli.bar import Bar
 from analysis.cli.line import Extra
-from analysis.core import host, output, store, units
+from analysis.core import host, letters, output, store, units
 from analysis.core.blocks import Removal
 from analysis.core.errors import JobError, SpecError
 from analysis.core.options import Option, imported
@@ -90,7 +90,7 @@ def check(options: argparse.Namespace) -> None:
 def write(options: argparse.Namespace, data: dict[str, Any], lines: Sequence[str]) -> None:
     """Print lines for people, or JSON where `--json` asks for it."""
     if options.json != "-":
-        sys.stdout.write("\n".join(lines) + "\n")
+        sys.stdout.write(letters.visible("\n".join(lines)) + "\n")
     if options.json is None:
         return
     content = json.dumps(data, indent=1)
@@ -167,7 +167,7 @@ def grid(options: argparse.Namespace) -> None:
         raise SpecError("--csv is written when the grid is done; leave out --detach, or ask again without it once it is.")
     output.check(options.csv, "--csv")
     result = run(command_line.request(options.asks.spec, options))
-    output.write(options.csv, result.table().frame().to_csv(index=False).encode(), "--csv")
+    output.write(options.csv, letters.csv(result.table().frame()), "--csv")
     write(options, whole(result, options), [*_grid_lines(result, options), f"Every cut is in {options.csv}."])
 
 

@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from analysis.core import disk, store
+from analysis.core import disk, letters, store
 from analysis.core.errors import ModelNotFoundError
 from analysis.core.progress import Progress
 from analysis.core.record import Result
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             made = _of_starter if exhibit.source == STARTER else _of_larger
             results = list(made(model, kinds, load))
         except ModelNotFoundError as error:
-            sys.stderr.write(f"{exhibit.title} keeps the results that it has: {error}\n")
+            sys.stderr.write(letters.visible(f"{exhibit.title} keeps the results that it has: {error}\n"))
             continue
         load.clear()
         _publish(exhibit.source, results, kinds)

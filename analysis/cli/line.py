@@ -13,7 +13,6 @@ import math
 import operator
 import os
 import re
-import shlex
 import textwrap
 import types
 import typing
@@ -22,7 +21,7 @@ from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, NoReturn, TypeVar
 
 from analysis.cli import field_settings
-from analysis.core import bounds
+from analysis.core import bounds, letters
 from analysis.core.blocks import Block, Removal, parse_removal, written
 from analysis.core.errors import LayerscopeError, SpecError
 from analysis.core.options import Option, Part, imported
@@ -590,7 +589,7 @@ def asked(spec: SpecT) -> SpecT:
 
 def line(words: Sequence[str]) -> str:
     """The words of a request as a line to paste into a shell."""
-    return shlex.join([*PROGRAM, *words])
+    return letters.command([*PROGRAM, *words])
 
 
 def words(spec: Spec, subcommand: Subcommand | None, parse: Parse) -> list[str]:

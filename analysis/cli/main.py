@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from analysis import jobs as jobs_room
 from analysis.cli import answers, convert, dashboard, decision_sheet, groups, jobs, line, manifest, push, rows
 from analysis.cli.line import Extra, Misuse, Parser, Subcommand
-from analysis.core import extensions, failures
+from analysis.core import extensions, failures, letters
 from analysis.core.errors import one_line
 from analysis.core.failures import BAD_INPUT, UNFORESEEN
 from analysis.core.record import Spec
@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         interrupted, 141 when nobody reads the output any more.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
+    letters.guard_logs()
     try:
         extensions.load()
         options = _parse(words)
@@ -72,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _say(sentence: str) -> None:
     """One line on standard error, if anybody reads it."""
     with contextlib.suppress(OSError):
-        sys.stderr.write(f"{sentence}\n")
+        sys.stderr.write(f"{letters.visible(sentence)}\n")
         sys.stderr.flush()
 
 

@@ -23,6 +23,8 @@ catch `LayerscopeError`; of anything else `failures.in_a_sentence` says the caus
 
 import re
 
+from analysis.core import letters
+
 _LONG_WORD = 200
 """Characters of a word in a sentence: nobody reads a number of 5000 digits."""
 
@@ -94,5 +96,5 @@ class JobError(LayerscopeError):
 def one_line(text: str) -> str:
     """A sentence as one line: line breaks as spaces, other control characters as their escapes, and no endless words."""
     line = " ".join(text.split())
-    line = "".join(letter if letter.isprintable() or letter == " " else ascii(letter)[1:-1] for letter in line)
+    line = letters.visible(line)
     return re.sub(rf"\S{{{_LONG_WORD},}}", lambda found: f"{found[0][:60]}…{found[0][-20:]}", line)

@@ -106,7 +106,7 @@ class Wanted:
         parts = [f"kind IN ({marks('kind', self.kinds)})", f"state = {GOOD}"]
         if self.weights is not None:
             identity, source, revision = self.weights
-            values |= {"identity": identity, "source": source, "revision": revision, "named": f"{source}\n{revision}"}
+            values |= {"identity": identity, "source": source, "revision": revision, "named": named_weights(source, revision)}
             known = ["weights IN (:identity, :named)", *([_OF_SEVERAL] if self._has_several() else [])]
             parts.append(f"({' OR '.join(known)})" if identity else "(source = :source AND revision = :revision)")
         committed = f"(place = :committed AND {_IS_NOT_HERE})"
@@ -134,9 +134,13 @@ def _of(weights: tuple[str, str, str]) -> tuple[str, dict[str, Any]]:
     by_name = "source = :source AND revision = :revision"
     if not weights[0]:
         return f"({by_name})", values
-    # Each a search of an index: an OR over different columns would look at every row. The last is of results of several models.
-    conditions = ("identity = :identity", f"{by_name} AND identity = ''", "source IS NULL AND instr(identities, :identity)")
-    return f"number IN ({' UNION '.join(f'SELECT number FROM results WHERE {one}' for one in conditions)})", values
+    values["named"] = named_weights(weights[1], weights[2])
+    return f"((weights IS NOT NULL AND weights IN (:identity, :named)) OR {_OF_SEVERAL})", values
+
+
+def named_weights(source: str, revision: str) -> str:
+    """Return what the index has in place of an identity that is not known."""
+    return f"{source}\n{revision}"
 
 
 def entries(
@@ -320,12 +324,9 @@ def scored(
     # CROSS JOIN keeps the scores, which are few, in front of the results.
     joined = f"FROM scores s CROSS JOIN results ON results.number = s.number WHERE {' AND '.join([*parts, where])}"
     if per_condition:
-        ranked = (
-            f"SELECT results.number, s.condition, row_number() OVER (PARTITION BY s.condition ORDER BY {order}) AS own_, "
-            f"row_number() OVER (ORDER BY {order}) AS place_ {joined}"
-        )
-        sql = f"SELECT number, condition FROM ({ranked}) WHERE own_ = 1 ORDER BY place_ LIMIT :most"
-    elif len(scoring.conditions) > 1:
+        sql = f"SELECT results.number, s.condition {joined} ORDER BY {order}"
+        return rows(wanted.kinds, sql, values, first_of=(1, most))
+    if len(scoring.conditions) > 1:
         order = f"count(DISTINCT s.condition) DESC, {order}"
         sql = f"SELECT results.number, s.condition {joined} GROUP BY results.number ORDER BY {order} LIMIT :most"
     else:

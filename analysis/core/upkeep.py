@@ -108,6 +108,9 @@ _QUICK_S = 0.002
 _LOOK_AT_ONCE = 2_000
 """Files that are looked at while whoever asks waits."""
 _CHUNK = 50
+_READER = "index"
+_PAUSE_S = 0.001
+"""The thread that looks at all files rests so long after each chunk."""
 _BUSY_S = 10.0
 _MAPPED = 1 << 30
 _KEPT_ANSWERS = 256
@@ -156,18 +159,79 @@ def fresh(kinds: Sequence[str], *, wait: bool = False) -> Iterator[sqlite3.Conne
         yield db
 
 
-def rows(kinds: Sequence[str], sql: str, values: Mapping[str, Any], *, wait: bool = False) -> list[tuple[Any, ...]]:
-    """Return the rows of a statement; the last answers are kept until the index changes."""
+@contextlib.contextmanager
+def once() -> Iterator[None]:
+    """Bring the index up to date only once for each kind while the body runs, in this thread: a page asks a hundred times."""
+    if _in_once() is not None:
+        yield
+        return
+    _scope.now = scope = _Once()
+    try:
+        yield
+    finally:
+        _scope.now = None
+        scope.close()
+
+
+class _Once:
+    """The kinds that were brought up to date, and the connection that is kept meanwhile."""
+
+    def __init__(self) -> None:
+        self.brought: set[tuple[int, str]] = set()
+        self.connections: dict[int, sqlite3.Connection] = {}
+
+    def close(self) -> None:
+        """Close the connections."""
+        for db in self.connections.values():
+            db.close()
+        self.connections.clear()
+
+
+_scope = threading.local()
+
+
+def _in_once() -> "_Once | None":
+    return getattr(_scope, "now", None)
+
+
+def rows(
+    kinds: Sequence[str],
+    sql: str,
+    values: Mapping[str, Any],
+    *,
+    wait: bool = False,
+    first_of: tuple[int, int] | None = None,
+) -> list[tuple[Any, ...]]:
+    """Return the rows of a statement; the last answers are kept until the index changes.
+
+    Args:
+        kinds: of results, which are brought up to date before.
+        sql, values: the statement.
+        wait: whether to wait until every stored result was read once.
+        first_of: place of a column, and a number: only the first row of each value of the column, of no more values than this.
+    """
     kept = _of_cache()
     with kept.fresh(kinds, wait=wait) as db:
         version = db.execute("SELECT n FROM version").fetchone()[0]
-        asked = (version, sql, *sorted(values.items()))
+        asked = (version, sql, first_of, *sorted(values.items()))
         if (answer := kept.answers.get(asked)) is None:
-            answer = kept.answers[asked] = db.execute(sql, values).fetchall()
+            answer = kept.answers[asked] = _taken(db.execute(sql, values), first_of)
             while len(kept.answers) > _KEPT_ANSWERS:
                 with contextlib.suppress(StopIteration, KeyError, RuntimeError):  # another thread drops the same
                     del kept.answers[next(iter(kept.answers))]
         return answer
+
+
+def _taken(found: sqlite3.Cursor, first_of: tuple[int, int] | None) -> list[tuple[Any, ...]]:
+    if first_of is None:
+        return found.fetchall()
+    (column, most), firsts = first_of, dict[Any, tuple[Any, ...]]()
+    for row in found:
+        firsts.setdefault(row[column], row)
+        if len(firsts) == most:
+            break
+    found.close()
+    return list(firsts.values())
 
 
 def _of_cache() -> "_Index":
@@ -216,14 +280,25 @@ class _Index:
                 yield self._memory
         else:
             assert self._file is not None
-            with contextlib.closing(_connected(self._file)) as db:
-                yield db
+            scope = _in_once()
+            if scope is None:
+                with contextlib.closing(_connected(self._file)) as db:
+                    yield db
+                return
+            if id(self) not in scope.connections or not self._file.exists():
+                scope.connections[id(self)] = _connected(self._file)
+            yield scope.connections[id(self)]
 
     @contextlib.contextmanager
     def fresh(self, kinds: Sequence[str], *, wait: bool) -> Iterator[sqlite3.Connection]:
         """A connection, after what changed in the folders of these kinds was brought in."""
+        scope, own = _in_once(), id(self)
         try:
-            self._bring_in(kinds, wait)
+            if wait or scope is None:
+                self._bring_in(kinds, wait)
+            elif left := [kind for kind in kinds if (own, kind) not in scope.brought]:
+                self._bring_in(left, wait)
+                scope.brought.update((own, kind) for kind in left)
         except (sqlite3.DatabaseError, StorageError) as error:
             self._get_over(error)
             self._bring_in(kinds, wait)
@@ -240,6 +315,9 @@ class _Index:
             raise error
         self._looked.clear()
         self.answers.clear()
+        if (scope := _in_once()) is not None:
+            scope.brought.clear()
+            scope.close()
         if isinstance(error, StorageError) or not any(word in str(error) for word in _BROKEN):
             _log.warning("The index of the results in %s cannot be kept (%s); this process makes its own.", self._file, error)
             self._keep_in_memory()
@@ -272,7 +350,7 @@ class _Index:
         at, took = self._looked.get((place, kind), (0.0, 0.0))
         if at and took > _QUICK_S and time.monotonic() - at < _SHARE * took:
             return
-        if not at_once and _n_of(db, place, kind) > _LOOK_AT_ONCE:
+        if not at_once and _has_more(db, place, kind, than=_LOOK_AT_ONCE):
             self._read_later([kind])
             return
         began = time.monotonic()
@@ -284,7 +362,7 @@ class _Index:
         with self._held:
             self._left |= set(kinds)
             if self._reader is None or not self._reader.is_alive():
-                self._reader = threading.Thread(target=self._read_what_is_left, name="index", daemon=True)
+                self._reader = threading.Thread(target=self._read_what_is_left, name=_READER, daemon=True)
                 self._reader.start()
 
     def _read_what_is_left(self) -> None:
@@ -392,6 +470,11 @@ def _n_of(db: sqlite3.Connection, place: str, kind: str) -> int:
     return int(db.execute("SELECT count(*) FROM results WHERE place = ? AND kind = ?", (place, kind)).fetchone()[0])
 
 
+def _has_more(db: sqlite3.Connection, place: str, kind: str, *, than: int) -> bool:
+    sql = "SELECT 1 FROM results WHERE place = ? AND kind = ? LIMIT 1 OFFSET ?"
+    return db.execute(sql, (place, kind, than)).fetchone() is not None
+
+
 def _bring_in_names(db: sqlite3.Connection, place: str, kind: str) -> None:
     """Take in folders that came and leave out those that went, where the folder that holds them changed."""
     folder = folder_of(place, kind)
@@ -442,7 +525,9 @@ def _bring_in_changes(db: sqlite3.Connection, place: str, kind: str, *, again: b
     """
     folder, changed = os.fspath(folder_of(place, kind)), []
     rows = db.execute("SELECT key, state, mtime_ns, size, inode FROM results WHERE place = ? AND kind = ?", (place, kind))
-    for key, state, *before in rows.fetchall():
+    for number, (key, state, *before) in enumerate(rows.fetchall()):
+        if number % _CHUNK == _CHUNK - 1 and threading.current_thread().name == _READER:
+            time.sleep(_PAUSE_S)  # who waits for a page goes first
         if state == UNREAD:
             continue
         try:
@@ -461,6 +546,8 @@ def _read_some(db: sqlite3.Connection, kinds: Sequence[str]) -> bool:
     """Read some of the results that are unread; False where there are none left."""
     sql = f"SELECT number, place, kind, key, news FROM results WHERE state = {UNREAD} AND kind IN ({marks('kind', kinds)})"
     rows = db.execute(f"{sql} LIMIT {_CHUNK}", named("kind", kinds)).fetchall()
+    if not rows:
+        return False
     found = [(number, news, _read(place, kind, key)) for number, place, kind, key, news in rows]
     with _transaction(db):
         for number, news, columns in found:
@@ -475,7 +562,7 @@ def _read_some(db: sqlite3.Connection, kinds: Sequence[str]) -> bool:
                 db.execute("DELETE FROM scores WHERE number = ?", (number,))
                 columns_of_scores = ((condition, cut, repair, number, quantity) for quantity, condition, cut, repair in scores)
                 db.executemany("INSERT OR IGNORE INTO scores VALUES (?, ?, ?, ?, ?)", columns_of_scores)
-    return bool(rows)
+    return True
 
 
 def _read(place: str, kind: str, key: str) -> dict[str, Any]:

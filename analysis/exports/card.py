@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from analysis import __version__
+from analysis.core import letters
 from analysis.core.blocks import PartSet, Removal
 from analysis.core.record import Spec
 from analysis.data import questions, starter
@@ -98,7 +99,7 @@ def of(
         "about safety or bias; what the base model lacks, this one lacks too.",
         f"Made with layerscope {__version__}.{_versions(scored)}",
     ]
-    return "\n\n".join(parts) + "\n"
+    return letters.visible("\n\n".join(parts) + "\n")
 
 
 def _rounded(model: ModelSpec, facts: ModelFacts) -> str:

@@ -3,10 +3,12 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from jinja2 import Environment, StrictUndefined
 from plotly.graph_objs import Figure
 
-from analysis.core import table
+from analysis.core import letters, table
 
 _SPECIAL = re.compile(r"([\\`*_\]#<>|$~])")
 """A link needs its closing bracket: without it the opening one of "block [11, 16)" can stay as it is."""
@@ -28,6 +30,15 @@ def fenced(content: str, language: str = "") -> str:
     """A block of code, whatever backticks it has itself."""
     ticks = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", content)), default=0))
     return f"{ticks}{language}\n{content.rstrip()}\n{ticks}"
+
+
+def templates() -> Environment:
+    """Return the settings of every HTML template: values are escaped, and hidden characters in them are shown."""
+    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown)
+
+
+def _shown(value: Any) -> Any:
+    return letters.visible(value) if type(value) is str else value  # what is HTML already is another type
 
 
 @dataclass(frozen=True)
@@ -98,4 +109,4 @@ class Document:
         parts += ["## Requests and versions"] if records else []
         for name, content in records:
             parts += [f"### {text(name)}", fenced(content, "json")]
-        return "\n\n".join(parts) + "\n"
+        return letters.visible("\n\n".join(parts) + "\n")

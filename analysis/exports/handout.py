@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
-
+from analysis.exports.document import templates
 from analysis.reading.exercises import Exercise
 
 _TEMPLATE = Path(__file__).with_name("handout.html.jinja")
@@ -69,6 +68,6 @@ def html(handout: Handout, *, solved: bool) -> str:
         handout: what is on it.
         solved: whether this is the sheet with answers, solutions and notes.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = templates()
     environment.tests["strip"] = lambda sheet: isinstance(sheet, Strip)
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(handout=handout, solved=solved)

@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from plotly.graph_objs import Figure
 from plotly.offline import get_plotlyjs
 
-from analysis.exports.document import Document
+from analysis.exports.document import Document, templates
 
 _TEMPLATE = Path(__file__).with_name("report_page.html.jinja")
 _INK = {"light": "#1c2530", "dark": "#e4e8ec"}
@@ -16,7 +15,7 @@ _INK = {"light": "#1c2530", "dark": "#e4e8ec"}
 
 def html(document: Document) -> str:
     """The whole file: plotly.js once, every text escaped, no address that anything is fetched from."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = templates()
     # A browser's JSON has no NaN; and `tojson` escapes what would end the script.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
     pictures = [picture for section in document.sections for picture in section.pictures]

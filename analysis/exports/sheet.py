@@ -1,14 +1,12 @@
 """The decision sheet: recommendation, numbers, cost, risk, unknowns and commands of one removed block on one page."""
 
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-
 from analysis import __version__
+from analysis.core import letters
 from analysis.core.blocks import Removal, written
 from analysis.core.errors import BenchmarkError, SpecError
 from analysis.core.record import Spec
@@ -18,7 +16,7 @@ from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.maps.spec import DamageResult, DistanceResult
 from analysis.experiments.speed.spec import SpeedResult
-from analysis.exports.document import Document, Section, Table
+from analysis.exports.document import Document, Section, Table, templates
 from analysis.models.spec import ModelFacts, ModelSpec
 from analysis.reading import decision, headline, library, selection
 from analysis.reading.decision import Decision
@@ -364,7 +362,7 @@ def _own(
     words += ["--healed-by", recipe] if recipe else []
     words += ["--revision", model.revision] if model.revision else []
     words += ["--quantization", model.quantization] if model.quantization != "none" else []
-    return shlex.join([*words, "--out", "sheet.html"])
+    return letters.command([*words, "--out", "sheet.html"])
 
 
 def section(sheet: Sheet) -> Section:
@@ -388,7 +386,7 @@ def markdown(sheet: Sheet) -> str:
 
 def html(sheet: Sheet) -> str:
     """The sheet as one HTML file that fetches nothing and prints on one A4 page; every text is escaped."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = templates()
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     return template.render(sheet=sheet, made=sheet.decision, written_by=written_by())
 

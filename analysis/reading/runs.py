@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.core import blocks, registry, stats
+from analysis.core import blocks, index, registry, stats
 from analysis.core.blocks import Removal
 from analysis.core.errors import CorruptResultError
 from analysis.core.index import Group
@@ -245,7 +245,7 @@ def described(kind: str, stored: Stored) -> dict[str, Any]:
         "materials": " ".join(known.materials),
         "said": " ".join(map(str, searched)).lower(),
         "summary": json.dumps(said, separators=(",", ":")),
-        "weights": None if model is None else model.identity or f"{model.source}\n{model.revision or ''}",
+        "weights": None if model is None else model.identity or index.named_weights(model.source, model.revision or ""),
         "quantization": None if model is None else model.quantization,
         "dtype": None if model is None else model.dtype,
         "strength": known.weight.sortable(),

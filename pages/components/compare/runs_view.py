@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from analysis.core import index, registry, store
+from analysis.core import index, letters, registry, store
 from analysis.core.errors import CorruptResultError
 from analysis.core.index import Wanted
 from analysis.core.registry import RESULTS
@@ -124,7 +124,7 @@ def _table(model: ModelSpec, reference: Found | None) -> tuple[list[Found], floa
             said = f"{len(shown)} of the {n_passed:d} that pass are in the table; narrow them by kind, model or words. {said}"
         st.caption(said, width="stretch")
         st.download_button(
-            "CSV of the table", lambda: pd.DataFrame(rows).to_csv(index=False).encode(), "runs.csv", "text/csv", key="runs-csv",
+            "CSV of the table", lambda: letters.csv(pd.DataFrame(rows)), "runs.csv", "text/csv", key="runs-csv",
             on_click="ignore", type="tertiary", icon=":material/download:", disabled=not rows,
         )  # fmt: skip
         only = chosen[0] if len(chosen) == 1 else None

@@ -8,6 +8,7 @@ import streamlit as st
 from plotly.graph_objs import Figure
 
 from analysis.charts import data, look
+from analysis.core import letters
 from analysis.core.table import Table
 from pages.components.shared import state, theme
 
@@ -88,7 +89,7 @@ def _downloads(figure: Figure, key: str, file_name: str, image: str) -> None:
 
 def csv(figure: Figure) -> bytes:
     """What a figure draws, with all digits."""
-    return pd.DataFrame(data.rows(figure)).to_csv(index=False).encode()
+    return letters.csv(pd.DataFrame(data.rows(figure)))
 
 
 def table(
@@ -124,7 +125,7 @@ def table(
     )
     st.download_button(
         "Download CSV",
-        lambda: frame.to_csv(index=False).encode(),
+        lambda: letters.csv(frame),
         f"{file_name}.csv",
         "text/csv",
         key=f"{key}-csv",

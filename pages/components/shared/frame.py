@@ -81,9 +81,13 @@ def require() -> None:
 
 @contextlib.contextmanager
 def errors_shown() -> Iterator[None]:
-    """Show what goes wrong in the block as one sentence; what was not foreseen goes to the server's log in full."""
+    """Show what goes wrong in the block as one sentence; what was not foreseen goes to the server's log in full.
+
+    The index of stored results is brought up to date once for the block, and not for each of its many questions.
+    """
     try:
-        yield
+        with upkeep.once():
+            yield
     except LayerscopeError as error:
         st.error(words.plain(str(error)))
     except Exception as error:

@@ -5,7 +5,7 @@ import time
 import unicodedata
 from typing import Literal, TypeAlias
 
-from analysis.core import blocks, units
+from analysis.core import blocks, letters, units
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.data.tasks import TASKS
 from analysis.experiments import strategies
@@ -89,10 +89,10 @@ def seen(text: str, most: int = _LONGEST) -> str:
 
 def _visible(letter: str) -> str:
     """A character as it may be shown: control characters part words, those of no width are left out."""
+    if not letters.is_hidden(letter):
+        return letter
     kind = unicodedata.category(letter)
-    if kind in ("Cc", "Zl", "Zp"):
-        return " "
-    return "" if kind == "Cf" else "\ufffd" if kind in ("Cs", "Co", "Cn") else letter
+    return " " if kind in ("Cc", "Zl", "Zp") else "" if kind == "Cf" else "\ufffd"
 
 
 def count(number: float) -> str:
