@@ -1,5 +1,6 @@
 """The bill of materials and the audit: whole, the same twice, and never silent about what is not known."""
 
+import io
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -78,6 +79,41 @@ def test_an_answer_that_says_nothing_is_never_taken_for_a_clean_one(database, ca
     database.text = text
     assert audit.main() == 2
     assert "nothing is known" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"results": [{}, {}], "error": "quota"}',
+        b'{"results": [{}, {"error": {"code": 13}}]}',
+        b'{"results": [{}, {"vulns": [], "next_page_token": 3}]}',
+        b'{"results": [{}, {"next_page_token": "again"}]}',
+    ],
+)
+def test_answer_with_an_error_or_an_unread_page_is_no_clean_audit(database, capsys, text):
+    database.text = text
+    assert audit.main() == 2
+    told = capsys.readouterr()
+    assert "nothing is known" in told.err
+    assert "0 with advisories" not in told.out
+
+
+def test_audit_reads_every_page_of_an_answer(database, capsys, monkeypatch):
+    pages = [
+        {"results": [{}, {"vulns": [{"id": "GHSA-1"}], "next_page_token": "second"}]},
+        {"results": [{"vulns": [{"id": "PYSEC-2"}]}]},
+    ]
+    asked = []
+
+    def answered(request, timeout):
+        asked.append(json.loads(request.data))
+        return io.BytesIO(json.dumps(pages[len(asked) - 1]).encode())
+
+    monkeypatch.setattr(audit.urllib.request, "urlopen", answered)
+    assert audit.main() == 1
+    assert capsys.readouterr().out.splitlines()[0] == "torch 2.13.0+cpu: GHSA-1, PYSEC-2"
+    assert [one["version"] for one in asked[1]["queries"]] == ["2.13.0"]
+    assert asked[1]["queries"][0]["page_token"] == "second"
 
 
 def test_without_the_database_the_audit_says_so_in_one_sentence(monkeypatch, capsys):

@@ -189,13 +189,21 @@ class Record:
         self.publish(validations=[*self.result.validations, check], n_tokens=self.result.n_tokens + n_tokens)
         self.last_values = {**self.last_values, "validation_loss": check.loss}
 
-    def forget_after(self, step: int) -> None:
-        """Take back what came after a step that the heal goes on from."""
-        self.result = replace(
-            self.result,
-            steps=[done for done in self.result.steps if done.step <= step],
-            validations=[check for check in self.result.validations if check.step <= step],
-        )
+    def forget_after(self, step: int, tokens_per_step: int, tokens_per_validation: Callable[[], int]) -> None:
+        """Remove the steps and validations after a step that the heal resumes from, with their tokens: they come again.
+
+        Args:
+            step: the step of the checkpoint; 0 without one.
+            tokens_per_step: tokens of an optimizer step.
+            tokens_per_validation: tokens of a validation, asked only where one is removed.
+        """
+        steps = [done for done in self.result.steps if done.step <= step]
+        validations = [check for check in self.result.validations if check.step <= step]
+        again = tokens_per_step * (len(self.result.steps) - len(steps))
+        if removed := len(self.result.validations) - len(validations):
+            again += removed * tokens_per_validation()
+        n_tokens = max(0, self.result.n_tokens - again)
+        self.result = replace(self.result, steps=steps, validations=validations, n_tokens=n_tokens)
 
     def best_step(self) -> int | None:
         """The step of the lowest loss on the way so far, the earliest of equals; None before the first.
@@ -510,7 +518,7 @@ class _Heal:
             processes=_processes(record.result, self.group.size),
         )
         self.look_for_overlap(healed, packed)
-        self.go_on(trainer)
+        self.go_on(trainer, healed)
         return trainer
 
     def pack(self, healed: LoadedModel, max_rows: int) -> PackedRows:
@@ -574,7 +582,7 @@ class _Heal:
 
         self.record.publish(overlap=packing.find(questions.load(self.spec.benchmark), texts()))
 
-    def go_on(self, trainer: Trainer) -> None:
+    def go_on(self, trainer: Trainer, healed: LoadedModel) -> None:
         """Continue from the newest checkpoint that the stored curve reaches, and forget the curve after it."""
         record = self.record
         reached = record.result.steps[-1].step if record.result.steps else 0
@@ -583,7 +591,8 @@ class _Heal:
             trainer.go_on_from(found)
             total = trainer.spec.steps
             record.report(found.step, total, f"Going on from the checkpoint at step {found.step}.")
-        record.forget_after(0 if found is None else found.step)
+        step = 0 if found is None else found.step
+        record.forget_after(step, trainer.tokens_per_step, lambda: self.check_material(healed).n_tokens)
 
     def train(self, trainer: Trainer, healed: LoadedModel) -> None:
         """Take the remaining steps, with a loss on the texts that choose and a checkpoint every so often."""

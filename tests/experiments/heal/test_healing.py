@@ -220,6 +220,33 @@ def test_a_killed_heal_goes_on_from_its_last_checkpoint(spec, cache):
     assert resumed.healed.loss == whole.healed.loss
 
 
+@pytest.mark.parametrize("kill_at", ["step 5", "validation at step 4"])
+def test_killed_and_resumed_heal_counts_as_many_tokens(spec, cache, monkeypatch, kill_at):
+    class Killed(BaseException):
+        pass
+
+    def kill(progress: Progress) -> None:
+        if kill_at == "step 5" and progress.values.get("step") == 5:
+            raise Killed
+
+    def write(*args, own=healing.checkpoints.write, **named):
+        if kill_at == "validation at step 4" and args[1].step == 4:
+            raise Killed
+        own(*args, **named)
+
+    whole = healing.run(spec)
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(cache.with_name("other")))
+    cache.with_name("other").mkdir()
+    monkeypatch.setattr(healing, "PUBLISH_EVERY_S", 0.0)  # every step is on disk, those after a checkpoint too
+    with monkeypatch.context() as patch:
+        patch.setattr(healing.checkpoints, "write", write)
+        with pytest.raises(Killed):
+            healing.run(spec, kill)
+    resumed = healing.run(spec)
+    assert [step.step for step in resumed.steps] == [step.step for step in whole.steps]
+    assert resumed.n_tokens == whole.n_tokens
+
+
 @pytest.mark.parametrize(
     "phase", ["loading the model", "measuring the loss on text (pruned model)", "packing the healing text"]
 )
