@@ -5,6 +5,8 @@ imported when they are called, so that `jobs` and `--help` answer without loadin
 """
 
 import argparse
+import contextlib
+import functools
 import json
 import logging
 import os
@@ -22,7 +24,7 @@ from analysis.cli.bar import Bar
 from analysis.cli.line import Extra
 from analysis.core import host, letters, output, store, units
 from analysis.core.blocks import Removal
-from analysis.core.errors import JobError, SpecError
+from analysis.core.errors import BusyError, JobError, SpecError
 from analysis.core.options import Option, imported
 from analysis.core.progress import OnProgress, Progress
 from analysis.core.record import VALUES, Spec
@@ -132,15 +134,16 @@ def answer(options: argparse.Namespace) -> None:
 
 def _from_elsewhere(spec: Spec, options: argparse.Namespace) -> Any:
     """The result of a request that is answered in another place, where it goes on when nobody waits any more."""
-    job, bar = jobs.submit(spec, backend=options.run_on, shards=getattr(options, "workers", 1)), Bar()
+    job, bar = _submitted(spec, options), Bar()
     told, job_id = f"Job {job.id} runs on {job.backend}, and goes on there if this command ends.", job.id
     try:
         while job.is_active:
             bar(Progress(job.phase or "", job.done, job.total, told))
             time.sleep(_LOOK_S)
-            jobs.start()
-            jobs.reap()
-            before, job = job, jobs.get(job_id)
+            with contextlib.suppress(BusyError):  # the next look tells
+                jobs.start()
+                jobs.reap()
+            before, job = job, jobs.waited(functools.partial(jobs.get, job_id))
             news = ((job.message, before.message), (job.error, before.error))
             told = " ".join(new for new, old in news if new and new != old)
     finally:
@@ -151,9 +154,20 @@ def _from_elsewhere(spec: Spec, options: argparse.Namespace) -> Any:
     return RESULTS[job.kind].read(stored)
 
 
+def _submitted(spec: Spec, options: argparse.Namespace) -> jobs.Job:
+    """Put a request into the queue, however long another process holds the list of jobs."""
+    workers = getattr(options, "workers", 1)
+
+    def told(sentence: str) -> None:
+        sys.stderr.write(letters.visible(f"{sentence.removesuffix(' Try again.')} Waiting.\n"))
+        sys.stderr.flush()
+
+    return jobs.waited(lambda: jobs.submit(spec, backend=options.run_on, shards=workers), told)
+
+
 def _queue(spec: Spec, options: argparse.Namespace) -> None:
-    job = jobs.submit(spec, backend=options.run_on, shards=getattr(options, "workers", 1))
-    jobs.start()
+    job = _submitted(spec, options)
+    jobs.waited(jobs.start)
     told = [f"Job {job.id} is queued; `jobs show {job.id}` tells how far it is."]
     write(options, {"job": job.id, "spec": spec.to_json()}, told)
 

@@ -85,6 +85,10 @@ class StorageError(LayerscopeError):
     """The cache folder cannot be read or written."""
 
 
+class BusyError(StorageError):
+    """Another process holds a file for longer than a short wait; later it can be written."""
+
+
 class CorruptResultError(StorageError):
     """A stored result does not match its checksum or its schema."""
 

@@ -36,7 +36,7 @@ from analysis.jobs.queue import (
     submit,
 )
 from analysis.jobs.space import Space
-from analysis.jobs.table import get
+from analysis.jobs.table import get, waited
 
 __all__ = [
     "CANCELLED",
@@ -76,5 +76,6 @@ __all__ = [
     "start",
     "submit",
     "usable_backends",
+    "waited",
     "worker_alive",
 ]

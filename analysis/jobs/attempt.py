@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.core import documents, settings, store
-from analysis.core.errors import LayerscopeError, StorageError
+from analysis.core.errors import BusyError, LayerscopeError, StorageError
 from analysis.core.failures import redact
 from analysis.core.meter import Meter, Work
 from analysis.core.progress import Cancelled, Progress
@@ -124,7 +124,9 @@ class Run:
             columns["values"] = table.to_json(progress.values)
             if progress.values.get("result_key"):
                 columns["result_key"] = str(progress.values["result_key"])
-        self.note(table.update(self.job, **columns, **self.work()))
+        # The columns are kept, so that the next report writes this one down as well.
+        with contextlib.suppress(BusyError):
+            self.note(table.update(self.job, **columns, **self.work()))
         self._written_at = time.monotonic()
 
     def _append(self, line: bytes) -> None:
@@ -322,6 +324,6 @@ def write_down(action: Callable[[], None]) -> None:
             action()
             return
         except StorageError as error:
-            if not release():
+            if isinstance(error, BusyError) or not release():
                 _log.warning("%s It is tried again.", error)
                 time.sleep(_AGAIN_S)

@@ -11,14 +11,14 @@ import sqlite3
 import stat
 import time
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from analysis.core import documents, store
-from analysis.core.errors import JobError, LayerscopeError, StorageError
+from analysis.core.errors import BusyError, JobError, LayerscopeError, StorageError
 from analysis.core.failures import redact
 from analysis.core.meter import Work
 from analysis.core.record import Spec
@@ -27,8 +27,11 @@ from analysis.jobs import local
 from analysis.jobs.job import CANCELLED, FAILED, LOCAL, QUEUED, RUNNING, Job
 from analysis.jobs.local import Process
 
+T = typing.TypeVar("T")
 _LAYOUT = 9
 _ID = re.compile(r"[0-9a-f]{10}")
+_HELD = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_AGAIN_S = 0.5
 _BUSY_S = 10.0
 """How long to wait for another process that is writing."""
 _TABLE = """
@@ -166,11 +169,33 @@ def transaction(*, write: bool = False, is_lasting: bool = True) -> Iterator[sql
             raise
 
 
+def waited(action: Callable[[], T], told: Callable[[str], None] | None = None) -> T:
+    """Return what the action returns, tried again for as long as another process holds the list of jobs.
+
+    Args:
+        action: reads or writes the list.
+        told: hears once that the list is held.
+    """
+    while True:
+        try:
+            return action()
+        except BusyError as error:
+            if told is not None:
+                told(str(error))
+                told = None
+            time.sleep(_AGAIN_S)
+
+
 @contextlib.contextmanager
 def _errors_explained(path: Path) -> Iterator[None]:
     try:
         yield
     except (sqlite3.DatabaseError, Timeout) as error:
+        if isinstance(error, Timeout) or getattr(error, "sqlite_errorcode", 0) & 0xFF in _HELD:
+            raise BusyError(
+                f"The list of jobs in {path} cannot be used ({error}): another process has held it for {_BUSY_S:g} s. "
+                f"Try again."
+            ) from error
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
             raise StorageError(store.no_space(path)) from error
         raise StorageError(

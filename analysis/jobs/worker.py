@@ -12,6 +12,7 @@ command line runs itself, and what a cluster runs, goes at the priority it was s
 import argparse
 import contextlib
 import faulthandler
+import functools
 import importlib
 import logging
 import os
@@ -87,7 +88,7 @@ class _Worker:
         self._is_leaving = False
         self._signals = _signal_pipe()
         # Never used: as long as it is open the files beside the table stay, and a full disk cannot take their place.
-        self._table = table.connect()
+        self._table = table.waited(table.connect, _log.warning)
 
     def work(self, idle_s: float) -> None:
         """Run jobs until there was none for `idle_s` seconds."""
@@ -199,7 +200,9 @@ class _Worker:
         for row in rows:
             job = table.read(row)
             if job.process is not None and job.process.same(self._me):
-                attempt.interrupt(job, f"The worker started anew; {attempt.RESUME}")
+                table.waited(
+                    functools.partial(attempt.interrupt, job, f"The worker started anew; {attempt.RESUME}"), _log.warning
+                )
 
     def _watch(self) -> None:
         """The watchdog: never lets an error end it, for then no job could be stopped any more."""
@@ -325,7 +328,7 @@ def serve(runners: Mapping[str, str], loader: str, idle_s: float = 900.0, warm: 
         except Timeout:
             return False
     with held:
-        reap()
+        table.waited(reap, _log.warning)
         store.sweep()
         _Worker(runners, loader, warm).work(idle_s)
         return True

@@ -1,5 +1,6 @@
 """What can be done with jobs that wait or have ended: pause, move, go on by themselves, be removed with what they saved."""
 
+import contextlib
 import json
 import random
 import sqlite3
@@ -15,6 +16,7 @@ from analysis import jobs
 from analysis.core import settings, store
 from analysis.core.blocks import Block
 from analysis.core.errors import JobError, StorageError
+from analysis.core.progress import Progress
 from analysis.experiments.accuracy.spec import EvaluateSpec
 from analysis.experiments.heal.spec import HealSpec
 from analysis.experiments.prompt.spec import CompareSpec, Variant
@@ -448,6 +450,63 @@ def test_a_writer_that_holds_the_list_for_long_is_one_sentence_and_pages_still_r
     finally:
         holder.communicate("\n", timeout=10)
     assert jobs.pause(job_id).state == "paused"
+
+
+@contextlib.contextmanager
+def held(cache):
+    """Hold the list of jobs for writing, as a backup or another program does."""
+    with contextlib.closing(sqlite3.connect(cache / "jobs.sqlite", isolation_level=None)) as db:
+        db.execute("BEGIN IMMEDIATE")
+        yield
+
+
+def test_job_runs_on_while_the_list_is_held_and_is_written_down_after(cache, monkeypatch):
+    (job_id,) = queue(1)
+    run = interruption.Run(table.claim(HERE))
+    monkeypatch.setattr(table, "_BUSY_S", 0.05)
+    with held(cache):
+        run.on_progress(Progress("starting"))
+        run.on_progress(Progress("measuring", 1, 4, values={"result_key": "abc"}))
+    run.on_progress(Progress("measuring", 2, 4))
+    job = jobs.get(job_id)
+    assert (job.phase, job.done, job.result_key) == ("measuring", 2, "abc")
+
+
+def test_last_words_wait_for_the_held_list_and_keep_the_reserve(cache, monkeypatch):
+    (job_id,) = queue(1)
+    job = table.claim(HERE)
+    interruption.hold()
+    monkeypatch.setattr(table, "_BUSY_S", 0.05)
+    holder, tried = held(cache), []
+    holder.__enter__()
+    monkeypatch.setattr(interruption.time, "sleep", lambda seconds: holder.__exit__(None, None, None))
+
+    def finish() -> None:
+        tried.append(1)
+        table.finish(job, "done")
+
+    interruption.write_down(finish)
+    assert len(tried) == 2
+    assert jobs.get(job_id).state == "done"
+    assert interruption._file().exists()
+
+
+def test_submitting_waits_for_the_held_list_and_says_so_once(cache, monkeypatch):
+    queue(1)
+    monkeypatch.setattr(table, "_BUSY_S", 0.05)
+    holder, said, waits = held(cache), [], []
+    holder.__enter__()
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            holder.__exit__(None, None, None)
+
+    monkeypatch.setattr(table.time, "sleep", wait)
+    made = jobs.waited(lambda: jobs.submit(request(seed=7)).id, said.append)
+    assert jobs.get(made).state == "queued"
+    assert len(said) == 1
+    assert "another process has held it" in said[0]
 
 
 def test_a_full_disk_is_named_where_the_list_cannot_grow():

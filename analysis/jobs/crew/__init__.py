@@ -6,16 +6,19 @@ on who measures it (`core.shards`). It begins with the first that is there, and 
 costs the shard it had, and another takes its place.
 """
 
+import contextlib
 import importlib.metadata
 import json
+import os
 import platform
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from analysis.core import program, shards, store
-from analysis.core.errors import JobError, SpecError
+from analysis.core import disk, program, shards, store
+from analysis.core.errors import JobError, SpecError, StorageError
 from analysis.core.meter import COUNTS
 from analysis.core.options import imported
 from analysis.core.progress import OnProgress, Progress
@@ -33,6 +36,8 @@ MOST = 256
 """Processes that may share a request."""
 _GATHER_S = 30.0
 """How long a reading of a model from the disk waits for those that are not there yet: who comes later has no part in it."""
+_LOOK_S = 0.5
+"""How often a request looks whether an equal one has ended."""
 _LIBRARIES = ("torch", "transformers")
 """What has to be the same wherever a request is shared, beside this program: figures may change with them."""
 
@@ -98,10 +103,38 @@ def answered(
         SpecError: when so many cannot share it.
         LayerscopeError: one sentence on whatever the user can mend.
     """
-    if n != 1:
-        return shared(spec, n, on_progress, members)
-    found: Result = imported(runners[spec.kind])(spec, on_progress, load=load())
-    return found
+    with _alone(spec, on_progress):
+        if n != 1:
+            return shared(spec, n, on_progress, members)
+        found: Result = imported(runners[spec.kind])(spec, on_progress, load=load())
+        return found
+
+
+@contextlib.contextmanager
+def _alone(spec: Spec, on_progress: OnProgress) -> Iterator[None]:
+    """Let one process of this machine answer a request at a time: the next one waits, and then finds the stored result.
+
+    The system takes the lock away from a process that ends, however it ends. Machines that share a cache folder on a network
+    file system do not see each other's locks: both compute, and the last result that is stored stays.
+    """
+    try:
+        file = store.local_dir() / "requests" / f"{spec.kind}-{spec.fingerprint()}.lock"
+        store.make_folder(file.parent)
+        handle = disk.lock(file)
+    except (StorageError, OSError):  # no folder can be written, which the request itself says
+        yield
+        return
+    while handle is None:
+        on_progress(
+            Progress("waiting", message="Another process computes the same request; its result is used when it is done.")
+        )
+        time.sleep(_LOOK_S)
+        handle = disk.lock(file)
+    try:
+        yield
+    finally:
+        disk.remove(file)
+        os.close(handle)
 
 
 def shared(spec: Spec, n: int, on_progress: OnProgress, members: str = LOCAL) -> Result:
