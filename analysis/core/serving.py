@@ -143,21 +143,21 @@ def check_mode(settings: Serving, *, on_network: bool, has_provider: bool) -> st
     Raises:
         SpecError: when settings contradict each other, or Team cannot tell who a visitor is.
     """
-    by_proxy = bool(settings.proxy_header or settings.proxy_secret)
+    proxy = [settings.proxy_header, settings.proxy_secret]
     if settings.mode != TEAM:
-        if has_provider or by_proxy or settings.users or settings.operators:
+        if has_provider or any([*proxy, settings.users, settings.operators]):
             raise SpecError(
                 f"The secrets' section [auth], {PREFIX}USERS, {PREFIX}OPERATORS and {PREFIX}PROXY_HEADER need Team: set "
                 f"{PREFIX}MODE={TEAM}, or remove them."
             )
         return settings.mode or (SHOW if on_network else "")
-    if by_proxy == has_provider:
+    if any(proxy) == has_provider or any(proxy) != all(proxy):
         raise SpecError(
             f"{PREFIX}MODE={TEAM} needs one source of identities: a section [auth] in Streamlit's secrets, or "
-            f"{PREFIX}PROXY_HEADER and {PREFIX}PROXY_SECRET. You have set {'both' if has_provider else 'none'}."
+            f"{PREFIX}PROXY_HEADER with {PREFIX}PROXY_SECRET."
         )
-    if by_proxy and not (settings.proxy_header and settings.proxy_secret):
-        raise SpecError(f"{PREFIX}PROXY_HEADER and {PREFIX}PROXY_SECRET go together: set both.")
+    if settings.proxy_secret:
+        check_secrets({f"{PREFIX}PROXY_SECRET": settings.proxy_secret})
     if not (settings.users or settings.operators):
         raise SpecError(f"Nobody may visit: list people in {PREFIX}USERS and {PREFIX}OPERATORS.")
     return TEAM
@@ -173,10 +173,13 @@ def check_secrets(secrets: Mapping[str, str]) -> None:
         SpecError: when one is too short or equals another.
     """
     for name, value in secrets.items():
-        if len(value) < SHORTEST_SECRET:
-            raise SpecError(f"{name} must have at least {SHORTEST_SECRET} characters: make one with `openssl rand -hex 32`.")
-        if (twin := next((other for other in secrets if other != name and secrets[other] == value), None)) is not None:
-            raise SpecError(f"{name} and {twin} are equal: make another one with `openssl rand -hex 32`.")
+        if len(value) < SHORTEST_SECRET or not value.isascii():
+            why = f"must have at least {SHORTEST_SECRET} characters, all of them ASCII"
+        elif (twin := next((other for other in secrets if other != name and secrets[other] == value), None)) is not None:
+            why = f"and {twin} must not be equal"
+        else:
+            continue
+        raise SpecError(f"{name} {why}: make one with `openssl rand -hex 32`.")
 
 
 def _mode(name: str, text: str) -> str:
@@ -185,32 +188,27 @@ def _mode(name: str, text: str) -> str:
     return text.lower()
 
 
+def _parts(name: str, text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def _people(name: str, text: str) -> tuple[str, ...]:
-    people = tuple(part.strip() for part in text.split(",") if part.strip())
-    return tuple(entry.lower() if "@" in entry and not entry.startswith("sub:") else entry for entry in people)
-
-
-def _secret(name: str, text: str) -> str:
-    if not text.isascii() or not text.isprintable():
-        raise SpecError(f"{name} must be printable ASCII: make one with `openssl rand -hex 32`.")
-    check_secrets({name: text})
-    return text
+    return tuple(one.lower() if "@" in one and not one.startswith("sub:") else one for one in _parts(name, text))
 
 
 def _header(name: str, text: str) -> str:
-    if _HEADER_NAME.fullmatch(text) is None or text.lower() in ("host", "cookie", SECRET_HEADER.lower()):
+    if _HEADER_NAME.fullmatch(text) is None or text.lower() == SECRET_HEADER.lower():
         raise SpecError(f"{name} is the name of a header such as X-Forwarded-User, not {text[:40]!r}.")
     return text.lower()
 
 
 def _networks(name: str, text: str) -> tuple[str, ...]:
-    parts = tuple(part.strip() for part in text.split(",") if part.strip())
-    for part in parts:
+    for part in _parts(name, text):
         try:
             ip_network(part)
         except ValueError:
             raise SpecError(f"{name} lists addresses or networks such as 127.0.0.1 or 10.0.0.0/8, not {part[:40]!r}.") from None
-    return parts
+    return _parts(name, text)
 
 
 def _folders(name: str, text: str) -> tuple[Path, ...]:
@@ -242,7 +240,7 @@ _READERS: dict[str, Any] = {
     "users": _people,
     "operators": _people,
     "proxy_header": _header,
-    "proxy_secret": _secret,
+    "proxy_secret": lambda name, text: text,
     "proxies": _networks,
     "roots": _folders,
     "uploads_gb": _number,

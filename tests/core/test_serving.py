@@ -43,9 +43,9 @@ def test_what_is_set_holds_for_both():
 
 @pytest.mark.parametrize(
     "setting",
-    ["MODE=maybe", "PROXY_HEADER=Host", "PROXY_HEADER=a b", "PROXY_SECRET=short", "PROXY_SECRET=" + "\u00fc" * 40, "PROXIES=*",
-     "PROXIES=10.0.0.1/8", "ROOTS=relative", "UPLOADS_GB=-1", "UPLOADS_GB=nan", "RESULTS_GB=much", "JOB_HOURS=inf",
-     "CONNECTIONS=0", "CONNECTIONS=1e3", "CONNECTIONS_PER_ADDRESS=none", "UPLOADS_MB=9999999999"],
+    ["MODE=maybe", "PROXY_HEADER=a b", "PROXIES=*", "PROXIES=10.0.0.1/8", "ROOTS=relative", "UPLOADS_GB=-1", "UPLOADS_GB=nan",
+     "RESULTS_GB=much", "JOB_HOURS=inf", "CONNECTIONS=0", "CONNECTIONS=1e3", "CONNECTIONS_PER_ADDRESS=none",
+     "UPLOADS_MB=9999999999"],
 )  # fmt: skip
 def test_a_setting_that_cannot_be_is_refused_by_its_name(setting):
     name, _, value = setting.partition("=")

@@ -63,7 +63,7 @@ class Login:
             is_public: whether a path below the base path needs no token in Show.
         """
         self.app, self.settings, self.mode, self.is_public = app, settings, mode, is_public
-        self.base = f"/{(config.get_option('server.baseUrlPath') or '').strip('/')}".rstrip("/") + "/"
+        self.base = urlsplit(address("host")).path
         self.cookie = f"layerscope-{config.get_option('server.port')}"  # cookies know no ports
         self._announced: Tokens | None = None
 
@@ -156,17 +156,17 @@ class Login:
         except LayerscopeError as error:
             sys.stderr.write(f"{error}\n")
             return self._page(scope, HTTPStatus.SERVICE_UNAVAILABLE, "The tokens cannot be read. The log says why.")
-        role = (
-            HOST if _same(token, kept.host) and not _is_from_elsewhere(scope) else VIEWER if _same(token, kept.token) else None
-        )
+        role = VIEWER if _same(token, kept.token) else None
+        if _same(token, kept.host) and not _is_from_elsewhere(scope):
+            role = HOST
         if role is None:
             said = "This link does not open the dashboard. Ask its host for the present one."
             return self._page(scope, HTTPStatus.UNAUTHORIZED, said)
         answer = RedirectResponse(_without_token(scope), status_code=HTTPStatus.SEE_OTHER, headers=_HEADERS)
         if visitor is None or visitor.role != HOST:
             answer.set_cookie(
-                self.cookie, str(self._signer().dumps(role)), max_age=VISIT_S, path=self.base, httponly=True, samesite="lax",
-                secure=scope.get("scheme") == "https",
+                self.cookie, str(self._signer().dumps(role)), max_age=VISIT_S, path=self.base.rstrip("/") or "/", httponly=True,
+                samesite="lax", secure=scope.get("scheme") == "https",
             )  # fmt: skip
         return answer
 
@@ -226,7 +226,7 @@ def middleware(
         if mode == SHOW:
             tokens.load()
         trusted = ",".join(settings.proxies)
-        if environ.get(_TRUSTED, trusted) != trusted:
+        if (environ.get(_TRUSTED) or trusted) != trusted:
             raise SpecError(f"{_TRUSTED} no longer counts: unset it, and list your proxies in LAYERSCOPE_PROXIES.")
         environ[_TRUSTED] = trusted
     except LayerscopeError as error:
@@ -236,10 +236,10 @@ def middleware(
 
 
 def address(host: str) -> str:
-    """The address of this server under a host name."""
+    """The address of this server under a host name, with the slash at its end."""
     scheme = "https" if config.get_option("server.sslCertFile") else "http"
     base = (config.get_option("server.baseUrlPath") or "").strip("/")
-    return f"{scheme}://{host}:{config.get_option('server.port')}/{base}"
+    return f"{scheme}://{host}:{config.get_option('server.port')}/{base}{'/' if base else ''}"
 
 
 def server_address() -> str:

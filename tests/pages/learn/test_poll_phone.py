@@ -148,6 +148,7 @@ def test_only_the_polls_own_paths_are_public():
         ({"server.address": "0.0.0.0"}, "", ["http://10.0.0.4:8501/poll"]),
         ({"browser.serverAddress": "layers.example.org"}, "127.0.0.1", ["https://layers.example.org/poll"]),
         ({"browser.serverAddress": "class.local"}, "", ["http://class.local:8501/poll"]),
+        ({"server.address": "::", "server.baseUrlPath": "/lab/x/"}, "", ["http://10.0.0.4:8501/lab/x/poll"]),
     ],
 )
 def test_the_address_for_phones_is_one_that_they_can_reach(monkeypatch, options, proxies, expected):

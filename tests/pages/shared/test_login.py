@@ -216,6 +216,19 @@ def test_the_token_becomes_a_cookie_and_leaves_the_address(ask, show):
     assert "Secure" in ask(query=f"token={tokens.load().token}", scheme="https").header("set-cookie")
 
 
+def test_below_a_base_path_links_cookies_and_open_paths_are_there(ask, show, monkeypatch):
+    get = config.get_option
+    monkeypatch.setattr(config, "get_option", lambda name: "/lab/x/" if name == "server.baseUrlPath" else get(name))
+    assert login.address("here").endswith("/lab/x/")
+    answer = ask("/lab/x", f"token={tokens.load().token}")
+    assert answer.header("location") == "/lab/x"
+    assert "Path=/lab/x" in answer.header("set-cookie").split("; ")
+    assert ask("/lab/x/_stcore/health").passed
+    assert ask("/lab/x/poll").passed
+    for path in ("/_stcore/health", "/poll", "/lab/xpoll", "/lab/x/../poll", "/lab/x//poll"):
+        assert not ask(path).passed
+
+
 def test_the_way_back_is_always_to_this_server(ask, show):
     for path in ("//evil.example/", "/\\evil.example", "///evil.example"):
         there = ask(path, f"token={tokens.load().token}").header("location")
@@ -388,8 +401,9 @@ def test_a_setting_that_no_longer_exists_is_refused_with_its_replacement(environ
         {"MODE": "team", "PROXY_HEADER": "X-User", "USERS": "ada"},
         {"MODE": "team", "PROXY_SECRET": SECRET, "USERS": "ada"},
         {"MODE": "team", "PROXY_HEADER": "X-User", "PROXY_SECRET": "short", "USERS": "ada"},
+        {"MODE": "team", "PROXY_HEADER": "X-User", "PROXY_SECRET": "\u00fc" * 40, "USERS": "ada"},
         {"MODE": "team", "PROXY_HEADER": "X-User", "PROXY_SECRET": SECRET},
-        {"MODE": "team", "PROXY_HEADER": "Cookie", "PROXY_SECRET": SECRET, "USERS": "ada"},
+        {"MODE": "team", "PROXY_HEADER": "X-Layerscope-Secret", "PROXY_SECRET": SECRET, "USERS": "ada"},
         {"PROXIES": "everybody"},
     ],
     ids=str,
@@ -418,7 +432,7 @@ def test_forwarded_addresses_count_only_from_configured_proxies(environ, proxies
 
 
 def test_equal_secrets_are_refused_by_both_names():
-    with pytest.raises(SpecError, match="a and b are equal"):
+    with pytest.raises(SpecError, match="a and b must not be equal"):
         serving.check_secrets({"a": SECRET, "b": SECRET})
 
 

@@ -18,6 +18,7 @@ from streamlit import config
 
 from pages.components.learn.poll import session
 from pages.components.learn.poll.ballot import Ballot, RefusedError
+from pages.components.shared import login
 
 _MOST_BYTES = 512
 """Of a request's body: a code, or two small numbers."""
@@ -52,12 +53,11 @@ def routes() -> list[Route]:
     """The paths of the poll."""
     answers = {"": _show, "/now": _now, "/join": _join, "/answer": _answer}
     # With fewer methods Streamlit's own page, which stands behind every other path, would answer the rest.
-    return [Route(f"{_base()}/poll{path}", answer, methods=["GET", "POST"]) for path, answer in answers.items()]
+    return [Route(f"{_page_path()}{path}", answer, methods=["GET", "POST"]) for path, answer in answers.items()]
 
 
-def _base() -> str:
-    base = (config.get_option("server.baseUrlPath") or "").strip("/")
-    return f"/{base}" if base else ""
+def _page_path() -> str:
+    return f"{urlsplit(login.address('host')).path}poll"
 
 
 def _cookie() -> str:
@@ -120,7 +120,7 @@ async def _answer(request: Request, ballot: Ballot) -> Response:
 def _joined(request: Request, ballot: Ballot, code: str) -> Response:
     token = ballot.join(code, request.client.host if request.client else "", _student(request))
     answer, is_secure = _back(), request.url.scheme == "https"
-    answer.set_cookie(_cookie(), token, path=f"{_base()}/poll", httponly=True, samesite="lax", secure=is_secure)
+    answer.set_cookie(_cookie(), token, path=_page_path(), httponly=True, samesite="lax", secure=is_secure)
     return answer
 
 
@@ -151,10 +151,10 @@ _NOT_A_FORM = "This is no answer of the poll's own page. Open the address on the
 
 def _back() -> Response:
     """To the page, so that a reload sends nothing twice."""
-    return RedirectResponse(f"{_base()}/poll", status_code=303, headers=_HEADERS)
+    return RedirectResponse(_page_path(), status_code=303, headers=_HEADERS)
 
 
 def _page(state: str, status: int = 200, **shown: object) -> Response:
     filled = {"moment": "", "standing": None, "choice": None, "sentence": "", **shown}
-    page = _PAGE.render(style=_STYLE, script=_SCRIPT, state=state, base=f"{_base()}/poll", **filled)
+    page = _PAGE.render(style=_STYLE, script=_SCRIPT, state=state, base=_page_path(), **filled)
     return HTMLResponse(page, status_code=status, headers=_HEADERS)
