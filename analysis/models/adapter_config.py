@@ -22,21 +22,24 @@ _MOST_NAMES = 10_000
 _NAME = re.compile(r"\^?[\w.\-]{1,300}")
 """Name of a module or parameter; PEFT reads a leading ^ as "the whole name"."""
 _ALL_LINEAR = "all-linear"
-_NAMES = ("target_modules", "exclude_modules", "target_parameters", "modules_to_save", "layers_pattern")
+_NAMES = ("target_modules", "exclude_modules", "target_parameters", "modules_to_save", "layers_pattern", "feedforward_modules")
 _PATTERNS = ("rank_pattern", "alpha_pattern")
 _MOST_SCALE = 1_000_000
 """Largest `r` and `lora_alpha`, also per module."""
 _REFUSED = {
     "layer_replication": "copies layers, and the pruned model has the layers that it has",
     "megatron_config": "is made for Megatron, which is not used here",
+    "monteclora_config": "draws as many samples as it says",
+    "velora_config": "changes how gradients are kept, and is not read",
+    "arrow_config": "takes other adapters by name",
+    "alora_invocation_tokens": "acts only behind some tokens, and figures are of all tokens",
 }
 _PLAIN_STARTS = ("gaussian", "orthogonal")
 """Texts in `init_lora_weights` that leave the model's own weights alone; the others compute a new part of them at each loading,
 some for as many rounds as they name."""
-_REFUSED_TYPES = {
-    "PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "CPT", "CARTRIDGE", "ADAPTION_PROMPT", "XLORA",
-}  # fmt: skip
-"""Types that add tokens before the text, or take other adapters by name: nothing of them is in a layer's weights."""
+_TYPES = ("LORA", "LOHA", "LOKR", "IA3", "LN_TUNING")
+"""Types that change weights of the layers and take the memory of their file. Others add tokens before the text, take other
+adapters by name, or make tables and loops as large as their configuration says."""
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -61,8 +64,8 @@ def _faults(config: Mapping[str, Any]) -> Iterator[str]:
         if config.get(field):
             yield f"its {field} {why}; save it without {field}"
     kind = config.get("peft_type")
-    if isinstance(kind, str) and kind in _REFUSED_TYPES:
-        yield f"its type {kind} changes no weights of the layers; give a LoRA adapter or another one that does"
+    if isinstance(kind, str) and kind not in _TYPES:
+        yield f"its type {shown(kind)} is not read; give an adapter of the type {', '.join(_TYPES)}"
     start = config.get("init_lora_weights")
     if isinstance(start, str) and start not in _PLAIN_STARTS:
         yield f"its init_lora_weights {shown(start)} changes the model's own weights; save it converted to a plain LoRA"
@@ -82,7 +85,8 @@ def _faults(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _faults_of_names(field: str, value: Any) -> Iterator[str]:
-    if isinstance(value, str) and not (field == "target_modules" and value.lower() == _ALL_LINEAR):
+    is_plain = field == "layers_pattern" and isinstance(value, str) and _NAME.fullmatch(value)
+    if isinstance(value, str) and not is_plain and not (field == "target_modules" and value.lower() == _ALL_LINEAR):
         yield f"its {field} is the pattern {shown(value)}, and only a list of names is read; list the names of the modules"
     elif isinstance(value, list):
         if len(value) > _MOST_NAMES:

@@ -42,6 +42,8 @@ _NUMBERS = (
 """What a number can be, whole or not, by the first of these that its name fits."""
 _FACTOR = re.compile(r"^((long|short)_)?factor$")
 """Divisors in `rope_parameters`; a GGUF file has 0 for none."""
+_CODE = re.compile(r"implementation|kernel")
+"""Entries on the code that computes a part of the model; a name with a slash is a repository, whose code would be run."""
 _UNBOUNDED = re.compile(r"limit$")
 """Pairs of a least and a most value, which is infinite for none."""
 _MOST_EXPERTS = 1_000_000
@@ -63,6 +65,11 @@ def check(config: Mapping[str, Any], name: str) -> None:
     """
     for part in _parts(config, 0, name):
         for key, value in part.items():
+            if _CODE.search(str(key)) and (repository := next((text for text in _texts(value) if "/" in text), None)):
+                raise UnsupportedModelError(
+                    f"{name} is not loaded: {str(key)[:60]} of its configuration names code to fetch, {shown(repository)}; "
+                    f"such code is never run, so remove the entry."
+                )
             _check_entry(str(key), value, name)
         layers, experts = (_largest(part, pattern) for pattern in (r"layers?$|block_count$", r"(local|routed|num)_experts$"))
         if layers * experts > _MOST_EXPERTS:
@@ -79,6 +86,15 @@ def _parts(config: Mapping[str, Any], depth: int, name: str) -> Iterator[Mapping
     for value in config.values():
         if isinstance(value, Mapping):
             yield from _parts(value, depth + 1, name)
+
+
+def _texts(value: Any, depth: int = 0) -> Iterator[str]:
+    """Yield the texts in an entry of a configuration."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list) and depth < _DEEPEST:
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(inner, depth + 1)
 
 
 def _check_entry(key: str, value: Any, name: str) -> None:

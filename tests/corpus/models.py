@@ -388,6 +388,14 @@ def entries() -> Iterator[Bad]:
             make = _folder(config__json=json.dumps(CONFIG | {field: value}))
             says = f"m cannot be a language model: {_named(value) or field} of its configuration "
             yield Bad(f"a config.json: {field} is {value!r}", _PLAN, says, make)
+    for field, value in (
+        ("_attn_implementation", "someone/code"), ("attn_implementation", {"text_config": "someone/code:f"}),
+        ("_experts_implementation", "someone/code"), ("kernel_config", {"RMSNorm": ["someone/code"]}),
+    ):  # fmt: skip
+        make = _folder(config__json=json.dumps(CONFIG | {field: value}))
+        yield Bad(
+            f"a config.json that names code: {field}", _PLAN, f"m is not loaded: {field} of its configuration names code", make
+        )
     single = _folder(config__json=json.dumps(CONFIG | {"num_hidden_layers": 1}))
     yield Bad("a model of one layer", _PLAN, "m has one layer, and at least one must stay", single)
     for family in ("bert", "t5", "vit", "clip", "whisper"):

@@ -6,6 +6,7 @@ import pickle
 import pytest
 
 from analysis.core.errors import RecipeError
+from analysis.models import adapter_config
 from analysis.models.adapter import check_adapter
 
 
@@ -24,3 +25,27 @@ def test_pickled_weights_are_refused_unread(tmp_path, capsys):
     assert capsys.readouterr().out == ""
     (tmp_path / "adapter_model.safetensors").write_bytes(b"")
     check_adapter(str(tmp_path), None)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"target_modules": "all-linear"},
+        {"target_modules": ["model.layers.0.mlp.up_proj"], "rank_pattern": {"^model.layers.0.mlp.up_proj": 8}},
+        {"layers_pattern": "layers", "layers_to_transform": [0, 1]},
+        {"init_lora_weights": "gaussian", "loftq_config": {}, "eva_config": None, "layer_replication": None},
+        {"peft_type": "LOHA", "alpha": 8},
+    ],
+    ids=str,
+)
+def test_a_usual_configuration_of_an_adapter_is_read(tmp_path, fields):
+    config = {"peft_type": "LORA", "r": 4, "lora_alpha": 4, "target_modules": ["up_proj"]} | fields
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    assert adapter_config.read(tmp_path) == config
+
+
+def test_what_peft_saves_is_read(tmp_path):
+    from peft import LoraConfig
+
+    LoraConfig(r=4, target_modules=["up_proj"], rank_pattern={"up_proj": 2}, task_type="CAUSAL_LM").save_pretrained(tmp_path)
+    assert adapter_config.read(tmp_path)["r"] == 4
