@@ -283,7 +283,7 @@ def test_what_the_three_models_write_is_kept(spec):
     wrote, row = result.writings["healed"], rows["healed"]
     assert (row["repetition_rate"], row["n_texts"], row["n_sums"]) == (wrote.repetition_rate, 2, 2)
     assert 0 <= row["distinct_rate_low"] <= row["distinct_rate"] <= row["distinct_rate_high"] <= 1
-    assert "of 2 greedy continuations" in heals.sentences(result)[2]
+    assert "in 2 greedy continuations" in heals.sentences(result)[2]
 
 
 def test_the_best_checkpoint_is_kept_and_used_where_that_is_wanted(spec, cache, monkeypatch):

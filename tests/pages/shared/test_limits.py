@@ -161,6 +161,45 @@ def test_a_body_that_comes_fast_enough_is_received_whole(served):
     served(visit)
 
 
+class Wire:
+    """A transport of an address, and the protocol and the request on it, which is being answered or is over."""
+
+    def __init__(self, address):
+        self.address, self.aborted, self.cycle = address, False, None
+        self.more_body = self.response_complete = False
+
+    def get_extra_info(self, name):
+        return (self.address, 1)
+
+    def abort(self):
+        self.aborted = True
+
+    def get_write_buffer_size(self):
+        return 0
+
+
+def test_only_a_connection_without_a_request_gives_way():
+    connections = limits.Connections(most=4, most_of_one=3, clock=lambda: 0.0)
+    wires = [Wire(f"10.0.0.{number % 2}") for number in range(4)]
+    for wire in wires:
+        connections.admit(wire, wire)
+        wire.cycle = wire  # all of them are being answered now, which nobody has looked at
+    refused = Wire("10.0.0.9")
+    connections.admit(refused, refused)
+    assert refused.aborted
+    assert not any(wire.aborted for wire in wires)
+    wires[2].response_complete = True
+    connections.look()
+    admitted = Wire("10.0.0.9")
+    connections.admit(admitted, admitted)
+    assert not admitted.aborted
+    assert [wire.aborted for wire in wires] == [False, False, True, False]
+    for transport in list(connections.opened):
+        connections.closed(transport)
+    assert not connections.of_address
+    assert not connections.waiting
+
+
 def test_a_repeated_message_makes_a_bounded_log(caplog):
     now = [0.0]
     logger = logging.getLogger("layerscope.test.limits")
