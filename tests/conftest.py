@@ -55,10 +55,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def _tokenizers_are_read_once() -> Iterator[None]:
     """A model is loaded within a moment but for its tokenizer of 49,152 tokens, which is the same in nearly all tests."""
-    from analysis.models import tokenizer as tokenizers
+    from analysis.models import pretrained
 
     read: dict[object, object] = {}
-    own = tokenizers.AutoTokenizer
+    own = pretrained.AutoTokenizer
 
     class Known:
         @staticmethod
@@ -70,7 +70,7 @@ def _tokenizers_are_read_once() -> Iterator[None]:
             return read[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tokenizers, "AutoTokenizer", Known)
+        patch.setattr(pretrained, "AutoTokenizer", Known)
         yield
 
 

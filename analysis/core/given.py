@@ -3,7 +3,8 @@
 import errno
 import os
 import stat
-from pathlib import Path
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 _KINDS = {
     stat.S_ISDIR: "it is a folder",
@@ -52,3 +53,21 @@ def read(path: Path, most_bytes: int) -> bytes:
     if len(content) > status.st_size:
         raise OSError(errno.EFBIG, "it grows, or is longer than it says", str(path))
     return content
+
+
+def is_file_name(name: object) -> bool:
+    """Return True for the name of a file without a folder, a drive or a step upwards, on any system."""
+    if not isinstance(name, str) or "\0" in name or name in ("", ".", ".."):
+        return False
+    return PurePosixPath(name).name == name == PureWindowsPath(name).name
+
+
+def leads_into(path: Path, folders: Iterable[Path]) -> bool:
+    """Return True where a path with all its links followed lies in one of some folders.
+
+    Args:
+        path: of a file, which need not exist.
+        folders: without links.
+    """
+    real = Path(os.path.realpath(path))
+    return any(real.is_relative_to(folder) for folder in folders)

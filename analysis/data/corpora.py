@@ -209,6 +209,8 @@ def _file_documents(path: Path) -> list[str]:
             f"{path.name} is not UTF-8 text (byte {error.start} is {content[error.start]:#04x}); save it as UTF-8 and try "
             f"again."
         ) from error
+    if (place := content.find(b"\0")) >= 0:
+        raise CorpusError(f"{path.name} is not a text (byte {place} is NUL); save it as UTF-8 text and try again.")
     if not text.strip():
         raise CorpusError(f"{path.name} is empty; give a text with documents separated by blank lines, or one a line.")
     if path.suffix.lower() in (".jsonl", ".json", ".ndjson"):

@@ -42,8 +42,10 @@ _MOST_BYTES = 64 << 20
 """Of what is kept."""
 _MOST_LINE = 1 << 20
 _BATCH = 64
-_APART_BYTES, _APART_S = 2 << 30, 30.0
-"""Memory, libraries included, and time for a file that a visitor named."""
+_APART_BYTES, _APART_S = 2 << 30, 60.0
+"""Memory, libraries included, and time for reading a file."""
+_MOST_TOLD = 256 << 20
+"""Bytes of rows as JSON."""
 
 TEXT = "text"
 QUESTION, CHOICES, ANSWER = "question", "choices", "answer"
@@ -97,20 +99,17 @@ def _is_about(path: str) -> bool:
     return name.startswith(("dataset_info", "state.", "readme", "license", "requirements")) or name == "data.txt"
 
 
-def first_rows(
-    found: DataSet, path: str, most: int = USUAL_ROWS, *, is_trusted: bool = True, on_progress: OnProgress = ignore
-) -> list[dict[str, Any]]:
+def first_rows(found: DataSet, path: str, most: int = USUAL_ROWS, *, on_progress: OnProgress = ignore) -> list[dict[str, Any]]:
     """Fetch as much of one file of the set as its first rows take, and read these.
 
     A large Parquet file comes as far as the row groups reach that hold them; of other formats a beginning comes, which grows
-    until it holds enough. What has come is kept, and more of it goes on from there.
+    until it holds enough. What has come is kept, and more of it goes on from there. Files are read in a process of its own,
+    with bounds of memory and time.
 
     Args:
         found: the set.
         path: of the file.
         most: rows, or fewer where the file has no more.
-        is_trusted: whether the file was named by whoever runs this program; one that a visitor named is read in a process of
-            its own, with bounds of memory and time.
         on_progress: told of the bytes that come.
 
     Returns:
@@ -124,7 +123,7 @@ def first_rows(
     if file is None:
         some = ", ".join(file.path for file in found.files[:5])
         raise CorpusError(f"{found.repository.id} has no file {shown(path)} whose rows can be read; it has {some}.")
-    reader = _Reader(found.repository, file, most, is_trusted, on_progress)
+    reader = _Reader(found.repository, file, most, on_progress)
     if file.size <= _WHOLE_BYTES:
         return reader.of_whole()
     return reader.of_groups() if _ending(path) == ".parquet" else reader.of_front()
@@ -137,7 +136,6 @@ class _Reader:
     repository: "hub.Repository"
     file: "hub.File"
     most: int
-    is_trusted: bool
     on_progress: OnProgress
 
     def of_whole(self) -> list[dict[str, Any]]:
@@ -200,8 +198,6 @@ class _Reader:
         return found
 
     def _ask(self, read: Callable[..., Any], file: Path, *more: int) -> Any:
-        if self.is_trusted:
-            return read(file, *more)
         told = (read.__name__, str(file), *(str(int(value)) for value in more))
         try:
             return apart.answer(f"{__name__}:told", *told, memory_bytes=_APART_BYTES, seconds=_APART_S)
@@ -212,7 +208,13 @@ class _Reader:
 def told(read: str, file: str, *more: str) -> Any:
     """What `rows` or `parquet_bytes` finds, asked by name and told as JSON has it."""
     known: dict[str, Callable[..., Any]] = {"rows": rows, "parquet_bytes": parquet_bytes}
-    return json.loads(json.dumps(known[read](Path(file), *map(int, more)), default=str))
+    text = json.dumps(known[read](Path(file), *map(int, more)), default=str)
+    if len(text) > _MOST_TOLD:
+        raise CorpusError(
+            f"The rows of {Path(file).name} take {len(text) / 1e6:,.0f} MB, and at most {_MOST_TOLD / 1e6:,.0f} MB are read; "
+            f"take fewer rows."
+        )
+    return json.loads(text)
 
 
 def rows(file: Path, most: int = USUAL_ROWS, begun: int = False) -> list[dict[str, Any]]:
@@ -291,9 +293,16 @@ def _lines(file: Path) -> Iterator[dict[str, Any]]:
                 yield {TEXT: line.rstrip("\r\n")}
 
 
+def _short_lines(stream: io.TextIOBase) -> Iterator[str]:
+    while line := stream.readline(_MOST_LINE):
+        if len(line) == _MOST_LINE:
+            raise ValueError(f"a line of it is longer than {_MOST_LINE:,} characters")
+        yield line
+
+
 def _separated(file: Path) -> Iterator[dict[str, Any]]:
     with _opened(file) as stream:
-        for row in csv.DictReader(stream, delimiter="\t" if _ending(file.name) == ".tsv" else ","):
+        for row in csv.DictReader(_short_lines(stream), delimiter="\t" if _ending(file.name) == ".tsv" else ","):
             yield {str(name): value for name, value in row.items() if name is not None}
 
 

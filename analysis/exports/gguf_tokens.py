@@ -273,9 +273,9 @@ def check(path: Path, tokenizer: Any) -> None:
     Raises:
         UnsupportedModelError: when they part a text in two ways.
     """
-    from transformers import AutoTokenizer
+    from analysis.models import pretrained
 
-    again = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    again = pretrained.tokenizer(path.parent, path.name)
     told, texts = gguf.header(path), list(_TEXTS)
     if not told.get("tokenizer.ggml.add_space_prefix"):
         # Between special tokens transformers puts no space before a text where it reads a file, and llama.cpp does.

@@ -16,7 +16,7 @@ from pathlib import Path
 from huggingface_hub import constants
 
 from analysis.core import disk, documents, store
-from analysis.hub.repository import DATA_SET, MODEL, File, Repository, check_revision, is_commit
+from analysis.hub.repository import DATA_SET, MODEL, File, Repository, check_revision, is_commit, is_path
 
 PART = ".incomplete"
 _SHORT = re.compile(r"[0-9a-f]{7,39}")
@@ -45,9 +45,11 @@ def blob(repository: Repository, file: File) -> Path:
 
 
 def has(repository: Repository, file: File) -> bool:
-    """Whether a file is here, whole."""
+    """Return True where a file is here, whole: a link counts only if it leads to the blob of this very content."""
+    pointer = _pointer(repository, file)
     with contextlib.suppress(OSError):
-        return _pointer(repository, file).stat().st_size == file.size
+        is_whole = pointer.stat().st_size == file.size
+        return is_whole and (not pointer.is_symlink() or pointer.resolve().name == file.digest)
     return False
 
 
@@ -114,6 +116,8 @@ def recall(kind: str, id: str, revision: str | None) -> Repository | None:
         files = tuple(
             File(path, int(one["size"]), str(one.get("lfs_sha256") or one["blob_id"])) for path, one in sorted(said.items())
         )
+        if not all(is_path(file.path) for file in files):
+            return None
         return Repository(kind, id, commit, files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

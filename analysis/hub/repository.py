@@ -9,6 +9,7 @@ from urllib.parse import quote
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
+from analysis.core import given
 from analysis.core.bounds import shown
 from analysis.hub import client
 from analysis.hub.refusal import Refused
@@ -119,10 +120,21 @@ def _file(said: Mapping[str, Any]) -> File:
     large = said.get("lfs") or {}
     path = str(said["rfilename"])
     size, digest = (large["size"], large["sha256"]) if large else (said["size"], said["blobId"])
-    # What it is called here is made of these: never outside of the cache.
-    if path.startswith("/") or ".." in path.split("/") or not _DIGEST.fullmatch(digest) or int(size) < 0:
+    if not is_path(path) or not _DIGEST.fullmatch(digest) or int(size) < 0:
         raise ValueError(path)
     return File(path, int(size), digest)
+
+
+def is_path(path: str) -> bool:
+    """Return True for the path of a file in a repository: names of files that any system can store, joined by slashes.
+
+    Files in the cache are called so; no path leads out of it.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError:  # half a surrogate pair
+        return False
+    return all(map(given.is_file_name, path.split("/")))
 
 
 def _no_hub(what: str) -> Refused:

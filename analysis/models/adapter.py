@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from analysis.core import documents, failures, given, host, store, units
 from analysis.core.blocks import Block, LayerSet, PartSet, Removal
-from analysis.core.errors import LayerscopeError, NotEnoughMemoryError, RecipeError
-from analysis.models import adapter_config, cut, machine, meter, weights
+from analysis.core.errors import LayerscopeError, NotEnoughMemoryError, RecipeError, UnsupportedModelError
+from analysis.models import adapter_config, cut, machine, meter, model_files, pretrained, weights
 from analysis.models.cut import Cut
 from analysis.models.decoder import Decoder, find_decoder
 from analysis.models.load import LoadedModel
@@ -47,6 +47,7 @@ def check_adapter(adapter: str, block: Removal | None) -> None:
         raise RecipeError(
             f"The folder {adapter} has no adapter_config.json, so it is not a PEFT adapter; give one that a heal saved."
         )
+    _check_files(Path(adapter))
     if not (Path(adapter) / WEIGHTS_FILE).exists():
         raise RecipeError(
             f"The adapter {adapter} has no {WEIGHTS_FILE}; pickled weights (.bin) can run code when loaded and are never read: "
@@ -61,6 +62,22 @@ def check_adapter(adapter: str, block: Removal | None) -> None:
     raise RecipeError(
         f"The adapter {adapter} was healed {what}, and {block.describe()} was to be removed; give the cut that it was made for."
     )
+
+
+def _check_files(folder: Path) -> None:
+    """Refuse an adapter folder that leads to files elsewhere.
+
+    Raises:
+        RecipeError: when it does.
+    """
+    try:
+        model_files.check(folder)
+    except UnsupportedModelError as error:
+        raise RecipeError(f"The adapter cannot be used: {error}") from error
+    except OSError as error:
+        raise RecipeError(
+            f"The {Path(error.filename or folder).name} of {folder} cannot be read: {error.strerror or error}; heal again."
+        ) from error
 
 
 def _healed(record: Path) -> dict | None:
@@ -96,8 +113,6 @@ def put_on(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedMo
     Raises:
         RecipeError: when it does not fit the cut model.
     """
-    from peft import PeftModel
-
     part_head(loaded.model, Path(adapter))
     try:
         with warnings.catch_warnings():
@@ -105,8 +120,7 @@ def put_on(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedMo
             warnings.filterwarnings("error", message="Found missing adapter keys")
             warnings.filterwarnings("ignore", message=UNTOLD_RANKS)
             warnings.filterwarnings("ignore", message=rf"Unexpected keyword arguments \['{_INCOMPLETE}'\]")
-            # On the meta device first: a rank in the configuration takes no memory, only the weights in the file do.
-            model = PeftModel.from_pretrained(loaded.model, adapter, low_cpu_mem_usage=True).eval()
+            model = pretrained.with_adapter(loaded.model, Path(adapter)).eval()
         # Nor does it mind weights for layers that the cut model does not have.
         left_over = _weight_names(Path(adapter)) - set(weights_on(model))
         if left_over:
@@ -181,8 +195,7 @@ def weights_on(model: Any) -> dict[str, Any]:
 
 def _weight_names(adapter: Path) -> set[str]:
     """Names of the weights in an adapter folder."""
-    with safe_open(adapter / WEIGHTS_FILE, framework="pt") as weights:
-        return set(weights.keys())
+    return pretrained.names(adapter / WEIGHTS_FILE)
 
 
 def part_head(model: Any, adapter: Path) -> None:
@@ -331,7 +344,7 @@ def read_bridges(folder: Path) -> list[Bridge]:
     if not (folder / BRIDGE_FILE).exists():
         return []
     try:
-        found = load_file(folder / BRIDGE_FILE)
+        found = pretrained.tensors(folder / BRIDGE_FILE)
         which = ["", *(f".{number}" for number in range(1, max(1, len(found) // 2)))]
         return [Bridge(int(found[f"start{one}"]), found[f"change{one}"].float()) for one in which]
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:

@@ -109,6 +109,12 @@ class Assembly:
             return {name: own for name in self.checkpoint.places if (own := self._legacy.name(name)) is not None}
         return called(self._model, self._config.weight_mapping or [], self.checkpoint.places)
 
+    @property
+    def of_whole_numbers(self) -> dict[str, str]:
+        """Names in the model by names in the files, for tensors of whole numbers or truth values."""
+        places = self.checkpoint.places
+        return {name: own for name, own in self._of.items() if not places[name].dtype.is_floating_point}
+
     def names(self, prefix: str) -> list[str]:
         """Names in the files of all that the weights of a part are made of; the part by what its names begin with."""
         return [stored for stored, own in self._of.items() if own.startswith(prefix)]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from analysis.core import documents, given
 from analysis.core.errors import UnsupportedModelError
-from analysis.models import gguf
+from analysis.models import gguf, model_files
 
 _DTYPES = {
     "F64": torch.float64,
@@ -34,7 +34,6 @@ _DTYPES = {
 _GGUF_DTYPES = {0: torch.float32, 1: torch.float16, 30: torch.bfloat16}
 """Numbers of ggml's types that are no blocks."""
 _MOST_HEADER_BYTES = 100 << 20
-_MOST_INDEX_BYTES = 64 << 20
 _ALIGNED = 64
 """Bytes to whose multiples a stretch is read, so that every tensor in it can be looked at in its own type."""
 _AT_ONCE = 64 << 20
@@ -85,11 +84,14 @@ class Checkpoint:
         self.places: dict[str, Place] = {}
         self.bytes_read = 0
         """Of weights, since it was opened."""
+        self._are: dict[Path, tuple[int, int]] = {}
         if path.is_file():
             self.places = _of_gguf(path)
             return
-        for file in _files(path):
-            self.places.update(_header(file))
+        with model_files.checked(path):
+            for file in model_files.weights(path):
+                self.places.update(_header(file))
+                self._are[file] = _which(file.stat())
 
     @property
     def n_bytes(self) -> int:
@@ -117,6 +119,10 @@ class Checkpoint:
         found = {}
         handle = os.open(file, os.O_RDONLY)
         try:
+            if self._are.get(file, _which(os.fstat(handle))) != _which(os.fstat(handle)):
+                raise UnsupportedModelError(
+                    f"{file.name} is another file than at first. Wait until it is whole, and run it again."
+                )
             for stretch in _stretches(names, self.places):
                 begin, end = self.places[stretch[0]].begin, self.places[stretch[-1]].end
                 before = begin % _ALIGNED
@@ -134,6 +140,11 @@ class Checkpoint:
         finally:
             os.close(handle)
         return found
+
+
+def _which(status: os.stat_result) -> tuple[int, int]:
+    """Return what tells one file from another, whatever it is called."""
+    return status.st_dev, status.st_ino
 
 
 def _fill(handle: int, buffer: Tensor, begin: int, file: Path) -> None:
@@ -154,21 +165,6 @@ def _stretches(names: Sequence[str], places: Mapping[str, Place]) -> list[list[s
         else:
             stretches.append([name])
     return stretches
-
-
-def _files(folder: Path) -> list[Path]:
-    """The files that belong to the model: those of the index where there is one, else all."""
-    index = folder / "model.safetensors.index.json"
-    if not index.exists():
-        return sorted(folder.glob("*.safetensors"))
-    try:
-        named = documents.parsed_object(given.read(index, _MOST_INDEX_BYTES).decode())["weight_map"]
-        files = sorted({folder / Path(str(name)).name for name in named.values()})
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise UnsupportedModelError(f"The index of the weights in {folder.name} cannot be read: {error}.") from error
-    if missing := [file.name for file in files if not file.is_file()]:
-        raise UnsupportedModelError(f"{folder.name} lacks {', '.join(missing[:3])}; get its files again.")
-    return files
 
 
 def _of_gguf(file: Path) -> dict[str, Place]:

@@ -5,6 +5,7 @@ Source: the format's description in ggml-org/ggml, docs/gguf.md.
 
 import contextlib
 import mmap
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -56,9 +57,10 @@ def taken_apart_once() -> Iterator[None]:
     own, made = library.GGUFReader, dict[str, Any]()
 
     def reader(path: Any, *given: Any) -> Any:
-        if str(path) not in made:
-            made[str(path)] = own(path, *given)
-        return made[str(path)]
+        real = os.path.realpath(path)
+        if real not in made:
+            made[real] = own(path, *given)
+        return made[real]
 
     library.GGUFReader = reader  # type: ignore[assignment,misc]
     try:

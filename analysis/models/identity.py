@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.core import given
+from analysis.core.errors import UnsupportedModelError
+from analysis.models import model_files
 
 Stamps = tuple[tuple[str, int, int], ...]
 """Name, size in bytes and time of the last change in nanoseconds of every file that makes up the identity."""
@@ -16,8 +18,16 @@ def of_file(path: Path) -> str:
 
 
 def of_folder(path: Path) -> str:
-    """The identity of a Hugging Face folder: its configuration and its safetensors files."""
-    return f"files:{_digest(_files(path))}"
+    """Return the identity of a Hugging Face folder: its configuration and its safetensors files.
+
+    They include every file of weights that is opened, since a folder whose index or configuration names another is refused.
+
+    Raises:
+        UnsupportedModelError: when the folder leads to files elsewhere.
+        OSError: when a file cannot be read.
+    """
+    with model_files.checked(path):
+        return f"files:{_digest(_files(path))}"
 
 
 def here(source: str) -> str:
@@ -31,7 +41,7 @@ def here(source: str) -> str:
         if _is_gguf(path):
             return of_file(path)
         return of_folder(path) if len(_files(path)) > 1 else ""
-    except OSError:
+    except (OSError, UnsupportedModelError):
         return ""
 
 

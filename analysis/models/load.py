@@ -27,6 +27,7 @@ from analysis.models import (
     weights,
     weights_format,
 )
+from analysis.models import identity as identities
 from analysis.models import spec as cost
 from analysis.models import tokenizer as tokenizers
 from analysis.models.checkpoint import Checkpoint
@@ -318,7 +319,7 @@ def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedMod
         source = converted(source, planned.facts.n_parameters, machine.free_bytes("cpu"), on_progress)
     said = planned.how or f"Loading {source.name} in {resolved.dtype} on {planned.where}."
     on_progress(Progress("loading the model", 0, 1, said))
-    options: dict[str, Any] = {"dtype": getattr(torch, resolved.dtype), "trust_remote_code": False}
+    options: dict[str, Any] = {"dtype": getattr(torch, resolved.dtype)}
     if source.gguf_file:
         options |= unpacked(source, planned.config)
     else:
@@ -333,6 +334,7 @@ def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedMod
         if names is not None:
             options |= {"config": planned.config, "key_mapping": names.key_mapping}
         model: Any = weights.whole(source.name, source.folder, options, on_progress, names.beside if names else ())
+        _check_unchanged(source)
     if source.gguf_file:
         for parameter in model.parameters():  # one that was turned is computed with in another order, and rounds otherwise
             parameter.data = parameter.data.contiguous()
@@ -382,6 +384,18 @@ def _weights(spec: ModelSpec, planned: Plan, on_progress: OnProgress) -> Source:
     return source
 
 
+def _check_unchanged(source: Source) -> None:
+    """Refuse a folder whose files were exchanged between the look at their identity and the end of their loading.
+
+    Raises:
+        UnsupportedModelError: when they were.
+    """
+    if source.identity.startswith("files:") and identities.of_folder(source.folder) != source.identity:
+        raise UnsupportedModelError(
+            f"The files of {source.name} changed while they were read. Wait until they are whole, and run it again."
+        )
+
+
 def _by_layer(planned: Plan, source: Source, on_progress: OnProgress, why: str) -> LoadedModel:
     """The model with its layers on the disk, held against itself on a few tokens with one layer of each kind."""
     spec = planned.spec
@@ -396,6 +410,7 @@ def _by_layer(planned: Plan, source: Source, on_progress: OnProgress, why: str) 
             identity=f"{spec.identity} {spec.dtype} {spec.quantization} {spec.device}", on_progress=on_progress,
             key_mapping=names.key_mapping if names else None, beside=names.beside if names else (),
         )  # fmt: skip
+        _check_unchanged(source)
         keep_differentiable(decoder.model)
         tokenizers.refuse_missing_tokens(decoder.model, tokenizer)
         assert decoder.on_disk is not None

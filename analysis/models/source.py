@@ -11,7 +11,6 @@ import torch
 from transformers import (
     CONFIG_MAPPING,
     MODEL_FOR_CAUSAL_LM_MAPPING,
-    AutoConfig,
     GgufConfig,
 )
 
@@ -21,7 +20,19 @@ from analysis.core.errors import LayerscopeError, ModelNotFoundError, Unsupporte
 from analysis.core.progress import Cancelled, OnProgress, Progress, ignore
 from analysis.data import starter
 from analysis.data.starter import NAME, gguf_file, is_installed
-from analysis.models import conversions, families, gguf, gguf_config, local_path, plausible, remote, text_part, weights
+from analysis.models import (
+    conversions,
+    families,
+    gguf,
+    gguf_config,
+    local_path,
+    model_files,
+    plausible,
+    pretrained,
+    remote,
+    text_part,
+    weights,
+)
 from analysis.models import identity as identities
 from analysis.models import tokenizer as tokenizers
 from analysis.models.remote import Remote, bring
@@ -169,10 +180,12 @@ def _hub(spec: ModelSpec, on_progress: OnProgress, *, weights: bool) -> Source:
     pinned = spec.identity.removeprefix("hub:")
     revision = pinned if spec.identity.startswith("hub:") and hub.is_commit(pinned) else spec.revision
     folder, found = bring(spec.source, revision, on_progress, weights=weights)
+    model_files.check(folder)
     return Source(folder, None, spec.source, f"hub:{found.commit}", found)
 
 
 def _local_folder(path: Path) -> Source:
+    model_files.check(path)
     if not (path / "config.json").exists():
         if (path / "adapter_config.json").is_file():
             raise UnsupportedModelError(_adapter_alone(path))
@@ -245,9 +258,7 @@ def read_config(source: Source) -> Any:
     else:
         plausible.check(gguf.header(source.folder / source.gguf_file), source.name)
     with as_it_should_be(source, "configuration"):
-        config = AutoConfig.from_pretrained(
-            source.folder, trust_remote_code=False, **({"gguf_file": source.gguf_file} if source.gguf_file else {})
-        )
+        config = pretrained.config(source.folder, source.gguf_file)
         if source.gguf_file is not None:
             gguf_config.complete(config, source.folder / source.gguf_file)
         names = getattr(config, "architectures", None) or []

@@ -6,12 +6,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformers import AutoTokenizer
-
 from analysis.core import apart, given, store
 from analysis.core.errors import StorageError, UnsupportedModelError
 from analysis.data import starter
-from analysis.models import trial
+from analysis.models import pretrained, trial
 
 if TYPE_CHECKING:
     from analysis.models.source import Source
@@ -84,8 +82,7 @@ def _key(folder: Path, gguf_file: str | None) -> str:
 
 def load(source: "Source") -> Any:
     """Load a tokenizer that passed `check`."""
-    options = {"gguf_file": source.gguf_file} if source.gguf_file else {}
-    return AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False, **options)
+    return pretrained.tokenizer(source.folder, source.gguf_file)
 
 
 def refuse_missing_tokens(model: Any, tokenizer: Any) -> None:

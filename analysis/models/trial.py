@@ -13,6 +13,7 @@ from typing import Any
 
 from analysis.core import apart, failures
 from analysis.core.errors import UnsupportedModelError
+from analysis.models import model_files
 
 VERSION = "1"
 """Raise it with the checks: what passed before is tried again."""
@@ -66,9 +67,8 @@ def try_out(folder: str, gguf_file: str) -> int:
 
     apart.bound_further(_MORE_BYTES)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            Path(folder), trust_remote_code=False, **({"gguf_file": gguf_file} if gguf_file else {})
-        )
+        with model_files.reading(Path(folder), gguf_file or None) as (place, options):
+            tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **options)
         for why in faults(tokenizer):
             raise UnsupportedModelError(why)
         return len(tokenizer)

@@ -1,7 +1,7 @@
 """Weights read whole, or all but the decoder layers: none is made up, none is left out without a word."""
 
 import copy
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,8 +19,8 @@ from transformers.utils import logging as transformers_logging
 from analysis.core.errors import UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.models import decoder as architecture
-from analysis.models import layerwise
-from analysis.models.assembly import Assembly
+from analysis.models import layerwise, pretrained
+from analysis.models.assembly import Assembly, called
 from analysis.models.checkpoint import Checkpoint
 from analysis.models.decoder import Decoder
 
@@ -52,17 +52,17 @@ def whole(
     if beside:
         transformers_logging.set_verbosity_error()  # what is left out is known, and transformers would list all of it
     try:
-        # By default transformers names no weight of another shape.
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder, output_loading_info=True, ignore_mismatched_sizes=True, **options
-        )
+        model, said = pretrained.model(folder, options)
     except RuntimeError as error:
         if "automatic conversion of the weights" not in str(error):
             raise
         raise _not_joined(name) from error
     finally:
         transformers_logging.set_verbosity(before)
-    model, said = loaded
+    whole_numbers = set() if "gguf_file" in options else pretrained.whole_numbers(folder)
+    if whole_numbers and getattr(pretrained.config(folder), "quantization_config", None) is None:
+        steps = get_model_conversion_mapping(model, options.get("key_mapping"))
+        _check_numbers(name, model, called(model, steps, whole_numbers))
     if "key_mapping" in options:
         del model._weight_conversions  # it is saved as any model of its family, and not under the names that it was read by
     _check(name, SimpleNamespace(conversion_errors=None, **said), on_progress, beside)
@@ -101,6 +101,22 @@ def _check(name: str, told: Any, on_progress: OnProgress, beside: Collection[str
                 1,
                 f"{name} also holds {listed(unexpected)}, which its configuration has no place for: left out.",
             )
+        )
+
+
+def _check_numbers(name: str, model: Any, places: Mapping[str, str]) -> None:
+    """Refuse weights that are stored as whole numbers, which transformers would take for the weights themselves.
+
+    Args:
+        name: of the model, to show.
+        model: of transformers.
+        places: names in the model of such tensors, by their names in the files; buffers, such as masks, may be.
+    """
+    weights = dict(model.named_parameters(remove_duplicate=False))
+    if wrong := sorted(stored for stored, own in places.items() if own in weights):
+        raise UnsupportedModelError(
+            f"{name} stores {listed(wrong)} as whole numbers, and its configuration declares no quantization that says how to "
+            f"scale them. Get the model in float32, float16 or bfloat16."
         )
 
 
@@ -163,6 +179,8 @@ def without_layers(
     )  # fmt: skip
     model.eval()
     _check(name, assembly.told, on_progress, beside)
+    if path.is_dir():
+        _check_numbers(name, model, assembly.of_whole_numbers)
     decoder = architecture.find_decoder(model)
     layers = layerwise.LayersOnDisk(decoder, assembly, identity=identity)
     decoder = replace(decoder, on_disk=layers)

@@ -1,7 +1,10 @@
 """Model folders and files that are broken: configurations, weights, tokenizers, GGUF."""
 
 import json
+import math
+import os
 import struct
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,6 +69,15 @@ def weights(config: dict[str, Any] = CONFIG, **changed: tuple[list[int], bytes] 
 def _numbers(shape: list[int], seed: int) -> bytes:
     count = shape[0] * (shape[1] if len(shape) > 1 else 1)
     return struct.pack(f"<{count}f", *(((seed * 31 + place * 17) % 97 - 48) / 500 for place in range(count)))
+
+
+def _whole_numbers(which: str, dtype: str, size: int) -> bytes:
+    """All weights, one of them of whole numbers."""
+    content = weights()
+    (length,) = struct.unpack("<Q", content[:8])
+    head, body = json.loads(content[8 : 8 + length]), content[8 + length :]
+    held = {name: ("F32", said["shape"], body[slice(*said["data_offsets"])]) for name, said in head.items()}
+    return safetensors(held | {which: (dtype, head[which]["shape"], b"\1" * size * math.prod(head[which]["shape"]))})
 
 
 def numbers(shape: list[int], value: float) -> tuple[list[int], bytes]:
@@ -239,6 +251,20 @@ def _with_rules(**rules: Any) -> str:
     return json.dumps(json.loads(tokenizer_files()["tokenizer.json"]) | rules)
 
 
+_ELSEWHERE = (
+    "/etc/passwd", "../../../etc/passwd", "..", "./x.safetensors", "x/../x.safetensors", "..\\x.safetensors", "C:x.safetensors",
+    "x.safetensors\0", "", "~/x.safetensors", "pytorch_model.bin", "file:///etc/passwd", "X\u2215x",
+)  # fmt: skip
+"""Names in an index that are no safetensors file of the folder."""
+_NAMING: tuple[tuple[str, str, Any], ...] = (
+    ("config.json", "transformers_weights", "../other.safetensors"), ("config.json", "transformers_weights", "nosuch.safetensors"),
+    ("config.json", "configuration_files", ["config.4.0.0.json"]), ("tokenizer_config.json", "fast_tokenizer_files", ["../tokenizer.4.0.0.json"]),
+    ("tokenizer_config.json", "vocab_file", "/etc/hostname"), ("tokenizer_config.json", "merges_file", "../merges.txt"),
+    ("tokenizer_config.json", "tokenizer_file", "/etc/hostname"), ("tokenizer_config.json", "vocab", "/etc/hostname"),
+    ("tokenizer_config.json", "merges", "../merges.txt"), ("tokenizer_config.json", "init_inputs", ["/etc/hostname"]),
+    ("special_tokens_map.json", "tokenizer_file", "/etc/hostname"), ("special_tokens_map.json", "vocab_file", "vocab.json"),
+)  # fmt: skip
+"""Documents of a model that name a file elsewhere: the document, the key and the name."""
 _ASK = ("microscope", "{here}/m", "--prompt", "a b", "--dtype", "float32", "--device", "cpu")
 _PLAN = ("models", "{here}/m", "--dtype", "float32", "--device", "cpu")
 
@@ -326,7 +352,7 @@ def _names() -> Iterator[Bad]:
     yield Bad(
         "weights that link to nowhere",
         _PLAN,
-        "The model m cannot be read: model.safetensors: No such file or directory",
+        "model.safetensors in m is a link that leads out of this folder",
         _dangling_weights,
     )
     yield Bad("no weights", _PLAN, "has a config.json but no .safetensors weights; add them.", _folder(model__safetensors=None))
@@ -453,6 +479,7 @@ def entries() -> Iterator[Bad]:
     none = _folder(model__safetensors=good, tokenizer__json=None, tokenizer_config__json=None)
     yield Bad("no tokenizer", _ASK, "The tokenizer of m cannot be used: ", none)
     yield from _indices()
+    yield from _pickles()
     yield from _shapes()
 
 
@@ -474,18 +501,121 @@ def _named(value: Any) -> str:
 
 def _indices() -> Iterator[Bad]:
     index = "model.safetensors.index.json"
-    for name, content in {
-        "empty": "", "null": "null", "a list": "[]", "no JSON": "{", "deep": _DEEP, "no map": "{}", "a map of numbers": '{"weight_map": {"a": 5}}',
-        "a map that is a list": '{"weight_map": []}', "a file that is not there": '{"weight_map": {"lm_head.weight": "nosuch.safetensors"}}',
-        "a path outside": '{"weight_map": {"lm_head.weight": "../../../etc/passwd"}}', "no UTF-8": b"\xff",
+    unread, outside = "The index of the weights in m cannot be read: ", f"{index} of m names "
+    for name, (content, says) in {
+        "empty": ("", unread), "null": ("null", unread), "a list": ("[]", unread), "no JSON": ("{", unread), "deep": (_DEEP, unread),
+        "no map": ("{}", unread), "no UTF-8": (b"\xff", unread), "a map that is a list": ('{"weight_map": []}', unread),
+        "a map of numbers": ('{"weight_map": {"a": 5}}', outside),
+        "a file that is not there": ('{"weight_map": {"lm_head.weight": "nosuch.safetensors"}}', "The weights of m cannot be used: "),
+        **{f"a name {path!r}": (json.dumps({"weight_map": {"lm_head.weight": path}}), outside) for path in _ELSEWHERE},
     }.items():  # fmt: skip
         make = _folder(model__safetensors=None, **{"model-00001-of-00001__safetensors": weights()})
         yield Bad(
             f"an index: {name}",
             _ASK,
-            "The weights of m cannot be used: ",
+            says,
             lambda here, make=make, content=content: _both(here, make, f"m/{index}", content),
         )
+    for document, key, value in _NAMING:
+        name = f"{document}: {key}={value!r}"
+        make = _folder(
+            model__safetensors=weights(), **{document.replace(".", "__"): json.dumps(_usual(document) | {key: value})}
+        )
+        yield Bad(f"a file elsewhere in {name}", _ASK, f"{document} of m names ", make)
+    yield Bad(
+        "a model with an adapter in its folder",
+        _PLAN,
+        "m holds a model and an adapter",
+        _folder(adapter_config__json='{"peft_type": "LORA", "base_model_name_or_path": "/nosuch"}'),
+    )
+    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+        yield Bad(f"a pipe for {name}", _PLAN, f"The model m cannot be read: {name}: it is a pipe", _piped(name, _folder()))
+        yield Bad(f"a link for {name}", _PLAN, f"{name} in m is a link that leads out of this folder", _linked_to(name))
+
+
+def _usual(document: str) -> dict[str, Any]:
+    return CONFIG if document == "config.json" else json.loads(tokenizer_files().get(document, "{}"))
+
+
+def _piped(name: str, make: Make) -> Make:
+    """The same folder with a pipe in place of a file, which opening would wait for."""
+
+    def write(here: Path) -> None:
+        make(here)
+        (here / "m" / name).unlink(missing_ok=True)
+        os.mkfifo(here / "m" / name)
+
+    return write
+
+
+def _linked_to(name: str) -> Make:
+    """A folder in which a file is a link to the same file of another model."""
+
+    def write(here: Path) -> None:
+        whole(here / "other")
+        _folder(model__safetensors=weights())(here)
+        (here / "m" / name).unlink()
+        (here / "m" / name).symlink_to(here / "other" / name)
+
+    return write
+
+
+def _pickles() -> Iterator[Bad]:
+    """Folders with pickled weights that cannot be converted."""
+    ask = ("convert", "{here}/m", "--out", "{here}/new")
+    plain, larger = "Only plain tensors can be converted", "they share their numbers"
+    for name, says in {
+        "an expanded tensor": larger, "one tensor by 3,000 names": larger, "a sparse tensor": plain, "a sparse matrix": plain,
+        "a tensor without numbers": plain, "a quantized tensor": plain, "a nested tensor": plain, "complex numbers": plain,
+        "half a pair in a name": "which a safetensors file cannot hold",
+    }.items():  # fmt: skip
+        yield Bad(f"pickled weights: {name}", ask, says, _pickled(name))
+    usual = _folder(model__safetensors=None)
+    yield Bad(
+        "a pipe for pickled weights",
+        ask,
+        "pytorch_model.bin of m cannot be read: it is a pipe",
+        _piped("pytorch_model.bin", usual),
+    )
+    yield Bad(
+        "a link to pickled weights", ask, "pytorch_model.bin in m is a link that leads out of this folder", _linked_pickle
+    )
+    yield Bad("a link beside pickled weights", ask, "notes.txt in m is a link that leads out of this folder", _linked_notes)
+
+
+def _pickled(name: str) -> Make:
+    """A folder with pickled weights that hold one strange thing."""
+
+    def write(here: Path) -> None:
+        import torch
+
+        with warnings.catch_warnings(action="ignore"):
+            held = {
+                "an expanded tensor": lambda: {"a": torch.zeros(1).expand(1000, 1000, 1400)},
+                "one tensor by 3,000 names": lambda: dict.fromkeys(map(str, range(3000)), torch.zeros(500, 1000)),
+                "a sparse tensor": lambda: {"a": torch.eye(4).to_sparse()},
+                "a sparse matrix": lambda: {"a": torch.eye(4).to_sparse_csr()},
+                "a tensor without numbers": lambda: {"a": torch.empty(4, device="meta")},
+                "a quantized tensor": lambda: {"a": torch.quantize_per_tensor(torch.eye(4), 0.1, 0, torch.qint8)},
+                "a nested tensor": lambda: {"a": torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)])},
+                "complex numbers": lambda: {"a": torch.zeros(4, dtype=torch.complex128)},
+                "half a pair in a name": lambda: {"a\ud800": torch.zeros(4)},
+            }[name]()
+            _folder(model__safetensors=None)(here)
+            torch.save(held, here / "m" / "pytorch_model.bin")
+
+    return write
+
+
+def _linked_pickle(here: Path) -> None:
+    _folder(model__safetensors=None)(here)
+    (here / "other.bin").write_bytes(b"\x80\x02.")
+    (here / "m" / "pytorch_model.bin").symlink_to(here / "other.bin")
+
+
+def _linked_notes(here: Path) -> None:
+    _folder(model__safetensors=None, pytorch_model__bin=b"\x80\x02.")(here)
+    (here / "m" / "notes.txt").symlink_to("/etc/hostname")
 
 
 def _both(here: Path, make: Make, name: str, content: bytes | str) -> None:
@@ -504,6 +634,13 @@ def _shapes() -> Iterator[Bad]:
         ):
             content = weights(**{which: numbers(shape, value)})
             yield Bad(f"{name} weights in {which}", _ASK, "has NaN or infinite weights", _folder(model__safetensors=content))
+    for which, (dtype, size) in {
+        "lm_head.weight": ("I8", 1),
+        "model.layers.1.mlp.up_proj.weight": ("U8", 1),
+        "model.norm.weight": ("I64", 8),
+    }.items():
+        says = f"m stores 1 weight ({which}) as whole numbers"
+        yield Bad(f"{dtype} numbers in {which}", _ASK, says, _folder(model__safetensors=_whole_numbers(which, dtype, size)))
     for which in ("lm_head.weight", "model.norm.weight", "model.layers.2.self_attn.q_proj.weight"):
         content = weights(**{which: None})
         yield Bad(f"weights without {which}", _ASK, f"m lacks 1 weight ({which})", _folder(model__safetensors=content))

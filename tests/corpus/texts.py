@@ -65,6 +65,15 @@ def entries() -> Iterator[Bad]:
                 f"t{ending} is not UTF-8 text (byte ",
                 files({f"t{ending}": content}),
             )
+    for name, content in {
+        "NUL": b"\0" * 5000,
+        "NUL in it": b"words " * 50 + b"\0",
+        "UTF-16 without a mark": "words ".encode("utf-16-le"),
+    }.items():
+        place = content.index(b"\0")
+        for ending in (".txt", ".jsonl"):
+            says = f"t{ending} is not a text (byte {place} is NUL)"
+            yield Bad(f"a {ending}: {name}", (*_ASK, f"{{here}}/t{ending}"), says, files({f"t{ending}": content}))
     for name, content in _NONE.items():
         for ending in (".txt", ".jsonl"):
             yield Bad(

@@ -5,6 +5,7 @@ import json
 import random
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pyarrow
@@ -72,7 +73,7 @@ def test_only_files_with_rows_are_offered_with_their_sizes(there):
 def test_the_same_rows_come_of_every_format(there, path):
     assert rows_of(path) == TEXTS
     assert rows_of(path, 3) == TEXTS[:3]
-    assert hub_rows.first_rows(hub_rows.look("org/set"), path, 2, is_trusted=False) == TEXTS[:2]
+    assert hub_rows.first_rows(hub_rows.look("org/set"), path, 2) == TEXTS[:2]
 
 
 def test_text_and_separated_values(there):
@@ -200,7 +201,7 @@ def test_of_a_large_file_comes_what_its_first_rows_take(large, loopback, path):
     assert rows_of(path, 7) == rows[:7]
     (few,) = come_in_part()
     assert few < sizes[path] / 10
-    assert hub_rows.first_rows(hub_rows.look("org/set"), path, 400, is_trusted="jsonl" in path) == rows[:400]
+    assert hub_rows.first_rows(hub_rows.look("org/set"), path, 400) == rows[:400]
     (more,) = come_in_part()
     assert few < more < sizes[path] / 2
     assert [one.begin for one in loopback.asked if one.begin == few]  # it went on where it was
@@ -244,3 +245,38 @@ def test_an_end_that_lies_is_a_sentence(loopback, monkeypatch, end):
     loopback.data_sets["org/set"].commit({"rows.parquet": b"PAR1" + random.Random(0).randbytes(400) + end})
     with pytest.raises(CorpusError, match="rows.parquet cannot be read as its name says"):
         rows_of("rows.parquet")
+
+
+def bomb(content, times):
+    """A gzip file that unpacks to so many times the content, without so many bytes here."""
+    return gzip.compress(content) * times
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [("long.csv.gz", b"a" * (1 << 20)), ("cells.csv.gz", b'"' + b"a,\n" * (1 << 18)), ("blank.txt.gz", b"\n" * (1 << 20))],
+)
+def test_a_packed_file_that_unpacks_to_gigabytes_is_refused_in_little_memory(loopback, monkeypatch, path, content):
+    monkeypatch.setattr(hub_rows, "_APART_S", 5.0)
+    loopback.data_sets["org/set"] = Repo("org/set")
+    loopback.data_sets["org/set"].commit({path: bomb(content, 6000)})
+    tracemalloc.start()
+    with pytest.raises(CorpusError, match=f"{path}( cannot be read as its name says| takes more than)"):
+        rows_of(path)
+    assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    tracemalloc.stop()
+
+
+def test_rows_that_take_too_much_are_refused(there, monkeypatch, tmp_path):
+    monkeypatch.setattr(hub_rows, "_MOST_TOLD", 100)
+    (tmp_path / "texts.csv").write_text("body\n" + "words " * 50)
+    with pytest.raises(CorpusError, match="The rows of texts.csv take 0 MB"):
+        hub_rows.told("rows", str(tmp_path / "texts.csv"), "5", "0")
+
+
+@pytest.mark.parametrize("name", ["a\ud800.csv", "a\0.csv", "..\\a.csv", "a//b.csv", "/a.csv", "a/../b.csv", ""])
+def test_a_name_that_no_file_can_have_is_no_answer_of_a_hub(loopback, name):
+    loopback.data_sets["org/set"] = Repo("org/set")
+    loopback.data_sets["org/set"].commit({name: b"a,b\n1,2\n", "b.csv": b"a\n1\n"})
+    with pytest.raises(HubError, match="answers a request for the data set org/set as no hub does"):
+        hub_rows.look("org/set")

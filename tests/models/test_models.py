@@ -279,3 +279,27 @@ def test_a_gguf_file_without_one_of_its_weights_is_refused(tmp_path):
     file = gguf_files.write(tmp_path / "cut.gguf", "llama", without="blk.3.ffn_down.weight")
     with pytest.raises(UnsupportedModelError, match=r"lacks 1 weight \(model\.layers\.3\.mlp\.down_proj\.weight\)"):
         models.load(ModelSpec(str(file), dtype="float32"))
+
+
+@pytest.mark.parametrize("by_layer", [False, True], ids=["whole", "layer by layer"])
+def test_weights_of_whole_numbers_are_refused_unless_a_quantization_explains_them(tiny_folder, tmp_path, cache, by_layer):
+    folder = tmp_path / "m"
+    shutil.copytree(tiny_folder(), folder)
+    held = load_file(folder / "model.safetensors")
+    held["model.layers.0.mlp.up_proj.weight"] = held["model.layers.0.mlp.up_proj.weight"].to(torch.int8)
+    save_file(held, folder / "model.safetensors", {"format": "pt"})
+    spec = ModelSpec(str(folder), dtype="float32", device="cpu")
+    with pytest.raises(
+        UnsupportedModelError, match="stores 1 weight .*up_proj.weight.* as whole numbers, and its configuration"
+    ):
+        models.load_layers_on_disk(spec, why="a test") if by_layer else models.load(spec)
+
+
+def test_masks_of_truth_values_beside_the_weights_load(tiny_folder, tmp_path, cache):
+    folder = tmp_path / "m"
+    shutil.copytree(tiny_folder("gpt2"), folder)
+    held = load_file(folder / "model.safetensors")
+    held["transformer.h.0.attn.bias"] = torch.ones(1, 1, 8, 8, dtype=torch.bool)
+    held["position_ids"] = torch.arange(8)
+    save_file(held, folder / "model.safetensors", {"format": "pt"})
+    assert models.load(ModelSpec(str(folder), dtype="float32", device="cpu")).facts.n_layers

@@ -2,10 +2,14 @@
 
 import io
 import json
+import os
 import pickle
 import shutil
+import stat
+import zipfile
 from collections import OrderedDict
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -104,3 +108,92 @@ def test_an_adapter_given_as_a_model_names_its_base(tmp_path):
         UnsupportedModelError, match=f"is an adapter and no model: give org/base as the model, and --adapter {tmp_path}"
     ):
         load.plan(ModelSpec(str(tmp_path)))
+
+
+def converted(pickled, held, tmp_path, *, zipped=True):
+    torch.save(held, pickled / "pytorch_model.bin", _use_new_zipfile_serialization=zipped)
+    unpickled.convert(pickled, tmp_path / "new")
+    return load_file(tmp_path / "new" / "model.safetensors")
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["today's", "of 2019"])
+@pytest.mark.parametrize(
+    "held",
+    [{"a": torch.zeros(1).expand(1000, 1000, 1400)}, dict.fromkeys(map(str, range(3000)), torch.zeros(50, 100))],
+    ids=["expanded", "many names"],
+)
+def test_tensors_larger_than_their_file_are_refused_before_memory_is_taken(pickled, held, tmp_path, cache, zipped):
+    torch.save(held, pickled / "pytorch_model.bin", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(UnsupportedModelError, match="they share their numbers. Save the model again"):
+        unpickled._check_tensors(pickled / "pytorch_model.bin", unpickled._tensors(pickled / "pytorch_model.bin"))
+    with pytest.raises(UnsupportedModelError, match="they share their numbers. Save the model again"):
+        unpickled.convert(pickled, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_every_type_and_shape_is_written_as_it_is(pickled, tmp_path, cache):
+    turned = torch.arange(6.0).reshape(2, 3).T
+    held = {f"{dtype}": torch.arange(4).to(dtype) for dtype in unpickled._DTYPES if not dtype.is_complex}
+    held |= {"turned": turned, "number": torch.tensor(3.0), "nothing": torch.zeros(0, 4), "part": torch.arange(9.0)[2:5]}
+    found = converted(pickled, held, tmp_path)
+    assert found.keys() == held.keys()
+    for name, tensor in held.items():
+        assert found[name].dtype == tensor.dtype
+        assert found[name].shape == tensor.shape
+        one, other = (held.contiguous().reshape(-1).view(torch.uint8) for held in (found[name], tensor))
+        assert torch.equal(one, other)
+
+
+def test_a_process_that_takes_more_memory_than_the_file_explains_is_ended(pickled, tmp_path, cache, monkeypatch):
+    content = io.BytesIO()
+    torch.save({"a": torch.zeros(4)}, content)
+    with zipfile.ZipFile(content) as whole, zipfile.ZipFile(pickled / "pytorch_model.bin", "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in whole.namelist():
+            packed.writestr(name, whole.read(name) + (bytes(1 << 28) if name.endswith("data.pkl") else b""))
+    monkeypatch.setattr(unpickled, "_EXTRA_BYTES", (850 << 20) - psutil.Process().memory_info().vms)
+    with pytest.raises(UnsupportedModelError):
+        unpickled.convert(pickled, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "notes.txt", "config.json"])
+def test_nothing_outside_of_the_folder_is_converted_or_copied(pickled, tensors, tmp_path, cache, name):
+    torch.save(tensors, pickled / "pytorch_model.bin")
+    (tmp_path / "secret").write_bytes(b"a secret")
+    (tmp_path / "secret").chmod(0o600)
+    (pickled / name).unlink(missing_ok=True)
+    (pickled / name).symlink_to(tmp_path / "secret")
+    with pytest.raises(UnsupportedModelError, match=f"{name} in old is a link that leads out of this folder"):
+        unpickled.convert(pickled, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_pipe_in_place_of_weights_is_refused_unread(pickled, tmp_path, cache):
+    os.mkfifo(pickled / "pytorch_model.bin")
+    with pytest.raises(
+        UnsupportedModelError, match="pytorch_model.bin of old cannot be read: it is a pipe, not a regular file"
+    ):
+        unpickled.convert(pickled, tmp_path / "new")
+
+
+def test_what_is_made_has_the_mode_of_the_umask(pickled, tensors, tmp_path, cache):
+    torch.save(tensors, pickled / "pytorch_model.bin")
+    before = os.umask(0o027)
+    try:
+        unpickled.convert(pickled, tmp_path / "new")
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "new").iterdir()} == {0o640}
+
+
+def test_a_snapshot_of_links_into_its_blobs_is_converted(pickled, tensors, tmp_path, cache):
+    torch.save(tensors, pickled / "pytorch_model.bin")
+    snapshot, blobs = tmp_path / "models--a--b" / "snapshots" / "c", tmp_path / "models--a--b" / "blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    for number, file in enumerate(sorted(pickled.iterdir())):
+        file.rename(blobs / str(number))
+        (snapshot / file.name).symlink_to(f"../../blobs/{number}")
+    unpickled.convert(snapshot, tmp_path / "new")
+    assert load_file(tmp_path / "new" / "model.safetensors").keys() == tensors.keys()
+    assert not any(file.is_symlink() for file in (tmp_path / "new").iterdir())

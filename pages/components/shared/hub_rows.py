@@ -23,7 +23,7 @@ def _listed(id: str, revision: str, endpoint: str) -> dict[str, Any]:
 
 
 def _read(id: str, commit: str, path: str, most: int, endpoint: str) -> dict[str, Any]:
-    return {"rows": hub_rows.first_rows(hub_rows.look(id, commit), path, most, is_trusted=False)}
+    return {"rows": hub_rows.first_rows(hub_rows.look(id, commit), path, most)}
 
 
 _sets, _rows = Looks(_listed), Looks(_read)

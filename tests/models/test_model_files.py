@@ -1,0 +1,398 @@
+"""Files of models and adapters are read in their own folder alone, whatever a link or a document in it names."""
+
+import ast
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from analysis.core.errors import ModelNotFoundError, RecipeError, UnsupportedModelError
+from analysis.models import adapter, identity, load, model_files, pretrained, source
+from analysis.models.checkpoint import Checkpoint
+from analysis.models.spec import ModelSpec
+from tests.corpus import adapters, models
+from tests.support import gguf_files
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def outside(tmp_path):
+    """A whole tiny model, in a folder that no other model may lead to."""
+    models.whole(tmp_path / "outside")
+    return tmp_path / "outside"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Another one, to be spoilt."""
+    models.whole(tmp_path / "m")
+    return tmp_path / "m"
+
+
+def names(folder):
+    return Checkpoint(folder).places
+
+
+def sharded(folder, *shards):
+    """Replace the weights of a folder by an index that names these files."""
+    places = dict(zip(names(folder), shards * 100, strict=False))
+    (folder / "model.safetensors").rename(folder / "model-1.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+
+
+def spec(folder):
+    return ModelSpec(str(folder), dtype="float32", device="cpu")
+
+
+def refused(folder, match):
+    """Hold that every way to this model is refused before anything outside is opened."""
+    for ask in (
+        lambda: load.plan(spec(folder)), lambda: load.load(spec(folder)), lambda: load.resolve(spec(folder)),
+        lambda: load.load_layers_on_disk(spec(folder), why="a test"), lambda: Checkpoint(folder),
+        lambda: pretrained.config(folder), lambda: pretrained.tokenizer(folder), lambda: pretrained.model(folder, {}),
+        lambda: identity.of_folder(folder),
+    ):  # fmt: skip
+        with pytest.raises(UnsupportedModelError, match=match):
+            ask()
+    assert identity.here(str(folder)) == ""
+
+
+@pytest.mark.parametrize("by_layer", [False, True], ids=["whole", "layer by layer"])
+def test_files_that_change_while_they_are_read_are_refused(folder, outside, monkeypatch, by_layer):
+    def read(*args, **options):
+        (folder / "model.safetensors").unlink()
+        (folder / "model.safetensors").symlink_to(outside / "model.safetensors")
+        return own(*args, **options)
+
+    own = load._tokenizer
+    monkeypatch.setattr(load, "_tokenizer", read)
+    with pytest.raises(UnsupportedModelError, match="is a link that leads out of this folder"):
+        load.load_layers_on_disk(spec(folder), why="a test") if by_layer else load.load(spec(folder))
+
+
+@pytest.mark.parametrize("by_layer", [False, True], ids=["whole", "layer by layer"])
+def test_weights_that_are_exchanged_while_they_are_read_are_refused(folder, monkeypatch, by_layer):
+    def read(*args, **options):
+        (folder / "model.safetensors").write_bytes(models.weights(**{"model.norm.weight": models.numbers([16], 0.5)}))
+        return own(*args, **options)
+
+    own = load._tokenizer
+    monkeypatch.setattr(load, "_tokenizer", read)
+    with pytest.raises(UnsupportedModelError, match="The files of m changed while they were read"):
+        load.load_layers_on_disk(spec(folder), why="a test") if by_layer else load.load(spec(folder))
+
+
+def test_a_file_that_is_exchanged_and_put_back_while_a_library_reads_is_refused(folder, outside, monkeypatch):
+    def read(*args, **options):
+        weights = folder / "model.safetensors"
+        weights.rename(folder.parent / "kept")
+        weights.symlink_to(outside / "model.safetensors")
+        found = own(*args, **options)
+        (folder.parent / "kept").rename(weights)
+        return found
+
+    own = pretrained.AutoModelForCausalLM.from_pretrained
+    monkeypatch.setattr(pretrained.AutoModelForCausalLM, "from_pretrained", read)
+    with pytest.raises(UnsupportedModelError, match="The files of m changed while they were read"):
+        load.load(spec(folder))
+
+
+def test_a_layer_is_not_read_from_a_file_that_was_exchanged(folder, outside):
+    held = Checkpoint(folder)
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").symlink_to(outside / "model.safetensors")
+    with pytest.raises(UnsupportedModelError, match="model.safetensors is another file than at first"):
+        held.read(["model.norm.weight"])
+
+
+NAMES = {
+    "absolute": "{outside}/model.safetensors", "upwards": "../outside/model.safetensors", "nothing": "", "itself": ".",
+    "upwards within": "x/../model-1.safetensors", "a folder below": "shards/model-1.safetensors", "a number": 5,
+    "backslashes": "..\\outside\\model.safetensors", "a drive": "C:model.safetensors", "NUL": "model-1.safetensors\0",
+    "a pickle": "pytorch_model.bin", "a list": ["x"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
+def test_an_index_that_names_a_file_elsewhere_is_refused(folder, outside, name):
+    name = name.replace("{outside}", str(outside)) if isinstance(name, str) else name
+    sharded(folder, "model-1.safetensors", name)
+    refused(folder, "model.safetensors.index.json of m names .* under weight_map. Only files of this folder are read")
+
+
+def test_an_index_of_files_in_its_folder_loads(folder):
+    expected = load.load(spec(folder)).model
+    sharded(folder, "model-1.safetensors")
+    found = load.load(spec(folder)).model
+    assert all(found.state_dict()[name].equal(weight) for name, weight in expected.state_dict().items())
+
+
+def test_the_identity_changes_with_every_file_that_is_opened(folder):
+    sharded(folder, "model-1.safetensors", "model-2.safetensors")
+    shutil.copy(folder / "model-1.safetensors", folder / "model-2.safetensors")
+    before = identity.of_folder(folder)
+    assert [file.name for file in model_files.weights(folder)] == ["model-1.safetensors", "model-2.safetensors"]
+    for file in model_files.weights(folder):
+        content = file.read_bytes()
+        file.write_bytes(content[:-1] + b"\x01")
+        assert identity.of_folder(folder) != before
+        file.write_bytes(content)
+    assert identity.of_folder(folder) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "config.json", "tokenizer.json", "generation_config.json", "chat_template.jinja"]
+)
+def test_a_link_out_of_the_folder_is_refused(folder, outside, name):
+    (outside / "generation_config.json").write_text("{}")
+    (outside / "chat_template.jinja").write_text("{{ messages }}")
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(outside / name)
+    refused(folder, f"{name} in m is a link that leads out of this folder. Only files of the folder are read")
+
+
+def test_links_out_of_the_folder_answer_alike_whether_or_not_there_is_a_file(folder, outside):
+    (folder / "model.safetensors").unlink()
+    said = set()
+    for target in (outside / "model.safetensors", outside / "nosuch", Path("/dev/zero"), Path("/root/.ssh")):
+        (folder / "model.safetensors").symlink_to(target)
+        with pytest.raises(UnsupportedModelError) as caught:
+            load.plan(spec(folder))
+        said.add(str(caught.value))
+        (folder / "model.safetensors").unlink()
+    assert len(said) == 1
+
+
+def test_a_link_through_a_link_out_of_the_folder_is_refused(folder, outside):
+    (folder / "way").symlink_to(outside)
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").symlink_to("way/model.safetensors")
+    refused(folder, "model.safetensors in m is a link that leads out of this folder")
+
+
+def test_a_folder_of_templates_elsewhere_is_refused(folder, outside):
+    (folder / "additional_chat_templates").symlink_to(outside)
+    refused(folder, "additional_chat_templates in m is a link that leads out of this folder")
+
+
+def test_links_inside_the_folder_and_a_link_to_the_folder_load(folder, tmp_path):
+    (folder / "own").mkdir()
+    (folder / "model.safetensors").rename(folder / "own" / "weights")
+    (folder / "model.safetensors").symlink_to("own/weights")
+    (tmp_path / "way").symlink_to(folder)
+    assert load.load(spec(tmp_path / "way")).facts.n_layers == 3
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_a_pipe_or_a_folder_in_place_of_a_file_is_refused_unread(folder, name):
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(ModelNotFoundError, match=f"The model m cannot be read: {name}: it is a pipe, not a regular file"):
+        load.plan(spec(folder))
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    with pytest.raises(ModelNotFoundError, match=f"The model m cannot be read: {name}: it is a folder, not a regular file"):
+        load.plan(spec(folder))
+
+
+def changed(folder, document, **entries):
+    place = folder / document
+    place.write_text(json.dumps((json.loads(place.read_text()) if place.exists() else {}) | entries))
+
+
+@pytest.mark.parametrize(
+    ("document", "key", "value"),
+    [
+        ("config.json", "transformers_weights", "../outside/model.safetensors"),
+        ("config.json", "text_config", {"transformers_weights": "model.safetensors"}),
+        ("config.json", "configuration_files", ["../outside/config.4.0.0.json"]),
+        ("tokenizer_config.json", "fast_tokenizer_files", ["../outside/tokenizer.4.0.0.json"]),
+        ("tokenizer_config.json", "fast_tokenizer_files", {"../outside/tokenizer.4.0.0.json": 1}),
+        ("tokenizer_config.json", "vocab_file", "/etc/hostname"),
+        ("tokenizer_config.json", "merges_file", "../outside/merges.txt"),
+        ("tokenizer_config.json", "tokenizer_file", "/etc/hostname"),
+        ("tokenizer_config.json", "chat_template_file", "..\\x.jinja"),
+        ("tokenizer_config.json", "vocab", "/etc/hostname"),
+        ("tokenizer_config.json", "merges", "tokenizer.json"),
+        ("tokenizer_config.json", "init_inputs", ["/etc/hostname"]),
+        ("special_tokens_map.json", "tokenizer_file", "/etc/hostname"),
+        ("special_tokens_map.json", "merges", "../outside/merges.txt"),
+    ],
+)
+def test_a_document_that_names_a_file_elsewhere_is_refused(folder, outside, document, key, value):
+    changed(folder, document, **{key: value})
+    refused(folder, f"{document} of m names .*Put the file into the folder, or take the entry out")
+
+
+def test_what_older_versions_left_in_a_tokenizer_is_not_opened(folder):
+    leftovers = {
+        "special_tokens_map_file": "/nosuch/map.json",
+        "name_or_path": "/nosuch",
+        "vocab_file": None,
+        "init_inputs": [],
+    }
+    changed(folder, "tokenizer_config.json", **leftovers)
+    assert load.load(spec(folder)).tokenizer("a b").input_ids
+
+
+def test_a_model_with_an_adapter_beside_it_is_refused(folder):
+    changed(folder, "adapter_config.json", peft_type="LORA", base_model_name_or_path="/nosuch")
+    refused(folder, "holds a model and an adapter, and transformers would apply the adapter unasked")
+
+
+def hub_model(loopback, folder, **files):
+    loopback.add_folder("org/tiny", folder)
+    repo = loopback.models["org/tiny"]
+    repo.commit({**repo.commits[repo.refs["main"]], **files})
+    return ModelSpec("org/tiny", dtype="float32", device="cpu")
+
+
+def test_an_index_of_the_hub_that_names_a_file_elsewhere_stores_nothing(loopback, folder, outside, cache, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_ROOTS", str(cache))
+    index = {"metadata": {}, "weight_map": dict.fromkeys(names(outside), str(outside / "model.safetensors"))}
+    (folder / "model.safetensors").rename(folder / "model-1.safetensors")
+    asked = hub_model(loopback, folder, **{"model.safetensors.index.json": json.dumps(index).encode()})
+    with pytest.raises(UnsupportedModelError, match="names .* under weight_map. Only files of this folder are read"):
+        load.load(asked)
+
+
+def test_a_snapshot_of_links_into_its_blobs_loads_and_one_elsewhere_does_not(loopback, folder, outside):
+    asked = hub_model(loopback, folder)
+    found = source.locate(asked)
+    weights = found.folder / "model.safetensors"
+    assert weights.is_symlink()
+    assert load.load(asked).facts.n_layers == 3
+    shutil.copy(weights, outside / "model.safetensors")
+    weights.unlink()
+    weights.symlink_to(outside / "model.safetensors")
+    with pytest.raises(UnsupportedModelError, match="is a link that leads out of this folder"):
+        pretrained.model(found.folder, {})
+
+
+def test_a_link_to_another_blob_of_the_snapshot_is_fetched_again(loopback, folder):
+    asked = hub_model(loopback, folder)
+    weights = source.locate(asked).folder / "model.safetensors"
+    other = weights.resolve().with_name("other")
+    other.write_bytes(models.weights(**{"model.norm.weight": models.numbers([16], 0.5)}))
+    expected = weights.read_bytes()
+    weights.unlink()
+    weights.symlink_to(os.path.relpath(other, weights.parent))
+    assert other.stat().st_size == len(expected)
+    source.locate(asked)
+    assert weights.read_bytes() == expected
+
+
+def test_a_folder_called_like_a_snapshot_leads_nowhere_else(tmp_path, outside):
+    snapshot = tmp_path / "models--a--b" / "snapshots" / "c"
+    models.whole(snapshot)
+    (tmp_path / "models--a--b" / "blobs").symlink_to(outside)
+    (snapshot / "model.safetensors").unlink()
+    (snapshot / "model.safetensors").symlink_to("../../blobs/model.safetensors")
+    refused(snapshot, "is a link that leads out of this folder")
+
+
+def test_what_lies_beside_a_gguf_file_is_not_read(tmp_path, outside):
+    alone, beside = tmp_path / "alone" / "x.gguf", tmp_path / "beside" / "x.gguf"
+    alone.parent.mkdir()
+    beside.parent.mkdir()
+    gguf_files.write(alone, "llama")
+    shutil.copy(alone, beside)
+    for name, content in models.tokenizer_files().items():
+        (beside.parent / name).write_text(content)
+    changed(beside.parent, "adapter_config.json", peft_type="LORA", base_model_name_or_path=str(outside))
+    expected, found = (pretrained.tokenizer(file.parent, file.name) for file in (alone, beside))
+    assert found("The capital").input_ids == expected("The capital").input_ids
+    assert found.name_or_path == str(beside.parent)
+    config = source.read_config(source.Source(beside.parent, beside.name, "x", ""))
+    plain = source.unpacked(source.Source(beside.parent, beside.name, "x", ""), config)
+    assert pretrained.model(beside.parent, plain)[0].config.num_hidden_layers == gguf_files.N_LAYERS
+
+
+def put(here, **entries):
+    adapters._folder(adapter_config__json=json.dumps(adapters._CONFIG | entries))(here)
+    return here / "a"
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"corda_config": {"covariance_file": "/etc/hostname"}},
+        {"tokenizer_name_or_path": "../outside"},
+        {"eva_config": {"cache_path": "x"}},
+    ],
+    ids=str,
+)
+def test_an_adapter_that_names_files_is_refused(tmp_path, entry):
+    with pytest.raises(RecipeError, match="adapter_config.json of a names .*Only files of this folder are read"):
+        adapter.check_adapter(str(put(tmp_path, **entry)), None)
+
+
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_config.json", "bridge.safetensors", "layerscope.json"])
+def test_an_adapter_with_a_link_out_of_its_folder_is_refused(tmp_path, name):
+    folder = put(tmp_path, base_model_name_or_path="/any/where")
+    adapter.check_adapter(str(folder), None)
+    (folder / name).unlink(missing_ok=True)
+    (tmp_path / name).write_text("{}")
+    (folder / name).symlink_to(tmp_path / name)
+    with pytest.raises(RecipeError, match=f"{name} in a is a link that leads out of this folder"):
+        adapter.check_adapter(str(folder), None)
+    with pytest.raises(UnsupportedModelError, match="is a link that leads out"):
+        pretrained.with_adapter(None, folder)
+
+
+READERS = {
+    "from_pretrained",
+    "safe_open",
+    "load_file",
+    "load_model",
+    "load_peft_weights",
+    "load_checkpoint_in_model",
+    "GGUFReader",
+}
+"""Functions of libraries that open weights, configurations or tokenizers."""
+OWN = {
+    "analysis/models/pretrained.py": READERS,
+    "analysis/models/trial.py": {"from_pretrained"},
+    "analysis/models/gguf.py": {"GGUFReader"},
+    "analysis/exports/gguf_tokens.py": {"GGUFReader"},
+    "analysis/core/store.py": {"load_file"},
+}
+"""Modules that call them: two behind the check, two that read one GGUF file, and the store, for results of ours."""
+
+
+def called(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            yield name, node
+
+
+@pytest.mark.parametrize("file", sorted((REPOSITORY / "analysis").rglob("*.py")) + sorted((REPOSITORY / "pages").rglob("*.py")))
+def test_no_other_module_lets_a_library_open_files_of_a_model(file):
+    allowed = OWN.get(str(file.relative_to(REPOSITORY)), set())
+    found = {name for name, _ in called(ast.parse(file.read_text())) if name in READERS}
+    assert found <= allowed
+
+
+def test_every_function_that_reads_files_of_a_model_checks_them_first():
+    trees = [ast.parse((REPOSITORY / f"analysis/models/{module}.py").read_text()) for module in ("pretrained", "trial")]
+    functions = [node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)]
+    readers = [node for node in functions if {name for name, _ in called(node)} & READERS]
+    assert len(readers) >= 8
+    for reader in readers:
+        calls = sorted((node.lineno, name) for name, node in called(reader))
+        first = next(line for line, name in calls if name in {"checked", "reading"})
+        assert all(first <= line for line, name in calls if name in READERS)
+        assert any(name in READERS for _, name in calls)
+
+
+@pytest.mark.parametrize("module", ["checkpoint", "identity", "source", "adapter", "unpickled"])
+def test_modules_that_open_files_of_a_folder_themselves_check_it(module):
+    tree = ast.parse((REPOSITORY / f"analysis/models/{module}.py").read_text())
+    assert any(
+        isinstance(node.func, ast.Attribute) and getattr(node.func.value, "id", "") == "model_files"
+        for _, node in called(tree)
+    )  # fmt: skip
