@@ -128,7 +128,8 @@ def asked() -> dict[str, Callable[[], Any]]:
     }
 
 
-PAGES = ("explore", "heal", "compare", "export", "model", "learn")
+PAGES = ("model", "explore", "heal", "compare", "export", "learn")
+"""The first one loads the libraries of all, as a server does once."""
 
 
 def of_one_model() -> dict[str, Callable[[], Any]]:

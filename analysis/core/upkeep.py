@@ -177,7 +177,8 @@ class _Once:
     """The kinds that were brought up to date, and the connection that is kept meanwhile."""
 
     def __init__(self) -> None:
-        self.brought: set[tuple[int, str]] = set()
+        self.brought: set[tuple[int, str, bool]] = set()
+        """With whether every stored result was waited for."""
         self.connections: dict[int, sqlite3.Connection] = {}
 
     def close(self) -> None:
@@ -294,11 +295,11 @@ class _Index:
         """A connection, after what changed in the folders of these kinds was brought in."""
         scope, own = _in_once(), id(self)
         try:
-            if wait or scope is None:
+            if scope is None:
                 self._bring_in(kinds, wait)
-            elif left := [kind for kind in kinds if (own, kind) not in scope.brought]:
+            elif left := [kind for kind in kinds if not {(own, kind, wait), (own, kind, True)} & scope.brought]:
                 self._bring_in(left, wait)
-                scope.brought.update((own, kind) for kind in left)
+                scope.brought.update((own, kind, wait) for kind in left)
         except (sqlite3.DatabaseError, StorageError) as error:
             self._get_over(error)
             self._bring_in(kinds, wait)

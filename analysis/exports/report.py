@@ -10,7 +10,7 @@ from analysis.charts import heals as heal_figures
 from analysis.charts import kinds
 from analysis.charts import maps as map_figures
 from analysis.charts import selected as mark
-from analysis.core import registry, stats
+from analysis.core import registry, stats, upkeep
 from analysis.core.blocks import Block, PartSet, Removal
 from analysis.core.errors import SpecError
 from analysis.core.record import Result, Spec
@@ -43,6 +43,7 @@ _SCORES = ("acc", "n_samples", "loss", "n_texts")
 _MISSING = {headline.ANSWERS: "answers", headline.TEXT: "loss", headline.SPEED: "speed", headline.HEAL: "a heal"}
 
 
+@upkeep.once()
 def of(
     model: ModelSpec,
     cut: Removal | None,

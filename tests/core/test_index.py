@@ -284,3 +284,42 @@ def test_what_jobs_take_over_is_of_the_same_weights_and_of_this_version(monkeypa
     assert text["kind"] == "distances"
     monkeypatch.setattr(type(mine.spec), "version", 999)
     assert DistanceResult.all_of(mine.spec.model) == []
+
+
+def test_folders_are_looked_at_once_for_all_questions_of_a_page(monkeypatch):
+    made().save()
+    looks = []
+    bring_in = upkeep._Index._bring_in
+    monkeypatch.setattr(upkeep._Index, "_bring_in", lambda self, *args: looks.append(args) or bring_in(self, *args))
+    with upkeep.once():
+        before = [listed() for _ in range(5)]
+        made("sweep").save()
+        assert listed() == before[0]
+    assert len(before[0]) == 1
+    assert len(looks) == 1
+    assert len(listed()) == 2
+
+
+def test_a_wait_within_a_page_is_not_skipped(monkeypatch):
+    made().save()
+    looks = []
+    bring_in = upkeep._Index._bring_in
+    monkeypatch.setattr(upkeep._Index, "_bring_in", lambda self, *args: looks.append(args[1]) or bring_in(self, *args))
+    with upkeep.once():
+        listed()
+        listed(wait=True)
+        listed()
+    assert looks == [False, True]
+
+
+def test_an_answer_is_kept_until_a_result_changes(monkeypatch):
+    made().save()
+    assert index.count(Wanted(KINDS)) == 1
+    asked = []
+    taken = upkeep._taken
+    monkeypatch.setattr(upkeep, "_taken", lambda *args: asked.append(args) or taken(*args))
+    assert index.count(Wanted(KINDS)) == index.count(Wanted(KINDS)) == 1
+    assert asked == []
+    made("sweep").save()
+    assert index.count(Wanted(KINDS)) == 2
+    assert len(asked) == 1
