@@ -55,10 +55,11 @@ def _filtered(kind: str, found: list[Found], model: ModelSpec) -> list[Found]:
     n_stored = library.count(kind, model, having=own)
     if n_stored <= library.MOST:
         return found
+    label, example = ("Filter maps", "C4 64 float32") if kind == "distances" else ("Filter curves", "ARC-Easy 100 float32")
     text = st.text_input(
-        "Filter",
+        label,
         key=f"filter-{kind}",
-        placeholder="C4 64 float32",
+        placeholder=example,
         help="Words that all occur in a result: texts, n, dtype, seed.",
     )
     passed, n_passed = found, n_stored

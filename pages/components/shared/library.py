@@ -34,7 +34,7 @@ def find(
     model: ModelSpec | None = None,
     *,
     any_precision: bool = False,
-    most: int = MOST,
+    most: int | None = None,
     having: tuple[tuple[str, Any], ...] = (),
     first: str = "",
     text: str = "",
@@ -48,10 +48,11 @@ def find(
         model: only results of the same weights, wherever they lay, and the same quantization; without it they are newest
             first and precomputed ones last.
         any_precision: also those in another quantization.
-        most: number of results at most, without the chosen ones; `count` gives the number of all.
+        most: number of results at most, without the chosen ones (default: `MOST`); `count` gives the number of all.
         having, first: columns with their values, and an order that comes before all others, as in `index.best`.
         text: words that all occur in the description of a result.
     """
+    most = MOST if most is None else most
     if model is None:
         return library.found(kind, None, most=most, having=having)
     of = known(model)
