@@ -489,14 +489,20 @@ def _bring_in_names(db: sqlite3.Connection, place: str, kind: str) -> None:
     if mtime_ns == -1 and known is None and not _n_of(db, place, kind):
         return
     there = _names_in(folder)
+    settled = mtime_ns if mtime_ns == -1 or now_ns - mtime_ns > _UNSETTLED_NS else 0
+    if (known and known[0]) == settled and there == _known_names(db, place, kind):
+        return  # a transaction would make every kept answer old
     with _transaction(db):
-        before = {row[0] for row in db.execute("SELECT key FROM results WHERE place = ? AND kind = ?", (place, kind))}
+        before = _known_names(db, place, kind)
         _forget(db, place, kind, before - there)
         new = ((place, kind, key) for key in sorted(there - before))
         db.executemany("INSERT INTO results (place, kind, key) VALUES (?, ?, ?)", new)
-        settled = mtime_ns if mtime_ns == -1 or now_ns - mtime_ns > _UNSETTLED_NS else 0
         if (known and known[0]) != settled:
             db.execute("INSERT OR REPLACE INTO folders VALUES (?, ?, ?)", (place, kind, settled))
+
+
+def _known_names(db: sqlite3.Connection, place: str, kind: str) -> set[str]:
+    return {row[0] for row in db.execute("SELECT key FROM results WHERE place = ? AND kind = ?", (place, kind))}
 
 
 def _names_in(folder: Path) -> set[str]:
