@@ -28,7 +28,7 @@ from typing import Any
 
 from filelock import Timeout
 
-from analysis.core import extensions, store
+from analysis.core import extensions, letters, store
 from analysis.core.errors import LayerscopeError, SpecError, StorageError
 from analysis.core.failures import in_a_sentence, redact
 from analysis.core.meter import Meter
@@ -357,6 +357,7 @@ def give_way() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, then serve."""
+    letters.guard_logs()
     parser = argparse.ArgumentParser(prog="python -m analysis.jobs.worker", description="Run queued jobs, one after another.")
     parser.add_argument("--idle-s", type=float, default=900.0, help="seconds without a job after which to leave")
     idle_s = parser.parse_args(arguments).idle_s

@@ -19,7 +19,8 @@ from analysis.core.errors import one_line
 from analysis.core.progress import Progress
 from analysis.exports import card, page, sheet
 from analysis.exports.document import Document, Picture, Section, Table
-from pages.components.shared import words
+from analysis.jobs import worker
+from pages.components.shared import frame, words
 from tests.support import fakes
 
 CRAFTED = "a\x1b[2J\x1b]0;title\x07\u202ecod\u200b\x9b31m\ufeff\u2028end"
@@ -124,6 +125,19 @@ def test_no_hidden_character_leaves_the_program(place, capsys, tmp_path, monkeyp
     said = place(capsys)
     assert "end" in said
     assert not hidden(said.replace("\u2060", ""))  # a joiner that pages put in themselves
+
+
+@pytest.mark.parametrize("begin", [main.main, worker.main, frame.configure])
+def test_every_process_guards_its_log(begin, monkeypatch):
+    class Guarded(BaseException):
+        pass
+
+    def guard() -> None:
+        raise Guarded
+
+    monkeypatch.setattr(letters, "guard_logs", guard)
+    with pytest.raises(Guarded):
+        begin()
 
 
 def test_text_without_hidden_characters_stays_as_it_is():

@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.navigation.page import Page
 
 from analysis import __version__
-from analysis.core import failures, index, upkeep
+from analysis.core import failures, index, letters, upkeep
 from analysis.core.errors import LayerscopeError
 from analysis.core.registry import RESULTS
 from pages.components.shared import glossary, library, state, words
@@ -22,6 +22,7 @@ _log = logging.getLogger("layerscope.pages")
 
 def configure() -> None:
     """Set title, icon and logo, before the menu of pages: else Streamlit asks another host for the icon of the page."""
+    letters.guard_logs()
     st.set_page_config(
         page_title="Layerscope",
         page_icon=str(_ASSETS / "mark.svg"),
