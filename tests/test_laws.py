@@ -85,7 +85,7 @@ def test_no_page_that_is_drawn_brings_a_model_library(tmp_path):
     code = (
         "import sys, json\nfrom streamlit.testing.v1 import AppTest\nfrom analysis.data import starter\n"
         "starter.is_installed = lambda: False\n"
-        "at = AppTest.from_file('app.py', default_timeout=60).run()\n"
+        "at = AppTest.from_file('app.py', default_timeout=200).run()\n"
         f"for page in {pages!r}:\n    at.switch_page(page).run()\n    assert at.title and not at.exception, page\n"
         "print(json.dumps([*sys.modules]))"
     )

@@ -67,7 +67,7 @@ def app(ui_cache: Path, running_server: None):
     """A function that opens a page, as a visitor would, and says that it did so without trouble."""
 
     def open_page(page: str = "pages/explore.py", **query: str) -> AppTest:
-        at = AppTest.from_file(str(fakes.APP), default_timeout=30)
+        at = AppTest.from_file(str(fakes.APP), default_timeout=90)
         at.query_params.update(query)
         at.switch_page(page)
         at.run()

@@ -138,7 +138,7 @@ def test_the_page_stands_while_a_model_is_read_and_shows_what_was_found_when_it_
 
 
 def test_a_link_straight_to_a_page_of_a_fresh_server_has_its_frame(ui_cache, asked):
-    at = AppTest.from_file(str(fakes.APP), default_timeout=30)
+    at = AppTest.from_file(str(fakes.APP), default_timeout=90)
     at.switch_page("pages/model.py")
     at.run()
     assert at.title[0].value == "Model"
