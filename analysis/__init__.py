@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from analysis.api import Found, Model, clear, model, run, stored
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 __all__ = ["Found", "Model", "__version__", "clear", "model", "run", "stored"]
 

@@ -11,7 +11,7 @@ _CODE = Path(__file__).resolve().parents[1]
 
 @functools.cache
 def version() -> str:
-    """Its version with eight digits of its code, "0.2.0+5d41402a": a version alone stays while the program is worked on."""
+    """Its version with eight digits of its code, "0.3.0+5d41402a": a version alone stays while the program is worked on."""
     digest = hashlib.sha256()
     for file in sorted(_CODE.rglob("*.py")):
         digest.update(file.relative_to(_CODE).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
