@@ -104,7 +104,7 @@ def test_a_curve_says_when_the_files_are_read_twice(tiny_folder, cache, monkeypa
 
 def test_what_needs_the_whole_model_says_so(cache, little_memory):
     spec = EvaluateSpec(MODEL, generation=GenerationSpec())
-    with pytest.raises(NotEnoughMemoryError, match="only 1.3 GB are free"):
+    with pytest.raises(NotEnoughMemoryError, match="only 1.3 GB are allowed by --memory"):
         evaluation.run(spec)
 
 
