@@ -46,10 +46,10 @@ def test_what_nobody_foresaw_is_one_sentence_with_an_exit_code_of_its_own_and_it
     assert kept.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_panic_of_a_library_in_rust_is_one_too(monkeypatch, capsys):
+def test_a_panic_of_a_library_in_rust_names_the_input(monkeypatch, capsys):
     code, said = ended(monkeypatch, capsys, type("PanicException", (BaseException,), {})("index out of bounds"))
-    assert code == main.UNFORESEEN
-    assert "(PanicException: index out of bounds)" in said
+    assert code == main.BAD_INPUT
+    assert "most likely on the rules of its tokenizer" in said
 
 
 @pytest.mark.parametrize(
