@@ -86,6 +86,7 @@ def click_until_shown(page: Page, label: str, block: str, wanted: dict[str, str 
 
 def click(page: Page, label: str, block: str) -> None:
     page.wait_for_function(f"which => ({PLACE})(which) !== null", arg=[label, block])
+    page.locator(f'[role=figure][aria-label^="{label}"]').scroll_into_view_if_needed()
     place = page.evaluate(PLACE, [label, block])
     page.mouse.move(place["x"] - 1, place["y"])
     page.mouse.move(place["x"], place["y"])

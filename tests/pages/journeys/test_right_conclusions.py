@@ -155,7 +155,11 @@ def test_a_heal_is_judged_by_text_of_another_kind_than_it_trained_on(page, serve
 
 def test_a_newer_try_on_five_questions_replaces_nothing(page, served):
     seen = {}
-    text = read(page, served, "explore", "newest", "n=5")
+    read(page, served, "explore", "newest", "n=5")
+    page.get_by_role("button", name="Curves").click()
+    menu = page.get_by_test_id("stPopoverBody").filter(has_text="Refine")
+    expect(menu).to_be_visible()
+    text = menu.inner_text()
     seen["explore"] = re.findall(r"Refine: (\d+) →", text)
     for name in ("heal", "export"):
         text = read(page, served, name, "newest", "n=5&block=11:5")
