@@ -149,6 +149,10 @@ def put_on(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedMo
     return healed
 
 
+_ALWAYS_FITS = 2**20
+"""Bytes of a file that are not compared with the free memory."""
+
+
 def _check_sizes(adapter: Path) -> None:
     """Compare the files of an adapter with the memory that is free, before any of them is read.
 
@@ -165,7 +169,7 @@ def _check_sizes(adapter: Path) -> None:
             ) from error
         free = machine.free_bytes("cpu")
         said = host.free_in_words(free, "this machine")
-        if n_bytes > free:
+        if n_bytes > max(free, _ALWAYS_FITS):
             raise NotEnoughMemoryError(
                 f"The {file.name} of {adapter} takes {units.size(n_bytes)}, and only {said}; give a smaller adapter, or free "
                 f"memory."

@@ -94,7 +94,7 @@ def test_a_child_that_has_ended_is_not_the_process_that_gets_its_pid():
 def test_a_row_and_a_record_of_an_older_version_still_name_their_process(cache):
     job = claimed(HERE)
     with sqlite3.connect(cache / "jobs.sqlite") as db:
-        for later in ("pid_born", "owner", "limit_s", "shards", "work"):
+        for later in ("pid_born", "owner", "limit_s", "owner_label", "shards", "work"):
             db.execute(f"ALTER TABLE jobs DROP COLUMN {later}")
         db.execute("PRAGMA user_version = 4")
     db.close()

@@ -326,6 +326,7 @@ def install(settings: Serving) -> None:
         await startup(self, sockets=sockets)
 
     bounded_startup.is_bounded = True  # type: ignore[attr-defined]
+    bounded_startup.__wrapped__ = startup  # type: ignore[attr-defined]
     uvicorn.Server.startup = bounded_startup  # type: ignore[method-assign]
 
 

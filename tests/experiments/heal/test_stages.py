@@ -120,7 +120,7 @@ def test_what_cannot_go_in_stages_is_one_sentence(spec):
         replace(spec, block=PartSet(attention=(2,), layers=(3,)))
     with pytest.raises(SpecError, match=r"without the instant heal; set stages to 1, or instant to false\."):
         replace(spec, instant=True)
-    assert "takes the layers out in stages" in spec.why_not_shared(2)
+    assert "removes the layers in stages" in spec.why_not_shared(2)
     assert spec.as_control().stages == 1
     assert replace(spec, stages=1).fingerprint() != spec.fingerprint()
     facts = load.plan(spec.model).facts

@@ -38,7 +38,8 @@ async def echo(scope, receive, send):
 @pytest.fixture
 def served(monkeypatch):
     """A function that runs a visit of a bounded server; times are short."""
-    monkeypatch.setattr(uvicorn.Server, "startup", uvicorn.Server.startup)  # as it was again afterwards
+    startup = uvicorn.Server.startup  # a test before may have installed the limits of other settings
+    monkeypatch.setattr(uvicorn.Server, "startup", getattr(startup, "__wrapped__", startup))
     monkeypatch.setattr(limits, "_running", None)
     for name, value in {"HEAD_S": 0.5, "BODY_S": 0.5, "LATE_S": 0.5, "LOOK_S": 0.05}.items():
         monkeypatch.setattr(limits, name, value)
