@@ -50,7 +50,8 @@ OTHERS = {
     "damage": DamageSpec(), "generation": GenerationSpec(), "block": Block(1, 1), "benchmark": BenchmarkSpec("copa"),
     "ns": (0, 1), "shots": 1, "subset": ("stem",), "protocol": "paper", "limit": 7, "max_n": 9, "lora_dropout": 0.5,
     "minutes": 2.0, "method": "partial", "distill_from": "states", "control": True, "junction": 0.5, "distill": 0.5,
-    "instant": True, "bridge": True, "lora_on": "attention", "separate_documents": False, "keep_best": True, "search": SearchSpec(),
+    "instant": True, "bridge": True, "lora_on": "attention",
+    "separate_documents": False, "keep_best": True, "search": SearchSpec(),
 }  # fmt: skip
 
 
