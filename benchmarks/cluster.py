@@ -300,11 +300,11 @@ def drawn(curves: dict[str, list[Run]], told: str) -> str:
         parts.append(f'<path class="line" stroke-dasharray="{("", "7 3", "2 3")[number]}" d="M{line}"/>')
         a, b = points[-1]
         n = runs[-1].cards // runs[-1].members
-        each = f"{n} card{'s' * (n > 1)}"
+        each = f"{n} GPU{'s' * (n > 1)}"
         above = 'text-anchor="end"' if a < left + 0.75 * size_x else ""  # where others go on, a name stands over its line
         shift_x, shift_y = (-8, -10) if above else (8, 4)
         parts.append(f'<text x="{a + shift_x:.0f}" y="{b + shift_y:.0f}" {above}>{name}, {each} a copy</text>')
-    title = "Speed-up of a damage map, simulated, over one copy of the model"
+    title = "Simulated speed-up of a loss-increase map over one copy of the model"
     parts.append(f'<text x="{left}" y="22" class="title">{title}</text>')
     parts.append(f'<text x="{left + size_x / 2:.0f}" y="{height - 34}" text-anchor="middle">copies of the model at work</text>')
     parts.append(f'<text x="{left}" y="{height - 10}" class="small">{escape(told)}</text>')
@@ -315,7 +315,7 @@ def drawn(curves: dict[str, list[Run]], told: str) -> str:
         "@media(prefers-color-scheme:dark){text{fill:#ddd}.small{fill:#aaa}.line{stroke:#8ab4e8}}"
     )
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">'
-    return "\n".join([head, "<title>Speed-up by cards, simulated</title>", f"<style>{style}</style>", *parts, "</svg>\n"])
+    return "\n".join([head, "<title>Simulated speed-up by GPUs</title>", f"<style>{style}</style>", *parts, "</svg>\n"])
 
 
 def main() -> None:
@@ -326,10 +326,10 @@ def main() -> None:
     parser.add_argument("--max-size", type=int, default=1, help="of the map that is measured")
     parser.add_argument("--cuts", type=int, default=2, help="of the map that is measured, a shard")
     parser.add_argument("--member", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--card-tflops", type=float, default=400.0, help="that a card reaches in bfloat16, not its peak")
+    parser.add_argument("--card-tflops", type=float, default=400.0, help="TFLOP/s of a GPU in bfloat16, below its peak")
     parser.add_argument("--card-memory", type=float, default=80.0, help="GB")
     parser.add_argument("--storage", type=float, default=20.0, help="GB a second that all machines read together")
-    parser.add_argument("--machine", type=float, default=5.0, help="GB a second that a machine of eight cards reads")
+    parser.add_argument("--machine", type=float, default=5.0, help="GB a second that a machine of eight GPUs reads")
     parser.add_argument("--draw", action="store_true", help=f"write {PICTURE.name}")
     parser.add_argument(
         "--dtype", default="float32", choices=("auto", "float32", "bfloat16"), help="of the map that is measured"
@@ -352,14 +352,14 @@ def main() -> None:
 
     say(f"{here.processor}, load at the end {here.load:.1f}: medians of {len(here.wall_s['1'])}, {here.dtype}")
     same = "the same" if here.is_same else "DIFFER"
-    say(f"1 process {here.told(1)}; 2 processes {here.told(2)}: {here.speed_up:.2f} x; figures {same}")
+    say(f"1 process {here.told(1)}, 2 processes {here.told(2)}: {here.speed_up:.2f} x, figures {same}")
     say(
-        f"a process starts in {here.start_s:.1f} s; a shard is handed out in {1e3 * here.hand_s:.1f} ms, stored in "
+        f"a process starts in {here.start_s:.1f} s, a shard is handed out in {1e3 * here.hand_s:.1f} ms, stored in "
         f"{1e3 * here.keep_s:.1f} ms, found again in {1e3 * here.finish_s:.1f} ms"
     )
     place = Place(options.card_tflops * 1e12, options.card_memory * 1e9, options.storage * 1e9, options.machine * 1e9)
     curves: dict[str, list[Run]] = {}
-    say("\nSimulated: a damage map of all blocks up to half of the layers, 256 texts of 1,024 tokens, 8 texts at once")
+    say("\nSimulated: a loss-increase map of all blocks up to half of the layers, 256 texts of 1,024 tokens, 8 texts at once")
     for name in MODELS:
         runs = [run for cards in CARDS if (run := simulate(name, cards, place, here, 256, 1024, 8)) is not None]
         curves[name] = runs
@@ -368,14 +368,14 @@ def main() -> None:
             gain = runs[0].wall_s / run.wall_s
             shares = {part: 100 * seconds / run.wall_s for part, seconds in run.parts.items()}
             told = ", ".join(f"{part} {share:.0f} %" for part, share in shares.items() if share > 2)
-            say(f"  {run.cards:5,} cards, {run.members:5,} members: {run.wall_s / 3600:8.2f} h, {gain:7.1f} x  ({told})")
+            say(f"  {run.cards:5,} GPUs, {run.members:5,} workers: {run.wall_s / 3600:8.2f} h, {gain:7.1f} x  ({told})")
         last, why = linear_until(runs)
-        ends = f"; then {why} is what more cards wait for" if why else ", as far as was simulated"
-        say(f"  linear (each doubling gains {SMALLEST_GAIN:.0%} or more) until {last.cards:,} cards{ends}")
+        ends = f", then limited by {why}" if why else ", the largest simulated number"
+        say(f"  linear (each doubling gains {SMALLEST_GAIN:.0%} or more) until {last.cards:,} GPUs{ends}")
     if options.draw:
         told = (
-            f"{options.card_tflops:g} TFLOP/s and {options.card_memory:g} GB a card, storage {options.storage:g} GB/s, "
-            f"{options.machine:g} GB/s a machine; costs of sharing as measured. Dotted: linear."
+            f"{options.card_tflops:g} TFLOP/s and {options.card_memory:g} GB a GPU, storage {options.storage:g} GB/s, "
+            f"{options.machine:g} GB/s a machine, measured costs of sharing. Dotted: linear."
         )
         PICTURE.write_text(drawn(curves, told))
 

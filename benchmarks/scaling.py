@@ -34,6 +34,8 @@ from analysis.core import host, stats, units
 PICTURE = REPOSITORY / "docs" / "scaling.svg"
 SLACK = 0.1
 """How far from that of the operations an exponent may be and still be called linear: 7 % for a doubling."""
+CLOCKS = {"wall": "wall time", "processor": "CPU time"}
+"""Measured seconds by the value of `--clock`."""
 FLAT = 1.05
 """Peak memory of the largest point over that of the middle one, up to which it is called flat."""
 
@@ -150,7 +152,7 @@ def axes(*, quick: bool) -> dict[str, Axis]:
             points([128, 256, 512, 1024, 2048], lambda k: Point(k, hidden=width, read=4, seq_len=k)),
         ),
         "passes": Axis(
-            "remaining layers of a curve, summed",
+            "remaining layers of a sweep, summed",
             "layers that run",
             tuple(Point(x, layers=24, hidden=width, ask=32, curve=k) for k, x in passes.items()),
         ),
@@ -263,7 +265,7 @@ def drawn(rows: Sequence[tuple[Axis, Sequence[Found]]], told: str) -> str:
     """A small picture for each axis: seconds over x, both logarithmic, with the fitted line and that of the operations."""
     wide, high, columns = 250, 190, 4
     height = 50 + high * -(-len(rows) // columns) + 20
-    parts = ['<text x="20" y="24" class="title">Seconds as each thing grows; dotted: floating-point operations</text>']
+    parts = ['<text x="20" y="24" class="title">Seconds as each axis grows (dotted: floating-point operations)</text>']
     for number, (axis, found) in enumerate(rows):
         left, top = 20 + wide * (number % columns), 50 + high * (number // columns)
         parts += _panel(axis, found, left, top)
@@ -314,7 +316,7 @@ def main() -> int:
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--device", default="cpu", help="cpu, or cuda")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--clock", choices=("wall", "processor"), default="wall", help="which seconds are measured")
+    parser.add_argument("--clock", choices=tuple(CLOCKS), default="wall", help="which seconds are measured")
     parser.add_argument("--quick", action="store_true", help="fewer and smaller points")
     parser.add_argument("--no-draw", dest="draw", action="store_false", help="leave the picture as it is")
     parser.add_argument("--point", help=argparse.SUPPRESS)
@@ -330,7 +332,9 @@ def main() -> int:
     from benchmarks.work import here  # brings torch, which whoever is refused need not wait for
 
     load, place = host.load(), here(options.dtype, options.device)
-    where = f"{host.processor()}, {options.dtype} on {options.device}, seconds of the {options.clock}, load {load.average:.2f}"
+    where = (
+        f"{host.processor()}, {options.dtype} on {options.device}, seconds of {CLOCKS[options.clock]}, load {load.average:.2f}"
+    )
     say(f"{where} on {load.cores} cores; each point in a process of its own, median of {options.repeats}")
     rows, faults = [], []
     for axis in chosen.values():

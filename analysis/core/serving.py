@@ -1,7 +1,7 @@
 """Settings of a dashboard that others reach over a network, all in the environment.
 
 A setting is a field of `Serving`; its variable is `LAYERSCOPE_` and the field's name in capitals. Without a mode the dashboard
-answers this machine alone and limits nothing. Show and Team are described in docs/serving.md.
+answers this machine alone and limits nothing. Show and Team are described in docs/guides/serving.md.
 """
 
 import os

@@ -126,7 +126,7 @@ def test_usual_requests_pass(limited):
 
 
 def test_every_setting_is_in_the_page_on_serving_with_its_default():
-    page = (Path(__file__).resolve().parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+    page = (Path(__file__).resolve().parents[2] / "docs" / "guides" / "serving.md").read_text(encoding="utf-8")
     page = page.partition("\n## Settings\n")[2].partition("\n## ")[0]
     rows = {row.split("|")[1].strip(" `"): row.split("|")[3].strip() for row in page.splitlines() if row.startswith("| `LAYER")}
     assert set(rows) == {f"LAYERSCOPE_{field.name.upper()}" for field in fields(Serving)}

@@ -1,4 +1,4 @@
-"""nginx and Caddy with the very texts of docs/serving.md, before a dashboard on this machine, and a certificate of a day."""
+"""Start nginx and Caddy with the texts of docs/guides/serving.md in front of a dashboard, with a certificate for one day."""
 
 import contextlib
 import re
@@ -21,9 +21,9 @@ _START_S = 20
 
 
 def text(language: str) -> str:
-    """The block of docs/serving.md in a language."""
-    found = re.findall(rf"^```{language}\n(.*?)^```", (REPOSITORY / "docs" / "serving.md").read_text(), re.M | re.S)
-    assert len(found) == 1, f"docs/serving.md has {len(found)} blocks of {language}"
+    """The block of docs/guides/serving.md in a language."""
+    found = re.findall(rf"^```{language}\n(.*?)^```", (REPOSITORY / "docs" / "guides" / "serving.md").read_text(), re.M | re.S)
+    assert len(found) == 1, f"docs/guides/serving.md has {len(found)} blocks of {language}"
     return found[0]
 
 
@@ -39,7 +39,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 def put(written: str, *changes: tuple[str, str]) -> str:
     """A text with each of these, which it must have, replaced."""
     for old, new in changes:
-        assert old in written, f"{old!r} is not in the text of docs/serving.md"
+        assert old in written, f"{old!r} is not in the text of docs/guides/serving.md"
         written = written.replace(old, new)
     return written
 

@@ -339,7 +339,7 @@ def check() -> None:
     if _running is None:
         sys.stderr.write(
             "The limits on connections do not hold: this server is not the uvicorn that `streamlit run` starts. Put a proxy "
-            "with limits of its own in front of it (docs/serving.md).\n"
+            "with limits of its own in front of it (docs/guides/serving.md).\n"
         )
 
 

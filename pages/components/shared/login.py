@@ -1,6 +1,6 @@
 """Login of a dashboard on a network, in front of everything that the server answers: pages, web socket, uploads and files.
 
-There are three ways to run it, described in docs/serving.md:
+There are three ways to run it, described in docs/guides/serving.md:
 
 - Without a mode, only this machine is answered: loopback address, loopback client, loopback host name, no sign of a proxy.
 - Show is read-only. Visitors pass with one access token; the host passes with the host link, at this machine alone.
