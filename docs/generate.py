@@ -118,7 +118,7 @@ def glossary_page() -> str:
         "",
         "# Glossary",
         "",
-        "**Question answered: what does a term mean here?**",
+        "**Question answered: which meaning does each term have here?**",
         "",
         "| term | meaning | source |",
     ]

@@ -1,10 +1,10 @@
-"""What the examination of the program found, and what becomes of the same kinds of things now: docs/examination.md.
+"""Try all bad input on the program and print the tables of docs/examination.md.
 
-    python -m tests.corpus.table            asks all bad input again, a minute or two, and prints the tables
-    python -m tests.corpus.table --write    and writes them into docs/examination.md
+    python -m tests.corpus.table            tries all bad input, a minute or two, and prints the tables
+    python -m tests.corpus.table --write    also stores them in docs/examination.md
 
-What can be asked in this process is asked; of kills and faults the table has how many `make chaos` plays. A test holds that
-the page claims no more than the suites have.
+Of kills and faults the tables have the number that `make chaos` plays. A test checks that the page claims no more than the
+suites have.
 """
 
 import argparse
@@ -41,8 +41,8 @@ ROOMS = {
 }
 KILLS, FAULTS = ("worker", "command", "dashboard", "servers"), ("disk", "read-only", "clock")
 """Scenes of `make chaos`."""
-SENTENCE, SILENT, UNFORESEEN, OTHER = "one sentence", "silent success", "unforeseen", "otherwise"
-NOTHING = "read, every row or document passed over with its reason"
+SENTENCE, SILENT, UNFORESEEN, OTHER = "refused with an error", "silent success", "unexpected failure", "other answer"
+NOTHING = "read with every row or document skipped for a reason"
 _TABLES = re.compile(r"(?<=<!-- printed by `python -m tests.corpus.table` -->\n).*?(?=<!-- end -->)", re.S)
 
 
@@ -99,24 +99,24 @@ def lines(of_rooms: dict[str, Counter[str]], of_brought: Counter[str]) -> str:
     """
     answers = (SENTENCE, UNFORESEEN, SILENT, OTHER)
     rows = [(name, sum(found.values()), *(found[answer] for answer in answers)) for name, found in of_rooms.items()]
-    rows.append(("sum", *(sum(row[place] for row in rows) for place in range(1, len(rows[0])))))
+    rows.append(("total", *(sum(row[place] for row in rows) for place in range(1, len(rows[0])))))
     played = plays()
     kills = sum(played[name] for name in KILLS)
     others = (SENTENCE, NOTHING, OTHER)
     return "\n".join(
         [
             "",
-            *_table(("bad input on the command line", "asked", *answers), rows),
+            *_table(("bad input on the command line", "inputs", *answers), rows),
             "",
             *_table(
-                ("other sections", "asked", "answer"),
+                ("other sections", "inputs", "answer"),
                 [
                     (
                         "crafted addresses",
                         sum(len(fields) for _, fields, _ in ADDRESSES),
-                        "nothing of any is rendered on a page",
+                        "no page renders any of them",
                     ),
-                    ("files that a visitor brings", sum(of_brought.values()), said(of_brought, others)),
+                    ("uploaded files", sum(of_brought.values()), said(of_brought, others)),
                     ("kills (`make chaos`)", kills, said(played, KILLS)),
                     ("faults of the machine (`make chaos`)", sum(played.values()) - kills, said(played, FAULTS)),
                 ],
@@ -127,8 +127,8 @@ def lines(of_rooms: dict[str, Counter[str]], of_brought: Counter[str]) -> str:
 
 
 def said(counts: Mapping[str, int], names: Iterable[str]) -> str:
-    """Counts in words, those that are 0 left out."""
-    return "; ".join(f"{name}: {counts[name]}" for name in names if counts[name])
+    """Return the counts in words, without those that are 0."""
+    return ", ".join(f"{name}: {counts[name]}" for name in names if counts[name])
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
@@ -163,7 +163,7 @@ def in_page() -> str:
 def main() -> int:
     """Print them, and write them where that is asked."""
     parser = argparse.ArgumentParser(prog="python -m tests.corpus.table", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--write", action="store_true", help="write the tables into docs/examination.md")
+    parser.add_argument("--write", action="store_true", help="store the tables in docs/examination.md")
     options = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     found = asked()
