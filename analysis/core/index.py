@@ -261,17 +261,15 @@ def firsts(wanted: Wanted, like: Like, per: Sequence[str], *, most: int, first: 
         most: number of groups at most, those with the strongest results.
     """
     where, values = wanted.row()
+    group = ", ".join(per)
+    sizes = f"SELECT {group}, max(n_asked) FROM results WHERE {where} GROUP BY {group}"
+    largest = {tuple(named): n for *named, n in rows(wanted.kinds, sizes, values)}
     order, own = like.order(wanted.kinds)
     order = f"{first}, {order}" if first else order
-    group = ", ".join(per)
-    ranked = (
-        f"SELECT number, place, kind, key, mtime_ns, row_number() OVER (PARTITION BY {group} ORDER BY {order}) AS own_, "
-        f"row_number() OVER (ORDER BY {order}) AS place_, max(n_asked) OVER (PARTITION BY {group}) AS largest_ "
-        f"FROM results WHERE {where}"
-    )
-    found = f"SELECT * FROM ({ranked}) WHERE own_ = 1 ORDER BY place_ LIMIT :most"
-    sql = f"SELECT place, kind, key, mtime_ns, summary, largest_ FROM ({found}) found CROSS JOIN summaries USING (number)"
-    return [(Entry(*row[:5]), row[5]) for row in rows(wanted.kinds, sql, values | own | {"most": most})]
+    sql = f"SELECT number, {group} FROM results WHERE {where} ORDER BY {order}"
+    strongest = rows(wanted.kinds, sql, values | own, first_of=(slice(1, None), most))
+    found = best(wanted, like, first=first, numbers=[row[0] for row in strongest])
+    return [(entry, largest[tuple(named)]) for entry, (_, *named) in zip(found, strongest, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -319,13 +317,18 @@ def scored(
         parts.append("s.condition != :but")
         values["but"] = scoring.but
     if scoring.needs_unpruned:
-        unpruned = "SELECT 1 FROM scores u CROSS JOIN results ON results.number = u.number"
-        parts.append(f"EXISTS ({unpruned} WHERE u.cut = '' AND u.repair = '' AND u.condition = s.condition AND {where})")
+        # The conditions are few and their scores many: it is asked once for each condition.
+        listed = f"SELECT DISTINCT s.condition FROM scores s WHERE {' AND '.join(parts)}"
+        unpruned = (
+            "SELECT 1 FROM scores u CROSS JOIN results ON results.number = u.number "
+            f"WHERE u.cut = '' AND u.repair = '' AND u.condition = listed.condition AND {where}"
+        )
+        parts.append(f"s.condition IN (SELECT condition FROM ({listed}) listed WHERE EXISTS ({unpruned}))")
     # CROSS JOIN keeps the scores, which are few, in front of the results.
     joined = f"FROM scores s CROSS JOIN results ON results.number = s.number WHERE {' AND '.join([*parts, where])}"
     if per_condition:
         sql = f"SELECT results.number, s.condition {joined} ORDER BY {order}"
-        return rows(wanted.kinds, sql, values, first_of=(1, most))
+        return rows(wanted.kinds, sql, values, first_of=(slice(1, 2), most))
     if len(scoring.conditions) > 1:
         order = f"count(DISTINCT s.condition) DESC, {order}"
         sql = f"SELECT results.number, s.condition {joined} GROUP BY results.number ORDER BY {order} LIMIT :most"

@@ -22,7 +22,7 @@ from analysis.core import disk, store
 from analysis.core.errors import CorruptResultError, LayerscopeError, StorageError
 from analysis.core.options import imported
 
-LAYOUT = 4
+LAYOUT = 5
 """Of the file, which its name says: raise it when a column or a summary says something else than before."""
 DESCRIBED_BY = "analysis.reading.runs:described"
 """Called with the kind and a stored result: what its columns hold, from `source` on, by name. A name and no import, because
@@ -85,12 +85,11 @@ _TABLES = (
 ) WITHOUT ROWID""",
     "CREATE INDEX scores_of_cut ON scores (cut, repair, condition, number)",
     "CREATE INDEX scores_of_result ON scores (number)",
-    # Counts what changed, so that an answer is kept until something did.
-    "CREATE TABLE version (n INTEGER NOT NULL)",
-    "INSERT INTO version VALUES (abs(random() / 4))",
+    # Counts the changes of each kind, so that an answer is kept until results of its kinds change.
+    "CREATE TABLE versions (kind TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID",
     """CREATE INDEX by_strength ON results (
     kind, weights, state, place, quantization, dtype, strength, source, told_on, mtime_ns, key,
-    is_score, strategy, dataset, accuracy_on, loss_on
+    is_score, strategy, dataset, accuracy_on, loss_on, n_cuts, n_asked, questions, draw
 )""",
     "CREATE INDEX of_weights ON results (identity, kind)",
     "CREATE INDEX of_source ON results (source, kind, state)",
@@ -114,7 +113,7 @@ _PAUSE_S = 0.001
 _BUSY_S = 10.0
 _MAPPED = 1 << 30
 _KEPT_ANSWERS = 256
-"""So many answers to statements are kept until the index changes."""
+"""So many answers to statements are kept."""
 _SAY_S = 5.0
 _BROKEN = ("malformed", "not a database", "no such table", "no such column", "corrupt")
 _log = logging.getLogger(__name__)
@@ -143,7 +142,7 @@ def places() -> tuple[str, str]:
 def note(kind: str, key: str) -> None:
     """Say that a result was written anew, or cannot be read; where that cannot be noted, the next look at its file tells."""
     values = {"place": OWN, "kind": kind, "key": key}
-    with contextlib.suppress(sqlite3.Error, StorageError, OSError), _of_cache().opened() as db, _transaction(db):
+    with contextlib.suppress(sqlite3.Error, StorageError, OSError), _of_cache().opened() as db, _transaction(db, [kind]):
         done = db.execute(f"UPDATE results SET {_ANEW} WHERE place = :place AND kind = :kind AND key = :key", values)
         if not done.rowcount:
             db.execute("INSERT OR IGNORE INTO results (place, kind, key) VALUES (:place, :kind, :key)", values)
@@ -201,20 +200,21 @@ def rows(
     values: Mapping[str, Any],
     *,
     wait: bool = False,
-    first_of: tuple[int, int] | None = None,
+    first_of: tuple[slice, int] | None = None,
 ) -> list[tuple[Any, ...]]:
-    """Return the rows of a statement; the last answers are kept until the index changes.
+    """Return the rows of a statement; the last answers are kept until results of these kinds change.
 
     Args:
         kinds: of results, which are brought up to date before.
         sql, values: the statement.
         wait: whether to wait until every stored result was read once.
-        first_of: place of a column, and a number: only the first row of each value of the column, of no more values than this.
+        first_of: columns, and a number: only the first row of each value of these columns, of no more values than this.
     """
     kept = _of_cache()
     with kept.fresh(kinds, wait=wait) as db:
-        version = db.execute("SELECT n FROM version").fetchone()[0]
-        asked = (version, sql, first_of, *sorted(values.items()))
+        which = f"SELECT kind, n FROM versions WHERE kind IN ({marks('kind', kinds)}) ORDER BY kind"
+        versions = db.execute(which, named("kind", kinds)).fetchall()
+        asked = (*versions, sql, str(first_of), *sorted(values.items()))
         if (answer := kept.answers.get(asked)) is None:
             answer = kept.answers[asked] = _taken(db.execute(sql, values), first_of)
             while len(kept.answers) > _KEPT_ANSWERS:
@@ -223,12 +223,12 @@ def rows(
         return answer
 
 
-def _taken(found: sqlite3.Cursor, first_of: tuple[int, int] | None) -> list[tuple[Any, ...]]:
+def _taken(found: sqlite3.Cursor, first_of: tuple[slice, int] | None) -> list[tuple[Any, ...]]:
     if first_of is None:
         return found.fetchall()
-    (column, most), firsts = first_of, dict[Any, tuple[Any, ...]]()
+    (columns, most), firsts = first_of, dict[Any, tuple[Any, ...]]()
     for row in found:
-        firsts.setdefault(row[column], row)
+        firsts.setdefault(row[columns], row)
         if len(firsts) == most:
             break
     found.close()
@@ -265,7 +265,7 @@ class _Index:
         self._left: set[str] = set()
         """Kinds that the reader has not come to."""
         self.answers: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
-        """Rows of the last statements, by the version of the index and the statement."""
+        """Rows of the last statements, by the versions of their kinds and the statement."""
         if file is None:
             self._keep_in_memory()
 
@@ -444,17 +444,19 @@ def _begin(file: Path) -> None:
 
 
 def _make(db: sqlite3.Connection) -> None:
-    with _transaction(db):
+    with _transaction(db, ()):
         for statement in _TABLES:
             db.execute(statement)
 
 
 @contextlib.contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+def _transaction(db: sqlite3.Connection, kinds: Sequence[str]) -> Iterator[None]:
+    """Run the body as one transaction, and count it as a change of these kinds."""
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
-        db.execute("UPDATE version SET n = n + 1")
+        counted = "INSERT INTO versions VALUES (?, abs(random() / 4)) ON CONFLICT DO UPDATE SET n = n + 1"
+        db.executemany(counted, [(kind,) for kind in kinds])
         db.execute("COMMIT")
     except BaseException:
         if db.in_transaction:
@@ -492,7 +494,7 @@ def _bring_in_names(db: sqlite3.Connection, place: str, kind: str) -> None:
     settled = mtime_ns if mtime_ns == -1 or now_ns - mtime_ns > _UNSETTLED_NS else 0
     if (known and known[0]) == settled and there == _known_names(db, place, kind):
         return  # a transaction would make every kept answer old
-    with _transaction(db):
+    with _transaction(db, [kind]):
         before = _known_names(db, place, kind)
         _forget(db, place, kind, before - there)
         new = ((place, kind, key) for key in sorted(there - before))
@@ -545,7 +547,7 @@ def _bring_in_changes(db: sqlite3.Connection, place: str, kind: str, *, again: b
         if not is_same or (again and state == BAD):
             changed.append((place, kind, key))
     if changed:
-        with _transaction(db):
+        with _transaction(db, [kind]):
             db.executemany(f"UPDATE results SET {_ANEW} WHERE place = ? AND kind = ? AND key = ?", changed)
 
 
@@ -556,7 +558,7 @@ def _read_some(db: sqlite3.Connection, kinds: Sequence[str]) -> bool:
     if not rows:
         return False
     found = [(number, news, _read(place, kind, key)) for number, place, kind, key, news in rows]
-    with _transaction(db):
+    with _transaction(db, sorted({kind for _, _, kind, _, _ in rows})):
         for number, news, columns in found:
             summary, scores = columns.pop("summary", None), columns.pop("scores", ())
             settings = ", ".join(f"{name} = :{name}" for name in columns)
