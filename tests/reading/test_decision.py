@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from analysis.core import host, stats
@@ -100,6 +100,7 @@ def test_a_wider_tolerance_never_makes_the_decision_harsher(low, width, bound, m
 @settings(max_examples=100, deadline=None)
 @given(effect=st.floats(-0.3, 0.3), bound=st.floats(0, 0.3), n=st.integers(10, 500))
 def test_the_needed_number_of_texts_decides(effect, bound, n):
+    assume(abs(effect - bound) > 1e-4)  # nearer the tolerance the number has more digits than a float
     asked = sampled(effect, 1.0, n, bound)
     if asked.position == OPEN and asked.needed is not None:
         assert asked.needed > n
