@@ -37,14 +37,15 @@ def commands() -> list[tuple[str, argparse.ArgumentParser]]:
 def command_line_page() -> str:
     """Return every command with its options, as the parser knows them."""
     parser = command_line.parser()
+    first = next(command for _, command in _commands(parser))
+    shared = [action for action in _options(first) if {"--json", "--memory"} & set(action.option_strings)]
     lines = [NOTE, "", "# Command line", "", "**Question answered: which commands and options are there?**", ""]
-    lines += ["Run a command as `python -m analysis COMMAND`. " + _escaped(" ".join((parser.epilog or "").split())), ""]
+    lines += ["Run a command as `python -m analysis COMMAND`, or as `layerscope COMMAND` after `pip install -e .`.", ""]
+    lines += ["```", *_lines(parser.epilog), "```", "", "Options of every command:", "", *map(_option, shared), ""]
     for name, command in _commands(parser):
-        lines += [f"## {name}", "", _escaped(command.description or ""), ""]
-        lines += [f"    {' '.join(command.format_usage().split()).removeprefix('usage: ')}", ""]
-        lines += [*_options(command), ""]
+        lines += [f"## {name}", "", *_command(command, {action.dest for action in shared}), ""]
         for below, nested in _commands(command):
-            lines += [f"### {name} {below}", "", _escaped(nested.description or ""), "", *_options(nested), ""]
+            lines += [f"### {name} {below}", "", *_command(nested, set()), ""]
     return "\n".join(lines)
 
 
@@ -54,22 +55,38 @@ def _commands(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.A
             yield from action.choices.items()
 
 
-def _options(parser: argparse.ArgumentParser) -> list[str]:
+def _command(command: argparse.ArgumentParser, shared: set[str]) -> Iterator[str]:
+    """Return description, usage, options and examples of a command; options of every command are left out."""
+    usage = re.sub(r"\[-[^\]]*\] ?", "", " ".join(command.format_usage().split()).removeprefix("usage: "))
+    words = usage.split(" ")
+    yield from [_escaped(command.description or ""), "", f"    {' '.join([*words[:4], '[OPTIONS]', *words[4:]]).strip()}", ""]
+    yield from (_option(action) for action in _options(command) if action.dest not in shared)
+    if command.epilog:
+        yield from ["", "```", *_lines(command.epilog.strip()), "```"]
+
+
+def _options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
     parser.format_help()  # looks up the help of each option
-    rows = []
-    for action in parser._actions:
-        if isinstance(action, (argparse._HelpAction, argparse._SubParsersAction)) or action.help == argparse.SUPPRESS:
-            continue
-        names = ", ".join(f"`{name}`" for name in action.option_strings) or f"`{action.metavar or action.dest}`"
-        values = "" if action.nargs == 0 else _values(action)
-        rows.append(f"| {names} | {values} | {_escaped(action.help or '')} |")
-    return ["| option | value | meaning |", "|---|---|---|", *rows] if rows else []
+    hidden = (argparse._HelpAction, argparse._SubParsersAction)
+    return [action for action in parser._actions if not isinstance(action, hidden) and action.help != argparse.SUPPRESS]
+
+
+def _option(action: argparse.Action) -> str:
+    """Return an item of a list: names, values and meaning of an option."""
+    names = ", ".join(f"`{name}`" for name in action.option_strings) or f"`{action.metavar or action.dest}`"
+    values = "" if action.nargs == 0 else _values(action)
+    help = action.help or ""
+    return f"- {names}{f' {values}' if values else ''}: {_escaped(help[:1].upper() + help[1:])}"
 
 
 def _values(action: argparse.Action) -> str:
     if action.choices:
-        return ", ".join(f"`{choice}`" for choice in action.choices)
-    return f"`{action.metavar}`".replace("|", "\\|") if action.metavar and action.option_strings else ""
+        return "(" + ", ".join(f"`{choice}`" for choice in action.choices) + ")"
+    return f"`{action.metavar}`" if action.metavar and action.option_strings else ""
+
+
+def _lines(text: str | None) -> list[str]:
+    return (text or "").replace("%%", "%").splitlines()
 
 
 def python_page() -> str:
@@ -113,20 +130,12 @@ def _docstring(what: object) -> Iterable[str]:
 
 def glossary_page() -> str:
     """Return each term of the glossary with its meaning and its source."""
-    lines = [
-        NOTE,
-        "",
-        "# Glossary",
-        "",
-        "**Question answered: which meaning does each term have here?**",
-        "",
-        "| term | meaning | source |",
-    ]
-    lines.append("|---|---|---|")
+    lines = [NOTE, "", "# Glossary", "", "**Question answered: which meaning does each term have here?**", ""]
     sources = {name: term.source for name, term in glossary.TERMS.items()}
     for name, meaning in glossary.terms().items():
-        lines.append(f"| {name} | {_escaped(meaning)} | {_escaped(sources.get(name, ''))} |")
-    return "\n".join([*lines, ""])
+        source = f" Source: {_escaped(sources[name])}." if sources.get(name) else ""
+        lines += [f"## {name}", "", f"{_escaped(meaning[:1].upper() + meaning[1:])}{source}", ""]
+    return "\n".join(lines)
 
 
 def _escaped(text: str) -> str:

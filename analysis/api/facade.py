@@ -1,4 +1,4 @@
-"""A model by name and what can be asked of it: the same requests, experiments and stored results as on the pages."""
+"""Measure, prune, heal and export a model from Python, with the requests and stored results of the pages."""
 
 import functools
 from collections.abc import Callable
@@ -36,31 +36,31 @@ def model(
     device: str = "auto",
     quantization: str = "none",
 ) -> "Model":
-    """Name a model. Its configuration is read and checked; its weights are loaded when the first call needs them.
+    """Return a model by its name. This reads its configuration. The first call that needs weights loads them.
 
     Args:
-        source: `starter`, a hub id, a local Hugging Face folder, or a GGUF file.
-        revision: branch, tag or commit of a hub id.
-        dtype: float32, bfloat16, float16, or auto: what this machine is good at.
-        device: cpu, cuda (as many cards as the model takes), cuda:1, cuda:all, mps, or auto.
+        source: `starter`, a Hub id, a local Hugging Face folder, or a GGUF file.
+        revision: branch, tag or commit of a Hub id.
+        dtype: float32, bfloat16, float16, or auto: the dtype that this machine computes fastest.
+        device: cpu, cuda (as many GPUs as the model needs), cuda:1, cuda:all, mps, or auto.
         quantization: none, 4bit (NF4) or 8bit.
 
     Raises:
-        LayerscopeError: one sentence on why the model cannot be used.
+        LayerscopeError: when the model cannot be used, with the reason.
     """
     extensions.load()
     return Model(ModelSpec(str(source), revision, dtype, device, quantization))
 
 
 def run(spec: Spec, *, progress: bool = True) -> Found[Any]:
-    """Answer any request, or return its stored answer; one that was stopped is gone on with.
+    """Compute the answer of any request, or return its stored answer. A stopped run resumes.
 
     Args:
         spec: a request of a registered kind.
-        progress: whether bars are shown.
+        progress: show progress bars.
 
     Raises:
-        LayerscopeError: one sentence on whatever the user can mend.
+        LayerscopeError: for a problem that the user can fix, with the cause and the fix.
     """
     extensions.load()
     experiment = experiments().get(spec.kind)
@@ -71,11 +71,11 @@ def run(spec: Spec, *, progress: bool = True) -> Found[Any]:
 
 
 def stored(kind: str, model: "str | ModelSpec | Model" = "starter") -> list[Found[Any]]:
-    """What has been found out of a model before, strongest evidence first, of equal ones the newest; large arrays stay on disk.
+    """Return the stored results of a model, strongest evidence first, then newest first. Large arrays stay on disk.
 
     Args:
-        kind: of the results: distances, damage, sweep, evaluate, heal, speed, compare, microscope, restore, export.
-        model: its source, or a model of `model`.
+        kind: kind of the results: distances, damage, sweep, evaluate, heal, speed, compare, microscope, restore, export.
+        model: source of the model, or the result of `model`.
 
     Raises:
         SpecError: for an unknown kind.
@@ -87,63 +87,63 @@ def stored(kind: str, model: "str | ModelSpec | Model" = "starter") -> list[Foun
 
 
 def clear() -> None:
-    """Give back the memory of the model that is kept loaded between calls."""
+    """Free the memory of the model that stays loaded between calls."""
     _warm().clear()
 
 
 @functools.cache
 def _warm() -> load.WarmModels:
-    """The one model that stays loaded, shared by all calls of this process."""
+    """Return the loaded model that all calls of this process share."""
     return load.WarmModels()
 
 
 class Model:
-    """A model that questions are asked of.
+    """A model to measure, prune, heal and export.
 
-    Every question is a method. Its keywords are the options of the command line, `max_n=5` for `--max-n 5`, and the fields of
-    the request: `corpus=CorpusSpec(...)`, or `**{"corpus.seed": 3}` for one within a part. `progress=False` silences the bars.
-    A kind of experiment that is registered elsewhere has its method too.
+    Each measurement is a method. Its keywords are the options of the command line, `max_n=5` for `--max-n 5`, and the fields of
+    the request: `corpus=CorpusSpec(...)`, or `**{"corpus.seed": 3}` for a nested field. `progress=False` hides the bars.
+    A kind of experiment that an extension registers has a method too.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
         """Check that there is such a model, from its configuration alone.
 
         Raises:
-            LayerscopeError: one sentence on why it cannot be used.
+            LayerscopeError: when it cannot be used, with the reason.
         """
         self.spec = spec
-        """Which model, as it was asked for."""
+        """Request that named the model."""
         self.plan = load.plan(spec)
-        """How it would be loaded: dtype and device with the reasons for them, and its bytes."""
+        """Loading plan: dtype and device with their reasons, and the bytes of the model."""
 
     @property
     def facts(self) -> ModelFacts:
-        """Its name, family and sizes."""
+        """Return name, family and sizes of the model."""
         return self.plan.facts
 
     @property
     def fits(self) -> bool:
-        """Whether it fits into the memory that was free when it was named."""
+        """Return whether the model fits into the memory that was free when it was named."""
         return self.plan.fits
 
     def distances(self, **settings: Any) -> Found[DistanceResult]:
-        """The distance map of every pair of depths: `texts`, `samples`, `seq_len`, `metric`, `seed`."""
+        """Measure the distance map of every pair of depths: `texts`, `samples`, `seq_len`, `metric`, `seed`."""
         return self._ask("distances", **settings)
 
     def damage(self, **settings: Any) -> Found[DamageResult]:
-        """The measured loss increase without every block: `max_size`, `texts`, `samples`, `seq_len`, `metric`."""
+        """Measure the loss increase of every block: `max_size`, `texts`, `samples`, `seq_len`, `metric`."""
         return self._ask("damage", **settings)
 
     def sweep(self, **settings: Any) -> Found[SweepResult]:
-        """Accuracy and loss against the number of removed layers: `task`, `limit`, `max_n`, `strategy`, `generate` …"""
+        """Measure accuracy and loss against the number of removed layers: `task`, `limit`, `max_n`, `strategy`, `generate` …"""
         return self._ask("sweep", **settings)
 
     def evaluate(self, block: Removal | str | None = None, **settings: Any) -> Found[EvaluateResult]:
-        """Accuracy and loss without `block`, with `adapter` if one is named: `task`, `limit`, `texts`, `generate` …"""
+        """Measure accuracy and loss without `block`, and with an `adapter`: `task`, `limit`, `texts`, `generate` …"""
         return self._ask("evaluate", block=block, **settings)
 
     def speed(self, **settings: Any) -> Found[SpeedResult]:
-        """Seconds of reading and writing without n layers: `ns`, `prompt_tokens`, `new_tokens`, `repeats`."""
+        """Measure the seconds of prefill and decode without n layers: `ns`, `prompt_tokens`, `new_tokens`, `repeats`."""
         return self._ask("speed", **settings)
 
     def heal(self, block: Removal | str, **settings: Any) -> Found[HealResult]:
@@ -151,11 +151,11 @@ class Model:
         return self._ask("heal", block=block, **settings)
 
     def compare(self, prompt: str, **settings: Any) -> Found[CompareResult]:
-        """The prompt gone on with by the unpruned model, without `block`, with `adapter`: `tokens`, `temperature`, `seed`."""
+        """Continue a prompt with the unpruned model, without `block`, and with `adapter`: `tokens`, `temperature`, `seed`."""
         return self._ask("compare", prompt=prompt, **settings)
 
     def microscope(self, prompt: str, **settings: Any) -> Found[MicroscopeResult]:
-        """What every layer does to every token of a prompt, and what it would guess next: `block`."""
+        """Measure the effect of every layer on every token of a prompt, and its next-token guess: `block`."""
         return self._ask("microscope", prompt=prompt, **settings)
 
     def restore(self, prompt: str, block: Removal | str | None = None, **settings: Any) -> Found[RestoreResult]:
@@ -163,7 +163,7 @@ class Model:
         return self._ask("restore", prompt=prompt, block=block, **settings)
 
     def export(self, block: Removal | str, name: str, **settings: Any) -> Found[ExportResult]:
-        """Save the model without `block` as a plain folder `exports/name` in the cache, an `adapter` merged in."""
+        """Save the model without `block` as a plain folder `exports/name` in the cache, with an `adapter` merged in."""
         return self._ask("export", block=block, name=name, **settings)
 
     def sheet(
@@ -181,12 +181,12 @@ class Model:
             block: the removed layers, `Block(11, 5)` or "11:5".
             accept_points: accepted accuracy drop, percentage points.
             accept_nats: accepted loss rise, nats per token.
-            healed_by: recipe of the stored heal of this block to judge; "" for the pruned model.
-            dataset: the scores that count, as the options of the command line: task, limit, shots, texts, samples, strategy
-                (default: those of the strongest curve).
+            healed_by: recipe of the stored healing run of this block to judge, "" for the pruned model.
+            dataset: dataset of the scores, by the options of the command line: task, limit, shots, texts, samples, strategy
+                (default: those of the strongest sweep).
 
         Raises:
-            LayerscopeError: without stored results, for a block that does not fit, or without such a heal.
+            LayerscopeError: without stored results, for a block that does not fit, or without such a healing run.
         """
         from analysis.api.sheets import DecisionSheet
         from analysis.cli.main import command_line
@@ -203,7 +203,7 @@ class Model:
         return DecisionSheet(sheet.of(self.spec, removed, command_line, recipe=healed_by, tolerance=tolerance, dataset=wanted))
 
     def goal(self, limit: float, kind: str = goals.POINTS) -> goals.Answer:
-        """The removal that reaches a goal by its 95 % interval, from everything stored.
+        """Return the removal that reaches a goal by its 95 % interval, from all stored results.
 
         Args:
             limit: "I accept 3 points" is 3.
@@ -217,18 +217,18 @@ class Model:
         return goals.of_model(self.spec, goals.Goal(kind, limit))
 
     def stored(self, kind: str) -> list[Found[Any]]:
-        """What has been found out of it before; see `stored`."""
+        """Return the stored results of the model. See `stored`."""
         return stored(kind, self)
 
     def run(self, spec: Spec, *, progress: bool = True) -> Found[Any]:
-        """Answer a request of any kind that was made elsewhere; see `run`."""
+        """Compute the answer of any request for this model. See `run`."""
         return run(spec, progress=progress)
 
     def _ask(self, kind: str, /, *, progress: bool = True, **wanted: Any) -> Found[Any]:
         return run(line.request_of_values(experiments()[kind].spec, {"model": self.spec}, wanted), progress=progress)
 
     def __getattr__(self, name: str) -> Callable[..., Found[Any]]:
-        """The question of a kind that has no method here."""
+        """Return the method of a registered kind of experiment."""
         if name.startswith("_") or name not in experiments():
             raise AttributeError(f"A model cannot be asked for {name!r}; it can be asked for {', '.join(experiments())}.")
         return functools.partial(self._ask, name)
