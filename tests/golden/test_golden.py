@@ -1,0 +1,46 @@
+"""Options, fields, fingerprints, stored results of former versions and exact figures stay as the golden files have them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import analysis as layerscope
+from analysis.core import store
+from analysis.core.registry import RESULTS
+from tests.golden import frozen
+
+FORMER = sorted((frozen.FOLDER / "results").glob("*/*/*/result.json"))
+
+
+@pytest.mark.parametrize("name", sorted(frozen.MADE))
+def test_program_agrees_with_the_golden_file(name):
+    different = frozen.differences(frozen.stored(name), json.loads(json.dumps(frozen.MADE[name]())))
+    assert not different, f"{different[:20]}; where that is wanted: python -m tests.golden --write, in a commit of its own"
+
+
+@pytest.mark.parametrize("path", FORMER, ids=lambda path: "-".join(path.parts[-4:-2]))
+def test_result_of_a_former_version_is_read_whole(path: Path):
+    kind, folder = path.parts[-3], path.parent
+    read = RESULTS[kind].read(store.read(folder, precomputed=True))
+    was, now = json.loads(path.read_text())["data"], json.loads(json.dumps(read.to_json()))
+    lost = [line for line in frozen.differences(was, now) if not line.split(": ")[1].startswith("None -> ")]
+    assert not lost
+    assert read.complete == was["complete"]
+
+
+def test_results_of_every_former_version_are_there():
+    assert len({path.parts[-4] for path in FORMER}) >= 3
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("family", ["llama", "qwen3"])
+@pytest.mark.usefixtures("cache", "short_texts")
+def test_figures_of_small_models_stay(tiny_folder, family, dtype):
+    model = layerscope.model(tiny_folder(family), dtype=dtype, device="cpu")
+    made = frozen.figures(model)
+    expected = frozen.stored("figures")[f"{family} {dtype}"]
+    tolerance = {"float32": 2e-5, "bfloat16": 3e-2}[dtype]
+    assert sorted(made) == sorted(expected)
+    for name, figures in expected.items():
+        assert made[name] == pytest.approx(figures, rel=tolerance, abs=tolerance), name
