@@ -1,9 +1,9 @@
-# The image of Layerscope, with the starter pack: the dashboard, and with `--target ray` also what Ray clusters run.
+# The image of Layerscope with the starter pack: the dashboard, and with `--target ray` also the nodes of a Ray cluster.
 #   docker build --tag layerscope .                        the dashboard
 #   docker build --tag layerscope:ray --target ray .       the same, and a head or a worker of a Ray cluster
-# Slurm is left out: its jobs run on machines that share this program's folder, not in containers.
-# PIP_EXTRA_INDEX_URL is an index to take other builds of torch from, such as those for processors alone, which are smaller. No
-# credentials in it: whoever has the image can read how it was built.
+# Slurm is not included: its jobs run on machines that share the program folder, not in containers.
+# PIP_EXTRA_INDEX_URL names a package index with other builds of torch, such as the smaller CPU-only builds. Do not put
+# credentials into it: anyone with the image can read its build history.
 
 FROM python:3.11.14-slim-trixie AS packages
 ENV PIP_NO_CACHE_DIR=1
@@ -20,13 +20,13 @@ COPY requirements-ray.txt ./
 RUN /opt/venv/bin/python -m supply.install requirements-ray.txt
 
 FROM python:3.11.14-slim-trixie AS base
-# The cache is made here, for its owner alone: a new volume that is mounted over it takes owner and mode from it.
+# Create the cache with access for its owner only: a new volume mounted over it inherits owner and mode.
 RUN groupadd --gid 10001 layerscope \
     && useradd --uid 10001 --gid 10001 --create-home --shell /usr/sbin/nologin layerscope \
     && install --directory --mode 0700 --owner 10001 --group 10001 /cache
 WORKDIR /opt/layerscope
 COPY . .
-# The user may only read here, whatever the modes were where the image is built, so what Python compiles is made now.
+# The user has only read access here, so Python bytecode is compiled now.
 RUN chmod -R a+rX . \
     && python -m compileall -q analysis pages app.py
 ENV PATH=/opt/venv/bin:$PATH \
@@ -36,15 +36,15 @@ ENV PATH=/opt/venv/bin:$PATH \
 USER 10001:10001
 VOLUME /cache
 EXPOSE 8501
-# Says that the server is up and nothing else, so it needs no login.
+# The health address reports only that the server runs, so it needs no login.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8501/_stcore/health', timeout=4)"]
-# Not the loopback, so it runs in Show unless LAYERSCOPE_MODE says team: the tokens lie in /cache/access.json.
+# The address is not the loopback, so it runs in Show mode unless LAYERSCOPE_MODE is team. Tokens are in /cache/access.json.
 CMD ["python", "-m", "streamlit", "run", "app.py", "--server.address", "0.0.0.0", "--server.port", "8501"]
 
 FROM base AS ray
 USER 0:0
-# Compose, and KubeRay before 1.7, ask with wget whether a node of Ray is well; any version does.
+# Compose, and KubeRay before 1.7, use wget (any version) for the health check of a Ray node.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends wget \

@@ -1,21 +1,21 @@
-# make run    the dashboard on the starter model        make test   every check and every test
-# make check  lint, types, and the tests that need neither a model nor a browser: a minute or so, for while you work
-# All set up all they need in .venv, once; a second call starts at once.
+# make run    start the dashboard on the starter model    make test   run every check and every test
+# make check  run lint, types and the tests without a model or a browser, in about a minute
+# Each target installs its packages into .venv once. Later calls start at once.
 
 PYTHON ?= python3
 PORT   ?= 8501
 BIN    := .venv/bin
-# LOCK=no installs within the ranges of the requirements alone.
+# LOCK=no installs from the version ranges of the requirements, without the lock files.
 LOCK   ?= yes
 locked  = $(if $(filter no,$(LOCK)),,--lock $(1))
-# Tests run file by file in so many processes, one more than cores: those with a browser wait for it half of the time.
+# Number of test processes: one more than cores, because browser tests wait half of the time.
 TESTERS ?= 3
-# How long `make fuzz` looks for bad input that is not answered in a sentence.
+# Minutes for which `make fuzz` searches for bad input without a proper error message.
 MINUTES ?= 5
 PYTEST = $(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 export PYTHONUNBUFFERED = 1
-# What one process has compiled, the next need not: some images forbid to keep it, and the tests start hundreds of processes.
+# Keep compiled bytecode even where the image forbids it: the tests start hundreds of processes.
 export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: help run check test lint docs format install install-dev lock sbom audit chromium fuzz gallery bench bench-evaluation bench-scaling bench-gpu bench-distances bench-by-layer bench-cluster bench-divided bench-store bench-healing bench-eta bench-search bench-ui load screenshots map chaos zoo clean
@@ -25,7 +25,7 @@ help:
 
 # One stamp per requirements set: pip runs again only when a file changed.
 .venv/python:
-	@$(PYTHON) -c 'import sys; sys.exit("Layerscope needs Python 3.11 or newer; set PYTHON=/path/to/python3.11." if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -c 'import sys; sys.exit("Layerscope needs Python 3.11 or newer. Set PYTHON=/path/to/python3.11." if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 	@touch $@
 
@@ -41,7 +41,7 @@ help:
 install: .venv/runtime
 install-dev: .venv/dev
 
-# The newest versions within the ranges, installed as soon as they are written.
+# Write lock files with the newest versions within the ranges, and install them.
 lock: install-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
 	$(BIN)/python -m supply.lock
@@ -56,10 +56,10 @@ audit: install
 chromium:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    echo "Installing Debian's chromium for the browser tests"; \
+	    echo "Installing Chromium from Debian for the browser tests"; \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
 	  else \
-	    echo "The browser tests need Chromium: run 'sudo apt-get install chromium' (or install it your way) and try again."; exit 1; \
+	    echo "The browser tests need Chromium. Run 'sudo apt-get install chromium', or install it another way, and try again."; exit 1; \
 	  fi; }
 
 run: install
@@ -87,24 +87,24 @@ format: install-dev
 check: lint
 	$(PYTEST) -m "not starter and not tiny and not browser"
 
-# Chromium is installed while the libraries are, and while the code is checked.
+# Chromium is installed in parallel with lint.
 test:
 	@$(MAKE) --no-print-directory --jobs=2 lint chromium
 	$(PYTEST)
 
-# Kills at random moments and faults of the machine, over every kind of job: about ten minutes.
+# Kill every kind of job at random moments and inject machine faults, in about ten minutes.
 chaos: install-dev
 	$(BIN)/python -m tests.chaos
 	LAYERSCOPE_LONG_TESTS=1 $(BIN)/python -m pytest -m long
 
-# Every causal architecture that transformers builds small, each in a process of its own: writes docs/families.md.
+# Check every causal architecture that transformers builds small, each in its own process. Writes docs/families.md.
 zoo: install-dev
 	$(BIN)/python -m tests.zoo
 
 fuzz: install-dev
 	$(BIN)/python -m tests.corpus.fuzz --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
-# The committed results of the starter model and of others, whose weights are in the folder WEIGHTS or in the hub's cache.
+# Compute the committed results of the starter model and of models in the folder WEIGHTS or in the Hub cache.
 gallery: install
 	$(BIN)/python -m analysis.cli.gallery $(if $(WEIGHTS),--weights $(WEIGHTS))
 

@@ -65,7 +65,7 @@ def _answered(queries: list[dict[str, Any]], database: str) -> list[_Answer]:
         if extra := sorted(set(whole) - {"results"}):
             raise Unreachable(f"it answered with {', '.join(extra)}")
         if len(results) != len(queries):
-            raise Unreachable(f"it answered {len(results)} of {len(queries)} questions")
+            raise Unreachable(f"it answered {len(results)} of {len(queries)} queries")
         return [_read(one) for one in results]
     except (OSError, HTTPException, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Unreachable(str(error) or type(error).__name__) from error
@@ -74,10 +74,10 @@ def _answered(queries: list[dict[str, Any]], database: str) -> list[_Answer]:
 def _read(result: dict[str, Any]) -> _Answer:
     """Read the answer for one package, which holds advisories and a token, and nothing else."""
     if extra := sorted(set(result) - {"vulns", "next_page_token"}):
-        raise Unreachable(f"it answered a question with {', '.join(extra)}")
+        raise Unreachable(f"it answered a query with {', '.join(extra)}")
     page = result.get("next_page_token") or ""
     if not isinstance(page, str):
-        raise TypeError("the token of the next page is no text")
+        raise TypeError("the token of the next page is not text")
     return _Answer([str(vulnerability["id"]) for vulnerability in result.get("vulns") or ()], page)
 
 
@@ -87,8 +87,8 @@ def main() -> int:
         found = advisories(packages, database)
     except Unreachable as error:
         print(
-            f"The advisory database {database} cannot be asked from here ({error}), so nothing is known about the "
-            f"{len(packages)} packages; run `make audit` where it is reachable, or name a copy of it in OSV_URL.",
+            f"The advisory database {database} cannot be reached ({error}), so {len(packages)} packages were not checked. "
+            f"Run `make audit` where it is reachable, or name a copy of it in OSV_URL.",
             file=sys.stderr,
         )
         return 2

@@ -31,11 +31,11 @@ def locked(lock: Path, ranges: Path) -> None:
         return
     if _OTHER_CONTENT in done.stderr:
         raise SystemExit(
-            f"{done.stderr.strip()}\nThe index offers a file with another content than {lock.name} says, so nothing of it was "
-            f"installed. If you know why and trust that index, say LOCK=no to make: it takes {ranges.name} without the lock."
+            f"{done.stderr.strip()}\nThe package index has a file with another hash than {lock.name} lists, so nothing was "
+            f"installed. If you trust that index, run make with LOCK=no, which installs from {ranges.name} without the lock."
         )
     reason = next((line for line in done.stderr.splitlines() if line.startswith("ERROR:")), "pip gave no reason")
-    print(f"{lock.name} does not fit here, so versions are taken from the ranges of {ranges.name} instead. pip said: {reason}")
+    print(f"{lock.name} does not match this platform, so pip chooses versions from {ranges.name}. pip reported: {reason}")
 
 
 def compiled() -> None:
@@ -50,9 +50,11 @@ def _compile(package: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Install what Layerscope needs, from a lock file where it fits.")
-    parser.add_argument("--lock", type=Path, help="pinned versions with hashes, tried first")
-    parser.add_argument("ranges", type=Path, help="what is needed, by ranges of versions")
+    parser = argparse.ArgumentParser(
+        description="Install the packages of Layerscope, from a lock file if it matches this platform."
+    )
+    parser.add_argument("--lock", type=Path, help="lock file with pinned versions and hashes, tried first (default: none)")
+    parser.add_argument("ranges", type=Path, help="requirements file with ranges of versions")
     asked = parser.parse_args(arguments)
     if asked.lock is not None:
         locked(asked.lock, asked.ranges)

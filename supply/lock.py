@@ -16,10 +16,10 @@ OLDEST = "3.11"
 OUTSIDE = "torch"
 """Left out with what only it brings: indexes serve several builds of one version of it, each with hashes of its own."""
 HEAD = """\
-# {what}: made by `make lock`, not by hand. The ranges are in {ranges}.
-# Every file of each version, so that it fits every platform and every Python from {oldest}; installed with --no-deps.
-# torch is outside by design, with what only it brings: an index may serve another build of one version (for the processor
-# alone, say) with other hashes, and everybody needs the build that fits the machine. It is installed by its range.
+# {what}. `make lock` writes this file from {ranges}. Do not edit it by hand.
+# It lists every file of each version, for every platform and every Python from {oldest}. pip installs it with --no-deps.
+# torch and packages that only torch needs are left out: an index may serve several builds of one version (CPU only, for
+# example) with other hashes, and each machine needs its own build. pip installs torch by its range.
 --only-binary :all:
 """
 
@@ -57,9 +57,9 @@ def main() -> int:
     needed = {package["name"] for package in resolved("requirements.txt")}
     runtime = [package for package in everything if package["name"] in needed]
     dev = [package for package in everything if package["name"] not in needed]
-    (ROOT / "requirements.lock").write_text(lock("What `make run` needs", "requirements.txt", runtime))
-    (ROOT / "requirements-dev.lock").write_text(lock("What `make test` needs besides", "requirements-dev.txt", dev))
-    print(f"requirements.lock: {len(runtime)} packages; requirements-dev.lock: {len(dev)} more")
+    (ROOT / "requirements.lock").write_text(lock("Packages for `make run`", "requirements.txt", runtime))
+    (ROOT / "requirements-dev.lock").write_text(lock("Additional packages for `make test`", "requirements-dev.txt", dev))
+    print(f"requirements.lock: {len(runtime)} packages, requirements-dev.lock: {len(dev)} more")
     return 0
 
 

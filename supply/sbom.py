@@ -42,8 +42,8 @@ def bill(packages: list[Installed]) -> dict:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="The bill of materials of what is installed here.")
-    parser.add_argument("--out", default=str(ROOT / "sbom.json"), help="the file, or - for the terminal")
+    parser = argparse.ArgumentParser(description="Write the bill of materials of the installed packages.")
+    parser.add_argument("--out", default=str(ROOT / "sbom.json"), help="output file, - for the terminal (default: sbom.json)")
     asked = parser.parse_args(arguments)
     packages = installed()
     text = json.dumps(bill(packages), indent=1) + "\n"

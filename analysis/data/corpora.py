@@ -57,7 +57,7 @@ def shortfall(spec: CorpusSpec, lengths: Sequence[int]) -> str:
     if long >= spec.n_texts:
         return ""
     shorter = len(lengths) - long
-    also = f"; {shorter} shorter ones were read as well" if shorter else ""
+    also = f", and {shorter} shorter ones were used too" if shorter else ""
     return f"Only {long} of {spec.n_texts} texts of {title(spec)} have at least {spec.long_enough} tokens{also}."
 
 
@@ -87,7 +87,9 @@ def documents(spec: CorpusSpec) -> list[str]:
         CorpusError: when the text is missing, empty, not UTF-8, or has no document in the asked split.
     """
     if spec.source == STREAMED:
-        raise CorpusError(f"{STREAMED} is endless and can only be healed on; choose `c4`, `wiki`, or a TXT or JSONL file.")
+        raise CorpusError(
+            f"The text {STREAMED} has no end, so it can be used for healing only. Choose `c4`, `wiki`, or a TXT or JSONL file."
+        )
     everything = _starter_documents(spec.source) if spec.source in STARTER else _file_documents(Path(spec.source))
     everything = list(dict.fromkeys(everything))  # a repeated document must not stand on both sides of a split
     if spec.split != "all":
@@ -96,9 +98,9 @@ def documents(spec: CorpusSpec) -> list[str]:
         everything = [text for text in everything if text in chosen]
     if not everything:
         raise CorpusError(
-            f"{spec.source} has no documents{'' if spec.split == 'all' else f' in its {spec.split} part'}"
-            f"{'' if spec.split == 'all' else ', in which near-copies of documents stay on one side'}; give a file with more "
-            f"and more different documents, separated by blank lines or one a line."
+            f"{spec.source} has no "
+            f"documents{'' if spec.split == 'all' else f' in its {spec.split} part (near-copies stay in one part)'}. "
+            "Give a file with more different documents, separated by blank lines or one per line."
         )
     random.Random(spec.seed).shuffle(everything)
     return everything
@@ -121,8 +123,8 @@ def stream(spec: CorpusSpec) -> Iterator[str]:
                 yield row["text"]
     except Exception as error:  # the hub client raises a dozen unrelated types when it cannot be reached
         raise CorpusError(
-            f"The text {STREAMED!r} is streamed from {_STREAM[0]} on the hub, which does not give it "
-            f"({failures.clause(error)}); connect, or choose `c4`, `wiki`, or a TXT or JSONL file."
+            f"The text {STREAMED!r} cannot be streamed from {_STREAM[0]} on the Hub ({failures.clause(error)}). "
+            "Connect to the network, or choose `c4`, `wiki`, or a TXT or JSONL file."
         ) from error
 
 
@@ -156,8 +158,8 @@ def tokenize(spec: CorpusSpec, tokenizer: Any, *, skip: int = 0) -> Texts:
             break
     if not long and not shorter:
         raise CorpusError(
-            f"Every document of {spec.source} is shorter than {MIN_DOCUMENT_TOKENS} tokens ({skipped} skipped); "
-            f"give longer texts, separated by blank lines."
+            f"Every document of {spec.source} is shorter than {MIN_DOCUMENT_TOKENS} tokens ({skipped} skipped). "
+            "Give longer texts, separated by blank lines."
         )
     chosen = [*long, *shorter][:wanted]
     return Texts(chosen[skip:], skipped + len(long) + len(shorter) - len(chosen))
@@ -180,8 +182,9 @@ def _hub_documents(name: str) -> list[str]:
         return [row["text"] for row in _hub_rows(path, config, split).take(_HUB_DOCUMENTS)]
     except Exception as error:  # the hub client raises a dozen unrelated types when it cannot be reached
         raise CorpusError(
-            f"The text {name!r} is in the starter pack, which is not installed (`{starter.GET_IT}`), and the hub does "
-            f"not give {path} ({failures.clause(error)}); install the pack, connect, or give a TXT or JSONL file."
+            f"The text {name!r} is missing: the starter pack is not installed, and the Hub did not send {path} "
+            f"({failures.clause(error)}). Install the pack with `{starter.GET_IT}`, connect to the network, or "
+            "give a TXT or JSONL file."
         ) from error
 
 
@@ -196,7 +199,8 @@ def _read(path: Path) -> bytes:
         return given.read(path, _MOST_BYTES)
     except OSError as error:
         raise CorpusError(
-            f"The text file {str(path)!r} cannot be read ({error.strerror}); give `c4`, `wiki`, or a TXT or JSONL file."
+            f"The text file {str(path)!r} cannot be read ({error.strerror}). Give an existing TXT or JSONL file, "
+            "`c4` or `wiki`."
         ) from error
 
 
@@ -206,13 +210,15 @@ def _file_documents(path: Path) -> list[str]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise CorpusError(
-            f"{path.name} is not UTF-8 text (byte {error.start} is {content[error.start]:#04x}); save it as UTF-8 and try "
-            f"again."
+            f"{path.name} is not UTF-8 text (byte {error.start} is {content[error.start]:#04x}). Save it as UTF-8 "
+            "and try again."
         ) from error
     if (place := content.find(b"\0")) >= 0:
-        raise CorpusError(f"{path.name} is not a text (byte {place} is NUL); save it as UTF-8 text and try again.")
+        raise CorpusError(f"{path.name} is not text (byte {place} is NUL). Save it as UTF-8 text and try again.")
     if not text.strip():
-        raise CorpusError(f"{path.name} is empty; give a text with documents separated by blank lines, or one a line.")
+        raise CorpusError(
+            f"{path.name} is empty. Give a file with documents separated by blank lines, or one document per line."
+        )
     if path.suffix.lower() in (".jsonl", ".json", ".ndjson"):
         return _json_lines(path.name, text)
     lines = [line.rstrip() for line in text.splitlines()]
@@ -238,6 +244,6 @@ def _json_lines(name: str, text: str) -> list[str]:
             found.append(_text(parsed(line)["text"]))
         except (ValueError, KeyError, TypeError) as error:
             raise CorpusError(
-                f'Line {number} of {name} is not a JSON object with a field "text"; each line must look like {{"text": "…"}}.'
+                f'Line {number} of {name} is not a JSON object with a field "text". Each line must look like {{"text": "…"}}.'
             ) from error
     return [document for document in found if document.strip()]

@@ -80,7 +80,7 @@ def identity(path: Path) -> str:
 
 def _check_rows(name: str, n_rows: int) -> None:
     if n_rows > MOST_ROWS:
-        raise BenchmarkError(f"{name} has {n_rows:,} rows, and at most {MOST_ROWS:,} can be read; give a part of it.")
+        raise BenchmarkError(f"{name} has {n_rows:,} rows, but at most {MOST_ROWS:,} can be read. Give a part of the file.")
 
 
 def read_table(path: Path) -> Table:
@@ -93,7 +93,7 @@ def read_table(path: Path) -> Table:
     if ending == ".parquet":
         return _parquet(path.name, content)
     if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\x00" in content:
-        raise BenchmarkError(f"{path.name} is not UTF-8 text (it looks like UTF-16); save it as UTF-8 and try again.")
+        raise BenchmarkError(f"{path.name} is not UTF-8 text (it looks like UTF-16). Save it as UTF-8 and try again.")
     # Bytes that are no UTF-8 survive as surrogates, so that only the rows that hold them are refused.
     text = content.decode("utf-8-sig", errors="surrogateescape")
     if ending in (".csv", ".tsv"):
@@ -110,8 +110,8 @@ def _content(path: Path) -> bytes:
         return given.read(path, MOST_BYTES)
     except OSError as error:
         raise BenchmarkError(
-            f"The question file {str(path)!r} cannot be read ({error.strerror}); give a file that ends in "
-            f"{', '.join(QUESTION_FILES)}."
+            f"The question file {str(path)!r} cannot be read ({error.strerror}). Give an existing file that ends "
+            f"in {', '.join(QUESTION_FILES)}."
         ) from error
 
 
@@ -124,7 +124,7 @@ def _parquet(name: str, content: bytes) -> Table:
         file = pyarrow.parquet.ParquetFile(io.BytesIO(content), pre_buffer=False)
         names = [str(column).lower() for column in file.schema_arrow.names]
         if len(set(names)) < len(names):
-            raise BenchmarkError(f"{name} has several columns of one name; rename them and try again.")
+            raise BenchmarkError(f"{name} has several columns with the same name. Rename them and try again.")
         _check_rows(name, file.metadata.num_rows)
         unpacked, rows = 0, []
         for batch in file.iter_batches(_BATCH, use_threads=False):
@@ -132,13 +132,13 @@ def _parquet(name: str, content: bytes) -> Table:
             unpacked += batch.nbytes
             if unpacked > MOST_BYTES:
                 raise BenchmarkError(
-                    f"{name} unpacks to more than {MOST_BYTES >> 20} MB, which is more than can be read; give a part of it."
+                    f"{name} unpacks to more than {MOST_BYTES >> 20} MB, which is the limit. Give a part of the file."
                 )
             rows += batch.to_pylist()
     except MemoryError:
         raise
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
-        raise BenchmarkError(f"{name} is not a Parquet file that can be read; save it again and retry.") from error
+        raise BenchmarkError(f"{name} is not a readable Parquet file. Save it again and retry.") from error
     numbered: list[Numbered] = [
         (number, dict(zip(names, row.values(), strict=True))) for number, row in enumerate(rows, start=1)
     ]
@@ -149,14 +149,14 @@ def _json_list(name: str, text: str) -> Table:
     try:
         entries = documents.parsed(text)
     except ValueError as error:
-        raise BenchmarkError(f"{name} is not valid JSON ({error}); give one object a line, or a list of objects.") from error
+        raise BenchmarkError(f"{name} is not valid JSON ({error}). Give one object per line, or a list of objects.") from error
     _check_rows(name, len(entries))
     return Table([(number, _lowered(entry)) for number, entry in enumerate(entries, start=1)], frozenset())
 
 
 def _json_line(line: str) -> Fields:
     if len(line) > _MOST_LINE:
-        return BadRowError(f"{len(line):,} characters long, where {_MOST_LINE:,} are possible")
+        return BadRowError(f"{len(line):,} characters long, at most {_MOST_LINE:,} are possible")
     try:
         return _lowered(documents.parsed(line))
     except ValueError as error:
@@ -198,8 +198,8 @@ def _csv_records(text: str, delimiter: str) -> Iterator[tuple[int, list[str] | B
             return
         except csv.Error as error:
             end = reader.line_num
-            lines = f", so lines {begin} to {end} cannot be told apart" if end > begin else ""
-            yield begin, BadRowError(f"a quote is opened and not closed as it should be ({error}){lines}")
+            lines = f", so lines {begin} to {end} cannot be separated" if end > begin else ""
+            yield begin, BadRowError(f"a quote is opened but not closed correctly ({error}){lines}")
             continue
         if any(cell.strip() for cell in cells):
             yield begin, cells
@@ -209,7 +209,7 @@ def _named(names: Sequence[str], cells: list[str] | BadRowError) -> Fields:
     if isinstance(cells, BadRowError):
         return cells
     if len(cells) != len(names):
-        return BadRowError(f"{len(cells)} columns where {len(names)} are expected; a cell with a comma needs quotes")
+        return BadRowError(f"{len(cells)} columns, {len(names)} are expected: a cell with a comma needs quotes")
     return dict(zip(names, cells, strict=True))
 
 
@@ -318,7 +318,7 @@ def read_apart(path: Path) -> QuestionFile:
             "analysis.data.files:read_plain", str(path.absolute()), memory_bytes=_APART_BYTES, seconds=_APART_S
         )
     except apart.OverLimitError as error:
-        raise BenchmarkError(f"Reading {title(str(path))} takes more than {error}; give a smaller file.") from error
+        raise BenchmarkError(f"Reading {title(str(path))} takes more than {error}. Give a smaller file.") from error
     return QuestionFile(
         [Question(**{**entry, "contexts": tuple(entry["contexts"])}) for entry in found["questions"]],
         [RowError(**entry) for entry in found["errors"]],
@@ -351,17 +351,17 @@ def _parts(number: int, fields: Fields) -> _Raw:
     if question is None or not str(question).strip():
         raise BadRowError("no question")
     if isinstance(question, list | dict):
-        raise BadRowError("the question is not a text")
+        raise BadRowError("the question is not text")
     choices, labels = _choices(fields)
     answer = _first(fields, ANSWER_NAMES)
     if answer is None or not str(answer).strip() or answer != answer:  # a missing number in Parquet is not equal to itself
         raise BadRowError("no answer")
     if isinstance(answer, list | dict):
-        raise BadRowError("the answer is neither a text nor a number")
+        raise BadRowError("the answer is neither text nor a number")
     if len(choices) < 2:
-        raise BadRowError(f"{len(choices)} choices where at least 2 are needed")
+        raise BadRowError(f"{len(choices)} choices, at least 2 are needed")
     if len(choices) > len(LETTERS):
-        raise BadRowError(f"{len(choices)} choices where at most {len(LETTERS)} are possible")
+        raise BadRowError(f"{len(choices)} choices, at most {len(LETTERS)} are possible")
     for place, choice in enumerate(choices):
         if not choice.strip():
             raise BadRowError(f"choice {place} is empty")
@@ -391,7 +391,7 @@ def _choices(fields: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     if isinstance(found, dict):
         texts, labels = found.get("text"), found.get("label")
         if not isinstance(texts, list) or not isinstance(labels, list) or len(texts) != len(labels):
-            raise BadRowError("choices is an object without equally long lists text and label")
+            raise BadRowError("choices is an object without lists text and label of the same length")
         return _texts(texts), [str(label).strip() for label in labels]
     if isinstance(found, list):
         return _texts(found), []
@@ -410,7 +410,7 @@ def _choices(fields: Mapping[str, Any]) -> tuple[list[str], list[str]]:
 def _texts(values: Sequence[Any]) -> list[str]:
     for place, value in enumerate(values):
         if value is None or isinstance(value, list | dict):
-            raise BadRowError(f"choice {place} is not a text")
+            raise BadRowError(f"choice {place} is not text")
     return [str(value) for value in values]
 
 
@@ -499,7 +499,7 @@ def _gold(raw: _Raw, kind: str) -> int:
     if readings:
         raise BadRowError(f"answer {raw.answer!r} could mean different choices")
     raise BadRowError(
-        f"answer {raw.answer!r} is no letter {LETTERS[0]}..{LETTERS[n - 1]}, no number 0..{n - 1}, and not a choice"
+        f"answer {raw.answer!r} is not a letter {LETTERS[0]}..{LETTERS[n - 1]}, a number 0..{n - 1}, or one of the choices"
     )
 
 

@@ -31,7 +31,7 @@ EXHIBITS = (
     Exhibit(
         "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
         "Qwen2.5-Coder-0.5B-Instruct",
-        "rounded to Q4_K_M by their makers, the head apart from the embeddings",
+        "rounded to Q4_K_M by their makers, with the head separate from the embeddings",
         "Apache-2.0",
         "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF",
         "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",

@@ -83,8 +83,8 @@ def look(id: str, revision: str | None = None) -> DataSet:
     files = [file for file in found.files if _ending(file.path) in ENDINGS and not _is_about(file.path)]
     if not files:
         raise CorpusError(
-            f"The data set {id} has no file whose rows can be read ({', '.join(ENDINGS)}); it may be made by a program of its "
-            f"own, which is never run: choose another one, or revision refs/convert/parquet."
+            f"The dataset {id} has no file with readable rows ({', '.join(ENDINGS)}). It may need a loading "
+            "script, which Layerscope never runs. Choose another dataset, or revision refs/convert/parquet."
         )
     return DataSet(found, tuple(files))
 
@@ -122,7 +122,9 @@ def first_rows(found: DataSet, path: str, most: int = USUAL_ROWS, *, on_progress
     file = next((file for file in found.files if file.path == path), None)
     if file is None:
         some = ", ".join(file.path for file in found.files[:5])
-        raise CorpusError(f"{found.repository.id} has no file {shown(path)} whose rows can be read; it has {some}.")
+        raise CorpusError(
+            f"{found.repository.id} has no file {shown(path)} with readable rows. Choose one of its files, such as {some}."
+        )
     reader = _Reader(found.repository, file, most, on_progress)
     if file.size <= _WHOLE_BYTES:
         return reader.of_whole()
@@ -177,7 +179,10 @@ class _Reader:
             return False
         needed = int.from_bytes(end[-8:-4], "little") + 8
         if end[-4:] != _PARQUET or needed > min(self.file.size, _MOST_BYTES):
-            raise CorpusError(f"{self.file.path} cannot be read as its name says: its end is not that of a Parquet file.")
+            raise CorpusError(
+                f"{self.file.path} cannot be read in the format of its name (its end is not that of a Parquet file). "
+                "Choose another file."
+            )
         if needed > len(end):
             return self._put_end(sparse, needed)
         with sparse.open("wb") as whole:
@@ -189,8 +194,9 @@ class _Reader:
     def _check(self, n_bytes: int) -> None:
         if n_bytes > MOST_FETCHED_BYTES:
             raise CorpusError(
-                f"The first {self.most:,} rows of {self.file.path} take {n_bytes / 1e9:.1f} GB, and of a file at most "
-                f"{MOST_FETCHED_BYTES / 1e9:.1f} GB is fetched; take fewer rows, or a smaller file of the set."
+                f"The first {self.most:,} rows of {self.file.path} take {n_bytes / 1e9:.1f} GB, but at most "
+                f"{MOST_FETCHED_BYTES / 1e9:.1f} GB of a file are fetched. Take fewer rows, or a smaller file of the "
+                "dataset."
             )
 
     def _rows(self, file: Path, most: int, *, begun: bool = False) -> list[dict[str, Any]]:
@@ -202,7 +208,7 @@ class _Reader:
         try:
             return apart.answer(f"{__name__}:told", *told, memory_bytes=_APART_BYTES, seconds=_APART_S)
         except apart.OverLimitError as error:
-            raise CorpusError(f"Reading {file.name} takes more than {error}; take fewer rows, or another file.") from error
+            raise CorpusError(f"Reading {file.name} takes more than {error}. Take fewer rows, or another file.") from error
 
 
 def told(read: str, file: str, *more: str) -> Any:
@@ -211,8 +217,8 @@ def told(read: str, file: str, *more: str) -> Any:
     text = json.dumps(known[read](Path(file), *map(int, more)), default=str)
     if len(text) > _MOST_TOLD:
         raise CorpusError(
-            f"The rows of {Path(file).name} take {len(text) / 1e6:,.0f} MB, and at most {_MOST_TOLD / 1e6:,.0f} MB are read; "
-            f"take fewer rows."
+            f"The rows of {Path(file).name} take {len(text) / 1e6:,.0f} MB, but at most {_MOST_TOLD / 1e6:,.0f} "
+            "MB are read. Take fewer rows."
         )
     return json.loads(text)
 
@@ -243,7 +249,10 @@ def _as_it_says(file: Path, *, but: bool = False) -> Iterator[None]:
         yield
     except (OSError, EOFError, ValueError, TypeError, csv.Error) as error:  # those of pyarrow are ValueErrors and OSErrors
         if not but:
-            raise CorpusError(f"{file.name} cannot be read as its name says: {str(error).splitlines()[0]}.") from error
+            raise CorpusError(
+                f"{file.name} cannot be read in the format of its name ({str(error).splitlines()[0].rstrip('.')}). "
+                "Choose another file."
+            ) from error
 
 
 def _groups(parquet: Any, most: int) -> list[int]:
@@ -268,7 +277,7 @@ def parquet_bytes(file: Path, most: int) -> int:
                 begins = [column.data_page_offset, *([column.dictionary_page_offset] if column.has_dictionary_page else [])]
                 ends.append(min(begins) + column.total_compressed_size)
         if not 0 < max(ends) <= file.stat().st_size:
-            raise ValueError("what it says lies where is not in it")
+            raise ValueError("its row groups point outside of the file")
         return max(ends)
 
 
@@ -296,7 +305,7 @@ def _lines(file: Path) -> Iterator[dict[str, Any]]:
 def _short_lines(stream: io.TextIOBase) -> Iterator[str]:
     while line := stream.readline(_MOST_LINE):
         if len(line) == _MOST_LINE:
-            raise ValueError(f"a line of it is longer than {_MOST_LINE:,} characters")
+            raise ValueError(f"one line is longer than {_MOST_LINE:,} characters")
         yield line
 
 
@@ -317,7 +326,7 @@ def _json(file: Path) -> Iterator[dict[str, Any]]:
             rest = (documents.parsed(line) for line in lines if line.strip())
         for row in rest:
             if not isinstance(row, dict):
-                raise ValueError("a row of it is no object with columns")
+                raise ValueError("one row is not an object with columns")
             yield row
 
 
@@ -352,19 +361,19 @@ def kept(read: Sequence[Mapping[str, Any]], kind: str, columns: Columns) -> byte
     there = names(read)
     for role in ROLES[kind]:
         if not columns.get(role):
-            raise CorpusError(f"Which column is the {role}? The rows have {', '.join(there)}; name one of them.")
+            raise CorpusError(f"No column is chosen as the {role}. Choose one of {', '.join(there)}.")
         if unknown := [name for name in columns[role] if name not in there]:
-            raise CorpusError(f"The rows have no column {shown(unknown[0])}; they have {', '.join(there)}.")
+            raise CorpusError(f"The rows have no column {shown(unknown[0])}. Choose one of {', '.join(there)}.")
     lines = [made for row in read if (made := _line(row, kind, columns)) is not None]
     if not lines:
         raise CorpusError(
-            f"No row has anything in {', '.join(name for role in ROLES[kind] for name in columns[role])} that can be used as "
-            f"{' or '.join(ROLES[kind])}; choose other columns."
+            f"No row has a usable {' or '.join(ROLES[kind])} in "
+            f"{', '.join(name for role in ROLES[kind] for name in columns[role])}. Choose other columns."
         )
     content = "".join(f"{line}\n" for line in lines).encode()
     if len(content) > _MOST_BYTES:
         raise CorpusError(
-            f"These rows take {len(content) / 1e6:.0f} MB, and {_MOST_BYTES / 1e6:.0f} MB is the most; take fewer."
+            f"These rows take {len(content) / 1e6:.0f} MB, but at most {_MOST_BYTES / 1e6:.0f} MB are stored. Take fewer rows."
         )
     return content
 

@@ -53,16 +53,14 @@ def resolve(spec: BenchmarkSpec) -> BenchmarkSpec:
     most = task.max_shots if task else 0
     if shots > most:
         offered, allowed = (f"with up to {most}", f"0..{most}") if most else ("without", "0")
-        raise BenchmarkError(f"{title(spec)} is asked {offered} worked examples; shots must be {allowed}, not {shots}.")
+        raise BenchmarkError(f"{title(spec)} comes {offered} worked examples: shots must be {allowed}, not {shots}.")
     if spec.protocol != "harness" and (task is None or spec.protocol not in task.protocols):
-        raise BenchmarkError(
-            f"The paper does not ask {title(replace(spec, protocol='harness'))}; leave the protocol at harness."
-        )
+        raise BenchmarkError(f"The paper does not ask {title(replace(spec, protocol='harness'))}. Set the protocol to harness.")
     if spec.subset and not (task and task.groups):
         parted = [task.title for task in TASKS.values() if task.groups]
         raise BenchmarkError(
-            f"Only {' and '.join(parted)} {'have' if len(parted) > 1 else 'has'} subjects to choose from, not "
-            f"{title(replace(spec, subset=()))}; leave them out."
+            f"{title(replace(spec, subset=()))} has no subjects to choose from, only {' and '.join(parted)} "
+            f"{'have' if len(parted) > 1 else 'has'}. Leave the subjects out."
         )
     if task:
         task.chosen_groups(spec.subset)  # a wrong name is an error now, not when a job begins
@@ -129,7 +127,10 @@ def _rows_in(folder: Path, split: str) -> int:
     try:
         return int(documents.parsed((folder / "dataset_info.json").read_bytes())["splits"][split]["num_examples"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BenchmarkError(f"The starter pack's questions in {folder.parent.name} are not as they should be.") from error
+        raise BenchmarkError(
+            f"The questions of the starter pack in {folder.parent.name} are damaged. Install the pack again with "
+            f"`{starter.GET_IT}`."
+        ) from error
 
 
 def skipped_rows(spec: BenchmarkSpec) -> list[str]:
@@ -196,8 +197,9 @@ def _rows(task: Task, split: str, group: str) -> Sequence[Row]:
         return list(datasets.load_dataset(name, group or config, split=split, token=hub.token() or False))
     except Exception as error:  # the hub client raises a dozen unrelated types when it cannot be reached
         raise BenchmarkError(
-            f"The questions of {name} are in the starter pack, which is not installed (`{starter.GET_IT}`), and the hub "
-            f"does not give them ({failures.clause(error)}); install the pack or connect."
+            f"The questions of {name} are missing: the starter pack is not installed, and the Hub did not send "
+            f"them ({failures.clause(error)}). Install the pack with `{starter.GET_IT}`, or connect to the "
+            "network."
         ) from error
 
 
@@ -234,6 +236,6 @@ def _behind(before: str, question: Question, group: str) -> Question:
 def _file(spec: BenchmarkSpec, read: ReadFile) -> files.QuestionFile:
     file = read(Path(spec.task))
     if not file.questions:
-        reasons = "; ".join(error.in_words() for error in file.errors[:3]) or "it has no rows"
+        reasons = ", ".join(error.in_words() for error in file.errors[:3]) or "it has no rows"
         raise BenchmarkError(f"No question can be read from {Path(spec.task).name}: {reasons}.")
     return file

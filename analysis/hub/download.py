@@ -150,9 +150,9 @@ def _check(repository: Repository, missing: Sequence[tuple[File, int]]) -> None:
     for file, _ in missing:
         if file.size > _MOST_BYTES:
             raise Refused(
-                f"{file.path} of {repository.id} has {units.size(file.size)}, and the hub sends no file of more than "
-                f"{units.size(_MOST_BYTES)} over plain HTTP; run `hf download {repository.id} --revision {repository.commit}` "
-                f"and ask again: what it fetches is found."
+                f"{file.path} of {repository.id} has {units.size(file.size)}, but the Hub sends at most "
+                f"{units.size(_MOST_BYTES)} per file over plain HTTP. Run `hf download {repository.id} --revision "
+                f"{repository.commit}` and try again: Layerscope uses the downloaded files."
             )
     _check_room(repository, sum(size for _, size in missing))
 
@@ -161,8 +161,9 @@ def _check_room(repository: Repository, needed: int) -> None:
     free = disk.free_bytes(cache.top())
     if needed > free:
         raise StorageError(
-            f"{units.size(needed)} of {repository.id} have yet to come, and {units.size(free)} are free on the disk of "
-            f"{cache.top()}; free some space, delete models there that you no longer need, or point HF_HOME at another disk."
+            f"The download of {repository.id} needs {units.size(needed)}, but only {units.size(free)} are free on "
+            f"the disk of {cache.top()}. Free some space, delete models there that you no longer need, or point "
+            "HF_HOME at another disk."
         )
 
 
@@ -173,7 +174,7 @@ class _Told:
         self._total, self._done, self._on_progress = total, total - missing, on_progress
         self._recent, self._told_at = deque([(time.monotonic(), 0)]), float("-inf")
         self._come = 0
-        before = f", {units.size(self._done)} of which are here" if self._done else ""
+        before = f", {units.size(self._done)} already here" if self._done else ""
         on_progress(
             Progress(
                 PHASE,

@@ -46,59 +46,61 @@ def of_status(status: int, headers: Mapping[str, str], what: str, host: str, *, 
     if status == 401:
         if with_token:
             return Refused(
-                f"The hub does not accept the token in HF_TOKEN (401), so it does not give {what}: the token is misspelt, "
-                f"has expired or was revoked; put a new one with read access into HF_TOKEN, or take it out for what is public."
+                f"The Hub rejected the token in HF_TOKEN (401) and did not send {what}. The token is misspelled, "
+                "expired or revoked. Put a new token with read access into HF_TOKEN, or unset HF_TOKEN to read "
+                "public repositories."
             )
         return _absent(code, status, what, with_token)
     if status == 403:
-        whose = "the token in HF_TOKEN" if with_token else "somebody without a token"
+        how = "with the token in HF_TOKEN" if with_token else "without a token"
         return Refused(
-            f"The hub forbids {whose} to read {what} (403): it is private, or the token lacks the right to it; set HF_TOKEN "
-            f"to a token with read access to it, from an account that may see it."
+            f"The Hub denies access to {what} {how} (403). It is private, or the token lacks the right. Set "
+            "HF_TOKEN to a token with read access from an account that may see it."
         )
     if status == 429:
         wait_s = _asked_to_wait(headers)
         when = f"in {wait_s:.0f} s" if wait_s else "in some minutes"
         return Refused(
-            f"The hub says that too many requests came from here (429), so it does not give {what} now; try again {when}"
-            f"{'' if with_token else ', or set HF_TOKEN, which is allowed more'}.",
+            f"The Hub received too many requests from here (429) and did not send {what}. Try again "
+            f"{when}{'' if with_token else ', or set HF_TOKEN for a higher limit'}.",
             passing=True,
             wait_s=wait_s,
         )
     if status >= 500:
         return Refused(
-            f"The hub has trouble of its own ({status}) and does not give {what}; try again in some minutes: nothing is wrong "
-            f"here.",
+            f"The Hub has a server error ({status}) and did not send {what}. Nothing is wrong on your side. Try "
+            "again in some minutes.",
             passing=True,
             wait_s=_asked_to_wait(headers),
         )
-    return Refused(f"{host} answers a request for {what} with status {status}, which a hub does not; check HF_ENDPOINT.")
+    return Refused(
+        f"{host} answered the request for {what} with status {status}, which the Hub does not use. Check HF_ENDPOINT."
+    )
 
 
 def _gated(what: str, with_token: bool) -> Refused:
     if with_token:
         return Refused(
-            f"{_upper(what)} is gated, and the account of the token in HF_TOKEN is not let in: open its page on the hub with "
-            f"that account, accept the licence, wait where the authors have to agree, and see that the token may read gated "
-            f"repositories; then try again."
+            f"{_upper(what)} is gated, and the account of the token in HF_TOKEN has no access. Accept the licence "
+            "on its Hub page with that account, and wait if the authors must approve. Check that the token may "
+            "read gated repositories, then try again."
         )
     return Refused(
-        f"{_upper(what)} is gated: open its page on the hub, log in, accept the licence, make a token with read access, and "
-        f"set HF_TOKEN to it in the environment of this program; then try again."
+        f"{_upper(what)} is gated. Log in on its Hub page, accept the licence, and create a token with read "
+        "access. Set HF_TOKEN to that token in the environment of this program, then try again."
     )
 
 
 def _absent(code: str, status: int, what: str, with_token: bool) -> Refused:
     if code == "RevisionNotFound":
-        return Refused(f"The hub has {what.partition(' at ')[0]}, but no such revision; check its spelling.")
+        return Refused(f"The Hub has {what.partition(' at ')[0]}, but not this revision. Check the spelling of the revision.")
     if code == "EntryNotFound":
-        return Refused(f"The hub no longer has {what}; ask for another revision.")
-    if with_token:
-        may = "or it is private and the account of the token in HF_TOKEN may not see it"
-    else:
-        may = "or it is private, and then HF_TOKEN has to be set to a token of an account that may see it"
-    said = f"The hub shows no {what.removeprefix('the ')} ({status}): check the spelling, {may}."
-    return Refused(said, is_absent=status == 404 and with_token)
+        return Refused(f"The Hub no longer has {what}. Choose another revision.")
+    message = (
+        f"The Hub shows no {what.removeprefix('the ')} ({status}). Check the spelling. "
+        "If it is private, set HF_TOKEN to a token of an account that may see it."
+    )
+    return Refused(message, is_absent=status == 404 and with_token)
 
 
 def _asked_to_wait(headers: Mapping[str, str]) -> float:
@@ -120,33 +122,32 @@ def of_upload(status: int, what: str, host: str) -> Refused:
     """
     if status == 401:
         return Refused(
-            f"The hub does not accept the token in HF_TOKEN (401), so {what} is not uploaded: it is misspelt, has expired or "
-            f"was revoked; put a new one with the right to write into HF_TOKEN."
+            f"The Hub rejected the token in HF_TOKEN (401), so {what} was not uploaded. The token is misspelled, "
+            "expired or revoked. Put a new token with write access into HF_TOKEN."
         )
     if status == 403:
         return Refused(
-            f"The hub forbids the token in HF_TOKEN to write {what} (403): it may only read, or its account does not belong to "
-            f"the owner named before the slash; set HF_TOKEN to a token with the right to write there."
+            f"The token in HF_TOKEN may not write {what} (403). It is read-only, or its account does not belong "
+            "to the owner named before the slash. Set HF_TOKEN to a token with write access there."
         )
     if status == 409:
-        return Refused(f"The hub has {what} meanwhile (409), so nothing was uploaded; look again what would go there.")
+        return Refused(f"The Hub already has {what} (409), so nothing was uploaded. Preview the upload again.")
     if status == 429:
-        return Refused(
-            f"The hub says that too many requests came from here (429); push {what} again in some minutes.", passing=True
-        )
+        return Refused(f"The Hub received too many requests from here (429). Push {what} again in some minutes.", passing=True)
     if status >= 500:
         return Refused(
-            f"The hub has trouble of its own ({status}) and did not take {what}; push it again in some minutes: what came "
-            f"whole is not sent twice.",
+            f"The Hub has a server error ({status}) and did not accept {what}. Push it again in some minutes. "
+            "Files that arrived completely are not sent twice.",
             passing=True,
         )
-    return Refused(f"{host} answers the upload of {what} with status {status}, which a hub does not; check HF_ENDPOINT.")
+    return Refused(f"{host} answered the upload of {what} with status {status}, which the Hub does not use. Check HF_ENDPOINT.")
 
 
 def upload_cut(what: str, host: str) -> Refused:
     """The connection ended while something was sent."""
     return Refused(
-        f"The connection to {host} ended while {what} was sent; check it and push again: what came whole is not sent twice.",
+        f"The connection to {host} ended during the upload of {what}. Check the connection and push again. "
+        "Files that arrived completely are not sent twice.",
         passing=True,
     )
 
@@ -154,7 +155,7 @@ def upload_cut(what: str, host: str) -> Refused:
 def silent(what: str, host: str, waited_s: float) -> Refused:
     """Nobody answered in time."""
     return Refused(
-        f"{host} was asked for {what} and said nothing for {waited_s:.0f} s; check the connection, or try again later.",
+        f"{host} did not answer the request for {what} within {waited_s:.0f} s. Check the connection, or try again later.",
         passing=True,
     )
 
@@ -162,8 +163,8 @@ def silent(what: str, host: str, waited_s: float) -> Refused:
 def out_of_reach(what: str, host: str, why: str) -> Refused:
     """Nobody is there."""
     return Refused(
-        f"The hub cannot be reached to get {what}: {host} does not answer ({why}); check the connection, the proxy and "
-        f"HF_ENDPOINT, or use `starter` or a local folder.",
+        f"The Hub cannot be reached for {what}: {host} does not answer ({why}). Check the connection, the "
+        "proxy and HF_ENDPOINT, or use `starter` or a local folder.",
         passing=True,
     )
 
@@ -171,16 +172,15 @@ def out_of_reach(what: str, host: str, why: str) -> Refused:
 def is_web_page(what: str, host: str) -> Refused:
     """A page for people came instead: of a network that wants a login, or of a server that is no hub."""
     return Refused(
-        f"{host} was asked for {what} and sent a web page instead: this network may want you to log in first (open any page "
-        f"in a browser), or HF_ENDPOINT names no hub."
+        f"{host} sent a web page in place of {what}. Your network may require a login (open any page in a "
+        "browser), or HF_ENDPOINT does not point to a Hub."
     )
 
 
 def cut(what: str, done: str, size: str) -> Refused:
     """The connection ended before the file did, again and again."""
     return Refused(
-        f"The transfer of {what} was cut at {done} of {size}, and did not go on; check the connection and run it again: it "
-        f"goes on from there.",
+        f"The download of {what} stopped at {done} of {size}. Check the connection and run it again. It resumes from there.",
         passing=True,
     )
 
@@ -188,8 +188,8 @@ def cut(what: str, done: str, size: str) -> Refused:
 def other_content(what: str, host: str) -> Refused:
     """What came is not what the hub lists."""
     return Refused(
-        f"{host} sent something else as {what} than the hub lists (its checksum is another one), and it was thrown away; a "
-        f"proxy or a mirror on the way changes or mixes up files: check HF_ENDPOINT and try again."
+        f"{host} sent {what} with a checksum that differs from the Hub's list, so the file was deleted. A "
+        "proxy or a mirror may have changed it. Check HF_ENDPOINT and try again."
     )
 
 

@@ -15,7 +15,7 @@ from analysis.hub import client
 from analysis.hub.refusal import Refused
 
 MODEL, DATA_SET = "model", "dataset"
-_NAMES = {MODEL: "model", DATA_SET: "data set"}
+_NAMES = {MODEL: "model", DATA_SET: "dataset"}
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _REVISION = re.compile(r"\w[\w.+-]*(/[\w.+-]+)*", re.ASCII)
@@ -77,7 +77,10 @@ def check_revision(revision: str | None) -> None:
         Refused: when it is none.
     """
     if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision):
-        raise Refused(f"{shown(revision)} is no revision; give a branch, a tag or a commit of the hub, or none.")
+        raise Refused(
+            f"{shown(revision)} is not a valid revision. Give a branch, a tag or a commit from the Hub, or leave "
+            "the revision out."
+        )
 
 
 def check_id(id: str, kind: str = MODEL) -> None:
@@ -89,7 +92,9 @@ def check_id(id: str, kind: str = MODEL) -> None:
     try:
         validate_repo_id(id)
     except HFValidationError as error:
-        raise Refused(f"The hub has no {_NAMES[kind]} {shown(id)}, for none can be called so; check the spelling.") from error
+        raise Refused(
+            f"{shown(id)} is not a valid id of a {_NAMES[kind]} on the Hub. Check the spelling: an id looks like OWNER/NAME."
+        ) from error
 
 
 def look(id: str, revision: str | None = None, *, kind: str = MODEL) -> Repository:
@@ -138,7 +143,7 @@ def is_path(path: str) -> bool:
 
 
 def _no_hub(what: str) -> Refused:
-    return Refused(f"{client.host()} answers a request for {what} as no hub does; check HF_ENDPOINT.")
+    return Refused(f"{client.host()} answered the request for {what} in a form that the Hub does not use. Check HF_ENDPOINT.")
 
 
 @dataclass(frozen=True)

@@ -62,11 +62,11 @@ def plan(folder: Path, id: str, *, is_private: bool) -> Upload:
     """
     check_id(id)
     if "/" not in id:
-        raise Refused(f"A repository is named by its owner and its name, as in ORG/NAME, not {id!r}.")
+        raise Refused(f"The repository {id!r} has no owner. Name it OWNER/NAME.")
     if not client.token():
         raise Refused(
-            "Pushing needs a token: make one with the right to write on the hub's page of settings, and set HF_TOKEN to it in "
-            "the environment of this program."
+            "Uploading needs a token. Create one with write access in the settings of your Hub account. Set "
+            "HF_TOKEN to that token in the environment of this program."
         )
     paths = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     try:
@@ -92,8 +92,8 @@ def _check_same(there: Repository, paths: dict[str, Path]) -> None:
     if other:
         more = ", …" if len(other) > _NAMED else ""
         raise Refused(
-            f"The hub has {there.id} already, with other content ({', '.join(other[:_NAMED])}{more}), which is never replaced: "
-            f"choose another name."
+            f"The Hub already has {there.id} with other content ({', '.join(other[:_NAMED])}{more}), which "
+            "Layerscope never replaces. Choose another name."
         )
 
 
@@ -152,4 +152,4 @@ def _told(id: str) -> Iterator[None]:
     except httpx.TransportError as error:
         raise refusal.upload_cut(named(MODEL, id), client.host()) from error
     except ValueError as error:  # what the hub has against a file or the card
-        raise Refused(f"The hub does not take {named(MODEL, id)}: {' '.join(str(error).split())[:200]}.") from error
+        raise Refused(f"The Hub rejects {named(MODEL, id)}: {' '.join(str(error).split())[:200]}.") from error

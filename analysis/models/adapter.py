@@ -45,13 +45,15 @@ def check_adapter(adapter: str, block: Removal | None) -> None:
     """
     if not os.path.isfile(Path(adapter) / adapter_config.FILE):  # of a name that no file can have, `Path.is_file` raises
         raise RecipeError(
-            f"The folder {adapter} has no adapter_config.json, so it is not a PEFT adapter; give one that a heal saved."
+            f"The folder {adapter} has no adapter_config.json, so it is not a PEFT adapter. Give an adapter that "
+            "a healing run saved."
         )
     _check_files(Path(adapter))
     if not (Path(adapter) / WEIGHTS_FILE).exists():
         raise RecipeError(
-            f"The adapter {adapter} has no {WEIGHTS_FILE}; pickled weights (.bin) can run code when loaded and are never read: "
-            f"save it again with `save_pretrained(..., safe_serialization=True)` in an environment you trust."
+            f"The adapter {adapter} has no {WEIGHTS_FILE}. Layerscope never reads pickled weights (.bin), which "
+            "can run code. Save it again with `save_pretrained(..., safe_serialization=True)` in an environment "
+            "you trust."
         )
     adapter_config.read(Path(adapter))
     _check_sizes(Path(adapter))
@@ -60,7 +62,7 @@ def check_adapter(adapter: str, block: Removal | None) -> None:
         return
     what = f"without {_cut(healed).describe()}" if healed else "as a control, with no layer removed"
     raise RecipeError(
-        f"The adapter {adapter} was healed {what}, and {block.describe()} was to be removed; give the cut that it was made for."
+        f"The adapter {adapter} was healed {what}, but you remove {block.describe()}. Give the block of its healing run."
     )
 
 
@@ -76,7 +78,7 @@ def _check_files(folder: Path) -> None:
         raise RecipeError(f"The adapter cannot be used: {error}") from error
     except OSError as error:
         raise RecipeError(
-            f"The {Path(error.filename or folder).name} of {folder} cannot be read: {error.strerror or error}; heal again."
+            f"The {Path(error.filename or folder).name} of {folder} cannot be read: {error.strerror or error}. Heal again."
         ) from error
 
 
@@ -124,7 +126,7 @@ def put_on(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedMo
         # Nor does it mind weights for layers that the cut model does not have.
         left_over = _weight_names(Path(adapter)) - set(weights_on(model))
         if left_over:
-            raise ValueError(f"it has no place for {weights.listed(sorted(left_over))}")
+            raise ValueError(f"the model has no place for {weights.listed(sorted(left_over))}")
         _check_numbers(model, adapter)
     except LayerscopeError:
         raise
@@ -132,8 +134,9 @@ def put_on(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedMo
         if failures.is_of_machine(error):
             raise
         raise RecipeError(
-            f"The adapter {adapter} does not fit this model without {block.describe() if block else 'any layer removed'} "
-            f"({failures.reason(error)}); give the block that it was healed for."
+            f"The adapter {adapter} does not fit this model without "
+            f"{block.describe() if block else 'any layer removed'} ({failures.reason(error)}). Give the block of "
+            "its healing run."
         ) from error
     healed = replace(loaded, model=model, decoder=find_decoder(model))
     meter.watch(healed.decoder, loaded.spec.dtype)
@@ -142,7 +145,8 @@ def put_on(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedMo
         fits = laid.is_scale or tuple(laid.change.shape) == (hidden, hidden)
         if not fits or not 0 <= laid.start <= healed.decoder.n_layers:
             raise RecipeError(
-                f"The {BRIDGE_FILE} of the adapter {adapter} is that of another model; give the one that belongs."
+                f"The {BRIDGE_FILE} of the adapter {adapter} belongs to another model. Give the file that belongs to "
+                "this adapter."
             )
         handle = lay_bridge(healed.decoder, laid)
         healed = replace(healed, laid=(*healed.laid, handle))
@@ -165,14 +169,14 @@ def _check_sizes(adapter: Path) -> None:
             n_bytes = given.regular(file).st_size
         except OSError as error:
             raise RecipeError(
-                f"The {file.name} of {adapter} cannot be read: {error.strerror}; give an adapter that a heal saved."
+                f"The {file.name} of {adapter} cannot be read: {error.strerror}. Give an adapter that a healing run saved."
             ) from error
         free = machine.free_bytes("cpu")
         said = host.free_in_words(free, "this machine")
         if n_bytes > max(free, _ALWAYS_FITS):
             raise NotEnoughMemoryError(
-                f"The {file.name} of {adapter} takes {units.size(n_bytes)}, and only {said}; give a smaller adapter, or free "
-                f"memory."
+                f"The {file.name} of {adapter} takes {units.size(n_bytes)}, but only {said}. Give a smaller adapter, "
+                "or free memory."
             )
 
 
@@ -180,8 +184,8 @@ def _check_numbers(model: Any, adapter: str) -> None:
     broken = [name for name, weight in weights_on(model).items() if not weight.isfinite().all()]
     if broken:
         raise RecipeError(
-            f"The adapter {adapter} has NaN or infinite weights: {', '.join(broken[:3])}{' and more' if broken[3:] else ''}; "
-            f"heal again."
+            f"The adapter {adapter} has NaN or infinite weights: "
+            f"{', '.join(broken[:3])}{' and more' if broken[3:] else ''}. Heal again."
         )
 
 
@@ -335,7 +339,7 @@ _INCOMPLETE = "incomplete_without_bridge_safetensors"
 def note_bridges(folder: Path) -> None:
     """Say in the configuration of an adapter that it is not whole without its bridges."""
     config = adapter_config.read(folder)
-    note = f"Plain PEFT leaves out {BRIDGE_FILE}, which belongs to this adapter; README.md says how it is applied."
+    note = f"Plain PEFT ignores {BRIDGE_FILE}, which belongs to this adapter. README.md says how to apply it."
     (folder / adapter_config.FILE).write_text(json.dumps(config | {_INCOMPLETE: note}, indent=2), encoding="utf-8")
 
 
@@ -352,4 +356,4 @@ def read_bridges(folder: Path) -> list[Bridge]:
         which = ["", *(f".{number}" for number in range(1, max(1, len(found) // 2)))]
         return [Bridge(int(found[f"start{one}"]), found[f"change{one}"].float()) for one in which]
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise RecipeError(f"The {BRIDGE_FILE} of {folder} cannot be read: {failures.reason(error)}; heal again.") from error
+        raise RecipeError(f"The {BRIDGE_FILE} of {folder} cannot be read: {failures.reason(error)}. Heal again.") from error

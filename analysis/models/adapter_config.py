@@ -27,12 +27,12 @@ _PATTERNS = ("rank_pattern", "alpha_pattern")
 _MOST_SCALE = 1_000_000
 """Largest `r` and `lora_alpha`, also per module."""
 _REFUSED = {
-    "layer_replication": "copies layers, and the pruned model has the layers that it has",
-    "megatron_config": "is made for Megatron, which is not used here",
-    "monteclora_config": "draws as many samples as it says",
-    "velora_config": "changes how gradients are kept, and is not read",
-    "arrow_config": "takes other adapters by name",
-    "alora_invocation_tokens": "acts only behind some tokens, and figures are of all tokens",
+    "layer_replication": "copies layers, but the layers of the pruned model are fixed",
+    "megatron_config": "is for Megatron, which Layerscope does not use",
+    "monteclora_config": "draws as many samples as it names",
+    "velora_config": "changes how gradients are stored, which is not supported",
+    "arrow_config": "loads other adapters by name",
+    "alora_invocation_tokens": "acts only after some tokens, but figures are of all tokens",
 }
 _PLAIN_STARTS = ("gaussian", "orthogonal")
 """Texts in `init_lora_weights` that leave the model's own weights alone; the others compute a new part of them at each loading,
@@ -52,7 +52,9 @@ def read(folder: Path) -> dict[str, Any]:
         config = documents.parsed_object(given.read(folder / FILE, _MOST_BYTES).decode("utf-8"))
     except (OSError, ValueError) as error:
         said = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise RecipeError(f"The {FILE} of {folder} cannot be read: {said}; give an adapter that a heal saved.") from error
+        raise RecipeError(
+            f"The {FILE} of {folder} cannot be read: {said}. Give an adapter that a healing run saved."
+        ) from error
     for why in _faults(config):
         raise RecipeError(f"The adapter {folder} cannot be used: {why}.")
     return config
@@ -62,13 +64,13 @@ def _faults(config: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is wrong, as clauses."""
     for field, why in _REFUSED.items():
         if config.get(field):
-            yield f"its {field} {why}; save it without {field}"
+            yield f"its {field} {why}. Save it without {field}"
     kind = config.get("peft_type")
     if isinstance(kind, str) and kind not in _TYPES:
-        yield f"its type {shown(kind)} is not read; give an adapter of the type {', '.join(_TYPES)}"
+        yield f"its type {shown(kind)} is not supported. Give an adapter of the type {', '.join(_TYPES)}"
     start = config.get("init_lora_weights")
     if isinstance(start, str) and start not in _PLAIN_STARTS:
-        yield f"its init_lora_weights {shown(start)} changes the model's own weights; save it converted to a plain LoRA"
+        yield (f"its init_lora_weights {shown(start)} changes the model's own weights. Save it converted to a plain LoRA")
     for field in _NAMES:
         yield from _faults_of_names(field, config.get(field))
     for field in _PATTERNS:
@@ -81,25 +83,30 @@ def _faults(config: Mapping[str, Any]) -> Iterator[str]:
         yield from _faults_of_scale(field, config.get(field))
     for field, value in _numbers(config, ""):
         if isinstance(value, float) and not math.isfinite(value):
-            yield f"its {field[:60]} is {value}, and a finite number is needed"
+            yield f"its {field[:60]} is {value}, but must be a finite number"
 
 
 def _faults_of_names(field: str, value: Any) -> Iterator[str]:
     is_plain = field == "layers_pattern" and isinstance(value, str) and _NAME.fullmatch(value)
     if isinstance(value, str) and not is_plain and not (field == "target_modules" and value.lower() == _ALL_LINEAR):
-        yield f"its {field} is the pattern {shown(value)}, and only a list of names is read; list the names of the modules"
+        yield (
+            f"its {field} is the pattern {shown(value)}, but only a list of names is supported. List the names of the modules"
+        )
     elif isinstance(value, list):
         if len(value) > _MOST_NAMES:
-            yield f"its {field} has {len(value):,} names, and at most {_MOST_NAMES:,} are read; name modules by their last part"
+            yield (
+                f"its {field} has {len(value):,} names, but at most {_MOST_NAMES:,} are supported. Name modules by "
+                "their last part"
+            )
         for name in value:
             if isinstance(name, str) and not _NAME.fullmatch(name):
-                yield f"its {field} has {shown(name)}, which is no name of a module; list the names of the modules"
+                yield f"its {field} has {shown(name)}, which is not a name of a module. List the names of the modules"
 
 
 def _faults_of_scale(field: str, value: Any) -> Iterator[str]:
     if isinstance(value, int | float) and not abs(value) <= _MOST_SCALE:  # NaN too
         said = value if isinstance(value, float) else shown(value)
-        yield f"its {field} is {said}, and at most {_MOST_SCALE:,} is possible; save it with the value that it was trained with"
+        yield (f"its {field} is {said}, but at most {_MOST_SCALE:,} is possible. Save it with the value of its training")
 
 
 def _numbers(value: Any, name: str) -> Iterator[tuple[str, float]]:

@@ -137,8 +137,8 @@ class Assembly:
         broken = sorted({*(name for name, *_ in told.mismatched_keys), *told.conversion_errors})
         if broken:
             raise UnsupportedModelError(
-                f"{self.checkpoint.path.name} holds {broken[0]} in a form that the model's configuration does not ask for; get "
-                f"its files again, or give the configuration that belongs to them."
+                f"{self.checkpoint.path.name} holds {broken[0]} in a form that does not match the model's "
+                "configuration. Get its files again, or the configuration that belongs to them."
             )
         return told
 

@@ -121,7 +121,7 @@ class Checkpoint:
         try:
             if self._are.get(file, _which(os.fstat(handle))) != _which(os.fstat(handle)):
                 raise UnsupportedModelError(
-                    f"{file.name} is another file than at first. Wait until it is whole, and run it again."
+                    f"{file.name} changed while it was read. Wait until it is complete, and run it again."
                 )
             for stretch in _stretches(names, self.places):
                 begin, end = self.places[stretch[0]].begin, self.places[stretch[-1]].end
@@ -152,7 +152,7 @@ def _fill(handle: int, buffer: Tensor, begin: int, file: Path) -> None:
     while done < len(view):
         got = os.preadv(handle, [view[done : done + _AT_ONCE]], begin + done)
         if not got:
-            raise UnsupportedModelError(f"{file.name} ends in the middle of its weights; get it again.")
+            raise UnsupportedModelError(f"{file.name} ends within its weights. Get it again.")
         done += got
 
 
@@ -176,17 +176,17 @@ def _of_gguf(file: Path) -> dict[str, Place]:
             n_numbers, n_bytes = GGML_QUANT_SIZES[GGMLQuantizationType(entry.kind)]
         except (KeyError, ValueError) as error:
             raise UnsupportedModelError(
-                f"{file.name} holds weights of ggml's type {entry.kind}, which cannot be read; choose another quantization."
+                f"{file.name} holds weights of the ggml type {entry.kind}, which cannot be read. Choose another quantization."
             ) from error
         dtype, shape, blocks = _GGUF_DTYPES.get(entry.kind), entry.shape or (1,), None
         if dtype is None:
             dtype, blocks = torch.uint8, (entry.kind, n_numbers, n_bytes)
             if shape[-1] % n_numbers:
-                raise UnsupportedModelError(f"{file.name} holds {entry.name} in blocks that do not fill it; get it again.")
+                raise UnsupportedModelError(f"{file.name} holds {entry.name} in blocks that do not fill it. Get it again.")
             shape = (*shape[:-1], shape[-1] // n_numbers * n_bytes)
         end = entry.begin + math.prod(shape) * dtype.itemsize
         if end > size:
-            raise UnsupportedModelError(f"{file.name} ends in the middle of its weights; get it again.")
+            raise UnsupportedModelError(f"{file.name} ends within its weights. Get it again.")
         found[entry.name] = Place(file, entry.begin, end, dtype, shape, blocks)
     return found
 
@@ -206,13 +206,13 @@ def _header(file: Path) -> dict[str, Place]:
             begin, end = (int(at) + 8 + length for at in said["data_offsets"])
             dtype, shape = _DTYPES[said["dtype"]], tuple(int(n) for n in said["shape"])
             if not (8 + length <= begin <= end <= size and end - begin == math.prod(shape) * dtype.itemsize):
-                raise ValueError(f"{name} does not lie in it as it says")
+                raise ValueError(f"the position of {name} does not match its shape or the file")
             found[name] = Place(file, begin, end, dtype, shape)
         return found
     except KeyError as error:
         raise UnsupportedModelError(
-            f"{file.name} holds weights of the kind {error}, which cannot be read layer by layer; choose a model in float32, "
-            f"float16 or bfloat16."
+            f"{file.name} holds weights of the type {error}, which cannot be read layer by layer. Choose a model "
+            "in float32, float16 or bfloat16."
         ) from error
     except (OSError, ValueError, struct.error, TypeError, AttributeError) as error:
-        raise UnsupportedModelError(f"{file.name} is not a safetensors file: {error}; get it again.") from error
+        raise UnsupportedModelError(f"{file.name} is not a safetensors file: {error}. Get it again.") from error

@@ -158,17 +158,17 @@ class Decoder:
         """
         if field := next((name for name in self.family.shares_states if getattr(self.config, name, None)), None):
             raise UnsupportedModelError(
-                f"Layers of this {self.config.model_type} model use keys and values of earlier ones ({field} "
-                f"{getattr(self.config, field)} in its configuration), so what is left without some of them is not what a cut "
-                f"would measure; its distances can be had, and no cut."
+                f"Layers of this {self.config.model_type} model reuse keys and values of earlier layers ({field} "
+                f"{getattr(self.config, field)} in its configuration), so no layer can be removed. Only its distances "
+                "can be measured."
             )
         if self.model not in _hands_on_more:
             # With its layers on the disk such a model is refused when it is loaded (`layerwise.check`).
             _hands_on_more[self.model] = self.on_disk is None and self._hands_on_more()
         if _hands_on_more[self.model]:
             raise UnsupportedModelError(
-                f"Layers of this {self.config.model_type} model hand on more than the stream, so what is left without some "
-                f"of them is not what a cut would measure; its distances can be had, and no cut."
+                f"Layers of this {self.config.model_type} model pass on more than the residual stream, so no layer "
+                "can be removed. Only its distances can be measured."
             )
 
     @torch.inference_mode()
@@ -201,17 +201,18 @@ class Decoder:
         self.check_states_are_own()
         if field := next((name for name in self.family.joins_layers if getattr(self.config, name, None)), None):
             raise UnsupportedModelError(
-                f"This {self.config.model_type} model keeps a part for each layer in tables outside of the layers ({field} "
-                f"{getattr(self.config, field)} in its configuration), so none is taken out of it; distances, scores and "
-                f"losses without them can be had, and no text, heal or export."
+                f"This {self.config.model_type} model keeps a part for each layer in shared tables ({field} "
+                f"{getattr(self.config, field)} in its configuration), so no layer can be taken out. Distances, "
+                "scores and loss increases can be measured. Generation, healing and export are not available."
             )
         if self.model not in _share_weights:
             in_layers = Counter(weight for layer in self.layers for weight in {id(weight) for weight in layer.parameters()})
             _share_weights[self.model] = max(in_layers.values(), default=0) > 1
         if _share_weights[self.model]:
             raise UnsupportedModelError(
-                f"Layers of this {self.config.model_type} model share weights with each other, so none is taken out of it; "
-                f"distances, scores and losses without them can be had, and no text, heal or export."
+                f"Layers of this {self.config.model_type} model share weights, so no layer can be taken out. "
+                "Distances, scores and loss increases can be measured. Generation, healing and export are not "
+                "available."
             )
 
     @contextlib.contextmanager
@@ -279,7 +280,8 @@ class Decoder:
                 expected = self.model(input_ids=ids, use_cache=False).logits.float()
                 if captured[0].dim() != 3:
                     raise UnsupportedModelError(
-                        f"{_kind(self)} keeps {captured[0].dim()}-dimensional states, which have no angle."
+                        f"{_kind(self)} has {captured[0].dim()}-dimensional states, for which no angle is defined. Choose a "
+                        "causal decoder such as Llama, Qwen or GPT-2."
                     )
                 found = self.logits(self.norm(captured[0]))
         finally:
@@ -289,21 +291,21 @@ class Decoder:
             broken = [name for name, weight in self.model.named_parameters() if not weight.isfinite().all()]
             if broken:
                 raise UnsupportedModelError(
-                    f"{_kind(self)} has NaN or infinite weights: {', '.join(broken[:3])}{' and more' if broken[3:] else ''}; "
-                    f"get its files again."
+                    f"{_kind(self)} has NaN or infinite weights: "
+                    f"{', '.join(broken[:3])}{' and more' if broken[3:] else ''}. Get its files again."
                 )
         if not error <= 1e-2 * max(1.0, expected.abs().max().item()):
             raise UnsupportedModelError(
-                f"The parts of {_kind(self)} do not add up to its own output (largest difference {error:.3g}), so cutting "
-                f"it would measure something else; this family is not supported."
+                f"The parts of {_kind(self)} do not add up to its own output (largest difference {error:.3g}), so "
+                "figures of pruning would be wrong. This family is not supported. Choose another model."
             )
         before = ids.shape[1] // 2
         with torch.inference_mode():
             other = self.model(input_ids=torch.cat([ids[:, :before], ids[:, :before]], dim=1), use_cache=False).logits
         if not self.agree(other[0, :before], expected[0, :before]):
             raise UnsupportedModelError(
-                f"What {_kind(self)} says of a token depends on those behind it, so it is no model that reads from left to "
-                f"right, and losses and scores of it would mean nothing; choose a causal decoder such as Llama, Qwen or GPT-2."
+                f"The output of {_kind(self)} for a token depends on later tokens, so its losses and scores would "
+                "mean nothing. Choose a causal decoder such as Llama, Qwen or GPT-2."
             )
 
 
@@ -338,13 +340,14 @@ def find_decoder(model: Any) -> Decoder:
             return Decoder(model, body, owner, last, norm, head)
         if isinstance(layers, nn.ModuleList):
             raise UnsupportedModelError(
-                f"{type(model).__name__} keeps {len(layers)} modules where its configuration counts {n_layers} layers: "
-                f"several are one, as those of LongCat-Flash that attend twice, or are passed again and again, so none can be "
-                f"taken out by itself; choose a causal decoder such as Llama, Qwen, Mistral, Gemma, Phi or GPT-2."
+                f"{type(model).__name__} has {len(layers)} modules for the {n_layers} layers of its configuration, so "
+                "no layer can be taken out alone. Some modules hold several layers, or run several times. Choose a "
+                "causal decoder such as Llama, Qwen, Mistral, Gemma, Phi or GPT-2."
             )
     raise UnsupportedModelError(
-        f"{type(model).__name__} does not keep {n_layers} decoder layers, a final norm and a head where Layerscope looks "
-        f"({', '.join(family.layers)}); choose a causal decoder such as Llama, Qwen, Mistral, Gemma, Phi or GPT-2."
+        f"Layerscope does not find {n_layers} decoder layers, a final norm and a head in "
+        f"{type(model).__name__} (it looks in {', '.join(family.layers)}). Choose a causal decoder such as "
+        "Llama, Qwen, Mistral, Gemma, Phi or GPT-2."
     )
 
 
@@ -362,8 +365,8 @@ def cache_of(model: Any, output: Any, name: str) -> Any:
     found = output.get(name)
     if found is None:
         raise UnsupportedModelError(
-            f"{type(model).__name__} hands on no cache of what it has read, so nothing is written with it and its speed is not "
-            f"measured; distances, scores and heals of it can be had."
+            f"{type(model).__name__} returns no cache of earlier tokens, so generation and speed are not "
+            "available. Distances, scores and healing are available."
         )
     return found
 

@@ -39,8 +39,8 @@ def entry(decoder: Decoder, ids: Tensor, **arguments: Any) -> tuple[Tensor, list
 def not_one_by_one(decoder: Decoder) -> UnsupportedModelError:
     """What is said of a model whose layers cannot be run one by one."""
     return UnsupportedModelError(
-        f"The body of this {decoder.config.model_type} model does more between its layers than hand on the stream, so they "
-        f"cannot be read one by one; it can be used where there is memory for all of it."
+        f"The body of this {decoder.config.model_type} model does more between its layers than pass on the "
+        "residual stream, so it cannot be measured layer by layer. Use it where all of it fits in memory."
     )
 
 

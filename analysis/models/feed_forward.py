@@ -56,15 +56,15 @@ def feed_forward_matrices(decoder: Decoder) -> Matrices:
         here = _all(_of_part(part, paths, family) for part in parts)
         if not here and not any(isinstance(part, Absent) for part in parts):
             raise RecipeError(
-                f"Layer {index} of this {decoder.config.model_type} model has no feed-forward part that is recognised "
-                f"({', '.join((*family.feed_forward, *family.feed_forward_linears))}), so there is nothing to put LoRA on; "
-                f"choose another family."
+                f"Layer {index} of this {decoder.config.model_type} model has no known feed-forward part "
+                f"({', '.join((*family.feed_forward, *family.feed_forward_linears))}), so LoRA has no target "
+                "there. Choose a model of another family."
             )
         found += here
     if not found:
         raise RecipeError(
-            "No layer keeps its feed-forward part, so there is nothing to put LoRA on; choose the method partial, or a cut "
-            "that leaves some."
+            "No layer keeps its feed-forward part, so LoRA has no target modules. Choose the method partial, or "
+            "keep some feed-forward parts."
         )
     return found
 
@@ -85,8 +85,8 @@ def attention_matrices(decoder: Decoder) -> Matrices:
     )
     if not found:
         raise RecipeError(
-            f"No layer that is left of this {decoder.config.model_type} model has an attention that is recognised "
-            f"({', '.join(family.attention)}), so there is nothing to put LoRA on; set lora_on to feed_forward."
+            f"No remaining layer of this {decoder.config.model_type} model has a known attention part "
+            f"({', '.join(family.attention)}), so LoRA has no target modules. Set lora_on to feed_forward."
         )
     return found
 

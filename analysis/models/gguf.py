@@ -95,10 +95,10 @@ def _read(path: Path) -> "_Reader":
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             return _Reader(content)
     except ValueError as error:  # nothing can be mapped of an empty file
-        raise UnsupportedModelError(f"{path.name} is empty; get it again.") from error
+        raise UnsupportedModelError(f"{path.name} is empty. Get it again.") from error
     except (_BrokenError, struct.error) as error:
-        said = str(error) if isinstance(error, _BrokenError) else "it ends before its header does"
-        raise UnsupportedModelError(f"{path.name} is not a GGUF file that can be read: {said}; get it again.") from error
+        said = str(error) if isinstance(error, _BrokenError) else "it ends within its header"
+        raise UnsupportedModelError(f"{path.name} is not a readable GGUF file: {said}. Get it again.") from error
 
 
 class _Reader:
@@ -112,14 +112,14 @@ class _Reader:
 
     def _header(self) -> None:
         if self._content[:4] != b"GGUF":
-            raise _BrokenError("it does not begin as one")
+            raise _BrokenError("it does not start with the letters GGUF")
         self._at = 4
         version = self._number("I")
         if version not in _VERSIONS:
-            raise _BrokenError(f"its version is {version}, and 2 and 3 can be read")
+            raise _BrokenError(f"its version is {version}, but only 2 and 3 can be read")
         n_tensors, n_keys = self._number("Q"), self._number("Q")
         if n_tensors > _MOST_TENSORS or n_keys > _MOST_KEYS:
-            raise _BrokenError(f"it names {n_tensors:,} tensors and {n_keys:,} settings")
+            raise _BrokenError(f"it names {n_tensors:,} tensors and {n_keys:,} settings, more than can be read")
         for _ in range(n_keys):
             key = self._name()
             self.settings[key] = self._value(self._number("I"))
@@ -130,15 +130,15 @@ class _Reader:
         for _ in range(count):
             name, n_dimensions = self._name(), self._number("I")
             if n_dimensions > _MOST_DIMENSIONS:
-                raise _BrokenError(f"one of its tensors has {n_dimensions:,} dimensions")
+                raise _BrokenError(f"one of its tensors has {n_dimensions:,} dimensions, more than can be read")
             shape = tuple(self._number("Q") for _ in range(n_dimensions))[::-1]
             told.append((name, shape, self._number("I"), self._number("Q")))
         aligned = self.settings.get("general.alignment", _ALIGNED)
         if not isinstance(aligned, int) or aligned < 1:
-            raise _BrokenError(f"its tensors are aligned to {aligned!r} bytes")
+            raise _BrokenError(f"its tensors are aligned to {aligned!r} bytes, which is not possible")
         data = -(-self._at // aligned) * aligned
         if any(data + offset >= len(self._content) for *_, offset in told):
-            raise _BrokenError("it ends before its weights do")
+            raise _BrokenError("it ends within its weights")
         self.tensors = [Entry(name, shape, kind, data + offset) for name, shape, kind, offset in told]
 
     def _value(self, kind: int, depth: int = 0) -> Any:
@@ -147,14 +147,14 @@ class _Reader:
         if kind == _TEXT:
             return self._text()
         if kind != _ARRAY or depth > 2:
-            raise _BrokenError(f"a setting is of type {kind}, which there is not")
+            raise _BrokenError(f"one of its settings has the unknown type {kind}")
         of, length = self._number("I"), self._number("Q")
         if of in _NUMBERS:
             self._skip(length * struct.calcsize(_NUMBERS[of]))
             return None
         self._left -= length
         if self._left < 0:
-            raise _BrokenError(f"a list of it has {length:,} entries")
+            raise _BrokenError(f"one of its lists has {length:,} entries, more than can be read")
         for _ in range(length):
             if of == _TEXT:
                 self._skip(self._number("Q"))
@@ -185,4 +185,4 @@ class _Reader:
     def _skip(self, length: int) -> None:
         self._at += length
         if self._at > len(self._content):
-            raise _BrokenError("it ends before its header does")
+            raise _BrokenError("it ends within its header")

@@ -52,11 +52,11 @@ def _scale(config: Any, told: dict[str, Any], kept: dict[str, Entry], path: Path
     if family == "gpt-oss":  # the one family of which transformers reads it
         return
     if any(name.startswith("rope_factors_") for name in kept):
-        raise _not_said(path, "by tables of its own for short and long texts")
+        raise _not_said(path, "with separate tables for short and long texts")
     kind = told.get(f"{family}.rope.scaling.type", "none")
     factor = told.get(f"{family}.rope.scaling.factor", told.get(f"{family}.rope.scale_linear", 1.0))
     if kind not in ("none", "linear"):
-        raise _not_said(path, f"by {kind}")
+        raise _not_said(path, f"by the rule {kind}")
     if factor not in (0.0, 1.0):
         _stretch(config, {"rope_type": "linear", "factor": float(factor)})
     if "rope_freqs.weight" in kept:
@@ -66,7 +66,7 @@ def _scale(config: Any, told: dict[str, Any], kept: dict[str, Entry], path: Path
             rule = {"rope_type": "llama3", "factor": float(max(divisors)), **_LLAMA_3}
             expected = _divisors(theta, rule, len(divisors)) if theta else []
             if len(expected) != len(divisors) or not all(map(_alike, divisors, expected)):
-                raise _not_said(path, "by divisors of its frequencies that are not those of Llama 3.1")
+                raise _not_said(path, "with frequency divisors that differ from those of Llama 3.1")
             _stretch(config, rule)
 
 
@@ -94,17 +94,17 @@ def _stretch(config: Any, rule: dict[str, Any]) -> None:
 
 def _numbers(path: Path, entry: Entry) -> list[float]:
     if entry.kind != _FLOAT32 or len(entry.shape) != 1:
-        raise _not_said(path, "by divisors that are not plain numbers")
+        raise _not_said(path, "with divisors that are not plain numbers")
     (n,) = entry.shape
     with path.open("rb") as file:
         file.seek(entry.begin)
         content = file.read(4 * n)
     if len(content) != 4 * n:
-        raise UnsupportedModelError(f"{path.name} ends before its weights do; get it again.")
+        raise UnsupportedModelError(f"{path.name} ends within its weights. Get it again.")
     return list(struct.unpack(f"<{n}f", content))
 
 
 def _not_said(path: Path, how: str) -> UnsupportedModelError:
     return UnsupportedModelError(
-        f"{path.name} stretches positions {how}, which is not read of a GGUF file; give the model that it was made from."
+        f"{path.name} scales its rotary positions {how}, which Layerscope cannot read from a GGUF file. Use the original model."
     )

@@ -56,19 +56,21 @@ def _notes(planned: models.Plan) -> list[str]:
     notes = []
     if planned.facts.part_of:
         notes.append(
-            f"It is the text part of a {planned.facts.part_of} model, loaded as a plain {planned.facts.family} model that "
-            f"answers text as the whole does; what sees or hears in it is left out."
+            f"Layerscope loads the text part of this {planned.facts.part_of} model as a plain "
+            f"{planned.facts.family} model. It answers text as the full model does. The parts for images or sound "
+            "are left out."
         )
     if planned.placement is not None:
         notes.append(planned.how)
     elif planned.how:
-        notes.append(f"{planned.how} To write, to heal and to export, it has to fit.")
+        notes.append(f"{planned.how} Generation, healing and export need it to fit in memory.")
     if planned.spec.quantization != "none":
         notes.append(
-            f"Decoder layers are held in {planned.spec.quantization} and computed in {planned.spec.dtype}; embeddings and head "
-            f"stay in {planned.spec.dtype}. Distances and scores are those of the quantized model."
+            f"Decoder layers are stored in {planned.spec.quantization} and computed in {planned.spec.dtype}. "
+            f"Embeddings and head stay in {planned.spec.dtype}. Distances and scores are those of the quantized "
+            "model."
         )
     share = planned.facts.other_parameters / planned.facts.n_parameters
     if share > 0.15:
-        notes.append(f"{share:.0%} of the parameters are embeddings and head, which no cut removes.")
+        notes.append(f"{share:.0%} of the parameters are embeddings and head, which pruning does not remove.")
     return notes

@@ -121,8 +121,8 @@ class Plan:
         if self.fits or not self.streams:
             return ""
         return (
-            f"{needs}, so its layers are read from the disk one by one: each once for a map or a curve, and with the same "
-            f"figures."
+            f"{needs}, so its layers are read from the disk one by one. A loss-increase map or a sweep reads each "
+            "layer once, with the same figures."
         )
 
 
@@ -160,8 +160,7 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
         )
     if facts.n_layers < 2:
         raise UnsupportedModelError(
-            f"{source.name} has one layer, and at least one must stay: nothing can be removed; choose a model of two layers or "
-            f"more."
+            f"{source.name} has only one layer, so no layer can be removed. Choose a model with two layers or more."
         )
     resolved = replace(spec, dtype=dtype.value, device=device.value, identity=source.identity)
     precision = dtype.value if spec.quantization == "none" else spec.quantization
@@ -262,13 +261,13 @@ def _check_quantization(quantization: str, device: str) -> None:
         import bitsandbytes  # noqa: F401
     except ImportError as error:
         raise SpecError(
-            f"{quantization} weights need the package bitsandbytes, which is not installed; run `pip install -r "
-            f"requirements.txt` or choose quantization none."
+            f"{quantization} weights need the package bitsandbytes, which is not installed. Run `pip install -r "
+            "requirements.txt`, or choose quantization none."
         ) from error
     if device == machine.ALL_CARDS and quantization == "8bit":
-        raise SpecError("Weights in 8bit are kept on one card; choose quantization none or 4bit, or device cuda.")
+        raise SpecError("8bit weights cannot be spread over several GPUs. Choose quantization none or 4bit, or device cuda.")
     if device == "mps":
-        raise SpecError(f"{quantization} weights are not supported on mps; choose quantization none or device cpu.")
+        raise SpecError(f"{quantization} weights are not supported on mps. Choose quantization none, or device cpu.")
 
 
 def resolve(spec: ModelSpec) -> ModelSpec:
@@ -307,10 +306,9 @@ def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedMod
     resolved = planned.spec
     if not planned.fits and not (by_layer and planned.streams):
         raise NotEnoughMemoryError(
-            f"{planned.source.name} needs about {units.size(planned.weight_bytes + planned.working_bytes)} in {resolved.dtype}"
-            f"{'' if resolved.quantization == 'none' else ' with ' + resolved.quantization + ' layers'}, and only "
-            f"{_free(planned)}{_at_least(planned) if by_layer else ''}; choose "
-            f"{_smaller(resolved)}."
+            f"{planned.source.name} needs about {units.size(planned.weight_bytes + planned.working_bytes)} in "
+            f"{resolved.dtype}{'' if resolved.quantization == 'none' else ' with ' + resolved.quantization + ' layers'}, "
+            f"but only {_free(planned)}{_at_least(planned) if by_layer else ''}. Choose {_smaller(resolved)}."
         )
     source = _weights(spec, planned, on_progress)
     if not planned.fits:
@@ -376,11 +374,11 @@ def _weights(spec: ModelSpec, planned: Plan, on_progress: OnProgress) -> Source:
     source = locate(planned.spec, on_progress)
     if spec.identity not in ("", source.identity):
         raise UnsupportedModelError(
-            f"The weights of {source.name} are {source.identity} and not {spec.identity[:60]}, which were asked for: they were "
-            f"exchanged meanwhile, or the request names an identity that is not theirs; ask again without one."
+            f"The weights of {source.name} are {source.identity}, but the request names {spec.identity[:60]}. "
+            "They were replaced since, or the identity is wrong. Send the request without an identity."
         )
     if spec.source.endswith(gguf.SUFFIX) and spec.quantization != "none":
-        raise SpecError("A GGUF file cannot be quantized again while loading; export it to a folder first.")
+        raise SpecError("A GGUF file cannot be quantized again on loading. Export it to a folder first.")
     return source
 
 
@@ -392,7 +390,7 @@ def _check_unchanged(source: Source) -> None:
     """
     if source.identity.startswith("files:") and identities.of_folder(source.folder) != source.identity:
         raise UnsupportedModelError(
-            f"The files of {source.name} changed while they were read. Wait until they are whole, and run it again."
+            f"The files of {source.name} changed while they were read. Wait until they are complete, and run it again."
         )
 
 
@@ -435,8 +433,8 @@ def _names(planned: Plan, source: Source, on_progress: OnProgress) -> Names | No
     names = text_part.names(part, Checkpoint(source.folder).places)
     left_out = weights.listed(sorted(names.beside)) if names.beside else "nothing"
     said = (
-        f"Of {source.name}, a {part.whole.model_type} model, the text part is loaded, a plain {part.config.model_type} model; "
-        f"of its other parts {left_out} are left out."
+        f"Layerscope loads the text part of {source.name}, a {part.whole.model_type} model, as a plain "
+        f"{part.config.model_type} model. It leaves out {left_out} of other parts."
     )
     on_progress(Progress("loading the model", 0, 1, said))
     return names
@@ -449,9 +447,9 @@ def _tokenizer(source: Source, facts: ModelFacts) -> Any:
         tokenizer = tokenizers.load(source)
         ids = tokenizer(trial.SENTENCE).input_ids
         if not ids:
-            raise ValueError("it makes no tokens of a sentence")
+            raise ValueError("it returns no tokens for a sentence")
         if max(ids) >= facts.vocab_size:
-            raise ValueError(f"it makes a token {max(ids)}, and the model has the tokens 0..{facts.vocab_size - 1}")
+            raise ValueError(f"it returns the token {max(ids)}, but the model has only the tokens 0..{facts.vocab_size - 1}")
     return tokenizer
 
 
@@ -481,12 +479,12 @@ def _free(planned: Plan) -> str:
     if not planned.cards:
         return host.free_in_words(planned.free_bytes, planned.where)
     each = ", ".join(f"{units.size(n_bytes)} on {card}" for card, n_bytes in planned.cards.items())
-    return f"{units.size(sum(planned.cards.values()))} are free on {len(planned.cards)} cards ({each})"
+    return f"{units.size(sum(planned.cards.values()))} are free on {len(planned.cards)} GPUs ({each})"
 
 
 def _at_least(planned: Plan) -> str:
     """Why it cannot be read layer by layer either, as part of a sentence."""
-    return f" (layer by layer from the disk it takes {units.size(planned.layered_bytes)})"
+    return f" (layer by layer from the disk it needs {units.size(planned.layered_bytes)})"
 
 
 def _smaller(spec: ModelSpec) -> str:

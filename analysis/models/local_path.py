@@ -11,7 +11,7 @@ _ENDINGS = (
     "yml", "zip",
 )  # fmt: skip
 """Of files; what else stands behind a dot may be part of a hub id, as in Qwen2.5."""
-_FIX = "Give a .gguf file, a folder with a config.json, `starter`, or a hub id such as HuggingFaceTB/SmolLM2-135M."
+_FIX = "Give a .gguf file, a folder with a config.json, `starter`, or a Hub id such as HuggingFaceTB/SmolLM2-135M."
 _PLAIN_ENDING = re.compile(r"[^/\\]*\.[A-Za-z]{2,12}")
 """A name without a folder that ends in letters behind a dot: no model of the hub is called so."""
 
@@ -31,11 +31,11 @@ def refusal(source: str, *, as_gguf: bool = False) -> str:
     except (OSError, ValueError):
         return ""
     if is_file:
-        whole = " The weights of a folder are given as the folder." if path.suffix == ".safetensors" else ""
+        whole = " For safetensors weights, give their folder." if path.suffix == ".safetensors" else ""
         return f"{source!r} is not a GGUF file: its name does not end in {gguf.SUFFIX}.{whole} {_FIX}"
     if as_gguf and is_folder:
         return f"{source!r} is a folder, not a GGUF file. Choose Folder, or give the path of a file that ends in {gguf.SUFFIX}."
     ending = path.suffix.removeprefix(".").lower()
     if as_gguf or ending in _ENDINGS or (ending and _PLAIN_ENDING.fullmatch(source)):
-        return f"The file {source!r} does not exist, and its name does not end in {gguf.SUFFIX} as a GGUF file's does. {_FIX}"
+        return f"The file {source!r} does not exist, and its name does not end in {gguf.SUFFIX}. {_FIX}"
     return ""

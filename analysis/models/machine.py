@@ -114,7 +114,7 @@ def choose_device(asked: str) -> Choice:
     if asked == "auto":
         if cuda:
             more = torch.cuda.device_count() - 1
-            here = f"and {more} more are here" if more else "is here"
+            here = f"and {more} more are available" if more else "is available"
             return Choice("cuda", f"cuda: {torch.cuda.get_device_name()} {here}")
         if mps:
             return Choice("mps", "mps: this is Apple silicon")
@@ -123,21 +123,20 @@ def choose_device(asked: str) -> Choice:
     kind = asked.partition(":")[0]
     if not present.get(kind, False):
         offered = ", ".join(name for name, here in present.items() if here)
-        raise SpecError(f"Device {asked!r} was asked for, but this machine offers {offered}; choose one of these or auto.")
+        raise SpecError(f"Device {asked!r} is not available: this machine offers {offered}. Choose one of these, or auto.")
     if asked == ALL_CARDS:
         if torch.cuda.device_count() < 2:
-            raise SpecError(f"Device {asked!r} was asked for, but this machine has one CUDA device; choose cuda or auto.")
-        return Choice(asked, f"{asked}: all {torch.cuda.device_count()} cards, chosen by you")
+            raise SpecError(f"Device {asked!r} needs several CUDA devices, but this machine has one. Choose cuda or auto.")
+        return Choice(asked, f"{asked}: all {torch.cuda.device_count()} GPUs, chosen by you")
     number = asked.partition(":")[2]
     if asked != kind and not (kind == "cuda" and number.isascii() and number.isdigit()):
         raise SpecError(
-            f"Device {asked!r} was asked for, but only CUDA devices have a number, as in cuda:1, or are taken all, as in "
-            f"cuda:all; choose {kind} or auto."
+            f"Device {asked!r} is not valid: only CUDA devices take a number (cuda:1) or all (cuda:all). Choose {kind} or auto."
         )
     if number and int(number[:9]) >= torch.cuda.device_count():
         raise SpecError(
-            f"Device {asked!r} was asked for, but this machine has {torch.cuda.device_count()} CUDA devices, which count from "
-            f"0; choose one of these or auto."
+            f"Device {asked!r} is not available: this machine has {torch.cuda.device_count()} CUDA devices, "
+            "counted from 0. Choose one of these, or auto."
         )
     return Choice(asked, f"{asked}: chosen by you")
 
@@ -162,12 +161,12 @@ def choose_dtype(asked: str, device: str) -> Choice:
     if device == "mps":
         return Choice("float16", "float16: the widest supported fast type on Apple silicon")
     flags = [flag for flag in ("amx_bf16", "avx512_bf16") if flag in host.cpuinfo("flags").split()]
-    has = f"this CPU has {' and '.join(flags)}" if flags else "this CPU names no bfloat16 instructions"
+    has = f"this CPU has {' and '.join(flags)}" if flags else "this CPU lists no bfloat16 instructions"
     ratio = bfloat16_speed_ratio()
     measured = f"its matrix products measured {ratio:.1f}x the speed of float32 here"
     if ratio >= _FASTER:
         return Choice("bfloat16", f"bfloat16: {has}, and {measured}")
-    return Choice("float32", f"float32: {has}, but bfloat16 is no gain, {measured}")
+    return Choice("float32", f"float32: {has}, but bfloat16 is not faster: {measured}")
 
 
 def bfloat16_speed_ratio() -> float:
@@ -239,7 +238,7 @@ def _kept(file: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        _log.warning("%s cannot be read (%s) and is written anew.", file, error)
+        _log.warning("%s cannot be read (%s) and is written again.", file, error)
         return {}
 
 

@@ -67,16 +67,16 @@ def check(folder: Path) -> None:
         names.add(entry.name)
         if entry.is_symlink() and not given.leads_into(entry, homes):
             raise UnsupportedModelError(
-                f"{entry.name} in {folder.name} is a link that leads out of this folder. Only files of the folder are read. "
-                f"Put a copy of the file in its place."
+                f"{entry.name} in {folder.name} is a link that leads out of this folder. Layerscope reads only files "
+                "of the folder. Put a copy of the file in its place."
             )
         if _is_special(entry):
             given.regular(entry)
     for named in _named(folder, names):
         if not named.is_possible:
             raise UnsupportedModelError(
-                f"{named.document} of {folder.name} names {shown(named.name)} under {named.key}. Only files of this folder are "
-                f"read, each by its name alone. Put the file into the folder, or take the entry out."
+                f"{named.document} of {folder.name} names {shown(named.name)} under {named.key}. Only files of this "
+                "folder are read, each by its name alone. Put the file into the folder, or remove the entry."
             )
 
 
@@ -94,7 +94,7 @@ def checked(folder: Path) -> Iterator[None]:
     yield
     if _stamps(folder) != before:
         raise UnsupportedModelError(
-            f"The files of {folder.name} changed while they were read. Wait until they are whole, and run it again."
+            f"The files of {folder.name} changed while they were read. Wait until they are complete, and run it again."
         )
 
 
@@ -142,7 +142,7 @@ def weights(folder: Path) -> list[Path]:
         return [first] if first.exists() else sorted(folder.glob(f"*{_SAFE}"))
     files = [folder / name for name in sorted(set(_shards(index)))]
     if missing := [file.name for file in files if not file.is_file()]:
-        raise UnsupportedModelError(f"{folder.name} lacks {', '.join(missing[:3])}; get its files again.")
+        raise UnsupportedModelError(f"{folder.name} lacks {', '.join(missing[:3])}. Get its files again.")
     return files
 
 
@@ -201,8 +201,8 @@ def _named(folder: Path, names: set[str]) -> Iterator[_Named]:
             yield _Named("adapter_config.json", key, value, not value)
     if {"config.json", "adapter_config.json"} <= names:
         raise UnsupportedModelError(
-            f"{folder.name} holds a model and an adapter, and transformers would apply the adapter unasked. Move the adapter "
-            f"into a folder of its own, and give that as --adapter."
+            f"{folder.name} holds a model and an adapter, and transformers would apply the adapter without being "
+            "asked. Move the adapter into its own folder, and give that folder as --adapter."
         )
 
 
@@ -213,7 +213,7 @@ def _shards(index: Path) -> list[Any]:
         return sorted({name if isinstance(name, str) else json.dumps(name): name for name in places}.values(), key=str)
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise UnsupportedModelError(
-            f"The index of the weights in {index.parent.name} cannot be read: {_why(error)}."
+            f"The index of the weights in {index.parent.name} cannot be read: {_why(error)}. Get its files again."
         ) from error
 
 
@@ -232,7 +232,9 @@ def _object(document: Path) -> dict[str, Any]:
     try:
         content = given.read(document, _MOST_BYTES)
     except OSError as error:
-        raise UnsupportedModelError(f"{document.name} of {document.parent.name} cannot be read: {_why(error)}.") from error
+        raise UnsupportedModelError(
+            f"{document.name} of {document.parent.name} cannot be read: {_why(error)}. Get its files again."
+        ) from error
     try:
         found = json.loads(content.decode())
     except (ValueError, RecursionError):

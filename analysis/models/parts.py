@@ -156,7 +156,7 @@ def _tried(decoder: Decoder, index: int) -> dict[str, Place]:
     names = part_names(layer, family)
     for part, known in ((ATTENTION, family.attention), (FEED_FORWARD, (*family.feed_forward, *family.feed_forward_linears))):
         if part not in names:
-            raise _refused(decoder, index, f"it has no {part} part of a name that is known: {', '.join(known)}")
+            raise _refused(decoder, index, f"it has no {part} part with a known name ({', '.join(known)})")
     try:
         stream, calls = entry(decoder, torch.tensor([decoder.trial_tokens(_TRIAL)]))
         args, given = calls[index]
@@ -164,9 +164,9 @@ def _tried(decoder: Decoder, index: int) -> dict[str, Place]:
     except _Unfit as error:
         raise _refused(decoder, index, str(error)) from error
     except UnsupportedModelError as error:
-        raise _refused(decoder, index, "its body does more between its layers than hand on the stream") from error
+        raise _refused(decoder, index, "its body does more between its layers than pass on the residual stream") from error
     except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        raise _refused(decoder, index, f"without one it does not run: {str(error).splitlines()[0]}") from error
+        raise _refused(decoder, index, f"it does not run without one of them ({str(error).splitlines()[0]})") from error
 
 
 class _Unfit(Exception):
@@ -187,15 +187,15 @@ class _Trial:
             whole = self._run(stream)
         self._places = {part: self._place(part) for part in self._names}
         if not torch.equal(self._run(stream, *BOTH), stream):
-            raise _Unfit("without both it still changes the stream")
+            raise _Unfit("without both the layer still changes the residual stream")
         attended, fed = self._run(stream, FEED_FORWARD), self._run(stream, ATTENTION)
         in_turn, side_by_side = self._run(attended, ATTENTION), attended + fed - stream
         is_in_turn = agree(in_turn[0], whole[0])
         if not is_in_turn and not agree(side_by_side[0], whole[0]):
-            raise _Unfit("together they are not the whole layer")
+            raise _Unfit("both together do not give the output of the layer")
         put_first[:, 0] = stream[:, -1]
         if not agree(self._run(put_first, ATTENTION)[0, 1:], fed[0, 1:]):
-            raise _Unfit("without its attention a token still sees another")
+            raise _Unfit("without attention a token still depends on another")
         return {part: replace(place, in_turn=is_in_turn) for part, place in self._places.items()}
 
     def _run(self, stream: Tensor, *parts: str) -> Tensor:
@@ -231,8 +231,8 @@ class _Trial:
 
 def _refused(decoder: Decoder, index: int, why: str) -> UnsupportedModelError:
     return UnsupportedModelError(
-        f"The parts of layer {index} of this {decoder.config.model_type} model cannot be removed one without the other: {why}; "
-        f"remove whole layers."
+        f"The parts of layer {index} of this {decoder.config.model_type} model cannot be removed separately: "
+        f"{why}. Remove whole layers."
     )
 
 
@@ -280,8 +280,8 @@ def output_projection(decoder: Decoder, index: int, part: str) -> nn.Module:
                 for name, weight in ran[-1].named_parameters():
                     weight.copy_(kept[name])
     raise UnsupportedModelError(
-        f"The {part} part of layer {index} of this {decoder.config.model_type} model has no last matrix that could be zeroed "
-        f"in its place, and transformers knows no such model without it; export a cut of whole layers."
+        f"The {part} part of layer {index} of this {decoder.config.model_type} model has no last matrix to "
+        "set to zero, and transformers has no class without it. Export with whole layers removed."
     )
 
 

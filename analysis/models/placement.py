@@ -73,7 +73,7 @@ class Placement:
             layers = [f"layers {held[0]}-{held[-1]}" if len(held) > 1 else f"layer {held[0]}"] if held else []
             ends = ["the embeddings"] * (device == self.first) + ["the head"] * (device == self.head_on)
             said.append(f"{' with '.join([*layers, *([' and '.join(ends)] if ends else [])])} on {device}")
-        return "; ".join(said)
+        return ", ".join(said)
 
 
 def place(needs: Needs, free: Mapping[str, int]) -> Placement | None:
@@ -155,9 +155,9 @@ def spread(decoder: Decoder, placement: Placement) -> None:
         if "same device" not in str(error):
             raise
         raise UnsupportedModelError(
-            f"The body of this {decoder.config.model_type} model does more between its layers than hand on the stream, so it "
-            f"cannot be spread over {len(placement.devices)} devices; choose one that all of it fits on, such as cuda:0, or a "
-            f"smaller model."
+            f"The body of this {decoder.config.model_type} model does more between its layers than pass on the "
+            f"residual stream, so it cannot be spread over {len(placement.devices)} devices. Choose one device "
+            "that fits all of it, such as cuda:0, or a smaller model."
         ) from error
 
 

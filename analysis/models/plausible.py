@@ -67,21 +67,21 @@ def check(config: Mapping[str, Any], name: str) -> None:
         for key, value in part.items():
             if _CODE.search(str(key)) and (repository := next((text for text in _texts(value) if "/" in text), None)):
                 raise UnsupportedModelError(
-                    f"{name} is not loaded: {str(key)[:60]} of its configuration names code to fetch, {shown(repository)}; "
-                    f"such code is never run, so remove the entry."
+                    f"{name} is not loaded: {str(key)[:60]} of its configuration names code to fetch, "
+                    f"{shown(repository)}. Layerscope never runs such code. Remove the entry."
                 )
             _check_entry(str(key), value, name)
         layers, experts = (_largest(part, pattern) for pattern in (r"layers?$|block_count$", r"(local|routed|num)_experts$"))
         if layers * experts > _MOST_EXPERTS:
             raise UnsupportedModelError(
-                f"{name} cannot be a language model: its configuration names {experts:,} experts in each of {layers:,} layers; "
-                f"get the configuration that belongs to its weights."
+                f"{name} cannot be a language model: its configuration names {experts:,} experts in each of "
+                f"{layers:,} layers. Get the configuration that belongs to its weights."
             )
 
 
 def _parts(config: Mapping[str, Any], depth: int, name: str) -> Iterator[Mapping[str, Any]]:
     if depth > _DEEPEST:
-        raise UnsupportedModelError(f"{name} cannot be a language model: its configuration is nested too deeply; get it again.")
+        raise UnsupportedModelError(f"{name} cannot be a language model: its configuration is nested too deeply. Get it again.")
     yield config
     for value in config.values():
         if isinstance(value, Mapping):
@@ -103,23 +103,23 @@ def _check_entry(key: str, value: Any, name: str) -> None:
         raise _wrong(name, key, f"must be a whole number of at least 1, not {shown(value)}")
     most = next((most for pattern, most in _BOUNDS if pattern.search(last)), _MOST_OF_OTHERS)
     if isinstance(value, list) and len(value) > _MOST_ENTRIES:
-        raise _wrong(name, key, f"has {len(value):,} entries, where {_MOST_ENTRIES:,} are possible")
+        raise _wrong(name, key, f"has {len(value):,} entries, but at most {_MOST_ENTRIES:,} are possible")
     bound = next((bound for pattern, bound in _NUMBERS if pattern.search(last)), None)
     if bound is None and _FACTOR.search(key):
         bound = Bound(0, 1_000_000, above=True)
     for one in value if isinstance(value, list) else [value]:
         if isinstance(one, float) and not math.isfinite(one) and (math.isnan(one) or not _UNBOUNDED.search(last)):
-            raise _wrong(name, key, f"is {one}, and a finite number is needed")
+            raise _wrong(name, key, f"is {one}, but must be a finite number")
         if bound is not None and isinstance(one, int | float) and not bound.holds(one):
             raise _wrong(name, key, f"must be {bound.describe()}, not {shown(one)}")
         if isinstance(one, int) and not Bound(-most, most).holds(one):
-            raise _wrong(name, key, f"is {shown(one)}, where at most {most:,} is possible")
+            raise _wrong(name, key, f"is {shown(one)}, but at most {most:,} is possible")
 
 
 def _wrong(name: str, key: str, said: str) -> UnsupportedModelError:
     return UnsupportedModelError(
-        f"{name} cannot be a language model: {key[:60]} of its configuration {said}; get the configuration that belongs to its "
-        f"weights."
+        f"{name} cannot be a language model: {key[:60]} of its configuration {said}. Get the configuration "
+        "that belongs to its weights."
     )
 
 

@@ -56,13 +56,13 @@ def check(config: Any, name: str, quantization: str) -> None:
     if stored not in _UNPACKED:
         called = _NAMES.get(stored, repr(stored))
         raise UnsupportedModelError(
-            f"The weights of {name} are stored quantized by {called}, which is not unpacked here; give the model that they "
-            f"were made from and --quantization 4bit, or a GGUF file of it."
+            f"The weights of {name} are quantized with {called}, which Layerscope cannot unpack. Use the original "
+            "model with --quantization 4bit, or a GGUF file of it."
         )
     if quantization != "none":
         raise SpecError(
-            f"The weights of {name} are stored as {_UNPACKED[stored][0]} and were to be quantized once more; choose "
-            f"quantization none, which unpacks them, or the model that they were made from."
+            f"The weights of {name} are already quantized as {_UNPACKED[stored][0]}, so they cannot be quantized "
+            "again. Choose quantization none, which unpacks them, or use the original model."
         )
 
 

@@ -88,13 +88,13 @@ def bring_file(source: str, revision: str | None, on_progress: OnProgress, *, we
         if not weights:
             raise ModelNotFoundError(absent(source))
         if hub.is_offline():
-            raise HubError("HF_HUB_OFFLINE keeps this program from asking the hub.")
-        on_progress(Progress("asking the hub", message=f"Asking the hub for {id}."))
+            raise HubError("HF_HUB_OFFLINE blocks requests to the Hub.")
+        on_progress(Progress("asking the hub", message=f"Asking the Hub for {id}."))
         repository = hub.look(id, revision)
         file = repository.file(name)
         if file is None:
             there = [one.path for one in repository.files if one.path.endswith(_GGUF)]
-            raise HubError(f"{id} has no file {name}; its GGUF files are {', '.join(there) or 'none'}.")
+            raise HubError(f"{id} has no file {name}. Its GGUF files: {', '.join(there) or 'none'}.")
         hub.remember(repository, revision)
         return hub.fetch(repository, [file], on_progress) / name
     except HubError as error:
@@ -120,10 +120,10 @@ def why_not_here(source: str, revision: str | None) -> str | None:
 
 def absent(source: str) -> str:
     """The sentence for a GGUF file of the hub that is not on this machine."""
-    id, name = file_of(source) or ("the hub", source)
+    id, name = file_of(source) or ("the Hub", source)
     return (
-        f"The weights of {name.removesuffix(_GGUF)} are not here: fetch them with `python -m analysis models {source} "
-        f"--fetch`, or get {name} of {id} and give its path."
+        f"The weights of {name.removesuffix(_GGUF)} are not on this machine. Download them with `python -m "
+        f"analysis models {source} --fetch`, or get {name} of {id} and give its path."
     )
 
 
@@ -144,13 +144,15 @@ def _repository(id: str, revision: str | None, on_progress: OnProgress) -> hub.R
         if known is None or not _is_whole(known):
             raise HubError(_not_here(id, revision))
         return known
-    on_progress(Progress("asking the hub", message=f"Asking the hub for {id}."))
+    on_progress(Progress("asking the hub", message=f"Asking the Hub for {id}."))
     try:
         found = hub.look(id, revision)
     except HubError as error:
         if known is None or not _is_whole(known):
             raise HubError(f"{error}{_also_here(id, revision)}") from error
-        on_progress(Progress("asking the hub", message=f"{error} Commit {known.commit[:12]} of {id} is here and is used."))
+        on_progress(
+            Progress("asking the hub", message=f"{error} Commit {known.commit[:12]} of {id} is on this machine and is used.")
+        )
         return known
     hub.remember(found, revision)
     return found
@@ -167,18 +169,18 @@ def of_model(repository: hub.Repository) -> list[hub.File]:
     names = [file.path for file in top]
     if "adapter_config.json" in names and _CONFIG not in names:
         raise UnsupportedModelError(
-            f"{repository.id} is an adapter and no model: give the model that it was made for, and the adapter's folder as "
-            f"--adapter."
+            f"{repository.id} is an adapter, not a model. Give its base model as the model, and the adapter's "
+            "folder as --adapter."
         )
     if not safe:
         ggufs = [name for name in names if name.endswith(_GGUF)]
-        instead = f"; ask for one of its GGUF files ({', '.join(ggufs[:2])}), as {repository.id}/{ggufs[0]}" if ggufs else ""
+        instead = f"Choose one of its GGUF files ({', '.join(ggufs[:2])}), as {repository.id}/{ggufs[0]}" if ggufs else ""
         raise UnsupportedModelError(
-            f"{repository.id} offers no safetensors weights at commit {repository.commit[:12]}, and pickled ones are never "
-            f"loaded{instead or '; choose a model that does'}."
+            f"{repository.id} offers no safetensors weights at commit {repository.commit[:12]}, and Layerscope "
+            f"never loads pickled weights. {instead or 'Choose a model that offers them'}."
         )
     if _CONFIG not in names:
-        raise UnsupportedModelError(f"{repository.id} has no {_CONFIG}, so it is no model for transformers; choose another.")
+        raise UnsupportedModelError(f"{repository.id} has no {_CONFIG}, so transformers cannot load it. Choose another model.")
     # The same weights may lie there once more in another layout, as consolidated.safetensors.
     chosen = [file for file in safe if file.path.startswith("model")] or safe
     return [*(file for file in top if file.path.endswith(BESIDE)), *chosen]
@@ -188,9 +190,9 @@ def _fetched(repository: hub.Repository, files: list[hub.File], on_progress: OnP
     missing = hub.missing_bytes(repository, files)
     if missing and hub.is_offline():
         raise HubError(
-            f"{units.size(missing)} of {repository.id} at commit {repository.commit[:12]} are not on this machine, and "
-            f"HF_HUB_OFFLINE keeps it from asking the hub; take that out of the environment and fetch them, or use `starter` "
-            f"or a local folder.{_also_here(repository.id, repository.commit)}"
+            f"{units.size(missing)} of {repository.id} at commit {repository.commit[:12]} are not on this "
+            "machine, and HF_HUB_OFFLINE blocks requests to the Hub. Unset HF_HUB_OFFLINE to download them, or "
+            f"use `starter` or a local folder.{_also_here(repository.id, repository.commit)}"
         )
     return hub.fetch(repository, files, on_progress)
 
@@ -206,8 +208,8 @@ def _is_whole(repository: hub.Repository) -> bool:
 def _not_here(id: str, revision: str | None) -> str:
     at = f" at revision {revision!r}" if revision else ""
     return (
-        f"{id!r}{at} is neither a local folder nor in the local hub cache, and HF_HUB_OFFLINE keeps this program from asking "
-        f"the hub; take that out of the environment, or use `starter` or a local folder.{_also_here(id, revision)}"
+        f"{id!r}{at} is neither a local folder nor in the local Hub cache, and HF_HUB_OFFLINE blocks requests "
+        f"to the Hub. Unset HF_HUB_OFFLINE, or use `starter` or a local folder.{_also_here(id, revision)}"
     )
 
 
@@ -218,7 +220,7 @@ def _also_here(id: str, revision: str | None) -> str:
         known = hub.recall(hub.MODEL, id, commit) or hub.there(hub.MODEL, id, commit)
         if known is not None and revision not in (name, commit) and _is_whole(known):
             whole.append(f"`--revision {commit[:12] if name == commit else name}`")
-    return f" On this machine there is another revision of it: {', '.join(whole)}." if whole else ""
+    return f" This machine has another revision of it: {', '.join(whole)}." if whole else ""
 
 
 def hub_id(spec: ModelSpec) -> str | None:

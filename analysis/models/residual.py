@@ -51,15 +51,15 @@ def check(decoder: Decoder) -> None:
     )
     try:
         found = decoder.body(input_ids=ids, use_cache=False)[0]
-        why = "" if decoder.agree(found[0], plain[0]) else "it then computes something else"
+        why = "" if decoder.agree(found[0], plain[0]) else "its output then changes"
     except RuntimeError as error:
-        why = f"torch says: {str(error).splitlines()[0]}"
+        why = f"torch reports {str(error).splitlines()[0]}"
     finally:
         handle.remove()
     if why:
         raise UnsupportedModelError(
-            f"The residual stream of this {decoder.config.model_type} model cannot be kept in float32 while its weights are in "
-            f"{str(decoder.model.dtype).removeprefix('torch.')} ({why}); choose dtype float32."
+            f"The residual stream of this {decoder.config.model_type} model cannot be kept in float32 with "
+            f"weights in {str(decoder.model.dtype).removeprefix('torch.')} ({why}). Choose dtype float32."
         )
 
 

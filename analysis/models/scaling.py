@@ -40,9 +40,9 @@ def fold(decoder: Decoder, scales: Sequence[Bridge]) -> None:
         experts = _of_experts(layer, decoder.family)
         if not writing and not experts:
             raise UnsupportedModelError(
-                f"Layer {index} of this {decoder.config.model_type} model has no weights that are known to write into the "
-                f"stream ({', '.join(decoder.family.writers)}), so a factor for the stream cannot be folded into it; export "
-                f"the cut without the heal, or heal by another recipe."
+                f"Layer {index} of this {decoder.config.model_type} model has no known weights that write into the "
+                f"residual stream ({', '.join(decoder.family.writers)}), so no scale can be folded into it. Export "
+                "without healing, or heal with another recipe."
             )
         for module in writing:
             _divide(module, factor)

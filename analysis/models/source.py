@@ -92,7 +92,7 @@ def converted(source: "Source", n_parameters: int, free_bytes: int, on_progress:
     phase, folder, takes = "converting the GGUF file", conversions.folder_of(source.identity), 4 * n_parameters
     for place, free in (("memory", free_bytes), ("the disk of the cache folder", disk.free_bytes(folder))):
         if takes > free:
-            said = f"{source.gguf_file} is taken apart at every start: as a folder it takes {units.size(takes)}, and"
+            said = f"{source.gguf_file} is unpacked at every start: as a folder it needs {units.size(takes)}, but only"
             on_progress(Progress(phase, message=f"{said} {units.size(free)} of {place} are free."))
             return source
 
@@ -100,7 +100,7 @@ def converted(source: "Source", n_parameters: int, free_bytes: int, on_progress:
         _convert(source, target)
         conversions.sign(target, str(source.gguf_file))
 
-    said = f"Converting {source.gguf_file} once into a folder of {units.size(takes)}; from then on it loads at once."
+    said = f"Converting {source.gguf_file} once into a folder of {units.size(takes)}. Later starts load the folder."
     on_progress(Progress(phase, 0, 1, said))
     store.write_folder(folder, fill)
     on_progress(Progress(phase, 1, 1))
@@ -163,14 +163,14 @@ def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool =
     except OSError as error:
         name = Path(error.filename or path).name
         raise ModelNotFoundError(
-            f"The model {path.name} cannot be read: {name}: {error.strerror or error}; get it again."
+            f"The model {path.name} cannot be read: {name}: {error.strerror or error}. Get it again."
         ) from error
     if not is_folder and (why := local_path.refusal(spec.source)):
         raise ModelNotFoundError(why)
     if not remote.may_be_id(spec.source):
         raise ModelNotFoundError(
-            f"There is no model at {spec.source!r}: give `starter`, a folder with a config.json, a .gguf file, or a hub id "
-            f"such as HuggingFaceTB/SmolLM2-135M."
+            f"There is no model at {spec.source!r}. Give `starter`, a folder with a config.json, a .gguf file, or "
+            "a Hub id such as HuggingFaceTB/SmolLM2-135M."
         )
     return _hub(spec, on_progress, weights=weights)
 
@@ -190,19 +190,19 @@ def _local_folder(path: Path) -> Source:
         if (path / "adapter_config.json").is_file():
             raise UnsupportedModelError(_adapter_alone(path))
         raise ModelNotFoundError(
-            f"The folder {path} has no config.json, so it is not a Hugging Face model folder; give the folder that "
-            f"`save_pretrained` wrote."
+            f"The folder {path} has no config.json, so it is not a Hugging Face model folder. Give the folder "
+            "that `save_pretrained` wrote."
         )
     weights = sorted(path.glob("*.safetensors"))
     if not weights:
         pickles = sorted(file.name for file in path.iterdir() if file.suffix in _PICKLES)
         if pickles:
             raise UnsupportedModelError(
-                f"The folder {path} has only pickled weights ({', '.join(pickles[:3])}), which can run code when loaded; "
-                f"convert them with `python -m analysis convert FOLDER --out NEW_FOLDER`, which runs nothing of them, and "
-                f"give the new folder."
+                f"The folder {path} has only pickled weights ({', '.join(pickles[:3])}), which can run code when "
+                "loaded. Convert them with `python -m analysis convert FOLDER --out NEW_FOLDER`, which runs none of "
+                "that code. Give the new folder."
             )
-        raise ModelNotFoundError(f"The folder {path} has a config.json but no .safetensors weights; add them.")
+        raise ModelNotFoundError(f"The folder {path} has a config.json but no .safetensors weights. Add the weights.")
     return Source(path, None, path.name, identities.of_folder(path))
 
 
@@ -212,8 +212,8 @@ def _adapter_alone(folder: Path) -> str:
         base = documents.parsed_object((folder / "adapter_config.json").read_bytes()).get("base_model_name_or_path")
     except (OSError, ValueError):
         base = None
-    made_for = f"{base}" if isinstance(base, str) and base else "the model that it was made for"
-    return f"{folder.name} is an adapter and no model: give {made_for} as the model, and --adapter {folder} beside it."
+    made_for = f"{base}" if isinstance(base, str) and base else "its base model"
+    return f"{folder.name} is an adapter, not a model. Give {made_for} as the model, and --adapter {folder} with it."
 
 
 def unpacked(source: Source, config: Any) -> dict[str, Any]:
@@ -251,8 +251,8 @@ def read_config(source: Source) -> Any:
         family = raw.get("model_type", "")
         if not isinstance(family, str) or family not in CONFIG_MAPPING:
             raise UnsupportedModelError(
-                f"{source.name} is of type {family!r}, which this transformers version has no class for; code that comes "
-                f"with a model is never run."
+                f"{source.name} is of type {family!r}, which the installed transformers version does not support. "
+                "Layerscope never runs code that comes with a model. Choose a model of another type."
             )
         plausible.check(raw, source.name)
     else:
@@ -273,7 +273,7 @@ def read_config(source: Source) -> Any:
     if not causal and not text_part.is_there(config):
         raise UnsupportedModelError(
             f"{source.name} ({', '.join(names) or config.model_type}) is not a causal language model: it has no "
-            f"left-to-right decoder to remove layers from; choose a model such as Llama, Qwen or GPT-2."
+            "left-to-right decoder to remove layers from. Choose a model such as Llama, Qwen or GPT-2."
         )
     return config
 
@@ -282,7 +282,7 @@ def _raw_config(source: Source) -> dict[str, Any]:
     try:
         return documents.parsed_object(given.read(source.folder / "config.json", _MOST_BYTES).decode())
     except (OSError, ValueError) as error:
-        raise ModelNotFoundError(f"The config.json of {source.name} cannot be read: {error}.") from error
+        raise ModelNotFoundError(f"The config.json of {source.name} cannot be read: {error}. Get its files again.") from error
 
 
 @contextlib.contextmanager
@@ -304,7 +304,7 @@ def as_it_should_be(source: Source, what: str) -> Iterator[None]:
         if failures.is_of_machine(error):
             raise
         family = failures.model_type(error)
-        by = f", as the code of {family} models in transformers has it" if family else ""
+        by = f", in the code of {family} models in transformers" if family else ""
         raise UnsupportedModelError(
-            f"The {what} of {source.name} cannot be used: {failures.reason(error)}{by}; get its files again."
+            f"The {what} of {source.name} cannot be used: {failures.reason(error)}{by}. Get its files again."
         ) from error

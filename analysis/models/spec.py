@@ -67,7 +67,7 @@ class ModelSpec(Spec):
         return {"stream": "float32"} if self.dtype in HALF else {}
 
     def __post_init__(self) -> None:
-        require(bool(self.source.strip()), "No model was named: give `starter`, a hub id, a folder or a GGUF file.")
+        require(bool(self.source.strip()), "No model is given. Give `starter`, a Hub id, a folder or a GGUF file.")
         one_of("dtype", self.dtype, DTYPES)
         one_of("quantization", self.quantization, QUANTIZATIONS)
 
@@ -292,8 +292,8 @@ def _lost_parts(model: ModelFacts, block: Removal | None) -> dict[int, list[Part
         facts = _part(model, (layer, which))
         if facts is None:
             raise SpecError(
-                f"How large the {which} part of layer {layer} of {model.name} is was not recorded here; look at the model "
-                f"again (page Model, or the command models), or remove whole layers."
+                f"The size of the {which} part of layer {layer} of {model.name} is not recorded. Look at the model "
+                "again (page Model, or the command models), or remove whole layers."
             )
         found.setdefault(layer, []).append(facts)
     return found

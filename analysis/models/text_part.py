@@ -82,8 +82,8 @@ def find(config: Any, name: str) -> TextPart | None:
         return None
     if prequantized.method(config) is not None:
         raise UnsupportedModelError(
-            f"The weights of {name} are stored quantized, and a text part is taken out of plain ones only; give the model that "
-            f"they were made from."
+            f"The weights of {name} are quantized, but Layerscope takes a text part only from unquantized "
+            "weights. Use the original model."
         )
     text = config.get_text_config(decoder=True)
     found = find_decoder(_weightless(AutoModelForMultimodalLM, config))
@@ -104,8 +104,8 @@ def _plain(text: Any, name: str) -> Any:
     said = dict(families.of(text).plain)
     if not said:
         raise UnsupportedModelError(
-            f"The text part of {name} is of type {text.model_type!r}, which this transformers version has no causal model for, "
-            f"so it is not taken alone; choose a model whose text part is a Llama, Qwen, Mistral or another plain decoder."
+            f"The text part of {name} is of type {text.model_type!r}, for which this transformers version has no "
+            "causal model. Choose a model whose text part is Llama, Qwen, Mistral or another plain decoder."
         )
     kind = CONFIG_MAPPING[said.pop("model_type")]
     said = text.to_dict() | said
@@ -154,15 +154,15 @@ def names(part: TextPart, stored: Iterable[str]) -> Names:
             if within != own and name.endswith(within):
                 begins[name.removesuffix(within)] = plain
     if not begins:
-        raise UnsupportedModelError(f"{part.name} holds no weights of its text part; get its files again.")
+        raise UnsupportedModelError(f"{part.name} holds no weights of its text part. Get its files again.")
     longest_first = sorted(begins, key=len, reverse=True)
     key_mapping = {f"^{begin.replace('.', r'[.]')}": begins[begin] for begin in longest_first}
     placed = called(alone.model, get_model_conversion_mapping(alone.model, key_mapping), stored)
     if lost := [name for name, own in known.items() if own.startswith(tuple(paths)) and name not in placed]:
         raise UnsupportedModelError(
-            f"The files of {part.name} call weights of its text part, such as {lost[0]}, as only the whole "
-            f"{part.whole.model_type} model knows them, so it is not taken alone; choose a model without parts beside its "
-            f"decoder."
+            f"The files of {part.name} store weights of its text part, such as {lost[0]}, under names that only "
+            f"the full {part.whole.model_type} model has. Layerscope cannot load its text part alone. Choose a "
+            "text-only model."
         )
     return Names(key_mapping, frozenset(name for name in stored if not name.startswith(tuple(begins))))
 
@@ -226,6 +226,6 @@ def _text_tokens(part: TextPart, decoder: Decoder) -> list[int]:
 
 def _otherwise(part: TextPart) -> UnsupportedModelError:
     return UnsupportedModelError(
-        f"The text part of {part.name} answers a text otherwise as a plain {part.config.model_type} model than within the "
-        f"whole {part.whole.model_type} model, so it is not taken alone; choose a model without parts beside its decoder."
+        f"The text part of {part.name} gives other outputs as a plain {part.config.model_type} model than in "
+        f"the full {part.whole.model_type} model. Layerscope cannot load it alone. Choose a text-only model."
     )

@@ -55,7 +55,7 @@ def check(source: "Source") -> None:
 
 
 def _refusal(source: "Source", why: str) -> UnsupportedModelError:
-    return UnsupportedModelError(f"The tokenizer of {source.name} cannot be used: {why}; get its files again.")
+    return UnsupportedModelError(f"The tokenizer of {source.name} cannot be used: {why}. Get its files again.")
 
 
 def _key(folder: Path, gguf_file: str | None) -> str:
@@ -101,8 +101,8 @@ def refuse_missing_tokens(model: Any, tokenizer: Any) -> None:
         token = int(args[0].max()) if args and args[0].numel() else 0
         if token >= n_tokens:
             raise UnsupportedModelError(
-                f"A text has the token {str(tokenizer.convert_ids_to_tokens(token))[:40]!r} ({token}), and the model has the "
-                f"tokens 0..{n_tokens - 1}; remove this token from the text."
+                f"A text has the token {str(tokenizer.convert_ids_to_tokens(token))[:40]!r} ({token}), but the model "
+                f"has only the tokens 0..{n_tokens - 1}. Remove this token from the text."
             )
 
     embeddings.register_forward_pre_hook(refuse)

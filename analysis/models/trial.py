@@ -84,23 +84,23 @@ def faults(tokenizer: Any) -> Iterator[str]:
     if backend is not None:
         yield from _faults_of_rules([_rule(getattr(backend, part)) for part in ("normalizer", "pre_tokenizer", "decoder")])
         if getattr(backend.model, "dropout", None):
-            yield "its dropout makes other tokens of a text each time"
+            yield "its dropout changes the tokens of a text each time"
         for step in _steps(_rule(backend.post_processor)):
             if step.get("type") == "TemplateProcessing" and sum("Sequence" in piece for piece in step["single"]) != 1:
-                yield "its template does not have the text once"
+                yield "its template must have the text exactly once"
     plain, whole = ([list(tokenizer(text, add_special_tokens=added).input_ids) for text in _TEXTS] for added in (False, True))
     added = max(len(ids) - len(bare) for ids, bare in zip(whole, plain, strict=True))
     if added > _MOST_ADDED:
-        yield f"it puts {added:,} tokens around a text, and at most {_MOST_ADDED} are possible"
+        yield f"it adds {added:,} tokens around a text, but at most {_MOST_ADDED} are possible"
     if not whole[0]:
-        yield "it makes no tokens of a sentence"
+        yield "it returns no tokens for a sentence"
     for text, ids in zip(_TEXTS, plain, strict=True):
         if len(ids) > _MOST_GROWTH * len(text.encode()):
-            yield f"it makes {len(ids):,} tokens of {len(text):,} letters"
+            yield f"it returns {len(ids):,} tokens for {len(text):,} letters"
         if list(tokenizer(text, add_special_tokens=False).input_ids) != ids:
-            yield "it makes other tokens of a text each time"
+            yield "it returns other tokens for the same text each time"
     if all(tokenizer(one).input_ids == tokenizer(other).input_ids for one, other in _PAIRS):
-        yield "it makes the same tokens of different texts"
+        yield "it returns the same tokens for different texts"
     tokenizer.decode(plain[0])
 
 
@@ -138,4 +138,4 @@ def faults_of_letters(letters: Any) -> Iterator[str]:
     texts = table[4 + int.from_bytes(table[:4], "little") :]
     longest = max(map(len, texts.split(b"\0")))
     if longest > _MOST_LETTERS:
-        yield f"its table of letters puts {longest:,} bytes in the place of a letter, and at most {_MOST_LETTERS} are possible"
+        yield (f"its table of letters replaces a letter by {longest:,} bytes, but at most {_MOST_LETTERS} are possible")

@@ -61,8 +61,8 @@ def convert(source: Path, target: Path, on_progress: OnProgress = ignore) -> lis
     files = sorted(source.glob(_WEIGHTS)) if (source / "config.json").is_file() else []
     if not files:
         raise ModelNotFoundError(
-            f"The folder {source.name} has no config.json with pytorch_model.bin beside it; give the folder of a model with "
-            f"pickled weights."
+            f"The folder {source.name} has no config.json with a pytorch_model.bin next to it. Give the folder of "
+            "a model with pickled weights."
         )
     try:
         model_files.check(source)
@@ -72,20 +72,23 @@ def convert(source: Path, target: Path, on_progress: OnProgress = ignore) -> lis
             f"{Path(error.filename or source).name} of {source.name} cannot be read: {error.strerror or error}. Get it again."
         ) from error
     if target.exists():
-        raise StorageError(f"{target.name} is there already, and what is in it is not replaced; name a folder that is not.")
+        raise StorageError(f"{target.name} exists already, and Layerscope does not replace it. Name a new folder.")
     takes, free = sum(sizes), disk.free_bytes(target)
     if takes > free:
-        raise StorageError(f"The converted weights take {units.size(takes)}, and {units.size(free)} of the disk are free.")
+        raise StorageError(
+            f"The converted weights need {units.size(takes)}, but only {units.size(free)} of the disk are free. "
+            "Free some space."
+        )
 
     def fill(folder: Path) -> None:
         places: dict[str, str] = {}
         for place, file in enumerate(files):
-            on_progress(Progress(_PHASE, place, len(files), f"Converting {file.name}, of which nothing is run."))
+            on_progress(Progress(_PHASE, place, len(files), f"Converting {file.name} without running its code."))
             name = "model.safetensors" if len(files) == 1 else f"model-{place + 1:05}-of-{len(files):05}.safetensors"
             names = _write_apart(file, folder / name)
             if twice := sorted(places.keys() & set(names)):
                 raise UnsupportedModelError(
-                    f"{file.name} holds {twice[0]}, which is in another file as well; get its files again."
+                    f"{file.name} holds {twice[0]}, which is also in another file. Get its files again."
                 )
             places |= dict.fromkeys(names, name)
         if len(files) > 1:
@@ -113,8 +116,8 @@ def _write_apart(file: Path, target: Path) -> list[str]:
         )
     except apart.OverLimitError as error:
         raise UnsupportedModelError(
-            f"Converting {file.name} takes more than {error}. Its {units.size(size)} do not explain that. Get the model's "
-            f"safetensors, or its files again."
+            f"Converting {file.name} takes more than {error}. Its size ({units.size(size)}) does not explain that. "
+            f"Get the model's safetensors, or its files again."
         ) from error
     return names
 
@@ -168,8 +171,8 @@ def _check_tensors(file: Path, tensors: dict[str, Tensor]) -> None:
     takes, size = sum(map(_size, tensors.values())), file.stat().st_size
     if takes > max(_MOST_TIMES * size, _SMALL_BYTES):
         raise UnsupportedModelError(
-            f"The tensors of {file.name} take {units.size(takes)}, and the file has {units.size(size)}: they share their "
-            f"numbers. Save the model again with a tensor of its own for each name."
+            f"The tensors of {file.name} need {units.size(takes)}, but the file has only {units.size(size)}, "
+            "because they share numbers. Save the model again with a separate tensor for each name."
         )
 
 
@@ -192,12 +195,11 @@ def _tensors(file: Path) -> dict[str, Tensor]:
         IndexError,
     ) as error:
         raise UnsupportedModelError(
-            f"{file.name} holds more than tensors or is not whole, and nothing of it was run; get the model's safetensors, or "
-            f"its files again."
+            f"{file.name} is incomplete or holds more than tensors. None of it was run. Get the model's "
+            "safetensors, or its files again."
         ) from error
     if not isinstance(held, dict) or not held or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in held.items()):
         raise UnsupportedModelError(
-            f"{file.name} does not hold tensors by name, as `save_pretrained` wrote them; it is something else than a model's "
-            f"weights."
+            f"{file.name} does not hold tensors by name, as `save_pretrained` writes them. Give a file with a model's weights."
         )
     return {name: tensor.detach() for name, tensor in held.items()}

@@ -82,15 +82,15 @@ def _check(name: str, told: Any, on_progress: OnProgress, beside: Collection[str
     missing = sorted(told.missing_keys)
     if missing:
         raise UnsupportedModelError(
-            f"{name} lacks {listed(missing)}, which would be filled with random numbers; get its files again, or give the "
-            f"configuration that belongs to them."
+            f"{name} lacks {listed(missing)}, which would be filled with random numbers. Get its files again, or "
+            "the configuration that belongs to them."
         )
     if told.mismatched_keys:
         key, found, expected = min(told.mismatched_keys)
         raise UnsupportedModelError(
-            f"{name} has {listed(sorted(key for key, *_ in told.mismatched_keys))} in another shape than its configuration "
-            f"asks for ({key}: {tuple(found)}, not {tuple(expected)}), which would be filled with random numbers; give the "
-            f"configuration that belongs to the weights."
+            f"{name} has {listed(sorted(key for key, *_ in told.mismatched_keys))} in another shape than in its "
+            f"configuration ({key}: {tuple(found)}, not {tuple(expected)}). They would be filled with random "
+            "numbers. Get the configuration that belongs to the weights."
         )
     unexpected = sorted(set(told.unexpected_keys) - set(beside))
     if unexpected:
@@ -99,7 +99,7 @@ def _check(name: str, told: Any, on_progress: OnProgress, beside: Collection[str
                 "loading the model",
                 0,
                 1,
-                f"{name} also holds {listed(unexpected)}, which its configuration has no place for: left out.",
+                f"{name} also holds {listed(unexpected)}, which its configuration does not use. They are left out.",
             )
         )
 
@@ -115,15 +115,15 @@ def _check_numbers(name: str, model: Any, places: Mapping[str, str]) -> None:
     weights = dict(model.named_parameters(remove_duplicate=False))
     if wrong := sorted(stored for stored, own in places.items() if own in weights):
         raise UnsupportedModelError(
-            f"{name} stores {listed(wrong)} as whole numbers, and its configuration declares no quantization that says how to "
-            f"scale them. Get the model in float32, float16 or bfloat16."
+            f"{name} stores {listed(wrong)} as integers, but its configuration declares no quantization with "
+            "their scale. Get the model in float32, float16 or bfloat16."
         )
 
 
 def _not_joined(name: str) -> UnsupportedModelError:
     return UnsupportedModelError(
-        f"{name} lacks weights: some of those that are joined on loading, such as those of experts, are missing or do not "
-        f"fit together; get its files again."
+        f"{name} lacks weights: some weights that are joined on loading, such as those of experts, are "
+        "missing or do not match. Get its files again."
     )
 
 
@@ -171,7 +171,9 @@ def without_layers(
     _quiet()
     checkpoint = Checkpoint(path)
     if getattr(config, "quantization_config", None) is not None:
-        raise UnsupportedModelError(f"{name} is quantized in its files, which are only read whole; give the original weights.")
+        raise UnsupportedModelError(
+            f"{name} is quantized in its files, which cannot be read layer by layer. Use the original weights."
+        )
     with init_empty_weights(include_buffers=False):
         model: Any = AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=dtype)
     assembly = Assembly(

@@ -79,8 +79,8 @@ def _try_cache(decoder: Decoder) -> None:
     apart = (found - at_once).float().norm(dim=-1) / at_once.float().norm(dim=-1)
     if apart.isfinite().all() and apart.median() > _OTHERWISE and not decoder.agree(found, at_once):
         raise UnsupportedModelError(
-            f"{type(decoder.model).__name__} reads tokens one by one otherwise than all at once, as its code in transformers "
-            f"is, so nothing is written with it; distances, scores and heals of it can be had."
+            f"{type(decoder.model).__name__} gives other outputs with its cache than without it, by its code in "
+            "transformers, so generation is not available. Distances, scores and healing are available."
         )
     _TRIED.add(decoder.model)
 
@@ -165,7 +165,7 @@ def encode(tokenizer: Any, prompt: str) -> list[int]:
     """
     ids = [int(token) for token in tokenizer(prompt).input_ids]
     if not ids:
-        raise SpecError("The tokenizer of this model makes no token of this prompt; write another one.")
+        raise SpecError("The tokenizer of this model returns no token for this prompt. Write another prompt.")
     return ids
 
 
@@ -272,7 +272,7 @@ def write(decoder: Decoder, prompt: Sequence[int], max_new_tokens: int, chooser:
         surprise = -float(logits.log_softmax(-1)[token])
         if not surprise < float("inf"):
             raise UnsupportedModelError(
-                "The model's output is not a finite number, as happens where its precision is too low for it; choose float32."
+                "The model's output is not a finite number, because its precision is too low. Choose float32."
             )
         yield Step(token, max(0.0, surprise), time.perf_counter() - began)
         ids = [token]

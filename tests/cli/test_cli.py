@@ -214,7 +214,7 @@ def test_jobs_list_is_empty_at_first(capsys):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("distances", "some/unknown-model"), "HF_HUB_OFFLINE keeps this program from asking the hub"),
+        (("distances", "some/unknown-model"), "HF_HUB_OFFLINE blocks requests to the Hub"),
         (("distances", "TINY", "--texts", "none.txt"), "cannot be read"),
         (("distances", "TINY", "--seq-len", 3), "16..1,048,576"),
         (("distances", "TINY", "--seq-len", 999), "longer than the window"),

@@ -107,7 +107,7 @@ def test_unknown_and_missing_fields_are_refused():
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: ModelSpec("  "), "No model was named"),
+        (lambda: ModelSpec("  "), "No model is given"),
         (lambda: ModelSpec(dtype="int3"), "dtype must be one of"),
         (lambda: CorpusSpec(n_texts=0), "n_texts must be 1..1,000,000, not 0"),
         (lambda: CorpusSpec(seq_len=4), "seq_len must be 16..1,048,576, not 4"),

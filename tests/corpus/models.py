@@ -181,11 +181,11 @@ _GGUFS = {
 }  # fmt: skip
 """No GGUF files."""
 _GGUF_SAYS = {
-    "empty": "x.gguf is empty; get it again.", "text": "it does not begin as one", "another magic": "it does not begin as one",
-    "the magic alone": "it ends before its header does", "version 0": "its version is 0, and 2 and 3 can be read",
-    "version 99": "its version is 99, and 2 and 3 can be read", "another byte order": "its version is 50331648, and 2 and 3 can be read",
-    "more keys than there are": "it ends before its header does", "more arrays than there are": "it ends before its header does",
-    "a key of an unknown type": "a setting is of type 99, which there is not",
+    "empty": "x.gguf is empty. Get it again.", "text": "it does not start with the letters GGUF", "another magic": "it does not start with the letters GGUF",
+    "the magic alone": "it ends within its header", "version 0": "its version is 0, but only 2 and 3 can be read",
+    "version 99": "its version is 99, but only 2 and 3 can be read", "another byte order": "its version is 50331648, but only 2 and 3 can be read",
+    "more keys than there are": "it ends within its header", "more arrays than there are": "it ends within its header",
+    "a key of an unknown type": "one of its settings has the unknown type 99",
 }  # fmt: skip
 """What is said of them; of the others that their configuration cannot be used."""
 _TOKENIZERS = {
@@ -228,11 +228,11 @@ _RULES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a template of many tokens": (
         {"post_processor": _TEMPLATE | {"single": [_BEGIN] * 9 + [_TEXT], "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}}},
-        "it puts 9 tokens around a text, and at most 8 are possible",
+        "it adds 9 tokens around a text, but at most 8 are possible",
     ),
     "a template with the text three times": (
         {"post_processor": _TEMPLATE | {"single": [_TEXT] * 3, "special_tokens": {}}},
-        "its template does not have the text once",
+        "its template must have the text exactly once",
     ),
     "a template token of 200,000 tokens": (
         {"post_processor": _TEMPLATE | {"single": [_BEGIN, _TEXT], "special_tokens": {"<s>": {"id": "<s>", "ids": [1] * 200_000, "tokens": ["<s>"] * 200_000}}}},
@@ -240,9 +240,9 @@ _RULES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "one token for every text": (
         {"normalizer": {"type": "Replace", "pattern": {"Regex": r"[\s\S]+"}, "content": "a"}},
-        "it makes the same tokens of different texts",
+        "it returns the same tokens for different texts",
     ),
-    "no tokens for any text": ({"normalizer": {"type": "Replace", "pattern": {"Regex": r"[\s\S]+"}, "content": ""}}, "it makes no tokens"),
+    "no tokens for any text": ({"normalizer": {"type": "Replace", "pattern": {"Regex": r"[\s\S]+"}, "content": ""}}, "it returns no tokens"),
 }  # fmt: skip
 """Tokenizers that load, and what is wrong with their rules."""
 
@@ -314,20 +314,20 @@ def _names() -> Iterator[Bad]:
         word = name if name != "-" else "./-"
         yield Bad(f"model {name}", ("distances", word), say)
     yield Bad("a model with NUL", ("models", "a\0b"), say)
-    yield Bad("a hub id of other letters", ("models", "ä/b"), 'The hub has no model "ä/b", for none can be called so')
+    yield Bad("a hub id of other letters", ("models", "ä/b"), '"ä/b" is not a valid id of a model on the Hub')
     yield Bad("a model of 5000 letters", ("models", "/" + "x" * 5000), say)
     yield Bad("a model of a name too long", ("models", "./" + "x" * 300), say)
     yield Bad("a model of a name too long, a GGUF", ("models", "x" * 300 + ".gguf"), say)
     yield Bad("a model that is no UTF-8", ("models", "/\udcff\udcfe"), say)
     yield Bad("a model that is a device", ("models", "/dev/null"), say)
     yield Bad(
-        "a hub id that is nowhere", ("models", "nobody-at-all/nothing"), "is neither a local folder nor in the local hub cache"
+        "a hub id that is nowhere", ("models", "nobody-at-all/nothing"), "is neither a local folder nor in the local Hub cache"
     )
-    yield Bad("a hub id with dots", ("models", "a/.."), 'The hub has no model "a/..", for none can be called so')
+    yield Bad("a hub id with dots", ("models", "a/.."), '"a/.." is not a valid id of a model on the Hub')
     yield Bad(
         "a revision that is nowhere",
         ("models", "nobody-at-all/nothing", "--revision", "x"),
-        "keeps this program from asking the hub",
+        "blocks requests to the Hub",
     )
     yield Bad("a folder that is empty", ("models", "{here}"), "has no config.json, so it is not a Hugging Face model folder")
     yield Bad("a link to itself", _PLAN, say, _linked)
@@ -355,18 +355,25 @@ def _names() -> Iterator[Bad]:
         "model.safetensors in m is a link that leads out of this folder",
         _dangling_weights,
     )
-    yield Bad("no weights", _PLAN, "has a config.json but no .safetensors weights; add them.", _folder(model__safetensors=None))
+    yield Bad(
+        "no weights", _PLAN, "has a config.json but no .safetensors weights. Add the weights.", _folder(model__safetensors=None)
+    )
     pickled = _folder(model__safetensors=None, **{"pytorch_model__bin": b"\x80\x02."})
     yield Bad(
         "pickled weights",
         _PLAN,
-        "has only pickled weights (pytorch_model.bin), which can run code when loaded; convert them with `python -m analysis convert",
+        "has only pickled weights (pytorch_model.bin), which can run code when loaded. Convert them with `python -m analysis convert",
         pickled,
     )
     no_gguf = "is not a GGUF file: its name does not end in .gguf. "
     yield Bad("a file that is no model", ("models", "{here}/m/config.json"), no_gguf, _folder())
     yield Bad("a text for a model", ("models", "{here}/starter.txt"), no_gguf, files({"starter.txt": "a text"}))
-    yield Bad("weights without their folder", ("models", "{here}/m/model.safetensors"), "given as the folder", _folder())
+    yield Bad(
+        "weights without their folder",
+        ("models", "{here}/m/model.safetensors"),
+        "For safetensors weights, give their folder",
+        _folder(),
+    )
     for name in ("starter.txt", "nosuch/model.safetensors", "./a.bin", "model.GGUF", "a/b.json", "/nosuch/x.zip"):
         yield Bad(f"a file that is not there, {name}", ("models", name), f"The file {name!r} does not exist, and its name")
 
@@ -403,7 +410,10 @@ def entries() -> Iterator[Bad]:
         yield Bad(f"a config.json: {name}", _PLAN, "The config.json of m cannot be read", _folder(config__json=content))
     for name, content in _TYPES.items():
         yield Bad(
-            f"a model_type: {name}", _PLAN, "which this transformers version has no class for", _folder(config__json=content)
+            f"a model_type: {name}",
+            _PLAN,
+            "which the installed transformers version does not support",
+            _folder(config__json=content),
         )
     for field, values in _VALUES.items():
         for value in values:
@@ -423,10 +433,10 @@ def entries() -> Iterator[Bad]:
             f"a config.json that names code: {field}", _PLAN, f"m is not loaded: {field} of its configuration names code", make
         )
     single = _folder(config__json=json.dumps(CONFIG | {"num_hidden_layers": 1}))
-    yield Bad("a model of one layer", _PLAN, "m has one layer, and at least one must stay", single)
+    yield Bad("a model of one layer", _PLAN, "m has only one layer, so no layer can be removed", single)
     for family in ("bert", "t5", "vit", "clip", "whisper"):
         text = json.dumps({"model_type": family})
-        says = "does not keep 12 decoder layers" if family == "bert" else f"m ({family}) is not a causal language model"
+        says = "does not find 12 decoder layers" if family == "bert" else f"m ({family}) is not a causal language model"
         yield Bad(f"a {family}", _PLAN, says, _folder(config__json=text))
     for name, content in _HEADS.items():
         yield Bad(f"weights: {name}", _ASK, "The weights of m cannot be used: ", _folder(model__safetensors=content))
@@ -563,7 +573,7 @@ def _linked_to(name: str) -> Make:
 def _pickles() -> Iterator[Bad]:
     """Folders with pickled weights that cannot be converted."""
     ask = ("convert", "{here}/m", "--out", "{here}/new")
-    plain, larger = "Only plain tensors can be converted", "they share their numbers"
+    plain, larger = "Only plain tensors can be converted", "because they share numbers"
     for name, says in {
         "an expanded tensor": larger, "one tensor by 3,000 names": larger, "a sparse tensor": plain, "a sparse matrix": plain,
         "a tensor without numbers": plain, "a quantized tensor": plain, "a nested tensor": plain, "complex numbers": plain,
@@ -639,7 +649,7 @@ def _shapes() -> Iterator[Bad]:
         "model.layers.1.mlp.up_proj.weight": ("U8", 1),
         "model.norm.weight": ("I64", 8),
     }.items():
-        says = f"m stores 1 weight ({which}) as whole numbers"
+        says = f"m stores 1 weight ({which}) as integers"
         yield Bad(f"{dtype} numbers in {which}", _ASK, says, _folder(model__safetensors=_whole_numbers(which, dtype, size)))
     for which in ("lm_head.weight", "model.norm.weight", "model.layers.2.self_attn.q_proj.weight"):
         content = weights(**{which: None})

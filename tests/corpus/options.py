@@ -228,7 +228,7 @@ def entries() -> Iterator[Bad]:
             yield Bad(f"{command}: {name} prompt", _line(command, f"--prompt={prompt}"), says)
     for command in ("distances", "models", "heal", "sweep"):
         for model in ("", "  "):
-            yield Bad(f"{command} model {model!r}", (command, model, *_NEEDED.get(command, ())), "No model was named")
+            yield Bad(f"{command} model {model!r}", (command, model, *_NEEDED.get(command, ())), "No model is given")
     for value in ("x.exe", "mmlu ", "ARC_EASY", "arc easy", "questions", ".txt", "a.jsonl.gz", ""):
         yield Bad(f"sweep --task={value!r}", _line("sweep", f"--task={value}"), "task must be one of arc_easy")
     yield from _jobs()

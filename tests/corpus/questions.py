@@ -20,9 +20,9 @@ _ROWS: dict[str, tuple[Any, str]] = {
     "a question that is an object": (_GOOD | {"question": {"a": 1}}, "row 1: the question is not a text"),
     "no choices": ({"question": "Which?", "answer": 0}, "row 1: no choices"),
     "choices that are null": (_GOOD | {"choices": None}, "row 1: no choices"),
-    "choices that are empty": (_GOOD | {"choices": []}, "row 1: 0 choices where at least 2 are needed"),
-    "one choice": (_GOOD | {"choices": ["a"]}, "row 1: 1 choices where at least 2 are needed"),
-    "27 choices": (_GOOD | {"choices": [str(n) for n in range(27)]}, "row 1: 27 choices where at most 26 are possible"),
+    "choices that are empty": (_GOOD | {"choices": []}, "row 1: 0 choices, at least 2 are needed"),
+    "one choice": (_GOOD | {"choices": ["a"]}, "row 1: 1 choices, at least 2 are needed"),
+    "27 choices": (_GOOD | {"choices": [str(n) for n in range(27)]}, "row 1: 27 choices, at most 26 are possible"),
     "an empty choice": (_GOOD | {"choices": ["a", ""]}, "row 1: choice 1 is empty"),
     "a choice that is null": (_GOOD | {"choices": ["a", None]}, "row 1: choice 1 is not a text"),
     "a choice that is a list": (_GOOD | {"choices": [["a"], "b"]}, "row 1: choice 0 is not a text"),
@@ -30,23 +30,23 @@ _ROWS: dict[str, tuple[Any, str]] = {
     "choices that are a number": (_GOOD | {"choices": 5}, "row 1: choices is not a list"),
     "choices that are true": (_GOOD | {"choices": True}, "row 1: choices is not a list"),
     "choices that are a text": (_GOOD | {"choices": "a, b"}, "row 1: choices is not a list"),
-    "choices that are deep text": (_GOOD | {"choices": "[" * 5000}, "row 1: 0 choices where at least 2 are needed"),
+    "choices that are deep text": (_GOOD | {"choices": "[" * 5000}, "row 1: 0 choices, at least 2 are needed"),
     "choices that are code": (_GOOD | {"choices": "__import__('os').listdir()"}, "row 1: choices is not a list"),
     "choices that are braces": (_GOOD | {"choices": "(" * 300 + ")" * 300}, "row 1: choices is not a list"),
-    "an object without lists": (_GOOD | {"choices": {"text": "a"}}, "row 1: choices is an object without equally long lists"),
+    "an object without lists": (_GOOD | {"choices": {"text": "a"}}, "row 1: choices is an object without lists text and label"),
     "an object of unequal lists": (_GOOD | {"choices": {"text": ["a", "b"], "label": ["A"]}}, "row 1: choices is an object without"),
     "no answer": ({"question": "Which?", "choices": ["a", "b"]}, "row 1: no answer"),
     "an answer that is null": (_GOOD | {"answer": None}, "row 1: no answer"),
     "an answer that is empty": (_GOOD | {"answer": ""}, "row 1: no answer"),
     "an answer that is NaN": (_GOOD | {"answer": float("nan")}, "row 1: no answer"),
-    "an answer that is infinite": (_GOOD | {"answer": float("inf")}, "row 1: answer inf is no letter A..B"),
-    "an answer that is a list": (_GOOD | {"answer": [0]}, "row 1: the answer is neither a text nor a number"),
-    "an answer that is an object": (_GOOD | {"answer": {}}, "row 1: the answer is neither a text nor a number"),
-    "an answer that is true": (_GOOD | {"answer": True}, "row 1: answer True is no letter A..B, no number 0..1, and not a choice"),
-    "an answer beyond": (_GOOD | {"answer": 2}, "row 1: answer 2 is no letter A..B, no number 0..1, and not a choice"),
-    "an answer below": (_GOOD | {"answer": -1}, "row 1: answer -1 is no letter A..B, no number 0..1, and not a choice"),
-    "an answer between": (_GOOD | {"answer": 0.5}, "row 1: answer 0.5 is no letter A..B, no number 0..1, and not a choice"),
-    "a letter beyond": (_GOOD | {"answer": "C"}, "row 1: answer 'C' is no letter A..B, no number 0..1, and not a choice"),
+    "an answer that is infinite": (_GOOD | {"answer": float("inf")}, "row 1: answer inf is not a letter A..B"),
+    "an answer that is a list": (_GOOD | {"answer": [0]}, "row 1: the answer is neither text nor a number"),
+    "an answer that is an object": (_GOOD | {"answer": {}}, "row 1: the answer is neither text nor a number"),
+    "an answer that is true": (_GOOD | {"answer": True}, "row 1: answer True is not a letter A..B, a number 0..1, or one of the choices"),
+    "an answer beyond": (_GOOD | {"answer": 2}, "row 1: answer 2 is not a letter A..B, a number 0..1, or one of the choices"),
+    "an answer below": (_GOOD | {"answer": -1}, "row 1: answer -1 is not a letter A..B, a number 0..1, or one of the choices"),
+    "an answer between": (_GOOD | {"answer": 0.5}, "row 1: answer 0.5 is not a letter A..B, a number 0..1, or one of the choices"),
+    "a letter beyond": (_GOOD | {"answer": "C"}, "row 1: answer 'C' is not a letter A..B, a number 0..1, or one of the choices"),
     "an answer of 5000 digits": (_GOOD | {"answer": "9" * 5000}, "row 1: answer '999"),
     "half a pair": (_GOOD | {"question": "\ud800"}, "row 1: not UTF-8 text"),
     "a row that is null": (None, "row 1: not a JSON object with the fields question, choices and answer"),
@@ -64,15 +64,15 @@ _CSVS = {
     "nothing": ("", "it has no rows"),
     "blank lines": ("\n\n \n", "it has no rows"),
     "a header alone": ("question,A,B,answer\n", "it has no rows"),
-    "one column": ("a\nb\n", "columns where 2 are expected"),
-    "an open quote": ('question,A,B,answer\n"Which?,a,b,A\n', "a quote is opened and not closed as it should be"),
-    "a quote in between": ('question,A,B,answer\n"Wh"ich?,a,b,A\n', "a quote is opened and not closed as it should be"),
-    "a column too many": ("question,A,B,answer\nWhich?,a,b,c,A\n", "5 columns where 4 are expected; a cell with a comma needs quotes"),
-    "a column too few": ("question,A,B,answer\nWhich?,a,A\n", "3 columns where 4 are expected; a cell with a comma needs quotes"),
+    "one column": ("a\nb\n", "columns, 2 are expected"),
+    "an open quote": ('question,A,B,answer\n"Which?,a,b,A\n', "a quote is opened but not closed correctly"),
+    "a quote in between": ('question,A,B,answer\n"Wh"ich?,a,b,A\n', "a quote is opened but not closed correctly"),
+    "a column too many": ("question,A,B,answer\nWhich?,a,b,c,A\n", "5 columns, 4 are expected: a cell with a comma needs quotes"),
+    "a column too few": ("question,A,B,answer\nWhich?,a,A\n", "3 columns, 4 are expected: a cell with a comma needs quotes"),
     "an empty answer": ("question,A,B,answer\nWhich?,a,b,\n", "row 2: no answer"),
     "an empty question": ("question,A,B,answer\n,a,b,A\n", "row 2: no question"),
     "an empty choice": ("question,A,B,answer\nWhich?,,b,B\n", "row 2: choice 0 is empty"),
-    "a letter beyond": ("question,A,B,answer\nWhich?,a,b,C\n", "row 2: answer 'C' is no letter A..B"),
+    "a letter beyond": ("question,A,B,answer\nWhich?,a,b,C\n", "row 2: answer 'C' is not a letter A..B"),
     "no choices": ("question,answer\nWhich?,A\n", "row 2: no choices"),
     "no UTF-8": (b"question,A,B,answer\nCaf\xe9?,a,b,A\n", "row 2: not UTF-8 text (byte 0xe9)"),
 }  # fmt: skip
@@ -136,7 +136,7 @@ def entries() -> Iterator[Bad]:
                 f"q{ending} is not UTF-8 text",
                 files({f"q{ending}": content}),
             )
-    bad = "q.parquet is not a Parquet file that can be read"
+    bad = "q.parquet is not a readable Parquet file"
     for name, content in _NO_PARQUET.items():
         yield Bad(f"a Parquet file: {name}", (*_ASK, "{here}/q.parquet"), bad, files({"q.parquet": content}))
     yield Bad("a Parquet file: half", (*_ASK, "{here}/q.parquet"), bad, files({"q.parquet": _parquet(cut=200)}))
@@ -153,7 +153,10 @@ def entries() -> Iterator[Bad]:
         yield Bad(f"a Parquet file: {name}", (*_ASK, "{here}/q.parquet"), says, files({"q.parquet": _parquet(columns)}))
     twice = _parquet({"question": ["Which?"], "b": [1], "answer": [0]}, names=["question", "Question", "answer"])
     yield Bad(
-        "a Parquet file: a name twice", (*_ASK, "{here}/q.parquet"), "several columns of one name", files({"q.parquet": twice})
+        "a Parquet file: a name twice",
+        (*_ASK, "{here}/q.parquet"),
+        "several columns with the same name",
+        files({"q.parquet": twice}),
     )
     for name in (
         "/nosuch.csv",
@@ -172,7 +175,7 @@ def entries() -> Iterator[Bad]:
     yield Bad(
         "examples from a file",
         (*_ASK, "{here}/q.jsonl", "--shots", "1"),
-        "is asked without worked examples; shots must be 0, not 1.",
+        "comes without worked examples: shots must be 0, not 1.",
         good,
     )
     yield Bad("subjects of a file", (*_ASK, "{here}/q.jsonl", "--subset", "stem"), "has subjects to choose from", good)

@@ -72,7 +72,7 @@ def entries() -> Iterator[Bad]:
     }.items():
         place = content.index(b"\0")
         for ending in (".txt", ".jsonl"):
-            says = f"t{ending} is not a text (byte {place} is NUL)"
+            says = f"t{ending} is not text (byte {place} is NUL)"
             yield Bad(f"a {ending}: {name}", (*_ASK, f"{{here}}/t{ending}"), says, files({f"t{ending}": content}))
     for name, content in _NONE.items():
         for ending in (".txt", ".jsonl"):
@@ -112,6 +112,6 @@ def entries() -> Iterator[Bad]:
         "texts that are a folder", (*_ASK, "{here}/t.txt"), "cannot be read (it is a folder, not a regular file)", _folder
     )
     yield Bad("texts that link to themselves", (*_ASK, "{here}/t.txt"), cannot, _loop)
-    yield Bad("endless texts", (*_ASK, "c4-train"), "c4-train is endless and can only be healed on")
+    yield Bad("endless texts", (*_ASK, "c4-train"), "The text c4-train has no end, so it can be used for healing only")
     long = ("distances", "{model}", "--dtype", "float32", "--device", "cpu", "--texts", "{here}/t.txt", "--seq-len", "65")
     yield Bad("longer than the window", long, "seq-len 65 is longer than the window of ", files({"t.txt": one}))

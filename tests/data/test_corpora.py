@@ -78,7 +78,7 @@ def test_long_documents_come_first_and_shorter_ones_where_there_are_too_few(tmp_
     assert corpora.tokenize(replace(spec, n_texts=2), tokenizer, skip=3).token_ids == all_of_it.token_ids[3:5]
     assert corpora.tokenize(replace(spec, n_texts=2), tokenizer, skip=9).token_ids == []
     assert corpora.shortfall(spec, lengths[:3]) == "Only 3 of 4 texts of texts.txt have at least 40 tokens."
-    assert corpora.shortfall(spec, lengths[:4]).endswith("at least 40 tokens; 1 shorter ones were read as well.")
+    assert corpora.shortfall(spec, lengths[:4]).endswith("at least 40 tokens, and 1 shorter ones were used too.")
     assert corpora.shortfall(replace(spec, n_texts=3), lengths) == ""
     # Where no text may be as long, all are long enough.
     assert {len(ids) for ids in corpora.tokenize(spec.fitting(16), tokenizer).token_ids} == {16}
@@ -148,7 +148,7 @@ def test_identity_follows_the_content(tmp_path):
 
 def test_without_pack_and_hub_the_way_out_is_named(monkeypatch):
     monkeypatch.setattr("analysis.data.starter._package", lambda name: None)
-    with pytest.raises(CorpusError, match="install the pack, connect, or give a TXT or JSONL file"):
+    with pytest.raises(CorpusError, match="connect to the network, or give a TXT or JSONL file"):
         corpora.documents(CorpusSpec("c4"))
 
 

@@ -83,7 +83,7 @@ def test_text_and_separated_values(there):
 
 @pytest.mark.parametrize("path", ["broken.parquet", "broken.jsonl", "numbers.jsonl"])
 def test_a_file_that_is_not_what_it_says_is_a_sentence(there, path):
-    with pytest.raises(CorpusError, match=f"{path} cannot be read as its name says"):
+    with pytest.raises(CorpusError, match=f"{path} cannot be read in the format of its name"):
         rows_of(path)
 
 
@@ -110,9 +110,9 @@ def test_questions_are_asked_like_a_file(there, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "columns", "said"),
     [
-        ("texts", {}, "Which column is the text"),
-        ("texts", {"text": ["nope"]}, 'no column "nope"; they have url, body'),
-        ("questions", {"question": ["body"], "answer": ["url"]}, "Which column is the choices"),
+        ("texts", {}, "No column is chosen as the text"),
+        ("texts", {"text": ["nope"]}, 'no column "nope". Choose one of url, body'),
+        ("questions", {"question": ["body"], "answer": ["url"]}, "No column is chosen as the choices"),
     ],
 )
 def test_a_column_that_is_not_there_is_named(kind, columns, said):
@@ -121,19 +121,19 @@ def test_a_column_that_is_not_there_is_named(kind, columns, said):
 
 
 def test_rows_without_texts_are_refused():
-    with pytest.raises(CorpusError, match="No row has anything in n"):
+    with pytest.raises(CorpusError, match="No row has a usable text in n"):
         hub_rows.kept([{"n": 1}], "texts", {"text": ["n"]})
 
 
 def test_a_set_without_files_of_rows(there):
     there.data_sets["org/code"] = Repo("org/code")
     there.data_sets["org/code"].commit({"code.py": b"print(1)"})
-    with pytest.raises(CorpusError, match="made by a program of its own, which is never run"):
+    with pytest.raises(CorpusError, match="loading script, which Layerscope never runs"):
         hub_rows.look("org/code")
 
 
 def test_a_set_that_is_not_there_or_gated(there):
-    with pytest.raises(HubError, match="The hub shows no data set org/none"):
+    with pytest.raises(HubError, match="The Hub shows no dataset org/none"):
         hub_rows.look("org/none")
     there.data_sets["org/set"].gated = True
     with pytest.raises(HubError, match="is gated"):
@@ -234,7 +234,9 @@ def test_a_hub_that_gives_no_parts_gives_all(large, loopback):
 def test_rows_that_take_too_much_are_refused_before_they_come(large, monkeypatch):
     monkeypatch.setattr(hub_rows, "MOST_FETCHED_BYTES", 10_000)
     for path in ("rows.parquet", "rows.csv"):
-        with pytest.raises(CorpusError, match=f"The first 1,500 rows of {path} take .* GB, and of a file at most"):
+        with pytest.raises(
+            CorpusError, match=f"The first 1,500 rows of {path} take .* GB, but at most .* GB of a file are fetched"
+        ):
             rows_of(path, 1500)
 
 
@@ -243,7 +245,7 @@ def test_an_end_that_lies_is_a_sentence(loopback, monkeypatch, end):
     monkeypatch.setattr(hub_rows, "_WHOLE_BYTES", 100)
     loopback.data_sets["org/set"] = Repo("org/set")
     loopback.data_sets["org/set"].commit({"rows.parquet": b"PAR1" + random.Random(0).randbytes(400) + end})
-    with pytest.raises(CorpusError, match="rows.parquet cannot be read as its name says"):
+    with pytest.raises(CorpusError, match="rows.parquet cannot be read in the format of its name"):
         rows_of("rows.parquet")
 
 
@@ -261,7 +263,7 @@ def test_a_packed_file_that_unpacks_to_gigabytes_is_refused_in_little_memory(loo
     loopback.data_sets["org/set"] = Repo("org/set")
     loopback.data_sets["org/set"].commit({path: bomb(content, 6000)})
     tracemalloc.start()
-    with pytest.raises(CorpusError, match=f"{path}( cannot be read as its name says| takes more than)"):
+    with pytest.raises(CorpusError, match=f"{path}( cannot be read in the format of its name| takes more than)"):
         rows_of(path)
     assert tracemalloc.get_traced_memory()[1] < 64 << 20
     tracemalloc.stop()
@@ -278,5 +280,5 @@ def test_rows_that_take_too_much_are_refused(there, monkeypatch, tmp_path):
 def test_a_name_that_no_file_can_have_is_no_answer_of_a_hub(loopback, name):
     loopback.data_sets["org/set"] = Repo("org/set")
     loopback.data_sets["org/set"].commit({name: b"a,b\n1,2\n", "b.csv": b"a\n1\n"})
-    with pytest.raises(HubError, match="answers a request for the data set org/set as no hub does"):
+    with pytest.raises(HubError, match="answered the request for the dataset org/set in a form that the Hub does not use"):
         hub_rows.look("org/set")

@@ -72,7 +72,7 @@ def test_more_rows_than_can_be_read_are_refused(tmp_path, monkeypatch, name):
         path.write_text("question,A,B,answer\n" + "Q,a,b,A\n" * 30)
     else:
         path.write_text(json.dumps([row] * 30) if name.endswith("json") else f"{json.dumps(row)}\n" * 30)
-    with pytest.raises(BenchmarkError, match="rows, and at most 20 can be read"):
+    with pytest.raises(BenchmarkError, match="rows, but at most 20 can be read"):
         files.read(path)
 
 
@@ -81,7 +81,7 @@ def test_a_row_that_is_too_long_is_no_question(tmp_path):
     path.write_text('{"question": "Q", "choices": ["a", "b"], "answer": 0}\n[' + "[]," * 400_000 + "[]]")
     found = files.read(path)
     assert len(found.questions) == 1
-    assert "where 1,048,576 are possible" in found.errors[0].reason
+    assert "at most 1,048,576 are possible" in found.errors[0].reason
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_a_visitors_file_that_takes_too_much_is_refused_in_a_sentence(tmp_path, 
     path.write_text("question,A,B,answer\n" + "Q,a,b,A\n" * 100_000)
     files.name_file(path).write_text("mine.csv")
     monkeypatch.setattr(files, "_APART_S", 0.05)
-    with pytest.raises(BenchmarkError, match=r"Reading mine\.csv takes more than 0\.05 s; give a smaller file\."):
+    with pytest.raises(BenchmarkError, match=r"Reading mine\.csv takes more than 0\.05 s\. Give a smaller file\."):
         files.read_apart(path)
 
 

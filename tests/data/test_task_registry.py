@@ -78,10 +78,13 @@ def test_a_set_from_a_file_has_parts_worked_examples_and_protocols_of_its_own(ca
     for changes, sentence in [
         (
             {"subset": ("mars",)},
-            "Capitals has no subject or category 'mars'; give one of europe, elsewhere, or a subject",
+            "Capitals has no subject or category 'mars'. Choose one of europe, elsewhere, or a subject",
         ),
-        ({"shots": 2}, "is asked with up to 1 worked examples; shots must be 0..1, not 2"),
-        ({"task": "piqa", "shots": 0, "protocol": "harness"}, "Only MMLU and Capitals have subjects to choose from, not PIQA"),
+        ({"shots": 2}, "comes with up to 1 worked examples: shots must be 0..1, not 2"),
+        (
+            {"task": "piqa", "shots": 0, "protocol": "harness"},
+            "PIQA has no subjects to choose from, only MMLU and Capitals have",
+        ),
     ]:
         with pytest.raises(BenchmarkError, match=sentence):
             questions.resolve(replace(spec, **changes))

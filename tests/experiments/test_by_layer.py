@@ -112,7 +112,7 @@ def test_a_check_of_the_model_says_how_it_will_be_measured(cache, little_memory)
     result = inspection.run(InspectSpec(MODEL))
     assert not result.fits
     assert result.by_layer
-    assert any("read from the disk one by one" in note and "to heal" in note for note in result.notes)
+    assert any("read from the disk one by one" in note and "healing" in note for note in result.notes)
 
 
 def test_the_command_line_bounds_the_memory(cache, monkeypatch, capsys):
@@ -123,5 +123,5 @@ def test_the_command_line_bounds_the_memory(cache, monkeypatch, capsys):
 
 def test_too_little_even_for_a_few_layers_is_refused(cache, monkeypatch):
     monkeypatch.setenv(host.MEMORY, "100MB")
-    with pytest.raises(NotEnoughMemoryError, match=r"layer by layer from the disk it takes \d+ MB"):
+    with pytest.raises(NotEnoughMemoryError, match=r"layer by layer from the disk it needs \d+ MB"):
         distance_map.run(ASKED[0][1])

@@ -86,7 +86,7 @@ def test_what_only_whole_layers_can_be_written_in_refuses_parts(spec, adapter, t
 
 def test_experts_that_cannot_be_zeroed_leave_no_folder(tiny_folder, tmp_path):
     spec = ModelSpec(str(tiny_folder("qwen3_moe")), dtype="float32")
-    with pytest.raises(UnsupportedModelError, match="has no last matrix that could be zeroed"):
+    with pytest.raises(UnsupportedModelError, match="has no last matrix to set to zero"):
         export.export(spec, PartSet(feed_forward=(1,)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -248,7 +248,7 @@ def test_a_cancelled_export_leaves_nothing(spec, cache):
 
 
 def test_an_adapter_of_another_cut_is_one_sentence(spec, adapter):
-    with pytest.raises(RecipeError, match="give the cut that it was made for"):
+    with pytest.raises(RecipeError, match="Give the block of its healing run"):
         export.run(ExportSpec(Block(0, 3), "other", spec, adapter))
 
 

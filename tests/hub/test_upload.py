@@ -97,25 +97,25 @@ def said(there, folder, id=ID, push=True):
 
 def test_other_content_is_never_replaced(there, folder):
     there.add(ID, {"config.json": b'{"other": 1}', "a.txt": b"x"})
-    assert "already, with other content (config.json, a.txt), which is never replaced: choose another" in said(there, folder)
+    assert "with other content (config.json, a.txt), which Layerscope never replaces. Choose another" in said(there, folder)
     assert written(there) == []
 
 
 def test_without_a_token_nothing_is_asked(there, folder, monkeypatch):
     monkeypatch.delenv("HF_TOKEN")
-    assert "set HF_TOKEN" in said(there, folder, push=False)
+    assert "Set HF_TOKEN" in said(there, folder, push=False)
     assert there.asked == []
 
 
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        ({"path": "/api/repos", "status": 401}, ("does not accept the token", "401", "right to write")),
-        ({"path": "/api/repos", "status": 409}, ("meanwhile (409)",)),
-        ({"path": "/commit/", "status": 403}, ("forbids the token", "to write the model org/mine (403)")),
+        ({"path": "/api/repos", "status": 401}, ("rejected the token", "401", "write access")),
+        ({"path": "/api/repos", "status": 409}, ("already has the model org/mine (409)",)),
+        ({"path": "/commit/", "status": 403}, ("may not write the model org/mine (403)", "write access")),
         ({"path": "/commit/", "status": 418}, ("with status 418", "HF_ENDPOINT")),
-        ({"path": "/api/", "status": 401}, ("does not accept the token", "401")),
-        ({"path": "/api/", "silent": True}, ("said nothing for 1 s",)),
+        ({"path": "/api/", "status": 401}, ("rejected the token", "401")),
+        ({"path": "/api/", "silent": True}, ("within 1 s",)),
     ],
 )
 def test_each_refusal_has_its_own_sentence(there, folder, fault, words):
@@ -126,14 +126,14 @@ def test_each_refusal_has_its_own_sentence(there, folder, fault, words):
 
 def test_under_another_owner_it_is_forbidden(there, folder):
     assert "or its account does not belong to the owner named before the slash" in said(there, folder, "other/mine")
-    assert "named by its owner and its name, as in ORG/NAME" in said(there, folder, "mine")
+    assert "has no owner. Name it OWNER/NAME" in said(there, folder, "mine")
     there.close()
     assert "cannot be reached" in said(there, folder)
 
 
 def test_a_wrong_card_is_the_hubs_own_word(there, folder):
     (folder / "README.md").write_bytes(CARD.replace(b"- name: mine\n  results", b"- results"))
-    assert 'does not take the model org/mine: Invalid metadata in README.md. - "model-index" has no name' in said(there, folder)
+    assert 'rejects the model org/mine: Invalid metadata in README.md. - "model-index" has no name' in said(there, folder)
 
 
 def test_the_command_lists_first_and_uploads_when_told(there, folder, capsys):

@@ -289,7 +289,7 @@ def failed(spec) -> str:
     ("changed", "sentence"),
     [
         ({"source": "/no/such"}, "There is no model at '/no/such'"),
-        ({"source": "nobody/nothing"}, "'nobody/nothing' is neither a local folder nor in the local hub cache"),
+        ({"source": "nobody/nothing"}, "'nobody/nothing' is neither a local folder nor in the local Hub cache"),
         ({"identity": "files:0"}, "are files:"),
     ],
 )
@@ -329,7 +329,7 @@ def test_weights_that_were_exchanged_meanwhile_are_refused(asked, cache, tiny_fo
     weights = load_file(folder / "model.safetensors")
     save_file({name: tensor + 1 for name, tensor in weights.items()}, folder / "model.safetensors", {"format": "pt"})
     said = member.answer(member.Member(), {"do": "begin", "with": [kind, resolved]})
-    assert "were exchanged meanwhile" in said["error"]
+    assert "were replaced since" in said["error"]
 
 
 def test_other_versions_are_refused_before_anything_runs(asked, cache):

@@ -20,7 +20,9 @@ class Runs:
 def test_pickled_weights_are_refused_unread(tmp_path, capsys):
     (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 4}))
     (tmp_path / "adapter_model.bin").write_bytes(pickle.dumps(Runs()))
-    with pytest.raises(RecipeError, match=r"has no adapter_model\.safetensors; pickled weights \(\.bin\) can run code"):
+    with pytest.raises(
+        RecipeError, match=r"has no adapter_model\.safetensors\. Layerscope never reads pickled weights \(\.bin\)"
+    ):
         check_adapter(str(tmp_path), None)
     assert capsys.readouterr().out == ""
     (tmp_path / "adapter_model.safetensors").write_bytes(b"")

@@ -75,7 +75,7 @@ def header(**said) -> bytes:
 )
 def test_a_broken_file_is_refused_in_a_sentence(tmp_path, content):
     (tmp_path / "model.safetensors").write_bytes(content)
-    with pytest.raises(UnsupportedModelError, match=r"model.safetensors is not a safetensors file: .+; get it again"):
+    with pytest.raises(UnsupportedModelError, match=r"model.safetensors is not a safetensors file: .+\. Get it again"):
         Checkpoint(tmp_path)
 
 

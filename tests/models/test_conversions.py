@@ -79,7 +79,7 @@ def test_without_the_room_the_file_itself_is_read_and_that_is_said(tmp_path, mon
         monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1, 1, 100_000))
     told = []
     load.load(ModelSpec(str(file), dtype="float32", device="cpu"), told.append)
-    assert any("is taken apart at every start" in one.message and place in one.message for one in told)
+    assert any("is unpacked at every start" in one.message and place in one.message for one in told)
     assert not conversions.kept()
 
 

@@ -97,7 +97,7 @@ def test_the_size_of_parts_that_older_results_do_not_have_is_one_sentence():
     assert cost.knows(facts, removed)
     assert not cost.knows(older, removed)
     assert cost.knows(older, Block(2, 3))
-    with pytest.raises(SpecError, match="How large the attention part of layer 4 of tiny is was not recorded here"):
+    with pytest.raises(SpecError, match="The size of the attention part of layer 4 of tiny is not recorded"):
         cost.savings(older, removed)
 
 

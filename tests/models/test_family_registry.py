@@ -192,8 +192,8 @@ def test_without_a_row_it_is_refused(ladder, capsys):
     families.register(Family("ladder", classes=("ForClimbing",)))
     code, said = told(capsys, ladder)
     assert (code, said.out) == (2, "")
-    assert f"LadderForClimbing does not keep {N_RUNGS} decoder layers" in said.err
-    with pytest.raises(UnsupportedModelError, match="where Layerscope looks"):
+    assert f"Layerscope does not find {N_RUNGS} decoder layers" in said.err
+    with pytest.raises(UnsupportedModelError, match="in LadderForClimbing \\(it looks in"):
         load.load(ladder)
 
 
@@ -270,7 +270,7 @@ def test_feed_forward_parts_and_their_width_are_those_of_the_row(ladder, row):
         f"ladder.rungs.{n}.widening.{part}" for n in range(N_RUNGS) for part in (0, 2)
     ]
     families.register(replace(row, feed_forward=("mlp",)))
-    with pytest.raises(RecipeError, match=r"no feed-forward part that is recognised \(mlp, fc1, fc2\)"):
+    with pytest.raises(RecipeError, match=r"no known feed-forward part \(mlp, fc1, fc2\)"):
         feed_forward_matrices(decoder)
 
 

@@ -78,10 +78,10 @@ def test_a_linear_factor_is_for_the_layers_that_attend_to_everything(tmp_path):
 @pytest.mark.parametrize(
     ("told", "sentence"),
     [
-        ({"type": "yarn", "factor": 4.0}, "stretches positions by yarn, which is not read"),
-        ({"divisors": np.linspace(1, 3, HEAD // 2)}, "by divisors of its frequencies that are not those of Llama 3.1"),
-        ({"divisors": [1.0, 8.0]}, "by divisors of its frequencies that are not those of Llama 3.1"),
-        ({"tables": True}, "by tables of its own for short and long texts"),
+        ({"type": "yarn", "factor": 4.0}, "scales its rotary positions by the rule yarn, which Layerscope cannot read"),
+        ({"divisors": np.linspace(1, 3, HEAD // 2)}, "with frequency divisors that differ from those of Llama 3.1"),
+        ({"divisors": [1.0, 8.0]}, "with frequency divisors that differ from those of Llama 3.1"),
+        ({"tables": True}, "with separate tables for short and long texts"),
     ],
     ids=["yarn", "other divisors", "too few", "longrope"],
 )

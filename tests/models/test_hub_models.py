@@ -106,13 +106,13 @@ def test_what_is_here_is_used_where_the_hub_does_not_answer_and_that_is_said(the
     there.fault("/api/", **fault)
     told = []
     assert load.load(SPEC, told.append).spec.identity == f"hub:{commit(there)}"
-    assert any(f"Commit {commit(there)[:12]} of org/tiny is here and is used" in one.message for one in told)
+    assert any(f"Commit {commit(there)[:12]} of org/tiny is on this machine and is used" in one.message for one in told)
 
 
 def test_what_is_here_in_part_is_not_used(there):
     load.plan(SPEC)
     there.fault("/api/", status=503)
-    with pytest.raises(ModelNotFoundError, match=r"trouble of its own \(503\)"):
+    with pytest.raises(ModelNotFoundError, match=r"a server error \(503\)"):
         load.load(SPEC)
 
 
@@ -143,7 +143,7 @@ def test_a_snapshot_of_another_program_is_found_without_a_hub(there, monkeypatch
 
 def test_a_cut_transfer_is_a_sentence(there):
     there.fault("/cdn/", cut_after=0)
-    with pytest.raises(ModelNotFoundError, match="was cut at 0 B of"):
+    with pytest.raises(ModelNotFoundError, match="stopped at 0 B of"):
         load.load(SPEC)
 
 
@@ -208,10 +208,12 @@ def test_a_gguf_file_of_the_hub_is_fetched_when_that_is_asked_and_is_then_what_i
     loopback.add("org/tiny-GGUF", {"tiny.gguf": file.read_bytes(), "README.md": b"x"})
     spec = ModelSpec("org/tiny-GGUF/tiny.gguf", dtype="float32", device="cpu")
     for asked in (lambda: load.plan(spec), lambda: load.load(spec)):
-        with pytest.raises(ModelNotFoundError, match="The weights of tiny are not here: fetch them with .* --fetch`, or get"):
+        with pytest.raises(
+            ModelNotFoundError, match=r"The weights of tiny are not on this machine\. Download them with .* --fetch`, or get"
+        ):
             asked()
     assert not loopback.asked
-    with pytest.raises(ModelNotFoundError, match=r"has no file other.gguf; its GGUF files are tiny.gguf\."):
+    with pytest.raises(ModelNotFoundError, match=r"has no file other.gguf\. Its GGUF files: tiny.gguf\."):
         inspection.run(InspectSpec(replace(spec, source="org/tiny-GGUF/other.gguf"), fetch=True))
     found = inspection.run(InspectSpec(spec, fetch=True))
     assert found.spec.model.identity == identity.of_file(file)

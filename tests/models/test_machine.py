@@ -76,7 +76,7 @@ def test_measured_speeds_that_are_not_as_we_write_them_are_measured_anew(tmp_pat
     (tmp_path / "machine.json").write_text(content.replace("%s", key))
     assert machine.bfloat16_speed_ratio() == 1.0
     assert json.loads((tmp_path / "machine.json").read_text()) == {key: 1.0}
-    assert is_object or "is written anew" in caplog.text
+    assert is_object or "is written again" in caplog.text
 
 
 @pytest.mark.parametrize("device", ["cpu:abc", "cpu:0", "cpu:", "mps:0", "cuda:x", "tpu", ""])

@@ -104,7 +104,7 @@ def test_a_layer_is_not_read_from_a_file_that_was_exchanged(folder, outside):
     held = Checkpoint(folder)
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors").symlink_to(outside / "model.safetensors")
-    with pytest.raises(UnsupportedModelError, match="model.safetensors is another file than at first"):
+    with pytest.raises(UnsupportedModelError, match="model.safetensors changed while it was read"):
         held.read(["model.norm.weight"])
 
 
@@ -151,7 +151,7 @@ def test_a_link_out_of_the_folder_is_refused(folder, outside, name):
     (outside / "chat_template.jinja").write_text("{{ messages }}")
     (folder / name).unlink(missing_ok=True)
     (folder / name).symlink_to(outside / name)
-    refused(folder, f"{name} in m is a link that leads out of this folder. Only files of the folder are read")
+    refused(folder, f"{name} in m is a link that leads out of this folder. Layerscope reads only files of the folder")
 
 
 def test_links_out_of_the_folder_answer_alike_whether_or_not_there_is_a_file(folder, outside):
@@ -224,7 +224,7 @@ def changed(folder, document, **entries):
 )
 def test_a_document_that_names_a_file_elsewhere_is_refused(folder, outside, document, key, value):
     changed(folder, document, **{key: value})
-    refused(folder, f"{document} of m names .*Put the file into the folder, or take the entry out")
+    refused(folder, f"{document} of m names .*Put the file into the folder, or remove the entry")
 
 
 def test_what_older_versions_left_in_a_tokenizer_is_not_opened(folder):
@@ -240,7 +240,7 @@ def test_what_older_versions_left_in_a_tokenizer_is_not_opened(folder):
 
 def test_a_model_with_an_adapter_beside_it_is_refused(folder):
     changed(folder, "adapter_config.json", peft_type="LORA", base_model_name_or_path="/nosuch")
-    refused(folder, "holds a model and an adapter, and transformers would apply the adapter unasked")
+    refused(folder, "holds a model and an adapter, and transformers would apply the adapter without being asked")
 
 
 def hub_model(loopback, folder, **files):

@@ -30,7 +30,7 @@ def copied(folder, tmp_path, **changes):
 
 
 def test_an_unknown_hub_id_without_a_hub():
-    with pytest.raises(ModelNotFoundError, match="'some/model' is neither a local folder nor in the local hub cache"):
+    with pytest.raises(ModelNotFoundError, match="'some/model' is neither a local folder nor in the local Hub cache"):
         models.load(ModelSpec("some/model"))
 
 
@@ -151,7 +151,7 @@ def test_an_encoder_decoder_is_refused(tmp_path):
 def test_a_models_own_code_is_never_run(tmp_path, tiny_folder):
     target = copied(tiny_folder(), tmp_path, model_type="homemade", auto_map={"AutoModelForCausalLM": "evil.Model"})
     (target / "evil.py").write_text("raise SystemExit('ran')")
-    with pytest.raises(UnsupportedModelError, match="code that comes with a model is never run"):
+    with pytest.raises(UnsupportedModelError, match="Layerscope never runs code that comes with a model"):
         models.load(ModelSpec(str(target)))
 
 
@@ -289,9 +289,7 @@ def test_weights_of_whole_numbers_are_refused_unless_a_quantization_explains_the
     held["model.layers.0.mlp.up_proj.weight"] = held["model.layers.0.mlp.up_proj.weight"].to(torch.int8)
     save_file(held, folder / "model.safetensors", {"format": "pt"})
     spec = ModelSpec(str(folder), dtype="float32", device="cpu")
-    with pytest.raises(
-        UnsupportedModelError, match="stores 1 weight .*up_proj.weight.* as whole numbers, and its configuration"
-    ):
+    with pytest.raises(UnsupportedModelError, match="stores 1 weight .*up_proj.weight.* as integers, but its configuration"):
         models.load_layers_on_disk(spec, why="a test") if by_layer else models.load(spec)
 
 

@@ -128,12 +128,12 @@ def two_cards(monkeypatch):
 
 
 def test_devices_that_are_not_there_are_refused(two_cards, monkeypatch):
-    with pytest.raises(SpecError, match="'cuda:3' was asked for, but this machine has 2 CUDA devices, which count from 0"):
+    with pytest.raises(SpecError, match="'cuda:3' is not available: this machine has 2 CUDA devices, counted from 0"):
         machine.choose_device("cuda:3")
-    assert machine.choose_device("cuda:all").reason == "cuda:all: all 2 cards, chosen by you"
-    assert machine.choose_device("auto").reason == "cuda: Card and 1 more are here"
+    assert machine.choose_device("cuda:all").reason == "cuda:all: all 2 GPUs, chosen by you"
+    assert machine.choose_device("auto").reason == "cuda: Card and 1 more are available"
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(SpecError, match="'cuda:all' was asked for, but this machine has one CUDA device; choose cuda or auto"):
+    with pytest.raises(SpecError, match="'cuda:all' needs several CUDA devices, but this machine has one. Choose cuda or auto"):
         machine.choose_device("cuda:all")
 
 
@@ -185,7 +185,9 @@ def test_a_check_of_the_model_says_which_layers_go_where(two_cards, tiny_folder,
 def test_8_bit_weights_stay_on_one_card(two_cards, tiny_folder, monkeypatch):
     monkeypatch.setattr(load, "_WORKING_TOKENS", 1)
     folder = str(tiny_folder("llama"))
-    with pytest.raises(SpecError, match="8bit are kept on one card; choose quantization none or 4bit, or device cuda"):
+    with pytest.raises(
+        SpecError, match="8bit weights cannot be spread over several GPUs. Choose quantization none or 4bit, or device cuda"
+    ):
         load.plan(ModelSpec(folder, device="cuda:all", quantization="8bit"))
     monkeypatch.setattr(load.cost, "weight_bytes", lambda *_, **__: GB + 1)
     assert load.plan(ModelSpec(folder, device="cuda", quantization="8bit")).placement is None
@@ -217,5 +219,5 @@ def test_a_family_that_mixes_its_layers_is_refused():
         raise RuntimeError("Expected all tensors to be on the same device")
 
     decoder.body.forward = mixes
-    with pytest.raises(UnsupportedModelError, match="cannot be spread over 2 devices; choose one that all of it fits on"):
+    with pytest.raises(UnsupportedModelError, match="cannot be spread over 2 devices. Choose one device that fits all of it"):
         placement.spread(decoder, Placement("cpu", ("cpu",) * 6, "cpu:0"))

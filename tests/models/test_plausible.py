@@ -44,12 +44,12 @@ def llama(layers=2):
     [
         (
             {"num_hidden_layers": 10**9},
-            "num_hidden_layers of its configuration is 1,000,000,000, where at most 1,000",
+            "num_hidden_layers of its configuration is 1,000,000,000, but at most 1,000",
         ),
         ({"num_hidden_layers": 0}, "must be a whole number of at least 1, not 0"),
         ({"num_hidden_layers": "12"}, 'must be a whole number of at least 1, not "12"'),
         ({"hidden_size": 2.5}, "must be a whole number of at least 1, not 2.5"),
-        ({"vocab_size": 10**12}, "where at most 100,000,000 is possible"),
+        ({"vocab_size": 10**12}, "but at most 100,000,000 is possible"),
         ({"num_attention_heads": True}, "must be a whole number of at least 1, not true"),
         ({"num_key_value_heads": 10**6}, "num_key_value_heads of its configuration"),
         ({"text_config": {"n_layer": 10**9}}, "n_layer of its configuration"),
@@ -78,7 +78,7 @@ def test_a_model_folder_with_a_pipe_in_it_is_refused_and_not_waited_for(tmp_path
     (tmp_path / "model.safetensors").write_bytes(b"")
     (tmp_path / name).unlink()
     os.mkfifo(tmp_path / name)
-    with pytest.raises(ModelNotFoundError, match=f"{name}: it is a pipe, not a regular file; get it again"):
+    with pytest.raises(ModelNotFoundError, match=f"{name}: it is a pipe, not a regular file. Get it again"):
         source.locate(ModelSpec(str(tmp_path)))
 
 
@@ -117,14 +117,14 @@ def test_the_header_of_a_gguf_file_says_what_its_model_is():
     ("content", "said"),
     [
         (b"", "is empty"),
-        (b"GGML" + bytes(40), "does not begin as one"),
+        (b"GGML" + bytes(40), "does not start with the letters GGUF"),
         (written({}, version=1), "its version is 1"),
-        (written(llama())[:-1], "ends before its header does"),
+        (written(llama())[:-1], "ends within its header"),
         (b"GGUF" + pack("IQQ", 3, 0, 2**63), "9,223,372,036,854,775,808 settings"),
-        (written({"a": (9, pack("IQ", 8, 2**60))}), "a list of it has"),
-        (written({"a": (9, pack("IQ", 0, 2**60))}), "ends before its header does"),
+        (written({"a": (9, pack("IQ", 8, 2**60))}), "one of its lists has"),
+        (written({"a": (9, pack("IQ", 0, 2**60))}), "ends within its header"),
         (written({"a": (77, b"")}), "type 77"),
-        (written({}, n_tensors=1, tail=text("w") + pack("IQIQ", 1, 4, 0, 10**12)), "ends before its weights do"),
+        (written({}, n_tensors=1, tail=text("w") + pack("IQIQ", 1, 4, 0, 10**12)), "ends within its weights"),
         (written({}, n_tensors=1, tail=text("w") + pack("I", 4_000_000_000)), "4,000,000,000 dimensions"),
     ],
 )

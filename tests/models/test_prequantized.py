@@ -105,14 +105,16 @@ def test_what_is_loaded_is_what_the_codes_stand_for_and_is_a_plain_model(tokeniz
 def test_what_is_not_unpacked_is_refused_with_what_to_take_instead(tokenizer, tmp_path, cache, told, called):
     model = build("llama", vocab_size=len(tokenizer))
     folder = stored(tmp_path / "model", model, tokenizer, {}, told)
-    with pytest.raises(UnsupportedModelError, match=f"stored quantized by {called}.*give the model that they were made from"):
+    with pytest.raises(UnsupportedModelError, match=f"are quantized with {called}.*Use the original model"):
         load.plan(ModelSpec(str(folder), device="cpu"))
 
 
 def test_what_is_stored_quantized_is_not_quantized_once_more(tokenizer, tmp_path, cache):
     model = build("llama", vocab_size=len(tokenizer))
     folder = stored(tmp_path / "model", model, tokenizer, {}, {"quant_method": "fp8"})
-    with pytest.raises(SpecError, match="stored as FP8 and were to be quantized once more; choose quantization none"):
+    with pytest.raises(
+        SpecError, match="already quantized as FP8, so they cannot be quantized again. Choose quantization none"
+    ):
         load.plan(ModelSpec(str(folder), device="cpu", quantization="4bit"))
 
 

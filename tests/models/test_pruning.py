@@ -141,7 +141,7 @@ def test_lists_that_a_configuration_computes_are_those_of_the_layers_that_are_le
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"num_kv_shared_layers": 2}, "use keys and values of earlier ones"),
+        ({"num_kv_shared_layers": 2}, "reuse keys and values of earlier layers"),
         ({"hidden_size_per_layer_input": 8}, "a part for each layer"),
     ],
 )

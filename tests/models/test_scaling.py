@@ -59,6 +59,6 @@ def test_what_is_not_known_to_write_is_refused():
         layer.self_attn.out = layer.self_attn.o_proj
         del layer.self_attn.o_proj
     with pytest.raises(
-        UnsupportedModelError, match="Layer 1 of this llama model has no weights .* export the cut without the heal"
+        UnsupportedModelError, match="Layer 1 of this llama model has no known weights .* Export without healing"
     ):
         scaling.fold(find_decoder(model), SCALES)

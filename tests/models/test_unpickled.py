@@ -81,9 +81,9 @@ def test_several_files_and_tensors_that_share_memory_are_all_there(pickled, tens
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (pickle.dumps({"a": Runs()}), "holds more than tensors or is not whole, and nothing of it was run"),
-        (b"", "holds more than tensors or is not whole"),
-        (b"PK\x03\x04cut", "holds more than tensors or is not whole"),
+        (pickle.dumps({"a": Runs()}), "is incomplete or holds more than tensors. None of it was run"),
+        (b"", "is incomplete or holds more than tensors"),
+        (b"PK\x03\x04cut", "is incomplete or holds more than tensors"),
         (saved({"step": 3}), "does not hold tensors by name"),
     ],
     ids=["code", "empty", "cut off", "no tensors"],
@@ -98,14 +98,14 @@ def test_what_holds_more_than_tensors_runs_nothing_and_leaves_nothing(pickled, t
 
 def test_a_folder_that_is_there_is_not_replaced(pickled, tensors, tmp_path, cache):
     torch.save(tensors, pickled / "pytorch_model.bin")
-    with pytest.raises(StorageError, match="old is there already"):
+    with pytest.raises(StorageError, match="old exists already"):
         unpickled.convert(pickled, pickled)
 
 
 def test_an_adapter_given_as_a_model_names_its_base(tmp_path):
     (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "org/base", "peft_type": "LORA"}))
     with pytest.raises(
-        UnsupportedModelError, match=f"is an adapter and no model: give org/base as the model, and --adapter {tmp_path}"
+        UnsupportedModelError, match=f"is an adapter, not a model. Give org/base as the model, and --adapter {tmp_path}"
     ):
         load.plan(ModelSpec(str(tmp_path)))
 
@@ -124,9 +124,9 @@ def converted(pickled, held, tmp_path, *, zipped=True):
 )
 def test_tensors_larger_than_their_file_are_refused_before_memory_is_taken(pickled, held, tmp_path, cache, zipped):
     torch.save(held, pickled / "pytorch_model.bin", _use_new_zipfile_serialization=zipped)
-    with pytest.raises(UnsupportedModelError, match="they share their numbers. Save the model again"):
+    with pytest.raises(UnsupportedModelError, match="because they share numbers. Save the model again"):
         unpickled._check_tensors(pickled / "pytorch_model.bin", unpickled._tensors(pickled / "pytorch_model.bin"))
-    with pytest.raises(UnsupportedModelError, match="they share their numbers. Save the model again"):
+    with pytest.raises(UnsupportedModelError, match="because they share numbers. Save the model again"):
         unpickled.convert(pickled, tmp_path / "new")
     assert not (tmp_path / "new").exists()
 

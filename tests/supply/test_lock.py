@@ -109,7 +109,7 @@ def test_a_lock_that_names_nothing_for_this_machine_is_passed_over_with_a_senten
     assert "1.1" in asked(shelf, "1.7", "0" * 64)
     told = capsys.readouterr().out
     assert told.startswith(
-        "the.lock does not fit here, so versions are taken from the ranges of ranges.txt instead. pip said: ERROR"
+        "the.lock does not match this platform, so pip chooses versions from ranges.txt. pip reported: ERROR"
     )
     assert len(told.splitlines()) == 1
 
@@ -120,7 +120,7 @@ def test_what_is_installed_is_compiled_too(shelf):
 
 
 def test_a_file_of_another_content_is_never_installed(shelf, capsys):
-    with pytest.raises(SystemExit, match=r"another content than the\.lock says.*LOCK=no"):
+    with pytest.raises(SystemExit, match=r"another hash than the\.lock lists.*LOCK=no"):
         asked(shelf, "1.0", digest(shelf, "1.1"))
     assert not (shelf / "site").exists()
 

@@ -78,7 +78,7 @@ def test_the_audit_is_clean_when_no_package_has_an_advisory(database, capsys):
 def test_an_answer_that_says_nothing_is_never_taken_for_a_clean_one(database, capsys, text):
     database.text = text
     assert audit.main() == 2
-    assert "nothing is known" in capsys.readouterr().err
+    assert "were not checked" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_answer_with_an_error_or_an_unread_page_is_no_clean_audit(database, caps
     database.text = text
     assert audit.main() == 2
     told = capsys.readouterr()
-    assert "nothing is known" in told.err
+    assert "were not checked" in told.err
     assert "0 with advisories" not in told.out
 
 
@@ -122,4 +122,4 @@ def test_without_the_database_the_audit_says_so_in_one_sentence(monkeypatch, cap
     told = capsys.readouterr()
     assert not told.out
     assert len(told.err.splitlines()) == 1
-    assert "cannot be asked from here" in told.err
+    assert "cannot be reached" in told.err

@@ -27,11 +27,17 @@ _LIMIT_S = 100
 def main() -> int:
     """Run what is asked for; 1 where a figure is wrong or a check crashed."""
     parser = argparse.ArgumentParser(prog="python -m tests.zoo", description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help="architectures; all of them by default")
-    parser.add_argument("--shard", default="1/1", metavar="I/N", help="every N-th of them, beginning with the I-th")
-    parser.add_argument("--into", type=Path, help="a file that lines of results are added to; what is in it is not tried again")
-    parser.add_argument("--limit", type=float, default=_LIMIT_S, metavar="SECONDS", help="of processor time for each")
-    parser.add_argument("--page", action="store_true", help="write the rows of the named ones into docs/families.md")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="architectures (default: all)")
+    parser.add_argument(
+        "--shard", default="1/1", metavar="I/N", help="every N-th architecture, starting with the I-th (default: 1/1)"
+    )
+    parser.add_argument(
+        "--into", type=Path, help="file that collects lines of results, whose architectures are not run again (default: none)"
+    )
+    parser.add_argument(
+        "--limit", type=float, default=_LIMIT_S, metavar="SECONDS", help=f"CPU time for each architecture (default: {_LIMIT_S})"
+    )
+    parser.add_argument("--page", action="store_true", help="write the rows of the named architectures into docs/families.md")
     asked = parser.parse_args()
     # What every process needs is imported once and shared.
     from tests.zoo import checks, models, table

@@ -161,8 +161,8 @@ def damage(animal: Animal) -> None:
     for n, start in ((1, 0), (1, 3), (2, 1), (2, 4)):
         found = result.increase[n - 1][start]
         if found is None:
-            raise WrongError(f"the damage of {start}..{start + n - 1} is missing")
-        _same(f"the damage of {start}..{start + n - 1}", found, loss(tuple(range(start, start + n))) - whole, _MEANS)
+            raise WrongError(f"the loss increase of {start}..{start + n - 1} is missing")
+        _same(f"the loss increase of {start}..{start + n - 1}", found, loss(tuple(range(start, start + n))) - whole, _MEANS)
 
 
 def writing(animal: Animal) -> None:
@@ -175,11 +175,11 @@ def writing(animal: Animal) -> None:
         ids = list(animal.tokenizer(asked.prompt).input_ids)
         for token, surprise in zip(wrote.token_ids, wrote.own_surprise, strict=True):
             found = animal.truth.logits(ids, removed)[-1].double().log_softmax(-1)
-            _same(f"the surprise of a token without {list(removed)}", surprise, -found[token].item(), _LOGITS)
-            _same(f"the likeliest token without {list(removed)}", found[token].item(), found.max().item(), _LOGITS)
+            _same(f"the surprisal of a token without {list(removed)}", surprise, -found[token].item(), _LOGITS)
+            _same(f"the most likely token without {list(removed)}", found[token].item(), found.max().item(), _LOGITS)
             ids.append(token)
         if not wrote.token_ids and not wrote.ended:
-            raise WrongError("nothing was written")
+            raise WrongError("no token was generated")
 
 
 def speed(animal: Animal) -> None:
@@ -195,7 +195,7 @@ def heal(animal: Animal) -> None:
     texts = animal.texts(result.spec.validation)
     weights = [len(ids) - 1 for ids in texts]
     expected = sum(animal.truth.loss(ids, BLOCK.layers) * n for ids, n in zip(texts, weights, strict=True)) / sum(weights)
-    _same("the loss of the cut model", result.pruned.loss, expected, _MEANS)
+    _same("the loss of the pruned model", result.pruned.loss, expected, _MEANS)
     if not math.isfinite(result.healed.loss):
         raise WrongError(f"the loss of the healed model is {result.healed.loss}")
 
@@ -224,8 +224,8 @@ CHECKS: dict[str, Callable[[Animal], None]] = {
     "distances": distances,
     "scores": scores,
     "layer by layer": layer_by_layer,
-    "damage": damage,
-    "writing": writing,
+    "loss increase": damage,
+    "generation": writing,
     "speed": speed,
     "heal": heal,
     "export": export,

@@ -160,7 +160,7 @@ def build(name: str) -> Any:
             skeleton = class_of(config).from_config(config)
         n_weights = sum(weight.numel() for weight in skeleton.parameters())
         if n_weights > _MOST_WEIGHTS:
-            raise NotBuiltError(f"{n_weights} weights are left of it")
+            raise NotBuiltError(f"it has {n_weights} weights, too many for a test")
         torch.manual_seed(0)
         model = class_of(config).from_config(config).float().eval()
     except NotBuiltError:
@@ -174,7 +174,7 @@ def build(name: str) -> Any:
     except Exception as error:
         raise NotBuiltError(f"it does not run: {type(error).__name__}: {error}") from error
     if not finite:
-        raise NotBuiltError("it computes what is no number")
+        raise NotBuiltError("it computes NaN or infinite values")
     return model
 
 
@@ -213,5 +213,5 @@ def save(name: str, folder: Path) -> None:
     try:
         model.save_pretrained(folder)
     except Exception as error:
-        raise NotBuiltError(f"it is not written: {type(error).__name__}: {error}") from error
+        raise NotBuiltError(f"it cannot be saved: {type(error).__name__}: {error}") from error
     tokenizer().save_pretrained(folder)

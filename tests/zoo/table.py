@@ -9,6 +9,8 @@ from pathlib import Path
 from transformers import __version__
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "families.md"
+_QUOTE = "'"
+"""Stands for a backtick in a message that is quoted as code."""
 _SIGNS = {"right": "✓", "refused": "–", "stopped": "(–)", "wrong": "wrong", "crash": "crash", "late": "late"}
 Outcomes = dict[str, dict[str, tuple[str, str]]]
 """Kind and what was said, by check, by architecture."""
@@ -43,7 +45,7 @@ def read_page(text: str, checks: list[str]) -> Outcomes:
             found[name] = {check: own[check] for check in checks if check in own}
     for line in not_built.strip().splitlines():
         name, said = line.removeprefix("- ").split(": ", 1)
-        found[name] = {"built": ("not built", said)}
+        found[name] = {"built": ("not built", said.strip("`"))}
     return found
 
 
@@ -51,7 +53,7 @@ def _read_reasons(section: str, checks: list[str]) -> Iterator[tuple[list[str], 
     """Checks, sentence and names of each line."""
     any_check = "|".join(sorted(map(re.escape, checks), key=len, reverse=True))
     for line in section.strip().splitlines():
-        read = re.fullmatch(rf"- (?:((?:{any_check})(?:, (?:{any_check}))*): )?(.*) \(([^()]*)\)", line)
+        read = re.fullmatch(rf"- (?:((?:{any_check})(?:, (?:{any_check}))*): )?(.*) \(`([^`]*)`\)", line)
         assert read is not None, line
         yield read[1].split(", ") if read[1] else checks, read[2], read[3].split(", ")
 
@@ -71,32 +73,36 @@ def page(found: Outcomes, checks: list[str]) -> str:
         [
             "# Families",
             "",
-            f"Every causal architecture that transformers {__version__} builds small, with random weights in float32, as `make",
-            "zoo` tries them. ✓ is exactly right against plain transformers, in which layers are left out by handing their",
-            "input on; – is refused in one sentence; (–) ends in the model's own code in transformers, which a sentence says.",
-            "Of an architecture that also sees or hears (LLaVA, Qwen-VL) the text part is taken, and held against the whole.",
-            "Each export leaves out layers 2 and 3 of 6. Where layers of a kind come by a period in the configuration",
-            "(`moe_layer_interval` of Ernie 4.5 MoE, `attn_layer_period` of Jamba), other cuts are exported if some",
-            "period describes the layers that are left, and else refused in one sentence.",
+            f"Every causal architecture that transformers {__version__} builds small, with random weights in float32.",
+            "`make zoo` writes this page:",
             "",
-            f"{len(tried)} architectures: {counts['right']} checks right, {counts['refused']} refused, "
-            f"{counts['stopped']} ended in the model's own code, "
-            f"{counts['wrong']} wrong, {counts['crash'] + counts['late']} crashed or too late.",
+            "- ✓: equal to plain transformers, in which a removed layer returns its input.",
+            "- –: Layerscope refuses the check. The reason is below the table.",
+            "- (–): the model's own code in transformers fails. The reason is below the table.",
+            "",
+            "Of an architecture that also takes images or sound (LLaVA, Qwen-VL), the checks use the text part.",
+            "They compare it with the full model. Each export removes layers 2 and 3 of 6.",
+            "Some configurations place kinds of layers by a period (`moe_layer_interval` of Ernie 4.5 MoE,",
+            "`attn_layer_period` of Jamba). Another block exports there if some period describes the remaining layers.",
+            "",
+            f"{len(tried)} architectures: {counts['right']} checks correct, {counts['refused']} refused, "
+            f"{counts['stopped']} failed in the model's own code, "
+            f"{counts['wrong']} wrong, {counts['crash'] + counts['late']} crashed or timed out.",
             "",
             head,
             *rows,
             "",
-            "## What is refused of these, and why",
+            "## Refused checks",
             "",
             *_reasons({name: of for name, of in tried.items() if name not in nothing}),
             "",
-            "## Of which nothing is measured, and why",
+            "## Architectures without any check",
             "",
             *_reasons(nothing),
             "",
-            "## Not built small by transformers",
+            "## Architectures that transformers does not build small",
             "",
-            *(f"- {name}: {of['built'][1]}" for name, of in sorted(found.items()) if "built" in of),
+            *(f"- {name}: `{of['built'][1].replace('`', _QUOTE)}`" for name, of in sorted(found.items()) if "built" in of),
             "",
         ]
     )
@@ -112,7 +118,7 @@ def _reasons(tried: Outcomes) -> list[str]:
                 by_sentence.setdefault(_plain(said), []).append(check)
         for said, checks in by_sentence.items():
             together.setdefault(f"{'' if len(checks) == len(of) else ', '.join(checks) + ': '}{said}", []).append(name)
-    return [f"- {said} ({', '.join(names)})" for said, names in together.items()]
+    return [f"- {said} (`{', '.join(names)}`)" for said, names in together.items()]
 
 
 _PLAIN = {
@@ -123,7 +129,8 @@ _PLAIN = {
     r"configuration of (?!model\b)[\w-]+": "configuration",
     r"code of [\w-]+ models": "code of these models",
     r"^Layer \d+": "A layer",
-    r"keep \d+ decoder": "keep its decoder",
+    r"find \d+ decoder": "find its decoder",
+    r"\((\w+Error: .+?)\)(?=\. |, so )": r"(`\1`)",
     r"(difference|differ by) [\d.e-]+": r"\1 …",
 }
 """What differs from family to family in a sentence, and what stands for it."""

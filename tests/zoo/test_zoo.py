@@ -7,7 +7,7 @@ from tests.zoo.__main__ import tried
 from tests.zoo.checks import Outcome
 
 _NOT_REBUILT = "more differ): it counts layers by attn_layer_period 3, expert_layer_period 2; choose another block"
-_TABLES = "keeps a part for each layer in tables outside of the layers"
+_TABLES = "keeps a part for each layer in shared tables"
 REPRESENTATIVE = {
     "llama-tied": ("rotary positions, a tied head", {}),
     "mpt": ("ALiBi", {}),
@@ -24,12 +24,13 @@ REPRESENTATIVE = {
     "gemma4_text-plain": ("settings of single layers", {}),
     "gemma4_text": (
         "embeddings by layer",
-        dict.fromkeys(["layer by layer", "writing", "speed", "heal", "export", "healed export"], _TABLES),
+        dict.fromkeys(["layer by layer", "generation", "speed", "heal", "export", "healed export"], _TABLES),
     ),
     "zaya": (
         "more than the stream is handed on",
         dict.fromkeys(
-            ["scores", "damage", "writing", "speed", "heal", "export", "healed export"], "hand on more than the stream"
+            ["scores", "loss increase", "generation", "speed", "heal", "export", "healed export"],
+            "pass on more than the residual stream",
         )
         | {"layer by layer": "does more between its layers"},
     ),
@@ -65,7 +66,7 @@ def test_an_architecture_that_the_library_does_not_build_small_says_why(monkeypa
     with pytest.raises(models.NotBuiltError, match="dropout"):
         models.build("musicgen")
     monkeypatch.setattr(models, "_MOST_WEIGHTS", 10_000)
-    with pytest.raises(models.NotBuiltError, match="weights are left of it"):
+    with pytest.raises(models.NotBuiltError, match="weights, too many for a test"):
         models.build("llama")
 
 
@@ -80,12 +81,12 @@ def test_the_page_counts_and_gives_the_reasons():
         },
         ["distances", "heal"],
     )
-    assert "3 architectures: 2 checks right, 3 refused" in page
+    assert "3 architectures: 2 checks correct, 3 refused" in page
     assert "1 wrong" in page
     assert "| a | ✓ | wrong |\n| b | ✓ | – |\n\n" in page
-    assert "- heal: This model has no layers. (b)" in page
-    assert "- This model has no layers. (d)" in page
-    assert "- c: too large" in page
+    assert "- heal: This model has no layers. (`b`)" in page
+    assert "- This model has no layers. (`d`)" in page
+    assert "- c: `too large`" in page
 
 
 def test_a_page_is_read_as_it_was_written_so_that_single_rows_of_it_can_be_renewed():

@@ -70,8 +70,8 @@ class Task:
             found = self.groups.get(name, (name,) if name in everything else ())
             if not found:
                 raise BenchmarkError(
-                    f"{self.title} has no subject or category {name!r}; give one of {', '.join(self.groups)}, or a subject "
-                    f"such as {everything[0]}."
+                    f"{self.title} has no subject or category {name!r}. Choose one of {', '.join(self.groups)}, or a "
+                    f"subject such as {everything[0]}."
                 )
             chosen.update(found)
         return sorted(chosen) if chosen else everything

@@ -90,7 +90,7 @@ def test_the_start_is_a_function_of_the_seed():
 def test_a_layer_without_a_known_feed_forward_part_is_refused():
     _, decoder = cut_model()
     decoder.layers[1].strange, decoder.layers[1].mlp = decoder.layers[1].mlp, nn.Identity()
-    with pytest.raises(RecipeError, match="Layer 1 of this llama model has no feed-forward part"):
+    with pytest.raises(RecipeError, match="Layer 1 of this llama model has no known feed-forward part"):
         feed_forward_matrices(decoder)
 
 

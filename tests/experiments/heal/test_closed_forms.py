@@ -55,7 +55,7 @@ def test_a_set_of_layers_is_healed_taught_resumed_and_exported(spec, cache, tmp_
     assert again.point.loss == pytest.approx(found.healed.loss, abs=1e-6)
     out = export.export(spec.model, SET, tmp_path / "out", adapter=str(cache / found.adapter))
     assert transformers.AutoModelForCausalLM.from_pretrained(out).config.num_hidden_layers == 3
-    with pytest.raises(RecipeError, match=r"healed without layers 1, 3-4 .* give the cut that it was made for"):
+    with pytest.raises(RecipeError, match=r"healed without layers 1, 3-4 .* Give the block of its healing run"):
         export.export(spec.model, Block(1, 2), tmp_path / "other", adapter=str(cache / found.adapter))
 
 

@@ -214,7 +214,7 @@ def test_output_that_is_no_number_is_one_sentence():
     decoder = architecture.find_decoder(build("llama"))
     with torch.no_grad():
         decoder.head.weight.fill_(float("nan"))
-    with pytest.raises(UnsupportedModelError, match="choose float32"):
+    with pytest.raises(UnsupportedModelError, match="Choose float32"):
         next(writing.write(decoder, [5, 6], 3, writing.Chooser(0.0, 0)))
 
 

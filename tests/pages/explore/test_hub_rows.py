@@ -79,4 +79,4 @@ def test_texts_are_mapped_shown_and_measured_on(form):
 
 def test_a_set_that_is_not_there_is_a_sentence(form):
     chosen(form, "map", "map-texts", None, id="org/none")
-    assert "The hub shows no data set org/none" in read(texts(form))
+    assert "The Hub shows no dataset org/none" in read(texts(form))

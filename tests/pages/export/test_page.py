@@ -349,7 +349,7 @@ def test_a_push_that_cannot_be_is_a_sentence_and_a_guest_is_offered_none(app, kn
     at = app("pages/export.py", n="5")
     at.text_input(key="push-id-mine").set_value("org/mine").run()
     at.button(key="push-look-mine").click().run()
-    assert "never replaced: choose another name" in read(texts(at))
+    assert "never replaces. Choose another name" in read(texts(at))
     monkeypatch.setattr("pages.components.shared.access.is_operator", lambda: False)
     assert not any(item.key == "push-id-mine" for item in at.run().text_input)
 

@@ -93,7 +93,7 @@ def test_a_search_that_finds_nothing_says_so(app, monkeypatch, loopback):
 
 def test_a_search_that_fails_says_why(app, monkeypatch, loopback):
     def refuse(said, endpoint):
-        raise HubError("The hub says that too many requests came from here.")
+        raise HubError("The Hub received too many requests from here (429).")
 
     assert "too many requests" in texts(searched(app, monkeypatch, refuse))
 
