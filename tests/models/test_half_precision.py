@@ -82,7 +82,7 @@ def test_a_family_that_cannot_is_refused_in_a_sentence():
     decoder, _ = halved("llama", widened=True)
     residual.check(decoder)
     decoder.layers[1] = Stubborn(decoder.layers[1])
-    with pytest.raises(UnsupportedModelError, match=r"llama model cannot be kept in float32.*choose dtype float32\.$"):
+    with pytest.raises(UnsupportedModelError, match=r"llama model cannot be kept in float32.*Choose dtype float32\.$"):
         residual.check(decoder)
 
 

@@ -149,7 +149,7 @@ def test_a_cut_transfer_is_a_sentence(there):
 
 @pytest.mark.parametrize("name", ["org/..", "org/a--b", "org/x.git", "o" * 200])
 def test_a_name_that_none_can_have(there, name):
-    with pytest.raises(ModelNotFoundError, match="check the spelling|There is no model at"):
+    with pytest.raises(ModelNotFoundError, match="Check the spelling|There is no model at"):
         source.locate(ModelSpec(name), weights=False)
 
 

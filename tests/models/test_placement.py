@@ -138,7 +138,7 @@ def test_devices_that_are_not_there_are_refused(two_cards, monkeypatch):
 
 
 def test_all_cards_where_there_is_none_is_refused():
-    with pytest.raises(SpecError, match="'cuda:all' was asked for, but this machine offers cpu"):
+    with pytest.raises(SpecError, match="'cuda:all' is not available: this machine offers cpu"):
         machine.choose_device("cuda:all")
 
 
