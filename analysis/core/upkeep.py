@@ -439,8 +439,18 @@ def _begin(file: Path) -> None:
                 db.execute("PRAGMA journal_mode = WAL")
                 _make(db)
             os.replace(draft, file)
+        _remove_former(file)
     finally:
         os.close(handle)
+
+
+def _remove_former(file: Path) -> None:
+    """Remove the indices of former layouts: a former version that still runs here makes its own again."""
+    for old in file.parent.glob("index-*.sqlite*"):
+        number = old.name.removeprefix("index-").partition(".")[0]
+        if number.isdecimal() and int(number) < LAYOUT:
+            with contextlib.suppress(OSError):
+                old.unlink()
 
 
 def _make(db: sqlite3.Connection) -> None:

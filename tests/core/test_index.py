@@ -101,6 +101,19 @@ def test_it_says_what_a_walk_says_after_any_adds_edits_deletes_and_kills(acts):
         assert sorted(listed()) == sorted((*which, precomputed) for which, precomputed in shown.items())
 
 
+def test_indices_of_former_layouts_are_removed():
+    former = [store.local_dir() / name for name in ("index-1.sqlite", "index-1.sqlite-wal", "index-2.sqlite.damaged")]
+    store.make_folder(store.local_dir())
+    for path in former:
+        path.write_bytes(b"")
+    newer = store.local_dir() / "index-99.sqlite"
+    newer.write_bytes(b"")
+    index.count(Wanted(("sweep",)))
+    assert index_file().exists()
+    assert newer.exists()
+    assert not any(path.exists() for path in former)
+
+
 def test_newest_come_first_and_committed_ones_last():
     for number in range(3):
         result = made("distances", number, f"files:{number}")
