@@ -41,17 +41,33 @@ help:
 install: .venv/runtime
 install-dev: .venv/dev
 
-# Write lock files with the newest versions within the ranges, and install them.
+# Write lock files with the newest versions within the ranges, for every platform and every Python from 3.11, and install them.
+# requirements-dev.lock has all packages, requirements.lock those of `make run`. torch stays outside with what only it brings: an
+# index may serve another build of one version (for the CPU alone, say) with other hashes. Its range decides.
+LOCKED = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
+
 lock: install-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
-	$(BIN)/python -m supply.lock
+	echo torch > .venv/outside.txt
+	$(LOCKED) --upgrade --excludes .venv/outside.txt --output-file requirements-dev.lock requirements.txt requirements-dev.txt
+	$(LOCKED) --upgrade --excludes .venv/outside.txt --constraint requirements-dev.lock --output-file requirements.lock requirements.txt
 	$(MAKE) install-dev
 
-sbom: install
-	$(BIN)/python -m supply.sbom
+# Tools that look at .venv from outside of it, so that they are not among what they list.
+.tools/installed: .venv/python
+	$(PYTHON) -m venv .tools
+	.tools/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9,<3' 'cyclonedx-bom>=7,<8'
+	@touch $@
 
-audit: install
-	$(BIN)/python -m supply.audit
+# The installed packages as CycloneDX, the same file for the same packages.
+sbom: install .tools/installed
+	.tools/bin/cyclonedx-py environment --output-reproducible --output-file sbom.json $(BIN)/python
+	@echo "Wrote sbom.json"
+
+# Known advisories of the installed packages. --strict: a package that the database does not answer for is an error.
+audit: install .tools/installed
+	$(BIN)/python -m pip freeze --disable-pip-version-check | sed -n 's/^\([A-Za-z0-9._-]*==[0-9a-z.]*\).*/\1/p' > .tools/packages.txt
+	.tools/bin/pip-audit --strict --disable-pip --no-deps --requirement .tools/packages.txt
 
 chromium:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { \

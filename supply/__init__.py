@@ -1,1 +1,1 @@
-"""What Layerscope is made of: installed from lock files, renewed, listed, and held against published advisories."""
+"""Installs packages from lock files; the Makefile calls it before anything else is there."""

@@ -9,11 +9,12 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from supply import install, lock
+from supply import install
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = ("requirements.lock", "requirements-dev.lock")
 RANGES = ("requirements.txt", "requirements-dev.txt")
+OUTSIDE = "torch"
 OURS = {"python_full_version": "3.11.9", "python_version": "3.11", "sys_platform": "linux", "platform_machine": "x86_64"}
 
 
@@ -33,13 +34,14 @@ def pinned(one: Requirement) -> Version:
     return Version(only.version)
 
 
-PINS = [one for name in LOCKS for one in pins(name)]
+PINS = pins("requirements-dev.lock")
+"""All packages; requirements.lock has those of `make run`."""
 
 
 @pytest.mark.parametrize("asked", [Requirement(line) for name in RANGES for line in lines(name)], ids=str)
 def test_the_lock_is_within_the_ranges(asked):
     found = [pinned(one) for one in PINS if one.name == re.sub("[-_.]+", "-", asked.name).lower()]
-    assert bool(found) == (asked.name != lock.OUTSIDE)
+    assert bool(found) == (asked.name != OUTSIDE)
     assert all(version in asked.specifier for version in found)
 
 
@@ -63,17 +65,13 @@ def test_one_version_of_each_package_is_for_each_python(python):
     assert {"numpy", "scipy"} <= set(here)
 
 
-def test_a_package_without_wheels_is_the_only_kind_built_from_its_source():
-    wheel, sdist = {"hashes": {"sha256": "b" * 64}}, {"hashes": {"sha256": "a" * 64}}
-    newer = "python_full_version >= '3.11' and (sys_platform == 'win32')"
-    packages = [
-        {"name": "both", "version": "1.0", "marker": newer, "wheels": [wheel], "sdist": sdist},
-        {"name": "source", "version": "2", "marker": "python_full_version >= '3.11'", "sdist": sdist},
-    ]
-    told = [line for line in lock.lock("what", "ranges", packages).splitlines() if not line.startswith("#")]
-    hashes = [f"    --hash=sha256:{letter * 64}" for letter in "ab"]
-    both = ["both==1.0 ; (sys_platform == 'win32') \\", hashes[0] + " \\", hashes[1]]
-    assert told == ["--only-binary :all:", "--no-binary source", *both, "source==2 \\", hashes[0]]
+def test_what_runs_is_locked_at_the_version_that_is_tested():
+    assert {(one.name, pinned(one)) for one in pins("requirements.lock")} < {(one.name, pinned(one)) for one in PINS}
+
+
+def test_an_audit_without_an_answer_is_an_error():
+    audit = (ROOT / "Makefile").read_text().partition("\naudit:")[2].partition("\n\n")[0]
+    assert "pip-audit --strict" in audit
 
 
 @pytest.fixture
