@@ -6,7 +6,7 @@ from tests.zoo import checks, models, table
 from tests.zoo.__main__ import tried
 from tests.zoo.checks import Outcome
 
-_NOT_REBUILT = "more differ): it counts layers by attn_layer_period 3, expert_layer_period 2; choose another block"
+_NOT_REBUILT = "more differ): it counts layers by attn_layer_period 3, expert_layer_period 2"
 _TABLES = "keeps a part for each layer in shared tables"
 REPRESENTATIVE = {
     "llama-tied": ("rotary positions, a tied head", {}),
