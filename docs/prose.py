@@ -2,16 +2,20 @@
 
     python -m docs.prose                                   every file that the rules hold for
     python -m docs.prose docs/index.md pages/components    these files, and all files below these folders
+    python -m docs.prose --code analysis/core              their docstrings, comments and names of tests as well
 
 It prints a line per finding, `file:line: problem`, and ends with 1 where there is one. In Markdown, code, addresses and
 block quotes, which hold output of the program, are not checked. In Python, every string of three words is: texts of pages,
-help texts, error messages. Docstrings, comments and strings of code (style sheets, scripts, queries) are not.
+help texts, error messages. Strings of code (style sheets, scripts, queries) are not. Docstrings, comments and names of tests
+are checked in the files of `CODE_HELD`.
 """
 
 import argparse
 import ast
+import io
 import re
 import sys
+import tokenize
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +29,10 @@ HELD = (
     "analysis/models", "analysis/hub", "analysis/data", "supply", "docs/families.md", "tests/zoo",
 )  # fmt: skip
 """Files that the rules hold for, as patterns below the root of the repository."""
+CODE_HELD: tuple[str, ...] = (
+    "supply",
+)  # fmt: skip
+"""Files whose docstrings, comments and names of tests are held to the rules, too."""
 LONGEST_SENTENCE = 25
 """Words in a sentence."""
 LONGEST_CELL = 20
@@ -61,6 +69,16 @@ INTERFACE = {
     r"beside": '"next to"',
 }
 """Patterns that are replaced in strings of the program, too, where the docs have a freer hand."""
+IN_CODE = {
+    r"(?<!\w)what(?! if)": "use a noun in place of the clause",
+    r"opens (?:What|Whether|As of|The same)": "open with a verb or a noun phrase",
+    r"nats a token": '"nats/token"',
+    r"places? in the house|rooms?|the house": '"package", "module"',
+    r"the gate|errands?|upkeep": '"check", "remote runner", "index sync"',
+}
+"""Patterns that are replaced in docstrings, comments and names of tests, too."""
+LONGEST_NAME = 10
+"""Words in the name of a test, after `test`."""
 _CODE = re.compile(
     r"[{}]|</?(?:svg|style|script)\b|\b(?:SELECT|CREATE|INSERT|UPDATE|DELETE|PRAGMA) |[\w-]+:[^;.]{1,60};(?:[\w-]+:|$)"
 )
@@ -82,10 +100,16 @@ class Finding:
         return f"{self.path}:{self.line}: {self.problem}"
 
 
-def findings(path: Path, text: str) -> Iterator[Finding]:
-    """Yield the findings of one Markdown or Python file in the order of its lines."""
+def findings(path: Path, text: str, *, with_code: bool = False) -> Iterator[Finding]:
+    """Yield the findings of one Markdown or Python file.
+
+    Args:
+        path, text: the file.
+        with_code: check docstrings, comments and names of tests as well.
+    """
     name = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
-    for line, kind, prose in strings(text) if path.suffix == ".py" else passages(text):
+    parts = [*strings(text), *(comments(text) if with_code else ())] if path.suffix == ".py" else passages(text)
+    for line, kind, prose in parts:
         for problem in problems(kind, prose):
             yield Finding(name, line, problem)
 
@@ -129,6 +153,43 @@ def strings(source: str) -> Iterator[tuple[int, str, str]]:
             yield node.lineno, "string", _words_only(re.sub(r"<[^>]*>|&\w+;", " ", words))
 
 
+def comments(source: str) -> Iterator[tuple[int, str, str]]:
+    """Yield line number, kind (`comment` or `name`) and words of docstrings, comments and names of tests."""
+    for node in ast.walk(ast.parse(source)):
+        is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if is_function and node.name.startswith("test_"):
+            yield node.lineno, "name", node.name.removeprefix("test_").replace("_", " ")
+        for place, one in enumerate(getattr(node, "body", ()) if not isinstance(node, ast.Lambda | ast.IfExp) else ()):
+            text = one.value.value if isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant) else None
+            if isinstance(text, str):
+                opens = is_function and place == 0 and re.match(r"(What|Whether|As of|The same)\b", text)
+                yield one.lineno, "comment", ("opens " if opens else "") + _words_only(text.split("\n\n")[0].replace("\n", " "))
+                for number, words in _paragraphs(text):
+                    yield one.lineno + number, "comment", words
+    begun, block = 0, list[str]()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            begun = begun if block else token.start[0]
+            block.append(token.string.lstrip("# "))
+        elif block and token.type not in (tokenize.NL, tokenize.NEWLINE):
+            yield begun, "comment", _words_only(" ".join(block))
+            block = []
+
+
+def _paragraphs(docstring: str) -> Iterator[tuple[int, str]]:
+    """Yield number of the line and words of each paragraph and entry after the summary of a docstring."""
+    begun, parts, is_summary = 0, list[str](), True
+    for number, line in enumerate([*docstring.splitlines(), ""]):
+        is_new = not line.strip() or re.match(r"\s*(?:[-*] |[\w, ]{1,40}: )|\s+python ", line) is not None
+        if parts and is_new:
+            yield begun, _words_only(" ".join(parts))
+            parts = []
+        is_summary = is_summary and bool(line.strip())
+        if line.strip() and not is_summary:
+            begun = begun if parts else number
+            parts.append(line.strip())
+
+
 def _words_only(markdown: str) -> str:
     """Return the text that a reader sees, with code, formulas and addresses as one word each."""
     text = re.sub(r"!\[[^\]]*\]\([^)]*\)", "", markdown)
@@ -141,15 +202,20 @@ def problems(kind: str, prose: str) -> Iterator[str]:
     """Yield the rules that a passage breaks, in words."""
     if kind == "cell" and (n := len(prose.split())) > LONGEST_CELL:
         yield f"a cell of {n} words, at most {LONGEST_CELL}"
-    if kind != "cell":
+    if kind == "name" and (n := len(prose.split())) > LONGEST_NAME:
+        yield f"a name of {n} words, at most {LONGEST_NAME}"
+    if kind not in ("cell", "name"):
         for sentence in _SENTENCE_END.split(_ABBREVIATIONS.sub(r"\1", prose)):
             if (n := len([word for word in sentence.split() if re.search(r"\w", word)])) > LONGEST_SENTENCE:
                 yield f'a sentence of {n} words, at most {LONGEST_SENTENCE}: "{sentence[:60]}…"'
-    if ";" in prose:
+    if ";" in prose and kind != "comment":
         yield "a semicolon: make two sentences"
-    for pattern, instead in (INSTEAD | INTERFACE if kind == "string" else INSTEAD).items():
+    for pattern, instead in (INSTEAD | _OWN_WORDS.get(kind, {})).items():
         for found in re.finditer(rf"\b(?:{pattern})\b", prose, re.IGNORECASE):
             yield f'"{found[0]}": {instead}'
+
+
+_OWN_WORDS = {"string": INTERFACE, "comment": IN_CODE, "name": IN_CODE}
 
 
 def files(patterns: Sequence[str]) -> list[Path]:
@@ -159,15 +225,26 @@ def files(patterns: Sequence[str]) -> list[Path]:
     return sorted(below | {path for path in found if path.is_file()})
 
 
+def held() -> Iterator[Finding]:
+    """Yield the findings of all files that the rules hold for."""
+    with_code = set(files(CODE_HELD))
+    for path in sorted({*files(HELD), *with_code}):
+        yield from findings(path, path.read_text(encoding="utf-8"), with_code=path in with_code)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print all findings; the exit code is 1 where there is one."""
     parser = argparse.ArgumentParser(prog="python -m docs.prose", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("files", nargs="*", help="files, folders or patterns below the root (default: all that are held)")
-    found = [
-        one
-        for path in files(parser.parse_args(arguments).files or HELD)
-        for one in findings(path, path.read_text(encoding="utf-8"))
-    ]
+    parser.add_argument("--code", action="store_true", help="check docstrings, comments and names of tests as well")
+    asked = parser.parse_args(arguments)
+    found = (
+        list(held())
+        if not asked.files
+        else [
+            one for path in files(asked.files) for one in findings(path, path.read_text(encoding="utf-8"), with_code=asked.code)
+        ]
+    )
     for one in found:
         sys.stdout.write(f"{one}\n")
     return 1 if found else 0

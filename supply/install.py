@@ -1,8 +1,8 @@
 """Bring packages into this Python: `python -m supply.install [--lock LOCK] RANGES`.
 
-The lock comes first, file by file as its hashes say; then the ranges, which find most of it there and add what the lock leaves
-out by design. A lock that names nothing for this platform or this Python is passed over with a sentence. A file whose content
-is not what the lock says is never installed. Needs only the standard library and pip: it runs before anything is there.
+The lock comes first, each file checked against its hashes. The ranges come second and add the packages that the lock leaves out
+by design. A lock without files for this platform or this Python is skipped with a message. A file with another hash is never
+installed. The module needs only the standard library and pip, because it runs before any package is installed.
 """
 
 import argparse
@@ -15,13 +15,13 @@ from pathlib import Path
 
 PIP = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile")
 PACKAGES = Path(sysconfig.get_path("purelib"))
-"""Where pip puts what it installs."""
+"""Folder of the installed packages."""
 _OTHER_CONTENT = "DO NOT MATCH THE HASHES"
-"""What pip says of a file that it found under the right name with another content."""
+"""Message of pip for a file with the right name and another content."""
 
 
 def locked(lock: Path, ranges: Path) -> None:
-    """Install what a lock names; one printed sentence if it does not fit here.
+    """Install the packages of a lock, or print a message if it does not fit this platform.
 
     Raises:
         SystemExit: a file has another content than the lock says.
@@ -39,7 +39,7 @@ def locked(lock: Path, ranges: Path) -> None:
 
 
 def compiled() -> None:
-    """Compile what was installed on all cores, where pip would on one; what is compiled already is passed over."""
+    """Compile the installed packages on all cores, where pip uses one. Compiled files are skipped."""
     compileall.compile_dir(PACKAGES, maxlevels=0, quiet=2)
     with ProcessPoolExecutor() as pool:
         list(pool.map(_compile, filter(Path.is_dir, PACKAGES.iterdir())))

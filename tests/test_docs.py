@@ -34,9 +34,8 @@ def test_the_site_builds_without_a_warning(tmp_path):
 
 
 def test_held_files_keep_the_writing_rules():
-    held = prose.files(prose.HELD)
-    assert not [str(finding) for path in held for finding in prose.findings(path, path.read_text(encoding="utf-8"))]
-    assert {ROOT / "README.md", ROOT / "app.py"} <= set(held)
+    assert not [str(finding) for finding in prose.held()]
+    assert {ROOT / "README.md", ROOT / "app.py"} <= set(prose.files(prose.HELD))
 
 
 def test_readme_fits_one_screen():
@@ -80,6 +79,21 @@ def test_a_broken_rule_in_a_string_is_found_with_its_line(tmp_path, line, proble
     found = list(prose.findings(tmp_path / "page.py", f'"""Goes on; and on."""\n\n{line}\n'))
     assert [finding.line for finding in found] == [3] * len(found)
     assert any(problem in finding.problem for finding in found)
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "problem"),
+    [
+        ('def f():\n    """Whether it fits."""\n', 2, "open with a verb"),
+        ('def f():\n    """Return the size.\n\n    Of what is left.\n    """\n', 4, "noun in place"),
+        ("size = 1\n# Whoever asks\n# is told.\n", 2, "name the actor"),
+        (f"def test_{'_'.join('abcdefghijk')}():\n    pass\n", 1, "a name of 11 words"),
+        ("def test_what_is_left_stays():\n    pass\n", 1, "noun in place"),
+    ],
+)
+def test_a_broken_rule_in_code_is_found_with_its_line(tmp_path, source, line, problem):
+    found = list(prose.findings(tmp_path / "page.py", source, with_code=True))
+    assert any(finding.line == line and problem in finding.problem for finding in found), found
 
 
 def test_docstrings_queries_and_styles_are_no_strings_of_the_interface(tmp_path):
