@@ -20,7 +20,7 @@ def facts(model: ModelSpec) -> ModelFacts | None:
 
 
 with frame.errors_shown():
-    frame.header("Heal", "Can the damage be repaired?")
+    frame.header("Heal", "Can the pruned model recover?")
     model = state.current_model()
     known = facts(model)
     asked = None
@@ -28,7 +28,7 @@ with frame.errors_shown():
     left, right = st.columns([4, 7], gap="medium")
     with left:
         if known is None:
-            st.info("Nothing is known of this model yet: compute its distance map first, so that there is a block to choose.")
+            st.info("This model has no distance map yet. Compute one to choose a block.")
             st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
         else:
             shown = selection.now(model)

@@ -64,12 +64,12 @@ class Score:
     """The share that guessing gets right."""
 
     def describe(self) -> str:
-        """In words: "7 of 10 right (95 %: 40 to 89 %; guessing gives 33 %)"."""
+        """In words: "7 of 10 right (95 % CI 40 to 89 %, guessing gives 33 %)"."""
         if not self.n:
             return "No pick yet"
         low, high = wilson_interval(self.n_right, self.n)
         ends = f"{100 * low:.0f} to {100 * high:.0f} %"
-        return f"{self.n_right} of {self.n} right (95 %: {ends}; guessing gives {100 * self.chance:.0f} %)"
+        return f"{self.n_right} of {self.n} right (95 % CI {ends}, guessing gives {100 * self.chance:.0f} %)"
 
     def verdict(self) -> str:
         """What may be concluded."""
@@ -77,10 +77,10 @@ class Score:
             return ""
         low, high = wilson_interval(self.n_right, self.n)
         if low > self.chance:
-            return "You tell the pruned model apart."
+            return "You recognize the pruned model significantly more often than by guessing."
         if high < self.chance:
-            return "You find it less often than one who guesses: what looks broken to you is another model."
-        return "That cannot be told from guessing so far."
+            return "You find it significantly less often than by guessing: another model looks pruned to you."
+        return "Not significantly different from guessing so far."
 
 
 def score(rounds: Sequence[Round], picks: Sequence[int]) -> Score:

@@ -135,12 +135,12 @@ def bridged(result: HealResult) -> str:
         return ""
     if all(gap.factor is not None for gap in gaps):
         return (
-            "The adapter is not whole without its factor (bridge.safetensors): plain PEFT leaves that out, Layerscope applies "
-            "it, and an export folds it into the weights where the family allows it."
+            "Plain PEFT ignores this adapter's factor (bridge.safetensors). Layerscope applies it, and an export folds it into "
+            "the weights where the architecture allows it."
         )
     return (
-        "The adapter is not whole without its small layer (bridge.safetensors): plain PEFT leaves that out and then scores "
-        "worse, Layerscope applies it, and it cannot be exported."
+        "Plain PEFT ignores this adapter's extra layer (bridge.safetensors) and then scores worse. Layerscope applies the "
+        "layer, but cannot export it."
     )
 
 
@@ -157,10 +157,10 @@ def is_flattered(result: HealResult) -> bool:
 
 def _flattered(result: HealResult) -> str:
     usual = corpora.title(judged_by(result.spec.corpus))
-    near = "" if result.text_tokens else " Near-copies of the healing text are among it, as in versions before 0.3."
+    near = "" if result.text_tokens else " Near-copies of the healing text are among these texts, as in versions before 0.3."
     return (
-        f"This heal was judged by {corpora.title(result.spec.validation)}, the kind of text that it trained on: its loss says "
-        f"how well that kind was learnt, not how much was repaired.{near} Heal again to have it judged by {usual}."
+        f"This run was judged by {corpora.title(result.spec.validation)}, the kind of text that it trained on. Its loss shows "
+        f"how well the model learned that kind of text, not how much it recovered.{near} Heal again to judge it by {usual}."
     )
 
 
@@ -183,13 +183,13 @@ def _effect(judged: Repair, result: HealResult) -> str:
         )
     share = recovery.of(result)
     if share is not None:
-        return f"the heal {share.in_words(f'the loss increase of {cost.difference:.2f} nats/token')}"
+        return f"healing {share.in_words(f'the loss increase of {cost.difference:.2f} nats/token')}"
     moved = "lowers" if judged.change.difference < 0 else "raises"
     if is_flattered(result):
-        return f"the heal {moved} the loss by {_size(judged.change)} nats/token after an increase of {cost.difference:.2f}"
+        return f"healing {moved} the loss by {_size(judged.change)} nats/token after an increase of {cost.difference:.2f}"
     return (
-        f"the loss increase of {cut} is not significant ({_signed(cost)} nats/token), so no share of it can be recovered: the "
-        f"heal {moved} the loss by {_size(judged.change)}"
+        f"the loss increase of {cut} is not significant ({_signed(cost)} nats/token), so recovery is undefined: healing "
+        f"{moved} the loss by {_size(judged.change)}"
     )
 
 
@@ -223,10 +223,10 @@ def _of_own_kind(own: Repair, result: HealResult, control: HealResult | None) ->
         f"pruned and {own.healed.loss:.2f} healed"
     )
     if not result.spec.trains:
-        return f"{said}; no model is trained by an instant heal, so that no control says how far this text alone leads."
+        return f"{said}. An instant heal trains no model, so no control can show the effect of this text alone."
     ceiling = None if control is None else control.same_kind.get("healed")
     if control is None or ceiling is None or ceiling.loss is None:
-        return f"{said}; how far the unpruned model gets with that text is not known: train it the same way, as a control."
+        return f"{said}. The unpruned model's loss after the same training is unknown: train a control to measure it."
     above = _change(
         ceiling,
         own.healed,
@@ -235,10 +235,10 @@ def _of_own_kind(own: Repair, result: HealResult, control: HealResult | None) ->
         result.same_kind_tokens,
     )
     side = "above" if above.difference > 0 else "below"
-    where = f"the healed one is {_size(above)} {side} that"
+    where = f"the healed model is {_size(above)} {side} that"
     if above.low is not None and not above.is_settled:
-        where = f"the healed one is not significantly different from that ({_signed(above)})"
-    return f"{said}; the unpruned model trained the same way, the control, reaches {ceiling.loss:.2f}: {where}."
+        where = f"the healed model is not significantly different from that ({_signed(above)})"
+    return f"{said}. The control, the unpruned model trained the same way, reaches {ceiling.loss:.2f}: {where}."
 
 
 def _better(read: Repair, result: HealResult, control: HealResult | None, *, own_kind: bool) -> list[str]:
@@ -247,16 +247,16 @@ def _better(read: Repair, result: HealResult, control: HealResult | None, *, own
         return []
     trained = corpora.title(result.spec.corpus)
     if own_kind:
-        compare = "compare it with the control" if control is not None else "only a control would be a fair comparison"
+        compare = "Compare it with the control" if control is not None else "Only a control is a fair comparison"
         return [
-            f"Below the unpruned model on {read.texts}, because these are of the kind that it trained on ({trained}) and the "
-            f"unpruned model did not train on it: {compare}."
+            f"Below the unpruned model on {read.texts}, because the healed model trained on this kind of text ({trained}) and "
+            f"the unpruned model did not. {compare}."
         ]
     if not read.left.is_settled:
         return [f"The loss below the unpruned model on {read.texts} is not significant."]
     return [
-        f"Below the unpruned model on {read.texts} although these are of another kind: training on {trained} teaches the "
-        f"unpruned model as well, which a control shows; it does not mean that removing the layers helps."
+        f"Below the unpruned model on {read.texts}, although the model trained on another kind of text. Training on {trained} "
+        f"can improve the unpruned model as well, which a control shows. It does not mean that removing layers helps."
     ]
 
 
@@ -298,7 +298,7 @@ def _of_control(result: HealResult) -> list[str]:
         if corpus is not None and before is not None and after is not None and before.loss and after.loss:
             said.append(f"{before.loss:.2f} to {after.loss:.2f} on {after.n_texts} texts of {corpora.title(corpus)}, {kind}")
     trained = corpora.title(result.spec.corpus)
-    moved = "; ".join(said)
+    moved = ", and from ".join(said)
     return [f"A control: no layer was removed, and training on {trained} changed the unpruned model's loss from {moved}."]
 
 
@@ -309,15 +309,17 @@ def remarks(result: HealResult) -> list[str]:
         said.append(lacking(result.same_kind_text, result.model, result.same_kind_tokens))
     elif result.text_tokens:
         said.append(
-            f"{corpora.title(result.spec.corpus)} is too small to hold any of it back, so that nothing is said of its kind."
+            f"{corpora.title(result.spec.corpus)} is too small to hold out any text, so the loss on its own kind of text is "
+            "unknown."
         )
     if result.text_tokens and not result.n_choice_texts and (result.spec.instant or result.spec.keep_best):
         said.append(
-            "The draw had no further texts: those that judge also chose the heal's strength or step, which flatters it."
+            "No further texts were left: the texts of the verdict also chose the strength or the step, which makes the loss "
+            "look lower."
         )
     if result.n_held_out:
         said.append(
-            f"{result.n_held_out} healing documents were left out, since with the others they repeat more of a measured text "
-            f"than {100 * near_copies.MOST_QUOTED:.0f} % of its runs of eight words."
+            f"{result.n_held_out} healing documents were left out: with the others they would repeat more than "
+            f"{100 * near_copies.MOST_QUOTED:.0f} % of the eight-word sequences of an evaluation text."
         )
     return [one for one in said if one]

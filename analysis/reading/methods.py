@@ -66,7 +66,7 @@ def best_in_words(result: MethodsResult) -> str:
     best = {n: [result.cells[place].method for place in result.best(n)] for n in result.spec.ns if len(result.at(n)) > 1}
     named = [f"n = {n}: {' and '.join(names)}" for n, names in best.items() if names]
     open_at = [str(n) for n, names in best.items() if not names]
-    said = [f"Lowest loss, significantly below every other method, at {'; at '.join(named)}."] if named else []
+    said = [f"Lowest loss, significantly below every other method, at {', at '.join(named)}."] if named else []
     if open_at:
         said.append(f"At n = {', '.join(open_at)} no method is significantly better than every other.")
     return " ".join(said)

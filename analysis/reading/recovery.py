@@ -129,9 +129,9 @@ def loss_in_words(result: HealResult) -> str:
 def clause(result: HealResult) -> str:
     """Loss and accuracy of a heal in one clause, for the verdict of a removed block.
 
-    "a heal of 10 min recovers 83 % (95 % CI 74 to 92) of the loss increase, measured on 32 texts of C4 (accuracy: ...)".
+    "healing for 10 min recovers 83 % (95 % CI 74 to 92) of the loss increase, measured on 32 texts of C4, accuracy: ...".
     """
-    return f"a heal of {duration(result.wall_s)} {loss_in_words(result)}; {accuracy_in_words(result)}"
+    return f"healing for {duration(result.wall_s)} {loss_in_words(result)}, {accuracy_in_words(result)}"
 
 
 def duration(seconds: float) -> str:

@@ -230,7 +230,7 @@ def test_jobs_list_is_empty_at_first(capsys):
         (("evaluate", "TINY", "--adapter", "nowhere"), "not a PEFT adapter"),
         (("export", "TINY", "--block", "1:1", "--out", "TINY"), "not empty"),
         (("compare", "TINY", "--prompt", " "), "The prompt is empty"),
-        (("compare", "TINY", "--prompt", "a" * 2001), "may have 2,000"),
+        (("compare", "TINY", "--prompt", "a" * 2001), "at most 2,000"),
         (("compare", "TINY", "--prompt", "a", "--block", "5:2"), "the start must be 0..4"),
         (("compare", "TINY", "--prompt", "a", "--block", "1:2", "--adapter", "nowhere"), "not a PEFT adapter"),
         (("compare", "TINY", "--prompt", "a", "--temperature", "9"), "temperature must be 0..5"),

@@ -24,8 +24,8 @@ def test_a_heal_ends_with_the_verdict_from_its_own_numbers():
     heal = fakes.heal()
     said = headline.headline(selection.select(heal.spec.block, [heal], shown=heal), fakes.FACTS, heals=[heal]).sentence
     assert lines(heal)[-1] == said
-    assert "A heal of 115 s" not in said
-    assert "A heal of 2 min" in said
+    assert "Healing for 115 s" not in said
+    assert "Healing for 2 min" in said
 
 
 def test_a_control_and_a_heal_that_was_stopped_promise_nothing():

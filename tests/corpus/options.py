@@ -112,8 +112,8 @@ _RANGES = [
     (("heal", "--steps", "-1", "--quantization", "none"), "steps must be 0..1,000,000, not -1."),
     (("heal", "--minutes", "0", "--quantization", "none"), "minutes must be above 0 and at most 525,600, not 0.0."),
     (("heal", "--minutes", "-2", "--quantization", "none"), "minutes must be above 0 and at most 525,600, not -2.0."),
-    (("heal", "--recipe", "nosuch", "--quantization", "none"), "There is no recipe 'nosuch'; the recipes are"),
-    (("heal", "--recipe", "", "--quantization", "none"), "There is no recipe ''; the recipes are"),
+    (("heal", "--recipe", "nosuch", "--quantization", "none"), "There is no recipe 'nosuch'. The recipes are"),
+    (("heal", "--recipe", "", "--quantization", "none"), "There is no recipe ''. The recipes are"),
     (("heal", "--recipe", "instant", "--control", "--quantization", "none"), "The recipe instant trains nothing, so it has no"),
     (("export", "--quantization", "4bit"), "A quantized model is not exported"),
     (("export", "--quantization", "8bit"), "A quantized model is not exported"),
@@ -130,8 +130,8 @@ _NAMES = ("", ".", "..", "../up", "a/b", "-a", "a b", "ä", "a" * 81, "a\n", "\x
 _PROMPTS = {
     "empty": ("", "The prompt is empty"),
     "blank": ("  \n\t ", "The prompt is empty"),
-    "long": ("a " * 1001, "The prompt has 2,002 characters and may have 2,000"),
-    "surrogate": ("caf\udce9", "The prompt is not valid text; write it as UTF-8."),
+    "long": ("a " * 1001, "The prompt has 2,002 characters, at most 2,000"),
+    "surrogate": ("caf\udce9", "The prompt is not valid text. Write it as UTF-8."),
 }
 _WRONG = [
     ((), "The following arguments are required: COMMAND"),

@@ -83,7 +83,7 @@ _RANGES = {
         "steps=100000000000000000000": "steps must be 0..1,000,000, not 100,000,000,000,000,000,000.",
         "seed=100000000000000000000": "seed must be at least 0, not 100,000,000,000,000,000,000.",
         "corpus.split=test": "split must be one of all, train, validation, not 'test'.",
-        "nosuch=1": "A heal has no setting nosuch",
+        "nosuch=1": "Healing has no setting nosuch",
         "corpus.nosuch=1": "There is no setting 'corpus.nosuch' in a HealSpec",
         "control=true": "A control trains the unpruned model on the text alone",
     },

@@ -93,9 +93,9 @@ def test_a_heal_on_a_disk_that_fills_up(small_disk, heal, worker):
     assert not list(folder.glob(".*")), "nothing half-written is left"
     (small_disk / "filler").unlink()
     jobs.resume(job.id)
-    wait_for(lambda: any("Going on from the checkpoint" in event["message"] for event in jobs.events(job.id)[0]), 60)
+    wait_for(lambda: any("Resuming from the checkpoint" in event["message"] for event in jobs.events(job.id)[0]), 60)
     said = next(e["message"] for e in jobs.events(job.id)[0] if "Going on" in e["message"])
-    assert said == f"Going on from the checkpoint at step {intact.step}."
+    assert said == f"Resuming from the checkpoint at step {intact.step}."
     wait_for(lambda: jobs.get(job.id).values.get("step", 0) > intact.step, 60)
     jobs.pause(job.id)
     assert wait_state(job, "paused", 60).attempts == 2
@@ -124,7 +124,7 @@ def test_a_checkpoint_that_finds_no_space_leaves_the_one_before(cache, heal, mon
     assert [path.name for path in checkpoints.folder(key).iterdir()] == ["step-00000002"]
     told = []
     assert healing.run(spec, lambda progress: told.append(progress.message)).complete
-    assert "Going on from the checkpoint at step 2." in told
+    assert "Resuming from the checkpoint at step 2." in told
 
 
 def test_the_reserve_is_given_back_once_and_then_the_writing_waits(tmp_path, monkeypatch):

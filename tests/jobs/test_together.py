@@ -237,11 +237,11 @@ def test_a_heal_can_be_shared_where_it_trains(cache):
     spec = HealSpec(block=Block(2, 2), batch_size=4)
     assert crew.can_share(spec)
     assert jobs.submit(spec, shards=4).shards == 4
-    with pytest.raises(SpecError, match="5 processes were to train together, and a step of this heal has 4 rows"):
+    with pytest.raises(SpecError, match="5 processes cannot share a training step of 4 sequences"):
         jobs.submit(spec, shards=5)
     instant = replace(spec, steps=0, instant=True, recipe="instant")
     assert not crew.can_share(instant)
-    with pytest.raises(SpecError, match="The recipe instant trains nothing, so one process answers it"):
+    with pytest.raises(SpecError, match="The recipe instant trains nothing, so one process runs it"):
         crew.check(instant, 2)
 
 

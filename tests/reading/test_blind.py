@@ -67,12 +67,12 @@ def test_the_score_has_its_interval_and_what_guessing_gives():
     rounds = [blind.as_round(f"{key}", THREE, "seed") for key in range(10)]
     picks = [played.pruned if key < 7 else (played.pruned + 1) % 3 for key, played in enumerate(rounds)]
     score = blind.score(rounds, picks)
-    assert score.describe() == "7 of 10 right (95 %: 40 to 89 %; guessing gives 33 %)"
-    assert score.verdict() == "You tell the pruned model apart."
+    assert score.describe() == "7 of 10 right (95 % CI 40 to 89 %, guessing gives 33 %)"
+    assert score.verdict() == "You recognize the pruned model significantly more often than by guessing."
     assert blind.score([], []).describe() == "No pick yet"
 
 
-@pytest.mark.parametrize(("right", "said"), [(1, "cannot be told"), (0, "less often"), (5, "cannot be told"), (12, "apart")])
+@pytest.mark.parametrize(("right", "said"), [(1, "Not signif"), (0, "less often"), (5, "Not signif"), (12, "more often")])
 def test_a_verdict_needs_the_interval_to_leave_out_guessing(right, said):
     assert said in blind.Score(right, 12, 1 / 3).verdict()
 

@@ -91,7 +91,7 @@ def test_a_repair_is_the_paired_difference_per_token():
 
 def test_the_verdict_states_recovery_accuracy_and_remaining_loss():
     said = heals.headline(heal((3.85, 4.93, 4.34), (3.0, 4.3, 3.2)))
-    assert said.startswith("On 32 texts of C4, a kind it was not trained on, the heal recovers 55 % (95 % CI 5")
+    assert said.startswith("On 32 texts of C4, a kind it was not trained on, healing recovers 55 % (95 % CI 5")
     assert "of the loss increase of 1.08 nats/token. Accuracy: not measured. " in said
     assert said.endswith("above the unpruned model's.")
     assert "The healed model's loss is still 0.49 (95 % CI " in said
@@ -100,8 +100,8 @@ def test_the_verdict_states_recovery_accuracy_and_remaining_loss():
 @pytest.mark.parametrize(
     ("healed", "sentence"),
     [
-        (4.93, "the heal does not significantly change the loss: it recovers"),
-        (5.3, "the heal raises the loss further, by 34 % (95 % CI "),
+        (4.93, "healing does not significantly change the loss: it recovers"),
+        (5.3, "healing raises the loss further, by 34 % (95 % CI "),
         (3.85, "loss is not significantly different from the unpruned model's"),
         (3.5, "loss is 0.35 (95 % CI "),
     ],
@@ -121,9 +121,9 @@ def test_a_cut_that_costs_nothing_has_nothing_to_repair():
 def test_below_unpruned_is_never_said_without_the_reason(judged, own, beside):
     found = heal(judged, own)
     said = " ".join(heals.sentences(found, None if beside is None else control(beside)))
-    assert ("Below the unpruned model on 32 texts of Wikipedia, because these are of the kind that it trained on" in said) == (
-        own[2] < own[0]
-    )
+    assert (
+        "Below the unpruned model on 32 texts of Wikipedia, because the healed model trained on this kind of text" in said
+    ) == (own[2] < own[0])
     assert ("below the unpruned model on 32 texts of C4" in said.replace("Below", "below")) == (judged[2] < judged[0])
     assert said.index("On 32 texts of C4, a kind it was not trained on") < said.index("the kind it was trained on")
 
@@ -131,15 +131,15 @@ def test_below_unpruned_is_never_said_without_the_reason(judged, own, beside):
 def test_the_control_is_the_ceiling_and_its_lack_is_said():
     found = heal((3.85, 4.93, 4.34), (3.0, 4.3, 2.6))
     with_it = " ".join(heals.sentences(found, control(2.4)))
-    assert "the unpruned model trained the same way, the control, reaches 2.4" in with_it
-    assert ": the healed one is 0.20 (95 %" in with_it
-    assert "compare it with the control" in with_it
+    assert "The control, the unpruned model trained the same way, reaches 2.4" in with_it
+    assert ": the healed model is 0.20 (95 %" in with_it
+    assert "Compare it with the control" in with_it
     without = " ".join(heals.sentences(found))
-    assert "train it the same way, as a control" in without
-    assert "only a control would be a fair comparison" in without
+    assert "train a control to measure it" in without
+    assert "Only a control is a fair comparison" in without
     alone = heals.sentences(control(2.4))
     assert len(alone) == 1
-    assert "3.85 to 3.90 on 32 texts of C4, another kind; 3.00 to 2.40 on 32 texts of Wikipedia, the same kind" in alone[0]
+    assert "from 3.85 to 3.90 on 32 texts of C4, another kind, and from 3.00 to 2.40 on 32 texts of Wikipedia" in alone[0]
 
 
 def test_a_control_is_found_by_what_it_trained_on_and_the_alike_one_first():
@@ -166,9 +166,9 @@ def test_an_older_heal_that_was_judged_by_its_own_kind_is_read_as_that():
         text_tokens=[], same_kind={}, same_kind_losses={}, same_kind_tokens=[], same_kind_text=None,
     )  # fmt: skip
     said = heals.sentences(old)
-    assert said[0].startswith("This heal was judged by Wikipedia, the kind of text that it trained on")
-    assert "Near-copies of the healing text are among it" in said[0]
-    assert "judged by C4" in said[0]
+    assert said[0].startswith("This run was judged by Wikipedia, the kind of text that it trained on")
+    assert "Near-copies of the healing text are among these texts" in said[0]
+    assert "judge it by C4" in said[0]
     assert "a kind it was not trained on" not in said[1]
     assert said[2].startswith("Below the unpruned model on 32 texts of Wikipedia, because")
     assert heals.is_flattered(old)
@@ -181,9 +181,9 @@ def test_what_limits_a_measurement_is_said():
     few = replace(found, same_kind_tokens=TOKENS[:9], n_choice_texts=0, n_held_out=3, spec=replace(found.spec, instant=True))
     said = " ".join(heals.remarks(few))
     assert "Only 9 of 32 texts of Wikipedia have at least 128 tokens." in said
-    assert "those that judge also chose" in said
+    assert "the texts of the verdict also chose" in said
     assert "3 healing documents were left out" in said
-    assert "too small to hold any of it back" in " ".join(heals.remarks(replace(found, same_kind_text=None, same_kind={})))
+    assert "too small to hold out any text" in " ".join(heals.remarks(replace(found, same_kind_text=None, same_kind={})))
 
 
 def test_readings_of_both_kinds_name_their_text():

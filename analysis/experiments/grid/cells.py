@@ -11,9 +11,10 @@ from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
 from analysis.experiments.strategies import DRAW, INFLUENCE, MAP, needs
 
 NO_LOSS = (
-    "No loss seen up to n: the largest n up to which no cut's 95 % interval of the change in accuracy lies below zero. Changes "
-    "are from the unpruned model, paired by question (Bonett and Price) or by text (bootstrap). Every n is judged by itself, "
-    "since a correction over n would only let it reach further; what may be lost unseen is the lower end of the change"
+    "No significant drop up to n: the largest n up to which no block's 95 % interval of the change in accuracy lies below "
+    "zero. Changes are from the unpruned model, paired by question (Bonett and Price) or by text (bootstrap). Each n is tested "
+    "alone, because a correction over n would only raise this n. The lower end of the change is the largest drop that may be "
+    "missed"
 )
 """How `Cell.no_loss_n` is told, in sentences without the last full stop."""
 
@@ -210,7 +211,7 @@ _SCORES = (
     *_number("loss_change", "change in loss", "nats per token", "+.3f"),
     Column("bits_per_byte", "bits per byte", format=".3f"),
 )
-_NO_LOSS = Column("no_loss_n", "no loss seen up to n")
+_NO_LOSS = Column("no_loss_n", "no significant drop up to n")
 _WALL = Column("wall_s", "time", "s", ".1f")
 
 
@@ -218,7 +219,7 @@ def every_cut(cells: list[Cell], caption: str) -> Table:
     """Every cut of every cell, a row each."""
     rows = [_row(cell, cut) for cell in cells for cut in cell.cuts]
     columns = (*_WHICH, Column("n"), Column("removed"), *_SCORES, _NO_LOSS, _WALL, Column("key", "curve"))
-    return Table("Every cut of the grid", columns, rows, caption)
+    return Table("All removed blocks of the grid", columns, rows, caption)
 
 
 def each_cell(cells: list[Cell], caption: str) -> Table:
@@ -230,7 +231,7 @@ def each_cell(cells: list[Cell], caption: str) -> Table:
         at, whole = cell.at_no_loss, next(iter(cell.cuts), None)
         ends = {} if whole is None else _ends("unpruned_acc", whole.acc, whole.acc_low, whole.acc_high)
         rows.append((_row(cell, at) if at else _which(cell)) | ends | {"error": cell.error or None})
-    return Table("How far each curve goes without a loss that is seen, and its scores there", columns, rows, caption)
+    return Table("Largest pruning of each curve without a significant drop, and its scores", columns, rows, caption)
 
 
 def _which(cell: Cell) -> dict[str, Any]:

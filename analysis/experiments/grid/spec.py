@@ -98,16 +98,16 @@ class GridSpec(Spec):
             "strategies": self.strategies,
         }
         for name, parts in sides.items():
-            require(bool(parts), f"A grid needs at least one of its {name}; name some.")
+            require(bool(parts), f"A grid needs at least one of its {name}. Name some.")
             twice = next((part for place, part in enumerate(parts) if part in parts[:place]), None)
-            require(twice is None, f"Among its {name} this grid names {shown(_named(twice))} twice; name each once.")
+            require(twice is None, f"The {name} of this grid contain {shown(_named(twice))} twice. Name each once.")
         for strategy in self.strategies:
             one_of("strategies", strategy, [name for name in STRATEGIES if not needs(name, BLOCKS)])
         n_cells = len(self.cells())
         require(
             n_cells <= MOST_CELLS,
-            f"This grid has {n_cells:,} cells ({self.how_many()}), and at most {MOST_CELLS} can be measured as one; leave some "
-            f"out, or make several grids.",
+            f"This grid has {n_cells:,} cells ({self.how_many()}), at most {MOST_CELLS} are allowed. Leave some out, or run "
+            f"several grids.",
         )
 
     def cells(self) -> tuple[SweepSpec, ...]:
@@ -136,7 +136,7 @@ class GridSpec(Spec):
         sides = (
             (len(self.models), "model"),
             (ways, "way to choose layers" if ways == 1 else "ways to choose layers"),
-            (len(self.benchmarks), "question set"),
+            (len(self.benchmarks), "dataset"),
             (len(self.loss_corpora), "text"),
         )
         return ", ".join(f"{n} {what}{'' if n == 1 or what.startswith('way') else 's'}" for n, what in sides)
@@ -178,11 +178,11 @@ class GridResult(Result):
             if blind
             else ""
         )
-        lost = f", {len(self.failures)} of which could not be measured" if self.failures else ""
+        lost = f", {len(self.failures)} failed" if self.failures else ""
         left = "" if self.complete else f", {len(self.cells)} so far"
         return (
-            f"{self.n_cells} curves{left}{lost}; up to {asked} questions with 95 % Wilson intervals, up to {read} texts with "
-            f"95 % intervals over texts. {cells.NO_LOSS}.{dark}"
+            f"{self.n_cells} curves{left}{lost}. Up to {asked} questions with 95 % Wilson intervals, and up to {read} texts "
+            f"with 95 % intervals over texts. {cells.NO_LOSS}.{dark}"
         )
 
 
@@ -193,6 +193,6 @@ register(
         run="analysis.experiments.grid.grid:run",
         title="Grid",
         shards="analysis.experiments.grid.shared:Work",
-        help="curves of several models, question sets, texts and strategies, each with each, in one table.",
+        help="accuracy curves of several models, datasets, texts and strategies, all combinations in one table.",
     )
 )

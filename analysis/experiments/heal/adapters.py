@@ -144,7 +144,8 @@ def check_last_layers(spec: HealSpec, n_layers: int) -> None:
     """
     if spec.method == "partial" and spec.last_layers > n_layers:
         raise RecipeError(
-            f"The last {spec.last_layers} layers were to be trained, and {n_layers} are left; choose at most as many."
+            f"The last {spec.last_layers} layers cannot be trained: only {n_layers} are left. Choose last_layers of at most "
+            f"{n_layers}."
         )
 
 
@@ -288,9 +289,9 @@ def _check_adapted(decoder: Decoder, meant: set[str], found: set[str]) -> None:
     """See to it that PEFT adapts what was meant, and nothing else."""
     if other := sorted(meant ^ found):
         raise RecipeError(
-            f"PEFT takes {len(other)} weights of this {decoder.config.model_type} model, such as {other[0]}, for those of "
-            f"experts in an older layout, and quantized ones cannot be named otherwise; choose quantization none, which takes "
-            f"no more memory for the experts, since these are never quantized."
+            f"PEFT takes {len(other)} weights of this {decoder.config.model_type} model, such as {other[0]}, for experts in an "
+            f"older layout, and quantized weights have no other name. Choose quantization none. It needs no more memory for "
+            f"the experts, which are never quantized."
         )
 
 
@@ -301,8 +302,8 @@ def _check_is_read(decoder: Decoder, saved: Mapping[str, Tensor], read: Mapping[
     """
     if lost := sorted(saved.keys() - read.keys()):
         raise RecipeError(
-            f"PEFT cannot read again what it saves of an adapter on this {decoder.config.model_type} model, since it renames "
-            f"weights such as {lost[0].removeprefix(_PREFIX)}; choose another model."
+            f"PEFT cannot load its own adapter for this {decoder.config.model_type} model, because it renames weights such as "
+            f"{lost[0].removeprefix(_PREFIX)}. Choose another model."
         )
 
 
@@ -393,18 +394,19 @@ def card(spec: HealSpec, *, base: str, steps_done: int) -> str:
             "both": "the attention and the feed-forward modules",
         }[spec.lora_on],
         "partial": f"the weight matrices of the last {spec.last_layers} layers and of the head",
-        "beside": "the weight matrices of the layers beside each gap",
+        "beside": "the weight matrices of the layers next to each gap",
     }[spec.method]
-    fitted = "Begun with a closed-form refit of the layer before the cut. " if spec.instant else ""
+    fitted = "Started from a closed-form refit of the layer before the removed block. " if spec.instant else ""
     return f"""---
 library_name: peft
 ---
-# Heal of {base}: {what}
+# Healed {base}: {what}
 {first}
 {fitted}Trained for {steps_done} of {spec.steps} steps of {spec.batch_size * spec.gradient_accumulation} x \
-{spec.corpus.seq_len} tokens of {spec.corpus.source} text on {trained}: r {spec.r if spec.method == "lora" else "full"}, peak \
-learning rate {spec.learning_rate:g}, base weights {weights if weights != "none" else "unquantized"}. Method: Gromov et al., \
-The Unreasonable Ineffectiveness of the Deeper Layers, arXiv:2403.17887.
+{spec.corpus.seq_len} tokens of {spec.corpus.source} text on {trained}. Settings: r \
+{spec.r if spec.method == "lora" else "full"}, peak learning rate {spec.learning_rate:g}, base weights \
+{weights if weights != "none" else "unquantized"}. Method: Gromov et al., The Unreasonable Ineffectiveness of the Deeper \
+Layers, arXiv:2403.17887.
 """
 
 
@@ -416,18 +418,18 @@ def _how_to_cut(base: str, block: Removal) -> str:
 
 
 _ZEROS = """\
-    for matrix in ({matrices},):  # the last of each part that is gone, whatever this family calls it
+    for matrix in ({matrices},):  # output matrix of each removed sublayer, by its name in this architecture
         matrix.weight.data.zero_()  # and its bias, if it has one
 """
 _HOW_TO_CUT = """
-Remove {cut} of the base model (0-based) first: this adapter fits only what is left.
+First remove {cut} (0-based) from the base model: this adapter fits only the remaining layers.
 
     from torch import nn
     from transformers import AutoModelForCausalLM
     from peft import PeftModel
 
     model = AutoModelForCausalLM.from_pretrained({base!r})
-    layers = model.model.layers  # where this family keeps them
+    layers = model.model.layers  # where this architecture keeps them
 {zeros}    kept = [layer for index, layer in enumerate(layers) if index not in {removed}]
     for index, layer in enumerate(kept):
         layer.self_attn.layer_idx = index
@@ -436,17 +438,17 @@ Remove {cut} of the base model (0-based) first: this adapter fits only what is l
     model = PeftModel.from_pretrained(model, "this folder")
 """
 _TEXT_PART = """
-{base} is a {whole} model, and this adapter belongs to its text part alone, as a plain causal model: its decoder and its \
-head, as Layerscope loads and exports it. The whole model is no base for it.
+{base} is a {whole} model. This adapter belongs to its text part alone, as a plain causal model: decoder and head, as \
+Layerscope loads and exports it. Do not apply it to the {whole} model.
 """
 _BRIDGE = """
-This adapter is not whole by itself. What the removed layers added is in no weight but a small layer of its own, the matrix \
-`change` in `{file}`, float32: the stream x that enters layer {start} of the cut model has to become x + change x. Plain \
-transformers has no place for that; Layerscope puts it on when it loads this folder, and does not export it.
+This adapter is not complete without its extra layer, the float32 matrix `change` in `{file}`. It stands for the removed \
+layers: the stream x that enters layer {start} of the pruned model has to become x + change x. Plain transformers cannot apply \
+it. Layerscope applies it when it loads this folder, and does not export it.
 """
 _SCALE = """
-This adapter is not whole by itself: the stream that enters layer {start} of the cut model has to be multiplied by \
-{factor:.6f} (`{file}` has the factor less 1). Layerscope does so when it loads this folder, and folds it into the weights \
+This adapter is not complete without its factor: multiply the stream that enters layer {start} of the pruned model by \
+{factor:.6f} (`{file}` holds the factor minus 1). Layerscope does so when it loads this folder, and folds it into the weights \
 when it exports.
 """
 

@@ -24,7 +24,7 @@ from analysis.models.spec import ModelSpec
 
 ORDER = "layer"
 """What rank 0 tells the others when a layer is going to work for it alone; `index` is which, in the unpruned model."""
-WHY = "{name} does not fit whole, so its layers are divided over {n} processes; the figures are the same."
+WHY = "{name} does not fit into one process, so its layers are divided over {n} processes. The results are the same."
 _NF4 = ("quant_type", "compress_statistics", "quant_state")
 """What is asked of a weight in 4 bits."""
 

@@ -34,8 +34,8 @@ def check(n: int) -> int:
     while not (core == 1 or _is_first_kind(core) or _is_second_kind(core)):
         if core % 2:
             raise RecipeError(
-                f"A rotation by a Hadamard matrix of {n} rows was asked for, and none is known here for this size; choose the "
-                f"recipe ghosted, prune-comp or instant, which need none."
+                f"The recipe linear-patch needs a Hadamard matrix of {n} rows, and none is known for this size. Choose the "
+                f"recipe ghosted, prune-comp or instant."
             )
         core //= 2
     return core

@@ -229,7 +229,7 @@ _TEACHER_SHARE = 0.3
 """Share of the free memory that the unpruned model's states may take."""
 _PROBES = 3
 """Steps that are timed, the first of them not counted, to work out how many fit into a time."""
-_NO_TIME = "The time leaves none for training steps, so the instant heal alone is kept; give it more minutes to train."
+_NO_TIME = "The time allows no training steps, so only the instant heal is kept. Give more minutes to train."
 _QUARTER = 4
 """A quarter of the writing is timed, to tell how long all of it takes."""
 
@@ -246,7 +246,9 @@ def resolve(spec: HealSpec) -> HealSpec:
     model = models.resolve(spec.model)
     if model.dtype == "float16":
         if spec.model.dtype == "float16":
-            raise RecipeError("A heal in float16 loses small gradients; choose bfloat16, or float32 where that is not native.")
+            raise RecipeError(
+                "Healing in float16 loses small gradients. Choose bfloat16, or float32 on hardware without bfloat16."
+            )
         model = replace(model, dtype="float32")
     return replace(spec, model=model, corpus=corpus, validation=validation, benchmark=benchmark)
 
@@ -354,13 +356,13 @@ def _check(spec: HealSpec, facts: ModelFacts) -> None:
         hadamard.check(facts.hidden_size)
     if spec.method == "lora" and spec.trains and spec.r > facts.hidden_size:
         raise RecipeError(
-            f"A rank of {spec.r} was asked for, but {facts.name} has states of {facts.hidden_size} numbers; choose an r of at "
+            f"A LoRA rank of {spec.r} exceeds the {facts.hidden_size} hidden dimensions of {facts.name}. Choose an r of at "
             f"most {facts.hidden_size}."
         )
     if facts.max_positions is not None and spec.corpus.seq_len > facts.max_positions:
         raise RecipeError(
-            f"Rows of {spec.corpus.seq_len} tokens were asked for, but {facts.name} has a window of {facts.max_positions} "
-            f"tokens; choose a seq-len of at most {facts.max_positions}."
+            f"Sequences of {spec.corpus.seq_len} tokens exceed the window of {facts.name}, {facts.max_positions} tokens. "
+            f"Choose a seq-len of at most {facts.max_positions}."
         )
 
 
@@ -398,7 +400,7 @@ class _Heal:
             fitted = self.fit_junction(loaded)
             self.changes, self.bridges = fitted.changes, fitted.bridges
         if len(spec.gone_by_stage) > 1 and not spec.control:
-            record.on_progress(Progress("choosing what goes first"))
+            record.on_progress(Progress("choosing the layers to remove first"))
             self.stages = stages.cuts(loaded.decoder, spec, texts.choice(loaded, spec).texts)
         apart = spec.separate_documents and not spec.written and can_separate(loaded.decoder)
         healed, cut = following.made_ready(loaded, spec, self.changes, self.bridges)
@@ -469,8 +471,8 @@ class _Heal:
         calibration = packing.beginnings(spec.corpus, self.texts.apart, loaded.tokenizer, CALIBRATION_TEXTS, n_tokens)
         if len(calibration) < junction.LEAST_TEXTS:
             raise RecipeError(
-                f"The healing text has {len(calibration)} documents beside those that are measured on, and an instant heal is "
-                f"fitted on {junction.LEAST_TEXTS} or more; give more text."
+                f"The healing text has {len(calibration)} documents outside the evaluation texts, and an instant heal needs "
+                f"{junction.LEAST_TEXTS} or more. Choose a longer healing text."
             )
         selection = texts.choice(loaded, spec).texts
         told = self.record.on_progress
@@ -590,7 +592,7 @@ class _Heal:
         if found is not None:
             trainer.go_on_from(found)
             total = trainer.spec.steps
-            record.report(found.step, total, f"Going on from the checkpoint at step {found.step}.")
+            record.report(found.step, total, f"Resuming from the checkpoint at step {found.step}.")
         step = 0 if found is None else found.step
         record.forget_after(step, trainer.tokens_per_step, lambda: self.check_material(healed).n_tokens)
 
@@ -614,7 +616,7 @@ class _Heal:
                 return
             for stage in record.result.stages:
                 if stage.begins == trainer.steps_done:
-                    record.report(trainer.steps_done, spec.steps, f"From here on {stage.removed.describe()} is out.")
+                    record.report(trainer.steps_done, spec.steps, f"Removed from this step on: {stage.removed.describe()}.")
             self.step(trainer, began, first)
             record.report(trainer.steps_done, spec.steps)
 

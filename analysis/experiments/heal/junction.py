@@ -155,8 +155,8 @@ def _check_in_turn(decoder: Decoder, removed: Removal) -> None:
     for layer, _ in blocks.single_parts(removed):
         if not parts.find(decoder, layer)[ATTENTION].in_turn:
             raise RecipeError(
-                f"Attention and feed-forward part of this {decoder.config.model_type} model read the same stream, so there is "
-                f"none between them that an instant heal could change; remove whole layers, or heal without it (instant=false)."
+                f"Attention and feed-forward part of this {decoder.config.model_type} model read the same stream, so an "
+                f"instant heal has nothing to change between them. Remove whole layers, or heal without it (instant=false)."
             )
 
 
@@ -175,13 +175,13 @@ def check_folds(decoder: Decoder, removed: Removal) -> None:
     unfolded = [gap for gap in at if gap.projection(how)[1] is None]
     if not unfolded:
         return
-    instead = "a recipe that trains without the instant start, such as progressive"
+    instead = "a recipe that trains without the instant heal, such as progressive"
     if all(_takes_factor(gap) for gap in unfolded):
         instead = "the recipe prune-comp, which an export folds into the weights"
     raise RecipeError(
-        f"An instant heal of this {decoder.config.model_type} model needs a small layer beside the adapter, which plain PEFT "
-        f"and exports leave out, since a norm or a scale stands between its projections and the stream; choose {instead}, or "
-        f"ask for that layer with --bridge (bridge=true)."
+        f"An instant heal of this {decoder.config.model_type} model needs an extra layer, because a norm or a scale stands "
+        f"between its projections and the stream. Plain PEFT and exports leave that layer out. Choose {instead}, or keep it "
+        f"with --bridge (bridge=true)."
     )
 
 

@@ -119,10 +119,10 @@ def shortage(
         weights = weight_bytes(facts, None, precision, rest=spec.model.dtype)
     if not spec.trains or weights is None or (needed := weights + step_bytes(spec, facts)) <= free_bytes:
         return None
-    parts = f" in each of {over} processes that its layers are divided over" if over > 1 else ""
+    parts = f" in each of {over} processes" if over > 1 else ""
     return (
-        f"Healing {facts.name} with {spec.batch_size:,} rows of {spec.corpus.seq_len:,} tokens at once needs about "
-        f"{units.size(needed)}{parts}, and only {host.free_in_words(free_bytes, where)}; "
+        f"Healing {facts.name} with {spec.batch_size:,} sequences of {spec.corpus.seq_len:,} tokens at once needs about "
+        f"{units.size(needed)}{parts}, and only {host.free_in_words(free_bytes, where)}. "
         f"{_instead(spec, facts, free_bytes - weights, other)}."
     )
 
@@ -147,7 +147,7 @@ def _instead(spec: HealSpec, facts: ModelFacts, room: int, other: str) -> str:
     )
     if rows:
         passes = -(-spec.batch_size * spec.gradient_accumulation // rows)
-        return f"a batch_size of {rows:,} fits, and with gradient_accumulation {passes:,} a step learns from as many rows"
+        return f"A batch_size of {rows:,} fits, and gradient_accumulation {passes:,} keeps the number of sequences per step"
     can_round = spec.model.quantization != "4bit"
     smaller = [f"device {other}"] * bool(other) + ["4bit"] * can_round + ["a smaller model", "more memory"]
-    return f"not even one row fits: choose a lower seq-len, {', '.join(smaller[:-1])} or {smaller[-1]}"
+    return f"Not even one sequence fits: choose a lower seq-len, {', '.join(smaller[:-1])} or {smaller[-1]}"

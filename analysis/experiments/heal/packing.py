@@ -117,9 +117,9 @@ def training_rows(
     rows, positions = pack(documents, spec.seq_len, tokenizer.eos_token_id, max_rows=max_rows, on_progress=on_progress)
     if len(rows) == 0:
         raise RecipeError(
-            f"The healing text {spec.source!r} does not fill one row of {spec.seq_len} tokens"
-            f"{' once what is measured on, with its near-copies, is left out' if apart.n_refused else ''}; give more text, or "
-            f"a smaller seq-len."
+            f"The healing text {spec.source!r} does not fill one sequence of {spec.seq_len} tokens"
+            f"{' without the evaluation texts and their near-copies' if apart.n_refused else ''}. Give more text, or a smaller "
+            f"seq-len."
         )
     return PackedRows(rows, positions, counts["skipped"], apart.n_refused, apart.highest)
 

@@ -28,8 +28,8 @@ def check_start(cut: Removal) -> None:
     """
     if (0, ATTENTION) in cut.parts:
         raise RecipeError(
-            "An instant heal changes the layer before the cut, and there is none before layer 0; choose another block, or heal "
-            "without the instant start."
+            "An instant heal changes the layer before the removed block, and there is none before layer 0. Choose another "
+            "block, or heal without it (instant=false)."
         )
 
 
@@ -60,8 +60,8 @@ def output_projection(decoder: Decoder, depth: int) -> tuple[str, nn.Module]:
         if _adds_to_stream(decoder, layer, module):
             return name, module
     raise NothingAdds(
-        f"No projection of this {decoder.config.model_type} model adds to the residual stream as it is in front of the gap (a "
-        f"norm or a scale stands between), so an instant heal cannot be folded into it; heal by training instead."
+        f"No projection of this {decoder.config.model_type} model adds directly to the residual stream before the gap: a norm "
+        f"or a scale stands between. An instant heal cannot be folded into it, so choose a recipe that trains."
     )
 
 

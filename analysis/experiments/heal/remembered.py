@@ -39,7 +39,7 @@ class Remembered:
             return "The scores of the unpruned model are taken from stored results."
         return (
             f"Scores the unpruned model: this machine has stored no scores of it on all of these questions and texts in "
-            f"{spec.model.dtype}. Scores that came with the program are from another processor and differ in rounding."
+            f"{spec.model.dtype}. Scores that came with the program are from another CPU and differ in rounding."
         )
 
 

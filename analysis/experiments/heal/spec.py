@@ -155,43 +155,43 @@ class HealSpec(Spec):
         one_of("lora_on", self.lora_on, LORA_ON)
         require(
             self.method == "lora" or self.lora_on == LORA_ON[0],
-            f"The method {self.method} trains whole weights, so there is no LoRA to put on {self.lora_on}; set method to lora, "
+            f"The method {self.method} trains whole weights, so there is no LoRA to put on {self.lora_on}. Set method to lora, "
             f"or lora_on to feed_forward.",
         )
         one_of("compensation", self.compensation, COMPENSATIONS)
         require(
             self.instant or self.compensation == COMPENSATIONS[0],
-            f"The compensation {self.compensation} was asked for without the instant heal, which fits it; set instant=true.",
+            f"The compensation {self.compensation} needs the instant heal, which fits it. Set instant=true.",
         )
         one_of("distill_from", self.distill_from, DISTILL_FROM)
         require(
             not self.top_k or (self.distill > 0 and self.distill_from == "logits"),
-            f"The {self.top_k} likeliest tokens of the unpruned model were to be learnt without its distribution; set distill "
-            f"above 0 and distill_from to logits, or top_k to 0.",
+            f"top_k={self.top_k} needs the distribution of the unpruned model. Set distill above 0 and distill_from to logits, "
+            f"or top_k to 0.",
         )
         require(
             self.written < self.corpus.seq_len,
-            f"Of rows of {self.corpus.seq_len} tokens {self.written} were to be written by the model; choose at most "
+            f"written={self.written} leaves no given token in sequences of {self.corpus.seq_len}. Choose at most "
             f"{self.corpus.seq_len - 1}.",
         )
         require(
             not self.written or self.distill == 1,
-            f"What the model writes itself is nothing to imitate, so only the unpruned model can grade it: with written="
-            f"{self.written} distill has to be 1, not {self.distill:g}.",
+            f"written={self.written} needs distill=1, not {self.distill:g}: the unpruned model alone grades generated tokens.",
         )
         require(
             not (self.method == "beside" and isinstance(self.block, PartSet)),
-            f"The layers beside a gap were to be trained, and where a layer keeps a part there is none ({self.block.brief()}); "
-            f"choose the method lora or partial, as the recipes quick, distill, distill-all, on-policy and partial do.",
+            f"The method {self.method} needs whole removed layers, not sublayers ({self.block.brief()}). Choose the method "
+            f"lora or partial, as in the recipes quick, distill, distill-all, on-policy and partial.",
         )
         require(
             self.stages == 1 or not (self.instant or isinstance(self.block, PartSet)),
-            f"The cut was to go in {self.stages} stages, which is for whole layers without the instant heal; set stages to 1, "
-            f"{'or choose a cut of whole layers' if isinstance(self.block, PartSet) else 'or instant to false'}.",
+            f"Pruning in {self.stages} stages needs whole layers and no instant heal. Set stages to 1, "
+            f"{'or remove whole layers' if isinstance(self.block, PartSet) else 'or instant to false'}.",
         )
         require(
             not (self.control and (self.instant or self.distill or self.junction)),
-            "A control trains the unpruned model on the text alone; it takes no instant heal, distill or junction.",
+            "A control trains the unpruned model on the text alone, so it takes no instant heal, distill or junction. Leave "
+            "them out.",
         )
 
     @property
@@ -241,25 +241,25 @@ class HealSpec(Spec):
         rows = self.batch_size * self.gradient_accumulation
         if not self.trains:
             return (
-                f"The recipe {self.recipe} trains nothing, so one process answers it; leave out --workers, or choose a recipe "
+                f"The recipe {self.recipe} trains nothing, so one process runs it. Leave out --workers, or choose a recipe "
                 f"that trains, such as distill."
             )
         if self.written:
             return (
-                f"The recipe {self.recipe} learns from what the model writes on the way, and one process writes it; leave out "
-                f"--workers, or choose a recipe that learns from text alone, such as distill."
+                f"The recipe {self.recipe} trains on text that the model generates, which one process does. Leave out "
+                f"--workers, or choose a recipe that trains on given text, such as distill."
             )
         if self.stages > 1:
             return (
-                f"The recipe {self.recipe} removes the layers in stages, and one process does; leave out --workers, or "
-                f"choose a recipe that cuts at once, such as distill."
+                f"The recipe {self.recipe} removes the layers in stages, which one process does. Leave out --workers, or "
+                f"choose a recipe without stages, such as distill."
             )
         if self.model.device == "cuda:all":
-            return "A model on cuda:all takes every card for one process; leave out --workers, or choose the device cuda."
+            return "The device cuda:all uses every GPU in one process. Leave out --workers, or choose the device cuda."
         if n > rows:
             return (
-                f"{n} processes were to train together, and a step of this heal has {rows} row{'s' * (rows != 1)}; ask for at "
-                f"most {rows}, or raise batch_size or gradient_accumulation."
+                f"{n} processes cannot share a training step of {rows} sequence{'s' * (rows != 1)}. Use at most {rows}, or "
+                f"raise batch_size or gradient_accumulation."
             )
         return None
 
@@ -271,8 +271,8 @@ class HealSpec(Spec):
         """
         if not self.trains:
             raise RecipeError(
-                f"The recipe {self.recipe} trains nothing, so it has no control: that is the same training of the unpruned "
-                f"model; choose a recipe that trains, such as distill, or leave the control out."
+                f"The recipe {self.recipe} trains nothing, so it has no control. Choose a recipe that trains, such as distill, "
+                f"or leave out the control."
             )
         return replace(
             self, control=True, instant=False, compensation=COMPENSATIONS[0], distill=0.0, top_k=0, written=0, junction=0.0,
@@ -385,8 +385,8 @@ _WRITING = (
     *_rate("repetition_rate", "repeated"),
     *_rate("distinct_rate", "distinct"),
     Column("n_texts", "continuations"),
-    *_rate("sum_acc", "sums right"),
-    Column("n_sums", "sums"),
+    *_rate("sum_acc", "arithmetic right"),
+    Column("n_sums", "problems"),
 )
 
 
@@ -485,14 +485,14 @@ class HealResult(Result):
             **self._writing_table(),
             "steps": of_rows("Training by step", self.steps, said),
             **self._stages_table(),
-            "checks": of_rows("Loss and accuracy by step, on the texts that choose", self.validations, said),
+            "checks": of_rows("Loss and accuracy by step, on the texts that choose the step", self.validations, said),
         }
 
     def _same_kind_table(self) -> dict[str, Table]:
         if self.same_kind_text is None or not self.same_kind:
             return {}
-        said = f"Loss on {self._texts(self.same_kind_text, self.same_kind_tokens)}, the kind that was trained on."
-        title = "The same on text of the kind that was trained on"
+        said = f"Loss on {self._texts(self.same_kind_text, self.same_kind_tokens)}, the kind of the healing text."
+        title = "Unpruned, pruned and healed, on the kind of the healing text"
         table = cuts.table(list(self.same_kind.values()), title, said, model=list(self.same_kind))
         return {
             "same_kind": table.only("model", "n", "removed", "loss", "loss_stderr", "n_texts", "perplexity", "bits_per_byte")
@@ -514,14 +514,18 @@ class HealResult(Result):
                 low, high = ends or (None, None)
                 row |= {rate: value, f"{rate}_low": low, f"{rate}_high": high}
             rows.append(row)
-        return {"writing": Table("What they write", _WRITING, rows, "Greedy continuations and small sums; 95 % intervals.")}
+        return {
+            "writing": Table(
+                "Generated text", _WRITING, rows, "Greedy continuations and arithmetic problems, with 95 % intervals."
+            )
+        }
 
     def _stages_table(self) -> dict[str, Table]:
         if not self.stages:
             return {}
-        columns = (Column("n"), Column("removed"), Column("begins", "steps before it"))
+        columns = (Column("n"), Column("removed"), Column("begins", "steps before"))
         rows = [{"n": one.removed.size, "removed": one.removed.describe(), "begins": one.begins} for one in self.stages]
-        return {"stages": Table("What is out in each stage", columns, rows)}
+        return {"stages": Table("Removed layers by stage", columns, rows)}
 
     def measured_on(self) -> str:
         """By which text it is judged, in which precision, and how many processes trained it where it was not one."""
@@ -530,7 +534,7 @@ class HealResult(Result):
         if not self.text_tokens:
             return f"{where}."
         short = lacking(self.spec.validation, self.model, self.text_tokens)
-        said = f"{where}; loss on {self._texts(self.spec.validation, self.text_tokens)}."
+        said = f"{where}. Loss on {self._texts(self.spec.validation, self.text_tokens)}."
         return f"{said} {short}" if short else said
 
     def _texts(self, corpus: CorpusSpec, text_tokens: list[int]) -> str:

@@ -83,8 +83,8 @@ def memory_explained(spec: HealSpec, name: str, where: str) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise NotEnoughMemoryError(
-            f"Healing {name} with {spec.batch_size} rows of {spec.corpus.seq_len} tokens ran out of memory on {where}; lower "
-            f"batch_size and raise gradient_accumulation, lower seq-len, or use 4bit."
+            f"Healing {name} with {spec.batch_size} sequences of {spec.corpus.seq_len} tokens ran out of memory on {where}. "
+            f"Lower batch_size and raise gradient_accumulation, lower seq-len, or use 4bit."
         ) from error
 
 
@@ -205,7 +205,7 @@ class Trainer:
             norm = float(nn.utils.clip_grad_norm_(self.parameters.values(), MAX_GRADIENT_NORM))
             if not math.isfinite(loss) or not math.isfinite(norm):
                 raise RecipeError(
-                    f"The loss was no longer a number at step {self.steps_done + 1}; heal again with a learning rate below "
+                    f"The loss was no longer a number at step {self.steps_done + 1}. Heal again with a learning rate below "
                     f"{spec.learning_rate:g}, or with more warm-up steps."
                 )
             for group in self.optimizer.param_groups:

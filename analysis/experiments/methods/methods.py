@@ -37,8 +37,8 @@ def resolve(spec: MethodsSpec) -> MethodsSpec:
         learnt: CorpusSpec = recipes.get(recipe).corpus
         if learnt.subject == corpus.subject:
             raise SpecError(
-                f"The recipe {recipe} learns from {corpora.title(learnt)}, the kind of text that all methods were to be judged "
-                f"by; choose another text for the loss, or leave the recipe out."
+                f"The recipe {recipe} trains on {corpora.title(learnt)}, the kind of text that judges all methods. Choose "
+                f"another text for the loss, or leave the recipe out."
             )
     return replace(spec, model=models.resolve(spec.model), benchmark=benchmark, loss_corpus=corpus)
 
@@ -116,11 +116,13 @@ def _measured(
         return _Scores(MethodCell(strategy, recipe, n, "", 0.0, curve))
     place = next((place for place, point in enumerate(curve.points) if point.n == n), None)
     if place is None:
-        return _Scores(MethodCell(strategy, recipe, n, "", 0.0, f"{strategy} says nothing of {n} layers."))
+        return _Scores(MethodCell(strategy, recipe, n, "", 0.0, f"{strategy} names no {n} layers to remove."))
     cut = curve.points[place].block
     assert cut is not None, "a size of a table is at least 1"
     if kept := sorted(set(spec.protect).intersection(cut.touched)):
-        why = f"{strategy} takes {removal(kept).brief()}, protected; lift that, or choose a strategy that searches."
+        why = (
+            f"{strategy} removes {removal(kept).brief()}, which is protected. Unprotect it, or choose a strategy that searches."
+        )
         return _Scores(MethodCell(strategy, recipe, n, cut.describe(), 0.0, why))
     if not recipe:
         cell = MethodCell(strategy, "", n, cut.describe(), 0.0)
@@ -134,7 +136,7 @@ def _measured(
         why = failures.in_a_sentence(error, doing=f"healing {cut.brief()} by {recipe}")
         return _Scores(MethodCell(strategy, recipe, n, cut.describe(), 0.0, why))
     if not healed.complete or "healed" not in healed.text_losses:
-        why = "The heal was stopped before its scores were measured; ask for the table again."
+        why = "The healing run was stopped before its scores were measured. Measure the table again."
         return _Scores(MethodCell(strategy, recipe, n, cut.describe(), healed.wall_s, why))
     cell = MethodCell(strategy, recipe, n, cut.describe(), healed.wall_s)
     return _Scores(cell, healed.text_losses["healed"], _right(healed.questions["healed"], found.order))

@@ -49,16 +49,17 @@ class MethodsSpec(Spec):
 
     def __post_init__(self) -> None:
         for name, several in (("strategies", self.strategies), ("recipes", self.recipes), ("n", self.ns)):
-            require(len(set(several)) == len(several), f"Among its {name} this table names one twice; name each once.")
+            require(len(set(several)) == len(several), f"The {name} of this table contain one value twice. Name each once.")
         require(
-            bool(self.strategies and self.ns), "A table of methods needs a strategy and a number of layers at least; name one."
+            bool(self.strategies and self.ns),
+            "A table of methods needs at least one strategy and one number of layers. Name one of each.",
         )
         for strategy in self.strategies:
             one_of("strategies", strategy, [name for name in STRATEGIES if not needs(name, BLOCKS)])
         for recipe in self.recipes:
             one_of("recipes", recipe, recipes.NAMES)
         n_cells = len(self.methods) * len(self.ns)
-        require(n_cells <= MOST_CELLS, f"This table has {n_cells:,} cells, and at most {MOST_CELLS} are measured as one.")
+        require(n_cells <= MOST_CELLS, f"This table has {n_cells:,} cells, at most {MOST_CELLS} are allowed. Leave some out.")
 
     @property
     def methods(self) -> list[tuple[str, str]]:
@@ -163,7 +164,7 @@ class MethodsResult(Result):
         best = {place for n in self.spec.ns for place in self.best(n)}
         chosen = Column("best", "lowest loss at n", missing="")
         wide = {
-            "nats": ("Loss over the unpruned model, nats per token", self.nats, "+.3f", (chosen,)),
+            "nats": ("Loss increase over the unpruned model, nats per token", self.nats, "+.3f", (chosen,)),
             "accuracy": ("Change in accuracy", self.gained, "+.3f", ()),
         }
         found = {
@@ -177,7 +178,7 @@ class MethodsResult(Result):
         }
         columns = (
             Column("strategy"), Column("recipe", missing=""), Column("n"), Column("removed", missing=""),
-            *_ends("nats", "nats over unpruned", "+.3f"), *_ends("acc", "change in accuracy", "+.3f"),
+            *_ends("nats", "loss increase, nats per token", "+.3f"), *_ends("acc", "change in accuracy", "+.3f"),
             Column("wall_s", "healing", "s", ".0f"), Column("error", "not measured because", missing=""),
         )  # fmt: skip
         rows = [
@@ -197,13 +198,13 @@ class MethodsResult(Result):
         """On what, and how the numbers are to be read."""
         asked, left = self.spec.benchmark, "" if self.complete else f" {len(self.cells)} cells so far."
         trained = [recipe for recipe in self.spec.recipes if recipes.get(recipe).spec().trains]
-        time = f"; {', '.join(trained)}: {self.spec.minutes:g} minutes each" if trained else ""
+        time = f" Training time: {self.spec.minutes:g} minutes each ({', '.join(trained)})." if trained else ""
         kept = f" Protected: {removal(self.spec.protect).brief()}." if self.spec.protect else ""
         return (
-            f"{self.ran_in}; {len(self.right[0])} questions of {questions.title(asked)}, seed {asked.seed}, and "
-            f"{len(self.losses[0])} texts of {corpora.title(self.spec.loss_corpus)}, on which nothing was chosen, fitted or "
-            f"trained{time}. Differences from the unpruned model on the same texts and questions, with 95 % intervals; a "
-            f"method is named as the lowest only where its interval against every other one excludes zero.{kept}{left}"
+            f"{self.ran_in}, {len(self.right[0])} questions of {questions.title(asked)}, seed {asked.seed}, and "
+            f"{len(self.losses[0])} texts of {corpora.title(self.spec.loss_corpus)}. No method chose, fitted or trained on "
+            f"them.{time} Differences from the unpruned model on the same texts and questions, with 95 % intervals. A "
+            f"method is named as the lowest only where its interval against each other one excludes zero.{kept}{left}"
         )
 
 
@@ -223,6 +224,6 @@ def _said(name: str, ends: Ends | None) -> dict[str, float]:
 register(
     Experiment(
         MethodsSpec, MethodsResult, run="analysis.experiments.methods.methods:run", title="Methods",
-        help="Ways of choosing layers, each alone and with heals, side by side at some sizes on the same questions and text.",
+        help="Strategies without and with healing, at several sizes, on the same questions and text.",
     )
 )  # fmt: skip

@@ -219,7 +219,7 @@ def _encode(spec: CompareSpec, loaded: LoadedModel) -> list[int]:
     window = loaded.facts.max_positions
     if window is not None and len(ids) + spec.max_new_tokens > window:
         raise SpecError(
-            f"The prompt has {len(ids)} tokens and {spec.max_new_tokens} more were asked for, but {loaded.facts.name} has a "
-            f"window of {window}; shorten the prompt or ask for fewer tokens."
+            f"The prompt has {len(ids)} tokens. With {spec.max_new_tokens} new ones it exceeds the window of "
+            f"{loaded.facts.name}, {window} tokens. Shorten the prompt, or lower the number of tokens."
         )
     return ids

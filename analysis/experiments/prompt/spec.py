@@ -47,7 +47,7 @@ class Variant(Spec):
         one_of("label", self.label, LABELS)
         require(
             self.label != "unpruned" or (self.block is None and self.adapter is None),
-            "The unpruned model has no layers removed and no adapter; call this variant pruned or healed.",
+            "The unpruned model has no removed layers and no adapter. Call this variant pruned or healed.",
         )
 
     @property
@@ -58,12 +58,12 @@ class Variant(Spec):
 
 def check_prompt(prompt: str) -> None:
     """Raise `SpecError` unless there is a prompt and it is short enough."""
-    require(bool(prompt.strip()), "The prompt is empty; write the beginning of a text that the model can go on with.")
+    require(bool(prompt.strip()), "The prompt is empty. Write the beginning of a text for the model to continue.")
     require(
         len(prompt) <= LONGEST_PROMPT,
-        f"The prompt has {len(prompt):,} characters and may have {LONGEST_PROMPT:,}; shorten it.",
+        f"The prompt has {len(prompt):,} characters, at most {LONGEST_PROMPT:,} are allowed. Shorten it.",
     )
-    require(not any("\ud800" <= letter <= "\udfff" for letter in prompt), "The prompt is not valid text; write it as UTF-8.")
+    require(not any("\ud800" <= letter <= "\udfff" for letter in prompt), "The prompt is not valid text. Write it as UTF-8.")
 
 
 @dataclass(frozen=True)
@@ -234,7 +234,7 @@ class CompareResult(Result):
         return {
             "tokens": Table("Every token of each text", columns, rows, self.measured_on()),
             "texts": Table(
-                "Each text as a whole",
+                "Each text",
                 (columns[0], Column("tokens"), repeated, columns[4], columns[3]),
                 texts,
                 self.measured_on(),

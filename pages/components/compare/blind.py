@@ -69,7 +69,7 @@ def show(model: ModelSpec) -> None:
         with right:
             _new_texts(model, _writers(model, cut))
     if cut is None:
-        st.info("Nothing is removed, so there is no pruned model to find: choose how many layers go.")
+        st.info("Nothing is removed, so there is no pruned model to find. Choose how many layers to remove.")
         return
     test = _test(model, cut)
     stored = {found.key: found.result for found in library.find("compare", model) if _is_of(found.result, cut, model)}
@@ -79,8 +79,8 @@ def show(model: ModelSpec) -> None:
     _score(model, cut, test, rounds)
     if not rounds:
         st.info(
-            f"No texts of this cut to tell apart yet. Click **Write {N_NEW} new texts**: the models go on with as many prompts "
-            "and you say which text the pruned one wrote."
+            f"No texts for these removed layers yet. Click **Generate {N_NEW} texts**: the models continue {N_NEW} prompts, "
+            "and you guess which text the pruned model generated."
         )
         return
     if test.current not in rounds:
@@ -93,8 +93,8 @@ def show(model: ModelSpec) -> None:
     left_out = len(stored) - len(rounds)
     if left_out:
         st.caption(
-            f"{left_out} stored {'comparison is' if left_out == 1 else 'comparisons are'} left out: unfinished, without the "
-            "unpruned or the pruned model, or with the same text twice."
+            f"{left_out} stored {'comparison is' if left_out == 1 else 'comparisons are'} left out: unfinished, without an "
+            "unpruned or a pruned text, or with two equal texts."
         )
 
 
@@ -121,7 +121,7 @@ def _score(model: ModelSpec, cut: Removal, test: _Test, rounds: dict[str, Round]
             st.button(
                 "Start over", key="blind-over", type="tertiary", icon=":material/restart_alt:", disabled=not played,
                 on_click=lambda: st.session_state["blind-tests"].pop(f"{model.source} {written(cut)}"),
-                help="Forgets the picks of this cut and shuffles anew.",
+                help="Deletes your picks for these removed layers and shuffles again.",
             )  # fmt: skip
 
 
@@ -131,7 +131,7 @@ def _columns(shown: Round) -> list:
 
 def _ask(shown: Round, test: _Test) -> None:
     """The texts without names, each with a button to pick it."""
-    st.markdown("**Which one did the pruned model write?**")
+    st.markdown("**Which text did the pruned model generate?**")
     for place, column in enumerate(_columns(shown)):
         with column, st.container(border=True, gap="small", height="stretch"):
             st.badge(LETTERS[place], color="gray")
@@ -141,7 +141,7 @@ def _ask(shown: Round, test: _Test) -> None:
                 f"{LETTERS[place]} is the pruned one", key=f"blind-{LETTERS[place]}", width="stretch",
                 on_click=test.pick, args=(shown.key, place),
             )  # fmt: skip
-    st.caption(words.plain(f"{_how(shown)}. The order was drawn for you alone."))
+    st.caption(words.plain(f"{_how(shown)}. The order is random for each visitor."))
 
 
 def _reveal(shown: Round, test: _Test, keys: Sequence[str]) -> None:
@@ -157,7 +157,7 @@ def _reveal(shown: Round, test: _Test, keys: Sequence[str]) -> None:
                 on_click=test.turn_to, args=(left[0],),
             )  # fmt: skip
         else:
-            st.caption("All texts of this cut are played: write new ones above.", width="content")
+            st.caption("No more texts. Generate new ones above.", width="content")
     names = prompt_figures.names(shown.result.spec.variants)
     for place, (index, column) in enumerate(zip(shown.columns, _columns(shown), strict=True)):
         with column:
@@ -188,8 +188,8 @@ def _writers(model: ModelSpec, cut: Removal | None) -> tuple[Variant, ...]:
 def _new_texts(model: ModelSpec, variants: tuple[Variant, ...]) -> None:
     """The button that queues new texts, and how many are on their way."""
     asked = start.button(
-        f"Write {N_NEW} new texts", key="blind-new", icon=":material/edit_note:", disabled=len(variants) < 2,
-        help=f"The unpruned model, the pruned one and a heal of it go on with {N_NEW} prompts at temperature {TEMPERATURE:g}.",
+        f"Generate {N_NEW} texts", key="blind-new", icon=":material/edit_note:", disabled=len(variants) < 2,
+        help=f"The unpruned, the pruned and a healed model continue {N_NEW} prompts at temperature {TEMPERATURE:g}.",
     )  # fmt: skip
     if asked:
         start.start_all([(spec, "Texts for the blind test") for spec in _unwritten(model, variants)])
@@ -197,7 +197,7 @@ def _new_texts(model: ModelSpec, variants: tuple[Variant, ...]) -> None:
     if waiting:
         st.fragment(_wait, run_every=_POLL_S)(model, waiting)
     elif len(variants) == 2:
-        st.caption("No heal of this cut is on this machine, so new texts come from two models.")
+        st.caption("No healed model of these layers is on this machine, so new texts come from two models.")
 
 
 def _unwritten(model: ModelSpec, variants: tuple[Variant, ...]) -> list[CompareSpec]:
@@ -225,4 +225,4 @@ def _on_their_way(model: ModelSpec) -> int:
 def _wait(model: ModelSpec, waiting: int) -> None:
     if _on_their_way(model) != waiting:
         st.rerun()
-    st.caption(f":material/hourglass_top: {'One text is on its' if waiting == 1 else f'{waiting} texts are on their'} way.")
+    st.caption(f":material/hourglass_top: {'One text is' if waiting == 1 else f'{waiting} texts are'} queued or running.")

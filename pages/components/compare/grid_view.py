@@ -58,8 +58,8 @@ def _form(model: ModelSpec) -> None:
         sources = st.multiselect(
             "Models", list(sizes), default=[model.source], key="grid-models", accept_new_options=True,
             format_func=lambda source: _name(source, sizes.get(source)),
-            placeholder="Choose models, or type a hub id or a folder",
-            help="Models that something is stored of; any other is typed in as a hub id, a folder or a GGUF file.",
+            placeholder="Choose models, or type a Hub id or a folder",
+            help="Models with stored results. Type in any other: a Hub id, a folder or a GGUF file.",
         )  # fmt: skip
         left, right = st.columns(2)
         tasks = left.multiselect("Questions from", list(TASKS), [begun.task], words.task_names().get, key="grid-tasks")
@@ -72,12 +72,12 @@ def _form(model: ModelSpec) -> None:
         )
         columns = st.columns(3, vertical_alignment="bottom")
         limit = columns[0].number_input(
-            "Questions of each set", 1, 100_000, begun.limit or 100, key="grid-limit",
-            help="100 questions tell differences above about ten points apart.",
+            "Questions per dataset", 1, 100_000, begun.limit or 100, key="grid-limit",
+            help="100 questions detect differences above about 10 points.",
         )  # fmt: skip
         max_n = columns[1].number_input(
-            "Up to n removed layers", 1, 999, None, key="grid-max", placeholder="half of the layers",
-            help="Left empty it is half of the layers of each model.",
+            "Removed layers, up to n", 1, 999, None, key="grid-max", placeholder="half of the layers",
+            help="Largest number of removed layers (default: half of the layers of each model).",
         )  # fmt: skip
         asked = precision.field(asked, curve or (on_screen and on_screen.distances.result), "grid", place=columns[2])
         try:
@@ -95,7 +95,7 @@ def _form(model: ModelSpec) -> None:
             return
         n_cells = len(spec.cells())
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            if start.button("Run the grid", type="primary", key="grid-go", icon=":material/play_arrow:"):
+            if start.button("Run grid", type="primary", key="grid-go", icon=":material/play_arrow:"):
                 start.start_and_show(spec, f"Grid of {n_cells} curves")
             known = {source: facts for source, facts in sizes.items() if facts is not None}
             st.caption(f"**{_curves(n_cells)}**: {words.plain(spec.how_many())}. {_time(spec, known)}")
@@ -127,9 +127,11 @@ def _time(spec: GridSpec, facts: Mapping[str, ModelFacts]) -> words.Markdown:
     curves = [entry.result for entry in library.of_here("sweep")]
     found = grids.expected(spec, curves, facts, host.load())
     if found is None:
-        return "How long it takes cannot be told yet: that needs a curve measured on this machine, and models looked at before."
+        return "Duration unknown: an estimate needs an accuracy curve of this machine and models with stored results."
     rests = "1 curve" if found.n == 1 else f"{found.n} curves"
-    return f"About {words.span(found.low_s, found.high_s)}, less what is measured already; told from {rests} of this machine."
+    return (
+        f"At most {words.span(found.low_s, found.high_s)}, estimated from {rests} of this machine. Stored parts take no time."
+    )
 
 
 def _grown() -> None:
@@ -145,7 +147,7 @@ def _grown() -> None:
         shown = library.shown("grid", found)
         if shown is None:
             if not running:
-                st.info("No grid yet: say above what it is made of, and click **Run the grid**.")
+                st.info("No grid yet. Choose models and questions above, then click **Run grid**.")
             return
         if len(found) > 1:
             state.pick_result("grid", "Shown", {entry.key: _called(entry) for entry in found}, shown.key)
@@ -171,7 +173,7 @@ def _result(result: GridResult) -> None:
     names = {curves.columns[0].head: st.column_config.TextColumn(pinned=True)}
     chart.table(_read(curves), key="t-grid-cells", alt=curves.title, file_name="grid-curves", columns=names)
     st.caption(words.plain(curves.caption))
-    with st.expander(f"Every cut, {len(cuts.rows)} rows with all digits", icon=":material/table:"):
+    with st.expander(f"All removed blocks, {len(cuts.rows)} rows with all digits", icon=":material/table:"):
         chart.table(cuts, key="t-grid-cuts", file_name="grid")
 
 
@@ -191,7 +193,7 @@ def _failures(result: GridResult) -> None:
     failed = result.failures
     if not failed:
         return
-    lost = f"{len(failed)} of {result.n_cells} curves could not be measured; ask for the grid again to try them again."
+    lost = f"{len(failed)} of {result.n_cells} curves failed. Run the grid again to retry them."
     st.warning(words.plain(lost))
     for why in list(dict.fromkeys(cell.error for cell in failed))[:_TOLD_FAILURES]:
         names = [cell.name for cell in failed if cell.error == why]
@@ -228,7 +230,7 @@ def _charts(result: GridResult) -> None:
     if not quantities:
         return
     quantity = st.segmented_control(
-        "Against removed layers", quantities, default=quantities[0], required=True, format_func=_QUANTITIES.get,
+        "Quantity", quantities, default=quantities[0], required=True, format_func=_QUANTITIES.get,
         key="grid-quantity", persist_state="session",
     )  # fmt: skip
     titles = list(grid_figures.panels(result, quantity))
@@ -244,6 +246,6 @@ def _charts(result: GridResult) -> None:
             alt = f"{_QUANTITIES[quantity]} against removed layers: {title}."
             chart.show(figure, key=f"grid-{quantity}-{place}", alt=alt, file_name=f"grid-{quantity}-{place + 1}")
     st.caption(
-        "Bars: 95 % intervals. Coloured and filled: the change from the unpruned model, paired by question or text, excludes "
-        "zero. Grey and hollow: not significantly different."
+        "Bars: 95 % intervals. Filled: significantly different from the unpruned model, paired by question or text. "
+        "Grey and hollow: not significantly different."
     )

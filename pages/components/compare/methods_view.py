@@ -43,7 +43,7 @@ def show(model: ModelSpec) -> None:
                 st.caption(words.plain(str(doing)))
         in_place.failure(in_place.last_of(_KIND, lambda spec: True), max((entry.saved_at for entry in found), default=0.0))
         if shown is None:
-            st.info("No table of methods yet: say below which, and click **Measure**.")
+            st.info("No table of methods yet. Choose methods below, then click **Measure**.")
             _form(model, None, found)
         else:
             parts = _beside(shown, found)
@@ -65,14 +65,14 @@ def _joined(parts: Sequence[Found]) -> MethodsResult:
 def _result(parts: Sequence[Found], result: MethodsResult, found: Sequence[Found]) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         quantity = st.segmented_control(
-            "Less or more than the unpruned model", list(_QUANTITIES), default=NATS, required=True,
+            "Change from the unpruned model", list(_QUANTITIES), default=NATS, required=True,
             format_func=_QUANTITIES.get, key="methods-quantity", persist_state="session",
         )  # fmt: skip
         if any(part.precomputed for part in parts):
             whole = all(part.precomputed for part in parts)
             st.badge(
-                "precomputed" if whole else "in part precomputed", color="gray",
-                help="Made by this program before you opened it.",
+                "precomputed" if whole else "partly precomputed", color="gray",
+                help="These results came with the program.",
             )  # fmt: skip
         if len(names := _names(parts[0], found)) > 1:
             state.pick_result(_KIND, "Shown", names, parts[0].key)
@@ -91,7 +91,7 @@ def _result(parts: Sequence[Found], result: MethodsResult, found: Sequence[Found
     chart.table(rows, key=f"t-methods-{quantity}", alt=told.title, file_name=f"methods-{quantity}", columns=names)
     st.caption(words.plain(told.caption))
     _failures(result)
-    with st.expander(f"Every cell, {len(result.cells)} rows with all digits", icon=":material/table:"):
+    with st.expander(f"All cells, {len(result.cells)} rows with all digits", icon=":material/table:"):
         chart.table(tables["cells"], key="t-methods-cells", file_name="methods")
     command.show([part.result.spec for part in parts])
 
@@ -151,7 +151,7 @@ def _form(model: ModelSpec, shown: MethodsResult | None, found: Sequence[Found])
         )
         healing = right.multiselect(
             "Healed by", list(recipes.NAMES), list(like.recipes), key=f"{key}-recipes",
-            help="Every cut is measured as it is, and with each of these.",
+            help="Each pruned model is measured without healing and after each of these recipes.",
         )  # fmt: skip
         sizes = left.multiselect(
             "Removed layers, n", sorted({*_SIZES, *like.ns}), list(like.ns), key=f"{key}-ns", accept_new_options=True
@@ -164,8 +164,8 @@ def _form(model: ModelSpec, shown: MethodsResult | None, found: Sequence[Found])
         limit = columns[0].number_input("Questions", 1, 100_000, like.benchmark.limit or 100, key=f"{key}-limit")
         n_texts = columns[1].number_input("Texts for the loss", 2, 100_000, like.loss_corpus.n_texts, key=f"{key}-texts")
         minutes = columns[2].number_input(
-            "Minutes of each heal", 0.1, 10_000.0, like.minutes, key=f"{key}-minutes",
-            help="The same for every recipe that trains; one that does not takes seconds.",
+            "Minutes per run", 0.1, 10_000.0, like.minutes, key=f"{key}-minutes",
+            help="The same for each recipe that trains. Recipes without training take seconds.",
         )  # fmt: skip
         try:
             same_task = task == like.benchmark.task
@@ -185,13 +185,15 @@ def _form(model: ModelSpec, shown: MethodsResult | None, found: Sequence[Found])
         here = methods.measured(spec, [entry.result for entry in found if not entry.precomputed])
         missing = [cell for cell in wanted if cell not in known]
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            label = f"Measure the {len(missing)} missing" if 0 < len(missing) < len(wanted) else "Measure"
+            label = f"Measure {len(missing)} missing" if 0 < len(missing) < len(wanted) else "Measure"
             if start.button(label, type="primary", key="methods-go", icon=":material/play_arrow:", disabled=not missing):
                 start.start_and_show(start.unresolved(spec), f"Table of {len(spec.methods)} methods")
             st.caption(words.plain(_work(spec, missing, len(known - here))))
         st.caption(precision.condition(model, shown))
         if spec.protect:
-            st.caption(words.plain(f"No cut takes {removal(spec.protect).brief()}: protected on the strip of layers."))
+            st.caption(
+                words.plain(f"No method removes {removal(spec.protect).brief()}: protected on the layer strip of Explore.")
+            )
         start.say_what_it_takes(spec)
 
 
@@ -203,13 +205,13 @@ def _number(size: object) -> int:
     """
     if str(size).strip().isdigit():
         return int(str(size))
-    raise LayerscopeError(f"A number of removed layers is a whole number such as 5, not {words.seen(str(size), 20)}.")
+    raise LayerscopeError(f"Removed layers must be a whole number such as 5, not {words.seen(str(size), 20)}.")
 
 
 def _work(spec: MethodsSpec, missing: Sequence[methods.Asked], n_precomputed: int) -> str:
     """What is still to be done for these cells, and for those that came with the program."""
     if not missing:
-        return "All of it is measured, with as many questions and texts."
+        return "Everything is measured, with these questions and texts."
     searched = {strategy for strategy, _, _ in missing if STRATEGIES[strategy].search is not None}
     trained = sum(methods.trains(recipe) for _, recipe, _ in missing)
     fitted = sum(bool(recipe) and not methods.trains(recipe) for _, recipe, _ in missing)
@@ -217,15 +219,17 @@ def _work(spec: MethodsSpec, missing: Sequence[methods.Asked], n_precomputed: in
     together = f"{trained * spec.minutes:g} minutes"
     parts = [
         f"{_several(len(curves), 'curve')} up to n = {max(spec.ns)}",
-        _several(len(searched), "search of layers", "searches of layers"),
-        _several(fitted, "fit of seconds", "fits of seconds"),
-        _several(trained, f"heal of {spec.minutes:g} minutes", f"heals of {spec.minutes:g} minutes, {together} together"),
+        _several(len(searched), "layer search", "layer searches"),
+        _several(fitted, "healing fit (seconds)", "healing fits (seconds)"),
+        _several(
+            trained,
+            f"healing run of {spec.minutes:g} minutes",
+            f"healing runs of {spec.minutes:g} minutes ({together} in total)",
+        ),
     ]
-    told = f"{len(missing)} of {len(methods.asked(spec))} cells are to be measured: "
-    again = (
-        f" Again {_several(n_precomputed, 'cell')} that came with the program, so that all are paired." if n_precomputed else ""
-    )
-    return told + ", ".join(part for part in parts if part) + f"; less what is stored already.{again}"
+    told = f"{len(missing)} of {len(methods.asked(spec))} cells to measure: "
+    again = f" Includes {_several(n_precomputed, 'precomputed cell')}, so that all cells are paired." if n_precomputed else ""
+    return told + ", ".join(part for part in parts if part) + f". Stored results are reused.{again}"
 
 
 def _several(number: int, one: str, many: str = "") -> str:

@@ -30,7 +30,7 @@ def show(model: ModelSpec) -> None:
     def done(result: MicroscopeResult) -> None:
         _done(result, cut)
 
-    missing = f"Not looked into yet for this prompt and {where}. Click **Look inside**."
+    missing = f"Not measured yet for this prompt and {where}. Click **Look inside**."
     prompts.show(asked, missing, grown=done, done=done)
 
 
@@ -41,9 +41,9 @@ def _form(model: ModelSpec) -> tuple[prompts.Asked | None, Removal | None]:
     with right, st.container(gap="small"):
         cut = prompts.cut_choice(model, "microscope")
         inside = st.segmented_control(
-            "Look into", [_WHOLE, _CUT, prompts.RESTORED] if cut else [_WHOLE], default=_WHOLE, required=True,
+            "Model", [_WHOLE, _CUT, prompts.RESTORED] if cut else [_WHOLE], default=_WHOLE, required=True,
             key=prompts.INSIDE if cut else "inside-True", wrap=True,
-            help="Each layer put back: which single removed layer lowers the surprisal of a token most.",
+            help="Each layer put back: shows the removed layer that lowers the surprisal of a token most.",
         )  # fmt: skip
     asked = None
     with left, frame.errors_shown():
@@ -66,7 +66,7 @@ def _asked(model: ModelSpec, prompt: str, cut: Removal | None, inside: str) -> p
 def _go(asked: prompts.Asked) -> None:
     spec: Any = asked.spec
     if spec.kind == "restore":
-        label, name = "Put layers back", f"One layer put back at a time, {spec.removed.brief()}"
+        label, name = "Put layers back", f"Each layer put back, {spec.removed.brief()}"
     else:
         label, name = "Look inside", f"Microscope of a prompt{', pruned model' if spec.block else ''}"
     is_there = asked.found() is not None
@@ -94,19 +94,17 @@ def _done(result: MicroscopeResult, cut: Removal | None) -> None:
     left, right = st.columns([6, 5], gap="medium")
     with left, st.container(gap="xsmall"):
         st.markdown(
-            "**How far each layer turns each token**", help="Angular distance between x[l] and x[l+1], in fractions of π."
+            "**Rotation of each token by each layer**", help="Angular distance between x[l] and x[l+1], in fractions of π."
         )
         figure = prompt_figures.token_map(result, block=None if result.spec.block else cut, position=position, dark=dark)
-        alt = f"Heat map of {len(result.layers)} layers and {len(result.pieces)} tokens; {_movers(result)}"
+        alt = f"Heat map of {len(result.layers)} layers and {len(result.pieces)} tokens. {_movers(result)}"
         chart.show(figure, key="token-map", alt=alt, file_name="token-map")
         st.caption(
-            "Yellow: the layer hardly changes the token's direction. The line is the layer from which on the final guess stays "
-            "on top" + ("; the blue frame is the cut." if cut and not result.spec.block else ".")
+            "Yellow: the layer hardly changes the token's direction. Line: from this layer on, the final prediction stays first"
+            + (". Blue frame: removed layers." if cut and not result.spec.block else ".")
         )
     with right, st.container(gap="xsmall"):
-        st.markdown(
-            "**What it would guess next after each layer**", help="Logit lens: x[l] through the final norm and the head."
-        )
+        st.markdown("**Predicted next token after each layer**", help="Logit lens: x[l] through the final norm and the head.")
         chart.show(
             prompt_figures.lens(result, position, dark=dark), key="lens", file_name="logit-lens",
             alt=f"The five most likely next tokens after every layer at token {position + 1}. {settles}",
@@ -123,7 +121,7 @@ def _position(result: MicroscopeResult) -> int:
     names = [f"{number} · {prompts.opening(piece, 20) or 'space'}" for number, piece in enumerate(result.pieces, 1)]
     key = f"position-{result.spec.fingerprint()}"
     return st.selectbox(
-        "Guess what comes after token", range(len(names)), len(names) - 1, format_func=names.__getitem__, key=key, width=320
+        "Predict after token", range(len(names)), len(names) - 1, format_func=names.__getitem__, key=key, width=320
     )
 
 
@@ -137,7 +135,7 @@ def _data(result: MicroscopeResult, position: int) -> None:
             for depth, layer in enumerate(after)
             for rank, chance in enumerate(result.probabilities[depth][position])
         ]
-        chart.table(guesses, key="t-lens", alt="Guesses after every layer", file_name="logit-lens")
+        chart.table(guesses, key="t-lens", alt="Predicted tokens after each layer", file_name="logit-lens")
 
 
 def _movers(result: MicroscopeResult) -> str:
@@ -147,7 +145,7 @@ def _movers(result: MicroscopeResult) -> str:
     most, least = (pick(range(len(means)), key=means.__getitem__) for pick in (max, min))
     first = result.layers[-len(deep)]
     return (
-        f"In the deepest third, from layer {first} on, token {most + 1} “{result.pieces[most].strip()}” moves most, "
+        f"In the deepest third, from layer {first} on, token {most + 1} “{result.pieces[most].strip()}” rotates most, "
         f"{means[most]:.3f} per layer, and token {least + 1} “{result.pieces[least].strip()}” least, {means[least]:.3f}."
     )
 
@@ -157,10 +155,8 @@ def _settling(result: MicroscopeResult, position: int) -> str:
     final, settled = result.guess(-1, position), result.settled[position]
     chance = result.probabilities[-1][position][0]
     if settled == 0:
-        return f"“{final.strip()}”, in the end at {chance:.1%}, is on top from the embeddings on."
-    return (
-        f"“{final.strip()}”, in the end at {chance:.1%}, stays on top from layer {result.layers[settled - 1]} on (dotted line)."
-    )
+        return f"“{final.strip()}”, {chance:.1%} at the end, is first from the embeddings on."
+    return f"“{final.strip()}”, {chance:.1%} at the end, stays first from layer {result.layers[settled - 1]} on (dotted line)."
 
 
 def _notes(result: MicroscopeResult) -> list[str]:
@@ -168,7 +164,7 @@ def _notes(result: MicroscopeResult) -> list[str]:
     said = [_movers(result)] if len(result.pieces) > 1 else []
     if result.n_left_out:
         shown = len(result.pieces)
-        said.append(f"Only the first {shown} tokens are shown; the {result.n_left_out} after them were not read.")
+        said.append(f"Only the first {shown} tokens are shown. The {result.n_left_out} tokens after them were not read.")
     what = f"without {result.spec.block.describe()}" if result.spec.block else "unpruned"
     said.append(f"{result.model_name}, {what}, {result.ran_in}, {result.wall_s:.1f} s without loading.")
     return said

@@ -27,7 +27,7 @@ EXAMPLES = {
     "A fact": "The capital of France is",
     "A story": "Once upon a time there was a little girl who lived in a house at the edge of the forest. One morning",
     "A sum": "Question: What is 3 + 4?\nAnswer: 7\n\nQuestion: What is 6 + 5?\nAnswer:",
-    "A list": "Here is what you need to bake a cake:\n1. flour\n2. sugar\n3.",
+    "A list": "You need these ingredients to bake a cake:\n1. flour\n2. sugar\n3.",
 }
 """Prompts that different parts of a model answer."""
 _KEY = "prompt-text"
@@ -78,9 +78,9 @@ def show(asked: Asked, missing: words.Markdown, *, grown: Draw, done: Draw) -> N
     last = _unfinished(asked)
     if last is not None:
         if last.state == jobs.FAILED:
-            st.error(words.plain(last.error or "It failed."))
+            st.error(words.plain(last.error or "The job failed."))
         else:
-            st.warning(words.plain(last.error or f"It was {last.state}."))
+            st.warning(words.plain(last.error or f"The job was {last.state}."))
         card.resume_button(last, where=asked.kind)
         partial = library.live(asked.kind, last.result_key)
         if partial is not None:
@@ -111,7 +111,7 @@ def _chip(shown: Found) -> None:
     with st.container(key=f"{spec.kind}-chip"):  # a badge is drawn late, in a place of its size
         st.markdown(
             chip.badges(parts),
-            help="Prompt, removed layers, choice of tokens, precision and weights of everything below. Precomputed: it came "
+            help="Condition of all results below: prompt, removed layers, sampling, precision and weights. Precomputed: came "
             "with the program.",
         )
 
@@ -142,7 +142,9 @@ def _live(job_id: str, asked: Asked, grown: Draw) -> None:
         if result is not None:
             grown(texts.narrowed(result, asked.spec))
         elif job.state == jobs.QUEUED:
-            st.info("Waiting for its turn: one heavy job runs at a time. You can leave this page; it starts by itself.")
+            st.info(
+                "Waiting in the queue: one heavy job runs at a time. You can leave this page. The job starts automatically."
+            )
         else:
             st.info("The model is loading. Results appear here as they come.")
 
@@ -151,10 +153,10 @@ def _beside(asked: Asked, active: Sequence[jobs.Job]) -> None:
     """Name jobs of another prompt or block, each with the button that fills the form with it."""
     for job in active:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.caption(f":material/hourglass_top: In progress for another form: {_title(job.spec)}", width="content")
+            st.caption(f":material/hourglass_top: In progress with other settings: {_title(job.spec)}", width="content")
             if _fits(job.spec, asked.model):
                 st.button(
-                    "Show it", key=f"{asked.kind}-beside-{job.id}", type="tertiary", on_click=asked.fill, args=(job.spec,)
+                    "Show", key=f"{asked.kind}-beside-{job.id}", type="tertiary", on_click=asked.fill, args=(job.spec,)
                 )  # fmt: skip
 
 
@@ -176,7 +178,7 @@ def _menu(asked: Asked, shown: Found | None) -> None:
 
     st.selectbox(
         "Stored results", list(names), list(names).index(shown.key) if shown else None, key=widget,
-        on_change=pick, format_func=lambda key: names.get(key, key), placeholder="Choose one: it fills the form above",
+        on_change=pick, format_func=lambda key: names.get(key, key), placeholder="Choose a result to fill the form above",
         help="A stored result fills the form with its prompt, block and settings.",
     )  # fmt: skip
 
@@ -230,7 +232,7 @@ def box() -> str:
     st.session_state.setdefault(_KEY, EXAMPLES["A fact"])
     return st.text_area(
         "Prompt", key=_KEY, max_chars=LONGEST_PROMPT, height=118, label_visibility="collapsed", persist_state="session",
-        placeholder="The beginning of a text. The model goes on with it as it stands.",
+        placeholder="The beginning of a text. The model continues it without a chat template.",
     ) or ""  # fmt: skip
 
 
@@ -249,7 +251,7 @@ def cut_choice(model: ModelSpec, key: str) -> Removal | None:
     found = selection.now(model)
     if found is None:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.caption("This model has no distance map yet, so there is no cut to compare with.", width="content")
+            st.caption("This model has no distance map yet. Compute one to choose a block.", width="content")
             st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
         return None
     most = found.distances.result.n_layers - 1
@@ -257,7 +259,7 @@ def cut_choice(model: ModelSpec, key: str) -> Removal | None:
         st.slider("Layers removed, n", 0, most, key=f"{key}-n", on_change=lambda: state.choose_n(st.session_state[f"{key}-n"]))
     cut = found.cut
     st.caption(
-        f"Without {cut.removed.describe()}, {'picked by hand' if cut.by_hand else f'by {words.plain(state.strategy())}'}."
+        f"Without {cut.removed.describe()}, {'chosen by hand' if cut.by_hand else f'by {words.plain(state.strategy())}'}."
         if cut.removed
         else cut.unknown or "Nothing removed."
     )

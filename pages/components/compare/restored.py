@@ -20,7 +20,7 @@ def show(asked: prompts.Asked, cut: Removal) -> None:
         cut: the removed layers.
     """
     n = len(cut.touched) + 2
-    missing = f"Not measured for this prompt and {cut.brief()}. Click **Put layers back**: it reads the prompt {n:d} times."
+    missing = f"Not measured for this prompt and {cut.brief()}. Click **Put layers back** (runs the prompt {n:d} times)."
     prompts.show(asked, missing, grown=_done, done=_done)
 
 
@@ -50,7 +50,7 @@ def _token(result: RestoreResult) -> int | None:
         place: words.plain(_text(result.pieces[place]) + (f" +{rise:.1f}" if rise >= _NAMED else ""))
         for place, rise in enumerate(rises, 1)
     }
-    st.markdown("**Click a token to recover it**", help="Number: increase of its surprisal by pruning, in nats.")
+    st.markdown("**Click a token to recover it**", help="Number: surprisal increase by pruning, in nats.")
     first = words.plain(_text(result.pieces[0]))
     return st.pills(
         "Token", list(names), default=1 + max(range(len(rises)), key=rises.__getitem__), format_func=names.__getitem__,
@@ -67,11 +67,11 @@ def _text(piece: str) -> str:
 def _notes(result: RestoreResult) -> list[str]:
     """Return the condition of the numbers, and how they are to be read."""
     said = [
-        "Number beside a token: by how many nats pruning increases its surprisal. Deselect the token to see the mean of all "
-        "tokens. One text gives no interval: another text can name another layer."
+        "Number next to a token: surprisal increase by pruning, in nats. Deselect the token to see the mean of all tokens. "
+        "One text gives no interval: on another text, another layer can come first."
     ]
     if result.n_left_out:
-        said.append(f"Only the first {len(result.pieces)} tokens were read; the {result.n_left_out} after them were not.")
+        said.append(f"Only the first {len(result.pieces)} tokens were read, and the {result.n_left_out} after them were not.")
     where = f"{result.spec.removed.describe()} removed, {result.ran_in}"
     said.append(f"{result.model_name}, {where}, {result.wall_s:.1f} s without loading.")
     return said

@@ -19,7 +19,7 @@ from analysis.reading.reading import LOSS as NATS
 from analysis.reading.reading import Condition
 from pages.components.shared import added, chart, chip, state, theme, words
 
-_TITLES = {"distances": "Maps", "damage": "Damage", "sweep": "Curves", "heal": "Heals", "steps": "Heals by step"}
+_TITLES = {"distances": "Maps", "damage": "Damage", "sweep": "Curves", "heal": "Healing", "steps": "Healing by step"}
 
 
 def show(picked: list[Found], reference: Found | None) -> None:
@@ -41,7 +41,7 @@ def show(picked: list[Found], reference: Found | None) -> None:
         if kind in drawn:
             section(drawn[kind])
     if "evaluate" in drawn:
-        st.caption("Evaluations are single points: they are in the table, and compared with the reference once one is pinned.")
+        st.caption("Evaluations are single points. They are in the table, and a pinned reference is compared with them.")
     for run in runs:
         if run.kind not in run_table.KINDS:
             st.header(f"{words.plain(registry.TITLES[run.kind])} of {words.plain(run.summary.name)}", anchor=False)
@@ -54,7 +54,7 @@ def _split(drawn: list[Drawn], alike: Callable[[Drawn, Drawn], bool], why: words
     kept = [one for one in drawn if alike(drawn[0], one)]
     left = [one.name for one in drawn if not alike(drawn[0], one)]
     if left:
-        st.caption(f"Not drawn beside {words.plain(drawn[0].name)}: {words.plain(', '.join(left))}; {why}")
+        st.caption(f"Not drawn with {words.plain(drawn[0].name)}: {words.plain(', '.join(left))}, because {why}")
     return kept
 
 
@@ -66,7 +66,11 @@ def _pair(figures: list[tuple], kind: str) -> None:
 
 def _chip(conditions: list[Condition], texts: str = "Loss") -> None:
     """The condition of a group of charts; more than one is said to differ between the runs."""
-    chip.show(conditions, "The runs differ in this: the table above names each." if len(conditions) > 1 else "", texts)
+    chip.show(
+        conditions,
+        "The runs differ in this condition. The table above lists it for each run." if len(conditions) > 1 else "",
+        texts,
+    )
 
 
 def _maps(drawn: list[Drawn]) -> None:
@@ -101,7 +105,7 @@ def _curves(drawn: list[Drawn]) -> None:
     with right:
         read = [one for one in drawn if any(point.loss is not None for point in one.result.points)]
         if not read:
-            st.caption("No loss was measured with these curves.")
+            st.caption("These curves have no measured loss.")
             return
         placeholder = st.container()
         why = "their loss is on other texts."
@@ -113,7 +117,7 @@ def _curves(drawn: list[Drawn]) -> None:
             _chip(chip.of_results([one.result for one in kept], NATS))
             chart.show(figure, key="runs-loss", alt=alt, file_name="curves-loss")
         if not in_tokens:
-            st.caption("In bits per byte, since these models have different vocabularies and so count different tokens.")
+            st.caption("In bits per byte, because these models have different vocabularies.")
 
 
 def _say_questions(drawn: list[Drawn]) -> None:
@@ -124,28 +128,28 @@ def _say_questions(drawn: list[Drawn]) -> None:
             levels[words.questions(one.result.spec.benchmark)] = one.result.lines.chance
     said = words.plain(", ".join(f"{name} {chance:.0%}" for name, chance in levels.items()))
     if len(levels) > 1:
-        st.caption(f"Different questions: read each curve against its own chance line ({said}), not against the others.")
+        st.caption(f"Different questions: compare each curve with its own chance line ({said}), not with the others.")
     elif levels:
         st.caption(f"Dotted: chance, {said}. Bars: 95 % intervals (Wilson).")
 
 
 def _heals(drawn: list[Drawn]) -> None:
-    st.header("Heals", anchor=False)
+    st.header("Healing runs", anchor=False)
     dark = theme.is_dark()
     left, right = st.columns(2, gap="medium")
     with left:
         placeholder = st.container()
-        kept = _split(drawn, _same_healed, "they heal other weights or are measured on other texts.")
+        kept = _split(drawn, _same_healed, "they have other weights or other texts.")
         with placeholder:
             _chip(chip.of_results([one.result for one in kept], NATS))
             alt = f"Held-out loss by step: {', '.join(one.name for one in kept)}."
             chart.show(run_figures.heal_curves(kept, dark=dark), key="runs-heals", alt=alt, file_name="heals-loss")
     with right:
         _chip(chip.of_results([one.result for one in drawn], NATS))
-        alt = "Share of the loss gap between cut and unpruned that each heal recovered."
+        alt = "Share of the loss increase that each healing run recovered."
         figure = run_figures.recovery_bars(drawn, dark=dark, height=120 + 44 * len(drawn))
         chart.show(figure, key="runs-recovered", alt=alt, file_name="heals-recovered")
-        st.caption("100 % is the unpruned model's loss, 0 % that of the cut model, each on the heal's own held-out text.")
+        st.caption("100 % is the unpruned model's loss, 0 % the pruned model's loss, each on the held-out text of the run.")
 
 
 def _same_healed(a: Drawn, b: Drawn) -> bool:
@@ -154,7 +158,7 @@ def _same_healed(a: Drawn, b: Drawn) -> bool:
 
 
 def _damage(drawn: list[Drawn]) -> None:
-    st.header("Damage on relative depth", anchor=False)
+    st.header("Loss increase on relative depth", anchor=False)
     left, _ = st.columns(2, gap="medium")
     with left:
         why = "it was measured on other texts or with another vocabulary."
@@ -175,11 +179,11 @@ def _difference(drawn: list[Drawn]) -> None:
     usable = [replace(one, name=name) for one, name in zip(several, names, strict=True)]
     if not usable:
         if len(drawn) > 1:
-            st.caption("A difference map needs two maps of the same model: tick one on other texts or in another precision.")
+            st.caption("A difference map needs two maps of the same model. Tick one with other texts or another precision.")
         return
     left, right = st.columns([5, 4], gap="medium", vertical_alignment="center")
     with right:
-        st.markdown("**What changes when only the texts or the precision change**")
+        st.markdown("**Effect of other texts or another precision on the map**")
         first, second = _choice(usable)
         st.caption(_said(first, second))
     with left:
@@ -213,10 +217,10 @@ def _said(first: Drawn, second: Drawn) -> str:
     near = sum(a.start == b.start for a, b in half)
     shift = max((abs(a.start - b.start) for a, b in half), default=0)
     return (
-        f"Teal: {words.plain(first.name)} finds the ends more alike; brown: {words.plain(second.name)} does. "
-        f"On average the distance differs by {values.mean():+.4f} (mean of all blocks; half of them by less than "
-        f"{np.median(np.abs(values)):.4f}). The same block is chosen for {same} of {len(pairs)} sizes, and for {near} of the "
-        f"{len(half)} sizes up to half of the layers, where the choice moves by at most {shift} "
+        f"Teal: smaller distance in {words.plain(first.name)}. Brown: smaller distance in {words.plain(second.name)}. "
+        f"The mean difference of all blocks is {values.mean():+.4f}, and half of the blocks differ by less than "
+        f"{np.median(np.abs(values)):.4f}. Both maps choose the same block for {same} of {len(pairs)} sizes. Up to half of the "
+        f"layers, they do for {near} of {len(half)} sizes, and the choice moves by at most {shift} "
         f"layer{'' if shift == 1 else 's'}."
     )
 

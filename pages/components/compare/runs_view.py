@@ -29,14 +29,14 @@ _LOOKED_AT = 300
 _PICKS = "run-picks"
 _FRACTIONS = [step / 20 for step in range(1, 16)]
 _USUAL_FRACTION = 0.2
-_PLURALS = {"distances": "Maps", "sweep": "Curves", "heal": "Heals", "damage": "Damage", "evaluate": "Evaluations"}
+_PLURALS = {"distances": "Maps", "sweep": "Curves", "heal": "Healing", "damage": "Damage", "evaluate": "Evaluations"}
 _COLUMNS = {
     "value_low": st.column_config.NumberColumn("95 % from", format="%.4f", help="Of the key figure."),
     "value_high": st.column_config.NumberColumn("to", format="%.4f"),
     "value": st.column_config.NumberColumn("value", format="%.4f"),
-    "figure": st.column_config.TextColumn("key figure", help="Distances in fractions of π, losses in nats per token."),
-    "n": st.column_config.NumberColumn("n", help="Questions scored or, where none were asked, texts."),
-    "difference": st.column_config.NumberColumn("Δ", format="%+.4f", help="The run minus the reference."),
+    "figure": st.column_config.TextColumn("key figure", help="Distances in fractions of π, losses in nats/token."),
+    "n": st.column_config.NumberColumn("n", help="Number of questions, or of texts for a run without questions."),
+    "difference": st.column_config.NumberColumn("Δ", format="%+.4f", help="Run minus reference."),
     "low": st.column_config.NumberColumn("Δ, 95 % from", format="%+.4f"),
     "high": st.column_config.NumberColumn("Δ, to", format="%+.4f"),
     "basis": st.column_config.TextColumn("compared", width="medium"),
@@ -52,14 +52,14 @@ def show(model: ModelSpec) -> None:
     """
     with frame.errors_shown():
         if not any(index.names(list(run_table.kinds()))):
-            st.info("Nothing has been measured yet. A map or a curve of any model appears here as soon as it is computed.")
+            st.info("Nothing has been measured yet. Maps, curves and healing runs of all models appear here.")
             st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
             return
         reference = _reference()
         picked, fraction = _table(model, reference)
         reference = _choose(picked, reference)
         if not picked and reference is None:
-            st.info("Tick the runs in the table that you want to see laid over each other; any number, of any model.")
+            st.info("Tick the runs in the table that you want to compare, of any model.")
             return
         runs_overlay.show(picked, reference)
         if reference is not None:
@@ -93,8 +93,8 @@ def _reference() -> Found | None:
     found, (kind, _, key) = _by_id(state.pinned()), state.pinned().partition(":")
     if state.pinned() and found is None:
         st.warning(
-            f"The reference named in the address, {words.plain(run_table.kinds().get(kind, 'run'))} {words.plain(key)}, is not "
-            f"stored here; pick another one below, or compute it again."
+            f"The reference in the address, {words.plain(run_table.kinds().get(kind, 'run'))} {words.plain(key)}, is not "
+            f"stored here. Pick another one below, or compute it again."
         )
     return found
 
@@ -119,20 +119,20 @@ def _table(model: ModelSpec, reference: Found | None) -> tuple[list[Found], floa
     chosen = _ticked(model, shown, rows)
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         n_runs = index.count(_wanted((), (), ""))
-        said = f"{n_passed:d} of {n_runs:d} runs, {len(chosen)} drawn. A click on a column's head sorts by it."
+        said = f"{n_passed:d} of {n_runs:d} runs, {len(chosen)} drawn. Click a column header to sort."
         if len(shown) < n_passed:
-            said = f"{len(shown)} of the {n_passed:d} that pass are in the table; narrow them by kind, model or words. {said}"
+            said = f"The table shows {len(shown)} of {n_passed:d} matching runs. Narrow them by kind, model or words. {said}"
         st.caption(said, width="stretch")
         st.download_button(
-            "CSV of the table", lambda: letters.csv(pd.DataFrame(rows)), "runs.csv", "text/csv", key="runs-csv",
+            "Table as CSV", lambda: letters.csv(pd.DataFrame(rows)), "runs.csv", "text/csv", key="runs-csv",
             on_click="ignore", type="tertiary", icon=":material/download:", disabled=not rows,
         )  # fmt: skip
         only = chosen[0] if len(chosen) == 1 else None
         name = f"{only.kind}-{only.key}.json" if only else "run.json"
         st.download_button(
-            "JSON of the ticked run", lambda: _json(chosen[0]), name, "application/json", key="runs-json",
+            "Ticked run as JSON", lambda: _json(chosen[0]), name, "application/json", key="runs-json",
             on_click="ignore", type="tertiary", icon=":material/data_object:", disabled=only is None,
-            help="Its whole result with spec, versions and counts; tick exactly one run.",
+            help="Full result with spec, versions and counts. Tick exactly one run.",
         )  # fmt: skip
     return chosen, fraction
 
@@ -157,7 +157,7 @@ def _filtered(model: ModelSpec) -> tuple[list[Found], int, float]:
     fraction = place.select_slider(
         "Figures at n/L", _FRACTIONS, _USUAL_FRACTION, format_func=lambda share: f"{share:.0%}", key="runs-fraction",
         persist_state="session", width=170,
-        help="The share of the layers removed that maps, damage and curves are read at. Heals and evaluations have their own.",
+        help="Share of removed layers for the figures of maps and curves. Healing runs and evaluations have their own.",
     )  # fmt: skip
     of_kind = [kind] if kind else []
     return stored(model, of_kind, names=models, text=text), index.count(_wanted(of_kind, models, text)), float(fraction)
@@ -209,9 +209,9 @@ def _choose(picked: list[Found], reference: Found | None) -> Found | None:
     key = state.generation("runs-pin", [*options, state.pinned()])
     st.selectbox(
         "Reference", options, options.index(reference.id) if reference else 0, key=key, width=480,
-        format_func=lambda run: f"{run_table.kinds()[run.partition(':')[0]]} · {names[run]}" if run else "none pinned",
+        format_func=lambda run: f"{run_table.kinds()[run.partition(':')[0]]} · {names[run]}" if run else "none",
         on_change=lambda: state.pin(st.session_state[key]), disabled=not runs,
-        help="A pinned run stays drawn, dashed, on every visit and in the link to this page; the others are compared with it.",
+        help="A pinned run stays drawn, dashed, on each visit and in the link to this page. Other runs are compared with it.",
     )  # fmt: skip
     return next((run for run in runs if run.id == state.pinned()), None)
 
@@ -236,7 +236,7 @@ def differences(picked: list[Found], reference: Found, fraction: float) -> None:
     is_map = reference.kind in ("distances", "damage")
     chip.show(chip.of_maps([reference.result]) if is_map else chip.of_results([reference.result]), texts="Texts")
     if not others:
-        st.info("Tick another run in the table to see how far it is from the reference.")
+        st.info("Tick another run in the table to compare it with the reference.")
         return
     rows, reasons = [], {}
     answers = [_differences(run, reference, fraction) for run in others]
@@ -257,9 +257,9 @@ def differences(picked: list[Found], reference: Found, fraction: float) -> None:
                     "difference": one.difference,
                     "95 % from": one.low,
                     "to": one.high,
-                    "settled": "yes" if one.is_settled else "no",
+                    "significant": "yes" if one.is_settled else "no",
                     "interval": one.basis,
-                    "removed: reference; run": one.removed,
+                    "removed (reference / run)": one.removed,
                 }
             )
         if why:
@@ -271,8 +271,8 @@ def differences(picked: list[Found], reference: Found, fraction: float) -> None:
         st.caption(words.plain(f"{', '.join(labels)}: {why}"))
     st.caption(
         words.plain(f"Run minus reference ({name}).")
-        + " Settled: the 95 % interval leaves out zero. Paired intervals resample "
-        "the questions or texts that both were measured on."
+        + " Significant: the 95 % interval excludes zero. Paired intervals resample "
+        "the questions or texts that both runs share."
     )
 
 

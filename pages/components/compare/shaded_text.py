@@ -86,10 +86,10 @@ def legend(*, dark: bool) -> None:
     """What the shades mean."""
     steps = "".join(
         f'<span style="background:{shade(nats, dark=dark)};padding:1px 9px">{text}</span>'
-        for nats, text in ((0, "0"), (2, "2"), (4, "4"), (6, "6"), (FULL_NATS, "8 and more"))
+        for nats, text in ((0, "0"), (2, "2"), (4, "4"), (6, "6"), (FULL_NATS, "8 or more"))
     )
     st.html(f'<p style="margin:0;font-size:0.85rem">Surprisal in nats, −log p: {steps}</p>')
 
 
-DIFFERING = "Underlined: not in the unpruned text. The bar: where the text departs from it."
+DIFFERING = "Underlined: not in the unpruned text. Vertical bar: first difference."
 """What the marks mean."""

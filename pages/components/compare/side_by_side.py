@@ -29,7 +29,7 @@ from pages.components.shared import chart, command, frame, library, selection, s
 
 _TRUNK = ("unpruned", "pruned")
 _BADGES = {"unpruned": "gray", "pruned": "blue", "instant": "orange", "healed": "orange"}
-UNDER = {"unpruned": "the unpruned model", "own": "its writer", "off": "nothing"}
+UNDER = {"unpruned": "the unpruned model", "own": "its own model", "off": "off"}
 
 
 def show(model: ModelSpec) -> None:
@@ -48,11 +48,14 @@ def _done(result: CompareResult) -> None:
     under = _toolbar()
     _cards(result, under, live=False)
     own = under == "own"
-    what = "under the model that wrote it" if own else "under the unpruned model"
-    st.markdown(f"**Surprisal {what}, token by token**", help="−log p of each written token. Rings: where a text departs.")
+    what = "under its own model" if own else "under the unpruned model"
+    st.markdown(
+        f"**Surprisal {what}, token by token**",
+        help="−log p of each generated token. Rings: first difference from the unpruned text.",
+    )
     figure = prompt_figures.surprise_curve(result, own=own, dark=theme.is_dark())
     chart.show(
-        figure, key="surprise", alt=f"Surprisal {what} at every written token, {len(result.writings)} texts.",
+        figure, key="surprise", alt=f"Surprisal {what} at every generated token, {len(result.writings)} texts.",
         file_name="surprise",
     )  # fmt: skip
     _numbers(result)
@@ -76,7 +79,7 @@ def _numbers(result: CompareResult) -> None:
                 "repeated 4-grams": repeated(text),
                 "surprisal to unpruned, nats": words.nats(mean_surprise(text.unpruned_surprise)),
                 "to itself": words.nats(mean_surprise(text.own_surprise)),
-                "departs at token": "–" if parting is None else str(parting + 1),
+                "differs from token": "–" if parting is None else str(parting + 1),
             }
         )
     st.table(rows, border="horizontal", hide_index=True, alt="Speed, repetition and surprisal of every variant")
@@ -92,8 +95,8 @@ def _restore_button(result: CompareResult) -> None:
         return
     read = (result.spec.prompt + unpruned.text)[:LONGEST_PROMPT]
     st.button(
-        "Find the layer to restore", key="compare-restore", icon=":material/healing:", on_click=_restore, args=(read, block),
-        help="Opens the microscope with the unpruned text: which removed layer, put back alone, makes it likely again?",
+        "Find layer to restore", key="compare-restore", icon=":material/healing:", on_click=_restore, args=(read, block),
+        help="Opens the microscope with the unpruned text. It shows the layer that lowers surprisal most when put back.",
     )  # fmt: skip
 
 
@@ -133,15 +136,15 @@ def _provenance(result: CompareResult) -> str:
     spec = result.spec
     healed = any(variant.adapter for variant in spec.variants)
     beside = (
-        f" Adapters lie beside {words.plain(spec.model.dtype)} weights here, whatever they were trained over. Writing is a "
-        f"little slower so than with an adapter merged in, as an export does."
+        f" Adapters run unmerged on {words.plain(spec.model.dtype)} weights here. An export merges them, which makes "
+        f"generation a little faster."
     )
     how = f"temperature {spec.temperature:g}, seed {spec.seed:d}" if spec.temperature else "greedy"
     who = words.plain(f"{result.model_name}, {result.ran_in}")
     return (
-        f"{who}, {how}, {result.n_prompt_tokens} prompt tokens, as they stand: no chat template. Prefill reads the prompt, "
-        "decode writes with a KV cache; both without loading. "
-        f"{words.duration(result.wall_s)} in all.{beside if healed else ''}"
+        f"{who}, {how}, {result.n_prompt_tokens} prompt tokens without a chat template. Prefill reads the prompt, and "
+        "decode generates with a KV cache. Both exclude loading. "
+        f"{words.duration(result.wall_s)} in total.{beside if healed else ''}"
     )
 
 
@@ -178,24 +181,24 @@ def _form(model: ModelSpec) -> tuple[prompts.Asked | None, Removal | None]:
     with left, frame.errors_shown():
         _write(form, [writer.name for writer in picked if not writer.is_here])
         if problem or not picked:
-            st.error(words.plain(problem or "No model is chosen. Choose at least one under Who writes."))
+            st.error(words.plain(problem or "No model is chosen. Choose at least one under Models."))
     return form, cut
 
 
 def _missing(cut: Removal | None) -> words.Markdown:
     where = f"{cut.brief()} removed" if cut else "nothing removed"
-    return f"Not written yet for this prompt and block ({where}). Click **Write**."
+    return f"Not generated yet for this prompt and block ({where}). Click **Generate**."
 
 
 def _write(form: prompts.Asked | None, absent: Sequence[str]) -> None:
     """Draw the button, disabled with the reason where the texts are on screen or a chosen heal has no weights here."""
     why = None
     if form is not None and form.found() is not None:
-        why = "These texts are on screen. Change the prompt, the block or a setting to write new ones."
+        why = "These texts are on screen. Change the prompt, the block or a setting to generate new ones."
     elif absent:
-        why = words.plain(f"The weights of “{absent[0]}” are not on this machine. Deselect it, or make the heal.")
+        why = words.plain(f"The weights of “{absent[0]}” are not on this machine. Deselect it, or run the healing again.")
     is_asked = start.button(
-        "Write", key="compare-go", type="primary", icon=":material/edit_note:", disabled=form is None or why is not None,
+        "Generate", key="compare-go", type="primary", icon=":material/edit_note:", disabled=form is None or why is not None,
         width="stretch", help=why,
     )  # fmt: skip
     if not is_asked or form is None:
@@ -272,7 +275,7 @@ def _picked(writers: dict[str, Writer]) -> list[Writer]:
     first = first_of_each(writers) if None in filled or not filled else filled
     count = st.session_state.get("compare-filled", 0)
     picked = st.pills(
-        "Who writes", list(writers), selection_mode="multi", default=first, key=f"who-{count}-{'-'.join(writers)}",
+        "Models", list(writers), selection_mode="multi", default=first, key=f"who-{count}-{'-'.join(writers)}",
         format_func=lambda key: words.plain(writers[key].name),
     )  # fmt: skip
     return [writers[key] for key in writers if key in picked]
@@ -284,10 +287,10 @@ def _missing_heal(model: ModelSpec, cut: Removal | None, writers: dict[str, Writ
     healed = [writer for key, writer in writers.items() if key not in _TRUNK]
     if cut is None or found is None or any(writer.is_here for writer in healed):
         return
-    stored = "The weights of the heal are not on this machine. Only its stored text can be read."
+    stored = "The healed weights are not on this machine. Only their stored text can be shown."
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.caption(stored if healed else "No heal of this cut is on this machine.", width="content")
-        start.instant_heal_button(found.sweep, found.cut, model, label="Make the instant heal of this cut")
+        st.caption(stored if healed else "No healed model of these layers is on this machine.", width="content")
+        start.instant_heal_button(found.sweep, found.cut, model, label="Run instant heal")
 
 
 def _settings() -> tuple[int, float, int]:
@@ -295,15 +298,15 @@ def _settings() -> tuple[int, float, int]:
     columns = st.columns(3, vertical_alignment="bottom")
     tokens = columns[0].number_input(
         "Tokens", 1, MOST_NEW_TOKENS, CompareSpec.max_new_tokens, step=16, key="compare-tokens", persist_state="session",
-        help="Where to stop at the latest.",
+        help="Largest number of generated tokens.",
     )  # fmt: skip
     temperature = columns[1].number_input(
         "Temperature", 0.0, 5.0, CompareSpec.temperature, step=0.1, key="compare-temperature", persist_state="session",
-        help="0 takes the most likely token each time. Above 0 tokens are drawn, with the same luck for all models.",
+        help="0 always takes the most likely token. Above 0, tokens are sampled with the same random numbers for all models.",
     )  # fmt: skip
     seed = columns[2].number_input(
         "Seed", 0, 2**31, CompareSpec.seed, key="compare-seed", disabled=temperature == 0, persist_state="session",
-        help="Without effect at temperature 0.",
+        help="Has no effect at temperature 0.",
     )  # fmt: skip
     return int(tokens), float(temperature), int(seed)
 
@@ -360,7 +363,7 @@ def card(result: CompareResult, index: int, name: str, under: str, *, live: bool
                 mark=prompt_figures.colour(variant, palette(dark)), growing=live and text is not None and not text.complete,
                 dark=dark,
             )  # fmt: skip
-        st.caption(_said(result, index, text) if text else "It was stopped before it began.")
+        st.caption(_said(result, index, text) if text else "Stopped before it started.")
 
 
 def _surprise(variant: Variant, text: Writing | None, under: str) -> list[float]:
@@ -374,7 +377,7 @@ def _said(result: CompareResult, index: int, text: Writing) -> str:
     """Speed, surprise and where it departs, in a line."""
     block = result.spec.variants[index].block
     parts = [f"without {block.brief()}"] if block else []
-    parts.append(f"{len(text.token_ids)} tokens" + (", ended by itself" if text.ended else ""))
+    parts.append(f"{len(text.token_ids)} tokens" + (", stopped at end-of-text" if text.ended else ""))
     if text.decode_rate:
         parts.append(f"{text.decode_rate:.1f} tokens/s")
     if text.complete:
@@ -386,7 +389,7 @@ def _said(result: CompareResult, index: int, text: Writing) -> str:
             is_compared = any(variant.is_unpruned for variant in result.spec.variants)
             if parting is not None:
                 here = len(result.differs_at(index))
-                parts.append(f"departs from the unpruned text at token {parting + 1}; {here} tokens are not in it")
+                parts.append(f"differs from the unpruned text from token {parting + 1}, {here} tokens are not in it")
             elif is_compared:
                 parts.append("the same text as the unpruned model's")
     return " · ".join(parts)

@@ -8,7 +8,7 @@ from pages.components.shared import cuts, state
 from pages.components.shared.library import Found
 
 _NAMES = {name: strategies.STRATEGIES[name].title for name in ("similarity", "deepest")} | {
-    "own": "My own",
+    "own": "Own choice",
     "scattered": "As on Explore",
 }
 
@@ -22,9 +22,9 @@ def show(distances: Found | None, n_layers: int, current: Removal | None = None)
         current: the cut of the Explore page, where it is known.
     """
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
-        st.header("1 Which cut", anchor=False, width="content")
+        st.header("1 Layers to remove", anchor=False, width="content")
         menu = st.popover(
-            "Change", key="change-cut", type="tertiary", icon=":material/edit:", help="Heal another cut.", width=100
+            "Change", key="change-cut", type="tertiary", icon=":material/edit:", help="Choose other layers.", width=100
         )  # fmt: skip
     said = st.empty()
     with menu:
@@ -50,7 +50,7 @@ def _controls(distances: Found | None, n_layers: int, current: Removal | None) -
     way = st.session_state.get("heal_way", usual)
     with state.showing("block-way", way if way in ways else usual):
         way = st.segmented_control(
-            "Layers to remove", ways, format_func=_NAMES.get, required=True, key="block-way",
+            "Choose layers by", ways, format_func=_NAMES.get, required=True, key="block-way",
             on_change=lambda: st.session_state.update(heal_way=st.session_state["block-way"]),
         )  # fmt: skip
     if way == "scattered":
@@ -58,7 +58,7 @@ def _controls(distances: Found | None, n_layers: int, current: Removal | None) -
     left, right = st.columns(2)
     with state.showing("heal-n", max(1, min(state.chosen_n(), n_layers - 1))):
         n = left.number_input(
-            "How many, n", 1, n_layers - 1, key="heal-n", on_change=lambda: state.choose_n(st.session_state["heal-n"])
+            "Removed layers, n", 1, n_layers - 1, key="heal-n", on_change=lambda: state.choose_n(st.session_state["heal-n"])
         )
     best = distances.result.best if distances else ()
     chosen = strategies.choose("deepest" if way == "own" else way, int(n), n_layers=n_layers, best=best)

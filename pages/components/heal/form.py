@@ -42,7 +42,7 @@ def show(
     with frame.errors_shown():
         begun = recipe.begin(model, known, block)
         with st.container(border=True):
-            st.header("2 How much time", anchor=False)
+            st.header("2 Training time", anchor=False)
             chosen = length.show(begun.preset, begun.key, known)
         place = st.container(border=True)
         with wide, st.expander("Advanced", icon=":material/tune:", key="advanced"):
@@ -69,7 +69,7 @@ def _start_button(asked: recipe.Asked, known: ModelFacts) -> None:
     if not clicked:
         return
     if spec is None:
-        st.error("Choose a file of healing text first; it is under Advanced.")
+        st.error("No healing text is chosen. Choose a file under **Advanced**.")
         return
     block = spec.block
     job = start.start(spec, f"Heal {block.halves()}, {words.heal_length(spec)}")

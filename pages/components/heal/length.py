@@ -22,7 +22,7 @@ MINUTES = {"2": 2.0, "5": 5.0, "10": 10.0, "30": 30.0}
 _OPTIONS = (FIRST, INSTANT, *MINUTES, OWN)
 _RECIPES = {FIRST: recipes.FIRST.name, INSTANT: recipes.INSTANT.name}
 """Lengths that bring a recipe of their own."""
-_LABELS = {FIRST: "First heal, 3 minutes", INSTANT: "No training", OWN: "Another length"}
+_LABELS = {FIRST: "First run, 3 minutes", INSTANT: "No training", OWN: "Custom length"}
 _CHOSEN = "heal_length"
 """The length that was chosen over the recipe's own."""
 _TRAINED = "heal_trained_recipe"
@@ -49,11 +49,11 @@ def show(preset: HealSpec, key: str, known: ModelFacts) -> dict[str, Any]:
     captions, any_reached = Evidence(preset, known).captions()
     with state.showing("heal-time", now):
         st.radio(
-            "How much time", _OPTIONS, format_func=_label, captions=captions, key="heal-time", on_change=_choose,
+            "Training time", _OPTIONS, format_func=_label, captions=captions, key="heal-time", on_change=_choose,
             label_visibility="collapsed",
         )  # fmt: skip
     if not any_reached:
-        st.caption("The recovery of each length appears here after a heal judged by another kind of text than it trained on.")
+        st.caption("Recovery appears here after a healing run that is judged on another kind of text than its healing text.")
     if now in _RECIPES:
         return {"minutes": preset.minutes} if preset.minutes else {}
     return _own(preset, key) if now == OWN else {"minutes": MINUTES[now]}
@@ -90,7 +90,7 @@ def _own(preset: HealSpec, key: str) -> dict[str, Any]:
     sized = left.segmented_control(
         "Length", ("minutes", "steps"), default="steps" if preset.minutes is None else "minutes", required=True,
         key=f"{key}-sized",
-        help="By minutes, the speed is measured first and as many steps taken as fit, measurements included.",
+        help="Minutes: the run measures its speed first, then takes as many steps as fit, evaluation included.",
     )  # fmt: skip
     if sized == "minutes":
         minutes = preset.minutes or recipes.QUICK.minutes
@@ -141,9 +141,9 @@ class Evidence:
             return own.in_words()
         others = reach.of(self.heals, spec.recipe, spec.minutes)
         if others is not None:
-            return f"not measured for this block; {others.in_brief()}"
+            return f"not measured for this block, {others.in_brief()}"
         elsewhere = reach.of(self.others, spec.recipe, spec.minutes)
-        return f"not measured on this model; {elsewhere.model}: {elsewhere.in_words()}" if elsewhere else ""
+        return f"not measured on this model, {elsewhere.model}: {elsewhere.in_words()}" if elsewhere else ""
 
 
 def _with_length(preset: HealSpec, option: str) -> HealSpec:
@@ -191,20 +191,21 @@ def say_expected(spec: HealSpec, known: ModelFacts, waiting: Sequence[jobs.Job])
     """
     load, found = load_now(), expected(spec, known)
     if found is None:
-        parts = ["Not timed on this machine yet: no heal like it has run here"]
+        parts = ["Duration unknown: no similar healing run has finished on this machine"]
     elif spec.minutes is not None:
-        parts = [f"About {words.span(found.low_s, found.high_s)} until the verdict: as many steps as fit"]
+        parts = [f"About {words.span(found.low_s, found.high_s)} until the verdict, with as many steps as fit"]
     elif not found.n:
-        parts = [f"About {words.span(found.low_s, found.high_s)} until the verdict, estimated: not timed on this machine yet"]
+        parts = [
+            f"About {words.span(found.low_s, found.high_s)} until the verdict, estimated without a timed run on this machine"
+        ]
     else:
-        measured = words.counted(found.n, "heal")
-        parts = [f"About {words.span(found.low_s, found.high_s)} until the verdict, from {measured} on this machine"]
-        if found.of_another:
-            parts.append(f"of {found.of_another}, scaled by its size")
-    parts.append("loading, fit and scoring of all models included")
+        measured = words.counted(found.n, "healing run")
+        scaled = f" of {found.of_another} (scaled by model size)" if found.of_another else ""
+        parts = [f"About {words.span(found.low_s, found.high_s)} until the verdict, from {measured}{scaled} on this machine"]
+    parts.append("Includes loading, fitting and scoring all models")
     if load.is_busy:
-        slower = "; fewer steps fit" if spec.minutes is not None else ""
-        parts.append(f"the machine is busy (load {load.average:.1f} on {words.counted(load.cores, 'core')}{slower})")
+        slower = ", so fewer steps fit" if spec.minutes is not None else ""
+        parts.append(f"The machine is busy (load {load.average:.1f} on {words.counted(load.cores, 'core')}){slower}")
     if waiting:
-        parts.append(f"{words.counted(len(waiting), 'job')} first")
-    st.caption(words.plain("; ".join(parts)) + ".")
+        parts.append(f"Starts after {words.counted(len(waiting), 'other job')}")
+    st.caption(words.plain(". ".join(parts)) + ".")

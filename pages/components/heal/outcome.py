@@ -82,10 +82,10 @@ def _refine(result: HealResult) -> None:
     takes = "" if expected is None else f", about {words.span(expected.low_s, expected.high_s)}"
     clicked = start.button(
         f"Refine to {said}{takes}", key="refine-heal", icon=":material/zoom_in:",
-        help="Keeps the adapter and all answers, and scores the three models on the new questions and texts only.",
+        help="Keeps the adapter and all answers. Scores the three models on the new questions and texts only.",
     )  # fmt: skip
     if clicked:
-        start.start_and_show(wanted, f"Refine the heal of {wanted.block.halves()}")
+        start.start_and_show(wanted, f"Refine healing of {wanted.block.halves()}")
 
 
 def _rows(result: HealResult, control: HealResult | None) -> dict[str, HealResult]:
@@ -107,7 +107,7 @@ def _table(result: HealResult, control: HealResult | None) -> None:
         cells = {
             "model": words.plain(name),
             "layers": result.model.n_layers - (len(result.spec.block.layers) if is_cut else 0),
-            "right answers": _share(found.get(ACCURACY)),
+            "accuracy": _share(found.get(ACCURACY)),
             f"loss, {judged}": _loss(found.get(LOSS)),
             f"loss, {words.plain(words.texts(own))} (trained on)" if own else "": _nats(same) if own else "",
             "size": _size(result, is_cut),
@@ -124,15 +124,15 @@ def _table(result: HealResult, control: HealResult | None) -> None:
 
 
 def _table_says(result: HealResult, control: HealResult | None, speed: gains.Speed | None) -> str:
-    said = ["In brackets: 95 % intervals; losses in nats per token"]
+    said = ["Brackets: 95 % intervals. Loss in nats/token"]
     if result.healed is not None and result.healed.n_samples:
-        said.append(f"answers to {result.healed.n_samples} questions of {words.questions(result.spec.benchmark)}")
-    said.append(f"size in {_precision(result)}, the heal merged into the weights")
+        said.append(f"Accuracy on {result.healed.n_samples} questions of {words.questions(result.spec.benchmark)}")
+    said.append(f"Size in {_precision(result)}, with the adapter merged into the weights")
     if speed is not None:
-        said.append(f"tokens written a second in {speed.result.precision_in_words} on {speed.result.machine}")
-    found = words.plain("; ".join(said)) + "."
+        said.append(f"Tokens generated per second in {speed.result.precision_in_words} on {speed.result.machine}")
+    found = words.plain(". ".join(said)) + "."
     if control is not None or result.spec.control:
-        found += " Control: the unpruned model trained in the same way; what the healing text does by itself."
+        found += " Control: the unpruned model trained in the same way, which shows the effect of the healing text alone."
     return found + (_lengths(result, control) if control is not None else "")
 
 
@@ -173,14 +173,14 @@ def _ceiling(run: Run, control: HealResult | None) -> None:
         return
     wanted = start.unresolved(result.spec).as_control()
     if any(job.kind == "heal" and job.spec == wanted for job in jobs.active()):
-        st.caption("The control is on its way: see the jobs.")
+        st.caption("The control is queued or running: see Jobs in the sidebar.")
         return
     expected = length.expected(wanted, result.model)
     takes = f"about {words.span(expected.low_s, expected.high_s)}" if expected else "not timed here yet"
     if start.button(
-        f"Measure the ceiling (control), {takes}", key="measure-ceiling", icon=":material/vertical_align_top:",
-        help="Trains the unpruned model in the same way: how low this healing text brings the loss of any model. Only against "
-        "that can a loss below the unpruned model's be read.",
+        f"Train a control, {takes}", key="measure-ceiling", icon=":material/vertical_align_top:",
+        help="Trains the unpruned model in the same way. Only this shows whether a loss below the unpruned model's comes "
+        "from the healing text alone.",
     ):  # fmt: skip
         block = spec.block
         start.start_and_show(wanted, f"Control of {block.halves()}, {words.heal_length(spec)}")
@@ -190,8 +190,8 @@ def _lengths(result: HealResult, control: HealResult) -> str:
     """How much the control was trained, where that is not as much as the cut model."""
     if control.total_steps == result.total_steps:
         return ""
-    where = "" if result.spec.minutes is None else f"In the same {result.spec.minutes:g} minutes it "
-    return f" {where or 'It '}took {control.total_steps} steps, and the cut model {result.total_steps}."
+    where = "The" if result.spec.minutes is None else f"In the same {result.spec.minutes:g} minutes, the"
+    return f" {where} control took {control.total_steps} steps and the pruned model {result.total_steps}."
 
 
 def _answers(result: HealResult) -> list[str]:
@@ -209,18 +209,18 @@ def _warnings(result: HealResult) -> list[str]:
     if overlap is not None and overlap.ids:
         named = ", ".join(words.plain(name) for name in overlap.ids[:3])
         said.append(
-            f"The healing text gives away {len(overlap.ids)} of {overlap.n_questions} questions ({overlap.n_words} words in a "
-            f"row, or the whole question, stand in it: {named}{' …' if len(overlap.ids) > 3 else ''}): what they add to the "
-            f"accuracy may be memory."
+            f"The healing text contains {len(overlap.ids)} of {overlap.n_questions} questions ({overlap.n_words} consecutive "
+            f"words or the whole question: {named}{' …' if len(overlap.ids) > 3 else ''}). The healed model may have memorized "
+            f"these answers."
         )
     elif overlap is not None:
         said.append(
-            f"None of the {overlap.n_questions} questions stands in the healing text ({overlap.n_words} words in a row)."
+            f"The healing text contains none of the {overlap.n_questions} questions ({overlap.n_words} consecutive words)."
         )
     if result.spec.keep_best and result.kept_step is not None and result.kept_step != result.total_steps:
+        chosen_on = f"{result.n_choice_texts} texts outside" if result.n_choice_texts else "the texts of"
         said.append(
-            f"Kept is step {result.kept_step} of {result.total_steps}, chosen by the loss on "
-            f"{f'{result.n_choice_texts} other texts than those' if result.n_choice_texts else 'the texts'} that judge it."
+            f"Kept checkpoint: step {result.kept_step} of {result.total_steps}, chosen by the loss on {chosen_on} the verdict."
         )
     return said
 
@@ -241,22 +241,22 @@ def _provenance(result: HealResult) -> str:
     spec = result.spec
     made = f"base in {words.plain(result.precision_in_words)}, seed {spec.seed:d}, {words.duration(result.wall_s)}."
     if not spec.trains:
-        return f"{_junction(result)}No training, {made} Held-out text was not fitted on."
+        return f"{_junction(result)}No training, {made} The fit used no held-out text."
     last = f"all weight matrices of the last {spec.last_layers} layers and the head"
-    whole = last if spec.method == "partial" else "all weight matrices of the layers beside each gap"
+    whole = last if spec.method == "partial" else "all weight matrices of the layers next to each gap"
     trained = f"rank {spec.r}" if spec.method == "lora" else whole
     weights = [
         *([f"{spec.distill:g} of the loss from the unpruned model's {words.plain(spec.distill_from)}"] if spec.distill else []),
-        *([f"the layers in {len(result.stages)} stages, at first {result.stages[0].removed.brief()}"] if result.stages else []),
-        *([f"the last {spec.written:d} tokens of a row written by the model itself"] if spec.written else []),
-        *([f"{spec.junction:g} × the loss at the junction"] if spec.junction else []),
+        *([f"pruned in {len(result.stages)} stages, first {result.stages[0].removed.brief()}"] if result.stages else []),
+        *([f"the last {spec.written:d} tokens of each sequence generated by the model"] if spec.written else []),
+        *([f"junction loss × {spec.junction:g}"] if spec.junction else []),
     ]
-    documents = "each document read by itself" if result.documents_apart else "documents of a row see each other"
+    documents = "separate documents" if result.documents_apart else "documents of a sequence attend to each other"
     return _junction(result) + (
         f"{len(result.steps)} steps of {spec.batch_size * spec.gradient_accumulation} × {spec.corpus.seq_len} tokens of "
         f"{words.plain(words.texts(spec.corpus))}, {documents}, {trained}{''.join(f', {part}' for part in weights)}, "
         f"peak learning rate {spec.learning_rate:.1e}, {words.count(result.trainable_parameters)} trainable parameters, {made} "
-        f"Held-out text was never trained on."
+        f"The training used no held-out text."
     )
 
 
@@ -268,13 +268,11 @@ def _junction(result: HealResult) -> str:
     if result.spec.compensation != COMPENSATIONS[0]:
         return _published(done, result.spec.compensation)
     if not done.strength:
-        return "Instant heal: no share of the fitted change lowered the loss, so it was left out. "
-    what = (
-        f"the fitted change of {words.plain(done.module)}" if done.module else "a fitted small layer of its own behind the cut"
-    )
+        return "Instant heal: no strength of the fitted change lowered the loss, so it was not applied. "
+    what = f"the fitted change of {words.plain(done.module)}" if done.module else "a small fitted layer after the removed block"
     return (
         f"Instant heal: {done.strength:.0%} of {what}, {words.count(done.n_tokens)} tokens, "
-        f"{words.duration(done.wall_s)}; loss {done.loss_before:.2f} → {done.loss_after:.2f} on text that it was chosen on. "
+        f"{words.duration(done.wall_s)}. Loss {done.loss_before:.2f} → {done.loss_after:.2f} on the texts that chose it. "
     )
 
 
@@ -282,9 +280,9 @@ def _published(done: JunctionReport, compensation: str) -> str:
     """What a method that is applied as published did."""
     factors = [f"{one.factor:.3f}" for one in done.gaps if one.factor is not None]
     gaps = f"{len(done.gaps)} gap{'s' * (len(done.gaps) != 1)}"
-    what = f"the stream times {' and '.join(factors)}" if factors else f"the {words.plain(compensation)} of {gaps}"
+    what = f"residual stream × {' and × '.join(factors)}" if factors else f"the {words.plain(compensation)} of {gaps}"
     return (
-        f"Closed form: {what}, {words.count(done.n_tokens)} tokens, {words.duration(done.wall_s)}; loss "
+        f"Closed form: {what}, {words.count(done.n_tokens)} tokens, {words.duration(done.wall_s)}. Loss "
         f"{done.loss_before:.2f} → {done.loss_after:.2f} on text of another kind. "
     )
 
@@ -295,25 +293,25 @@ def _writing(result: HealResult) -> None:
     if len(written) < 2:
         return
     first = next(iter(written.values()))
-    st.markdown(f"**What they write**, on from {len(first.continuations)} beginnings, and {len(first.sums)} small sums")
+    st.markdown(f"**Generated text**: {len(first.continuations)} continuations and {len(first.sums)} arithmetic problems")
     rates = [
         {
             "model": words.plain(name),
             "repeated": words.percent(check.repetition_rate, check.repetition_interval),
             "distinct tokens": words.percent(check.distinct_rate, check.distinct_interval),
-            "sums right": words.percent(check.acc, check.interval),
+            "arithmetic right": words.percent(check.acc, check.interval),
         }
         for name, check in written.items()
     ]
-    st.table(rates, border="horizontal", hide_index=True, alt="Repetition, distinct tokens and sums by model")
+    st.table(rates, border="horizontal", hide_index=True, alt="Repetition, distinct tokens and arithmetic problems by model")
     with st.expander("Read the continuations", icon=":material/article:"):
         texts = zip(*(check.continuations for check in written.values()), strict=False)
         rows = [
-            {"beginning": words.plain(same[0].prompt)}
+            {"prompt": words.plain(same[0].prompt)}
             | {words.plain(name): words.plain(one.text) for name, one in zip(written, same, strict=True)}
             for same in list(texts)[:_READ]
         ]
-        st.table(rows, border="horizontal", hide_index=True, alt="Continuations of the same beginnings")
+        st.table(rows, border="horizontal", hide_index=True, alt="Continuations of the same prompts")
 
 
 def _adapter(result: HealResult) -> None:
@@ -323,8 +321,8 @@ def _adapter(result: HealResult) -> None:
     folder = store.cache_dir() / result.adapter
     if folder.is_dir():
         kept = "" if result.kept_step is None or not result.spec.trains else f", after step {result.kept_step}"
-        what = "a PEFT folder that needs the bridge.safetensors in it" if heals.bridged(result) else "a standard PEFT folder"
+        what = "a PEFT folder that needs its bridge.safetensors" if heals.bridged(result) else "a standard PEFT folder"
         st.caption(f"Adapter{kept}, {what}:")
         st.code(str(folder), language=None)
     else:
-        st.caption("The adapter of this heal is not on this machine; start the same heal to make it.")
+        st.caption("The adapter of this run is not on this machine. Start the same run to create it.")

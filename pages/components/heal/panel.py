@@ -25,7 +25,7 @@ def show(asked: HealSpec | None) -> None:
     """
     runs = runs_of(state.current_model())
     if asked is None:
-        st.info("Choose a block and a healing text to see its heals." if runs else "No heal of this model yet.")
+        st.info("Choose a block and a healing text to see its runs." if runs else "This model has no healing run yet.")
         return
     of_block = {run.id: run for run in runs if run.spec.block == asked.block}
     elsewhere = {run.id: run for run in runs if run.id not in of_block}
@@ -45,16 +45,16 @@ def _nothing_yet(asked: HealSpec) -> None:
     first = first_heal(asked)
     n_questions = first.benchmark.limit if first.benchmark else 0
     with st.container(border=True, key="no-heal"):
-        st.markdown(f":gray[**No heal of {words.plain(asked.block.brief())} yet**]")
+        st.markdown(f":gray[**No healing run of {words.plain(asked.block.brief())} yet**]")
         st.caption(
             words.plain(
-                f"A first heal takes about 3 minutes on two idle CPU cores, until its verdict on {n_questions} questions and "
-                f"{first.validation.n_texts} texts. Refine it later without training again."
+                f"The first run takes about 3 minutes on two idle CPU cores, including its verdict on {n_questions} questions "
+                f"and {first.validation.n_texts} texts. You can refine the verdict later without training again."
             )
         )
-        clicked = start.button("Start first heal", key="start-first-heal", icon=":material/healing:")
+        clicked = start.button("Start first run", key="start-first-heal", icon=":material/healing:")
     if clicked:
-        start.start_and_show(first, f"First heal of {asked.block.halves()}")
+        start.start_and_show(first, f"First healing run of {asked.block.halves()}")
 
 
 def first_heal(asked: HealSpec) -> HealSpec:
@@ -126,8 +126,8 @@ def _other_blocks(elsewhere: dict[str, Run]) -> None:
             st.session_state[key] = None
 
     st.selectbox(
-        "Heals of other blocks", list(elsewhere), None, format_func=lambda run_id: elsewhere[run_id].in_a_line(), key=key,
-        on_change=pick, placeholder="Select another block by its heal", label_visibility="collapsed",
+        "Healing runs of other blocks", list(elsewhere), None, format_func=lambda run_id: elsewhere[run_id].in_a_line(),
+        key=key, on_change=pick, placeholder="Select another healed block", label_visibility="collapsed",
     )  # fmt: skip
 
 
@@ -135,13 +135,13 @@ def _made_otherwise(run: Run, asked: HealSpec) -> None:
     """State that the run was made with other settings than the form has, with the button that loads them."""
     if _form(run.spec) == _form(asked):
         return
-    what = "control" if run.spec.control else "heal"
-    said = f"This {what} was made by {words.heal_settings(run.spec)}; the form says {words.heal_settings(asked)}."
+    what = "control" if run.spec.control else "run"
+    said = f"This {what} used {words.heal_settings(run.spec)}. The form has {words.heal_settings(asked)}."
     with st.container(border=True, horizontal=True, vertical_alignment="center", gap="small", key="whose"):
         st.markdown(words.plain(said))
         st.button(
-            "Load its settings", key="load-settings", icon=":material/input:", on_click=_load_settings, args=(run,),
-            help="Puts its numbers into the form.",
+            "Load settings", key="load-settings", icon=":material/input:", on_click=_load_settings, args=(run,),
+            help="Copies the settings of this run into the form.",
         )  # fmt: skip
 
 
@@ -159,10 +159,10 @@ def _one(run: Run) -> None:
     if run.job and run.job.state != jobs.DONE:
         _unfinished(run, run.job)
     if run.state == "precomputed":
-        st.badge("precomputed", color="gray", help="Made by this program before you opened it.")
+        st.badge("precomputed", color="gray", help="This result came with the program.")
     if run.result is None:
         if run.job and run.job.state == jobs.DONE:
-            st.info("The result of this run is no longer in the cache; start it again to see it.")
+            st.info("The result of this run is no longer in the cache. Start the run again.")
         return
     outcome.show(run, control_of(run))
 
@@ -198,16 +198,18 @@ def _live(run_id: str, whole: Duration | None) -> None:
         if run.result and (run.result.steps or run.result.validations):
             outcome.curve(run.result)
         elif run.job.state == jobs.QUEUED:
-            st.info("Waiting for its turn: one heavy job runs at a time. You can leave this page; it starts by itself.")
+            st.info(
+                "Waiting in the queue: one heavy job runs at a time. You can leave this page. The job starts automatically."
+            )
         else:
-            st.caption("The curve appears here with the first measurement.")
+            st.caption("The loss curve appears here after the first measurement.")
 
 
 def _left(job: jobs.Job, whole: Duration) -> None:
     """What is left of all of it: the bar above is of the present phase alone."""
     low, high = durations.left(whole, job.elapsed_s or 0.0, job.eta_s or 0.0)
-    said = f"About {words.span(low, high)} left in all" if high else "Longer than heals like it took here; it goes on"
-    st.caption(f"{said}; {words.duration(job.elapsed_s or 0.0)} so far.")
+    said = f"About {words.span(low, high)} left in total" if high else "Longer than similar runs on this machine"
+    st.caption(f"{said}, {words.duration(job.elapsed_s or 0.0)} so far.")
 
 
 def _numbers(values: dict, result: HealResult | None, steps: int) -> None:

@@ -54,7 +54,7 @@ def begin(model: ModelSpec, known: ModelFacts, block: Removal) -> Begin:
     st.session_state["recipe"] = asked
     if asked in runs:
         run = runs[asked]
-        return Begin(run.id, recipes.like(run.spec, model=model, block=block), "The numbers of an older run.")
+        return Begin(run.id, recipes.like(run.spec, model=model, block=block), "Settings of an older run.")
     if asked.startswith(_SAVED):
         mine = saved.get(asked.removeprefix(_SAVED))
         return Begin(f"saved-{mine.name}", recipes.like(mine, model=model, block=block), mine.why)
@@ -82,14 +82,14 @@ def advanced(begun: Begin, asked: BenchmarkSpec, length: dict[str, Any]) -> Aske
     source = values["source"]
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         control = preset.trains and st.checkbox(
-            "Train a control too",
+            "Also train a control",
             key=f"{key}-control",
-            help="A second job trains the unpruned model in the same way, which shows the effect of the healing text alone.",
+            help="A second job trains the unpruned model in the same way. It shows the effect of the healing text alone.",
         )
         name = st.text_input(
-            "Save as", key=f"{key}-save-as", placeholder="Name of your recipe", label_visibility="collapsed", width=260
+            "Save as", key=f"{key}-save-as", placeholder="Recipe name", label_visibility="collapsed", width=260
         )
-        kept = st.button("Save recipe", key="save-recipe", help="Keeps these numbers under that name.")
+        kept = st.button("Save recipe", key="save-recipe", help="Saves these settings under that name.")
     if not source:
         return Asked(None, control)
     spec = _changed(preset, values)
@@ -122,7 +122,7 @@ def _menu(model: ModelSpec) -> None:
 
     st.selectbox(
         "Recipe", _options(model), format_func=title, key="recipe", persist_state="session", on_change=length_menu.forget,
-        help="A preset, a recipe that you saved, or the numbers of an older run; every number can be changed.",
+        help="A preset, a recipe that you saved, or the settings of an older run. You can change every setting.",
     )  # fmt: skip
 
 
@@ -154,6 +154,6 @@ def _changed(preset: HealSpec, values: dict[str, Any]) -> HealSpec:
 def _save(name: str, spec: HealSpec) -> None:
     """Keep a recipe and say so."""
     saved.save(name, spec)
-    st.session_state.setdefault("announcements", []).append((f"Saved the recipe {name}.", ":material/bookmark:"))
+    st.session_state.setdefault("announcements", []).append((f"Saved recipe {name}.", ":material/bookmark:"))
     st.session_state["next-recipe"] = f"saved:{name}"
     st.rerun()

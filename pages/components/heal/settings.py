@@ -23,13 +23,13 @@ _CLOSED_FORMS = {
 _METHODS = {
     "lora": "LoRA",
     "partial": "last layers, full",
-    "beside": "layers beside the gap",
+    "beside": "layers next to the gap",
 }
 _TEXTS = {
     "wiki": "Wikipedia (starter pack)",
     "c4": "C4, 118 documents (starter pack)",
     "c4-train": "C4, streamed from the Hub",
-    "file": "A file of mine",
+    "file": "My file",
 }
 
 
@@ -79,13 +79,13 @@ def _data(preset: HealSpec, key: str, *, trains: bool, by_steps: bool) -> dict[s
     )  # fmt: skip
     values["learning_rate"] = st.number_input(
         "Learning rate", 1e-7, 1.0, preset.learning_rate, step=1e-5, format="%.1e", key=f"{key}-lr",
-        help="Peak learning rate, after the warm-up; a cosine to 0 follows.",
+        help="Peak value after the warm-up. A cosine to 0 follows.",
     )  # fmt: skip
     if by_steps:
         values["warmup_steps"] = st.number_input("Warm-up steps", 0, 100_000, preset.warmup_steps, key=f"{key}-warmup")
     values["separate_documents"] = st.checkbox(
         "Separate documents", preset.separate_documents, key=f"{key}-apart",
-        help="Documents of one sequence do not attend to each other, and each begins at position 0.",
+        help="Documents of one sequence do not attend to each other. Each begins at position 0.",
     )  # fmt: skip
     return values
 
@@ -100,7 +100,7 @@ def _modules(preset: HealSpec, key: str, *, trains: bool) -> dict[str, Any]:
     if trains:
         values["method"] = st.selectbox(
             "Method", HEAL_METHODS, HEAL_METHODS.index(preset.method), format_func=_METHODS.get, key=f"{key}-method",
-            help="LoRA on all layers; or all weight matrices of the last layers and the head, or of those beside each gap.",
+            help="LoRA on all layers, or full training of the last layers and the head, or of the layers next to each gap.",
         )  # fmt: skip
         values |= _of_method(values["method"], preset, key)
     values["instant"] = st.checkbox(
@@ -131,7 +131,7 @@ def _of_method(method: str, preset: HealSpec, key: str) -> dict[str, Any]:
             "Target modules", LORA_ON, LORA_ON.index(preset.lora_on), format_func=_MODULES.get, key=f"{key}-lora-on",
             help="The paper adapts the feed-forward modules.",
         ),
-        "r": st.number_input("LoRA rank", 1, 1024, preset.r, key=f"{key}-r", help="r of PEFT; lora_alpha is the same."),
+        "r": st.number_input("LoRA rank", 1, 1024, preset.r, key=f"{key}-r", help="r in PEFT. lora_alpha has the same value."),
     }  # fmt: skip
 
 
@@ -140,17 +140,18 @@ def _distillation(preset: HealSpec, key: str, *, can_stage: bool) -> dict[str, A
     values: dict[str, Any] = {"distill_from": DISTILL_FROM[0], "top_k": 0, "written": 0, "stages": 1}
     values["distill"] = st.number_input(
         "Distillation weight", 0.0, 1.0, preset.distill, step=0.1, key=f"{key}-distill",
-        help="Weight of the unpruned model in the loss; the text has the rest.",
+        help="Share of the loss that compares with the unpruned model. The text provides the rest.",
     )  # fmt: skip
     if values["distill"] > 0:
         values["distill_from"] = st.selectbox(
             "Distillation target", DISTILL_FROM, DISTILL_FROM.index(preset.distill_from), format_func=_TARGETS.get,
-            key=f"{key}-from", help="Logits of the unpruned model, or its last hidden states: half the time per step.",
+            key=f"{key}-from",
+            help="Logits or last hidden states of the unpruned model. Hidden states take half the time per step.",
         )  # fmt: skip
         if values["distill_from"] == "logits":
             values["top_k"] = st.number_input(
                 "Top-k tokens", 0, 65_536, preset.top_k, key=f"{key}-top",
-                help="Most likely tokens of the unpruned model that are learned one by one (0 = all).",
+                help="Number of most likely tokens of the unpruned model in the loss (0 = all).",
             )  # fmt: skip
     if values["distill"] == 1:
         values["written"] = st.number_input(
@@ -159,12 +160,12 @@ def _distillation(preset: HealSpec, key: str, *, can_stage: bool) -> dict[str, A
         )  # fmt: skip
     values["junction"] = st.number_input(
         "Junction loss weight", 0.0, 1000.0, preset.junction, step=0.1, key=f"{key}-junction",
-        help="Draws the hidden states behind the gap to those of the unpruned model.",
+        help="Weight of a loss that pulls the hidden states after the gap toward the unpruned model's (0 = off).",
     )  # fmt: skip
     if can_stage:
         values["stages"] = st.number_input(
             "Pruning stages", 1, 1000, preset.stages, key=f"{key}-stages",
-            help="Removes the layers in this many stages, those that change the residual stream least first.",
+            help="Number of removal stages. Layers that change the residual stream least go first.",
         )  # fmt: skip
     return values
 
@@ -182,16 +183,16 @@ def _evaluation(preset: HealSpec, asked: BenchmarkSpec, key: str, *, trains: boo
     if trains:
         values["check_questions"] = st.number_input(
             "Questions per check", 0, 100_000, preset.check_questions, key=f"{key}-check",
-            help="Questions asked at each check during training (0 = none).",
+            help="Number of questions at each check during training (0 = none).",
         )  # fmt: skip
         if by_steps:
             values["eval_every"] = st.number_input(
                 "Steps per check", 1, 100_000, preset.eval_every, key=f"{key}-every",
-                help="Optimizer steps between two losses on held-out text; each check saves a checkpoint.",
+                help="Optimizer steps between two losses on held-out text. Each check saves a checkpoint.",
             )  # fmt: skip
         values["keep_best"] = st.checkbox(
             "Keep best checkpoint", preset.keep_best, key=f"{key}-best",
-            help="Ends with the checkpoint of the lowest held-out loss instead of the last step.",
+            help="Keeps the checkpoint with the lowest held-out loss instead of the last one.",
         )  # fmt: skip
     writes = st.checkbox(
         "Generate text", preset.generation is not None, key=f"{key}-writes",

@@ -44,7 +44,7 @@ def _list() -> None:
         start.show_places()
         listed = jobs.list_jobs(_MOST)
         if not listed:
-            st.info("No jobs yet. Maps, curves and heals that you start are listed here.")
+            st.info("No jobs yet. This list shows the maps, sweeps and healing runs that you start.")
             return
         sizes = {job.id: jobs.size_bytes(job) for job in listed}
         _one(_chosen(listed, sizes))
@@ -106,12 +106,12 @@ def _clear(ended: list[jobs.Job], sizes: dict[str, int]) -> None:
     if not ended:
         return
     with st.popover("Clear ended jobs", key="clear-jobs", icon=":material/delete_sweep:"):
-        count = "the one job" if len(ended) == 1 else f"all {len(ended)} jobs"
+        count = "the ended job" if len(ended) == 1 else f"all {len(ended)} ended jobs"
         total = words.size(sum(sizes[job.id] for job in ended))
-        st.markdown(f"Forget {count} that have ended? Paused ones stay.")
+        st.markdown(f"Remove {count}? Paused jobs stay.")
         saved = st.checkbox(
-            "Also what they saved", key="clear-saved",
-            help=f"With checkpoints, adapters and results they take {total}; what another job or a shown result needs stays.",
+            "Delete saved files too", key="clear-saved",
+            help=f"Checkpoints, adapters and results, {total} in total. Files that another job or a shown result needs stay.",
         )  # fmt: skip
         st.button("Clear", key="clear-go", on_click=_clear_all, args=(saved,), width="stretch")
 

@@ -25,7 +25,7 @@ def active(job: jobs.Job, *, place: int, where: str = "strip") -> None:
         st.markdown(words.plain(job.label))
         _owner(job)
         if job.cancel_requested:
-            st.caption(f"{'Pausing' if job.stop_as == jobs.PAUSED else 'Stopping'}; what was finished is kept.")
+            st.caption(f"{'Pausing' if job.stop_as == jobs.PAUSED else 'Stopping'}. Finished parts are kept.")
             return
         if job.state == jobs.QUEUED:
             said = "Next in the queue" if place == 1 else f"Number {place} in the queue"
@@ -35,9 +35,9 @@ def active(job: jobs.Job, *, place: int, where: str = "strip") -> None:
         with st.container(horizontal=True, gap="small", vertical_alignment="center"):
             _button(
                 "Pause", "pause", job, where,
-                help="Stops it for now: what was finished is kept, and it goes on when you resume it.",
+                help="Stops the job for now. Finished parts are kept. **Resume** continues it.",
             )  # fmt: skip
-            _button("Cancel", "cancel", job, where, help="What was finished is kept.")
+            _button("Cancel", "cancel", job, where, help="Finished parts are kept.")
             if job.state == jobs.QUEUED:
                 key = f"{where}-move-{job.id}"
                 st.menu_button(
@@ -63,7 +63,7 @@ def progress_text(job: jobs.Job) -> str:
     if job.silent_s is not None:
         parts.append(f"no update for {words.duration(job.silent_s)}")
     elif job.left_s is not None:
-        parts.append(f"about {words.duration(_rounded(job.left_s))} left in all")
+        parts.append(f"about {words.duration(_rounded(job.left_s))} left in total")
     elif job.eta_s is not None:
         parts.append(f"{words.span(*(job.eta_range_s or (job.eta_s, job.eta_s)))} left")
     if job.work is not None and job.work.share_now is not None:
@@ -160,20 +160,20 @@ def _removal_button(job: jobs.Job, *, where: str) -> None:
 
 def _ask(job: jobs.Job, where: str) -> None:
     space = jobs.space(job.id)
-    st.markdown(f"It takes **{words.size(space.total_bytes)}** on the disk.")
+    st.markdown(f"This job takes **{words.size(space.total_bytes)}** on disk.")
     st.button(
-        f"Forget the job ({words.size(space.own_bytes)})", key=f"{where}-forget-{job.id}", on_click=_remove,
+        f"Remove job ({words.size(space.own_bytes)})", key=f"{where}-forget-{job.id}", on_click=_remove,
         args=(job.id, False), width="stretch", help="Removes its request, progress and log.",
     )  # fmt: skip
     if space.needed_by:
-        st.caption(f"What it saved ({words.size(space.saved_bytes)}) stays: {words.plain(space.needed_by)}.")
+        st.caption(f"Its saved files ({words.size(space.saved_bytes)}) stay: {words.plain(space.needed_by)}.")
     elif space.saved_bytes:
         st.button(
-            f"Forget it and what it saved ({words.size(space.total_bytes)})", key=f"{where}-erase-{job.id}", on_click=_remove,
+            f"Remove job and saved files ({words.size(space.total_bytes)})", key=f"{where}-erase-{job.id}", on_click=_remove,
             args=(job.id, True), width="stretch", help="Also deletes its checkpoints, its adapter and its result.",
         )  # fmt: skip
     else:
-        st.caption("It saved nothing else.")
+        st.caption("It has no other saved files.")
 
 
 def _remove(job_id: str, saved: bool) -> None:

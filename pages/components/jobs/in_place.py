@@ -38,7 +38,7 @@ def failure(job: jobs.Job | None, since: float = 0.0) -> None:
         since: when the shown result was stored, seconds since the epoch.
     """
     if job is not None and job.state in (jobs.FAILED, jobs.INTERRUPTED) and (job.finished_at or 0) > since:
-        st.error(words.plain(job.error or "It ended without a result; see its log."))
+        st.error(words.plain(job.error or "The job ended without a result. Open its log under All jobs."))
 
 
 def _line(job_id: str, where: str) -> None:
@@ -53,15 +53,15 @@ def _line(job_id: str, where: str) -> None:
                 refused = access.why_not_change(job)
                 st.button(
                     "Cancel", key=f"{where}-cancel-{job.id}", on_click=_cancel, args=(job.id,), type="tertiary",
-                    help=words.plain(refused) if refused else "What was finished is kept.", disabled=refused is not None,
+                    help=words.plain(refused) if refused else "Finished parts are kept.", disabled=refused is not None,
                 )  # fmt: skip
 
 
 def _said(job: jobs.Job) -> str:
     if job.cancel_requested:
-        return "Stopping; what was finished is kept"
+        return "Stopping. Finished parts are kept"
     if job.state == jobs.QUEUED:
-        return "Waiting for its turn"
+        return "Waiting in the queue"
     return card.progress_text(job)
 
 

@@ -68,7 +68,7 @@ def _rest(drawn: set[str]) -> None:
         for job in ended[:_SHOWN]:
             card.ended(job)
         if not active and not ended:
-            st.caption("Nothing runs. Maps, curves and heals that you start appear here, and go on when you leave.")
+            st.caption("No jobs. Maps, sweeps and healing runs appear here. They continue when you leave.")
         start.choose_place()
         _auto_resume()
         if (there := access.visitor()) is not None:
@@ -81,7 +81,7 @@ def _say_who(there: visitors.Visitor) -> None:
     if there.label:
         st.caption(f"You are {words.plain(there.label)}{', an operator' if there.role == visitors.OPERATOR else ''}.")
     else:
-        st.caption(f"Read-only{', and you are its host' if there.role == visitors.HOST else ''}.")
+        st.caption(f"Read-only{'. You are the host' if there.role == visitors.HOST else ''}.")
 
 
 def _active(active: list[jobs.Job]) -> None:
@@ -105,14 +105,14 @@ def _auto_resume() -> None:
         st.toggle(
             "Resume interrupted jobs", key="auto-resume", on_change=_switch,
             disabled=not access.is_operator() or access.why_not_start() is not None,
-            help="A job that was interrupted, because its process was killed or the machine restarted, goes on by itself "
-            "before others; after two attempts without any progress it waits for you.",
+            help="A job resumes automatically, before other jobs, when its process was killed or the machine restarted. "
+            "After two attempts without progress it waits for you.",
         )  # fmt: skip
 
 
 def _switch() -> None:
     with frame.errors_shown():
-        access.check_operator("let jobs resume by themselves")
+        access.check_operator("change how interrupted jobs resume")
         settings.change(auto_resume=st.session_state["auto-resume"])
 
 
@@ -161,7 +161,7 @@ def _stays(job: jobs.Job) -> str:
     new, before = library.by_key(job.kind, job.result_key), library.arrived(job.kind, job.result_key or "")
     if new is None or before is None:
         return ""
-    return f" It is in the list; the result {evidence.advantage(before.result, new.result)} stays on screen."
+    return f" It is in the list. The result {evidence.advantage(before.result, new.result)} stays on screen."
 
 
 def _is_news(job: jobs.Job, seen_as: str | None, since: float) -> bool:

@@ -185,7 +185,7 @@ def test_stored_curves_come_first_so_that_the_time_left_is_told_from_the_others(
     ("changes", "said"),
     [
         ({"models": ()}, "needs at least one of its models"),
-        ({"models": (ModelSpec(), ModelSpec())}, 'Among its models this grid names "starter" twice'),
+        ({"models": (ModelSpec(), ModelSpec())}, 'The models of this grid contain "starter" twice'),
         ({"strategies": ("deepest", "deepest")}, 'names "deepest" twice'),
         ({"strategies": ("manual",)}, "strategies must be one of similarity, deepest"),
         ({"max_n": -1}, "max_n must be"),

@@ -61,7 +61,7 @@ def test_only_the_layers_beside_the_gap_are_changed_and_exported(spec, cache, tm
     assert trained == set(asked.layers_beside(4))
     assert any("q_proj" in name for name in weights)
     assert any("down_proj" in name for name in weights)
-    assert "the weight matrices of the layers beside each gap" in (cache / found.adapter / "README.md").read_text()
+    assert "the weight matrices of the layers next to each gap" in (cache / found.adapter / "README.md").read_text()
     out = export.export(spec.model, block, tmp_path / "out", adapter=str(cache / found.adapter))
     plain = evaluation.run(EvaluateSpec(replace(spec.model, source=str(out), identity=""), None, None, None, spec.validation))
     assert plain.point.loss == pytest.approx(found.healed.loss, abs=1e-4)
@@ -131,7 +131,7 @@ def test_nothing_is_written_where_nothing_is_asked_to_be(spec, monkeypatch):
 def test_what_cannot_be_is_refused_in_one_sentence(spec):
     with pytest.raises(SpecError, match=r"with written=8 distill has to be 1, not 0\.5"):
         replace(spec, written=8, distill=0.5)
-    with pytest.raises(SpecError, match=r"Of rows of 32 tokens 32 were to be written by the model; choose at most 31\."):
+    with pytest.raises(SpecError, match=r"written=32 leaves no given token in sequences of 32\. Choose at most 31\."):
         replace(spec, written=32, distill=1.0)
     own = replace(spec, written=8, distill=1.0)
     assert "one process writes it" in own.why_not_shared(2)
@@ -156,7 +156,7 @@ def test_rows_that_come_again_are_asked_once_and_little_is_kept_of_them(spec, mo
     assert len(rows) < 2 * 8
     again = healing.run(replace(asked, eval_every=5))
     assert [step.loss for step in again.steps] == pytest.approx([step.loss for step in whole.steps], abs=1e-5)
-    with pytest.raises(SpecError, match=r"The 5 likeliest tokens .* set distill above 0"):
+    with pytest.raises(SpecError, match=r"top_k=5 needs the distribution .* Set distill above 0"):
         replace(spec, top_k=5)
 
 

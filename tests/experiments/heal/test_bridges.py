@@ -47,10 +47,12 @@ def test_the_recipe_instant_is_refused_where_its_change_fits_no_weight(gemma):
 def test_a_bridge_that_was_asked_for_is_said_in_the_result_and_in_the_adapter(gemma, cache, tmp_path):
     found = healing.run(asked(gemma, "instant", bridge=True))
     assert found.spec.recipe == "instant"
-    assert "not whole without its small layer (bridge.safetensors): plain PEFT leaves that out" in heals.sentences(found)[-1]
+    assert (
+        "Plain PEFT ignores this adapter's extra layer (bridge.safetensors) and then scores worse" in heals.sentences(found)[-1]
+    )
     folder = cache / found.adapter
     assert json.loads((folder / "layerscope.json").read_text())["bridge"] == {"file": "bridge.safetensors", "starts": [2]}
-    assert "not whole by itself" in (folder / "README.md").read_text()
+    assert "not complete without its extra layer" in (folder / "README.md").read_text()
     with pytest.warns(UserWarning, match="incomplete_without_bridge_safetensors"):
         PeftConfig.from_pretrained(str(folder))
     with pytest.raises(RecipeError, match="no place for") as refused:

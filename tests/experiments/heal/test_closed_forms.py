@@ -99,7 +99,7 @@ def test_maps_of_the_stream_are_kept_beside_the_adapter_and_not_exported(spec, c
 
 
 def test_what_is_fitted_is_asked_for_with_the_instant_heal(spec):
-    with pytest.raises(SpecError, match=r"compensation ghost was asked for without the instant heal.*set instant=true"):
+    with pytest.raises(SpecError, match=r"compensation ghost needs the instant heal.*Set instant=true"):
         replace(spec, compensation="ghost")
     with pytest.raises(SpecError, match="compensation must be one of projection, magnitude, patch, ghost, not 'best'"):
         replace(spec, instant=True, compensation="best")

@@ -213,7 +213,7 @@ def test_a_lora_goes_on_attention_where_that_is_asked_for():
     decoder = find_decoder(families.build("gpt2"))
     found = adapters.trained_matrices(decoder, HealSpec(block=BLOCK, lora_on="attention"))
     assert found.names == [f"transformer.h.{n}.attn.{part}" for n in range(6) for part in ("c_attn", "c_proj")]
-    with pytest.raises(SpecError, match="so there is no LoRA to put on both; set method to lora"):
+    with pytest.raises(SpecError, match=r"so there is no LoRA to put on both\. Set method to lora"):
         HealSpec(block=BLOCK, method="partial", lora_on="both")
 
 
@@ -223,8 +223,8 @@ def test_what_peft_would_take_for_something_else_is_refused_before_anything_is_m
     if name == "deepseek_v3":
         monkeypatch.setattr(adapters, "_targets", lambda decoder, names: {name: name for name in names})
     says = {
-        "deepseek_v3": "PEFT takes 12 weights of this deepseek_v3 model, such as model.layers.0.mlp.down_proj, for those of",
-        "laguna": "PEFT cannot read again what it saves of an adapter on this laguna model",
+        "deepseek_v3": "PEFT takes 12 weights of this deepseek_v3 model, such as model.layers.0.mlp.down_proj, for experts",
+        "laguna": "PEFT cannot load its own adapter for this laguna model",
     }[name]
     spec = HealSpec(block=BLOCK, r=3)
     with pytest.raises(RecipeError, match=says):

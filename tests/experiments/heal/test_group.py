@@ -67,6 +67,6 @@ def test_every_row_of_a_step_has_one_process(size, batch_size, passes):
 def test_more_processes_than_rows_and_a_recipe_that_trains_nothing_are_refused():
     spec = HealSpec(block=Block(2, 2), batch_size=2, gradient_accumulation=3)
     assert spec.why_not_shared(6) is None
-    assert "7 processes were to train together, and a step of this heal has 6 rows" in spec.why_not_shared(7)
+    assert "7 processes cannot share a training step of 6 sequences" in spec.why_not_shared(7)
     assert "trains nothing" in replace(spec, steps=0, instant=True, recipe="instant").why_not_shared(2)
-    assert "takes every card" in replace(spec, model=replace(spec.model, device="cuda:all")).why_not_shared(2)
+    assert "uses every GPU" in replace(spec, model=replace(spec.model, device="cuda:all")).why_not_shared(2)

@@ -102,7 +102,7 @@ def test_a_queued_heal_whose_worker_is_killed_ends_as_one_that_was_left_alone(sp
         assert jobs.resume(job.id).state == "queued"
         ended = wait_state(job, "done", 60)
     assert (ended.attempts, ended.error) == (2, None)
-    assert f"Going on from the checkpoint at step {reached}." in {event["message"] for event in jobs.events(job.id)[0]}
+    assert f"Resuming from the checkpoint at step {reached}." in {event["message"] for event in jobs.events(job.id)[0]}
     resumed = HealResult.load(healing.resolve(spec))
     assert [step.step for step in resumed.steps] == [step.step for step in alone.steps] == list(range(1, STEPS + 1))
     assert resumed.validations[-1].loss == pytest.approx(alone.validations[-1].loss, abs=1e-3)

@@ -107,7 +107,7 @@ def test_the_last_measurement_has_its_time_though_those_before_were_remembered(s
 
 
 def test_too_short_a_time_is_one_sentence(spec):
-    with pytest.raises(RecipeError, match="The time is too short: .* give more minutes"):
+    with pytest.raises(RecipeError, match="The time is too short: .* Give more minutes"):
         healing.run(replace(spec, steps=0, minutes=1e-4))
 
 
@@ -155,9 +155,9 @@ def test_partial_changes_weights_as_training_them_directly_would(spec, cache):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"method": "partial", "last_layers": 5}, "last 5 layers were to be trained, and 4 are left"),
-        ({"method": "partial", "last_layers": 7, "control": True}, "last 7 layers were to be trained, and 6 are left"),
-        ({"block": Block(0, 2), "instant": True}, "none before layer 0; choose another block"),
+        ({"method": "partial", "last_layers": 5}, "last 5 layers cannot be trained: only 4 are left"),
+        ({"method": "partial", "last_layers": 7, "control": True}, "last 7 layers cannot be trained: only 6 are left"),
+        ({"block": Block(0, 2), "instant": True}, r"none before layer 0\. Choose another block"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_anything_is_loaded(spec, monkeypatch, changes, sentence):
@@ -220,7 +220,7 @@ def test_where_no_weight_can_take_the_instant_heal_in_it_is_a_small_layer_beside
     )
     assert healed.junction.module == ""
     folder = cache / healed.adapter
-    assert "This adapter is not whole by itself" in (folder / "README.md").read_text()
+    assert "This adapter is not complete without its factor" in (folder / "README.md").read_text()
     again = evaluation.run(EvaluateSpec(model, block, str(folder), None, spec.validation))
     assert again.point.loss == pytest.approx(healed.healed.loss, abs=1e-6)
     (folder / adapter.BRIDGE_FILE).rename(tmp_path / "bridge")

@@ -419,7 +419,7 @@ def test_a_stopped_heal_with_an_instant_start_ends_as_an_uninterrupted_one(spec,
 def test_an_instant_heal_needs_text_to_choose_on(spec, tmp_path):
     short = tmp_path / "short.txt"
     short.write_text("The one sentence that there is here is not much to go by, whatever is asked of it. " * 4)
-    with pytest.raises(RecipeError, match="has 1 documents beside those .* fitted on 8 or more"):
+    with pytest.raises(RecipeError, match="has 1 documents outside the evaluation texts, .* needs 8 or more"):
         healing.run(instant(spec, corpus=CorpusSpec(str(short), n_texts=4, seq_len=32, split="all")))
 
 

@@ -26,7 +26,7 @@ def test_the_sentence_says_both_amounts_and_the_most_rows_that_fit():
     needed = memory.step_bytes(SPEC, fakes.FACTS)
     assert memory.shortage(SPEC, fakes.FACTS, needed + GB, "cpu") is None
     sentence = memory.shortage(SPEC, fakes.FACTS, 2 * GB, "cpu")
-    assert sentence.startswith("Healing SmolLM2-135M-Instruct with 64 rows of 1,024 tokens at once needs about ")
+    assert sentence.startswith("Healing SmolLM2-135M-Instruct with 64 sequences of 1,024 tokens at once needs about ")
     assert "and only 2.0 GB are free on cpu; a batch_size of " in sentence
     rows = int(sentence.split("a batch_size of ")[1].split()[0])
     passes = int(sentence.split("gradient_accumulation ")[1].split()[0])
@@ -37,7 +37,7 @@ def test_the_sentence_says_both_amounts_and_the_most_rows_that_fit():
 
 def test_where_not_even_a_row_fits_the_sentence_says_what_else_to_change():
     sentence = memory.shortage(SPEC, fakes.FACTS, GB // 10, "cpu")
-    assert sentence.endswith("not even one row fits: choose a lower seq-len, 4bit, a smaller model or more memory.")
+    assert sentence.endswith("Not even one sequence fits: choose a lower seq-len, 4bit, a smaller model or more memory.")
     sentence = memory.shortage(SPEC, fakes.FACTS, GB // 10, "cuda", other="cuda:all")
     assert sentence.endswith("choose a lower seq-len, device cuda:all, 4bit, a smaller model or more memory.")
 
@@ -96,5 +96,5 @@ def test_a_heal_that_cannot_fit_is_refused_before_its_model_is_loaded(cache, tin
     monkeypatch.setattr(load, "load", lambda *_, **__: pytest.fail("A model was loaded."))
     spec = replace(SPEC, block=Block(2, 1), model=ModelSpec(str(tiny_folder()), dtype="float32"), batch_size=4096)
     monkeypatch.setattr(healing.machine, "free_bytes", lambda _: 2 * GB)
-    with pytest.raises(NotEnoughMemoryError, match=r"4,096 rows of 256 tokens at once needs about .* a batch_size of "):
+    with pytest.raises(NotEnoughMemoryError, match=r"4,096 sequences of 256 tokens at once needs about .* A batch_size of "):
         healing.run(replace(spec, corpus=CorpusSpec("wiki", seq_len=256)))

@@ -158,7 +158,7 @@ def test_too_little_text_is_one_sentence(tmp_path, tokenizer):
     path = tmp_path / "one.txt"
     path.write_text("Only these few words are here, which is more than sixteen tokens but far from a row of them all.")
     spec = CorpusSpec(str(path), seq_len=512)
-    with pytest.raises(RecipeError, match="does not fill one row of 512 tokens; give more text"):
+    with pytest.raises(RecipeError, match=r"does not fill one sequence of 512 tokens\. Give more text"):
         packing.training_rows(spec, near_copies.Apart([]), tokenizer)
     with pytest.raises(RecipeError, match="once what is measured on, with its near-copies, is left out"):
         packing.training_rows(spec, near_copies.Apart([path.read_text()]), tokenizer)

@@ -198,7 +198,7 @@ def test_what_cannot_be_healed_so_is_one_sentence(spec):
     projection.check_start(PartSet(feed_forward=(0,)))
     beside = find_decoder(build("gpt_neox"))
     with pytest.raises(
-        RecipeError, match=r"read the same stream, .* remove whole layers, or heal without it \(instant=false\)"
+        RecipeError, match=r"read the same stream, .* Remove whole layers, or heal without it \(instant=false\)"
     ):
         junction.fit(beside, PartSet(attention=(2,)), texts(2), texts(2, seed=1))
     with pytest.raises(RecipeError, match="No layer keeps its feed-forward part"):

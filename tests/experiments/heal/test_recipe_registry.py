@@ -57,7 +57,9 @@ def test_what_a_recipe_leaves_out_is_as_in_a_heal_that_names_none():
 
 
 def test_what_no_heal_has_and_what_none_can_take_is_refused():
-    with pytest.raises(RecipeError, match="The recipe bad sets rank, which no heal has; its settings are model, corpus"):
+    with pytest.raises(
+        RecipeError, match=r"The recipe bad sets rank, which is no setting of healing\. Choose from model, corpus"
+    ):
         recipes.Recipe("bad", "", "", {"rank": 3})
     for values, on_gpu in (({"r": 0}, {}), ({}, {"r": 0})):
         with pytest.raises(SpecError, match="r must be 1..4,096, not 0"):
@@ -95,5 +97,5 @@ def test_a_saved_recipe_is_one_as_well():
     saved.save("mine", spec)
     mine = saved.get("mine")
     assert isinstance(mine, recipes.Recipe)
-    assert (mine.label, mine.why, mine.r) == ("mine", "A recipe of yours.", 5)
+    assert (mine.label, mine.why, mine.r) == ("mine", "Your saved recipe.", 5)
     assert {**mine.spec(BLOCK).to_json(), "recipe": spec.recipe} == spec.to_json()

@@ -42,5 +42,5 @@ def test_broken_and_foreign_files_are_passed_over(tmp_path):
     (tmp_path / "recipes" / "half.json").write_text('{"format": 1, "na')
     (tmp_path / "recipes" / "future.json").write_text('{"format": 9, "name": "future", "heal": {}}')
     assert saved_recipes.names() == ["good"]
-    with pytest.raises(RecipeError, match="no saved recipe 'bad'; saved are good, built in are distill"):
+    with pytest.raises(RecipeError, match=r"no saved recipe 'bad'\. Saved: good\. Built in: distill"):
         saved_recipes.get("bad")

@@ -107,7 +107,7 @@ def test_a_stop_in_any_stage_goes_on_the_same_and_the_result_says_its_stages(spe
     assert found.stages == whole.stages == [Stage(found.stages[0].removed, 0), Stage(REMOVED, 3)]
     assert HealResult.load(healing.resolve(spec)) == found
     assert [row["begins"] for row in found.table("stages").rows] == [0, 3]
-    assert sum("is out" in message for message in told) == 2
+    assert sum("Removed from this step on" in message for message in told) == 2
     # Measured on the way is the model without all layers, however many are still in their places for a step.
     assert found.validations[0].loss == pytest.approx(whole.validations[0].loss)
     assert whole.validations[-1].step == 7

@@ -122,7 +122,10 @@ def test_a_protected_layer_is_in_no_cut_that_is_measured(spec):
     found = methods.run(asked)
     for cell in found.cells:
         if cell.strategy == "deepest":
-            assert cell.error == f"deepest takes layer {kept}, protected; lift that, or choose a strategy that searches."
+            assert (
+                cell.error
+                == f"deepest removes layer {kept}, which is protected. Unprotect it, or choose a strategy that searches."
+            )
         else:
             assert not cell.error
             assert kept not in sweep.run(

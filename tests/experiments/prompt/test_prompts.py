@@ -50,7 +50,7 @@ def test_every_field_is_part_of_the_fingerprint(change):
     ("make", "sentence"),
     [
         (lambda: CompareSpec(prompt=" \n"), "prompt is empty"),
-        (lambda: MicroscopeSpec(prompt="a" * 2345), "has 2,345 characters and may have 2,000"),
+        (lambda: MicroscopeSpec(prompt="a" * 2345), "has 2,345 characters, at most 2,000"),
         (lambda: CompareSpec(prompt="\ud800"), "not valid text"),
         (lambda: CompareSpec(variants=()), "Between 1 and 8 variants"),
         (lambda: CompareSpec(max_new_tokens=0), "must be 1..512, not 0"),

@@ -94,8 +94,8 @@ def test_a_right_and_a_wrong_pick_are_scored_with_an_interval_and_shown(app, kno
     pick(at, "pruned")
     assert "is the pruned one.**" in texts(at)
     assert "**Right" in texts(at)
-    assert "1 of 1 right (95 %: 21 to 100 %; guessing gives 33 %)" in texts(at)
-    assert "cannot be told from guessing" in texts(at)
+    assert "1 of 1 right (95 % CI 21 to 100 %, guessing gives 33 %)" in texts(at)
+    assert "Not significantly different from guessing" in texts(at)
     assert f"without {BLOCK.brief()}" in texts(at)
     at.button(key="blind-next").click().run()
     pick(at, "healed")
@@ -144,13 +144,13 @@ def test_what_nobody_could_tell_is_left_out_and_said(app, known):
 
 def test_new_texts_are_asked_for_with_a_click_and_never_twice(app, known):
     at = opened(app)
-    assert "No texts of this cut to tell apart yet" in texts(at)
+    assert "No texts for these removed layers yet" in texts(at)
     at.button(key="blind-new").click().run()
     made = [job.spec for job in jobs.active()]
     assert [spec.prompt for spec in made] == list(blind.BEGINNINGS[: blind.N_NEW])
     assert {spec.temperature for spec in made} == {blind.TEMPERATURE}
     assert {spec.variants for spec in made} == {VARIANTS[:2]}, "there is no heal of this cut"
-    assert "5 texts are on their way" in texts(at)
+    assert "5 texts are queued or running" in texts(at)
     at.button(key="blind-new").click().run()
     at.button(key="blind-new").click().run()
     asked = [(job.spec.prompt, job.spec.seed) for job in jobs.active()]
@@ -163,7 +163,7 @@ def test_with_two_columns_guessing_gives_half(app, known):
     at = opened(app)
     assert len(shown(at)) == 2
     pick(at, "unpruned")
-    assert "0 of 1 right (95 %: 0 to 79 %; guessing gives 50 %)" in texts(at)
+    assert "0 of 1 right (95 % CI 0 to 79 %, guessing gives 50 %)" in texts(at)
 
 
 def test_a_round_names_its_block_its_length_and_its_precision(app, known):
@@ -179,7 +179,7 @@ def test_rounds_of_another_precision_are_left_out(app, known):
     comparison().save()
     at = app(PAGE, n="5", dtype="float16")
     at.button_group(key="compare-view").set_value("Blind test").run()
-    assert "No texts of this cut" in texts(at)
+    assert "No texts for these removed layers yet" in texts(at)
 
 
 def test_with_nothing_removed_there_is_nothing_to_find(app, known):

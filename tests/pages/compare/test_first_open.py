@@ -22,10 +22,10 @@ def test_the_stored_example_answers_the_form_that_is_on_screen(page):
     expect(page.get_by_role("textbox", name="Prompt")).to_have_value("The capital of France is")
     column = page.locator(".st-key-written-1")
     expect(column).to_contain_text("The capital of France is")
-    expect(page.get_by_text("Not written yet")).to_have_count(0)
+    expect(page.get_by_text("Not generated yet")).to_have_count(0)
     page.get_by_role("slider").first.focus()
     page.keyboard.press("ArrowLeft")
-    expect(page.get_by_text(re.compile("Not written yet for this prompt and block"))).to_be_visible()
+    expect(page.get_by_text(re.compile("Not generated yet for this prompt and block"))).to_be_visible()
     expect(column).to_have_count(0)
 
 

@@ -31,11 +31,11 @@ def test_the_size_and_the_time_are_said_before_the_click(view):
     at = view()
     assert "No grid yet" in texts(at)
     assert "2 curves" in texts(at)
-    assert "cannot be told yet" in texts(at)
+    assert "Duration unknown" in texts(at)
     at.multiselect(key="grid-tasks").set_value(["arc_easy", "boolq"]).run()
     at.multiselect(key="grid-how").set_value(["similarity", "random"]).run()
     assert "8 curves" in texts(at)
-    assert "1 model, 4 ways to choose layers, 2 question sets, 1 text" in read(texts(at))
+    assert "1 model, 4 ways to choose layers, 2 datasets, 1 text" in read(texts(at))
 
 
 def test_a_click_asks_for_what_the_form_says(view):
@@ -66,7 +66,7 @@ def test_a_finished_grid_has_its_panels_and_both_tables(ui_cache, view):
     lines = {trace["name"] for trace in drawn["grid-accuracy-0"]["data"]}
     assert lines == {"similarity", "deepest", "chance"}
     assert [len(frame.value) for frame in at.dataframe] == [4, 64]
-    assert "No loss seen up to n: the largest n" in read(texts(at))
+    assert "No significant drop up to n: the largest n" in read(texts(at))
     at.button_group(key="grid-quantity").set_value("loss").run()
     assert sorted(figures(at)) == ["grid-loss-0", "grid-loss-1"]
 

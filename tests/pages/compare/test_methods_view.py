@@ -30,7 +30,7 @@ def test_the_work_is_said_before_the_click_which_asks_for_it(view):
     assert "No table of methods yet" in texts(at)
     widget(at.multiselect, "recipes").set_value(["instant", "distill"]).run()
     widget(at.multiselect, "ns").set_value([3, 5]).run()
-    assert "12 of 12 cells are to be measured" in read(texts(at))
+    assert "12 of 12 cells to measure" in read(texts(at))
     assert "4 heals of 2 minutes, 8 minutes together" in read(texts(at))
     assert "2 curves up to n = 5, 1 search of layers, 4 fits of seconds" in read(texts(at))
     at.button(key="methods-go").click().run()
@@ -55,11 +55,11 @@ def test_one_click_runs_the_missing_cells_with_the_same_questions_and_text(ui_ca
     table = fakes.methods()
     table.save()
     at = view()
-    assert at.button(key="methods-go").label == "Measure the 1 missing"
+    assert at.button(key="methods-go").label == "Measure 1 missing"
     widget(at.multiselect, "ns").set_value([3]).run()
     assert (at.button(key="methods-go").label, at.button(key="methods-go").disabled) == ("Measure", True)
     widget(at.multiselect, "ns").set_value([3, 5, 8]).run()
-    assert at.button(key="methods-go").label == "Measure the 5 missing"
+    assert at.button(key="methods-go").label == "Measure 5 missing"
     at.button(key="methods-go").click().run()
     (job,) = jobs.active()
     assert job.spec.ns == (3, 5, 8)
@@ -83,14 +83,14 @@ def test_tables_that_came_with_the_program_are_read_as_one_and_what_is_missing_i
     assert set(at.dataframe[0].value["method"]) == {"similarity", "similarity + instant", "deepest", "deepest + ghosted"}
     assert not any(box.label == "Shown" for box in at.selectbox), "there is one table"
     assert ":gray-badge[precomputed]" in texts(at)
-    assert at.button(key="methods-go").label == "Measure the 5 missing", "four, and one that could not be measured"
-    assert "5 of 12 cells are to be measured" in read(texts(at))
-    assert "Again 7 cells that came with the program, so that all are paired." in read(texts(at))
+    assert at.button(key="methods-go").label == "Measure 5 missing", "four, and one that could not be measured"
+    assert "5 of 12 cells to measure" in read(texts(at))
+    assert "Includes 7 precomputed cells, so that all cells are paired." in read(texts(at))
     fakes.methods().save()
     at = view()
     assert len(at.dataframe[0].value) == 5
-    assert ":gray-badge[in part precomputed]" in texts(at)
-    assert "Again 1 cell that came with the program" in read(texts(at))
+    assert ":gray-badge[partly precomputed]" in texts(at)
+    assert "Includes 1 precomputed cell, so" in read(texts(at))
 
 
 def test_what_is_protected_elsewhere_is_taken_by_no_cut_here(app):
@@ -98,7 +98,7 @@ def test_what_is_protected_elsewhere_is_taken_by_no_cut_here(app):
     at = app("pages/compare.py", keep="3:1+7:1")
     at.button_group(key="compare-view").set_value("Methods").run()
     assert not at.exception
-    assert "No cut takes layers 3, 7" in read(texts(at))
+    assert "No method removes layers 3, 7" in read(texts(at))
     at.button(key="methods-go").click().run()
     (job,) = jobs.active()
     assert job.spec.protect == (3, 7)

@@ -78,7 +78,7 @@ def known(ui_cache):
 def test_of_an_unknown_model_only_the_unpruned_one_can_write(app):
     at = app(PAGE)
     assert "no distance map yet" in texts(at)
-    assert "Not written yet for this prompt and block (nothing removed). Click **Write**" in texts(at)
+    assert "Not generated yet for this prompt and block (nothing removed). Click **Generate**" in texts(at)
     at.button(key="compare-go").click().run()
     (made,) = jobs.active()
     assert made.spec.variants == (Variant(),)
@@ -126,7 +126,7 @@ def test_without_a_heal_of_the_cut_the_instant_one_is_offered(app, ui_cache):
     replace(fakes.heal(), spec=control, adapter="adapters/control").save()
     (ui_cache / "adapters" / "control").mkdir(parents=True)
     at = app(PAGE, n="5")
-    assert "No heal of this cut is on this machine" in texts(at)
+    assert "No healed model of these layers is on this machine" in texts(at)
     at.button(key="instant").click().run()
     (made,) = jobs.active()
     assert (made.kind, made.spec.block, made.spec.recipe) == ("heal", BLOCK, "instant")
@@ -164,7 +164,7 @@ def test_a_growing_comparison_is_shown_as_far_as_it_is(app, known, job):
     shown = html_of(at)
     assert shown.count("▍") == 4, "all of them grow"
     assert shown.count("text-decoration:underline") == shown.count("the first token that differs") == 1
-    assert "departs from the" not in texts(at), "that is said of whole texts"
+    assert "differs from the unpruned" not in texts(at), "that is said of whole texts"
     at.button(key=f"compare-cancel-{made.id}").click().run()
     assert jobs.get(made.id).cancel_requested
 
@@ -174,15 +174,15 @@ def test_a_done_comparison_shows_texts_speeds_surprise_and_where_they_part(app, 
     at = asked_for(app(PAGE, n="5"))
     table = at.table[0].value
     assert list(table["model"]) == ["unpruned", "pruned", "instant heal", "healed"]
-    assert list(table["departs at token"]) == ["–", "3", "5", "–"]
+    assert list(table["differs from token"]) == ["–", "3", "5", "–"]
     assert list(table["decode, tokens/s"]) == ["10.0"] * 4
     assert list(table["prefill, tokens/s"]) == ["120"] * 4
     assert list(table["surprisal to unpruned, nats"]) == ["1.50"] * 4
     assert list(table["repeated 4-grams"]) == ["0 %"] * 4
     said = texts(at)
-    assert "departs from the unpruned text at token 3" in said
+    assert "differs from the unpruned text from token 3" in said
     assert "the same text as the unpruned model's" in said
-    assert "departs from the unpruned text at token 3; 4 tokens are not in it" in said
+    assert "differs from the unpruned text from token 3, 4 tokens are not in it" in said
     assert html_of(at).count("the first token that differs") == 2
     assert html_of(at).count("text-decoration:underline") == 4 + 2
     assert said.count(BLOCK.describe()) == 1, "both forms once, then the short one"
@@ -248,7 +248,7 @@ def test_a_stored_comparison_fills_the_form_it_belongs_to(app, known):
     comparison(prompt="Newer").save()
     at = app(PAGE, n="3")
     assert not html_of(at), "no text of another prompt or block stands below the form"
-    assert "Not written yet for this prompt and block (" in texts(at)
+    assert "Not generated yet for this prompt and block (" in texts(at)
     menu = stored(at)
     place, older = next((place, option) for place, option in enumerate(menu.options) if "Older" in option)
     assert f"without {BLOCK.brief()} · 4 models · greedy · 6 tokens" in older
@@ -259,7 +259,7 @@ def test_a_stored_comparison_fills_the_form_it_belongs_to(app, known):
     assert BLOCK.describe() in texts(at)
     assert "Older" in html_of(at)
     assert "Newer" not in html_of(at)
-    assert "Not written yet" not in texts(at)
+    assert "Not generated yet" not in texts(at)
 
 
 def test_columns_belong_to_the_prompt_and_block_of_the_form(app, known):
@@ -286,7 +286,7 @@ def test_columns_belong_to_the_prompt_and_block_of_the_form(app, known):
 def test_only_the_chosen_models_have_columns(app, known):
     comparison().save()
     at = asked_for(app(PAGE, n="5"))
-    who = next(group for group in at.button_group if group.label == "Who writes")
+    who = next(group for group in at.button_group if group.label == "Models")
     who.set_value(["unpruned", "pruned"]).run()
     assert list(at.table[0].value["model"]) == ["unpruned", "pruned"]
 
@@ -295,21 +295,21 @@ def test_a_heal_without_weights_here_is_named_a_stored_text(app, ui_cache):
     fakes.distances().save()
     comparison().save()
     at = asked_for(app(PAGE, n="5"))
-    who = next(group for group in at.button_group if group.label == "Who writes")
+    who = next(group for group in at.button_group if group.label == "Models")
     assert [read(name) for name in who.options[2:]] == ["instant heal (stored text)", "healed (stored text)"]
-    assert "Only its stored text can be read" in texts(at)
+    assert "Only their stored text can be shown" in texts(at)
     assert list(at.table[0].value["model"]) == ["unpruned", "pruned", "instant heal", "healed"]
     asked_for(at, prompt="Something else")
-    who = next(group for group in at.button_group if group.label == "Who writes")
+    who = next(group for group in at.button_group if group.label == "Models")
     assert len(who.options) == 2
-    assert "No heal of this cut is on this machine" in texts(at)
+    assert "No healed model of these layers is on this machine" in texts(at)
 
 
 def test_another_precision_is_another_text(app, known):
     comparison().save()
     at = asked_for(app(PAGE, n="5", dtype="float16"))
     assert not at.table
-    assert "Not written yet" in texts(at)
+    assert "Not generated yet" in texts(at)
 
 
 def test_a_job_of_another_prompt_is_named_and_fills_the_form(app, known, job):
@@ -317,7 +317,7 @@ def test_a_job_of_another_prompt_is_named_and_fills_the_form(app, known, job):
     growing.save()
     made = job(growing.spec, jobs.RUNNING, "Comparison", result_key=growing.spec.fingerprint())
     at = app(PAGE, n="5")
-    assert "In progress for another form: “Another prompt”" in texts(at)
+    assert "In progress with other settings: “Another prompt”" in texts(at)
     assert not html_of(at)
     at.button(key=f"compare-beside-{made.id}").click().run()
     assert at.text_area(key="prompt-text").value == "Another prompt"
@@ -344,7 +344,7 @@ def opened(app) -> AppTest:
 
 def test_the_microscope_looks_into_the_whole_or_the_pruned_model(app, known):
     at = opened(app)
-    assert "Not looked into yet for this prompt and the unpruned model. Click **Look inside**" in texts(at)
+    assert "Not measured yet for this prompt and the unpruned model. Click **Look inside**" in texts(at)
     at.button(key="microscope-go").click().run()
     assert (jobs.active()[0].spec.block, jobs.active()[0].spec.prompt) == (None, "The capital of France is")
     at.button_group(key="inside-False").set_value("the pruned model").run()
@@ -365,9 +365,9 @@ def test_a_look_shows_the_map_the_guesses_of_a_token_and_where_they_settle(app, 
     assert len(trace(drawn["lens"], "guesses")["z"]) == fakes.L + 1
     assert "Lyon 50%" in trace(drawn["lens"], "guesses")["text"][30][0]
     said = texts(at)
-    assert "“Lyon”, in the end at 50.0%, stays on top from layer 19 on" in said
+    assert "“Lyon”, 50.0% at the end, stays first from layer 19 on" in said
     assert "token 4 “is” moves most" in said.replace("\\", "")
-    assert "the 7 after them were not read" in said
+    assert "The 7 tokens after them were not read" in said
     at.selectbox(key=f"position-{microscope().spec.fingerprint()}").set_value(1).run()
     assert not at.exception
 

@@ -45,9 +45,7 @@ def opened(app, ui_cache):
 
 def test_one_click_asks_for_each_removed_layer(opened):
     at = opened()
-    assert f"Not measured for this prompt and {BLOCK.brief()}. Click **Put layers back**: it reads the prompt 7 times" in texts(
-        at
-    )
+    assert f"Not measured for this prompt and {BLOCK.brief()}. Click **Put layers back** (runs the prompt 7 times)" in texts(at)
     at.button(key="restore-go").click().run()
     (made,) = jobs.active()
     assert (made.spec.kind, made.spec.block, made.spec.prompt) == ("restore", BLOCK, PROMPT)

@@ -138,7 +138,7 @@ def test_a_pin_is_drawn_dashed_compared_and_in_the_address(view):
     dashes = {item["name"]: item["line"]["dash"] for item in drawn["data"]}
     assert dashes["similarity (reference)"] not in ("solid", "dot")
     assert dashes["deepest"] == "solid"
-    rows = next(element.value for element in at.dataframe if "settled" in element.value)
+    rows = next(element.value for element in at.dataframe if "significant" in element.value)
     accuracy = rows[rows["quantity"] == "accuracy"].iloc[0]
     assert accuracy["difference"] == pytest.approx(other.points[6].acc - reference.points[6].acc)
     assert accuracy["interval"].startswith("paired, 100 questions")
@@ -154,7 +154,7 @@ def test_a_pinned_run_stays_when_it_is_not_ticked(view):
     names = [item["name"] for item in figures(at)["runs-distance"]["data"]]
     assert len(names) == 1
     assert names[0].endswith("(reference)")
-    assert "Tick another run" in texts(at)
+    assert "Tick another run in the table" in texts(at)
 
 
 @pytest.mark.parametrize("text", ["distances:" + "0" * 20, "heal:" + "a" * 20])
@@ -178,7 +178,7 @@ def test_what_cannot_be_compared_is_named_in_a_sentence(view):
         result.save()
     at = tick(view(), 0, 1, 2, 3)
     said = texts(at)
-    assert "Different questions: read each curve against its own chance line" in said
+    assert "Different questions: compare each curve with its own chance line" in said
     assert "their loss is on other texts" in said
     assert "they measure another distance" in said
     assert len(figures(at)["runs-distance"]["data"]) == 1

@@ -75,7 +75,7 @@ def test_progress_inside_a_growing_view_has_no_timer_of_its_own(app, job):
     job(DamageSpec(), jobs.RUNNING, "Damage", done=1, total=9)
     job(REQUEST, jobs.QUEUED, "Speed")
     at = app(tab="cost")
-    assert "Waiting for its turn" in [element.proto.text for element in at.get("progress")]
+    assert "Waiting in the queue" in [element.proto.text for element in at.get("progress")]
     assert not at.exception
 
 

@@ -42,8 +42,8 @@ def known(ui_cache):
 
 def test_of_an_unknown_model_the_page_says_what_to_do_first(app):
     at = app("pages/heal.py")
-    assert "compute its distance map first" in texts(at)
-    assert "No heal of this model yet" in texts(at)
+    assert "This model has no distance map yet. Compute one" in texts(at)
+    assert "This model has no healing run yet" in texts(at)
 
 
 def test_a_protected_layer_cannot_be_chosen_by_the_number_field(app, known):
@@ -64,7 +64,7 @@ def test_both_forms_of_a_block_stand_on_the_page_once(app, known):
     for cut in ("3:5", "11:5"):
         at = app("pages/heal.py", block=cut)
         assert len(re.findall(r"\(5 layers\), block", texts(at))) == 1
-    assert "No heal of layers 3-7 yet" in texts(app("pages/heal.py", block="3:5"))
+    assert "No healing run of layers 3-7 yet" in texts(app("pages/heal.py", block="3:5"))
 
 
 def test_starting_queues_the_recipe_for_the_sliders_block(app, known):
@@ -112,17 +112,17 @@ def test_every_length_says_what_it_reached_and_how_long_it_takes_here(app, known
         replace(made, steps=[], versions={"processor": "a test, 2 threads"}, healed=replace(made.healed, loss=loss)).save()
     at = app("pages/heal.py", **OF_HEAL)
     captions = list(at.radio(key="heal-time").proto.captions)
-    assert captions[1].startswith("not measured for this block; 2 other blocks: recovers 56 % (no interval: ")
+    assert captions[1].startswith("not measured for this block, 2 other blocks: recovers 56 % (no interval: ")
     assert "; accuracy: no significant change on any of 2 blocks · about " in captions[1]
     assert captions[1].endswith("min until the verdict")
     assert captions[4] == "not measured yet"
     at.radio(key="heal-time").set_value("instant").run()
     said = texts(at).replace("\\", "")
-    assert "until the verdict, from 2 heals on this machine; loading, fit and scoring of all models included; " in said
-    assert "the machine is busy (load 3.1 on 2 cores)" in said
+    assert "until the verdict, from 2 healing runs on this machine. Includes loading, fitting and scoring all models. " in said
+    assert "The machine is busy (load 3.1 on 2 cores)" in said
     assert at.selectbox(key="recipe").value == "instant"
     at.radio(key="heal-time").set_value("5").run()
-    assert "About 5 min until the verdict: as many steps as fit" in texts(at).replace("\\", "")
+    assert "About 5 min until the verdict, with as many steps as fit" in texts(at).replace("\\", "")
     at.button(key="start-heal").click().run()
     (made,) = jobs.active()
     assert (made.spec.recipe, made.spec.minutes) == ("distill", 5.0)
@@ -132,7 +132,7 @@ def test_an_untimed_heal_is_estimated_until_its_verdict(app, known, monkeypatch)
     monkeypatch.setattr(host, "cards", lambda: 0)
     at = app("pages/heal.py", **OF_HEAL)
     at.radio(key="heal-time").set_value("instant").run()
-    assert "until the verdict, estimated: not timed on this machine yet" in texts(at).replace("\\", "")
+    assert "until the verdict, estimated without a timed run on this machine" in texts(at).replace("\\", "")
     assert "fit of seconds" not in str(at.radio(key="heal-time").options)
 
 
@@ -190,16 +190,16 @@ def test_the_menu_says_what_every_recipe_does(app, known):
         "distill: LoRA in the time you name, taught by the unpruned model",
         "quick: LoRA in the time you name, on the text alone",
         "partial: the last layers and the head",
-        "distill-all: the unpruned model alone, at every place",
-        "clp: the two layers beside each gap",
-        "progressive: the layers go in three stages",
-        "on-policy: the cut model writes, the unpruned one grades",
+        "distill-all: the unpruned model alone, at every token",
+        "clp: the two layers next to each gap",
+        "progressive: pruning in three stages",
+        "on-policy: the pruned model generates, the unpruned grades",
         "instant: no training",
         "prune-comp: no training, one factor",
         "linear-patch: no training, a factor per rotated channel",
         "ghosted: no training, a linear map of the stream",
-        "first: three minutes with a verdict, which can be refined",
-        "paper: its table, or its rule for this model",
+        "first: a verdict in three minutes, to refine later",
+        "paper: the settings of the paper for this model",
         "paper-llama-2-7b",
     ]
 
@@ -266,7 +266,7 @@ def test_a_running_heal_says_what_is_left_of_all_of_it(app, known, job):
     spec = replace(heal.spec, steps=0, minutes=10.0)
     replace(heal, spec=spec).save()
     job(spec, jobs.RUNNING, "Heal", phase="scoring questions", done=1, total=2, result_key=spec.fingerprint())
-    assert "About 10 min left in all" in texts(app("pages/heal.py", **OF_HEAL))
+    assert "About 10 min left in total" in texts(app("pages/heal.py", **OF_HEAL))
 
 
 def test_progress_is_there_for_a_second_visitor(app, known, job):
@@ -281,7 +281,7 @@ def test_a_done_heal_shows_the_three_models_and_the_adapter(app, known, ui_cache
     at = app("pages/heal.py", **OF_HEAL)
     table = at.table[0].value
     assert list(table["model"]) == ["unpruned", "pruned", "healed"]
-    assert list(table["right answers"]) == ["48.0% (38‑58)", "41.0% (32‑51)", "46.0% (37‑56)"]
+    assert list(table["accuracy"]) == ["48.0% (38‑58)", "41.0% (32‑51)", "46.0% (37‑56)"]
     assert list(table["loss, C4"]) == ["2.41 (2.22‑2.60)", "4.45 (4.24‑4.66)", "3.10 (2.91‑3.29)"]
     assert list(table["loss, Wikipedia (trained on)"]) == ["2.30", "4.60", "2.75"]
     assert "tokens/s" not in table, "no speed was measured"
@@ -292,7 +292,7 @@ def test_a_done_heal_shows_the_three_models_and_the_adapter(app, known, ui_cache
 def test_a_done_heal_opens_with_its_verdict(app, known):
     fakes.heal().save()
     at = app("pages/heal.py", **OF_HEAL)
-    (verdict,) = [item.value for item in at.markdown if "the heal recovers" in item.value]
+    (verdict,) = [item.value for item in at.markdown if "healing recovers" in item.value]
     assert "above the unpruned model" in verdict.replace("\\", "")
 
 
@@ -311,7 +311,7 @@ def test_a_heal_without_a_control_offers_to_measure_the_ceiling(app, known, job)
     heal = fakes.heal()
     heal.save()
     at = app("pages/heal.py", **OF_HEAL)
-    assert "Measure the ceiling (control)" in at.button(key="measure-ceiling").label
+    assert "Train a control" in at.button(key="measure-ceiling").label
     at.button(key="measure-ceiling").click().run()
     (made,) = jobs.active()
     assert (made.spec.control, made.spec.instant, made.spec.block) == (True, False, heal.spec.block)
@@ -353,7 +353,7 @@ def test_an_instant_heal_has_no_steps_to_show(app, known):
     at = app("pages/heal.py", **OF_HEAL)
     assert axes(at) == ["accuracy", "loss, nats per token"]
     assert "70% of the fitted change" in texts(at)
-    assert "loss 5.30 → 3.50" in texts(at)
+    assert "Loss 5.30 → 3.50" in texts(at)
 
 
 def test_the_form_offers_the_instant_start_and_the_teacher(app, known):
@@ -390,7 +390,7 @@ def test_a_control_stands_beside_the_heal_it_belongs_to(app, known):
     at = app("pages/heal.py", **OF_HEAL)
     assert list(at.table[0].value["model"]) == ["unpruned", "pruned", "healed", "control"]
     assert list(at.table[0].value["layers"]) == [30, 25, 25, 30]
-    assert "what the healing text does by itself" in texts(at)
+    assert "the effect of the healing text alone" in texts(at)
 
 
 def test_accuracy_on_the_way_kept_step_and_overlap_are_told(app, known):
@@ -404,9 +404,9 @@ def test_accuracy_on_the_way_kept_step_and_overlap_are_told(app, known):
     at = app("pages/heal.py", **OF_HEAL)
     assert axes(at) == ["accuracy", "loss, nats per token", "loss, nats per token", "accuracy on 50 questions"]
     shown = texts(at)
-    assert "gives away 2 of 100 questions" in shown
-    assert "Kept is step 40 of 50" in shown
-    assert "each document read by itself" in shown
+    assert "The healing text contains 2 of 100 questions" in shown
+    assert "Kept checkpoint: step 40 of 50" in shown
+    assert "separate documents" in shown
 
 
 def test_what_the_models_write_is_shown_as_plain_text(app, known):
@@ -435,7 +435,7 @@ def test_a_result_is_of_the_cut_that_the_form_says(app, known):
     assert [len(table.value) for table in at.table] == [3]
     at.number_input(key="heal-n").set_value(8).run()
     assert not at.table, "the numbers of another cut must not stand beside this form"
-    assert "No heal of layers" in texts(at)
+    assert "No healing run of layers" in texts(at)
 
 
 def test_the_shown_heal_is_always_of_the_selected_block(app, known):
@@ -455,7 +455,7 @@ def test_the_shown_heal_is_always_of_the_selected_block(app, known):
 def test_a_block_without_a_heal_has_a_grey_panel_with_a_start_button(app, known):
     healed(5, 11)
     at = app("pages/heal.py", block="14:5")
-    assert "No heal of layers 14-18 yet" in texts(at).replace("\\", "")
+    assert "No healing run of layers 14-18 yet" in texts(at).replace("\\", "")
     assert not at.table
     at.button(key="start-first-heal").click().run()
     assert not at.exception
@@ -504,7 +504,7 @@ def test_a_running_instant_heal_has_no_empty_tiles(app, known, job):
     at = app("pages/heal.py", **OF_HEAL)
     assert not at.metric
     text = at.get("progress")[-1].proto.text.replace("\\", "")
-    assert text.startswith("score pruned, 3 of 5 · scoring questions (pruned model) · 1/2 · about 1 min 20 s left in all")
+    assert text.startswith("score pruned, 3 of 5 · scoring questions (pruned model) · 1/2 · about 1 min 20 s left in total")
 
 
 def test_a_silent_job_claims_no_time_left(app, known, job):
@@ -536,7 +536,7 @@ def test_only_settings_that_the_recipe_uses_are_drawn(app, known):
 def test_a_result_made_otherwise_than_the_form_says_so(app, known):
     healed(5, 11)
     at = app("pages/heal.py", block="11:5")
-    assert "This heal was made by quick, 50 steps; the form says distill, 10 minutes" in texts(at)
+    assert "This run used quick, 50 steps. The form has distill, 10 minutes" in texts(at)
 
 
 def test_of_two_heals_of_a_cut_the_one_made_as_the_form_says_is_shown_else_the_best(app, known):

@@ -82,7 +82,7 @@ def test_a_running_job_has_a_bar_and_can_be_paused(app, known, job):
     assert (bar.proto.value, bar.proto.text) == (25, "measuring · 3/12 · 62% of this machine's peak")
     at.sidebar.button(key=f"strip-pause-{made.id}").click().run()
     assert jobs.get(made.id).stop_as == jobs.PAUSED
-    assert "Pausing; what was finished is kept." in texts(at)
+    assert "Pausing. Finished parts are kept." in texts(at)
     assert not [button for button in at.sidebar.button if button.key == f"strip-cancel-{made.id}"]
 
 
@@ -138,7 +138,7 @@ def test_removing_shows_what_goes_and_asks(app, known, job, ui_cache, choice, le
     assert not [button for button in at.button if "forget" in button.key], "nothing goes by the first click"
     at.session_state[f"strip-remove-{made.id}"] = True
     at.run()
-    assert "It takes **5.0 MB** on the disk." in texts(at)
+    assert "This job takes **5.0 MB** on disk." in texts(at)
     at.button(key=f"strip-{choice}-{made.id}").click().run()
     assert not at.exception
     assert jobs.list_jobs() == []
@@ -152,7 +152,7 @@ def test_what_another_job_needs_is_not_offered(app, known, job):
     at = app("pages/heal.py")
     at.session_state[f"strip-remove-{other.id}"] = True
     at.run()
-    assert f"stays: job {made.id} needs it too." in texts(at)
+    assert f"stay: job {made.id} needs it too." in texts(at)
     assert not [button for button in at.button if "erase" in button.key]
     assert store.result_dir("distances", result.spec.fingerprint()).exists()
 

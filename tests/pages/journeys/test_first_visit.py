@@ -97,7 +97,7 @@ def pick(page: Page, menu: str, stronger: str, picked: str) -> None:
 def heal_with_a_reload(page: Page) -> None:
     page.get_by_role("link", name="Heal").click()
     expect(page.get_by_role("heading", name="Heal", exact=True)).to_be_visible()
-    page.get_by_text("Another length").click()
+    page.get_by_text("Custom length").click()
     page.get_by_role("radiogroup", name="Length", exact=True).get_by_text("steps").click()
     fill(page, "Optimizer steps", "6")
     page.get_by_text("Advanced", exact=True).click()

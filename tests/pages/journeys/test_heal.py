@@ -69,9 +69,9 @@ def test_another_cut_in_the_form_takes_the_numbers_of_the_first_away(served, pag
     browser.visit(page, served.address, "heal")
     expect(page.get_by_text(re.compile(r"^On \d+ texts|judged by")).first).to_be_visible()
     page.get_by_role("button", name="Change").click()
-    page.get_by_role("spinbutton", name="How many, n").fill("12")
+    page.get_by_role("spinbutton", name="Removed layers, n").fill("12")
     page.keyboard.press("Enter")
-    expect(page.get_by_text(re.compile(r"^No heal of layers [\d-]+ yet")).first).to_be_visible()
+    expect(page.get_by_text(re.compile(r"^No healing run of layers [\d-]+ yet")).first).to_be_visible()
     expect(page.get_by_test_id("stTable")).to_have_count(0)
 
 

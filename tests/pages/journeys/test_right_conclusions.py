@@ -143,14 +143,14 @@ def is_grey(item: Locator) -> bool:
 
 def test_a_heal_is_judged_by_text_of_another_kind_than_it_trained_on(page, served):
     text = read(page, served, "heal", "own-kind", "block=11:5")
-    assert "a kind it was not trained on, the heal recovers" in text
+    assert "a kind it was not trained on, healing recovers" in text
     table = page.get_by_role("table", name="Quality, size and speed of the models")
     expect(table).to_contain_text("loss, C4")
     expect(table).to_contain_text("loss, Wikipedia (trained on)")
     text = read(page, served, "heal", "own-kind", "block=9:10")
     assert "2.05" in text, "below the unpruned model's 2.41"
-    assert "This heal was judged by Wikipedia, the kind of text that it trained on" in text
-    assert "Below the unpruned model on 8 texts of Wikipedia, because these are of the kind that it trained on" in text
+    assert "This run was judged by Wikipedia, the kind of text that it trained on" in text
+    assert "Below the unpruned model on 8 texts of Wikipedia, because the healed model trained on this kind of text" in text
 
 
 def test_a_newer_try_on_five_questions_replaces_nothing(page, served):
@@ -206,8 +206,8 @@ def test_the_shown_heal_is_always_of_the_selected_block(page, served):
     expect(page.get_by_test_id("stTable")).to_have_count(1)
     text = read(page, served, "heal", "form", "block=3:8")
     assert "3.10" not in text, "a number of another cut"
-    assert "No heal of layers 3-10 yet" in text
-    page.get_by_role("combobox", name="Heals of other blocks").click()
+    assert "No healing run of layers 3-10 yet" in text
+    page.get_by_role("combobox", name="Healing runs of other blocks").click()
     page.get_by_role("option", name=re.compile(r"^block \[11, 16\)")).click()
     expect(page.get_by_text("layers 11-15 (5 layers), block [11, 16)").first).to_be_visible()
     expect(page.get_by_test_id("stTable")).to_have_count(1)

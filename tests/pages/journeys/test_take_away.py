@@ -56,7 +56,7 @@ def test_it_is_played_by_the_keyboard_alone(served):
     expect(page.get_by_role("button", name="B is the pruned one")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.get_by_text(re.compile("(Right|Wrong): [ABC] is the pruned one"))).to_be_visible()
-    expect(page.get_by_text(re.compile(r"[01] of 1 right \(95 %: \d+ to \d+ %; guessing gives 33 %\)"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"[01] of 1 right \(95 % CI \d+ to \d+ %, guessing gives 33 %\)"))).to_be_visible()
     expect(page.get_by_text("without layers 11-15").first).to_be_visible()
     page.context.close()
 

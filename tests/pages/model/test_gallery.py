@@ -60,4 +60,4 @@ def test_its_table_of_methods_is_read_on_compare(app, filled, precomputed):
     assert not at.error
     assert ":gray-badge[precomputed]" in read(texts(at))
     assert "at n = 3: similarity + instant." in read(texts(at))
-    assert at.button(key="methods-go").label == "Measure the 1 missing"
+    assert at.button(key="methods-go").label == "Measure 1 missing"

@@ -10,10 +10,10 @@ CLP = register(
     replace(
         DISTILL,
         name="clp",
-        title="the two layers beside each gap",
-        why="Every weight matrix of the layer in front of each gap and of the one behind it, but no norm and no bias (after "
-        "CLP, arXiv:2510.23652); the instant heal first, half of the loss asks for the unpruned model's distribution, and as "
-        "many steps as fit into the time you name. Nothing is learnt below the gap, so steps are quick.",
+        title="the two layers next to each gap",
+        why="Trains the weight matrices of the layers before and after each gap, but no norm and no bias (after CLP, "
+        "arXiv:2510.23652). Starts with the instant heal. Half of the loss compares with the unpruned model's distribution. "
+        "Takes as many steps as fit into the chosen time. Nothing before the gap is trained, so steps are quick.",
         values=DISTILL.values | _BESIDE,
         on_gpu=DISTILL.on_gpu | _BESIDE,
     )

@@ -9,10 +9,10 @@ DISTILL_ALL = register(
     replace(
         DISTILL,
         name="distill-all",
-        title="the unpruned model alone, at every place",
-        why="The divergence from the unpruned model's distribution is all of the loss, at every place of the text: from its 64 "
-        "likeliest tokens and the remainder, which are kept where a row comes again; the instant heal first, then LoRA on "
-        "Wikipedia, as many steps as fit into the time you name.",
+        title="the unpruned model alone, at every token",
+        why="The whole loss is the divergence from the unpruned model's distribution at every token: its 64 most likely tokens "
+        "and the remainder. They are stored for sequences that repeat. Starts with the instant heal, then trains LoRA on "
+        "Wikipedia. Takes as many steps as fit into the chosen time.",
         values=DISTILL.values | {"distill": 1.0, "top_k": 64},
     )
 )

@@ -17,9 +17,9 @@ FIRST = register(
     replace(
         DISTILL,
         name="first",
-        title="three minutes with a verdict, which can be refined",
-        why="The recipe distill in 2.5 minutes, loading and scoring included, judged by 50 questions and 8 texts. Refine "
-        "judges the same adapter by 200 questions and 32 texts and scores only the new ones.",
+        title="a verdict in three minutes, to refine later",
+        why="The recipe distill in 2.5 minutes, loading and scoring included. 50 questions and 8 texts judge it. Refine judges "
+        "the same adapter by 200 questions and 32 texts, and scores only the new ones.",
         values=DISTILL.values
         | {
             "minutes": 2.5,

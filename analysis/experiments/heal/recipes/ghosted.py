@@ -10,9 +10,9 @@ GHOSTED = register(
         INSTANT,
         name="ghosted",
         title="no training, a linear map of the stream",
-        why="No training: in each gap a linear map of the stream, by least squares on up to 24,576 tokens, adds what the "
-        "removed layers added (Ghosted Layers, arXiv:2605.15491). It is a matrix of its own in each gap, which no plain "
-        "checkpoint has a place for, so it cannot be exported; instant is the kindred heal that can.",
+        why="No training. In each gap, a linear map of the residual stream stands for the removed layers (Ghosted Layers, "
+        "arXiv:2605.15491). It is a least-squares fit on up to 24,576 tokens. The map is an extra matrix that a plain "
+        "checkpoint cannot hold, so it cannot be exported. The similar recipe instant can.",
         values=INSTANT.values | {"compensation": "ghost"},
     )
 )

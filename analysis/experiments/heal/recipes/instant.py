@@ -11,9 +11,9 @@ INSTANT = register(
         QUICK,
         name="instant",
         title="no training",
-        why="No training, and less time than it takes to measure it: the layer before the cut is changed, by linear regression "
-        "on up to 24,576 tokens, to add what the removed block added. The change is kept only as far as it lowers the loss on "
-        "text of another kind.",
+        why="No training, and faster than its own evaluation. Linear regression on up to 24,576 tokens changes the layer "
+        "before the removed block, which then stands for the block too. The change is kept only as far as it lowers the loss "
+        "on text of another kind.",
         # The numbers of the quick training are there for those who ask for steps after all. What three models write would take
         # longer than the heal, so it is rated only where that is asked for.
         values=QUICK.values

@@ -10,9 +10,9 @@ LINEAR_PATCH = register(
         INSTANT,
         name="linear-patch",
         title="no training, a factor per rotated channel",
-        why="No training: behind each gap every channel of the stream, turned by a Hadamard matrix, is multiplied by how much "
-        "larger the removed layers made it (LinearPatch, NeurIPS 2025). It is a matrix of its own in each gap, which no plain "
-        "checkpoint has a place for, so it cannot be exported; sizes without a Hadamard matrix are refused.",
+        why="No training. After each gap, a Hadamard matrix rotates the residual stream. Each rotated channel is multiplied by "
+        "its growth in the removed layers (LinearPatch, NeurIPS 2025). The patch is an extra matrix that a plain "
+        "checkpoint cannot hold, so it cannot be exported. Hidden sizes without a Hadamard matrix are refused.",
         values=INSTANT.values | {"compensation": "patch"},
     )
 )

@@ -67,7 +67,7 @@ def _recipe(row: PaperRow) -> Recipe:
         name=f"paper-{row.short}",
         title="",
         why=f"The paper's numbers for {row.model}: rank {row.r}, peak learning rate {row.learning_rate:g}"
-        f"{' (chosen there by a sweep)' if row.swept else ''}, {row.seq_len} tokens per row.",
+        f"{' (from a sweep)' if row.swept else ''}, {row.seq_len} tokens per sequence.",
         values=_values(row),
     )
 
@@ -80,9 +80,9 @@ def has_row(model: str, n_layers: int) -> bool:
 PAPER = register(
     Recipe(
         name="paper",
-        title="its table, or its rule for this model",
-        why="The paper's rule for models it has no row for: rank 64 and 3e-4, a usual pretraining peak; if the healed model "
-        "answers worse than the unhealed one, lower the rank first.",
+        title="the settings of the paper for this model",
+        why="The paper's rule for models outside its table: rank 64 and a peak learning rate of 3e-4, usual in pretraining. If "
+        "the healed model answers worse than the unhealed one, lower the rank first.",
         values=_values(PaperRow("", 0, 2048, 3e-4, 64)),
         of_model=lambda model: next((_recipe(row) for row in ROWS if row.is_of(model)), None),
     )

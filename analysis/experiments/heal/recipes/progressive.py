@@ -9,10 +9,10 @@ PROGRESSIVE = register(
     replace(
         DISTILL,
         name="progressive",
-        title="the layers go in three stages",
-        why="The layers go in three stages of as many steps, those that change the stream least first; what is left is trained "
-        "as distill does it, without the instant heal, which is fitted to a cut as a whole. As many steps as fit into the time "
-        "you name.",
+        title="pruning in three stages",
+        why="Removes the layers in three stages of equal length, those that change the residual stream least first. The "
+        "remaining layers are trained as in distill, without the instant heal, which fits all removed layers at once. Takes as "
+        "many steps as fit into the chosen time.",
         values=DISTILL.values | {"instant": False, "stages": 3},
     )
 )

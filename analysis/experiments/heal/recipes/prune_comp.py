@@ -10,9 +10,9 @@ PRUNE_COMP = register(
         INSTANT,
         name="prune-comp",
         title="no training, one factor",
-        why="No training: behind each gap the stream is multiplied by one factor, how much larger the removed layers made it "
-        "on up to 24,576 tokens (Prune&Comp, AAAI 2026). It is applied as published, whether it helps or not, and an "
-        "export folds it into the weights.",
+        why="No training. After each gap, the residual stream is multiplied by one factor: its growth in the removed layers on "
+        "up to 24,576 tokens (Prune&Comp, AAAI 2026). It is applied as published, whether it helps or not. An export folds it "
+        "into the weights.",
         values=INSTANT.values | {"compensation": "magnitude"},
     )
 )

@@ -39,7 +39,8 @@ class Recipe:
         unknown = sorted({*self.values, *self.on_gpu} - set(SETTINGS))
         if unknown:
             raise RecipeError(
-                f"The recipe {self.name} sets {', '.join(unknown)}, which no heal has; its settings are {', '.join(SETTINGS)}."
+                f"The recipe {self.name} sets {', '.join(unknown)}, which is no setting of healing. Choose from "
+                f"{', '.join(SETTINGS)}."
             )
 
     def __getattr__(self, name: str) -> Any:
@@ -133,5 +134,5 @@ def get(name: str, *, model: str = "", on_gpu: bool = False) -> Recipe:
         RecipeError: for an unknown name.
     """
     if name not in _registered:
-        raise RecipeError(f"There is no recipe {name!r}; the recipes are {', '.join(NAMES)}.")
+        raise RecipeError(f"There is no recipe {name!r}. The recipes are {', '.join(NAMES)}.")
     return _registered[name].here(model=model, on_gpu=on_gpu)

@@ -70,7 +70,7 @@ def heal_spec(
     unknown = sorted(set(overrides) - allowed)
     if unknown:
         raise RecipeError(
-            f"A heal has no setting {', '.join(unknown)}; its settings are {', '.join(sorted(allowed))}, seq_len."
+            f"Healing has no setting {', '.join(unknown)}. Its settings are {', '.join(sorted(allowed))}, seq_len."
         )
     values = _spread(own, overrides) | overrides
     if seq_len is not None:

@@ -27,10 +27,11 @@ def save(name: str, spec: HealSpec) -> None:
     """
     if not _NAME.fullmatch(name) or name != name.strip():
         raise RecipeError(
-            f"A recipe cannot be called {name[:60]!r}; use up to 40 letters, digits, spaces, .,()+-_, and begin with a letter."
+            f"The recipe name {name[:60]!r} is not valid. Use up to 40 letters, digits, spaces, .,()+-_, and begin with a "
+            f"letter."
         )
     if name in NAMES:
-        raise RecipeError(f"{name} is a built-in recipe; choose another name.")
+        raise RecipeError(f"{name} is a built-in recipe. Choose another name.")
     content = {"format": _FORMAT, "name": name, "heal": spec.to_json() | {"recipe": name}}
     store.write_atomic(_folder() / f"{name}.json", json.dumps(content, indent=1).encode())
 
@@ -53,7 +54,7 @@ def get(name: str) -> Recipe:
     """
     if not is_kept(name):
         known = ", ".join(_read_all()) or "none yet"
-        raise RecipeError(f"There is no saved recipe {name!r}; saved are {known}, built in are {', '.join(NAMES)}.")
+        raise RecipeError(f"There is no saved recipe {name!r}. Saved: {known}. Built in: {', '.join(NAMES)}.")
     return _read(_folder() / f"{name}.json")
 
 
@@ -79,14 +80,14 @@ def _read(path: Path) -> Recipe:
     try:
         content = documents.parsed(path.read_bytes())
         if (content["format"], content["name"]) != (_FORMAT, path.stem):
-            raise ValueError("it was kept by another version, or under another name")
+            raise ValueError("it was stored by another version, or under another name")
         return _recipe(path.stem, HealSpec.from_json(content["heal"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, LayerscopeError) as error:
         why = f"it has no {error.args[0]}" if isinstance(error, KeyError) else str(error).rstrip(".")
         raise RecipeError(
-            f"The saved recipe {path.stem!r} cannot be used: {why}; save it anew, or choose another one."
+            f"The saved recipe {path.stem!r} cannot be used: {why}. Save it again, or choose another one."
         ) from error
 
 
 def _recipe(name: str, spec: HealSpec) -> Recipe:
-    return Recipe(name, "", "A recipe of yours.", {setting: getattr(spec, setting) for setting in SETTINGS})
+    return Recipe(name, "", "Your saved recipe.", {setting: getattr(spec, setting) for setting in SETTINGS})

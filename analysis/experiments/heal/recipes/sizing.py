@@ -39,9 +39,9 @@ def steps_that_fit(*, seconds: float, step_s: float, check_s: float, end_s: floa
     if steps < LEAST_STEPS:
         needed = checks * check_s + end_s + LEAST_STEPS * step_s
         raise RecipeError(
-            f"The time is too short: {max(0.0, seconds) / 60:.1f} minutes are left of it after the preparations, and "
-            f"{LEAST_STEPS} steps with their measurements take {needed / 60:.1f} here; give more minutes, shorter rows, fewer "
-            f"questions, or choose the instant recipe."
+            f"The time is too short: {max(0.0, seconds) / 60:.1f} minutes are left after the preparations, and {LEAST_STEPS} "
+            f"steps with their measurements take {needed / 60:.1f}. Give more minutes, a shorter seq-len or fewer questions, "
+            f"or choose the recipe instant."
         )
     return steps
 

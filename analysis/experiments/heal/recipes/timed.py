@@ -12,9 +12,9 @@ _CORPUS = replace(default_heal_corpus(), n_texts=2400)
 
 QUICK = Recipe(
     name="quick",
-    title="LoRA in the time you name, on the text alone",
-    why="As many steps as fit into the time you name, at the speed measured here: the instant heal first, then LoRA on "
-    "Wikipedia. Best on text like the healing text; distill keeps more of the rest. Models under a billion parameters stay "
+    title="LoRA in the chosen time, on the text alone",
+    why="Takes as many steps as fit into the chosen time. Starts with the instant heal, then trains LoRA on Wikipedia. Best on "
+    "text like the healing text. The recipe distill recovers more on other text. Models under a billion parameters stay "
     "unquantized.",
     quantize_small=False,
     values={
@@ -36,10 +36,10 @@ DISTILL = register(
     replace(
         QUICK,
         name="distill",
-        title="LoRA in the time you name, taught by the unpruned model",
-        why="As many steps as fit into the time you name, at the speed measured here: the instant heal first, then LoRA on "
-        "Wikipedia, with half of the loss asking for the unpruned model's own distribution over the next token. On the starter "
-        "model this repaired text of another kind (C4) better than plain training in the same ten minutes.",
+        title="LoRA in the chosen time, taught by the unpruned model",
+        why="Takes as many steps as fit into the chosen time. Starts with the instant heal, then trains LoRA on Wikipedia. "
+        "Half of the loss compares with the unpruned model's next-token distribution. On the starter model, it recovered more "
+        "loss on text of another kind (C4) than plain training in the same ten minutes.",
         values=QUICK.values | {"distill": 0.5},
     )
 )
@@ -53,8 +53,9 @@ PARTIAL = register(
         QUICK,
         name="partial",
         title="the last layers and the head",
-        why="Every weight matrix of the last three layers and of the head, but no norm and no bias, instead of LoRA on all "
-        "layers (after arXiv:2411.15558); the instant heal first, and as many steps as fit into the time you name.",
+        why="Trains the weight matrices of the last three layers and of the head, but no norm and no bias (after "
+        "arXiv:2411.15558). Uses no LoRA. Starts with the instant heal, and takes as many steps as fit into the chosen "
+        "time.",
         values=QUICK.values | _PARTIAL,
         on_gpu=QUICK.on_gpu | _PARTIAL,
     )
