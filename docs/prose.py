@@ -27,6 +27,11 @@ HELD = (
     "SECURITY.md", "docs/scale.md", "docs/examination.md", "docs/generate.py", "tests/corpus/table.py",
     "app.py",
     "analysis/models", "analysis/hub", "analysis/data", "supply", "docs/families.md", "tests/zoo",
+    "analysis/models", "analysis/hub", "analysis/data", "supply", "docs/families.md", "tests/zoo/table.py",
+    "pages/heal.py", "pages/compare.py", "pages/components/heal", "pages/components/compare", "pages/components/jobs",
+    "analysis/reading/heals.py", "analysis/reading/recovery.py", "analysis/reading/methods.py", "analysis/reading/grids.py",
+    "analysis/reading/runs.py", "analysis/reading/blind.py", "analysis/experiments/heal", "analysis/experiments/methods",
+    "analysis/experiments/grid", "analysis/experiments/prompt",
 )  # fmt: skip
 """Files that the rules hold for, as patterns below the root of the repository."""
 CODE_HELD: tuple[str, ...] = (

@@ -17,7 +17,7 @@ VIEWS = {
 }
 
 with frame.errors_shown():
-    place = frame.header("Compare", "Is the pruned model still good?", (4, 7))
+    place = frame.header("Compare", "Is it still good?", (4, 7))
     # An address with a pinned run is one of the table of runs.
     first = "Runs" if state.pinned() else "Prompt"
     with place:

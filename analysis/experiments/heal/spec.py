@@ -84,11 +84,11 @@ class HealSpec(Spec):
         str,
         Option(metavar="NAME", known="analysis.experiments.heal.recipes:NAMES", write="analysis.experiments.heal.recipes:said"),
     ] = "custom"
-    """Recipe: sets every other number of the heal, a built-in one or one that you saved."""
+    """Recipe, built-in or saved by you: sets all other settings of the run."""
     seed: Annotated[int, Option(), SEED] = 0
     """Seed of the order of the sequences and of the training."""
     steps: Annotated[int, Option(), Bound(0, MOST_STEPS)] = 50
-    """Optimizer steps. 0 for a heal in closed form, or where `--minutes` decides."""
+    """Optimizer steps (0: closed form, or `--minutes` decides)."""
     minutes: Annotated[float | None, Option(), Bound(0, 525_600, above=True)] = None
     """Time for everything, scoring included. The steps that fit follow from the measured speed (default: `--steps` decides)."""
     method: str = "lora"
@@ -105,8 +105,8 @@ class HealSpec(Spec):
     """What the instant heal fits behind every gap: a change of the `projection` before it, one factor for the stream's
     `magnitude` (Prune&Comp), a `patch` (LinearPatch), or a `ghost` of the removed layers (Ghosted Layers)."""
     bridge: Annotated[bool, Option()] = False
-    """Heal by the recipe instant even where its change fits into no weight (Gemma 2 and 3, OLMo 2): it stays a small layer
-    beside the adapter, which plain PEFT and exports leave out."""
+    """Use the recipe instant even where its change fits into no weight (Gemma 2 and 3, OLMo 2). The change stays an extra layer
+    next to the adapter, which plain PEFT and exports leave out."""
     distill: Annotated[float, Bound(0, 1)] = 0.0
     """Weight, in [0, 1], of the unpruned model in the training loss; the text has the rest."""
     distill_from: str = "logits"

@@ -43,7 +43,7 @@ class MethodsSpec(Spec):
     loss_corpus: CorpusSpec = field(default_factory=default_loss_corpus)
     """Text for the loss, which no heal trains on and no search searches on."""
     minutes: Annotated[float, Option(), Bound(0, 10_000, above=True)] = 2.0
-    """Minutes of each heal that trains."""
+    """Minutes of each healing run that trains."""
     protect: Annotated[tuple[int, ...], Option(metavar="N,…"), Bound(0, MOST_LAYERS)] = ()
     """Layers that stay. Strategies that remove one of them are not measured (default: none)."""
 

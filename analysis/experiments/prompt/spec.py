@@ -83,7 +83,7 @@ class CompareSpec(Spec):
     temperature: Annotated[float, Option(metavar="T"), Bound(0, 5)] = 0.0
     """Temperature. 0 takes the most likely token each time (greedy), above 0 samples."""
     seed: Annotated[int, Option(), SEED] = 0
-    """Seed of the sampling, the same for every model. Without effect at temperature 0."""
+    """Seed of the sampling, the same for every model. Has no effect at temperature 0."""
 
     def __post_init__(self) -> None:
         check_prompt(self.prompt)

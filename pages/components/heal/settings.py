@@ -212,7 +212,7 @@ def _healing_text(preset: HealSpec, key: str) -> str:
     names = _TEXTS if own in _TEXTS else {own: files.title(own), **_TEXTS}
     choice = st.selectbox(
         "Healing text", list(names), list(names).index(own), format_func=names.get, key=f"{key}-text",
-        help="One document in ten is held out and never trained on. A file is UTF-8: TXT with documents separated by blank "
+        help="One document in ten is held out from training. A file is UTF-8: TXT with documents separated by blank "
         "lines, or JSONL with a field `text`.",
     )  # fmt: skip
     if choice != "file":
