@@ -30,7 +30,7 @@ def test_a_heal_ends_with_the_verdict_from_its_own_numbers():
 
 def test_a_control_and_a_heal_that_was_stopped_promise_nothing():
     assert verdicts(fakes.timed_heal(control=True)) == []
-    assert "A heal of" not in " ".join(verdicts(fakes.heal(20)))
+    assert "Healing for" not in " ".join(verdicts(fakes.heal(20)))
 
 
 def test_a_curve_ends_with_the_verdict_on_its_last_cut_before_the_cliff():

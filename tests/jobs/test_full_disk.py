@@ -94,7 +94,7 @@ def test_a_heal_on_a_disk_that_fills_up(small_disk, heal, worker):
     (small_disk / "filler").unlink()
     jobs.resume(job.id)
     wait_for(lambda: any("Resuming from the checkpoint" in event["message"] for event in jobs.events(job.id)[0]), 60)
-    said = next(e["message"] for e in jobs.events(job.id)[0] if "Going on" in e["message"])
+    said = next(e["message"] for e in jobs.events(job.id)[0] if "Resuming" in e["message"])
     assert said == f"Resuming from the checkpoint at step {intact.step}."
     wait_for(lambda: jobs.get(job.id).values.get("step", 0) > intact.step, 60)
     jobs.pause(job.id)

@@ -361,7 +361,7 @@ def _check(spec: HealSpec, facts: ModelFacts) -> None:
         )
     if facts.max_positions is not None and spec.corpus.seq_len > facts.max_positions:
         raise RecipeError(
-            f"Sequences of {spec.corpus.seq_len} tokens exceed the window of {facts.name}, {facts.max_positions} tokens. "
+            f"Sequences of {spec.corpus.seq_len} tokens exceed the window of {facts.max_positions} tokens of {facts.name}. "
             f"Choose a seq-len of at most {facts.max_positions}."
         )
 

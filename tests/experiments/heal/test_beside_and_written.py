@@ -129,12 +129,12 @@ def test_nothing_is_written_where_nothing_is_asked_to_be(spec, monkeypatch):
 
 
 def test_what_cannot_be_is_refused_in_one_sentence(spec):
-    with pytest.raises(SpecError, match=r"with written=8 distill has to be 1, not 0\.5"):
+    with pytest.raises(SpecError, match=r"written=8 needs distill=1, not 0\.5"):
         replace(spec, written=8, distill=0.5)
     with pytest.raises(SpecError, match=r"written=32 leaves no given token in sequences of 32\. Choose at most 31\."):
         replace(spec, written=32, distill=1.0)
     own = replace(spec, written=8, distill=1.0)
-    assert "one process writes it" in own.why_not_shared(2)
+    assert "which one process does" in own.why_not_shared(2)
     assert own.as_control().written == 0
 
 

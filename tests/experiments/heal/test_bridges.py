@@ -38,7 +38,7 @@ def asked(spec, name, **own):
 
 def test_the_recipe_instant_is_refused_where_its_change_fits_no_weight(gemma):
     instant = asked(gemma, "instant")
-    with pytest.raises(RecipeError, match=r"gemma3_text model needs a small layer .* recipe prune-comp, .* --bridge"):
+    with pytest.raises(RecipeError, match=r"gemma3_text model needs an extra layer, .* recipe prune-comp, .* --bridge"):
         healing.run(instant)
     stored = HealResult.load(healing.resolve(instant))
     assert stored is None or stored.unpruned is None, "nothing was measured before"
@@ -78,7 +78,7 @@ def test_a_heal_that_fits_in_the_weights_says_nothing_of_a_layer_beside(cache, t
 
 
 def test_the_refusal_names_a_recipe_that_folds():
-    with pytest.raises(RecipeError, match=r"olmo2 model .* trains without the instant start, such as progressive"):
+    with pytest.raises(RecipeError, match=r"olmo2 model .* trains without the instant heal, such as progressive"):
         junction.check_folds(find_decoder(build("olmo2")), BLOCK)
     junction.check_folds(find_decoder(build("llama")), BLOCK)
 

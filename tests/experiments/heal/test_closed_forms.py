@@ -67,7 +67,7 @@ def test_one_factor_is_folded_into_the_export_that_plain_transformers_loads(spec
     laid = adapter.read_bridges(folder)
     assert [one.is_scale for one in laid] == [True] * len(block.blocks)
     assert [1 + float(one.change) for one in laid] == pytest.approx([one.factor for one in found.junction.gaps])
-    assert "has to be multiplied by" in (folder / "README.md").read_text()
+    assert "multiply the stream" in (folder / "README.md").read_text()
     again = evaluation.run(EvaluateSpec(spec.model, block, str(folder), None, spec.validation))
     assert again.point.loss == pytest.approx(found.healed.loss, abs=1e-6)
     out = export.export(spec.model, block, tmp_path / "out", adapter=str(folder))
@@ -110,7 +110,7 @@ def test_what_is_fitted_is_asked_for_with_the_instant_heal(spec):
 def test_a_size_without_a_rotation_is_refused_before_anything_is_measured(spec, monkeypatch):
     monkeypatch.setattr("analysis.models.load.load", lambda *_, **__: pytest.fail("loaded"))
     monkeypatch.setattr("analysis.models.load.plan", with_hidden_size(30))
-    with pytest.raises(RecipeError, match="of 30 rows was asked for"):
+    with pytest.raises(RecipeError, match="needs a Hadamard matrix of 30 rows"):
         healing.run(asked(spec, "linear-patch"))
     assert HealResult.load(healing.resolve(asked(spec, "linear-patch"))) is None
 

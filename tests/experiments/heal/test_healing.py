@@ -297,7 +297,7 @@ def test_running_out_of_memory_says_what_to_lower(spec, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(training.Trainer, "take_step", exhausted)
-    with pytest.raises(NotEnoughMemoryError, match="lower batch_size"):
+    with pytest.raises(NotEnoughMemoryError, match="Lower batch_size"):
         healing.run(spec)
 
 
@@ -322,8 +322,8 @@ def test_other_families_heal(spec, tiny_folder, family):
     [
         ({"block": Block(4, 3)}, BlockRangeError, "the start must be 0..3"),
         ({"seq_len": 512}, RecipeError, "window of 256 tokens"),
-        ({"r": 4_000}, RecipeError, "choose an r of at most 32"),
-        ({"dtype": "float16"}, RecipeError, "choose bfloat16"),
+        ({"r": 4_000}, RecipeError, "Choose an r of at most 32"),
+        ({"dtype": "float16"}, RecipeError, "Choose bfloat16"),
     ],
 )
 def test_what_cannot_work_is_refused_in_one_sentence(spec, changes, error, sentence):

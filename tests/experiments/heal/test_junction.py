@@ -99,7 +99,7 @@ def test_every_family_is_folded_right_or_refused(family, block):
     assert (len(found.bridges), len(found.changes)) == ((len(gaps), 0) if family in FOLDS_NOT else (0, len(gaps)))
     assert [one.gap for one in found.report.gaps] == gaps
     if found.bridges:
-        with pytest.raises(RecipeError, match="heal by training instead"):
+        with pytest.raises(RecipeError, match="choose a recipe that trains"):
             projection.output_projection(decoder, gaps[0].start)
     with torch.no_grad(), cut.without_block(decoder, block):
         put_on(decoder, found)
@@ -249,5 +249,5 @@ def test_hadamard_matrices_are_orthonormal_and_of_one_size(n):
 
 @pytest.mark.parametrize("n", [3, 6, 30, 50, 92, 1001])
 def test_a_size_without_a_hadamard_matrix_is_refused(n):
-    with pytest.raises(RecipeError, match=f"of {n} rows .* none is known here .* choose the recipe"):
+    with pytest.raises(RecipeError, match=f"of {n} rows .* none is known for this size. Choose the recipe"):
         hadamard.orthonormal(n)

@@ -27,8 +27,8 @@ def test_the_sentence_says_both_amounts_and_the_most_rows_that_fit():
     assert memory.shortage(SPEC, fakes.FACTS, needed + GB, "cpu") is None
     sentence = memory.shortage(SPEC, fakes.FACTS, 2 * GB, "cpu")
     assert sentence.startswith("Healing SmolLM2-135M-Instruct with 64 sequences of 1,024 tokens at once needs about ")
-    assert "and only 2.0 GB are free on cpu; a batch_size of " in sentence
-    rows = int(sentence.split("a batch_size of ")[1].split()[0])
+    assert "and only 2.0 GB are free on cpu. A batch_size of " in sentence
+    rows = int(sentence.split("A batch_size of ")[1].split()[0])
     passes = int(sentence.split("gradient_accumulation ")[1].split()[0])
     assert rows * passes >= SPEC.batch_size
     assert memory.shortage(replace(SPEC, batch_size=rows), fakes.FACTS, 2 * GB, "cpu") is None
@@ -52,7 +52,7 @@ def test_layers_that_are_divided_take_their_part_and_what_one_comes_together_in(
         assert memory.shortage(asked, facts, free_bytes, "cpu") is not None
         assert memory.shortage(asked, facts, free_bytes, "cpu", over=4) is None
     sentence = memory.shortage(asked, facts, whole - saved - 1, "cpu", over=4)
-    assert " in each of 4 processes that its layers are divided over, and only " in sentence
+    assert " in each of 4 processes, and only " in sentence
 
 
 @pytest.mark.parametrize(

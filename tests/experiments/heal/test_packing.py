@@ -160,5 +160,5 @@ def test_too_little_text_is_one_sentence(tmp_path, tokenizer):
     spec = CorpusSpec(str(path), seq_len=512)
     with pytest.raises(RecipeError, match=r"does not fill one sequence of 512 tokens\. Give more text"):
         packing.training_rows(spec, near_copies.Apart([]), tokenizer)
-    with pytest.raises(RecipeError, match="once what is measured on, with its near-copies, is left out"):
+    with pytest.raises(RecipeError, match="without the evaluation texts and their near-copies"):
         packing.training_rows(spec, near_copies.Apart([path.read_text()]), tokenizer)

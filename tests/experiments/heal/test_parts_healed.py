@@ -190,7 +190,7 @@ def test_what_the_report_says_is_what_the_made_up_model_loses(family, how):
 def test_what_cannot_be_healed_so_is_one_sentence(spec):
     with pytest.raises(
         SpecError,
-        match=r"where a layer keeps a part there is none \(attention of layers 2, 4.*; choose .* recipes quick, distill",
+        match=r"needs whole removed layers, not sublayers \(attention of layers 2, 4.* Choose .* recipes quick, distill",
     ):
         replace(spec, method="beside")
     with pytest.raises(RecipeError, match="none before layer 0"):

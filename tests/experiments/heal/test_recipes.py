@@ -57,7 +57,7 @@ def test_every_recipe_makes_a_spec_and_says_why(name):
 
 def test_partial_says_what_it_trains_and_what_not():
     assert recipes.get("partial").why.startswith(
-        "Every weight matrix of the last three layers and of the head, but no norm and no bias, instead of LoRA"
+        "Trains the weight matrices of the last three layers and of the head, but no norm and no bias"
     )
 
 

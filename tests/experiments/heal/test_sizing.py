@@ -18,7 +18,7 @@ def test_what_is_left_after_the_measurements_goes_into_steps():
 
 
 def test_too_short_a_time_says_how_long_it_takes():
-    with pytest.raises(RecipeError, match=r"1.0 minutes are left .* take 2.0 here; give more minutes"):
+    with pytest.raises(RecipeError, match=r"1.0 minutes are left .* take 2.0. Give more minutes"):
         recipes.steps_that_fit(seconds=60, step_s=4, check_s=10, end_s=40)
 
 

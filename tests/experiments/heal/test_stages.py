@@ -116,9 +116,9 @@ def test_a_stop_in_any_stage_goes_on_the_same_and_the_result_says_its_stages(spe
 
 
 def test_what_cannot_go_in_stages_is_one_sentence(spec):
-    with pytest.raises(SpecError, match=r"go in 2 stages, which is for whole layers .* or choose a cut of whole layers\."):
+    with pytest.raises(SpecError, match=r"in 2 stages needs whole layers .* or remove whole layers\."):
         replace(spec, block=PartSet(attention=(2,), layers=(3,)))
-    with pytest.raises(SpecError, match=r"without the instant heal; set stages to 1, or instant to false\."):
+    with pytest.raises(SpecError, match=r"no instant heal\. Set stages to 1, or instant to false\."):
         replace(spec, instant=True)
     assert "removes the layers in stages" in spec.why_not_shared(2)
     assert spec.as_control().stages == 1

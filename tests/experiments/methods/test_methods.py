@@ -102,13 +102,13 @@ def test_the_best_is_named_only_where_it_can_be_told_from_every_other(spec):
 
 
 def test_bad_requests_are_one_sentence(spec):
-    with pytest.raises(SpecError, match="names one twice"):
+    with pytest.raises(SpecError, match="contain one value twice"):
         replace(spec, ns=(2, 2))
     with pytest.raises(SpecError, match="strategies must be one of"):
         replace(spec, strategies=("manual",))
     with pytest.raises(SpecError, match="recipes must be one of"):
         replace(spec, recipes=("nothing",))
-    with pytest.raises(SpecError, match="The recipe prune-comp learns from Wikipedia"):
+    with pytest.raises(SpecError, match="The recipe prune-comp trains on Wikipedia"):
         methods.run(replace(spec, loss_corpus=CorpusSpec("wiki", n_texts=4, seq_len=24)))
     with pytest.raises(BlockRangeError, match="layers and must keep at least 1"):
         methods.run(replace(spec, ns=(1, 99)))

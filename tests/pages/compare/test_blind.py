@@ -106,7 +106,7 @@ def test_a_right_and_a_wrong_pick_are_scored_with_an_interval_and_shown(app, kno
     pick(at, "pruned")
     assert "2 of 3 right" in texts(at)
     assert not [button for button in at.button if button.key == "blind-next"]
-    assert "write new ones above" in texts(at)
+    assert "Generate new ones above" in texts(at)
 
 
 def test_a_pick_counts_once_and_each_cut_has_a_score_of_its_own(app, known):

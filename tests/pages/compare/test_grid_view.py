@@ -109,7 +109,7 @@ def test_a_growing_grid_shows_what_it_has_and_which_curve_it_is_at(ui_cache, vie
 def test_curves_that_could_not_be_measured_are_named_with_the_reason(ui_cache, view):
     fakes.grid(failing=True).save()
     said = read(texts(view()))
-    assert "2 of 4 curves could not be measured" in said
+    assert "2 of 4 curves failed" in said
     assert "small, similarity, ARC-Easy, C4 and 1 more: There is no model at '/models/small'" in said
 
 
@@ -117,4 +117,4 @@ def test_the_time_is_told_from_curves_of_this_machine(ui_cache, view, monkeypatc
     monkeypatch.setattr(host, "processor", lambda: "a test")
     replace(fakes.sweep(answers=True), versions={"processor": "a test, 4 cores"}).save()
     at = view()
-    assert "told from 1 curve of this machine" in read(texts(at))
+    assert "estimated from 1 curve of this machine" in read(texts(at))

@@ -101,7 +101,7 @@ def test_two_maps_of_one_model_are_subtracted(view, precomputed):
     at = view()
     heat = figures(at)["runs-difference"]["data"][0]
     assert heat["zmin"] == -heat["zmax"]
-    assert "The same block is chosen for 29 of 29 sizes" in texts(at)
+    assert "Both maps choose the same block for 29 of 29 sizes" in texts(at)
     assert "precomputed" in list(table(at)["saved"])
 
 

@@ -169,7 +169,7 @@ def test_a_saved_recipe_and_an_older_run_bring_their_numbers(app, known, job):
     assert at.number_input(key=f"{made.id}-r").value == 5
     at.text_input(key=f"{made.id}-save-as").set_value("../bad")
     at.button(key="save-recipe").click().run()
-    assert "cannot be called" in at.error[0].value
+    assert "is not valid" in at.error[0].value
 
 
 def test_a_recipe_from_a_file_of_ones_own_is_on_the_menu_and_starts(app, known, tmp_path):
@@ -187,8 +187,8 @@ def test_a_recipe_from_a_file_of_ones_own_is_on_the_menu_and_starts(app, known, 
 def test_the_menu_says_what_every_recipe_does(app, known):
     options = app("pages/heal.py").selectbox(key="recipe").options
     assert options[:14] == [
-        "distill: LoRA in the time you name, taught by the unpruned model",
-        "quick: LoRA in the time you name, on the text alone",
+        "distill: LoRA in the chosen time, taught by the unpruned model",
+        "quick: LoRA in the chosen time, on the text alone",
         "partial: the last layers and the head",
         "distill-all: the unpruned model alone, at every token",
         "clp: the two layers next to each gap",
