@@ -12,4 +12,4 @@ def test_the_form_says_that_a_step_cannot_fit_and_what_would(app, monkeypatch):
     monkeypatch.setattr(host, "free_bytes", lambda: 5 * 10**8)
     said = texts(app("pages/heal.py", n="5")).replace("\\", "")
     assert "tokens at once needs about" in said
-    assert "and only 500 MB are free on this machine; " in said
+    assert "and only 500 MB are free on this machine. " in said
