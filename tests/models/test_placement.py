@@ -106,14 +106,14 @@ def test_a_card_that_others_use_gets_fewer_layers():
     assert found is None
     found = placement.place(Needs(asked.layers[:10], 5 << 20, 5 << 20, False, 0, 0), free)
     assert (found.layers.count("cuda:0"), found.layers.count("cuda:1")) == (3, 7)
-    assert found.in_words() == "layers 0-2 with the embeddings on cuda:0; layers 3-9 with the head on cuda:1"
+    assert found.in_words() == "layers 0-2 with the embeddings on cuda:0, layers 3-9 with the head on cuda:1"
 
 
 def test_a_head_that_is_the_embeddings_turned_round_is_where_they_are():
     asked = Needs([10 << 20] * 4, 0, 30 << 20, True, 0, 0)
     found = placement.place(asked, {"cuda:0": 60 << 20, "cuda:1": 45 << 20})
     assert (found.first, found.head_on) == ("cuda:0", "cuda:0")
-    assert found.in_words() == "layer 0 with the embeddings and the head on cuda:0; layers 1-3 on cuda:1"
+    assert found.in_words() == "layer 0 with the embeddings and the head on cuda:0, layers 1-3 on cuda:1"
     assert found.without(Block(0, 2)).layers == ("cuda:1", "cuda:1")
 
 
@@ -179,7 +179,7 @@ def test_a_check_of_the_model_says_which_layers_go_where(two_cards, tiny_folder,
     result = inspection.run(InspectSpec(ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cuda:all")))
     assert result.fits
     assert result.ran_on == "cuda x2"
-    assert any("with the embeddings on cuda:0; " in note for note in result.notes)
+    assert any("with the embeddings on cuda:0, " in note for note in result.notes)
 
 
 def test_8_bit_weights_stay_on_one_card(two_cards, tiny_folder, monkeypatch):
@@ -196,9 +196,7 @@ def test_8_bit_weights_stay_on_one_card(two_cards, tiny_folder, monkeypatch):
 
 def test_too_little_on_all_cards_is_one_sentence_with_what_each_has(two_cards, tiny_folder, monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2_000_000, GB))
-    with pytest.raises(
-        NotEnoughMemoryError, match=r"only 4\.0 MB are free on 2 cards \(2\.0 MB on cuda:0, 2\.0 MB on cuda:1\)"
-    ):
+    with pytest.raises(NotEnoughMemoryError, match=r"only 4\.0 MB are free on 2 GPUs \(2\.0 MB on cuda:0, 2\.0 MB on cuda:1\)"):
         load.load(ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cuda"))
 
 

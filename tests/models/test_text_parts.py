@@ -135,7 +135,9 @@ def test_a_model_whose_cache_forgets_what_its_whole_reading_does_not_writes_noth
 
 
 def test_a_text_part_without_a_causal_model_of_its_own_is_refused(seeing):
-    with pytest.raises(UnsupportedModelError, match="is of type 'paddleocr_vl_text', which this transformers version has no"):
+    with pytest.raises(
+        UnsupportedModelError, match="is of type 'paddleocr_vl_text', for which this transformers version has no"
+    ):
         load.plan(spec_of(seeing("paddleocr_vl")))
 
 
