@@ -10,7 +10,7 @@ frame.require()
 with frame.errors_shown():
     linked_view.tab()  # this and the next before the header, which says what is wrong with the address
     map_view.view()
-    place = frame.header("Explore", "Where is the redundancy, and what do I lose?")
+    place = frame.header("Explore", "Where is the redundancy? What is its cost?")
     current = state.current_model()
     maps = library.find("distances", current)
     if maps:

@@ -29,7 +29,7 @@ from analysis.core import blocks, stats
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.heal.spec import HealResult
-from analysis.experiments.speed.spec import WHAT, SpeedLine, SpeedPoint, SpeedResult, Timing
+from analysis.experiments.speed.spec import SpeedLine, SpeedPoint, SpeedResult, Timing
 from analysis.experiments.strategies import DRAW, needs
 from analysis.reading import cliff, settled
 from analysis.reading.reading import Change
@@ -150,7 +150,7 @@ def _curve(
     return figure
 
 
-FILLED = " (filled: unlike n = 0)"
+FILLED = " (filled: significant)"
 """What the axis of a curve says besides its title, short enough for a phone."""
 STEPS = "significant steps"
 """Name of the strong parts of a curve's line, which have no numbers of their own."""
@@ -371,10 +371,12 @@ def _add_draws(figure: Figure, draws: Sequence[SweepResult], measure: Measure, d
     )
 
 
+_TIMES = {"decode": "decode, ms per token", "prefill": "prefill, ms per prompt"}
+"""Titles of the axis of times."""
 _WRITTEN = (
     ("repetition_rate", "repeated 4-grams", "similarity"),
     ("distinct_rate", "distinct tokens", "deepest"),
-    ("sum_acc", "arithmetic right", "loss-greedy"),
+    ("sum_acc", "problems solved", "loss-greedy"),
 )
 
 
@@ -405,7 +407,7 @@ def writing_curve(sweep: SweepResult, *, dark: bool = False, height: int = 230) 
 
 
 def with_singles(figure: Figure, points: Sequence[Point], measure: Measure, *, dark: bool = False) -> Figure:
-    """Add cuts that were scored on their own to a curve: pruned-blue diamonds, each with its layers on hover.
+    """Add cuts that were scored separately to a curve: pruned-blue diamonds, each with its layers on hover.
 
     Args:
         figure: an accuracy or a loss curve; its axis reaches out to cuts beyond it.
@@ -422,10 +424,10 @@ def with_singles(figure: Figure, points: Sequence[Point], measure: Measure, *, d
         y=[measure.value(point) for point in shown],
         error_y={**measure.bars(shown), "color": colour},
         mode="markers",
-        name="scored on their own",
+        name="scored separately",
         marker={"color": colour, "size": 10, "symbol": "diamond-open", "line": {"width": 2}},
         customdata=_taken(shown),
-        text=[f"scored on its own<br>{measure.hover(point)}" for point in shown],
+        text=[f"scored separately<br>{measure.hover(point)}" for point in shown],
         hovertemplate="%{text}<extra></extra>",
         showlegend=False,  # the legend's rows are counted before
     )
@@ -456,10 +458,10 @@ def speed_chart(speed: SpeedResult, field: str, *, reach: int = 0, dark: bool = 
             x=numbers,
             y=[1e3 * value for value in seconds],
             mode="lines",
-            name="line",
+            name="fitted line",
             line={"color": colours.pruned, "width": 1.4},
             text=[f"{speed.tokens_per_s(field, value):,.1f} tokens/s" if value > 0 else "" for value in seconds],
-            hovertemplate="n = %{x}, on the line<br>%{y:.2f} ms<br>%{text}<extra></extra>",
+            hovertemplate="n = %{x}, fitted line<br>%{y:.2f} ms<br>%{text}<extra></extra>",
         )
     for name, points, colour in (
         ("unpruned", [point for point in speed.of_layers if point.n == 0], colours.unpruned),
@@ -467,7 +469,7 @@ def speed_chart(speed: SpeedResult, field: str, *, reach: int = 0, dark: bool = 
     ):
         if points:
             _add_points(figure, name, points, speed, field, colour)
-    y = {"title": f"{WHAT[field]}, ms", "rangemode": "tozero", "gridcolor": colours.grid}
+    y = {"title": _TIMES[field], "rangemode": "tozero", "gridcolor": colours.grid}
     x = {
         "title": "removed layers n",
         "range": [-0.5, last + 0.5],

@@ -56,7 +56,7 @@ def trade_off(front: Front, by: str, cut: Removal | None, *, dark: bool, height:
                 data.append(_points(kind if place == BEST else f"{kind}, {place}", kind, these, by, shade, place))
     here = [(_x(offer, by) or 0.0, offer.reading.value) for offer in drawn if offer.cut == cut and not offer.is_rival]
     is_share = front.quantity == ACCURACY
-    x = {"title": "weights, MB" if by == SIZE else "times the unpruned model's speed", "gridcolor": colours.grid}
+    x = {"title": "weights, MB" if by == SIZE else "speed relative to the unpruned model", "gridcolor": colours.grid}
     y = {"title": "accuracy" if is_share else "loss, nats per token", "gridcolor": colours.grid}
     if is_share:
         y["tickformat"] = ".0%"

@@ -54,9 +54,9 @@ def figure(result: Result, name: str = "", *, dark: bool = False) -> Figure:
     """
     known = _known(result.kind)
     if not known:
-        raise SpecError(f"There is no chart of a result of the kind {result.kind!r}; its table has the numbers.")
+        raise SpecError(f"A result of the kind {result.kind!r} has no chart. Its table has the numbers.")
     if name and name not in known:
-        raise SpecError(f"There is no chart {name!r} of a result of the kind {result.kind!r}; there are {', '.join(known)}.")
+        raise SpecError(f"A result of the kind {result.kind!r} has no chart {name!r}. Choose one of {', '.join(known)}.")
     return known[name or next(iter(known))](result, dark)
 
 

@@ -56,7 +56,7 @@ def stream(n_layers: int | None = None, *, dark: bool = False, height: int = 150
     figure.add_scatter(
         x=ends, y=[-0.36] * len(ends), mode="text", name="states", text=[f"<b>{state}</b>" for state in states],
         textfont={"color": colours.marker},
-        hovertemplate="%{text}, the stream here<extra></extra>",
+        hovertemplate="%{text}, the residual stream<extra></extra>",
     )  # fmt: skip
     for place in places:
         _branch(figure, place, colours)
@@ -87,7 +87,7 @@ def _branch(figure: Figure, place: float, colours: Palette) -> None:
     figure.add_scatter(
         x=[place + 0.42], y=[0], mode="markers+text", name="sum", text=["<b>+</b>"], textfont={"size": 15},
         marker={"color": colours.kept, "size": 21, "line": {"color": colours.unpruned, "width": 1.5}},
-        hovertemplate="what the layer computed is added to the stream<extra></extra>",
+        hovertemplate="the layer adds its output to the stream<extra></extra>",
     )  # fmt: skip
 
 
@@ -411,7 +411,9 @@ def distance_and_damage(
     )
     if costs:
         similar, cheapest = min(costs, key=row.__getitem__), min(costs, key=costs.__getitem__)
-        named = {cheapest: "least damage", similar: "most similar"} if similar != cheapest else {similar: "best in both"}
+        named = (
+            {cheapest: "lowest loss increase", similar: "most similar"} if similar != cheapest else {similar: "best in both"}
+        )
         if guess is not None and guess.start in costs:
             named[guess.start] = f"{named[guess.start]}, yours" if guess.start in named else "yours"
         is_log = min(costs.values()) > 0
@@ -472,7 +474,7 @@ def depth_paths(
             hovertemplate="your guess begins at %{x:.0%} of depth<extra></extra>",
         )  # fmt: skip
     _name_the_corner(figure, colours)
-    x = {"title": "where the block begins, share of depth", "range": [0, 1], "tickformat": ".0%", "gridcolor": colours.grid}
+    x = {"title": "start of the block, share of depth", "range": [0, 1], "tickformat": ".0%", "gridcolor": colours.grid}
     y = {"title": "layers removed", "range": [0, 0.84], "tickformat": ".0%", "gridcolor": colours.grid}
     return finish(figure, height, x=x, y=y, margin={"b": 46})
 
@@ -589,7 +591,7 @@ def votes(
     )  # fmt: skip
     if right is not None:
         figure.add_scatter(
-            x=[None], y=[None], mode="markers", name="answers that hold",
+            x=[None], y=[None], mode="markers", name="correct answers",
             marker={"color": colours.pruned, "symbol": "square", "size": 10},
         )  # fmt: skip
     every = 1 if is_list else max(1, len(options) // 8)

@@ -17,7 +17,7 @@ from analysis.models.spec import ModelFacts, savings
 
 CELLS = "cells"
 """Name of the trace that carries the read-outs."""
-_LAST = "<br>includes the last layer, which turns the stream towards the next token:<br>such blocks are the least alike"
+_LAST = "<br>includes the last layer, which turns the stream towards the next token:<br>such blocks are the least similar"
 _ALL = "<br>cannot be removed: no layer would be left"
 
 

@@ -9,7 +9,7 @@ from analysis.charts.look import Palette, bars, finish, palette, rows, style_of,
 from analysis.experiments.methods.spec import Ends, MethodsResult, method_name
 
 NATS, ACCURACY = "nats", "accuracy"
-_TITLES = {NATS: "nats per token over unpruned", ACCURACY: "accuracy less unpruned"}
+_TITLES = {NATS: "loss minus unpruned, nats/token", ACCURACY: "accuracy minus unpruned"}
 _SIDES = 4
 """Panels beside each other."""
 _ROW = 22

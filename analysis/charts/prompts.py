@@ -89,7 +89,7 @@ def surprise_curve(result: CompareResult, *, own: bool = False, dark: bool = Fal
                 hoverinfo="skip",
                 showlegend=False,
             )
-    x = {"title": "written token", "gridcolor": colours.grid, "rangemode": "tozero"}
+    x = {"title": "generated token", "gridcolor": colours.grid, "rangemode": "tozero"}
     y = {"title": "surprisal, nats", "gridcolor": colours.grid, "rangemode": "tozero"}
     return finish(figure, height, x=x, y=y)
 

@@ -110,7 +110,7 @@ def damage_curves(measured: Sequence[Drawn], *, dark: bool = False, height: int 
             ends = stats.mean_interval(best.increase, error, n)
             said.append(f"loss {with_interval(best.increase, ends, '+.3f')}, nats per token")
         _add_best(figure, drawn, [best.increase for best in result.best], said, dark)
-    return _finish(figure, "least loss increase, nats", height, palette(dark))
+    return _finish(figure, "lowest loss increase, nats", height, palette(dark))
 
 
 def _add_best(figure: Figure, drawn: Drawn, values: Sequence[float], said: Sequence[str], dark: bool) -> None:
@@ -192,7 +192,7 @@ def heal_curves(heals: Sequence[Drawn], *, dark: bool = False, height: int = 300
         add_level(figure, "unpruned", level, colours.unpruned, "dash", ".3f")
     last = max((check.step for drawn in heals for check in drawn.result.validations), default=0) or 1
     figure = _finish(figure, "held-out loss, nats per token", height, colours)
-    title = {"text": "optimizer step (0: the cut model, then its instant heal)", "standoff": 6}
+    title = {"text": "optimizer step (0: pruned model, then its instant heal)", "standoff": 6}
     return figure.update_xaxes(title=title, tickformat="", range=[-0.04 * last, 1.04 * last])
 
 
@@ -211,7 +211,7 @@ def recovery_bars(heals: Sequence[Drawn], *, dark: bool = False, height: int = 3
             marker={"color": look["line"]["color"]},
             error_x=bars([share], [ends]),
             texttemplate=said, textposition="inside", insidetextanchor="start", cliponaxis=False,
-            hovertemplate=f"{result.spec.block.describe()}<br>cut {points[0]:.3f}, healed {points[1]:.3f}, unpruned "
+            hovertemplate=f"{result.spec.block.describe()}<br>pruned {points[0]:.3f}, healed {points[1]:.3f}, unpruned "
             f"{points[2]:.3f} nats per token<extra></extra>",
         )  # fmt: skip
     shares = [share for _, share in known]

@@ -16,7 +16,7 @@ from analysis.reading.generations import Generations
 from analysis.reading.reading import ACCURACY, LOSS
 from analysis.reading.selection import Selected
 
-UNMEASURED = "Not measured for this block"
+UNMEASURED = "Not measured for this selection"
 NAME = "selected"
 """Name of the ring's trace and of the note."""
 OUTLINE = "outline of the selected"

@@ -34,8 +34,8 @@ class Rank:
     """Number of independent blocks with as much evidence: blocks of one size overlap, and neighbours resemble each other."""
 
     def in_words(self) -> str:
-        """The value with its interval and numbers of blocks: "0.72 (95 % 0.09 to 0.94, 26 blocks, effectively 10)"."""
-        fewer = f", effectively {self.n_independent:.0f}" if self.n_independent < self.n_blocks - 0.5 else ""
+        """The value, its interval and numbers of blocks: "0.72 (95 % 0.09 to 0.94, 26 blocks, effectively 10 independent)"."""
+        fewer = f", effectively {self.n_independent:.0f} independent" if self.n_independent < self.n_blocks - 0.5 else ""
         return f"{self.value:.2f} ({self.basis()}{fewer})"
 
     def basis(self) -> str:
@@ -196,7 +196,9 @@ def sentences(damage: DamageResult, distances: DistanceResult, n: int, losses: n
                 f"{number(paid.difference, 2, '+')} nats/token more ({paid.ends()})."
             )
     if every is not None:
-        said.append(f"All sizes pooled the correlation is {every.value:.2f}, because longer blocks are farther and cost more.")
+        said.append(
+            f"Pooled over all sizes, the correlation is {every.value:.2f}: longer blocks are farther apart and cost more."
+        )
     return said
 
 
@@ -209,7 +211,7 @@ def prices(damage: DamageResult, distances: DistanceResult, losses: np.ndarray |
         for paid in found
         if paid is not None
     ]
-    return f"Price of the distance's pick over the best block, nats/token (95 %): {', '.join(said)}." if said else ""
+    return f"Extra loss of the distance's pick over the best block, nats/token (95 %): {', '.join(said)}." if said else ""
 
 
 def _increase(damage: DamageResult, block: Block) -> tuple[float, float | None, int] | None:

@@ -81,9 +81,9 @@ class Autopsy:
             over: the numbers of removed layers, of `ns`, that log-likelihoods are listed at; None for all.
         """
         columns = (
-            Column("what became of it"), Column("question"), Column("right option"), Column("unpruned says"),
-            Column(f"without {self.n} layers"), Column("ahead at n = 0", unit="nats", format="+.2f"),
-            Column(f"ahead at n = {self.n}", unit="nats", format="+.2f"),
+            Column("outcome"), Column("question"), Column("right option"), Column("unpruned answer"),
+            Column(f"without {self.n} layers"), Column("margin at n = 0", unit="nats", format="+.2f"),
+            Column(f"margin at n = {self.n}", unit="nats", format="+.2f"),
             Column("right"), Column("most likely wrong"), Column("id"),
         )  # fmt: skip
         place = self.ns.index(self.n)
@@ -97,7 +97,7 @@ class Autopsy:
                 *([likely[at] for at in listed] for likely in (case.right, case.rival)), case.id,
             )  # fmt: skip
             rows.append(dict(zip((column.name for column in columns), values, strict=True)))
-        return Table(f"What became of the questions at n = {self.n}", columns, rows)
+        return Table(f"Per-question results at n = {self.n}", columns, rows)
 
 
 def autopsy(sweep: SweepResult, n: int, removed: Removal | None = None) -> Autopsy | None:

@@ -35,10 +35,10 @@ def elsewhere(sweep: SweepResult, heals: Sequence[HealResult]) -> list[str]:
         unlike = [name for name in (ACCURACY, LOSS) if name in _of(heal) and not may_stand(sweep, heal, name)]
         if unlike:
             whole, healed = reading.of_heal(heal, "unpruned"), _of(heal)
-            told = "; ".join(_told(healed[name], whole.get(name)) for name in unlike)
+            told = " and ".join(_told(healed[name], whole.get(name)) for name in unlike)
             what = f"{heal.spec.block.brief()}, healed by {heal.spec.recipe}"
-            why = "Parts of layers are removed" if _is_of_other_parts(sweep, heal) else "Measured otherwise"
-            said.append(f"{why}, so not on the curve: {what}: {told}.")
+            why = "sublayers are removed" if _is_of_other_parts(sweep, heal) else "measured differently"
+            said.append(f"Not on the curve ({why}): {what}, {told}.")
     return said
 
 
@@ -49,7 +49,7 @@ def _is_of_other_parts(sweep: SweepResult, other: Scored) -> bool:
 
 
 def _told(healed: Reading, unpruned: Reading | None) -> str:
-    there = "" if unpruned is None else f" (unpruned there {unpruned.number()})"
+    there = "" if unpruned is None else f" (unpruned: {unpruned.number()})"
     return f"{healed.in_words()} on {healed.on_what()}{there}"
 
 

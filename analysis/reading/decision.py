@@ -116,7 +116,9 @@ def decide(
         SpecError: for a heal of another block, or one that was not measured to its end.
     """
     if heal is not None and not (heal.is_of(said.removed) and heal.healed is not None):
-        raise SpecError(f"This heal is not a finished heal of {said.removed.describe()}; choose a finished heal of this block.")
+        raise SpecError(
+            f"This result is not a finished healing run of {said.removed.describe()}. Choose a finished one of this block."
+        )
     sources = [_source(results, selected.measured(quantity).reading) for quantity in (ACCURACY, LOSS)]
     scores = next((source for source in sources if source is not None), None)
     accuracy, loss = (_judged(quantity, selected, heal, tolerance, sources[0]) for quantity in (ACCURACY, LOSS))
@@ -151,7 +153,7 @@ def _judged(
         after, before = (reading.of_heal(heal, which).get(quantity) for which in ("healed", "unpruned"))
         change, caveat, chance = settled.healed(heal, quantity), "", heal.lines.chance if heal.lines else None
         if quantity == LOSS and recovery.is_judged_by_its_own_kind(heal):
-            caveat = "measured on the kind of text that the heal trained on, which never supports a go."
+            caveat = "the healing run trained on this kind of text, so it never supports a go."
     else:
         measured = selected.measured(quantity)
         after, before, change = measured.reading, measured.unpruned, measured.change
@@ -159,7 +161,7 @@ def _judged(
         estimate = selected.loss_map
         if quantity == LOSS and change is None and estimate is not None:
             after, change = estimate, Change(estimate.value, estimate.low, estimate.high, True, estimate.condition.n, None)
-            caveat = "the loss-increase map has other texts than the selected ones, so it never supports a go."
+            caveat = "the loss-increase map uses other texts than the selected ones, so it never supports a go."
         if after is None:
             asked = measured.condition
             return Judged(quantity, None, bound, asked.material_in_words() if asked else "")
@@ -233,7 +235,7 @@ def _next_steps(
     elif heal is None:
         steps.append("Heal this block and judge the healed model, or choose another block.")
     else:
-        steps.append("Choose a smaller block, or a longer heal.")
+        steps.append("Choose a smaller block or a longer healing run.")
     if all(one.worsening is not None for one in judged):
         points, nats = (max(one.worsening[1], one.bound) if one.worsening else one.bound for one in judged)
         up_points, up_nats = (
@@ -254,19 +256,19 @@ def _measure(one: Judged, available: int | None) -> str:
     if one.caveat and one.quantity == ACCURACY:
         return "Choose a dataset on which the unpruned model is above chance."
     if one.caveat:
-        return "Judge the heal by text of another kind than it trained on."
+        return "Measure the healed model on another kind of text than it trained on."
     if one.needed is None:
-        return f"No number of {what} decides if the {one.quantity} change stays at the tolerance: change the tolerance."
+        return f"More {what} cannot decide this if the {one.quantity} change stays at the tolerance. Change the tolerance."
     more = f"about {two_digits(one.needed)} {what} (now {one.change.n:,})"
     if one.quantity == ACCURACY and available is not None and one.needed > available:
-        return f"The dataset has {available:,} questions, and {more} would decide: choose another dataset or tolerance."
+        return f"The dataset has {available:,} questions, but {more} would decide. Choose another dataset or tolerance."
     side = OUTSIDE if one.worse > one.bound else WITHIN
     return f"Measure with {more}. If the {one.quantity} change stays the same, its interval then lies {side}."
 
 
 def _duration(judged: Sequence[Judged], seconds: float | None) -> str:
     if seconds is None:
-        return "How long this takes is not known: no curve or evaluation of this condition was measured on this machine."
+        return "The duration is not known: no curve or evaluation of this condition was measured on this machine."
     return f"This takes up to about {recovery.duration(seconds)} on this machine, for the unpruned and the pruned model."
 
 
@@ -304,7 +306,7 @@ def _costs(
     for one in dict.fromkeys(id(source) for source in sources if source is not None and source is not heal):
         source = next(each for each in sources if id(each) == one)
         n = len(selection.points(source)) if isinstance(source, SweepResult | EvaluateResult) else 0
-        models = f"a curve of {n} models" if n > 1 else "this block alone" if n else f"a run with a heal ({source.spec.recipe})"
+        models = f"a curve of {n} models" if n > 1 else "this block alone" if n else f"a healing run ({source.spec.recipe})"
         costs.append(("Scores, measured", f"{recovery.duration(source.wall_s)} for {models}{_machine(source)}"))
     if speed is not None:
         costs.append(("Speed, measured", f"{recovery.duration(speed.wall_s)}{_machine(speed)}"))

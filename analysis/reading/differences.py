@@ -80,14 +80,14 @@ def differences(
         The differences, and a sentence on what cannot be compared; "" where all can.
     """
     if not {reference.kind, run.kind} <= set(KINDS):
-        return [], "How results of this kind compare with others is not known: read them side by side."
+        return [], "Results of this kind have no computed difference. Read them side by side."
     kept = (reference_arrays or {}, run_arrays or {})
     if isinstance(reference, DistanceResult) and isinstance(run, DistanceResult):
         return _maps(reference, run, fraction, *kept)
     if isinstance(reference, DamageResult) and isinstance(run, DamageResult):
         return _damage(reference, run, fraction, *kept)
     if isinstance(reference, DistanceResult | DamageResult) or isinstance(run, DistanceResult | DamageResult):
-        return [], "The reference measures something else, so there is nothing to subtract."
+        return [], "The reference measures another quantity, so there is no difference."
     return _scores(reference, run, fraction)
 
 
@@ -116,13 +116,16 @@ def _any_limit(benchmark: BenchmarkSpec) -> BenchmarkSpec:
 
 def _maps(a: DistanceResult, b: DistanceResult, fraction: float, x: Arrays, y: Arrays) -> tuple[list[Difference], str]:
     if a.spec.metric != b.spec.metric:
-        return [], f"The reference is a map of {a.spec.metric} distance and this one of {b.spec.metric}: other units."
+        return [], f"The reference is a map of {a.spec.metric} distance and this one of {b.spec.metric}, so their units differ."
     return _best_blocks(a, b, fraction, x, y, "least distance", a.text_lengths == b.text_lengths)
 
 
 def _damage(a: DamageResult, b: DamageResult, fraction: float, x: Arrays, y: Arrays) -> tuple[list[Difference], str]:
     if not same_tokens(a, b):
-        return [], "The damage was measured on other texts or with another vocabulary, so nats per token cannot be subtracted."
+        return (
+            [],
+            "The loss increase was measured on other texts or with another vocabulary, so nats per token cannot be compared.",
+        )
     return _best_blocks(a, b, fraction, x, y, "least loss increase, nats per token", True)
 
 
@@ -148,7 +151,7 @@ def _best_blocks(
         return [Difference(quantity, removed, reference, value, mean, low, high, f"paired, {len(texts[0])} texts")], ""
     errors = (b.stderr[m - 1][second.start], a.stderr[n - 1][first.start])
     low_, high_ = stats.independent(value, errors[0], reference, errors[1])
-    basis = "as if independent: texts not kept" if same_texts(a, b) else "independent: other texts"
+    basis = "treated as independent: texts not stored" if same_texts(a, b) else "independent: other texts"
     return [Difference(quantity, removed, reference, value, value - reference, low_, high_, basis)], ""
 
 
@@ -207,7 +210,7 @@ def _scores(reference: Measured, run: Measured, fraction: float) -> tuple[list[D
     n, m = (nearest_n(at, result.model.n_layers) if at else 0 for result in (reference, run))
     a, b = _read(reference, n), _read(run, m)
     if a is None or b is None:
-        return [], f"A cut of {at:.0%} of the layers is not measured in both."
+        return [], f"Pruning {at:.0%} of the layers is not measured in both."
     found, missing = [], []
     accuracy = _accuracy(a, b) if same_questions(reference, run) else None
     found += [accuracy] if accuracy else []
@@ -216,7 +219,7 @@ def _scores(reference: Measured, run: Measured, fraction: float) -> tuple[list[D
     found += [loss] if loss else []
     missing += [] if loss else ["other texts"]
     if not found:
-        return [], "It was measured on other questions and other texts than the reference."
+        return [], "The result was measured on other questions and other texts than the reference."
     return found, f"Not compared: it was measured on {missing[0]}." if missing else ""
 
 
@@ -230,7 +233,9 @@ def _accuracy(a: _Scored, b: _Scored) -> Difference | None:
         basis = f"paired, {pair.n} questions, McNemar p = {pair.p_value:.2g}"
         return Difference("accuracy", _removed(a, b), *ends, pair.difference, pair.low, pair.high, basis)
     low, high = stats.independent(ends[1], b.point.acc_stderr, ends[0], a.point.acc_stderr)
-    return Difference("accuracy", _removed(a, b), *ends, ends[1] - ends[0], low, high, "as if independent: answers not kept")
+    return Difference(
+        "accuracy", _removed(a, b), *ends, ends[1] - ends[0], low, high, "treated as independent: answers not stored"
+    )
 
 
 def _loss(a: _Scored, b: _Scored, tokens: bool) -> Difference | None:
@@ -244,14 +249,14 @@ def _loss(a: _Scored, b: _Scored, tokens: bool) -> Difference | None:
             basis = f"paired, {len(a.losses)} texts"
             return Difference("loss, nats per token", _removed(a, b), *ends, mean, low, high, basis)
         low_, high_ = stats.independent(ends[1], b.point.loss_stderr, ends[0], a.point.loss_stderr)
-        basis = "as if independent: losses of texts not kept"
+        basis = "treated as independent: losses of texts not stored"
         return Difference("loss, nats per token", _removed(a, b), *ends, ends[1] - ends[0], low_, high_, basis)
     if a.point.bits_per_byte is None or b.point.bits_per_byte is None:
         return None
     bits = (a.point.bits_per_byte, b.point.bits_per_byte)
     errors = [_bits_error(scored.point) for scored in (b, a)]
     low_, high_ = stats.independent(bits[1], errors[0], bits[0], errors[1])
-    basis = "as if independent: another vocabulary cuts the texts into other tokens"
+    basis = "treated as independent: another vocabulary gives other tokens"
     return Difference("loss, bits per byte", _removed(a, b), *bits, bits[1] - bits[0], low_, high_, basis)
 
 

@@ -127,13 +127,13 @@ def advantage(stronger: Result, weaker: Result) -> str:
     dtype = getattr(getattr(stronger.spec, "model", None), "dtype", "")
     said = {
         "is_complete": "that is complete",
-        "is_judged_apart": "that is judged by another kind of text than it trained on",
+        "is_judged_apart": "that is judged on another kind of text than it trained on",
         "is_unquantized": "that is not quantized",
         "precision": f"in {dtype}",
         "questions": f"on {one.questions} questions",
         "texts": f"on {one.texts} texts",
         "tokens": "on longer texts",
-        "cuts": f"of {one.cuts} cuts",
+        "cuts": f"of {one.cuts} blocks",
     }
     return next((words for name, words in said.items() if getattr(one, name) != getattr(other, name)), "that is newer")
 

@@ -100,8 +100,8 @@ class Generations:
         """The condition in words: "8 Wikipedia articles, 64 tokens each; 24 arithmetic problems; seed 0; float32"."""
         asked = self.asked
         return (
-            f"{asked.n_prompts} Wikipedia articles, {asked.max_new_tokens} tokens each; "
-            f"{asked.n_sums} arithmetic problems; seed {asked.seed}; {self.model.precision_in_words()}"
+            f"{asked.n_prompts} Wikipedia articles of {asked.max_new_tokens} tokens each, "
+            f"{asked.n_sums} arithmetic problems, seed {asked.seed}, {self.model.precision_in_words()}"
         )
 
 

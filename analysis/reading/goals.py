@@ -60,10 +60,10 @@ class Answer:
             said.append(f"No measured removal {_reaches(self.goal)}.")
         if self.candidate is not None and self.needed is not None and self.candidate.cut is not None:
             what = "questions" if self.goal.quantity == ACCURACY else "texts"
-            lead = "A smaller model" if self.offer is not None else "The nearest"
+            lead = "A smaller model" if self.offer is not None else "The nearest model"
             said.append(
-                f"{lead}, without {self.candidate.cut.brief()}, may also do: it needs about {two_digits(self.needed)} {what} "
-                f"({self.candidate.reading.condition.n:,} are measured)."
+                f"{lead}, without {self.candidate.cut.brief()}, may also meet the goal. "
+                f"This needs about {two_digits(self.needed)} {what} ({self.candidate.reading.condition.n:,} are measured)."
             )
         return said
 
@@ -189,7 +189,7 @@ def _clause(name: str, found: Reading, change: Change) -> str:
 
 def _reaches(goal: Goal) -> str:
     return {
-        POINTS: f"is shown to lose less than {goal.value:g} points",
+        POINTS: f"is shown to lower the accuracy by less than {goal.value:g} points",
         NATS: f"is shown to raise the loss by less than {goal.value:g} nats/token",
         MEGABYTES: f"fits in {goal.value:g} MB",
         TIMES: f"is shown to be {goal.value:g} times as fast",

@@ -97,7 +97,7 @@ def headline(
     smaller = f"{100 * spec.savings(model, cut).fraction:.0f} % smaller" if spec.knows(model, cut) else "smaller"
     size = Line(SIZE, EXACT, smaller, "exact, of all parameters" if spec.knows(model, cut) else "")
     healed = _healed(cut, heals)
-    heal_line = Line(HEAL, UNKNOWN, "no heal of this block is measured", "")
+    heal_line = Line(HEAL, UNKNOWN, "no healing run of this block is measured", "")
     if healed is not None:
         heal_line = Line(
             HEAL, MEASURED, recovery.clause(healed), f"recipe {healed.spec.recipe}, {_condition(healed).precision_in_words()}"
@@ -118,7 +118,7 @@ def _speed(speed: SpeedResult | None, cut: Removal) -> Line:
 
 
 def _with_speed(line: Line) -> str:
-    return f" and {line.said}" if line.said.endswith(("faster", "slower")) else f"; {line.said}"
+    return f" and {line.said}" if line.said.endswith(("faster", "slower")) else f". {line.said[:1].upper()}{line.said[1:]}"
 
 
 def _timed(speed: SpeedResult, cut: Removal) -> str:
@@ -187,7 +187,7 @@ def _nats(change: Change, condition: Condition, source: str = "") -> str:
 
 
 def _would_need(change: Change) -> str:
-    return "" if change.needed is None or change.needed <= change.n else f"; would need about {two_digits(change.needed)}"
+    return "" if change.needed is None or change.needed <= change.n else f", would need about {two_digits(change.needed)}"
 
 
 def _condition(heal: HealResult) -> Condition:

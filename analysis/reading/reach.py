@@ -36,16 +36,16 @@ class Reach:
         """Recovery, then accuracy: "recovers 83 % (95 % CI 74 to 92) of the loss increase on C4; accuracy: ..."."""
         of = f"the loss increase on {self.least.texts}"
         if self.n == 1:
-            return f"{self.least.in_words(of)}; {self.accuracy}"
+            return f"{self.least.in_words(of)}, {self.accuracy}"
         low, high = self.sizes
         sizes = f"{low} layer{'s' * (low > 1)}" if low == high else f"{low} to {high} layers"
-        return f"recovers {self.least.percent()} to {self.most.percent()} of {of}, {self.n} blocks of {sizes}; {self.accuracy}"
+        return f"recovers {self.least.percent()} to {self.most.percent()} of {of}, {self.n} blocks of {sizes}, {self.accuracy}"
 
     def in_brief(self) -> str:
         """One short line on several blocks: "4 other blocks: 23 % (20 to 25) to 67 % (65 to 69)", then accuracy."""
         ends = [self.least] if self.n == 1 else [self.least, self.most]
         shares = " to ".join(found.percent().replace("95 % CI ", "") for found in ends)
-        return f"{self.n} other block{'s' * (self.n > 1)}: recovers {shares}; {self.accuracy}"
+        return f"{self.n} other block{'s' * (self.n > 1)}: recovers {shares}, {self.accuracy}"
 
 
 def of(heals: Sequence[HealResult], recipe: str, minutes: float | None, block: Removal | None = None) -> Reach | None:

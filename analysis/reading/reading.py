@@ -279,7 +279,9 @@ def change(reference: Reading, reading: Reading) -> Change:
     apart = [f"{reference.quantity} and {reading.quantity}"] if reference.quantity != reading.quantity else []
     apart += reference.condition.apart(reading.condition)
     if apart:
-        raise MixedConditionsError(f"These two numbers cannot be subtracted, they were not measured alike: {'; '.join(apart)}.")
+        raise MixedConditionsError(
+            f"These two numbers have different conditions: {', '.join(apart)}. Measure both under the same conditions."
+        )
     n = reading.condition.n
     if reference.answers and reading.answers:
         pair = pairs.compare(reference.answers, reading.answers)

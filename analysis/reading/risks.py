@@ -80,12 +80,12 @@ def unknown(subject: Subject) -> list[str]:
     if SPEED in missing:
         found.append("Speed without this block is not measured.")
     if HEAL in missing:
-        found.append("No heal of this block is measured.")
+        found.append("No healing run of this block is measured.")
     if _generated(subject) is None:
         found.append(f"Generated text of the {subject.name} is not measured, nor its repetition.")
     located = _located(subject)
     if located is None:
-        found.append("The distance of this block to the accuracy cliff is not known: no curve scores it.")
+        found.append("The distance of this block to the accuracy cliff is not known: no curve includes it.")
     elif not located.is_settled:
         found.append(located.sentence())
     one = "this dataset" if subject.reading(ACCURACY) else "any dataset"
@@ -95,7 +95,7 @@ def unknown(subject: Subject) -> list[str]:
 def _unmeasured(measured: Measured) -> str:
     on = f" on {measured.condition.material_in_words()}" if measured.condition else ""
     elsewhere = list(dict.fromkeys(cost.condition.on_what() for cost in measured.elsewhere))[:2]
-    also = f"; measured only on {' and on '.join(elsewhere)}" if elsewhere else ""
+    also = f", only on {' and on '.join(elsewhere)}" if elsewhere else ""
     return f"{measured.quantity.capitalize()} is not measured{on}{also}."
 
 

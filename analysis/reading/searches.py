@@ -30,4 +30,4 @@ def cost(spec: SearchSpec, facts: ModelFacts, known: Sequence[SearchResult]) -> 
     speed = median(takes(one.spec, one.model).flop / one.wall_s for one in alike)
     minutes = found.flop / speed / 60
     told = f"{minutes:.0f} minutes" if minutes >= 1.5 else "a minute" if minutes >= 0.75 else "less than a minute"
-    return f"{found.said[:-1]}: {told} at the speed of those that ran here."
+    return f"{found.said[:-1]}: {told} at the speed of earlier searches here."

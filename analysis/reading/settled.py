@@ -59,7 +59,7 @@ def said(change: Change, quantity: str, *, of: str = "the unpruned model") -> st
     what = "questions" if is_share else "texts"
     how = f"{'paired' if change.paired else 'not paired'} with {of}: {number(size * change.difference, digits, '+')} {unit}"
     if change.low is None or change.high is None:
-        return f"{how}, of unknown interval"
+        return f"{how}, interval unknown"
     how += f", 95 % interval {number(size * change.low, digits, '+')} to {number(size * change.high, digits, '+')}"
     how += "" if change.p_value is None else f", McNemar p = {change.p_value:.2g}"
     return how if change.is_settled else f"{how}: {not_seen(change.n, change.needed, what)}"

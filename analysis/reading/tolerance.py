@@ -34,8 +34,8 @@ class Tolerance:
         """
         for name, value in (("accuracy drop", self.points), ("loss rise", self.nats)):
             if not (math.isfinite(value) and value >= 0):
-                raise SpecError(f"The accepted {name} is {value:g}. It must be a number of at least 0; the default is "
-                                f"{DEFAULT.points if name == 'accuracy drop' else DEFAULT.nats:g}.")  # fmt: skip
+                raise SpecError(f"The accepted {name} is {value:g}. It must be a number of at least 0 (default: "
+                                f"{DEFAULT.points if name == 'accuracy drop' else DEFAULT.nats:g}).")  # fmt: skip
 
     def bound(self, quantity: str) -> float:
         """The accepted worsening of one quantity: a share of questions, or nats per token."""
@@ -143,10 +143,10 @@ class Judged:
         if self.position == OPEN and self.caveat:
             return f"{said}: {self.caveat}"
         if self.worsening is None:
-            return f"{said}: without an interval nothing is decided."
+            return f"{said}: without an interval, no decision is possible."
         bound = f"the accepted {worse} of {size * self.bound:g} {unit}"
         if self.position == OUTSIDE:
             return f"{said}: the whole interval is beyond {bound}."
         if self.position == WITHIN:
             return f"{said}: the whole interval is within {bound}."
-        return f"{said}: the interval reaches across {bound}."
+        return f"{said}: the interval includes {bound}."

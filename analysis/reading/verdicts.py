@@ -57,13 +57,13 @@ def remarks(points: Sequence[Point], lines: Lines | None, answers: Sequence[Sequ
         )
     elif lines.majority > lines.chance and not is_above(points[0], lines.majority):
         said.append(
-            f"The unpruned model is not above always giving the most frequent answer ({points[0].acc:.0%} against "
-            f"{lines.majority:.0%})."
+            f"The unpruned model is not significantly above always giving the most frequent answer "
+            f"({points[0].acc:.0%} against {lines.majority:.0%})."
         )
     collapsed = [(point.n, found) for point, given in zip(points, answers, strict=False) if (found := collapsed_option(given))]
     if collapsed:
         n, (option, share) = collapsed[0]
-        others = f", and so do {len(collapsed) - 1} further cuts" if len(collapsed) > 1 else ""
+        others = f", and so do {len(collapsed) - 1} further models" if len(collapsed) > 1 else ""
         said.append(
             f"At n = {n} the model gives option {option + 1} for {share:.0%} of the questions{others}: it has collapsed."
         )
@@ -80,17 +80,17 @@ def chosen_by(spec: SweepSpec) -> str:
     if chose is None or reports is None:
         return ""
     if spec.search is None:
-        chosen = f"The cuts were chosen by their loss on {chose.n_texts} texts of {corpora.title(chose)}"
+        chosen = f"The layers were chosen by their loss on {chose.n_texts} texts of {corpora.title(chose)}"
     else:
         by = "the loss" if spec.search.objective == "loss" else "the divergence from the unpruned model"
         decided = spec.search.validation
         chosen = (
-            f"The cuts were searched by {by} on {chose.n_texts} texts of {corpora.title(chose)}, and decided between on "
+            f"The search used {by} on {chose.n_texts} texts of {corpora.title(chose)}, and chose the result on "
             f"{decided.n_texts} others"
         )
     if chose.subject == reports.subject:
         return f"{chosen}, and their loss is reported on such texts too: the best of many looks better there than it is."
-    return f"{chosen}; the loss that is reported is on other text, {corpora.title(reports)}."
+    return f"{chosen}. The reported loss is on other text, {corpora.title(reports)}."
 
 
 WIN_SHARE = (1 - stats.CONFIDENCE) / 2

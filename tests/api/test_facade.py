@@ -99,7 +99,7 @@ def test_a_curve_has_its_charts_and_its_table(model):
     assert table["removed"][0] == "nothing"
     assert "block [" in table["removed"][2]
     assert repr(curve).startswith("<sweep of ")
-    with pytest.raises(SpecError, match="no chart 'los' of a result of the kind 'sweep'; there are accuracy, loss, writing"):
+    with pytest.raises(SpecError, match="the kind 'sweep' has no chart 'los'. Choose one of accuracy, loss, writing"):
         curve.figure("los")
 
 
@@ -154,7 +154,7 @@ def test_every_kind_has_a_table_and_those_with_a_chart_a_figure(model):
     assert len(microscope) == 6 * len(found[5].result.pieces)
     assert list(restored["layer"]) == [1, 2]
     assert list(heal["model"]) == ["unpruned", "pruned", "healed"]
-    with pytest.raises(SpecError, match="no chart of a result of the kind 'evaluate'; its table has the numbers"):
+    with pytest.raises(SpecError, match="the kind 'evaluate' has no chart. Its table has the numbers"):
         found[2].figure()
 
 

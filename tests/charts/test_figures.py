@@ -185,8 +185,8 @@ def test_what_a_model_writes_is_drawn_where_it_was_measured():
     points = [replace(point, repetition_rate=0.1 * point.n, sum_acc=0.5) for point in SWEEP.points]
     figure = curves.writing_curve(replace(SWEEP, points=points))
     assert list(trace(figure, "repeated 4-grams").y) == [0.0, 0.1]
-    assert list(trace(figure, "arithmetic right").y) == [0.5, 0.5]
-    assert [item.name for item in figure.data] == ["repeated 4-grams", "arithmetic right"]
+    assert list(trace(figure, "problems solved").y) == [0.5, 0.5]
+    assert [item.name for item in figure.data] == ["repeated 4-grams", "problems solved"]
 
 
 def test_a_curve_without_scores_yet_is_an_empty_chart():
@@ -211,7 +211,7 @@ def test_note_stands_where_fewest_points_are(dark):
     plain = curves.accuracy_curve(SWEEP)
     figure = selected.marked(plain, [], dark=dark)
     (note,) = figure.layout.annotations
-    assert note.text == "Not measured for this block"
+    assert note.text == "Not measured for this selection"
     assert note.font.color == drawing.palette(dark).unpruned
     assert len(figure.data) == len(plain.data)
     rising = Figure(
@@ -230,7 +230,7 @@ def test_block_without_a_measured_increase_is_noted_on_the_map():
     for block in (Block(2, 1), Block(0, 3)):
         figure = maps.damage_map(DAMAGE, selected=block)
         assert not [item for item in figure.data if item.name == selected.NAME]
-        assert [note.text for note in figure.layout.annotations] == ["Not measured for this block"]
+        assert [note.text for note in figure.layout.annotations] == ["Not measured for this selection"]
 
 
 def test_another_metric_has_its_own_cells_unit_and_path():

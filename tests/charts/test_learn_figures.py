@@ -234,7 +234,7 @@ def test_distance_against_damage_leaves_out_what_is_not_measured_and_names_the_t
     assert named(figure, "best in both").x == (0.10,)
     other = replace(DAMAGE, increase=[[0.05, 0.1, None, -0.1], [3.0, 0.2, 0.5]])
     figure = published_figures.distance_and_damage(MAP, other, 1)
-    assert (named(figure, "most similar").x[0], named(figure, "least damage").x[0]) == (0.10, 0.40)
+    assert (named(figure, "most similar").x[0], named(figure, "lowest loss increase").x[0]) == (0.10, 0.40)
     guessed = published_figures.distance_and_damage(MAP, other, 1, Block(1, 1))
     assert named(guessed, "most similar, yours").x[0] == 0.10
     assert figure.layout.yaxis.type == "linear", "a cut that helps has no place on a logarithmic axis"
@@ -254,7 +254,7 @@ def test_answers_of_a_class_are_one_colour_until_the_reveal_and_then_those_that_
     bars = named(after, "answers")
     assert [place for place, shade in enumerate(bars.marker.color) if shade == look.LIGHT.pruned] == [3, 4]
     assert list(bars.y) == [1] * 26
-    assert named(after, "answers that hold").showlegend is not False
+    assert named(after, "correct answers").showlegend is not False
 
 
 def test_points_of_the_lessons_curve_are_filled_where_significant():

@@ -68,7 +68,7 @@ def test_points_are_filled_only_where_a_difference_from_the_unpruned_model_was_s
             assert is_filled == [change is not None and change.is_settled for change in changes]
             assert {True, False} == set(is_filled)
             assert "paired with the unpruned model" in trace.text[3] or "not paired" in trace.text[3]
-    assert "filled: unlike n = 0" in runs.score_curves([Drawn(curve, "a", 0)], ACCURACY).layout.xaxis.title.text
+    assert "filled: significant" in runs.score_curves([Drawn(curve, "a", 0)], ACCURACY).layout.xaxis.title.text
 
 
 def test_runs_of_equal_n_do_not_cover_each_other_and_their_data_say_where_they_belong():

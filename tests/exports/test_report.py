@@ -234,11 +234,11 @@ def test_curves_of_the_report_do_not_ring_scores_of_other_questions(stored):
     replace(made, spec=few, point=replace(made.point, n_samples=7, loss=None, n_texts=0)).save()
     document = make(OTHER)
     assert ringed(chart(document, "Accuracy and loss", "Accuracy against")) == []
-    assert "Not measured for this block (accuracy): layers 14-18." in chart(document, "Accuracy and loss", "Accuracy").alt
+    assert "Not measured for this selection (accuracy): layers 14-18." in chart(document, "Accuracy and loss", "Accuracy").alt
 
 
 def test_heal_charts_of_the_report_name_an_unhealed_block(stored):
-    assert "Not measured for this block (a heal): layers 14-18." in chart(make(OTHER), "Heals", "Loss of the").alt
+    assert "Not measured for this selection (a heal): layers 14-18." in chart(make(OTHER), "Heals", "Loss of the").alt
     assert "Not measured" not in chart(make(CUT), "Heals", "Loss of the").alt
 
 
@@ -575,7 +575,7 @@ def test_the_scores_of_a_cut_name_what_they_rest_on_and_a_heal_in_nf4_brings_its
 def test_a_heal_in_nf4_is_not_on_the_curves_of_a_report(stored):
     section = next(section for section in make().sections if section.title == "Accuracy and loss")
     assert "healed" not in str([picture.light.to_dict() for picture in section.pictures])
-    assert "Measured otherwise, so not on the curve" in " ".join(section.sentences)
+    assert "Not on the curve (measured differently)" in " ".join(section.sentences)
     fakes.alike_heal().save()
     section = next(section for section in make().sections if section.title == "Accuracy and loss")
     assert "healed" in str([trace["name"] for picture in section.pictures[:2] for trace in picture.light.to_dict()["data"]])

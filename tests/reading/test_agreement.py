@@ -74,7 +74,7 @@ def test_rank_interval_of_overlapping_blocks_covers_the_truth(n, n_layers):
 def test_rank_says_how_many_blocks_are_independent():
     within = agreement.of_size(fakes.damage(), DISTANCES, 5).correlation
     assert within.n_independent < within.n_blocks == 26
-    assert f"26 blocks, effectively {within.n_independent:.0f})" in within.in_words()
+    assert f"26 blocks, effectively {within.n_independent:.0f} independent)" in within.in_words()
     assert agreement.INTERVAL in agreement.sentences(fakes.damage(), DISTANCES, 5)[0]
 
 
@@ -109,7 +109,7 @@ def test_sentences_put_the_size_first_and_the_pooled_figure_last():
     said = agreement.sentences(fakes.damage(), DISTANCES, 5)
     assert said[0].startswith("Among blocks of 5 layers")
     assert "nats" in said[1]
-    assert said[-1].startswith("All sizes pooled")
+    assert said[-1].startswith("Pooled over all sizes")
 
 
 def test_pick_that_is_the_best_block_costs_nothing():

@@ -55,7 +55,7 @@ def test_a_table_says_the_words_where_they_are_known():
     rows = found.table(found.of([LOST, GAINED]), {"c": question}).rows
     by_id = {row["id"]: row for row in rows}
     assert by_id["c"]["question"] == "What is it?"
-    assert (by_id["c"]["unpruned says"], by_id["c"]["without 1 layers"]) == ("right", "wrong")
+    assert (by_id["c"]["unpruned answer"], by_id["c"]["without 1 layers"]) == ("right", "wrong")
     assert by_id["d"]["right option"] == "option 1"
 
 

@@ -46,9 +46,7 @@ def test_a_heal_of_parts_stands_only_on_a_curve_that_has_its_cut():
     curve, heal = fakes.sweep(), of(LIKE, block=PartSet(attention=(3, 4)))
     assert not beside.may_stand(curve, heal, LOSS)
     (said,) = beside.elsewhere(curve, [heal])
-    assert said.startswith(
-        "Parts of layers are removed, so not on the curve: attention of layers 3-4, healed by quick: accuracy"
-    )
+    assert said.startswith("Not on the curve (sublayers are removed): attention of layers 3-4, healed by quick, accuracy")
     by_hand = replace(curve, points=[*curve.points, replace(curve.points[2], parts="a3:2")])
     assert beside.may_stand(by_hand, heal, LOSS)
     assert beside.elsewhere(by_hand, [heal]) == []
@@ -64,10 +62,10 @@ def test_so_do_other_curves_and_cuts_scored_alone():
 def test_what_may_not_stand_there_is_said_with_its_own_condition_and_its_own_unpruned_model():
     assert beside.elsewhere(fakes.sweep(), [LIKE]) == []
     (said,) = beside.elsewhere(fakes.sweep(), [fakes.heal()])
-    assert said.startswith("Measured otherwise, so not on the curve: layers 11-15, healed by quick: ")
+    assert said.startswith("Not on the curve (measured differently): layers 11-15, healed by quick, ")
     held = "NF4, bfloat16 from Q4_1 weights"
-    assert f"accuracy 46.0 % (95 %: 36.6 to 55.7) on 100 ARC-Easy questions, {held} (unpruned there 48.0 %)" in said
-    assert "NF4, bfloat16 from Q4_1 weights (unpruned there 2.41)" in said
+    assert f"accuracy 46.0 % (95 %: 36.6 to 55.7) on 100 ARC-Easy questions, {held} (unpruned: 48.0 %)" in said
+    assert "NF4, bfloat16 from Q4_1 weights (unpruned: 2.41)" in said
     (other_text,) = beside.elsewhere(fakes.sweep(), [of(LIKE, validation=replace(LIKE.spec.validation, source="wiki"))])
     assert "8 texts of Wikipedia" in other_text
     assert "accuracy" not in other_text

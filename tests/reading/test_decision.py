@@ -109,13 +109,13 @@ def test_the_needed_number_of_texts_decides(effect, bound, n):
 
 def test_no_number_of_questions_decides_a_change_at_the_tolerance():
     assert accuracy(-6, 0).needed is None
-    assert "No number of questions decides" in decision._measure(accuracy(-6, 0), None)
+    assert "More questions cannot decide this" in decision._measure(accuracy(-6, 0), None)
 
 
 def test_the_tolerance_refuses_negative_numbers():
-    with pytest.raises(SpecError, match=r"accepted accuracy drop is -1.*at least 0; the default is 3"):
+    with pytest.raises(SpecError, match=r"accepted accuracy drop is -1.*at least 0 \(default: 3\)"):
         Tolerance(points=-1)
-    with pytest.raises(SpecError, match=r"accepted loss rise is nan.*the default is 0\.1"):
+    with pytest.raises(SpecError, match=r"accepted loss rise is nan.*default: 0\.1"):
         Tolerance(nats=math.nan)
 
 
@@ -158,7 +158,7 @@ def test_few_questions_ask_for_more_with_their_number():
     made = decided(curve(0.48, 0.0, 100))
     assert made.recommendation == MORE
     assert made.reasons[0].startswith("Accuracy change -2.0 points (95 % CI ")
-    assert made.reasons[0].endswith("the interval reaches across the accepted drop of 3 points.")
+    assert made.reasons[0].endswith("the interval includes the accepted drop of 3 points.")
     needed = made.judged[0].needed
     assert f"about {settled.two_digits(needed)} questions (now 100)" in made.next_steps[0]
     assert made.next_steps[0].endswith("its interval then lies within the tolerance.")
@@ -169,7 +169,7 @@ def test_few_questions_ask_for_more_with_their_number():
 def test_a_dataset_that_is_too_small_is_named():
     needed = decided(curve(0.48, 0.0, 100)).judged[0].needed
     made = decided(curve(0.48, 0.0, 100), available=needed - 1)
-    assert made.next_steps[0].startswith(f"The dataset has {needed - 1:,} questions, and about ")
+    assert made.next_steps[0].startswith(f"The dataset has {needed - 1:,} questions, but about ")
 
 
 def test_the_duration_comes_from_results_of_this_machine():
@@ -212,7 +212,7 @@ def test_an_unmeasured_block_is_measured_first():
         "Loss is not measured on 8 texts of C4.",
     )
     assert "Speed without this block is not measured." in made.unknowns
-    assert "No heal of this block is measured." in made.unknowns
+    assert "No healing run of this block is measured." in made.unknowns
 
 
 def test_a_dataset_at_chance_never_supports_a_go():
@@ -253,7 +253,7 @@ def test_a_heal_judged_by_its_own_text_never_supports_a_go():
 
 
 def test_a_heal_of_another_block_is_refused():
-    with pytest.raises(SpecError, match="choose a finished heal of this block"):
+    with pytest.raises(SpecError, match="Choose a finished one of this block"):
         decided(curve(0.5, 0.0), heal=heal(0.5, 0.0))
 
 

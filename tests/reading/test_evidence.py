@@ -82,4 +82,4 @@ def test_a_heal_that_is_judged_by_its_own_kind_of_text_says_less():
     flattered = replace(fair, spec=replace(fair.spec, validation=replace(fair.spec.corpus, split="validation")))
     many = {name: replace(point, n_samples=900) for name, point in flattered.models.items()}
     assert evidence.best([replace(flattered, **many), fair]) is fair
-    assert evidence.advantage(fair, flattered) == "that is judged by another kind of text than it trained on"
+    assert evidence.advantage(fair, flattered) == "that is judged on another kind of text than it trained on"

@@ -34,7 +34,8 @@ def test_another_precision_other_prompts_and_healed_models_are_ignored():
     found = generations.collect(fakes.MODEL, [sweep, healed, exact, longer], sweep.spec.generation)
     assert found.of(block) is None
     assert (
-        found.condition() == "8 Wikipedia articles, 64 tokens each; 24 arithmetic problems; seed 0; bfloat16 from Q4_1 weights"
+        found.condition()
+        == "8 Wikipedia articles of 64 tokens each, 24 arithmetic problems, seed 0, bfloat16 from Q4_1 weights"
     )
 
 

@@ -45,7 +45,7 @@ def test_measured_quantities_state_direction_interval_and_dataset():
     assert "Accuracy drops 20 points (95 % CI 11 to 28, 100 ARC-Easy questions). Loss rises by 1.50 nats/token (95 % CI 1." in (
         said.sentence
     )
-    assert "8 texts of C4): each token is 4.5 times as surprising. No heal of this block is measured." in said.sentence
+    assert "8 texts of C4): each token is 4.5 times as surprising. No healing run of this block is measured." in said.sentence
     assert rest
     assert "Accuracy: 100 ARC-Easy questions, bfloat16 from Q4_1 weights" in said.measured_on
 
@@ -54,8 +54,8 @@ def test_unmeasured_quantities_name_the_selected_dataset():
     said = verdict(Block(20, 2), [curve(30, 4.5)])
     share = 100 * 2 * 3_540_000 / fakes.FACTS.n_parameters
     assert said.sentence == (
-        f"Removing layers 20-21 makes the model {share:.0f} % smaller; its speed is not measured. Accuracy is not measured on "
-        "100 ARC-Easy questions. Loss is not measured on 8 texts of C4. No heal of this block is measured."
+        f"Removing layers 20-21 makes the model {share:.0f} % smaller. Its speed is not measured. Accuracy is not measured on "
+        "100 ARC-Easy questions. Loss is not measured on 8 texts of C4. No healing run of this block is measured."
     )
     assert set(said.missing) == {ANSWERS, TEXT, SPEED, HEAL}
     assert said.measured_on == ("Size: exact, of all parameters",)
@@ -86,7 +86,7 @@ def test_scores_on_another_dataset_are_not_the_verdict():
 def test_an_insignificant_change_is_called_so():
     said = verdict(CUT, [curve(49, 3.0)]).sentence
     assert "Accuracy is not significantly different (95 % CI " in said
-    assert "100 ARC-Easy questions; would need about" in said
+    assert "100 ARC-Easy questions, would need about" in said
     assert "drops" not in said
     assert "rises" not in said
 
@@ -143,7 +143,7 @@ def test_speed_that_cannot_be_told_apart_is_said_to_be_so():
     points = [replace(p, decode=replace(p.decode, repeats_s=jumping)) if p.n == 5 else p for p in speed.points]
     cut = fakes.sweep().points[5].block
     said = verdict(cut, [], speed=replace(speed, points=points)).sentence
-    assert "smaller; its speed is not significantly different." in said
+    assert "smaller. Its speed is not significantly different." in said
 
 
 def heal(right: tuple[int, int, int], losses: tuple[float, float, float], *, spread: float = 0.0, **changes):
@@ -177,7 +177,7 @@ def test_recovery_has_an_interval_and_accuracy_beside_it():
 
 def test_heals_of_other_cuts_and_unfinished_ones_say_nothing():
     assert verdict(Block(2, 5), [], heals=[heal((50, 30, 49), (3.0, 5.0, 3.5))]).missing[-1] == HEAL
-    assert "No heal of this block is measured" in said_of(fakes.heal(20))
+    assert "No healing run of this block is measured" in said_of(fakes.heal(20))
 
 
 def test_a_heal_judged_by_the_kind_it_trained_on_recovers_nothing():

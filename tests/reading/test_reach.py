@@ -29,7 +29,7 @@ def test_the_range_is_over_cuts_with_their_sizes_and_number():
     assert (found.least.share, found.most.share) == pytest.approx((0.6, 0.75))
     assert (found.sizes, found.n, found.least.texts) == ((3, 10), 3, "C4")
     assert "recovers 60 % (no interval: losses per text were not stored) to 75 %" in found.in_words()
-    assert found.in_words().endswith("3 blocks of 3 to 10 layers; accuracy: no significant change on any of 3 blocks")
+    assert found.in_words().endswith("3 blocks of 3 to 10 layers, accuracy: no significant change on any of 3 blocks")
 
 
 def test_of_one_cut_the_strongest_evidence_counts():
@@ -58,7 +58,7 @@ def test_a_selected_block_takes_no_numbers_of_other_blocks():
     heals = [heal(3, 2.9), heal(5, 3.0)]
     found = reach.of(heals, "distill", 10, Block(11, 5))
     assert (found.n, found.most.share) == (1, pytest.approx(0.7))
-    assert "; accuracy: not significantly different from the pruned model (95 % CI " in found.in_words()
+    assert ", accuracy: not significantly different from the pruned model (95 % CI " in found.in_words()
     assert reach.of(heals, "distill", 10, Block(2, 5)) is None
 
 

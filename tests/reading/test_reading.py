@@ -145,7 +145,7 @@ def asking(**changes):
 def test_numbers_of_two_conditions_cannot_be_subtracted(pair, said):
     reference, other = (at(result, n)[ACCURACY] for result, n in zip(pair, (0, 5), strict=True))
     assert reference.condition != other.condition
-    with pytest.raises(MixedConditionsError, match="not measured alike") as refused:
+    with pytest.raises(MixedConditionsError, match="different conditions") as refused:
         reading.change(reference, other)
     assert said in str(refused.value)
 

@@ -31,7 +31,7 @@ def test_sets_are_counted_and_the_budget_bounds_them():
 
 
 def test_time_is_told_from_searches_of_this_machine():
-    ends = " at the speed of those that ran here."
+    ends = " at the speed of earlier searches here."
     assert searches.cost(SPEC, fakes.FACTS, [ran(300.0)]).endswith(f": 5 minutes{ends}")
     assert searches.cost(SPEC, fakes.FACTS, [ran(60.0)]).endswith(f": a minute{ends}")
     for other in (ran(300.0, "another"), ran(300.0, complete=False), ran(4.0, n_measured=20)):

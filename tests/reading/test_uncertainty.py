@@ -102,7 +102,7 @@ def test_remarks_say_what_the_numbers_say():
     assert "At n = 2 the model gives option 3 for 100%" in said[0]
     assert verdicts.remarks([point(0, 0.5), point(1, 0.49)], lines) == []
     assert verdicts.remarks(good, None) == []
-    assert "not above always giving" in verdicts.remarks([point(0, 0.6)], Lines(0.5, 0.62))[0]
+    assert "not significantly above always giving" in verdicts.remarks([point(0, 0.6)], Lines(0.5, 0.62))[0]
 
 
 def test_bootstrap_wins_agree_with_a_loop_over_the_same_resamples():

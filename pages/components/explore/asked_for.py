@@ -65,11 +65,11 @@ def offer(model: ModelSpec, distances: CorpusSpec | None) -> None:
         corpus = read_texts(texts)
         what = f"a map of {words.texts(corpus)} {corpus.n_texts} × {corpus.seq_len}" if corpus else "a map of other texts"
         spec = DistanceSpec(model=model, corpus=corpus) if corpus else None
-        _sentence("distances", what, spec, f"Distance map, {texts}", "Compute it")
+        _sentence("distances", what, spec, f"Distance map, {texts}", "Compute")
     if benchmark:
         asked = read_questions(benchmark)
         what = f"a {state.strategy()} curve on {_questions(asked)}" if asked else "a curve on other questions"
-        _sentence("sweep", what, _sweep(model, asked, distances), f"Curve, {benchmark}, {state.strategy()}", "Measure it")
+        _sentence("sweep", what, _sweep(model, asked, distances), f"Curve, {benchmark}, {state.strategy()}", "Measure")
 
 
 def _sweep(model: ModelSpec, asked: BenchmarkSpec | None, distances: CorpusSpec | None) -> SweepSpec | None:
@@ -82,9 +82,9 @@ def _sweep(model: ModelSpec, asked: BenchmarkSpec | None, distances: CorpusSpec 
 
 
 def _sentence(kind: str, what: str, spec: DistanceSpec | SweepSpec | None, label: str, verb: words.Markdown) -> None:
-    how = "" if spec else " and cannot be asked for from here"
+    how = "" if spec else " and cannot be measured from this page"
     sentence, do, drop = st.columns([9, 2, 1.4], vertical_alignment="center", gap="small")
-    sentence.info(f"This link shows {words.plain(what)}, which has not been measured here{how}.")
+    sentence.info(f"This link shows {words.plain(what)}, which is not measured here{how}.")
     if spec is not None and start.button(verb, place=do, key=f"asked-{kind}-go", width="stretch"):
         start.start_and_show(spec, label)
     if drop.button("Dismiss", key=f"asked-{kind}-drop", type="tertiary"):

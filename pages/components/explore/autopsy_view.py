@@ -34,14 +34,17 @@ def show(shown: Shown) -> None:
     """
     cut, n = shown.cut, shown.cut.n
     if shown.sweep is None:
-        st.info("No question has been asked yet: **Run a sweep**, and what becomes of each one is told here.")
+        st.info("No question is answered yet. Click **Run a sweep** to see how each answer changes.")
         return
     if n == 0:
-        st.info("Nothing is removed: move the slider, or click a point of the accuracy curve, to see what its cut flips.")
+        st.info("Nothing is removed. Move the slider or click a point of the accuracy curve to see changed answers.")
         return
     condition = shown.selected.selection.questions
     if condition is None or cut.removed is None:
-        st.info(cut.unknown or "The curve on screen asked no questions: **Run a sweep** with a dataset to see them here.")
+        st.info(
+            cut.unknown
+            or "The selected curve has no questions. Click **Run a sweep** and choose a dataset to see answers here."
+        )
         return
     if shown.selected.accuracy.reading is None:
         curves.not_measured(shown)
@@ -55,8 +58,8 @@ def show(shown: Shown) -> None:
         found = autopsy.of_two(before, after, n)
     if found is None:
         st.info(
-            f"The answers without {words.plain(cut.removed.brief())} were not kept, only their number. A sweep of your own "
-            "keeps them."
+            f"The single answers without {words.plain(cut.removed.brief())} are not stored, only their number. Run your own "
+            "sweep to store them."
         )
         return
     counts, fates = found.counts, FATES if is_of_curve else _OF_TWO
@@ -67,8 +70,8 @@ def show(shown: Shown) -> None:
         f"{len(found.cases)} {words.plain(words.questions(benchmark))} questions {where}",
         fates, selection_mode="multi", default=[fate for fate in (LOST, GAINED) if counts[fate]] or [LOST],
         format_func=lambda fate: f"{fate}: {counts[fate]:d}", key=f"{_TAKEN}-{n}{'' if is_of_curve else '-alone'}",
-        help="Against the unpruned model."
-        + (" What never changes over the whole curve has a name of its own." if is_of_curve else ""),
+        help="Compared with the unpruned model."
+        + (" Answers that are the same over the whole curve have their own groups." if is_of_curve else ""),
     )  # fmt: skip
     cases = found.of(picked)
     if not cases:
@@ -78,14 +81,14 @@ def show(shown: Shown) -> None:
     over = [at for at in found.ns if sizes is None or at in sizes] or found.ns
     table = found.table(cases, _texts(benchmark), over)
     lines = {
-        name: st.column_config.LineChartColumn(name, help=f"Log-likelihood by n = {over[0]} … {over[-1]}, nats")
+        name: st.column_config.LineChartColumn(name, help=f"Log-likelihood at n = {over[0]} to {over[-1]}, nats")
         for name in ("right", "most likely wrong")
     }
     chart.table(table, key=f"t-autopsy-{n}", file_name=f"questions-n{n}", columns=lines)
     st.caption(
-        "Those that moved most come first. Small lines: log-likelihood of the right and of the most likely wrong option from "
-        f"n = {over[0]} to {over[-1]}, each on a scale of its own. A single question that flips says little; the "
-        "verdict above counts all of them."
+        "The largest changes come first. The lines show the log-likelihood of the right and of the most likely wrong "
+        f"option from n = {over[0]} to {over[-1]}, each on its own scale. A single changed answer means little. The verdict "
+        "above counts all questions."
     )
 
 

@@ -35,7 +35,7 @@ def handles(n_layers: int) -> None:
     with state.showing(_HANDLES, (kept[0], kept[-1])):
         st.slider(
             "Removed layers shown, n", 0, n_layers - 1, key=_HANDLES, on_change=_set, args=(n_layers,),
-            help="Charts and tables keep to this range of n. Dragging across a curve sets it too.",
+            help="Charts and tables show only this range of n. You can also drag across a curve.",
         )  # fmt: skip
 
 
@@ -52,12 +52,12 @@ def way_back(n_layers: int) -> None:
         return
     said = f"n = {asked[0]} to {asked[-1]}"
     if kept is None:
-        st.caption(f"{said} is more than {n_layers} layers can lose: all n are shown.", width="content")
+        st.caption(f"{said} does not fit a model of {n_layers} layers, so all n are shown.", width="content")
     n = min(state.chosen_n(), n_layers - 1)
-    outside = f" The cut on screen, n = {n}, is not among them." if kept and n not in kept else ""
+    outside = f" The selected n = {n} is not among them." if kept and n not in kept else ""
     st.button(
         f"Only {said}", key="all-sizes", icon=":material/close:", type="tertiary", on_click=_choose, args=(None,),
-        help=f"Charts and tables keep to these numbers of removed layers.{outside} Click to see all again.",
+        help=f"Charts and tables show only these numbers of removed layers.{outside} Click to show all.",
     )  # fmt: skip
 
 

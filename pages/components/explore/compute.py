@@ -33,7 +33,7 @@ def menu(place: DeltaGenerator, found: Found, sweep: Found | None) -> None:
             st.session_state[name] = False
     with place:
         if found.precomputed:
-            st.badge("precomputed", color="gray", help="Made by this program before you opened it; compute your own any time.")
+            st.badge("precomputed", color="gray", help="Computed in advance by this program. You can compute your own.")
         with st.popover("New map", key="map-popover", on_change="rerun"):
             _map_form(state.current_model(), found.result, "map")
         kind = "secondary" if sweep else "primary"
@@ -58,7 +58,7 @@ def _on_its_way() -> list[jobs.Job]:
 def _coming() -> None:
     """The job that makes the first map, as the strip shows it."""
     with frame.errors_shown():
-        st.info("A map is being computed; it appears here when it is done.")
+        st.info("The map is being computed. It appears here when it is done.")
         for job in _on_its_way()[:1]:
             card.active(job, place=card.place(job), where="first-map")
 
@@ -79,17 +79,17 @@ def _map_form(model: ModelSpec, shown: DistanceResult | None, name: str) -> None
         with st.form(f"{key}-form", border=False):
             left, middle, right, last = st.columns(4)
             n_texts = left.number_input(
-                "How many", 1, 100_000, begun.n_texts, key=f"{key}-n", help="Number of documents to draw."
+                "Number of texts", 1, 100_000, begun.n_texts, key=f"{key}-n", help="Number of documents to sample."
             )
             seq_len = middle.number_input(
                 "Tokens per text", 16, 131_072, begun.seq_len, step=16, key=f"{key}-len",
-                help="Longer documents are cut to this many.",
+                help="Longer documents are truncated to this length.",
             )  # fmt: skip
-            seed = right.number_input("Seed", 0, 2**31, begun.seed, key=f"{key}-seed", help="Seed of the draw.")
+            seed = right.number_input("Seed", 0, 2**31, begun.seed, key=f"{key}-seed", help="Seed of the random sample.")
             asked = precision.field(asked, shown, key, place=last)
             if start.button("Compute map", in_form=True, type="primary", key=f"{key}-go"):
                 if not source:
-                    st.error("Choose a file first.")
+                    st.error("No text file is chosen. Choose a file above.")
                     return
                 same = begun if source == begun.source else CorpusSpec(source)
                 corpus = replace(same, n_texts=int(n_texts), seq_len=int(seq_len), seed=int(seed))
@@ -139,11 +139,11 @@ def _form(model: ModelSpec, shown: DistanceResult, curve: SweepResult | None, na
         if numbers is None:
             return
         if benchmark is None:
-            st.error("Choose a file with questions that can be asked first.")
+            st.error("No file with usable questions is chosen. Choose a file above.")
         elif not chosen:
-            st.error("Choose at least one way of choosing blocks.")
+            st.error("No strategy is chosen. Choose at least one under **Blocks chosen by**.")
         elif is_told_blocks and not cuts:
-            st.error("Write down at least one cut, for example 11:5.")
+            st.error("No block is entered. Enter at least one, for example 11:5.")
         else:
             begun = replace(begun, model=model, benchmark=replace(benchmark, limit=numbers.limit, seed=numbers.seed))
             specs = [spec for strategy in chosen for spec in _specs(begun, shown, strategy, cuts, numbers)]
@@ -191,14 +191,14 @@ def _say_search(model: ModelSpec, shown: DistanceResult, searching: list[str]) -
         cost = searches.cost(search_for(name, model, None, default_loss_corpus(), kept), shown.model, known)
         st.caption(f"{words.plain(name)}, up to n = {reach}: {words.plain(cost)}")
     if searching and kept:
-        st.caption(f"No search takes {removal(kept).brief()}: protected on the strip of layers.")
+        st.caption(f"Searches never remove {removal(kept).brief()}: protected on the layer strip.")
 
 
 def _cuts(n_layers: int, key: str) -> tuple[Removal, ...]:
     """Cuts written down by hand; what cannot be understood is said in one sentence and gives none."""
     text = st.text_input(
-        "Cuts", key=f"{key}-cuts", placeholder="11:5, 3:1+7:2, a12+m15",
-        help="START:SIZE, joined by commas; each is a block, or several parts joined by +. 11:5 removes layers 11-15.",
+        "Blocks", key=f"{key}-cuts", placeholder="11:5, 3:1+7:2, a12+m15",
+        help="Blocks as START:SIZE, separated by commas. Join several parts with +. 11:5 removes layers 11-15.",
     )  # fmt: skip
     try:
         cuts = tuple(blocks.parse_removal(part.strip()) for part in text.split(",") if part.strip())
@@ -208,10 +208,10 @@ def _cuts(n_layers: int, key: str) -> tuple[Removal, ...]:
         st.error(words.plain(str(error)))
         return ()
     if len(set(cuts)) < len(cuts):
-        st.error("One of the cuts is written twice; write each once.")
+        st.error("One block is entered twice. Enter each block once.")
         return ()
     if cuts:
-        st.caption("Removes " + "; ".join(cut.describe() for cut in cuts) + ".")
+        st.caption("Removes " + " and ".join(cut.describe() for cut in cuts) + ".")
     return cuts
 
 
@@ -221,23 +221,30 @@ def _numbers(begun: SweepSpec, n_layers: int, size: int | None, key: str) -> _Nu
     with st.form(f"{key}-form", border=False):
         left, middle, right = st.columns(3, vertical_alignment="bottom")
         limit = left.number_input(
-            "How many",
+            "Number of questions",
             1,
             100_000,
             asked.limit or size or 100,
             key=f"{key}-limit",
-            help="100 questions tell differences above about ten points apart.",
+            help="With 100 questions, differences above about 10 points are significant.",
         )
         max_n = middle.number_input(
-            "Up to n removed layers", 0, n_layers - 1, reach, key=f"{key}-max", help="Manual cuts are all measured."
+            "Up to n removed layers",
+            0,
+            n_layers - 1,
+            reach,
+            key=f"{key}-max",
+            help="Largest number of removed layers. Blocks that you enter are all measured.",
         )
-        seed = right.number_input("Seed", 0, 2**31, asked.seed, key=f"{key}-seed", help="Picks the same questions every time.")
+        seed = right.number_input(
+            "Seed", 0, 2**31, asked.seed, key=f"{key}-seed", help="The same seed selects the same questions."
+        )
         everything = st.checkbox(
-            "Ask all of them" if size is None else f"Ask all {size:,}", asked.limit is None, key=f"{key}-all"
+            "Use all questions" if size is None else f"Use all {size:,}", asked.limit is None, key=f"{key}-all"
         )
         writes = st.checkbox(
-            "Also let every cut write text", key=f"{key}-writes",
-            help="Continuations and small sums: likelihood scores overstate what a cut model can still do. Takes longer.",
+            "Also generate text", key=f"{key}-writes",
+            help="Continuations and arithmetic problems. Likelihood scores overstate a pruned model's quality. Takes longer.",
         )  # fmt: skip
         if not start.button("Run sweep", in_form=True, type="primary", key=f"{key}-go"):
             return None
@@ -284,21 +291,21 @@ def damage_form(model: ModelSpec, shown: DistanceResult, key: str) -> None:
         columns = st.columns(5, vertical_alignment="bottom")
         source = columns[0].selectbox("Texts", _TEXTS, format_func=corpora.TITLES.get, key=f"{key}-texts")
         n_texts = columns[1].number_input("Number of texts", 1, 10_000, usual.n_texts, key=f"{key}-n")
-        seq_len = columns[2].number_input("Tokens of each", 16, 131_072, usual.seq_len, step=16, key=f"{key}-len")
+        seq_len = columns[2].number_input("Tokens per text", 16, 131_072, usual.seq_len, step=16, key=f"{key}-len")
         size = columns[3].number_input(
             "Largest block",
             1,
             most,
             max(1, shown.n_layers // 2),
             key=f"{key}-size",
-            help="Layers; every block up to it is cut.",
+            help="Largest number of layers in a block. Each block up to this size is removed once.",
         )
         model = precision.field(precision.as_shown(model, shown), shown, key, place=columns[4])
-        if start.button("Measure the damage", in_form=True, type="primary", key=f"{key}-go"):
+        if start.button("Measure loss increase", in_form=True, type="primary", key=f"{key}-go"):
             corpus = replace(usual, source=source, n_texts=int(n_texts), seq_len=int(seq_len))
             distances = DistanceSpec(model=model, corpus=_again(shown.spec.corpus))
             spec = DamageSpec(model=model, corpus=corpus, distances=distances, max_size=int(size))
-            label = f"Damage map, {words.texts(corpus)} {n_texts} × {seq_len}, blocks up to {size}"
+            label = f"Loss-increase map, {words.texts(corpus)} {n_texts} × {seq_len}, blocks up to {size}"
             start.start_and_show(spec, label)
 
 

@@ -39,7 +39,7 @@ def show(distances: DistanceResult, cut: Cut, strategy: Strategy, model: ModelSp
     speed, job = speed_view.find(model), speed_view.last_job(asked)
     facts = _facts(distances, speed, model, cut.removed)
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
-        st.header("What the cut saves", anchor=False, width="content")
+        st.header("Savings", anchor=False, width="content")
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right", gap="small"):
             if speed is not None and speed.precomputed:
                 st.badge(f"precomputed on {speed_view.machine(speed.result)}", color="gray")
@@ -70,29 +70,26 @@ def _sizes(facts: ModelFacts, speed: Found | None, cut: Cut, dtype: str) -> None
         tokens = st.selectbox(
             "Context", contexts, contexts.index(min(_USUAL_CONTEXT, most)),
             format_func=lambda length: f"{length:,} tokens", key="context", persist_state="session", width=160,
-            help="Prompt and answer together; the KV cache grows with it.",
+            help="Prompt and answer together. The KV cache grows with it.",
         )  # fmt: skip
-        batch_size = st.number_input("Contexts at once", 1, 4096, 1, key="contexts", persist_state="session", width=140)
+        batch_size = st.number_input("Batch size", 1, 4096, 1, key="contexts", persist_state="session", width=140)
         rows = saved_by(facts, result, cut, tokens=tokens, batch_size=int(batch_size), dtype=dtype)
         data = st.popover("Data", icon=":material/table:", key="cost-data", on_change="rerun")
     if data.open:
         with data, st.container(width=680):
-            chart.table(exact(rows), key="t-cost", alt="What the cut saves", file_name="cost")
+            chart.table(exact(rows), key="t-cost", alt="Savings by the removed layers", file_name="cost")
             if result is not None and result.points:
                 chart.table(result.table(), key="t-speed", file_name="speed")
-    st.table(shown(rows, cut.n), border="horizontal", hide_index=True, alt="What the cut saves")
+    st.table(shown(rows, cut.n), border="horizontal", hide_index=True, alt="Savings by the removed layers")
     if not facts.layers:
         st.caption(
-            "The stored results of this model are older than the figures of quantized weights and KV cache: open the **Model** "
-            "page, where it is checked again, or click **Measure speed**."
+            "The stored results of this model lack the sizes of quantized weights and KV cache. Open the **Model** page to "
+            "check it again, or click **Measure speed**."
         )
     elif not spec.knows(facts, cut.removed):
-        st.caption(
-            "How large the parts of these layers are is not known to the stored results: open the **Model** page, where the "
-            "model is checked again."
-        )
+        st.caption("The stored results of this model lack the sizes of sublayers. Open the **Model** page to check it again.")
     elif any(layer.cache_width is None for layer in facts.layers):
-        st.caption("This family keeps something else than keys and values for each token, so its KV cache is not known here.")
+        st.caption("This model family caches more than keys and values, so the size of its cache is not known.")
 
 
 @dataclass(frozen=True)
@@ -134,7 +131,7 @@ def saved_by(model: ModelFacts, speed: SpeedResult | None, cut: Cut, *, tokens: 
     found = [both("Parameters", "parameters", lambda block: spec.savings(model, block).kept_parameters, is_weighed)]
     if model.active_parameters < model.n_parameters:
         active = both("Active parameters", "parameters", lambda block: spec.savings(model, block).active_parameters, is_weighed)
-        found.append(replace(active, of="those that one token goes through"))
+        found.append(replace(active, of="used for each token"))
     found += [
         both(f"Weights, {name}", "bytes", lambda block, p=precision: spec.weight_bytes(model, block, p, rest=rest), is_weighed)
         for precision, name in _PRECISIONS.items()

@@ -41,11 +41,11 @@ def show(sweep: Found | None, others: Sequence[Found], heals: Sequence[Found], s
         cut: what is removed now; the axes reach out to it.
     """
     if sweep is None:
-        st.info("No accuracy or loss has been measured for these blocks yet. Click **Run a sweep** above to measure them.")
+        st.info("No accuracy or loss is measured for these blocks yet. Click **Run a sweep** to measure them.")
         return
     dark = theme.is_dark()
     points = len(sweep.result.points)
-    others_said = f", beside {len(others)} other curves" if others else ""
+    others_said = f", next to {len(others)} other curves" if others else ""
     singles, sizes = single_cuts(sweep), state.sizes(strategy.distances.n_layers)
     drawn_heals = _of_blocks(heals, [sweep, *others], cut)
     for quantity, name, measure, height in (
@@ -87,8 +87,8 @@ def _of_another_block(heals: Sequence[Found], cut: Cut) -> words.Markdown:
         return ""
     healed = [heal.result.spec.block for heal in heals if heal.result.healed and heal.result.healed.n == cut.n]
     others = list(dict.fromkeys(block.brief() for block in healed if block != cut.removed))
-    named = words.plain("; ".join(others))
-    return f"Diamonds at n = {cut.n} heal other layers than the selected ones: {named}." if others else ""
+    named = words.plain(" and ".join(others))
+    return f"Diamonds at n = {cut.n} are healing runs of other layers: {named}." if others else ""
 
 
 def same_questions(shown: Found, model: ModelSpec) -> dict[str, list[Found]]:
@@ -115,12 +115,12 @@ def same_questions(shown: Found, model: ModelSpec) -> dict[str, list[Found]]:
 def choice(others: dict[str, list[Found]]) -> list[Found]:
     """Draw the choice of what to compare with, nothing at first, and return the chosen curves."""
     if not others:
-        st.caption("Run a sweep with other strategies on the same questions to compare them on this chart.")
+        st.caption("To compare strategies here, run a sweep with another strategy on the same questions.")
         return []
     compared: set[str] = st.session_state.setdefault("compared", set())
     options = list(others)
     picked = st.pills(
-        "Compare with, on the same questions", options, selection_mode="multi",
+        "Compare on the same questions", options, selection_mode="multi",
         default=[name for name in options if name in compared], key=f"compare-{'-'.join(options)}",
         format_func=lambda name: words.plain(name if len(others[name]) < 2 else f"{name} × {len(others[name])}"),
     )  # fmt: skip
@@ -142,11 +142,11 @@ def refine_button(shown: Found, compared: list[Found]) -> None:
     sweep = shown.result
     asked = sweep.spec.benchmark.limit
     if asked is None or sweep.n_questions < asked:
-        st.caption(f"All {sweep.n_questions} questions are asked.")
+        st.caption(f"All {sweep.n_questions} questions are used.")
         return
     aim = _aim(asked, _size(sweep.spec.benchmark))
     if aim is None:
-        st.caption(f"All {asked} questions are asked.")
+        st.caption(f"All {asked} questions are used.")
         return
     curves = [shown, *compared]
     if start.button(
@@ -173,10 +173,10 @@ def _size(spec: BenchmarkSpec) -> int | None:
 
 def _help(curves: list[Found], asked: int, aim: int) -> str:
     kept = [entry for entry in curves if entry.result.questions and not entry.precomputed]
-    said = f"Makes the interval narrower: {aim - asked:,} new questions, the {asked:,} stored answers are kept."
+    said = f"Narrows the interval: asks {aim - asked:,} new questions and keeps the {asked:,} stored answers."
     if not kept:
-        said = f"Makes the interval narrower: {aim:,} questions, since the answers of a precomputed curve are not stored."
-    return said if len(curves) == 1 else f"{said} The same for all {len(curves)} curves on the chart, each a job."
+        said = f"Narrows the interval: asks {aim:,} questions, because a precomputed curve stores no answers."
+    return said if len(curves) == 1 else f"{said} Starts a job for each of the {len(curves)} curves on the chart."
 
 
 def not_measured(shown: Shown) -> None:
@@ -189,7 +189,7 @@ def not_measured(shown: Shown) -> None:
         horizontal=True, vertical_alignment="center", border=True, gap="small", key="not-measured-scores"
     ):  # fmt: skip
         what = "" if len(missing) == 2 or shown.sweep is None else f" ({missing[0]})"
-        st.markdown(f"**Not measured for this cut**{what}: {words.plain(removed.brief())}", width="content")
+        st.markdown(f"**Not measured**{what}: {words.plain(removed.brief())}", width="content")
         measure_button(shown)
 
 
@@ -213,8 +213,8 @@ def measure_button(shown: Shown) -> None:
         return
     in_place.failure(job)
     asked = f"the curve's {curve.n_questions} questions and text" if curve else "100 questions and held-out text"
-    why = f"Measures accuracy and loss of exactly these layers on {asked}."
-    if start.button("Score this cut", key="score-cut", icon=":material/target:", help=why):
+    why = f"Measures accuracy and loss without exactly these layers on {asked}."
+    if start.button("Measure scores", key="score-cut", icon=":material/target:", help=why):
         start.start_and_show(spec, f"Score without {cut.removed.describe()}")
 
 

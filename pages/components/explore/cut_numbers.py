@@ -30,7 +30,7 @@ def show(shown: Shown) -> None:
     distance, error = _distance(distances, cut)
     columns[0].metric(
         "Angular distance" if distances.spec.metric == "angular" else "Distance", distance, error, delta_color="off",
-        delta_arrow="off", help="Between the two ends of the block, in fractions of π. Scattered layers have no two ends.",
+        delta_arrow="off", help="Angle between the two ends of the block, in fractions of π. Scattered layers have none.",
     )  # fmt: skip
     changes = _changes(shown) if n else {}
     seen = {name: "normal" if change.is_settled else "off" for name, change in changes.items()}
@@ -49,12 +49,12 @@ def show(shown: Shown) -> None:
     share = f"{saved.fraction:.1%} of all" if n and known else None
     columns[3].metric(
         "Parameters", _gone(f"−{words.count(saved.parameters)}", n, known), share, delta_color="off", delta_arrow="off",
-        help="Removed parameters, and their share of all, embeddings and head included.",
+        help="Removed parameters and their share of all, including embeddings and head.",
     )  # fmt: skip
     columns[4].metric(
         "Weights", _gone(f"−{words.size(saved.weight_bytes)}", n, known),
         f"in {words.plain(distances.spec.model.dtype)}" if n and known else None,
-        delta_color="off", delta_arrow="off", help="Memory that the removed weights no longer take.",
+        delta_color="off", delta_arrow="off", help="Memory saved by the removed weights.",
     )  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def _needed(change: Change | None) -> str:
     if change is None or change.is_settled:
         return ""
     more = change.needed is not None and change.needed > change.n
-    needed = f": about {settled.two_digits(change.needed)} would settle it" if more and change.needed else ""
+    needed = f", about {settled.two_digits(change.needed)} needed" if more and change.needed else ""
     return f"Not significantly different with {change.n:,} questions{needed}. "
 
 
@@ -87,16 +87,16 @@ def _pictured(sweep: SweepResult | None, cut: Cut, change: Change | None) -> str
         return ""
     like = glossary.like_cutting(sweep, change.difference) if sweep is not None and cut.by_hand else None
     said = glossary.as_surprise(change.difference)
-    return f" Against the unpruned model {words.plain(f'{said}, {like}' if like else said)}."
+    return f" Compared with the unpruned model, {words.plain(f'{said}, {like}' if like else said)}."
 
 
-_COLOURED = "The change is coloured where the 95 % interval of the difference from the unpruned model excludes zero."
+_COLOURED = "The change is coloured if its 95 % interval excludes zero."
 
 
 def _condition(readings: Readings, name: str) -> str:
     """The interval of a number, and what it was measured on."""
     if name not in readings:
-        return "not measured of this cut"
+        return "not measured for this selection"
     found, digits = readings[name], ".1%" if name == ACCURACY else ".3f"
     if found.low is None or found.high is None:
         return words.plain(found.on_what())
@@ -129,7 +129,7 @@ def notes(shown: Shown) -> list[str]:
     if sweep is not None:
         said += verdicts.remarks(sweep.points, sweep.lines, sweep.questions)
         said += [sentence] if (sentence := cliff.sentence(sweep)) else []
-        said += [f"{len(sweep.skipped_rows)} rows of the question file could not be asked."] if sweep.skipped_rows else []
+        said += [f"{len(sweep.skipped_rows)} rows of the question file could not be used."] if sweep.skipped_rows else []
     return said
 
 
@@ -144,8 +144,8 @@ def _interval(shown: Shown, point: Point) -> list[str]:
         pair = pairs.compare(found.unpruned.answers, found.reading.answers)
         verdict = "the interval excludes zero" if pair.is_settled else "not significantly different"
         said += (
-            f" Against the unpruned model, question by question: {pair.lost} lost, {pair.gained} gained, "
-            f"95 % interval {100 * pair.low:+.1f} to {100 * pair.high:+.1f} points: {verdict} (exact McNemar test, which is "
-            f"stricter: p = {pair.p_value:.2g})."
+            f" Paired with the unpruned model: {pair.lost} answers lost, {pair.gained} gained, 95 % interval "
+            f"{100 * pair.low:+.1f} to {100 * pair.high:+.1f} points: {verdict}. The exact McNemar test is stricter: "
+            f"p = {pair.p_value:.2g}."
         )
     return [said]

@@ -53,14 +53,14 @@ def show(shown: Found, damage: Found | None, model: ModelSpec, cut: Cut, chosen:
         plain = drawn.distance_map(
             compared, distances.best, (), metric=distances.spec.metric, scaled=scaled, max_size=sizes, height=_HEIGHT
         )
-        alt = f"Heat map of distance for blocks of up to {sizes} layers; the line is the most similar block of each size."
+        alt = f"Heat map of distance for blocks of up to {sizes} layers. The line is the most similar block of each size."
         pick.chart_of_blocks(
             plain, key="foretold", alt=alt, file_name="distance-map-small", n_layers=shown.result.n_layers, chosen=chosen
         )
     with right, st.container(gap="xsmall"):
         st.markdown("**Loss increase**", help="Measured increase of the loss on held-out text.")
         figure = drawn.damage_map(damage, scaled=scaled, height=_HEIGHT)
-        alt = f"Heat map of the measured loss increase without each block; {_progress(result)}."
+        alt = f"Heat map of the measured loss increase without each block, {_progress(result)}."
         pick.chart_of_blocks(
             figure, key="damage-map", alt=alt, file_name="damage-map", n_layers=shown.result.n_layers, chosen=chosen
         )
@@ -69,11 +69,11 @@ def show(shown: Found, damage: Found | None, model: ModelSpec, cut: Cut, chosen:
 
 def _nothing_yet(shown: Found, model: ModelSpec) -> None:
     if any(job.kind == "damage" for job in jobs.active()):
-        st.info("The damage is being measured; the map appears here with its first blocks and grows.")
+        st.info("The loss increase is being measured. The map appears here with its first blocks and grows.")
         return
     st.info(
-        "The distance only predicts the cost of a removal. Click **Measure the damage** to remove every block once, read "
-        "held-out text without it, and see whether the two agree."
+        "The distance only predicts the cost of a removal. Click **Measure loss increase** to remove each block once and "
+        "compare both on held-out text."
     )
     with st.container(border=True, width=720):
         compute.damage_form(model, shown.result, "damage")
@@ -94,13 +94,13 @@ def _numbers(result: DamageResult, distances: DistanceResult, cut: Cut, losses: 
     )  # fmt: skip
     paid = found.price
     columns[1].metric(
-        f"Price of the distance's pick, {text}", _moved(paid), _picked(found), delta_color="off", delta_arrow="off",
+        f"Extra loss of distance's pick, {text}", _moved(paid), _picked(found), delta_color="off", delta_arrow="off",
         help="Loss increase of the most similar block minus that of the best block of this size, nats per token"
         + (f" ({words.plain(paid.ends())}). The best of many looks better than it is." if paid else "."),
     )  # fmt: skip
     own = agreement.price(result, cut.removed, found.choice, losses) if _both(cut.removed, found.choice) else None
     columns[2].metric(
-        f"Selected block against that pick, {text}", _moved(own), _selected(own, cut.removed), delta_color="off",
+        f"Selected block vs. that pick, {text}", _moved(own), _selected(own, cut.removed), delta_color="off",
         delta_arrow="off",
         help="Loss increase of the selected block minus that of the most similar block of its size, nats per token"
         + (f" ({words.plain(own.ends())})." if own else "."),
@@ -126,7 +126,7 @@ def _moved(paid: Price | None) -> str:
 def _picked(found: Agreement) -> str:
     paid = found.price
     if paid is None:
-        return "not all blocks measured yet" if found.correlation else "beyond this map"
+        return "not all blocks measured yet" if found.correlation else "outside this map"
     return f"{_where(paid.block)} is the best block" if paid.block == paid.reference else _ends(paid)
 
 
@@ -140,7 +140,7 @@ def _selected(own: Price | None, removed: Removal | None) -> str:
 
 def _ends(paid: Price) -> str:
     """The interval of a price, and the two blocks."""
-    blocks = f"{_where(paid.block)} against {_where(paid.reference)}"
+    blocks = f"{_where(paid.block)} vs. {_where(paid.reference)}"
     if paid.low is None or paid.high is None:
         return f"{blocks}, interval unknown"
     return f"95 % {paid.low:+.2f} to {paid.high:+.2f}, {blocks}".replace("-", "−")
@@ -173,13 +173,13 @@ def _progress(result: DamageResult) -> str:
 def _caption(result: DamageResult, same_map: bool) -> str:
     corpus = result.spec.corpus
     said = (
-        f"Yellow is little in both, rings mark the cut on screen, lines the best block of each size. {_progress(result)} on "
-        f"{result.n_texts} texts of {words.plain(words.texts(corpus))}, up to {corpus.seq_len} tokens, unpruned loss "
-        f"{result.unpruned_loss:.2f} nats per token, {words.duration(result.wall_s)}."
+        f"Yellow is low in both. Rings mark the selected block, lines the best block of each size. {_progress(result)} on "
+        f"{result.n_texts} texts of {words.plain(words.texts(corpus))}, up to {corpus.seq_len} tokens, in "
+        f"{words.duration(result.wall_s)}. Unpruned loss: {result.unpruned_loss:.2f} nats per token."
     )
     if not result.complete:
-        said += " Unfinished: blank cells are still to come."
-    return said if same_map else f"{said} Compared with the map it was measured against, which is not the one above."
+        said += " Unfinished: blank cells are not measured yet."
+    return said if same_map else f"{said} The distances come from the map it was measured with, not from the map above."
 
 
 def rows(result: DamageResult, distances: DistanceResult) -> list[dict]:

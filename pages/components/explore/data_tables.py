@@ -27,7 +27,7 @@ def show(
     """
     left_out, sizes = sweeps[0].skipped_rows if sweeps else [], state.sizes(distances.n_layers)
     names = ["Distances", "Chosen blocks"] + (["Accuracy and loss"] if sweeps else []) + (["Healed"] if heals else [])
-    names += (["Damage", "Least damage"] if damage else []) + (["Rows left out"] if left_out else [])
+    names += (["Loss increase", "Lowest increase"] if damage else []) + (["Skipped rows"] if left_out else [])
     tabs = dict(zip(names, st.tabs(names), strict=True))
     with tabs["Distances"]:
         chart.table(_kept(distances.table("blocks"), sizes), key="t-map", file_name="distances")
@@ -43,15 +43,15 @@ def show(
             table = points.table([heal.healed for heal in heals if heal.healed], "Healed models")
             chart.table(_kept(table, sizes), key="t-heal", file_name="healed")
     if damage:
-        with tabs["Damage"]:
+        with tabs["Loss increase"]:
             rows = [row for row in damage_view.rows(damage, distances) if sizes is None or row["n"] in sizes]
-            chart.table(rows, key="t-damage", alt="Distance and damage of every block", file_name="damage")
-        with tabs["Least damage"]:
+            chart.table(rows, key="t-damage", alt="Distance and loss increase of each block", file_name="damage")
+        with tabs["Lowest increase"]:
             chart.table(_kept(damage.beside(distances.best), sizes), key="t-least", file_name="least-damage")
     if left_out:
-        with tabs["Rows left out"]:
+        with tabs["Skipped rows"]:
             rows = [{"row": row} for row in left_out]
-            chart.table(rows, key="t-rows", alt="Rows of the file that could not be asked", file_name="rows-left-out")
+            chart.table(rows, key="t-rows", alt="Rows of the file that could not be used", file_name="rows-left-out")
 
 
 def _kept(table: Table, sizes: range | None) -> Table:

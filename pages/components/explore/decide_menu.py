@@ -21,7 +21,7 @@ def show(shown: Shown) -> None:
         if menu.open:
             st.markdown("**Start from a goal**")
             goal_view.show(shown.model, shown.strategy, shown.selected, MENU)
-            st.markdown("**Write a block**")
+            st.markdown("**Enter a block**")
             cuts.field(shown.strategy)
         with st.container(horizontal=True, gap="small"):
             cuts.back_button(shown.cut, shown.strategy)
@@ -33,9 +33,9 @@ def _sheet_button() -> None:
     """Open the decision sheet of the cut on screen."""
     if st.button(
         "Decision sheet", key="to-sheet", icon=":material/description:", type="tertiary", on_click=state.choose_option,
-        args=("way", "Decision sheet"), help="One page on this cut: go, measure more or don't, with numbers, cost and risk.",
+        args=("way", "Decision sheet"), help="One page: go, measure more or don't, with numbers, cost and risk.",
     ):  # fmt: skip
         st.switch_page("pages/export.py")
 
 
-_HELP = "Start from a goal, write a block, go back to the strategy's block, or open the decision sheet."
+_HELP = "Start from a goal, enter a block, restore the strategy's block, or open the decision sheet."

@@ -45,19 +45,19 @@ def show(model: ModelSpec, strategy: Strategy, cut: Cut, selected: Selected) -> 
             speed.result if speed else None,
         )
         if not found:
-            st.info("Nothing can be weighed yet: run a sweep, score a cut or heal one, and it appears here.")
+            st.info("No results yet. Run a sweep, measure scores or heal a block to see models here.")
             return
         shown = _condition(found)
         if sizes := state.sizes(strategy.distances.n_layers):
             kept = [offer for offer in shown.offers if offer.is_rival or offer.cut is None or offer.cut.size in sizes]
             shown = replace(shown, offers=kept)
     if by == SPEED and not any(offer.times for offer in shown.own()):
-        st.info("No speed of this model has been measured: **Measure speed** is under Cost.")
+        st.info("No speed of this model is measured. Click **Measure speed** in the **Cost** tab.")
         return
     pick.chart_of_blocks(
         figures.trade_off(shown, by, None, dark=theme.is_dark()),
         key="front",
-        alt=f"{_QUANTITIES[quantity]} against {_AXES[by].lower()} of {len(shown.offers)} models measured alike.",
+        alt=f"{_QUANTITIES[quantity]} against {_AXES[by].lower()} of {len(shown.offers)} models under the same conditions.",
         file_name="trade-off",
         n_layers=strategy.distances.n_layers,
         chosen=strategy.block,
@@ -65,7 +65,7 @@ def show(model: ModelSpec, strategy: Strategy, cut: Cut, selected: Selected) -> 
     cut_marks.show({pick.name_now("front"): chart_marks.of_front(shown, by)}, cut, strategy)
     chip.show([shown.condition])
     if n_stored > len(own):
-        st.caption(f"Weighs the strongest {len(own):,} of {n_stored:,} stored results.")
+        st.caption(f"Shows the strongest {len(own):,} of {n_stored:,} stored results.")
     st.caption(_about(shown, by))
 
 
@@ -94,14 +94,14 @@ def _counted(shown: Front, by: str) -> str:
 def _about(shown: Front, by: str) -> str:
     rivals = sorted({offer.facts.name for offer in shown.offers if offer.is_rival})
     said = [
-        f"Bars are 95 % intervals. {_counted(shown, by)} Open: dominated, the paired "
-        f"95 % interval against one that costs no more excludes zero. Pale: statistically tied with the best measured. The "
-        f"best of many looks better than it is. A click takes the block."
+        f"Bars are 95 % intervals. {_counted(shown, by)} Open: dominated, "
+        f"the paired 95 % interval against a model that costs no more excludes zero. Pale: statistically tied with the best "
+        f"measured. The best of many looks better than it is. Click a symbol to select its block."
     ]
     if rivals:
         said.append(f"Squares are other models on the same questions: {words.plain(', '.join(rivals))}.")
     else:
-        said.append("Or a smaller model? Measure one on the same questions, and it stands here too.")
+        said.append("Is a smaller model better? Measure one on the same questions to see it here.")
     if by == SPEED:
-        said.append("Speeds of numbers of layers that were not timed are read from the line through those that were.")
+        said.append("Speeds that were not timed are read from the fitted line.")
     return " ".join(said)

@@ -2,7 +2,7 @@
 // measured blocks are in the page, so that they swap within a frame while the slider or the strip is dragged. Everything is
 // inserted as text.
 
-const MISSING = "Not measured for this block";
+const MISSING = "Not measured for this selection";
 
 function named(key, names) {
   if (!key) return "unpruned model";
@@ -50,7 +50,7 @@ class Texts {
 
   column(className, title, key, isSame = false) {
     const found = key === null ? undefined : this.data.texts[key];
-    const text = isSame ? element("p", "text missing", "The selected block.")
+    const text = isSame ? element("p", "text missing", "Same as the selected block.")
       : found ? element("p", "text", element("span", "prompt", this.data.prompt), " ", ...this.runs(found.runs))
       : element("p", "text missing", MISSING);
     const facts = element("p", "facts", isSame ? "" : found?.facts ?? "");

@@ -53,7 +53,7 @@ def show(found: Generations, prompts: Sequence[str], removed: Removal | None, st
             "look": {"selected": SELECTED, "pruned": palette(theme.is_dark()).pruned},
         },
     )
-    st.caption("Blue words differ from the text of the unpruned model. Drag the slider or the strip: the text follows.")
+    st.caption("Blue words differ from the text of the unpruned model. The text follows the slider and the strip.")
 
 
 def texts(found: Generations, place: int) -> dict[str, dict[str, Any]]:
@@ -85,7 +85,7 @@ def _text(each: Generation, place: int) -> str | None:
 def facts(each: Generation) -> str:
     """The rates of one model over all prompts and problems, each with its 95 % interval."""
     point = each.point
-    problems = f"{each.n_problems} problems right" if each.n_problems else "problems right"
+    problems = f"{each.n_problems} problems solved" if each.n_problems else "problems solved"
     return (
         f"Repeated 4-grams {words.percent(point.repetition_rate, each.repetition_interval)}, distinct tokens "
         f"{words.percent(point.distinct_rate, each.distinct_interval)}, {problems} "

@@ -111,7 +111,7 @@ def _row(each: Generation, removed: Removal | None) -> dict:
         "block": f"{block} (selected)" if each.removed == removed else block,
         "repeated 4-grams": words.percent(point.repetition_rate, each.repetition_interval),
         "distinct tokens": words.percent(point.distinct_rate, each.distinct_interval),
-        "problems right": words.percent(point.sum_acc, each.problems_interval),
+        "problems solved": words.percent(point.sum_acc, each.problems_interval),
         "problems": each.n_problems,
         "tokens": point.generated_tokens,
     }

@@ -22,7 +22,8 @@ from pages.components.shared.library import Found
 KINDS = ("sweep", "evaluate", "heal")
 """Results that score removals."""
 _GOALS: dict[str, words.Markdown] = {
-    POINTS: "I accept, accuracy points", MEGABYTES: "I have, MB", TIMES: "I want, times as fast", NATS: "I accept, nats/token",
+    POINTS: "Max. accuracy drop, points", MEGABYTES: "Max. size, MB", TIMES: "Min. speedup, times",
+    NATS: "Max. loss rise, nats/token",
 }  # fmt: skip
 _LIMITS = {POINTS: (0.5, 100.0, 3.0, 0.5), MEGABYTES: (0.001, 1e7, 0.0, 10.0), TIMES: (1.0, 100.0, 1.2, 0.05),
            NATS: (0.01, 20.0, 0.5, 0.05)}  # fmt: skip
@@ -76,7 +77,7 @@ def show(model: ModelSpec, strategy: Strategy, selected: Selected, key: str) -> 
             _measure(answer.candidate, answer.needed, goal, model, key)
     n_removals = sum(offer.cut is not None for offer in found[0].own())
     st.caption(
-        f"Rule: the 95 % interval must allow it. Chosen among {n_removals} measured removals: the best of many looks better "
+        f"The 95 % interval must meet the limit. Chosen among {n_removals} measured removals: the best of many looks better "
         "than it is."
     )
 
@@ -110,7 +111,9 @@ def _unmeasured(answer: Answer, strategy: Strategy) -> None:
     if answer.offer is None and answer.goal.kind == MEGABYTES:
         held = strategy.distances.spec.model.dtype
         n = goals.layers_needed(strategy.distances.model, answer.goal.value, held)
-        st.markdown(f"{words.layers(n)} must go to fit: run a sweep up to n = {n}." if n else "No number of layers fits.")
+        st.markdown(
+            f"Remove {words.layers(n)} to fit. Run a sweep up to n = {n}." if n else "No number of removed layers fits."
+        )
 
 
 def _take(offer: Offer, strategy: Strategy, key: str) -> None:
@@ -132,7 +135,7 @@ def _measure(offer: Offer, needed: int, goal: Goal, model: ModelSpec, key: str) 
     about = f"about {words.duration(lasts)}" if lasts is not None else "duration not measured on this machine"
     if start.button(
         f"Measure {needed:,} questions ({about})", key=f"{key}-measure", icon=":material/play_arrow:",
-        help="Asks the unpruned model and this removal the same questions. The answer above changes when it is done.",
+        help="Asks the unpruned and the pruned model the same questions. The answer above updates when it is done.",
     ):  # fmt: skip
         start.start_and_show(request, f"{needed:,} questions without {request.blocks[0].brief()}")
 

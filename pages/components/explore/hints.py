@@ -18,9 +18,9 @@ def _row() -> None:
     if st.session_state.get(_GONE) or state.presenting() or jobs.list_jobs(1):
         return
     with st.container(border=True, key="hints", horizontal=True, vertical_alignment="center", gap="medium"):
-        st.markdown(":material/tune: **Slide** n, or **drag** the block, to take layers out", width="content")
-        st.markdown(":material/ads_click: **Click** a square of the map to cut that block", width="content")
-        st.page_link("pages/learn.py", label="**New here?** Ten minutes tell why", icon=":material/school:", width="content")
+        st.markdown(":material/tune: **Slide** n, or **drag** the block, to remove layers", width="content")
+        st.markdown(":material/ads_click: **Click** a square of the map to remove that block", width="content")
+        st.page_link("pages/learn.py", label="**New here?** Ten-minute lesson", icon=":material/school:", width="content")
         st.space("stretch")
         st.button(
             ":material/close:", key="hints-close", type="tertiary", help="Close these hints",

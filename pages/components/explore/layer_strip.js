@@ -215,7 +215,7 @@ class Strip {
     this.drag = null;
     this.kept = kept;
     this.set(removed);
-    this.speak("Put back. ");
+    this.speak("Change undone. ");
   }
 
   left() {
@@ -251,7 +251,7 @@ class Strip {
     if (what === "removed" && this.kept.includes(layer)) return this.speak(`Layer ${layer} is protected. `, false);
     if (what === "removed" && !now && this.removed.length >= this.data.n_layers - 1) return this.speak("One layer must stay. ", false);
     if (what === "kept" && !now && this.removed.includes(layer)) {
-      return this.speak(`Layer ${layer} is removed; put it back before it is protected. `, false);
+      return this.speak(`Layer ${layer} is removed. Restore it before you protect it. `, false);
     }
     const next = now ? this[what].filter(one => one !== layer) : [...this[what], layer].sort((one, another) => one - another);
     if (what === "removed") return this.set(next);
@@ -314,7 +314,7 @@ class Strip {
     const before = this.before;
     this.before = null;
     this.set(before);
-    this.speak("Put back. ");
+    this.speak("Change undone. ");
     this.send("cut", 0);
   }
 
@@ -405,9 +405,9 @@ class Strip {
     return [
       [title, "", ""],
       turn ? [`${distance.name} `, turn.value, turn.rest] : [`no ${distance.name}: not one block`, "", ""],
-      cost ? ["loss ", `${cost.value} nats`, cost.rest] : ["loss without it not measured", "", ""],
-      ["", `${share.toFixed(1)} %`, " of the memory of the weights"],
-      ...(chosen ? [["experts ", `${chosen.toFixed(1)} %`, ` of all weights, ${(chosen - summed(idle)).toFixed(1)} % at work for a token`]] : []),
+      cost ? ["loss ", `${cost.value} nats`, cost.rest] : ["loss increase not measured", "", ""],
+      ["", `${share.toFixed(1)} %`, " of weight memory"],
+      ...(chosen ? [["experts ", `${chosen.toFixed(1)} %`, ` of all weights, ${(chosen - summed(idle)).toFixed(1)} % active per token`]] : []),
     ];
   }
 

@@ -64,7 +64,7 @@ def show(found: Found, damage: Found | None, strategy: Strategy, cut: Cut) -> No
     if cuts.protected_in(cut.removed, n_layers):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             cuts.say_protected(
-                cut.removed, n_layers, "This cut" if cut.by_hand else f"The choice of {words.plain(strategy.name)}"
+                cut.removed, n_layers, "This selection" if cut.by_hand else f"The choice of {words.plain(strategy.name)}"
             )
             _way_out(strategy, cut.n)
 
@@ -100,7 +100,7 @@ def _way_out(strategy: Strategy, n: int) -> None:
     n_layers = strategy.distances.n_layers
     other = strip.most_similar_without(strategy.distances, n, state.protected(n_layers))
     if other is None:
-        st.caption(f"Every block of {words.layers(n)} takes a protected one.", width="content")
+        st.caption(f"Every block of {words.layers(n)} contains a protected layer.", width="content")
         return
     block = other.block
     st.button(

@@ -40,7 +40,7 @@ _TABS = {
     COST: "Cost",
     FRONT: "Trade-off",
     GENERATION: "Generation",
-    DAMAGE: "Rivals and damage",
+    DAMAGE: "Damage",
     DATA: "Data and command",
     MORE: "More",
 }
@@ -75,7 +75,7 @@ def _view(map_key: str, sweep_key: str | None, model: ModelSpec) -> None:
     with frame.errors_shown():
         found, sweep = library.by_key("distances", map_key), library.by_key("sweep", sweep_key)
         if found is None:
-            st.info("This map is no longer in the cache; reload the page.")
+            st.info("This map is no longer in the cache. Reload the page.")
             return
         shown = selection.on_map(found, sweep, model)
         with st.container(gap="xxsmall"):
@@ -123,7 +123,7 @@ def _way_to_questions(cut: Cut) -> None:
     asked = autopsy_view.curve_of(cut)
     if is_clicked and tab() == MAP and asked is not None and asked.questions:
         st.button(
-            "Which questions flipped?", key="to-questions", icon=":material/quiz:", type="tertiary",
+            "Show changed answers", key="to-questions", icon=":material/quiz:", type="tertiary",
             on_click=state.choose_option, args=("tab", QUESTIONS),
         )  # fmt: skip
 
@@ -254,4 +254,4 @@ _DRAWN = {
     DATA: _data,
     MORE: _more,
 }
-_CURVES = "Compare strategies, ask more questions, or keep charts and tables to a range of n."
+_CURVES = "Compare strategies, ask more questions, or limit charts and tables to a range of n."

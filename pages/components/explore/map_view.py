@@ -19,8 +19,8 @@ CHART = "map"
 """Key of the chart, for `pick.name_now`; the selected block on it is marked by `cut_marks`."""
 VIEWS = {"map": "Map", "rows": "By row", "lines": "Lines"}
 _VIEWS_HELP = (
-    "**Map**: start layer to the right, block size upwards, yellow is little. **By row**: each size coloured by its own range, "
-    "as in the paper's Fig. 4. **Lines**: one line for each size, as in its Fig. 1c. Click a block to cut it."
+    "**Map**: start layer to the right, block size upwards, yellow is low. **By row**: each size has its own colour range, "
+    "as in the paper's Fig. 4. **Lines**: one line for each size, as in its Fig. 1c. Click a block to remove it."
 )
 _HEIGHT = 316
 
@@ -52,7 +52,7 @@ def show(shown: Found, damage: Found | None, strategy: Strategy, cut: Cut) -> No
         return
     best = distances.best if metric == own else spec.best_blocks(distances.others[metric])
     least = min(best, key=lambda entry: entry.distance)
-    said = f"{words.metric(metric)}; the most similar block is {least.block.describe()} at {least.distance:.3f}."
+    said = f"{words.metric(metric)}. The most similar block is {least.block.describe()} at {least.distance:.3f}."
     others = best if metric != own else ()
     if how == "lines":
         figure = maps.picked(
@@ -80,7 +80,7 @@ def _metric(names: list[str]) -> str:
         return names[0]
     wanted = state.option("metric")
     if wanted and wanted not in names:
-        st.caption(f"This link draws {words.plain(_name(wanted))}, which is not known of this map.", width="content")
+        st.caption(f"This link shows {words.plain(_name(wanted))}, which this map does not have.", width="content")
 
     def choose() -> None:
         metric = st.session_state["metric"]
@@ -88,7 +88,7 @@ def _metric(names: list[str]) -> str:
 
     with state.showing("metric", wanted if wanted in names else names[0]):
         return st.selectbox(
-            "What is drawn", names, format_func=_name, key="metric", label_visibility="collapsed", width=200, on_change=choose
+            "Quantity", names, format_func=_name, key="metric", label_visibility="collapsed", width=200, on_change=choose
         )  # fmt: skip
 
 
@@ -99,17 +99,17 @@ def _how() -> str:
 
     with state.showing("map-view", view()):
         st.segmented_control(
-            "Drawn as", list(VIEWS), format_func=VIEWS.get, required=True, key="map-view", label_visibility="collapsed",
+            "View", list(VIEWS), format_func=VIEWS.get, required=True, key="map-view", label_visibility="collapsed",
             on_change=choose, help=_VIEWS_HELP,
         )  # fmt: skip
     return view()
 
 
-_WHAT = "How far the residual stream turns between layer l and layer l + n."
+_WHAT = "Angle between the residual stream at layer l and at layer l + n."
 
 
 def _name(metric: str) -> str:
-    return "measured damage" if metric == DAMAGE else words.metric(metric)
+    return "loss increase" if metric == DAMAGE else words.metric(metric)
 
 
 def _kind(how: str) -> str:
@@ -130,8 +130,8 @@ def _damage(damage: Found, how: str, cut: Cut, strategy: Strategy) -> None:
         figure, key=CHART, alt=alt, file_name="damage-map", n_layers=result.n_layers, chosen=strategy.block
     )  # fmt: skip
     best = next((entry for entry in result.best if entry.n == cut.n), None)
-    least = f"; at n = {cut.n} it is {best.block.brief()}, {best.increase:+.3f} nats" if best else ""
-    st.caption(f"The line runs through the block of each size that costs least{least}.")
+    least = f" At n = {cut.n}: {best.block.brief()}, {best.increase:+.3f} nats per token." if best else ""
+    st.caption(f"The line marks the block of each size with the lowest loss increase.{least}")
 
 
 def _kept(figure: Figure, n_layers: int) -> Figure:
@@ -143,9 +143,9 @@ def _kept(figure: Figure, n_layers: int) -> Figure:
 def _how_sure(distances: DistanceResult, cut: Cut, how: str) -> str:
     """In how many resamples of the texts the chosen block wins, and which block comes second."""
     if not 0 < cut.n < distances.n_layers:
-        return "The line is the chosen block of every size; the ring will mark the one at the slider's n."
+        return "The line marks the chosen block of each size. A ring will mark the block at the slider's n."
     if not distances.wins:
-        return "The line is the chosen block of every size; the ring marks the cut on screen. Click a block to cut it."
+        return "The line marks the chosen block of each size. A ring marks the selected block. Click a block to remove it."
     row = distances.wins[cut.n - 1]
     chosen = next(best.block for best in distances.best if best.n == cut.n)
     others = [start for start in range(len(row)) if start != chosen.start]
@@ -155,17 +155,17 @@ def _how_sure(distances: DistanceResult, cut: Cut, how: str) -> str:
     said = f"{which} the smallest distance in {row[chosen.start]:.0%} of text resamples"
     circles = _LINES if how == "lines" else "Small circles: statistically tied with it (95 %)."
     if second is None or row[second] == 0:
-        return f"{said}, no other in any. {circles}"
+        return f"{said}, no other block in any. {circles}"
     return f"{said}, {Block(second, cut.n).brief()} in {row[second]:.0%}. {circles}"
 
 
-_LINES = "Blue: all blocks of this size; the line across runs through the most similar of each."
+_LINES = "Blue: all blocks of this size. The line across marks the most similar block of each size."
 
 
 def _by_another(best: Sequence[Best], name: words.Markdown, cut: Cut) -> str:
     """What another distance would choose; it is drawn dotted, since cuts are chosen by the map's own."""
     found = next((entry.block for entry in best if entry.n == cut.n), None)
     if found is None:
-        return f"Dotted: what {name} would choose. The cuts are still chosen by the map's own distance."
-    verdict = "the same block as is removed" if found == cut.removed else "not what is removed"
+        return f"Dotted: the choice by {name}. Blocks are still chosen by the map's own distance."
+    verdict = "the removed block" if found == cut.removed else "not the removed block"
     return f"Dotted: by {name} the choice at n = {cut.n} would be {found.brief()}, {verdict}."

@@ -10,7 +10,7 @@ from pages.components.shared import start, words
 
 def title(removed: Removal) -> str:
     """The first line of the panel."""
-    return f"**Not measured for this cut**: {removed.describe()}"
+    return f"**Not measured**: {removed.describe()}"
 
 
 def show(

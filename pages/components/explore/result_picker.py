@@ -17,7 +17,7 @@ def menu(maps: list[Found], sweeps: list[Found], sweep: Found | None, model: Mod
         sweep: the one on screen, which names the dataset of all panels.
         model: the model of the page.
     """
-    with st.popover("Results", key="results", help="Which map and which curve are shown, and how layers are chosen."):
+    with st.popover("Results", key="results", help="Choose the map, the dataset and the strategy to show."):
         found = show("distances", "Distance map", maps, library.shown("distances", maps), model)
         sweep = show("sweep", "Dataset and curve", sweeps, sweep, model)
         with state.showing("strategy", state.strategy()):
@@ -60,7 +60,7 @@ def _filtered(kind: str, found: list[Found], model: ModelSpec) -> list[Found]:
         label,
         key=f"filter-{kind}",
         placeholder=example,
-        help="Words that all occur in a result: texts, n, dtype, seed.",
+        help="Words that must all occur in a result: texts, n, dtype, seed.",
     )
     passed, n_passed = found, n_stored
     if text.strip():
@@ -85,5 +85,5 @@ def describe(found: Found) -> str:
         if needs(result.spec.strategy, DRAW):
             what += f", draw {result.spec.draw}"
         if needs(result.spec.strategy, BLOCKS):
-            what += f", {len(result.spec.blocks)} cuts"
+            what += f", {len(result.spec.blocks)} blocks"
     return f"{what} · {result.precision_in_words} · {when}{unfinished}"

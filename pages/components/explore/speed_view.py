@@ -16,7 +16,7 @@ from pages.components.shared import chart, library, start, state, theme, words
 from pages.components.shared.cuts import Cut, Strategy
 from pages.components.shared.library import Found
 
-_FIELDS = {"decode": "Decode: write a token", "prefill": "Prefill: read the prompt"}
+_FIELDS = {"decode": "Decode: one token", "prefill": "Prefill: the prompt"}
 CHART = "speed"
 """Key of the chart."""
 _STRAIGHT = 0.9
@@ -47,10 +47,10 @@ def button(shown: Found | None, job: jobs.Job | None, model: ModelSpec, removed:
         with st.container(width=340):
             in_place.show(job, "speed")
         return
-    label = "Measure again" if shown is not None and shown.result.complete else "Go on measuring"
+    label = "Measure again" if shown is not None and shown.result.complete else "Resume"
     if shown is None or shown.precomputed:
         label = "Measure speed"
-    why = "Reads a prompt and writes on without 0, 2, 5, 10 and half of the layers, in turn. Best while nothing else runs."
+    why = "Times prefill and decode without 0, 2, 5, 10 and half of the layers, in turn. Needs an idle machine."
     if start.button(label, key="measure-speed", icon=":material/speed:", help=why):
         parts = (removed,) if isinstance(removed, PartSet) else ()
         start.start_and_show(SpeedSpec(model=model, blocks=parts), f"Speed of {state.name(model)}")
@@ -68,9 +68,9 @@ def show(shown: Found | None, job: jobs.Job | None, cut: Cut, strategy: Strategy
     in_place.failure(job, 0.0 if shown is None or shown.precomputed else shown.saved_at)
     if shown is None or not shown.result.points:
         if job is not None and job.is_active:
-            st.info("The speed is being measured; the chart appears here when it is done.")
+            st.info("The speed is being measured. The chart appears here when it is done.")
         else:
-            st.info("How fast the cut model reads and writes has not been measured on this machine. Click **Measure speed**.")
+            st.info("The speed of the pruned model is not measured on this machine. Click **Measure speed**.")
         return
     result: SpeedResult = shown.result
     field = st.segmented_control(
@@ -83,9 +83,9 @@ def show(shown: Found | None, job: jobs.Job | None, cut: Cut, strategy: Strategy
     cut_marks.show({CHART: chart_marks.of_speed(result, field)}, cut, strategy)
     if cut.removed is not None and all(point.block != cut.removed for point in result.points):
         instead = speeds.timed_instead(result, cut.removed)
-        source = f"The speed is that without {words.plain(instead.brief())}, the same number of layers." if instead else ""
+        source = f"The speed shown is without {words.plain(instead.brief())}, the same number of layers." if instead else ""
         st.caption(
-            f"Not measured for this cut, {words.plain(cut.removed.brief())}. "
+            f"Not measured for this selection: {words.plain(cut.removed.brief())}. "
             f"{source or f'The line estimates the speed from n = {cut.n} alone.'}"
         )
 
@@ -104,7 +104,7 @@ def provenance(shown: Found) -> str:
         f"Medians of {result.rounds} rounds over all n in turn, bars are quartiles: {spec.prompt_tokens} prompt tokens, "
         f"{spec.new_tokens} new ones, {where}, peak memory {words.size(result.peak_bytes)}. "
         f"Table and verdict: geometric means over the same rounds, each change paired round by round. "
-        f"Left out: the deepest layers but the last; which ones go makes no difference to time."
+        f"The timed models lack the deepest layers except the last. The position of removed layers does not affect the time."
     )
     for field, name in (("decode", "Decode"), ("prefill", "Prefill")):
         line = getattr(result, field)
@@ -113,12 +113,12 @@ def provenance(shown: Found) -> str:
             error = f" ({1e3 * ends[0]:.2f} to {1e3 * ends[1]:.2f})" if ends else ""
             fit = "" if line.r_squared is None else f", R² {line.r_squared:.3f}"
             said += (
-                f" {name}: {1e3 * line.slope_s:.2f}{error} ms per layer{fit}; {line.fixed_share:.0%} of the unpruned "
-                f"model's time shrinks with no cut."
+                f" {name}: {1e3 * line.slope_s:.2f}{error} ms per layer{fit}. Pruning cannot shorten "
+                f"{line.fixed_share:.0%} of the unpruned model's time."
             )
     fits = [line.r_squared for line in (result.decode, result.prefill) if line and line.r_squared is not None]
     if fits and min(fits) < _STRAIGHT:
-        said += " The points are far from a line, so something else ran meanwhile: measure again while nothing does."
+        said += " The points are far from a line, so another program probably ran. Measure again on an idle machine."
     if not shown.precomputed:
         said += f" {machine(result)}, {words.date(shown.saved_at)}."
     return said if result.complete else f"{said} Unfinished: {result.rounds} of {spec.repeats} rounds."

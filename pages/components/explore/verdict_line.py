@@ -26,9 +26,7 @@ def show(shown: Shown) -> None:
     cut, strategy, model, known = shown.cut, shown.strategy, shown.model, shown.evidence
     removed, n_layers = cut.removed, strategy.distances.n_layers
     if removed is None:
-        st.markdown(
-            cut.unknown or "Nothing is removed. Move the slider, or pick layers, to see what can go and what that costs."
-        )
+        st.markdown(cut.unknown or "Nothing is removed. Move the slider or pick layers to see how much their removal costs.")
         return
     said = of_cut(removed, shown)
     condition = chip.of(chip.of_selected(shown.selected))
@@ -36,10 +34,10 @@ def show(shown: Shown) -> None:
     found, best = best_of(known, removed if isinstance(removed, PartSet) else removed.size, n_layers)
     with st.container(horizontal=True, wrap=False, vertical_alignment="center", gap="small", key="best-cut"):
         if best is None:
-            which = "parts of so many layers" if isinstance(removed, PartSet) else words.layers(cut.n)
-            st.caption(f"Which {which} cost least is not known: no two such cuts were measured alike.")
+            which = "sublayers of this many layers" if isinstance(removed, PartSet) else words.layers(cut.n)
+            st.caption(f"The best choice of {which} is not known: no two were measured under the same conditions.")
             if not isinstance(removed, PartSet):  # of which no map is made
-                st.button("Measure the damage", key="to-damage", on_click=state.choose_option, args=("tab", "damage"))
+                st.button("Measure loss increase", key="to-damage", on_click=state.choose_option, args=("tab", "damage"))
         elif best.cut == removed:
             st.caption(_is_best(best))
         else:
@@ -87,21 +85,21 @@ def _measured_on(said: Headline, sweep: Found | None) -> str:
 
 
 def _is_best(best: BestCut) -> str:
-    size = "as many parts" if isinstance(best.cut, PartSet) else words.layers(best.cut.size)
-    said = f"The best known cut of {size}, of {best.n_compared} measured on {_where(best.chosen)}"
+    size = "this many sublayers" if isinstance(best.cut, PartSet) else words.layers(best.cut.size)
+    said = f"Best of {best.n_compared} measured choices of {size} on {_where(best.chosen)}"
     if best.reported is not None:
-        return f"{said}: {_amount(best.reported)} on {_where(best.reported)}, which had no part in the choice."
+        return f"{said}: {_amount(best.reported)} on {_where(best.reported)}, not used to choose it."
     return f"{said}. {_TOO_GOOD}"
 
 
 def _better(best: BestCut, removed: Removal, found: Sequence[Cost], strategy: Strategy) -> None:
     """The sentence on the best cut beside the one on screen, and the button that takes it."""
     cost, own, apart = _beside(best, removed, found)
-    said = f"Best known of {best.n_compared} cuts: **{_name(best.cut)}**, {_amount(cost)} on {_where(cost)}"
+    said = f"Best known of {best.n_compared} choices: **{_name(best.cut)}**, {_amount(cost)} on {_where(cost)}"
     if own is not None and apart is not None and not apart.is_settled:
-        said += f"; not significantly different from this cut's {_amount(own)}"
+        said += f", not significantly different from {_amount(own)} for this selection"
     elif own is not None:
-        said += f", this one {_amount(own)}"
+        said += f", against {_amount(own)} for this selection"
     if best.reported is None:
         said += f". {_TOO_GOOD}"
     st.caption(said if said.endswith(".") else f"{said}.")
@@ -110,7 +108,7 @@ def _better(best: BestCut, removed: Removal, found: Sequence[Cost], strategy: St
     st.button(
         f"Take {_name(best.cut)}", key="take-best", type="primary" if is_surely_better else "secondary",
         on_click=cuts.take_or_say, args=(best.cut, strategy.cut(best.cut.size).removed, strategy.distances.n_layers),
-        help=f"Cut {best.cut.describe()} instead.",
+        help=f"Remove {best.cut.describe()} instead.",
     )  # fmt: skip
 
 
@@ -138,7 +136,7 @@ def _report(best: BestCut, sweep: Found | None, model: ModelSpec) -> None:
         in_place.show(job, "report-best")
         return
     in_place.failure(job)
-    why = f"Measures it on {corpus.n_texts} texts of {words.plain(words.texts(corpus))}, which had no part in choosing it."
+    why = f"Measures it on {corpus.n_texts} texts of {words.plain(words.texts(corpus))}, which were not used to choose it."
     if start.button(f"Score {_name(best.cut)}", key="report-best", icon=":material/target:", help=why):
         start.start_all(
             [(spec, f"Score of {spec.block.describe() if spec.block else 'the unpruned model'}") for spec in wanted]

@@ -62,7 +62,7 @@ def test_it_is_a_run_beside_all_others_and_drawn_when_it_is_ticked(app, found):
     at = app("pages/compare.py", pin=f"letters:{found.spec.fingerprint()}")
     assert set(table(at, "kind", "key")["kind"]) == {"map", "letters"}
     assert figures(at)[f"run-{found.spec.fingerprint()}-figure"]
-    assert "How results of this kind compare with others is not known" in texts(at)
+    assert "Results of this kind have no computed difference" in texts(at)
 
 
 def test_the_glossary_says_what_it_is(app, letters):

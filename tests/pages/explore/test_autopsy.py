@@ -29,10 +29,10 @@ def test_the_flipped_questions_are_listed_and_can_be_filtered(app, precomputed):
     found = autopsy.autopsy(curve, 5)
     flipped = found.counts[autopsy.LOST] + found.counts[autopsy.GAINED]
     assert flipped
-    (table,) = [one for one in at.dataframe if "what became of it" in one.value.columns]
+    (table,) = [one for one in at.dataframe if "outcome" in one.value.columns]
     assert len(table.value) == flipped
     at.pills[0].set_value([autopsy.ALWAYS_WRONG]).run()
-    (table,) = [one for one in at.dataframe if "what became of it" in one.value.columns]
+    (table,) = [one for one in at.dataframe if "outcome" in one.value.columns]
     assert len(table.value) == found.counts[autopsy.ALWAYS_WRONG]
 
 
@@ -40,7 +40,7 @@ def test_a_curve_without_answers_says_so(app, precomputed):
     for result in (fakes.distances(), replace(fakes.sweep(), questions=[])):
         precomputed(result)
     at = app(tab="questions", n="5")
-    assert any("were not kept" in one.value for one in at.info)
+    assert any("are not stored" in one.value for one in at.info)
 
 
 def test_a_clicked_point_leads_to_its_questions(app, precomputed):
@@ -62,8 +62,8 @@ def test_questions_of_a_cut_by_hand_are_its_own_or_none(app, precomputed):
         precomputed(result)
     at = app(tab="questions", block="3:5")
     assert not at.pills, "those of the strategy's cut of this size are of other layers"
-    assert "**Not measured for this cut**: layers 3-7" in read(texts(at))
-    assert at.button(key="score-cut").label == "Score this cut"
+    assert "**Not measured**: layers 3-7" in read(texts(at))
+    assert at.button(key="score-cut").label == "Measure scores"
     deepest = replace(fakes.sweep(strategy="deepest"), questions=with_answers().questions)
     precomputed(deepest)
     own = next(point.block for point in deepest.points if point.n == 5)
@@ -89,8 +89,8 @@ def test_a_block_scored_alone_has_its_own_questions(app, precomputed):
     assert not at.exception
     assert at.pills[0].label == "20 ARC-Easy questions without layers 3-7"
     assert at.pills[0].options[:2] == ["lost: 4", "gained: 0"]
-    (table,) = [one for one in at.dataframe if "what became of it" in one.value.columns]
-    assert list(table.value["what became of it"]) == [autopsy.LOST] * 4
+    (table,) = [one for one in at.dataframe if "outcome" in one.value.columns]
+    assert list(table.value["outcome"]) == [autopsy.LOST] * 4
     assert ":gray-badge[ARC-Easy · n = 100" in texts(at)
 
 
@@ -101,7 +101,7 @@ def test_answers_on_other_questions_are_not_listed(app, precomputed):
         precomputed(result)
     at = app(tab="questions", block="3:5")
     assert not at.pills
-    assert "**Not measured for this cut** (accuracy): layers 3-7" in read(texts(at))
+    assert "**Not measured** (accuracy): layers 3-7" in read(texts(at))
 
 
 def test_a_block_without_stored_answers_says_so(app, precomputed):
@@ -109,4 +109,4 @@ def test_a_block_without_stored_answers_says_so(app, precomputed):
     for result in (fakes.distances(), curve, replace(alone(curve), questions=[])):
         precomputed(result)
     at = app(tab="questions", block="3:5")
-    assert any("The answers without layers 3-7 were not kept" in one.value for one in at.info)
+    assert any("The single answers without layers 3-7 are not stored" in one.value for one in at.info)

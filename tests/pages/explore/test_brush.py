@@ -92,12 +92,12 @@ def test_what_is_no_range_is_said_and_all_is_shown(app, filled, text):
 
 def test_a_range_beyond_the_model_is_said_and_one_that_reaches_out_is_shortened(app, filled):
     at = app(range="40-50")
-    assert "n = 40 to 50 is more than 30 layers can lose: all n are shown." in texts(at)
+    assert "n = 40 to 50 does not fit a model of 30 layers, so all n are shown." in texts(at)
     assert axis(at, "accuracy")[0] == -0.5
     assert axis(app(range="20-50"), "map", "yaxis") == pytest.approx([19.4, 29.6])
 
 
 def test_the_slider_goes_its_own_way_and_it_is_said(app, filled):
     at = app(n="12", range="3-9")
-    assert "n = 12, is not among them" in at.button(key="all-sizes").help
+    assert "n = 12 is not among them" in at.button(key="all-sizes").help
     assert at.slider(key="n").value == 12

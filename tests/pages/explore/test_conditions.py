@@ -24,7 +24,7 @@ def test_a_heal_in_the_condition_of_the_curve_is_on_it(app, curve):
     at = app(block="11:5")
     assert "healed" in names(at, "accuracy")
     assert "healed" in names(at, LOSS)
-    assert "Measured otherwise" not in texts(at)
+    assert "measured differently" not in texts(at)
 
 
 def test_the_curve_shows_heals_of_its_own_blocks_alone(app, curve):
@@ -45,7 +45,7 @@ def test_heals_of_another_block_than_the_selected_are_named(app, curve):
     heal, block = fakes.alike_heal(), curve.points[5].block
     points = {name: replace(point, start=block.start) for name, point in heal.models.items() if point.n}
     replace(heal, spec=replace(heal.spec, block=block), **points).save()
-    said = f"Diamonds at n = 5 heal other layers than the selected ones: {block.brief()}."
+    said = f"Diamonds at n = 5 are healing runs of other layers: {block.brief()}."
     assert said in read(texts(app(block="3:5")))
     assert "Diamonds" not in texts(app(n="5"))
 
@@ -56,7 +56,7 @@ def test_a_newer_heal_in_nf4_is_not_on_the_curve_and_is_said_with_its_precision(
     assert "healed" not in names(at, "accuracy")
     assert "healed" not in names(at, LOSS)
     assert "NF4, bfloat16" in texts(at)
-    assert "unpruned there 48.0 %" in texts(at)
+    assert "unpruned: 48.0 %" in read(texts(at))
 
 
 def test_a_heal_on_other_questions_keeps_its_loss_on_the_curve(app, curve):
@@ -76,7 +76,7 @@ def test_the_numbers_name_their_questions_texts_and_precision(app, curve):
 
 
 def test_nats_are_said_as_surprise_and_those_of_a_cut_by_hand_as_a_cut_of_the_curve(app, curve):
-    said = "Against the unpruned model on average each token is"
+    said = "Compared with the unpruned model, on average each token is"
     own = metric(app(n="5", tab="cost"), "Loss").help
     assert said in own
     assert "like taking out" not in own, "its own cut would be like itself"
@@ -94,7 +94,7 @@ def test_scores_of_another_block_are_not_those_of_this_one(app, curve):
     at = app(n="5", tab="cost")
     assert metric(at, "Accuracy").value == "–"
     assert metric(at, "Loss").value == "–"
-    assert f"**Not measured for this cut**: {at_hand.brief()}" in read(texts(at))
+    assert f"**Not measured**: {at_hand.brief()}" in read(texts(at))
 
 
 def test_a_score_of_another_condition_is_not_the_cut_on_screen(app, curve):

@@ -34,7 +34,7 @@ def test_before_anything_is_measured_sizes_are_there_and_it_says_what_to_click(a
     assert rows["Parameters"] == ["134.5 M", f"{left / 1e6:.1f} M", f"−{5 * 3_540_000 / fakes.FACTS.n_parameters:.1%}"]
     assert rows["Weights, bfloat16"][1] == f"{2 * left / 1e6:.0f} MB"
     assert rows["Weights, NF4"] == rows["KV cache"] == ["–", "–", "–"], "an older map does not know them"
-    assert "open the **Model** page" in texts(at)
+    assert "Open the **Model** page" in texts(at)
     at.button(key="measure-speed").click().run()
     (made,) = jobs.active()
     assert made.spec == REQUEST
@@ -47,7 +47,7 @@ def test_an_inspection_knows_the_kv_cache(app):
     replace(known, model=replace(known.model, layers=fakes.LAYERS)).save()
     at = app(tab="cost", n="5")
     assert table(at)["KV cache"] == ["94.4 MB", "78.6 MB", "−16.7%"]
-    assert "older than" not in texts(at)
+    assert "lack the sizes" not in texts(at)
     at.selectbox(key="context").set_value(8192).run()
     at.number_input(key="contexts").set_value(2).run()
     assert table(at)["KV cache"] == ["377 MB", "315 MB", "−16.7%"]
@@ -64,7 +64,7 @@ def test_while_it_is_measured_its_progress_stands_in_place_of_the_button(app, jo
     assert any(button.key.startswith("speed-cancel-") for button in at.button)
     shown = [element.proto.text for element in at.get("progress")]
     assert "measuring the speed · 7/25" in shown
-    assert "the chart appears here when it is done" in texts(at)
+    assert "The chart appears here when it is done" in texts(at)
     next(button for button in at.button if button.key.startswith("speed-cancel-")).click().run()
     assert jobs.list_jobs()[0].cancel_requested
     assert not at.exception
@@ -93,7 +93,7 @@ def test_measured_speed_at_a_measured_n_and_between(app):
     assert table(at)["Decode, interpolated"][1] == "21.5 ms"
     at.slider(key="n").set_value(20).run()
     assert table(at)["Decode, extrapolated"][1] == "15.0 ms"
-    assert "0.50 (0.50 to 0.50) ms per layer, R² 1.000; 40% of the unpruned model's time shrinks with no cut" in texts(at)
+    assert "0.50 (0.50 to 0.50) ms per layer, R² 1.000. Pruning cannot shorten 40% of the unpruned model's time." in texts(at)
     assert at.button(key="measure-speed").label == "Measure again"
 
 
@@ -104,7 +104,7 @@ def test_the_chart_of_speed_has_points_and_line(app):
     figure = figures(at)["speed"]
     assert trace(figure, "pruned")["x"] == [2, 5, 10, 15]
     assert trace(figure, "unpruned")["y"] == [25.0]
-    assert trace(figure, "line")["y"][20 - 5] == pytest.approx(10 + 0.5 * 15)
+    assert trace(figure, "fitted line")["y"][20 - 5] == pytest.approx(10 + 0.5 * 15)
     assert "shapes" not in figure["layout"], "a line at n would cross the fitted line at a value of another block"
     at.button_group(key="speed-field").set_value("prefill").run()
     assert trace(figures(at)["speed"], "unpruned")["y"] == [490.0]
@@ -116,15 +116,15 @@ def test_speed_of_a_block_that_was_not_timed_has_no_marker(app):
     fakes.speed().save()
     at = app(tab="cost", block="14:5")
     assert marked(at, "speed") == []
-    said = "Not measured for this cut, layers 14-18. The speed is that without layers 24-28, the same number of layers."
+    said = "Not measured for this selection: layers 14-18. The speed shown is without layers 24-28, the same number of layers."
     assert said in texts(at)
     assert "13 % smaller and about 11 % faster" in texts(at)
     at = app(tab="cost", block="24:5")
     assert marked(at, "speed") == [(5, pytest.approx(22.5))]
-    assert "The speed is that" not in texts(at)
+    assert "The speed shown is" not in texts(at)
     assert "13 % smaller and 11 % faster" in texts(at)
     at = app(tab="cost", block="14:7")
-    assert "Not measured for this cut, layers 14-20. The line estimates the speed from n = 7 alone." in texts(at)
+    assert "Not measured for this selection: layers 14-20. The line estimates the speed from n = 7 alone." in texts(at)
 
 
 def test_a_precomputed_measurement_names_its_machine(app, precomputed):
@@ -141,7 +141,7 @@ def test_a_stopped_measurement_shows_what_it_has_and_can_go_on(app, job):
     job(REQUEST, jobs.CANCELLED, "Speed", error="It was cancelled.")
     at = app(tab="cost")
     assert "Unfinished: 2 of 5 rounds" in texts(at)
-    assert at.button(key="measure-speed").label == "Go on measuring"
+    assert at.button(key="measure-speed").label == "Resume"
     at.button(key="measure-speed").click().run()
     assert [made.spec for made in jobs.active()] == [REQUEST]
 
@@ -162,7 +162,7 @@ def test_points_that_are_no_line_are_called_so(app):
     good.save()
     assert "far from a line" not in texts(app(tab="cost"))
     replace(good, decode=replace(good.decode, r_squared=0.3)).save()
-    assert "measure again while nothing does" in texts(app(tab="cost"))
+    assert "Measure again on an idle machine" in texts(app(tab="cost"))
 
 
 def test_a_cut_that_is_not_known_has_no_sizes(app):

@@ -136,7 +136,7 @@ def test_refine_asks_more_questions_of_every_curve_on_the_chart(app):
     at = compare(app(), "deepest")
     button = at.button(key="refine")
     assert button.label == "Refine: 100 → 400 questions"
-    assert "300 new questions, the 100 stored answers are kept" in button.help
+    assert "asks 300 new questions and keeps the 100 stored answers" in button.help
     button.click().run()
     made = jobs.active()
     assert {job.spec.strategy for job in made} == {"similarity", "deepest"}
@@ -158,14 +158,14 @@ def test_nothing_is_left_to_refine_when_all_is_asked(app, limit):
     whole = fakes.sweep(limit=570)
     replace(whole, spec=replace(whole.spec, benchmark=replace(whole.spec.benchmark, limit=limit))).save()
     at = app()
-    assert "All 570 questions are asked." in texts(at)
+    assert "All 570 questions are used." in texts(at)
     assert not [button for button in at.button if button.key == "refine"]
 
 
 def test_answers_that_are_not_stored_are_asked_again_and_said_to_be(app, precomputed):
     precomputed(fakes.distances())
     precomputed(fakes.sweep())
-    assert "400 questions, since the answers of a precomputed curve are not stored" in app().button(key="refine").help
+    assert "asks 400 questions, because a precomputed curve stores no answers" in app().button(key="refine").help
 
 
 def test_the_interval_shrinks_when_a_curve_has_been_refined(app, job):

@@ -17,7 +17,7 @@ def test_without_a_damage_map_the_section_says_what_to_click_and_queues_it(app):
     fakes.distances().save()
     at = app(tab="damage")
     assert "Does the distance pick the right layers?" in [item.value for item in at.header]
-    assert "Click **Measure the damage**" in texts(at)
+    assert "Click **Measure loss increase**" in texts(at)
     at.number_input(key="damage-n").set_value(4)
     at.number_input(key="damage-size").set_value(6)
     at.button(key="damage-go").click().run()
@@ -32,7 +32,7 @@ def test_while_it_is_measured_and_nothing_is_there_yet(app, job):
     fakes.distances().save()
     job(DamageSpec(), jobs.RUNNING, "Damage map", done=0, total=10)
     at = app(tab="damage")
-    assert "the map appears here with its first blocks" in texts(at)
+    assert "The map appears here with its first blocks" in texts(at)
     assert not [button for button in at.button if button.key == "damage-go"]
 
 
@@ -45,8 +45,8 @@ def test_a_growing_damage_map_leaves_unmeasured_blocks_blank(app, job):
     cells = [value for row in trace(figures(at)["damage-map"], "damage")["z"] for value in row]
     assert sum(value is not None for value in cells) == 138
     assert "138 of 345 blocks measured" in texts(at)
-    assert "blank cells are still to come" in texts(at)
-    assert metric(at, "Price of the distance's pick, Wikipedia").delta == "beyond this map"
+    assert "blank cells are not measured yet" in texts(at)
+    assert metric(at, "Extra loss of distance's pick, Wikipedia").delta == "outside this map"
     assert metric(at, "Rank correlation, n = 12").value == "–"
 
 
@@ -59,7 +59,7 @@ def test_agreement_within_the_size_and_price_of_the_pick_come_first(app):
     found = agreement.of_size(measured, fakes.distances(), 5)
     labels = [one.label for one in at.metric]
     assert labels == [
-        "Rank correlation, n = 5", "Price of the distance's pick, Wikipedia", "Selected block against that pick, Wikipedia",
+        "Rank correlation, n = 5", "Extra loss of distance's pick, Wikipedia", "Selected block vs. that pick, Wikipedia",
         "All sizes pooled",
     ]  # fmt: skip
     within = metric(at, "Rank correlation, n = 5")
@@ -68,11 +68,11 @@ def test_agreement_within_the_size_and_price_of_the_pick_come_first(app):
     assert within.delta.startswith("95 % ")
     assert "26 blocks" in within.delta
     start, least = fakes.distances().best[4].start, measured.best[4]
-    paid = metric(at, "Price of the distance's pick, Wikipedia")
+    paid = metric(at, "Extra loss of distance's pick, Wikipedia")
     assert paid.value == f"{measured.increase[4][start] - least.increase:+.2f} nats"
-    assert f"[{start}, {start + 5}) against [{least.start}, {least.start + 5})" in paid.delta
+    assert f"[{start}, {start + 5}) vs. [{least.start}, {least.start + 5})" in paid.delta
     assert paid.delta.startswith("95 % ")
-    assert metric(at, "Selected block against that pick, Wikipedia").delta == f"[{start}, {start + 5}) is the pick"
+    assert metric(at, "Selected block vs. that pick, Wikipedia").delta == f"[{start}, {start + 5}) is the pick"
     assert metric(at, "All sizes pooled").delta == "driven by block size"
     distance, damage = figures(at)["foretold"], figures(at)["damage-map"]
     for axis in ("xaxis", "yaxis"):
@@ -87,9 +87,9 @@ def test_selected_block_is_compared_with_the_pick_of_its_size(app):
     measured.save()
     at = app(tab="damage", n="5", block="3:5")
     start = fakes.distances().best[4].start
-    own = metric(at, "Selected block against that pick, Wikipedia")
+    own = metric(at, "Selected block vs. that pick, Wikipedia")
     assert own.value == f"{measured.increase[4][3] - measured.increase[4][start]:+.2f} nats"
-    assert f"[3, 8) against [{start}, {start + 5})" in own.delta
+    assert f"[3, 8) vs. [{start}, {start + 5})" in own.delta
     assert "The distance picks layers" in read(texts(at))
 
 
@@ -98,10 +98,10 @@ def test_cuts_that_the_damage_map_cannot_speak_of(app):
     fakes.damage(max_size=4).save()
     fakes.sweep(strategy="block-influence").save()
     at = app(tab="damage", strategy="block-influence", n="5")
-    own = metric(at, "Selected block against that pick, Wikipedia")
+    own = metric(at, "Selected block vs. that pick, Wikipedia")
     assert (own.value, own.delta) == ("–", "not one block")
     at.slider(key="n").set_value(20).run()
-    assert metric(at, "Price of the distance's pick, Wikipedia").delta == "beyond this map"
+    assert metric(at, "Extra loss of distance's pick, Wikipedia").delta == "outside this map"
     at.slider(key="n").set_value(0).run()
     assert not at.exception
 
@@ -112,13 +112,11 @@ def test_the_map_it_was_compared_with_is_the_one_beside_it(app):
     measured = fakes.damage()
     replace(measured, spec=replace(measured.spec, distances=other.spec)).save()
     first.save()
-    assert "which is not the one above" not in texts(app(tab="damage")), (
-        "without its own map it stands beside the one on screen"
-    )
+    assert "not from the map above" not in texts(app(tab="damage")), "without its own map it stands beside the one on screen"
     other.save()
     at = app(tab="damage")
     at.selectbox(key=f"pick-distances-{other.spec.fingerprint()}").set_value(first.spec.fingerprint()).run()
-    assert "which is not the one above" in texts(at)
+    assert "not from the map above" in texts(at)
 
 
 def test_a_failed_measurement_says_why(app, job):
@@ -126,7 +124,7 @@ def test_a_failed_measurement_says_why(app, job):
     job(DamageSpec(), jobs.FAILED, "Damage map", error="The disk is full.")
     at = app(tab="damage")
     assert "The disk is full." in texts(at)
-    assert "Click **Measure the damage**" in texts(at)
+    assert "Click **Measure loss increase**" in texts(at)
 
 
 @pytest.mark.parametrize(
@@ -141,4 +139,4 @@ def test_the_damage_stands_in_a_table(app):
     fakes.distances().save()
     fakes.damage().save()
     at = app(tab="data")
-    assert {"Damage", "Least damage"} <= {tab.label for tab in at.tabs}
+    assert {"Loss increase", "Lowest increase"} <= {tab.label for tab in at.tabs}

@@ -36,7 +36,7 @@ def test_the_strategys_own_block_shows_its_text(app):
     told = generated(at)
     assert told["cut"] == written(OWN) == told["path"]["5"]
     assert told["texts"][told["cut"]]["runs"] == [["five", False], ["5", True]]
-    assert "Not measured for this cut" not in texts(at)
+    assert "**Not measured**" not in texts(at)
 
 
 def test_another_block_of_that_size_is_not_measured(app):
@@ -46,7 +46,7 @@ def test_another_block_of_that_size_is_not_measured(app):
     assert told["cut"] == "14:5"
     assert "14:5" not in told["texts"]
     assert told["path"]["5"] == written(OWN)
-    assert f"**Not measured for this cut**: {OTHER.describe()}" in texts(at)
+    assert f"**Not measured**: {OTHER.describe()}" in texts(at)
     assert marked(at, "writing") == []
 
 
@@ -64,10 +64,10 @@ def test_a_measured_block_shows_its_own_text_rates_and_marker(app):
     fill()
     fakes.generating(OTHER, "its own text").save()
     at = app(block="14:5", tab="generation")
-    assert "Not measured for this cut" not in texts(at)
+    assert "**Not measured**" not in texts(at)
     told = generated(at)["texts"]["14:5"]
     assert "".join(words for words, _ in told["runs"]) == "its own text"
-    assert told["facts"].endswith("24 problems right 0.0% (0.0 to 13.8)")
+    assert told["facts"].endswith("24 problems solved 0.0% (0.0 to 13.8)")
     assert marked(at, "writing") == [(5, 0.25), (5, 0.5), (5, 0.0)]
 
 
@@ -78,7 +78,7 @@ def test_table_rows_name_their_block_and_zero_of_24_has_an_interval(app):
     rows = table(at)
     assert rows["block"].iloc[0] == "unpruned model"
     (own,) = [row for row in rows.to_dict("records") if row["block"] == "layers 14-18, [14, 19) (selected)"]
-    assert own["problems right"] == "0.0% (0.0 to 13.8)"
+    assert own["problems solved"] == "0.0% (0.0 to 13.8)"
     assert f"{OWN.brief()}, {OWN.halves()}" in set(rows["block"])
 
 
@@ -88,9 +88,9 @@ def test_text_of_the_other_strategys_block_is_found_under_its_own_name(app):
     own = next(point.block for point in fakes.sweep(strategy="deepest").points if point.n == 5)
     at = app(strategy="deepest", n="5", tab="generation")
     assert generated(at)["cut"] == written(own)
-    assert f"**Not measured for this cut**: {own.describe()}" in texts(at)
+    assert f"**Not measured**: {own.describe()}" in texts(at)
     at = app(strategy="deepest", block=written(OWN), tab="generation")
-    assert "Not measured for this cut" not in texts(at)
+    assert "**Not measured**" not in texts(at)
     assert generated(at)["path"]["5"] == written(own)
 
 
@@ -105,7 +105,7 @@ def test_without_any_generation_the_button_is_offered(app):
     fakes.distances().save()
     fakes.sweep().save()
     at = app(n="5", tab="generation")
-    assert f"**Not measured for this cut**: {OWN.describe()}" in texts(at)
+    assert f"**Not measured**: {OWN.describe()}" in texts(at)
     assert at.button(key="measure-generation")
     assert "writing" not in figures(at)
     at.slider(key="n").set_value(0).run()
@@ -116,6 +116,6 @@ def test_without_any_generation_the_button_is_offered(app):
 def test_the_chart_has_rates_of_the_curve_on_screen(app):
     fill()
     at = app(n="5", tab="generation")
-    assert names(at, "share") == ["repeated 4-grams", "distinct tokens", "arithmetic right"]
+    assert names(at, "share") == ["repeated 4-grams", "distinct tokens", "problems solved"]
     assert [n for n, _ in marked(at, "writing")] == [5, 5, 5]
     assert selected(at)["n"] == 5

@@ -262,7 +262,7 @@ class TestInABrowser:
         facts = page.locator(".facts")
         expect(facts).to_contain_text("layers 11-15 (5), block [11, 16)")
         expect(facts).to_contain_text(re.compile(r"angle 0\.\d{3} \(95 %: 0\.\d{3} to 0\.\d{3}\), \d+ texts of C4, float32"))
-        expect(facts).to_contain_text("of the memory of the weights")
+        expect(facts).to_contain_text("of weight memory")
         page.mouse.move(*place(page, 20))
         expect(facts).to_contain_text("layer 20 alone")
         page.mouse.move(2, 2)

@@ -48,7 +48,7 @@ def test_a_block_picked_by_hand_is_the_cut_everywhere_until_the_way_back(app):
     opened(at, "cost")
     assert metric(at, "Angular distance").value == f"{row[7]:.3f}"
     assert metric(at, "Accuracy").value == "–", "the curve has no scores of this block"
-    assert f"**Not measured for this cut**: {OWN.brief()}" in texts(at)
+    assert f"**Not measured**: {OWN.brief()}" in texts(at)
     assert at.query_params["block"] == ["7:5"] or at.query_params["block"] == "7:5"
     opened(at, "map")
     back = at.button(key="back")
@@ -173,8 +173,8 @@ def test_what_is_missing_is_said_and_offered_and_never_started(app):
     at = app(benchmark="boolq:40", texts="wiki:8x64")
     assert not jobs.list_jobs()
     said = texts(at)
-    assert "This link shows a map of Wikipedia 8 × 64, which has not been measured here" in said
-    assert "a similarity curve on 40 questions of BoolQ, which has not been measured here" in said
+    assert "This link shows a map of Wikipedia 8 × 64, which is not measured here" in said
+    assert "a similarity curve on 40 questions of BoolQ, which is not measured here" in said
     assert at.query_params["benchmark"] in ("boolq:40", ["boolq:40"]), "a reload still asks for it"
     at.button(key="asked-sweep-go").click().run()
     (made,) = jobs.active()
@@ -188,7 +188,7 @@ def test_nonsense_in_the_address_is_said_to_be_unknown(app):
     at = app(benchmark="<b>evil</b>", texts="../../etc", view="sideways", metric="taste")
     assert not at.exception
     assert "evil" not in texts(at)
-    assert "cannot be asked for from here" in texts(at)
+    assert "cannot be measured from this page" in texts(at)
     assert at.button_group(key="map-view").value == "map"
     assert not [button for button in at.button if button.key in ("asked-sweep-go", "asked-distances-go")]
 
@@ -303,7 +303,7 @@ def test_the_commands_of_everything_on_the_page_are_there(app):
 
 def test_a_link_to_a_distance_that_the_map_does_not_have_says_so(app):
     fakes.distances().save()
-    assert "relative L2, which is not known of this map" in texts(app(metric="relative-l2"))
+    assert "relative L2, which this map does not have" in texts(app(metric="relative-l2"))
 
 
 def test_a_link_to_what_is_not_here_names_it_even_without_a_map(app):

@@ -57,7 +57,7 @@ def test_each_tab_of_scores_names_the_unmeasured_block_and_measures_it(app, tab)
     fakes.distances().save()
     fakes.sweep().save()
     at = app(block="14:5", tab=tab)
-    assert f"**Not measured for this cut**: {OTHER.brief()}" in texts(at)
+    assert f"**Not measured**: {OTHER.brief()}" in texts(at)
     at.button(key="score-cut").click().run()
     assert not at.exception
     (made,) = jobs.active()
@@ -71,7 +71,7 @@ def test_a_block_with_accuracy_alone_says_that_its_loss_is_missing(app):
     made = fakes.evaluate(OTHER, curve=curve)
     replace(made, spec=replace(made.spec, loss_corpus=None), point=replace(made.point, loss=None, n_texts=0)).save()
     at = app(block="14:5")
-    assert f"**Not measured for this cut** (loss): {OTHER.brief()}" in texts(at)
+    assert f"**Not measured** (loss): {OTHER.brief()}" in texts(at)
     assert (marked(at, "accuracy"), marked(at, "loss")) == ([(5, 0.37)], [])
 
 
@@ -85,4 +85,4 @@ def test_an_evaluation_that_only_generated_is_no_score(app, tab):
     replace(made, spec=replace(made.spec, benchmark=None, loss_corpus=None), point=point).save()
     at = app(block="14:5", tab=tab)
     assert not at.exception
-    assert ("**Not measured for this cut**" in texts(at)) == (tab != "data")
+    assert ("**Not measured**" in texts(at)) == (tab != "data")

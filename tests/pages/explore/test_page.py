@@ -46,7 +46,7 @@ def test_how_sure_the_accuracy_is_stands_in_words(app):
     at = app(tab="cost")
     at.slider(key="n").set_value(8).run()
     lost = round(100 * measured.points[0].acc) - round(100 * measured.points[8].acc)
-    assert f"{lost} lost, 0 gained" in read(texts(at))
+    assert f"{lost} answers lost, 0 gained" in read(texts(at))
     assert "points: the interval excludes zero" in read(texts(at))
     assert "95 % interval" in read(texts(at))
     assert cliff.sentence(fakes.sweep(answers=True)) in read(texts(at))
@@ -62,7 +62,7 @@ def test_an_interval_that_just_excludes_zero_does_not_end_at_it_and_its_test_doe
     given = [[Answer(f"q{i}", [0.0, 0.0], int(not right), 0) for i, right in enumerate(each)] for each in (whole, cut)]
     replace(measured, questions=[given[0], *[given[1]] * (len(measured.points) - 1)]).save()
     told = texts(app(n="5", tab="cost"))
-    assert "-15.7 to -0.1 points: the interval excludes zero (exact McNemar test, which is stricter: p = 0.06)" in read(told)
+    assert "-15.7 to -0.1 points: the interval excludes zero. The exact McNemar test is stricter: p = 0.06." in read(told)
     assert "Paired change 95 %: −15.7 to −0.1." in texts(app("pages/export.py", n="5")).replace("\\", "")
 
 
@@ -77,7 +77,7 @@ def test_a_change_that_may_be_nothing_is_grey_and_says_how_many_questions_it_wou
     at.slider(key="n").set_value(1).run()
     noisy = metric(at, "Accuracy")
     assert noisy.delta == "-3.0 points, not significant"
-    assert "Not significantly different with 200 questions: about 96" in read(noisy.help)
+    assert "Not significantly different with 200 questions, about 96" in read(noisy.help)
     assert noisy.proto.color == noisy.proto.GRAY
     at.slider(key="n").set_value(2).run()
     settled = metric(at, "Accuracy")

@@ -30,7 +30,7 @@ def test_it_is_drawn_and_its_cost_is_told_by_part(app):
     gone = 3_540_000 + 2 * 900_000 + 2_640_000
     assert metric(at, "Parameters").value == f"−{gone / 1e6:.1f} M"
     assert table(at)["KV cache"][2] == "−10.0%", "three of thirty layers keep no keys and values"
-    assert "is not known: no two such cuts" in texts(at)
+    assert "is not known: no two were measured" in texts(at)
     assert not [button for button in at.button if button.key == "to-damage"]
     at.button(key="measure-speed").click().run()
     (made,) = jobs.active()
@@ -44,7 +44,7 @@ def test_of_older_results_its_size_is_not_made_up(app):
     assert f"Removing {CUT.brief()} makes the model smaller" in texts(at)
     assert metric(at, "Parameters").value == "–"
     assert table(at)["Parameters"][1] == "–"
-    assert "open the **Model** page" in texts(at)
+    assert "Open the **Model** page" in texts(at)
 
 
 def test_it_is_written_in_the_menu(app):

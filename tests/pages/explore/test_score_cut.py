@@ -69,7 +69,7 @@ def test_its_scores_then_stand_in_the_numbers_and_on_both_curves(app, curve):
     assert r":gray-badge[ARC-Easy · n = 100 · C4 · n = 8 texts] :gray-badge[bfloat16 · Q4\_1 weights]" in texts(at)
     opened(at, "map")
     for key, value in (("accuracy", 0.37), ("loss", 3.3)):
-        diamond = trace(figures(at)[key], "scored on their own")
+        diamond = trace(figures(at)[key], "scored separately")
         assert (diamond["x"], diamond["y"]) == ([18], [value])
         assert cut_at(18).describe() in diamond["text"][0]
         assert figures(at)[key]["layout"]["xaxis"]["range"][1] >= 18.5
@@ -84,8 +84,8 @@ def test_scores_on_other_questions_or_text_are_not_put_on_the_curve(app, curve):
     replace(own, spec=replace(own.spec, benchmark=BenchmarkSpec(identity="q", limit=7)), point=few).save()
     at = app(n="18")
     assert has_button(at)
-    assert "scored on their own" not in names(at, "accuracy")
-    assert "scored on their own" in names(at, "loss, nats per token"), "the text is the same"
+    assert "scored separately" not in names(at, "accuracy")
+    assert "scored separately" in names(at, "loss, nats per token"), "the text is the same"
 
 
 def test_a_healed_model_is_no_score_of_the_cut(app, curve):
@@ -93,7 +93,7 @@ def test_a_healed_model_is_no_score_of_the_cut(app, curve):
     replace(own, spec=replace(own.spec, adapter="somewhere")).save()
     at = app(n="18")
     assert has_button(at)
-    assert "scored on their own" not in names(at, "accuracy")
+    assert "scored separately" not in names(at, "accuracy")
 
 
 def test_scores_of_another_strategy_are_known_already(app):
@@ -139,4 +139,4 @@ def test_no_button_while_a_sweep_is_on_its_way_that_scores_the_cut(app, job):
 def test_scattered_layers_that_were_scored_are_drawn_with_their_names(app, curve):
     layers = LayerSet((1, 4))
     fakes.evaluate(layers, curve=curve).save()
-    assert layers.describe() in trace(figures(app())["accuracy"], "scored on their own")["text"][0]
+    assert layers.describe() in trace(figures(app())["accuracy"], "scored separately")["text"][0]

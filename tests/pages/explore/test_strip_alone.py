@@ -165,7 +165,7 @@ def test_one_layer_stays_and_a_removed_one_is_not_protected(chromium):
     expect(page.locator(".said")).to_have_text("One layer must stay. ")
     page.get_by_role("radio", name="Protect").check(force=True)
     page.mouse.click(*place(page, 5))
-    expect(page.locator(".said")).to_have_text("Layer 5 is removed; put it back before it is protected. ")
+    expect(page.locator(".said")).to_have_text("Layer 5 is removed. Restore it before you protect it. ")
     assert page.evaluate("window.told") == []
 
 

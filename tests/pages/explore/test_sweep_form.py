@@ -44,7 +44,7 @@ def test_a_search_says_what_it_costs_before_it_is_started(form):
     assert "swaps, up to n = 15: The search measures up to" in texts(form)
     form.session_state["protected"] = frozenset({0, 29})
     form.run()
-    assert "No search takes layers 0, 29: protected" in texts(form)
+    assert "Searches never remove layers 0, 29: protected" in texts(form)
     assert [job.spec.strategy for job in run(form, ("swaps", "similarity"))] == ["swaps", "similarity"]
     searching, other = jobs.active()
     assert searching.spec.search.protect == (0, 29)
@@ -134,7 +134,7 @@ def test_cuts_that_cannot_be_are_one_sentence(form, text, said):
 
 def test_no_strategy_is_said_and_nothing_is_queued(form):
     assert not run(form, ())
-    assert "Choose at least one way" in texts(form)
+    assert "No strategy is chosen" in texts(form)
 
 
 def upload(at, name: str, content: bytes):
@@ -168,7 +168,7 @@ def test_a_file_without_a_question_cannot_be_run(form):
     upload(form, "mine.jsonl", BAD.encode())
     assert "None of 1 rows can be asked" in texts(form)
     assert not run(form)
-    assert "Choose a file with questions that can be asked first" in texts(form)
+    assert "No file with usable questions is chosen" in texts(form)
 
 
 @pytest.mark.parametrize(("name", "content"), [("a.parquet", b"nonsense"), ("a.csv", b"\xff\xfeq\x00")])

@@ -16,7 +16,7 @@ from tests.support.seen import marked, names, read
 def test_without_a_measured_cut_it_says_what_to_do(app, precomputed):
     precomputed(fakes.distances())
     at = app(tab="trade-off")
-    assert any("Nothing can be weighed yet" in one.value for one in at.info)
+    assert any("No results yet" in one.value for one in at.info)
 
 
 def measured(answers: bool = True):
@@ -67,7 +67,7 @@ def test_goal_that_needs_more_questions_starts_them(app, precomputed):
     at.number_input("goal-points").set_value(2.0).run()
     answer = goals.reach(Goal(POINTS, 2.0), front.fronts(ACCURACY, [curve]))
     assert answer.offer is None, "100 questions show no loss below 2 points"
-    assert any("it needs about" in read(one.value) for one in at.markdown)
+    assert any("This needs about" in read(one.value) for one in at.markdown)
     at.button("goal-measure").click().run()
     (made,) = jobs.active()
     assert made.spec.benchmark.limit == answer.needed > 100
@@ -81,7 +81,7 @@ def test_size_that_nothing_measured_has_names_the_layers(app, precomputed):
     at.selectbox("goal-kind").set_value(MEGABYTES).run()
     at.number_input("goal-megabytes").set_value(200.0).run()
     n = goals.layers_needed(fakes.FACTS, 200.0, "bfloat16")
-    assert any(f"{n} layers must go to fit" in one.value for one in at.markdown)
+    assert any(f"Remove {n} layers to fit" in one.value for one in at.markdown)
 
 
 def test_the_selected_block_is_marked_at_its_own_scores(app, precomputed):

@@ -48,12 +48,12 @@ def test_the_best_known_cut_is_taken_with_one_click_and_given_back_with_another(
     fill()
     at = app(n="5")
     said = texts(at)
-    assert f"Best known of 26 cuts: **[{BEST.start}, {BEST.stop})**" in said
+    assert f"Best known of 26 choices: **[{BEST.start}, {BEST.stop})**" in said
     assert "Chosen and measured on the same texts: looks better than it is." in said
     at.button(key="take-best").click().run()
     assert ringed(at) == [(BEST.start, 5)]
     assert at.query_params["block"] in (f"{BEST.start}:5", [f"{BEST.start}:5"])
-    assert "The best known cut of 5 layers, of 26 measured" in texts(at)
+    assert "Best of 26 measured choices of 5 layers" in texts(at)
     assert "take-best" not in buttons(at)
     at.button(key="undo").click().run()
     assert ringed(at) == [(CHOSEN.start, 5)]
@@ -83,7 +83,7 @@ def test_where_other_texts_were_read_their_loss_is_shown(app):
     on_c4(fakes.sweep()).save()
     on_c4(fakes.evaluate(BEST)).save()
     said = texts(app(n="5"))
-    assert "Best known of 26 cuts" in said
+    assert "Best known of 26 choices" in said
     assert "8 texts of C4" in said
     assert "looks better than it is" not in said
 
@@ -94,7 +94,7 @@ def test_the_best_cut_can_be_scored_on_texts_that_did_not_choose_it(app):
     fill(damage=replace(measured, spec=replace(measured.spec, corpus=corpus)))
     at = app(n="5")
     button = at.button(key="report-best")
-    assert "had no part in choosing it" in button.help
+    assert "were not used to choose it" in button.help
     button.click().run()
     made = [job.spec for job in jobs.active()]
     assert {spec.block for spec in made} == {None, BEST}
@@ -107,7 +107,7 @@ def test_where_nothing_can_be_compared_the_way_to_the_damage_is_shown(app):
     at = app(n="5")
     at.button(key="to-damage").click().run()
     assert at.query_params["tab"] in ("damage", ["damage"])
-    assert "Click **Measure the damage**" in texts(opened(at, "damage"))
+    assert "Click **Measure loss increase**" in texts(opened(at, "damage"))
 
 
 def test_the_verdict_leads_to_the_decision_sheet(app):

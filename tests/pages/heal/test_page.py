@@ -113,7 +113,7 @@ def test_every_length_says_what_it_reached_and_how_long_it_takes_here(app, known
     at = app("pages/heal.py", **OF_HEAL)
     captions = list(at.radio(key="heal-time").proto.captions)
     assert captions[1].startswith("not measured for this block, 2 other blocks: recovers 56 % (no interval: ")
-    assert "; accuracy: no significant change on any of 2 blocks · about " in captions[1]
+    assert ", accuracy: no significant change on any of 2 blocks · about " in captions[1]
     assert captions[1].endswith("min until the verdict")
     assert captions[4] == "not measured yet"
     at.radio(key="heal-time").set_value("instant").run()

@@ -70,7 +70,7 @@ def test_hints_welcome_a_newcomer_until_they_are_closed(served, visitors):
     page = visitors()
     browser.visit(page, served.address, "explore")
     hints = page.locator(".st-key-hints")
-    expect(hints).to_contain_text("Ten minutes")
+    expect(hints).to_contain_text("Ten-minute lesson")
     expect(page.get_by_text("precomputed").first).to_be_visible()
     page.locator(".st-key-hints-close").get_by_role("button").first.click()
     expect(hints).to_be_hidden()

@@ -65,7 +65,7 @@ def test_a_range_is_dragged_and_lifted_and_a_point_is_clicked(served):
     page.mouse.move(point["x"], point["y"])
     page.mouse.click(point["x"], point["y"])
     expect(page.get_by_role("slider", name="Layers removed, n")).to_have_value("7")
-    page.get_by_role("button", name="Which questions flipped?").click()
+    page.get_by_role("button", name="Show changed answers").click()
     expect(page).to_have_url(re.compile("tab=questions"))
     expect(page.get_by_text("questions at n = 7")).to_be_visible()
     browser.screenshot(page, "brush-questions")

@@ -51,7 +51,7 @@ def first_look(page: Page, address: str) -> None:
 
 def fresh_map(page: Page) -> None:
     page.get_by_role("button", name="New map").click()
-    page.get_by_role("spinbutton", name="How many").fill("8")
+    page.get_by_role("spinbutton", name="Number of texts").fill("8")
     page.get_by_role("spinbutton", name="Tokens per text").fill("64")
     page.get_by_role("button", name="Compute map").click()
     ended(page, "Distance map, C4 8 × 64")
@@ -73,7 +73,7 @@ def move_the_slider(page: Page) -> None:
 
 def small_sweep(page: Page) -> None:
     page.get_by_role("button", name="Run a sweep").click()
-    page.get_by_role("spinbutton", name="How many").fill("12")
+    page.get_by_role("spinbutton", name="Number of questions").fill("12")
     page.get_by_role("spinbutton", name="Up to n removed layers").fill("4")
     page.get_by_role("button", name="Run sweep").click()
     ended(page, "Curve, ARC-Easy 12, n ≤ 4")

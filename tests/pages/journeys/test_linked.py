@@ -141,7 +141,7 @@ def test_a_clicked_block_is_the_cut_everywhere_and_its_address_shows_it_elsewher
         page.mouse.move(rail["x"] + rail["width"] * 8 / 29, middle, steps=4)
         page.mouse.up()
         expect_cut(page, 11, 8)
-        page.get_by_role("tab", name="Rivals and damage").click()
+        page.get_by_role("tab", name="Damage").click()
         expect_shown(page, {"damage": "11:8", "strip": "11:8"})
         expect(page).to_have_url(re.compile("tab=damage"))
         browser.settled(page)

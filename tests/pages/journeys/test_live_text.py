@@ -48,12 +48,12 @@ def test_text_swaps_while_the_strip_is_dragged_and_blocks_without_text_say_so(se
     browser.visit(page, served.address, "explore", "?n=5&tab=generation")
     expect_selected(page, "Selected: layers 11-15")
     own = columns(page)
-    assert own["own"] == ("similarity's block: layers 11-15", "The selected block.")
+    assert own["own"] == ("similarity's block: layers 11-15", "Same as the selected block.")
     assert own["selected"][1].startswith("Dennis M. O'Brien"), "an English prompt"
     drag(page, place(page, 13), place(page, 15))
     expect_selected(page, "Selected: layers 13-17")
     shown = columns(page)
-    assert shown["selected"][1] == "Not measured for this block"
+    assert shown["selected"][1] == "Not measured for this selection"
     assert shown["own"][0] == "similarity's block: layers 11-15"
     assert shown["own"][1] == own["selected"][1]
     button = page.get_by_role("button", name="Measure generation")
@@ -87,14 +87,14 @@ def test_the_marker_leaves_the_curve_where_the_block_is_not_measured(served):
     page = served.visitor()
     browser.visit(page, served.address, "explore", "?block=15:11")
     for label in ("Accuracy", "Loss"):
-        expect_rings(page, label, ring="", at="11", note="Not measured for this cut", lines=0)
+        expect_rings(page, label, ring="", at="11", note="Not measured for this selection", lines=0)
     expect_rings(page, "Heat map by", ring="15:11")
     browser.visit(page, served.address, "explore", "?block=14:5")
     for label in ("Accuracy", "Loss"):
         expect_rings(page, label, ring="14:5", at="5", note="", lines=0)
     drag(page, place(page, 16), place(page, 18))
     expect_rings(page, "Heat map by", ring="16:5")
-    expect_rings(page, "Loss", ring="", at="5", note="Not measured for this cut")
+    expect_rings(page, "Loss", ring="", at="5", note="Not measured for this selection")
     page.keyboard.press("Escape")
     page.mouse.up()
     expect_rings(page, "Loss", ring="14:5", note="")

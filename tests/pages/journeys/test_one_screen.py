@@ -67,10 +67,12 @@ def test_the_best_cut_of_5_layers_and_why_takes_one_click_and_so_does_the_way_ba
     page = visit(served, 1280)
     page.evaluate(browser.COUNT_CLICKS)
     why = page.locator(".st-key-best-cut")
-    expect(why).to_contain_text(re.compile(r"Best known of \d+ cuts: \[14, 19\), \+\d\.\d\d nats \(95 %: .* on \d+ texts of"))
+    expect(why).to_contain_text(
+        re.compile(r"Best known of \d+ choices: \[14, 19\), \+\d\.\d\d nats \(95 %: .* on \d+ texts of")
+    )
     page.get_by_role("button", name="Take [14, 19)").click()
     expect(page.locator(".st-key-verdict")).to_contain_text("Removing layers 14-18")
-    expect(page.locator(".st-key-verdict")).to_contain_text("The best known cut of 5 layers")
+    expect(page.locator(".st-key-verdict")).to_contain_text("measured choices of 5 layers")
     expect(page).to_have_url(re.compile(r"block=14(:|%3A)5"))
     assert page.evaluate("window.clicks") == 1
     page.get_by_role("button", name="Undo").click()

@@ -174,7 +174,7 @@ def test_a_heal_in_nf4_is_not_drawn_on_a_curve_in_float32(page, served):
     charts = page.locator("[data-testid=stPlotlyChart]")
     drawn = " ".join(charts.locator("svg text").all_text_contents())
     assert "healed" not in drawn
-    assert re.search(r"Measured otherwise, so not on the curve: layers 11-15, .* NF4", text)
+    assert re.search(r"Not on the curve \(measured differently\): layers 11-15, .* NF4", text)
     assert "8 texts of C4" in text, "of which text the loss is"
 
 
@@ -183,7 +183,7 @@ def test_noise_is_grey_and_called_not_significant(page, served):
     moved = page.get_by_test_id("stMetricDelta").filter(has_text="-3.0 points")
     expect(moved).to_be_visible()
     assert is_grey(moved)
-    said = r"Accuracy is not significantly different \(95 % CI -\d+ to \+\d+, 200 ARC-Easy questions; would need about [\d,]+\)"
+    said = r"Accuracy is not significantly different \(95 % CI -\d+ to \+\d+, 200 ARC-Easy questions, would need about [\d,]+\)"
     assert re.search(said, text)
     text = read(page, served, "export", "noise", "n=5")
     assert re.search(r"not significantly different \(n = 200 questions, would need about [\d,]+\)", text)
@@ -196,7 +196,9 @@ def test_the_decision_is_in_the_first_window(page, served):
     text, best = page.evaluate(IN_THE_WINDOW), f"[{BEST.start}, {BEST.stop})"
     assert best in text, "the best known cut is read without scrolling"
     assert "Removing layers 13-17 makes the model 13 % smaller" in text
-    assert re.search(rf"Best known of 26 cuts: {re.escape(best)} ?, \+0.19 nats .* this one \+2.52 nats", text)
+    assert re.search(
+        rf"Best known of 26 choices: {re.escape(best)} ?, \+0.19 nats .*, against \+2.52 nats .*for this selection", text
+    )
     button = page.get_by_role("button", name=f"Take {best}").bounding_box()
     assert button["y"] + button["height"] <= 800
 

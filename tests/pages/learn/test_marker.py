@@ -12,7 +12,7 @@ from tests.support.seen import figures, read, texts, trace
 
 OTHER = "14:5"
 """Not the block of five layers of any strategy."""
-UNMEASURED = "Not measured for this block"
+UNMEASURED = "Not measured for this selection"
 
 
 def revealed(app, step: int, block: str = OTHER):

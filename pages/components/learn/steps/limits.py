@@ -215,7 +215,7 @@ def _damage(shown: Shown, guess: Block | None) -> None:
     damage, size = shown.damage, shown.size
     distances = _compared(shown)
     if damage is None or distances is None or size > len(damage.increase):
-        stored.missing("The damage of each block has not been measured yet.", "pages/explore.py", "Measure the damage")
+        stored.missing("The damage of each block has not been measured yet.", "pages/explore.py", "Measure loss increase")
         return
     row, own = distances.mean[size - 1], marker.block(size)
     cost = damage.increase[size - 1][own.start] if own else None
