@@ -186,7 +186,7 @@ def test_stored_curves_come_first_so_that_the_time_left_is_told_from_the_others(
     [
         ({"models": ()}, "needs at least one of its models"),
         ({"models": (ModelSpec(), ModelSpec())}, 'The models of this grid contain "starter" twice'),
-        ({"strategies": ("deepest", "deepest")}, 'names "deepest" twice'),
+        ({"strategies": ("deepest", "deepest")}, 'contain "deepest" twice'),
         ({"strategies": ("manual",)}, "strategies must be one of similarity, deepest"),
         ({"max_n": -1}, "max_n must be"),
         ({"models": tuple(ModelSpec(f"m{n}") for n in range(MOST_CELLS))}, r"has 800 cells \(400 models, 2 ways"),

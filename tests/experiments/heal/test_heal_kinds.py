@@ -220,7 +220,7 @@ def test_where_no_weight_can_take_the_instant_heal_in_it_is_a_small_layer_beside
     )
     assert healed.junction.module == ""
     folder = cache / healed.adapter
-    assert "This adapter is not complete without its factor" in (folder / "README.md").read_text()
+    assert "This adapter is not complete without its extra layer" in (folder / "README.md").read_text()
     again = evaluation.run(EvaluateSpec(model, block, str(folder), None, spec.validation))
     assert again.point.loss == pytest.approx(healed.healed.loss, abs=1e-6)
     (folder / adapter.BRIDGE_FILE).rename(tmp_path / "bridge")
