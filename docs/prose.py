@@ -53,7 +53,7 @@ LONGEST_SENTENCE = 25
 LONGEST_CELL = 20
 """Words in a cell of a table."""
 INSTEAD = {
-    r"foretells?|reckon\w*|whoever|whatever|meanwhile|likeliest|nought": "use a plain word",
+    r"foret(?:ells?|old)|reckon\w*|whoever|whatever|meanwhile|likeliest|nought": "use a plain word",
     r"(?:is|are) (?:said|told|gone on with)": "name the actor and the action",
     r"told (?:from|apart)": '"statistically significant", "differs significantly"',
     r"goes on|go on|gone on": '"resumes", "continues"',
@@ -66,7 +66,9 @@ INSTEAD = {
     r"gives? back|gave back": '"recovers"',
     r"la(?:y|ies) beside": '"is next to"',
     r"data sets?": '"dataset"',
-    r"(?:lose|loses|lost|losing) (?:[\d.]+ )?nats": '"loss rises by ... nats/token"',
+    r"(?:lose|loses|lost|losing) (?:[\d.]+ |the )?(?:nats|loss)": '"loss rises by ... nats/token"',
+    r"tells? (?:[\w-]+ ){1,5}apart": '"differs significantly", "distinguish"',
+    r"suffers? first": '"degrades first"',
     r"small sums": '"arithmetic problems"',
     r"of the hub": '"from the Hub"',
     r"uncut|bare (?:model|cut)": '"unpruned", "unhealed"',

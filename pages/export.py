@@ -17,11 +17,11 @@ def known(model: ModelSpec) -> Found | None:
 
 
 with frame.errors_shown():
-    frame.header("Export", "What do I take with me?")
+    frame.header("Export", "How do I save the pruned model?")
     model = state.current_model()
     found = known(model)
     if found is None:
-        st.info("Nothing is known of this model yet: compute its distance map first, so that there is a cut to take away.")
+        st.info("This model has no results yet. Compute its distance map first: it suggests a block to remove.")
         st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
         folders.on_this_machine(model)
     else:

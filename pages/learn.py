@@ -33,7 +33,7 @@ with frame.errors_shown():
         teach.show(STEPS, stored.of(state.current_model()))
         st.button(
             "Start over", key="learn-start-over", type="tertiary", icon=":material/restart_alt:", on_click=lesson.start_over,
-            help="Forgets your guesses and answers.",
+            help="Clears your guesses and answers.",
         )  # fmt: skip
         theme.presenter_switch()
     shown()

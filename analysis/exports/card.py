@@ -26,15 +26,16 @@ if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
 
-_LICENCE_KNOWN = "This model is a derivative of its base, whose licence, Apache-2.0, applies to it."
+_LICENCE_KNOWN = "This model is a derivative of its base. The base's licence, Apache-2.0, applies to it."
 _LICENCE_UNKNOWN = (
-    "This model is a derivative of its base, and the base's licence applies to it. Layerscope does not know which licence that "
-    "is: look it up before you share this model, and state it in the head of this card."
+    "This model is a derivative of its base, and the base's licence applies to it. Layerscope does not know that "
+    "licence. Look it up before you share this model, and state it in the head of this card."
 )
 _ZEROED = (
-    "The single parts that were removed are in this folder as zeros: the last matrix of each and its bias are zero, so it adds "
-    "nothing to what the layer hands on, and the model computes what it does without them. No bytes, no time and no KV cache "
-    "are saved in this form; a program that leaves these parts out saves them."
+    "This folder contains the removed sublayers as zeros: the last matrix of each and its bias are zero. A zeroed sublayer "
+    "adds "
+    "nothing, so the outputs equal those of the pruned model. Size, speed and KV cache do not improve in this form. A program "
+    "that skips these sublayers saves all three."
 )
 """Of parts of layers in a folder, which transformers has no model without."""
 
@@ -95,8 +96,8 @@ def of(
         "## Licence",
         _LICENCE_KNOWN if model.source == "starter" else _LICENCE_UNKNOWN,
         "## Limits",
-        "Likelihood scores overstate what a cut model keeps: free writing and arithmetic suffer first. Nothing was done "
-        "about safety or bias; what the base model lacks, this one lacks too.",
+        "Likelihood scores overstate the quality of a pruned model: free generation and arithmetic degrade first. Safety and "
+        "bias were not evaluated or changed. Limits of the base model apply to this one, too.",
         f"Made with layerscope {__version__}.{_versions(scored)}",
     ]
     return letters.visible("\n\n".join(parts) + "\n")
@@ -152,7 +153,7 @@ def _evaluated(scored: Scored, point: Point) -> "list[EvalResult]":
                 dataset_name=_text_name(scored.corpus),
                 dataset_args=_asked(scored.corpus, "source"),
                 metric_type="loss",
-                metric_name="loss, nats per token",
+                metric_name="loss, nats/token",
                 metric_value=point.loss,
                 metric_args={"n": point.n_texts, "stderr": point.loss_stderr, **precision},
             )
@@ -177,23 +178,23 @@ def _how(cut: Removal, heal: HealResult | None, adapter: str | None) -> str:
     if heal is None and adapter is None:
         return f"{said} It was not healed."
     if heal is None:
-        return f"{said} A PEFT adapter was merged in; how it was trained is not recorded here."
+        return f"{said} A PEFT adapter was merged in. Its training is not recorded here."
     spec = heal.spec
     trained = f"for {heal.total_steps} optimizer steps" if spec.trains else "without training"
     if heal.ended_early:
-        trained = f"for {heal.kept_step} of {heal.total_steps} optimizer steps, then stopped; what came of it was not scored"
+        trained = f"for {heal.kept_step} of {heal.total_steps} optimizer steps, then stopped without a score"
     base = "an unquantized base" if spec.model.quantization == "none" else f"a base in {spec.model.quantization}"
     settings = {name: value for name, value in spec.to_json().items() if not isinstance(value, dict)}
     listed = ", ".join(f"{name} {value}" for name, value in settings.items())
     return (
-        f"{said}\n\nHealed {trained} on {text(_text_name(spec.corpus))} text, over {base}, seed {spec.seed}; the "
+        f"{said}\n\nHealed {trained} on {text(_text_name(spec.corpus))} text, over {base}, seed {spec.seed}. The "
         f"adapter was merged into unquantized weights. Settings: {text(listed)}."
     )
 
 
 def _scores(scored: Scored | None) -> list[str]:
     if scored is None:
-        return ["## Scores", "Nothing was measured of this cut."]
+        return ["## Scores", "This pruned model was not measured."]
     found = {"unpruned": scored.unpruned, "pruned": scored.pruned, "healed": scored.healed}
     table = scores([(name, point) for name, point in found.items() if point is not None])
     return ["## Scores", table.markdown(), text(measured_on(scored.model, scored.benchmark, scored.corpus))]
@@ -231,11 +232,11 @@ def measured_on(model: ModelSpec, benchmark: BenchmarkSpec | None, corpus: Corpu
 
 
 def _checked(check: ReloadCheck) -> str:
-    what = "the model with its adapter beside it" if check.merged else "the cut model before it was saved"
+    what = "the model with its unmerged adapter" if check.merged else "the pruned model before saving"
     return (
         f"Checked: reloaded with plain transformers in {check.dtype} and compared with {what} on {check.n_tokens} tokens of "
-        f"real text; the largest difference of a logit is {check.max_difference:.3g}, the relative difference "
-        f"{check.relative_difference:.2g} (allowed {check.tolerance:g}), and {check.same_first:.1%} of the most likely next "
+        f"real text. The largest difference of a logit is {check.max_difference:.3g}. The relative difference is "
+        f"{check.relative_difference:.2g} (allowed {check.tolerance:g}). {check.same_first:.1%} of the most likely next "
         f"tokens are the same."
     )
 

@@ -36,14 +36,14 @@ FORMATS = (*FORMS, "mergekit")
 TOLERANCES = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.1}
 """What the relative difference of logits may be, by the dtype that is saved: merging rounds every changed weight once more."""
 _INSTEAD = (
-    "export it in float32",
-    "that is how families are whose layers compute with their own number, so choose the last layers or another model",
+    "Export it in float32",
+    "Layers of this family may depend on their own index. Remove the last layers, or choose another model",
 )
 """What to do about a folder that answers otherwise, the second where rounding cannot be the reason."""
 _READ = CorpusSpec(source="wiki", n_texts=2, seq_len=128, split="validation")
 _FALLBACK = (
-    "A decoder adds to a stream. Every layer reads what the layers before it wrote, and writes a little more; where two "
-    "neighbours write nearly the same, one of them can go, and the layers behind it hardly notice."
+    "A decoder adds to a stream. Every layer reads the sum of the layers before it and adds its own output. Where two "
+    "neighbours add nearly the same, one of them can go, and the later layers change little."
 )
 """Read where the starter pack's text is not installed."""
 
@@ -79,7 +79,7 @@ def export(
     block.check(planned.facts.n_layers)
     if format == "mergekit":
         if adapter is not None:
-            raise SpecError("A mergekit recipe cannot carry an adapter; export the hf format, which merges it.")
+            raise SpecError("A mergekit recipe cannot contain an adapter. Use --format hf, which merges it.")
         name, note = formats.mergekit_source(spec, planned.facts.part_of)
         stops = formats.mergekit_stops(planned.config.get_text_config().model_type)
         content = formats.mergekit(name, block, planned.facts.n_layers, planned.spec.dtype, note, stops)
@@ -90,7 +90,9 @@ def export(
         store.write_folder(out, fill)
         return out
     if spec.quantization != "none":
-        raise SpecError("A quantized model is not exported: rounding would be baked in; choose quantization none.")
+        raise SpecError(
+            "A quantized model cannot be exported, because the export would keep the rounding. Choose quantization none."
+        )
     save(planned, block, out, adapter, on_progress, FORMS[format])
     return out
 
@@ -165,9 +167,8 @@ def save(
     bridges = [] if adapter is None else read_bridges(Path(adapter))
     if not all(bridge.is_scale for bridge in bridges):
         raise RecipeError(
-            f"The heal in {adapter} adds a small layer that a plain {planned.facts.family} model has no place for; export the "
-            f"cut without it, or heal again by the recipe progressive, which begins without the instant heal, or by "
-            f"prune-comp, whose factor an export folds into the weights."
+            f"The healing in {adapter} adds a small layer, and a plain {planned.facts.family} model cannot contain it. Export "
+            f"the model without healing, or heal it again by the recipe progressive or prune-comp."
         )
     if adapter is not None:
         check_adapter(adapter, block)
@@ -252,8 +253,8 @@ def compare(
         again = form.load(folder, spec.dtype)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise UnsupportedModelError(
-            f"The saved folder does not load in plain transformers ({type(error).__name__}), so it was removed; choose another "
-            f"cut or another model."
+            f"The saved folder does not load in plain transformers ({type(error).__name__}), so it was deleted. Choose another "
+            f"block or another model."
         ) from error
     if placed is None:
         again.to(machine.first_card(spec.device))
@@ -262,9 +263,10 @@ def compare(
     check = _difference(expected, logits(again, texts), spec.dtype, merged)
     if not check.relative_difference <= check.tolerance:  # also refuses what is not a number
         raise UnsupportedModelError(
-            f"The saved model answers otherwise than {'the model with its adapter' if merged else 'the cut model'} did: its "
-            f"logits differ by {check.relative_difference:.3g} of their size, where {check.tolerance:g} is allowed in "
-            f"{spec.dtype}, so it was removed; {_INSTEAD[spec.dtype == 'float32']}."
+            f"The logits of the saved model differ from those of "
+            f"{'the model with its adapter' if merged else 'the pruned model'} "
+            f"by {check.relative_difference:.3g} of their size (allowed in {spec.dtype}: {check.tolerance:g}), so it was "
+            f"deleted. {_INSTEAD[spec.dtype == 'float32']}."
         )
     return check
 
@@ -287,9 +289,9 @@ def _difference(expected: Tensor, found: Tensor, dtype: str, merged: bool) -> Re
 def _check_folded(found: ReloadCheck, planned: Plan) -> None:
     if not found.relative_difference <= found.tolerance:
         raise UnsupportedModelError(
-            f"The factor of this heal cannot be folded into the weights of {planned.facts.name}: its logits would differ by "
-            f"{found.relative_difference:.3g} of their size, where {found.tolerance:g} is allowed in {planned.spec.dtype}; "
-            f"export the cut without the heal, or heal by another recipe."
+            f"The healing factor cannot be folded into the weights of {planned.facts.name}: its logits would differ "
+            f"by {found.relative_difference:.3g} of their size (allowed in {planned.spec.dtype}: {found.tolerance:g}). "
+            f"Export the model without healing, or heal by another recipe."
         )
 
 
@@ -302,7 +304,7 @@ def _texts(tokenizer: Any) -> list[list[int]]:
 
 def _check_new(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise SpecError(f"{out} already exists and is not empty; name a new folder.")
+        raise SpecError(f"{out} already exists and is not empty. Name a new folder.")
 
 
 def _saved_bytes(planned: Plan, block: Removal) -> int:

@@ -27,7 +27,7 @@ def folder(name: str) -> Path:
     """
     path = root() / name
     if not name or name.startswith(".") or path.name != name or not path.resolve().is_relative_to(root().resolve()):
-        raise SpecError(f"{name[:90]!r} is not the name of an export; give a plain name without slashes.")
+        raise SpecError(f"{name[:90]!r} is not the name of an export. Use a name without slashes.")
     return path
 
 
@@ -61,8 +61,8 @@ def check_space(out: Path, size: int) -> None:
     free = free_bytes(out)
     if free < size:
         raise StorageError(
-            f"The model needs about {units.size(size)} on disk, and {units.size(free)} are free at {out.parent}; free some "
-            f"space or choose another folder."
+            f"The model needs about {units.size(size)} on disk, and {out.parent} has {units.size(free)} free. Free some space, "
+            f"or choose another folder."
         )
 
 
@@ -75,8 +75,8 @@ def delete(name: str) -> None:
     """
     path = folder(name)
     if not path.is_dir():
-        raise SpecError(f"There is no export {name!r} any more; reload the page to see those there are.")
+        raise SpecError(f"The export {name!r} no longer exists. Reload the page to see the current ones.")
     try:
         shutil.rmtree(path)
     except OSError as error:
-        raise StorageError(f"{path} cannot be removed: {error.strerror or error}.") from error
+        raise StorageError(f"{path} cannot be deleted: {error.strerror or error}.") from error

@@ -28,14 +28,14 @@ def mergekit_stops(family: str) -> str:
     """
     if family in KNOW_THEIR_PLACE:
         return (
-            f"mergekit moves the weights of a {family} model as they are, whose layers compute with their number, so it makes "
-            f"another model: take the folder (hf) instead."
+            f"mergekit copies the layers of a {family} model unchanged, but they depend on their index, so the outputs would "
+            f"differ. Export the folder (hf) instead."
         )
     if family not in _LISTING:
         return ""
     return (
-        f"mergekit 0.1.5 writes the weights of a {family} model and stops at its configuration, whose layer_types it leaves as "
-        f"long as it was: take the folder (hf) instead, or its config.json."
+        f"mergekit 0.1.5 saves the weights of a {family} model, but its configuration fails: it keeps all layer_types. "
+        f"Export the folder (hf) instead, or use its config.json."
     )
 
 
@@ -54,7 +54,7 @@ def mergekit(model: str, cut: Removal, n_layers: int, dtype: str, *notes: str) -
     """
     check_whole(cut, "A mergekit recipe")
     name = json.dumps(model, ensure_ascii=False)  # a JSON string is a YAML string, whatever is in it
-    lines = [f"# {name} without {cut.describe()} of {n_layers} layers (0-based); ranges are half-open."]
+    lines = [f"# {name} without {cut.describe()} of {n_layers} layers (0-based). Ranges are half-open."]
     lines += [*(f"# {note}" for note in notes if note), "slices:"]
     for begin, end in kept_runs(cut, n_layers):
         lines += ["  - sources:", f"      - model: {name}", f"        layer_range: [{begin}, {end}]"]
@@ -72,7 +72,7 @@ def check_whole(cut: Removal, what: str) -> None:
         SpecError: when the cut has parts.
     """
     if isinstance(cut, PartSet):
-        raise SpecError(f"{what} can leave out whole layers only, not {cut.brief()}; export the model as a folder (hf).")
+        raise SpecError(f"{what} can remove whole layers only, not {cut.brief()}. Export the model as a folder (hf).")
 
 
 def mergekit_source(spec: ModelSpec, part_of: str = "") -> tuple[str, str]:
@@ -83,12 +83,12 @@ def mergekit_source(spec: ModelSpec, part_of: str = "") -> tuple[str, str]:
         part_of: of a text part the family of the whole model.
     """
     if part_of:
-        return spec.source, f"mergekit does not take the text part out of a {part_of} model: take the folder (hf) instead."
+        return spec.source, f"mergekit cannot extract the text model of a {part_of} model. Export the folder (hf) instead."
     if spec.source.endswith(".gguf"):
-        return spec.source, "mergekit reads no GGUF file: put a folder or a hub id of this model with safetensors in its place."
+        return spec.source, "mergekit reads no GGUF file. Put a folder or a Hub id of this model with safetensors in its place."
     if spec.source != "starter":
         return spec.source, ""
-    return starter.HUB_ID, "The starter model is this one rounded to about 4.5 bits; mergekit takes its unrounded weights."
+    return starter.HUB_ID, "The starter model is this one rounded to about 4.5 bits. mergekit uses its unrounded weights."
 
 
 def kept_runs(cut: Removal, n_layers: int) -> list[tuple[int, int]]:

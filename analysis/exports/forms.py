@@ -87,8 +87,8 @@ def _check_folder(decoder: Decoder) -> None:
             rebuilt = AutoModelForCausalLM.from_config(cuts.as_saved(decoder.model.config))
     except Exception as error:  # what transformers has against a configuration, it says in a dozen unrelated types
         raise UnsupportedModelError(
-            f"Plain transformers would not load this cut of a {decoder.config.model_type} model: "
-            f"{failures.reason(error)}; choose another block."
+            f"Plain transformers cannot load this {decoder.config.model_type} model without the block: "
+            f"{failures.reason(error)}. Choose another block."
         ) from error
     expected = {name: tuple(tensor.shape) for name, tensor in rebuilt.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in decoder.model.state_dict().items()}
@@ -97,8 +97,8 @@ def _check_folder(decoder: Decoder) -> None:
         counted = {name: getattr(decoder.config, name, None) for name in decoder.family.periods}
         orders = ", ".join(f"{name} {every}" for name, every in counted.items() if isinstance(every, int) and every > 1)
         raise UnsupportedModelError(
-            f"After this cut the configuration of {decoder.config.model_type} would not rebuild the same model ({wrong[0]} and "
-            f"{len(wrong) - 1} more differ){f': it counts layers by {orders}' if orders else ''}; choose another block."
+            f"The configuration of {decoder.config.model_type} does not rebuild the pruned model ({wrong[0]} and "
+            f"{len(wrong) - 1} more differ){f': it counts layers by {orders}' if orders else ''}. Choose another block."
         )
 
 

@@ -15,7 +15,7 @@ KINDS = {"float32": ("F32", "ALL_F32"), "float16": ("F16", "MOSTLY_F16"), "bfloa
 """By dtype what ggml calls a matrix of it, and a file of it."""
 _PERIODS = {"gemma2": 2, "gemma3_text": 6}
 """Every so many layers one reads all that came before: llama.cpp knows no other order of these families."""
-INSTEAD = "take the folder (hf) instead"
+INSTEAD = "Export the folder (hf) instead"
 """What to do about a refusal."""
 
 
@@ -56,9 +56,9 @@ FAMILIES = {
 def why_not(family: str, cut: Removal) -> str | None:
     """Why there is no GGUF file of a family without some layers, in a sentence; None where there may be one."""
     if isinstance(cut, PartSet):
-        return f"A GGUF file has whole layers only, not a model without {cut.brief()}; {INSTEAD}."
+        return f"A GGUF file contains whole layers only, so {cut.brief()} cannot be removed. {INSTEAD}."
     if family not in FAMILIES:
-        return f"A GGUF file is written of {', '.join(FAMILIES)} models, and this is a {family} model; {INSTEAD}."
+        return f"GGUF export supports {', '.join(FAMILIES)} models, and this is a {family} model. {INSTEAD}."
     return None
 
 
@@ -81,20 +81,21 @@ def check(config: Any) -> None:
         found = getattr(config, name, value)
         if found != value and not (name == "hidden_act" and hasattr(config, "hidden_activation")):
             raise UnsupportedModelError(
-                f"A GGUF file of a {config.model_type} model has no place for {name} {found!r} (llama.cpp computes with "
-                f"{value!r}); {INSTEAD}."
+                f"A GGUF file of a {config.model_type} model cannot store {name} {found!r} (llama.cpp computes with "
+                f"{value!r}). {INSTEAD}."
             )
     for rope in ropes(config).values():
         kind = rope.get("rope_type", "default")
         if kind != "default":
             raise UnsupportedModelError(
-                f"The positions of this model are scaled ({kind}), which is not written into GGUF files here; {INSTEAD}."
+                f"This model scales its positions ({kind}), and GGUF export does not support that. {INSTEAD}."
             )
         turned = rope.get("partial_rotary_factor", 1.0)
         if turned != 1.0:
             raise UnsupportedModelError(
-                f"This model rotates a part of each head only (partial_rotary_factor {turned}), which is not written into GGUF "
-                f"files here; {INSTEAD}."
+                f"This model rotates only a part of each head (partial_rotary_factor {turned}), and GGUF export does not "
+                "support "
+                f"that. {INSTEAD}."
             )
     if family.lifted:
         _check_gemma(config)
@@ -106,9 +107,9 @@ def _check_gemma(config: Any) -> None:
         period = _PERIODS[config.model_type]
         place = next(index for index in range(len(found)) if found[index] != expected[index])
         raise UnsupportedModelError(
-            f"llama.cpp takes every {period}th layer of a {config.model_type} model for one of full attention, and without "
-            f"these layers number {place} is one of {found[place].replace('_', ' ')}; remove {period} in a row or the last "
-            f"ones, or {INSTEAD}."
+            f"llama.cpp expects full attention in every {period}th layer of a {config.model_type} model. Without the removed "
+            f"layers, layer {place} has {found[place].replace('_', ' ')}. Remove {period} layers in a row or the last ones, "
+            "or export the folder (hf) instead."
         )
     local = float(ropes(config)["sliding_attention"]["rope_theta"])
     for name, value, taken in (
@@ -117,8 +118,8 @@ def _check_gemma(config: Any) -> None:
     ):
         if value != taken:
             raise UnsupportedModelError(
-                f"A GGUF file of a {config.model_type} model has no place for {name} {value} (llama.cpp computes with "
-                f"{taken}); {INSTEAD}."
+                f"A GGUF file of a {config.model_type} model cannot store {name} {value} (llama.cpp computes with "
+                f"{taken}). {INSTEAD}."
             )
 
 

@@ -68,7 +68,7 @@ def _named(model: Any, family: Family) -> Iterator[tuple[str, Tensor]]:
             continue
         found = names.get_name(key, try_suffixes=(".weight", ".bias"))
         if found is None:
-            raise UnsupportedModelError(f"A GGUF file of {family.name} models has no name for the weight {key}; {INSTEAD}.")
+            raise UnsupportedModelError(f"A GGUF file of {family.name} models has no name for the weight {key}. {INSTEAD}.")
         yield found, tensor
 
 

@@ -30,13 +30,13 @@ _SPLITS = {
 }
 """What llama.cpp calls a way of parting a text, by its expression and by whether whole words are looked up before merging."""
 _TEXTS = (
-    "The capital of France is Paris. I'm sure we'll see; DON'T they?",
+    "The capital of France is Paris. I'm sure we'll see, DON'T they?",
     "  two spaces,\n\n\ttabs \r\n and an end ",
     "naïve café, 你好世界, Привет, 🙂👍🏽 — «x»",
-    "def f(x):\n    return x ** 2 != 0.5  # €",
+    "def f(x):\n    return {x ** 2 != 0.5};  # €",
 )
 _NUMBERS = "In 1984, 12345 of 3.14 and x86_64"
-_INSTEAD = "take the folder (hf), which has the tokenizer as it is"
+_INSTEAD = "Export the folder (hf) instead: it contains the tokenizer unchanged"
 
 
 def of_file(path: Path) -> list[Entry]:
@@ -67,7 +67,7 @@ def of_tokenizer(tokenizer: Any, n_tokens: int) -> list[Entry]:
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
-        raise _refused("it is no tokenizer of the tokenizers library")
+        raise _refused("it is not a tokenizer of the tokenizers library")
     told = json.loads(backend.to_str())
     model = told["model"]
     if (
@@ -76,10 +76,10 @@ def of_tokenizer(tokenizer: Any, n_tokens: int) -> list[Entry]:
         or model.get("continuing_subword_prefix")
         or model.get("end_of_word_suffix")
     ):
-        raise _refused(f"its model is {model.get('type')} and not plain byte pair encoding")
+        raise _refused(f"its model is {model.get('type')}, not plain byte pair encoding")
     merges = [tuple(merge.split(" ", 1)) if isinstance(merge, str) else tuple(merge) for merge in model.get("merges") or ()]
     if not merges:
-        raise _refused("it has no merges, and llama.cpp reads no tokenizer of bytes or letters without them")
+        raise _refused("it has no merges, and llama.cpp cannot read it without them")
     vocab = {**model["vocab"], **{token["content"]: token["id"] for token in told["added_tokens"]}}
     tokens, kinds = _listed(vocab, told["added_tokens"], n_tokens)
     is_words = bool(model.get("byte_fallback"))
@@ -106,7 +106,7 @@ def of_tokenizer(tokenizer: Any, n_tokens: int) -> list[Entry]:
 
 
 def _refused(why: str) -> UnsupportedModelError:
-    return UnsupportedModelError(f"llama.cpp would part texts otherwise than the tokenizer of this model: {why}; {_INSTEAD}.")
+    return UnsupportedModelError(f"llama.cpp would tokenize differently from this model: {why}. {_INSTEAD}.")
 
 
 def _entry(key: str, value: Any) -> Entry:
@@ -121,7 +121,7 @@ def _entry(key: str, value: Any) -> Entry:
 def _listed(vocab: Mapping[str, int], added: Sequence[Mapping[str, Any]], n_tokens: int) -> tuple[list[str], list[int]]:
     """The tokens in their order, and what kind each is of."""
     if max(vocab.values()) >= n_tokens:
-        raise _refused(f"it has a token {max(vocab.values())}, and the model has the tokens 0..{n_tokens - 1}")
+        raise _refused(f"its tokenizer has a token {max(vocab.values())}, and the model has tokens 0 to {n_tokens - 1}")
     tokens, kinds = [f"[PAD{number}]" for number in range(n_tokens)], [_UNUSED] * n_tokens
     for token, number in vocab.items():
         tokens[number], kinds[number] = token, _NORMAL
@@ -129,7 +129,7 @@ def _listed(vocab: Mapping[str, int], added: Sequence[Mapping[str, Any]], n_toke
         kinds[one["id"]] = _CONTROL if one["special"] else _OWN
         beside = [name for name in ("lstrip", "rstrip", "single_word") if one[name]]
         if beside and not (beside == ["rstrip"] and _strips(added)):
-            raise _refused(f"{one['content']} also takes what stands beside it ({beside[0]})")
+            raise _refused(f"its token {one['content']} also matches the text around it ({beside[0]})")
     return tokens, kinds
 
 
@@ -165,10 +165,10 @@ _PHI = re.compile("phi-?3", re.IGNORECASE)
 
 def _byte_level(told: Mapping[str, Any], merges: Sequence[tuple[str, ...]]) -> dict[str, Any]:
     if (told["decoder"] or {}).get("type") != "ByteLevel":
-        raise _refused("it has neither bytes for letters nor bytes to fall back on")
+        raise _refused("its tokenizer is neither byte-level nor has a byte fallback")
     # Every converter of llama.cpp passes this over: only text that is not in this form is parted otherwise.
     if (told["normalizer"] or {"type": "NFC"}) != {"type": "NFC"}:
-        raise _refused(f"it changes texts before it reads them ({told['normalizer']['type']})")
+        raise _refused(f"its tokenizer normalizes texts first ({told['normalizer']['type']})")
     return {
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": _pre(told),
@@ -197,7 +197,7 @@ def _pre(told: Mapping[str, Any]) -> str:
         if {**split, "pattern": {"Regex": expression}} == steps[0] and (expression, whole) in _SPLITS:
             return _SPLITS[expression, whole]
     named = ", ".join(step["type"] for step in steps) or parts["type"]
-    raise _refused(f"its way of parting words ({named}) is none that it has a name for")
+    raise _refused(f"llama.cpp has no name for its pre-tokenizer ({named})")
 
 
 def _sentencepiece(
@@ -232,8 +232,8 @@ def _prefix(told: Mapping[str, Any]) -> bool:
     if before is None and (parts or {}).get("type") == "Metaspace" and parts["replacement"] == "▁" and not parts["split"]:
         if parts["prepend_scheme"] == "never":
             return False
-        raise _refused("it puts no space before a text that begins with one, and llama.cpp does")
-    raise _refused("how it writes spaces is not as in the tokenizers that it knows")
+        raise _refused("it adds no space before a text that begins with one, and llama.cpp does")
+    raise _refused("llama.cpp does not support its treatment of spaces")
 
 
 def _scores(tokens: Sequence[str], kinds: Sequence[int], merges: Sequence[tuple[str, ...]]) -> list[float]:
@@ -246,13 +246,13 @@ def _scores(tokens: Sequence[str], kinds: Sequence[int], merges: Sequence[tuple[
     order = list(dict.fromkeys(made))
     place = {token: number for number, token in enumerate(order)}
     if [place[token] for token in made] != sorted(place[token] for token in made):
-        raise _refused("its merges are in an order that no score for each token gives")
+        raise _refused("no score per token gives the order of its merges")
     plain = {token for token, kind in zip(tokens, kinds, strict=True) if kind == _NORMAL}
     known = set(merges)
     for token in plain:
         for at in range(1, len(token)):
             if token[:at] in plain and token[at:] in plain and (token[:at], token[at:]) not in known:
-                raise _refused(f"it never makes {token!r} of {token[:at]!r} and {token[at:]!r}")
+                raise _refused(f"it never merges {token[:at]!r} and {token[at:]!r} to {token!r}")
     return [-float(place.get(token, len(order))) if kind == _NORMAL else 0.0 for token, kind in zip(tokens, kinds, strict=True)]
 
 
@@ -263,7 +263,7 @@ def _around(tokenizer: Any) -> tuple[bool, bool]:
     at = next((at for at in range(len(ids) - len(bare) + 1) if ids[at : at + len(bare)] == bare), 0)
     first, last = ids[:at], ids[at + len(bare) :]
     if first not in ([], [tokenizer.bos_token_id]) or last not in ([], [tokenizer.eos_token_id]):
-        raise _refused("it puts tokens around a text that are not its beginning and its end")
+        raise _refused("it adds other tokens than those of beginning and end around a text")
     return bool(first), bool(last)
 
 
@@ -284,4 +284,4 @@ def check(path: Path, tokenizer: Any) -> None:
         texts.append(_NUMBERS)  # whose digits it does not part then
     for text in texts:
         if list(again(text).input_ids) != list(tokenizer(text).input_ids):
-            raise _refused(f"read again from the file it makes other tokens of {text[:40]!r}")
+            raise _refused(f"the reloaded file gives other tokens for {text[:40]!r}")

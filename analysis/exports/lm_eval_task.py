@@ -54,8 +54,8 @@ def files(spec: BenchmarkSpec, asked: Sequence[Question], folder: Path) -> dict[
     """
     if any(question.contexts for question in asked):
         raise BenchmarkError(
-            f"{questions.title(spec)} has a beginning of its own before each option, which a task of lm_eval that is read from "
-            f"a file cannot say; ask another set, or the harness's own task of this one."
+            f"{questions.title(spec)} has a separate context for each option, and a file task of lm_eval cannot express that. "
+            f"Choose another question set, or use the harness's own task of this one."
         )
     rows = [
         {

@@ -73,27 +73,27 @@ class Cluster:
     """The most that a model may take there, as `--memory`: layers of a larger one are read from the disk; None for all."""
 
     def __post_init__(self) -> None:
-        _check("--name", self.name, _NAME, "up to 47 small letters, digits and hyphens, a letter first")
-        _check("--claim", self.claim, _OBJECT, "a name of Kubernetes: small letters, digits, hyphens and dots")
-        _check("--secret", self.secret, _OBJECT, "a name of Kubernetes: small letters, digits, hyphens and dots")
-        image = _check("--image", self.image, _IMAGE, "the name of an image, such as registry.example.org/layerscope:ray")
+        _check("--name", self.name, _NAME, "up to 47 lowercase letters, digits and hyphens, a letter first")
+        _check("--claim", self.claim, _OBJECT, "a Kubernetes name: lowercase letters, digits, hyphens and dots")
+        _check("--secret", self.secret, _OBJECT, "a Kubernetes name: lowercase letters, digits, hyphens and dots")
+        image = _check("--image", self.image, _IMAGE, "an image name, such as registry.example.org/layerscope:ray")
         if not (image["tag"] or image["digest"]):
             raise SpecError(
-                f"--image {shown(self.image)} says no version; add a tag or a digest, so that all pods run the same."
+                f"--image {shown(self.image)} has no version. Add a tag or a digest, so that all pods run the same image."
             )
         for option, value, least, most in (
             ("--workers", self.shards, 1, MOST_SHARDS), ("--cpus", self.cpus, 1, 1024), ("--gpus", self.gpus, 0, 64),
         ):  # fmt: skip
             if not least <= value <= most:
-                raise SpecError(f"{option} is {shown(value)}; it can be {least} to {most}.")
+                raise SpecError(f"{option} is {shown(value)}. It must be {least} to {most}.")
         if self.memory_bytes < _GIB:
-            raise SpecError("--worker-memory is less than 1GiB, in which no worker starts; give more.")
+            raise SpecError("--worker-memory is less than 1GiB, too little to start a worker. Set at least 1GiB.")
 
 
 def _check(option: str, value: str, pattern: re.Pattern[str], what: str) -> re.Match[str]:
     found = pattern.fullmatch(value)
     if found is None:
-        raise SpecError(f"{option} {shown(value)} cannot be: it takes {what}.")
+        raise SpecError(f"{option} {shown(value)} is invalid. Use {what}.")
     return found
 
 
@@ -113,8 +113,9 @@ def check_files(spec: Spec) -> None:
         is_below = value.startswith(f"{CACHE}/") and ".." not in value.split("/")
         if not (is_plain_name(value) or is_below):
             raise SpecError(
-                f"The pods see no {shown(value)}: copy it into the volume and name it by its place there, below {CACHE}, "
-                f"or name a hub id."
+                f"The pods cannot read {shown(value)}. Copy it into the volume and give its path there, below {CACHE}, or "
+                "use a "
+                "Hub id."
             )
 
 
@@ -131,13 +132,15 @@ def model_bytes(spec: Spec) -> int:
     """
     model = getattr(spec, "model", None)
     if not isinstance(model, ModelSpec):
-        raise SpecError("What a worker needs is not known of a request without a model; say it with --worker-memory.")
+        raise SpecError("This request has no model, so the memory of a worker is unknown. Set --worker-memory.")
     from analysis.models import load
 
     try:
         planned = load.plan(model)
     except LayerscopeError as error:
-        raise SpecError(f"What a worker needs is not known here, so say it with --worker-memory: {error}") from error
+        raise SpecError(
+            f"The memory of a worker is unknown on this machine. Set --worker-memory. The cause: {error}"
+        ) from error
     concrete: Any = replace(spec, **{"model": planned.spec})
     return planned.weight_bytes + preflight.working_bytes(concrete, planned.facts, planned.working_bytes)
 

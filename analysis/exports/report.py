@@ -40,7 +40,7 @@ CommandLine = Callable[[Spec], str]
 """Writes the command that asks for a request again."""
 _HEIGHT = 320
 _SCORES = ("acc", "n_samples", "loss", "n_texts")
-_MISSING = {headline.ANSWERS: "answers", headline.TEXT: "loss", headline.SPEED: "speed", headline.HEAL: "a heal"}
+_MISSING = {headline.ANSWERS: "answers", headline.TEXT: "loss", headline.SPEED: "speed", headline.HEAL: "healing"}
 
 
 @upkeep.once()
@@ -71,7 +71,7 @@ def of(
     additions = registry.additions().values()
     added = [(kind, found) for kind in additions if (found := library.of(kind.kind, model, most=library.LISTED))]
     if not known and not added:
-        raise SpecError(f"Nothing is stored of {model.source}: compute its distance map first, then write the report.")
+        raise SpecError(f"{model.source} has no stored results. Compute its distance map first, then write the report.")
     facts = known[0].model if known else None
     if cut is not None and facts is not None:
         cut.check(facts.n_layers)
@@ -95,18 +95,19 @@ def of(
     name = facts.name if facts else model.source.rstrip("/").rsplit("/", 1)[-1]
     lead = (
         [
-            f"{facts.name}, family {facts.family_in_words}: {facts.n_layers} layers, {facts.n_parameters:,} parameters, of "
-            f"which {facts.other_parameters:,} are embeddings, final norm and head, which stay in every pruned model."
+            f"{facts.name}, family {facts.family_in_words}: {facts.n_layers} layers, {facts.n_parameters:,} parameters. "
+            f"{facts.other_parameters:,} of them are embeddings, final norm and head, and remain in every pruned model."
             f"{_active(facts)}"
         ]
         if facts
         else []
     )
     how = (
-        "Layers are counted from 0, and a block [a, b) ends before b. Angular distance is arccos of the cosine over π, at the "
-        "last token, between the residual stream before and after a block (arXiv:2403.17887). Accuracy is the share of "
-        "questions whose most likely option is right, with the 95 % Wilson interval; loss is the mean next-token "
-        "cross-entropy on held-out text, with its 95 % interval over texts (Student's t)."
+        "Layers are counted from 0, and a block [a, b) ends before b. Angular distance is the angle between the residual "
+        "stream "
+        "before and after a block, at the last token, divided by π (arXiv:2403.17887). Accuracy is the share of questions "
+        "whose most likely option is right, with the 95 % Wilson interval. Loss is the mean next-token cross-entropy on "
+        "held-out text, in nats/token, with its 95 % interval over texts (Student's t)."
     )
     about, title = [*lead, how, f"Written by layerscope {__version__}."], f"Layerscope report: {name}"
     if not decided:
@@ -163,7 +164,7 @@ def _active(facts: ModelFacts) -> str:
     """Of a mixture of experts, how much of it a token goes through."""
     if facts.active_parameters == facts.n_parameters:
         return ""
-    return f" {facts.expert_parameters:,} of them are in experts, and a token goes through {facts.active_parameters:,} in all."
+    return f" {facts.expert_parameters:,} of them are in experts, and each token uses {facts.active_parameters:,} in total."
 
 
 def _verdict(selected: Selected, facts: ModelFacts, speeds: Sequence[SpeedResult], heals: Sequence[HealResult]) -> list[str]:
@@ -178,7 +179,7 @@ def _cut(
     cut: Removal, facts: Any, maps: Sequence[DistanceResult], sweeps: Sequence[SweepResult], heals: Sequence[HealResult]
 ) -> Section:
     rows = [["layers removed", f"{len(cut.layers)} of {facts.n_layers}"]]
-    rows += [["parts of layers removed", cut.brief()]] if isinstance(cut, PartSet) else []
+    rows += [["sublayers removed", cut.brief()]] if isinstance(cut, PartSet) else []
     if cost.knows(facts, cut):
         saved = cost.savings(facts, cut)
         rows += [
@@ -194,9 +195,9 @@ def _cut(
     scored = _scored(cut, sweeps, heals)
     tables += [card.scores([(name, point) for name, point, _ in scored], [on for *_, on in scored])] if scored else []
     strip = _picture(
-        lambda dark: map_figures.layer_strip(facts.n_layers, cut, dark=dark), f"Layers of the model; removed: {cut.describe()}."
+        lambda dark: map_figures.layer_strip(facts.n_layers, cut, dark=dark), f"Layers of the model. Removed: {cut.describe()}."
     )
-    return Section(f"The cut: {cut.describe()}", pictures=[strip], tables=tables)
+    return Section(f"Removed: {cut.describe()}", pictures=[strip], tables=tables)
 
 
 def _scored(cut: Removal, sweeps: Sequence[SweepResult], heals: Sequence[HealResult]) -> list[tuple[str, Point, str]]:
@@ -224,7 +225,7 @@ def _map(result: DistanceResult, cut: Removal | None, command_line: CommandLine)
     least = min(result.best, key=lambda best: best.distance)
     picture = _picture(
         lambda dark: map_figures.distance_map(result, selected=cut, height=460),
-        f"Heat map of the {result.spec.metric} distance; least: {least.block.describe()} at {least.distance:.4f}."
+        f"Heat map of the {result.spec.metric} distance. Smallest: {least.block.describe()} at {least.distance:.4f}."
         + (f" {_mark_in_words(cut, cut.blocks)}" if cut else ""),
     )
     table = result.table("best").only("n", "block", "distance", "wins")
@@ -259,7 +260,7 @@ def _curves(
         pictures.append(
             _marked(
                 lambda dark: figures.accuracy_curve(shown, asked, others=others, dark=dark, height=_HEIGHT),
-                f"Accuracy against removed layers, {n_points} points, {len(others)} further curves.",
+                f"Accuracy against removed layers, {n_points} points, {len(others)} other curves.",
                 cut,
                 own.get(ACCURACY, []),
                 ACCURACY,
@@ -269,7 +270,7 @@ def _curves(
         pictures.append(
             _marked(
                 lambda dark: figures.loss_curve(shown, read, others=same_text, dark=dark, height=_HEIGHT),
-                f"Loss against removed layers, {n_points} points, {len(same_text)} further curves.",
+                f"Loss against removed layers, {n_points} points, {len(same_text)} other curves.",
                 cut,
                 own.get(LOSS, []),
                 LOSS,
@@ -279,7 +280,8 @@ def _curves(
         pictures.append(
             _marked(
                 lambda dark: figures.writing_curve(shown, dark=dark, height=_HEIGHT),
-                "Generated text of the pruned models against removed layers: repetition, distinct tokens, arithmetic right.",
+                "Generated text of the pruned models against removed layers: repetition, distinct tokens, solved arithmetic "
+                "problems.",
                 cut,
                 mark.of_generations(generations.collect(shown.spec.model, [shown, *scores], shown.spec.generation), cut),
                 "generated text",
@@ -302,7 +304,7 @@ def _curves(
         pictures,
         [Table.of(table)],
         [command_line(curve.spec) for curve in curves],
-        [_record(curve, f"Curve, {_strategy(curve)}") for curve in curves],
+        [_record(curve, f"Sweep, {_strategy(curve)}") for curve in curves],
     )
 
 
@@ -328,12 +330,12 @@ def _damage(result: DamageResult, distances: DistanceResult | None, cut: Removal
         n = cut.size if isinstance(cut, Block) else question_size(result.n_layers)
         said += agreement.sentences(result, distances, n, agreement.kept_losses(result))
     return Section(
-        "What removing each block costs",
+        "Loss increase of each block",
         said,
         [picture],
         [Table.of(table)],
         [command_line(result.spec)],
-        [_record(result, "Damage map")],
+        [_record(result, "Loss-increase map")],
     )
 
 
@@ -361,7 +363,7 @@ def _speed(result: SpeedResult, cut: Removal | None, command_line: CommandLine) 
                 f"does not depend on the number of layers."
             )
     return Section(
-        "How fast it is",
+        "Speed",
         said,
         pictures,
         [Table.of(table.only("n", "left out", *told))],
@@ -380,7 +382,7 @@ def _heals(heals: Sequence[HealResult], cut: Removal | None, command_line: Comma
     scored += [(heal, name, point, _text(heal, own=True)) for heal in heals for name, point in heal.same_kind.items()]
     table = points.table(
         [point for _, _, point, _ in scored],
-        block=["none: a control" if heal.spec.control else heal.spec.block.describe() for heal, _, _, _ in scored],
+        block=["none (control)" if heal.spec.control else heal.spec.block.describe() for heal, _, _, _ in scored],
         recipe=[heal.spec.recipe for heal, _, _, _ in scored],
         seed=[heal.spec.seed for heal, _, _, _ in scored],
         model=[name for _, name, _, _ in scored],
@@ -393,12 +395,12 @@ def _heals(heals: Sequence[HealResult], cut: Removal | None, command_line: Comma
         if of_cut[0].healed is not None and getattr(of_cut[0].healed, field) is not None:
             pictures.append(_comparison(of_cut[0], field, name, cut))
     return Section(
-        "Heals",
-        [*_listed(len(heals), n_stored, "heals"), *(_said(heal, heals) for heal in heals)],
+        "Healing runs",
+        [*_listed(len(heals), n_stored, "healing runs"), *(_said(heal, heals) for heal in heals)],
         pictures,
         [Table.of(table.only("block", "recipe", "seed", "model", "precision", "acc", "n_samples", "text", "loss", "n_texts"))],
         [command_line(heal.spec) for heal in heals],
-        [_record(heal, f"Heal of {heal.spec.block.describe()}, {heal.spec.recipe}") for heal in heals],
+        [_record(heal, f"Healing of {heal.spec.block.describe()}, {heal.spec.recipe}") for heal in heals],
     )
 
 
@@ -409,10 +411,10 @@ def _text(heal: HealResult, *, own: bool = False) -> str:
 
 
 def _comparison(heal: HealResult, field: str, name: str, cut: Removal | None) -> Picture:
-    other = f" {_mark_in_words(cut, [], 'a heal')}" if cut is not None and not heal.is_of(cut) else ""
+    other = f" {_mark_in_words(cut, [], 'healing')}" if cut is not None and not heal.is_of(cut) else ""
     return _picture(
         lambda dark: heal_figures.heal_comparison(heal, field, dark=dark, height=_HEIGHT),
-        f"{name} of the unpruned, the pruned and the healed model without {heal.spec.block.describe()}, {heal.spec.recipe}."
+        f"{name} of the unpruned, pruned and healed model. Removed: {heal.spec.block.describe()}. Recipe: {heal.spec.recipe}."
         f"{other}",
     )
 

@@ -192,7 +192,7 @@ class Sheet:
     def judged(self) -> str:
         """The judged model in words."""
         healed = self.decision.healed
-        return f"{self.block}, {f'healed by recipe {healed}' if healed else 'without a heal'}"
+        return f"{self.block}, {f'healed by recipe {healed}' if healed else 'not healed'}"
 
     @property
     def recommendation(self) -> str:
@@ -207,7 +207,7 @@ class Sheet:
             ("Next step", list(made.next_steps)),
             ("Cost", [f"{name}: {amount}." for name, amount in made.costs]),
             ("Risk", list(made.risks) or [_NO_RISK]),
-            ("Not known", list(made.unknowns)),
+            ("Unknown", list(made.unknowns)),
         ]
 
     @property
@@ -265,7 +265,7 @@ def read(model: ModelSpec, cut: Removal, first: Mapping[str, str], dataset: Data
     stored = Library.of(model, cut, first, dataset)
     if not stored.every:
         raise SpecError(
-            f"Nothing is stored of {model.source}, so there is nothing to decide on. Measure the block first: "
+            f"{model.source} has no stored results. Measure the block first: "
             f"`python -m analysis evaluate {model.source} --block START:SIZE`."
         )
     speed = stored.speeds[0] if stored.speeds else None
@@ -311,7 +311,7 @@ def _curve_on(dataset: Dataset, model: ModelSpec) -> Found:
         asked = " ".join(dataset.words())
         every = curves or library.found("sweep", model, most=_CURVES)
         there = "; ".join(dict.fromkeys(" ".join(Dataset.of(entry.result).words()) for entry in every)) or "none"
-        raise SpecError(f"No curve of {model.source} is stored for {asked}. Stored curves: {there}. Name one of these.")
+        raise SpecError(f"{model.source} has no stored curve for {asked}. Stored curves: {there}. Name one of these.")
     return found
 
 
@@ -334,7 +334,7 @@ def _by_recipe(heals: Sequence[HealResult], cut: Removal, recipe: str) -> HealRe
     if chosen is None:
         there = ", ".join(dict.fromkeys(heal.spec.recipe for heal in own)) or "none"
         raise SpecError(
-            f"No finished heal of {cut.brief()} by the recipe {recipe!r} is stored; stored recipes: {there}. Heal the block "
+            f"No finished healing run of {cut.brief()} uses the recipe {recipe!r}. Stored recipes: {there}. Heal the block "
             f"first, or leave out --healed-by."
         )
     return chosen

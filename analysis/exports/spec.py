@@ -41,16 +41,17 @@ class ExportSpec(Spec):
     def __post_init__(self) -> None:
         require(
             self.format in FORMS,
-            f"What is saved under a name is one of {', '.join(FORMS)}, not {self.format[:40]!r}; write --out DIR for a recipe.",
+            f"--name saves one of {', '.join(FORMS)}, not {self.format[:40]!r}. Use --out DIR for a recipe.",
         )
         require(
             _NAME.fullmatch(self.name) is not None,
-            f"The name of an export is up to 80 letters, digits, dots, dashes and underscores and begins with a letter or a "
-            f"digit, not {self.name[:90]!r}.",
+            f"{self.name[:90]!r} is not the name of an export. Use up to 80 letters, digits, dots, dashes and underscores, "
+            "with "
+            "a letter or a digit first.",
         )
         require(
             self.model.quantization == "none",
-            "A quantized model is not exported: rounding would be baked in; choose quantization none.",
+            "A quantized model cannot be exported, because the export would keep the rounding. Choose quantization none.",
         )
 
 

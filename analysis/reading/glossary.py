@@ -25,12 +25,13 @@ TERMS = {
     "Layer": Term("one step of the model. It reads the residual stream and adds to it. Layers are counted from 0."),
     "Residual stream": Term("the vector per token that passes through all layers."),
     "Block": Term("consecutive layers. [11, 16) is layers 11 to 15: the first number is included, the last is not."),
-    "Cut": Term("the removed layers: a block, or separate layers."),
-    "Pruning": Term("removing layers.", PAPER),
+    "Pruned layers": Term("the layers that were removed: a block, or separate layers."),
+    "n": Term("the number of removed layers. Behind a score: the number of questions or texts."),
+    "Pruning": Term("removing layers from a trained model.", PAPER),
     "Angular distance": Term("the angle between two states of the residual stream, divided by 180°. 90° is 0.5.", PAPER),
-    "Damage": Term("loss increase: how much the loss rises when a block is removed, measured and not predicted."),
+    "Damage": Term("loss increase: how much the loss rises when a block is removed. It is measured, not predicted."),
     "Accuracy": Term(
-        "the share of multiple-choice questions whose right option the model finds most likely.",
+        "the share of multiple-choice questions for which the right option is most likely.",
         "as lm-evaluation-harness reports `acc`",
     ),
     "Chance": Term("the accuracy of guessing."),
@@ -43,24 +44,25 @@ TERMS = {
     "Perplexity": Term("the loss as a number of equally likely next tokens: e to the power of the nats."),
     "Bits per byte": Term("the loss per byte of text. It compares models with different tokenizers."),
     "95 % interval": Term(
-        "a range for the true value. Of 100 intervals made in this way, 95 contain it. More questions or texts make it "
-        "narrower."
+        "a range for the true value. Of 100 such intervals, about 95 contain it. More questions or texts make it narrower."
     ),
-    "Paired": Term("compared on the same questions or texts, one by one, so that easy and hard ones cancel out."),
+    "Paired": Term("compared question by question or text by text, so that their difficulty cancels out."),
     "Cliff": Term("the number of removed layers from which accuracy stays closer to chance than to the unpruned model."),
-    "Healing": Term("repairing a pruned model, by a linear map fitted on text or by a short training.", PAPER),
+    "Healing": Term("recovering the quality of a pruned model, by a linear map fitted on text or by a short training.", PAPER),
     "LoRA": Term(
-        "a fine-tuning method that trains small added matrices only.", "Hu et al., arXiv:2106.09685"
+        "a fine-tuning method that trains only small added matrices.", "Hu et al., arXiv:2106.09685"
     ),
-    "Adapter": Term("the added weights of LoRA as a folder, a few per cent of the model's size."),
+    "Adapter": Term("the weights that LoRA adds, saved as a folder. It has a few per cent of the model's size."),
     "NF4": Term("weights rounded to 4 bits each, a quarter of bfloat16. The rounding costs some quality.", "arXiv:2305.14314"),
     "Surprisal": Term(
-        "negative log-probability of a token, in nats. It is 0 for a token that the model was certain of. A text that repeats "
-        "itself has a low surprisal."
+        "negative log-probability of a token, in nats. It is 0 for a token that the model predicts with certainty. A text that "
+        "repeats itself has a low surprisal."
     ),
-    "Repeated 4-grams": Term("share of four-token sequences that occurred before in the same text. A loop has nearly 100 %."),
+    "Repeated 4-grams": Term("the share of four-token sequences that occurred before in the same text. Near 100 %, the text "
+                             "is a loop."),
     "Greedy": Term("taking the most likely token at each step."),
-    "Temperature": Term("0 is greedy. Above 0, tokens are sampled, at 1 by the model's own probabilities."),
+    "Temperature": Term("the randomness of generation. 0 is greedy. At 1, tokens are sampled by the model's own "
+                        "probabilities."),
     "Logit lens": Term(
         "the next token that the model would predict if it ended after this layer.", "nostalgebraist, 2020"
     ),
@@ -100,7 +102,7 @@ def like_cutting(sweep: SweepResult, nats: float) -> str | None:
         nats: the rise; above 0.
 
     Returns:
-        "like taking out 3 layers by similarity (+0.61 nats)"; None where the curve has no cut within a quarter of the rise.
+        "like removing 3 layers by similarity (+0.61 nats/token)"; None where the curve has no cut within a quarter of the rise.
     """
     whole = reading.of_sweep(sweep, None).get(reading.LOSS)
     if whole is None or nats <= 0:
@@ -109,4 +111,4 @@ def like_cutting(sweep: SweepResult, nats: float) -> str | None:
     n = min(rises, key=lambda n: abs(rises[n] - nats), default=None)
     if n is None or abs(rises[n] - nats) > nats / 4:
         return None
-    return f"like taking out {n} {'layer' if n == 1 else 'layers'} by {sweep.spec.strategy} ({rises[n]:+.2f} nats)"
+    return f"like removing {n} {'layer' if n == 1 else 'layers'} by {sweep.spec.strategy} ({rises[n]:+.2f} nats/token)"

@@ -217,7 +217,7 @@ def cosine(a: Arrow, b: Arrow) -> float:
     """
     lengths = math.hypot(*a) * math.hypot(*b)
     if lengths == 0:
-        raise ValueError("An arrow without length has no direction, so there is no angle to measure.")
+        raise ValueError("An arrow of length 0 has no direction, so it has no angle.")
     return max(-1.0, min(1.0, (a[0] * b[0] + a[1] * b[1]) / lengths))
 
 

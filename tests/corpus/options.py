@@ -115,11 +115,11 @@ _RANGES = [
     (("heal", "--recipe", "nosuch", "--quantization", "none"), "There is no recipe 'nosuch'. The recipes are"),
     (("heal", "--recipe", "", "--quantization", "none"), "There is no recipe ''. The recipes are"),
     (("heal", "--recipe", "instant", "--control", "--quantization", "none"), "The recipe instant trains nothing, so it has no"),
-    (("export", "--quantization", "4bit"), "A quantized model is not exported"),
-    (("export", "--quantization", "8bit"), "A quantized model is not exported"),
+    (("export", "--quantization", "4bit"), "A quantized model cannot be exported"),
+    (("export", "--quantization", "8bit"), "A quantized model cannot be exported"),
     (
         ("export", "--format", "mergekit"),
-        "What is saved under a name is one of hf, gguf, not 'mergekit'; write --out DIR for a recipe.",
+        "--name saves one of hf, gguf, not 'mergekit'. Use --out DIR for a recipe.",
     ),
     (("report", "--out", "{here}/r.txt"), "A report is written as .html or .md, and r.txt is neither"),
     (("report", "--out", "{here}/r"), "A report is written as .html or .md, and r is neither"),
@@ -221,7 +221,9 @@ def entries() -> Iterator[Bad]:
         yield Bad(f"evaluate --block={value}", _line("evaluate", f"--block={value}"), "A block is written START:SIZE")
     for value in _NAMES:
         yield Bad(
-            f"export --name={value[:8]!r}", _line("export", f"--name={value}"), "The name of an export is up to 80 letters"
+            f"export --name={value[:8]!r}",
+            _line("export", f"--name={value}"),
+            "is not the name of an export. Use up to 80 letters",
         )
     for command in ("compare", "microscope", "restore"):
         for name, (prompt, says) in _PROMPTS.items():

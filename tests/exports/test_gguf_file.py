@@ -130,14 +130,14 @@ def test_a_tokenizer_that_a_file_can_say_comes_back(tokenizer, model, pre, tmp_p
 @pytest.mark.parametrize(
     ("tokenizer", "said"),
     [
-        (small_words.byte_level(split=r"\p{L}+|\s+"), "its way of parting words .Split, ByteLevel. is none"),
-        (small_words.pieces(scheme="always"), "puts no space before a text that begins with one"),
-        (small_words.pieces(stripped="<sep>"), "<sep> also takes what stands beside it .rstrip."),
+        (small_words.byte_level(split=r"\p{L}+|\s+"), "no name for its pre-tokenizer .Split, ByteLevel."),
+        (small_words.pieces(scheme="always"), "adds no space before a text that begins with one"),
+        (small_words.pieces(stripped="<sep>"), "<sep> also matches the text around it .rstrip."),
     ],
     ids=["split", "always", "strips"],
 )
 def test_a_tokenizer_that_a_file_cannot_say_is_refused(tokenizer, said):
-    with pytest.raises(UnsupportedModelError, match=f"would part texts otherwise .*{said}.*; take the folder"):
+    with pytest.raises(UnsupportedModelError, match=f"would tokenize differently .*{said}.*[.] Export the folder"):
         gguf_tokens.of_tokenizer(tokenizer, 400)
 
 
@@ -147,45 +147,47 @@ def test_a_tokenizer_without_merges_is_refused():
     told["model"]["merges"] = []
     told["model"]["vocab"] = {token: number for token, number in told["model"]["vocab"].items() if len(token) == 1}
     bare = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(told)))
-    with pytest.raises(UnsupportedModelError, match="it has no merges, .*; take the folder"):
+    with pytest.raises(UnsupportedModelError, match="it has no merges, .*[.] Export the folder"):
         gguf_tokens.of_tokenizer(bare, 400)
 
 
 def test_merges_that_no_scores_give_are_refused():
-    with pytest.raises(UnsupportedModelError, match="never makes 'ab' of 'a' and 'b'"):
+    with pytest.raises(UnsupportedModelError, match="never merges 'a' and 'b' to 'ab'"):
         gguf_tokens._scores(["a", "b", "ab"], [1, 1, 1], [])
-    with pytest.raises(UnsupportedModelError, match="merges are in an order"):
+    with pytest.raises(UnsupportedModelError, match="gives the order of its merges"):
         gguf_tokens._scores(["a", "ab"], [1, 1], [("aa", "a"), ("a", "b"), ("a", "aa")])
 
 
 @pytest.mark.parametrize(
     ("family", "settings", "said"),
     [
-        ("mistral", {"sliding_window": 16}, "has no place for sliding_window 16"),
-        ("llama", {"attention_bias": True}, "has no place for attention_bias True"),
-        ("qwen2", {"hidden_act": "gelu"}, "has no place for hidden_act 'gelu' .llama.cpp computes with 'silu'."),
-        ("qwen3", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0}}, "positions .* scaled .yarn."),
+        ("mistral", {"sliding_window": 16}, "cannot store sliding_window 16"),
+        ("llama", {"attention_bias": True}, "cannot store attention_bias True"),
+        ("qwen2", {"hidden_act": "gelu"}, "cannot store hidden_act 'gelu' .llama.cpp computes with 'silu'."),
+        ("qwen3", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0}}, "scales its positions .yarn."),
         ("phi3", {"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.5}}, "partial_rotary_factor 0.5"),
     ],
 )
 def test_what_another_model_would_come_of_is_refused(family, settings, said):
     config = families.build(family).config
     gguf_families.check(config)
-    with pytest.raises(UnsupportedModelError, match=f"{said}.*take the folder .hf. instead"):
+    with pytest.raises(UnsupportedModelError, match=f"{said}.*Export the folder .hf. instead"):
         gguf_families.check(type(config)(**{**config.to_dict(), **settings}))
 
 
 def test_a_cut_that_breaks_the_order_of_layers_leaves_no_folder(tmp_path):
-    with pytest.raises(UnsupportedModelError, match="every 6th layer .* number 4 is one of full attention; remove 6 in a row"):
+    with pytest.raises(
+        UnsupportedModelError, match="every 6th layer .* layer 4 has full attention[.] Remove 6 layers in a row"
+    ):
         export.export(gemma(tmp_path / "m", 8), Block(2, 1), tmp_path / "out", format="gguf")
     assert not (tmp_path / "out").exists()
 
 
 def test_other_families_and_parts_are_refused_before_anything_is_loaded(tmp_path, monkeypatch):
     monkeypatch.setattr(load, "load", lambda *_, **__: pytest.fail("loaded"))
-    with pytest.raises(UnsupportedModelError, match="written of llama, mistral, .* models, and this is a gpt2 model"):
+    with pytest.raises(UnsupportedModelError, match="supports llama, mistral, .* models, and this is a gpt2 model"):
         export.export(saved(tmp_path / "g", "gpt2"), Block(1, 1), tmp_path / "out", format="gguf")
-    with pytest.raises(UnsupportedModelError, match="whole layers only, not a model without attention of layer 1"):
+    with pytest.raises(UnsupportedModelError, match="whole layers only, so attention of layer 1 cannot be removed"):
         export.export(saved(tmp_path / "l", "llama"), PartSet(attention=(1,)), tmp_path / "out", format="gguf")
 
 

@@ -48,7 +48,7 @@ def test_a_task_has_the_questions_that_were_asked(quiz, tmp_path):
         (question.context, question.options, question.gold) for question in asked
     ]
     assert len(rows) == 12
-    with pytest.raises(BenchmarkError, match="a beginning of its own before each option"):
+    with pytest.raises(BenchmarkError, match="a separate context for each option"):
         lm_eval_task.files(quiz, [Question("1", "", ["a", "b"], 0, contexts=("x", "y"))], tmp_path)
 
 

@@ -172,7 +172,7 @@ def test_images_as_registries_name_them_are_taken(image):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"image": "layerscope"}, "says no version"),
+        ({"image": "layerscope"}, "has no version"),
         ({"image": "Layer Scope:ray"}, "--image"),
         ({"image": "layerscope:ray\nx"}, "--image"),
         ({"image": "a//b:ray"}, "--image"),
@@ -183,7 +183,7 @@ def test_images_as_registries_name_them_are_taken(image):
         ({"secret": "t" * 300}, "--secret"),
         ({"name": "9lives"}, "--name"),
         ({"name": "a" * 48}, "--name"),
-        ({"shards": 0}, "--workers is 0; it can be 1 to 256"),
+        ({"shards": 0}, "--workers is 0. It must be 1 to 256"),
         ({"shards": 257}, "--workers"),
         ({"cpus": 0}, "--cpus"),
         ({"gpus": -1}, "--gpus"),
@@ -213,7 +213,7 @@ def test_a_file_of_this_machine_is_refused_and_one_of_the_volume_is_not(tmp_path
         DistanceSpec(corpus=CorpusSpec("/cache/../etc/passwd")),
         DistanceSpec(model=ModelSpec("./mine")),
     ):
-        with pytest.raises(SpecError, match="The pods see no"):
+        with pytest.raises(SpecError, match="The pods cannot read"):
             rayjob.check_files(spec)
 
 
@@ -267,11 +267,11 @@ def test_memory_that_bounds_the_model_bounds_the_worker_too(tmp_path, monkeypatc
         (["--", "distances", "starter", "--json", "-"], "--json says how"),
         (["--", "distances", "starter", "--memory", "4GB"], "before the `--`"),
         (["--", "export", "starter", "--block", "1:1", "--out", "here"], "--out says how"),
-        (["--", "distances", "starter", "--texts", "./mine.txt", "--samples", "1"], "The pods see no"),
+        (["--", "distances", "starter", "--texts", "./mine.txt", "--samples", "1"], "The pods cannot read"),
         (["--", "distances", "starter", "--nothing"], "Unrecognized"),
         (["--name", "Nope", "--worker-memory", "4GiB", "--", "distances", "starter"], "--name"),
         (["--worker-memory", "much", "--", "distances", "starter"], "no amount of memory"),
-        (["--", "distances", "no/such-model-here"], "say it with --worker-memory"),
+        (["--", "distances", "no/such-model-here"], "Set --worker-memory"),
     ],
 )
 def test_what_makes_no_manifest_is_one_sentence_and_writes_nothing(tmp_path, capsys, words, said):

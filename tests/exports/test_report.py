@@ -31,7 +31,7 @@ from analysis.models import identity
 from analysis.models.spec import ModelSpec
 from analysis.reading import agreement, headline, heals, selection
 from tests.support import browser, fakes
-from tests.support.wording import private
+from tests.support.seen import wordings
 
 EVIL = '<img src=x onerror="window.hit=1">](http://evil.example)|`</script><script>window.hit=1</script>'
 CUT = Block(11, 5)
@@ -107,20 +107,20 @@ def test_the_numbers_are_those_of_the_results(stored):
         assert [row["accuracy"] for row in mine] == [said(p.acc, p.interval) for p in curve.points]
         assert [row["loss"] for row in mine] == [said(p.loss, p.loss_interval) for p in curve.points]
         assert {row["questions"] for row in mine} == {"100"}
-    rows = table(document, "What removing each block costs")
+    rows = table(document, "Loss increase of each block")
     least = damage.best[4]
     low, high = stats.mean_interval(least.increase, 0.05, damage.n_measured[4][least.start])
     assert rows[4]["loss increase, nats per token"] == f"{least.increase:.4f} ({low:.4f} to {high:.4f})"
-    rows = table(document, "Heals")
+    rows = table(document, "Healing runs")
     assert [row["model"] for row in rows] == 2 * ["unpruned", "pruned", "healed"]
     assert [row["loss on"] for row in rows] == 3 * ["C4"] + 3 * ["Wikipedia, trained on"]
     for row, point in ((rows[2], heal.healed), (rows[5], heal.same_kind["healed"])):
         assert row["loss, nats per token"] == said(point.loss, point.loss_interval)
-    rows = table(document, "How fast it is")
+    rows = table(document, "Speed")
     assert [row["writing a token, median ms"] for row in rows] == [f"{1e3 * p.decode.median_s:.2f}" for p in speed.points]
     assert rows[0]["writing a token, tokens/s"] == f"{1 / speed.points[0].decode.median_s:,.1f}"
     assert [row["left out"] for row in rows][:2] == ["none", speed.points[1].block.describe()]
-    assert [row["model"] for row in table(document, f"The cut: {CUT.describe()}", 1)][-1] == "healed, quick"
+    assert [row["model"] for row in table(document, f"Removed: {CUT.describe()}", 1)][-1] == "healed, quick"
 
 
 def test_report_card_and_command_line_say_the_same_of_a_heal(stored):
@@ -130,7 +130,7 @@ def test_report_card_and_command_line_say_the_same_of_a_heal(stored):
     heal.save()
     wanted = heals.sentences(heal)
     assert any(said.startswith("Below the unpruned model on 32 texts of Wikipedia, because") for said in wanted)
-    report = next(section for section in make().sections if section.title == "Heals").sentences[0]
+    report = next(section for section in make().sections if section.title == "Healing runs").sentences[0]
     card = model_card.of(fakes.MODEL, fakes.FACTS, CUT, heal=heal, adapter=heal.adapter, check=CHECK)
     lines = answers.ANSWERS["heal"].lines(heal, None)
     for said in wanted:
@@ -149,7 +149,7 @@ def test_the_report_begins_with_the_verdict_on_its_cut(stored):
         assert all(one in document.sentences[1] for one in said.measured_on)
         assert text(said.sentence) in document.markdown()
     assert "Accuracy: 100 ARC-Easy questions, bfloat16 from Q4_1 weights." in document.sentences[1]
-    assert document.sentences[1].endswith("Not measured: a heal.")
+    assert document.sentences[1].endswith("Not measured: healing.")
     assert not any(one.startswith("Removing") for one in make(None).sentences), "without a cut there is no verdict"
 
 
@@ -190,8 +190,8 @@ CHARTS = [
     ("Accuracy and loss", "Accuracy against"),
     ("Accuracy and loss", "Loss against"),
     ("Accuracy and loss", "Generated text"),
-    ("How fast it is", "Milliseconds for writing"),
-    ("How fast it is", "Milliseconds for reading"),
+    ("Speed", "Milliseconds for writing"),
+    ("Speed", "Milliseconds for reading"),
 ]
 
 
@@ -202,7 +202,7 @@ def test_chart_of_the_report_notes_an_unmeasured_block(stored, section, alt):
 
 def test_maps_of_the_report_ring_the_selected_block(stored):
     document = make(OTHER)
-    assert ringed(chart(document, "What removing each block costs", "Heat map")) == [(14, 5)]
+    assert ringed(chart(document, "Loss increase of each block", "Heat map")) == [(14, 5)]
     distances = chart(document, "Distance of every block", "Heat map")
     assert [list(zip(trace.x, trace.y, strict=True)) for trace in distances.light.data if trace.name == mark.NAME] == [
         [(14, 5)]
@@ -214,7 +214,7 @@ def test_loss_increase_map_of_the_report_notes_a_block_beyond_it(stored):
     fakes.damage(max_size=4).save()
     store_first = {"damage": fakes.damage(max_size=4).spec.fingerprint()}
     document = report.of(fakes.MODEL, OTHER, main.command_line, store_first)
-    assert ringed(chart(document, "What removing each block costs", "Heat map")) == []
+    assert ringed(chart(document, "Loss increase of each block", "Heat map")) == []
 
 
 def test_curves_of_the_report_ring_a_block_that_was_scored_alone(stored):
@@ -238,19 +238,19 @@ def test_curves_of_the_report_do_not_ring_scores_of_other_questions(stored):
 
 
 def test_heal_charts_of_the_report_name_an_unhealed_block(stored):
-    assert "Not measured for this selection (a heal): layers 14-18." in chart(make(OTHER), "Heals", "Loss of the").alt
-    assert "Not measured" not in chart(make(CUT), "Heals", "Loss of the").alt
+    assert "Not measured for this selection (healing): layers 14-18." in chart(make(OTHER), "Healing runs", "Loss of the").alt
+    assert "Not measured" not in chart(make(CUT), "Healing runs", "Loss of the").alt
 
 
 def test_speed_chart_of_the_report_rings_the_block_that_was_timed(stored):
     point = next(point for point in stored[5].of_layers if point.n)
-    picture = chart(make(point.block), "How fast it is", "Milliseconds for writing")
+    picture = chart(make(point.block), "Speed", "Milliseconds for writing")
     assert ringed(picture) == [(point.n, 1e3 * point.decode.median_s)]
 
 
 def test_speed_of_other_layers_names_the_layers_that_were_timed(stored):
     def said(cut):
-        return " ".join(next(one for one in make(cut).sections if one.title == "How fast it is").sentences)
+        return " ".join(next(one for one in make(cut).sections if one.title == "Speed").sentences)
 
     timed = next(point.block for point in stored[5].of_layers if point.n == 5)
     assert f"timed without {timed.brief()}, the same number of layers" in said(OTHER)
@@ -278,16 +278,15 @@ def test_report_has_no_private_words(stored):
     replace(heal, healed=replace(heal.healed, loss=2.5)).save()
     for cut in (OTHER, CUT):
         document = make(cut)
-        said = one_page.html(document).rsplit("<script>{")[0] + document.markdown()
-        drawn = [str(part) for section in document.sections for picture in section.pictures for trace in picture.light.data
+        pictures = [picture for section in document.sections for picture in section.pictures]
+        drawn = [str(part) for picture in pictures for trace in picture.light.data
                  for part in (trace.name, getattr(trace, "text", ""), getattr(trace, "hovertemplate", ""))]  # fmt: skip
-        plotly = one_page.get_plotlyjs()
-        assert not private(said.replace(plotly, "") + " ".join(drawn))
+        assert not wordings("\n\n".join([document.markdown(), *(picture.alt for picture in pictures), *drawn]))
 
 
 def test_the_price_of_the_pick_is_paired_where_losses_of_texts_are_kept(stored):
     def said():
-        section = next(section for section in make(Block(14, 5)).sections if section.title == "What removing each block costs")
+        section = next(section for section in make(Block(14, 5)).sections if section.title == "Loss increase of each block")
         return " ".join(section.sentences)
 
     damage = stored[3]
@@ -311,7 +310,7 @@ def test_results_of_weights_that_were_replaced_are_not_in_the_report(stored, tmp
     asked = ModelSpec(str(folder))
     assert len(report.of(asked, None, main.command_line).sections) == 2
     (folder / "model.safetensors").write_bytes(b"new")
-    with pytest.raises(SpecError, match="Nothing is stored"):
+    with pytest.raises(SpecError, match="has no stored results"):
         report.of(asked, None, main.command_line)
     made = fakes.distances()
     replace(made, spec=replace(made.spec, model=replace(old, identity=identity.here(str(folder))))).save()
@@ -417,7 +416,7 @@ def test_a_hostile_name_is_text_wherever_it_stands_in_the_page():
 
 
 def test_what_cannot_be_reported_is_one_sentence(stored):
-    with pytest.raises(SpecError, match="Nothing is stored of other/model"):
+    with pytest.raises(SpecError, match="other/model has no stored results"):
         report.of(ModelSpec("other/model"), None, main.command_line)
     with pytest.raises(BlockRangeError, match="30 layers"):
         make(Block(28, 5))
@@ -454,7 +453,7 @@ def test_a_model_card_says_how_it_was_made_and_what_is_not_known(stored):
     assert "base's licence applies" not in card
     other = model_card.of(replace(fakes.MODEL, source="me/model"), fakes.FACTS, CUT)
     assert "license" not in other.split("---")[1]
-    assert "does not know which licence" in other
+    assert "does not know that licence" in other
     for name, point in (("unpruned", heal.unpruned), ("pruned", heal.pruned), ("healed", heal.healed)):
         assert f"| {name} | {point.n} | {said(point.acc, point.interval)} | 100 |" in card
     assert "seed 0" in card
@@ -470,7 +469,7 @@ def test_a_card_of_a_bare_cut_has_the_curves_numbers(stored):
     assert f"| pruned | 5 | {point.acc:.3f}" in card
     assert "It was not healed" in card
     assert "Checked" not in card
-    assert "Nothing was measured" in model_card.of(fakes.MODEL, fakes.FACTS, Block(1, 2))
+    assert "was not measured" in model_card.of(fakes.MODEL, fakes.FACTS, Block(1, 2))
 
 
 def test_a_card_keeps_names_harmless(stored):
@@ -563,7 +562,7 @@ def test_a_card_names_a_question_file_without_its_folder(stored, tmp_path):
 
 
 def test_the_scores_of_a_cut_name_what_they_rest_on_and_a_heal_in_nf4_brings_its_own_unpruned_model(stored):
-    rows = table(make(), f"The cut: {CUT.describe()}", 1)
+    rows = table(make(), f"Removed: {CUT.describe()}", 1)
     named = {row["model"]: row["measured on"] for row in rows}
     alike = "100 ARC-Easy questions and 8 texts of C4, bfloat16 from Q4_1 weights"
     in_nf4 = "100 ARC-Easy questions and 8 texts of C4, NF4, bfloat16 from Q4_1 weights"

@@ -116,7 +116,7 @@ def test_the_report_begins_with_the_sheet(stored):
     assert dict(first.lists)["Risk"] == list(make().decision.risks)
     assert document.sections[1].title == "Appendix: all measurements"
     assert '<section class="page">' in page.html(document)
-    assert "### Not known" in document.markdown()
+    assert "### Unknown" in document.markdown()
     assert not any(section.is_page for section in report.of(fakes.MODEL, None, main.command_line).sections)
 
 
@@ -124,7 +124,7 @@ def test_the_heal_of_a_recipe_is_judged(stored):
     made = make(recipe="quick")
     assert made.judged.endswith("healed by recipe quick")
     assert "--healed-by quick" in made.commands[-1]
-    with pytest.raises(SpecError, match="by the recipe 'paper' is stored; stored recipes: quick"):
+    with pytest.raises(SpecError, match="uses the recipe 'paper'. Stored recipes: quick"):
         make(recipe="paper")
 
 

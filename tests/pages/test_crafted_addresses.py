@@ -90,5 +90,5 @@ def test_what_does_not_exist_is_said_with_what_does_and_the_rest_is_kept(app, st
 
 def test_a_run_that_cannot_be_is_said_to_be_none(app, stored):
     at = app("pages/compare.py", pin="sweep:1", n="7")
-    assert "which no run is called" in "\n".join(element.value for element in at.warning)
+    assert "an invalid reference run" in "\n".join(element.value for element in at.warning)
     assert at.query_params["n"] in ("7", ["7"])

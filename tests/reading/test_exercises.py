@@ -57,25 +57,25 @@ def test_lost_and_gained_are_counted_question_by_question():
     whole, cut = SWEEP.questions[0], SWEEP.questions[5]
     pairs = [(a.prediction == a.gold, b.prediction == b.gold) for a, b in zip(whole, cut, strict=True)]
     lost, gained = sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
-    made = by_title()["Lost and gained"]
+    made = by_title()["Right answers lost and gained"]
     assert made.answer == pytest.approx(gained - lost)
-    assert f"answers {lost} of 100 questions wrong" in made.asked
-    assert f"and {gained} right that it got wrong" in made.asked
+    assert f"{lost} right answers become wrong" in made.asked
+    assert f"and {gained} wrong answers become right" in made.asked
 
 
 def test_the_factor_of_perplexity_and_the_share_that_is_repaired():
     made = by_title()["From loss to perplexity"]
     assert made.answer == pytest.approx(math.exp(SWEEP.points[5].loss) / math.exp(SWEEP.points[0].loss), rel=0.02)
-    repaired = by_title(Results(5, heal=fakes.heal()))["How much is repaired?"]
+    repaired = by_title(Results(5, heal=fakes.heal()))["How much does healing recover?"]
     assert repaired.answer == pytest.approx(100 * (4.45 - 3.10) / (4.45 - 2.41))
 
 
 def test_what_is_not_measured_is_not_asked():
     assert exercises.of(Results(5)) == []
     assert list(by_title(Results(5, fakes.FACTS))) == ["How much smaller?"]
-    assert "Lost and gained" not in by_title(replace(ALL, sweep=fakes.sweep()))
-    assert "How much is repaired?" in by_title(replace(ALL, sweep=fakes.sweep())), "another one takes its place"
-    assert "How much is repaired?" not in by_title(Results(5, heal=fakes.heal(20)))
+    assert "Right answers lost and gained" not in by_title(replace(ALL, sweep=fakes.sweep()))
+    assert "How much does healing recover?" in by_title(replace(ALL, sweep=fakes.sweep())), "another one takes its place"
+    assert "How much does healing recover?" not in by_title(Results(5, heal=fakes.heal(20)))
     bettered = replace(fakes.heal(), pruned=replace(fakes.heal().pruned, loss=2.0))
     assert exercises.of(Results(5, heal=bettered)) == []
 

@@ -37,8 +37,8 @@ def test_a_rise_is_like_the_measured_cut_that_comes_nearest():
     rises = {point.n: point.loss - curve.points[0].loss for point in curve.points if point.n}
     for n, rise in rises.items():
         said = glossary.like_cutting(curve, rise + 0.001)
-        assert f"taking out {n} layer" in said
-        assert f"({rise:+.2f} nats)" in said
+        assert f"removing {n} layer" in said
+        assert f"({rise:+.2f} nats/token)" in said
 
 
 def test_where_no_cut_comes_near_nothing_is_said():

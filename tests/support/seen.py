@@ -2,6 +2,8 @@
 
 import json
 
+from docs import prose
+
 STRIP = "layerscope_layer_strip"
 
 
@@ -14,6 +16,15 @@ def texts(at) -> str:
 def read(markdown: str) -> str:
     """Markdown that passed `words.plain` as a visitor reads it."""
     return markdown.replace("\\", "").replace("\u2060", "")
+
+
+def wordings(markdown: str) -> list[str]:
+    """Return the wordings of a rendered page or document that the writing guide replaces, each with its passage."""
+    return [
+        f"{problem} in: {words}"
+        for _, kind, words in prose.passages(read(markdown))
+        for problem in prose.problems("cell" if kind == "cell" else "string", words)
+    ]
 
 
 def opened(at, tab: str):

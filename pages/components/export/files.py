@@ -30,12 +30,14 @@ _LINES = 24
 def mergekit(choice: Choice) -> None:
     """Draw the same cut as mergekit makes it."""
     if isinstance(choice.cut, PartSet):
-        st.info("A mergekit recipe leaves out whole layers only: take the folder, in which the removed parts are zeros.")
+        st.info(
+            "A mergekit recipe can remove whole layers only. Choose **Model folder**: there the removed sublayers are zeros."
+        )
         return
     source, note = formats.mergekit_source(choice.model, choice.facts.part_of)
     stops = formats.mergekit_stops(choice.facts.family)
     text = formats.mergekit(source, choice.cut, choice.facts.n_layers, choice.model.dtype, note, stops)
-    st.caption(f"The same cut by mergekit.{_bare(choice)}")
+    st.caption(f"mergekit removes the same layers with this recipe.{_bare(choice)}")
     if stops:
         st.warning(words.plain(stops))
     _file(text, "mergekit.yaml", "application/yaml", "yaml")
@@ -45,26 +47,30 @@ def llama_cpp(choice: Choice) -> None:
     """Draw a GGUF file for llama.cpp or, of a family without one, a folder that it converts, and the commands that follow."""
     why_not = gguf_families.why_not(choice.facts.family, choice.cut)
     if why_not is None:
-        st.caption("One GGUF file with its tokenizer, any heal merged in; it is read again and compared before it counts.")
+        st.caption(
+            "One GGUF file with its tokenizer. Any healing is merged in. Layerscope loads the file and compares it with the "
+            "pruned "
+            "model."
+        )
         spec = folders.show(choice, format="gguf")
         if spec is not None:
-            st.caption("Then, to quantize it with llama.cpp:")
+            st.caption("Then quantize it with llama.cpp:")
             name = exports.suggested_name(choice.facts.name, choice.cut, healed=choice.adapter is not None)
             path = exports.folder(spec.name) / gguf_families.file_name(name, spec.model.dtype)
             st.code(formats.quantized(str(path)), language="bash", wrap_lines=True)
     else:
-        st.caption(f"{words.plain(why_not.partition(';')[0])}: llama.cpp converts the folder.")
+        st.caption(f"{words.plain(why_not.partition('. ')[0].rstrip('.'))}. Save a folder, and llama.cpp converts it.")
         spec = folders.show(choice)
         if spec is not None:
-            st.caption("Then, in the folder of llama.cpp:")
+            st.caption("Then run in the folder of llama.cpp:")
             st.code(formats.to_gguf(str(exports.folder(spec.name))), language="bash", wrap_lines=True)
     if isinstance(choice.cut, PartSet) or not gguf_families.can_be_pruned(
         choice.facts.family, choice.cut, choice.facts.n_layers
     ):
         return
     base = choice.facts.name if choice.model.source == "starter" else choice.model.source
-    with st.expander("Without a folder: the same cut of a GGUF file of yours", icon=":material/terminal:"):
-        st.caption(f"llama.cpp leaves the layers out while it quantizes.{_bare(choice)}")
+    with st.expander("Prune your own GGUF file instead", icon=":material/terminal:"):
+        st.caption(f"llama.cpp removes the same layers while it quantizes.{_bare(choice)}")
         st.code(formats.llama_cpp(base, choice.cut), language="bash", wrap_lines=True)
 
 
@@ -72,11 +78,14 @@ def lm_eval(choice: Choice) -> None:
     """Draw the questions that this cut was asked as a task of lm-evaluation-harness, and the command line that asks them."""
     scored = results.scored(choice.model, choice.cut, choice.heal, shown=_curve_on_screen())
     if scored is None or scored.benchmark is None:
-        st.info("This cut was asked no questions yet: measure its accuracy on Explore, and they can be asked by lm_eval, too.")
+        st.info(
+            "The accuracy of this pruned model has not been measured. Measure it on Explore: lm_eval can then ask the same "
+            "questions."
+        )
         return
     asked = scored.benchmark
     named = words.plain(f"{questions.title(asked)}, seed {asked.seed}")
-    st.caption(f"The same questions asked by lm-evaluation-harness: {named}.")
+    st.caption(f"lm-evaluation-harness asks the same questions with this task: {named}.")
 
     st.download_button(
         "Download the task as ZIP",
@@ -88,7 +97,7 @@ def lm_eval(choice: Choice) -> None:
         icon=":material/folder_zip:",
         type="primary",
     )
-    st.caption("Then, in the folder that it was unpacked in, of the saved model folder:")
+    st.caption("Unpack the task and run this in its folder. It evaluates the saved model folder:")
     folder = exports.folder(folders.request(choice).name)
     line = lm_eval_task.command(asked, ".", str(folder), choice.model.dtype)
     st.code(line, language="bash", wrap_lines=True)
@@ -105,14 +114,14 @@ def zipped_texts(files: Mapping[str, str]) -> bytes:
 
 def recipe(choice: Choice) -> None:
     """Draw all that is needed to make it again."""
-    st.caption("The cut, the heal's request and the command lines, as JSON.")
+    st.caption("The removed layers, the healing settings and the commands, as JSON.")
     text = formats.recipe(choice.model, choice.cut, choice.facts.n_layers, choice.heal, commands(choice))
     _file(text, "recipe.json", "application/json", "json")
 
 
 def card(choice: Choice) -> None:
     """Draw the model card."""
-    st.caption("Also written into every model folder, then with how the folder compared.")
+    st.caption("Each model folder contains this card, with the result of its comparison added.")
     shown = _curve_on_screen()
     text = model_card.of(choice.model, choice.facts, choice.cut, heal=choice.heal, adapter=choice.adapter, shown=shown)
     _file(text, "README.md", "text/markdown", "markdown")
@@ -125,7 +134,7 @@ def _curve_on_screen() -> SweepResult | None:
 
 
 def _bare(choice: Choice) -> str:
-    return " The heal is not in it." if choice.heal else ""
+    return " It does not include the healing." if choice.heal else ""
 
 
 def commands(choice: Choice) -> list[str]:
@@ -146,7 +155,7 @@ def adapter(choice: Choice) -> None:
     """Draw the adapter of the heal, which is there."""
     folder = store.cache_dir() / str(choice.adapter)
     size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
-    st.caption("A standard PEFT folder; the layers above are cut out of the base model before it is put on.")
+    st.caption("A standard PEFT folder. Remove the layers above from the base model before you load the adapter.")
     if size <= _ZIP_BYTES:
         st.download_button(
             f"Download as ZIP ({words.size(size)})", lambda: zipped(folder), f"{folder.name}.zip", "application/zip",
@@ -168,8 +177,8 @@ def zipped(folder: Path) -> bytes:
 def report_of_all(choice: Choice) -> None:
     """Draw the downloads of everything that was measured; both are written when they are asked for."""
     st.caption(
-        "Everything that was measured of this model: maps, curves, heals, every number in a table, all requests and versions. "
-        "The page is one file that needs no network, and its charts stay interactive."
+        "All results of this model: maps, accuracy curves, healing runs, all numbers in tables, all settings and versions. "
+        "The HTML page is one file with interactive charts. It needs no network."
     )
     first = on_explore(choice.model)
 

@@ -33,7 +33,8 @@ def show(choice: Choice, format: str = "hf") -> ExportSpec | None:
     """Draw the button that queues the export and what can be changed of it; returns the request, None where it cannot be."""
     if choice.heal is not None and choice.adapter is None:
         st.info(
-            "The adapter of this heal is not on this machine: start the same heal on the Heal page, or choose **not healed**."
+            "The adapter of this healing run is not on this machine. Start the same run on the Heal page, or choose **not "
+            "healed**."
         )
         return None
     usual = request(choice, format=format)
@@ -43,10 +44,10 @@ def show(choice: Choice, format: str = "hf") -> ExportSpec | None:
         with st.popover("Name and precision", type="tertiary", icon=":material/tune:", width=200):
             name = st.text_input(
                 "Name", usual.name, key=f"export-name-{format}-{written(choice.cut)}-{choice.adapter or ''}", max_chars=80,
-                help="Letters, digits, dots, dashes and underscores; the folder is made inside of the cache.",
+                help="Letters, digits, dots, dashes and underscores. Layerscope creates the folder inside its cache.",
             ).strip()  # fmt: skip
             dtype = st.selectbox(
-                "Saved in", list(DTYPES), list(DTYPES).index(usual.model.dtype), key="export-dtype", persist_state="session"
+                "Save as", list(DTYPES), list(DTYPES).index(usual.model.dtype), key="export-dtype", persist_state="session"
             )
     try:
         spec = request(choice, name, dtype, format)
@@ -56,16 +57,17 @@ def show(choice: Choice, format: str = "hf") -> ExportSpec | None:
     left_out = removal(choice.cut.layers) if choice.cut.layers else None  # single parts stay, as zeros
     needed = cost.savings(choice.facts, left_out).kept_parameters * DTYPES[dtype]
     free, taken = folders.free_bytes(), folders.folder(spec.name).exists()
-    about.caption(f"About {words.size(needed)} in the folder exports/{words.plain(spec.name)}; {words.size(free)} are free.")
+    about.caption(f"About {words.size(needed)} in exports/{words.plain(spec.name)}, {words.size(free)} free.")
     if isinstance(choice.cut, PartSet):
         st.caption(
-            "transformers knows no model without single parts of its layers, so they are in the folder as zeros: it computes "
-            "what the cut model does, and saves no bytes, no time and no KV cache for them."
+            "transformers cannot load a model without single sublayers, so the folder contains them as zeros. The outputs "
+            "equal the "
+            "pruned model's, but size, speed and KV cache do not improve."
         )
     if taken:
-        st.caption("There is a folder of this name already: delete it below, or choose another name.")
+        st.caption("A folder of this name already exists. Delete it below, or choose another name.")
     elif free < needed:
-        st.error("It does not fit on the disk: delete an export, or choose bfloat16.")
+        st.error(f"The disk has only {words.size(free)} free. Delete an export, or choose bfloat16.")
     if start.button(
         "Save the folder" if format == "hf" else "Save the GGUF file",
         place=button,
@@ -98,9 +100,9 @@ def _card(result: ExportResult) -> None:
         hub.show(result)
         with st.popover("Delete", type="tertiary", icon=":material/delete:", key=f"delete-{spec.name}"):
             size = words.size(folders.size_bytes(spec.name))
-            st.write(f"This frees {size} and cannot be undone; the export can be made again.")
+            st.write(f"This frees {size}. You cannot undo it, but you can export again.")
             st.button(
-                "Delete it",
+                "Delete export",
                 key=f"delete-now-{spec.name}",
                 on_click=_delete,
                 args=(spec.name,),
@@ -108,13 +110,13 @@ def _card(result: ExportResult) -> None:
             )
     merged = "healed, adapter merged in" if check.merged else "not healed"
     st.caption(
-        f"{result.n_layers} layers, without {spec.block.describe()}, {merged}; {words.plain(spec.model.dtype)}, "
+        f"{result.n_layers} layers, without {spec.block.describe()}, {merged}, {words.plain(spec.model.dtype)}, "
         f"{words.size(result.size_bytes)}. {_checked(result)}"
     )
     file = next(folders.folder(spec.name).glob("*.gguf"), folders.folder(spec.name))
     st.code(str(file), language=None)
     if result.pushed:
-        st.caption(f"On the hub as {words.plain(result.spec.push)}.")
+        st.caption(f"On the Hub as {words.plain(result.spec.push)}.")
 
 
 def _delete(name: str) -> None:
@@ -128,8 +130,8 @@ def _delete(name: str) -> None:
 def _checked(result: ExportResult) -> str:
     check = result.check
     if check.max_difference == 0:
-        return f"Loaded again: all logits of {check.n_tokens} tokens are the same to the last bit."
+        return f"Checked after saving: all logits of {check.n_tokens} tokens are bitwise identical."
     return (
-        f"Loaded again: logits of {check.n_tokens} tokens differ by at most {check.max_difference:.2g}, {check.same_first:.1%} "
-        f"of the most likely next tokens are the same."
+        f"Checked after saving: logits of {check.n_tokens} tokens differ by at most {check.max_difference:.2g}. "
+        f"{check.same_first:.1%} of the most likely next tokens are the same."
     )

@@ -41,7 +41,7 @@ def _condition(found: dict[str, Quality | None], choice: Choice, shown: Shown | 
     own = [quality.after.condition for quality in found.values() if quality]
     chip.show(own or selected)
     if choice.heal is not None and own and any(one not in selected for one in own) and any(selected):
-        st.caption(f"This heal was scored under its own condition. Explore shows {chip.of(selected)}.")
+        st.caption(f"This healing run was measured under its own condition. Explore shows {chip.of(selected)}.")
 
 
 def _found(what: str, choice: Choice, shown: Shown | None) -> Quality | None:
@@ -65,15 +65,15 @@ def _number(
 def _size(choice: Choice) -> None:
     facts, dtype = choice.facts, choice.model.dtype
     if not cost.knows(facts, choice.cut):
-        said = "How large the parts of these layers are is not known: open the Model page, where the model is checked again."
+        said = "The sizes of these sublayers are unknown. Open the Model page to check the model again."
         _number("Weights", "–", None, said, help="Counted, not measured.")
         return
     saved = cost.savings(facts, choice.cut)
     before, after = (words.size(cost.DTYPE_BYTES[dtype] * count) for count in (facts.n_parameters, saved.kept_parameters))
     said = (
-        f"Unpruned {before}. {words.count(saved.kept_parameters)} of {words.count(facts.n_parameters)} parameters stay, "
+        f"Unpruned {before}. {words.count(saved.kept_parameters)} of {words.count(facts.n_parameters)} parameters remain, "
         f"in {dtype}."
-        + (" A folder keeps single parts as zeros, at their full size." if isinstance(choice.cut, PartSet) else "")
+        + (" A folder keeps single sublayers as zeros, at their full size." if isinstance(choice.cut, PartSet) else "")
     )
     _number("Weights", after, f"−{saved.fraction:.0%}".replace("%", " %"), said, help="Counted, not measured.")
 
@@ -81,17 +81,19 @@ def _size(choice: Choice) -> None:
 def _speed(choice: Choice) -> None:
     cut, n = choice.cut, choice.cut.size
     found = gains.speed([entry.result for entry in library.find("speed", choice.model)], cut)
-    help = "Tokens that it writes per second, one after the other. Which layers are gone makes no difference to time."
+    help = "Generated tokens per second at batch size 1. Speed depends on the number of removed layers, not on their position."
     if found is None:
         what = cut.brief() if isinstance(cut, PartSet) else words.layers(n)
         _number("Speed", "–", None, f"Not measured without {what}.", help=help)
-        if start.button("Measure speed", key="export-speed", icon=":material/speed:", help="Best while nothing else runs."):
+        if start.button(
+            "Measure speed", key="export-speed", icon=":material/speed:", help="Run it while the machine is otherwise idle."
+        ):
             start.start_and_show(_timed(choice), f"Speed of {state.name(choice.model)}")
         return
     result, times = found.result, found.times
     said = (
         f"{_ends(found.after, '.1f', '95 %: ')} Unpruned {found.before.value:.1f}{_ends(found.before, '.1f')}. "
-        f"Times as fast{_ends(times, '.2f', ' 95 %: ')} {result.machine}, {result.precision_in_words}, {found.rounds} rounds."
+        f"Speed ratio{_ends(times, '.2f', ' 95 %: ')} {result.machine}, {result.precision_in_words}, {found.rounds} rounds."
     )
     is_settled = times.low is not None and times.high is not None and not times.low <= 1 <= times.high
     colour: Colour = "off" if not is_settled else "normal" if times.value > 1 else "inverse"
@@ -116,7 +118,7 @@ def _ends(amount: Amount | Reading, digits: str, before: str = "", size: int = 1
 def _quality(what: str, found: Quality | None, choice: Choice) -> None:
     help = terms.help_on(_IN_FULL[what], "95 % interval", *(["Nat"] if what == reading.LOSS else []))
     if found is None:
-        _number(_IN_FULL[what], "–", None, f"Not measured for this cut: {choice.cut.describe()}.", help=help)
+        _number(_IN_FULL[what], "–", None, f"Not measured without {choice.cut.describe()}.", help=help)
         st.page_link("pages/explore.py", label="Measure on Explore", icon=":material/grid_on:")
         return
     before, after, change = found.before, found.after, found.change

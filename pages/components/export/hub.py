@@ -18,14 +18,18 @@ def show(result: ExportResult) -> None:
         result: an export that is on this machine.
     """
     name = result.spec.name
-    with st.popover("To the hub", type="tertiary", icon=":material/cloud_upload:", key=f"push-{name}"):
+    with st.popover("Upload to Hub", type="tertiary", icon=":material/cloud_upload:", key=f"push-{name}"):
         if not access.is_operator():
-            st.caption("Only whoever runs this dashboard pushes to the hub: it goes there under their name.")
+            st.caption("Only the operator of this dashboard can upload: the upload uses the operator's Hub account.")
             return
         id = st.text_input("Repository", key=f"push-id-{name}", placeholder="ORG/NAME", max_chars=96).strip()
-        is_public = st.toggle("Everybody may see it", key=f"push-public-{name}", help="Of a repository that is made for it.")
+        is_public = st.toggle(
+            "Public repository",
+            key=f"push-public-{name}",
+            help="Visibility of a new repository (default: private). An existing one keeps its own.",
+        )
         asked = (id, is_public)
-        if st.button("See what would go there", key=f"push-look-{name}", disabled=not id):
+        if st.button("Preview upload", key=f"push-look-{name}", disabled=not id):
             st.session_state[f"push-looked-{name}"] = asked
         if st.session_state.get(f"push-looked-{name}") == asked:
             _planned(result, id, is_private=not is_public)
@@ -40,10 +44,13 @@ def _planned(result: ExportResult, id: str, *, is_private: bool) -> None:
     except LayerscopeError as error:
         st.error(words.plain(str(error)))
         return
-    whose = "which is there" if planned.is_there else f"a new {'private' if is_private else 'public'} repository"
+    whose = "an existing repository" if planned.is_there else f"a new {'private' if is_private else 'public'} repository"
     n_files = "1 file" if len(planned.missing) == 1 else f"{len(planned.missing)} files"
     st.write(f"To **{words.plain(id)}**, {whose}: {n_files}, {words.size(planned.n_bytes)}.")
-    st.code("\n".join(f"{words.size(file.size):>9}  {file.path}" for file in planned.missing) or "Nothing is missing there.")
-    if start.button("Upload it", key=f"push-now-{name}", type="primary", icon=":material/cloud_upload:"):
+    st.code(
+        "\n".join(f"{words.size(file.size):>9}  {file.path}" for file in planned.missing)
+        or "The repository already has all files."
+    )
+    if start.button("Upload", key=f"push-now-{name}", type="primary", icon=":material/cloud_upload:"):
         del st.session_state[f"push-looked-{name}"]
         start.start_and_show(replace(result.spec, push=id, is_private=is_private), f"Push {name} to {id}")

@@ -49,7 +49,7 @@ def _tolerance() -> Tolerance:
         )  # fmt: skip
         nats = st.number_input(
             "Accepted loss rise, nats", 0.0, 20.0, DEFAULT.nats, 0.05, format="%.2f", key="sheet-nats", width=190,
-            persist_state="session", help=f"Loss rise that you accept, nats per token (default: {DEFAULT.nats:g}).",
+            persist_state="session", help=f"Loss rise that you accept, nats/token (default: {DEFAULT.nats:g}).",
         )  # fmt: skip
     return Tolerance(points, nats)
 

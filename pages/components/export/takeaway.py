@@ -49,7 +49,7 @@ def show(known: Found, model: ModelSpec) -> Choice | None:
     facts = known.result.model
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
         said = st.container(width="content")
-        with st.popover("Another cut", type="tertiary", icon=":material/edit:", width=150):
+        with st.popover("Change layers", type="tertiary", icon=":material/edit:", width=150):
             n, strategy, text = _asked(facts.n_layers)
     cut = _cut(model, facts.n_layers, n, strategy, text)
     if cut is None:
@@ -63,16 +63,20 @@ def _asked(n_layers: int) -> tuple[int, str, str]:
     """How many layers go, how they are chosen, and a cut that is written by hand, as it was typed."""
     with state.showing("export-n", max(1, min(state.chosen_n(), n_layers - 1))):
         n = st.number_input(
-            "Layers, n", 1, n_layers - 1, key="export-n", on_change=lambda: state.choose_n(st.session_state["export-n"])
+            "Layers removed, n",
+            1,
+            n_layers - 1,
+            key="export-n",
+            on_change=lambda: state.choose_n(st.session_state["export-n"]),
         )
     with state.showing("export-strategy", state.strategy()):
         strategy = st.selectbox(
-            "Blocks chosen by", list(STRATEGIES), key="export-strategy", help=words.strategies_help(),
+            "Strategy", list(STRATEGIES), key="export-strategy", help=words.strategies_help(),
             on_change=lambda: state.choose_strategy(st.session_state["export-strategy"]),
         )  # fmt: skip
     text = st.text_input(
-        "Or a cut of your own", key="export-cut", placeholder="11:5 or 3:1+7:2", persist_state="session",
-        help=f"{words.A_CUT} Empty for the cut above.",
+        "Or your own layers", key="export-cut", placeholder="11:5 or 3:1+7:2", persist_state="session",
+        help=f"{words.A_CUT} Leave empty to use the choice above.",
     )  # fmt: skip
     return int(n), strategy, text.strip()
 
@@ -93,7 +97,7 @@ def _cut(model: ModelSpec, n_layers: int, n: int, strategy: str, text: str) -> R
 def _shown_on_explore(model: ModelSpec, n: int, strategy: str) -> Removal | None:
     found = library.shown("distances", library.find("distances", model))
     if found is None:
-        st.info("Without a distance map there is no block to choose: write a cut of your own, or compute a map first.")
+        st.info("This model has no distance map, so no block is suggested. Enter your own layers, or compute a map first.")
         st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
         return None
     damage = cuts.damage_shown(found, model)
@@ -112,14 +116,14 @@ def _heal(model: ModelSpec, cut: Removal) -> HealResult | None:
     }
     if not found:
         with st.container(horizontal=True, vertical_alignment="center", gap="small", key="not-healed"):
-            st.caption("This cut has not been healed. Export it as is, or heal it first.", width="content")
-            st.page_link("pages/heal.py", label="Heal it", icon=":material/healing:", width="content")
+            st.caption("This pruned model is not healed. Export it as is, or heal it first.", width="content")
+            st.page_link("pages/heal.py", label="Heal", icon=":material/healing:", width="content")
         return None
     names = {key: _name(heal) for key, heal in found.items()} | {_BARE: "not healed"}
     ready = [key for key, heal in found.items() if has_adapter(heal)]
     usual = list(names).index(ready[0] if ready else _BARE)
     key = st.selectbox(
-        "Healed by", list(names), usual, format_func=names.get, key=f"export-heal-{'-'.join(sorted(found))}", width=480
+        "Healing run", list(names), usual, format_func=names.get, key=f"export-heal-{'-'.join(sorted(found))}", width=480
     )
     return found.get(key)
 

@@ -27,7 +27,7 @@ def show(choice: Choice) -> None:
     key = f"export-way-{choice.adapter is not None}"
     chosen = state.option_of("way", ways, FOLDER)
     way = st.segmented_control(
-        "Take it as", ways, default=chosen, required=True, key=key, on_change=_remember, args=(key,)
+        "Export as", ways, default=chosen, required=True, key=key, on_change=_remember, args=(key,)
     )  # fmt: skip
     if way == FOLDER:
         _folder(choice)
@@ -43,7 +43,8 @@ def _remember(key: str) -> None:
 
 def _folder(choice: Choice) -> None:
     st.caption(
-        "A plain Hugging Face folder: transformers loads it with no code of ours. An adapter is merged in, and the folder is "
-        "loaded again and compared before it counts."
+        "A standard Hugging Face folder. transformers loads it without custom code. Any adapter is merged in. Layerscope "
+        "loads the "
+        "folder and compares it with the pruned model."
     )
     folders.show(choice)

@@ -112,7 +112,7 @@ def outline(lesson: Lesson, title: words.Markdown) -> None:
         with st.container(horizontal=True, vertical_alignment="center", width="stretch"):
             st.header(title, anchor=False, width="content")
             left = sum(MINUTES[lesson.step :])
-            st.caption(f"step {lesson.step + 1} of {len(STEPS)}, about {left} min to go", width="content")
+            st.caption(f"step {lesson.step + 1} of {len(STEPS)}, about {left} min left", width="content")
         _turn("Back", lesson, -1, "secondary", icon=":material/chevron_left:", disabled=lesson.step == 0)
         _turn("Next", lesson, 1, "primary", icon=":material/chevron_right:", disabled=lesson.step == len(STEPS) - 1)
 

@@ -34,7 +34,7 @@ _curve = st.components.v2.component(
     "layerscope_curve",
     html=(
         '<div class="drawing"><svg role="group"></svg></div><p class="keys">Draw with the pointer or a finger. Keys: left and '
-        f"right choose a place, up and down move it.</p>{_SAID}"
+        f"right select a point, up and down move it.</p>{_SAID}"
     ),
     js=_asset("curve.js"),
     css=_asset("curve.css"),
@@ -178,4 +178,4 @@ def buttons(lesson: Lesson, question: str, *, ready: bool = True, missing: words
         st.button("Lock in and reveal", key=f"learn-lock-{question}", type="primary", icon=":material/lock:",
                   disabled=not ready, help=None if ready else missing, on_click=lesson.lock, args=(question,))  # fmt: skip
         st.button("Skip", key=f"learn-skip-{question}", type="tertiary", on_click=lesson.skip, args=(question,),
-                  help="Shows the measurement; nothing is guessed and nothing is scored.")  # fmt: skip
+                  help="Shows the measurement without a guess or a score.")  # fmt: skip

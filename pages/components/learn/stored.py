@@ -116,8 +116,8 @@ def too_few(found: Sequence[exercises.Exercise]) -> str:
     if len(found) >= exercises.WANTED:
         return ""
     return (
-        f"{len(found)} of {exercises.WANTED} exercises can be made from what was measured of this model; the others need a "
-        "distance map, an accuracy curve and its loss."
+        f"This model has results for {len(found)} of {exercises.WANTED} exercises. The others need a distance map, an accuracy "
+        "curve and its loss."
     )
 
 

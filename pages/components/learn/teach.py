@@ -48,13 +48,13 @@ def show(steps: Sequence[Step], shown: Shown) -> None:
                     label, partial(handout.html, sheet, solved=solved), f"layerscope-{name}.html", "text/html",
                     key=f"learn-{name}", on_click="ignore", icon=":material/print:",
                 )  # fmt: skip
-        st.caption("To open in a browser and print, or save as PDF. Made from the results of this model.")
+        st.caption("Open a sheet in a browser to print it or save it as PDF. Its numbers are the results of this model.")
         st.markdown("\n\n".join(_said(number, step) for number, step in enumerate(steps)))
 
 
 def _said(number: int, step: Step) -> str:
     title = f"**{number + 1}. {step.TITLE}** {lesson.MINUTES[number]} min"
-    return f"{title}  \n*Ask:* {step.NOTE.ask}  \n*Often misunderstood:* {step.NOTE.beware}"
+    return f"{title}  \n*Ask:* {step.NOTE.ask}  \n*Common misunderstanding:* {step.NOTE.beware}"
 
 
 def of(steps: Sequence[Step], shown: Shown) -> Handout:
@@ -63,20 +63,22 @@ def of(steps: Sequence[Step], shown: Shown) -> Handout:
     tasks = [replace(task, note="" if number else _note(step)) for step, asked in found for number, task in enumerate(asked)]
     made = exercises.of(stored.for_exercises(shown))
     left_out = [step.TITLE for step, asked in found if not asked]
-    missing = [f"Left out, since nothing is measured for them yet: {' '.join(left_out)}"] if left_out else []
+    missing = [f"Left out, because their results are missing: {' '.join(left_out)}"] if left_out else []
     missing += filter(None, [stored.too_few(made)])
     return Handout("How many layers does a model need?", _about(shown), tasks, made, " ".join(missing))
 
 
 def _note(step: Step) -> str:
-    return f"Ask: {step.NOTE.ask} Often misunderstood: {step.NOTE.beware}"
+    return f"Ask: {step.NOTE.ask} Common misunderstanding: {step.NOTE.beware}"
 
 
 def _about(shown: Shown) -> list[str]:
     """On which results, in sentences."""
-    said = [f"All numbers were measured on {shown.name}." if shown.facts else "Nothing was measured of this model yet."]
+    said = [f"All numbers were measured on {shown.name}." if shown.facts else "This model has no results yet."]
     if shown.facts:
-        said.append("The removed blocks are the most similar ones of their size, whichever block is selected on other pages.")
+        said.append(
+            "The removed blocks are the most similar ones of their size. The selection on other pages does not change them."
+        )
     if shown.distances is not None:
         corpus = words.texts(shown.distances.spec.corpus)
         said.append(
@@ -84,5 +86,5 @@ def _about(shown: Shown) -> list[str]:
         )
     if shown.sweep is not None:
         asked = f"{shown.sweep.n_questions} questions ({words.questions(shown.sweep.spec.benchmark)})"
-        said.append(f"Accuracy: {asked}, {shown.sweep.precision_in_words}; intervals are 95 %.")
+        said.append(f"Accuracy: {asked}, {shown.sweep.precision_in_words}. Intervals are 95 %.")
     return said

@@ -20,10 +20,10 @@ _HINTS = {
     "Hub id": (
         "Hub id",
         "for example Qwen/Qwen3-0.6B",
-        "Safetensors weights only; gated models need HF_TOKEN in the environment.",
+        "Safetensors weights only. Gated models need HF_TOKEN in the environment.",
     ),
     "Folder": ("Folder", "/path/to/model", "A Hugging Face folder: config.json, tokenizer and safetensors files."),
-    "GGUF file": ("File", "/path/to/model.gguf", "It is dequantized when it is loaded."),
+    "GGUF file": ("File", "/path/to/model.gguf", "Layerscope dequantizes the file when it loads it."),
 }
 _REVISION = "source-revision-"
 _DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -36,7 +36,7 @@ def show() -> ModelSpec | None:
     """Draw the choice; None while no source is named."""
     current = state.current_model()
     kind = st.segmented_control(
-        "Where from", KINDS, default=_kind(current.source), required=True, key="source-kind", persist_state="session"
+        "Source", KINDS, default=_kind(current.source), required=True, key="source-kind", persist_state="session"
     )
     source = "starter"
     if kind != KINDS[0]:
@@ -54,11 +54,12 @@ def show() -> ModelSpec | None:
     device = device_column.selectbox(
         "Device", devices, devices.index(current.device) if current.device in devices else 0, key="device",
         persist_state="session", format_func=lambda name: "all cards" if name == _ALL_CARDS else name,
-        help="auto takes a CUDA accelerator when there is one, and as many of them as the model needs.",
+        help="auto uses as many GPUs as the model needs, or the CPU if there is no GPU.",
     )  # fmt: skip
     quantization = quantization_column.selectbox(
         "Quantization", QUANTIZATIONS, QUANTIZATIONS.index(current.quantization), key="quantization",
-        persist_state="session", help="4bit is NF4: less memory, and distances and scores of the quantized model.",
+        persist_state="session", help="4bit is NF4 (weights rounded to 4 bits). It needs less memory, and all results are of "
+                                      "the quantized model.",
     )  # fmt: skip
     if not source:
         return None
@@ -73,7 +74,7 @@ def _is_refused(source: str, kind: str) -> bool:
         return False
     why = local_path.refusal(source, as_gguf=kind == KINDS[3])
     if kind == KINDS[2] and not why and remote.may_be_id(source) and not Path(source).is_dir():
-        why = f"There is no folder {source!r} on this machine. Give its full path, or choose Hub id."
+        why = f"There is no folder {source!r} on this machine. Enter its full path, or choose Hub id."
     if why:
         st.error(words.plain(why))
     return bool(why)
@@ -87,7 +88,9 @@ def _revision(source: str, current: ModelSpec) -> str | None:
     known = current.revision or "" if current.source == source else ""
     said = st.text_input(
         "Revision", known, placeholder="the default branch", key=f"{_REVISION}{source}", persist_state="session",
-        help="A branch, a tag or a commit. Using a model pins the commit that was found, so that its weights stay the same.",
+        help="Branch, tag or commit (default: the default branch). **Use this model** pins its current commit, so the "
+             "weights stay the "
+            "same.",
     )  # fmt: skip
     return said.strip() or None
 
@@ -165,7 +168,7 @@ def use(model: ModelSpec) -> None:
 def _said(one: Seen, model: ModelSpec | None) -> str:
     said = counted(one)
     if model is None:
-        return f"{said}. These results are of other weights than those that lie at {one.sources[0]} now."
+        return f"{said}. The weights at {one.sources[0]} changed after these results."
     when = f", last {words.date(one.saved_at)}" if one.saved_at else ", precomputed"
     return said + when
 
@@ -173,4 +176,4 @@ def _said(one: Seen, model: ModelSpec | None) -> str:
 def counted(one: Seen) -> str:
     """What is stored of a model: "2 maps, 1 curve"."""
     counts = [f"{count} {_COUNTED[kind]}{'' if count == 1 else 's'}" for kind, count in one.counts.items()]
-    return ", ".join(counts) or "nothing measured yet"
+    return ", ".join(counts) or "no results yet"

@@ -26,9 +26,9 @@ def show(pick: Callable[[str], None]) -> None:
         pick: called with the id that is clicked, before the page is drawn again.
     """
     said = st.text_input(
-        "Search the hub", placeholder="a part of a name, for example Qwen3", key="hub-search", persist_state="session",
+        "Search the Hub", placeholder="part of a name, for example Qwen3", key="hub-search", persist_state="session",
         disabled=access.why_not_start() is not None,
-        help="Models that write text and have safetensors weights, the most used ones first.",
+        help="Text generation models with safetensors weights, the most downloaded first.",
     ).strip()  # fmt: skip
     if said:
         _found(said, pick)
@@ -44,7 +44,10 @@ def _found(said: str, pick: Callable[[str], None]) -> None:
     if answer is None:
         st.fragment(_coming, run_every="1s")(said)
     elif not answer["found"]:
-        st.caption(f"The hub has no such model with safetensors weights: {words.plain(said)}. Try a shorter part of its name.")
+        st.caption(
+            f"The Hub has no model with safetensors weights and {words.plain(said)} in its name. Try a shorter part of the "
+            "name."
+        )
     for place, one in enumerate(answer["found"] if answer else ()):
         about = [f"{words.count(one.n_parameters)} parameters"] if one.n_parameters else []
         about += [f"{words.count(one.downloads)} downloads", *(["gated"] if one.is_gated else [])]
@@ -61,4 +64,4 @@ def _coming(said: str) -> None:
         is_there = True
     if is_there:
         st.rerun()
-    st.caption("Asking the hub…")
+    st.caption("Searching the Hub…")

@@ -16,8 +16,8 @@ def show() -> None:
     if not shown:
         return
     st.header(
-        "Gallery", anchor=False, help="Results of real models that came with the program. They open at once and are only read; "
-        "`make gallery` makes them again from the weights.",
+        "Gallery", anchor=False, help="Stored results of real models, part of the program and read-only. They open at once. "
+        "`make gallery` measures them again from the weights.",
     )  # fmt: skip
     for place, (exhibit, one) in enumerate(shown):
         _row(exhibit, one, place)
@@ -25,12 +25,12 @@ def show() -> None:
 
 def _row(exhibit: Exhibit, one: Seen, place: int) -> None:
     what = f"{words.plain(one.facts.family_in_words)}, {choice.size(one)}"
-    of_whom = f"{exhibit.weights}, {exhibit.licence}, of {exhibit.page}"
+    of_whom = f"{exhibit.weights}, {exhibit.licence}, from {exhibit.page}"
     with choice.card(
-        f"**{words.plain(exhibit.title)}** · {what} :gray-badge[precomputed]", f"{choice.counted(one)}. Weights {of_whom}."
+        f"**{words.plain(exhibit.title)}** · {what} :gray-badge[precomputed]", f"{choice.counted(one)}. Weights: {of_whom}."
     ):
         if st.button(
-            "Open", key=f"gallery-{place}", help="On Explore, without loading anything.", on_click=choice.use,
+            "Open", key=f"gallery-{place}", help="Opens Explore without loading the model.", on_click=choice.use,
             args=(ModelSpec(exhibit.source),),
         ):  # fmt: skip
             st.switch_page("pages/explore.py")

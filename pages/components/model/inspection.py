@@ -66,22 +66,22 @@ def show(result: InspectResult) -> None:
         f"{words.count(active)} active" if active < model.n_parameters else None,
         delta_color="off",
         delta_arrow="off",
-        help="A token goes through the active ones alone: it is not sent to every expert."
+        help="Each token uses only the active parameters, because a router sends it to some of the experts."
         if active < model.n_parameters
         else None,
     )
     columns[2].metric("Hidden size", f"{model.hidden_size:,}")
-    columns[3].metric("Window", f"{model.max_positions:,} tokens" if model.max_positions else "not stated")
+    columns[3].metric("Context window", f"{model.max_positions:,} tokens" if model.max_positions else "not stated")
     share = min(1.0, needed / result.free_bytes) if result.free_bytes else 1.0
     st.progress(
         share,
         text=f"Memory on {words.plain(result.ran_on)}: needs {words.size(needed)} ({words.size(result.weight_bytes)} "
-        f"weights + {words.size(result.working_bytes)} at work) of {words.size(result.free_bytes)} free",
+        f"weights + {words.size(result.working_bytes)} working memory) of {words.size(result.free_bytes)} free",
     )
     if result.by_layer:
-        st.info("It does not fit in what is free, so maps, damage and curves are measured layer by layer from the disk.")
+        st.info("The model does not fit in free memory. Layerscope measures its results layer by layer from the disk.")
     elif not result.fits:
-        st.error("It does not fit in what is free: choose bfloat16, 4bit, a smaller model or another device.")
+        st.error("The model does not fit in free memory. Choose bfloat16, 4bit, a smaller model or another device.")
     _settings(result)
     _parameters(result)
     for note in result.notes:
@@ -90,10 +90,10 @@ def show(result: InspectResult) -> None:
 
 def _settings(result: InspectResult) -> None:
     spec = result.spec.model
-    bits = {"none": "weights as they are", "4bit": "NF4 layers: asked for", "8bit": "8-bit layers: asked for"}
-    stored = spec.format_of_weights(result.model) or "not known"
+    bits = {"none": "no quantization", "4bit": "NF4 layers, as requested", "8bit": "8-bit layers, as requested"}
+    stored = spec.format_of_weights(result.model) or "unknown"
     values = (result.dtype.value, result.device.value, spec.quantization, stored)
-    reasons = (_reason(result.dtype), _reason(result.device), bits[spec.quantization], "format in the model's files")
+    reasons = (_reason(result.dtype), _reason(result.device), bits[spec.quantization], "format of the model's files")
     rows = {
         "setting": ["dtype", "device", "quantization", "stored weights"],
         "value": [words.plain(value) for value in values],
@@ -110,7 +110,7 @@ def _reason(choice: Choice) -> str:
 def _experts(model: ModelFacts) -> list[dict[str, Any]]:
     """What of the layers is in experts, where they have any."""
     n = model.expert_parameters
-    return [{"part": "of these in experts", "parameters": n, "bytes": n * model.bytes_per_parameter}] if n else []
+    return [{"part": "in experts (included above)", "parameters": n, "bytes": n * model.bytes_per_parameter}] if n else []
 
 
 def _parameters(result: InspectResult) -> None:

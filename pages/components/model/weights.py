@@ -27,23 +27,25 @@ def show(model: ModelSpec, found: InspectResult) -> None:
         return
     missing = remote.missing_bytes(model.source, found.commit)
     missing = found.missing_bytes if missing is None else missing
-    here = "all of it is on this machine" if not missing else f"{words.size(missing)} have yet to be fetched"
-    asked = "" if model.revision == found.commit else f" (what {words.plain(model.revision or 'the default branch')} is now)"
+    here = "all on this machine" if not missing else f"{words.size(missing)} to download"
+    asked = (
+        "" if model.revision == found.commit else f" (current commit of {words.plain(model.revision or 'the default branch')})"
+    )
     st.caption(f"Commit {words.plain(found.commit[:_COMMIT])}{asked} · {words.size(found.file_bytes)}, {here}.")
     if not missing:
         return
     free = disk.free_bytes(hub.top())
-    short = f"{words.size(free)} are free on the disk of the hub's cache: delete models there, or point HF_HOME elsewhere."
+    short = f"The Hub cache has only {words.size(free)} free on its disk. Delete models there, or set HF_HOME to another disk."
     fetching = any(
         job.kind == InspectSpec.kind and _is_of(job.spec, model.source) and getattr(job.spec, "fetch", False)
         for job in jobs.active()
     )
     if start.button(
-        "Being fetched" if fetching else f"Fetch {words.size(missing)}",
+        "Downloading" if fetching else f"Download {words.size(missing)}",
         key="fetch", icon=":material/download:", disabled=fetching or free < missing, help=short if free < missing else
-        "In the background: it can be paused, goes on where it stopped, and is found again without a connection.",
+        "Downloads in the background. You can pause it, and an interrupted download resumes.",
     ):  # fmt: skip
-        start.start_and_show(InspectSpec(pinned(model, found), fetch=True), f"Fetch {state.name(model)}")
+        start.start_and_show(InspectSpec(pinned(model, found), fetch=True), f"Download {state.name(model)}")
 
 
 def absent(model: ModelSpec) -> bool:
@@ -52,8 +54,8 @@ def absent(model: ModelSpec) -> bool:
     if sentence is None:
         return False
     st.info(words.plain(sentence))
-    if start.button("Fetch the file", key="fetch", icon=":material/download:"):
-        start.start_and_show(InspectSpec(model, fetch=True), f"Fetch {state.name(model)}")
+    if start.button("Download the file", key="fetch", icon=":material/download:"):
+        start.start_and_show(InspectSpec(model, fetch=True), f"Download {state.name(model)}")
     return True
 
 
@@ -68,19 +70,23 @@ def kept() -> None:
 def _list() -> None:
     models, files = hub.kept(), conversions.kept()
     if not models and not files:
-        st.caption("Nothing of the hub and no converted GGUF file takes room here.")
+        st.caption("This disk has no models from the Hub and no converted GGUF files.")
         return
     total = sum(one.n_bytes for one in models) + sum(one.n_bytes for one in files)
-    st.markdown(f"**{words.size(total)}** in all.")
+    st.markdown(f"**{words.size(total)}** in total.")
     for place, one in enumerate(models):
         commits = ", ".join(commit[:_COMMIT] for commit in one.commits) or "no commit"
-        part = f", {words.size(one.part_bytes)} of it of files that are not whole yet" if one.part_bytes else ""
-        what = "" if one.kind == hub.MODEL else "data set "
+        part = f", {words.size(one.part_bytes)} in incomplete files" if one.part_bytes else ""
+        what = "" if one.kind == hub.MODEL else "dataset "
         said = f"{what}**{words.plain(one.id)}** · {words.plain(commits)}{part}"
         _row(f"kept-hub-{place}", said, one.n_bytes, _delete_of_hub, one.kind, one.id)
     for place, file in enumerate(files):
         _row(
-            f"kept-gguf-{place}", f"**{words.plain(file.name)}** · as a folder", file.n_bytes, _delete_conversion, file.identity
+            f"kept-gguf-{place}",
+            f"**{words.plain(file.name)}** · converted folder",
+            file.n_bytes,
+            _delete_conversion,
+            file.identity,
         )
 
 
@@ -90,7 +96,7 @@ def _row(key: str, said: words.Markdown, n_bytes: int, delete, *what: str) -> No
         st.button(
             f"Delete, frees {words.size(n_bytes)}", key=key, on_click=delete, args=what, type="tertiary",
             disabled=access.why_not_start() is not None or not access.is_operator(),
-            help="It can be fetched, or converted, again. Results that were measured with it stay.",
+            help="You can download or convert it again. Results stay.",
         )  # fmt: skip
 
 
@@ -106,15 +112,17 @@ def _freed(kind: str, id: str) -> str:
     access.check_operator("delete models")
     needed = next((job for job in jobs.active() if _is_of(job.spec, id)), None)
     if needed is not None and kind == hub.MODEL:
-        raise LayerscopeError(f"{id} is needed by a job that waits or runs ({needed.label}): cancel it first, or wait for it.")
-    return f"{id} was deleted: {words.size(hub.delete(kind, id))} are free again."
+        raise LayerscopeError(
+            f"A waiting or running job ({needed.label}) needs {id}. Cancel the job first, or wait until it ends."
+        )
+    return f"Deleted {id}: {words.size(hub.delete(kind, id))} freed."
 
 
 def _delete_conversion(identity: str) -> None:
     def freed() -> str:
         access.check_operator("delete models")
         freed_bytes = conversions.delete(identity)
-        return f"It was deleted: {words.size(freed_bytes)} are free again; its file is converted when it is loaded."
+        return f"Deleted the folder: {words.size(freed_bytes)} freed. The next load converts its GGUF file again."
 
     _done(freed)
 

@@ -18,7 +18,7 @@ from analysis.jobs.space import size_bytes
 from pages.components.shared import visitors
 from pages.components.shared.visitors import HOST, OPERATOR, USER, Visitor
 
-READ_ONLY = "This dashboard is read-only: you can explore stored results, and nothing can be started."
+READ_ONLY = "This dashboard is read-only: you can explore stored results, but you cannot start jobs."
 CHANGES = ("pause", "cancel", "resume", "move", "delete")
 """Actions on a job."""
 
@@ -128,8 +128,8 @@ def _check_room(held: Serving) -> None:
         taken = size_bytes(store.cache_dir() / name for name in _RESULTS) / _GIGABYTE
         if taken >= held.results_gb:
             raise AccessError(
-                f"Results, adapters and exports take {taken:.1f} GB, and {held.results_gb:g} GB is the most here: remove jobs "
-                f"with what they saved, or ask whoever runs this dashboard."
+                f"Results, adapters and exports take {taken:.1f} GB of at most {held.results_gb:g} GB. Remove jobs with their "
+                "results, or ask the operator of this dashboard."
             )
 
 
@@ -153,8 +153,8 @@ def why_no_room(n_bytes: int, held: Serving) -> str | None:
     if taken <= most:
         return None
     return (
-        f"With this file all uploads would take {taken:.2f} GB, and {most:g} GB is the most here: ask whoever runs this "
-        f"dashboard to remove old ones."
+        f"With this file all uploads would take {taken:.2f} GB, and at most {most:g} GB are allowed. Ask the operator of this "
+        "dashboard to remove old ones."
     )
 
 
@@ -193,7 +193,7 @@ def change(action: str, job_id: str, *given: Any, **options: Any) -> Any:
         JobError: as the function.
     """
     if action not in CHANGES:
-        raise AccessError(f"A job cannot be changed by {action[:40]!r}; there is {', '.join(CHANGES)}.")
+        raise AccessError(f"{action[:40]!r} is not an action on a job. Use one of {', '.join(CHANGES)}.")
     if (sentence := why_not_change(jobs.get(job_id))) is not None:
         raise AccessError(sentence)
     with _counting:

@@ -53,7 +53,7 @@ def _panel(kind: Experiment, model: ModelSpec) -> Found | None:
             st.markdown(words.plain(kind.help) if kind.help else "", width="stretch")
             _start(kind, model)
         if now is None:
-            st.info(f"Nothing of this kind is stored of {words.plain(state.name(model))} yet.")
+            st.info(f"{words.plain(state.name(model))} has no stored result of this kind.")
             return None
         if len(found) > 1:
             state.pick_result(kind.kind, "Shown", {entry.key: _name(entry) for entry in found}, now.key)

@@ -82,9 +82,9 @@ def _downloads(figure: Figure, key: str, file_name: str, image: str) -> None:
     with state.showing(widget, image):
         st.segmented_control(
             "Image format", list(_FORMATS), format_func=_FORMATS.get, required=True, key=widget, on_change=pick,
-            width="stretch", help="For all charts.",
+            width="stretch", help="Format for all charts (default: PNG).",
         )  # fmt: skip
-    st.caption(f"The camera over the chart saves it as {_FORMATS[image]}.")
+    st.caption(f"The camera button above the chart saves it as {_FORMATS[image]}.")
 
 
 def csv(figure: Figure) -> bytes:

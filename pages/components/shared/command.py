@@ -11,7 +11,7 @@ from analysis.core.record import Spec
 def show(specs: Sequence[Spec]) -> None:
     """Draw a folded panel with one line for each request; a page has one of them."""
     with st.expander("Command", icon=":material/terminal:"):
-        st.caption("What is on this page, from a terminal in the folder of this program: the same requests, the same results.")
+        st.caption("These commands compute the results of this page. Run them in a terminal in the folder of this program.")
         st.code("\n".join(dict.fromkeys(line(spec) for spec in specs)), language="bash", wrap_lines=True)
 
 

@@ -143,14 +143,14 @@ def path(strategy: str, distances: DistanceResult, sweep: SweepResult | None, da
 def _missing(strategy: str, n: int, sweep: SweepResult | None) -> str:
     measured = sorted({point.n for point in sweep.points if point.n}) if sweep else []
     if measured:
-        reach = f"between n = {measured[0]} and n = {measured[-1]}" if len(measured) > 1 else f"at n = {measured[0]}"
-        return f"No cut of {n} layers is known for {strategy}: its curve has cuts {reach}. Move the slider, or run a sweep."
-    how = "click **Run a sweep**"
+        reach = f"for n = {measured[0]} to {measured[-1]}" if len(measured) > 1 else f"for n = {measured[0]}"
+        return f"The curve of {strategy} has no result for n = {n}, only {reach}. Move the slider, or run a sweep."
+    how = "Click **Run a sweep**"
     if needs(strategy, BLOCKS):
-        how += " and write your cuts down"
+        how += " and enter your blocks"
     elif needs(strategy, DAMAGE):
-        how = "measure the damage map below, or click **Run a sweep**"
-    return f"Which layers {strategy} removes is not known yet: {how}."
+        how = "Measure the loss-increase map below, or click **Run a sweep**"
+    return f"The layers that {strategy} removes are not measured. {how}."
 
 
 def slider(n_layers: int) -> None:
@@ -203,14 +203,10 @@ def check(removed: Removal, n_layers: int) -> None:
     """
     removed.check(n_layers)
     if removed.size >= n_layers:
-        raise BlockRangeError(
-            f"A cut on the pages leaves one of the {n_layers} layers as it is, at least; the command line takes others."
-        )
+        raise BlockRangeError(f"You selected all {n_layers} layers. Keep at least one here, or use the command line.")
     if kept := protected_in(removed, n_layers):
         named = f"Layer {kept[0]} is" if len(kept) == 1 else f"Layers {', '.join(map(str, kept))} are"
-        raise BlockRangeError(
-            f"{named} protected, so this cut was not made: pick other layers, or lift the protection on the strip."
-        )
+        raise BlockRangeError(f"{named} protected. Select other layers, or remove the protection on the strip.")
 
 
 def take_or_say(removed: Removal, strategy: Removal | None, n_layers: int) -> None:
@@ -226,7 +222,7 @@ def protected_in(removed: Removal | None, n_layers: int) -> list[int]:
     return sorted(state.protected(n_layers).intersection(removed.touched)) if removed else []
 
 
-def say_protected(removed: Removal | None, n_layers: int, who: words.Markdown = "This cut") -> None:
+def say_protected(removed: Removal | None, n_layers: int, who: words.Markdown = "This selection") -> None:
     """Say which protected layers a cut takes, where it takes any.
 
     Args:
@@ -236,8 +232,8 @@ def say_protected(removed: Removal | None, n_layers: int, who: words.Markdown = 
     """
     kept = protected_in(removed, n_layers)
     if kept:
-        named = f"layer {kept[0]}, which is" if len(kept) == 1 else f"layers {', '.join(map(str, kept))}, which are"
-        st.caption(f":material/lock: {who} takes {named} protected.", width="content")
+        named = f"layer {kept[0]}" if len(kept) == 1 else f"layers {', '.join(map(str, kept))}"
+        st.caption(f":material/lock: {who} removes the protected {named}.", width="content")
 
 
 def say(cut: Cut) -> None:
@@ -253,8 +249,8 @@ def back_button(cut: Cut, strategy: Strategy) -> None:
     if cut.by_hand:
         name = f"l*({cut.n})" if strategy.name == "similarity" else words.plain(strategy.name)
         chosen = strategy.cut(cut.n).removed
-        others = chosen.describe() if chosen else "no known one"
-        why = f"These layers were picked by hand; {words.plain(strategy.name)} chooses {others}."
+        others = chosen.describe() if chosen else "unmeasured layers"
+        why = f"You selected these layers. {words.plain(strategy.name)} selects {others}."
         st.button(
             f"Back to {name}", key="back", icon=":material/undo:", type="tertiary", help=why,
             on_click=lambda: state.choose_cut(None),
@@ -287,7 +283,7 @@ def which_menu(strategy: Strategy, cut: Cut) -> None:
         return
     names = [point.block.describe() if point.block else "" for point in same]
     st.selectbox(
-        "Cut", range(len(same)), format_func=names.__getitem__, key=f"which-{cut.n}", label_visibility="collapsed"
+        "Block", range(len(same)), format_func=names.__getitem__, key=f"which-{cut.n}", label_visibility="collapsed"
     )  # fmt: skip
 
 

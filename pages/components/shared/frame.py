@@ -29,7 +29,7 @@ def configure() -> None:
         layout="wide",
         initial_sidebar_state=272,
         menu_items={
-            "About": f"Layerscope {__version__} shows how much of a language model's depth does real work "
+            "About": f"Layerscope {__version__} shows how many layers you can remove from a language model "
             "(method: arXiv 2403.17887)."
         },
     )
@@ -118,12 +118,13 @@ def header(title: words.Markdown, question: words.Markdown, shares: tuple[int, i
         other = library.n_of_other_weights(model)
         if other:
             them = "1 stored result of this name is" if other == 1 else f"{other} stored results of this name are"
-            st.caption(f":material/info: {them} of other weights than those that lie there now, and not shown.")
+            st.caption(f":material/info: {them} hidden, because the model's weights have changed.")
         n_unread, n_stored = index.unread(tuple(RESULTS))
         if n_unread > upkeep.FEW:
             st.caption(
-                f":material/hourglass_top: {n_unread:,} of {n_stored:,} stored results were not read yet and are not shown; "
-                f"this is done once, in the background. Reload the page to see more."
+                f":material/hourglass_top: Layerscope is indexing {n_unread:,} of {n_stored:,} stored results in the "
+                "background. "
+                "Reload the page to see more."
             )
     _address_faults()
     return right.container(

@@ -13,7 +13,7 @@ PAGES = {
     "Heal": ("Healing", "LoRA", "Adapter", "NF4", "Loss", "Nat", "95 % interval"),
     "Compare": (
         "Token",
-        "Cut",
+        "Pruned layers",
         "Greedy",
         "Temperature",
         "Surprisal",
@@ -22,8 +22,8 @@ PAGES = {
         "Logit lens",
         "Prefill and decode",
     ),
-    "Export": ("Cut", "Adapter", "GGUF", "Accuracy", "Loss", "Nat", "95 % interval", "Paired"),
-    "Learn": ("Token", "Layer", "Residual stream", "Block"),
+    "Export": ("Pruned layers", "Adapter", "GGUF", "Accuracy", "Loss", "Nat", "95 % interval", "Paired"),
+    "Learn": ("Token", "Layer", "Residual stream", "Block", "Healing"),
 }
 """By page, the words that one who opens it meets."""
 

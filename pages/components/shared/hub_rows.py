@@ -50,28 +50,28 @@ def _chosen(kind: str, key: str) -> tuple[str, bytes] | None:
     closed = access.why_not_start()
     left, right = st.columns([2, 1])
     id = left.text_input(
-        "Data set", placeholder="for example allenai/ai2_arc", key=f"{key}-hub-set", disabled=closed is not None,
-        help=words.plain(closed) if closed else "Its id on the hub; of the formats Parquet, JSON, CSV and text.",
+        "Dataset", placeholder="for example allenai/ai2_arc", key=f"{key}-hub-set", disabled=closed is not None,
+        help=words.plain(closed) if closed else "Dataset id on the Hub. Formats: Parquet, JSON, CSV and text.",
     ).strip()  # fmt: skip
     revision = right.text_input("Revision", placeholder="default branch", key=f"{key}-hub-revision").strip()
     if not id or closed:
         return None
-    listed = _answer(_sets, "Asking the hub…", id, revision, hub.endpoint())
+    listed = _answer(_sets, "Searching the Hub…", id, revision, hub.endpoint())
     if listed is None:
         return None
     found: hub_rows.DataSet = listed["set"]
     sizes = {file.path: units.size(file.size) for file in found.files}
     path = st.selectbox(
         "File", list(sizes), None, format_func=lambda name: f"{words.seen(name)} · {sizes[name]}", key=f"{key}-hub-file",
-        placeholder="Choose a file; its first rows are fetched then",
+        placeholder="Choose a file to download its first rows",
     )  # fmt: skip
-    n_rows = int(st.number_input("First rows", 1, hub_rows.MOST_ROWS, hub_rows.USUAL_ROWS, key=f"{key}-hub-rows"))
+    n_rows = int(st.number_input("Rows to read", 1, hub_rows.MOST_ROWS, hub_rows.USUAL_ROWS, key=f"{key}-hub-rows"))
     if path is None:
-        st.caption(f"At commit {words.plain(found.repository.commit[:12])}. Nothing is fetched before a file is chosen.")
+        st.caption(f"Commit {words.plain(found.repository.commit[:12])}. The download starts when you choose a file.")
         return None
     commit = found.repository.commit
     read = _answer(
-        _rows, words.plain(f"Fetching the first rows of {path}, {sizes[path]}…"), id, commit, path, n_rows, hub.endpoint()
+        _rows, words.plain(f"Downloading the first rows of {path}, {sizes[path]}…"), id, commit, path, n_rows, hub.endpoint()
     )
     return None if read is None else _mapped(kind, key, f"{id.rsplit('/')[-1]} {path.rsplit('/')[-1]}", read["rows"])
 
@@ -104,7 +104,7 @@ def _mapped(kind: str, key: str, name: str, read: list[dict[str, Any]]) -> tuple
         if role == _SEVERAL:
             chosen[role] = place.multiselect(
                 _TITLES[role], columns, [guess] if guess else [], key=field, format_func=words.seen,
-                help="One column with a list, or a column for each choice.",
+                help="One column with a list, or one column per choice.",
             )  # fmt: skip
         else:
             one = place.selectbox(
@@ -112,9 +112,9 @@ def _mapped(kind: str, key: str, name: str, read: list[dict[str, Any]]) -> tuple
             )  # fmt: skip
             chosen[role] = [] if one is None else [one]
     shown = [{words.seen(str(name), 60): words.seen(str(row.get(name)), _LONGEST) for name in columns} for row in read]
-    st.caption(f"{len(read):,} rows; the first {min(_PREVIEWED, len(read))} as they are:")
-    st.dataframe(shown[:_PREVIEWED], key=f"{key}-hub-preview", hide_index=True, alt="First rows of the data set")
+    st.caption(f"{len(read):,} rows. The first {min(_PREVIEWED, len(read))}:")
+    st.dataframe(shown[:_PREVIEWED], key=f"{key}-hub-preview", hide_index=True, alt="First rows of the dataset")
     if missing := [_TITLES[role].lower() for role in hub_rows.ROLES[kind] if not chosen[role]]:
-        st.caption(f"Choose which column is the {' and the '.join(missing)}.")
+        st.caption(f"Choose the column of the {' and of the '.join(missing)}.")
         return None
     return f"{name}.jsonl", hub_rows.kept(read, kind, chosen)

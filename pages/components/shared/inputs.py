@@ -12,7 +12,7 @@ from analysis.data.spec import PROTOCOLS, QUESTION_FILES, BenchmarkSpec, CorpusS
 from analysis.data.tasks import TASKS, Task
 from pages.components.shared import chart, hub_rows, uploads, words
 
-TEXTS = {"c4": "C4 (web text)", "wiki": "Wikipedia", "file": "A file of mine", "hub": "A data set of the hub"}
+TEXTS = {"c4": "C4 (web text)", "wiki": "Wikipedia", "file": "My own file", "hub": "Dataset from the Hub"}
 OWN, HUB = "file", "hub"
 _ENDINGS = ("jsonl", "csv", "parquet", "tsv", "json", "ndjson")
 _PREVIEWED = 4
@@ -35,7 +35,7 @@ def texts(key: str, start: CorpusSpec | None = None) -> str:
         list(names).index(start.source) if start is not None and start.source in names else 0,
         format_func=names.get,
         key=f"{key}-texts",
-        help="A file is UTF-8: TXT with documents separated by blank lines, or JSONL with a field `text`.",
+        help="Texts to measure on. An own file is UTF-8: TXT with blank lines between documents, or JSONL with a field `text`.",
     )
     if choice == HUB:
         found = hub_rows.show("texts", key)
@@ -56,7 +56,7 @@ def keep_texts(name: str, content: bytes) -> str:
     try:
         content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise CorpusError("The uploaded file is not UTF-8 text; save it as UTF-8 and upload it again.") from error
+        raise CorpusError("The uploaded file is not UTF-8 text. Save it as UTF-8 and upload it again.") from error
     return uploads.keep(name, content, ".jsonl" if name.lower().endswith(".jsonl") else ".txt")
 
 
@@ -107,7 +107,7 @@ def _subset(task: Task, key: str, begun: BenchmarkSpec) -> tuple[str, ...]:
         "Subjects", [*task.groups, *subjects], [name for name in begun.subset if name in {*task.groups, *subjects}],
         format_func=lambda name: name.replace("_", " ") + (" (all)" if name in task.groups else ""),
         placeholder=f"All {len(subjects)} subjects", key=f"{key}-subset",
-        help="Subjects or whole categories; nothing chosen asks them all.",
+        help="Subjects or whole categories (default: all).",
     )  # fmt: skip
     return tuple(sorted(chosen))
 
@@ -115,7 +115,7 @@ def _subset(task: Task, key: str, begun: BenchmarkSpec) -> tuple[str, ...]:
 def _shots(task: Task, key: str, begun: BenchmarkSpec) -> int | None:
     if not task.max_shots:
         return None
-    help_ = "Solved questions of the same subject that stand before each question."
+    help_ = f"Solved questions of the same subject before each question (default: {task.default_shots})."
     usual = task.default_shots if begun.shots is None else begun.shots
     return int(st.number_input("Worked examples (shots)", 0, task.max_shots, usual, key=f"{key}-shots", help=help_))
 
@@ -124,16 +124,16 @@ def _protocol(task: Task, key: str, begun: BenchmarkSpec) -> str:
     if len(task.protocols) < 2:
         return PROTOCOLS[0]
     return st.segmented_control(
-        "Asked as in", task.protocols, format_func=_PROTOCOL_NAMES.get, default=begun.protocol, required=True,
-        key=f"{key}-protocol", help="The prompts of the reference harness, or those of the paper's own evaluation.",
+        "Prompt format", task.protocols, format_func=_PROTOCOL_NAMES.get, default=begun.protocol, required=True,
+        key=f"{key}-protocol", help="Prompts of lm-evaluation-harness, or of the paper's own evaluation.",
     )  # fmt: skip
 
 
 def _own(key: str) -> tuple[BenchmarkSpec | None, int | None]:
     upload = uploads.field(
         "JSONL, CSV or Parquet", _ENDINGS, key=f"{key}-questions",
-        help="Each row: a question, two or more choices (a list, or columns A, B, C …), and the answer as a letter, a number "
-        "or the text of the choice. CSV files in the layout of MMLU are read with or without a header.",
+        help="Each row has a question, two or more choices (a list, or columns A, B, C …) and an answer. "
+        "The answer is a letter, a number or the text of the choice. MMLU's CSV format works with or without a header.",
     )  # fmt: skip
     if upload is None:
         return None, None
@@ -152,10 +152,10 @@ def _kept(name: str, content: bytes, key: str) -> tuple[BenchmarkSpec | None, in
 def _preview(file: QuestionFile, key: str) -> None:
     """The first questions as they will be asked, and every row that cannot be."""
     st.caption(
-        f"{len(file.questions):,} of {file.n_rows:,} rows can be asked; answers are read as {words.plain(file.answers_as)}. "
-        f"The first {min(_PREVIEWED, len(file.questions))} as they will be asked:"
+        f"{len(file.questions):,} of {file.n_rows:,} rows are valid questions. Answers are read as "
+        f"{words.plain(file.answers_as)}. The first {min(_PREVIEWED, len(file.questions))} prompts:"
         if file.questions
-        else f"None of {file.n_rows:,} rows can be asked."
+        else f"None of {file.n_rows:,} rows is a valid question."
     )
     if file.questions:
         rows = [
@@ -173,6 +173,6 @@ def _preview(file: QuestionFile, key: str) -> None:
             column_config=columns,
         )  # fmt: skip
     if file.errors:
-        st.warning(f"{len(file.errors):,} of {file.n_rows:,} rows cannot be asked and will be left out:")
+        st.warning(f"{len(file.errors):,} of {file.n_rows:,} rows are invalid and will be left out:")
         errors = [{"row": error.row, "reason": error.reason} for error in file.errors]
-        chart.table(errors, key=f"{key}-errors", alt="Rows that cannot be asked", file_name="rows-left-out")
+        chart.table(errors, key=f"{key}-errors", alt="Invalid rows", file_name="rows-left-out")

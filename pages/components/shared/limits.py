@@ -338,8 +338,8 @@ def check() -> None:
     """Say so where the limits do not hold, as under another server than uvicorn."""
     if _running is None:
         sys.stderr.write(
-            "The limits on connections do not hold: this server is not the uvicorn that `streamlit run` starts. Put a proxy "
-            "with limits of its own in front of it (docs/guides/serving.md).\n"
+            "The connection limits are off: this server is not the uvicorn that `streamlit run` starts. Start it with "
+            "`streamlit run app.py`, or put a proxy with its own limits in front (docs/guides/serving.md).\n"
         )
 
 

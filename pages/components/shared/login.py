@@ -38,8 +38,15 @@ _PAGE = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True
     (Path(__file__).resolve().parents[2] / "assets" / "login.html.jinja").read_text(encoding="utf-8")
 )
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'",
+    "Content-Security-Policy": "; ".join(
+        (
+            "default-src 'none'",
+            "style-src 'unsafe-inline'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+        )
+    ),
     "X-Content-Type-Options": "nosniff",
     # The address may still hold a token.
     "Referrer-Policy": "no-referrer",
@@ -133,7 +140,10 @@ class Login:
     def _refusal(self, scope: Scope, visitor: Visitor | None) -> Response | None:
         """The answer to a request that does not pass; None for one that does."""
         if not self.mode:
-            said = "This dashboard answers its own machine alone. To share it, its owner sets LAYERSCOPE_MODE to show or team."
+            said = (
+                "This dashboard answers only requests from its own machine. To share it, its owner sets LAYERSCOPE_MODE "
+                "to show or team."
+            )
             return self._page(scope, HTTPStatus.FORBIDDEN, said)
         if self.mode == SHOW:
             if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD"):  # before the body of an upload is read
@@ -146,7 +156,7 @@ class Login:
         if visitor is None:
             said = "Log in with your account." if visitors.providers() else "Open this dashboard through its login proxy."
             return self._page(scope, HTTPStatus.UNAUTHORIZED, said)
-        said = f"{visitor.label} is not among the people who may visit this dashboard. Ask its operator."
+        said = f"{visitor.label} may not visit this dashboard. Ask its operator for access."
         return None if visitor.role else self._page(scope, HTTPStatus.FORBIDDEN, said)
 
     def _exchanged(self, scope: Scope, token: str, visitor: Visitor | None) -> Response:
@@ -155,12 +165,14 @@ class Login:
             kept = self._tokens()
         except LayerscopeError as error:
             sys.stderr.write(f"{error}\n")
-            return self._page(scope, HTTPStatus.SERVICE_UNAVAILABLE, "The tokens cannot be read. The log says why.")
+            return self._page(
+                scope, HTTPStatus.SERVICE_UNAVAILABLE, "The server cannot read its tokens. Its log has the reason."
+            )
         role = VIEWER if _same(token, kept.token) else None
         if _same(token, kept.host) and not _is_from_elsewhere(scope):
             role = HOST
         if role is None:
-            said = "This link does not open the dashboard. Ask its host for the present one."
+            said = "This link is no longer valid. Ask the host of this dashboard for the current one."
             return self._page(scope, HTTPStatus.UNAUTHORIZED, said)
         answer = RedirectResponse(_without_token(scope), status_code=HTTPStatus.SEE_OTHER, headers=_HEADERS)
         if visitor is None or visitor.role != HOST:
@@ -198,10 +210,12 @@ def _announce(kept: Tokens, *, is_chosen: bool) -> None:
     host = "localhost" if "://" in server_address() else server_util.get_display_address(server_address())
     lines = ["Layerscope runs in Show: read-only, for visitors with the access token."]
     if not is_chosen:
-        lines.append("  The server listens on a network and LAYERSCOPE_MODE is not set. Set it to team to let people work.")
+        lines.append(
+            "  The server listens on a network and LAYERSCOPE_MODE is not set. Set it to team to let visitors start jobs."
+        )
     if sys.stderr.isatty():
         lines += [f"  Visitors: {address(host)}?token={kept.token}"]
-        lines += [f"  Host, at this machine alone: {address('127.0.0.1')}?token={kept.host}"]
+        lines += [f"  Host, on this machine only: {address('127.0.0.1')}?token={kept.host}"]
     else:
         lines.append(f"  The tokens of visitors and of the host are in {tokens.file()}")
     sys.stderr.write("\n".join(lines) + "\n")
@@ -220,14 +234,14 @@ def middleware(
         settings, has_provider = serving.read(environ, shared=True), bool(visitors.providers())
         mode = serving.check_mode(settings, on_network=not is_local(server_address()), has_provider=has_provider)
         if has_provider and not auth_util.is_authlib_installed():
-            raise SpecError("A section [auth] in the secrets needs Authlib: run `pip install Authlib`.")
+            raise SpecError("The section [auth] in the secrets needs the package Authlib. Run `pip install Authlib`.")
         if has_provider:
             serving.check_secrets({"cookie_secret in the section [auth]": server_util.get_cookie_secret()})
         if mode == SHOW:
             tokens.load()
         trusted = ",".join(settings.proxies)
         if (environ.get(_TRUSTED) or trusted) != trusted:
-            raise SpecError(f"{_TRUSTED} no longer counts: unset it, and list your proxies in LAYERSCOPE_PROXIES.")
+            raise SpecError(f"{_TRUSTED} has no effect. Unset it, and list your proxies in LAYERSCOPE_PROXIES.")
         environ[_TRUSTED] = trusted
     except LayerscopeError as error:
         sys.stderr.write(f"{error}\n")

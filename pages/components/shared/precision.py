@@ -29,7 +29,7 @@ def field(model: ModelSpec, shown: Any, key: str, *, place: Any = st) -> ModelSp
         key: first part of the widget's key.
         place: where it is drawn.
     """
-    said = "Precision of the computation. auto: the best of this machine."
+    said = "Precision of the computation (auto: the best for this machine)."
     if shown is not None:
         said += f" On screen: {words.plain(shown.precision_in_words)}."
     return replace(model, dtype=place.selectbox("dtype", DTYPES, DTYPES.index(model.dtype), key=f"{key}-dtype", help=said))
@@ -44,5 +44,5 @@ def condition(model: ModelSpec, shown: Any) -> words.Markdown:
     return (
         f"Computes in {own}, as on screen."
         if same
-        else f"Computes in {own}; on screen: {words.plain(shown.precision_in_words)}."
+        else f"Computes in {own}. On screen: {words.plain(shown.precision_in_words)}."
     )

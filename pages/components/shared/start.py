@@ -83,9 +83,10 @@ def choose_place() -> None:
                 min_value=1,
                 max_value=jobs.crew.MOST,
                 key="shards",
-                help="How many processes share a map, a curve, an evaluation or a grid there: each loads the model and takes "
-                "one batch after another. The figures are those of one. A heal is trained by all of them together, each with "
-                "its rows of every step. Other jobs run in one process.",
+                help="Number of processes that share a map, a sweep, an evaluation or a grid (default: 1). Each loads the "
+                "model "
+                "and processes a part of the batches. The results are the same as with one process. In a healing run, each "
+                "process trains on its part of every batch. Other jobs use one process.",
             )
         asked = DistanceSpec(state.current_model())
         if told := places[chosen].tells(asked, _shards(asked)):
@@ -142,7 +143,7 @@ def unresolved(spec: SpecT) -> SpecT:
     return replace(spec, **changes) if changes else spec
 
 
-def instant_heal_button(sweep: Found | None, cut: Cut, model: ModelSpec, *, label: words.Markdown = "Instant heal") -> None:
+def instant_heal_button(sweep: Found | None, cut: Cut, model: ModelSpec, *, label: words.Markdown = "Heal instantly") -> None:
     """Draw the button; a click queues the heal, on the questions and the text of the curve on screen.
 
     Args:
@@ -155,10 +156,14 @@ def instant_heal_button(sweep: Found | None, cut: Cut, model: ModelSpec, *, labe
     if block is None:
         return
     is_first = (0, ATTENTION) in block.parts
-    why = "There is no layer before layer 0 that could be changed." if is_first else words.plain(recipes.get("instant").why)
+    why = (
+        "Instant healing changes the layer before the block, and layer 0 has none."
+        if is_first
+        else words.plain(recipes.get("instant").why)
+    )
     if button(label, key="instant", icon=":material/bolt:", disabled=is_first, help=why):
         spec = recipes.heal_spec("instant", model=precision.as_shown(model, sweep and sweep.result), block=block)
         if sweep is not None:
             asked = unresolved(sweep.result.spec)
             spec = replace(spec, benchmark=asked.benchmark, validation=judged_by(spec.corpus, asked.loss_corpus))
-        start_and_show(spec, f"Instant heal of {block.describe()}")
+        start_and_show(spec, f"Instant healing of {block.describe()}")

@@ -47,7 +47,7 @@ def current_model() -> ModelSpec:
         except LayerscopeError as error:
             st.session_state["model"] = _DEFAULT
             cannot_be(
-                f"The address of this page names a model that cannot be: {words.seen(str(error), 300)} "
+                f"The address of this page names an invalid model: {words.seen(str(error), 300)} "
                 "The starter model is shown instead."
             )
     return st.session_state["model"]
@@ -85,8 +85,8 @@ def chosen_n() -> int:
         is_number = text.isdecimal() and len(text) < 5
         if text and not is_number and not own:
             cannot_be(
-                f"The address of this page asks for n = {words.seen(text, 40)!r}, which is no number of layers; "
-                f"{DEFAULT_N} are removed instead."
+                f"The address of this page asks for n = {words.seen(text, 40)!r}, which is not a number of "
+                f"layers. n = {DEFAULT_N} is shown instead."
             )
         given = int(text) if is_number else DEFAULT_N
         st.session_state["chosen_n"] = own.size if own else given
@@ -106,7 +106,7 @@ def own_cut(n_layers: int | None = None) -> Removal | None:
         n_layers: layers of the model; a cut that it cannot have is no choice.
     """
     if "chosen_cut" not in st.session_state:
-        st.session_state["chosen_cut"] = _in_address("block", "names a block that cannot be")
+        st.session_state["chosen_cut"] = _in_address("block", "names an invalid block")
     own: Removal | None = st.session_state["chosen_cut"]
     return own if own is None or n_layers is None or _fits(own, n_layers) else None
 
@@ -126,7 +126,7 @@ def protected(n_layers: int | None = None) -> frozenset[int]:
         n_layers: layers of the model; those that it does not have are left out.
     """
     if "protected" not in st.session_state:
-        kept = _in_address("keep", "protects layers that cannot be")
+        kept = _in_address("keep", "protects invalid layers")
         st.session_state["protected"] = frozenset(kept.layers) if kept else frozenset()
     return frozenset(layer for layer in st.session_state["protected"] if n_layers is None or layer < n_layers)
 
@@ -165,8 +165,8 @@ def sizes(n_layers: int | None = None) -> range | None:
         st.session_state["sizes"] = read_sizes(text)
         if text and st.session_state["sizes"] is None:
             cannot_be(
-                f"The address of this page asks for the range {words.seen(text, 40)!r}, which is no range of removed layers "
-                "such as 3-9; all are shown."
+                f"The address of this page asks for the range {words.seen(text, 40)!r}, which is not a range such as "
+                "3-9. All numbers of removed layers are shown."
             )
     chosen: range | None = st.session_state["sizes"]
     if chosen is None or n_layers is None:
@@ -201,8 +201,8 @@ def option_of(name: str, known: Iterable[str], usual: str) -> str:
     chosen = option(name)
     if chosen and chosen not in known:
         cannot_be(
-            f"The address of this page asks for the {name} {words.seen(chosen, 40)!r}, which does not exist; it can be "
-            f"{', '.join(known)}. {usual} is shown instead."
+            f"The address of this page asks for the {name} {words.seen(chosen, 40)!r}, which does not exist. Use one "
+            f"of {', '.join(known)}. {usual} is shown instead."
         )
         choose_option(name, "")
     return option(name) or usual
@@ -221,8 +221,8 @@ def strategy() -> str:
         text = st.query_params.get("strategy", "")
         if text and text not in STRATEGIES:
             cannot_be(
-                f"The address of this page asks for the strategy {words.seen(text, 40)!r}, which does not exist; it can be "
-                f"{', '.join(STRATEGIES)}. {USUAL} is shown instead."
+                f"The address of this page asks for the strategy {words.seen(text, 40)!r}, which does not exist. "
+                f"Use one of {', '.join(STRATEGIES)}. {USUAL} is shown instead."
             )
         st.session_state["chosen_strategy"] = text if text in STRATEGIES else USUAL
     return st.session_state["chosen_strategy"]
@@ -241,8 +241,9 @@ def pinned() -> str:
         st.session_state["pinned"] = text if _RUN.fullmatch(text) else ""
         if text and not st.session_state["pinned"]:
             cannot_be(
-                f"The address of this page compares with the run {words.seen(text, 40)!r}, which no run is called: it is the "
-                "kind and 20 digits, such as sweep:0123456789abcdef0123. No run is the reference."
+                f"The address of this page has an invalid reference run: {words.seen(text, 40)!r}. A run is a kind and 20 "
+                "digits, "
+                "such as sweep:0123456789abcdef0123. No run is the reference."
             )
     return st.session_state["pinned"]
 

@@ -22,8 +22,8 @@ def note(kind: str, shown: Found, found: Sequence[Found]) -> None:
         return
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         more = words.plain(evidence.advantage(best.result, shown.result))
-        st.caption(f"You picked this; the result {more} says more.", width="content")
+        st.caption(f"You selected this. The result {more} has stronger evidence.", width="content")
         st.button(
-            "Show it", key=f"stronger-{kind}-{shown.key}", type="tertiary", icon=":material/undo:",
+            "Show stronger", key=f"stronger-{kind}-{shown.key}", type="tertiary", icon=":material/undo:",
             on_click=state.ask_for, args=(kind, best.key),
         )  # fmt: skip

@@ -41,5 +41,5 @@ def presenter_switch() -> None:
     with state.showing("presenter", state.presenting()):
         st.toggle(
             "Presenter mode", key="presenter", on_change=lambda: state.present(st.session_state["presenter"]),
-            help="Larger type on all pages and no sidebar. A link that ends in ?present=1 opens the same.",
+            help="Larger text on all pages and no sidebar. A link that ends in ?present=1 opens this mode.",
         )  # fmt: skip

@@ -97,20 +97,27 @@ class Uploads:
         if (sentence := access.why_not_bring(there)) is not None:
             return HTTPStatus.FORBIDDEN, sentence
         if n_bytes is None:
-            return HTTPStatus.LENGTH_REQUIRED, "An upload must declare its size (Content-Length)."
+            return HTTPStatus.LENGTH_REQUIRED, "The upload has no Content-Length header. Send it with its size."
         if n_bytes > _MOST_MEGABYTES * _MEGABYTE + _FRAMING:
-            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A file may have {_MOST_MEGABYTES} MB at most."
+            return (
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f"The file is too large: at most {_MOST_MEGABYTES} MB are allowed. Upload a smaller file.",
+            )
         if (sentence := access.why_no_room(n_bytes, serving.read(shared=there is not None))) is not None:
             return HTTPStatus.INSUFFICIENT_STORAGE, sentence
         held = _in_memory()
         files = len(held.get(window, ())) + self._coming_files[window]
         if files >= MOST_FILES or sum(held.get(window, ())) + self._coming[window] + n_bytes > MOST_OF_VISIT * _MEGABYTE:
-            said = f"A window may hold {MOST_FILES} files of {MOST_OF_VISIT} MB together: remove one, or reload the page."
+            said = (
+                f"This window has too many uploads: at most {MOST_FILES} files of {MOST_OF_VISIT} MB together are "
+                "allowed. Remove one, "
+            )
+            "or reload the page."
             return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, said
         if sum(map(sum, held.values())) + self._coming.total() + n_bytes > self.most_mb * _MEGABYTE:
             return (
                 HTTPStatus.INSUFFICIENT_STORAGE,
-                "All visitors together have too many files open: try again in a few minutes.",
+                "The open uploads of all visitors are too large together. Try again in a few minutes.",
             )
         return None
 

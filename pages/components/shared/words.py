@@ -65,8 +65,8 @@ def strategy(spec: SweepSpec) -> str:
 def curve(spec: SweepSpec) -> str:
     """A sweep as a job is called."""
     asked = "all" if spec.benchmark.limit is None else spec.benchmark.limit
-    reach = f"{len(spec.blocks)} cuts" if spec.blocks else "n up to L/2" if spec.max_n is None else f"n ≤ {spec.max_n}"
-    return f"Curve, {questions(spec.benchmark)} {asked}, {reach}, {strategy(spec)}"
+    reach = f"{len(spec.blocks)} blocks" if spec.blocks else "n up to L/2" if spec.max_n is None else f"n ≤ {spec.max_n}"
+    return f"Sweep, {questions(spec.benchmark)} {asked}, {reach}, {strategy(spec)}"
 
 
 def plain(text: str, most: int = _LONGEST) -> Markdown:
@@ -126,13 +126,14 @@ def span(low: float, high: float) -> str:
 
 
 def counted(number: int, what: Literal["heal", "layer", "job", "core"]) -> str:
-    """1, "heal" -> "1 heal"; 3, "heal" -> "3 heals"."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+    """1, "heal" -> "1 healing run"; 3, "layer" -> "3 layers"."""
+    noun = "healing run" if what == "heal" else what
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 A_CUT: Markdown = (
-    "START:SIZE counted from 0, several joined by +. With an a before it a run loses its attention alone, with an m its "
-    "feed-forward part alone: a12+m15:2."
+    "START:SIZE, counted from 0. Join several with +. The prefix a removes only the attention of these layers, m only the "
+    "feed-forward part: a12+m15:2."
 )
 """How a cut is written."""
 
@@ -206,7 +207,7 @@ def provenance(distances: DistanceResult, sweep: SweepResult | None) -> Markdown
     )
     if sweep:
         said += (
-            f" Curves: {sweep.n_questions} questions, the same for every n, {sweep.n_truncated} cut to the window, "
+            f" Curves: {sweep.n_questions} questions, the same for every n, {sweep.n_truncated} truncated to the window, "
             f"seed {sweep.spec.benchmark.seed:d}, {duration(sweep.wall_s)}. Shaded: the 95 % interval of an "
             "accuracy (Wilson) or of a loss (Student's t)."
         )

@@ -81,7 +81,7 @@ def test_one_factor_is_folded_into_the_export_that_plain_transformers_loads(spec
 def test_a_factor_that_cannot_be_folded_leaves_nothing(spec, cache, tmp_path, monkeypatch):
     found = healing.run(asked(spec, "prune-comp"))
     monkeypatch.setattr("analysis.models.scaling._divide", lambda module, factor: None)
-    with pytest.raises(Exception, match="The factor of this heal cannot be folded into the weights of .* another recipe"):
+    with pytest.raises(Exception, match="The healing factor cannot be folded into the weights of .* another recipe"):
         export.export(spec.model, spec.block, tmp_path / "out", adapter=str(cache / found.adapter))
     assert not (tmp_path / "out").exists()
 

@@ -41,7 +41,7 @@ def test_its_panel_has_its_title_its_chart_its_table_and_its_command(app, found,
 
 def test_a_click_asks_for_one_and_the_list_of_jobs_has_its_title(app, letters):
     at = unfold(app(), "letters")
-    assert "Nothing of this kind is stored" in texts(at)
+    assert "has no stored result of this kind" in texts(at)
     at.button(key="start-letters").click().run()
     (job,) = jobs.list_jobs()
     assert job.spec == letters.LettersSpec()

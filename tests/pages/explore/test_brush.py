@@ -5,7 +5,7 @@ import pytest
 from tests.support import fakes
 from tests.support.seen import figures, opened, texts, trace
 
-NO_RANGE = "which is no range of removed layers such as 3-9; all are shown"
+NO_RANGE = "which is not a range such as 3-9. All numbers of removed layers are shown"
 
 
 @pytest.fixture

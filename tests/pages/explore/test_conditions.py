@@ -79,10 +79,10 @@ def test_nats_are_said_as_surprise_and_those_of_a_cut_by_hand_as_a_cut_of_the_cu
     said = "Compared with the unpruned model, on average each token is"
     own = metric(app(n="5", tab="cost"), "Loss").help
     assert said in own
-    assert "like taking out" not in own, "its own cut would be like itself"
+    assert "like removing" not in own, "its own cut would be like itself"
     fakes.evaluate(Block(3, 5), curve=curve).save()
     by_hand = metric(app(block="3:5", tab="cost"), "Loss").help
-    assert f"{said} 2.5 times as surprising, like taking out 5 layers by similarity (+0.97 nats)." in read(by_hand)
+    assert f"{said} 2.5 times as surprising, like removing 5 layers by similarity (+0.97 nats/token)." in read(by_hand)
     assert said not in metric(app(n="0", tab="cost"), "Loss").help
 
 

@@ -103,7 +103,7 @@ def test_scattered_layers_have_no_distance_between_their_ends(app):
 def test_a_cut_that_nothing_was_measured_of_says_what_to_click(app, strategy):
     fakes.distances().save()
     at = app(strategy=strategy, n="5")
-    assert f"Which layers {strategy} removes is not known yet" in texts(at)
+    assert f"The layers that {strategy} removes are not measured" in texts(at)
     assert "Run a sweep" in texts(at)
     assert ringed(at) == []
     assert metric(opened(at, "cost"), "Parameters").value == "–"
@@ -114,7 +114,7 @@ def test_a_cut_that_nothing_was_measured_of_says_what_to_click(app, strategy):
 def test_beyond_the_curve_of_a_measured_strategy_the_reach_is_named(app):
     fill("block-influence")
     at = app(strategy="block-influence", n="20")
-    assert "cuts between n = 1 and n = 15" in texts(at)
+    assert "only for n = 1 to 15" in texts(at)
 
 
 def test_loss_greedy_is_known_from_the_damage_map_alone(app):

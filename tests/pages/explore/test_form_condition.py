@@ -50,7 +50,7 @@ def test_another_dtype_is_named_with_the_map_that_it_needs(app, on_screen):
     at = app()
     at.selectbox(key="sweep-dtype").set_value("bfloat16").run()
     said = texts(at)
-    assert "Computes in bfloat16 from Q4\\_1 weights; on screen: float32 from Q4\\_1 weights." in said
+    assert "Computes in bfloat16 from Q4\\_1 weights. On screen: float32 from Q4\\_1 weights." in said
     assert "A map of 12 texts of Wikipedia is measured first." in said
     at.button(key="sweep-go").click().run()
     assert {made.spec.model.dtype for made in jobs.active()} == {"bfloat16"}

@@ -53,10 +53,10 @@ def chosen(at, key, box, path, id="org/set"):
 def test_questions_are_mapped_shown_and_asked(form):
     chosen(form, "sweep", "sweep-task", None)
     assert [read(option) for option in form.selectbox(key="sweep-hub-file").options] == ["q.jsonl · 384 B", "t.jsonl · 234 B"]
-    assert "Nothing is fetched before a file is chosen" in texts(form)
+    assert "The download starts when you choose a file" in texts(form)
     chosen(form, "sweep", "sweep-task", "q.jsonl")
     assert next(item for item in form.dataframe if "stem" in item.value.columns).value["a"].tolist() == ["three"] * 4
-    assert "Choose which column is the question and the choices" in texts(form)
+    assert "Choose the column of the question and of the choices" in texts(form)
     form.selectbox(key="sweep-hub-question").set_value("stem").run()
     form.multiselect(key="sweep-hub-choices").set_value(["a", "b"]).run()
     assert "6 of 6 rows can be asked" in texts(form)

@@ -89,7 +89,7 @@ def test_a_choice_of_the_strategy_that_takes_a_protected_layer_is_said_with_the_
 @pytest.mark.parametrize("page", ["heal", "export"])
 def test_a_cut_of_a_protected_layer_is_said_where_it_is_healed_or_taken_away(app, page):
     fill()
-    assert "This cut takes layers 8, 9, which are protected." in texts(app(f"pages/{page}.py", block="7:5", keep="8:2"))
+    assert "This selection removes the protected layers 8, 9." in texts(app(f"pages/{page}.py", block="7:5", keep="8:2"))
     assert "protected" not in texts(app(f"pages/{page}.py", block="7:5", keep="2:1"))
 
 

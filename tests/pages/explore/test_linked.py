@@ -337,7 +337,7 @@ def test_a_protected_layer_stays_in_the_address_and_is_not_cut_by_hand(app):
     at.session_state["goal-popover"] = True
     at.run()
     at.text_input(key="own-block").set_value("10:4").run()
-    assert "Layer 12 is protected, so this cut was not made" in at.error[0].value
+    assert "Layer 12 is protected. Select other layers" in at.error[0].value
     assert "block" not in at.query_params
     at.text_input(key="own-block").set_value("13:4").run()
     assert shown_cuts(at) == {(13, 4)}

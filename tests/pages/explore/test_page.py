@@ -203,7 +203,7 @@ def test_an_address_with_nonsense_is_harmless(app):
     fakes.distances().save()
     at = app(n="999999", strategy="evil", dtype="int3")
     assert at.slider(key="n").value == 29 or at.slider(key="n").value == 5
-    assert "names a model that cannot be" in read(texts(at))
+    assert "names an invalid model" in read(texts(at))
     assert not jobs.active()
 
 

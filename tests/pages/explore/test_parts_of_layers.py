@@ -63,7 +63,7 @@ def test_it_is_taken_away_as_a_folder_with_zeros(app):
     at = app("pages/export.py", n="5")
     at.text_input(key="export-cut").set_value(WRITTEN).run()
     assert not at.exception
-    assert "they are in the folder as zeros" in texts(at)
+    assert "the folder contains them as zeros" in texts(at)
     at.button(key="export-save").click().run()
     (made,) = jobs.active()
     assert made.spec.block == CUT

@@ -146,7 +146,7 @@ def upload(at, name: str, content: bytes):
 
 def test_a_file_of_ones_own_is_previewed_and_asked(form, ui_cache):
     upload(form, "../mine *new*.jsonl", (GOOD * 3).encode())
-    assert "3 of 3 rows can be asked" in texts(form)
+    assert "3 of 3 rows are valid questions" in texts(form)
     preview = next(item for item in form.dataframe if "prompt" in item.value.columns)
     assert preview.value.iloc[0].tolist() == ["Question: Two and two?\nAnswer:", "three | four", "four"]
     (made,) = run(form)
@@ -158,7 +158,7 @@ def test_a_file_of_ones_own_is_previewed_and_asked(form, ui_cache):
 
 def test_rows_that_cannot_be_asked_are_all_listed(form):
     upload(form, "mine.jsonl", (GOOD + BAD * 12 + GOOD).encode())
-    assert "12 of 14 rows cannot be asked" in texts(form)
+    assert "12 of 14 rows are invalid" in texts(form)
     errors = next(item for item in form.dataframe if "reason" in item.value.columns)
     assert errors.value["row"].tolist() == list(range(2, 14))
     assert set(errors.value["reason"]) == {"no choices"}
@@ -166,7 +166,7 @@ def test_rows_that_cannot_be_asked_are_all_listed(form):
 
 def test_a_file_without_a_question_cannot_be_run(form):
     upload(form, "mine.jsonl", BAD.encode())
-    assert "None of 1 rows can be asked" in texts(form)
+    assert "None of 1 rows is a valid question" in texts(form)
     assert not run(form)
     assert "No file with usable questions is chosen" in texts(form)
 

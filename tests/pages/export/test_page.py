@@ -98,14 +98,14 @@ def codes(at) -> str:
 
 def test_of_an_unknown_model_the_page_says_what_to_do_first(app):
     at = app("pages/export.py")
-    assert "compute its distance map first" in texts(at)
+    assert "Compute its distance map first" in texts(at)
     assert [button.key for button in at.button] == ["all-jobs"]
 
 
 def test_the_cut_of_explore_is_the_one_to_take(app, known):
     at = app("pages/export.py", n="5")
     assert BEST.describe() in texts(at)
-    assert "This cut has not been healed" in texts(at)
+    assert "This pruned model is not healed" in texts(at)
     assert name_input(at).value == f"SmolLM2-135M-Instruct-without-{BEST.start}-{BEST.stop - 1}"
     save_button(at).click().run()
     (made,) = jobs.active()
@@ -135,7 +135,7 @@ def test_a_healed_cut_goes_with_its_adapter(app, healed):
 
 def test_a_heal_can_be_left_out(app, healed):
     at = app("pages/export.py", n="5")
-    choice = next(item for item in at.selectbox if item.label == "Healed by")
+    choice = next(item for item in at.selectbox if item.label == "Healing run")
     choice.set_value("").run()
     save_button(at).click().run()
     (made,) = jobs.active()
@@ -147,11 +147,11 @@ def test_a_heal_whose_adapter_is_elsewhere_is_not_chosen_and_says_so(app, known,
     heal = fakes.heal()
     replace(heal, spec=replace(heal.spec, block=BEST), adapter=None).save()
     at = app("pages/export.py", n="5")
-    choice = next(item for item in at.selectbox if item.label == "Healed by")
+    choice = next(item for item in at.selectbox if item.label == "Healing run")
     assert choice.value == ""
     assert "adapter not on this machine" in choice.options[0]
     choice.set_value(replace(heal.spec, block=BEST).fingerprint()).run()
-    assert "start the same heal on the Heal page" in texts(at)
+    assert "Start the same run on the Heal page" in texts(at)
     assert not [item for item in at.button if item.key == "export-save"]
     assert "| healed |" in codes(take_as(at, "Model card")), "its scores are in the card all the same"
 
@@ -160,7 +160,7 @@ def test_what_was_kept_of_a_stopped_heal_can_be_taken_away(app, healed):
     stopped = replace(fakes.heal(20), spec=replace(healed.spec, seed=5), adapter="adapters/abc", kept_step=20)
     stopped.save()
     at = app("pages/export.py", n="5")
-    choice = next(item for item in at.selectbox if item.label == "Healed by")
+    choice = next(item for item in at.selectbox if item.label == "Healing run")
     assert any("stopped at step 20" in option for option in choice.options)
     choice.set_value(stopped.spec.fingerprint()).run()
     assert not at.exception
@@ -204,7 +204,7 @@ def test_no_path_can_be_typed(app, known, name):
 def test_no_room_is_said_before_anything_is_done(app, known, monkeypatch):
     monkeypatch.setattr(folders, "free_bytes", lambda at=None: 1000)
     at = app("pages/export.py")
-    assert "does not fit on the disk" in texts(at)
+    assert "The disk has only 1.0 kB free" in texts(at)
     assert save_button(at).disabled
 
 
@@ -268,7 +268,7 @@ def test_every_form_is_shown_with_its_one_main_button_and_right(app, healed):
         assert main.request(shlex.split(line)[3:])
     take_as(at, "Model card")
     assert downloads(at) == ["Download README.md"]
-    assert "whose licence, Apache-2.0, applies to it" in codes(at)
+    assert "licence, Apache-2.0, applies to it" in codes(at)
     take_as(at, "Adapter")
     assert downloads(at) == ["Download as ZIP (9 B)"]
     take_as(at, "Report")
@@ -302,7 +302,7 @@ def test_of_another_family_llama_cpp_gets_a_folder(app, ui_cache):
     facts = replace(fakes.FACTS, family="gemma2")
     replace(fakes.distances(), model=facts).save()
     at = take_as(app("pages/export.py", n="5"), "llama.cpp")
-    assert "this is a gemma2 model: llama.cpp converts the folder" in texts(at)
+    assert "this is a gemma2 model. Save a folder, and llama.cpp converts it" in texts(at)
     name = name_input(at).value
     lines = next(item.value for item in at.code if "convert_hf_to_gguf" in item.value).splitlines()
     assert shlex.split(lines[0])[:3] == ["python", "convert_hf_to_gguf.py", str(folders.folder(name))]
@@ -370,7 +370,7 @@ def test_what_you_get_is_size_speed_and_quality_beside_the_unpruned_model(app, u
     assert said.startswith(f"Unpruned {2 * fakes.FACTS.n_parameters / 1e6:.0f} MB.")
     value, change, said = got["Speed"]
     assert (value, change) == ("44.5 tokens/s", "1.11 times as fast")
-    assert said.startswith("95 %: 42.7 to 46.2. Unpruned 40.0 (38.5 to 41.6). Times as fast 95 %: 1.11 to 1.11. ")
+    assert said.startswith("95 %: 42.7 to 46.2. Unpruned 40.0 (38.5 to 41.6). Speed ratio 95 %: 1.11 to 1.11. ")
     assert said.endswith("a test, bfloat16 from Q4_1 weights, 5 rounds.")
     point = next(point for point in fakes.sweep().points if point.block == BEST)
     value, change, said = got["Accuracy"]
@@ -399,7 +399,7 @@ def test_a_healed_cut_is_told_by_its_own_heal(app, healed):
     assert value == "3.10 nats"
     assert "Unpruned 2.41" in said
     assert "NF4, bfloat16" in texts(at), "a heal is measured over quantized weights here, and says so"
-    next(item for item in at.selectbox if item.label == "Healed by").set_value("").run()
+    next(item for item in at.selectbox if item.label == "Healing run").set_value("").run()
     assert gains(at)["Loss"][0] != "3.10 nats"
 
 
@@ -453,7 +453,7 @@ def test_the_decision_sheet_is_the_first_way_with_three_downloads(app, known):
     assert "100 ARC-Easy questions" in texts(at)
     assert {"HTML page", "PDF", "Markdown"} <= set(downloads(at))
     assert f"analysis sheet starter --block {BEST.start}:{BEST.size}" in codes(at)
-    assert "Not known" in texts(at)
+    assert "Unknown" in texts(at)
 
 
 def test_a_wider_tolerance_changes_the_recommendation(app, known):

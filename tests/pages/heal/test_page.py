@@ -50,7 +50,7 @@ def test_a_protected_layer_cannot_be_chosen_by_the_number_field(app, known):
     at = app("pages/heal.py", block="3:5", keep="9:1")
     at.number_input(key="heal-start-5").set_value(6).run()
     assert [toast.value.replace("\\", "") for toast in at.toast] == [
-        "Layer 9 is protected, so this cut was not made: pick other layers, or lift the protection on the strip."
+        "Layer 9 is protected. Select other layers, or remove the protection on the strip."
     ]
     assert Block(3, 5).describe() in texts(at)
     assert at.number_input(key="heal-start-5").value == 3

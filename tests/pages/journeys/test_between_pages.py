@@ -88,8 +88,8 @@ def test_a_link_shows_the_same_cut_to_somebody_else(served, visitors, name):
         slide(page, "ArrowLeft")
         expect(page).to_have_url(re.compile("n=7"))
     else:
-        page.get_by_role("button", name="Another cut").click()
-        page.get_by_role("spinbutton", name="Layers, n").fill("7")
+        page.get_by_role("button", name="Change layers").click()
+        page.get_by_role("spinbutton", name="Layers removed, n").fill("7")
         page.keyboard.press("Enter")
         expect(page).to_have_url(re.compile("n=7"))
     cut_is(page, "[22, 29)")

@@ -55,7 +55,7 @@ def test_two_phones_answer_and_the_distribution_is_drawn_at_the_reveal(show):
             assert not violations(phone)
             phone.get_by_label("Code on the screen").fill(code.lower())
             phone.get_by_role("button", name="Join").click()
-            expect(phone.get_by_text("The first question appears here by itself")).to_be_visible()
+            expect(phone.get_by_text("The first question appears here automatically")).to_be_visible()
             assert not violations(phone)
             phones.append(phone)
         expect(panel).to_contain_text("2 students have joined")

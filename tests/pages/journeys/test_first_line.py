@@ -55,7 +55,7 @@ def test_the_controls_beside_learns_title_take_clicks(served, width, height):
     beside.get_by_role("button", name="Start over").click(timeout=30_000)
     expect(page.locator("[data-testid=stMain]")).to_contain_text("step 1 of 8", timeout=30_000)
     page.mouse.move(640, 700)  # away from the button, whose help would lie over the switch below it
-    expect(page.get_by_text("Forgets your guesses and answers.")).to_be_hidden(timeout=30_000)
+    expect(page.get_by_text("Clears your guesses and answers.")).to_be_hidden(timeout=30_000)
     beside.get_by_text("Presenter mode").click(timeout=30_000)
     expect(page.locator(".st-key-leave-presenter")).to_be_visible(timeout=30_000)
     page.context.close()

@@ -138,7 +138,7 @@ PREDICT = {
 
 
 def answer(page: Page) -> None:
-    for right in ("They stand at a right angle", "the cost must be measured", "may write and calculate worse"):
+    for right in ("They are at a right angle", "you must measure the cost", "may generate and calculate worse"):
         page.get_by_text(right).first.click()
         told = page.get_by_test_id("stAlert").filter(has_text=re.compile(right, re.IGNORECASE))
         for _ in range(3):  # the page may be drawn again under the pointer, and a click on a button that is going is lost

@@ -73,7 +73,7 @@ def test_a_file_for_llama_cpp_takes_three_clicks(served):
 
     click(page.get_by_test_id("stSidebar").get_by_role("link", name="Export"))
     click(page.get_by_role("radio", name="llama.cpp"))
-    expect(page.get_by_text("Then, to quantize it with llama.cpp")).to_be_visible()
+    expect(page.get_by_text("Then quantize it with llama.cpp")).to_be_visible()
     click(page.get_by_role("button", name="Save the GGUF file"))
     expect(page.get_by_role("heading", name="On this machine")).to_be_visible(timeout=300_000)
     assert clicks == 3

@@ -90,7 +90,7 @@ def test_depth_chart_rings_the_selected_block_as_shares(app, known):
     assert rings(revealed(app, 5), "learn-paths") == [(pytest.approx(14 / 30), pytest.approx(5 / 30))]
     scattered = revealed(app, 5, "3:1+7:2")
     assert rings(scattered, "learn-paths") == []
-    assert "Selected layers: no single block" in notes(scattered, "learn-paths")
+    assert "Selected layers: not one block" in notes(scattered, "learn-paths")
 
 
 def test_healing_step_names_the_block_of_its_scores(app, known):

@@ -94,7 +94,7 @@ def test_step_1_takes_a_drawing_of_the_turns_and_then_shows_them_under_it(app, k
     assert trace(turns, "measured")["y"] == row
     assert (trace(turns, "your drawing")["x"], trace(turns, "your drawing")["y"]) == ([0, 1], [0.2, row[1]])
     off = abs(0.2 - row[0]) / 2
-    assert f"Your drawing is {off:.2f} off on average; 1 of 2 bars end inside the 95 % interval." in said(at)
+    assert f"Your drawing is {off:.2f} off on average. 1 of 2 bars end inside the 95 % interval." in said(at)
     assert f"Farthest off is layer 0: you drew 0.20, measured {row[0]:.2f}." in said(at)
 
 
@@ -104,7 +104,7 @@ def test_step_2_asks_for_an_angle_and_tells_the_distance_only_then(app, known):
     assert "0.25" not in trace(figures(at)["learn-arrows"], "scale")["text"]
     at.slider(key="learn-angle-0").set_value(60)
     lock(at, "angle")
-    assert "0.25 of 180° is 45°, whatever the length. Yours: 60°, a distance of 0.33, 15° off." in said(at)
+    assert "0.25 of 180° is 45°. The length does not matter. Your guess: 60°, a distance of 0.33, 15° off." in said(at)
     at.slider(key="learn-angle-0").set_value(90).run()
     assert "= 0.50**: a right angle" in said(at)
     at.slider(key="learn-length-0").set_value(0.5).run()
@@ -161,9 +161,12 @@ def test_step_4_lays_the_drawing_over_the_curve_and_says_what_the_mark_is_worth(
     assert {"chance", "majority", "halfway", "95 % interval"} <= {item["name"] for item in shown["data"]}
     assert cliff.sentence() in said(at)
     assert f"(95 %: {cliff.earliest} to {cliff.latest})" in said(at)
-    assert f"You said n = {cliff.latest}: the measurement allows that." in said(at)
+    assert f"Your guess is n = {cliff.latest}: the measurement allows that." in said(at)
     off = sum(0.9 - value for value in accuracies[4:]) / 15
-    assert f"Your drawing is {100 * off:.0f} points off on average; 3 of 15 lie inside the 95 % interval (n = 1-3)." in said(at)
+    assert (
+        f"Your drawing is {100 * off:.0f} points off on average. 3 of 15 points lie inside the 95 % interval (n = 1-3)."
+        in said(at)
+    )
 
 
 @pytest.mark.parametrize(("mark", "word"), [(1, "rules that out"), (16, "rules that out")])
@@ -172,7 +175,7 @@ def test_step_4_tells_a_mark_that_cannot_be(app, known, mark, word):
     draft(at, "cliff", Drawn((None,) * 15, mark=mark))
     lock(at, "cliff")
     name = "no cliff" if mark == 16 else f"n = {mark}"
-    assert f"You said {name}: the measurement {word}." in said(at)
+    assert f"Your guess is {name}: the measurement {word}." in said(at)
     assert "Your drawing" not in said(at)
 
 
@@ -184,8 +187,8 @@ def test_step_4_of_a_curve_without_a_cliff(app, ui_cache):
     draft(at, "cliff", Drawn((None,) * 3, mark=4))
     lock(at, "cliff")
     assert "No cliff can be located for the similarity blocks on 100 ARC-Easy questions up to n = 3." in said(at)
-    assert "Up to n = 3 accuracy is significantly above the midpoint" in said(at)
-    assert "You said no cliff: the measurement allows that." in said(at)
+    assert "Up to n = 3, accuracy is significantly above the midpoint" in said(at)
+    assert "Your guess is no cliff: the measurement allows that." in said(at)
 
 
 def test_the_lesson_rests_on_the_strongest_evidence_and_never_on_the_latest_try(app, known):
@@ -199,7 +202,7 @@ def test_the_lesson_rests_on_the_strongest_evidence_and_never_on_the_latest_try(
     at.session_state["shown_sweep"] = [hasty.spec.fingerprint()]
     turn_to(at, 4)
     assert "ask 100 questions" in said(at)
-    assert "Unpruned, your model gets 50% right" in said(at)
+    assert "Your unpruned model answers 50% correctly" in said(at)
 
 
 def test_five_questions_alone_settle_no_cliff(app, ui_cache):
@@ -225,7 +228,7 @@ def test_step_5_asks_for_a_block_of_the_big_model_and_sets_the_own_path_among_pu
     assert told(at, "layerscope_block")["layers"] == 80
     draft(at, "big", 30)
     lock(at, "big")
-    assert "Llama-2 70B: layers 53-72 (20 layers), block [53, 73). Yours begins at layer 30: 23 layers off." in said(at)
+    assert "Llama-2 70B: layers 53-72 (20 layers), block [53, 73). Your guess begins at layer 30: 23 layers off." in said(at)
     paths = figures(at)["learn-paths"]
     names = [item["name"] for item in paths["data"]]
     assert {"Llama-2 7B", "Llama-2 13B", "Llama-2 70B", "Mistral 7B", fakes.FACTS.name} <= set(names)
@@ -235,7 +238,7 @@ def test_step_5_asks_for_a_block_of_the_big_model_and_sets_the_own_path_among_pu
     beside = figures(at)["learn-plateaus"]
     assert trace(beside, EXHIBITS[1].title)["x"] == [n / 24 for n in range(9)]
     assert len(trace(beside, EXHIBITS[0].title)["error_y"]["array"]) == 16
-    assert "One model's plateau is another's cliff" in said(at)
+    assert "The cliff differs between models" in said(at)
     assert "arXiv:2403.17887" in said(at)
     assert "code that looks like the authors'" in said(at)
 
@@ -284,9 +287,12 @@ def test_step_7_asks_for_the_block_that_costs_least(app, known):
     least = min(range(len(costs)), key=costs.__getitem__)
     draft(at, "damage", least + 2)
     lock(at, "damage")
-    assert f"Least damage: layers {least}-{least + 4} (5 layers), block [{least}, {least + 5}), {costs[least]:+.2f}" in said(at)
+    assert (
+        f"Smallest loss increase: layers {least}-{least + 4} (5 layers), block [{least}, {least + 5}), {costs[least]:+.2f}"
+        in said(at)
+    )
     rank = 1 + sum(cost < costs[least + 2] for cost in costs)
-    assert f"Yours costs {costs[least + 2]:+.2f}: number {rank} of 26." in said(at)
+    assert f"Your guess: {costs[least + 2]:+.2f}, number {rank} of 26." in said(at)
     near = costs[least + 2] - costs[least] < 2.365 * 0.05 * 2**0.5
     assert ("Statistically tied with the best (8 texts)." in said(at)) == near
 
@@ -309,10 +315,10 @@ def test_step_7_tells_the_limits_with_the_own_numbers(app, known):
     at.button(key="learn-skip-damage").click().run()
     shown, own = said(at), fakes.sweep().points[5].block.brief()
     assert f"Repeated phrases: 12% unpruned, 37% without {own}." in shown
-    assert f"Arithmetic right: 50% (31-69) unpruned, 0% (0-14) without {own}." in shown
+    assert f"Arithmetic problems solved: 50% (31-69) unpruned, 0% (0-14) without {own}." in shown
     within = agreement.of_size(fakes.damage(), fakes.distances(), 5).correlation
     interval = f"(95 % CI {within.low:.2f} to {within.high:.2f})"
-    assert f"Rank correlation among blocks of 5: {within.value:.2f} {interval}." in shown
+    assert f"Rank correlation with the loss increase, blocks of 5: {within.value:.2f} {interval}." in shown
     assert "Nearest in yours: option 2 for 75%" in shown
     assert {"learn-writing", "learn-damage"} <= set(figures(at))
 
@@ -328,7 +334,7 @@ def test_step_8_explains_every_answer_and_sums_the_guesses_up(app, known):
         at.radio(key=f"learn-check-{number}-0").set_value(picked).run()
         at.button(key=f"learn-answer-{number}").click().run()
     assert [question.because in read(said(at) + at.warning[0].value) for question in check.QUESTIONS] == [True] * 3
-    assert "No: they stand at a right angle." in read(at.warning[0].value)
+    assert "No: they are at a right angle." in read(at.warning[0].value)
     table = at.table[0].value.map(read)
     assert list(table["yours"]) == [
         "no guess yet",
@@ -363,12 +369,12 @@ def test_step_8_sums_drawings_up(app, known):
 def test_a_step_without_results_says_one_sentence_and_where_to_go(app):
     at = app(PAGE)
     for step, sentence in (
-        (1, "How far each layer turns the stream is on its map."),
+        (1, "The distance map shows how far each layer turns the stream."),
         (3, "has no distance map yet"),
-        (4, "No accuracy has been measured"),
+        (4, "The accuracy of your pruned model has not been measured"),
         (5, "Your own line needs a distance map."),
-        (6, "No cut of your model has been healed yet."),
-        (7, "run a sweep that lets them write"),
+        (6, "Your model has no healing run yet."),
+        (7, "Run a sweep with generation"),
     ):
         turn_to(at, step)
         for skip in [button for button in at.button if button.key.startswith("learn-skip-")]:
@@ -503,7 +509,7 @@ def test_the_address_holds_the_step(app, known):
 def test_an_address_of_a_step_that_does_not_exist_says_which_do(app, known):
     at = app(PAGE, step="<b>nonsense</b>")
     assert "step 1 of 8" in said(at)
-    assert "which does not exist; it can be layers, angle, map, cliff, big-models, healing, limits, check." in said(at)
+    assert "which does not exist. Use one of layers, angle, map, cliff, big-models, healing, limits, check." in said(at)
     assert "<b>" not in said(at).replace("\\<b\\>", "")
     assert "step" not in at.query_params
 
@@ -545,9 +551,9 @@ def test_exercises_are_made_from_the_models_own_numbers_and_checked(app, known):
 
 
 def test_exercises_that_cannot_be_made_are_missed_in_a_sentence(app, ui_cache):
-    assert "0 of 5 exercises can be made" in said(turn_to(app(PAGE), 8))
+    assert "results for 0 of 5 exercises" in said(turn_to(app(PAGE), 8))
     fakes.distances().save()
-    assert "2 of 5 exercises can be made" in said(turn_to(app(PAGE), 8))
+    assert "results for 2 of 5 exercises" in said(turn_to(app(PAGE), 8))
 
 
 STEPS = (layers, angle, distance_map, cliff, big_models, healing, limits, check)
@@ -570,9 +576,9 @@ def test_the_handout_asks_every_step_and_tells_no_answer(known):
 def test_the_handout_of_a_model_without_results_says_what_is_left_out(ui_cache):
     sheet = teach.of(STEPS, stored.of(ModelSpec()))
     assert [task.title for task in sheet.tasks[:2]] == [angle.TITLE, big_models.TITLE]
-    assert "Left out, since nothing is measured for them yet: What does a layer do?" in sheet.missing
+    assert "Left out, because their results are missing: How does a layer work?" in sheet.missing
     assert "0 of 5 exercises" in sheet.missing
-    assert "Nothing was measured of this model yet." in handout.html(sheet, solved=False)
+    assert "This model has no results yet." in handout.html(sheet, solved=False)
 
 
 # For a class

@@ -37,7 +37,7 @@ def test_it_starts_from_teach_and_says_before_what_it_opens(app, known):
     assert not asks(at)
     at.session_state["learn-teach"] = True
     at.run()
-    assert "opens one page to everybody in your network who has its code" in texts(at)
+    assert "opens one page to everyone in your network who has its code" in texts(at)
     at.button(key="learn-poll-start").click().run()
     poll = session.current()
     assert poll is not None
@@ -62,7 +62,7 @@ def test_answers_are_counted_before_the_reveal_and_drawn_at_it(app, known):
     assert "**Which 5 layers in a row change the stream least?** 2 of 2 have answered." in texts(at)
     assert not {"learn-votes", "learn-row"} & set(figures(at)), "nobody follows the others"
     at.button(key="learn-poll-reveal-1").click().run()
-    assert "1 of 2 gave an answer that holds" in texts(at)
+    assert "1 of 2 answered correctly" in texts(at)
     votes = trace(figures(at)["learn-votes"], "answers")
     assert sum(votes["y"]) == 2
     assert votes["marker"]["color"][best] != votes["marker"]["color"][0]
@@ -138,7 +138,7 @@ def test_the_poll_of_another_step_is_not_shown_as_this_ones(app, known):
 
 def test_a_step_without_a_result_asks_nothing(app, ui_cache):
     at, _ = begin(app)
-    assert "This step has no question for a class yet: its result is missing." in texts(at)
+    assert "This step has no question for a class, because its result is missing." in texts(at)
 
 
 def test_a_reload_finds_the_poll_again_and_a_second_one_is_never_opened(app, known):
@@ -157,4 +157,4 @@ def test_a_server_that_phones_cannot_reach_says_how_to_start_it(app, known, monk
 def test_a_poll_whose_code_is_spent_says_so(app, known, monkeypatch):
     monkeypatch.setattr(Ballot, "is_code_closed", True)
     at, _ = begin(app)
-    assert "Somebody tried too many wrong codes" in texts(at)
+    assert "there were too many wrong codes" in texts(at)

@@ -45,7 +45,7 @@ def test_nothing_was_looked_at_yet(app):
     ("GGUF file", "nobody/nothing", "The file 'nobody/nothing' does not exist, and its name does not end in .gguf"),
     ("GGUF file", "{there}/config.json", "is not a GGUF file: its name does not end in .gguf."),
     ("GGUF file", "{there}", "is a folder, not a GGUF file. Choose Folder,"),
-    ("Folder", "models/mine", "There is no folder 'models/mine' on this machine. Give its full path, or choose Hub id."),
+    ("Folder", "models/mine", "There is no folder 'models/mine' on this machine. Enter its full path, or choose Hub id."),
     ("Hub id", "notes.txt", "The file 'notes.txt' does not exist"),
 ])  # fmt: skip
 def test_a_wrong_path_is_refused_without_asking_the_hub(app, folder, kind, source, says):
@@ -92,8 +92,8 @@ def test_exchanged_weights_leave_their_results_behind(app, folder, ui_cache):
     assert library.find("distances", model) == []
     assert library.n_of_other_weights(model) == 1
     at = app("pages/model.py", model=str(folder))
-    assert "1 stored result of this name is of other weights" in texts(at)
-    assert "These results are of other weights than those that lie at" in texts(at)
+    assert "1 stored result of this name is hidden" in texts(at)
+    assert "changed after these results" in texts(at)
     assert all(b.disabled for b in at.button if b.key.startswith("use-seen"))
     new = result_of(folder)
     new.save()

@@ -33,7 +33,7 @@ def test_it_lists_what_came_along_and_opens_it_on_explore(app, filled, monkeypat
     said = read(texts(at))
     assert f"**{OTHER.title}** · qwen2, 30 layers" in said
     assert ":gray-badge[precomputed]" in said
-    assert "1 map, 1 curve. Weights rounded to Q4_K_M by their makers, with the head separate" in said
+    assert "1 map, 1 curve. Weights: rounded to Q4_K_M by their makers, with the head separate" in said
     assert "Models you have looked at" not in [item.value for item in at.header]
     at.button(key="gallery-1").click().run()
     assert not at.exception

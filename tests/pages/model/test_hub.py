@@ -43,12 +43,12 @@ def searched(app, monkeypatch, answer):
 def test_commit_and_size_are_there_before_the_click_and_the_weights_come_as_a_job(app, loopback):
     at = opened(app)
     said = texts(at)
-    assert f"Commit {COMMIT[:12]} (what the default branch is now) · 5.0 MB, 3.0 MB have yet to be fetched." in read(said)
+    assert f"Commit {COMMIT[:12]} (current commit of the default branch) · 5.0 MB, 3.0 MB to download." in read(said)
     at.button(key="fetch").click().run()
     (job,) = jobs.active()
     assert job.spec == InspectSpec(ModelSpec("org/model", revision=COMMIT), fetch=True)
     assert at.button(key="fetch").disabled
-    assert at.button(key="fetch").label == "Being fetched"
+    assert at.button(key="fetch").label == "Downloading"
 
 
 def test_a_full_disk_is_said_before_the_click(app, loopback, monkeypatch):
@@ -57,7 +57,7 @@ def test_a_full_disk_is_said_before_the_click(app, loopback, monkeypatch):
     monkeypatch.setattr(weights.disk, "free_bytes", lambda path: 1_000_000)
     button = opened(app).button(key="fetch")
     assert button.disabled
-    assert "1.0 MB are free" in button.help
+    assert "only 1.0 MB free" in button.help
 
 
 def test_using_a_model_pins_its_commit(app, loopback):
@@ -74,7 +74,7 @@ def test_a_revision_in_the_address_is_in_the_box(app, loopback):
     assert box.value == "v1"
     box.input("v2")
     at.button(key="check").click().run()
-    assert "what v2 is now" in read(texts(at))
+    assert "current commit of v2" in read(texts(at))
 
 
 def test_search_finds_and_a_click_picks(app, monkeypatch, loopback):
@@ -88,7 +88,7 @@ def test_search_finds_and_a_click_picks(app, monkeypatch, loopback):
 
 
 def test_a_search_that_finds_nothing_says_so(app, monkeypatch, loopback):
-    assert "no such model" in texts(searched(app, monkeypatch, lambda said, endpoint: {"found": []}))
+    assert "has no model" in texts(searched(app, monkeypatch, lambda said, endpoint: {"found": []}))
 
 
 def test_a_search_that_fails_says_why(app, monkeypatch, loopback):
@@ -117,7 +117,7 @@ def test_weights_are_deleted_with_what_frees(app, fetched):
     assert button.label == "Delete, frees 3.0 MB"
     button.click().run()
     assert hub.kept() == []
-    assert any("3.0 MB are free again" in read(toast.value) for toast in at.toast)
+    assert any("3.0 MB freed" in read(toast.value) for toast in at.toast)
 
 
 def test_weights_that_a_job_needs_stay(app, fetched, job):
@@ -125,11 +125,11 @@ def test_weights_that_a_job_needs_stay(app, fetched, job):
     at = with_list(app("pages/model.py"))
     at.button(key="kept-hub-0").click().run()
     assert [one.id for one in hub.kept()] == ["org/model"]
-    assert any("is needed by a job" in read(toast.value) for toast in at.toast)
+    assert any("job (" in read(toast.value) for toast in at.toast)
 
 
 def test_nothing_is_here(app, loopback):
-    assert "takes room here" in texts(with_list(app("pages/model.py")))
+    assert "has no models" in texts(with_list(app("pages/model.py")))
 
 
 def test_a_transfer_is_told_in_bytes(app, job, loopback):

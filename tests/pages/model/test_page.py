@@ -40,7 +40,7 @@ def test_of_a_mixture_of_experts_it_says_how_much_a_token_goes_through(app, aske
     at = app("pages/model.py")
     (metric,) = [item for item in at.metric if item.label == "Parameters"]
     assert (metric.value, metric.delta) == ("134.5 M", "89.5 M active")
-    assert "of these in experts" in at.table[1].value.to_string()
+    assert "in experts (included above)" in at.table[1].value.to_string()
 
 
 def test_starter_is_ready_with_reasons_and_memory(app, asked):

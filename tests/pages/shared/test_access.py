@@ -128,7 +128,7 @@ def test_a_guest_changes_nothing_of_who_has_the_machine(be):
 
 
 def test_nothing_else_is_done_with_a_job(be):
-    with pytest.raises(AccessError, match="cannot be changed by 'submit'"):
+    with pytest.raises(AccessError, match="'submit' is not an action on a job"):
         access.change("submit", submit().id)
 
 
@@ -264,7 +264,7 @@ def test_results_fill_the_disk_only_so_far(be, monkeypatch):
     submit(0)
     (store.cache_dir() / "adapters" / "x").mkdir(parents=True)
     (store.cache_dir() / "adapters" / "x" / "weights").write_bytes(b"0" * 1000)
-    with pytest.raises(AccessError, match="0.000001|1e-06 GB is the most"):
+    with pytest.raises(AccessError, match="0.000001|1e-06 GB"):
         submit(1)
 
 

@@ -60,7 +60,7 @@ def test_a_cut_and_a_protection_that_no_model_has_are_said_and_not_made(session)
     session.query_params |= {"block": "0:50000000", "keep": "5:50000000"}
     assert (state.own_cut(), state.protected()) == (None, frozenset())
     cut, kept = state.address_faults()
-    assert cut.startswith("The address of this page names a block that cannot be: A block of 50,000,000 layers")
+    assert cut.startswith("The address of this page names an invalid block: A block of 50,000,000 layers")
     assert f"no model has more than {MOST_LAYERS:,} layers" in kept
 
 

@@ -74,7 +74,7 @@ def test_export_offers_the_heal_of_200_questions_first(app, cache):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "adapter_config.json").write_text("{}")
     at = app("pages/export.py", n="5", block="11:5")
-    healed = next(box for box in at.selectbox if box.label == "Healed by")
+    healed = next(box for box in at.selectbox if box.label == "Healing run")
     assert "3.11" in healed.options[0]
     assert healed.index == 0
 
@@ -168,13 +168,13 @@ def test_what_was_picked_by_hand_stays_and_says_that_there_is_more(app, job):
     STRONG.save()
     TRY.save()
     at = app()
-    assert "You picked this" not in texts(at)
+    assert "You selected this" not in texts(at)
     at.selectbox(key=f"pick-sweep-{STRONG.spec.fingerprint()}").set_value(TRY.spec.fingerprint()).run()
     assert questions_of(at) == 5
-    assert "You picked this; the result on 200 questions says more." in texts(at)
+    assert "You selected this. The result on 200 questions has stronger evidence." in texts(at)
     at.button(key=f"stronger-sweep-{TRY.spec.fingerprint()}").click().run()
     assert questions_of(at) == 200
-    assert "You picked this" not in texts(at)
+    assert "You selected this" not in texts(at)
 
 
 def test_a_growing_curve_does_not_hide_a_finished_one(app, job):

@@ -106,7 +106,10 @@ def test_an_upload_without_a_declared_size_is_refused_unread(streamlit, headers)
 def test_a_window_holds_so_many_megabytes_and_files(streamlit, windows):
     bounds = uploads.Uploads(streamlit, 1000)
     assert [run(put(bounds, "mine", str(n), 20))[0] for n in range(4)] == [204, 204, 204, 413]
-    assert run(put(bounds, "mine", "one more", 22))[1] == "A file may have 20 MB at most."
+    assert (
+        run(put(bounds, "mine", "one more", 22))[1]
+        == "The file is too large: at most 20 MB are allowed. Upload a smaller file."
+    )
     assert run(put(bounds, "yours", "a", 20))[0] == 204
     empty = [run(put(bounds, "yours", f"empty {n}", 0))[0] for n in range(uploads.MOST_FILES + 5)]
     assert empty.count(204) == uploads.MOST_FILES - 1
@@ -137,7 +140,7 @@ def test_a_full_folder_of_uploads_is_said_before_the_body_is_read(streamlit, mon
     monkeypatch.setenv("LAYERSCOPE_UPLOADS_GB", "0.004")
     status, said = run(put(uploads.Uploads(streamlit, 100), "mine", "a", 2))
     assert status == 507
-    assert said.startswith("With this file all uploads would take 0.01 GB, and 0.004 GB is the most here")
+    assert said.startswith("With this file all uploads would take 0.01 GB, and at most 0.004 GB are allowed")
     assert streamlit.reads == []
 
 

@@ -115,9 +115,14 @@ class Ballot:
             if not _same(code, self.link):
                 self._check_code(code)
             if len(self._choices) >= MOST_STUDENTS:
-                raise RefusedError(f"The poll is full: it takes {MOST_STUDENTS} students.")
+                raise RefusedError(
+                    f"The poll is full: at most {MOST_STUDENTS} students can join. Follow the lesson on the screen in front."
+                )
             if self._addresses[_network(address)] >= MOST_PER_ADDRESS:
-                raise RefusedError(f"Your network has joined {MOST_PER_ADDRESS} times, and no more are let in from it.")
+                raise RefusedError(
+                    f"The poll takes at most {MOST_PER_ADDRESS} students of one network. Join from another one, such as "
+                    "mobile data."
+                )
             self._addresses[_network(address)] += 1
             made = secrets.token_urlsafe(18)
             self._choices[made] = None
@@ -125,12 +130,12 @@ class Ballot:
 
     def _check_code(self, code: str) -> None:
         if self.is_code_closed:
-            raise RefusedError("Too many wrong codes were tried. Scan the QR code on the screen in front.")
+            raise RefusedError(
+                "The code no longer works, because there were too many wrong ones. Scan the QR code on the screen in front."
+            )
         if not _same("".join(code.split()).upper(), self.code):
             self._wrong_codes += 1
-            raise RefusedError(
-                f"This is not the code. It has {_CODE_LENGTH} letters and digits and stands on the screen in front."
-            )
+            raise RefusedError(f"This code is wrong. Enter the {_CODE_LENGTH} letters and digits on the screen in front.")
 
     def has(self, token: str) -> bool:
         """Whether a token stands for a student."""
@@ -168,7 +173,7 @@ class Ballot:
                 raise RefusedError("This question is over. Wait for the next one.")
             chosen = _whole(choice)
             if chosen is None or chosen >= len(self._question.options):
-                raise RefusedError("Choose one of the answers that are offered.")
+                raise RefusedError("This answer is not an option. Choose one of the options on the page.")
             self._choices[token] = chosen
 
     def choice(self, token: str) -> int | None:

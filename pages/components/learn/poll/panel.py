@@ -22,15 +22,15 @@ def offer() -> None:
     if not access.is_operator():
         return
     if session.current() is not None:
-        st.caption("A poll is open: its code is above the step.")
+        st.caption("A poll is open. Its code is above the step.")
         return
     st.button(
         "Start a poll", key="learn-poll-start", icon=":material/smartphone:", on_click=_act, args=("start", session.begin),
-        help="Students answer each step's question on their phones, and the class's answers are drawn at the reveal.",
+        help="Students answer each step's question on their phones. A chart shows all answers at the reveal.",
     )  # fmt: skip
     st.caption(
-        "The poll opens one page to everybody in your network who has its code. It shows the question and takes answers, "
-        f"without names. It ends with the button, or after {LASTS_S // 60} minutes."
+        "The poll opens one page to everyone in your network who has its code. The page shows the question and takes answers, "
+        f"without names. The poll ends with its button, or after {LASTS_S // 60} minutes."
     )
 
 
@@ -71,11 +71,11 @@ def _way_in(ballot: Ballot) -> None:
             st.metric("Code", words.plain(f"{ballot.code[:4]} {ballot.code[4:]}"), width="content")
     if not addresses:
         st.caption(
-            "Phones cannot reach this dashboard: it listens on this computer alone. Start it with `--server.address 0.0.0.0`, "
-            "which shows it read-only."
+            "Phones cannot reach this dashboard, because it listens on this computer only. Restart it with "
+            "`--server.address 0.0.0.0`: others then see it read-only."
         )
     elif ballot.is_code_closed:
-        st.caption("Somebody tried too many wrong codes. The QR code still lets students join.")
+        st.caption("The code no longer works: there were too many wrong codes. Students can still join with the QR code.")
 
 
 def _short(address: str) -> str:
@@ -97,7 +97,7 @@ def _buttons(lesson: Lesson, ballot: Ballot, questions: Sequence[Question]) -> N
                           on_click=_act, args=("ask", partial(ballot.ask, question)))  # fmt: skip
         st.button("End the poll", key="learn-poll-end", type="tertiary", on_click=_act, args=("end", session.end))
     if not questions:
-        st.caption("This step has no question for a class yet: its result is missing.")
+        st.caption("This step has no question for a class, because its result is missing.")
 
 
 def _reveal(lesson: Lesson, ballot: Ballot, question: Question) -> None:
@@ -138,4 +138,4 @@ def _answers(here: Sequence[str]) -> None:
     )
     hits = sum(count for option, count in enumerate(standing.counts) if option in question.right)
     holds = ", ".join(option for place, option in enumerate(question.options) if place in question.right)
-    st.caption(f"{hits} of {standing.answered} gave an answer that holds: {words.plain(holds)}.")
+    st.caption(f"{hits} of {standing.answered} answered correctly: {words.plain(holds)}.")

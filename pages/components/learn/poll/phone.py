@@ -34,10 +34,17 @@ def _hash(text: str) -> str:
 
 
 _HEADERS = {
-    "Content-Security-Policy": (
-        f"default-src 'none'; style-src {_hash(_STYLE)}; script-src {_hash(_SCRIPT)}; connect-src 'self'; form-action 'self'; "
-        "base-uri 'none'; frame-ancestors 'none'"
-    ),
+    "Content-Security-Policy": "; ".join(
+        (
+            "default-src 'none'",
+            f"style-src {_hash(_STYLE)}",
+            f"script-src {_hash(_SCRIPT)}",
+            "connect-src 'self'",
+            "form-action 'self'",
+            "base-uri 'none'",
+            "frame-ancestors 'none'",
+        )
+    ),  # fmt: skip
     # With `no-referrer` browsers would send the forms without their origin, and the address holds a secret until it is used.
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
@@ -138,7 +145,7 @@ async def _form(request: Request) -> dict[str, str]:
     async for part in request.stream():
         body += part
         if len(body) > _MOST_BYTES:
-            raise RefusedError("That is longer than any answer.")
+            raise RefusedError(f"The answer is longer than {_MOST_BYTES} bytes. Use the form on the poll's page.")
     try:
         fields = parse_qs(body.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=3)
     except ValueError as error:  # UnicodeError is one too
@@ -146,7 +153,7 @@ async def _form(request: Request) -> dict[str, str]:
     return {name: values[0] for name, values in fields.items() if len(values) == 1}
 
 
-_NOT_A_FORM = "This is no answer of the poll's own page. Open the address on the screen in front."
+_NOT_A_FORM = "This answer did not come from the poll's page. Open the address on the screen in front."
 
 
 def _back() -> Response:

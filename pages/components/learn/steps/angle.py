@@ -12,14 +12,15 @@ from pages.components.learn.poll.ballot import Question
 from pages.components.learn.stored import Shown
 from pages.components.shared import chart, theme
 
-TITLE = "How alike are two states?"
+TITLE = "How similar are two states?"
 QUESTION = "angle"
 """Name of what is predicted here: the angle, in degrees, at which two states are `WANTED` apart."""
 WANTED = 0.25
 
 NOTE = Note(
     "Which of the two sliders changes the distance, and why should the other not?",
-    "0.5 is not half alike: it is a right angle, nothing in common. A longer arrow is not farther away.",
+    "0.5 does not mean half similar: it is a right angle, and the two have nothing in common. A longer arrow is not farther "
+    "away.",
 )
 
 
@@ -29,8 +30,9 @@ def show(lesson: Lesson, shown: Shown) -> None:
     left, right = st.columns([4, 7], gap="large")
     with left:
         st.markdown(
-            "Picture the stream before and after some layers as two arrows. The **angular distance** goes from 0, the same "
-            "direction, to 1, the opposite one."
+            "Picture the stream before and after some layers as two arrows. The **angular distance** is the angle between "
+            "them on a "
+            "scale from 0 (same direction) to 1 (opposite directions)."
             + (f" **Turn the second arrow until they are {WANTED} apart.** Does its length matter?" if is_open else "")
         )
         key = lesson.key("angle")
@@ -49,7 +51,7 @@ def show(lesson: Lesson, shown: Shown) -> None:
         told = f"{angle} degrees apart"
         if not is_open:
             st.markdown(f"**{angle}° / 180° = {distance:.2f}**: {said(distance)}. The length does not matter.")
-            told += f": angular distance {distance:.3f}, whatever their lengths"
+            told += f": angular distance {distance:.3f}, independent of their lengths"
         chart.show(
             learn_figures.arrows(before, after, scaled=not is_open, dark=theme.is_dark()), key="learn-arrows",
             file_name="angle", toolbar=False, alt=f"Two arrows {told}.",
@@ -72,11 +74,11 @@ def poll(shown: Shown) -> list[Question]:
 
 def verdict(guess: int | None) -> str:
     """How far a guessed angle is from the wanted one."""
-    found = f"{WANTED} of 180° is {180 * WANTED:.0f}°, whatever the length."
+    found = f"{WANTED} of 180° is {180 * WANTED:.0f}°. The length does not matter."
     if guess is None:
         return found
     off = abs(guess - 180 * WANTED)
-    return f"{found} Yours: {guess}°, a distance of {guess / 180:.2f}" + (f", {off:.0f}° off." if off else ". Right.")
+    return f"{found} Your guess: {guess}°, a distance of {guess / 180:.2f}" + (f", {off:.0f}° off." if off else ". Right.")
 
 
 def said(distance: float) -> str:
@@ -87,7 +89,7 @@ def said(distance: float) -> str:
         return "the same direction"
     if distance > 1 - 1e-9:
         return "opposite directions"
-    return "more alike than not" if distance < 0.5 else "more against than alike"
+    return "more similar than not" if distance < 0.5 else "more opposite than similar"
 
 
 def example() -> str:

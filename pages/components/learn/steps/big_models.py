@@ -18,7 +18,7 @@ from pages.components.learn.poll.ballot import Question
 from pages.components.learn.stored import Shown
 from pages.components.shared import chart, theme, words
 
-TITLE = "Where can big models be cut?"
+TITLE = "Where can you prune big models?"
 QUESTION = "big"
 """Name of what is predicted here: the start of the block in the largest published model."""
 BIG = guesses.PATHS[2]
@@ -26,7 +26,7 @@ SIZE = BIG.n_layers // 4
 
 NOTE = Note(
     "Why could a larger model have more layers to spare near its end?",
-    "A share of depth is not a number of layers. What holds for one family need not hold for the next: compare the cliffs.",
+    "A share of depth is not a number of layers. A result for one family need not hold for another: compare the cliffs.",
 )
 
 
@@ -38,7 +38,7 @@ def show(lesson: Lesson, shown: Shown) -> None:
     if not lesson.is_revealed(QUESTION):
         with left:
             st.markdown(
-                f"{BIG.name} has {BIG.n_layers} layers. The paper took out the most similar {SIZE}, a quarter of them. "
+                f"{BIG.name} has {BIG.n_layers} layers. The paper removed the most similar {SIZE}, a quarter of them. "
                 "**Drag the block to where you expect them**: at the same share of depth as in your small model, or elsewhere?"
             )
         with right:
@@ -49,12 +49,13 @@ def show(lesson: Lesson, shown: Shown) -> None:
     with left:
         st.success(verdict(start), icon=":material/visibility:")
         st.markdown(
-            "Each line follows the most similar block of every size: where it begins, as a share of depth. In big models it "
-            f"ends just short of the last layer; past about half of the layers it jumps to the front. {_own(distances)}"
+            "Each line shows where the most similar block of each size begins, as a share of depth. In big models the block "
+            "ends just before the last layer. If it has more than about half of the layers, it begins near the front. "
+            f"{_own(distances)}"
         )
         st.caption(
-            f"Block choices: from code that looks like the authors', {_LINK}. Cliffs: the paper's text, on MMLU; yours is on "
-            "your own questions."
+            f"Block choices: from code that looks like the authors', {_LINK}. Cliffs: from the paper's text, measured on MMLU. "
+            "Yours is measured on your own questions."
         )
     with right:
         where, how_many, side_by_side = st.tabs(["Where blocks begin", "Where answers collapse", "Plateaus and cliffs"])
@@ -68,14 +69,14 @@ def show(lesson: Lesson, shown: Shown) -> None:
 
 def tasks(shown: Shown) -> list[Task]:
     """What is asked on paper."""
-    asked = f"Mark the {SIZE} layers in a row that change the stream of {BIG.name} least, of {BIG.n_layers}."
+    asked = f"{BIG.name} has {BIG.n_layers} layers. Mark the {SIZE} consecutive layers that change its stream least."
     return [Task(TITLE, asked, Strip(BIG.n_layers), (), verdict(None))]
 
 
 def poll(shown: Shown) -> list[Question]:
     """What a class is asked here."""
     fifths = range(0, 80, 20)
-    asked = f"{BIG.name} loses its most similar {SIZE} of {BIG.n_layers} layers. Where does that block begin?"
+    asked = f"You remove the most similar {SIZE} of the {BIG.n_layers} layers of {BIG.name}. Where does that block begin?"
     right = BIG.starts[SIZE - 1] * 100 // BIG.n_layers // 20
     return [Question(QUESTION, asked, tuple(f"{low} to {low + 20} % of depth" for low in fifths), frozenset({right}))]
 
@@ -87,7 +88,7 @@ def verdict(start: int | None) -> str:
     if start is None:
         return found
     off = abs(start - block.start)
-    return f"{found} Yours begins at layer {start}: {words.layers(off)} off." if off else f"{found} Your guess is right."
+    return f"{found} Your guess begins at layer {start}: {words.layers(off)} off." if off else f"{found} Your guess is right."
 
 
 def _paths(distances: DistanceResult | None, name: str, guess: tuple[float, float] | None) -> None:
@@ -96,11 +97,11 @@ def _paths(distances: DistanceResult | None, name: str, guess: tuple[float, floa
     places = [(own.start / n_layers, own.size / n_layers)] if isinstance(own, Block) and n_layers else []
     figure = published_figures.depth_paths(best, n_layers, name, guess=guess, dark=theme.is_dark())
     chart.show(
-        marker.on(figure, places, "Selected layers: no single block"), key="learn-paths",
+        marker.on(figure, places, "Selected layers: not one block"), key="learn-paths",
         file_name="by-depth",
         alt="Start of the most similar block against layers removed, both as shares of depth, for four published models.",
     )  # fmt: skip
-    marker.caption({"block": places}, lambda removed: f"The selected layers, {removed.brief()}, are no single block.")
+    marker.caption({"block": places}, lambda removed: f"The selected layers, {removed.brief()}, do not form one block.")
     if distances is None:
         stored.missing("Your own line needs a distance map.", "pages/explore.py", "Compute a map")
     rows = _rows(distances, name)
@@ -119,16 +120,16 @@ def _cliffs(shown: Shown, name: str) -> None:
     if cliff is None:
         stored.missing("Your own cliff has not been measured yet.", "pages/explore.py", "Run a sweep")
     elif own is None and shown.sweep:
-        st.caption(f"Your model is not among them. {words.plain(cliff.sentence())}")
+        st.caption(f"Your model has no bar. {words.plain(cliff.sentence())}")
     rows = [{"model": entry.name, "from": entry.low, "to": entry.high} for entry in guesses.CLIFFS]
     rows += [{"model": name, "from": own[0], "to": own[1]}] if own is not None else []
     chart.folded_table(rows, key="learn-t-cliffs", alt="Share of layers at the cliff, by model", file_name="cliffs")
 
 
 _MORALS = {
-    "model": "One model's plateau is another's cliff.",
-    "questions": "What is asked decides where the cliff is.",
-    "strategy": "Other layers, as many of them, move the cliff.",
+    "model": "The cliff differs between models.",
+    "questions": "The cliff depends on the questions.",
+    "strategy": "Removing the same number of other layers moves the cliff.",
 }
 """What is said where nothing but this differs and the cliff is elsewhere."""
 
@@ -137,7 +138,7 @@ def _plateaus() -> None:
     """Small real models on one scale, from the results that came with the program."""
     curves = plateaus.plateaus(stored.of_the_gallery())
     if not curves:
-        stored.missing("No curves came with this program.", "pages/model.py", "Choose a model")
+        stored.missing("This program has no bundled accuracy curves.", "pages/model.py", "Choose a model")
         return
     chart.show(
         published_figures.plateaus(curves, dark=theme.is_dark()), key="learn-plateaus", file_name="plateaus",
@@ -151,7 +152,9 @@ def _plateaus() -> None:
         for curve in curves
         for step in curve.steps
     ]
-    chart.folded_table(rows, key="learn-t-plateaus", alt="Accuracy above chance by cut and model", file_name="plateaus")
+    chart.folded_table(
+        rows, key="learn-t-plateaus", alt="Accuracy above chance by removed layers and model", file_name="plateaus"
+    )
 
 
 _LINK = f"[{guesses.PAPER}](https://arxiv.org/abs/{guesses.PAPER.removeprefix('arXiv:')})"
@@ -166,7 +169,7 @@ def _own(distances: DistanceResult | None) -> str:
     big = guesses.PATHS[2]
     theirs = [start / big.n_layers for start in big.starts[: big.n_layers // 4]]
     return (
-        f"Blocks of up to a quarter of the layers begin at {sum(starts) / len(starts):.0%} of depth in yours, at "
+        f"Blocks of up to a quarter of the layers begin at {sum(starts) / len(starts):.0%} of depth in your model and at "
         f"{sum(theirs) / len(theirs):.0%} in {big.name}."
     )
 

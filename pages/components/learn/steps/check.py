@@ -19,11 +19,11 @@ from pages.components.learn.steps import distance_map, layers
 from pages.components.learn.stored import Shown
 from pages.components.shared import words
 
-TITLE = "What do you take home?"
+TITLE = "How much did you learn?"
 
 NOTE = Note(
-    "Which of your predictions was farthest off, and what did you believe then?",
-    "A wrong prediction is the point of the lesson: what counts is what one would predict now.",
+    "Which of your predictions was farthest off, and why did you make it?",
+    "Wrong predictions are welcome: the lesson is there to change them. Ask for the prediction that students would make now.",
 )
 
 
@@ -40,19 +40,19 @@ class Question:
 
 QUESTIONS = (
     Question(
-        "Two states are 0.5 apart. What does it mean?",
-        ("They are equal", "They stand at a right angle", "One is half as long"), 1,
+        "Two states have an angular distance of 0.5. How do they relate?",
+        ("They are equal", "They are at a right angle", "One is half as long"), 1,
         "0.5 of 180° is 90°. Length never counts.",
     ),
     Question(
-        "The ends of a block are very alike. What do you know?",
-        ("Cutting it costs nothing", "It turns the stream little; the cost must be measured", "It holds no knowledge"), 1,
-        "Distance predicts the loss increase and can be wrong: so remove the block and measure.",
+        "The states before and after a block are very similar. Which is true?",
+        ("Removing it costs nothing", "It turns the stream little, and you must measure the cost", "It holds no knowledge"), 1,
+        "Distance predicts the loss increase, but it can be wrong. Remove the block and measure.",
     ),
     Question(
-        "A cut model still picks the right answers. Then it …",
-        ("is as good as before", "has been healed", "may write and calculate worse"), 2,
-        "Picking needs only the order of the options. Writing needs every word.",
+        "A pruned model still picks the right answers. Then it …",
+        ("is as good as before", "has been healed", "may generate and calculate worse"), 2,
+        "Picking needs only the order of the options. Generation needs every token.",
     ),
 )  # fmt: skip
 
@@ -69,7 +69,7 @@ def show(lesson: Lesson, shown: Shown) -> None:
     with told:
         st.markdown("**To compare with your class**")
         rows = [{words.plain(head): words.plain(cell) for head, cell in row.items()} for row in summary(lesson, shown)]
-        st.table(rows, border="horizontal", hide_index=True, alt="Guesses beside what was measured")
+        st.table(rows, border="horizontal", hide_index=True, alt="Guesses next to measurements")
 
 
 def _exercises(lesson: Lesson, shown: Shown) -> None:

@@ -26,9 +26,9 @@ QUESTION = "cliff"
 """Name of what is predicted here: accuracy for n = 1, 2, ... and the n of the cliff."""
 
 NOTE = Note(
-    "The curve goes up from one n to the next. Is that model better?",
-    "Ups and downs within the interval are noise, not a story. With few questions the cliff is a range, not a place. Accuracy "
-    "near chance is not half knowledge: it is none.",
+    "The curve rises from one n to the next. Is that model better?",
+    "Ups and downs within the interval are noise. With few questions the cliff is a range, not one number. Accuracy near "
+    "chance is not half knowledge: it is none.",
 )
 
 
@@ -36,7 +36,7 @@ def show(lesson: Lesson, shown: Shown) -> None:
     """The empty axes, and once something is locked the curves."""
     sweep = shown.sweep
     if sweep is None:
-        stored.missing("No accuracy has been measured for your blocks yet.", "pages/explore.py", "Run a sweep")
+        stored.missing("The accuracy of your pruned model has not been measured yet.", "pages/explore.py", "Run a sweep")
         return
     cliff = cliffs.locate(sweep)
     if cliff is None:
@@ -48,9 +48,9 @@ def show(lesson: Lesson, shown: Shown) -> None:
     left, right = st.columns([4, 7], gap="large")
     with left:
         st.markdown(
-            f"Take out the most similar block of n layers and ask {sweep.n_questions} questions "
-            f"({words.plain(words.questions(sweep.spec.benchmark))}). Unpruned, your model gets {cliff.unpruned:.0%} right, "
-            f"guessing {sweep.lines.chance if sweep.lines else 0:.0%}."
+            f"Remove the most similar block of n layers and ask {sweep.n_questions} questions "
+            f"({words.plain(words.questions(sweep.spec.benchmark))}). Your unpruned model answers {cliff.unpruned:.0%} "
+            f"correctly. Guessing gets {sweep.lines.chance if sweep.lines else 0:.0%}."
         )
     if lesson.is_revealed(QUESTION):
         drawn = lesson.guesses.get(QUESTION)
@@ -102,12 +102,12 @@ def _curves(sweep: SweepResult, cliff: Cliff, drawn: Drawn | None) -> None:
     losses = learn_figures.with_guess(curves.loss_curve(sweep, dark=dark, height=172), mark, dark=dark)
     chart.show(
         marker.on(accuracies, own.get(ACCURACY, [])), key="learn-accuracy",
-        alt=f"Accuracy against removed layers: {len(sweep.points)} measured cuts" + (" and your drawing." if drawn else "."),
+        alt=f"Accuracy against removed layers: {len(sweep.points)} measured models" + (" and your drawing." if drawn else "."),
         file_name="accuracy",
     )  # fmt: skip
     chart.show(
         marker.on(losses, own.get(LOSS, [])), key="learn-loss", file_name="loss",
-        alt=f"Loss in nats per token against removed layers, {len(sweep.points)} cuts.",
+        alt=f"Loss in nats/token against removed layers, {len(sweep.points)} measured models.",
     )  # fmt: skip
     marker.caption(own)
     chart.folded_table(
@@ -122,8 +122,8 @@ def tasks(shown: Shown) -> list[Task]:
     if sweep is None or cliff is None:
         return []
     asked = (
-        f"The most similar n layers are taken out; {sweep.n_questions} questions are asked. Draw the accuracy you expect for "
-        "each n, and mark the n from which it stays below halfway."
+        f"You remove the most similar n layers and ask {sweep.n_questions} questions. Draw the accuracy you expect for each n. "
+        "Mark the n from which it stays below halfway."
     )
     measured = ", ".join(
         f"n = {seen.place}: {seen.value:.0%} ({100 * seen.low:.0f}-{100 * seen.high:.0f})" for seen in guesses.accuracies(sweep)
@@ -149,14 +149,15 @@ def verdict(sweep: SweepResult, cliff: Cliff, drawn: Drawn | None) -> list[str]:
     has_mark, mark = marked(drawn, cliff)
     if has_mark:
         name = NO_CLIFF if mark is None else f"n = {mark}"
-        said.append(f"You said {name}: the measurement {'allows that' if cliff.allows(mark) else 'rules that out'}.")
+        said.append(f"Your guess is {name}: the measurement {'allows that' if cliff.allows(mark) else 'rules that out'}.")
     judged = guesses.judge_drawing([None, *drawn.values], guesses.accuracies(sweep)) if drawn else None
     if drawn is not None and judged is not None:
         off, far = 100 * judged.mean_distance, judged.farthest
         inside = f" (n = {guesses.spans(judged.inside)})" if judged.inside else ""
         value = next(point.acc or 0.0 for point in sweep.points if point.n == far)
         said.append(
-            f"Your drawing is {off:.0f} points off on average; {len(judged.inside)} of {len(judged.compared)} lie inside the "
+            f"Your drawing is {off:.0f} points off on average. {len(judged.inside)} of {len(judged.compared)} points lie "
+            "inside the "
             f"95 % interval{inside}. Farthest at n = {far}: you drew {drawn.values[far - 1]:.0%}, measured {value:.0%}."
         )
     return said
@@ -165,20 +166,23 @@ def verdict(sweep: SweepResult, cliff: Cliff, drawn: Drawn | None) -> list[str]:
 def found(cliff: Cliff) -> str:
     """The sentence on the cliff, and up to which n there is none."""
     safe = cliff.earliest - 1
-    start = f" Up to n = {safe} accuracy is significantly above the midpoint of unpruned and chance." if safe else ""
+    start = f" Up to n = {safe}, accuracy is significantly above the midpoint of unpruned and chance." if safe else ""
     return cliff.sentence() + start
 
 
 def _apart(sweep: SweepResult, cliff: Cliff) -> str:
     """Loss and accuracy of the last block whose accuracy is significantly above halfway, beside the unpruned model."""
     whole, safe = sweep.points[0], cliff.earliest - 1
-    said = "**Two stories.** Loss asks how sure the model is of every word. Accuracy asks only which answer comes first."
+    said = (
+        "**Loss and accuracy differ.** Loss measures how surprised the model is by each token, in nats. Accuracy counts only "
+        "which answer ranks first."
+    )
     last = next((point for point in sweep.points if point.n == safe and safe), None)
     if last is None or last.loss is None or whole.loss is None:
         return said
     change = settled.against_unpruned(sweep, ACCURACY)[sweep.points.index(last)]
     is_open = change is not None and not change.is_settled
     return (
-        f"{said} At n = {last.n} the loss is {last.loss:.1f} nats/token (unpruned {whole.loss:.1f}), the accuracy "
+        f"{said} At n = {last.n} the loss is {last.loss:.1f} nats/token (unpruned {whole.loss:.1f}), and the accuracy is "
         f"{last.acc:.0%} (unpruned {whole.acc:.0%}{', not significantly different' if is_open else ''})."
     )

@@ -20,7 +20,7 @@ QUESTION = "block"
 """Name of what is predicted here: the start of the block."""
 
 NOTE = Note(
-    "Why might the first and the last layers differ from those between?",
+    "Why might the first and the last layers differ from the middle ones?",
     "Adjacent blocks are often statistically tied: several answers are right. The map shows similarity, not harmlessness.",
 )
 
@@ -34,8 +34,9 @@ def show(lesson: Lesson, shown: Shown) -> None:
     left, right = st.columns([4, 7], gap="large")
     with left:
         st.markdown(
-            f"For every block of {words.layers(size)}, measure the distance between what enters and what leaves it, at the "
-            f"last token of {distances.n_texts} texts. **Drag the block to where you expect the stream to change least.**"
+            f"A **block** is a run of consecutive layers. For each block of {words.layers(size)}, measure the angular distance "
+            f"between its input and its output, at the last token of {distances.n_texts} texts. **Drag the block to where you "
+            "expect the stream to change least.**"
         )
     if not lesson.is_revealed(QUESTION):
         with right:
@@ -64,7 +65,7 @@ def _after(distances: DistanceResult, guess: Block | None, best: Block) -> None:
         figure = learn_figures.blocks_of_one_size(distances, guess, best, dark=theme.is_dark())
         chart.show(
             marker.on(figure, places, _OTHER_SIZE), key="learn-row", file_name="blocks",
-            alt=f"Bars: distance of every block of {best.size} layers; the most similar is {best.describe()}.",
+            alt=f"Bars: distance of every block of {best.size} layers. The most similar is {best.describe()}.",
         )  # fmt: skip
         marker.caption({"distance": places}, lambda own: f"The selected block, {own.brief()}, is on the whole map.")
         rows = [
@@ -77,9 +78,9 @@ def _after(distances: DistanceResult, guess: Block | None, best: Block) -> None:
     with whole:
         chart.show(
             maps.distance_map(distances, selected=marker.removed(), height=330), key="learn-map", file_name="distance-map",
-            alt="Heat map of the distance of every block of every size; the line is the most similar block of each size.",
+            alt="Heat map of the distance of every block of every size. The line marks the most similar block of each size.",
         )  # fmt: skip
-        st.caption("Each row is one size, yellow is similar, the line is the most similar block of each size.")
+        st.caption("Each row is one size. Yellow is similar. The line marks the most similar block of each size.")
         if (removed := marker.removed()) is not None:
             marker.caption({"distance": [(run.start, run.size) for run in removed.blocks]})
 
@@ -121,7 +122,7 @@ def verdict(judged: guesses.JudgedBlock, guess: Block | None) -> str:
         return f"{found} Your guess is right: the best of {judged.n_blocks}."
     off = words.layers(judged.layers_off)
     said = (
-        f"{found} Yours, {judged.guess.brief()}, has {judged.guess_distance:.3f}: number {judged.rank} of "
+        f"{found} Your guess, {judged.guess.brief()}, has {judged.guess_distance:.3f}: number {judged.rank} of "
         f"{judged.n_blocks}, {off} off."
     )
     return f"{said} The two are statistically tied." if judged.is_rival else said

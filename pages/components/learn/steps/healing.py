@@ -20,14 +20,14 @@ from pages.components.learn.predict import Axes, Drawn
 from pages.components.learn.stored import Shown
 from pages.components.shared import chart, theme, words
 
-TITLE = "Can the damage be repaired?"
+TITLE = "Can healing reduce the loss?"
 QUESTION = "heal"
 """Name of what is predicted here: the loss of each healed model."""
 
 NOTE = Note(
     "If the loss is back, is the knowledge back?",
-    "Healing fits two layers to each other. It does not restore the knowledge of the removed ones. A loss below the unpruned "
-    "model's mostly means that the style of the healing text was learned.",
+    "Healing adapts the layers before and after the gap to each other. It does not restore the knowledge of the removed ones. "
+    "A loss below the unpruned model's mostly means that the model learned the style of the healing text.",
 )
 
 
@@ -37,30 +37,32 @@ def show(lesson: Lesson, shown: Shown) -> None:
     left, right = st.columns([4, 7], gap="large")
     with left:
         st.markdown(
-            "After a cut, one layer hands its stream to a layer that never saw it. **Instant** healing corrects one matrix "
-            "before the gap, by regression. **Trained** healing (LoRA) adds a few weights and trains them on text."
+            "After pruning, the layer after the gap gets an input that it never saw. **Healing** repairs this. **Instant** "
+            "healing "
+            "corrects one matrix before the gap, by regression. **Trained** healing (LoRA) adds a few weights and trains them "
+            "on text."
         )
     if heal is None:
         with right:
-            stored.missing("No cut of your model has been healed yet.", "pages/heal.py", "Start a heal")
+            stored.missing("Your model has no healing run yet.", "pages/heal.py", "Start a healing run")
         return
     asked = lesson.is_revealed(QUESTION) or _axes(ladder) is None
     with right:
         st.markdown(f"**Your model without {heal.spec.block.describe()}**")
     if asked:
         with left:
-            st.markdown("Both fit the two layers to each other. Neither restores the knowledge of the removed layers.")
+            st.markdown("Neither way restores the knowledge of the removed layers.")
         _revealed(left, right, ladder, heal, lesson.guesses.get(QUESTION))
         return
     axes = _axes(ladder)
     assert axes
     with right:
-        draft = predict.curve(lesson, QUESTION, axes, label="Loss of each model, in nats per token", height=280)
+        draft = predict.curve(lesson, QUESTION, axes, label="Loss of each model, in nats/token", height=280)
         predict.buttons(lesson, QUESTION, ready=not draft.is_empty, missing="Draw at least one bar first.")
     with left:
         names = words.plain(" and ".join(rung.name for rung in ladder[2:]))
         st.markdown(
-            f"Pruning raises the loss from {axes.given[0]:.2f} to {axes.given[1]:.2f} nats per token. **Draw the loss after "
+            f"Pruning raises the loss from {axes.given[0]:.2f} to {axes.given[1]:.2f} nats/token. **Draw the loss after "
             f"healing ({names}).** Lower is better."
         )
 
@@ -104,7 +106,7 @@ def tasks(shown: Shown) -> list[Task]:
     axes = _axes(ladder) if heal else None
     if heal is None or axes is None:
         return []
-    asked = f"Without {heal.spec.block.describe()}: draw the loss, in nats per token, after each way of healing."
+    asked = f"Without {heal.spec.block.describe()}: draw the loss, in nats/token, after each way of healing."
     measured = ", ".join(f"{rung.name} {rung.point.loss:.2f}" for rung in ladder if rung.point.loss is not None)
     return [Task(TITLE, asked, axes.printed(), (), f"{_told(heal)} Measured: {measured}.")]
 
@@ -118,7 +120,7 @@ def poll(shown: Shown) -> list[Question]:
     share = (losses[1] - losses[-1]) / (losses[1] - losses[0])
     options = ("nothing", "up to a quarter", "up to a half", "up to three quarters", "up to all of it", "more than all of it")
     right = frozenset({max(0, min(5, math.ceil(4 * share)))})
-    return [Question(QUESTION, f"What share of the loss increase does healing ({ladder[-1].name}) recover?", options, right)]
+    return [Question(QUESTION, f"Which share of the loss increase does healing ({ladder[-1].name}) recover?", options, right)]
 
 
 def told(heal: HealResult) -> str:
@@ -145,7 +147,7 @@ def _told(heal: HealResult) -> str:
     elif ends:
         said += f" Not significantly different from the unpruned model ({ends}, n = {change.n} texts)."
     if healed.value < unpruned.value:
-        said += " Below the unpruned loss? Training also teaches the style of its text: that is not knowledge."
+        said += " Why below the unpruned loss? Training also teaches the style of its text. That is not knowledge."
     accuracy = recovery.accuracy_in_words(heal)
     return f"{said} {accuracy[0].upper()}{accuracy[1:]}.{_same_kind(heal)}"
 

@@ -17,13 +17,13 @@ from pages.components.learn.predict import Axes, Drawn
 from pages.components.learn.stored import Shown
 from pages.components.shared import chart, theme
 
-TITLE = "What does a layer do?"
+TITLE = "How does a layer work?"
 QUESTION = "turns"
 """Name of what is predicted here: the turn of each layer."""
 
 NOTE = Note(
-    "What would the next layer see if one layer added nothing?",
-    "Layers do not hand on a new text or a new list: each adds to the one that is there. A small turn is not a useless layer.",
+    "Suppose that one layer added nothing. Which input would the next layer get?",
+    "Layers do not pass on a new text or a new list: each adds to the existing one. A layer with a small turn is not useless.",
 )
 
 
@@ -35,18 +35,18 @@ def show(lesson: Lesson, shown: Shown) -> None:
         width = f"here {facts.hidden_size}" if facts else "hundreds of them"
         through = f"all {facts.n_layers} layers" if facts else "all layers"
         st.markdown(
-            f"A model keeps a list of numbers for every token, a word or part of one: {width}. Each layer reads the list and "
-            f"**adds** to it, so one *residual stream* flows through {through}."
+            f"A model keeps a list of numbers for each token (a word or part of one): {width}. Each layer reads the list and "
+            f"**adds** to it. The list that passes through {through} is the *residual stream*."
         )
         st.latex(r"x_{l+1} = x_l + f_l(x_l)")
     with right:
         chart.show(
             learn_figures.stream(facts.n_layers if facts else None, dark=theme.is_dark()), key="learn-stream",
             file_name="residual-stream", toolbar=False,
-            alt="The residual stream as a line; each layer branches off from it and is added to it again.",
+            alt="The residual stream as a line. Each layer reads from it and adds its output to it.",
         )  # fmt: skip
         if distances is None:
-            stored.missing("How far each layer turns the stream is on its map.", "pages/explore.py", "Compute a map")
+            stored.missing("The distance map shows how far each layer turns the stream.", "pages/explore.py", "Compute a map")
             return
     if lesson.is_revealed(QUESTION):
         drawn = lesson.guesses.get(QUESTION)
@@ -60,8 +60,9 @@ def show(lesson: Lesson, shown: Shown) -> None:
         predict.buttons(lesson, QUESTION, ready=not draft.is_empty, missing="Draw at least one bar first.")
     with left:
         st.markdown(
-            "**Draw how far each layer turns the stream**, as a share of 180°. All alike? Early ones more? A layer that hardly "
-            "turns it might not be missed."
+            "**Draw how far each layer turns the stream**, as a share of 180°. Is it the same for all layers, or more for "
+            "early "
+            "ones? You may not need a layer that hardly turns it."
         )
 
 
@@ -103,14 +104,14 @@ def verdict(distances: DistanceResult, drawn: Drawn | None) -> str:
     rivals = verdicts.of_map(distances, distances.spec.metric)[0]
     found = f"Layer {least} turns it least, {row[least]:.3f}"
     if rivals:
-        found += f"; statistically tied with layers {guesses.spans(rivals)} ({distances.n_texts} texts)"
+        found += f", statistically tied with layers {guesses.spans(rivals)} ({distances.n_texts} texts)"
     judged = guesses.judge_drawing(drawn.values, guesses.blocks_of(distances)) if drawn else None
     if drawn is None or judged is None:
         return f"{found}."
     far, expected = judged.farthest, drawn.values[judged.farthest]
     inside = f"{len(judged.inside)} of {len(judged.compared)} bars end inside the 95 % interval"
     return (
-        f"{found}. Your drawing is {judged.mean_distance:.2f} off on average; {inside}. Farthest off is layer {far}: you drew "
+        f"{found}. Your drawing is {judged.mean_distance:.2f} off on average. {inside}. Farthest off is layer {far}: you drew "
         f"{expected:.2f}, measured {row[far]:.2f}."
     )
 

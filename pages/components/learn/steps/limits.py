@@ -20,12 +20,12 @@ from pages.components.learn.poll.ballot import Question
 from pages.components.learn.stored import Shown
 from pages.components.shared import chart, library, theme, words
 
-TITLE = "What does this not show?"
+TITLE = "Where are the limits?"
 QUESTION = "damage"
 """Name of what is predicted here: the start of the block whose removal costs least."""
 
 NOTE = Note(
-    "How would you find out whether a cut model is still good enough for your use?",
+    "How would you test whether a pruned model is still good enough for your use?",
     "Similarity only suggests that a block is harmless. The best of many measured blocks looks better than it is: check it on "
     "other texts.",
 )
@@ -38,12 +38,14 @@ def show(lesson: Lesson, shown: Shown) -> None:
     if costs is not None and shown.damage is not None and not lesson.is_revealed(QUESTION):
         with left:
             st.markdown(
-                f"So far a block was chosen because its ends are **alike**. The damage map cut every block of "
-                f"{words.layers(shown.size)} and measured the loss. **Drag the block to where the cut really costs least.** "
+                f"So far we chose blocks whose input and output are **similar**. The loss-increase map removed each block of "
+                f"{words.layers(shown.size)} and measured the loss. **Drag the block to where the loss rises least.** "
                 "Is it the most similar one?"
             )
         with right:
-            predict.block(lesson, QUESTION, shown.damage.n_layers, shown.size, label="Block whose removal costs least")
+            predict.block(
+                lesson, QUESTION, shown.damage.n_layers, shown.size, label="Block whose removal raises the loss least"
+            )
             predict.buttons(lesson, QUESTION)
         return
     start = lesson.guesses.get(QUESTION) if costs is not None else None
@@ -53,7 +55,7 @@ def show(lesson: Lesson, shown: Shown) -> None:
         st.markdown("\n".join(f"{index}. {limit}" for index, limit in enumerate(_limits(shown), start=1)))
         st.caption(_SOURCES)
     with right:
-        damage, writing = st.tabs(["Alike and harmless", "Choosing and writing"])
+        damage, writing = st.tabs(["Similarity and loss", "Choice and generation"])
         with writing:
             _writing(shown.sweep)
         with damage:
@@ -86,7 +88,10 @@ def poll(shown: Shown) -> list[Question]:
     options = tuple(f"{start}-{start + size - 1}" if size > 1 else str(start) for start in costs)
     return [
         Question(
-            QUESTION, f"Which {words.layers(size)} in a row cost least when cut?", options, frozenset(rivals(costs, shown))
+            QUESTION,
+            f"Which {words.layers(size)} in a row raise the loss least when removed?",
+            options,
+            frozenset(rivals(costs, shown)),
         )
     ]
 
@@ -94,19 +99,19 @@ def poll(shown: Shown) -> list[Question]:
 def verdict(costs: dict[int, float], start: int | None, shown: Shown) -> str:
     """The block that cost least beside the most similar one, and how far off a guess is."""
     least = min(costs, key=costs.__getitem__)
-    said = f"Least damage: {Block(least, shown.size).describe()}, {costs[least]:+.2f} nats per token."
+    said = f"Smallest loss increase: {Block(least, shown.size).describe()}, {costs[least]:+.2f} nats/token."
     distances = _compared(shown)
     if distances is not None:
         similar = guesses.judge_block(distances, Block(0, shown.size)).best
         said += (
-            " It is the most similar one too."
+            " It is also the most similar block."
             if similar.start == least
-            else f" The most similar block, {similar.brief()}, costs {costs[similar.start]:+.2f} nats per token."
+            else f" The most similar block, {similar.brief()}: {costs[similar.start]:+.2f} nats/token."
         )
     if start is None:
         return said
     rank = 1 + sum(cost < costs[start] for cost in costs.values())
-    said += f" Yours costs {costs[start]:+.2f}: " + ("the best of all." if rank == 1 else f"number {rank} of {len(costs)}.")
+    said += f" Your guess: {costs[start]:+.2f}, " + ("the smallest." if rank == 1 else f"number {rank} of {len(costs)}.")
     if rank > 1 and start in rivals(costs, shown):
         said += f" Statistically tied with the best ({shown.damage.n_texts if shown.damage else 0} texts)."
     return said
@@ -130,11 +135,11 @@ _SOURCES = "Sources: arXiv:2510.02091, 2602.01997 (1, 2), a user's report on Rep
 
 def _limits(shown: Shown) -> list[str]:
     return [
-        f"**Choosing is easier than writing.** {_repeats(shown)}",
+        f"**Choosing is easier than generating.** {_repeats(shown)}",
         f"**Arithmetic and reasoning fail first.** {_sums(shown)}",
-        "**Small models drop more.** Qwen2.5 1.5B fell from 78% to 52% without 8 of 28 layers.",
-        f"**Alike is not harmless.** {_ranks(shown)}",
-        f"**Collapse.** A broken model gives one letter to everything. {_favourite(shown.sweep)}",
+        "**Small models drop more.** Qwen2.5 1.5B drops from 78% to 52% accuracy without 8 of 28 layers.",
+        f"**Similar is not harmless.** {_ranks(shown)}",
+        f"**Collapse.** A broken model always picks the same option. {_favourite(shown.sweep)}",
     ]
 
 
@@ -147,7 +152,7 @@ def _pair(shown: Shown):
 def _repeats(shown: Shown) -> str:
     whole, cut = _pair(shown)
     if whole is None or cut is None or whole.repetition_rate is None or cut.repetition_rate is None:
-        return "A pruned model can pick answers and still write nonsense."
+        return "A pruned model can pick right answers and still generate nonsense."
     before, after = whole.repetition_rate, cut.repetition_rate
     return f"Repeated phrases: {before:.0%} unpruned, {after:.0%} without {_named(cut)}."
 
@@ -155,9 +160,9 @@ def _repeats(shown: Shown) -> str:
 def _sums(shown: Shown) -> str:
     whole, cut = _pair(shown)
     if whole is None or cut is None or whole.sum_acc is None or cut.sum_acc is None:
-        return "Training afterwards does not bring them back."
+        return "Healing by training does not recover them."
     before, after = (_share(point.sum_acc, point.sum_interval) for point in (whole, cut))
-    return f"Arithmetic right: {before} unpruned, {after} without {_named(cut)}."
+    return f"Arithmetic problems solved: {before} unpruned, {after} without {_named(cut)}."
 
 
 def _named(cut: Point) -> str:
@@ -172,13 +177,13 @@ def _share(value: float, ends: tuple[float, float] | None) -> str:
 def _ranks(shown: Shown) -> str:
     damage = shown.damage
     if damage is None or damage.rank_correlation is None:
-        return "Distance predicts the loss increase; only a measurement shows it."
+        return "Distance predicts the loss increase. Only a measurement shows it."
     distances = _compared(shown)
     here = agreement.of_size(damage, distances, shown.size).correlation if distances else None
     if here is None:
-        return f"Rank correlation, all sizes pooled: {damage.rank_correlation:.2f}, mostly because of size."
+        return f"Rank correlation with the loss increase, all sizes pooled: {damage.rank_correlation:.2f}, mostly due to size."
     ends = "" if here.low is None or here.high is None else f" (95 % CI {here.low:.2f} to {here.high:.2f})"
-    return f"Rank correlation among blocks of {shown.size}: {here.value:.2f}{ends}."
+    return f"Rank correlation with the loss increase, blocks of {shown.size}: {here.value:.2f}{ends}."
 
 
 def _favourite(sweep: SweepResult | None) -> str:
@@ -191,38 +196,40 @@ def _favourite(sweep: SweepResult | None) -> str:
     if not found:
         return ""
     share, n, option = max(found)
-    return f"Nearest in yours: option {option + 1} for {share:.0%} at n = {n}."
+    return f"Nearest in yours: option {option + 1}, {share:.0%} at n = {n}."
 
 
 def _writing(sweep: SweepResult | None) -> None:
     if sweep is None or all(point.repetition_rate is None for point in sweep.points):
-        stored.missing("What your cut models write has not been looked at yet: run a sweep that lets them write.",
+        stored.missing("Your pruned models have no generated text yet. Run a sweep with generation.",
                               "pages/explore.py", "Run a sweep")  # fmt: skip
         return
     places = marker.of_generations(sweep)
     figure = marker.on(curves.writing_curve(sweep, dark=theme.is_dark(), height=330), places)
     chart.show(
         figure, key="learn-writing", file_name="writing",
-        alt="Repetition, distinct tokens and sums right against removed layers.",
+        alt="Repetition, distinct tokens and solved arithmetic problems against removed layers.",
     )  # fmt: skip
     marker.caption({"generated text": places})
     rows = [{"n": p.n, "repetition": p.repetition_rate, "distinct": p.distinct_rate, "sums right": p.sum_acc}
             for p in sweep.points]  # fmt: skip
-    chart.folded_table(rows, key="learn-t-writing", alt="What the cut models write, by n", file_name="writing")
+    chart.folded_table(rows, key="learn-t-writing", alt="Generated text of the pruned models, by n", file_name="writing")
 
 
 def _damage(shown: Shown, guess: Block | None) -> None:
     damage, size = shown.damage, shown.size
     distances = _compared(shown)
     if damage is None or distances is None or size > len(damage.increase):
-        stored.missing("The damage of each block has not been measured yet.", "pages/explore.py", "Measure loss increase")
+        stored.missing(
+            "The loss increase of each block has not been measured yet.", "pages/explore.py", "Measure loss increase"
+        )
         return
     row, own = distances.mean[size - 1], marker.block(size)
     cost = damage.increase[size - 1][own.start] if own else None
     places = [(row[own.start], cost)] if own and cost is not None else []
     figure = learn_figures.distance_and_damage(distances, damage, size, guess, dark=theme.is_dark(), height=330)
     chart.show(
-        marker.on(figure, places, f"Selected block: not of {size} layers" if own is None else UNMEASURED), key="learn-damage",
+        marker.on(figure, places, f"Selected block: not {size} layers" if own is None else UNMEASURED), key="learn-damage",
         alt=f"Distance against measured loss increase for every block of {size} layers.", file_name="distance-and-damage",
     )  # fmt: skip
     marker.caption(
@@ -230,7 +237,9 @@ def _damage(shown: Shown, guess: Block | None) -> None:
     )
     rows = [{"start": start, "distance": row[start], "loss increase": cost}
             for start, cost in enumerate(damage.increase[size - 1])]  # fmt: skip
-    chart.folded_table(rows, key="learn-t-damage", alt="Distance and damage of each block", file_name="distance-and-damage")
+    chart.folded_table(
+        rows, key="learn-t-damage", alt="Distance and loss increase of each block", file_name="distance-and-damage"
+    )
 
 
 def _compared(shown: Shown) -> DistanceResult | None:
