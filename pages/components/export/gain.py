@@ -135,7 +135,7 @@ def _quality(what: str, found: Quality | None, choice: Choice) -> None:
 
 def _shown_as(what: str) -> tuple[int, str, str]:
     """By how much a value is multiplied, its digits, its unit."""
-    return (100, ".0f", "%") if what == reading.ACCURACY else (1, ".2f", "nats")
+    return (100, ".0f", "%") if what == reading.ACCURACY else (1, ".2f", "nats/token")
 
 
 def _signed(value: float, digits: str) -> str:

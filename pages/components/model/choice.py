@@ -29,7 +29,8 @@ _REVISION = "source-revision-"
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 _ALL_CARDS = "cuda:all"
 _SHOWN = 6
-_COUNTED = {"distances": "map", "sweep": "curve", "heal": "heal", "damage": "damage map", "evaluate": "evaluation"}
+_COUNTED = {"distances": "map", "sweep": "curve", "heal": "healing run",
+            "damage": "loss-increase map", "evaluate": "evaluation"}  # fmt: skip
 
 
 def show() -> ModelSpec | None:
@@ -53,7 +54,7 @@ def show() -> ModelSpec | None:
     devices = (*_DEVICES, _ALL_CARDS) if host.cards() > 1 else _DEVICES
     device = device_column.selectbox(
         "Device", devices, devices.index(current.device) if current.device in devices else 0, key="device",
-        persist_state="session", format_func=lambda name: "all cards" if name == _ALL_CARDS else name,
+        persist_state="session", format_func=lambda name: "all GPUs" if name == _ALL_CARDS else name,
         help="auto uses as many GPUs as the model needs, or the CPU if there is no GPU.",
     )  # fmt: skip
     quantization = quantization_column.selectbox(

@@ -378,7 +378,7 @@ def test_what_you_get_is_size_speed_and_quality_beside_the_unpruned_model(app, u
     assert said.endswith(" 100 ARC-Easy questions.")
     assert "Paired change 95 %: " in said
     value, change, said = got["Loss"]
-    assert value == f"{point.loss:.2f} nats"
+    assert value == f"{point.loss:.2f} nats/token"
     assert "times as surprising" in said
 
 
@@ -396,11 +396,11 @@ def test_only_a_settled_change_has_a_colour(app, ui_cache):
 def test_a_healed_cut_is_told_by_its_own_heal(app, healed):
     at = app("pages/export.py", n="5")
     value, _, said = gains(at)["Loss"]
-    assert value == "3.10 nats"
+    assert value == "3.10 nats/token"
     assert "Unpruned 2.41" in said
     assert "NF4, bfloat16" in texts(at), "a heal is measured over quantized weights here, and says so"
     next(item for item in at.selectbox if item.label == "Healing run").set_value("").run()
-    assert gains(at)["Loss"][0] != "3.10 nats"
+    assert gains(at)["Loss"][0] != "3.10 nats/token"
 
 
 def test_what_is_not_measured_is_not_made_up_and_one_click_away(app, ui_cache):

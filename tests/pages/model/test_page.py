@@ -56,7 +56,7 @@ def test_all_cards_are_offered_where_there_are_several(app, asked, monkeypatch, 
     monkeypatch.setattr(host, "cards", lambda: n)
     at = app("pages/model.py")
     box = at.selectbox(key="device")
-    assert ("all cards" in box.options) == offered
+    assert ("all GPUs" in box.options) == offered
     if offered:
         box.select("cuda:all").run()
         assert asked[-1].device == "cuda:all"
