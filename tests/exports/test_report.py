@@ -31,7 +31,7 @@ from analysis.models import identity
 from analysis.models.spec import ModelSpec
 from analysis.reading import agreement, headline, heals, selection
 from tests.support import browser, fakes
-from tests.support.seen import wordings
+from tests.support.seen import replaced_words
 
 EVIL = '<img src=x onerror="window.hit=1">](http://evil.example)|`</script><script>window.hit=1</script>'
 CUT = Block(11, 5)
@@ -281,7 +281,7 @@ def test_report_has_no_private_words(stored):
         pictures = [picture for section in document.sections for picture in section.pictures]
         drawn = [str(part) for picture in pictures for trace in picture.light.data
                  for part in (trace.name, getattr(trace, "text", ""), getattr(trace, "hovertemplate", ""))]  # fmt: skip
-        assert not wordings("\n\n".join([document.markdown(), *(picture.alt for picture in pictures), *drawn]))
+        assert not replaced_words("\n".join([document.markdown(), *(picture.alt for picture in pictures), *drawn]))
 
 
 def test_the_price_of_the_pick_is_paired_where_losses_of_texts_are_kept(stored):

@@ -1,6 +1,7 @@
 """What a visitor sees on a page that a test has opened."""
 
 import json
+import re
 
 from docs import prose
 
@@ -25,6 +26,12 @@ def wordings(markdown: str) -> list[str]:
         for _, kind, words in prose.passages(read(markdown))
         for problem in prose.problems("cell" if kind == "cell" else "string", words)
     ]
+
+
+def replaced_words(text: str) -> list[str]:
+    """Return the words of a rendered text that the writing guide replaces, without a check of lengths."""
+    patterns = {**prose.INSTEAD, **prose.INTERFACE}
+    return [found[0] for pattern in patterns for found in re.finditer(rf"\b(?:{pattern})\b", text, re.IGNORECASE)]
 
 
 def opened(at, tab: str):
