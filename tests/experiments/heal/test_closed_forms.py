@@ -93,7 +93,7 @@ def test_maps_of_the_stream_are_kept_beside_the_adapter_and_not_exported(spec, c
     assert [tuple(one.change.shape) for one in adapter.read_bridges(folder)] == [(32, 32)] * 2
     again = evaluation.run(EvaluateSpec(spec.model, SET, str(cache / found.adapter), None, spec.validation))
     assert again.point.loss == pytest.approx(found.healed.loss, abs=1e-6)
-    with pytest.raises(RecipeError, match="has no place for"):
+    with pytest.raises(RecipeError, match="adds a small layer, and a plain"):
         export.export(spec.model, SET, tmp_path / "out", adapter=str(folder))
     assert not (tmp_path / "out").exists()
 

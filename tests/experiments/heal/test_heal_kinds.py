@@ -228,7 +228,7 @@ def test_where_no_weight_can_take_the_instant_heal_in_it_is_a_small_layer_beside
         without = evaluation.run(EvaluateSpec(model, block, str(folder), None, replace(spec.validation, n_texts=2)))
         assert without.text_losses != pytest.approx(again.text_losses[:2], abs=1e-6)
     (tmp_path / "bridge").rename(folder / adapter.BRIDGE_FILE)
-    with pytest.raises(RecipeError, match="has no place for"):
+    with pytest.raises(RecipeError, match="adds a small layer, and a plain"):
         export.export(model, block, tmp_path / "out", adapter=str(folder))
     assert not (tmp_path / "out").exists()
 

@@ -59,7 +59,7 @@ def test_questions_are_mapped_shown_and_asked(form):
     assert "Choose the column of the question and of the choices" in texts(form)
     form.selectbox(key="sweep-hub-question").set_value("stem").run()
     form.multiselect(key="sweep-hub-choices").set_value(["a", "b"]).run()
-    assert "6 of 6 rows can be asked" in texts(form)
+    assert "6 of 6 rows are valid questions" in texts(form)
     form.button(key="sweep-go").click().run()
     (job,) = jobs.active()
     assert job.spec.benchmark.is_file

@@ -76,12 +76,12 @@ def test_a_choice_of_the_strategy_that_takes_a_protected_layer_is_said_with_the_
     best = fakes.distances().best[4].block
     hit = best.start + 1
     at = app(n="5", keep=f"{hit}:1")
-    assert f"The choice of similarity takes layer {hit}, which is protected." in texts(at)
+    assert f"The choice of similarity removes the protected layer {hit}." in texts(at)
     at.button(key="take-unprotected").click().run()
     other = Block(*ringed(at)[0])
     assert other.size == 5
     assert hit not in other.layers
-    assert "which is protected" not in texts(at)
+    assert "removes the protected" not in texts(at)
     assert at.query_params["block"] in (written(other), [written(other)])
     assert not at.exception
 

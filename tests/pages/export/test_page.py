@@ -234,7 +234,7 @@ def test_deleting_what_is_gone_is_one_sentence(app, known, ui_cache):
     at = app("pages/export.py")
     folders.delete("mine")
     at.button(key="delete-now-mine").click().run()
-    assert any("no export 'mine' any more" in toast.value for toast in at.toast)
+    assert any("export 'mine' no longer exists" in toast.value for toast in at.toast)
     assert not at.exception
 
 

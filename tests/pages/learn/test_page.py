@@ -319,7 +319,7 @@ def test_step_7_tells_the_limits_with_the_own_numbers(app, known):
     within = agreement.of_size(fakes.damage(), fakes.distances(), 5).correlation
     interval = f"(95 % CI {within.low:.2f} to {within.high:.2f})"
     assert f"Rank correlation with the loss increase, blocks of 5: {within.value:.2f} {interval}." in shown
-    assert "Nearest in yours: option 2 for 75%" in shown
+    assert "Nearest in yours: option 2, 75%" in shown
     assert {"learn-writing", "learn-damage"} <= set(figures(at))
 
 
