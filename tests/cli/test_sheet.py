@@ -43,9 +43,9 @@ def test_the_tolerance_changes_the_recommendation(tmp_path, capsys):
     [
         (("--out", "a.doc"), "a.doc is none of these: rename it"),
         (("--out", "a.md", "--accept-points", "-1"), "It must be a number of at least 0 (default: 3)"),
-        (("--out", "a.md", "--task", "boolq"), "is stored for --task boolq. Stored curves: --task arc_easy --limit "),
+        (("--out", "a.md", "--task", "boolq"), "has no stored curve for --task boolq. Stored curves: --task arc_easy --limit "),
         (("--out", "a.md", "--limit", "0"), "limit"),
-        (("--out", "a.md", "--healed-by", "paper"), "by the recipe 'paper' is stored; stored recipes: "),
+        (("--out", "a.md", "--healed-by", "paper"), "uses the recipe 'paper'. Stored recipes: "),
     ],
 )
 def test_complaints_name_the_fix(tmp_path, capsys, monkeypatch, words, complaint):

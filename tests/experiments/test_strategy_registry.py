@@ -252,7 +252,7 @@ def test_the_report_has_its_curve(spec):
     assert [row[0] for row in section.tables[0].rows] == ["middle"] * 4
     assert section.tables[0].rows[2][2] == Block(2, 2).describe()
     assert "--strategy middle" in section.commands[0]
-    assert section.records[0][0] == "Curve, middle"
+    assert section.records[0][0] == "Sweep, middle"
 
 
 @pytest.mark.usefixtures("cache")
@@ -270,7 +270,7 @@ def test_a_cut_of_layers_one_by_one_from_the_damage_is_drawn_where_it_is_known(m
     try:
         assert cuts.at(2, "scattered", MAP, None, damage).removed == LayerSet((1, 3))
         unknown = cuts.at(3, "scattered", MAP, None, damage)
-        assert (unknown.removed, "damage map" in unknown.unknown) == (None, True)
+        assert (unknown.removed, "loss-increase map" in unknown.unknown) == (None, True)
         assert [best.block for best in cuts.path("scattered", MAP, None, damage)] == [Block(1, 1)]
     finally:
         STRATEGIES.forget("scattered")

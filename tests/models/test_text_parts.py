@@ -90,7 +90,7 @@ def test_a_cut_text_part_is_exported_as_a_plain_model_and_its_card_says_of_what_
     torch.testing.assert_close(found, Truth(folder).logits(IDS, cut.layers), rtol=1e-4, atol=1e-4)
     assert "family qwen2, the text part of a qwen2_5_vl model" in (out / "README.md").read_text().replace("\\", "")
     _, note = formats.mergekit_source(spec_of(folder), "qwen2_5_vl")
-    assert note == "mergekit does not take the text part out of a qwen2_5_vl model: take the folder (hf) instead."
+    assert note == "mergekit cannot extract the text model of a qwen2_5_vl model. Export the folder (hf) instead."
 
 
 def test_of_a_text_part_on_the_disk_only_its_own_weights_are_read(seeing, tmp_path):

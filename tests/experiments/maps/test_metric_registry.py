@@ -142,7 +142,7 @@ def test_the_report_has_its_map(model):
     measured = distance_map.run(DistanceSpec(model, CORPUS, "chord"))
     [section] = [s for s in report.of(model, None, main.command_line).sections if s.title == "Distance of every block"]
     assert section.pictures[0].light.data[0].colorbar.title.text == "chord, 0 to 2"
-    assert section.pictures[0].alt.startswith("Heat map of the chord distance; least: ")
+    assert section.pictures[0].alt.startswith("Heat map of the chord distance. Smallest: ")
     assert "--metric chord" in section.commands[0]
     assert section.tables[0].rows[0][2].startswith(f"{measured.best[0].distance:.4f}")
 

@@ -30,7 +30,7 @@ def test_an_address_that_names_what_does_not_exist_says_what_does_and_keeps_the_
     page = served.visitor()
     page.goto(f"{served.address}/?n=7&strategy=![x](http://127.0.0.1:1/y)")
     browser.settled(page)
-    expect(page.get_by_text("which does not exist; it can be similarity")).to_be_visible()
+    expect(page.get_by_text("which does not exist. Use one of similarity")).to_be_visible()
     expect(page.get_by_role("slider", name="Layers removed, n")).to_have_value("7")
     expect(page.locator("[data-testid=stMain] img[src*='127.0.0.1:1']")).to_have_count(0)
     page.context.close()

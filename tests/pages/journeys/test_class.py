@@ -74,7 +74,7 @@ def test_two_phones_answer_and_the_distribution_is_drawn_at_the_reveal(show):
         browser.screenshot(page, "class-before")
 
         panel.get_by_role("button", name="Reveal").click()
-        expect(panel).to_contain_text("1 of 2 gave an answer that holds: 11-15")
+        expect(panel).to_contain_text("1 of 2 answered correctly: 11-15")
         expect(panel.get_by_test_id("stPlotlyChart")).to_be_visible()
         browser.screenshot(page, "class-revealed")
         for phone, block in zip(phones, ("11-15", "0-4"), strict=True):

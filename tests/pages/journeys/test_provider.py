@@ -79,5 +79,5 @@ def test_people_log_in_have_jobs_of_their_own_and_log_out(served):
         assert known.ended[0]["client_id"] == provider.CLIENT
         assert page.goto(f"{address}/heal").status == 401
         logged_in(page, address, "Eve")
-        expect(page.get_by_role("alert")).to_contain_text("eve@elsewhere.org is not among the people who may visit")
+        expect(page.get_by_role("alert")).to_contain_text("eve@elsewhere.org may not visit this dashboard")
         assert not json.dumps(page.context.cookies()).count(provider.SECRET)
