@@ -125,10 +125,9 @@ def span(low: float, high: float) -> str:
     return f"{ends[0]} {unit}" if ends[0] == ends[1] else f"{ends[0]}-{ends[1]} {unit}"
 
 
-def counted(number: int, what: Literal["heal", "layer", "job", "core"]) -> str:
-    """1, "heal" -> "1 healing run"; 3, "layer" -> "3 layers"."""
-    noun = "healing run" if what == "heal" else what
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def counted(number: int, what: Literal["healing run", "layer", "job", "core"]) -> str:
+    """1, "layer" -> "1 layer"; 3, "layer" -> "3 layers"."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 A_CUT: Markdown = (
