@@ -21,7 +21,6 @@ _SUFFIXES = {".json", ".txt", ".model", ".jinja", ".tiktoken", ".bpe", ".codes",
 _MEMORY_BYTES = 16 << 30
 """Address space until the libraries are imported; the trial itself gets less."""
 _TRIAL_S = 60.0
-_AT_ONCE = 8 << 20
 _passed: set[str] = set()
 """Keys of the tokenizers that passed in this process."""
 
@@ -72,10 +71,8 @@ def _key(folder: Path, gguf_file: str | None) -> str:
         if file.suffix not in _SUFFIXES or file.is_dir():
             continue
         given.regular(file)
-        content = hashlib.sha256()
         with file.open("rb") as opened:
-            while part := opened.read(_AT_ONCE):
-                content.update(part)
+            content = hashlib.file_digest(opened, "sha256")
         digest.update(f"{file.name} {content.hexdigest()}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()[:32]
 
