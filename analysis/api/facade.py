@@ -65,7 +65,7 @@ def run(spec: Spec, *, progress: bool = True) -> Found[Any]:
     extensions.load()
     experiment = experiments().get(spec.kind)
     if experiment is None:
-        raise SpecError(f"Nothing answers a {type(spec).__name__}; what is answered are {', '.join(experiments())}.")
+        raise SpecError(f"Nothing runs a {type(spec).__name__}. Runnable kinds: {', '.join(experiments())}.")
     with bar.shown(progress) as on_progress:
         return Found(experiment.runner()(spec, on_progress, load=_warm()))
 
@@ -81,7 +81,7 @@ def stored(kind: str, model: "str | ModelSpec | Model" = "starter") -> list[Foun
         SpecError: for an unknown kind.
     """
     if kind not in RESULTS:
-        raise SpecError(f"There are no results of the kind {kind!r}; the kinds are {', '.join(RESULTS)}.")
+        raise SpecError(f"{kind!r} is no kind of result. Choose one of {', '.join(RESULTS)}.")
     spec = model.spec if isinstance(model, Model) else model if isinstance(model, ModelSpec) else ModelSpec(str(model))
     return [Found(result) for result in library.of(kind, spec)]
 
@@ -213,7 +213,7 @@ class Model:
             SpecError: for another kind.
         """
         if kind not in goals.KINDS:
-            raise SpecError(f"A goal is one of {', '.join(goals.KINDS)}, not {kind!r}.")
+            raise SpecError(f"The goal must be one of {', '.join(goals.KINDS)}, not {kind!r}.")
         return goals.of_model(self.spec, goals.Goal(kind, limit))
 
     def stored(self, kind: str) -> list[Found[Any]]:
@@ -230,7 +230,7 @@ class Model:
     def __getattr__(self, name: str) -> Callable[..., Found[Any]]:
         """Return the method of a registered kind of experiment."""
         if name.startswith("_") or name not in experiments():
-            raise AttributeError(f"A model cannot be asked for {name!r}; it can be asked for {', '.join(experiments())}.")
+            raise AttributeError(f"A model has no experiment {name!r}. It has {', '.join(experiments())}.")
         return functools.partial(self._ask, name)
 
     def __dir__(self) -> list[str]:

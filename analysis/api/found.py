@@ -59,4 +59,4 @@ class Found(Generic[ResultT]):
     def __repr__(self) -> str:
         facts = getattr(self.result, "model", None)
         name = getattr(facts, "name", None) or getattr(self.result, "model_name", "")
-        return f"<{self.result.kind}{' of ' * bool(name)}{name}{'' if self.result.complete else ', not complete'}>"
+        return f"<{self.result.kind}{' of ' * bool(name)}{name}{'' if self.result.complete else ', incomplete'}>"

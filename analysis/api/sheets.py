@@ -49,7 +49,7 @@ class DecisionSheet:
         file = Path(path)
         formats: dict[str, Callable[[], str | bytes]] = {".html": self.html, ".md": self.markdown, ".pdf": self.pdf}
         if file.suffix not in formats:
-            raise SpecError(f"The decision sheet is written as {', '.join(formats)}. {file.name} is none of these: rename it.")
+            raise SpecError(f"The decision sheet must be a {', '.join(formats)} file, not {file.name}. Change the extension.")
         content = formats[file.suffix]()
         output.write(str(file), content if isinstance(content, bytes) else content.encode(), "path")
         return file

@@ -82,8 +82,8 @@ def check(options: argparse.Namespace) -> None:
         return
     if getattr(options, "detach", False):
         raise SpecError(
-            f"--memory bounds this process, and --detach leaves the work to another one; set {host.MEMORY} in the environment "
-            f"that the dashboard or the worker is started in, or leave out one of the two."
+            "--memory bounds this process only, but --detach runs the request in another. Leave out one, or set "
+            f"{host.MEMORY} in the environment of the dashboard or worker."
         )
     units.read_size(options.memory)
     os.environ[host.MEMORY] = options.memory
@@ -135,7 +135,7 @@ def answer(options: argparse.Namespace) -> None:
 def _from_elsewhere(spec: Spec, options: argparse.Namespace) -> Any:
     """The result of a request that is answered in another place, where it goes on when nobody waits any more."""
     job, bar = _submitted(spec, options), Bar()
-    told, job_id = f"Job {job.id} runs on {job.backend}, and goes on there if this command ends.", job.id
+    told, job_id = f"Job {job.id} runs on {job.backend} and continues there if this command ends.", job.id
     try:
         while job.is_active:
             bar(Progress(job.phase or "", job.done, job.total, told))
@@ -168,7 +168,7 @@ def _submitted(spec: Spec, options: argparse.Namespace) -> jobs.Job:
 def _queue(spec: Spec, options: argparse.Namespace) -> None:
     job = _submitted(spec, options)
     jobs.waited(jobs.start)
-    told = [f"Job {job.id} is queued; `jobs show {job.id}` tells how far it is."]
+    told = [f"Job {job.id} is queued. `jobs show {job.id}` shows its progress."]
     write(options, {"job": job.id, "spec": spec.to_json()}, told)
 
 
@@ -178,11 +178,17 @@ def grid(options: argparse.Namespace) -> None:
         answer(options)
         return
     if options.detach:
-        raise SpecError("--csv is written when the grid is done; leave out --detach, or ask again without it once it is.")
+        raise SpecError(
+            "--csv needs the finished grid. Leave out --detach, or run the command again without it after the job ends."
+        )
     output.check(options.csv, "--csv")
     result = run(command_line.request(options.asks.spec, options))
     output.write(options.csv, letters.csv(result.table().frame()), "--csv")
-    write(options, whole(result, options), [*_grid_lines(result, options), f"Every cut is in {options.csv}."])
+    write(
+        options,
+        whole(result, options),
+        [*_grid_lines(result, options), f"The table of all measured removals is in {options.csv}."],
+    )
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -191,10 +197,10 @@ def evaluate(options: argparse.Namespace) -> None:
         answer(options)
         return
     if options.detach:
-        raise SpecError("--lm-eval is written when the questions were asked; leave out --detach.")
+        raise SpecError("--lm-eval needs the scored questions. Leave out --detach.")
     asked = command_line.request(options.asks.spec, options)
     if asked.benchmark is None:
-        raise SpecError("--lm-eval writes the questions that were asked, and none were; leave out --task none.")
+        raise SpecError("--lm-eval writes the scored questions, but --task none scores none. Leave out --task none.")
     output.check_folder(options.lm_eval, "--lm-eval")
     from analysis.data import questions
     from analysis.exports import lm_eval_task
@@ -212,7 +218,7 @@ def evaluate(options: argparse.Namespace) -> None:
     is_plain = spec.block is None and spec.adapter is None and spec.model.source != "starter"
     model = spec.model.source if is_plain and not spec.model.source.endswith(".gguf") else "FOLDER"
     line = lm_eval_task.command(asked.benchmark, str(folder), model, spec.model.dtype)
-    told = "The same questions, asked by lm_eval" + (":" if model != "FOLDER" else " (FOLDER is what `export --out` writes):")
+    told = "The same questions with lm_eval" + (":" if model != "FOLDER" else " (FOLDER: written by `export --out`):")
     write(options, _evaluate_data(result, options), [*_evaluate_lines(result, options), told, line])
 
 
@@ -229,7 +235,7 @@ def export(options: argparse.Namespace) -> None:
         return
     output.check_folder(options.out, "--out")
     if options.detach or options.run_on != jobs.LOCAL:
-        raise SpecError("--out is written at once, by this machine; write --name to export as a background job.")
+        raise SpecError("--out exports on this machine without a job. Use --name to export as a background job.")
     asked, bar = command_line.request(_Saved, options), Bar()
     quiet_libraries()
     from analysis.exports import export as exports_export
@@ -259,7 +265,7 @@ class ReportSpec(Spec):
 
     model: ModelSpec = field(default_factory=ModelSpec)
     block: Annotated[Removal | None, Option()] = None
-    """The cut to write of first, with the verdict on it; without one there is none."""
+    """Removed layers to report first, with a verdict on them (default: none)."""
 
 
 def report(options: argparse.Namespace) -> None:
@@ -270,7 +276,7 @@ def report(options: argparse.Namespace) -> None:
     output.check(options.out, "--out")
     out = Path(options.out)
     if out.suffix not in (".html", ".md"):
-        raise SpecError(f"A report is written as .html or .md, and {out.name} is neither; name the file accordingly.")
+        raise SpecError(f"The report must be an .html or .md file, not {out.name}. Change the extension.")
     asked = command_line.request(ReportSpec, options)
     document = exports_report.of(asked.model, asked.block, options.command_line)
     text = page.html(document) if out.suffix == ".html" else document.markdown()
@@ -280,15 +286,15 @@ def report(options: argparse.Namespace) -> None:
 
 def _model_lines(result: Any, options: argparse.Namespace) -> list[str]:
     model = result.model
-    fits = "fits" if result.fits else "does not fit; measured layer by layer" if result.by_layer else "does NOT fit"
+    fits = "fits" if result.fits else "does not fit, measured layer by layer" if result.by_layer else "does NOT fit"
     return [
-        f"{model.name}: {model.family_in_words}, {model.n_layers} layers, {model.n_parameters / 1e6:.1f} M parameters, of "
-        f"which {model.other_parameters / 1e6:.1f} M are embeddings and head",
+        f"{model.name}: {model.family_in_words}, {model.n_layers} layers, {model.n_parameters / 1e6:.1f} M parameters "
+        f"({model.other_parameters / 1e6:.1f} M in embeddings and head)",
         *_expert_lines(model),
         f"dtype    {result.dtype.reason}",
         *([f"weights  stored as {stored}"] if (stored := result.spec.model.format_of_weights(model)) else []),
         f"device   {result.device.reason}",
-        f"memory   {units.size(result.weight_bytes)} weights + {units.size(result.working_bytes)} at work; "
+        f"memory   {units.size(result.weight_bytes)} weights + {units.size(result.working_bytes)} working memory, "
         f"{units.size(result.free_bytes)} free: {fits}",
         *([_commit_line(result)] if result.commit else []),
         *result.notes,
@@ -300,15 +306,15 @@ def _expert_lines(model: Any) -> list[str]:
     if not model.expert_parameters:
         return []
     return [
-        f"experts  {model.expert_parameters / 1e6:.1f} M of these are in experts, and a token goes through "
-        f"{model.active_parameters / 1e6:.1f} M in all"
+        f"experts  {model.expert_parameters / 1e6:.1f} M of these in experts, {model.active_parameters / 1e6:.1f} M "
+        "active per token"
     ]
 
 
 def _commit_line(result: Any) -> str:
     """Of a model of the hub: which state of it, how to stay with it, and what of it has yet to come."""
-    missing = f"{units.size(result.missing_bytes)} have yet to be fetched" if result.missing_bytes else "all of it is here"
-    return f"hub      commit {result.commit} (--revision stays with it), {units.size(result.file_bytes)}: {missing}"
+    missing = f"{units.size(result.missing_bytes)} not downloaded yet" if result.missing_bytes else "all downloaded"
+    return f"hub      commit {result.commit} (--revision pins it), {units.size(result.file_bytes)}, {missing}"
 
 
 def _distance_lines(result: Any, options: argparse.Namespace) -> list[str]:
@@ -404,13 +410,13 @@ def _compare_lines(result: Any, options: argparse.Namespace) -> list[str]:
 def _microscope_lines(result: Any, options: argparse.Namespace) -> list[str]:
     position = len(result.pieces) - 1 if options.token is None else options.token - 1
     if position >= len(result.pieces):
-        raise SpecError(f"Token {options.token} was asked for, but 1..{len(result.pieces)} were read; choose one of these.")
+        raise SpecError(f"--token {options.token} is past the end of the prompt. Choose 1..{len(result.pieces)}.")
     return _layer_lines(result, position)
 
 
 def _restore_lines(result: Any, options: argparse.Namespace) -> list[str]:
     token = None if options.token is None else options.token - 1
-    left = f", {result.n_left_out} more not read" if result.n_left_out else ""
+    left = f", {result.n_left_out} more left out" if result.n_left_out else ""
     table = result.table_at(token)
     return [f"{result.model_name}: {len(result.pieces)} tokens{left}", result.said(token), *table.lines(), table.caption]
 
@@ -424,7 +430,7 @@ def _text_lines(result: Any, index: int) -> list[str]:
 def _numbers(result: Any, index: int, text: Any) -> str:
     from analysis.experiments.prompt.spec import mean_surprise
 
-    said = [f"{len(text.token_ids)} tokens{' and the end' if text.ended else ''}"]
+    said = [f"{len(text.token_ids)} tokens{' and the end token' if text.ended else ''}"]
     prefill = text.prefill_rate(result.n_prompt_tokens)
     if prefill is not None:
         said.append(f"prefill {prefill:.0f} tokens/s")
@@ -433,26 +439,26 @@ def _numbers(result: Any, index: int, text: Any) -> str:
     for name, surprise in (("the unpruned model", text.unpruned_surprise), ("itself", text.own_surprise)):
         mean = mean_surprise(surprise)
         if mean is not None:
-            said.append(f"surprisal to {name} {mean:.2f} nats per token")
+            said.append(f"surprisal to {name} {mean:.2f} nats/token")
     if text.repetition is not None:
-        said.append(f"repeats itself: {100 * text.repetition:.0f} % of 4-grams")
+        said.append(f"repeated: {100 * text.repetition:.0f} % of 4-grams")
     parting = result.parts_at(index)
     if parting is not None:
-        said.append(f"departs from the unpruned text at token {parting + 1}")
+        said.append(f"differs from the unpruned model's text from token {parting + 1}")
     return ", ".join(said)
 
 
 def _layer_lines(result: Any, position: int) -> list[str]:
     settled = result.settled[position]
     lines = [
-        f"{result.model_name}: {len(result.pieces)} tokens, {result.n_left_out} more not read; guesses after token "
+        f"{result.model_name}: {len(result.pieces)} tokens, {result.n_left_out} more left out. Predictions after token "
         f"{position + 1}, {result.pieces[position]!r}",
-        "  after layer  distance  mean of all tokens  guess  probability",
+        "  after layer  distance  mean of all tokens  prediction  probability",
     ]
     for depth, layer in enumerate(["none", *result.layers]):
         row = result.distances[depth - 1] if depth else None
         moved = f"{row[position]:8.4f}  {sum(row) / len(row):18.4f}" if row else f"{'-':>8}  {'-':>18}"
-        mark = "   the final guess is on top from here on" if depth == settled else ""
+        mark = "   the final prediction ranks first from here on" if depth == settled else ""
         guess = result.guess(depth, position)
         lines.append(f"  {layer:>11}  {moved}  {guess!r} {result.probabilities[depth][position][0]:.3f}{mark}")
     return lines
@@ -474,9 +480,9 @@ def _levels(result: Any, points: Sequence[Any]) -> list[str]:
     if result.lines is None:
         return []
     return [
-        f"chance {result.lines.chance:.3f}, always the most frequent answer {result.lines.majority:.3f}, "
+        f"chance level {result.lines.chance:.3f}, most frequent answer {result.lines.majority:.3f}, "
         f"{points[0].n_samples} questions",
-        *(f"not asked, {skipped}" for skipped in getattr(result, "skipped_rows", [])),
+        *(f"skipped: {skipped}" for skipped in getattr(result, "skipped_rows", [])),
     ]
 
 
@@ -487,27 +493,30 @@ def _damage_lines(result: Any, options: argparse.Namespace) -> list[str]:
     distances = run(result.spec.distances)
     every, paid = agreement.pooled(result, distances), agreement.prices(result, distances, result.text_losses)
     table = result.beside(distances.best).titled(
-        rank_correlation="rho", increase="least damage (95 %)", similar_increase="similar is (95 %)"
+        rank_correlation="rho", increase="smallest increase (95 %)", similar_increase="of most similar (95 %)"
     )
     return [
-        f"{result.model.name}: unpruned loss {result.unpruned_loss:.3f} nats per token on {result.n_texts} texts; without a "
-        f"block it rises by",
+        f"{result.model.name}: unpruned loss {result.unpruned_loss:.3f} nats/token on {result.n_texts} texts. Loss "
+        "increase without a block, in nats/token:",
         *table.only("n", "rank_correlation", "increase", "block", "similar_increase", "similar").lines(),
-        f"rho is Spearman's rank correlation of {result.spec.distances.metric} distance and loss increase over the blocks of a "
-        f"size; all sizes pooled {'-' if every is None else f'{every.value:.2f}'}, because longer blocks are farther and cost "
-        "more",
+        f"rho: Spearman's rank correlation of {result.spec.distances.metric} distance and loss increase, over the blocks "
+        f"of one size. Over all sizes together it is {'-' if every is None else f'{every.value:.2f}'}, because both rise "
+        "with the block size.",
         *([paid] if paid else []),
     ]
 
 
 def _search_lines(result: Any, options: argparse.Namespace) -> list[str]:
     """Of every size what was found, on the text that was searched on, on the one that decided and on another."""
-    what = "KL" if result.spec.objective == "kl" else "loss over unpruned"
+    what = "KL" if result.spec.objective == "kl" else "loss increase"
     table = result.table().titled(
-        cost=f"{what} searched", validation=f"{what} decided", loss="loss over unpruned, other text (95 %)", n_rivals="of"
+        cost=f"{what}, search texts",
+        validation=f"{what}, decision texts",
+        loss="loss increase, held-out text (95 %)",
+        n_rivals="of",
     )
     return [
-        f"{result.model.name}: layers found by {result.spec.strategy}, nats per token",
+        f"{result.model.name}: layers found by {result.spec.strategy}, nats/token",
         *table.only("n", "cost", "validation", "loss", "n_rivals", "removed").lines(),
         result.measured_on(),
     ]
@@ -518,22 +527,22 @@ def _speed_lines(result: Any, options: argparse.Namespace) -> list[str]:
     spec = result.spec
     heads = {
         f"{field} {name}": head
-        for field, what in (("prefill", "reading the prompt"), ("decode", "writing a token"))
+        for field, what in (("prefill", "prefill of the prompt"), ("decode", "decode of a token"))
         for name, head in (("median s", f"{what}, ms"), ("first quartile s", "quartiles"), ("tokens/s", "tokens/s"))
     }
     lines = [
-        f"{result.model.name}: {spec.prompt_tokens} prompt tokens, {spec.new_tokens} new ones, {result.rounds} rounds over all "
-        f"n, {result.ran_in}, peak memory {units.size(result.peak_bytes)}",
+        f"{result.model.name}: {spec.prompt_tokens} prompt tokens, {spec.new_tokens} generated tokens, {result.rounds} "
+        f"rounds over all n, {result.ran_in}, peak memory {units.size(result.peak_bytes)}",
         *result.table().only("n", *heads, "left out").titled(**heads).lines(),
     ]
-    for what, line in (("reading", result.prefill), ("writing", result.decode)):
+    for what, line in (("prefill", result.prefill), ("decode", result.decode)):
         if line is not None:
             ends = line.slope_interval(len(result.points))
             error = f" ({1e3 * ends[0]:+.3f} to {1e3 * ends[1]:+.3f})" if ends else ""
             fits = "" if line.r_squared is None else f", R² {line.r_squared:.3f}"
             lines.append(
-                f"{what}: {1e3 * line.intercept_s:.2f} ms {1e3 * line.slope_s:+.3f}{error} ms per layer left{fits}; "
-                f"{line.fixed_share:.0%} of the unpruned model's time shrinks with no cut"
+                f"{what}: {1e3 * line.intercept_s:.2f} ms {1e3 * line.slope_s:+.3f}{error} ms per remaining layer{fits}. "
+                f"Pruning cannot reduce {line.fixed_share:.0%} of the unpruned model's time"
             )
     return lines
 
@@ -578,23 +587,27 @@ class Answer:
     """The subcommand, where it is not called as the kind is."""
 
 
-_PER_QUESTION = Extra("--per-question", "add every question's log-likelihoods to the JSON", is_switch=True)
-_OUT = Extra("--out", "a new folder anywhere", metavar="DIR", instead_of="--name")
+_PER_QUESTION = Extra("--per-question", "Add the log-likelihoods of every question to the JSON (default: off).", is_switch=True)
+_OUT = Extra("--out", "New folder for the export, anywhere.", metavar="DIR", instead_of="--name")
 
 
 def _counted(text: str) -> int:
     """The number of a token, the first one being 1."""
     number = command_line.plain_number(text)
     if number < 1:
-        raise argparse.ArgumentTypeError(f"tokens are counted from 1, not {number}")
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
     return number
 
 
-_CSV = Extra("--csv", "also write every cut of every curve as a table to FILE", metavar="FILE")
-_LM_EVAL = Extra("--lm-eval", "also write the questions as a task of lm_eval to the new folder DIR", metavar="DIR")
-_TOKEN = Extra("--token", "whose next token is guessed, from 1 (default: the last one)", metavar="K", type=_counted)
+_CSV = Extra("--csv", "CSV file for a table of every measured removal of every curve (default: none).", metavar="FILE")
+_LM_EVAL = Extra("--lm-eval", "New folder for the questions as a task of lm_eval (default: none).", metavar="DIR")
+_TOKEN = Extra(
+    "--token", "Number of the token whose next token is predicted, from 1 (default: the last).", metavar="K", type=_counted
+)
 
-_RESTORED = Extra("--token", "token to recover, from 2 (default: the mean of all tokens)", metavar="K", type=_counted)
+_RESTORED = Extra(
+    "--token", "Number of the token to recover, from 2 (default: the mean of all tokens).", metavar="K", type=_counted
+)
 
 ANSWERS = {
     "inspect": Answer(_model_lines, name="models"),

@@ -10,8 +10,8 @@ from analysis.core import output
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Give a parser the options of the subcommand."""
-    parser.add_argument("folder", metavar="FOLDER", help="a folder with a config.json and pytorch_model.bin")
-    parser.add_argument("--out", metavar="FOLDER", required=True, help="the folder to make")
+    parser.add_argument("folder", metavar="FOLDER", help="Folder with a config.json and pytorch_model.bin.")
+    parser.add_argument("--out", metavar="FOLDER", required=True, help="New folder to write.")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -28,5 +28,5 @@ def run(options: argparse.Namespace) -> None:
         files = unpickled.convert(Path(options.folder).expanduser(), Path(options.out).expanduser(), bar)
     finally:
         bar.close()
-    done = f"{', '.join(files)} of {options.folder} {'is' if len(files) == 1 else 'are'} in {options.out} as safetensors."
+    done = f"{', '.join(files)} of {options.folder} written to {options.out} as safetensors."
     write(options, {"folder": options.folder, "out": options.out, "files": files}, [done])

@@ -15,8 +15,8 @@ PORT = 8501
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Give a parser the options of the subcommand."""
-    parser.add_argument("--port", type=int, default=PORT, metavar="N", help=f"port of the dashboard (default: {PORT})")
-    parser.add_argument("--address", default="127.0.0.1", metavar="TEXT", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=PORT, metavar="N", help=f"Port of the dashboard (default: {PORT}).")
+    parser.add_argument("--address", default="127.0.0.1", metavar="TEXT", help="Address to listen on (default: 127.0.0.1).")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> None:
         SpecError: where the port is none, or the pages are not beside this package.
     """
     if not 1 <= options.port <= 65535:
-        raise SpecError(f"The port {options.port} does not exist: choose one from 1 to 65535.")
+        raise SpecError(f"--port must be 1..65535, not {options.port}.")
     if not APP.exists():
         raise SpecError(
             f"The pages are not installed: {APP.name} is not in the folder of this package. Clone the repository and run "

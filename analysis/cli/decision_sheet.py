@@ -25,14 +25,14 @@ class SheetSpec(Spec):
     kind: ClassVar[str] = "sheet"
 
     block: Annotated[Removal, Option()]
-    """The removed layers."""
+    """Removed layers or sublayers."""
     model: ModelSpec = field(default_factory=ModelSpec)
     accept_points: Annotated[float, Option("--accept-points")] = 3.0
     """Accepted accuracy drop, percentage points."""
     accept_nats: Annotated[float, Option("--accept-nats")] = 0.1
-    """Accepted loss rise, nats per token."""
+    """Accepted loss increase, nats/token."""
     healed_by: Annotated[str, Option("--healed-by", metavar="RECIPE")] = ""
-    """Recipe of the stored heal of this block to judge (default: none, the pruned model)."""
+    """Recipe of the stored healing run to judge (default: none, the pruned model)."""
     task: Annotated[str, Option("--task", metavar="NAME|FILE")] = ""
     """Dataset whose scores count (default: that of the strongest curve)."""
     limit: Annotated[int | None, Option("--limit"), _COUNT] = None
@@ -46,7 +46,7 @@ class SheetSpec(Spec):
     strategy: Annotated[str, Option("--strategy", metavar="NAME")] = ""
     """Strategy of the curve that names the dataset (default: any)."""
     first: Annotated[tuple[str, ...], Option("--first", metavar="KEY,…")] = ()
-    """Keys of stored results that count before others (default: none)."""
+    """Keys of stored results to use before others (default: none)."""
 
 
 def run(options: argparse.Namespace) -> None:
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> None:
         ".pdf": sheet_pdf.pdf,
     }
     if out.suffix not in formats:
-        raise SpecError(f"The decision sheet is written as {', '.join(formats)}. {out.name} is none of these: rename it.")
+        raise SpecError(f"The decision sheet must be a {', '.join(formats)} file, not {out.name}. Change the extension.")
     asked = line.request(SheetSpec, options)
     tolerance = Tolerance(asked.accept_points, asked.accept_nats)
     made = sheet.of(

@@ -102,15 +102,15 @@ def _gives_identity(value: Any) -> bool:
 def _put(data: dict[str, Any], name: str, value: Any, kind: str) -> None:
     *path, last = name.split(".")
     if last == "identity" or _gives_identity(value):
-        raise SpecError(f"{name} cannot give an identity: that is worked out from the files themselves; leave it out.")
+        raise SpecError(f"{name} cannot set an identity, which is computed from the files. Leave it out.")
     place: Any = data
     for index, part in enumerate([*path, last]):
         if place is None:
             above = ".".join(path[:index])
-            raise SpecError(f"{name} cannot be set while there is no {above}: give all of it, as {above}={{…}}.")
+            raise SpecError(f"{name} cannot be set because {above} is not set. Set all of it, as {above}={{…}}.")
         if not isinstance(place, dict) or part not in place:
-            known = f"; it has {', '.join(place)}" if isinstance(place, dict) else ""
-            raise SpecError(f"There is no setting {name!r} in a {kind}{known}.")
+            known = f". It has {', '.join(place)}" if isinstance(place, dict) else ""
+            raise SpecError(f"{kind} has no setting {name!r}{known}.")
         if index < len(path):
             place = place[part]
     if isinstance(place[last], dict) and not (value is None or isinstance(value, dict)):

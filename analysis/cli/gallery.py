@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             made = _of_starter if exhibit.source == STARTER else _of_larger
             results = list(made(model, kinds, load))
         except ModelNotFoundError as error:
-            sys.stderr.write(letters.visible(f"{exhibit.title} keeps the results that it has: {error}\n"))
+            sys.stderr.write(letters.visible(f"The results of {exhibit.title} are unchanged: {error}\n"))
             continue
         load.clear()
         _publish(exhibit.source, results, kinds)
@@ -110,16 +110,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m analysis.cli.gallery", description="Make the committed results.")
-    parser.add_argument("kinds", nargs="*", metavar="KIND", help="only results of these kinds; seal for checksums alone")
-    parser.add_argument("--model", action="append", help="only of this model, named as its results have it", metavar="SOURCE")
-    parser.add_argument("--weights", type=_absolute, help="a folder with files of weights that were fetched by hand")
-    parser.add_argument("--work", type=_absolute, help="a folder to work in that stays, so that what was stopped goes on")
+    parser.add_argument(
+        "kinds", nargs="*", metavar="KIND", help="Kinds of results to make (default: all), or seal to add checksums only."
+    )
+    parser.add_argument(
+        "--model", action="append", help="Model to measure, as its results name it (default: all).", metavar="SOURCE"
+    )
+    parser.add_argument("--weights", type=_absolute, help="Folder with weight files that you downloaded by hand.")
+    parser.add_argument(
+        "--work",
+        type=_absolute,
+        help="Working folder that is kept, so that a stopped run resumes (default: a temporary folder).",
+    )
     asked = parser.parse_args(arguments)
     if unknown := set(asked.kinds) - {*RESULTS, "seal"}:
-        parser.error(f"there are no results of kind {', '.join(sorted(unknown))}; choose from {', '.join(RESULTS)}")
+        parser.error(f"unknown kind of result {', '.join(sorted(unknown))}. Choose from {', '.join(RESULTS)}")
     known = [one.source for one in gallery.EXHIBITS]
     if unknown := set(asked.model or ()) - set(known):
-        parser.error(f"{', '.join(sorted(unknown))} is not in the gallery; choose from {', '.join(known)}")
+        parser.error(f"{', '.join(sorted(unknown))} is not in the gallery. Choose from {', '.join(known)}")
     return asked
 
 
@@ -153,7 +161,9 @@ def _bring(exhibit: Exhibit, folder: Path | None, work: Path) -> None:
     with given.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != exhibit.sha256:
-        raise ModelNotFoundError(f"{file} has the SHA-256 {found}, and that of the file of {exhibit.page} is {exhibit.sha256}.")
+        raise ModelNotFoundError(
+            f"{file} has the SHA-256 {found}, but the file of {exhibit.page} has {exhibit.sha256}. Download it again."
+        )
     place = Path(exhibit.source)
     place.parent.mkdir(parents=True, exist_ok=True)
     if not place.exists():
@@ -251,7 +261,7 @@ def _of_larger(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Iter
 
 def _seal() -> int:
     sealed = [file.parent for file in sorted(store.precomputed_dir().glob("*/*/result.json")) if store.seal(file.parent)]
-    sys.stderr.write(f"{len(sealed)} results were given a checksum; {_told_size()}\n")
+    sys.stderr.write(f"{len(sealed)} results received a checksum: {_told_size()}\n")
     return 0
 
 
@@ -259,7 +269,7 @@ def _told_size() -> str:
     """The size of all that is committed, which is bounded."""
     size = disk.size_bytes(store.precomputed_dir())
     if size > _LIMIT_BYTES:
-        raise SystemExit(f"The precomputed results take {size} bytes; keep them under {_LIMIT_BYTES}.")
+        raise SystemExit(f"The precomputed results take {size} bytes. Keep them under {_LIMIT_BYTES}.")
     return f"{size / 1e6:.2f} MB in {store.precomputed_dir().name}"
 
 

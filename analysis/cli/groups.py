@@ -31,11 +31,11 @@ ABOUT = {
         LOOK, "Measure the loss increase of every block.", ("damage starter --max-size 15", "damage ORG/NAME --samples 16"),
     ),
     "microscope": About(
-        LOOK, "Show how each layer changes each token of a prompt, and the next token guessed after it.",
+        LOOK, "Show each layer's effect on each prompt token, and the predicted next token after each layer.",
         ('microscope starter --prompt "The capital of France is"', "microscope starter --prompt Paris --block 14:5"),
     ),
     "restore": About(
-        LOOK, "Find the removed layer whose return lowers the surprisal of a text most.",
+        LOOK, "Find the removed layer whose restoration lowers a text's surprisal most.",
         (
             'restore starter --prompt "The capital of France is Paris." --block 11:5',
             'restore starter --prompt "Water boils." --block a12+m15',
@@ -50,7 +50,7 @@ ABOUT = {
         ("evaluate starter --block 14:5", "evaluate starter --block 14:5 --adapter adapters/ID --per-question --json -"),
     ),
     "speed": About(
-        MEASURE, "Measure prefill and decode speed against removed layers.",
+        MEASURE, "Measure prefill and decode speed against the number of removed layers.",
         ("speed starter --ns 0,5,10", "speed starter --blocks a12+a14"),
     ),
     "compare": About(
@@ -65,7 +65,7 @@ ABOUT = {
         ("search starter --strategy swaps --max-n 10", "search starter --strategy greedy --protect 0,29"),
     ),
     "methods": About(
-        MEASURE, "Compare strategies and heals at several sizes in one paired table.",
+        MEASURE, "Compare strategies and healing recipes at several sizes in one paired table.",
         (
             "methods starter --strategies similarity,swaps --recipes instant --n 3,5",
             "methods starter --recipes instant,ghosted --minutes 5",
@@ -92,11 +92,11 @@ ABOUT = {
     ),
     "push": About(TAKE, "Upload an export to the Hub.", ("push NAME ORG/NAME", "push NAME ORG/NAME --yes")),
     "report": About(
-        TAKE, "Write all results of a model as HTML or Markdown.",
+        TAKE, "Write a report of all results of a model, as HTML or Markdown.",
         ("report starter --out report.html", "report starter --block 14:5 --out report.md"),
     ),
     "sheet": About(
-        TAKE, "Decide on one removed block on one page: go, measure more or don't.",
+        TAKE, "Write a one-page decision on one removed block: go, measure more, or don't.",
         ("sheet starter --block 14:5 --out sheet.html", "sheet starter --block 14:5 --accept-points 3 --out sheet.pdf"),
     ),
     "dataset": About(

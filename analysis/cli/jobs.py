@@ -20,9 +20,13 @@ ACTIONS = ("list", *_ON_ONE, "move", "delete", "clear", "auto-resume")
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Give a parser the options of the subcommand."""
     parser.add_argument("action", nargs="?", choices=ACTIONS, default="list")
-    parser.add_argument("id", nargs="?", help="a job; for auto-resume: on or off")
-    parser.add_argument("where", nargs="?", metavar="up|down|first|last", help="where move puts a queued job")
-    parser.add_argument("--saved", action="store_true", help="delete, clear: also checkpoints, adapter and results not needed")
+    parser.add_argument("id", nargs="?", help="Job id. For auto-resume: on or off.")
+    parser.add_argument("where", nargs="?", metavar="up|down|first|last", help="Position for move: up, down, first or last.")
+    parser.add_argument(
+        "--saved",
+        action="store_true",
+        help="With delete or clear: also remove checkpoints, the adapter and results that nothing else needs (default: off).",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -35,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
         jobs.clear(saved=options.saved)
     elif action != "list":
         if options.id is None:
-            raise SpecError(f"`jobs {action}` needs the id of a job; `jobs list` shows them.")
+            raise SpecError(f"`jobs {action}` needs a job id. `jobs list` shows them.")
         if action == "move":
             places = {"up": -1, "down": 1, "first": jobs.FRONT, "last": jobs.END}
             jobs.move(options.id, _choice(options.where, places, f"move {options.id}"))
@@ -52,7 +56,7 @@ def run(options: argparse.Namespace) -> None:
 def _choice(given: str | None, choices: dict[str, Any], action: str) -> Any:
     if given not in choices:
         *others, last = choices
-        raise SpecError(f"`jobs {action}` needs {', '.join(others)} or {last} at its end.")
+        raise SpecError(f"`jobs {action}` needs {', '.join(others)} or {last} after it.")
     return choices[given]
 
 
@@ -65,7 +69,7 @@ def _show(options: argparse.Namespace, listed: list[Job]) -> None:
     if options.action == "show":
         lines += [f"{' ' * 12}{done}" for job in listed if job.work is not None and (done := job.work.in_words())]
     if options.action in ("list", "auto-resume"):
-        wont = "go on by themselves" if goes_on else "wait to be resumed"
+        wont = "resume automatically" if goes_on else "wait until you resume them"
         lines = [*(lines or ["No jobs yet."]), f"Interrupted jobs {wont}."]
     write(options, {"jobs": [_as_json(job) for job in listed], "auto_resume": goes_on}, lines or ["No jobs left."])
 

@@ -60,7 +60,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise the complaint."""
-        raise Misuse(f"{message[0].upper()}{message[1:].rstrip('.')}; see `{self.prog} --help`.")
+        raise Misuse(f"{message[0].upper()}{message[1:].rstrip('.')}. See `{self.prog} --help`.")
 
     def format_help(self) -> str:
         """The help of the subcommand."""
@@ -133,7 +133,7 @@ _FORMS = {
     float: _Form(_number, str, "X", "a number"),
     str: _Form(str, str, "TEXT", "text"),
     Block: _Form(Block.parse, written, "START:SIZE", "START:SIZE", "11:5"),
-    Removal: _Form(parse_removal, written, "START:SIZE", "START:SIZE", "11:5, or 3:1+7:2, or a12+m15 for parts"),
+    Removal: _Form(parse_removal, written, "START:SIZE", "START:SIZE", "11:5, or 3:1+7:2, or a12+m15 for sublayers"),
 }
 
 
@@ -144,7 +144,7 @@ def _list_form(item: _Form) -> _Form:
         lambda values: ",".join(map(item.write, values)),
         f"{item.metavar},…",
         f"{item.name}, several joined by commas",
-        f"{item.example}; joined by commas" if item.example else "joined by commas",
+        f"{item.example}, joined by commas" if item.example else "joined by commas",
     )
 
 
@@ -222,7 +222,7 @@ class _Flag:
         try:
             return (option.parse or form.parse)(text)
         except ValueError as error:
-            raise argparse.ArgumentTypeError(f"it takes {form.name}, not {text!r}") from error
+            raise argparse.ArgumentTypeError(f"expected {form.name}, not {text!r}") from error
         except SpecError as error:
             raise argparse.ArgumentTypeError(str(error)) from error
 
@@ -287,7 +287,7 @@ class _Flag:
         if known := field.option.known:
             doc += f" One of: {', '.join(imported(known) if isinstance(known, str) else known)}."
         notes = [field.form.example] if field.form and field.form.example else []
-        notes += [f"{NONE} to switch it off"] * self.takes_none
+        notes += [f"{NONE} = off"] * self.takes_none
         is_told = "(default: " in doc
         if has_defaults and not is_told and field.form and not field.is_needed and field.default not in (MISSING, None, "", ()):
             notes.append(f"default: {self._text(field.default, field.form)}")
@@ -345,7 +345,7 @@ def _fields(
         nested, is_missing = _nested(hint), is_optional and default is None
         if option is not None:
             if nested is None and hint is not bool and _form(hint) is None:
-                raise TypeError(f"{kind.__name__}.{name} is of a type that no option can give; leave it to --set.")
+                raise TypeError(f"No option can set {kind.__name__}.{name} because of its type. Use --set.")
             form = _FORMS[str] if nested is not None and option.parse else _form(hint)
             is_required = option.required or (default is MISSING and not path)
             yield _Field(
@@ -410,7 +410,7 @@ def plain_number(text: str) -> int:
     try:
         return whole_number(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"it takes a whole number, not {text!r}") from error
+        raise argparse.ArgumentTypeError(f"expected a whole number, not {text!r}") from error
 
 
 def fill(parser: Parser, subcommand: Subcommand) -> None:
@@ -436,8 +436,13 @@ def fill(parser: Parser, subcommand: Subcommand) -> None:
             hidden = {**settings, "default": argparse.SUPPRESS, "required": False}
             place.add_argument(extra.formerly, dest=added.dest, help=argparse.SUPPRESS, **hidden)
     if all(flag.name != "--seed" for flag in _flags(subcommand.spec)):
-        parser.add_argument("--seed", type=plain_number, help="Accepted by every command. This one draws nothing.")
-    parser.add_argument("--set", action="append", metavar="NAME=VALUE", help="Any other field of the request: corpus.seed=3.")
+        parser.add_argument("--seed", type=plain_number, help="Accepted by every command, without effect on this one.")
+    parser.add_argument(
+        "--set",
+        action="append",
+        metavar="NAME=VALUE",
+        help="Any other field of the request, such as corpus.seed=3. Repeatable.",
+    )
 
 
 def request(kind: type[SpecT], options: argparse.Namespace) -> SpecT:
@@ -488,14 +493,14 @@ def request_of_values(kind: type[SpecT], part: Mapping[str, Spec], values: Mappi
     options = {name: said for name, value in wanted.items() for said in flags[name].given(value)}
     for name, flag in flags.items():
         if flag.fields[0].is_needed and name not in options:
-            raise SpecError(f"A {kind.__name__} needs {name}; name it.")
+            raise SpecError(f"{kind.__name__} needs {name}. Pass it as {name}=….")
     others = [(path, value) for name, value in values.items() if name not in flags for path in _paths(kind, name)]
     try:
         plain = [(path, tuple(value) if isinstance(value, list) else value) for path, value in others]
         settings = [field_settings.write(path, field_settings.as_json(value)) for path, value in plain]
         return request(kind, argparse.Namespace(set=settings, **options))
     except TypeError as error:
-        raise SpecError(f"These values make no {kind.__name__}, one of them is not of its type: {error}.") from error
+        raise SpecError(f"A value for {kind.__name__} has the wrong type: {error}.") from error
 
 
 def _paths(kind: type[Spec], name: str) -> list[str]:
@@ -506,7 +511,7 @@ def _paths(kind: type[Spec], name: str) -> list[str]:
     found = [f"{part}.{name}" for part, made in parts.items() if name in _types(type(made))]
     if not found:
         known = sorted({flag.dest for flag in _flags(kind)} | set(_types(kind)))
-        raise SpecError(f"There is no setting {name!r} in a {kind.__name__}; it has {', '.join(known)}.")
+        raise SpecError(f"{kind.__name__} has no setting {name!r}. It has {', '.join(known)}.")
     return found
 
 

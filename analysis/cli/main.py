@@ -24,17 +24,17 @@ CLOSED = 141
 _EXITS = f"""`COMMAND --help` shows options and examples.
 
 Exit codes:
-  0    done
-  {BAD_INPUT}    bad input, explained on standard error
-  {UNFORESEEN}   a bug, with details in the folder {failures.FOLDER} of the cache folder
-  {INTERRUPTED}  interrupted
-  {CLOSED}  the reader of the output closed it"""
+  0    done.
+  {BAD_INPUT}    bad input, explained on standard error.
+  {UNFORESEEN}   a bug, with details in the folder {failures.FOLDER} of the cache folder.
+  {INTERRUPTED}  interrupted.
+  {CLOSED}  the reader of the output closed it."""
 
 _ABOUT = "Layerscope shows how much of a language model's depth does real work."
-_DETACH = Extra("--detach", "Run it as a background job.", is_switch=True)
+_DETACH = Extra("--detach", "Run as a background job (default: off).", is_switch=True)
 _MEMORY = "Memory bound of the model, such as 4GB (default: free memory). Layers of a larger model are streamed from disk."
-_OUT = Extra("--out", "File to write, .html or .md.", metavar="FILE", is_needed=True)
-_SHEET_OUT = Extra("--out", "File to write, .html, .md or .pdf.", metavar="FILE", is_needed=True)
+_OUT = Extra("--out", "File to write: .html or .md.", metavar="FILE", is_needed=True)
+_SHEET_OUT = Extra("--out", "File to write: .html, .md or .pdf.", metavar="FILE", is_needed=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,14 +58,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit:  # after --help
         raise
     except KeyboardInterrupt:
-        _say("\nInterrupted; what was finished is kept, and the same command goes on from there.")
+        _say("\nInterrupted. Finished parts are kept: run the same command to resume.")
         return INTERRUPTED
     except BrokenPipeError:
         _forget_output()
         return CLOSED
     except BaseException as error:  # libraries written in Rust panic past Exception
         known = failures.cause(error)
-        _say(known or failures.in_a_sentence(error, doing=f"answering `{' '.join(words[:1])}`"))
+        _say(known or failures.in_a_sentence(error, doing=f"running `{' '.join(words[:1])}`"))
         return UNFORESEEN if known is None else BAD_INPUT
     return 0
 
@@ -102,7 +102,10 @@ def command_line(spec: Spec) -> str:
 def subcommands() -> tuple[Subcommand, ...]:
     """One for every kind of request that something runs, called as the kind is unless its answer has a name."""
     places = ", ".join(jobs_room.backends())
-    told = f"Backend that runs it: {places} (default: {jobs_room.LOCAL}). Without --detach the command waits for the result."
+    told = (
+        f"Backend that runs the request: {places} (default: {jobs_room.LOCAL}). Without --detach the command waits for the "
+        "result."
+    )
     where = Extra("--run-on", told, formerly="--backend", metavar="NAME", default=jobs_room.LOCAL)
     workers = Extra(
         "--workers",
@@ -161,7 +164,9 @@ def _parser(asking: tuple[Subcommand, ...]) -> Parser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )  # fmt: skip
         sub.set_defaults(**{"asks": None, **defaults})
-        sub.add_argument("--json", metavar="FILE", help="Write the result as JSON to FILE, or to standard output for -.")
+        sub.add_argument(
+            "--json", metavar="FILE", help="File for the result as JSON, or - for standard output (default: no JSON)."
+        )
         sub.add_argument("--memory", metavar="SIZE", help=_MEMORY)
         return sub
 
@@ -177,7 +182,9 @@ def _parser(asking: tuple[Subcommand, ...]) -> Parser:
     line.fill(add(decided.name, command=decision_sheet.run, command_line=command_line), decided)
     sub = add("run", command=answers.run_any)
     sub.add_argument("kind", choices=SPECS)
-    sub.add_argument("--set", action="append", metavar="NAME=VALUE", help="A field of the request: model.source=starter.")
+    sub.add_argument(
+        "--set", action="append", metavar="NAME=VALUE", help="Field of the request, such as model.source=starter. Repeatable."
+    )
     rows.add_options(add("dataset", command=rows.run))
     convert.add_options(add("convert", command=convert.run))
     push.add_options(add("push", command=push.run))

@@ -14,15 +14,15 @@ from analysis.core.record import Spec
 from analysis.exports import rayjob
 
 _NEEDED = {
-    "--image": ("IMAGE", "made by `docker build --target ray`, with a tag or a digest"),
-    "--claim": ("NAME", "the volume claim that holds the cache, one of ReadWriteMany"),
-    "--secret": ("NAME", "the secret with the token of the cluster, under the key auth_token"),
-    "--out": ("FILE", "where to write it: JSON, which kubectl takes as it takes YAML"),
+    "--image": ("IMAGE", "Image made by `docker build --target ray`, with a tag or a digest."),
+    "--claim": ("NAME", "Volume claim that holds the cache, with access mode ReadWriteMany."),
+    "--secret": ("NAME", "Secret with the cluster's token under the key auth_token."),
+    "--out": ("FILE", "File for the manifest, in JSON, which kubectl accepts."),
 }
 _COUNTS = {
-    "--workers": (1, "workers that share the request"),
-    "--cpus": (4, "processors of each worker"),
-    "--gpus": (0, "cards of each worker"),
+    "--workers": (1, "Number of workers that share the request"),
+    "--cpus": (4, "CPUs of each worker"),
+    "--gpus": (0, "GPUs of each worker"),
 }
 
 
@@ -31,12 +31,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     for flag, (metavar, told) in _NEEDED.items():
         parser.add_argument(flag, metavar=metavar, help=told, required=True)
     for flag, (usual, told) in _COUNTS.items():
-        parser.add_argument(flag, metavar="N", type=plain_number, default=usual, help=f"{told} (default: {usual})")
+        parser.add_argument(flag, metavar="N", type=plain_number, default=usual, help=f"{told} (default: {usual}).")
     parser.add_argument("--shards", type=plain_number, dest="workers", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-    needs = "memory of each worker, such as 64GiB (default: what the model needs, where it is known here)"
+    needs = "Memory of each worker, such as 64GiB (default: the model's need, where its size is known here)."
     parser.add_argument("--worker-memory", metavar="SIZE", help=needs)
-    parser.add_argument("--name", help="of the RayJob (default: made of the request)")
-    told = "behind `--`, any command that makes a request: -- distances starter --samples 32"
+    parser.add_argument("--name", help="Name of the RayJob (default: derived from the request).")
+    told = "Command to run on the cluster, after `--`, such as -- distances starter --samples 32."
     parser.add_argument("request", nargs=argparse.REMAINDER, metavar="-- COMMAND …", help=told)
 
 
@@ -61,12 +61,12 @@ def run(options: argparse.Namespace) -> None:
         try:
             options.parse(said[len(line.PROGRAM) :])
         except line.Misuse:
-            raise SpecError(f"`{words[0]}` is answered by one worker; leave out --workers.") from None
+            raise SpecError(f"`{words[0]}` runs on one worker. Leave out --workers.") from None
     content = json.dumps(rayjob.manifest(said, cluster), indent=2) + "\n"
     output.write(options.out, content.encode(), "--out")
-    pods = f"{cluster.shards} x {cluster.cpus} processors, {cluster.gpus} cards, {units.size(cluster.memory_bytes)}"
+    pods = f"{cluster.shards} x {cluster.cpus} CPUs, {cluster.gpus} GPUs, {units.size(cluster.memory_bytes)}"
     lines = [f"Written to {options.out}: {cluster.name}, {pods}", f"  {shlex.join(said)}"]
-    lines += [f"Not handed over; that is `kubectl apply --filename {shlex.quote(options.out)}`."]
+    lines += [f"Not submitted. Submit it with `kubectl apply --filename {shlex.quote(options.out)}`."]
     write(options, {"out": options.out, "name": cluster.name, "command": shlex.join(said)}, lines)
 
 
@@ -77,15 +77,15 @@ def _asked(words: Sequence[str], parse: Callable[[Sequence[str]], argparse.Names
         SpecError: when it makes none, or says more than what is wanted.
     """
     if not words:
-        raise SpecError("A manifest is of a request; write the command that makes it behind `--`, as in -- distances starter.")
+        raise SpecError("A manifest needs a command. Write it after `--`, as in -- distances starter.")
     inner = parse(words)
     if inner.asks is None and not hasattr(inner, "kind"):
-        raise SpecError(f"`{words[0]}` makes no request that could wait; name a command that does, such as distances.")
+        raise SpecError(f"`{words[0]}` cannot run as a job on the cluster. Name a command that can, such as distances.")
     extras = {extra.flag: False if extra.is_switch else extra.default for extra in (inner.asks.extras if inner.asks else ())}
     for flag, usual in {**extras, "--json": None, "--memory": None}.items():
         if getattr(inner, flag.lstrip("-").replace("-", "_")) != usual:
-            where = "say it before the `--`" if flag == "--memory" else "leave it out"
-            raise SpecError(f"{flag} says how a request is answered, which the manifest does; {where}.")
+            where = "Put it before the `--`" if flag == "--memory" else "Leave it out"
+            raise SpecError(f"{flag} has no effect after the `--`, because the manifest sets it. {where}.")
     return line.request(inner.asks.spec, inner) if inner.asks else line.request_of_settings(inner)
 
 

@@ -16,10 +16,10 @@ if TYPE_CHECKING:  # what speaks HTTP takes longer to load than a help
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Give a parser the options of the subcommand."""
-    parser.add_argument("name", metavar="NAME", help="an export that is on this machine, by its name")
-    parser.add_argument("id", metavar="ORG/NAME", help="where it goes on the hub")
-    parser.add_argument("--public", action="store_true", help="let everybody see a repository that is made for it")
-    parser.add_argument("--yes", action="store_true", help="upload it (without it, what would go there is listed)")
+    parser.add_argument("name", metavar="NAME", help="Name of an export on this machine.")
+    parser.add_argument("id", metavar="ORG/NAME", help="Target repository on the Hub.")
+    parser.add_argument("--public", action="store_true", help="Make a new repository public (default: private).")
+    parser.add_argument("--yes", action="store_true", help="Upload (default: only list the files).")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -31,22 +31,24 @@ def run(options: argparse.Namespace) -> None:
     folder = folders.folder(options.name)
     if not folder.is_dir():
         there = ", ".join(folders.names()) or "none"
-        raise SpecError(f"There is no export {options.name!r} on this machine; those there are: {there}.")
+        raise SpecError(f"There is no export {options.name!r} on this machine. Existing exports: {there}.")
     planned = hub.plan(folder, options.id, is_private=not options.public)
     files = [{"path": file.path, "size_bytes": file.size, "is_there": bool(file.digest)} for file in planned.files]
     said = {"id": planned.id, "is_private": planned.is_private, "is_there": planned.is_there, "files": files}
     if not options.yes:
-        lines = [f"{units.size(file.size):>9}  {file.path}{'  (is there)' if file.digest else ''}" for file in planned.files]
-        write(options, said, [target(planned), *lines, "Nothing was uploaded; give --yes."])
+        lines = [
+            f"{units.size(file.size):>9}  {file.path}{'  (already there)' if file.digest else ''}" for file in planned.files
+        ]
+        write(options, said, [target(planned), *lines, "Nothing uploaded. Add --yes to upload."])
         return
     bar = Bar()
     address = hub.push(folder, options.id, is_private=not options.public, on_progress=bar)
     bar.close()
-    write(options, said | {"address": address}, [f"It is at {address}"])
+    write(options, said | {"address": address}, [f"Uploaded to {address}"])
 
 
 def target(planned: "Upload") -> str:
     """Where it goes, how much of it, and who sees it, in a sentence."""
-    new = "which is there" if planned.is_there else f"a new {'private' if planned.is_private else 'public'} repository"
+    new = "an existing repository" if planned.is_there else f"a new {'private' if planned.is_private else 'public'} repository"
     n_files = "1 file" if len(planned.missing) == 1 else f"{len(planned.missing)} files"
     return f"To {planned.id}, {new}: {n_files}, {units.size(planned.n_bytes)}."

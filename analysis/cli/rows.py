@@ -18,19 +18,29 @@ _LONGEST = 100
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Give a parser the options of the subcommand."""
-    parser.add_argument("id", metavar="DATASET", help="a data set of the hub, such as allenai/ai2_arc")
-    parser.add_argument("--revision", help="branch, tag or commit (default: the default branch)")
-    parser.add_argument("--file", metavar="PATH", help="a file of the set (without it, they are listed with their sizes)")
+    parser.add_argument("id", metavar="DATASET", help="Dataset on the Hub, such as allenai/ai2_arc.")
+    parser.add_argument("--revision", help="Branch, tag or commit (default: the default branch).")
+    parser.add_argument("--file", metavar="PATH", help="File of the dataset (default: list all files with their sizes).")
     parser.add_argument(
-        "--as", dest="kind", choices=tuple(hub_rows.ROLES), default="texts", help="what to make (default: texts)"
+        "--as",
+        dest="kind",
+        choices=tuple(hub_rows.ROLES),
+        default="texts",
+        help="Kind of file to write: texts or questions (default: texts).",
     )
     for role in (hub_rows.TEXT, hub_rows.QUESTION, hub_rows.CHOICES, hub_rows.ANSWER):
-        several = ", or several with commas" if role == hub_rows.CHOICES else ""
-        told = f"the column that is the {role}{several} (default: one that is called so)"
+        several = ", or several columns joined by commas" if role == hub_rows.CHOICES else ""
+        told = f"Column with the {role}{several} (default: the column with a usual name)."
         parser.add_argument(f"--{role}", metavar="COLUMN", help=told)
     usual = hub_rows.USUAL_ROWS
-    parser.add_argument("--rows", metavar="N", type=plain_number, default=usual, help=f"the first N rows (default: {usual:,})")
-    parser.add_argument("--out", metavar="FILE", help="a JSONL file to write (without it, columns and first rows are shown)")
+    parser.add_argument(
+        "--rows",
+        metavar="N",
+        type=plain_number,
+        default=usual,
+        help=f"Number of rows to read from the start (default: {usual:,}).",
+    )
+    parser.add_argument("--out", metavar="FILE", help="JSONL file to write (default: none, show columns and first rows).")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -40,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
         LayerscopeError: when the hub does not give it, or it has not what is asked for.
     """
     if not 1 <= options.rows <= hub_rows.MOST_ROWS:
-        raise SpecError(f"--rows can be 1..{hub_rows.MOST_ROWS}, not {options.rows}.")
+        raise SpecError(f"--rows must be 1..{hub_rows.MOST_ROWS}, not {options.rows}.")
     if options.out:
         output.check(options.out, "--out")
     found = hub_rows.look(options.id, options.revision)
@@ -63,7 +73,7 @@ def run(options: argparse.Namespace) -> None:
     output.write(options.out, content, "--out")
     flag = "--texts" if options.kind == "texts" else "--task"
     n_rows = content.count(b"\n")
-    done = f"{n_rows:,} rows of {options.id} at commit {found.repository.commit} are in {options.out}: give it as {flag}."
+    done = f"{n_rows:,} rows of {options.id} at commit {found.repository.commit} written to {options.out}. Use it with {flag}."
     write(options, said | {"out": options.out, "n_rows": n_rows}, [done])
 
 
@@ -78,8 +88,8 @@ def _short(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _shown(read: Sequence[Mapping[str, Any]], columns: Sequence[str], asked: Mapping[str, Sequence[str]]) -> list[str]:
-    taken = "; ".join(f"{role} is {', '.join(names)}" for role, names in asked.items()) or "none is called as one would expect"
-    lines = [f"{len(read):,} rows with the columns {', '.join(columns)}; {taken}."]
+    taken = ", ".join(f"{role} = {' + '.join(names)}" for role, names in asked.items()) or "no column has a usual name"
+    lines = [f"{len(read):,} rows with the columns {', '.join(columns)}. Chosen: {taken}."]
     for number, row in enumerate(read[:_FIRST], start=1):
         lines += [f"row {number}", *(f"  {name}: {value}" for name, value in _short(row).items())]
-    return [*lines, "Nothing was written; give --out FILE."]
+    return [*lines, "Nothing written. Add --out FILE to write the rows."]

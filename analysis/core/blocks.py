@@ -41,7 +41,7 @@ class Block(Spec):
             )
         if self.stop > MOST_LAYERS:
             raise BlockRangeError(
-                f"A block of {self.size:,} layers from layer {self.start:,} on cannot be removed: no model has more than "
+                f"A block of {self.size:,} layers from layer {self.start:,} cannot be removed: no model has more than "
                 f"{MOST_LAYERS:,} layers."
             )
 
@@ -196,12 +196,12 @@ class PartSet(Spec):
         ascending = all(a < b for layers in lists for a, b in zip(layers, layers[1:], strict=False))
         if not ascending or len(set(named)) < len(named) or not all(0 <= layer < MOST_LAYERS for layer in named):
             raise BlockRangeError(
-                f"The layers that lose something must be ascending, 0..{MOST_LAYERS - 1}, and named once, as whole where "
-                f"they lose both parts, not attention {shown(self.attention)}, feed-forward {shown(self.feed_forward)}, whole "
+                f"Pruned layers must be ascending, within 0..{MOST_LAYERS - 1}, and named once, as whole where both "
+                f"sublayers go. Given: attention {shown(self.attention)}, feed-forward {shown(self.feed_forward)}, whole "
                 f"{shown(self.layers)}."
             )
         if not self.attention and not self.feed_forward:
-            raise BlockRangeError(f"A cut of parts needs one at least; whole layers alone, {shown(self.layers)}, are none.")
+            raise BlockRangeError(f"Sublayer pruning needs at least one sublayer, not only whole layers {shown(self.layers)}.")
 
     @property
     def parts(self) -> frozenset[Part]:
@@ -233,29 +233,29 @@ class PartSet(Spec):
         """Raise `BlockRangeError` unless all layers exist in a model of `n_layers` and one keeps its attention."""
         if self.touched[-1] >= n_layers:
             raise BlockRangeError(
-                f"{_capital(self.brief())} cannot be removed: this model has layers 0..{n_layers - 1}; name parts of those."
+                f"{_capital(self.brief())} cannot be removed: this model has layers 0..{n_layers - 1}. Choose from those."
             )
         if len(self.attention) + len(self.layers) >= n_layers:
             raise BlockRangeError(
-                f"{_capital(self.brief())} cannot be removed: that leaves none of the {n_layers} layers its attention, and "
-                f"without any no token sees another; keep one at least."
+                f"{_capital(self.brief())} cannot be removed: none of the {n_layers} layers would keep its attention. "
+                "Keep the attention of at least one layer."
             )
 
     def describe(self) -> str:
-        """What is gone and of how many layers: "attention of layers 3, 5-6; layer 9 (parts of 3 layers, 1 whole)"."""
+        """What is gone and of how many layers: "attention of layers 3, 5-6 + layer 9 (one sublayer of 3 layers, 1 whole)"."""
         n_parts, n_whole = len(self.attention) + len(self.feed_forward), len(self.layers)
         whole = f", {n_whole} whole" if n_whole else ""
-        return f"{self.brief()} (one part of {n_parts} layer{'s' * (n_parts != 1)}{whole})"
+        return f"{self.brief()} (one sublayer of {n_parts} layer{'s' * (n_parts != 1)}{whole})"
 
     def halves(self) -> str:
         """The same as `brief`: single parts have no half-open form."""
         return self.brief()
 
     def brief(self) -> str:
-        """For those who know how many: "attention of layers 3, 5-6; layer 9"."""
+        """For those who know how many: "attention of layers 3, 5-6 + layer 9"."""
         said = [f"attention of {_layers(self.attention)}"] if self.attention else []
         said += [f"feed-forward of {_layers(self.feed_forward)}"] if self.feed_forward else []
-        return "; ".join([*said, *([_layers(self.layers)] if self.layers else [])])
+        return " + ".join([*said, *([_layers(self.layers)] if self.layers else [])])
 
 
 def _runs(layers: typing.Iterable[int]) -> list[Block]:
@@ -358,16 +358,14 @@ def parse_removal(text: str) -> Removal:
             if not letter:
                 raise
             raise BlockRangeError(
-                f"A block is written START:SIZE, for example 11:5, and with a or m before it, for example a12 or m15:2, it is "
-                f"the attention or the feed-forward part alone; {said[:LONGEST_SHOWN]!r} is neither."
+                "A block is written START:SIZE, for example 11:5. A leading a or m, as in a12 or m15:2, removes "
+                f"attention or feed-forward alone. {said[:LONGEST_SHOWN]!r} has neither form."
             ) from error
     if sum(run.size * (1 if letter else 2) for letter, run in runs) > 2 * MOST_LAYERS:
-        raise BlockRangeError(
-            f"The cut {text[:LONGEST_SHOWN]!r} is more than {MOST_LAYERS:,} layers, and no model has as many."
-        )
+        raise BlockRangeError(f"{text[:LONGEST_SHOWN]!r} removes more than {MOST_LAYERS:,} layers, but no model has as many.")
     parts = [part for letter, run in runs for part in run.parts if not letter or part[1] == _LETTERS[letter]]
     if len(set(parts)) != len(parts):
-        raise BlockRangeError(f"The parts of the cut {text[:LONGEST_SHOWN]!r} share a layer; name every layer once.")
+        raise BlockRangeError(f"{text[:LONGEST_SHOWN]!r} names a layer twice. Name every layer once.")
     return removal_of_parts(parts)
 
 

@@ -100,7 +100,7 @@ def check_values(kind: type, values: Mapping[str, Any]) -> None:
         if not field.is_many:
             _check_value(field, value)
         elif type(value) is not tuple:
-            raise FieldError(field.name, f"must be several values, not {shown(value)}")
+            raise FieldError(field.name, f"must be a list, not {shown(value)}")
         else:
             for one in value:
                 _check_value(field, one)

@@ -158,7 +158,7 @@ def _exchanged(one: Path, other: Path) -> bool:
 
 
 def _replaced_in_two_steps(source: Path, target: Path) -> Path:
-    _log.info("This file system cannot exchange two folders, so for an instant there is none at %s.", target)
+    _log.info("This file system cannot swap two folders, so %s is missing for an instant.", target)
     old = _hidden(target, "old")
     held = os.open(target, os.O_RDONLY)
     try:

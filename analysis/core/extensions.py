@@ -48,7 +48,8 @@ def _one(name: str) -> str:
         sys.modules.pop(module, None)
         said = " ".join(str(error).split())
         raise SpecError(
-            f"{VARIABLE} names {name}, which cannot be imported ({type(error).__name__}: {said}); mend it or take it out."
+            f"{VARIABLE} names {name}, which cannot be imported ({type(error).__name__}: {said}). Fix the module or "
+            "remove it from the variable."
         ) from error
     return module
 

@@ -15,39 +15,41 @@ from analysis.core import disk, store
 from analysis.core.errors import LayerscopeError, StorageError, one_line
 
 _SPACE = (
-    "There is no space left on the disk; what was saved before is intact. Free some space, or point LAYERSCOPE_CACHE at "
+    "There is no space left on the disk. Saved results are intact. Free some space, or point LAYERSCOPE_CACHE at "
     "another disk, then {then}."
 )
 _BROKEN_DISK = (
-    "The disk does not answer as it should (input/output error); what was saved before is intact. Look after the disk or the "
-    "network folder, or point LAYERSCOPE_CACHE at another one, then {then}."
+    "The disk failed with an input/output error. Saved results are intact. Check the disk or the network folder, or "
+    "point LAYERSCOPE_CACHE at another disk, then {then}."
 )
 _DEVICE_MEMORY = (
-    "The accelerator's memory was not enough: lower the batch size (and raise gradient accumulation), the sequence length or "
-    "the number of texts, load the model in 4 bits, or end other programs on it, then {then}."
+    "The GPU ran out of memory. Lower the batch size (and raise gradient accumulation), sequence length or number of "
+    "texts, load the model in 4 bits, or end other programs. Then {then}."
 )
 _MEMORY = (
-    "The memory was not enough: lower the number of texts, the sequence length or the batch size, load the model in "
-    "4 bits, or close other programs, then {then}."
+    "The memory was not enough. Lower the number of texts, sequence length or batch size, load the model in 4 bits, or "
+    "close other programs. Then {then}."
 )
-_GATED = "This model is gated: accept its licence on the hub and set HF_TOKEN in the environment of the dashboard, then {then}."
-_MISSING = "The hub has no such model, revision or file: check the spelling, and that HF_TOKEN may read it if it is private."
+_GATED = "This model is gated. Accept its licence on the Hub and set HF_TOKEN in the environment of the dashboard, then {then}."
+_MISSING = (
+    "The Hub has no such model, revision or file. Check the spelling. For a private model, check that HF_TOKEN may read it."
+)
 _OFFLINE = (
-    "The hub cannot be reached and the model is not in the local hub cache: connect and {then}, or use `starter` or a "
+    "The Hub cannot be reached, and the model is not in the local Hub cache. Connect and {then}, or use `starter` or a "
     "local folder."
 )
 _NO_BITSANDBYTES = (
-    "Weights in 4 or 8 bits need the package bitsandbytes, which is not installed or cannot be loaded: run `pip install -r "
-    "requirements.txt`, or choose quantization none."
+    "Weights in 4 or 8 bits need the package bitsandbytes, which is not installed or cannot be loaded. Run `pip install "
+    "-r requirements.txt`, or choose quantization none."
 )
 _BITSANDBYTES_DEVICE = (
-    "bitsandbytes cannot compute with 4- or 8-bit weights on this device: choose quantization none, or a machine with a GPU "
-    "that it supports."
+    "bitsandbytes cannot compute with 4- or 8-bit weights on this device. Choose quantization none, or a machine with a "
+    "GPU that it supports."
 )
 
 _PANIC = (
-    "A library that reads the model's files failed on this input, most likely on the rules of its tokenizer: get the "
-    "tokenizer's files again or give another text, then {then}."
+    "A library failed to read the model's files, most likely the rules of its tokenizer. Download the tokenizer's files "
+    "again or use another text, then {then}."
 )
 
 BAD_INPUT = 2
@@ -89,9 +91,7 @@ def reason(error: BaseException) -> str:
         return f"{first} is missing or unknown"
     said = f"{first} {rest[0].strip()}" if first.endswith(":") and rest else first
     said = said.rstrip(".:; ")
-    return (
-        f"it is not built as it should be ({said})" if isinstance(error, AttributeError | TypeError | RecursionError) else said
-    )
+    return f"its structure is wrong ({said})" if isinstance(error, AttributeError | TypeError | RecursionError) else said
 
 
 def in_a_sentence(error: BaseException, *, doing: str, then: str = "run it again", log: str = "", told: bool = True) -> str:
@@ -143,13 +143,13 @@ def _unforeseen(error: BaseException, doing: str, log: str, told: bool) -> str:
     if told:
         what = one_line(f"{what}: {(str(error).strip().splitlines() or ['no message'])[0]}")
     where = log or _keep(error, doing)
-    kept = f"{where} has the details" if where else "its details could not be kept, for the cache folder cannot be written"
+    kept = f"the details are in {where}" if where else "the details are lost, because the cache folder is not writable"
     if family := model_type(error):
         return redact(
-            f"The code of {family} models in transformers failed while {doing} ({what}), so this cannot be done with this "
-            f"model; choose another model or another cut, and {kept}."
+            f"The code of {family} models in transformers failed while {doing} ({what}). Choose another model or block. "
+            f"{kept[0].upper()}{kept[1:]}."
         )
-    return redact(f"Layerscope did not foresee what happened while {doing} ({what}); this is a bug, and {kept}.")
+    return redact(f"Layerscope has a bug: an unexpected error while {doing} ({what}). {kept[0].upper()}{kept[1:]}.")
 
 
 def _keep(error: BaseException, doing: str) -> Path | None:

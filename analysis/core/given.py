@@ -24,7 +24,7 @@ def regular(path: Path) -> os.stat_result:
     try:
         status = path.stat()
     except ValueError as error:  # a NUL in it
-        raise OSError(errno.EINVAL, "no file has such a name", str(path)) from error
+        raise OSError(errno.EINVAL, "no file can have such a name", str(path)) from error
     for is_one, said in _KINDS.items():
         if is_one(status.st_mode):
             raise OSError(errno.EINVAL, f"{said}, not a regular file", str(path))
@@ -44,14 +44,14 @@ def read(path: Path, most_bytes: int) -> bytes:
     try:
         path = path.expanduser()
     except RuntimeError as error:  # the home of nobody
-        raise OSError(errno.EINVAL, "no file has such a name", str(path)) from error
+        raise OSError(errno.EINVAL, "no file can have such a name", str(path)) from error
     status = regular(path)
     if status.st_size > most_bytes:
         raise OSError(errno.EFBIG, f"it is larger than {most_bytes >> 20:,} MB", str(path))
     with path.open("rb") as file:
         content = file.read(status.st_size + 1)  # as much is set aside, whatever there is
     if len(content) > status.st_size:
-        raise OSError(errno.EFBIG, "it grows, or is longer than it says", str(path))
+        raise OSError(errno.EFBIG, "it is growing, or longer than its stated size", str(path))
     return content
 
 

@@ -100,9 +100,9 @@ class Work:
         """What was computed and what that took, in a few words; empty where nothing was computed."""
         if not self.flop:
             return ""
-        said = [units.scaled(self.flop, "FLOP"), f"{units.scaled(self.layer_tokens, '').strip()} tokens through a layer"]
+        said = [units.scaled(self.flop, "FLOP"), f"{units.scaled(self.layer_tokens, '').strip()} layer tokens"]
         said += [] if self.share_of_peak is None else [f"{self.share_of_peak:.0%} of this machine's peak"]
-        said += [f"{units.size(self.peak_bytes)} at most"] if self.peak_bytes else []
+        said += [f"peak memory {units.size(self.peak_bytes)}"] if self.peak_bytes else []
         return ", ".join([*said, *([] if self.joules is None else [units.scaled(self.joules, "J")])])
 
     def to_json(self) -> dict[str, Any]:

@@ -36,17 +36,17 @@ def check(name: str, option: str) -> None:
     if number is not None:
         return
     if path.is_symlink() and not _is_written_to(mode):
-        raise SpecError(f"{option} {name} is a link to {os.readlink(path)}; name that file itself, or another one.")
+        raise SpecError(f"{option} {name} is a link to {os.readlink(path)}. Name that file itself, or another file.")
     if mode is None:
         _check_folder(path.parent, f"{option} {name}")
         return
     if stat.S_ISDIR(mode):
-        raise SpecError(f"{option} {name} is a folder; name a file in it.")
+        raise SpecError(f"{option} {name} is a folder. Name a file in it.")
     if not (stat.S_ISREG(mode) or _is_written_to(mode)):
         what = "a block device" if stat.S_ISBLK(mode) else "a socket"
-        raise SpecError(f"{option} {name} is {what}, which an answer is not written to; name a file.")
+        raise SpecError(f"{option} {name} is {what}, not a file. Name a file.")
     if not os.access(path, os.W_OK):
-        raise StorageError(f"{option} {name} is there and may not be written; name another file.")
+        raise StorageError(f"{option} {name} exists and is not writable. Name another file.")
     if stat.S_ISREG(mode):
         _check_folder(path.parent, f"{option} {name}")
 
@@ -63,7 +63,7 @@ def check_folder(name: str, option: str) -> None:
     with store.disk_errors_explained(path):
         mode = _mode(path)
     if path.is_symlink():
-        raise SpecError(f"{option} {name} is a link to {os.readlink(path)}; name a new folder.")
+        raise SpecError(f"{option} {name} is a link to {os.readlink(path)}. Name a new folder.")
     if mode is None or stat.S_ISDIR(mode):
         above = path.absolute().parent
         _check_folder(next(one for one in (above, *above.parents) if one.exists()), f"{option} {name}")
@@ -89,16 +89,16 @@ def write(name: str, content: bytes, option: str) -> None:
 
 def _check_name(name: str, option: str) -> None:
     if not name.strip() or "\0" in name:
-        raise SpecError(f"{option} was given no name; write the name of a file or folder after it.")
+        raise SpecError(f"{option} has no value. Write the name of a file or folder after it.")
 
 
 def _check_folder(folder: Path, what: str) -> None:
     if not folder.exists():
-        raise SpecError(f"{what} would be in {folder}, which does not exist; make that folder first, or name another.")
+        raise SpecError(f"{what} cannot be written: the folder {folder} does not exist. Create it, or name another.")
     if not folder.is_dir():
-        raise SpecError(f"{what} would be in {folder}, which is not a folder; name another place.")
+        raise SpecError(f"{what} cannot be written: {folder} is not a folder. Name another folder.")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise StorageError(f"{what} would be in {folder}, which may not be written; name another place.")
+        raise StorageError(f"{what} cannot be written: the folder {folder} is not writable. Name another folder.")
 
 
 def _descriptor(name: str) -> int | None:

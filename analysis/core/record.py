@@ -80,18 +80,18 @@ class Spec:
             SpecError: on an unknown field, a missing one, or a value out of range.
         """
         if not isinstance(data, Mapping):
-            raise SpecError(f"A {cls.__name__} is written with its fields by name, not as {bounds.shown(data)}.")
+            raise SpecError(f"A {cls.__name__} must be an object with fields by name, not {bounds.shown(data)}.")
         hints = typing.get_type_hints(cls)
         names = {f.name for f in dataclasses.fields(cls)}
         unknown = sorted(set(data) - names)
-        require(not unknown, f"A {cls.__name__} has no field {', '.join(unknown)}; its fields are {', '.join(sorted(names))}.")
+        require(not unknown, f"A {cls.__name__} has no field {', '.join(unknown)}. Its fields are {', '.join(sorted(names))}.")
         needed = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
         lacking = [name for name in needed if name not in data]
-        require(not lacking, f"This is not a complete {cls.__name__}: it lacks {', '.join(lacking)}.")
+        require(not lacking, f"This {cls.__name__} is incomplete: it lacks {', '.join(lacking)}.")
         try:
             return cls(**{name: _field_from_json(name, hints[name], value) for name, value in data.items()})
         except TypeError as error:
-            raise SpecError(f"This is not a complete {cls.__name__}: {error}.") from error
+            raise SpecError(f"This {cls.__name__} is incomplete: {error}.") from error
 
     def fingerprint(self) -> str:
         """Twenty hexadecimal digits that change with anything that changes the result, the version of the kind included."""
@@ -198,7 +198,7 @@ class Result:
             SpecError: when there is no table of this name.
         """
         found = self.tables()
-        require(not name or name in found, f"A result of {self.kind} has no table {name!r}; it has {', '.join(found)}.")
+        require(not name or name in found, f"A result of {self.kind} has no table {name!r}. It has {', '.join(found)}.")
         return found[name or next(iter(found))]
 
     def own_values(self) -> dict[str, Any]:
@@ -248,8 +248,9 @@ class Result:
         )
         if broken:
             raise NotFiniteError(
-                f"The {self.kind} result has a figure that is NaN or infinite ({broken}), so nothing was stored: the model "
-                f"overflows in its precision, or its weights are broken; measure in float32, or choose another model or cut."
+                f"The {self.kind} result has a figure that is NaN or infinite ({broken}), so it is not stored. The model "
+                "overflows in its precision, or its weights are broken. Measure in float32, or choose another model or "
+                "block."
             )
         store.save_result(self.kind, self.spec.fingerprint(), data, [arrays] if arrays else [])
         upkeep.note(self.kind, self.spec.fingerprint())
@@ -276,7 +277,7 @@ class Result:
         except CorruptResultError as error:
             store.discard_result(cls.kind, spec.fingerprint())
             if on_progress is not None:
-                on_progress(Progress("reading the cache", message=f"{error} It was moved aside and is computed again."))
+                on_progress(Progress("reading the cache", message=f"{error} It was moved aside. Computing it again."))
             return None
 
     @classmethod

@@ -31,7 +31,7 @@ _OURS = ("uploads", "adapters", "models", "exports")
 """Folders of the cache with files that requests name: brought by visitors, or made by their jobs."""
 _FILE_WORDS = {"FILE", "DIR", "MODEL"}
 _SHOW_FIX = f"Set {PREFIX}MODE={SHOW} for a read-only dashboard, or {PREFIX}MODE={TEAM} for people with accounts"
-_TOKEN_FIX = f"The token of Show is made and kept in access.json in the cache folder. {_SHOW_FIX}"
+_TOKEN_FIX = f"The mode Show creates its own token, in access.json in the cache folder. {_SHOW_FIX}"
 REMOVED = {
     f"{PREFIX}TOKEN": _TOKEN_FIX,
     f"{PREFIX}OPERATOR_TOKEN": _TOKEN_FIX,
@@ -98,8 +98,8 @@ class Serving:
         if not is_inside:
             named = ", ".join(str(root) for root in self.roots) or "no folder"
             raise AccessError(
-                f"{value[:200]!r} is not among the files that may be named here: whoever runs this dashboard has listed "
-                f"{named} in {PREFIX}ROOTS; give a hub id, upload the file, or ask them."
+                f"{value[:200]!r} is outside the folders that this dashboard allows: {named}. Use a Hub id, upload the "
+                f"file, or ask the operator to extend {PREFIX}ROOTS."
             )
 
 
@@ -122,7 +122,7 @@ def read(environ: Mapping[str, str] = os.environ, *, shared: bool) -> Serving:
     """
     for name, fix in REMOVED.items():
         if name in environ:
-            raise SpecError(f"{name} no longer exists: unset it. {fix}.")
+            raise SpecError(f"{name} no longer exists. Unset it. {fix}.")
     values = _SHARED if shared else {}
     for field in fields(Serving):
         name = PREFIX + field.name.upper()
@@ -147,8 +147,8 @@ def check_mode(settings: Serving, *, on_network: bool, has_provider: bool) -> st
     if settings.mode != TEAM:
         if has_provider or any([*proxy, settings.users, settings.operators]):
             raise SpecError(
-                f"The secrets' section [auth], {PREFIX}USERS, {PREFIX}OPERATORS and {PREFIX}PROXY_HEADER need Team: set "
-                f"{PREFIX}MODE={TEAM}, or remove them."
+                f"The secrets' section [auth], {PREFIX}USERS, {PREFIX}OPERATORS and {PREFIX}PROXY_HEADER need the mode "
+                f"Team. Set {PREFIX}MODE={TEAM}, or remove them."
             )
         return settings.mode or (SHOW if on_network else "")
     if any(proxy) == has_provider or any(proxy) != all(proxy):
@@ -159,7 +159,7 @@ def check_mode(settings: Serving, *, on_network: bool, has_provider: bool) -> st
     if settings.proxy_secret:
         check_secrets({f"{PREFIX}PROXY_SECRET": settings.proxy_secret})
     if not (settings.users or settings.operators):
-        raise SpecError(f"Nobody may visit: list people in {PREFIX}USERS and {PREFIX}OPERATORS.")
+        raise SpecError(f"Nobody may visit. List people in {PREFIX}USERS or {PREFIX}OPERATORS.")
     return TEAM
 
 
@@ -179,12 +179,12 @@ def check_secrets(secrets: Mapping[str, str]) -> None:
             why = f"and {twin} must not be equal"
         else:
             continue
-        raise SpecError(f"{name} {why}: make one with `openssl rand -hex 32`.")
+        raise SpecError(f"{name} {why}. Create a secret with `openssl rand -hex 32`.")
 
 
 def _mode(name: str, text: str) -> str:
     if text.lower() not in (SHOW, TEAM):
-        raise SpecError(f"{name} is either {SHOW} or {TEAM}, not {text[:40]!r}.")
+        raise SpecError(f"{name} must be {SHOW} or {TEAM}, not {text[:40]!r}.")
     return text.lower()
 
 
@@ -198,7 +198,7 @@ def _people(name: str, text: str) -> tuple[str, ...]:
 
 def _header(name: str, text: str) -> str:
     if _HEADER_NAME.fullmatch(text) is None or text.lower() == SECRET_HEADER.lower():
-        raise SpecError(f"{name} is the name of a header such as X-Forwarded-User, not {text[:40]!r}.")
+        raise SpecError(f"{name} must be the name of a header, such as X-Forwarded-User, not {text[:40]!r}.")
     return text.lower()
 
 
@@ -207,7 +207,9 @@ def _networks(name: str, text: str) -> tuple[str, ...]:
         try:
             ip_network(part)
         except ValueError:
-            raise SpecError(f"{name} lists addresses or networks such as 127.0.0.1 or 10.0.0.0/8, not {part[:40]!r}.") from None
+            raise SpecError(
+                f"{name} must list addresses or networks, such as 127.0.0.1 or 10.0.0.0/8, not {part[:40]!r}."
+            ) from None
     return _parts(name, text)
 
 
@@ -215,7 +217,7 @@ def _folders(name: str, text: str) -> tuple[Path, ...]:
     folders = tuple(Path(part).expanduser() for part in text.split(os.pathsep) if part)
     for folder in folders:
         if not folder.is_absolute():
-            raise SpecError(f"{name} lists folders by their whole paths, joined by {os.pathsep!r}; {str(folder)!r} is none.")
+            raise SpecError(f"{name} must list absolute paths of folders, joined by {os.pathsep!r}, not {str(folder)!r}.")
     return folders
 
 
@@ -225,13 +227,13 @@ def _number(name: str, text: str) -> float | None:
     except ValueError:
         number = -1.0
     if number is not None and not 0 < number < 1e9:
-        raise SpecError(f"{name} is a number greater than 0, or {_NONE} for no limit, not {text[:40]!r}.")
+        raise SpecError(f"{name} must be a number above 0, or {_NONE} for no limit, not {text[:40]!r}.")
     return number
 
 
 def _count(name: str, text: str) -> int:
     if not text.isdecimal() or not text.isascii() or not 0 < int(text[:10]) < 1e6:
-        raise SpecError(f"{name} is a whole number from 1 to 999,999, not {text[:40]!r}.")
+        raise SpecError(f"{name} must be a whole number from 1 to 999,999, not {text[:40]!r}.")
     return int(text)
 
 

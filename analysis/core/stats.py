@@ -179,7 +179,7 @@ def compare_losses(
         raise ValueError("There is no text to compare on.")
     size = np.array(weights or np.ones(len(differences)), dtype=float)
     if len(size) != len(differences):
-        raise ValueError(f"There are {len(differences)} texts and {len(size)} weights.")
+        raise ValueError(f"There are {len(differences)} texts but {len(size)} weights.")
     draws = np.random.default_rng(seed).integers(len(differences), size=(n_resamples, len(differences)))
     means = (size * differences)[draws].sum(1) / size[draws].sum(1)
     low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])

@@ -49,9 +49,9 @@ def cache_dir() -> Path:
     given = os.environ.get("LAYERSCOPE_CACHE") or ""
     if _ADDRESS.match(given):
         raise StorageError(
-            f"LAYERSCOPE_CACHE is {given}, and results can only be kept in a folder: a store of objects cannot rename or lock "
-            f"what it holds, so that half of a result could be read. Name a folder of a disk or of a network file system, "
-            f"and copy it from there."
+            f"LAYERSCOPE_CACHE is {given}, but it must be a folder. Object storage cannot rename or lock files, so a "
+            "reader could find half a result. Name a folder on a disk or network file system, and copy results from "
+            "there."
         )
     return Path(given or _REPOSITORY / "cache").resolve()
 
@@ -74,8 +74,8 @@ def local_dir() -> Path:
     local = top / "layerscope" / hashlib.sha256(os.fsencode(cache)).hexdigest()[:12]
     if (own := mounts.kind(local)) in mounts.NETWORK | mounts.OBJECTS:
         raise StorageError(
-            f"{cache} lies on a network file system ({held}), where a list of jobs would be damaged, and so does {top} "
-            f"({own}). Set LAYERSCOPE_LOCAL to a folder on a disk of this machine; results stay where they are."
+            f"{cache} and {top} are on network file systems ({held}, {own}), which would damage the list of jobs. Set "
+            "LAYERSCOPE_LOCAL to a folder on a disk of this machine. The results stay in place."
         )
     return local
 
@@ -88,8 +88,8 @@ def precomputed_dir() -> Path:
 def no_space(path: Path) -> str:
     """The sentence for a full disk."""
     return (
-        f"There is no space left on the disk for {path.name}; nothing was half-written. "
-        f"Free some space, or point LAYERSCOPE_CACHE at another disk, and run it again."
+        f"There is no space left on the disk for {path.name}. Saved files are intact. Free some space, or point "
+        "LAYERSCOPE_CACHE at another disk, and run it again."
     )
 
 
@@ -152,9 +152,8 @@ def check_writable() -> None:
     folder = cache_dir()
     if (held := mounts.kind(folder)) in mounts.OBJECTS:
         raise StorageError(
-            f"{folder} is a store of objects that is mounted as a folder ({held}): it copies where it should rename, so that "
-            f"half of a result could be read. What is stored there can be looked at; to compute, point LAYERSCOPE_CACHE at "
-            f"another folder."
+            f"{folder} is mounted object storage ({held}), which copies files instead of renaming them. A reader could "
+            "find half a result. You can view its results, but to compute, point LAYERSCOPE_CACHE at another folder."
         )
     make_folder(folder)
     with disk_errors_explained(folder), tempfile.TemporaryFile(dir=folder):
@@ -188,7 +187,7 @@ def _sweep(top: Path, *, deep: bool) -> None:
     # There a lock may hold for one machine alone, and what another one makes just now would look like a leftover.
     is_shared = mounts.kind(top.absolute()) in mounts.NETWORK | mounts.OBJECTS
     for path, size in disk.sweep(top, deep=deep, older_s=_SHARED_DRAFT_S if is_shared else 0.0).items():
-        _log.warning("%s was left half-made by a process that is gone; %.1f MB are free again.", path, size / 1e6)
+        _log.warning("Removed %s, unfinished by a process that has ended, and freed %.1f MB.", path, size / 1e6)
 
 
 @dataclass(frozen=True)
@@ -309,7 +308,7 @@ def find_results(kind: str) -> list[Stored]:
             try:
                 group.append(_read(file.parent, precomputed=precomputed))
             except CorruptResultError as error:
-                tell_once(f"{error} It is not shown, and computed again where it is asked for.")
+                tell_once(f"{error} It is hidden, and computed again on request.")
         found += sorted(group, key=lambda stored: -stored.saved_at)
     return found
 
@@ -362,9 +361,11 @@ def _read(folder: Path, *, precomputed: bool, arrays: bool = True) -> Stored:
         if set(envelope) - _PARTS or ("sha256" in envelope and not _is_whole(content)):
             raise CorruptResultError(f"{file} does not match its checksum: it was changed or damaged after it was stored.")
         if (envelope["kind"], envelope["fingerprint"]) != (folder.parent.name, folder.name):
-            raise CorruptResultError(f"{file} is the {envelope['kind']} result {envelope['fingerprint']}, stored as another.")
+            raise CorruptResultError(
+                f"{file} holds the {envelope['kind']} result {envelope['fingerprint']}, under the name of another."
+            )
         if envelope["format"] != FORMAT:
-            raise CorruptResultError(f"{file} has layout {envelope['format']}, and this version reads layout {FORMAT}.")
+            raise CorruptResultError(f"{file} has layout {envelope['format']}, but this version reads layout {FORMAT}.")
         paths = []
         for name, digest in envelope["files"].items() if arrays else ():
             path = folder / name

@@ -17,7 +17,7 @@ def read_size(text: str) -> int:
     """
     found = _SIZE.fullmatch(text.strip())
     if not found:
-        raise SpecError(f"{shown(text)} is no amount of memory; give a number with its unit, such as 4GB or 512MB.")
+        raise SpecError(f"{shown(text)} is not an amount of memory. Give a number with its unit, such as 4GB or 512MB.")
     return int(float(found[1]) * _UNITS[found[2].lower()])
 
 

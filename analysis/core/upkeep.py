@@ -308,7 +308,7 @@ class _Index:
                 yield db
             except sqlite3.DatabaseError as error:
                 self._get_over(error)
-                raise StorageError("The index of the stored results was damaged and is made again; ask once more.") from error
+                raise StorageError("The index of the stored results was damaged and is being rebuilt. Try again.") from error
 
     def _get_over(self, error: Exception) -> None:
         """Go on without the file as it is, which held nothing that the folders do not say."""
@@ -320,14 +320,16 @@ class _Index:
             scope.brought.clear()
             scope.close()
         if isinstance(error, StorageError) or not any(word in str(error) for word in _BROKEN):
-            _log.warning("The index of the results in %s cannot be kept (%s); this process makes its own.", self._file, error)
+            _log.warning("The index of the results in %s cannot be stored (%s). This process uses its own.", self._file, error)
             self._keep_in_memory()
         else:
             self._move_aside(error)
 
     def _move_aside(self, error: Exception) -> None:
         assert self._file is not None
-        _log.warning("The index of the results in %s is damaged (%s); it was moved aside and is made again.", self._file, error)
+        _log.warning(
+            "The index of the results in %s is damaged (%s). It was moved aside and is being rebuilt.", self._file, error
+        )
         with store.disk_errors_explained(self._file), contextlib.suppress(FileNotFoundError):
             os.replace(self._file, self._file.with_name(f"{self._file.name}.damaged"))
 
@@ -381,7 +383,7 @@ class _Index:
                             self._look(db, place, kind, at_once=True)
                 self._read_all(kinds, say=False)
         except (sqlite3.Error, LayerscopeError, OSError):
-            _log.warning("The index of the results could not be brought up to date; it is tried again.", exc_info=True)
+            _log.warning("The index of the results could not be updated. Trying again.", exc_info=True)
             self._reader = None
 
     def _read_all(self, kinds: Sequence[str], *, say: bool) -> None:
@@ -400,7 +402,7 @@ class _Index:
                 if handle is not None:
                     os.close(handle)
             if say and time.monotonic() - said_at > _SAY_S:
-                _log.warning("Reading the stored results for their index, which is done once: %s are left.", f"{left:,}")
+                _log.warning("Indexing the stored results, once: %s left.", f"{left:,}")
                 said_at = time.monotonic()
 
 
@@ -595,5 +597,5 @@ def _read(place: str, kind: str, key: str) -> dict[str, Any]:
     except FileNotFoundError:
         columns["state"] = NOTHING
     except CorruptResultError as error:
-        store.tell_once(f"{error} It is not shown, and computed again where it is asked for.")
+        store.tell_once(f"{error} It is hidden, and computed again on request.")
     return columns

@@ -167,21 +167,21 @@ def count(job: Job, work: Work | None) -> None:
 MAX_STALLED = 2
 """Attempts in a row without any progress after which a job no longer goes on by itself."""
 
-RESUME = "resume the job to go on from what was saved."
+RESUME = "Resume the job to continue from its saved state."
 _KILLED = (
-    "The worker process ended before the job did: it was killed, the memory was not enough, or the machine was restarted, "
-    f"which cannot be told apart afterwards; {RESUME}"
+    "The worker process ended before the job. It was killed, ran out of memory, or the machine restarted: the cause is "
+    f"not recorded. {RESUME}"
 )
 _MEMORY = (
-    "The worker process ended before the job did, and meanwhile the system ended a process because its memory was full, most "
-    "likely this one: lower the number of texts, the sequence length or the batch size, load the model in 4 bits, or close "
-    "other programs, then resume the job to go on from what was saved."
+    "The worker process ended before the job. The system had run out of memory and ended a process, most likely this "
+    "one. Lower the number of texts, sequence length or batch size, load the model in 4 bits, or close other programs. "
+    "Then resume the job."
 )
 _STALLED = (
-    "It was not resumed by itself again, because {n} attempts in a row came no further than those before; the job's log, or "
-    "worker.log in the cache folder, may say why."
+    "It was not resumed automatically, because the last {n} attempts made no progress. The job's log, or worker.log in "
+    "the cache folder, may say why."
 )
-_BY_ITSELF = "The worker ended before the job did; it goes on by itself from what was saved."
+_BY_ITSELF = "The worker ended before the job. The job resumes automatically from its saved state."
 
 
 def interrupt(job: Job, why: str | None = None, *, at: float | None = None) -> Standing:
@@ -202,7 +202,7 @@ def interrupt(job: Job, why: str | None = None, *, at: float | None = None) -> S
         goes_on, sentence = False, f"{sentence} {_STALLED.format(n=stalled)}"
     with table.transaction(write=True) as db:
         if table.write(db, job, {}) is Standing.STOP:
-            return table.write_stopped(db, job, "It was {state}; what was saved before is kept.")
+            return table.write_stopped(db, job, "It was {state}. Its saved state is kept.")
         standing = table.write(db, job, {"state": INTERRUPTED, "error": sentence, "finished_at": at or time.time()})
         if standing is Standing.GO_ON and goes_on:
             table.requeue(db, job.id, first=True, message=_BY_ITSELF)
@@ -325,5 +325,5 @@ def write_down(action: Callable[[], None]) -> None:
             return
         except StorageError as error:
             if isinstance(error, BusyError) or not release():
-                _log.warning("%s It is tried again.", error)
+                _log.warning("%s Trying again.", error)
                 time.sleep(_AGAIN_S)

@@ -40,7 +40,7 @@ _BEAT_S = 3.0
 """How often the file is touched, so that others see from elsewhere that it lives."""
 NOT_SHARED = 3
 """Exit code where the job's folder is not there: it cannot be said in that folder then."""
-_LOST = "The machine or process that ran it is gone; resume the job to go on from what was saved."
+_LOST = "The machine or process that ran it is gone. Resume the job to continue from its saved state."
 
 
 def _said(job_id: str, attempt: int) -> Path:
@@ -196,8 +196,8 @@ def make(job_id: str, attempt: int, version: str = "", shards: int = 1, members:
     try:
         if version not in ("", program.version()):
             raise JobError(
-                f"The machine that was to run it has Layerscope {program.version()}, and whoever asks has {version[:40]}; "
-                f"install the same version on both, then resume the job."
+                f"The machine for the job has Layerscope {program.version()}, but this request came from {version[:40]}. "
+                "Install the same version on both, then resume the job."
             )
         if _stop(job_id, attempt).exists():
             raise Cancelled
@@ -219,8 +219,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     version, shards, members = [*how, *("", "1", crew.LOCAL)[len(how) :]]
     if not (folder(job_id) / "spec.json").is_file():
         sys.stderr.write(
-            f"This machine does not see the job's folder {folder(job_id)}: the cache folder has to lie on storage that all "
-            f"machines share, at the same path.\n"
+            f"This machine does not see the job's folder {folder(job_id)}. Put the cache folder on storage that all "
+            "machines share, at the same path.\n"
         )
         return NOT_SHARED
     with store.disk_errors_explained(folder(job_id)), (folder(job_id) / "log.txt").open("ab", buffering=0) as log:

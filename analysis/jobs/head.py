@@ -94,14 +94,17 @@ def address() -> str:
     """
     said = os.environ.get(ADDRESS, "").strip()
     if not said:
-        raise JobError(f"no Ray cluster is set up; set {ADDRESS}=http://HOST:8265 where the cache folder is shared with one.")
+        raise JobError(
+            f"no Ray cluster is set up. Set {ADDRESS}=http://HOST:8265 on a machine that shares the cache folder with the "
+            "cluster."
+        )
     with contextlib.suppress(ValueError):
         parts = urlsplit(said)
         is_bare = parts.path in ("", "/") and not parts.query and "@" not in parts.netloc
         if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and is_bare:
             return f"{parts.scheme}://{parts.netloc}"
     # What stands there may hold a password.
-    raise JobError(f"{ADDRESS} is not the address of a cluster's dashboard, which is like http://HOST:8265 and nothing more.")
+    raise JobError(f"{ADDRESS} must be the address of a cluster's dashboard, such as http://HOST:8265, without a path.")
 
 
 def token() -> str:
@@ -121,19 +124,17 @@ def token() -> str:
         if not named and isinstance(error, FileNotFoundError):
             return ""
         why = error.strerror or type(error).__name__
-        raise JobError(
-            f"The file with the token of the Ray cluster, {file}, cannot be read ({why}); mend {TOKEN_FILE}."
-        ) from error
+        raise JobError(f"The token file of the Ray cluster, {file}, cannot be read ({why}). Correct {TOKEN_FILE}.") from error
     if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
         raise JobError(
-            f"Others than you may read the token of the Ray cluster in {file}; run `chmod 600` on it, and change it."
+            f"Other users may read the token of the Ray cluster in {file}. Run `chmod 600` on the file, and change the token."
         )
     return _plain(found.decode("utf-8", "replace").strip(), str(file))
 
 
 def _plain(said: str, where: str) -> str:
     if len(said) > 4096 or not said.isascii() or not said.isprintable() or " " in said:
-        raise JobError(f"{where} holds no token of a Ray cluster: that is one word of plain letters and digits.")
+        raise JobError(f"{where} holds no valid token of a Ray cluster. A token is one word of ASCII letters and digits.")
     return said
 
 
@@ -199,7 +200,9 @@ _lock = threading.Lock()
 _glances: dict[tuple[str, str], _Glance] = {}
 
 _STRANGER = (
-    "What answers at {address} is no Ray dashboard ({said}); set " + ADDRESS + " to the address of one, like http://HOST:8265."
+    "The server at {address} is not a Ray dashboard ({said}). Set "
+    + ADDRESS
+    + " to the address of one, such as http://HOST:8265."
 )
 
 
@@ -211,21 +214,21 @@ def _looked(address: str, token: str) -> Cluster:
         version = _version(address, code, text)
         if not _is_loopback(address):
             raise JobError(
-                f"The Ray cluster at {address} asks nobody for a token, so anybody on its network can run anything on it; "
-                f"start it with RAY_AUTH_MODE=token."
+                f"The Ray cluster at {address} requires no token, so anybody on its network can run anything on it. "
+                "Start it with RAY_AUTH_MODE=token."
             )
         if os.environ.get(OPEN) != "yes":
             raise JobError(
-                f"The Ray cluster at {address} asks nobody for a token; start it with RAY_AUTH_MODE=token, or set {OPEN}=yes "
-                f"if everybody who uses this machine may run anything as whoever started it."
+                f"The Ray cluster at {address} requires no token. Start it with RAY_AUTH_MODE=token, or set {OPEN}=yes "
+                "if every user of this machine may run anything as the cluster's owner."
             )
     else:
         version = _version(address, *_answered(address, token, "GET", "/api/version", within_s=PATIENT_S))
     ours = importlib.metadata.version("ray")
     if version["ray_version"] != ours:
         raise JobError(
-            f"The Ray cluster at {address} runs Ray {version['ray_version']} and this program has Ray {ours}; they have to be "
-            f"the same: install ray=={version['ray_version']} here, or Ray {ours} there."
+            f"The Ray cluster at {address} runs Ray {version['ray_version']}, but this program has Ray {ours}. Install "
+            f"ray=={version['ray_version']} here, or Ray {ours} there."
         )
     code, text = _answered(address, token, "GET", "/api/cluster_status", within_s=PATIENT_S)
     machines = _machines(documents.parsed_object(text.encode())) if code == 200 else ()
@@ -270,10 +273,8 @@ def _answered(
 ) -> tuple[int, str]:
     code, text = _sent(address, token, method, path, body, within_s)
     if code in (401, 403):
-        what = "does not know the token it is shown" if token else "asks for a token, and there is none here"
-        raise JobError(
-            f"The Ray cluster at {address} {what}; set {TOKEN_FILE} to a file with the token that it was started with."
-        )
+        what = "rejects this program's token" if token else "requires a token, but none is set here"
+        raise JobError(f"The Ray cluster at {address} {what}. Set {TOKEN_FILE} to a file with the cluster's token.")
     return code, text
 
 
@@ -303,9 +304,9 @@ def _sent(address: str, token: str, method: str, path: str, body: dict[str, Any]
     except (urllib.error.URLError, OSError) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         if isinstance(reason, TimeoutError):
-            raise Silent(f"The Ray cluster at {address} does not answer within {within_s:g} s.") from error
+            raise Silent(f"The Ray cluster at {address} did not answer within {within_s:g} s.") from error
         why = getattr(reason, "strerror", None) or str(reason)
-        raise OutOfReach(f"No Ray cluster answers at {address} ({why}); start it, or mend {ADDRESS}.") from error
+        raise OutOfReach(f"No Ray cluster answers at {address} ({why}). Start it, or correct {ADDRESS}.") from error
     except (http.client.HTTPException, ValueError) as error:
         raise JobError(_STRANGER.format(address=address, said=type(error).__name__)) from error
 

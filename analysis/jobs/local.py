@@ -71,9 +71,9 @@ class Process:
 
     def __post_init__(self) -> None:
         if type(self.pid) is not int or not 0 < self.pid <= _MAX_PID:
-            raise ValueError(f"{self.pid!r} is not the number of a process.")
+            raise ValueError(f"{self.pid!r} is not a process id.")
         if not isinstance(self.started_at, int | float) or not isinstance(self.born, str | None):
-            raise ValueError(f"Process {self.pid} cannot have begun at {self.started_at!r}, {self.born!r}.")
+            raise ValueError(f"Process {self.pid} cannot have started at {self.started_at!r}, {self.born!r}.")
 
     @classmethod
     def of(cls, pid: int) -> "Process":

@@ -122,7 +122,7 @@ def looked_at(
         RuntimeError: when the process ends in another way.
     """
     if source.startswith("-"):
-        raise LayerscopeError(f"A model's name cannot begin with a dash, as {source!r} does.")
+        raise LayerscopeError(f"The name of a model cannot start with a dash, as {source!r} does.")
     command = [sys.executable, "-m", "analysis", "models", source, "--json", "-"]
     command += ["--dtype", dtype, "--device", device, "--quantization", quantization]
     if revision:
@@ -133,7 +133,7 @@ def looked_at(
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise LayerscopeError(
-            f"Reading the configuration of {source} took more than {within_s:g} s; check the connection and try again."
+            f"Reading the configuration of {source} took more than {within_s:g} s. Check the connection and try again."
         ) from error
     if done.returncode in (BAD_INPUT, UNFORESEEN):
         sentences = [line for line in done.stderr.splitlines() if line.strip()]

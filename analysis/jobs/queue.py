@@ -43,8 +43,8 @@ FRONT, END = -(10**9), 10**9
 
 _HEARTBEAT_S = 2.0
 """How often it is written down that a job was seen alive elsewhere."""
-_STOPPED = "It was {state}; what was finished is kept."
-_UNKNOWN = "{title} no longer knows of the job: what ran it is gone; {resume}"
+_STOPPED = "It was {state}. Finished parts are kept."
+_UNKNOWN = "{title} no longer knows the job, because its process is gone. {resume}"
 
 
 def submit(
@@ -199,7 +199,7 @@ def cancel(job_id: str) -> Job:
         elif state in (QUEUED, PAUSED):
             _end_waiting(db, job_id, CANCELLED, f"It was cancelled while it was {state}.")
         elif state != CANCELLED:
-            raise JobError(f"Job {job_id} cannot be cancelled: it has ended already, with state {state}.")
+            raise JobError(f"Job {job_id} cannot be cancelled: it has already ended, with state {state}.")
     return _pass_on(job_id)
 
 
@@ -215,9 +215,9 @@ def pause(job_id: str) -> Job:
         if state == RUNNING and not is_cancelled:
             _ask_to_stop(db, job_id, PAUSED)
         elif state == QUEUED:
-            _end_waiting(db, job_id, PAUSED, "It was paused before it began.")
+            _end_waiting(db, job_id, PAUSED, "It was paused before it started.")
         elif state != PAUSED:
-            what = "it is being cancelled" if state == RUNNING else f"it has ended already, with state {state}"
+            what = "it is being cancelled" if state == RUNNING else f"it has already ended, with state {state}"
             raise JobError(f"Job {job_id} cannot be paused: {what}.")
     return _pass_on(job_id)
 
@@ -254,13 +254,13 @@ def resume(job_id: str) -> Job:
         row = table.row_of(db, job_id)
         if row["state"] not in RESUMABLE:
             raise JobError(
-                f"Job {job_id} cannot be resumed: it is {row['state']}, and only a paused, interrupted, cancelled or failed "
-                f"job can."
+                f"Job {job_id} cannot be resumed: it is {row['state']}. Only paused, interrupted, cancelled and failed "
+                "jobs can."
             )
         places.usable(row["backend"])
         twin = _active_twin(db, row["kind"], row["fingerprint"])
         if twin is not None:
-            raise JobError(f"Job {job_id} cannot be resumed: the same work is already {twin.state} as job {twin.id}.")
+            raise JobError(f"Job {job_id} cannot be resumed: job {twin.id} does the same work and is {twin.state}.")
         table.requeue(db, job_id)
     return _hand_over(get(job_id))
 
@@ -278,7 +278,7 @@ def move(job_id: str, places: int) -> Job:
     with table.transaction(write=True) as db:
         state = table.row_of(db, job_id)["state"]
         if state != QUEUED:
-            raise JobError(f"Job {job_id} cannot be moved: it is {state}, and only a queued job has a place in the queue.")
+            raise JobError(f"Job {job_id} cannot be moved: it is {state}. Only queued jobs have a position in the queue.")
         table.move(db, job_id, places)
     return get(job_id)
 
@@ -335,7 +335,7 @@ def clear(*, saved: bool = False, owner: str | None = None) -> int:
 def _forget(db: sqlite3.Connection, row: sqlite3.Row, *, saved: bool) -> list[Path]:
     """Take a job out of the table; what is to be erased once that is committed."""
     if row["state"] == RUNNING:
-        raise JobError(f"Job {row['id']} cannot be deleted while it runs: cancel it first.")
+        raise JobError(f"Job {row['id']} cannot be deleted while it runs. Cancel it first.")
     # Set aside while no other process can submit or take a job: work that begins afterwards finds nothing half-deleted.
     folders = job_space.saved_folders(row["kind"], row["result_key"]) if saved and job_space.needed_by(db, row) is None else []
     db.execute("DELETE FROM jobs WHERE id = ?", (row["id"],))

@@ -68,7 +68,7 @@ def needed_by(db: sqlite3.Connection, row: sqlite3.Row) -> str | None:
         if same or any(_uses(spec, key) for spec in _specs(other["kind"], other["spec"])):
             return f"job {other['id']} needs it too"
     other = index.builds_on(list(RESULTS), key, but=key)
-    return None if other is None else f"the stored {other.kind} result {other.key} was made from it"
+    return None if other is None else f"the stored {other.kind} result {other.key} builds on it"
 
 
 def _specs(kind: str, text: str) -> tuple[Spec, ...]:

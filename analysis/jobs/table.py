@@ -193,14 +193,14 @@ def _errors_explained(path: Path) -> Iterator[None]:
     except (sqlite3.DatabaseError, Timeout) as error:
         if isinstance(error, Timeout) or getattr(error, "sqlite_errorcode", 0) & 0xFF in _HELD:
             raise BusyError(
-                f"The list of jobs in {path} cannot be used ({error}): another process has held it for {_BUSY_S:g} s. "
-                f"Try again."
+                f"The list of jobs in {path} cannot be used ({error}): another process has locked it for {_BUSY_S:g} s. "
+                "Try again."
             ) from error
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
             raise StorageError(store.no_space(path)) from error
         raise StorageError(
             f"The list of jobs in {path} cannot be used ({error}). Check that the disk has space and the folder is "
-            f"writable; if the file is damaged, move it aside and a new one is made."
+            "writable. If the file is damaged, move it aside to start a new one."
         ) from error
 
 
@@ -217,7 +217,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
             _change(db, _STEPS[layout], layout + 1)
     if _layout(db) != _LAYOUT:
         raise StorageError(
-            f"{path} has layout {_layout(db)}, and this version reads layout {_LAYOUT}. Move the file aside to begin anew."
+            f"{path} has layout {_layout(db)}, but this version reads layout {_LAYOUT}. Move the file aside to start a new one."
         )
 
 
@@ -258,7 +258,7 @@ def read(row: sqlite3.Row) -> Job:
         return Job(**columns)
     except (KeyError, TypeError, ValueError, AttributeError, LayerscopeError) as error:
         raise JobError(
-            f"Job {row['id']} was written by another version and cannot be read ({error}); delete it and submit it again."
+            f"Job {row['id']} was stored by another version and cannot be read ({error}). Delete it and submit it again."
         ) from error
 
 
@@ -278,7 +278,7 @@ def row_of(db: sqlite3.Connection, job_id: str) -> sqlite3.Row:
     if isinstance(job_id, str) and _ID.fullmatch(job_id):
         row = db.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
     if row is None:
-        raise JobError(f"There is no job {str(job_id)[:40]!r}; `python -m analysis jobs list` shows those there are.")
+        raise JobError(f"There is no job {str(job_id)[:40]!r}. `python -m analysis jobs list` shows all jobs.")
     return typing.cast(sqlite3.Row, row)
 
 
@@ -426,7 +426,7 @@ def write_stopped(db: sqlite3.Connection, job: Job, sentence: str, **columns: An
     row = db.execute("SELECT stop_as, cancel_requested_at FROM jobs WHERE id = ?", (job.id,)).fetchone()
     state = (row and row["stop_as"]) or CANCELLED
     if row and job.limit_s is not None and (row["cancel_requested_at"] or 0.0) - (job.started_at or 0.0) > job.limit_s:
-        sentence = f"It had reached the {job.limit_s / 3600:.3g} h that a job may take here. {sentence}"
+        sentence = f"It reached the limit of {job.limit_s / 3600:.3g} h for a job. {sentence}"
     ended = {"state": state, "error": sentence.format(state=state), "finished_at": time.time(), **columns}
     return write(db, job, ended)
 

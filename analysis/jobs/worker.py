@@ -65,8 +65,8 @@ NICENESS_SET = "LAYERSCOPE_NICENESS"
 _MOST_NICE = 19
 _AUTOGROUP = Path("/proc/self/autogroup")
 
-_STOPPED = "It was {state}; what was finished is kept."
-_STUCK = "It was {state} and had to be stopped at once; what was saved before is kept."
+_STOPPED = "It was {state}. Finished parts are kept."
+_STUCK = "It was {state} and had to be stopped at once. Its saved state is kept."
 _END_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 _log = logging.getLogger(__name__)
 
@@ -190,7 +190,7 @@ class _Worker:
         try:
             importlib.import_module(module)
         except Exception:
-            _log.warning("%s could not be imported ahead.", module, exc_info=True)
+            _log.warning("%s could not be imported in advance.", module, exc_info=True)
         return True
 
     def _release_own(self) -> None:
@@ -200,9 +200,7 @@ class _Worker:
         for row in rows:
             job = table.read(row)
             if job.process is not None and job.process.same(self._me):
-                table.waited(
-                    functools.partial(attempt.interrupt, job, f"The worker started anew; {attempt.RESUME}"), _log.warning
-                )
+                table.waited(functools.partial(attempt.interrupt, job, f"The worker restarted. {attempt.RESUME}"), _log.warning)
 
     def _watch(self) -> None:
         """The watchdog: never lets an error end it, for then no job could be stopped any more."""
@@ -219,7 +217,7 @@ class _Worker:
                             local.announce(self._me)
                 self._look_after(self._run, beat=is_due)
             except Exception:
-                _log.exception("The watchdog goes on after an error.")
+                _log.exception("The watchdog continues after an error.")
 
     def _look_after(self, run: Run | None, *, beat: bool) -> None:
         if run is None:
@@ -252,7 +250,7 @@ class _Worker:
         """Leave as SIGTERM asks, at once: what the job saved is kept, and it can be resumed."""
         with self._hands:
             if self._run is not None and not self._run.lost:
-                attempt.interrupt(self._run.job, f"The worker was asked to end before the job had; {attempt.RESUME}")
+                attempt.interrupt(self._run.job, f"The worker was stopped before the job ended. {attempt.RESUME}")
             local.withdraw(self._me)
             local.end_children(self._me.pid)
             os._exit(128 + signal.SIGTERM)
@@ -345,7 +343,7 @@ def give_way() -> None:
     """
     said = os.environ.get(NICENESS_SET, str(NICENESS))
     if not (said.isascii() and said.isdigit() and int(said[:3]) <= _MOST_NICE):
-        raise SpecError(f"{NICENESS_SET} is {said[:20]!r}; it can be 0 (the worker gives way to nobody) to {_MOST_NICE}.")
+        raise SpecError(f"{NICENESS_SET} must be 0 (no lower CPU priority) to {_MOST_NICE}, not {said[:20]!r}.")
     if not hasattr(os, "setpriority") or int(said) == 0:
         return
     # Not `os.nice`, which adds: a worker that became a new process already gives way.
@@ -359,7 +357,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, then serve."""
     letters.guard_logs()
     parser = argparse.ArgumentParser(prog="python -m analysis.jobs.worker", description="Run queued jobs, one after another.")
-    parser.add_argument("--idle-s", type=float, default=900.0, help="seconds without a job after which to leave")
+    parser.add_argument(
+        "--idle-s", type=float, default=900.0, help="Seconds without a job until the worker ends (default: 900)."
+    )
     idle_s = parser.parse_args(arguments).idle_s
     try:
         give_way()

@@ -109,7 +109,7 @@ def test_what_was_found_is_stored_and_read_again(model):
     assert again.result.points == curve.result.points
     assert layerscope.stored("sweep", model=model.spec.source)[0].result == again.result
     assert layerscope.stored("sweep")[0].result.model.name != curve.result.model.name  # the starter's, precomputed
-    with pytest.raises(SpecError, match="no results of the kind 'sweeps'; the kinds are .*distances"):
+    with pytest.raises(SpecError, match="'sweeps' is no kind of result. Choose one of .*distances"):
         layerscope.stored("sweeps")
 
 
@@ -224,10 +224,10 @@ def test_a_saved_recipe_is_one_too(model):
 @pytest.mark.parametrize(
     ("kind", "keywords", "sentence"),
     [
-        ("sweep", {"tsak": "boolq"}, "There is no setting 'tsak' in a SweepSpec; it has .*task"),
-        ("sweep", {"limit": "many"}, "limit: it takes a whole number, not .many."),
+        ("sweep", {"tsak": "boolq"}, r"SweepSpec has no setting 'tsak'\. It has .*task"),
+        ("sweep", {"limit": "many"}, "limit: expected a whole number, not .many."),
         ("sweep", {"max_n": 1.5}, "max_n must be a whole number, not 1.5"),
-        ("sweep", {"strategy": object()}, "These values make no SweepSpec|strategy"),
+        ("sweep", {"strategy": object()}, "A value for SweepSpec has the wrong type|strategy"),
         ("sweep", {"task": "arc"}, "task must be one of"),
         ("evaluate", {"block": "eleven"}, "A block is written START:SIZE"),
         ("heal", {}, "A HealSpec needs block"),
@@ -274,7 +274,7 @@ def test_a_kind_of_one_file_is_reached_without_a_change_here(model, monkeypatch)
         _registered.pop("echo")
     with pytest.raises(AttributeError, match="cannot be asked for 'echo'; it can be asked for .*distances"):
         _ = model.echo
-    with pytest.raises(SpecError, match="Nothing answers a EchoSpec"):
+    with pytest.raises(SpecError, match="Nothing runs a EchoSpec"):
         model.run(EchoSpec())
 
 

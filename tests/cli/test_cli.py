@@ -80,10 +80,10 @@ def test_speed(capsys, tiny, tmp_path):
     assert data["decode"].keys() >= {"intercept_s", "slope_s", "slope_stderr_s", "r_squared", "fixed_share"}
     assert {"spec", "versions", "wall_s", "n_tokens", "peak_bytes"} <= data.keys()
     assert "layers 3-4 (2 layers), block [3, 5)" in output.out
-    assert "ms per layer left" in output.out
+    assert "ms per remaining layer" in output.out
     code, output = run(capsys, "speed", tiny, "--ns", "0,99")
     assert code == 2
-    assert output.err.splitlines()[-1].endswith("choose numbers 0..5.")
+    assert output.err.splitlines()[-1].endswith("Choose numbers in 0..5.")
 
 
 def test_sweeps_of_scattered_and_manual_cuts_that_also_write(capsys, tiny):
@@ -176,7 +176,7 @@ def test_compare(capsys, tiny):
     code, output = run(capsys, "compare", tiny, *options)
     assert code == 0
     assert "pruned without layers 2-3 (2 layers), block [2, 4): 4 tokens, prefill" in output.out
-    assert output.out.count("repeats itself: 0 % of 4-grams") == 2
+    assert output.out.count("repeated: 0 % of 4-grams") == 2
     assert "these numbers rank no model" in output.out
     assert f"Once upon{''.join(data['writings'][1]['pieces'])}" in output.out
 
@@ -197,8 +197,8 @@ def test_microscope(capsys, tiny):
     assert [len(data[name]) for name in ("distances", "guesses", "probabilities")] == [4, 5, 5]
     code, output = run(capsys, "microscope", tiny, "--prompt", "Once upon", "--token", 1)
     assert code == 0
-    assert "guesses after token 1, 'Once'" in output.out
-    assert output.out.count("the final guess is on top from here on") == 1
+    assert "Predictions after token 1, 'Once'" in output.out
+    assert output.out.count("the final prediction ranks first from here on") == 1
 
 
 def test_export(capsys, tiny, tmp_path):
@@ -217,16 +217,16 @@ def test_jobs_list_is_empty_at_first(capsys):
         (("distances", "some/unknown-model"), "HF_HUB_OFFLINE blocks requests to the Hub"),
         (("distances", "TINY", "--texts", "none.txt"), "cannot be read"),
         (("distances", "TINY", "--seq-len", 3), "16..1,048,576"),
-        (("distances", "TINY", "--seq-len", 999), "longer than the window"),
-        (("damage", "TINY", "--max-size", 6), "choose max-size 1..5"),
+        (("distances", "TINY", "--seq-len", 999), "exceeds the context window"),
+        (("damage", "TINY", "--max-size", 6), "Choose max-size 1..5"),
         (("damage", "TINY", "--max-size", 0), "1..1,000"),
-        (("sweep", "TINY", "--max-n", 6), "choose max-n 0..5"),
+        (("sweep", "TINY", "--max-n", 6), "Choose max-n 0..5"),
         (("sweep", "TINY", "--max-n", -1), "0..1,000"),
         (("evaluate", "TINY", "--block", "4:3"), "the start must be 0..3"),
         (("evaluate", "TINY", "--block", "four"), "START:SIZE"),
-        (("sweep", "TINY", "--strategy", "manual"), "needs the blocks"),
+        (("sweep", "TINY", "--strategy", "manual"), "needs blocks to remove"),
         (("sweep", "TINY", "--blocks", "1:2"), "no other strategy"),
-        (("evaluate", "TINY", "--block", "1:2+2:1"), "share a layer"),
+        (("evaluate", "TINY", "--block", "1:2+2:1"), "names a layer twice"),
         (("evaluate", "TINY", "--adapter", "nowhere"), "not a PEFT adapter"),
         (("export", "TINY", "--block", "1:1", "--out", "TINY"), "not empty"),
         (("compare", "TINY", "--prompt", " "), "The prompt is empty"),
@@ -234,12 +234,12 @@ def test_jobs_list_is_empty_at_first(capsys):
         (("compare", "TINY", "--prompt", "a", "--block", "5:2"), "the start must be 0..4"),
         (("compare", "TINY", "--prompt", "a", "--block", "1:2", "--adapter", "nowhere"), "not a PEFT adapter"),
         (("compare", "TINY", "--prompt", "a", "--temperature", "9"), "temperature must be 0..5"),
-        (("microscope", "TINY", "--prompt", "a", "--token", "7"), "1..1 were read"),
+        (("microscope", "TINY", "--prompt", "a", "--token", "7"), "Choose 1..1."),
         (("restore", "TINY", "--prompt", "a", "--block", "1:1"), "Write at least two tokens"),
         (("restore", "TINY", "--prompt", "Once upon a", "--block", "1:1", "--token", "99"), "Choose one of 2.."),
         (("restore", "TINY", "--prompt", "Once upon a", "--block", "1:1", "--token", "1"), "no token precedes it"),
         (("restore", "TINY", "--prompt", "Once upon a", "--block", "1:0"), "a size of at least 1"),
-        (("jobs", "show"), "needs the id of a job"),
+        (("jobs", "show"), "needs a job id"),
         (("jobs", "show", "../../etc"), "../../etc"),
         (("models", "TINY", "--device", "tpu"), "this machine offers"),
     ],

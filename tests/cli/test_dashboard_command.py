@@ -48,7 +48,7 @@ def test_dashboard_starts_the_server_from_any_folder(monkeypatch, tmp_path):
 @pytest.mark.parametrize("port", ["0", "65536", "-1"])
 def test_port_outside_the_range_is_refused(port, capsys):
     assert command_line.main(["dashboard", f"--port={port}"]) == 2
-    assert "choose one from 1 to 65535" in capsys.readouterr().err
+    assert "--port must be 1..65535" in capsys.readouterr().err
 
 
 def test_missing_pages_are_named(monkeypatch, tmp_path, capsys):

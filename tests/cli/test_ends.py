@@ -38,7 +38,7 @@ def test_what_nobody_foresaw_is_one_sentence_with_an_exit_code_of_its_own_and_it
     code, said = ended(monkeypatch, capsys, error)
     assert code == main.UNFORESEEN == 70
     assert said.count("\n") == 1
-    assert said.startswith(f"Layerscope did not foresee what happened while answering `jobs` ({type(error).__name__}: ")
+    assert said.startswith(f"Layerscope has a bug: an unexpected error while running `jobs` ({type(error).__name__}: ")
     [kept] = (place / "faults").iterdir()
     assert str(kept) in said
     assert "Traceback" not in said
@@ -49,7 +49,7 @@ def test_what_nobody_foresaw_is_one_sentence_with_an_exit_code_of_its_own_and_it
 def test_a_panic_of_a_library_in_rust_names_the_input(monkeypatch, capsys):
     code, said = ended(monkeypatch, capsys, type("PanicException", (BaseException,), {})("index out of bounds"))
     assert code == main.BAD_INPUT
-    assert "most likely on the rules of its tokenizer" in said
+    assert "most likely the rules of its tokenizer" in said
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_panic_of_a_library_in_rust_names_the_input(monkeypatch, capsys):
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "The memory was not enough"),
         (RuntimeError("unable to mmap 99 bytes from file <x>: Cannot allocate memory (12)"), "The memory was not enough"),
         (OSError(errno.ENOSPC, "No space left on device"), "There is no space left on the disk"),
-        (OSError(errno.EIO, "Input/output error"), "The disk does not answer as it should"),
+        (OSError(errno.EIO, "Input/output error"), "The disk failed with an input/output error"),
     ],
 )
 def test_memory_and_disks_are_no_bugs(monkeypatch, capsys, place, error, says):

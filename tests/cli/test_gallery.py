@@ -40,7 +40,7 @@ def test_a_model_whose_weights_are_not_here_keeps_its_results_and_says_what_to_f
     assert sorted(before) == [("distances", OTHER.source), ("distances", "starter"), ("sweep", "starter")]
     assert command.main(["--model", OTHER.source, "--work", str(places / "work")]) == 0
     said = capsys.readouterr().err
-    assert f"{OTHER.title} keeps the results that it has: The weights of" in said
+    assert f"The results of {OTHER.title} are unchanged: The weights of" in said
     assert f"--fetch`, or get {OTHER.source.rsplit('/')[-1]} of {OTHER.page} and give its path" in said
     assert stored(places) == before
 
@@ -48,7 +48,7 @@ def test_a_model_whose_weights_are_not_here_keeps_its_results_and_says_what_to_f
 def test_a_file_of_that_name_with_other_weights_is_refused(places, capsys):
     (places / OTHER.source.rsplit("/")[-1]).write_bytes(b"GGUF")
     assert command.main(["--model", OTHER.source, "--weights", str(places), "--work", str(places / "work")]) == 0
-    assert f"and that of the file of {OTHER.page} is {OTHER.sha256}" in capsys.readouterr().err
+    assert f"but the file of {OTHER.page} has {OTHER.sha256}" in capsys.readouterr().err
 
 
 def test_only_what_was_made_again_of_one_model_is_replaced(places):

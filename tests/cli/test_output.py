@@ -92,9 +92,9 @@ def test_what_cannot_be_written_is_one_sentence_and_exit_code_2(tmp_path, capsys
     sock.bind("socket")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for path, sentence in {
-        "": "given no name",
-        " ": "given no name",
-        "a\0b": "given no name",
+        "": "has no value",
+        " ": "has no value",
+        "a\0b": "has no value",
         tmp_path: "is a folder",
         tmp_path / "nowhere" / "out.json": "does not exist",
         tmp_path / "file" / "out.json": "Not a directory",
@@ -120,7 +120,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_computed(t
         ("report", "starter", "--out", str(tmp_path / "x.html")),
     ):
         assert main.main(list(words)) == 2
-        assert "may not be written" in capsys.readouterr().err
+        assert "is not writable" in capsys.readouterr().err
     monkeypatch.undo()
     for words in (
         ("export", "starter", "--block", "11:5", "--out", ""),

@@ -169,7 +169,7 @@ def test_what_it_refuses_is_one_sentence_and_exit_code_2(capsys):
         main.main(["count", "starter", "--word", "x", "--repeat", "often"])
     assert left.value.code == 2
     assert capsys.readouterr().err == (
-        "Argument --repeat: it takes a whole number, not 'often'; see `python -m analysis count --help`.\n"
+        "Argument --repeat: expected a whole number, not 'often'. See `python -m analysis count --help`.\n"
     )
 
 

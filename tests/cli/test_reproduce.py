@@ -248,7 +248,7 @@ def test_a_kind_without_a_subcommand_is_said_whole(monkeypatch):
     words = shlex.split(main.command_line(spec))[3:]
     assert words[:2] == ["run", "new"]
     assert main.request(words) == command_line.asked(spec)
-    with pytest.raises(SpecError, match="not a complete _New"):
+    with pytest.raises(SpecError, match="This _New is incomplete"):
         main.request(["run", "new"])
     assert main.request(["run", "distances", "--set", "corpus.seed=4"]) == DistanceSpec(corpus=CorpusSpec(seed=4))
 
@@ -321,5 +321,5 @@ def test_required_fields_stay_required():
 
 @pytest.mark.parametrize("setting", ["model.identity=files:false", 'model={"source": "starter", "identity": "files:false"}'])
 def test_an_identity_cannot_be_set(setting):
-    with pytest.raises(SpecError, match="cannot give an identity: that is worked out from the files themselves"):
+    with pytest.raises(SpecError, match="cannot set an identity, which is computed from the files"):
         main.request(["run", "distances", "--set", setting])

@@ -41,7 +41,7 @@ def test_the_tolerance_changes_the_recommendation(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (("--out", "a.doc"), "a.doc is none of these: rename it"),
+        (("--out", "a.doc"), "not a.doc. Change the extension"),
         (("--out", "a.md", "--accept-points", "-1"), "It must be a number of at least 0 (default: 3)"),
         (("--out", "a.md", "--task", "boolq"), "has no stored curve for --task boolq. Stored curves: --task arc_easy --limit "),
         (("--out", "a.md", "--limit", "0"), "limit"),

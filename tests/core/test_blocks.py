@@ -70,8 +70,8 @@ PARTS = PartSet(attention=(3, 5, 6), feed_forward=(9,), layers=(11, 12))
 def test_parts_of_layers_have_a_written_form():
     assert parse_removal("a3+a5:2+m9+11:2") == PARTS
     assert written(PARTS) == "a3+a5:2+m9+11:2"
-    assert PARTS.brief() == "attention of layers 3, 5-6; feed-forward of layer 9; layers 11-12"
-    assert PARTS.describe() == f"{PARTS.brief()} (one part of 4 layers, 2 whole)"
+    assert PARTS.brief() == "attention of layers 3, 5-6 + feed-forward of layer 9 + layers 11-12"
+    assert PARTS.describe() == f"{PARTS.brief()} (one sublayer of 4 layers, 2 whole)"
     assert (PARTS.start, PARTS.size, PARTS.touched, list(PARTS.layers)) == (3, 6, (3, 5, 6, 9, 11, 12), [11, 12])
 
 
@@ -87,10 +87,10 @@ def test_both_parts_of_a_layer_are_the_whole_layer():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a", "the attention or the feed-forward part alone; 'a' is neither"),
+        ("a", "attention or feed-forward alone. 'a' has neither form"),
         ("a1:b", "'a1:b' is neither"),
-        ("a3+3:1", "share a layer"),
-        ("a3+a2:2", "share a layer"),
+        ("a3+3:1", "names a layer twice"),
+        ("a3+a2:2", "names a layer twice"),
         ("b3", "A block is written START:SIZE"),
         ("a0:99999999999", "A block is written START:SIZE"),
         ("a0:900+m0:900+0:1000", "no model has as many"),
@@ -112,7 +112,7 @@ def test_a_cut_must_leave_some_attention():
     parse_removal("a0:5").check(6)
     parse_removal("m0:6").check(6)
     for text in ("a0:6", "a0:3+3:3"):
-        with pytest.raises(BlockRangeError, match="leaves none of the 6 layers its attention"):
+        with pytest.raises(BlockRangeError, match="none of the 6 layers would keep its attention"):
             parse_removal(text).check(6)
     with pytest.raises(BlockRangeError, match="Feed-forward of layer 6 cannot be removed: this model has layers 0..5"):
         parse_removal("m6").check(6)

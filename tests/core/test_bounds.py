@@ -124,7 +124,7 @@ def test_every_number_of_a_request_has_an_end():
         ({"corpus": {"n_texts": None}}, "corpus.n_texts must be a whole number, not null."),
         ({"corpus": {"source": 3}}, "corpus.source must be text, not 3."),
         ({"benchmark": {"limit": 10**9}}, "benchmark.limit must be 1..1,000,000, not 1,000,000,000."),
-        ({"model": []}, "A ModelSpec is written with its fields by name, not as []."),
+        ({"model": []}, "A ModelSpec must be an object with fields by name, not []."),
         ({"control": 1}, "control must be true or false, not 1."),
     ],
 )
@@ -137,7 +137,7 @@ def test_what_is_wrong_with_a_field_is_said_with_what_is_possible(data, said):
 def test_several_values_are_each_held_to_the_bound():
     with pytest.raises(SpecError, match=r"ns must be 0\.\.1,000, not -1"):
         SpeedSpec(ns=(0, -1))
-    with pytest.raises(SpecError, match="ns must be several values, not 3"):
+    with pytest.raises(SpecError, match="ns must be a list, not 3"):
         SpeedSpec.from_json({"ns": 3})
 
 

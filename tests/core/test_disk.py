@@ -82,7 +82,7 @@ def test_what_a_killed_process_left_goes_and_what_a_living_one_makes_stays(cache
     store.sweep()
     (left,) = drafts(cache / "exports")
     assert "living" in left
-    assert "0.0 MB are free again" in caplog.text
+    assert "freed 0.0 MB" in caplog.text
     living.kill()
     living.communicate()
     store.sweep()

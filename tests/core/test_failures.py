@@ -62,7 +62,7 @@ def test_an_error_while_handling_another_counts_too_unless_it_was_shut_out():
         tidy()
     assert "no space left" in explain(raised.value)
     raised.value.__suppress_context__ = True
-    assert "did not foresee what happened while running this job (ValueError: while tidying up)" in explain(raised.value)
+    assert "unexpected error while running this job (ValueError: while tidying up)" in explain(raised.value)
 
 
 def test_our_own_errors_say_it_themselves():
@@ -82,13 +82,13 @@ def test_our_own_errors_say_it_themselves():
     ],
 )
 def test_not_enough_memory(error):
-    assert explain(error).startswith("The memory was not enough: lower")
+    assert explain(error).startswith("The memory was not enough. Lower")
 
 
 def test_what_torch_really_raises_when_the_memory_is_not_enough():
     with pytest.raises(RuntimeError) as raised:
         torch.empty(1 << 60)
-    assert explain(raised.value).startswith("The memory was not enough: lower")
+    assert explain(raised.value).startswith("The memory was not enough. Lower")
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_what_torch_really_raises_when_the_memory_is_not_enough():
     ],
 )
 def test_not_enough_memory_on_the_accelerator(error):
-    assert explain(error).startswith("The accelerator's memory was not enough: lower the batch size")
+    assert explain(error).startswith("The GPU ran out of memory. Lower the batch size")
 
 
 def test_a_gated_a_missing_and_an_unreachable_model():
@@ -112,7 +112,7 @@ def test_a_gated_a_missing_and_an_unreachable_model():
         return error
 
     gated = chained(hub(GatedRepoError), OSError("You are trying to access a gated repo."))
-    assert "gated: accept its licence" in explain(gated)
+    assert "gated. Accept its licence" in explain(gated)
     assert "HF_TOKEN" in explain(gated)
     assert "no such model" in explain(chained(hub(RepositoryNotFoundError), OSError("not a local folder")))
     assert "cannot be reached" in explain(hub(LocalEntryNotFoundError))
@@ -137,7 +137,7 @@ def test_bitsandbytes_not_there_or_without_a_device(monkeypatch):
         "None of the available devices `available_devices = None` are supported by the bitsandbytes version you have installed",
         "Could not run 'bitsandbytes::quantize_4bit' with arguments from the 'MPS' backend.",
     ):
-        assert "choose quantization none" in explain(RuntimeError(text))
+        assert "Choose quantization none" in explain(RuntimeError(text))
     inside = types.ModuleType("bitsandbytes.fake")
     exec("def fails():\n    raise RuntimeError('no GPU found')", inside.__dict__)
     with pytest.raises(RuntimeError) as raised:
@@ -147,12 +147,12 @@ def test_bitsandbytes_not_there_or_without_a_device(monkeypatch):
 
 def test_anything_else_is_a_bug_with_its_first_line():
     assert explain(ValueError("seven is not\na number")) == (
-        "Layerscope did not foresee what happened while running this job (ValueError: seven is not); this is a bug, and "
-        "worker.log in the cache folder has the details."
+        "Layerscope has a bug: an unexpected error while running this job (ValueError: seven is not). "
+        "The details are in worker.log in the cache folder."
     )
     assert "no message" in explain(named("Odd"))
     for harmless in ("device 3 is not a GPU", "index 28 is out of range", "the gate of layer 3"):
-        assert "this is a bug" in explain(RuntimeError(harmless))
+        assert "Layerscope has a bug" in explain(RuntimeError(harmless))
         assert cause(RuntimeError(harmless)) is None
 
 
@@ -162,17 +162,19 @@ def test_what_a_models_own_code_raises_names_its_type_and_the_step():
     with pytest.raises(ValueError, match="no such cache") as caught:
         own["forward"]()
     assert explain(caught.value) == (
-        "The code of jamba models in transformers failed while running this job (ValueError: no such cache), so this cannot be "
-        "done with this model; choose another model or another cut, and worker.log in the cache folder has the details."
+        "The code of jamba models in transformers failed while running this job (ValueError: no such cache). "
+        "Choose another model or block. The details are in worker.log in the cache folder."
     )
     own["__name__"] = "transformers.models.auto.auto_factory"
     with pytest.raises(ValueError, match="no such cache") as caught:
         own["forward"]()
-    assert "this is a bug" in explain(caught.value)
+    assert "Layerscope has a bug" in explain(caught.value)
 
 
 def test_a_disk_that_does_not_answer_is_no_bug():
-    assert explain(chained(OSError(errno.EIO, "Input/output error"), ValueError("x"))).startswith("The disk does not answer")
+    assert explain(chained(OSError(errno.EIO, "Input/output error"), ValueError("x"))).startswith(
+        "The disk failed with an input/output error"
+    )
 
 
 def test_details_of_what_nobody_foresaw_are_kept_for_their_owner_alone_without_tokens_and_only_the_newest(
@@ -191,7 +193,7 @@ def test_details_of_what_nobody_foresaw_are_kept_for_their_owner_alone_without_t
     assert "number 24 of hf_[redacted]" in details
     assert "hf_abcd" not in said
     monkeypatch.setenv("LAYERSCOPE_CACHE", "/dev/null/nowhere")
-    assert "its details could not be kept" in in_a_sentence(ValueError("x"), doing="counting")
+    assert "The details are lost" in in_a_sentence(ValueError("x"), doing="counting")
 
 
 def test_the_token_of_the_environment_is_blotted_out_whatever_it_looks_like(monkeypatch):

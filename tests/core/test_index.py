@@ -146,7 +146,7 @@ def test_a_result_that_was_edited_by_hand_is_not_opened_and_then_not_listed(capl
     with pytest.raises(store.CorruptResultError, match="does not match its checksum"):
         _ = found.result
     assert listed() == []
-    assert "It is not shown" in caplog.text
+    assert "It is hidden" in caplog.text
 
 
 def test_a_deleted_index_is_made_again():
@@ -174,7 +174,7 @@ def test_a_damaged_index_is_moved_aside_and_made_again(how, caplog):
     elif how == "cut":
         os.truncate(file, 4096 * 2)
     assert listed() == before
-    assert "moved aside and is made again" in caplog.text
+    assert "It was moved aside and is being rebuilt" in caplog.text
     assert file.with_name(f"{file.name}.damaged").exists()
 
 
@@ -183,7 +183,7 @@ def test_where_no_index_can_be_kept_the_process_makes_its_own(monkeypatch, tmp_p
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(store, "local_dir", lambda: tmp_path / "file" / "below")
     assert len(listed()) == 1
-    assert "this process makes its own" in caplog.text
+    assert "This process uses its own" in caplog.text
     made("sweep").save()
     assert len(listed()) == 2
 

@@ -101,10 +101,10 @@ def test_what_other_processes_computed_counts_and_no_machine_is_named(now, count
     assert counts.since(before) == {"layer_tokens": 5, "flop": 3e9}
     work = told.read()
     assert (work.seconds, work.layer_tokens, work.flop) == (4, 5, 3e9)
-    assert work.in_words() == "3.0 GFLOP, 5 tokens through a layer"
+    assert work.in_words() == "3.0 GFLOP, 5 layer tokens"
 
 
 def test_in_words():
     work = Work(seconds=100.0, layer_tokens=1_230_000, flop=4.2e12, peak_bytes=1_100_000_000, joules=530.0, most_flop_s=1e11)
-    told = "4.2 TFLOP, 1.2 M tokens through a layer, 42% of this machine's peak, 1.1 GB at most, 530 J"
+    told = "4.2 TFLOP, 1.2 M layer tokens, 42% of this machine's peak, peak memory 1.1 GB, 530 J"
     assert work.in_words() == told

@@ -145,7 +145,7 @@ def test_an_edited_number_is_named_in_one_sentence_and_not_shown(caplog):
     for _ in range(3):
         assert store.find_results("distances") == []
     assert caplog.text.count("does not match its checksum: it was changed or damaged after it was stored.") == 1
-    assert "It is not shown, and computed again where it is asked for." in caplog.text
+    assert "It is hidden, and computed again on request." in caplog.text
 
 
 def test_a_result_of_before_there_were_checksums_still_opens_and_can_be_given_one():
@@ -208,7 +208,7 @@ class FigureResult(Result):
 )
 def test_a_figure_that_is_not_finite_is_refused_and_nothing_stored(figures, name):
     result = FigureResult(Spec(), {}, 1.0, 5, complete=True, **figures)
-    with pytest.raises(NotFiniteError, match=re.escape(f"NaN or infinite ({name}), so nothing was stored")):
+    with pytest.raises(NotFiniteError, match=re.escape(f"NaN or infinite ({name}), so it is not stored")):
         result.save()
     assert not store.result_dir("figures", Spec().fingerprint()).exists()
 

@@ -71,10 +71,10 @@ _CHOSEN = {
 }
 _RANGES = [
     *(
-        (("distances", "--memory", amount), "is no amount of memory; give a number with its unit")
+        (("distances", "--memory", amount), "is not an amount of memory. Give a number with its unit")
         for amount in ("", "4", "GB", "4 G B", "1e9GB", "nanGB", "4GB\nx", "9" * 5000 + "GB", "٤GB", "4GB;4GB")
     ),
-    (("sweep", "--memory", "4GB", "--detach"), "--memory bounds this process, and --detach leaves the work to another one"),
+    (("sweep", "--memory", "4GB", "--detach"), "--memory bounds this process only, but --detach runs the request in another"),
     (("distances", "--samples", "0"), "n_texts must be 1..1,000,000, not 0."),
     (("distances", "--samples", "-3"), "corpus.n_texts must be 1..1,000,000, not -3."),
     (("distances", "--seq-len", "15"), "seq_len must be 16..1,048,576, not 15."),
@@ -88,7 +88,7 @@ _RANGES = [
     (("sweep", "--shots", "6"), "shots must be 0..5, not 6."),
     (("sweep", "--shots", "-1"), "shots must be 0..5, not -1."),
     (("sweep", "--samples", "0"), "n_texts must be 1..1,000,000, not 0."),
-    (("sweep", "--strategy", "manual"), "manual needs the blocks to remove"),
+    (("sweep", "--strategy", "manual"), "manual needs blocks to remove"),
     (("sweep", "--blocks", "1:1"), "no other strategy takes any"),
     (("sweep", "--strategy", "deepest", "--blocks", "1:1"), "no other strategy takes any"),
     (("evaluate", "--limit", "-5"), "benchmark.limit must be 1..1,000,000, not -5."),
@@ -99,16 +99,16 @@ _RANGES = [
     (("speed", "--repeats", "0"), "repeats must be 1..10,000, not 0."),
     (("speed", "--repeats", "-1"), "repeats must be 1..10,000, not -1."),
     (("speed", "--ns=-1"), "ns must be 0..1,000, not -1."),
-    (("speed", "--ns", "1,1"), "The numbers of removed layers must be different from each other, not [1, 1]."),
-    (("speed", "--ns", "1;2"), "it takes a whole number, several joined by commas, not '1;2'"),
+    (("speed", "--ns", "1,1"), "Each number of removed layers must occur once, not [1, 1]."),
+    (("speed", "--ns", "1;2"), "expected a whole number, several joined by commas, not '1;2'"),
     (("compare", "--tokens", "0"), "max_new_tokens must be 1..512, not 0."),
     (("compare", "--tokens", "513"), "max_new_tokens must be 1..512, not 513."),
     (("compare", "--temperature", "-0.1"), "temperature must be 0..5, not -0.1."),
     (("compare", "--temperature", "5.1"), "temperature must be 0..5, not 5.1."),
     (("compare", "--seed", "-1"), "seed must be at least 0, not -1."),
-    (("microscope", "--token", "0"), "tokens are counted from 1, not 0"),
-    (("microscope", "--token", "-2"), "tokens are counted from 1, not -2"),
-    (("restore", "--token", "0"), "tokens are counted from 1, not 0"),
+    (("microscope", "--token", "0"), "must be at least 1, not 0"),
+    (("microscope", "--token", "-2"), "must be at least 1, not -2"),
+    (("restore", "--token", "0"), "must be at least 1, not 0"),
     (("heal", "--steps", "-1", "--quantization", "none"), "steps must be 0..1,000,000, not -1."),
     (("heal", "--minutes", "0", "--quantization", "none"), "minutes must be above 0 and at most 525,600, not 0.0."),
     (("heal", "--minutes", "-2", "--quantization", "none"), "minutes must be above 0 and at most 525,600, not -2.0."),
@@ -121,8 +121,8 @@ _RANGES = [
         ("export", "--format", "mergekit"),
         "--name saves one of hf, gguf, not 'mergekit'. Use --out DIR for a recipe.",
     ),
-    (("report", "--out", "{here}/r.txt"), "A report is written as .html or .md, and r.txt is neither"),
-    (("report", "--out", "{here}/r"), "A report is written as .html or .md, and r is neither"),
+    (("report", "--out", "{here}/r.txt"), "The report must be an .html or .md file, not r.txt."),
+    (("report", "--out", "{here}/r"), "The report must be an .html or .md file, not r."),
 ]
 """Of the right form and yet impossible."""
 _NAMES = ("", ".", "..", "../up", "a/b", "-a", "a b", "ä", "a" * 81, "a\n", "\x1b[2J")
@@ -178,7 +178,7 @@ def _rotated() -> Iterator[Bad]:
             for value in (WHOLE[turn % len(WHOLE)], WHOLE[(turn + 5) % len(WHOLE)]):
                 yield Bad(
                     f"{command} {option}={value[:8]!r}", _line(command, f"{option}={value}"),
-                    f"Argument {option}: it takes a whole number, not {value[:20]!r}".rstrip("'"),
+                    f"Argument {option}: expected a whole number, not {value[:20]!r}".rstrip("'"),
                 )  # fmt: skip
             turn += 1
     for command, options in _CHOSEN.items():
@@ -201,10 +201,10 @@ def entries() -> Iterator[Bad]:
         yield Bad(f"range: {command} {' '.join(words)}", _line(command, *words), says)
     for value in REAL:
         name = f"heal --minutes={value!r}"
-        yield Bad(name, _line("heal", f"--minutes={value}"), f"Argument --minutes: it takes a number, not {value!r}")
+        yield Bad(name, _line("heal", f"--minutes={value}"), f"Argument --minutes: expected a number, not {value!r}")
     for value in REAL[:6]:
         name = f"compare --temperature={value!r}"
-        yield Bad(name, _line("compare", f"--temperature={value}"), f"Argument --temperature: it takes a number, not {value!r}")
+        yield Bad(name, _line("compare", f"--temperature={value}"), f"Argument --temperature: expected a number, not {value!r}")
     for command in ("heal", "evaluate", "export", "compare", "microscope", "restore", "report"):
         for value in CUTS[:: 1 if command == "heal" else 3]:
             yield Bad(f"{command} --block={value[:8]!r}", _line(command, f"--block={value}"), "A block is written START:SIZE")
@@ -212,11 +212,15 @@ def entries() -> Iterator[Bad]:
             name = f"{command} --block={value!r}"
             yield Bad(name, _line(command, f"--block={value}"), "A block needs a start of at least 0 and a size of at least 1")
     for value in ("1:2+2:1", "3:1+3:1", "0:5+1:1"):
-        yield Bad(f"evaluate --block={value}", _line("evaluate", f"--block={value}"), "share a layer; name every layer once.")
+        yield Bad(
+            f"evaluate --block={value}", _line("evaluate", f"--block={value}"), "names a layer twice. Name every layer once."
+        )
         name = f"sweep --blocks={value}"
-        yield Bad(name, _line("sweep", "--strategy=manual", f"--blocks={value}"), "share a layer; name every layer once.")
+        yield Bad(name, _line("sweep", "--strategy=manual", f"--blocks={value}"), "names a layer twice. Name every layer once.")
     for value in ("a1+1:1", "a1:2+a2", "m3+m3"):
-        yield Bad(f"evaluate --block={value}", _line("evaluate", f"--block={value}"), "share a layer; name every layer once.")
+        yield Bad(
+            f"evaluate --block={value}", _line("evaluate", f"--block={value}"), "names a layer twice. Name every layer once."
+        )
     for value in ("+", "1:1+", "+1:1", "1:1++2:1", "a", "m:", "a1:b", "am1", "A1"):
         yield Bad(f"evaluate --block={value}", _line("evaluate", f"--block={value}"), "A block is written START:SIZE")
     for value in _NAMES:
@@ -238,7 +242,7 @@ def entries() -> Iterator[Bad]:
 
 def _jobs() -> Iterator[Bad]:
     for action in ("show", "pause", "cancel", "resume", "move", "delete"):
-        yield Bad(f"jobs {action}", ("jobs", action), f"`jobs {action}` needs the id of a job; `jobs list` shows them.")
+        yield Bad(f"jobs {action}", ("jobs", action), f"`jobs {action}` needs a job id. `jobs list` shows them.")
         rest = ("first",) if action == "move" else ()
         for id in ("nosuch", "../../etc", "0123456789", "a\0b", "", "x" * 5000, "%00"):
             yield Bad(f"jobs {action} {id[:10]!r}", ("jobs", action, id, *rest), "There is no job ")
@@ -249,5 +253,5 @@ def _jobs() -> Iterator[Bad]:
         )
     for choice in ((), ("maybe",), ("ON",), ("1",)):
         yield Bad(
-            f"jobs auto-resume {choice}", ("jobs", "auto-resume", *choice), "`jobs auto-resume` needs on or off at its end."
+            f"jobs auto-resume {choice}", ("jobs", "auto-resume", *choice), "`jobs auto-resume` needs on or off after it."
         )

@@ -170,7 +170,7 @@ def entries() -> Iterator[Bad]:
     yield Bad(
         "questions that are a folder", (*_ASK, "{here}/q.jsonl"), "cannot be read (it is a folder, not a regular file)", _folder
     )
-    yield Bad("questions with NUL", (*_ASK, "a\0b.csv"), "cannot be read (no file has such a name)")
+    yield Bad("questions with NUL", (*_ASK, "a\0b.csv"), "cannot be read (no file can have such a name)")
     good = files({"q.jsonl": json.dumps(_GOOD)})
     yield Bad(
         "examples from a file",

@@ -106,7 +106,7 @@ def entries() -> Iterator[Bad]:
         yield Bad(f"texts {name!r}", (*_ASK, name), cannot)
     yield Bad("texts of a name too long", (*_ASK, "x" * 300), cannot)
     yield Bad("texts of a path too long", (*_ASK, "/x" * 5000), cannot)
-    yield Bad("texts with NUL", (*_ASK, "a\0b"), "cannot be read (no file has such a name)")
+    yield Bad("texts with NUL", (*_ASK, "a\0b"), "cannot be read (no file can have such a name)")
     yield Bad("texts that are no UTF-8", (*_ASK, "/\udcff\udcfe.txt"), cannot)
     yield Bad(
         "texts that are a folder", (*_ASK, "{here}/t.txt"), "cannot be read (it is a folder, not a regular file)", _folder
@@ -114,4 +114,4 @@ def entries() -> Iterator[Bad]:
     yield Bad("texts that link to themselves", (*_ASK, "{here}/t.txt"), cannot, _loop)
     yield Bad("endless texts", (*_ASK, "c4-train"), "The text c4-train has no end, so it can be used for healing only")
     long = ("distances", "{model}", "--dtype", "float32", "--device", "cpu", "--texts", "{here}/t.txt", "--seq-len", "65")
-    yield Bad("longer than the window", long, "seq-len 65 is longer than the window of ", files({"t.txt": one}))
+    yield Bad("exceeds the context window", long, "seq-len 65 exceeds the context window of ", files({"t.txt": one}))

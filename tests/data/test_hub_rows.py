@@ -157,8 +157,8 @@ def test_the_command_lists_shows_and_writes(there, tmp_path, capsys, monkeypatch
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
     assert "data/texts.parquet" in told(capsys, "org/set")
     shown = told(capsys, "org/set", "--file", "questions.jsonl", "--as", "questions", "--question", "stem")
-    assert "question is stem" in shown
-    assert "Nothing was written" in shown
+    assert "question = stem" in shown
+    assert "Nothing written" in shown
     out = tmp_path / "out.jsonl"
     arguments = ["--file", "questions.jsonl", "--as", "questions", "--question", "stem", "--choices", "a,b", "--rows", "6"]
     assert "6 rows of org/set" in told(capsys, "org/set", *arguments, "--out", str(out))

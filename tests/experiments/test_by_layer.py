@@ -118,7 +118,7 @@ def test_a_check_of_the_model_says_how_it_will_be_measured(cache, little_memory)
 def test_the_command_line_bounds_the_memory(cache, monkeypatch, capsys):
     monkeypatch.setenv(host.MEMORY, "")
     assert main.main(["models", "starter", "--dtype", "float32", "--memory", "1.3GB"]) == 0
-    assert "does not fit; measured layer by layer" in capsys.readouterr().out
+    assert "does not fit, measured layer by layer" in capsys.readouterr().out
 
 
 def test_too_little_even_for_a_few_layers_is_refused(cache, monkeypatch):

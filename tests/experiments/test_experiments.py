@@ -216,11 +216,11 @@ def test_a_corrupt_map_is_computed_again_with_a_message(model):
     (folder / "result.json").write_text("{ half")
     again = distance_map.run(spec, told)
     assert again.mean == first.mean
-    assert any("moved aside and is computed again" in progress.message for progress in told)
+    assert any("It was moved aside. Computing it again" in progress.message for progress in told)
 
 
 def test_a_window_shorter_than_the_texts(model):
-    with pytest.raises(CorpusError, match="longer than the window"):
+    with pytest.raises(CorpusError, match="exceeds the context window"):
         distance_map.run(DistanceSpec(model, CorpusSpec("c4", 2, 300)))
 
 

@@ -82,7 +82,7 @@ def test_loss_greedy_takes_the_measured_block_and_says_when_there_is_none():
 
 @pytest.mark.parametrize("n", [-1, 6, 99])
 def test_out_of_range_names_the_range(n):
-    with pytest.raises(BlockRangeError, match=r"n must be 0\.\.5"):
+    with pytest.raises(BlockRangeError, match=r"Choose n in 0\.\.5"):
         choose("deepest", n, n_layers=6)
 
 

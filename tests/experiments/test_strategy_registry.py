@@ -279,11 +279,11 @@ def test_a_cut_of_layers_one_by_one_from_the_damage_is_drawn_where_it_is_known(m
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"name": "In the Middle"}, "small letters and digits"),
+        ({"name": "In the Middle"}, "lowercase letters and digits"),
         ({"needs": ("maps",)}, "can need map, influence, damage, draw, searched, blocks, not maps"),
-        ({"choose": None}, "must either choose, or need blocks"),
-        ({"needs": ("blocks",)}, "must either choose, or need blocks"),
-        ({"needs": ("searched",)}, "must bring a search where it needs searched"),
+        ({"choose": None}, "must either choose layers itself or need blocks"),
+        ({"needs": ("blocks",)}, "must either choose layers itself or need blocks"),
+        ({"needs": ("searched",)}, "must define a search exactly if it needs searched"),
     ],
 )
 def test_what_cannot_be_a_strategy_is_refused(settings, told):

@@ -245,7 +245,7 @@ def test_the_command_writes_a_manifest_whose_line_makes_the_same_request(tmp_pat
     assert (program, subcommand) == (["python", "-m", "analysis"], "sweep")
     assert main.request(shlex.split(made["spec"]["entrypoint"])[3:]) == main.request(words)
     assert made["metadata"]["name"] == rayjob.name_of(main.request(words))
-    assert "Not handed over" in capsys.readouterr().out
+    assert "Not submitted" in capsys.readouterr().out
 
 
 def test_memory_that_bounds_the_model_bounds_the_worker_too(tmp_path, monkeypatch):
@@ -261,16 +261,16 @@ def test_memory_that_bounds_the_model_bounds_the_worker_too(tmp_path, monkeypatc
     ("words", "said"),
     [
         ([], "behind `--`"),
-        (["--", "jobs", "list"], "makes no request"),
-        (["--workers", "2", "--worker-memory", "4GiB", "--", "run", "inspect"], "`run` is answered by one worker"),
+        (["--", "jobs", "list"], "cannot run as a job"),
+        (["--workers", "2", "--worker-memory", "4GiB", "--", "run", "inspect"], "`run` runs on one worker"),
         (["--", "distances", "starter", "--detach"], "--detach says how"),
-        (["--", "distances", "starter", "--json", "-"], "--json says how"),
+        (["--", "distances", "starter", "--json", "-"], "--json has no effect"),
         (["--", "distances", "starter", "--memory", "4GB"], "before the `--`"),
-        (["--", "export", "starter", "--block", "1:1", "--out", "here"], "--out says how"),
+        (["--", "export", "starter", "--block", "1:1", "--out", "here"], "--out has no effect"),
         (["--", "distances", "starter", "--texts", "./mine.txt", "--samples", "1"], "The pods cannot read"),
         (["--", "distances", "starter", "--nothing"], "Unrecognized"),
         (["--name", "Nope", "--worker-memory", "4GiB", "--", "distances", "starter"], "--name"),
-        (["--worker-memory", "much", "--", "distances", "starter"], "no amount of memory"),
+        (["--worker-memory", "much", "--", "distances", "starter"], "not an amount of memory"),
         (["--", "distances", "no/such-model-here"], "Set --worker-memory"),
     ],
 )

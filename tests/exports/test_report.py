@@ -117,8 +117,8 @@ def test_the_numbers_are_those_of_the_results(stored):
     for row, point in ((rows[2], heal.healed), (rows[5], heal.same_kind["healed"])):
         assert row["loss, nats per token"] == said(point.loss, point.loss_interval)
     rows = table(document, "Speed")
-    assert [row["writing a token, median ms"] for row in rows] == [f"{1e3 * p.decode.median_s:.2f}" for p in speed.points]
-    assert rows[0]["writing a token, tokens/s"] == f"{1 / speed.points[0].decode.median_s:,.1f}"
+    assert [row["decode of a token, median ms"] for row in rows] == [f"{1e3 * p.decode.median_s:.2f}" for p in speed.points]
+    assert rows[0]["decode of a token, tokens/s"] == f"{1 / speed.points[0].decode.median_s:,.1f}"
     assert [row["left out"] for row in rows][:2] == ["none", speed.points[1].block.describe()]
     assert [row["model"] for row in table(document, f"Removed: {CUT.describe()}", 1)][-1] == "healed, quick"
 
@@ -438,7 +438,7 @@ def test_the_command_line_writes_both(stored, tmp_path, capsys):
         assert main.main(["report", "starter", "--block", "11:5", "--out", str(tmp_path / name)]) == 0
         assert "SmolLM2-135M-Instruct" in (tmp_path / name).read_text()
     assert main.main(["report", "starter", "--out", str(tmp_path / "r.pdf")]) == 2
-    assert "written as .html or .md" in capsys.readouterr().err
+    assert "an .html or .md file" in capsys.readouterr().err
 
 
 CHECK = ReloadCheck("bfloat16", 256, 0.0625, 0.0123, 0.1, 0.996, True)

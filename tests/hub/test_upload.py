@@ -141,14 +141,14 @@ def test_the_command_lists_first_and_uploads_when_told(there, folder, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"To {ID}, a new private repository: 4 files, ")
     assert any(line.endswith("  model.safetensors") for line in lines)
-    assert lines[-1] == "Nothing was uploaded; give --yes."
+    assert lines[-1] == "Nothing uploaded. Add --yes to upload."
     assert written(there) == []
     assert main.main(["push", "mine", ID, "--public", "--yes", "--json", "-"]) == 0
     assert json.loads(capsys.readouterr().out)["address"] == f"{there.endpoint}/{ID}"
     assert on(there) == FILES
     assert not there.models[ID].private
     assert main.main(["push", "yours", ID]) == 2
-    assert "those there are: mine." in capsys.readouterr().err
+    assert "Existing exports: mine." in capsys.readouterr().err
 
 
 def test_a_job_pushes_what_is_there_without_a_model(there, folder):

@@ -274,7 +274,7 @@ def test_the_command_line_waits_for_what_runs_elsewhere_and_shows_its_result(toy
     said = capsys.readouterr()
     assert json.loads(said.out)["numbers"] == list(range(1, 11))
     (job,) = jobs.list_jobs()
-    assert said.err.splitlines()[0] == f"Job {job.id} runs on toy, and goes on there if this command ends."
+    assert said.err.splitlines()[0] == f"Job {job.id} runs on toy and continues there if this command ends."
     assert job.backend == "toy"
 
 
@@ -300,7 +300,7 @@ def test_what_fails_there_says_why(toy, count):
 def test_an_unknown_place_is_one_sentence_with_those_that_exist(toy, count):
     with pytest.raises(JobError) as error:
         jobs.submit(count.CountSpec(), backend="mars")
-    assert str(error.value) == "There is no place to run called 'mars'; there is local, ray, slurm, toy."
+    assert str(error.value) == "There is no backend 'mars'. Choose one of local, ray, slurm, toy."
     assert jobs.list_jobs() == []
 
 
@@ -312,7 +312,7 @@ def test_a_place_that_cannot_run_now_says_why_and_is_not_offered(toy, count):
     toy.closed = "the toy box is shut; open it."
     assert list(jobs.usable_backends()) == ["local"]
     for act in (lambda: jobs.submit(count.CountSpec(1), backend="toy"), lambda: jobs.resume(job.id)):
-        with pytest.raises(JobError, match="Nothing can be run on toy now: the toy box is shut; open it."):
+        with pytest.raises(JobError, match="The backend toy is not available: the toy box is shut; open it."):
             act()
     assert [found.state for found in jobs.list_jobs()] == ["cancelled"]
 
@@ -363,7 +363,7 @@ def test_what_nobody_knows_any_more_is_interrupted_after_a_silence(toy, count, m
     assert jobs.reap() == []
     monkeypatch.setattr(local, "SILENCE_S", 0.0)
     assert [(found.id, found.state) for found in jobs.reap()] == [(job.id, "interrupted")]
-    assert jobs.get(job.id).error == f"A toy no longer knows of the job: what ran it is gone; {attempt.RESUME}"
+    assert jobs.get(job.id).error == f"A toy no longer knows the job, because its process is gone. {attempt.RESUME}"
     lost.stop.set()
     lost.join(5)
 

@@ -224,7 +224,7 @@ def test_a_straggler_costs_the_shard_it_has(asked, cache, with_starter, monkeypa
 
 def test_who_loses_one_member_after_another_gives_up_and_keeps_what_there_is(asked, cache, small_batches):
     members = Here(1, lost=tuple(range(6, 20)))
-    with pytest.raises(JobError, match="was lost 4 times; what was measured is kept"):
+    with pytest.raises(JobError, match="was lost 4 times. The measured parts are kept"):
         crew.share(asked["damage"], members, nobody)
     kept = {file.parent.name for file in stored_shards()}
     assert kept
@@ -308,7 +308,7 @@ def test_a_member_whose_card_is_too_small_fails_the_job_and_shards_are_kept(aske
 
     original = member.Member.measure
     monkeypatch.setattr(member.Member, "measure", measure)
-    assert failed(asked["distances"]).startswith("The accelerator's memory was not enough: lower the batch size")
+    assert failed(asked["distances"]).startswith("The GPU ran out of memory. Lower the batch size")
 
 
 def test_a_shard_of_other_weights_is_another_shard(asked, cache):
@@ -335,7 +335,7 @@ def test_weights_that_were_exchanged_meanwhile_are_refused(asked, cache, tiny_fo
 def test_other_versions_are_refused_before_anything_runs(asked, cache):
     other = crew.versions() | {"torch": "1.0.0"}
     members = Here(2, versions=other)
-    with pytest.raises(JobError, match=r"This machine has torch .+ and a process that shall share the request has 1\.0\.0"):
+    with pytest.raises(JobError, match=r"This machine has torch .+ but a worker has 1\.0\.0"):
         crew.share(asked["distances"], members, nobody)
     assert members.is_closed
     assert not members.measured
@@ -363,9 +363,9 @@ def test_a_wish_to_end_is_heard_while_members_work(asked, cache, small_batches):
 
 
 def test_what_cannot_be_shared_is_refused(asked):
-    with pytest.raises(SpecError, match="shared by 1 to 256"):
+    with pytest.raises(SpecError, match="must be 1..256"):
         crew.check(asked["distances"], 0)
-    with pytest.raises(SpecError, match="kind corpus is answered by one process"):
+    with pytest.raises(SpecError, match="kind corpus runs in one process"):
         crew.check(TEXTS, 2)
     crew.check(TEXTS, 1)
 

@@ -44,6 +44,6 @@ def test_a_heal_takes_what_its_steps_do():
 
 @pytest.mark.parametrize("device", ["cuda:all", "cuda:1"])
 def test_several_processes_of_a_machine_cannot_all_have_a_card_that_is_named(device):
-    said = f"Device '{device}' was asked for, and each of several processes takes a card of its own; ask for device cuda"
+    said = f"Device '{device}' cannot be shared by several workers, which take one GPU each. Choose device cuda"
     with pytest.raises(JobError, match=said):
         LocalCrew(DistanceSpec(ModelSpec(device=device)), 2)

@@ -151,7 +151,7 @@ def test_a_queued_job_moves_and_the_others_keep_their_order():
     assert claim().id == b
     jobs.move(d, 1)
     assert waiting() == [a, d, c]
-    with pytest.raises(JobError, match="only a queued job"):
+    with pytest.raises(JobError, match="Only queued jobs"):
         jobs.move(b, 1)
 
 
@@ -241,7 +241,7 @@ def test_a_job_that_runs_for_longer_than_it_may_is_asked_to_stop_once():
     table.finish_stopped(asked, "It was {state}; what was finished is kept.")
     ended = jobs.get(taken.id)
     assert ended.state == "cancelled"
-    assert ended.error == ("It had reached the 0.0167 h that a job may take here. It was cancelled; what was finished is kept.")
+    assert ended.error == ("It reached the limit of 0.0167 h for a job. It was cancelled. Finished parts are kept.")
     assert jobs.resume(taken.id).state == "queued"
 
 
@@ -291,7 +291,7 @@ def test_a_crash_loop_ends_and_says_so():
         told.append((attempt, "loading", 1))
         events(job, *told)
         assert [found.state for found in jobs.reap()] == [ends]
-    assert "2 attempts in a row came no further" in jobs.get(job_id).error
+    assert "the last 2 attempts made no progress" in jobs.get(job_id).error
     assert jobs.resume(job_id).state == "queued"
 
 
@@ -304,7 +304,7 @@ def test_memory_is_named_only_where_the_kernel_ended_a_process_meanwhile(monkeyp
         claim(GONE)
         said.append(jobs.reap()[0].error)
     assert "cannot be told apart" in said[0]
-    assert "memory was full, most likely this one: lower" in said[1]
+    assert "most likely this one. Lower" in said[1]
     assert said[2] == said[0]
 
 
@@ -378,7 +378,7 @@ def test_a_map_stays_as_long_as_a_curve_was_made_from_it(cache):
     spec, key = curve.spec.distances, curve.spec.distances.fingerprint()
     saved(cache, "distances", key)
     job = ended(spec, "done", key)
-    assert jobs.space(job.id).needed_by == f"the stored sweep result {curve.spec.fingerprint()} was made from it"
+    assert jobs.space(job.id).needed_by == f"the stored sweep result {curve.spec.fingerprint()} builds on it"
     jobs.delete(job.id, saved=True)
     assert store.result_dir("distances", key).exists()
 
@@ -506,7 +506,7 @@ def test_submitting_waits_for_the_held_list_and_says_so_once(cache, monkeypatch)
     made = jobs.waited(lambda: jobs.submit(request(seed=7)).id, said.append)
     assert jobs.get(made).state == "queued"
     assert len(said) == 1
-    assert "another process has held it" in said[0]
+    assert "another process has locked it" in said[0]
 
 
 def test_a_full_disk_is_named_where_the_list_cannot_grow():

@@ -144,7 +144,7 @@ def test_a_job_that_kills_its_worker_every_time_stays_interrupted():
 
     wait_for(look, 40)
     assert jobs.get(job.id).attempts == 3
-    assert "2 attempts in a row" in jobs.get(job.id).error
+    assert "the last 2 attempts made no progress" in jobs.get(job.id).error
 
 
 def test_sigterm_lets_the_job_go_on_too():

@@ -119,7 +119,7 @@ def test_it_is_told_what_to_run_where_and_with_how_much(cluster, count):
     assert (told["entrypoint_num_gpus"], told["entrypoint_num_cpus"], told["entrypoint_memory"]) == (1, 4, 0)
     assert told["runtime_env"]["env_vars"]["LAYERSCOPE_CACHE"] == os.environ["LAYERSCOPE_CACHE"]
     assert told["metadata"] == {"layerscope_job": job.id, "kind": "count"}
-    assert seen(job).phase == "waiting for room on the cluster"
+    assert seen(job).phase == "waiting for free resources on the cluster"
 
 
 def test_what_each_process_takes_can_be_said(cluster, count, monkeypatch):
@@ -163,9 +163,9 @@ def test_memory_is_asked_for_by_what_the_model_takes(cluster, seventy, monkeypat
     assert ray.needs(found, DistanceSpec(replace(seventy, device="cuda:all")))["num_gpus"] == 2
     several = GridSpec((seventy, replace(seventy, dtype="float32")), max_n=1)
     assert ray.needs(found, several)["memory_gb"] == 18.5, "the largest of its models decides"
-    assert place.tells(SpeedSpec(seventy)).endswith("; a job (speed) takes 1 card, 4 cores and 140 GB of memory.")
+    assert place.tells(SpeedSpec(seventy)).endswith(" A job (speed) takes 1 GPU, 4 CPU cores and 140 GB of memory.")
     shared = place.tells(DistanceSpec(seventy), 3)
-    assert shared.endswith("; each of 3 processes of a job (distance map) takes 1 card, 4 cores and 9.5 GB of memory.")
+    assert shared.endswith(" Each of 3 processes of a job (distance map) takes 1 GPU, 4 CPU cores and 9.5 GB of memory.")
     monkeypatch.setenv(ray.OPTIONS, "memory_gb=20")
     assert ray.needs(found, SpeedSpec(seventy))["memory_gb"] == 20
 
@@ -188,15 +188,15 @@ def test_what_no_machine_can_ever_hold_is_refused_before_there_is_a_job_of_it(cl
     with pytest.raises(JobError) as error:
         jobs.submit(SpeedSpec(seventy), backend="ray")
     assert str(error.value) == (
-        "It takes 1 card, 4 cores and 140 GB of memory, and no machine of the Ray cluster has that: the largest has 2 cards, "
-        "8 cores and 64.0 GB of memory; choose a smaller model or 4bit, add a larger machine, or say what it takes with "
+        "It takes 1 GPU, 4 CPU cores and 140 GB of memory, but the largest machine of the Ray cluster has 2 GPUs, 8 CPU cores "
+        "and 64.0 GB of memory. Choose a smaller model or 4bit, add a larger machine, or set its needs with "
         "LAYERSCOPE_RAY_OPTIONS."
     )
     monkeypatch.setenv(ray.OPTIONS, "num_gpus=3,memory_gb=1")
-    with pytest.raises(JobError, match="Each of 2 processes takes 3 cards, 12 cores and 1.0 GB of memory, and no machine"):
+    with pytest.raises(JobError, match="Each of 2 processes takes 3 GPUs, 12 CPU cores and 1.0 GB of memory, but the largest"):
         jobs.submit(DistanceSpec(seventy), backend="ray", shards=2)
     monkeypatch.delenv(ray.OPTIONS)
-    with pytest.raises(JobError, match="Device 'cuda:1' was asked for, and a job of a Ray cluster is given its cards there"):
+    with pytest.raises(JobError, match="Device 'cuda:1' cannot be chosen on a Ray cluster, which assigns GPUs itself"):
         jobs.submit(DistanceSpec(replace(seventy, device="cuda:1")), backend="ray")
     assert jobs.list_jobs() == []
     assert cluster.jobs == {}
@@ -242,27 +242,27 @@ def test_a_head_that_takes_a_job_and_does_not_say_so_in_time_has_it(cluster, cou
     assert job.state == "running"
     wait_state(job, "running")
     time.sleep(0.5)
-    assert seen(job).phase == "waiting for room on the cluster"
+    assert seen(job).phase == "waiting for free resources on the cluster"
 
 
 @pytest.mark.parametrize(
     ("info", "state", "sentence"),
     [
-        ({"status": "STOPPED"}, "interrupted", "Somebody stopped it on the cluster; resume the job"),
+        ({"status": "STOPPED"}, "interrupted", "Somebody stopped it on the cluster. Resume the job"),
         (
             {"status": "FAILED", "error_type": "JOB_SUPERVISOR_ACTOR_START_TIMEOUT", "message": "within 900 s"},
             "interrupted",
-            "No machine of the Ray cluster had room for it in time (cores 4, cards 1); resume the job to wait again",
+            "No machine of the Ray cluster had free resources in time (CPU cores 4, GPUs 1). Resume the job to wait again",
         ),
         (
             {"status": "FAILED", "error_type": "JOB_SUPERVISOR_ACTOR_DIED", "message": "died: its node 10.0.0.1 has died."},
             "interrupted",
-            "The machine of the Ray cluster that ran it is gone, or its process there: died: its node 10.0.0.1 has died;",
+            "The Ray cluster lost the machine or process that ran the job: died: its node 10.0.0.1 has died.",
         ),
         (
             {"status": "FAILED", "driver_exit_code": -9, "message": "Job entrypoint command failed"},
             "interrupted",
-            "It was killed on the cluster with signal 9, most likely for want of memory there; resume the job",
+            "The cluster killed it with signal 9, most likely because the memory ran out. Resume the job",
         ),
         (
             {"status": "FAILED", "driver_exit_code": errand.NOT_SHARED, "message": "log:\nThis machine does not see the job's"},
@@ -272,7 +272,7 @@ def test_a_head_that_takes_a_job_and_does_not_say_so_in_time_has_it(cluster, cou
         (
             {"status": "FAILED", "driver_exit_code": 2, "message": "Running entrypoint for job x\n/bin/sh: can't cd to /x\n"},
             "failed",
-            "The Ray cluster cannot begin it: /bin/sh: can't cd to /x; this program has to be on all of its machines",
+            "The Ray cluster cannot start it: /bin/sh: can't cd to /x. Install this program on all of its machines",
         ),
     ],
 )
@@ -290,7 +290,7 @@ def test_a_head_that_was_started_anew_knows_nothing_and_the_job_can_be_resumed(c
     monkeypatch.setattr(ray, "_UNSEEN_S", 0.0)
     lost = seen(job)
     assert lost.state == "interrupted"
-    assert lost.error.startswith("The Ray cluster no longer knows of the job: it was started anew")
+    assert lost.error.startswith("The Ray cluster no longer knows the job, because the cluster restarted")
     assert jobs.resume(job.id).attempts == 2
     assert set(cluster.jobs) == {f"layerscope-{job.id}-2"}
 
@@ -311,8 +311,8 @@ def test_a_cluster_that_is_killed_in_mid_job_is_told_as_that_and_a_new_one_goes_
     monkeypatch.setenv(head.ADDRESS, "http://127.0.0.1:9")
     lost = seen(job)
     assert lost.state == "interrupted"
-    assert lost.error.startswith("Nothing is heard of it any more, and of the cluster: No Ray cluster answers at")
-    assert lost.error.endswith("When it is back, resume the job to go on from what was saved.")
+    assert lost.error.startswith("The job and the cluster do not respond: No Ray cluster answers at")
+    assert lost.error.endswith("When the cluster is back, resume the job to continue from its saved state.")
 
     cluster.jobs.clear()
     monkeypatch.setenv(head.ADDRESS, cluster.address)
@@ -333,12 +333,12 @@ def test_out_of_reach_is_not_gone_until_nothing_is_heard_of_the_attempt_either(c
     monkeypatch.setenv(head.ADDRESS, "http://127.0.0.1:9")
     away = seen(job)
     assert away.state == "running"
-    assert away.error.startswith("No Ray cluster answers at http://127.0.0.1:9 (Connection refused); start it, or mend")
+    assert away.error.startswith("No Ray cluster answers at http://127.0.0.1:9 (Connection refused). Start it, or correct")
     told = {"state": "running", "progress": None, "error": None, "result_key": None, "process": vars(local.Process.of(2**22))}
     (job.folder / "attempt-1.json").write_text(json.dumps(told))
     gone = seen(job)
     assert gone.state == "interrupted"
-    assert gone.error.startswith("Nothing is heard of it any more, and of the cluster: No Ray cluster answers")
+    assert gone.error.startswith("The job and the cluster do not respond: No Ray cluster answers")
 
 
 def test_a_job_that_waits_there_is_stopped_at_once_and_does_not_begin_later(cluster, count):
@@ -358,23 +358,27 @@ def test_a_job_of_a_lost_cluster_can_be_cancelled(cluster, count, monkeypatch):
 
 
 REFUSED = [
-    ({head.ADDRESS: ""}, {}, "no Ray cluster is set up; set RAY_API_SERVER_ADDRESS=http://HOST:8265"),
-    ({head.ADDRESS: "ray://head:10001"}, {}, "RAY_API_SERVER_ADDRESS is not the address of a cluster's dashboard"),
-    ({head.ADDRESS: "http://me:pass@head:8265"}, {}, "RAY_API_SERVER_ADDRESS is not the address of a cluster's dashboard"),
+    ({head.ADDRESS: ""}, {}, "no Ray cluster is set up. Set RAY_API_SERVER_ADDRESS=http://HOST:8265"),
+    ({head.ADDRESS: "ray://head:10001"}, {}, "RAY_API_SERVER_ADDRESS must be the address of a cluster's dashboard"),
+    ({head.ADDRESS: "http://me:pass@head:8265"}, {}, "RAY_API_SERVER_ADDRESS must be the address of a cluster's dashboard"),
     ({head.ADDRESS: "http://127.0.0.1:9"}, {}, "No Ray cluster answers at http://127.0.0.1:9 (Connection refused)"),
-    ({head.TOKEN: "wrong"}, {}, "does not know the token it is shown; set RAY_AUTH_TOKEN_PATH to a file"),
-    ({head.TOKEN: "", "HOME": "/nowhere"}, {}, "asks for a token, and there is none here; set RAY_AUTH_TOKEN_PATH to a file"),
-    ({head.TOKEN: "two words"}, {}, "RAY_AUTH_TOKEN holds no token of a Ray cluster"),
+    ({head.TOKEN: "wrong"}, {}, "rejects this program's token. Set RAY_AUTH_TOKEN_PATH to a file"),
+    ({head.TOKEN: "", "HOME": "/nowhere"}, {}, "requires a token, but none is set here. Set RAY_AUTH_TOKEN_PATH to a file"),
+    ({head.TOKEN: "two words"}, {}, "RAY_AUTH_TOKEN holds no valid token of a Ray cluster"),
     ({head.TOKEN: "", head.TOKEN_FILE: "/nowhere/token"}, {}, "/nowhere/token, cannot be read (No such file or directory)"),
-    ({ray.OPTIONS: "num_gpus=many"}, {}, "LAYERSCOPE_RAY_OPTIONS holds 'num_gpus=many'; it can be NAME=NUMBER with num_gpus,"),
+    (
+        {ray.OPTIONS: "num_gpus=many"},
+        {},
+        "LAYERSCOPE_RAY_OPTIONS holds 'num_gpus=many'. Write NAME=NUMBER, with a name of num_gpus,",
+    ),
     (
         {},
         {"token": ""},
-        "asks nobody for a token; start it with RAY_AUTH_MODE=token, or set LAYERSCOPE_RAY_OPEN=yes if everybody",
+        "requires no token. Start it with RAY_AUTH_MODE=token, or set LAYERSCOPE_RAY_OPEN=yes if every user",
     ),
-    ({}, {"version": (200, {"ray_version": "2.9.3"})}, "runs Ray 2.9.3 and this program has Ray 2."),
-    ({}, {"version": (200, "<html>")}, "is no Ray dashboard (status 200); set RAY_API_SERVER_ADDRESS"),
-    ({}, {"version": (302, "")}, "is no Ray dashboard (status 302)"),
+    ({}, {"version": (200, {"ray_version": "2.9.3"})}, "runs Ray 2.9.3, but this program has Ray 2."),
+    ({}, {"version": (200, "<html>")}, "is not a Ray dashboard (status 200). Set RAY_API_SERVER_ADDRESS"),
+    ({}, {"version": (302, "")}, "is not a Ray dashboard (status 302)"),
 ]
 
 
@@ -403,7 +407,7 @@ def test_a_file_of_the_token_that_others_may_read_is_refused(cluster, monkeypatc
     monkeypatch.delenv(head.TOKEN)
     monkeypatch.setenv(head.TOKEN_FILE, str(file))
     file.chmod(0o640)
-    assert "run `chmod 600` on it, and change it" in backend.backends()["ray"].available()
+    assert "Run `chmod 600` on the file, and change the token" in backend.backends()["ray"].available()
     file.chmod(0o600)
     assert backend.backends()["ray"].available() is None
 
@@ -442,11 +446,12 @@ def test_what_is_free_is_known_by_machine(cluster):
 def test_what_is_free_and_what_a_job_takes_is_told_in_a_sentence(cluster, monkeypatch):
     place = backend.backends()["ray"]
     assert (
-        place.tells() == "1 of 2 cards and 7 of 8 cores free on 1 machine (64.0 GB of memory); a job takes 1 card and 4 cores."
+        place.tells()
+        == "1 of 2 GPUs and 7 of 8 CPU cores free on 1 machine (64.0 GB of memory). A job takes 1 GPU and 4 CPU cores."
     )
     cluster.token = "another"
     time.sleep(0.01)
-    assert "does not know the token it is shown" in place.tells()
+    assert "rejects this program's token" in place.tells()
     monkeypatch.delenv(head.ADDRESS)
     assert place.tells() is None
 
@@ -464,9 +469,9 @@ def test_another_version_there_is_refused_before_it_runs_with_both_named(cluster
     assert errand.main([job.id, "1", "0.0.1"]) == 0
     failed = seen(job)
     assert failed.state == "failed"
-    assert f"has Layerscope {program.version()}, and whoever asks has 0.0.1; install the same version" in failed.error
+    assert f"has Layerscope {program.version()}, but this request came from 0.0.1. Install the same version" in failed.error
 
 
 def test_a_machine_that_does_not_see_the_cache_folder_says_so(cluster, count, capsys):
     assert errand.main(["0123456789", "1", program.version()]) == errand.NOT_SHARED
-    assert "has to lie on storage that all machines share, at the same path." in capsys.readouterr().err
+    assert "Put the cache folder on storage that all machines share, at the same path." in capsys.readouterr().err

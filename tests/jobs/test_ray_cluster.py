@@ -116,7 +116,7 @@ def test_a_job_there_is_found_again_begun_once_killed_resumed_stopped_and_done(r
     assert wait_for(lambda: (now := jobs.get(job.id)).done == 4 and now).state == "running"
 
     os.kill(errand.told(jobs.get(job.id)).process.pid, signal.SIGKILL)
-    assert "It was killed on the cluster with signal 9" in wait_state(job, "interrupted").error
+    assert "The cluster killed it with signal 9" in wait_state(job, "interrupted").error
     count.gate().write_text("6")
     assert jobs.resume(job.id).attempts == 2
     wait_for(lambda: jobs.get(job.id).done == 6)
@@ -134,7 +134,7 @@ def test_a_job_there_is_found_again_begun_once_killed_resumed_stopped_and_done(r
 def test_who_has_no_token_or_another_one_is_refused(running, count, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv(head.TOKEN_FILE)
-    for token, why in (("", "asks for a token, and there is none here"), ("0" * 32, "does not know the token it is shown")):
+    for token, why in (("", "requires a token, but none is set here"), ("0" * 32, "rejects this program's token")):
         monkeypatch.setenv(head.TOKEN, token)
         with pytest.raises(JobError) as error:
             jobs.submit(count.CountSpec(), backend="ray")

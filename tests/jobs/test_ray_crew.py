@@ -82,7 +82,7 @@ def test_who_is_lost_is_told_apart_from_who_was_too_large(crew):
     ours, _ = crew(Seat(raises=RayError("The actor died.\n\tits node has died")), Seat(raises=OutOfMemoryError("1.2 GB")))
     with pytest.raises(MemberLost, match="The actor died. its node has died"):
         ours.call(0, "hello")
-    with pytest.raises(JobError, match="too little memory .* ask for more with LAYERSCOPE_RAY_OPTIONS=memory_gb=NUMBER"):
+    with pytest.raises(JobError, match="ran out of memory.* Ask for more memory with LAYERSCOPE_RAY_OPTIONS=memory_gb=NUMBER"):
         ours.call(1, "hello")
 
 
@@ -114,7 +114,7 @@ def test_a_process_that_joins_a_cluster_still_saves_before_it_is_ended(crew):
 def test_outside_of_a_cluster_it_says_how_to_get_there(crew, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setitem(sys.modules, "ray", Ray([]))
-    with pytest.raises(JobError, match="belongs to no Ray cluster; use `--run-on ray`"):
+    with pytest.raises(JobError, match="belongs to no Ray cluster. Use `--run-on ray`"):
         RayCrew(None, 2)
 
 
@@ -169,14 +169,14 @@ def test_who_trains_together_has_what_was_reckoned_for_it_and_the_actors_make_ro
 
 def test_a_part_of_a_card_is_too_little_for_one_that_trains_with_others(trained, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_RAY_OPTIONS", "num_gpus=0.5")
-    with pytest.raises(JobError, match=r"need a card each, and LAYERSCOPE_RAY_OPTIONS asks for num_gpus=0\.5"):
+    with pytest.raises(JobError, match=r"need one GPU each, but LAYERSCOPE_RAY_OPTIONS asks for num_gpus=0\.5"):
         trained()
 
 
 def test_a_training_that_ray_gives_up_says_why(trained):
-    with pytest.raises(JobError, match=r"was lost 4 times; what was saved is kept\. its node has died"):
+    with pytest.raises(JobError, match=r"was lost 4 times. The saved parts are kept\. its node has died"):
         trained(TrainingFailedError("its node has died"))
     too_large = TrainingFailedError("killed")
     too_large.worker_failures = {1: OutOfMemoryError("1.2 GB")}
-    with pytest.raises(JobError, match="too little memory"):
+    with pytest.raises(JobError, match="ran out of memory"):
         trained(too_large)

@@ -79,7 +79,7 @@ def test_it_is_stopped_and_goes_on_from_what_it_stored(count):
 def test_a_killed_machine_is_noticed_and_the_job_goes_on_from_what_it_stored(count):
     job = begun(count, 5)
     os.kill(errand.told(jobs.get(job.id)).process.pid, signal.SIGKILL)
-    assert "is gone; resume the job" in wait_state(job, "interrupted").error
+    assert "is gone. Resume the job" in wait_state(job, "interrupted").error
     count.gate().write_text("10")
     jobs.resume(job.id)
     wait_state(job, "done")
@@ -101,10 +101,13 @@ def test_what_fails_there_says_why(count):
 @pytest.mark.parametrize(
     ("variables", "why"),
     [
-        ({slurm.PLACE: "off"}, "no Slurm cluster is set up; set LAYERSCOPE_SLURM=slurm"),
+        ({slurm.PLACE: "off"}, "no Slurm cluster is set up. Set LAYERSCOPE_SLURM=slurm"),
         ({slurm.PLACE: "moon"}, "LAYERSCOPE_SLURM is 'moon'; it can be slurm or local."),
         ({slurm.PLACE: "slurm", "PATH": "/nowhere"}, "there is no sbatch on this machine"),
-        ({slurm.OPTIONS: "setup=rm"}, "LAYERSCOPE_SLURM_OPTIONS holds 'setup=rm'; it can be NAME=VALUE with cpus_per_task,"),
+        (
+            {slurm.OPTIONS: "setup=rm"},
+            "LAYERSCOPE_SLURM_OPTIONS holds 'setup=rm'. Write NAME=VALUE, with a name of cpus_per_task,",
+        ),
         ({slurm.OPTIONS: "mem_gb"}, "holds 'mem_gb'"),
     ],
 )
@@ -130,7 +133,7 @@ def test_what_a_cluster_refuses_is_one_sentence_and_the_job_has_failed(count, mo
     monkeypatch.setenv(slurm.OPTIONS, "slurm_partition=gpu,gpus_per_node=1")
     job = jobs.submit(count.CountSpec(), backend="slurm")
     assert job.state == "failed"
-    assert job.error.startswith("Slurm does not take the job: ")
+    assert job.error.startswith("Slurm rejected the job: ")
     assert "invalid partition specified: gpu" in job.error
     assert "#SBATCH --time=1440\n" in (tmp_path / "asked").read_text(), "minutes, where none are named"
 

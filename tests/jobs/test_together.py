@@ -220,7 +220,7 @@ def test_processes_that_are_lost_again_and_again_are_given_up(stands_for_a_heal,
         raise PeerLost("closed by peer")
 
     members = Threads()
-    with pytest.raises(JobError, match=r"was lost 4 times; what was saved is kept\. closed by peer"):
+    with pytest.raises(JobError, match=r"was lost 4 times. The saved parts are kept\. closed by peer"):
         together.train(stands_for_a_heal(share), members, lambda progress: None)
     assert members.turns == 4
     assert list(cache.glob("shared-*")) == []
@@ -229,7 +229,7 @@ def test_processes_that_are_lost_again_and_again_are_given_up(stands_for_a_heal,
 def test_another_program_in_one_of_them_is_refused_before_anything_runs(stands_for_a_heal, monkeypatch):
     spec = stands_for_a_heal(lambda *asked, **options: pytest.fail("it ran"))
     monkeypatch.setattr(member.Member, "hello", lambda self: crew.versions() | {"torch": "1.0.0"})
-    with pytest.raises(JobError, match=r"and a process that shall share the request has 1\.0\.0"):
+    with pytest.raises(JobError, match=r"but a worker has 1\.0\.0"):
         together.train(spec, Threads(), lambda progress: None)
 
 

@@ -173,7 +173,7 @@ def test_what_is_found_says_commit_and_sizes(there, tmp_path, monkeypatch):
     assert result.file_bytes > 100_000
     assert 0 < result.missing_bytes <= result.file_bytes
     (said,) = (line for line in answers._model_lines(result, None) if line.startswith("hub "))
-    assert f"commit {commit(there)} (--revision stays with it)" in said
+    assert f"commit {commit(there)} (--revision pins it)" in said
     assert "have yet to be fetched" in said
 
 
@@ -198,7 +198,7 @@ def test_weights_are_fetched_and_go_on_after_a_pause(there, tmp_path, monkeypatc
     result = inspection.run(InspectSpec(SPEC, fetch=True))
     assert there.sent("/cdn/") - sent < 0.7 * result.file_bytes
     assert result.missing_bytes == 0
-    assert any("all of it is here" in line for line in answers._model_lines(result, None))
+    assert any("all downloaded" in line for line in answers._model_lines(result, None))
     assert result.spec.fingerprint() != inspection.run(InspectSpec(SPEC)).spec.fingerprint()
 
 

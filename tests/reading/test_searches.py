@@ -26,7 +26,7 @@ def test_sets_are_counted_and_the_budget_bounds_them():
     assert takes(replace(SPEC, strategy="lorp"), fakes.FACTS).sets == 0
     flop = [takes(replace(SPEC, strategy=name), fakes.FACTS).flop for name in ("lorp", "greedy", "swaps")]
     assert flop == sorted(flop)
-    assert "up to 345 sets of layers, about 20 teraflop" in searches.cost(SPEC, fakes.FACTS, []), "19 were measured"
+    assert "up to 345 sets of layers, about 20 TFLOP" in searches.cost(SPEC, fakes.FACTS, []), "19 were measured"
     assert "up to 2,760 sets of layers, usually 1,380, about" in searches.cost(replace(SPEC, strategy="swaps"), fakes.FACTS, [])
 
 

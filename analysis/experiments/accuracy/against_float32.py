@@ -93,13 +93,13 @@ def once(model: ModelSpec, benchmark: BenchmarkSpec, on_progress: OnProgress, *,
     few = replace(benchmark, limit=min(_SAMPLE, benchmark.limit or _SAMPLE))
 
     def say(message: str) -> None:
-        on_progress(Progress(f"measuring once what {model.precision} costs", message=message))
+        on_progress(Progress(f"measuring the cost of {model.precision}, once", message=message))
 
     try:
         if models.plan(exact(model)).fits:
             say(f"Comparing {model.precision} with float32 on a few questions, once for this model.")
             run(PrecisionSpec(model, few), on_progress, load=load_either)
         else:
-            say(f"What {model.precision} costs was not measured: beside it there is no memory for the model in float32.")
+            say(f"The cost of {model.precision} was not measured: there is no memory left for the model in float32.")
     except LayerscopeError as error:
-        say(f"What {model.precision} costs was not measured: {error}")
+        say(f"The cost of {model.precision} was not measured: {error}")

@@ -157,7 +157,7 @@ class Work(scores.Pieces):
     def __init__(self, spec: EvaluateSpec, on_progress: OnProgress, *, load: Load) -> None:
         """Load the model and read the questions and texts of a resolved request."""
         if spec.adapter is not None:
-            raise SpecError("A healed model is evaluated by one process; ask for it without shards.")
+            raise SpecError("A healed model is evaluated by one process. Leave out --workers.")
         loaded = _ready(spec, on_progress, load)
         stuff = scores.prepare(loaded, spec.benchmark, spec.loss_corpus)
         known = scores.remembered(spec.model, spec.benchmark, spec.loss_corpus, spec.generation)

@@ -45,7 +45,7 @@ def compare(first: Sequence[Answer], second: Sequence[Answer]) -> PairedComparis
     right = {answer.id: answer.prediction == answer.gold for answer in first}
     pairs = [(right[answer.id], answer.prediction == answer.gold) for answer in second if answer.id in right]
     if not pairs:
-        raise ValueError("The two have no question in common.")
+        raise ValueError("The two results have no question in common.")
     gained = sum(not before and after for before, after in pairs)
     lost = sum(before and not after for before, after in pairs)
     low, high = paired_interval(gained, lost, len(pairs))

@@ -117,7 +117,7 @@ _COLUMNS = (
     *_with_interval("acc", "accuracy"),
     *_with_interval("acc_norm"),
     Column("n_samples", "questions"),
-    *_with_interval("loss", unit="nats per token"),
+    *_with_interval("loss", unit="nats/token"),
     Column("n_texts", "texts"),
 )
 _WHERE_MEASURED = (
@@ -128,7 +128,7 @@ _WHERE_MEASURED = (
     Column("repetition_rate", "repeated", format=".1%"),
     Column("distinct_rate", "distinct", format=".1%"),
     Column("generated_tokens", "tokens", format=".1f"),
-    *_with_interval("sum_acc", "sums right", format=".1%"),
+    *_with_interval("sum_acc", "arithmetic right", format=".1%"),
 )
 
 

@@ -23,7 +23,7 @@ class PrecisionSpec(Spec):
     def __post_init__(self) -> None:
         require(
             not self.model.is_exact,
-            "float32 is what other precisions are held against; choose dtype bfloat16 or float16, or 4bit or 8bit weights.",
+            "float32 is the reference for other precisions. Choose dtype bfloat16 or float16, or 4bit or 8bit weights.",
         )
 
 
@@ -51,8 +51,8 @@ class PrecisionResult(Result):
         """One row."""
         columns = (
             Column("dtype"),
-            Column("mean_nats", "an option is moved by", "nats", ".3f", low="low_nats", high="high_nats"),
-            Column("largest_nats", "at most", "nats", ".3f"),
+            Column("mean_nats", "mean change of an option", "nats", ".3f", low="low_nats", high="high_nats"),
+            Column("largest_nats", "largest change", "nats", ".3f"),
             Column("n_changed", "predictions changed"),
             Column("n_questions", "questions"),
         )
@@ -63,7 +63,7 @@ class PrecisionResult(Result):
         """On which questions."""
         asked = self.spec.benchmark
         return (
-            f"{self.ran_in}; the unpruned model on {self.n_questions} questions of {asked.task.rsplit('/', 1)[-1]}, seed "
+            f"{self.ran_in}. The unpruned model on {self.n_questions} questions of {asked.task.rsplit('/', 1)[-1]}, seed "
             f"{asked.seed}, with a 95 % interval over questions."
         )
 
@@ -72,8 +72,8 @@ class PrecisionResult(Result):
         differ = "1 prediction differs" if self.n_changed == 1 else f"{self.n_changed} predictions differ"
         ends = "" if self.low_nats is None else f" ({self.low_nats:.3f} to {self.high_nats:.3f})"
         return (
-            f"{self.spec.model.precision} moves an option of this model by {self.mean_nats:.3f} nats on average{ends}; "
-            f"{differ} from float32 in {self.n_questions} questions."
+            f"{self.spec.model.precision} moves the log-likelihood of an option by {self.mean_nats:.3f} nats on "
+            f"average{ends} on this model. {differ} from float32 in {self.n_questions} questions."
         )
 
 
@@ -103,7 +103,7 @@ def said_of(model: ModelSpec) -> str:
     found = cost(model)
     if found is not None:
         return found.said()
-    return f"What {model.precision} costs on this model was not measured (python -m analysis precision)."
+    return f"The cost of {model.precision} on this model is not measured (run `python -m analysis precision`)."
 
 
 def moved(half: list[list[float]], exact: list[list[float]]) -> tuple[float, tuple[float, float] | None, float]:
@@ -121,6 +121,6 @@ def moved(half: list[list[float]], exact: list[list[float]]) -> tuple[float, tup
 register(
     Experiment(
         PrecisionSpec, PrecisionResult, run="analysis.experiments.accuracy.against_float32:run", title="Cost of half precision",
-        help="How far bfloat16, float16 or quantized weights move the scores of this model from those in float32.",
+        help="Difference of this model's scores in bfloat16, float16 or quantized weights from those in float32.",
     )
 )  # fmt: skip

@@ -54,14 +54,14 @@ class SweepSpec(Spec):
     def __post_init__(self) -> None:
         require(
             needs(self.strategy, BLOCKS) == bool(self.blocks),
-            "The strategy manual needs the blocks to remove, and no other strategy takes any.",
+            "The strategy manual needs blocks to remove (--blocks), and no other strategy takes any.",
         )
         one_of("strategy", self.strategy, STRATEGIES)
         for corpus in () if self.search is None else (self.search.corpus, self.search.validation):
             require(
                 self.loss_corpus is None or not same_text(corpus, self.loss_corpus),
-                f"The loss of this curve would be measured on the text that its cuts are searched by "
-                f"({corpora.title(corpus)}), on which they look better than they are; choose another text for one of them.",
+                f"The loss of this curve and the search of its layers use the same text ({corpora.title(corpus)}), on "
+                "which pruning looks too good. Choose another text for one of them.",
             )
 
 
@@ -114,9 +114,9 @@ def _measured_on(result: "SweepResult | EvaluateResult", points: Sequence[Point]
         said.append(f"{most} questions of {asked.task.rsplit('/', 1)[-1]}, seed {asked.seed}, with 95 % Wilson intervals")
     if corpus is not None:
         most = max((point.n_texts for point in points), default=0)
-        said.append(f"loss on {most} texts of {corpora.title(corpus)}, seed {corpus.seed}, with 95 % intervals over texts")
+        said.append(f"Loss on {most} texts of {corpora.title(corpus)}, seed {corpus.seed}, with 95 % intervals over texts")
     short = "" if corpus is None else lacking(corpus, result.model, result.text_tokens)
-    told = ["; ".join(said) + ".", short, result.packing, precision.said_of(spec.model)]
+    told = [". ".join(said) + ".", short, result.packing, precision.said_of(spec.model)]
     return " ".join(sentence for sentence in told if sentence)
 
 

@@ -110,7 +110,7 @@ def _origin(spec: SweepSpec) -> scores.Origin:
     return scores.Origin(spec.model, spec.benchmark, spec.loss_corpus)
 
 
-_TWO_READINGS = "The files of the model are read twice: which blocks the curve is made of is only known after"
+_TWO_READINGS = "The model's files are read twice: the blocks of the curve are known only after"
 """Of a model that is on the disk, where something chooses its blocks."""
 
 
@@ -120,7 +120,7 @@ def _still_to_be_read(spec: SweepSpec) -> str:
         return ""
     if spec.damage is not None:
         measured = DamageResult.load(spec.damage)
-        return "" if measured is not None and measured.complete else "the damage map"
+        return "" if measured is not None and measured.complete else "the loss-increase map"
     if spec.search is not None:
         found = SearchResult.load(spec.search)
         return "" if found is not None and found.complete else "the search"
@@ -140,8 +140,8 @@ def _cuts(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Cuts
     max_n = n_layers // 2 if spec.max_n is None else spec.max_n
     if not 0 <= max_n < n_layers:
         raise BlockRangeError(
-            f"A sweep up to {max_n} removed layers was asked for, but {loaded.facts.name} has {n_layers} layers and must keep "
-            f"at least 1; choose max-n 0..{n_layers - 1}."
+            f"A sweep up to {max_n} removed layers is impossible: {loaded.facts.name} has {n_layers} layers and must "
+            f"keep at least 1. Choose max-n 0..{n_layers - 1}."
         )
     given = _given(spec, loaded, on_progress) if max_n > 0 else Given(n_layers)
     return [chosen(spec.strategy, n, given) for n in range(max_n + 1)]
@@ -174,8 +174,8 @@ def _searched(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> 
         on_progress(
             Progress(
                 "reading questions and texts",
-                message=f"{len(seen.ids)} of {seen.n_questions} questions share {seen.n_words} words in a row with the texts "
-                f"that these cuts are searched by, so their answers flatter them: {', '.join(seen.ids[:5])}.",
+                message=f"{len(seen.ids)} of {seen.n_questions} questions share {seen.n_words} words in a row with the search "
+                f"texts of these layers, which makes the accuracy look too good: {', '.join(seen.ids[:5])}.",
             )
         )
     if spec.loss_corpus is not None:
@@ -183,8 +183,8 @@ def _searched(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> 
         search.refuse_shared(
             known,
             search.documents(spec.loss_corpus, loaded)[1],
-            what=f"text of this curve's loss ({title})",
-            where=f"text that its cuts are searched by ({corpora.title(spec.search.corpus)})",
+            what=f"loss text of this curve ({title})",
+            where=f"search text of its layers ({corpora.title(spec.search.corpus)})",
         )
     return search.run(spec.search, on_progress, load=models.handing_out(loaded)).path
 

@@ -93,8 +93,8 @@ def _max_size(spec: DamageSpec, loaded: LoadedModel) -> int:
     max_size = n_layers // 2 if spec.max_size is None else spec.max_size
     if not 1 <= max_size < n_layers:
         raise BlockRangeError(
-            f"Blocks of up to {max_size} layers were asked for, but {loaded.facts.name} has {n_layers} layers and must keep at "
-            f"least 1; choose max-size 1..{n_layers - 1}."
+            f"Blocks of up to {max_size} layers are impossible: {loaded.facts.name} has {n_layers} layers and must keep "
+            f"at least 1. Choose max-size 1..{n_layers - 1}."
         )
     return max_size
 
@@ -253,8 +253,8 @@ class _Measured:
     def _keep(self, cut: Cut, texts: list[int], losses: list[float]) -> None:
         if cut is None and not all(map(isfinite, losses)):
             raise UnsupportedModelError(
-                f"The loss of {self.loaded.facts.name} is no finite number in {self.loaded.spec.dtype}, so no cut can be "
-                f"compared with it; choose another dtype, such as float32."
+                f"The loss of {self.loaded.facts.name} is not finite in {self.loaded.spec.dtype}, so nothing can be "
+                "compared with it. Choose another dtype, such as float32."
             )
         self.losses[self.row[cut], texts] = [loss if isfinite(loss) else np.inf for loss in losses]
 

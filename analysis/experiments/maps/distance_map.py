@@ -99,7 +99,7 @@ def _ready(spec: DistanceSpec, on_progress: OnProgress, load: Load) -> tuple[Loa
     window = loaded.facts.max_positions
     if window is not None and spec.corpus.seq_len > window:
         raise CorpusError(
-            f"seq-len {spec.corpus.seq_len} is longer than the window of {loaded.facts.name}; choose at most {window}."
+            f"seq-len {spec.corpus.seq_len} exceeds the context window of {loaded.facts.name}. Choose at most {window}."
         )
     return loaded, texts
 

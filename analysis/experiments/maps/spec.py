@@ -116,7 +116,7 @@ class DistanceResult(Result):
             Column("block", "most similar block"),
             Column("distance", format=".4f", error="stderr", low="low", high="high"),
             *_ENDS,
-            *([Column("wins", "wins resamples", format=".0%")] if self.wins else []),
+            *([Column("wins", "share of resamples won", format=".0%")] if self.wins else []),
         ]
         every = tuple([*distances, *map(Column, self.others)])
         blocks = [Block(start, n) for n, row in enumerate(self.mean, start=1) for start in range(len(row))]
@@ -147,7 +147,7 @@ class DistanceResult(Result):
 
     def measured_on(self) -> str:
         """On which texts."""
-        return f"{_texts(self)}; {self.n_skipped} documents were too short."
+        return f"{_texts(self)}. {self.n_skipped} documents were too short."
 
     @classmethod
     def arrays_in(cls, stored: Stored) -> dict[str, Any]:
@@ -223,17 +223,17 @@ class DamageResult(Result):
         # Once all is measured, what is missing is a loss that is no finite number.
         blank = "not finite" if self.complete else MISSING
         rho = Column("rank_correlation", "rank correlation", format=".2f")
-        loss = Column(
-            "increase", "loss increase", "nats per token", ".4f", error="stderr", low="low", high="high", missing=blank
-        )
-        block = Column("block", "least damaging block")
+        loss = Column("increase", "loss increase", "nats/token", ".4f", error="stderr", low="low", high="high", missing=blank)
+        block = Column("block", "block with the smallest increase")
         every = (Column("n"), Column("start"), replace(block, title="block"), loss, *_ENDS, Column("n_texts", "texts"))
         best = (Column("n"), Column("start"), block, loss, *_ENDS, rho)
         blocks = [Block(start, n) for n, row in enumerate(self.increase, start=1) for start in range(len(row))]
         said = self.measured_on()
         return {
-            "blocks": Table("Damage of every block", every, list(map(self._row, blocks)), said),
-            "best": Table("Least damaging block of each size", best, [self._row(one.block) for one in self.best], said),
+            "blocks": Table("Loss increase of every block", every, list(map(self._row, blocks)), said),
+            "best": Table(
+                "Block with the smallest loss increase, by size", best, [self._row(one.block) for one in self.best], said
+            ),
         }
 
     def beside(self, best: Sequence[Best]) -> Table:
@@ -247,8 +247,8 @@ class DamageResult(Result):
             Column("similar", "most similar block"),
             Column(
                 "similar_increase",
-                "its loss increase",
-                "nats per token",
+                "loss increase of the most similar",
+                "nats/token",
                 ".4f",
                 error="similar_stderr",
                 low="similar_low",
@@ -263,7 +263,12 @@ class DamageResult(Result):
                 other = self._row(block)
                 row |= {"similar": other["block"], "similar_increase": other["increase"]}
                 row |= {f"similar_{column.name}": other[column.name] for column in _ENDS}
-        return replace(least, title="Least damaging and most similar blocks", columns=(*least.columns, *others), rows=rows)
+        return replace(
+            least,
+            title="Blocks with the smallest loss increase and most similar blocks",
+            columns=(*least.columns, *others),
+            rows=rows,
+        )
 
     def _row(self, block: Block) -> dict[str, Any]:
         row, start = block.size - 1, block.start
@@ -280,7 +285,7 @@ class DamageResult(Result):
 
     def measured_on(self) -> str:
         """On which texts, and what the unpruned model scores there."""
-        return f"Loss of the unpruned model {self.unpruned_loss:.4f} nats per token on {_texts(self)}."
+        return f"Loss of the unpruned model {self.unpruned_loss:.4f} nats/token on {_texts(self)}."
 
 
 _ENDS = (Column("stderr", format=".4f"), Column("low", format=".4f"), Column("high", format=".4f"))
@@ -321,7 +326,7 @@ register(
 
 register(
     Experiment(
-        DamageSpec, DamageResult, run="analysis.experiments.maps.damage:run", title="Damage map",
+        DamageSpec, DamageResult, run="analysis.experiments.maps.damage:run", title="Loss-increase map",
         shards="analysis.experiments.maps.damage:Work",
     )
 )  # fmt: skip

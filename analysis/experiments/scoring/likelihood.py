@@ -207,7 +207,9 @@ def _tried(decoder: Decoder, questions: Sequence[EncodedQuestion]) -> Packing:
     few = {number: options[number] for number in (numbers[0], numbers[len(numbers) // 2], numbers[-1])}
     found = _packed_and_alone(decoder, row, few)
     if found is None:
-        return Packing(packed=False, said="Questions were scored one by one, for this model does not run rows that they share.")
+        return Packing(
+            packed=False, said="Questions were scored one by one, because this model cannot score several in one sequence."
+        )
     apart = max(
         abs(_loglikelihood(decoder, together, option) - _loglikelihood(decoder, alone, option))
         for (together, alone), option in zip(found, few.values(), strict=True)
@@ -217,8 +219,8 @@ def _tried(decoder: Decoder, questions: Sequence[EncodedQuestion]) -> Packing:
         return Packing(packed=True)
     return Packing(
         packed=False,
-        said=f"Questions were scored one by one: in a row that they share, an option of the first ones was {apart:.2g} nats "
-        f"off, and rounding in {str(dtype).removeprefix('torch.')} explains {_NATS[dtype]:g}.",
+        said=f"Questions were scored one by one. In a shared sequence, an option's score was {apart:.2g} nats off. Rounding "
+        f"in {str(dtype).removeprefix('torch.')} explains only {_NATS[dtype]:g}.",
     )
 
 

@@ -87,8 +87,8 @@ def refuse_shared(known: Iterable[str], measured: Sequence[str], *, what: str, w
     found = shared(known, measured)
     if found > near_copies.MOST_QUOTED:
         raise CorpusError(
-            f"The {what} repeats the {where}: {found:.0%} of the runs of eight words of a text stand there, and a cut looks "
-            f"better than it is on text that chose it; choose other text for one of them."
+            f"The {what} repeats the {where}: it shares {found:.0%} of a text's runs of eight words. Pruning looks too "
+            "good on the text that chose it. Choose another text for one of them."
         )
     return found
 
@@ -167,8 +167,8 @@ class _Searching:
 
             texts[name] = _Measured(corpus, make, len(ids[name]))
         title = {name: corpora.title(one.corpus) for name, one in texts.items()}
-        searched = f"text that is searched on ({title[SEARCH]})"
-        decides, reports = f"text that decides ({title[VALIDATION]})", f"text that reports the loss ({title[REPORT]})"
+        searched = f"search text ({title[SEARCH]})"
+        decides, reports = f"decision text ({title[VALIDATION]})", f"report text ({title[REPORT]})"
         quoted = max(
             refuse_shared(said[SEARCH], said[VALIDATION], what=decides, where=searched),
             refuse_shared(said[SEARCH] + said[VALIDATION], said[REPORT], what=reports, where=f"{searched} or the {decides}"),
@@ -237,23 +237,24 @@ class _Searching:
                     self._keep()
             except _Spent:
                 self.ended = (
-                    f"The budget of {self.budget:,} sets ended it at n = {len(self.found)}; a larger one goes on from there."
+                    f"The budget of {self.budget:,} sets ended the search at n = {len(self.found)}. A larger budget "
+                    "continues from there."
                 )
         except BaseException:
             self.result(complete=False).save()
             raise
         if not self.found and not self.ended:
             raise BlockRangeError(
-                f"{self.spec.strategy} finds no layer that may go; protect fewer, or choose another strategy."
+                f"{self.spec.strategy} finds no layer to remove. Protect fewer layers, or choose another strategy."
             )
         if not self.found:
             unbounded = takes(replace(self.spec, budget=MOST_WHOLE), self.loaded.facts).sets
             raise SpecError(
-                f"A budget of {self.budget:,} sets ends before one layer is chosen, which alone takes {len(self.free)}; raise "
-                f"the budget: a whole search of this kind takes at most {unbounded:,}."
+                f"The budget of {self.budget:,} sets is too small: the first layer alone takes {len(self.free)}. Raise "
+                f"the budget. A full search takes at most {unbounded:,} sets."
             )
         if not self.ended and len(self.found) < self.max_n:
-            self.ended = f"No layer that may go is left after n = {len(self.found)}."
+            self.ended = f"No removable layer is left after n = {len(self.found)}."
         finished = self.result(complete=True)
         finished.save()
         return finished
@@ -304,8 +305,8 @@ class _Searching:
             return values
         if not layers:
             raise UnsupportedModelError(
-                f"What {self.loaded.facts.name} predicts is no finite number in {self.loaded.spec.dtype}, so no cut can be "
-                f"compared with it; choose another dtype, such as float32."
+                f"The predictions of {self.loaded.facts.name} are not finite in {self.loaded.spec.dtype}, so nothing can "
+                "be compared with them. Choose another dtype, such as float32."
             )
         return [float("inf")] * len(values)
 

@@ -74,13 +74,17 @@ class SearchSpec(Spec):
     def __post_init__(self) -> None:
         one_of("strategy", self.strategy, SEARCHING)
         one_of("objective", self.objective, OBJECTIVES)
-        texts = (("is searched on", self.corpus), ("decides between sets", self.validation), ("reports the loss", self.report))
+        texts = (
+            ("guides the search", self.corpus),
+            ("decides between sets", self.validation),
+            ("reports the loss", self.report),
+        )
         for place, (one, corpus) in enumerate(texts):
             for other, against in texts[place + 1 :]:
                 require(
                     not same_text(corpus, against),
-                    f"The text that {one} is also the one that {other} ({shown(corpus.source)}), on which the best of many "
-                    f"cuts looks better than it is; choose another text, or the train and the validation part of it.",
+                    f"One text ({shown(corpus.source)}) both {one} and {other}. The best of many candidates looks too "
+                    "good on it. Choose another text, or its train and validation parts.",
                 )
 
     def like(self, other: "SearchSpec") -> bool:
@@ -166,19 +170,17 @@ class SearchResult(Result):
 
     def tables(self) -> dict[str, Table]:
         """What was found of each size, on all three texts."""
-        what = "KL" if self.spec.objective == "kl" else "loss over unpruned"
+        what = "KL" if self.spec.objective == "kl" else "loss increase"
         columns = (
             Column("n"),
             Column("removed"),
-            Column("cost", f"{what} where searched", "nats per token", ".4f"),
-            Column("validation", f"{what} where decided", "nats per token", ".4f"),
-            Column(
-                "loss", "loss over unpruned, other text", "nats per token", ".4f", error="loss_stderr", low="low", high="high"
-            ),
+            Column("cost", f"{what}, search text", "nats/token", ".4f"),
+            Column("validation", f"{what}, decision text", "nats/token", ".4f"),
+            Column("loss", "loss increase, held-out text", "nats/token", ".4f", error="loss_stderr", low="low", high="high"),
             Column("loss_stderr", format=".4f"),
             Column("low", format=".4f"),
             Column("high", format=".4f"),
-            Column("n_rivals", "decided between"),
+            Column("n_rivals", "candidates"),
         )
         title = (
             f"Layers found by {STRATEGIES[self.spec.strategy].title.lower() if self.spec.strategy in STRATEGIES else 'search'}"
@@ -194,10 +196,10 @@ class SearchResult(Result):
         """On which three texts, and how much of one stands in another."""
         spec = self.spec
         said = [
-            f"Searched on {_texts(self.n_texts, spec.corpus)}; decided on {_texts(self.n_validation, spec.validation)}; loss "
-            f"on {_texts(self.n_report, spec.report)}, of the unpruned model {self.unpruned_loss:.4f}, with 95 % intervals "
-            f"over texts paired with the unpruned model, in {self.precision_in_words}.",
-            f"At most {self.quoted:.1%} of a text's runs of eight words stand in a text before it.",
+            f"Searched on {_texts(self.n_texts, spec.corpus)}. Decided on {_texts(self.n_validation, spec.validation)}. "
+            f"Loss on {_texts(self.n_report, spec.report)} (unpruned model: {self.unpruned_loss:.4f}), in "
+            f"{self.precision_in_words}. Intervals are 95 % over texts, paired with the unpruned model.",
+            f"At most {self.quoted:.1%} of a text's runs of eight words occur in an earlier text.",
             f"{self.n_sets:,} sets were measured.",
             self.ended,
         ]
@@ -222,7 +224,7 @@ def check_protected(layers: Iterable[int], n_layers: int) -> None:
     """
     if wrong := [layer for layer in layers if layer >= n_layers]:
         raise BlockRangeError(
-            f"Layer {wrong[0]} cannot be protected: this model has layers 0..{n_layers - 1}; protect some of these, or none."
+            f"Layer {wrong[0]} cannot be protected: this model has layers 0..{n_layers - 1}. Protect some of these, or none."
         )
 
 
@@ -239,9 +241,9 @@ def checked_size(spec: SearchSpec, n_layers: int) -> tuple[int, tuple[int, ...]]
     if not 1 <= max_n <= most:
         kept = n_layers - len(free)
         raise BlockRangeError(
-            f"A search up to {max(1, max_n)} removed layers was asked for, but this model has {n_layers} layers of which "
-            f"{kept} are protected, and at least one must stay"
-            + (f"; choose max-n 1..{most}, or protect fewer." if most else "; protect fewer.")
+            f"A search up to {max(1, max_n)} removed layers is impossible: this model has {n_layers} layers, {kept} "
+            "protected, and must keep at least one."
+            + (f" Choose max-n 1..{most}, or protect fewer." if most else " Protect fewer layers.")
         )
     return max_n, free
 
@@ -261,7 +263,7 @@ class Takes:
     def said(self) -> str:
         """In a sentence."""
         usual = f", usually {self.usual:,}" if self.usual < self.sets else ""
-        return f"The search measures up to {self.sets:,} sets of layers{usual}, about {self.flop / 1e12:,.0f} teraflop."
+        return f"The search measures up to {self.sets:,} sets of layers{usual}, about {self.flop / 1e12:,.0f} TFLOP."
 
 
 def takes(spec: SearchSpec, facts: ModelFacts) -> Takes:
@@ -323,8 +325,8 @@ def search_for(
 register(
     Experiment(
         SearchSpec, SearchResult, run="analysis.experiments.search.search:run", title="Search",
-        help="Sets of layers, of each size the one whose removal changes the model's predictions least, searched on some text "
-        "and judged on others.",
+        help="For each size, the set of layers whose removal changes the model's predictions least, searched on one text and "
+        "judged on others.",
         working="analysis.experiments.search.spec:working_bytes",
     )
 )  # fmt: skip

@@ -17,7 +17,7 @@ from analysis.core.table import Column, Table
 from analysis.data.spec import MOST_TOKENS
 from analysis.models.spec import ModelFacts, ModelSpec
 
-WHAT = {"decode": "writing a token", "prefill": "reading the prompt"}
+WHAT = {"decode": "decode of a token", "prefill": "prefill of the prompt"}
 """What is timed, by its field of a point, in words."""
 
 
@@ -47,9 +47,9 @@ class SpeedSpec(Spec):
     def __post_init__(self) -> None:
         require(
             len(set(self.ns)) == len(self.ns),
-            f"The numbers of removed layers must be different from each other, not {shown(self.ns)}.",
+            f"Each number of removed layers must occur once, not {shown(self.ns)}.",
         )
-        require(len(set(self.blocks)) == len(self.blocks), "The cuts to be timed must be different from each other.")
+        require(len(set(self.blocks)) == len(self.blocks), "Each block to measure must occur once.")
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,8 @@ class SpeedResult(Result):
         """On which machine, in which precision, and how often."""
         return (
             f"Measured on {self.machine}, {self.precision_in_words}: {self.spec.prompt_tokens} prompt tokens, "
-            f"{self.spec.new_tokens} new ones, medians of {self.rounds} rounds, peak memory {self.peak_bytes:,} bytes."
+            f"{self.spec.new_tokens} generated tokens, medians of {self.rounds} rounds, peak memory {self.peak_bytes:,} "
+            "bytes."
         )
 
 

@@ -63,13 +63,13 @@ def _cuts(spec: SpeedSpec, loaded: LoadedModel) -> list[Cut]:
     n_layers, window = loaded.decoder.n_layers, loaded.facts.max_positions
     if spec.ns and max(spec.ns) >= n_layers:
         raise BlockRangeError(
-            f"{max(spec.ns)} removed layers were asked for, but {loaded.facts.name} has {n_layers} and must keep at least 1; "
-            f"choose numbers 0..{n_layers - 1}."
+            f"{max(spec.ns)} layers cannot be removed: {loaded.facts.name} has {n_layers} and must keep at least 1. "
+            f"Choose numbers in 0..{n_layers - 1}."
         )
     if window is not None and spec.prompt_tokens + spec.new_tokens > window:
         raise SpecError(
-            f"{spec.prompt_tokens} prompt tokens and {spec.new_tokens} new ones were asked for, but {loaded.facts.name} has a "
-            f"window of {window} tokens; choose numbers that add up to no more."
+            f"{spec.prompt_tokens} prompt tokens plus {spec.new_tokens} new tokens exceed the context window of "
+            f"{loaded.facts.name}, {window} tokens. Choose smaller numbers."
         )
     usual = {n for n in (*_USUAL, n_layers // 2) if n < n_layers}
     chosen: list[Cut] = [strategies.choose(RULE, n, n_layers=n_layers) for n in sorted(spec.ns or usual)]

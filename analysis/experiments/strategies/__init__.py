@@ -134,17 +134,17 @@ class Strategy:
     def __post_init__(self) -> None:
         require(
             _NAME.fullmatch(self.name) is not None,
-            f"A strategy's name is small letters and digits, joined by hyphens, not {self.name!r}.",
+            f"The name of a strategy must be lowercase letters and digits, joined by hyphens, not {self.name!r}.",
         )
         unknown = [need for need in self.needs if need not in NEEDS]
-        require(not unknown, f"A strategy can need {', '.join(NEEDS)}, not {', '.join(unknown)}.")
+        require(not unknown, f"A strategy may need {', '.join(NEEDS)}, not {', '.join(unknown)}.")
         require(
             (self.choose is None) == (BLOCKS in self.needs),
-            f"The strategy {self.name} must either choose, or need {BLOCKS} and be told them.",
+            f"The strategy {self.name} must either choose layers itself or need {BLOCKS}.",
         )
         require(
             (self.search is not None) == (SEARCHED in self.needs),
-            f"The strategy {self.name} must bring a search where it needs {SEARCHED}, and only there.",
+            f"The strategy {self.name} must define a search exactly if it needs {SEARCHED}.",
         )
 
 
@@ -197,8 +197,8 @@ def as_searched(n: int, given: Given) -> Removal:
     if n <= len(given.searched):
         return removal(given.searched[n - 1])
     raise BlockRangeError(
-        f"No cut of {n} layers was searched for, only of 1 to {len(given.searched)}: search up to n = {n}, with a larger "
-        f"budget or fewer protected layers where these ended it."
+        f"The search reached {len(given.searched)} removed layers, not {n}. Search up to n = {n}, with a larger budget "
+        "or fewer protected layers if these stopped it."
     )
 
 
@@ -219,7 +219,7 @@ def chosen(strategy: str, n: int, given: Given) -> Removal | None:
     """
     if not 0 <= n < given.n_layers:
         raise BlockRangeError(
-            f"{n} layers cannot be removed: this model has {given.n_layers} and must keep at least 1, so n must be "
+            f"{n} layers cannot be removed: this model has {given.n_layers} and must keep at least 1. Choose n in "
             f"0..{given.n_layers - 1}."
         )
     if n == 0:

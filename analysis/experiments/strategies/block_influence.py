@@ -13,7 +13,7 @@ register(
     Strategy(
         "block-influence",
         title="Block influence",
-        help="the layers that change the residual stream least, wherever they are (ShortGPT).",
+        help="the layers that change the residual stream least, at any depth (ShortGPT).",
         choose=_choose,
         needs=(INFLUENCE,),
     )

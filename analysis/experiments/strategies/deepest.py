@@ -12,7 +12,7 @@ register(
     Strategy(
         "deepest",
         title="Deepest",
-        help="the last layers but one: the last layer stays (the paper's simple heuristic).",
+        help="the deepest layers, but the last one stays (the paper's simple heuristic).",
         choose=_choose,
     )
 )

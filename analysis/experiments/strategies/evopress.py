@@ -55,7 +55,7 @@ register(
     Strategy(
         "evopress",
         title="Evolution",
-        help="sets of layers that evolve: 32 children a generation, the best of them is the next parent (EvoPress).",
+        help="evolves sets of layers: the best of 32 children per generation is the next parent (EvoPress).",
         choose=as_searched,
         needs=(SEARCHED,),
         search=Search(_walk, _sets, usual=0.8),

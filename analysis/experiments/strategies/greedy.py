@@ -45,7 +45,7 @@ register(
     Strategy(
         "greedy",
         title="Greedy",
-        help="one layer after another, each time the one without which the predictions change least.",
+        help="removes one layer at a time, each time the layer whose removal changes the predictions least.",
         choose=as_searched,
         needs=(SEARCHED,),
         search=Search(_walk, lambda n_free, max_n, budget: min(budget, n_grown(n_free, max_n))),

@@ -22,7 +22,7 @@ register(
     Strategy(
         "influence-iterated",
         title="Influence, iterated",
-        help="the layer that changes the residual stream least, scored anew on what is left after each.",
+        help="the layer that changes the residual stream least, with new scores after each removal.",
         choose=as_searched,
         needs=(SEARCHED,),
         search=Search(_walk, lambda n_free, max_n, budget: 0),

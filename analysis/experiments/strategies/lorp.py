@@ -99,7 +99,7 @@ register(
     Strategy(
         "lorp",
         title="Clusters",
-        help="clusters of layers with like outputs, thinned out one by one; the first and the last stay (LoRP).",
+        help="thins out clusters of layers with similar outputs, one layer at a time. The first and last layers stay (LoRP).",
         choose=as_searched,
         needs=(SEARCHED,),
         search=Search(_walk, lambda n_free, max_n, budget: 0),

@@ -11,8 +11,8 @@ def _choose(n: int, given: Given) -> Block:
             return entry.block
     sizes = [entry.n for entry in given.least]
     raise BlockRangeError(
-        f"The damage of blocks of {n} layers has not been measured, only of sizes {min(sizes, default=0)} to "
-        f"{max(sizes, default=0)}; measure a damage map that reaches size {n}."
+        f"The loss increase of blocks of {n} layers is not measured, only of sizes {min(sizes, default=0)} to "
+        f"{max(sizes, default=0)}. Measure a loss-increase map up to size {n}."
     )
 
 
@@ -20,7 +20,7 @@ register(
     Strategy(
         "loss-greedy",
         title="Loss-greedy",
-        help="the block whose removal was measured to raise the loss least.",
+        help="the block with the smallest measured loss increase.",
         choose=_choose,
         needs=(DAMAGE,),
     )

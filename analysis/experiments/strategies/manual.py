@@ -2,4 +2,4 @@
 
 from analysis.experiments.strategies import BLOCKS, Strategy, register
 
-register(Strategy("manual", title="Manual", help="cuts of your own.", choose=None, needs=(BLOCKS,)))
+register(Strategy("manual", title="Manual", help="blocks that you name.", choose=None, needs=(BLOCKS,)))

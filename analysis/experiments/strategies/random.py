@@ -14,7 +14,7 @@ register(
     Strategy(
         "random",
         title="Random",
-        help="a block at a random place; three draws are measured and drawn as a band.",
+        help="a block at a random depth. Three draws are measured and shown as a band.",
         choose=_choose,
         needs=(DRAW,),
     )

@@ -8,4 +8,4 @@ def _choose(n: int, given: Given) -> Block:
     return Block(given.n_layers - n, n)
 
 
-register(Strategy("reverse", title="Reverse", help="the very last layers, the last one included.", choose=_choose))
+register(Strategy("reverse", title="Reverse", help="the last layers, including the very last.", choose=_choose))

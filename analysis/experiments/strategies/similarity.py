@@ -12,7 +12,7 @@ register(
     Strategy(
         "similarity",
         title="Similar",
-        help="the block whose ends are most alike on the distance map (the paper's rule).",
+        help="the block with the smallest distance between its input and output (the paper's rule).",
         choose=_choose,
         needs=(MAP,),
     )

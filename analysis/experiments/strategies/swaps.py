@@ -97,7 +97,7 @@ register(
     Strategy(
         "swaps",
         title="Greedy and swaps",
-        help="greedy, then layers and runs exchanged until none helps, begun from the best block too.",
+        help="greedy, then swaps layers and runs of layers until no swap helps. Also starts from the best block.",
         choose=as_searched,
         needs=(SEARCHED,),
         search=Search(_walk, _sets, usual=0.5),

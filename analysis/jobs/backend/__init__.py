@@ -145,8 +145,8 @@ def usable(name: str) -> Backend:
     """
     known = backends()
     if name not in known:
-        raise JobError(f"There is no place to run called {name[:40]!r}; there is {', '.join(known)}.")
+        raise JobError(f"There is no backend {name[:40]!r}. Choose one of {', '.join(known)}.")
     reason = known[name].available()
     if reason is not None:
-        raise JobError(f"Nothing can be run on {name} now: {reason}")
+        raise JobError(f"The backend {name} is not available: {reason}")
     return known[name]

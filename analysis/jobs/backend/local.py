@@ -16,7 +16,7 @@ class Local(Backend):
 
     name = LOCAL
     title = "This machine"
-    help = "One job after another, in a process of its own that goes on when the dashboard ends."
+    help = "Runs one job after another, in a separate process that continues when the dashboard ends."
     has_worker = True
 
     def __init__(self) -> None:

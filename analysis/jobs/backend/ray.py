@@ -35,19 +35,19 @@ _GRACE_S = 20.0
 _UNSEEN_S = 30.0
 """How long the cluster may know nothing yet of what was just handed to it."""
 _LOG_CHARS = 20_000
-_RESUME = "resume the job to go on from what was saved."
-_AGAIN = f"The Ray cluster no longer knows of the job: it was started anew, and what ran it is gone; {_RESUME}"
-_GONE = f"The machine of the Ray cluster that ran it is gone, or its process there: {{said}}; {_RESUME}"
-_KILLED = f"It was killed on the cluster with signal {{number}}, most likely for want of memory there; {_RESUME}"
-_STOPPED = f"Somebody stopped it on the cluster; {_RESUME}"
-_CLEAR = " What is sent to it travels unencrypted."
+_RESUME = "Resume the job to continue from its saved state."
+_AGAIN = f"The Ray cluster no longer knows the job, because the cluster restarted. {_RESUME}"
+_GONE = f"The Ray cluster lost the machine or process that ran the job: {{said}}. {_RESUME}"
+_KILLED = f"The cluster killed it with signal {{number}}, most likely because the memory ran out. {_RESUME}"
+_STOPPED = f"Somebody stopped it on the cluster. {_RESUME}"
+_CLEAR = " Data sent to it is not encrypted."
 _NO_ROOM = (
-    f"No machine of the Ray cluster had room for it in time ({{asked}}); resume the job to wait again, or ask for less with "
-    f"{OPTIONS}."
+    "No machine of the Ray cluster had free resources in time ({asked}). Resume the job to wait again, or ask for "
+    f"less with {OPTIONS}."
 )
 _NOT_BEGUN = (
-    "The Ray cluster cannot begin it: {said}; this program has to be on all of its machines at the same path, with its Python "
-    "at {python}."
+    "The Ray cluster cannot start it: {said}. Install this program on all of its machines at the same path, with its "
+    "Python at {python}."
 )
 
 
@@ -57,14 +57,14 @@ class Ray(Backend):
 
     name = "ray"
     title = "Ray"
-    help = "Runs on a Ray cluster whose machines see the cache folder; it waits there for its turn."
+    help = "Runs on a Ray cluster whose machines see the cache folder, and waits in its queue."
 
     def available(self) -> str | None:
         """Why nothing can be run there now."""
         try:
             head.address()
             if find_spec("ray") is None:
-                return "the package ray is not installed; run `pip install -r requirements-ray.txt`."
+                return "the package ray is not installed. Run `pip install -r requirements-ray.txt`."
             options()
             head.look()
         except LayerscopeError as error:
@@ -80,15 +80,15 @@ class Ray(Backend):
         cluster = head.look()
         asked = needs(cluster, spec, shards, look=False)
         free = [
-            f"{cluster.total(f'free_{what}'):g} of {cluster.total(what):g} {what}"
-            for what in ("cards", "cores")
+            f"{cluster.total(f'free_{what}'):g} of {cluster.total(what):g} {title}"
+            for what, title in (("cards", "GPUs"), ("cores", "CPU cores"))
             if cluster.total(what)
         ]
         n, memory = len(cluster.machines), units.size(cluster.total("free_bytes"))
         where = f"{' and '.join(free) or 'Nothing'} free on {n} machine{'s' * (n != 1)} ({memory} of memory)"
         job = "a job" if spec is None else f"a job ({TITLES[spec.kind].lower()})"
-        who = job if shards == 1 else f"each of {shards} processes of {job}"
-        return f"{where}; {who} takes {_in_words(asked)}.{_CLEAR * cluster.is_in_clear}"
+        who = f"A{job[1:]}" if shards == 1 else f"Each of {shards} processes of {job}"
+        return f"{where}. {who} takes {_in_words(asked)}.{_CLEAR * cluster.is_in_clear}"
 
     def refuses(self, spec: Spec, shards: int) -> str | None:
         """Why the cluster can never run a request: it takes more than its largest machine has, or names cards by number."""
@@ -98,17 +98,17 @@ class Ray(Backend):
             number = device.removeprefix("cuda:")
             if number.isdecimal() and int(number) >= max(1, asked["num_gpus"]):
                 return (
-                    f"Device {device!r} was asked for, and a job of a Ray cluster is given its cards there; ask for device "
-                    f"cuda, cuda:all or auto."
+                    f"Device {device!r} cannot be chosen on a Ray cluster, which assigns GPUs itself. Choose device "
+                    "cuda, cuda:all or auto."
                 )
         if not cluster.machines or any(_has_room(machine, asked) for machine in cluster.machines):
             return None
         largest = max(cluster.machines, key=lambda machine: (machine.cards, machine.memory_bytes, machine.cores))
         has = {"num_gpus": largest.cards, "num_cpus": largest.cores, "memory_gb": largest.memory_bytes / 1e9}
         return (
-            f"{'It' if shards == 1 else f'Each of {shards} processes'} takes {_in_words(asked)}, and no machine of the Ray "
-            f"cluster has that: the largest has {_in_words(has)}; choose a smaller model or 4bit, add a larger machine, or say "
-            f"what it takes with {OPTIONS}."
+            f"{'It' if shards == 1 else f'Each of {shards} processes'} takes {_in_words(asked)}, but the largest machine "
+            f"of the Ray cluster has {_in_words(has)}. Choose a smaller model or 4bit, add a larger machine, or set its "
+            f"needs with {OPTIONS}."
         )
 
     def submit(self, job: Job) -> None:
@@ -138,7 +138,7 @@ class Ray(Backend):
         with contextlib.suppress(head.Silent):  # it may have heard, which `watch` finds out
             code, text = head.ask("POST", "/api/jobs/", body, within_s=head.PATIENT_S)
             if code != 200 and "already exists" not in text:
-                raise JobError(f"Ray does not take the job: {_last_line(text)}; see {OPTIONS}.")
+                raise JobError(f"Ray rejected the job: {_last_line(text)}. Check {OPTIONS}.")
 
     def watch(self, job: Job) -> Seen | None:
         """What the attempt says of itself; while it says nothing, what the cluster says of it."""
@@ -150,7 +150,10 @@ class Ray(Backend):
         except JobError as error:
             if said is None and not job.cancel_requested:
                 raise
-            info, lost = None, f"Nothing is heard of it any more, and of the cluster: {error} When it is back, {_RESUME}"
+            info, lost = (
+                None,
+                f"The job and the cluster do not respond: {error} When the cluster is back, {_RESUME[0].lower()}{_RESUME[1:]}",
+            )
         else:
             lost = _AGAIN
         said = errand.told(job)  # its last word may have come meanwhile
@@ -178,7 +181,7 @@ def _seen(job: Job, before: Seen, *, has_begun: bool, info: dict[str, Any]) -> S
     if status == "PENDING" and job.cancel_requested:
         return Seen(CANCELLED)  # should it begin after all, it reads that it shall not
     if status == "PENDING":
-        return Seen(RUNNING, Progress("waiting for room on the cluster"))
+        return Seen(RUNNING, Progress("waiting for free resources on the cluster"))
     if status == "RUNNING":
         return before
     _keep_log(job)
@@ -210,11 +213,11 @@ def _info(job: Job, within_s: float | None = None) -> dict[str, Any] | None:
     with contextlib.suppress(ValueError):
         if code == 200:
             return documents.parsed_object(text)
-    raise head.OutOfReach(f"The Ray cluster does not say how job {job.id} is: {_last_line(text)}.")
+    raise head.OutOfReach(f"The Ray cluster does not report the state of job {job.id}: {_last_line(text)}.")
 
 
 def _asked(info: dict[str, Any]) -> dict[str, float]:
-    names = {"cores": "entrypoint_num_cpus", "cards": "entrypoint_num_gpus"}
+    names = {"CPU cores": "entrypoint_num_cpus", "GPUs": "entrypoint_num_gpus"}
     return {name: float(info.get(key) or 0) for name, key in names.items()}
 
 
@@ -231,12 +234,12 @@ def _keep_log(job: Job) -> None:
 def _last_line(text: str) -> str:
     """The line of an answer that says most: the last one, where it is a traceback or a log."""
     lines = [line.strip() for line in text.splitlines() if any(map(str.isalnum, line)) and "Running entrypoint" not in line]
-    return one_line(redact(head.blotted(lines[-1])))[:300] if lines else "it does not say why"
+    return one_line(redact(head.blotted(lines[-1])))[:300] if lines else "it gave no reason"
 
 
 def _in_words(asked: dict[str, float]) -> str:
-    """Cards, cores and memory: "1 card, 4 cores and 15.2 GB of memory"."""
-    named = (("num_gpus", "card"), ("num_cpus", "core"))
+    """GPUs, CPU cores and memory: "1 GPU, 4 CPU cores and 15.2 GB of memory"."""
+    named = (("num_gpus", "GPU"), ("num_cpus", "CPU core"))
     parts = [f"{asked[name]:g} {what}{'s' * (asked[name] != 1)}" for name, what in named if asked[name]]
     parts += [f"{units.size(int(asked['memory_gb'] * 1e9))} of memory"] if asked["memory_gb"] else []
     return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1]))) if parts else "nothing"
@@ -314,5 +317,5 @@ def options() -> dict[str, float]:
             if name in _OPTIONS and 0 <= (number := float(value)) < 1e6:
                 found[name] = number
                 continue
-        raise SpecError(f"{OPTIONS} holds {part[:40]!r}; it can be NAME=NUMBER with {', '.join(_OPTIONS)}.")
+        raise SpecError(f"{OPTIONS} holds {part[:40]!r}. Write NAME=NUMBER, with a name of {', '.join(_OPTIONS)}.")
     return found

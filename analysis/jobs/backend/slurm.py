@@ -45,20 +45,20 @@ class Slurm(Backend):
 
     name = "slurm"
     title = "Slurm"
-    help = "Runs on a Slurm cluster whose machines see the cache folder; it waits there for its turn."
+    help = "Runs on a Slurm cluster whose machines see the cache folder, and waits in its queue."
 
     def available(self) -> str | None:
         """Why nothing can be run there now."""
         place = os.environ.get(PLACE, "off")
         if place == "off":
-            return f"no Slurm cluster is set up; set {PLACE}=slurm where the cache folder is shared with one."
+            return f"no Slurm cluster is set up. Set {PLACE}=slurm on a machine that shares the cache folder with the cluster."
         if place not in _PLACES:
-            return f"{PLACE} is {place[:40]!r}; it can be {' or '.join(_PLACES)}."
+            return f"{PLACE} must be {' or '.join(_PLACES)}, not {place[:40]!r}."
         if find_spec("submitit") is None:
-            return "the package submitit is not installed; run `pip install -r requirements-slurm.txt`."
+            return "the package submitit is not installed. Run `pip install -r requirements-slurm.txt`."
         lacking = [name for name in ("sbatch", "srun") if place == "slurm" and shutil.which(name) is None]
         if lacking:
-            return f"there is no {lacking[0]} on this machine; log in where jobs of the cluster are submitted."
+            return f"this machine has no {lacking[0]}. Log in to the machine that submits jobs to the cluster."
         try:
             _options()
         except SpecError as error:
@@ -78,7 +78,7 @@ class Slurm(Backend):
             told = [f"{name}={value}" for name, value in errand.surroundings().items()]
             begun = executor.submit(subprocess.call, ["env", *told, *errand.command(job)], cwd=errand.ROOT)
         except Exception as error:  # what sbatch says comes as many types
-            raise JobError(f"Slurm does not take the job: {' '.join(str(error).split())[:300]}; see {OPTIONS}.") from error
+            raise JobError(f"Slurm rejected the job: {' '.join(str(error).split())[:300]}. Check {OPTIONS}.") from error
         store.write_atomic(handed, json.dumps({"id": begun.job_id, "at": time.time()}).encode())
 
     def watch(self, job: Job) -> Seen | None:
@@ -90,9 +90,7 @@ class Slurm(Backend):
         if number is None:
             return seen
         if seen is None and time.time() - handed_at > _UNSEEN_S and _state(job, number) not in _WAITING:
-            return Seen(
-                INTERRUPTED, error=f"Slurm has ended job {number} before it began; resume the job to hand it over again."
-            )
+            return Seen(INTERRUPTED, error=f"Slurm ended job {number} before it started. Resume the job to submit it again.")
         return seen or Seen(RUNNING)
 
     def cancel(self, job: Job) -> None:
@@ -116,7 +114,7 @@ def _state(job: Job, number: str) -> str:
     try:
         return str(_of(job, number).state).upper()
     except Exception as error:
-        raise JobError(f"Slurm does not say how job {number} is: {' '.join(str(error).split())[:300]}.") from error
+        raise JobError(f"Slurm does not report the state of job {number}: {' '.join(str(error).split())[:300]}.") from error
 
 
 def _of(job: Job, number: str) -> Any:
@@ -148,6 +146,6 @@ def _options() -> dict[str, str | int]:
     for part in filter(None, os.environ.get(OPTIONS, "").split(",")):
         name, _, value = part.partition("=")
         if name not in _OPTIONS or not value:
-            raise SpecError(f"{OPTIONS} holds {part[:40]!r}; it can be NAME=VALUE with {', '.join(sorted(_OPTIONS))}.")
+            raise SpecError(f"{OPTIONS} holds {part[:40]!r}. Write NAME=VALUE, with a name of {', '.join(sorted(_OPTIONS))}.")
         found[name] = int(value) if value.isascii() and value.isdigit() else value
     return found

@@ -72,10 +72,12 @@ def check(spec: Spec, n: int) -> None:
         SpecError: when there are none, too many, or the request is one that a single process answers.
     """
     if not 1 <= n <= MOST:
-        raise SpecError(f"{n} shards were asked for; a request can be shared by 1 to {MOST} processes.")
+        raise SpecError(f"--workers must be 1..{MOST}, not {n}.")
     if n > 1 and not _is_shared(spec):
         kinds = ", ".join(kind for kind, one in experiments().items() if one.is_shared)
-        raise SpecError(f"A request of kind {spec.kind} is answered by one process; {kinds} can be shared, without an adapter.")
+        raise SpecError(
+            f"A request of kind {spec.kind} runs in one process. Use --workers with {kinds}, and without an adapter."
+        )
     if n > 1 and (why := spec.why_not_shared(n)) is not None:
         raise SpecError(why)
 
@@ -125,9 +127,7 @@ def _alone(spec: Spec, on_progress: OnProgress) -> Iterator[None]:
         yield
         return
     while handle is None:
-        on_progress(
-            Progress("waiting", message="Another process computes the same request; its result is used when it is done.")
-        )
+        on_progress(Progress("waiting", message="Another process computes the same request. Waiting for its result."))
         time.sleep(_LOOK_S)
         handle = disk.lock(file)
     try:
@@ -195,7 +195,7 @@ def _answered(spec: Spec, team: Team) -> Result:
     key = team.alone(lambda place: crew.call(place, "finish", *asked))
     result = RESULTS[spec.kind].load(spec)
     if result is None or not result.complete or key != spec.fingerprint():
-        raise JobError(f"The {spec.kind} result {key} is not in the cache of whoever asked for it; try again.")
+        raise JobError(f"The {spec.kind} result {key} is not in this process's cache folder. Try again.")
     shards.forget(left)
     return result
 
@@ -239,16 +239,16 @@ def fits(crew: Crew, place: int) -> None:
     for name, version in ours.items():
         if theirs.get(name) != version:
             raise JobError(
-                f"This machine has {name} {version} and a process that shall share the request has {theirs.get(name)}: figures "
-                f"may differ. Install the same version on both."
+                f"This machine has {name} {version}, but a worker has {theirs.get(name)}, so figures may differ. Install "
+                "the same version on both."
             )
     file = store.cache_dir() / f"shared-{secrets.token_hex(8)}"
     store.write_atomic(file, b"")
     try:
         if not crew.call(place, "sees", str(file)):
             raise JobError(
-                f"A process that shall share the request does not see the cache folder {store.cache_dir()}: it has to lie on "
-                f"storage that all machines share, at the same path."
+                f"A worker does not see the cache folder {store.cache_dir()}. Put the cache folder on storage that all "
+                "machines share, at the same path."
             )
     finally:
         file.unlink(missing_ok=True)

@@ -30,7 +30,7 @@ class LocalCrew(Crew):
         """
         self.n, self._cards = n, _cards(spec)
         if self._cards and n > self._cards:
-            raise JobError(f"{n} processes need a card each, and this machine has {self._cards}; ask for {self._cards} shards.")
+            raise JobError(f"{n} workers need one GPU each, but this machine has {self._cards}. Use --workers {self._cards}.")
         self._own = {} if self._cards else _share(n)
         self._is_closed = False
         self._processes = [self._started(place) for place in range(n)]
@@ -45,9 +45,9 @@ class LocalCrew(Crew):
             process.stdin.flush()
             line = process.stdout.readline()
         except (OSError, ValueError) as error:
-            raise MemberLost(f"Process {process.pid} does not listen.") from error
+            raise MemberLost(f"Process {process.pid} does not respond.") from error
         if not line.endswith(b"\n"):
-            raise MemberLost(f"Process {process.pid} ended with {process.poll()}.")
+            raise MemberLost(f"Process {process.pid} ended with exit code {process.poll()}.")
         said = json.loads(line)
         if "error" in said:
             raise JobError(said["error"])
@@ -60,7 +60,7 @@ class LocalCrew(Crew):
     def replace(self, place: int) -> None:
         """Start another process at this place."""
         if self._is_closed:
-            raise MemberLost("Nobody waits for it any more.")
+            raise MemberLost("The request no longer needs this worker.")
         self._end(self._processes[place])
         self._processes[place] = self._started(place)
 
@@ -103,8 +103,8 @@ def _cards(spec: Any) -> int:
     others = sorted(device for device in devices if device.startswith("cuda") and device != "cuda")
     if others:
         raise JobError(
-            f"Device {others[0]!r} was asked for, and each of several processes takes a card of its own; ask for device cuda "
-            f"or auto, or leave out --workers."
+            f"Device {others[0]!r} cannot be shared by several workers, which take one GPU each. Choose device cuda or "
+            "auto, or leave out --workers."
         )
     if not devices & {"auto", "cuda"}:
         return 0

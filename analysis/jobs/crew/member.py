@@ -119,7 +119,7 @@ class Member:
 
     def _ready(self) -> Work:
         if self._work is None:
-            raise JobError("No request was begun.")
+            raise JobError("No request has been started.")
         return self._work
 
 
@@ -127,7 +127,7 @@ def answer(member: Member, asked: dict[str, Any]) -> dict[str, Any]:
     """What a line asks for, as the line that answers it: a value, or the sentence of an error with the machine's name."""
     try:
         if asked["do"] not in _DOES:
-            raise JobError(f"A process of a crew does {', '.join(_DOES)}, not {asked['do']!r}.")
+            raise JobError(f"A worker of the pool does {', '.join(_DOES)}, not {asked['do']!r}.")
         return {"value": getattr(member, asked["do"])(*asked["with"])}
     except BaseException as error:  # libraries written in Rust panic past Exception
         said = failures.in_a_sentence(error, doing="sharing a request", then="try again")

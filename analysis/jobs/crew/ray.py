@@ -22,8 +22,8 @@ from analysis.jobs.crew.team import LOST, REPLACED
 _PATIENCE_S = 30 * 24 * 3600
 """How long workers that train together wait for each other: the first may measure for hours, and Ray notices who is gone."""
 _TOO_LARGE = (
-    f"A machine of the Ray cluster had too little memory for what ran on it, and Ray ended a process that shared the request; "
-    f"ask for more with {OPTIONS}=memory_gb=NUMBER, or for fewer shards."
+    "A machine of the Ray cluster ran out of memory, and Ray ended a worker of the request. Ask for more memory with "
+    f"{OPTIONS}=memory_gb=NUMBER, or for fewer --workers."
 )
 
 
@@ -75,7 +75,7 @@ class RayCrew(Crew):
         cards = reckoned.get("num_gpus", 0)
         if 0 < cards < 1:
             raise JobError(
-                f"Processes that train together need a card each, and {OPTIONS} asks for num_gpus={cards:g}; ask for 1, or 0."
+                f"Workers that train together need one GPU each, but {OPTIONS} asks for num_gpus={cards:g}. Ask for 1 or 0."
             )
         each = {"CPU": reckoned.get("num_cpus", 1), "GPU": cards, "memory": reckoned.get("memory_gb", 0) * 1e9}
         trainer = TorchTrainer(
@@ -118,7 +118,7 @@ class RayCrew(Crew):
 def _join(ray: Any) -> None:
     """Become a part of the cluster that has started this process, which still ends as it did before."""
     if "RAY_ADDRESS" not in os.environ:
-        raise JobError("This process belongs to no Ray cluster; use `--run-on ray`, and `--workers` with it.")
+        raise JobError("This process belongs to no Ray cluster. Use `--run-on ray` together with `--workers`.")
     before = signal.getsignal(signal.SIGTERM)
     if not ray.is_initialized():
         ray.init(address="auto", configure_logging=False)

@@ -12,7 +12,7 @@ from analysis.core.progress import OnProgress, Progress
 
 REPLACED = 3
 """How often a place in a crew is filled anew before it is given up, and how many members a piece of work may lose."""
-LOST = "A process that shared the request was lost {n} times; what was {done} is kept. {why}"
+LOST = "A worker of the request was lost {n} times. The {done} parts are kept. {why}"
 LOOK_S = 0.2
 """How often whoever asked is told how far it is, and heard whether it shall end."""
 _LATE, _LATE_S = 2.0, 5.0
@@ -59,7 +59,7 @@ class Crew(ABC):
         Raises:
             JobError: when members are lost too often, or are none that work together.
         """
-        raise JobError(f"{type(self).__name__} shares no request that is done together.")
+        raise JobError(f"{type(self).__name__} cannot run a request as one group.")
 
     @abstractmethod
     def close(self) -> None:

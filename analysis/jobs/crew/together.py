@@ -114,7 +114,7 @@ def train(spec: Spec, crew: Crew, on_progress: OnProgress) -> Result:
         raise JobError(how["error"])
     stored = store.load_result(spec.kind, how["key"])
     if stored is None:
-        raise JobError(f"The {spec.kind} result {how['key']} is not in the cache of whoever asked for it; try again.")
+        raise JobError(f"The {spec.kind} result {how['key']} is not in this process's cache folder. Try again.")
     return RESULTS[spec.kind].read(stored)
 
 

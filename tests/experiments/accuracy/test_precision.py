@@ -26,7 +26,7 @@ def test_how_far_options_are_moved_counts_every_question_once():
 
 
 def test_float32_has_no_cost_and_cannot_be_asked_for():
-    with pytest.raises(SpecError, match="float32 is what other precisions are held against; choose"):
+    with pytest.raises(SpecError, match="float32 is the reference for other precisions. Choose"):
         PrecisionSpec(model=ModelSpec(dtype="float32"))
     assert PrecisionSpec(model=ModelSpec(dtype="float32", quantization="4bit")).model.quantization == "4bit"
     assert precision.said_of(ModelSpec(dtype="float32", identity="files:x")) == ""
@@ -44,7 +44,7 @@ def test_it_is_the_difference_of_two_evaluations_and_is_said_with_later_results(
     assert found.n_changed == sum(x.prediction != y.prediction for x, y in zip(a, b, strict=True))
     said = precision.said_of(half)
     assert said == found.said()
-    assert said.startswith(f"bfloat16 moves an option of this model by {mean:.3f} nats on average")
+    assert said.startswith(f"bfloat16 moves the log-likelihood of an option by {mean:.3f} nats on average")
     assert said.endswith("from float32 in 6 questions.")
     later = evaluation.run(EvaluateSpec(model=half, benchmark=ASKED, loss_corpus=None))
     assert later.measured_on().endswith(said)
@@ -58,7 +58,7 @@ def test_the_result_with_the_most_questions_speaks_for_its_own_precision_alone(c
     assert precision.cost(half).n_questions == 6
     other = models.resolve(ModelSpec(source=str(tiny_folder("llama")), dtype="float16"))
     assert precision.cost(other) is None
-    assert precision.said_of(other).startswith("What float16 costs on this model was not measured")
+    assert precision.said_of(other).startswith("The cost of float16 on this model is not measured")
 
 
 def curve(folder, dtype: str = "bfloat16", **named) -> SweepSpec:
@@ -99,7 +99,7 @@ def test_a_curve_is_there_where_its_cost_cannot_be_measured_and_it_says_why(cach
     said = []
     found = sweep.run(curve(tiny_folder("llama")), lambda progress: said.append(progress.message))
     assert found.complete
-    assert "What bfloat16 costs was not measured: There is no room." in said
+    assert "The cost of bfloat16 was not measured: There is no room." in said
     whole = models.plan
     monkeypatch.setattr(
         models, "plan", lambda spec, *rest: replace(whole(spec, *rest), free_bytes=0 if spec.dtype == "float32" else 1 << 40)
@@ -107,4 +107,4 @@ def test_a_curve_is_there_where_its_cost_cannot_be_measured_and_it_says_why(cach
     monkeypatch.setattr(against_float32, "run", lambda *_, **__: pytest.fail("it does not fit"))
     said.clear()
     sweep.run(replace(curve(tiny_folder("llama")), max_n=2), lambda progress: said.append(progress.message))
-    assert "What bfloat16 costs was not measured: beside it there is no memory for the model in float32." in said
+    assert "The cost of bfloat16 was not measured: there is no memory left for the model in float32." in said

@@ -141,7 +141,7 @@ def test_what_is_unforeseen_in_one_cell_leaves_the_others(spec, monkeypatch):
     monkeypatch.setattr(sweep, "run", failing)
     result = grid.run(replace(spec, models=spec.models[:1], max_n=1))
     assert [bool(cell.error) for cell in result.cells] == [False, True, False, False]
-    assert "did not foresee" in result.cells[1].error
+    assert "has a bug" in result.cells[1].error
 
 
 def test_questions_that_cannot_be_asked_are_refused_before_anything_is_measured(spec):
@@ -250,7 +250,7 @@ def test_the_command_line_measures_a_grid_and_writes_its_table(tiny_folder, tmp_
     assert main.main([*asked, "--csv", str(tmp_path / "grid.csv")]) == 0
     said = capsys.readouterr().out
     assert "not measured: such, deepest, ARC-Easy, Wikipedia: There is no model at '/no/such'" in said
-    assert f"Every cut is in {tmp_path / 'grid.csv'}." in said
+    assert f"The table of all measured removals is in {tmp_path / 'grid.csv'}." in said
     rows = pandas.read_csv(tmp_path / "grid.csv")
     assert list(rows["n"]) == [0, 1]
     assert {"acc", "acc_low", "acc_high", "acc_change_low", "loss_change_high", "removed", "wall_s"} <= set(rows)

@@ -219,7 +219,7 @@ def test_one_trunk_per_batch_where_memory_allows(spec, monkeypatch):
 
 @pytest.mark.parametrize("max_size", [6, 99])
 def test_blocks_larger_than_the_model(spec, max_size):
-    with pytest.raises(BlockRangeError, match=r"choose max-size 1\.\.5"):
+    with pytest.raises(BlockRangeError, match=r"Choose max-size 1\.\.5"):
         damage.run(dataclasses.replace(spec, max_size=max_size))
 
 
@@ -260,7 +260,7 @@ def test_a_loss_that_is_no_number(spec, monkeypatch):
     assert comparable(DamageResult.load(result.spec)) == comparable(result)
     calls.clear()
     broken = 1
-    with pytest.raises(UnsupportedModelError, match="no finite number in float32"):
+    with pytest.raises(UnsupportedModelError, match="not finite in float32"):
         damage.run(dataclasses.replace(spec, corpus=dataclasses.replace(CORPUS, seed=1)))
 
 

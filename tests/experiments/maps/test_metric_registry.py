@@ -149,7 +149,7 @@ def test_the_report_has_its_map(model):
 
 @pytest.mark.parametrize("name", ["", "Chord", "a b", "a.b", "a/b", "-a"])
 def test_a_name_that_cannot_be_written_everywhere_is_refused(name):
-    with pytest.raises(SpecError, match="small letters and digits"):
+    with pytest.raises(SpecError, match="lowercase letters and digits"):
         Metric(name, "title", "unit", lambda depths: depths.cosines)
 
 

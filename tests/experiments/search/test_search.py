@@ -67,7 +67,7 @@ def test_every_search_finds_a_path_that_is_stored_and_read_by_its_strategy(spec,
     assert "3 texts of C4" in result.measured_on()
     given = Given(6, searched=result.path)
     assert [STRATEGIES[strategy].choose(n, given) for n in (1, 2, 3)] == [one.removed for one in result.found]
-    with pytest.raises(BlockRangeError, match="No cut of 4 layers was searched for, only of 1 to 3"):
+    with pytest.raises(BlockRangeError, match="The search reached 3 removed layers, not 4"):
         STRATEGIES[strategy].choose(4, given)
     again = search.run(replace(spec, strategy=strategy), lambda progress: pytest.fail("searched twice"))
     assert comparable(again) == comparable(result)
@@ -106,7 +106,7 @@ def test_the_command_line_shows_all_three_texts(spec, capsys):
     said = capsys.readouterr().out.splitlines()
     heads = next(line for line in said if "KL searched" in line)
     assert "KL decided" in heads
-    assert "loss over unpruned, other text (95 %)" in heads
+    assert "loss increase, held-out text (95 %)" in heads
     assert said[-1].startswith("Searched on 4 texts of Wikipedia (train part), up to 24 tokens; decided on 2 texts")
 
 
@@ -201,8 +201,8 @@ def test_evolution_is_drawn_from_its_seed_and_finds_the_best_set():
 def test_the_budget_ends_a_search_where_it_says(spec):
     result = search.run(replace(spec, strategy="greedy", budget=11))
     assert (result.complete, len(result.found), result.n_sets) == (True, 2, 11)
-    assert "budget of 11 sets ended it at n = 2" in result.measured_on()
-    with pytest.raises(SpecError, match="A budget of 5 sets ends before one layer is chosen, which alone takes 6"):
+    assert "budget of 11 sets ended the search at n = 2" in result.measured_on()
+    with pytest.raises(SpecError, match="The budget of 5 sets is too small: the first layer alone takes 6"):
         search.run(replace(spec, strategy="greedy", budget=5))
     with pytest.raises(SpecError, match="budget must be"):
         replace(spec, budget=0)
@@ -220,18 +220,18 @@ def test_protected_layers_stay(spec, strategy):
 def test_a_rule_that_keeps_layers_of_its_own_says_when_none_is_left(spec):
     ends = replace(spec, strategy="lorp", protect=(2, 3, 4))
     result = search.run(replace(ends, max_n=3))
-    assert ([one.layers for one in result.found], result.ended) == ([[1]], "No layer that may go is left after n = 1.")
-    with pytest.raises(BlockRangeError, match="lorp finds no layer that may go; protect fewer"):
+    assert ([one.layers for one in result.found], result.ended) == ([[1]], "No removable layer is left after n = 1.")
+    with pytest.raises(BlockRangeError, match="lorp finds no layer to remove. Protect fewer"):
         search.run(replace(ends, protect=(1, 2, 3, 4), max_n=2))
 
 
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"protect": (0, 1, 2, 3), "max_n": 3}, r"6 layers of which 4 are protected.*choose max-n 1\.\.2"),
+        ({"protect": (0, 1, 2, 3), "max_n": 3}, r"6 layers of which 4 are protected.*Choose max-n 1\.\.2"),
         ({"protect": tuple(range(6)), "max_n": None}, "6 layers of which 6 are protected.*protect fewer"),
         ({"protect": (9,)}, r"Layer 9 cannot be protected: this model has layers 0\.\.5"),
-        ({"max_n": 6}, r"choose max-n 1\.\.5"),
+        ({"max_n": 6}, r"Choose max-n 1\.\.5"),
     ],
 )
 def test_too_few_layers_to_remove_are_refused(spec, changed, told):
@@ -241,15 +241,15 @@ def test_too_few_layers_to_remove_are_refused(spec, changed, told):
 
 
 def test_texts_that_say_the_same_are_refused(spec, tmp_path):
-    with pytest.raises(SpecError, match="searched on is also the one that reports the loss"):
+    with pytest.raises(SpecError, match="both guides the search and reports the loss"):
         replace(spec, corpus=CorpusSpec("c4", 4, 24))
-    with pytest.raises(SpecError, match="searched on is also the one that decides"):
+    with pytest.raises(SpecError, match="both guides the search and decides"):
         replace(spec, corpus=replace(spec.corpus, split="all"))
     said = search.documents(spec.report, load.load(spec.model))[1]
     copy = tmp_path / "copy.txt"
     copy.write_text("\n\n".join(" ".join(text.split()) for text in said))
     with pytest.raises(
-        CorpusError, match=r"reports the loss \(C4\) repeats the text that .*: 100% of .* choose other text"
+        CorpusError, match=r"report text \(C4\) repeats the .*: it shares 100% of .* Choose another text"
     ) as refused:
         search.run(replace(spec, corpus=CorpusSpec(str(copy), 3, 24)))
     assert "what what" not in str(refused.value)
@@ -268,7 +268,7 @@ def test_a_curve_takes_the_path_that_was_searched(spec):
     assert curve.spec.search.strategy == "greedy"
     assert [point.block for point in curve.points] == [None, removal(found.found[0].layers), removal(found.found[1].layers)]
     assert "--strategy greedy" in main.command_line(curve.spec)
-    with pytest.raises(SpecError, match="would be measured on the text that its cuts are searched by"):
+    with pytest.raises(SpecError, match="use the same text"):
         replace(asked, loss_corpus=CorpusSpec("wiki", 2, 24))
     usual = sweep.resolve(replace(asked, search=None, loss_corpus=CorpusSpec("wiki", 2, 24))).search
     assert (usual.corpus.source, usual.validation.split, usual.report.source) == ("c4", "validation", "wiki")

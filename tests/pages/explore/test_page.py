@@ -223,7 +223,7 @@ def test_unforeseen_trouble_is_one_sentence(app, monkeypatch):
     monkeypatch.setattr(maps, "distance_map", broken)
     fakes.distances().save()
     at = app()
-    assert "did not foresee what happened while drawing this part of the page (ZeroDivisionError)" in read(texts(at))
+    assert "unexpected error while drawing this part of the page (ZeroDivisionError)" in read(texts(at))
     assert "secret detail" not in read(texts(at))
 
 

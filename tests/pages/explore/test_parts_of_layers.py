@@ -55,7 +55,7 @@ def test_it_is_written_in_the_menu(app):
     at.text_input(key="own-block").set_value("a12+m12+a14").run()
     assert at.query_params["block"] in ("a14+12:1", ["a14+12:1"])
     at.text_input(key="own-block").set_value("a0:30").run()
-    assert "leaves none of the 30 layers its attention" in at.error[0].value
+    assert "none of the 30 layers would keep its attention" in at.error[0].value
 
 
 def test_it_is_taken_away_as_a_folder_with_zeros(app):

@@ -57,7 +57,7 @@ def test_protected_layers_that_leave_too_few_to_search_are_said_and_nothing_is_q
     form.multiselect(key="sweep-how").set_value(["similarity", "greedy"]).run()
     assert "greedy, up to n = 10" in texts(form)
     assert not run(form, ("similarity", "greedy"))
-    assert "30 layers of which 20 are protected, and at least one must stay; choose max-n 1..10" in texts(form).replace(
+    assert "30 layers of which 20 are protected, and at least one must stay; Choose max-n 1..10" in texts(form).replace(
         "\\", ""
     )
 
@@ -119,7 +119,7 @@ def test_cuts_by_hand(form):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("eleven", "START:SIZE"), ("28:5", "must be 0..25"), ("3:2+4:1", "share a layer"), ("2:3,2:3", "twice"),
+        ("eleven", "START:SIZE"), ("28:5", "must be 0..25"), ("3:2+4:1", "names a layer twice"), ("2:3,2:3", "twice"),
         ("", "at least one"), ("[x](http://example.com)", "START:SIZE"),
     ],
 )  # fmt: skip

@@ -309,7 +309,7 @@ def test_an_address_that_names_a_file_outside_shows_the_starter_and_says_so(app,
     for name in ("there", "not-there"):
         at = app("pages/explore.py", model=f"{tmp_path}/{name}")
         assert at.session_state["model"].source == "starter"
-        assert any("is not among the files that may be named here" in warning.value for warning in at.warning)
+        assert any("is outside the folders that this dashboard allows" in warning.value for warning in at.warning)
 
 
 # Fields for files

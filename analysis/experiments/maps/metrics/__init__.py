@@ -55,9 +55,9 @@ class Metric:
     def __post_init__(self) -> None:
         require(
             _NAME.fullmatch(self.name) is not None,
-            f"A metric's name is small letters and digits, joined by hyphens, not {self.name!r}.",
+            f"The name of a metric must be lowercase letters and digits, joined by hyphens, not {self.name!r}.",
         )
-        require(self.of in (LAST, TOKENS), f"A metric is of {LAST} or {TOKENS}, not {self.of!r}.")
+        require(self.of in (LAST, TOKENS), f"A metric must be of {LAST} or {TOKENS}, not {self.of!r}.")
 
 
 METRICS: Catalogue[Metric] = Catalogue(__name__, ("angular", "angular-tokens", "cosine-tokens", "relative-l2"))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     title="angular, all tokens",
     unit="distance over all tokens, fraction of π",
     of=TOKENS,
-    source="arXiv:2403.17887, equation (7), there of the last token",
+    source="arXiv:2403.17887, equation (7), defined there on the last token",
 )
 def angular_tokens(depths: "Depths") -> "Tensor":
     """arccos(cos(x[l], x[l+n])) / pi, in [0, 1]."""

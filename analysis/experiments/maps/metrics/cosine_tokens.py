@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     title="cosine, all tokens",
     unit="cosine distance over all tokens",
     of=TOKENS,
-    source="arXiv:2403.03853, equation (1), there of single layers",
+    source="arXiv:2403.03853, equation (1), defined there on single layers",
 )
 def cosine_tokens(depths: "Depths") -> "Tensor":
     """1 - cos(x[l], x[l+n]), in [0, 2]."""
