@@ -510,10 +510,7 @@ def _search_lines(result: Any, options: argparse.Namespace) -> list[str]:
     """Of every size what was found, on the text that was searched on, on the one that decided and on another."""
     what = "KL" if result.spec.objective == "kl" else "loss increase"
     table = result.table().titled(
-        cost=f"{what}, search texts",
-        validation=f"{what}, decision texts",
-        loss="loss increase, held-out text (95 %)",
-        n_rivals="of",
+        cost=f"{what}, search texts", validation=f"{what}, decision texts", loss="loss increase, held-out text (95 %)"
     )
     return [
         f"{result.model.name}: layers found by {result.spec.strategy}, nats/token",
@@ -542,7 +539,7 @@ def _speed_lines(result: Any, options: argparse.Namespace) -> list[str]:
             fits = "" if line.r_squared is None else f", R² {line.r_squared:.3f}"
             lines.append(
                 f"{what}: {1e3 * line.intercept_s:.2f} ms {1e3 * line.slope_s:+.3f}{error} ms per remaining layer{fits}. "
-                f"Pruning cannot reduce {line.fixed_share:.0%} of the unpruned model's time"
+                f"Pruning cannot reduce {line.fixed_share:.0%} of the unpruned model's time."
             )
     return lines
 
