@@ -230,10 +230,10 @@ def test_a_saved_recipe_is_one_too(model):
         ("sweep", {"strategy": object()}, "A value for SweepSpec has the wrong type|strategy"),
         ("sweep", {"task": "arc"}, "task must be one of"),
         ("evaluate", {"block": "eleven"}, "A block is written START:SIZE"),
-        ("heal", {}, "A HealSpec needs block"),
+        ("heal", {}, "HealSpec needs block"),
         ("heal", {"block": "1:2", "recipe": "slow"}, "There is no recipe 'slow'"),
         ("heal", {"block": "1:2", "r": "four"}, 'r must be a whole number, not "four"'),
-        ("export", {"block": "1:2"}, "A ExportSpec needs name"),
+        ("export", {"block": "1:2"}, "ExportSpec needs name"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_in_a_sentence(model, kind, keywords, sentence):
@@ -272,7 +272,7 @@ def test_a_kind_of_one_file_is_reached_without_a_change_here(model, monkeypatch)
         assert "echo" in dir(model)
     finally:
         _registered.pop("echo")
-    with pytest.raises(AttributeError, match="cannot be asked for 'echo'; it can be asked for .*distances"):
+    with pytest.raises(AttributeError, match="has no experiment 'echo'. It has .*distances"):
         _ = model.echo
     with pytest.raises(SpecError, match="Nothing runs a EchoSpec"):
         model.run(EchoSpec())

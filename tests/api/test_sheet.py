@@ -30,7 +30,7 @@ def test_a_sheet_has_a_recommendation_and_three_formats(model, tmp_path):
     starts = {"a.html": b"<!doctype html>", "a.md": b"# Decision: ", "a.pdf": b"%PDF-"}
     for name, start in starts.items():
         assert made.save(tmp_path / name).read_bytes().lstrip().startswith(start)
-    with pytest.raises(SpecError, match="rename it"):
+    with pytest.raises(SpecError, match="Change the extension"):
         made.save(tmp_path / "a.doc")
 
 

@@ -88,7 +88,7 @@ def test_both_parts_of_a_layer_are_the_whole_layer():
     ("text", "said"),
     [
         ("a", "attention or feed-forward alone. 'a' has neither form"),
-        ("a1:b", "'a1:b' is neither"),
+        ("a1:b", "'a1:b' has neither form"),
         ("a3+3:1", "names a layer twice"),
         ("a3+a2:2", "names a layer twice"),
         ("b3", "A block is written START:SIZE"),

@@ -73,7 +73,7 @@ def test_a_result_of_an_added_kind_reads_back_with_its_table_and_its_chart(lette
     assert list(table.frame()["share"]) == [row.share for row in found.rows]
     assert list(kinds.figure(read, dark=True).data[0].x) == ["a", "b", "n"]
     assert kind.usual(fakes.MODEL) == letters.LettersSpec(fakes.MODEL)
-    with pytest.raises(SpecError, match="has no table 'best'; it has rows"):
+    with pytest.raises(SpecError, match="has no table 'best'. It has rows"):
         read.table("best")
 
 

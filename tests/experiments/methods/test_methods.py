@@ -135,6 +135,6 @@ def test_a_protected_layer_is_in_no_cut_that_is_measured(spec):
     assert f"Protected: layer {kept}." in found.measured_on()
     with pytest.raises(BlockRangeError, match="Layer 99 cannot be protected"):
         methods.run(replace(spec, protect=(99,)))
-    with pytest.raises(BlockRangeError, match="are protected, and at least one must stay"):
+    with pytest.raises(BlockRangeError, match="protected, and must keep at least one"):
         methods.run(replace(asked, strategies=("greedy",), protect=tuple(range(1, n_layers))))
     assert replace(spec, protect=()).fingerprint() == spec.fingerprint() != asked.fingerprint()

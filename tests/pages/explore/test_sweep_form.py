@@ -57,9 +57,7 @@ def test_protected_layers_that_leave_too_few_to_search_are_said_and_nothing_is_q
     form.multiselect(key="sweep-how").set_value(["similarity", "greedy"]).run()
     assert "greedy, up to n = 10" in texts(form)
     assert not run(form, ("similarity", "greedy"))
-    assert "30 layers of which 20 are protected, and at least one must stay; Choose max-n 1..10" in texts(form).replace(
-        "\\", ""
-    )
+    assert "30 layers, 20 protected, and must keep at least one. Choose max-n 1..10" in texts(form).replace("\\", "")
 
 
 def test_all_questions_at_once(form):
