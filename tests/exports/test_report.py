@@ -110,12 +110,12 @@ def test_the_numbers_are_those_of_the_results(stored):
     rows = table(document, "Loss increase of each block")
     least = damage.best[4]
     low, high = stats.mean_interval(least.increase, 0.05, damage.n_measured[4][least.start])
-    assert rows[4]["loss increase, nats per token"] == f"{least.increase:.4f} ({low:.4f} to {high:.4f})"
+    assert rows[4]["loss increase, nats/token"] == f"{least.increase:.4f} ({low:.4f} to {high:.4f})"
     rows = table(document, "Healing runs")
     assert [row["model"] for row in rows] == 2 * ["unpruned", "pruned", "healed"]
     assert [row["loss on"] for row in rows] == 3 * ["C4"] + 3 * ["Wikipedia, trained on"]
     for row, point in ((rows[2], heal.healed), (rows[5], heal.same_kind["healed"])):
-        assert row["loss, nats per token"] == said(point.loss, point.loss_interval)
+        assert row["loss, nats/token"] == said(point.loss, point.loss_interval)
     rows = table(document, "Speed")
     assert [row["decode of a token, median ms"] for row in rows] == [f"{1e3 * p.decode.median_s:.2f}" for p in speed.points]
     assert rows[0]["decode of a token, tokens/s"] == f"{1 / speed.points[0].decode.median_s:,.1f}"
