@@ -24,11 +24,11 @@ _BROKEN_DISK = (
 )
 _DEVICE_MEMORY = (
     "The GPU ran out of memory. Lower the batch size (and raise gradient accumulation), sequence length or number of "
-    "texts, load the model in 4 bits, or end other programs. Then {then}."
+    "texts, load in 4 bits, or end other programs, then {then}."
 )
 _MEMORY = (
     "The memory was not enough. Lower the number of texts, sequence length or batch size, load the model in 4 bits, or "
-    "close other programs. Then {then}."
+    "close other programs, then {then}."
 )
 _GATED = "This model is gated. Accept its licence on the Hub and set HF_TOKEN in the environment of the dashboard, then {then}."
 _MISSING = (

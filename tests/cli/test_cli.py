@@ -102,7 +102,7 @@ def test_sweeps_of_scattered_and_manual_cuts_that_also_write(capsys, tiny):
     code, output = run(capsys, "evaluate", tiny, "--block", "1:1+3:1", *options)
     assert code == 0
     assert "layers 1, 3 (2 layers), blocks [1, 2) [3, 4)" in output.out
-    assert "sums right" in output.out
+    assert "arithmetic right" in output.out
 
 
 def test_damage(capsys, tiny, tmp_path):

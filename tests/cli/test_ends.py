@@ -78,7 +78,7 @@ def test_memory_and_disks_are_no_bugs(monkeypatch, capsys, place, error, says):
 def test_an_interruption_is_said_as_before(monkeypatch, capsys):
     code, said = ended(monkeypatch, capsys, KeyboardInterrupt())
     assert code == 130
-    assert "Interrupted; what was finished is kept" in said
+    assert "Interrupted. Finished parts are kept" in said
 
 
 def test_whoever_closes_the_output_hears_nothing_more(place):

@@ -258,10 +258,10 @@ def test_a_kind_without_a_subcommand_is_said_whole(monkeypatch):
     [
         ("corpus.seed", "written NAME=VALUE"),
         ("=3", "written NAME=VALUE"),
-        ("corpus.sed=3", "no setting 'corpus.sed' in a SweepSpec"),
-        ("sed=3", "it has model, benchmark"),
+        ("corpus.sed=3", "SweepSpec has no setting 'corpus.sed'"),
+        ("sed=3", "It has model, benchmark"),
         ("metric.x=3", "no setting 'metric.x'"),
-        ("max_n.x=3", "while there is no max_n"),
+        ("max_n.x=3", "because max_n is not set"),
         ("generation.seed=3", "as generation={…}"),
         ("max_n=2.5", "max_n must be a whole number, not 2.5"),
         ("benchmark.seed=x", "benchmark.seed must be a whole number"),
