@@ -437,12 +437,7 @@ def fill(parser: Parser, subcommand: Subcommand) -> None:
             place.add_argument(extra.formerly, dest=added.dest, help=argparse.SUPPRESS, **hidden)
     if all(flag.name != "--seed" for flag in _flags(subcommand.spec)):
         parser.add_argument("--seed", type=plain_number, help="Accepted by every command, without effect on this one.")
-    parser.add_argument(
-        "--set",
-        action="append",
-        metavar="NAME=VALUE",
-        help="Any other field of the request, such as corpus.seed=3. Repeatable.",
-    )
+    parser.add_argument("--set", action="append", metavar="NAME=VALUE", help="Other field of the request, as corpus.seed=3.")
 
 
 def request(kind: type[SpecT], options: argparse.Namespace) -> SpecT:
