@@ -1,4 +1,4 @@
-"""Explore: the distance map, the cut the slider chooses, and what that cut costs."""
+"""Explore: the distance map, the layers that the slider removes, and the cost of removing them."""
 
 from analysis import jobs
 from pages.components.explore import asked_for, compute, hints, linked_view, map_view, result_picker
@@ -8,7 +8,7 @@ from pages.components.shared import added, command, frame, library, precision, s
 frame.require()
 
 with frame.errors_shown():
-    linked_view.tab()  # this and the next before the header, which says what is wrong with the address
+    linked_view.tab()  # this and the next before the header, which names faults of the address
     map_view.view()
     place = frame.header("Explore", "Where is the redundancy? What is its cost?")
     current = state.current_model()

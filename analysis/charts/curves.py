@@ -93,7 +93,7 @@ def reaching(figure: Figure, n: int) -> Figure:
 def within(figure: Figure, sizes: range) -> Figure:
     """A curve whose axes are for these numbers of removed layers, as a new figure; its data stay whole.
 
-    The vertical axis fits what is then seen, intervals and levels included.
+    The vertical axis fits the points of the range, their intervals and the levels.
     """
     spec: dict[str, Any] = figure.to_dict()
     axis, left, right = spec["layout"]["yaxis"], sizes[0] - 0.5, sizes[-1] + 0.5
@@ -151,7 +151,7 @@ def _curve(
 
 
 FILLED = " (filled: significant)"
-"""What the axis of a curve says besides its title, short enough for a phone."""
+"""Addition to the title of a curve's axis, short enough for a phone."""
 STEPS = "significant steps"
 """Name of the strong parts of a curve's line, which have no numbers of their own."""
 LOSS_TICKS = [1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50]
@@ -220,7 +220,7 @@ def _every(last: int) -> int:
 
 
 def _is_line(points: Sequence[Point]) -> bool:
-    """Whether points may be joined: two cuts of one size would make a line go up and down at one place."""
+    """Return True where points may be joined by a line: two scores of one size would make it go up and down at one place."""
     return len({point.n for point in points}) == len(points)
 
 
@@ -248,7 +248,7 @@ def _add_shown(figure: Figure, sweep: SweepResult, measure: Measure, colours: Pa
     """The curve that is read: its intervals as a band, its points, and a line that is strong only where it tells something.
 
     A point is filled where its difference from the unpruned model is significant. Between neighbours without a significant
-    difference the line is a pale guide for the eye: a dip and a rise inside their own intervals must not look like a story.
+    difference the line is a pale guide for the eye. A dip and a rise inside their own intervals must not look like a story.
     """
     points, changes = measure.points(sweep), changes_of(sweep, measure)
     numbers, values = [point.n for point in points], [measure.value(point) or 0.0 for point in points]
@@ -318,11 +318,11 @@ def changes_of(sweep: SweepResult, measure: Measure) -> list[Change | None]:
 
 
 UNPRUNED = "unpruned"
-"""What a click on a point takes where nothing is removed."""
+"""Value that a click on a point selects where nothing is removed."""
 
 
 def _taken(points: Sequence[Point]) -> list[list[Any]]:
-    """What a click on each point takes, its cut as it is written, and the point's n, which it may stand aside of."""
+    """Return, per point, the removed layers that a click selects, as text, and the n that its mark may be shifted from."""
     return [[blocks.written(point.block) if point.block else UNPRUNED, point.n] for point in points]
 
 
@@ -333,13 +333,16 @@ def settled_marker(changes: Sequence[Change | None], symbol: str, colour: str, s
 
 
 def read_out(measure: Measure, point: Point, change: Change | None) -> str:
-    """What a point says under the pointer: its number, and how far it is from the unpruned model."""
+    """Return the hover text of a point: its number, and its difference from the unpruned model."""
     said = "" if change is None else f"<br>{wrapped(settled.said(change, measure.quantity))}"
     return f"{measure.hover(point)}{said}"
 
 
 def dodge(place: int, n_curves: int) -> float:
-    """How far a curve stands aside of its n, to the right and to the left in turn: below 0.4, so that its n stays plain."""
+    """Return the horizontal shift of a curve from its n, to the right and to the left in turn.
+
+    It is below 0.4, so that the n stays clear.
+    """
     step = min(0.13, 0.38 / (n_curves // 2 + n_curves % 2)) if n_curves else 0.0
     return round(step * (place // 2 + 1) * (-1 if place % 2 else 1), 3)
 

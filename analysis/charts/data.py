@@ -15,11 +15,11 @@ _TAG = re.compile(r"<[^>]*>")
 
 
 def rows(figure: Figure) -> list[dict[str, Any]]:
-    """What is drawn, trace by trace.
+    """Return the values that a chart draws, trace by trace.
 
     Returns:
-        Rows with the keys `curve` (the trace's name), the axes' titles, which have the units, `low` and `high` where a band or
-        error bars are drawn, and `label` (what the hover says). Keys that no row has a value for are left out.
+        Rows with the key `curve` (the trace's name) and the axes' titles, which have the units. Where a band or error bars are
+        drawn, `low` and `high` are added. `label` holds the hover text. Keys that no row has a value for are left out.
     """
     names = (_title(figure.layout.xaxis, "x"), _title(figure.layout.yaxis, "y"))
     over = next((trace for trace in figure.data if trace.name == maps.CELLS), None)

@@ -28,7 +28,7 @@ def trade_off(front: Front, by: str, cut: Removal | None, *, dark: bool, height:
 
     Args:
         front: all offers of one condition.
-        by: `front.SIZE` or `front.SPEED`; what has no speed is not drawn on the latter.
+        by: `front.SIZE` or `front.SPEED`; offers without a speed are not drawn on the latter.
         cut: the block to ring, or to note as not measured; None for neither.
         dark: whether the background is dark.
         height: pixels.
@@ -86,7 +86,7 @@ def _points(name: str, kind: str, offers: Sequence[Offer], by: str, shade: str, 
 
 
 def said(offer: Offer, by: str) -> list[str]:
-    """An offer in a few lines: what it is, how good, and what it costs."""
+    """Return the lines that describe an offer: its name, its quality and its cost."""
     reading = offer.reading
     what = f"without {offer.cut.describe()}" if offer.cut else "unpruned"
     who = f"{offer.facts.name}, {what}" if offer.is_rival else what
@@ -100,7 +100,7 @@ def said(offer: Offer, by: str) -> list[str]:
 
 
 def _taken(offer: Offer) -> str:
-    """What a click takes: the cut as it is written; nothing for what has none, or belongs to another model."""
+    """Return the removed layers that a click selects, as text; "" for an offer without any, or of another model."""
     return "" if offer.is_rival or offer.cut is None else blocks.written(offer.cut)
 
 

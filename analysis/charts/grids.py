@@ -59,7 +59,7 @@ def _last(result: GridResult) -> int:
 
 
 def _scale(result: GridResult, quantity: str) -> dict[str, Any]:
-    """The vertical axis that holds every interval of the grid; losses, of which some cuts lose all, on a logarithmic one."""
+    """Return a vertical axis that holds every interval of the grid; it is logarithmic for losses, which some blocks ruin."""
     cuts = [cut for cell in result.cells for cut in cell.cuts if _value(cut, quantity) is not None]
     ends = [end for cut in cuts for end in (_interval(cut, quantity) or (_value(cut, quantity) or 0.0,))]
     ends += [cell.chance for cell in result.cells if cell.chance is not None and quantity == ACCURACY]
@@ -172,7 +172,7 @@ def _interval(cut: CutScores, quantity: str) -> tuple[float, float] | None:
 
 
 def _read_out(name: str, cut: CutScores, quantity: str) -> str:
-    """What a point says under the pointer."""
+    """Return the hover text of a point."""
     digits, signed = (".1%", "+.1%") if quantity == ACCURACY else (".3f", "+.3f")
     number = with_interval(_value(cut, quantity) or 0.0, _interval(cut, quantity), digits)
     said = f"<b>{name}</b>, without {cut.removed}<br>{quantity} {number}"

@@ -33,7 +33,7 @@ def names(kind: str) -> tuple[str, ...]:
 
 
 def _known(kind: str) -> dict[str, Draw]:
-    """What was registered here, or the one chart that the kind itself names."""
+    """Return the charts registered here, or the chart that the kind itself names."""
     experiment = experiments().get(kind)
     own: dict[str, Draw] = {}
     if experiment is not None and experiment.figure:

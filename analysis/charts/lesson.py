@@ -92,11 +92,11 @@ def _branch(figure: Figure, place: float, colours: Palette) -> None:
 
 
 def turns(distances: DistanceResult, drawn: Sequence[float | None] = (), *, dark: bool = False, height: int = 230) -> Figure:
-    """How far each single layer turns the stream: the first row of the distance map, with what was expected.
+    """Draw how far each single layer turns the stream, the first row of the distance map, with the expected angles.
 
     Args:
         distances: the map.
-        drawn: what was expected of each layer; None where nothing was.
+        drawn: the expectation for each layer; None where there is none.
         dark: whether the page is dark.
         height: pixels.
     """
@@ -242,7 +242,7 @@ def answers(
     sweep: SweepResult, cliff: Cliff, drawn: Sequence[float | None] = (), mark: int | None = None, *, dark: bool = False,
     height: int = 300,
 ) -> Figure:  # fmt: skip
-    """The accuracy curve with 95 % intervals, over it what was expected, and where the measurement lets the cliff begin.
+    """Draw the accuracy curve with 95 % intervals, the expected curve over it, and the measured start of the cliff.
 
     The line is pale and points are filled only where they differ significantly from the unpruned model, as on all curves.
 
@@ -301,7 +301,7 @@ def with_guess(figure: Figure, mark: int | None, *, dark: bool = False) -> Figur
 
 
 def _accuracy_range(sweep: SweepResult, drawn: Sequence[float]) -> list[float]:
-    """Room for every interval, level and expectation."""
+    """Return a range that holds every interval, level and expectation."""
     sides = [side for point in ACCURACY.points(sweep) for side in ACCURACY.interval(point) or ()]
     levels = [sweep.lines.chance, sweep.lines.majority] if sweep.lines else []
     low, high = min([*sides, *levels, *drawn], default=0.0), max([*sides, *levels, *drawn], default=1.0)
@@ -328,7 +328,7 @@ def rungs(
         ladder: from top to bottom.
         field: "acc" or "loss".
         lines: chance and majority, for an accuracy.
-        drawn: what was expected of each; None where nothing was.
+        drawn: the expectation for each; None where there is none.
         dark: whether the page is dark.
         height: pixels.
     """
@@ -370,7 +370,7 @@ def rungs(
             font={"color": colours.chance},
         )  # fmt: skip
     y: dict[str, Any] = {"tickvals": list(range(len(ladder))), "ticktext": [rung.name for rung in ladder], "showgrid": False}
-    # Room below the last one for the name of a drawn mark.
+    # Space below the last one for the name of a drawn mark.
     y |= {"range": [len(ladder) - (0.05 if any(value is not None for value in drawn) else 0.4), -0.75]}
     x = {"title": measure.axis, "tickformat": measure.tickformat, "gridcolor": colours.grid, "nticks": 7}
     return finish(figure, height, x=x, y=y, margin={"l": 74, "t": 4, "b": 44})
@@ -383,7 +383,7 @@ def distance_and_damage(
     distances: DistanceResult, damage: DamageResult, size: int, guess: Block | None = None, *, dark: bool = False,
     height: int = 300,
 ) -> Figure:  # fmt: skip
-    """Blocks of one size: how similar their ends are, against what their removal was measured to cost.
+    """Draw blocks of one size: how similar their ends are, against the measured cost of their removal.
 
     Args:
         distances: the map that the damage was compared with.
@@ -431,7 +431,7 @@ def distance_and_damage(
 
 _TICKS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30]
 
-# Neutral shades, since blue, orange and dashed grey already mean something; dash and label tell the models apart.
+# Neutral shades, since blue, orange and dashed grey already mean something; dash and label distinguish the models.
 _STYLES = (
     Style("2px,2px", "triangle-up", "#7a8590", "#8b96a1"),
     Style("5px,3px", "square", "#5f6974", "#a5b0bb"),
@@ -573,7 +573,7 @@ def votes(
     """How many of a class gave which answer.
 
     Args:
-        options: what could be answered.
+        options: the possible answers.
         counts: answers, by option.
         right: options that the measurement allows; None while it is not shown.
         dark: whether the page is dark.

@@ -111,13 +111,13 @@ def finish(
     legend: Mapping[str, Any] | None = None,
     **layout: Any,
 ) -> Figure:
-    """Give a chart what all share: no background of its own, tight margins, a legend above the plot.
+    """Give a chart the look that all share: no background of its own, tight margins, a legend above the plot.
 
     Args:
         figure: the chart.
         height: pixels.
         x, y: settings of the axes; a title is a text.
-        margin, legend: what differs from the usual ones.
+        margin, legend: values that differ from the usual ones.
         layout: further settings.
     """
     # Everything in one update, since plotly checks the whole layout at each. Fixed margins line up charts that stand above
@@ -163,12 +163,12 @@ _IN_PIXELS = {
     "thickness": ("colorbar", "error_x", "error_y"),
     "standoff": ("title",),
 }
-"""Settings that are lengths in pixels, by what they are a setting of: `width` of a bar is not."""
+"""Settings that are lengths in pixels, by the object that they belong to: the `width` of a bar is no such length."""
 _ALWAYS_IN_PIXELS = ("arrowwidth", "xshift", "yshift")
 
 
 def enlarged(figure: Figure, factor: float) -> Figure:
-    """The same chart for readers farther away: lettering, margins, lines and marks grow, and what they show does not change.
+    """Return a copy of a chart for readers farther away: lettering, margins, lines and marks grow, the data stay as they are.
 
     The plot itself keeps its height, since a projector is wide and not high; only the margins add to the whole.
 
@@ -212,7 +212,7 @@ def bars(values: Sequence[float], ends: Sequence[tuple[float, float] | None], *,
     """Error bars of 95 % intervals, the only ones that charts have.
 
     Args:
-        values: what is drawn.
+        values: the drawn numbers.
         ends: lower and upper end of each; None for no bar.
         width: of the caps, pixels.
     """
@@ -262,7 +262,7 @@ class Measure:
     """Format of texts beside points."""
     unit: str
     quantity: str
-    """What a difference from the unpruned model is of, as `Reading.quantity` has it."""
+    """Quantity whose difference from the unpruned model is shown, as in `Reading.quantity`."""
 
     def value(self, point: Point | None) -> float | None:
         """The number itself, or None where it was not measured."""

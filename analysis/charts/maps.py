@@ -23,7 +23,7 @@ _ALL = "<br>cannot be removed: no layer would be left"
 
 @dataclass(frozen=True)
 class ReadOuts:
-    """What a pointer reads on the blocks of a chart: the words that all of them share, and each block's own."""
+    """Hover texts of the blocks of a chart: the words that all of them share, and each block's own."""
 
     template: str
     """Lines of plotly's hover language; `%{customdata[1]}` is the first of the fields."""
@@ -32,7 +32,7 @@ class ReadOuts:
 
 
 def distance_read_outs(result: DistanceResult, metric: str, max_size: int | None = None) -> ReadOuts:
-    """What is read on a distance map.
+    """Return the hover texts of a distance map.
 
     Args:
         result: the map.
@@ -52,7 +52,7 @@ def distance_read_outs(result: DistanceResult, metric: str, max_size: int | None
 
 
 def damage_read_outs(result: DamageResult) -> ReadOuts:
-    """What is read on a damage map; blocks not measured yet are left out."""
+    """Return the hover texts of a damage map; blocks that are not measured yet are left out."""
     found = {}
     for n, row in enumerate(result.increase, start=1):
         for start, value in enumerate(row):
@@ -95,8 +95,8 @@ def add_cells(figure: Figure, read_outs: ReadOuts, y: Sequence[float]) -> None:
     """Lay a mark over every block, at its start layer and at `y`: it is read by pointing and picked by clicking.
 
     A heat map itself tells nobody that it was clicked. Each mark carries its block as START:SIZE. They are transparent, and
-    only one of them is really drawn: pointing and clicking find the others from their places alone, and hundreds of
-    drawn ones would make every redraw wait.
+    only one of them is really drawn: pointing and clicking find the others from their places alone. Hundreds of drawn ones
+    would make every redraw wait.
     """
     figure.add_scatter(
         x=[block.start for block in read_outs.fields],
@@ -127,7 +127,7 @@ _Cells = Sequence[Sequence[float | None]]
 _BAR = 48
 """Height that a colour bar above the map takes, pixels."""
 _COLOURS_END_AT = 90
-"""Percentile of all blocks where the colours of the damage map end: a few ruinous blocks would make all others look alike."""
+"""Percentile of all blocks where the colours of the damage map end. A few ruinous blocks would make the rest look the same."""
 
 
 def normalise_rows(mean: _Cells) -> list[list[float | None]]:
@@ -231,7 +231,7 @@ def ringed(figure: Figure, selected: Removal | None, max_size: int | None = None
     """A map with its cut ringed, as a new figure: the map itself need not be built again for another cut.
 
     Args:
-        figure: a map of this room.
+        figure: a map of this module.
         selected: the cut, each unbroken run of layers ringed by itself; None rings nothing.
         max_size: the largest block on the map; None for all.
     """
@@ -343,7 +343,7 @@ def layer_strip(n_layers: int, block: Removal | None, *, dark: bool = False, hei
         figure.add_bar(
             x=list(single),
             y=[0.5] * len(single),
-            base=[0.5 if part == ATTENTION else 0 for part in single.values()],  # first what the stream comes to first
+            base=[0.5 if part == ATTENTION else 0 for part in single.values()],  # first the part that the stream reaches first
             width=0.86,
             marker={"color": colours.pruned, "line": {"width": 0}},
             text=[f"layer {layer}, {part} removed" for layer, part in single.items()],

@@ -41,11 +41,11 @@ def figure(result: MethodsResult, quantity: str = NATS, *, dark: bool = False) -
         where = {"row": place // columns + 1, "col": place % columns + 1}
         drawn.add_vline(0, line={"color": colours.unpruned, "width": 1, "dash": "dot"}, **where)
         _add(drawn, result, n, quantity, found[n], colours, dark, where)
-    # Room for the longest name, as wide as its letters.
+    # Space for the longest name, as wide as its letters.
     margin = {"l": 14 + 7 * max(map(len, methods)), "t": 34, "b": 44}
     finish(drawn, 80 + down * (40 + _ROW * len(methods)), x={}, y={}, margin=margin, showlegend=False)
     drawn.update_yaxes(gridcolor=colours.grid, title=None, **rows(methods))
-    # One scale for all sizes, from the unpruned model on: what looks alike is alike.
+    # One scale for all sizes, from the unpruned model on: equal lengths are equal values.
     all_ends = [end for cells in found.values() for _, ends in cells for end in ends]
     low, high = min([0.0, *all_ends]), max([0.0, *all_ends])
     spare = 0.05 * (high - low) or 1.0

@@ -28,7 +28,7 @@ def visible(piece: str, longest: int | None = None) -> str:
     """The text of a token for a label: on one line, without the space around it, and nothing in it is markup.
 
     Args:
-        piece: the text of the token, whoever wrote it.
+        piece: the text of the token, from any author.
         longest: letters to show at most.
     """
     shown = piece.replace("\r", "").replace("\n", "↵").replace("\t", "⇥").strip(" ") or ("␣" if piece else "…")
@@ -39,7 +39,7 @@ def visible(piece: str, longest: int | None = None) -> str:
 
 
 def names(variants: Sequence[Variant]) -> list[str]:
-    """What to call each variant; several of one kind are numbered."""
+    """Return a name for each variant; several of one kind are numbered."""
     labels = [variant.label for variant in variants]
     found = []
     for index, label in enumerate(labels):
@@ -50,7 +50,7 @@ def names(variants: Sequence[Variant]) -> list[str]:
 
 
 def colour(variant: Variant, colours: Palette) -> str:
-    """The colour of what has been done to a model."""
+    """Return the colour of the change that was made to a model."""
     return {"unpruned": colours.unpruned, "pruned": colours.pruned}.get(variant.label, colours.healed)
 
 
@@ -58,7 +58,7 @@ def surprise_curve(result: CompareResult, *, own: bool = False, dark: bool = Fal
     """Surprisal of every written token, one line per variant.
 
     Args:
-        result: what was written.
+        result: the generated texts.
         own: surprisal under the model that wrote it instead of the unpruned model.
         dark: whether the page is dark.
         height: pixels.
@@ -144,7 +144,7 @@ def token_map(
     """How far every layer turns every token: tokens to the right, layers upwards, hardly turned in yellow.
 
     Args:
-        result: what was seen.
+        result: the measured values.
         block: layers to frame, the cut that is being thought about.
         position: the token to frame.
         dark: whether the page is dark.
@@ -194,10 +194,10 @@ def map_height(n_layers: int) -> int:
 
 
 def lens(result: MicroscopeResult, position: int, *, dark: bool = False) -> Figure:
-    """The likeliest next tokens after every layer at one token: likelier to the left, deeper upwards.
+    """Draw the most likely next tokens after every layer at one token: higher probabilities to the left, deeper layers above.
 
     Args:
-        result: what was seen.
+        result: the measured values.
         position: the token after which the model guesses.
         dark: whether the page is dark.
     """
@@ -248,7 +248,7 @@ def _depth(result: MicroscopeResult, depth: int) -> str:
 
 
 def _rows(labels: Sequence[str]) -> dict[str, Any]:
-    """An axis with one row per label, each named where there is room."""
+    """Return an axis with one row per label, each named where there is space."""
     every = 1 if len(labels) <= 42 else 4
     return {
         "tickvals": list(range(0, len(labels), every)),
@@ -273,12 +273,12 @@ def _frame(figure: Figure, x: tuple[float, float], y: tuple[float, float], shade
 
 
 def _margin(result: MicroscopeResult) -> dict[str, int]:
-    """The same for the map and the lens, so that their rows are level."""
+    """Return the margins that the map and the lens share, so that their rows are level."""
     return {"t": 52, "b": 78 if _is_turned(result) else 34}
 
 
 def _is_turned(result: MicroscopeResult) -> bool:
-    """Whether the tokens' names must be turned to fit below the map."""
+    """Return True where the tokens' names must be turned to fit below the map."""
     return len(result.pieces) > 9
 
 

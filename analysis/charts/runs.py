@@ -127,12 +127,12 @@ def _add_best(figure: Figure, drawn: Drawn, values: Sequence[float], said: Seque
 def score_curves(curves: Sequence[Drawn], measure: Measure, *, dark: bool = False, height: int = 300) -> Figure:
     """Accuracy or loss against the share of the layers that is removed.
 
-    As on a curve of one model, a point is filled where its difference from the unpruned model of its own run is settled, and
-    the line only guides the eye. All but the first stand a little aside of their place, so that none covers another.
+    As on a curve of one model, a point is filled where its difference from the unpruned model of its own run is significant.
+    The line only guides the eye. All but the first stand a little aside of their place, so that none covers another.
 
     Args:
         curves: their results are `SweepResult`.
-        measure: what is drawn; accuracies come with one chance line for each set of questions.
+        measure: the drawn quantity; accuracies come with one chance line for each set of questions.
         dark: whether the page is dark.
         height: pixels.
     """
@@ -172,7 +172,7 @@ def score_curves(curves: Sequence[Drawn], measure: Measure, *, dark: bool = Fals
 
 
 def heal_curves(heals: Sequence[Drawn], *, dark: bool = False, height: int = 300) -> Figure:
-    """Loss of several heals on the texts that choose against the optimizer step; an instant heal is a point at step 0."""
+    """Draw the validation losses of several healing runs by optimizer step; an instant one is a point at step 0."""
     figure, colours = Figure(), palette(dark)
     for drawn in heals:
         result: HealResult = drawn.result
@@ -237,7 +237,7 @@ def difference_map(a: DistanceResult, b: DistanceResult, names: tuple[str, str],
 
     Args:
         a, b: maps of the same metric and as many layers.
-        names: what they are called.
+        names: the labels of the rows.
         height: pixels.
     """
     rows, n_layers = map_difference(a, b), a.n_layers

@@ -81,7 +81,8 @@ def rings(figure: Figure, places: Iterable[tuple[float, float]]) -> Figure:
 
     Args:
         figure: the chart.
-        places: x and y of each ring: a white one around one in `SELECTED`, of which one is visible on any cell of a map.
+        places: x and y of each ring. A white one lies around one in `SELECTED`, so that one of the two is visible on any cell
+            of a map.
     """
     spots, spec = list(places), figure.to_dict()
     if not spots:

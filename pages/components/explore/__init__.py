@@ -1,1 +1,1 @@
-"""The Explore page: the map, the cut that the slider chooses, what that cut costs."""
+"""The Explore page: the map, the layers that the slider removes, and the cost of removing them."""

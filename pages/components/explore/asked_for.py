@@ -1,4 +1,4 @@
-"""What the address of the page asks for: shown where it has been measured here, else named with an offer to measure it.
+"""Results that the address of the page requests: shown where they are stored, else named with an offer to measure them.
 
 Texts and questions have names there, so that the same link means the same elsewhere.
 """
@@ -26,12 +26,12 @@ _QUESTIONS = re.compile(r"(\w+):(all|\d{1,6})(?::(\d)-shot)?(?::seed(\d{1,9}))?(
 
 
 def prefer(kind: str, found: list[Found], model: ModelSpec) -> None:
-    """Show the result that the address asks for, once, if it is stored; what was picked since is left alone.
+    """Show the result that the address requests, once, if it is stored; a later choice of the user is left alone.
 
     Args:
         kind: of the results.
         found: the strongest results, of the strategy on screen for curves.
-        model: the model of the page, of which further results are looked through.
+        model: the model of the page, whose further results are searched.
     """
     wanted = _wanted(kind)
     if not wanted:
@@ -48,13 +48,13 @@ def prefer(kind: str, found: list[Found], model: ModelSpec) -> None:
 
 
 def note(kind: str, shown: Found | None) -> None:
-    """Keep the address true to what is on screen; while it asks for something that is missing, it goes on asking."""
+    """Keep the address true to the screen; while it requests a missing result, it keeps the request."""
     if not _wanted(kind):
         state.choose_option(_OPTION[kind], _name(kind, shown) if shown else "")
 
 
 def offer(model: ModelSpec, distances: CorpusSpec | None) -> None:
-    """Say in one sentence what is missing, with a button that measures it and one that drops the wish; starts nothing itself.
+    """Name the missing result, with a button that measures it and one that drops the request; starts nothing itself.
 
     Args:
         model: the model of the page.
@@ -102,7 +102,7 @@ def _name(kind: str, found: Found) -> str:
 
 
 def _wanted(kind: str) -> str:
-    """What the address asked for when the page was opened, until it has been shown or dismissed."""
+    """Return the request of the address when the page was opened; "" once it has been shown or dismissed."""
     return _wishes().get(kind, "")
 
 
@@ -124,7 +124,7 @@ def name_texts(spec: CorpusSpec) -> str:
 
 
 def read_texts(text: str) -> CorpusSpec | None:
-    """What `name_texts` wrote; None where it cannot be read or is a file."""
+    """Return the texts that `name_texts` wrote; None where they cannot be read or are a file."""
     found = _TEXTS.fullmatch(text)
     if not found:
         return None
@@ -145,7 +145,7 @@ def name_questions(spec: BenchmarkSpec) -> str:
 
 
 def read_questions(text: str) -> BenchmarkSpec | None:
-    """What `name_questions` wrote; None where it cannot be read or is a file."""
+    """Return the questions that `name_questions` wrote; None where they cannot be read or are a file."""
     found = _QUESTIONS.fullmatch(text)
     if not found:
         return None

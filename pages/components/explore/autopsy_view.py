@@ -17,7 +17,7 @@ from pages.components.shared.selection import Shown
 _TAKEN = "fates"
 """Key of the filter."""
 _OF_TWO = (LOST, GAINED, RIGHT, WRONG)
-"""What can become of a question of a block that was scored alone."""
+"""Possible outcomes of a question of a block that was scored alone."""
 
 
 def curve_of(cut: Cut) -> SweepResult | None:

@@ -1,4 +1,4 @@
-"""What can be computed on the Explore page, each with the form that asks for it: a map, curves, the damage of every block."""
+"""Forms that start a computation on the Explore page: a map, curves, the damage of every block."""
 
 from dataclasses import dataclass, replace
 
@@ -42,7 +42,7 @@ def menu(place: DeltaGenerator, found: Found, sweep: Found | None) -> None:
 
 
 def first_map() -> None:
-    """What to do when there is no map yet."""
+    """Offer the first computation where there is no map yet."""
     if _on_its_way():
         st.fragment(_coming, run_every="1s")()
         return
@@ -99,7 +99,7 @@ def _map_form(model: ModelSpec, shown: DistanceResult | None, name: str) -> None
 
 @dataclass(frozen=True)
 class _Numbers:
-    """What the lower half of the form says."""
+    """Values of the lower half of the form."""
 
     limit: int | None
     max_n: int
@@ -148,7 +148,7 @@ def _form(model: ModelSpec, shown: DistanceResult, curve: SweepResult | None, na
             begun = replace(begun, model=model, benchmark=replace(benchmark, limit=numbers.limit, seed=numbers.seed))
             specs = [spec for strategy in chosen for spec in _specs(begun, shown, strategy, cuts, numbers)]
             for spec in specs:
-                if spec.search is not None:  # before anything is queued: the other curves would be half of what was asked for
+                if spec.search is not None:  # before anything is queued: the curves alone would be half of the request
                     checked_size(spec.search, shown.n_layers)
             state.choose_strategy(chosen[0])
             start.start_all([(spec, words.curve(spec)) for spec in specs])
@@ -168,7 +168,7 @@ def _condition(model: ModelSpec, shown: DistanceResult, curve: SweepResult | Non
 
 
 def _has_map(model: ModelSpec, shown: DistanceResult) -> bool:
-    """Whether the map on screen, or one like it, was measured under the condition of a new request."""
+    """Return True where the map on screen, or one like it, was measured under the condition of a new request."""
     wanted = start.unresolved(shown.spec)
     on_gpu = host.cards() > 0
     for entry in library.find("distances", model):
@@ -183,7 +183,7 @@ def _has_map(model: ModelSpec, shown: DistanceResult) -> bool:
 
 
 def _say_search(model: ModelSpec, shown: DistanceResult, searching: list[str]) -> None:
-    """What the searches of these strategies cost, before they are started."""
+    """Say how much the searches of these strategies cost, before they are started."""
     known = [entry.result for entry in library.find("search", model)] if searching else []
     kept = state.protected(shown.n_layers)
     reach = min(shown.n_layers // 2, shown.n_layers - len(kept))
@@ -195,7 +195,7 @@ def _say_search(model: ModelSpec, shown: DistanceResult, searching: list[str]) -
 
 
 def _cuts(n_layers: int, key: str) -> tuple[Removal, ...]:
-    """Cuts written down by hand; what cannot be understood is said in one sentence and gives none."""
+    """Return the removed layers that the user writes by hand; unreadable input gives none and one sentence that says why."""
     text = st.text_input(
         "Blocks", key=f"{key}-cuts", placeholder="11:5, 3:1+7:2, a12+m15",
         help="Blocks as START:SIZE, separated by commas. Join several parts with +. 11:5 removes layers 11-15.",
@@ -255,7 +255,7 @@ def _numbers(begun: SweepSpec, n_layers: int, size: int | None, key: str) -> _Nu
 def _specs(
     begun: SweepSpec, shown: DistanceResult, strategy: str, cuts: tuple[Removal, ...], numbers: _Numbers
 ) -> list[SweepSpec]:
-    """The requests that measure a strategy, sparing what is protected where it searches: one for each draw of a random one.
+    """Return the requests that measure a strategy: one for each draw of a random one. A search spares the protected layers.
 
     Args:
         begun: the model, the questions and the texts.

@@ -1,4 +1,4 @@
-"""What the cut saves: parameters, weights in every precision, KV cache, and measured speed.
+"""Savings of a pruning: parameters, weights in every precision, KV cache, and measured speed.
 
 Row by row: for people beside each other, for programs with all digits.
 """
@@ -31,7 +31,7 @@ def show(distances: DistanceResult, cut: Cut, strategy: Strategy, model: ModelSp
 
     Args:
         distances: the map on screen, which knows the model's size.
-        cut: what is removed now.
+        cut: the removed layers.
         strategy: how blocks are chosen.
         model: the model of the page.
     """
@@ -54,7 +54,7 @@ def show(distances: DistanceResult, cut: Cut, strategy: Strategy, model: ModelSp
 
 
 def _facts(distances: DistanceResult, speed: Found | None, model: ModelSpec, removed: Removal | None) -> ModelFacts:
-    """The facts that say most: results of older versions do not know what each layer holds, or what each part of it."""
+    """Return the most complete facts: results of older versions lack the contents of each layer, or of each of its parts."""
     known = [distances.model, *([speed.result.model] if speed else [])]
     known += [entry.result.model for entry in library.find("inspect", model)]
     layered = [facts for facts in known if facts.layers]
@@ -105,7 +105,7 @@ class Row:
     how: str = "exact"
     """exact, measured, interpolated or extrapolated."""
     of: str = ""
-    """What else the number depends on; the page says it beside the table."""
+    """Further dependency of the number; the page says it beside the table."""
     interval: tuple[float, float] | None = None
     """95 % interval of pruned / unpruned - 1; None for exact numbers, and where it is not known."""
 
@@ -116,13 +116,13 @@ def saved_by(model: ModelFacts, speed: SpeedResult | None, cut: Cut, *, tokens: 
     Args:
         model: the unpruned model.
         speed: the measurement of it, if there is one.
-        cut: what is removed; where that is not known, only the unpruned model's numbers are.
+        cut: the removed layers; None where they are not known: only the unpruned model's numbers are given.
         tokens, batch_size: length and number of the contexts of the KV cache.
-        dtype: what the model computes in.
+        dtype: the precision that the model computes in.
     """
     is_known = cut.n == 0 or cut.removed is not None
     is_weighed = is_known and spec.knows(model, cut.removed)
-    # Beside quantized layers the rest is kept in half precision, whatever the layers were measured in.
+    # Beside quantized layers the rest is kept in half precision, in any precision of the measurement.
     rest = "bfloat16" if dtype == "float32" else dtype
 
     def both(what: str, unit: str, amount: Callable[[Removal | None], float | None], known: bool, of: str = "") -> Row:
@@ -185,7 +185,7 @@ def _change(row: Row) -> str:
 
 
 def exact(found: list[Row]) -> list[dict]:
-    """The same with all digits, for the table that can be downloaded."""
+    """Return the rows with all digits, for the table that can be downloaded."""
     return [
         {
             "quantity": row.what,

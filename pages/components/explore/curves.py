@@ -1,5 +1,6 @@
-"""Accuracy and loss against the number of removed layers: the curves, those of other strategies on the same questions, more
-questions on top of those already answered, and the scores of just the cut on screen.
+"""Accuracy and loss against the number of removed layers, with the curves of other strategies on the same questions.
+
+Further questions can be added to those already answered, and the layers on screen can be scored alone.
 """
 
 from collections.abc import Iterable, Sequence
@@ -35,10 +36,10 @@ def show(sweep: Found | None, others: Sequence[Found], heals: Sequence[Found], s
     Args:
         sweep: the curve; None while there is none.
         others: curves of other strategies; each is drawn where it was measured in the same condition.
-        heals: healed models, strongest first; drawn in the same way where they heal the selected block or one of the curves.
-            Of those of this cut that are not, one is said below.
-        strategy: how blocks are chosen; a click on what it chooses anyway is no choice by hand.
-        cut: what is removed now; the axes reach out to it.
+        heals: healed models, strongest first; drawn in the same way where they heal the selected block or one of the curves. Of
+            the others of this block, one is named below the chart.
+        strategy: how blocks are chosen; a click on the strategy's own choice is no choice by hand.
+        cut: the removed layers; the axes reach out to them.
     """
     if sweep is None:
         st.info("No accuracy or loss is measured for these blocks yet. Click **Run a sweep** to measure them.")
@@ -57,7 +58,7 @@ def show(sweep: Found | None, others: Sequence[Found], heals: Sequence[Found], s
         ]
         plain = drawn.curve(quantity, sweep, *alike, dark=dark, height=height)
         figure = figures.with_singles(figures.reaching(plain, cut.n), singles, measure, dark=dark)
-        figure.update_layout(xaxis_fixedrange=True, yaxis_fixedrange=True)  # what is dragged is a range of n, not the view
+        figure.update_layout(xaxis_fixedrange=True, yaxis_fixedrange=True)  # dragging selects a range of n, not the view
         pick.chart_of_blocks(
             figures.within(figure, sizes) if sizes else figure,
             key=quantity,
@@ -76,7 +77,7 @@ def show(sweep: Found | None, others: Sequence[Found], heals: Sequence[Found], s
 
 
 def _of_blocks(heals: Sequence[Found], curves: Sequence[Found], cut: Cut) -> list[Found]:
-    """The heals of the selected block and of blocks that a curve on the chart has."""
+    """Return the healing runs of the selected block and of blocks that a curve on the chart has."""
     blocks = {cut.removed, *(point.block for curve in curves for point in curve.result.points)}
     return [heal for heal in heals if any(block is not None and heal.result.is_of(block) for block in blocks)]
 
@@ -94,8 +95,8 @@ def _of_another_block(heals: Sequence[Found], cut: Cut) -> words.Markdown:
 def same_questions(shown: Found, model: ModelSpec) -> dict[str, list[Found]]:
     """By strategy, the curves of the same model and precision on the same questions as the shown one, which is left out.
 
-    Of a strategy the strongest curve is taken, and of equally strong ones that which shares the shown one's map; one of draws
-    has one for each.
+    Of a strategy the strongest curve is taken. Among equally strong ones, it is the one that shares the shown curve's map. A
+    strategy of random draws has one for each draw.
     """
     spec = shown.result.spec
     groups: dict[tuple[str, int], Found] = {}
@@ -113,7 +114,7 @@ def same_questions(shown: Found, model: ModelSpec) -> dict[str, list[Found]]:
 
 
 def choice(others: dict[str, list[Found]]) -> list[Found]:
-    """Draw the choice of what to compare with, nothing at first, and return the chosen curves."""
+    """Draw the choice of curves to compare with, at first none, and return the chosen ones."""
     if not others:
         st.caption("To compare strategies here, run a sweep with another strategy on the same questions.")
         return []
@@ -219,7 +220,7 @@ def measure_button(shown: Shown) -> None:
 
 
 def single_cuts(shown: Found) -> Sequence[Point]:
-    """Return the strongest scores of single cuts in the condition of a curve, without what cannot be compared of each."""
+    """Return the strongest scores of single blocks in the condition of a curve, each with its comparable quantities only."""
     curve = shown.result
     found = []
     for result in (entry.result for entry in library.scores_of("evaluate", curve.spec.model, shown)):
@@ -230,14 +231,14 @@ def single_cuts(shown: Found) -> Sequence[Point]:
 
 
 def _curve(sweep: Found | None, model: ModelSpec) -> SweepResult | None:
-    """The curve that says what to ask: the one on screen, else the strongest of another strategy."""
+    """Return the curve that a request is modelled on: the one on screen, else the strongest of another strategy."""
     if sweep is not None:
         return sweep.result
     return next((entry.result for entry in library.find("sweep", model, most=1)), None)
 
 
 def _is_measured(shown: Shown) -> bool:
-    """Whether the block on screen has a score of every quantity under the selected condition."""
+    """Return True where the block on screen has a score of every quantity under the selected condition."""
     wanted = shown.selected.selection
     readings = shown.cut.readings
     asked = [name for name in (reading.ACCURACY, reading.LOSS) if wanted.condition(name) is not None]
@@ -245,7 +246,7 @@ def _is_measured(shown: Shown) -> bool:
 
 
 def _is_growing(curve: SweepResult | None) -> bool:
-    """Whether a sweep is on its way that will score its cuts anyway."""
+    """Return True while a sweep is on its way that will score its blocks anyway."""
     return curve is not None and not curve.complete and any(job.kind == "sweep" for job in jobs.active())
 
 

@@ -1,8 +1,8 @@
 """The selected block on every chart: one symbol in one colour, at the block's own measured value or nowhere.
 
-A chart whose figure changes is taken away and drawn anew, which takes a browser most of a third of a second for the charts of
-one view. The marks are therefore no part of the figures: they are drawn over them, and follow the slider and the strip of
-layers while these are dragged. A triangle on the axis stands at the slider's number of layers and crosses no curve.
+A changed figure makes the browser replace the chart, which takes most of a third of a second for the charts of one view. The
+marks are therefore no part of the figures. They are drawn over them, and follow the slider and the strip of layers while these
+are dragged. A triangle on the axis stands at the slider's number of layers and crosses no curve.
 """
 
 from collections.abc import Mapping, Sequence

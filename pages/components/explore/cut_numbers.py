@@ -1,4 +1,4 @@
-"""What the chosen cut costs and saves, in one row of numbers."""
+"""Costs and savings of the chosen pruning, in one row of numbers."""
 
 import streamlit as st
 
@@ -22,7 +22,7 @@ def show(shown: Shown) -> None:
     distances: DistanceResult = shown.distances.result
     n, readings = cut.n, cut.readings
     known = n == 0 or cut.removed is not None
-    # Results that are older than the facts of parts do not say what a part weighs; the tab of costs says where they are.
+    # Results that are older than the facts of parts lack the weight of a part; the tab of costs says where it is.
     weighed = spec.knows(distances.model, cut.removed)
     saved = spec.savings(distances.model, cut.removed if weighed else None)
     known = known and weighed
@@ -94,7 +94,7 @@ _COLOURED = "The change is coloured if its 95 % interval excludes zero."
 
 
 def _condition(readings: Readings, name: str) -> str:
-    """The interval of a number, and what it was measured on."""
+    """Return the interval of a number, and the dataset that it was measured on."""
     if name not in readings:
         return "not measured for this selection"
     found, digits = readings[name], ".1%" if name == ACCURACY else ".3f"

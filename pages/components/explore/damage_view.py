@@ -28,7 +28,7 @@ def show(shown: Found, damage: Found | None, model: ModelSpec, cut: Cut, chosen:
         shown: the distance map on screen.
         damage: the damage, finished or growing; None while there is none.
         model: the model, for a new measurement.
-        cut: what is removed now.
+        cut: the removed layers.
         chosen: the strategy's own block of a size.
     """
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):

@@ -39,7 +39,7 @@ def curve(
 
 
 def writing(sweep: Found, *, dark: bool) -> Figure:
-    """What the cuts of a curve write; arguments as `curves.writing_curve`."""
+    """Draw the texts that the pruned models of a curve write; arguments as `curves.writing_curve`."""
     return _writing(version(sweep), dark, sweep)
 
 

@@ -20,12 +20,12 @@ _AXES = {SIZE: "Size", SPEED: "Speed"}
 
 
 def show(model: ModelSpec, strategy: Strategy, cut: Cut, selected: Selected) -> None:
-    """Draw the goal and its answer, the front, and what it rests on.
+    """Draw the goal and its answer, the front, and the measurements that it rests on.
 
     Args:
         model: the model of the page.
-        strategy: how blocks are chosen; a click on what it chooses anyway is no choice by hand.
-        cut: what is removed now.
+        strategy: how blocks are chosen; a click on the strategy's own choice is no choice by hand.
+        cut: the removed layers.
         selected: the scores on screen, whose dataset and precision answer the goal.
     """
     with st.container(border=True):

@@ -1,6 +1,7 @@
 """The strip of layers, on which the cut is made: dragged and stretched as a block, or picked layer by layer.
 
-What it says of a block while it is dragged is in the page already; the server hears of the cut once it is let go.
+The texts that it shows of a block while it is dragged are in the page already. The server hears of the block once it is
+released.
 """
 
 from dataclasses import asdict
@@ -37,7 +38,7 @@ def show(found: Found, damage: Found | None, strategy: Strategy, cut: Cut) -> No
         found: the distance map.
         damage: the measured damage, if there is any.
         strategy: how blocks are chosen.
-        cut: what is removed now.
+        cut: the removed layers.
     """
     n_layers = strategy.distances.n_layers
     colours = palette(theme.is_dark())
@@ -70,7 +71,7 @@ def show(found: Found, damage: Found | None, strategy: Strategy, cut: Cut) -> No
 
 
 def _hear(said: dict[str, Any], strategy: Strategy) -> None:
-    """Take what the strip says of a cut and of protected layers, each only where it changed.
+    """Take the block and the protected layers that the strip reports, each only where it changed.
 
     Raises:
         BlockRangeError: when it is no cut of this model.
@@ -96,7 +97,7 @@ def _known(
 
 
 def _way_out(strategy: Strategy, n: int) -> None:
-    """Offer what of this size takes no protected layer."""
+    """Offer the blocks of this size that take no protected layer."""
     n_layers = strategy.distances.n_layers
     other = strip.most_similar_without(strategy.distances, n, state.protected(n_layers))
     if other is None:

@@ -118,7 +118,7 @@ def _instrument(shown: Shown) -> None:
 
 
 def _way_to_questions(cut: Cut) -> None:
-    """After a click on a point of a curve: what became of each of its questions is one tab away."""
+    """After a click on a point of a curve, point to the tab with the outcome of each of its questions."""
     is_clicked = cut.removed is not None and pick.is_last(cut.removed, *curves.CHARTS)
     asked = autopsy_view.curve_of(cut)
     if is_clicked and tab() == MAP and asked is not None and asked.questions:

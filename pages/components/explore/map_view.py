@@ -31,13 +31,13 @@ def view() -> str:
 
 
 def show(shown: Found, damage: Found | None, strategy: Strategy, cut: Cut) -> None:
-    """Draw the controls, the chart and what is to be known of it.
+    """Draw the controls, the chart and the remarks on it.
 
     Args:
         shown: the distance map.
         damage: the measured damage, if there is any.
         strategy: how blocks are chosen.
-        cut: what is removed now.
+        cut: the removed layers.
     """
     distances: DistanceResult = shown.result
     own = distances.spec.metric
@@ -163,7 +163,7 @@ _LINES = "Blue: all blocks of this size. The line across marks the most similar 
 
 
 def _by_another(best: Sequence[Best], name: words.Markdown, cut: Cut) -> str:
-    """What another distance would choose; it is drawn dotted, since cuts are chosen by the map's own."""
+    """Return the block that another distance would choose; it is drawn dotted, since the map's own distance chooses."""
     found = next((entry.block for entry in best if entry.n == cut.n), None)
     if found is None:
         return f"Dotted: the choice by {name}. Blocks are still chosen by the map's own distance."

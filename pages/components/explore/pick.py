@@ -20,9 +20,9 @@ def chart_of_blocks(
 ) -> None:
     """Draw a chart whose blocks, or points of cuts, can be clicked.
 
-    A browser remembers what was selected on a chart, and a chart that looks as it did before is the same one to it: it would
-    keep silent when the same block is clicked again, and would click it again by itself when the slider comes back. Each
-    click therefore ends the chart, a new one takes its place, and only a chart drawn since is heard.
+    A browser remembers the selection on a chart, and takes a chart that looks as it did before for the same one. It would keep
+    silent when the same block is clicked again. It would also click it again by itself when the slider comes back. Each click
+    therefore ends the chart, a new one takes its place, and only a chart drawn since is heard.
 
     Args:
         figure: a chart whose points carry, first or alone, a cut as it is written, or `UNPRUNED`.
@@ -58,7 +58,7 @@ def name_now(key: str) -> str:
 
 
 def is_last(removed: Removal, *keys: str) -> bool:
-    """Whether the last click was on this cut, on a chart of one of these names."""
+    """Return True where the last click was on these removed layers, on a chart of one of these names."""
     key, clicked = st.session_state.get(_LAST, ("", None))
     return key in keys and clicked == removed
 
@@ -68,7 +68,7 @@ def _counted(key: str) -> str:
 
 
 def _said(selection) -> str:
-    """What the clicked point carries, which arrives as it is or as the first entry of a list; empty without a click."""
+    """Return the data of the clicked point, which arrives as it is or as the first entry of a list; "" without a click."""
     points = selection["selection"]["points"] if selection else []
     value = points[0].get("customdata") if points else ""
     return str(value[0] if isinstance(value, list) and value else value)

@@ -30,8 +30,8 @@ def find(model: ModelSpec) -> Found | None:
 
 def last_job(model: ModelSpec) -> jobs.Job | None:
     """The measurement of this model that runs or waits, else the one that ended last."""
-    alike = (model, replace(model, dtype="auto"))  # as the command line asks, where nothing else is told
-    return in_place.last_of("speed", lambda spec: spec.model in alike)
+    as_spec = (model, replace(model, dtype="auto"))  # as the command line asks by default
+    return in_place.last_of("speed", lambda spec: spec.model in as_spec)
 
 
 def button(shown: Found | None, job: jobs.Job | None, model: ModelSpec, removed: Removal | None) -> None:
@@ -57,7 +57,7 @@ def button(shown: Found | None, job: jobs.Job | None, model: ModelSpec, removed:
 
 
 def show(shown: Found | None, job: jobs.Job | None, cut: Cut, strategy: Strategy) -> None:
-    """Draw the chart, or what to do while there is none.
+    """Draw the chart, or the next step while there is none.
 
     Args:
         shown: the measurement; None while there is none.
@@ -96,7 +96,7 @@ def machine(result: SpeedResult) -> str:
 
 
 def provenance(shown: Found) -> str:
-    """How it was measured, and what the line says."""
+    """Return how it was measured, and the meaning of the line."""
     result: SpeedResult = shown.result
     spec = result.spec
     where = words.plain(result.ran_in)

@@ -12,7 +12,7 @@ _HISTORY = "cuts-before"
 
 
 class _Choice(NamedTuple):
-    """What the cut on screen was chosen by."""
+    """Controls that chose the layers on screen."""
 
     strategy: str
     n: int
@@ -23,7 +23,7 @@ class _Choice(NamedTuple):
 
 
 def remember() -> None:
-    """Note what is chosen now, if it is another cut than last time, however it came about."""
+    """Note the present choice, if it differs from the last one, by any control."""
     now, history = _Choice(state.strategy(), state.chosen_n(), state.own_cut()), _history()
     if not history or history[-1] != now:
         history.append(now)
@@ -31,7 +31,7 @@ def remember() -> None:
 
 
 def button() -> None:
-    """Draw the way back, where there is one; its help says what it goes back to."""
+    """Draw the undo button, where there is a former choice; its help names that choice."""
     history = _history()
     if len(history) > 1:
         st.button(

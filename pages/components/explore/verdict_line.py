@@ -1,4 +1,4 @@
-"""The decision first: what the cut on screen costs, in one sentence, and the best known cut of its size, one click away."""
+"""The decision first: the cost of the removed layers in one sentence, and the best known block of their size."""
 
 from collections.abc import Sequence
 
@@ -36,7 +36,7 @@ def show(shown: Shown) -> None:
         if best is None:
             which = "sublayers of this many layers" if isinstance(removed, PartSet) else words.layers(cut.n)
             st.caption(f"The best choice of {which} is not known: no two were measured under the same conditions.")
-            if not isinstance(removed, PartSet):  # of which no map is made
+            if not isinstance(removed, PartSet):  # no map is made of parts
                 st.button("Measure loss increase", key="to-damage", on_click=state.choose_option, args=("tab", "damage"))
         elif best.cut == removed:
             st.caption(_is_best(best))
@@ -55,7 +55,7 @@ def best_of(known: Evidence, like: int | PartSet, n_layers: int) -> tuple[list[C
 
     Args:
         known: stored results of the model.
-        like: removed layers, or a cut of parts of the same shape.
+        like: removed layers, or removed parts of the same shape.
         n_layers: layers of the model.
     """
     every = [*known.scores, *known.damage]
@@ -113,7 +113,10 @@ def _better(best: BestCut, removed: Removal, found: Sequence[Cost], strategy: St
 
 
 def _beside(best: BestCut, removed: Removal, found: Sequence[Cost]) -> tuple[Cost, Cost | None, Change | None]:
-    """The best cut's cost, this one's measured alike, and the difference; on texts that did not choose it, where they can."""
+    """Return the best block's cost, this one's under the same conditions, and the difference.
+
+    The texts are other ones than those that chose it, where such texts were measured.
+    """
     for cost in (best.reported, best.chosen):
         own = next((one for one in found if cost and one.cut == removed and one.condition == cost.condition), None)
         if cost is not None and own is not None:
