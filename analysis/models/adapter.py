@@ -83,7 +83,10 @@ def _check_files(folder: Path) -> None:
 
 
 def _healed(record: Path) -> dict | None:
-    """What a heal of ours notes beside its adapter: the block that was removed, or {} for a control; None without a note."""
+    """Return the facts that one of our healing runs notes beside its adapter: the removed block, or {} for a control.
+
+    None without such a note.
+    """
     try:
         heal = documents.parsed(given.read(record, _MOST_RECORD_BYTES).decode())["heal"]
         return {} if heal.get("control") else _cut(heal["block"]).to_json()
@@ -98,7 +101,7 @@ def _cut(noted: dict) -> Removal:
 
 
 def with_adapter(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedModel:
-    """Cut a privately loaded model for good and put a PEFT adapter on what is left.
+    """Prune a privately loaded model for good and put a PEFT adapter on the remaining layers.
 
     Raises:
         RecipeError: when the folder is no PEFT adapter or does not fit the cut model.
@@ -246,7 +249,7 @@ def folder(fingerprint: str) -> Path:
 
 
 def relative(fingerprint: str) -> str:
-    """The same, relative to the cache folder."""
+    """Return the path of that folder, relative to the cache folder."""
     return folder(fingerprint).relative_to(store.cache_dir()).as_posix()
 
 
@@ -295,7 +298,7 @@ class Bridge:
 
     @property
     def is_scale(self) -> bool:
-        """Whether it multiplies all of the stream by 1 + change."""
+        """Return whether it multiplies all of the stream by 1 + change."""
         return self.change.dim() == 0
 
 
@@ -305,7 +308,7 @@ def lay_bridge(decoder: Decoder, bridge: Bridge, taken: Cut | None = None) -> Re
     Args:
         decoder: the model.
         bridge: the map.
-        taken: the cut, where what it took out comes back for a moment; the map does not act then.
+        taken: the cut, where the parts that it took out come back for a moment; the map does not act then.
     """
     place = decoder.layers[bridge.start] if bridge.start < decoder.n_layers else decoder.norm
     # A copy: one that was fitted in inference mode cannot be trained through.

@@ -35,8 +35,10 @@ _REFUSED = {
     "alora_invocation_tokens": "acts only after some tokens, but figures are of all tokens",
 }
 _PLAIN_STARTS = ("gaussian", "orthogonal")
-"""Texts in `init_lora_weights` that leave the model's own weights alone; the others compute a new part of them at each loading,
-some for as many rounds as they name."""
+"""Texts in `init_lora_weights` that leave the model's own weights alone.
+
+The others compute a new part of them at each loading, some for as many rounds as they name.
+"""
 _TYPES = ("LORA", "LOHA", "LOKR", "IA3", "LN_TUNING")
 """Types that change weights of the layers and take the memory of their file. Others add tokens before the text, take other
 adapters by name, or make tables and loops as large as their configuration says."""
@@ -61,7 +63,7 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def _faults(config: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is wrong, as clauses."""
+    """Yield the problems of a configuration, as clauses."""
     for field, why in _REFUSED.items():
         if config.get(field):
             yield f"its {field} {why}. Save it without {field}"

@@ -30,7 +30,7 @@ from analysis.models.checkpoint import Checkpoint
 
 
 class Assembly:
-    """What makes the weights of a model without any out of its files."""
+    """Loads any of a model's weights out of its files, by their names."""
 
     def __init__(
         self,
@@ -42,12 +42,12 @@ class Assembly:
         quantization: Any,
         key_mapping: dict[str, str] | None = None,
     ) -> None:
-        """Make the model ready for its weights, and see what the files hold of them; no weight is read.
+        """Make the model ready for its weights, and match its weights with the names in the files; no weight is read.
 
         Args:
             model: of transformers, its weights on the meta device; matrices that are to be quantized are exchanged in it.
             checkpoint: its files.
-            dtype: what it computes in.
+            dtype: of its computation.
             device: where.
             quantization: of bitsandbytes, as transformers wants it, or None.
             key_mapping: how names of the files are changed beforehand, as `from_pretrained` wants it.
@@ -90,7 +90,7 @@ class Assembly:
         self._of = self._called()
 
     def _tried(self, steps: list[Any], dtype: torch.dtype) -> Any:
-        """What transformers says after the files' tensors, without a number in them, went through its loader."""
+        """Return the report of transformers after the files' tensors, without a number in them, went through its loader."""
         held, tensors = self.checkpoint.places, dict[str, Tensor]()
         if self._legacy is not None:
             called = {self._legacy.name(name) for name in held}
@@ -104,7 +104,7 @@ class Assembly:
         return told
 
     def _called(self) -> dict[str, str]:
-        """Names in the model by names in the files; the first of them for what becomes several weights."""
+        """Names in the model by names in the files; the first of them for a tensor that becomes several weights."""
         if self._legacy is not None:
             return {name: own for name in self.checkpoint.places if (own := self._legacy.name(name)) is not None}
         return called(self._model, self._config.weight_mapping or [], self.checkpoint.places)
@@ -116,14 +116,18 @@ class Assembly:
         return {name: own for name, own in self._of.items() if not places[name].dtype.is_floating_point}
 
     def names(self, prefix: str) -> list[str]:
-        """Names in the files of all that the weights of a part are made of; the part by what its names begin with."""
+        """Return the names in the files of all tensors that the weights of a part are made of.
+
+        Args:
+            prefix: that the names of the part begin with.
+        """
         return [stored for stored, own in self._of.items() if own.startswith(prefix)]
 
     def load(self, names: Iterable[str]) -> Any:
         """Read tensors by their names in the files and put the weights that they become into the model.
 
         Returns:
-            What transformers says of it, in which every weight that was not among them is missing.
+            The report of transformers, in which every weight that was not among them is missing.
 
         Raises:
             UnsupportedModelError: when they do not become weights of the model.
@@ -143,7 +147,7 @@ class Assembly:
         return told
 
     def _round(self) -> None:
-        """Bring what was unpacked in float32 into the type that is computed in."""
+        """Convert weights that were unpacked in float32 to the dtype of the computation."""
         kept, rest = self._config.dtype_plan or {}, self._config.dtype
         for name, parameter in self._model.named_parameters():
             wanted = next((dtype for pattern, dtype in kept.items() if re.search(pattern, name)), rest)
@@ -152,16 +156,16 @@ class Assembly:
 
 
 def called(model: Any, steps: Sequence[Any], stored: Iterable[str]) -> dict[str, str]:
-    """What tensors of files are called in a model of transformers.
+    """Match the tensors of files with the weights of a model of transformers.
 
     Args:
         model: with or without weights.
-        steps: of the loader: what is renamed, joined and split.
+        steps: of the loader: the names that it changes, and the tensors that it joins and splits.
         stored: names in the files.
 
     Returns:
-        Names in the model by names in the files, those that it has no place for left out; the first of them for what becomes
-        several weights.
+        Names in the model by names in the files. Tensors that the model has no place for are left out. A tensor that becomes
+        several weights has the name of the first of them.
     """
     renamings = [step for step in steps if isinstance(step, WeightRenaming)]
     converters = [step for step in steps if isinstance(step, WeightConverter)]
@@ -176,7 +180,7 @@ def called(model: Any, steps: Sequence[Any], stored: Iterable[str]) -> dict[str,
 
 
 class _Legacy:
-    """A GGUF file of a family that transformers reads whole at once: what it does to each tensor, done to some of them."""
+    """A GGUF file of a family that transformers reads only as a whole; here some tensors are made as it makes all."""
 
     def __init__(self, model: Any, file: Path, dtype: torch.dtype) -> None:
         from transformers import modeling_gguf_pytorch_utils as of_transformers
@@ -187,7 +191,7 @@ class _Legacy:
         self._called = of_transformers.get_gguf_hf_weights_map(model, self._processor)
 
     def name(self, stored: str) -> str | None:
-        """What the model calls the weight that a tensor becomes, or a part of; None for one that it has no place for."""
+        """Return the model's name of the weight that a tensor becomes, or a part of; None for one that it has no place for."""
         return self._called.get(stored) or self._called.get(stored.removesuffix(".weight"))
 
     def unpacked(self, stored: Mapping[str, Tensor], checkpoint: Checkpoint) -> dict[str, Tensor]:
@@ -204,7 +208,7 @@ class _Legacy:
                 weights=numbers, name=name, tensor_key_mapping=self._called, parsed_parameters=joined
             )
             if made.name in self._called:
-                # One that was turned lies as in the folder that the file is converted to: what computes with it rounds alike.
+                # A transposed one lies in memory as in the folder that the file is converted to: products round the same.
                 weights = np.ascontiguousarray(made.weights)
                 found[self._called[made.name]] = torch.from_numpy(weights).to(self._dtype)
         return found | {name: tensor.to(self._dtype) for name, tensor in joined["tensors"].items()}

@@ -1,8 +1,8 @@
 """The weights in a model's files read part by part: each tensor once, in the order it lies on the disk, and copied no further.
 
-A safetensors file and a GGUF file begin with a header that says where each tensor is, so a layer's tensors are a few stretches
-of bytes, which go straight to where they are used. Source: the formats' descriptions, github.com/huggingface/safetensors and
-docs/gguf.md in github.com/ggml-org/ggml.
+A safetensors file and a GGUF file begin with a header that says where each tensor is. So a layer's tensors are a few stretches
+of bytes, which go straight to the place where they are used. Source: the formats' descriptions,
+github.com/huggingface/safetensors and docs/gguf.md in github.com/ggml-org/ggml.
 """
 
 import math
@@ -50,7 +50,7 @@ class Place:
     """Bytes of the file, end exclusive."""
     dtype: torch.dtype
     shape: tuple[int, ...]
-    """Of what is read: the last dimension of blocks counts their bytes."""
+    """Shape of the tensor as it is read: the last dimension of blocks counts their bytes."""
     blocks: tuple[int, int, int] | None = None
     """Of a tensor in blocks the number of its type in ggml, and the numbers and the bytes of one block."""
 
@@ -78,7 +78,7 @@ class Checkpoint:
             path: the folder, or the GGUF file.
 
         Raises:
-            UnsupportedModelError: when a file is not what it should be.
+            UnsupportedModelError: when a file is broken or of another format.
         """
         self.path = path
         self.places: dict[str, Place] = {}
@@ -101,7 +101,8 @@ class Checkpoint:
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
         """Some tensors, on the CPU, in the types they are stored in; neighbours on the disk share memory.
 
-        The pages that the system kept of them are given back: what is read once must not push out what is needed again.
+        The pages that the system kept of them are released: bytes that are read once must not push out bytes that are needed
+        again.
 
         Raises:
             UnsupportedModelError: when a file ends before its tensors do.
@@ -143,7 +144,7 @@ class Checkpoint:
 
 
 def _which(status: os.stat_result) -> tuple[int, int]:
-    """Return what tells one file from another, whatever it is called."""
+    """Return the numbers that identify a file under any name."""
     return status.st_dev, status.st_ino
 
 

@@ -10,19 +10,19 @@ _FOLDER = "models"
 _PREFIX = "gguf-"
 _TOLD = "layerscope.json"
 _VERSION = 2
-"""2: the configuration holds what transformers does not read of the file; folders of before are made again."""
+"""2: the configuration holds the fields of the file that transformers does not read; folders of before are made again."""
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """One that takes room on this machine."""
+    """A conversion that takes disk space on this machine."""
 
     identity: str
     """Of the file's weights."""
     name: str
     """Of the file."""
     n_bytes: int
-    """What its folder takes, and what would be free without it."""
+    """Bytes of its folder, which would be free without it."""
 
 
 def folder_of(identity: str) -> Path:
@@ -31,7 +31,7 @@ def folder_of(identity: str) -> Path:
 
 
 def is_there(identity: str) -> bool:
-    """Whether a file was turned into a folder before, as this version does it."""
+    """Return whether a file was turned into a folder before, as this version does it."""
     folder = folder_of(identity)
     try:
         told = documents.parsed_object((folder / _TOLD).read_bytes())

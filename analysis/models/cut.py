@@ -26,7 +26,7 @@ def without_block(decoder: Decoder, block: Removal | None) -> Iterator[Decoder]:
 
     Raises:
         BlockRangeError: when the block does not lie inside the model.
-        UnsupportedModelError: when the parts of a layer cannot be told apart.
+        UnsupportedModelError: when the parts of a layer cannot be separated.
     """
     undo = _remove(decoder, block)
     try:
@@ -51,7 +51,7 @@ class Cut:
 
     @property
     def is_out(self) -> bool:
-        """Whether any of it is out at this moment."""
+        """Return whether any of it is out at this moment."""
         return self._now is not None
 
     def undone(self) -> contextlib.AbstractContextManager[None]:
@@ -74,7 +74,7 @@ class Cut:
             self._undo, self._now = _remove(self._decoder, block), block
 
     def zeroed(self) -> None:
-        """Put the parts of layers back in their places as zeros, for good; what is out whole stays out.
+        """Put the parts of layers back in their places as zeros, for good; whole layers that are out stay out.
 
         Raises:
             UnsupportedModelError: as `zeroed`.
@@ -87,12 +87,12 @@ class Cut:
 def cut(decoder: Decoder, block: Removal) -> Cut:
     """Remove `block` for good; the model then saves, reloads and generates like any smaller model of its family.
 
-    One without a part of a layer generates, too, but no model of its family is built so: it is saved with that part zeroed
+    A model without a part of a layer generates, too, but no model of its family is built so. It is saved with that part zeroed
     (`zeroed`).
 
     Raises:
         BlockRangeError: when the block does not lie inside the model.
-        UnsupportedModelError: when the parts of a layer cannot be told apart.
+        UnsupportedModelError: when the parts of a layer cannot be separated.
     """
     return Cut(decoder, block)
 
@@ -100,12 +100,12 @@ def cut(decoder: Decoder, block: Removal) -> Cut:
 def zeroed(decoder: Decoder, block: PartSet) -> None:
     """Remove the whole layers of `block` for good, and make the last matrices of its single parts zero in their place.
 
-    What is computed is exactly what it is without these parts; the model is one of its family, which saves and reloads, and as
-    large and as slow as with them.
+    The outputs are exactly those of the model without these parts. The model stays one of its family, which saves and reloads.
+    It is as large and as slow as with them.
 
     Raises:
         BlockRangeError: when the block does not lie inside the model.
-        UnsupportedModelError: when the parts of a layer cannot be told apart, or have no such matrix.
+        UnsupportedModelError: when the parts of a layer cannot be separated, or have no such matrix.
     """
     block.check(decoder.n_layers)
     for matrix in [parts.output_projection(decoder, *part) for part in blocks.single_parts(block)]:
@@ -124,7 +124,7 @@ def _remove(decoder: Decoder, block: Removal | None) -> Callable[[], None]:
     decoder.check_states_are_own()
     parts.check(decoder, [block])
     with contextlib.ExitStack() as taken:
-        # Parts first, so that what stands in for attention is renumbered with all others.
+        # Parts first, so that the stand-in for attention is renumbered with all others.
         for layer in (one for one in block.touched if one not in block.layers):
             taken.callback(parts.take_out(decoder, layer, parts.lost(block.parts, layer)))
         taken.callback(take_out(decoder, block))
@@ -210,7 +210,7 @@ def _spacing(config: Any, n_layers: int, kept: list[int], family: Family) -> dic
 
 
 def _computed_lists(config: Any, n_layers: int) -> dict[str, list]:
-    """What a configuration computes for every layer from its other fields, such as `layer_types` of Jamba from a period."""
+    """Return the lists by layer that a configuration computes from other fields, as Jamba's `layer_types` from a period."""
     found = {}
     for name in dir(type(config)):
         if isinstance(getattr(type(config), name, None), property):
@@ -231,7 +231,7 @@ def _saying(kind: type, lists: dict[str, list]) -> type:
 
 
 def as_saved(config: Any) -> Any:
-    """The configuration that plain transformers reads of a folder: it has what is written down, and computes the rest itself.
+    """Return the configuration that plain transformers reads of a folder: the written fields, and the rest computed from them.
 
     Raises:
         ValueError: and others of transformers, when it does not accept it.

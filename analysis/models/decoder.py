@@ -26,7 +26,7 @@ _SHORT_WINDOW = 12
 _ROUNDING = {torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 6e-2}
 """How far apart, as a share of their length, most of the same states may be; bfloat16 was up to 0.02 on 30 layers."""
 _ROUNDING_8BIT = 0.25
-"""The same of products in 8 bits, which round what goes in as well, in any dtype; up to 0.09 was seen."""
+"""Tolerance of products in 8 bits, which round their inputs as well, in any dtype; up to 0.09 was seen."""
 _LOGITS_AT_ONCE = 1 << 25
 """Vocabulary logits held at once (128 MB in float32)."""
 _LOGITS_IN_CACHE = 1 << 23
@@ -37,13 +37,13 @@ QUANTIZED_BYTES = {"4bit": 0.5 + 0.127 / 8, "8bit": 1.0}
 
 
 _hands_on_more: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
-"""What was found out of models about `Decoder.check_states_are_own`."""
+"""Results of `Decoder.check_states_are_own`, by model."""
 _share_weights: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 """The same about `Decoder.check_layers_are_apart`."""
 
 
 class Absent(nn.Module):
-    """What stands where a part of a layer was that is taken out (`parts`)."""
+    """Stands in for a part of a layer that is taken out (`parts`)."""
 
 
 def output_stream(output: Any) -> Tensor:
@@ -82,7 +82,7 @@ class Decoder:
 
     @property
     def family(self) -> Family:
-        """What is known of models of its kind."""
+        """Return the facts about models of its family."""
         return families.of(self.config)
 
     @property
@@ -92,7 +92,7 @@ class Decoder:
 
     @property
     def device(self) -> torch.device:
-        """Where token ids go, and what is made beside them; of a model that is spread over several, the first."""
+        """Return the device of token ids, and of tensors made beside them: the first where a model is spread over several."""
         return next(self.body.parameters()).device
 
     @property
@@ -102,7 +102,7 @@ class Decoder:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What it computes in: that of the final norm, or of the embeddings where a norm has no weights (OLMo)."""
+        """Return the dtype of its computation: of the final norm, or of the embeddings where a norm has no weights (OLMo)."""
         weight = next(self.norm.parameters(), self.model.get_input_embeddings().weight)
         return weight.dtype
 
@@ -113,7 +113,7 @@ class Decoder:
 
     @property
     def cache_name(self) -> str:
-        """What this version of transformers calls the KV cache, as an argument and in what comes back."""
+        """Return the name that this version of transformers gives the KV cache, as an argument and in the output."""
         return "cache" if "cache" in inspect.signature(self.body.forward).parameters else "past_key_values"
 
     @property
@@ -124,7 +124,7 @@ class Decoder:
 
     @property
     def is_row_bound(self) -> bool:
-        """Whether attention goes by places in the row even where it is told other positions: see `Family.row_bound`."""
+        """Return whether attention goes by places in the row even under other position ids: see `Family.row_bound`."""
         return self.family.row_bound(self.config)
 
     @property
@@ -154,7 +154,7 @@ class Decoder:
         """See to it that layers can be left out of a pass.
 
         Raises:
-            UnsupportedModelError: when layers use what others have computed.
+            UnsupportedModelError: when layers use tensors that other layers have computed.
         """
         if field := next((name for name in self.family.shares_states if getattr(self.config, name, None)), None):
             raise UnsupportedModelError(
@@ -173,7 +173,7 @@ class Decoder:
 
     @torch.inference_mode()
     def _hands_on_more(self) -> bool:
-        """Whether a layer is given a tensor that the one before it returned beside the stream."""
+        """Return whether a layer receives a tensor that the one before it returned beside the stream."""
         returned: list[Tensor] = []
         found: list[bool] = []
 
@@ -196,7 +196,7 @@ class Decoder:
         """See to it that a model without some layers can be made.
 
         Raises:
-            UnsupportedModelError: when layers use what others have computed, or what is outside has a part for each of them.
+            UnsupportedModelError: when layers use tensors of other layers, or a module outside has a part for each layer.
         """
         self.check_states_are_own()
         if field := next((name for name in self.family.joins_layers if getattr(self.config, name, None)), None):
@@ -217,7 +217,7 @@ class Decoder:
 
     @contextlib.contextmanager
     def short_windows(self) -> Iterator[None]:
-        """Make local attention reach few tokens, so that a short trial shows what would happen beyond a long window."""
+        """Make local attention reach few tokens, so that a short trial shows the effect of a long text."""
         before = {name: getattr(self.config, name, None) for name in (self.family.sliding_window, self.family.attention_chunk)}
         changed = {name: reach for name, reach in before.items() if isinstance(reach, int) and reach > _SHORT_WINDOW}
         try:
@@ -229,10 +229,10 @@ class Decoder:
                 setattr(self.config, name, reach)
 
     def agree(self, found: Tensor, expected: Tensor, *, every: bool = False) -> bool:
-        """Whether states, (n_tokens, hidden_size), or logits are the same but for rounding in this model's precision.
+        """Return whether states, (n_tokens, hidden_size), or logits are equal up to rounding in this model's precision.
 
         Args:
-            found, expected: what is compared.
+            found, expected: the two tensors to compare.
             every: whether those of every token have to be, and not only of most.
         """
         found, expected = found.float(), expected.float()
@@ -253,7 +253,7 @@ class Decoder:
         return self.scaled(self.head(states).float())
 
     def scaled(self, logits: Tensor) -> Tensor:
-        """What the family does to the float32 products of its head."""
+        """Return logits as the family scales the float32 products of its head."""
         config, family = self.config, self.family
         if (times := families.first(config, family.logits_times)) is not None:
             logits = logits * times
@@ -352,12 +352,12 @@ def find_decoder(model: Any) -> Decoder:
 
 
 def cache_of(model: Any, output: Any, name: str) -> Any:
-    """What a model hands on of the tokens that it has read.
+    """Return the KV cache that a model hands on of the tokens that it has read.
 
     Args:
         model: to name.
         output: of a pass that was to keep them.
-        name: what the cache is called in it.
+        name: of the cache in the output.
 
     Raises:
         UnsupportedModelError: when there is none: the family keeps them in another way.
@@ -398,7 +398,7 @@ _NF4_TABLES = 4 * (16 + 256 + 1)
 
 
 def layer_facts(decoder: Decoder) -> list[LayerFacts]:
-    """What each layer holds, from the model or from its weightless skeleton on the meta device.
+    """Return the sizes of each layer, from the model or from its weightless skeleton on the meta device.
 
     Args:
         decoder: the model; a skeleton is run on two positions, which takes no memory and says how its cache grows.
@@ -431,7 +431,7 @@ def _layer(layer: nn.Module, decoder: Decoder, cache_width: int | None, cache_to
 
 
 def is_of_experts(name: str, module: nn.Module, weight: Tensor, family: Family) -> bool:
-    """Whether a weight is of experts that a router chooses from, and not of what all tokens go through.
+    """Return whether a weight is of experts that a router chooses from, and not of a module that all tokens go through.
 
     Args:
         name: of its module, within a layer.
@@ -479,7 +479,7 @@ def nf4_bytes(n_weights: int) -> int:
 
 _Caches = list[tuple[int | None, int | None]]
 _caches_of: dict[tuple[type, str], _Caches] = {}
-"""What skeletons said, by class and configuration: a pass takes a third of a second, and a job plans its model twice."""
+"""Caches of skeletons, by class and configuration: a pass takes a third of a second, and a job plans its model twice."""
 
 
 def _caches(decoder: Decoder) -> _Caches:

@@ -1,8 +1,8 @@
 """Layers that compute with their own number: their weights are made such that they compute the same at another depth.
 
-A layer that is moved forward by a cut keeps, in memory, the numbers that it was built with; a folder that is loaded again
-builds it with those of its new place. What is between the two is put into the weights before the cut model is saved, where
-algebra allows it exactly; whether it then answers as before is for the caller to see.
+A layer that is moved forward by a cut keeps, in memory, the numbers that it was built with. A folder that is loaded again
+builds it with those of its new place. The difference goes into the weights before the cut model is saved, where
+algebra allows it exactly. The caller tests whether the model then answers as before.
 """
 
 import math
@@ -19,7 +19,7 @@ Settle = Callable[[Sequence[Any], Sequence[int]], None]
 
 @torch.no_grad()
 def settle(decoder: Decoder, built_for: Sequence[int]) -> None:
-    """Make the layers of a cut model compute at the depths where they are what they computed where they were.
+    """Make the layers of a cut model compute the same at their new depths as they computed at their old ones.
 
     Args:
         decoder: the cut model, its weights whole; it computes something else afterwards, until it is loaded again.
@@ -33,8 +33,8 @@ def settle(decoder: Decoder, built_for: Sequence[int]) -> None:
 def _differential(layers: Sequence[Any], built_for: Sequence[int]) -> None:
     """DiffLlama: x1 - lambda x2 of two attentions, normed and times 1 - lambda_init, which goes by the depth.
 
-    lambda is exp(q1 k1) - exp(q2 k2) + lambda_init: what lambda_init loses is added to the first exponential, whose vector k1
-    moves along q1. Source: Differential Transformer, arXiv:2410.05258, equations 2 and 3.
+    lambda is exp(q1 k1) - exp(q2 k2) + lambda_init: the decrease of lambda_init is added to the first exponential, whose
+    vector k1 moves along q1. Source: Differential Transformer, arXiv:2410.05258, equations 2 and 3.
     """
     for now, (layer, before) in enumerate(zip(layers, built_for, strict=True)):
         attention, was, will = layer.self_attn, _lambda_init(before), _lambda_init(now)
@@ -51,8 +51,8 @@ def _lambda_init(depth: int) -> float:
 def _averaged(layers: Sequence[Any], built_for: Sequence[int]) -> None:
     """Beam: the i-th addition to the stream is x sqrt((i - 1) / i) + f / sqrt(i), i from 2 on, two of them in a layer.
 
-    Everything reads the stream through norms, which see no factor on all of it: against the stream an addition counts
-    1 / sqrt(i - 1), and every addition makes the stream shorter by a factor that goes by i as well.
+    Everything reads the stream through norms, which see no factor on all of it. Against the stream an addition counts
+    1 / sqrt(i - 1). Every addition also makes the stream shorter by a factor that goes by i.
     """
     longer = 1.0  # than it was, the square of the stream as it will be
     for now, (layer, before) in enumerate(zip(layers, built_for, strict=True)):

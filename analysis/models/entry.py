@@ -1,4 +1,4 @@
-"""What enters the layers of a model: x[0], and what its family passes to every layer beside the stream."""
+"""The inputs of a model's layers: x[0], and the arguments that its family passes to every layer beside the stream."""
 
 import contextlib
 from collections.abc import Iterator
@@ -14,17 +14,17 @@ from analysis.models.meter import not_counted
 
 @torch.inference_mode()
 def entry(decoder: Decoder, ids: Tensor, **arguments: Any) -> tuple[Tensor, list[tuple[tuple, dict]]]:
-    """x[0] of a batch, and what the family passes to every layer beside the stream: masks, rotary tables, positions.
+    """Return x[0] of a batch, and the family's arguments of every layer beside the stream: masks, rotary tables, positions.
 
     The layers themselves are not run.
 
     Args:
         decoder: the model; its layers need no weights.
         ids: (batch, seq).
-        arguments: what the body needs beside the ids: masks and positions, when they are not the plain causal ones.
+        arguments: of the body, beside the ids: masks and positions, when they are not the plain causal ones.
 
     Raises:
-        UnsupportedModelError: when the family's body needs what its layers would return.
+        UnsupportedModelError: when the family's body needs the outputs of its layers.
     """
     for as_tuple in (False, True):
         seen: list[Tensor] = []
@@ -37,7 +37,7 @@ def entry(decoder: Decoder, ids: Tensor, **arguments: Any) -> tuple[Tensor, list
 
 
 def not_one_by_one(decoder: Decoder) -> UnsupportedModelError:
-    """What is said of a model whose layers cannot be run one by one."""
+    """Return the error for a model whose layers cannot be run one by one."""
     return UnsupportedModelError(
         f"The body of this {decoder.config.model_type} model does more between its layers than pass on the "
         "residual stream, so it cannot be measured layer by layer. Use it where all of it fits in memory."
@@ -49,7 +49,7 @@ _CONFUSED = (RuntimeError, ValueError, TypeError, KeyError, IndexError, Attribut
 
 @contextlib.contextmanager
 def _skipped(decoder: Decoder, seen: list[Tensor], calls: list[tuple[tuple, dict]], as_tuple: bool) -> Iterator[None]:
-    """Let every layer note what it is called with and hand the stream on as it is."""
+    """Let every layer record its arguments and hand the stream on as it is."""
 
     def skip(*args: Any, **kwargs: Any) -> Any:
         stream = args[0] if args else kwargs["hidden_states"]

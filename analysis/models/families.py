@@ -1,6 +1,6 @@
-"""What differs from family to family of models: one row each, and a generic one for all that no row names.
+"""The differences between families of models: one row each, and a generic one for all that no row names.
 
-A row says only what is not found by the generic lookups. One of your own is one file that registers it when it is imported
+A row lists only the parts that the generic lookups do not find. One of your own is one file that registers it when imported
 (`analysis.core.extensions`):
 
     from analysis.models.families import Family, register
@@ -31,11 +31,13 @@ class Family:
     name: str
     """`model_type` of the configuration, of its text part where it has several."""
     classes: tuple[str, ...] = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
-    """What the names of its classes with a head for left-to-right text end in."""
+    """Endings of the names of its classes with a head for left-to-right text."""
 
     plain: Mapping[str, Any] = field(default_factory=dict)
-    """Of the text part of a multimodal model that has no causal class of its own: the `model_type` of the family that computes
-    the same of text, and what its configuration has to say besides."""
+    """Fields of the text part of a multimodal model that has no causal class of its own.
+
+        They are the `model_type` of the family that computes the same on text, and other fields that its configuration needs.
+        """
 
     layers: tuple[str, ...] = ("layers", "h", "decoder.layers", "blocks", "language_model.layers", "text_model.layers")
     """Where its decoder layers are, below `base_model`."""
@@ -43,30 +45,30 @@ class Family:
         "norm", "final_layernorm", "final_layer_norm", "ln_f", "norm_f", "embedding_norm", "final_norm", "layer_norm",
         "layernorm", "ln_out", "out_norm",
     )  # fmt: skip
-    """What the norm between the last layer and the head is called, beside the layers."""
+    """Names of the norm between the last layer and the head, beside the layers."""
     attention: tuple[str, ...] = ("self_attn", "attn", "attention", "self_attention")
-    """What the attention of a layer is called."""
+    """Names of the attention of a layer."""
     feed_forward: tuple[str, ...] = (
         "mlp", "feed_forward", "ffn", "feedforward", "block_sparse_moe", "shared_mlp", "mlp_block",
     )  # fmt: skip
-    """What the feed-forward part of a layer is called; more than one of them stand side by side (Granite MoE)."""
+    """Names of the feed-forward part of a layer; more than one of them stand side by side (Granite MoE)."""
     feed_forward_linears: tuple[str, ...] = ("fc1", "fc2")
     """Feed-forward weights that are kept in the layer itself (OPT); all that are there count."""
     feed_forward_width: tuple[str, ...] = ("intermediate_size", "ffn_dim", "n_inner")
-    """What the configuration calls the width of the feed-forward part; 4 x hidden_size where it says none."""
+    """Names of the width of the feed-forward part in the configuration; 4 x hidden_size where it has none."""
     writers: tuple[str, ...] = (
         "o_proj", "out_proj", "dense", "c_proj", "wo", "down_proj", "fc2", "dense_4h_to_h", "w2", "fc_out",
         "output_linear",
     )  # fmt: skip
-    """What the weights are called whose output is added to the residual stream; all that are there count."""
+    """Names of the weights whose output is added to the residual stream; all that are there count."""
     writing_norms: tuple[str, ...] = ("post_feedforward_layernorm", "post_attention_layernorm")
-    """What the norms are called that stand between these weights and the stream, where the first of them is there."""
+    """Names of the norms between these weights and the stream; the first of them that is there counts."""
     experts: tuple[str, ...] = ("moe", "expert", "router")
     """Words in the class names of a mixture of experts."""
     routers: tuple[str, ...] = ("router", "gating")
-    """Words in the names or class names of what sends tokens to the experts."""
+    """Words in the names or class names of the modules that send tokens to the experts."""
     n_experts: tuple[str, ...] = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
-    """What the configuration calls the number of experts in a layer."""
+    """Names of the number of experts in a layer in the configuration."""
     experts_used: tuple[str, ...] = (
         "num_experts_per_tok",
         "num_experts_per_token",
@@ -75,23 +77,27 @@ class Family:
         "moe_topk",
         "moe_k",
     )
-    """What it calls the number of those that a token goes through."""
+    """Names of the number of experts that a token goes through in the configuration."""
 
     row_bound: Callable[[Any], bool] = _never
-    """From the configuration: whether attention goes by where a token stands in its row, whatever position it is told and mask
-    it is given. Others are tried out before anything is packed; this is for what a short trial cannot see."""
+    """From the configuration: whether attention goes by the place of a token in its row, under any position ids and mask.
+
+        Others are tried out before anything is packed; this is for models where a short trial cannot show it.
+        """
     layer_types: str = "layer_types"
     """The list in the configuration that says of every layer how it attends."""
     sliding_window: str = "sliding_window"
-    """What the configuration calls the reach of sliding attention, where its masks are made from it at every pass."""
+    """Name of the reach of sliding attention in the configuration, where its masks are made from it at every pass."""
     attention_chunk: str = "attention_chunk_size"
-    """What it calls the length of the chunks of chunked attention."""
+    """Name of the length of the chunks of chunked attention in the configuration."""
 
     shares_states: tuple[str, ...] = ("num_kv_shared_layers",)
     """Configuration fields under which layers use keys and values of earlier ones, so that none can be left out (Gemma 3n)."""
     joins_layers: tuple[str, ...] = ("hidden_size_per_layer_input",)
-    """Configuration fields under which something outside of the layers holds a part for each of them, which a cut would have to
-    take out as well (the embeddings by layer of Gemma 3n)."""
+    """Configuration fields under which something outside of the layers holds a part for each of them.
+
+        A cut would have to take that part out as well (the embeddings by layer of Gemma 3n).
+        """
 
     logits_times: tuple[str, ...] = ("logit_scale",)
     """Configuration field that the logits are multiplied by (Cohere)."""
@@ -101,7 +107,7 @@ class Family:
     """Configuration field of the value that a tanh keeps them below (Gemma 2 and later, RecurrentGemma, xLSTM)."""
 
     depth: tuple[str, ...] = ("layer_idx", "layer_id", "layer_number")
-    """What modules call their own depth, which addresses the KV cache and must be gapless from 0; all that are there count."""
+    """Names of a module's own depth, which addresses the KV cache and must be gapless from 0; all that are there count."""
     layer_numbers: tuple[str, ...] = (
         "mlp_only_layers",
         "moe_layers",
@@ -109,7 +115,7 @@ class Family:
         "full_attn_idxs",
         "attn_layer_indices",
     )
-    """Configuration lists that name layers by number, so that what is left after a cut has to be renumbered."""
+    """Configuration lists that name layers by number, so that the remaining layers have to be renumbered after a cut."""
     leading: tuple[str, ...] = ("first_k_dense_replace", "num_dense_layers", "moe_layer_start_index")
     """Configuration fields that say how many of the first layers are of another kind, less those of them that a cut takes."""
     periods: tuple[str, ...] = (
@@ -124,8 +130,10 @@ class Family:
     spaced: tuple[str, str, str] = ("moe_layer_interval", "moe_layer_start_index", "moe_layer_end_index")
     """Configuration fields by which every k-th layer from a first to a last one has experts (Ernie 4.5): k, first, last."""
     over_depth: tuple[str, ...] = ("scale_depth",)
-    """Configuration fields that are divided by the root of the number of layers, whatever that is when the model is built
-    (MiniCPM): a cut model keeps the quotient of the whole one."""
+    """Configuration fields that are divided by the root of the number of layers when the model is built (MiniCPM).
+
+        A cut model keeps the quotient of the unpruned one.
+        """
 
     def __post_init__(self) -> None:
         for one in fields(self):
@@ -166,7 +174,7 @@ def of(config: Any) -> Family:
 
 
 register(Family("bloom", row_bound=lambda config: True))  # ALiBi
-register(Family("mpt", row_bound=lambda config: True))  # ALiBi, whatever the configuration says of it
+register(Family("mpt", row_bound=lambda config: True))  # ALiBi, under any setting of its configuration
 register(Family("falcon", row_bound=lambda config: bool(config.alibi)))
 register(Family("gpt_neo", row_bound=lambda config: "local" in config.attention_layers))
 register(Family("cpmant", row_bound=lambda config: True))  # learned biases by distance

@@ -1,7 +1,8 @@
 """Where the weights of the feed-forward parts are, those of experts among them, and of whole layers.
 
-A mixture of experts keeps its experts either as modules of their own or, as transformers does, all of one matrix in one tensor,
-(n_experts, …, …), which is a parameter and no module. What sends tokens to them, the router, is no part of what is named here.
+A mixture of experts keeps its experts either as modules of their own or, as transformers does, all of one matrix in a tensor.
+That tensor, (n_experts, …, …), is a parameter and no module. The router, which sends tokens to experts, is not among these
+weights.
 """
 
 from collections.abc import Iterable, Iterator
@@ -103,12 +104,12 @@ def layer_matrices(decoder: Decoder, layers: Iterable[nn.Module]) -> Matrices:
 
 
 def has_experts(decoder: Decoder) -> bool:
-    """Whether any layer that is left has experts, in its feed-forward part or elsewhere."""
+    """Return whether any layer that is left has experts, in its feed-forward part or elsewhere."""
     return any(_is_mixture(layer, decoder.family) for layer in decoder.layers)
 
 
 def mixture_of(decoder: Decoder, index: int) -> tuple[str, Matrices] | None:
-    """The feed-forward part of a layer where it is one module with experts: its name, and what is in it; else None."""
+    """Return name and matrices of a layer's feed-forward part where it is one module with experts; else None."""
     paths = {module: name for name, module in decoder.model.named_modules()}
     parts = _parts(decoder.layers[index], decoder.family)
     if len(parts) != 1 or not _is_mixture(parts[0], decoder.family):
@@ -134,7 +135,7 @@ def _of_part(part: nn.Module, paths: dict[nn.Module, str], family: Family) -> Ma
     modules = list[str]()
     for module in _beside_routers(part, family):
         own = [child for child in module.children() if isinstance(child, nn.Linear | Conv1D) and not _routes(child, family)]
-        # A matrix by itself, or beside what holds the experts, weighs or chooses them.
+        # A matrix by itself, or beside the modules that hold the experts, weigh or choose them.
         if len(own) > 1 and len(own) == len(_linears(module)) and not list(_stacked(module)):
             modules += [
                 paths[child] for other, child in module.named_children() if child in own and not _names_router(other, family)
@@ -143,7 +144,7 @@ def _of_part(part: nn.Module, paths: dict[nn.Module, str], family: Family) -> Ma
 
 
 def _of_other(child: nn.Module, paths: dict[nn.Module, str], family: Family) -> Matrices:
-    """The matrices of what is no feed-forward part: attention, or a layer that is all one thing."""
+    """Return the matrices of a child that is no feed-forward part: attention, or a layer that is all one thing."""
     modules = [paths[module] for module in _beside_routers(child, family) if isinstance(module, nn.Linear | Conv1D)]
     return Matrices(modules, _experts(child, paths, family) if _is_mixture(child, family) else [])
 

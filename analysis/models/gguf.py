@@ -1,4 +1,4 @@
-"""The header of a GGUF file, never read beyond its end: what it says of the model, and whether the file is whole.
+"""The header of a GGUF file, never read beyond its end: its facts about the model, and a check that the file is whole.
 
 Source: the format's description in ggml-org/ggml, docs/gguf.md.
 """
@@ -35,7 +35,7 @@ class _BrokenError(Exception):
 
 @dataclass(frozen=True)
 class Entry:
-    """What the header says of one tensor."""
+    """The header's facts about one tensor."""
 
     name: str
     shape: tuple[int, ...]
@@ -48,7 +48,7 @@ class Entry:
 
 @contextlib.contextmanager
 def taken_apart_once() -> Iterator[None]:
-    """Around what has transformers read a GGUF file: its configuration, its tokenizer and its weights come of one look at it.
+    """Let transformers read a GGUF file once for all: its configuration, its tokenizer and its weights share one reader.
 
     It makes a `gguf.GGUFReader` for each of them, which takes seconds apiece for the vocabulary alone.
     """

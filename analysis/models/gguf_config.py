@@ -1,4 +1,4 @@
-"""What a GGUF file says of a model that transformers does not read of it: without it some would be built as another model."""
+"""Facts about a model that transformers does not read of a GGUF file: without them some would be built as another model."""
 
 import math
 import struct
@@ -20,7 +20,7 @@ _FLOAT32 = 0
 
 
 def complete(config: Any, path: Path) -> None:
-    """Put into a configuration what transformers left out.
+    """Put the facts that transformers left out into a configuration.
 
     Args:
         config: of transformers, read of the file; it is changed.
@@ -44,12 +44,12 @@ def complete(config: Any, path: Path) -> None:
 
 
 def _scale(config: Any, told: dict[str, Any], kept: dict[str, Entry], path: Path) -> None:
-    """Stretch positions as the file says, or refuse what cannot be said of them in a configuration.
+    """Stretch positions as the file says, or refuse a scaling that a configuration cannot express.
 
     Source: Llama 3's rule as in transformers' `rope_type="llama3"`; linear scaling as in arXiv:2306.15595.
     """
     family = told.get("general.architecture")
-    if family == "gpt-oss":  # the one family of which transformers reads it
+    if family == "gpt-oss":  # the only family whose scaling transformers reads
         return
     if any(name.startswith("rope_factors_") for name in kept):
         raise _not_said(path, "with separate tables for short and long texts")
@@ -75,7 +75,7 @@ def _alike(one: float, other: float) -> bool:
 
 
 def _divisors(theta: float, rule: dict[str, Any], n: int) -> list[float]:
-    """What Llama 3 divides each of n frequencies by: long waves by the factor, short ones by nothing, those between by both."""
+    """Return the divisor of Llama 3 for each of n frequencies: long waves by the factor, short ones by 1, others by both."""
     found = []
     for place in range(n):
         waves = rule["original_max_position_embeddings"] * theta ** (-place / n) / (2 * math.pi)

@@ -1,10 +1,10 @@
 """Log-probabilities of some tokens under the vocabulary head, without ever holding the logits of a batch.
 
-The vocabulary goes by in pieces that stay in the processor's caches, and only the sum of exponentials is kept. In half
-precision a product is accumulated in float32 and rounded at its end, to some hundredths of a nat where logits are around 16;
-here each row's shift, the logit of its own token in float32, is subtracted inside the product, before it is rounded: what is
-left is small wherever the probability is large, and so is its rounding. That costs one pass over the weights, like a plain
-head.
+The vocabulary goes by in pieces that stay in the CPU's caches, and only the sum of exponentials is kept. In half
+precision a product is accumulated in float32 and rounded at its end, to some hundredths of a nat where logits are around 16.
+Here each row's shift, the logit of its own token in float32, is subtracted inside the product, before it is rounded. The
+difference is small wherever the probability is large, and so is its rounding. That costs one pass over the weights, like a
+plain head.
 """
 
 import torch
@@ -14,7 +14,7 @@ from analysis.core.meter import COUNTS
 from analysis.models.decoder import Decoder
 
 _AT_ONCE = {"cpu": 1 << 21}
-"""Logits held at once: on a processor what its caches hold, elsewhere what keeps it busy."""
+"""Logits held at once: as many as the caches of a CPU hold, elsewhere enough to keep the device busy."""
 _ELSEWHERE = 1 << 27
 _TARGETS_AT_ONCE = 2048
 """Targets whose rows of the head are gathered in float32 at once."""
@@ -22,7 +22,7 @@ _TARGETS_AT_ONCE = 2048
 
 @torch.inference_mode()
 def log_probabilities(decoder: Decoder, states: Tensor, at: Tensor, tokens: Tensor) -> Tensor:
-    """What the model gives tokens that follow states, natural logarithms.
+    """Return the log-probabilities that the model gives tokens that follow states, natural logarithms.
 
     Args:
         decoder: the model.
@@ -44,7 +44,7 @@ def log_probabilities(decoder: Decoder, states: Tensor, at: Tensor, tokens: Tens
             for rows, ids in zip(at.split(_TARGETS_AT_ONCE), tokens.split(_TARGETS_AT_ONCE), strict=True)
         ]
     )
-    # Of the tokens that follow one state the likeliest: the smaller the rest, the less it is rounded.
+    # Of the tokens that follow one state the most likely one: the smaller the rest, the less it is rounded.
     lowest = torch.full((len(states),), -torch.inf, device=states.device)
     shift = lowest.scatter_reduce(0, at, raw, "amax").to(states.dtype)
     chosen = decoder.scaled(raw if bias is None else raw + bias[tokens].float())
@@ -53,7 +53,7 @@ def log_probabilities(decoder: Decoder, states: Tensor, at: Tensor, tokens: Tens
     product = torch.empty(len(states), width, dtype=states.dtype, device=states.device)
     logits = torch.empty(len(states), width, device=states.device)
     total = torch.zeros(len(states), device=states.device)
-    COUNTS.flop += 2.0 * len(states) * weight.numel()  # its hook does not see what goes around the module
+    COUNTS.flop += 2.0 * len(states) * weight.numel()  # the module's hook does not see products made around the module
     for begin in range(0, len(weight), width):
         piece = weight[begin : begin + width]
         found = torch.addmm(-shift[:, None], states, piece.T, out=product[:, : len(piece)])
@@ -67,7 +67,7 @@ def log_probabilities(decoder: Decoder, states: Tensor, at: Tensor, tokens: Tens
 
 
 def _plainly(decoder: Decoder, states: Tensor, at: Tensor, tokens: Tensor) -> Tensor:
-    """The same from whole rows of logits, some states at a time."""
+    """Return the log-probabilities as `log_probabilities`, from whole rows of logits, some states at a time."""
     found = torch.empty(len(tokens), device=states.device)
     for begin in range(0, len(states), decoder.states_at_once):
         rows = decoder.logits(states[begin : begin + decoder.states_at_once]).log_softmax(-1)

@@ -1,4 +1,4 @@
-"""What a model's weights are, whatever their path: told from samples of the files, without loading anything."""
+"""The identity of a model's weights under any path, computed from samples of the files, without loading anything."""
 
 import hashlib
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ def here(source: str) -> str:
 
 
 def stamps(source: str) -> Stamps:
-    """What changes whenever the files behind a source do, for the price of asking for their sizes; () without files.
+    """Return stamps that change whenever the files behind a source do, at the cost of asking for sizes; () without files.
 
     Args:
         source: as in `ModelSpec.source`.

@@ -1,4 +1,4 @@
-"""What a model is and whether it fits this machine, from its configuration; on request it is loaded once, to be warm."""
+"""A model's facts and whether it fits this machine, from its configuration; on request it is loaded once, to be warm."""
 
 import time
 from dataclasses import replace
@@ -13,15 +13,15 @@ from analysis.models.spec import InspectResult, InspectSpec
 
 
 def run(spec: InspectSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> InspectResult:
-    """Inspect a model. Never taken from the cache: what is free changes from minute to minute.
+    """Inspect a model. Never taken from the cache: the free memory changes from minute to minute.
 
     Raises:
-        LayerscopeError: one sentence on why the model cannot be used, or what is found cannot be stored.
+        LayerscopeError: one sentence on why the model cannot be used, or its result cannot be stored.
     """
     began = time.perf_counter()
     store.check_writable()
     if spec.fetch and remote.file_of(spec.model.source):
-        locate(spec.model, on_progress)  # what it is stands in the file alone
+        locate(spec.model, on_progress)  # a GGUF file describes its model in the file alone
     planned = models.plan(spec.model, on_progress)
     if spec.fetch:
         planned = replace(planned, source=locate(planned.spec, on_progress))  # of the very commit that was looked at

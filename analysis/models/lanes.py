@@ -1,4 +1,4 @@
-"""Residual streams of cuts that were measured, kept for those that begin alike: what both share need not run again."""
+"""Residual streams of measured cuts, kept for cuts that begin with the same layers: the shared part need not run again."""
 
 from collections import OrderedDict
 
@@ -10,9 +10,9 @@ Key = tuple[int, int, frozenset[Part]]
 
 
 class Lanes:
-    """Streams by batch, depth and what is gone below it, within some bytes; those that go are the ones longest unused.
+    """Streams by batch, depth and the parts removed below it, within some bytes; the longest unused are dropped first.
 
-    A stream is what the really cut model has there, so that nothing depends on which of them are still kept.
+    A stream is equal to that of the really cut model at its depth, so no result depends on which of them are still kept.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -25,7 +25,7 @@ class Lanes:
         self._streams: OrderedDict[Key, Tensor] = OrderedDict()
 
     def keep(self, batch: int, depth: int, removed: frozenset[Part], stream: Tensor) -> None:
-        """Keep x[depth] of a batch without what is removed below."""
+        """Keep x[depth] of a batch without the parts that are removed below."""
         if stream.nbytes > self._most:
             return
         key = (batch, depth, _below(removed, depth))

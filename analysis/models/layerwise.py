@@ -1,8 +1,8 @@
-"""A model whose decoder layers stay on the disk: each is read once, all that is to go through it goes, and the next follows.
+"""A model whose decoder layers stay on the disk: each is read once, every batch goes through it, and the next follows.
 
-In memory are the embeddings, the final norm and the head, the layer at work, the one that is read meanwhile, and the residual
-streams, which go to files where they would take too much. Nothing is rounded or summed in another way than with the whole
-model in memory, so the figures are the same to the last bit.
+In memory are the embeddings, the final norm and the head, the layer at work, the next layer and the residual streams. The next
+layer is read while the other is at work. Streams go to files where they would take too much. Nothing is rounded or summed in
+another way than with the whole model in memory, so the figures are the same to the last bit.
 """
 
 import contextlib
@@ -28,18 +28,18 @@ from analysis.models.scratch import Lane, Scratch
 OnStep = Callable[[int, int], None]
 """Told how many passes of a batch through a layer are done, and of how many; may raise `Cancelled`."""
 _NOTED = {"state", "quant_state"}
-"""What the matrices of bitsandbytes call what they note of their weights."""
+"""Names under which the matrices of bitsandbytes note facts about their weights."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """One batch, and what is to be left out of the model that it goes through."""
+    """One batch, and the parts to leave out of the model that it goes through."""
 
     ids: Tensor
     """(batch, seq)."""
     cuts: Sequence[Removal | None]
     arguments: dict = field(default_factory=dict)
-    """What the body needs beside the ids: masks and positions, when they are not the plain causal ones."""
+    """Arguments of the body beside the ids: masks and positions, when they are not the plain causal ones."""
     every_depth: bool = False
     """Whether x[0..L] of the unpruned model are wanted, rather than x[L] without each cut."""
 
@@ -78,12 +78,12 @@ class LayersOnDisk:
 
     @property
     def layer_bytes(self) -> list[int]:
-        """What each layer takes on the disk."""
+        """Return the bytes of each layer on the disk."""
         places = self._assembly.checkpoint.places
         return [sum(places[name].n_bytes for name in names) for names in self._stored]
 
     def each(self, first: int = 0) -> Iterator[tuple[int, nn.Module]]:
-        """The layers from `first` on, each with its weights until the next one is asked for, which is read meanwhile."""
+        """The layers from `first` on, each with its weights until the next one is asked for, which is read at the same time."""
         with ThreadPoolExecutor(1, "layerscope-reader") as reader:
             ahead = reader.submit(self._read, first) if first < self.n_layers else None
             for index in range(first, self.n_layers):
@@ -139,7 +139,7 @@ def _weights(module: nn.Module) -> dict[str, Tensor]:
 
 @contextlib.contextmanager
 def _as_it_was(layer: nn.Module) -> Iterator[None]:
-    """Let go in the end of what the matrices of bitsandbytes note of their weights beside them."""
+    """Drop in the end the notes that the matrices of bitsandbytes keep beside their weights."""
     noted = [(part, name, copy.copy(part.__dict__[name])) for part in layer.modules() for name in _NOTED & part.__dict__.keys()]
     try:
         yield
@@ -163,12 +163,12 @@ def put(module: nn.Module, weights: dict[str, Any]) -> None:
 
 
 def removed_parts(cuts: Sequence[Removal | None]) -> list[frozenset[Part]]:
-    """Of each cut what it removes; nothing for None."""
+    """Return the parts that each cut removes; none for None."""
     return [frozenset[Part]() if cut is None else cut.parts for cut in cuts]
 
 
 def through(decoder: Decoder, index: int, stream: Tensor, args: tuple, named: dict, *, loses: frozenset[str]) -> Tensor:
-    """What a layer without some of its parts makes of a stream; of both it is the stream itself."""
+    """Return a stream after a layer without some of its parts; without both it is the stream itself."""
     if loses == parts.BOTH:
         return stream
     with parts.without(decoder, index, loses):
@@ -179,9 +179,9 @@ def through(decoder: Decoder, index: int, stream: Tensor, args: tuple, named: di
 def finals(decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch, on_step: OnStep) -> Iterator[tuple[int, int, Tensor]]:
     """x[L] of every batch without each of its cuts, all of them layer by layer; arguments and order as `stream.finals`.
 
-    Up to its first removed part a cut shares the unpruned stream, and cuts that agree on which parts are gone share one
-    up to where they part, so a layer runs exactly as often as `stream.layer_passes` says. Of a batch that is wanted at every
-    depth the index is the depth, 0..L in their order, and the streams are where the scratch has them.
+    Up to its first removed part a cut shares the unpruned stream. Cuts that agree on the removed parts share one stream up to
+    the depth where they part. So a layer runs exactly as often as `stream.layer_passes` says. For a batch that is wanted at
+    every depth the index is the depth, 0..L in their order, and the streams are in the scratch.
     """
     _try_parts(decoder, inputs)
     gone = [removed_parts(one.cuts) for one in inputs]
@@ -189,7 +189,7 @@ def finals(decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch, on_step
         decoder.check_states_are_own()
 
     def lanes(depth: int) -> dict[Lane, set[frozenset[str]]]:
-        """Which streams there are at a depth, by batch and by what is gone below it, and what they lose in the layer there."""
+        """Return the streams at a depth, by batch and parts removed below it, and the parts that they lose in its layer."""
         found: dict[Lane, set[frozenset[str]]] = {}
         for number, of_one in enumerate(gone):
             for removed in of_one:
@@ -206,7 +206,7 @@ def finals(decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch, on_step
                 stream = walk.streams.pop((number, below))
                 if inputs[number].every_depth:
                     after[number, _kept(depth)] = stream
-                # What loses nothing last: it goes on in this very stream.
+                # The one that loses nothing comes last: it continues this very stream.
                 for loses in sorted(here[number, below], key=len, reverse=True):
                     label = (*below, depth + _LABELS[loses]) if loses else below
                     after[number, label] = walk.through(depth, number, stream, loses)
@@ -225,7 +225,7 @@ def finals(decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch, on_step
 
 
 def _try_parts(decoder: Decoder, inputs: Sequence[Inputs]) -> None:
-    """Refuse parts that cannot be told apart before the first layer is read."""
+    """Refuse parts that cannot be separated before the first layer is read."""
     if any(isinstance(cut, PartSet) for one in inputs for cut in one.cuts):
         with in_part(decoder) as part:
             for index in range(part.n_layers):
@@ -233,7 +233,7 @@ def _try_parts(decoder: Decoder, inputs: Sequence[Inputs]) -> None:
 
 
 _LABELS = {parts.BOTH: 0, frozenset((ATTENTION,)): MOST_LAYERS, frozenset((FEED_FORWARD,)): 2 * MOST_LAYERS}
-"""What the number of a layer is raised by in the label of a stream, by what of the layer it has left out."""
+"""Added to the number of a layer in the label of a stream, by the parts of the layer that it has left out."""
 
 
 def _below(removed: frozenset[Part], depth: int) -> tuple[int, ...]:
@@ -242,7 +242,7 @@ def _below(removed: frozenset[Part], depth: int) -> tuple[int, ...]:
 
 
 def _kept(depth: int) -> tuple[int, ...]:
-    """What tells the stream that was at a depth from those that go on, which are told by the layers that they left out."""
+    """Return the label of the stream that was at a depth; streams on their way are labelled by their left-out layers."""
     return (-1 - depth,)
 
 
@@ -268,7 +268,7 @@ class _Walk:
         yield from on_disk.each(self._depth)
 
     def through(self, depth: int, number: int, stream: Tensor, loses: frozenset[str]) -> Tensor:
-        """What the layer at work makes of a batch without some of its parts."""
+        """Return the stream of a batch after the layer at work without some of its parts."""
         if loses == parts.BOTH:
             return stream
         found = through(self._decoder, depth, stream.to(self._decoder.device), *self._calls[number][depth], loses=loses)
@@ -282,7 +282,7 @@ class _Walk:
 
 @contextlib.contextmanager
 def _walk(decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch) -> Iterator[_Walk]:
-    """What the scratch holds goes when all was taken, and stays for the next try when it was not."""
+    """Remove the files of the scratch when all was taken; keep them for the next try when it was not."""
     try:
         yield _Walk(decoder, inputs, scratch)
         scratch.clear()
@@ -313,7 +313,7 @@ def others(decoder: Decoder) -> Removal | None:
 
 @contextlib.contextmanager
 def in_part(decoder: Decoder) -> Iterator[Decoder]:
-    """The model as if it had one layer of every kind and no more, and these in memory: to try out what families differ in."""
+    """The model as if it had one layer of every kind and no more, and these in memory: to try out differences of families."""
     on_disk = decoder.on_disk
     assert on_disk is not None
     kept, left_out = kinds(decoder), others(decoder)  # before weights are there, which are of other shapes where quantized

@@ -38,7 +38,7 @@ from analysis.models.spec import Choice, ModelFacts, ModelSpec
 from analysis.models.text_part import Names, TextPart
 
 _WORKING_TOKENS = 4096
-"""Tokens in flight at once when estimating what a run needs on top of the weights."""
+"""Tokens in flight at once when estimating the memory of a run on top of the weights."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class LoadedModel:
     """Handles of the small layers that an adapter of ours has laid between its own; `remove` takes one up."""
 
     def versions(self) -> dict[str, str]:
-        """What a result of it is computed with: `machine.versions`, and the devices when they are several."""
+        """Return the versions that a result is computed with: `machine.versions`, and the devices when they are several."""
         return _versions(self.placement)
 
 
@@ -78,7 +78,7 @@ class Plan:
     free_bytes: int
     """On its device, or on all of those that it is spread over."""
     layered_bytes: int
-    """What is in memory at least where the layers stay on the disk."""
+    """Least memory where the layers stay on the disk."""
     placement: Placement | None = None
     """Where its parts go when it is spread over several devices."""
     modules: dict[str, str] = field(default_factory=dict)
@@ -86,11 +86,11 @@ class Plan:
     cards: dict[str, int] = field(default_factory=dict)
     """Bytes that are free on each of the devices that it may be spread over."""
     part: TextPart | None = None
-    """What is taken of a multimodal model; None of a model that is a decoder and nothing else."""
+    """The part that is taken of a multimodal model; None of a model that is a decoder and nothing else."""
 
     @property
     def fits(self) -> bool:
-        """Whether weights and working memory fit in what is free."""
+        """Return whether weights and working memory fit in the free memory."""
         return self.placement is not None or self.weight_bytes + self.working_bytes <= self.free_bytes
 
     @property
@@ -99,17 +99,17 @@ class Plan:
         return _together(self.placement) if self.placement is not None else machine.first_card(self.spec.device)
 
     def versions(self) -> dict[str, str]:
-        """What a result of it is computed with: `machine.versions`, and the devices when they are several."""
+        """Return the versions that a result is computed with: `machine.versions`, and the devices when they are several."""
         return _versions(self.placement)
 
     @property
     def streams(self) -> bool:
-        """Whether it can be measured with its layers on the disk, where all of it does not fit."""
+        """Return whether it can be measured with its layers on the disk, where all of it does not fit."""
         return self.layered_bytes <= self.free_bytes
 
     @property
     def room_bytes(self) -> int:
-        """What residual streams may take in memory then, before they go to files."""
+        """Return the bytes that residual streams may take in memory then, before they go to files."""
         return max(0, self.free_bytes - self.layered_bytes)
 
     @property
@@ -127,7 +127,7 @@ class Plan:
 
 
 def _together(placement: Placement) -> str:
-    """What devices are called together: "cuda x2"."""
+    """Return the name of devices together: "cuda x2"."""
     return f"{torch.device(placement.first).type} x{len(placement.devices)}"
 
 
@@ -136,7 +136,7 @@ def _versions(placement: Placement | None) -> dict[str, str]:
 
 
 def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
-    """Work out from the configuration alone what would be loaded, how, and whether it fits: no weights are fetched."""
+    """Plan from the configuration alone which model would be loaded, how, and whether it fits: no weights are fetched."""
     source = locate(spec, on_progress, weights=False)
     config = read_config(source)
     device = machine.choose_device(spec.device)
@@ -168,7 +168,7 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
     assert weight_bytes is not None, "a model that was just taken apart has facts on every layer"
     stream_bytes, head_bytes = _at_work(facts, dtype.value)
     working_bytes, free = stream_bytes + head_bytes, machine.free_bytes(device.value)
-    # What bitsandbytes keeps beside weights in 8 bits does not follow them to another card.
+    # The numbers that bitsandbytes keeps beside weights in 8 bits do not follow them to another GPU.
     cards = {} if spec.quantization == "8bit" else machine.cards(device.value)
     placed = None
     if cards and (device.value == machine.ALL_CARDS or weight_bytes + working_bytes > free):
@@ -185,7 +185,7 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
         weight_bytes=weight_bytes,
         working_bytes=working_bytes,
         free_bytes=free,
-        # Batches are not larger than half of what is reckoned with for a whole model.
+        # Batches are at most half as large as assumed for a whole model.
         layered_bytes=_few_layers_bytes(decoder, facts, precision, dtype.value, stored_as, source) + working_bytes // 2,
         placement=placed,
         modules={} if placed is None else placement.device_map(decoder, placed),
@@ -210,7 +210,7 @@ def _at_work(facts: ModelFacts, dtype: str) -> tuple[int, int]:
 
 
 def needs(decoder: Decoder, facts: ModelFacts, precision: str, dtype: str) -> Needs:
-    """What the parts of a model take where it is spread over several devices.
+    """Return the bytes of the parts of a model where it is spread over several devices.
 
     Args:
         decoder: the model, or its weightless skeleton.
@@ -233,7 +233,10 @@ def needs(decoder: Decoder, facts: ModelFacts, precision: str, dtype: str) -> Ne
 
 
 def _few_layers_bytes(decoder: Decoder, facts: ModelFacts, precision: str, dtype: str, stored_as: str, source: Source) -> int:
-    """The rest of a model, the layer at work, the next one as it is stored and as it will be, and what it is made with."""
+    """Return the bytes of a model with its layers on the disk.
+
+    They are its rest, the layer at work, and the next layer as it is stored and as it will be. Its buffers count, too.
+    """
     item, rest = cost.DTYPE_BYTES[dtype], facts.other_parameters * cost.DTYPE_BYTES[dtype]
     made = max((cost.weight_bytes(_alone(facts, layer), None, precision, rest=dtype) or 0) for layer in range(facts.n_layers))
     largest = max(weight.numel() for layer in decoder.layers for weight in layer.parameters())
@@ -273,8 +276,8 @@ def _check_quantization(quantization: str, device: str) -> None:
 def resolve(spec: ModelSpec) -> ModelSpec:
     """The spec with `auto` replaced by concrete choices and the identity of the weights filled in.
 
-    One that was filled in before is taken as it is, so that a request stays one as it is passed on; `load` holds it against the
-    files.
+    An identity that was filled in before stays, so that a request keeps its identity as it is passed on. `load` checks it
+    against the files.
     """
     if spec.identity and "auto" not in (spec.dtype, spec.device):
         return spec
@@ -289,13 +292,13 @@ def load(spec: ModelSpec, on_progress: OnProgress = ignore, *, by_layer: bool = 
     Args:
         spec: which.
         on_progress: told of it.
-        by_layer: whether one that does not fit in memory may come with its layers on the disk (`Decoder.on_disk`), which only
-            what goes through `stream.finals` and `stream.all_token_streams` can measure.
+        by_layer: whether one that does not fit in memory may come with its layers on the disk (`Decoder.on_disk`). Only
+            `stream.finals` and `stream.all_token_streams` can measure such a model.
 
     Raises:
         ModelNotFoundError, UnsupportedModelError: see `locate` and `read_config`; also when the weights are not those that the
             spec has the identity of.
-        NotEnoughMemoryError: when the estimate exceeds what is free; nothing has been loaded then.
+        NotEnoughMemoryError: when the estimate exceeds the free memory; nothing has been loaded then.
     """
     with gguf.taken_apart_once() if spec.source.endswith(gguf.SUFFIX) else contextlib.nullcontext():
         return _load(spec, on_progress, by_layer)
@@ -360,7 +363,7 @@ def load_layers_on_disk(spec: ModelSpec, on_progress: OnProgress = ignore, *, wh
 
     Args:
         spec, on_progress: as of `load`.
-        why: a sentence for whoever waits.
+        why: a sentence for the user who waits.
 
     Raises:
         ModelNotFoundError, UnsupportedModelError: as of `load`.
@@ -370,7 +373,7 @@ def load_layers_on_disk(spec: ModelSpec, on_progress: OnProgress = ignore, *, wh
 
 
 def _weights(spec: ModelSpec, planned: Plan, on_progress: OnProgress) -> Source:
-    """Where the weights are, which are those that are asked for; of the hub they are of the commit that was planned with."""
+    """Return the place of the weights, of the identity asked for; those from the Hub are of the commit of the plan."""
     source = locate(planned.spec, on_progress)
     if spec.identity not in ("", source.identity):
         raise UnsupportedModelError(
@@ -426,7 +429,7 @@ def _by_layer(planned: Plan, source: Source, on_progress: OnProgress, why: str) 
 
 
 def _names(planned: Plan, source: Source, on_progress: OnProgress) -> Names | None:
-    """What of the files is a text part's, and a word on what is left out; None of a whole model."""
+    """Return a text part's names in the files, and report the parts left out; None of a whole model."""
     part = planned.part
     if part is None:
         return None
@@ -475,7 +478,7 @@ def _bitsandbytes(spec: ModelSpec) -> BitsAndBytesConfig:
 
 
 def _free(planned: Plan) -> str:
-    """What is free, as part of a sentence: on its device, or on all that it could have been spread over."""
+    """Return the free memory, as part of a sentence: on its device, or on all that it could have been spread over."""
     if not planned.cards:
         return host.free_in_words(planned.free_bytes, planned.where)
     each = ", ".join(f"{units.size(n_bytes)} on {card}" for card, n_bytes in planned.cards.items())
@@ -488,7 +491,7 @@ def _at_least(planned: Plan) -> str:
 
 
 def _smaller(spec: ModelSpec) -> str:
-    """What takes less memory than a model as it was asked for."""
+    """Return the choices that take less memory than the model of a request."""
     choices = ["bfloat16"] * (spec.dtype == "float32") + ["4bit"] * (spec.quantization != "4bit")
     return ", ".join([*choices, "a smaller model"]) + " or another device"
 
@@ -497,7 +500,7 @@ class Load(Protocol):
     """How an experiment gets its model: any `Loader`, or a function that hands out one that is already there."""
 
     def __call__(self, spec: ModelSpec, on_progress: OnProgress, /, *, by_layer: bool = False) -> LoadedModel:
-        """The same as `load`; what is handed out may be shared: measure it, never change it."""
+        """Load as `load` does; the returned model may be shared: measure it, never change it."""
 
 
 def handing_out(loaded: LoadedModel) -> Load:
@@ -509,14 +512,14 @@ class Loader(Load, Protocol):
     """How an experiment gets its model, and how one that needs a copy of its own gets the memory for it."""
 
     def clear(self) -> None:
-        """Give back the memory of whatever is held."""
+        """Free the memory of all models held."""
 
 
 class FreshModels:
     """The loader that holds nothing: every call loads."""
 
     def __call__(self, spec: ModelSpec, on_progress: OnProgress = ignore, /, *, by_layer: bool = False) -> LoadedModel:
-        """The same as `load`."""
+        """Load as `load` does, anew every time."""
         return load(spec, on_progress, by_layer=by_layer)
 
     def clear(self) -> None:
@@ -524,7 +527,7 @@ class FreshModels:
 
 
 FRESH: Loader = FreshModels()
-"""What an experiment loads with unless it is told otherwise."""
+"""The loader of an experiment unless it gets another one."""
 
 
 class WarmModels:
@@ -535,7 +538,7 @@ class WarmModels:
         self._loaded: LoadedModel | None = None
 
     def __call__(self, spec: ModelSpec, on_progress: OnProgress = ignore, /, *, by_layer: bool = False) -> LoadedModel:
-        """The same as `load`, at once if this very model is still in memory."""
+        """Load as `load` does, at once if this very model is still in memory."""
         resolved, held = resolve(spec), self._loaded
         if held is None or held.spec != resolved or (held.decoder.on_disk is not None and not by_layer):
             self.clear()

@@ -10,14 +10,16 @@ _ENDINGS = (
     "onnx", "parquet", "pdf", "pickle", "pkl", "pt", "pth", "py", "safetensors", "tar", "toml", "tsv", "txt", "xml", "yaml",
     "yml", "zip",
 )  # fmt: skip
-"""Of files; what else stands behind a dot may be part of a hub id, as in Qwen2.5."""
+"""Endings of files; other letters behind a dot may be part of a Hub id, as in Qwen2.5."""
 _FIX = "Give a .gguf file, a folder with a config.json, `starter`, or a Hub id such as HuggingFaceTB/SmolLM2-135M."
 _PLAIN_ENDING = re.compile(r"[^/\\]*\.[A-Za-z]{2,12}")
-"""A name without a folder that ends in letters behind a dot: no model of the hub is called so."""
+"""A name without a folder that ends in letters behind a dot: no model on the Hub has such a name."""
 
 
 def refusal(source: str, *, as_gguf: bool = False) -> str:
-    """Return why a source that is written as a file is no model; "" for a GGUF file, a folder and what may be a hub id.
+    """Return why a source that is written as a file is no model.
+
+        "" for a GGUF file, for a folder and for a name that may be a Hub id.
 
     Args:
         source: as in `ModelSpec.source`.

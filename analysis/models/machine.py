@@ -1,4 +1,4 @@
-"""What this machine is, what is free on it, and which dtype and device it is good at."""
+"""Facts about this machine: its versions, its free memory, and the dtype and device that it is good at."""
 
 import contextlib
 import json
@@ -22,8 +22,10 @@ _log = logging.getLogger(__name__)
 ALL_CARDS = "cuda:all"
 """The device of a model that is to be spread over all CUDA devices, whether it fits on one or not."""
 _PEAK_SIZES = (256, 512, 1024, 2048)
-"""Rows and columns of the products that show what a processor can do: small ones are done before another process has its turn,
-large ones are faster where there are many cores."""
+"""Rows and columns of the products that show the speed of a CPU.
+
+Small ones are done before another process has its turn, large ones are faster where there are many cores.
+"""
 _PEAK_SIZES_ELSEWHERE = (2048, 4096, 8192)
 """The same of accelerators, which take longer to be asked than to do a small one."""
 _PEAK_S = 0.15
@@ -33,7 +35,7 @@ _FASTER = 1.15
 
 
 def versions() -> dict[str, str]:
-    """What a result was computed with: Python, packages, processor."""
+    """Return the versions that a result was computed with: Python, packages, CPU."""
     found = {"layerscope": __version__, "python": platform.python_version()}
     for package in _PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -64,7 +66,7 @@ def cards(device: str) -> dict[str, int]:
 
 
 def first_card(device: str) -> str:
-    """Where a model is that is not spread; what torch calls it."""
+    """Return the device of a model that is not spread, by its name in torch."""
     return "cuda" if device == ALL_CARDS else device
 
 
@@ -74,9 +76,9 @@ def _each(device: str) -> list[torch.device]:
 
 
 def reset_peak(device: str) -> None:
-    """Let `peak_bytes` begin anew with what is in use now, so that it tells of the work that follows.
+    """Let `peak_bytes` begin anew with the memory in use now, so that it tells of the work that follows.
 
-    Elsewhere than on CUDA and on a Linux that lets a process do this, nothing happens, and nothing is said: the peak remains
+    This works on CUDA and on a Linux that lets a process do this. Elsewhere nothing happens, without an error: the peak remains
     that of the whole life of the process.
     """
     if device.startswith("cuda"):
@@ -142,10 +144,10 @@ def choose_device(asked: str) -> Choice:
 
 
 def n_cards() -> int:
-    """Accelerators of which each could hold a model of its own, as torch has them: those that processes of a crew are given.
+    """Return the number of accelerators that torch has and that can hold a model each: worker processes get one of them each.
 
-    `host.cards` tells the same where torch must not be loaded, of NVIDIA cards on Linux alone; a crew that took its word would
-    put all of its processes on the first of other cards.
+    `host.cards` tells the same where torch must not be loaded, of NVIDIA GPUs on Linux alone. A worker pool that relied on it
+    would put all of its processes on the first GPU of another maker.
     """
     return torch.cuda.device_count()
 
@@ -185,7 +187,7 @@ def most_flop_s(device: str, dtype: str, *, again: bool = False) -> float:
     """Floating point operations a second of the fastest of some matrix products, measured once and kept in the cache folder.
 
     Args:
-        device: what torch calls it.
+        device: its name in torch.
         dtype: of the matrices.
         again: whether to measure once more and keep the larger one: the machine may have been busy.
     """
@@ -215,7 +217,7 @@ def _measured_flop_s(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def _wait(device: torch.device) -> None:
-    """For what was asked of an accelerator to be done."""
+    """Wait until an accelerator has done its work."""
     if device.type != "cpu":
         getattr(torch, device.type).synchronize()
 
@@ -225,14 +227,14 @@ def _file() -> Path:
 
 
 def _keep(key: str, value: float) -> float:
-    """Write down what was measured, beside what was before."""
+    """Store a measured value beside those stored before."""
     with contextlib.suppress(StorageError):
         store.write_atomic(_file(), json.dumps({**_kept(_file()), key: value}, indent=1).encode())
     return value
 
 
 def _kept(file: Path) -> dict[str, Any]:
-    """What is in a file that we keep for ourselves; nothing where it is not as we write it."""
+    """Return the content of a file that we keep for ourselves; nothing where it is not as we write it."""
     try:
         return documents.parsed_object(file.read_bytes())
     except FileNotFoundError:

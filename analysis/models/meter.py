@@ -1,4 +1,4 @@
-"""Counts what models compute, by a hook on each of their layers and on the head, and what their machine can do.
+"""Counts the operations of models, by a hook on each of their layers and on the head, and measures their machine.
 
 A pass costs an addition or two a layer more, and never waits for an accelerator.
 """
@@ -21,13 +21,13 @@ POWERCAP = Path("/sys/class/powercap")
 
 
 def watch(decoder: Decoder, dtype: str) -> None:
-    """Let this process count what a model computes from now on, and measure its machine against that.
+    """Let this process count the operations of a model from now on, and measure its machine against that.
 
     Of a mixture of experts only those count that a token uses. A pass that gradients flow through counts the way back too.
     Where a family does not use PyTorch's fused attention, its products of queries, keys and values are left out.
 
     Args:
-        decoder: one that is watched already is counted as it is now: with its adapter, and what of it is trained.
+        decoder: one that is watched already is counted as it is now: with its adapter, and with its trained weights.
         dtype: that it is computed in.
     """
     _count_attention()
@@ -49,7 +49,7 @@ def not_counted() -> Iterator[None]:
 
 
 def not_computed(layer: nn.Module, stands: nn.Module, was: nn.Module, decoder: Decoder) -> None:
-    """Of a layer that is watched, take off again what a module of it would compute that another one stands in for."""
+    """Subtract from a watched layer the operations of a module of it that another one stands in for."""
     if any(isinstance(hook, _Counting) for hook in layer._forward_hooks.values()):
         ahead, back = _flop_per_token(was, decoder)
         _hook(stands, _Counting(-ahead, -back, is_layer=False))
@@ -78,12 +78,12 @@ def _hook(module: nn.Module, counting: _Counting) -> None:
 
 
 def _flop_per_token(module: nn.Module, decoder: Decoder) -> tuple[float, float]:
-    """Of the weight matrices of a module: of a pass, and of the way back for its input and for what is trained in it."""
+    """Return the operations of a module's weight matrices: of a pass, and of the way back for its input and trained weights."""
     ahead = trained = 0.0
     for name, part in module.named_modules():
         for weight in part.parameters(recurse=False):
             used = decoder.experts_share if is_of_experts(name, part, weight, decoder.family) else 1.0
-            # What is quantized is packed, and only the module knows its shape.
+            # Quantized weights are packed, and only the module knows their shape.
             is_linear = hasattr(part, "in_features") and hasattr(part, "out_features") and weight is getattr(part, "weight", 0)
             n_weights = part.in_features * part.out_features if is_linear else weight.numel() if weight.dim() > 1 else 0
             ahead += 2.0 * used * n_weights
@@ -115,7 +115,7 @@ class Device:
         """Name it.
 
         Args:
-            name: what torch calls it.
+            name: of the device in torch.
             dtype: that the model is computed in.
         """
         self._name, self._dtype = name, dtype
@@ -148,7 +148,7 @@ class _Processor:
         self._microjoules = 0
 
     def joules(self) -> float | None:
-        """What was drawn since the first look."""
+        """Return the energy drawn since the first look, in joules."""
         if not self._packages:
             return None
         try:
@@ -173,7 +173,7 @@ class _Card:
         self._joules, self._last = 0.0, (time.monotonic(), 0.0)
 
     def joules(self) -> float | None:
-        """What was drawn since the first look."""
+        """Return the energy drawn since the first look, in joules."""
         if self._device is None:
             return None
         watts = None

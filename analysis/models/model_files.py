@@ -1,8 +1,8 @@
 """Files of a model or adapter folder, checked before any library reads one of them.
 
 Libraries open the files that a weights index, a configuration or a tokenizer names, wherever they are. `check` refuses a folder
-with a link that leads out of it, and a folder with a document that names a file elsewhere. A snapshot in the cache of the Hub
-consists of links into the `blobs` folder of the same repository; those count as inside.
+with a link that leads out of it, and a folder with a document that names a file elsewhere. A snapshot in the Hub's cache
+consists of links into the `blobs` folder of its own repository; those count as inside.
 """
 
 import contextlib
@@ -82,7 +82,7 @@ def check(folder: Path) -> None:
 
 @contextlib.contextmanager
 def checked(folder: Path) -> Iterator[None]:
-    """Run the body of a `with` statement on a folder that was checked, and refuse what came of files that changed meanwhile.
+    """Run the body of a `with` statement on a checked folder, and refuse its results where files changed during the body.
 
     Nobody can set the time at which a file was last put into its place, so an exchange shows, also one that was taken back.
 
@@ -102,7 +102,7 @@ def checked(folder: Path) -> Iterator[None]:
 def reading(folder: Path, gguf_file: str | None) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield the folder that a library may read from, and the options that name a GGUF file to it.
 
-    Transformers also reads what lies beside a GGUF file: another tokenizer, an adapter and the model that it names. So it is
+    Transformers also reads the files beside a GGUF file: another tokenizer, an adapter and the model that it names. So it is
     given a folder with a link to the file and nothing else.
     """
     if gguf_file is None:
@@ -155,7 +155,7 @@ def _homes(folder: Path) -> tuple[Path, ...]:
 
 
 def _entries(folder: Path) -> Iterator[Path]:
-    """Yield what a library may read of a folder."""
+    """Yield the entries that a library may read of a folder."""
     for entry in sorted(folder.iterdir()):
         if entry.name == _TEMPLATES:
             yield entry
@@ -226,7 +226,7 @@ def _why(error: Exception) -> str:
 
 
 def _object(document: Path) -> dict[str, Any]:
-    """Return a JSON object as the libraries parse it; {} for what they cannot parse either, which they refuse themselves."""
+    """Return a JSON object as the libraries parse it; {} for text that they cannot parse either, and refuse themselves."""
     if not document.exists():
         return {}
     try:

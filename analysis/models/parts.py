@@ -37,13 +37,13 @@ class Place:
     names: tuple[str, ...]
     """The children of the layer that it is made of, in the order in which the stream goes through them."""
     n_outputs: int
-    """How many things its last module returns, the first of which is written to the stream; 0 for a bare tensor."""
+    """How many things its last module returns; the first of them is written to the stream. 0 for a bare tensor."""
     in_turn: bool = True
-    """Whether the feed-forward part reads what the attention wrote, and not the same stream beside it."""
+    """Whether the feed-forward part reads the output of the attention, and not the same stream beside it."""
 
 
 _found: "weakref.WeakKeyDictionary[nn.Module, dict[str, Place]]" = weakref.WeakKeyDictionary()
-"""By layer, what its trial found."""
+"""Results of the trials, by layer."""
 
 
 def lost(removed: Collection[tuple[int, str]], layer: int) -> frozenset[str]:
@@ -52,7 +52,7 @@ def lost(removed: Collection[tuple[int, str]], layer: int) -> frozenset[str]:
 
 
 def check(decoder: Decoder, cuts: Iterable[Removal | None]) -> None:
-    """Try the layers that some cuts take a part out of, so that what cannot be measured is refused before it begins.
+    """Try the layers that some cuts take a part out of, so that unmeasurable cuts are refused before the work begins.
 
     Raises:
         UnsupportedModelError: as `find`.
@@ -69,7 +69,7 @@ def find(decoder: Decoder, index: int) -> dict[str, Place]:
         index: of the layer.
 
     Raises:
-        UnsupportedModelError: where the parts are not known, or are not what they are taken for.
+        UnsupportedModelError: where the parts are not known, or do other things than assumed.
     """
     layer = decoder.layers[index]
     if layer not in _found:
@@ -91,7 +91,7 @@ def take_out(decoder: Decoder, index: int, parts: Collection[str]) -> Callable[[
     """Take parts out of a layer.
 
     Returns:
-        What puts them back.
+        A function that puts them back.
 
     Raises:
         UnsupportedModelError: as `find`.
@@ -110,7 +110,7 @@ class _Absent(Absent):
         self._n_outputs, self._is_attention = place.n_outputs, is_attention
         depths = (getattr(part, name, None) for part in was.modules() for name in decoder.family.depth)
         self.layer_idx: int | None = next((depth for depth in depths if isinstance(depth, int)), None)
-        """What a cut renumbers, as in the attention that was here."""
+        """The number that a cut renumbers, as in the attention that was here."""
 
     def forward(self, *args: Any, **given: Any) -> Any:
         stream = args[0] if args else given["hidden_states"]
@@ -122,7 +122,7 @@ class _Absent(Absent):
     def _count(self, stream: Tensor, given: Iterable[Any]) -> None:
         """Tell the KV cache that these tokens have passed.
 
-        How many there were is asked of one of its layers, and an empty one knows of none: hence one number for each token in
+        One of its layers is asked how many there were, and an empty one knows of none. Hence one number for each token in
         the place of its keys.
         """
         cache = next((one for one in given if isinstance(one, transformers.Cache)), None)
@@ -170,7 +170,7 @@ def _tried(decoder: Decoder, index: int) -> dict[str, Place]:
 
 
 class _Unfit(Exception):
-    """Why the parts of a layer are not what they were taken for."""
+    """Why the parts of a layer do other things than assumed."""
 
 
 class _Trial:
@@ -208,7 +208,7 @@ class _Trial:
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:
-        """Note what the last module of each part returns."""
+        """Record the outputs of the last module of each part."""
         self._returned: dict[str, Any] = {}
 
         def noting(part: str) -> Callable[[Any, Any, Any], None]:

@@ -1,8 +1,9 @@
 """Where the parts of a model are that is spread over several devices, and how its stream crosses from one to the next.
 
-Every layer fetches what it is called with to its own device, so layers can be run by hand, left out and put back as on one
-device, and nothing outside has to know who comes after whom. The hooks of accelerate are not used: they fetch masks and tables
-again for every layer, lose what hangs on a mask, and replace `forward`, which a model that is read layer by layer does too.
+Every layer fetches its arguments to its own device. So layers can be run by hand, left out and put back as on one
+device, and nothing outside has to know their order. The hooks of accelerate are not used. They fetch masks and tables
+again for every layer and lose attributes of a mask. They also replace `forward`, which a model that is read layer by layer
+replaces, too.
 """
 
 from collections.abc import Mapping
@@ -20,16 +21,16 @@ from analysis.models.decoder import Decoder
 _ELSEWHERE = "layerscope_elsewhere"
 """On a mask or a table: its copies by device."""
 _HANGING = "layerscope_runs"
-"""On a mask: what goes with it wherever it is copied; it has a method `to` as tensors have."""
+"""Attribute of a mask that goes with it to every device; it has a method `to` as tensors have."""
 
 
 _STEP = 1 << 20
-"""Bytes up to which the room that is left is told apart."""
+"""Bytes by which the memory left on devices is compared; smaller differences do not count."""
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What the parts of a model take, in bytes."""
+    """Bytes of the parts of a model."""
 
     layers: list[int]
     """Weights of each layer."""
@@ -40,14 +41,14 @@ class Needs:
     tied: bool
     """Whether the head is the embeddings turned round, and so where they are."""
     stream: int
-    """What a pass through some layers takes on each device."""
+    """Bytes of a pass through some layers on each device."""
     logits: int
-    """What the head makes, where it is."""
+    """Bytes of the head's output, on its device."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Which device has what."""
+    """The device of each part of a model."""
 
     first: str
     """Has the embeddings, and all else that comes before the layers."""
@@ -62,11 +63,11 @@ class Placement:
         return tuple(dict.fromkeys((self.first, *self.layers, self.head_on)))
 
     def without(self, block: Removal) -> "Placement":
-        """The same of the cut model."""
+        """Return the placement of the cut model."""
         return replace(self, layers=tuple(device for index, device in enumerate(self.layers) if index not in block.layers))
 
     def in_words(self) -> str:
-        """Which layers go where, and what goes with them, as part of a sentence."""
+        """Return the devices of the layers and of the other parts, as part of a sentence."""
         said = []
         for device in self.devices:
             held = [index for index, other in enumerate(self.layers) if other == device]
@@ -77,10 +78,10 @@ class Placement:
 
 
 def place(needs: Needs, free: Mapping[str, int]) -> Placement | None:
-    """Divide a model over devices so that each has as much room left as can be: neighbouring layers stay together.
+    """Divide a model over devices so that each has as much memory left as possible: neighbouring layers stay together.
 
     Args:
-        needs: of its parts, and of what is computed with them.
+        needs: of its parts, and of their computation.
         free: bytes by device, in the order in which the layers go through them; more than one.
 
     Returns:
@@ -127,10 +128,10 @@ def device_map(decoder: Decoder, placement: Placement) -> dict[str, str]:
 
 
 def spread(decoder: Decoder, placement: Placement) -> None:
-    """Put every part of a model on its device, and let each fetch what it is called with.
+    """Put every part of a model on its device, and let each fetch its arguments.
 
     Args:
-        decoder: the model, whole; what is on its device already stays.
+        decoder: the model, whole; parts that are on their device already stay.
         placement: where its parts go.
 
     Raises:
@@ -162,7 +163,7 @@ def spread(decoder: Decoder, placement: Placement) -> None:
 
 
 def _without_hooks_of_others(model: Any) -> None:
-    """Take off what transformers puts on a model whose weights it has read to several devices."""
+    """Take off the hooks that transformers puts on a model whose weights it has read to several devices."""
     hooked = [module for module in model.modules() if hasattr(module, "_hf_hook")]
     remove_hook_from_module(model, recurse=True)
     for module in hooked:
@@ -171,10 +172,10 @@ def _without_hooks_of_others(model: Any) -> None:
 
 
 def _fetches(module: nn.Module, device: torch.device) -> None:
-    """Let a module move what it is called with to its device, wherever it comes from."""
+    """Let a module move its arguments to its device, from any other."""
 
     def fetch(_: nn.Module, args: tuple, named: dict) -> tuple[tuple, dict]:
-        # The stream is another one at every call; what comes beside it is that of all layers.
+        # The stream is another one at every call; the arguments beside it are the same for all layers.
         stream, beside = args[:1], args[1:]
         found = {name: _moved(value, device, keep=name != "hidden_states") for name, value in named.items()}
         return (*_moved(stream, device, keep=False), *_moved(beside, device, keep=True)), found
@@ -186,7 +187,7 @@ def _moved(value: Any, device: torch.device, *, keep: bool) -> Any:
     """Tensors, and those in tuples, lists and dictionaries, on a device; all else as it is.
 
     Args:
-        value: what is there.
+        value: tensors, or a structure of them.
         device: where it goes.
         keep: whether a copy is kept for the next who wants it there.
     """

@@ -1,6 +1,6 @@
 """Whether the sizes that a model's configuration names are those of a model at all, before anything is made of them.
 
-A library that reads a configuration lists every layer and builds every module that it names, so one wrong number fills the
+A library that reads a configuration lists every layer and builds every module that it names. So one wrong number fills the
 memory of a machine before anybody can say that it is wrong.
 """
 
@@ -16,7 +16,7 @@ _CORE = {
     "num_hidden_layers", "n_layer", "n_layers", "num_layers", "block_count", "hidden_size", "n_embd", "d_model",
     "embedding_length", "vocab_size", "num_attention_heads", "n_head", "n_heads", "head_count",
 }  # fmt: skip
-"""What every decoder has, by its names: where it is said it is a whole number of at least 1."""
+"""Sizes of every decoder, by their names: where one is there it is a whole number of at least 1."""
 _BOUNDS = (
     (re.compile(r"layers?$|block_count$"), MOST_LAYERS),
     (re.compile(r"heads?$|head_count(_kv)?$"), 10_000),
@@ -26,7 +26,7 @@ _BOUNDS = (
     (re.compile(r"size|dim|embd|inner|rank|d_model|length"), 1_000_000),
     (re.compile(r"^(n|num)_|_num_|count"), 10_000),
 )
-"""The most that a whole number may be, by the first of these that its name fits: many times what any model has."""
+"""The most that a whole number may be, by the first of these that its name fits: many times the size of any model."""
 _MOST_OF_OTHERS = 2**40
 _NUMBERS = (
     (
@@ -39,7 +39,7 @@ _NUMBERS = (
     (re.compile(r"^original_max_position_embeddings$"), Bound(1, 10**9)),
     (re.compile(r"^head_dim$"), Bound(1, 1_000_000)),
 )
-"""What a number can be, whole or not, by the first of these that its name fits."""
+"""Range of a number, whole or not, by the first of these that its name fits."""
 _FACTOR = re.compile(r"^((long|short)_)?factor$")
 """Divisors in `rope_parameters`; a GGUF file has 0 for none."""
 _CODE = re.compile(r"implementation|kernel")

@@ -67,6 +67,6 @@ def check(config: Any, name: str, quantization: str) -> None:
 
 
 def unpacked(config: Any) -> dict[str, Any]:
-    """The options of `from_pretrained` that unpack what is stored quantized; none where nothing is."""
+    """The options of `from_pretrained` that unpack weights stored quantized; none where nothing is."""
     stored = method(config)
     return {} if stored is None else {"quantization_config": _UNPACKED[stored][1](dequantize=True)}

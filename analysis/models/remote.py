@@ -1,4 +1,4 @@
-"""A model of the hub: which files of it make a model, of one commit, and what of them is on this machine.
+"""A model on the Hub: which files of it make a model, of one commit, and which of them are on this machine.
 
 Nothing here loads a model library: pages ask it, too.
 """
@@ -25,27 +25,27 @@ BESIDE = (".json", ".model", ".txt", ".jinja")
 
 @dataclass(frozen=True)
 class Remote:
-    """What the hub says of a model before its weights are fetched."""
+    """Facts from the Hub about a model before its weights are fetched."""
 
     commit: str
     """Forty hexadecimal digits."""
     n_bytes: int
     """Of its weights, configuration and tokenizer."""
     missing_bytes: int
-    """Of these, what has yet to be fetched."""
+    """Of these, the bytes that are not fetched yet."""
 
 
 def bring(id: str, revision: str | None, on_progress: OnProgress, *, weights: bool) -> tuple[Path, Remote]:
     """Let a model's files be here.
 
     Args:
-        id: of the hub.
+        id: of the model on the Hub.
         revision: a branch, a tag or a commit; None for the default branch.
-        on_progress: told of bytes, and of what the hub did not answer.
+        on_progress: told of bytes, and of questions that the Hub did not answer.
         weights: False for no more than the configuration.
 
     Returns:
-        The folder with them, and what is known of all.
+        The folder with them, and the facts about all of them.
 
     Raises:
         ModelNotFoundError: the hub does not give it, and it is not here.
@@ -62,19 +62,19 @@ def bring(id: str, revision: str | None, on_progress: OnProgress, *, weights: bo
 
 
 def file_of(source: str) -> tuple[str, str] | None:
-    """The repository and the name of a GGUF file of the hub, written ORG/NAME/FILE.gguf; None of what is no such file."""
+    """The repository and the name of a GGUF file on the Hub, written ORG/NAME/FILE.gguf; None of any other source."""
     found = _FILE.fullmatch(source)
     return None if found is None else (found[1], found[2])
 
 
 def bring_file(source: str, revision: str | None, on_progress: OnProgress, *, weights: bool) -> Path:
-    """Let a GGUF file of the hub be here; one that is here is used without asking.
+    """Let a GGUF file from the Hub be here; one that is here is used without asking.
 
     Args:
         source: as `file_of` reads it.
         revision: a branch, a tag or a commit; None for the default branch.
         on_progress: told of bytes.
-        weights: False for no more than a look: what it is stands in the file alone, so it must be here.
+        weights: False for no more than a look: its facts are in the file alone, so it must be here.
 
     Raises:
         ModelNotFoundError: it is not here, or the hub does not give it.
@@ -102,7 +102,7 @@ def bring_file(source: str, revision: str | None, on_progress: OnProgress, *, we
 
 
 def _file_here(id: str, name: str, revision: str | None) -> Path | None:
-    """Where a file of the hub is that came whole."""
+    """Where a file from the Hub is that came whole."""
     for known in (hub.recall(hub.MODEL, id, revision), hub.there(hub.MODEL, id, revision)):
         file = None if known is None else known.file(name)
         if known is not None and file is not None and not hub.missing_bytes(known, [file]):
@@ -111,7 +111,7 @@ def _file_here(id: str, name: str, revision: str | None) -> Path | None:
 
 
 def why_not_here(source: str, revision: str | None) -> str | None:
-    """Why a GGUF file of the hub cannot be loaded now, in a sentence; None where it can, and of any other source."""
+    """Why a GGUF file from the Hub cannot be loaded now, in a sentence; None where it can, and of any other source."""
     named = file_of(source)
     if named is None or Path(source).is_file() or _file_here(*named, revision) is not None:
         return None
@@ -119,7 +119,7 @@ def why_not_here(source: str, revision: str | None) -> str | None:
 
 
 def absent(source: str) -> str:
-    """The sentence for a GGUF file of the hub that is not on this machine."""
+    """The sentence for a GGUF file from the Hub that is not on this machine."""
     id, name = file_of(source) or ("the Hub", source)
     return (
         f"The weights of {name.removesuffix(_GGUF)} are not on this machine. Download them with `python -m "
@@ -128,13 +128,13 @@ def absent(source: str) -> str:
 
 
 def missing_bytes(id: str, commit: str) -> int | None:
-    """What has yet to come of a model at a commit; None where it was never asked for here."""
+    """Return the bytes of a model at a commit that are not fetched yet; None where it was never asked for here."""
     known = hub.recall(hub.MODEL, id, commit)
     return None if known is None else hub.missing_bytes(known, of_model(known))
 
 
 def _repository(id: str, revision: str | None, on_progress: OnProgress) -> hub.Repository:
-    """What the hub has, or had when it was last asked: of a commit that is the same for ever."""
+    """Return the facts from the Hub about a model, or those of its last answer: for a commit both are the same."""
     hub.check_id(id)
     known = hub.recall(hub.MODEL, id, revision)
     if known is not None and (hub.is_commit(revision) or hub.is_offline()):
@@ -198,7 +198,7 @@ def _fetched(repository: hub.Repository, files: list[hub.File], on_progress: OnP
 
 
 def _is_whole(repository: hub.Repository) -> bool:
-    """Whether all that a model is loaded from is here."""
+    """Return whether all files that a model is loaded from are here."""
     try:
         return not hub.missing_bytes(repository, of_model(repository))
     except UnsupportedModelError:
@@ -224,7 +224,7 @@ def _also_here(id: str, revision: str | None) -> str:
 
 
 def hub_id(spec: ModelSpec) -> str | None:
-    """What the hub calls a model, so that others can ask for it: of the starter the model that was rounded to it.
+    """Return the Hub id of a model, so that others can ask for it: of the starter the model that was rounded to it.
 
     None for a folder or a file of this machine, whose path says nothing to others.
     """
@@ -240,5 +240,5 @@ def hub_id(spec: ModelSpec) -> str | None:
 
 
 def may_be_id(name: str) -> bool:
-    """Whether it is written as one, and not as a path."""
+    """Return whether a name is written as a Hub id, and not as a path."""
     return bool(_ID.match(name)) and not name.startswith((".", "~")) and not name.endswith(_GGUF)

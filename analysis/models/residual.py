@@ -1,11 +1,11 @@
-"""The residual stream of a model in half precision, kept in float32: what is added up at every layer and never multiplied.
+"""The residual stream of a model in half precision, kept in float32: layers add to it and never multiply it.
 
-Weights, products and attention stay in half precision, and so do time and memory; but the stream, which is the sum of all that
-the layers write, is not rounded to eight bits at every layer. On the starter model in bfloat16 that takes away about half of
-what the log-likelihood of an option is off (`benchmarks/half_precision.py`).
+Weights, products and attention stay in half precision, and so do time and memory. But the stream, which is the sum of the
+outputs of all layers, is not rounded to eight bits at every layer. On the starter model in bfloat16 that takes away about half
+of the error in the log-likelihood of an option (`benchmarks/half_precision.py`).
 
-A stream that enters the first layer in float32 stays so by torch's own promotion: a layer adds half precision to float32. What
-reads it are norms, or matrices where norms come behind them (OLMo 2): these are taught to read float32 and to answer in the
+A stream that enters the first layer in float32 stays so by torch's own promotion: a layer adds half precision to float32. Norms
+read it, or matrices where norms come behind them (OLMo 2). These are taught to read float32 and to answer in the
 model's dtype.
 """
 
@@ -22,7 +22,7 @@ from analysis.models.spec import HALF
 
 
 def widen(decoder: Decoder) -> None:
-    """Let a model in half precision read a stream in float32; what reads one in its own dtype is as before."""
+    """Let a model in half precision read a stream in float32; modules that read one in its own dtype are as before."""
     dtype = decoder.model.dtype
     if str(dtype).removeprefix("torch.") not in HALF:
         return
@@ -34,7 +34,7 @@ def widen(decoder: Decoder) -> None:
 
 @torch.inference_mode()
 def check(decoder: Decoder) -> None:
-    """Try on a few tokens that a widened model computes what it does without, but for rounding.
+    """Try on a few tokens that a widened model computes the same as without, up to rounding.
 
     Args:
         decoder: the model with its weights, or a part of it with one layer of every kind.
@@ -76,7 +76,7 @@ def at_entry(decoder: Decoder, stream: Tensor) -> Tensor:
 
 
 class _Wide:
-    """What the modules of a widened model that may read its stream have in common."""
+    """Common parts of the modules of a widened model that may read its stream."""
 
 
 @functools.cache
@@ -91,7 +91,7 @@ def _wide(kind: Any, dtype: torch.dtype) -> type[nn.Module]:
                 return super().forward(stream, *args, **named)
             if kind in (nn.Linear, Conv1D):
                 return super().forward(stream.to(half))
-            if kind is nn.LayerNorm:  # the only norm whose weights have to be of the dtype of what it reads
+            if kind is nn.LayerNorm:  # the only norm whose weights have to be of the dtype of its input
                 weight, bias = (None if one is None else one.float() for one in (weight, bias))
                 return nn.functional.layer_norm(stream, self.normalized_shape, weight, bias, self.eps).to(half)
             return super().forward(stream, *args, **named).to(half)

@@ -1,10 +1,10 @@
 """A factor for all of the residual stream at some depth, folded into the weights of a plain model.
 
-x ← s x in front of layer k is the same as dividing by s all that layers k, k+1, ... write into the stream: from there on the
-stream is as a whole 1/s of what it would be, and every layer and the final norm read it through a norm, which does not see
-that. Embeddings stay as they are, so that a head that shares their weight gives the same logits; Prune&Comp multiplies what is
-written before instead, embeddings among it, which is the same but for the head. Norms add a small number to the square that
-they divide by, so that the equality is one up to that number's share.
+x ← s x in front of layer k is the same as dividing by s all outputs that layers k, k+1, ... add to the stream. From there on
+the stream is as a whole 1/s of its former size. Every layer and the final norm read it through a norm, which does not see
+that. Embeddings stay as they are, so that a head that shares their weight gives the same logits. Prune&Comp multiplies the
+outputs before instead, embeddings among them, which is the same but for the head. Norms add a small number to the square
+that they divide by, so that the equality holds up to that number's share.
 """
 
 from collections.abc import Sequence
@@ -78,7 +78,7 @@ def folds(decoder: Decoder, depth: int) -> bool:
 
 
 _SAME = 0.02
-"""Share by which what an attention puts out may differ under another factor; without a norm in front it differs by far more."""
+"""Share by which the output of an attention may differ under another factor; without a norm in front it differs far more."""
 
 
 def _writing(layer: nn.Module, family: Family) -> list[nn.Module]:
@@ -90,7 +90,7 @@ def _writing(layer: nn.Module, family: Family) -> list[nn.Module]:
 
 
 def _of_experts(layer: nn.Module, family: Family) -> list[nn.Parameter]:
-    """The same of experts that are kept in tensors, which are no modules, and their biases; none where a norm stands last."""
+    """Return the tensors of experts that are no modules, and their biases; none where a norm stands last."""
     found = list(layer.named_parameters())
     if any(name in family.writing_norms[:1] for name, _ in layer.named_children()):
         return []
@@ -98,7 +98,7 @@ def _of_experts(layer: nn.Module, family: Family) -> list[nn.Parameter]:
 
 
 def _divide(module: nn.Module, factor: float) -> None:
-    """Make a module put out 1/factor of what it does."""
+    """Make a module put out 1/factor of its former output."""
     weight, bias = module.weight, getattr(module, "bias", None)
     assert isinstance(weight, torch.Tensor)
     if "gemma" in type(module).__name__.lower():  # its norms multiply by 1 + weight

@@ -1,6 +1,6 @@
 """Residual streams on their way through a model that is read layer by layer: kept in memory, or in files beside the cache.
 
-What was passed is noted every few seconds, so that a run that was stopped, or killed, goes on behind the last layer noted.
+The progress is noted every few seconds, so that a run that was stopped, or killed, resumes behind the last layer noted.
 """
 
 import json
@@ -19,11 +19,11 @@ from torch.utils.weak import WeakIdKeyDictionary
 from analysis.core import disk, documents, store
 
 Lane = tuple[int, tuple[int, ...]]
-"""Which stream: the number of the batch, and what tells it from others of the same batch."""
+"""Identifies a stream: the number of the batch, and the label that separates it from others of its batch."""
 _NOTE_EVERY_S = 20.0
 _NOTES = "state.json"
 _FORGOTTEN_S = 3 * 24 * 3600
-"""After so long nobody goes on with a run that was stopped."""
+"""After so long nobody resumes a run that was stopped."""
 _ZEROS = bytes(1 << 20)
 
 
@@ -31,11 +31,11 @@ class Scratch:
     """Where the streams of one run are."""
 
     def __init__(self, key: str, *, memory_bytes: int) -> None:
-        """Begin, or go on with what was left under the same key, unless another process is at it now.
+        """Begin, or resume the streams that were left under this key, unless another process is at it now.
 
         Args:
-            key: what tells this work from all other: of the request, of the batches and of the weights.
-            memory_bytes: what streams may take in memory before they go to files, which the system writes out as it needs to.
+            key: identifies this work: made of the request, of the batches and of the weights.
+            memory_bytes: bytes of streams in memory before they go to files, which the system writes out as it needs to.
 
         Raises:
             StorageError: when the cache cannot be written.
@@ -53,7 +53,7 @@ class Scratch:
         self._noted = time.monotonic()
 
     def keep(self, stream: Tensor) -> Tensor:
-        """The same stream, where there is room for it.
+        """Return the stream, in a file where memory is short.
 
         Raises:
             StorageError: when that would be on a disk that is full.
@@ -130,14 +130,14 @@ class Scratch:
         self.close()
 
     def close(self) -> None:
-        """Let others have what is here."""
+        """Let others have the files that are here."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
 
 def _forget_old(top: Path) -> None:
-    """Remove what nobody went on with for days."""
+    """Remove runs that nobody resumed for days."""
     for folder in top.iterdir():
         if folder.is_dir() and time.time() - folder.stat().st_mtime > _FORGOTTEN_S:
             held = disk.lock(top / f"{folder.name}.lock")
@@ -148,7 +148,7 @@ def _forget_old(top: Path) -> None:
 
 
 def _set_aside(path: Path, n_bytes: int) -> None:
-    """Make a file for which there is room: to write to a mapped one on a full disk would end the process."""
+    """Make a file with its space reserved: to write to a mapped one on a full disk would end the process."""
     with path.open("wb") as file:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, n_bytes)

@@ -1,4 +1,4 @@
-"""Where a model's files are, and what its configuration says: safetensors or GGUF only, never remote code."""
+"""Where a model's files are, and the content of its configuration: safetensors or GGUF only, never remote code."""
 
 import contextlib
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ def _converted() -> Path:
 
 
 def is_converted() -> bool:
-    """Whether the one-time conversion has been done on this cache folder."""
+    """Return whether the one-time conversion has been done on this cache folder."""
     return is_installed() and (_converted() / "config.json").exists()
 
 
@@ -80,9 +80,9 @@ def converted(source: "Source", n_parameters: int, free_bytes: int, on_progress:
 
     Args:
         source: of a GGUF file.
-        n_parameters: of the model, which is in float32 meanwhile, and in the folder.
+        n_parameters: of the model, which is in float32 during the conversion, and in the folder.
         free_bytes: of memory.
-        on_progress: told about it, and why the file itself is read where there is not the room for a folder.
+        on_progress: told about it, and why the file itself is read where the disk is too small for a folder.
 
     Raises:
         UnsupportedModelError: when the file cannot be used.
@@ -121,7 +121,7 @@ class Source:
     name: str
     """Name to show."""
     identity: str
-    """What the weights are, whatever the path."""
+    """Identity of the weights, under any path."""
     remote: Remote | None = None
     """Of a hub id."""
 
@@ -132,7 +132,7 @@ def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool =
     Args:
         spec: the model that is asked for.
         on_progress: told about conversion and download.
-        weights: False to fetch no more than the configuration of a hub id; a GGUF file of the hub must be here then.
+        weights: False to fetch no more than the configuration of a Hub id; a GGUF file from the Hub must be here then.
 
     Raises:
         ModelNotFoundError: nothing is there, or the hub cannot be reached.
@@ -176,7 +176,7 @@ def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool =
 
 
 def _hub(spec: ModelSpec, on_progress: OnProgress, *, weights: bool) -> Source:
-    # A request that has the identity of its weights is of that commit, whatever the branch is now.
+    # A request that has the identity of its weights is of that commit, wherever the branch is now.
     pinned = spec.identity.removeprefix("hub:")
     revision = pinned if spec.identity.startswith("hub:") and hub.is_commit(pinned) else spec.revision
     folder, found = bring(spec.source, revision, on_progress, weights=weights)
@@ -221,7 +221,7 @@ def unpacked(source: Source, config: Any) -> dict[str, Any]:
 
     Args:
         source: of the file.
-        config: of transformers, with what it does not read of the file (`read_config`).
+        config: of transformers, with the fields that it does not read of the file (`read_config`).
     """
     return {"gguf_file": source.gguf_file, "config": config, "quantization_config": GgufConfig(dequantize=True)}
 
@@ -230,7 +230,7 @@ def gguf_of(spec: ModelSpec) -> Path | None:
     """The GGUF file that a model is taken from, whether or not a folder was made of it; None where there is none.
 
     Raises:
-        ModelNotFoundError: the file of the hub is not here.
+        ModelNotFoundError: the file from the Hub is not here.
     """
     if spec.source == "starter":
         return starter.gguf_file()
@@ -286,15 +286,15 @@ def _raw_config(source: Source) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def as_it_should_be(source: Source, what: str) -> Iterator[None]:
+def as_it_should_be(source: Source, part: str) -> Iterator[None]:
     """Around a library's reading of a part of a model: of one that is broken they raise dozens of unrelated types.
 
     Args:
         source: the model.
-        what: the part, to name in the sentence.
+        part: of the model, to name in the sentence.
 
     Raises:
-        UnsupportedModelError: when it is broken; what we say ourselves, and what memory or a disk is to blame for, stays.
+        UnsupportedModelError: when it is broken; our own errors, and those about memory or a disk, stay as they are.
     """
     try:
         yield
@@ -306,5 +306,5 @@ def as_it_should_be(source: Source, what: str) -> Iterator[None]:
         family = failures.model_type(error)
         by = f", in the code of {family} models in transformers" if family else ""
         raise UnsupportedModelError(
-            f"The {what} of {source.name} cannot be used: {failures.reason(error)}{by}. Get its files again."
+            f"The {part} of {source.name} cannot be used: {failures.reason(error)}{by}. Get its files again."
         ) from error

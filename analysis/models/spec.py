@@ -1,4 +1,4 @@
-"""Which model, how large it is, what a cut of it saves, and the request that looks at it before loading."""
+"""A model, its size, the savings of a cut, and the request that looks at a model before loading."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
@@ -28,7 +28,7 @@ class ModelSpec(Spec):
     kind: ClassVar[str] = "model"
 
     source: Annotated[str, Option("MODEL", required=True)] = "starter"
-    """Model: `starter`, a Hub id, a folder, or a GGUF file (a path, or ORG/NAME/FILE.gguf of the Hub)."""
+    """Model: `starter`, a Hub id, a folder, or a GGUF file (a path, or ORG/NAME/FILE.gguf on the Hub)."""
     revision: Annotated[str | None, Option()] = None
     """Branch, tag or commit of a Hub id (default: the default branch)."""
     dtype: Annotated[str, Option(choices=DTYPES)] = "auto"
@@ -38,11 +38,11 @@ class ModelSpec(Spec):
     quantization: Annotated[str, Option(choices=QUANTIZATIONS)] = "none"
     """Quantization: none, 4bit (NF4) or 8bit."""
     identity: str = ""
-    """What the weights are, whatever the path: filled in by `load.resolve`, empty before."""
+    """Identity of the weights, under any path: filled in by `load.resolve`, empty before."""
 
     @property
     def is_exact(self) -> bool:
-        """Whether it is in the precision that others are held against: float32 weights as they are."""
+        """Return whether it is in the precision that others are compared with: float32 weights as they are."""
         return (self.dtype, self.quantization) == ("float32", "none")
 
     @property
@@ -74,7 +74,7 @@ class ModelSpec(Spec):
 
 @dataclass(frozen=True)
 class PartFacts:
-    """What the attention or the feed-forward part of one decoder layer holds; norms before and behind it are not of it."""
+    """Sizes of the attention or the feed-forward part of one decoder layer, without the norms before and behind it."""
 
     parameters: int
     other_parameters: int
@@ -85,7 +85,7 @@ class PartFacts:
 
 @dataclass(frozen=True)
 class LayerFacts:
-    """What one decoder layer holds."""
+    """Sizes of one decoder layer."""
 
     other_parameters: int
     """Parameters that stay in the dtype of the rest when layers are quantized: norms, biases, fused experts."""
@@ -98,7 +98,7 @@ class LayerFacts:
     cache_tokens: int | None
     """The most tokens it keeps them of, one less than its sliding window; None for all."""
     attention: PartFacts | None = None
-    """What its attention holds; None in results that are older than this field, and where it has no known name."""
+    """Sizes of its attention; None in results that are older than this field, and where it has no known name."""
     feed_forward: PartFacts | None = None
     """The same of its feed-forward part."""
     expert_parameters: int = 0
@@ -129,7 +129,7 @@ class ModelFacts:
     max_positions: int | None
     """The model's window in tokens, if it states one."""
     layers: list[LayerFacts] = field(default_factory=list)
-    """What each decoder layer holds; empty in results that are older than this field."""
+    """Sizes of each decoder layer; empty in results that are older than this field."""
     part_of: str = ""
     """Of the text part of a multimodal model the family of the whole one: llava, qwen2_5_vl …; "" of others."""
 
@@ -138,7 +138,7 @@ class ModelFacts:
 
     @property
     def family_in_words(self) -> str:
-        """Its family, and of what it is a part: "llama", or "llama, the text part of a llava model"."""
+        """Return its family, and the model that it is a part of: "llama", or "llama, the text part of a llava model"."""
         return f"{self.family}, the text part of a {self.part_of} model" if self.part_of else self.family
 
     @property
@@ -162,7 +162,7 @@ DTYPE_BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 
 @dataclass(frozen=True)
 class Savings:
-    """What is left and what is gone after a cut."""
+    """Parameters and layers that remain after a cut, and those that are removed."""
 
     parameters: int
     """Removed parameters."""
@@ -176,7 +176,7 @@ class Savings:
 
 
 def savings(model: ModelFacts, block: Removal | None) -> Savings:
-    """What removing `block` saves; embeddings, final norm and head are never removed.
+    """Return the savings from removing `block`; embeddings, final norm and head are never removed.
 
     Raises:
         SpecError: when parts of layers are removed and their size is not known (`knows`).
@@ -230,14 +230,17 @@ def layer_bytes(model: ModelFacts, block: Removal | None, precision: str, *, res
 
 
 DIVIDED = ("none", "4bit")
-"""Quantizations of models whose layers can be divided over processes; what LLM.int8 keeps beside its weights cannot be."""
+"""Quantizations of models whose layers can be divided over processes.
+
+LLM.int8 keeps numbers beside its weights that cannot be divided.
+"""
 
 
 def divided_bytes(model: ModelFacts, n: int, precision: str, *, rest: str = "bfloat16") -> int | None:
     """Bytes of the weights that each of `n` processes has in memory at most, where the layers are divided over them.
 
-    That is all but the layers, its part of every layer, and what the layer at work comes together in: its part once more, what
-    all sent, and the layer itself. Arguments as of `weight_bytes`.
+    They are all weights but the layers, its part of every layer, and the buffers of the layer at work. The buffers hold its
+    part once more, the parts that all sent, and the layer itself. Arguments as of `weight_bytes`.
     """
     whole = weight_bytes(model, None, precision, rest=rest)
     layers = layer_bytes(model, None, precision, rest=rest)
@@ -252,11 +255,11 @@ def kv_cache_bytes(model: ModelFacts, block: Removal | None, *, tokens: int, bat
         block: the removed layers; None for the unpruned model. A layer without its attention keeps none.
         tokens: length of the context; a sliding-window layer keeps no more than its window needs.
         batch_size: contexts at once.
-        dtype: what the model computes in, whatever its weights are quantized to.
+        dtype: of the model's computation, with any quantization of its weights.
 
     Returns:
-        The bytes, or None where they are not known: of results that are older than this figure, and of families that keep
-        something else than keys and values for each token.
+        The bytes, or None where they are not known: of results that are older than this figure. None also for families that
+        keep something else than keys and values for each token.
     """
     silent = frozenset[tuple[int, str]]() if block is None else block.parts
     elements = 0
@@ -268,13 +271,13 @@ def kv_cache_bytes(model: ModelFacts, block: Removal | None, *, tokens: int, bat
 
 
 def _kept(model: ModelFacts, block: Removal | None) -> list[int]:
-    """The layers of which something is left."""
+    """The layers that are left, whole or in part."""
     removed = set(block.layers) if block is not None else set()
     return [layer for layer in range(len(model.layer_parameters)) if layer not in removed]
 
 
 def knows(model: ModelFacts, block: Removal | None) -> bool:
-    """Whether it is known what is gone without `block`: of parts of layers it is not in results older than their facts."""
+    """Return whether the sizes of the parts in `block` are known; in older results those of parts of layers are not."""
     return block is None or all(_part(model, part) is not None for part in single_parts(block))
 
 
@@ -286,7 +289,7 @@ def _part(model: ModelFacts, part: Part) -> PartFacts | None:
 
 
 def _lost_parts(model: ModelFacts, block: Removal | None) -> dict[int, list[PartFacts]]:
-    """By layer, what is gone of those of which something is left."""
+    """The removed parts of layers that stay in part, by layer."""
     found: dict[int, list[PartFacts]] = {}
     for layer, which in single_parts(block) if block is not None else ():
         facts = _part(model, (layer, which))
@@ -301,7 +304,7 @@ def _lost_parts(model: ModelFacts, block: Removal | None) -> dict[int, list[Part
 
 @dataclass(frozen=True)
 class InspectSpec(Spec):
-    """What a model is and whether it fits, from its configuration alone; `fetch` fetches its weights, too."""
+    """A model's facts and whether it fits, from its configuration alone; `fetch` fetches its weights, too."""
 
     kind: ClassVar[str] = "inspect"
     later: ClassVar[tuple[str, ...]] = ("fetch",)
@@ -323,7 +326,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class InspectResult(Result):
-    """What a model is, what it needs, and what this machine has free."""
+    """A model's facts, its memory needs, and the free memory of this machine."""
 
     kind: ClassVar[str] = "inspect"
     spec_type: ClassVar[type[Spec]] = InspectSpec
@@ -343,13 +346,13 @@ class InspectResult(Result):
     by_layer: bool = False
     """Whether it can be measured although it does not fit, its layers read from the disk one by one."""
     layered_bytes: int = 0
-    """Estimated bytes of what is in memory at least then; 0 in results that are older than this field."""
+    """Estimated bytes that are in memory at least then; 0 in results that are older than this field."""
     commit: str = ""
     """Of a hub id the commit that was found, forty hexadecimal digits."""
     file_bytes: int = 0
-    """Of a hub id, what its weights, configuration and tokenizer take on the disk."""
+    """Of a Hub id, bytes on the disk of its weights, configuration and tokenizer."""
     missing_bytes: int = 0
-    """Of these, what has yet to be fetched."""
+    """Of these, bytes that are not fetched yet."""
 
 
 register(Experiment(InspectSpec, InspectResult, run="analysis.models.inspection:run", title="Model check"))

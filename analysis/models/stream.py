@@ -83,7 +83,7 @@ def batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
 def right_padded(sequences: Sequence[Sequence[int]]) -> Tensor:
     """Token ids as one (batch, longest) tensor.
 
-    Right padding needs no attention mask here: under a causal mask no real token sees what stands to its right.
+    Right padding needs no attention mask here: under a causal mask no real token attends to tokens on its right.
     """
     longest = max(len(sequence) for sequence in sequences)
     return torch.tensor([[*sequence, *[sequence[-1]] * (longest - len(sequence))] for sequence in sequences])
@@ -105,8 +105,8 @@ def token_streams(decoder: Decoder, sequences: Sequence[Sequence[int]]) -> list[
         sequences: token ids of one batch.
 
     Returns:
-        L+1 tensors (n_tokens, hidden_size), in the model's dtype and on its device: the tokens of one sequence after
-        another, without padding; x[L] is taken before the final norm.
+        L+1 tensors (n_tokens, hidden_size), in the model's dtype and on its device. They hold the tokens of one sequence after
+        another, without padding. x[L] is taken before the final norm.
     """
     padded, real = right_padded(sequences), _real(sequences)
     real_on = functools.cache(functools.partial(sent, real))  # once a device, not once a layer
@@ -152,7 +152,7 @@ def all_token_streams(
 
 
 def every_depth(sequences: Sequence[Sequence[int]]) -> Inputs:
-    """A batch of which `finals` yields x[0..L], of a model that is read layer by layer."""
+    """Return a batch for which `finals` yields x[0..L], of a model that is read layer by layer."""
     return Inputs(right_padded(sequences), [None], every_depth=True)
 
 
@@ -196,7 +196,7 @@ class Trunk:
     states: dict[int, Tensor]
     """x[l] for the depths that were asked to be kept, (batch, seq, hidden_size)."""
     calls: list[tuple[tuple, dict]]
-    """Per layer, what the family passes beside the states: masks, rotary tables, positions."""
+    """Per layer, the family's arguments beside the states: masks, rotary tables, positions."""
 
 
 @torch.inference_mode()
@@ -264,15 +264,15 @@ def run_tails(
 ) -> Iterator[tuple[int, Tensor]]:
     """x[L] of the model without each cut, from the kept streams: every layer runs as rarely as exact results allow.
 
-    Identical to the forward pass of the really cut model: up to its first removed layer a cut sees the unpruned stream, and
-    cuts that agree on which layers are gone up to some depth share one stream up to there.
+    Identical to the forward pass of the really cut model. Up to its first removed layer a cut reads the unpruned stream. Cuts
+    that agree on their removed layers up to some depth share one stream up to there.
 
     Args:
         decoder: the unpruned model; it is not changed.
         trunk: a pass that kept x[cut.start] of every cut, and x[L] if None is among them.
-        cuts: what to leave out; None is the unpruned model.
-        lanes: streams of cuts that were run before, from which these go on, and where theirs are kept.
-        batch: what the trunk is of, as `lanes` knows it.
+        cuts: the removed layers and parts of each; None is the unpruned model.
+        lanes: streams of cuts that were run before: these continue from them, and theirs are kept there.
+        batch: number of the trunk's batch in `lanes`.
 
     Yields:
         (index into `cuts`, (batch, seq, hidden_size) before the final norm), each cut once, in no particular order.
@@ -306,7 +306,7 @@ def carried(decoder: Decoder, trunk: Trunk, depth: int, cut: Removal | None) -> 
         decoder: the model that the trunk is of; it is not changed.
         trunk: keeps x[depth].
         depth: 0..L.
-        cut: what to leave out behind it; None for nothing.
+        cut: the layers and parts to leave out behind it; None for nothing.
     """
     parts.check(decoder, [cut])
     states = trunk.states[depth]
@@ -323,7 +323,7 @@ def _tails(
         by_loss: dict[frozenset[str], list[int]] = {}
         for cut in group:
             by_loss.setdefault(parts.lost(gone[cut], index), []).append(cut)
-        # Those that lose nothing here go on in this stream; each other kind of loss is carried to the end by itself.
+        # Those that lose nothing here stay in this stream; each other kind of loss is carried to the end by itself.
         loses = frozenset[str]() if frozenset() in by_loss else next(iter(by_loss))
         group = by_loss.pop(loses)
         for others in by_loss.values():

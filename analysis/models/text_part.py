@@ -1,8 +1,9 @@
 """The text decoder of a model that also sees or hears, taken alone: the plain causal model that it is, without the other parts.
 
-transformers says which of its causal models a text configuration belongs to, and what each tensor of the files is called in the
-whole model: those below its decoder, and its head, are what the causal model is made of. What is loaded is held against the
-whole model on a few tokens of text, for which its other parts need no weights: it may turn positions, mask or scale otherwise.
+transformers says which of its causal models a text configuration belongs to. It also maps each tensor of the files to a name in
+the whole model. The causal model is made of the tensors below its decoder and of its head. The loaded model is compared with
+the whole model on a few tokens of text, because it may turn positions, mask or scale otherwise. The other parts of the whole
+model need no weights for that.
 """
 
 import copy
@@ -32,14 +33,14 @@ from analysis.models.decoder import Decoder, find_decoder
 _OF_IMAGES = ("mrope_section", "mrope_interleaved")
 """How the rotations of a position are divided over the axes of an image: of text all axes count the same."""
 _TOKENS = ("token_id", "token_index")
-"""What the configuration calls the tokens that stand for images and sounds ends in."""
+"""Endings of the configuration's names for the tokens that stand for images and sounds."""
 _TRIED = 32
-"""Tokens that the text part and the whole model are held against each other on."""
+"""Tokens on which the text part and the whole model are compared."""
 
 
 @dataclass(frozen=True)
 class TextPart:
-    """What is taken of a model, and of which."""
+    """The part that is taken of a model, and the whole model."""
 
     name: str
     """Of the whole model, to show."""
@@ -60,7 +61,7 @@ class TextPart:
 
 
 def is_there(config: Any) -> bool:
-    """Whether a configuration is of a model with other parts around a text decoder, that is no causal model as it is."""
+    """Return whether a configuration is of a model with other parts around a text decoder, that is no causal model as it is."""
     known = type(config) in MODEL_FOR_MULTIMODAL_LM_MAPPING and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING
     return known and config.get_text_config(decoder=True) is not config
 
@@ -88,7 +89,7 @@ def find(config: Any, name: str) -> TextPart | None:
     text = config.get_text_config(decoder=True)
     found = find_decoder(_weightless(AutoModelForMultimodalLM, config))
     plain = _plain(text, name)
-    # The whole model goes by a word of its own on this, whatever its text part's is.
+    # The whole model decides by a setting of its own, under any setting of its text part.
     plain.tie_word_embeddings = f"{_path(found, found.head)}weight" in found.model.all_tied_weights_keys
     plain.dtype = text.dtype or config.dtype
     for token in ("bos_token_id", "eos_token_id", "pad_token_id"):
@@ -124,7 +125,7 @@ def _weightless(kind: Any, config: Any) -> Any:
 
 @dataclass(frozen=True)
 class Names:
-    """What of the files is the text part's."""
+    """The text part's names in the files."""
 
     key_mapping: dict[str, str]
     """How its names begin in the files and in the plain model, as `from_pretrained` wants to know it."""
@@ -206,7 +207,7 @@ def check(part: TextPart, decoder: Decoder) -> None:
 def _share(part: TextPart, into: nn.Module, of: nn.Module) -> None:
     """Let a module without weights compute with those of another one, whose parts have the same names."""
     for path, module in of.named_modules():
-        if isinstance(module, nn.Linear):  # whole, since of quantized weights only it knows what they mean
+        if isinstance(module, nn.Linear):  # whole, since only it knows the meaning of quantized weights
             into.set_submodule(path, module)
             continue
         for name, weight in module.named_parameters(recurse=False):

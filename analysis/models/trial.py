@@ -1,7 +1,7 @@
 """A trial of a tokenizer in a process of its own: it is loaded, and encodes a few texts.
 
-A tokenizer brings rules of its own: patterns that take minutes, tables of letters that make its library fail, and replacements
-that make gigabytes of a sentence. Imports no torch, which takes longer than the trial.
+A tokenizer brings rules of its own. They can be patterns that take minutes, tables of letters that make its library fail, or
+replacements that make gigabytes of a sentence. Imports no torch, which takes longer than the trial.
 """
 
 import json
@@ -16,7 +16,7 @@ from analysis.core.errors import UnsupportedModelError
 from analysis.models import model_files
 
 VERSION = "1"
-"""Raise it with the checks: what passed before is tried again."""
+"""Raise it with the checks: tokenizers that passed before are tried again."""
 SENTENCE = "The capital of France is Paris."
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ abcdefghijklmnopqrstuvwxyz 0123456789"
 _TEXTS = (
@@ -58,7 +58,7 @@ def try_out(folder: str, gguf_file: str) -> int:
         Its number of tokens.
 
     Raises:
-        UnsupportedModelError: with a clause on what is wrong.
+        UnsupportedModelError: with a clause on the problem.
     """
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     if not gguf_file:  # transformers reads only GGUF files with torch
@@ -79,7 +79,7 @@ def try_out(folder: str, gguf_file: str) -> int:
 
 
 def faults(tokenizer: Any) -> Iterator[str]:
-    """Yield what is wrong, as clauses; its rules come first, for a text is longer the more of them it went through."""
+    """Yield its problems, as clauses; its rules come first, for a text is longer the more of them it went through."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
         yield from _faults_of_rules([_rule(getattr(backend, part)) for part in ("normalizer", "pre_tokenizer", "decoder")])
@@ -105,7 +105,7 @@ def faults(tokenizer: Any) -> Iterator[str]:
 
 
 def _rule(step: Any) -> Any:
-    """Return what a part of a tokenizer does to a text, as JSON has it."""
+    """Return the rule by which a part of a tokenizer changes a text, as JSON has it."""
     return None if step is None else json.loads(step.__getstate__())
 
 

@@ -1,8 +1,8 @@
-"""Pickled weights (`pytorch_model.bin`) made into safetensors once, in a folder of their own, without running what is in them.
+"""Pickled weights (`pytorch_model.bin`) made into safetensors once, in a folder of their own, without running their code.
 
-PyTorch reads them with an unpickler that knows tensors and nothing else (`weights_only`), so that a file with code in it is an
-error and not run. Models are loaded from what was made, never from a pickle. Each file is read in a process of its own with
-bounds of memory and time, and written tensor by tensor.
+PyTorch reads them with an unpickler that knows tensors and nothing else (`weights_only`). So a file with code in it raises an
+error and is not run. Models are loaded from the safetensors files, never from a pickle. Each file is read in a process of its
+own with bounds of memory and time, and written tensor by tensor.
 """
 
 import json
@@ -38,7 +38,7 @@ _DTYPES = {
     torch.float8_e5m2: "F8_E5M2", torch.complex64: "C64", torch.int64: "I64", torch.int32: "I32", torch.int16: "I16",
     torch.int8: "I8", torch.uint64: "U64", torch.uint32: "U32", torch.uint16: "U16", torch.uint8: "U8", torch.bool: "BOOL",
 }  # fmt: skip
-"""What a safetensors file calls them."""
+"""Names of dtypes in a safetensors file."""
 
 
 def convert(source: Path, target: Path, on_progress: OnProgress = ignore) -> list[str]:
@@ -54,7 +54,7 @@ def convert(source: Path, target: Path, on_progress: OnProgress = ignore) -> lis
 
     Raises:
         ModelNotFoundError: when the folder has no such weights.
-        UnsupportedModelError: when a file holds anything but tensors by name, or tensors that are larger than the file, or
+        UnsupportedModelError: when a file holds anything but tensors by name, or tensors that are larger than the file. Also
             when the folder leads to files elsewhere.
         StorageError: when the target is there, or the disk is full.
     """
@@ -153,7 +153,7 @@ def _size(tensor: Tensor) -> int:
 
 
 def _check_tensors(file: Path, tensors: dict[str, Tensor]) -> None:
-    """Refuse what is no plain tensor, and tensors that take far more than their file, before memory is taken for them."""
+    """Refuse objects other than plain tensors, and tensors that take far more than their file, before memory is allocated."""
     for name, tensor in tensors.items():
         kinds = {
             "nested": tensor.is_nested, "sparse": tensor.layout != torch.strided, "quantized": tensor.is_quantized,

@@ -42,7 +42,7 @@ def whole(
         folder: where its files are.
         options: of `from_pretrained`.
         on_progress: told about weights that the configuration has no place for.
-        beside: weights in the files that are of other parts than the text part, which is told elsewhere.
+        beside: weights in the files that are of other parts than the text part, which `load` reports.
 
     Raises:
         UnsupportedModelError: when weights are missing, or of another shape than the configuration asks for.
@@ -50,7 +50,7 @@ def whole(
     _quiet()
     before = transformers_logging.get_verbosity()
     if beside:
-        transformers_logging.set_verbosity_error()  # what is left out is known, and transformers would list all of it
+        transformers_logging.set_verbosity_error()  # the parts left out are known, and transformers would list all of them
     try:
         model, said = pretrained.model(folder, options)
     except RuntimeError as error:
@@ -70,13 +70,13 @@ def whole(
 
 
 def _quiet() -> None:
-    """Keep the bars of transformers away: progress is ours to show, and in a job's log they bury what matters."""
+    """Keep the bars of transformers away: progress is ours to show, and in a job's log they hide the messages that matter."""
     transformers_logging.disable_progress_bar()
     setattr(modeling_gguf_pytorch_utils, "tqdm", partial(tqdm, disable=True))  # noqa: B010 (which that does not reach)
 
 
 def _check(name: str, told: Any, on_progress: OnProgress, beside: Collection[str]) -> None:
-    """Refuse a model of which transformers says that weights are missing, do not fit together or have another shape."""
+    """Refuse a model where transformers reports weights that are missing, do not fit together or have another shape."""
     if told.conversion_errors:
         raise _not_joined(name)
     missing = sorted(told.missing_keys)
@@ -134,7 +134,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def joins(decoder: Decoder) -> bool:
-    """Whether weights of its family are joined or split on loading, as those of experts are."""
+    """Return whether weights of its family are joined or split on loading, as those of experts are."""
     return any(isinstance(step, WeightConverter) for step in get_model_conversion_mapping(decoder.model))
 
 
@@ -157,7 +157,7 @@ def without_layers(
         name: to show.
         path: the folder of its files, or a GGUF file.
         config: of transformers.
-        dtype: what is computed in.
+        dtype: of its computation.
         device: where.
         quantization: of bitsandbytes, as transformers wants it, or None.
         identity: of the weights and of how they are computed with.

@@ -1,4 +1,4 @@
-"""Going on with a prompt token by token, with the surprise of each token, and a prompt taken apart into tokens."""
+"""Continues a prompt token by token, with the surprisal of each token, and splits a prompt into tokens."""
 
 import inspect
 import time
@@ -20,8 +20,11 @@ _AT_ONCE = 16
 _AT_FIRST, _ONE_BY_ONE = 20, 6
 """Tokens on which the cache of a model is tried out: together, and after them."""
 _OTHERWISE = 0.05
-"""How far apart their logits may be, as a share of their length, where that is more than rounding: recurrent layers have other
-code for one token, which rounds more; a cache that forgets what it should not is three times as far off from the first one."""
+"""Allowed distance of their logits, as a share of their length, where that is more than rounding.
+
+Recurrent layers have other code for one token, which rounds more. A cache that wrongly forgets tokens is three times as
+far off from the first token on.
+"""
 _TRIED: WeakSet[nn.Module] = WeakSet()
 """Models whose cache is right."""
 
@@ -33,11 +36,11 @@ class Cached:
     """A model that reads on from where it was, with a KV cache; it works on cut models because a cut renumbers the layers."""
 
     def __init__(self, decoder: Decoder, *, is_trial: bool = False) -> None:
-        """Begin with nothing read; what is handed on is asked for as the first tokens are.
+        """Begin with nothing read; the name of the cache is looked up with the first tokens.
 
         Args:
             decoder: the model as it is now.
-            is_trial: whether this is what finds out whether its cache is right, which is done once for every model.
+            is_trial: whether this run tests its cache, which is done once for every model.
 
         Raises:
             UnsupportedModelError: when tokens that are read one by one come out otherwise than read all at once.
@@ -58,7 +61,7 @@ class Cached:
         """Read (batch, n) further tokens and return the logits of the token after them, (batch, vocabulary).
 
         Raises:
-            UnsupportedModelError: when the family keeps what it has read in another way.
+            UnsupportedModelError: when the family keeps the tokens it has read in another way.
         """
         output = self._model(input_ids=ids, **self._settings, **({} if self._cache is None else {self._name: self._cache}))
         self._cache = cache_of(self._model, output, self._name)
@@ -68,7 +71,7 @@ class Cached:
 
 @torch.inference_mode()
 def _try_cache(decoder: Decoder) -> None:
-    """See to it that what is read with the cache is what is read without, as far as few tokens show it."""
+    """Check that reading with the cache gives the same as reading without, as far as few tokens show it."""
     if decoder.model in _TRIED:
         return
     ids = torch.tensor([decoder.trial_tokens(_AT_FIRST + _ONE_BY_ONE)], device=decoder.device)
@@ -93,7 +96,7 @@ def greedy(
     stop: Collection[int] = (),
     on_step: OnStep = lambda done, total: None,
 ) -> list[list[int]]:
-    """The likeliest next token, again and again, for every prompt; with a KV cache.
+    """Append the most likely next token, again and again, to every prompt; with a KV cache.
 
     Prompts of one length run together, so that no padding is needed, which families place in different ways.
 
@@ -131,7 +134,7 @@ def continued(decoder: Decoder, rows: np.ndarray, n: int, seeds: Sequence[int]) 
         decoder: the model as it is now, in eval mode.
         rows: token ids, (n_rows, seq_len); the last `n` of each are not read.
         n: tokens to write, under seq_len.
-        seeds: of each row's draws, so that a row is written the same whatever rows stand beside it.
+        seeds: of each row's draws, so that a row is written the same beside any other rows.
 
     Returns:
         Like `rows`.
@@ -154,7 +157,7 @@ def stop_tokens(decoder: Decoder, tokenizer: Any) -> set[int]:
 
 
 _UNFINISHED = "\ufffd"
-"""What decoders give for a letter whose bytes are not all there yet."""
+"""The text that decoders give for a letter whose bytes are not all there yet."""
 
 
 def encode(tokenizer: Any, prompt: str) -> list[int]:
@@ -189,7 +192,7 @@ class Pieces:
         return piece
 
     def rest(self) -> str:
-        """What was held back, at the end of the text."""
+        """Return the text that was held back, at the end of the text."""
         return self._decode()[self._shown :]
 
     def _decode(self) -> str:
@@ -221,14 +224,14 @@ class Step:
     surprise: float
     """-log of its probability under the model itself, at temperature 1; nats, at least 0."""
     seconds: float
-    """What it took to read what came before and to choose; the first step reads the whole prompt."""
+    """Time to read the tokens before and to choose; the first step reads the whole prompt."""
 
 
 class Chooser:
-    """Chooses the next token: the likeliest, or one drawn by the model's probabilities.
+    """Chooses the next token: the most likely one, or one drawn by the model's probabilities.
 
     A draw adds seeded Gumbel noise to the logits and takes the largest, which is an exact draw from their softmax. Two models
-    with one seed meet the same noise at the same step, so they part where they differ, and not by the luck of the draw.
+    with one seed meet the same noise at the same step. So they part where they differ, and not by the luck of the draw.
     """
 
     def __init__(self, temperature: float, seed: int) -> None:
@@ -252,7 +255,7 @@ def warm_up(decoder: Decoder) -> None:
 
 
 def write(decoder: Decoder, prompt: Sequence[int], max_new_tokens: int, chooser: Chooser) -> Iterator[Step]:
-    """Go on with a prompt, with a KV cache; works on the model as it is at each step, so stay in one state meanwhile.
+    """Continue a prompt, with a KV cache; each step uses the model as it is then, so leave it unchanged until the end.
 
     Args:
         decoder: the model, whole, inside `cut.without_block`, or cut and healed.
@@ -280,7 +283,7 @@ def write(decoder: Decoder, prompt: Sequence[int], max_new_tokens: int, chooser:
 
 @torch.inference_mode()
 def surprises(decoder: Decoder, prompt: Sequence[int], written: Sequence[int]) -> list[float]:
-    """-log of the probability of each written token under a model that reads them, whoever wrote them; nats.
+    """Return -log of the probability of each written token under a model that reads them, from any writer; nats.
 
     One forward pass, the head only where it is needed.
     """
