@@ -50,7 +50,7 @@ HELD = (
 )  # fmt: skip
 """Files that the rules hold for, as patterns below the root of the repository."""
 CODE_HELD: tuple[str, ...] = (
-    "analysis/models",
+    "analysis/models", "analysis/hub",
     "supply",
     "analysis/charts", "pages/explore.py", "pages/components/explore",
 )  # fmt: skip

@@ -1,6 +1,6 @@
-"""The model hub: what it offers, files of it that come whole or go on where they stopped, and what of it is on this machine.
+"""The model Hub: its models and datasets, files of it, complete or resumed, and the part of it on this machine.
 
-Its modules are imported when something of them is first used: what speaks HTTP takes longer to load than a command's help.
+Its modules are imported when something of them is first used: the HTTP client takes longer to load than a command's help.
 """
 
 import importlib

@@ -1,8 +1,8 @@
-"""What of the hub is on this machine: in the cache folder of huggingface_hub, laid out as other programs look for it.
+"""Files from the Hub on this machine: in the cache folder of huggingface_hub, laid out as other programs look for it.
 
-`models--ORG--NAME/` holds `blobs/DIGEST`, `snapshots/COMMIT/PATH` that lead to them, `refs/REVISION` with the commit that it
-was when it was last asked for, and `trees/COMMIT.json`, the list of all files with their sizes. A blob that is on its way is
-called `DIGEST.incomplete`, and goes on where it ends.
+`models--ORG--NAME/` holds `blobs/DIGEST` and `snapshots/COMMIT/PATH` that lead to them. `refs/REVISION` has the commit that a
+revision was when it was last asked for, and `trees/COMMIT.json` the list of all files with their sizes. An incomplete blob is
+called `DIGEST.incomplete`, and its download resumes at its end.
 """
 
 import contextlib
@@ -76,7 +76,7 @@ def point(repository: Repository, file: File) -> None:
 
 
 def remember(repository: Repository, revision: str | None) -> None:
-    """Keep which commit a revision is, and what it holds, for when the hub cannot be asked.
+    """Keep the commit of a revision, and its list of files, for when the Hub cannot be asked.
 
     Raises:
         StorageError: when the cache folder cannot be written.
@@ -124,7 +124,7 @@ def recall(kind: str, id: str, revision: str | None) -> Repository | None:
 
 
 def there(kind: str, id: str, revision: str | None) -> Repository | None:
-    """The same of what another program fetched and kept no list of: what is here is all that is known of it."""
+    """Return a repository that another program fetched without a list: its files on this machine are all that is known."""
     commit = _commit(kind, id, revision)
     here = snapshot(kind, id, commit or "none")
     files = [path for path in sorted(here.rglob("*")) if path.is_file()]
@@ -154,7 +154,7 @@ def _read(path: Path) -> str | None:
 
 
 def revisions(kind: str, id: str) -> dict[str, str]:
-    """What is here of a repository: the commit by the branch or tag that it was asked for by, or by itself."""
+    """Return the commits of a repository on this machine, by the branch or tag that they were asked for by, or by itself."""
     folder = folder_of(kind, id)
     commits = {path.name for path in folder.glob("snapshots/*") if path.is_dir()}
     named = {
@@ -167,19 +167,19 @@ def revisions(kind: str, id: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Kept:
-    """A model or data set of the hub that takes room on this machine."""
+    """A model or dataset from the Hub that takes disk space on this machine."""
 
     kind: str
     id: str
     commits: tuple[str, ...]
     n_bytes: int
-    """What its folder takes, and what would be free without it."""
+    """Bytes of its folder, which would be free without it."""
     part_bytes: int
-    """Of these, what is of files that have not come whole."""
+    """Of these, the bytes of incomplete files."""
 
 
 def kept() -> list[Kept]:
-    """What of the hub is here, the largest first."""
+    """Return the models and datasets from the Hub on this machine, the largest first."""
     found = []
     folders = [(kind, folder) for kind in (MODEL, DATA_SET) for folder in sorted(top().glob(f"{kind}s--*"))]
     for kind, folder in folders:
@@ -191,7 +191,7 @@ def kept() -> list[Kept]:
 
 
 def delete(kind: str, id: str) -> int:
-    """Remove a model or data set from this machine with all that was fetched of it; returns the bytes that are free again.
+    """Remove a model or dataset from this machine with all that was fetched of it; returns the bytes that are free again.
 
     Raises:
         StorageError: when the folder cannot be written.

@@ -23,7 +23,7 @@ _MOST_BYTES = 64 << 20
 
 
 def is_offline() -> bool:
-    """Whether HF_HUB_OFFLINE says that nothing may be asked."""
+    """Return whether HF_HUB_OFFLINE forbids all requests."""
     return constants.is_offline_mode()
 
 
@@ -47,12 +47,12 @@ def limit_s() -> float:
     return float(constants.HF_HUB_ETAG_TIMEOUT)
 
 
-def ask(path: str, what: str, *, params: Mapping[str, Any] | None = None) -> Any:
-    """What the hub answers in JSON, within HF_HUB_ETAG_TIMEOUT seconds.
+def ask(path: str, subject: str, *, params: Mapping[str, Any] | None = None) -> Any:
+    """Return the Hub's answer from JSON, within HF_HUB_ETAG_TIMEOUT seconds.
 
     Args:
         path: below the endpoint.
-        what: is asked for, to name where it is not given: "the model org/name".
+        subject: of the request, for error messages: "the model org/name".
         params: of the query.
 
     Raises:
@@ -61,30 +61,30 @@ def ask(path: str, what: str, *, params: Mapping[str, Any] | None = None) -> Any
     limit = limit_s()
     until = time.monotonic() + limit
     content = b""
-    with opened(path, what, limit_s=limit, params=params) as answer, told(what, limit):
+    with opened(path, subject, limit_s=limit, params=params) as answer, told(subject, limit):
         for part in answer.iter_bytes():
             content += part
             if time.monotonic() > until:
-                raise refusal.silent(what, host(), limit)
+                raise refusal.silent(subject, host(), limit)
             if len(content) > _MOST_BYTES:
                 raise Refused(
-                    f"{host()} answered the request for {what} with more than {_MOST_BYTES >> 20} MB. Check HF_ENDPOINT."
+                    f"{host()} answered the request for {subject} with more than {_MOST_BYTES >> 20} MB. Check HF_ENDPOINT."
                 )
     try:
         return json.loads(content)
     except ValueError as error:
-        raise refusal.is_web_page(what, host()) from error
+        raise refusal.is_web_page(subject, host()) from error
 
 
 @contextlib.contextmanager
 def opened(
-    path: str, what: str, *, limit_s: float, begin: int = 0, params: Mapping[str, Any] | None = None
+    path: str, subject: str, *, limit_s: float, begin: int = 0, params: Mapping[str, Any] | None = None
 ) -> Iterator[httpx.Response]:
     """An answer whose content has yet to come.
 
     Args:
         path: below the endpoint.
-        what: as of `ask`.
+        subject: as of `ask`.
         limit_s: seconds in which something has to come.
         begin: the first byte that is wanted.
         params: of the query.
@@ -93,7 +93,7 @@ def opened(
         Refused: when it is none.
     """
     if is_offline():
-        raise Refused(f"HF_HUB_OFFLINE blocks the request for {what} to the Hub. Unset HF_HUB_OFFLINE to allow it.")
+        raise Refused(f"HF_HUB_OFFLINE blocks the request for {subject} to the Hub. Unset HF_HUB_OFFLINE to allow it.")
     headers = {"user-agent": "layerscope"}
     if token():
         headers["authorization"] = f"Bearer {token()}"
@@ -104,28 +104,28 @@ def opened(
     else:
         headers["accept-encoding"] = "identity"  # of packed content no part can be asked for
     with contextlib.ExitStack() as stack:
-        with told(what, limit_s):
+        with told(subject, limit_s):
             session = stack.enter_context(httpx.Client(follow_redirects=True, timeout=limit_s))
             answer = stack.enter_context(session.stream("GET", endpoint() + path, headers=headers, params=params))
         if answer.status_code not in (200, 206):
             asked = answer.history[0].request if answer.history else answer.request
             raise refusal.of_status(
-                answer.status_code, answer.headers, what, answer.url.host, with_token="authorization" in asked.headers
+                answer.status_code, answer.headers, subject, answer.url.host, with_token="authorization" in asked.headers
             )
         if answer.headers.get("content-type", "").startswith("text/html"):
-            raise refusal.is_web_page(what, answer.url.host)
+            raise refusal.is_web_page(subject, answer.url.host)
         yield answer
 
 
 @contextlib.contextmanager
-def told(what: str, limit_s: float) -> Iterator[None]:
-    """Around what waits for the network: turns each way in which it fails into `Refused`."""
+def told(subject: str, limit_s: float) -> Iterator[None]:
+    """Turn each way in which the network fails in the body of a `with` statement into `Refused`."""
     try:
         yield
     except httpx.TimeoutException as error:
-        raise refusal.silent(what, host(), limit_s) from error
+        raise refusal.silent(subject, host(), limit_s) from error
     except httpx.TransportError as error:
         said = str(error).strip() or type(error).__name__
-        raise refusal.out_of_reach(what, host(), said) from error
+        raise refusal.out_of_reach(subject, host(), said) from error
     except (httpx.TooManyRedirects, httpx.InvalidURL, httpx.DecodingError) as error:
-        raise refusal.out_of_reach(what, host(), str(error)) from error
+        raise refusal.out_of_reach(subject, host(), str(error)) from error

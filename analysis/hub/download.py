@@ -1,7 +1,7 @@
-"""Files of the hub come into its cache on this machine: each goes on where it stopped, and is checked at its end.
+"""Files from the Hub come into its cache on this machine: each resumes where it stopped, and is checked at its end.
 
 huggingface_hub 1.33 begins a file anew when the process that fetched it is gone (its temporary files are of one process, see
-`_download_to_tmp_and_move`), so content is fetched here, over plain HTTP, and laid out as it does.
+`_download_to_tmp_and_move`). So content is fetched here, over plain HTTP, and laid out as it does.
 """
 
 import hashlib
@@ -29,11 +29,11 @@ _RECENT_S = 10.0
 _TRIES = 5
 """So often in a row a transfer may end with next to nothing before it is given up."""
 _SOME_BYTES = 1 << 16
-"""What comes of a transfer that was worth it."""
+"""Bytes of a transfer that was worth it."""
 _FIRST_WAIT_S = 1.0
 """Before the second try; twice as long before each one after it."""
 _MOST_WAIT_S = 60.0
-"""A hub that asks for more is asked again by whoever runs this again."""
+"""A Hub that asks for a longer wait is asked again only when the user runs this again."""
 _MOST_BYTES = constants.MAX_HTTP_DOWNLOAD_SIZE
 """Of a file that the hub sends over plain HTTP."""
 
@@ -47,16 +47,16 @@ def fetch(repository: Repository, files: Sequence[File], on_progress: OnProgress
     """Bring files here, as far as they are not.
 
     Args:
-        repository: of the hub.
+        repository: on the Hub.
         files: of it.
-        on_progress: told of bytes; where it raises, what has come is kept, and goes on next time.
+        on_progress: told of bytes; where it raises, the bytes so far are kept, and the download resumes next time.
 
     Returns:
         The folder with them.
 
     Raises:
         Refused: when the hub does not give one, or gives another one than it lists.
-        StorageError: when there is not enough room for all of them; nothing is fetched then.
+        StorageError: when the disk is too small for all of them; nothing is fetched then.
     """
     missing = _missing(repository, files)
     folder = cache.snapshot(repository.kind, repository.id, repository.commit)
@@ -75,16 +75,16 @@ def fetch(repository: Repository, files: Sequence[File], on_progress: OnProgress
 
 
 def fetch_front(repository: Repository, file: File, n_bytes: int, on_progress: OnProgress = ignore) -> Path:
-    """Bring the beginning of a file here, from which a later fetch goes on.
+    """Bring the beginning of a file here, from which a later fetch resumes.
 
     Args:
-        repository: of the hub.
+        repository: on the Hub.
         file: of it.
         n_bytes: so much at least is there then, or all of it.
         on_progress: as of `fetch`.
 
     Returns:
-        Where it is. Before all of a file is here, nothing can be held against the checksum that the hub lists.
+        Where it is. Before all of a file is here, it cannot be compared with the checksum that the Hub lists.
 
     Raises:
         Refused, StorageError: as `fetch`.
@@ -116,8 +116,8 @@ def fetch_end(repository: Repository, file: File, n_bytes: int) -> bytes | None:
         with store.disk_errors_explained(here), here.open("rb") as content:
             content.seek(begin)
             return content.read()
-    what, limit_s = f"{file.path} of {repository.id}", float(constants.HF_HUB_DOWNLOAD_TIMEOUT)
-    with client.opened(repository.address(file), what, limit_s=limit_s, begin=begin) as answer, client.told(what, limit_s):
+    name, limit_s = f"{file.path} of {repository.id}", float(constants.HF_HUB_DOWNLOAD_TIMEOUT)
+    with client.opened(repository.address(file), name, limit_s=limit_s, begin=begin) as answer, client.told(name, limit_s):
         if begin and answer.status_code != 206:
             return None
         came = b""
@@ -126,7 +126,7 @@ def fetch_end(repository: Repository, file: File, n_bytes: int) -> bytes | None:
             if len(came) > file.size - begin:
                 break
     if len(came) != file.size - begin:
-        raise refusal.cut(what, units.size(len(came)), units.size(file.size - begin))
+        raise refusal.cut(name, units.size(len(came)), units.size(file.size - begin))
     return came
 
 
@@ -193,7 +193,7 @@ class _Told:
         self.look()
 
     def look(self, message: str = "") -> None:
-        """Tell, if that is due, and let whoever is told stop it."""
+        """Report the progress, if that is due; the receiver may raise to stop the download."""
         now = time.monotonic()
         if message or now - self._told_at >= _REPORT_S:
             self._told_at = now
@@ -234,38 +234,38 @@ def _bring(repository: Repository, file: File, told: _Told, n_bytes: int | None 
 
 
 class _Transfer:
-    """A file on its way: what is there of it is part of its checksum already."""
+    """A file on its way: the bytes that are here are part of its checksum already."""
 
     def __init__(self, repository: Repository, file: File, handle: int, told: _Told, wanted: int) -> None:
         self._repository, self._file, self._handle, self._told = repository, file, handle, told
         self._wanted = wanted
         """Its first bytes, all of them or fewer."""
-        self._what = f"{file.path} of {repository.id}"
+        self._subject = f"{file.path} of {repository.id}"
         self._at = 0
         self._digest = self._begun()
 
     def _begun(self) -> Any:
-        # Small files are named by git, which puts a word and their length before what it makes the digits of.
+        # Small files are named by git, which puts a word and their length before the content that it hashes.
         if len(self._file.digest) == 40:
             return hashlib.sha1(f"blob {self._file.size}\0".encode(), usedforsecurity=False)
         return hashlib.sha256()
 
     def run(self) -> None:
-        """Fetch what is missing, try after try, and hold all of it, if it is all, against what the hub lists."""
+        """Fetch the missing bytes, try after try, and compare the complete file with the checksum that the Hub lists."""
         self._take_up()
         began_at = self._at
         self._fetch()
         if self._at < self._file.size:
             return
         if self._digest.hexdigest() != self._file.digest and began_at:
-            self._begin_again()  # what was there before was of something else
+            self._begin_again()  # the bytes before were of another file
             self._fetch()
         if self._digest.hexdigest() != self._file.digest:
             self._begin_again()
-            raise refusal.other_content(self._what, client.host())
+            raise refusal.other_content(self._subject, client.host())
 
     def _take_up(self) -> None:
-        """Go on behind what is there."""
+        """Resume at the end of the bytes that are here."""
         size = os.fstat(self._handle).st_size
         if size > self._file.size:
             os.ftruncate(self._handle, 0)
@@ -286,7 +286,7 @@ class _Transfer:
             before = self._at
             try:
                 self._once()
-                trouble = refusal.cut(self._what, units.size(self._at), units.size(self._file.size))
+                trouble = refusal.cut(self._subject, units.size(self._at), units.size(self._file.size))
             except Refused as error:
                 if not error.passing or error.wait_s > _MOST_WAIT_S:
                     raise
@@ -312,8 +312,8 @@ class _Transfer:
         """One transfer, as far as it goes."""
         limit_s = float(constants.HF_HUB_DOWNLOAD_TIMEOUT)
         address = self._repository.address(self._file)
-        with client.opened(address, self._what, limit_s=limit_s, begin=self._at) as answer:
-            if self._at and answer.status_code != 206:  # it does not know how to go on
+        with client.opened(address, self._subject, limit_s=limit_s, begin=self._at) as answer:
+            if self._at and answer.status_code != 206:  # it cannot resume
                 self._begin_again()
             try:
                 for part in answer.iter_raw():
@@ -321,9 +321,9 @@ class _Transfer:
                     if self._at >= self._wanted:
                         return
             except httpx.TimeoutException as error:
-                raise refusal.silent(self._what, client.host(), limit_s) from error
+                raise refusal.silent(self._subject, client.host(), limit_s) from error
             except httpx.TransportError:
-                return  # cut: what has come is kept, and asked for no more
+                return  # cut: the bytes so far are kept, and no more are asked for
 
     def _keep(self, part: bytes) -> None:
         os.pwrite(self._handle, part, self._at)

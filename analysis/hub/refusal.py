@@ -1,6 +1,6 @@
-"""Why the hub did not give what it was asked for: each reason a sentence of its own that says what to do.
+"""Reasons why the Hub refused a request: each a sentence of its own that names the fix.
 
-Source of the statuses and headers: what huggingface_hub 1.33 reads of the hub's answers (`utils/_http.py`).
+Source of the statuses and headers: the ones that huggingface_hub 1.33 reads in answers (`utils/_http.py`).
 """
 
 import re
@@ -13,7 +13,7 @@ _MOST_WAIT_S = 3600
 
 
 class Refused(HubError):
-    """What the hub, or whoever answered in its place, said instead of an answer."""
+    """The Hub's error in place of an answer, or that of a server that answered for it."""
 
     def __init__(self, sentence: str, *, passing: bool = False, wait_s: float = 0.0, is_absent: bool = False) -> None:
         """Say it.
@@ -28,76 +28,78 @@ class Refused(HubError):
         self.passing, self.wait_s, self.is_absent = passing, wait_s, is_absent
 
 
-def of_status(status: int, headers: Mapping[str, str], what: str, host: str, *, with_token: bool) -> Refused:
+def of_status(status: int, headers: Mapping[str, str], subject: str, host: str, *, with_token: bool) -> Refused:
     """The sentence of an answer that is none.
 
     Args:
         status: of HTTP.
         headers: of the answer.
-        what: was asked for: "the model org/name".
+        subject: of the request: "the model org/name".
         host: that was asked.
         with_token: whether HF_TOKEN was sent.
     """
     code = headers.get("x-error-code", "")
     if code == "GatedRepo":
-        return _gated(what, with_token)
+        return _gated(subject, with_token)
     if status == 404 or code in ("RepoNotFound", "RevisionNotFound", "EntryNotFound"):
-        return _absent(code, status, what, with_token)
+        return _absent(code, status, subject, with_token)
     if status == 401:
         if with_token:
             return Refused(
-                f"The Hub rejected the token in HF_TOKEN (401) and did not send {what}. The token is misspelled, "
+                f"The Hub rejected the token in HF_TOKEN (401) and did not send {subject}. The token is misspelled, "
                 "expired or revoked. Put a new token with read access into HF_TOKEN, or unset HF_TOKEN to read "
                 "public repositories."
             )
-        return _absent(code, status, what, with_token)
+        return _absent(code, status, subject, with_token)
     if status == 403:
         how = "with the token in HF_TOKEN" if with_token else "without a token"
         return Refused(
-            f"The Hub denies access to {what} {how} (403). It is private, or the token lacks the right. Set "
+            f"The Hub denies access to {subject} {how} (403). It is private, or the token lacks the right. Set "
             "HF_TOKEN to a token with read access from an account that may see it."
         )
     if status == 429:
         wait_s = _asked_to_wait(headers)
         when = f"in {wait_s:.0f} s" if wait_s else "in some minutes"
         return Refused(
-            f"The Hub received too many requests from here (429) and did not send {what}. Try again "
+            f"The Hub received too many requests from here (429) and did not send {subject}. Try again "
             f"{when}{'' if with_token else ', or set HF_TOKEN for a higher limit'}.",
             passing=True,
             wait_s=wait_s,
         )
     if status >= 500:
         return Refused(
-            f"The Hub has a server error ({status}) and did not send {what}. Nothing is wrong on your side. Try "
+            f"The Hub has a server error ({status}) and did not send {subject}. Nothing is wrong on your side. Try "
             "again in some minutes.",
             passing=True,
             wait_s=_asked_to_wait(headers),
         )
     return Refused(
-        f"{host} answered the request for {what} with status {status}, which the Hub does not use. Check HF_ENDPOINT."
+        f"{host} answered the request for {subject} with status {status}, which the Hub does not use. Check HF_ENDPOINT."
     )
 
 
-def _gated(what: str, with_token: bool) -> Refused:
+def _gated(subject: str, with_token: bool) -> Refused:
     if with_token:
         return Refused(
-            f"{_upper(what)} is gated, and the account of the token in HF_TOKEN has no access. Accept the licence "
+            f"{_upper(subject)} is gated, and the account of the token in HF_TOKEN has no access. Accept the licence "
             "on its Hub page with that account, and wait if the authors must approve. Check that the token may "
             "read gated repositories, then try again."
         )
     return Refused(
-        f"{_upper(what)} is gated. Log in on its Hub page, accept the licence, and create a token with read "
+        f"{_upper(subject)} is gated. Log in on its Hub page, accept the licence, and create a token with read "
         "access. Set HF_TOKEN to that token in the environment of this program, then try again."
     )
 
 
-def _absent(code: str, status: int, what: str, with_token: bool) -> Refused:
+def _absent(code: str, status: int, subject: str, with_token: bool) -> Refused:
     if code == "RevisionNotFound":
-        return Refused(f"The Hub has {what.partition(' at ')[0]}, but not this revision. Check the spelling of the revision.")
+        return Refused(
+            f"The Hub has {subject.partition(' at ')[0]}, but not this revision. Check the spelling of the revision."
+        )
     if code == "EntryNotFound":
-        return Refused(f"The Hub no longer has {what}. Choose another revision.")
+        return Refused(f"The Hub no longer has {subject}. Choose another revision.")
     message = (
-        f"The Hub shows no {what.removeprefix('the ')} ({status}). Check the spelling. "
+        f"The Hub shows no {subject.removeprefix('the ')} ({status}). Check the spelling. "
         "If it is private, set HF_TOKEN to a token of an account that may see it."
     )
     return Refused(message, is_absent=status == 404 and with_token)
@@ -112,86 +114,90 @@ def _asked_to_wait(headers: Mapping[str, str]) -> float:
     return float(min(int(resets[1][:6]), _MOST_WAIT_S)) if resets else 0.0
 
 
-def of_upload(status: int, what: str, host: str) -> Refused:
+def of_upload(status: int, subject: str, host: str) -> Refused:
     """The sentence of an upload that the hub did not take.
 
     Args:
         status: of HTTP; 0 where there was none.
-        what: should go there: "the model org/name".
+        subject: of the upload: "the model org/name".
         host: that was asked.
     """
     if status == 401:
         return Refused(
-            f"The Hub rejected the token in HF_TOKEN (401), so {what} was not uploaded. The token is misspelled, "
+            f"The Hub rejected the token in HF_TOKEN (401), so {subject} was not uploaded. The token is misspelled, "
             "expired or revoked. Put a new token with write access into HF_TOKEN."
         )
     if status == 403:
         return Refused(
-            f"The token in HF_TOKEN may not write {what} (403). It is read-only, or its account does not belong "
+            f"The token in HF_TOKEN may not write {subject} (403). It is read-only, or its account does not belong "
             "to the owner named before the slash. Set HF_TOKEN to a token with write access there."
         )
     if status == 409:
-        return Refused(f"The Hub already has {what} (409), so nothing was uploaded. Preview the upload again.")
+        return Refused(f"The Hub already has {subject} (409), so nothing was uploaded. Preview the upload again.")
     if status == 429:
-        return Refused(f"The Hub received too many requests from here (429). Push {what} again in some minutes.", passing=True)
+        return Refused(
+            f"The Hub received too many requests from here (429). Push {subject} again in some minutes.", passing=True
+        )
     if status >= 500:
         return Refused(
-            f"The Hub has a server error ({status}) and did not accept {what}. Push it again in some minutes. "
+            f"The Hub has a server error ({status}) and did not accept {subject}. Push it again in some minutes. "
             "Files that arrived completely are not sent twice.",
             passing=True,
         )
-    return Refused(f"{host} answered the upload of {what} with status {status}, which the Hub does not use. Check HF_ENDPOINT.")
+    return Refused(
+        f"{host} answered the upload of {subject} with status {status}, which the Hub does not use. Check HF_ENDPOINT."
+    )
 
 
-def upload_cut(what: str, host: str) -> Refused:
+def upload_cut(subject: str, host: str) -> Refused:
     """The connection ended while something was sent."""
     return Refused(
-        f"The connection to {host} ended during the upload of {what}. Check the connection and push again. "
+        f"The connection to {host} ended during the upload of {subject}. Check the connection and push again. "
         "Files that arrived completely are not sent twice.",
         passing=True,
     )
 
 
-def silent(what: str, host: str, waited_s: float) -> Refused:
+def silent(subject: str, host: str, waited_s: float) -> Refused:
     """Nobody answered in time."""
     return Refused(
-        f"{host} did not answer the request for {what} within {waited_s:.0f} s. Check the connection, or try again later.",
+        f"{host} did not answer the request for {subject} within {waited_s:.0f} s. Check the connection, or try again later.",
         passing=True,
     )
 
 
-def out_of_reach(what: str, host: str, why: str) -> Refused:
+def out_of_reach(subject: str, host: str, why: str) -> Refused:
     """Nobody is there."""
     return Refused(
-        f"The Hub cannot be reached for {what}: {host} does not answer ({why}). Check the connection, the "
+        f"The Hub cannot be reached for {subject}: {host} does not answer ({why}). Check the connection, the "
         "proxy and HF_ENDPOINT, or use `starter` or a local folder.",
         passing=True,
     )
 
 
-def is_web_page(what: str, host: str) -> Refused:
+def is_web_page(subject: str, host: str) -> Refused:
     """A page for people came instead: of a network that wants a login, or of a server that is no hub."""
     return Refused(
-        f"{host} sent a web page in place of {what}. Your network may require a login (open any page in a "
+        f"{host} sent a web page in place of {subject}. Your network may require a login (open any page in a "
         "browser), or HF_ENDPOINT does not point to a Hub."
     )
 
 
-def cut(what: str, done: str, size: str) -> Refused:
+def cut(subject: str, done: str, size: str) -> Refused:
     """The connection ended before the file did, again and again."""
     return Refused(
-        f"The download of {what} stopped at {done} of {size}. Check the connection and run it again. It resumes from there.",
+        f"The download of {subject} stopped at {done} of {size}. Check the connection and run it again. It resumes from there.",
         passing=True,
     )
 
 
-def other_content(what: str, host: str) -> Refused:
-    """What came is not what the hub lists."""
+def other_content(subject: str, host: str) -> Refused:
+    """Return the error for content that differs from the Hub's list."""
     return Refused(
-        f"{host} sent {what} with a checksum that differs from the Hub's list, so the file was deleted. A "
+        f"{host} sent {subject} with a checksum that differs from the Hub's list, so the file was deleted. A "
         "proxy or a mirror may have changed it. Check HF_ENDPOINT and try again."
     )
 
 
-def _upper(what: str) -> str:
-    return f"The {what.removeprefix('the ')}" if what.startswith("the ") else what
+def _upper(subject: str) -> str:
+    return f"The {subject.removeprefix('the ')}" if subject.startswith("the ") else subject

@@ -1,4 +1,4 @@
-"""What the hub holds: a model or a data set at one commit, with every file's size before it is fetched; and search."""
+"""Repositories on the Hub: a model or a dataset at one commit, with every file's size before it is fetched; and search."""
 
 import re
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ class File:
 
 @dataclass(frozen=True)
 class Repository:
-    """A model or a data set at one commit."""
+    """A model or a dataset at one commit."""
 
     kind: str
     """`MODEL` or `DATA_SET`."""
@@ -47,7 +47,7 @@ class Repository:
 
     @property
     def name(self) -> str:
-        """What to call it in a sentence: "the model org/name at commit 0123abc"."""
+        """Return its name for a sentence: "the model org/name at commit 0123abc"."""
         return f"{named(self.kind, self.id)} at commit {self.commit[:7]}"
 
     def file(self, path: str) -> File | None:
@@ -61,17 +61,17 @@ class Repository:
 
 
 def named(kind: str, id: str) -> str:
-    """What to call a repository in a sentence: "the model org/name"."""
+    """Return the name of a repository for a sentence: "the model org/name"."""
     return f"the {_NAMES[kind]} {id}"
 
 
 def is_commit(revision: str | None) -> bool:
-    """Whether a revision is a commit in full, and not a branch, a tag or a part of one."""
+    """Return whether a revision is a commit in full, and not a branch, a tag or a part of one."""
     return revision is not None and bool(_COMMIT.fullmatch(revision))
 
 
 def check_revision(revision: str | None) -> None:
-    """Refuse what is no name of a branch, a tag or a commit: files are named after it.
+    """Refuse any text but a name of a branch, a tag or a commit: files are named after it.
 
     Raises:
         Refused: when it is none.
@@ -84,7 +84,7 @@ def check_revision(revision: str | None) -> None:
 
 
 def check_id(id: str, kind: str = MODEL) -> None:
-    """Refuse what no repository can be called.
+    """Refuse a text that no repository can have as its name.
 
     Raises:
         Refused: when none can.
@@ -101,7 +101,7 @@ def look(id: str, revision: str | None = None, *, kind: str = MODEL) -> Reposito
     """Ask the hub for a repository: one request.
 
     Args:
-        id: of the hub.
+        id: of the repository on the Hub.
         revision: a branch, a tag or a commit; None for the default branch.
         kind: `MODEL` or `DATA_SET`.
 
@@ -110,14 +110,14 @@ def look(id: str, revision: str | None = None, *, kind: str = MODEL) -> Reposito
     """
     check_revision(revision)
     check_id(id, kind)
-    what = named(kind, id) + (f" at revision {revision}" if revision else "")
-    said = client.ask(f"/api/{kind}s/{id}/revision/{quote(revision or 'main', safe='')}", what, params={"blobs": "true"})
+    subject = named(kind, id) + (f" at revision {revision}" if revision else "")
+    said = client.ask(f"/api/{kind}s/{id}/revision/{quote(revision or 'main', safe='')}", subject, params={"blobs": "true"})
     try:
         commit, files = str(said["sha"]), tuple(_file(one) for one in said["siblings"])
         if not is_commit(commit):
             raise ValueError(commit)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _no_hub(what) from error
+        raise _no_hub(subject) from error
     return Repository(kind, id, commit, files)
 
 
@@ -142,8 +142,10 @@ def is_path(path: str) -> bool:
     return all(map(given.is_file_name, path.split("/")))
 
 
-def _no_hub(what: str) -> Refused:
-    return Refused(f"{client.host()} answered the request for {what} in a form that the Hub does not use. Check HF_ENDPOINT.")
+def _no_hub(subject: str) -> Refused:
+    return Refused(
+        f"{client.host()} answered the request for {subject} in a form that the Hub does not use. Check HF_ENDPOINT."
+    )
 
 
 @dataclass(frozen=True)
@@ -164,12 +166,12 @@ def search(words: str) -> list[Found]:
     Raises:
         Refused: when the hub does not answer.
     """
-    what = f"models called {words!r}"
+    subject = f"models called {words!r}"
     asked = {
         "search": words, "filter": "safetensors", "pipeline_tag": "text-generation", "sort": "downloads", "direction": "-1",
         "limit": str(_FOUND), "expand": ["downloads", "gated", "safetensors"],
     }  # fmt: skip
-    said = client.ask("/api/models", what, params=asked)
+    said = client.ask("/api/models", subject, params=asked)
     try:
         return [
             Found(
@@ -181,4 +183,4 @@ def search(words: str) -> list[Found]:
             for one in said
         ]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _no_hub(what) from error
+        raise _no_hub(subject) from error

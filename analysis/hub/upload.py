@@ -1,4 +1,4 @@
-"""A folder onto the hub: what would go there first, then the files in one commit; what is there already is never replaced.
+"""Uploads a folder to the Hub: a preview first, then the files in one commit; files that are there are never replaced.
 
 The token comes from HF_TOKEN in the environment and nowhere else.
 """
@@ -20,14 +20,14 @@ from analysis.hub.refusal import Refused
 from analysis.hub.repository import MODEL, File, Repository, check_id, look, named
 
 _OWN = ".gitattributes"
-"""What the hub puts into every repository."""
+"""A file that the Hub puts into every repository."""
 _NAMED = 3
 """Files that are named where many are meant."""
 
 
 @dataclass(frozen=True)
 class Upload:
-    """What would go to the hub."""
+    """The files of an upload, before it is made."""
 
     id: str
     """Of the repository: ORG/NAME."""
@@ -45,12 +45,12 @@ class Upload:
 
     @property
     def n_bytes(self) -> int:
-        """What has to go there."""
+        """Return the bytes to upload."""
         return sum(file.size for file in self.missing)
 
 
 def plan(folder: Path, id: str, *, is_private: bool) -> Upload:
-    """Look what would be uploaded, without changing anything: one request.
+    """Preview an upload, without changing anything: one request.
 
     Args:
         folder: whose files go there.
@@ -141,7 +141,7 @@ def push(folder: Path, id: str, *, is_private: bool, on_progress: OnProgress = i
 
 @contextmanager
 def _told(id: str) -> Iterator[None]:
-    """Turns what huggingface_hub raises into a sentence: its own messages name requests, and not what to do."""
+    """Turn exceptions of huggingface_hub into a sentence: its own messages name requests, and not the fix."""
     try:
         yield
     except HfHubHTTPError as error:
@@ -151,5 +151,5 @@ def _told(id: str) -> Iterator[None]:
         raise refusal.silent(named(MODEL, id), client.host(), float(client.limit_s())) from error
     except httpx.TransportError as error:
         raise refusal.upload_cut(named(MODEL, id), client.host()) from error
-    except ValueError as error:  # what the hub has against a file or the card
+    except ValueError as error:  # the Hub's objections to a file or the model card
         raise Refused(f"The Hub rejects {named(MODEL, id)}: {' '.join(str(error).split())[:200]}.") from error

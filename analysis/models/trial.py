@@ -36,7 +36,7 @@ _PAIRS = (
     ("abc def ghi", "ihg fed cba"),
     ("ACGT TGCA", "TGAC CAGT"),
 )
-"""Texts of the same shape; a tokenizer that keeps letters or words tells at least one pair apart."""
+"""Texts of the same shape; a tokenizer that keeps letters or words encodes at least one pair differently."""
 _MOST_ADDED = 8
 """Tokens that a tokenizer may put around a text."""
 _MOST_GROWTH = 16
