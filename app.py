@@ -12,7 +12,7 @@ from pages.components.shared import first_paint, frame, gate, headers, limits, l
 
 @st.cache_resource(show_spinner=False)
 def tidy() -> None:
-    """Once per server: what killed processes left half-made in the cache goes."""
+    """Remove the leftovers of killed processes from the cache, once per server."""
     store.sweep()
 
 

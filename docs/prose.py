@@ -51,6 +51,8 @@ HELD = (
 """Files that the rules hold for, as patterns below the root of the repository."""
 CODE_HELD: tuple[str, ...] = (
     "analysis/models", "analysis/hub",
+    "analysis/exports", "app.py", "pages/__init__.py", "pages/learn.py", "pages/model.py", "pages/export.py",
+    "pages/components/shared", "pages/components/learn", "pages/components/model", "pages/components/export",
     "supply",
     "analysis/charts", "pages/explore.py", "pages/components/explore",
 )  # fmt: skip

@@ -1,1 +1,1 @@
-"""One script a page; what they are put together from is in `components`."""
+"""One script a page; their parts are in `components`."""

@@ -1,4 +1,4 @@
-"""Export: what to take away of a cut, healed or not."""
+"""Export: files of a pruned model, healed or not."""
 
 import streamlit as st
 
@@ -11,7 +11,7 @@ frame.require()
 
 
 def known(model: ModelSpec) -> Found | None:
-    """Any result of the model, which says what it is."""
+    """Return any result of the model, which holds its facts."""
     kinds = ("distances", "sweep", "inspect", "heal")
     return next((found[0] for kind in kinds if (found := library.find(kind, model, any_precision=True, most=1))), None)
 

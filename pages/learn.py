@@ -27,7 +27,7 @@ def shown() -> None:
 
 
 with frame.errors_shown():
-    lesson.current()  # before the header, which says what is wrong with the address
+    lesson.current()  # before the header, which shows the faults of the address
     with frame.header("Learn", "Why does this work?"):
         glossary.show()
         teach.show(STEPS, stored.of(state.current_model()))

@@ -12,7 +12,7 @@ frame.require()
 
 
 def checked(model: ModelSpec) -> bool:
-    """Whether this model may be looked at: the starter always, others after a click, never just by opening a link."""
+    """Return whether this model may be read: the starter always, others after a click, never just by opening a link."""
     asked = st.session_state.setdefault("checked-models", set())
     if model.source == "starter":
         return True
@@ -22,7 +22,7 @@ def checked(model: ModelSpec) -> bool:
 
 
 def actions(model: ModelSpec, facts: InspectResult) -> None:
-    """What can be done with a model that was understood."""
+    """Show the actions on a readable model."""
     pinned = weights.pinned(model, facts)
     is_current = state.current_model() == pinned
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
@@ -47,7 +47,7 @@ def actions(model: ModelSpec, facts: InspectResult) -> None:
 
 
 def found(model: ModelSpec) -> None:
-    """What was found of a model, what can be done with it, or why nothing can."""
+    """Show the facts of a model and the actions on it, or the reason why it cannot be read."""
     if weights.absent(model):
         return
     try:

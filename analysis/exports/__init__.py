@@ -1,4 +1,4 @@
-"""What is taken away: model folders, recipes, cards, reports."""
+"""Files to take away: model folders, recipes, cards, reports."""
 
 from analysis.exports.spec import ExportResult, ExportSpec
 

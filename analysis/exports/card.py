@@ -1,4 +1,4 @@
-"""The card of an exported model: what was cut from what, how it was healed, what it scores, and what is not known of it."""
+"""Card of an exported model: source, removed layers, healing, scores, and facts that nobody measured."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -51,16 +51,16 @@ def of(
     file: str = "",
     shown: SweepResult | None = None,
 ) -> str:
-    """The README.md of a model folder, as `huggingface_hub.ModelCard` reads it.
+    """Return the README.md of a model folder, as `huggingface_hub.ModelCard` reads it.
 
     Args:
-        model: the model that was cut; its dtype is what is saved.
+        model: the model that was pruned; the folder is saved in its dtype.
         facts: its size before the cut.
         cut: the removed layers.
-        heal: the heal of the cut, if there is one and it is known.
+        heal: the healing run of the cut, if there is one with a stored result.
         adapter: folder of the adapter that was merged in.
-        check: how the folder compared when it was loaded again; None for a card without a folder.
-        file: name of the GGUF file that the card lies beside; "" for a folder of transformers.
+        check: result of loading the folder again; None for a card without a folder.
+        file: name of the GGUF file that the card describes; "" for a folder of transformers.
         shown: the curve whose dataset, texts and precision are selected; scores under this condition come first.
     """
     from huggingface_hub import ModelCardData  # here: a tenth of a second that only a card needs
@@ -123,7 +123,7 @@ def _use(file: str) -> str:
 
 
 def _evaluated(scored: Scored, point: Point) -> "list[EvalResult]":
-    """What this very model scored, each number with all that it depends on."""
+    """Return the scores of this very model, each with all that it depends on."""
     from huggingface_hub import EvalResult
 
     precision = {"dtype": scored.model.dtype, "quantization": scored.model.quantization}
@@ -201,7 +201,7 @@ def _scores(scored: Scored | None) -> list[str]:
 
 
 def _judged(heal: HealResult, heals: Sequence[HealResult]) -> list[str]:
-    """The losses on the kind of text that was trained on, and what must be read of a heal."""
+    """Return the losses on the kind of text of the training, and the caveats of a healing run."""
     said = [text(one) for one in judgement.sentences(heal, judgement.control_of(heal, heals))]
     own = heal.tables().get("same_kind")
     if own is None:
@@ -210,7 +210,7 @@ def _judged(heal: HealResult, heals: Sequence[HealResult]) -> list[str]:
 
 
 def scores(named: Sequence[tuple[str, Point]], measured_on: Sequence[str] = ()) -> Table:
-    """What models scored, each under its name, and on what where that is not the same for all."""
+    """Return scores of models as a table, each under its name, with the dataset where it is not the same for all."""
     names, n = [name for name, _ in named], "layers removed"
     table = points.table([point for _, point in named], model=names, on=measured_on or names).titled(n=n, on="measured on")
     columns = ("model", "on") if measured_on else ("model",)

@@ -20,14 +20,14 @@ def text(content: str) -> str:
 
 
 def code(content: str) -> str:
-    """The same as code within a line, whatever backticks it has itself."""
+    """Return a text as code within a line, also where it has backticks itself."""
     plain = " ".join(str(content).split())
     ticks = "`" * (1 + max((len(run) for run in re.findall("`+", plain)), default=0))
     return f"{ticks}{plain}{ticks}" if len(ticks) == 1 else f"{ticks} {plain} {ticks}"
 
 
 def fenced(content: str, language: str = "") -> str:
-    """A block of code, whatever backticks it has itself."""
+    """Return a block of code, also for a text that has backticks itself."""
     ticks = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", content)), default=0))
     return f"{ticks}{language}\n{content.rstrip()}\n{ticks}"
 
@@ -38,7 +38,7 @@ def templates() -> Environment:
 
 
 def _shown(value: Any) -> Any:
-    return letters.visible(value) if type(value) is str else value  # what is HTML already is another type
+    return letters.visible(value) if type(value) is str else value  # text that is HTML already has another type
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with what belongs to it."""
+    """A heading with its paragraphs, tables and pictures."""
 
     title: str
     sentences: Sequence[str] = ()
@@ -90,7 +90,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """A title, what it is about in a few sentences, and sections."""
+    """A title, its subject in a few sentences, and sections."""
 
     title: str
     sentences: Sequence[str] = ()

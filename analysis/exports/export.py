@@ -34,12 +34,12 @@ from analysis.reading import library
 
 FORMATS = (*FORMS, "mergekit")
 TOLERANCES = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.1}
-"""What the relative difference of logits may be, by the dtype that is saved: merging rounds every changed weight once more."""
+"""Largest relative difference of logits, by the dtype of the folder: merging rounds every changed weight once more."""
 _INSTEAD = (
     "Export it in float32",
     "Layers of this family may depend on their own index. Remove the last layers, or choose another model",
 )
-"""What to do about a folder that answers otherwise, the second where rounding cannot be the reason."""
+"""Advice about a folder with other outputs, the second where rounding cannot be the reason."""
 _READ = CorpusSpec(source="wiki", n_texts=2, seq_len=128, split="validation")
 _FALLBACK = (
     "A decoder adds to a stream. Every layer reads the sum of the layers before it and adds its own output. Where two "
@@ -59,10 +59,10 @@ def export(
 ) -> Path:
     """Write the model without `block` to the folder `out`, which must not exist yet or be empty.
 
-    `hf` writes a folder that plain transformers loads and generates from, with the adapter merged in if there is one; it is
-    loaded again before it counts. Parts of layers are in it as zeros, since transformers knows no model without them: it is
-    as large and as slow as with them. `gguf` writes one file for llama.cpp beside its card, checked in the same way. `mergekit`
-    writes the recipe `mergekit.yaml` that makes the same cut.
+    `hf` writes a folder that plain transformers loads and generates from, with the adapter merged in if there is one. The
+    folder is loaded again before it counts. Parts of layers are in it as zeros, since transformers knows no model without
+    them: it is as large and as slow as with them. `gguf` writes one file for llama.cpp next to its card, checked in the same
+    way. `mergekit` writes the recipe `mergekit.yaml` that makes the same cut.
 
     Returns:
         The folder.
@@ -103,15 +103,15 @@ def resolve(spec: ExportSpec) -> ExportSpec:
 
 
 def run(spec: ExportSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> ExportResult:
-    """Export into the folder of this name under the cache, or take the one that is there of the same request; push it if asked.
+    """Export into the folder of this name under the cache, or take the existing one of the same request; push it on request.
 
     Args:
-        spec: what to export.
-        on_progress: told about it; may raise `Cancelled`, and then no folder is left.
-        load: asked to give its memory back. An export changes its model, so it always loads a copy of its own.
+        spec: model, cut, adapter and format of the export, and the repository to push to.
+        on_progress: receives the progress; may raise `Cancelled`, and then no folder is left.
+        load: the loader that frees its memory first. An export changes its model, so it always loads a copy of its own.
 
     Raises:
-        LayerscopeError: as `export`; a `HubError` when the hub does not take it, which leaves the folder as it is.
+        LayerscopeError: as `export`; a `HubError` when the Hub refuses the folder, which leaves the folder as it is.
     """
     made = _made(replace(spec, push=None, is_private=True), on_progress, load)
     if spec.push is None:
@@ -152,9 +152,10 @@ def _made(spec: ExportSpec, on_progress: OnProgress, load: Loader) -> ExportResu
 def save(
     planned: Plan, block: Removal, out: Path, adapter: str | None, on_progress: OnProgress, form: Form = FORMS["hf"]
 ) -> ReloadCheck:
-    """Cut, merge, save and load again; the folder appears at `out` only if what was loaded is what was saved.
+    """Cut, merge, save and load again; the folder appears at `out` only if the loaded model equals the saved one.
 
-    An adapter is always merged into unquantized weights in the dtype that is saved, whatever it was trained over.
+    An adapter is always merged into unquantized weights in the dtype of the folder, also where it was trained over
+    quantized ones.
 
     Raises:
         UnsupportedModelError: when the folder does not load, or not as the same model.
@@ -235,16 +236,16 @@ def compare(
     placed: Placement | None = None,
     form: Form = FORMS["hf"],
 ) -> ReloadCheck:
-    """Load a saved folder as anyone would, and compare its logits with those of what it was made from.
+    """Load a saved folder as any user would, and compare its logits with those of the model in memory.
 
     Args:
-        folder: what was saved.
+        folder: the saved folder.
         spec: resolved: dtype and device of the comparison.
-        texts: what is read.
+        texts: token ids of the texts to compare on.
         expected: `logits` of the same texts before saving.
         merged: whether an adapter was merged in between.
-        placed: where its parts go when it is spread over several devices.
-        form: that it was saved in.
+        placed: placement of its parts when it is spread over several devices.
+        form: the format of the folder.
 
     Raises:
         UnsupportedModelError: when it does not load, or differs by more than its dtype explains.
@@ -261,7 +262,7 @@ def compare(
     else:
         placement.spread(find_decoder(again), placed)
     check = _difference(expected, logits(again, texts), spec.dtype, merged)
-    if not check.relative_difference <= check.tolerance:  # also refuses what is not a number
+    if not check.relative_difference <= check.tolerance:  # also refuses NaN
         raise UnsupportedModelError(
             f"The logits of the saved model differ from those of "
             f"{'the model with its adapter' if merged else 'the pruned model'} "
@@ -314,7 +315,7 @@ def _saved_bytes(planned: Plan, block: Removal) -> int:
 
 def _provenance(planned: Plan, block: Removal, adapter: str | None, check: ReloadCheck) -> dict[str, Any]:
     return {
-        # By what others know it by: a path of this machine says nothing elsewhere.
+        # The public name of the model: a path of this machine says nothing elsewhere.
         "model": planned.spec.to_json() | {"source": hub_id(planned.spec) or planned.facts.name},
         "removed": block.to_json() | {"layers": list(block.layers), "description": block.describe()},
         "zeroed": [f"{part} of layer {layer}" for layer, part in single_parts(block)],

@@ -1,4 +1,4 @@
-"""The folders of exported models under the cache: where they are, how large, whether there is room, and their end."""
+"""Folders of exported models under the cache: their paths, their sizes, the free space, and their removal."""
 
 import re
 import shutil
@@ -32,7 +32,7 @@ def folder(name: str) -> Path:
 
 
 def suggested_name(model: str, cut: Removal, *, healed: bool, form: str = "hf") -> str:
-    """A name that says what was done: "SmolLM2-135M-without-11-15-healed", with "-gguf" behind it of that form."""
+    """Return a name with cut and healing, "SmolLM2-135M-without-11-15-healed", and "-gguf" at its end for that form."""
     removed = "_".join(str(run.start) if run.size == 1 else f"{run.start}-{run.stop - 1}" for run in cut.blocks)
     if isinstance(cut, PartSet):
         removed = written(cut).replace("+", "_").replace(":", "x")
@@ -53,7 +53,7 @@ def free_bytes(at: Path | None = None) -> int:
 
 
 def check_space(out: Path, size: int) -> None:
-    """Refuse what would not fit on the disk.
+    """Refuse an export that would not fit on the disk.
 
     Raises:
         StorageError: when fewer than `size` bytes are free there.

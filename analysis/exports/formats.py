@@ -18,11 +18,11 @@ _LISTING = (
     "cohere2", "exaone4", "gemma2", "gemma3_text", "gpt_oss", "lfm2", "llama4_text", "ministral", "olmo3", "qwen2", "qwen2_moe",
     "qwen3", "qwen3_5_text", "qwen3_next", "smollm3",
 )  # fmt: skip
-"""Common families whose configuration lists what kind each layer is."""
+"""Common families whose configuration lists the kind of each layer."""
 
 
 def mergekit_stops(family: str) -> str:
-    """What mergekit makes of a recipe for this family, in a sentence; "" where it makes a whole folder.
+    """Return the way in which mergekit fails for this family, in a sentence; "" where it makes a complete folder.
 
     Found with mergekit 0.1.5 and transformers 5: it sets the number of layers, and leaves `layer_types` as long as it was.
     """
@@ -40,10 +40,10 @@ def mergekit_stops(family: str) -> str:
 
 
 def mergekit(model: str, cut: Removal, n_layers: int, dtype: str, *notes: str) -> str:
-    """The mergekit configuration of the same cut; its layer ranges are half-open, like ours.
+    """Return the mergekit configuration of the same cut; its layer ranges are half-open, like ours.
 
     Args:
-        model: what mergekit loads: a hub id or a folder.
+        model: the source that mergekit loads: a hub id or a folder.
         cut: the removed layers.
         n_layers: L.
         dtype: float32, bfloat16 or float16.
@@ -53,7 +53,7 @@ def mergekit(model: str, cut: Removal, n_layers: int, dtype: str, *notes: str) -
         SpecError: when the cut has parts of layers.
     """
     check_whole(cut, "A mergekit recipe")
-    name = json.dumps(model, ensure_ascii=False)  # a JSON string is a YAML string, whatever is in it
+    name = json.dumps(model, ensure_ascii=False)  # a JSON string is a YAML string, with any characters
     lines = [f"# {name} without {cut.describe()} of {n_layers} layers (0-based). Ranges are half-open."]
     lines += [*(f"# {note}" for note in notes if note), "slices:"]
     for begin, end in kept_runs(cut, n_layers):
@@ -61,26 +61,28 @@ def mergekit(model: str, cut: Removal, n_layers: int, dtype: str, *notes: str) -
     return "\n".join([*lines, "merge_method: passthrough", f"dtype: {dtype}", ""])
 
 
-def check_whole(cut: Removal, what: str) -> None:
-    """Refuse parts of layers where whole ones alone can be named.
+def check_whole(cut: Removal, subject: str) -> None:
+    """Refuse parts of layers for a format that names complete layers only.
 
     Args:
         cut: the removed layers.
-        what: it is that names them.
+        subject: the format or the command, as the error names it.
 
     Raises:
         SpecError: when the cut has parts.
     """
     if isinstance(cut, PartSet):
-        raise SpecError(f"{what} can remove whole layers only, not {cut.brief()}. Export the model as a folder (hf).")
+        raise SpecError(f"{subject} can remove whole layers only, not {cut.brief()}. Export the model as a folder (hf).")
 
 
 def mergekit_source(spec: ModelSpec, part_of: str = "") -> tuple[str, str]:
-    """What mergekit can load in the place of a model, and what is to be known of it: the pack's file is none of its formats.
+    """Return a source that mergekit can load in the place of a model, and a caveat ("" for none).
+
+    A GGUF file, the model of the pack too, is none of its formats.
 
     Args:
         spec: the model.
-        part_of: of a text part the family of the whole model.
+        part_of: for a text part, the family of the complete model.
     """
     if part_of:
         return spec.source, f"mergekit cannot extract the text model of a {part_of} model. Export the folder (hf) instead."
@@ -106,12 +108,12 @@ def kept_runs(cut: Removal, n_layers: int) -> list[tuple[int, int]]:
 
 
 def llama_cpp(model: str, cut: Removal, kind: str = "Q8_0") -> str:
-    """The llama.cpp command that makes the same cut while it quantizes a GGUF file.
+    """Return the llama.cpp command that makes the same cut while it quantizes a GGUF file.
 
     Args:
         model: name of the model, from which those of the files are made.
         cut: the removed layers.
-        kind: llama.cpp's name of what to quantize to.
+        kind: llama.cpp's name of the quantization.
 
     Raises:
         SpecError: when the cut has parts of layers.
@@ -123,11 +125,11 @@ def llama_cpp(model: str, cut: Removal, kind: str = "Q8_0") -> str:
 
 
 def to_gguf(folder: str, kind: str = "Q8_0") -> str:
-    """The llama.cpp commands that make a quantized GGUF file of a model folder.
+    """Return the llama.cpp commands that make a quantized GGUF file of a model folder.
 
     Args:
         folder: a Hugging Face folder.
-        kind: llama.cpp's name of what to quantize to.
+        kind: llama.cpp's name of the quantization.
     """
     stem = Path(folder).name
     convert = ["python", "convert_hf_to_gguf.py", folder, "--outtype", "f16", "--outfile", f"{stem}-f16.gguf"]
@@ -135,11 +137,11 @@ def to_gguf(folder: str, kind: str = "Q8_0") -> str:
 
 
 def quantized(file: str, kind: str = "Q8_0") -> str:
-    """The llama.cpp command that quantizes a GGUF file of ours.
+    """Return the llama.cpp command that quantizes a GGUF file of ours.
 
     Args:
-        file: its name, which ends in what its matrices are in.
-        kind: llama.cpp's name of what to quantize to.
+        file: its name, which ends in the type of its matrices.
+        kind: llama.cpp's name of the quantization.
     """
     stem = file.removesuffix(".gguf").rsplit("-", 1)[0]
     return letters.command(["llama-quantize", file, f"{stem}-{kind}.gguf", kind])

@@ -22,7 +22,7 @@ from analysis.models.source import Source
 
 @dataclass(frozen=True)
 class Saved:
-    """What is saved."""
+    """The parts of a model to save."""
 
     planned: Plan
     """Of the model before the cut."""
@@ -38,7 +38,7 @@ class Form:
     """One way of saving it."""
 
     name: str
-    """What it is called in a request."""
+    """Its name in a request."""
     why_not: Callable[[str, Removal], str | None]
     """From the family and the cut: why it cannot be, in a sentence, before anything is loaded; None where it may."""
     check: Callable[[Decoder], None]
@@ -81,11 +81,11 @@ def _load_folder(folder: Path, dtype: str) -> Any:
 
 
 def _check_folder(decoder: Decoder) -> None:
-    """Compare the cut model with what its cut configuration builds: same names, same shapes."""
+    """Compare the cut model with the one that its cut configuration builds: same names, same shapes."""
     try:
         with torch.device("meta"):
             rebuilt = AutoModelForCausalLM.from_config(cuts.as_saved(decoder.model.config))
-    except Exception as error:  # what transformers has against a configuration, it says in a dozen unrelated types
+    except Exception as error:  # transformers refuses a configuration with a dozen unrelated types of error
         raise UnsupportedModelError(
             f"Plain transformers cannot load this {decoder.config.model_type} model without the block: "
             f"{failures.reason(error)}. Choose another block."

@@ -1,6 +1,6 @@
-"""Which models have a GGUF file, and why another has none: what llama.cpp takes for granted of the common families.
+"""Which models have a GGUF file, why another has none, and the assumptions of llama.cpp about the common families.
 
-Nothing here loads a model library: pages ask it, too. Source: their loaders in ggml-org/llama.cpp.
+Nothing here loads a model library, since pages use it, too. Source: their loaders in ggml-org/llama.cpp.
 """
 
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ from analysis.core.errors import UnsupportedModelError
 from analysis.models.families import KNOW_THEIR_PLACE
 
 KINDS = {"float32": ("F32", "ALL_F32"), "float16": ("F16", "MOSTLY_F16"), "bfloat16": ("BF16", "MOSTLY_BF16")}
-"""By dtype what ggml calls a matrix of it, and a file of it."""
+"""ggml's names of a matrix and of a file, by dtype."""
 _PERIODS = {"gemma2": 2, "gemma3_text": 6}
 """Every so many layers one reads all that came before: llama.cpp knows no other order of these families."""
 INSTEAD = "Export the folder (hf) instead"
-"""What to do about a refusal."""
+"""Advice after a refusal."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Family:
     """How the models of a family stand in a GGUF file."""
 
     name: str
-    """What ggml calls them."""
+    """ggml's name of the family."""
     fixed: Mapping[str, Any] = field(default_factory=dict)
     """Settings that the format has no key for, with the one value that readers take for granted."""
     activation: str = "silu"
@@ -50,7 +50,7 @@ FAMILIES = {
     "gemma3_text": Family("gemma3", _GEMMA, activation="gelu_pytorch_tanh", lifted=True),
     "phi3": Family("phi3", {"sliding_window": None}),
 }
-"""By what transformers calls them (`model_type`)."""
+"""By their name in transformers (`model_type`)."""
 
 
 def why_not(family: str, cut: Removal) -> str | None:
@@ -63,7 +63,7 @@ def why_not(family: str, cut: Removal) -> str | None:
 
 
 def file_name(name: str, dtype: str) -> str:
-    """What a file of a model is called, as llama.cpp does: its name and what its matrices are in."""
+    """Return the name of a model's file by llama.cpp's convention: the model's name and the type of its matrices."""
     return f"{name}-{KINDS[dtype][0]}.gguf"
 
 
@@ -124,12 +124,12 @@ def _check_gemma(config: Any) -> None:
 
 
 def layer_types(n_layers: int, family: str = "gemma3_text") -> list[str]:
-    """What llama.cpp takes the layers of a Gemma model for."""
+    """Return the types of layers that llama.cpp assumes for a Gemma model."""
     return ["sliding_attention" if (index + 1) % _PERIODS[family] else "full_attention" for index in range(n_layers)]
 
 
 def can_be_pruned(family: str, cut: Removal, n_layers: int) -> bool:
-    """Whether llama.cpp takes the layers that stay for what they are where it leaves the others out itself."""
+    """Return whether llama.cpp gives the layers that stay their own types where it leaves the others out itself."""
     if family in KNOW_THEIR_PLACE:
         return False
     if family not in _PERIODS:

@@ -23,9 +23,9 @@ def write(path: Path, model: Any, tokens: Sequence[Entry], *, name: str, dtype: 
 
     Args:
         path: the file, which is not there yet.
-        model: of transformers, on whatever device; its layers are numbered 0..L-n-1 in the file as in the model.
+        model: of transformers, on any device; its layers are numbered 0..L-n-1 in the file as in the model.
         tokens: its tokenizer, of `gguf_tokens`.
-        name: what the file says that it is called.
+        name: the model's name inside the file.
         dtype: float32, float16 or bfloat16, of the matrices.
 
     Raises:
@@ -47,19 +47,19 @@ def write(path: Path, model: Any, tokens: Sequence[Entry], *, name: str, dtype: 
     for own, tensor in weights.items():
         kind = _kind(tensor, dtype)
         size = tensor.numel() * (4 if kind == "F32" else 2)
-        # Of anything but blocks what a tensor is stored as is said beside its type in numpy.
+        # Except for blocks, a tensor gets its stored type next to its type in numpy.
         file.add_tensor_info(own, tensor.shape, np.dtype(np.float32), size, gguf.GGMLQuantizationType[kind])
     try:
         for step in (file.write_header_to_file, file.write_kv_data_to_file, file.write_ti_data_to_file):
             step()
-        for own, tensor in weights.items():  # one at a time: what is turned or rounded is a copy
+        for own, tensor in weights.items():  # one at a time: a turned or rounded tensor is a copy
             file.write_tensor_data(_bytes(_turned(own, tensor, config, family), dtype))
     finally:
         file.close()
 
 
 def _named(model: Any, family: Family) -> Iterator[tuple[str, Tensor]]:
-    """The weights by what ggml calls them; a head that shares the embeddings' is not written twice, and so read as shared."""
+    """Yield the weights by ggml's names; a head that shares the embeddings' is not written twice, and so read as shared."""
     kind = next(number for number, name in gguf.MODEL_ARCH_NAMES.items() if name == family.name)
     names = gguf.get_tensor_name_map(kind, model.config.num_hidden_layers)
     embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()

@@ -1,5 +1,7 @@
-"""The tokenizer of a GGUF file: taken over from the file that a model came from, or made of a Hugging Face one that such a file
-can say exactly; any other is refused.
+"""Tokenizer of a GGUF file.
+
+It is copied from the GGUF file that a model came from, or made of a Hugging Face one. One that such a file cannot express
+exactly is refused.
 
 Source: docs/gguf.md in ggml-org/ggml, and how llama.cpp reads it (src/llama-vocab.cpp in ggml-org/llama.cpp).
 """
@@ -14,7 +16,7 @@ from analysis.core.errors import UnsupportedModelError
 from analysis.models import gguf
 
 Entry = tuple[str, Any, Any, Any]
-"""Key, value, its type in ggml, and for a list the type of what is in it or None for what its first entry is."""
+"""Key, value, its type in ggml, and for a list the type of its entries, or None for the type of the first entry."""
 _NORMAL, _UNKNOWN, _CONTROL, _OWN, _UNUSED, _BYTE = 1, 2, 3, 4, 5, 6
 """Kinds of tokens; `_OWN` are those that were added as plain text."""
 _GPT4 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -28,7 +30,7 @@ _SPLITS = {
     (_GPT4 % "", False): "qwen2",
     (_TEKKEN, True): "tekken",
 }
-"""What llama.cpp calls a way of parting a text, by its expression and by whether whole words are looked up before merging."""
+"""llama.cpp's names of pre-tokenizers, by expression and by whether words that are tokens skip the merging."""
 _TEXTS = (
     "The capital of France is Paris. I'm sure we'll see, DON'T they?",
     "  two spaces,\n\n\ttabs \r\n and an end ",
@@ -56,14 +58,14 @@ def of_file(path: Path) -> list[Entry]:
 
 
 def of_tokenizer(tokenizer: Any, n_tokens: int) -> list[Entry]:
-    """What a GGUF file says of a Hugging Face tokenizer.
+    """Return the entries of a GGUF file for a Hugging Face tokenizer.
 
     Args:
         tokenizer: of transformers.
-        n_tokens: rows of the embeddings; tokens that there are not are filled up with unused ones.
+        n_tokens: number of embeddings; missing tokens are filled up with unused ones.
 
     Raises:
-        UnsupportedModelError: when it does something that llama.cpp would do otherwise.
+        UnsupportedModelError: when llama.cpp would tokenize differently in some respect.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
@@ -119,7 +121,7 @@ def _entry(key: str, value: Any) -> Entry:
 
 
 def _listed(vocab: Mapping[str, int], added: Sequence[Mapping[str, Any]], n_tokens: int) -> tuple[list[str], list[int]]:
-    """The tokens in their order, and what kind each is of."""
+    """Return the tokens in their order, and the kind of each."""
     if max(vocab.values()) >= n_tokens:
         raise _refused(f"its tokenizer has a token {max(vocab.values())}, and the model has tokens 0 to {n_tokens - 1}")
     tokens, kinds = [f"[PAD{number}]" for number in range(n_tokens)], [_UNUSED] * n_tokens
@@ -138,19 +140,19 @@ _KEEPING = {"<unk>", "<s>", "<|endoftext|>"}
 
 
 def _strips(added: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether just those tokens take the spaces behind them that do so in Phi-3."""
+    """Return whether exactly the tokens that take the spaces behind them in Phi-3 do so here."""
     there = {token["content"] for token in added}
     takes = {token["content"] for token in added if token["rstrip"]}
     return takes == there - _KEEPING and {*_KEEPING, "</s>"} <= there
 
 
 def name_for(name: str, tokenizer: Any, own: Path | None) -> str:
-    """What a file calls its model: one that is named Phi-3 is read with the spaces behind special tokens taken away.
+    """Return the model's name for a file: llama.cpp takes the spaces behind special tokens away in one named Phi-3.
 
     Args:
         name: of the model.
         tokenizer: of transformers.
-        own: the GGUF file that the tokenizer was taken over from, if it was.
+        own: the GGUF file that the tokenizer was copied from, if it was.
     """
     if own is None:
         strips = _strips(json.loads(tokenizer.backend_tokenizer.to_str())["added_tokens"])
@@ -178,7 +180,7 @@ def _byte_level(told: Mapping[str, Any], merges: Sequence[tuple[str, ...]]) -> d
 
 
 def _pre(told: Mapping[str, Any]) -> str:
-    """What llama.cpp calls the way in which a text is parted before merging."""
+    """Return llama.cpp's name of the pre-tokenizer, which splits a text before merging."""
     parts = told["pre_tokenizer"] or {"type": "nothing"}
     steps = [
         {name: value for name, value in step.items() if name not in ("trim_offsets", "add_prefix_space")}
@@ -222,7 +224,7 @@ def _sentencepiece(
 
 
 def _prefix(told: Mapping[str, Any]) -> bool:
-    """Whether a space is put before every text, those between special tokens included."""
+    """Return whether a space is put before every text, those between special tokens included."""
     before, parts = told["normalizer"], told["pre_tokenizer"]
     spaces = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
     if before == {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, spaces]} and parts is None:
@@ -237,10 +239,10 @@ def _prefix(told: Mapping[str, Any]) -> bool:
 
 
 def _scores(tokens: Sequence[str], kinds: Sequence[int], merges: Sequence[tuple[str, ...]]) -> list[float]:
-    """The likeliness that llama.cpp goes by when it merges, so that it merges in the order of the list of merges.
+    """Return the scores that llama.cpp merges by, so that it merges in the order of the list of merges.
 
-    It merges whatever two neighbours make up a token, the token of the highest score first, where tokenizers goes by a list of
-    pairs: both do the same where the list has every such pair, and all pairs that make up one token next to each other.
+    It merges any two neighbours that make up a token, the token of the highest score first. tokenizers goes by a list of pairs.
+    Both do the same where the list has every such pair, and all pairs that make up one token next to each other.
     """
     made = ["".join(pair) for pair in merges]
     order = list(dict.fromkeys(made))
@@ -257,7 +259,7 @@ def _scores(tokens: Sequence[str], kinds: Sequence[int], merges: Sequence[tuple[
 
 
 def _around(tokenizer: Any) -> tuple[bool, bool]:
-    """Whether it puts the token of the beginning before a text, and that of the end behind it."""
+    """Return whether it puts the beginning token before a text, and whether it puts the end token behind it."""
     bare = tokenizer("a", add_special_tokens=False).input_ids
     ids = tokenizer("a").input_ids
     at = next((at for at in range(len(ids) - len(bare) + 1) if ids[at : at + len(bare)] == bare), 0)

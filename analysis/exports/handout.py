@@ -1,4 +1,4 @@
-"""What a class gets on paper: questions with something to draw on, exercises, and a second sheet with what was measured."""
+"""Handout of a class: questions with something to draw on, exercises, and a second sheet with the measured answers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,11 +41,11 @@ class Task:
     asked: str
     sheet: Axes | Strip | None
     options: Sequence[str]
-    """What can be ticked, where there is nothing to draw on."""
+    """Answers to tick, where there is nothing to draw on."""
     answer: str
-    """What was measured; only on the second sheet."""
+    """The measured answer; only on the second sheet."""
     note: str = ""
-    """What a teacher should know; only on the second sheet."""
+    """Background for a teacher; only on the second sheet."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,14 @@ class Handout:
     tasks: Sequence[Task]
     exercises: Sequence[Exercise]
     missing: str = ""
-    """What could not be asked, in a sentence."""
+    """Questions that could not be asked, in a sentence."""
 
 
 def html(handout: Handout, *, solved: bool) -> str:
-    """A file to print: black on white, nothing fetched from anywhere, every text escaped.
+    """Return a file to print: black on white, nothing fetched from anywhere, every text escaped.
 
     Args:
-        handout: what is on it.
+        handout: the content.
         solved: whether this is the sheet with answers, solutions and notes.
     """
     environment = templates()

@@ -36,7 +36,7 @@ metric_list:
 
 
 def name(spec: BenchmarkSpec) -> str:
-    """What the task is called there: a name of its own, so that none of the harness's is meant."""
+    """Return the task's name for the harness: a name of its own, so that none of the harness's is meant."""
     stem = Path(spec.task).stem if spec.is_file else spec.task
     return f"layerscope_{re.sub('[^A-Za-z0-9]+', '_', stem).strip('_') or 'questions'}"
 
@@ -68,7 +68,7 @@ def files(spec: BenchmarkSpec, asked: Sequence[Question], folder: Path) -> dict[
         for question in asked
     ]
     title = " ".join(questions.title(spec).split())
-    path = json.dumps(str(folder / _QUESTIONS), ensure_ascii=False)  # a JSON string is a YAML string, whatever is in it
+    path = json.dumps(str(folder / _QUESTIONS), ensure_ascii=False)  # a JSON string is a YAML string, with any characters
     return {
         f"{name(spec)}.yaml": _TASK.format(title=title, n=len(rows), seed=spec.seed, name=name(spec), path=path),
         _QUESTIONS: "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows),

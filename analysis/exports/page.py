@@ -16,7 +16,7 @@ _INK = {"light": "#1c2530", "dark": "#e4e8ec"}
 def html(document: Document) -> str:
     """The whole file: plotly.js once, every text escaped, no address that anything is fetched from."""
     environment = templates()
-    # A browser's JSON has no NaN; and `tojson` escapes what would end the script.
+    # A browser's JSON has no NaN; and `tojson` escapes characters that would end the script.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
     pictures = [picture for section in document.sections for picture in section.pictures]
     charts = [{shade: _plain(getattr(picture, shade), ink) for shade, ink in _INK.items()} for picture in pictures]

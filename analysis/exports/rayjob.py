@@ -27,7 +27,7 @@ USER = 10001
 """Whom the image runs as."""
 MOST_SHARDS = 256
 PROGRAM_BYTES = 2 << 30
-"""What a worker takes beside the model: Python, torch, a node of Ray."""
+"""Memory of a worker besides the model: Python, torch, a node of Ray."""
 
 _GIB = 1 << 30
 _STORE_BYTES = 256 << 20
@@ -37,7 +37,7 @@ _HEAD = {"cpu": "2", "memory": "4Gi"}
 _KEPT_S = 3600
 """How long the cluster stays after the end, for its logs."""
 _RETRIES = 2
-"""New clusters after one that was lost; each goes on from what was stored."""
+"""New clusters after one that was lost; each resumes from the stored results."""
 _LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,45}[a-z0-9])?")
 """A label that begins with a letter, of 47 characters at most: KubeRay makes longer ones of it."""
@@ -51,10 +51,10 @@ _IMAGE = re.compile(
 
 @dataclass(frozen=True)
 class Cluster:
-    """What is started for a request, and what it needs of the namespace that it is started in."""
+    """Size and image of the cluster that runs a request, and the objects that it needs in its namespace."""
 
     image: str
-    """With a tag or a digest: what `docker build --target ray` made."""
+    """With a tag or a digest: the image that `docker build --target ray` made."""
     claim: str
     """The volume claim that holds the cache; every machine that gets a pod mounts it, so it is one of ReadWriteMany."""
     secret: str
@@ -98,7 +98,7 @@ def _check(option: str, value: str, pattern: re.Pattern[str], what: str) -> re.M
 
 
 def name_of(spec: Spec) -> str:
-    """What the RayJob of a request is called where nobody says: the same request has the same name."""
+    """Return the default name of a request's RayJob: the same request has the same name."""
     kind = re.sub(r"[^a-z0-9]+", "-", spec.kind.lower()).strip("-")
     return f"layerscope-{kind[:24].rstrip('-')}-{spec.fingerprint()[:8]}"
 
@@ -146,16 +146,16 @@ def model_bytes(spec: Spec) -> int:
 
 
 def sharing(shards: int) -> list[str]:
-    """What is added to a command so that the workers of its own cluster share it."""
+    """Return the options that make the workers of its own cluster share a command."""
     return ["--run-on", "ray", "--workers", str(shards)]
 
 
 def manifest(words: Sequence[str], cluster: Cluster) -> dict[str, Any]:
-    """The manifest, as JSON types: `kubectl apply` takes JSON as it takes YAML.
+    """Return the manifest, as JSON types: `kubectl apply` takes JSON as it takes YAML.
 
     Args:
-        words: the command line that asks for what is wanted, the program's name first.
-        cluster: what is started for it.
+        words: the command line of the request, the program's name first.
+        cluster: the cluster to start for it.
     """
     own = {"cpu": str(cluster.cpus), "memory": f"{cluster.memory_bytes // (1 << 20)}Mi"}
     if cluster.gpus:

@@ -168,7 +168,7 @@ def _active(facts: ModelFacts) -> str:
 
 
 def _verdict(selected: Selected, facts: ModelFacts, speeds: Sequence[SpeedResult], heals: Sequence[HealResult]) -> list[str]:
-    """The decision first: what the cut saves and costs, and on which data each number rests."""
+    """Return the decision first: savings and costs of the cut, and the data behind each number."""
     said = headline.headline(selected, facts, speed=speeds[0] if speeds else None, heals=heals)
     rests = [f"{one}." for one in said.measured_on]
     rests += [f"Not measured: {', '.join(_MISSING[one] for one in said.missing)}."] if said.missing else []
@@ -201,9 +201,9 @@ def _cut(
 
 
 def _scored(cut: Removal, sweeps: Sequence[SweepResult], heals: Sequence[HealResult]) -> list[tuple[str, Point, str]]:
-    """What was measured of a cut: the name of each model, its scores, and what they rest on.
+    """Return the measurements of a cut: the name of each model, its scores, and the data behind them.
 
-    Each stands below the unpruned model of its own condition: a heal in another one brings its own along.
+    Each stands below the unpruned model of its own condition: a healing run in another one brings its own along.
     """
     through = [sweep for sweep in sweeps if any(point.block == cut for point in sweep.points)]
     found = []
@@ -420,7 +420,7 @@ def _comparison(heal: HealResult, field: str, name: str, cut: Removal | None) ->
 
 
 def _said(heal: HealResult, others: Sequence[HealResult]) -> str:
-    """What must be read of a heal."""
+    """Return the sentences to read with a healing run."""
     about = f"{heal.spec.block.describe()}, {heal.spec.recipe}" if not heal.spec.control else heal.spec.recipe
     return " ".join([f"{about}:", *judgement.sentences(heal, judgement.control_of(heal, others))])
 
@@ -440,7 +440,7 @@ def _evaluations(results: Sequence[EvaluateResult], command_line: CommandLine, n
 
 
 def _added(kind: Experiment, results: Sequence[Result], cut: Removal | None, command_line: CommandLine) -> Section:
-    """What an added kind found, by its own tables and its own chart."""
+    """Return the results of an added kind, by its own tables and its own chart."""
     # Tables of methods that are paired are one table, here as under Compare: one rule rings the best of a size.
     paired = [result for result in results if isinstance(result, MethodsResult)]
     read: list[Result] = [methods.as_one(paired)] if paired else list(results)

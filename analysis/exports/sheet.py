@@ -86,7 +86,7 @@ class Dataset:
         return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) not in ("", None)}
 
     def fits(self, sweep: SweepResult, model: ModelSpec) -> bool:
-        """Whether a curve is on this dataset, in the precision of a model."""
+        """Return whether a curve is on this dataset, in the precision of a model."""
         held, there = sweep.spec.model, Dataset.of(sweep).given
         alike = held.quantization == model.quantization and model.dtype in ("auto", held.dtype)
         return alike and all(there.get(name) == value for name, value in self.given.items())

@@ -111,7 +111,7 @@ class _Story:
         return self.platypus.Table(rows, colWidths=widths, style=style, hAlign="LEFT")
 
     def space(self) -> Any:
-        """Room between two parts."""
+        """Vertical space between two parts."""
         return self.platypus.Spacer(1, 0.7 * self.size)
 
     def text(self, content: str, *, bold: bool = False, scale: float = 1.0, ink: str = _INK, bullet: bool = False) -> Any:

@@ -1,4 +1,4 @@
-"""Model folders that are taken away: what is asked for and what is found when one is loaded again."""
+"""Exports of model folders: the request, and the result of loading one again."""
 
 import re
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ class ExportSpec(Spec):
     name: Annotated[str, Option()]
     """Name of the folder under `exports/` in the cache folder."""
     model: ModelSpec = field(default_factory=ModelSpec)
-    """The model, unquantized; `dtype` is what the folder is saved in."""
+    """The model, unquantized; `dtype` is the one of the folder."""
     adapter: Annotated[str | None, Option(metavar="DIR")] = None
     """Folder of a PEFT adapter to merge in, or `adapters/ID` in the cache folder (default: none)."""
     format: Annotated[str, Option(known=(*FORMS, "mergekit"))] = "hf"
@@ -57,10 +57,10 @@ class ExportSpec(Spec):
 
 @dataclass(frozen=True)
 class ReloadCheck:
-    """How a saved folder, reloaded by plain transformers, compares with what it was made from, on a real text."""
+    """Comparison of a saved folder, reloaded by plain transformers, with the model in memory, on a real text."""
 
     dtype: str
-    """What both were computed in."""
+    """The dtype of both computations."""
     n_tokens: int
     """Tokens whose logits were compared."""
     max_difference: float
@@ -68,7 +68,7 @@ class ReloadCheck:
     relative_difference: float
     """Root mean square of the difference over that of the logits, each less its token's mean."""
     tolerance: float
-    """What `relative_difference` may be in this dtype."""
+    """Largest `relative_difference` in this dtype."""
     same_first: float
     """Share of the tokens with the same most likely next token, in [0, 1]."""
     merged: bool

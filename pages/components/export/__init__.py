@@ -1,1 +1,1 @@
-"""The Export page: what to take away of a cut."""
+"""The Export page: files of a pruned model."""

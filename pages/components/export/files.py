@@ -1,4 +1,4 @@
-"""What can be taken away at once: adapter, recipes, model card, report; each with its one button."""
+"""Files that need no job: adapter, recipes, model card, report; each with its one button."""
 
 import io
 import zipfile
@@ -24,7 +24,7 @@ from pages.components.shared import command, selection, state, words
 _ZIP_BYTES = 200_000_000
 """Adapters up to this size are offered as a download; larger ones are only on the disk."""
 _LINES = 24
-"""Files of fewer lines are shown whole; what scrolls cannot be reached by every keyboard."""
+"""Files of fewer lines are shown in full; not every keyboard reaches text that scrolls."""
 
 
 def mergekit(choice: Choice) -> None:
@@ -197,7 +197,7 @@ def report_of_all(choice: Choice) -> None:
 
 
 def on_explore(model: ModelSpec) -> dict[str, str]:
-    """By kind, the key of what Explore shows: a report begins with it."""
+    """Return the keys of the results that Explore shows, by kind: a report begins with them."""
     shown = selection.now(model)
     if shown is None:
         return {}

@@ -19,7 +19,7 @@ DTYPES = {"bfloat16": 2, "float32": 4, "float16": 2}
 
 
 def request(choice: Choice, name: str = "", dtype: str = "", format: str = "hf") -> ExportSpec:
-    """What the form asks for, with the usual name and dtype where none is given.
+    """Return the request of the form, with the usual name and dtype where none is entered.
 
     Raises:
         SpecError: when the name is no plain name.
@@ -30,7 +30,7 @@ def request(choice: Choice, name: str = "", dtype: str = "", format: str = "hf")
 
 
 def show(choice: Choice, format: str = "hf") -> ExportSpec | None:
-    """Draw the button that queues the export and what can be changed of it; returns the request, None where it cannot be."""
+    """Draw the button that queues the export and its settings; returns the request, None where it is impossible."""
     if choice.heal is not None and choice.adapter is None:
         st.info(
             "The adapter of this healing run is not on this machine. Start the same run on the Heal page, or choose **not "
@@ -83,7 +83,7 @@ def show(choice: Choice, format: str = "hf") -> ExportSpec | None:
 def on_this_machine(model: ModelSpec) -> None:
     """Draw a card for each folder that is there."""
     found = [entry.result for entry in library.find("export", model, any_precision=True)]
-    found.sort(key=lambda result: bool(result.pushed))  # of one name what is known of the hub
+    found.sort(key=lambda result: bool(result.pushed))  # of exports with one name, the facts that come from the Hub
     there = {result.spec.name: result for result in found if (folders.folder(result.spec.name) / "layerscope.json").exists()}
     if not there:
         return

@@ -1,4 +1,4 @@
-"""What one gets: size, speed and quality of what is taken away beside the unpruned model, each with its interval."""
+"""Gains and losses: size, speed and quality of the exported model next to the unpruned model, each with its interval."""
 
 from typing import Literal
 
@@ -21,14 +21,14 @@ Colour = Literal["normal", "inverse", "off"]
 
 
 def show(choice: Choice) -> None:
-    """Draw the four of them side by side, and the way to what has not been measured."""
+    """Draw the four of them side by side, and links to missing measurements."""
     shown = selection.now(state.current_model())
     size, speed, *qualities = st.columns(4, gap="medium")
     with size:
         _size(choice)
     with speed:
         _speed(choice)
-    found = {what: _found(what, choice, shown) for what in _IN_FULL}
+    found = {measure: _exported_quality(measure, choice, shown) for measure in _IN_FULL}
     for (what, quality), column in zip(found.items(), qualities, strict=True):
         with column:
             _quality(what, quality, choice)
@@ -44,11 +44,17 @@ def _condition(found: dict[str, Quality | None], choice: Choice, shown: Shown | 
         st.caption(f"This healing run was measured under its own condition. Explore shows {chip.of(selected)}.")
 
 
-def _found(what: str, choice: Choice, shown: Shown | None) -> Quality | None:
-    """The quality of what is taken away: of a heal in its own run, of the bare block under the condition that Explore shows."""
+def _exported_quality(measure: str, choice: Choice, shown: Shown | None) -> Quality | None:
+    """Return the quality of the export: of a heal in its own run, of an unhealed block under the condition of Explore.
+
+    Args:
+        measure: `reading.ACCURACY` or `reading.LOSS`.
+        choice: the cut, and its heal or none.
+        shown: the selection of Explore, if there is one.
+    """
     if choice.heal is not None:
-        return gains.quality(what, [choice.heal], choice.cut, choice.heal)
-    measured = None if shown is None else shown.evidence.of(choice.cut).measured(what)
+        return gains.quality(measure, [choice.heal], choice.cut, choice.heal)
+    measured = None if shown is None else shown.evidence.of(choice.cut).measured(measure)
     if measured is None or measured.unpruned is None or measured.reading is None:
         return None
     return Quality(measured.unpruned, measured.reading)
@@ -101,7 +107,7 @@ def _speed(choice: Choice) -> None:
 
 
 def _timed(choice: Choice) -> SpeedSpec:
-    """What measures the speed of the choice beside that of the unpruned model."""
+    """Return the request that measures the speed of the choice next to that of the unpruned model."""
     if isinstance(choice.cut, PartSet):
         return SpeedSpec(model=choice.model, ns=(0,), blocks=(choice.cut,))
     return SpeedSpec(model=choice.model, ns=(0, choice.cut.size))
@@ -139,7 +145,7 @@ def _shown_as(what: str) -> tuple[int, str, str]:
 
 
 def _signed(value: float, digits: str) -> str:
-    """A number with its sign, but a nought without one."""
+    """Return a number with its sign, but a zero without one."""
     shown = f"{value:+{digits}}"
     return shown[1:] if float(shown) == 0 else shown.replace("-", "−")
 

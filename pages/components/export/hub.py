@@ -1,4 +1,4 @@
-"""A folder that is here onto the hub: first what would go there, then, by a second click, a job that uploads it."""
+"""Upload of a folder on this machine to the Hub: first a preview, then, by a second click, a job that uploads it."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from pages.components.shared import access, start, words
 
 
 def show(result: ExportResult) -> None:
-    """Draw the button that opens it; for whoever runs this dashboard alone, since it is their token.
+    """Draw the button that opens it; for operators of this dashboard alone, since it is their token.
 
     Args:
         result: an export that is on this machine.
@@ -36,7 +36,7 @@ def show(result: ExportResult) -> None:
 
 
 def _planned(result: ExportResult, id: str, *, is_private: bool) -> None:
-    """Draw what would be uploaded, and the button that has it done."""
+    """Draw the files of the upload, and the button that starts it."""
     name = result.spec.name
     try:
         access.check_operator("push to the hub")

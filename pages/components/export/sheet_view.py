@@ -21,7 +21,7 @@ _LOOKS = {
 
 
 def show(choice: Choice) -> None:
-    """Draw the sheet of what is taken away."""
+    """Draw the decision sheet of the chosen export."""
     st.caption("The decision on one page: recommendation, rule, numbers with intervals, cost, risk, unknowns, commands.")
     tolerance = _tolerance()
     made = sheet.of(

@@ -1,4 +1,4 @@
-"""What is taken away: a cut, and a heal of it or none."""
+"""The choice to export: a cut, and a heal of it or none."""
 
 from dataclasses import dataclass
 
@@ -35,7 +35,7 @@ class Choice:
 
 
 def has_adapter(heal: HealResult) -> bool:
-    """Whether the heal's adapter is on this machine; that of a precomputed heal stayed where it was made."""
+    """Return whether the heal's adapter is on this machine; that of a precomputed heal stayed where it was made."""
     return bool(heal.adapter) and (store.cache_dir() / str(heal.adapter) / "adapter_config.json").exists()
 
 

@@ -22,7 +22,7 @@ _WAYS: dict[str, Callable[[Choice], None]] = {
 
 
 def show(choice: Choice) -> None:
-    """Draw the choice and what is chosen."""
+    """Draw the choice of a format and the panel of the chosen one."""
     ways = [SHEET, FOLDER, *(way for way in _WAYS if way != SHEET and (way != ADAPTER or choice.adapter))]
     key = f"export-way-{choice.adapter is not None}"
     chosen = state.option_of("way", ways, FOLDER)

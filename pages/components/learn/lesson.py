@@ -1,4 +1,4 @@
-"""Where a visitor is in the lesson, and what was guessed and answered; it lives as long as the session."""
+"""Progress of a visitor in the lesson, with guesses and answers; it lives as long as the session."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,9 +12,9 @@ from pages.components.shared import state, words
 STEPS = ("Layers", "Angle", "Map", "Cliff", "Big models", "Healing", "Limits", "Check")
 """Short names, in order."""
 SLUGS = tuple(name.lower().replace(" ", "-") for name in STEPS)
-"""What they are called in an address."""
+"""Their names in an address."""
 NO_CLIFF = "no cliff"
-"""What can be guessed instead of a number of layers."""
+"""The guess in place of a number of layers."""
 MINUTES = (2, 1, 2, 3, 1, 2, 2, 2)
 """How long each step takes a class, roughly."""
 
@@ -27,9 +27,9 @@ class Lesson:
     """The model it is about; another one begins a new lesson, since guesses are about this one."""
     step: int = 0
     drafts: dict[str, Any] = field(default_factory=dict)
-    """What was dragged or drawn so far, by question."""
+    """Blocks and curves that were dragged or drawn so far, by question."""
     hear: dict[str, Callable[[], None]] = field(default_factory=dict)
-    """By question, what makes a draft of what the browser sent last."""
+    """Functions, by question, that make a draft of the browser's last message."""
     guesses: dict[str, Any] = field(default_factory=dict)
     """Drafts that were locked in, by question."""
     skipped: set[str] = field(default_factory=set)
@@ -47,7 +47,8 @@ class Lesson:
     def lock(self, question: str) -> None:
         """Make the draft the guess; it cannot be changed any more, and not made after the answer was seen.
 
-        What was drawn is heard first: one who draws and clicks at once means the new drawing, which can come after the click.
+        The browser's last message is read first. A visitor who draws and clicks at once means the new drawing, which
+        can come after the click.
         """
         if not self.is_revealed(question):
             self.hear.get(question, lambda: None)()
@@ -59,7 +60,7 @@ class Lesson:
             self.skipped.add(question)
 
     def is_revealed(self, question: str) -> bool:
-        """Whether the answer may be shown."""
+        """Return whether the answer may be shown."""
         return question in self.guesses or question in self.skipped
 
     def answer(self, number: int) -> None:

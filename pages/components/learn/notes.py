@@ -1,4 +1,4 @@
-"""What a teacher should know of a step."""
+"""Notes for a teacher on a step."""
 
 from dataclasses import dataclass
 
@@ -8,6 +8,6 @@ class Note:
     """A step, for the one who teaches it."""
 
     ask: str
-    """What to ask the class."""
+    """A question to the class."""
     beware: str
-    """What is often misunderstood."""
+    """A common misunderstanding."""

@@ -1,6 +1,6 @@
-"""Predictions by doing: a block is dragged, a curve drawn, a cliff marked, and nothing measured is shown before that is done.
+"""Predictions by doing: a block is dragged, a curve drawn, a cliff marked, and no measurement is shown before that is done.
 
-What was done so far is a draft; locking it in makes it the guess. Both come from a browser, so that whatever does not fit the
+The state so far is a draft; locking it in makes it the guess. Both come from a browser, so a value that does not fit the
 question is no draft.
 """
 
@@ -42,14 +42,14 @@ _curve = st.components.v2.component(
 
 
 def block(lesson: Lesson, question: str, n_layers: int, size: int, *, label: str) -> Block:
-    """Draw the model's layers with a block to drag along them; where it lies now.
+    """Draw the model's layers with a block to drag along them; returns its place now.
 
     Args:
-        lesson: where one is.
-        question: under which the draft is kept: the start of the block.
+        lesson: the visitor's progress.
+        question: name of the draft, which is the start of the block.
         n_layers: layers of the model.
         size: of the block.
-        label: what the block is, for those who do not see it.
+        label: description of the block for people who do not see it.
     """
     key = lesson.key(question)
     last = n_layers - size
@@ -67,31 +67,31 @@ def block(lesson: Lesson, question: str, n_layers: int, size: int, *, label: str
 
 @dataclass(frozen=True)
 class Axes:
-    """What one draws on."""
+    """The axes to draw on."""
 
     places: Sequence[str]
     """Names of the places from left to right."""
     one: str
-    """What a place is called before its name, as in "layer 3"."""
+    """Noun before the name of a place, as in "layer 3"."""
     axis: str
     """Title of the horizontal axis."""
     low: float
     high: float
     step: float
-    """What one press of a key moves."""
+    """Distance that one press of a key moves."""
     ticks: Sequence[float]
     percent: bool = False
     digits: int = 2
     unit: str = ""
     given: Sequence[float] = ()
-    """Values of the first places, which are told and not drawn."""
+    """Values of the first places, which are shown and not drawn."""
     levels: Mapping[str, float] | None = None
     """Horizontals to read the drawing against, by name."""
     bars: bool = False
     """Whether places are things apart, so that no line joins them."""
 
     def printed(self) -> handout.Axes:
-        """The same on paper."""
+        """Return the axes on paper."""
         named = [(tick, f"{tick:.0%}" if self.percent else f"{tick:.{min(self.digits, 1)}f}") for tick in self.ticks]
         return handout.Axes(self.places, self.axis, named, self.given, list((self.levels or {}).items()), self.bars)
 
@@ -105,21 +105,21 @@ class Drawn:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was drawn beyond what was given."""
+        """Return whether nothing was drawn beyond the given values."""
         return all(value is None for value in self.values)
 
 
 def curve(lesson: Lesson, question: str, axes: Axes, *, label: str, height: int = 300, mark: str = "", none: str = "") -> Drawn:
-    """Draw empty axes to draw on; what is drawn now.
+    """Draw empty axes to draw on; returns the drawing now.
 
     Args:
-        lesson: where one is.
-        question: under which the draft is kept, a `Drawn` whose values begin after the given ones.
-        axes: what one draws on.
-        label: what is to be drawn, for those who do not see it.
+        lesson: the visitor's progress.
+        question: name of the draft, a `Drawn` whose values begin after the given ones.
+        axes: the axes to draw on.
+        label: description of the drawing for people who do not see it.
         height: pixels.
-        mark: what the handle below the axis marks; empty for no handle.
-        none: what it means when the handle stands behind the last place.
+        mark: meaning of the handle below the axis; empty for no handle.
+        none: meaning of the handle behind the last place.
     """
     key, given = lesson.key(question), len(axes.given)
     n_drawn = len(axes.places) - given
@@ -144,7 +144,7 @@ def curve(lesson: Lesson, question: str, axes: Axes, *, label: str, height: int 
 
 
 def _sent(key: str, name: str) -> object:
-    """What the browser sent last."""
+    """Return the browser's last message."""
     return (st.session_state.get(key) or {}).get(name)
 
 
@@ -166,13 +166,13 @@ def _read(sent: object, given: int, n_drawn: int, axes: Axes, *, marks: bool) ->
 
 
 def buttons(lesson: Lesson, question: str, *, ready: bool = True, missing: words.Markdown = "") -> None:
-    """The way on from a prediction: lock it in, or see the answer without one.
+    """Draw the two buttons after a prediction: lock it in, or see the answer without one.
 
     Args:
-        lesson: where one is.
-        question: whose draft it is.
+        lesson: the visitor's progress.
+        question: name of the draft.
         ready: whether there is something to lock in.
-        missing: what has to be done first, where it is not.
+        missing: the step to do first, where it is not ready.
     """
     with st.container(horizontal=True, gap="small"):
         st.button("Lock in and reveal", key=f"learn-lock-{question}", type="primary", icon=":material/lock:",

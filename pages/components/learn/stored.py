@@ -1,4 +1,4 @@
-"""The stored results that the lesson is told with: the strongest evidence of the current model."""
+"""The stored results of the lesson: the strongest evidence of the current model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from pages.components.shared import library, words
 
 @dataclass(frozen=True)
 class Shown:
-    """What there is; None where nothing is stored yet."""
+    """The results of a model; None where nothing is stored yet."""
 
     facts: ModelFacts | None
     distances: DistanceResult | None
@@ -41,7 +41,7 @@ class Shown:
 
 
 def of(model: ModelSpec) -> Shown:
-    """The strongest evidence there is of a model, whatever ran last or is shown on other pages."""
+    """Return the strongest evidence there is of a model; the last run and the selections of other pages do not count."""
     maps, damages = _finished("distances", model), _finished("damage", model)
     curves = [result for result in _finished("sweep", model) if result.spec.strategy == "similarity"]
     distances = next(iter(maps), None)
@@ -77,7 +77,7 @@ def _finished(kind: str, model: ModelSpec, *, any_precision: bool = False) -> li
 
 
 def ladder(heals: Sequence[HealResult]) -> tuple[list[Rung], HealResult | None]:
-    """Unpruned, pruned, instantly healed and trained models of one cut, and the heal that they are told with.
+    """Return unpruned, pruned, instantly healed and trained models of one cut, and the heal that represents them.
 
     Of several cuts the one with the strongest evidence is taken, of equally strong ones one that has both ways of healing.
 
@@ -87,7 +87,7 @@ def ladder(heals: Sequence[HealResult]) -> tuple[list[Rung], HealResult | None]:
     cuts: dict[object, dict[str, HealResult]] = {}
     for heal in heals:
         spec = heal.spec
-        # What other methods fit is no rung between the cut and its training: a training begins with the projection.
+        # The fits of other methods are no rung between the cut and its training: a training begins with the projection.
         is_rung = not spec.control and (spec.trains or spec.compensation == COMPENSATIONS[0])
         if heal.unpruned and heal.pruned and heal.healed and is_rung:
             cut = (spec.block, spec.benchmark, spec.validation, spec.model.quantization, spec.model.dtype)
@@ -106,13 +106,13 @@ def ladder(heals: Sequence[HealResult]) -> tuple[list[Rung], HealResult | None]:
 
 
 def for_exercises(shown: Shown) -> exercises.Results:
-    """What exercises are made from."""
+    """Return the results that exercises are made from."""
     _, heal = ladder(shown.heals)
     return exercises.Results(shown.size, shown.facts, shown.distances, shown.sweep, heal)
 
 
 def too_few(found: Sequence[exercises.Exercise]) -> str:
-    """What it takes to have all exercises; empty where they are there."""
+    """Return the results that the missing exercises need, in a sentence; empty where all exercises are there."""
     if len(found) >= exercises.WANTED:
         return ""
     return (
@@ -122,6 +122,6 @@ def too_few(found: Sequence[exercises.Exercise]) -> str:
 
 
 def missing(sentence: words.Markdown, page: str, label: words.Markdown) -> None:
-    """Say what this step would show and where it can be computed."""
+    """Name the missing result of this step, and the page that computes it."""
     st.info(sentence, icon=":material/hourglass_empty:")
     st.page_link(page, label=label, icon=":material/arrow_forward:")

@@ -24,15 +24,15 @@ class Step(Protocol):
     NOTE: Note
 
     def tasks(self, shown: Shown) -> list[Task]:
-        """What is asked on paper; nothing where its result is missing."""
+        """Return the questions on paper; none where their result is missing."""
 
 
 def show(steps: Sequence[Step], shown: Shown) -> None:
-    """A button that opens them.
+    """Draw a button that opens the menu for teachers.
 
     Args:
         steps: of the lesson, in order.
-        shown: the results that the lesson is told with.
+        shown: the results of the lesson.
     """
     menu = st.popover(
         "Teach", icon=":material/co_present:", type="tertiary", key="learn-teach", on_change="rerun", width=100
@@ -58,7 +58,7 @@ def _said(number: int, step: Step) -> str:
 
 
 def of(steps: Sequence[Step], shown: Shown) -> Handout:
-    """The sheets that can be made from what was measured."""
+    """Return the sheets that can be made from the measurements."""
     found = [(step, step.tasks(shown)) for step in steps]
     tasks = [replace(task, note="" if number else _note(step)) for step, asked in found for number, task in enumerate(asked)]
     made = exercises.of(stored.for_exercises(shown))

@@ -68,10 +68,10 @@ def show() -> ModelSpec | None:
 
 
 def _is_refused(source: str, kind: str) -> bool:
-    """Show why a path cannot be what was chosen above it, if so; the hub is not asked for it."""
+    """Show why a path does not fit the choice above it, if so; the Hub is not asked for it."""
     try:
         access.check_file(source)
-    except AccessError:  # said when the model is checked; nothing is told of files that this visitor may not name
+    except AccessError:  # reported when the model is checked; this visitor learns nothing about files that they may not name
         return False
     why = local_path.refusal(source, as_gguf=kind == KINDS[3])
     if kind == KINDS[2] and not why and remote.may_be_id(source) and not Path(source).is_dir():
@@ -144,7 +144,7 @@ def _row(one: Seen, place: int, current: ModelSpec, now: str) -> None:
 
 @contextlib.contextmanager
 def card(title: words.Markdown, said: str) -> Iterator[None]:
-    """Draw a model's row with what the body draws beside it, which is its button."""
+    """Draw a model's row; the body draws its button next to the text."""
     with st.container(
         border=True, horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"
     ):
@@ -160,7 +160,7 @@ def size(one: Seen) -> str:
 
 
 def use(model: ModelSpec) -> None:
-    """Make it the current model, and what the form above shows: it was looked at before, so it is read again at once."""
+    """Make it the current model, and fill the form above with it: it was read before, so it is read again at once."""
     state.use_model(model)
     forget()
     st.session_state.setdefault("checked-models", set()).add(model.source)
@@ -175,6 +175,6 @@ def _said(one: Seen, model: ModelSpec | None) -> str:
 
 
 def counted(one: Seen) -> str:
-    """What is stored of a model: "2 maps, 1 curve"."""
+    """Return the numbers of stored results of a model: "2 maps, 1 curve"."""
     counts = [f"{count} {_COUNTED[kind]}{'' if count == 1 else 's'}" for kind, count in one.counts.items()]
     return ", ".join(counts) or "no results yet"

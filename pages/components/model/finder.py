@@ -1,4 +1,4 @@
-"""Search on the hub: what it finds is picked with a click, and nothing waits for the hub."""
+"""Search on the Hub: a click picks a result, and nothing waits for the Hub."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from pages.components.shared.looks import Looks
 
 
 def _search(said: str, endpoint: str) -> dict[str, Any]:
-    """Where the hub is is part of what is asked."""
+    """Return the results of a search. The Hub's address is part of the question, since another one has other models."""
     return {"found": hub.search(said)}
 
 
@@ -20,7 +20,7 @@ _looks = Looks(_search)
 
 
 def show(pick: Callable[[str], None]) -> None:
-    """Draw the box and what was found.
+    """Draw the search box and its results.
 
     Args:
         pick: called with the id that is clicked, before the page is drawn again.
@@ -60,7 +60,7 @@ def _found(said: str, pick: Callable[[str], None]) -> None:
 def _coming(said: str) -> None:
     try:
         is_there = _looks.of(said, hub.endpoint()) is not None
-    except Exception:  # the page says what
+    except Exception:  # the page shows the error
         is_there = True
     if is_there:
         st.rerun()

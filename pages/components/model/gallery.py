@@ -1,4 +1,4 @@
-"""The gallery: real models of which results came with the program, opened with a click, weights or no weights."""
+"""The gallery: real models whose results came with the program, opened with a click, with or without weights."""
 
 import streamlit as st
 

@@ -1,7 +1,7 @@
-"""What a model is and whether it fits, before anything of it is loaded.
+"""Facts of a model, and whether it fits, before anything of it is loaded.
 
-It is asked of a process of its own, so that a busy worker does not hold it up. That takes seconds, and on a busy machine half a
-minute: the page says so meanwhile, and shows what was found when it is there.
+A process of its own reads them, so that a busy worker does not hold it up. That takes seconds, and on a busy machine half a
+minute. The page says so in that time, and shows the facts when they are there.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ from pages.components.shared.looks import Looks
 
 
 def _run(source: str, revision: str | None, dtype: str, device: str, quantization: str, cache: str) -> dict[str, Any]:
-    """The cache folder is part of what is asked: another one knows other models."""
+    """Return the facts of a model. The cache folder is part of the question: another one has other models."""
     return preflight.looked_at(source, revision, dtype, device, quantization)
 
 
@@ -46,7 +46,7 @@ def coming(model: ModelSpec) -> None:
 def _coming(model: ModelSpec) -> None:
     try:
         is_there = of(model) is not None
-    except Exception:  # the page says what
+    except Exception:  # the page shows the error
         is_there = True
     if is_there:
         st.rerun()
@@ -54,7 +54,7 @@ def _coming(model: ModelSpec) -> None:
 
 
 def show(result: InspectResult) -> None:
-    """Draw size, memory against what is free, the reasons of the settings, and where the parameters are."""
+    """Draw size, memory next to the free memory, the reasons of the settings, and where the parameters are."""
     model = result.model
     needed = result.weight_bytes + result.working_bytes
     columns = st.columns([2, 3, 3, 4], gap="small")
@@ -108,7 +108,7 @@ def _reason(choice: Choice) -> str:
 
 
 def _experts(model: ModelFacts) -> list[dict[str, Any]]:
-    """What of the layers is in experts, where they have any."""
+    """Return the share of the layers' parameters in experts, where they have any."""
     n = model.expert_parameters
     return [{"part": "in experts (included above)", "parameters": n, "bytes": n * model.bytes_per_parameter}] if n else []
 

@@ -1,4 +1,4 @@
-"""The weights of a model of the hub: of which commit, how large, fetched as a job, and deleted with what that frees."""
+"""The weights of a model from the Hub: commit, size, fetching as a job, and deletion with the freed bytes."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ def pinned(model: ModelSpec, found: InspectResult) -> ModelSpec:
 
 
 def show(model: ModelSpec, found: InspectResult) -> None:
-    """Draw commit and size, and the button that fetches what is missing; nothing for a model that is no hub id."""
+    """Draw commit and size, and the button that fetches missing files; nothing for a model that is no hub id."""
     if not found.commit:
         return
     missing = remote.missing_bytes(model.source, found.commit)
@@ -49,7 +49,7 @@ def show(model: ModelSpec, found: InspectResult) -> None:
 
 
 def absent(model: ModelSpec) -> bool:
-    """Draw why a GGUF file of the hub cannot be loaded yet, with the button that fetches it; whether that is so."""
+    """Draw why a GGUF file from the Hub cannot be loaded yet, with the button that fetches it; returns whether that is so."""
     sentence = remote.why_not_here(model.source, model.revision)
     if sentence is None:
         return False
@@ -60,7 +60,7 @@ def absent(model: ModelSpec) -> bool:
 
 
 def kept() -> None:
-    """Draw what of the hub, and of GGUF files, takes room on this machine; it is worked out only while that is open."""
+    """Draw the files from the Hub, and GGUF files, that take space on this machine; computed only while the list is open."""
     popover = st.popover("Models on this disk", key="kept-models", icon=":material/hard_drive:", on_change="rerun")
     if popover.open:
         with popover, frame.errors_shown():
@@ -128,7 +128,7 @@ def _delete_conversion(identity: str) -> None:
 
 
 def _done(action) -> None:
-    """Do it, and say in a corner what became of it."""
+    """Run an action, and keep its result or its error for the page to announce."""
     try:
         said = action(), ":material/check_circle:"
     except LayerscopeError as error:

@@ -1,1 +1,1 @@
-"""What every page is made of."""
+"""Parts that every page is made of."""

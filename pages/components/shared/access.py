@@ -1,6 +1,6 @@
-"""What a visitor may do: every start, stop, removal and upload of a page passes here, whatever a browser sends.
+"""Rights of a visitor: every start, stop, removal and upload of a page passes here, with any request of a browser.
 
-Buttons that would be refused are disabled with the same sentence; that is a courtesy, the refusal is here.
+Buttons of refused actions are disabled with the same sentence. That is a courtesy, the refusal is here.
 """
 
 import threading
@@ -46,7 +46,7 @@ def rules() -> Serving:
 
 
 def is_operator() -> bool:
-    """Whether this visitor acts for everybody: an operator, the host of Show, or somebody at the machine itself."""
+    """Return whether this visitor acts for everybody: an operator, the host of Show, or somebody at the machine itself."""
     there = visitor()
     return there is None or there.role in (OPERATOR, HOST)
 
@@ -71,34 +71,34 @@ def check_start() -> None:
         raise AccessError(sentence)
 
 
-def check_operator(what: str) -> None:
+def check_operator(action: str) -> None:
     """Refuse an action that concerns everybody.
 
     Args:
-        what: the action, for example "delete exports".
+        action: with a verb, for example "delete exports".
 
     Raises:
         AccessError: when somebody else asks, or the dashboard is read-only.
     """
     check_start()
-    check_host(what)
+    check_host(action)
 
 
-def check_host(what: str) -> None:
-    """Refuse an action of whoever runs the dashboard that stores nothing, which the host of Show may take too.
+def check_host(action: str) -> None:
+    """Refuse an action that only operators and the host of Show may take, and that stores nothing.
 
     Raises:
         AccessError: when somebody else asks.
     """
     if not is_operator():
-        raise AccessError(f"Only an operator or the host of this dashboard may {what}.")
+        raise AccessError(f"Only an operator or the host of this dashboard may {action}.")
 
 
 def check_file(value: str) -> None:
     """Refuse the name of a file that this visitor may not name.
 
     Raises:
-        AccessError: when it is outside of what the operator has listed.
+        AccessError: when it is outside of the folders and files of the operator's list.
     """
     if gallery.exhibit(value) is None:  # whose name is one of our own
         rules().check_file(value)
@@ -145,7 +145,7 @@ def check_upload(n_bytes: int) -> None:
 
 
 def why_no_room(n_bytes: int, held: Serving) -> str | None:
-    """The reason why no file of this size is kept, in one sentence; None where there is room."""
+    """Return the reason why no file of this size is kept, in one sentence; None where there is space."""
     most = held.uploads_gb
     if most is None:
         return None
@@ -159,7 +159,7 @@ def why_no_room(n_bytes: int, held: Serving) -> str | None:
 
 
 def may_change(job: jobs.Job) -> bool:
-    """Whether this visitor may stop, move, resume or remove a job: its owner may, and an operator."""
+    """Return whether this visitor may stop, move, resume or remove a job: its owner may, and an operator."""
     return why_not_start() is None and (is_operator() or (job.owner is not None and job.owner == owner()))
 
 
@@ -176,17 +176,17 @@ def owner_of(job: jobs.Job) -> str:
 
 
 def is_of_somebody_else(job: jobs.Job) -> bool:
-    """Whether to show whose job it is. Show tells no names."""
+    """Return whether a job belongs to another visitor, so that the page says so. Show tells no names."""
     return job.owner not in (None, owner()) and why_not_start() is None
 
 
 def change(action: str, job_id: str, *given: Any, **options: Any) -> Any:
-    """Stop, move, resume or remove a job, for those who may.
+    """Stop, move, resume or remove a job, for visitors with the right to do so.
 
     Args:
         action: one of `CHANGES`, a function of `jobs`.
         job_id: the job.
-        given, options: what else the function takes.
+        given, options: further arguments of the function.
 
     Raises:
         AccessError: when the job is somebody else's, the dashboard is read-only, or results take too much of the disk.

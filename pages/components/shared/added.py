@@ -1,4 +1,4 @@
-"""Results of kinds that no page was made for: what each is, its tables, its chart, and a button that asks for one."""
+"""Results of kinds without a page of their own: a description, tables, a chart, and a button that requests a result."""
 
 import streamlit as st
 

@@ -28,13 +28,13 @@ def show(
     toolbar: bool = True,
     on_select: Callable[[], None] | Literal["ignore"] = "ignore",
 ) -> None:
-    """Draw a figure in the page's fonts, beside it its data as CSV, and in its toolbar a camera that saves PNG or SVG.
+    """Draw a figure in the page's fonts, with its data as CSV next to it, and a camera for PNG or SVG in its toolbar.
 
     Args:
         figure: the chart.
-        key: of the chart: the selection of one that can be clicked is in the session under it, and the widgets beside it have
-            keys that begin with it.
-        alt: what it shows, for those who do not see it.
+        key: of the chart. The selection of a clickable one is in the session under it, and the keys of the widgets next to
+            it begin with it.
+        alt: description of the chart for people who do not see it.
         file_name: of downloads, without an ending.
         toolbar: False for a strip that has nothing to download.
         on_select: called when a point is clicked.
@@ -50,7 +50,7 @@ def show(
         figure = look.enlarged(figure, theme.LARGER)
 
     def draw() -> None:
-        # The height is said beforehand, so that nothing below jumps while a chart is being drawn.
+        # The height is set beforehand, so that nothing below jumps while a chart is being drawn.
         st.plotly_chart(
             figure, key=key, alt=alt, config=config, width="stretch", height=figure.layout.height or "content",
             on_select=on_select, selection_mode="points",
@@ -88,7 +88,7 @@ def _downloads(figure: Figure, key: str, file_name: str, image: str) -> None:
 
 
 def csv(figure: Figure) -> bytes:
-    """What a figure draws, with all digits."""
+    """Return the data of a figure as CSV, with all digits."""
     return letters.csv(pd.DataFrame(data.rows(figure)))
 
 
@@ -104,12 +104,12 @@ def table(
     """Show rows, or the table of a result, and offer them as CSV with all their digits.
 
     Args:
-        rows: what is shown.
+        rows: the rows, or a result's table.
         key: first part of the widgets' keys.
         file_name: of the download, without an ending.
-        alt: what it shows, for those who do not see it; the title of a result's table says so itself.
-        formats: by column, how numbers are written.
-        columns: by column, how else it is shown, as in `st.dataframe`.
+        alt: description of the table (default: the title of a result's table).
+        formats: by column, the format of numbers.
+        columns: by column, further settings, as in `st.dataframe`.
     """
     if isinstance(rows, Table):
         alt, rows = alt or rows.title, rows.records()

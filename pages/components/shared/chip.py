@@ -45,7 +45,7 @@ def precision(model: ModelSpec, facts: ModelFacts) -> list[str]:
 
 
 def details(conditions: Iterable[Condition | None], texts: str = "Loss") -> words.Markdown:
-    """The same in full, one line for each condition, for the hover help of a chip."""
+    """Return the conditions in full, one line for each, for the hover help of a chip."""
     return "\n".join(f"- {words.plain(_in_full(one, texts))}" for one in dict.fromkeys(conditions) if one is not None)
 
 

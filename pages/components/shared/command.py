@@ -1,4 +1,4 @@
-"""The command lines that make what is on the page again."""
+"""The command lines that make the results on the page again."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The cut: which layers a strategy removes at the slider's n, what was measured of it, and the one that is on screen."""
+"""The cut: the layers that a strategy removes at the slider's n, its measurements, and the cut on screen."""
 
 from dataclasses import dataclass
 
@@ -25,19 +25,19 @@ _MEASURED_FIRST = (INFLUENCE, DRAW, SEARCHED, BLOCKS)
 
 @dataclass(frozen=True)
 class Cut:
-    """A cut and what is known of it."""
+    """A cut and its measurements."""
 
     n: int
     removed: Removal | None
     """None for n = 0, and where it is not known yet."""
     point: Point | None
-    """What the shown curve says at n."""
+    """The point of the shown curve at n."""
     unknown: words.Markdown = ""
-    """Why the layers are not known yet and what to click; empty where they are."""
+    """Why the layers are not known yet, and the control that finds them; empty where they are."""
     by_hand: bool = False
     """Whether these layers were picked instead of the strategy's choice."""
     result: SweepResult | EvaluateResult | None = None
-    """What the point is of; None where there is none."""
+    """The result that the point belongs to; None where there is none."""
 
     @property
     def readings(self) -> Readings:
@@ -58,7 +58,7 @@ def picked_by_hand(removed: Removal, sweep: SweepResult | None) -> Cut:
 
 @dataclass(frozen=True)
 class Strategy:
-    """How blocks are chosen, and from what."""
+    """How blocks are chosen, and the measurements that they are chosen by."""
 
     name: str
     """One of `strategies.STRATEGIES`."""
@@ -113,7 +113,7 @@ def at(
 
 
 def _of_damage(strategy: str, n: int, given: Given) -> Removal | None:
-    """What is chosen by the measured damage, where that says anything of blocks of this size."""
+    """Return the choice by measured loss increase, where that says anything of blocks of this size."""
     try:
         return strategies.chosen(strategy, n, given)
     except BlockRangeError:
@@ -178,11 +178,11 @@ def chosen(n: int, strategy: Strategy) -> Cut:
 
 
 def take(removed: Removal, strategy: Removal | None, n_layers: int) -> None:
-    """Make layers that somebody picked the current cut; where the strategy chooses the same ones, it is just that.
+    """Make layers that somebody picked the current cut; where the strategy chooses the same layers, keep its cut.
 
     Args:
         removed: the picked layers.
-        strategy: what the strategy chooses of that size.
+        strategy: the strategy's choice of that size.
         n_layers: layers of the model.
 
     Raises:
@@ -210,7 +210,7 @@ def check(removed: Removal, n_layers: int) -> None:
 
 
 def take_or_say(removed: Removal, strategy: Removal | None, n_layers: int) -> None:
-    """As `take`; what cannot be taken is said in passing, and the cut stays what it was."""
+    """Take layers as `take`; show the reason of a refusal as a toast, and leave the cut as it was."""
     try:
         take(removed, strategy, n_layers)
     except BlockRangeError as error:
@@ -223,12 +223,12 @@ def protected_in(removed: Removal | None, n_layers: int) -> list[int]:
 
 
 def say_protected(removed: Removal | None, n_layers: int, who: words.Markdown = "This selection") -> None:
-    """Say which protected layers a cut takes, where it takes any.
+    """Name the protected layers that a cut takes, where it takes any.
 
     Args:
         removed: the cut.
         n_layers: layers of the model.
-        who: what takes them.
+        who: the subject of the sentence.
     """
     kept = protected_in(removed, n_layers)
     if kept:

@@ -1,8 +1,8 @@
-"""The look of the page from its first moment: style that is part of the document instead of arriving with what it styles.
+"""The look of the page from its first moment: style that is part of the document instead of arriving with the widgets.
 
-Streamlit's document comes without a word about the app in it, and everything the script says about looks arrives a second
-later, when there is already something to be seen, which then jumps. So the server puts our style into the document itself, and
-the names of the scripts that will draw the page.
+Streamlit's document comes without a word about the app in it. Everything the script says about looks arrives a second later,
+when there is already something to be seen, which then jumps. So the server puts our style into the document itself, and the
+names of the scripts that will draw the page.
 """
 
 from collections.abc import Sequence
@@ -32,9 +32,9 @@ _ANEW = b"""<script>addEventListener("error", ({message}) => {
   sessionStorage.setItem("drawn-anew", Date.now());
   location.reload();
 });</script>"""
-"""A browser that has no place for what it is sent leaves its window empty: the page is opened anew, at most twice a minute."""
+"""A browser that has no place for a message leaves its window empty: it reloads the page, at most twice a minute."""
 _ALONE = b"<style>:root { --beside: 0px; }</style>"
-"""Of the pages for a class, which have no sidebar to leave room for."""
+"""Style of the pages for a class, which have no sidebar to leave space for."""
 
 
 class FirstPaint:
@@ -73,5 +73,5 @@ class FirstPaint:
 
 
 def middleware() -> Sequence[Middleware]:
-    """What the server of the dashboard puts around Streamlit."""
+    """Return the middleware for styles that the dashboard's server puts around Streamlit."""
     return [Middleware(FirstPaint, style=_STYLE.read_text(encoding="utf-8"))]

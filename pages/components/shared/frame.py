@@ -1,4 +1,4 @@
-"""What stands around every page: the menu of pages, its title with the model it is about, and errors as one sentence."""
+"""Frame of every page: the menu of pages, the title with its model, and errors as one sentence."""
 
 import contextlib
 import logging
@@ -71,8 +71,8 @@ def drawn() -> Iterator[None]:
 def require() -> None:
     """First line of a page: draw the frame if it is not there.
 
-    Until `st.navigation` was called once in a server's life, Streamlit takes each file in pages/ for an app of its own, so
-    a link straight to a page of a server that has just started would show it without menu and jobs.
+    Until the first call of `st.navigation` in a server's life, Streamlit takes each file in pages/ for an app of its own.
+    A link straight to a page of a server that has just started would show it without menu and jobs.
     """
     if _INSIDE not in st.session_state:
         configure()
@@ -82,7 +82,7 @@ def require() -> None:
 
 @contextlib.contextmanager
 def errors_shown() -> Iterator[None]:
-    """Show what goes wrong in the block as one sentence; what was not foreseen goes to the server's log in full.
+    """Show an error of the block as one sentence; an unforeseen one goes to the server's log in full.
 
     The index of stored results is brought up to date once for the block, and not for each of its many questions.
     """
@@ -102,8 +102,8 @@ def header(title: words.Markdown, question: words.Markdown, shares: tuple[int, i
     """Draw the title, the question and a line on the current model; returns the space to the right of them.
 
     Args:
-        title, question: what the page is called, and what it answers.
-        shares: how the width is shared between them and that space.
+        title, question: the page's name, and the question that it answers.
+        shares: proportions of the width for them and for that space.
     """
     left, right = st.columns(shares, vertical_alignment="bottom", gap="small")
     model = state.current_model()

@@ -1,13 +1,16 @@
-"""When what an open window asks for is passed on to Streamlit.
+"""When a request of an open window is passed on to Streamlit.
 
-A part of a page that refreshes itself has its browser ask for it every second or two, whatever else goes on, and a visitor may
-click on one part before another is drawn. Streamlit starts such a run as soon as the one before it has ended, and where the
-server or the line is slow, three things go wrong. A tick that was on its way when another page was asked for names the page
-that was left, and the browser throws the new one away. A run of a part that begins while parts of a page are still to be sent
-takes some of them back, but not what stands inside them. And one that comes as a run ends makes Streamlit forget what that run
-has not yet handed over. The browser then has no place for what it is sent: "Cannot set a node at a delta path", and an empty
-window. So a tick that does not find its window at rest is not passed on; the next one comes by itself. And what a visitor asks
-of a part waits until all of the run before it was sent, which Streamlit lets run to its end in any case.
+The browser asks for a part of a page that refreshes itself every second or two, also while another part is being drawn. A
+visitor may click on one part before another is drawn, too. Streamlit starts such a run as soon as the one before it has
+ended. Where the server or the line is slow, three things go wrong:
+
+- A tick on its way while another page is requested names the page that was left, and the browser throws the new page away.
+- A run of a part that begins while parts of a page are unsent takes some of them back, but not their contents.
+- A run of a part that comes as a run ends makes Streamlit forget the messages that this run has not yet handed over.
+
+The browser then has no place for the next message: "Cannot set a node at a delta path", and an empty window. So a tick that
+does not find its window at rest is not passed on, since the next one comes by itself. A visitor's request of a part waits
+until all of the run before it was sent. Streamlit lets that run end in any case.
 """
 
 import asyncio
@@ -34,14 +37,14 @@ _EARLY_S = 0.3
 _LOOKS_S = 10.0
 """A window counts for this long after it asked for a tick."""
 _LOST_S = 60.0
-"""What was asked for has begun by then, and a run that began has ended, or nothing more is heard of it. A machine that is too
-busy answers after many seconds, so it is long; a part that is gone is known at once."""
+"""Seconds after which a requested run has begun, and a run that began has ended, or no message of it comes any more. A machine
+that is too busy answers after many seconds, so it is long. A part that no longer exists is noticed at once."""
 _MOST_BYTES = 2**16
 """Messages that begin or end a run, and requests for one, are smaller."""
 
 
 class Window:
-    """What goes on in one window, by what it asks for and what it has been sent."""
+    """State of one window, by its requests and by the messages that it was sent."""
 
     def __init__(self) -> None:
         self.looked_at = float("-inf")
@@ -53,23 +56,23 @@ class Window:
         self._run = ""
         """The run whose messages are being sent; empty at rest."""
         self._parts: set[str] = set()
-        """The parts of the page that it shows, by what was sent of them."""
+        """The parts of the page that it shows, by the messages that it was sent."""
         self._part_until = self._page_until = float("-inf")
         """Until when a run that was asked for may not have begun."""
         self.changed = asyncio.Event()
         """Set when a run begins or ends."""
 
     def rests(self, now: float) -> bool:
-        """Whether all that was asked for has been sent."""
+        """Return whether the answer to every request has been sent."""
         return not self._run and now >= max(self._part_until, self._page_until)
 
     def ticks(self, request: BackMsg, now: float, wait_s: float) -> bool:
-        """Whether a tick is passed on.
+        """Return whether a tick is passed on.
 
         Args:
-            request: that comes by itself, not from a visitor.
+            request: a request that comes by itself, not from a visitor.
             now: seconds on a clock that only goes forward.
-            wait_s: how long after the last answered tick of this part of the page the next one is.
+            wait_s: seconds between the last answered tick of this part of the page and the next one.
         """
         asked = request.rerun_script
         self.looked_at = now
@@ -81,7 +84,7 @@ class Window:
         return True
 
     def is_asked(self, request: BackMsg, now: float) -> None:
-        """Note what is passed on."""
+        """Note a request that is passed on."""
         if request.HasField("rerun_script"):
             part = request.rerun_script.fragment_id
             if not part:
@@ -90,7 +93,7 @@ class Window:
                 self._part_until = now + _LOST_S
 
     def is_told(self, message: ForwardMsg) -> None:
-        """Note what the browser has been sent."""
+        """Note a message that the browser has been sent."""
         run = message.metadata.run
         if message.HasField("new_session"):
             self._run, self._page = run.script_run_id, message.new_session.page_script_hash
@@ -113,14 +116,14 @@ class Window:
 
 
 class Requests:
-    """What one window asks for, in the order in which Streamlit gets it."""
+    """The requests of one window, in the order in which Streamlit gets them."""
 
     def __init__(self, window: Window, receive: Receive, wait_s: Callable[[float], float]) -> None:
         self.window = window
         self._receive, self._wait_s = receive, wait_s
         self._coming: asyncio.Future[Message] | None = None
         self._held: deque[tuple[Message, BackMsg | None, float]] = deque()
-        """What a visitor asked of parts and, behind it, what does not wait."""
+        """A visitor's requests of parts and, behind them, messages that do not wait."""
         self._at_once = 0
         """How many of those that are held wait no longer, since something behind them does not."""
 
@@ -202,7 +205,7 @@ def _numbers(state: WidgetState) -> Iterable[float]:
 
 
 def _is_overtaken(held: BackMsg | None, later: BackMsg | None) -> bool:
-    """Whether a later request of a part says all that one before it does: a click that happens once stands only in its own."""
+    """Return whether a later request of a part says all of an earlier one: a click that happens once stands only in its own."""
     if held is None or later is None or held.rerun_script.fragment_id != later.rerun_script.fragment_id:
         return False
     happened = ("trigger_value", "string_trigger_value", "json_trigger_value", "chat_input_value")
@@ -222,7 +225,7 @@ class Gate:
         return min(looking / PER_SECOND, MOST_S)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a connection on; what comes over the one of a window, at its time."""
+        """Pass a connection on, and the requests of a window's connection at their time."""
         if scope["type"] != "websocket":
             await self.app(scope, receive, send)
             return
@@ -243,16 +246,19 @@ class Gate:
 
 
 def _read(kind: type[Read], message: Message, most_bytes: int | None = _MOST_BYTES) -> Read | None:
-    """What a message over a socket says; None for one that is about the connection, or that is larger than `most_bytes`."""
+    """Return the content of a message over a socket.
+
+    None for a message about the connection, or one that is larger than `most_bytes`.
+    """
     content = message.get("bytes")
     if not content or most_bytes is not None and len(content) > most_bytes:
         return None
     try:
         return kind.FromString(content)
-    except DecodeError:  # Streamlit says so to whoever sent it
+    except DecodeError:  # Streamlit reports it to the sender
         return None
 
 
 def middleware() -> Sequence[Middleware]:
-    """What the server of the dashboard puts around Streamlit."""
+    """Return the middleware for requests that the dashboard's server puts around Streamlit."""
     return [Middleware(Gate)]

@@ -29,7 +29,7 @@ PAGES = {
 
 
 def help_on(*names: str) -> str:
-    """What these words mean, for the hover help of whatever uses them.
+    """Return the meanings of these terms, for the hover help of a control that uses them.
 
     Args:
         names: keys of `glossary.TERMS`.

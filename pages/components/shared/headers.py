@@ -1,4 +1,4 @@
-"""What browsers are told with every answer: to ask no other host for anything, to guess no types, to stand in no frame."""
+"""Headers of every answer to a browser: ask no other host for anything, guess no types, stand in no frame."""
 
 from collections.abc import Sequence
 
@@ -54,5 +54,5 @@ class Headers:
 
 
 def middleware() -> Sequence[Middleware]:
-    """What the server of the dashboard puts around everything else."""
+    """Return the middleware for headers that the dashboard's server puts around everything else."""
     return [Middleware(Headers)]

@@ -1,4 +1,4 @@
-"""Rows of a data set of the hub as a file of the visitor's own: which file, which columns, and the first rows to see."""
+"""Rows of a dataset from the Hub as a file of the visitor's own: choice of file and columns, and the first rows to see."""
 
 from collections.abc import Callable
 from typing import Any
@@ -77,7 +77,7 @@ def _chosen(kind: str, key: str) -> tuple[str, bytes] | None:
 
 
 def _answer(looks: Looks, coming: words.Markdown, *asked: Any) -> dict[str, Any] | None:
-    """What was found; None while it is on its way, which is said, and the page is run when it is there."""
+    """Return the answer; None while it is on its way, with a note on the page, which runs again when it arrives."""
     answer = looks.of(*asked)
     if answer is None:
         st.fragment(_coming, run_every="1s")(looks.of, coming, asked)
@@ -87,7 +87,7 @@ def _answer(looks: Looks, coming: words.Markdown, *asked: Any) -> dict[str, Any]
 def _coming(of: Callable[..., Any], coming: words.Markdown, asked: tuple[Any, ...]) -> None:
     try:
         is_there = of(*asked) is not None
-    except Exception:  # the page says what
+    except Exception:  # the page shows the error
         is_there = True
     if is_there:
         st.rerun()
@@ -95,7 +95,7 @@ def _coming(of: Callable[..., Any], coming: words.Markdown, asked: tuple[Any, ..
 
 
 def _mapped(kind: str, key: str, name: str, read: list[dict[str, Any]]) -> tuple[str, bytes] | None:
-    """Which column is what, and the first rows as they are."""
+    """Draw the choice of a column for each role, and the first rows as they are."""
     columns = hub_rows.names(read)
     chosen: dict[str, list[str]] = {}
     for place, role in zip(st.columns(len(hub_rows.ROLES[kind])), hub_rows.ROLES[kind], strict=True):

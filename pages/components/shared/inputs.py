@@ -1,4 +1,4 @@
-"""Which texts or questions: built in, a part of a set, or a file of the visitor's own with what can be asked of it."""
+"""Choice of texts or questions: built in, a part of a set, or a file of the visitor's own with its usable questions."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -141,7 +141,7 @@ def _own(key: str) -> tuple[BenchmarkSpec | None, int | None]:
 
 
 def _kept(name: str, content: bytes, key: str) -> tuple[BenchmarkSpec | None, int | None]:
-    """Store a question file and show what of it can be asked."""
+    """Store a question file and show the questions of it that can be used."""
     ending = Path(name).suffix.lower()
     path = uploads.keep(name, content, ending if ending in QUESTION_FILES else ".jsonl")
     file = uploads.questions(Path(path))

@@ -123,7 +123,7 @@ def curves_alike(shown: Found, model: ModelSpec) -> list[Found]:
 
 
 def known(model: ModelSpec) -> ModelSpec:
-    """The model with the `identity` of what lies under its name or path now."""
+    """Return the model with the `identity` of the weights that lie under its name or path now."""
     return model if model.identity else replace(model, identity=identity(model))
 
 
@@ -134,15 +134,15 @@ def by_key(kind: str, key: str | None) -> Found | None:
 
 
 def shown(kind: str, found: Sequence[Found], *, by_hand: bool = True) -> Found | None:
-    """The result that pages show of a kind: the one picked by hand, else the strongest of what was asked for last.
+    """Return the result that pages show of a kind: the one picked by hand, else the strongest of the last request.
 
     Args:
         kind: of the results.
-        found: what there is, strongest first.
+        found: the candidates, strongest first.
         by_hand: whether a result that was picked by hand stands for itself, however weak it is.
 
     Returns:
-        One of them; where nothing was asked for the first, and None without any.
+        A candidate; the first one without a request, and None without any.
     """
     key = state.shown_result(kind, [entry.key for entry in found])
     entry = next((entry for entry in found if entry.key == key), None)
@@ -152,16 +152,16 @@ def shown(kind: str, found: Sequence[Found], *, by_hand: bool = True) -> Found |
 
 
 def stronger(entry: Found, found: Sequence[Found]) -> Found | None:
-    """The strongest answer to what a result answers, where that is not the result itself."""
+    """Return the strongest answer to the same question, where that is not the result itself."""
     first = _rivals(entry, found)[0]
     return first if first.summary.weight > entry.summary.weight else None
 
 
 def arrived(kind: str, key: str) -> Found | None:
-    """Let pages show what a result answers that just came in: by it, or by what is on screen where that is stronger.
+    """Let pages show a result that just came in, or the result on screen where that answers the question more strongly.
 
     Returns:
-        What stays on screen instead of it; None where it is shown.
+        The result that stays on screen instead of it; None where it is shown.
     """
     new = by_key(kind, key)
     if new is None:
@@ -184,7 +184,7 @@ def _rivals(entry: Found, found: Sequence[Found]) -> list[Found]:
 
 
 def live(kind: str, key: str | None) -> Any:
-    """The result with this fingerprint as it is on disk now, read by itself: for what grows several times a second."""
+    """Return the result with this fingerprint as it is on disk now, read by itself: for results that grow every second."""
     try:
         stored = store.load_result(kind, key) if key else None
         return None if stored is None else RESULTS[kind].read(stored)
@@ -193,7 +193,7 @@ def live(kind: str, key: str | None) -> Any:
 
 
 def identity(model: ModelSpec) -> str:
-    """`library.identity` of what lies under this name or path now, remembered: pages ask on every rerun."""
+    """Return `library.identity` of the weights under this name or path now, remembered: pages ask on every rerun."""
     if model.source == "starter":
         with contextlib.suppress(ModelNotFoundError):
             return _starter_identity()
@@ -212,7 +212,7 @@ def n_of_other_weights(model: ModelSpec) -> int:
 
 
 def models_seen(*, is_committed: bool | None = None) -> list[Seen]:
-    """One entry for each set of weights, whatever paths it lay at.
+    """Return an entry for each set of weights, also where it lay at several paths.
 
     Args:
         is_committed: whether only committed results count, or only others; None for all.
@@ -221,13 +221,13 @@ def models_seen(*, is_committed: bool | None = None) -> list[Seen]:
 
 
 def of_here(kind: str) -> list[Found]:
-    """What was measured on this machine, the newest first; no more of it than tells how long things take here."""
+    """Return measurements of this machine, the newest first; no more of them than it takes to predict durations here."""
     wanted = Wanted((kind,), words=(host.processor().lower(),), is_committed=False)
     return [of_entry(entry) for entry in index.entries(wanted, most=_TIMED)]
 
 
 def usable(one: Seen) -> ModelSpec | None:
-    """The model as it can be asked for now: at a path where its weights still are, or else by the name it was last read under.
+    """Return the model at a path where its weights still are, or else by the name of its last measurement.
 
     None where other weights lie at every path that it was measured at.
     """

@@ -1,7 +1,7 @@
 """Limits of the server, which hold before any login: connections, slow requests, large messages, and repeated lines of the log.
 
 Streamlit starts uvicorn itself and hands on none of its options, and uvicorn has no deadline for a request. `install` therefore
-replaces uvicorn's protocol classes by subclasses when a server starts. They count connections and note what has arrived; every
+replaces uvicorn's protocol classes by subclasses when a server starts. They count connections and note received bytes. Every
 second `Connections.look` ends those that are too slow. An open web socket is counted and never ended: its pings do that.
 """
 
@@ -42,7 +42,7 @@ SPARE_FILES = 200
 
 
 class Phase(Enum):
-    """What a connection waits for."""
+    """The event that a connection waits for."""
 
     HEAD = "the head of a request"
     BODY = "the body of a request"
@@ -82,7 +82,7 @@ class Connection:
         self.unsent = unsent
 
     def is_too_slow(self, now: float) -> bool:
-        """Whether it is to be ended, as far as `look` has seen."""
+        """Return whether the connection is to be ended, by the observations of `look`."""
         passed = now - self.since
         if self.unsent and now - self.unsent_since > SEND_S and (self.phase is not Phase.SOCKET or self.transport.is_closing()):
             return True
@@ -158,7 +158,7 @@ class Connections:
             del self.of_address[found.address]
 
     def look(self) -> None:
-        """End what is too slow."""
+        """End connections that are too slow."""
         now = self.clock()
         for found in list(self.opened.values()):
             found.look(now)
@@ -263,7 +263,7 @@ class Repeats(logging.Filter):
         self._left_out = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether a message is written."""
+        """Return whether a message is written."""
         now = self.clock()
         if now - self._began >= _MINUTE_S:
             if self._left_out:
@@ -285,10 +285,10 @@ _KIND = 60
 
 
 def limit_log(loggers: Iterable[logging.Logger] | None = None) -> None:
-    """Bound what the server and its libraries write: of one message again and again, the first ones.
+    """Bound the log of the server and its libraries: of a repeated message, only the first ones are written.
 
     Args:
-        loggers: which; None for all of uvicorn, asyncio and Streamlit that exist now.
+        loggers: the loggers to bound; None for all of uvicorn, asyncio and Streamlit that exist now.
     """
     known = logging.root.manager.loggerDict
     names = [name for name in known if name.partition(".")[0] in ("uvicorn", "asyncio", "streamlit", "starlette")]

@@ -99,7 +99,7 @@ class Login:
             await refusal(scope, receive, send)
 
     def _is_open(self, scope: Scope) -> bool:
-        """Whether a path needs no login: the health check, the provider's login, and public pages in Show."""
+        """Return whether a path needs no login: the health check, the provider's login, and public pages in Show."""
         path = scope["path"].removeprefix(self.base)
         if scope["type"] != "http" or path == scope["path"]:
             return False
@@ -262,7 +262,7 @@ def server_address() -> str:
 
 
 def is_local(host: str) -> bool:
-    """Whether a name or an address is that of the machine itself, without asking a name server."""
+    """Return whether a name or an address is that of the machine itself, without asking a name server."""
     try:
         known = ip_address(host.partition("%")[0])
     except ValueError:
@@ -271,10 +271,10 @@ def is_local(host: str) -> bool:
 
 
 def _is_from_elsewhere(scope: Scope) -> bool:
-    """Whether a request shows any sign of a network: another client, another host name, or a proxy's headers.
+    """Return whether a request shows any sign of a network: another client, another host name, or a proxy's headers.
 
-    Another server program may listen elsewhere than Streamlit is told, a proxy may stand in front of it, and a page of the
-    internet may have given the loopback address a name of its own.
+    Another server program may listen at another address than Streamlit's option says. A proxy may stand in front of it. A page
+    of the internet may have given the loopback address a name of its own.
     """
     ends = [str(end[0]) for end in (scope.get("server"), scope.get("client")) if end]
     names = [_host_name(value.decode("latin-1")) for value in raw(scope, b"host")]

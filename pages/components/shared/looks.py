@@ -1,4 +1,4 @@
-"""What was found of models, for all windows: nobody's page waits while one is being looked at."""
+"""Facts of models, for all windows: nobody's page waits while a model is being read."""
 
 import threading
 import time
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 FRESH_S = 120.0
-"""What is free changes from minute to minute: an answer that is older is shown while a new one is read."""
+"""Free memory changes from minute to minute: an older answer is shown while a new one is read."""
 OLD_S = 240.0
 """An answer that is older is not shown any more."""
 FAILED_S = 10.0
-"""For so long it stands that a model cannot be used: what was wrong may be put right."""
+"""For so long the answer stands that a model cannot be used: the visitor may have fixed the reason."""
 _AT_ONCE = 2
 """Each look is a process that takes a model library's memory and seconds of a processor."""
 _MOST = 32
@@ -20,7 +20,7 @@ _MOST = 32
 
 @dataclass
 class _Known:
-    """What is known of one model."""
+    """The stored answer about one model."""
 
     answer: dict[str, Any] | Exception | None = None
     told_at: float = float("-inf")
@@ -31,12 +31,12 @@ class _Known:
         return now - self.told_at
 
     def is_shown(self, now: float) -> bool:
-        """Whether it may still be shown."""
+        """Return whether it may still be shown."""
         return self.age(now) < (FAILED_S if isinstance(self.answer, Exception) else OLD_S)
 
 
 class Looks:
-    """Answers by what was asked; a question that has none, or no fresh one, is being asked behind the pages."""
+    """Answers by question; a question without one, or without a fresh one, is being answered behind the pages."""
 
     def __init__(self, look: Callable[..., dict[str, Any]], now: Callable[[], float] = time.monotonic) -> None:
         """Begin without any answer.
@@ -50,10 +50,10 @@ class Looks:
         self._lock, self._turn = threading.Lock(), threading.Semaphore(_AT_ONCE)
 
     def of(self, *asked: Any) -> dict[str, Any] | None:
-        """The answer; None while the first one, or one after a long time, is on its way.
+        """Return the answer; None while the first one, or one after a long time, is on its way.
 
         Raises:
-            Exception: what the look raised.
+            Exception: the exception of the look.
         """
         with self._lock:
             known = self._known.setdefault(asked, _Known())
@@ -75,7 +75,7 @@ class Looks:
             answer: dict[str, Any] | Exception
             try:
                 answer = self._look(*asked)
-            except Exception as error:  # told to whoever asks
+            except Exception as error:  # raised again for every caller
                 answer = error
         with self._lock:
             known.answer, known.told_at, known.is_coming = answer, self._now(), False

@@ -1,7 +1,7 @@
 """Streamlit's own scripts: kept in memory, and fetched before the first part of a page asks for one.
 
-A page is some hundred small files, and one of 4.7 MB that draws the charts. The document names only those of the empty frame;
-of the others the browser hears when the first part that needs one has come over the socket and is drawn, one after the other.
+A page is some hundred small files, and one of 4.7 MB that draws the charts. The document names only those of the empty frame.
+The browser hears of the others when the first part that needs one has come over the socket and is drawn, one after the other.
 """
 
 import json
@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 _STATIC = Path(streamlit.__file__).parent / "static"
 _WHERE = "static/js"
 _PARTS = ("BidiComponent", "Slider", "Selectbox", "ButtonGroup", "Button", "Checkbox", "PageLink")
-"""What is on most pages."""
+"""Parts that are on most pages."""
 _CHARTS = "PlotlyChart"
 _MORE = {
     "": (_CHARTS,),
@@ -26,7 +26,7 @@ _MORE = {
     "compare": ("Table", "NumberInput", "TextArea", "Html"),  # its charts are far down, and would hold up its heading
     "export": ("Metric",),
 }
-"""What else is on a page, by the last part of its address."""
+"""Further parts of a page, by the last part of its address."""
 _IMPORTED = re.compile(r'(?:from|import)"\./([\w.~-]+\.js)"')
 _NAMED = re.compile(r'"\./static/js/([\w.~-]+\.js)"')
 _HEADERS = (
@@ -36,13 +36,13 @@ _HEADERS = (
 
 
 def fetch(path: str, static: Path = _STATIC) -> str:
-    """A script for the head of a page's document that has the browser fetch what will draw the page.
+    """Return a script for the head of a page's document that has the browser fetch the scripts of the page's parts.
 
     It runs when those of the frame have been read, so that it does not stand in their way.
 
     Args:
         path: of the page's address.
-        static: Streamlit's folder of what browsers get.
+        static: Streamlit's folder of files for browsers.
     """
     names = needed(path.rpartition("/")[2], static)
     addresses = json.dumps([f"./{_WHERE}/{name}" for name in names])
@@ -77,7 +77,7 @@ def _of_document(static: Path) -> list[str]:
 
 
 def _with_imports(names: Iterable[str], static: Path) -> Iterable[str]:
-    """Scripts and what they import at once, directly or not."""
+    """Return scripts and their imports at the top of a module, directly or not."""
     found: dict[str, None] = {}
     waiting = list(names)
     while waiting:
@@ -108,7 +108,7 @@ class Scripts:
 
 
 def middleware(static: Path = _STATIC) -> Sequence[Middleware]:
-    """What the server of the dashboard puts around Streamlit."""
+    """Return the middleware for scripts that the dashboard's server puts around Streamlit."""
     names = {*_of_document(static), *(name for page in _MORE for name in needed(page, static))}
     files = {name: path.read_bytes() for name in names if (path := static / _WHERE / name).is_file()}
     return [Middleware(Scripts, files=files)]

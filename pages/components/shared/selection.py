@@ -64,7 +64,7 @@ class Evidence:
         return _selected(versions([*scores, *maps]), removed, self.shown and self.shown.key, self, scores, maps)
 
     def scored(self, cut: Cut) -> Cut:
-        """The same cut with the scores of exactly its layers under the selected condition, from whichever result has them."""
+        """Return the cut with the scores of exactly its layers under the selected condition, from any result that has them."""
         if cut.removed is None or (cut.point is not None and (cut.point.acc, cut.point.loss) != (None, None)):
             return cut
         results = [entry.result for entry in self.relevant(cut.removed)]
@@ -74,7 +74,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Shown:
-    """Everything a panel needs: the block, how it was chosen, and what is known of it."""
+    """Everything a panel needs: the block, how it was chosen, and its measurements."""
 
     model: ModelSpec
     distances: Found
@@ -134,7 +134,7 @@ def curve(model: ModelSpec, strategy: str = "") -> Found | None:
 
 
 def selected_dataset(model: ModelSpec) -> BenchmarkSpec | None:
-    """The dataset of all panels, whatever the number of its questions; None while the model has no curve."""
+    """Return the dataset of all panels, with any number of questions; None while the model has no curve."""
     chosen = state.shown_result("sweep")
     last = library.find("sweep", model, most=1, having=(("key", chosen),)) if chosen else []
     one = last or library.find("sweep", model, most=1, first="n_cuts DESC")  # of equally long ones the strongest

@@ -23,7 +23,7 @@ SpecT = TypeVar("SpecT", bound=Spec)
 
 
 def start(spec: Spec, label: str) -> jobs.Job | None:
-    """Queue a request and see to it that a worker is there; what goes wrong is shown and gives None."""
+    """Queue a request and make sure that a worker is there; an error is shown and gives None."""
     try:
         _check_here(spec)
         job = access.submit(spec, label, _place(), _shards(spec))
@@ -36,10 +36,10 @@ def start(spec: Spec, label: str) -> jobs.Job | None:
 
 
 def _check_here(spec: Spec) -> None:
-    """Refuse what would end at once on this machine: results of a model may be here without its weights.
+    """Refuse a request that would end at once on this machine: results of a model may be here without its weights.
 
     Raises:
-        ModelNotFoundError: when it is asked of such a model, and is not that its weights be fetched.
+        ModelNotFoundError: when a request needs such a model, other than one that fetches its weights.
     """
     if _place() != jobs.LOCAL or getattr(spec, "fetch", False):
         return
@@ -52,8 +52,8 @@ def button(label: str, *, place: Any = st, in_form: bool = False, **options: Any
     """Draw a button that starts something, disabled with the reason where nothing may be started.
 
     Args:
-        label: what is written on it.
-        place: where it is drawn.
+        label: its text.
+        place: the container to draw it in.
         in_form: whether it submits a form.
         options: as `st.button` takes them.
 
@@ -94,13 +94,13 @@ def choose_place() -> None:
 
 
 def say_what_it_takes(spec: Spec) -> None:
-    """Say what is free and what this request takes where it would be sent, if that is not this machine."""
+    """Show the free resources and the needs of this request at its destination, if that is not this machine."""
     if (place := jobs.backends()[_place()]).name != jobs.LOCAL and (told := place.tells(spec, _shards(spec))):
         st.caption(f"{words.plain(place.title)}: {words.plain(told)}")
 
 
 def show_places() -> None:
-    """What is free in the places that are set up, and what a job takes there, for whoever runs this dashboard."""
+    """Show the free resources of each configured runner and the needs of a job there, to operators of this dashboard."""
     if access.is_operator():
         for place in jobs.backends().values():
             if told := place.tells(DistanceSpec(state.current_model())):
@@ -132,7 +132,7 @@ def start_all(requests: Sequence[tuple[Spec, str]]) -> None:
 
 
 def unresolved(spec: SpecT) -> SpecT:
-    """The request without what was filled in about the files of the machine that answered it, to be asked again here."""
+    """Return the request without the entries about files of the machine that answered it, to be sent again here."""
     changes = {}
     for field in fields(spec):
         value = getattr(spec, field.name)
@@ -148,9 +148,9 @@ def instant_heal_button(sweep: Found | None, cut: Cut, model: ModelSpec, *, labe
 
     Args:
         sweep: the curve, if there is one.
-        cut: what is removed now.
+        cut: the current cut.
         model: the model of the page.
-        label: what is written on it.
+        label: its text.
     """
     block = cut.removed
     if block is None:

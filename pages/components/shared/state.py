@@ -1,4 +1,4 @@
-"""What a session has chosen, kept through page changes and in the address."""
+"""Choices of a session, kept through page changes and in the address."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -54,12 +54,12 @@ def current_model() -> ModelSpec:
 
 
 def cannot_be(sentence: str) -> None:
-    """Keep what is wrong with the address until it has been read; the run that finds it may not be the one that is seen."""
+    """Keep a fault of the address until it has been read; the run that finds it may not be the one that is seen."""
     st.session_state.setdefault("address_faults", []).append(sentence)
 
 
 def address_faults() -> list[str]:
-    """What was wrong with the address, and what is shown instead, one sentence each."""
+    """Return the faults of the address and the values shown in their place, one sentence each."""
     faults: list[str] = st.session_state.setdefault("address_faults", [])
     return faults
 
@@ -112,7 +112,7 @@ def own_cut(n_layers: int | None = None) -> Removal | None:
 
 
 def choose_cut(cut: Removal | None) -> None:
-    """Make this the current cut on all pages; None goes back to what the strategy chooses."""
+    """Make this the current cut on all pages; None goes back to the strategy's choice."""
     st.session_state["chosen_cut"] = cut
     if cut is not None:
         st.session_state["chosen_n"] = cut.size
@@ -155,10 +155,10 @@ def _fits(cut: Removal, n_layers: int) -> bool:
 
 
 def sizes(n_layers: int | None = None) -> range | None:
-    """The numbers of removed layers that charts and tables keep to; None for all.
+    """Return the numbers of removed layers that charts and tables keep to; None for all.
 
     Args:
-        n_layers: layers of the model; what it cannot lose is left out, and what is left must be two numbers at least.
+        n_layers: layers of the model. Numbers that it cannot lose are left out, and at least two numbers must remain.
     """
     if "sizes" not in st.session_state:
         text = st.query_params.get("range", "")
@@ -197,7 +197,7 @@ def option(name: str) -> str:
 
 
 def option_of(name: str, known: Iterable[str], usual: str) -> str:
-    """A further choice that must be one of these; where the address names another, that is said and the usual one is taken."""
+    """Return a further choice that must be one of these; another one in the address is reported, and the usual one is taken."""
     chosen = option(name)
     if chosen and chosen not in known:
         cannot_be(
@@ -229,7 +229,7 @@ def strategy() -> str:
 
 
 def choose_strategy(strategy: str) -> None:
-    """Remember how blocks are chosen; the current cut is again what it chooses."""
+    """Remember how blocks are chosen; the current cut is again the strategy's choice."""
     st.session_state["chosen_strategy"] = strategy
     choose_cut(None)
 
@@ -255,7 +255,7 @@ def pin(run: str) -> None:
 
 
 def presenting() -> bool:
-    """Whether pages are shown to a class: larger, without a sidebar."""
+    """Return whether pages are shown to a class: larger, without a sidebar."""
     if "presenting" not in st.session_state:
         st.session_state["presenting"] = st.query_params.get("present") == "1"
     return st.session_state["presenting"]
@@ -300,13 +300,13 @@ def show_result(kind: str, key: str) -> None:
 
 
 def ask_for(kind: str, key: str) -> None:
-    """Let pages show what this result answers, by the strongest evidence there is for it."""
+    """Let pages show the answer to this result's question, by the strongest evidence there is for it."""
     _remember(kind, key)
     st.session_state.setdefault(f"picked_{kind}", set()).discard(key)
 
 
 def is_picked(kind: str, key: str) -> bool:
-    """Whether this very result was picked by hand."""
+    """Return whether this very result was picked by hand."""
     return key in st.session_state.get(f"picked_{kind}", ())
 
 
@@ -316,11 +316,11 @@ def _remember(kind: str, key: str) -> None:
 
 
 def shown_result(kind: str, keys: list[str] | None = None) -> str | None:
-    """The result to show of a kind: of these the one that was chosen last, else the first.
+    """Return the result to show of a kind: of these the one that was chosen last, else the first.
 
     Args:
         kind: of the results; `library.shown` gives the result itself.
-        keys: what there is; None for whatever was chosen last.
+        keys: the candidates; None for the one that was chosen last.
     """
     chosen: list[str] = st.session_state.get(f"shown_{kind}", [])
     if keys is None:
@@ -334,10 +334,10 @@ def chosen_results(kind: str) -> list[str]:
 
 
 def pick_result(kind: str, label: words.Markdown, names: dict[str, str], shown: str) -> None:
-    """A menu of results by key; what is picked becomes the shown one.
+    """Draw a menu of results by key; the picked one becomes the shown one.
 
-    Streamlit keeps the callback of a menu that is no longer drawn, and a busy browser can still send that menu's value when
-    a new result has taken over. Each shown result therefore has a menu of its own, and only the one drawn last is heard.
+    Streamlit keeps the callback of a menu that is no longer drawn. A busy browser can still send that menu's value when a new
+    result has taken over. Each shown result therefore has a menu of its own, and only the one drawn last is heard.
     """
     widget = f"pick-{kind}-{shown}"
     st.session_state[f"drawn_{kind}"] = widget
@@ -353,13 +353,13 @@ def pick_result(kind: str, label: words.Markdown, names: dict[str, str], shown: 
 def showing(key: str, value: object) -> Iterator[None]:
     """Draw a control that stands at this value.
 
-    It is put there only where it stands elsewhere: a value that is sent with every drawing takes back what somebody has done
-    to the control while the page was being drawn, such as an arrow key on a slider. What was sent by a drawing that was broken
-    off before the control came is sent again.
+    The value is set only where the control stands elsewhere. Sent with every drawing, it would take back a visitor's change
+    from the time of the drawing, such as an arrow key on a slider. A value is sent again after a drawing that was broken off
+    before the control came.
 
     Args:
         key: of the one widget that the body draws.
-        value: where it stands.
+        value: its value.
     """
     unsent: set[str] = st.session_state.setdefault("unsent", set())
     if st.session_state.get(key) != value or key in unsent:
@@ -370,12 +370,12 @@ def showing(key: str, value: object) -> Iterator[None]:
 
 
 def look(group: str, name: str, present: list[str]) -> int:
-    """The number of the shade in which something is drawn: the lowest free one, kept for as long as it is drawn.
+    """Return the number of the shade of a mark: the lowest free one, kept for as long as the mark is drawn.
 
     Args:
-        group: where shades are told apart.
-        name: what is drawn.
-        present: all that is drawn in the group.
+        group: marks that must differ in shade.
+        name: of the mark.
+        present: all marks of the group.
     """
     looks: dict[str, int] = st.session_state.setdefault(f"looks-{group}", {})
     for gone in set(looks) - set(present):
@@ -390,7 +390,7 @@ def since(name: str, content: list[str]) -> str:
 
 
 def generation(name: str, content: list[str]) -> str:
-    """The key of a widget that begins afresh whenever what it offers has changed."""
+    """Return the key of a widget that begins afresh whenever its content has changed."""
     last, count = st.session_state.get(f"generation-{name}", (content, 0))
     count += last != content
     st.session_state[f"generation-{name}"] = (content, count)

@@ -10,7 +10,7 @@ from pages.components.shared.library import Found
 
 
 def note(kind: str, shown: Found, found: Sequence[Found]) -> None:
-    """Draw the sentence and the button; nothing where what is shown is the strongest.
+    """Draw the sentence and the button; nothing where the shown result is the strongest.
 
     Args:
         kind: of the results.

@@ -17,7 +17,7 @@ Place = contextlib.AbstractContextManager
 
 
 def is_dark() -> bool:
-    """Whether the visitor's page is dark."""
+    """Return whether the visitor's page is dark."""
     return st.context.theme.type == "dark"
 
 

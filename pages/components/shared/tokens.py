@@ -1,6 +1,6 @@
 """The tokens of Show: one for visitors, one for the host, and the key that signs cookies.
 
-They are made once for a cache folder and kept in it, readable by its owner only, so that a link still works after a restart.
+They are made once for a cache folder and kept in it, readable by its owner only. So a link still works after a restart.
 Deleting the file ends every visit: new ones are made with a new key.
 """
 
@@ -16,7 +16,7 @@ from analysis.core import documents, serving, store
 
 @dataclass(frozen=True)
 class Tokens:
-    """What opens a dashboard in Show."""
+    """The tokens that open a dashboard in Show."""
 
     token: str
     host: str

@@ -88,7 +88,7 @@ class Uploads:
                 counted[window] -= amount
                 if not counted[window]:
                     del counted[window]
-            self._forget_soon()  # the window may have closed meanwhile
+            self._forget_soon()  # the window may have closed since
 
     def _refused(self, scope: Scope, window: str, n_bytes: int | None) -> tuple[HTTPStatus, str] | None:
         """The answer to an upload that is not received; None for one that is."""
@@ -154,13 +154,13 @@ def middleware() -> Sequence[Middleware]:
 
 
 def field(kinds: words.Markdown, endings: Sequence[str], *, key: str, help: words.Markdown | None = None) -> Any:
-    """Draw a field for a file, disabled with the reason where nothing may be brought; returns the upload, if there is one.
+    """Draw a field for a file, disabled with the reason where uploads are refused; returns the upload, if there is one.
 
     Args:
         kinds: the kinds of files, for people.
         endings: of their names, without dots.
         key: of the field.
-        help: what the file must hold.
+        help: requirements on the file's content.
     """
     closed = access.why_not_start()
     upload = st.file_uploader(
@@ -174,7 +174,7 @@ def keep(name: str, content: bytes, suffix: str) -> str:
     """Store an upload under a name made from its content, never the client's; returns the path.
 
     Args:
-        name: what the visitor calls it.
+        name: the visitor's name of the file.
         content: its bytes.
         suffix: one of our own choice, with its dot.
 
@@ -192,7 +192,7 @@ def keep(name: str, content: bytes, suffix: str) -> str:
 
 
 def questions(path: Path) -> QuestionFile:
-    """What a question file holds, as the process found that reads it with bounds; it is read once for all visitors and pages.
+    """Return the content of a question file, read by a process with bounds, once for all visitors and pages.
 
     Raises:
         BenchmarkError: when it cannot be read, or takes more than its bounds.
@@ -210,7 +210,7 @@ def questions(path: Path) -> QuestionFile:
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the questions")
 def _read(path: str, written: tuple[int, int]) -> QuestionFile | BenchmarkError:
-    """The same as long as nobody writes the file anew: one that cannot be read is not tried again and again."""
+    """Return the content or the error, until somebody writes the file anew: an unreadable one is not tried again and again."""
     try:
         return files.read_apart(Path(path))
     except BenchmarkError as error:

@@ -1,7 +1,8 @@
 """Visitors from the network: how pages learn who one is, and how Team finds it out.
 
-In Team an identity comes from an OpenID provider, by the cookie that Streamlit's own login signed, or from an authenticating
-proxy, by its header and the secret that it sends along. It is the provider's subject: names and e-mail addresses change hands.
+In Team an identity comes from an OpenID provider, by the cookie that Streamlit's own login signed. Or it comes from an
+authenticating proxy, by its header and the secret that it sends along. It is the provider's subject: names and e-mail
+addresses change hands.
 """
 
 import hmac
@@ -77,7 +78,7 @@ def _by_provider(scope: Scope, settings: Serving) -> Visitor | None:
 
 
 def _role(settings: Serving, *names: str) -> str:
-    """The role that the lists give to whoever has these names."""
+    """Return the role that the lists give to a visitor with these names."""
     if _is_among(names, settings.operators):
         return OPERATOR
     return USER if _is_among(names, settings.users) else ""
@@ -99,7 +100,7 @@ def providers() -> list[str]:
 
 
 def _claims(sent: Mapping[str, str]) -> dict[str, Any]:
-    """The claims of whoever is logged in, from the cookie that Streamlit signed after the provider's answer."""
+    """Return the claims of the visitor who is logged in, from the cookie that Streamlit signed after the provider's answer."""
 
     def one(name: str) -> bytes | None:
         value = sent.get(name, "").encode("latin-1", "replace")

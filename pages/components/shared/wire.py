@@ -12,11 +12,11 @@ from pages.components.shared import limits
 
 
 def send_at_once() -> None:
-    """Let what this process listens on send every part of an answer at once.
+    """Let the listening sockets of this process send every part of an answer at once.
 
-    The server writes the head of an answer and its body one after the other, and by default the second waits for the other
-    end to acknowledge the first, which takes up to 0.04 s: for each of the hundred files of a page. asyncio sees to it for
-    sockets that it makes itself; Streamlit makes its own.
+    The server writes the head of an answer and its body one after the other. By default the second waits for the other end to
+    acknowledge the first. That takes up to 0.04 s, for each of the hundred files of a page. asyncio sets this for sockets
+    that it makes itself. Streamlit makes its own.
     """
     for place in psutil.Process().net_connections("tcp"):
         if place.status == psutil.CONN_LISTEN and place.fd >= 0:
@@ -26,7 +26,7 @@ def send_at_once() -> None:
 
 @contextlib.asynccontextmanager
 async def lifespan(_app: st.App) -> AsyncIterator[None]:
-    """What the server of the dashboard does before its first answer."""
+    """Set up the server of the dashboard before its first answer."""
     send_at_once()
     limits.check()
     yield

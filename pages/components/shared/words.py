@@ -21,12 +21,12 @@ STRATEGY_HELP = strategies.HELP
 size = units.size
 
 Markdown: TypeAlias = str
-"""Text that may be rendered: words of our own, and what passed `plain`. A test follows every text that reaches Streamlit."""
+"""Text that may be rendered: words of our own, and results of `plain`. A test follows every text that reaches Streamlit."""
 
 _LONGEST = 1000
 _MARKS = re.compile(r"[\\`*_\[\](){}#$<>!~|:&]")
 _APART = "\u2060"
-"""A joiner of no width. Streamlit looks for what follows in the text that is left when the backslashes are gone."""
+"""A joiner of no width. Streamlit looks for the patterns after it in the text that is left when the backslashes are gone."""
 _FOUND_LATER = re.compile(
     r":(?=//|material[/_]|(?:\+1|[\w-]+):)|@(?=[-\w]+\.[-\w])|www(?=\.)|(?<!\S)[-<>~](?=(?:->|[->=])(?!\S))", re.IGNORECASE
 )
@@ -41,7 +41,7 @@ def metric(name: str) -> str:
 
 
 def task_names() -> dict[str, str]:
-    """What people call each question set that can be asked by name."""
+    """Return people's names of the question sets that can be asked by name."""
     return {name: task.title for name, task in TASKS.items()}
 
 
@@ -56,7 +56,7 @@ def questions(spec: BenchmarkSpec) -> str:
 
 
 def strategy(spec: SweepSpec) -> str:
-    """How a curve's cuts are chosen, with the draw of a random one and what a search spared."""
+    """Return how a curve's cuts are chosen, with the draw of a random one and the protected layers of a search."""
     if spec.search is not None and spec.search.protect:
         return f"{spec.strategy} (keeps {blocks.removal(spec.search.protect).brief()})"
     return f"{spec.strategy} (draw {spec.draw})" if strategies.needs(spec.strategy, strategies.DRAW) else spec.strategy
@@ -70,8 +70,10 @@ def curve(spec: SweepSpec) -> str:
 
 
 def plain(text: str, most: int = _LONGEST) -> Markdown:
-    """Text that someone else wrote, so that Markdown shows it as it is, in one line: nothing in it is a link, picture, formula,
-    icon, colour, heading or list, and no character in it hides or turns round what stands beside it.
+    """Return text that someone else wrote, so that Markdown shows it as it is, in one line.
+
+    Nothing in it is a link, picture, formula, icon, colour, heading or list. No character in it hides or turns round the text
+    next to it.
 
     Args:
         text: of any origin: an address, an error, a name, a token, a question.
@@ -82,7 +84,10 @@ def plain(text: str, most: int = _LONGEST) -> Markdown:
 
 
 def seen(text: str, most: int = _LONGEST) -> str:
-    """The same for where nothing is rendered, as in the options of a menu: one line, no longer than this, nothing hidden."""
+    """Return foreign text for places where nothing is rendered, as in the options of a menu.
+
+    One line, no longer than this, nothing hidden.
+    """
     line = " ".join("".join(map(_visible, text[: 8 * most])).split())
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
@@ -175,7 +180,7 @@ def texts(corpus: CorpusSpec) -> str:
 
 
 _CLOSED_FORMS = {"projection": "instant", "magnitude": "prune-comp", "patch": "linear-patch", "ghost": "ghosted"}
-"""A heal that takes no step is called by the recipe that fits what it fits."""
+"""Recipes of a heal that takes no step, by the fit that they make."""
 
 
 def heal_length(spec: HealSpec) -> str:

@@ -1,4 +1,4 @@
-"""The rules of a poll: who may answer, what counts as an answer, how many gave which. Knows neither network nor page.
+"""The rules of a poll: who may answer, valid answers, and their counts. Knows neither network nor page.
 
 Everything that comes from a phone is text of anybody's making. It is compared with the expected text and then forgotten: a
 choice becomes the number of an option, or is refused.
@@ -73,7 +73,7 @@ class Ballot:
         """
         self.code = "".join(secrets.choice(_LETTERS) for _ in range(_CODE_LENGTH))
         self.link = secrets.token_urlsafe(16)
-        """The secret in the address of the QR code, which works whatever codes others try."""
+        """The secret in the address of the QR code, which works even after many wrong codes."""
         self._now, self._ends_at = now, now() + lasts_s
         self._lock = threading.Lock()
         self._choices: dict[str, int | None] = {}
@@ -86,12 +86,12 @@ class Ballot:
 
     @property
     def is_over(self) -> bool:
-        """Whether its time is up."""
+        """Return whether its time is up."""
         return self._now() >= self._ends_at
 
     @property
     def is_code_closed(self) -> bool:
-        """Whether too many wrong codes were tried."""
+        """Return whether too many wrong codes were tried."""
         return self._wrong_codes >= MOST_WRONG_CODES
 
     def join(self, code: str, address: str, token: str = "") -> str:
@@ -138,7 +138,7 @@ class Ballot:
             raise RefusedError(f"This code is wrong. Enter the {_CODE_LENGTH} letters and digits on the screen in front.")
 
     def has(self, token: str) -> bool:
-        """Whether a token stands for a student."""
+        """Return whether a token stands for a student."""
         with self._lock:
             return token in self._choices
 

@@ -52,7 +52,7 @@ _HEADERS = {
 
 
 def is_public(path: str) -> bool:
-    """Whether a path below the base path is one of the poll's."""
+    """Return whether a path below the base path is one of the poll's."""
     return path in ("poll", "poll/now", "poll/join", "poll/answer")
 
 

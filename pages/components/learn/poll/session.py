@@ -26,7 +26,7 @@ def begin() -> None:
 
 
 def end() -> None:
-    """Close the poll; phones are told that it is over."""
+    """Close the poll; phones show that it is over."""
     global _open
     _open = None
 

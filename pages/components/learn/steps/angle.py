@@ -1,4 +1,4 @@
-"""Step 2 of the lesson: how alike two states are, on two arrows that one turns."""
+"""Step 2 of the lesson: how similar two states are, on two arrows that the visitor turns."""
 
 import streamlit as st
 
@@ -14,7 +14,7 @@ from pages.components.shared import chart, theme
 
 TITLE = "How similar are two states?"
 QUESTION = "angle"
-"""Name of what is predicted here: the angle, in degrees, at which two states are `WANTED` apart."""
+"""Name of the prediction: the angle, in degrees, at which two states are `WANTED` apart."""
 WANTED = 0.25
 
 NOTE = Note(
@@ -59,13 +59,13 @@ def show(lesson: Lesson, shown: Shown) -> None:
 
 
 def tasks(shown: Shown) -> list[Task]:
-    """What is asked on paper."""
+    """Return the questions on paper."""
     asked = poll(shown)[0]
     return [Task(TITLE, asked.asked, None, asked.options, verdict(None))]
 
 
 def poll(shown: Shown) -> list[Question]:
-    """What a class is asked here."""
+    """Return the questions to a class."""
     angles = (0, 15, 25, 45, 75, 90)
     options = tuple(f"{angle}°" for angle in angles)
     right = frozenset({angles.index(round(180 * WANTED))})

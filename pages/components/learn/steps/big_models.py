@@ -20,7 +20,7 @@ from pages.components.shared import chart, theme, words
 
 TITLE = "Where can you prune big models?"
 QUESTION = "big"
-"""Name of what is predicted here: the start of the block in the largest published model."""
+"""Name of the prediction: the start of the block in the largest published model."""
 BIG = guesses.PATHS[2]
 SIZE = BIG.n_layers // 4
 
@@ -68,13 +68,13 @@ def show(lesson: Lesson, shown: Shown) -> None:
 
 
 def tasks(shown: Shown) -> list[Task]:
-    """What is asked on paper."""
+    """Return the questions on paper."""
     asked = f"{BIG.name} has {BIG.n_layers} layers. Mark the {SIZE} consecutive layers that change its stream least."
     return [Task(TITLE, asked, Strip(BIG.n_layers), (), verdict(None))]
 
 
 def poll(shown: Shown) -> list[Question]:
-    """What a class is asked here."""
+    """Return the questions to a class."""
     fifths = range(0, 80, 20)
     asked = f"You remove the most similar {SIZE} of the {BIG.n_layers} layers of {BIG.name}. Where does that block begin?"
     right = BIG.starts[SIZE - 1] * 100 // BIG.n_layers // 20
@@ -131,7 +131,7 @@ _MORALS = {
     "questions": "The cliff depends on the questions.",
     "strategy": "Removing the same number of other layers moves the cliff.",
 }
-"""What is said where nothing but this differs and the cliff is elsewhere."""
+"""Conclusion where only this differs and the cliff is elsewhere."""
 
 
 def _plateaus() -> None:

@@ -1,4 +1,4 @@
-"""Step 8 of the lesson: three questions with their reasons, exercises, and every guess beside what was measured."""
+"""Step 8 of the lesson: three questions with their reasons, exercises, and every guess next to the measurement."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -96,7 +96,7 @@ def _exercises(lesson: Lesson, shown: Shown) -> None:
 
 
 def tasks(shown: Shown) -> list[Task]:
-    """What is asked on paper."""
+    """Return the questions on paper."""
     return [
         Task(question.asked, "Tick one.", None, question.options, f"{question.options[question.right]}. {question.because}")
         for question in QUESTIONS
@@ -104,7 +104,7 @@ def tasks(shown: Shown) -> list[Task]:
 
 
 def poll(shown: Shown) -> list[ballot.Question]:
-    """What a class is asked here."""
+    """Return the questions to a class."""
     return [
         ballot.Question(f"check-{number}", question.asked, question.options, frozenset({question.right}))
         for number, question in enumerate(QUESTIONS)
@@ -130,7 +130,7 @@ def _ask(lesson: Lesson, number: int, question: Question) -> None:
 
 
 def summary(lesson: Lesson, shown: Shown) -> list[dict[str, str]]:
-    """Every prediction beside what was measured, and how far off it was."""
+    """Return every prediction next to the measurement, and its distance from it."""
     rows = [
         {"question": asked, **(_not_yet(lesson, question) or found(lesson, shown))}
         for question, asked, found, is_asked in _predicted(shown)
@@ -146,7 +146,7 @@ Found = Callable[[Lesson, Shown], dict[str, str]]
 
 
 def _predicted(shown: Shown) -> list[tuple[str, str, Found, bool]]:
-    """What is predicted on the way: its name, what was asked, what came of it, and whether there is anything to ask it with."""
+    """Return the predictions on the way: name, question, comparison with the measurement, and whether its result is stored."""
     cliff = cliffs.locate(shown.sweep) if shown.sweep else None
     return [
         (layers.QUESTION, "How far each layer turns the stream", _turns, shown.distances is not None),

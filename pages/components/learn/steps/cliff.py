@@ -23,7 +23,7 @@ from pages.components.shared import chart, theme, words
 
 TITLE = "How many layers can go?"
 QUESTION = "cliff"
-"""Name of what is predicted here: accuracy for n = 1, 2, ... and the n of the cliff."""
+"""Name of the prediction: accuracy for n = 1, 2, ... and the n of the cliff."""
 
 NOTE = Note(
     "The curve rises from one n to the next. Is that model better?",
@@ -89,7 +89,7 @@ def expected(drawn: Drawn | None, cliff: Cliff) -> list[float | None]:
 
 
 def marked(drawn: Drawn | None, cliff: Cliff) -> tuple[bool, int | None]:
-    """Whether a cliff was marked, and its n; None for no cliff."""
+    """Return whether a cliff was marked, and its n; None for no cliff."""
     if drawn is None or drawn.mark is None:
         return False, None
     return True, drawn.mark if drawn.mark <= cliff.last else None
@@ -116,7 +116,7 @@ def _curves(sweep: SweepResult, cliff: Cliff, drawn: Drawn | None) -> None:
 
 
 def tasks(shown: Shown) -> list[Task]:
-    """What is asked on paper."""
+    """Return the questions on paper."""
     sweep = shown.sweep
     cliff = cliffs.locate(sweep) if sweep else None
     if sweep is None or cliff is None:
@@ -133,7 +133,7 @@ def tasks(shown: Shown) -> list[Task]:
 
 
 def poll(shown: Shown) -> list[Question]:
-    """What a class is asked here."""
+    """Return the questions to a class."""
     cliff = cliffs.locate(shown.sweep) if shown.sweep else None
     if cliff is None:
         return []
@@ -144,7 +144,7 @@ def poll(shown: Shown) -> list[Question]:
 
 
 def verdict(sweep: SweepResult, cliff: Cliff, drawn: Drawn | None) -> list[str]:
-    """What the questions can say of the cliff, and how near mark and drawing came, in sentences."""
+    """Return the evidence for the cliff, and the distances of mark and drawing from it, in sentences."""
     said = [found(cliff)]
     has_mark, mark = marked(drawn, cliff)
     if has_mark:

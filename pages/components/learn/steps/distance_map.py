@@ -17,7 +17,7 @@ from pages.components.shared import chart, theme, words
 
 TITLE = "Which layers hardly change it?"
 QUESTION = "block"
-"""Name of what is predicted here: the start of the block."""
+"""Name of the prediction: the start of the block."""
 
 NOTE = Note(
     "Why might the first and the last layers differ from the middle ones?",
@@ -89,7 +89,7 @@ _OTHER_SIZE = "Selected block: another size"
 
 
 def tasks(shown: Shown) -> list[Task]:
-    """What is asked on paper."""
+    """Return the questions on paper."""
     distances, size = shown.distances, shown.size
     if distances is None:
         return []
@@ -98,7 +98,7 @@ def tasks(shown: Shown) -> list[Task]:
 
 
 def poll(shown: Shown) -> list[Question]:
-    """What a class is asked here."""
+    """Return the questions to a class."""
     distances, size = shown.distances, shown.size
     if distances is None:
         return []

@@ -1,4 +1,4 @@
-"""Step 6 of the lesson: draw how much a heal repairs, then see what it did and did not."""
+"""Step 6 of the lesson: draw how much a heal repairs, then see how much it did and did not."""
 
 import math
 
@@ -22,7 +22,7 @@ from pages.components.shared import chart, theme, words
 
 TITLE = "Can healing reduce the loss?"
 QUESTION = "heal"
-"""Name of what is predicted here: the loss of each healed model."""
+"""Name of the prediction: the loss of each healed model."""
 
 NOTE = Note(
     "If the loss is back, is the knowledge back?",
@@ -32,7 +32,7 @@ NOTE = Note(
 
 
 def show(lesson: Lesson, shown: Shown) -> None:
-    """The losses of the unpruned and the pruned model; then those of the healed ones, from the stored heals."""
+    """Draw the losses of the unpruned and the pruned model; then those of the healed ones, from the stored results."""
     ladder, heal = stored.ladder(shown.heals)
     left, right = st.columns([4, 7], gap="large")
     with left:
@@ -101,7 +101,7 @@ def _revealed(left, right, ladder: list[Rung], heal: HealResult, drawn: Drawn | 
 
 
 def tasks(shown: Shown) -> list[Task]:
-    """What is asked on paper."""
+    """Return the questions on paper."""
     ladder, heal = stored.ladder(shown.heals)
     axes = _axes(ladder) if heal else None
     if heal is None or axes is None:
@@ -112,7 +112,7 @@ def tasks(shown: Shown) -> list[Task]:
 
 
 def poll(shown: Shown) -> list[Question]:
-    """What a class is asked here."""
+    """Return the questions to a class."""
     ladder, heal = stored.ladder(shown.heals)
     losses = [rung.point.loss for rung in ladder]
     if heal is None or losses[0] is None or losses[1] is None or losses[-1] is None or losses[1] <= losses[0]:

@@ -1,4 +1,4 @@
-"""Step 1 of the lesson: what a layer does, and how far one expects each to turn the stream."""
+"""Step 1 of the lesson: the work of a layer, and how far the visitor expects each to turn the stream."""
 
 import math
 
@@ -19,7 +19,7 @@ from pages.components.shared import chart, theme
 
 TITLE = "How does a layer work?"
 QUESTION = "turns"
-"""Name of what is predicted here: the turn of each layer."""
+"""Name of the prediction: the turn of each layer."""
 
 NOTE = Note(
     "Suppose that one layer added nothing. Which input would the next layer get?",
@@ -76,7 +76,7 @@ def _axes(distances: DistanceResult) -> Axes:
 
 
 def tasks(shown: Shown) -> list[Task]:
-    """What is asked on paper."""
+    """Return the questions on paper."""
     if shown.distances is None:
         return []
     row = guesses.blocks_of(shown.distances)
@@ -86,7 +86,7 @@ def tasks(shown: Shown) -> list[Task]:
 
 
 def poll(shown: Shown) -> list[Question]:
-    """What a class is asked here."""
+    """Return the questions to a class."""
     distances = shown.distances
     if distances is None:
         return []

@@ -1,4 +1,4 @@
-"""Step 7 of the lesson: drag a block to where a cut costs least, then see what all this does not show."""
+"""Step 7 of the lesson: drag a block to where a cut costs least, then see the limits of all these results."""
 
 import streamlit as st
 
@@ -22,7 +22,7 @@ from pages.components.shared import chart, library, theme, words
 
 TITLE = "Where are the limits?"
 QUESTION = "damage"
-"""Name of what is predicted here: the start of the block whose removal costs least."""
+"""Name of the prediction: the start of the block whose removal costs least."""
 
 NOTE = Note(
     "How would you test whether a pruned model is still good enough for your use?",
@@ -63,7 +63,7 @@ def show(lesson: Lesson, shown: Shown) -> None:
 
 
 def _costs(shown: Shown) -> dict[int, float] | None:
-    """What removing each block of the lesson's size cost, by its start; None where not all of them were measured."""
+    """Return the loss increase of each block of the lesson's size, by its start; None where not all of them were measured."""
     damage, size = shown.damage, shown.size
     if damage is None or size > len(damage.increase) or None in damage.increase[size - 1]:
         return None
@@ -71,7 +71,7 @@ def _costs(shown: Shown) -> dict[int, float] | None:
 
 
 def tasks(shown: Shown) -> list[Task]:
-    """What is asked on paper."""
+    """Return the questions on paper."""
     costs = _costs(shown)
     if costs is None or shown.damage is None:
         return []
@@ -80,7 +80,7 @@ def tasks(shown: Shown) -> list[Task]:
 
 
 def poll(shown: Shown) -> list[Question]:
-    """What a class is asked here."""
+    """Return the questions to a class."""
     costs = _costs(shown)
     if costs is None:
         return []
