@@ -1,4 +1,4 @@
-"""Which questions a cut flips: what became of each one, and how its options fared over the whole curve."""
+"""Per-question results of removed layers: each question's outcome, and its options' log-likelihoods over the whole curve."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ LOST, GAINED, ALWAYS_RIGHT, RIGHT, WRONG, ALWAYS_WRONG = (
     "lost", "gained", "right at every n", "right before and after", "wrong before and after", "wrong at every n",
 )  # fmt: skip
 FATES = (LOST, GAINED, RIGHT, WRONG, ALWAYS_RIGHT, ALWAYS_WRONG)
-"""What can become of a question, each in one of them."""
+"""Possible outcomes of a question; each question has one of them."""
 _OF_TWO = {ALWAYS_RIGHT: RIGHT, ALWAYS_WRONG: WRONG}
 """Without a curve there are two models and no other n."""
 
@@ -64,7 +64,7 @@ class Autopsy:
         return {fate: found[fate] for fate in FATES}
 
     def of(self, fates: Sequence[str]) -> list[Case]:
-        """The cases with one of these fates, those that moved most first."""
+        """Return the cases with one of these outcomes, those that moved most first."""
         place = self.ns.index(self.n)
 
         def moved(case: Case) -> float:
@@ -76,7 +76,7 @@ class Autopsy:
         """Cases as rows, with the words of the questions where these are known.
 
         Args:
-            cases: what is shown.
+            cases: the rows to show.
             questions: by identifier.
             over: the numbers of removed layers, of `ns`, that log-likelihoods are listed at; None for all.
         """
@@ -101,7 +101,7 @@ class Autopsy:
 
 
 def autopsy(sweep: SweepResult, n: int, removed: Removal | None = None) -> Autopsy | None:
-    """What became of every question at n; None where the answers at 0 or n were not kept.
+    """Return the outcome of every question at n; None where the answers at 0 or n were not kept.
 
     Args:
         sweep: a curve; of several cuts of one size, as there are by hand, the first counts, unless another is asked for.
@@ -120,7 +120,7 @@ def autopsy(sweep: SweepResult, n: int, removed: Removal | None = None) -> Autop
 
 
 def of_two(before: Sequence[Answer], after: Sequence[Answer], n: int) -> Autopsy | None:
-    """What became of every question of one pruned model beside the unpruned one; None where no question is shared.
+    """Return the outcome of every question of one pruned model beside the unpruned one; None where no question is shared.
 
     Args:
         before: answers of the unpruned model.

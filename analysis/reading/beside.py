@@ -1,4 +1,4 @@
-"""What may stand beside a curve: numbers of its own condition, and no others; those are said with theirs."""
+"""Numbers that may stand beside a curve: those of its own condition only; others are named with their own condition."""
 
 from collections.abc import Sequence
 
@@ -13,14 +13,14 @@ Scored = SweepResult | EvaluateResult | HealResult
 
 
 def may_stand(sweep: SweepResult, other: Scored, quantity: str) -> bool:
-    """Whether a number may be drawn on a curve: the same model, precision, and questions or texts, and as many of them.
+    """Return True where a number may be drawn on a curve: model, precision, questions or texts, and their number are the same.
 
-    A heal of a cut of parts may only where the curve has this cut: so many parts are not so many layers.
+    A healed model without some sublayers may only where the curve has these: so many sublayers are not so many layers.
 
     Args:
         sweep: the curve.
-        other: what would be drawn on it; of a heal its healed model, of another curve its unpruned one.
-        quantity: `ACCURACY` or `LOSS`; what has not measured it may not stand.
+        other: the result to draw on it; of a healing run its healed model, of another curve its unpruned one.
+        quantity: `ACCURACY` or `LOSS`; a result that has not measured it may not stand.
     """
     if _is_of_other_parts(sweep, other):
         return False
@@ -43,7 +43,7 @@ def elsewhere(sweep: SweepResult, heals: Sequence[HealResult]) -> list[str]:
 
 
 def _is_of_other_parts(sweep: SweepResult, other: Scored) -> bool:
-    """Whether a heal is of a cut of parts that a curve does not have."""
+    """Return True for a healing run of removed sublayers that a curve does not have."""
     cut = other.spec.block if isinstance(other, HealResult) and not other.spec.control else None
     return isinstance(cut, PartSet) and all(point.block != cut for point in sweep.points)
 

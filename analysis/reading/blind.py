@@ -1,4 +1,4 @@
-"""A comparison as a blind test: texts side by side without names, and what the picks of one who reads them say."""
+"""A comparison as a blind test: texts side by side without names, and the verdict on the reader's picks."""
 
 import random
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class Round:
 
     @property
     def texts(self) -> list[str]:
-        """What is read, left one first."""
+        """Return the texts to read, left one first."""
         return [self.result.writings[index].text for index in self.columns]
 
 
@@ -35,12 +35,12 @@ def as_round(key: str, result: CompareResult, seed: str) -> Round | None:
 
     Args:
         key: the fingerprint of the comparison.
-        result: what was written.
+        result: the generated texts.
         seed: of one visitor's test; one that nobody else knows.
 
     Returns:
-        None where nobody could tell: the comparison is unfinished, or one of the first two is missing, or another model wrote
-        the very text of the pruned one.
+        None where nobody could find the pruned model. The comparison is unfinished, or one of the first two is missing, or
+        another model wrote the very text of the pruned one.
     """
     labels = [variant.label for variant in result.spec.variants]
     if not result.complete or "unpruned" not in labels or labels.count("pruned") != 1:
@@ -72,7 +72,7 @@ class Score:
         return f"{self.n_right} of {self.n} right (95 % CI {ends}, guessing gives {100 * self.chance:.0f} %)"
 
     def verdict(self) -> str:
-        """What may be concluded."""
+        """Return the conclusion in a sentence; "" without a pick."""
         if not self.n:
             return ""
         low, high = wilson_interval(self.n_right, self.n)
@@ -84,7 +84,7 @@ class Score:
 
 
 def score(rounds: Sequence[Round], picks: Sequence[int]) -> Score:
-    """What picks come to.
+    """Count the picks that were right.
 
     Args:
         rounds: those that were played.

@@ -81,8 +81,8 @@ def locate(sweep: SweepResult) -> Cliff | None:
         sweep: with its answers, if they are kept, so that every n is compared with the unpruned model question by question.
 
     Returns:
-        The cliff, whose `latest` is None if it cannot be located. None if there is nothing to locate: no questions, no unpruned
-        accuracy significantly above chance, no second n, or several removed blocks of the same size.
+        The cliff, whose `latest` is None if it cannot be located. None without questions, without a second n, without an
+        unpruned accuracy significantly above chance, and with several removed blocks of the same size.
     """
     scored = [point for point in sweep.points if point.acc is not None]
     read = reading.of_sweep(sweep, None).get(ACCURACY)
@@ -150,7 +150,7 @@ def _paired(pairs: Sequence[tuple[bool, bool]]) -> tuple[float, float]:
 
 
 def _unpaired(unpruned: Point, point: Point) -> tuple[float, float]:
-    """The same interval from the two Wilson intervals as if the questions differed.
+    """Return the interval from the two Wilson intervals as if the questions differed.
 
     Source: Newcombe, Stat. Med. 17 (1998) 873, method 10, for p - q / 2.
     """

@@ -1,4 +1,4 @@
-"""What cuts cost: every measured distance of a cut model from the unpruned one, each within one condition, and the best cut."""
+"""Costs of removed layers: every measured distance of a pruned model from the unpruned one by condition, and the best block."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _WHOLE_SOURCE = "all"
 
 @dataclass(frozen=True)
 class Cost:
-    """How far a cut model is from the unpruned one, both measured alike."""
+    """Distance of a pruned model from the unpruned one, both measured under the same condition."""
 
     cut: Removal
     reading: Reading
@@ -26,12 +26,12 @@ class Cost:
 
     @property
     def condition(self) -> Condition:
-        """What it holds for."""
+        """Return the condition that it holds for."""
         return self.reading.condition
 
 
 def of_cuts(results: Sequence[Any], quantity: str, like: int | Removal) -> list[Cost]:
-    """What is measured of all cuts of one size: so many whole layers, or as many parts of each kind as another cut.
+    """Return the costs of all removals of one size: so many whole layers, or as many parts of each kind as another removal.
 
     Args:
         results: curves, evaluations, heals and damage maps of one model, strongest evidence first; others are passed over.
@@ -39,8 +39,8 @@ def of_cuts(results: Sequence[Any], quantity: str, like: int | Removal) -> list[
         like: removed layers, or a cut of the same shape (`blocks.shape`).
 
     Returns:
-        In the order of the results, one for each cut and condition: of several, the first. A cut whose unpruned model was not
-        measured alike has none.
+        In the order of the results, one for each removal and condition: of several, the first. A removal whose unpruned model
+        was not measured under the same condition has none.
     """
     readings = [found for result in results for found in _readings(result, quantity)]
     unpruned: dict[Condition, Reading] = {}
@@ -80,7 +80,7 @@ def _damages(results: Sequence[Any], n: int) -> Iterator[Reading]:
 
 
 def share_texts(one: CorpusSpec, other: CorpusSpec) -> bool:
-    """Whether two draws of texts may hold the same documents, be they cut to other lengths."""
+    """Return True where two draws of texts may hold the same documents, of the same or another length."""
     return one.source == other.source and (one.split == other.split or _WHOLE_SOURCE in (one.split, other.split))
 
 
@@ -90,7 +90,7 @@ class BestCut:
 
     cut: Removal
     chosen: Cost
-    """On what it was chosen on, where it looks better than it is: it is the least of many."""
+    """On the texts that chose it, where it looks better than it is: it is the least of many."""
     n_compared: int
     """Cuts that it was chosen among."""
     reported: Cost | None
@@ -111,7 +111,7 @@ def best_cut(costs: Sequence[Cost]) -> BestCut | None:
         costs: losses of the cuts of one size, as `of_cuts` gives them.
 
     Returns:
-        It; None where no two cuts were measured alike.
+        The best; None where no two removals were measured under the same condition.
     """
     groups: dict[Condition, list[Cost]] = {}
     for cost in costs:
@@ -130,7 +130,7 @@ def best_cut(costs: Sequence[Cost]) -> BestCut | None:
 
 
 def _elsewhere(chosen: Cost, costs: Sequence[Cost]) -> Cost | None:
-    """What the same cut costs on other texts, in the strongest result that says so."""
+    """Return the cost of the same removal on other texts, in the strongest result that has them."""
     return next((cost for cost in costs if cost.cut == chosen.cut and not _is_alike(cost, chosen)), None)
 
 
@@ -145,7 +145,10 @@ def _is_less(one: Cost, other: Cost) -> bool:
 
 
 def apart(reference: Cost, cost: Cost) -> Change | None:
-    """How much more one cut costs than another, paired where every text was kept; None where they were not measured alike."""
+    """Return how much more one removal costs than another; None where their conditions differ.
+
+    The difference is paired where every text was kept.
+    """
     if reference.condition != cost.condition or reference.reading.quantity != cost.reading.quantity:
         return None
     return reading.change(reference.reading, cost.reading)

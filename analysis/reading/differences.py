@@ -25,38 +25,38 @@ class Difference:
     """How far one number of a run is from that of the reference."""
 
     quantity: str
-    """What is compared, with its unit."""
+    """The compared quantity, with its unit."""
     removed: str
     """Removed layers of the reference and of the run."""
     reference: float
     value: float
     difference: float
-    """The run minus the reference; on what both were measured on, where that is known."""
+    """The run minus the reference, on the questions or texts that both were measured on, where these are known."""
     low: float | None
     """Lower end of the 95 % interval of the difference; None where no error is known."""
     high: float | None
     basis: str
-    """What the interval rests on."""
+    """The data that the interval rests on."""
 
     @property
     def is_settled(self) -> bool:
-        """Whether the interval excludes zero."""
+        """Return True where the interval excludes zero."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
 def same_questions(a: Measured, b: Measured) -> bool:
-    """Whether two results asked the same questions, or one of them the first of the other's."""
+    """Return True where two results asked the same questions, or one of them the first of the other's."""
     one, other = (getattr(result.spec, "benchmark", None) for result in (a, b))
     return one is not None and other is not None and _any_limit(one) == _any_limit(other)
 
 
 def same_texts(a: Measured, b: Measured) -> bool:
-    """Whether two results were measured on the same texts, cut to as many tokens."""
+    """Return True where two results were measured on the same texts, cut to as many tokens."""
     return texts_read(a) is not None and texts_read(a) == texts_read(b)
 
 
 def same_tokens(a: Measured, b: Measured) -> bool:
-    """Whether losses per token of two results speak of the same tokens: the same texts and as large a vocabulary."""
+    """Return True where losses per token of two results are of the same tokens: the same texts and as large a vocabulary."""
     return same_texts(a, b) and a.model.vocab_size == b.model.vocab_size
 
 
@@ -72,12 +72,12 @@ def differences(
 
     Args:
         reference, run: results of any kind.
-        fraction: share of the layers that maps, damage and curves are read at; beside a result that is about one cut they
-            are read at that cut's share.
-        reference_arrays, run_arrays: what is kept of each text, so that differences are paired.
+        fraction: share of the layers that maps, damage and curves are read at. Beside a result that is about one block they are
+            read at that block's share.
+        reference_arrays, run_arrays: the stored values of each text, so that differences are paired.
 
     Returns:
-        The differences, and a sentence on what cannot be compared; "" where all can.
+        The differences, and a sentence on quantities that cannot be compared; "" where all can.
     """
     if not {reference.kind, run.kind} <= set(KINDS):
         return [], "Results of this kind have no computed difference. Read them side by side."
@@ -92,7 +92,7 @@ def differences(
 
 
 def recovered(heal: HealResult, field: str = "loss") -> float | None:
-    """Share of what pruning cost that a heal gave back: 0 as bad as the cut, 1 as good as unpruned, below 0 worse.
+    """Return the share of the pruning's cost that a heal recovered: 0 as bad as pruned, 1 as good as unpruned, below 0 worse.
 
     Args:
         heal: the result.
@@ -156,7 +156,7 @@ def _best_blocks(
 
 
 def _per_text(result: DistanceResult | DamageResult, block: Block, arrays: Arrays) -> list[float]:
-    """What each text says of a block; empty where that was not kept."""
+    """Return each text's value of a block; empty where these were not kept."""
     if isinstance(result, DistanceResult):
         kept = arrays.get("text_distances", {}).get(result.spec.metric)
         return [] if kept is None else [float(v) for v in kept[:, block.start, block.stop]]
@@ -170,7 +170,7 @@ def _per_text(result: DistanceResult | DamageResult, block: Block, arrays: Array
 
 @dataclass(frozen=True)
 class _Scored:
-    """One cut's scores with what is kept of every question and text."""
+    """One block's scores with the kept values of every question and text."""
 
     point: Point
     answers: Sequence[Answer]

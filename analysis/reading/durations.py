@@ -14,7 +14,7 @@ from analysis.experiments.heal.spec import CHOICE_TEXTS, HealResult, HealSpec
 from analysis.models.spec import ModelFacts
 
 TOKENS_PER_QUESTION = 45
-"""Of ARC-Easy with its options; only how two heals compare is told from it."""
+"""Of ARC-Easy with its options; it only serves to compare two healing runs."""
 _UNSURE = 0.25
 """How far a duration may be off that rests on a single heal."""
 
@@ -39,26 +39,26 @@ class Duration:
     """The model that these were of, where it is another one; its times go by the number of parameters."""
 
     def under(self, load: Load) -> "Duration":
-        """The same on a machine that has other work."""
+        """Return the duration on a machine that has other work."""
         quick, slow = load.stretch
         return Duration(self.low_s * quick, self.high_s * slow, self.n, self.of_another)
 
 
 def is_of_here(result: Result) -> bool:
-    """Whether a result was measured on a machine like this one: on the same processor, which says less where a GPU computed."""
+    """Return True where a result was measured on a machine with the same CPU, which says less where a GPU computed."""
     return result.versions.get("processor", "").rpartition(",")[0] == host.processor()
 
 
 def expected(spec: HealSpec, facts: ModelFacts, known: Sequence[Timed], load: Load) -> Duration | None:
     """Duration until the verdict; None where no heal like it was measured here and the amount of work alone does not tell.
 
-    What names a time takes that time, whatever the load: on a busy machine it takes fewer steps.
+    A request with a named time takes that time under any load: on a busy machine it takes fewer steps.
 
     Args:
         spec: the heal, before its model is resolved.
         facts: the size of its model.
         known: finished heals of this machine, of any model.
-        load: what else the machine does.
+        load: the other work of the machine.
     """
     apart = _apart(spec, facts, known)
     if spec.minutes is not None:
@@ -110,7 +110,7 @@ def refining(result: HealResult, wanted: HealSpec, load: Load) -> Duration | Non
 
 
 def preparing(spec: HealSpec, facts: ModelFacts, known: Sequence[Timed], load: Load) -> Duration | None:
-    """How long all but the training of a heal takes: what a named time must leave room for."""
+    """Return how long all but the training of a heal takes: the part of a named time that is not left for training."""
     apart = _apart(spec, facts, known)
     return apart and apart.under(load)
 
@@ -150,14 +150,14 @@ def _speeds(spec: HealSpec, facts: ModelFacts, known: Sequence[Timed]) -> list[f
 
 
 def _computes_alike(spec: HealSpec, result: HealResult) -> bool:
-    """Whether the precision and the kind of device are those of the request, as far as it names them."""
+    """Return True where the precision and the kind of device are those of the request, as far as it names them."""
     own, asked = result.spec.model, spec.model
     same_device = asked.device in ("auto", own.device)
     return own.quantization == asked.quantization and asked.dtype in ("auto", own.dtype) and same_device
 
 
 def _work(spec: HealSpec, facts: ModelFacts) -> float:
-    """What the three models are measured on, times their size."""
+    """Return the tokens that the three models are measured on, times their size."""
     own, same_kind = spec.validation, spec.same_kind
     texts = own.n_texts * own.seq_len + (0 if own.subject == same_kind.subject else same_kind.n_texts * same_kind.seq_len)
     choosing = CHOICE_TEXTS * own.seq_len + TOKENS_PER_QUESTION * spec.check_questions

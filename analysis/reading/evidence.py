@@ -46,18 +46,18 @@ _WIDTHS = (1, 1, 1, 1, 10, 10, 10, 10)
 _LARGEST = 16**10 - 1
 
 NO_EVIDENCE = Weight(True, True, True, 0, 0, 0, 0, 0)
-"""Of results that do not say how much they rest on: checks, what a prompt made models write, exports. The newest counts."""
+"""Of results that do not say how much they rest on: checks, texts generated from a prompt, exports. The newest counts."""
 
 
 def weight(result: Result) -> Weight:
     """How strong the evidence of a result is.
 
-    Complete before unfinished, a heal judged by other text than it trained on before one that is not, unquantized before
-    quantized, float32 before half precision, then the most questions, then the most texts and tokens. Of equal ones the newer
-    says no more: whoever orders results puts it first, and `best` keeps it so.
+    Complete before unfinished, a heal judged by other text than it trained on before one that is not. Then unquantized before
+    quantized, float32 before half precision, the most questions, then the most texts and tokens. Of equal ones the newer says
+    no more: the caller that orders results puts it first, and `best` keeps it so.
 
     Args:
-        result: of any kind; of one that this program does not know, what it says of its model and its `n_texts` counts.
+        result: of any kind; of one that this program does not know, its own words on its model and its `n_texts` count.
     """
     amount = _amount(result)
     if amount is None:
@@ -71,10 +71,10 @@ def weight(result: Result) -> Weight:
 
 
 def request(result: Result) -> Spec:
-    """What was asked, whatever of how much, with which draw and in which precision: results of equal requests are rivals.
+    """Return the question that a result answers, without amount, draw and precision: results of equal requests are rivals.
 
-    A curve is asked for by its strategy and its question set, a map by its metric and its text, a heal by its cut and its
-    training. What does not say how much it rests on answers nothing but its own request.
+    A curve is requested by its strategy and its question set, a map by its metric and its text. A heal is requested by its
+    block and its training. A result that does not say how much it rests on answers nothing but its own request.
     """
     spec: Any = result.spec
     if isinstance(spec, SweepSpec):
@@ -106,10 +106,10 @@ def _texts(corpus: CorpusSpec | None) -> Any:
 
 
 def ranked(found: Sequence[T], *, result: str = "") -> list[T]:
-    """The same, strongest first; equal ones stay in the order they are in, which should be newest first.
+    """Return the results, strongest first; equal ones stay in the order they are in, which should be newest first.
 
     Args:
-        found: results, or what holds one.
+        found: results, or objects that hold one.
         result: the name of the attribute that holds it.
     """
     read = attrgetter(result) if result else lambda one: one
@@ -122,7 +122,7 @@ def best(found: Sequence[T], *, result: str = "") -> T | None:
 
 
 def advantage(stronger: Result, weaker: Result) -> str:
-    """What one result has over a weaker one, to be said after "the result": "on 200 questions", "in float32"."""
+    """Return the advantage of a result over a weaker one, to follow "the result": "on 200 questions", "in float32"."""
     one, other = weight(stronger), weight(weaker)
     dtype = getattr(getattr(stronger.spec, "model", None), "dtype", "")
     said = {

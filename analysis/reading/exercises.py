@@ -19,7 +19,7 @@ WANTED = 5
 
 @dataclass(frozen=True)
 class Results:
-    """What the exercises are made from; None where nothing is stored."""
+    """Results that the exercises are made from; None where nothing is stored."""
 
     size: int
     """Layers of the block that the exercises are about."""
@@ -40,12 +40,12 @@ class Exercise:
     unit: str
     answer: float
     tolerance: float
-    """How far off an answer may be and still be right; covers rounding of what was told."""
+    """How far off an answer may be and still be right; covers the rounding of the given numbers."""
     solution: str
     """The way to the answer, in plain text."""
 
     def is_right(self, given: float) -> bool:
-        """Whether an answer is right, up to rounding."""
+        """Return True where an answer is right, up to rounding."""
         return abs(given - self.answer) <= self.tolerance
 
 
@@ -58,7 +58,7 @@ def of(results: Results) -> list[Exercise]:
 def _angle(results: Results) -> Exercise | None:
     if results.distances is None:
         return None
-    # The least similar block: the most similar one is what the lesson asks for.
+    # The least similar block: the lesson asks for the most similar one.
     row = results.distances.mean[results.size - 1]
     start = max(range(len(row)), key=row.__getitem__)
     distance = round(row[start], 3)

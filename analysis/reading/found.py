@@ -23,7 +23,7 @@ class KeyFigure:
     """The one number that stands for a result."""
 
     name: str
-    """What it is, with the number of removed layers."""
+    """Its name, with the number of removed layers."""
     value: float | None
     """None where it was not measured."""
     low: float | None = None
@@ -33,7 +33,7 @@ class KeyFigure:
 
 @dataclass(frozen=True)
 class Summary:
-    """What the index keeps of a result."""
+    """Facts of a result that the index keeps."""
 
     name: str
     """The model's."""
@@ -55,7 +55,7 @@ class Summary:
     weight: Weight
     """How strong its evidence is."""
     request: str
-    """The fingerprint of what was asked (`evidence.request`): results of equal ones are rivals."""
+    """The fingerprint of the request (`evidence.request`): results of equal ones are rivals."""
     questions: str
     """The fingerprint of its question set; "" without one."""
     strategy: str
@@ -100,7 +100,7 @@ class Found:
     saved_at: float
     """Seconds since the epoch."""
     source: Any
-    """What it is read from: the index's `Entry`, or a result at hand with its summary."""
+    """Its origin: the index's `Entry`, or a result at hand with its summary."""
 
     @property
     def id(self) -> str:
@@ -109,7 +109,7 @@ class Found:
 
     @cached_property
     def summary(self) -> Summary:
-        """What is known of it without reading it."""
+        """Return the facts that are known without reading it."""
         return Summary.from_json(self.source.summary) if isinstance(self.source, Entry) else self.source[1]
 
     @property
@@ -131,7 +131,7 @@ def read(entry: Entry) -> Any:
     """The result behind an entry of the index, arrays left on disk.
 
     Raises:
-        CorruptResultError: when it is not what was stored; the index is told.
+        CorruptResultError: when the content differs from the stored one; the index notes that.
     """
     try:
         return _read(entry.kind, str(entry.folder), entry.mtime_ns, entry.precomputed)

@@ -1,7 +1,7 @@
 """The trade-off: everything measured of a model under one condition, its size and speed, and the offers that dominate others.
 
-A heal stands beside a bare cut, and another model beside a smaller version of this one, as long as all of them answered the
-same questions or read the same texts in the same precision.
+A healed model stands beside a pruned, unhealed one, and another model beside a smaller version of this one. All of them
+answered the same questions or read the same texts in the same precision.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from analysis.reading.speed import SpeedGain, speed_gain
 BEST, TIED, DOMINATED = "best measured", "statistically tied", "dominated"
 """Standing of an offer: no other one is measured better for as little; one is, but not significantly; one is significantly."""
 SIZE, SPEED = "size", "speed"
-"""What a model may cost: bytes of its weights, or how many times as fast as the unpruned model it writes."""
+"""Costs of a model: bytes of its weights, or how many times as fast as the unpruned model it generates."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Offer:
     reading: Reading
     """How good it is."""
     change: Change | None
-    """Against the unpruned model of its own family; None for the unpruned one itself, and where that was not measured alike."""
+    """Against the unpruned model of its own family; None for the unpruned one itself, and where their conditions differ."""
     facts: ModelFacts
     """Of its unpruned model."""
     bytes: int
@@ -41,7 +41,7 @@ class Offer:
     beside: Reading | None = None
     """Its other quantity: the loss beside an accuracy, the accuracy beside a loss; None where it is not measured."""
     beside_change: Change | None = None
-    """Of that against the unpruned model, measured alike."""
+    """Of that against the unpruned model, under the same condition."""
 
     @property
     def cut(self) -> Removal | None:
@@ -67,8 +67,8 @@ class Front:
     def best(self, by: str) -> list[Offer]:
         """The offers that no other one beats, from the cheapest to the dearest.
 
-        An offer is beaten by one that costs no more and is better, or is as good and costs less, by what was measured: whether
-        the difference could be seen is for the intervals to say.
+        An offer is beaten by one that costs no more and is better, or is as good and costs less, by the measured values.
+        Whether the difference is significant is for the intervals to say.
 
         Args:
             by: SIZE or SPEED; offers without a speed are not on the latter front.
@@ -132,8 +132,8 @@ def fronts(
         speed: the measured speed of the model.
 
     Returns:
-        The front with the most offers of the own model first, then in the order of the results; those with one offer alone
-        are left out.
+        The front with the most offers of the own model first, then in the order of the results. Those with one offer alone are
+        left out.
     """
     own = [pair for result in results for pair in _readings(result, quantity)]
     beside = [pair[0] for result in results for pair in _readings(result, LOSS if quantity == ACCURACY else ACCURACY)]
@@ -161,7 +161,7 @@ def _front(
 
 
 def _beside(front: Front, readings: Sequence[Reading]) -> Front:
-    """The same front, each own offer with its other quantity and the change of that against the unpruned model."""
+    """Return the front, each own offer with its other quantity and the change of that against the unpruned model."""
     found: dict[tuple[Removal | None, str], tuple[Reading, Change | None]] = {}
     whole: dict[Condition, Reading] = {}
     for one in readings:
@@ -229,7 +229,7 @@ def _price(offer: Offer, by: str) -> float | None:
 
 
 def goodness(offer: Offer) -> float:
-    """The value of an offer so that more is better, whatever its quantity."""
+    """Return the value of an offer so that more is better, for any quantity."""
     return -_badness(offer)
 
 

@@ -1,4 +1,4 @@
-"""What one gets who takes a cut away: its quality and speed beside those of the unpruned model, from the best evidence."""
+"""Quality and speed of an exported pruned model beside those of the unpruned model, from the best evidence."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ Scored = SweepResult | EvaluateResult | HealResult
 
 @dataclass(frozen=True)
 class Quality:
-    """A quantity of the unpruned model and of what is taken away, measured alike."""
+    """A quantity of the unpruned model and of the exported one, measured under the same condition."""
 
     before: Reading
     after: Reading
@@ -37,7 +37,7 @@ def quality(quantity: str, results: Sequence[Scored], cut: Removal, heal: HealRe
         quantity: `reading.ACCURACY` or `reading.LOSS`.
         results: all there is of the model, newest first.
         cut: the removed layers.
-        heal: what was healed; None for the bare cut.
+        heal: the healing run; None for the pruned, unhealed model.
 
     Returns:
         None where the quantity has not been measured of both under one condition.
@@ -56,7 +56,7 @@ def quality(quantity: str, results: Sequence[Scored], cut: Removal, heal: HealRe
 
 
 def _of(result: Scored, cut: Removal, heal: HealResult | None) -> Readings:
-    """What a result says of the cut, healed or not."""
+    """Return the scores of a result without the removed layers, healed or not."""
     if isinstance(result, SweepResult):
         return reading.of_sweep(result, cut) if heal is None else {}
     if isinstance(result, EvaluateResult):
@@ -99,7 +99,7 @@ class Speed:
 
 
 def speed(results: Sequence[SpeedResult], removed: int | Removal) -> Speed | None:
-    """The speed without n layers, of which it makes no difference which they are, or without a cut.
+    """Return the speed without n layers, at any place in the model, or without removed parts.
 
     Means are geometric, since times scatter by factors; intervals are Student's t of the logarithms.
 

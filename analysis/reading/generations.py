@@ -44,7 +44,7 @@ _MOSTLY = 0.95
 
 @dataclass(frozen=True)
 class Generation:
-    """What one model, with a block removed or unpruned, generated."""
+    """Texts that one model, with a block removed or unpruned, generated."""
 
     removed: Removal | None
     """The removed layers; None for the unpruned model."""

@@ -12,7 +12,7 @@ PAPER = "Gromov et al., arXiv:2403.17887"
 
 @dataclass(frozen=True)
 class Term:
-    """A word and what it means."""
+    """A word and its meaning."""
 
     meaning: str
     """One or two sentences that use no word of the field that is not in the glossary."""
@@ -73,7 +73,7 @@ TERMS = {
 
 
 def terms() -> dict[str, str]:
-    """All of them, with the kinds of experiment that say what they are."""
+    """Return all terms, with those of the kinds of experiment that explain themselves."""
     own = {kind.title: kind.help for kind in registry.experiments().values() if kind.help}
     return {name: term.meaning for name, term in TERMS.items()} | own
 

@@ -1,4 +1,4 @@
-"""How long a grid will take on this machine, told from the curves that were measured on it."""
+"""Estimated duration of a grid on this machine, from the curves that were measured on it."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +10,7 @@ from analysis.models.spec import ModelFacts, ModelSpec
 from analysis.reading.durations import TOKENS_PER_QUESTION, Duration, is_of_here
 
 _SHARED = 0.2
-"""Share of the quickest honest pace below which a curve took over what others had measured, so that its time says nothing."""
+"""Share of the quickest honest pace; a curve below it took over scores of others, so that its time says nothing."""
 
 
 def expected(spec: GridSpec, known: Sequence[SweepResult], facts: Mapping[str, ModelFacts], load: Load) -> Duration | None:
@@ -20,7 +20,7 @@ def expected(spec: GridSpec, known: Sequence[SweepResult], facts: Mapping[str, M
         spec: the grid, before its models are resolved.
         known: finished curves, of any model and machine; those of this machine count.
         facts: the sizes of models by their source.
-        load: what else the machine does.
+        load: the other work of the machine.
     """
     low = high = 0.0
     used = 0
@@ -55,7 +55,7 @@ def _measured(sweep: SweepResult) -> float:
 
 
 def _work(spec: GridSpec, facts: ModelFacts) -> float:
-    """What is really measured of one model: the same questions are not asked again with each text, nor texts read twice."""
+    """Return the work of one model: the same questions are not asked again with each text, nor texts read twice."""
     cuts = 1 + (facts.n_layers // 2 if spec.max_n is None else min(spec.max_n, facts.n_layers - 1))
     ways = len(spec.cells()) // (len(spec.models) * len(spec.benchmarks) * len(spec.loss_corpora))
     tokens = sum(map(_asked, spec.benchmarks)) * TOKENS_PER_QUESTION

@@ -1,8 +1,8 @@
 """The effect of a heal in sentences: page, command line, card and report print the same ones.
 
-A heal is judged by text of another kind than it trained on. What it scores on the kind that it trained on stands beside that,
-named so, with the unpruned model trained in the same way, the control, as what that kind of text makes of any model. A healed
-model that scores better than the unpruned one is never mentioned without the reason.
+A heal is judged by text of another kind than it trained on. Its scores on the kind that it trained on stand beside that, named
+so. The unpruned model trained in the same way, the control, stands there too: it shows the effect of that kind of text on any
+model. A healed model that scores better than the unpruned one is never mentioned without the reason.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class Repair:
     """Loss increase of a removed block on some texts, and how far a heal lowers the loss again."""
 
     texts: str
-    """On what: "32 texts of C4"."""
+    """Number and source of the texts: "32 texts of C4"."""
     unpruned: Point
     pruned: Point
     healed: Point
@@ -37,12 +37,12 @@ class Repair:
 
 
 def repair(result: HealResult) -> Repair | None:
-    """What was repaired on the text that judges; None until all three models are measured, and for a control."""
+    """Return the repair on the text that judges; None until all three models are measured, and for a control."""
     return _repair(result.models, result.text_losses, result.text_tokens, result.spec.validation)
 
 
 def learnt(result: HealResult) -> Repair | None:
-    """The same on text of the kind that was trained on; None where that was not measured."""
+    """Return the repair on text of the kind that was trained on; None where that was not measured."""
     if result.same_kind_text is None:
         return None
     return _repair(result.same_kind, result.same_kind_losses, result.same_kind_tokens, result.same_kind_text)
@@ -103,12 +103,12 @@ _NEAR = 1.25
 
 
 def _takes_as_long(one: float | None, other: float | None) -> bool:
-    """Whether two trainings take about the same time, as far as both name one."""
+    """Return True where two trainings take about the same time, as far as both name one."""
     return one is None or other is None or max(one, other) <= _NEAR * min(one, other)
 
 
 def sentences(result: HealResult, control: HealResult | None = None) -> list[str]:
-    """What must be read of a heal: what it repaired, what it learnt, why it scores better than unpruned where it does.
+    """Return the sentences on a heal: its repair, its own kind of text, and why it scores better than unpruned where it does.
 
     Args:
         result: the heal, finished or not.
@@ -129,7 +129,7 @@ def sentences(result: HealResult, control: HealResult | None = None) -> list[str
 
 
 def bridged(result: HealResult) -> str:
-    """Return what plain PEFT lacks of the adapter, in a sentence; "" where it is whole."""
+    """Return a sentence on the part of the adapter that plain PEFT lacks; "" where it lacks none."""
     gaps = [] if result.junction is None else [gap for gap in result.junction.gaps if not gap.module]
     if not gaps:
         return ""
@@ -151,7 +151,7 @@ def headline(result: HealResult) -> str:
 
 
 def is_flattered(result: HealResult) -> bool:
-    """Whether it was judged by text of the kind that it trained on, as before version 0.3, or because that was asked for."""
+    """Return True where it was judged by the kind of text that it trained on, as before version 0.3, or on request."""
     return recovery.is_judged_by_its_own_kind(result)
 
 
@@ -261,7 +261,7 @@ def _better(read: Repair, result: HealResult, control: HealResult | None, *, own
 
 
 def _written(result: HealResult) -> list[str]:
-    """What the models write, which suffers first and is no part of any loss; nothing where they were not let to."""
+    """Return sentences on the generated texts, which degrade first and are no part of any loss; none without such texts."""
     order = [(name, result.writings[name]) for name in ("unpruned", "pruned", "healed") if name in result.writings]
     if len(order) < 3:
         return []
@@ -288,7 +288,7 @@ def _written(result: HealResult) -> list[str]:
 
 
 def _of_control(result: HealResult) -> list[str]:
-    """What the healing text does by itself."""
+    """Return sentences on the effect of the healing text by itself."""
     said = []
     for points, corpus, kind in (
         (result.models, result.spec.validation, "another kind"),
@@ -303,7 +303,7 @@ def _of_control(result: HealResult) -> list[str]:
 
 
 def remarks(result: HealResult) -> list[str]:
-    """What limits what was measured: too few texts, texts that chose and judge, text that the healing text quotes."""
+    """Return the limits of the measurement: too few texts, texts that chose and judge, text that the healing text quotes."""
     said = [lacking(result.spec.validation, result.model, result.text_tokens)]
     if result.same_kind_text is not None:
         said.append(lacking(result.same_kind_text, result.model, result.same_kind_tokens))

@@ -1,4 +1,4 @@
-"""What the lesson needs beside stored results: how far off a guess is, what was published of large models, two arrows."""
+"""Numbers of the lesson beside stored results: the error of a guess, published values of large models, two arrows."""
 
 import math
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ class JudgedBlock:
 
 
 def judge_block(distances: DistanceResult, guess: Block) -> JudgedBlock:
-    """Compare a guess with what was measured.
+    """Compare a guess with the measurement.
 
     Args:
         distances: the map.

@@ -1,4 +1,4 @@
-"""What is stored of one model, and what of it was measured of one cut."""
+"""Stored results of one model, and the measurements of one pruning of it."""
 
 import contextlib
 from collections.abc import Iterable, Sequence
@@ -43,8 +43,8 @@ def found(
 
     Args:
         kind: a key of `registry.RESULTS`.
-        model: only results of the same weights, wherever these lay, the strongest evidence first as `preferred` has it; without
-            it they are newest first and precomputed ones last.
+        model: only results of the same weights, at any path, the strongest evidence first as `preferred` has it. Without it
+            they are newest first and precomputed ones last.
         any_precision: also those in another quantization than the model's.
         wait: whether to wait until every stored result was read once; else those that were not are missing for a while.
         most: number of results at most; None for all.
@@ -230,7 +230,7 @@ def rivals(kinds: Sequence[str], own: Sequence[Found], most: int = 200) -> list[
     """Results of other models that may be compared with a model's: on the same questions or texts, in the same precision.
 
     Args:
-        kinds: of which kinds.
+        kinds: the kinds of the results.
         own: the model's results of these kinds.
         most: no more than so many, strongest first.
     """
@@ -264,7 +264,7 @@ def of(
         most: number of results at most; None for all.
         having: columns of the index with their values.
         chosen: fingerprints of results that come first.
-        and_of: columns with the values of which results count beyond the strongest, no more than `most` for each.
+        and_of: columns with values; the results that have them count beyond the strongest, no more than `most` for each.
     """
     entries = found(kind, model, wait=True, most=most, having=having)
     if most is not None and len(entries) >= most:
@@ -290,13 +290,13 @@ def weights(model: ModelSpec) -> tuple[str, str, str]:
 
 
 def preferred(found: Sequence[T], model: ModelSpec, *, result: str = "") -> list[T]:
-    """Results of one model in the order in which they answer what is asked of it.
+    """Return the results of one model in the order in which they answer a request.
 
-    Those in the quantization and the dtype that are asked for come first, then the strongest evidence, then what was measured
-    where the weights lie now; equal ones stay in the order they are in.
+    Those in the requested quantization and dtype come first, then the strongest evidence. Then those come that were measured
+    where the weights lie now. Equal ones stay in the order they are in.
 
     Args:
-        found: results, or what holds one, newest first.
+        found: results, or objects that hold one, newest first.
         model: as asked for.
         result: the name of the attribute that holds it.
     """
@@ -316,9 +316,9 @@ def preferred(found: Sequence[T], model: ModelSpec, *, result: str = "") -> list
 
 
 def identity(model: ModelSpec) -> str:
-    """What the weights are that a spec asks about, found without loading them; "" where that is not known.
+    """Return the identity of the weights that a spec asks about, without loading them; "" where it is not known.
 
-    A resolved spec says so itself; any other asks about what lies under its name or path now.
+    A resolved spec says so itself; any other asks about the weights under its name or path now.
     """
     if model.identity:
         return model.identity
@@ -328,13 +328,13 @@ def identity(model: ModelSpec) -> str:
         return ""
     if identities.stamps(model.source):
         return identities.here(model.source)
-    # A hub id, or files that are gone: what the newest result of it was measured on.
+    # A hub id, or files that are gone: the identity that the newest result of it was measured on.
     return index.last_identity(list(RESULTS), model.source, model.revision or "")
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What one cut scored beside the unpruned model, on the same questions and texts."""
+    """Scores of one pruning beside those of the unpruned model, on the same questions and texts."""
 
     model: ModelSpec
     """As it was scored: in which precision."""
@@ -382,7 +382,7 @@ def _points(result: SweepResult | EvaluateResult) -> dict[Removal | None, Point]
 
 
 def asks_the_same(one: SweepSpec | EvaluateSpec, other: SweepSpec | EvaluateSpec) -> bool:
-    """Whether two requests ask the same of one model in one precision: the same questions and the same texts."""
+    """Return True where two requests ask the same of one model in one precision: the same questions and the same texts."""
     return _asked(one) == _asked(other)
 
 

@@ -1,4 +1,4 @@
-"""What tables of methods say together: all that is paired as one, which cells of a request are measured, and which are not."""
+"""Tables of methods read together: all paired ones as one, with the measured and the missing cells of a request."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -30,8 +30,10 @@ def measured(spec: MethodsSpec, tables: Iterable[MethodsResult]) -> set[Asked]:
 
 
 def paired(one: MethodsResult, other: MethodsResult) -> bool:
-    """Whether every cell of two tables can be set against every other: the same questions, texts and time of a heal, and an
-    unpruned model that answered and lost exactly alike, as the same weights do on the same kind of machine.
+    """Return True where every cell of two tables can be compared with every cell of the other.
+
+    Both have the same questions, texts and time of a heal. Their unpruned models gave the same answers and losses, as the same
+    weights do on the same kind of machine.
     """
     return (
         one.spec.model == other.spec.model
@@ -42,8 +44,9 @@ def paired(one: MethodsResult, other: MethodsResult) -> bool:
 
 
 def together(tables: Sequence[MethodsResult]) -> list[int]:
-    """Places of the tables that are read as one with the first, that itself first: finished, paired with it, and together no
-    larger than a table may be.
+    """Return the places of the tables that are read as one with the first, that itself first.
+
+    They are finished, paired with it, and together no larger than a table may be.
     """
     first, places = tables[0], [0]
     spec = first.spec
@@ -100,7 +103,7 @@ def joined(tables: Sequence[MethodsResult]) -> MethodsResult:
 
 
 def _wider(spec: MethodsSpec, other: MethodsSpec) -> MethodsSpec | None:
-    """The request for what either of two asks for; None where that is more than one table has."""
+    """Return the request for all cells of two requests; None where these are more than one table has."""
     strategies = tuple(dict.fromkeys((*spec.strategies, *other.strategies)))
     heals = tuple(dict.fromkeys((*spec.recipes, *other.recipes)))
     ns = tuple(sorted({*spec.ns, *other.ns}))
@@ -110,7 +113,7 @@ def _wider(spec: MethodsSpec, other: MethodsSpec) -> MethodsSpec | None:
 
 
 def trains(recipe: str) -> bool:
-    """Whether a heal takes steps, and so the time that a table gives it; "" is the cut as it is."""
+    """Return True where a heal takes steps, and so the time that a table gives it; "" is the pruned, unhealed model."""
     return bool(recipe) and recipes.get(recipe).spec().trains
 
 
@@ -120,7 +123,7 @@ def asked(spec: MethodsSpec) -> list[Asked]:
 
 
 def _like(spec: MethodsSpec) -> tuple[object, ...]:
-    """What two tables have to have in common: questions and text as asked for, looked up or not, and what is protected."""
+    """Return the settings that two tables must share: requested questions and text, looked up or not, and protected layers."""
     questions = spec.benchmark
     shots = usual_shots(questions) if questions.shots is None else questions.shots
     return replace(questions, identity="", shots=shots), replace(spec.loss_corpus, identity=""), spec.protect

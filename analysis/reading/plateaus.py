@@ -34,7 +34,7 @@ class Plateau:
     model: str
     """Where the model came from."""
     questions: str
-    """What they are called."""
+    """Their name."""
     strategy: str
     """How the layers were chosen."""
     n_layers: int
@@ -82,12 +82,14 @@ def _read(name: str, sweep: SweepResult) -> Plateau:
 
 
 MOVERS = ("model", "questions", "strategy")
-"""What a cliff may depend on."""
+"""Properties that a cliff may depend on."""
 
 
 def movers(curves: Sequence[Plateau]) -> list[str]:
-    """Which of `MOVERS` alone put the cliff elsewhere: a curve has fallen at a share of depth at which another, that differs
-    from it in nothing else, stands higher by more than both intervals.
+    """Return those of `MOVERS` that alone put the cliff elsewhere.
+
+    They are found from pairs of curves that differ in nothing else. One has fallen at a share of depth where the other stands
+    higher by more than both intervals.
 
     Args:
         curves: on one scale.
@@ -105,12 +107,12 @@ def movers(curves: Sequence[Plateau]) -> list[str]:
 
 
 def title(asked: BenchmarkSpec) -> str:
-    """What the questions are called."""
+    """Return the name of the questions."""
     return asked.task.rsplit("/", 1)[-1] if asked.is_file else TASKS[asked.task].title
 
 
 def _names(curves: Sequence[tuple[str, SweepResult]]) -> list[str]:
-    """What each is called; what all have in common is left out."""
+    """Return the name of each curve; parts that all have in common are left out."""
     asked = [(name, title(sweep.spec.benchmark), sweep.spec.strategy) for name, sweep in curves]
     differing = [place for place, said in enumerate(zip(*asked, strict=True)) if place == 0 or len(set(said)) > 1]
     return [" · ".join(said[place] for place in differing) for said in asked]

@@ -1,7 +1,7 @@
 """A measured number with all that it needs to be read: its cut, its repair, its interval, and the condition it holds in.
 
-A `Reading` is made from one result by the constructors here and in no other way, so that its value and its condition cannot
-come from two; a `Change` between two readings exists only where their conditions are the same.
+A `Reading` is made from one result by the constructors here and in no other way, so that its value and its condition belong
+together. A `Change` between two readings exists only where their conditions are the same.
 """
 
 import math
@@ -25,17 +25,17 @@ from analysis.models import weights_format
 from analysis.models.spec import ModelFacts, ModelSpec
 
 ACCURACY, ACC_NORM, LOSS, DAMAGE = "accuracy", "normalised accuracy", "loss", "loss increase"
-"""What can be read: shares of questions, in [0, 1], and nats per token."""
+"""Quantities of a reading: shares of questions, in [0, 1], and nats per token."""
 CONTROL = "control"
 """The repair of an unpruned model that was trained on as a heal would be."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What a number holds for: two numbers may be subtracted where these are equal."""
+    """Condition that a number holds for: two numbers may be subtracted where these are equal."""
 
     model: str
-    """What the weights are, whatever the path they lay in; the name or path where that is not known."""
+    """Identity of the weights, at any path; the name or path where that is not known."""
     precision: str
     """As `ModelSpec.precision` says it."""
     material: BenchmarkSpec | CorpusSpec
@@ -43,13 +43,12 @@ class Condition:
     n: int
     """Questions or texts."""
     name: str = field(default="", compare=False)
-    """What people call the model."""
+    """Usual name of the model."""
     weights: str = field(default="", compare=False)
-    """Format of the stored weights, for example "Q4_1"; "" where it is not known. It never tells two conditions apart: other
-    weights have another `model`."""
+    """Format of the stored weights: "Q4_1"; "" where unknown. Never all that differs: other weights have another `model`."""
 
     def on_what(self) -> str:
-        """On what, how much of it, in which precision: "200 ARC-Easy questions, float32 from Q4_1 weights"."""
+        """Return dataset, amount and precision: "200 ARC-Easy questions, float32 from Q4_1 weights"."""
         return f"{self.material_in_words()}, {self.precision_in_words()}"
 
     def precision_in_words(self) -> str:
@@ -57,7 +56,7 @@ class Condition:
         return weights_format.in_words(self.precision, self.weights)
 
     def material_in_words(self) -> str:
-        """On what and how much of it: "200 ARC-Easy questions" or "32 texts of C4"."""
+        """Return amount and dataset: "200 ARC-Easy questions" or "32 texts of C4"."""
         if isinstance(self.material, CorpusSpec):
             return f"{self.n} {'text' if self.n == 1 else 'texts'} of {corpora.title(self.material)}"
         shots = f", {self.material.shots}-shot" if self.material.shots else ""
@@ -67,7 +66,7 @@ class Condition:
         return f"{self.n} {questions.title(self.material)} {what}{shots}"
 
     def apart(self, other: "Condition") -> list[str]:
-        """What differs, a few words for each: "float32 and NF4, bfloat16"; empty where nothing does."""
+        """Return the differences, a few words for each: "float32 and NF4, bfloat16"; empty where there is none."""
         pairs = [(self.precision, other.precision)]
         if self.model != other.model:
             same_name = self.name == other.name
@@ -107,7 +106,7 @@ class Reading:
     """Predicted tokens of every text, by which its loss counts."""
 
     def on_what(self) -> str:
-        """On what and in which precision it was measured."""
+        """Return the dataset and the precision that it was measured on."""
         return self.condition.on_what()
 
     def number(self) -> str:
@@ -115,7 +114,7 @@ class Reading:
         return f"{100 * self.value:.1f} %" if self.is_share else f"{self.value:.2f}"
 
     def in_words(self) -> str:
-        """What it is, its value and its interval: "accuracy 46.0 % (95 %: 36.6 to 55.7)"."""
+        """Return quantity, value and interval: "accuracy 46.0 % (95 %: 36.6 to 55.7)"."""
         said = f"{self.quantity} {self.number()}"
         if self.low is None or self.high is None:
             return said
@@ -124,16 +123,16 @@ class Reading:
 
     @property
     def is_share(self) -> bool:
-        """Whether it is a share of questions rather than nats."""
+        """Return True for a share of questions, False for nats."""
         return self.quantity in (ACCURACY, ACC_NORM)
 
 
 Readings = dict[str, Reading]
-"""By quantity, what was measured; what was not is missing."""
+"""Measured readings by quantity; quantities that were not measured are missing."""
 
 
 def measured_on(readings: Readings) -> str:
-    """What several numbers of one model rest on: "200 ARC-Easy questions and 32 texts of C4, float32"; "" without any."""
+    """Return the data of several numbers of one model: "200 ARC-Easy questions and 32 texts of C4, float32"; "" without any."""
     conditions = [one.condition for one in readings.values()]
     materials = list(dict.fromkeys(condition.material_in_words() for condition in conditions))
     held = list(dict.fromkeys(condition.precision_in_words() for condition in conditions))
@@ -160,7 +159,7 @@ class Change:
 
     @property
     def is_settled(self) -> bool:
-        """Whether the interval excludes zero."""
+        """Return True where the interval excludes zero."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
@@ -190,14 +189,14 @@ def _of_place(result: SweepResult, place: int) -> Readings:
 
 
 def of_evaluate(result: EvaluateResult) -> Readings:
-    """What one model scored."""
+    """Return the scores of one model."""
     repair = Path(result.spec.adapter).name if result.spec.adapter else ""
     corpus, losses = result.spec.loss_corpus, result.text_losses
     return _of_point(result, result.point, corpus, result.questions, losses, result.text_tokens, repair)
 
 
 def of_heal(result: HealResult, which: str) -> Readings:
-    """What one of the three models of a heal scored.
+    """Return the scores of one of the three models of a heal.
 
     Args:
         result: the heal.
@@ -274,7 +273,7 @@ def change(reference: Reading, reading: Reading) -> Change:
     """How far a reading is from its reference: paired by question or text where both kept theirs.
 
     Raises:
-        MixedConditionsError: when they were not measured alike.
+        MixedConditionsError: when their conditions differ.
     """
     apart = [f"{reference.quantity} and {reading.quantity}"] if reference.quantity != reading.quantity else []
     apart += reference.condition.apart(reading.condition)
@@ -307,7 +306,7 @@ def _unpaired(reference: Reading, reading: Reading, n: int) -> Change:
 
 
 def _error(reading: Reading) -> float | None:
-    """One standard error: that of a share of questions, or half of what the interval of a mean spans."""
+    """Return one standard error: that of a share of questions, or half the width of a mean's interval over its t quantile."""
     if reading.is_share:
         return math.sqrt(reading.value * (1 - reading.value) / max(1, reading.condition.n - 1))
     return (
@@ -318,7 +317,7 @@ def _error(reading: Reading) -> float | None:
 
 
 def _settled(found: Change) -> Change:
-    """What is seen already needs no more."""
+    """Return the change without a needed amount where it is significant already."""
     return replace(found, needed=None) if found.is_settled else found
 
 

@@ -26,7 +26,7 @@ class Recovery:
 
     @property
     def is_significant(self) -> bool:
-        """Whether the interval excludes zero."""
+        """Return True where the interval excludes zero."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
     @property
@@ -56,7 +56,7 @@ class Recovery:
 
 
 def is_judged_by_its_own_kind(result: HealResult) -> bool:
-    """Whether the loss was measured on the kind of text that the heal trained on, which shows no recovery."""
+    """Return True where the loss was measured on the kind of text that the heal trained on, which shows no recovery."""
     return bool(result.spec.validation.subject == result.spec.corpus.subject)
 
 
@@ -64,8 +64,8 @@ def of(result: HealResult) -> Recovery | None:
     """The recovery of a finished heal.
 
     Returns:
-        None for a control, while one of the three losses is missing, where the heal was judged by the kind of text that it
-        trained on, and where the loss increase of the block is not above zero or not significant, so that no share is defined.
+        None for a control, while one of three losses is missing, and for a heal judged by the kind of text that it trained
+        on. Also None where the loss increase of the block is not above zero or not significant: no share is defined.
     """
     found = [reading.of_heal(result, which).get(LOSS) for which in ("unpruned", "pruned", "healed")]
     unpruned, pruned, healed = found

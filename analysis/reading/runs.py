@@ -1,4 +1,4 @@
-"""Stored results of every kind as tidy rows: what was measured on which model, and one key figure with its error."""
+"""Stored results of every kind as tidy rows: model, measurement, and one key figure with its error."""
 
 import contextlib
 import dataclasses
@@ -49,7 +49,7 @@ def facts(result: Any) -> ModelFacts | None:
 
 
 def name(result: Any) -> str:
-    """The model's name; what it was read from where the result does not say it."""
+    """Return the model's name; its source where the result does not name it."""
     known = facts(result)
     if known is not None:
         return known.name
@@ -115,7 +115,7 @@ def best_of(result: DistanceResult | DamageResult, n: int) -> Best | LeastDamage
 
 
 def point_of(result: Measured, n: int) -> Point | None:
-    """What a curve says at n; the healed or evaluated model of results that are about one cut."""
+    """Return the point of a curve at n; the healed or evaluated model of results that are about one block."""
     if isinstance(result, SweepResult):
         return next((point for point in result.points if point.n == n), None)
     if isinstance(result, HealResult):
@@ -192,7 +192,7 @@ def seed(result: Measured) -> int | None:
 
 
 def summary(result: Any) -> Summary:
-    """What the index keeps of a result."""
+    """Return the facts of a result that the index keeps."""
     spec, model = result.spec, getattr(result.spec, "model", None)
     benchmark = getattr(spec, "benchmark", None)
     return Summary(
@@ -224,7 +224,7 @@ def _materials(result: Any) -> Iterator[str]:
 
 
 def described(kind: str, stored: Stored) -> dict[str, Any]:
-    """What the index keeps of a stored result, by column; arrays are left on disk.
+    """Return the facts of a stored result that the index keeps, by column; arrays are left on disk.
 
     Raises:
         CorruptResultError: when it does not fit its kind.
@@ -257,7 +257,7 @@ def described(kind: str, stored: Stored) -> dict[str, Any]:
 
 
 def _asked(result: Any, known: Summary) -> dict[str, Any]:
-    """Return the columns of the index that say what a result was asked."""
+    """Return the columns of the index with the request of a result."""
     spec, strategy = result.spec, known.strategy
     benchmark, generation = getattr(spec, "benchmark", None), getattr(spec, "generation", None)
     block = getattr(spec, "block", None)
@@ -292,7 +292,7 @@ def key_of(spec: Spec) -> str:
 
 
 def dataset(benchmark: BenchmarkSpec | None) -> str:
-    """Return what tells datasets apart in the index, whatever the number of questions, their draw and release."""
+    """Return the key of a dataset in the index, for any number of questions, draw and release."""
     return "" if benchmark is None else key_of(dataclasses.replace(benchmark, limit=None, seed=0, identity=""))
 
 
@@ -314,7 +314,7 @@ def _scores(result: Any) -> Iterator[tuple[str, str, str, str]]:
 
 
 def condition_key(quantity: str, condition: reading.Condition) -> str:
-    """Return what tells conditions of a quantity apart in the index."""
+    """Return the key of a quantity's condition in the index."""
     said = f"{quantity}\n{condition.model}\n{condition.precision}\n{key_of(condition.material)}\n{condition.n}"
     return hashlib.sha256(said.encode()).hexdigest()[:16]
 
@@ -325,7 +325,7 @@ def cut_key(cut: Removal | None) -> str:
 
 
 def _builds_on(spec: Spec) -> Iterator[str]:
-    """Fingerprints of the maps inside a request, and the parts of the path of its adapter, one of which is its heal's."""
+    """Yield the fingerprints of the maps inside a request, and the parts of its adapter's path: one names the healing run."""
     adapter = getattr(spec, "adapter", None)
     if isinstance(adapter, str):
         yield from Path(adapter).parts
@@ -374,7 +374,7 @@ def row(found: Found, fraction: float) -> dict[str, Any]:
 
 
 def labels(runs: Sequence[Found]) -> list[str]:
-    """The shortest names that tell runs apart: of model, rule, material, precision, seed and date only what differs."""
+    """Return the shortest unique names: of model, rule, material, precision, seed and date only the differing parts."""
     parts = [
         (said.name, said.how, said.on, said.precision, f"seed {said.seed}", saved(run), run.key[:6])
         for run, said in ((run, run.summary) for run in runs)
@@ -389,10 +389,10 @@ def labels(runs: Sequence[Found]) -> list[str]:
 
 
 def first_picks(runs: Sequence[Found], most: int = 3) -> list[str]:
-    """Ids of what is worth laying over each other at first: of each model the strongest evidence.
+    """Return the ids of the runs worth overlaying at first: of each model the strongest evidence.
 
-    The first map of each model and, where there is only one model, its first map of other texts; the same with curves by
-    `similarity` on the same questions, beside which one model's second curve is another strategy.
+    The first map of each model and, where there is only one model, its first map of other texts. Likewise curves by
+    `similarity` on the same questions; beside them, one model's second curve is another strategy.
 
     Args:
         runs: those of the preferred models first.
@@ -429,7 +429,7 @@ def shortened(names: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Seen:
-    """A model of which something is stored."""
+    """A model that has stored results."""
 
     facts: ModelFacts
     model: ModelSpec
@@ -443,10 +443,10 @@ class Seen:
 
 
 def models_seen(groups: Sequence[Group]) -> list[Seen]:
-    """The models behind results of any kind, told apart by their weights rather than their paths; newest first.
+    """Return the models behind results of any kind, distinct by their weights, not their paths; newest first.
 
     Args:
-        groups: may also hold what was read of a model alone (`InspectResult`), which is not counted.
+        groups: may also hold facts read of a model alone (`InspectResult`), which are not counted.
     """
     by_weights: dict[str, list[Group]] = {}
     for group in groups:

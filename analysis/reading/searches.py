@@ -1,4 +1,4 @@
-"""What a search will cost, told before it begins, from its request and from those that ran on this machine."""
+"""Estimated cost of a search before it begins, from its request and from the searches that ran on this machine."""
 
 from collections.abc import Sequence
 from statistics import median

@@ -87,7 +87,7 @@ def select(
     Args:
         removed: the removed layers; None for the unpruned model.
         results: curves, evaluations and heals of one model, strongest evidence first; scores of healed models are ignored.
-        shown: the result whose dataset, texts and precision are selected; without it the first result that scores the block,
+        shown: the result whose dataset, texts and precision are selected. Without it the first result that scores the block,
             else the first one that scores anything.
         damage: loss-increase maps of the same model, the one on screen first.
     """

@@ -1,4 +1,4 @@
-"""What the difference of two readings allows to say: seen or not seen, and how much more it would take."""
+"""Conclusions from the difference of two readings: significant or not, and how much more data it would take."""
 
 import math
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ NOT_SEEN = "not significantly different"
 _MOST_DECIMALS = 5
 
 
-def not_seen(n: int, needed: int | None, what: str) -> str:
+def not_seen(n: int, needed: int | None, unit: str) -> str:
     """Words for an interval that includes zero: "not significantly different (n = 200 questions, would need about 900)".
 
     Args:
         n: questions or texts it was looked for with.
         needed: as `stats.needed`; None where there is no difference to look for.
-        what: "questions" or "texts".
+        unit: "questions" or "texts".
     """
     more = f", would need about {two_digits(needed)}" if needed is not None and needed > n else ""
-    return f"{NOT_SEEN} (n = {n:,} {what if n != 1 else what.removesuffix('s')}{more})"
+    return f"{NOT_SEEN} (n = {n:,} {unit if n != 1 else unit.removesuffix('s')}{more})"
 
 
 def two_digits(count: int) -> str:
@@ -32,7 +32,7 @@ def two_digits(count: int) -> str:
 
 
 def number(value: float, digits: int, sign: str = "") -> str:
-    """A number with so many decimals, and with as many more as it takes, up to five, where it would read as zero and is not.
+    """Return a number with so many decimals, and with up to five where a number above or below zero would read as zero.
 
     The end of an interval that excludes zero so never reads as if it were zero: 0.1 to 16, not 0 to 16.
 
@@ -51,8 +51,8 @@ def said(change: Change, quantity: str, *, of: str = "the unpruned model") -> st
 
     Args:
         change: the difference.
-        quantity: what it is of, as in `Reading.quantity`.
-        of: what it is taken from.
+        quantity: its quantity, as in `Reading.quantity`.
+        of: the reference that it is taken from.
     """
     is_share = quantity in (ACCURACY, ACC_NORM)
     size, unit, digits = (100, "points", 1) if is_share else (1, "nats", 3)
@@ -75,7 +75,7 @@ def against_unpruned(sweep: SweepResult, quantity: str) -> list[Change | None]:
 
 
 def steps_apart(sweep: SweepResult, quantity: str, places: Sequence[int]) -> list[bool]:
-    """Whether each of the chosen points of a curve, by place, can be told from the one before it.
+    """Return, for the chosen points of a curve by place, True where one differs significantly from the one before it.
 
     Returns:
         One fewer than places.

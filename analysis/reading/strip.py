@@ -1,4 +1,4 @@
-"""What is known of every block before anybody asks, for a strip of layers that answers without a server."""
+"""Known values of every block, for a strip of layers that answers without a server."""
 
 from dataclasses import dataclass
 
@@ -21,11 +21,11 @@ class OverBlocks:
     """One measured number of every block, all of them in the same condition."""
 
     name: str
-    """What was measured, as it is said within a sentence."""
+    """Name of the measured quantity, as used within a sentence."""
     unit: str
     values: Rows
     halves: Rows
-    """Half of what the 95 % interval spans; None where no interval is known."""
+    """Half the width of the 95 % interval; None where no interval is known."""
     on: str
     """On which texts and in which precision, in words."""
 
@@ -38,9 +38,9 @@ class Strip:
     shares: list[float]
     """Of each layer, its part of the memory of all weights, in [0, 1]."""
     experts: list[float]
-    """Of each layer, what its experts have of that; empty where no layer has any."""
+    """Of each layer, its experts' part of that; empty where no layer has any."""
     idle: list[float]
-    """Of each layer, what a token does not go through of that; empty likewise."""
+    """Of each layer, the part of that which a token does not use; empty likewise."""
     distance: OverBlocks
     """How far the residual stream turns across each block."""
     damage: OverBlocks | None
@@ -48,11 +48,11 @@ class Strip:
 
 
 def of_results(distances: DistanceResult, damage: DamageResult | None) -> Strip:
-    """What a map, and the measured damage where there is any, say of every block.
+    """Return the values of every block from a map, and from the measured damage where there is any.
 
     Args:
         distances: the map on screen.
-        damage: of the same model. Only blocks on which the most texts were read are told, so that all numbers compare.
+        damage: of the same model. Only blocks on which the most texts were read are included, so that all numbers compare.
     """
     facts, spec = distances.model, distances.spec
     sure = distances.n_texts > 1

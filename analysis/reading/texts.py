@@ -1,4 +1,4 @@
-"""Which stored result answers exactly a request about a prompt, and what its texts do not prove."""
+"""Stored results that answer a request about a prompt exactly, and the limits of their texts as evidence."""
 
 from dataclasses import replace
 from typing import Any
@@ -17,7 +17,7 @@ def who(variant: Variant) -> tuple[str, Removal | None, str | None]:
 def is_answer(stored: Any, asked: Any) -> bool:
     """Return whether a stored request answers the asked one: same prompt, block, heals and settings.
 
-    The weights of the model are compared by whoever looks results up. A dtype of `auto` accepts every stored dtype.
+    The weights of the model are compared by the caller that looks results up. A dtype of `auto` accepts every stored dtype.
 
     Args:
         stored: the request of a result or of a job.

@@ -1,4 +1,4 @@
-"""What measured numbers allow to say: collapsed answers, an unpruned model at chance, blocks that texts cannot tell apart."""
+"""Remarks on measured numbers: collapsed answers, an unpruned model at chance, blocks that texts do not distinguish."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ def favourite_option(answers: Sequence[Answer]) -> tuple[int, float] | None:
 
 
 def collapsed_option(answers: Sequence[Answer], threshold: float = 0.9) -> tuple[int, float] | None:
-    """Whether one option position is given nearly always, as collapsed models do.
+    """Return the option position that is given nearly always, as collapsed models do, with its share; None without one.
 
     Args:
         answers: of one model.
@@ -40,7 +40,7 @@ def collapsed_option(answers: Sequence[Answer], threshold: float = 0.9) -> tuple
 
 
 def remarks(points: Sequence[Point], lines: Lines | None, answers: Sequence[Sequence[Answer]] = ()) -> list[str]:
-    """What a careful reader would say of a curve, in sentences.
+    """Return the remarks of a careful reader on a curve, in sentences.
 
     Args:
         points: n = 0 first.
@@ -94,7 +94,7 @@ def chosen_by(spec: SweepSpec) -> str:
 
 
 WIN_SHARE = (1 - stats.CONFIDENCE) / 2
-"""Share of resamples that a block wins whose interval just reaches the best: the lower tail of what 95 % leave out."""
+"""Share of resamples won by a block whose interval just reaches the best: the lower tail outside of 95 %."""
 
 
 def not_told_apart(per_text: np.ndarray) -> list[int]:
@@ -104,8 +104,8 @@ def not_told_apart(per_text: np.ndarray) -> list[int]:
         per_text: distance of every block of one size on every text, (n_texts, n_starts), any range.
 
     Returns:
-        Starts in ascending order without the best one; empty with a single text, which has no interval. It is that of the
-        difference to the best block, text by text: texts that are hard for one block are mostly hard for its neighbour too.
+        Starts in ascending order without the best one; empty with a single text, which has no interval. The interval is that of
+        the difference to the best block, text by text. Texts that are hard for one block are mostly hard for its neighbour too.
     """
     if len(per_text) < 2:
         return []
@@ -125,9 +125,10 @@ def of_map(result: DistanceResult, metric: str, per_text: Mapping[str, np.ndarra
         per_text: `DistanceResult.text_distances`, if it is kept.
 
     Returns:
-        Row n-1 holds the starts for n = 1..L. Paired over texts where every text's distances are kept; else blocks that win
-        in at least `WIN_SHARE` of the bootstrap's resamples, which are paired too but count a win only against all blocks at
-        once; else by the errors of both as if independent. Rows are empty for another metric of which only means are kept.
+        Row n-1 holds the starts for n = 1..L. Where every text's distances are kept, they are paired over texts. Else they are
+        the blocks that win in at least `WIN_SHARE` of the bootstrap's resamples. These are paired too, but count a win only
+        against all blocks at once. Without resamples the errors of both count as if independent. Rows are empty for another
+        metric whose means alone are kept.
     """
     if per_text is not None and metric in per_text:
         chosen = per_text[metric]

@@ -165,7 +165,7 @@ def test_losses_are_compared_text_by_text():
     assert stats.compare_losses([2.0], [2.5]) == (0.5, 0.5, 0.5)
     with pytest.raises(ValueError, match="no text"):
         stats.compare_losses([], [])
-    with pytest.raises(ValueError, match="8 texts and 2 weights"):
+    with pytest.raises(ValueError, match="8 texts but 2 weights"):
         stats.compare_losses(first, second, [1, 2])
 
 
