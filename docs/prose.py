@@ -53,6 +53,7 @@ CODE_HELD: tuple[str, ...] = (
     "analysis/models", "analysis/hub",
     "analysis/exports", "app.py", "pages/__init__.py", "pages/learn.py", "pages/model.py", "pages/export.py",
     "pages/components/shared", "pages/components/learn", "pages/components/model", "pages/components/export",
+    "analysis/data",
     "supply",
     "analysis/charts", "analysis/reading", "pages/explore.py", "pages/components/explore",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What is read: texts, question sets, the starter pack."""
+"""Inputs of measurements: texts, question sets, the starter pack."""
 
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
 

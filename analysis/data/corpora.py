@@ -15,7 +15,7 @@ from analysis.data import files, near_copies, starter
 from analysis.data.spec import MIN_DOCUMENT_TOKENS, STREAMED, CorpusSpec
 
 TITLES = {"c4": "C4", "c4-train": "C4 (training split)", "wiki": "Wikipedia"}
-"""What people call the texts of the starter pack."""
+"""Names of the texts of the starter pack, to show."""
 STARTER = ("c4", "wiki")
 _HUB = {"c4": ("allenai/c4", "en", "validation"), "wiki": ("wikimedia/wikipedia", "20231101.en", "train")}
 _HUB_DOCUMENTS = 4000
@@ -24,7 +24,7 @@ _STREAM = ("allenai/c4", "en", "train")
 _SHUFFLED_AT_ONCE = 2_000
 """Streamed documents that are held to be put in a random order."""
 _SPLIT_RULE = "near-copies on one side"
-"""Part of the identity of a text of which one side is read: another rule of splitting makes another text."""
+"""Part of the identity of a text that is read on one side only: another rule of splitting makes another text."""
 _MOST_BYTES = 512 << 20
 """Of a text file, which is held whole."""
 _LOOKED_THROUGH = 10_000
@@ -42,15 +42,15 @@ class Texts:
 
 
 def title(spec: CorpusSpec) -> str:
-    """What to call the texts."""
+    """Return the name of the texts, to show."""
     return TITLES.get(spec.source) or files.title(spec.source)
 
 
 def shortfall(spec: CorpusSpec, lengths: Sequence[int]) -> str:
-    """What the texts that were read lack of what was asked for, in a sentence; "" for nothing.
+    """Return a sentence on the difference between the texts that were read and the request; "" for none.
 
     Args:
-        spec: what was asked for.
+        spec: the request.
         lengths: tokens of each text that was read.
     """
     long = sum(length >= spec.long_enough for length in lengths)
@@ -80,7 +80,7 @@ def _identity(source: str) -> str:
 def documents(spec: CorpusSpec) -> list[str]:
     """All documents of the spec's split in the seeded order of its draw, whole and as text.
 
-    Near-copies are on one side of the split, and what is validated on is not quoted by the training part (`near_copies`).
+    Near-copies are on one side of the split, and the training part does not quote the validation texts (`near_copies`).
     The caller takes as many as it needs from the front.
 
     Raises:
@@ -107,7 +107,7 @@ def documents(spec: CorpusSpec) -> list[str]:
 
 
 def stream(spec: CorpusSpec) -> Iterator[str]:
-    """The same documents one by one; of a source that is streamed, no more are fetched than are taken.
+    """Yield the documents one by one; of a source that is streamed, no more are fetched than are taken.
 
     Raises:
         CorpusError: as `documents`, and when the hub cannot be reached.
@@ -118,7 +118,7 @@ def stream(spec: CorpusSpec) -> Iterator[str]:
     try:
         rows = _hub_rows(*_STREAM).shuffle(seed=spec.seed, buffer_size=_SHUFFLED_AT_ONCE)
         for row in rows:
-            # What is measured on is not in this split at all, and near-copies of it are left out where rows are packed.
+            # Measured texts are not in this split at all, and near-copies of them are left out where rows are packed.
             if spec.split == "all" or near_copies.is_validation(row["text"]) == (spec.split == "validation"):
                 yield row["text"]
     except Exception as error:  # the hub client raises a dozen unrelated types when it cannot be reached

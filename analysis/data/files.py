@@ -28,7 +28,7 @@ MOST_ROWS = 250_000
 MOST_BYTES = 64 << 20
 """Of a file, and of its rows where they are written more tightly than they are read."""
 _MOST_LINE = 1 << 20
-"""Characters of a row; a longer one is no question, and what is nested in it may take twenty times as much."""
+"""Characters of a row; a longer one is no question, and values nested in it may take twenty times as much."""
 _BATCH = 16
 """Rows of a Parquet file that are unpacked at once."""
 _APART_BYTES, _APART_S = 2 << 30, 30.0
@@ -44,7 +44,7 @@ class BadRowError(Exception):
 Fields = Mapping[str, Any] | BadRowError
 """A row by lower-case field name, or why it has no fields."""
 Numbered = tuple[int, Fields]
-"""A row's line in a text file (the first line is 1), its number from 1 in a Parquet file or JSON list, and the row."""
+"""Number and fields of a row. The number is its line in a text file (the first is 1), else its place from 1."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Table:
 
 
 def title(path: str) -> str:
-    """What to call a file: the name under which a visitor brought it, else its own."""
+    """Return the name of a file, to show: the name under which a visitor brought it, else its own."""
     try:
         return name_file(Path(path)).read_text(encoding="utf-8") or Path(path).name
     except (OSError, ValueError):
@@ -70,7 +70,7 @@ def name_file(path: Path) -> Path:
 
 
 def identity(path: Path) -> str:
-    """What the file holds, whatever its path.
+    """Return the identity of the file's content, under any path.
 
     Raises:
         BenchmarkError: when it cannot be read.
@@ -87,7 +87,7 @@ def read_table(path: Path) -> Table:
     """Every row of the file that is not blank.
 
     Raises:
-        BenchmarkError: when the file is missing, or nothing of it can be read as what its name says it is.
+        BenchmarkError: when the file is missing, or nothing of it can be read in the format of its name.
     """
     content, ending = _content(path), path.suffix.lower()
     if ending == ".parquet":
@@ -128,7 +128,7 @@ def _parquet(name: str, content: bytes) -> Table:
         _check_rows(name, file.metadata.num_rows)
         unpacked, rows = 0, []
         for batch in file.iter_batches(_BATCH, use_threads=False):
-            # What the file says of its size is that of its pages: a text that many rows share is in them once.
+            # The file's own size counts its pages: a text that many rows share is in them once.
             unpacked += batch.nbytes
             if unpacked > MOST_BYTES:
                 raise BenchmarkError(
@@ -235,7 +235,7 @@ class RowError:
 
 @dataclass(frozen=True)
 class QuestionFile:
-    """What a file holds: every row is either a question or an error."""
+    """The content of a file: every row is either a question or an error."""
 
     questions: list[Question]
     errors: list[RowError]
@@ -250,7 +250,7 @@ class QuestionFile:
 
 @dataclass(frozen=True)
 class Preview:
-    """What to show before anything is asked of a model."""
+    """The part of a file to show before anything is asked of a model."""
 
     questions: list[Question]
     """The first ones."""
@@ -279,11 +279,12 @@ class _Raw:
 def read(path: Path) -> QuestionFile:
     """All questions of a file.
 
-    A row needs a question, two choices or more (a list; columns A, B, C …; or option1, option2 …) and an answer: a label
-    of the choices, a letter, a number from 0, or the text of the right choice. The column as a whole decides how answers
-    are meant, so that choices which are numbers or letters themselves are no riddle. Files in the layout of Hendrycks et
-    al. (lettered columns with or without a header, or the hub's header with a list and a number) are asked with lettered
-    choices, all others with the choices as continuations of "Question: … Answer:". A subject column groups questions.
+    A row needs a question, choices and an answer. It has two choices or more: a list, columns A, B, C …, or option1, option2 ….
+    The answer is a label of the choices, a letter, a number from 0, or the text of the right choice. The column as a whole
+    decides how answers are meant, so that choices which are numbers or letters themselves are no riddle. Files in the
+    layout of Hendrycks et al. are asked with lettered choices. Their columns are lettered, with or without a header, or they
+    have the Hub's header, a list and a number. All others are asked with the choices as continuations of
+    "Question: … Answer:". A subject column groups questions.
 
     Raises:
         BenchmarkError: when the file is missing, of another kind, or not readable at all.
@@ -308,7 +309,7 @@ def read(path: Path) -> QuestionFile:
 
 
 def read_apart(path: Path) -> QuestionFile:
-    """The same of a file that a visitor brought, in a process of its own with bounds of memory and time.
+    """Read a file that a visitor brought as `read` does, in a process of its own with bounds of memory and time.
 
     Raises:
         BenchmarkError: as `read`, and when the file takes more than its bounds.
@@ -327,7 +328,7 @@ def read_apart(path: Path) -> QuestionFile:
 
 
 def read_plain(path: str) -> dict[str, Any]:
-    """What `read` finds, as JSON has it."""
+    """Return the result of `read`, as JSON has it."""
     return asdict(read(Path(path)))
 
 

@@ -1,4 +1,4 @@
-"""The gallery: models of which results come with the program, made elsewhere, so that their weights need not be here."""
+"""The gallery: models whose results come with the program, made elsewhere, so that their weights need not be here."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ class Exhibit:
     licence: str
     """Of the weights."""
     page: str
-    """The hub id of whoever published them."""
+    """Hub id of the page that publishes them."""
     sha256: str = ""
     """Of the file with the weights; "" where the version of a package says which they are."""
 
@@ -37,7 +37,7 @@ EXHIBITS = (
         "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
     ),
 )  # fmt: skip
-"""All of them, in the order in which they are shown; what is stored of each is told by its results."""
+"""All of them, in the order in which they are shown; their stored results tell which measurements there are."""
 
 
 def exhibit(source: str) -> Exhibit | None:

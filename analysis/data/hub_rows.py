@@ -1,7 +1,7 @@
-"""Rows of a data set of the hub as a file of one's own: texts or questions, with the columns that are meant.
+"""Rows of a dataset from the Hub as a file of one's own: texts or questions, with the chosen columns.
 
-Of a file of the set, at a commit, as much is fetched as its first rows take, and these are kept under the names that `corpora`
-and `files` read. What comes out is a file like any other, so that it is measured on, shown and reproduced like one.
+Of one file of the set, at a commit, only as much is fetched as its first rows take. The rows are kept under the names that
+`corpora` and `files` read. The result is a file like any other, so that it is measured on, shown and reproduced like one.
 """
 
 import contextlib
@@ -32,14 +32,14 @@ _FRONT_BYTES = 8 << 20
 _WHOLE_BYTES = 2 * _FRONT_BYTES
 """A file that is no larger comes whole, and is held against its checksum."""
 _FOOTER_BYTES = 256 << 10
-"""At the end of a Parquet file, where it says what lies where; most need less."""
+"""At the end of a Parquet file, where its table of contents is; most need less."""
 _PARQUET = b"PAR1"
 """At the beginning and the end of each."""
 _COPIED = 1 << 20
 MOST_ROWS = 100_000
 USUAL_ROWS = 2_000
 _MOST_BYTES = 64 << 20
-"""Of what is kept."""
+"""Most bytes of the rows that are kept."""
 _MOST_LINE = 1 << 20
 _BATCH = 64
 _APART_BYTES, _APART_S = 2 << 30, 60.0
@@ -50,7 +50,7 @@ _MOST_TOLD = 256 << 20
 TEXT = "text"
 QUESTION, CHOICES, ANSWER = "question", "choices", "answer"
 ROLES = {"texts": (TEXT,), "questions": (QUESTION, CHOICES, ANSWER)}
-"""What columns are needed for: the names that they are kept under."""
+"""Uses of columns: the names that they are kept under."""
 _USUAL = {
     TEXT: ("text", "content", "document", "article", "body", "passage"),
     QUESTION: QUESTION_NAMES,
@@ -58,19 +58,19 @@ _USUAL = {
     ANSWER: ANSWER_NAMES,
 }
 Columns = Mapping[str, Sequence[str]]
-"""Columns of the set by what they are kept as; choices may stand in several."""
+"""Columns of the set by the names that they are kept under; choices may stand in several."""
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set at a commit, and the files of it whose rows can be read."""
+    """A dataset at a commit, and the files of it whose rows can be read."""
 
     repository: "hub.Repository"
     files: tuple["hub.File", ...]
 
 
 def look(id: str, revision: str | None = None) -> DataSet:
-    """Ask the hub what is in a data set; nothing of it is fetched.
+    """Ask the Hub for the files of a dataset; nothing of it is fetched.
 
     Raises:
         HubError: when the hub does not give it.
@@ -94,7 +94,7 @@ def _ending(path: str) -> str:
 
 
 def _is_about(path: str) -> bool:
-    """Whether a file is about the set and not of it."""
+    """Return whether a file is about the set and not of it."""
     name = path.rsplit("/", 1)[-1].lower()
     return name.startswith(("dataset_info", "state.", "readme", "license", "requirements")) or name == "data.txt"
 
@@ -102,8 +102,8 @@ def _is_about(path: str) -> bool:
 def first_rows(found: DataSet, path: str, most: int = USUAL_ROWS, *, on_progress: OnProgress = ignore) -> list[dict[str, Any]]:
     """Fetch as much of one file of the set as its first rows take, and read these.
 
-    A large Parquet file comes as far as the row groups reach that hold them; of other formats a beginning comes, which grows
-    until it holds enough. What has come is kept, and more of it goes on from there. Files are read in a process of its own,
+    A large Parquet file comes as far as the row groups reach that hold them. Of other formats a beginning comes, which grows
+    until it holds enough. The bytes so far are kept, and a later fetch resumes there. Files are read in a process of its own,
     with bounds of memory and time.
 
     Args:
@@ -116,7 +116,7 @@ def first_rows(found: DataSet, path: str, most: int = USUAL_ROWS, *, on_progress
         The rows by column.
 
     Raises:
-        CorpusError: when there is none of this name, it is not what its name says, or its first rows take too much.
+        CorpusError: when there is none of this name, it is of another format, or its first rows take too much.
         HubError, StorageError: as `hub.fetch`.
     """
     file = next((file for file in found.files if file.path == path), None)
@@ -133,7 +133,7 @@ def first_rows(found: DataSet, path: str, most: int = USUAL_ROWS, *, on_progress
 
 @dataclass(frozen=True)
 class _Reader:
-    """The first rows of one file of the hub."""
+    """The first rows of one file on the Hub."""
 
     repository: "hub.Repository"
     file: "hub.File"
@@ -159,7 +159,7 @@ class _Reader:
         return self.of_whole()
 
     def of_groups(self) -> list[dict[str, Any]]:
-        """With holes where nothing is read: in front what its end says that the rows take, then that end."""
+        """Read a Parquet file with holes in the parts that are not needed: its end, and the front that the first rows take."""
         with tempfile.TemporaryDirectory() as folder:
             sparse = Path(folder) / Path(self.file.path).name
             if not self._put_end(sparse, _FOOTER_BYTES):
@@ -173,7 +173,7 @@ class _Reader:
             return self._rows(sparse, self.most)
 
     def _put_end(self, sparse: Path, n_bytes: int) -> bool:
-        """Write the end of the file where it belongs, with all of what it says lies where; whether the hub gives it alone."""
+        """Write the whole table of contents at the end of the file where it belongs; whether the Hub gives it alone."""
         end = hub.fetch_end(self.repository, self.file, n_bytes)
         if end is None:
             return False
@@ -212,7 +212,7 @@ class _Reader:
 
 
 def told(read: str, file: str, *more: str) -> Any:
-    """What `rows` or `parquet_bytes` finds, asked by name and told as JSON has it."""
+    """Return the result of `rows` or `parquet_bytes`, called by name, as JSON has it."""
     known: dict[str, Callable[..., Any]] = {"rows": rows, "parquet_bytes": parquet_bytes}
     text = json.dumps(known[read](Path(file), *map(int, more)), default=str)
     if len(text) > _MOST_TOLD:
@@ -229,10 +229,10 @@ def rows(file: Path, most: int = USUAL_ROWS, begun: int = False) -> list[dict[st
     Args:
         file: of any of `ENDINGS`.
         most: rows.
-        begun: whether this is only its beginning, so that what can be read ends somewhere; the last row may be a part of one.
+        begun: whether this is only its beginning, so that the readable part ends somewhere; the last row may be a part of one.
 
     Raises:
-        CorpusError: when it is not what its name says.
+        CorpusError: when the file is of another format than its name says.
     """
     read = {".csv": _separated, ".tsv": _separated, ".txt": _lines}.get(_ending(file.name), _json)
     found: list[dict[str, Any]] = []
@@ -244,7 +244,7 @@ def rows(file: Path, most: int = USUAL_ROWS, begun: int = False) -> list[dict[st
 
 @contextlib.contextmanager
 def _as_it_says(file: Path, *, but: bool = False) -> Iterator[None]:
-    """Around what reads a file: what is wrong with it is a sentence, or the end where there is reason for that."""
+    """Turn errors of reading a file into a sentence, or into the end of the rows where it is only a beginning (`but`)."""
     try:
         yield
     except (OSError, EOFError, ValueError, TypeError, csv.Error) as error:  # those of pyarrow are ValueErrors and OSErrors
@@ -262,7 +262,7 @@ def _groups(parquet: Any, most: int) -> list[int]:
 
 
 def parquet_bytes(file: Path, most: int) -> int:
-    """How far the first rows reach into a Parquet file, of which its end is enough.
+    """Return how far the first rows reach into a Parquet file, in bytes; its end is enough to tell.
 
     Raises:
         CorpusError: when it is none.
@@ -342,7 +342,7 @@ def guess(columns: Sequence[str], role: str) -> str | None:
 
 
 def guessed(columns: Sequence[str], kind: str) -> dict[str, list[str]]:
-    """The same of all that a kind needs, as far as it can be told."""
+    """Return the columns for all roles of a kind, as far as their names tell."""
     found = {role: guess(columns, role) for role in ROLES[kind]}
     return {role: [name] for role, name in found.items() if name is not None}
 
@@ -356,7 +356,7 @@ def kept(read: Sequence[Mapping[str, Any]], kind: str, columns: Columns) -> byte
         columns: of the set, for every role of the kind.
 
     Raises:
-        CorpusError: when a column is missing or holds nothing of what is needed.
+        CorpusError: when a column is missing or holds no value that is needed.
     """
     there = names(read)
     for role in ROLES[kind]:

@@ -1,9 +1,9 @@
-"""Near-copies: documents that say nearly the same, and texts of which long runs of words stand in others.
+"""Near-copies: documents that say nearly the same, and texts whose long runs of words stand in others.
 
 A loss on text that a model has all but read says how well it remembers. So documents that are near-duplicates go to one side
-of the split into training and validation, and a validation document of which too much stands somewhere in the training part,
-be it in pieces, is measured on no more. Templates are the case in point: of "… is a species of small sea snail, a marine
-gastropod mollusk in the family …" nearly all stands in the training part, though in no single document of it.
+of the split into training and validation. A validation document is dropped where too much of it stands in the training
+part, be it in pieces. Templates are the case in point, such as "… is a species of small sea snail, a marine gastropod
+mollusk in the family …". Nearly all of it stands in the training part, though in no single document.
 """
 
 import functools
@@ -16,7 +16,7 @@ from typing import cast
 import numpy as np
 
 RUN = 8
-"""Words in a row that count as quoted: what PaLM (arXiv:2204.02311) looks for its test data by."""
+"""Words in a row that count as quoted: the length by which PaLM (arXiv:2204.02311) looks for its test data."""
 MOST_QUOTED = 0.05
 """Largest share of a text's runs of words that may stand in training text. Of the starter pack's Wikipedia, documents are
 either templates, with 12 to 100 %, or have less than 5 %: phrases and titles that everybody writes."""
@@ -28,7 +28,7 @@ _SHINGLE = 5
 _BANDS, _ROWS = 32, 2
 """Of the search for candidates, which are then compared exactly: it misses one pair in 10,000 at `ALIKE`, fewer above."""
 _UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
-"""Scripts without spaces between words, of which every letter counts as one."""
+"""Scripts without spaces between words: every letter of them counts as a word."""
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 
 
@@ -96,7 +96,7 @@ def clusters(texts: Sequence[str]) -> list[int]:
 
 
 def similarity(a: np.ndarray, b: np.ndarray) -> float:
-    """Jaccard similarity of two sets of hashes, in [0, 1]: what they share, of all that they have."""
+    """Jaccard similarity of two sets of hashes, in [0, 1]: the shared part of all that they have."""
     if not len(a) or not len(b):
         return 0.0
     shared = int(_among(a, b).sum())
@@ -105,7 +105,7 @@ def similarity(a: np.ndarray, b: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Split:
-    """Documents to train on and documents to validate on, neither of which says what the other does."""
+    """Documents to train on and documents to validate on; neither side repeats the other."""
 
     train: frozenset[str]
     validation: frozenset[str]
@@ -124,7 +124,7 @@ def split(texts: Sequence[str]) -> Split:
 
 @functools.lru_cache(maxsize=4)  # seconds for a few megabytes, and asked for every draw
 def _split(texts: tuple[str, ...]) -> Split:
-    # Sorted, so that the first of a cluster is its smallest text whatever the order in the file.
+    # Sorted, so that the first of a cluster is its smallest text in any order of the file.
     drawn = [is_validation(texts[first]) for first in clusters(texts)]
     train = [text for text, is_drawn in zip(texts, drawn, strict=True) if not is_drawn]
     known = _joined(map(runs, train))
@@ -134,7 +134,7 @@ def _split(texts: tuple[str, ...]) -> Split:
 
 
 def is_validation(text: str) -> bool:
-    """Whether a document, or the cluster of which it is the smallest, is among the one in ten that is validated on."""
+    """Return whether a document is among the one in ten that is validated on; of a cluster its smallest document decides."""
     return hashlib.sha256(text.encode()).digest()[0] % 10 == 0
 
 
@@ -159,8 +159,9 @@ def _joined(parts: Iterable[np.ndarray]) -> np.ndarray:
 
 
 class Apart:
-    """Keeps what is trained on apart from what is measured on: together, all documents that it admits quote no measured text
-    for more than `MOST_QUOTED` of its runs of words.
+    """Keeps training documents apart from the measured texts.
+
+    Together, all documents that it admits quote no measured text for more than `MOST_QUOTED` of its runs of words.
     """
 
     def __init__(self, measured: Iterable[str]) -> None:
@@ -183,7 +184,7 @@ class Apart:
         return len(self._refused)
 
     def admits(self, document: str) -> bool:
-        """Whether the document may be trained on beside those that were admitted before."""
+        """Return whether the document may be trained on beside those that were admitted before."""
         if not len(self._known):
             return True
         here = _among(self._known, runs(document))
@@ -198,7 +199,7 @@ class Apart:
 
     @property
     def highest(self) -> float:
-        """Of the measured texts, the largest share of runs that stands in what was admitted, in [0, 1]."""
+        """Return the largest share of a measured text's runs that stands in admitted documents, in [0, 1]."""
         return float(self._shares(self._seen).max()) if len(self._known) else 0.0
 
     def _shares(self, seen: np.ndarray) -> np.ndarray:

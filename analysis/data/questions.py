@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 ReadFile = Callable[[Path], files.QuestionFile]
-"""`files.read`, or what bounds it."""
+"""`files.read`, or a function that bounds it."""
 
 
 def title(spec: BenchmarkSpec) -> str:
@@ -73,7 +73,7 @@ def usual_shots(spec: BenchmarkSpec) -> int:
 
 
 def _identity(task: Task) -> str:
-    """Which rows these are, whatever part of them is asked."""
+    """Return the identity of all its rows, with any part of them asked."""
     if task.rows is None:
         return starter.benchmark_identity() if starter.has_benchmarks() else "hub"
     splits = [task.split, *([task.worked_split] if task.max_shots else [])]
@@ -103,7 +103,7 @@ def load(spec: BenchmarkSpec, read: ReadFile = files.read) -> list[Question]:
 
 
 def size(spec: BenchmarkSpec, read: ReadFile = files.read) -> int | None:
-    """How many questions there are to ask from, whatever the limit, without reading them; None where only the hub knows.
+    """Return the number of questions to ask from, under any limit, without reading them; None where only the Hub knows.
 
     Args:
         spec: which questions.
@@ -148,8 +148,8 @@ def chance(questions: Iterable[Question]) -> float:
 def majority(questions: Iterable[Question]) -> float:
     """Accuracy of always giving the option position that is right most often among these questions.
 
-    Where every question has options of its own and the right one always stands at the same place (SciQ lists it last),
-    that place is only how the source is written and nothing that a model sees: chance is returned then.
+    Where every question has options of its own, the right one may always stand at the same place (SciQ lists it last). That
+    place is only how the source is written and nothing that a model sees: chance is returned then.
     """
     questions = list(questions)
     golds = [question.gold for question in questions]
@@ -204,7 +204,7 @@ def _rows(task: Task, split: str, group: str) -> Sequence[Row]:
 
 
 def _asked(task: Task, spec: BenchmarkSpec) -> list[Question]:
-    """Every question of the groups asked for, behind what stands before all of its group."""
+    """Return every question of the chosen groups, behind the header and the worked examples of its group."""
     read = task.read_as.get(spec.protocol, task.read)
     questions = []
     for group in task.chosen_groups(spec.subset) or [""]:

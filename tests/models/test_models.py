@@ -118,7 +118,7 @@ def test_weights_that_are_no_numbers_are_named(tmp_path, tiny_folder):
     name = "model.layers.2.mlp.up_proj.weight"
     spec = with_weights(tiny_folder(), tmp_path, lambda found: found | {name: torch.full_like(found[name], torch.nan)})
     with pytest.raises(
-        UnsupportedModelError, match=r"has NaN or infinite weights: model\.layers\.2\.mlp\.up_proj\.weight; get"
+        UnsupportedModelError, match=r"has NaN or infinite weights: model\.layers\.2\.mlp\.up_proj\.weight\. Get"
     ):
         models.load(spec)
 
@@ -158,7 +158,7 @@ def test_a_models_own_code_is_never_run(tmp_path, tiny_folder):
 def test_a_model_larger_than_memory_is_refused_before_anything_is_loaded(tmp_path, tiny_folder, monkeypatch):
     huge = copied(tiny_folder(), tmp_path, hidden_size=16384, intermediate_size=53248, num_hidden_layers=126, head_dim=4096)
     monkeypatch.setattr(models.AutoModelForCausalLM, "from_pretrained", lambda *a, **k: pytest.fail("must not load"))
-    needs = r"needs about [\d.]+ [GT]B in .* and only [\d.]+ [MG]B are free on cpu; choose"
+    needs = r"needs about [\d.]+ [GT]B in .* but only [\d.]+ [MG]B are free on cpu\. Choose"
     with pytest.raises(NotEnoughMemoryError, match=needs):
         models.load(ModelSpec(str(huge)))
 

@@ -85,4 +85,4 @@ def test_the_format_changes_no_key_of_a_stored_result():
 def test_card_and_tables_name_the_format():
     assert card.measured_on(fakes.MODEL, None, None) == "Scored in bfloat16 from Q4_1 weights."
     assert "in bfloat16 from Q4_1 weights" in fakes.distances().table().caption
-    assert fakes.sweep().table().caption.startswith("bfloat16 from Q4_1 weights on cpu; ")
+    assert fakes.sweep().table().caption.startswith("bfloat16 from Q4_1 weights on cpu. ")

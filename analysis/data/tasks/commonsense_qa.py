@@ -1,4 +1,4 @@
-"""CommonsenseQA: what everybody knows, five choices. Talmor et al., arXiv:1811.00937."""
+"""CommonsenseQA: general knowledge, five choices. Talmor et al., arXiv:1811.00937."""
 
 from analysis.data.tasks.question import Question, Row, continuations, lettered
 from analysis.data.tasks.registry import task

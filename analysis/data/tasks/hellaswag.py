@@ -1,4 +1,4 @@
-"""HellaSwag: how a scene goes on. Zellers et al., arXiv:1905.07830."""
+"""HellaSwag: how a scene continues. Zellers et al., arXiv:1905.07830."""
 
 import re
 

@@ -32,7 +32,7 @@ SUBJECTS = {
 
 
 def header(subject: str, protocol: str) -> str:
-    """What the worked examples of a subject stand below."""
+    """Return the sentence above the worked examples of a subject."""
     # Hendrycks et al. put a space before every word of the subject, the first one included; the harness does not.
     about = f"{' ' if protocol == 'paper' else ''}{subject.replace('_', ' ')}"
     return f"The following are multiple choice questions (with answers) about {about}.\n\n"

@@ -23,7 +23,7 @@ class Question:
     group: str = ""
     """Questions of one group share their worked examples: the subject of MMLU."""
     contexts: tuple[str, ...] = ()
-    """What stands before each option where that differs between options (WinoGrande); empty where all share `context`."""
+    """Text before each option where that differs between options (WinoGrande); empty where all share `context`."""
 
     def pairs(self) -> list[tuple[str, str]]:
         """Context and continuation of every option."""

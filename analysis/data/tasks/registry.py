@@ -19,7 +19,7 @@ class Task:
     read: Read
     """How a row is asked."""
     name: str
-    """What a `BenchmarkSpec`, the command line and addresses call it."""
+    """Its name in a `BenchmarkSpec`, on the command line and in addresses."""
     title: str
     """Name for people, with its licence where that limits its use."""
     folder: str = ""
@@ -32,9 +32,9 @@ class Task:
     Their content is the identity of the set, so that other rows are other requests."""
     split: str = "validation"
     id_field: str | None = None
-    """The field that tells rows apart; None where the source has none, and the row's number is used."""
+    """The field with the id of a row; None where the source has none, and the row's number is used."""
     scoring: str = "continuation"
-    """What is compared: the answers as continuations, letters, yes and no, or one continuation behind several contexts."""
+    """The texts compared: the answers as continuations, letters, yes and no, or one continuation of several contexts."""
     chance: float = 0.25
     """Accuracy of guessing on a row with the usual number of options."""
     default_shots: int = 0
@@ -45,11 +45,11 @@ class Task:
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Categories and the subjects in each, where the set is asked by subject."""
     header: Callable[[str, str], str] | None = None
-    """From group and protocol to what stands before the worked examples."""
+    """From group and protocol to the text before the worked examples."""
     read_as: Mapping[str, Read] = field(default_factory=dict)
     """How a row is asked under the other protocols on offer."""
     licence_note: str = ""
-    """What its licence forbids."""
+    """Restrictions of its licence."""
     place: int = 100
     """Where lists have it; those of one place stand in the order in which they were registered."""
 
@@ -81,7 +81,7 @@ _registered: dict[str, Task] = {}
 
 
 class _Tasks(Mapping[str, Task]):
-    """Whatever is registered now, in the order of lists."""
+    """The question sets registered now, in the order of lists."""
 
     def __getitem__(self, name: str) -> Task:
         return _registered[name]
@@ -104,7 +104,7 @@ def register(task: Task) -> Task:
 
 
 def _of_a_reader(made: Callable[Concatenate[Read, P], Task]) -> Callable[P, Callable[[Read], Read]]:
-    """The decorator that takes all of `made` but the reader, which is what it decorates."""
+    """Return a decorator that takes all arguments of `made` but the reader, which is the function that it decorates."""
 
     def described(*args: P.args, **kwargs: P.kwargs) -> Callable[[Read], Read]:
         def decorated(read: Read) -> Read:
