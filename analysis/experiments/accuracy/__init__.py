@@ -1,4 +1,4 @@
-"""What a cut costs in answers, in loss, in what is written."""
+"""Cost of a pruned model in accuracy, in loss and in its own text."""
 
 from analysis.experiments.accuracy.precision import PrecisionResult, PrecisionSpec
 from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec, SweepResult, SweepSpec

@@ -27,17 +27,17 @@ def resolve(spec: PrecisionSpec) -> PrecisionSpec:
 
 
 def exact(model: ModelSpec) -> ModelSpec:
-    """The same weights as they are, in float32."""
+    """Return the request for the same weights in float32."""
     return replace(model, dtype="float32", quantization="none")
 
 
 def run(spec: PrecisionSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> PrecisionResult:
-    """Evaluate the unpruned model in its precision and in float32; what is stored of either is taken from there.
+    """Evaluate the unpruned model in its precision and in float32; stored results of either are reused.
 
     Where float32 does not fit into memory its layers are read from the disk one by one.
 
     Raises:
-        LayerscopeError: one sentence on whatever the user can mend.
+        LayerscopeError: for each problem that the user can fix, in one sentence.
     """
     resolved = resolve(spec)
     stored = PrecisionResult.load(resolved, on_progress)
@@ -74,15 +74,15 @@ def run(spec: PrecisionSpec, on_progress: OnProgress = ignore, *, load: Load = m
 
 
 def once(model: ModelSpec, benchmark: BenchmarkSpec, on_progress: OnProgress, *, load: Load) -> None:
-    """Measure what a model's precision costs on the first questions of a result, unless that is known or nothing to ask.
+    """Measure the cost of a model's precision on the first questions of a result, unless it is known or there is no question.
 
-    It is left alone where float32 does not fit into memory beside what is there, and what goes wrong with it is only said: the
-    result that it goes with is done.
+    Nothing is measured where float32 does not fit into memory next to the loaded model. A failure is only reported, since the
+    result that it belongs to is complete.
 
     Args:
         model, benchmark: of the result, resolved.
-        on_progress: told of it; may raise `Cancelled`.
-        load: hands out the model that the result was measured with; that in float32 is let go of again.
+        on_progress: receives reports; may raise `Cancelled`.
+        load: hands out the model that the result was measured with; the one in float32 is released afterwards.
     """
     if model.is_exact or cost(model) is not None:
         return

@@ -19,16 +19,16 @@ from analysis.models.adapter import with_adapter
 from analysis.models.load import Load, LoadedModel
 
 
-def score(loaded: LoadedModel, stuff: Material, on_progress: OnProgress = ignore) -> Point:
-    """Accuracy and loss, on what is already prepared, of the model as it is now."""
+def score(loaded: LoadedModel, material: Material, on_progress: OnProgress = ignore) -> Point:
+    """Return accuracy and loss of the model as it is now, on prepared questions and texts."""
     found = Scores()
-    scores.complete(found, loaded, stuff, [None], on_progress)
-    return found.point(None, stuff)
+    scores.complete(found, loaded, material, [None], on_progress)
+    return found.point(None, material)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one model scored."""
+    """Scores of one model."""
 
     point: Point
     lines: Lines | None
@@ -44,7 +44,7 @@ class Measured:
     """As of `scores.Material`."""
 
     def of(self, cut: Removal | None) -> "Measured":
-        """The same, said of the model without `cut`: for a model that was cut for good before it was measured."""
+        """Return these scores as those of the model without `cut`, for a model whose layers were removed beforehand."""
         return replace(self, point=replace(self.point, **points.place(cut)))
 
 
@@ -59,35 +59,35 @@ def measure(
     known: Scores | None = None,
     origin: scores.Origin | None = None,
 ) -> Measured:
-    """Accuracy, loss and writing of a model as it is now, or of what would be left without `cut`.
+    """Measure accuracy, loss and generated text of a model as it is now, or of the model without `cut`.
 
     Args:
         loaded: the model.
-        benchmark, loss_corpus, generation: what to ask; None to skip it.
-        on_progress: told about it; may raise `Cancelled`.
+        benchmark, loss_corpus, generation: questions, texts and prompts; None to skip each.
+        on_progress: receives reports; may raise `Cancelled`.
         cut: layers to leave out.
         known: scores of this model that need not be measured again.
-        origin: as of `scores.complete`.
+        origin: as for `scores.complete`.
 
     Raises:
         CorpusError, BenchmarkError: when the texts or questions cannot be used.
     """
     on_progress(Progress("reading questions and texts"))
-    stuff = scores.prepare(loaded, benchmark, loss_corpus)
+    material = scores.prepare(loaded, benchmark, loss_corpus)
     found = Scores() if known is None else known
-    scores.complete(found, loaded, stuff, [cut], on_progress, writing=generation, origin=origin)
+    scores.complete(found, loaded, material, [cut], on_progress, writing=generation, origin=origin)
     return Measured(
-        point=found.point(cut, stuff),
-        lines=stuff.lines,
-        questions=found.answers_of(cut, stuff),
-        text_losses=found.losses_of(cut, stuff),
-        text_tokens=stuff.text_tokens,
+        point=found.point(cut, material),
+        lines=material.lines,
+        questions=found.answers_of(cut, material),
+        text_losses=found.losses_of(cut, material),
+        text_tokens=material.text_tokens,
         writing=found.writings.get(cut),
         wall_s=found.wall_s,
-        n_tokens=stuff.n_tokens,
-        n_truncated=stuff.n_truncated,
-        skipped_rows=stuff.skipped_rows,
-        packing=stuff.packing,
+        n_tokens=material.n_tokens,
+        n_truncated=material.n_truncated,
+        skipped_rows=material.skipped_rows,
+        packing=material.packing,
     )
 
 
@@ -104,21 +104,21 @@ def run(spec: EvaluateSpec, on_progress: OnProgress = ignore, *, load: Load = mo
     """Measure one model, without `spec.block` and with `spec.adapter` if they are given.
 
     Raises:
-        LayerscopeError: one sentence on whatever the user can mend.
+        LayerscopeError: for each problem that the user can fix, in one sentence.
     """
     resolved = resolve(spec)
     stored = EvaluateResult.load(resolved, on_progress)
     if stored is not None:
         return stored
-    what = (resolved.benchmark, resolved.loss_corpus, resolved.generation)
+    measured_on = (resolved.benchmark, resolved.loss_corpus, resolved.generation)
     if resolved.adapter is None:
         loaded = _ready(resolved, on_progress, load)
-        known = scores.remembered(resolved.model, *what)
+        known = scores.remembered(resolved.model, *measured_on)
         origin = scores.Origin(resolved.model, resolved.benchmark, resolved.loss_corpus)
-        measured = measure(loaded, *what, on_progress, cut=resolved.block, known=known, origin=origin)
+        measured = measure(loaded, *measured_on, on_progress, cut=resolved.block, known=known, origin=origin)
     else:
         loaded = with_adapter(models.load(resolved.model, on_progress), resolved.block, str(adapter.located(resolved.adapter)))
-        measured = measure(loaded, *what, on_progress).of(resolved.block)
+        measured = measure(loaded, *measured_on, on_progress).of(resolved.block)
     result = EvaluateResult(
         spec=resolved,
         versions=loaded.versions(),
@@ -150,7 +150,7 @@ def _ready(spec: EvaluateSpec, on_progress: OnProgress, load: Load) -> LoadedMod
 
 
 class Work(scores.Pieces):
-    """An evaluation of which some questions or texts are a shard; one of a healed model is not shared (`shards.Work`)."""
+    """Shards of an evaluation, each with some questions or texts; that of a healed model is not shared (`shards.Work`)."""
 
     resolve = staticmethod(resolve)
 
@@ -159,10 +159,10 @@ class Work(scores.Pieces):
         if spec.adapter is not None:
             raise SpecError("A healed model is evaluated by one process. Leave out --workers.")
         loaded = _ready(spec, on_progress, load)
-        stuff = scores.prepare(loaded, spec.benchmark, spec.loss_corpus)
+        material = scores.prepare(loaded, spec.benchmark, spec.loss_corpus)
         known = scores.remembered(spec.model, spec.benchmark, spec.loss_corpus, spec.generation)
         origin = scores.Origin(spec.model, spec.benchmark, spec.loss_corpus)
-        super().__init__(known, loaded, stuff, [spec.block], origin)
+        super().__init__(known, loaded, material, [spec.block], origin)
 
     @staticmethod
     def before(spec: EvaluateSpec) -> list[Spec]:

@@ -1,7 +1,7 @@
-"""What a model writes by itself: whether its greedy continuations go round in circles, whether its small sums come out right.
+"""Generation by the model itself: repetition in greedy continuations, and right answers to arithmetic problems.
 
-Likelihood scores only ask which of a few given answers is the least unlikely, and so overstate what a cut leaves of a model;
-this asks it to speak. Everything works on the model as it is, so also inside `cut.without_block`.
+Likelihood scores only compare given answers and take the least unlikely one, and so understate the harm of pruning.
+Generation tests the model's own text. Everything works on the model as it is, so also inside `cut.without_block`.
 """
 
 import random

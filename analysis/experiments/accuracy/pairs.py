@@ -28,7 +28,7 @@ class PairedComparison:
 
     @property
     def is_settled(self) -> bool:
-        """Whether the interval excludes zero."""
+        """Return whether the interval excludes zero."""
         return self.low > 0 or self.high < 0
 
 
@@ -53,5 +53,5 @@ def compare(first: Sequence[Answer], second: Sequence[Answer]) -> PairedComparis
 
 
 def is_above(point: Point, level: float) -> bool:
-    """Whether an accuracy can be told from a level below it, such as chance."""
+    """Return whether an accuracy is significantly above a level, such as chance."""
     return point.interval is not None and point.interval[0] > level

@@ -1,4 +1,4 @@
-"""What half precision costs a model: how far it moves the log-likelihoods of options, and how many predictions it changes."""
+"""Cost of half precision: how far it moves the log-likelihoods of options, and how many predictions it changes."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -45,7 +45,7 @@ class PrecisionResult(Result):
     largest_nats: float
     """The most that an option is moved."""
     n_changed: int
-    """Questions of which another option has the highest log-likelihood."""
+    """Questions on which half precision gives another option the highest log-likelihood."""
 
     def tables(self) -> dict[str, Table]:
         """One row."""
@@ -81,8 +81,9 @@ _SHOWN = ("mean_nats", "low_nats", "high_nats", "largest_nats", "n_changed", "n_
 
 
 def cost(model: ModelSpec) -> PrecisionResult | None:
-    """What was measured of this model in its precision, here or before the program was handed out: the result with the most
-    questions; None where there is none.
+    """Return the cost of this model's precision, measured here or shipped with the program; None where there is none.
+
+    Of several results the one with the most questions is returned.
 
     Args:
         model: resolved.
@@ -93,7 +94,7 @@ def cost(model: ModelSpec) -> PrecisionResult | None:
 
 
 def said_of(model: ModelSpec) -> str:
-    """What the precision of a result's model costs, in a sentence; "" for float32 and for what is not resolved.
+    """Return the cost of a model's precision in a sentence; "" for float32 and for a model that is not resolved.
 
     Args:
         model: of the result.

@@ -1,4 +1,4 @@
-"""What cuts have scored on tokenized questions and texts, each measured once."""
+"""Scores of pruned models on tokenized questions and texts, each measured once."""
 
 import contextlib
 import math
@@ -39,7 +39,7 @@ class Material:
     encoded: list[EncodedQuestion]
     texts: list[list[int]]
     text_bytes: list[int]
-    """UTF-8 bytes of what is predicted of each text: all of it but its first token."""
+    """UTF-8 bytes of the predicted part of each text: all of it but its first token."""
     vocab_size: int
     packed: bool
     """Whether questions share rows."""
@@ -79,11 +79,11 @@ class Material:
 def prepare(
     loaded: LoadedModel, benchmark: BenchmarkSpec | None, loss_corpus: CorpusSpec | None, *, skip_texts: int = 0
 ) -> Material:
-    """Read and tokenize what is to be measured.
+    """Read and tokenize questions and texts.
 
     Args:
         loaded: the model, for its tokenizer and its window.
-        benchmark, loss_corpus: what to ask and to read; None to skip it.
+        benchmark, loss_corpus: questions and texts; None to skip either.
         skip_texts: texts at the front of the draw to leave to others.
 
     Raises:
@@ -130,7 +130,7 @@ def answer(question: Question, loglikelihoods: list[float]) -> Answer:
 
 
 def is_right_normalised(question: Question, answered: Answer) -> bool:
-    """Whether the option with the highest log-likelihood per character is the right one (`acc_norm`)."""
+    """Return whether the option with the highest log-likelihood per character is the right one (`acc_norm`)."""
     # Characters of the choice without the one space that parts it from the context, as the harness counts them.
     lengths = [max(1, len(option) - 1) for option in question.options]
     scores = [value / length for value, length in zip(answered.loglikelihoods, lengths, strict=True)]
@@ -139,30 +139,30 @@ def is_right_normalised(question: Question, answered: Answer) -> bool:
 
 def point(
     cut: Removal | None,
-    stuff: Material,
+    material: Material,
     answers: Sequence[Answer] = (),
     losses: Sequence[float] = (),
     writing: GenerationCheck | None = None,
 ) -> Point:
-    """Summarize what one cut scored.
+    """Summarize the scores of one pruned model.
 
     Args:
         cut: the removed layers; None for the unpruned model.
-        stuff: where the questions of `answers` and the texts of `losses` are from.
-        answers: what was answered so far.
+        material: the sources of the questions of `answers` and the texts of `losses`.
+        answers: the answers so far.
         losses: mean cross-entropy of the first texts, nats per token.
-        writing: what it wrote.
+        writing: its generated text.
     """
     values: dict[str, Any] = {}
     if answers:
-        questions = [stuff.question_by_id[given.id] for given in answers]
+        questions = [material.question_by_id[given.id] for given in answers]
         right = [float(given.prediction == given.gold) for given in answers]
         normalised = [float(is_right_normalised(*pair)) for pair in zip(questions, answers, strict=True)]
         values["acc"], values["acc_stderr"] = mean_and_stderr(right)
         values["acc_norm"], values["acc_norm_stderr"] = mean_and_stderr(normalised)
         values["acc_macro"] = benchmarks.macro_average(questions, right)
     if losses:
-        values |= _loss_values(stuff, losses)
+        values |= _loss_values(material, losses)
     if writing is not None:
         values |= {
             "repetition_rate": writing.repetition_rate,
@@ -175,14 +175,14 @@ def point(
     return Point(**points.place(cut), n_samples=len(answers), n_texts=len(losses), **values)
 
 
-def _loss_values(stuff: Material, losses: Sequence[float]) -> dict[str, Any]:
-    tokens = stuff.text_tokens[: len(losses)]
+def _loss_values(material: Material, losses: Sequence[float]) -> dict[str, Any]:
+    tokens = material.text_tokens[: len(losses)]
     loss, stderr = weighted_mean_and_stderr(losses, tokens)
-    n_bytes = sum(stuff.text_bytes[: len(losses)])
+    n_bytes = sum(material.text_bytes[: len(losses)])
     return {
         "loss": loss,
         "loss_stderr": stderr,
-        "loss_per_ln_v": loss / math.log(stuff.vocab_size),
+        "loss_per_ln_v": loss / math.log(material.vocab_size),
         "perplexity": math.exp(min(loss, 700.0)),  # beyond it is infinite, which JSON does not know
         "bits_per_byte": loss * sum(tokens) / math.log(2) / n_bytes if n_bytes else None,
     }
@@ -190,7 +190,7 @@ def _loss_values(stuff: Material, losses: Sequence[float]) -> dict[str, Any]:
 
 @dataclass
 class Scores:
-    """What is known of each cut, and how long it took."""
+    """Scores of each set of removed layers measured so far, and the seconds they took."""
 
     answers: dict[Removal | None, dict[str, Answer]] = field(default_factory=dict)
     """By cut, by the question's identifier."""
@@ -199,21 +199,21 @@ class Scores:
     writings: dict[Removal | None, GenerationCheck] = field(default_factory=dict)
     wall_s: float = 0.0
 
-    def answers_of(self, cut: Removal | None, stuff: Material) -> list[Answer]:
-        """What a cut has answered, in the order of the questions."""
+    def answers_of(self, cut: Removal | None, material: Material) -> list[Answer]:
+        """Return the answers without these layers, in the order of the questions."""
         known = self.answers.get(cut, {})
-        return [known[question.id] for question in stuff.questions if question.id in known]
+        return [known[question.id] for question in material.questions if question.id in known]
 
-    def losses_of(self, cut: Removal | None, stuff: Material) -> list[float]:
+    def losses_of(self, cut: Removal | None, material: Material) -> list[float]:
         """The losses of a cut on the first texts."""
-        return self.losses.get(cut, [])[: len(stuff.texts)]
+        return self.losses.get(cut, [])[: len(material.texts)]
 
-    def point(self, cut: Removal | None, stuff: Material) -> Point:
-        """What a cut has scored so far."""
-        return point(cut, stuff, self.answers_of(cut, stuff), self.losses_of(cut, stuff), self.writings.get(cut))
+    def point(self, cut: Removal | None, material: Material) -> Point:
+        """Return the scores so far without these layers."""
+        return point(cut, material, self.answers_of(cut, material), self.losses_of(cut, material), self.writings.get(cut))
 
     def take(self, cut: Removal | None, answers: Sequence[Answer], losses: Sequence[float]) -> None:
-        """Add what a cut has scored elsewhere."""
+        """Add answers and losses of this cut that were measured elsewhere."""
         self.answers.setdefault(cut, {}).update({given.id: given for given in answers})
         if len(losses) > len(self.losses.get(cut, [])):
             self.losses[cut] = list(losses)
@@ -222,7 +222,7 @@ class Scores:
 def remembered(
     model: ModelSpec, benchmark: BenchmarkSpec | None, loss_corpus: CorpusSpec | None, generation: GenerationSpec | None
 ) -> Scores:
-    """What stored sweeps and evaluations say about any cut of this model on these questions, texts and prompts.
+    """Return the scores in stored sweeps and evaluations of this model on these questions, texts and prompts.
 
     The numbers of questions and texts do not matter: both are drawn in a seeded order, so that fewer are the first of more.
 
@@ -240,15 +240,15 @@ def remembered(
 
 
 _read: ContextVar[dict[tuple[str, str, int], Any] | None] = ContextVar("read", default=None)
-"""What `_stored_cuts` has read inside of `reading_once`."""
+"""Results that `_stored_cuts` has read inside of `reading_once`."""
 
 
 @contextlib.contextmanager
 def reading_once(read: dict[tuple[str, str, int], Any]) -> Iterator[None]:
-    """Around several curves of one model: what is stored is read for the first of them, and only what is new for the others.
+    """Let several curves of one model share the stored results: all are read for the first curve, only new ones for the rest.
 
     Args:
-        read: what was read before, and is kept; empty at first.
+        read: the results read before, which are kept; empty at first.
     """
     before = _read.set(read)
     try:
@@ -274,12 +274,12 @@ def _stored_cuts(model: ModelSpec) -> Iterator[tuple[SweepSpec | EvaluateSpec, l
 
 
 def same_questions(a: BenchmarkSpec | None, b: BenchmarkSpec | None) -> bool:
-    """Whether both ask, and one the first of the questions of the other."""
+    """Return whether both requests have questions, and the questions of one are the first questions of the other."""
     return a is not None and b is not None and replace(a, limit=None) == replace(b, limit=None)
 
 
 def same_texts(a: CorpusSpec | None, b: CorpusSpec | None) -> bool:
-    """Whether both read, and one the first of the texts of the other."""
+    """Return whether both requests have texts, and the texts of one are the first texts of the other."""
     return a is not None and b is not None and replace(a, n_texts=1) == replace(b, n_texts=1)
 
 
@@ -346,13 +346,13 @@ def _piece(shard: Shard) -> _Piece:
 
 
 _Found = list[list[Any]]
-"""What was measured of a piece, by cut: of each question the log-likelihoods of its options, or of each text its loss."""
+"""Figures of a piece, by cut: of each question the log-likelihoods of its options, or of each text its loss."""
 
 
 def complete(
     scores: Scores,
     loaded: LoadedModel,
-    stuff: Material,
+    material: Material,
     cuts: Cuts,
     on_progress: OnProgress,
     *,
@@ -360,30 +360,30 @@ def complete(
     keep: Callable[[], None] = lambda: None,
     origin: Origin | None = None,
 ) -> None:
-    """Measure whatever the scores lack of these cuts, all cuts of a batch from one shared trunk.
+    """Measure the missing scores of these cuts, all cuts of a batch from one shared trunk.
 
     Args:
         scores: filled in place.
         loaded: the unpruned model.
-        stuff: the questions and texts.
-        cuts: what to leave out; None is the model as it is.
-        on_progress: told about every piece; may raise `Cancelled`.
-        writing: what every cut is asked to write; None to skip it.
-        keep: stores the scores as they are; called after every piece of work, so that a kill loses only the one in hand.
-        origin: of what the pieces are, where others may have measured some as shards; None where the model is not as it was
-            loaded.
+        material: the questions and texts.
+        cuts: layers to leave out; None is the model as it is.
+        on_progress: receives a report of every piece; may raise `Cancelled`.
+        writing: the prompts that every cut continues; None to skip them.
+        keep: stores the scores so far; called after every piece of work, so that a kill loses only the one in hand.
+        origin: model, questions and texts of the pieces, where others may have measured some as shards. None where the model
+            is not as it was loaded.
     """
-    pieces = _lacking(scores, loaded, stuff, cuts)
+    pieces = _lacking(scores, loaded, material, cuts)
     if writing is not None:
         pieces += [_Piece(WRITING, [cut], (), _size(writing, loaded)) for cut in cuts if cut not in scores.writings]
-    stored = [_stored(piece, origin, stuff) for piece in pieces]
+    stored = [_stored(piece, origin, material) for piece in pieces]
     meter = Meter(on_progress, sum(piece.size for piece in pieces))
     if loaded.decoder.on_disk is not None:
         began = time.perf_counter()
         meter.phase = "reading layer by layer"
-        found = iter(_measured(loaded, stuff, [one for one, known in zip(pieces, stored, strict=True) if not known], meter))
+        found = iter(_measured(loaded, material, [one for one, known in zip(pieces, stored, strict=True) if not known], meter))
         for piece, known in zip(pieces, stored, strict=True):
-            _take(piece, known[0] if known else next(found), scores, stuff)
+            _take(piece, known[0] if known else next(found), scores, material)
         scores.wall_s += time.perf_counter() - began + sum(known[1] for known in stored if known)
         keep()
         return
@@ -393,7 +393,7 @@ def complete(
         if piece.phase == WRITING and writing is not None:
             _write(piece.cuts[0], scores, loaded, writing, meter)
         else:
-            _take(piece, known[0] if known else _measured(loaded, stuff, [piece], meter)[0], scores, stuff)
+            _take(piece, known[0] if known else _measured(loaded, material, [piece], meter)[0], scores, material)
         scores.wall_s += time.perf_counter() - began + (known[1] if known else 0.0)
         meter.begun += piece.size
         keep()
@@ -409,19 +409,19 @@ def _size(writing: GenerationSpec, loaded: LoadedModel) -> int:
     return _ALONE * n_tokens * loaded.decoder.n_layers
 
 
-def _lacking(scores: Scores, loaded: LoadedModel, stuff: Material, cuts: Cuts) -> list[_Piece]:
-    return [*_questions(scores, loaded, stuff, cuts), *_texts(scores, loaded, stuff, cuts)]
+def _lacking(scores: Scores, loaded: LoadedModel, material: Material, cuts: Cuts) -> list[_Piece]:
+    return [*_questions(scores, loaded, material, cuts), *_texts(scores, loaded, material, cuts)]
 
 
-def _stored(piece: _Piece, origin: Origin | None, stuff: Material) -> tuple[_Found, float] | None:
-    """What a piece scored where it was measured as a shard, and the seconds that took."""
+def _stored(piece: _Piece, origin: Origin | None, material: Material) -> tuple[_Found, float] | None:
+    """Return the figures of a piece that was measured as a shard, and the seconds that took; None where it was not."""
     shard = origin.shard(piece) if origin is not None else None
     figures = shard.found() if shard is not None else None
     if figures is None:
         return None
     values = figures["values"].tolist()
     if piece.phase == QUESTIONS:
-        ends = np.cumsum([len(stuff.encoded[index].options) for index in piece.items]).tolist()
+        ends = np.cumsum([len(material.encoded[index].options) for index in piece.items]).tolist()
         values = [[row[a:b] for a, b in zip([0, *ends], ends, strict=False)] for row in values]
     return values, float(figures["wall_s"][0])
 
@@ -431,49 +431,49 @@ def _write(cut: Removal | None, scores: Scores, loaded: LoadedModel, writing: Ge
         scores.writings[cut] = accuracy_generation.check(loaded.decoder, loaded.tokenizer, writing, lambda done, of: meter(0))
 
 
-def _measured(loaded: LoadedModel, stuff: Material, pieces: Sequence[_Piece], meter: Meter) -> list[_Found]:
-    """What pieces score: one after another, or all of them in one reading where the model is on the disk."""
+def _measured(loaded: LoadedModel, material: Material, pieces: Sequence[_Piece], meter: Meter) -> list[_Found]:
+    """Return the figures of pieces: one after another, or all of them in one reading where the model is on the disk."""
     decoder = loaded.decoder
     if decoder.on_disk is None:
-        return [_scored(loaded, stuff, piece, meter) for piece in pieces]
+        return [_scored(loaded, material, piece, meter) for piece in pieces]
     measures: list[likelihood.Measure] = []
     for piece in pieces:
         if piece.phase == QUESTIONS:
-            measures.append(likelihood.Asked(decoder, _encoded(piece, stuff), piece.cuts, packed=stuff.packed))
+            measures.append(likelihood.Asked(decoder, _encoded(piece, material), piece.cuts, packed=material.packed))
         else:
-            measures.append(likelihood.Read(decoder, [stuff.texts[index] for index in piece.items], piece.cuts))
+            measures.append(likelihood.Read(decoder, [material.texts[index] for index in piece.items], piece.cuts))
     likelihood.measure(decoder, measures, meter)
     return [measure.found for measure in measures]
 
 
-def _scored(loaded: LoadedModel, stuff: Material, piece: _Piece, meter: Meter) -> _Found:
+def _scored(loaded: LoadedModel, material: Material, piece: _Piece, meter: Meter) -> _Found:
     if piece.phase == QUESTIONS:
-        asked = _encoded(piece, stuff)
-        return likelihood.option_loglikelihoods(loaded.decoder, asked, piece.cuts, meter, packed=stuff.packed)
-    return likelihood.text_losses(loaded.decoder, [stuff.texts[index] for index in piece.items], piece.cuts, meter)
+        asked = _encoded(piece, material)
+        return likelihood.option_loglikelihoods(loaded.decoder, asked, piece.cuts, meter, packed=material.packed)
+    return likelihood.text_losses(loaded.decoder, [material.texts[index] for index in piece.items], piece.cuts, meter)
 
 
-def _encoded(piece: _Piece, stuff: Material) -> list[EncodedQuestion]:
-    return [stuff.encoded[index] for index in piece.items]
+def _encoded(piece: _Piece, material: Material) -> list[EncodedQuestion]:
+    return [material.encoded[index] for index in piece.items]
 
 
-def _take(piece: _Piece, found: _Found, scores: Scores, stuff: Material) -> None:
+def _take(piece: _Piece, found: _Found, scores: Scores, material: Material) -> None:
     for cut, of_cut in zip(piece.cuts, found, strict=True):
         if piece.phase == QUESTIONS:
-            given = [answer(stuff.questions[index], values) for index, values in zip(piece.items, of_cut, strict=True)]
+            given = [answer(material.questions[index], values) for index, values in zip(piece.items, of_cut, strict=True)]
             scores.answers.setdefault(cut, {}).update({one.id: one for one in given})
         else:
             scores.losses[cut] = [*scores.losses.get(cut, []), *of_cut]
 
 
 class Pieces:
-    """What scores lack, as shards (`shards.Work`)."""
+    """Missing scores as shards (`shards.Work`)."""
 
-    def __init__(self, scores: Scores, loaded: LoadedModel, stuff: Material, cuts: Cuts, origin: Origin) -> None:
+    def __init__(self, scores: Scores, loaded: LoadedModel, material: Material, cuts: Cuts, origin: Origin) -> None:
         """Arguments as of `complete`."""
-        self._loaded, self._stuff = loaded, stuff
+        self._loaded, self._material = loaded, material
         self.reads_disk = loaded.decoder.on_disk is not None
-        self._all = [shard for piece in _lacking(scores, loaded, stuff, cuts) if (shard := origin.shard(piece)) is not None]
+        self._all = [shard for piece in _lacking(scores, loaded, material, cuts) if (shard := origin.shard(piece)) is not None]
 
     def missing(self) -> list[Shard]:
         """The pieces that nobody has measured."""
@@ -486,7 +486,7 @@ class Pieces:
         for together in [pieces] if self.reads_disk else [[piece] for piece in pieces]:
             meter.phase = together[0].phase
             began = time.perf_counter()
-            found = _measured(self._loaded, self._stuff, together, meter)
+            found = _measured(self._loaded, self._material, together, meter)
             took = (time.perf_counter() - began) / len(together)
             for piece, of_piece in zip(together, found, strict=True):
                 shards[pieces.index(piece)].keep(_figures(of_piece, took))
@@ -498,18 +498,18 @@ def _figures(found: _Found, wall_s: float) -> Mapping[str, np.ndarray]:
     return {"values": np.stack(rows), "wall_s": np.array([wall_s])}
 
 
-def _questions(scores: Scores, loaded: LoadedModel, stuff: Material, cuts: Cuts) -> list[_Piece]:
+def _questions(scores: Scores, loaded: LoadedModel, material: Material, cuts: Cuts) -> list[_Piece]:
     """The unanswered questions, those that the same cuts lack together."""
     lacking: dict[tuple[int, ...], list[int]] = {}
-    for index, question in enumerate(stuff.questions):
+    for index, question in enumerate(material.questions):
         missing = tuple(i for i, cut in enumerate(cuts) if question.id not in scores.answers.get(cut, {}))
         if missing:
             lacking.setdefault(missing, []).append(index)
     pieces = []
     for missing, indices in lacking.items():
-        for chunk in _chunks(stuff.questions, indices):
-            asked, of = [stuff.encoded[index] for index in chunk], [cuts[i] for i in missing]
-            size = likelihood.Asked(loaded.decoder, asked, of, packed=stuff.packed).size
+        for chunk in _chunks(material.questions, indices):
+            asked, of = [material.encoded[index] for index in chunk], [cuts[i] for i in missing]
+            size = likelihood.Asked(loaded.decoder, asked, of, packed=material.packed).size
             pieces.append(_Piece(QUESTIONS, of, tuple(chunk), size))
     return pieces
 
@@ -531,16 +531,16 @@ def _chunks(questions: Sequence[Question], indices: Sequence[int]) -> list[list[
     return chunks
 
 
-def _texts(scores: Scores, loaded: LoadedModel, stuff: Material, cuts: Cuts) -> list[_Piece]:
+def _texts(scores: Scores, loaded: LoadedModel, material: Material, cuts: Cuts) -> list[_Piece]:
     """The unmeasured texts, those that the same cuts lack together, in order."""
     lacking: dict[int, list[Removal | None]] = {}
     for cut in cuts:
-        lacking.setdefault(len(scores.losses_of(cut, stuff)), []).append(cut)
+        lacking.setdefault(len(scores.losses_of(cut, material)), []).append(cut)
     pieces = []
-    step = _chunk_size(TEXTS_PER_CHUNK, len(stuff.texts))
+    step = _chunk_size(TEXTS_PER_CHUNK, len(material.texts))
     for begin, missing in lacking.items():
-        for first in range(begin, len(stuff.texts), step):
-            chunk = tuple(range(first, min(first + step, len(stuff.texts))))
-            size = likelihood.Read(loaded.decoder, [stuff.texts[index] for index in chunk], missing).size
+        for first in range(begin, len(material.texts), step):
+            chunk = tuple(range(first, min(first + step, len(material.texts))))
+            size = likelihood.Read(loaded.decoder, [material.texts[index] for index in chunk], missing).size
             pieces.append(_Piece(TEXTS, missing, chunk, size))
     return pieces

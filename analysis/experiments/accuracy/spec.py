@@ -1,4 +1,4 @@
-"""Curves and single evaluations: what is asked for and what is found."""
+"""Requests and results of sweeps and of single evaluations."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -66,14 +66,14 @@ class SweepSpec(Spec):
 
 
 def usual_search(spec: SweepSpec) -> SearchSpec | None:
-    """What a strategy that searches searches with when nothing else is asked for; None for the other strategies."""
+    """Return the default search of a strategy that searches; None for the other strategies."""
     if not needs(spec.strategy, SEARCHED):
         return None
     return search_for(spec.strategy, spec.model, spec.max_n, spec.loss_corpus)
 
 
 def sparing(spec: SweepSpec, layers: Iterable[int]) -> SweepSpec:
-    """The same curve by a search that leaves these layers in; one of a strategy that does not search is as it was."""
+    """Return this curve by a search that keeps these layers; one of a strategy that does not search is unchanged."""
     kept = tuple(sorted(layers))
     if not kept or not needs(spec.strategy, SEARCHED):
         return spec
@@ -81,7 +81,7 @@ def sparing(spec: SweepSpec, layers: Iterable[int]) -> SweepSpec:
 
 
 def usual_damage(spec: SweepSpec) -> DamageSpec | None:
-    """What `loss-greedy` measures when nothing else is asked for; None for the other strategies."""
+    """Return the default damage map of `loss-greedy`; None for the other strategies."""
     if not needs(spec.strategy, DAMAGE):
         return None
     return DamageSpec(model=spec.model, distances=DistanceSpec(model=spec.model), max_size=spec.max_n or None)
@@ -121,11 +121,11 @@ def _measured_on(result: "SweepResult | EvaluateResult", points: Sequence[Point]
 
 
 def lacking(corpus: CorpusSpec, model: ModelFacts, text_tokens: Sequence[int]) -> str:
-    """What the texts of a loss lack of what was asked for, in a sentence; "" for nothing, and where nothing was read.
+    """Return the part of a requested loss text that was not read, in a sentence; "" for none, and where no text was read.
 
     Args:
-        corpus: what was asked for.
-        model: whose window cuts the texts.
+        corpus: the requested text.
+        model: whose window truncates the texts.
         text_tokens: predicted tokens of each text.
     """
     return corpora.shortfall(corpus.fitting(model.max_positions), [n + 1 for n in text_tokens]) if text_tokens else ""
@@ -159,10 +159,10 @@ class SweepResult(Result):
     text_tokens: list[int] = field(default_factory=list)
     """Predicted tokens of each text, by which its loss counts."""
     writings: list[GenerationCheck | None] = field(default_factory=list)
-    """Per point, what it wrote, once it has been asked; empty where nothing is to be written."""
+    """Per point, its generated text, or None until it is measured; empty where no generation is requested."""
 
     def tables(self) -> dict[str, Table]:
-        """What every cut scored."""
+        """Return the scores of every point."""
         return {"points": cuts.table(self.points, caption=self.measured_on())}
 
     def measured_on(self) -> str:
@@ -192,10 +192,10 @@ class EvaluateResult(Result):
     text_tokens: list[int] = field(default_factory=list)
     """Predicted tokens of each text, by which its loss counts."""
     writing: GenerationCheck | None = None
-    """What it wrote, if it was asked to."""
+    """Its generated text, if generation was requested."""
 
     def tables(self) -> dict[str, Table]:
-        """What the one cut scored."""
+        """Return the scores of the one point."""
         return {"points": cuts.table([self.point], caption=self.measured_on())}
 
     def measured_on(self) -> str:

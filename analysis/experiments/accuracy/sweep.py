@@ -65,45 +65,45 @@ def resolve(spec: SweepSpec) -> SweepSpec:
 
 
 def run(spec: SweepSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> SweepResult:
-    """Measure the curve, or return the stored one; no question is asked twice of the same cut.
+    """Measure the curve, or return the stored one; no question is measured twice on the same cut.
 
-    What a stopped run has scored is gone on with, and so is whatever other stored sweeps and evaluations of this model say
-    about the same cuts: asking for more questions refines a curve, and strategies share the blocks that they agree on.
+    A stopped run resumes. Scores of the same cuts in other stored sweeps and evaluations of this model are reused too.
+    So more questions refine a curve, and strategies share the blocks that they agree on.
 
-    Strategies that need a map or the layers' influence use the stored distance map of `spec.distances`, those that need the
-    damage the stored damage map of `spec.damage`, those that search the stored search of `spec.search`; each is computed first
-    where it is missing.
+    Strategies that need a map or the layers' influence use the stored distance map of `spec.distances`. Those that need the
+    damage use the stored damage map of `spec.damage`, those that search the stored search of `spec.search`. Each is computed
+    first where it is missing.
 
     Raises:
-        LayerscopeError: one sentence on whatever the user can mend.
+        LayerscopeError: for each problem that the user can fix, in one sentence.
     """
     resolved = resolve(spec)
     stored = SweepResult.load(resolved, on_progress)
     if stored is not None and stored.complete:
         return stored
-    loaded, cuts, stuff, known = _ready(resolved, on_progress, load)
+    loaded, cuts, material, known = _ready(resolved, on_progress, load)
     known.wall_s = stored.wall_s if stored is not None else 0.0
 
     def keep() -> None:
-        _result(resolved, loaded, stuff, cuts, known, complete=False).save()
+        _result(resolved, loaded, material, cuts, known, complete=False).save()
 
     origin = _origin(resolved)
-    scores.complete(known, loaded, stuff, cuts, on_progress, writing=resolved.generation, keep=keep, origin=origin)
-    finished = _result(resolved, loaded, stuff, cuts, known, complete=True)
+    scores.complete(known, loaded, material, cuts, on_progress, writing=resolved.generation, keep=keep, origin=origin)
+    finished = _result(resolved, loaded, material, cuts, known, complete=True)
     finished.save()
     against_float32.once(resolved.model, resolved.benchmark, on_progress, load=load)
     return finished
 
 
 def _ready(spec: SweepSpec, on_progress: OnProgress, load: Load) -> tuple[LoadedModel, Cuts, Material, Scores]:
-    """The model of a resolved request, the cuts, what they are measured on, and what is known of them."""
+    """Return the model of a resolved request, its cuts, their questions and texts, and the scores known so far."""
     loaded = load(spec.model, on_progress, by_layer=spec.generation is None)
     if loaded.decoder.on_disk is not None and (chooses := _still_to_be_read(spec)):
         on_progress(Progress("reading layer by layer", message=f"{_TWO_READINGS} {chooses}."))
     cuts = _cuts(spec, loaded, on_progress)
     on_progress(Progress("reading questions and texts", values={"result_key": spec.fingerprint()}))
-    stuff = scores.prepare(loaded, spec.benchmark, spec.loss_corpus)
-    return loaded, cuts, stuff, scores.remembered(spec.model, spec.benchmark, spec.loss_corpus, spec.generation)
+    material = scores.prepare(loaded, spec.benchmark, spec.loss_corpus)
+    return loaded, cuts, material, scores.remembered(spec.model, spec.benchmark, spec.loss_corpus, spec.generation)
 
 
 def _origin(spec: SweepSpec) -> scores.Origin:
@@ -115,7 +115,7 @@ _TWO_READINGS = "The model's files are read twice: the blocks of the curve are k
 
 
 def _still_to_be_read(spec: SweepSpec) -> str:
-    """What chooses the blocks and is not stored; empty where all is known."""
+    """Return the experiment that chooses the blocks and is not stored yet; "" where all is known."""
     if spec.max_n == 0 or needs(spec.strategy, BLOCKS):
         return ""
     if spec.damage is not None:
@@ -148,7 +148,7 @@ def _cuts(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Cuts
 
 
 def _given(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Given:
-    """What the strategy chooses from, measured first where it is not stored."""
+    """Return the strategy's input, measured first where it is not stored."""
 
     def map_by(metric: str) -> DistanceResult:
         asked = replace(spec.distances, metric=metric)
@@ -165,7 +165,11 @@ def _given(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Giv
 
 
 def _searched(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> list[tuple[int, ...]]:
-    """What the search of a strategy found, whose texts the loss of the curve does not repeat; questions that do are told."""
+    """Return the path of a strategy's search, and report the questions that its texts quote.
+
+    Raises:
+        CorpusError: when the texts of the search repeat those of the curve's loss.
+    """
     if spec.search is None:
         return []
     known = [text for one in (spec.search.corpus, spec.search.validation) for text in search.documents(one, loaded)[1]]
@@ -183,47 +187,49 @@ def _searched(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> 
         search.refuse_shared(
             known,
             search.documents(spec.loss_corpus, loaded)[1],
-            what=f"loss text of this curve ({title})",
-            where=f"search text of its layers ({corpora.title(spec.search.corpus)})",
+            measured_title=f"loss text of this curve ({title})",
+            known_title=f"search text of its layers ({corpora.title(spec.search.corpus)})",
         )
     return search.run(spec.search, on_progress, load=models.handing_out(loaded)).path
 
 
-def _result(spec: SweepSpec, loaded: LoadedModel, stuff: Material, cuts: Cuts, known: Scores, *, complete: bool) -> SweepResult:
+def _result(
+    spec: SweepSpec, loaded: LoadedModel, material: Material, cuts: Cuts, known: Scores, *, complete: bool
+) -> SweepResult:
     return SweepResult(
         spec=spec,
         versions=loaded.versions(),
         wall_s=known.wall_s,
-        n_tokens=stuff.n_tokens,
+        n_tokens=material.n_tokens,
         complete=complete,
         model=loaded.facts,
         n_layers=loaded.decoder.n_layers,
-        points=[known.point(cut, stuff) for cut in cuts],
-        lines=stuff.lines,
-        n_questions=len(stuff.questions),
-        n_truncated=stuff.n_truncated,
-        skipped_rows=stuff.skipped_rows,
-        packing=stuff.packing,
-        questions=[known.answers_of(cut, stuff) for cut in cuts],
-        text_losses=[known.losses_of(cut, stuff) for cut in cuts],
-        text_tokens=stuff.text_tokens,
+        points=[known.point(cut, material) for cut in cuts],
+        lines=material.lines,
+        n_questions=len(material.questions),
+        n_truncated=material.n_truncated,
+        skipped_rows=material.skipped_rows,
+        packing=material.packing,
+        questions=[known.answers_of(cut, material) for cut in cuts],
+        text_losses=[known.losses_of(cut, material) for cut in cuts],
+        text_tokens=material.text_tokens,
         writings=[known.writings.get(cut) for cut in cuts] if spec.generation is not None else [],
     )
 
 
 class Work(scores.Pieces):
-    """A curve of which some cuts on some questions, or on some texts, are a shard (`shards.Work`)."""
+    """Shards of a curve: some cuts on some questions or on some texts each (`shards.Work`)."""
 
     resolve = staticmethod(resolve)
 
     def __init__(self, spec: SweepSpec, on_progress: OnProgress, *, load: Load) -> None:
         """Load the model and read the questions and texts of a resolved request."""
-        loaded, cuts, stuff, known = _ready(spec, on_progress, load)
-        super().__init__(known, loaded, stuff, cuts, _origin(spec))
+        loaded, cuts, material, known = _ready(spec, on_progress, load)
+        super().__init__(known, loaded, material, cuts, _origin(spec))
 
     @staticmethod
     def before(spec: SweepSpec) -> list[Spec]:
-        """What its strategy chooses from."""
+        """Return the experiments that its strategy chooses from."""
         maps: list[Spec] = [spec.distances] if needs(spec.strategy, MAP, INFLUENCE) else []
         damaged = [spec.damage.distances, spec.damage] if spec.damage is not None else []
         return [*maps, *damaged, *([spec.search] if spec.search is not None else [])]

@@ -1,4 +1,4 @@
-"""What each block of layers changes: by distance, by measured damage."""
+"""Maps of the effect of each block of layers: by distance, by measured damage."""
 
 from analysis.experiments.maps.spec import DamageResult, DamageSpec, DistanceResult, DistanceSpec
 

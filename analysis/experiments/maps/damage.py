@@ -24,7 +24,7 @@ from analysis.models.load import Load, LoadedModel
 from analysis.models.stream import Trunk, finals, right_padded, run_tails, run_trunk, tail_depths
 
 Cut = Block | None
-"""What is left out; None is the unpruned model."""
+"""The removed block; None is the unpruned model."""
 _Batch = tuple[list[int], list[Cut]]
 """Texts that go through the model together, and the cuts that they are measured with."""
 
@@ -51,12 +51,12 @@ def resolve(spec: DamageSpec) -> DamageSpec:
 def run(spec: DamageSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> DamageResult:
     """Measure the loss without every block, or return the stored result; no block is measured twice on the same text.
 
-    What a stopped run has measured is gone on with, and so is what a run with another largest size, number of texts or map
-    has: asking for more refines. The distance map of `spec.distances` is the stored one, or is computed first.
+    A stopped run resumes. Losses of a run with another largest size, number of texts or map are reused, so asking for more
+    refines the result. The distance map of `spec.distances` is the stored one, or is computed first.
 
     Raises:
         BlockRangeError: when the largest size leaves no layer, or the model has none to spare.
-        LayerscopeError: one sentence on whatever else the user can mend.
+        LayerscopeError: for each other problem that the user can fix, in one sentence.
     """
     resolved = resolve(spec)
     stored = DamageResult.load(resolved, on_progress)
@@ -66,7 +66,7 @@ def run(spec: DamageSpec, on_progress: OnProgress = ignore, *, load: Load = mode
 
 
 def _ready(spec: DamageSpec, stored: DamageResult | None, on_progress: OnProgress, load: Load) -> "_Measured":
-    """What is known of a resolved request, with all that is needed to measure the rest."""
+    """Return the losses known of a resolved request, with all inputs of the measurement of the rest."""
     loaded = load(spec.model, on_progress, by_layer=True)
     max_size = _max_size(spec, loaded)
     distances = _map(spec, loaded, on_progress)
@@ -79,7 +79,7 @@ def _ready(spec: DamageSpec, stored: DamageResult | None, on_progress: OnProgres
 
 
 def _map(spec: DamageSpec, loaded: LoadedModel, on_progress: OnProgress) -> "DistanceResult | distance_map.Unread":
-    """The distance map, or of a model on the disk the texts that it is still to be made of, to be read in the same reading."""
+    """Return the distance map, or for a model on the disk the texts that it lacks, which are read in the same reading."""
     known = distance_map.at_hand(spec.distances)
     if known is not None:
         return known
@@ -139,7 +139,7 @@ def _parts(cuts: Sequence[Cut], n_layers: int, at_once: int) -> Iterator[list[Cu
 
 
 def _work(cost: likelihood.Cost, cut: Cut, depth: int) -> int:
-    """What a batch costs without one block, beside the unpruned model that all its cuts share."""
+    """Return the cost of a batch without one block, on top of the unpruned model that all its cuts share."""
     return cost.head + cost.layer * (0 if cut is None else depth - cut.stop)
 
 
@@ -165,7 +165,7 @@ class _Measured:
         self.losses = np.full((len(cuts), len(self.texts)), np.nan, dtype=np.float32)
 
     def take_over(self, earlier: DamageResult) -> None:
-        """Keep what another run measured of these blocks on these texts."""
+        """Keep the losses that another run measured without these blocks on these texts."""
         if earlier.text_losses is None:
             return
         n_texts = min(len(self.texts), earlier.text_losses.shape[1])
@@ -179,7 +179,7 @@ class _Measured:
             self.wall_s += earlier.wall_s
 
     def measure(self, on_progress: OnProgress) -> DamageResult:
-        """Measure what is missing, storing what there is every few seconds and however it ends.
+        """Measure missing losses; store the result every few seconds, and at the end in any case.
 
         Raises:
             UnsupportedModelError: when the loss of the unpruned model is no finite number.
@@ -218,7 +218,7 @@ class _Measured:
         return likelihood.cost_of(self.loaded.decoder, lengths, sum(lengths) - len(lengths))
 
     def _not_yet(self, batches: list[_Batch]) -> list[_Batch]:
-        """Keep what was measured as a shard; the batches of which nothing was."""
+        """Keep losses that were measured as shards, and return the batches that are left, each with its missing cuts."""
         left = []
         for texts, cuts in batches:
             unknown: list[Cut] = []
@@ -259,10 +259,10 @@ class _Measured:
         self.losses[self.row[cut], texts] = [loss if isfinite(loss) else np.inf for loss in losses]
 
     def _batches(self) -> Iterator[_Batch]:
-        """Texts that go through the model together, each group with the cuts that are missing for all of it.
+        """Yield groups of texts that go through the model together, each with the cuts that are missing for all of it.
 
-        Texts that miss the same cuts are batched together, those that miss fewest first, so that a run that was stopped in
-        the middle of a batch finds the same batches again.
+        Texts that miss the same cuts are batched together, those that miss fewest first. So a run that was stopped in the
+        middle of a batch finds the same batches again.
         """
         missing = np.isnan(self.losses)
         alike: dict[bytes, list[int]] = {}
@@ -357,7 +357,7 @@ class _Measured:
 
 
 class Work:
-    """A damage map of which every batch of texts, with some of the cuts that it lacks, is a shard (`shards.Work`)."""
+    """Shards of a damage map: every batch of texts with some of its missing cuts (`shards.Work`)."""
 
     resolve = staticmethod(resolve)
 

@@ -27,9 +27,10 @@ from analysis.models.spec import ModelFacts
 
 _SAVE_EVERY_S = 20.0
 _SAVE_SHARE = 0.05
-"""Most of the time that storing may take: the more texts are known the longer it does, and it would come to take all of it."""
+"""Largest share of the time spent on storing. The more texts are known, the longer storing takes: unbounded, it would come to
+take all of the time."""
 _MOST_STATE_BYTES = 2 << 30
-"""An array of what is kept of each text is dropped from the result above this: the map does not need it."""
+"""An array of kept states of the texts is dropped from the result above this size: the map does not need it."""
 _MOST_STREAM_BYTES = 2 << 30
 """The whole residual stream of one batch is held at once; batches get smaller before it takes more than this."""
 
@@ -41,12 +42,12 @@ def resolve(spec: DistanceSpec) -> DistanceSpec:
 
 
 def run(spec: DistanceSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> DistanceResult:
-    """Measure the distance map, or return the stored one; a stored part is gone on with.
+    """Measure the distance map, or return the stored one; a partial one resumes.
 
     Every metric is measured on the way, so the map of another metric follows from a stored one without the model.
 
     Raises:
-        LayerscopeError: one sentence on whatever the user can mend.
+        LayerscopeError: for each problem that the user can fix, in one sentence.
     """
     resolved = resolve(spec)
     known = _known(resolved, on_progress)
@@ -66,7 +67,7 @@ def stored(spec: DistanceSpec) -> DistanceResult | None:
 def at_hand(spec: DistanceSpec) -> DistanceResult | None:
     """Return the whole map of a request from the cache, else the one that came with the program; None without either.
 
-    What only reads distances, such as the choice of blocks, needs no map of its own.
+    Code that only reads distances, such as the choice of blocks, needs no map of its own.
     """
     resolved = resolve(spec)
     known = _known(resolved, ignore)
@@ -80,7 +81,7 @@ def at_hand(spec: DistanceSpec) -> DistanceResult | None:
 
 
 def _known(spec: DistanceSpec, on_progress: OnProgress) -> "DistanceResult | _Measured":
-    """The whole map, or what is known of its texts."""
+    """Return the whole map, or the distances measured so far."""
     own = DistanceResult.load(spec, on_progress)
     if own is not None and own.complete:
         return own
@@ -105,9 +106,9 @@ def _ready(spec: DistanceSpec, on_progress: OnProgress, load: Load) -> tuple[Loa
 
 
 def _furthest(spec: DistanceSpec, own: DistanceResult | None, on_progress: OnProgress) -> DistanceResult | None:
-    """Of the stored maps of these texts, whatever their metric, the one that knows most texts one by one.
+    """Return the stored map of these texts that has the most texts one by one, in any metric; None without a usable one.
 
-    A whole one has to know the metric that is asked for, and one to go on with all of those that are measured now.
+    A whole map has to have the requested metric. A partial one, which is continued, has to have all metrics measured now.
     """
     others = [DistanceResult.load(replace(spec, metric=name), on_progress) for name in METRICS if name != spec.metric]
 
@@ -121,7 +122,7 @@ def _furthest(spec: DistanceSpec, own: DistanceResult | None, on_progress: OnPro
 
 @dataclass
 class _Measured:
-    """What is known of the texts measured so far, batch by batch: it does not depend on the metric asked for."""
+    """Distances of the texts measured so far, batch by batch: they do not depend on the requested metric."""
 
     distances: list[dict[str, np.ndarray]] = field(default_factory=list)
     """Per batch, as in `DistanceResult.text_distances`."""
@@ -132,7 +133,7 @@ class _Measured:
 
     @classmethod
     def of(cls, stored: DistanceResult) -> "_Measured":
-        """What a stored map has kept of its texts."""
+        """Return the distances and states that a stored map has kept of its texts."""
         kept = [] if stored.text_distances is None else [stored.text_distances]
         states = [] if stored.states is None else [stored.states]
         return cls(kept, states, list(stored.text_lengths), stored.wall_s)
@@ -145,7 +146,7 @@ class _Measured:
         self.lengths += lengths
 
     def figures(self) -> dict[str, np.ndarray]:
-        """What is known of a single batch, as a shard holds it."""
+        """Return the arrays of a single batch, as a shard holds them."""
         (of_metrics,), (states,) = self.distances, self.states
         return {"states": states, "wall_s": np.array([self.wall_s]), **{f"of {name}": one for name, one in of_metrics.items()}}
 
@@ -159,7 +160,7 @@ class _Measured:
     def result(
         self, spec: DistanceSpec, facts: ModelFacts, n_skipped: int, versions: dict[str, str], *, complete: bool
     ) -> DistanceResult:
-        """The map in the spec's metric, and what the texts say of the others."""
+        """Return the map in the spec's metric, and the mean distances of the texts in the other metrics."""
         known = [name for name in METRICS if name in self.distances[0]]
         per_text = {name: np.concatenate([batch[name] for batch in self.distances]) for name in known}
         means = {name: distances.rows_by_size(torch.from_numpy(array.mean(0))) for name, array in per_text.items()}
@@ -246,7 +247,7 @@ def _measure(
                 result(complete=False).save()
                 saved = time.perf_counter()
                 pause = max(_SAVE_EVERY_S, (saved - now) / _SAVE_SHARE)
-        next(streams, None)  # only at its end a reading lets go of what it wrote
+        next(streams, None)  # a reading releases its files only at its end
     except BaseException:
         if measured.lengths:
             result(complete=False).save()
@@ -294,14 +295,14 @@ class Unread:
             self._streams = []
 
     def result(self) -> DistanceResult:
-        """The map, of which all batches are stored now."""
+        """Return the map, whose batches are all stored now."""
         found = run(self._spec, load=self._load)
         forget(self._shards)
         return found
 
 
 class Work:
-    """A distance map of which every batch of texts is a shard (`shards.Work`)."""
+    """Shards of a distance map: one for every batch of texts (`shards.Work`)."""
 
     resolve = staticmethod(resolve)
 
@@ -335,4 +336,4 @@ class Work:
             shard.keep(one.figures())
             began = time.perf_counter()
             on_progress(Progress(phase, done, total))
-        next(streams, None)  # only at its end a reading lets go of what it wrote
+        next(streams, None)  # a reading releases its files only at its end

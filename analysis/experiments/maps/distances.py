@@ -11,7 +11,7 @@ from torch import Tensor
 from analysis.experiments.maps.metrics import LAST, METRICS, TOKENS, Metric
 
 _CHUNK_BYTES = 16 << 20
-"""Float64 states held at once on a processor: about what stays in its cache."""
+"""Float64 states held at once on a CPU: about as much as stays in its cache."""
 _CHUNK_BYTES_OF_CARD = 256 << 20
 """The same on an accelerator, where every call costs more than a small chunk does."""
 _SMALLEST = 1e-300
@@ -69,7 +69,7 @@ def pairwise_angular_distances(states: Tensor) -> Tensor:
 
 
 class Depths:
-    """The stream of some tokens at every depth, and what metrics have in common, worked out once when one asks for it."""
+    """The stream of some tokens at every depth, and intermediate values that metrics share, computed once on first use."""
 
     def __init__(self, states: Tensor) -> None:
         """Take the states x[0..L], (n, L+1, hidden_size), of any float dtype."""
@@ -88,7 +88,7 @@ class Depths:
 
 
 def text_distances(streams: Sequence[Tensor], lengths: Sequence[int]) -> dict[str, Tensor]:
-    """Every metric between every pair of depths, for every text.
+    """Return every metric between every pair of depths, for every text.
 
     All in float64, so that states of a bfloat16 model give right small angles; memory is bounded by chunks of tokens.
 
@@ -97,7 +97,7 @@ def text_distances(streams: Sequence[Tensor], lengths: Sequence[int]) -> dict[st
         lengths: tokens of each text, none of them padding.
 
     Returns:
-        By the name of a metric, all of `METRICS`: float64, (n_texts, L+1, L+1), on the CPU; entry [l, m] with l < m is the
+        By the name of a metric, all of `METRICS`: float64, (n_texts, L+1, L+1), on the CPU. Entry [l, m] with l < m is the
         distance of the block [l, m).
     """
     # Apple's accelerator has no float64.
@@ -134,7 +134,7 @@ def _measured(metric: Metric, depths: Depths) -> Tensor:
 def _stack(streams: Sequence[Tensor], tokens: slice | list[int], device: torch.device) -> Tensor:
     """The states of some tokens, (n, L+1, hidden_size), float64."""
     taken = [stream[tokens].to(device) for stream in streams]
-    if device.type != "cpu":  # one call, where calls are what costs
+    if device.type != "cpu":  # one call, where the number of calls is the cost
         return torch.stack(taken, dim=1).double()
     stacked = torch.empty(len(taken[0]), len(taken), taken[0].shape[-1], dtype=torch.float64, device=device)
     for depth, states in enumerate(taken):

@@ -1,4 +1,4 @@
-"""The maps: what is asked for and what is found, for distances and for measured damage."""
+"""Requests and results of maps, for distances and for measured damage."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -105,7 +105,7 @@ class DistanceResult(Result):
 
     @classmethod
     def array_names(cls) -> tuple[str, ...]:
-        """What is kept of each text."""
+        """Names of the arrays kept of each text."""
         return ("states", "text_distances")
 
     def tables(self) -> dict[str, Table]:
@@ -151,10 +151,10 @@ class DistanceResult(Result):
 
     @classmethod
     def arrays_in(cls, stored: Stored) -> dict[str, Any]:
-        """As every result's; what was stored as one array of all metrics, by position, is given by their names."""
+        """Read arrays as for every result; distances stored as one array of all metrics, by position, are returned by name."""
         found = super().arrays_in(stored)
         if isinstance(stacked := found.get("text_distances"), np.ndarray):
-            there_were = ("angular", "angular-tokens", "cosine-tokens", "relative-l2")  # in this order, whatever METRICS is now
+            there_were = ("angular", "angular-tokens", "cosine-tokens", "relative-l2")  # in this order, not that of METRICS
             found["text_distances"] = dict(zip(there_were, stacked.swapaxes(0, 1), strict=True))
         return found
 
@@ -193,7 +193,7 @@ class DamageResult(Result):
     unpruned_loss: float
     """Next-token cross-entropy of the unpruned model, nats per token of all texts; 0 until a text is measured."""
     increase: list[list[float | None]]
-    """Row n-1 holds n = 1..max_size; entry l is the loss without [l, l+n) minus the unpruned loss, nats per token of all texts;
+    """Row n-1 holds n = 1..max_size; entry l is the loss without [l, l+n) minus the unpruned loss, nats per token of all texts.
     None until a text is measured, and where the loss of the cut model is no finite number."""
     stderr: list[list[float | None]]
     """Standard errors of `increase`, whole texts being the sample, each paired with itself; None until two are measured."""
@@ -210,7 +210,7 @@ class DamageResult(Result):
     text_tokens: list[int] = field(default_factory=list)
     """Predicted tokens of each text, by which its loss counts."""
     text_losses: np.ndarray | None = None
-    """Loss per block and text, (1 + n_blocks, n_texts), float32, NaN where not measured yet; row 0 is the unpruned model, then
+    """Loss per block and text, (1 + n_blocks, n_texts), float32, NaN where not measured yet. Row 0 is the unpruned model, then
     all blocks by size and start. None in results that came with version 0.2."""
 
     @classmethod
@@ -220,7 +220,7 @@ class DamageResult(Result):
 
     def tables(self) -> dict[str, Table]:
         """Every block, and the least damaging one of each size."""
-        # Once all is measured, what is missing is a loss that is no finite number.
+        # Once all is measured, a missing value is a loss that is no finite number.
         blank = "not finite" if self.complete else MISSING
         rho = Column("rank_correlation", "rank correlation", format=".2f")
         loss = Column("increase", "loss increase", "nats/token", ".4f", error="stderr", low="low", high="high", missing=blank)
@@ -284,7 +284,7 @@ class DamageResult(Result):
         }
 
     def measured_on(self) -> str:
-        """On which texts, and what the unpruned model scores there."""
+        """Return the unpruned model's loss and the texts that it was measured on, in words."""
         return f"Loss of the unpruned model {self.unpruned_loss:.4f} nats/token on {_texts(self)}."
 
 

@@ -1,9 +1,9 @@
 """Attention of packed rows without the pairs that no token sees: most of a row is other questions.
 
 A packed row's mask is mostly empty: a token sees its own question and the prefix before it. The row's queries are taken in
-runs, and each run attends to the columns that any of its tokens sees, through the family's own attention function with its
-own part of the mask. Leaving out masked columns changes nothing but rounding. Runs are cut where they are cheapest: at the
-beginnings of questions and options mostly, since what is computed is queries times columns.
+runs. Each run attends to the columns that any of its tokens sees, through the family's own attention function with its
+own part of the mask. Leaving out masked columns changes nothing but rounding. Runs end where that is cheapest, mostly at the
+beginnings of questions and options, since the cost is queries times columns.
 """
 
 import contextlib
@@ -26,13 +26,13 @@ _STEP = 128
 _LONGEST = 512
 """Most queries in a run; keeps the search for the cheapest ones short."""
 _CALL = 1024
-"""What a call costs beside its products, in pairs of query and column; measured on processors, 9 heads of 64."""
+"""Cost of a call beyond its products, in pairs of query and column; measured on CPUs, 9 heads of 64."""
 _NAME = "layerscope_packed"
 
 
 @dataclass(frozen=True)
 class _Run:
-    """Consecutive queries and what they see."""
+    """Consecutive queries and the columns that they see."""
 
     queries: slice
     columns: slice | Tensor
@@ -52,7 +52,7 @@ class _Runs(list[_Run]):
 
 
 def with_runs(mask: Tensor, seen: Tensor) -> Tensor:
-    """The same mask, made ready for `skipping_masked`; where nothing uses that, it is an ordinary dense mask.
+    """Return a mask with its runs for `skipping_masked`; where nothing uses them, it is an ordinary dense mask.
 
     Args:
         mask: additive, (rows, 1, seq, seq), where the token ids are.

@@ -1,13 +1,13 @@
 """Log-likelihoods of answer options and the loss on text, for any number of cuts of one unmodified model at once.
 
-Two savings, neither of which changes a result:
+Two savings that change no result:
 
 * Shared context. Questions run as packed prefix trees (`trees`): a prefix that sequences share, such as a context
-  or worked examples, is computed once. Every token attends to its own ancestors only and is placed at its own depth, so
-  it sees exactly what it would see alone, and what nothing sees is not computed (`attention`). Families that cannot
-  do that run one row per option (`can_pack`), and so do models whose first questions come out otherwise (`packing`).
-* Shared trunk. The layers before a cut see no difference, so the unpruned model runs once and each cut runs only the
-  layers after it, from the kept residual stream (`stream.run_trunk`, `run_tails`).
+  or worked examples, is computed once. Every token attends to its own ancestors only and is placed at its own depth. So it
+  sees exactly the tokens that it would see alone. Pairs that no token sees are not computed (`attention`). Families that
+  cannot do that run one row per option (`can_pack`). So do models whose first questions come out otherwise (`packing`).
+* Shared trunk. The layers before a cut see no difference. So the unpruned model runs once, and each cut runs only the layers
+  after it, from the kept residual stream (`stream.run_trunk`, `run_tails`).
 """
 
 import contextlib
@@ -29,18 +29,18 @@ from analysis.models.layerwise import Inputs
 from analysis.models.stream import batches, before_each_layer, finals, layer_passes, right_padded, sent, tokens_per_batch
 
 Cuts = Sequence[Removal | None]
-"""What to measure in one go; None is the unpruned model."""
+"""Sets of removed layers to measure in one pass; None is the unpruned model."""
 OnBatch = Callable[[int], None]
 """Told again and again how much of the work is done, in units of `Measure.size`; may raise `Cancelled`."""
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """Rows as tensors: ids and what the body needs beside them where ids go, what is read off where the logits are."""
+    """Rows as tensors: ids and other inputs of the body where ids go, targets where the logits are."""
 
     input_ids: Tensor
     arguments: dict
-    """What the body needs beside the ids: positions and masks for packed rows, nothing for plain ones."""
+    """Inputs of the body besides the ids: positions and masks for packed rows, none for plain ones."""
     where: Tensor
     """Flat indices (row * seq + node) of the distinct nodes that something is predicted from."""
     target_where: Tensor
@@ -73,7 +73,7 @@ def _batch(rows: Sequence[Row], decoder: Decoder, *, packed: bool) -> _Batch:
 
 
 def _packed_arguments(rows: Sequence[Row], longest: int, decoder: Decoder) -> dict:
-    """Positions and attention masks under which every node of a tree sees what it would see alone."""
+    """Return positions and attention masks that let every node of a tree see the tokens that it would see alone."""
     positions = torch.zeros(len(rows), longest, dtype=torch.long)
     # Padding sees itself, so that no softmax runs over nothing.
     visible = torch.eye(longest, dtype=torch.bool).repeat(len(rows), 1, 1)
@@ -119,7 +119,7 @@ def _trial(decoder: Decoder) -> list[EncodedQuestion]:
 
 @torch.inference_mode()
 def can_pack(decoder: Decoder) -> bool:
-    """Whether this family runs packed rows right: by what is known of it, and tried out on a row of three questions.
+    """Return whether this family runs packed rows right: by its known properties, and by a trial on a row of three questions.
 
     Every option must have the states that it has alone. Families with recurrent layers or position biases of their own do
     not, and are scored one row per option.
@@ -174,20 +174,20 @@ class Packing:
 
 
 _TRIED_TOKENS = 512
-"""Of a first batch, as far as its questions allow: what is tried out is run once more than it need be."""
+"""Tokens of the trial on a first batch, as far as its questions allow: they run once more than they need."""
 _NATS = {torch.float32: 0.01, torch.float16: 0.2, torch.bfloat16: 1.5}
-"""How far apart the log-likelihoods of an option may be that was scored in a row and alone: rounding to bfloat16 moved one
-by up to 0.9 (`docs/speed.md`). Beside that their states must agree."""
+"""Largest difference between the log-likelihoods of an option scored in a row and alone. Rounding to bfloat16 moved one by up
+to 0.9 (`docs/speed.md`). Their states must agree as well."""
 _found: WeakKeyDictionary[nn.Module, Packing] = WeakKeyDictionary()
-"""By model, for it is asked again and again of one: uncut, cut, healed."""
+"""By model, for the same one is looked up again and again: unpruned, pruned, healed."""
 
 
 def packing(decoder: Decoder, questions: Sequence[EncodedQuestion]) -> Packing:
-    """Whether these questions are scored in shared rows: where the family can, and the first of them come out alike.
+    """Return whether these questions are scored in shared rows: where the family can, and the first ones come out the same.
 
     Args:
         decoder: the model.
-        questions: what is asked first; tried out once for each model.
+        questions: the questions; the first ones are tried out once for each model.
     """
     if not questions:
         return Packing(packed=False)
@@ -232,7 +232,7 @@ def _loglikelihood(decoder: Decoder, states: Tensor, option: Option) -> float:
 
 
 class Asked:
-    """Questions that are asked of some cuts: what goes through the model, and what comes of it."""
+    """Questions for some cuts: the rows that go through the model, and their scores."""
 
     groups: list[list[int]]
     """The rows of each batch."""
@@ -251,7 +251,7 @@ class Asked:
 
     @property
     def size(self) -> int:
-        """How much work it is: tokens through layers, and what the vocabulary head costs as much as."""
+        """Return the amount of work: tokens through layers, with the vocabulary head counted as tokens of the same cost."""
         return _size(self, self._decoder)
 
     def inputs(self) -> Iterator[Inputs]:
@@ -277,7 +277,7 @@ class Asked:
 
 
 class Read:
-    """Texts whose loss is measured without some cuts: what goes through the model, and what comes of it."""
+    """Texts whose loss is measured without some cuts: the rows that go through the model, and their losses."""
 
     groups: list[list[int]]
     """The texts of each batch."""
@@ -295,7 +295,7 @@ class Read:
 
     @property
     def size(self) -> int:
-        """As of `Asked`."""
+        """Return the amount of work, in the unit of `Asked.size`."""
         return _size(self, self._decoder)
 
     def inputs(self) -> Iterator[Inputs]:
@@ -316,7 +316,7 @@ Measure = Asked | Read
 
 @dataclass(frozen=True)
 class Cost:
-    """What a batch costs, in tokens through a layer."""
+    """Cost of a batch, in tokens through a layer."""
 
     layer: int
     """Of a layer that it goes through, padding included."""
@@ -325,7 +325,7 @@ class Cost:
 
 
 def cost_of(decoder: Decoder, lengths: Sequence[int], n_predicted: int) -> Cost:
-    """What a batch costs.
+    """Return the cost of a batch.
 
     Args:
         decoder: the model.
@@ -351,12 +351,12 @@ def _size(measured: Measure, decoder: Decoder) -> int:
 
 @torch.inference_mode()
 def measure(decoder: Decoder, measures: Sequence[Measure], on_batch: OnBatch = lambda done: None) -> None:
-    """Let batches of questions and texts go through the model, of one that is read layer by layer all of them together.
+    """Let batches of questions and texts go through the model; one that is read layer by layer takes all of them together.
 
     Args:
         decoder: the unpruned model; it is not changed.
-        measures: what is asked and read; the figures are in its `found` afterwards.
-        on_batch: told how much of the `size` of all of them is done, the same again and again.
+        measures: the questions and texts; their `found` has the figures afterwards.
+        on_batch: receives how much of the `size` of all of them is done, the same number many times.
     """
     if any(cut is not None for one in measures for cut in one.cuts):
         decoder.check_states_are_own()  # tries a few tokens, which are no progress
@@ -403,13 +403,13 @@ def option_loglikelihoods(
     *,
     packed: bool,
 ) -> list[list[list[float]]]:
-    """Summed log-probability of every option's continuation, in nats, for every cut.
+    """Return the summed log-probability of every option's continuation, in nats, for every cut.
 
     Args:
         decoder: the unpruned model; it is not changed.
-        questions: what to score.
-        cuts: what to leave out, each measured on its own.
-        on_batch: told how much of `Asked(...).size` is done, the same number many times.
+        questions: the questions to score.
+        cuts: layers to leave out, each set measured on its own.
+        on_batch: receives how much of `Asked(...).size` is done, the same number many times.
         packed: `packing(decoder, questions).packed`.
 
     Returns:
@@ -435,13 +435,13 @@ def _by_question(values: list[float], questions: Sequence[EncodedQuestion]) -> I
 def text_losses(
     decoder: Decoder, token_ids: Sequence[Sequence[int]], cuts: Cuts, on_batch: OnBatch = lambda done: None
 ) -> list[list[float]]:
-    """Mean next-token cross-entropy of every text, in nats per token, for every cut.
+    """Return the mean next-token cross-entropy of every text, in nats per token, for every cut.
 
     Args:
         decoder: the unpruned model; it is not changed.
         token_ids: texts of at least two tokens.
-        cuts: what to leave out, each measured on its own.
-        on_batch: told how much of `Read(...).size` is done.
+        cuts: layers to leave out, each set measured on its own.
+        on_batch: receives how much of `Read(...).size` is done.
 
     Returns:
         Per cut, per text.

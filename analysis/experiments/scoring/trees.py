@@ -37,8 +37,8 @@ class EncodedQuestion:
 def encode(question: Question, tokenizer: Any, max_positions: int | None) -> EncodedQuestion:
     """Tokenize a question as lm-evaluation-harness does.
 
-    Context and continuation are tokenized together, and what is left after as many tokens as the context alone has is
-    scored behind the context's own tokens. Where a token spans the boundary the two do not fit together, there as here.
+    Context and continuation are tokenized together. The tokens after as many as the context alone has are scored behind the
+    context's own tokens. Where a token spans the boundary the two do not fit together, there as here.
 
     Args:
         question: the question.
@@ -86,7 +86,7 @@ def _tokens(text: str, tokenizer: Any, *, special: bool = True) -> list[int]:
 class Row:
     """Prefix trees of several token sequences, packed side by side.
 
-    `tokens[i]` has parent `parents[i]` (-1 for a root) and depth `depths[i]`; `targets` lists, for each scored token,
+    `tokens[i]` has parent `parents[i]` (-1 for a root) and depth `depths[i]`. `targets` lists, for each scored token,
     (option number, node it is predicted from, token id). The last token of a sequence predicts nothing and is no node.
     """
 
@@ -113,7 +113,7 @@ class Row:
         return len(new)
 
     def add(self, number: int, option: Option) -> None:
-        """Merge one option's tokens into the tree; `number` is what its targets are filed under."""
+        """Merge one option's tokens into the tree; its targets are filed under `number`."""
         node, first_scored = -1, len(option.tokens) - option.n_scored
         for depth, token in enumerate(option.tokens):
             if depth >= first_scored:
@@ -130,7 +130,7 @@ class Row:
             node = child
 
     def close(self) -> None:
-        """Let go of what finds a shared prefix: nothing more is added."""
+        """Release the index of shared prefixes: nothing more is added."""
         self._children.clear()
 
     def visible(self) -> Tensor:
@@ -148,11 +148,11 @@ def pack(
 ) -> list[Row]:
     """Pack questions, in order, into rows; options are numbered through, and all options of a question are in one row.
 
-    A question joins the row before it as long as the row stays within `row_tokens`, or within `shared_row_tokens` where the
-    row already holds most of the question's tokens: then a new row would repeat more tokens, such as worked examples, than
-    the question has of its own. (Attention adds nothing to that: a question's own tokens look at the prefix and at
-    themselves in any row, see `attention`.) Questions of one group must stand together to find each other's prefix.
-    A question that is longer than a row has one to itself.
+    A question joins the row before it as long as the row stays within `row_tokens`. The limit is `shared_row_tokens` where the
+    row already holds most of the question's tokens. Then a new row would repeat more tokens, such as worked examples, than
+    the question has of its own. Attention adds nothing to that: in any row a question's own tokens look at the prefix and at
+    themselves (see `attention`). Questions of one group must stand together to find each other's prefix. A question that is
+    longer than a row has one to itself.
     """
     rows = [Row()]
     number = 0

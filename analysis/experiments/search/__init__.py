@@ -1,1 +1,1 @@
-"""Which layers a model can do without: sets of them are searched by what their removal changes, measured."""
+"""Search for sets of layers that a model can do without, by the measured effect of their removal."""

@@ -1,12 +1,14 @@
-"""How far a cut is from the unpruned model, on some texts: exact, without its distribution ever being stored.
+"""Distance of a pruned model from the unpruned one, on some texts: exact, without storing the unpruned distribution.
 
-The divergence at a position is KL(p, q) = -H(p) - sum_v p_v z_v + log sum_v exp(z_v), p of the unpruned model and z the logits
-of the cut one. Logits are linear in the normed state h, z_v = h . w_v, so the middle term is h . m with m = sum_v p_v w_v: one
-vector of the model's width per position, which is made once. Neither the top of p with a remainder (which is no KL to the
-model) nor all of p (a vocabulary of floats a position) has to be kept, and nothing of the unpruned model is computed again: a
-cut costs one pass through the head, as its loss does. To keep rounding small it is taken from the log-probability of one token
-r, the likeliest under p: KL = h . (w_r - m) - H(p) - log q_r. With p all on the next token that is the loss, the other
-objective. A family whose head is not linear, as one with capped logits, has whole rows of both compared.
+The divergence at a position is `KL(p, q) = -H(p) - sum_v p_v z_v + log sum_v exp(z_v)`, p of the unpruned model and z the
+logits of the pruned one. Logits are linear in the normed state h, `z_v = h . w_v`, so the middle term is `h . m` with
+`m = sum_v p_v w_v`. That is one vector of the model's width per position, which is made once. So the whole p, a vocabulary of
+floats per position, need not be kept. Nor need the top of p with a remainder, which would be no KL to the model. The unpruned
+model is not computed again: a cut costs one pass through the head, as its loss does.
+
+To keep rounding small it is taken from the log-probability of one token r, the most likely under p:
+`KL = h . (w_r - m) - H(p) - log q_r`. With p all on the next token that is the loss, the other objective. A family whose head
+is not linear, as one with capped logits, has whole rows of both compared.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,7 +36,7 @@ def counted(length: int, stride: int) -> range:
 
 @dataclass
 class _Batch:
-    """Texts that go through the model together, and what the unpruned model says of them."""
+    """Texts that go through the model together, and the unpruned model's terms of the objective there."""
 
     ids: Tensor
     texts: list[int]
@@ -45,9 +47,9 @@ class _Batch:
     tokens: Tensor
     """For each the token r, where the head is."""
     gap: Tensor | None
-    """For each w_r - m, float64, (n_positions, hidden); None where it is nought, or where rows are compared."""
+    """For each w_r - m, float64, (n_positions, hidden); None where it is zero, or where rows are compared."""
     offset: Tensor
-    """For each what is added, float64: the head's bias at r less its mean under p, less the entropy of p."""
+    """For each the added constant, float64: the head's bias at r less its mean under p, less the entropy of p."""
     teacher: Tensor | None
     """Normed states of the unpruned model, where rows are compared."""
     trunk: Trunk | None
@@ -68,7 +70,7 @@ class Objective:
             kind: "kl" or "loss".
             stride: every so-many-th prediction counts, the last one of a text always.
             first: texts at the front that are in batches of their own, so that they are measured alone.
-            keep_bytes: streams that may be kept: the unpruned model's first, then those of cuts, from which others go on.
+            keep_bytes: streams that may be kept: the unpruned model's first, then those of cuts, from which later ones resume.
         """
         self._decoder, self._texts, self._kind, self._stride = decoder, texts, kind, stride
         self._is_linear = type(decoder.head) is nn.Linear and families.first(decoder.config, decoder.family.logits_cap) is None
@@ -108,7 +110,7 @@ class Objective:
         return batch
 
     def _scale(self) -> float:
-        """What the family multiplies its logits by."""
+        """Return the family's factor of its logits."""
         return float(self._decoder.scaled(torch.ones(1)))
 
     def _fill(self, batch: _Batch, states: Tensor) -> None:
@@ -179,7 +181,7 @@ class Objective:
 
     @torch.inference_mode()
     def influence(self, removed: Layers) -> list[float]:
-        """Of each layer of what is left, one minus the mean cosine of its input and output; infinite for the removed."""
+        """Return one minus the mean cosine of input and output for each layer that is left; infinite for the removed ones."""
         total, n_tokens = np.full(self._decoder.n_layers, np.inf), 0
         total[[layer for layer in range(self._decoder.n_layers) if layer not in removed]] = 0.0
         for batch in self._batches:

@@ -1,4 +1,4 @@
-"""The experiment that searches: a strategy walks from set to set, and what it asks is measured once and kept for good."""
+"""The experiment that searches: a strategy walks from set to set, and each set is measured once and kept for good."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -20,13 +20,13 @@ from analysis.models import load as models
 from analysis.models.load import Load, LoadedModel
 
 _SAVE_EVERY_S = 3.0
-"""What was found so far is usable while the rest is searched."""
+"""Sets found so far are usable while the rest is searched."""
 _PHASE = "searching layers"
 SEARCH, VALIDATION, REPORT = "search", "validation", "report"
 
 
 class _Spent(Exception):
-    """The budget does not reach for what the search asks next."""
+    """The budget is too small for the next sets of the search."""
 
 
 def resolve(spec: SearchSpec) -> SearchSpec:
@@ -38,14 +38,14 @@ def resolve(spec: SearchSpec) -> SearchSpec:
 def run(spec: SearchSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> SearchResult:
     """Search, or return the stored result; no set is measured twice on the same text.
 
-    A search is a deterministic function of what it measures, so a stopped run is walked again from what is stored and ends as
-    one that was not. What other searches of this model measured on the same texts is taken from them too.
+    A search is a deterministic function of its measurements. So a stopped run is walked again from stored figures and ends as
+    an uninterrupted one. Figures of other searches of this model on the same texts are reused too.
 
     Raises:
         BlockRangeError: when protected layers, or a largest size, leave too few.
-        CorpusError: when a text is too short, or one of the three says what another does.
+        CorpusError: when a text is too short, or one of the three repeats another.
         SpecError: when the budget ends before a single layer is chosen.
-        LayerscopeError: one sentence on whatever else the user can mend.
+        LayerscopeError: for each other problem that the user can fix, in one sentence.
     """
     resolved = resolve(spec)
     stored = SearchResult.load(resolved, on_progress)
@@ -73,13 +73,13 @@ def shared(known: Iterable[str], measured: Sequence[str]) -> float:
     return max((near_copies.share(near_copies.runs(text), all_runs) for text in measured), default=0.0)
 
 
-def refuse_shared(known: Iterable[str], measured: Sequence[str], *, what: str, where: str) -> float:
-    """As `shared`, but more than `near_copies.MOST_QUOTED` is refused.
+def refuse_shared(known: Iterable[str], measured: Sequence[str], *, measured_title: str, known_title: str) -> float:
+    """Return the share of `shared`, and refuse more than `near_copies.MOST_QUOTED`.
 
     Args:
-        known, measured: as there.
-        what: what the measured texts are called: "text that reports the loss (C4)".
-        where: what the others are called: "text that is searched on (C4)".
+        known, measured: as for `shared`.
+        measured_title: name of the measured texts: "report text (C4)".
+        known_title: name of the known texts: "search text (C4)".
 
     Raises:
         CorpusError: with one sentence.
@@ -87,8 +87,8 @@ def refuse_shared(known: Iterable[str], measured: Sequence[str], *, what: str, w
     found = shared(known, measured)
     if found > near_copies.MOST_QUOTED:
         raise CorpusError(
-            f"The {what} repeats the {where}: it shares {found:.0%} of a text's runs of eight words. Pruning looks too "
-            "good on the text that chose it. Choose another text for one of them."
+            f"The {measured_title} repeats the {known_title}: it shares {found:.0%} of a text's runs of eight words. "
+            "Pruning looks too good on the text that chose it. Choose another text for one of them."
         )
     return found
 
@@ -105,7 +105,7 @@ def documents(corpus: CorpusSpec, loaded: LoadedModel) -> tuple[list[list[int]],
 
 @dataclass
 class _Measured:
-    """One of the three texts: what the model says there, and what was measured of sets."""
+    """One of the three texts: its objective, and the figures of each set measured there."""
 
     corpus: CorpusSpec
     make: Callable[[], Objective]
@@ -122,13 +122,13 @@ class _Measured:
         return self.made
 
     def lacks(self, layers: Layers, n: int) -> bool:
-        """Whether a set was not measured on all of the first so-many texts."""
+        """Return whether a set has still to be measured on some of the first so-many texts."""
         return layers not in self.known or bool(np.isnan(self.known[layers][:n]).any())
 
 
 @dataclass
 class _Searching:
-    """A search under way: what the walk asks is answered from memory, or measured (`strategies.Explored`)."""
+    """A search under way: it answers the walk from memory, or measures (`strategies.Explored`)."""
 
     spec: SearchSpec
     loaded: LoadedModel
@@ -155,9 +155,9 @@ class _Searching:
         """Read the texts of a resolved request and see to it that they are apart."""
         max_n, free = checked_size(spec, loaded.decoder.n_layers)
         on_progress(Progress("reading texts", values={"result_key": spec.fingerprint()}))
-        ids, said, texts = {}, {}, {}
+        ids, decoded, texts = {}, {}, {}
         for name, corpus in ((SEARCH, spec.corpus), (VALIDATION, spec.validation), (REPORT, spec.report)):
-            ids[name], said[name] = documents(corpus, loaded)
+            ids[name], decoded[name] = documents(corpus, loaded)
             kind, stride = ("loss", 1) if name == REPORT else (spec.objective, spec.stride)
             first = spec.first if name == SEARCH else 0
 
@@ -170,8 +170,13 @@ class _Searching:
         searched = f"search text ({title[SEARCH]})"
         decides, reports = f"decision text ({title[VALIDATION]})", f"report text ({title[REPORT]})"
         quoted = max(
-            refuse_shared(said[SEARCH], said[VALIDATION], what=decides, where=searched),
-            refuse_shared(said[SEARCH] + said[VALIDATION], said[REPORT], what=reports, where=f"{searched} or the {decides}"),
+            refuse_shared(decoded[SEARCH], decoded[VALIDATION], measured_title=decides, known_title=searched),
+            refuse_shared(
+                decoded[SEARCH] + decoded[VALIDATION],
+                decoded[REPORT],
+                measured_title=reports,
+                known_title=f"{searched} or the {decides}",
+            ),
         )
         strides = {name: 1 if name == REPORT else spec.stride for name in ids}
         weights = {name: np.array([len(counted(len(one), strides[name])) for one in ids[name]], dtype=float) for name in ids}
@@ -182,7 +187,7 @@ class _Searching:
             spec, loaded, on_progress, texts, weights, quoted, max_n, free, key=spec.fingerprint(), planned=planned
         )  # fmt: skip
 
-    # What the walk asks.
+    # Questions of the walk.
 
     @property
     def n_layers(self) -> int:
@@ -226,7 +231,7 @@ class _Searching:
     # How it is answered.
 
     def run(self) -> SearchResult:
-        """Walk to the end, storing what there is every few seconds and however it ends."""
+        """Walk to the end; store the result every few seconds, and at the end in any case."""
         search = STRATEGIES[self.spec.strategy].search
         assert search is not None, "the request was checked"
         try:
@@ -279,7 +284,7 @@ class _Searching:
         return [float(np.average(known[layers][:n], weights=weights)) for layers in sets]
 
     def _measure(self, name: str, sets: Sequence[Layers], n: int) -> None:
-        """Measure what is not known of these sets on the first so-many texts."""
+        """Measure these sets on those of the first so-many texts where they are not measured yet."""
         one = self.texts[name]
         missing = [layers for layers in dict.fromkeys(sets) if one.lacks(layers, n)]
         if not missing:
@@ -311,7 +316,7 @@ class _Searching:
         return [float("inf")] * len(values)
 
     def take_over(self, other: SearchResult) -> None:
-        """Keep what another search measured on the same texts, and only that."""
+        """Keep the figures that another search measured on the same texts, and no others."""
         if other.sets is None or other.values is None:
             return
         masks = [tuple(map(int, np.flatnonzero(row))) for row in other.sets]
@@ -345,7 +350,7 @@ class _Searching:
         self._saved = time.perf_counter()
 
     def result(self, *, complete: bool) -> SearchResult:
-        """What was found until now."""
+        """Return the result so far."""
         report = self.texts[REPORT]
         sets = sorted({layers for one in self.texts.values() for layers in one.known}, key=lambda one: (len(one), one))
         masks = np.zeros((len(sets), self.n_layers), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""The search: what is asked for and what is found."""
+"""Requests and results of a search."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -20,10 +20,10 @@ from analysis.experiments.strategies import SEARCHING, STRATEGIES, Layers
 from analysis.models.spec import ModelFacts, ModelSpec
 
 OBJECTIVES = ("kl", "loss")
-"""What a search holds low: the divergence from the unpruned model's next-token distribution, or the loss on the text."""
+"""Quantities that a search minimizes: the divergence from the unpruned next-token distribution, or the loss on the text."""
 STREAM_BYTES = 1 << 29
-"""Residual streams on the text that is searched on that are kept for a whole search, the unpruned model's first and then those
-of cuts, and half as much on each other text; beyond it they are made again when needed."""
+"""Residual streams on the search text that are kept for a whole search: first the unpruned model's, then those of cuts.
+Half as much is kept on each other text. Streams beyond it are made again when needed."""
 
 
 def default_search_corpus() -> CorpusSpec:
@@ -37,7 +37,7 @@ def default_validation_corpus() -> CorpusSpec:
 
 
 def default_report_corpus() -> CorpusSpec:
-    """The text that is neither searched on nor chosen by, on which the loss of what was found is told: C4."""
+    """Return the text that reports the loss of the sets found, and neither searches nor decides: C4."""
     return replace(default_loss_corpus(), n_texts=16, seq_len=128)
 
 
@@ -57,7 +57,7 @@ class SearchSpec(Spec):
     validation: Annotated[CorpusSpec, Part(only=())] = field(default_factory=default_validation_corpus)
     """The text that decides between the best sets of a size."""
     report: Annotated[CorpusSpec, Part(only=())] = field(default_factory=default_report_corpus)
-    """The text on which the loss of what was found is told."""
+    """Text that reports the loss of the sets found."""
     max_n: Annotated[int | None, Option(), Bound(1, MOST_LAYERS)] = None
     """Largest number of removed layers (default: half of the layers, or all that are not protected)."""
     protect: Annotated[tuple[int, ...], Option(metavar="N,…"), Bound(0, MOST_LAYERS)] = ()
@@ -88,13 +88,13 @@ class SearchSpec(Spec):
                 )
 
     def like(self, other: "SearchSpec") -> bool:
-        """Whether what that search measured on its texts holds for this one: only how it goes from set to set may differ."""
+        """Return whether the other search's figures on its texts hold for this one: only its way from set to set may differ."""
         free = ("strategy", "max_n", "protect", "budget", "seed", "validation", "report")
         return replace(other, **{name: getattr(self, name) for name in free}) == self
 
 
 def same_text(one: CorpusSpec, other: CorpusSpec) -> bool:
-    """Whether two requests for text draw from the same documents: no split of either keeps them apart."""
+    """Return whether two requests for text draw from the same documents: no split keeps them apart."""
     apart = {one.split, other.split} == {"train", "validation"}
     return one.subject == other.subject and not apart
 
@@ -126,7 +126,7 @@ class Searched:
 
 @dataclass(frozen=True)
 class SearchResult(Result):
-    """What a search found for n = 1, 2, …, with what it measured on the way."""
+    """Sets that a search found for n = 1, 2, …, with all figures measured on the way."""
 
     kind: ClassVar[str] = "search"
     gaps: ClassVar[tuple[str, ...]] = ("values",)
@@ -156,11 +156,11 @@ class SearchResult(Result):
     sets: np.ndarray | None = None
     """Every set that was measured, (n_sets, L), uint8, 1 for a removed layer; None in precomputed results."""
     values: dict[str, np.ndarray] | None = None
-    """By text (search, validation, report), what was measured of each set, (n_sets, n_texts), float64, or NaN."""
+    """By text (search, validation, report), the figure of each set on each text, (n_sets, n_texts), float64, or NaN."""
 
     @classmethod
     def array_names(cls) -> tuple[str, ...]:
-        """What was measured."""
+        """Names of the arrays with the measured figures."""
         return ("sets", "values")
 
     @property
@@ -169,7 +169,7 @@ class SearchResult(Result):
         return [tuple(one.layers) for one in self.found]
 
     def tables(self) -> dict[str, Table]:
-        """What was found of each size, on all three texts."""
+        """Return the set found of each size, with its figures on all three texts."""
         what = "KL" if self.spec.objective == "kl" else "loss increase"
         columns = (
             Column("n"),
@@ -250,7 +250,7 @@ def checked_size(spec: SearchSpec, n_layers: int) -> tuple[int, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Takes:
-    """What a search will cost, known before it begins."""
+    """Cost of a search, known before it begins."""
 
     sets: int
     """Sets that it measures at most."""
@@ -267,11 +267,11 @@ class Takes:
 
 
 def takes(spec: SearchSpec, facts: ModelFacts) -> Takes:
-    """What a search costs, told from its request alone: the sets at most, the operations as they usually are.
+    """Return the cost of a search from its request alone: the largest number of sets, and the usual number of operations.
 
-    A set passes about a third of the layers, for it goes on from where it parts from one that was measured before. To the quick
-    looks come the few sets that are measured on all texts, those that the text which decides and the one that reports are told
-    of, and once the unpruned model on every text.
+    A set passes about a third of the layers, for it continues from the point where it differs from a set measured before. Added
+    to the quick looks are the few sets measured on all texts, and those measured on the validation and the report text. The
+    unpruned model runs once on every text.
     """
     n_layers = facts.n_layers
     n_free = n_layers - len({layer for layer in spec.protect if layer < n_layers})
@@ -295,17 +295,17 @@ def takes(spec: SearchSpec, facts: ModelFacts) -> Takes:
 _SETS_FOR_ONE = 8
 """Sets of a quick look for one that is measured on all texts, about."""
 _ENDS = 1.5
-"""Sets of a size that the text which decides is told of, about."""
+"""Sets of a size that are measured on the deciding text, about."""
 
 
 def search_for(
     strategy: str, model: ModelSpec, max_n: int | None, reports: CorpusSpec | None, protect: Iterable[int] = ()
 ) -> SearchSpec:
-    """What a curve searches with where nothing else is asked for: on Wikipedia, and on C4 where its loss is on Wikipedia.
+    """Return the default search of a curve: on Wikipedia, and on C4 where the loss of the curve is on Wikipedia.
 
     Args:
         strategy, model: of the curve.
-        max_n: as far as it goes; None for half of the layers.
+        max_n: its largest n; None for half of the layers.
         reports: the text of its loss, on which nothing may be searched.
         protect: layers that must stay.
     """

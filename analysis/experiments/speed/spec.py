@@ -1,4 +1,4 @@
-"""Measured speed: what is asked for, what is found, and the line through the layers that are left."""
+"""Measured speed: requests, results, and the line through the layers that are left."""
 
 import math
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from analysis.data.spec import MOST_TOKENS
 from analysis.models.spec import ModelFacts, ModelSpec
 
 WHAT = {"decode": "decode of a token", "prefill": "prefill of the prompt"}
-"""What is timed, by its field of a point, in words."""
+"""Timed phases, by their field of a point, in words."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class SpeedPoint:
 
     @property
     def block(self) -> Removal | None:
-        """What was left out."""
+        """The removed layers."""
         if self.parts is not None:
             return parse_removal(self.parts)
         return None if self.start is None else Block(self.start, self.n)

@@ -22,13 +22,13 @@ from analysis.models.decoder import Decoder, cache_of
 from analysis.models.load import Load, LoadedModel
 
 RULE = "deepest"
-"""Which block stands for its size: layers of a model are alike in time, wherever they are, unless their kinds differ."""
+"""Rule of the block that stands for its size: layers of one kind take equal time, wherever they are."""
 _USUAL = (0, 2, 5, 10)
 """Numbers of removed layers that are measured unless others are asked for, with half of the model's layers."""
 PHASE = "measuring the speed"
 
 Cut = Removal | None
-"""What is left out; None is the unpruned model."""
+"""The removed layers; None is the unpruned model."""
 
 
 def resolve(spec: SpeedSpec) -> SpeedSpec:
@@ -37,16 +37,16 @@ def resolve(spec: SpeedSpec) -> SpeedSpec:
 
 
 def run(spec: SpeedSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> SpeedResult:
-    """Measure the seconds of reading a prompt and of writing a token, without n layers for each n of the spec.
+    """Measure the seconds of prefill and decode without n layers, for each n of the spec.
 
-    All n are measured in turn, again and again, so that whatever else the machine does hits all alike; the first round is a
-    warm-up and does not count. A stopped run keeps its rounds and is gone on with on the same machine. A finished one is
-    never taken from the cache: asking again measures again, for the speed of a machine is that of the moment.
+    All n are measured in turn, again and again, so that other load of the machine affects all of them equally. The first round
+    is a warm-up and does not count. A stopped run keeps its rounds and resumes on the same machine. A finished one is never
+    taken from the cache: a new request measures again, for the speed of a machine is that of the moment.
 
     Raises:
         BlockRangeError: when some n leaves no layer.
         SpecError: when the tokens do not fit into the model's window.
-        LayerscopeError: one sentence on whatever else the user can mend.
+        LayerscopeError: for each other problem that the user can fix, in one sentence.
     """
     resolved = resolve(spec)
     stored = SpeedResult.load(resolved, on_progress)
@@ -130,7 +130,7 @@ class _Measured:
     wall_s: float = 0.0
 
     def take_over(self, earlier: SpeedResult) -> None:
-        """Keep what a stopped run measured, if it was on this very machine."""
+        """Keep the rounds of a stopped run, if it was on this very machine."""
         now = self.loaded.versions()
         if all(earlier.versions.get(name) == now.get(name) for name in ("processor", "accelerator", "device")):
             for point in earlier.points:
@@ -139,7 +139,7 @@ class _Measured:
             self.wall_s = earlier.wall_s
 
     def measure(self, on_progress: OnProgress) -> SpeedResult:
-        """Measure what is missing, storing after each round and however it ends."""
+        """Measure missing rounds; store the result after each round, and at the end in any case."""
         values, ids = {"result_key": self.spec.fingerprint()}, self._prompt()
         total = len(self.cuts) * self.spec.repeats
         if self._done < total:
@@ -167,7 +167,7 @@ class _Measured:
         return finished
 
     def _missing(self, number: int) -> Iterator[Cut]:
-        """The cuts that a round has not measured yet: there and back, so that what grows slower meanwhile hits all alike."""
+        """Return the cuts that a round has not measured yet: there and back, so that a slowdown affects all equally."""
         for cut in self.cuts if number % 2 == 0 else reversed(self.cuts):
             if len(self.prefill.get(cut, ())) <= number:
                 yield cut
@@ -182,14 +182,14 @@ class _Measured:
         return prefill_s, decode_s
 
     def _prompt(self) -> Tensor:
-        """Random tokens: what they say takes no time."""
+        """Return random tokens: their meaning takes no time."""
         generator = torch.Generator().manual_seed(self.spec.seed)
         shape = (self.spec.batch_size, self.spec.prompt_tokens)
         ids = torch.randint(self.loaded.facts.vocab_size, shape, generator=generator)
         return ids.to(self.loaded.decoder.device)
 
     def result(self, *, complete: bool) -> SpeedResult:
-        """What the rounds so far amount to."""
+        """Return the result of the rounds so far."""
         points = [
             SpeedPoint(
                 n=0 if cut is None else cut.size,

@@ -1,5 +1,6 @@
-"""Which layers to drop for a given number of them: one registered rule in one file of this folder, or of anybody's, is one
-more strategy.
+"""Strategies, each a rule for the layers to drop at a given number of them: one registered rule in one file adds a strategy.
+
+The file lies in this folder or in a package of yours.
 
     def middle(n: int, given: Given) -> Block:
         return Block((given.n_layers - n) // 2, n)
@@ -31,9 +32,9 @@ DRAW = "draw"
 SEARCHED = "searched"
 """Reads the layers of each size that its own search found, `Given.searched`."""
 BLOCKS = "blocks"
-"""Is told its blocks, all of them at once, and so is never asked to choose."""
+"""Receives its blocks, all of them at once, and so never chooses."""
 NEEDS = (MAP, INFLUENCE, DAMAGE, DRAW, SEARCHED, BLOCKS)
-"""What a strategy may read beside the number of layers."""
+"""Inputs that a strategy may read besides the number of layers."""
 
 USUAL = "similarity"
 """The strategy where none is asked for: the paper's own."""
@@ -46,7 +47,7 @@ _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 @dataclass(frozen=True)
 class Given:
-    """What a strategy chooses from: what it does not need may be missing."""
+    """Inputs of a strategy's choice: those that it does not need may be missing."""
 
     n_layers: int
     """L."""
@@ -63,11 +64,11 @@ class Given:
 
 
 Choose = Callable[[int, Given], Removal]
-"""The layers to remove, n = 1..L-1 of them; raises a `BlockRangeError` where what it is given says nothing of that size."""
+"""Return the layers to remove, n = 1..L-1 of them. Raises a `BlockRangeError` where the inputs have no entry of that size."""
 
 
 class Explored(Protocol):
-    """What a search may ask of the model: how far a cut is from the unpruned one, nats per token, and what its states are."""
+    """Questions of a search to the model: the distance of a cut from the unpruned model, nats per token, and its states."""
 
     @property
     def n_layers(self) -> int:
@@ -87,13 +88,13 @@ class Explored(Protocol):
 
     @property
     def seed(self) -> int:
-        """Of what is drawn."""
+        """Seed of the random draws."""
 
     def first(self, sets: Sequence[Layers]) -> list[float]:
         """The objective without each of these sets on the first of the search's texts: a quick look."""
 
     def whole(self, sets: Sequence[Layers]) -> list[float]:
-        """The same on all of its texts."""
+        """The objective without each of these sets on all of the search's texts."""
 
     def influence(self, removed: Layers) -> list[float]:
         """Of each layer of the model without these, one minus the mean cosine of its input and output; infinite for those."""
@@ -104,7 +105,7 @@ class Explored(Protocol):
 
 @dataclass(frozen=True)
 class Search:
-    """A strategy's search: a deterministic function of what it asks, so that a stopped one is walked again from memory."""
+    """A strategy's search: a deterministic function of its measurements, so that a stopped one is walked again from memory."""
 
     walk: Callable[[Explored], Iterator[Sequence[Layers]]]
     """For n = 1, 2, … the sets that it ends with, best first; of several the validation text decides."""
@@ -125,9 +126,9 @@ class Strategy:
     help: str
     """Which layers it takes, in half a sentence that ends with a full stop."""
     choose: Choose | None
-    """None for one that is told its blocks."""
+    """None for one that receives its blocks."""
     needs: tuple[str, ...] = ()
-    """What it reads beside the number of layers: of `NEEDS`."""
+    """Its inputs besides the number of layers: of `NEEDS`."""
     search: Search | None = None
     """How its layers are searched, for one that needs `SEARCHED`."""
 
@@ -184,12 +185,12 @@ def register(strategy: Strategy) -> Strategy:
 
 
 def needs(name: str, *what: str) -> bool:
-    """Whether a strategy reads any of these; an unknown one reads nothing."""
+    """Return whether a strategy reads any of these inputs; an unknown one reads nothing."""
     return name in STRATEGIES and any(need in what for need in STRATEGIES[name].needs)
 
 
 def as_searched(n: int, given: Given) -> Removal:
-    """What a search found: how every strategy that searches chooses.
+    """Return the set of this size that the search found: every strategy that searches chooses so.
 
     Raises:
         BlockRangeError: when the search did not get that far.
@@ -203,18 +204,18 @@ def as_searched(n: int, given: Given) -> Removal:
 
 
 def chosen(strategy: str, n: int, given: Given) -> Removal | None:
-    """The layers that a strategy removes.
+    """Return the layers that a strategy removes.
 
     Args:
         strategy: one of `STRATEGIES` that chooses.
         n: number of layers to remove, 0..L-1.
-        given: at least what it needs.
+        given: at least the inputs that it needs.
 
     Returns:
         The removed layers, or None for n = 0.
 
     Raises:
-        BlockRangeError: when n is outside 0..L-1, or what is given says nothing of that size.
+        BlockRangeError: when n is outside 0..L-1, or the inputs have no entry of that size.
         SpecError: for an unknown strategy; `manual` names its blocks itself.
     """
     if not 0 <= n < given.n_layers:
@@ -242,5 +243,5 @@ def choose(
     draw: int = 0,
     searched: Sequence[Layers] = (),
 ) -> Removal | None:
-    """The layers that a strategy removes; as `chosen`, with what is given one by one."""
+    """Return the layers that a strategy removes, as `chosen` does, from inputs passed one by one."""
     return chosen(strategy, n, Given(n_layers, best, influence, least, draw, searched))

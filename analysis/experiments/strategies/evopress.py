@@ -1,9 +1,9 @@
-"""Evolution over sets of removed layers (EvoPress, arXiv:2410.14649): a parent, 32 children a generation, two rounds of choice.
+"""Evolution over sets of removed layers (EvoPress, arXiv:2410.14649): one parent, 32 children a generation, two selections.
 
 A child exchanges min(a, b) removed layers for kept ones, a and b drawn from 1..3. All children are measured on the first texts,
-two of them and their parent on all texts, and the best is the next parent. About n (L - n) / 1.5 generations are taken of a
-size, or as many as its share of the budget pays. Unlike there, the first parent is no random set: it is the best of 32 sets
-that have one layer more than the last size's winner, for what was learnt on fewer layers holds for more of them.
+two of them and their parent on all texts, and the best is the next parent. A size takes about n (L - n) / 1.5 generations,
+or as many as its share of the budget pays. The paper begins with a random parent. Here the first parent is the best of 32 sets.
+Each has one layer more than the last size's winner, for a result on fewer layers holds for more of them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ _MOST_CHANGED = 3
 
 
 def generations(n_free: int, max_n: int, budget: int) -> list[int]:
-    """Generations of each size n = 1, 2, …: the full schedule, or all sizes shortened alike so that they fit the budget."""
+    """Return the generations of each size n = 1, 2, …: the full schedule, or all sizes shortened equally to fit the budget."""
     full = [n * (n_free - n) / 1.5 for n in range(1, max_n + 1)]
     left = max(0, budget - sum(min(CHILDREN, n_free - n + 1) for n in range(1, max_n + 1)))
     part = min(1.0, left / max(1.0, CHILDREN * sum(full)))

@@ -1,4 +1,4 @@
-"""One layer after another: each time the one whose removal, after those before, changes what the model predicts least."""
+"""One layer after another: each time the one whose removal, after those before, changes the predictions least."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,10 +9,10 @@ KEPT = 4
 
 
 def best(model: Explored, sets: Sequence[Layers], kept: int = KEPT) -> list[Layers]:
-    """The best few of some sets of one size, best first: the quick look picks which of them are measured on all texts.
+    """Return the best few of some sets of one size, best first: the quick look picks the sets measured on all texts.
 
     Args:
-        model: what is searched.
+        model: the model that is searched.
         sets: candidates; the same one may come several times.
         kept: how many to keep. Where there are no more than these, no quick look is taken.
     """

@@ -1,4 +1,4 @@
-"""The layer of least influence, again and again, scored anew on what is left each time (ShortGPT's score, arXiv:2403.03853).
+"""The layer of least influence, again and again, scored anew on the remaining layers each time (ShortGPT, arXiv:2403.03853).
 
 A layer's influence is one minus the cosine of its input and output; once a neighbour is gone, its input is another.
 """

@@ -1,10 +1,10 @@
-"""Clusters of layers with like outputs, thinned out one by one (LoRP, arXiv:2605.27786).
+"""Clusters of layers with similar outputs, thinned out one by one (LoRP, arXiv:2605.27786).
 
 S is the cosine of every two layers' outputs over all tokens. Its redundancy, RLS = -log2 of its mean off the diagonal, says
 into how many clusters the layers fall: 2 from 1.0 on, 3 from 0.7 on, else 4. Spectral clustering on (S + 1) / 2 finds them. The
-most redundant layer of each goes first, the most redundant cluster's before the others', and then the most redundant cluster is
-thinned on. The first and the last layer stay. A layer is as redundant as its mean cosine to the rest of its cluster, a cluster
-as its mean off the diagonal; both are taken anew of what is left.
+most redundant layer of each goes first, the most redundant cluster's before the others'. Then the most redundant cluster is
+thinned further. The first and the last layer stay. A layer is as redundant as its mean cosine to the rest of its cluster, a
+cluster as its mean off the diagonal. Both are computed anew from the remaining layers.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,9 +27,9 @@ def n_clusters(likeness: np.ndarray) -> int:
 
 
 def clusters(likeness: np.ndarray, k: int) -> np.ndarray:
-    """The cluster of each layer: spectral clustering of (S + 1) / 2, with the normalised Laplacian of Ng, Jordan and Weiss.
+    """Return the cluster of each layer: spectral clustering of (S + 1) / 2, normalised Laplacian of Ng, Jordan and Weiss.
 
-    k-means begins at the two rows that are farthest apart and goes on with the row farthest from all centres, so that nothing
+    k-means begins at the two rows that are farthest apart and adds the row farthest from all centres each time, so that nothing
     is drawn.
 
     Args:

@@ -1,4 +1,4 @@
-"""Cuts of one's own: a sweep is told them, one point of its curve for each."""
+"""Cuts of one's own: a sweep receives them, one point of its curve for each."""
 
 from analysis.experiments.strategies import BLOCKS, Strategy, register
 

@@ -1,4 +1,4 @@
-"""A block drawn uniformly among those of its size, independently for every n: what a rule has to beat."""
+"""A block drawn uniformly among those of its size, independently for every n: the baseline of every other rule."""
 
 from random import Random
 

@@ -1,8 +1,8 @@
 """Greedy removal, then changes of the set until none helps, begun from the best contiguous block as well.
 
 Single swaps alone miss a contiguous optimum, so whole runs are shifted and pairs of layers exchanged too. Of the many swaps
-only promising ones are measured: what a swap costs is told from its halves, the set without the layer that comes back and the
-set with the layer that goes, as if they did not know of each other.
+only promising ones are measured. The cost of a swap is predicted from its halves, as if they were independent. These
+are the set without the layer that returns, and the set with the layer that leaves.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from analysis.experiments.strategies.greedy import best, n_grown, with_one_more
 _SWAPS, _PAIRS = 8, 4
 """Single swaps and exchanges of two layers that are measured at each step."""
 _STEPS = 3
-"""Steps of one climb that the cost is told for; a climb ends when none helps."""
+"""Steps of one climb in the predicted cost; a climb ends when none helps."""
 _ENDS = 3
 """Sets of a size that are judged on the validation text."""
 _LEAST_GAIN = 1e-4
@@ -35,7 +35,7 @@ def _shifted(model: Explored, layers: Layers) -> list[Layers]:
 
 
 def _promising(model: Explored, layers: Layers) -> list[Layers]:
-    """Swaps of one layer and of two that should help most, told from their halves."""
+    """Return the swaps of one layer and of two that should help most, predicted from their halves."""
     back = [tuple(other for other in layers if other != layer) for layer in layers]
     gone = with_one_more(model, layers)
     if not gone:

@@ -1,15 +1,16 @@
-"""Distances between depths of the residual stream: one decorated function in one file of this folder, or of anybody's, is one
-more metric.
+"""Distances between depths of the residual stream: one decorated function in one file adds a metric.
 
-All say how little the layers l .. l+n-1 change the stream. Every map is measured in all of them on the way, and keeps what it
-measured by name, so that one more neither shifts nor orphans what is stored:
+The file lies in this folder or in a package of yours.
+
+Every metric measures how little the layers l .. l+n-1 change the stream. Every map is measured in all of them on the way.
+It keeps its figures by name, so that one more metric neither shifts nor orphans stored results:
 
     @metric("chord", title="chord distance", unit="chord, 0 to 2", of=LAST)
     def chord(depths: "Depths") -> "Tensor":
         return (2 - 2 * depths.cosines).sqrt()
 
-Pages, charts and the command line read what is said of a metric without loading torch: a file of this folder imports nothing
-heavy, since a tensor's own methods do.
+Pages, charts and the command line read a metric's description without loading torch. A file of this folder therefore imports
+nothing heavy: a tensor's own methods are enough.
 """
 
 import re
@@ -32,8 +33,8 @@ TOKENS = "tokens"
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 Measure = Callable[["Depths"], "Tensor"]
-"""From the stream of some tokens to the distances of every pair of depths of each: float64, (n, L+1, L+1), 0 on the diagonal;
-entry [l, m] with l < m is that of the block [l, m)."""
+"""From the stream of some tokens to the distances of every pair of depths of each: float64, (n, L+1, L+1), 0 on the diagonal.
+Entry [l, m] with l < m is that of the block [l, m)."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Metric:
     title: str
     """How people call it."""
     unit: str
-    """What is beside the colours and axes that show it."""
+    """Label of the colour scale and axes that show it."""
     measure: Measure
     of: str = LAST
     """Which tokens count: `LAST` or `TOKENS`."""
@@ -65,7 +66,7 @@ METRICS: Catalogue[Metric] = Catalogue(__name__, ("angular", "angular-tokens", "
 TITLES: Mapping[str, str] = METRICS.each(lambda metric: metric.title)
 """How people call each metric."""
 UNITS: Mapping[str, str] = METRICS.each(lambda metric: metric.unit)
-"""What is beside the numbers of each metric."""
+"""Label of the numbers of each metric."""
 
 
 def metric(name: str, *, title: str, unit: str, of: str = LAST, source: str = "") -> Callable[[Measure], Measure]:
