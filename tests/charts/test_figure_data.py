@@ -1,4 +1,4 @@
-"""The rows behind a chart are what it draws, under the names and units of its axes."""
+"""The rows behind a chart are its drawn values, under the names and units of its axes."""
 
 import math
 
@@ -40,7 +40,7 @@ def test_the_ring_has_one_row_and_its_outline_none():
     assert not of(data.rows(figure), selected.OUTLINE)
 
 
-def test_several_curves_and_draws_are_told_apart():
+def test_several_curves_and_draws_have_different_names():
     others = [fakes.sweep(strategy="deepest"), *(fakes.sweep(strategy="random", draw=draw) for draw in range(3))]
     rows = data.rows(curves.loss_curve(fakes.sweep(), others=others))
     assert {"similarity", "deepest", "random × 3", "random draws"} <= {row["curve"] for row in rows}
@@ -53,7 +53,9 @@ def test_a_map_has_every_cell():
     assert len(rows) == sum(map(len, result.mean))
     cell = next(row for row in rows if (row["start layer l (0-based)"], row["block size n, layers"]) == (11, 5))
     assert cell["distance, fraction of π"] == result.mean[4][11]
-    assert cell["label"].startswith("layers 11-15 (5 layers), block [11, 16); distance")
+    place, value = cell["label"].split("; ", 1)
+    assert place == "layers 11-15 (5 layers), block [11, 16)"
+    assert value.startswith("distance")
 
 
 def test_cells_that_are_not_measured_are_left_out():

@@ -1,4 +1,4 @@
-"""What is drawn is what was measured, in the colours that were promised."""
+"""Charts draw the measured values, in the documented colours."""
 
 import re
 from dataclasses import replace
@@ -24,7 +24,7 @@ def trace(figure, name):
 
 
 def read_outs(figure):
-    """What is read when pointing at each block, by START:SIZE."""
+    """Return the hover texts of all blocks, by START:SIZE."""
     marks = trace(figure, "cells")
     assert marks.marker.opacity == 0
     said = maps.said(marks)
@@ -139,7 +139,7 @@ def test_strategies_differ_in_dash_marker_and_shade(dark):
     assert not any(item.showlegend for item in curves.loss_curve(SWEEP, others=others).data)
 
 
-def test_a_curve_of_any_strategy_is_the_blue_one_when_it_is_shown():
+def test_shown_curve_is_blue_for_any_strategy():
     figure = curves.accuracy_curve(of_strategy("reverse"), others=[SWEEP])
     assert trace(figure, "reverse").marker.color == drawing.LIGHT.pruned
     assert trace(figure, "similarity").marker.size < trace(figure, "reverse").marker.size
@@ -181,7 +181,7 @@ def test_the_located_cliff_is_marked_with_its_strategy():
     assert not curves.accuracy_curve(SWEEP).layout.annotations
 
 
-def test_what_a_model_writes_is_drawn_where_it_was_measured():
+def test_generated_texts_are_drawn_where_they_were_measured():
     points = [replace(point, repetition_rate=0.1 * point.n, sum_acc=0.5) for point in SWEEP.points]
     figure = curves.writing_curve(replace(SWEEP, points=points))
     assert list(trace(figure, "repeated 4-grams").y) == [0.0, 0.1]
@@ -248,7 +248,7 @@ def test_wins_of_the_bootstrap_are_in_the_hover():
     assert "most similar of its size in 83% of resamples" in read_outs(maps.distance_map(won))["1:1"]
 
 
-def test_damage_map_leaves_what_is_not_measured_blank():
+def test_damage_map_leaves_unmeasured_blocks_blank():
     figure = maps.damage_map(DAMAGE, selected=Block(1, 2))
     heat = trace(figure, "damage")
     assert [list(row) for row in heat.z] == [[2.0, 0.1, None, 0.4], [3.0, 0.2, 0.5, None]]
@@ -308,7 +308,7 @@ def test_training_curve_and_comparison():
     assert [item.name for item in heals.heal_comparison(control, "loss").data] == ["unpruned", "control"]
 
 
-def test_accuracy_on_the_way_stands_between_the_two_models_on_the_same_first_questions():
+def test_running_accuracy_compares_models_on_the_same_first_questions():
     answers = {name: [Answer(str(i), [0.0, 0.0], int(i >= right), 0) for i in range(4)]
                for name, right in (("unpruned", 3), ("pruned", 1))}  # fmt: skip
     checks = [replace(check, acc=0.25, acc_stderr=0.2, n_questions=2) for check in HEAL.validations[1:]]
@@ -342,7 +342,7 @@ def test_lines_have_contrast_on_the_page(dark, background):
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_lines_are_the_rows_of_the_map_with_one_through_their_minima(dark):
+def test_lines_are_map_rows_with_one_line_through_minima(dark):
     figure = maps.distance_lines(MAP, dark=dark)
     assert [list(trace(figure, f"n = {n}").y) for n in (1, 2, 3)] == MEAN[:-1]
     assert list(zip(trace(figure, "minima").x, trace(figure, "minima").y, strict=True)) == [(1, 0.10), (1, 0.15), (1, 0.5)]
@@ -370,7 +370,7 @@ def test_ringing_and_marking_leave_the_shared_chart_alone():
     assert not curve.layout.shapes
 
 
-def test_strip_marks_half_a_cell_of_a_layer_that_loses_a_part():
+def test_strip_marks_half_a_cell_for_a_removed_sublayer():
     whole, half = maps.layer_strip(4, parse_removal("a0+m2+3:1")).data
     assert [text.partition(", ")[2] for text in whole.text] == ["kept", "kept", "kept", "removed"]
     assert (list(half.x), list(half.base), list(half.y)) == ([0, 2], [0.5, 0], [0.5, 0.5])

@@ -46,7 +46,7 @@ def test_selected_block_is_ringed_and_an_open_difference_is_named():
     assert all("not significantly different" in " ".join(figures.said(offer, SIZE)) for offer in unseen)
 
 
-def test_a_models_name_makes_no_link_of_itself_in_a_chart():
+def test_model_name_makes_no_link_in_a_chart():
     rival = replace(fakes.sweep(), model=replace(fakes.FACTS, name="<a href='http://a.test'>x</a>"))
     (found,) = front.fronts(ACCURACY, [fakes.sweep()], speed=fakes.speed())
     offer = replace(found.offers[0], facts=rival.model, is_rival=True)

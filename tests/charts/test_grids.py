@@ -7,7 +7,7 @@ from analysis.charts import grids, kinds
 from tests.support import fakes
 
 
-def test_a_panel_has_a_line_for_each_way_to_choose_layers_with_its_intervals():
+def test_panel_has_a_line_with_intervals_for_each_strategy():
     result = fakes.grid()
     panels = grids.panels(result, grids.ACCURACY)
     assert list(panels) == ["SmolLM2-135M-Instruct, bfloat16 from Q4_1 weights: ARC-Easy", "small, bfloat16: ARC-Easy"]
@@ -37,7 +37,7 @@ def test_the_same_questions_beside_two_texts_are_one_line():
     assert [len(lines) for lines in grids.panels(twice, grids.LOSS).values()] == [2, 2, 2, 2]
 
 
-def test_all_panels_are_one_chart_with_each_line_once_in_its_legend():
+def test_panels_share_one_chart_and_a_legend_without_duplicates():
     for name in kinds.names("grid"):
         drawn = kinds.figure(fakes.grid(), name, dark=True)
         told = [trace.name for trace in drawn.data if trace.showlegend]

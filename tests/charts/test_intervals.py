@@ -24,7 +24,7 @@ def named(figure, name):
 
 
 def ends(trace, axis="y"):
-    """Lower and upper ends of what a trace is drawn with."""
+    """Return the lower and upper ends of a trace's bars."""
     bars, values = trace[f"error_{axis}"], trace[axis]
     return [(v - below, v + above) for v, below, above in zip(values, bars.arrayminus, bars.array, strict=True)]
 
@@ -52,7 +52,7 @@ def test_only_one_place_makes_error_bars():
 
 
 @pytest.mark.parametrize("kind", list(analysis.charts.kinds._drawn))
-def test_every_registered_chart_of_stored_results_has_two_sided_bars_around_its_points(kind):
+def test_registered_charts_have_two_sided_bars_around_their_points(kind):
     for result in stored(kind):
         for name in kinds.names(kind):
             for trace in kinds.figure(result, name).data:
@@ -111,7 +111,7 @@ NOISY = [set(range(100)), set(range(14, 108)), set(range(70))]
 """The unpruned model; 14 lost and 8 gained, 3 points with p = 0.29; 30 lost and none gained."""
 
 
-def test_a_point_is_filled_only_where_its_paired_difference_is_settled():
+def test_point_is_filled_only_where_its_paired_difference_is_significant():
     sweep = with_answers(*NOISY)
     pruned = named(curves.accuracy_curve(sweep), "pruned")
     assert list(pruned.marker.symbol) == ["circle-open", "circle-open", "circle"]
@@ -123,7 +123,7 @@ def test_a_point_is_filled_only_where_its_paired_difference_is_settled():
     assert "not paired with the unpruned model" in unpaired.text[1].replace("<br>", " ")
 
 
-def test_a_line_is_strong_only_between_points_that_can_be_told_apart():
+def test_line_is_strong_only_between_significantly_different_points():
     figure = curves.accuracy_curve(with_answers(*NOISY))
     assert list(named(figure, curves.STEPS).x) == [1, 2, None]
     guide = named(figure, "pruned").line
@@ -132,7 +132,7 @@ def test_a_line_is_strong_only_between_points_that_can_be_told_apart():
     assert curves.STEPS not in {row["curve"] for row in data.rows(figure)}
 
 
-def test_curves_of_one_n_stand_side_by_side_and_their_numbers_do_not():
+def test_curves_of_equal_n_are_shifted_but_their_data_not():
     others = [fakes.sweep(strategy=name) for name in ("deepest", "reverse", "block-influence", "loss-greedy")]
     figure = curves.accuracy_curve(fakes.sweep(), [fakes.heal(), fakes.heal()], others=others)
     clickable = [trace for trace in figure.data if trace.customdata]

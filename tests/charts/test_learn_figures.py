@@ -1,4 +1,4 @@
-"""The lesson's arithmetic against known answers, and its figures: what is drawn is what was measured or published."""
+"""The lesson's arithmetic against known answers; its figures draw measured or published values."""
 
 import math
 from dataclasses import replace
@@ -34,7 +34,7 @@ def test_the_worked_example_comes_out_as_by_hand():
 
 @pytest.mark.parametrize("degrees", [0, 5, 45, 60, 90, 135, 180])
 @pytest.mark.parametrize("length", [0.5, 1.3, 2.0])
-def test_the_distance_is_the_angle_whatever_the_length_and_agrees_with_the_maps(degrees, length):
+def test_distance_is_the_angle_for_any_length_as_on_maps(degrees, length):
     a, b = lesson.arrow(0, 1), lesson.arrow(degrees, length)
     distance = lesson.angular_distance(a, b)
     assert math.hypot(*b) == pytest.approx(length)
@@ -60,7 +60,7 @@ def test_a_guessed_block_is_ranked_among_those_of_its_size():
     assert lesson.judge_block(MAP, Block(2, 2)).rank == 3
 
 
-def test_of_equally_similar_blocks_both_are_right_and_the_maps_own_is_named():
+def test_both_equally_similar_blocks_are_right_and_one_is_named():
     judged = lesson.judge_block(MAP, Block(0, 3))
     assert judged.rank == 1
     assert judged.best == Block(1, 3), "ties go to the deeper start, as on the map"
@@ -76,7 +76,7 @@ def curve(*accuracies: float, chance: float = 0.25):
     return replace(SWEEP, points=points, lines=Lines(chance, 0.3))
 
 
-def test_the_favourite_option_is_no_collapse_before_nearly_all_answers_are_it():
+def test_favourite_option_is_a_collapse_only_for_nearly_all_answers():
     answers = [Answer(str(index), [], 2 if index < 12 else 0, index % 4) for index in range(20)]
     assert favourite_option(answers) == (2, 0.6)
     assert collapsed_option(answers) is None
@@ -84,7 +84,7 @@ def test_the_favourite_option_is_no_collapse_before_nearly_all_answers_are_it():
     assert favourite_option(answers[:9]) is None
 
 
-# What was published
+# Published values
 
 
 def test_published_blocks_fit_their_models_and_spare_the_last_layer():
@@ -98,7 +98,7 @@ def test_published_blocks_fit_their_models_and_spare_the_last_layer():
     assert kept_behind == {"Llama-2 7B": (2, 9), "Llama-2 13B": (1, 13), "Llama-2 70B": (4, 17), "Mistral 7B": (2, 6)}
 
 
-def test_the_published_choice_jumps_to_the_front_at_about_half_the_depth():
+def test_published_choice_jumps_to_the_front_at_half_the_depth():
     starts = {path.name: path.starts for path in lesson.PATHS}
     assert starts["Llama-2 7B"][14:16] == (15, 8)
     assert starts["Llama-2 13B"][22:24] == (15, 3)
@@ -154,20 +154,20 @@ def test_the_stream_names_the_models_own_layers(n_layers, layers, states):
     assert sum(trace.name == "sum" for trace in figure.data) == len(layers)
 
 
-def test_turns_are_the_first_row_of_the_map_with_the_least_marked():
+def test_turns_are_the_maps_first_row_with_its_minimum_marked():
     bars = named(published_figures.turns(MAP), "measured")
     assert list(bars.y) == MAP.mean[0]
     assert [colour == look.LIGHT.pruned for colour in bars.marker.color] == [False, True, False, False]
     assert "your drawing" not in [trace.name for trace in published_figures.turns(MAP, [None] * 4).data]
 
 
-def test_the_own_drawing_lies_over_the_measurement_where_something_was_drawn():
+def test_own_drawing_lies_over_the_measurement_where_there_is_one():
     own = named(published_figures.turns(MAP, [0.2, None, 0.4, None]), "your drawing")
     assert (list(own.x), list(own.y), own.mode) == ([0, 2], [0.2, 0.4], "markers")
 
 
 @pytest.mark.parametrize("length", [0.5, 2.0])
-def test_arrows_point_where_they_should_and_the_arc_names_the_distance(length):
+def test_arrows_point_correctly_and_the_arc_names_the_distance(length):
     figure = published_figures.arrows((1, 0), lesson.arrow(90, length))
     tips = {note.name: (round(note.x, 6), round(note.y, 6)) for note in figure.layout.annotations}
     assert tips == {"before": (1, 0), "after": (0, length)}
@@ -189,7 +189,7 @@ def test_blocks_of_one_size_name_guess_and_best():
     assert [note.text for note in right.layout.annotations] == ["your guess, the best"]
 
 
-def test_the_revealed_curve_shows_intervals_the_drawing_and_where_a_cliff_may_begin():
+def test_revealed_curve_shows_intervals_drawing_and_possible_cliff():
     sweep = curve(0.65, 0.6, 0.3, 0.28)
     found = cliff.locate(sweep)
     figure = published_figures.answers(sweep, found, [0.65, 0.5, None, 0.3], 2)
@@ -228,7 +228,7 @@ def test_rungs_are_points_in_the_colours_of_their_meaning():
     assert (named(drawn, "your drawing").x, named(drawn, "your drawing").y) == ((2.5,), (2,))
 
 
-def test_distance_against_damage_leaves_out_what_is_not_measured_and_names_the_two_that_matter():
+def test_distance_against_damage_shows_measured_blocks_and_names_two():
     figure = published_figures.distance_and_damage(MAP, DAMAGE, 1)
     assert (list(named(figure, "blocks").x), list(named(figure, "blocks").y)) == ([0.30, 0.10, 0.40], [2.0, 0.1, 0.4])
     assert named(figure, "best in both").x == (0.10,)
@@ -237,14 +237,14 @@ def test_distance_against_damage_leaves_out_what_is_not_measured_and_names_the_t
     assert (named(figure, "most similar").x[0], named(figure, "lowest loss increase").x[0]) == (0.10, 0.40)
     guessed = published_figures.distance_and_damage(MAP, other, 1, Block(1, 1))
     assert named(guessed, "most similar, yours").x[0] == 0.10
-    assert figure.layout.yaxis.type == "linear", "a cut that helps has no place on a logarithmic axis"
+    assert figure.layout.yaxis.type == "linear", "a block whose removal helps has no place on a logarithmic axis"
     assert published_figures.distance_and_damage(MAP, replace(DAMAGE, increase=[[None] * 4]), 1).data[0].x == ()
 
 
 # For a class
 
 
-def test_answers_of_a_class_are_one_colour_until_the_reveal_and_then_those_that_hold_stand_out():
+def test_right_answers_of_a_class_stand_out_after_the_reveal():
     before = published_figures.votes(["1", "2", "<b>"], [2, 0, 1], None)
     bars = named(before, "answers")
     assert (list(bars.x), list(bars.y)) == ([2, 0, 1], [0, 1, 2]), "few answers are a list"
@@ -277,7 +277,7 @@ def test_enlarged_charts_show_the_same_in_larger_type():
     assert large.layout.xaxis.range == plain.layout.xaxis.range
 
 
-def test_what_is_no_length_in_pixels_does_not_grow():
+def test_settings_other_than_pixel_lengths_do_not_grow():
     strip = look.enlarged(maps.layer_strip(4, Block(1, 2)), 1.5)
     assert strip.data[0].width == 0.86
     arrows = look.enlarged(published_figures.arrows((1, 0), (0, 1)), 1.5)

@@ -58,7 +58,7 @@ def test_every_set_of_questions_has_its_chance_line():
     assert named(runs.score_curves(curves, BITS), "again").y[3] == fakes.sweep().points[3].bits_per_byte
 
 
-def test_points_are_filled_only_where_a_difference_from_the_unpruned_model_was_seen():
+def test_points_are_filled_only_where_significantly_different_from_unpruned():
     curve = fakes.sweep(answers=True)
     for measure in (ACCURACY, LOSS, BITS):
         for pinned, look in ((False, 0), (True, 1), (False, len(runs.LOOKS) + 2)):
@@ -71,7 +71,7 @@ def test_points_are_filled_only_where_a_difference_from_the_unpruned_model_was_s
     assert "filled: significant" in runs.score_curves([Drawn(curve, "a", 0)], ACCURACY).layout.xaxis.title.text
 
 
-def test_runs_of_equal_n_do_not_cover_each_other_and_their_data_say_where_they_belong():
+def test_runs_of_equal_n_are_shifted_but_their_data_not():
     figure = runs.score_curves([Drawn(fakes.sweep(), name, look) for look, name in enumerate("abc")], ACCURACY)
     places = [named(figure, name).x for name in "abc"]
     depth = fakes.sweep().n_layers
@@ -97,7 +97,7 @@ def test_more_runs_than_shades_still_look_different():
     assert len({(trace.line.color, trace.marker.symbol) for trace in traces}) == len(maps)
 
 
-def test_a_legend_of_long_names_has_one_column_and_leaves_the_plot_its_height():
+def test_long_legend_names_take_one_column_and_keep_plot_height():
     heights = []
     for name in ("short", "Wikipedia 32 × 256"):
         layout = runs.distance_curves([Drawn(small(), f"{name} {i}", i) for i in range(4)]).layout
@@ -110,7 +110,7 @@ def test_names_cannot_bring_markup():
     assert figure.data[0].name == "&lt;b&gt;x&lt;/b&gt;"
 
 
-def test_a_difference_map_is_centred_on_zero_and_knows_its_cells():
+def test_difference_map_is_centred_on_zero_and_knows_its_cells():
     a = small()
     b = replace(a, mean=[[value - 0.1 for value in row] for row in a.mean])
     b.mean[0][0] += 0.3

@@ -43,7 +43,7 @@ def fishers(value: float, n: float) -> tuple[float, float]:
 
 
 def test_rank_interval_of_independent_blocks_is_fishers():
-    """Neighbours on one side are as unlike as those on the other are alike."""
+    """Neighbours on one side differ as much as those on the other agree."""
     pairs = list(zip([1.0, 10, 2, 9, 3, 8, 4, 7, 5, 6], [1.0, 2, 9, 10, 3, 4, 7, 8, 5, 6], strict=True))
     found = agreement.rank(pairs, 1)
     assert found.n_independent == 10
@@ -55,7 +55,7 @@ def test_rank_interval_of_independent_blocks_is_fishers():
 
 @pytest.mark.parametrize(("n", "n_layers"), [(3, 30), (5, 30), (10, 30), (6, 24)])
 def test_rank_interval_of_overlapping_blocks_covers_the_truth(n, n_layers):
-    """Values of blocks are sums over layers, of which neighbours share all but one; the layers themselves correlate."""
+    """Values of blocks are sums over layers, and neighbours share all but one; the layers themselves correlate."""
     rng, hits, by_count = np.random.default_rng(5), 0, 0
     correlation, n_series = 0.5, 300
     truth = 6 / np.pi * np.arcsin(correlation / 2)

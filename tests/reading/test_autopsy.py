@@ -1,4 +1,4 @@
-"""What became of each question at a cut, against a count by hand."""
+"""Outcome of each question without a block, against a count by hand."""
 
 from dataclasses import replace
 
@@ -33,14 +33,14 @@ def curve():
         (2, {"a": ALWAYS_RIGHT, "b": ALWAYS_WRONG, "c": RIGHT, "d": WRONG, "e": LOST, "f": GAINED}),
     ],
 )
-def test_every_question_has_the_fate_that_a_count_by_hand_gives_it(n, fates):
+def test_outcome_of_every_question_agrees_with_a_count_by_hand(n, fates):
     found = autopsy.autopsy(curve(), n)
     assert {case.id: case.fate for case in found.cases} == fates
     assert sum(found.counts.values()) == len(HITS)
     assert all(count == 1 for count in found.counts.values())
 
 
-def test_lines_are_those_of_the_right_and_of_the_most_likely_wrong_option():
+def test_lines_show_the_right_and_the_most_likely_wrong_option():
     found = autopsy.autopsy(curve(), 2)
     (case,) = [case for case in found.cases if case.id == "b"]
     assert case.right == [-1.0, -1.0, -1.0]
@@ -59,7 +59,7 @@ def test_a_table_says_the_words_where_they_are_known():
     assert by_id["d"]["right option"] == "option 1"
 
 
-def test_without_answers_there_is_no_autopsy():
+def test_without_answers_there_are_no_outcomes():
     lean = replace(curve(), questions=[])
     assert autopsy.autopsy(lean, 1) is None
     assert autopsy.autopsy(curve(), 0) is None

@@ -1,4 +1,4 @@
-"""Only what was measured in the condition of a curve may stand on it; the rest is said with its own."""
+"""Only numbers of a curve's condition may stand on it; others are named with their own condition."""
 
 from dataclasses import replace
 
@@ -42,7 +42,7 @@ def test_a_healed_point_stands_on_the_curve_of_its_condition(heal, accuracy, los
     assert beside.may_stand(sweep, heal, LOSS) is loss
 
 
-def test_a_heal_of_parts_stands_only_on_a_curve_that_has_its_cut():
+def test_sublayer_heal_stands_only_on_a_curve_with_its_sublayers():
     curve, heal = fakes.sweep(), of(LIKE, block=PartSet(attention=(3, 4)))
     assert not beside.may_stand(curve, heal, LOSS)
     (said,) = beside.elsewhere(curve, [heal])
@@ -59,7 +59,7 @@ def test_so_do_other_curves_and_cuts_scored_alone():
     assert beside.may_stand(sweep, fakes.evaluate(Block(3, 18)), LOSS)
 
 
-def test_what_may_not_stand_there_is_said_with_its_own_condition_and_its_own_unpruned_model():
+def test_heal_off_the_curve_names_its_condition_and_unpruned_model():
     assert beside.elsewhere(fakes.sweep(), [LIKE]) == []
     (said,) = beside.elsewhere(fakes.sweep(), [fakes.heal()])
     assert said.startswith("Not on the curve (measured differently): layers 11-15, healed by quick, ")

@@ -1,4 +1,4 @@
-"""The blind test: which comparisons can be played, orders that nothing gives away, and what picks come to."""
+"""The blind test: comparisons that can be played, orders that nothing gives away, and the score of the picks."""
 
 from collections import Counter
 from dataclasses import replace
@@ -39,17 +39,17 @@ def test_where_nobody_could_tell_there_is_no_round(result):
     assert blind.as_round("key", result, "seed") is None
 
 
-def test_a_heal_that_wrote_the_unpruned_text_leaves_the_pruned_one_to_be_found():
+def test_pruned_text_can_be_found_beside_equal_other_texts():
     assert blind.as_round("key", comparison(unpruned="a", pruned="b", healed="a"), "seed") is not None
 
 
-def test_the_trained_heal_takes_part_before_the_instant_one_and_without_one_there_are_two_columns():
+def test_trained_heal_precedes_the_instant_one_and_may_be_missing():
     four = blind.as_round("key", comparison(unpruned="a", pruned="b", healed="d", instant="c"), "seed")
     assert sorted(four.texts) == ["a", "b", "d"]
     assert sorted(blind.as_round("key", comparison(unpruned="a", pruned="b"), "seed").texts) == ["a", "b"]
 
 
-def test_every_order_comes_as_often_and_a_seed_and_a_key_give_one():
+def test_orders_are_equally_frequent_and_fixed_by_seed_and_key():
     orders = Counter(blind.as_round(f"{key}", THREE, "seed").columns for key in range(3000))
     assert len(orders) == 6
     assert all(400 < count < 600 for count in orders.values())
@@ -63,7 +63,7 @@ def test_the_pruned_one_is_where_its_text_is():
         assert played.texts[played.pruned] == "b"
 
 
-def test_the_score_has_its_interval_and_what_guessing_gives():
+def test_score_has_its_interval_and_the_share_of_guessing():
     rounds = [blind.as_round(f"{key}", THREE, "seed") for key in range(10)]
     picks = [played.pruned if key < 7 else (played.pruned + 1) % 3 for key, played in enumerate(rounds)]
     score = blind.score(rounds, picks)

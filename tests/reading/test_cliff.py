@@ -24,7 +24,7 @@ def answered(*right: set[int], n: int = 200):
     return replace(curve(*(len(given) / n for given in right), n_samples=n), questions=kept)
 
 
-def test_sharp_fall_has_one_n_with_many_questions_and_none_with_five():
+def test_sharp_fall_is_located_with_many_questions_but_not_five():
     many = cliff.locate(curve(0.65, 0.6, 0.62, 0.26, 0.25, n_samples=400))
     assert (many.earliest, many.latest, many.n) == (3, 3, 3)
     five = cliff.locate(curve(0.8, 0.6, 0.6, 0.2, 0.2, n_samples=5))
@@ -43,7 +43,7 @@ def test_one_low_point_on_a_plateau_is_no_cliff():
     assert (late.n, late.latest) == (2, 5) or late.latest == 5
 
 
-def test_paired_answers_locate_what_unpaired_ones_cannot():
+def test_paired_answers_locate_a_cliff_that_unpaired_ones_miss():
     """The pruned model loses 42 of the same 100 right answers: a fall that only pairing can see."""
     first = set(range(100))
     with_answers = answered(first, first, set(range(61)), set(range(60)), set(range(59)), n=160)

@@ -1,4 +1,4 @@
-"""What cuts cost is told within one condition, and the best of many is reported on texts that did not choose it."""
+"""Costs hold within one condition, and the best of many is reported on texts that did not choose it."""
 
 import math
 from dataclasses import replace
@@ -15,7 +15,7 @@ OWN = LayerSet((2, 9, 10, 11, 12))
 
 
 def on(corpus: CorpusSpec, result, shift: float = 0.0):
-    """A curve or evaluation whose loss was read on these texts, which are all but alike for every model."""
+    """Return a curve or evaluation whose loss was read on these texts; these vary in the same way for every model."""
     points = result.points if hasattr(result, "points") else [result.point]
     points = [replace(point, loss=point.loss + shift * (point.n > 0), n_texts=8) for point in points]
     losses = [[point.loss + 0.3 * math.sin(text) for text in range(8)] for point in points]
@@ -28,7 +28,7 @@ def on(corpus: CorpusSpec, result, shift: float = 0.0):
 C4 = CorpusSpec("c4", 8, 256, split="validation", identity="c")
 
 
-def test_costs_are_differences_to_the_unpruned_model_of_the_same_condition():
+def test_costs_compare_with_the_unpruned_model_of_the_same_condition():
     curve, damage = fakes.sweep(), fakes.damage()
     found = costs.of_cuts([curve, damage], LOSS, 5)
     assert len(found) == 1 + (30 - 5 + 1)
@@ -40,7 +40,7 @@ def test_costs_are_differences_to_the_unpruned_model_of_the_same_condition():
     assert answers.change.difference == pytest.approx(curve.points[5].acc - curve.points[0].acc)
 
 
-def test_a_cut_whose_unpruned_model_was_not_measured_alike_has_no_cost():
+def test_no_cost_without_an_unpruned_model_of_the_same_condition():
     alone = on(C4, fakes.evaluate(OWN))
     assert costs.of_cuts([alone], LOSS, 5) == []
     (cost,) = [cost for cost in costs.of_cuts([alone, on(C4, fakes.sweep())], LOSS, 5) if cost.cut == OWN]
@@ -61,7 +61,7 @@ def test_a_healed_model_is_no_cut():
     assert {cost.cut for cost in costs.of_cuts([fakes.heal()], LOSS, 5)} == {fakes.heal().spec.block}
 
 
-def test_the_best_is_the_least_of_all_and_chosen_and_measured_on_the_same_texts():
+def test_best_costs_least_and_is_measured_on_its_choosing_texts():
     damage = fakes.damage()
     found = costs.best_cut(costs.of_cuts([fakes.sweep(), damage], LOSS, 5))
     least = min(range(26), key=damage.increase[4].__getitem__)
@@ -90,7 +90,7 @@ def test_texts_of_the_same_draw_are_no_other_texts():
     assert not costs.share_texts(C4, longer)
 
 
-def test_a_cut_that_is_surely_better_on_other_texts_is_the_best_known():
+def test_significantly_better_block_on_other_texts_is_the_best_known():
     damage = fakes.damage()
     least = Block(min(range(26), key=damage.increase[4].__getitem__), 5)
     curve = on(C4, fakes.sweep(strategy="deepest"), shift=-2.0)
@@ -106,7 +106,7 @@ def test_one_measured_cut_is_not_the_best_of_anything():
     assert costs.best_cut([]) is None
 
 
-def test_cuts_are_set_apart_only_where_they_were_measured_alike():
+def test_cuts_are_compared_only_under_the_same_condition():
     found = costs.of_cuts([fakes.sweep(), fakes.damage()], LOSS, 5)
     assert costs.apart(found[0], found[1]) is None
     apart = costs.apart(found[1], found[2])

@@ -1,4 +1,4 @@
-"""The decision follows the 95 % intervals: go, measure more or don't, and names what it rests on."""
+"""The decision follows the 95 % intervals: go, measure more or don't, and names its evidence."""
 
 import math
 from dataclasses import replace
@@ -180,7 +180,7 @@ def test_the_duration_comes_from_results_of_this_machine():
     assert ("Decision, still to do", f"up to about {decision.recovery.duration(expected)}") in made.costs
 
 
-def test_a_large_loss_rise_gives_a_dont_with_the_tolerance_of_a_go():
+def test_large_loss_rise_gives_a_dont_and_names_the_tolerance():
     made = decided(curve(0.5, 1.5))
     assert made.recommendation == STOP
     (reason,) = made.reasons
@@ -235,7 +235,7 @@ def heal(right: float, rise: float, n: int = 2000):
     )
 
 
-def test_a_chosen_heal_is_judged_in_place_of_the_pruned_model():
+def test_chosen_heal_is_judged_in_place_of_the_pruned_model():
     healing = heal(0.5, 0.02)
     pruned = decided(healing, cut=HEALED, heals=[healing])
     healed = decided(healing, cut=HEALED, heals=[healing], heal=healing)
@@ -246,7 +246,7 @@ def test_a_chosen_heal_is_judged_in_place_of_the_pruned_model():
     assert healing.spec in healed.requests
 
 
-def test_a_heal_judged_by_its_own_text_never_supports_a_go():
+def test_heal_judged_by_its_own_text_never_supports_a_go():
     made = heal(0.5, 0.02)
     flattered = replace(made, spec=replace(made.spec, validation=replace(made.spec.validation, source="wiki")))
     assert decided(flattered, cut=HEALED, heals=[flattered], heal=flattered).recommendation == MORE

@@ -24,7 +24,7 @@ def expected(spec=INSTANT, known=(), load=IDLE, facts=fakes.FACTS):
     return durations.expected(spec, facts, known, load)
 
 
-def test_without_a_timed_heal_the_amount_of_work_gives_a_wide_range(monkeypatch):
+def test_without_timed_heal_the_amount_of_work_gives_wide_range(monkeypatch):
     monkeypatch.setattr(host, "cards", lambda: 0)
     found = expected()
     assert (found.n, found.high_s > 3 * found.low_s, found.low_s > 20) == (0, True, True)
@@ -33,7 +33,7 @@ def test_without_a_timed_heal_the_amount_of_work_gives_a_wide_range(monkeypatch)
     assert expected(replace(INSTANT, model=replace(INSTANT.model, device="auto"))) is None
 
 
-def test_the_range_is_from_the_quickest_to_the_slowest_that_was_measured():
+def test_range_spans_the_quickest_to_the_slowest_measured_run():
     found = expected(known=[instant(60), instant(75), instant(66)])
     assert (found.low_s, found.high_s, found.n) == (60, 75, 3)
 
@@ -55,7 +55,7 @@ def test_more_questions_take_longer():
     assert expected(more, [instant(60), instant(60)]).low_s > 2 * 60
 
 
-def test_another_models_times_go_by_its_parameters_and_it_is_named():
+def test_times_of_another_model_scale_by_parameters_and_name_it():
     large = replace(fakes.FACTS, name="large", layer_parameters=[7_080_000] * 30, other_parameters=56_624_000)
     found = expected(known=[instant(60), instant(60)], facts=large)
     assert found.low_s == pytest.approx(120)
@@ -69,7 +69,7 @@ def test_another_precision_tells_nothing():
     assert expected(other, [instant(60)]).n == 0
 
 
-def test_what_names_a_time_takes_it_whatever_the_load():
+def test_requested_time_holds_under_any_load():
     timed = replace(fakes.heal_spec(), steps=0, minutes=10.0)
     assert expected(timed, load=BUSY).high_s == 600
     done = Timed(fakes.timed_heal(), 690)
@@ -77,14 +77,14 @@ def test_what_names_a_time_takes_it_whatever_the_load():
     assert expected(replace(timed, minutes=2.0), [done]).high_s == pytest.approx(138)
 
 
-def test_steps_take_what_their_tokens_took():
+def test_duration_of_steps_scales_with_their_tokens():
     done = Timed(fakes.heal(), 30 + 50 * 1024 / 445)
     one, twice = (expected(fakes.heal_spec(steps), [done, done]) for steps in (50, 100))
     assert one.low_s == pytest.approx(done.seconds, rel=0.01)
     assert twice.low_s - one.low_s == pytest.approx(50 * 1024 / 445, rel=0.01)
 
 
-def test_what_is_left_never_goes_below_the_present_phase():
+def test_remaining_time_never_falls_below_the_present_phase():
     found = expected(known=[instant(60), instant(80)])
     assert durations.left(found, 50) == (10, 30)
     assert durations.left(found, 100, phase_s=12) == (12, 12)

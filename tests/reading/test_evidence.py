@@ -1,4 +1,4 @@
-"""The strongest evidence comes first, whatever was measured last."""
+"""The strongest evidence comes first, in any order of measurement."""
 
 import itertools
 from dataclasses import replace
@@ -51,7 +51,7 @@ def test_of_equal_evidence_the_first_stays_first():
     assert evidence.best([]) is None
 
 
-def test_what_holds_a_result_is_ranked_by_it():
+def test_holders_of_results_are_ranked_by_them():
     class Held:
         def __init__(self, result):
             self.result = result
@@ -66,7 +66,7 @@ def test_a_curve_is_as_sure_as_its_weakest_point():
     assert evidence.weight(replace(half_asked, points=points)).questions == 24
 
 
-def test_maps_damage_heals_and_single_cuts_count_what_they_rest_on():
+def test_maps_damage_heals_and_single_cuts_count_their_evidence():
     assert evidence.weight(fakes.distances())[4:] == (0, 32, 32 * 256, 0)
     many = replace(fakes.distances(), n_texts=64, spec=replace(fakes.distances().spec, corpus=CorpusSpec(n_texts=64)))
     assert evidence.weight(many) > evidence.weight(fakes.distances())
@@ -77,7 +77,7 @@ def test_maps_damage_heals_and_single_cuts_count_what_they_rest_on():
     assert evidence.weight(fakes.inspect()).questions == 0
 
 
-def test_a_heal_that_is_judged_by_its_own_kind_of_text_says_less():
+def test_heal_judged_by_its_own_kind_of_text_is_weaker():
     fair = fakes.heal()
     flattered = replace(fair, spec=replace(fair.spec, validation=replace(fair.spec.corpus, split="validation")))
     many = {name: replace(point, n_samples=900) for name, point in flattered.models.items()}

@@ -22,7 +22,7 @@ def by_title(results: Results = ALL) -> dict[str, exercises.Exercise]:
     return {made.title: made for made in exercises.of(results)}
 
 
-def test_there_are_five_and_all_of_them_can_be_worked_out_from_what_is_told():
+def test_five_exercises_can_be_solved_from_their_own_text():
     assert len(exercises.of(ALL)) == exercises.WANTED == 5
     for made in exercises.of(ALL):
         assert made.is_right(made.answer)
@@ -30,7 +30,7 @@ def test_there_are_five_and_all_of_them_can_be_worked_out_from_what_is_told():
         assert any(abs(number - abs(made.answer)) <= made.tolerance for number in numbers(made.solution)), made.title
 
 
-def test_the_angle_is_that_of_the_least_similar_block_so_that_the_lesson_is_not_given_away():
+def test_angle_exercise_takes_the_least_similar_block():
     made = by_title()["From distance to angle"]
     row = fakes.distances().mean[4]
     assert made.answer == pytest.approx(180 * max(row), abs=made.tolerance)
@@ -70,7 +70,7 @@ def test_the_factor_of_perplexity_and_the_share_that_is_repaired():
     assert repaired.answer == pytest.approx(100 * (4.45 - 3.10) / (4.45 - 2.41))
 
 
-def test_what_is_not_measured_is_not_asked():
+def test_missing_measurements_give_no_exercise():
     assert exercises.of(Results(5)) == []
     assert list(by_title(Results(5, fakes.FACTS))) == ["How much smaller?"]
     assert "Right answers lost and gained" not in by_title(replace(ALL, sweep=fakes.sweep()))
@@ -80,7 +80,7 @@ def test_what_is_not_measured_is_not_asked():
     assert exercises.of(Results(5, heal=bettered)) == []
 
 
-def test_a_model_without_embeddings_of_its_own_and_a_one_layer_cut():
+def test_exercise_holds_without_embeddings_and_for_one_removed_layer():
     tiny = replace(fakes.FACTS, n_layers=2, layer_parameters=[10, 10], other_parameters=0)
     made = by_title(Results(1, tiny))["How much smaller?"]
     assert made.answer == 50

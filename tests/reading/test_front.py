@@ -1,4 +1,4 @@
-"""The trade-off holds only what was measured alike, and finds what no other model beats."""
+"""The trade-off holds only values of the same condition, and finds the models that no other beats."""
 
 import itertools
 from dataclasses import replace
@@ -14,7 +14,7 @@ from analysis.reading.reading import ACCURACY, LOSS
 from tests.support import fakes
 
 
-def test_the_front_is_what_no_other_offer_beats():
+def test_front_holds_offers_that_no_other_beats():
     (found,) = front.fronts(ACCURACY, [fakes.sweep()])
     best = found.best(SIZE)
     assert [offer.bytes for offer in best] == sorted(offer.bytes for offer in best)
@@ -95,7 +95,7 @@ def rival(curve: SweepResult, *, vocab_size: int | None = None) -> SweepResult:
     return replace(curve, spec=replace(curve.spec, model=model), model=facts, points=points, questions=[], text_losses=[])
 
 
-def test_another_model_on_the_same_questions_stands_on_the_front_and_is_never_taken_for_a_cut():
+def test_another_model_on_the_front_is_never_a_pruned_one():
     curve = fakes.sweep()
     small = rival(curve)
     (found,) = front.fronts(ACCURACY, [curve], [small])

@@ -1,4 +1,4 @@
-"""What one gets: the strongest evidence that has the unpruned model beside it, and speed with an interval."""
+"""Gains: the strongest evidence that has the unpruned model beside it, and speed with an interval."""
 
 import math
 from dataclasses import replace
@@ -35,7 +35,7 @@ def test_more_questions_win_over_the_newer_try():
     assert gains.quality(ACCURACY, [few], CUT).after.condition.n == 5
 
 
-def test_a_heal_is_read_from_its_own_result_and_a_bare_cut_never_from_it():
+def test_only_healed_quality_is_read_from_a_healing_run():
     healed = heal()
     found = gains.quality(LOSS, [CURVE, healed], CUT, healed)
     assert (found.before.value, found.after.value) == (2.41, 3.1)
@@ -54,7 +54,7 @@ def test_an_evaluation_needs_the_unpruned_model_asked_the_same_elsewhere():
     assert gains.quality(ACCURACY, [alone, replace(other, points=other.points[:1])], CUT) is None, "other questions"
 
 
-def test_speed_is_the_geometric_mean_and_the_gain_is_taken_round_by_round():
+def test_speed_is_a_geometric_mean_and_gain_pairs_rounds():
     result = fakes.speed()
     found = gains.speed([result], 5)
     times = {point.n: point.decode.repeats_s for point in result.points}
@@ -68,7 +68,7 @@ def test_speed_is_the_geometric_mean_and_the_gain_is_taken_round_by_round():
     assert found.after.high == pytest.approx(math.exp(fmean(logs) + half), rel=1e-5)
 
 
-def test_speed_that_was_not_measured_is_none_and_one_round_has_no_interval():
+def test_unmeasured_speed_is_none_and_one_round_has_no_interval():
     assert gains.speed([fakes.speed()], 4) is None
     assert gains.speed([fakes.speed(ns=(2, 5))], 5) is None
     assert gains.speed([], 5) is None

@@ -65,7 +65,7 @@ def test_words_that_differ_from_the_reference_are_marked():
     assert generations.differing("", "<b>x</b>") == [("<b>x</b>", True)]
 
 
-def test_an_evaluation_that_only_generated_is_no_score_of_its_block(cache):
+def test_evaluation_that_only_generated_is_no_score_of_its_block(cache):
     block = Block(15, 11)
     own = fakes.generating(block, "text")
     point = replace(own.point, acc=None, acc_norm=None, loss=None, n_samples=0, n_texts=0)

@@ -41,7 +41,7 @@ def test_a_rise_is_like_the_measured_cut_that_comes_nearest():
         assert f"({rise:+.2f} nats/token)" in said
 
 
-def test_where_no_cut_comes_near_nothing_is_said():
+def test_without_a_near_block_there_is_no_comparison():
     curve = fakes.sweep()
     assert glossary.like_cutting(curve, 50.0) is None
     assert glossary.like_cutting(curve, 0.001) is None

@@ -101,7 +101,7 @@ def test_duration_rests_on_sweeps_of_this_machine():
     assert goals.duration(1600, 0.5) == pytest.approx(1600)
 
 
-def test_candidate_that_needs_more_questions_than_there_are_is_not_named():
+def test_candidate_that_needs_too_many_questions_is_not_named():
     found = fronts(100, 99)
     needed = goals.reach(Goal(POINTS, 2), found).needed
     assert goals.reach(Goal(POINTS, 2), found, most=needed).candidate is not None

@@ -1,4 +1,4 @@
-"""How long a grid takes is told from curves of this machine, and of no other."""
+"""The duration of a grid is estimated from curves of this machine, and of no other."""
 
 from dataclasses import replace
 
@@ -29,7 +29,7 @@ def test_the_same_curve_again_takes_as_long(curve):
     assert found.low_s == found.high_s == pytest.approx(curve.wall_s, rel=0.01)
 
 
-def test_more_of_everything_but_pairs_of_questions_and_texts_takes_longer(curve):
+def test_more_of_everything_but_question_text_pairs_takes_longer(curve):
     one = grids.expected(GridSpec((ModelSpec(),), max_n=15), [curve], FACTS, IDLE)
     assert one.low_s == pytest.approx(2 * curve.wall_s, rel=0.01)
     both = GridSpec((ModelSpec(),), (BenchmarkSpec(), BenchmarkSpec("boolq")), max_n=15)
@@ -40,7 +40,7 @@ def test_more_of_everything_but_pairs_of_questions_and_texts_takes_longer(curve)
     )
 
 
-def test_what_tells_nothing_gives_no_time(curve):
+def test_unusable_curves_give_no_time(curve):
     spec = GridSpec((ModelSpec(),))
     elsewhere = replace(curve, versions={"processor": "another, 4 cores"})
     assert grids.expected(spec, [elsewhere], FACTS, IDLE) is None
@@ -48,7 +48,7 @@ def test_what_tells_nothing_gives_no_time(curve):
     assert grids.expected(replace(spec, models=(ModelSpec(quantization="4bit"),)), [curve], FACTS, IDLE) is None
 
 
-def test_a_curve_that_took_over_what_was_measured_does_not_make_the_machine_look_quick(curve):
+def test_curve_with_reused_scores_does_not_shorten_the_estimate(curve):
     spec = GridSpec((ModelSpec(),), max_n=15)
     shared = replace(curve, wall_s=0.2)
     assert grids.expected(spec, [curve, shared], FACTS, IDLE) == grids.expected(spec, [curve], FACTS, IDLE)

@@ -91,7 +91,7 @@ def test_an_insignificant_change_is_called_so():
     assert "rises" not in said
 
 
-def test_an_interval_that_excludes_zero_never_reads_as_if_it_had_zero_in_it():
+def test_interval_that_excludes_zero_never_reads_as_including_it():
     change = Change(-0.079, -0.157, -0.001, paired=True, n=200, needed=None)
     assert headline._moved(change, "ARC-Easy").startswith("accuracy drops 8 points (95 % CI 0.1 to 16, ")
     assert settled.said(replace(change, low=-0.157, high=-0.0002), reading.ACCURACY).endswith("-15.7 to -0.02")
@@ -137,7 +137,7 @@ def test_speed_between_measured_points_is_read_from_the_line():
     assert headline.speed_gain(replace(fakes.speed(), points=[], decode=None), 8) is None
 
 
-def test_speed_that_cannot_be_told_apart_is_said_to_be_so():
+def test_insignificant_speed_gain_is_called_not_significantly_different():
     speed = fakes.speed()
     jumping = [0.02, 0.06, 0.01, 0.05, 0.02]
     points = [replace(p, decode=replace(p.decode, repeats_s=jumping)) if p.n == 5 else p for p in speed.points]
@@ -180,7 +180,7 @@ def test_heals_of_other_cuts_and_unfinished_ones_say_nothing():
     assert "No healing run of this block is measured" in said_of(fakes.heal(20))
 
 
-def test_a_heal_judged_by_the_kind_it_trained_on_recovers_nothing():
+def test_heal_judged_by_its_training_kind_recovers_nothing():
     made = heal((50, 47, 49), (3.0, 5.0, 2.5))
     flattered = replace(made, spec=replace(made.spec, validation=replace(made.spec.validation, source="wiki")))
     assert flattered.spec.corpus.source == "wiki"

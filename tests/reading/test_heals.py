@@ -1,4 +1,4 @@
-"""What is said of a heal: how much was repaired, on which kind of text, against which ceiling, and why it is below unpruned."""
+"""Sentences on a heal: size of the repair, kind of text, ceiling, and the reason for a loss below unpruned."""
 
 from dataclasses import replace
 
@@ -51,7 +51,7 @@ def control(own: float) -> HealResult:
 
 
 def wrote(repeated: list[float], n_right: int) -> GenerationCheck:
-    """What a model wrote: so much repeated in each continuation, so many of four sums right."""
+    """Return the check of a model's texts: so much repeated in each continuation, so many of four arithmetic problems right."""
     texts = [Continuation("On", "and on", 8, rate, 1 - rate, False) for rate in repeated]
     asked = [SumAnswer("What is 1 + 1?", 2, "2", place < n_right) for place in range(4)]
     mean = sum(repeated) / len(repeated)
@@ -63,7 +63,7 @@ def written(result: HealResult) -> str:
     return said
 
 
-def test_what_is_written_has_a_line_of_its_own():
+def test_generated_texts_have_a_line_of_their_own():
     rates = {"unpruned": wrote([0.0, 0.1, 0.2], 4), "pruned": wrote([0.8, 0.9, 0.7], 0), "healed": wrote([0.4, 0.5, 0.6], 1)}
     made = heal((3.85, 4.93, 4.34), (3.0, 4.3, 2.6), writings=rates)
     assert written(made) == (
@@ -128,7 +128,7 @@ def test_below_unpruned_is_never_said_without_the_reason(judged, own, beside):
     assert said.index("On 32 texts of C4, a kind it was not trained on") < said.index("the kind it was trained on")
 
 
-def test_the_control_is_the_ceiling_and_its_lack_is_said():
+def test_control_is_the_ceiling_and_a_missing_one_is_named():
     found = heal((3.85, 4.93, 4.34), (3.0, 4.3, 2.6))
     with_it = " ".join(heals.sentences(found, control(2.4)))
     assert "The control, the unpruned model trained the same way, reaches 2.4" in with_it
@@ -142,7 +142,7 @@ def test_the_control_is_the_ceiling_and_its_lack_is_said():
     assert "from 3.85 to 3.90 on 32 texts of C4, another kind, and from 3.00 to 2.40 on 32 texts of Wikipedia" in alone[0]
 
 
-def test_a_control_is_found_by_what_it_trained_on_and_the_alike_one_first():
+def test_control_is_matched_by_training_text_and_closest_comes_first():
     found = heal((3.85, 4.93, 4.34), (3.0, 4.3, 2.6))
     right = control(2.4)
     longer = replace(right, spec=replace(right.spec, steps=500), planned_steps=500)
@@ -158,8 +158,8 @@ def test_a_control_is_found_by_what_it_trained_on_and_the_alike_one_first():
     assert heals.control_of(replace(timed, spec=replace(timed.spec, minutes=10.0)), [ten]) is ten
 
 
-def test_an_older_heal_that_was_judged_by_its_own_kind_is_read_as_that():
-    """Stored before texts were told apart by kind: eight validation texts of Wikipedia, healed on Wikipedia."""
+def test_older_heal_judged_by_its_own_kind_is_recognized():
+    """Stored before texts were distinguished by kind: eight validation texts of Wikipedia, healed on Wikipedia."""
     found = heal((3.09, 4.30, 2.62), (3.0, 4.3, 2.6))
     old = replace(
         found, spec=replace(found.spec, validation=CorpusSpec("wiki", 8, 256, split="validation")), text_losses={},
@@ -175,7 +175,7 @@ def test_an_older_heal_that_was_judged_by_its_own_kind_is_read_as_that():
     assert not heals.is_flattered(found)
 
 
-def test_what_limits_a_measurement_is_said():
+def test_limits_of_a_measurement_are_named():
     found = heal((3.85, 4.93, 4.34), (3.0, 4.3, 3.2))
     assert heals.remarks(found) == []
     few = replace(found, same_kind_tokens=TOKENS[:9], n_choice_texts=0, n_held_out=3, spec=replace(found.spec, instant=True))

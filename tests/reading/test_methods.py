@@ -7,7 +7,7 @@ from analysis.reading import methods
 from tests.support import fakes
 
 
-def test_cells_count_that_were_measured_with_the_same_questions_text_and_time():
+def test_cells_count_only_with_the_same_questions_text_and_time():
     table = fakes.methods()
     asked = replace(table.spec, benchmark=replace(table.spec.benchmark, identity="", shots=None), ns=(3, 5, 8))
     known = methods.measured(asked, [table])
@@ -25,7 +25,7 @@ def test_cells_count_that_were_measured_with_the_same_questions_text_and_time():
     assert len(methods.measured(replace(trained, minutes=9.0), [distilled])) == 4
 
 
-def test_tables_that_are_paired_are_read_as_the_one_they_would_have_been():
+def test_paired_tables_read_as_one_table():
     whole = fakes.methods()
     parts = [fakes.methods_of("similarity"), fakes.methods_of("deepest")]
     assert methods.paired(*parts)
@@ -35,7 +35,7 @@ def test_tables_that_are_paired_are_read_as_the_one_they_would_have_been():
     assert methods.joined([whole]) is whole
 
 
-def test_what_the_tables_have_in_common_is_counted_once_and_where_it_could_be_measured():
+def test_cells_shared_by_tables_count_once_where_measurable():
     failed = fakes.methods()
     place = next(place for place, cell in enumerate(failed.cells) if cell.error)
     mended = replace(failed, cells=[replace(cell, error="") for cell in failed.cells])
@@ -44,7 +44,7 @@ def test_what_the_tables_have_in_common_is_counted_once_and_where_it_could_be_me
     assert methods.joined([mended, fakes.methods()]).cells == mended.cells
 
 
-def test_what_no_table_measured_has_no_row():
+def test_unmeasured_methods_have_no_row():
     table = methods.joined([fakes.methods_of("similarity"), fakes.methods_of("deepest", "ghosted")])
     assert table.methods == [("similarity", ""), ("similarity", "instant"), ("deepest", ""), ("deepest", "ghosted")]
     assert [row["method"] for row in table.tables()["nats"].rows] == [
@@ -52,7 +52,7 @@ def test_what_no_table_measured_has_no_row():
     ]  # fmt: skip
 
 
-def test_an_unpruned_model_that_lost_otherwise_is_another_machines_and_pairs_nothing():
+def test_tables_with_other_unpruned_losses_are_not_paired():
     table = fakes.methods()
     elsewhere = replace(table, losses=[[loss + 1e-6 for loss in table.losses[0]], *table.losses[1:]])
     assert not methods.paired(table, elsewhere)
@@ -63,7 +63,7 @@ def test_an_unpruned_model_that_lost_otherwise_is_another_machines_and_pairs_not
     assert not methods.paired(trained, replace(trained, spec=replace(trained.spec, minutes=9.0)))
 
 
-def test_an_unfinished_table_stands_alone_and_so_does_what_would_make_too_large_a_one(monkeypatch):
+def test_unfinished_and_too_large_tables_are_not_joined(monkeypatch):
     parts = [fakes.methods_of("similarity"), fakes.methods_of("deepest")]
     unfinished = replace(parts[1], complete=False)
     assert methods.together([parts[0], unfinished]) == [0]

@@ -1,4 +1,4 @@
-"""Curves of several models on one scale: what is drawn is what was measured, and a model that only guesses has no line."""
+"""Curves of several models on one scale: measured values are drawn, and a model that only guesses has no line."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ def asked(sweep, task):
     return replace(sweep, spec=replace(sweep.spec, benchmark=BenchmarkSpec(task=task, limit=100)))
 
 
-def test_models_of_any_depth_stand_on_one_scale_with_their_intervals():
+def test_models_of_any_depth_share_a_scale_with_their_intervals():
     short = replace(fakes.sweep(), n_layers=20)
     curves = plateaus([("one", fakes.sweep()), ("two", short)])
     assert [curve.name for curve in curves] == ["one", "two"]
@@ -47,14 +47,14 @@ def curve(model: str, questions: str, strategy: str, cliff: int | None, last: in
         (curve("b", "easy", "similarity", None, wide=0.26), []),
         (curve("b", "easy", "similarity", 6), []),
     ],
-    ids=["model", "questions", "strategy", "two things at once", "not measured so far", "not told apart", "alike"],
+    ids=["model", "questions", "strategy", "two things at once", "not measured so far", "not significant", "same cliff"],
 )
-def test_what_moves_a_cliff_is_what_alone_differs_where_one_has_fallen_and_another_stands(other, told):
+def test_single_difference_between_fallen_and_standing_curve_moves_the_cliff(other, told):
     assert movers([curve("a", "easy", "similarity", 6), other]) == told
     assert movers([other, curve("a", "easy", "similarity", 6)]) == told
 
 
-def test_a_name_says_what_tells_curves_apart_and_what_only_guesses_is_left_out():
+def test_names_hold_differences_and_guessing_models_are_left_out():
     guesses = replace(fakes.sweep(), points=[replace(point, acc=0.25) for point in fakes.sweep().points])
     found = plateaus([("m", fakes.sweep()), ("m", asked(fakes.sweep(strategy="greedy"), "mmlu")), ("n", guesses)])
     assert [curve.name for curve in found] == ["m · ARC-Easy · similarity", "m · MMLU · greedy"]

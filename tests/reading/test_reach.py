@@ -1,4 +1,4 @@
-"""What heals of a kind have reached, on text of another kind than they trained on."""
+"""Recovery that healing runs of a kind have reached, on text of another kind than they trained on."""
 
 from dataclasses import replace
 
@@ -50,7 +50,7 @@ def test_of_one_cut_the_strongest_evidence_counts():
     ],
     ids=["of the healing kind", "of another recipe", "in another time", "unfinished", "instant", "of parts"],
 )
-def test_what_is_not_alike_does_not_count(other):
+def test_runs_of_another_kind_do_not_count(other):
     assert reach.of([other], "distill", 10) is None
 
 

@@ -73,7 +73,7 @@ def test_one_cut_alone_and_one_with_an_adapter():
     assert reading.of_evaluate(healed)[ACCURACY].repair == "abc"
 
 
-def test_a_heal_is_three_models_in_the_precision_that_was_trained_in():
+def test_heal_has_three_models_in_the_training_precision():
     heal = fakes.heal()
     whole, cut, healed = (reading.of_heal(heal, which) for which in ("unpruned", "pruned", "healed"))
     assert (whole[LOSS].cut, cut[LOSS].cut, healed[LOSS].cut) == (None, Block(11, 5), Block(11, 5))
@@ -150,7 +150,7 @@ def test_numbers_of_two_conditions_cannot_be_subtracted(pair, said):
     assert said in str(refused.value)
 
 
-def test_an_nf4_heal_is_not_compared_with_a_float32_curve_nor_damage_with_a_loss():
+def test_readings_of_different_conditions_or_quantities_are_not_compared():
     curve, heal = fakes.sweep(), fakes.heal()
     with pytest.raises(MixedConditionsError, match="NF4"):
         reading.change(at(curve, 5)[LOSS], reading.of_heal(heal, "healed")[LOSS])
@@ -198,7 +198,7 @@ def test_losses_change_text_by_text():
     assert change.is_settled
 
 
-def test_what_kept_no_answers_changes_as_if_independent():
+def test_results_without_answers_change_as_if_independent():
     sweep = fakes.sweep(limit=200)
     whole, cut = (at(sweep, n) for n in (0, 5))
     change = reading.change(whole[LOSS], cut[LOSS])
@@ -223,7 +223,7 @@ def test_no_one_makes_a_reading_by_hand():
 
 
 @pytest.mark.parametrize(("gained", "lost"), [(0.05, 0.11), (0.10, 0.15), (0.02, 0.07)])
-def test_as_many_questions_as_needed_see_the_difference_four_times_in_five(gained, lost):
+def test_needed_questions_see_the_difference_four_times_in_five(gained, lost):
     difference, spread = gained - lost, math.sqrt(gained + lost - (gained - lost) ** 2)
     n = stats.needed(difference, spread)
     draws = np.random.default_rng(1).multinomial(n, [gained, lost, 1 - gained - lost], size=400)
@@ -231,7 +231,7 @@ def test_as_many_questions_as_needed_see_the_difference_four_times_in_five(gaine
     assert 0.72 < np.mean(seen) < 0.88
 
 
-def test_as_many_texts_as_needed_see_the_difference_four_times_in_five():
+def test_needed_texts_see_the_difference_four_times_in_five():
     n = stats.needed(0.05, 0.2)
     assert n == 126  # ((1.96 + 0.8416) * 4) ** 2 = 125.6
     draws = np.random.default_rng(1).normal(0.05, 0.2, (400, n))

@@ -15,7 +15,7 @@ TOKENS = [128 + 4 * place for place in range(N)]
 
 
 def heal(increase: float = 1.0, share: float = 0.8, *, noise: float = 0.1, right: tuple[int, int, int] = (100, 60, 62)):
-    """A heal of a block with this loss increase, of which a share is recovered, text by text with some noise."""
+    """Return a heal of a block with this loss increase; a share of it is recovered, text by text with some noise."""
     random, made = Random(0), fakes.heal()
     unpruned = [3 + random.gauss(0, 0.5) for _ in range(N)]
     pruned = [loss + increase + random.gauss(0, noise) for loss in unpruned]
@@ -43,7 +43,7 @@ def test_share_and_interval_are_the_paired_ratio_of_means():
     assert found.percent() == f"{100 * found.share:.0f} % (95 % CI {100 * found.low:.0f} to {100 * found.high:.0f})"
 
 
-def test_intervals_of_eight_texts_hold_the_ratio_in_95_percent_of_draws():
+def test_eight_text_intervals_hold_the_ratio_in_95_percent():
     random, hits = Random(0), 0
     for _ in range(1000):
         below = [random.lognormvariate(0, 0.35) for _ in range(8)]

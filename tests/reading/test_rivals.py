@@ -14,7 +14,7 @@ T = {12: 2.200985}
 
 
 def by_hand(per_text: np.ndarray) -> list[int]:
-    """The same, one block after the other."""
+    """Return the rivals, one block after the other."""
     columns = [[float(value) for value in per_text[:, start]] for start in range(per_text.shape[1])]
     best = min(range(len(columns)), key=lambda start: (mean(columns[start]), -start))
     found = []
@@ -25,7 +25,7 @@ def by_hand(per_text: np.ndarray) -> list[int]:
     return found
 
 
-def test_a_block_whose_95_percent_interval_still_has_zero_is_not_told_apart():
+def test_block_whose_interval_includes_zero_is_a_rival():
     gaps = np.array([0.5, 3.5, -0.5, 2.5, 0.0, 3.0, -0.5, 3.5])
     error = stdev(gaps) / 8**0.5
     for errors, expected in ((1.5, [1]), (2.3, [1]), (2.4, [])):
@@ -33,9 +33,9 @@ def test_a_block_whose_95_percent_interval_still_has_zero_is_not_told_apart():
         assert verdicts.not_told_apart(np.column_stack([np.zeros(8), moved])) == expected, f"{errors} standard errors apart"
 
 
-def test_pairing_finds_what_the_spread_over_texts_would_hide():
+def test_pairing_finds_differences_below_the_spread_over_texts():
     texts = np.array([[0.1, 0.11, 0.12], [0.5, 0.51, 0.49], [0.9, 0.91, 0.92]])
-    # Block 1 is always a little worse, whatever the text: no rival, although texts differ by far more than that.
+    # Block 1 is always a little worse, on every text: no rival, although texts differ by far more than that.
     assert verdicts.not_told_apart(texts) == [2]
 
 
@@ -51,7 +51,7 @@ def test_a_single_text_has_no_error():
 
 
 def test_the_map_is_asked_in_the_best_way_it_allows():
-    assert verdicts.of_map(MAP, "angular") == [[], [], [0], []], "as if independent; ties go to the deeper block"
+    assert verdicts.of_map(MAP, "angular") == [[], [], [0], []], "as if independent, ties go to the deeper block"
     won = replace(MAP, wins=[[0.0, 0.8, 0.2, 0.0], [0.02, 0.98, 0.0], [0.5, 0.5], [1.0]])
     assert verdicts.of_map(won, "angular") == [[2], [], [0], []]
     per_text = np.zeros((3, 5, 5))

@@ -39,7 +39,7 @@ def test_without_answers_the_interval_is_that_of_independent_numbers():
     assert "independent" in accuracy.basis
 
 
-def test_a_heal_is_compared_with_a_curve_at_its_own_cut():
+def test_heal_is_compared_with_a_curve_at_its_own_n():
     curve, heal = fakes.sweep(), fakes.heal()
     (accuracy, loss), _ = differences.differences(curve, heal, 0.9)
     assert accuracy.reference == curve.points[5].acc
@@ -74,7 +74,7 @@ def test_another_vocabulary_is_compared_in_bits_per_byte():
     assert not loss.is_settled
 
 
-def test_maps_of_the_same_texts_are_paired_where_the_texts_are_kept():
+def test_maps_of_equal_texts_are_paired_where_texts_are_kept():
     a = fakes.distances()
     b = replace(a, mean=[[value + 0.01 for value in row] for row in a.mean],
                 best=[replace(best, distance=best.distance + 0.01) for best in a.best])  # fmt: skip

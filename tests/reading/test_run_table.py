@@ -1,4 +1,4 @@
-"""Stored results as rows: key figures with known values, filters, names, and models told apart by their weights."""
+"""Stored results as rows: key figures with known values, filters, names, and models identified by their weights."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def of_model(result, **changes):
 @pytest.mark.parametrize(
     ("fraction", "n_layers", "n"), [(0.2, 30, 6), (0.2, 24, 5), (0.0, 30, 1), (1.0, 30, 29), (0.5, 5, 3), (0.5, 2, 1)]
 )
-def test_a_share_of_the_layers_is_the_nearest_whole_number_that_leaves_one(fraction, n_layers, n):
+def test_share_of_layers_is_the_nearest_number_that_leaves_one(fraction, n_layers, n):
     assert run_table.nearest_n(fraction, n_layers) == n
 
 
@@ -76,7 +76,7 @@ def test_a_heal_has_a_share_of_its_own():
     assert run_table.key_figure(fakes.timed_heal(control=True), 0.9).name == "control's loss, n = 0"
 
 
-def test_a_row_says_all_that_tells_results_apart():
+def test_row_holds_all_that_distinguishes_results():
     row = run_table.row(run(fakes.sweep(strategy="random", draw=2, complete=False)), 0.2)
     assert row["how"] == "random, draw 2"
     assert (row["model"], row["layers"], row["kind"], row["n"], row["precision"]) == (
@@ -87,7 +87,7 @@ def test_a_row_says_all_that_tells_results_apart():
 
 
 @pytest.mark.parametrize("fraction", [0.05, 0.2, 0.5, 0.75])
-def test_what_the_index_keeps_says_the_key_figure_at_every_share(fraction):
+def test_index_facts_give_the_key_figure_at_every_share(fraction):
     results = [fakes.distances(), fakes.sweep(), fakes.sweep(5), fakes.heal(), fakes.heal(20), fakes.damage()]
     results += [fakes.damage(0.3), fakes.evaluate(Block(3, 2))]
     for result in results:
@@ -110,7 +110,7 @@ def test_filters_are_all_to_be_passed(cache):
     assert matching(names=("another", "SmolLM2-135M-Instruct")) == ["distances", "sweep", "heal"]
 
 
-def test_names_hold_only_what_differs():
+def test_names_hold_only_differences():
     texts = [run(fakes.distances()), run(other_texts(fakes.distances()), on="Wikipedia")]
     assert run_table.labels(texts) == ["C4", "Wikipedia"]
     bits = [run(fakes.distances()), run(of_model(fakes.distances(), quantization="4bit"))]
@@ -119,7 +119,7 @@ def test_names_hold_only_what_differs():
     assert run_table.labels([]) == []
 
 
-def test_names_lose_what_those_left_share():
+def test_names_drop_parts_that_the_remaining_runs_share():
     assert run_table.shortened(["a · C4 · float32", "a · C4 · 4bit"]) == ["float32", "4bit"]
     assert run_table.shortened(["a · C4"]) == ["a · C4"]
 
@@ -139,12 +139,12 @@ def test_first_are_one_map_per_model_or_two_of_one():
     assert run_table.first_picks([]) == []
 
 
-def test_first_is_the_strongest_of_a_model_and_not_its_newest():
+def test_first_is_a_models_strongest_result_not_its_newest():
     newer, older = run(fakes.sweep(limit=5)), run(fakes.sweep(limit=200))
     assert run_table.first_picks([newer, older]) == [older.id]
 
 
-def test_models_are_told_apart_by_weights_not_by_path(cache):
+def test_models_are_identified_by_weights_not_by_path(cache):
     here, moved = fakes.distances(), of_model(fakes.sweep(), source="/moved")
     exchanged = of_model(fakes.distances(), source="/moved", identity="files:new")
     models = seen((here, 1), (moved, 2), (exchanged, 3))
@@ -155,7 +155,7 @@ def test_models_are_told_apart_by_weights_not_by_path(cache):
     assert models[1].saved_at == 2
 
 
-def test_a_model_whose_newest_result_does_not_say_its_size_is_seen(letters, cache):
+def test_model_is_seen_when_its_newest_result_lacks_the_size(letters, cache):
     counted = letters.counted(letters.LettersSpec(fakes.MODEL))
     assert seen((counted, 2)) == []
     (one,) = seen((fakes.distances(), 1))

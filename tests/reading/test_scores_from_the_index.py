@@ -113,7 +113,7 @@ def test_index_selects_scores_of_every_block_as_a_walk_does(seed):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_index_lists_results_of_a_model_as_a_sort_of_all_does(seed):
+def test_index_lists_a_models_results_like_a_full_sort(seed):
     fill(seed)
     model = replace(fakes.MODEL, source="lab/a", identity="files:a", dtype=("auto", "float32")[seed % 2])
     for kind in KINDS:

@@ -1,4 +1,4 @@
-"""What a search is said to cost before it begins: bounded by its budget, in time where one ran here."""
+"""Estimated cost of a search before it begins: bounded by its budget, in time where one ran here."""
 
 from dataclasses import replace
 
@@ -30,7 +30,7 @@ def test_sets_are_counted_and_the_budget_bounds_them():
     assert "up to 2,760 sets of layers, usually 1,380, about" in searches.cost(replace(SPEC, strategy="swaps"), fakes.FACTS, [])
 
 
-def test_time_is_told_from_searches_of_this_machine():
+def test_time_is_estimated_from_searches_of_this_machine():
     ends = " at the speed of earlier searches here."
     assert searches.cost(SPEC, fakes.FACTS, [ran(300.0)]).endswith(f": 5 minutes{ends}")
     assert searches.cost(SPEC, fakes.FACTS, [ran(60.0)]).endswith(f": a minute{ends}")

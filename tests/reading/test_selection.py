@@ -13,12 +13,12 @@ OTHER = Block(3, 5)
 
 
 def asking(result, **changes):
-    """The same result on another dataset."""
+    """Return the result on another dataset."""
     return replace(result, spec=replace(result.spec, benchmark=replace(result.spec.benchmark, **changes)))
 
 
 def held(result, **changes):
-    """The same result in another precision."""
+    """Return the result in another precision."""
     return replace(result, spec=replace(result.spec, model=replace(result.spec.model, **changes)))
 
 
@@ -80,7 +80,7 @@ def test_the_loss_map_speaks_of_exactly_this_block():
     assert selection.select(Block(3, 20), [], damage=[damage]).loss_map is None
 
 
-def test_a_score_of_another_condition_is_left_out_of_a_point():
+def test_score_of_another_condition_is_left_out_of_a_point():
     curve = fakes.sweep()
     alone = fakes.evaluate(OTHER, curve=curve)
     few = replace(alone, point=replace(alone.point, n_samples=24))

@@ -1,4 +1,4 @@
-"""What a strip of layers is told of every block, held against the results themselves."""
+"""Values of every block that a strip of layers receives, held against the results themselves."""
 
 from dataclasses import replace
 
@@ -33,7 +33,7 @@ def test_a_share_is_of_the_memory_of_all_weights():
         assert sum(found.shares[layer] for layer in layers.layers) == pytest.approx(whole, abs=1e-4)
 
 
-def test_of_a_mixture_the_strip_says_what_experts_have_of_each_layer_and_what_of_them_is_at_work():
+def test_strip_of_a_mixture_gives_expert_and_idle_shares():
     facts = fakes.FACTS
     n, layer = facts.n_parameters, LayerFacts(0, 0, 0, None, None)
     layers = [replace(layer, expert_parameters=n // 50, idle_parameters=n // 100) for _ in range(facts.n_layers)]
@@ -44,7 +44,7 @@ def test_of_a_mixture_the_strip_says_what_experts_have_of_each_layer_and_what_of
     assert found.idle == pytest.approx([0.01] * facts.n_layers, abs=1e-6)
 
 
-def test_damage_is_what_the_reading_of_each_block_says():
+def test_damage_equals_the_reading_of_each_block():
     damage = fakes.damage()
     found = strip.of_results(fakes.distances(), damage).damage
     assert found is not None
@@ -56,7 +56,7 @@ def test_damage_is_what_the_reading_of_each_block_says():
     assert found.on == reading.of_damage(damage, Block(7, 5)).on_what()
 
 
-def test_only_blocks_with_the_most_texts_are_told_while_the_damage_grows():
+def test_only_blocks_with_most_texts_are_given_while_damage_grows():
     damage = fakes.damage(part=0.5)
     some = [list(row) for row in damage.n_measured]
     some[0][3] = 2
@@ -69,7 +69,7 @@ def test_only_blocks_with_the_most_texts_are_told_while_the_damage_grows():
 
 
 @pytest.mark.parametrize("protected", [{0, 29}, {13}, {5, 14, 20}, set(range(0, 30, 4))])
-def test_the_most_similar_block_without_protected_layers_is_the_least_of_all_that_are_free(protected):
+def test_most_similar_free_block_is_the_minimum_without_protected_layers(protected):
     distances = fakes.distances()
     for n in range(1, 29):
         free = [Block(start, n) for start in range(31 - n) if not protected & set(range(start, start + n))]

@@ -68,7 +68,7 @@ def test_a_paired_comparison_counts_questions_not_order():
     assert compared == pairs.compare(first, second)
 
 
-def test_pairing_settles_what_separate_intervals_cannot():
+def test_pairing_finds_significance_that_separate_intervals_miss():
     """Twelve of 200 questions lost and none gained: the separate intervals overlap, the paired one excludes zero."""
     first, second = answers([True] * 100 + [False] * 100), answers([True] * 88 + [False] * 112)
     assert stats.wilson_interval(100, 200)[0] < stats.wilson_interval(88, 200)[1]
@@ -83,7 +83,7 @@ def test_only_shared_questions_count():
         pairs.compare([], answers([True]))
 
 
-def test_collapse_is_seen_and_a_skewed_set_is_not_a_collapse():
+def test_collapse_is_seen_but_not_in_a_skewed_set():
     given = [Answer(str(index), [], 1, index % 4) for index in range(40)]
     assert verdicts.collapsed_option(given) == (1, 1.0)
     assert verdicts.collapsed_option([Answer(str(index), [], 1, 1) for index in range(40)]) is None
@@ -91,7 +91,7 @@ def test_collapse_is_seen_and_a_skewed_set_is_not_a_collapse():
     assert verdicts.collapsed_option(given[:5]) is None
 
 
-def test_remarks_say_what_the_numbers_say():
+def test_remarks_agree_with_the_numbers():
     lines = Lines(0.25, 0.3)
     weak = verdicts.remarks([point(0, 0.26), point(1, 0.24)], lines)
     assert len(weak) == 1
@@ -185,7 +185,7 @@ def test_losses_weighed_by_tokens_are_the_loss_per_token():
     assert stats.weighted_mean_and_stderr([2.0], [9]) == (2.0, 0.0)
 
 
-def test_the_error_of_a_weighed_loss_is_that_of_drawing_texts_again():
+def test_weighed_losses_error_agrees_with_redrawn_texts():
     draw = np.random.default_rng(0)
     sizes = draw.integers(1, 30, size=200)
     values = 3 + draw.normal(size=200) + 0.02 * sizes
@@ -206,7 +206,7 @@ def test_a_paired_difference_weighs_texts_by_their_tokens():
     assert stats.compare_losses(first, [2.1, 0.0, 4.1, 2.4], sizes)[0] == pytest.approx(mean, abs=0.015)
 
 
-def test_sums_right_have_a_wilson_interval_also_at_zero_and_one():
+def test_arithmetic_scores_have_wilson_intervals_at_zero_and_one():
     for right, n in ((1, 24), (12, 24), (23, 24), (3, 8)):
         share, error = stats.mean_and_stderr([1.0] * right + [0.0] * (n - right))
         assert Point(5, 11, sum_acc=share, sum_acc_stderr=error).sum_interval == stats.wilson_interval(right, n)

@@ -21,13 +21,13 @@ def table(at, *columns):
 
 
 def unfold(at, kind: str):
-    """The same page with the panel of a kind open."""
+    """Return the page with the panel of a kind open."""
     at.session_state[f"added-{kind}"] = True
     return at.run()
 
 
 @pytest.mark.parametrize("has_map", [False, True])
-def test_its_panel_has_its_title_its_chart_its_table_and_its_command(app, found, has_map):
+def test_panel_has_title_chart_table_and_command(app, found, has_map):
     if has_map:
         fakes.distances().save()
     at = app(tab="more")
@@ -39,7 +39,7 @@ def test_its_panel_has_its_title_its_chart_its_table_and_its_command(app, found,
     assert main.command_line(found.spec) in "\n".join(code.value for code in opened(at, "data").code)
 
 
-def test_a_click_asks_for_one_and_the_list_of_jobs_has_its_title(app, letters):
+def test_click_queues_a_job_with_the_title_of_its_kind(app, letters):
     at = unfold(app(), "letters")
     assert "has no stored result of this kind" in texts(at)
     at.button(key="start-letters").click().run()
@@ -50,14 +50,14 @@ def test_a_click_asks_for_one_and_the_list_of_jobs_has_its_title(app, letters):
     assert list(table(at, "kind", "on disk")["kind"]) == ["Letters"]
 
 
-def test_a_panel_of_its_own_takes_the_place_of_table_and_chart(app, found, letters):
+def test_own_panel_replaces_table_and_chart(app, found, letters):
     registry.register(replace(letters.EXPERIMENT, panel="tests.support.letters:panel"))
     at = unfold(app(), "letters")
     assert "3 letters in banana" in [text.value for text in at.text]
     assert "letters-figure" not in figures(at)
 
 
-def test_it_is_a_run_beside_all_others_and_drawn_when_it_is_ticked(app, found):
+def test_added_kind_is_listed_among_runs_and_drawn_when_ticked(app, found):
     fakes.distances().save()
     at = app("pages/compare.py", pin=f"letters:{found.spec.fingerprint()}")
     assert set(table(at, "kind", "key")["kind"]) == {"map", "letters"}
@@ -65,7 +65,7 @@ def test_it_is_a_run_beside_all_others_and_drawn_when_it_is_ticked(app, found):
     assert "Results of this kind have no computed difference" in texts(at)
 
 
-def test_the_glossary_says_what_it_is(app, letters):
+def test_glossary_explains_the_added_kind(app, letters):
     assert "- **Letters**: how often each letter is in a word" in texts(app("pages/learn.py"))
 
 
@@ -90,5 +90,5 @@ def test_tab_more_goes_when_nothing_is_left(app, monkeypatch):
     assert "More" not in [tab.label for tab in app().tabs]
 
 
-def test_what_a_model_has_no_request_of_has_no_button(app):
+def test_kind_without_request_for_a_model_has_no_button(app):
     assert not [one for one in unfold(app(dtype="float32"), "precision").button if one.key == "start-precision"]

@@ -1,4 +1,4 @@
-"""The tab of questions: counts as a filter, rows for what passes it, and a sentence where there is nothing to tell."""
+"""The tab of questions: counts as a filter, rows that pass it, and a sentence where there are none."""
 
 from dataclasses import replace
 
@@ -57,7 +57,7 @@ def test_a_clicked_point_leads_to_its_questions(app, precomputed):
     assert not [one for one in at.button if one.key == "to-questions"], "one is there already"
 
 
-def test_questions_of_a_cut_by_hand_are_its_own_or_none(app, precomputed):
+def test_block_chosen_by_hand_shows_only_its_own_questions(app, precomputed):
     for result in (fakes.distances(), with_answers()):
         precomputed(result)
     at = app(tab="questions", block="3:5")

@@ -32,11 +32,11 @@ def test_curves_and_map_keep_to_the_range_of_the_address(app, filled):
     low, high = axis(at, "accuracy", "yaxis")
     shown = [(x, y) for x, y in zip(*(trace(figures(at)["accuracy"], "pruned")[side] for side in "xy"), strict=True)]
     assert all(low < y < high for x, y in shown if 3 <= x <= 9)
-    assert len(shown) == len(fakes.sweep().points), "what is out of sight is not lost"
+    assert len(shown) == len(fakes.sweep().points), "points out of sight are kept"
     assert at.query_params["range"] in ("3-9", ["3-9"])
 
 
-def test_the_loss_axis_fits_what_is_seen(app, filled):
+def test_loss_axis_fits_the_visible_points(app, filled):
     losses = {point.n: point.loss for point in fakes.sweep().points}
     low, high = axis(app(range="0-3"), "loss", "yaxis")
     assert low < min(losses[n] for n in range(4)) <= max(losses[n] for n in range(4)) < high
@@ -83,21 +83,21 @@ def test_the_handles_set_the_range(app, filled):
 
 
 @pytest.mark.parametrize("text", ["evil", "9-3", "4-4", "-1-5", "3-99999", "3-9-12"])
-def test_what_is_no_range_is_said_and_all_is_shown(app, filled, text):
+def test_invalid_range_is_named_and_all_is_shown(app, filled, text):
     at = app(range=text)
     assert NO_RANGE in texts(at)
     assert axis(at, "accuracy")[0] == -0.5
     assert "range" not in at.query_params
 
 
-def test_a_range_beyond_the_model_is_said_and_one_that_reaches_out_is_shortened(app, filled):
+def test_range_beyond_the_model_is_refused_or_shortened(app, filled):
     at = app(range="40-50")
     assert "n = 40 to 50 does not fit a model of 30 layers, so all n are shown." in texts(at)
     assert axis(at, "accuracy")[0] == -0.5
     assert axis(app(range="20-50"), "map", "yaxis") == pytest.approx([19.4, 29.6])
 
 
-def test_the_slider_goes_its_own_way_and_it_is_said(app, filled):
+def test_slider_leaves_the_range_with_a_note(app, filled):
     at = app(n="12", range="3-9")
     assert "n = 12 is not among them" in at.button(key="all-sizes").help
     assert at.slider(key="n").value == 12

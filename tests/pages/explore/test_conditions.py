@@ -19,7 +19,7 @@ def curve(ui_cache):
     return made
 
 
-def test_a_heal_in_the_condition_of_the_curve_is_on_it(app, curve):
+def test_heal_in_the_curves_condition_is_on_it(app, curve):
     fakes.alike_heal().save()
     at = app(block="11:5")
     assert "healed" in names(at, "accuracy")
@@ -50,7 +50,7 @@ def test_heals_of_another_block_than_the_selected_are_named(app, curve):
     assert "Diamonds" not in texts(app(n="5"))
 
 
-def test_a_newer_heal_in_nf4_is_not_on_the_curve_and_is_said_with_its_precision(app, curve):
+def test_nf4_heal_is_off_the_curve_and_named_with_precision(app, curve):
     fakes.heal().save()
     at = app(block="11:5")
     assert "healed" not in names(at, "accuracy")
@@ -59,7 +59,7 @@ def test_a_newer_heal_in_nf4_is_not_on_the_curve_and_is_said_with_its_precision(
     assert "unpruned: 48.0 %" in read(texts(at))
 
 
-def test_a_heal_on_other_questions_keeps_its_loss_on_the_curve(app, curve):
+def test_heal_on_other_questions_keeps_its_loss_on_curve(app, curve):
     heal = fakes.alike_heal()
     few = {name: replace(point, n_samples=7) for name, point in heal.models.items()}
     replace(heal, spec=replace(heal.spec, benchmark=replace(heal.spec.benchmark, limit=7)), **few).save()
@@ -75,7 +75,7 @@ def test_the_numbers_name_their_questions_texts_and_precision(app, curve):
     assert r"8 texts of C4, bfloat16 from Q4\_1 weights" in metric(at, "Loss").help
 
 
-def test_nats_are_said_as_surprise_and_those_of_a_cut_by_hand_as_a_cut_of_the_curve(app, curve):
+def test_loss_is_explained_as_surprisal_and_by_comparable_curve_points(app, curve):
     said = "Compared with the unpruned model, on average each token is"
     own = metric(app(n="5", tab="cost"), "Loss").help
     assert said in own
@@ -97,7 +97,7 @@ def test_scores_of_another_block_are_not_those_of_this_one(app, curve):
     assert f"**Not measured**: {at_hand.brief()}" in read(texts(at))
 
 
-def test_a_score_of_another_condition_is_not_the_cut_on_screen(app, curve):
+def test_score_of_another_condition_is_not_shown_for_the_block(app, curve):
     """A block that was scored alone on other questions has its loss in this condition, and no accuracy."""
     at = app(n="5", tab="cost")
     assert metric(at, "Accuracy").delta.split(",")[0].endswith("points")

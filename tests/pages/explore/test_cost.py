@@ -1,4 +1,4 @@
-"""What the cut saves: sizes before anything is measured, speed while it is measured, done, partial and failed."""
+"""Savings of a pruning: sizes before anything is measured, speed while it is measured, done, partial and failed."""
 
 from dataclasses import replace
 
@@ -20,12 +20,12 @@ REQUEST = SpeedSpec(model=ModelSpec(dtype="bfloat16"))
 
 
 def table(at) -> dict[str, list[str]]:
-    """Rows of the panel by what they are about."""
+    """Return the rows of the panel by their subject."""
     frame = next(item.value for item in at.table if "change" in item.value.columns)
     return {row[0].partition(",")[0] if row[0].startswith("KV") else row[0]: row[1:] for row in frame.values.tolist()}
 
 
-def test_before_anything_is_measured_sizes_are_there_and_it_says_what_to_click(app):
+def test_sizes_and_next_step_are_shown_before_any_measurement(app):
     fakes.distances().save()
     at = app(tab="cost", n="5")
     assert "Click **Measure speed**" in texts(at)
@@ -56,7 +56,7 @@ def test_an_inspection_knows_the_kv_cache(app):
     assert table(at)["Weights, NF4"][0] == "113 MB"
 
 
-def test_while_it_is_measured_its_progress_stands_in_place_of_the_button(app, job):
+def test_progress_replaces_the_button_while_it_is_measured(app, job):
     fakes.distances().save()
     job(REQUEST, jobs.RUNNING, "Speed", phase="measuring the speed", done=7, total=25)
     at = app(tab="cost")
@@ -70,7 +70,7 @@ def test_while_it_is_measured_its_progress_stands_in_place_of_the_button(app, jo
     assert not at.exception
 
 
-def test_progress_inside_a_growing_view_has_no_timer_of_its_own(app, job):
+def test_progress_inside_a_growing_view_has_no_own_timer(app, job):
     fakes.distances().save()
     job(DamageSpec(), jobs.RUNNING, "Damage", done=1, total=9)
     job(REQUEST, jobs.QUEUED, "Speed")
@@ -88,7 +88,7 @@ def test_measured_speed_at_a_measured_n_and_between(app):
     assert rows["Decode rate"] == ["40.0 tokens/s", "44.5 tokens/s", "+11.1% (95 %: +11.1 to +11.1)"]
     assert rows["Prefill"][1] == "449.8 ms"
     assert rows["Prefill rate"][1] == "569 tokens/s"
-    assert rows["KV cache"][0] == "94.4 MB", "a measurement knows what each layer holds"
+    assert rows["KV cache"][0] == "94.4 MB", "a measurement knows the content of each layer"
     at.slider(key="n").set_value(7).run()
     assert table(at)["Decode, interpolated"][1] == "21.5 ms"
     at.slider(key="n").set_value(20).run()
@@ -111,7 +111,7 @@ def test_the_chart_of_speed_has_points_and_line(app):
     assert not at.exception
 
 
-def test_speed_of_a_block_that_was_not_timed_has_no_marker(app):
+def test_untimed_block_has_no_speed_marker(app):
     fakes.distances().save()
     fakes.speed().save()
     at = app(tab="cost", block="14:5")
@@ -135,7 +135,7 @@ def test_a_precomputed_measurement_names_its_machine(app, precomputed):
     assert at.button(key="measure-speed").label == "Measure speed"
 
 
-def test_a_stopped_measurement_shows_what_it_has_and_can_go_on(app, job):
+def test_stopped_measurement_shows_its_results_and_can_resume(app, job):
     fakes.distances().save()
     fakes.speed(2).save()
     job(REQUEST, jobs.CANCELLED, "Speed", error="It was cancelled.")
@@ -183,7 +183,7 @@ def test_the_tables_are_there_with_all_digits():
     assert row["of"] == "a prompt of 256 tokens"
 
 
-def test_of_a_mixture_of_experts_what_a_token_goes_through_stands_beside_all_parameters():
+def test_active_parameters_of_a_mixture_stand_beside_all_parameters():
     facts, cut = fakes.FACTS, Cut(5, fakes.distances().best[4].block, None)
     layers = [replace(layer, expert_parameters=2_000_000, idle_parameters=1_500_000) for layer in fakes.LAYERS]
     rows = {row.what: row for row in _rows(replace(facts, layers=layers), None, cut)}

@@ -1,4 +1,4 @@
-"""The curves: strategies on one chart, intervals, refinement, cuts of scattered layers, what the cuts write."""
+"""The curves: strategies on one chart, intervals, refinement, removals of scattered layers, and generated texts."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ def compare(at, *strategies: str):
     return choice.set_value(list(strategies)).run()
 
 
-def test_other_strategies_on_the_same_questions_are_drawn_where_they_are_asked_for(app):
+def test_other_strategies_on_the_same_questions_are_drawn_on_request(app):
     fill("deepest", "random", "similarity")
     at = app()
     assert "deepest" not in names(at, "accuracy"), "one curve at first"
@@ -45,10 +45,10 @@ def test_other_strategies_on_the_same_questions_are_drawn_where_they_are_asked_f
     assert "deepest" not in names(at, "accuracy")
     assert "random × 3" in names(at, "accuracy")
     at.slider(key="n").set_value(9).run()
-    assert "deepest" not in names(at, "accuracy"), "what was hidden stays hidden"
+    assert "deepest" not in names(at, "accuracy"), "a hidden curve stays hidden"
 
 
-def test_curves_on_other_questions_or_in_another_precision_are_not_drawn(app):
+def test_curves_on_other_questions_or_precision_are_not_drawn(app):
     fill("similarity")
     for spec_change in (
         {"benchmark": BenchmarkSpec(identity="q", limit=7)},
@@ -61,7 +61,7 @@ def test_curves_on_other_questions_or_in_another_precision_are_not_drawn(app):
     assert "deepest" not in names(app(), "accuracy")
 
 
-def test_the_loss_is_compared_only_where_the_same_text_was_read(app):
+def test_loss_is_compared_only_on_the_same_text(app):
     fill("similarity")
     other = fakes.sweep(strategy="deepest")
     replace(other, spec=replace(other.spec, loss_corpus=replace(other.spec.loss_corpus, seq_len=64))).save()
@@ -100,7 +100,7 @@ def test_scattered_layers_have_no_distance_between_their_ends(app):
 
 
 @pytest.mark.parametrize("strategy", ["block-influence", "loss-greedy", "random", "swaps", "manual"])
-def test_a_cut_that_nothing_was_measured_of_says_what_to_click(app, strategy):
+def test_unmeasured_block_names_the_next_step(app, strategy):
     fakes.distances().save()
     at = app(strategy=strategy, n="5")
     assert f"The layers that {strategy} removes are not measured" in texts(at)
@@ -111,7 +111,7 @@ def test_a_cut_that_nothing_was_measured_of_says_what_to_click(app, strategy):
     assert "Nothing removed" in texts(at)
 
 
-def test_beyond_the_curve_of_a_measured_strategy_the_reach_is_named(app):
+def test_reach_is_named_beyond_the_curve_of_a_strategy(app):
     fill("block-influence")
     at = app(strategy="block-influence", n="20")
     assert "only for n = 1 to 15" in texts(at)
@@ -124,7 +124,7 @@ def test_loss_greedy_is_known_from_the_damage_map_alone(app):
     assert f"**{least.block.describe()}** removed" in texts(app(strategy="loss-greedy", n="5"))
 
 
-def test_two_manual_cuts_of_one_size_can_both_be_looked_at(app):
+def test_two_manual_blocks_of_one_size_can_be_viewed(app):
     fill("manual")
     at = app(strategy="manual", n="5")
     at.selectbox(key="which-5").set_value(1).run()
@@ -162,7 +162,7 @@ def test_nothing_is_left_to_refine_when_all_is_asked(app, limit):
     assert not [button for button in at.button if button.key == "refine"]
 
 
-def test_answers_that_are_not_stored_are_asked_again_and_said_to_be(app, precomputed):
+def test_missing_answers_are_asked_again_with_a_note(app, precomputed):
     precomputed(fakes.distances())
     precomputed(fakes.sweep())
     assert "asks 400 questions, because a precomputed curve stores no answers" in app().button(key="refine").help
@@ -232,7 +232,7 @@ def test_maps_without_other_metrics_offer_none(app):
     assert not [item for item in app().selectbox if item.key == "metric"]
 
 
-def test_one_click_heals_the_cut_on_screen_instantly_on_the_curves_own_questions(app):
+def test_one_click_heals_the_block_instantly_on_the_curves_questions(app):
     fakes.distances().save()
     measured = fakes.sweep()
     measured.save()

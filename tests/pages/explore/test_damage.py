@@ -13,7 +13,7 @@ from tests.support import fakes
 from tests.support.seen import figures, metric, read, ringed, texts, trace
 
 
-def test_without_a_damage_map_the_section_says_what_to_click_and_queues_it(app):
+def test_section_without_a_damage_map_offers_and_queues_one(app):
     fakes.distances().save()
     at = app(tab="damage")
     assert "Does the distance pick the right layers?" in [item.value for item in at.header]
@@ -50,7 +50,7 @@ def test_a_growing_damage_map_leaves_unmeasured_blocks_blank(app, job):
     assert metric(at, "Rank correlation, n = 12").value == "–"
 
 
-def test_agreement_within_the_size_and_price_of_the_pick_come_first(app):
+def test_agreement_within_size_and_price_of_pick_come_first(app):
     """The old page led with 0.83 over all sizes, and compared the distance's own block with itself."""
     fakes.distances().save()
     measured = fakes.damage()
@@ -106,13 +106,13 @@ def test_cuts_that_the_damage_map_cannot_speak_of(app):
     assert not at.exception
 
 
-def test_the_map_it_was_compared_with_is_the_one_beside_it(app):
+def test_damage_is_compared_with_the_map_beside_it(app):
     first = fakes.distances()
     other = replace(first, spec=replace(first.spec, corpus=replace(first.spec.corpus, seed=1)))
     measured = fakes.damage()
     replace(measured, spec=replace(measured.spec, distances=other.spec)).save()
     first.save()
-    assert "not from the map above" not in texts(app(tab="damage")), "without its own map it stands beside the one on screen"
+    assert "not from the map above" not in texts(app(tab="damage")), "without its own map it is compared with the one on screen"
     other.save()
     at = app(tab="damage")
     at.selectbox(key=f"pick-distances-{other.spec.fingerprint()}").set_value(first.spec.fingerprint()).run()

@@ -18,7 +18,7 @@ SHORT = 4
 
 
 def challenge(curve):
-    """The same curve with 300 questions of another dataset, of which every block answers fewer."""
+    """Return the curve with 300 questions of another dataset; every block answers fewer of them."""
     asked = replace(curve.spec, benchmark=replace(curve.spec.benchmark, task="arc_challenge", limit=300, identity="c"))
     points = [replace(point, acc=point.acc - 0.1, n_samples=300) for point in curve.points[: SHORT + 1]]
     return replace(curve, spec=asked, points=points, n_questions=300)
@@ -38,7 +38,7 @@ def verdict(at) -> str:
     return read(next(item.value for item in at.markdown if item.value.startswith("Removing ")))
 
 
-def test_verdict_chart_and_cost_show_one_dataset_and_name_the_other(app, two):
+def test_verdict_chart_and_cost_use_one_dataset_and_mention_another(app, two):
     at = app(n="5")
     assert "100 ARC-Easy questions" in verdict(at)
     assert read(EASY) in verdict(at)
@@ -98,7 +98,7 @@ def test_another_strategy_keeps_the_selected_dataset(app, two):
     assert "300 ARC-Challenge questions" in verdict(at)
 
 
-def test_a_block_by_hand_has_the_loss_map_and_a_button(app, two):
+def test_block_chosen_by_hand_has_loss_map_and_button(app, two):
     fakes.damage().save()
     at = app(block="15:11")
     said = verdict(at)
@@ -109,7 +109,7 @@ def test_a_block_by_hand_has_the_loss_map_and_a_button(app, two):
     assert {"score-cut", "measure-speed", "instant"} <= {button.key for button in at.button}
 
 
-def test_a_score_on_the_other_dataset_is_no_score_of_the_block(app, two):
+def test_score_on_another_dataset_is_not_the_blocks_score(app, two):
     alone = fakes.evaluate(Block(3, 5), curve=challenge(fakes.sweep()))
     replace(alone, point=replace(alone.point, n_samples=300)).save()
     at = app(block="3:5")

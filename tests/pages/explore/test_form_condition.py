@@ -56,7 +56,7 @@ def test_another_dtype_is_named_with_the_map_that_it_needs(app, on_screen):
     assert {made.spec.model.dtype for made in jobs.active()} == {"bfloat16"}
 
 
-def test_a_map_and_a_damage_map_start_from_the_map_on_screen(app, on_screen):
+def test_both_map_forms_start_from_the_map_on_screen(app, on_screen):
     at = app(tab="damage")
     at.button(key="map-go").click().run()
     (made,) = jobs.active()

@@ -22,7 +22,7 @@ def table(at):
     return next(item.value for item in at.dataframe if "block" in item.value.columns)
 
 
-def test_the_tab_is_called_generation_and_its_former_address_opens_it(app):
+def test_tab_is_called_generation_and_opens_by_former_address(app):
     fill()
     at = app(tab="writing")
     assert "Generation" in [item.value for item in at.header]
@@ -71,7 +71,7 @@ def test_a_measured_block_shows_its_own_text_rates_and_marker(app):
     assert marked(at, "writing") == [(5, 0.25), (5, 0.5), (5, 0.0)]
 
 
-def test_table_rows_name_their_block_and_zero_of_24_has_an_interval(app):
+def test_rows_name_their_block_and_zero_has_an_interval(app):
     fill()
     fakes.generating(OTHER, "its own text").save()
     at = app(block="14:5", tab="generation")
@@ -82,7 +82,7 @@ def test_table_rows_name_their_block_and_zero_of_24_has_an_interval(app):
     assert f"{OWN.brief()}, {OWN.halves()}" in set(rows["block"])
 
 
-def test_text_of_the_other_strategys_block_is_found_under_its_own_name(app):
+def test_text_of_another_strategys_block_has_its_own_name(app):
     fill()
     fakes.sweep(strategy="deepest").save()
     own = next(point.block for point in fakes.sweep(strategy="deepest").points if point.n == 5)

@@ -1,4 +1,4 @@
-"""A data set of the hub in a form: files with sizes, columns to choose, the first rows, and then a file like any other."""
+"""A dataset from the Hub in a form: files with sizes, columns to choose, the first rows, and then a file like any other."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ def form(app, loopback, monkeypatch):
 
 
 def come(at, looks):
-    """Wait for what is asked behind the page."""
+    """Wait for the request that runs behind the page."""
     wait_for(lambda: looks._known and not any(one.is_coming for one in looks._known.values()), 20)
     at.run()
     assert not at.exception

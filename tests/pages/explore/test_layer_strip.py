@@ -1,4 +1,4 @@
-"""The strip on which the cut is made: what the server makes of what it says, and the strip itself in a real browser."""
+"""The strip that selects the removed layers: the server's reaction to its messages, and the strip itself in a real browser."""
 
 import re
 import statistics
@@ -17,11 +17,11 @@ from tests.support.on_strip import drag, place
 from tests.support.seen import ringed, strip, texts
 
 CHOICE = Block(11, 5)
-"""What `similarity` chooses in `heard`, whatever the size."""
+"""Choice of `similarity` in `heard`, for any size."""
 
 
 def heard(said: dict, kept: frozenset[int] = frozenset()) -> list:
-    """What becomes of a message of the strip of a 30-layer model."""
+    """Return the calls that a message of the strip of a 30-layer model causes."""
     done = []
     fake = SimpleNamespace(cut=lambda _: SimpleNamespace(removed=CHOICE), distances=SimpleNamespace(n_layers=30))
     with (
@@ -35,7 +35,7 @@ def heard(said: dict, kept: frozenset[int] = frozenset()) -> list:
     return done
 
 
-def test_what_the_strip_says():
+def test_messages_of_the_strip_change_the_selection():
     assert heard({"cut": "7:5", "number": 1}) == [Block(7, 5)]
     assert heard({"cut": "3:1+7:2"}) == [LayerSet((3, 7, 8))]
     assert heard({"cut": "11:5"}) == [5], "the strategy's own choice is no choice by hand"
@@ -47,7 +47,7 @@ def test_what_the_strip_says():
 
 
 @pytest.mark.parametrize("text", ["evil", "-1:5", "7:0", "29:4", "0:30", "7:99999999999999999999", "1:2+2:1"])
-def test_what_no_strip_says_is_refused(text):
+def test_messages_that_no_strip_sends_are_refused(text):
     with pytest.raises(BlockRangeError):
         heard({"cut": text})
 
@@ -63,7 +63,7 @@ def fill() -> None:
     fakes.damage().save()
 
 
-def test_the_strip_is_told_cut_protection_and_every_block(app):
+def test_strip_receives_block_protection_and_every_block_value(app):
     fill()
     told = strip(app(block="3:1+7:2", keep="0:1+29:1"))
     assert (told["cut"], told["kept"]) == ([3, 7, 8], [0, 29])
@@ -71,7 +71,7 @@ def test_the_strip_is_told_cut_protection_and_every_block(app):
     assert len(told["damage"]["values"]) == 15
 
 
-def test_a_choice_of_the_strategy_that_takes_a_protected_layer_is_said_with_the_way_out(app):
+def test_strategy_choice_of_a_protected_layer_is_named_with_alternatives(app):
     fill()
     best = fakes.distances().best[4].block
     hit = best.start + 1
@@ -87,18 +87,18 @@ def test_a_choice_of_the_strategy_that_takes_a_protected_layer_is_said_with_the_
 
 
 @pytest.mark.parametrize("page", ["heal", "export"])
-def test_a_cut_of_a_protected_layer_is_said_where_it_is_healed_or_taken_away(app, page):
+def test_heal_and_export_name_a_removed_protected_layer(app, page):
     fill()
     assert "This selection removes the protected layers 8, 9." in texts(app(f"pages/{page}.py", block="7:5", keep="8:2"))
     assert "protected" not in texts(app(f"pages/{page}.py", block="7:5", keep="2:1"))
 
 
-def test_nothing_is_said_where_no_protected_layer_is_taken(app):
+def test_no_note_where_no_protected_layer_is_removed(app):
     fill()
     assert "protected" not in texts(app(n="5", keep="0:1+29:1"))
 
 
-# What the strip shows, and the ring that the map shows.
+# Layers on the strip, and the ring on the map.
 SHOWN = """
 () => {
   const root = document.querySelector('.st-key-layer-strip [data-testid=stBidiComponentIsolated]')?.shadowRoot;
@@ -159,7 +159,7 @@ def expect_words(page: Page, cut, address: str | None) -> None:
 @pytest.mark.starter
 @pytest.mark.timeout(300)
 class TestInABrowser:
-    def test_the_block_is_dragged_and_the_map_follows_before_the_server_hears(self, page):
+    def test_map_follows_a_dragged_block_before_the_server_hears(self, page):
         drag(page, place(page, 13), place(page, 18))
         expect_strip(page, removed=range(16, 21), ring="16:5")
         expect(page.get_by_text(Block(11, 5).describe()).first).to_be_visible()  # the page still has the former cut
@@ -181,7 +181,7 @@ class TestInABrowser:
         page.mouse.up()
         expect_words(page, Block(17, 3), "17:3")
 
-    def test_escape_while_dragging_puts_the_block_back_and_nothing_was_heard(self, page):
+    def test_escape_while_dragging_restores_the_block_without_a_message(self, page):
         drag(page, place(page, 13), place(page, 22))
         expect_strip(page, removed=range(20, 25), ring="20:5")
         page.keyboard.press("Escape")
@@ -197,7 +197,7 @@ class TestInABrowser:
         page.mouse.click(*place(page, 25))
         expect_words(page, Block(24, 4), "24:4")
 
-    def test_keys_move_and_stretch_and_the_server_hears_of_the_last(self, page):
+    def test_keys_move_and_stretch_and_server_hears_the_last(self, page):
         block = page.get_by_role("slider", name="Removed block")
         block.focus()
         expect(block).to_have_attribute("aria-valuetext", "layers 11 to 15, 5 layers")
@@ -257,7 +257,7 @@ class TestInABrowser:
         leave(other)
         other.context.close()
 
-    def test_hovering_says_angle_damage_and_memory_of_the_layer_or_the_block(self, page):
+    def test_hovering_shows_angle_damage_and_memory_of_layer_or_block(self, page):
         page.mouse.move(*place(page, 13))
         facts = page.locator(".facts")
         expect(facts).to_contain_text("layers 11-15 (5), block [11, 16)")
@@ -268,7 +268,7 @@ class TestInABrowser:
         page.mouse.move(2, 2)
         expect(facts).to_be_hidden()
 
-    def test_it_is_drawn_again_within_a_frame_or_two_while_it_is_dragged(self, page):
+    def test_dragging_redraws_within_two_frames(self, page):
         page.evaluate(browser.WATCH_MOVES)
         drag(page, place(page, 13), place(page, 27), steps=80)
         page.mouse.move(*place(page, 3), steps=80)

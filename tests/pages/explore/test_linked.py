@@ -16,7 +16,7 @@ from tests.support import fakes
 from tests.support.seen import figures, marks, metric, opened, ringed, strip, texts, trace
 
 OWN = Block(7, 5)
-"""Not what `similarity` chooses at n = 5 on the made-up map."""
+"""Other than the choice of `similarity` at n = 5 on the made-up map."""
 BEST = fakes.distances().best[4].block
 
 
@@ -38,7 +38,7 @@ def shown_cuts(at) -> set[tuple[int, int]]:
     return found
 
 
-def test_a_block_picked_by_hand_is_the_cut_everywhere_until_the_way_back(app):
+def test_block_picked_by_hand_holds_everywhere_until_undone(app):
     fill()
     at = app(n="3", block="7:5")
     assert at.slider(key="n").value == 5
@@ -76,7 +76,7 @@ def test_another_strategy_chooses_again(app):
     assert shown_cuts(at) == {(24, 5)}
 
 
-def test_the_strategys_own_block_in_the_address_is_no_choice_by_hand(app):
+def test_strategys_block_in_the_address_is_no_manual_choice(app):
     fill()
     at = app(block=f"{BEST.start}:5")
     assert not [button for button in at.button if button.key == "back"]
@@ -93,7 +93,7 @@ def test_a_block_that_cannot_be_leaves_the_strategys(app, text):
     assert not jobs.list_jobs()
 
 
-def test_every_block_on_the_charts_can_be_pointed_at_and_carries_its_name(app):
+def test_every_block_on_the_charts_has_hover_and_name(app):
     fill()
     at = app(n="5")
     marks = trace(figures(at)["map"], "cells")
@@ -126,7 +126,7 @@ def test_map_rows_and_lines_of_every_measure(app, view, what):
     assert at.button_group(key="map-view").value == view
     assert at.selectbox(key="metric").value == what
     assert ringed(at) == [(BEST.start, BEST.size)]
-    assert "selected" not in [item["name"] for item in drawn["data"]], "a figure that moves with the cut is drawn anew"
+    assert "selected" not in [item["name"] for item in drawn["data"]], "a figure that moves with the selection is drawn anew"
     if view == "lines":
         rows = {
             "damage": fakes.damage().increase, "angular": fakes.distances().mean[:-1],
@@ -140,7 +140,7 @@ def test_map_rows_and_lines_of_every_measure(app, view, what):
     assert at.query_params["view"] in (view, [view])
 
 
-def test_the_choice_of_what_is_drawn_goes_into_the_address(app):
+def test_metric_and_view_are_kept_in_the_address(app):
     fill()
     at = app(n="5")
     at.selectbox(key="metric").set_value("damage").run()
@@ -165,10 +165,10 @@ def test_the_address_asks_for_texts_and_questions_by_name(app):
     at.selectbox(key=f"pick-sweep-{older.spec.fingerprint()}").set_value(newest).run()
     assert at.query_params["benchmark"] in ("arc_easy:100", ["arc_easy:100"])
     at.slider(key="n").set_value(9).run()
-    assert "This link shows" not in texts(at), "what the page itself wrote into the address is no wish"
+    assert "This link shows" not in texts(at), "an address that the page itself wrote is no request"
 
 
-def test_what_is_missing_is_said_and_offered_and_never_started(app):
+def test_missing_result_is_named_and_offered_but_never_started(app):
     fill()
     at = app(benchmark="boolq:40", texts="wiki:8x64")
     assert not jobs.list_jobs()
@@ -183,7 +183,7 @@ def test_what_is_missing_is_said_and_offered_and_never_started(app):
     assert "Wikipedia 8 × 64" not in texts(at)
 
 
-def test_nonsense_in_the_address_is_said_to_be_unknown(app):
+def test_nonsense_in_the_address_is_called_unknown(app):
     fill()
     at = app(benchmark="<b>evil</b>", texts="../../etc", view="sideways", metric="taste")
     assert not at.exception
@@ -226,7 +226,7 @@ def test_the_heal_page_starts_from_the_block_that_was_picked(app):
 
 
 def click(session: dict, on: str, block: str | None, n_layers: int = 30, kept: Collection[int] = ()) -> Block | str | None:
-    """What a click does, on the chart drawn in this session: the block it picks, "strategy", or None where it is not heard."""
+    """Return the result of a click on the chart drawn in this session: a block, "strategy", or None where it is ignored."""
     heard = {}
     points = [{"customdata": block}] if block else []
     fake = mock.MagicMock(session_state=session)
@@ -263,7 +263,7 @@ def test_clicks():
     assert click(session, "accuracy", ["unpruned", 0]) == "strategy", "n = 0 is no choice by hand"
 
 
-def test_a_click_on_one_chart_leaves_the_others_as_they_are():
+def test_click_on_one_chart_leaves_the_others_unchanged():
     session: dict = {}
     click(session, "accuracy", ["7:5", 5])
     with mock.patch.object(pick, "st", mock.MagicMock(session_state=session)):
@@ -301,12 +301,12 @@ def test_the_commands_of_everything_on_the_page_are_there(app):
         assert main.command_line(result.spec) in said
 
 
-def test_a_link_to_a_distance_that_the_map_does_not_have_says_so(app):
+def test_link_to_a_missing_distance_names_it(app):
     fakes.distances().save()
     assert "relative L2, which this map does not have" in texts(app(metric="relative-l2"))
 
 
-def test_a_link_to_what_is_not_here_names_it_even_without_a_map(app):
+def test_link_to_a_missing_result_names_it_without_a_map(app):
     at = app(texts="wiki:8x64", benchmark="boolq:50")
     assert "This link shows" in " ".join(item.value for item in at.info)
     assert not jobs.list_jobs()
@@ -315,7 +315,7 @@ def test_a_link_to_what_is_not_here_names_it_even_without_a_map(app):
 SCATTERED = LayerSet((3, 7, 8))
 
 
-def test_separate_layers_in_the_address_are_the_cut_on_every_page(app):
+def test_separate_layers_in_the_address_hold_on_every_page(app):
     fill()
     at = app(block="3:1+7:2")
     assert at.slider(key="n").value == 3
@@ -331,7 +331,7 @@ def test_separate_layers_in_the_address_are_the_cut_on_every_page(app):
     assert not at.exception
 
 
-def test_a_protected_layer_stays_in_the_address_and_is_not_cut_by_hand(app):
+def test_protected_layer_stays_in_the_address_and_is_not_removed(app):
     fill()
     at = app(n="3", keep="0:1+12:1")
     at.session_state["goal-popover"] = True
@@ -372,7 +372,7 @@ def test_every_change_of_the_cut_can_be_taken_back(app):
     assert not at.exception
 
 
-def test_the_open_tab_is_in_the_address_and_only_it_is_drawn(app):
+def test_only_the_open_tab_is_drawn_and_in_the_address(app):
     fill()
     at = app(tab="damage")
     assert at.query_params["tab"] in ("damage", ["damage"])

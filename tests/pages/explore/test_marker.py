@@ -53,7 +53,7 @@ def test_scores_under_another_condition_are_not_marked(app):
 
 
 @pytest.mark.parametrize("tab", ["map", "cost", "trade-off"])
-def test_each_tab_of_scores_names_the_unmeasured_block_and_measures_it(app, tab):
+def test_score_tabs_name_the_unmeasured_block_and_measure_it(app, tab):
     fakes.distances().save()
     fakes.sweep().save()
     at = app(block="14:5", tab=tab)
@@ -64,7 +64,7 @@ def test_each_tab_of_scores_names_the_unmeasured_block_and_measures_it(app, tab)
     assert (made.kind, made.spec.block) == ("evaluate", OTHER)
 
 
-def test_a_block_with_accuracy_alone_says_that_its_loss_is_missing(app):
+def test_block_with_accuracy_alone_names_the_missing_loss(app):
     fakes.distances().save()
     curve = fakes.sweep()
     curve.save()

@@ -14,7 +14,7 @@ from tests.support import fakes
 from tests.support.seen import charts, marked, metric, opened, read, ringed, texts
 
 
-def test_without_a_map_the_page_says_what_to_click(app):
+def test_page_without_a_map_names_the_next_step(app):
     at = app()
     assert "Compute map" in read(texts(at))
     assert not at.get("plotly_chart")
@@ -30,7 +30,7 @@ def test_precomputed_results_are_on_screen_and_badged(app, precomputed):
     assert "layers 13-17 (5 layers), block [13, 18)" in read(texts(at))
 
 
-def test_nothing_stands_above_the_title_but_what_was_meant_to(app, precomputed):
+def test_nothing_unintended_stands_above_the_title(app, precomputed):
     precomputed(fakes.distances())
     assert not [one.value for one in app().markdown if "map map" in one.value]
 
@@ -54,7 +54,7 @@ def test_how_sure_the_accuracy_is_stands_in_words(app):
     assert "lost, " not in read(texts(at))
 
 
-def test_an_interval_that_just_excludes_zero_does_not_end_at_it_and_its_test_does_not_contradict_it(app):
+def test_interval_that_just_excludes_zero_agrees_with_its_test(app):
     """40 of 200 questions lost and 24 gained: -15.7 to -0.1 points, and p = 0.06 by the exact test."""
     fakes.distances().save()
     measured = fakes.sweep(limit=200)
@@ -66,7 +66,7 @@ def test_an_interval_that_just_excludes_zero_does_not_end_at_it_and_its_test_doe
     assert "Paired change 95 %: −15.7 to −0.1." in texts(app("pages/export.py", n="5")).replace("\\", "")
 
 
-def test_a_change_that_may_be_nothing_is_grey_and_says_how_many_questions_it_would_take(app):
+def test_insignificant_change_is_grey_and_names_the_questions_needed(app):
     fakes.distances().save()
     rights = [set(range(100)), set(range(14, 108)), set(range(70))]  # 3 points with p = 0.29, then 15 that are settled
     made = fakes.sweep(last=2, limit=200)
@@ -119,7 +119,7 @@ def test_nothing_removed_is_the_unpruned_model(app):
     assert metric(at, "Accuracy").value.startswith("50.0%")
 
 
-def test_deepest_keeps_the_last_layer_and_asks_for_its_own_sweep(app):
+def test_deepest_keeps_the_last_layer_and_needs_its_sweep(app):
     fakes.distances().save()
     fakes.sweep().save()
     at = app(strategy="deepest", n="5")
@@ -145,7 +145,7 @@ def test_a_running_sweep_grows_and_can_be_cancelled(app, job):
 
 
 @pytest.mark.parametrize("state", [jobs.FAILED, jobs.INTERRUPTED])
-def test_a_job_that_ended_badly_says_why_and_can_be_resumed(app, job, state):
+def test_failed_job_says_why_and_can_be_resumed(app, job, state):
     fakes.distances().save()
     made = job(DistanceSpec(), state, "A map", error="The disk is full.")
     at = app()
@@ -240,7 +240,7 @@ def test_another_map_can_be_picked_and_stays_picked(app):
     assert at.selectbox(key=f"pick-distances-{older}").value == older
 
 
-def test_a_late_message_of_a_menu_that_is_gone_changes_nothing():
+def test_late_message_of_a_removed_menu_changes_nothing():
     def script():
         from unittest import mock
 

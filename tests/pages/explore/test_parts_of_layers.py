@@ -1,4 +1,4 @@
-"""A cut of parts of layers on the pages: written, drawn, sized and taken away, and said where its size is not known."""
+"""Sublayer pruning on the pages: written, drawn, sized and exported, with a note where its size is not known."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ ATTENTION, FEED_FORWARD = PartFacts(900_000, 0, 900_000, 500_000), PartFacts(2_6
 KNOWN = replace(fakes.FACTS, layers=[replace(layer, attention=ATTENTION, feed_forward=FEED_FORWARD) for layer in fakes.LAYERS])
 
 
-def test_it_is_drawn_and_its_cost_is_told_by_part(app):
+def test_sublayers_are_drawn_and_their_cost_is_listed_by_part(app):
     fakes.distances(model=KNOWN).save()
     fakes.sweep(answers=True).save()
     at = app(block=WRITTEN, tab="cost")

@@ -40,7 +40,7 @@ def test_a_cut_on_the_curve_needs_no_button(app, curve):
     assert not has_button(app(n="0"))
 
 
-def test_a_cut_beyond_the_curve_is_scored_on_the_same_questions_and_text(app, curve):
+def test_block_beyond_the_curve_is_scored_on_the_same_data(app, curve):
     at = app(n="18", tab="cost")
     assert metric(at, "Accuracy").value == "–"
     button = at.button(key="score-cut")
@@ -60,7 +60,7 @@ def test_its_progress_stands_in_place(app, curve, job):
     assert has_button(at), "another cut has a job of its own"
 
 
-def test_its_scores_then_stand_in_the_numbers_and_on_both_curves(app, curve):
+def test_scores_of_the_block_appear_in_numbers_and_curves(app, curve):
     fakes.evaluate(cut_at(18), curve=curve).save()
     at = app(n="18", tab="cost")
     assert not has_button(at)
@@ -78,7 +78,7 @@ def test_its_scores_then_stand_in_the_numbers_and_on_both_curves(app, curve):
     assert not at.exception
 
 
-def test_scores_on_other_questions_or_text_are_not_put_on_the_curve(app, curve):
+def test_scores_on_other_data_are_not_on_the_curve(app, curve):
     own = fakes.evaluate(cut_at(18), curve=curve)
     few = replace(own.point, n_samples=7)
     replace(own, spec=replace(own.spec, benchmark=BenchmarkSpec(identity="q", limit=7)), point=few).save()
@@ -128,7 +128,7 @@ def test_a_failure_is_one_sentence_and_the_button_stays(app, curve, job):
     assert has_button(at)
 
 
-def test_no_button_while_a_sweep_is_on_its_way_that_scores_the_cut(app, job):
+def test_no_button_while_a_running_sweep_scores_the_block(app, job):
     fakes.distances().save()
     growing = fakes.sweep(last=3, complete=False)
     growing.save()

@@ -16,7 +16,7 @@ from tests.support.on_strip import drag, place
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 
 L = 126
-# Mounts the strip as a page of the dashboard does; what it tells the server is in `told`.
+# Mounts the strip as a page of the dashboard does; its messages to the server are in `told`.
 MOUNT = """
 async ([html, css, js, data]) => {
   document.body.innerHTML = '<main><h1>A strip</h1><div id="host"></div></main>';
@@ -29,14 +29,14 @@ async ([html, css, js, data]) => {
 }
 """
 THEME = (
-    "--st-primary-color: #0f6b66; --st-background-color: #ffffff; --st-secondary-background-color: #f3f5f6; "
-    "--st-text-color: #0d141b; --st-border-color: #d5dade; --st-font: sans-serif; --st-base-radius: 4px"
+    "--st-primary-color: #0f6b66;--st-background-color: #ffffff;--st-secondary-background-color: #f3f5f6;"
+    "--st-text-color: #0d141b;--st-border-color: #d5dade;--st-font: sans-serif;--st-base-radius: 4px"
 )
 CUT = "() => [...document.querySelector('#host').shadowRoot.querySelectorAll('[aria-pressed=true]')].map(c => +c.dataset.layer)"
 
 
 def data(n_layers: int = L, **changes) -> dict:
-    """What the server would tell of a model of so many layers, ten of which are removed."""
+    """Return the data that the server sends for a model of so many layers; ten of them are removed."""
     rows = [[0.05 + 0.001 * n + 0.0005 * start for start in range(n_layers - n + 1)] for n in range(1, n_layers + 1)]
     distance = {"name": "angle", "unit": "", "values": rows, "halves": [[0.01] * len(row) for row in rows], "on": "32 texts"}
     look = {"pruned": "#1f6fb5", "kept": "#c9d1d8"}
@@ -79,14 +79,14 @@ def expect_cut(page: Page, layers: Sequence[int]) -> None:
 
 
 def expect_told(page: Page, **said: str) -> None:
-    """Wait for what the server hears last."""
+    """Wait for the last message that the server receives."""
     page.wait_for_function(
         "said => window.told.length && Object.entries(said).every(([name, text]) => window.told.at(-1)[name] === text)",
         arg=said,
     )
 
 
-def test_a_narrow_window_takes_several_rows_and_the_block_is_dragged_across_them(chromium):
+def test_block_is_dragged_across_rows_in_a_narrow_window(chromium):
     page = mounted(chromium)
     boxes = [page.locator(f".cell[data-layer='{layer}']").bounding_box() for layer in (0, 31, 32, 125)]
     assert all(box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in boxes)
@@ -98,7 +98,7 @@ def test_a_narrow_window_takes_several_rows_and_the_block_is_dragged_across_them
     expect_told(page, cut="96:10")
 
 
-def test_a_finger_drags_and_a_scroll_that_the_browser_takes_over_puts_it_back(chromium):
+def test_finger_drags_the_block_and_a_scroll_restores_it(chromium):
     page = mounted(chromium, has_touch=True)
     touch = page.context.new_cdp_session(page)
     finger = lambda kind, *at: touch.send(  # noqa: E731
@@ -126,7 +126,7 @@ def test_it_is_drawn_again_in_time(chromium):
     assert statistics.quantiles(times, n=20)[-1] < 250
 
 
-def test_the_answer_of_the_server_is_waited_for_and_then_holds(chromium):
+def test_answer_of_the_server_is_awaited_and_then_holds(chromium):
     page = mounted(chromium)
     drag(page, place(page, 65), place(page, 75))
     page.mouse.up()
@@ -169,7 +169,7 @@ def test_one_layer_stays_and_a_removed_one_is_not_protected(chromium):
     assert page.evaluate("window.told") == []
 
 
-def test_tab_reaches_block_layers_and_modes_and_the_focus_is_seen(chromium):
+def test_tab_key_reaches_all_controls_and_shows_the_focus(chromium):
     page = mounted(chromium)
     ring = "([name, before]) => getComputedStyle(host.shadowRoot.querySelector(name), before).outline"
     for name, before, focused in (

@@ -30,7 +30,7 @@ def run(at, strategies=("similarity",)) -> list[jobs.Job]:
 
 
 def test_every_set_can_be_asked(form):
-    assert len(form.selectbox(key="sweep-task").options) == len(TASKS) + 2, "a file, and a data set of the hub"
+    assert len(form.selectbox(key="sweep-task").options) == len(TASKS) + 2, "a file, and a dataset from the Hub"
     form.selectbox(key="sweep-task").set_value("copa").run()
     (made,) = run(form)
     assert made.spec.benchmark == BenchmarkSpec("copa", limit=None), "100 of 100 are all of them"
@@ -38,7 +38,7 @@ def test_every_set_can_be_asked(form):
     assert "COPA" in made.label
 
 
-def test_a_search_says_what_it_costs_before_it_is_started(form):
+def test_search_names_its_cost_before_it_starts(form):
     assert "sets of layers" not in texts(form)
     form.multiselect(key="sweep-how").set_value(["swaps", "similarity"]).run()
     assert "swaps, up to n = 15: The search measures up to" in texts(form)
@@ -52,7 +52,7 @@ def test_a_search_says_what_it_costs_before_it_is_started(form):
     assert other.spec.search is None
 
 
-def test_protected_layers_that_leave_too_few_to_search_are_said_and_nothing_is_queued(form):
+def test_too_many_protected_layers_are_refused_and_nothing_is_queued(form):
     form.session_state["protected"] = frozenset(range(20))
     form.multiselect(key="sweep-how").set_value(["similarity", "greedy"]).run()
     assert "greedy, up to n = 10" in texts(form)
@@ -130,7 +130,7 @@ def test_cuts_that_cannot_be_are_one_sentence(form, text, said):
     assert "Traceback" not in texts(form)
 
 
-def test_no_strategy_is_said_and_nothing_is_queued(form):
+def test_missing_strategy_is_named_and_nothing_is_queued(form):
     assert not run(form, ())
     assert "No strategy is chosen" in texts(form)
 
@@ -183,7 +183,7 @@ def test_no_file_yet(form):
     assert "Choose a file" in texts(form)
 
 
-def test_a_set_that_a_file_outside_the_package_registers_is_offered(form, capitals):
+def test_set_registered_by_a_file_outside_is_offered(form, capitals):
     form.run()
     assert "Capitals" in form.selectbox(key="sweep-task").options
     form.selectbox(key="sweep-task").set_value(capitals).run()

@@ -13,7 +13,7 @@ from tests.support import fakes
 from tests.support.seen import marked, names, read
 
 
-def test_without_a_measured_cut_it_says_what_to_do(app, precomputed):
+def test_trade_off_without_a_measured_block_names_the_next_step(app, precomputed):
     precomputed(fakes.distances())
     at = app(tab="trade-off")
     assert any("No results yet" in one.value for one in at.info)
@@ -46,7 +46,7 @@ def test_goal_is_answered_with_accuracy_and_loss_and_taken(app, precomputed, pla
 
 
 @pytest.mark.parametrize("n_weights", [1, 900, 400_000, 3_000_000])
-def test_the_size_goal_of_a_small_model_has_a_default_within_its_range(app, precomputed, n_weights):
+def test_size_goal_of_a_small_model_has_valid_default(app, precomputed, n_weights):
     distances = fakes.distances()
     facts = replace(distances.model, layer_parameters=[n_weights // 30] * 30, other_parameters=n_weights % 30)
     for result in (replace(distances, model=facts), measured()):

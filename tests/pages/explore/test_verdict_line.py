@@ -23,7 +23,7 @@ def buttons(at) -> list[str]:
     return [button.key for button in at.button]
 
 
-def test_the_verdict_is_the_first_thing_and_says_what_was_measured(app):
+def test_verdict_comes_first_and_names_its_measurement(app):
     fill()
     at = app(n="8")
     said = next(item for item in at.markdown if item.value.startswith("Removing "))
@@ -43,7 +43,7 @@ def test_nothing_removed_asks_for_a_cut(app):
     assert "Nothing is removed." in texts(app(n="0"))
 
 
-def test_the_best_known_cut_is_taken_with_one_click_and_given_back_with_another(app):
+def test_best_known_block_is_taken_and_undone_by_one_click(app):
     assert BEST != CHOSEN
     fill()
     at = app(n="5")
@@ -88,7 +88,7 @@ def test_where_other_texts_were_read_their_loss_is_shown(app):
     assert "looks better than it is" not in said
 
 
-def test_the_best_cut_can_be_scored_on_texts_that_did_not_choose_it(app):
+def test_best_block_can_be_scored_on_other_texts(app):
     corpus = replace(default_loss_corpus(), source="other.txt", identity="o")
     measured = fakes.damage()
     fill(damage=replace(measured, spec=replace(measured.spec, corpus=corpus)))
@@ -101,7 +101,7 @@ def test_the_best_cut_can_be_scored_on_texts_that_did_not_choose_it(app):
     assert all(isinstance(spec, EvaluateSpec) and spec.loss_corpus == default_loss_corpus() for spec in made)
 
 
-def test_where_nothing_can_be_compared_the_way_to_the_damage_is_shown(app):
+def test_link_to_damage_is_shown_where_nothing_compares(app):
     fakes.distances().save()
     fakes.sweep().save()
     at = app(n="5")
