@@ -260,10 +260,10 @@ def test_memory_that_bounds_the_model_bounds_the_worker_too(tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "behind `--`"),
+        ([], "after `--`"),
         (["--", "jobs", "list"], "cannot run as a job"),
         (["--workers", "2", "--worker-memory", "4GiB", "--", "run", "inspect"], "`run` runs on one worker"),
-        (["--", "distances", "starter", "--detach"], "--detach says how"),
+        (["--", "distances", "starter", "--detach"], "--detach has no effect"),
         (["--", "distances", "starter", "--json", "-"], "--json has no effect"),
         (["--", "distances", "starter", "--memory", "4GB"], "before the `--`"),
         (["--", "export", "starter", "--block", "1:1", "--out", "here"], "--out has no effect"),

@@ -190,8 +190,8 @@ CHARTS = [
     ("Accuracy and loss", "Accuracy against"),
     ("Accuracy and loss", "Loss against"),
     ("Accuracy and loss", "Generated text"),
-    ("Speed", "Milliseconds for writing"),
-    ("Speed", "Milliseconds for reading"),
+    ("Speed", "Milliseconds for decode"),
+    ("Speed", "Milliseconds for prefill"),
 ]
 
 
@@ -244,7 +244,7 @@ def test_heal_charts_of_the_report_name_an_unhealed_block(stored):
 
 def test_speed_chart_of_the_report_rings_the_block_that_was_timed(stored):
     point = next(point for point in stored[5].of_layers if point.n)
-    picture = chart(make(point.block), "Speed", "Milliseconds for writing")
+    picture = chart(make(point.block), "Speed", "Milliseconds for decode")
     assert ringed(picture) == [(point.n, 1e3 * point.decode.median_s)]
 
 

@@ -247,7 +247,7 @@ def test_it_is_stopped_and_goes_on_from_what_it_stored(toy, count, wish, state):
     job = begun(count, 4)
     wish(job.id)
     stopped = wait_state(job, state)
-    assert stopped.error == f"It was {state}; what was finished is kept."
+    assert stopped.error == f"It was {state}. Finished parts are kept."
     count.gate().write_text("10")
     again = jobs.resume(job.id)
     assert (again.backend, again.state, again.attempts) == ("toy", "running", 2)

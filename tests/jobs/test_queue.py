@@ -103,9 +103,9 @@ def test_a_running_job_ends_as_it_was_asked_last(wishes, ends):
     for wish in wishes:
         getattr(jobs, wish)(job.id)
     assert table.update(job) is table.Standing.STOP
-    table.finish_stopped(job, "It was {state}; what was finished is kept.")
+    table.finish_stopped(job, "It was {state}. Finished parts are kept.")
     now = jobs.get(job.id)
-    assert (now.state, now.error) == (ends, f"It was {ends}; what was finished is kept.")
+    assert (now.state, now.error) == (ends, f"It was {ends}. Finished parts are kept.")
     assert jobs.resume(job.id).stop_as is None
 
 
@@ -238,7 +238,7 @@ def test_a_job_that_runs_for_longer_than_it_may_is_asked_to_stop_once():
     assert asked.cancel_requested
     table.stop_over_time(taken)
     assert jobs.get(taken.id).cancel_requested_at == asked.cancel_requested_at
-    table.finish_stopped(asked, "It was {state}; what was finished is kept.")
+    table.finish_stopped(asked, "It was {state}. Finished parts are kept.")
     ended = jobs.get(taken.id)
     assert ended.state == "cancelled"
     assert ended.error == ("It reached the limit of 0.0167 h for a job. It was cancelled. Finished parts are kept.")
@@ -258,7 +258,7 @@ def test_an_interrupted_job_waits_for_someone_unless_the_setting_says_otherwise(
     third = jobs.submit(request(seed=9)).id
     (found,) = jobs.reap()
     assert (found.state, found.id) == ("queued", second)
-    assert "goes on by itself" in found.message
+    assert "The job resumes automatically" in found.message
     assert waiting() == [second, third]
 
 
@@ -303,7 +303,7 @@ def test_memory_is_named_only_where_the_kernel_ended_a_process_meanwhile(monkeyp
     for _ in range(3):
         claim(GONE)
         said.append(jobs.reap()[0].error)
-    assert "cannot be told apart" in said[0]
+    assert "the cause is not recorded" in said[0]
     assert "most likely this one. Lower" in said[1]
     assert said[2] == said[0]
 
@@ -388,7 +388,7 @@ def test_a_running_job_is_never_removed(cache):
     jobs.submit(HealSpec(block=BLOCK))
     job = claim()
     table.update(job, result_key=KEY)
-    with pytest.raises(JobError, match="cancel it first"):
+    with pytest.raises(JobError, match="Cancel it first"):
         jobs.delete(job.id, saved=True)
     assert jobs.clear(saved=True) == 0
     assert all(folder.exists() for folder in folders)

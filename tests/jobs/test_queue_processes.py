@@ -43,7 +43,7 @@ def test_a_paused_job_saves_what_it_has_and_goes_on_from_there(cache):
     wait_for(lambda: jobs.get(job.id).done >= 3)
     assert jobs.pause(job.id).cancel_requested
     job = wait_state(job, "paused", 5)
-    assert job.error == "It was paused; what was finished is kept."
+    assert job.error == "It was paused. Finished parts are kept."
     assert (cache / "kept.txt").exists()
     reached = jobs.get(job.id).done
     jobs.resume(job.id)

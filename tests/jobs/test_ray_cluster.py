@@ -122,7 +122,7 @@ def test_a_job_there_is_found_again_begun_once_killed_resumed_stopped_and_done(r
     wait_for(lambda: jobs.get(job.id).done == 6)
 
     jobs.cancel(job.id)
-    assert wait_state(job, "cancelled").error == "It was cancelled; what was finished is kept."
+    assert wait_state(job, "cancelled").error == "It was cancelled. Finished parts are kept."
     count.gate().write_text("10")
     jobs.resume(job.id)
     wait_state(job, "done")

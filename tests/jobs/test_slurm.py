@@ -68,7 +68,7 @@ def test_a_job_runs_there_and_a_dashboard_that_began_meanwhile_finds_it(count):
 def test_it_is_stopped_and_goes_on_from_what_it_stored(count):
     job = begun(count, 5)
     jobs.cancel(job.id)
-    assert wait_state(job, "cancelled").error == "It was cancelled; what was finished is kept."
+    assert wait_state(job, "cancelled").error == "It was cancelled. Finished parts are kept."
     count.gate().write_text("10")
     assert jobs.resume(job.id).attempts == 2
     wait_state(job, "done")
@@ -102,8 +102,8 @@ def test_what_fails_there_says_why(count):
     ("variables", "why"),
     [
         ({slurm.PLACE: "off"}, "no Slurm cluster is set up. Set LAYERSCOPE_SLURM=slurm"),
-        ({slurm.PLACE: "moon"}, "LAYERSCOPE_SLURM is 'moon'; it can be slurm or local."),
-        ({slurm.PLACE: "slurm", "PATH": "/nowhere"}, "there is no sbatch on this machine"),
+        ({slurm.PLACE: "moon"}, "LAYERSCOPE_SLURM must be slurm or local, not 'moon'."),
+        ({slurm.PLACE: "slurm", "PATH": "/nowhere"}, "this machine has no sbatch"),
         (
             {slurm.OPTIONS: "setup=rm"},
             "LAYERSCOPE_SLURM_OPTIONS holds 'setup=rm'. Write NAME=VALUE, with a name of cpus_per_task,",

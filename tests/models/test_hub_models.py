@@ -174,7 +174,7 @@ def test_what_is_found_says_commit_and_sizes(there, tmp_path, monkeypatch):
     assert 0 < result.missing_bytes <= result.file_bytes
     (said,) = (line for line in answers._model_lines(result, None) if line.startswith("hub "))
     assert f"commit {commit(there)} (--revision pins it)" in said
-    assert "have yet to be fetched" in said
+    assert "not downloaded yet" in said
 
 
 def test_weights_are_fetched_and_go_on_after_a_pause(there, tmp_path, monkeypatch):

@@ -88,7 +88,7 @@ def test_a_running_job_has_a_bar_and_can_be_paused(app, known, job):
 
 def test_a_paused_job_stays_in_sight_and_is_resumed(app, known, job):
     work = job_table.to_json(Work(seconds=60, layer_tokens=5000, flop=3e12, peak_bytes=10**9, most_flop_s=1e11).to_json())
-    made = job(spec(1), jobs.PAUSED, "A map", error="It was paused; what was finished is kept.", work=work)
+    made = job(spec(1), jobs.PAUSED, "A map", error="It was paused. Finished parts are kept.", work=work)
     with job_table.transaction(write=True) as db:
         db.execute("UPDATE jobs SET finished_at = 1.0")
     at = app("pages/heal.py")
