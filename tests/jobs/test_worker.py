@@ -79,7 +79,7 @@ def test_what_goes_wrong_is_one_sentence_and_the_queue_goes_on(cache):
         errors[kind] = now.error
     assert errors["refused"] == "This text is empty (hf_[redacted]); give another."
     assert "Lower" in errors["memory"]
-    assert "accelerator" in errors["cuda"]
+    assert "GPU" in errors["cuda"]
     assert "Lower" in errors["cuda"]
     nobody = "Layerscope has a bug: an unexpected error while running this distances job (ValueError: seven is not)"
     assert errors["bug"].startswith(nobody)
