@@ -43,10 +43,10 @@ def accuracy_curve(
     dark: bool = False,
     height: int = 250,
 ) -> Figure:
-    """Accuracy against the number of removed layers, with 95 % intervals and the levels it is read against.
+    """Draw accuracy against the number of removed layers, with 95 % intervals and the reference levels.
 
     Args:
-        sweep: the curve that is read; it has a band, and its cliff is marked if it can be located.
+        sweep: the shown curve; it has a band, and its cliff is marked if it can be located.
         heals: healed models that answered the same questions.
         others: curves of other strategies on the same questions; several draws of `random` become one band.
         dark: whether the page is dark.
@@ -91,7 +91,7 @@ def reaching(figure: Figure, n: int) -> Figure:
 
 
 def within(figure: Figure, sizes: range) -> Figure:
-    """A curve whose axes are for these numbers of removed layers, as a new figure; its data stay whole.
+    """Return a new figure of a curve whose axes fit these numbers of removed layers; its data stay complete.
 
     The vertical axis fits the points of the range, their intervals and the levels.
     """
@@ -165,7 +165,7 @@ _ONE_ROW = 5
 
 
 def _add_healed(figure: Figure, heals: Sequence[HealResult], measure: Measure, colours: Palette) -> None:
-    """Healed models, to the right of the cut that they heal."""
+    """Add healed models, to the right of the pruned model that they heal."""
     healed = [(heal, heal.healed) for heal in heals if heal.healed and measure.value(heal.healed) is not None]
     if not healed:
         return
@@ -245,7 +245,7 @@ def _add_band(
 
 
 def _add_shown(figure: Figure, sweep: SweepResult, measure: Measure, colours: Palette, name: str) -> None:
-    """The curve that is read: its intervals as a band, its points, and a line that is strong only where it tells something.
+    """Add the shown curve: its intervals as a band, its points, and a line that is strong between significant differences only.
 
     A point is filled where its difference from the unpruned model is significant. Between neighbours without a significant
     difference the line is a pale guide for the eye. A dip and a rise inside their own intervals must not look like a story.
@@ -312,7 +312,7 @@ GUIDE = 0.45
 
 
 def changes_of(sweep: SweepResult, measure: Measure) -> list[Change | None]:
-    """How far every point that is drawn is from the unpruned model, in the order of `measure.points`."""
+    """Return the change of every drawn point against the unpruned model, in the order of `measure.points`."""
     by_place = settled.against_unpruned(sweep, measure.quantity)
     return [by_place[sweep.points.index(point)] for point in measure.points(sweep)]
 
@@ -348,7 +348,7 @@ def dodge(place: int, n_curves: int) -> float:
 
 
 def _add_draws(figure: Figure, draws: Sequence[SweepResult], measure: Measure, dark: bool) -> None:
-    """Several draws of one strategy: lowest to highest as a band, and their mean where all of them have got to."""
+    """Add several draws of one strategy: lowest to highest as a band, and their mean up to the n that all have reached."""
     style, name = style_of(draws[0].spec.strategy), draws[0].spec.strategy
     found: dict[int, list[float]] = {}
     for sweep in draws:
@@ -410,11 +410,11 @@ def writing_curve(sweep: SweepResult, *, dark: bool = False, height: int = 230) 
 
 
 def with_singles(figure: Figure, points: Sequence[Point], measure: Measure, *, dark: bool = False) -> Figure:
-    """Add cuts that were scored separately to a curve: pruned-blue diamonds, each with its layers on hover.
+    """Add blocks that were scored separately to a curve: pruned-blue diamonds, each with its layers on hover.
 
     Args:
-        figure: an accuracy or a loss curve; its axis reaches out to cuts beyond it.
-        points: cuts that answered the same questions, or read the same text.
+        figure: an accuracy or a loss curve; its axis reaches out to blocks beyond it.
+        points: scores on the same questions, or the same text.
         measure: which number the curve is of.
         dark: whether the page is dark.
     """

@@ -22,7 +22,7 @@ _MEGABYTE = 1e6
 
 
 def trade_off(front: Front, by: str, cut: Removal | None, *, dark: bool, height: int = 400) -> Figure:
-    """Every offer with its 95 % interval, and a line through the best measured ones.
+    """Draw every offer with its 95 % interval, and a line through the best measured ones.
 
     Filled: best measured. Filled and pale: measured lower, statistically tied. Open and pale: dominated significantly.
 

@@ -73,7 +73,7 @@ def _scale(result: GridResult, quantity: str) -> dict[str, Any]:
 
 
 def figure(result: GridResult, quantity: str = ACCURACY, *, dark: bool = False) -> Figure:
-    """All panels in one chart on shared scales, as many as can be read.
+    """Draw all panels in one chart on shared scales, up to the largest readable number.
 
     Args:
         result: the grid.
@@ -112,7 +112,7 @@ def _add(
     where: dict[str, int],
     told: set[str],
 ) -> None:
-    """Draw the lines of a panel; names that were told before, in other panels, are not told again in the legend."""
+    """Draw the lines of a panel; names that other panels added to the legend are not repeated."""
     several_maps = len({cell.map_texts for cell in cells if cell.map_texts}) > 1
     for place, cell in enumerate(cells):
         rule = cell.strategy.partition(",")[0]

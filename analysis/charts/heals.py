@@ -80,7 +80,7 @@ def accuracy_on_the_way(heal: HealResult, *, dark: bool = False, height: int = 2
 
 
 def accuracy_of_first(heal: HealResult, which: str, n: int) -> float | None:
-    """Share of the first n questions that one of the models got right; None where it was not asked."""
+    """Return the share of the first n questions that one of the models got right; None where it did not answer them."""
     answers = heal.questions.get(which, [])[:n]
     return sum(answer.prediction == answer.gold for answer in answers) / n if n and len(answers) == n else None
 

@@ -1,4 +1,4 @@
-"""Which charts a kind of result has, by name: a kind registers its own with `draws`."""
+"""Charts of each kind of result, by name: a kind registers its own with `register`."""
 
 from collections.abc import Callable
 from typing import Any

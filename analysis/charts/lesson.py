@@ -36,7 +36,7 @@ _BOX = 0.36
 
 
 def stream(n_layers: int | None = None, *, dark: bool = False, height: int = 150) -> Figure:
-    """The residual stream as a line, on which each layer reads and to which it adds; the first two layers and the last.
+    """Draw the residual stream as a line: each layer reads from it and adds to it. Shown are the first two layers and the last.
 
     Args:
         n_layers: L; None while the model is unknown.
@@ -153,7 +153,7 @@ def arrows(a: Arrow, b: Arrow, *, scaled: bool = True, dark: bool = False, heigh
     Args:
         a: the state before the layers; drawn horizontal in the lesson.
         b: the state after them, on the same side of `a` as the protractor.
-        scaled: whether the protractor tells its numbers; not while the distance is a question.
+        scaled: whether the protractor shows its numbers; not while the distance is a question.
         dark: whether the page is dark.
         height: pixels.
     """
@@ -530,7 +530,7 @@ def cliffs(
 
 
 def plateaus(curves: Sequence[Plateau], *, dark: bool = False, height: int = 330) -> Figure:
-    """Accuracy above chance against the share of depth that is gone, one line a model and question set, with 95 % intervals.
+    """Draw accuracy above chance against the share of removed depth: one line per model and question set, with 95 % intervals.
 
     Args:
         curves: of models of any depth; at most as many as there are styles look different.
@@ -570,7 +570,7 @@ def plateaus(curves: Sequence[Plateau], *, dark: bool = False, height: int = 330
 def votes(
     options: Sequence[str], counts: Sequence[int], right: Collection[int] | None, *, dark: bool = False, height: int = 240
 ) -> Figure:
-    """How many of a class gave which answer.
+    """Draw the number of each answer in a class.
 
     Args:
         options: the possible answers.

@@ -1,4 +1,4 @@
-"""How every chart looks: palettes, styles of strategies, axes, and the levels that measures are read against."""
+"""Look of every chart: palettes, styles of strategies, axes, and the reference levels of measures."""
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,7 +39,7 @@ SELECTED = "#d81b60"
 
 
 LEVEL_ENDS = (-1, 1_000_000)
-"""Where a horizontal across a whole chart begins and ends, beyond any number of layers or steps."""
+"""Start and end of a horizontal line across a whole chart, beyond any number of layers or steps."""
 
 
 def palette(dark: bool) -> Palette:
@@ -228,7 +228,7 @@ def bars(values: Sequence[float], ends: Sequence[tuple[float, float] | None], *,
 
 
 def bar_ends(trace: Mapping[str, Any]) -> Iterator[tuple[float, float]]:
-    """Where the points of a trace are, and both ends of their error bars where they have them."""
+    """Yield the place of every point of a trace, and both ends of its error bar where it has one."""
     sides = trace.get("error_y", {})
     for place, (x, y) in enumerate(zip(trace["x"], trace["y"], strict=True)):
         if x is not None and y is not None:
@@ -239,18 +239,18 @@ def bar_ends(trace: Mapping[str, Any]) -> Iterator[tuple[float, float]]:
 
 
 def wrapped(said: str, width: int = 58) -> str:
-    """A sentence of a read-out in lines that fit beside a pointer."""
+    """Return a sentence of a hover text in lines that fit beside a pointer."""
     return "<br>".join(textwrap.wrap(said, width))
 
 
 def with_interval(value: float, ends: tuple[float, float] | None, digits: str) -> str:
-    """A number for a read-out: "2.500, 95 % interval 2.027 to 2.973"."""
+    """Return a number for a hover text: "2.500, 95 % interval 2.027 to 2.973"."""
     return f"{value:{digits}}" + (f", 95 % interval {ends[0]:{digits}} to {ends[1]:{digits}}" if ends else "")
 
 
 @dataclass(frozen=True)
 class Measure:
-    """How a measured number of a `Point` is read and written."""
+    """Access and format of one measured number of a `Point`."""
 
     field: str
     name: str
@@ -269,7 +269,7 @@ class Measure:
         return getattr(point, self.field) if point else None
 
     def interval(self, point: Point) -> tuple[float, float] | None:
-        """The 95 % interval: Wilson's of an accuracy, Student's of a loss; None where it is not known, as of a single text."""
+        """Return the 95 % interval: Wilson's of an accuracy, Student's of a loss; None where unknown, as of a single text."""
         value = self.value(point)
         if value is None:
             return None
@@ -280,7 +280,7 @@ class Measure:
         return stats.mean_interval(value, error, point.n_texts)
 
     def hover(self, point: Point) -> str:
-        """The cut in both index forms, and the number with how sure it is."""
+        """Return the removed layers in both index forms, and the number with its interval."""
         what = point.block.describe() if point.block else "unpruned model, n = 0"
         count = point.n_samples if self.field == "acc" else point.n_texts
         number = with_interval(self.value(point) or 0.0, self.interval(point), self.digits)
@@ -313,7 +313,7 @@ def add_levels(figure: Figure, lines: Lines | None, colours: Palette) -> None:
 
 
 def add_level(figure: Figure, name: str, level: float | None, colour: str, dash: str, digits: str) -> None:
-    """A horizontal across the whole chart: a trace rather than a shape, so that it has a legend entry and a hover."""
+    """Add a horizontal line across the whole chart: a trace rather than a shape, so that it has a legend entry and a hover."""
     if level is None:
         return
     figure.add_scatter(

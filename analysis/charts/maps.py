@@ -1,4 +1,4 @@
-"""Charts of blocks: distance and damage as heat maps or as lines, with the read-out of every cell."""
+"""Charts of blocks: distance and damage as heat maps or as lines, with a hover text for every cell."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult
 from analysis.models.spec import ModelFacts, savings
 
 CELLS = "cells"
-"""Name of the trace that carries the read-outs."""
+"""Name of the trace that carries the hover texts."""
 _LAST = "<br>includes the last layer, which turns the stream towards the next token:<br>such blocks are the least similar"
 _ALL = "<br>cannot be removed: no layer would be left"
 
@@ -67,7 +67,7 @@ def damage_read_outs(result: DamageResult) -> ReadOuts:
 
 
 def _ends(value: float, stderr: float | None, n: int, digits: str) -> str:
-    """Both ends of the 95 % interval of a mean."""
+    """Return both ends of the 95 % interval of a mean."""
     ends = stats.mean_interval(value, stderr, n)
     return f"{ends[0]:{digits}} to {ends[1]:{digits}}" if ends else "not known"
 
@@ -92,7 +92,7 @@ def _short(number: float) -> str:
 
 
 def add_cells(figure: Figure, read_outs: ReadOuts, y: Sequence[float]) -> None:
-    """Lay a mark over every block, at its start layer and at `y`: it is read by pointing and picked by clicking.
+    """Lay a mark over every block, at its start layer and at `y`: it has the hover text and receives clicks.
 
     A heat map itself tells nobody that it was clicked. Each mark carries its block as START:SIZE. They are transparent, and
     only one of them is really drawn: pointing and clicking find the others from their places alone. Hundreds of drawn ones
@@ -113,7 +113,7 @@ def add_cells(figure: Figure, read_outs: ReadOuts, y: Sequence[float]) -> None:
 
 
 def said(marks: Scatter) -> list[str]:
-    """The whole read-out of every mark of `add_cells`, in the words of the hover."""
+    """Return the whole hover text of every mark of `add_cells`."""
     found = []
     for fields in marks.customdata:
         text = marks.hovertemplate.removesuffix("<extra></extra>")
@@ -163,7 +163,7 @@ def distance_map(
         path: the chosen block of each size, drawn as a line; by default the most similar one, l*(n).
         others: blocks that another rule would choose, drawn as a thin line.
         rivals: row n-1 holds the starts of blocks that are as good as the most similar one, drawn as small circles.
-        selected: the cut to ring, each unbroken run of layers by itself.
+        selected: the removed layers to ring, each unbroken run of layers by itself.
         row_normalised: colour by each row's own range instead of by distance; the hover always gives the distance.
         metric: which of `result.others` to show instead of the map's own.
         max_size: only blocks up to this size, with the colour bar above the map where it hides none of them.
@@ -228,11 +228,11 @@ def places_on(result: DamageResult, selected: Removal) -> list[tuple[int, int]]:
 
 
 def ringed(figure: Figure, selected: Removal | None, max_size: int | None = None) -> Figure:
-    """A map with its cut ringed, as a new figure: the map itself need not be built again for another cut.
+    """Return a new figure of a map with its selected layers ringed: another selection needs no new map.
 
     Args:
         figure: a map of this module.
-        selected: the cut, each unbroken run of layers ringed by itself; None rings nothing.
+        selected: the removed layers, each unbroken run of layers ringed by itself; None rings nothing.
         max_size: the largest block on the map; None for all.
     """
     runs = selected.blocks if selected else []
@@ -441,7 +441,7 @@ def _lines(rows: _Rows, read_outs: ReadOuts, unit: str, dark: bool, height: int)
     add_cells(figure, read_outs, [rows[block.size - 1][block.start] or 0.0 for block in read_outs.fields])
     _add_scale(figure, shades)
     n_layers = max((len(row) for row in rows), default=1)
-    # A few ruinous blocks would press all others into the ground.
+    # A few ruinous blocks would press all others to the bottom.
     values = [value for row in known for value, _ in row] or [1.0]
     low, high = min(0.0, *values), float(np.percentile(values, _LINES_END_AT))
     spare = 0.06 * (high - low)
@@ -460,7 +460,7 @@ def _lines(rows: _Rows, read_outs: ReadOuts, unit: str, dark: bool, height: int)
 
 
 def _add_scale(figure: Figure, shades: Sequence[str]) -> None:
-    """The bar that says which shade is which size."""
+    """Add the bar that relates shades to sizes."""
     figure.add_scatter(
         x=[None],
         y=[None],

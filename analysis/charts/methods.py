@@ -17,7 +17,7 @@ _ROW = 22
 
 
 def figure(result: MethodsResult, quantity: str = NATS, *, dark: bool = False) -> Figure:
-    """Every method at every size, each paired with the unpruned model.
+    """Draw every method at every size, each paired with the unpruned model.
 
     A point in colour is significantly different from the unpruned model, a grey hollow one is not. A ring is around the
     lowest loss of a size, if it is significantly below every other method's.

@@ -1,4 +1,4 @@
-"""Plotly figures about a prompt: surprise token by token, the path of every token through the layers, the logit lens."""
+"""Plotly figures about a prompt: surprisal token by token, the path of every token through the layers, the logit lens."""
 
 import html
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ def colour(variant: Variant, colours: Palette) -> str:
 
 
 def surprise_curve(result: CompareResult, *, own: bool = False, dark: bool = False, height: int = 250) -> Figure:
-    """Surprisal of every written token, one line per variant.
+    """Draw the surprisal of every generated token, one line per variant.
 
     Args:
         result: the generated texts.
@@ -141,11 +141,11 @@ def token_map(
     position: int | None = None,
     dark: bool = False,
 ) -> Figure:
-    """How far every layer turns every token: tokens to the right, layers upwards, hardly turned in yellow.
+    """Draw how far every layer turns every token: tokens to the right, layers upwards, small turns in yellow.
 
     Args:
         result: the measured values.
-        block: layers to frame, the cut that is being thought about.
+        block: layers to frame: the block considered for removal.
         position: the token to frame.
         dark: whether the page is dark.
     """

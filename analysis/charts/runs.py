@@ -55,7 +55,7 @@ class Drawn:
     """Whether it is the reference: dashed, in the colour of markers."""
 
     def trace(self, looks: Sequence[Style], dark: bool) -> dict[str, Any]:
-        """How its line and markers are drawn."""
+        """Return the look of its line and markers."""
         style = looks[self.look % len(looks)]
         colour = palette(dark).marker if self.pinned else style.shade(dark=dark)
         symbol = style.symbol if self.look < len(looks) else _MORE_SYMBOLS[self.look % len(_MORE_SYMBOLS)]
@@ -69,7 +69,7 @@ class Drawn:
 
 
 def distance_curves(maps: Sequence[Drawn], *, dark: bool = False, height: int = 300) -> Figure:
-    """Distance of the most similar block of each size, against the share of the layers it takes out."""
+    """Draw the distance of the most similar block of each size, against the share of the layers it removes."""
     figure = Figure()
     for drawn in maps:
         result: DistanceResult = drawn.result
@@ -100,7 +100,7 @@ def path_curves(maps: Sequence[Drawn], *, dark: bool = False, height: int = 300)
 
 
 def damage_curves(measured: Sequence[Drawn], *, dark: bool = False, height: int = 300) -> Figure:
-    """Loss increase of the least damaging block of each size, against the share of the layers it takes out."""
+    """Draw the loss increase of the least damaging block of each size, against the share of the layers it removes."""
     figure = Figure()
     for drawn in measured:
         result: DamageResult = drawn.result
@@ -197,7 +197,7 @@ def heal_curves(heals: Sequence[Drawn], *, dark: bool = False, height: int = 300
 
 
 def recovery_bars(heals: Sequence[Drawn], *, dark: bool = False, height: int = 300) -> Figure:
-    """Share of the loss gap between cut and unpruned that each heal closed."""
+    """Draw the share of the loss gap between the pruned and the unpruned model that each healing run closed."""
     figure, colours = Figure(), palette(dark)
     known = [(drawn, share) for drawn in heals if (share := recovered(drawn.result)) is not None]
     for drawn, share in known:
@@ -233,10 +233,10 @@ def map_difference(a: DistanceResult, b: DistanceResult) -> list[list[float]]:
 
 
 def difference_map(a: DistanceResult, b: DistanceResult, names: tuple[str, str], *, height: int = 430) -> Figure:
-    """Every block's difference between two maps of one model: teal where the first is smaller, brown where it is larger.
+    """Draw every block's difference between two maps of one model: teal where the first is smaller, brown where it is larger.
 
     Args:
-        a, b: maps of the same metric and as many layers.
+        a, b: maps of the same metric and the same number of layers.
         names: the labels of the rows.
         height: pixels.
     """

@@ -56,7 +56,7 @@ def of_scores(selected: Selected) -> dict[str, list[tuple[float, float]]]:
 
 
 def of_generations(found: Generations, removed: Removal | None) -> list[tuple[float, float]]:
-    """Where a block is on a chart of generated text: repetition, distinct tokens and right answers."""
+    """Return the places of a block on the charts of generated text: repetition, distinct tokens and right answers."""
     own = found.of(removed) if removed is not None else None
     if own is None or removed is None:
         return []
@@ -65,7 +65,7 @@ def of_generations(found: Generations, removed: Removal | None) -> list[tuple[fl
 
 
 def of_speed(speed: SpeedResult, field: str, removed: Removal | None) -> list[tuple[float, float]]:
-    """Where a block that was timed itself is on a chart of milliseconds.
+    """Return the place of a separately timed block on a chart of milliseconds.
 
     Args:
         speed: the measurement.

@@ -1,1 +1,1 @@
-"""Stored results read back, compared, judged."""
+"""Stored results read back, compared and judged."""

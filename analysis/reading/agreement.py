@@ -85,7 +85,7 @@ class Agreement:
     """The block with the lowest loss increase; None until all blocks of the size are measured."""
     correlation: Rank | None
     price: Price | None
-    """Of the distance's choice against the best block; None until both are known."""
+    """Price of the distance's choice against the best block; None until both are known."""
 
 
 def of_size(damage: DamageResult, distances: DistanceResult, n: int, losses: np.ndarray | None = None) -> Agreement:

@@ -35,15 +35,15 @@ class Case:
     before: int
     """Index of the option that the unpruned model gives."""
     after: int
-    """The same of the cut model."""
+    """Index of the option that the pruned model gives."""
     right: list[float]
     """Log-likelihood of the right option by n, nats, as long as `Autopsy.ns`."""
     rival: list[float]
-    """That of the most likely wrong option, whichever that is at each n."""
+    """Log-likelihood of the most likely wrong option, which may be another one at each n."""
 
     @property
     def margins(self) -> list[float]:
-        """By how much the right option is ahead, nats; below 0 the answer is wrong."""
+        """Return the lead of the right option by n, nats; below 0 the answer is wrong."""
         return [right - rival for right, rival in zip(self.right, self.rival, strict=True)]
 
 
@@ -55,11 +55,11 @@ class Autopsy:
     ns: list[int]
     """The curve's numbers of removed layers, ascending."""
     cases: list[Case]
-    """In the order they were asked."""
+    """Cases in the order of the questions."""
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many questions met each fate, in the order of `FATES`."""
+        """Return the number of questions with each outcome, in the order of `FATES`."""
         found = Counter(case.fate for case in self.cases)
         return {fate: found[fate] for fate in FATES}
 
@@ -73,7 +73,7 @@ class Autopsy:
         return sorted((case for case in self.cases if case.fate in fates), key=moved, reverse=True)
 
     def table(self, cases: Sequence[Case], questions: Mapping[str, Question], over: Sequence[int] | None = None) -> Table:
-        """Cases as rows, with the words of the questions where these are known.
+        """Return cases as rows, with the words of the questions where these are known.
 
         Args:
             cases: the rows to show.
@@ -104,9 +104,9 @@ def autopsy(sweep: SweepResult, n: int, removed: Removal | None = None) -> Autop
     """Return the outcome of every question at n; None where the answers at 0 or n were not kept.
 
     Args:
-        sweep: a curve; of several cuts of one size, as there are by hand, the first counts, unless another is asked for.
+        sweep: a curve. Of several blocks of one size, as chosen by hand, the first counts, unless another is requested.
         n: removed layers, above 0.
-        removed: which cut of n layers.
+        removed: the n removed layers.
     """
     answers: dict[int, dict[str, tuple[int, int, list[float]]]] = {}
     for point, given in zip(sweep.points, sweep.questions, strict=False):

@@ -29,7 +29,7 @@ def may_stand(sweep: SweepResult, other: Scored, quantity: str) -> bool:
 
 
 def elsewhere(sweep: SweepResult, heals: Sequence[HealResult]) -> list[str]:
-    """Heals that may not stand on a curve, each in a sentence with its own condition and its own unpruned model."""
+    """Return a sentence per healing run that may not stand on a curve, with its own condition and its own unpruned model."""
     said = []
     for heal in heals:
         unlike = [name for name in (ACCURACY, LOSS) if name in _of(heal) and not may_stand(sweep, heal, name)]

@@ -21,7 +21,7 @@ class Round:
 
     @property
     def pruned(self) -> int:
-        """The place of the model that was cut and not healed, from 0."""
+        """Return the place of the pruned, unhealed model, from 0."""
         return next(place for place, index in enumerate(self.columns) if self.result.spec.variants[index].label == "pruned")
 
     @property
@@ -31,7 +31,7 @@ class Round:
 
 
 def as_round(key: str, result: CompareResult, seed: str) -> Round | None:
-    """The unpruned, the pruned and a healed model, where there is one, in an order that nothing but the seed says.
+    """Return the unpruned, the pruned and a healed model, where there is one, in an order that depends on the seed alone.
 
     Args:
         key: the fingerprint of the comparison.

@@ -1,4 +1,4 @@
-"""Locate the accuracy cliff of one sweep, with its 95 % interval, and say so in one sentence for every page and report.
+"""Locate the accuracy cliff of one sweep, with its 95 % interval, and describe it in one sentence for every page and report.
 
 The cliff is the smallest n from which on accuracy stays below the midpoint of the unpruned accuracy and chance. It belongs to
 one model, one strategy and one question set: another strategy on the same questions has its own.
@@ -63,14 +63,14 @@ class Cliff:
         return f"{self.latest} only" if self.earliest == self.latest else f"{self.earliest} to {self.latest}"
 
     def sentence(self) -> str:
-        """Where the cliff is, with strategy, questions and interval; or that it cannot be located."""
+        """Return a sentence on the place of the cliff, with strategy, questions and interval; or that it cannot be located."""
         on = self.condition.material_in_words()
         if self.latest is None:
             return f"No cliff can be located for the {self.strategy} on {on} up to n = {self.last}."
         return f"Accuracy of the {self.strategy} on {on} collapses at n = {self.n} (95 %: {self.interval()})."
 
     def label(self) -> str:
-        """A few words for a chart; "" if the cliff cannot be located."""
+        """Return a few words for a chart; "" if the cliff cannot be located."""
         return f"cliff of {self.strategy}, n = {self.n} ({self.interval()})" if self.is_settled else ""
 
 
@@ -136,7 +136,7 @@ def _above_midpoint(
 def _paired(pairs: Sequence[tuple[bool, bool]]) -> tuple[float, float]:
     """Interval of the mean of (pruned - unpruned / 2) over the same questions.
 
-    Half a question more in each of the four cells keeps it honest where few answers differ.
+    Half a question more in each of the four cells keeps the interval wide enough where few answers differ.
 
     Source: Agresti and Min, Stat. Med. 24 (2005) 729.
     """

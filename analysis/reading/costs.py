@@ -20,9 +20,9 @@ class Cost:
 
     cut: Removal
     reading: Reading
-    """Of the cut model; of a damage map, the increase of the loss itself."""
+    """Reading of the pruned model; of a damage map, the increase of the loss itself."""
     change: Change
-    """Against the unpruned model: nats per token, or a share of questions."""
+    """Change against the unpruned model: nats per token, or a share of questions."""
 
     @property
     def condition(self) -> Condition:
@@ -35,8 +35,8 @@ def of_cuts(results: Sequence[Any], quantity: str, like: int | Removal) -> list[
 
     Args:
         results: curves, evaluations, heals and damage maps of one model, strongest evidence first; others are passed over.
-        quantity: ACCURACY or LOSS; a damage map says of the loss by how much it rises.
-        like: removed layers, or a cut of the same shape (`blocks.shape`).
+        quantity: ACCURACY or LOSS; a damage map gives the increase of the loss.
+        like: number of removed layers, or a removal of the same shape (`blocks.shape`).
 
     Returns:
         In the order of the results, one for each removal and condition: of several, the first. A removal whose unpruned model
@@ -65,7 +65,7 @@ def of_cuts(results: Sequence[Any], quantity: str, like: int | Removal) -> list[
 
 
 def _readings(result: Any, quantity: str) -> Iterator[Reading]:
-    """Of the unpruned and the cut models of a result, nothing repaired."""
+    """Yield the readings of the unpruned and the pruned models of a result, without healed ones."""
     found = [each[quantity] for each in reading.of_all(result) if quantity in each]
     yield from (one for one in found if not one.repair)
 
@@ -86,15 +86,15 @@ def share_texts(one: CorpusSpec, other: CorpusSpec) -> bool:
 
 @dataclass(frozen=True)
 class BestCut:
-    """The cut of one size that was measured to cost least."""
+    """The removal of one size with the least measured cost."""
 
     cut: Removal
     chosen: Cost
     """On the texts that chose it, where it looks better than it is: it is the least of many."""
     n_compared: int
-    """Cuts that it was chosen among."""
+    """Number of removals that it was chosen among."""
     reported: Cost | None
-    """On texts that had no part in the choice; None where none were read without it."""
+    """Cost on texts that had no part in the choice; None where none were read without it."""
 
     @property
     def cost(self) -> Cost:
@@ -103,12 +103,12 @@ class BestCut:
 
 
 def best_cut(costs: Sequence[Cost]) -> BestCut | None:
-    """The best known cut among those measured, chosen where most were compared and reported on other texts.
+    """Return the best known removal among those measured, chosen where most were compared and reported on other texts.
 
-    Where another cut is surely better on these other texts, it is the best known one instead, and then these chose it.
+    Where another one is significantly better on these other texts, it is the best known one instead, and then these chose it.
 
     Args:
-        costs: losses of the cuts of one size, as `of_cuts` gives them.
+        costs: losses of the removals of one size, as `of_cuts` gives them.
 
     Returns:
         The best; None where no two removals were measured under the same condition.

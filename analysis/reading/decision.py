@@ -103,14 +103,14 @@ def decide(
 
     Args:
         selected: its scores under the selected condition.
-        said: the verdict on it in numbers.
+        said: the verdict on the block in numbers.
         tolerance: the accepted worsening.
         results: curves, evaluations and heals of the model, as for `selection.select`.
         damage: loss-increase maps of the model, as for `selection.select`.
         speed: the measured speed of the model.
         heals: heals of the model; those of this block are offered as a next step.
         heal: the heal whose healed model is judged; None for the pruned model.
-        available: questions that the selected dataset has; None where that is not known.
+        available: number of questions in the selected dataset; None where that is not known.
 
     Raises:
         SpecError: for a heal of another block, or one that was not measured to its end.

@@ -22,7 +22,7 @@ Arrays = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Difference:
-    """How far one number of a run is from that of the reference."""
+    """Difference of one number of a run from that of the reference."""
 
     quantity: str
     """The compared quantity, with its unit."""
@@ -68,7 +68,7 @@ def differences(
     reference_arrays: Arrays | None = None,
     run_arrays: Arrays | None = None,
 ) -> tuple[list[Difference], str]:
-    """Every number of a run that may be compared with the reference's.
+    """Return the differences of every number of a run that may be compared with the reference's.
 
     Args:
         reference, run: results of any kind.
@@ -99,7 +99,7 @@ def recovered(heal: HealResult, field: str = "loss") -> float | None:
         field: "loss" or "acc".
 
     Returns:
-        The share; None where it was not measured, or where the cut cost nothing.
+        The share; None where it was not measured, or where pruning cost nothing.
     """
     points = (heal.unpruned, heal.pruned, heal.healed)
     known = [value for point in points if point and (value := getattr(point, field)) is not None]
@@ -197,7 +197,7 @@ def _read(result: Measured, n: int) -> _Scored | None:
 
 
 def _share(result: Measured) -> float | None:
-    """The fraction of the layers that a result about one cut removes; None for curves."""
+    """Return the fraction of the layers that a result about one block removes; None for curves."""
     if isinstance(result, HealResult):
         return float(result.spec.block.size / result.model.n_layers)
     return result.point.n / result.model.n_layers if isinstance(result, EvaluateResult) else None

@@ -16,7 +16,7 @@ from analysis.models.spec import ModelFacts
 TOKENS_PER_QUESTION = 45
 """Of ARC-Easy with its options; it only serves to compare two healing runs."""
 _UNSURE = 0.25
-"""How far a duration may be off that rests on a single heal."""
+"""Relative error of a duration that rests on a single healing run."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Timed:
 
 @dataclass(frozen=True)
 class Duration:
-    """From when a heal begins until it is done."""
+    """Range of the seconds from the start of a healing run to its end."""
 
     low_s: float
     high_s: float
@@ -50,7 +50,7 @@ def is_of_here(result: Result) -> bool:
 
 
 def expected(spec: HealSpec, facts: ModelFacts, known: Sequence[Timed], load: Load) -> Duration | None:
-    """Duration until the verdict; None where no heal like it was measured here and the amount of work alone does not tell.
+    """Return the duration until the verdict; None where no run like it was measured here and the work alone gives no estimate.
 
     A request with a named time takes that time under any load: on a busy machine it takes fewer steps.
 
@@ -91,11 +91,11 @@ def _estimated(spec: HealSpec, facts: ModelFacts, load: Load) -> Duration | None
 
 
 def refining(result: HealResult, wanted: HealSpec, load: Load) -> Duration | None:
-    """Duration of a refined judgement, from the speed at which the heal was trained here; None where it is not known.
+    """Return the duration of a refined judgement, from the training speed of the healing run here; None where it is unknown.
 
     Args:
         result: the finished heal.
-        wanted: the judgement that is asked for.
+        wanted: the requested judgement.
         load: other work of the machine.
     """
     if not is_of_here(result):
@@ -121,7 +121,7 @@ def left(expected: Duration, elapsed_s: float, phase_s: float = 0.0) -> tuple[fl
 
 
 def _apart(spec: HealSpec, facts: ModelFacts, known: Sequence[Timed]) -> Duration | None:
-    """All but the training steps, without any load: loading, scoring three models, the instant heal, checks."""
+    """Return the duration, without load, of all but training: loading, scoring three models, the instant heal, checks."""
     like = [heal for heal in known if _computes_alike(spec, heal.result) and heal.result.spec.instant == spec.instant]
     like = [heal for heal in like if heal.result.spec.trains == spec.trains] or like
     like = [heal for heal in like if heal.result.model.name == facts.name] or like
@@ -175,7 +175,7 @@ def _size(spec: HealSpec, facts: ModelFacts) -> float:
 
 
 def _range(seconds: Sequence[float]) -> tuple[float, float]:
-    """From the quickest to the slowest; of a single one, as far as it may be off."""
+    """Return the quickest and the slowest; of a single one, the range of its relative error."""
     if len(seconds) == 1:
         return seconds[0] * (1 - _UNSURE), seconds[0] * (1 + _UNSURE)
     return min(seconds), max(seconds)

@@ -1,4 +1,4 @@
-"""Which of several results says most: how strong the evidence of each is, never which came last."""
+"""Strength of the evidence of results; the newest of several is not preferred."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,7 +20,7 @@ _PRECISIONS = {"float32": 2, "bfloat16": 1, "float16": 1}
 
 
 class Weight(NamedTuple):
-    """How strong the evidence of a result is; the larger tuple says more."""
+    """Strength of the evidence of a result; the larger tuple is stronger."""
 
     is_complete: bool
     is_judged_apart: bool
@@ -29,13 +29,13 @@ class Weight(NamedTuple):
     precision: int
     """2 for float32, 1 for half precision, 0 where it is not known."""
     questions: int
-    """Questions that every cut was asked; 0 of results that ask none."""
+    """Questions that every pruned model was asked; 0 of results that ask none."""
     texts: int
-    """Texts that every cut's loss, or the map, was measured on; rounds of a speed."""
+    """Texts that every pruned model's loss, or the map, was measured on; rounds of a speed."""
     tokens: int
     """The most tokens that these texts have."""
     cuts: int
-    """Cuts that were measured: the longer curve, the larger map of damage."""
+    """Number of measured removals: the longer curve, the larger map of damage."""
 
     def sortable(self) -> str:
         """Return a text that sorts as the tuple does."""
@@ -50,7 +50,7 @@ NO_EVIDENCE = Weight(True, True, True, 0, 0, 0, 0, 0)
 
 
 def weight(result: Result) -> Weight:
-    """How strong the evidence of a result is.
+    """Return the strength of a result's evidence.
 
     Complete before unfinished, a heal judged by other text than it trained on before one that is not. Then unquantized before
     quantized, float32 before half precision, the most questions, then the most texts and tokens. Of equal ones the newer says
@@ -117,7 +117,7 @@ def ranked(found: Sequence[T], *, result: str = "") -> list[T]:
 
 
 def best(found: Sequence[T], *, result: str = "") -> T | None:
-    """The strongest of them, the first of equals; None without any. Arguments as `ranked`."""
+    """Return the strongest result, the first of equals; None without any. Arguments as `ranked`."""
     return next(iter(ranked(found, result=result)), None)
 
 
@@ -139,7 +139,7 @@ def advantage(stronger: Result, weaker: Result) -> str:
 
 
 def _amount(result: Any) -> tuple[int, int, int, int] | None:
-    """Questions, texts, tokens of a text at most, and cuts; None where a result does not say how much it rests on."""
+    """Return questions, texts, tokens of a text at most, and removals; None where a result does not name its amounts."""
     if isinstance(result, SweepResult):
         return *_of_points(result.points), _length(result.spec.loss_corpus), len(result.points)
     if isinstance(result, EvaluateResult):

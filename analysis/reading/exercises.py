@@ -14,7 +14,7 @@ from analysis.experiments.maps.spec import DistanceResult
 from analysis.models.spec import ModelFacts
 
 WANTED = 5
-"""How many exercises a class gets."""
+"""Number of exercises for a class."""
 
 
 @dataclass(frozen=True)

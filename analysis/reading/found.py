@@ -1,4 +1,4 @@
-"""A stored result as lists, menus and tables have it: told by its summary, and read when its numbers are needed."""
+"""A stored result in lists, menus and tables: described by its summary, and read when its numbers are needed."""
 
 import dataclasses
 import functools
@@ -15,7 +15,7 @@ from analysis.models.spec import ModelSpec
 from analysis.reading.evidence import Weight
 
 KEPT = 1024
-"""So many results that were read stay in memory, those that were used last."""
+"""Number of results that stay in memory after reading, the last used ones."""
 
 
 @dataclass(frozen=True)
@@ -38,34 +38,34 @@ class Summary:
     name: str
     """The model's."""
     layers: int | None
-    """Of the model; None where the result does not say it."""
+    """Layers of the model; None where the result does not have them."""
     how: str
     """The metric of a map, the strategy of a curve, the recipe of a heal, the block of an evaluation."""
     on: str
     """Its questions and texts, in words."""
     precision: str
-    """How the weights were held."""
+    """Precision in which the weights were held."""
     n: int
-    """Questions or, where none were asked, texts that it rests on."""
+    """Number of questions or, for results without questions, of texts."""
     seed: int | None
     versions: str
     complete: bool
     figures: tuple[KeyFigure, ...]
     """Its key figure for every number of removed layers from 1 on, or the one that it has."""
     weight: Weight
-    """How strong its evidence is."""
+    """Strength of its evidence."""
     request: str
     """The fingerprint of the request (`evidence.request`): results of equal ones are rivals."""
     questions: str
     """The fingerprint of its question set; "" without one."""
     strategy: str
-    """Of a curve."""
+    """Strategy of a curve."""
     is_repair: bool
     """Whether it is a heal that has ended and is no control."""
     materials: tuple[str, ...]
     """Fingerprints of the questions and texts that numbers of it were measured on, with how many and in which precision."""
     model: ModelSpec | None
-    """The model that was asked about, resolved; None of results that are about none."""
+    """The resolved model of the request; None of results without a model."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -114,7 +114,7 @@ class Found:
 
     @property
     def result(self) -> Any:
-        """The result, arrays left on disk: checked when it is read, and kept while it is among the last used.
+        """Return the result, arrays left on disk: checked when it is read, and kept while it is among the last used.
 
         Raises:
             CorruptResultError: when it was changed or damaged since it was listed.

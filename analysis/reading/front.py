@@ -17,7 +17,7 @@ from analysis.reading.reading import ACCURACY, LOSS, Change, Condition, Reading
 from analysis.reading.speed import SpeedGain, speed_gain
 
 BEST, TIED, DOMINATED = "best measured", "statistically tied", "dominated"
-"""Standing of an offer: no other one is measured better for as little; one is, but not significantly; one is significantly."""
+"""Standing of an offer: none that costs no more is measured better; one is, but not significantly; one is significantly."""
 SIZE, SPEED = "size", "speed"
 """Costs of a model: bytes of its weights, or how many times as fast as the unpruned model it generates."""
 
@@ -27,21 +27,21 @@ class Offer:
     """One model that could be taken."""
 
     reading: Reading
-    """How good it is."""
+    """Measured quality."""
     change: Change | None
-    """Against the unpruned model of its own family; None for the unpruned one itself, and where their conditions differ."""
+    """Change against the unpruned model of its own family; None for that model itself, and where their conditions differ."""
     facts: ModelFacts
-    """Of its unpruned model."""
+    """Facts of its unpruned model."""
     bytes: int
-    """Of the weights, as they were held when it was measured."""
+    """Bytes of the weights, as they were held when it was measured."""
     gain: SpeedGain | None
-    """How much faster than its unpruned model it writes; None where no speed was measured. The unpruned one gains 0."""
+    """Speed gain over its unpruned model in generation; None where no speed was measured. The unpruned one gains 0."""
     is_rival: bool
-    """Whether it is another model than the one that is asked about."""
+    """Whether it is another model than the requested one."""
     beside: Reading | None = None
     """Its other quantity: the loss beside an accuracy, the accuracy beside a loss; None where it is not measured."""
     beside_change: Change | None = None
-    """Of that against the unpruned model, under the same condition."""
+    """Change of that quantity against the unpruned model, under the same condition."""
 
     @property
     def cut(self) -> Removal | None:
@@ -50,7 +50,7 @@ class Offer:
 
     @property
     def times(self) -> float | None:
-        """How many times as fast as the unpruned model it writes."""
+        """Return how many times as fast as the unpruned model it generates."""
         return None if self.gain is None or self.is_rival else 1 + self.gain.value
 
 
@@ -61,11 +61,11 @@ class Front:
     quantity: str
     """ACCURACY or LOSS."""
     condition: Condition
-    """Of the model that is asked about; a rival's differs in the model alone."""
+    """Condition of the requested model; a rival's differs in the model alone."""
     offers: list[Offer]
 
     def best(self, by: str) -> list[Offer]:
-        """The offers that no other one beats, from the cheapest to the dearest.
+        """Return the offers that no other one beats, from the cheapest to the most expensive.
 
         An offer is beaten by one that costs no more and is better, or is as good and costs less, by the measured values.
         Whether the difference is significant is for the intervals to say.
@@ -81,7 +81,7 @@ class Front:
         return kept
 
     def standing(self, by: str) -> list[tuple[Offer, str]]:
-        """Every offer that has a price with its standing: BEST, TIED or DOMINATED.
+        """Return every offer that has a price with its standing: BEST, TIED or DOMINATED.
 
         An offer is dominated only if a best measured one costs no more and the paired 95 % interval of their difference
         excludes zero. Point estimates alone dominate nothing.
@@ -105,7 +105,7 @@ class Front:
         )
 
     def own(self) -> list[Offer]:
-        """The offers of the model that is asked about."""
+        """Return the offers of the requested model."""
         return [offer for offer in self.offers if not offer.is_rival]
 
 
@@ -182,7 +182,7 @@ def _beside(front: Front, readings: Sequence[Reading]) -> Front:
 
 
 def _offers(pairs: Sequence[tuple[Reading, Any]], speed: SpeedResult | None, *, is_rival: bool) -> list[Offer]:
-    """One offer for each cut and repair: the first of them, which comes from the strongest result."""
+    """Return one offer for each removal and repair: the first of them, which comes from the strongest result."""
     firsts: dict[tuple[Removal | None, str], tuple[Reading, Any]] = {}
     for found, result in pairs:
         firsts.setdefault((found.cut, found.repair), (found, result))
@@ -201,13 +201,13 @@ def _offers(pairs: Sequence[tuple[Reading, Any]], speed: SpeedResult | None, *, 
 
 
 def _readings(result: Any, quantity: str) -> list[tuple[Reading, Any]]:
-    """All that a result says of the quantity; a control is no offer, it is the unpruned model trained on."""
+    """Return all readings of the quantity in a result; a control is no offer, it is the unpruned model trained on."""
     found = [each[quantity] for each in reading.of_all(result) if quantity in each]
     return [(one, result) for one in found if one.repair != reading.CONTROL]
 
 
 def _bytes(result: Any, cut: Removal | None) -> int:
-    """Bytes of the weights as they were held; quantized layers where their facts are known, else by bytes per weight."""
+    """Return the bytes of the weights as held: quantized layers by their facts, if known, else by bytes per weight."""
     model = result.spec.model
     held = model.dtype if model.quantization == "none" else model.quantization
     known = spec.weight_bytes(result.model, cut, held, rest=model.dtype if model.dtype in spec.DTYPE_BYTES else "bfloat16")

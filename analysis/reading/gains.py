@@ -26,12 +26,12 @@ class Quality:
 
     @property
     def change(self) -> Change:
-        """How far the second is from the first."""
+        """Return the change of the second against the first."""
         return reading.change(self.before, self.after)
 
 
 def quality(quantity: str, results: Sequence[Scored], cut: Removal, heal: HealResult | None = None) -> Quality | None:
-    """The strongest evidence on a cut, healed or not, that has the unpruned model beside it.
+    """Return the strongest evidence on removed layers, healed or not, that has the unpruned model beside it.
 
     Args:
         quantity: `reading.ACCURACY` or `reading.LOSS`.
@@ -47,7 +47,7 @@ def quality(quantity: str, results: Sequence[Scored], cut: Removal, heal: HealRe
         whole = _unpruned(result).get(quantity)
         if found is None:
             continue
-        if whole is None:  # an evaluation is of one model: the unpruned one may have been asked the same elsewhere
+        if whole is None:  # an evaluation has one model: another may have the unpruned one
             others = (_unpruned(other).get(quantity) for other in evidence.ranked(results))
             whole = next((other for other in others if other and other.condition == found.condition), None)
         if whole is not None and whole.condition == found.condition:
@@ -86,16 +86,16 @@ class Amount:
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast the unpruned and the cut model write."""
+    """Generation speed of the unpruned and the pruned model."""
 
     before: Amount
     """Tokens per second."""
     after: Amount
     times: Amount
-    """How many times as fast, from the two of each round, which were measured one after the other."""
+    """Speed ratio, from the two of each round, which were measured one after the other."""
     rounds: int
     result: SpeedResult
-    """Where it is from: machine, precision, lengths."""
+    """The source of the numbers: machine, precision, lengths."""
 
 
 def speed(results: Sequence[SpeedResult], removed: int | Removal) -> Speed | None:
@@ -105,10 +105,10 @@ def speed(results: Sequence[SpeedResult], removed: int | Removal) -> Speed | Non
 
     Args:
         results: measurements of the model, the preferred one first.
-        removed: layers; of a cut of whole layers their number counts.
+        removed: layers; of whole layers their number counts.
 
     Returns:
-        None where no measurement has both the unpruned model and this cut.
+        None where no measurement has both the unpruned model and this removal.
     """
     n = removed if isinstance(removed, int | PartSet) else removed.size
     for result in results:

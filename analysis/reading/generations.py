@@ -111,7 +111,7 @@ def collect(model: ModelSpec, results: Sequence[Any], asked: GenerationSpec | No
     Args:
         model: resolved; only results of its weights in its precision count.
         results: curves and evaluations, strongest evidence first; healed models are ignored.
-        asked: prompts and arithmetic problems; None for those of the first result that has any, else the default ones.
+        asked: the prompts and arithmetic problems; None for those of the first result that has any, else the default ones.
     """
     alike = [result for result in results if _is_alike(result, model)]
     asked = asked or next((result.spec.generation for result in alike if result.spec.generation), None) or GenerationSpec()

@@ -1,4 +1,4 @@
-"""The words of the field, each said once for all pages, and nats as people can picture them."""
+"""Terms of the field, each defined once for all pages, and comparisons that explain nats."""
 
 import math
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Term:
     meaning: str
     """One or two sentences that use no word of the field that is not in the glossary."""
     source: str = ""
-    """Where it is from, where it has one source."""
+    """Source of the term, where it has one."""
 
 
 TERMS = {
@@ -69,7 +69,7 @@ TERMS = {
     "Prefill and decode": Term("prefill reads the prompt in one pass. Decode generates the answer token by token."),
     "GGUF": Term("the file format of llama.cpp."),
 }  # fmt: skip
-"""In the order in which a lesson needs them."""
+"""Terms in the order in which a lesson needs them."""
 
 
 def terms() -> dict[str, str]:
@@ -79,7 +79,7 @@ def terms() -> dict[str, str]:
 
 
 def as_surprise(nats: float) -> str:
-    """A difference of two losses as a factor of surprise, which is that of their perplexities.
+    """Return a difference of two losses as a factor of surprisal, the ratio of their perplexities.
 
     Returns:
         "on average each token is 1.9 times as surprising"; below 1 where the loss fell.
@@ -95,14 +95,15 @@ def times_as_surprising(nats: float) -> str:
 
 
 def like_cutting(sweep: SweepResult, nats: float) -> str | None:
-    """A rise of the loss as layers: the cut of a measured curve that comes nearest to it.
+    """Compare a rise of the loss with layers: the block of a measured curve that comes nearest to it.
 
     Args:
         sweep: a curve of the same model on the same texts.
         nats: the rise; above 0.
 
     Returns:
-        "like removing 3 layers by similarity (+0.61 nats/token)"; None where the curve has no cut within a quarter of the rise.
+        "like removing 3 layers by similarity (+0.61 nats/token)"; None where no block of the curve is within a quarter of the
+        rise.
     """
     whole = reading.of_sweep(sweep, None).get(reading.LOSS)
     if whole is None or nats <= 0:

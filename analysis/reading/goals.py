@@ -113,7 +113,7 @@ def of_model(model: ModelSpec, goal: Goal) -> Answer:
 
 
 def layers_needed(facts: ModelFacts, megabytes: float, held: str) -> int | None:
-    """The smallest number of layers without which the weights take at most so many megabytes; None if no number does.
+    """Return the smallest number of removed layers with which the weights take at most so many megabytes; None without one.
 
     Args:
         facts: the unpruned model.
@@ -132,7 +132,7 @@ def seconds_per_question(results: Sequence[SweepResult]) -> float | None:
     """Seconds that one question takes for one removal, from the sweeps of this machine; None without any.
 
     Args:
-        results: sweeps of the model in the precision that is asked for.
+        results: sweeps of the model in the requested precision.
     """
     rates = [
         result.wall_s / (result.n_questions * len(result.points))
@@ -160,7 +160,7 @@ def in_words(offer: Offer) -> str:
 
 
 def clauses(offer: Offer) -> list[str]:
-    """Accuracy and loss of an offer against the unpruned model, each with its interval; a missing one says so."""
+    """Return accuracy and loss of an offer against the unpruned model, each with its interval; a missing one is named."""
     pairs = {offer.reading.quantity: (offer.reading, offer.change)}
     if offer.beside is not None:
         pairs[offer.beside.quantity] = (offer.beside, offer.beside_change)

@@ -14,7 +14,7 @@ _SHARED = 0.2
 
 
 def expected(spec: GridSpec, known: Sequence[SweepResult], facts: Mapping[str, ModelFacts], load: Load) -> Duration | None:
-    """How long a grid takes at most, as if nothing of it had been measured; None where that cannot be told.
+    """Return the longest duration of a grid, with nothing of it measured before; None without an estimate.
 
     Args:
         spec: the grid, before its models are resolved.
@@ -34,7 +34,7 @@ def expected(spec: GridSpec, known: Sequence[SweepResult], facts: Mapping[str, M
 
 
 def _paces(model: ModelSpec, known: Sequence[SweepResult]) -> list[float]:
-    """Seconds per token, cut and parameter of curves in this precision on this machine."""
+    """Return the seconds per token, block and parameter of curves in this precision on this machine."""
     alike = [
         sweep
         for sweep in known

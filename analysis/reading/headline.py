@@ -17,7 +17,7 @@ from analysis.reading.speed import speed_gain, timed_instead
 SIZE, ANSWERS, TEXT, SPEED, HEAL = "size", "answers", "text", "speed", "heal"
 """The quantities of a verdict, in its order but for the speed, which follows the size."""
 EXACT, MEASURED, ESTIMATED, UNKNOWN = "exact", "measured", "estimated", "not measured"
-"""How well a quantity is known."""
+"""Sources of a quantity."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Line:
     said: str
     """A clause in plain words, without a full stop: "accuracy drops 8 points (95 % CI 0.1 to 16, 200 ARC-Easy questions)"."""
     on: str
-    """Its condition in words; "" where nothing is known."""
+    """Condition in words; "" where nothing is known."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Headline:
 
     @property
     def sentence(self) -> str:
-        """All of it in three or four short sentences."""
+        """Return all lines in three or four short sentences."""
         by = {line.quantity: line for line in self.lines}
         first = f"Removing {self.removed.brief()} makes the model {by[SIZE].said}{_with_speed(by[SPEED])}"
         rest = [by[quantity].said for quantity in (ANSWERS, TEXT, HEAL)]
@@ -52,7 +52,7 @@ class Headline:
 
     @property
     def measured_on(self) -> tuple[str, ...]:
-        """For each known number, its condition: "Accuracy: 200 ARC-Easy questions, float32"."""
+        """Return the condition of each known number: "Accuracy: 200 ARC-Easy questions, float32"."""
         return tuple(f"{_TITLES[line.quantity]}: {line.on}" for line in self.lines if line.on)
 
     @property
@@ -195,7 +195,7 @@ def _condition(heal: HealResult) -> Condition:
 
 
 def _healed(cut: Removal, heals: Sequence[HealResult]) -> HealResult | None:
-    """Of the strongest heals of a cut that were measured to the end, the one with the least loss."""
+    """Return the completed healing run with the least loss among the strongest ones of a block."""
     own = [heal for heal in heals if heal.is_of(cut) and heal.unpruned and heal.pruned and heal.healed]
     ranked = evidence.ranked([heal for heal in own if reading.of_heal(heal, "healed")])
     strongest = [heal for heal in ranked if evidence.weight(heal)[:-1] == evidence.weight(ranked[0])[:-1]]

@@ -99,7 +99,7 @@ def control_of(result: HealResult, heals: Sequence[HealResult]) -> HealResult | 
 
 
 _NEAR = 1.25
-"""How many times as long a control may be trained as the healed model."""
+"""Largest ratio of the training times of a control and the healed model."""
 
 
 def _takes_as_long(one: float | None, other: float | None) -> bool:
@@ -242,7 +242,7 @@ def _of_own_kind(own: Repair, result: HealResult, control: HealResult | None) ->
 
 
 def _better(read: Repair, result: HealResult, control: HealResult | None, *, own_kind: bool) -> list[str]:
-    """Why the healed model scores better than the unpruned one, where it does."""
+    """Return the reasons why the healed model scores better than the unpruned one, where it does."""
     if read.left.difference >= 0:
         return []
     trained = corpora.title(result.spec.corpus)

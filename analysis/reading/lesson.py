@@ -57,7 +57,7 @@ def judge_block(distances: DistanceResult, guess: Block) -> JudgedBlock:
 
 
 def question_size(n_layers: int) -> int:
-    """The block size that the lesson asks about: 5 layers, fewer in a model so small that this is more than half."""
+    """Return the block size of the lesson: 5 layers, fewer in a model so small that this is more than half."""
     return max(1, min(5, n_layers // 2))
 
 
@@ -87,7 +87,7 @@ class JudgedDrawing:
 
 
 def judge_drawing(drawn: Sequence[float | None], measured: Sequence[Seen]) -> JudgedDrawing | None:
-    """How near a drawing came.
+    """Measure how near a drawing came.
 
     Args:
         drawn: by place; None where nothing was drawn.
@@ -115,7 +115,7 @@ def blocks_of(distances: DistanceResult, size: int = 1) -> list[Seen]:
 
 
 def accuracies(sweep: SweepResult) -> list[Seen]:
-    """Accuracy of each cut by n, with Wilson's 95 % intervals; the unpruned model, which nobody guesses, is left out."""
+    """Return accuracies by n with Wilson's 95 % intervals, without that of the unpruned model, which nobody guesses."""
     return [
         Seen(point.n, point.acc, *point.interval)
         for point in sweep.points
@@ -124,7 +124,7 @@ def accuracies(sweep: SweepResult) -> list[Seen]:
 
 
 def spans(places: Sequence[int]) -> str:
-    """Whole numbers as people write them: 1, 2, 3, 7 is "1-3 and 7"; "" for none."""
+    """Return whole numbers in short form: 1, 2, 3, 7 is "1-3 and 7"; "" for none."""
     runs: list[list[int]] = []
     for place in sorted(places):
         if runs and place == runs[-1][1] + 1:

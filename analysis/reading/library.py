@@ -87,12 +87,12 @@ def _like(model: ModelSpec) -> Like:
 
 
 ELSEWHERE = 20
-"""So many other conditions are shown in which a block was scored, of accuracy and of loss each."""
+"""Number of other conditions, of accuracy and of loss each, that are shown for a scored block."""
 
 
 @dataclass(frozen=True)
 class Scorings:
-    """The stored results that score blocks of a model, asked of the index; only those that matter are opened."""
+    """The stored results that score blocks of a model, found in the index; only the relevant ones are opened."""
 
     model: ModelSpec
     kinds: tuple[str, ...] = ("evaluate", "sweep", "heal")
@@ -232,7 +232,7 @@ def rivals(kinds: Sequence[str], own: Sequence[Found], most: int = 200) -> list[
     Args:
         kinds: the kinds of the results.
         own: the model's results of these kinds.
-        most: no more than so many, strongest first.
+        most: largest number of results, strongest first.
     """
     materials = sorted({one for entry in own for one in entry.summary.materials})
     if not materials:
@@ -285,7 +285,7 @@ def read_all(entries: Sequence[Found]) -> list[Any]:
 
 
 def weights(model: ModelSpec) -> tuple[str, str, str]:
-    """Which weights a model has, as the index is asked for them."""
+    """Return the weights of a model in the form that the index is queried with."""
     return identity(model), model.source, model.revision or ""
 
 
@@ -297,7 +297,7 @@ def preferred(found: Sequence[T], model: ModelSpec, *, result: str = "") -> list
 
     Args:
         found: results, or objects that hold one, newest first.
-        model: as asked for.
+        model: the requested model.
         result: the name of the attribute that holds it.
     """
     spec = attrgetter(f"{result}.spec" if result else "spec")
@@ -337,7 +337,7 @@ class Scored:
     """Scores of one pruning beside those of the unpruned model, on the same questions and texts."""
 
     model: ModelSpec
-    """As it was scored: in which precision."""
+    """The model in the precision of the scores."""
     unpruned: Point | None
     pruned: Point | None
     healed: Point | None
@@ -349,12 +349,12 @@ class Scored:
 def scored(
     model: ModelSpec, cut: Removal, heal: HealResult | None = None, *, shown: SweepResult | None = None
 ) -> Scored | None:
-    """Scores of a cut: those of its heal, else of the strongest curve or evaluation that scores exactly these layers.
+    """Return the scores of removed layers: those of their heal, else of the strongest curve or evaluation of these layers.
 
     Args:
         model: the model.
         cut: the removed layers.
-        heal: a heal of the cut.
+        heal: a healing run of these layers.
         shown: the curve whose dataset, texts and precision are selected; results under this condition come first.
 
     Returns:

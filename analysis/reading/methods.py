@@ -60,7 +60,7 @@ def together(tables: Sequence[MethodsResult]) -> list[int]:
 
 
 def as_one(tables: Sequence[MethodsResult]) -> MethodsResult:
-    """The first table with all that is read as one with it (`together`): the table that every page and report shows."""
+    """Return the first table with all that are read as one with it (`together`): the table that every page and report shows."""
     return joined([tables[place] for place in together(tables)])
 
 
@@ -76,7 +76,7 @@ def best_in_words(result: MethodsResult) -> str:
 
 
 def joined(tables: Sequence[MethodsResult]) -> MethodsResult:
-    """Tables that go together as one, which is nobody's request and never stored.
+    """Return tables that belong together as one, which is no request of its own and never stored.
 
     Args:
         tables: at least one; of a cell that several have, the first counts in which it could be measured.
@@ -118,7 +118,7 @@ def trains(recipe: str) -> bool:
 
 
 def asked(spec: MethodsSpec) -> list[Asked]:
-    """Every cell of a request, in its order."""
+    """Return every cell of a request, in its order."""
     return [(strategy, recipe, n) for strategy, recipe in spec.methods for n in spec.ns]
 
 

@@ -1,4 +1,4 @@
-"""How far down several models can be cut before they only guess, on one scale: accuracy above chance by the share of depth."""
+"""Number of layers that several models can lose before they only guess: accuracy above chance by the share of depth."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from analysis.reading import cliff
 
 @dataclass(frozen=True)
 class Step:
-    """One cut of a model."""
+    """One pruning of a model."""
 
     n: int
     """Removed layers."""
@@ -30,13 +30,13 @@ class Plateau:
     """A curve of one model."""
 
     name: str
-    """Model, questions and strategy, as far as they tell it from the others."""
+    """Model, questions and strategy, as far as they distinguish it from the others."""
     model: str
-    """Where the model came from."""
+    """Source of the model."""
     questions: str
     """Their name."""
     strategy: str
-    """How the layers were chosen."""
+    """Strategy that chose the layers."""
     n_layers: int
     n_questions: int
     precision: str
@@ -48,12 +48,12 @@ class Plateau:
     """`cliff.sentence` of the sweep."""
 
     def at(self, share: float) -> Step | None:
-        """The first cut of at least this share of the layers; None where so many were not taken out."""
+        """Return the first step of at least this share of the layers; None where so many were not removed."""
         return next((step for step in self.steps if step.share >= share), None)
 
 
 def plateaus(curves: Sequence[tuple[str, SweepResult]]) -> list[Plateau]:
-    """The curves that can be read: those of models that are above chance before anything is cut.
+    """Return the readable curves: those of models that are above chance before any layer is removed.
 
     Args:
         curves: each with the name of its model.

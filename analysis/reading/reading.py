@@ -1,4 +1,4 @@
-"""A measured number with all that it needs to be read: its cut, its repair, its interval, and the condition it holds in.
+"""A measured number with all that its meaning needs: removed layers, repair, interval, and the condition it holds in.
 
 A `Reading` is made from one result by the constructors here and in no other way, so that its value and its condition belong
 together. A `Change` between two readings exists only where their conditions are the same.
@@ -37,7 +37,7 @@ class Condition:
     model: str
     """Identity of the weights, at any path; the name or path where that is not known."""
     precision: str
-    """As `ModelSpec.precision` says it."""
+    """Precision as in `ModelSpec.precision`."""
     material: BenchmarkSpec | CorpusSpec
     """The questions or texts, their number that which was really used."""
     n: int
@@ -92,7 +92,7 @@ class Reading:
     cut: Removal | None
     """The removed layers; None for the unpruned model."""
     repair: str
-    """The recipe or adapter that repaired the cut; "" for none."""
+    """The recipe or adapter that repaired the pruned model; "" for none."""
     value: float
     low: float | None
     """Lower end of the 95 % interval: Wilson for accuracies, Student's t for losses; None where one text gives none."""
@@ -141,7 +141,7 @@ def measured_on(readings: Readings) -> str:
 
 @dataclass(frozen=True)
 class Change:
-    """How far one reading is from another of the same condition."""
+    """Difference of two readings of the same condition."""
 
     difference: float
     """The reading minus the reference."""
@@ -153,7 +153,7 @@ class Change:
     n: int
     """Questions or texts."""
     needed: int | None
-    """How many it takes to see a difference of this size; None where it is settled, or where none is to be seen."""
+    """Number that it takes to see a difference of this size; None where it is significant, or where none is to be seen."""
     p_value: float | None = None
     """Exact McNemar test of answers to the same questions; None for losses, and where answers are not kept."""
 
@@ -223,7 +223,7 @@ def of_all(result: Any) -> list[Readings]:
 
 
 _KEPT: dict[int, list[Readings]] = {}
-"""By the identity of a result that is still there."""
+"""Readings by the identity of a result that still exists."""
 
 
 def _all_of(result: Any) -> list[Readings]:
@@ -270,7 +270,7 @@ def of_damage(result: DamageResult, block: Block) -> Reading | None:
 
 
 def change(reference: Reading, reading: Reading) -> Change:
-    """How far a reading is from its reference: paired by question or text where both kept theirs.
+    """Return the change of a reading against its reference: paired by question or text where both kept theirs.
 
     Raises:
         MixedConditionsError: when their conditions differ.

@@ -43,7 +43,7 @@ def kinds() -> dict[str, str]:
 
 
 def facts(result: Any) -> ModelFacts | None:
-    """The model's size; None where a result of an added kind does not say it."""
+    """Return the model's size; None where a result of an added kind lacks it."""
     found = getattr(result, "model", None)
     return found if isinstance(found, ModelFacts) else None
 
@@ -79,7 +79,7 @@ def precision(result: Any) -> str:
 
 
 def in_words(asked: BenchmarkSpec | CorpusSpec) -> str:
-    """Which texts in two words, or which questions in a few: the set, its part, and how it is asked."""
+    """Return a short name of texts or questions: the set, its part, and the protocol of the questions."""
     if isinstance(asked, CorpusSpec):
         return corpora.title(asked)[:20]
     title = questions.title(asked)
@@ -87,7 +87,7 @@ def in_words(asked: BenchmarkSpec | CorpusSpec) -> str:
 
 
 def measured_on(result: Any) -> str:
-    """Which questions and texts a result rests on, and how many."""
+    """Return the questions and texts of a result, and their numbers."""
     benchmark, corpus = getattr(result.spec, "benchmark", None), texts_read(result)
     said = []
     if benchmark is not None:
@@ -104,7 +104,7 @@ def saved(found: Found) -> str:
 
 
 def nearest_n(fraction: float, n_layers: int) -> int:
-    """The number of layers that is nearest to a fraction of them; at least 1, and one layer is kept."""
+    """Return the number of layers that is nearest to a fraction of them; at least 1, and one layer is kept."""
     return min(max(int(fraction * n_layers + 0.5), 1), n_layers - 1)
 
 
@@ -128,7 +128,7 @@ def key_figure(result: Measured, fraction: float) -> KeyFigure:
 
     Args:
         result: of one of `kinds()`; that of an added kind is the first number of its table.
-        fraction: share of the layers that maps, damage and curves are read at; the others are about one cut.
+        fraction: share of the layers that maps, damage and curves are read at; the others are about one block.
     """
     if result.kind not in KINDS:
         return _first_number(result.table())
@@ -173,7 +173,7 @@ def _first_number(table: Table) -> KeyFigure:
 
 
 def n_measured(result: Measured) -> int:
-    """Questions or, where none were asked, texts that a result rests on; 0 where that is not known."""
+    """Return the number of questions or, for results without questions, of texts; 0 where that is not known."""
     if result.kind not in KINDS:
         return int(getattr(result, "n_texts", 0))
     if isinstance(result, DistanceResult | DamageResult):
@@ -227,7 +227,7 @@ def described(kind: str, stored: Stored) -> dict[str, Any]:
     """Return the facts of a stored result that the index keeps, by column; arrays are left on disk.
 
     Raises:
-        CorruptResultError: when it does not fit its kind.
+        CorruptResultError: when the content does not fit its kind.
     """
     result = registry.RESULTS[kind].read(dataclasses.replace(stored, array_files=()))
     known = summary(result)
@@ -421,7 +421,7 @@ def _is_quantized(run: Found) -> bool:
 
 
 def shortened(names: Sequence[str]) -> list[str]:
-    """Names made by `labels`, some of them left out since, without the parts that all that are left share."""
+    """Return names made by `labels`, after some were left out, without the parts that all remaining ones share."""
     parts = [name.split(" · ") for name in names]
     used = [place for place, said in enumerate(zip(*parts, strict=False)) if len(set(said)) > 1]
     return [" · ".join(part[place] for place in used) for part in parts] if used else list(names)
@@ -437,7 +437,7 @@ class Seen:
     counts: dict[str, int]
     """Results by kind, in the order of `KINDS`."""
     sources: list[str]
-    """Where its weights lay, newest first."""
+    """Paths of its weights, newest first."""
     saved_at: float
     """When the newest result was stored, seconds since the epoch; 0 where all are precomputed."""
 

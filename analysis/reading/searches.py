@@ -8,11 +8,11 @@ from analysis.models.spec import ModelFacts
 from analysis.reading.durations import is_of_here
 
 _OWN = 0.9
-"""Of its sets, the share that a search has to have measured itself for its time to say anything."""
+"""Share of its sets that a search must have measured itself for its time to count."""
 
 
 def cost(spec: SearchSpec, facts: ModelFacts, known: Sequence[SearchResult]) -> str:
-    """How much a search measures, and about how long that takes where one like it ran here, in a sentence.
+    """Return a sentence on the amount that a search measures, and about how long that takes where one like it ran here.
 
     Args:
         spec: the search.

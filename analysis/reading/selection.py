@@ -111,7 +111,7 @@ def _scores(result: Any, removed: Removal | None) -> bool:
 
 
 def conditions_of(result: Any) -> dict[str, Condition]:
-    """By quantity, the condition of a result's scores: that of its unpruned model, else of its first scored block."""
+    """Return by quantity the condition of a result's scores: that of its unpruned model, else of its first scored block."""
     found: dict[str, Condition] = {}
     for readings in sorted(reading.of_all(result), key=lambda each: any(one.cut is not None for one in each.values())):
         for quantity, one in readings.items():

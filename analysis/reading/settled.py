@@ -26,7 +26,7 @@ def not_seen(n: int, needed: int | None, unit: str) -> str:
 
 
 def two_digits(count: int) -> str:
-    """A number of questions or texts as people read it, rounded up: 873 -> "880", 1565 -> "1,600"."""
+    """Return a number of questions or texts with two digits, rounded up: 873 -> "880", 1565 -> "1,600"."""
     unit = 10 ** max(0, math.floor(math.log10(max(count, 1))) - 1)
     return f"{math.ceil(count / unit) * unit:,}"
 
@@ -66,10 +66,10 @@ def said(change: Change, quantity: str, *, of: str = "the unpruned model") -> st
 
 
 def against_unpruned(sweep: SweepResult, quantity: str) -> list[Change | None]:
-    """How far each point of a curve is from the unpruned model, paired where answers and losses are kept.
+    """Return the change of each point of a curve against the unpruned model, paired where answers and losses are kept.
 
     Returns:
-        One for each of `sweep.points`; None for the unpruned model itself, and where it cannot be said, as while a curve grows.
+        One for each of `sweep.points`; None for the unpruned model itself, and where data are missing, as while a curve grows.
     """
     return [_change(_at(sweep, 0), _at(sweep, place), quantity) for place in range(len(sweep.points))]
 
@@ -86,7 +86,7 @@ def steps_apart(sweep: SweepResult, quantity: str, places: Sequence[int]) -> lis
 
 
 def healed(heal: HealResult, quantity: str) -> Change | None:
-    """How far a healed model is from the unpruned one; None where it cannot be said."""
+    """Return the change of a healed model against the unpruned one; None where data are missing."""
     return _change(reading.of_heal(heal, "unpruned"), reading.of_heal(heal, "healed"), quantity)
 
 

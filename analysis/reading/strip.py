@@ -11,7 +11,7 @@ from analysis.models.spec import ModelFacts
 from analysis.reading import reading
 
 _DIGITS = 4
-"""Of all numbers, so that those of a hundred layers are no burden to a page."""
+"""Digits of all numbers, so that those of a hundred layers are no burden to a page."""
 Rows = list[list[float | None]]
 """Row n-1 holds the blocks of n layers, entry l of it the one that starts at layer l; None where nothing is known."""
 
@@ -27,12 +27,12 @@ class OverBlocks:
     halves: Rows
     """Half the width of the 95 % interval; None where no interval is known."""
     on: str
-    """On which texts and in which precision, in words."""
+    """Texts and precision, in words."""
 
 
 @dataclass(frozen=True)
 class Strip:
-    """All that a strip of layers says of any block."""
+    """All values that a strip of layers shows of any block."""
 
     n_layers: int
     shares: list[float]

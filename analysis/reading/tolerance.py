@@ -103,7 +103,7 @@ class Judged:
 
     @property
     def needed(self) -> int | None:
-        """Questions or texts that would decide, if the change stays the same; None where more of them do not help."""
+        """Return the questions or texts that would decide, if the change stays the same; None where more do not help."""
         if self.worsening is None or self.change is None or self.position != OPEN or self.caveat:
             return None
         low, high = self.worsening

@@ -71,7 +71,7 @@ def remarks(points: Sequence[Point], lines: Lines | None, answers: Sequence[Sequ
 
 
 def chosen_by(spec: SweepSpec) -> str:
-    """By which text a curve's cuts were chosen and by which their loss is reported; "" where no measured loss chose them.
+    """Return the text that chose a curve's blocks and the text of their loss; "" where no measured loss chose them.
 
     The least of many measured losses is partly luck, so that it looks better on the text that chose it than anywhere else.
     """
@@ -98,7 +98,7 @@ WIN_SHARE = (1 - stats.CONFIDENCE) / 2
 
 
 def not_told_apart(per_text: np.ndarray) -> list[int]:
-    """Starts that the texts cannot tell from the one of the lowest mean distance: the 95 % interval of the difference has zero.
+    """Return the starts statistically tied with the lowest mean distance: the 95 % interval of the difference has zero.
 
     Args:
         per_text: distance of every block of one size on every text, (n_texts, n_starts), any range.

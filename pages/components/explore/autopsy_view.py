@@ -1,4 +1,4 @@
-"""Which questions the cut flips: lost, gained, and those that never change, each with its options over the whole curve."""
+"""Questions whose answer the removed layers change: lost, gained, and unchanged, each with its options over the whole curve."""
 
 import streamlit as st
 
@@ -21,13 +21,13 @@ _OF_TWO = (LOST, GAINED, RIGHT, WRONG)
 
 
 def curve_of(cut: Cut) -> SweepResult | None:
-    """The curve that asked this very cut, be it the shown one or another strategy's; None where none did."""
+    """Return the curve that scored these very layers, the shown one or another strategy's; None where none did."""
     is_asked = cut.point is not None and cut.point.block == cut.removed
     return cut.result if is_asked and isinstance(cut.result, SweepResult) else None
 
 
 def show(shown: Shown) -> None:
-    """Draw the counts as a filter, and the questions that pass it; a grey panel where the selected block was not asked.
+    """Draw the counts as a filter, and the questions that pass it; a grey panel where the selected block has no answers.
 
     Args:
         shown: the selection.
@@ -94,7 +94,7 @@ def show(shown: Shown) -> None:
 
 @st.cache_data(max_entries=8, show_spinner=False)
 def _texts(spec: BenchmarkSpec) -> dict[str, Question]:
-    """The questions by identifier; none where they cannot be read here, which takes nothing from the answers."""
+    """Return the questions by identifier; none where they cannot be read here, which leaves the answers complete."""
     try:
         return {question.id: question for question in questions.load(spec, uploads.questions)}
     except LayerscopeError:

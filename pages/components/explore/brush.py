@@ -46,7 +46,7 @@ def _set(n_layers: int) -> None:
 
 
 def way_back(n_layers: int) -> None:
-    """Say which range is kept to, where one is, with the way back to all n."""
+    """Name the selected range, where there is one, with a button back to all n."""
     asked, kept = state.sizes(), state.sizes(n_layers)
     if asked is None:
         return

@@ -52,7 +52,7 @@ def of_generations(found: Generations) -> Mark:
 
 
 def of_speed(speed: SpeedResult, field: str) -> Mark:
-    """The mark of the chart of speed, in milliseconds: of blocks that were timed themselves.
+    """Return the mark of the chart of speed, in milliseconds: of separately timed blocks.
 
     Args:
         speed: the measurement.

@@ -261,7 +261,7 @@ def _specs(
         begun: the model, the questions and the texts.
         shown: the map on screen.
         strategy: how layers are chosen.
-        cuts: those written down by hand.
+        cuts: layers to remove that the user wrote by hand.
         numbers: the lower half of the form.
     """
     spec = SweepSpec(
@@ -282,7 +282,7 @@ def damage_form(model: ModelSpec, shown: DistanceResult, key: str) -> None:
     """Draw the form; submitting it queues a job.
 
     Args:
-        model: the model to cut.
+        model: the model to prune.
         shown: the map on screen, which the damage is compared with.
         key: first part of the widgets' keys.
     """

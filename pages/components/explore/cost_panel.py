@@ -94,7 +94,7 @@ def _sizes(facts: ModelFacts, speed: Found | None, cut: Cut, dtype: str) -> None
 
 @dataclass(frozen=True)
 class Row:
-    """One quantity of the unpruned and of the cut model."""
+    """One quantity of the unpruned and of the pruned model."""
 
     what: str
     unit: str
@@ -111,7 +111,7 @@ class Row:
 
 
 def saved_by(model: ModelFacts, speed: SpeedResult | None, cut: Cut, *, tokens: int, batch_size: int, dtype: str) -> list[Row]:
-    """Everything that is known of the cut.
+    """Return every quantity that the pruning changes, as far as it is known.
 
     Args:
         model: the unpruned model.
@@ -151,7 +151,7 @@ def saved_by(model: ModelFacts, speed: SpeedResult | None, cut: Cut, *, tokens: 
 
 
 def shown(found: list[Row], n: int) -> list[dict[str, str]]:
-    """The rows as people read them."""
+    """Return the rows as text for the page's table."""
     return [
         {
             "": words.plain(row.what + (f", {row.how}" if row.unit == "seconds" and row.how != "measured" else "")),

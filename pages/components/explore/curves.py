@@ -83,7 +83,7 @@ def _of_blocks(heals: Sequence[Found], curves: Sequence[Found], cut: Cut) -> lis
 
 
 def _of_another_block(heals: Sequence[Found], cut: Cut) -> words.Markdown:
-    """That the diamonds at the selected size heal another block of this size; "" where they heal the selected one."""
+    """Say that the diamonds at the selected size heal another block of this size; "" where they heal the selected one."""
     if cut.removed is None:
         return ""
     healed = [heal.result.spec.block for heal in heals if heal.result.healed and heal.result.healed.n == cut.n]
@@ -93,7 +93,7 @@ def _of_another_block(heals: Sequence[Found], cut: Cut) -> words.Markdown:
 
 
 def same_questions(shown: Found, model: ModelSpec) -> dict[str, list[Found]]:
-    """By strategy, the curves of the same model and precision on the same questions as the shown one, which is left out.
+    """Return by strategy the curves of the same model, precision and questions as the shown one, which is left out.
 
     Of a strategy the strongest curve is taken. Among equally strong ones, it is the one that shares the shown curve's map. A
     strategy of random draws has one for each draw.
@@ -131,12 +131,12 @@ def choice(others: dict[str, list[Found]]) -> list[Found]:
 
 
 def flat(groups: Iterable[list[Found]]) -> list[Found]:
-    """All of them in one list."""
+    """Return all groups in one list."""
     return [entry for group in groups for entry in group]
 
 
 def refine_button(shown: Found, compared: list[Found]) -> None:
-    """Draw the button; a click asks the next larger number of questions of every curve on the chart.
+    """Draw the button; a click measures every curve on the chart on the next larger number of questions.
 
     All of them, since only curves on the same questions can be compared.
     """
@@ -162,7 +162,7 @@ def _refined(sweep: SweepResult, aim: int):
 
 
 def _aim(asked: int, size: int | None) -> int | None:
-    """Four times as many, or twice as many where that is already long; no more than there are; None where all are asked."""
+    """Return four times as many questions, or twice as many above a limit; at most all; None where all are answered."""
     aim = asked * (4 if asked < _FOURFOLD_BELOW else 2)
     return aim if size is None else min(aim, size) if size > asked else None
 

@@ -23,16 +23,16 @@ _marker = st.components.v2.component("layerscope_cut_marks", js=Path(__file__).w
 
 @dataclass(frozen=True)
 class Mark:
-    """Where blocks are on one chart."""
+    """Places of blocks on one chart."""
 
     points: Mapping[str, Sequence[tuple[float, float]]] | None = None
-    """By block as it is written, the places of its measured values; None where the chart's own cells name their blocks."""
+    """Places of the measured values, by block in text form; None where the chart's own cells name their blocks."""
     guide: bool = False
     """Whether the horizontal axis is the number of removed layers."""
 
 
 CELLS = Mark()
-"""Of maps of blocks and their lines."""
+"""Marks of maps of blocks and their lines."""
 
 
 def at_values(values: Mapping[Removal | None, Sequence[float]]) -> Mark:
@@ -88,6 +88,6 @@ def show(marks: Mapping[str, Mark], cut: Cut, strategy: Strategy) -> None:
 
 
 def path(strategy: Strategy) -> dict[int, str]:
-    """By number of layers, the strategy's own block as it is written; numbers whose block is not known are left out."""
+    """Return the strategy's own block in text form by number of layers; numbers whose block is not known are left out."""
     chosen = {n: strategy.cut(n).removed for n in range(1, strategy.distances.n_layers)}
     return {n: blocks.written(removed) for n, removed in chosen.items() if removed is not None}

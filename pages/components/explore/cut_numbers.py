@@ -59,7 +59,7 @@ def show(shown: Shown) -> None:
 
 
 def _changes(shown: Shown) -> dict[str, Change]:
-    """By quantity, the distance from the unpruned model under the selected condition."""
+    """Return by quantity the difference from the unpruned model under the selected condition."""
     found = {name: shown.selected.measured(name).change for name in (ACCURACY, LOSS)}
     return {name: change for name, change in found.items() if change is not None}
 
@@ -82,7 +82,7 @@ def _needed(change: Change | None) -> str:
 
 
 def _pictured(sweep: SweepResult | None, cut: Cut, change: Change | None) -> str:
-    """A settled rise of the loss as people can picture it; where the cut is none of the curve's own, also as one of those."""
+    """Return a comparison for a significant rise of the loss; for layers chosen by hand, also with a point of the curve."""
     if change is None or not change.is_settled or change.difference < 0:
         return ""
     like = glossary.like_cutting(sweep, change.difference) if sweep is not None and cut.by_hand else None

@@ -30,7 +30,7 @@ def show(shown: Shown) -> None:
 
 
 def _sheet_button() -> None:
-    """Open the decision sheet of the cut on screen."""
+    """Open the decision sheet of the removed layers."""
     if st.button(
         "Decision sheet", key="to-sheet", icon=":material/description:", type="tertiary", on_click=state.choose_option,
         args=("way", "Decision sheet"), help="One page: go, measure more or don't, with numbers, cost and risk.",

@@ -1,4 +1,4 @@
-"""Charts without their cut, built once and shared: building one takes far longer than ringing its cut."""
+"""Charts without their selection, built once and shared: building one takes far longer than ringing a block."""
 
 from collections.abc import Sequence
 

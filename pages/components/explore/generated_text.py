@@ -33,7 +33,7 @@ def show(found: Generations, prompts: Sequence[str], removed: Removal | None, st
         found: the stored generations.
         prompts: their prompts, at least one.
         removed: the selected block.
-        strategy: whose own block of that size stands beside it.
+        strategy: the strategy whose own block of that size is shown beside it.
     """
     place = st.selectbox(
         "Prompt", range(len(prompts)), generations.first_english(prompts), key="writing-prompt",
@@ -57,7 +57,7 @@ def show(found: Generations, prompts: Sequence[str], removed: Removal | None, st
 
 
 def texts(found: Generations, place: int) -> dict[str, dict[str, Any]]:
-    """By block as it is written, "" for the unpruned model: its words, and its rates over all prompts.
+    """Return the text and the rates over all prompts, by block in text form, "" for the unpruned model.
 
     Args:
         found: the stored generations.

@@ -45,7 +45,7 @@ def show(cut: Cut, strategy: Strategy, sweep: Found | None, model: ModelSpec) ->
 
     Args:
         cut: the selected block.
-        strategy: how blocks are chosen; its own block of that size stands beside the selected one.
+        strategy: how blocks are chosen; its own block of that size is shown beside the selected one.
         sweep: the curve on screen.
         model: the model of the page.
     """

@@ -35,7 +35,7 @@ def _size_limit(size: float, least: float, step: float) -> tuple[float, float]:
 
     Args:
         size: of the unpruned model, MB.
-        least: smallest size that can be asked for.
+        least: smallest allowed size.
         step: of large models.
     """
     usual = 0.85 * size
@@ -83,7 +83,7 @@ def show(model: ModelSpec, strategy: Strategy, selected: Selected, key: str) -> 
 
 
 def fronts(quantity: str, model: ModelSpec) -> list[Front]:
-    """All offers of a model, condition by condition, from everything measured."""
+    """Return all offers of a model, condition by condition, from everything measured."""
     ranked = sorted(weighed(model), key=lambda entry: entry.summary.weight, reverse=True)
     speed = speed_view.find(model)
     return front.fronts(quantity, [entry.result for entry in ranked], (), speed.result if speed else None)
@@ -101,13 +101,13 @@ def weighed(model: ModelSpec) -> list[Found]:
 
 
 def _size(condition: Condition) -> int | None:
-    """The number of questions of a dataset; None for texts, and if it is not known."""
+    """Return the number of questions of a dataset; None for texts, and where it is unknown."""
     asked = condition.material
     return questions.size(asked, uploads.questions) if isinstance(asked, BenchmarkSpec) else None
 
 
 def _unmeasured(answer: Answer, strategy: Strategy) -> None:
-    """For a size that no measured removal has: the number of layers that must go."""
+    """Name the number of layers to remove for a size that no measured block reaches."""
     if answer.offer is None and answer.goal.kind == MEGABYTES:
         held = strategy.distances.spec.model.dtype
         n = goals.layers_needed(strategy.distances.model, answer.goal.value, held)
@@ -126,7 +126,7 @@ def _take(offer: Offer, strategy: Strategy, key: str) -> None:
 
 
 def _measure(offer: Offer, needed: int, goal: Goal, model: ModelSpec, key: str) -> None:
-    """The button that asks so many questions of the unpruned and the pruned model, with its duration."""
+    """Draw the button that measures the unpruned and the pruned model on so many questions, with its duration."""
     request = _request(offer, needed, goal, model)
     if request is None:
         return
@@ -141,7 +141,7 @@ def _measure(offer: Offer, needed: int, goal: Goal, model: ModelSpec, key: str) 
 
 
 def _request(offer: Offer, needed: int, goal: Goal, model: ModelSpec) -> SweepSpec | None:
-    """A sweep of the unpruned model and this removal alone; None for texts, and without the sweep that was asked before."""
+    """Return a sweep of the unpruned model and this removal alone; None for texts, and without the former sweep."""
     asked = offer.reading.condition.material
     if goal.quantity == front.LOSS or not isinstance(asked, BenchmarkSpec) or offer.cut is None:
         return None

@@ -1,4 +1,4 @@
-"""The strip of layers, on which the cut is made: dragged and stretched as a block, or picked layer by layer.
+"""The strip of layers that selects the layers to remove: drag and stretch a block, or pick layer by layer.
 
 The texts that it shows of a block while it is dragged are in the page already. The server hears of the block once it is
 released.
@@ -28,11 +28,11 @@ _strip = st.components.v2.component(
     js=_HERE.with_suffix(".js").read_text(),
 )
 _HEARD = "strip-heard"
-"""Where the session keeps the number of the strip's last message, by which the strip knows that it was answered."""
+"""Key of the session for the number of the strip's last message, by which the strip knows that it was answered."""
 
 
 def show(found: Found, damage: Found | None, strategy: Strategy, cut: Cut) -> None:
-    """Draw the strip, and say it where the cut takes a protected layer.
+    """Draw the strip, and a note where the removed layers include a protected one.
 
     Args:
         found: the distance map.
@@ -74,7 +74,7 @@ def _hear(said: dict[str, Any], strategy: Strategy) -> None:
     """Take the block and the protected layers that the strip reports, each only where it changed.
 
     Raises:
-        BlockRangeError: when it is no cut of this model.
+        BlockRangeError: when the model lacks these layers.
     """
     st.session_state[_HEARD] = said.get("number")
     n_layers = strategy.distances.n_layers

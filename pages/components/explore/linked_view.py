@@ -1,7 +1,7 @@
-"""Slider, layer strip, maps and curves, all showing the same cut on one screen; the rest one tab away.
+"""Slider, layer strip, maps and curves, all showing the same removed layers on one screen; the rest one tab away.
 
-One fragment holds all of it, so that a move of the slider or a click on a block redraws the cut everywhere. Only the tab that
-is open is drawn, and parts with controls of their own are fragments inside it: these redraw their part alone.
+One fragment holds all of it, so that a move of the slider or a click on a block redraws the selection everywhere. Only the open
+tab is drawn. Parts with controls of their own are fragments inside it: these redraw their part alone.
 """
 
 import streamlit as st
@@ -100,7 +100,7 @@ def _opened() -> None:
 
 
 def _instrument(shown: Shown) -> None:
-    """The slider, the cut in words, and the strip of layers."""
+    """Draw the slider, the removed layers in words, and the strip of layers."""
     n_layers = shown.strategy.distances.n_layers
     left, right = st.columns([3, 7], vertical_alignment="center", gap="small")
     with left:
@@ -173,7 +173,7 @@ def _curves_menu(shown: Shown, sweep: Found) -> list[Found]:
 
 
 def _other_datasets(shown: Shown) -> words.Markdown:
-    """The further datasets on which the model has curves, and the way to select one of them."""
+    """Return the further datasets on which the model has curves, and how to select one of them."""
     others = selection.other_datasets(shown.model)
     if not others:
         return ""

@@ -1,4 +1,4 @@
-"""The map that the cut is chosen on: by the distance or the damage that is picked, as a map or as lines."""
+"""The map on which a block is chosen: by the selected distance or the damage, as a map or as lines."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ _HEIGHT = 316
 
 
 def view() -> str:
-    """How blocks are drawn: one of `VIEWS`."""
+    """Return how blocks are drawn: one of `VIEWS`."""
     return state.option_of("view", VIEWS, "map")
 
 
@@ -135,13 +135,13 @@ def _damage(damage: Found, how: str, cut: Cut, strategy: Strategy) -> None:
 
 
 def _kept(figure: Figure, n_layers: int) -> Figure:
-    """Of the sizes in the range on screen, where there is one."""
+    """Limit the axis to the sizes of the range on screen, where there is one."""
     sizes = state.sizes(n_layers)
     return maps.of_sizes(figure, sizes) if sizes else figure
 
 
 def _how_sure(distances: DistanceResult, cut: Cut, how: str) -> str:
-    """In how many resamples of the texts the chosen block wins, and which block comes second."""
+    """Say in how many resamples of the texts the chosen block wins, and which block comes second."""
     if not 0 < cut.n < distances.n_layers:
         return "The line marks the chosen block of each size. A ring will mark the block at the slider's n."
     if not distances.wins:

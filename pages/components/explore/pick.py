@@ -1,4 +1,4 @@
-"""A click on a chart of cuts makes the clicked one the current cut."""
+"""A click on a chart of blocks selects the clicked one."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from analysis.core.errors import BlockRangeError
 from pages.components.shared import chart, cuts, state
 
 VIEW = "view"
-"""Key of the fragment that shows the current cut: a click redraws all of it, wherever the chart stands."""
+"""Key of the fragment that shows the selection: a click redraws all of it, at any place of the chart."""
 _LAST = "last-click"
 
 
@@ -25,10 +25,10 @@ def chart_of_blocks(
     therefore ends the chart, a new one takes its place, and only a chart drawn since is heard.
 
     Args:
-        figure: a chart whose points carry, first or alone, a cut as it is written, or `UNPRUNED`.
+        figure: a chart whose points carry, first or alone, removed layers in text form, or `UNPRUNED`.
         key, alt, file_name: as in `chart.show`.
         n_layers: layers of the model.
-        chosen: the strategy's own cut of a size, which is no choice by hand.
+        chosen: the strategy's own block of a size, which is no choice by hand.
     """
     counted = _counted(key)
     count = st.session_state.setdefault(counted, 0)

@@ -1,4 +1,4 @@
-"""Which of several stored results is shown."""
+"""Choice among several stored results."""
 
 import streamlit as st
 
@@ -9,7 +9,7 @@ from pages.components.shared.library import Found
 
 
 def menu(maps: list[Found], sweeps: list[Found], sweep: Found | None, model: ModelSpec) -> tuple[Found, Found | None]:
-    """Draw the menu that says which results are on screen and how blocks are chosen; returns these results.
+    """Draw the menu that selects the shown results and the strategy, and return these results.
 
     Args:
         maps: at least one.

@@ -39,9 +39,9 @@ def button(shown: Found | None, job: jobs.Job | None, model: ModelSpec, removed:
 
     Args:
         shown: the measurement on screen.
-        job: the last one that was asked for.
+        job: the last requested one.
         model: the model of the page.
-        removed: the cut on screen; one of parts, which no line tells, is measured with the others.
+        removed: the layers on screen; sublayers, which have no point on the line, are measured with the others.
     """
     if job is not None and job.is_active:
         with st.container(width=340):
@@ -61,7 +61,7 @@ def show(shown: Found | None, job: jobs.Job | None, cut: Cut, strategy: Strategy
 
     Args:
         shown: the measurement; None while there is none.
-        job: the last one that was asked for.
+        job: the last requested one.
         cut: the selected block.
         strategy: how blocks are chosen.
     """

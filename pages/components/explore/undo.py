@@ -1,4 +1,4 @@
-"""Back to the cut before this one: every change of the cut on this page can be taken back."""
+"""Undo of the last change of the removed layers on this page."""
 
 from typing import NamedTuple
 
@@ -51,7 +51,7 @@ def _back() -> None:
 
 
 def _history() -> list[_Choice]:
-    """Oldest first, the cut on screen last; of the current model alone."""
+    """Return the choices for the current model, oldest first, the one on screen last."""
     model, kept = st.session_state.get(_HISTORY, (None, []))
     if model != state.current_model():
         kept = []

@@ -22,7 +22,7 @@ from pages.components.shared.selection import Evidence, Shown
 
 
 def show(shown: Shown) -> None:
-    """Draw the verdict, and under it the best known cut of this size with a button that takes it."""
+    """Draw the verdict, and under it the best known block of this size with a button that selects it."""
     cut, strategy, model, known = shown.cut, shown.strategy, shown.model, shown.evidence
     removed, n_layers = cut.removed, strategy.distances.n_layers
     if removed is None:
@@ -51,7 +51,9 @@ def show(shown: Shown) -> None:
 
 
 def best_of(known: Evidence, like: int | PartSet, n_layers: int) -> tuple[list[Cost], BestCut | None]:
-    """The measured loss without n layers, or without as many parts, and the cut that costs least; protected layers stay.
+    """Return the measured loss without n layers, or without as many parts, and the best of these removals.
+
+    Protected layers stay.
 
     Args:
         known: stored results of the model.
@@ -65,12 +67,12 @@ def best_of(known: Evidence, like: int | PartSet, n_layers: int) -> tuple[list[C
 
 
 def of_cut(removed: Removal, shown: Shown) -> Headline:
-    """The verdict on a cut of the model on screen."""
+    """Return the verdict on removed layers of the model on screen."""
     return _headline(_read(shown, removed), removed, shown.strategy.distances.model, shown.evidence)
 
 
 def _read(shown: Shown, removed: Removal) -> tuple[selection.Version, ...]:
-    """All results that a verdict reads: the map with the model's size, the curve on screen, then the rest."""
+    """Return all results that a verdict reads: the map with the model's size, the curve on screen, then the rest."""
     known = shown.evidence
     first = [shown.distances, *([known.shown] if known.shown else [])]
     read = [*known.relevant(removed), *known.maps(removed), *known.heals, *([known.speed] if known.speed else [])]
@@ -93,7 +95,7 @@ def _is_best(best: BestCut) -> str:
 
 
 def _better(best: BestCut, removed: Removal, found: Sequence[Cost], strategy: Strategy) -> None:
-    """The sentence on the best cut beside the one on screen, and the button that takes it."""
+    """Draw the sentence that compares the best block with the one on screen, and the button that selects it."""
     cost, own, apart = _beside(best, removed, found)
     said = f"Best known of {best.n_compared} choices: **{_name(best.cut)}**, {_amount(cost)} on {_where(cost)}"
     if own is not None and apart is not None and not apart.is_settled:
@@ -128,7 +130,7 @@ _TOO_GOOD = "Chosen and measured on the same texts: looks better than it is."
 
 
 def _report(best: BestCut, sweep: Found | None, model: ModelSpec) -> None:
-    """The button that measures the best cut on texts that had no part in choosing it, where the usual ones are such."""
+    """Draw the button that measures the best block on texts that had no part in choosing it, where the usual ones are such."""
     corpus, chose = default_loss_corpus(), best.chosen.condition.material
     if not isinstance(chose, CorpusSpec) or costs.share_texts(corpus, chose):
         return
