@@ -1,4 +1,4 @@
-"""What several kinds of experiment are asked in their tests."""
+"""Fixtures of several kinds of experiment."""
 
 import json
 

@@ -68,9 +68,7 @@ def shrunk(monkeypatch, folder) -> load.LoadedModel:
     return load.load(ModelSpec(source=str(folder), device="cpu", dtype="float32"), by_layer=True)
 
 
-def test_a_damage_map_and_the_map_that_it_is_held_against_share_one_reading(
-    tiny_folder, cache, with_starter, tmp_path, monkeypatch
-):
+def test_a_damage_map_and_its_distance_map_share_one_reading(tiny_folder, cache, with_starter, tmp_path, monkeypatch):
     spec = ModelSpec(source=str(tiny_folder("llama")), device="cpu", dtype="float32")
     asked = DamageSpec(spec, dataclasses.replace(TEXTS, n_texts=2), DistanceSpec(spec, TEXTS), max_size=3)
     whole = damage.run(asked), distance_map.stored(asked.distances)
@@ -83,8 +81,8 @@ def test_a_damage_map_and_the_map_that_it_is_held_against_share_one_reading(
     assert kept.bytes_read <= sum(file.stat().st_size for file in tiny_folder("llama").glob("*.safetensors"))
     again = dataclasses.replace(asked, distances=DistanceSpec(spec, dataclasses.replace(TEXTS, n_texts=4)))
     damage.run(again, load=load.handing_out(loaded))
-    assert distance_map.stored(again.distances) is not None, "a map beside damage that was all measured before"
-    assert not list((store.cache_dir() / "results" / shards.FOLDER).glob("*")), "what the map is made of is in the map"
+    assert distance_map.stored(again.distances) is not None, "a distance map for damage that was all measured before"
+    assert not list((store.cache_dir() / "results" / shards.FOLDER).glob("*")), "the map holds the figures of its shards"
 
 
 def test_a_curve_says_when_the_files_are_read_twice(tiny_folder, cache, monkeypatch):
@@ -102,13 +100,13 @@ def test_a_curve_says_when_the_files_are_read_twice(tiny_folder, cache, monkeypa
     assert not told_of(dataclasses.replace(asked, max_n=2)), "the map is stored by now"
 
 
-def test_what_needs_the_whole_model_says_so(cache, little_memory):
+def test_a_run_that_needs_the_whole_model_says_so(cache, little_memory):
     spec = EvaluateSpec(MODEL, generation=GenerationSpec())
     with pytest.raises(NotEnoughMemoryError, match="only 1.3 GB are allowed by --memory"):
         evaluation.run(spec)
 
 
-def test_a_check_of_the_model_says_how_it_will_be_measured(cache, little_memory):
+def test_a_check_of_the_model_says_how_it_measures(cache, little_memory):
     result = inspection.run(InspectSpec(MODEL))
     assert not result.fits
     assert result.by_layer

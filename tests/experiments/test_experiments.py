@@ -50,7 +50,10 @@ def test_a_map_is_whole_stored_and_found_again(model):
 
 
 def test_a_planted_identity_layer_wins(tiny_folder, tmp_path):
-    """Layers 3 and 4 write nothing into the stream, so [3, 5) is the best pair at distance 0, and 3 or 4 the best single."""
+    """Layers 3 and 4 write nothing into the stream.
+
+    So [3, 5) is the best pair at distance 0, and 3 or 4 the best single layer.
+    """
     loaded = load.load(ModelSpec(str(tiny_folder()), dtype="float32"))
     with torch.no_grad():
         for index in (3, 4):
@@ -65,7 +68,7 @@ def test_a_planted_identity_layer_wins(tiny_folder, tmp_path):
     assert best[2].distance > 1e-3
 
 
-def test_a_cancelled_map_is_usable_and_goes_on(model, monkeypatch):
+def test_a_cancelled_map_is_usable_and_resumes(model, monkeypatch):
     monkeypatch.setattr("analysis.models.stream.tokens_per_batch", lambda device: 64)
     spec = DistanceSpec(model, CORPUS)
     whole = distance_map.run(dataclasses.replace(spec, corpus=dataclasses.replace(CORPUS, seed=0)))
@@ -82,7 +85,7 @@ def test_a_cancelled_map_is_usable_and_goes_on(model, monkeypatch):
     assert min(progress.done for progress in told if progress.phase == "reading the residual stream") == 4
 
 
-def test_storing_takes_a_small_share_of_the_time_however_long_it_takes(model, monkeypatch):
+def test_storing_takes_a_small_share_of_the_time(model, monkeypatch):
     """Every 20 seconds, as it was, storing the thousands of texts of a long map came to take most of the time."""
     monkeypatch.setattr("analysis.models.stream.tokens_per_batch", lambda device: 32)
     now, stored = [0.0], []
@@ -154,7 +157,7 @@ def stored_by_position(result: DistanceResult) -> None:
     store.save_result("distances", result.spec.fingerprint(), result.to_json(), [arrays])
 
 
-def test_a_map_stored_by_position_opens_and_another_metric_follows_from_it(model):
+def test_a_map_stored_by_position_opens_and_yields_other_metrics(model):
     def no_model(spec, on_progress):
         pytest.fail("the model was loaded again")
 
@@ -176,7 +179,7 @@ def new_metric():
     METRICS.forget("new")
 
 
-def test_a_new_metric_neither_shifts_nor_orphans_what_is_stored(model, new_metric):
+def test_a_new_metric_neither_shifts_nor_orphans_stored_maps(model, new_metric):
     def no_model(spec, on_progress):
         pytest.fail("the model was loaded again")
 
@@ -191,7 +194,7 @@ def test_a_new_metric_neither_shifts_nor_orphans_what_is_stored(model, new_metri
     assert list(new.others) == there_were
 
 
-def test_a_map_whose_texts_were_dropped_is_measured_again_for_another_metric(model, monkeypatch):
+def test_another_metric_measures_again_where_texts_were_dropped(model, monkeypatch):
     monkeypatch.setattr(distance_map, "_MOST_STATE_BYTES", 100)
     first = distance_map.run(DistanceSpec(model, CORPUS))
     assert first.states is None
@@ -199,7 +202,7 @@ def test_a_map_whose_texts_were_dropped_is_measured_again_for_another_metric(mod
     assert distance_map.run(DistanceSpec(model, CORPUS, "relative-l2")).mean == first.others["relative-l2"]
 
 
-def test_a_cancelled_map_goes_on_in_another_metric(model, monkeypatch):
+def test_a_cancelled_map_resumes_in_another_metric(model, monkeypatch):
     monkeypatch.setattr("analysis.models.stream.tokens_per_batch", lambda device: 64)
     with pytest.raises(Cancelled):
         distance_map.run(DistanceSpec(model, CORPUS), Told("reading the residual stream", stop_after=4))

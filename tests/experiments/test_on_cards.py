@@ -30,7 +30,7 @@ _OF_TIME = ("wall_s", "versions", "memory_bytes", "tokens_per_s", "prefill_s", "
 
 
 def told(value):
-    """What a result says but for times, memory and machine."""
+    """Return a result without its times, memory and machine."""
     if isinstance(value, dict):
         return {name: told(one) for name, one in value.items() if name not in _OF_TIME}
     return [told(one) for one in value] if isinstance(value, list) else value

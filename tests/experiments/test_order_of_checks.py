@@ -1,4 +1,4 @@
-"""What is refused for its texts or questions is refused before any model is looked for, on the command line and in a job."""
+"""Bad texts and questions are refused before any model is looked for, on the command line and in a job."""
 
 import importlib
 
@@ -31,14 +31,14 @@ REQUESTS = [
 
 @pytest.fixture(autouse=True)
 def _no_model(monkeypatch, tmp_path):
-    """Whoever asks for a model, be it by its name only, fails the test."""
+    """Fail the test at any request for a model, even by its name only."""
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
     for name in ("resolve", "plan", "load", "locate"):
         monkeypatch.setattr(load, name, lambda *_, name=name, **__: pytest.fail(f"A model was asked for by {name}."))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_text_without_an_end_is_refused_before_a_model_is_looked_for(capsys, command):
+def test_an_endless_text_is_refused_before_the_model_is_sought(capsys, command):
     block = ["--block", "3:2"] if command == "heal" else []
     assert main.main([command, "starter", "--texts", "/dev/zero", *block]) == 2
     assert "(it is a device, not a regular file)" in capsys.readouterr().err

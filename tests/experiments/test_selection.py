@@ -73,7 +73,7 @@ def test_random_blocks_are_seeded_and_cover_every_start():
     assert max(starts.count(start) for start in range(8)) < 2 * 400 / 8
 
 
-def test_loss_greedy_takes_the_measured_block_and_says_when_there_is_none():
+def test_loss_greedy_takes_the_measured_block_or_says_none_exists():
     least = [LeastDamage(1, 4, 0.01), LeastDamage(2, 1, 0.2)]
     assert choose("loss-greedy", 2, n_layers=6, least=least) == Block(1, 2)
     with pytest.raises(BlockRangeError, match="only of sizes 1 to 2"):

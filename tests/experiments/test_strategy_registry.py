@@ -138,7 +138,7 @@ def test_it_chooses_within_the_model_only():
 
 
 @pytest.mark.usefixtures("middle")
-def test_its_curve_is_measured_without_a_map_stored_and_read_back(spec, monkeypatch):
+def test_its_curve_is_measured_without_a_map_and_read_back(spec, monkeypatch):
     monkeypatch.setattr(distance_map, "run", lambda *args, **kwargs: pytest.fail("a map was measured"))
     measured = sweep.run(replace(spec, strategy="middle"))
     assert [point.block for point in measured.points] == [None, Block(2, 1), Block(2, 2), Block(1, 3)]
@@ -147,7 +147,7 @@ def test_its_curve_is_measured_without_a_map_stored_and_read_back(spec, monkeypa
     assert SweepResult.load(measured.spec).to_json() == measured.to_json()
 
 
-def test_one_that_needs_a_map_and_the_influence_is_given_both(spec, register):
+def test_a_strategy_with_map_and_influence_receives_both(spec, register):
     register("sparing", SPARING)
     asked = replace(spec, strategy="sparing", distances=replace(spec.distances, metric="relative-l2"))
     measured = sweep.run(asked)
@@ -209,7 +209,7 @@ def of(name, draw=0):
     return replace(SWEEP, spec=SweepSpec(max_n=2, strategy=name, draw=draw))
 
 
-def test_charts_give_it_a_look_of_its_own_and_a_legend(register):
+def test_charts_give_it_its_own_look_and_legend(register):
     register("middle", MIDDLE)
     register("late", DRAWN)
     figure = curves.accuracy_curve(SWEEP, others=[of("deepest"), of("middle"), of("late"), of("late", 1)])
@@ -230,7 +230,7 @@ def luminance(colour):
 
 
 @pytest.mark.parametrize(("dark", "background"), [(False, "#ffffff"), (True, "#13181d")])
-def test_looks_of_further_ones_have_contrast_and_begin_again_when_they_are_used_up(dark, background):
+def test_looks_have_contrast_and_repeat_when_used_up(dark, background):
     names = [f"further-{number}" for number in range(9)]
     for name in names:
         STRATEGIES.add(name, Strategy(name, name, "a test.", lambda n, given: Block(0, n)))
@@ -256,7 +256,7 @@ def test_the_report_has_its_curve(spec):
 
 
 @pytest.mark.usefixtures("cache")
-def test_a_cut_of_layers_one_by_one_from_the_damage_is_drawn_where_it_is_known(monkeypatch):
+def test_damage_of_single_layer_cuts_is_drawn_where_known(monkeypatch):
     def scattered(n, given):
         if n > len(given.least):
             raise BlockRangeError("That size is not measured.")
@@ -280,19 +280,19 @@ def test_a_cut_of_layers_one_by_one_from_the_damage_is_drawn_where_it_is_known(m
     ("settings", "told"),
     [
         ({"name": "In the Middle"}, "lowercase letters and digits"),
-        ({"needs": ("maps",)}, "can need map, influence, damage, draw, searched, blocks, not maps"),
+        ({"needs": ("maps",)}, "may need map, influence, damage, draw, searched, blocks, not maps"),
         ({"choose": None}, "must either choose layers itself or need blocks"),
         ({"needs": ("blocks",)}, "must either choose layers itself or need blocks"),
         ({"needs": ("searched",)}, "must define a search exactly if it needs searched"),
     ],
 )
-def test_what_cannot_be_a_strategy_is_refused(settings, told):
+def test_invalid_strategies_are_refused(settings, told):
     usual = {"name": "middle", "title": "Middle", "help": "a test.", "choose": lambda n, given: Block(0, n)}
     with pytest.raises(SpecError, match=told):
         Strategy(**{**usual, **settings})
 
 
-def test_fingerprints_do_not_change_with_what_is_registered(register):
+def test_fingerprints_are_independent_of_registered_strategies(register):
     before = [SweepSpec().fingerprint(), fakes.sweep().spec.fingerprint()]
     register("middle", MIDDLE)
     assert [SweepSpec().fingerprint(), fakes.sweep().spec.fingerprint()] == before

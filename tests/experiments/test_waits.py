@@ -37,7 +37,7 @@ def mapped(decoder, cuts, n):
 
 
 def waits(work, *, n_layers=4, n_cuts=2, n=2):
-    """How often the host waits for a card, by what it waits for, and how often it sends something there."""
+    """How often the host waits for a GPU, by the kind of wait, and how often it sends something there."""
     counted = Counter()
     with cards(1, counted) as (card,):
         model = build("llama", n_layers=n_layers)
@@ -51,7 +51,7 @@ def waits(work, *, n_layers=4, n_cuts=2, n=2):
     return counted
 
 
-def test_what_waits_is_seen():
+def test_every_wait_is_seen():
     counted = Counter()
     with cards(1, counted) as (card,), torch.inference_mode():
         here = torch.ones(4)
@@ -100,7 +100,7 @@ def test_a_map_is_waited_for_once_a_metric():
     assert counted.total() <= len(distances.METRICS) + 2
 
 
-def test_only_what_comes_from_the_host_to_a_card_is_pinned():
+def test_only_tensors_from_host_to_gpu_are_pinned():
     class Recorded:
         def __init__(self, place):
             self.device, self.calls = torch.device(place), []

@@ -67,7 +67,7 @@ def test_the_same_tokens_as_the_library_writes_without_a_cache(family, block):
         assert found == ids[len(prompt) :]
 
 
-def test_a_text_ends_at_a_stop_token_and_its_neighbours_go_on():
+def test_a_text_ends_at_a_stop_token_and_others_continue():
     decoder = architecture.find_decoder(build("llama"))
     prompts = [tokens(5, 0), tokens(5, 1)]
     first, second = writing.greedy(decoder, prompts, 12)

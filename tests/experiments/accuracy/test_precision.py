@@ -1,4 +1,4 @@
-"""What half precision costs a model: held against two evaluations, said with results, and kept with the model."""
+"""Cost of half precision: equal to the difference of two evaluations, shown with results, and kept with the model."""
 
 from dataclasses import replace
 
@@ -32,10 +32,10 @@ def test_float32_has_no_cost_and_cannot_be_asked_for():
     assert precision.said_of(ModelSpec(dtype="float32", identity="files:x")) == ""
 
 
-def test_it_is_the_difference_of_two_evaluations_and_is_said_with_later_results(cache, tiny_folder):
+def test_cost_is_the_difference_of_evaluations_and_shown_with_results(cache, tiny_folder):
     half = models.resolve(ModelSpec(source=str(tiny_folder("llama")), dtype="bfloat16"))
     exact = models.resolve(ModelSpec(source=str(tiny_folder("llama")), dtype="float32"))
-    assert "was not measured" in precision.said_of(half)
+    assert "is not measured" in precision.said_of(half)
     found = against_float32.run(PrecisionSpec(model=half, benchmark=ASKED))
     a, b = (evaluation.run(EvaluateSpec(model=model, benchmark=ASKED, loss_corpus=None)).questions for model in (half, exact))
     mean, ends, largest = moved([x.loglikelihoods for x in a], [x.loglikelihoods for x in b])
@@ -51,7 +51,7 @@ def test_it_is_the_difference_of_two_evaluations_and_is_said_with_later_results(
     assert "nats on average" not in evaluation.run(EvaluateSpec(model=exact, benchmark=ASKED, loss_corpus=None)).measured_on()
 
 
-def test_the_result_with_the_most_questions_speaks_for_its_own_precision_alone(cache, tiny_folder):
+def test_the_result_with_most_questions_counts_for_its_own_precision(cache, tiny_folder):
     half = models.resolve(ModelSpec(source=str(tiny_folder("llama")), dtype="bfloat16"))
     for limit in (6, 3):
         against_float32.run(PrecisionSpec(model=half, benchmark=BenchmarkSpec("arc_easy", limit=limit)))
@@ -65,7 +65,7 @@ def curve(folder, dtype: str = "bfloat16", **named) -> SweepSpec:
     return SweepSpec(ModelSpec(source=str(folder), dtype=dtype), ASKED, None, max_n=1, strategy="deepest", **named)
 
 
-def test_a_curve_in_half_precision_measures_once_what_that_costs(cache, tiny_folder, monkeypatch):
+def test_a_curve_in_half_precision_measures_its_cost_once(cache, tiny_folder, monkeypatch):
     said = []
     found = sweep.run(curve(tiny_folder("llama")), lambda progress: said.append(progress.message))
     of_model = found.spec.model
@@ -76,7 +76,7 @@ def test_a_curve_in_half_precision_measures_once_what_that_costs(cache, tiny_fol
     sweep.run(replace(curve(tiny_folder("llama")), max_n=2))
 
 
-def test_what_came_with_the_program_is_told_and_not_measured_again(cache, monkeypatch):
+def test_a_shipped_cost_is_shown_and_not_measured_again(cache, monkeypatch):
     starter = models.resolve(ModelSpec(dtype="bfloat16", device="cpu"))
     known = precision.cost(starter)
     assert known.spec.model == starter
@@ -91,7 +91,7 @@ def test_a_curve_in_float32_has_nothing_to_measure(cache, tiny_folder, monkeypat
     assert sweep.run(curve(tiny_folder("llama"), "float32")).complete
 
 
-def test_a_curve_is_there_where_its_cost_cannot_be_measured_and_it_says_why(cache, tiny_folder, monkeypatch):
+def test_a_curve_without_a_measurable_cost_says_why(cache, tiny_folder, monkeypatch):
     def no_room(*_, **__):
         raise NotEnoughMemoryError("There is no room.")
 

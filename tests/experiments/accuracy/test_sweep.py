@@ -1,4 +1,4 @@
-"""Sweeps from spec to stored curve: strategies, what is never measured twice, kills, and what else a cut is asked."""
+"""Sweeps from spec to stored curve: strategies, reuse of measurements, kills, and generation."""
 
 import dataclasses
 import json
@@ -92,7 +92,7 @@ def test_a_sweep_equals_evaluating_each_cut_alone(sweep_spec):
         assert one.loglikelihoods == pytest.approx(other.loglikelihoods, abs=1e-4)
 
 
-def test_points_appear_while_it_runs_and_no_question_is_asked_twice(sweep_spec, asked):
+def test_points_appear_during_a_run_and_questions_are_scored_once(sweep_spec, asked):
     whole = sweep.run(sweep_spec)
     assert len(asked) == len(set(asked)) == 4 * 60
     store.discard_result("sweep", whole.spec.fingerprint())
@@ -110,7 +110,7 @@ def test_points_appear_while_it_runs_and_no_question_is_asked_twice(sweep_spec, 
     assert finished.complete
 
 
-def test_more_questions_refine_a_curve_and_fewer_are_a_look_up(sweep_spec, asked):
+def test_more_questions_refine_a_curve_and_fewer_are_looked_up(sweep_spec, asked):
     few = sweep.run(asking(sweep_spec, 30))
     assert len(asked) == 4 * 30
     more = sweep.run(asking(sweep_spec, 60))
@@ -142,7 +142,7 @@ def test_more_texts_are_added_to_those_measured(sweep_spec, monkeypatch):
     assert more.points[1].n_texts == 5
 
 
-def test_strategies_share_the_unpruned_model_and_the_blocks_they_agree_on(sweep_spec, asked):
+def test_strategies_share_the_unpruned_model_and_common_blocks(sweep_spec, asked):
     removed = {point.block for point in sweep.run(sweep_spec).points}
     for strategy in ("deepest", "reverse", "block-influence", "random"):
         result = sweep.run(dataclasses.replace(sweep_spec, strategy=strategy))
@@ -152,7 +152,7 @@ def test_strategies_share_the_unpruned_model_and_the_blocks_they_agree_on(sweep_
     assert len(asked) == len(set(asked)) == 60 * len(removed)
 
 
-def test_an_evaluation_of_a_swept_cut_is_a_look_up_and_the_other_way_round(sweep_spec, asked):
+def test_evaluations_and_sweeps_of_one_cut_share_their_scores(sweep_spec, asked):
     alone = EvaluateSpec(sweep_spec.model, Block(2, 2), None, sweep_spec.benchmark, sweep_spec.loss_corpus)
     evaluated = evaluation.run(alone)
     manual = sweep.run(dataclasses.replace(sweep_spec, strategy="manual", blocks=(Block(2, 2), LayerSet((0, 3)))))
@@ -172,7 +172,7 @@ def test_other_questions_texts_or_code_are_not_taken_over(sweep_spec, asked, mon
     assert len(asked) == 3 * 4 * 12
 
 
-def test_a_cut_that_leaves_layers_between_equals_the_really_cut_model(sweep_spec, model):
+def test_a_cut_with_layers_between_equals_the_really_cut_model(sweep_spec, model):
     scattered = LayerSet((1, 3))
     swept = sweep.run(dataclasses.replace(sweep_spec, strategy="manual", blocks=(scattered,))).points[1]
     loaded = load.load(model)
@@ -193,7 +193,7 @@ def test_parts_of_layers_are_a_cut_like_others(sweep_spec, model, text, asked):
     n_asked = len(asked)
     alone = EvaluateSpec(sweep_spec.model, removed, None, sweep_spec.benchmark, sweep_spec.loss_corpus)
     assert evaluation.run(alone).point == point
-    assert len(asked) == n_asked, "what a curve scored is looked up"
+    assert len(asked) == n_asked, "scores of a curve are looked up"
     loaded = load.load(model)
     cut.cut(loaded.decoder, removed)
     own = evaluation.measure(loaded, sweep_spec.benchmark, sweep_spec.loss_corpus).of(removed).point
@@ -231,7 +231,7 @@ def test_loss_greedy_removes_the_blocks_whose_damage_was_measured_least(sweep_sp
         sweep.run(dataclasses.replace(sweep_spec, strategy="loss-greedy", damage=reaching))
 
 
-def test_what_a_strategy_does_not_read_does_not_change_its_curve(sweep_spec):
+def test_inputs_that_a_strategy_ignores_do_not_change_its_curve(sweep_spec):
     deepest = dataclasses.replace(sweep_spec, strategy="deepest")
     other = dataclasses.replace(deepest, draw=3, distances=DistanceSpec(sweep_spec.model, CorpusSpec("wiki", 3, 16)))
     assert sweep.resolve(deepest) == sweep.resolve(other)
@@ -294,7 +294,7 @@ def test_every_cut_writes_if_asked_and_is_asked_once(sweep_spec, monkeypatch):
 
 
 @pytest.mark.long
-def test_killed_at_any_point_a_sweep_goes_on_without_asking_twice(sweep_spec, cache, tmp_path, monkeypatch):
+def test_a_killed_sweep_resumes_without_repeating_a_question(sweep_spec, cache, tmp_path, monkeypatch):
     """Killed again and again, a few reports later each time, until it lives."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     # A server that has imported everything forks each child: a new process would import for seconds.

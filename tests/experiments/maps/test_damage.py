@@ -1,4 +1,4 @@
-"""The damage map: equal to really cut models, refined text by text, never measuring twice, gone on with after any stop."""
+"""The damage map: equal to really cut models, refined text by text, never measuring twice, resumed after any stop."""
 
 import dataclasses
 import math
@@ -38,7 +38,7 @@ def spec(tiny_folder, monkeypatch):
 
 @pytest.fixture(scope="module")
 def whole(tiny_folder, with_starter, tmp_path_factory):
-    """What `spec` gives where nothing stops it, measured once in a cache folder that no test sees."""
+    """Return the uninterrupted result of `spec`, measured once in a cache folder that no test sees."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAYERSCOPE_CACHE", str(with_starter(tmp_path_factory.mktemp("whole") / "cache")))
         return damage.run(asking(tiny_folder(), patch))
@@ -76,7 +76,7 @@ def comparable(result):
     return {name: value for name, value in result.to_json().items() if name != "wall_s"}
 
 
-def test_every_block_costs_what_the_really_cut_model_loses(spec):
+def test_every_block_costs_the_loss_of_the_really_cut_model(spec):
     result = damage.run(spec)
     assert result.complete
     assert [len(row) for row in result.increase] == [6, 5, 4]
@@ -119,7 +119,7 @@ def test_it_is_stored_and_found_again(spec, computed):
 
 
 @pytest.mark.parametrize("k", [0, 1, 2, 7, 16, 17, 30, 47, 48])
-def test_a_stopped_run_goes_on_and_measures_nothing_twice(spec, whole, computed, k):
+def test_a_stopped_run_resumes_and_measures_nothing_twice(spec, whole, computed, k):
     with pytest.raises(Cancelled):
         damage.run(spec, stop_after(k))
     part = DamageResult.load(whole.spec)
@@ -133,7 +133,7 @@ def test_a_stopped_run_goes_on_and_measures_nothing_twice(spec, whole, computed,
     assert np.array_equal(finished.text_losses, whole.text_losses)
 
 
-def test_a_run_killed_between_two_savings_loses_only_what_was_not_saved(spec, computed, monkeypatch):
+def test_a_run_killed_between_saves_loses_only_unsaved_losses(spec, computed, monkeypatch):
     monkeypatch.setattr(damage, "_SAVE_EVERY_S", 0.0)
     saved = []
     original = DamageResult.save
@@ -183,7 +183,7 @@ def test_rounds():
     assert sorted(sum(rounds, []), key=cuts.index) == cuts
 
 
-def test_more_texts_and_larger_blocks_refine_what_is_stored(spec, computed):
+def test_more_texts_and_larger_blocks_refine_the_stored_map(spec, computed):
     few = dataclasses.replace(spec, corpus=dataclasses.replace(CORPUS, n_texts=2), max_size=2)
     small = damage.run(few)
     assert len(computed) == 12 * 2
@@ -265,7 +265,7 @@ def test_a_loss_that_is_no_number(spec, monkeypatch):
 
 
 @pytest.mark.starter
-def test_a_damage_map_of_the_starter_model_equals_its_cut_models(starter, monkeypatch):
+def test_damage_of_the_starter_model_equals_its_cut_models(starter, monkeypatch):
     corpus = CorpusSpec("wiki", n_texts=1, seq_len=32, split="validation")
     spec = DamageSpec(ModelSpec(dtype="float32"), corpus, DistanceSpec(corpus=CorpusSpec("c4", 2, 32)), max_size=1)
     result = damage.run(spec, load=load.handing_out(starter))

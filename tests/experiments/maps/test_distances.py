@@ -158,7 +158,7 @@ def test_bfloat16_streams_give_right_small_angles():
 
 
 @torch.inference_mode()
-def test_block_influence_is_the_papers_formula_on_a_real_forward_pass():
+def test_block_influence_is_the_papers_formula_on_a_real_pass():
     """ShortGPT: 1 - mean over tokens of cos(x[l], x[l+1]); x[l] from transformers, so only layers before the last count."""
     decoder = architecture.find_decoder(build("llama"))
     texts = [[5, 9, 33, 7, 8, 21], [4, 17, 6]]
@@ -170,7 +170,7 @@ def test_block_influence_is_the_papers_formula_on_a_real_forward_pass():
             assert found[index, layer, layer + 1].item() == pytest.approx(influence.item(), abs=1e-5)
 
 
-def test_rows_hold_every_pair_with_start_zero_and_the_last_layer():
+def test_rows_hold_every_pair_from_zero_to_the_last_layer():
     matrix = torch.arange(16.0).reshape(4, 4)  # L = 3
     assert rows_by_size(matrix) == [[1, 6, 11], [2, 7], [3]]
 
@@ -188,7 +188,7 @@ def test_the_last_tokens_of_all_texts_are_measured_together(monkeypatch):
         torch.testing.assert_close(of_texts[1], alone[name][0], rtol=0, atol=1e-12)
 
 
-def test_where_calls_are_what_costs_all_depths_are_stacked_in_one():
+def test_all_depths_are_stacked_where_calls_dominate_the_cost():
     states = [torch.ones(9, 8, dtype=torch.bfloat16, device="meta") for _ in range(4)]
     stacked = distances._stack(states, slice(2, 7), torch.device("meta"))
     assert (stacked.shape, stacked.dtype) == ((5, 4, 8), torch.float64)

@@ -1,4 +1,4 @@
-"""A metric that one file outside the package registers is everywhere by itself, and takes nothing from what is stored."""
+"""A metric registered by one file outside the package appears everywhere, and changes no stored result."""
 
 import math
 import subprocess
@@ -124,7 +124,7 @@ def test_explore_offers_and_draws_it(model, monkeypatch):
     assert heat["colorbar"]["title"]["text"] == "chord, 0 to 2"
     assert heat["z"][0][0] == pytest.approx(measured.others["chord"][0][0])
     assert "Dotted: by chord distance the choice at n = 2 would be" in texts(at)
-    METRICS.forget("chord")  # what is stored of it can still be looked at
+    METRICS.forget("chord")  # its stored distances can still be shown
     at = own.page(monkeypatch, "pages/explore.py", model=model.source, dtype="float32", n="2", metric="chord")
     assert "Dotted: by chord the choice at n = 2 would be" in texts(at)
 

@@ -18,7 +18,7 @@ from analysis.models.spec import ModelSpec
 from tests.support.families import build
 
 harness = pytest.importorskip(
-    "tests.support.harness", reason="lm-eval is not installed; it is in requirements-dev.txt", exc_type=ImportError
+    "tests.support.harness", reason="lm-eval is not installed: it is in requirements-dev.txt", exc_type=ImportError
 )
 
 TOLERANCE = 1e-3

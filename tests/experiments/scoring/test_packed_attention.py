@@ -1,4 +1,4 @@
-"""Attention run by run: what the dense mask gives, on every family that has it, and the model as it was afterwards."""
+"""Attention run by run: equal to the dense mask on every family that has it, and the model restored afterwards."""
 
 import itertools
 import random
@@ -26,7 +26,7 @@ def attended(monkeypatch):
 
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family != "gemma2"])
-def test_runs_give_what_the_dense_mask_gives_from_fewer_pairs(family, monkeypatch):
+def test_runs_equal_the_dense_mask_with_fewer_pairs(family, monkeypatch):
     decoder = architecture.find_decoder(build(family))
     pairs = attended(monkeypatch)
     found, sums = [], []
@@ -46,7 +46,7 @@ def test_a_family_without_fused_attention_runs_the_whole_mask(monkeypatch):
     assert not pairs
 
 
-def test_a_run_sees_only_the_columns_that_one_of_its_tokens_sees(monkeypatch):
+def test_a_run_sees_only_columns_that_its_tokens_see(monkeypatch):
     monkeypatch.setattr(attention, "cheapest_runs", lambda seen: [slice(0, 2), slice(2, 4)])
     seen = torch.tensor([[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 0, 1]], dtype=torch.bool)[None]
     mask = torch.zeros(1, 1, 4, 4).masked_fill_(~seen[:, None], -1.0)
@@ -81,7 +81,7 @@ def ways(starts, n):
 def test_runs_are_the_cheapest_of_all_that_begin_at_branches(seed, call, monkeypatch):
     monkeypatch.setattr(attention, "_CALL", call)
     drawn = random.Random(seed)
-    # Chains, some of which begin anew or branch off an earlier node.
+    # Chains that sometimes begin anew or branch off an earlier node.
     parents = [node - 1 if drawn.random() < 0.7 else drawn.randint(-1, node - 1) for node in range(24)]
     seen = forest(parents)
     branches = [node for node in range(1, 24) if not seen[node, node - 1]]

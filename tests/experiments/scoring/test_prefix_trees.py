@@ -45,7 +45,7 @@ def test_every_node_sees_its_ancestors_and_nothing_else():
         assert row.depths[node] == len(ancestors) - 1
 
 
-def test_cost_foretells_growth():
+def test_cost_predicts_growth():
     row = Row()
     for number, options in enumerate([question((1, 2, 3, 4), (1, 2, 5, 6)), question((1, 2, 3, 9, 9)), question((1, 2, 3, 4))]):
         before, cost = len(row), row.cost(options.options)
@@ -81,7 +81,7 @@ def test_subjects_do_not_share_a_long_row():
     assert [len(row) for row in pack(list(mmlu_like(["anatomy", "law"])))] == [1300, 1300]
 
 
-def test_a_row_with_a_long_prefix_grows_up_to_its_own_limit():
+def test_a_row_with_a_long_prefix_grows_to_its_limit():
     questions = list(mmlu_like(["history"], n=40, prefix=1500, own=200))
     rows = pack(questions)
     assert all(len(row) <= SHARED_ROW_TOKENS for row in rows)
@@ -94,7 +94,7 @@ def test_a_few_shared_words_do_not_lengthen_a_row():
     assert all(ROW_TOKENS - 60 < len(row) <= ROW_TOKENS for row in rows[:-1])
 
 
-def test_random_questions_keep_every_target_once_and_predict_it_from_its_own_prefix():
+def test_random_questions_keep_targets_and_predict_them_from_their_prefix():
     draw = random.Random(0)
     for _ in range(30):
         prefixes = [[draw.randrange(4) for _ in range(draw.randrange(1, 60))] for _ in range(3)]
@@ -151,7 +151,7 @@ def encoded(context, *options, tokenizer=None, window=None):
     return encode(Question("q", context, list(options), 0), tokenizer or Words(), window)
 
 
-def test_the_continuation_is_what_the_context_leaves():
+def test_the_continuation_is_the_text_after_the_context():
     short, long = encoded("Question: why Answer:", " because", " because it is").options
     assert short.n_scored == 1
     assert long.n_scored == 3
@@ -170,7 +170,7 @@ def test_a_bos_token_in_the_text_is_not_doubled():
     assert option.tokens[1] != 1
 
 
-def test_an_empty_context_has_one_bos_token_and_does_not_score_it():
+def test_an_empty_context_has_one_unscored_bos_token():
     option = encoded("", "yes it", tokenizer=Words(bos=True)).options[0]
     assert option.tokens[0] == 1
     assert (len(option.tokens), option.n_scored) == (3, 2)
@@ -184,7 +184,7 @@ def test_every_option_may_have_its_own_context():
     assert first.tokens[-2:] == second.tokens[-2:]
 
 
-def test_tokens_that_merge_over_the_boundary_are_split_as_the_harness_does():
+def test_tokens_across_the_boundary_split_as_in_the_harness():
     """The context alone has one token, the whole has one merged token: at least that one token is scored, never none."""
     option = encoded("ab", "c").options[0]
     assert option.n_scored == 1
@@ -195,7 +195,7 @@ def test_trailing_spaces_of_the_context_belong_to_the_option():
     assert encoded("Answer: ", "yes").options == encoded("Answer:", " yes").options
 
 
-def test_an_empty_context_is_predicted_from_the_end_of_text_token():
+def test_an_empty_context_is_predicted_from_the_end_token():
     option = encoded("", "yes it is").options[0]
     assert option.tokens[0] == Words.eos_token_id
     assert option.n_scored == 3

@@ -44,7 +44,7 @@ def test_every_cut_of_every_family_equals_brute_force(family, packed):
 
 
 @pytest.mark.parametrize("family", [*BY_ROW, *BY_MASK])
-def test_families_with_attention_of_their_own_equal_brute_force_packed_or_not(family):
+def test_families_with_own_attention_equal_brute_force_packed_or_not(family):
     decoder = architecture.find_decoder(build(family))
     packed = likelihood.can_pack(decoder)
     assert packed == (family in BY_MASK)
@@ -63,7 +63,7 @@ def test_the_trial_alone_finds_attention_by_rows(family, monkeypatch):
     assert not likelihood.can_pack(architecture.find_decoder(build(family)))
 
 
-def test_what_a_trial_cannot_see_is_seen_on_the_first_questions(monkeypatch):
+def test_errors_too_far_for_a_trial_show_on_first_questions(monkeypatch):
     """Local windows of a family's own are longer than any trial, and shorter than real questions are apart in a row."""
     monkeypatch.setattr(families, "_registered", {})
     decoder = architecture.find_decoder(build("gpt_neo_far"))
@@ -82,7 +82,7 @@ def test_what_a_trial_cannot_see_is_seen_on_the_first_questions(monkeypatch):
 
 
 @pytest.mark.parametrize("family", BY_MASK)
-def test_first_questions_that_come_out_alike_are_packed(family):
+def test_questions_with_equal_first_scores_are_packed(family):
     decoder = architecture.find_decoder(build(family))
     assert likelihood.packing(decoder, questions(6)) == likelihood.Packing(packed=True)
     assert likelihood.packing(decoder, []) == likelihood.Packing(packed=False)
@@ -160,8 +160,8 @@ def test_the_model_is_not_changed_and_progress_reaches_the_end():
         assert torch.equal(tensor, before[name])
 
 
-def test_units_of_progress_are_tokens_through_layers_and_what_the_head_costs_as_much_as(monkeypatch):
-    """A batch of long texts is first, and its cuts have other numbers of layers left: each counts for what it runs."""
+def test_progress_counts_layer_tokens_and_the_head_by_its_cost(monkeypatch):
+    """A batch of long texts is first, and its cuts have different numbers of layers left: each counts for its layers."""
     monkeypatch.setattr(likelihood, "tokens_per_batch", lambda device: 40)
     decoder, texts = architecture.find_decoder(build("llama")), [[5] * 18, [6] * 4, [7] * 3]
     read, done = likelihood.Read(decoder, texts, CUTS), []
@@ -187,7 +187,7 @@ def test_the_starter_model_on_real_questions(starter):
 
 
 @pytest.mark.starter
-def test_the_starter_model_reads_wikipedia_better_than_chance_and_suffers_from_a_cut(starter):
+def test_starter_reads_wikipedia_above_chance_and_worse_with_a_cut(starter):
     texts = corpora.tokenize(CorpusSpec("wiki", n_texts=2, seq_len=128, split="validation"), starter.tokenizer).token_ids
     whole, pruned = (sum(losses) / 2 for losses in likelihood.text_losses(starter.decoder, texts, [None, Block(2, 15)]))
     assert whole < 5 < pruned

@@ -1,4 +1,4 @@
-"""The objective of a search: that of a really cut model, whatever the family's head, the batch and what else is asked."""
+"""The objective of a search: that of a really cut model, for any head of a family, batch and other sets."""
 
 import numpy as np
 import pytest
@@ -69,7 +69,7 @@ def test_it_is_that_of_the_really_cut_model(made, family, kind, stride):
         assert values[1:].min() > 1e-4
 
 
-def test_a_figure_does_not_depend_on_what_is_kept_or_asked_beside(made):
+def test_a_figure_is_independent_of_kept_streams_and_other_sets(made):
     decoder = made("llama")
     read = texts(decoder)
     whole = Objective(decoder, read, kind="kl", stride=2, first=1, keep_bytes=1 << 28)
@@ -82,7 +82,7 @@ def test_a_figure_does_not_depend_on_what_is_kept_or_asked_beside(made):
     assert np.array_equal(np.where(np.isnan(first), rest, first), values)
 
 
-def test_what_begins_like_a_set_before_it_goes_on_from_there(made):
+def test_sets_with_a_measured_beginning_resume_from_there(made):
     decoder = made("llama")
     read = texts(decoder)
     ran = []
@@ -92,7 +92,7 @@ def test_what_begins_like_a_set_before_it_goes_on_from_there(made):
     found(kept, [(1,), (1, 2)], 3)
     ran.clear()
     values = found(kept, [(1, 4), (1, 2, 5), (1, 2)], 3)
-    assert ran == [5]  # of the first; the others end where what is kept does
+    assert ran == [5]  # of the first; the others end within the kept streams
     nothing_kept = Objective(decoder, read, kind="kl", stride=2, first=3, keep_bytes=0)
     assert np.array_equal(values, found(nothing_kept, [(1, 4), (1, 2, 5), (1, 2)], 3))
     [handle.remove() for handle in handles]
@@ -141,7 +141,7 @@ def test_influence_and_likeness_are_means_over_all_tokens(made):
     assert alike == pytest.approx(alike.T)
 
 
-def test_layers_with_like_outputs_fall_into_clusters_and_are_thinned_out():
+def test_layers_with_similar_outputs_cluster_and_are_thinned_out():
     of = [0, 0, 0, 0, 1, 1, 1, 1]
     alike = np.array([[1.0 if a == b else 0.9 if of[a] == of[b] else -0.4 for b in range(8)] for a in range(8)])
     alike[1, 2] = alike[2, 1] = 0.99
@@ -153,5 +153,5 @@ def test_layers_with_like_outputs_fall_into_clusters_and_are_thinned_out():
     assert found[0] != found[4]
     order = lorp.order(alike, range(1, 7))
     assert sorted(order) == [1, 2, 3, 4, 5, 6]
-    assert order[0] == 2  # the pair that is most alike, the deeper of both
+    assert order[0] == 2  # the most similar pair, the deeper of both
     assert order[1] in (4, 5, 6)  # then one of the other cluster

@@ -1,4 +1,4 @@
-"""Searches from spec to stored path: known answers, what is never measured twice, stops, seeds, and what is refused."""
+"""Searches from spec to stored path: known answers, reuse of measurements, stops, seeds, and refusals."""
 
 import itertools
 from dataclasses import dataclass, field, replace
@@ -56,7 +56,7 @@ def comparable(result):
 
 
 @pytest.mark.parametrize("strategy", list(SEARCHING))
-def test_every_search_finds_a_path_that_is_stored_and_read_by_its_strategy(spec, strategy):
+def test_every_search_stores_a_path_that_its_strategy_reads(spec, strategy):
     result = search.run(replace(spec, strategy=strategy))
     assert result.complete
     assert [(one.n, len(one.layers)) for one in result.found] == [(1, 1), (2, 2), (3, 3)]
@@ -75,7 +75,7 @@ def test_every_search_finds_a_path_that_is_stored_and_read_by_its_strategy(spec,
 
 
 @pytest.mark.parametrize("objective", ["kl", "loss"])
-def test_swaps_find_what_all_sets_tell_and_greedy_what_is_best_step_by_step(spec, objective):
+def test_swaps_find_the_best_set_and_greedy_the_stepwise_best(spec, objective):
     spec = replace(spec, objective=objective, first=4)
     loaded = load.load(spec.model)
     texts, _ = search.documents(spec.corpus, loaded)
@@ -107,7 +107,7 @@ def test_the_command_line_shows_all_three_texts(spec, capsys):
     heads = next(line for line in said if "KL searched" in line)
     assert "KL decided" in heads
     assert "loss increase, held-out text (95 %)" in heads
-    assert said[-1].startswith("Searched on 4 texts of Wikipedia (train part), up to 24 tokens; decided on 2 texts")
+    assert said[-1].startswith("Searched on 4 texts of Wikipedia (train part), up to 24 tokens. Decided on 2 texts")
 
 
 def test_planted_layers_that_do_nothing_go_first(spec, tmp_path):
@@ -124,7 +124,7 @@ def test_planted_layers_that_do_nothing_go_first(spec, tmp_path):
         assert result.found[1].loss == pytest.approx(0, abs=1e-6)
 
 
-def test_no_set_is_measured_twice_and_searches_share_what_they_measure(spec, measured):
+def test_no_set_is_measured_twice_and_searches_share_measurements(spec, measured):
     first = search.run(replace(spec, strategy="greedy"))
     assert (first.n_measured, first.n_sets) == (15, 15)
     assert len(measured) == len(set(measured))
@@ -141,7 +141,7 @@ def test_no_set_is_measured_twice_and_searches_share_what_they_measure(spec, mea
 
 @pytest.mark.parametrize("strategy", ["swaps", "evopress"])
 @pytest.mark.parametrize("k", [1, 9, 40])
-def test_a_stopped_search_goes_on_and_ends_as_one_that_was_not(spec, tmp_path, monkeypatch, strategy, k, measured):
+def test_a_stopped_search_resumes_and_ends_as_an_uninterrupted_one(spec, tmp_path, monkeypatch, strategy, k, measured):
     spec = replace(spec, strategy=strategy, budget=120)
     left = [k]
 
@@ -167,7 +167,7 @@ def test_a_stopped_search_goes_on_and_ends_as_one_that_was_not(spec, tmp_path, m
 
 @dataclass
 class Additive:
-    """A model of eight layers of which each costs what it costs, and neighbours that go together a little more."""
+    """A model of eight layers: a set costs the sum of its layers, and a little more where neighbours are both removed."""
 
     seed: int
     budget: int = 10_000
@@ -183,7 +183,7 @@ class Additive:
     whole = first
 
 
-def test_evolution_is_drawn_from_its_seed_and_finds_the_best_set():
+def test_evolution_follows_its_seed_and_finds_the_best_set():
     models = [Additive(seed) for seed in (7, 7, 8)]
     paths = [[ends[0] for ends in evopress._walk(model)] for model in models]
     assert models[0].asked == models[1].asked
@@ -217,7 +217,7 @@ def test_protected_layers_stay(spec, strategy):
     assert len(result.found) == 2
 
 
-def test_a_rule_that_keeps_layers_of_its_own_says_when_none_is_left(spec):
+def test_a_rule_that_keeps_layers_says_when_none_is_left(spec):
     ends = replace(spec, strategy="lorp", protect=(2, 3, 4))
     result = search.run(replace(ends, max_n=3))
     assert ([one.layers for one in result.found], result.ended) == ([[1]], "No removable layer is left after n = 1.")
@@ -228,8 +228,8 @@ def test_a_rule_that_keeps_layers_of_its_own_says_when_none_is_left(spec):
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"protect": (0, 1, 2, 3), "max_n": 3}, r"6 layers of which 4 are protected.*Choose max-n 1\.\.2"),
-        ({"protect": tuple(range(6)), "max_n": None}, "6 layers of which 6 are protected.*protect fewer"),
+        ({"protect": (0, 1, 2, 3), "max_n": 3}, r"6 layers, 4 protected, .* Choose max-n 1\.\.2, or protect fewer"),
+        ({"protect": tuple(range(6)), "max_n": None}, "6 layers, 6 protected, .* Protect fewer layers"),
         ({"protect": (9,)}, r"Layer 9 cannot be protected: this model has layers 0\.\.5"),
         ({"max_n": 6}, r"Choose max-n 1\.\.5"),
     ],
@@ -275,7 +275,7 @@ def test_a_curve_takes_the_path_that_was_searched(spec):
     assert main.request(main.command_line(replace(asked, search=None)).split()[3:]).search is None
 
 
-def test_questions_that_stand_in_the_text_that_is_searched_on_are_flagged(spec, tmp_path):
+def test_questions_quoted_in_the_search_text_are_flagged(spec, tmp_path):
     first = search.documents(replace(spec.corpus, seq_len=48), load.load(spec.model))[1][0]
     asked = tmp_path / "seen.csv"
     words = " ".join("".join(letter if letter.isalnum() else " " for letter in first).split()[:12])

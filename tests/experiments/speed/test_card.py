@@ -1,4 +1,4 @@
-"""`make bench-gpu` where there is no card: what it says, and that what it measures runs; no card ran."""
+"""`make bench-gpu` without a GPU: its message, and a run of its measurements on the CPU; no GPU ran."""
 
 from types import SimpleNamespace
 
@@ -19,7 +19,7 @@ class Letters:
         return SimpleNamespace(input_ids=[*map(ord, text)])
 
 
-def test_without_a_card_it_says_so_in_a_sentence_and_ends_with_2(monkeypatch, capsys):
+def test_without_a_gpu_it_says_so_and_ends_with_2(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr("sys.argv", ["card.py"])
     assert card.main() == 2

@@ -1,4 +1,4 @@
-"""What `make bench-scaling` calls linear, flat and superlinear, and how operations are counted."""
+"""Verdicts of `make bench-scaling`: linear, flat and superlinear, and the count of operations."""
 
 import random
 import xml.etree.ElementTree as ET
@@ -41,16 +41,16 @@ def test_two_points_have_no_interval():
         (0.3, 0.4, "unclear"),
     ],
 )
-def test_what_grows_faster_than_the_operations_is_superlinear(growth, spread, word):
+def test_faster_growth_than_the_operations_is_superlinear(growth, spread, word):
     assert scaling.verdict(scaling.Fit(growth, growth - spread, growth + spread, 1.0)) == word
 
 
-def test_memory_is_flat_up_to_a_twentieth_from_the_middle_on():
+def test_memory_is_flat_within_a_twentieth_from_the_middle_on():
     assert scaling.memory_verdict([10, 20, 40], [50e6, 100e6, 104e6]) == "flat (+4.0% from 20 to 40)"
     assert scaling.memory_verdict([10, 20, 40], [100e6, 100e6, 190e6]) == "GROWS (+90.0% from 20 to 40)"
 
 
-def test_the_layers_of_a_curve_are_counted_as_they_are_run():
+def test_the_layers_of_a_curve_count_as_they_run():
     from analysis.models.stream import layer_passes
 
     for layers, curve in ((24, 0), (24, 7), (32, -3)):
@@ -67,7 +67,7 @@ def test_operations_are_those_of_products_and_half_a_causal_square():
 
 
 @pytest.mark.parametrize(("exponent", "is_fault"), [(1.0, False), (1.5, True)])
-def test_a_fault_is_what_grows_as_it_must_not(exponent, is_fault, capsys):
+def test_growth_beyond_the_expected_is_a_fault(exponent, is_fault, capsys):
     axis = scaling.axes(quick=True)["texts"]
     found = [scaling.Found([2.0 * point.x**exponent], 1e9 * point.x, 1 << 29, 10**7) for point in axis.points]
     assert scaling.tell(axis, found, 1e10) is is_fault

@@ -1,4 +1,4 @@
-"""The measurement of speed: what is timed is real writing with a KV cache, rounds go in turn, nothing finished is lost."""
+"""The measurement of speed: it times real decoding with a KV cache, rounds go in turn, nothing finished is lost."""
 
 from dataclasses import replace
 
@@ -36,7 +36,7 @@ def spec(tiny_folder):
 
 @pytest.fixture
 def timed(monkeypatch):
-    """The layers left at every measurement, each of which takes what a clock that runs by layers says."""
+    """Return the layers left at every measurement; each takes the time of a clock that runs by layers."""
     calls = []
 
     def by_layers(decoder, ids, new_tokens, between):
@@ -50,7 +50,7 @@ def timed(monkeypatch):
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "opt", "cohere", "qwen3_moe"])
-def test_what_is_timed_writes_what_the_model_would(family):
+def test_the_timed_pass_writes_the_tokens_of_the_model(family):
     decoder = find_decoder(build(family))
     ids = torch.arange(3, 83)[None]
     with without_block(decoder, Block(2, 2)):
@@ -74,7 +74,7 @@ def test_parts_of_layers_are_timed_beside_the_line(spec, timed):
     assert replace(asked, blocks=()).fingerprint() == spec.fingerprint() != asked.fingerprint()
 
 
-def test_a_real_measurement_has_what_it_was_asked_for(spec):
+def test_a_real_measurement_has_every_requested_point(spec):
     result = run(spec)
     assert result.complete
     assert [point.n for point in result.points] == [0, 2, 3]
@@ -92,7 +92,7 @@ def test_a_real_measurement_has_what_it_was_asked_for(spec):
     assert SpeedResult.read(stored) == result
 
 
-def test_the_line_is_that_of_a_clock_that_runs_by_layers(spec, timed):
+def test_the_line_fits_a_clock_that_runs_by_layers(spec, timed):
     result = run(spec)
     assert result.prefill.intercept_s == pytest.approx(FIXED_S)
     assert result.prefill.slope_s == pytest.approx(LAYER_S)
@@ -101,17 +101,17 @@ def test_the_line_is_that_of_a_clock_that_runs_by_layers(spec, timed):
     assert result.prefill.at(1) == pytest.approx(FIXED_S + LAYER_S)
 
 
-def test_all_n_are_measured_in_turn_there_and_back_after_a_warm_up(spec, timed):
+def test_all_n_are_measured_there_and_back_after_warm_up(spec, timed):
     run(spec)
     assert timed == [6, 4, 3, *[6, 4, 3], *[3, 4, 6], *[6, 4, 3]]
 
 
-def test_the_usual_numbers_are_those_that_the_model_has_layers_for(spec, timed):
+def test_default_numbers_fit_the_layers_of_the_model(spec, timed):
     result = run(SpeedSpec(spec.model, prompt_tokens=4, new_tokens=1, repeats=1))
     assert [point.n for point in result.points] == [0, 2, 3, 5]
 
 
-def test_it_can_be_stopped_between_two_passes_and_that_is_off_the_clock(monkeypatch):
+def test_it_stops_between_two_passes_and_off_the_clock(monkeypatch):
     decoder, ids, clock = find_decoder(build("llama")), torch.arange(3, 11)[None], [0.0]
     monkeypatch.setattr(speed, "_now", lambda decoder: clock[0])
 
@@ -124,7 +124,7 @@ def test_it_can_be_stopped_between_two_passes_and_that_is_off_the_clock(monkeypa
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3, 4, 8])
-def test_a_stopped_run_keeps_what_it_has_and_goes_on(spec, timed, stop_after):
+def test_a_stopped_run_keeps_its_rounds_and_resumes(spec, timed, stop_after):
     with pytest.raises(Cancelled):
         run(spec, Told(speed.PHASE, stop_after))
     part = SpeedResult.load(speed.resolve(spec))
@@ -135,7 +135,7 @@ def test_a_stopped_run_keeps_what_it_has_and_goes_on(spec, timed, stop_after):
     told = Told()
     finished = run(spec, told)
     assert finished.complete
-    assert len(timed) == 3 + 9 - stop_after, "the warm-up, and what was missing"
+    assert len(timed) == 3 + 9 - stop_after, "the warm-up, and the missing rounds"
     assert next(progress for progress in told if progress.phase == speed.PHASE).done == stop_after
     assert {len(point.decode.repeats_s) for point in finished.points} == {3}
 
@@ -146,7 +146,7 @@ def test_a_run_stopped_before_its_first_number_stores_nothing(spec, timed):
     assert SpeedResult.load(speed.resolve(spec)) is None
 
 
-def test_rounds_of_another_machine_are_not_gone_on_with(spec, timed, monkeypatch):
+def test_rounds_of_another_machine_are_not_continued(spec, timed, monkeypatch):
     with pytest.raises(Cancelled):
         run(spec, Told(speed.PHASE, 4))
     monkeypatch.setattr("analysis.models.machine.cpu_name", lambda: "another processor")
@@ -170,7 +170,7 @@ def test_the_model_is_whole_again_after_a_stop(spec, timed):
 
 
 def test_numbers_that_cannot_be_are_one_sentence(spec):
-    with pytest.raises(BlockRangeError, match=r"6 removed layers .* choose numbers 0\.\.5\."):
+    with pytest.raises(BlockRangeError, match=r"6 layers cannot be removed: .* Choose numbers in 0\.\.5\."):
         run(SpeedSpec(spec.model, ns=(0, 6)))
     with pytest.raises(SpecError, match="window of 256 tokens"):
         run(SpeedSpec(spec.model, prompt_tokens=250, new_tokens=7))

@@ -1,4 +1,4 @@
-"""What benchmarks have in common: how work is counted and told, and that each says in which dtype it works."""
+"""Helpers of benchmarks: how work is counted and shown, and that each benchmark names its dtype."""
 
 import importlib
 
@@ -23,7 +23,7 @@ def test_every_benchmark_that_computes_with_a_model_takes_a_dtype(name, monkeypa
     assert "--dtype {" in capsys.readouterr().out
 
 
-def test_work_is_what_a_model_computes_meanwhile_and_adds_up():
+def test_work_counts_model_computation_within_it_and_adds_up():
     decoder = architecture.find_decoder(build("llama"))
     meter.watch(decoder, "float32")
     ids = torch.tensor([[5, 6, 7]])
@@ -52,7 +52,7 @@ def test_work_is_taken_in_turns():
     assert {name: len(runs) for name, runs in found.items()} == {"ours": 2, "theirs": 2}
 
 
-def test_speed_is_told_beside_what_products_reach_here(monkeypatch, capsys):
+def test_speed_is_shown_with_the_speed_of_products_here(monkeypatch, capsys):
     monkeypatch.setattr(machine, "_measured_flop_s", lambda *_: 2e11)
     monkeypatch.setattr(machine, "_keep", lambda key, value: value)
     monkeypatch.setattr(machine, "_kept", lambda file: {})
@@ -63,7 +63,7 @@ def test_speed_is_told_beside_what_products_reach_here(monkeypatch, capsys):
     assert place.speed(work.Work(2.0, 1e11)) == "50.0 GFLOP/s, 25% of the peak"
 
 
-def test_a_kept_model_of_another_size_or_dtype_is_not_taken_for_the_one_that_was_asked_for(tmp_path):
+def test_a_kept_model_of_another_size_or_dtype_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"dtype": "bfloat16", "num_hidden_layers": 6}')
     (tmp_path / "model-0.safetensors").write_bytes(b"12345")
     assert by_layer.written(tmp_path, 6, "bfloat16") == 5
