@@ -5,9 +5,10 @@
     python benchmarks/by_layer.py --keep FOLDER        keeps the model, or takes the one that is there
     python benchmarks/by_layer.py --dtype float32      twice the bytes
 
-A random model shaped as Llama 2 7B is written, then: all of its bytes are read once in their order, all of its
-layers are passed with one of them in memory, and the command line makes a distance map of it. What the system kept of the files
-is given back before each. Where this machine allows a control group, the map runs in one; else its peak is measured.
+It writes a random model shaped as Llama 2 7B and measures three times. First all of its bytes are read once in their order.
+Then all of its layers are passed with one of them in memory. Last the command line makes a distance map of it. The system's
+cache of the files is emptied before each. Where this machine allows a control group, the map runs in one; else its peak is
+measured.
 """
 
 import argparse
@@ -51,7 +52,10 @@ READ_AT_ONCE = 64 << 20
 
 
 def written(folder: Path, n_layers: int, dtype: str, **shape: int) -> int:
-    """Bytes of the weights in a folder, which are written unless there are some; `shape` says what is other than in `SHAPE`."""
+    """Return the bytes of the weights in a folder, and write them unless there are some.
+
+    `shape` replaces values of `SHAPE`.
+    """
     if not (folder / "config.json").exists():
         began = time.perf_counter()
         write_model(folder, n_layers, dtype, **shape)
@@ -59,7 +63,7 @@ def written(folder: Path, n_layers: int, dtype: str, **shape: int) -> int:
     there = json.loads((folder / "config.json").read_text())
     if (there["dtype"], there["num_hidden_layers"]) != (dtype, n_layers):
         said = f"{there['num_hidden_layers']} layers in {there['dtype']}"
-        raise SystemExit(f"The model in {folder} has {said}, not {n_layers} in {dtype}; ask for these, or keep another.")
+        raise SystemExit(f"The model in {folder} has {said}, not {n_layers} in {dtype}. Ask for these, or keep another.")
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
@@ -92,7 +96,7 @@ def write_model(folder: Path, n_layers: int, dtype: str, **shape: int) -> None:
 
 
 def forget(folder: Path) -> None:
-    """Give back what the system keeps of the files."""
+    """Empty the system's cache of the files."""
     os.sync()
     for file in folder.glob("*.safetensors"):
         handle = os.open(file, os.O_RDONLY)
@@ -113,7 +117,7 @@ def sequential_read_s(folder: Path) -> float:
 
 
 def passing(folder: Path, texts: list[list[int]], n_layers: int, dtype: str) -> Work:
-    """What it takes to pass all layers, from one layer in memory that is passed over and over."""
+    """Return the time and operations of a pass through all layers, from one layer in memory that is passed over and over."""
     loaded = load.load(ModelSpec(source=str(folder), dtype=dtype, device="cpu"), by_layer=True)
     decoder, passed, times = loaded.decoder, Work(), 3
     assert decoder.on_disk is not None, "it fits in memory: give less"

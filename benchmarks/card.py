@@ -1,12 +1,12 @@
-"""`make bench-gpu`: the figures of the README on the CUDA card of this machine; without one it says so and ends with 2.
+"""`make bench-gpu`: the figures of the README on the CUDA GPU of this machine; without one it says so and ends with 2.
 
     python benchmarks/card.py                                the starter model and a random one of 1.5 billion parameters
     python benchmarks/card.py starter --dtype float32
 
-A distance map against a bare forward pass on the same batches, the loss on text and a curve of n = 0 .. half of the layers,
-each with seconds (median of `--repeats`, after a first run that counts the operations), tokens a second, peak memory of the
-card, and operations a second with their share of what the fastest of some large products reached on this card. Before it, how
-far the starter model on the card is from the same on the processor in float32.
+It measures a distance map against a plain forward pass on the same batches, and the loss on text. It measures a curve of n = 0
+to half of the layers, too. Each has seconds (median of `--repeats`, after a first run that counts the operations), tokens a
+second and peak memory of the GPU. Operations a second come with their share of the fastest of some large products on this GPU.
+Before it, the starter model on the GPU is compared with the same model on the CPU in float32.
 """
 
 import argparse
@@ -43,7 +43,7 @@ class Row:
     what: str
     seconds: float
     n_tokens: int
-    """Tokens that went in, whatever they went through."""
+    """Tokens that went in, independent of the layers that they pass."""
     peak_bytes: int
     flop: float
 
@@ -124,8 +124,8 @@ def starter(dtype: str, device: str) -> Made:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="The figures of the README on a CUDA card.")
-    parser.add_argument("models", nargs="*", help=f"{', '.join(MODELS)}; both by default")
+    parser = argparse.ArgumentParser(description="The figures of the README on a CUDA GPU.")
+    parser.add_argument("models", nargs="*", help=f"{', '.join(MODELS)} (default: both)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
     parser.add_argument("--texts", type=int, default=256)
     parser.add_argument("--seq-len", type=int, default=256)
@@ -133,13 +133,13 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     if unknown := set(options.models) - set(MODELS):
-        parser.error(f"no model {', '.join(unknown)}; choose from {', '.join(MODELS)}")
+        parser.error(f"no model {', '.join(unknown)}: choose from {', '.join(MODELS)}")
     if not torch.cuda.is_available():
-        print("There is no CUDA card that torch can use on this machine, so nothing was measured.", file=sys.stderr)
+        print("There is no CUDA GPU that torch can use on this machine, so nothing was measured.", file=sys.stderr)
         return 2
     device = "cuda"
     peak = machine.most_flop_s(device, options.dtype, again=True)
-    say(f"{torch.cuda.get_device_name()}, torch {torch.__version__}; {options.dtype} products reach {peak / 1e12:.1f} TFLOP/s")
+    say(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {options.dtype} products reach {peak / 1e12:.1f} TFLOP/s")
     asked = questions.load(BenchmarkSpec("arc_easy", limit=options.questions))
     sizes = {"n_texts": options.texts, "seq_len": options.seq_len, "device": device, "repeats": options.repeats}
     for name in options.models or MODELS:

@@ -1,13 +1,15 @@
-"""`make bench-cluster`: one request shared by one process and by two, then by a thousand cards on paper.
+"""`make bench-cluster`: one request shared by one process and by two, then by a thousand GPUs in a simulation.
 
     python benchmarks/cluster.py                      measures here, a few minutes, then simulates
-    python benchmarks/cluster.py --measured FILE      simulates again from what was measured before
+    python benchmarks/cluster.py --measured FILE      simulates again from an earlier measurement
 
-Measured: a damage map of the starter model shared by 1 and by 2 processes of one thread each (the same figures, bit for bit),
-with the seconds that starting a process, loading the model, handing out a shard, storing it and putting all together take.
-Simulated: the same program with models of 7 to 405 billion parameters on cards of a kind given by `--card-tflops`,
-`--card-memory` and `--storage`: every shard is an event, members take them from one list as they do here, shards take as much
-longer or shorter than their mean as was measured. What is on paper is not run: no cluster was there.
+Measured: a damage map of the starter model shared by 1 and by 2 processes of one thread each. Their figures are the same, bit
+for bit. It times how long a process takes to start, to load the model, to receive a shard and to store it. Putting all shards
+together is timed, too.
+
+Simulated: the same program with models of 7 to 405 billion parameters. `--card-tflops`, `--card-memory` and `--storage`
+describe the GPUs. Every shard is an event, and workers take them from one list as they do here. Shards vary
+around their mean duration as they did in the measurement. The simulation is no run: no cluster was there.
 """
 
 import argparse
@@ -37,7 +39,7 @@ SMALLEST_GAIN = 0.8
 
 @dataclass(frozen=True)
 class Measured:
-    """What sharing costs here; seconds where nothing else is said."""
+    """Costs of sharing on this machine; seconds unless stated otherwise."""
 
     processor: str
     load: float
@@ -67,7 +69,7 @@ class Measured:
         return statistics.median(self.wall_s["1"]) / statistics.median(self.wall_s["2"])
 
     def told(self, n: int) -> str:
-        """How long `n` processes took, and what of their threads' peak they reached."""
+        """Return in words how long `n` processes took, and the share of their threads' peak that they reached."""
         from benchmarks.work import Here, Work
 
         wall_s = statistics.median(self.wall_s[str(n)])
@@ -184,7 +186,7 @@ def _find_s(missing) -> float:
 
 
 def member(cuts_per_shard: int) -> int:
-    """Be a process that shares the map, and answers what a shard took to compute."""
+    """Be a process that shares the map, and answer each shard with the operations that it took."""
     from analysis.experiments.maps import damage
     from analysis.jobs.crew import member as process
     from benchmarks.work import metered
@@ -202,7 +204,7 @@ def member(cuts_per_shard: int) -> int:
 
 @dataclass(frozen=True)
 class Place:
-    """What a cluster has: bytes and seconds."""
+    """Hardware of a cluster: bytes and seconds."""
 
     card_flops: float
     card_bytes: float
@@ -231,7 +233,7 @@ def simulate(name: str, cards: int, place: Place, here: Measured, n_texts: int, 
 
     parameters, n_layers = MODELS[name]
     n_bytes = 2 * parameters
-    each = -(-int(n_bytes * 1.15) // int(place.card_bytes))  # room for streams beside the weights
+    each = -(-int(n_bytes * 1.15) // int(place.card_bytes))  # memory for streams next to the weights
     if each > cards:
         return None
     members = cards // each
@@ -263,7 +265,7 @@ def simulate(name: str, cards: int, place: Place, here: Measured, n_texts: int, 
 
 
 def linear_until(runs: list[Run]) -> tuple[Run, str]:
-    """The last run of an unbroken row of doublings that gain enough, and what the time of the next goes into."""
+    """Return the last run of an unbroken series of doublings that gain enough, and the largest cost of the next one."""
     last = runs[0]
     for before, after in zip(runs, runs[1:], strict=False):
         grown = after.members / before.members
@@ -301,7 +303,7 @@ def drawn(curves: dict[str, list[Run]], told: str) -> str:
         a, b = points[-1]
         n = runs[-1].cards // runs[-1].members
         each = f"{n} GPU{'s' * (n > 1)}"
-        above = 'text-anchor="end"' if a < left + 0.75 * size_x else ""  # where others go on, a name stands over its line
+        above = 'text-anchor="end"' if a < left + 0.75 * size_x else ""  # where curves overlap, the name stands over its line
         shift_x, shift_y = (-8, -10) if above else (8, 4)
         parts.append(f'<text x="{a + shift_x:.0f}" y="{b + shift_y:.0f}" {above}>{name}, {each} a copy</text>')
     title = "Simulated speed-up of a loss-increase map over one copy of the model"
@@ -320,7 +322,9 @@ def drawn(curves: dict[str, list[Run]], told: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--measured", metavar="FILE", help="what a run before measured, or where to keep what this one does")
+    parser.add_argument(
+        "--measured", metavar="FILE", help="figures of an earlier run, or the file to write those of this run to"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--texts", type=int, default=4, help="of the map that is measured")
     parser.add_argument("--max-size", type=int, default=1, help="of the map that is measured")
@@ -342,7 +346,7 @@ def main() -> None:
         try:
             here = Measured(**json.loads(file.read_text()))
         except TypeError:
-            parser.error(f"{file} is not what this version measures; give another file, and it is measured anew")
+            parser.error(f"{file} has other figures than this version measures: give a new file to measure again")
     else:
         print("Measuring with one process and with two, one thread each:", flush=True)
         here = measure(options.rounds, options.texts, options.max_size, options.cuts, options.dtype)

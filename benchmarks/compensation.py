@@ -1,11 +1,13 @@
-"""`python benchmarks/compensation.py`: what each way of making up for removed layers without training gives back.
+"""`python benchmarks/compensation.py`: recovery by each way of compensating removed layers without training.
 
     python benchmarks/compensation.py --cuts 14:5,12:8 --recipes instant,ghosted      a part of it
 
-On the starter model the similarity strategy's blocks at n = 3, 5, 8, 10, from the precomputed map, and two better ones that a
-search by loss finds: nats per token over the unpruned model on 32 texts of C4. The methods are fitted on Wikipedia, the instant
-heal's strength is chosen on eight other texts of C4. Intervals are 95 % of paired differences over texts, by bootstrap. All
-methods of a cut read the same fitting text, once; seconds are those of the rest.
+On the starter model it removes the similarity strategy's blocks at n = 3, 5, 8, 10, from the precomputed map. Two better
+blocks, found by a search by loss, are removed as well. It prints nats per token over the unpruned model on 32 texts of C4.
+
+The methods are fitted on Wikipedia, the instant heal's strength is chosen on eight other texts of C4. Intervals are 95 % of
+paired differences over texts, by bootstrap. All methods of a cut read the same fitting text, once; seconds are those of the
+rest.
 """
 
 import argparse
@@ -41,7 +43,7 @@ NS = (3, 5, 8, 10)
 
 
 class Texts:
-    """What is judged by, chosen on and fitted on: three sets of texts that say nothing of each other."""
+    """Texts to judge by, to choose on and to fit on: three sets of texts without a common passage."""
 
     def __init__(self, loaded: LoadedModel, n_fitted: int) -> None:
         judging = corpora.resolve(default_loss_corpus())
@@ -59,11 +61,11 @@ class Texts:
 
 
 def keep_what_is_read() -> None:
-    """Let the methods of a cut share what they read at a gap; the first one has to watch the projection."""
+    """Let the methods of a cut share the streams read at a gap; the first one has to watch the projection."""
     read, kept = junction.Gap.seen, {}
 
     def seen(at: junction.Gap, module: Any, sequences: Any) -> Any:
-        if at.earlier:  # what is read there depends on the method
+        if at.earlier:  # the streams there depend on the method
             return read(at, module, sequences)
         key = at.gap, tuple(sequences[0][:16])
         if key not in kept:
@@ -77,7 +79,7 @@ def keep_what_is_read() -> None:
 
 @torch.inference_mode()
 def healed(decoder: Decoder, cut: Removal, name: str, texts: Texts) -> tuple[list[float], str]:
-    """Losses of the cut model with what a recipe makes of it, and how it went."""
+    """Return the losses of the cut model with a recipe's compensation, and its strength and seconds in words."""
     began, recipe = time.perf_counter(), recipes.get(name)
     found = junction.fit(decoder, cut, texts.fitting, texts.choosing, compensation=recipe.compensation)
     seconds = time.perf_counter() - began
@@ -106,9 +108,9 @@ def main() -> None:
     unpruned, *pruned = likelihood.text_losses(loaded.decoder, texts.judging, [None, *cuts])
     level = sum(loss * weight for loss, weight in zip(unpruned, texts.weights, strict=True)) / sum(texts.weights)
     say(f"{loaded.facts.name}, {options.dtype}: unpruned {level:.3f} nats on {len(unpruned)} texts of C4, "
-        f"{sum(texts.weights):,} tokens; fitted on {len(texts.fitting)} texts of Wikipedia, "
+        f"{sum(texts.weights):,} tokens, fitted on {len(texts.fitting)} texts of Wikipedia, "
         f"{sum(map(len, texts.fitting)):,} tokens")  # fmt: skip
-    say("| n | cut | recipe | nats over unpruned | against the bare cut | |\n|--:|---|---|---|---|---|")
+    say("| n | cut | recipe | nats over unpruned | against the unhealed model | |\n|--:|---|---|---|---|---|")
     for cut, bare in zip(cuts, pruned, strict=True):
         say(f"| {cut.size} | {cut.halves()} | none | {texts.over(unpruned, bare)} | | |")
         for name in options.recipes.split(","):

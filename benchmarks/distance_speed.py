@@ -1,11 +1,13 @@
-"""`make bench-distances`: the full distance map against a bare forward pass and two ways that it is usually written.
+"""`make bench-distances`: the full distance map against a plain forward pass and two usual implementations.
 
     python benchmarks/distance_speed.py [TEXTS] [--dtype bfloat16]
 
-The two baselines are plain on purpose, and give the same numbers, which is checked (in half precision the same but for its
-rounding, for theirs keep the stream in it):
-hooks    one text at a time through the whole model, hooks that clone every layer's output, a loop over all blocks;
-one n    one run per n over batches, `output_hidden_states=True`; a few n are run, and the mean is multiplied by L-1.
+The two baselines are plain on purpose, and give the same numbers, which is checked. In half precision they are the same but for
+rounding, for the baselines keep the stream in half precision.
+
+hooks    one text at a time through the whole model, hooks that clone every layer's output, a loop over all blocks.
+
+one n    one run per n over batches, `output_hidden_states=True`. A few n are run, and the mean is multiplied by L-1.
 """
 
 import argparse
@@ -97,7 +99,7 @@ def say_ratio(name: str, what: str, ours: Work, theirs: Work, difference: float,
     say(f"{name:6} {what}")
     say(f"       ours  {ours.seconds:.1f} s, {place.speed(ours)}")
     say(f"       {name} {theirs.seconds:.1f} s, {place.speed(theirs)}")
-    say(f"       {theirs.seconds / ours.seconds:.2f} x (target {TARGETS[name]}); largest difference {difference:.0e}")
+    say(f"       {theirs.seconds / ours.seconds:.2f} x (target {TARGETS[name]}), largest difference {difference:.0e}")
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
     python benchmarks/divided.py                       2.8 GB on the disk, some minutes
     python benchmarks/divided.py --layers 48 --keep FOLDER      keeps the model, or takes the one that is there
 
-A random model with layers half as wide as those of Llama 2 7B is written and healed on made-up text for a few
-steps by two processes, once with memory for the whole model in each and once with less: then its layers are divided over them.
-What each process had at most is looked up while they work; the losses of both heals have to be the same. Operations a second
-are those of the steps, of both processes together, which tell what they computed; the median step counts.
+It writes a random model with layers half as wide as those of Llama 2 7B. Two processes heal it on made-up text for a few steps,
+once with memory for the whole model in each and once with less. With less, its layers are divided over them. The peak memory of
+each process is read while they work, and the losses of both runs have to be the same. Operations a second are those of the
+steps, of both processes together, which report the operations that they computed. The median step counts.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def command_line(arguments: list[str]) -> int:
 
 
 def telling_member() -> int:
-    """Be a process of a heal, and write down what each step computed."""
+    """Be a process of a healing run, and write down the seconds and operations of each step."""
     take_step = Trainer.take_step
 
     def counted(self, between):
@@ -64,7 +64,7 @@ def telling_member() -> int:
 
 
 def steps(cache: Path) -> list[Work]:
-    """What all processes together computed in each step, and how long the slowest took."""
+    """Return the operations of all processes together in each step, and the seconds of the slowest."""
     of_each = [[json.loads(line) for line in (cache / STEPS.format(rank=rank)).read_text().splitlines()] for rank in range(2)]
     return [Work(max(s for s, _ in both), sum(flop for _, flop in both)) for both in zip(*of_each, strict=True)]
 

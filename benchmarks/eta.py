@@ -1,15 +1,15 @@
-"""`make bench-eta`: how far off the time left is that a job tells, at a quarter of its way, on a quiet machine and a busy one.
+"""`make bench-eta`: the error of a job's time left at a quarter of its way, on a quiet machine and a busy one.
 
     python benchmarks/eta.py                    every kind, quiet and busy
     python benchmarks/eta.py sweep --busy no    one kind
     python benchmarks/eta.py --scale 0.3        a third of the work, for a look
 
-Each job runs in this process, in an empty cache, and its reports go where a worker's go; what is judged is the number that
-pages show, `Job.eta_s`, which is that of the present phase. The phase that is judged is the longest one of each kind.
+Each job runs in this process, in an empty cache, and its reports take the way of a worker's reports. The judged number is the
+one that pages show, `Job.eta_s`, which is that of the present phase. The judged phase is the longest one of each kind.
 
-Quiet: the time left as it is told at 25 % of the phase, against the time that was left. Busy: at 25 % of the phase a process
-that wants the same core for itself begins, and stays until the end. Nobody can foresee that, so what was told before is not
-judged; judged is what is told at 50 %, when as much again is done under the load, against the time that was left then.
+Quiet: the time left reported at 25 % of the phase, against the actual time that was left. Busy: at 25 % of the phase a process
+that wants the same core for itself begins, and stays until the end. Nobody can foresee that, so reports before it are not
+judged. Judged is the report at 50 %, when as much again is done under the load, against the actual time left then.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def request(kind: str, scale: float, dtype: str) -> Any:
 
 @dataclass
 class Told:
-    """What a job said of itself on its way."""
+    """Reports of a job on its way."""
 
     of: tuple[str, ...]
     busy: bool
@@ -75,7 +75,7 @@ class Told:
     """When, the share of the phase that was done, and the seconds left that were told."""
     loader: subprocess.Popen | None = None
     work: str = ""
-    """What it had the machine do, in words."""
+    """Its computation, in words."""
 
     def look(self, job_id: str, progress: Any) -> None:
         from analysis import jobs
@@ -91,7 +91,7 @@ class Told:
             self.loader = subprocess.Popen([sys.executable, "-c", works])
 
     def error(self, at: float) -> tuple[float, float] | None:
-        """What was told at a share of the phase, and what was left."""
+        """Return the time left that was reported at a share of the phase, and the actual one."""
         ended = next((when for when, share, _ in self.looks if share >= 1), self.looks[-1][0])
         when, _, left = next(look for look in self.looks if look[1] >= at)
         return None if left is None else (left, ended - when)
@@ -127,13 +127,13 @@ def run(kind: str, *, busy: bool, scale: float, dtype: str) -> Told:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="The error of the time left.")
-    parser.add_argument("kinds", nargs="*", help=f"{', '.join(KINDS)}; all by default")
+    parser.add_argument("kinds", nargs="*", help=f"{', '.join(KINDS)} (default: all)")
     parser.add_argument("--busy", choices=("yes", "no", "both"), default="both")
     parser.add_argument("--scale", type=float, default=1.0, help="so many times the usual work")
     take_dtype(parser, default="float32")
     options = parser.parse_args()
     if unknown := set(options.kinds) - set(KINDS):
-        parser.error(f"no kind {', '.join(unknown)}; choose from {', '.join(KINDS)}")
+        parser.error(f"no kind {', '.join(unknown)}: choose from {', '.join(KINDS)}")
     dtype = here(options.dtype, "cpu").dtype
     say(f"{'kind':8} {'machine':8} {'phase':>8} {'told at':>8} {'told':>8} {'left':>8} {'error':>8}   load average")
     for kind in options.kinds or KINDS:

@@ -5,12 +5,16 @@
     python benchmarks/evaluation_speed.py mmlu long --measured 0,15         the harness at two n, and its time drawn from these
     python benchmarks/evaluation_speed.py arc --profile                     where our time goes, and no harness
 
-arc: ARC-Easy without examples; long: ARC-Challenge with 25 of them, a long prefix that all questions share; mmlu: 5
-examples, some questions of some subjects. Same machine, process, weights, questions and blocks (similarity, from the
-precomputed map of the starter model). Ours is timed from the questions' text to their log-likelihoods, the median of
-`--repeats`; the harness's runs take many minutes and are timed once each, from its built requests to their log-likelihoods,
-without loading and cutting. Its time is linear in the layers that are left, so `--measured` says at which n it runs and the
-others are put on the line through these.
+arc: ARC-Easy without examples.
+long: ARC-Challenge with 25 of them, a long prefix that all questions share.
+mmlu: 5 examples, some questions of some subjects.
+
+Same machine, process, weights, questions and blocks (similarity, from the
+precomputed map of the starter model).
+
+Ours is timed from the questions' text to their log-likelihoods, the median of `--repeats`. The harness's runs take many
+minutes. They are timed once each, from its built requests to their log-likelihoods, without loading and cutting. Its time is
+linear in the layers that are left. So `--measured` says at which n it runs, and the others are put on the line through these.
 Needs requirements-dev.txt. The default takes hours on two cores.
 """
 
@@ -45,7 +49,7 @@ PARTS = ("arc", "long", "mmlu")
 TARGETS = {("arc", "float32"): 8, ("arc", "bfloat16"): 6}
 """How many times as fast as the harness; 8 where a long prefix is shared."""
 HARNESS = {"arc": ("arc_easy", 0), "mmlu": ("mmlu", 5)}
-"""What the harness calls a part, and the examples before each question."""
+"""The harness's name of a part, and the examples before each question."""
 EXAMPLES = 25
 """Of `long`: the last questions of the set with their answers; the harness would draw them from rows that no pack here has."""
 PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
@@ -58,7 +62,7 @@ def best_blocks() -> list[Best]:
         spec = (result := DistanceResult.read(stored)).spec
         if stored.precomputed and spec.model.source == "starter" and spec.corpus.source == texts:
             return result.best
-    raise SystemExit("The precomputed distance map is missing; run `make gallery`.")
+    raise SystemExit("The precomputed distance map is missing: run `make gallery`.")
 
 
 def asked(part: str, options: argparse.Namespace) -> list[tasks.Question]:
@@ -118,7 +122,7 @@ def compare(part: str, loaded: LoadedModel, options: argparse.Namespace, place: 
         said = f"mean difference {fmean(differences):.1e} nats, largest {max(differences):.1e}"
         say(f"  lm-eval n={n:2} {seconds[n]:7.1f} s, {place.speed(work)}, {said}")
     total, drawn = whole(seconds, options.ns)
-    say(f"  lm-eval     {total:8.1f} s for all n ({drawn}; batches of {options.batch_size})")
+    say(f"  lm-eval     {total:8.1f} s for all n ({drawn}, batches of {options.batch_size})")
     target = TARGETS.get((part, options.dtype), 8)
     agreed = f"{sum(same)} of {len(same)} predictions the same, largest difference {max(apart):.1e} nats"
     say(f"  RATIO       {total / ours.seconds:8.2f} x (target {target}), {agreed}")
@@ -134,7 +138,7 @@ def whole(seconds: dict[int, float], ns: list[int]) -> tuple[float, str]:
 
 
 def harness_run(part: str, questions: list, cut: Removal | None, options: argparse.Namespace) -> tuple[Work, list[list[float]]]:
-    """What the harness computes on a really cut model, and its log-likelihoods."""
+    """Return the work of the harness on a really cut model, and its log-likelihoods."""
     from tests.support import harness
 
     loaded = load(ModelSpec(dtype=options.dtype))
@@ -154,7 +158,7 @@ def harness_run(part: str, questions: list, cut: Removal | None, options: argpar
 
 
 def profile(run: Callable[[], object]) -> None:
-    """Print what the time is spent in."""
+    """Print the operations that take the time."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as told:
         run()
     events = told.key_averages()
@@ -167,9 +171,9 @@ def profile(run: Callable[[], object]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Sweeps against lm-evaluation-harness.")
-    parser.add_argument("parts", nargs="*", help=f"{', '.join(PARTS)}; all by default")
+    parser.add_argument("parts", nargs="*", help=f"{', '.join(PARTS)} (default: all)")
     parser.add_argument("--ns", default=",".join(map(str, range(16))), help="numbers of removed layers, by comma")
-    parser.add_argument("--measured", default="", help="of these, at which the harness runs; all by default, or two and more")
+    parser.add_argument("--measured", default="", help="of these, two or more at which the harness runs (default: all)")
     take_dtype(parser, "float32")
     parser.add_argument("--profile", action="store_true", help="print where our time goes, and run no harness")
     parser.add_argument("--questions", type=int, default=200, help="questions of ARC")
@@ -183,7 +187,7 @@ def main() -> None:
     if len(set(options.measured) & set(options.ns)) < min(2, len(options.ns)):
         parser.error("--measured takes at least two of --ns, by comma")
     if unknown := set(options.parts) - set(PARTS):
-        parser.error(f"no part {', '.join(unknown)}; choose from {', '.join(PARTS)}")
+        parser.error(f"no part {', '.join(unknown)}: choose from {', '.join(PARTS)}")
     place = here(options.dtype)
     options.dtype = place.dtype
     loaded = load(ModelSpec(dtype=options.dtype))

@@ -1,7 +1,7 @@
 """The largest difference to lm-evaluation-harness, per question set, for the whole starter model and two really cut ones.
 
 `python benchmarks/exactness.py [QUESTIONS]`; needs requirements-dev.txt. About five minutes for 10 questions of each set. There
-is no dtype to choose: only in float32 do both sides agree to the last digits. `half_precision.py` measures what less costs.
+is no dtype to choose: only in float32 do both sides agree to the last digits. `half_precision.py` measures the cost of less.
 """
 
 import sys
@@ -56,7 +56,7 @@ def main() -> None:
             )
             removed = "nothing" if cut is None else cut.describe()
             print(f"{name:15} {removed:36} {len(questions):9}  {largest:.1e}  {other:26}", flush=True)
-    print(f"ours {mine.seconds:.1f} s, {place.speed(mine)}; the harness {others.seconds:.1f} s, {place.speed(others)}")
+    print(f"ours {mine.seconds:.1f} s, {place.speed(mine)}, the harness {others.seconds:.1f} s, {place.speed(others)}")
 
 
 if __name__ == "__main__":

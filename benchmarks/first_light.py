@@ -5,7 +5,7 @@
     python benchmarks/first_light.py --dtype bfloat16
 
 Times are medians of interleaved repeats in one run; quote the ratios, machines differ. Operations a second are those of the
-seconds beside them, whatever else these went into.
+seconds next to them, which include all other work of the part.
 """
 
 import argparse
@@ -98,7 +98,7 @@ def bench_map(place: Here, n_texts: int = 32) -> None:
     size = f"{len(texts)} texts, {sum(map(len, texts))} tokens, {loaded.spec.dtype}"
     say(f"map    {size}: {ours.seconds:.1f} s, {place.speed(ours)}")
     say(f"       bare forward pass of the decoder body on the same batches {bare.seconds:.1f} s, {place.speed(bare)}")
-    say(f"       ratio {median(ratios):.3f} (median of {REPEATS}); {peak()}")
+    say(f"       ratio {median(ratios):.3f} (median of {REPEATS}), {peak()}")
 
 
 def bench_curve(place: Here) -> None:
@@ -119,7 +119,7 @@ def bench_curve(place: Here) -> None:
         with metered() as work:
             result = sweep.run(SweepSpec(model, BenchmarkSpec(limit=100), corpus, distances, max_n=15), load=load)
         say(f"curve  n = 0..15, {name}: {work.seconds:.1f} s, {place.speed(work)}")
-        say(f"       {result.n_tokens} tokens through the trunk; {peak()}")
+        say(f"       {result.n_tokens} tokens through the trunk, {peak()}")
     for point in result.points:
         where = "unpruned" if point.block is None else point.block.describe()
         say(f"       n={point.n:2}  acc {point.acc:.2f} ± {point.acc_stderr:.3f}  loss {point.loss:.3f}  {where}")

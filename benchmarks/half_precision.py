@@ -1,11 +1,15 @@
-"""`make bench-precision`: what half precision costs in scores, and what keeping the residual stream in float32 gives back.
+"""`make bench-precision`: the cost of half precision in scores, and the recovery by a residual stream in float32.
 
     python benchmarks/half_precision.py [QUESTIONS] [--dtype bfloat16]
 
-The starter model on ARC-Easy, uncut and without layers 11-15, in half precision against the same weights in float32: everything
-in half precision, as transformers computes it; with the head's sums in float32 (`models.head`); with the stream in float32 as
-well (`models.residual`), which is what the program does. Printed are how far options are moved on average and at most, the
-predictions that stay the same, and the time, in one run.
+It compares the starter model on ARC-Easy, unpruned and without layers 11-15, with the same weights in float32. Half precision
+comes in three forms:
+- everything in half precision, as transformers computes it;
+- with the head's sums in float32 (`models.head`);
+- with the stream in float32 as well (`models.residual`), as the program computes.
+
+It prints how far options are
+moved on average and at most, the predictions that stay the same, and the time, in one run.
 """
 
 import argparse
@@ -55,7 +59,7 @@ def one_way(loaded: LoadedModel, asked: list, *, in_float32: bool, plain_head: b
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="What half precision costs in scores.")
+    parser = argparse.ArgumentParser(description="The cost of half precision in scores.")
     parser.add_argument("questions", nargs="?", type=int, default=500, help="of ARC-Easy")
     parser.add_argument("--dtype", default="bfloat16", choices=HALF)
     options = parser.parse_args()
@@ -95,7 +99,7 @@ def compared(found: list[list[float]], exact: list[list[float]]) -> str:
     same = sum(x.index(max(x)) == y.index(max(y)) for x, y in zip(found, exact, strict=True))
     ties = sum(len(set(x)) < len(x) for x in found)
     return (
-        f"options moved by {fmean(apart):.3f} nats, at most {max(apart):.2f}; {same} of {len(exact)} predictions the same; "
+        f"options moved by {fmean(apart):.3f} nats, at most {max(apart):.2f}, {same} of {len(exact)} predictions the same, "
         f"{ties} with equal scores"
     )
 

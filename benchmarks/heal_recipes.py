@@ -1,12 +1,12 @@
-"""`python benchmarks/heal_recipes.py`: does healing work, and which recipe repairs most in the time it takes?
+"""`python benchmarks/heal_recipes.py`: does healing work, and which recipe recovers most in the time it takes?
 
     python benchmarks/heal_recipes.py --ns 5 --recipes instant,quick            a part of it
     python benchmarks/heal_recipes.py --ns 5 --recipes quick --set steps=100    with other numbers
 
-For every n the block is the similarity strategy's, from the precomputed map of the starter model; loss on C4, which no recipe
-trains on here, on held-out Wikipedia, the kind that they train on, and ARC-Easy accuracy, all paired with the pruned model: the
-interval says whether healing helped. A recipe takes minutes, so each runs once; every run is stored and not repeated. Its
-operations a second are those of all of it: loading, scoring and training.
+For every n the block is the similarity strategy's, from the precomputed map of the starter model. It measures loss on C4, which
+no recipe trains on here, on held-out Wikipedia, the kind that they train on, and ARC-Easy accuracy. All are paired with the
+pruned model: the interval says whether healing helped. A recipe takes minutes, so each runs once; every run is stored and not
+repeated. Its operations a second are those of all of it: loading, scoring and training.
 """
 
 import argparse
@@ -80,7 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ns", default="3,5,8,10")
     parser.add_argument("--recipes", default="instant,quick,distill")
-    parser.add_argument("--questions", type=int, default=None, help="of ARC-Easy; all 570 unless given")
+    parser.add_argument("--questions", type=int, default=None, help="of ARC-Easy (default: all 570)")
     parser.add_argument("--texts", type=int, default=32, help="texts of C4 of up to 256 tokens")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="fields of HealSpec, quantization, seq_len")
     take_dtype(parser)
@@ -94,7 +94,7 @@ def main() -> None:
             assert result.unpruned is not None
             assert result.pruned is not None
             if index == 0:
-                say(f"{best[n].describe()}: pruned c4 {result.pruned.loss:.2f} acc {result.pruned.acc:.3f}; unpruned c4 "
+                say(f"{best[n].describe()}: pruned c4 {result.pruned.loss:.2f} acc {result.pruned.acc:.3f}, unpruned c4 "
                     f"{result.unpruned.loss:.2f} acc {result.unpruned.acc:.3f} ({result.precision}, {result.pruned.n_samples} "
                     f"questions, {result.pruned.n_texts} texts)")  # fmt: skip
             say(line(f"{name} {' '.join(options.set)}", result))

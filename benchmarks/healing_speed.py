@@ -3,11 +3,12 @@
     python benchmarks/healing_speed.py              both, in turn
     python benchmarks/healing_speed.py --profile    where the time of one of our steps goes
 
-Both train LoRA on the feed-forward modules of the starter model without layers 11-15, NF4 with double quantization, batch 16 by
-gradient accumulation, on the same C4 documents. The usual script is transformers' Trainer with PEFT and bitsandbytes and one
-document per row, padded to the longest of its batch; ours is a few steps of the `paper` recipe. Each runs in a process of its
-own, in turn, so that drift of the machine hits both alike; a useful token is one that is not padding, and operations count
-padding too.
+Both train LoRA on the feed-forward modules of the starter model without layers 11-15, on the same C4 documents. They use NF4
+with double quantization and batch 16 by gradient accumulation. The usual script is transformers' Trainer with PEFT and
+bitsandbytes and one document per row, padded to the longest of its batch. Ours is a few steps of the `paper` recipe.
+
+Each runs in a process of its own, in turn, so that drift of the machine affects both equally. A useful token is one that is
+not padding, and operations count padding too.
 """
 
 import argparse
@@ -80,13 +81,13 @@ def ours(options: argparse.Namespace) -> dict:
 
 
 def told(steps: list, useful: float) -> dict:
-    """What a process found, of timed steps with so many useful tokens each."""
+    """Return the figures of a process, from timed steps with so many useful tokens each."""
     step = typical(steps)
     return {"tokens_per_s": useful / step.seconds, "peak": peak_bytes(), "seconds": step.seconds, "flop": step.flop}
 
 
 def usual(options: argparse.Namespace) -> dict:
-    """The same with transformers' Trainer, one padded document per row."""
+    """Train with transformers' Trainer, one padded document per row, and return its figures."""
     import torch
     import transformers
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
@@ -135,7 +136,7 @@ def usual(options: argparse.Namespace) -> dict:
 
 
 def profile(options: argparse.Namespace) -> None:
-    """Print what a step spends its time in, once it is warm."""
+    """Print the operations that take the time of a step, once it is warm."""
     import torch
 
     trainer = prepared(options)
@@ -189,7 +190,7 @@ def main() -> None:
     peak = {arm: max(run["peak"] for run in runs) for arm, runs in found.items()}
     print(
         f"paper recipe against the usual script: {useful['ours'] / useful['usual']:.2f} x the useful tokens/s "
-        f"(median of {options.repeats}), {peak['ours'] / peak['usual']:.2f} x its peak memory; {options.rows} rows of "
+        f"(median of {options.repeats}), {peak['ours'] / peak['usual']:.2f} x its peak memory, {options.rows} rows of "
         f"{options.seq_len} tokens at once, {options.dtype} compute"
     )
 

@@ -1,17 +1,20 @@
-"""`make load`: many visitors at once in Chromium beside a heal that runs.
+"""`make load`: many visitors at once in Chromium while a healing run works.
 
     python benchmarks/load.py                                 20 sessions for 10 minutes
     python benchmarks/load.py --sessions 3 --minutes 0.5      a small one
-    python benchmarks/load.py --no-heal                       beside nothing
+    python benchmarks/load.py --no-heal                       without a healing run
     python benchmarks/load.py --pause 2 6                     in a hurry
 
 Visitors come one after another. When all are there, each moves for so long as people do, with pauses: the slider on Explore,
-its tabs, the pages. Printed are the errors that anyone saw (on a page, in the browser's console, in the server's log), the
-time from a click to the page that stands still with what was asked for, the server's part of it, what a run of a script cost
-the server on the clock and on the processor, its memory, and where its time goes. Model stands still before a model that
-nobody has looked at was read: until when that is there is said by itself. The browsers of all visitors share the cores with
-the server and the heal, which they do nowhere else: much of the times from a click is theirs, so it is also said who had the
-processors. Exit code 1 when there was an error.
+its tabs, the pages.
+
+It prints the errors that anyone saw: on a page, in the browser's console, in the server's log. It prints the time from a click
+to the finished page, and the server's part of it. A run of a script has its cost to the server in elapsed and in CPU seconds,
+and the functions that take them. The server's memory is printed too.
+
+Model finishes before a model that nobody has looked at is read: its further wait is reported by itself. The browsers of all
+visitors share the cores with the server and the healing run, which they do nowhere else. Much of the times from a click is
+theirs, so the CPU seconds of each are printed as well. Exit code 1 when there was an error.
 """
 
 import argparse
@@ -42,17 +45,17 @@ from benchmarks import sampled_server
 from tests.support import browser
 
 LOOK_MS = 50
-"""How often a window is asked whether what was clicked is there: at every frame, it takes a twentieth of a processor."""
+"""How often a window is asked whether the result of a click is there. At every frame, that takes a twentieth of a CPU core."""
 SIZE = {"width": 1280, "height": 800}
 PAUSE_S = (10.0, 30.0)
-"""How long a visitor looks at what a click brought before the next: between these, evenly."""
+"""How long a visitor looks at the result of a click before the next: between these, evenly."""
 APART_S = 5.0
 """Visitors come by this much after one another, or sooner where the visit is short."""
 PATIENCE_MS = 60_000
 TABS = ("Questions", "Cost", "Trade-off", "Writing", "Map and curves")
 PAGES = ("Explore", "Heal", "Compare", "Export", "Learn", "Model")
 SHARES = {"slider": 5, "tab": 2, "page": 3}
-"""How often a visitor does what, in relation."""
+"""Relative frequencies of a visitor's actions."""
 PROFILE_LINES = 16
 STEADY = 0.05
 """How much the memory may grow after the first third, as a fraction."""
@@ -66,17 +69,17 @@ SHOWN = """([what, name]) => {
 
 
 FOUND = "() => document.querySelector('[data-testid=stMain] [data-testid=stMetric]')"
-"""Whether Model shows what was found."""
+"""Whether Model shows the facts of the model."""
 ONCE = ("opening", "model found")
-"""What is timed but is no rerun."""
+"""Timed events that are no rerun."""
 
 
 @dataclass
 class Log:
-    """What the visitors met."""
+    """Experience of the visitors."""
 
     took: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    """Seconds from a click to the page that stands still, by what was clicked."""
+    """Seconds from a click to the finished page, by the kind of click."""
     errors: list[str] = field(default_factory=list)
     memory: list[tuple[float, int]] = field(default_factory=list)
     """Seconds since the last visitor came, and the resident memory of the server in bytes."""
@@ -89,7 +92,7 @@ def say(*words: object) -> None:
 
 
 async def act(page: Page, chance: random.Random, log: Log) -> None:
-    """Do one thing and wait until what was asked for is there."""
+    """Do one action and wait until its result is there."""
     what = chance.choices(list(SHARES), list(SHARES.values()))[0]
     if what != "page" and not page.url.split("?")[0].endswith("explore"):
         what, name = "page", "Explore"
@@ -121,13 +124,13 @@ async def act(page: Page, chance: random.Random, log: Log) -> None:
 
 
 async def drawn(page: Page, what: str, name: str) -> None:
-    """Wait until what was asked for is there and stands still."""
+    """Wait until the result of an action is there and nothing moves."""
     await page.wait_for_function(SHOWN, arg=[what, name], polling=LOOK_MS)
     await page.wait_for_function(browser.DRAWN, polling=LOOK_MS)
 
 
 def heard(number: int, told: ConsoleMessage, log: Log) -> None:
-    """Note what the browser's console says of an error."""
+    """Note errors of the browser's console."""
     # Streamlit's client looks for its server below the page's own address first: no answer there is no fault.
     looking = "404" in told.text and re.search(r"/\w+/_stcore/[\w-]+$", told.location["url"])
     # It also asks a font's host for a page's icon as the icon of the window, which our policy keeps from leaving.
@@ -187,7 +190,7 @@ async def visitor(
 
 
 class Shares:
-    """Who has the processors: what each process had of them, also of those that are gone."""
+    """CPU seconds of each process, also of those that have ended."""
 
     def __init__(self, server: int) -> None:
         self.server = server
@@ -220,7 +223,7 @@ class Shares:
             self.spent[born] = (owner, first, spent)
 
     def told(self) -> dict[str, float]:
-        """Seconds by owner since the beginning; of all cores, and of what else runs on this machine."""
+        """Return seconds by owner since the beginning, of all cores, including other programs of this machine."""
         found = defaultdict[str, float](float)
         for owner, first, last in self.spent.values():
             found[owner] += last - first
@@ -264,7 +267,7 @@ async def crowd(
 
 
 def failures(server_log: str) -> list[str]:
-    """The last line of every traceback in a log: what was raised."""
+    """Return the last line of every traceback in a log: the exception."""
     found, inside = [], False
     for line in server_log.splitlines():
         if line.lstrip().startswith("Traceback"):
@@ -311,7 +314,7 @@ def shares_told(shared: dict[str, float]) -> str:
 
 
 def report(log: Log, watched: dict) -> None:
-    """Print what was found."""
+    """Print errors, times, CPU seconds and memory."""
     say("from a click to a page that stands still")
     for name, times in log.took.items():
         say(told(name, times))
@@ -346,11 +349,11 @@ def report(log: Log, watched: dict) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Many visitors at once in Chromium, beside a heal.")
+    parser = argparse.ArgumentParser(description="Many visitors at once in Chromium during a healing run.")
     parser.add_argument("--sessions", type=int, default=20, help="how many visitors")
     parser.add_argument("--minutes", type=float, default=10, help="how long they move, once all are there")
     parser.add_argument("--pause", type=float, nargs=2, default=PAUSE_S, metavar=("FROM", "TO"), help="seconds between clicks")
-    parser.add_argument("--no-heal", action="store_true", help="no heal runs beside them")
+    parser.add_argument("--no-heal", action="store_true", help="run without a healing run")
     asked = parser.parse_args()
     if asked.sessions < 1 or not 0 < asked.minutes <= 24 * 60:
         parser.error("There must be at least 1 session, for more than 0 minutes and at most a day.")
@@ -372,9 +375,9 @@ def main() -> int:
         raised = failures(server_log)
         raised += [line for line in server_log.splitlines() if "Error" in line and line not in raised]
         log.errors += [f"the server's log: {line}" for line in raised]
-        beside = "nothing" if asked.no_heal else "a heal"
+        beside = "no healing run" if asked.no_heal else "a healing run"
         paced = f"a click every {asked.pause[0]:g} to {asked.pause[1]:g} s each"
-        say(f"{asked.sessions} sessions for {asked.minutes:g} minutes, {paced}, beside {beside} on {os.cpu_count()} cores")
+        say(f"{asked.sessions} sessions for {asked.minutes:g} minutes, {paced}, with {beside} on {os.cpu_count()} cores")
         report(log, json.loads(watched.read_text()))
     return 1 if log.errors else 0
 

@@ -1,14 +1,16 @@
 """How the pages stand on a screen: first picture, jumps, height and number of controls, on precomputed results.
 
     python benchmarks/page_look.py                     all pages of this checkout
-    python benchmarks/page_look.py --also ../former    those of another checkout beside them, in turns on the same machine
+    python benchmarks/page_look.py --also ../former    those of another checkout as well, in turns on the same machine
     python benchmarks/page_look.py --only explore      one page
 
-Printed for each page, as the median of several fresh windows of 1280 x 800: seconds from asking for the page to the first frame
-with its heading and, where it has some, its first drawn chart (the server is warm); the cumulative layout shift until nothing
-moves any more, as browsers report it (0.1 is called good, 0.25 poor); the height of the page in pixels; and how many controls
-can be seen on it without opening anything: buttons, fields, menus, switches, sliders, tabs and links, without the menu of pages
-and the toolbars of charts.
+Printed for each page, as the median of several fresh windows of 1280 x 800:
+- seconds from asking for the page to the first frame with its heading and its first drawn chart, if any (the server is warm);
+- the cumulative layout shift until nothing moves any more, as browsers report it (0.1 is called good, 0.25 poor);
+- the height of the page in pixels;
+- the number of visible controls without opening anything, not counting the menu of pages and the toolbars of charts.
+
+Controls are buttons, fields, menus, switches, sliders, tabs and links.
 """
 
 import argparse
@@ -31,7 +33,7 @@ from tests.support import browser
 SIZE = {"width": 1280, "height": 800}
 WINDOWS = 5
 REST_MS = 2500
-"""For whatever still moves after everything is drawn."""
+"""For movements after everything is drawn."""
 CONTROLS = """
 () => {
   const roles = ['slider', 'radio', 'tab', 'combobox', 'spinbutton'].map(role => `[role=${role}]`);

@@ -1,11 +1,15 @@
 """A dashboard that watches itself, for `make load`: `python benchmarks/sampled_server.py REPORT --server.port 8501 ...`.
 
-It times every run of a script, on the clock and on the processor, and looks a hundred times a second at what each of them is
-doing. The report is JSON, written anew every second: `runs` as [kind, seconds, processor seconds]; by kind how often a script
-was seen at work (`busy`), in a function of ours or below it (`inside`), and in a function itself (`at`); `answers` as [kind,
-seconds] from a request that came in to the last message of its answer; `left_out`, how many ticks were not passed on. A kind is
-"page", what a visitor asked for that draws a page; "part", that draws a part of one; or "tick", what refreshes itself. Answers
-have more kinds: "opening" is the first page of a window, "slider" and "tab" are parts of Explore.
+It times every run of a script, in elapsed and in CPU seconds, and samples the code position of each a hundred times a second.
+The report is JSON, written anew every second:
+- `runs`: [kind, seconds, CPU seconds];
+- `busy`, by kind: how often a script was seen at work;
+- `inside` and `at`, by kind: how often it was seen in a function of ours or below it, and in a function itself;
+- `answers`: [kind, seconds] from a request that came in to the last message of its answer;
+- `left_out`: how many ticks were not passed on.
+
+A kind is "page", a visitor's action that draws a page; "part", one that draws a part of a page; or "tick", an automatic
+refresh. Answers have more kinds: "opening" is the first page of a window, "slider" and "tab" are parts of Explore.
 """
 
 import json
@@ -30,12 +34,12 @@ EVERY_S = 0.01
 KINDS = ("page", "part", "tick")
 ASKED = ("opening", "page", "slider", "tab", "part", "tick")
 _MOVED = {"-tab": "tab", "-n": "slider"}
-"""What was moved, by how the widget's name ends; a window tells of its tabs from the first time that one is chosen."""
+"""The moved widget, by the end of its name; a window reports its tabs from the first time that one is chosen."""
 _ASLEEP = ("threading.py", "selectors.py")
 
 
 class Watch:
-    """What the scripts of this process cost, and where."""
+    """Costs of the scripts of this process, by function."""
 
     def __init__(self, report: Path) -> None:
         self.report = report
@@ -66,7 +70,7 @@ class Watch:
         """From now on every answer is timed, from the request to the end of its last message."""
         take, passes, is_told = gate.Requests._take, gate.Window.ticks, gate.Window.is_told
         waiting = defaultdict[gate.Window, dict[str, tuple[str, float]]](dict)
-        """By window when what was asked for: the part of a page, or the page under no name."""
+        """By window the kind and time of each open request: of a part of a page, or of the page under no name."""
         stood = dict[gate.Window, dict[str, bytes]]()
         """By window how its widgets stood when it last asked."""
 
@@ -102,7 +106,7 @@ class Watch:
         gate.Requests._take, gate.Window.ticks, gate.Window.is_told = heard, ticked, told
 
     def look(self) -> None:
-        """Note what each script does at this moment."""
+        """Note the code position of each script at this moment."""
         for ident, frame in sys._current_frames().items():
             kind = self.scripts.get(ident)
             if kind is not None and not frame.f_code.co_filename.endswith(_ASLEEP):
@@ -133,7 +137,7 @@ class Watch:
 
 
 def kind_of(parts: object, is_tick: bool) -> str:
-    """What kind of run draws these parts of a page, or without any the page."""
+    """Return the kind of run that draws these parts of a page, or without any the page."""
     return "tick" if is_tick else "part" if parts else "page"
 
 

@@ -4,13 +4,14 @@
     python benchmarks/scaling.py questions texts --quick      some axes, with fewer and smaller points
     python benchmarks/scaling.py --dtype bfloat16 --device cuda
 
-Random models of 10 million to 1.5 billion parameters, shaped as Llama, with the starter model's vocabulary. Every point is a
-process of its own: its time is the median of `--repeats` after a first run, which counts the operations, and its peak memory
-is what that process held from the moment the model was there. Through each axis a power law is fitted, by least squares of
-logarithms. An axis is judged by seconds over floating-point operations: in theory hidden size and length of a text have parts
-whose exponent is 2, so SUPERLINEAR is what grows faster than the operations do. `--clock processor` measures the seconds of
-processors, which other programs do not lengthen as they do those of the clock on the wall. Draws docs/scaling.svg. Ends
-with 1 where something is SUPERLINEAR, or memory GROWS that must not.
+It measures random models of 10 million to 1.5 billion parameters, shaped as Llama, with the starter model's vocabulary. Every
+point is a process of its own. Its time is the median of `--repeats` after a first run, which counts the operations. Its peak
+memory is the most that the process held from the moment the model was there.
+
+Through each axis a power law is fitted, by least squares of logarithms. An axis is judged by seconds over floating-point
+operations: in theory hidden size and length of a text have parts whose exponent is 2. So SUPERLINEAR is a faster growth than
+that of the operations. `--clock processor` measures CPU seconds, which other programs do not lengthen as they do elapsed
+seconds. Draws docs/scaling.svg. Ends with 1 where something is SUPERLINEAR, or memory GROWS that must not.
 """
 
 import argparse
@@ -69,7 +70,7 @@ def fit(x: Sequence[float], y: Sequence[float]) -> Fit:
 
 
 def verdict(over_flop: Fit) -> str:
-    """What seconds per operation say, as a power of x; "unclear" where the interval is too wide to call it either."""
+    """Return the verdict on seconds per operation, as a power of x; "unclear" where the interval is too wide for either."""
     if over_flop.high > SLACK:
         return "SUPERLINEAR" if over_flop.low > SLACK else "unclear"
     # A fixed cost, or products that get more efficient as they get larger.
@@ -77,14 +78,14 @@ def verdict(over_flop: Fit) -> str:
 
 
 def memory_verdict(x: Sequence[float], peaks: Sequence[float]) -> str:
-    """Whether peak memory stays the same from the middle point on: the work before it may not fill a batch."""
+    """Return whether peak memory is flat from the middle point on, in words: the work before it may not fill a batch."""
     first, last = peaks[len(peaks) // 2], peaks[-1]
     return f"{'flat' if last <= FLAT * first else 'GROWS'} ({last / first - 1:+.1%} from {x[len(x) // 2]:g} to {x[-1]:g})"
 
 
 @dataclass(frozen=True)
 class Point:
-    """What one process does."""
+    """Work of one process."""
 
     x: float
     layers: int = 8
@@ -113,7 +114,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Found:
-    """What a process measured."""
+    """Measurements of a process."""
 
     seconds: list[float]
     flop: float
@@ -237,7 +238,7 @@ def measured(point: Point, options: argparse.Namespace) -> Found:
 
 
 def tell(axis: Axis, found: Sequence[Found], most_flop_s: float) -> bool:
-    """Say what was found along an axis; whether something grows as it must not."""
+    """Print the measurements along an axis, and return whether something grows as it must not."""
     x = [point.x for point in axis.points]
     seconds, flop, peaks = ([getattr(one, name) for one in found] for name in ("second", "flop", "peak_bytes"))
     of_time, of_flop = fit(x, seconds), fit(x, flop)
@@ -312,7 +313,7 @@ def _panel(axis: Axis, found: Sequence[Found], left: float, top: float) -> list[
 def main() -> int:
     parser = argparse.ArgumentParser(description="How time and memory grow.")
     names = list(axes(quick=False))
-    parser.add_argument("axes", nargs="*", help=f"{', '.join(names)}; all by default")
+    parser.add_argument("axes", nargs="*", help=f"{', '.join(names)} (default: all)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--device", default="cpu", help="cpu, or cuda")
     parser.add_argument("--repeats", type=int, default=3)
@@ -322,20 +323,20 @@ def main() -> int:
     parser.add_argument("--point", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.device != "cpu" and options.clock == "processor":
-        parser.error("the seconds of processors say nothing of a card; leave --clock out")
+        parser.error("CPU seconds say nothing about a GPU: leave --clock out")
     if options.point:
         say(json.dumps(dataclasses.asdict(measure(Point(**json.loads(options.point)), options))))
         return 0
     if unknown := set(options.axes) - set(names):
-        parser.error(f"no axis {', '.join(unknown)}; choose from {', '.join(names)}")
+        parser.error(f"no axis {', '.join(unknown)}: choose from {', '.join(names)}")
     chosen = {name: axis for name, axis in axes(quick=options.quick).items() if name in (options.axes or names)}
-    from benchmarks.work import here  # brings torch, which whoever is refused need not wait for
+    from benchmarks.work import here  # brings torch, which a refused command need not wait for
 
     load, place = host.load(), here(options.dtype, options.device)
     where = (
         f"{host.processor()}, {options.dtype} on {options.device}, seconds of {CLOCKS[options.clock]}, load {load.average:.2f}"
     )
-    say(f"{where} on {load.cores} cores; each point in a process of its own, median of {options.repeats}")
+    say(f"{where} on {load.cores} cores, each point in a process of its own, median of {options.repeats}")
     rows, faults = [], []
     for axis in chosen.values():
         found = [measured(point, options) for point in axis.points]

@@ -1,8 +1,10 @@
-"""`make screenshots`: what every page looks like on the precomputed results, and the README's pictures.
+"""`make screenshots`: pictures of every page on the precomputed results, and the README's pictures.
 
-python benchmarks/screenshots.py                       the gallery in tests/artifacts/gallery, and docs/assets/*.png
-python benchmarks/screenshots.py --only explore        one view, and no picture of the README
-python benchmarks/screenshots.py --also ../former      the views of another checkout as well, as VIEW-THEME-WIDTH-also.png
+    python benchmarks/screenshots.py                       the gallery in tests/artifacts/gallery, and docs/assets/*.png
+    python benchmarks/screenshots.py --only explore        one view, and no picture of the README
+    python benchmarks/screenshots.py --also ../former      the views of another checkout as well, as VIEW-THEME-WIDTH-also.png
+
+The gallery has every view in both themes.
 """
 
 import argparse
@@ -25,7 +27,7 @@ GALLERY = browser.ARTIFACTS / "gallery"
 SIZES = {390: 844, 768: 1024, 1280: 800, 1920: 1080}
 """Of a phone, a tablet and two screens: how high by how wide."""
 REST_MS = 800
-"""For what fades in or grows into its place."""
+"""For elements that fade in or grow into their place."""
 
 VIEWS = {
     "model": ("model", ""),
@@ -41,15 +43,15 @@ VIEWS = {
     "presenting-learn": ("learn", "?present=1"),
     "lesson": ("learn", ""),
 }
-"""What is in the gallery: a name, the page and the rest of its address."""
+"""Views of the gallery: a name, the page and the rest of its address."""
 
 README = {"explore": ("explore", "light", 980), "heal": ("heal", "dark", 800), "learn": ("lesson", "light", 800)}
-"""The README's pictures by the name of their file: what is on them, in which theme, and how high they are."""
+"""The README's pictures by the name of their file: their view, theme and height."""
 PICTURE_BYTES = 250_000
 
 
 def taken(page: Page, address: str, view: str, path: Path, *, whole: bool = False) -> None:
-    """Open a view and keep its picture; a whole page is made as tall as what is on it."""
+    """Open a view and keep its picture; a whole page is made as tall as its content."""
     name, query = VIEWS[view]
     browser.visit(page, address, name, query)
     if view == "lesson":
@@ -70,7 +72,7 @@ def gallery(chromium: Browser, served: dict[str, str], views: list[str], widths:
 
     Args:
         chromium: the browser.
-        served: addresses of dashboards by what is added to the names of their pictures.
+        served: addresses of dashboards by the suffix of their pictures' names.
         views: names of `VIEWS`.
         widths: of `SIZES`.
         whole: pages from top to bottom.
@@ -89,7 +91,7 @@ def gallery(chromium: Browser, served: dict[str, str], views: list[str], widths:
 
 
 def readme(chromium: Browser, address: str) -> None:
-    """The pictures that the README shows, in 256 colours: more are not told apart, and weigh three times as much."""
+    """Take the pictures of the README in 256 colours: more make no visible difference, and weigh three times as much."""
     for name, (view, theme, height) in README.items():
         page = chromium.new_context(viewport={"width": 1280, "height": height}, color_scheme=theme).new_page()
         page.set_default_timeout(60_000)
@@ -99,7 +101,7 @@ def readme(chromium: Browser, address: str) -> None:
         Image.open(path).convert("RGB").quantize(256).save(path, optimize=True)
         size = path.stat().st_size
         if size > PICTURE_BYTES:
-            raise SystemExit(f"{path.name} has {size:,} bytes; a picture of the README may have {PICTURE_BYTES:,}.")
+            raise SystemExit(f"{path.name} has {size:,} bytes. A picture of the README may have {PICTURE_BYTES:,}.")
         print(f"{path.relative_to(ROOT)}, {size / 1000:.0f} kB", flush=True)
 
 

@@ -1,11 +1,11 @@
-"""What the unpruned model loses by the layers that each way of choosing takes, all on the same text.
+"""Loss increase of the unpruned model without the layers of each strategy, all on the same text.
 
     python benchmarks/search_paths.py [N,N,…] [--strategies greedy,swaps] [--max-n 10] [--budget 1500] [--dtype bfloat16]
 
-The text is the one that a search reports: of neither kind that it was searched or decided by. Beside the searches stand the
-most similar block of each size, and the block of least KL on the text that is searched on. Searches that are stored are not run
-again. Each figure has a 95 % interval of the texts' differences from the unpruned model; a star stands where the difference
-from the lowest of the size cannot be told from nothing, text by text.
+The text is the one that a search reports: different from both texts that it was searched or decided by. The searches are
+compared with the most similar block of each size, and the block of least KL on the search text. Stored searches are not run
+again. Each figure has a 95 % interval of the texts' differences from the unpruned model. A star marks a figure that is
+statistically tied with the lowest of its size, text by text.
 """
 
 import argparse
@@ -33,7 +33,7 @@ SIZES = (3, 5, 8, 10)
 
 
 def losses(objective: Objective, sets: list[Layers]) -> np.ndarray:
-    """(sets, texts) of what an objective says of some sets."""
+    """Return the objective of some sets on each text, (sets, texts)."""
     values = np.full((len(sets), objective.n_texts), np.nan)
     for index, texts, figures in objective.measured(sets):
         values[index, texts] = figures
@@ -53,7 +53,7 @@ def least(loaded: Any, spec: SearchSpec, sizes: list[int]) -> dict[int, Layers]:
 
 
 def main() -> None:
-    """Search with each strategy, and print what every cut loses."""
+    """Search with each strategy, and print the loss increase of every cut."""
     parser = argparse.ArgumentParser(description="Ways of choosing layers, side by side on text that none of them has seen.")
     parser.add_argument("sizes", nargs="?", default=",".join(map(str, SIZES)))
     parser.add_argument("--strategies", default=",".join(SEARCHING))
@@ -77,7 +77,7 @@ def main() -> None:
             result = search.run(asked, load=load.handing_out(loaded))
         found[name] = {one.n: tuple(one.layers) for one in result.found}
         say(f"{name}: {result.n_sets} sets in {result.wall_s:.0f} s, {work.flop / 1e12:.1f} teraflop now, "
-            f"{takes(asked, result.model).flop / 1e12:.1f} told; n up to {len(result.found)}. {result.ended}")  # fmt: skip
+            f"{takes(asked, result.model).flop / 1e12:.1f} predicted, n up to {len(result.found)}. {result.ended}")  # fmt: skip
     texts, _ = search.documents(spec.report, loaded)
     objective = Objective(loaded.decoder, texts, kind="loss", stride=1, keep_bytes=STREAM_BYTES)
     weights = [float(len(one) - 1) for one in texts]

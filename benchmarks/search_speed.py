@@ -2,9 +2,10 @@
 
     python benchmarks/search_speed.py [MAX_N] [--strategy greedy] [--dtype bfloat16] [--every 16]
 
-Ours walks the whole path and measures every set that the walk asks for. The peer takes the layers out, lets the whole model
-read the texts, and compares its logits with those of the unpruned model, whose log-probabilities it keeps: every so-many-th of
-the sets that ours measured, on the very texts, and what a token took is multiplied by all tokens. The figures are compared too.
+Ours walks the whole path and measures every set that the walk asks for. The peer takes the layers out and lets the whole model
+read the texts. It compares its logits with those of the unpruned model, whose log-probabilities it keeps. It measures every
+so-many-th of the sets that ours measured, on the very texts, and its time per token is multiplied by all tokens. The figures
+are compared too.
 """
 
 import argparse
@@ -36,7 +37,7 @@ TARGET, TARGET_S = 5, 300
 
 
 class Asking:
-    """What a walk asks, answered by `Objective`, with a note of all that was measured."""
+    """Questions of a walk, answered by `Objective`, with a note of all measured sets."""
 
     def __init__(self, loaded: Any, spec: SearchSpec, max_n: int) -> None:
         self.n_layers, self.max_n, self.budget, self.seed = loaded.decoder.n_layers, max_n, spec.budget, spec.seed
@@ -98,7 +99,7 @@ class Plain:
 
 
 class Timed:
-    """What stretches of code took: in seconds, and of the processor's time, in which a machine that others use shows less."""
+    """Costs of stretches of code: in seconds, and in CPU seconds, which grow less on a machine that others use."""
 
     def __init__(self) -> None:
         self.work, self.processor_s = Work(), 0.0
@@ -129,7 +130,7 @@ def main() -> None:
         asking = Asking(loaded, spec, options.max_n)
     plain = Plain(loaded, asking.texts, spec.stride)
     walk, path, done, apart, sampled = search.walk(asking), [], 0, [], 0
-    for _ in range(options.max_n):  # taken in turns, so that what else the machine does hits both
+    for _ in range(options.max_n):  # taken in turns, so that other load of the machine affects both
         with ours.more():
             path.append(next(walk)[0])
         for one, begin, end in asking.measured[done :: options.every]:
@@ -141,16 +142,16 @@ def main() -> None:
         done = len(asking.measured)
     tokens = sum(tokens_of(asking, begin, end) for _, begin, end in asking.measured)
     say(f"{options.strategy}, n = 1..{options.max_n}: {len(asking.values)} sets, {tokens:,} tokens without some layers")
-    say(f"  {torch.get_num_threads()} thread(s); ends with {removal(path[-1]).describe()}")
+    say(f"  {torch.get_num_threads()} thread(s), ends with {removal(path[-1]).describe()}")
     say(f"  ours   {ours.work.seconds:.1f} s (target {TARGET_S}), {place.speed(ours.work)}")
-    say(f"  plain  told from {len(apart)} of {len(asking.measured)} measurements, {place.speed(theirs.work)}")
+    say(f"  plain  predicted from {len(apart)} of {len(asking.measured)} measurements, {place.speed(theirs.work)}")
     all_tokens = len(asking.values) * tokens_of(asking, 0, len(asking.texts))
     for what, read in (("the very measurements", tokens), ("every set on all texts, no quick look", all_tokens)):
         whole, processor, flop = (
             each * read / sampled for each in (theirs.work.seconds, theirs.processor_s, theirs.work.flop)
         )  # fmt: skip
         ratios = whole / ours.work.seconds, processor / ours.processor_s, flop / ours.work.flop
-        say(f"    {what}: {whole:.1f} s, {ratios[0]:.2f} x (target {TARGET}); of the processor's time {ratios[1]:.2f} x, "
+        say(f"    {what}: {whole:.1f} s, {ratios[0]:.2f} x (target {TARGET}), of CPU seconds {ratios[1]:.2f} x, "
             f"of the operations {ratios[2]:.2f} x")  # fmt: skip
     say(f"  KL differs by {fmean(apart):.1e} nats on average, {max(apart):.1e} at most")
 

@@ -4,9 +4,9 @@
     python benchmarks/store_size.py --models 1 --results 100000      pages and the report with 100,000 results of one model
     python benchmarks/store_size.py --results 10000 --keep FOLDER    keeps the cache, or takes the one that is there
 
-Results of six kinds, as the tests make them up, of 50 models and of many draws of texts, are written by the store itself, only
-that it does not wait for the disk. Then a process of its own asks what pages, reports and jobs ask, each thing twice: for the
-first time since it started, and again.
+The store itself writes results of six kinds, as the tests make them up, of 50 models and of many draws of texts. The only
+difference is that it does not wait for the disk. Then a process of its own asks the questions of pages, reports and jobs, each
+twice: for the first time since it started, and again.
 """
 
 import argparse
@@ -87,7 +87,7 @@ def fill(n: int, n_models: int) -> None:
 
 
 def asked() -> dict[str, Callable[[], Any]]:
-    """What is timed, by name."""
+    """Return the timed questions, by name."""
     from analysis.core import index, store
     from analysis.core.index import Wanted
     from analysis.core.registry import RESULTS
@@ -122,7 +122,7 @@ def asked() -> dict[str, Callable[[], Any]]:
             runs_view.stored(model, ["sweep"], names=["model-7"], text="similarity bfloat16")
         ),
         "how many runs there are": lambda: index.count(Wanted(tuple(RESULTS))),
-        "what a job finds measured before": lambda: len(SweepResult.all_of(spec.model)),
+        "earlier measurements for a job": lambda: len(SweepResult.all_of(spec.model)),
         "results for a report": lambda: sum(len(stored.of(kind, model)) for kind in ("distances", "sweep", "damage", "heal")),
         "report": lambda: len(report.of(model, None, lambda spec: "").sections),
     }
@@ -133,7 +133,7 @@ PAGES = ("model", "explore", "heal", "compare", "export", "learn")
 
 
 def of_one_model() -> dict[str, Callable[[], Any]]:
-    """Return what is timed where all results are of one model: every page as a visitor opens it, and the report."""
+    """Return the timed questions where all results are of one model: every page as a visitor opens it, and the report."""
     from streamlit.runtime.pages_manager import PagesManager
     from streamlit.testing.v1 import AppTest
 
@@ -190,7 +190,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=int, nargs="*", default=SIZES)
     parser.add_argument("--keep", type=Path)
-    parser.add_argument("--only", action="append", default=[], help="of what is asked; each in the one process")
+    parser.add_argument("--only", action="append", default=[], help="timed question, may be repeated: all in one process")
     parser.add_argument("--fill", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--models", type=int, default=N_MODELS, help=f"models that the results are of (default: {N_MODELS})")

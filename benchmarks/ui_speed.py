@@ -3,10 +3,13 @@
     python benchmarks/ui_speed.py                 everything
     python benchmarks/ui_speed.py --moves 40      more moves of the slider
 
-Printed are the times from asking for the page to its first chart, cold (server just started, empty browser cache) and warm,
-from the release of the slider to the new cut in words, on the strip and on all charts in the window, and from a move of the
-pointer that drags the block on the strip of layers to the frame that shows it. The marks on maps and curves follow slider and
-strip at once, in the browser; the words come from the server. What is in other tabs waits until somebody looks.
+It prints the times of three things:
+- from asking for the page to its first chart, cold (server just started, empty browser cache) and warm;
+- from the release of the slider to the new cut in words, on the strip and on all charts in the window;
+- from a move of the pointer that drags the block on the strip of layers to the frame that shows it.
+
+The marks on maps and curves follow slider and strip at once, in the browser. The words come from the server. Content of other
+tabs waits until somebody looks.
 """
 
 import argparse
@@ -28,7 +31,7 @@ SIZE = {"width": 1280, "height": 800}
 SETTLE_MS = 1200
 """Rest between two moves, so that each is measured by itself."""
 
-# What n a chart is drawn for: marks laid over it, or a ringed cell. Charts of another kind have none.
+# The n that a chart is drawn for: marks laid over it, or a ringed cell. Charts of another kind have none.
 WATCH = """
 () => {
   const shown = chart => {

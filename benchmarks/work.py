@@ -1,4 +1,4 @@
-"""What benchmarks share: random models of any size, and what a stretch of code computes beside what this machine can do."""
+"""Helpers of benchmarks: random models of any size, and the speed of code relative to this machine's peak."""
 
 import argparse
 import contextlib
@@ -27,7 +27,7 @@ def say(*words: object) -> None:
 
 @dataclass
 class Work:
-    """What stretches of code had models compute, padding and masked attention included, and how long they took."""
+    """Computation of models in stretches of code, padding and masked attention included, and its seconds."""
 
     seconds: float = 0.0
     flop: float = 0.0
@@ -37,10 +37,10 @@ class Work:
 
 @contextlib.contextmanager
 def metered(work: Work | None = None) -> Iterator[Work]:
-    """Time what runs meanwhile, and count what models compute in it that `meter.watch` knows, as it knows loaded ones.
+    """Time the code inside, and count the computation of its models that `meter.watch` watches, as it watches loaded ones.
 
     Args:
-        work: what is added to; nothing by default.
+        work: the sum to add to; nothing by default.
     """
     work = Work() if work is None else work
     flop, layer_tokens, began = COUNTS.flop, COUNTS.layer_tokens, time.perf_counter()
@@ -53,7 +53,7 @@ def metered(work: Work | None = None) -> Iterator[Work]:
 
 
 def interleaved(repeats: int, **runs: Callable[[], object]) -> dict[str, list[Work]]:
-    """Every piece of work some times, taken in turns, so that drift of the machine hits all alike."""
+    """Run every piece of work some times, taken in turns, so that drift of the machine affects all equally."""
     found: dict[str, list[Work]] = {name: [] for name in runs}
     for _ in range(repeats):
         for name, run in runs.items():
@@ -77,30 +77,30 @@ class Here:
     """Operations a second of its fastest matrix products."""
 
     def speed(self, work: Work) -> str:
-        """Operations a second, and their share of what products reach."""
+        """Return operations a second, and their share of the speed of products."""
         reached = work.flop / work.seconds
         return f"{reached / 1e9:.1f} GFLOP/s, {reached / self.most_flop_s:.0%} of the peak"
 
 
 def here(dtype: str, device: str = "auto") -> Here:
-    """Measure what this machine can do, and say it with its load.
+    """Measure the peak speed of this machine, and print it with its load.
 
     Args:
-        dtype: `auto` is what suits it.
-        device: that models are on; `auto` is what a model is loaded on.
+        dtype: `auto` is the one that suits the machine.
+        device: of the models; `auto` is the one that a model is loaded on.
     """
     spec = load.resolve(ModelSpec(dtype=dtype, device=device))
     most_flop_s = machine.most_flop_s(spec.device, spec.dtype, again=True)
     name = torch.cuda.get_device_name() if spec.device.startswith("cuda") else machine.cpu_name()
     busy = host.load()
     told = f"{name}, load {busy.average:.1f} on {busy.cores} core{'s' * (busy.cores > 1)}"
-    say(f"{told}; products reach {most_flop_s / 1e9:.0f} GFLOP/s in {spec.dtype}")
+    say(f"{told}, products reach {most_flop_s / 1e9:.0f} GFLOP/s in {spec.dtype}")
     return Here(spec.dtype, most_flop_s)
 
 
 def take_dtype(parser: argparse.ArgumentParser, default: str = "auto") -> None:
     """Give a command line `--dtype`, as `here` takes it."""
-    told = "of the weights and of what is computed with them; auto: what suits this machine"
+    told = "of the weights and of the computation (auto: the one that suits this machine)"
     parser.add_argument("--dtype", default=default, choices=("auto", *DTYPES), help=f"{told} (default: {default})")
 
 
@@ -150,16 +150,16 @@ def random_llama(n_layers: int, hidden_size: int, *, dtype: str, device: str = "
 
 
 def wait(device: str) -> None:
-    """Until a card has done what it was told."""
+    """Wait until a GPU has finished its work."""
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
 
 
 def flop_of(run: Callable[[], object]) -> float:
-    """Floating-point operations of the products and the attention that something takes, two for a multiply-add.
+    """Return the floating-point operations of a run's products and attention, two for a multiply-add.
 
-    What is computed and not seen, such as padding, counts; of a causal square half is counted on a CPU, whose kernel leaves
-    the other half out, and the whole on a card.
+    Computation without effect, such as padding, counts. Half of a causal square is counted on a CPU, whose kernel leaves the
+    other half out, and the whole on a GPU.
     """
     on_cpu = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_on_cpu}
     with FlopCounterMode(display=False, custom_mapping=on_cpu) as counter:

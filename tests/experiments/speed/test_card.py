@@ -25,7 +25,7 @@ def test_without_a_gpu_it_says_so_and_ends_with_2(monkeypatch, capsys):
     assert card.main() == 2
     assert capsys.readouterr() == (
         "",
-        "There is no CUDA card that torch can use on this machine, so nothing was measured.\n",
+        "There is no CUDA GPU that torch can use on this machine, so nothing was measured.\n",
     )
 
 

@@ -59,7 +59,7 @@ def test_speed_is_shown_with_the_speed_of_products_here(monkeypatch, capsys):
     place = work.here("bfloat16", "cpu")
     told = capsys.readouterr().out
     assert told.startswith(machine.cpu_name() + ", load ")
-    assert told.endswith("; products reach 200 GFLOP/s in bfloat16\n")
+    assert told.endswith(", products reach 200 GFLOP/s in bfloat16\n")
     assert place.speed(work.Work(2.0, 1e11)) == "50.0 GFLOP/s, 25% of the peak"
 
 
