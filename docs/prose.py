@@ -37,6 +37,8 @@ CODE_HELD: tuple[str, ...] = (
     "analysis/experiments/scoring", "analysis/experiments/search", "analysis/experiments/speed",
     "analysis/experiments/strategies",
     "tests/charts", "tests/reading", "tests/pages/explore",
+    "benchmarks", "tests/experiments/*.py", "tests/experiments/accuracy", "tests/experiments/maps",
+    "tests/experiments/scoring", "tests/experiments/search", "tests/experiments/speed",
 )  # fmt: skip
 """Files whose docstrings, comments and names of tests are held to the rules, too."""
 LONGEST_SENTENCE = 25
@@ -89,8 +91,9 @@ LONGEST_NAME = 10
 """Words in the name of a test, after `test`."""
 _CODE = re.compile(
     r"[{}]|</?(?:svg|style|script)\b|\b(?:SELECT|CREATE|INSERT|UPDATE|DELETE|PRAGMA) |[\w-]+:[^;.]{1,60};(?:[\w-]+:|$)"
+    r"|\bfrom [\w.]+ import "
 )
-"""A style sheet, a script, a drawing or a query."""
+"""A style sheet, a script, a drawing, a query or a module."""
 _SKIPPED = re.compile(r"^(```|~~~)")
 _SENTENCE_END = re.compile(r"(?<=[.!?:])\s+(?=[A-Z0-9\"“(])")
 _ABBREVIATIONS = re.compile(r"\b(e\.g|i\.e|et al|vs|approx|Fig|Sec)\.")

@@ -279,7 +279,7 @@ def test_questions_quoted_in_the_search_text_are_flagged(spec, tmp_path):
     first = search.documents(replace(spec.corpus, seq_len=48), load.load(spec.model))[1][0]
     asked = tmp_path / "seen.csv"
     words = " ".join("".join(letter if letter.isalnum() else " " for letter in first).split()[:12])
-    asked.write_text(f"question,A,B,answer\n{words},yes,no,A\nWhat else is there in this world of ours?,yes,no,B\n")
+    asked.write_text(f"question,A,B,answer\n{words},yes,no,A\nIs there more in this world of ours?,yes,no,B\n")
     told = []
     curve = SweepSpec(spec.model, BenchmarkSpec(str(asked)), None, DistanceSpec(spec.model), "lorp", 1, search=spec)
     sweep.run(curve, lambda progress: told.append(progress.message))
