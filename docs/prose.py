@@ -6,12 +6,13 @@
 
 It prints a line per finding, `file:line: problem`, and ends with 1 where there is one. In Markdown, code, addresses and
 block quotes, which hold output of the program, are not checked. In Python, every string of three words is: texts of pages,
-help texts, error messages. Strings of code (style sheets, scripts, queries) are not. Docstrings, comments and names of tests
-are checked in the files of `CODE_HELD`.
+help texts, error messages. Strings of code (style sheets, scripts, queries) are not, nor are those of tests, which are
+inputs. Docstrings, comments and names of tests are checked in the files of `CODE_HELD`.
 """
 
 import argparse
 import ast
+import functools
 import io
 import re
 import sys
@@ -30,6 +31,7 @@ CODE_HELD: tuple[str, ...] = (
     "analysis/models", "analysis/hub",
     "analysis/exports", "app.py", "pages/__init__.py", "pages/learn.py", "pages/model.py", "pages/export.py",
     "pages/components/shared", "pages/components/learn", "pages/components/model", "pages/components/export",
+    "tests/exports", "tests/pages/shared", "tests/pages/learn", "tests/pages/model", "tests/pages/export", "tests/support",
     "analysis/data",
     "supply",
     "analysis/charts", "analysis/reading", "pages/explore.py", "pages/components/explore",
@@ -119,10 +121,23 @@ def findings(path: Path, text: str, *, with_code: bool = False) -> Iterator[Find
         with_code: check docstrings, comments and names of tests as well.
     """
     name = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
-    parts = [*strings(text), *(comments(text) if with_code else ())] if path.suffix == ".py" else passages(text)
+    if path.suffix != ".py":
+        parts = list(passages(text))
+    else:
+        parts = [*(strings(text) if _has_prose(path) else ()), *(comments(text) if with_code else ())]
     for line, kind, prose in parts:
         for problem in problems(kind, prose):
             yield Finding(name, line, problem)
+
+
+def _has_prose(path: Path) -> bool:
+    """Return whether strings of a file are prose: in tests they are inputs and code, unless `HELD` names the file."""
+    return not path.is_relative_to(ROOT / "tests") or path in _files_with_prose()
+
+
+@functools.cache
+def _files_with_prose() -> frozenset[Path]:
+    return frozenset(files(HELD))
 
 
 def passages(text: str) -> Iterator[tuple[int, str, str]]:

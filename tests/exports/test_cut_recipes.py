@@ -20,7 +20,7 @@ from analysis.models.spec import ModelSpec
         (LayerSet((1, 3)), [(0, 1), (2, 3), (4, 6)]),
     ],
 )
-def test_a_mergekit_configuration_is_yaml_with_what_stays(cut, runs):
+def test_a_mergekit_configuration_is_yaml_with_the_layers_that_stay(cut, runs):
     read = yaml.safe_load(formats.mergekit("me/model", cut, 6, "bfloat16"))
     assert [slice_["sources"][0]["layer_range"] for slice_ in read["slices"]] == [list(run) for run in runs]
     assert read["merge_method"] == "passthrough"
@@ -49,12 +49,12 @@ def test_the_recipe_is_json_that_says_the_cut():
     assert read["heal"] is None
 
 
-def test_layers_that_compute_with_their_number_are_not_cut_by_tools_that_move_weights_only():
+def test_tools_that_copy_weights_refuse_layers_that_use_their_index():
     assert "they depend on their index" in formats.mergekit_stops("minicpm3")
     assert not gguf_families.can_be_pruned("minicpm3", Block(1, 1), 6)
 
 
-def test_mergekit_gets_a_name_that_it_can_load_for_the_starter_model():
+def test_mergekit_gets_a_loadable_name_of_the_starter_model():
     name, note = formats.mergekit_source(ModelSpec())
     text = formats.mergekit(name, Block(11, 5), 30, "float32", note)
     assert {source["model"] for part in yaml.safe_load(text)["slices"] for source in part["sources"]} == {name}

@@ -33,7 +33,7 @@ def spec(tiny_folder):
     return ModelSpec(str(tiny_folder("qwen3")), dtype="float32")
 
 
-def test_the_folder_loads_in_plain_transformers_and_gives_the_what_if_logits(spec, tmp_path):
+def test_the_folder_loads_in_transformers_with_the_what_if_logits(spec, tmp_path):
     block = Block(2, 3)
     out = export.export(spec, block, tmp_path / "out")
     reloaded = transformers.AutoModelForCausalLM.from_pretrained(out).eval()
@@ -74,7 +74,7 @@ def test_parts_of_layers_are_zeros_in_the_folder(spec, tmp_path):
     ]  # fmt: skip
 
 
-def test_what_only_whole_layers_can_be_written_in_refuses_parts(spec, adapter, tmp_path):
+def test_formats_of_complete_layers_refuse_parts(spec, adapter, tmp_path):
     removed = PartSet(attention=(1,))
     with pytest.raises(SpecError, match="A mergekit recipe can remove whole layers only, not attention of layer 1[.] Export"):
         export.export(spec, removed, tmp_path / "out", format="mergekit")
@@ -107,7 +107,7 @@ def test_mergekit_ranges_are_half_open(spec, tmp_path):
     assert "layers 2-4 (3 layers), block [2, 5) of 6 layers" in text
 
 
-def test_what_cannot_work_is_one_sentence(spec, tmp_path, monkeypatch):
+def test_an_impossible_request_is_one_sentence(spec, tmp_path, monkeypatch):
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "file").write_text("mine")
     with pytest.raises(SpecError, match="not empty"):
@@ -140,12 +140,12 @@ BLOCK = Block(2, 2)
 
 @pytest.fixture
 def adapter(spec):
-    """A random adapter of the cut tiny model, relative to the cache folder, that changes what the model says."""
+    """Return a random adapter of the cut tiny model, relative to the cache folder, that changes the model's outputs."""
     return loud.adapter_of(spec, BLOCK)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_merged_adapter_says_what_the_model_with_it_said(spec, adapter, dtype, cache):
+def test_a_merged_adapter_gives_the_logits_of_model_and_adapter(spec, adapter, dtype, cache):
     model = ModelSpec(spec.source, dtype=dtype, device="cpu")
     told = []
     result = export.run(ExportSpec(BLOCK, "merged", model, adapter), told.append)
@@ -173,7 +173,7 @@ def test_a_merged_adapter_says_what_the_model_with_it_said(spec, adapter, dtype,
     assert (saved(ids).logits - other(ids).logits).abs().max() > 0.1, "this adapter matters"
 
 
-def test_an_adapted_head_is_parted_from_the_embeddings_it_shares_weights_with(tiny_folder):
+def test_an_adapted_head_is_no_longer_tied_to_the_embeddings(tiny_folder):
     model = ModelSpec(str(tiny_folder("gemma2")), dtype="float32", device="cpu")
     loaded = load.load(model)
     assert loaded.model.config.tie_word_embeddings
@@ -226,7 +226,7 @@ def test_weights_that_are_no_numbers_are_refused(spec, adapter, monkeypatch):
         export.run(ExportSpec(BLOCK, "nan", spec, adapter))
 
 
-def test_an_export_is_made_once_and_again_when_its_folder_is_gone(spec):
+def test_an_export_runs_again_only_when_its_folder_is_gone(spec):
     request = ExportSpec(LayerSet((1, 4)), "scattered", spec)
     first = export.run(request)
     assert export.run(request) == first
@@ -281,7 +281,7 @@ def test_a_link_out_of_the_exports_is_not_followed(cache, tmp_path):
     assert (tmp_path / "precious").exists()
 
 
-def test_names_say_what_was_done():
+def test_names_hold_cut_and_healing():
     assert folders.suggested_name("SmolLM2-135M", Block(11, 5), healed=True) == "SmolLM2-135M-without-11-15-healed"
     name = folders.suggested_name("my model: " + "x" * 200, LayerSet((3, 7, 8)), healed=False)
     assert name.endswith("-without-3_7-8")
@@ -303,11 +303,11 @@ def test_a_quantized_export_cannot_be_asked():
         ("a\x00b/c", None), ("<img>/x", None),
     ],
 )  # fmt: skip
-def test_others_are_told_a_hub_id_or_nothing(named, known_as):
+def test_a_public_name_is_a_hub_id_or_empty(named, known_as):
     assert hub_id(ModelSpec(named)) == known_as
 
 
-def test_a_folder_here_is_no_hub_id_whatever_it_is_called(tmp_path, monkeypatch):
+def test_a_folder_on_this_machine_is_no_hub_id(tmp_path, monkeypatch):
     (tmp_path / "me" / "model").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     assert hub_id(ModelSpec("me/model")) is None

@@ -1,4 +1,4 @@
-"""GGUF files: the same logits when they are read again, the tokenizer with them, and a sentence for what has no place there."""
+"""GGUF files: equal logits when read again, the tokenizer with them, and a sentence for models without a GGUF format."""
 
 import json
 
@@ -53,7 +53,7 @@ def gemma(path, n_layers):
 
 
 @pytest.mark.parametrize("family", gguf_families.FAMILIES)
-def test_a_file_gives_the_logits_of_the_cut_model_to_the_last_bit(family, tmp_path):
+def test_a_file_gives_the_logits_of_the_cut_model_exactly(family, tmp_path):
     is_gemma = family == "gemma3_text"
     spec = gemma(tmp_path / "m", 8) if is_gemma else saved(tmp_path / "m", family)
     removed = LayerSet((6, 7)) if is_gemma else LayerSet((1, 3))
@@ -67,7 +67,7 @@ def test_a_file_gives_the_logits_of_the_cut_model_to_the_last_bit(family, tmp_pa
     assert kept == (6 if is_gemma else 4)
     assert ("output.weight" in tensors) is not is_gemma, "a head that shares the embeddings' weights is not written"
     text = "The capital of France is <s>x</s> 12"
-    if not is_gemma:  # whose folders transformers reads with letters for tokens, whatever they are
+    if not is_gemma:  # their folders transformers reads with letters for tokens, with any entries
         assert again.tokenizer(text).input_ids == loaded.tokenizer(text).input_ids
 
 
@@ -92,7 +92,7 @@ def test_a_merged_heal_in_half_precision(tmp_path, cache):
     assert ExportSpec(block, "x", half, format="gguf").fingerprint() != ExportSpec(block, "x", half).fingerprint()
 
 
-def test_the_tokenizer_of_a_gguf_source_is_taken_over_as_it_is(tmp_path):
+def test_the_tokenizer_of_a_gguf_source_is_copied_unchanged(tmp_path):
     own = gguf_tokens.of_tokenizer(small_words.byte_level(), N_TOKENS)
     own += [("tokenizer.ggml.eot_token_id", 1, gguf.GGUFValueType.UINT32, None)]
     source = tmp_path / "source.gguf"
@@ -168,14 +168,14 @@ def test_merges_that_no_scores_give_are_refused():
         ("phi3", {"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.5}}, "partial_rotary_factor 0.5"),
     ],
 )
-def test_what_another_model_would_come_of_is_refused(family, settings, said):
+def test_a_file_that_would_load_as_another_model_is_refused(family, settings, said):
     config = families.build(family).config
     gguf_families.check(config)
     with pytest.raises(UnsupportedModelError, match=f"{said}.*Export the folder .hf. instead"):
         gguf_families.check(type(config)(**{**config.to_dict(), **settings}))
 
 
-def test_a_cut_that_breaks_the_order_of_layers_leaves_no_folder(tmp_path):
+def test_a_cut_that_breaks_the_layer_order_leaves_no_folder(tmp_path):
     with pytest.raises(
         UnsupportedModelError, match="every 6th layer .* layer 4 has full attention[.] Remove 6 layers in a row"
     ):
@@ -191,5 +191,5 @@ def test_other_families_and_parts_are_refused_before_anything_is_loaded(tmp_path
         export.export(saved(tmp_path / "l", "llama"), PartSet(attention=(1,)), tmp_path / "out", format="gguf")
 
 
-def test_a_model_is_called_phi_3_only_where_its_special_tokens_take_spaces():
+def test_phi_3_leaves_the_name_of_other_tokenizers():
     assert gguf_tokens.name_for("my-Phi-3-mini", small_words.byte_level(), None) == "my-Phi_3-mini"

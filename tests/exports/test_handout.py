@@ -30,14 +30,14 @@ def test_the_first_sheet_asks_and_tells_nothing():
         assert asked in page
 
 
-def test_the_second_sheet_holds_answers_solutions_and_notes_and_nothing_to_draw_on():
+def test_the_second_sheet_holds_only_answers_solutions_and_notes():
     page = html(SHEET, solved=True)
     for told in ("ANSWER-CURVE", "ANSWER-BARS", "ANSWER-BLOCK", "ANSWER-TICK", "SOLUTION", "NOTE-CURVE"):
         assert told in page
     assert "<svg" not in page
 
 
-def test_what_is_drawn_on_is_drawn_to_scale():
+def test_axes_and_strips_are_drawn_to_scale():
     drawings = [ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", html(SHEET, solved=False), re.DOTALL)]
     curve, bars, strip = drawings
     given = curve.find("circle")

@@ -1,4 +1,4 @@
-"""What other tools make of what is taken away: mergekit of the recipe, and what vLLM, SGLang and MLX read of a folder."""
+"""How other tools read an export: mergekit the recipe, and vLLM, SGLang and MLX a folder."""
 
 import json
 from pathlib import Path
@@ -36,9 +36,9 @@ def weights(folder):
 
 
 def passed_through(recipe: str) -> dict[str, torch.Tensor]:
-    """The weights of a recipe, by what mergekit's documentation says of passthrough: each slice's layers after those before.
+    """Return the weights of a recipe by mergekit's documentation of passthrough: each slice's layers after those before.
 
-    What belongs to no layer stays; of each slice there is one source, and layers are counted on through all of them.
+    Weights outside of layers stay. Each slice has one source, and layers are numbered on through all of them.
     """
     read = yaml.safe_load(recipe)
     assert read.keys() == {"slices", "merge_method", "dtype"}
@@ -89,7 +89,7 @@ def test_a_recipe_says_where_mergekit_stops(family):
 
 
 @pytest.mark.parametrize("family", LISTS)
-def test_names_and_configuration_are_those_of_a_model_of_as_many_layers(family, tmp_path):
+def test_names_and_configuration_are_those_of_a_smaller_model(family, tmp_path):
     folder = export.export(saved(tmp_path / "m", family), CUT, tmp_path / "out")
     told, held = json.loads((folder / "config.json").read_text()), weights(folder)
     n_layers = families.N_LAYERS - len(CUT.layers)
@@ -116,7 +116,7 @@ def test_readers_of_older_fields_rotate_positions_as_far(family, tmp_path):
     assert told["rope_theta"] == {"smollm3": 2_000_000.0, "gemma3_text": 1_000_000.0}[family]
 
 
-def test_scaled_positions_are_said_in_older_fields_too():
+def test_scaled_positions_are_written_in_older_fields_too():
     rope = {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6, "partial_rotary_factor": 0.5}
     older = {"rope_theta": 1e6, "partial_rotary_factor": 0.5, "rope_scaling": {"rope_type": "linear", "factor": 8.0}}
     assert forms._by_older_names({"rope_parameters": rope}) == older

@@ -54,7 +54,7 @@ def test_a_task_has_the_questions_that_were_asked(quiz, tmp_path):
 
 @pytest.mark.long
 @pytest.mark.usefixtures("cache")
-def test_the_command_line_gives_the_same_accuracy_of_a_cut_model(quiz, tmp_path, capsys):
+def test_the_command_line_gives_equal_accuracy_of_a_cut_model(quiz, tmp_path, capsys):
     folder = tmp_path / "m"
     families.build("llama").save_pretrained(folder)
     small_words.byte_level().save_pretrained(folder)

@@ -1,7 +1,7 @@
-"""The manifest for Kubernetes: every field is one that KubeRay knows, it runs as nobody, and what cannot be is one sentence.
+"""The manifest for Kubernetes: KubeRay knows every field, it runs as nobody, and an impossible one is one sentence.
 
-The schema is the part of the definition of `rayjobs.ray.io`, version v1, that is used here, as KubeRay 1.7 has it: without the
-fields that we do not set, and with nothing else allowed.
+The schema is a part of the definition of `rayjobs.ray.io`, version v1, as KubeRay 1.7 has it. It leaves out the fields that
+we do not set, and allows nothing else.
 """
 
 import json
@@ -118,7 +118,7 @@ def test_every_field_of_the_manifest_is_one_that_kuberay_has(changes):
     jsonschema.validate(rayjob.manifest(["python", "-m", "analysis"], cluster(**changes)), RAYJOB)
 
 
-def test_pods_are_let_in_by_the_restricted_standard_and_mount_the_cache():
+def test_pods_pass_the_restricted_standard_and_mount_the_cache():
     for pod in pods(rayjob.manifest(["true"], cluster(gpus=1))):
         [container] = pod["containers"]
         assert pod["securityContext"]["runAsNonRoot"] is True
@@ -131,13 +131,13 @@ def test_pods_are_let_in_by_the_restricted_standard_and_mount_the_cache():
         assert {"name": "LAYERSCOPE_CACHE", "value": "/cache"} in container["env"]
 
 
-def test_the_cluster_takes_a_token_from_the_secret_and_holds_none_itself():
+def test_the_cluster_takes_its_token_from_the_secret():
     made = rayjob.manifest(["true"], cluster(secret="the-token"))
     assert made["spec"]["rayClusterSpec"]["authOptions"] == {"mode": "token", "secretName": "the-token"}
     assert "auth_token" not in json.dumps(made)
 
 
-def test_one_worker_gets_the_whole_request_and_several_share_it_from_the_head():
+def test_one_worker_gets_the_request_and_several_share_it():
     alone, shared = (rayjob.manifest(["true"], cluster(shards=n, cpus=8, gpus=1))["spec"] for n in (1, 3))
     assert (alone["entrypointNumCpus"], alone["entrypointNumGpus"]) == (8, 1)
     assert not {"entrypointNumCpus", "entrypointNumGpus"} & shared.keys()
@@ -155,7 +155,7 @@ def test_cards_and_memory_are_asked_for_by_workers_alone():
     assert {"name": host.MEMORY, "value": "4GB"} in worker["containers"][0]["env"]
 
 
-def test_the_line_that_is_run_is_read_by_one_shell_as_it_was_meant():
+def test_the_command_is_read_by_one_shell_as_meant():
     words = ["python", "-m", "analysis", "compare", "--prompt", 'It\'s $5 for `id` and "more"']
     assert shlex.split(rayjob.manifest(words, cluster())["spec"]["entrypoint"]) == words
     assert rayjob.manifest(words, cluster())["spec"]["submissionMode"] == "HTTPMode"
@@ -190,12 +190,12 @@ def test_images_as_registries_name_them_are_taken(image):
         ({"memory_bytes": GIB - 1}, "--worker-memory"),
     ],
 )
-def test_what_a_cluster_cannot_have_is_one_sentence(changes, said):
+def test_an_impossible_cluster_is_one_sentence(changes, said):
     with pytest.raises(SpecError, match=re.escape(said)):
         cluster(**changes)
 
 
-def test_the_same_request_has_the_same_name_and_every_kind_a_possible_one():
+def test_equal_requests_have_equal_names_that_kubernetes_accepts():
     from analysis.core.registry import SPECS
 
     one = DistanceSpec()
@@ -205,7 +205,7 @@ def test_the_same_request_has_the_same_name_and_every_kind_a_possible_one():
         assert cluster(name=f"layerscope-{kind[:24]}-01234567").name
 
 
-def test_a_file_of_this_machine_is_refused_and_one_of_the_volume_is_not(tmp_path):
+def test_a_file_outside_of_the_volume_is_refused(tmp_path):
     rayjob.check_files(DistanceSpec(model=ModelSpec("starter")))
     rayjob.check_files(DistanceSpec(model=ModelSpec("/cache/models/mine"), corpus=CorpusSpec("/cache/uploads/a.txt")))
     for spec in (
@@ -235,7 +235,7 @@ def ask(*words, out: Path) -> int:
     return main.main(["manifest", *OPTIONS, "--out", str(out), *map(str, words)])
 
 
-def test_the_command_writes_a_manifest_whose_line_makes_the_same_request(tmp_path, capsys):
+def test_the_command_line_of_a_written_manifest_makes_its_request(tmp_path, capsys):
     out = tmp_path / "job.json"
     words = ["sweep", "/cache/models/mine", "--limit", "8", "--strategy", "deepest"]
     assert ask("--worker-memory", "16GiB", "--gpus", 1, "--", *words, out=out) == 0
@@ -274,7 +274,7 @@ def test_memory_that_bounds_the_model_bounds_the_worker_too(tmp_path, monkeypatc
         (["--", "distances", "no/such-model-here"], "Set --worker-memory"),
     ],
 )
-def test_what_makes_no_manifest_is_one_sentence_and_writes_nothing(tmp_path, capsys, words, said):
+def test_a_request_without_manifest_is_one_sentence_and_writes_nothing(tmp_path, capsys, words, said):
     out = tmp_path / "job.json"
     try:
         code = ask(*words, out=out)
@@ -286,7 +286,7 @@ def test_what_makes_no_manifest_is_one_sentence_and_writes_nothing(tmp_path, cap
     assert not out.exists()
 
 
-def test_memory_of_a_model_that_is_known_here_is_told_by_its_configuration(tiny_folder):
+def test_memory_of_a_model_on_this_machine_follows_its_configuration(tiny_folder):
     folder = str(tiny_folder())
     needed = rayjob.model_bytes(DistanceSpec(model=ModelSpec(folder)))
     assert needed > 0

@@ -123,8 +123,8 @@ def test_the_numbers_are_those_of_the_results(stored):
     assert [row["model"] for row in table(document, f"Removed: {CUT.describe()}", 1)][-1] == "healed, quick"
 
 
-def test_report_card_and_command_line_say_the_same_of_a_heal(stored):
-    """What was repaired on another kind of text, then what was learnt of its own; below unpruned only with the reason."""
+def test_report_card_and_command_line_agree_on_a_heal(stored):
+    """The recovery on another kind of text comes first, then its own; a loss below unpruned only with the reason."""
     below = Point(5, 11, loss=2.10, loss_stderr=0.07, n_texts=32)
     heal = replace(stored[4], same_kind={**stored[4].same_kind, "healed": below})
     heal.save()
@@ -150,10 +150,10 @@ def test_the_report_begins_with_the_verdict_on_its_cut(stored):
         assert text(said.sentence) in document.markdown()
     assert "Accuracy: 100 ARC-Easy questions, bfloat16 from Q4_1 weights." in document.sentences[1]
     assert document.sentences[1].endswith("Not measured: healing.")
-    assert not any(one.startswith("Removing") for one in make(None).sentences), "without a cut there is no verdict"
+    assert not any(one.startswith("Removing") for one in make(None).sentences), "there is no verdict without removed layers"
 
 
-def test_the_verdict_of_a_report_is_from_the_curve_that_comes_first(stored):
+def test_the_verdict_of_a_report_is_from_its_first_curve(stored):
     weak, cut = fakes.sweep(limit=20, answers=True), stored[1].points[6].block
     weak.save()
     assert "100 ARC-Easy questions" in make(cut).sentences[1]
@@ -210,14 +210,14 @@ def test_maps_of_the_report_ring_the_selected_block(stored):
     assert distances.alt.endswith(RING)
 
 
-def test_loss_increase_map_of_the_report_notes_a_block_beyond_it(stored):
+def test_loss_increase_map_of_the_report_rings_no_larger_block(stored):
     fakes.damage(max_size=4).save()
     store_first = {"damage": fakes.damage(max_size=4).spec.fingerprint()}
     document = report.of(fakes.MODEL, OTHER, main.command_line, store_first)
     assert ringed(chart(document, "Loss increase of each block", "Heat map")) == []
 
 
-def test_curves_of_the_report_ring_a_block_that_was_scored_alone(stored):
+def test_curves_of_the_report_ring_a_block_scored_alone(stored):
     curve = stored[1]
     fakes.evaluate(OTHER, curve=curve).save()
     document = make(OTHER)
@@ -228,7 +228,7 @@ def test_curves_of_the_report_ring_a_block_that_was_scored_alone(stored):
     assert ringed(chart(make(own.block), "Accuracy and loss", "Accuracy against")) == [(5, own.acc)]
 
 
-def test_curves_of_the_report_do_not_ring_scores_of_other_questions(stored):
+def test_curves_of_the_report_ring_no_scores_of_other_questions(stored):
     made = fakes.evaluate(OTHER, curve=stored[1])
     few = replace(made.spec, benchmark=replace(made.spec.benchmark, limit=7), loss_corpus=None)
     replace(made, spec=few, point=replace(made.point, n_samples=7, loss=None, n_texts=0)).save()
@@ -242,7 +242,7 @@ def test_heal_charts_of_the_report_name_an_unhealed_block(stored):
     assert "Not measured" not in chart(make(CUT), "Healing runs", "Loss of the").alt
 
 
-def test_speed_chart_of_the_report_rings_the_block_that_was_timed(stored):
+def test_speed_chart_of_the_report_rings_the_timed_block(stored):
     point = next(point for point in stored[5].of_layers if point.n)
     picture = chart(make(point.block), "Speed", "Milliseconds for decode")
     assert ringed(picture) == [(point.n, 1e3 * point.decode.median_s)]
@@ -284,7 +284,7 @@ def test_report_has_no_private_words(stored):
         assert not replaced_words("\n".join([document.markdown(), *(picture.alt for picture in pictures), *drawn]))
 
 
-def test_the_price_of_the_pick_is_paired_where_losses_of_texts_are_kept(stored):
+def test_the_price_of_the_pick_is_paired_by_stored_losses(stored):
     def said():
         section = next(section for section in make(Block(14, 5)).sections if section.title == "Loss increase of each block")
         return " ".join(section.sentences)
@@ -297,7 +297,7 @@ def test_the_price_of_the_pick_is_paired_where_losses_of_texts_are_kept(stored):
     assert agreement.INTERVAL in said()
 
 
-def test_results_of_weights_that_were_replaced_are_not_in_the_report(stored, tmp_path):
+def test_results_of_replaced_weights_are_not_in_the_report(stored, tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
@@ -337,7 +337,7 @@ def test_both_files_hold_the_same_numbers_and_every_request(stored):
     assert "seed 0" in page
 
 
-def test_the_page_has_plotly_once_and_no_address_to_fetch_from(stored):
+def test_the_page_has_plotly_once_and_fetches_nothing(stored):
     page = one_page.html(make())
     assert page.count("plotly.js v") == 1
     cells = Cells(page)
@@ -349,7 +349,7 @@ def test_the_page_has_plotly_once_and_no_address_to_fetch_from(stored):
 
 @pytest.mark.browser
 @pytest.mark.timeout(600)
-def test_in_chromium_without_a_network_the_charts_are_there_and_nothing_harmful_runs(stored, tmp_path):
+def test_charts_work_in_chromium_offline_and_nothing_harmful_runs(stored, tmp_path):
     maps, sweep = stored[:2]
     named = ModelSpec(EVIL, dtype="float32", device="cpu")
     facts = replace(fakes.FACTS, name=EVIL, family=EVIL)
@@ -400,14 +400,14 @@ def test_text_code_and_fences_hold_anything():
     assert Table(["a"], [["x|y"], ["<b>"]]).markdown().splitlines()[2:] == [r"| x\|y |", r"| \<b\> |"]
 
 
-def test_a_hostile_name_is_text_wherever_it_stands_in_the_page():
+def test_a_hostile_name_is_text_everywhere_in_the_page():
     chart = Figure({"data": [{"x": [1], "y": [2], "name": EVIL}], "layout": {"title": {"text": EVIL}}})
     section = Section(EVIL, [EVIL], [Picture(chart, chart, EVIL)], [Table([EVIL], [[EVIL]])], [EVIL], [(EVIL, EVIL)])
     page = one_page.html(Document(EVIL, [EVIL], [section]))
     assert EVIL not in page
     seen = Cells(page)
     assert "img" not in seen.tags
-    assert seen.tags.count("script") == 3, "plotly.js, the charts' data and what draws them"
+    assert seen.tags.count("script") == 3, "plotly.js, the charts' data and their script"
     assert {name for name, _ in seen.attributes if name.startswith("on")} == set()
     assert [value for name, value in seen.attributes if name == "aria-label"] == [EVIL, EVIL]
     assert seen.rows == [[EVIL], [EVIL]]
@@ -415,7 +415,7 @@ def test_a_hostile_name_is_text_wherever_it_stands_in_the_page():
     assert shown["light"]["data"][0]["name"] == shown["dark"]["layout"]["title"]["text"] == EVIL
 
 
-def test_what_cannot_be_reported_is_one_sentence(stored):
+def test_an_impossible_report_is_one_sentence(stored):
     with pytest.raises(SpecError, match="other/model has no stored results"):
         report.of(ModelSpec("other/model"), None, main.command_line)
     with pytest.raises(BlockRangeError, match="30 layers"):
@@ -444,7 +444,7 @@ def test_the_command_line_writes_both(stored, tmp_path, capsys):
 CHECK = ReloadCheck("bfloat16", 256, 0.0625, 0.0123, 0.1, 0.996, True)
 
 
-def test_a_model_card_says_how_it_was_made_and_what_is_not_known(stored):
+def test_a_model_card_names_its_making_and_missing_measurements(stored):
     heal = stored[4]
     card = model_card.of(fakes.MODEL, fakes.FACTS, CUT, heal=heal, adapter=heal.adapter, check=CHECK)
     front = card.split("---")[1]
@@ -462,7 +462,7 @@ def test_a_model_card_says_how_it_was_made_and_what_is_not_known(stored):
     assert "learning\\_rate 0.0003" in card
 
 
-def test_a_card_of_a_bare_cut_has_the_curves_numbers(stored):
+def test_a_card_of_an_unhealed_cut_has_the_curves_numbers(stored):
     sweep = stored[1]
     point = sweep.points[5]
     card = model_card.of(fakes.MODEL, fakes.FACTS, point.block)
@@ -481,7 +481,7 @@ def test_a_card_keeps_names_harmless(stored):
 @pytest.mark.parametrize(
     "name", [EVIL, "a: b\n---\nlicense: mit\n# title", "# no", "- [x", "!!python/name:os.system", "\x1b[2J", "42"]
 )
-def test_no_name_leaves_its_place_in_the_head_of_a_card(stored, tmp_path, name):
+def test_no_name_breaks_the_metadata_of_a_card(stored, tmp_path, name):
     saved = read_back(tmp_path, model_card.of(replace(fakes.MODEL, source=name), replace(fakes.FACTS, name=name), CUT))
     told = saved.data.to_dict()
     assert told.keys() - {"base_model"} == {"library_name", "pipeline_tag", "tags", "model_name"}
@@ -494,7 +494,7 @@ def read_back(folder: Path, card: str) -> ModelCard:
     return ModelCard.load(folder / "README.md")
 
 
-def test_a_card_is_read_back_with_what_this_very_model_scored(stored, tmp_path):
+def test_a_card_is_read_back_with_its_models_scores(stored, tmp_path):
     heal = stored[4]
     data = read_back(tmp_path, model_card.of(fakes.MODEL, fakes.FACTS, CUT, heal=heal, adapter=heal.adapter)).data
     assert (data.library_name, data.base_model, data.tags) == ("transformers", starter.HUB_ID, ["layer-pruning"])
@@ -561,7 +561,7 @@ def test_a_card_names_a_question_file_without_its_folder(stored, tmp_path):
     assert "/home/me" not in card
 
 
-def test_the_scores_of_a_cut_name_what_they_rest_on_and_a_heal_in_nf4_brings_its_own_unpruned_model(stored):
+def test_a_heal_in_nf4_stands_below_its_own_unpruned_model(stored):
     rows = table(make(), f"Removed: {CUT.describe()}", 1)
     named = {row["model"]: row["measured on"] for row in rows}
     alike = "100 ARC-Easy questions and 8 texts of C4, bfloat16 from Q4_1 weights"
@@ -571,7 +571,7 @@ def test_the_scores_of_a_cut_name_what_they_rest_on_and_a_heal_in_nf4_brings_its
     assert table(make(), "Single evaluations")[0]["measured on"] == alike
 
 
-def test_a_heal_in_nf4_is_not_on_the_curves_of_a_report(stored):
+def test_a_heal_in_nf4_is_on_no_curve_of_reports(stored):
     section = next(section for section in make().sections if section.title == "Accuracy and loss")
     assert "healed" not in str([picture.light.to_dict() for picture in section.pictures])
     assert "Not on the curve (measured differently)" in " ".join(section.sentences)
@@ -580,7 +580,7 @@ def test_a_heal_in_nf4_is_not_on_the_curves_of_a_report(stored):
     assert "healed" in str([trace["name"] for picture in section.pictures[:2] for trace in picture.light.to_dict()["data"]])
 
 
-def test_a_grid_is_in_the_report_of_each_of_its_models(tmp_path, monkeypatch):
+def test_the_report_of_each_model_holds_their_common_grid(tmp_path, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "precomputed")
     fakes.grid().save()

@@ -26,7 +26,7 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    # What Playwright turns off, and two pages of Chromium's own that it would load beside each of ours.
+    # Features that Playwright turns off, and two pages of Chromium's own that it would load next to each of ours.
     "--disable-features="
     "AvoidUnnecessaryBeforeUnloadCheckSync,DestroyProfileOnBrowserClose,HttpsUpgrades,HttpsFirstBalancedModeAutoEnable,"
     "LensOverlay,MediaRouter,PaintHolding,ThirdPartyStoragePartitioning,AvoidCorsURLLoaderRestartOnRedirect,OptimizationHints,"
@@ -36,7 +36,7 @@ _START_S = 60
 _LOOK_MS = 100
 """Between two looks at a page that is waited for: a look with each frame would have frames drawn that nobody sees."""
 ENTRY = ("-m", "streamlit", "run", "app.py")
-"""What Python runs as the dashboard."""
+"""Arguments of Python that start the dashboard."""
 # Two test processes and a worker share the machine: a page that is right may need more than the usual five seconds.
 expect.set_options(timeout=30_000)
 
@@ -110,7 +110,7 @@ def drawn(page: Page) -> None:
 
 
 def screenshot(page: Page, name: str) -> None:
-    """Keep a picture of what a visitor sees."""
+    """Keep a picture of the window."""
     ARTIFACTS.mkdir(exist_ok=True)
     page.screenshot(path=ARTIFACTS / f"{name}.png")
 
@@ -167,9 +167,9 @@ class Served:
     cache: Path
 
     def visitor(self, *, width: int = 1280, theme: str = "light", motion: bool = False) -> Page:
-        """An empty window of somebody who was not here before.
+        """Return an empty window of somebody who was not here before.
 
-        Without `motion` it asks for less of it: to draw what spins and fades takes Chromium a fifth of its time.
+        Without `motion` it asks for less of it: spinning and fading elements take Chromium a fifth of its time.
         """
         context = self.chromium.new_context(
             viewport={"width": width, "height": 800},

@@ -1,8 +1,8 @@
-"""Several cards where there is none: parts of one memory that no operation may mix, though torch takes them for one device.
+"""Several GPUs where there is none: parts of one memory that no operation may mix, though torch takes them for one device.
 
-Inside of `cards()` every tensor is in host memory or on a card, `cpu:0`, `cpu:1` and so on, as its `device` then says. Moving
-one copies it, its gradient is moved back, and an operation on tensors from two places fails as it does on real cards. All is
-computed by the CPU, so that what comes out is to the last bit what it is without cards.
+Inside of `cards()` every tensor is in host memory or on a GPU, `cpu:0`, `cpu:1` and so on, as its `device` then says. Moving
+one copies it, its gradient is moved back, and an operation on tensors from two devices fails as it does on real GPUs. The CPU
+computes everything, so that results are to the last bit the same as without GPUs.
 """
 
 import contextlib
@@ -22,13 +22,13 @@ HOST = torch.device("cpu")
 _COPIES = {"copy_", "_foreach_copy_", "resize_", "set_", "is_same_size"}
 """May take tensors of several places, and leave each where it is."""
 _WAITS = {"item", "_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "_unique2", "unique_dim"}
-"""What a card is waited for: the next thing that the host does needs a number of it."""
+"""Operations that wait for a GPU: the next step of the host needs a number of it."""
 _INDEXED = {"index": 1, "index_put_": 1, "_index_put_impl_": 1, "index_put": 1, "_unsafe_index": 1}
 """May take indices from host memory, as the argument of this place."""
 
 
 class MixedCards(RuntimeError):
-    """What torch says of an operation on tensors from several devices."""
+    """torch's error about an operation on tensors from several devices."""
 
 
 class _Places:
@@ -172,11 +172,11 @@ class _Cards(TorchFunctionMode):
 
 @contextlib.contextmanager
 def cards(n: int, waits: Counter[str] | None = None) -> Iterator[list[str]]:
-    """Have cards, and give their names.
+    """Provide GPUs, and yield their names.
 
     Args:
-        n: how many.
-        waits: counts what a card would be waited for, by the name of the operation, and what is moved.
+        n: the number of GPUs.
+        waits: counts waits for a GPU and moved tensors, by the name of the operation.
     """
     places = _Places(Counter() if waits is None else waits)
     with _NoMixing(places), _Cards(places, n):

@@ -20,7 +20,7 @@ _ENDED_S = 20.0
 
 @dataclass
 class Cluster:
-    """Where it is, and what it is shown."""
+    """Address and credentials of a cluster."""
 
     address: str
     token_file: Path
@@ -31,14 +31,14 @@ class Cluster:
         return self.token_file.read_text()
 
     def processes(self) -> list[psutil.Process]:
-        """All that was started here, and whatever that started."""
+        """Return all processes that were started here, and all that those started."""
         with contextlib.suppress(psutil.NoSuchProcess):
             own = psutil.Process(self.head.pid)
             return [own, *own.children(recursive=True)]
         return []
 
     def end(self) -> None:
-        """End it as whoever runs it would, then by their ids what is left of it."""
+        """End it as its operator would, then end by their ids the processes that are left of it."""
         left = self.processes()
         self.head.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -51,7 +51,7 @@ class Cluster:
 
 @contextlib.contextmanager
 def cluster(folder: Path, *, cores: int = 2) -> Iterator[Cluster]:
-    """A head with so many cores to lend, in a short folder of its own: its sockets' paths have little room."""
+    """A head with so many cores to lend, in a short folder of its own: its sockets' paths have a short limit."""
     token_file = folder / "token"
     token_file.touch(mode=0o600)
     token_file.write_text(secrets.token_hex(16))

@@ -35,7 +35,7 @@ def note(file: str, line: str) -> None:
 
 
 def run(spec: DistanceSpec, on_progress: OnProgress, *, load) -> FakeResult:
-    """The name of the model says what happens, the seed of the corpus tells runs apart."""
+    """Act by the name of the model; the seed of the corpus distinguishes runs."""
     note("order.txt", f"begin {spec.corpus.seed}")
     result = globals()[f"_{spec.model.source}"](spec, on_progress, load)
     note("order.txt", f"end {spec.corpus.seed}")
@@ -63,7 +63,7 @@ def _saved(spec) -> Path:
 
 
 def _steps(spec, on_progress, load, n=40) -> None:
-    """Goes on from what it saved, and fails if it does a step twice."""
+    """Resume from its saved step, and fail if it does a step twice."""
     done = int(_saved(spec).read_text()) if _saved(spec).exists() else 0
     on_progress(Progress("stepping", done, n, values={"result_key": spec.fingerprint()}))
     while done < n:

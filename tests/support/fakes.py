@@ -1,4 +1,4 @@
-"""Made-up results of a 30-layer model, for tests of what pages draw; the program itself never makes any up."""
+"""Made-up results of a 30-layer model, for tests of drawings on pages; the program itself never makes any up."""
 
 import math
 from dataclasses import replace
@@ -104,8 +104,8 @@ def sweep(
         strategy, draw, limit: as in the spec.
         complete: whether it has ended.
         asked: questions scored so far; all of them by default.
-        writes: whether the cuts were let to write.
-        cuts: what `manual` removes.
+        writes: whether the pruned models generated text.
+        cuts: the removed layers for `manual`.
         answers: whether to keep an answer per question.
     """
     removed = [None, *cuts] if cuts else [_cut(strategy, n, draw) for n in range(last + 1)]
@@ -231,7 +231,7 @@ LAYERS = [LayerFacts(1_152, 3_560_000, 1_870_000, 384, None)] * L
 
 
 def speed(rounds: int = 5, *, ns: tuple[int, ...] = (0, 2, 5, 10, 15)) -> SpeedResult:
-    """A quarter of a second and 8 ms a layer to read the prompt, 10 ms and half a millisecond a layer to write a token."""
+    """A quarter of a second and 8 ms a layer for prefill, 10 ms and half a millisecond a layer to generate a token."""
 
     def point(n: int) -> SpeedPoint:
         left = L - n
@@ -266,7 +266,7 @@ PROMPTS = ("日本管理会計学会", "He was born in the town")
 
 
 def check(text: str, *, n_sums: int = 24) -> GenerationCheck:
-    """The same text after every prompt, and no arithmetic problem right."""
+    """A check with one text after every prompt, and no arithmetic problem right."""
     said = [Continuation(prompt, text, 4, rate, 0.5, False) for prompt, rate in zip(PROMPTS, (0.2, 0.3), strict=True)]
     return GenerationCheck(said, [SumAnswer("2 + 2", 4, "5", False)] * n_sums, 0.25, 0.5, 4.0, 0.0, 0.0)
 
@@ -314,10 +314,10 @@ def grid(n_done: int | None = None, *, failing: bool = False) -> GridResult:
 
 
 def methods(n_done: int | None = None) -> MethodsResult:
-    """Two strategies at n = 3 and 5, alone and after the instant heal, which is best at 3 and cannot be told at 5.
+    """Two strategies at n = 3 and 5, alone and after the instant heal, which is best at 3 and statistically tied at 5.
 
     Args:
-        n_done: cells that are finished; None for all eight, of which one could not be measured.
+        n_done: cells that are finished; None for all eight, one of them without a measurement.
     """
     spec = MethodsSpec(
         MODEL, ("similarity", "deepest"), ("instant",), (3, 5), BenchmarkSpec(identity="q", shots=0),
@@ -332,7 +332,7 @@ def methods(n_done: int | None = None) -> MethodsResult:
             cell = MethodCell(strategy, recipe, n, f"layers 10-{9 + n}", 4.0 * bool(recipe), "It cannot be." if failed else "")
             nats, spread = raised[strategy, n] * (0.5 if recipe and n == 3 else 1.0), 0.01 if n == 3 else 0.8
             found.append(cell)
-            every = 1 + (strategy == "deepest")  # so that what is seen of one text says nothing of two methods
+            every = 1 + (strategy == "deepest")  # so that the loss of one text says nothing of two methods
             scattered = [one + nats + spread * (-1) ** (text // every) for text, one in enumerate(losses[0])]
             losses.append([] if failed else scattered)
             right.append([] if failed else [place % 10 < 5 - n / 5 + bool(recipe) * (n == 3) for place in range(100)])

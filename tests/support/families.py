@@ -46,7 +46,7 @@ _BY_ROW = {
     "gpt_neo": ("GPTNeoConfig", {"num_heads": 4, "attention_types": [[["global", "local"], 3]], "window_size": 32}),
 }
 _FAR = {"gpt_neo_far": ("GPTNeoConfig", _BY_ROW["gpt_neo"][1] | {"window_size": 190})}
-"""With a window that is longer than what stands in one question, and shorter than a row of them."""
+"""With a window that is longer than one question, and shorter than a sequence of several."""
 BY_ROW = tuple(_BY_ROW)
 """Families whose attention goes by places in the row: ALiBi, and local attention that no mask of ours reaches."""
 _BY_MASK = {
@@ -60,15 +60,15 @@ _BY_MASK = {
     "olmo": ("OlmoConfig", {**_COMMON}),
 }
 BY_MASK = tuple(_BY_MASK)
-"""Further families that see what their mask says, at the positions that they are told."""
+"""Further families that attend by their mask, at the positions that they are given."""
 _NAMES_OF_DEPTH = {"MptConfig": "n_layers", "GPTNeoConfig": "num_layers", "GPTJConfig": "n_layer"}
 _HYBRID = {"jamba": ("JambaConfig", {
     "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 48, "num_experts": 2, "attn_layer_period": 3,
     "attn_layer_offset": 1, "mamba_d_state": 8, "mamba_dt_rank": 4
 })}  # fmt: skip
-"""Families whose configuration computes what kind each layer is."""
+"""Families whose configuration computes the kind of each layer."""
 FAMILIES = tuple(_FAMILIES)
-"""Families that every room must handle."""
+"""Families that every package must handle."""
 PER_LAYER_LISTS = {"qwen3": "layer_types", "gemma2": "layer_types", "gemma3_text": "layer_types", "smollm3": "no_rope_layers"}
 """Families whose configuration has a list with one entry per layer."""
 

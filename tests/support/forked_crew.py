@@ -1,4 +1,4 @@
-"""A crew of this machine whose processes are copies of one that has imported everything: each is there in no time."""
+"""A worker pool of this machine whose processes are copies of one that has imported everything: each starts at once."""
 
 import multiprocessing
 import os

@@ -62,7 +62,7 @@ _LAYERS = {
     "gpt2": [_GPT2],
     "lfm2": [{**_NORMS, **_CONVOLUTION, **_FEED_FORWARD}, {**_NORMS, **_HEAD_NORMS, **_ATTENTION, **_FEED_FORWARD}],
 }  # fmt: skip
-"""What the layers hold, in turn."""
+"""Tensors of the layers, in turn."""
 ARCHITECTURES = tuple(_LAYERS)
 
 

@@ -64,7 +64,7 @@ def document(name: str, question):
 
 
 def requests(name: str, question, shots: int = 0):
-    """What the harness would ask the model for one of our questions."""
+    """Return the requests that the harness would make to the model for one of our questions."""
     asked, row = document(name, question)
     context = asked.fewshot_context(row, shots)
     return asked.construct_requests(row, context, metadata=(name, 0, 1))

@@ -13,11 +13,11 @@ from analysis.experiments.heal.spec import HealSpec
 from analysis.jobs import worker
 
 SHORT_TEXTS = "tests.support.short_texts"
-"""What a test of heals reads; imported in the child alone, since it holds for the whole process."""
+"""The texts for a test of heals; imported in the child alone, since it holds for the complete process."""
 
 
 def heal(spec: str, cache: str, kill_at_report: int, delay_s: float) -> None:
-    """Run or go on with a heal; with `kill_at_report` above 0 the process kills itself a moment after that many reports."""
+    """Run or resume a heal; with `kill_at_report` above 0 the process kills itself a moment after that many reports."""
     os.environ["LAYERSCOPE_CACHE"] = cache
     importlib.import_module(SHORT_TEXTS)
     heard = itertools.count(1)

@@ -1,7 +1,7 @@
-"""A small hub on loopback: what it holds is made in a test, and so is what goes wrong.
+"""A small hub on loopback, whose repositories and faults are made in a test.
 
-It answers as the real one does in what `huggingface_hub` 1.33 reads: a repository's commit and files with sizes, its tree,
-search, and files by `resolve`, where large ones lie on another host that is redirected to, with ranges, ETag and the hub's
+It answers as the real one does wherever `huggingface_hub` 1.33 reads: a repository's commit, its files with sizes, its tree,
+search, and files by `resolve`. Large files lie on another host that is redirected to, with ranges, ETag and the hub's
 headers. It takes uploads too: a new repository, large files by LFS, and a commit of them.
 """
 
@@ -29,13 +29,13 @@ PORTAL = b"<!DOCTYPE html><html><body>Please log in to this network.</body></htm
 
 
 def blob_id(content: bytes) -> str:
-    """What git calls a file of this content."""
+    """Return git's name of a file with this content."""
     return hashlib.sha1(f"blob {len(content)}\0".encode() + content, usedforsecurity=False).hexdigest()
 
 
 @dataclass
 class Repo:
-    """A model or a data set."""
+    """A model or a dataset."""
 
     id: str
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Repo:
 
 @dataclass
 class Fault:
-    """What is wrong with some answers."""
+    """The fault of some answers."""
 
     path: str
     """Part of the path of those that it is about."""
@@ -130,7 +130,7 @@ class Hub:
         return self.faults[-1]
 
     def sent(self, part: str) -> int:
-        """Bytes that were sent of what has this in its path."""
+        """Bytes that were sent of files with this in their path."""
         return sum(one.sent for one in self.asked if part in one.path)
 
 
@@ -243,7 +243,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, json.dumps(said).encode(), {"content-type": "application/json"})
 
     def _take(self, parts: list[str]) -> None:
-        """What is sent here: only with the token, and only under the names of its account."""
+        """Store an upload: only with the token, and only under the names of its account."""
         if parts[0] == "upload":  # on another host, which is sent no token
             assert hashlib.sha256(self.given).hexdigest() == parts[1]
             self.hub.stored[parts[1]] = self.given
@@ -295,7 +295,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._say({"url": f"{self.hub.endpoint}/{id}", "name": id})
 
     def _asked_for(self, one: dict[str, Any]) -> dict[str, Any]:
-        """Whether a large file has to be sent, and where to."""
+        """Return the entry of a large file, with the address to send it to if it has to be sent."""
         upload = {"upload": {"href": f"http://localhost:{self.hub.port}/upload/{one['oid']}", "header": {}}}
         return one | ({} if one["oid"] in self.hub.stored else {"actions": upload})
 

@@ -20,7 +20,7 @@ class LettersSpec(Spec):
 
     model: ModelSpec = field(default_factory=ModelSpec)
     word: Annotated[str, Option()] = "banana"
-    """What is looked through."""
+    """The word to look through."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A heal of a tiny model on made-up text, of seconds: what tests of its steps, checkpoints and jobs have in common."""
+"""A heal of a tiny model on made-up text, of seconds: common parts of tests of its steps, checkpoints and jobs."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from tests.support import documents
 
 
 def spec(model: Path, folder: Path, **own: Any) -> HealSpec:
-    """What is asked.
+    """Return the request.
 
     Args:
         model: a tiny one, of at least four layers.

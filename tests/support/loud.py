@@ -1,4 +1,4 @@
-"""An adapter of random numbers that changes what a cut tiny model says."""
+"""An adapter of random numbers that changes the outputs of a cut tiny model."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""What hypothesis makes up for the readers of what comes from outside, and how much of it: always the same, and quickly."""
+"""Inputs by hypothesis for the readers of foreign data, and their number: always the same, and quickly."""
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st

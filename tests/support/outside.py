@@ -1,8 +1,8 @@
 """Finds text of outside origin on its way into Markdown, by reading the pages' source.
 
-What reaches Markdown must be shown to be harmless from its expression: words of ours, numbers, or what passed `words.plain`.
-Where a value comes through a parameter or a field, its annotation says `Markdown`, and every call is held to that. What cannot
-be followed counts as foreign.
+Text that reaches Markdown must be shown to be harmless from its expression: words of ours, numbers, or results of
+`words.plain`. Where a value comes through a parameter or a field, its annotation says `Markdown`, and every call is held to
+that. A value that cannot be followed counts as foreign.
 """
 
 import ast
@@ -33,7 +33,7 @@ PLAIN_CALLS = {"len", "int", "float", "round", "abs", "sum", "range", "bool", "c
                "number_input"}  # fmt: skip
 FILLING = {"append", "extend", "add", "insert", "update", "setdefault"}
 CHOOSING = {"segmented_control", "pills", "radio", "selectbox", "select_slider"}
-"""Widgets that give back what they were given: their options."""
+"""Widgets that return one of their arguments: their options."""
 PASSING = {"str", "sorted", "list", "tuple", "set", "reversed", "enumerate", "zip", "next", "iter", "min", "max", "dict",
            "filter"}  # fmt: skip
 KEPT = {"strip", "lower", "upper", "capitalize", "removeprefix", "removesuffix", "rstrip", "lstrip", "title", "items", "values",
@@ -42,7 +42,7 @@ KEPT = {"strip", "lower", "upper", "capitalize", "removeprefix", "removesuffix",
 
 @dataclass
 class Module:
-    """A file with what it defines and which modules it knows under which names."""
+    """A file with its definitions and the modules that it imports, by the names that it uses."""
 
     path: Path
     tree: ast.Module
@@ -60,7 +60,7 @@ class Fault:
     said: str
     """The expression."""
     blamed: str
-    """What in it is not known to be harmless."""
+    """The part of it that is not known to be harmless."""
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}: {self.blamed} in {self.said}"
@@ -106,7 +106,7 @@ class House:
         self.classes: dict[str, list[str]] = {}
         self.methods: dict[str, list[tuple[Module, ast.FunctionDef]]] = defaultdict(list)
         self.blamed = ""
-        """What was first found not to be harmless."""
+        """The first expression that was not harmless."""
         self._harmless: dict[int, bool] = {}
         files = [root / "app.py", *sorted((root / "pages").rglob("*.py")), *sorted((root / "analysis").rglob("*.py"))]
         for path in files:
@@ -117,7 +117,7 @@ class House:
 
         Args:
             name: its path in the repository.
-            source: what stands in it.
+            source: its text.
         """
         self._harmless.clear()
         module = self.modules[_dotted(name)] = Module(Path(name), ast.parse(source))
@@ -145,7 +145,7 @@ class House:
                 self.methods[part.name].append((module, part))
 
     def returns_harmless(self, module: Module, function: ast.FunctionDef) -> bool:
-        """Whether all that a function returns is harmless."""
+        """Return whether all that a function returns is harmless."""
         if _names_in(function.returns) <= NUMBERS:
             return True
         if id(function) not in self._harmless:
@@ -158,7 +158,7 @@ class House:
         return self._harmless[id(function)]
 
     def resolve(self, module: Module, called: ast.expr) -> tuple[Module, ast.FunctionDef] | None:
-        """The function of the house that is called, where it can be told."""
+        """Return the project's own function that is called, where the source shows it."""
         if isinstance(called, ast.Name):
             if called.id in module.functions:
                 return module, module.functions[called.id]
@@ -196,7 +196,7 @@ def _dotted(name: str) -> str:
 
 
 class Scope:
-    """What the names inside one function stand for."""
+    """The values that the names inside one function stand for."""
 
     def __init__(self, house: House, module: Module, function: ast.FunctionDef | None, outer: "Scope | None" = None) -> None:
         self.house, self.module, self.outer = house, module, outer
@@ -232,7 +232,7 @@ class Scope:
                     self.bound[one.arg].append(None)
 
     def bind(self, target: ast.expr, value: ast.expr) -> None:
-        """Remember what a name was given."""
+        """Remember the value of a name."""
         if isinstance(target, ast.Name):
             self.bound[target.id].append(value)
         elif isinstance(target, ast.Starred | ast.Subscript):
@@ -243,7 +243,7 @@ class Scope:
                 self.bind(one, part)
 
     def apart(self, value: ast.expr, n: int) -> list[ast.expr]:
-        """The parts of what is unpacked, where they can be told apart."""
+        """Return the parts of a value that is unpacked, where the source shows them."""
         if isinstance(value, ast.Tuple) and len(value.elts) == n and not any(isinstance(e, ast.Starred) for e in value.elts):
             return value.elts
         if (
@@ -261,7 +261,7 @@ class Scope:
         return [value] * n
 
     def harmless(self, said: ast.expr) -> bool:
-        """Whether an expression holds nothing of outside origin; what is not harmless in it is noted in the house."""
+        """Return whether an expression holds nothing of outside origin; a harmful part is noted in the source that holds it."""
         good = self._harmless(said)
         if not good and not self.house.blamed:
             self.house.blamed = ast.unparse(said)
@@ -305,7 +305,7 @@ class Scope:
 
     @staticmethod
     def numeric(part: ast.FormattedValue) -> bool:
-        """Whether only a number can be written in this format."""
+        """Return whether only a number can be written in this format."""
         shape = part.format_spec
         if not isinstance(shape, ast.JoinedStr) or not shape.values:
             return False
@@ -313,7 +313,7 @@ class Scope:
         return isinstance(last, ast.FormattedValue) or str(getattr(last, "value", ""))[-1:] in set("dfeg%,")
 
     def name(self, name: str) -> bool:
-        """What is known of a name; constants are words of ours."""
+        """Return whether a name is harmless; constants are words of ours."""
         if name.strip("_").isupper() or name == "__version__":
             return True
         if name in self._asked:
@@ -348,7 +348,7 @@ class Scope:
         return bool(types or methods) and types <= NUMBERS and all(self.house.returns_harmless(*one) for one in methods)
 
     def call(self, said: ast.Call) -> bool:
-        """Known by what is called."""
+        """Return whether a call is harmless, by the called function."""
         found = self.house.resolve(self.module, said.func)
         if found:
             return self.house.returns_harmless(*found)
@@ -454,4 +454,4 @@ class _Walk(ast.NodeVisitor):
 
 
 MAKERS = {"plain"}
-"""What turns foreign text into Markdown."""
+"""Functions that turn foreign text into Markdown."""

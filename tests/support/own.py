@@ -25,7 +25,7 @@ def file(folder: Path, name: str, text: str) -> ModuleType:
 
 
 def page(monkeypatch: pytest.MonkeyPatch, name: str, **query: str) -> AppTest:
-    """A page of the dashboard without a worker, on whatever cache there is."""
+    """Return a page of the dashboard without a worker, on the current cache."""
     begin = PagesManager.__init__
 
     def begin_again(self, *args, **kwargs):

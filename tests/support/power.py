@@ -1,4 +1,4 @@
-"""A disk that forgets what was not synced: what a power cut at every moment would leave, to be looked at one by one."""
+"""A disk that forgets unsynced data: the state after a power cut at every moment, to be looked at one by one."""
 
 import os
 import sqlite3
@@ -21,7 +21,7 @@ class Recorder:
         """Begin: `top` is empty and lasts."""
         self.top = top
         self.moments: list[tuple[str, dict[str, Tree]]] = []
-        """After each operation its name, and what would be left by what the disk kept of what it need not keep."""
+        """After each operation its name, and the possible trees after a power cut, by the unsynced data that the disk kept."""
         self._held: dict[Identity, int] = {}
         self._content: dict[Identity, bytes] = {}
         self._entries: dict[Identity, dict[str, Identity]] = {}
@@ -128,7 +128,7 @@ class _Connection(sqlite3.Connection):
 
 
 def restore(tree: Tree, top: Path) -> None:
-    """Put what was left on a disk of its own."""
+    """Write a tree that was left to a disk of its own."""
     top.mkdir()
     for path, content in sorted(tree.items()):
         target = top / path

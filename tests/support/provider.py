@@ -29,9 +29,9 @@ class Provider:
     def __init__(self, address: str) -> None:
         self.address, self.key = address, RSAKey.generate_key(2048, {"kid": "1", "use": "sig", "alg": "RS256"})
         self.asked: dict[str, dict[str, str]] = {}
-        """What was asked for with each code that was given out."""
+        """The parameters of the request for each code that was given out."""
         self.ended: list[dict[str, str]] = []
-        """What came with each end of a session."""
+        """The parameters of each end of a session."""
 
     def discovery(self, _: Request) -> Response:
         paths = {"authorization": "authorize", "token": "token", "end_session": "end"}

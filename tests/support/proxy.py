@@ -1,4 +1,4 @@
-"""A reverse proxy of thirty lines: what nginx or Caddy do before the dashboard, without TLS."""
+"""A reverse proxy of thirty lines: the work of nginx or Caddy before the dashboard, without TLS."""
 
 import asyncio
 import contextlib

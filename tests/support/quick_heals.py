@@ -1,5 +1,8 @@
-"""Heals of the starter model in a quarter of the time, in which nothing is written: an extension for the dashboard and the
-worker of a test. What a model writes, token by token, takes as long as all its other scores."""
+"""Heals of the starter model in a quarter of the time, in which no text is generated.
+
+An extension for the dashboard and the worker of a test. Generating text, token by token, takes as long as all other scores of
+a model.
+"""
 
 from analysis.experiments.heal import recipes, spec
 

@@ -1,4 +1,4 @@
-"""Processes that train together: one that takes steps with a trainer of its own, and keeps what it found."""
+"""Processes that train together: one that takes steps with a trainer of its own, and keeps its results."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ STEPS = 4
 
 
 def trainer(group: Group = ALONE, **options) -> Trainer:
-    """The same trainer in every process that asks for it."""
+    """Return a trainer that is equal in every process that makes one."""
     # In float64: Adam divides by a gradient's own size, so where it is next to nothing the rounding of sums shows in full.
     decoder = find_decoder(families.build("llama").double())
     removed = cut.cut(decoder, BLOCK)
@@ -45,7 +45,7 @@ def steps(one: Trainer, n: int) -> list[float]:
 
 
 def weights(one: Trainer) -> dict[str, torch.Tensor]:
-    """What is trained, by name."""
+    """Return the trained weights, by name."""
     return {name: parameter.detach().clone() for name, parameter in one.parameters.items()}
 
 

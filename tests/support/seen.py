@@ -1,4 +1,4 @@
-"""What a visitor sees on a page that a test has opened."""
+"""Contents of a page that a test has opened, as a visitor sees them."""
 
 import json
 import re
@@ -35,7 +35,7 @@ def replaced_words(text: str) -> list[str]:
 
 
 def opened(at, tab: str):
-    """The same page with another tab of Explore open, by its name in the address."""
+    """Return the page with another tab of Explore open, by its name in the address."""
     at.session_state["options"]["tab"] = tab
     return at.run()
 
@@ -46,7 +46,7 @@ def figures(at) -> dict[str, dict]:
 
 
 def strip(at) -> dict:
-    """What the strip of layers is told: the removed layers, the protected ones, and what is known of every block."""
+    """Return the data of the strip of layers: removed layers, protected ones, and the measurements of every block."""
     return json.loads(next(item.proto for item in at.get("bidi_component") if item.proto.component_name == STRIP).json)
 
 
@@ -95,10 +95,10 @@ def metric(at, label: str):
 
 
 def trace(figure: dict, name: str) -> dict:
-    """What is drawn under this name."""
+    """Return the trace with this name."""
     return next(item for item in figure["data"] if item["name"] == name)
 
 
 def names(at, chart: str) -> list[str]:
-    """Names of what is drawn on a chart."""
+    """Names of the traces of a chart."""
     return [trace["name"] for trace in charts(at)[chart]["data"]]

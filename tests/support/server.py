@@ -1,4 +1,4 @@
-"""Dashboards as processes of their own, on the loopback, and a visitor who reads what they send."""
+"""Dashboards as processes of their own, on the loopback, and a visitor who reads their messages."""
 
 import asyncio
 import contextlib
@@ -46,7 +46,7 @@ def running(command: Sequence[str], cache: Path) -> Iterator[tuple[subprocess.Po
 
 
 def visit(port: int, until: Callable[[str], bool]) -> str:
-    """Open a page as a browser does, and read what the server sends until `until(text)`; the text so far."""
+    """Open a page as a browser does, and read the server's messages until `until(text)`; returns the text so far."""
 
     async def read() -> str:
         text = ""

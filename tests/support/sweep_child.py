@@ -12,7 +12,7 @@ from analysis.experiments.scoring import likelihood
 
 
 def run(spec: str, cache: str, asked: Path, kill_at_report: int) -> None:
-    """Run or go on with a sweep, add each cut and question that it asks to a file, and kill the process at that report."""
+    """Run or resume a sweep, add each cut and question that it asks to a file, and kill the process at that report."""
     os.environ["LAYERSCOPE_CACHE"] = cache
     original, heard = likelihood.option_loglikelihoods, itertools.count(1)
 

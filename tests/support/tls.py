@@ -14,7 +14,7 @@ import pytest
 from tests.support.browser import REPOSITORY, free_port
 
 HOST = "layers.example.org"
-"""As the page calls the machine; browsers are told that it is this one."""
+"""The page's name of the machine; browsers resolve it to this one."""
 MINE = f"MAP {HOST} 127.0.0.1"
 _LOG = re.compile(r"/var/log/nginx/(\w+\.log)")
 _START_S = 20
@@ -83,7 +83,7 @@ def _nginx(folder: Path, port: int, dashboard: str) -> list[str]:
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     own = "\n".join(f"{kind}_temp_path {folder / kind};" for kind in kinds)
     settings = folder / "nginx.conf"
-    # One process, of whoever runs the tests.
+    # One process, of the user who runs the tests.
     settings.write_text(
         f"daemon off;\nmaster_process off;\npid {folder / 'nginx.pid'};\nerror_log stderr;\nevents {{}}\n"
         f"http {{\naccess_log {folder / 'all.log'};\n{own}\n{site}\n}}\n"

@@ -4,7 +4,7 @@ from analysis.core.progress import Cancelled
 
 
 class Told(list):
-    """Keeps what it was told, and cancels at `stop_after` units of a phase, or at that share of them where it is a float."""
+    """Keeps its messages, and cancels at `stop_after` units of a phase, or at that share of them where it is a float."""
 
     def __init__(self, phase="", stop_after=None):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What the tests of jobs and of the worker share."""
+"""Common parts of the tests of jobs and of the worker."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ def another(process: local.Process) -> local.Process:
 
 
 def wait_for(condition, timeout: float = 15.0):
-    """What `condition()` returns as soon as it is true; an AssertionError when time is up."""
+    """Return the first true value of `condition()`; an AssertionError when time is up."""
     end = time.monotonic() + timeout
     while time.monotonic() < end:
         found = condition()

@@ -1,4 +1,4 @@
-"""Export in every state: nothing known, a bare cut, a healed one, no room, made, deleted."""
+"""Export in every state: no results, an unhealed cut, a healed one, a full disk, a folder made, a folder deleted."""
 
 import io
 import json
@@ -30,7 +30,7 @@ def known(ui_cache):
 
 @pytest.fixture
 def healed(known, ui_cache):
-    """The same with a heal of Explore's cut, its adapter on the disk."""
+    """A known model with a heal of Explore's cut, its adapter on the disk."""
     heal = fakes.heal()
     heal = replace(heal, spec=replace(heal.spec, block=BEST))
     heal.save()
@@ -74,7 +74,7 @@ def downloads(at) -> list[str]:
 
 
 def gains(at) -> dict[str, tuple[str, str, str]]:
-    """What you get: by label the value, its change, and what is said below."""
+    """Return the numbers at the top of the page, by label: the value, its change, and the sentence below."""
     below = [item.value.replace("\\", "") for item in at.main.caption]
     found = {}
     for metric in at.metric:
@@ -96,7 +96,7 @@ def codes(at) -> str:
     return "\n".join(item.value for item in at.code)
 
 
-def test_of_an_unknown_model_the_page_says_what_to_do_first(app):
+def test_an_unknown_model_gets_the_first_step_to_take(app):
     at = app("pages/export.py")
     assert "Compute its distance map first" in texts(at)
     assert [button.key for button in at.button] == ["all-jobs"]
@@ -143,7 +143,7 @@ def test_a_heal_can_be_left_out(app, healed):
     assert not made.spec.name.endswith("-healed")
 
 
-def test_a_heal_whose_adapter_is_elsewhere_is_not_chosen_and_says_so(app, known, ui_cache):
+def test_a_heal_without_its_adapter_here_is_not_chosen(app, known, ui_cache):
     heal = fakes.heal()
     replace(heal, spec=replace(heal.spec, block=BEST), adapter=None).save()
     at = app("pages/export.py", n="5")
@@ -156,7 +156,7 @@ def test_a_heal_whose_adapter_is_elsewhere_is_not_chosen_and_says_so(app, known,
     assert "| healed |" in codes(take_as(at, "Model card")), "its scores are in the card all the same"
 
 
-def test_what_was_kept_of_a_stopped_heal_can_be_taken_away(app, healed):
+def test_the_adapter_of_a_stopped_heal_can_be_exported(app, healed):
     stopped = replace(fakes.heal(20), spec=replace(healed.spec, seed=5), adapter="adapters/abc", kept_step=20)
     stopped.save()
     at = app("pages/export.py", n="5")
@@ -201,7 +201,7 @@ def test_no_path_can_be_typed(app, known, name):
     assert not jobs.active()
 
 
-def test_no_room_is_said_before_anything_is_done(app, known, monkeypatch):
+def test_a_full_disk_is_reported_before_anything_is_done(app, known, monkeypatch):
     monkeypatch.setattr(folders, "free_bytes", lambda at=None: 1000)
     at = app("pages/export.py")
     assert "The disk has only 1.0 kB free" in texts(at)
@@ -216,7 +216,7 @@ def test_the_size_goes_with_the_dtype(app, known):
     assert f"About {4 * kept / 1e6:.0f} MB" in texts(at)
 
 
-def test_what_was_made_is_listed_and_can_be_deleted(app, known, ui_cache):
+def test_exports_are_listed_and_can_be_deleted(app, known, ui_cache):
     export_result(ui_cache)
     export_result(ui_cache, "gone", Block(1, 1), made=False)
     at = app("pages/export.py")
@@ -229,7 +229,7 @@ def test_what_was_made_is_listed_and_can_be_deleted(app, known, ui_cache):
     assert "**mine**" not in texts(at)
 
 
-def test_deleting_what_is_gone_is_one_sentence(app, known, ui_cache):
+def test_deleting_a_missing_folder_is_one_sentence(app, known, ui_cache):
     export_result(ui_cache)
     at = app("pages/export.py")
     folders.delete("mine")
@@ -246,7 +246,7 @@ def test_a_name_that_is_taken_cannot_be_saved_again(app, known, ui_cache):
     assert "folder of this name already" in texts(at)
 
 
-def test_every_form_is_shown_with_its_one_main_button_and_right(app, healed):
+def test_every_form_is_right_and_has_one_main_button(app, healed):
     at = app("pages/export.py", n="5")
     assert downloads(at) == []
     merge = take_as(at, "mergekit")
@@ -281,7 +281,7 @@ def test_without_an_adapter_on_this_machine_none_is_offered(app, known):
     assert "Adapter" not in [str(option.content) if hasattr(option, "content") else str(option) for option in ways.options]
 
 
-def test_a_file_for_llama_cpp_and_what_to_do_with_it(app, healed):
+def test_a_file_for_llama_cpp_and_its_instructions(app, healed):
     at = take_as(app("pages/export.py", n="5"), "llama.cpp")
     name = name_input(at).value
     assert name.endswith("-healed-gguf")
@@ -322,7 +322,7 @@ def there(loopback, monkeypatch):
     return loopback
 
 
-def test_a_push_is_listed_first_and_a_job_by_a_second_click(app, known, ui_cache, there):
+def test_a_push_is_listed_first_and_starts_by_second_click(app, known, ui_cache, there):
     result = export_result(ui_cache)
     at = app("pages/export.py", n="5")
     assert at.button(key="push-look-mine").disabled, "no repository is named yet"
@@ -333,7 +333,7 @@ def test_a_push_is_listed_first_and_a_job_by_a_second_click(app, known, ui_cache
     assert "layerscope.json" in codes(at)
     assert not jobs.active()
     at.toggle(key="push-public-mine").set_value(True).run()
-    assert not any(button.key == "push-now-mine" for button in at.button), "what was listed is another upload"
+    assert not any(button.key == "push-now-mine" for button in at.button), "the listed upload is another one"
     at.button(key="push-look-mine").click().run()
     assert "a new public repository" in texts(at)
     at.button(key="push-now-mine").click().run()
@@ -343,7 +343,7 @@ def test_a_push_is_listed_first_and_a_job_by_a_second_click(app, known, ui_cache
     assert not at.exception
 
 
-def test_a_push_that_cannot_be_is_a_sentence_and_a_guest_is_offered_none(app, known, ui_cache, there, monkeypatch):
+def test_an_impossible_push_is_a_sentence_and_guests_see_none(app, known, ui_cache, there, monkeypatch):
     export_result(ui_cache)
     there.add("org/mine", {"config.json": b"{}"})
     at = app("pages/export.py", n="5")
@@ -354,10 +354,10 @@ def test_a_push_that_cannot_be_is_a_sentence_and_a_guest_is_offered_none(app, kn
     assert not any(item.key == "push-id-mine" for item in at.run().text_input)
 
 
-# What you get
+# Gains and losses
 
 
-def test_what_you_get_is_size_speed_and_quality_beside_the_unpruned_model(app, ui_cache):
+def test_size_speed_and_quality_stand_next_to_the_unpruned_model(app, ui_cache):
     fakes.distances().save()
     fakes.sweep(answers=True).save()
     fakes.speed().save()
@@ -393,7 +393,7 @@ def test_only_a_settled_change_has_a_colour(app, ui_cache):
     assert colour(many, "Accuracy") == colour(many, "Loss"), "both are worse, and both settled"
 
 
-def test_a_healed_cut_is_told_by_its_own_heal(app, healed):
+def test_a_healed_cut_shows_the_numbers_of_its_own_heal(app, healed):
     at = app("pages/export.py", n="5")
     value, _, said = gains(at)["Loss"]
     assert value == "3.10 nats/token"
@@ -403,7 +403,7 @@ def test_a_healed_cut_is_told_by_its_own_heal(app, healed):
     assert gains(at)["Loss"][0] != "3.10 nats/token"
 
 
-def test_what_is_not_measured_is_not_made_up_and_one_click_away(app, ui_cache):
+def test_a_missing_measurement_is_not_invented_and_one_click_away(app, ui_cache):
     fakes.distances().save()
     at = app("pages/export.py", n="4")
     assert [gains(at)[label][0] for label in ("Speed", "Accuracy", "Loss")] == ["–"] * 3
@@ -425,7 +425,7 @@ def test_a_failed_export_says_why(app, known, job):
     assert "Traceback" not in texts(at)
 
 
-def test_a_block_picked_by_hand_is_what_is_taken_away(app, known):
+def test_a_block_picked_by_hand_is_exported(app, known):
     at = app("pages/export.py", block="3:8")
     assert "block [3, 11)" in texts(at)
     at.number_input(key="export-n").set_value(5).run()

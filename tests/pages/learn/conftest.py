@@ -1,4 +1,4 @@
-"""A model of which everything has been measured."""
+"""A model with every measurement."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from tests.support import fakes
 
 @pytest.fixture
 def known(ui_cache):
-    """A model of which everything has been measured."""
+    """A model with every measurement."""
     fakes.distances().save()
     fakes.sweep(writes=True, answers=True).save()
     fakes.damage().save()

@@ -1,4 +1,4 @@
-"""The rules of a poll: only students answer, only with an option that is offered, and nothing of what was sent is kept."""
+"""The rules of a poll: only students answer, only with an option on offer, and no sent text is kept."""
 
 import random
 import threading
@@ -43,7 +43,7 @@ def test_a_code_is_long_readable_and_of_one_poll_alone():
     assert len({Ballot().link for _ in range(50)}) == 50
 
 
-def test_answers_are_counted_by_option_and_a_later_one_replaces_the_first(poll):
+def test_a_later_answer_replaces_the_first_in_the_counts(poll):
     one, two = poll.join(poll.code, "a"), poll.join(f" {poll.code[:4].lower()} {poll.code[4:]} ", "a")
     poll.ask(WHERE)
     poll.answer(one, "1", "0")
@@ -54,7 +54,7 @@ def test_answers_are_counted_by_option_and_a_later_one_replaces_the_first(poll):
     assert (poll.choice(one), poll.choice("nobody")) == (2, None)
 
 
-def test_a_new_question_begins_with_no_answers_and_late_ones_to_the_old_one_do_not_count(poll):
+def test_a_new_question_takes_no_late_answers_to_the_old(poll):
     one = poll.join(poll.code, "a")
     poll.ask(WHERE)
     poll.answer(one, "1", "1")
@@ -66,7 +66,7 @@ def test_a_new_question_begins_with_no_answers_and_late_ones_to_the_old_one_do_n
     assert poll.standing().counts == (0, 1)
 
 
-def test_after_the_reveal_nothing_counts_any_more_and_what_came_stays(poll):
+def test_after_the_reveal_counts_stay_as_they_are(poll):
     one = poll.join(poll.code, "a")
     with pytest.raises(RefusedError, match="over"):
         poll.answer(one, "0", "0")
@@ -131,7 +131,7 @@ def test_a_browser_joins_once(poll):
     assert poll.join(poll.code, "a", "made-up") not in (one, "made-up")
 
 
-def test_an_address_joins_so_often_and_no_more_and_nobody_else_waits(poll):
+def test_joins_of_an_address_are_limited_and_others_join(poll):
     for _ in range(ballot.MOST_PER_ADDRESS):
         poll.join(poll.code, "2001:db8::1")
     for address in ("2001:db8::1", "2001:db8::2"):
@@ -141,14 +141,14 @@ def test_an_address_joins_so_often_and_no_more_and_nobody_else_waits(poll):
         assert poll.join(poll.code, address)
 
 
-def test_one_student_with_wrong_codes_locks_out_nobody_behind_the_same_router(poll):
+def test_a_student_with_wrong_codes_locks_out_no_neighbour(poll):
     for _ in range(500):
         with pytest.raises(RefusedError, match="code is wrong"):
             poll.join(WRONG, "router")
     assert poll.join(poll.code, "router")
 
 
-def test_wrong_codes_have_a_budget_and_the_link_of_the_qr_code_none(poll):
+def test_wrong_codes_have_a_budget_and_the_link_has_none(poll):
     for number in range(ballot.MOST_WRONG_CODES):
         with pytest.raises(RefusedError, match="code is wrong"):
             poll.join(WRONG, f"address {number}")
@@ -158,7 +158,7 @@ def test_wrong_codes_have_a_budget_and_the_link_of_the_qr_code_none(poll):
     assert poll.join(poll.link, "a")
 
 
-def test_a_full_poll_and_one_whose_time_is_up_take_nobody(clock):
+def test_a_full_or_ended_poll_takes_nobody(clock):
     poll = Ballot(now=clock, lasts_s=10)
     poll.ask(WHERE)
     one = [poll.join(poll.code, f"address {number}") for number in range(ballot.MOST_STUDENTS)][0]

@@ -22,7 +22,7 @@ BEST = fakes.distances().best[4]
 
 
 def draft(at, question: str, value) -> None:
-    """What a hand on the page would have dragged or drawn; the real one is in the journey."""
+    """Set a draft as if a hand had dragged or drawn it; the real one is in the journey."""
     at.session_state["lesson"].drafts[question] = value
     at.run()
 
@@ -34,7 +34,7 @@ def lock(at, question: str):
 
 
 def told(at, component: str) -> dict:
-    """What the component of this name was given to draw."""
+    """Return the data that the component of this name was given to draw."""
     return json.loads(next(item.proto for item in at.get("bidi_component") if item.proto.component_name == component).json)
 
 
@@ -80,7 +80,7 @@ def test_no_step_is_a_wall_of_text(app, known):
 # The steps, with results
 
 
-def test_step_1_takes_a_drawing_of_the_turns_and_then_shows_them_under_it(app, known):
+def test_step_1_shows_the_turns_under_the_drawing_afterwards(app, known):
     at = app(PAGE)
     assert "here 576" in said(at)
     assert "all 30 layers" in said(at)
@@ -98,7 +98,7 @@ def test_step_1_takes_a_drawing_of_the_turns_and_then_shows_them_under_it(app, k
     assert f"Farthest off is layer 0: you drew 0.20, measured {row[0]:.2f}." in said(at)
 
 
-def test_step_2_asks_for_an_angle_and_tells_the_distance_only_then(app, known):
+def test_step_2_shows_the_distance_after_the_guessed_angle(app, known):
     at = turn_to(app(PAGE), 2)
     assert "/ 180°" not in said(at)
     assert "0.25" not in trace(figures(at)["learn-arrows"], "scale")["text"]
@@ -112,7 +112,7 @@ def test_step_2_asks_for_an_angle_and_tells_the_distance_only_then(app, known):
     assert "The cosine is 1/√2 = 0.707, the angle 45°, the distance 0.25." in said(at)
 
 
-def test_step_3_reveals_the_map_only_after_the_block_is_locked(app, known):
+def test_step_3_reveals_the_map_after_the_block_is_locked(app, known):
     at = turn_to(app(PAGE), 3)
     assert not figures(at)
     assert BEST.block.describe() not in said(at)
@@ -144,13 +144,13 @@ def test_skipping_shows_the_answer_and_scores_nothing(app, known):
     assert list(turn_to(at, 8).table[0].value["yours"])[:2] == ["no guess yet", "skipped"]
 
 
-def test_step_4_lays_the_drawing_over_the_curve_and_says_what_the_mark_is_worth(app, known):
+def test_step_4_compares_curve_and_drawing_and_judges_the_mark(app, known):
     sweep = fakes.sweep()
     cliff = cliffs.locate(fakes.sweep(writes=True, answers=True))
     at = turn_to(app(PAGE), 4)
     assert not figures(at)
     given = told(at, "layerscope_curve")
-    assert given["values"] == [sweep.points[0].acc, *[None] * 15], "only what is told is in the page"
+    assert given["values"] == [sweep.points[0].acc, *[None] * 15], "only the shown value is in the page"
     assert str(sweep.points[9].acc) not in json.dumps(given)
     accuracies = [point.acc for point in sweep.points]
     draft(at, "cliff", Drawn((*accuracies[1:4], *[0.9] * 12), mark=cliff.latest))
@@ -191,7 +191,7 @@ def test_step_4_of_a_curve_without_a_cliff(app, ui_cache):
     assert "Your guess is no cliff: the measurement allows that." in said(at)
 
 
-def test_the_lesson_rests_on_the_strongest_evidence_and_never_on_the_latest_try(app, known):
+def test_the_lesson_uses_the_strongest_evidence_not_the_latest(app, known):
     strong = fakes.sweep(writes=True, answers=True)
     points = [replace(point, n_samples=5, acc=0.2 + 0.6 * (point.n == 7)) for point in strong.points]
     points[0] = replace(points[0], acc=0.8)
@@ -218,7 +218,7 @@ def test_five_questions_alone_settle_no_cliff(app, ui_cache):
     assert fakes.FACTS.name not in [item["name"] for item in figures(at)["learn-cliffs"]["data"]]
 
 
-def test_step_5_asks_for_a_block_of_the_big_model_and_sets_the_own_path_among_published_ones(app, known):
+def test_step_5_asks_about_the_big_model_and_compares_paths(app, known):
     curve = fakes.sweep(8)
     curve = replace(curve, points=[replace(point, acc=0.95) for point in curve.points])
     there = replace(fakes.MODEL, source=EXHIBITS[1].source, identity="gguf:1")
@@ -243,7 +243,7 @@ def test_step_5_asks_for_a_block_of_the_big_model_and_sets_the_own_path_among_pu
     assert "code that looks like the authors'" in said(at)
 
 
-def test_step_6_takes_the_expected_losses_and_shows_instant_and_trained_side_by_side(app, known):
+def test_step_6_shows_instant_and_trained_next_to_the_guess(app, known):
     at = turn_to(app(PAGE), 6)
     assert not figures(at)
     given = told(at, "layerscope_curve")
@@ -260,7 +260,7 @@ def test_step_6_takes_the_expected_losses_and_shows_instant_and_trained_side_by_
     assert "style of its text" not in said(at)
 
 
-def test_step_6_says_why_a_healed_loss_can_be_below_the_unpruned_one(app, known):
+def test_step_6_explains_a_healed_loss_below_the_unpruned(app, known):
     heal = fakes.heal()
     replace(heal, healed=replace(heal.healed, loss=2.1)).save()
     at = turn_to(app(PAGE), 6)
@@ -297,7 +297,7 @@ def test_step_7_asks_for_the_block_that_costs_least(app, known):
     assert ("Statistically tied with the best (8 texts)." in said(at)) == near
 
 
-def test_step_7_lets_blocks_hold_that_the_texts_cannot_tell_from_the_least(known):
+def test_step_7_accepts_blocks_statistically_tied_with_the_best(known):
     found = stored.of(ModelSpec())
     costs = limits._costs(found)
     least = min(costs.values())
@@ -344,7 +344,7 @@ def test_step_8_explains_every_answer_and_sums_the_guesses_up(app, known):
         "3 of 3 answered",
     ]
     best = BEST.block
-    assert table["measured"][1] == f"{best.brief()}, {BEST.distance:.3f}", "the column beside it has both forms"
+    assert table["measured"][1] == f"{best.brief()}, {BEST.distance:.3f}", "the column next to it has both forms"
     assert (table["measured"][0], table["measured"][2]) == ("hidden until you guess",) * 2
     assert table["how far off"][1].endswith(", +0.001, 1 layer")
     assert table["how far off"][3] == "2 right"
@@ -366,7 +366,7 @@ def test_step_8_sums_drawings_up(app, known):
 # Without results
 
 
-def test_a_step_without_results_says_one_sentence_and_where_to_go(app):
+def test_a_step_without_results_says_where_to_go(app):
     at = app(PAGE)
     for step, sentence in (
         (1, "The distance map shows how far each layer turns the stream."),
@@ -386,7 +386,7 @@ def test_a_step_without_results_says_one_sentence_and_where_to_go(app):
     assert list(at.table[0].value["question"]) == ["The three questions"]
 
 
-def test_a_tiny_model_of_four_layers_is_taught_with_to_the_end(app, ui_cache):
+def test_the_lesson_works_with_a_model_of_four_layers(app, ui_cache):
     facts = {"model": toy.FACTS}
     spec = replace(toy.MAP.spec, model=fakes.MODEL)
     replace(toy.MAP, spec=spec, **facts).save()
@@ -405,7 +405,7 @@ def test_a_tiny_model_of_four_layers_is_taught_with_to_the_end(app, ui_cache):
     assert "4 layers to mark a block on" in handout.html(sheet, solved=False)
 
 
-def test_a_model_that_only_guesses_is_not_asked_about_a_cliff(app, known):
+def test_a_model_that_guesses_gets_no_question_about_cliffs(app, known):
     sweep = fakes.sweep()
     flat = replace(sweep, points=[replace(point, acc=0.25) for point in sweep.points])
     replace(flat, spec=fakes.sweep(writes=True, answers=True).spec).save()
@@ -428,7 +428,7 @@ def test_a_model_named_like_markup_is_shown_as_it_is(app):
     assert "<b>[a](http://b)</b>" not in said(at)
 
 
-# What is kept
+# Kept guesses and drafts
 
 
 def test_start_over_forgets_guesses_and_begins_again(app, known):
@@ -451,7 +451,7 @@ def test_another_model_begins_another_lesson(app, known):
     assert "all layers" in said(at)
 
 
-def test_a_locked_guess_cannot_be_changed_and_none_is_made_after_the_answer_was_seen(monkeypatch):
+def test_no_guess_changes_after_locking_or_begins_after_the_answer(monkeypatch):
     one, held, asked = lesson.Lesson(ModelSpec()), {}, []
     monkeypatch.setattr(lesson.st, "session_state", held)
     monkeypatch.setattr(lesson.state, "choose_option", lambda *option: asked.append(option))
@@ -469,7 +469,7 @@ def test_a_locked_guess_cannot_be_changed_and_none_is_made_after_the_answer_was_
     assert asked == [("step", "check")]
 
 
-def test_what_was_drawn_just_before_the_click_is_what_is_locked():
+def test_the_drawing_just_before_the_click_is_locked():
     one = lesson.Lesson(ModelSpec(), drafts={"block": 0})
     one.hear["block"] = lambda: one.drafts.update(block=7)
     one.lock("block")
@@ -489,11 +489,11 @@ AXES = predict.Axes(["0", "1", "2"], one="n =", axis="n", low=0.0, high=1.0, ste
         {"values": [0.5, 0.1, None], "mark": 1.5}, {"values": [0.5, 0.1, None], "mark": "1"},
     ],
 )  # fmt: skip
-def test_what_no_hand_can_have_drawn_is_no_drawing(sent):
+def test_an_impossible_drawing_is_no_drawing(sent):
     assert predict._read(sent, 1, 2, AXES, marks=True) is None
 
 
-def test_a_drawing_is_read_without_what_was_given():
+def test_a_drawing_is_read_without_the_given_values():
     assert predict._read({"values": [0.5, 0.1, None], "mark": 3}, 1, 2, AXES, marks=True) == Drawn((0.1, None), 3)
 
 
@@ -506,7 +506,7 @@ def test_the_address_holds_the_step(app, known):
     assert "step 5 of 8" in said(app(PAGE, step="big-models"))
 
 
-def test_an_address_of_a_step_that_does_not_exist_says_which_do(app, known):
+def test_the_address_of_a_missing_step_names_existing_ones(app, known):
     at = app(PAGE, step="<b>nonsense</b>")
     assert "step 1 of 8" in said(at)
     assert "which does not exist. Use one of layers, angle, map, cliff, big-models, healing, limits, check." in said(at)
@@ -514,7 +514,7 @@ def test_an_address_of_a_step_that_does_not_exist_says_which_do(app, known):
     assert "step" not in at.query_params
 
 
-def test_the_cut_with_both_ways_of_healing_is_told():
+def test_a_cut_with_both_ways_of_healing_comes_first():
     trained = fakes.heal()
     other = replace(trained, spec=fakes.heal_spec(n=3))
     instant = replace(trained, spec=replace(trained.spec, steps=0, instant=True))
@@ -524,7 +524,7 @@ def test_the_cut_with_both_ways_of_healing_is_told():
     assert stored.ladder([fakes.heal(20)]) == ([], None)
 
 
-def test_a_heal_by_minutes_is_a_trained_one_and_a_control_is_none():
+def test_a_heal_by_minutes_is_trained_and_controls_are_not():
     trained = fakes.timed_heal()
     instant = replace(trained, spec=replace(trained.spec, minutes=None, instant=True))
     ghosted = replace(instant, spec=replace(instant.spec, instant=True, compensation="ghost"))
@@ -573,7 +573,7 @@ def test_the_handout_asks_every_step_and_tells_no_answer(known):
     assert all(step.NOTE.beware.split(".")[0].split(chr(39))[0] in solved for step in STEPS)
 
 
-def test_the_handout_of_a_model_without_results_says_what_is_left_out(ui_cache):
+def test_the_handout_without_results_names_its_missing_parts(ui_cache):
     sheet = teach.of(STEPS, stored.of(ModelSpec()))
     assert [task.title for task in sheet.tasks[:2]] == [angle.TITLE, big_models.TITLE]
     assert "Left out, because their results are missing: How does a layer work?" in sheet.missing
@@ -584,7 +584,7 @@ def test_the_handout_of_a_model_without_results_says_what_is_left_out(ui_cache):
 # For a class
 
 
-def test_presenter_mode_is_in_the_address_and_goes_with_every_page(app, known):
+def test_presenter_mode_is_in_every_pages_address(app, known):
     at = app(PAGE, present="1")
     assert at.query_params["present"] == "1"
     assert at.toggle(key="presenter").value

@@ -31,7 +31,7 @@ def asks(at) -> list:
     return [button for button in at.button if (button.key or "").startswith("learn-poll")]
 
 
-def test_it_starts_from_teach_and_says_before_what_it_opens(app, known):
+def test_it_starts_from_teach_after_a_note_on_access(app, known):
     at = app(PAGE)
     assert session.current() is None
     assert not asks(at)
@@ -72,7 +72,7 @@ def test_answers_are_counted_before_the_reveal_and_drawn_at_it(app, known):
 
 
 @pytest.mark.parametrize("there", [Visitor(VIEWER), Visitor(USER, "oidc:x#1", "Ada")], ids=["guest", "user"])
-def test_a_guest_sees_no_code_and_changes_no_poll_in_presenter_mode_either(app, known, monkeypatch, there):
+def test_in_presenter_mode_a_guest_has_no_code_or_buttons(app, known, monkeypatch, there):
     at, poll = begin(app)
     for action in ("ask-1", "end"):
         at = turn_to(app(PAGE, present="1"), 3)
@@ -112,7 +112,7 @@ def test_the_host_and_operators_run_polls(app, known, monkeypatch, there):
     assert session.current() is None
 
 
-def test_every_step_with_results_has_a_question_whose_right_answer_is_among_its_options(app, known):
+def test_every_step_with_results_has_a_question_with_right_options(app, known):
     at, poll = begin(app, 1)
     for step in range(1, 9):
         turn_to(at, step)
@@ -127,7 +127,7 @@ def test_every_step_with_results_has_a_question_whose_right_answer_is_among_its_
             assert question.asked in read(texts(at))
 
 
-def test_the_poll_of_another_step_is_not_shown_as_this_ones(app, known):
+def test_the_poll_of_another_step_is_not_shown_here(app, known):
     at, poll = begin(app)
     at.button(key="learn-poll-ask-1").click().run()
     poll.reveal()
@@ -141,14 +141,14 @@ def test_a_step_without_a_result_asks_nothing(app, ui_cache):
     assert "This step has no question for a class, because its result is missing." in texts(at)
 
 
-def test_a_reload_finds_the_poll_again_and_a_second_one_is_never_opened(app, known):
+def test_a_reload_finds_the_poll_and_opens_no_second(app, known):
     _, poll = begin(app)
     assert metric(app(PAGE), "Code").value.replace(" ", "") == poll.code
     session.begin()
     assert session.current() is poll
 
 
-def test_a_server_that_phones_cannot_reach_says_how_to_start_it(app, known, monkeypatch):
+def test_a_server_that_phones_cannot_reach_gets_instructions(app, known, monkeypatch):
     monkeypatch.setattr(session, "addresses", list)
     at, _ = begin(app)
     assert "--server.address 0.0.0.0" in texts(at)

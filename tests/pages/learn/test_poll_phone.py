@@ -1,4 +1,4 @@
-"""The page that phones see: what it takes, what it refuses, that it advances by itself, and that it repeats nothing."""
+"""The page that phones see: accepted and refused answers, advancing by itself, and no text repeated."""
 
 import pytest
 
@@ -45,7 +45,7 @@ def test_a_browser_that_joins_again_is_the_same_student(poll: Ballot):
     assert poll.standing().students == 1
 
 
-def test_a_page_is_told_when_the_poll_moves_on(poll: Ballot):
+def test_a_page_hears_that_the_poll_advances(poll: Ballot):
     one = Phone()
     one.join(poll.code)
     said = [one.now()]
@@ -67,7 +67,7 @@ def test_the_page_of_somebody_without_the_code_tells_no_question(poll: Ballot):
     assert poll.standing().answered == 0
 
 
-def test_after_the_end_the_page_says_so_and_an_old_cookie_is_nobodys(poll: Ballot):
+def test_after_the_end_an_old_cookie_is_nobodys(poll: Ballot):
     one = Phone()
     one.join(poll.code)
     session.end()

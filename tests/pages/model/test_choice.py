@@ -105,12 +105,12 @@ def test_moved_weights_keep_their_results(ui_cache, folder, tmp_path):
     moved = tmp_path / "moved"
     shutil.move(folder, moved)
     assert len(library.find("distances", ModelSpec(str(moved)))) == 1
-    # The files are gone from the old path, and what was measured there can still be looked at.
+    # The files are gone from the old path, and measurements from there can still be looked at.
     assert len(library.find("distances", ModelSpec(str(folder)))) == 1
     assert library.n_of_other_weights(ModelSpec(str(folder))) == 0
 
 
-def test_a_hub_id_is_what_was_last_measured_of_it(ui_cache, monkeypatch):
+def test_a_hub_id_is_its_last_measured_revision(ui_cache, monkeypatch):
     model = ModelSpec("someone/model")
     for number, identity in enumerate(("hub:old", "hub:new")):
         made = replace(fakes.distances(), n_texts=number)

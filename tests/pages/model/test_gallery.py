@@ -1,4 +1,4 @@
-"""The gallery on the pages: a model whose weights are not here opens with one click, and what needs them says so."""
+"""The gallery on the pages: a model without weights here opens with one click, and actions that need them say so."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ def filled(precomputed, monkeypatch):
         precomputed(result)
 
 
-def test_it_lists_what_came_along_and_opens_it_on_explore(app, filled, monkeypatch):
+def test_it_lists_shipped_results_and_opens_them_on_explore(app, filled, monkeypatch):
     at = app("pages/model.py")
     said = read(texts(at))
     assert f"**{OTHER.title}** · qwen2, 30 layers" in said

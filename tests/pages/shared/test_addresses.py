@@ -1,4 +1,4 @@
-"""Whatever an address says, a page has a choice to show: the one that is named, or the usual one and a sentence on why."""
+"""With any address a page has a choice to show: the one that is named, or the usual one and a sentence on why."""
 
 import tracemalloc
 from types import SimpleNamespace
@@ -21,7 +21,7 @@ TEXTS = st.text(max_size=12) | st.text(alphabet="0123456789:+-", max_size=14) | 
 
 @pytest.fixture
 def session(monkeypatch):
-    """A session without Streamlit: what it remembers and what its address says."""
+    """Return a session without Streamlit: its memory and the query of its address."""
     found = SimpleNamespace(session_state={}, query_params={})
     monkeypatch.setattr(state, "st", found)
     return found
@@ -56,7 +56,7 @@ def test_any_address_is_a_choice_or_a_fault(address):
         assert peak < MUCH
 
 
-def test_a_cut_and_a_protection_that_no_model_has_are_said_and_not_made(session):
+def test_an_impossible_cut_or_protection_is_reported_and_not_made(session):
     session.query_params |= {"block": "0:50000000", "keep": "5:50000000"}
     assert (state.own_cut(), state.protected()) == (None, frozenset())
     cut, kept = state.address_faults()

@@ -49,8 +49,8 @@ def test_every_chart_with_a_toolbar_offers_its_data(app, results):
     assert len(offered) == len(with_toolbar) == 3
 
 
-def test_a_file_is_made_when_it_is_asked_for_and_not_with_every_run_of_a_page():
-    """What is made beforehand the browser looks for, and finds gone where the next run has come: a 404 in its console."""
+def test_a_file_is_made_on_request_only():
+    """Files made beforehand are gone when the next run has come, and the browser that looks for one gets a 404."""
     made = {}
     for file in Path("pages").rglob("*.py"):
         for call in ast.walk(ast.parse(file.read_text())):
@@ -60,7 +60,7 @@ def test_a_file_is_made_when_it_is_asked_for_and_not_with_every_run_of_a_page():
     assert [where for where, data in made.items() if not data.startswith(("lambda", "partial(", "told"))] == []
 
 
-def test_the_image_format_is_one_choice_for_all_charts_and_pages(app, results):
+def test_all_charts_and_pages_share_one_image_format(app, results):
     at = opened(app(), "map", "accuracy")
     assert formats(at) == {"png"}
     at.button_group(key="accuracy-image").set_value("svg").run()
@@ -85,7 +85,7 @@ def commands(at) -> list[str]:
     return panels[0].code[0].value.splitlines()
 
 
-def test_explore_says_how_its_map_curves_damage_and_heal_are_made(app, results):
+def test_explore_gives_the_commands_of_its_four_results(app, results):
     lines = commands(app(tab="data"))
     wanted = [command_line.asked(result.spec) for result in results]
     assert [main.request(shlex.split(line)[3:]) for line in lines] == wanted

@@ -35,7 +35,7 @@ def answer(
 
 
 @pytest.mark.parametrize("parts", [(DOCUMENT,), (DOCUMENT[:17], DOCUMENT[17:])])
-def test_a_document_is_styled_whole_and_as_long_as_it_says(parts):
+def test_a_styled_document_has_the_length_it_states(parts):
     headers, body, asked = answer(accept=b"text/html,*/*", parts=parts)
     assert body.count(b"<style>") == 1
     assert body.index(b"stMainBlockContainer") < body.index(b"</head>")
@@ -45,7 +45,7 @@ def test_a_document_is_styled_whole_and_as_long_as_it_says(parts):
     assert b"if-none-match" not in asked
 
 
-def test_room_for_the_sidebar_is_left_except_while_presenting():
+def test_the_sidebar_has_space_except_while_presenting():
     said = b"--beside: 0px"
     assert said not in answer(accept=b"text/html")[1]
     assert said in answer(accept=b"text/html", query=b"present=1")[1]
@@ -63,12 +63,12 @@ def test_streamlit_learns_where_its_server_is():
     assert body.index(b'"explore" + location.search') < place < body.index(b'type="module"')
 
 
-def test_a_window_that_streamlit_leaves_empty_is_opened_anew_and_told_so_before_streamlit_runs():
+def test_an_empty_window_reloads_and_listens_before_streamlit_runs():
     body = answer(accept=b"text/html")[1]
     assert b"location.reload()" in body[: body.index(b'type="module"')]
 
 
-def test_what_is_no_document_passes_unchanged():
+def test_answers_other_than_documents_pass_unchanged():
     headers, body, asked = answer("/static/x.js", accept=b"*/*")
     assert body == DOCUMENT
     assert headers[b"etag"] == b"1"

@@ -82,7 +82,7 @@ def test_a_window_at_rest_is_answered_every_tick(looked):
         looked.sent(begins(f"tick {number}", "explore", STRIP), ends(f"tick {number}", STRIP))
 
 
-def test_no_tick_is_put_behind_a_run_of_the_page_that_was_asked_for(looked):
+def test_no_tick_follows_a_run_of_a_requested_page(looked):
     assert looked.passes(asks())
     assert not looked.passes(tick()), "it has not begun"
     looked.sent(begins("second"))
@@ -94,11 +94,11 @@ def test_no_tick_is_put_behind_a_run_of_the_page_that_was_asked_for(looked):
 def test_no_tick_of_a_page_that_was_left_is_answered(looked):
     looked.passes(asks("heal"))
     looked.sent(begins("second", "heal"), ends("second"))
-    assert not looked.passes(tick("explore")), "the browser would take it for a change of pages, and throw away what it shows"
+    assert not looked.passes(tick("explore")), "the browser would take it for a change of pages, and throw away its content"
     assert looked.passes(tick("heal"))
 
 
-def test_a_page_that_was_opened_by_its_address_says_which_it_is_only_after_it_began():
+def test_a_page_opened_by_address_names_itself_after_its_beginning():
     window = gate.Window()
     window.is_told(begins("first", page="app"))
     navigation = ForwardMsg()
@@ -109,7 +109,7 @@ def test_a_page_that_was_opened_by_its_address_says_which_it_is_only_after_it_be
     assert not window.ticks(tick("app"), 102.0, 0.2)
 
 
-def test_a_tick_waits_for_what_else_is_drawn_anew(looked):
+def test_a_tick_waits_for_other_parts_that_are_redrawn(looked):
     looked.sent(*draws("view"))
     assert looked.passes(asks(fragment="view"))
     assert not looked.passes(tick(), after=30.0), "it has not begun"
@@ -119,7 +119,7 @@ def test_a_tick_waits_for_what_else_is_drawn_anew(looked):
     assert looked.passes(tick())
 
 
-def test_a_window_whose_connection_was_lost_and_made_again_goes_on():
+def test_a_window_continues_after_a_lost_connection():
     assert gate.Window().ticks(tick(), 100.0, 1.0)
 
 
@@ -130,12 +130,12 @@ def test_a_run_that_gives_way_to_another_is_no_rest(looked):
     assert looked.passes(tick())
 
 
-def test_the_end_of_a_run_that_was_cut_short_does_not_end_the_one_that_took_its_place(looked):
+def test_the_end_of_a_replaced_run_ends_no_other(looked):
     looked.sent(begins("second"), ends("first"))
     assert not looked.passes(tick())
 
 
-def test_where_many_look_each_part_of_a_page_waits_its_time(looked):
+def test_with_many_visitors_each_part_waits_its_time(looked):
     answered = []
     for second in range(9):
         for part in (STRIP, "live"):
@@ -145,7 +145,7 @@ def test_where_many_look_each_part_of_a_page_waits_its_time(looked):
     assert answered == [(0, STRIP), (0, "live"), (4, STRIP), (4, "live"), (8, STRIP), (8, "live")]
 
 
-def test_after_a_run_of_the_page_the_first_tick_does_not_wait(looked):
+def test_the_first_tick_after_a_page_run_is_immediate(looked):
     assert looked.passes(tick(), wait_s=5.0)
     looked.sent(begins("tick", "explore", STRIP), ends("tick", STRIP))
     assert not looked.passes(tick(), wait_s=5.0)
@@ -166,22 +166,22 @@ def test_the_wait_grows_with_the_windows_that_look(looking, wait_s):
 
 
 class Line:
-    """A browser at one end, Streamlit at the other, the gate between."""
+    """A browser at one end, Streamlit at the other, the throttle between."""
 
     def __init__(self) -> None:
         self._asked: asyncio.Queue[dict] = asyncio.Queue()
         self.got: list[dict] = []
-        """What Streamlit got."""
+        """Messages that Streamlit received."""
 
     async def asks(self, *messages: dict) -> list[dict]:
-        """What Streamlit has got after a browser sent something."""
+        """Return the messages that Streamlit has received after a browser sent something."""
         for message in messages:
             self._asked.put_nowait(message)
         await asyncio.sleep(0.01)
         return self.got
 
     async def sends(self, *messages: ForwardMsg) -> list[dict]:
-        """What Streamlit has got after it sent something itself."""
+        """Return the messages that Streamlit has received after it sent something itself."""
         for message in messages:
             await self._send(packed(message, "send"))
         await asyncio.sleep(0.01)
@@ -196,7 +196,7 @@ class Line:
         pass
 
     def plays(self, journey) -> None:
-        """Open the connection, do what a visitor does, and close it."""
+        """Open the connection, play a visitor's actions, and close it."""
 
         async def whole() -> None:
             (layer,) = gate.middleware()
@@ -216,7 +216,7 @@ def packed(message: BackMsg | ForwardMsg, way: str = "receive") -> dict:
 
 
 def part(name: str, **values: object) -> dict:
-    """A click on a part of the page, with what the browser says of its widgets."""
+    """Return a click on a part of the page, with the browser's values of its widgets."""
     message = asks(fragment=name)
     for identity, value in values.items():
         kind = "trigger_value" if isinstance(value, bool) else "int_value"
@@ -224,7 +224,7 @@ def part(name: str, **values: object) -> dict:
     return packed(message)
 
 
-def test_over_a_connection_ticks_at_the_wrong_time_are_left_out_and_all_else_passes():
+def test_on_a_connection_only_mistimed_ticks_are_dropped():
     connect, broken = {"type": "websocket.connect"}, {"type": "websocket.receive", "bytes": b"\xff\xff"}
     page, late, own = packed(asks("heal")), packed(tick("explore")), packed(tick("heal"))
 
@@ -235,7 +235,7 @@ def test_over_a_connection_ticks_at_the_wrong_time_are_left_out_and_all_else_pas
     Line().plays(journey)
 
 
-def test_a_click_on_a_part_waits_until_all_before_it_was_sent():
+def test_a_click_on_a_part_waits_for_earlier_parts():
     page, click, stop = packed(asks("explore")), part("view"), packed(BackMsg(stop_script=True))
 
     async def journey(line: Line) -> None:
@@ -252,7 +252,7 @@ def test_a_click_on_a_part_waits_until_all_before_it_was_sent():
     Line().plays(journey)
 
 
-def test_a_click_behind_which_a_page_is_asked_for_does_not_keep_it_waiting():
+def test_a_page_request_does_not_wait_for_a_held_click():
     click, page = part("view"), packed(asks("heal"))
 
     async def journey(line: Line) -> None:
@@ -263,7 +263,7 @@ def test_a_click_behind_which_a_page_is_asked_for_does_not_keep_it_waiting():
     Line().plays(journey)
 
 
-def test_of_many_movements_of_a_slider_that_wait_the_last_is_passed_on_and_no_click_is_lost():
+def test_of_waiting_slider_moves_the_last_passes_with_every_click():
     moved = [part("view", slider=at) for at in range(5)]
     pressed, after = part("view", slider=4, button=True), part("view", slider=7)
 
@@ -277,7 +277,7 @@ def test_of_many_movements_of_a_slider_that_wait_the_last_is_passed_on_and_no_cl
     Line().plays(journey)
 
 
-def test_a_click_on_a_part_that_is_gone_keeps_nothing_waiting():
+def test_a_click_on_a_removed_part_delays_nothing():
     first, second = part("gone"), part("view")
 
     async def journey(line: Line) -> None:
@@ -288,7 +288,7 @@ def test_a_click_on_a_part_that_is_gone_keeps_nothing_waiting():
     Line().plays(journey)
 
 
-def test_a_click_is_not_held_for_ever_where_no_end_is_heard(monkeypatch):
+def test_a_click_without_an_end_of_run_passes_after_all(monkeypatch):
     monkeypatch.setattr(gate, "_LOST_S", 0.1)
 
     async def journey(line: Line) -> None:
@@ -301,14 +301,14 @@ def test_a_click_is_not_held_for_ever_where_no_end_is_heard(monkeypatch):
     Line().plays(journey)
 
 
-def test_a_dashboard_has_the_gate_around_it():
+def test_a_dashboard_has_the_throttle_around_it():
     import app
 
     assert any(layer.cls is gate.Gate for layer in app.around)
 
 
-def test_what_the_gate_is_for_still_holds_of_streamlit():
-    """A part that is drawn anew takes back what was to be sent of it, but not what stands inside: that has no place then."""
+def test_streamlit_still_needs_the_throttle():
+    """A part that is redrawn takes back its unsent messages, but not those of its contents, which then have no place."""
 
     def place(path: list[int], part: str) -> ForwardMsg:
         message = ForwardMsg()
@@ -326,7 +326,7 @@ def test_what_the_gate_is_for_still_holds_of_streamlit():
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("filler", [0, 2**17])
-def test_a_number_that_is_not_finite_is_read_as_the_default(number, filler):
+def test_a_number_that_is_not_finite_becomes_the_default(number, filler):
     message = asks()
     states = message.rerun_script.widget_states.widgets
     states.add(id="seed").double_value = number

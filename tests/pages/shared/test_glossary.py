@@ -22,5 +22,5 @@ def test_the_lesson_has_all_of_them(app):
     assert not [name for name in TERMS if f"- **{glossary.words.plain(name)}**" not in said]
 
 
-def test_what_looks_like_markup_is_shown_as_it_is():
+def test_text_like_markup_is_shown_as_it_is():
     assert "\\[11, 16\\)" in glossary.help_on("Block")

@@ -1,4 +1,4 @@
-"""Every answer tells browsers what they may load, and what an answer says itself stays."""
+"""Every answer tells browsers which sources they may load, and headers that an answer sets itself stay."""
 
 import asyncio
 
@@ -29,7 +29,7 @@ def test_every_answer_has_it(name):
     assert answer()[name.lower().encode()].decode() == headers.HEADERS[name]
 
 
-def test_what_an_answer_says_itself_stays():
+def test_headers_that_an_answer_sets_stay():
     strict = (b"content-security-policy", b"default-src 'none'")
     assert answer(strict)[strict[0]] == strict[1]
 

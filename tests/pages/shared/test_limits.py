@@ -18,7 +18,7 @@ WHOLE = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
 async def echo(scope, receive, send):
-    """Answer a request with the size of its body; hold a web socket open, and send back what comes."""
+    """Answer a request with the size of its body; hold a web socket open, and send every message back."""
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.accept"})
@@ -72,7 +72,7 @@ async def opened(port, sent):
 
 
 async def rest(reader):
-    """What the server sends until it ends the connection."""
+    """Return the bytes that the server sends until it ends the connection."""
     with contextlib.suppress(ConnectionError):
         return await reader.read()
     return b""

@@ -28,7 +28,7 @@ PROXY = {"LAYERSCOPE_MODE": "team", "LAYERSCOPE_PROXY_HEADER": "X-Forwarded-User
 
 @dataclass
 class Answer:
-    """What a client got, and the requests that reached the dashboard behind the login."""
+    """The answer to a client, and the requests that reached the dashboard behind the login."""
 
     status: int = 0
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
@@ -127,7 +127,7 @@ def address(monkeypatch):
 
 
 def refused(environ, capsys) -> str:
-    """What a server that does not start says."""
+    """Return the message of a server that does not start."""
     with pytest.raises(SystemExit, match="2"):
         login.middleware(environ=environ)
     said = capsys.readouterr().err
@@ -175,7 +175,7 @@ def test_without_a_mode_a_sign_of_a_network_is_refused(ask, sign):
     assert not ask(kind="websocket", **sign).passed
 
 
-def test_a_clients_own_visitor_header_does_not_count_without_a_mode(ask):
+def test_a_clients_own_visitor_header_never_counts_without_a_mode(ask):
     assert ask(headers=[(visitors.HEADER, visitors.written(Visitor(OPERATOR)))]).visitor is None
 
 
@@ -183,7 +183,7 @@ def test_a_clients_own_visitor_header_does_not_count_without_a_mode(ask):
 
 
 @pytest.mark.parametrize("where", ["0.0.0.0", "::", "192.168.1.5", "example.org", "", "unix:///tmp/x.sock"])
-def test_a_network_address_without_a_mode_is_show_and_says_so(ask, address, capsys, where):
+def test_a_network_address_without_a_mode_is_show(ask, address, capsys, where):
     address(where)
     assert ask().status == 401
     said = capsys.readouterr().err
@@ -216,7 +216,7 @@ def test_the_token_becomes_a_cookie_and_leaves_the_address(ask, show):
     assert "Secure" in ask(query=f"token={tokens.load().token}", scheme="https").header("set-cookie")
 
 
-def test_below_a_base_path_links_cookies_and_open_paths_are_there(ask, show, monkeypatch):
+def test_links_cookies_and_open_paths_work_below_a_base_path(ask, show, monkeypatch):
     get = config.get_option
     monkeypatch.setattr(config, "get_option", lambda name: "/lab/x/" if name == "server.baseUrlPath" else get(name))
     assert login.address("here").endswith("/lab/x/")
@@ -306,7 +306,7 @@ def test_deleting_the_file_of_the_tokens_ends_visits_at_once(ask, show, capsys):
 
 
 def open_socket(settings, mode, headers=()):
-    """A web socket of a visitor in front of a dashboard that answers every message: its ends, and what the browser got."""
+    """A web socket of a visitor in front of a dashboard that answers every message: its ends, and the browser's messages."""
     got: list[dict] = []
     heard: list[dict] = []
 
@@ -326,7 +326,7 @@ def open_socket(settings, mode, headers=()):
     return made, scope, send, got, heard
 
 
-def test_an_open_socket_closes_as_soon_as_the_visit_has_ended(ask, show):
+def test_an_open_socket_closes_when_the_visit_ends(ask, show):
     cookie = ask(query=f"token={tokens.load().token}").cookie
     made, scope, send, got, heard = open_socket(serving.Serving("show"), "show", [(b"cookie", cookie.encode())])
     sent = 0
@@ -343,7 +343,7 @@ def test_an_open_socket_closes_as_soon_as_the_visit_has_ended(ask, show):
     assert len(heard) == 1
 
 
-def test_tokens_are_made_once_kept_for_the_owners_eyes_and_written_into_no_log(ask, show, capsys):
+def test_tokens_are_made_once_kept_private_and_never_logged(ask, show, capsys):
     assert ask().status == 401
     kept = json.loads(tokens.file().read_text())
     assert stat.S_IMODE(tokens.file().stat().st_mode) == 0o600
@@ -381,7 +381,7 @@ def test_a_token_file_that_becomes_wrong_opens_nothing(ask, show):
 
 
 @pytest.mark.parametrize("name", [*serving.REMOVED, "FORWARDED_ALLOW_IPS"])
-def test_a_setting_that_no_longer_exists_is_refused_with_its_replacement(environ, capsys, name):
+def test_a_removed_setting_is_refused_with_its_replacement(environ, capsys, name):
     environ[name] = "127.0.0.1"
     said = refused(environ, capsys)
     assert said.startswith(name)
@@ -443,7 +443,7 @@ def named(name="ada", secret=SECRET) -> list[tuple[bytes, bytes]]:
     return [(b"X-Forwarded-User", name.encode()), (b"X-Layerscope-Secret", secret.encode())]
 
 
-def test_the_proxy_says_who_visits_and_its_secret_goes_no_further(ask, proxy):
+def test_the_proxy_names_the_visitor_and_its_secret_stays_inside(ask, proxy):
     answer = ask(headers=named())
     assert answer.visitor == Visitor(USER, "proxy:ada", "ada")
     assert ask(kind="websocket", headers=named("root")).visitor == Visitor(OPERATOR, "proxy:root", "root")
@@ -559,7 +559,7 @@ def test_another_person_with_the_same_address_is_another_owner(ask, provider):
         {},
     ],
 )
-def test_others_are_told_that_they_may_not(ask, provider, told):
+def test_others_get_a_refusal(ask, provider, told):
     answer = ask(cookie=logged_in(**told), accept="text/html")
     assert (answer.status, answer.passed) == (403, False)
     assert b"/auth/logout" in answer.body

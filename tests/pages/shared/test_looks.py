@@ -1,4 +1,4 @@
-"""What is known of models, and who asks: a look goes on behind the pages, once for all of them."""
+"""Stored facts of models, and who asks for them: a look runs behind the pages, once for all of them."""
 
 import threading
 
@@ -39,13 +39,13 @@ def slow():
     made.goes_on.set()
 
 
-def test_who_asks_first_does_not_wait_and_those_who_ask_meanwhile_start_no_second_look(slow):
+def test_nobody_waits_for_a_look_and_it_runs_once(slow):
     assert [slow.looks.of("a") for _ in range(3)] == [None] * 3
     assert slow.answered("a") == {"source": "a", "look": 1}
     assert slow.asked == ["a"]
 
 
-def test_an_old_answer_is_shown_while_a_new_one_is_read_and_a_very_old_one_is_not(slow):
+def test_an_old_answer_is_shown_until_it_is_too_old(slow):
     first = slow.answered("a")
     slow.time = looks.FRESH_S - 1
     assert slow.looks.of("a") is first
@@ -58,7 +58,7 @@ def test_an_old_answer_is_shown_while_a_new_one_is_read_and_a_very_old_one_is_no
     assert slow.answered("a")["look"] == 2
 
 
-def test_why_a_model_cannot_be_used_is_said_to_all_who_wait_and_asked_again_after_a_while(slow):
+def test_all_waiting_pages_see_a_refusal_until_the_next_try(slow):
     assert slow.looks.of("bad") is None
     with pytest.raises(ModelNotFoundError, match="no model there"):
         slow.answered("bad")
@@ -70,7 +70,7 @@ def test_why_a_model_cannot_be_used_is_said_to_all_who_wait_and_asked_again_afte
     wait_for(lambda: len(slow.asked) == 2)
 
 
-def test_no_more_than_two_are_looked_at_at_once_and_the_longest_unasked_is_forgotten(slow):
+def test_two_looks_run_at_once_and_the_oldest_is_forgotten(slow):
     names = [f"m{number}" for number in range(40)]
     for name in names:
         slow.looks.of(name)

@@ -1,4 +1,4 @@
-"""Text of outside origin is shown as it is: nothing in it is rendered, hides or turns round what stands beside it."""
+"""Text of outside origin is shown as it is: nothing in it is rendered, hides or turns round the text next to it."""
 
 import re
 import unicodedata
@@ -21,7 +21,7 @@ LOOKED_FOR_IN_TEXT = (
     r":streamlit:",
     r"(^|\s)(<->|->|<-|--|>=|<=|~=)(\s|$)",
 )
-"""What Streamlit makes links, emoji, icons and arrows of after Markdown was read, when no backslash is left."""
+"""Patterns that Streamlit turns into links, emoji, icons and arrows after Markdown was read, when no backslash is left."""
 PIECES = [
     "![x](http://a.test/b.png)", "[a](javascript:alert(1))", "<img src=x onerror=alert(1)>", "http://a.test/?q=1",
     "www.a.test", "a@b.test", "<b>", "<!-- -->", "&lt;b&gt;", "`code`", "```", "**bold**", "__bold__", "~~gone~~", "$x^2$",
@@ -34,7 +34,7 @@ texts = st.one_of(st.text(max_size=60), st.lists(st.sampled_from(PIECES), max_si
 
 
 def shown(markdown: str) -> str:
-    """What is seen of Markdown that is one paragraph of nothing but text."""
+    """Return the visible text of Markdown that is one paragraph of nothing but text."""
     tokens = PARSER.parse(markdown)
     if not tokens:
         return ""
@@ -44,7 +44,7 @@ def shown(markdown: str) -> str:
 
 
 @given(texts)
-def test_markdown_shows_what_was_written_and_makes_nothing_of_it(text):
+def test_markdown_shows_the_text_as_written(text):
     said = shown(words.plain(text))
     assert said.replace(JOINER, "") == words.seen(text)
     for pattern in LOOKED_FOR_IN_TEXT:
@@ -57,13 +57,13 @@ def test_no_directive_and_no_formula_is_left(text):
 
 
 @given(texts, st.sampled_from(["**{}**", ":gray[{}]", "- {}", "said: {}.", "## {}", "a\n\n{}"]))
-def test_it_stays_inside_what_it_is_put_into(text, place):
+def test_it_stays_inside_its_element(text, place):
     around = [token.type for token in PARSER.parse(place.format("x"))]
     assert [token.type for token in PARSER.parse(place.format(f"x{words.plain(text)}"))] == around
 
 
 @given(st.text())
-def test_nothing_hides_or_turns_round_what_stands_beside_it(text):
+def test_nothing_hides_or_turns_round_the_text_next_to_it(text):
     for letter in words.seen(text):
         assert unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") or letter == "\ufffd"
 
@@ -83,7 +83,7 @@ def test_no_text_is_longer_than_its_place(text, most):
         ("n < L\r\nand more", r"n \< L and more"),
     ],
 )
-def test_what_people_copy_holds_nothing_that_they_do_not_see(text, said):
+def test_copied_text_holds_no_invisible_characters(text, said):
     assert words.plain(text) == said
 
 

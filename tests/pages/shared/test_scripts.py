@@ -28,13 +28,13 @@ def static(tmp_path):
     return tmp_path
 
 
-def test_named_are_the_parts_of_our_pages_with_their_imports_less_what_the_document_names_or_is_not_there(static):
+def test_a_page_names_its_parts_scripts_and_imports_only(static):
     assert scripts.needed("explore", static) == ("PlotlyChart.3.js", "Slider.6.js", "frame.2.js", "scale.4.js")
     assert scripts.needed("export", static) == ("Slider.6.js", "scale.4.js")
 
 
 @pytest.mark.parametrize(("path", "charts"), [("/", True), ("/base/explore", True), ("/heal", True), ("/model", False)])
-def test_only_pages_that_open_with_charts_fetch_what_draws_them(static, path, charts):
+def test_only_pages_that_open_with_charts_fetch_their_script(static, path, charts):
     said = scripts.fetch(path, static)
     named = json.loads(re.search(r"\[.*\]", said)[0])
     assert ("./static/js/PlotlyChart.3.js" in named) is charts
@@ -61,7 +61,7 @@ def ask(static, path, method="GET", headers=()):
     return sent
 
 
-def test_a_script_comes_whole_from_memory_to_be_kept_by_the_browser(static):
+def test_a_script_comes_from_memory_and_browsers_keep_it(static):
     start, body = ask(static, "/base/static/js/Slider.6.js")
     assert body["body"].decode() == FILES["Slider.6.js"]
     told = dict(start["headers"])

@@ -1,4 +1,4 @@
-"""A control stands where the choice is, and what somebody does to it while the page is drawn is not taken back."""
+"""A control stands where the choice is, and a visitor's change to it while the page is drawn is not taken back."""
 
 from streamlit.testing.v1 import AppTest
 
@@ -27,7 +27,7 @@ def test_a_value_is_sent_only_where_the_control_stands_elsewhere():
     assert (page.slider(key="n").value, page.slider(key="n").proto.set_value) == (7, True)
 
 
-def test_what_a_broken_drawing_did_not_send_is_sent_by_the_next_one():
+def test_a_value_lost_in_a_broken_drawing_is_sent_again():
     page = AppTest.from_function(_page).run()
     page.session_state["chosen"] = 8
     page.checkbox[0].check().run()

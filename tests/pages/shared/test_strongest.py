@@ -1,4 +1,4 @@
-"""What is shown is the strongest evidence for what was asked, on every page, and never a newer and weaker try by itself."""
+"""Every page shows the strongest evidence for the last request, and never a newer and weaker try by itself."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ def held(result, **changes):
 
 
 def another(result, task="arc_challenge"):
-    """The same of another question set."""
+    """Return the result with another question set."""
     return replace(result, spec=replace(result.spec, benchmark=replace(result.spec.benchmark, task=task)))
 
 
@@ -49,7 +49,7 @@ def cache(request, ui_cache, precomputed):
 
 
 def questions_of(at) -> str:
-    """What the band of the curve rests on: its width is that of the interval of so many questions."""
+    """Return the questions behind the band of the curve: its width is that of the interval of so many questions."""
     widths = {n: fakes.sweep(limit=n).points[0].interval for n in (5, 200)}
     band = trace(charts(at)["accuracy"], "interval")["y"]
     return next(n for n, (low, high) in widths.items() if band[0] - band[-1] == pytest.approx(high - low))
@@ -79,7 +79,7 @@ def test_export_offers_the_heal_of_200_questions_first(app, cache):
     assert healed.index == 0
 
 
-def test_learn_is_told_with_the_200_questions_even_where_the_try_was_picked(app, cache):
+def test_learn_shows_200_questions_even_where_the_try_was_picked(app, cache):
     at = app()
     at.selectbox(key=f"pick-sweep-{STRONG.spec.fingerprint()}").set_value(TRY.spec.fingerprint()).run()
     assert questions_of(at) == 5
@@ -98,7 +98,7 @@ def test_report_and_scripts_show_the_200_questions_first(cache):
     assert said.index("3.110") < said.index("7.770")
 
 
-def test_a_card_names_the_strongest_scores_of_a_cut_with_the_unpruned_model_beside_them(ui_cache):
+def test_a_card_names_strongest_scores_next_to_the_unpruned_model(ui_cache):
     cut = fakes.sweep().points[5].block
     fakes.evaluate(cut, acc=0.2, curve=TRY).save()
     alone = fakes.evaluate(cut, acc=0.375, curve=STRONG)
@@ -124,7 +124,7 @@ def test_more_questions_beat_fewer_and_float32_beats_them_all(app, ui_cache):
 
 
 def ended(app, job, result, *, page="pages/explore.py"):
-    """A page on which a job ends whose result is stored meanwhile, and what it says of that."""
+    """Return a page on which a job ends whose result was stored before, and the page's message."""
     made = job(result.spec, jobs.RUNNING, "The try", result_key=result.spec.fingerprint())
     at = app(page)
     result.save()
@@ -163,7 +163,7 @@ def test_another_question_set_is_another_question(app, job):
     assert at.run().selectbox(key=f"pick-sweep-{another(STRONG).spec.fingerprint()}"), "the best of that set, once there is one"
 
 
-def test_what_was_picked_by_hand_stays_and_says_that_there_is_more(app, job):
+def test_a_result_picked_by_hand_stays_with_a_note(app, job):
     fakes.distances().save()
     STRONG.save()
     TRY.save()

@@ -11,7 +11,7 @@ PAGES = ("model", "explore", "heal", "compare", "export", "learn")
 
 @pytest.fixture
 def unwritable(ui_cache, tmp_path, monkeypatch):
-    """One that even root cannot write in: what should be a folder above it is a file."""
+    """A cache folder that even root cannot write in: the path of a folder above it is a file."""
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "file" / "cache"))
 

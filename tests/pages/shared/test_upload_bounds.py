@@ -43,7 +43,7 @@ def windows(monkeypatch, tmp_path):
 
 @pytest.fixture
 def streamlit(windows):
-    """What stands behind the middleware: it reads a body and keeps the file, as Streamlit does."""
+    """Return an app behind the middleware: it reads a body and keeps the file, as Streamlit does."""
     reads = []
 
     async def app(scope, receive, send):
@@ -116,7 +116,7 @@ def test_a_window_holds_so_many_megabytes_and_files(streamlit, windows):
     assert windows.held() == {"mine": 3, "yours": uploads.MOST_FILES}
 
 
-def test_what_is_being_received_counts_and_a_lost_upload_does_not(streamlit):
+def test_running_uploads_count_and_lost_ones_do_not(streamlit):
     bounds = uploads.Uploads(streamlit, 45)
 
     async def visit():
@@ -133,7 +133,7 @@ def test_what_is_being_received_counts_and_a_lost_upload_does_not(streamlit):
     run(visit())
 
 
-def test_a_full_folder_of_uploads_is_said_before_the_body_is_read(streamlit, monkeypatch):
+def test_a_full_upload_folder_refuses_before_the_body_is_read(streamlit, monkeypatch):
     folder = store.cache_dir() / "uploads"
     folder.mkdir(parents=True)
     (folder / "kept").write_bytes(bytes(3 * MEGABYTE))
@@ -144,7 +144,7 @@ def test_a_full_folder_of_uploads_is_said_before_the_body_is_read(streamlit, mon
     assert streamlit.reads == []
 
 
-def test_files_go_after_their_window_and_a_lost_connection_keeps_them_for_a_while(streamlit, windows):
+def test_files_go_with_their_window_and_outlast_a_lost_connection(streamlit, windows):
     now = [0.0]
     bounds = uploads.Uploads(streamlit, 1000, clock=lambda: now[0])
 

@@ -1,4 +1,4 @@
-"""Question files of visitors: read once, in a process of its own, whatever pages want to know of them."""
+"""Question files of visitors: read once, in a process of its own, for all questions of pages about them."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ ROWS = b"id,question,A,B,answer\n" + b"".join(b"%d,How many is %d?,one,two,A\n" 
 
 @pytest.fixture
 def readings(monkeypatch):
-    """What was read apart; whoever reads a question file in this process fails the test."""
+    """Return the readings by another process; reading a question file in this process fails the test."""
     seen, answer = [], apart.answer
     monkeypatch.setattr(
         apart, "answer", lambda function, *given, **ends: seen.append(given) or answer(function, *given, **ends)
@@ -26,7 +26,7 @@ def readings(monkeypatch):
     return seen
 
 
-def test_pages_use_what_the_process_found_that_read_the_file(app, ui_cache, readings):
+def test_pages_use_the_answer_of_the_reading_process(app, ui_cache, readings):
     path = uploads.keep("mine.csv", ROWS, ".csv")
     curve, asked = with_answers(), BenchmarkSpec(path, limit=100)
     curve = replace(curve, spec=replace(curve.spec, benchmark=asked), n_questions=100)
@@ -39,7 +39,7 @@ def test_pages_use_what_the_process_found_that_read_the_file(app, ui_cache, read
     assert readings == [(path,)]
 
 
-def test_a_file_that_was_written_anew_is_read_anew_and_one_that_cannot_be_is_not_tried_twice(tmp_path, readings):
+def test_a_file_is_read_again_only_when_it_was_rewritten(tmp_path, readings):
     path = tmp_path / "q.csv"
     for n in (400, 7):
         path.write_bytes(b"".join(ROWS.splitlines(keepends=True)[: n + 1]))

@@ -14,7 +14,7 @@ def test_who_connects_is_sent_every_part_at_once():
             assert there.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-def test_the_server_of_the_dashboard_does_so_before_its_first_answer():
+def test_the_dashboards_server_does_so_before_its_first_answer():
     import app
 
     assert app.app._user_lifespan is wire.lifespan
