@@ -33,6 +33,7 @@ CODE_HELD: tuple[str, ...] = (
     "pages/components/shared", "pages/components/learn", "pages/components/model", "pages/components/export",
     "tests/exports", "tests/pages/shared", "tests/pages/learn", "tests/pages/model", "tests/pages/export", "tests/support",
     "analysis/data",
+    "tests/models", "tests/hub", "tests/data", "tests/zoo",
     "supply",
     "analysis/charts", "analysis/reading", "pages/explore.py", "pages/components/explore",
     "analysis/experiments/__init__.py", "analysis/experiments/accuracy", "analysis/experiments/maps",

@@ -101,7 +101,7 @@ def test_the_size_of_a_set_is_known_without_reading_it(task):
     assert benchmarks.size(BenchmarkSpec(task, limit=5)) == len(whole(task))
 
 
-def test_the_size_of_a_part_of_mmlu_and_of_a_file(tmp_path):
+def test_part_of_mmlu_and_a_file_have_known_sizes(tmp_path):
     assert benchmarks.size(BenchmarkSpec("mmlu")) == 14042
     assert benchmarks.size(BenchmarkSpec("mmlu", subset=("anatomy",))) == 135
     own = tmp_path / "own.jsonl"

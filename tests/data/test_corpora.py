@@ -68,7 +68,7 @@ def test_only_too_short_documents(tmp_path, tokenizer):
         corpora.tokenize(write(tmp_path, "short\n\nvery short"), tokenizer)
 
 
-def test_long_documents_come_first_and_shorter_ones_where_there_are_too_few(tmp_path, tokenizer):
+def test_long_documents_come_first_shorter_ones_fill_up(tmp_path, tokenizer):
     lines = [LONG.format(index) * (1 + index % 2) for index in range(6)]
     spec = replace(write(tmp_path, "\n".join([*lines, "too short"])), seq_len=64, min_tokens=40)
     few, most, all_of_it = (corpora.tokenize(replace(spec, n_texts=n), tokenizer) for n in (2, 4, 9))
@@ -84,7 +84,7 @@ def test_long_documents_come_first_and_shorter_ones_where_there_are_too_few(tmp_
     assert {len(ids) for ids in corpora.tokenize(spec.fitting(16), tokenizer).token_ids} == {16}
 
 
-def test_a_text_of_one_side_of_the_split_is_another_text(tmp_path):
+def test_each_side_of_the_split_has_its_own_identity(tmp_path):
     spec = write(tmp_path, "one\ntwo")
     whole, part = (corpora.resolve(replace(spec, split=split)).identity for split in ("all", "train"))
     assert part == f"{whole}, near-copies on one side"

@@ -1,4 +1,4 @@
-"""Rows of a data set of the hub become a file of texts or questions, with the columns that are meant."""
+"""Rows of a dataset from the Hub become a file of texts or questions, with the chosen columns."""
 
 import gzip
 import json
@@ -82,7 +82,7 @@ def test_text_and_separated_values(there):
 
 
 @pytest.mark.parametrize("path", ["broken.parquet", "broken.jsonl", "numbers.jsonl"])
-def test_a_file_that_is_not_what_it_says_is_a_sentence(there, path):
+def test_broken_file_raises_a_sentence(there, path):
     with pytest.raises(CorpusError, match=f"{path} cannot be read in the format of its name"):
         rows_of(path)
 
@@ -140,7 +140,7 @@ def test_a_set_that_is_not_there_or_gated(there):
         rows_of("plain.txt")
 
 
-def test_without_a_hub_what_is_here_is_read(there, monkeypatch):
+def test_rows_on_this_machine_are_read_without_a_hub(there, monkeypatch):
     rows_of("plain.txt")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert len(rows_of("plain.txt")) == 2
@@ -165,7 +165,7 @@ def test_the_command_lists_shows_and_writes(there, tmp_path, capsys, monkeypatch
     assert len(files.read(out).questions) == 6
 
 
-def test_the_command_says_what_is_wrong_in_one_line(there, tmp_path):
+def test_command_reports_the_error_in_one_line(there, tmp_path):
     command = [sys.executable, "-m", "analysis", "dataset", "org/set", "--file", "none.csv"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[2])
     assert done.returncode == 2
@@ -196,7 +196,7 @@ def come_in_part():
 
 
 @pytest.mark.parametrize("path", ["rows.parquet", "rows.jsonl.gz", "rows.jsonl", "rows.csv"])
-def test_of_a_large_file_comes_what_its_first_rows_take(large, loopback, path):
+def test_large_file_is_fetched_only_for_its_first_rows(large, loopback, path):
     rows, sizes = large
     assert rows_of(path, 7) == rows[:7]
     (few,) = come_in_part()
@@ -206,7 +206,7 @@ def test_of_a_large_file_comes_what_its_first_rows_take(large, loopback, path):
     assert few < more < sizes[path] / 2
     assert [one.begin for one in loopback.asked if one.begin == few]  # it went on where it was
     assert rows_of(path, 5000) == rows
-    assert bool(come_in_part()) == path.endswith(".parquet")  # of which the end was asked for by itself
+    assert bool(come_in_part()) == path.endswith(".parquet")  # whose end was asked for by itself
 
 
 def test_a_list_comes_whole(large):
@@ -215,7 +215,7 @@ def test_a_list_comes_whole(large):
     assert not come_in_part()
 
 
-def test_without_the_hub_what_has_come_is_read_again(large, monkeypatch):
+def test_fetched_rows_are_read_again_without_the_hub(large, monkeypatch):
     rows, _ = large
     rows_of("rows.jsonl", 7)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -258,7 +258,7 @@ def bomb(content, times):
     ("path", "content"),
     [("long.csv.gz", b"a" * (1 << 20)), ("cells.csv.gz", b'"' + b"a,\n" * (1 << 18)), ("blank.txt.gz", b"\n" * (1 << 20))],
 )
-def test_a_packed_file_that_unpacks_to_gigabytes_is_refused_in_little_memory(loopback, monkeypatch, path, content):
+def test_file_that_unpacks_to_gigabytes_is_refused_in_little_memory(loopback, monkeypatch, path, content):
     monkeypatch.setattr(hub_rows, "_APART_S", 5.0)
     loopback.data_sets["org/set"] = Repo("org/set")
     loopback.data_sets["org/set"].commit({path: bomb(content, 6000)})
@@ -277,7 +277,7 @@ def test_rows_that_take_too_much_are_refused(there, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a\ud800.csv", "a\0.csv", "..\\a.csv", "a//b.csv", "/a.csv", "a/../b.csv", ""])
-def test_a_name_that_no_file_can_have_is_no_answer_of_a_hub(loopback, name):
+def test_impossible_file_name_is_rejected_as_hub_answer(loopback, name):
     loopback.data_sets["org/set"] = Repo("org/set")
     loopback.data_sets["org/set"].commit({name: b"a,b\n1,2\n", "b.csv": b"a\n1\n"})
     with pytest.raises(HubError, match="answered the request for the dataset org/set in a form that the Hub does not use"):

@@ -1,4 +1,4 @@
-"""Near-copies: found as a comparison of all pairs finds them, on one side of the split, never quoted by what is trained on."""
+"""Near-copies: found as by comparing all pairs, on one side of the split, never quoted by training texts."""
 
 import itertools
 import random
@@ -34,7 +34,7 @@ def by_all_pairs(texts: list[str]) -> list[int]:
 
 
 def edited(text: str, draw: random.Random, n: int) -> str:
-    """The same with `n` words changed."""
+    """Return a text with `n` of its words changed."""
     words = text.split()
     for place in draw.sample(range(len(words)), n):
         words[place] = f"changed{draw.randrange(1000)}"
@@ -42,7 +42,7 @@ def edited(text: str, draw: random.Random, n: int) -> str:
 
 
 def with_copies(seed: int) -> list[str]:
-    """Documents, some of which are there again with more and more words changed, in any order."""
+    """Documents in any order; some are there again with more and more words changed."""
     draw = random.Random(seed)
     texts = documents.sentences(20, seed)
     texts += [edited(draw.choice(texts), draw, n) for n in (0, 1, 2, 3, 5, 8, 12, 20, 40) for _ in range(2)]
@@ -79,7 +79,7 @@ def test_shares_are_those_of_sets_of_words(seed):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_split_keeps_clusters_whole_whatever_the_order_and_quotes_little(seed):
+def test_split_keeps_clusters_whole_in_any_order_and_quotes_little(seed):
     texts = [text for part in range(6) for text in with_copies(100 * seed + part)]
     texts += [SNAIL.format(name, family, name[::-1]) for name, family in itertools.product(["Aba", "Bella", "Cora"], "xyz")]
     parts = near_copies.split(texts)
@@ -99,7 +99,7 @@ def test_a_split_keeps_clusters_whole_whatever_the_order_and_quotes_little(seed)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_what_is_admitted_quotes_no_measured_text_beyond_the_limit(seed):
+def test_admitted_texts_quote_no_measured_text_beyond_the_limit(seed):
     draw = random.Random(seed)
     measured = documents.sentences(5, seed=1000 + seed)
     offered = documents.sentences(30, seed)
@@ -142,7 +142,7 @@ def quoted(split: tuple[list[str], list[str]], tokenizer, n_texts: int, seq_len:
     return shares
 
 
-def test_no_drawn_validation_text_of_the_starter_pack_stands_in_its_training_part(tokenizer):
+def test_starter_validation_texts_are_not_in_the_training_part(tokenizer):
     """By the hash of whole documents, as it was done before, two of the eight texts were two thirds and one third quoted."""
     everything = random.Random(0).sample(sorted(corpora.documents(CorpusSpec("wiki"))), 2300)
     drawn = [near_copies.is_validation(text) for text in everything]
@@ -153,7 +153,7 @@ def test_no_drawn_validation_text_of_the_starter_pack_stands_in_its_training_par
     assert max(quoted(tuple(now), tokenizer, 200, 256, 16)) < 0.12  # beginnings of texts that are longer
 
 
-def test_enough_long_documents_of_wikipedia_are_left_to_judge_and_to_choose_by(tokenizer):
+def test_enough_long_wikipedia_documents_remain_for_validation_and_selection(tokenizer):
     spec = CorpusSpec("wiki", n_texts=32, seq_len=256, split="validation", min_tokens=128)
     judging, choosing = (corpora.tokenize(spec, tokenizer, skip=skip).token_ids for skip in (0, 32))
     assert [len(part) >= least for part, least in ((judging, 32), (choosing, 8))] == [True, True]
@@ -161,7 +161,7 @@ def test_enough_long_documents_of_wikipedia_are_left_to_judge_and_to_choose_by(t
     assert not {tuple(ids) for ids in judging} & {tuple(ids) for ids in choosing}
 
 
-def test_the_split_of_the_starter_pack_takes_no_longer_than_a_page_may():
+def test_splitting_the_starter_pack_is_fast_enough_for_a_page():
     import time
 
     texts = starter.text_file("wiki").read_text(encoding="utf-8").split("<doc ")

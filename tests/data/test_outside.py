@@ -1,4 +1,4 @@
-"""Files of questions and texts from outside: whatever they hold, a value or a sentence, in bounded memory."""
+"""Files of questions and texts from outside give a value or a sentence for any content, in bounded memory."""
 
 import json
 import os
@@ -28,7 +28,7 @@ MUCH = 8 << 20
 
 @pytest.fixture
 def odd(tmp_path):
-    """By what it is, a path that is no regular file."""
+    """Paths that are no regular files, by their kind."""
     os.mkfifo(tmp_path / "pipe.jsonl")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "s.jsonl"))
@@ -40,7 +40,7 @@ def odd(tmp_path):
         }  # fmt: skip
 
 
-def test_what_is_no_regular_file_is_refused_unread(odd):
+def test_irregular_files_are_refused_unread(odd):
     for what, path in odd.items():
         with pytest.raises(BenchmarkError, match=f"it is {what}, not a regular file"):
             files.read(path)
@@ -109,7 +109,7 @@ def test_a_parquet_file_that_unpacks_to_gigabytes_is_refused(bomb):
         files.read_apart(bomb)
 
 
-def test_a_visitors_file_is_read_apart_as_it_is_read_here(tmp_path):
+def test_visitors_file_reads_the_same_in_its_own_process(tmp_path):
     path = tmp_path / "q.jsonl"
     path.write_text('{"question": "Q é", "choices": ["a", "b"], "answer": 0, "subject": "s"}\n{}\n')
     assert files.read_apart(path) == files.read(path)
@@ -117,7 +117,7 @@ def test_a_visitors_file_is_read_apart_as_it_is_read_here(tmp_path):
         files.read_apart(tmp_path / "missing.csv")
 
 
-def test_a_visitors_file_that_takes_too_much_is_refused_in_a_sentence(tmp_path, monkeypatch):
+def test_visitors_file_beyond_the_bounds_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "q.csv"
     path.write_text("question,A,B,answer\n" + "Q,a,b,A\n" * 100_000)
     files.name_file(path).write_text("mine.csv")

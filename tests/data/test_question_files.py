@@ -122,13 +122,13 @@ def test_csv_with_or_without_header_with_letters_or_numbers(write, content):
     assert file.questions[0].context == "Q1\nA. a\nB. b\nC. c\nD. d\nAnswer:"
 
 
-def test_a_byte_that_is_no_utf8_costs_its_own_row_only(write):
+def test_invalid_utf8_byte_costs_only_its_own_row(write):
     file = files.read(write("q.csv", "Q1,a,b,c,d,A\nQ2,caf\xe9,b,c,d,B\nQ3,a,b,c,d,C\n".encode("latin-1")))
     assert golds(file) == [0, 2]
     assert [error.in_words() for error in file.errors] == ["row 2: not UTF-8 text (byte 0xe9)"]
 
 
-def test_utf16_is_refused_in_a_sentence_and_a_byte_order_mark_is_not(write):
+def test_utf16_is_refused_but_a_byte_order_mark_is_accepted(write):
     with pytest.raises(BenchmarkError, match="Save it as UTF-8"):
         files.read(write("q.csv", "Q1,a,b,c,d,A\n".encode("utf-16")))
     assert golds(files.read(write("r.csv", "question,A,B,answer\nQ,a,b,B\n".encode("utf-8-sig")))) == [1]
@@ -146,7 +146,7 @@ def test_right_answers_listed_first_give_no_majority_line(write):
     assert benchmarks.majority(questions) == pytest.approx(1 / 3)
 
 
-def test_parquet_of_the_hub_with_a_gap(tmp_path):
+def test_parquet_from_the_hub_with_a_gap(tmp_path):
     frame = pandas.DataFrame(
         {"question": ["Q1", "Q2", "Q3"], "subject": "virology", "choices": [["a", "b", "c", "d"]] * 3, "answer": [3, None, 0]}
     )
@@ -157,7 +157,7 @@ def test_parquet_of_the_hub_with_a_gap(tmp_path):
     assert file.questions[0].group == "virology"
 
 
-def test_files_that_are_not_what_their_name_says(write, tmp_path):
+def test_files_of_another_format_than_their_name_are_refused(write, tmp_path):
     for path in (write("q.parquet", "no parquet"), write("q.json", "[{"), tmp_path / "missing.csv"):
         with pytest.raises(BenchmarkError):
             files.read(path)
@@ -170,7 +170,7 @@ def test_preview_counts_everything_and_shows_the_first(write):
     assert shown.answers_as == "letters"
 
 
-def test_a_file_is_a_task_and_its_content_is_its_identity(write):
+def test_file_is_a_task_identified_by_its_content(write):
     path = write("q.jsonl", lines(*[row("A", question=f"Q{index}") for index in range(9)], "{"))
     spec = BenchmarkSpec(str(path), limit=5)
     assert [question.id for question in benchmarks.load(spec)] == [question.id for question in benchmarks.load(spec)]

@@ -30,7 +30,7 @@ def test_the_sets_of_the_package_stand_in_their_order():
 
 
 def test_no_set_is_named_outside_its_file():
-    """Nothing asks which set it is: whatever a set needs, its own file says."""
+    """Nothing asks which set it is: the file of a set holds everything that the set needs."""
     sources = [
         path for room in ("analysis", "pages") for path in (REPOSITORY / room).rglob("*.py") if path.parent.name != "tasks"
     ]
@@ -69,7 +69,7 @@ def test_a_set_from_a_file_is_asked(capitals):
     assert questions.resolve(replace(spec, limit=1, subset=("europe",))).identity == identity
 
 
-def test_a_set_from_a_file_has_parts_worked_examples_and_protocols_of_its_own(capitals):
+def test_set_from_a_file_has_own_parts_examples_and_protocols(capitals):
     spec = BenchmarkSpec(capitals, limit=None, shots=1, subset=("elsewhere",), protocol="paper")
     assert questions.title(spec) == "Capitals, elsewhere, as asked in the paper"
     assert questions.size(spec) == 2
@@ -91,7 +91,7 @@ def test_a_set_from_a_file_has_parts_worked_examples_and_protocols_of_its_own(ca
 
 
 @pytest.mark.usefixtures("cache")
-def test_what_a_set_from_a_file_scored_is_stored_read_and_reported(capitals, tiny_folder):
+def test_scores_on_a_set_from_a_file_are_reported(capitals, tiny_folder):
     model = ModelSpec(str(tiny_folder()), dtype="float32")
     result = evaluation.run(EvaluateSpec(model, None, None, BenchmarkSpec(capitals, limit=None), None))
     assert result.point.n_samples == 3

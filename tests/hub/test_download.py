@@ -1,4 +1,4 @@
-"""Files of the hub come whole, go on where they stopped, and are what the hub lists; and each way of failing is a sentence."""
+"""Files from the Hub come whole, resume where they stopped, and equal its list; each way of failing is a sentence."""
 
 import os
 import random
@@ -52,14 +52,14 @@ def test_files_come_whole_and_once(there):
     assert len(there.asked) == n_asked + 1  # for the commit of the branch alone
 
 
-def test_huggingface_hub_finds_what_was_fetched_without_a_hub(there, monkeypatch):
+def test_huggingface_hub_finds_our_files_offline(there, monkeypatch):
     folder = fetched()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert snapshot_download("org/model", cache_dir=constants.HF_HUB_CACHE, local_files_only=True) == str(folder)
 
 
-def test_what_huggingface_hub_fetched_is_found(there, tmp_path):
-    code = "from huggingface_hub import snapshot_download; print(snapshot_download('org/model'))"
+def test_files_fetched_by_huggingface_hub_are_found(there, tmp_path):
+    code = "from huggingface_hub import snapshot_download\nprint(snapshot_download('org/model'))"
     environ = {**os.environ, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60, check=True)
     sent = there.sent("/cdn/")
@@ -68,7 +68,7 @@ def test_what_huggingface_hub_fetched_is_found(there, tmp_path):
     assert there.sent("/cdn/") == sent
 
 
-def test_progress_is_told_in_bytes_with_speed_and_time_left(there):
+def test_progress_has_bytes_speed_and_time_left(there):
     there.fault("/cdn/", bytes_per_s=3_000_000)
     told = []
     fetched(told.append)
@@ -80,14 +80,14 @@ def test_progress_is_told_in_bytes_with_speed_and_time_left(there):
     assert 0 < middle["left_s"] < 6
 
 
-def test_a_transfer_that_is_cut_goes_on_where_it_was_cut(there):
+def test_interrupted_transfer_resumes_at_its_end(there):
     there.fault("/cdn/", cut_after=1_000_000, times=2)
     assert contents(fetched()) == FILES
     assert [one.begin for one in there.asked if "/cdn/" in one.path] == [0, 1_000_000, 2_000_000]
     assert there.sent("/cdn/") == len(BIG)
 
 
-def test_a_transfer_that_does_not_go_on_says_how_far_it_came(there):
+def test_failed_transfer_reports_how_far_it_came(there):
     there.fault("/cdn/", cut_after=2_000_000, times=1)
     there.fault("/cdn/", cut_after=0)
     with pytest.raises(HubError, match=r"model.safetensors of org/model stopped at 2.0 MB of 3.0 MB.*run it again"):
@@ -98,13 +98,13 @@ def test_a_transfer_that_does_not_go_on_says_how_far_it_came(there):
     assert there.sent("/cdn/") == len(BIG)
 
 
-def test_it_begins_again_where_the_server_cannot_go_on(there):
+def test_download_restarts_where_the_server_cannot_resume(there):
     there.fault("/cdn/", cut_after=1_000_000, times=1)
     there.fault("/cdn/", no_ranges=True)
     assert contents(fetched()) == FILES
 
 
-def test_whoever_stops_it_keeps_what_has_come(there):
+def test_stopped_download_keeps_its_bytes(there):
     there.fault("/cdn/", bytes_per_s=2_000_000)
 
     def stop(progress):
@@ -119,9 +119,9 @@ def test_whoever_stops_it_keeps_what_has_come(there):
     assert there.sent("/cdn/") - sent < len(BIG) - 400_000
 
 
-def test_a_process_that_is_killed_leaves_what_another_goes_on_from(there):
+def test_another_process_resumes_the_download_of_a_killed_one(there):
     there.fault("/cdn/", bytes_per_s=1_000_000)
-    code = "from analysis import hub; found = hub.look('org/model'); hub.fetch(found, found.files)"
+    code = "from analysis import hub\nfound = hub.look('org/model')\nhub.fetch(found, found.files)"
     child = subprocess.Popen([sys.executable, "-c", code], env=os.environ)
     try:
         until = time.monotonic() + 60
@@ -145,7 +145,7 @@ def test_other_content_is_thrown_away_and_said(there):
     assert contents(fetched()) == FILES
 
 
-def test_what_is_left_of_other_content_is_not_gone_on_from(there):
+def test_leftover_of_other_content_is_not_resumed(there):
     repository = look()
     part = hub.folder_of(hub.MODEL, "org/model") / "blobs" / f"{repository.file(WEIGHTS).digest}.incomplete"
     part.parent.mkdir(parents=True)
@@ -161,7 +161,7 @@ def test_the_disk_is_looked_at_before_anything_is_fetched(there, monkeypatch):
     assert not there.sent("/cdn/")
 
 
-def test_a_file_that_is_too_large_for_plain_http_is_refused_before(there, monkeypatch):
+def test_file_too_large_for_plain_http_is_refused_before(there, monkeypatch):
     monkeypatch.setattr(download, "_MOST_BYTES", 1_000_000)
     with pytest.raises(HubError, match="hf download org/model"):
         fetched()
@@ -194,7 +194,7 @@ def test_a_token_goes_to_the_hub_alone(there, monkeypatch):
     assert not any(one.token for one in there.asked if "/cdn/" in one.path)
 
 
-def test_search_shows_what_can_be_picked(there):
+def test_search_lists_models_with_access_and_size(there):
     there.add("org/other", FILES, gated=True)
     found = hub.search("org")
     assert [(one.id, one.is_gated, one.n_parameters) for one in found] == [
@@ -204,7 +204,7 @@ def test_search_shows_what_can_be_picked(there):
     assert hub.search("nothing") == []
 
 
-def test_what_is_here_is_listed_and_deleted(there):
+def test_repositories_on_this_machine_are_listed_and_deleted(there):
     fetched()
     there.fault("/cdn/", cut_after=10)
     there.add("org/half", {"config.json": b"{}", WEIGHTS: BIG[::-1]})

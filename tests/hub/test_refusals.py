@@ -1,4 +1,4 @@
-"""Each way in which the hub does not answer is a sentence of its own, in time, and says what to do."""
+"""Each way in which the Hub does not answer is a sentence of its own, in time, and names the fix."""
 
 import socket
 import time
@@ -105,7 +105,7 @@ def test_a_name_that_nobody_has(loopback, monkeypatch):
     assert "no-such-host.invalid does not answer" in said()
 
 
-def test_a_server_that_says_nothing_or_drips_is_not_waited_for(there):
+def test_silent_or_dripping_server_is_not_waited_for(there):
     began = time.monotonic()
     there.fault("/api/", silent=True, times=1)
     said()

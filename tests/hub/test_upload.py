@@ -59,7 +59,7 @@ def test_a_plan_lists_files_bytes_and_target_and_changes_nothing(there, folder):
 
 
 @pytest.mark.parametrize("is_private", [True, False])
-def test_what_was_pushed_is_there_whole_and_of_one_commit(there, folder, is_private):
+def test_pushed_files_are_complete_and_of_one_commit(there, folder, is_private):
     told = []
     address = hub.push(folder, ID, is_private=is_private, on_progress=told.append)
     assert address == f"{there.endpoint}/{ID}"
@@ -78,7 +78,7 @@ def test_what_was_pushed_is_there_whole_and_of_one_commit(there, folder, is_priv
     assert planned.missing == ()
 
 
-def test_an_upload_that_broke_off_goes_on_with_what_is_missing(there, folder):
+def test_interrupted_upload_resumes_with_the_missing_files(there, folder):
     there.add(ID, {".gitattributes": b"", "config.json": b"{}", "model.safetensors": WEIGHTS})
     assert [file.path for file in hub.plan(folder, ID, is_private=True).missing] == ["README.md", "layerscope.json"]
     hub.push(folder, ID, is_private=True)
@@ -151,7 +151,7 @@ def test_the_command_lists_first_and_uploads_when_told(there, folder, capsys):
     assert "Existing exports: mine." in capsys.readouterr().err
 
 
-def test_a_job_pushes_what_is_there_without_a_model(there, folder):
+def test_job_pushes_existing_files_without_a_model(there, folder):
     spec = ExportSpec(Block(2, 3), "mine", fakes.MODEL)
     check = ReloadCheck("bfloat16", 256, 0.125, 0.02, 0.1, 0.99, False)
     made = ExportResult(

@@ -11,7 +11,7 @@ from analysis.models.adapter import check_adapter
 
 
 class Runs:
-    """What runs code where a pickle of it is loaded."""
+    """Runs code where a pickle of it is loaded."""
 
     def __reduce__(self):
         return print, ("code ran",)
@@ -46,7 +46,7 @@ def test_a_usual_configuration_of_an_adapter_is_read(tmp_path, fields):
     assert adapter_config.read(tmp_path) == config
 
 
-def test_what_peft_saves_is_read(tmp_path):
+def test_adapters_saved_by_peft_are_read(tmp_path):
     from peft import LoraConfig
 
     LoraConfig(r=4, target_modules=["up_proj"], rank_pattern={"up_proj": 2}, task_type="CAUSAL_LM").save_pretrained(tmp_path)

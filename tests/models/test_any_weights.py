@@ -1,4 +1,4 @@
-"""Weights whose file is not as it should be: whatever its header says, a sentence."""
+"""Weights in a broken file: a sentence for any header."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ ENTRIES = st.fixed_dictionaries(
 
 @pytest.fixture(scope="module")
 def broken(tiny_folder, tmp_path_factory):
-    """A tiny model's folder, whose weights are ours to break, and what they were."""
+    """A tiny model's folder, whose weights are ours to break, and its original weights."""
     folder = tmp_path_factory.mktemp("weights") / "model"
     shutil.copytree(tiny_folder(), folder)
     return folder, (folder / "model.safetensors").read_bytes()

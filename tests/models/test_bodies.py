@@ -1,4 +1,4 @@
-"""Where families keep their layers, and what their bodies hand on: found, or named in the sentence that refuses them."""
+"""Where families keep their layers, and which tensors their bodies hand on: found, or named in the sentence of refusal."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from tests.zoo.models import build
 
 
 @pytest.mark.parametrize("name", ["llama4_text", "xglm", "recurrent_gemma"])
-def test_the_parts_of_a_body_that_is_called_otherwise_add_up_to_the_model(name):
+def test_parts_of_a_body_with_another_name_add_up(name):
     decoder = find_decoder(build(name))
     decoder.check()
     assert decoder.n_layers == len(decoder.layers) > 2

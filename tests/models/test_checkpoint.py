@@ -28,7 +28,7 @@ def folder(tmp_path):
     return tmp_path, first | second
 
 
-def test_every_tensor_is_what_was_written_whatever_is_asked_together(folder):
+def test_every_tensor_equals_the_written_one_in_any_request(folder):
     path, written = folder
     for names in (list(written), ["d", "a"], ["g"], ["c", "f", "e"], []):
         checkpoint = Checkpoint(path)
@@ -36,7 +36,7 @@ def test_every_tensor_is_what_was_written_whatever_is_asked_together(folder):
         assert read.keys() == set(names)
         assert all(torch.equal(read[name], written[name]) and read[name].dtype == written[name].dtype for name in names)
         needed = sum(written[name].nbytes for name in names)
-        assert needed <= checkpoint.bytes_read <= needed + 64 * len(names), "what lies between is read only where it is little"
+        assert needed <= checkpoint.bytes_read <= needed + 64 * len(names), "bytes between are read only where they are few"
     assert checkpoint.n_bytes == sum(tensor.nbytes for tensor in written.values())
 
 
@@ -46,7 +46,7 @@ def test_only_files_of_the_index_are_read(folder):
     assert Checkpoint(path).places.keys() == {"f", "g"}
 
 
-def test_an_index_that_names_what_is_not_there_is_refused(folder):
+def test_index_that_names_missing_tensors_is_refused(folder):
     path, _ = folder
     (path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"f": "three.safetensors"}}))
     with pytest.raises(UnsupportedModelError, match=r"lacks three.safetensors"):

@@ -1,4 +1,4 @@
-"""A GGUF file is taken apart once: what it becomes is the same model to the bit, and is read from then on."""
+"""A GGUF file is converted once: the folder holds the same model to the bit, and is read from then on."""
 
 import dataclasses
 import shutil
@@ -35,7 +35,7 @@ def _own_cache(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma2", "qwen3moe", "gpt2"])
-def test_it_is_the_same_model_to_the_bit_and_taken_apart_once(tmp_path, looks, architecture):
+def test_converted_model_is_the_same_to_the_bit(tmp_path, looks, architecture):
     file = gguf_files.write(tmp_path / "m.gguf", architecture)
     looks.clear()
     spec = ModelSpec(str(file), dtype="float32", device="cpu")
@@ -69,7 +69,7 @@ def test_every_way_to_a_model_finds_it(tmp_path, looks):
 
 
 @pytest.mark.parametrize("place", ["memory", "disk"])
-def test_without_the_room_the_file_itself_is_read_and_that_is_said(tmp_path, monkeypatch, place):
+def test_short_disk_or_memory_reads_the_gguf_file_with_notice(tmp_path, monkeypatch, place):
     file = gguf_files.write(tmp_path / "m.gguf", "llama")
     if place == "memory":
         free = iter([machine.free_bytes("cpu"), 100_000])  # for the plan, and for the conversion
@@ -83,7 +83,7 @@ def test_without_the_room_the_file_itself_is_read_and_that_is_said(tmp_path, mon
     assert not conversions.kept()
 
 
-def test_what_takes_room_is_listed_and_made_again_when_it_was_deleted(tmp_path):
+def test_conversions_are_listed_and_made_again_after_deletion(tmp_path):
     file = gguf_files.write(tmp_path / "m.gguf", "llama")
     spec = ModelSpec(str(file), dtype="float32", device="cpu")
     identity = load.load(spec).spec.identity

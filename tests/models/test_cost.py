@@ -1,4 +1,4 @@
-"""What a cut saves, against models that were really built, really quantized and really given a prompt."""
+"""Savings of a cut, against models that were really built, really quantized and really given a prompt."""
 
 from dataclasses import replace
 
@@ -47,7 +47,7 @@ def quantized_bytes(model):
 @pytest.mark.parametrize("name", ["qwen3_moe", "deepseek_v3", "llama"])
 @pytest.mark.parametrize("block", [None, LayerSet((0, 3))], ids=str)
 def test_active_are_the_parameters_that_one_token_really_goes_through(name, block):
-    """Of experts those with a gradient; whatever else there is all tokens go through."""
+    """Of experts those with a gradient; all tokens go through everything else."""
     model = models.build(name)
     facts = facts_of(model)
     assert (facts.expert_parameters > 0) == (name != "llama")
@@ -77,7 +77,7 @@ def test_weights_are_those_of_the_really_cut_model(family, block):
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("block", CUTS, ids=str)
-def test_the_kv_cache_is_as_large_as_the_one_that_a_prompt_leaves(family, block):
+def test_kv_cache_estimate_equals_the_real_cache_of_a_prompt(family, block):
     """A hundred tokens, more than the sliding window of 64 that two of the families have."""
     model = build(family)
     facts = facts_of(model)
@@ -91,7 +91,7 @@ def test_the_kv_cache_is_as_large_as_the_one_that_a_prompt_leaves(family, block)
     assert cost.kv_cache_bytes(facts, block, tokens=100, batch_size=1, dtype="bfloat16") == size / 4
 
 
-def test_the_size_of_parts_that_older_results_do_not_have_is_one_sentence():
+def test_missing_part_sizes_of_older_results_raise_one_sentence():
     facts, removed = facts_of(build("llama")), PartSet(attention=(4,))
     older = replace(facts, layers=[replace(layer, attention=None, feed_forward=None) for layer in facts.layers])
     assert cost.knows(facts, removed)
@@ -120,7 +120,7 @@ def test_the_skeleton_says_the_same_as_the_model(tiny_folder):
         assert load.plan(spec).facts.layers == architecture.layer_facts(load.load(spec).decoder)
 
 
-def test_a_skeleton_is_run_once_however_often_its_model_is_planned(tiny_folder, monkeypatch):
+def test_skeleton_runs_once_for_repeated_plans(tiny_folder, monkeypatch):
     spec = ModelSpec(str(tiny_folder("qwen3")), dtype="float32")
     other = ModelSpec(str(tiny_folder("gemma3_text")), dtype="float32")
     passes, run = [], architecture._caches_of_a_pass
@@ -136,7 +136,7 @@ def test_nf4_of_one_matrix_by_hand():
     assert architecture.nf4_bytes(65) == 33 + 2 + 4 + 4 * 273
 
 
-def test_what_is_not_known_is_none_and_not_a_guess():
+def test_unknown_costs_are_none_and_not_a_guess():
     facts = facts_of(build("llama"))
     old = replace(facts, layers=[])
     assert cost.weight_bytes(old, None, "4bit") is None
@@ -146,7 +146,7 @@ def test_what_is_not_known_is_none_and_not_a_guess():
     assert cost.kv_cache_bytes(replace(facts, layers=recurrent), None, tokens=10, dtype="bfloat16") is None
 
 
-def test_a_body_that_cannot_run_without_numbers_leaves_its_cache_unknown(monkeypatch):
+def test_body_that_needs_numbers_leaves_its_cache_unknown(monkeypatch):
     model = build("llama")
     monkeypatch.setattr(type(model.base_model), "forward", lambda self, **inputs: 1 / 0)
     assert {layer.cache_width for layer in architecture.layer_facts(architecture.find_decoder(model))} == {None}

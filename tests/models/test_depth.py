@@ -1,4 +1,4 @@
-"""Layers that compute with their number, or with the number of all layers: a cut model is saved as what it computes."""
+"""Layers that compute with their number, or with the number of all layers: a saved cut model computes the same."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ REMOVED = (0, 3)
 
 
 @pytest.mark.parametrize("name", ["minicpm3", "diffllama", "beam"])
-def test_a_cut_of_layers_that_know_their_place_reloads_with_the_same_logits(tmp_path, name):
+def test_cut_of_depth_dependent_layers_reloads_with_the_same_logits(tmp_path, name):
     models.save(name, tmp_path / "whole")
     decoder = load.load(ModelSpec(str(tmp_path / "whole"), dtype="float32", device="cpu")).decoder
     cut.cut(decoder, LayerSet(REMOVED))
@@ -28,7 +28,7 @@ def test_a_cut_of_layers_that_know_their_place_reloads_with_the_same_logits(tmp_
     assert (found - expected).norm() / expected.norm() < 1e-5
 
 
-def test_what_goes_by_the_number_of_layers_is_as_it_was_when_they_are_back(tmp_path):
+def test_settings_by_number_of_layers_are_restored_with_the_layers(tmp_path):
     models.save("minicpm3", tmp_path / "whole")
     decoder = load.load(ModelSpec(str(tmp_path / "whole"), dtype="float32", device="cpu")).decoder
     before = decoder.config.scale_depth

@@ -72,7 +72,7 @@ class LadderConfig(PreTrainedConfig):
 
 
 class Rung(nn.Module):
-    """Adds what stands to the left, on average and upside down on slippery rungs, then a feed-forward part."""
+    """Adds the tokens to the left, on average and upside down on slippery rungs, then a feed-forward part."""
 
     def __init__(self, config, height):
         super().__init__()
@@ -90,7 +90,7 @@ class Rung(nn.Module):
 
 
 class LadderPreTrained(PreTrainedModel):
-    """What both classes share."""
+    """Common base of both classes."""
 
     config_class = LadderConfig
     base_model_prefix = "ladder"
@@ -197,7 +197,7 @@ def test_without_a_row_it_is_refused(ladder, capsys):
         load.load(ladder)
 
 
-def test_a_row_that_is_wrong_is_refused_as_not_adding_up(ladder, row):
+def test_wrong_row_is_refused_as_not_adding_up(ladder, row):
     for wrong in (replace(row, norm=("opening",)), replace(row, logits_times=("logit_scale",))):
         families.register(wrong)
         with pytest.raises(UnsupportedModelError, match=r"parts of LadderForClimbing \(model_type ladder\) do not add up"):
@@ -205,7 +205,7 @@ def test_a_row_that_is_wrong_is_refused_as_not_adding_up(ladder, row):
 
 
 @pytest.mark.usefixtures("row")
-def test_with_its_row_the_models_command_says_what_it_is(ladder, capsys):
+def test_models_command_names_a_registered_family(ladder, capsys):
     code, said = told(capsys, ladder)
     assert code == 0, said.err
     found = json.loads(said.out)
@@ -249,7 +249,7 @@ def test_losses_and_scores_of_a_cut_equal_brute_force(ladder, block):
 
 @pytest.mark.usefixtures("row")
 @torch.inference_mode()
-def test_a_cut_renumbers_what_the_row_names_and_restores_it(ladder, tmp_path):
+def test_cut_renumbers_and_restores_the_names_of_the_row(ladder, tmp_path):
     loaded = load.load(ladder)
     decoder, model, ids = loaded.decoder, loaded.model, [5, 9, 33, 7, 8]
     expected = logprobs(model, ids, (2, 3))
@@ -263,7 +263,7 @@ def test_a_cut_renumbers_what_the_row_names_and_restores_it(ladder, tmp_path):
     torch.testing.assert_close(again(torch.tensor([ids])).logits.double().log_softmax(-1)[0], expected)
 
 
-def test_feed_forward_parts_and_their_width_are_those_of_the_row(ladder, row):
+def test_row_defines_feed_forward_parts_and_width(ladder, row):
     decoder = load.load(ladder).decoder
     assert decoder.feed_forward_width == 24
     assert feed_forward_matrices(decoder).modules == [
@@ -274,7 +274,7 @@ def test_feed_forward_parts_and_their_width_are_those_of_the_row(ladder, row):
         feed_forward_matrices(decoder)
 
 
-def test_what_no_row_names_is_looked_up_in_the_usual_ways():
+def test_unnamed_parts_are_looked_up_generically():
     config = LadderConfig()
     assert families.of(config) == Family("ladder")
     with pytest.raises(SpecError, match="layers of the family ladder must be a tuple of names, not 'rungs'"):

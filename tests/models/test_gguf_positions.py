@@ -55,13 +55,13 @@ def test_the_divisors_of_llama_3_are_its_rule(tmp_path, factor):
 
 
 @pytest.mark.parametrize("divisors", [None, np.ones(HEAD // 2)])
-def test_what_stretches_nothing_leaves_positions_as_they_are(tmp_path, divisors):
+def test_neutral_divisors_leave_positions_unchanged(tmp_path, divisors):
     config = llama()
     gguf_config.complete(config, file(tmp_path, divisors=divisors, type="none"))
     assert torch.equal(frequencies(config), frequencies(llama()))
 
 
-def test_a_linear_factor_is_for_the_layers_that_attend_to_everything(tmp_path):
+def test_linear_factor_applies_to_full_attention_layers(tmp_path):
     config = llama()
     gguf_config.complete(config, file(tmp_path, type="linear", factor=4.0))
     torch.testing.assert_close(frequencies(config), frequencies(llama()) / 4)
@@ -85,6 +85,6 @@ def test_a_linear_factor_is_for_the_layers_that_attend_to_everything(tmp_path):
     ],
     ids=["yarn", "other divisors", "too few", "longrope"],
 )
-def test_what_a_configuration_cannot_say_is_refused(tmp_path, told, sentence):
+def test_scaling_beyond_a_configuration_is_refused(tmp_path, told, sentence):
     with pytest.raises(UnsupportedModelError, match=sentence):
         gguf_config.complete(llama(), file(tmp_path, **told))

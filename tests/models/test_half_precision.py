@@ -35,7 +35,7 @@ def last_states(decoder, ids):
 
 
 @pytest.mark.parametrize("family", EVERY)
-def test_every_family_keeps_its_stream_in_float32_and_is_nearer_to_it(family):
+def test_every_family_keeps_a_float32_stream_and_gains_precision(family):
     ids = torch.tensor([architecture.find_decoder(build(family)).trial_tokens(48)])
     off = []
     for widened in (False, True):
@@ -49,7 +49,7 @@ def test_every_family_keeps_its_stream_in_float32_and_is_nearer_to_it(family):
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "phi"])
-def test_what_reads_the_stream_in_its_own_dtype_is_as_before(family):
+def test_modules_that_read_half_precision_are_unchanged(family):
     plain, _ = halved(family, widened=False)
     wide, _ = halved(family, widened=True)
     ids = torch.tensor([plain.trial_tokens(20)])
@@ -106,7 +106,7 @@ def test_options_in_bfloat16_are_nearer_to_float32(family):
 @pytest.mark.parametrize("family", ["llama", "phi", "gemma2", "cohere", "granite", "gptj"])
 @pytest.mark.parametrize("width", [1, 7, 1 << 30])
 def test_log_probabilities_are_those_of_whole_rows_in_float64(family, width, monkeypatch):
-    """With a bias (phi, gptj), a cap (gemma2) and scales (cohere, granite); whatever part of the vocabulary goes by at once."""
+    """With a bias (phi, gptj), a cap (gemma2) and scales (cohere, granite); for any part of the vocabulary at once."""
     decoder = architecture.find_decoder(build(family))
     states = 8 * torch.randn(5, decoder.config.hidden_size, generator=torch.Generator().manual_seed(0))
     at, tokens = torch.tensor([4, 0, 1, 1, 2, 3, 1]), torch.tensor([7, 0, 299, 3, 3, 12, 3])
@@ -134,7 +134,7 @@ def test_in_bfloat16_the_head_rounds_less_than_its_logits_would():
     assert float((found - right).abs().mean()) < 0.25 * float((plain - right).abs().mean())
 
 
-def test_a_token_that_is_all_but_impossible_has_its_log_probability_still():
+def test_nearly_impossible_token_keeps_its_log_probability():
     decoder = architecture.find_decoder(build("llama"))
     decoder.head.weight.data[:] = 0
     decoder.head.weight.data[:, 0] = torch.linspace(0, 300, len(decoder.head.weight))
@@ -145,7 +145,7 @@ def test_a_token_that_is_all_but_impossible_has_its_log_probability_still():
     torch.testing.assert_close(found[0].double(), right, atol=1e-3, rtol=0)
 
 
-def test_results_of_half_precision_with_a_stream_in_half_precision_are_not_taken_for_these():
+def test_half_precision_results_with_half_precision_streams_have_other_keys():
     keys = {dtype: DistanceSpec(model=ModelSpec(dtype=dtype)).fingerprint() for dtype in ("float32", "bfloat16", "float16")}
     assert len(set(keys.values())) == 3
     spec = DistanceSpec(model=ModelSpec(dtype="bfloat16"))

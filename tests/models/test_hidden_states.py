@@ -27,7 +27,7 @@ def test_the_parts_add_up(decoder):
 
 
 @torch.inference_mode()
-def test_stream_equals_the_models_own_hidden_states_before_the_final_norm(decoder):
+def test_stream_equals_hidden_states_before_the_final_norm(decoder):
     """x[0..L-1] are transformers' hidden states; x[L] is not its last one, which is already normed, but norm(x[L]) is."""
     states = last_token_states(decoder, TEXTS[:1])[0]
     assert states.shape == (N_LAYERS + 1, decoder.config.hidden_size)

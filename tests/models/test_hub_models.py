@@ -1,4 +1,4 @@
-"""A model of the hub is known before it is fetched, stays of one commit, and is found without the hub, or refused."""
+"""A model on the Hub is known before it is fetched, stays of one commit, and is found without the Hub, or refused."""
 
 import os
 import subprocess
@@ -38,7 +38,7 @@ def offline(monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 
 
-def test_it_is_known_with_its_size_before_its_weights_are_fetched(there):
+def test_size_is_known_before_the_weights_are_fetched(there):
     planned = load.plan(SPEC)
     assert planned.spec.identity == f"hub:{commit(there)}"
     assert planned.source.remote.commit == commit(there)
@@ -87,7 +87,7 @@ def test_a_repository_without_safetensors_is_refused_before_anything_fits(there,
         load.plan(SPEC)
 
 
-def test_an_adapter_is_told_its_place(there):
+def test_adapter_id_is_refused_with_the_right_place(there):
     there.models["org/tiny"].commit({"adapter_config.json": b"{}", "adapter_model.safetensors": b"x"})
     with pytest.raises(UnsupportedModelError, match="is an adapter.*--adapter"):
         load.plan(SPEC)
@@ -101,7 +101,7 @@ def test_weights_that_lie_there_twice_are_fetched_once(there):
 
 
 @pytest.mark.parametrize("fault", [{"status": 500}, {"portal": True}, {"silent": True}, {"status": 401}])
-def test_what_is_here_is_used_where_the_hub_does_not_answer_and_that_is_said(there, fault):
+def test_files_here_are_used_with_notice_when_the_hub_fails(there, fault):
     load.load(SPEC)
     there.fault("/api/", **fault)
     told = []
@@ -109,7 +109,7 @@ def test_what_is_here_is_used_where_the_hub_does_not_answer_and_that_is_said(the
     assert any(f"Commit {commit(there)[:12]} of org/tiny is on this machine and is used" in one.message for one in told)
 
 
-def test_what_is_here_in_part_is_not_used(there):
+def test_incomplete_files_are_not_used(there):
     load.plan(SPEC)
     there.fault("/api/", status=503)
     with pytest.raises(ModelNotFoundError, match=r"a server error \(503\)"):
@@ -126,7 +126,7 @@ def test_without_a_hub_another_revision_is_named(there, monkeypatch):
     assert load.load(replace(SPEC, revision=commit(there, "v1")[:12])).spec.identity == f"hub:{commit(there, 'v1')}"
 
 
-def test_without_a_hub_what_has_yet_to_come_is_said(there, monkeypatch):
+def test_missing_files_are_reported_without_a_hub(there, monkeypatch):
     load.plan(SPEC)
     offline(monkeypatch)
     with pytest.raises(ModelNotFoundError, match=r"of org/tiny at commit \w{12} are not on this machine, and HF_HUB_OFFLINE"):
@@ -164,7 +164,7 @@ def test_the_command_line_says_it_in_one_line(there, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_what_is_found_says_commit_and_sizes(there, tmp_path, monkeypatch):
+def test_inspection_reports_commit_and_sizes(there, tmp_path, monkeypatch):
     from analysis.models import inspection
 
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
@@ -177,7 +177,7 @@ def test_what_is_found_says_commit_and_sizes(there, tmp_path, monkeypatch):
     assert "not downloaded yet" in said
 
 
-def test_weights_are_fetched_and_go_on_after_a_pause(there, tmp_path, monkeypatch):
+def test_fetching_weights_resumes_after_a_pause(there, tmp_path, monkeypatch):
     from analysis.core.progress import bytes_so_far
     from analysis.models import inspection
 
@@ -202,7 +202,7 @@ def test_weights_are_fetched_and_go_on_after_a_pause(there, tmp_path, monkeypatc
     assert result.spec.fingerprint() != inspection.run(InspectSpec(SPEC)).spec.fingerprint()
 
 
-def test_a_gguf_file_of_the_hub_is_fetched_when_that_is_asked_and_is_then_what_its_path_is(loopback, tmp_path, monkeypatch):
+def test_gguf_file_from_the_hub_is_fetched_on_request(loopback, tmp_path, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
     file = gguf_files.write(tmp_path / "tiny.gguf", "llama")
     loopback.add("org/tiny-GGUF", {"tiny.gguf": file.read_bytes(), "README.md": b"x"})

@@ -1,4 +1,4 @@
-"""What weights are, told without loading them: the same as `load` says, and cheap to ask whether they changed."""
+"""Identities of weights, without loading them: the same as from `load`, with a cheap check for changes."""
 
 import shutil
 from dataclasses import replace
@@ -13,7 +13,7 @@ from analysis.models import load
 from analysis.models.spec import ModelSpec
 
 
-def test_it_is_what_models_resolve_to(tiny_folder, cache):
+def test_identity_is_the_one_that_models_resolve_to(tiny_folder, cache):
     folder = tiny_folder("llama")
     assert identities.here(str(folder)) == load.resolve(ModelSpec(str(folder))).identity
 
@@ -35,14 +35,14 @@ def test_nothing_there_is_no_identity(tmp_path):
         assert identities.stamps(source) == ()
 
 
-def test_weights_that_are_not_those_of_the_identity_in_a_request_are_not_loaded(tiny_folder, cache):
+def test_weights_with_another_identity_than_requested_are_not_loaded(tiny_folder, cache):
     spec = load.resolve(ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu"))
     assert load.load(spec).spec == spec
     with pytest.raises(UnsupportedModelError, match=r"but the request names files:false\. .* without an identity\."):
         load.load(replace(spec, identity="files:false"))
 
 
-def test_the_identity_of_texts_and_questions_is_worked_out_whatever_a_request_says(tmp_path):
+def test_identity_of_texts_and_questions_ignores_the_request(tmp_path):
     (tmp_path / "texts.txt").write_text("one\n\ntwo")
     (tmp_path / "questions.csv").write_text("question,A,B,answer\nWhich?,this,that,A\n")
     for resolve, spec in (

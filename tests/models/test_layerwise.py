@@ -100,7 +100,7 @@ def test_questions_and_texts_share_one_reading(pair, dtype):
     assert kept.bytes_read == outside + sum(kept.layer_bytes), "each weight once, the trials included"
 
 
-def test_a_layer_is_in_memory_only_while_it_is_at_work(pair):
+def test_layer_is_in_memory_only_while_at_work(pair):
     _, on_disk = pair("llama")
     kept = on_disk.decoder.on_disk
     for index, layer in kept.each():
@@ -111,7 +111,7 @@ def test_a_layer_is_in_memory_only_while_it_is_at_work(pair):
     assert all(weight.is_meta for layer in on_disk.decoder.layers for weight in layer.parameters())
 
 
-def test_streams_that_do_not_fit_go_to_files_and_change_nothing(pair):
+def test_streams_beyond_memory_go_to_files_with_equal_results(pair):
     whole, on_disk = pair("llama")
     on_disk.decoder.on_disk.room_bytes = 0
     for key, states in ends(whole).items():
@@ -121,7 +121,7 @@ def test_streams_that_do_not_fit_go_to_files_and_change_nothing(pair):
 
 
 @pytest.mark.parametrize("room", [0, 1 << 30])
-def test_a_stopped_run_goes_on_behind_the_last_layer_noted(pair, monkeypatch, room):
+def test_stopped_run_resumes_behind_the_last_layer_noted(pair, monkeypatch, room):
     whole, on_disk = pair("llama")
     monkeypatch.setattr(scratch, "_NOTE_EVERY_S", 0.0)
     on_disk.decoder.on_disk.room_bytes = room
@@ -143,7 +143,7 @@ def test_a_stopped_run_goes_on_behind_the_last_layer_noted(pair, monkeypatch, ro
         assert torch.equal(states, found[key])
 
 
-def test_progress_ends_at_its_total_and_every_layer_runs_as_rarely_as_possible(pair):
+def test_progress_ends_at_its_total_and_layers_run_least_often(pair):
     _, on_disk = pair("llama")
     told: list[tuple[int, int]] = []
     batches = [layerwise.Inputs(stream.right_padded([ids]), CUTS) for ids in TEXTS]
@@ -190,7 +190,7 @@ list(stream.finals(loaded.decoder, batches, report))
 
 
 @pytest.mark.parametrize("room", [0, 1 << 30])
-def test_a_killed_process_leaves_what_the_next_one_goes_on_with(pair, tiny_folder, monkeypatch, room):
+def test_next_process_resumes_the_run_of_a_killed_one(pair, tiny_folder, monkeypatch, room):
     whole, on_disk = pair("llama")
     code = KILLED.format(root=str(REPOSITORY), folder=str(tiny_folder("llama")), room=room)
     died = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
@@ -225,7 +225,7 @@ def lfm2():
 
 @pytest.mark.parametrize("architecture", gguf_files.ARCHITECTURES)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_the_layers_of_a_gguf_file_end_where_the_whole_model_does(pair, lfm2, tmp_path, architecture, dtype, capsys):
+def test_gguf_layers_give_the_output_of_the_whole_model(pair, lfm2, tmp_path, architecture, dtype, capsys):
     file = gguf_files.write(tmp_path / f"{architecture}.gguf", architecture)
     whole, on_disk = pair(str(file), dtype=dtype)
     cuts = [None, Block(1, 2), Block(0, 1), LayerSet((0, 3))]
@@ -242,7 +242,7 @@ def test_the_layers_of_a_gguf_file_end_where_the_whole_model_does(pair, lfm2, tm
     assert "%|" not in capsys.readouterr().err, "a library's own bar"
 
 
-def test_blocks_of_every_kind_are_read_as_they_are_defined_whole_and_layer_by_layer(pair, tmp_path):
+def test_every_kind_of_gguf_block_is_read_both_ways(pair, tmp_path):
     file = gguf_files.write(tmp_path / "kinds.gguf", "llama", downs=gguf_files.KINDS)
     whole, on_disk = pair(str(file), dtype="float32")
     assert len(gguf_files.KINDS) >= 24
@@ -254,7 +254,7 @@ def test_blocks_of_every_kind_are_read_as_they_are_defined_whole_and_layer_by_la
     assert all(torch.equal(expected[n], found[n]) for n in range(len(TEXTS)))
 
 
-def test_a_gguf_file_that_lacks_a_weight_is_refused_before_it_is_read(pair, tmp_path, monkeypatch):
+def test_gguf_file_without_a_weight_is_refused_before_reading(pair, tmp_path, monkeypatch):
     file = gguf_files.write(tmp_path / "m.gguf", "llama", without="blk.2.ffn_down.weight")
     monkeypatch.setattr(Checkpoint, "read", lambda self, names: pytest.fail("no weight is read"))
     with pytest.raises(UnsupportedModelError, match=r"lacks 1 weight \(model\.layers\.2\.mlp\.down_proj\.weight\)"):
@@ -264,7 +264,7 @@ def test_a_gguf_file_that_lacks_a_weight_is_refused_before_it_is_read(pair, tmp_
         load.load(ModelSpec(source=str(file), device="cpu", dtype="float32"))
 
 
-def test_experts_that_are_not_all_there_are_refused_before_any_is_read(tiny_folder, tmp_path, monkeypatch):
+def test_incomplete_experts_are_refused_before_reading(tiny_folder, tmp_path, monkeypatch):
     folder = tmp_path / "moe"
     shutil.copytree(tiny_folder("qwen3_moe"), folder)
     held = load_file(folder / "model.safetensors")
@@ -281,7 +281,7 @@ def by_layer(path, monkeypatch) -> load.LoadedModel:
     return load.load(ModelSpec(source=str(path), device="cpu", dtype="float32"), by_layer=True)
 
 
-def test_what_a_layer_notes_beside_its_quantized_weights_is_let_go_with_them(pair):
+def test_notes_beside_quantized_weights_are_released_with_them(pair):
     for quantization in ("4bit", "8bit"):
         _, on_disk = pair("llama", quantization=quantization)
         for _ in on_disk.decoder.on_disk.each():
@@ -293,7 +293,7 @@ def test_what_a_layer_notes_beside_its_quantized_weights_is_let_go_with_them(pai
             assert state is None or (state.CB is None and state.SCB is None)
 
 
-def test_room_is_reckoned_for_what_layers_are_made_of_and_with(tiny_folder, tmp_path):
+def test_memory_estimate_includes_buffers_that_make_layers(tiny_folder, tmp_path):
     def needed(path, **settings) -> int:
         planned = load.plan(ModelSpec(source=str(path), device="cpu", **{"dtype": "bfloat16", **settings}))
         rest = planned.facts.other_parameters * 4 if settings.get("dtype") == "float32" else 2 * planned.facts.other_parameters

@@ -1,4 +1,4 @@
-"""What this machine tells of itself: peak memory is that of the work that runs now, where the system can tell."""
+"""Figures of this machine: peak memory is that of the work that runs now, where the system can tell."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def peak_of_before() -> int:
     return machine.peak_bytes("cpu")
 
 
-def test_a_peak_that_was_reset_is_that_of_what_follows(peak_of_before):
+def test_reset_peak_measures_only_later_work(peak_of_before):
     assert peak_of_before > LOT
     machine.reset_peak("cpu")
     after = machine.peak_bytes("cpu")
@@ -68,7 +68,7 @@ def test_the_peak_of_a_heal_is_its_own(cache, tiny_folder, tmp_path, peak_of_bef
     ["[1, 2]", '"fast"', "5", "null", "{", "[" * 100_000, '{"%s": "fast"}', '{"%s": null}', "\x00"],
     ids=range(9),
 )
-def test_measured_speeds_that_are_not_as_we_write_them_are_measured_anew(tmp_path, monkeypatch, caplog, content):
+def test_malformed_stored_speeds_are_measured_anew(tmp_path, monkeypatch, caplog, content):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
     monkeypatch.setattr(machine, "_product_seconds", lambda dtype: 1.0)
     key = f"{machine.cpu_name()}, torch {torch.__version__}"
@@ -85,7 +85,7 @@ def test_a_device_that_is_none_is_refused(device):
         machine.choose_device(device)
 
 
-def test_what_does_not_fit_is_not_told_to_take_the_precision_that_it_has():
+def test_advice_for_too_large_models_omits_their_own_precision():
     assert load._smaller(ModelSpec(dtype="float32")) == "bfloat16, 4bit, a smaller model or another device"
     assert load._smaller(ModelSpec(dtype="bfloat16")) == "4bit, a smaller model or another device"
     assert load._smaller(ModelSpec(dtype="bfloat16", quantization="4bit")) == "a smaller model or another device"

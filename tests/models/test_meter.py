@@ -1,4 +1,4 @@
-"""What models compute, counted against sums by hand, and what their machine says of itself."""
+"""Operations of models, counted against sums by hand, and the figures of their machine."""
 
 import json
 from pathlib import Path
@@ -53,7 +53,7 @@ def test_of_experts_those_count_that_a_token_uses():
 
 
 @torch.inference_mode()
-def test_a_cut_model_counts_what_is_left_of_it():
+def test_cut_model_counts_its_remaining_layers():
     decoder = watched("llama")
     with cut.without_block(decoder, Block(1, 2)):
         tokens, _ = counted(lambda: decoder.body(IDS, use_cache=False))
@@ -71,11 +71,11 @@ def test_a_part_that_is_out_counts_nothing():
     assert counted(lambda: decoder.body(IDS, use_cache=False)) == (N_LAYERS * 20, layers)
 
 
-def test_the_way_back_costs_as_much_and_what_is_trained_once_more():
+def test_backward_costs_one_pass_and_trained_weights_another():
     decoder = watched("llama")
     decoder.model.requires_grad_(False)
     decoder.layers[2].mlp.up_proj.weight.requires_grad_(True)
-    meter.watch(decoder, "float32")  # now with what is trained
+    meter.watch(decoder, "float32")  # now with the trained weights
     _, flop = counted(lambda: decoder.body(IDS, use_cache=False))
     layer = 2 * 20 * (PROJECTIONS + FEED_FORWARD)
     # Gradients flow from the third layer on, and in it not through its attention.
@@ -83,14 +83,14 @@ def test_the_way_back_costs_as_much_and_what_is_trained_once_more():
 
 
 @torch.inference_mode()
-def test_layers_that_are_only_asked_for_what_they_are_called_with_count_nothing():
+def test_layers_that_only_record_arguments_count_nothing():
     decoder = watched("llama")
     assert counted(lambda: entry(decoder, IDS)) == (0, 0)
     assert counted(lambda: decoder.body(IDS, use_cache=False))[0] == N_LAYERS * 20
 
 
 @torch.inference_mode()
-def test_figures_are_bit_for_bit_those_of_a_model_that_is_not_watched():
+def test_watched_model_gives_figures_equal_bit_for_bit():
     alone = find_decoder(build("llama")).model(IDS, use_cache=False).logits
     assert torch.equal(alone, watched("llama").model(IDS, use_cache=False).logits)
 
@@ -107,7 +107,7 @@ def packages(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def test_energy_is_that_of_the_packages_also_where_a_counter_begins_anew(packages):
+def test_energy_sums_the_packages_across_counter_resets(packages):
     device = meter.Device("cpu", "float32")
     assert device.joules() == 0
     (packages / "intel-rapl:0" / "energy_uj").write_text("4000000\n")
@@ -125,7 +125,7 @@ def test_where_the_machine_does_not_tell_there_is_no_energy(packages, tmp_path, 
     assert meter.Device("mps", "float16").joules() is None
 
 
-def test_what_the_machine_can_do_is_measured_once_and_raised_when_it_does_more(tmp_path, monkeypatch):
+def test_machine_speed_is_measured_once_and_raised_when_faster(tmp_path, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
     (tmp_path / "machine.json").write_text('{"before": 1.5}')
     found = iter([2e9, 3e9, 1e9])

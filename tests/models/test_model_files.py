@@ -1,4 +1,4 @@
-"""Files of models and adapters are read in their own folder alone, whatever a link or a document in it names."""
+"""Files of models and adapters are read in their own folder alone, under any link or document that names another."""
 
 import ast
 import json
@@ -85,7 +85,7 @@ def test_weights_that_are_exchanged_while_they_are_read_are_refused(folder, monk
         load.load_layers_on_disk(spec(folder), why="a test") if by_layer else load.load(spec(folder))
 
 
-def test_a_file_that_is_exchanged_and_put_back_while_a_library_reads_is_refused(folder, outside, monkeypatch):
+def test_file_exchanged_and_restored_during_reading_is_refused(folder, outside, monkeypatch):
     def read(*args, **options):
         weights = folder / "model.safetensors"
         weights.rename(folder.parent / "kept")
@@ -100,7 +100,7 @@ def test_a_file_that_is_exchanged_and_put_back_while_a_library_reads_is_refused(
         load.load(spec(folder))
 
 
-def test_a_layer_is_not_read_from_a_file_that_was_exchanged(folder, outside):
+def test_layer_is_not_read_from_an_exchanged_file(folder, outside):
     held = Checkpoint(folder)
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors").symlink_to(outside / "model.safetensors")
@@ -154,7 +154,7 @@ def test_a_link_out_of_the_folder_is_refused(folder, outside, name):
     refused(folder, f"{name} in m is a link that leads out of this folder. Layerscope reads only files of the folder")
 
 
-def test_links_out_of_the_folder_answer_alike_whether_or_not_there_is_a_file(folder, outside):
+def test_links_out_of_the_folder_hide_whether_files_exist(folder, outside):
     (folder / "model.safetensors").unlink()
     said = set()
     for target in (outside / "model.safetensors", outside / "nosuch", Path("/dev/zero"), Path("/root/.ssh")):
@@ -166,7 +166,7 @@ def test_links_out_of_the_folder_answer_alike_whether_or_not_there_is_a_file(fol
     assert len(said) == 1
 
 
-def test_a_link_through_a_link_out_of_the_folder_is_refused(folder, outside):
+def test_link_through_an_outward_link_is_refused(folder, outside):
     (folder / "way").symlink_to(outside)
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors").symlink_to("way/model.safetensors")
@@ -178,7 +178,7 @@ def test_a_folder_of_templates_elsewhere_is_refused(folder, outside):
     refused(folder, "additional_chat_templates in m is a link that leads out of this folder")
 
 
-def test_links_inside_the_folder_and_a_link_to_the_folder_load(folder, tmp_path):
+def test_inner_links_and_a_link_to_the_folder_load(folder, tmp_path):
     (folder / "own").mkdir()
     (folder / "model.safetensors").rename(folder / "own" / "weights")
     (folder / "model.safetensors").symlink_to("own/weights")
@@ -187,7 +187,7 @@ def test_links_inside_the_folder_and_a_link_to_the_folder_load(folder, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
-def test_a_pipe_or_a_folder_in_place_of_a_file_is_refused_unread(folder, name):
+def test_pipe_or_folder_in_place_of_a_file_is_refused(folder, name):
     (folder / name).unlink()
     os.mkfifo(folder / name)
     with pytest.raises(ModelNotFoundError, match=f"The model m cannot be read: {name}: it is a pipe, not a regular file"):
@@ -227,7 +227,7 @@ def test_a_document_that_names_a_file_elsewhere_is_refused(folder, outside, docu
     refused(folder, f"{document} of m names .*Put the file into the folder, or remove the entry")
 
 
-def test_what_older_versions_left_in_a_tokenizer_is_not_opened(folder):
+def test_files_named_by_old_tokenizer_fields_are_not_opened(folder):
     leftovers = {
         "special_tokens_map_file": "/nosuch/map.json",
         "name_or_path": "/nosuch",
@@ -250,7 +250,7 @@ def hub_model(loopback, folder, **files):
     return ModelSpec("org/tiny", dtype="float32", device="cpu")
 
 
-def test_an_index_of_the_hub_that_names_a_file_elsewhere_stores_nothing(loopback, folder, outside, cache, monkeypatch):
+def test_hub_index_that_names_an_outside_file_stores_nothing(loopback, folder, outside, cache, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_ROOTS", str(cache))
     index = {"metadata": {}, "weight_map": dict.fromkeys(names(outside), str(outside / "model.safetensors"))}
     (folder / "model.safetensors").rename(folder / "model-1.safetensors")
@@ -259,7 +259,7 @@ def test_an_index_of_the_hub_that_names_a_file_elsewhere_stores_nothing(loopback
         load.load(asked)
 
 
-def test_a_snapshot_of_links_into_its_blobs_loads_and_one_elsewhere_does_not(loopback, folder, outside):
+def test_snapshot_links_load_only_into_its_own_blobs(loopback, folder, outside):
     asked = hub_model(loopback, folder)
     found = source.locate(asked)
     weights = found.folder / "model.safetensors"
@@ -272,7 +272,7 @@ def test_a_snapshot_of_links_into_its_blobs_loads_and_one_elsewhere_does_not(loo
         pretrained.model(found.folder, {})
 
 
-def test_a_link_to_another_blob_of_the_snapshot_is_fetched_again(loopback, folder):
+def test_snapshot_link_to_another_blob_is_fetched_again(loopback, folder):
     asked = hub_model(loopback, folder)
     weights = source.locate(asked).folder / "model.safetensors"
     other = weights.resolve().with_name("other")
@@ -294,7 +294,7 @@ def test_a_folder_called_like_a_snapshot_leads_nowhere_else(tmp_path, outside):
     refused(snapshot, "is a link that leads out of this folder")
 
 
-def test_what_lies_beside_a_gguf_file_is_not_read(tmp_path, outside):
+def test_files_beside_a_gguf_file_are_not_read(tmp_path, outside):
     alone, beside = tmp_path / "alone" / "x.gguf", tmp_path / "beside" / "x.gguf"
     alone.parent.mkdir()
     beside.parent.mkdir()
@@ -331,7 +331,7 @@ def test_an_adapter_that_names_files_is_refused(tmp_path, entry):
 
 
 @pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_config.json", "bridge.safetensors", "layerscope.json"])
-def test_an_adapter_with_a_link_out_of_its_folder_is_refused(tmp_path, name):
+def test_adapter_with_an_outward_link_is_refused(tmp_path, name):
     folder = put(tmp_path, base_model_name_or_path="/any/where")
     adapter.check_adapter(str(folder), None)
     (folder / name).unlink(missing_ok=True)
@@ -371,13 +371,13 @@ def called(tree):
 
 
 @pytest.mark.parametrize("file", sorted((REPOSITORY / "analysis").rglob("*.py")) + sorted((REPOSITORY / "pages").rglob("*.py")))
-def test_no_other_module_lets_a_library_open_files_of_a_model(file):
+def test_only_listed_modules_let_libraries_open_model_files(file):
     allowed = OWN.get(str(file.relative_to(REPOSITORY)), set())
     found = {name for name, _ in called(ast.parse(file.read_text())) if name in READERS}
     assert found <= allowed
 
 
-def test_every_function_that_reads_files_of_a_model_checks_them_first():
+def test_functions_check_model_files_before_reading_them():
     trees = [ast.parse((REPOSITORY / f"analysis/models/{module}.py").read_text()) for module in ("pretrained", "trial")]
     functions = [node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)]
     readers = [node for node in functions if {name for name, _ in called(node)} & READERS]

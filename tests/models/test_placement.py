@@ -1,4 +1,4 @@
-"""Which layers go on which card, told from shapes alone: what fits, with as much room left on every card as can be."""
+"""The GPU of each layer, from shapes alone: models that fit, with as much memory left on every GPU as possible."""
 
 import itertools
 import random
@@ -40,7 +40,7 @@ def needs(skeleton: architecture.Decoder, precision: str = "bfloat16") -> Needs:
 
 
 def room(found: Placement, asked: Needs, free: dict[str, int]) -> dict[str, int]:
-    """What is left on every device that is used, counted anew."""
+    """Return the bytes left on every device that is used, counted anew."""
     left = {device: free[device] - asked.stream for device in found.devices}
     left[found.first] -= asked.first
     left[found.head_on] -= asked.last + asked.logits
@@ -72,7 +72,7 @@ def test_70_billion_parameters(skeleton, n, size, precision, fits):
     assert min(left.values()) >= 0
 
 
-def test_no_other_division_leaves_the_fullest_card_more_room():
+def test_no_other_division_leaves_the_fullest_gpu_more_memory():
     draw, tried = random.Random(0), 0
     for _ in range(60):
         tied = draw.random() < 0.5
@@ -93,7 +93,7 @@ def test_no_other_division_leaves_the_fullest_card_more_room():
     assert tried > 20
 
 
-def test_what_is_planned_adds_up_to_the_whole_model(skeleton):
+def test_planned_parts_add_up_to_the_whole_model(skeleton):
     asked = needs(skeleton)
     assert sum(asked.layers) + asked.first + asked.last == 2 * sum(one.numel() for one in skeleton.model.parameters())
 
@@ -109,7 +109,7 @@ def test_a_card_that_others_use_gets_fewer_layers():
     assert found.in_words() == "layers 0-2 with the embeddings on cuda:0, layers 3-9 with the head on cuda:1"
 
 
-def test_a_head_that_is_the_embeddings_turned_round_is_where_they_are():
+def test_tied_head_is_on_the_device_of_the_embeddings():
     asked = Needs([10 << 20] * 4, 0, 30 << 20, True, 0, 0)
     found = placement.place(asked, {"cuda:0": 60 << 20, "cuda:1": 45 << 20})
     assert (found.first, found.head_on) == ("cuda:0", "cuda:0")
@@ -158,13 +158,11 @@ def plan(tiny_folder, device: str, needed: int, monkeypatch) -> load.Plan:
         ("cuda:all", GB // 2, "cuda x2"),
     ],
 )
-def test_one_card_is_taken_where_it_is_enough_and_all_where_it_takes_them(
-    two_cards, tiny_folder, monkeypatch, device, needed, where
-):
+def test_models_use_one_gpu_if_enough_else_all(two_cards, tiny_folder, monkeypatch, device, needed, where):
     planned = plan(tiny_folder, device, needed, monkeypatch)
     assert planned.where == where
     assert planned.fits == (device != "cuda:1")
-    assert planned.spec.device == ("cuda" if device == "auto" else device), "how many there are is not part of what is asked"
+    assert planned.spec.device == ("cuda" if device == "auto" else device), "the number of GPUs is not part of the request"
     if planned.placement is not None:
         assert planned.free_bytes == 2 * GB
         assert "1.0 GB on cuda:0, 1.0 GB on cuda:1), so it is spread over 2 of them: layers 0-" in planned.how
@@ -194,13 +192,13 @@ def test_8_bit_weights_stay_on_one_card(two_cards, tiny_folder, monkeypatch):
     assert load.plan(ModelSpec(folder, device="cuda", quantization="4bit")).placement is not None
 
 
-def test_too_little_on_all_cards_is_one_sentence_with_what_each_has(two_cards, tiny_folder, monkeypatch):
+def test_too_little_memory_lists_the_free_memory_of_each_gpu(two_cards, tiny_folder, monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2_000_000, GB))
     with pytest.raises(NotEnoughMemoryError, match=r"only 4\.0 MB are free on 2 GPUs \(2\.0 MB on cuda:0, 2\.0 MB on cuda:1\)"):
         load.load(ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cuda"))
 
 
-def test_what_transformers_puts_on_a_model_that_it_read_to_several_devices_is_taken_off():
+def test_hooks_of_transformers_for_several_devices_are_removed():
     decoder = architecture.find_decoder(build("llama"))
     for module in decoder.model.modules():
         add_hook_to_module(module, AlignDevicesHook(io_same_device=True))

@@ -58,7 +58,7 @@ def llama(layers=2):
         ({"altup_num_inputs": 10**9}, "altup_num_inputs of its configuration"),
     ],
 )
-def test_a_configuration_with_a_size_that_no_model_has_is_refused_at_once(tmp_path, change, said):
+def test_configuration_with_an_impossible_size_is_refused_at_once(tmp_path, change, said):
     (tmp_path / "config.json").write_text(json.dumps(LLAMA | change))
     began = time.perf_counter()
     tracemalloc.start()
@@ -73,7 +73,7 @@ def test_a_configuration_with_a_size_that_no_model_has_is_refused_at_once(tmp_pa
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-def test_a_model_folder_with_a_pipe_in_it_is_refused_and_not_waited_for(tmp_path, name):
+def test_model_folder_with_a_pipe_is_refused_without_waiting(tmp_path, name):
     (tmp_path / "config.json").write_text(json.dumps(LLAMA))
     (tmp_path / "model.safetensors").write_bytes(b"")
     (tmp_path / name).unlink()
@@ -82,7 +82,7 @@ def test_a_model_folder_with_a_pipe_in_it_is_refused_and_not_waited_for(tmp_path
         source.locate(ModelSpec(str(tmp_path)))
 
 
-def test_what_every_family_of_the_library_has_by_default_is_plausible():
+def test_defaults_of_every_family_are_plausible():
     from transformers import CONFIG_MAPPING
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as FAMILIES
 
@@ -108,7 +108,7 @@ def test_a_gguf_file_that_names_a_billion_layers_is_refused(tmp_path):
         source.read_config(Source(tmp_path, "m.gguf", "m", ""))
 
 
-def test_the_header_of_a_gguf_file_says_what_its_model_is():
+def test_gguf_header_describes_its_model():
     found = gguf.header(starter.gguf_file())
     assert (found["general.architecture"], found["llama.block_count"], found["llama.embedding_length"]) == ("llama", 30, 576)
 
@@ -128,7 +128,7 @@ def test_the_header_of_a_gguf_file_says_what_its_model_is():
         (written({}, n_tensors=1, tail=text("w") + pack("I", 4_000_000_000)), "4,000,000,000 dimensions"),
     ],
 )
-def test_a_gguf_file_that_is_not_whole_is_refused_with_the_reason(tmp_path, content, said):
+def test_incomplete_gguf_file_is_refused_with_the_reason(tmp_path, content, said):
     (tmp_path / "m.gguf").write_bytes(content)
     with pytest.raises(UnsupportedModelError) as refused:
         gguf.header(tmp_path / "m.gguf")

@@ -17,7 +17,7 @@ from tests.support.families import build
 
 BLOCK = 16
 E2M1 = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]
-"""What the codes 0 to 7 of MXFP4 stand for; those from 8 on are the same with a minus."""
+"""Values of the codes 0 to 7 of MXFP4; those from 8 on are the same with a minus."""
 
 
 def stored(folder: Path, model, tokenizer, weights: Mapping[str, Tensor], told: dict) -> Path:
@@ -32,7 +32,7 @@ def stored(folder: Path, model, tokenizer, weights: Mapping[str, Tensor], told: 
 
 
 def fp8(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Matrices of layers as codes with a scale for each square of them; and what those stand for."""
+    """Return matrices of layers as codes with a scale for each square of them; and the values of the codes."""
     codes, meant = dict(weights), dict(weights)
     for name, weight in weights.items():
         if ".layers." not in name or weight.ndim != 2:
@@ -48,7 +48,7 @@ def fp8(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Ten
 
 
 def mxfp4(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Experts as random codes, two in a byte, with a power of two for each 32 of them; and what those stand for."""
+    """Return experts as random codes, two in a byte, with a power of two for each 32 of them; and the values of the codes."""
     codes, meant = dict(weights), dict(weights)
     draw = torch.Generator().manual_seed(0)
     for name, weight in weights.items():
@@ -76,7 +76,7 @@ def gpt_oss(vocab_size: int):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("way", ["fp8", "mxfp4"])
-def test_what_is_loaded_is_what_the_codes_stand_for_and_is_a_plain_model(tokenizer, tmp_path, cache, capfd, way, dtype):
+def test_loaded_weights_equal_their_codes_in_a_plain_model(tokenizer, tmp_path, cache, capfd, way, dtype):
     model = build("llama", vocab_size=len(tokenizer)) if way == "fp8" else gpt_oss(len(tokenizer))
     codes, meant = {"fp8": fp8, "mxfp4": mxfp4}[way](model.state_dict())
     told = {"quant_method": way} | ({"weight_block_size": [BLOCK, BLOCK]} if way == "fp8" else {})
@@ -88,7 +88,7 @@ def test_what_is_loaded_is_what_the_codes_stand_for_and_is_a_plain_model(tokeniz
     for name, weight in meant.items():
         assert torch.equal(found[name], weight.to(getattr(torch, dtype))), name
     assert getattr(loaded.model.config, "quantization_config", None) is None
-    assert "requires" not in capfd.readouterr().err, "nobody is told to install what would change the scores"
+    assert "requires" not in capfd.readouterr().err, "no message asks for a package that would change the scores"
 
 
 @pytest.mark.parametrize(
@@ -102,14 +102,14 @@ def test_what_is_loaded_is_what_the_codes_stand_for_and_is_a_plain_model(tokeniz
         ({"quant_method": "of tomorrow"}, "'of tomorrow'"),
     ],
 )
-def test_what_is_not_unpacked_is_refused_with_what_to_take_instead(tokenizer, tmp_path, cache, told, called):
+def test_unsupported_quantized_formats_are_refused_with_an_alternative(tokenizer, tmp_path, cache, told, called):
     model = build("llama", vocab_size=len(tokenizer))
     folder = stored(tmp_path / "model", model, tokenizer, {}, told)
     with pytest.raises(UnsupportedModelError, match=f"are quantized with {called}.*Use the original model"):
         load.plan(ModelSpec(str(folder), device="cpu"))
 
 
-def test_what_is_stored_quantized_is_not_quantized_once_more(tokenizer, tmp_path, cache):
+def test_stored_quantized_weights_are_not_quantized_again(tokenizer, tmp_path, cache):
     model = build("llama", vocab_size=len(tokenizer))
     folder = stored(tmp_path / "model", model, tokenizer, {}, {"quant_method": "fp8"})
     with pytest.raises(

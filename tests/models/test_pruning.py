@@ -1,4 +1,4 @@
-"""Cutting: a what-if that restores bit for bit, and a permanent cut that plain transformers reloads and generates from."""
+"""Cutting: a trial that restores bit for bit, and a permanent cut that plain transformers reloads and generates from."""
 
 import json
 
@@ -110,7 +110,7 @@ def test_lists_of_layer_numbers_are_renumbered():
     [("deepseek_v3", Block(0, 1), 1), ("deepseek_v3", LayerSet((0, 1, 3)), 0), ("glm4_moe", Block(3, 2), 2)],
     ids=str,
 )
-def test_of_the_first_layers_that_are_dense_those_that_are_left_are_counted(name, block, left, tmp_path):
+def test_remaining_dense_first_layers_are_counted(name, block, left, tmp_path):
     asked = models.config_of(name)
     asked.first_k_dense_replace = 2
     decoder = architecture.find_decoder(transformers.AutoModelForCausalLM.from_config(asked).eval())
@@ -125,7 +125,7 @@ def test_of_the_first_layers_that_are_dense_those_that_are_left_are_counted(name
         assert torch.equal(again(ids).logits, decoder.model(ids).logits)
 
 
-def test_lists_that_a_configuration_computes_are_those_of_the_layers_that_are_left():
+def test_computed_lists_of_a_configuration_match_the_remaining_layers():
     kind = transformers.JambaConfig
     decoder = architecture.find_decoder(build("jamba"))
     config = decoder.config

@@ -21,7 +21,7 @@ IDS = torch.tensor([[7, 21, 5, 90, 13, 250, 8, 33]])
 def folded(model):
     """Logits without the factors, with them laid between the layers, and with them in the weights."""
     decoder = find_decoder(model)
-    for module in model.modules():  # what norms add to the square they divide by is a large share of small random streams
+    for module in model.modules():  # the number that norms add to the square is a large share of small random streams
         for name in ("eps", "variance_epsilon"):
             if isinstance(getattr(module, name, None), float):
                 setattr(module, name, 1e-12)
@@ -51,7 +51,7 @@ def test_folded_factors_leave_the_logits_as_they_were(family, tied):
         assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
 
 
-def test_what_is_not_known_to_write_is_refused():
+def test_unknown_writers_are_refused():
     model = build("llama")
     for layer in model.model.layers:
         layer.mlp.down = layer.mlp.down_proj

@@ -20,7 +20,7 @@ from tests.support.families import build
 
 TEXTS = [[5, 9, 200, 31, 17, 8], [3, 4, 5], list(range(40, 90)), [7, 7, 7, 250, 11]]
 KINDS = ("llama", "gemma2", "gemma3_text", "qwen3_moe", "gpt_neox", "gpt2", "opt", "smollm3", "qwen2_window", "bloom")
-"""Families that differ in what goes beside the stream, in where norm and head are, and in whether the head is tied."""
+"""Families that differ in the tensors beside the stream, in where norm and head are, and in whether the head is tied."""
 CUTS = [None, Block(1, 2), Block(0, 4), Block(3, 3), LayerSet((1, 2, 4))]
 
 
@@ -46,7 +46,7 @@ def questions() -> list[trees.EncodedQuestion]:
 
 
 def figures(decoder: Decoder) -> dict:
-    """What is measured by hand, layer by layer."""
+    """Return the figures that are measured by hand, layer by layer."""
     found: dict = {}
     (streams,) = stream.all_token_streams(decoder, [TEXTS])
     found["distances"] = {name: one.tolist() for name, one in distances.text_distances(streams, list(map(len, TEXTS))).items()}
@@ -68,7 +68,7 @@ def figures(decoder: Decoder) -> dict:
 
 
 @pytest.mark.parametrize("family", KINDS)
-def test_every_kind_of_family_measures_on_two_cards_what_it_does_on_one(family):
+def test_every_kind_of_family_measures_the_same_on_two_gpus(family):
     expected = figures(find_decoder(build(family)))
     with cards(2) as (one, other):
         found = figures(over(find_decoder(build(family)), one, other))
@@ -77,7 +77,7 @@ def test_every_kind_of_family_measures_on_two_cards_what_it_does_on_one(family):
         assert found[name] == value, name
 
 
-def test_nf4_weights_go_to_their_cards_and_stay_what_they_are(tmp_path):
+def test_nf4_weights_go_to_their_gpus_unchanged(tmp_path):
     build("llama").save_pretrained(tmp_path)
     spec = ModelSpec(str(tmp_path), dtype="float32", quantization="4bit")
 
@@ -99,7 +99,7 @@ def spread() -> Iterator[Decoder]:
         yield over(find_decoder(build("llama")), one, other)
 
 
-def test_a_layer_keeps_its_card_whatever_is_left_out(spread):
+def test_layer_keeps_its_gpu_under_any_cut(spread):
     assert spread.layers_on == {torch.device("cpu:0"): 3, torch.device("cpu:1"): 3}
     streams = stream.token_streams(spread, TEXTS)
     assert [str(one.device) for one in streams] == ["cpu:0"] * 3 + ["cpu:1"] * 4, "each where the layer is that it enters"
@@ -118,7 +118,7 @@ def test_where_one_transfer_is_left_out_it_fails(spread, part, block):
         writing.greedy(spread, TEXTS[:1], 1)
 
 
-def test_what_hangs_on_a_mask_goes_with_it_and_each_card_gets_one_copy(spread):
+def test_mask_attributes_follow_it_and_each_gpu_gets_one_copy(spread):
     seen = torch.ones(1, 300, 300, dtype=torch.bool).tril()
     mask = attention.with_runs(torch.zeros(1, 1, 300, 300).to("cpu:0"), seen)
     there = placement._moved({"full_attention": mask}, torch.device("cpu:1"), keep=True)["full_attention"]
@@ -128,7 +128,7 @@ def test_what_hangs_on_a_mask_goes_with_it_and_each_card_gets_one_copy(spread):
     assert placement._moved(mask, torch.device("cpu:1"), keep=False) is not there
 
 
-def test_what_is_computed_again_for_its_gradient_is_called_on_its_own_card(spread):
+def test_recomputation_for_gradients_runs_on_its_own_gpu(spread):
     called: list[tuple[str, str]] = []
     own = torch.utils.checkpoint.checkpoint
 

@@ -26,7 +26,7 @@ FAMILIES = {
     "qwen3_vl_moe": ("qwen3_moe", {"norm_topk_prob": True}),
     "smolvlm": ("llama", {}),
 }
-"""By architecture what its text part is, and what its configuration then has to say."""
+"""By architecture the family of its text part, and the settings that its configuration needs then."""
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def spec_of(folder):
 
 
 def changed(folder, to, change):
-    """The same model with other weights in its file."""
+    """Return a copy of a model's folder with other weights in its file."""
     to.mkdir()
     for file in folder.iterdir():
         (to / file.name).write_bytes(file.read_bytes())
@@ -58,7 +58,7 @@ def changed(folder, to, change):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_text_part_is_a_plain_model_with_the_logits_of_the_whole(seeing, name):
+def test_text_part_is_plain_with_the_logits_of_the_whole(seeing, name):
     family, says = FAMILIES[name]
     said = []
     loaded = load.load(spec_of(seeing(name)), lambda progress: said.append(progress.message))
@@ -76,7 +76,7 @@ def test_a_text_part_is_a_plain_model_with_the_logits_of_the_whole(seeing, name)
     assert not any("does not use" in message for message in said)
 
 
-def test_a_cut_text_part_is_exported_as_a_plain_model_and_its_card_says_of_what_it_is(seeing, tmp_path):
+def test_cut_text_part_exports_as_plain_model_naming_its_source(seeing, tmp_path):
     folder, cut = seeing("qwen2_5_vl"), Block(2, 2)
     out = exports.export(spec_of(folder), cut, tmp_path / "cut")
     again = AutoModelForCausalLM.from_pretrained(out).eval()
@@ -93,7 +93,7 @@ def test_a_cut_text_part_is_exported_as_a_plain_model_and_its_card_says_of_what_
     assert note == "mergekit cannot extract the text model of a qwen2_5_vl model. Export the folder (hf) instead."
 
 
-def test_of_a_text_part_on_the_disk_only_its_own_weights_are_read(seeing, tmp_path):
+def test_text_part_on_the_disk_reads_only_its_weights(seeing, tmp_path):
     folder = seeing("qwen3_vl_moe")
     whole = load.load(spec_of(folder))
     decoder = load.load_layers_on_disk(spec_of(folder), why="").decoder
@@ -103,7 +103,7 @@ def test_of_a_text_part_on_the_disk_only_its_own_weights_are_read(seeing, tmp_pa
     assert decoder.on_disk.bytes_read == of_text < (folder / "model.safetensors").stat().st_size / 10
 
 
-def test_a_text_part_without_one_of_its_weights_is_refused_and_one_without_eyes_is_not(seeing, tmp_path):
+def test_text_part_needs_its_own_weights_but_no_vision_tower(seeing, tmp_path):
     gone = "language_model.model.layers.3.mlp.up_proj.weight"
     broken = changed(seeing("llava"), tmp_path / "broken", lambda held: {n: w for n, w in held.items() if n != gone})
     with pytest.raises(UnsupportedModelError, match=r"broken lacks 1 weight \(model.layers.3.mlp.up_proj.weight\)"):
@@ -127,21 +127,21 @@ def test_a_text_part_that_reads_ahead_is_refused(seeing):
         load.load(spec_of(seeing("paligemma")))
 
 
-def test_a_model_whose_cache_forgets_what_its_whole_reading_does_not_writes_nothing():
+def test_model_whose_cache_forgets_tokens_generates_nothing():
     """Moshi keeps keys and values of its last tokens, and its masks reach further."""
     decoder = find_decoder(models.build("moshi"))
     with pytest.raises(UnsupportedModelError, match="gives other outputs with its cache than without it"):
         writing.greedy(decoder, [IDS], 2)
 
 
-def test_a_text_part_without_a_causal_model_of_its_own_is_refused(seeing):
+def test_text_part_without_a_causal_model_is_refused(seeing):
     with pytest.raises(
         UnsupportedModelError, match="is of type 'paddleocr_vl_text', for which this transformers version has no"
     ):
         load.plan(spec_of(seeing("paddleocr_vl")))
 
 
-def test_the_look_at_a_model_says_that_a_text_part_is_taken(seeing, tmp_path, monkeypatch):
+def test_inspection_reports_that_a_text_part_is_taken(seeing, tmp_path, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
     found = inspection.run(InspectSpec(spec_of(seeing("llava"))))
     assert found.notes[0].startswith("Layerscope loads the text part of this llava model as a plain llama model")

@@ -73,7 +73,7 @@ def test_the_starter_tokenizer_passes_the_trial(tokenizer):
     assert list(trial.faults(tokenizer)) == []
 
 
-def test_a_tokenizer_that_makes_one_token_of_all_words_is_refused():
+def test_tokenizer_with_one_token_for_all_words_is_refused():
     made = word_pieces()
     made.backend_tokenizer.normalizer = normalizers.Replace(Regex("[a-zA-Z]+"), "a")
     assert "it returns the same tokens for different texts" in list(trial.faults(made))
@@ -98,7 +98,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "m"
 
 
-def test_a_tokenizer_that_passed_is_not_tried_again_until_a_file_changes(folder, monkeypatch):
+def test_accepted_tokenizer_is_tried_again_only_after_file_changes(folder, monkeypatch):
     asked: list[str] = []
     monkeypatch.setattr(apart, "answer", lambda function, *arguments, **_: asked.append(arguments[0]))
     source = Source(folder, None, "m", "files:1")

@@ -21,16 +21,16 @@ from analysis.models.spec import ModelSpec
 
 
 class Runs:
-    """What runs code where a pickle of it is loaded."""
+    """Runs code where a pickle of it is loaded."""
 
     def __reduce__(self):
         return print, ("code ran",)
 
 
-def saved(what) -> bytes:
-    """What PyTorch writes of it."""
+def saved(value) -> bytes:
+    """Return the bytes that PyTorch writes of a value."""
     content = io.BytesIO()
-    torch.save(what, content)
+    torch.save(value, content)
     return content.getvalue()
 
 
@@ -88,7 +88,7 @@ def test_several_files_and_tensors_that_share_memory_are_all_there(pickled, tens
     ],
     ids=["code", "empty", "cut off", "no tensors"],
 )
-def test_what_holds_more_than_tensors_runs_nothing_and_leaves_nothing(pickled, tmp_path, cache, capsys, content, sentence):
+def test_pickles_with_more_than_tensors_run_and_leave_nothing(pickled, tmp_path, cache, capsys, content, sentence):
     (pickled / "pytorch_model.bin").write_bytes(content)
     with pytest.raises(UnsupportedModelError, match=sentence):
         unpickled.convert(pickled, tmp_path / "new")
@@ -122,7 +122,7 @@ def converted(pickled, held, tmp_path, *, zipped=True):
     [{"a": torch.zeros(1).expand(1000, 1000, 1400)}, dict.fromkeys(map(str, range(3000)), torch.zeros(50, 100))],
     ids=["expanded", "many names"],
 )
-def test_tensors_larger_than_their_file_are_refused_before_memory_is_taken(pickled, held, tmp_path, cache, zipped):
+def test_tensors_larger_than_their_file_are_refused_before_allocation(pickled, held, tmp_path, cache, zipped):
     torch.save(held, pickled / "pytorch_model.bin", _use_new_zipfile_serialization=zipped)
     with pytest.raises(UnsupportedModelError, match="because they share numbers. Save the model again"):
         unpickled._check_tensors(pickled / "pytorch_model.bin", unpickled._tensors(pickled / "pytorch_model.bin"))
@@ -144,7 +144,7 @@ def test_every_type_and_shape_is_written_as_it_is(pickled, tmp_path, cache):
         assert torch.equal(one, other)
 
 
-def test_a_process_that_takes_more_memory_than_the_file_explains_is_ended(pickled, tmp_path, cache, monkeypatch):
+def test_process_with_unexplained_memory_use_is_ended(pickled, tmp_path, cache, monkeypatch):
     content = io.BytesIO()
     torch.save({"a": torch.zeros(4)}, content)
     with zipfile.ZipFile(content) as whole, zipfile.ZipFile(pickled / "pytorch_model.bin", "w", zipfile.ZIP_DEFLATED) as packed:
@@ -176,7 +176,7 @@ def test_a_pipe_in_place_of_weights_is_refused_unread(pickled, tmp_path, cache):
         unpickled.convert(pickled, tmp_path / "new")
 
 
-def test_what_is_made_has_the_mode_of_the_umask(pickled, tensors, tmp_path, cache):
+def test_converted_files_have_the_mode_of_the_umask(pickled, tensors, tmp_path, cache):
     torch.save(tensors, pickled / "pytorch_model.bin")
     before = os.umask(0o027)
     try:

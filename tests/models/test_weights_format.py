@@ -64,7 +64,7 @@ def test_every_gallery_result_names_the_format_of_its_weights():
     }
 
 
-def test_a_condition_names_the_format_and_still_compares_with_older_ones():
+def test_condition_names_the_format_and_compares_with_older_ones():
     sweep = fakes.sweep(limit=100)
     new = replace(sweep, model=replace(sweep.model, weights_format="Q4_1"))
     elsewhere = replace(sweep, spec=replace(sweep.spec, model=replace(sweep.spec.model, identity="", source="/models/a")))

@@ -1,9 +1,11 @@
-"""Try every architecture, each in a process of its own with a time limit, and say what works: `python -m tests.zoo`.
+"""Try every architecture, each in a process of its own with a time limit, and report the results: `python -m tests.zoo`.
 
-python -m tests.zoo                     all of them, and docs/families.md
-python -m tests.zoo mpt jamba           these, on the screen
-python -m tests.zoo mpt jamba --page    these, and their rows of docs/families.md
-python -m tests.zoo --shard 1/3 --into results.jsonl
+    python -m tests.zoo                     all of them, and docs/families.md
+    python -m tests.zoo mpt jamba           these, on the screen
+    python -m tests.zoo mpt jamba --page    these, and their rows of docs/families.md
+    python -m tests.zoo --shard 1/3 --into results.jsonl
+
+The exit code is 1 where a figure is wrong or a check crashed.
 """
 
 import argparse
@@ -25,7 +27,7 @@ _LIMIT_S = 100
 
 
 def main() -> int:
-    """Run what is asked for; 1 where a figure is wrong or a check crashed."""
+    """Run the chosen checks; 1 where a figure is wrong or a check crashed."""
     parser = argparse.ArgumentParser(prog="python -m tests.zoo", description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help="architectures (default: all)")
     parser.add_argument(
@@ -39,7 +41,7 @@ def main() -> int:
     )
     parser.add_argument("--page", action="store_true", help="write the rows of the named architectures into docs/families.md")
     asked = parser.parse_args()
-    # What every process needs is imported once and shared.
+    # Modules that every process needs are imported once and shared.
     from tests.zoo import checks, models, table
 
     names = asked.names or models.names()
@@ -70,7 +72,7 @@ def main() -> int:
 
 
 def _import_the_rest() -> None:
-    """What is imported only at work takes seconds: once instead of in every process. To train would start threads."""
+    """Import once the modules that are imported only at work: each process would take seconds. Training would start threads."""
     from tests.zoo import checks
 
     before = os.environ.get("LAYERSCOPE_CACHE")
@@ -87,7 +89,7 @@ def _told(line: dict[str, Any]) -> str:
 
 
 def tried(name: str, limit_s: float) -> dict[str, tuple[str, str]]:
-    """How the checks of one architecture end: kind and what was said, by check."""
+    """Return the results of the checks of one architecture: kind and message, by check."""
     from tests.zoo import checks
 
     with tempfile.TemporaryDirectory(prefix="zoo-") as folder:

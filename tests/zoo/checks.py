@@ -1,4 +1,4 @@
-"""What is asked of every architecture, each held against `Truth`."""
+"""The checks of every architecture, each compared with `Truth`."""
 
 import json
 import math
@@ -46,12 +46,12 @@ class Outcome:
     """How one check of one architecture ended."""
 
     kind: str
-    """right, refused, stopped (in the model's own code, which is said in a sentence), crash, wrong, or late."""
+    """right, refused, stopped (in the model's own code, with a sentence that says so), crash, wrong, or late."""
     said: str = ""
 
 
 class WrongError(Exception):
-    """A figure that is not what it should be."""
+    """A wrong figure."""
 
 
 def _same(what: str, found: float, expected: float, tolerance: float) -> None:
@@ -60,7 +60,7 @@ def _same(what: str, found: float, expected: float, tolerance: float) -> None:
 
 
 class Animal:
-    """One architecture with its small model in a folder, and what is measured of it."""
+    """One architecture with its small model in a folder, and its measurements."""
 
     def __init__(self, name: str, folder: Path) -> None:
         """Build it.
@@ -90,7 +90,7 @@ class Animal:
 
     @cached_property
     def truth(self) -> Truth:
-        """The same as plain transformers has it."""
+        """Return the true figures, from plain transformers."""
         return Truth(self.folder)
 
     @cached_property
@@ -121,7 +121,7 @@ def distances(animal: Animal) -> None:
 
 
 def scores(animal: Animal) -> None:
-    """Log-likelihoods of options and losses, uncut and cut."""
+    """Log-likelihoods of options and losses, unpruned and pruned."""
     for block in (None, BLOCK):
         result = evaluation.run(EvaluateSpec(animal.spec, block, None, animal.benchmark, animal.corpus))
         removed = () if block is None else block.layers
@@ -148,7 +148,7 @@ def layer_by_layer(animal: Animal) -> None:
 
 
 def damage(animal: Animal) -> None:
-    """What blocks of one and two layers cost."""
+    """Loss increase of blocks of one and two layers."""
     map_of = DistanceSpec(animal.spec, animal.corpus)
     result = damages.run(DamageSpec(animal.spec, animal.corpus, map_of, max_size=2))
     texts = animal.texts(result.spec.corpus)
@@ -183,7 +183,7 @@ def writing(animal: Animal) -> None:
 
 
 def speed(animal: Animal) -> None:
-    """Times of the whole and of a cut model, which nobody can foretell."""
+    """Times of the unpruned and of a cut model, which nobody can predict."""
     result = speeds.run(SpeedSpec(animal.spec, ns=(0, 2), prompt_tokens=16, new_tokens=3, repeats=1))
     if [point.n for point in result.points] != [0, 2]:
         raise WrongError("a model was not timed")
@@ -241,7 +241,7 @@ def outcome(check: Callable[[Animal], None], animal: Animal) -> Outcome:
         return Outcome("refused", str(error).replace(str(animal.folder.parent), "…"))
     except WrongError as error:
         return Outcome("wrong", str(error))
-    except Exception as error:  # what nobody foresaw is what is looked for
+    except Exception as error:  # unforeseen errors are the very thing to find
         if failures.model_type(error):
             return Outcome("stopped", failures.in_a_sentence(error, doing="doing this", log="the log"))
         return Outcome("crash", " ".join(f"{type(error).__name__}: {error}".split())[:300])

@@ -104,7 +104,7 @@ def names() -> list[str]:
 
 
 def class_of(config: Any) -> Any:
-    """The class of transformers that builds a model with a head for text, whatever else is in it."""
+    """Return the class of transformers that builds a model with a head for text, beside any other parts."""
     return AutoModelForCausalLM if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING else AutoModelForMultimodalLM
 
 
@@ -126,7 +126,7 @@ def _small(kind: Any, own: Mapping[str, Any]) -> Any:
     known |= getattr(kind, "attribute_map", {}).keys() & known
     settings = {name: value for name, value in _VALUES.items() if name in known}
     defaults = {name: getattr(kind, name, None) for name in settings}
-    # What is off by default stays off, and lists of other lengths are made by the configuration itself.
+    # Settings that are off by default stay off, and lists of other lengths are made by the configuration itself.
     settings = {name: value for name, value in settings.items() if not isinstance(defaults[name], bool | list | tuple)}
     if "kv_lora_rank" in known and "num_key_value_heads" in settings:  # keys and values are made of one latent for every head
         settings["num_key_value_heads"] = settings["num_attention_heads"]
@@ -149,7 +149,7 @@ def _other_depth(kind: Any) -> dict[str, Any]:
 
 
 def build(name: str) -> Any:
-    """A small random model in float32, the same at every call, every part of which matters to what comes out.
+    """Return a small random model in float32, the same at every call; every part of it matters to its output.
 
     Raises:
         NotBuiltError: when the library does not build it small.

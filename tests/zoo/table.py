@@ -1,4 +1,4 @@
-"""What the zoo found, as a page: `docs/families.md`."""
+"""The results of the zoo as a page: `docs/families.md`."""
 
 import json
 import re
@@ -13,7 +13,7 @@ _QUOTE = "'"
 """Stands for a backtick in a message that is quoted as code."""
 _SIGNS = {"right": "✓", "refused": "–", "stopped": "(–)", "wrong": "wrong", "crash": "crash", "late": "late"}
 Outcomes = dict[str, dict[str, tuple[str, str]]]
-"""Kind and what was said, by check, by architecture."""
+"""Kind and message, by check, by architecture."""
 
 
 def read(file: Path) -> Outcomes:
@@ -28,7 +28,7 @@ def write(found: Outcomes, checks: list[str]) -> None:
 
 
 def read_page(text: str, checks: list[str]) -> Outcomes:
-    """What a page says: of all that it was written from, but for what differs from family to family in a sentence."""
+    """Return the results that a page was written from, without the parts of a sentence that differ between families."""
     head, refused, nothing, not_built = re.split(r"\n## [^\n]+\n\n", text)
     kinds = {sign: kind for kind, sign in _SIGNS.items()}
     found: Outcomes = {}
@@ -133,7 +133,7 @@ _PLAIN = {
     r"\((\w+Error: .+?)\)(?=\. |, so )": r"(`\1`)",
     r"(difference|differ by) [\d.e-]+": r"\1 …",
 }
-"""What differs from family to family in a sentence, and what stands for it."""
+"""Parts of a sentence that differ between families, and the text in their place."""
 
 
 def _plain(said: str) -> str:

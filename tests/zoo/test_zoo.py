@@ -35,7 +35,7 @@ REPRESENTATIVE = {
         | {"layer by layer": "does more between its layers"},
     ),
 }
-"""By architecture its mechanism, and what is refused, with a part of the sentence."""
+"""By architecture its mechanism, and the refused checks, with a part of the sentence."""
 
 
 @pytest.mark.parametrize("name", REPRESENTATIVE)
@@ -49,7 +49,7 @@ def test_all_is_exactly_right_or_refused(name, tmp_path, monkeypatch):
         assert refused.get(check, "") in found.said
 
 
-def test_what_is_wrong_or_unforeseen_is_told_from_what_is_refused(tmp_path, monkeypatch):
+def test_wrong_and_crashed_checks_differ_from_refused_ones(tmp_path, monkeypatch):
     """The checks see a layer that does nothing, and a crash is none of a model's own code when it is ours."""
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
     animal = checks.Animal("llama", tmp_path)
@@ -62,7 +62,7 @@ def test_what_is_wrong_or_unforeseen_is_told_from_what_is_refused(tmp_path, monk
     assert checks.outcome(checks.export, animal) == Outcome("crash", "KeyError: 'nowhere'")
 
 
-def test_an_architecture_that_the_library_does_not_build_small_says_why(monkeypatch):
+def test_architecture_without_a_small_build_says_why(monkeypatch):
     with pytest.raises(models.NotBuiltError, match="dropout"):
         models.build("musicgen")
     monkeypatch.setattr(models, "_MOST_WEIGHTS", 10_000)
@@ -89,7 +89,7 @@ def test_the_page_counts_and_gives_the_reasons():
     assert "- c: `too large`" in page
 
 
-def test_a_page_is_read_as_it_was_written_so_that_single_rows_of_it_can_be_renewed():
+def test_page_reads_back_as_written_to_renew_single_rows():
     text, of = table.PAGE.read_text(encoding="utf-8"), list(checks.CHECKS)
     found = table.read_page(text, of)
     assert table.page(found, of) == text
@@ -98,7 +98,7 @@ def test_a_page_is_read_as_it_was_written_so_that_single_rows_of_it_can_be_renew
     assert f"| llama | {' | '.join(['wrong'] * len(of))} |" in wrong
 
 
-def test_an_architecture_is_tried_in_a_process_that_is_ended_in_time(monkeypatch):
+def test_architecture_is_tried_in_a_process_with_a_deadline(monkeypatch):
     def slow(animal):
         while True:
             pass

@@ -1,4 +1,4 @@
-"""What is right, from plain transformers alone: a layer is left out by handing its input on, and nothing is cached."""
+"""The true figures, from plain transformers alone: a layer is left out by handing its input on, and nothing is cached."""
 
 import contextlib
 import math
@@ -92,7 +92,7 @@ def _first(output: Any) -> Tensor:
 
 def _handing_on(forward: Any) -> Any:
     def instead(*args: Any, **kwargs: Any) -> Any:
-        # It is run all the same, for what it returns beside the stream.
+        # It is run all the same, for the tensors that it returns beside the stream.
         output = forward(*args, **kwargs)
         stream = _stream(args, kwargs)
         return stream if isinstance(output, Tensor) else (stream, *output[1:])
