@@ -104,7 +104,7 @@ def said_of(model: ModelSpec) -> str:
     found = cost(model)
     if found is not None:
         return found.said()
-    return f"The cost of {model.precision} on this model is not measured (run `python -m analysis precision`)."
+    return f"The cost of {model.precision} on this model was not measured (run `python -m analysis precision`)."
 
 
 def moved(half: list[list[float]], exact: list[list[float]]) -> tuple[float, tuple[float, float] | None, float]:

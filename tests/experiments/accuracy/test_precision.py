@@ -58,7 +58,7 @@ def test_the_result_with_most_questions_counts_for_its_own_precision(cache, tiny
     assert precision.cost(half).n_questions == 6
     other = models.resolve(ModelSpec(source=str(tiny_folder("llama")), dtype="float16"))
     assert precision.cost(other) is None
-    assert precision.said_of(other).startswith("The cost of float16 on this model is not measured")
+    assert precision.said_of(other).startswith("The cost of float16 on this model was not measured")
 
 
 def curve(folder, dtype: str = "bfloat16", **named) -> SweepSpec:

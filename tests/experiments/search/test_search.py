@@ -104,8 +104,8 @@ def test_the_command_line_shows_all_three_texts(spec, capsys):
     command = main.command_line(replace(spec, strategy="greedy", max_n=2)).split()[3:]
     assert main.main(command) == 0
     said = capsys.readouterr().out.splitlines()
-    heads = next(line for line in said if "KL searched" in line)
-    assert "KL decided" in heads
+    heads = next(line for line in said if "KL, search texts" in line)
+    assert "KL, decision texts" in heads
     assert "loss increase, held-out text (95 %)" in heads
     assert said[-1].startswith("Searched on 4 texts of Wikipedia (train part), up to 24 tokens. Decided on 2 texts")
 
