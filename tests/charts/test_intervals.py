@@ -97,7 +97,7 @@ def test_heals_of_stored_results_have_wilsons_and_students_intervals():
 
 
 def with_answers(*rights):
-    """A curve whose n-th cut got these of 200 questions right, the first ones of a fixed order."""
+    """Return a curve whose n-th pruned model got these of 200 questions right, the first ones of a fixed order."""
     sweep, n = fakes.sweep(last=len(rights) - 1, limit=200), 200
     given = [[Answer(f"q{place}", [0.0, 0.0], int(place not in right), 0) for place in range(n)] for right in rights]
     points = [

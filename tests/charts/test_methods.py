@@ -1,4 +1,4 @@
-"""A table of methods as a chart: every measured cell with its interval, in colour where it can be told, ringed where best."""
+"""A table of methods as a chart: every measured cell with its interval, coloured if significant, ringed where best."""
 
 import pytest
 

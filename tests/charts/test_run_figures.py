@@ -15,7 +15,7 @@ from tests.support import fakes
 
 
 def small():
-    """A map of four layers whose best blocks are known."""
+    """Return a map of four layers with hand-made best blocks."""
     best = [Best(1, 2, 0.1), Best(2, 1, 0.2), Best(3, 0, 0.3)]
     mean = [[0.3, 0.2, 0.1, 0.4], [0.5, 0.2, 0.6], [0.3, 0.7], [0.5]]
     return replace(

@@ -17,7 +17,7 @@ HITS = {
 
 
 def curve():
-    """Three cuts of two-option questions; right answers lead by a nat, wrong ones trail by n + 1 nats."""
+    """Return a curve of two-option questions at n = 0, 1 and 2; right answers lead by a nat, wrong ones trail by n + 1 nats."""
     base = fakes.sweep()
     given = [
         [Answer(name, [-1.0, -2.0 if hits[n] else -1.0 + (n + 1)], 0 if hits[n] else 1, 0) for name, hits in HITS.items()]

@@ -130,7 +130,7 @@ def answers(right: int, n: int) -> list[Answer]:
 
 
 def curve(right: float, rise: float, n: int = 100, **changes):
-    """A curve with half of n questions right unpruned, and this share of right answers and rise of the loss without CUT."""
+    """Return a curve with half of n questions right unpruned, and this share right and this rise of the loss without CUT."""
     made = fakes.sweep(limit=n)
     points = [
         replace(p, acc=right if p.block == CUT else 0.5, n_samples=n, loss=2.0 + (rise if p.block == CUT else 0))

@@ -1,4 +1,4 @@
-"""How long a heal will take, from those that were timed on this machine."""
+"""Estimated duration of a healing run, from those that were timed on this machine."""
 
 from dataclasses import replace
 

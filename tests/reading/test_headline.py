@@ -21,7 +21,7 @@ def answers(right: int, n: int = 100) -> list[Answer]:
 
 
 def curve(right: int, loss: float, n_texts: int = 8):
-    """A curve whose unpruned model has 50 of 100 right and a loss of 3, and whose cut of 8 layers has these."""
+    """Return a curve: 50 of 100 right and a loss of 3 unpruned, and these values without a block of 8 layers."""
     made = fakes.sweep()
     points = [
         replace(p, acc=0.5, loss=3.0, n_texts=n_texts) if p.n == 0 else replace(p, acc=right / 100, loss=loss, n_texts=n_texts)

@@ -1,4 +1,4 @@
-"""Which cells of a table are measured: those of tables at the same budget, and no others."""
+"""Measured cells of a table: those of tables at the same budget, and no others."""
 
 from dataclasses import replace
 

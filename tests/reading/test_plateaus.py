@@ -30,7 +30,7 @@ def test_models_of_any_depth_share_a_scale_with_their_intervals():
 
 
 def curve(model: str, questions: str, strategy: str, cliff: int | None, last: int = 12, wide: float = 0.05) -> Plateau:
-    """One that stands 0.3 above chance until it falls to it."""
+    """Return a plateau 0.3 above chance that falls to chance at the cliff."""
     above = [0.0 if cliff is not None and n >= cliff else 0.3 for n in range(last + 1)]
     steps = tuple(Step(n, n / 20, one, one - wide, one + wide) for n, one in enumerate(above))
     return Plateau(f"{model} {questions} {strategy}", model, questions, strategy, 20, 100, "float32", steps, cliff)

@@ -1,4 +1,4 @@
-"""Blocks that the texts cannot tell from the best, at 95 %: known answers, a plain loop beside the fast one."""
+"""Blocks statistically tied with the best, at 95 %: known answers, a plain loop beside the fast one."""
 
 from dataclasses import replace
 from statistics import mean, stdev
@@ -10,7 +10,7 @@ from analysis.reading import verdicts
 from tests.support.toy import MAP
 
 T = {12: 2.200985}
-"""Of a table of Student's t, two-sided 95 %, by number of texts."""
+"""Quantiles from a table of Student's t, two-sided 95 %, by number of texts."""
 
 
 def by_hand(per_text: np.ndarray) -> list[int]:

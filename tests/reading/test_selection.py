@@ -1,4 +1,4 @@
-"""Scores are found for exactly one block under one condition; everything else stands apart with its own condition."""
+"""Scores are found for exactly one block under one condition; all others are returned separately with their own condition."""
 
 from dataclasses import replace
 

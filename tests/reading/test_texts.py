@@ -1,4 +1,4 @@
-"""Which stored text answers a form, and why its surprisal ranks no model."""
+"""Stored texts that answer a form, and the reason why their surprisal ranks no model."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Numbers of two conditions never stand side by side as one: other precisions, texts and cuts are named where they stand."""
+"""Numbers of two conditions never appear as one: other precisions, texts and removed layers are named next to them."""
 
 from dataclasses import replace
 

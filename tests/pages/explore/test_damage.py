@@ -1,4 +1,4 @@
-"""Does the distance pick the right layers: the damage map missing, growing, done, and beside cuts it cannot speak of."""
+"""Choice of layers by distance against the damage map: missing, growing, done, and beside layers outside of the map."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""One dataset is selected, and verdict, chart, Cost and Export all show it; other datasets stand beside it by name."""
+"""One dataset is selected, and verdict, chart, Cost and Export all show it; other datasets are named beside it."""
 
 import json
 import shlex

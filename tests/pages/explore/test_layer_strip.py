@@ -130,7 +130,7 @@ def page(served, visitor):
 
 
 def leave(page: Page) -> None:
-    """Close the window once nothing is on its way: a server that still writes to it says so in its log."""
+    """Close the window once no message is on its way: a server that still writes to it logs an error."""
     page.wait_for_timeout(600)
     browser.drawn(page)
     page.close()
@@ -146,7 +146,7 @@ def expect_strip(page: Page, **wanted) -> None:
 
 
 def expect_words(page: Page, cut, address: str | None) -> None:
-    """Wait until the server has taken the cut: its words on the page, the slider and the address."""
+    """Wait until the server has taken the removed layers: its words on the page, the slider and the address."""
     expect(page.get_by_text(cut.describe()).first).to_be_visible()
     expect(page.get_by_role("slider", name="Layers removed, n")).to_have_value(str(cut.size))
     if address is None:
@@ -162,7 +162,7 @@ class TestInABrowser:
     def test_map_follows_a_dragged_block_before_the_server_hears(self, page):
         drag(page, place(page, 13), place(page, 18))
         expect_strip(page, removed=range(16, 21), ring="16:5")
-        expect(page.get_by_text(Block(11, 5).describe()).first).to_be_visible()  # the page still has the former cut
+        expect(page.get_by_text(Block(11, 5).describe()).first).to_be_visible()  # the page still has the former block
         page.mouse.up()
         expect_words(page, Block(16, 5), "16:5")
         expect_strip(page, removed=range(16, 21), ring="16:5")

@@ -1,4 +1,4 @@
-"""Explore as one instrument: a clicked block is the current cut everywhere, and the address holds the whole view."""
+"""Explore as one instrument: a clicked block is selected everywhere, and the address holds the whole view."""
 
 from collections.abc import Collection
 from types import SimpleNamespace

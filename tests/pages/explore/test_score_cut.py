@@ -1,4 +1,4 @@
-"""Scoring just the cut on screen: the button, its progress, the result in the numbers and on the curves, why it failed."""
+"""Scoring the removed layers alone: the button, its progress, the result in numbers and curves, and the reason of a failure."""
 
 from dataclasses import replace
 

@@ -65,7 +65,7 @@ def chromium() -> Iterator:
 
 
 def mounted(chromium, *, width: int = 390, n_layers: int = L, **context) -> Page:
-    """A page with nothing but the strip of a model."""
+    """Open a page with nothing but the strip of a model."""
     page = chromium.new_context(viewport={"width": width, "height": 600}, **context).new_page()
     files = [Path(layer_strip.__file__).with_suffix(end).read_text() for end in (".html", ".css", ".js")]
     page.set_content(f"<html lang=en><title>A strip</title><style>body {{ margin: 0; {THEME} }}</style></html>")

@@ -1,4 +1,4 @@
-"""Asking for curves: every set, parts of MMLU, files of one's own, every strategy, cuts by hand."""
+"""The form for curves: every set, parts of MMLU, files of one's own, every strategy, blocks written by hand."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Explore opens with the decision: the verdict on the cut, and the best known cut of its size with a button that takes it."""
+"""Explore opens with the decision: the verdict on the removed layers, and the best known block of their size with a button."""
 
 import math
 from dataclasses import replace
@@ -68,7 +68,7 @@ def test_a_cut_that_takes_a_protected_layer_is_not_offered(app):
 
 
 def on_c4(result):
-    """A curve or evaluation whose loss was read on C4."""
+    """Return a curve or evaluation whose loss was read on C4."""
     corpus = CorpusSpec("c4", 8, 256, split="validation", identity="c")
     points = result.points if hasattr(result, "points") else [result.point]
     losses = [[point.loss + 0.3 * math.sin(text) for text in range(8)] for point in points]
