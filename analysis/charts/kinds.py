@@ -29,10 +29,10 @@ def draws(kind: str, name: str) -> Callable[[Draw], Draw]:
 
 def names(kind: str) -> tuple[str, ...]:
     """The charts of a kind, the one that is drawn unasked first."""
-    return tuple(_known(kind))
+    return tuple(_charts(kind))
 
 
-def _known(kind: str) -> dict[str, Draw]:
+def _charts(kind: str) -> dict[str, Draw]:
     """Return the charts registered here, or the chart that the kind itself names."""
     experiment = experiments().get(kind)
     own: dict[str, Draw] = {}
@@ -52,12 +52,12 @@ def figure(result: Result, name: str = "", *, dark: bool = False) -> Figure:
     Raises:
         SpecError: when the kind has no chart, or none of this name.
     """
-    known = _known(result.kind)
-    if not known:
+    charts = _charts(result.kind)
+    if not charts:
         raise SpecError(f"A result of the kind {result.kind!r} has no chart. Its table has the numbers.")
-    if name and name not in known:
-        raise SpecError(f"A result of the kind {result.kind!r} has no chart {name!r}. Choose one of {', '.join(known)}.")
-    return known[name or next(iter(known))](result, dark)
+    if name and name not in charts:
+        raise SpecError(f"A result of the kind {result.kind!r} has no chart {name!r}. Choose one of {', '.join(charts)}.")
+    return charts[name or next(iter(charts))](result, dark)
 
 
 draws("distances", "map")(lambda result, dark: maps.distance_map(result))

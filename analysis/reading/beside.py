@@ -30,16 +30,16 @@ def may_stand(sweep: SweepResult, other: Scored, quantity: str) -> bool:
 
 def elsewhere(sweep: SweepResult, heals: Sequence[HealResult]) -> list[str]:
     """Return a sentence per healing run that may not stand on a curve, with its own condition and its own unpruned model."""
-    said = []
+    sentences = []
     for heal in heals:
         unlike = [name for name in (ACCURACY, LOSS) if name in _of(heal) and not may_stand(sweep, heal, name)]
         if unlike:
             whole, healed = reading.of_heal(heal, "unpruned"), _of(heal)
-            told = " and ".join(_told(healed[name], whole.get(name)) for name in unlike)
-            what = f"{heal.spec.block.brief()}, healed by {heal.spec.recipe}"
+            scores = " and ".join(_scores(healed[name], whole.get(name)) for name in unlike)
+            model = f"{heal.spec.block.brief()}, healed by {heal.spec.recipe}"
             why = "sublayers are removed" if _is_of_other_parts(sweep, heal) else "measured differently"
-            said.append(f"Not on the curve ({why}): {what}, {told}.")
-    return said
+            sentences.append(f"Not on the curve ({why}): {model}, {scores}.")
+    return sentences
 
 
 def _is_of_other_parts(sweep: SweepResult, other: Scored) -> bool:
@@ -48,9 +48,9 @@ def _is_of_other_parts(sweep: SweepResult, other: Scored) -> bool:
     return isinstance(cut, PartSet) and all(point.block != cut for point in sweep.points)
 
 
-def _told(healed: Reading, unpruned: Reading | None) -> str:
-    there = "" if unpruned is None else f" (unpruned: {unpruned.number()})"
-    return f"{healed.in_words()} on {healed.on_what()}{there}"
+def _scores(healed: Reading, unpruned: Reading | None) -> str:
+    reference = "" if unpruned is None else f" (unpruned: {unpruned.number()})"
+    return f"{healed.in_words()} on {healed.on_what()}{reference}"
 
 
 def _of(result: Scored) -> Readings:

@@ -38,10 +38,10 @@ def test_paired_tables_read_as_one_table():
 def test_cells_shared_by_tables_count_once_where_measurable():
     failed = fakes.methods()
     place = next(place for place, cell in enumerate(failed.cells) if cell.error)
-    mended = replace(failed, cells=[replace(cell, error="") for cell in failed.cells])
-    mended.losses[1 + place], mended.right[1 + place] = mended.losses[0], mended.right[0]
-    assert methods.joined([fakes.methods(), mended]).cells == mended.cells
-    assert methods.joined([mended, fakes.methods()]).cells == mended.cells
+    repaired = replace(failed, cells=[replace(cell, error="") for cell in failed.cells])
+    repaired.losses[1 + place], repaired.right[1 + place] = repaired.losses[0], repaired.right[0]
+    assert methods.joined([fakes.methods(), repaired]).cells == repaired.cells
+    assert methods.joined([repaired, fakes.methods()]).cells == repaired.cells
 
 
 def test_unmeasured_methods_have_no_row():

@@ -65,14 +65,14 @@ def texts(found: Generations, place: int) -> dict[str, dict[str, Any]]:
     """
     unpruned = found.of(None)
     reference = _text(unpruned, place) if unpruned else None
-    told = {}
+    shown = {}
     for removed, each in found.by_block.items():
         text = _text(each, place)
         if text is not None:
             is_apart = removed is not None and reference is not None
             runs = generations.differing(reference or "", text) if is_apart else [(text, False)]
-            told[blocks.written(removed) if removed else ""] = {"runs": runs, "facts": facts(each)}
-    return told
+            shown[blocks.written(removed) if removed else ""] = {"runs": runs, "facts": facts(each)}
+    return shown
 
 
 def _text(each: Generation, place: int) -> str | None:

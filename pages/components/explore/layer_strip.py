@@ -53,7 +53,7 @@ def show(found: Found, damage: Found | None, strategy: Strategy, cut: Cut) -> No
     _strip(
         key=KEY,
         data={
-            **_known(drawn.version(found), drawn.version(damage) if damage else None, found, damage),
+            **_values(drawn.version(found), drawn.version(damage) if damage else None, found, damage),
             "cut": list(cut.removed.layers) if cut.removed else [],
             "parts": dict(single_parts(cut.removed)) if cut.removed else {},
             "kept": sorted(state.protected(n_layers)),
@@ -90,7 +90,7 @@ def _hear(said: dict[str, Any], strategy: Strategy) -> None:
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)
-def _known(
+def _values(
     version: drawn.Version, of_damage: drawn.Version | None, _found: Found, _damage: Found | None
 ) -> dict[str, Any]:  # fmt: skip
     return asdict(strip.of_results(_found.result, _damage.result if _damage else None))
@@ -99,11 +99,11 @@ def _known(
 def _way_out(strategy: Strategy, n: int) -> None:
     """Offer the blocks of this size that take no protected layer."""
     n_layers = strategy.distances.n_layers
-    other = strip.most_similar_without(strategy.distances, n, state.protected(n_layers))
-    if other is None:
+    free = strip.most_similar_without(strategy.distances, n, state.protected(n_layers))
+    if free is None:
         st.caption(f"Every block of {words.layers(n)} contains a protected layer.", width="content")
         return
-    block = other.block
+    block = free.block
     st.button(
         f"Take [{block.start}, {block.stop}) instead", key="take-unprotected", type="tertiary",
         help=f"The most similar block of its size without a protected layer: {block.describe()}.",
