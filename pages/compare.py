@@ -1,4 +1,4 @@
-"""Compare: what the cut and healed models still write, what goes on inside, and all that was measured side by side."""
+"""Compare: the texts that pruned and healed models generate, the effect of each layer, and all stored runs side by side."""
 
 import streamlit as st
 

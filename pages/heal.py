@@ -1,4 +1,4 @@
-"""Heal: whether a short QLoRA training repairs what the cut broke."""
+"""Heal: repairing a pruned model by a short QLoRA training."""
 
 import streamlit as st
 
@@ -11,7 +11,7 @@ frame.require()
 
 
 def facts(model: ModelSpec) -> ModelFacts | None:
-    """The current model's size, from whatever has been measured of it."""
+    """Return the current model's size, from any stored result of it."""
     for kind in ("distances", "sweep", "inspect", "heal"):
         found = library.find(kind, model, any_precision=True, most=1)
         if found:

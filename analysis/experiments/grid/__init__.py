@@ -1,4 +1,4 @@
-"""The question that a lab asks overnight: every model, question set, text and strategy against each other, in one table.
+"""Grids of accuracy curves: every model, question set, text and strategy against each other, in one table.
 
-What is asked and found is in `spec`, what a finished curve says of itself in `cells`, and how a grid is measured in `grid`.
+Request and result are in `spec`, the scores of a finished curve in `cells`, and the measurement of a grid in `grid`.
 """

@@ -1,4 +1,4 @@
-"""What a finished curve says as a part of a grid: its points, each beside the unpruned model on the same material."""
+"""Cells of a grid: the points of each finished curve, compared with the unpruned model on the same material."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,12 +16,12 @@ NO_LOSS = (
     "alone, because a correction over n would only raise this n. The lower end of the change is the largest drop that may be "
     "missed"
 )
-"""How `Cell.no_loss_n` is told, in sentences without the last full stop."""
+"""Definition of `Cell.no_loss_n`, in sentences without the last full stop."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """How far a cut is from the unpruned model."""
+    """Difference of a pruned model from the unpruned model."""
 
     difference: float
     """The cut minus the unpruned model: a share of questions, or nats per token."""
@@ -31,18 +31,18 @@ class Change:
 
     @property
     def is_settled(self) -> bool:
-        """Whether the interval excludes zero."""
+        """Return whether the interval excludes zero."""
         return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True)
 class CutScores:
-    """What one cut scored."""
+    """Scores of the model without one block."""
 
     n: int
     """Removed layers; 0 is the unpruned model."""
     removed: str
-    """Which layers, in both index forms."""
+    """Removed layers, in both index forms."""
     acc: float | None
     acc_low: float | None
     """The ends of the 95 % interval (Wilson)."""
@@ -74,7 +74,7 @@ class Cell:
     precision: str
     """dtype, with the quantization where there is one and the format of the stored weights."""
     strategy: str
-    """How the layers to remove were chosen, with the draw of a random one."""
+    """Strategy that chose the layers to remove, with the draw of a random one."""
     map_texts: str
     """The texts whose distance map it chose from; "" where it reads none."""
     questions: str
@@ -83,20 +83,20 @@ class Cell:
     key: str
     """Fingerprint of the curve, under which it is stored as any other; "" where there is none."""
     wall_s: float
-    """Seconds of computing; what another curve had measured before took none."""
+    """Seconds of computing, without scores that another curve had measured before."""
     error: str = ""
-    """Why it could not be measured, in a sentence."""
+    """Reason why it could not be measured, in a sentence."""
     chance: float | None = None
     """Expected accuracy of guessing."""
     no_loss_n: int | None = None
-    """The largest n up to which no loss of accuracy is seen; None without questions, and where the unpruned model cannot be
-    told from chance, so that there is nothing to lose."""
+    """The largest n up to which no significant drop of accuracy is measured. None without questions, and where the unpruned
+    model does not differ significantly from chance, so that it has nothing to lose."""
     cuts: list[CutScores] = field(default_factory=list)
     """n = 0 first."""
 
     @property
     def name(self) -> str:
-        """What it is a curve of, in a line."""
+        """Return model, strategy, questions and texts of the curve, in a line."""
         return ", ".join(part for part in (self.model, self.strategy, self.questions, self.texts) if part)
 
     @property
@@ -106,7 +106,7 @@ class Cell:
 
 
 def _of(spec: SweepSpec) -> dict[str, Any]:
-    """How a cell is told from the others, as far as its request says it."""
+    """Return the values that distinguish a cell from the others, as far as its request has them."""
     model, corpus, strategy = spec.model, spec.loss_corpus, spec.strategy
     short = model.source.rstrip("/").rsplit("/", 1)[-1]
     return {
@@ -120,12 +120,12 @@ def _of(spec: SweepSpec) -> dict[str, Any]:
 
 
 def without_numbers(spec: SweepSpec, why: str = "") -> Cell:
-    """A cell that is not measured yet, or cannot be, with the sentence that says why."""
+    """Return a cell that is not measured yet, or cannot be, with the reason in a sentence."""
     return Cell(**_of(spec), n_layers=None, key="", wall_s=0.0, error=why)
 
 
 def measured(sweep: SweepResult) -> Cell:
-    """What a finished curve says."""
+    """Return the cell of a finished curve."""
     cuts = [_cut(sweep, place) for place in range(len(sweep.points))]
     return Cell(
         **{**_of(sweep.spec), "model": sweep.model.name, "precision": sweep.precision_in_words},
@@ -223,7 +223,7 @@ def every_cut(cells: list[Cell], caption: str) -> Table:
 
 
 def each_cell(cells: list[Cell], caption: str) -> Table:
-    """Every cell, a row each: how far it goes without a loss that is seen, and what it scores there."""
+    """Return a table with a row per cell: its largest n without a significant drop, and its scores there."""
     unpruned = _number("unpruned_acc", "unpruned accuracy")
     columns = (*_WHICH, _NO_LOSS, *unpruned, *_SCORES, _WALL, Column("error", "not measured because", missing=""))
     rows = []

@@ -23,9 +23,9 @@ PHASE = "measuring the curves of the grid"
 
 
 def resolve(spec: GridSpec, on_progress: OnProgress = ignore) -> GridSpec:
-    """The spec with concrete dtypes, devices and identities; what turns out to be the same is asked for once.
+    """Return the spec with concrete dtypes, devices and identities, without duplicates.
 
-    A model that is not there stays as it was asked for: it is for its cells to say so.
+    A model that does not exist stays in the spec, and its cells report the error.
 
     Raises:
         BenchmarkError, CorpusError: when questions or texts cannot be used, for they are those of all models.
@@ -58,22 +58,22 @@ def _resolved(model: ModelSpec) -> ModelSpec:
 
 
 def run(spec: GridSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> GridResult:
-    """Measure every curve of the grid, or return the stored result; one that was stopped is gone on with.
+    """Measure every curve of the grid, or return the stored result; an interrupted grid resumes.
 
-    Each model is loaded once, when its first curve needs it, and let go of before the next. Every curve is stored as one that
-    was asked for alone, and takes what other curves, evaluations and maps have measured. A curve that cannot be measured is
-    recorded with the reason, and tried again when the grid is asked for again.
+    Each model is loaded once, when its first curve needs it, and released before the next. Every curve is stored like a single
+    curve, and reuses scores of other curves, evaluations and maps. A curve that cannot be measured is recorded with the reason,
+    and tried again when the grid is requested again.
 
     Raises:
-        LayerscopeError: one sentence on whatever the user can mend: of questions and texts, of the disk, or of the first curve
-            where not a single one can be measured.
+        LayerscopeError: one sentence on a problem that the user can fix. It concerns questions and texts, the disk, or, where
+            no curve can be measured, the first curve.
     """
     resolved = resolve(spec, on_progress)
     stored = GridResult.load(resolved, on_progress)
     if stored is not None and stored.complete and not stored.failures:
         return stored
     asked = resolved.cells()
-    # Those that are stored come first, so that the time that is left is told from those that are not.
+    # Stored curves come first, so that the remaining time is estimated from the others only.
     found = _stored(asked, on_progress)
     told, held = _Told(on_progress, len(asked), resolved.fingerprint()), Held(load)
     for place, cell in enumerate(asked):
@@ -114,7 +114,7 @@ def _measured(cell: SweepSpec, told: "_Told", held: "Held") -> _Found:
         return cells.measured(curve), curve.n_tokens
     except (Cancelled, StorageError):
         raise
-    except Exception as error:  # whatever it is, the others may do all the same
+    except Exception as error:  # any error: other curves may still succeed
         why = failures.in_a_sentence(error, doing=f"measuring the curve {cells.without_numbers(cell).name}")
     failed = cells.without_numbers(cell, why)
     told.say(f"{failed.name} could not be measured: {why}")
@@ -140,13 +140,13 @@ class Held:
     def __init__(self, load: Loader) -> None:
         self._load = load
         self.read: dict[tuple[str, str, int], Any] = {}
-        """Stored results of the model, as of `scores.reading_once`."""
+        """Stored results of the model, as in `scores.reading_once`."""
         self._loaded: LoadedModel | None = None
         self._refusal = ""
         self._model: ModelSpec | None = None
 
     def of(self, model: ModelSpec) -> "Held":
-        """The same for curves of this model: that of another one is let go of first."""
+        """Return this loader, ready for curves of a model; the model that it held before is released."""
         if model != self._model:
             self._let_go()
             self.read = {}
@@ -154,16 +154,16 @@ class Held:
         return self
 
     def curve(self, cell: SweepSpec, on_progress: OnProgress) -> SweepResult:
-        """A curve of its model, which takes what is stored of others; raises as `sweep.run` does."""
+        """Measure a curve of its model, reusing stored scores of others; raises the errors of `sweep.run`."""
         load = self.of(cell.model)
         with scores.reading_once(self.read):
             return sweep.run(cell, on_progress, load=load)
 
     def __call__(self, spec: ModelSpec, on_progress: OnProgress, /, *, by_layer: bool = False) -> LoadedModel:
-        """The model, loaded now or before.
+        """Return the model, loaded now or before.
 
         Raises:
-            LayerscopeError: as loading it does; said again where it was refused before.
+            LayerscopeError: as in loading it; raised again where it was refused before.
         """
         if self._refusal:
             raise LayerscopeError(self._refusal)
@@ -173,7 +173,7 @@ class Held:
             except (Cancelled, StorageError):
                 raise
             except Exception as error:
-                # The sentence alone: an error that is kept would keep what was loaded so far.
+                # The sentence alone: a kept error would keep the partly loaded model in memory.
                 self._refusal = failures.in_a_sentence(error, doing=f"loading {spec.source}")
                 raise
         return self._loaded
@@ -187,7 +187,7 @@ class Held:
 
 
 class _Told:
-    """What a curve says of its progress, told as progress of the grid."""
+    """Reporter that passes the progress of a curve on as progress of the grid."""
 
     def __init__(self, on_progress: OnProgress, total: int, key: str) -> None:
         self._on_progress = on_progress

@@ -14,7 +14,7 @@ from analysis.models.load import Loader
 
 
 class Work:
-    """A grid of which every curve is a shard (`shards.Work`): what it holds is that the curve is stored."""
+    """A grid as shards, one per curve (`shards.Work`); a shard's content only records that its curve is stored."""
 
     resolve = staticmethod(grid.resolve)
     reads_disk = False

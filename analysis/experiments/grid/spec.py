@@ -1,4 +1,4 @@
-"""Grids of curves: what is asked for and what is found."""
+"""Requests for grids of curves, and their results."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,7 @@ from analysis.experiments.strategies import BLOCKS, DRAW, INFLUENCE, MAP, STRATE
 from analysis.models.spec import ModelSpec
 
 MOST_CELLS = 400
-"""Curves of a grid: what one table can still be read of."""
+"""Curves of a grid at most, so that one table stays readable."""
 MOST_DRAWS = 20
 """Draws of a strategy that draws at random."""
 SpecT = TypeVar("SpecT", bound=Spec)
@@ -36,12 +36,12 @@ def _said(names: Sequence[str]) -> str | None:
 
 
 def said_sources(several: Sequence[Any]) -> str | None:
-    """What models or texts are called on the command line; None where that cannot be said."""
+    """Return models or texts as the command line names them; None where it has no name for one."""
     return _said([one.source for one in several])
 
 
 def said_tasks(several: Sequence[BenchmarkSpec]) -> str | None:
-    """The same of question sets."""
+    """Return question sets as the command line names them; None where it has no name for one."""
     return _said([one.task for one in several])
 
 
@@ -154,9 +154,9 @@ class GridResult(Result):
     spec_type: ClassVar[type[Spec]] = GridSpec
 
     n_cells: int
-    """Curves that are asked for."""
+    """Requested curves."""
     cells: list[Cell]
-    """Those that are finished, and those that cannot be measured, in the order of `GridSpec.cells`."""
+    """Finished curves, and curves that cannot be measured, in the order of `GridSpec.cells`."""
 
     @property
     def failures(self) -> list[Cell]:
@@ -169,7 +169,7 @@ class GridResult(Result):
         return {"cuts": cells.every_cut(self.cells, caption), "cells": cells.each_cell(self.cells, caption)}
 
     def measured_on(self) -> str:
-        """How much was measured, and how its numbers are to be read."""
+        """Return the number of measured curves, and the meaning of the numbers."""
         cuts = [cut for cell in self.cells for cut in cell.cuts]
         asked, read = (max((getattr(cut, name) for cut in cuts), default=0) for name in ("n_samples", "n_texts"))
         blind = sum(bool(cell.cuts) and cell.cuts[0].n_samples > 0 and cell.no_loss_n is None for cell in self.cells)

@@ -1,4 +1,4 @@
-"""Repairing a cut model."""
+"""Healing a pruned model."""
 
 from analysis.experiments.heal.spec import HealResult, HealSpec
 

@@ -1,4 +1,4 @@
-"""What a heal trains, as a PEFT adapter, with dropout that is cheap on a CPU."""
+"""The trained weights of a healing run, as a PEFT adapter, with dropout that is cheap on a CPU."""
 
 import json
 import warnings
@@ -34,10 +34,10 @@ _PER_DRAW = 4
 
 
 class PartDropout(nn.Module):
-    """Sets a share of its values to 0 while training, and makes up for it in the others; otherwise does nothing.
+    """Dropout that sets a share of its values to 0 in training and scales up the others; does nothing otherwise.
 
-    The draws are those of torch's default generator, so that a seed repeats them. Where the values are some rows of a batch,
-    the draws are those that these rows have in the whole batch: so processes that share it drop what one would.
+    The draws are those of torch's default generator, so that a seed repeats them. Values of some sequences of a batch get the
+    draws that these sequences have in the whole batch. So processes that share a batch drop the same values as one process.
     """
 
     def __init__(self, p: float) -> None:
@@ -49,7 +49,7 @@ class PartDropout(nn.Module):
         super().__init__()
         self.p = p
         self.part, self.of = range(1), 1
-        """Which rows the values are, and of how many."""
+        """The sequences of the values, and the number in the whole batch."""
 
     def forward(self, values: Tensor) -> Tensor:
         """Values of any shape, some of them dropped while training."""
@@ -84,17 +84,17 @@ class SharedDrawDropout(PartDropout):
 
 
 def speed_up(model: PeftModel) -> None:
-    """Give the adapters of a model on the CPU this dropout; what is saved of them stays the same."""
+    """Give the adapters of a model on the CPU this dropout; their saved files stay the same."""
     _replace_dropout(model, SharedDrawDropout, lambda device: device == "cpu")
 
 
 def drop_for(model: PeftModel, part: range, of: int) -> None:
-    """Let the adapters drop, from now on, what some rows of a batch drop in the whole of it.
+    """Let the adapters drop, from now on, the values that some sequences drop in the whole batch.
 
     Args:
         model: whose adapters.
-        part: which rows every pass holds.
-        of: rows of the whole batch.
+        part: the sequences that every pass holds.
+        of: sequences of the whole batch.
     """
     if len(part) < of:
         _replace_dropout(model, PartDropout, lambda device: device != "cpu")
@@ -114,10 +114,10 @@ def _replace_dropout(model: PeftModel, kind: type[PartDropout], where: Callable[
 
 
 def trained_matrices(decoder: Decoder, spec: HealSpec) -> Matrices:
-    """The weight matrices that a heal trains: by its method those of the feed-forward parts, of the last layers and the head,
-    or of the layers beside each gap.
+    """Return the weight matrices that a healing run trains.
 
-    Norms and biases are not trained, nor are the routers of experts: which tokens go where stays as it is.
+    By its method they are those of the feed-forward modules, of the last layers and the head, or of the layers next to each
+    gap. Norms and biases are not trained, nor are the routers of experts: which tokens go where stays as it is.
 
     Raises:
         RecipeError: see `feed_forward_matrices` and `attention_matrices`, and when fewer layers are left than `partial` trains.
@@ -150,19 +150,19 @@ def check_last_layers(spec: HealSpec, n_layers: int) -> None:
 
 
 def attach(decoder: Decoder, spec: HealSpec, init_seed: int, changes: Mapping[str, Tensor] | None = None) -> PeftModel:
-    """Put an adapter on a cut model; but for `changes` it does nothing until it is trained.
+    """Put an adapter on a pruned model; except for `changes` it does nothing until it is trained.
 
-    A method that trains whole weights is a LoRA of full rank too: one factor is the identity and the other any change of the
-    weight, so that it trains like the weight itself, over quantized weights as well, and saves as a standard adapter.
+    A method that trains whole weights is a LoRA of full rank, with the identity as one factor and any change as the other. So
+    it trains like the weight itself, over quantized weights as well, and saves as a standard adapter.
 
     Args:
-        decoder: the cut model; its base weights are frozen.
+        decoder: the pruned model; its base weights are frozen.
         spec: method, r, lora_dropout, last_layers.
         init_seed: seed of the random start of the A matrices (B starts at 0).
-        changes: by projection what to add to it, as of `Junction`: a LoRA of full rank that is not trained.
+        changes: by projection the tensor to add to its weight, as in `Junction`: a LoRA of full rank that is not trained.
 
     Raises:
-        RecipeError: see `trained_matrices`; and where PEFT would adapt others than were meant.
+        RecipeError: see `trained_matrices`; and where PEFT would adapt other weights than intended.
     """
     changes = spread(decoder, changes or {})
     trained = trained_matrices(decoder, spec).names
@@ -207,10 +207,11 @@ def attach(decoder: Decoder, spec: HealSpec, init_seed: int, changes: Mapping[st
 
 
 def _targets(decoder: Decoder, names: Sequence[str]) -> dict[str, str]:
-    """What PEFT has to be told to adapt these weights.
+    """Return the targets that make PEFT adapt these weights.
 
-    Of models with experts PEFT takes modules of some names, such as `gate_proj`, for experts of an older layout and looks for
-    them elsewhere, be they shared experts, dense layers or gates of attention. So there it is told of their weights instead.
+    In models with experts PEFT takes modules of some names, such as `gate_proj`, for experts of an older layout and looks for
+    them elsewhere. They may be shared experts, dense layers or gates of attention. So the targets there are their weights
+    instead.
     """
     model = decoder.model
     if not has_experts(decoder):
@@ -247,11 +248,11 @@ def written_out_bytes(layer: nn.Module) -> int:
 
 
 def check(decoder: Decoder, spec: HealSpec) -> None:
-    """Refuse what `attach` would refuse, before anything is measured.
+    """Refuse a model or request that `attach` would refuse, before anything is measured.
 
     Args:
-        decoder: the cut model, as it is without an adapter.
-        spec: as of `attach`.
+        decoder: the pruned model without an adapter.
+        spec: as in `attach`.
 
     Raises:
         RecipeError: as `attach`.
@@ -276,7 +277,7 @@ _PREFIX = "base_model.model."
 
 
 def _adapted(base: Any) -> set[str]:
-    """What PEFT was told to adapt, as it has done it."""
+    """Return the names of the modules and parameters that PEFT has adapted."""
     found = set()
     for name, module in base.named_modules():
         if isinstance(module, LoraLayer):
@@ -286,7 +287,7 @@ def _adapted(base: Any) -> set[str]:
 
 
 def _check_adapted(decoder: Decoder, meant: set[str], found: set[str]) -> None:
-    """See to it that PEFT adapts what was meant, and nothing else."""
+    """Check that PEFT adapts the intended weights, and nothing else."""
     if other := sorted(meant ^ found):
         raise RecipeError(
             f"PEFT takes {len(other)} weights of this {decoder.config.model_type} model, such as {other[0]}, for experts in an "
@@ -296,9 +297,9 @@ def _check_adapted(decoder: Decoder, meant: set[str], found: set[str]) -> None:
 
 
 def _check_is_read(decoder: Decoder, saved: Mapping[str, Tensor], read: Mapping[str, Tensor]) -> None:
-    """See to it that PEFT reads what is saved of an adapter under the names that it saves it under.
+    """Check that PEFT reads a saved adapter under the names that it saves.
 
-    In a model with experts it takes some for those of an older layout, and renames them.
+    In a model with experts it takes some names for those of an older layout, and changes them.
     """
     if lost := sorted(saved.keys() - read.keys()):
         raise RecipeError(
@@ -346,16 +347,16 @@ def _make_full(module: Any, change: Tensor | None, *, train: bool) -> None:
 def save(
     model: PeftModel, spec: HealSpec, *, base: str, steps_done: int, key: str, bridges: Sequence[Bridge] = (), part_of: str = ""
 ) -> Path:  # fmt: skip
-    """Save the adapter as a standard PEFT folder, atomically, over an older one of the same heal.
+    """Save the adapter as a standard PEFT folder, atomically, over an older one of the same healing run.
 
     Args:
         model: the healed model.
         spec: resolved.
-        base: what the base model is called: a hub id or a folder.
+        base: name of the base model, a Hub id or a folder.
         steps_done: optimizer steps taken, for the card.
-        key: the heal's.
+        key: of the healing run.
         bridges: maps of the stream that belong to it and that PEFT has no place for.
-        part_of: of the text part of a multimodal model the family of the whole one.
+        part_of: for the text model of a multimodal model, the family of the whole model; "" otherwise.
 
     Raises:
         StorageError: when the disk is full; an older folder is intact.
@@ -383,7 +384,7 @@ def save(
 
 
 def card(spec: HealSpec, *, base: str, steps_done: int) -> str:
-    """The adapter's model card: what to cut before it is applied, and how it was made."""
+    """Return the adapter's model card: the layers to remove before it is applied, and its training."""
     block, weights = spec.block, spec.model.quantization
     what = "the unpruned model, as a control" if spec.control else f"the model without {block.describe()}"
     first = "" if spec.control else _how_to_cut(base, block)
@@ -454,7 +455,7 @@ when it exports.
 
 
 def _bridge_note(bridge: Bridge) -> str:
-    """What has to be done beside putting the adapter on."""
+    """Return the step that a user of the adapter has to take in addition to loading it."""
     if bridge.is_scale:
         return _SCALE.format(start=bridge.start, factor=1 + float(bridge.change), file=adapter.BRIDGE_FILE)
     return _BRIDGE.format(start=bridge.start, file=adapter.BRIDGE_FILE)

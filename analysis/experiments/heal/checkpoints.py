@@ -1,4 +1,4 @@
-"""Where a heal can go on from: adapter weights, optimizer state and step count on disk, the last two and the best kept."""
+"""Checkpoints from which a healing run resumes: adapter weights, optimizer state, step count; the last two and the best."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ class Checkpoint:
 
 
 def folder(fingerprint: str) -> Path:
-    """Where the checkpoints of the heal with this key lie."""
+    """Return the folder of the checkpoints of the healing run with this key."""
     return store.cache_dir() / "checkpoints" / fingerprint
 
 
@@ -37,8 +37,8 @@ def write(fingerprint: str, checkpoint: Checkpoint, *, best: int | None = None) 
     """Store a checkpoint atomically, then remove the ones that are older than the last two.
 
     Args:
-        fingerprint: key of the heal.
-        checkpoint: what to store.
+        fingerprint: key of the healing run.
+        checkpoint: the state to store.
         best: the step whose checkpoint is kept however old it is.
 
     Raises:

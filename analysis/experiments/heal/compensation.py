@@ -1,7 +1,7 @@
-"""Closed-form ways of making up for a gap: what each sums up over the text, and the change that follows from it.
+"""Closed-form compensations of a gap: the sums that each collects over the text, and the change that follows from them.
 
-x[start] is the stream where the gap begins and x[stop] what the removed layers made of it; behind the cut the layers read the
-one and should read the other. `projection` is ours. The others are applied in full, as their authors do.
+x[start] is the stream where the gap begins, and x[stop] the stream behind the removed layers of the unpruned model. Layers
+behind the gap read x[start] and should read x[stop]. `projection` is ours. The others are applied in full, as their authors do.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,12 +23,12 @@ GHOST_RIDGE = 1e-6
 
 @dataclass(frozen=True)
 class Seen:
-    """What a batch of texts has at a gap, float32, all on one device."""
+    """States of a batch of texts at a gap, float32, all on one device."""
 
     features: Tensor
-    """What the projection before the gap reads, (batch, seq, n_features); x[start] where none takes the change in."""
+    """Input of the projection before the gap, (batch, seq, n_features); x[start] where no projection takes the change in."""
     before: Tensor
-    """x[start], (batch, seq, hidden_size), in the model whose earlier gaps are made up for."""
+    """x[start], (batch, seq, hidden_size), in the model whose earlier gaps are compensated."""
     behind: Tensor
     """x[stop] of the unpruned model, same shape."""
     real: Tensor
@@ -42,8 +42,9 @@ class Fit(Protocol):
         """Take in a batch."""
 
     def candidates(self) -> list[tuple[float, Tensor]]:
-        """The strengths to try, best guess first, each with its change: of the projection's weight or, as `Bridge.change`, of
-        the stream.
+        """Return the strengths to try, best estimate first, each with its change.
+
+        A change is of the projection's weight or, as in `Bridge.change`, of the stream.
         """
 
 
@@ -110,8 +111,8 @@ class Projection:
 class Magnitude:
     """Prune&Comp (AAAI 2026): one factor for all of the stream, the mean over channels and texts of how much it grows.
 
-    s = mean_k (1/N) Σ_texts mean_t |x[stop]|_k / mean_t |x[start]|_k. Layers read a stream through norms, so that a factor at
-    the gap is one of all that is written into the stream before it: it folds into weights (`models.scaling`).
+    s = mean_k (1/N) Σ_texts mean_t |x[stop]|_k / mean_t |x[start]|_k. Layers read a stream through norms. So a factor at the
+    gap is a factor of everything that earlier layers add to the stream, and it folds into weights (`models.scaling`).
     """
 
     def __init__(self, n_in: int, n_out: int) -> None:
@@ -124,7 +125,7 @@ class Magnitude:
         self._n += len(seen.real)
 
     def candidates(self) -> list[tuple[float, Tensor]]:
-        """The one factor, less 1: what is added to the stream is a share of it."""
+        """Return the single factor minus 1: the share of the stream that is added to it."""
         return [(1.0, ((self._ratios / self._n).mean() - 1).float())]
 
 
@@ -155,7 +156,7 @@ class Patch:
 
 
 class Ghost:
-    """Ghosted Layers (arXiv:2605.15491): the linear map of the stream that adds what the gap added, by least squares.
+    """Ghosted Layers (arXiv:2605.15491): the linear map of the stream that replaces the gap's change of it, by least squares.
 
     (XᵀX + εI) M = Xᵀ(x[stop] - x[start]) in float64 over all tokens, and x ← x + x M.
     """
@@ -165,7 +166,7 @@ class Ghost:
         self._sums = _Sums.none(n_out, n_out)
 
     def add(self, seen: Seen) -> None:
-        """Take in a batch; an Apple card has no float64."""
+        """Take in a batch; an Apple GPU has no float64."""
         before, behind = (stream[seen.real].cpu().double() for stream in (seen.before, seen.behind))
         self._sums.add(before, behind - before)
 
@@ -196,4 +197,4 @@ COMPENSATIONS: Mapping[str, Compensation] = {
     "patch": Compensation(Patch),
     "ghost": Compensation(Ghost),
 }
-"""By what `HealSpec.compensation` calls them."""
+"""By their names in `HealSpec.compensation`."""

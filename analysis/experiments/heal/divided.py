@@ -1,9 +1,9 @@
-"""A model whose decoder layers are divided over the processes that heal it: for one that is larger than what each of them has.
+"""A model whose decoder layers are divided over the processes that heal it, for a model larger than the memory of each.
 
-Each process holds the embeddings, the final norm and the head, its part of every weight of every layer (FSDP2, `fully_shard`),
-and all of a layer only while that layer works. In a step all processes run the same layers in the same order. What rank 0 does
-alone, all reading and measuring, it does as with a whole model: before each layer it asks the others for their parts.
-What is trained is an adapter, which each process has whole, so that checkpoints and results are those of any heal.
+Each process holds the embeddings, the final norm and the head, and its part of every weight of every layer (FSDP2,
+`fully_shard`). It holds all of a layer only while that layer works. In a step all processes run the same layers in the same
+order. Rank 0 alone reads and measures, as with an undivided model: before each layer it asks the others for their parts.
+The trained weights are an adapter, which each process has whole, so that checkpoints and results are those of any healing run.
 """
 
 from collections.abc import Sequence
@@ -23,10 +23,10 @@ from analysis.models.load import LoadedModel
 from analysis.models.spec import ModelSpec
 
 ORDER = "layer"
-"""What rank 0 tells the others when a layer is going to work for it alone; `index` is which, in the unpruned model."""
+"""Order of rank 0 before a layer works for it alone; `index` is the layer's in the unpruned model."""
 WHY = "{name} does not fit into one process, so its layers are divided over {n} processes. The results are the same."
 _NF4 = ("quant_type", "compress_statistics", "quant_state")
-"""What is asked of a weight in 4 bits."""
+"""Attributes of a weight in 4 bits that its readers need."""
 
 
 class Layers:
@@ -44,16 +44,16 @@ class Layers:
 
 
 def load(spec: ModelSpec, group: Group, on_progress: OnProgress, why: str) -> tuple[LoadedModel, Layers]:
-    """Load a model with all ranks at once, each its part of every layer.
+    """Load a model with all ranks at once, each rank its part of every layer.
 
     Args:
-        spec: which.
-        group: the ranks, all of which call this.
-        on_progress: told of it.
-        why: a sentence for whoever waits.
+        spec: the model.
+        group: the ranks; all of them call this.
+        on_progress: gets the progress of loading.
+        why: a sentence for the person who waits.
 
     Raises:
-        ModelNotFoundError, UnsupportedModelError: as of `models.load`; also when its layers cannot be read one by one.
+        ModelNotFoundError, UnsupportedModelError: as in `models.load`; also when its layers cannot be read one by one.
         PeerLost: when another rank is gone.
     """
     loaded = models.load_layers_on_disk(spec, on_progress, why=why)
@@ -76,7 +76,7 @@ def _divided(layer: nn.Module, index: int, mesh: DeviceMesh, group: Group) -> FS
     divided = fully_shard(layer, mesh=mesh, reshard_after_forward=True)
     for part, weight in weights.items():
         if hasattr(weight, "quant_state"):
-            # What comes together is a bare tensor, of which bitsandbytes asks the module how to read it; PEFT asks the weight.
+            # A gathered weight is a plain tensor: bitsandbytes looks for its quantization on the module, PEFT on the weight.
             part.quant_state = weight.quant_state
             part.weight.__dict__.update({name: getattr(weight, name) for name in _NF4})
 
@@ -90,7 +90,7 @@ def _divided(layer: nn.Module, index: int, mesh: DeviceMesh, group: Group) -> FS
             module.reshard()
 
     layer.register_forward_pre_hook(come_together, prepend=True)
-    # Whoever looks at what enters a layer may end the pass there, before the layer has worked.
+    # A hook that reads the input of a layer may end the pass there, before the layer has worked.
     layer.register_forward_hook(go_apart, always_call=True)
     return divided
 

@@ -1,6 +1,6 @@
-"""What the other processes of a group do while one of them heals: they make the same model ready, and take the same steps.
+"""The work of the other ranks while rank 0 leads: they make the same model ready, and take the same steps.
 
-They read no text, measure nothing and store nothing: rows, weights and what comes next are told by rank 0 (`group.Order`).
+They read no text, measure nothing and store nothing: rank 0 sends sequences, weights and the next order (`group.Order`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -72,10 +72,10 @@ def introduce(trainer: Trainer, changes: Mapping[str, Tensor], bridges: Sequence
 
 
 def follow(group: Group, load: Loader, on_progress: OnProgress) -> None:
-    """Do what rank 0 tells until it tells that this is the end.
+    """Carry out the orders of rank 0 until the order to end.
 
     Raises:
-        LayerscopeError: when the model is not here, has other weights or does not fit, or training cannot go on.
+        LayerscopeError: when the model is not here, has other weights or does not fit, or training cannot continue.
         PeerLost: when another of the group is gone.
     """
     first = group.heard()
@@ -91,7 +91,7 @@ def follow(group: Group, load: Loader, on_progress: OnProgress) -> None:
 
 
 def _heard(group: Group, layers: Layers | None) -> Order:
-    """What rank 0 tells to do next, beside giving it parts of layers."""
+    """Return the next order of rank 0, after giving it the parts of layers that it asks for."""
     while (order := group.heard()).name == divided.ORDER:
         assert layers is not None
         layers.give(order)
@@ -115,7 +115,7 @@ def _trainer(group: Group, loaded: LoadedModel, begin: Order) -> Trainer:
 
 
 def _text(order: Order) -> tuple[np.ndarray, np.ndarray | None]:
-    """The rows that are trained on, and their positions where documents are read apart."""
+    """Return the training rows, and their positions where documents are read separately."""
     positions = order.tensors.get("positions")
     return order.tensors["rows"].numpy(), None if positions is None else positions.numpy()
 

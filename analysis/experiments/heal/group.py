@@ -1,7 +1,7 @@
-"""Processes that train one heal together: each works through its rows of every step, and all take the same step.
+"""Processes that train one healing run together: each computes its sequences of a step, and all take the same step.
 
-Rank 0 leads: it alone reads text, measures, reports and stores, and tells the others what comes next. What is told is JSON and
-safetensors; gradients are summed where they are, on cards by NCCL.
+Rank 0 leads: it alone reads text, measures, reports and stores, and sends orders to the others. Orders are JSON and
+safetensors; gradients are summed on the device that they are on, on GPUs by NCCL.
 """
 
 import contextlib
@@ -22,14 +22,14 @@ from torch import Tensor
 from analysis.core.progress import PeerLost
 
 _PATIENCE = timedelta(days=30)
-"""How long one waits for another: whoever leads may measure for hours, and one that is gone is noticed by other means."""
+"""Time that one rank waits for another: rank 0 may measure for hours, and a lost rank is noticed by other means."""
 _AT_ONCE = 1 << 28
 """Bytes that are sent in one piece."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """What rank 0 tells the others to do."""
+    """An instruction of rank 0 to the others."""
 
     name: str
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -59,24 +59,24 @@ class Group:
             self.is_in_step = False
 
     def part(self, n: int, rank: int | None = None) -> range:
-        """Which of `n` things in a row are a rank's, by default its own: as many as anybody's or one more, the first first."""
+        """Return a rank's consecutive part of `n` items, by default this rank's; sizes of parts differ by at most one."""
         whole, more = divmod(n, self.size)
         place = self.rank if rank is None else rank
         first = place * whole + min(place, more)
         return range(first, first + whole + (place < more))
 
     def total(self, value: float) -> float:
-        """The sum of what every rank has."""
+        """Return the sum of the values of all ranks."""
         return value
 
     def add(self, tensors: Iterable[Tensor]) -> None:
-        """Put into each tensor, which all ranks have in the same order, the sum of what they have."""
+        """Replace each tensor by its sum over all ranks, which have them in the same order."""
 
     def order(self, name: str, values: Mapping[str, Any] | None = None, tensors: Mapping[str, Tensor] | None = None) -> None:
-        """Tell the others what to do next, from rank 0; from elsewhere it does nothing, for there it was heard."""
+        """Send an order to the others, from rank 0; on other ranks it does nothing, for they have received it."""
 
     def heard(self) -> Order:
-        """What rank 0 tells to do next; waited for."""
+        """Wait for the next order of rank 0 and return it."""
         raise AssertionError("nobody leads a group of one")
 
 
@@ -131,10 +131,10 @@ class _Joined(Group):
 
 
 def _with_all(do: Callable[[], Any]) -> None:
-    """Do what all ranks do at once.
+    """Run a collective operation, which all ranks run at once.
 
     Raises:
-        PeerLost: when one of them is gone.
+        PeerLost: when one of the ranks is gone.
     """
     try:
         do()
@@ -146,7 +146,7 @@ def _with_all(do: Callable[[], Any]) -> None:
 
 @contextlib.contextmanager
 def losses_named() -> Iterator[None]:
-    """Tell, of what went wrong in the body of a `with` statement, when it was that another rank is gone.
+    """Raise `PeerLost` where an error in the body of a `with` statement means that another rank is gone.
 
     Raises:
         PeerLost: then.
@@ -162,12 +162,12 @@ def losses_named() -> Iterator[None]:
 
 @contextlib.contextmanager
 def joined(rank: int, size: int, meeting: str = "") -> Iterator[Group]:
-    """The group that this process is one of, while it lasts.
+    """Return the group of this process, as a context.
 
     Args:
-        rank, size: its number, and how many there are.
-        meeting: a file, of none yet, by which processes of one machine find each other; "" where somebody else has introduced
-            them already, as Ray Train does.
+        rank, size: number of this process, and of all processes.
+        meeting: path of a new file, through which processes of one machine find each other; "" where a framework such as Ray
+            Train connects them.
     """
     if size == 1:
         yield ALONE
@@ -189,7 +189,7 @@ def joined(rank: int, size: int, meeting: str = "") -> Iterator[Group]:
 
 
 def _loopback() -> str:
-    """How this machine calls its way to itself."""
+    """Return the name of the loopback interface of this machine."""
     for name, addresses in psutil.net_if_addrs().items():
         if any(address.address == "127.0.0.1" for address in addresses):
             return name

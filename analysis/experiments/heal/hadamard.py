@@ -9,10 +9,10 @@ from analysis.core.errors import RecipeError
 
 
 def orthonormal(n: int) -> Tensor:
-    """A matrix Q of +-1/sqrt(n) with Q Qᵀ = I, (n, n), float64.
+    """Return a matrix Q of +-1/sqrt(n) with Q Qᵀ = I, (n, n), float64.
 
-    Sylvester's doubling of a matrix of Paley's two kinds over the integers modulo a prime, so that 576 = 16 x 36, 768 = 64 x 12
-    and 896 = 32 x 28 have one too.
+    Sylvester's doubling of a matrix of Paley's two kinds over the integers modulo a prime. So 576 = 16 x 36, 768 = 64 x 12 and
+    896 = 32 x 28 have one too.
 
     Raises:
         RecipeError: for a size that none of these constructions reaches.
@@ -62,7 +62,7 @@ def _core(n: int) -> Tensor:
 
 
 def _bordered(q: int, *, below: float) -> Tensor:
-    """Whether differences of numbers are squares modulo a prime, with a row of ones above and a column beside it."""
+    """Return +-1 by whether differences of numbers are squares modulo a prime, with a row of ones above and a column left."""
     character = torch.full((q,), -1.0, dtype=torch.float64)
     character[[number * number % q for number in range(q)]] = 1.0
     character[0] = 0.0

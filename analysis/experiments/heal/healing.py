@@ -1,4 +1,4 @@
-"""The experiment that heals a cut model: prepares, trains, measures, and records all of it as it goes."""
+"""The experiment that heals a pruned model: prepares, trains, measures, and records every step."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -54,7 +54,7 @@ _PRECISIONS = {"4bit": "NF4, {dtype} compute", "8bit": "8-bit, {dtype} compute",
 
 
 def nothing_yet(spec: HealSpec, facts: ModelFacts) -> HealResult:
-    """The result of a heal of which nothing is done.
+    """Return the result of a healing run that has not begun.
 
     Args:
         spec: resolved.
@@ -127,13 +127,13 @@ class Record:
         cut: Removal | None = None,
         known: Remembered | None = None,
     ) -> Measured:
-        """Questions, loss and writing of one of the models, with its name in what is reported.
+        """Measure questions, loss and generation of one of the models, with its name in progress reports.
 
         Args:
             loaded: the model.
             which: its name.
             cut: layers to leave out.
-            known: what need not be measured again.
+            known: scores that need not be measured again.
         """
 
         def report(progress: Progress) -> None:
@@ -206,9 +206,9 @@ class Record:
         self.result = replace(self.result, steps=steps, validations=validations, n_tokens=n_tokens)
 
     def best_step(self) -> int | None:
-        """The step of the lowest loss on the way so far, the earliest of equals; None before the first.
+        """Return the step of the lowest validation loss so far, the earliest of equals; None before the first.
 
-        Step 0 is what the training begins with, so the later one of two measured there: the instantly healed model.
+        Step 0 is the model at the start of training. Of two measured there it is the later, the instantly healed model.
         """
         losses = {check.step: check.loss for check in self.result.validations}
         return min(losses, key=lambda step: losses[step]) if losses else None
@@ -231,7 +231,7 @@ _PROBES = 3
 """Steps that are timed, the first of them not counted, to work out how many fit into a time."""
 _NO_TIME = "The time allows no training steps, so only the instant heal is kept. Give more minutes to train."
 _QUARTER = 4
-"""A quarter of the writing is timed, to tell how long all of it takes."""
+"""A quarter of the generation is timed, to estimate the time of all of it."""
 
 
 def resolve(spec: HealSpec) -> HealSpec:
@@ -256,18 +256,18 @@ def resolve(spec: HealSpec) -> HealSpec:
 def share(
     spec: HealSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH, rank: int, size: int, meeting: str
 ) -> HealResult | None:
-    """Heal a model together with other processes: rank 0 does what `run` does, the others train with it.
+    """Heal a model together with other processes: rank 0 works as in `run`, the others train with it.
 
     Args:
-        spec, on_progress, load: as of `run`.
-        rank, size, meeting: as of `group.joined`.
+        spec, on_progress, load: as in `run`.
+        rank, size, meeting: as in `group.joined`.
 
     Returns:
-        The heal at rank 0; None elsewhere.
+        The healing run at rank 0; None elsewhere.
 
     Raises:
-        LayerscopeError: one sentence on whatever the user can mend.
-        PeerLost: when another of them is gone; the last checkpoint is kept.
+        LayerscopeError: one sentence on a problem that the user can fix.
+        PeerLost: when another process is gone; the last checkpoint is kept.
     """
     with joined(rank, size, meeting) as group, losses_named():
         if rank == 0:
@@ -285,22 +285,22 @@ def run(
     readings: Readings | None = None,
     is_compared: bool = False,
 ) -> HealResult:
-    """Heal a model, or return the stored heal; one that was stopped goes on from its last checkpoint.
+    """Heal a model, or return the stored healing run; an interrupted one resumes from its last checkpoint.
 
-    The unpruned, pruned and healed model are measured in the precision that is trained in. When `on_progress` raises
-    `Cancelled`, the adapter and a checkpoint of the last whole step are saved first.
+    The unpruned, pruned and healed model are measured in the precision of training. When `on_progress` raises `Cancelled`, the
+    adapter and a checkpoint of the last whole step are saved first.
 
     Args:
-        spec: what to heal and how.
-        on_progress: told every step; `values` holds step, loss, learning_rate, tokens_per_s, memory_bytes, eta_s, and
+        spec: the model, the removed layers, and the training.
+        on_progress: called at every step; `values` holds step, loss, learning_rate, tokens_per_s, memory_bytes, eta_s, and
             validation_loss where one was measured.
-        load: asked to give its memory back. A heal changes its model, so it always loads a copy of its own.
-        group: the processes that train it together, of which this is rank 0.
-        readings: as of `junction.fit`, between heals of the same model.
+        load: the loader, whose memory is released. Healing changes the model, so it always loads a copy of its own.
+        group: the processes that train together; this process is rank 0.
+        readings: as in `junction.fit`, shared between healing runs of the same model.
         is_compared: whether only its scores are wanted; then `spec.bridge` need not be set.
 
     Raises:
-        LayerscopeError: one sentence on whatever the user can mend.
+        LayerscopeError: one sentence on a problem that the user can fix.
     """
     began = time.perf_counter()
     resolved = resolve(spec)
@@ -309,7 +309,7 @@ def run(
         if stored.adapter and (store.cache_dir() / stored.adapter / "adapter_config.json").exists():
             group.order("end")
             return stored
-        stored = None  # a precomputed result, or the adapter was deleted: its numbers alone are not what was asked for
+        stored = None  # a precomputed result, or the adapter was deleted: its numbers alone do not answer the request
     load.clear()
     machine.reset_peak(resolved.model.device)
     key = resolved.fingerprint()
@@ -320,14 +320,14 @@ def run(
     _check(resolved, planned.facts)
     other = machine.ALL_CARDS if planned.cards and planned.placement is None else ""
     at_once, over = resolved, 1
-    if group.size > 1:  # each has its share of the rows, and the whole model where there is room for it
+    if group.size > 1:  # each has its share of the sequences, and the whole model where memory allows it
         other = f"{machine.ALL_CARDS} without --workers" if planned.device.value.startswith("cuda") else ""
         step = resolved.batch_size * resolved.gradient_accumulation
         at_once = replace(resolved, batch_size=min(resolved.batch_size, -(-step // group.size)))
         is_short = not planned.fits or memory.shortage(at_once, planned.facts, planned.free_bytes, planned.where) is not None
         # Where the parts of a layer are is tried out by each process for itself, which no divided layer can be.
         can_divide = resolved.model.quantization in DIVIDED and not isinstance(resolved.block, PartSet)
-        # And what an instant heal changes in experts is worked out from all of their weights.
+        # And the instant heal's change of experts is computed from all of their weights.
         can_divide = can_divide and not (resolved.instant and planned.facts.expert_parameters)
         over = group.size if is_short and can_divide else 1
     memory.check(at_once, planned.facts, planned.free_bytes, planned.where, other=other, over=over)
@@ -347,7 +347,7 @@ def run(
 
 
 def _check(spec: HealSpec, facts: ModelFacts) -> None:
-    """Refuse what cannot work before anything is loaded or measured."""
+    """Refuse an impossible request before anything is loaded or measured."""
     spec.block.check(facts.n_layers)
     adapters.check_last_layers(spec, facts.n_layers - (0 if spec.control else len(spec.block.layers)))
     if spec.instant:
@@ -367,7 +367,7 @@ def _check(spec: HealSpec, facts: ModelFacts) -> None:
 
 
 def _base_name(spec: HealSpec, planned: Plan) -> str:
-    """What the adapter calls its base: the hub id, or the name of a folder or file of this machine, whose path stays here."""
+    """Return the adapter's name of its base: the Hub id, or the name of a local folder or file, never its path."""
     return hub_id(spec.model) or planned.source.name
 
 
@@ -378,10 +378,10 @@ class _Heal:
         self.record, self.spec, self.base, self.group, self.readings = record, record.spec, base, group, readings
         self.is_compared = is_compared
         self.changes: dict[str, Tensor] = {}
-        """By module, what the instant heal adds to its weight."""
+        """By module, the tensor that the instant heal adds to its weight."""
         self.bridges: list[Bridge] = []
         self.stages: list[Removal] = []
-        """What is out in each stage, where the layers go in more than one."""
+        """Removed layers of each stage, where they are removed in more than one."""
 
     def run(self, loaded: LoadedModel) -> HealResult:
         """Everything after loading."""
@@ -444,7 +444,7 @@ class _Heal:
             record.add_validation(start, 0)
 
     def known_checks(self) -> tuple[Validation, Validation] | None:
-        """As `check_before`, from another heal of the same cut that was judged by the same text."""
+        """Return the checks of `check_before` from another run of the same cut that was judged by the same text."""
 
         def subject(spec: HealSpec) -> object:
             return spec.model, replace(spec.validation, n_texts=spec.n_kept_clear), spec.block, spec.control
@@ -455,7 +455,7 @@ class _Heal:
         return None
 
     def check_before(self, loaded: LoadedModel) -> tuple[Validation, Validation]:
-        """The unpruned model, and what is healed, on the texts that choose."""
+        """Measure the unpruned model and the model to heal on the texts that choose."""
         cuts: list[Removal | None] = [None] if self.spec.control else [None, self.spec.block]
         stuff, found = texts.choice(loaded, self.spec), Scores()
         scores.complete(found, loaded, stuff, cuts, self.record.on_progress)
@@ -530,7 +530,7 @@ class _Heal:
         return packing.training_rows(spec.corpus, self.texts.apart, healed.tokenizer, max_rows=max_rows, on_progress=told)
 
     def work_out_steps(self, trainer: Trainer, healed: LoadedModel) -> int:
-        """How many steps fit into the asked time, from the measured speed of a few that change nothing."""
+        """Return the steps that fit into the requested time, from the measured speed of a few that change nothing."""
         record, spec = self.record, self.spec
         seconds = []
         for number in range(_PROBES):
@@ -553,11 +553,11 @@ class _Heal:
         return steps
 
     def end_s(self, healed: LoadedModel, stuff: Material, check_s: float) -> float:
-        """Seconds that the last measurement will take, told from a check: what was measured before may have been remembered.
+        """Estimate the last measurement's seconds from a check, since earlier measurements may have reused stored scores.
 
         Args:
             healed: the model.
-            stuff: what the check measured.
+            stuff: texts and questions of the check.
             check_s: seconds that it took.
         """
         spec = self.spec
@@ -572,7 +572,7 @@ class _Heal:
         return check_s * (whole.n_tokens + self.texts.n_same_kind_tokens) / stuff.n_tokens + writing_s
 
     def look_for_overlap(self, healed: LoadedModel, packed: PackedRows) -> None:
-        """Which questions the healing text gives away; looked for once."""
+        """Return the questions that the healing text contains; computed once."""
         if self.spec.benchmark is None or self.record.result.overlap is not None:
             return
 
@@ -605,7 +605,7 @@ class _Heal:
         validated = record.result.validations[-1].step if record.result.validations else -1
         if spec.instant and len(record.result.validations) == 1:  # the pruned model's, and not yet the instantly healed one's
             self.validate(trainer, healed, stuff)
-        if spec.keep_best and not trainer.steps_done:  # the best may be what the training begins with
+        if spec.keep_best and not trainer.steps_done:  # the best step may be 0
             checkpoints.write(record.key, trainer.state(), best=record.best_step())
         while True:
             if _due(trainer.steps_done, validated, spec):
@@ -632,13 +632,13 @@ class _Heal:
         self.record.add_step(done, trainer.tokens_per_step, left)
 
     def check_material(self, healed: LoadedModel) -> Material:
-        """What is measured on the way: the texts that choose, and the first few of the questions."""
+        """Return the material of checks during training: the texts that choose, and the first few of the questions."""
         spec = self.spec
         asked = None if spec.benchmark is None or not spec.check_questions else spec.benchmark
         return texts.choice(healed, spec, asked and replace(asked, limit=spec.check_questions))
 
     def check(self, trainer: Trainer, healed: LoadedModel, stuff: Material) -> Validation:
-        """Loss and accuracy of the model as it is now."""
+        """Measure loss and accuracy of the model in its present state."""
         healed.model.eval()
         done, total = trainer.steps_done, trainer.spec.steps
         return _validation(done, evaluation.score(healed, stuff, lambda _: self.record.report(done, total)))
@@ -650,7 +650,7 @@ class _Heal:
             checkpoints.write(self.record.key, trainer.state(), best=self.record.best_step())
 
     def keep(self, trainer: Trainer) -> None:
-        """After a cancel: make what was trained usable, and resumable from exactly here."""
+        """Save a cancelled training, so that it is usable and can resume from exactly here."""
         key = self.record.key
         self.save(trainer)
         self.record.publish(adapter=adapter.relative(key), kept_step=trainer.steps_done)
@@ -686,7 +686,7 @@ class _Heal:
 
 
 def _processes(result: HealResult, now: int) -> list[int]:
-    """How many trained a heal, one after another, once `now` go on with it; none said where it was always one."""
+    """Return the numbers of processes that trained a run, in order, with the `now` that continue it; empty where always one."""
     before = result.processes or [1] * bool(result.steps)
     every = before if before[-1:] == [now] else [*before, now]
     return [] if every == [1] else every

@@ -1,13 +1,13 @@
-"""The heal in closed form: what removed layers add to the stream, made up for gap by gap by what is fitted on text.
+"""Closed-form healing: the change of the stream by removed layers, replaced gap by gap by a change fitted on text.
 
-Behind a gap the stream should be x[stop] of the unpruned model and is x[start]. A gap is an unbroken run of removed parts.
-Where a layer keeps one of its parts it begins or ends inside of it, and the stream that enters what is left there is the one
-to make up for. How that is done is the `compensation`. A change of the projection before the gap, which may then be the
-attention's, is a change of an existing weight, so it saves as a LoRA adapter of full rank and merges into a plain checkpoint;
-a map of the stream stays a small layer of its own (`bridge`).
+Behind a gap the stream should be x[stop] of the unpruned model and is x[start]. A gap is an unbroken run of removed modules.
+Where a layer keeps one of its two modules, the gap begins or ends inside the layer. The stream that enters the module behind
+the gap is then the one to compensate. The `compensation` says how. A change of the projection before the gap, which may then
+be the attention's, is a change of an existing weight. So it saves as a LoRA adapter of full rank and merges into a plain
+checkpoint. A map of the stream stays a small layer of its own (`bridge`).
 
-Gaps are made up for from the first to the last, each in the model whose earlier ones are: what is still off there is fitted
-away with it.
+Gaps are compensated from the first to the last, each in the model whose earlier gaps are. So a fit also corrects the error
+that the earlier ones leave.
 """
 
 import contextlib
@@ -40,28 +40,28 @@ TEXT_TOKENS = 256
 
 @dataclass(frozen=True)
 class Junction:
-    """What was fitted: named and placed as in the cut model."""
+    """Fitted changes, with names and places of the pruned model."""
 
     changes: dict[str, Tensor]
-    """By projection, what is added to its weight, (out_features, in_features), float32; of a mixture of experts the map of what
-    it puts out that is added to that (`projection.spread`). Zero where nothing that was tried helped."""
+    """By projection, the tensor that is added to its weight, (out_features, in_features), float32. For a mixture of experts it
+    is the map of its output that is added to that output (`projection.spread`). Zero where no tried strength helped."""
     bridges: list[Bridge]
     """Maps of the stream, of gaps that no projection could take in."""
     report: JunctionReport
-    """How it went."""
+    """Report of the fit."""
 
 
 @dataclass
 class Readings:
-    """What text has at the first gap of a model, kept for other compensations of the same cut, which need not read it again."""
+    """States of text at the first gap of a model, kept for other compensations of the same cut, which need not compute them."""
 
     room: int = 1 << 30
     """Bytes that may still be kept; batches that do not fit are read again."""
     _kept: dict[Any, tuple[Seen, bool]] = field(default_factory=dict)
-    """By gap and text, what was seen, and whether with the features of a projection."""
+    """By gap and text, the states, and whether they include the features of a projection."""
 
     def of(self, gap: Block, text: Sequence[Sequence[int]], has_features: bool, read: Callable[[], Seen]) -> Seen:
-        """What a batch has: from memory where it was read before and with features if they are wanted, else by `read`."""
+        """Return the states of a batch: kept ones, if they have the wanted features, else those that `read` returns."""
         key = gap, tuple(map(tuple, text))
         seen, has = self._kept.get(key, (None, False))
         if seen is None or (has_features and not has):
@@ -76,7 +76,7 @@ class Readings:
 
 
 def _packed(states: Tensor) -> Tensor:
-    """The same in half the bytes, where a model in bfloat16 made them."""
+    """Return the states in half the bytes, where a model in bfloat16 made them."""
     half = states.bfloat16()
     return half if torch.equal(half.float(), states) else states
 
@@ -96,19 +96,19 @@ def fit(
     compensation: str = "projection",
     readings: Readings | None = None,
 ) -> Junction:
-    """Fit what makes up for removed layers; one pass over the text for the first gap, two for each that follows.
+    """Fit the compensation of removed layers; one pass over the text for the first gap, two for each later gap.
 
     Args:
         decoder: the unpruned model; it is not changed.
         removed: the layers, or parts of layers, that are to be removed.
         calibration: token ids to fit on.
-        selection: token ids of another kind of text than `calibration`, on which a strength is chosen.
-        on_progress: told about every batch; may raise `Cancelled`.
+        selection: token ids of another kind of text than `calibration`, for the choice of a strength.
+        on_progress: called for every batch; may raise `Cancelled`.
         compensation: one of `COMPENSATIONS`.
-        readings: what an earlier fit to this model may have read, and where what this one reads is kept; None to keep nothing.
+        readings: states of earlier fits to this model, to which this fit adds its own; None to keep nothing.
 
     Raises:
-        RecipeError: when there is no layer before a gap, or the family is not one that can be healed so.
+        RecipeError: when there is no layer before a gap, or the family cannot be healed in this way.
     """
     removed.check(decoder.n_layers)
     check_start(removed)
@@ -192,7 +192,7 @@ def _takes_factor(gap: "Gap") -> bool:
 
 @dataclass(frozen=True)
 class Gap:
-    """A gap, and the model in which it is made up for: earlier gaps are out and made up for, later ones are still there."""
+    """A gap, and the model in which it is compensated: earlier gaps are out and compensated, later layers are still there."""
 
     decoder: Decoder
     earlier: Sequence[Removal]
@@ -226,7 +226,7 @@ class Gap:
         return sum(len(gap.layers) for gap in (*self.earlier, self.gap))
 
     def entered(self) -> contextlib.AbstractContextManager[Decoder]:
-        """The model in which it is made up for, without it."""
+        """Return the model in which the gap is compensated, without it."""
         gone = blocks.removal_of_parts(part for gap in (*self.earlier, self.gap) for part in gap.parts)
         return applied(self.decoder, gone, self.changes, self.bridges)
 
@@ -241,7 +241,7 @@ class Gap:
             return "", None
 
     def seen(self, module: nn.Module | None, sequences: Sequence[Sequence[int]]) -> Seen:
-        """What a batch of texts has here: all of it from one pass where the first gap is one of whole layers."""
+        """Return the states of a batch of texts at this gap, from a single pass where it is the first and of whole layers."""
         waited = _Streams(module, sequences)
         if not self.earlier and isinstance(self.gap, Block):
             first = self.gap
@@ -263,12 +263,12 @@ class Gap:
 def applied(
     decoder: Decoder, removed: Removal, changes: Mapping[str, Tensor], bridges: Sequence[Bridge]
 ) -> Iterator[Decoder]:  # fmt: skip
-    """Run the body of a `with` statement with layers out and made up for, then restore the model.
+    """Run the body of a `with` statement with layers out and compensated, then restore the model.
 
     Args:
         decoder: the unpruned model.
         removed: the layers.
-        changes, bridges: as of a `Junction`.
+        changes, bridges: as in a `Junction`.
     """
     with cut.without_block(decoder, removed), contextlib.ExitStack() as put_on:
         for name, change in changes.items():
@@ -289,13 +289,13 @@ def _fit_gap(
     selection: Sequence[Sequence[int]],
     told: Callable[[float], None],
 ) -> tuple[GapReport, Tensor, tuple[float, float]]:
-    """How one gap went, its change, and the losses of the cut model before it and after it.
+    """Return the report of one gap, its change, and the losses of the pruned model before it and after it.
 
     Args:
         at: the gap.
         how: the compensation.
-        calibration, selection: as of `fit`.
-        told: the share that is done; may raise `Cancelled`.
+        calibration, selection: as in `fit`.
+        told: called with the share that is done; may raise `Cancelled`.
     """
     name, module = at.projection(how)
     n_out = at.decoder.config.hidden_size
@@ -316,19 +316,19 @@ def _fit_gap(
 
 
 class _Streams:
-    """Waits for what passes by at a gap."""
+    """Collector of the states that pass at a gap."""
 
     def __init__(self, module: nn.Module | None, sequences: Sequence[Sequence[int]]) -> None:
         self._module, self._sequences = module, sequences
         self._found: dict[str, Tensor] = {}
 
     def run(self, decoder: Decoder, before: int | None, behind: int | None) -> None:
-        """One pass up to where what is asked for is known.
+        """Run one pass, up to the last of the requested states.
 
         Args:
             decoder: the model as it is now.
-            before: the layer that x[start] enters; None for not asked.
-            behind: the layer that x[stop] enters, `n_layers` for none; None for not asked.
+            before: the layer that x[start] enters; None if not requested.
+            behind: the layer that x[stop] enters, `n_layers` for none; None if not requested.
         """
         last = "before" if behind is None else "behind"
 
@@ -373,16 +373,16 @@ def _losses(
     texts: Sequence[Sequence[int]],
     on_tried: Callable[[float], None],
 ) -> list[float]:
-    """Loss per token of the cut model with each change, all from one pass up to the gap; later gaps are out too.
+    """Return the loss per token of the pruned model with each change, from one pass up to the gap; later gaps are out too.
 
-    What the projection puts out more, the stream in front of the gap has more: `output_projection` tried it.
+    A change of the projection's output changes the stream before the gap by as much: `output_projection` has tried it.
 
     Args:
         at: the gap.
         module: the projection that is changed; None where it is the stream.
         changes: of the projection's weight, or of the stream.
         texts: token ids.
-        on_tried: told the share that is done.
+        on_tried: called with the share that is done.
     """
     nats = [0.0] * len(changes)
     seen: list[Tensor] = []

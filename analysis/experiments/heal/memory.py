@@ -1,4 +1,4 @@
-"""What a training step takes of memory, told from shapes alone: what cannot fit is refused before anything is loaded."""
+"""Memory of a training step, estimated from shapes alone: a step that cannot fit is refused before anything is loaded."""
 
 import bisect
 from dataclasses import replace
@@ -9,17 +9,17 @@ from analysis.experiments.heal.spec import HealSpec
 from analysis.models.spec import DTYPE_BYTES, LayerFacts, ModelFacts, divided_bytes, weight_bytes
 
 LOGITS_AT_ONCE = 1 << 25
-"""Logits that exist at the same time, as `Decoder.states_at_once` has it on a card; on a processor there are fewer."""
+"""Logits that exist at the same time, as in `Decoder.states_at_once` on a GPU; on a CPU there are fewer."""
 _LOGIT_COPIES = {False: 3, True: 6}
 """Arrays of that many float32 numbers at the peak of the loss: without and with the unpruned model's distribution."""
 _TRAINED_BYTES = 16
 """Of a trained parameter in float32: itself, its gradient and two moments of AdamW."""
 _WIDEST = 8
-"""Feed-forward widths beyond so many times the hidden size are those of experts, of which a token sees a few."""
+"""Feed-forward widths beyond so many times the hidden size are those of experts. A token uses a few of them."""
 
 
 def activation_bytes(hidden_size: int, width: int, n_layers: int, tokens: int, dtype: str) -> int:
-    """Bytes that one forward pass keeps for its backward pass, without gradient checkpointing.
+    """Return the bytes that one forward pass keeps for its backward pass, without gradient checkpointing.
 
     Per token and layer about 16 x hidden_size + 8 x feed-forward width numbers, measured on the starter model.
 
@@ -27,20 +27,22 @@ def activation_bytes(hidden_size: int, width: int, n_layers: int, tokens: int, d
         hidden_size, width: numbers per token in the stream and inside the feed-forward part of a layer.
         n_layers: layers that gradients flow through.
         tokens: of the pass.
-        dtype: what it computes in.
+        dtype: of the computation.
     """
     return int(tokens * n_layers * (16 * hidden_size + 8 * width) * DTYPE_BYTES[dtype])
 
 
 def step_bytes(spec: HealSpec, facts: ModelFacts) -> int:
-    """Estimated bytes that a training step takes beside the weights, the least that it can do with.
+    """Estimate the least bytes that a training step takes in addition to the weights.
 
-    Activations with gradient checkpointing, which is turned on where they would not fit otherwise, or without, whichever is
-    less; states before the head and the unpruned model's; logits and what becomes of them; adapter, gradients and moments.
+    It counts activations, with gradient checkpointing or without, whichever is less. Checkpointing is on where they would not
+    fit otherwise. It also counts states before the head and the unpruned model's; logits and the tensors computed from them;
+    adapter, gradients and moments.
 
-    Against the peak measured with checkpointing in float32 on a processor, on the starter model without five layers: 681 MB
-    where it was 508 (4 rows of 256 tokens), 1.40 GB where it was 1.92 (8 of 512). For long rows it is too low, since the scores
-    of attention are not in it: it refuses what is far from fitting, and not all that does not fit.
+    The measured peak with checkpointing, in float32 on a CPU, on the starter model without five layers, compares as follows.
+    For 4 sequences of 256 tokens the estimate is 681 MB, the peak 508 MB. For 8 of 512 it is 1.40 GB, the peak 1.92 GB. For
+    long sequences it is too low, since it leaves out attention scores. So it refuses steps that are far too large, but not
+    every step that does not fit.
 
     Args:
         spec: concrete in its dtype.
@@ -68,7 +70,7 @@ def step_bytes(spec: HealSpec, facts: ModelFacts) -> int:
 
 
 def working_bytes(spec: HealSpec, facts: ModelFacts) -> int:
-    """The same of any heal: nothing where it trains nothing."""
+    """Estimate the bytes that any healing run takes in addition to the weights: 0 where it trains nothing."""
     return step_bytes(spec, facts) if spec.trains else 0
 
 
@@ -102,15 +104,18 @@ def _width(facts: ModelFacts) -> int:
 def shortage(
     spec: HealSpec, facts: ModelFacts, free_bytes: int, where: str, *, other: str = "", over: int = 1
 ) -> str | None:  # fmt: skip
-    """Why a heal's training step cannot fit, in one sentence with both amounts and what to change; None where it can.
+    """Explain why a training step cannot fit, in one sentence with both amounts and the settings to change.
 
     Args:
         spec: concrete in its dtype.
         facts: of the unpruned model.
         free_bytes: free before its weights are loaded.
         where: the device.
-        other: a device that has more room; "" for none.
-        over: how many processes its layers are divided over.
+        other: a device with more memory; "" for none.
+        over: number of processes that its layers are divided over.
+
+    Returns:
+        The sentence; None where the step can fit.
     """
     precision = spec.model.dtype if spec.model.quantization == "none" else spec.model.quantization
     if over > 1:
@@ -141,7 +146,7 @@ def check(spec: HealSpec, facts: ModelFacts, free_bytes: int, where: str, *, oth
 
 
 def _instead(spec: HealSpec, facts: ModelFacts, room: int, other: str) -> str:
-    """What to change."""
+    """Return the settings to change, in words."""
     rows = bisect.bisect_right(
         range(1, spec.batch_size), room, key=lambda rows: step_bytes(replace(spec, batch_size=rows), facts)
     )

@@ -32,7 +32,7 @@ class PackedRows:
     n_skipped: int
     """Documents passed over because they were under 16 tokens."""
     n_held_out: int
-    """Documents passed over because, with the others, they say too much of what a measured text says."""
+    """Documents left out because, with the others, they contain too many word runs of a measured text."""
     quoted: float
     """Of the measured texts, the largest share of runs of words that stands in the documents, in [0, 1]."""
 
@@ -54,11 +54,11 @@ def pack(
         seq_len: tokens per row.
         eos_token_id: the end-of-text token; None when the tokenizer has none, and nothing is put between documents.
         max_rows: stop reading documents when so many rows are full; None to read all.
-        on_progress: told before every document how many rows are full; may raise `Cancelled`.
+        on_progress: called before every document with the number of full rows; may raise `Cancelled`.
 
     Returns:
         Token ids and positions, both (n_rows, seq_len), int32; no rows when the text is shorter than one. A position counts the
-        tokens of the same document before it in its row, so that it is 0 wherever a document begins, or goes on from the row
+        tokens of the same document before it in its row. So it is 0 wherever a document begins or continues from the row
         before.
     """
     stream, begins = array("i"), array("q")  # 4 bytes a token: the paper's recipes read hundreds of millions
@@ -87,7 +87,7 @@ def _positions(begins: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def kept_apart(texts: Iterable[Sequence[int]], tokenizer: Any) -> Apart:
-    """What sees to it that these tokenized texts, which are measured on, are not trained on, in whole or in pieces."""
+    """Return the filter that keeps these tokenized texts, which are measured on, out of training, in whole or in pieces."""
     return Apart(tokenizer.decode(ids, skip_special_tokens=True) for ids in texts)
 
 
@@ -99,18 +99,18 @@ def training_rows(
     max_rows: int | None = None,
     on_progress: OnProgress = ignore,
 ) -> PackedRows:
-    """Draw and pack the documents of `spec`, leaving out what would give measured texts away.
+    """Draw and pack the documents of `spec`, without documents that contain measured texts.
 
     Args:
         spec: resolved; `n_texts` documents at most are packed into rows of `seq_len` tokens.
-        apart: asked about every document, in order.
+        apart: filter, called with every document in order.
         tokenizer: a transformers tokenizer.
-        max_rows: rows that the training will ever look at; no more are made.
-        on_progress: told how many rows are full; may raise `Cancelled`.
+        max_rows: rows that the training will ever use; no more are made.
+        on_progress: called with the number of full rows; may raise `Cancelled`.
 
     Raises:
         CorpusError: when the text cannot be read.
-        RecipeError: when what is left does not fill a single row.
+        RecipeError: when the remaining text does not fill a single row.
     """
     counts: Counter[str] = Counter()
     documents = itertools.islice(_fresh(spec, apart, tokenizer, counts), spec.n_texts)
@@ -125,7 +125,7 @@ def training_rows(
 
 
 def beginnings(spec: CorpusSpec, apart: Apart, tokenizer: Any, n_texts: int, n_tokens: int) -> list[list[int]]:
-    """The first tokens of documents of `spec`, leaving out what would give measured texts away.
+    """Return the first tokens of documents of `spec`, without documents that contain measured texts.
 
     Args:
         spec, apart, tokenizer: as for `training_rows`.
@@ -154,13 +154,13 @@ def _tokenized(texts: Iterator[str], tokenizer: Any) -> Iterator[list[int]]:
 
 
 def row_numbers(n_rows: int, first: int, count: int, seed: int) -> list[int]:
-    """Which rows the positions `first` .. `first + count - 1` of the training order are.
+    """Return the numbers of the rows at positions `first` .. `first + count - 1` of the training order.
 
     Every row comes once before any comes again, each round in an order of its own. A pure function of its arguments, so a
-    resumed heal sees what an uninterrupted one would have seen.
+    resumed run reads the rows that an uninterrupted run would have read.
 
     Args:
-        n_rows: rows there are.
+        n_rows: number of rows.
         first: 0-based position in the order.
         count: how many.
         seed: of the order.
@@ -179,13 +179,13 @@ miss most of them."""
 
 
 def find(questions: Sequence[Question], texts: Iterable[str]) -> Overlap:
-    """The questions of which eight words in a row stand in some text, whatever the case and the punctuation.
+    """Find the questions that share eight consecutive words with some text, regardless of case and punctuation.
 
-    Worked examples before a question do not count. Of a question with fewer words, with its right answer, all must stand there
-    in a row; one of under six words is never flagged.
+    Worked examples before a question do not count. A question that has fewer words with its right answer must stand there
+    whole. A question of under six words is never flagged.
 
     Args:
-        questions: those that are asked.
+        questions: of the question set.
         texts: all of the text; read once, word by word.
     """
     wanted: dict[tuple[str, ...], set[str]] = {}

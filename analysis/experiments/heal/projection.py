@@ -1,4 +1,4 @@
-"""The projection in front of a gap: what is last before it whose output is added to the stream as it is."""
+"""The projection in front of a gap: the last module before it whose output is added to the stream unchanged."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -34,16 +34,16 @@ def check_start(cut: Removal) -> None:
 
 
 def output_projection(decoder: Decoder, depth: int) -> tuple[str, nn.Module]:
-    """What adds to the stream last before a depth, by name: a linear module, or a mixture of experts.
+    """Return the last module that adds to the stream before a depth, with its name: a linear module or a mixture of experts.
 
-    What a mixture puts out is a sum over its experts, so a linear map of that is one of each expert's last matrix (`spread`).
+    The output of a mixture is a sum over its experts, so a linear map of it is one of each expert's last matrix (`spread`).
 
     Args:
-        decoder: the model as it is now; of a layer without its feed-forward part it is one of the attention.
+        decoder: the model in its present state; in a layer without its feed-forward module the result is of the attention.
         depth: 1..L.
 
     Raises:
-        RecipeError: when what no such module puts out is what is added.
+        RecipeError: when no such module's output is added unchanged.
     """
     layer = decoder.layers[depth - 1]
     if (name := _mixture(decoder, depth - 1)) is not None:
@@ -72,7 +72,7 @@ def _mixture(decoder: Decoder, index: int) -> str | None:
 
 
 def _adds_to_stream(decoder: Decoder, layer: nn.Module, module: nn.Module) -> bool:
-    """Whether adding to the module's output adds the very same to the stream behind the layer, tried out."""
+    """Try out whether a change of the module's output changes the stream behind the layer by exactly as much."""
     seen: list[Tensor] = []
     handle = layer.register_forward_hook(lambda _, args, output: seen.append(output_stream(output)))
     ids = _trial_ids(decoder)
@@ -93,7 +93,7 @@ def _adds_to_stream(decoder: Decoder, layer: nn.Module, module: nn.Module) -> bo
 
 
 def _takes_in(decoder: Decoder, mixture: nn.Module) -> bool:
-    """Whether a linear map of what a mixture puts out is one of its last matrices, tried out with some map."""
+    """Try out, with a random map, whether a linear map of a mixture's output is one of its experts' last matrices."""
     hidden = decoder.config.hidden_size
     change = torch.randn(hidden, hidden, generator=torch.Generator().manual_seed(0)) / hidden**0.5
     ids, seen = _trial_ids(decoder), list[Tensor]()
@@ -121,14 +121,14 @@ def _takes_in(decoder: Decoder, mixture: nn.Module) -> bool:
 
 
 def spread(decoder: Decoder, changes: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Changes of weights that changes of projections amount to: the same, but for those of mixtures of experts.
+    """Return the changes of weights that are equivalent to changes of projections; only those of mixtures of experts differ.
 
-    (I + M) Σ w_e D_e h_e = Σ w_e (I + M) D_e h_e: what M does behind a mixture, M D_e added to the last matrix of each expert
-    does inside, whatever weights the router gives; the same with their biases, and with the experts that all share.
+    (I + M) Σ w_e D_e h_e = Σ w_e (I + M) D_e h_e. So M D_e, added to the last matrix of each expert, has the effect of M behind
+    the mixture, for any weights of the router. The same holds for their biases, and for shared experts.
 
     Args:
-        decoder: the model as it is now, without an adapter.
-        changes: by name as of `output_projection`.
+        decoder: the model in its present state, without an adapter.
+        changes: by name, as in `output_projection`.
 
     Returns:
         By name of a module or a parameter, float32, shaped as its weight.
@@ -169,7 +169,7 @@ def _last_modules(decoder: Decoder, mixture: nn.Module) -> dict[str, Any]:
 
 
 def _mapped(tensor: Tensor, change: Tensor, mixture: nn.Module, name: str) -> Tensor:
-    """What a map of their output adds to matrices of experts, (n_experts, out, in) or as they are kept, or to their biases."""
+    """Return the change of experts' matrices, (n_experts, out, in) or as they are kept, or biases, by a map of their output."""
     change, wide = change.to(tensor.device), tensor.detach().float()
     owner = mixture.get_submodule(name.rpartition(".")[0])
     if tensor.dim() == 2 or getattr(owner, "is_transposed", False):
@@ -179,7 +179,7 @@ def _mapped(tensor: Tensor, change: Tensor, mixture: nn.Module, name: str) -> Te
 
 @contextlib.contextmanager
 def _mapping(module: Any, change: Tensor) -> Iterator[None]:
-    """Let a linear module put out a map of its product more; its bias is none of that, for an adapter cannot change one."""
+    """Add a map of a linear module's product to its output; its bias is left out, for an adapter cannot change one."""
 
     def add(_: nn.Module, args: Any, output: Tensor) -> Tensor:
         product = output if module.bias is None else output - module.bias
@@ -197,13 +197,13 @@ def _trial_ids(decoder: Decoder) -> Tensor:
 
 
 def is_linear(module: nn.Module) -> bool:
-    """Whether what is changed is a linear module, by what it reads; a mixture of experts is by what it puts out."""
+    """Return whether a module is linear: its change applies to its input. A change of a mixture applies to its output."""
     return isinstance(module, nn.Linear | Conv1D)
 
 
 @contextlib.contextmanager
 def added(module: nn.Module, extra: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Add `extra(features)` to what a module puts out: features are what a linear module reads, or a mixture puts out."""
+    """Add `extra(features)` to a module's output: features are the input of a linear module, or the output of a mixture."""
 
     def add(_: nn.Module, args: Any, output: Any) -> Any:
         stream = output_stream(output)
@@ -218,14 +218,14 @@ def added(module: nn.Module, extra: Callable[[Tensor], Tensor]) -> Iterator[None
 
 
 def watched(module: nn.Module, keep: Callable[[Tensor], None]) -> RemovableHandle:
-    """Tell the features of a module at every call, as of `added`."""
+    """Pass on the features of a module at every call, as in `added`."""
     if is_linear(module):
         return module.register_forward_pre_hook(lambda _, args: keep(args[0]))
     return module.register_forward_hook(lambda _, args, output: keep(output_stream(output)))
 
 
 def n_features(module: Any, hidden_size: int) -> int:
-    """Numbers per token that a change of a module reads, as of `added`."""
+    """Return the numbers per token that a change of a module reads, as in `added`."""
     if not is_linear(module):
         return hidden_size
     return int(module.weight.shape[0] if isinstance(module, Conv1D) else module.in_features)

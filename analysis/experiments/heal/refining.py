@@ -27,11 +27,11 @@ _CARRIED = (
 
 
 def source(spec: HealSpec, heals: Sequence[HealResult]) -> HealResult | None:
-    """The finished heal with the same training that was judged by the most of what is asked for, with its adapter still there.
+    """Return the finished run of the same training that was judged by the most of the requested texts and has its adapter.
 
     Args:
         spec: resolved.
-        heals: stored heals of the model.
+        heals: stored healing runs of the model.
     """
 
     def is_source(heal: HealResult) -> bool:
@@ -52,11 +52,11 @@ def _n_questions(heal: HealResult) -> int:
 
 
 def judge(heal: "_Heal", made: HealResult, loaded: LoadedModel) -> HealResult:
-    """Judge the adapter of a finished heal by what `heal` asks.
+    """Judge the adapter of a finished healing run on the questions and texts of `heal`.
 
     Args:
         heal: the request, nothing of it trained.
-        made: the finished heal.
+        made: the finished run.
         loaded: the model, a copy of its own.
     """
     record, spec = heal.record, heal.spec

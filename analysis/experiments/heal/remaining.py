@@ -25,7 +25,7 @@ STEP_PASSES = 4.5
 """Forward passes that a training step takes as long as: forward, backward, and the unpruned model's."""
 _PROBES = 3
 _ADAPTED = 0.8
-"""How many times as long the healed model takes as the pruned one, whose layers are still there and passed over."""
+"""Ratio of the healed model's time to that of the pruned model, whose layers are still there and skipped."""
 _ENOUGH = 0.15
 """Share of a phase from which on its own pace is taken."""
 _AGAIN_S = 1.0
@@ -52,7 +52,7 @@ class Remaining:
         """Plan the phases of a heal.
 
         Args:
-            told: hears every report.
+            told: called with every report.
             spec: resolved.
             n_parameters: of the model.
             began: when the heal began, by the clock.
@@ -107,7 +107,7 @@ class Remaining:
         self.phases[f"{name}, same kind"].expected_s *= _lacking(n_own_kind, spec.validation.n_texts)
 
     def skip_stages(self, *stages: str) -> None:
-        """Expect no time of stages, such as those that a stored heal has done."""
+        """Expect no time of stages, such as those that a stored run has done."""
         for phase in self.phases.values():
             if phase.stage in stages:
                 phase.expected_s = 0.0
@@ -123,7 +123,7 @@ class Remaining:
         is_planned = self.phases["train"].is_measured
         if self._deadline is None or is_planned or place > names.index("train"):
             return left
-        # What the time that was named leaves is filled with steps.
+        # Training steps fill the rest of the requested time.
         others = left - (self._left_of_phase(now) if self._now == "train" else self._expected("train"))
         return max(others, self._deadline - now)
 
@@ -133,7 +133,7 @@ class Remaining:
 
     @property
     def _factor(self) -> float:
-        """How many times as long the finished phases, and the present one so far, took as was expected of them."""
+        """Return the ratio of actual to expected time, over the finished phases and the present one so far."""
         done = [phase for phase in self.phases.values() if phase.took_s and phase.expected_s and phase.stage != LOAD]
         expected, took = sum(phase.expected_s for phase in done), sum(phase.took_s or 0.0 for phase in done)
         now = self.phases[self._now]
@@ -161,7 +161,7 @@ class Remaining:
         return spent / (_QUICKER * first + 1 - first)
 
     def __call__(self, progress: Progress) -> None:
-        """Pass a report on with what is left of all."""
+        """Pass a report on with the remaining time of the whole run."""
         if progress.total:
             self._fraction = self._in_time(min(1.0, progress.done / progress.total))
         now = self._clock()

@@ -44,12 +44,12 @@ class Remembered:
 
 
 def remembered(spec: HealSpec, same_kind: CorpusSpec | None) -> Remembered:
-    """Scores from stored sweeps, evaluations and other heals: of the same weights, dtype, questions and texts.
+    """Return scores of stored sweeps, evaluations and healing runs with the same weights, dtype, questions and texts.
 
-    The first questions or texts of more are the same, so numbers of them need not be equal.
+    Larger sets begin with the same questions or texts, so their sizes need not be equal.
 
     Args:
-        spec: the heal, resolved.
+        spec: the request, resolved.
         same_kind: text of the healing text's kind, resolved.
     """
     known = scores.remembered(spec.model, spec.benchmark, spec.validation, spec.generation)

@@ -1,4 +1,4 @@
-"""Heals: what is asked for and what is found."""
+"""Requests for healing runs, and their results."""
 
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar
@@ -19,13 +19,13 @@ from analysis.experiments.accuracy.spec import lacking
 from analysis.models.spec import ModelFacts, ModelSpec
 
 HEAL_METHODS = ("lora", "partial", "beside")
-"""What a heal trains."""
+"""Names for the weights that a healing run trains."""
 LORA_ON = ("feed_forward", "attention", "both")
-"""Where in every layer a LoRA goes."""
+"""Weights of every layer that a LoRA adapts."""
 COMPENSATIONS = ("projection", "magnitude", "patch", "ghost")
-"""What an instant heal fits; `compensation` has them."""
+"""Names for the changes that an instant heal fits; `compensation` has them."""
 DISTILL_FROM = ("logits", "states")
-"""What a heal learns from the unpruned model."""
+"""Outputs of the unpruned model that a healing run can learn."""
 
 
 MOST_STEPS = 1_000_000
@@ -33,28 +33,28 @@ MOST_ROWS = 4_096
 """Training rows of one forward pass, and passes of one step."""
 MOST_RANK = 4_096
 MOST_KEPT = 65_536
-"""Tokens of a distribution that are told apart."""
+"""Tokens of a distribution that are learnt one by one, at most."""
 MOST_WRITTEN = 1_048_575
 """A row has one token more at least, to write from."""
 CALIBRATION_TEXTS = 96
 """Texts that the instant heal is fitted on."""
 CHOICE_TEXTS = 8
-"""Texts, of the kind that a heal is judged by but none of those, that the instant heal's strength and the best step are chosen
-on."""
+"""Texts that choose the instant heal's strength and the best step. They are of the kind of the judging texts, but none of
+those."""
 
 
 def judged_by(corpus: CorpusSpec, wanted: CorpusSpec | None = None) -> CorpusSpec:
-    """The text that a heal is judged by which trains on `corpus`: never of the same kind.
+    """Return the text that judges a run trained on `corpus`: never of the same kind.
 
     Args:
         corpus: the healing text.
-        wanted: taken where it is of another kind, such as the text of a curve that the heal is to stand beside.
+        wanted: taken where it is of another kind, such as the text of a curve that the run is compared with.
     """
     return wanted if wanted is not None and wanted.subject != corpus.subject else other_text(corpus.source)
 
 
 def default_heal_corpus() -> CorpusSpec:
-    """The Wikipedia documents that healing trains on unless others are asked for."""
+    """Return the Wikipedia documents that healing trains on by default."""
     return CorpusSpec(source="wiki", n_texts=2000, seq_len=256, split="train")
 
 
@@ -74,8 +74,8 @@ class HealSpec(Spec):
     corpus: Annotated[CorpusSpec, Part(only=("source", "seq_len"))] = field(default_factory=default_heal_corpus)
     """Documents that are packed into training rows of `corpus.seq_len` tokens."""
     validation: Annotated[CorpusSpec, Part(only=())] = field(default_factory=lambda: other_text(default_heal_corpus().source))
-    """Text of another kind than `corpus`, on which the loss is measured before and after; the documents that follow in the same
-    draw choose on the way. Of the healing text's own kind it would say how well that kind was learnt."""
+    """Text of another kind than `corpus`, for the loss before and after. The documents that follow in the same draw choose
+    during training. Text of the healing text's own kind would measure how well that kind was learnt."""
     benchmark: Annotated[BenchmarkSpec | None, Part(only=())] = field(default_factory=BenchmarkSpec)
     """Questions asked of the unpruned, pruned and healed model; None to skip them."""
     generation: Annotated[GenerationSpec | None, Option("--generate")] = None
@@ -92,35 +92,36 @@ class HealSpec(Spec):
     minutes: Annotated[float | None, Option(), Bound(0, 525_600, above=True)] = None
     """Time for everything, scoring included. The steps that fit follow from the measured speed (default: `--steps` decides)."""
     method: str = "lora"
-    """`lora` on the feed-forward weights of every layer, shared experts and all others included; or every weight matrix, but no
-    norm and no bias, of the last layers and the head (`partial`) or of the two layers beside each gap (`beside`). Routers of
-    experts stay as they are."""
+    """`lora` on the feed-forward weights of every layer, including shared and all other experts. Or every weight matrix of the
+    last layers and the head (`partial`), or of the two layers next to each gap (`beside`). Norms, biases and routers of experts
+    stay unchanged."""
     lora_on: str = "feed_forward"
-    """Where `lora` puts it in every layer: on the `feed_forward` weights, as the paper does, on the `attention`, or `both`."""
+    """Weights of every layer that `lora` adapts: the `feed_forward` weights, as in the paper, the `attention`, or `both`."""
     last_layers: Annotated[int, Bound(1, MOST_LAYERS)] = 3
     """Layers whose weight matrices `partial` trains."""
     instant: bool = False
-    """Whether to begin with the instant heal: the layer before the cut adds what the block added (`junction`)."""
+    """Whether to begin with the instant heal: the layer before the cut replaces the block's change of the stream
+    (`junction`)."""
     compensation: str = "projection"
-    """What the instant heal fits behind every gap: a change of the `projection` before it, one factor for the stream's
-    `magnitude` (Prune&Comp), a `patch` (LinearPatch), or a `ghost` of the removed layers (Ghosted Layers)."""
+    """Change that the instant heal fits behind every gap: of the `projection` before it, or of the stream. The stream gets one
+    factor for its `magnitude` (Prune&Comp), a `patch` (LinearPatch), or a `ghost` of the removed layers (Ghosted Layers)."""
     bridge: Annotated[bool, Option()] = False
     """Use the recipe instant even where its change fits into no weight (Gemma 2 and 3, OLMo 2). The change stays an extra layer
     next to the adapter, which plain PEFT and exports leave out."""
     distill: Annotated[float, Bound(0, 1)] = 0.0
     """Weight, in [0, 1], of the unpruned model in the training loss; the text has the rest."""
     distill_from: str = "logits"
-    """What of the unpruned model is learnt: its next-token distribution (`logits`), or its last states (`states`), which with
-    `distill=1` needs no vocabulary head and so takes half the time."""
+    """Output of the unpruned model that is learnt: its next-token distribution (`logits`) or its last states (`states`). With
+    `distill=1` states need no vocabulary head and take half the time."""
     top_k: Annotated[int, Bound(0, MOST_KEPT)] = 0
-    """Tokens of the unpruned model's distribution that are learnt one by one, the likeliest; all others as one remainder. What
-    is kept of a row that comes again is then 6 bytes for each of them, whatever the size of the model; 0 for all of it."""
+    """Tokens of the unpruned model's distribution that are learnt one by one, the most likely; all others as one remainder. A
+    row that comes again keeps 6 bytes for each of them, for a model of any size; 0 for the whole distribution."""
     written: Annotated[int, Bound(0, MOST_WRITTEN)] = 0
-    """Tokens at the end of each training row that the model writes itself, as it is at that step, instead of reading them: the
-    unpruned model then grades its distribution there too, so `distill` has to be 1; 0 for none."""
+    """Tokens at the end of each training row that the model generates itself, in its state at that step, instead of reading
+    them. The unpruned model then grades its distribution there too, so `distill` has to be 1; 0 for none."""
     stages: Annotated[int, Bound(1, MOST_LAYERS)] = 1
-    """In how many stages the layers go, those that change the stream least first, each with as many of the steps; of a cut of
-    fewer layers one goes in each. The instant heal is fitted to a cut as a whole, so there is none with more than 1."""
+    """Number of stages in which the layers are removed, those that change the stream least first, each with as many of the
+    steps. For a cut of fewer layers one is removed in each. The instant heal is fitted to a cut as a whole, so it needs 1."""
     junction: Annotated[float, Bound(0, 1_000_000)] = 0.0
     """Weight of the loss that draws the stream behind the cut to the unpruned model's (paper, section 5); 0 for none."""
     control: Annotated[bool, Option()] = False
@@ -137,14 +138,14 @@ class HealSpec(Spec):
     r: Annotated[int, Bound(1, MOST_RANK)] = 16
     """LoRA rank; lora_alpha = r."""
     lora_dropout: Annotated[float, Bound(0, 1, below=True)] = 0.05
-    """Share of what a LoRA reads that is dropped in training; of models with experts none is, which PEFT cannot there."""
+    """Share of a LoRA's input that is dropped in training; 0 in models with experts, where PEFT cannot drop it."""
     eval_every: Annotated[int, Bound(1, MOST_STEPS)] = 10
     """Steps between validation losses and checkpoints."""
     check_questions: Annotated[int, Bound(0, 1_000_000)] = 0
-    """How many of the questions are asked at each of these, to see accuracy grow; 0 for none."""
+    """Number of questions asked at each of these, to see accuracy grow; 0 for none."""
     judging_texts: Annotated[int, Bound(0, MOST_ROWS)] = 0
-    """Texts that a refined judgement reads: the texts that choose, and the healing text, keep clear of all of them, so that a
-    heal judged by the first few can be judged by more. 0: those of `validation`."""
+    """Texts that a refined judgement reads. The texts that choose, and the healing text, share nothing with any of them. So a
+    healing run judged by the first few can be judged by more. 0: those of `validation`."""
     keep_best: bool = False
     """Whether to end with the checkpoint of the lowest loss on the way, step 0 included, instead of the last step."""
 
@@ -196,12 +197,12 @@ class HealSpec(Spec):
 
     @property
     def trains(self) -> bool:
-        """Whether any step is taken; without one the instant heal is all."""
+        """Return whether any step is taken; without steps only the instant heal is applied."""
         return self.steps > 0 or self.minutes is not None
 
     @property
     def training(self) -> "HealSpec":
-        """The request without its judgement: equal for heals that make the same adapter."""
+        """Return the request without its judgement: equal for runs that make the same adapter."""
         few = replace(self.validation, n_texts=1)
         return replace(self, benchmark=None, generation=None, check_questions=0, validation=few)
 
@@ -212,7 +213,7 @@ class HealSpec(Spec):
 
     @property
     def gone_by_stage(self) -> list[int]:
-        """How many layers are out in each stage: 3, 6 and 8 of eight layers in three."""
+        """Return the number of removed layers in each stage: 3, 6 and 8 for eight layers in three stages."""
         n = len(self.block.layers)
         n_stages = max(1, min(self.stages, n))
         return [-(-n * stage // n_stages) for stage in range(1, n_stages + 1)]
@@ -237,7 +238,7 @@ class HealSpec(Spec):
         return sorted(layer for layer in found if 0 <= layer < n_layers)
 
     def why_not_shared(self, n: int) -> str | None:
-        """Why so many processes cannot train it together."""
+        """Return the reason why so many processes cannot train it together."""
         rows = self.batch_size * self.gradient_accumulation
         if not self.trains:
             return (
@@ -264,10 +265,10 @@ class HealSpec(Spec):
         return None
 
     def as_control(self) -> "HealSpec":
-        """The training of the unpruned model that says what the healing text does by itself.
+        """Return the training of the unpruned model that measures the effect of the healing text by itself.
 
         Raises:
-            RecipeError: when this heal trains nothing.
+            RecipeError: when this request trains nothing.
         """
         if not self.trains:
             raise RecipeError(
@@ -285,7 +286,7 @@ class Stage:
     """A stage of a heal in which the layers go little by little."""
 
     removed: Removal
-    """What is out in it, that of the earlier ones included."""
+    """Layers removed in it, including those of the earlier ones."""
     begins: int
     """Optimizer steps done before it."""
 
@@ -306,7 +307,7 @@ class HealStep:
 
 @dataclass(frozen=True)
 class Validation:
-    """A loss on the way, on the texts that choose: `CHOICE_TEXTS` of the kind that the heal is judged by, but other ones."""
+    """A loss during training, on the texts that choose: `CHOICE_TEXTS` others of the kind that the run is judged by."""
 
     step: int
     """Steps done; 0 is the pruned, unhealed model, and once more 0 the same after the instant heal, if there is one."""
@@ -327,22 +328,22 @@ class Validation:
 
 @dataclass(frozen=True)
 class GapReport:
-    """How the instant heal went at one gap of the cut."""
+    """Report of the instant heal at one gap of the cut."""
 
     gap: Removal
     """The removed layers, or parts of layers."""
     module: str
-    """The projection, or mixture of experts, before it that was changed, named as in the cut model; "" where the stream itself
-    is mapped."""
+    """The projection, or mixture of experts, before it that was changed, named as in the pruned model; "" where the stream
+    itself is mapped."""
     strength: float
     """Share of the fitted change that was applied."""
     factor: float | None = None
-    """By what the stream is multiplied, where that is all."""
+    """Factor of the stream, where the change is nothing else."""
 
 
 @dataclass(frozen=True)
 class JunctionReport:
-    """How the instant heal went."""
+    """Report of the instant heal."""
 
     module: str
     """The projection before the cut that was changed; of several gaps all of them, joined by commas."""
@@ -350,26 +351,26 @@ class JunctionReport:
     """Share of the fitted change that repaired most on the texts that choose, 0 when none of it helped; of several gaps the
     mean. Always 1 where the published method applies all of it."""
     loss_before: float
-    """Loss of the cut model on those texts, nats per token."""
+    """Loss of the pruned model on those texts, nats per token."""
     loss_after: float
     """The same after the change; never above `loss_before` where the strength was chosen."""
     n_tokens: int
     """Tokens that were fitted on."""
     wall_s: float
     gaps: list[GapReport] = field(default_factory=list)
-    """Gap by gap, in the model's order; empty in heals of former versions, which had one."""
+    """Gap by gap, in the model's order; empty in healing runs of former versions, which had one."""
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """How many questions share a run of words with the healing text, and so may have been answered from memory."""
+    """Number of questions that share a run of words with the healing text, and so may have been answered from memory."""
 
     n_words: int
     """Length of the run."""
     n_questions: int
     """Questions looked at."""
     ids: list[str]
-    """Identifiers of those that share one."""
+    """Identifiers of the questions that share one."""
 
 
 def _rate(name: str, title: str) -> tuple[Column, ...]:
@@ -431,24 +432,25 @@ class HealResult(Result):
     unpruned_check: Validation | None = None
     """The unpruned model on the texts that choose, the level that `validations` are read against; None until measured."""
     n_choice_texts: int = 0
-    """Texts that chose on the way; 0 where the draw had none left beside those that judge, which then chose as well."""
+    """Texts that chose during training; 0 where the draw had only enough for judging, and these texts chose as well."""
     n_held_out: int = 0
-    """Healing documents left out because, with the others, they say too much of what some text that is measured on says."""
+    """Healing documents left out because, with the others, they contain too many word runs of a measured text."""
     quoted: float | None = None
-    """Of the texts that are measured on, the largest share of runs of eight words that stands somewhere in the healing text;
-    None until it is packed."""
+    """Largest share, over the measured texts, of runs of eight words that occur somewhere in the healing text; None until it is
+    packed."""
     questions: dict[str, list[Answer]] = field(default_factory=dict)
     """By model, every answer."""
     writings: dict[str, GenerationCheck] = field(default_factory=dict)
-    """By model, what it wrote, where it was asked to."""
+    """By model, its generated texts, where they were requested."""
     planned_steps: int | None = None
     """Optimizer steps in all, where the spec names a time; None until they are worked out."""
     kept_step: int | None = None
     """The step whose adapter was measured and kept; None until then."""
     processes: list[int] = field(default_factory=list)
-    """How many processes trained it together, in the order in which they took over from each other; empty for one."""
+    """Numbers of processes that trained it together, in the order in which they took over from each other; empty for one."""
     stages: list[Stage] = field(default_factory=list)
-    """What is out at which step, where the layers go in more than one; measured is always the model without all of them."""
+    """Removed layers by step, where they are removed in more than one stage; scores are always of the model without all of
+    them."""
     documents_apart: bool = False
     """Whether documents that share a row were read each by itself."""
     overlap: Overlap | None = None
@@ -456,15 +458,15 @@ class HealResult(Result):
 
     @property
     def ended_early(self) -> bool:
-        """Whether it was stopped on its way and what had been trained was kept: an adapter whose scores were not measured."""
+        """Return whether it was cancelled in training and its adapter was kept, without scores."""
         return self.healed is None and self.adapter is not None and bool(self.kept_step)
 
     def is_of(self, cut: Removal | None) -> bool:
-        """Whether the cut is what was healed; a control trains the unpruned model."""
+        """Return whether this cut was healed; a control trains the unpruned model."""
         return self.spec.block == cut and not self.spec.control
 
     def repaired_by(self, check: Validation) -> float | None:
-        """Share of what the cut costs on the texts that choose that is given back at a check; None where it costs nothing."""
+        """Return the recovered share of the loss increase at a check, on the texts that choose; None where it did not rise."""
         if self.spec.control or self.unpruned_check is None or not self.validations:
             return None
         pruned, unpruned = self.validations[0].loss, self.unpruned_check.loss
@@ -472,7 +474,7 @@ class HealResult(Result):
 
     @property
     def models(self) -> dict[str, Point]:
-        """What the models scored, by name, as far as they were measured."""
+        """Return the scores of the models by name, as far as they were measured."""
         found = {"unpruned": self.unpruned, "pruned": self.pruned, "healed": self.healed}
         return {name: point for name, point in found.items() if point is not None}
 
@@ -499,7 +501,7 @@ class HealResult(Result):
         }
 
     def _writing_table(self) -> dict[str, Table]:
-        """What each model wrote, rated; nothing where none was let to write."""
+        """Return the ratings of each model's generated text; empty without generation."""
         if not self.writings:
             return {}
         rows = []

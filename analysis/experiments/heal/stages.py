@@ -1,8 +1,8 @@
-"""Cut, heal, cut: the layers of a cut go in several stages, with training in between.
+"""Prune, heal, prune: the layers of a cut are removed in several stages, with training in between.
 
-What is trained is, from the first step on, the adapter of the model without all of these layers. In an earlier stage those of
-the later ones are still in their places, as the unpruned model has them: so a checkpoint is of the same weights in every stage,
-and what is measured on the way is always the model without all of the layers.
+The trained weights are, from the first step on, the adapter of the model without all of these layers. In an earlier stage the
+layers of the later ones are still in their places, with the unpruned model's weights. So a checkpoint is of the same weights
+in every stage, and validation always measures the model without all of the layers.
 """
 
 from collections.abc import Sequence
@@ -17,15 +17,15 @@ _KEPT_BYTES = 256 * 1024**2
 
 
 def cuts(decoder: Decoder, spec: HealSpec, texts: Sequence[Sequence[int]]) -> list[Removal]:
-    """What is out in each stage, the first one first; each a part of the next, and the last one all of the cut.
+    """Return the removed layers of each stage in order; each is a part of the next, and the last is all of the cut.
 
-    The layers go by their influence, one minus the mean cosine of what enters and leaves them (ShortGPT, arXiv:2403.03853): the
-    least first, measured anew without those that went before, of equals the deeper one first.
+    Layers are removed by their influence, least first: one minus the mean cosine of their input and output (ShortGPT,
+    arXiv:2403.03853). It is measured anew without the layers removed before; of equals the deeper layer is first.
 
     Args:
         decoder: the unpruned model; it is not changed.
-        spec: the heal; of whole layers.
-        texts: token ids that the influence is measured on.
+        spec: the request; of whole layers.
+        texts: token ids for the influence.
     """
     seen = Objective(decoder, texts, kind="loss", stride=1, keep_bytes=_KEPT_BYTES)
     order: list[int] = []
@@ -44,10 +44,10 @@ def number(step: int, n_stages: int, n_steps: int) -> int:
 
 
 def planned(gone: Sequence[Removal], n_steps: int) -> list[Stage]:
-    """The stages with the steps that they begin at.
+    """Return the stages with the steps that they begin at.
 
     Args:
-        gone: what is out in each.
+        gone: removed layers of each.
         n_steps: of all of them.
     """
     return [Stage(cut, stage * n_steps // len(gone)) for stage, cut in enumerate(gone)]

@@ -19,7 +19,7 @@ from analysis.models.stream import input_stream
 
 @dataclass(frozen=True)
 class Top:
-    """The likeliest tokens of the unpruned model, and what it gives them; all others are one remainder."""
+    """The most likely tokens of the unpruned model, and their log-probabilities; all others are one remainder."""
 
     tokens: Tensor
     """(..., k), int64."""
@@ -36,21 +36,21 @@ class Top:
         return cls(torch.cat([one.indices for one in found]).view(shape), torch.cat([one.values for one in found]).view(shape))
 
     def __getitem__(self, which: Any) -> "Top":
-        """Those of some places, as of a tensor."""
+        """Return the entries at some places, as in a tensor."""
         return Top(self.tokens[which], self.logs[which])
 
 
 def head_loss(
     decoder: Decoder, states: Tensor, targets: Tensor, teacher: Tensor | Top | None = None, distill: float = 0.0
 ) -> Tensor:  # fmt: skip
-    """Mean loss, in nats per token, of normed states through the vocabulary head.
+    """Return the mean loss, in nats per token, of normed states through the vocabulary head.
 
     Args:
-        decoder: for the head and the family's scaling of logits; what of the head requires gradients gets them.
+        decoder: for the head and the family's scaling of logits; parameters of the head that require gradients get them.
         states: (tokens, hidden_size), after the final norm.
         targets: (tokens,), the token that follows each.
-        teacher: the unpruned model's states for the same tokens, after its final norm; the head is the same, so its
-            distribution over the whole vocabulary follows from them. Or its likeliest tokens there, (tokens, k).
+        teacher: the unpruned model's states for the same tokens, after its final norm. The head is the same, so its
+            distribution over the whole vocabulary follows from them. Or its most likely tokens there, (tokens, k).
         distill: d in (1 - d) * cross-entropy with the text + d * KL(teacher || student).
 
     Returns:
@@ -71,7 +71,7 @@ class _HeadLoss(torch.autograd.Function):
         owned = [torch.zeros_like(parameter) for parameter in own]
         total = torch.zeros((), dtype=torch.float64, device=states.device if states.device.type != "mps" else "cpu")
         rows = decoder.states_at_once
-        # Where the heal trains the head too, the teacher's is what the adapter is put around.
+        # Where the head is trained too, the teacher's head is the base layer inside the adapter.
         unpruned = replace(decoder, head=getattr(decoder.head, "base_layer", decoder.head))
         for start in range(0, len(states), rows):
             part = states[start : start + rows].detach().requires_grad_()
@@ -124,7 +124,7 @@ def _chunk_loss(logits: Tensor, targets: Tensor, taught: Tensor | Top | None, di
 
 
 def _of_top(taught: Top, own: Tensor, odds: Tensor) -> tuple[Tensor, Tensor]:
-    """Summed divergence from the likeliest tokens and the remainder, and the distribution that its gradient draws to.
+    """Return the summed divergence from the top tokens and the remainder, and the distribution that its gradient draws to.
 
     Within the remainder nothing is known, so that the student keeps its own proportions there.
 
@@ -134,7 +134,7 @@ def _of_top(taught: Top, own: Tensor, odds: Tensor) -> tuple[Tensor, Tensor]:
         odds: its distribution, (tokens, vocabulary).
     """
     given = taught.logs.exp()
-    # What float16 rounded may add up to a little more than 1.
+    # Probabilities rounded to float16 may add up to a little more than 1.
     rest, left = ((1 - one.sum(-1, keepdim=True)).clamp(min=_LEAST_REST) for one in (given, own.exp()))
     divergence = (given * (taught.logs - own)).sum(dtype=torch.float64) + (rest * (rest / left).log()).sum(dtype=torch.float64)
     return divergence, (odds * (rest / left)).scatter_(1, taught.tokens, given)
@@ -157,9 +157,9 @@ class Taught:
 
 
 class Teacher:
-    """The unpruned model, in the same memory as the cut one: the block is put back and the adapter left out while it answers.
+    """The unpruned model, in the memory of the pruned model: the block is put back and the adapter left out while it answers.
 
-    Answers are kept in float16 on the CPU where rows come more than once and memory allows; states are kept, not distributions
+    Answers are kept in float16 on the CPU where rows come more than once and memory allows. States are kept, not distributions
     over the vocabulary, which are a hundred times larger.
     """
 
@@ -174,28 +174,28 @@ class Teacher:
         top_k: int = 0,
         kept_bytes: int = 0,
     ) -> None:
-        """Set up, without asking anything yet.
+        """Set up, without running the model yet.
 
         Args:
-            model: the cut model with its adapter.
+            model: the pruned model with its adapter.
             decoder: the same, taken apart.
             cut: how the block was removed.
             final: whether the states after the final norm are wanted.
             junction: whether the stream behind the block is wanted.
-            top_k: how many of the likeliest tokens are wanted, instead of these states; 0 for the states.
+            top_k: number of the most likely tokens that are wanted, instead of these states; 0 for the states.
             kept_bytes: most memory that answers may take; 0 where no row comes twice.
         """
         self._model, self._decoder, self._cut = model, decoder, cut
         self._top_k = min(top_k, decoder.config.vocab_size) if final else 0
         self._final, self._junction, self.kept_bytes = final, junction, kept_bytes
-        """What is left of it; it may be raised."""
+        """Bytes that are left; it may be raised."""
         self._kept: dict[int, list[Tensor]] = {}
 
     def __call__(self, numbers: Sequence[int], rows: np.ndarray, positions: np.ndarray | None) -> Taught:
-        """What the unpruned model makes of some rows.
+        """Return the unpruned model's answers for some rows.
 
         Args:
-            numbers: which rows these are.
+            numbers: of the rows.
             rows: their token ids, (batch, seq_len).
             positions: of every token in its document, same shape; None when documents in a row see each other.
         """
@@ -226,7 +226,7 @@ class Teacher:
         finally:
             self._model.train(was_training)
         limit = torch.finfo(torch.float16).max
-        # What lies beyond float16, as single outliers of some models do, is clipped to its ends.
+        # Values beyond float16, such as single outliers of some models, are clipped to its ends.
         found = [states] * (self._final and top is None) + [seen[-1]] * self._junction
         kept = [answer.float().clamp(-limit, limit).half() for answer in found]
         return kept if top is None else [top.tokens.int(), top.logs.half(), *kept]
@@ -272,7 +272,7 @@ def stream_behind(decoder: Decoder, block: Removal, *, n_gone: int = 0) -> Itera
 
 @torch.inference_mode()
 def can_separate(decoder: Decoder) -> bool:
-    """Whether this family reads packed documents each by itself when told their positions, tried out on three documents.
+    """Try out on three documents whether this family reads packed documents each by itself when it gets their positions.
 
     Each must have the states that it has alone, beyond the reach of local attention too.
     """
@@ -285,7 +285,7 @@ def can_separate(decoder: Decoder) -> bool:
             alone = [run_rows(decoder, document[None], None)[0] for document in documents]
     except (RuntimeError, ValueError, TypeError, KeyError, IndexError):
         return False
-    # What leaks through a recurrence or convolution shows at the beginnings.
+    # A leak through a recurrence or convolution shows at the beginnings.
     return all(
         decoder.agree(one[part], other[part])
         for one, other in zip(together.split(lengths), alone, strict=True)

@@ -1,4 +1,4 @@
-"""The texts that a heal is measured on, and how what it learns from is kept apart from them."""
+"""The texts that a healing run is measured on, and their separation from its training text."""
 
 from dataclasses import dataclass, replace
 
@@ -18,12 +18,12 @@ class Chosen:
     """Texts that judge, that choose, and of the healing text's kind: each document in one of them."""
 
     apart: Apart
-    """Keeps what is fitted and trained on apart from all of them."""
+    """Filter that keeps them out of the text for fitting and training."""
     same_kind: CorpusSpec | None
     """Held-out text of the healing text's kind, resolved; None where that is too small to hold any back."""
     n_same_kind_tokens: int
     n_choice: int
-    """Texts that choose on the way; 0 where those that judge do."""
+    """Texts that choose during training; 0 where the judging texts choose."""
 
 
 def chosen(loaded: LoadedModel, spec: HealSpec) -> Chosen:
@@ -34,7 +34,7 @@ def chosen(loaded: LoadedModel, spec: HealSpec) -> Chosen:
         spec: resolved.
 
     Raises:
-        CorpusError: when those that judge cannot be read or are too short.
+        CorpusError: when the judging texts cannot be read or are too short.
     """
     n = spec.n_kept_clear
     judging = scores.prepare(loaded, None, replace(spec.validation, n_texts=n))
@@ -60,7 +60,7 @@ def choice(loaded: LoadedModel, spec: HealSpec, benchmark: BenchmarkSpec | None 
     Args:
         loaded: the model.
         spec: resolved.
-        benchmark: questions that are asked beside.
+        benchmark: questions that are asked as well.
     """
     next_ones = replace(spec.validation, n_texts=CHOICE_TEXTS)
     found = scores.prepare(loaded, benchmark, next_ones, skip_texts=spec.n_kept_clear)

@@ -31,7 +31,7 @@ _ACTIVATION_SHARE = 0.6
 STATES_SCALE = 4.0
 """Brings the distance of last states, a share below 1, to the size of a loss in nats."""
 _ANY = range(1)
-"""What is run where a pass has no rows of its own."""
+"""Rows of a pass that has none of its own."""
 MAX_GRADIENT_NORM = 1.0
 """With weight decay 0, the defaults of transformers' Trainer, which the paper used (`paper.md` 3.3)."""
 
@@ -72,12 +72,12 @@ def deterministic(device: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def memory_explained(spec: HealSpec, name: str, where: str) -> Iterator[None]:
-    """Say in one sentence that memory ran out, and what to lower.
+    """Report in one sentence that memory ran out, and the settings to lower.
 
     Args:
         spec: resolved.
         name: of the model.
-        where: what it ran on.
+        where: device that it ran on.
     """
     try:
         yield
@@ -89,7 +89,7 @@ def memory_explained(spec: HealSpec, name: str, where: str) -> Iterator[None]:
 
 
 def relative_distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """How far states of the cut model are from the unpruned model's at the same place.
+    """Return the distance of the pruned model's states from the unpruned model's at the same place.
 
     Args:
         student, teacher: (batch, seq, hidden_size).
@@ -137,13 +137,13 @@ class Trainer:
         """Get ready for the first step.
 
         Args:
-            model: the cut model with its adapter; what requires gradients is trained.
+            model: the pruned model with its adapter; parameters that require gradients are trained.
             decoder: the same model, taken apart.
             rows: packed text, (n_rows, seq_len).
-            spec: the heal, its number of steps known.
-            teacher: what the unpruned model makes of the rows; needed by `distill` and `junction`.
+            spec: the request, with its number of steps.
+            teacher: the unpruned model's answers for the rows; needed by `distill` and `junction`.
             positions: of every token in its document, shaped like the rows; None when documents in a row see each other.
-            group: the processes that take every step together, each with a trainer of the same.
+            group: the processes that take every step together, each with an equal trainer.
         """
         self.model, self.decoder, self.rows, self.spec = model, decoder, rows, spec
         self.teacher, self.positions, self.group = teacher, positions, group
@@ -151,9 +151,9 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(self.parameters.values(), lr=0.0, betas=BETAS, weight_decay=0.0)
         self.steps_done = 0
         self.cut: Cut | None = None
-        """How the layers were taken out; None in a control."""
+        """Handle of the removed layers; None in a control."""
         self.stages: Sequence[Removal] = ()
-        """What is out in each stage, where they go in more than one; some of them are put back for each step then."""
+        """Removed layers of each stage, where there is more than one; some of them are put back for each step then."""
 
     @property
     def n_trainable(self) -> int:
@@ -167,9 +167,9 @@ class Trainer:
 
     @property
     def passes(self) -> list[tuple[int, range]]:
-        """What this process works through in a step: numbers of its batches, and which of the rows of each."""
+        """Return the work of this process in a step: numbers of its batches, and its rows of each."""
         mine = self._passes(self.group.rank)
-        if self.group.divides:  # all run each layer together, so whoever has less to do passes as often, for nothing
+        if self.group.divides:  # all run each layer together, so a process with less work runs empty passes
             most = max(len(self._passes(rank)) for rank in range(self.group.size))
             mine += [(mine[-1][0], range(0))] * (most - len(mine))
         return mine
@@ -218,7 +218,7 @@ class Trainer:
 
     @property
     def removed(self) -> Removal:
-        """What is out at the next step."""
+        """Return the layers that are removed at the next step."""
         if not self.stages:
             return self.spec.block
         return self.stages[stages.number(self.steps_done, len(self.stages), self.spec.steps)]
@@ -237,7 +237,7 @@ class Trainer:
         self.group.add(parameter.grad for parameter in self.parameters.values() if parameter.grad is not None)
 
     def _accumulate(self, batch: int, part: range) -> float:
-        """Add the gradient of some rows of one batch; returns what they add to its mean loss."""
+        """Add the gradient of some rows of one batch; return their part of its mean loss."""
         spec = self.spec
         first = (self.steps_done * spec.gradient_accumulation + batch) * spec.batch_size
         numbers = packing.row_numbers(len(self.rows), first, spec.batch_size, spec.seed)
@@ -256,17 +256,17 @@ class Trainer:
         return torch.autocast(self.decoder.device.type, torch.bfloat16) if half else contextlib.nullcontext()
 
     def batch_loss(self, batch: Sequence[int], part: range) -> Tensor:
-        """What some rows of a batch add to its loss, a scalar that gradients flow through.
+        """Return the part of a batch's loss that some of its rows add, a scalar that gradients flow through.
 
         Args:
             batch: numbers of its rows.
-            part: which of them; the losses of the parts of a batch sum up to that of the batch, and that of none is 0.
+            part: indices in the batch. The losses of the parts of a batch sum up to that of the batch, and that of none is 0.
         """
         held = part or _ANY
         spec, device, numbers = self.spec, self.decoder.head_device, batch[held.start : held.stop]
         rows = self._read_or_written(numbers)
         positions = None if self.positions is None else self.positions[numbers]
-        # What follows a document's end is the chance beginning of another: nothing to learn from.
+        # The token after a document's end is the chance beginning of another: nothing to learn from.
         every = np.ones((len(batch), rows.shape[1] - 1), dtype=bool)
         learnt = every if self.positions is None else self.positions[batch][:, 1:] > 0
         within = torch.from_numpy(learnt[held.start : held.stop])
@@ -292,7 +292,7 @@ class Trainer:
         return loss
 
     def _read_or_written(self, numbers: Sequence[int]) -> np.ndarray:
-        """Rows to learn from, their ends written by the model as it is now where the heal is one of that kind."""
+        """Return the rows to learn from; with `written`, the model generates their ends in its present state."""
         rows, spec = self.rows[numbers], self.spec
         if not spec.written:
             return rows
@@ -300,7 +300,7 @@ class Trainer:
         was_training = self.model.training
         self.model.eval()
         try:
-            # What is cast for a pass that learns nothing must not be kept for one that does.
+            # Casts of a pass without gradients must not be kept for a pass with gradients.
             with torch.autocast(self.decoder.device.type, enabled=False):
                 return continued(self.decoder, rows, spec.written, seeds)
         finally:
@@ -335,7 +335,7 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> Checkpoint:
-        """What `go_on_from` needs; its tensors are shared with the trainer."""
+        """Return the state that `go_on_from` needs; its tensors are shared with the trainer."""
         return Checkpoint(self.steps_done, checkpoints.trainable_state(self.parameters, self.optimizer))
 
     def plan(self, spec: HealSpec, rows: np.ndarray, positions: np.ndarray | None) -> None:

@@ -1,1 +1,1 @@
-"""Ways of choosing layers and of healing the cut, side by side on one model, and which is best as far as that can be told."""
+"""Comparison of methods on one model: strategies of choosing layers, with and without healing, and the best of them."""

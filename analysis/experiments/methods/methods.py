@@ -1,4 +1,4 @@
-"""The experiment behind a table of methods: curves and heals, each stored as one that was asked for alone."""
+"""The experiment behind a table of methods: curves and healing runs, each stored like a separate request."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -30,7 +30,7 @@ def resolve(spec: MethodsSpec) -> MethodsSpec:
     """The spec with concrete dtype, device and identities.
 
     Raises:
-        SpecError: also where a heal would train on the text that all are judged by.
+        SpecError: also where a healing run would train on the text that judges all.
     """
     benchmark, corpus = questions.resolve(spec.benchmark), corpora.resolve(spec.loss_corpus)
     for recipe in spec.recipes:
@@ -44,13 +44,13 @@ def resolve(spec: MethodsSpec) -> MethodsSpec:
 
 
 def run(spec: MethodsSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> MethodsResult:
-    """Measure every cell, or return the stored result; one that was stopped is gone on with.
+    """Measure every cell, or return the stored result; an interrupted table resumes.
 
-    Curves and heals that are stored already, because they were asked for alone or by another table, are taken from there. A
-    cell that cannot be measured is recorded with the reason, and tried again when the table is asked for again.
+    Curves and healing runs that are stored, alone or by another table, are reused. A cell that cannot be measured is recorded
+    with the reason, and tried again when the table is requested again.
 
     Raises:
-        LayerscopeError: one sentence on whatever the user can mend: of the model, questions, texts and the disk.
+        LayerscopeError: one sentence on a problem with the model, questions, texts or disk that the user can fix.
     """
     resolved = resolve(spec)
     stored = MethodsResult.load(resolved, on_progress)
@@ -74,7 +74,7 @@ def run(spec: MethodsSpec, on_progress: OnProgress = ignore, *, load: Loader = m
 
 @dataclass
 class _Scores:
-    """What a cell is compared by."""
+    """Scores by which cells are compared."""
 
     cell: MethodCell
     losses: list[float] = field(default_factory=list)
@@ -95,7 +95,7 @@ def _curve(spec: MethodsSpec, strategy: str, found: "_Found", load: Loader) -> S
     except BlockRangeError:
         # More layers than the model has are nobody's to measure.
         raise
-    except Exception as error:  # whatever it is, the other strategies may do all the same
+    except Exception as error:  # any error: other strategies may still succeed
         return failures.in_a_sentence(error, doing=f"measuring the curve of {strategy}")
     check_protected(spec.protect, curve.model.n_layers)
     found.of_unpruned(curve)
@@ -143,7 +143,7 @@ def _measured(
 
 
 def _heal(spec: MethodsSpec, recipe: str, cut: Removal) -> HealSpec:
-    """The heal of a cut, in the precision of the curves and judged by what they are judged by."""
+    """Return the healing run for pruned layers, in the precision of the curves and judged on the same questions and texts."""
     own: dict[str, Any] = {"minutes": spec.minutes} if recipes.get(recipe).spec().trains else {}
     return recipes.heal_spec(
         recipe, model=spec.model, block=cut, quantization=spec.model.quantization, validation=spec.loss_corpus,
@@ -164,7 +164,7 @@ class _Found:
         self._scores: list[_Scores] = []
         self._curve: SweepResult | None = None
         self.name = ""
-        """What is measured now."""
+        """Name of the current measurement."""
 
     @property
     def cells(self) -> list[MethodCell]:
@@ -192,7 +192,7 @@ class _Found:
         self.told(Progress("", message=f"{cell.method}, n = {cell.n}: {cell.error}" if cell.error else ""))
 
     def told(self, inner: Progress) -> None:
-        """Tell what a curve or a heal says of itself as progress of the table."""
+        """Report the progress of a curve or a healing run as progress of the table."""
         values = {"result_key": self._spec.fingerprint(), "doing": doing(self.name, inner)}
         n_cells = len(self._spec.methods) * len(self._spec.ns)
         self._on_progress(Progress(PHASE, len(self._scores), n_cells, inner.message, values))

@@ -1,4 +1,4 @@
-"""A table of methods: what is asked for and what is found."""
+"""Requests for tables of methods, and their results."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,12 +20,12 @@ from analysis.experiments.strategies import BLOCKS, STRATEGIES, needs
 from analysis.models.spec import ModelFacts, ModelSpec
 
 MOST_CELLS = 200
-"""Cells of a table: what one can still be read of."""
+"""Cells of a table at most, so that it stays readable."""
 
 
 @dataclass(frozen=True)
 class MethodsSpec(Spec):
-    """Ways of choosing layers, each alone and with each of some heals, at some sizes, on the same questions and text."""
+    """Strategies of choosing layers, alone and with each of some recipes, at some sizes, on the same questions and text."""
 
     kind: ClassVar[str] = "methods"
     later: ClassVar[tuple[str, ...]] = ("protect",)
@@ -68,28 +68,28 @@ class MethodsSpec(Spec):
 
 
 def method_name(strategy: str, recipe: str) -> str:
-    """What a way of choosing layers, and of healing the cut unless that is "", is called."""
+    """Return the name of a strategy of choosing layers, with the recipe of healing unless that is ""."""
     return f"{strategy} + {recipe}" if recipe else strategy
 
 
 @dataclass(frozen=True)
 class MethodCell:
-    """What one method made of one number of removed layers."""
+    """Result of one method at one number of removed layers."""
 
     strategy: str
     recipe: str
-    """How the cut was healed; "" for the cut as it is."""
+    """Recipe of healing; "" for the unhealed model."""
     n: int
     removed: str
-    """Which layers, in both index forms; "" where they could not be chosen."""
+    """Removed layers, in both index forms; "" where they could not be chosen."""
     wall_s: float
     """Seconds of healing; 0 without a heal."""
     error: str = ""
-    """Why it could not be measured, in a sentence."""
+    """Reason why it could not be measured, in a sentence."""
 
     @property
     def method(self) -> str:
-        """What it is called: "swaps", "swaps + instant"."""
+        """Return the method's name: "swaps", "swaps + instant"."""
         return method_name(self.strategy, self.recipe)
 
 
@@ -116,14 +116,14 @@ class MethodsResult(Result):
 
     @property
     def methods(self) -> list[tuple[str, str]]:
-        """Its rows: of the methods that were asked for those that have a cell, and before it is finished all of them."""
+        """Return its rows: the requested methods that have a cell, and all methods before it is finished."""
         if not self.complete:
             return self.spec.methods
         measured = {(cell.strategy, cell.recipe) for cell in self.cells}
         return [method for method in self.spec.methods if method in measured]
 
     def nats(self, place: int, against: int | None = None) -> Ends | None:
-        """How far the loss of a cell is above another's, by a paired bootstrap over texts.
+        """Return the loss increase of a cell over another, by a paired bootstrap over texts.
 
         Args:
             place: of the cell, 0-based.
@@ -135,7 +135,7 @@ class MethodsResult(Result):
         return stats.compare_losses(first, second, self.text_tokens)
 
     def gained(self, place: int, against: int | None = None) -> Ends | None:
-        """How far the accuracy of a cell is above another's, by question (Bonett and Price); arguments as of `nats`."""
+        """Return the accuracy difference of two cells, paired by question (Bonett and Price); arguments as in `nats`."""
         first, second = self.right[0 if against is None else 1 + against], self.right[1 + place]
         if not first or not second:
             return None
@@ -148,9 +148,9 @@ class MethodsResult(Result):
         return [place for place, cell in enumerate(self.cells) if cell.n == n and not cell.error]
 
     def best(self, n: int) -> list[int]:
-        """The places of the method with the lowest loss at a size, and of those that make the very same model of it.
+        """Return the places of the method with the lowest loss at a size, and of methods that make the same model.
 
-        Empty where another one cannot be told from it, or there is no other.
+        Empty where another method does not differ significantly from it, or there is no other.
         """
         places = [place for place in self.at(n) if self.nats(place) is not None]
         means = {place: float(np.average(self.losses[1 + place], weights=self.text_tokens)) for place in places}
@@ -195,7 +195,7 @@ class MethodsResult(Result):
         return row | {"best": ", ".join(str(self.cells[place].n) for place in own if place in best) or None}
 
     def measured_on(self) -> str:
-        """On what, and how the numbers are to be read."""
+        """Return the questions and texts of the measurement, and the meaning of the numbers."""
         asked, left = self.spec.benchmark, "" if self.complete else f" {len(self.cells)} cells so far."
         trained = [recipe for recipe in self.spec.recipes if recipes.get(recipe).spec().trains]
         time = f" Training time: {self.spec.minutes:g} minutes each ({', '.join(trained)})." if trained else ""

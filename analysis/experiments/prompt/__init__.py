@@ -1,4 +1,4 @@
-"""What happens to one prompt."""
+"""Experiments on one prompt."""
 
 from analysis.experiments.prompt.spec import CompareResult, CompareSpec, MicroscopeResult, MicroscopeSpec
 

@@ -1,4 +1,4 @@
-"""The experiment that lets a model and what is left of it write in step: cut, healed, with one prompt and one seed."""
+"""The experiment that lets a model and its pruned and healed variants generate in step, with one prompt and one seed."""
 
 import copy
 import hashlib
@@ -78,7 +78,7 @@ class _Writer:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more is coming."""
+        """Return whether no more tokens are coming."""
         return self.text.ended or not self._left
 
     def step(self) -> None:
@@ -116,7 +116,7 @@ def _sharing_weights(model: nn.Module) -> nn.Module:
     weights: dict[int, object] = {}
     for parameter in model.parameters():
         is_plain = type(parameter) is nn.Parameter
-        # A parameter of its own over the same numbers: what is bound anew in the copy stays as it is in the original.
+        # A separate parameter over the same numbers: the original keeps its parameter when the copy binds a new one.
         weights[id(parameter)] = nn.Parameter(parameter.data, requires_grad=False) if is_plain else parameter
     weights |= {id(buffer): buffer for buffer in model.buffers()}
     return copy.deepcopy(model, weights)
@@ -133,7 +133,7 @@ class _Desk:
     texts: list[Writing] = field(default_factory=list)
     """One per variant, growing or done."""
     before_s: float = 0.0
-    """What an earlier, stopped run took."""
+    """Seconds of an earlier, interrupted run."""
     began: float = field(default_factory=time.perf_counter)
     published: float = 0.0
 
@@ -172,12 +172,12 @@ class _Desk:
 
 
 def run(spec: CompareSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> CompareResult:
-    """Let all variants write in step, a token each in turn, or return the stored texts; what was over at a stop is kept.
+    """Let all variants generate in step, a token each in turn, or return the stored texts; texts finished at a stop are kept.
 
     All of them share the weights of one model: a cut is a view of it, an adapter lies on a copy of its layers.
 
     Raises:
-        LayerscopeError: one sentence on whatever the user can mend.
+        LayerscopeError: one sentence on a problem that the user can fix.
     """
     resolved = resolve(spec)
     stored = CompareResult.load(resolved, on_progress)

@@ -1,6 +1,6 @@
-"""The experiment that watches a model read a prompt: how far each layer turns each token, and what it would guess next.
+"""The experiment that watches a model read a prompt: each layer's turn of each token, and its next-token prediction.
 
-The guess after a layer is the logit lens: the residual stream there goes straight through the final norm and the head.
+The prediction after a layer is the logit lens: the residual stream there goes straight through the final norm and the head.
 Source: nostalgebraist, "interpreting GPT: the logit lens", 2020.
 """
 
@@ -21,7 +21,7 @@ from analysis.models.load import Load
 from analysis.models.stream import token_streams
 
 MOST_TOKENS = 128
-"""Tokens of a prompt that are watched; what comes after them has no influence on them."""
+"""Tokens of a prompt that are watched; later tokens have no influence on them."""
 N_GUESSES = 5
 
 
@@ -31,10 +31,10 @@ def resolve(spec: MicroscopeSpec) -> MicroscopeSpec:
 
 
 def run(spec: MicroscopeSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> MicroscopeResult:
-    """Watch the model read the prompt, or return what was seen before.
+    """Watch the model read the prompt, or return the stored result.
 
     Raises:
-        LayerscopeError: one sentence on whatever the user can mend.
+        LayerscopeError: one sentence on a problem that the user can fix.
     """
     resolved = resolve(spec)
     stored = MicroscopeResult.load(resolved, on_progress)
@@ -88,7 +88,7 @@ def layer_distances(streams: Sequence[Tensor]) -> list[list[float]]:
 
 @torch.inference_mode()
 def next_token_probabilities(decoder: Decoder, stream: Tensor) -> Tensor:
-    """What the model would say if a residual stream were its last one: through the final norm and the head.
+    """Return the next-token probabilities of a residual stream as if it were the last: through the final norm and the head.
 
     Args:
         decoder: the model, taken apart.
@@ -104,11 +104,11 @@ Lens = tuple[list[list[list[int]]], list[list[list[float]]], list[list[float]], 
 
 
 def _lens(decoder: Decoder, streams: Sequence[Tensor], on_progress: OnProgress) -> Lens:
-    """What is guessed after every layer.
+    """Return the predicted next tokens after every layer.
 
     Returns:
-        Per depth and token the likeliest next tokens, their probabilities and that of the final guess; per token the depth
-        from which on the final guess stays on top.
+        Per depth and token the most likely next tokens, their probabilities and that of the final prediction. Per token the
+        depth from which on the final prediction stays on top.
     """
     final = _read(decoder, streams[-1], None)[2]
     guesses, probabilities, of_final = [], [], []
@@ -122,7 +122,7 @@ def _lens(decoder: Decoder, streams: Sequence[Tensor], on_progress: OnProgress) 
 
 
 def _read(decoder: Decoder, stream: Tensor, follow: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The likeliest tokens, their probabilities, the likeliest one, and the probabilities of the tokens to follow."""
+    """Return the top tokens, their probabilities, the most likely one, and the probabilities of the tokens to follow."""
     parts = []
     for begin in range(0, len(stream), decoder.states_at_once):
         part = next_token_probabilities(decoder, stream[begin : begin + decoder.states_at_once])
@@ -134,10 +134,10 @@ def _read(decoder: Decoder, stream: Tensor, follow: Tensor | None) -> tuple[Tens
 
 
 def settled_at(guesses: Sequence[Sequence[Sequence[int]]]) -> list[int]:
-    """For each token the first depth from which on the last depth's guess is always on top.
+    """Return for each token the first depth from which on the last depth's prediction is always on top.
 
     Args:
-        guesses: per depth, per token, token ids, likeliest first.
+        guesses: per depth, per token, token ids, most likely first.
     """
     found = []
     for position, final in enumerate(guesses[-1]):

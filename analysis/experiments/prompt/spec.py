@@ -1,4 +1,4 @@
-"""Requests about one prompt, and what is found out about it."""
+"""Requests about one prompt, and their results."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ MOST_VARIANTS = 8
 LOOPS_FROM = 0.25
 """Repeated share of 4-grams from which on a text counts as a loop."""
 LABELS = ("unpruned", "pruned", "instant", "healed")
-"""What has been done to a model: nothing, cut, cut and healed in closed form, cut and healed by training."""
+"""States of a model: unpruned, pruned, pruned and healed in closed form, pruned and healed by training."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class Variant(Spec):
     kind: ClassVar[str] = "variant"
 
     label: str = "unpruned"
-    """One of `LABELS`: what people are told has been done to it."""
+    """One of `LABELS`: the state of the model, as shown to people."""
     block: Annotated[Removal | None, Option()] = None
     """Removed layers or sublayers (default: none)."""
     adapter: Annotated[str | None, Option(metavar="DIR")] = None
     """Folder of a PEFT adapter for the pruned model, or `adapters/ID` in the cache folder (default: none)."""
     identity: str = ""
-    """What the adapter's weights are, whatever the path: filled in by `comparison.resolve`."""
+    """Identity of the adapter's weights, independent of the path; filled in by `comparison.resolve`."""
 
     def __post_init__(self) -> None:
         one_of("label", self.label, LABELS)
@@ -52,7 +52,7 @@ class Variant(Spec):
 
     @property
     def is_unpruned(self) -> bool:
-        """Whether nothing has been done to it."""
+        """Return whether the model is unpruned and without an adapter."""
         return self.block is None and self.adapter is None
 
 
@@ -68,7 +68,7 @@ def check_prompt(prompt: str) -> None:
 
 @dataclass(frozen=True)
 class CompareSpec(Spec):
-    """Several variants of a model that go on with the same prompt, with the same seed."""
+    """Several variants of a model that continue the same prompt, with the same seed."""
 
     kind: ClassVar[str] = "compare"
     asked_by: ClassVar[str] = "analysis.experiments.prompt.spec:asked_comparison"
@@ -77,7 +77,7 @@ class CompareSpec(Spec):
     prompt: Annotated[str, Option(metavar="TEXT", required=True)] = "The capital of France is"
     """Beginning of the text, without a chat template."""
     variants: Annotated[tuple[Variant, ...], Part(only=("block", "adapter"))] = (Variant(),)
-    """Who writes, in order."""
+    """Variants that generate, in order."""
     max_new_tokens: Annotated[int, Option("--tokens"), Bound(1, MOST_NEW_TOKENS)] = 48
     """Largest number of new tokens."""
     temperature: Annotated[float, Option(metavar="T"), Bound(0, 5)] = 0.0
@@ -94,7 +94,7 @@ class CompareSpec(Spec):
 
 
 def asked_comparison(given: Mapping[str, Any], settings: Mapping[str, Any]) -> CompareSpec:
-    """The comparison of the unpruned model with the cut one and the healed one, as far as a cut and an adapter are given."""
+    """Return the comparison of the unpruned with the pruned and the healed model, where a cut and an adapter are given."""
     block, adapter = (given.get("variants", {}).get(name) for name in ("block", "adapter"))
     variants = [Variant()]
     if block is not None:
@@ -106,7 +106,7 @@ def asked_comparison(given: Mapping[str, Any], settings: Mapping[str, Any]) -> C
 
 @dataclass(frozen=True)
 class MicroscopeSpec(Spec):
-    """What every layer does to every token of a prompt, and what the model would guess after each layer."""
+    """Request for the effect of every layer on every token of a prompt, and for the prediction after each layer."""
 
     kind: ClassVar[str] = "microscope"
 
@@ -121,15 +121,15 @@ class MicroscopeSpec(Spec):
 
 
 def first_difference(a: Sequence[int], b: Sequence[int]) -> int | None:
-    """Where two sequences part: the first index at which they differ or only one goes on; None when they are equal."""
+    """Return the first index at which two sequences differ or only one continues; None when they are equal."""
     common = next((index for index, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
     return None if common == len(a) == len(b) else common
 
 
 def differing(a: Sequence[int], b: Sequence[int]) -> set[int]:
-    """Places of `a` that `b` does not have: what is left over when the two are laid side by side.
+    """Return the places of `a` that `b` does not have, after an alignment of the two.
 
-    A text that slips by one word and then goes on alike differs in that word, and not in all that follows.
+    A text with one extra word and the same words after it differs in that word, and not in all that follows.
     """
     same = SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks()
     return set(range(len(a))) - {place for match in same for place in range(match.a, match.a + match.size)}
@@ -137,7 +137,7 @@ def differing(a: Sequence[int], b: Sequence[int]) -> set[int]:
 
 @dataclass(frozen=True)
 class Writing:
-    """What one variant has written so far."""
+    """Text that one variant has generated so far."""
 
     token_ids: list[int]
     """Without the token that ended the text, if one did."""
@@ -146,7 +146,7 @@ class Writing:
     own_surprise: list[float]
     """Per token, -log of its probability under the model that wrote it, at temperature 1; nats, at least 0."""
     unpruned_surprise: list[float]
-    """The same under the unpruned model, which reads what was written; empty until all is written."""
+    """Surprisal under the unpruned model, which reads the generated text; empty until generation ends."""
     n_layers: int
     """Layers that this variant runs."""
     prefill_s: float
@@ -204,7 +204,7 @@ class CompareResult(Result):
 
     @property
     def written(self) -> list[tuple[Variant, Writing]]:
-        """Every variant that has begun, with what it wrote."""
+        """Return every variant that has begun, with its text."""
         return list(zip(self.spec.variants, self.writings, strict=False))
 
     def tables(self) -> dict[str, Table]:
@@ -275,7 +275,7 @@ class CompareResult(Result):
 
 @dataclass(frozen=True)
 class MicroscopeResult(Result):
-    """What every layer does to every token of a prompt."""
+    """Effect of every layer on every token of a prompt."""
 
     kind: ClassVar[str] = "microscope"
     spec_type: ClassVar[type[Spec]] = MicroscopeSpec
@@ -292,18 +292,19 @@ class MicroscopeResult(Result):
     distances: list[list[float]]
     """Per layer that ran, per token: angular distance between its input and its output, in [0, 1]."""
     guesses: list[list[list[int]]]
-    """Per depth (0 = embeddings, i = after the i-th layer that ran), per token: the likeliest next tokens, likeliest first."""
+    """Per depth (0 = embeddings, i = after the i-th layer that ran), per token: the most likely next tokens, most likely
+    first."""
     probabilities: list[list[list[float]]]
     """Their probabilities, same shape."""
     final_probability: list[list[float]]
-    """Per depth, per token: the probability of the token that is the likeliest after the last layer."""
+    """Per depth, per token: the probability of the token that is most likely after the last layer."""
     settled: list[int]
-    """Per token: the first depth from which on the final guess stays on top."""
+    """Per token: the first depth from which on the final prediction stays on top."""
     vocabulary: dict[str, str]
-    """The text of every guessed token, by its id in decimal."""
+    """The text of every predicted token, by its id in decimal."""
 
     def tables(self) -> dict[str, Table]:
-        """What every layer does to every token, and what would be guessed after it."""
+        """Return the effect of every layer on every token, and the prediction after it."""
         columns = (
             Column("layer"),
             Column("token"),
@@ -327,7 +328,7 @@ class MicroscopeResult(Result):
         return {"layers": Table("Every layer and every token", columns, rows, self.measured_on())}
 
     def guess(self, depth: int, position: int, rank: int = 0) -> str:
-        """The text of a guess."""
+        """Return the text of a predicted token."""
         return self.vocabulary[str(self.guesses[depth][position][rank])]
 
 

@@ -1,1 +1,1 @@
-"""The Compare page: what models write, what goes on inside, all that was measured side by side."""
+"""The Compare page: generated texts, the effect of each layer, and all stored runs side by side."""

@@ -1,6 +1,6 @@
-"""The blind test: the same prompt through the model, what is left of it and its heal, unnamed; which one is the pruned one?
+"""The blind test: one prompt through the unpruned, pruned and healed model, without names; which one is the pruned one?
 
-Before the pick nothing on the page depends on who wrote what: no name, shade, number, mark, key or download.
+Before the pick nothing on the page depends on the writer of a text: no name, shade, number, mark, key or download.
 """
 
 import itertools
@@ -145,7 +145,7 @@ def _ask(shown: Round, test: _Test) -> None:
 
 
 def _reveal(shown: Round, test: _Test, keys: Sequence[str]) -> None:
-    """Who wrote what, with the marks of the open comparison, and the way on."""
+    """Draw the name of each text's writer, with the marks of the open comparison, and the button for the next round."""
     pick = test.picks[shown.key]
     right = pick == shown.pruned
     left = [key for key in keys if key not in test.picks]

@@ -1,4 +1,4 @@
-"""Many curves as one request: a form that says how many and how long, and the table and the charts that grow out of it."""
+"""Many curves as one request: a form that shows their number and duration, and the growing table and charts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -48,7 +48,7 @@ def show(model: ModelSpec) -> None:
 
 
 def _form(model: ModelSpec) -> None:
-    """What a new grid is made of, with its size and its time said before the click."""
+    """Draw the form of a new grid, with its size and its duration before the click."""
     sizes, on_screen = _sizes(model), selection.now(model)
     curve = on_screen.sweep.result if on_screen and on_screen.sweep else None
     asked = on_screen.asked if on_screen else model
@@ -117,13 +117,13 @@ def _sizes(model: ModelSpec) -> dict[str, ModelFacts | None]:
 
 
 def _name(source: str, facts: ModelFacts | None) -> str:
-    """A model in the menu: by its own name, and by where it is where that says more."""
+    """Return the name of a model in the menu: its own, with its location where that distinguishes it."""
     name = facts.name if facts else source
     return words.seen(name if source in (name, "starter") else f"{name} ({source})", 80)
 
 
 def _time(spec: GridSpec, facts: Mapping[str, ModelFacts]) -> words.Markdown:
-    """How long it takes at most, from what was measured here."""
+    """Return the longest duration of the grid, estimated from curves of this machine."""
     curves = [entry.result for entry in library.of_here("sweep")]
     found = grids.expected(spec, curves, facts, host.load())
     if found is None:
@@ -178,7 +178,7 @@ def _result(result: GridResult) -> None:
 
 
 def _read(table: Table) -> list[dict[str, Any]]:
-    """Rows as people read them: numbers with their intervals, and of what the curves are of only that in which they differ."""
+    """Return rows for readers: numbers with their intervals, and only those settings in which the curves differ."""
     values = {column.name: {row[column.name] for row in table.rows if row.get(column.name)} for column in table.columns}
     differing = [name for name in _WHERE_DIFFERENT if len(values[name]) > 1]
     wanted = {*_ALWAYS, *differing, *(["error"] if values["error"] else [])}
@@ -225,7 +225,7 @@ def _material(cell: Cell, quantity: str) -> tuple[str, ...]:
 
 
 def _charts(result: GridResult) -> None:
-    """A panel for each model and question set or text, those that are chosen."""
+    """Draw a panel for each chosen model and question set or text."""
     quantities = [quantity for quantity in _QUANTITIES if grid_figures.panels(result, quantity)]
     if not quantities:
         return

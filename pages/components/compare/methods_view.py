@@ -1,4 +1,4 @@
-"""Which method on this model: ways of choosing layers, alone and healed, at some sizes, and the best that can be told."""
+"""Methods on this model: strategies of choosing layers, alone and healed, at some sizes, and the best of them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -53,7 +53,7 @@ def show(model: ModelSpec) -> None:
 
 
 def _beside(shown: Found, found: Sequence[Found]) -> list[Found]:
-    """What is read as one table with the shown one, that first."""
+    """Return the results that form one table with the shown one, that first."""
     first = [shown, *(one for one in found if one.key != shown.key)]
     return [first[place] for place in methods.together([one.result for one in first])]
 
@@ -111,7 +111,7 @@ def _alt(result: MethodsResult, quantity: str) -> str:
 
 
 def _names(shown: Found, found: Sequence[Found]) -> dict[str, str]:
-    """A name for each table that is read as one, by the key of the first of its parts; of the shown one by its own."""
+    """Return a name for each joined table, by the key of its first part. The shown table's name is by its own key."""
     names, told = dict[str, str](), set[str]()
     for entry in [shown, *found]:
         if entry.key not in told:
@@ -138,7 +138,7 @@ def _failures(result: MethodsResult) -> None:
 
 
 def _form(model: ModelSpec, shown: MethodsResult | None, found: Sequence[Found]) -> None:
-    """What the next table is made of; it begins as the shown one, so that a row or a size is added by one more choice."""
+    """Draw the form of the next table; it begins as the shown one, so that one more choice adds a row or a size."""
     on_screen = selection.now(model)
     model = precision.as_shown(model, shown, on_screen and on_screen.distances.result)
     like = MethodsSpec(model) if shown is None else shown.spec
@@ -209,7 +209,7 @@ def _number(size: object) -> int:
 
 
 def _work(spec: MethodsSpec, missing: Sequence[methods.Asked], n_precomputed: int) -> str:
-    """What is still to be done for these cells, and for those that came with the program."""
+    """Return the remaining work for these cells, and for the precomputed ones, in words."""
     if not missing:
         return "Everything is measured, with these questions and texts."
     searched = {strategy for strategy, _, _ in missing if STRATEGIES[strategy].search is not None}
@@ -233,5 +233,5 @@ def _work(spec: MethodsSpec, missing: Sequence[methods.Asked], n_precomputed: in
 
 
 def _several(number: int, one: str, many: str = "") -> str:
-    """How many of something; empty for none."""
+    """Return a number with its noun; empty for none."""
     return f"{number} {one if number == 1 else many or f'{one}s'}" if number else ""

@@ -1,4 +1,4 @@
-"""The prompt microscope: which tokens every layer still moves, and what the model would guess after each of them."""
+"""The prompt microscope: the tokens that every layer still moves, and the model's prediction after each layer."""
 
 from typing import Any
 
@@ -117,7 +117,7 @@ def _done(result: MicroscopeResult, cut: Removal | None) -> None:
 
 
 def _position(result: MicroscopeResult) -> int:
-    """Which token's guesses are shown; the last one at first."""
+    """Draw the choice of the token whose predictions are shown; the last one at first."""
     names = [f"{number} · {prompts.opening(piece, 20) or 'space'}" for number, piece in enumerate(result.pieces, 1)]
     key = f"position-{result.spec.fingerprint()}"
     return st.selectbox(
@@ -139,7 +139,7 @@ def _data(result: MicroscopeResult, position: int) -> None:
 
 
 def _movers(result: MicroscopeResult) -> str:
-    """Which tokens the deepest third of the layers moves most and least."""
+    """Return the tokens that the deepest third of the layers moves most and least, in words."""
     deep = result.distances[-max(1, len(result.layers) // 3) :]
     means = [sum(row[token] for row in deep) / len(deep) for token in range(len(result.pieces))]
     most, least = (pick(range(len(means)), key=means.__getitem__) for pick in (max, min))
@@ -151,7 +151,7 @@ def _movers(result: MicroscopeResult) -> str:
 
 
 def _settling(result: MicroscopeResult, position: int) -> str:
-    """From which layer on the final guess after a token stays on top."""
+    """Return the layer from which on the final prediction after a token stays on top, in words."""
     final, settled = result.guess(-1, position), result.settled[position]
     chance = result.probabilities[-1][position][0]
     if settled == 0:
@@ -160,7 +160,7 @@ def _settling(result: MicroscopeResult, position: int) -> str:
 
 
 def _notes(result: MicroscopeResult) -> list[str]:
-    """What a reader should know besides: who moves, what was left out, what was looked into."""
+    """Return notes for the reader: the tokens that move most, the tokens left out, and the model with its run."""
     said = [_movers(result)] if len(result.pieces) > 1 else []
     if result.n_left_out:
         shown = len(result.pieces)

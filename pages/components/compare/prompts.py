@@ -42,7 +42,7 @@ class Asked:
     model: ModelSpec
     """The model of the page."""
     spec: Spec
-    """What the form asks for."""
+    """Request of the form."""
     fill: Callable[[Any], None]
     """Put a stored request into the form; called before the form is drawn."""
 
@@ -61,7 +61,7 @@ class Asked:
 
 
 def show(asked: Asked, missing: words.Markdown, *, grown: Draw, done: Draw) -> None:
-    """Draw the result that answers the form, as far as it has come, or a grey panel that says that there is none.
+    """Draw the result that answers the form, as far as it has come, or a grey panel without one.
 
     Args:
         asked: the request of the form.
@@ -121,7 +121,7 @@ def _is_of(job: jobs.Job, model: ModelSpec) -> bool:
 
 
 def _unfinished(asked: Asked) -> jobs.Job | None:
-    """Return what this visitor asked for last, where it failed or was stopped and the form still asks for it."""
+    """Return this visitor's last job, where it failed or was stopped and the form still has its request."""
     known = st.session_state.get(f"{asked.kind}-job")
     try:
         job = jobs.get(known) if known else None
@@ -222,7 +222,7 @@ def _describe(found: Found) -> str:
 
 
 def box() -> str:
-    """Draw the box and return what is in it."""
+    """Draw the box and return its text."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown("**Prompt**", width="content")
         for name, prompt in EXAMPLES.items():

@@ -9,7 +9,7 @@ from pages.components.compare import prompts
 from pages.components.shared import chart, command, theme, words
 
 _NAMED = 0.5
-"""Nats of an increase that is written beside its token."""
+"""Nats of an increase that is written next to its token."""
 
 
 def show(asked: prompts.Asked, cut: Removal) -> None:

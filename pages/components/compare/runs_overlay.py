@@ -1,4 +1,4 @@
-"""Ticked runs over each other: only what may be compared shares an axis, and the rest is named in a sentence."""
+"""Ticked runs over each other: only comparable runs share an axis, and a sentence names the rest."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -65,7 +65,7 @@ def _pair(figures: list[tuple], kind: str) -> None:
 
 
 def _chip(conditions: list[Condition], texts: str = "Loss") -> None:
-    """The condition of a group of charts; more than one is said to differ between the runs."""
+    """Draw the condition of a group of charts; of more than one, a note says that the runs differ in it."""
     chip.show(
         conditions,
         "The runs differ in this condition. The table above lists it for each run." if len(conditions) > 1 else "",
@@ -121,7 +121,7 @@ def _curves(drawn: list[Drawn]) -> None:
 
 
 def _say_questions(drawn: list[Drawn]) -> None:
-    """Which chance line belongs to which questions."""
+    """Return the chance line of each question set."""
     levels: dict[str, float] = {}
     for one in drawn:
         if one.result.lines:
@@ -209,7 +209,7 @@ def _model(drawn: Drawn) -> tuple[str, int]:
 
 
 def _said(first: Drawn, second: Drawn) -> str:
-    """How far the two are apart, and whether it would change what is cut."""
+    """Return the distance between two maps, and its effect on the choice of layers, in words."""
     values = np.array([value for row in run_figures.map_difference(first.result, second.result) for value in row])
     pairs = list(zip(first.result.best, second.result.best, strict=True))
     same = sum(a.start == b.start for a, b in pairs)

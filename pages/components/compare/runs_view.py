@@ -25,7 +25,7 @@ from pages.components.shared import chart, chip, command, frame, library, state,
 MOST = 1000
 """Rows of the table: a browser takes many more of them slowly, and nobody reads them."""
 _LOOKED_AT = 300
-"""So many maps and curves are looked through for those that are drawn at first."""
+"""Maps and curves that are searched at most for the first drawn ones."""
 _PICKS = "run-picks"
 _FRACTIONS = [step / 20 for step in range(1, 16)]
 _USUAL_FRACTION = 0.2
@@ -71,14 +71,14 @@ def show(model: ModelSpec) -> None:
 def stored(
     model: ModelSpec, kinds: Sequence[str] = (), *, names: Sequence[str] = (), text: str = "", most: int = MOST
 ) -> list[Found]:
-    """Runs, those of the current model first, in each kind the newest first.
+    """Return runs, those of the current model first, in each kind the newest first.
 
     Args:
         model: the current one.
         kinds: of `runs.kinds()`; none for all.
         names: of models; none for all.
-        text: words that must all occur somewhere in what is known of the run, in any case.
-        most: no more than so many.
+        text: words that must all occur somewhere in the index entry of the run, in upper or lower case.
+        most: number of runs at most.
     """
     wanted = _wanted(kinds, names, text)
     return [of_entry(entry) for entry in index.entries(wanted, first=reading.weights(library.known(model)), most=most)]
@@ -89,7 +89,7 @@ def _wanted(kinds: Sequence[str], names: Sequence[str], text: str) -> Wanted:
 
 
 def _reference() -> Found | None:
-    """The pinned run; one that is pinned in the address but not stored here is said to be missing."""
+    """Return the pinned run; warn about one that is pinned in the address but not stored here."""
     found, (kind, _, key) = _by_id(state.pinned()), state.pinned().partition(":")
     if state.pinned() and found is None:
         st.warning(
@@ -217,7 +217,7 @@ def _choose(picked: list[Found], reference: Found | None) -> Found | None:
 
 
 def _columns(run: Found, reference: Found, fraction: float) -> dict[str, Any]:
-    """How a run's key figure differs from the reference's, as columns of the table."""
+    """Return the difference of a run's key figure from the reference's, as columns of the table."""
     empty = {"difference": None, "low": None, "high": None}
     if run.id == reference.id:
         return {**empty, "basis": "is the reference"}
@@ -230,7 +230,7 @@ def _columns(run: Found, reference: Found, fraction: float) -> dict[str, Any]:
 
 
 def differences(picked: list[Found], reference: Found, fraction: float) -> None:
-    """Draw every number of the ticked runs as a difference from the reference, and say what has none."""
+    """Draw every number of the ticked runs as a difference from the reference, and name runs without a difference."""
     others = [run for run in picked if run.id != reference.id]
     st.header("Against the reference", anchor=False)
     is_map = reference.kind in ("distances", "damage")
@@ -240,7 +240,7 @@ def differences(picked: list[Found], reference: Found, fraction: float) -> None:
         return
     rows, reasons = [], {}
     answers = [_differences(run, reference, fraction) for run in others]
-    # Names are as short as they can be among what is listed together.
+    # Names are as short as they can be among the listed runs.
     listed = [run for run, (found, _) in zip(others, answers, strict=True) if found]
     name, *labels = run_table.labels([reference, *listed])
     names = dict(zip([run.id for run in others], run_table.labels([reference, *others])[1:], strict=True))
@@ -283,7 +283,7 @@ def _differences(run: Found, reference: Found, fraction: float) -> tuple[list[ru
 
 
 def _arrays(run: Found) -> dict[str, Any]:
-    """What was kept of each text; nothing of precomputed runs."""
+    """Return the stored arrays of each text; none for precomputed runs."""
     wanted = run.kind in ("distances", "damage") and not run.precomputed
     return _read(run.kind, run.key, str(store.cache_dir()), run.saved_at) if wanted else {}
 

@@ -1,6 +1,6 @@
-"""A written text, its tokens shaded by surprise and underlined where they differ from another's.
+"""A generated text, its tokens shaded by surprisal and underlined where they differ from another text's.
 
-Whatever a model wrote is shown as text, never as markup.
+Everything that a model generates is shown as text, never as markup.
 """
 
 import html
@@ -24,9 +24,9 @@ def show(
     """Draw the text.
 
     Args:
-        prompt: what was to be gone on with.
+        prompt: the text that was continued.
         pieces: the text of each token.
-        surprise: nats of each token; tokens beyond its end are not shaded.
+        surprise: surprisal of each token in nats; tokens beyond its end are not shaded.
         parting: the token before which a bar stands: the first to depart from another text.
         differing: tokens that are underlined: the other text does not have them.
         mark: colour of bar and lines.
@@ -83,7 +83,7 @@ def shade(nats: float, *, dark: bool) -> str:
 
 
 def legend(*, dark: bool) -> None:
-    """What the shades mean."""
+    """Draw the legend of the shades."""
     steps = "".join(
         f'<span style="background:{shade(nats, dark=dark)};padding:1px 9px">{text}</span>'
         for nats, text in ((0, "0"), (2, "2"), (4, "4"), (6, "6"), (FULL_NATS, "8 or more"))
@@ -92,4 +92,4 @@ def legend(*, dark: bool) -> None:
 
 
 DIFFERING = "Underlined: not in the unpruned text. Vertical bar: first difference."
-"""What the marks mean."""
+"""Meaning of the marks."""

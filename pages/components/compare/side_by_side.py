@@ -33,7 +33,7 @@ UNDER = {"unpruned": "the unpruned model", "own": "its own model", "off": "off"}
 
 
 def show(model: ModelSpec) -> None:
-    """Draw the form, and below it the texts that belong to its prompt, block, heals and settings."""
+    """Draw the form, and below it the texts that belong to its prompt, block, healing runs and settings."""
     with st.container(border=True):
         asked, cut = _form(model)
     if asked is not None:
@@ -221,7 +221,7 @@ def _fill(spec: CompareSpec) -> None:
 
 
 def who_can_write(model: ModelSpec, cut: Removal | None) -> dict[str, Writer]:
-    """Everyone who can write, by key: the model, what is left of it, and every stored heal of this cut."""
+    """Return all models that can generate, by key: unpruned, pruned, and healed by each stored run of this cut."""
     writers = {"unpruned": Writer("unpruned", Variant())}
     if cut is None:
         return writers
@@ -238,7 +238,7 @@ def who_can_write(model: ModelSpec, cut: Removal | None) -> dict[str, Writer]:
 
 
 def _is_usable(heal: HealResult, cut: Removal) -> bool:
-    """Whether a heal is one of this cut, has ended or was stopped and kept, and left its adapter on this machine."""
+    """Return whether a healing run is of this cut, has ended or was stopped and kept, and left its adapter on this machine."""
     is_over = heal.healed is not None or heal.ended_early
     return heal.is_of(cut) and is_over and heal.adapter is not None and _is_here(heal.adapter)
 
@@ -252,7 +252,7 @@ def first_of_each(writers: dict[str, Writer]) -> list[str]:
 
 
 def _stored_only(model: ModelSpec, cut: Removal | None, asked: CompareSpec | None) -> dict[str, Writer]:
-    """Return the heals of this cut whose weights are not on this machine, but whose text for this form is stored."""
+    """Return the healed models of this cut whose weights are not on this machine, but whose text for this form is stored."""
     found: dict[str, Writer] = {}
     for entry in library.find("compare", model) if cut and asked else ():
         spec: CompareSpec = entry.result.spec
@@ -294,7 +294,7 @@ def _missing_heal(model: ModelSpec, cut: Removal | None, writers: dict[str, Writ
 
 
 def _settings() -> tuple[int, float, int]:
-    """How long and how."""
+    """Draw the settings of length and sampling."""
     columns = st.columns(3, vertical_alignment="bottom")
     tokens = columns[0].number_input(
         "Tokens", 1, MOST_NEW_TOKENS, CompareSpec.max_new_tokens, step=16, key="compare-tokens", persist_state="session",
@@ -312,7 +312,7 @@ def _settings() -> tuple[int, float, int]:
 
 
 def _toolbar() -> str:
-    """The choice of whose surprise is shaded, and what the shades mean."""
+    """Draw the choice of the model whose surprisal is shaded, and the legend of the shades."""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
         under = st.segmented_control(
             "Shaded: surprisal under", list(UNDER), format_func=UNDER.get, default="unpruned", required=True, key="surprise-of",
@@ -326,7 +326,7 @@ def _toolbar() -> str:
 
 
 def _cards(result: CompareResult, under: str, *, live: bool) -> None:
-    """A card for every variant; if the job is `live`, their texts grow."""
+    """Draw a card for every variant; if the job is `live`, their texts grow."""
     names = prompt_figures.names(result.spec.variants)
     per_row = len(names) if len(names) <= 3 else 2
     for first in range(0, len(names), per_row):
@@ -337,13 +337,13 @@ def _cards(result: CompareResult, under: str, *, live: bool) -> None:
 
 
 def card(result: CompareResult, index: int, name: str, under: str, *, live: bool) -> None:
-    """What one variant wrote: shaded, marked, with speed and surprise.
+    """Draw the text of one variant: shaded, marked, with speed and surprisal.
 
     Args:
         result: the comparison.
         index: of the variant.
-        name: what to call it.
-        under: whose surprise is shaded, a key of `UNDER`.
+        name: of the variant.
+        under: the model whose surprisal is shaded, a key of `UNDER`.
         live: whether more is coming.
     """
     variant = result.spec.variants[index]
@@ -367,14 +367,14 @@ def card(result: CompareResult, index: int, name: str, under: str, *, live: bool
 
 
 def _surprise(variant: Variant, text: Writing | None, under: str) -> list[float]:
-    """What to shade by; the unpruned model's own text while it is still growing, too."""
+    """Return the surprisal to shade by; of the unpruned model's own text while it is still growing, too."""
     if text is None or under == "off":
         return []
     return text.own_surprise if under == "own" or variant.is_unpruned else text.unpruned_surprise
 
 
 def _said(result: CompareResult, index: int, text: Writing) -> str:
-    """Speed, surprise and where it departs, in a line."""
+    """Return speed, surprisal and the first difference, in a line."""
     block = result.spec.variants[index].block
     parts = [f"without {block.brief()}"] if block else []
     parts.append(f"{len(text.token_ids)} tokens" + (", stopped at end-of-text" if text.ended else ""))

@@ -1,1 +1,1 @@
-"""The Heal page: repairing what a cut broke."""
+"""The Heal page: healing a pruned model."""

@@ -1,4 +1,4 @@
-"""Which layers a heal removes first."""
+"""The choice of the layers that a healing run removes first."""
 
 import streamlit as st
 
@@ -14,7 +14,7 @@ _NAMES = {name: strategies.STRATEGIES[name].title for name in ("similarity", "de
 
 
 def show(distances: Found | None, n_layers: int, current: Removal | None = None) -> Removal | None:
-    """Say which cut is healed, at first that of the Explore page, beside a menu that changes it; None when there is none.
+    """Draw and return the cut to heal, at first that of the Explore page, with a menu that changes it; None when there is none.
 
     Args:
         distances: the map that the most similar block is taken from, if there is one.
@@ -42,9 +42,9 @@ def _controls(distances: Found | None, n_layers: int, current: Removal | None) -
     ways = [way for way in _NAMES if not missing.get(way)]
     picked = own if isinstance(own, Block) else None
     if picked is None and state.strategy() not in _NAMES and isinstance(current, Block):
-        picked = current  # what another strategy chose has no button of its own here
+        picked = current  # a block of another strategy has no button of its own here
     if picked is not None and picked != st.session_state.get("heal_picked"):
-        st.session_state["heal_way"] = "own"  # a click on the map is the newest word on what to remove
+        st.session_state["heal_way"] = "own"  # a click on the map is the newest choice of layers
     st.session_state["heal_picked"] = picked
     usual = "scattered" if scattered else state.strategy() if state.strategy() in ways else ways[0]
     way = st.session_state.get("heal_way", usual)

@@ -1,4 +1,4 @@
-"""What is asked for, in three decisions: which cut, how much time, start. Everything else is folded away."""
+"""The request in three decisions: removed layers, time, start. Everything else is folded away."""
 
 from dataclasses import replace
 
@@ -25,12 +25,12 @@ def show(
     current: Removal | None,
     wide: DeltaGenerator,
 ) -> HealSpec | None:
-    """Draw the form; its button queues the heal. Returns what it says, None while that is no heal yet.
+    """Draw the form; its button queues the healing run. Returns its request, None while it is incomplete.
 
     Args:
         model: the model to cut and heal.
         known: its size.
-        questions: those of the curve on screen: asking the same ones puts the healed model on that curve.
+        questions: those of the curve on screen, so that the healed model can be drawn on that curve.
         distances: the map that the most similar block is taken from, if there is one.
         current: the cut of the Explore page, where it is known.
         wide: a container of the page's whole width, for the settings.
@@ -82,7 +82,7 @@ def _start_button(asked: recipe.Asked, known: ModelFacts) -> None:
 
 
 def _does_not_fit(spec: HealSpec, known: ModelFacts) -> str | None:
-    """Why its training step cannot fit in what is free now; None where it can, and where it takes an accelerator's memory."""
+    """Explain why its training step cannot fit in free memory; None where it can, and where it uses a GPU's memory."""
     if recipes.sees_gpu(spec.model.device):
         return None
     own = "float32" if known.bytes_per_parameter == DTYPE_BYTES["float32"] else "bfloat16"

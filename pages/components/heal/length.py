@@ -1,4 +1,4 @@
-"""How much time a heal gets: a few lengths to choose from, each with what it has reached and how long it takes here."""
+"""The time of a healing run: a few lengths to choose from, each with its stored results and its duration here."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -101,7 +101,7 @@ def _own(preset: HealSpec, key: str) -> dict[str, Any]:
 
 
 class Evidence:
-    """What stored heals say of every length: what they reached, and how long they took on this machine."""
+    """Stored healing runs of every length: their recovery, and their duration on this machine."""
 
     def __init__(self, preset: HealSpec, known: ModelFacts) -> None:
         self.preset, self.known = preset, known
@@ -112,7 +112,7 @@ class Evidence:
         self.load = load_now()
 
     def captions(self) -> tuple[list[str], bool]:
-        """A line on each length, and whether any says what was reached."""
+        """Return a line on each length, and whether any has a stored result."""
         specs = {option: _with_length(self.preset, option) for option in _OPTIONS if option != OWN}
         reached = {option: self._reached(spec) for option, spec in specs.items()}
         known = any(reached.values())
@@ -160,7 +160,7 @@ def _with_length(preset: HealSpec, option: str) -> HealSpec:
 
 
 def measured_here() -> list[Timed]:
-    """The finished heals of this machine, each with the seconds that its job took, loading included."""
+    """Return the finished healing runs of this machine, each with the seconds of its job, loading included."""
     took = {
         job.result_key: job.elapsed_s
         for job in jobs.list_jobs(200)
@@ -171,13 +171,13 @@ def measured_here() -> list[Timed]:
 
 
 def load_now() -> Load:
-    """What else this machine does; work of our own that runs now is waited for, not shared with."""
+    """Return the load of this machine without our own running jobs, since a new job waits for them."""
     ours = any(job.state == jobs.RUNNING for job in jobs.active())
     return host.load(host.cores() if ours else 0)
 
 
 def expected(spec: HealSpec, known: ModelFacts) -> Duration | None:
-    """How long a heal would take that began now."""
+    """Return the duration of a healing run that would begin now."""
     return durations.expected(spec, known, measured_here(), load_now())
 
 

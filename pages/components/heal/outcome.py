@@ -1,4 +1,4 @@
-"""A finished heal: its verdict, the models side by side, its curves, and what is to be taken away from it."""
+"""A finished healing run: its verdict, the models side by side, its curves, and its downloads."""
 
 import streamlit as st
 
@@ -23,7 +23,7 @@ _TO = "\u2011"
 
 
 def show(run: Run, control: HealResult | None) -> None:
-    """Draw the verdict, the comparison, the curve, what was written, where the adapter lies, and the numbers to download.
+    """Draw the verdict, the comparison, the curve, generated texts, the path of the adapter, and the numbers to download.
 
     Args:
         run: with a result, finished or stopped.
@@ -167,7 +167,7 @@ def _size(result: HealResult, is_cut: bool) -> str:
 
 
 def _ceiling(run: Run, control: HealResult | None) -> None:
-    """Where a training has no control yet: the button that measures how far the healing text brings the unpruned model."""
+    """Draw, for a training without a control, the button that measures the effect of the healing text on the unpruned model."""
     spec, result = run.spec, run.result
     if control is not None or result is None or spec.control or not spec.trains or result.healed is None:
         return
@@ -187,7 +187,7 @@ def _ceiling(run: Run, control: HealResult | None) -> None:
 
 
 def _lengths(result: HealResult, control: HealResult) -> str:
-    """How much the control was trained, where that is not as much as the cut model."""
+    """Return the training of the control, in words, where it differs from that of the pruned model."""
     if control.total_steps == result.total_steps:
         return ""
     where = "The" if result.spec.minutes is None else f"In the same {result.spec.minutes:g} minutes, the"
@@ -203,7 +203,7 @@ def _answers(result: HealResult) -> list[str]:
 
 
 def _warnings(result: HealResult) -> list[str]:
-    """What a reader must know so as not to misread the scores."""
+    """Return the warnings against misreading the scores."""
     said = []
     overlap = result.overlap
     if overlap is not None and overlap.ids:
@@ -237,7 +237,7 @@ def curve(result: HealResult) -> None:
 
 
 def _provenance(result: HealResult) -> str:
-    """How the heal was made."""
+    """Return the settings and course of the healing run, in words."""
     spec = result.spec
     made = f"base in {words.plain(result.precision_in_words)}, seed {spec.seed:d}, {words.duration(result.wall_s)}."
     if not spec.trains:
@@ -261,7 +261,7 @@ def _provenance(result: HealResult) -> str:
 
 
 def _junction(result: HealResult) -> str:
-    """What the instant heal did, in a sentence; empty without one."""
+    """Return the effect of the instant heal in a sentence; empty without one."""
     done = result.junction
     if done is None:
         return ""
@@ -277,7 +277,7 @@ def _junction(result: HealResult) -> str:
 
 
 def _published(done: JunctionReport, compensation: str) -> str:
-    """What a method that is applied as published did."""
+    """Return the effect of a method that is applied as published."""
     factors = [f"{one.factor:.3f}" for one in done.gaps if one.factor is not None]
     gaps = f"{len(done.gaps)} gap{'s' * (len(done.gaps) != 1)}"
     what = f"residual stream × {' and × '.join(factors)}" if factors else f"the {words.plain(compensation)} of {gaps}"
@@ -315,7 +315,7 @@ def _writing(result: HealResult) -> None:
 
 
 def _adapter(result: HealResult) -> None:
-    """Where the adapter lies; that of a precomputed heal stayed where it was made."""
+    """Draw the path of the adapter; that of a precomputed run stayed on the machine that made it."""
     if not result.adapter:
         return
     folder = store.cache_dir() / result.adapter

@@ -1,4 +1,4 @@
-"""The heals of the selected block, one of them in full: in progress with its losses, or done with three models compared."""
+"""Healing runs of the selected block, one of them in full: in progress with its losses, or done with three models compared."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ from pages.components.shared import frame, start, state, words
 
 
 def show(asked: HealSpec | None) -> None:
-    """Draw the heals of the selected block, and the one that was picked; without any, a panel with a start button.
+    """Draw the healing runs of the selected block, and the picked one; without any, a panel with a start button.
 
     Args:
         asked: the request in the form; None while there is no block to choose, or no text.
@@ -58,7 +58,7 @@ def _nothing_yet(asked: HealSpec) -> None:
 
 
 def first_heal(asked: HealSpec) -> HealSpec:
-    """The first heal of the block in the form: a few minutes, judged by few questions and texts, which can be refined."""
+    """Return the first run for the block in the form: a few minutes, few questions and texts, open to refinement."""
     usual = recipes.FIRST.benchmark
     benchmark = None
     if asked.benchmark is not None:
@@ -72,10 +72,10 @@ def first_heal(asked: HealSpec) -> HealSpec:
 
 
 def _chosen(of_block: list[Run], asked: HealSpec) -> Run | None:
-    """Of the heals of a block the one to show.
+    """Return the healing run of a block to show.
 
-    One that runs or waits; then those with the settings of the form before others, of these the one that was chosen last, else
-    the one with the strongest evidence.
+    A running or waiting one is first. Next are those with the settings of the form, then the others. Among equals it is the one
+    that was chosen last, else the one with the strongest evidence.
     """
     same = [run for run in of_block if _form(run.spec) == _form(asked)] or of_block
     made = {start.unresolved(run.result.spec).training for run in of_block if run.result and run.result.complete}
@@ -100,12 +100,12 @@ def _look_at(run_id: str, asked: HealSpec) -> None:
 
 
 def _form(asked: HealSpec) -> tuple[Removal, str]:
-    """Block and recipe of a request, which a result is bound to beside the model."""
+    """Return block and recipe of a request; a result is bound to them and to the model."""
     return asked.block, words.heal_settings(asked)
 
 
 def _picker(of_block: dict[str, Run], shown: Run, asked: HealSpec) -> None:
-    """Draw the list of the heals of the selected block."""
+    """Draw the list of healing runs of the selected block."""
     ids = list(of_block)
     key = f"pick-heal-{shown.id}"
     st.selectbox(
@@ -115,7 +115,7 @@ def _picker(of_block: dict[str, Run], shown: Run, asked: HealSpec) -> None:
 
 
 def _other_blocks(elsewhere: dict[str, Run]) -> None:
-    """Draw the list of heals of other blocks; picking one selects its block and loads its settings."""
+    """Draw the list of healing runs of other blocks; picking one selects its block and loads its settings."""
     if not elsewhere:
         return
     key = "heals-elsewhere"
@@ -168,7 +168,7 @@ def _one(run: Run) -> None:
 
 
 def _unfinished(run: Run, job: jobs.Job) -> None:
-    """A run that failed, was stopped or was cut off: why, and how to go on."""
+    """Draw a run that failed, was stopped or interrupted: the reason, and the button to resume."""
     say = st.error if job.state == jobs.FAILED else st.warning
     say(job.error or f"This run was {job.state}.")
     card.resume_button(job, where="heal", primary=True)
@@ -178,9 +178,9 @@ def _unfinished(run: Run, job: jobs.Job) -> None:
 
 
 def _in_progress(run: Run) -> None:
-    """Draw a running or waiting heal; it looks again by itself, from what is on disk."""
+    """Draw a running or waiting healing run; it refreshes by itself from the files on disk."""
     known = run.result.model if run.result else None
-    # Worked out once: looking through all heals every second would be felt.
+    # Computed once: a search through all healing runs every second would slow the page.
     whole = length.expected(run.spec, known) if known else None
     st.fragment(_live, run_every=strip.every([run.job]))(run.id, whole)
 
@@ -206,14 +206,14 @@ def _live(run_id: str, whole: Duration | None) -> None:
 
 
 def _left(job: jobs.Job, whole: Duration) -> None:
-    """What is left of all of it: the bar above is of the present phase alone."""
+    """Draw the remaining time of the whole run: the bar above is of the present phase alone."""
     low, high = durations.left(whole, job.elapsed_s or 0.0, job.eta_s or 0.0)
     said = f"About {words.span(low, high)} left in total" if high else "Longer than similar runs on this machine"
     st.caption(f"{said}, {words.duration(job.elapsed_s or 0.0)} so far.")
 
 
 def _numbers(values: dict, result: HealResult | None, steps: int) -> None:
-    """Draw the latest measured numbers; what has not been measured, or is not part of this heal, has no tile."""
+    """Draw the latest measured numbers; a number that is not measured yet, or not part of this run, has no tile."""
     last = result.steps[-1] if result and result.steps else None
     step = values.get("step") or (last.step if last else 0)
 
@@ -241,7 +241,7 @@ def _numbers(values: dict, result: HealResult | None, steps: int) -> None:
 
 
 def _intervals(check: Validation, result: HealResult) -> dict[str, str]:
-    """The 95 % intervals of what is checked on the way, by label."""
+    """Return the 95 % intervals of the checks during training, by label."""
     loss = stats.mean_interval(check.loss, check.loss_stderr, result.n_choice_texts)
     said = {"Held-out loss": f"95 %: {loss[0]:.2f} to {loss[1]:.2f}, on {result.n_choice_texts} texts."} if loss else {}
     if check.interval:

@@ -19,7 +19,7 @@ from pages.components.shared import access, frame, words
 
 @dataclass(frozen=True)
 class Begin:
-    """Where the form begins."""
+    """First values of the form."""
 
     key: str
     """Part of its widgets' keys, so that another start brings its own numbers."""
@@ -31,7 +31,7 @@ class Begin:
 
 @dataclass(frozen=True)
 class Asked:
-    """What the form says."""
+    """Values of the form."""
 
     spec: HealSpec | None
     """The heal; None while its healing text is still to be chosen."""
@@ -40,7 +40,7 @@ class Asked:
 
 
 def begin(model: ModelSpec, known: ModelFacts, block: Removal) -> Begin:
-    """The recipe that is picked in the menu, at first what suits this model and machine, without drawing the menu.
+    """Return the recipe that is picked in the menu, at first the one for this model and machine, without drawing the menu.
 
     Args:
         model: the model to cut and heal.

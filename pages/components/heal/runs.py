@@ -1,4 +1,4 @@
-"""The heals of a model, running or done, as one list."""
+"""Healing runs of a model, running or done, as one list."""
 
 import math
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class Run:
 
     @property
     def result(self) -> HealResult | None:
-        """What has been measured so far."""
+        """Return the result so far; None before the first measurement."""
         return self.found.result if self.found else None
 
     @property
@@ -37,7 +37,7 @@ class Run:
 
     @property
     def says_nothing(self) -> bool:
-        """Whether it was stopped by its user before anything was measured; one that failed says why."""
+        """Return whether its user stopped it before anything was measured; a failed run has a reason to show."""
         return self.found is None and self.state == jobs.CANCELLED
 
     def in_a_line(self) -> str:
@@ -73,9 +73,9 @@ def runs_of(model: ModelSpec) -> list[Run]:
 
 
 def best(runs: Sequence[Run]) -> Run | None:
-    """The run that says most; without a result the first.
+    """Return the run with the strongest result; without a result the first.
 
-    One judged by text of another kind than it trained on before others, then the strongest evidence, then the lowest loss.
+    Runs judged by text of another kind than they trained on are first, then the strongest evidence, then the lowest loss.
     """
 
     def order(run: Run) -> tuple:
@@ -89,7 +89,7 @@ def best(runs: Sequence[Run]) -> Run | None:
 
 
 def run_now(model: ModelSpec, run_id: str) -> Run | None:
-    """The run as it is now."""
+    """Return the run in its present state."""
     return next((run for run in runs_of(model) if run.id == run_id), None)
 
 

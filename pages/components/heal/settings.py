@@ -1,4 +1,4 @@
-"""The numbers of a heal in four groups, of which only those that the recipe uses are drawn."""
+"""The settings of a healing run in four groups; only those that the recipe uses are drawn."""
 
 from dataclasses import replace
 from typing import Any
@@ -34,14 +34,14 @@ _TEXTS = {
 
 
 def show(preset: HealSpec, key: str, asked: BenchmarkSpec, *, trains: bool, by_steps: bool) -> dict[str, Any]:
-    """Draw the groups side by side; returns the values of what is drawn, by the names of `HealSpec`.
+    """Draw the groups side by side; returns the values of the drawn settings, by the names of `HealSpec`.
 
     Args:
         preset: the numbers to begin with.
         key: part of the keys of the widgets.
         asked: the questions that are selected.
         trains: whether a training step is taken.
-        by_steps: whether the length is named in steps.
+        by_steps: whether the length is given in steps.
 
     Returns:
         The values, and `source`, `seq_len`, `quantization`; `source` is "" while a file is still to be chosen.
@@ -118,7 +118,7 @@ def _modules(preset: HealSpec, key: str, *, trains: bool) -> dict[str, Any]:
 
 
 def _of_method(method: str, preset: HealSpec, key: str) -> dict[str, Any]:
-    """Settings of what is trained."""
+    """Draw the settings of the trained modules, and return their values."""
     if method == "partial":
         return {
             "lora_on": LORA_ON[0],

@@ -1,4 +1,4 @@
-"""Every job there is, old ones too: how it ended, what it took, and a way to be rid of it."""
+"""All jobs, old ones too: how each ended, its duration, and a button to remove it."""
 
 import zlib
 from datetime import UTC, datetime

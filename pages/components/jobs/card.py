@@ -1,4 +1,4 @@
-"""One job in a few lines: what it is, how far it is, and what can be done about it, its removal included."""
+"""One job in a few lines: its name, its progress, and its buttons, including removal."""
 
 import streamlit as st
 
@@ -78,7 +78,7 @@ def _rounded(seconds: float) -> float:
 
 
 def ended(job: jobs.Job, *, where: str = "strip") -> None:
-    """A job that ended or is paused: how, why, and ways to go on."""
+    """Draw a job that ended or is paused: how, why, and buttons to continue."""
     with st.container(gap=None):
         when = words.date(job.finished_at) if job.finished_at else ""
         st.markdown(f":{_COLOURS[job.state]}-badge[{words.plain(job.state)}] {words.plain(job.label)}")
@@ -111,7 +111,7 @@ def _log(job: jobs.Job, where: str) -> None:
 
 
 def resume_button(job: jobs.Job, *, where: str, primary: bool = False) -> None:
-    """Put the job back into the queue: it goes on from what it saved."""
+    """Draw the button that puts the job back into the queue: it resumes from its saved work."""
     kind = "primary" if primary else "tertiary"
     _button("Resume", "resume", job, where, icon=":material/play_arrow:", kind=kind)
 
@@ -148,7 +148,7 @@ def _act(action: str, job_id: str, *given) -> None:
 
 
 def _removal_button(job: jobs.Job, *, where: str) -> None:
-    """Draw the button; it opens to what the job takes on the disk and what of that may go."""
+    """Draw the button; it opens a panel with the job's disk use and the files that may be deleted."""
     # Sizes are worked out only while it is open: that reads the request of every stored result.
     popover = st.popover(
         "Remove", key=f"{where}-remove-{job.id}", type="tertiary", on_change="rerun", disabled=not access.may_change(job)

@@ -25,7 +25,7 @@ def last_of(kind: str, matches) -> jobs.Job | None:
 
     Args:
         kind: a key of `registry.SPECS`.
-        matches: says of a spec whether it is the one that is meant.
+        matches: returns whether a spec is the intended one.
     """
     return next((job for job in jobs.list_jobs() if job.kind == kind and matches(job.spec)), None)
 

@@ -1,4 +1,4 @@
-"""What runs, waits and has just ended, in the sidebar of every page; what ended since is said once in a corner."""
+"""Running, waiting and recent jobs, in the sidebar of every page; a notice in a corner reports each ended job once."""
 
 import time
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _ICONS = {jobs.DONE: ":material/check_circle:", jobs.PAUSED: ":material/pause_ci
 
 
 def show() -> None:
-    """Draw the strip: what runs refreshes itself, and runs the page when one ends, which draws the rest anew."""
+    """Draw the strip: active jobs refresh by themselves, and rerun the page when one ends, which redraws the rest."""
     _say_news()
     active = jobs.active()
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
@@ -33,9 +33,9 @@ def show() -> None:
 
 
 def every(active: Sequence[jobs.Job]) -> str | None:
-    """How often what shows these jobs looks again, if it does: what goes on for minutes is seen to go on at less of a price.
+    """Return the refresh interval of parts that show these jobs; None without jobs. Long jobs refresh less often.
 
-    The server's part of a look is small, but a browser draws its whole page anew for each: a tenth of a second of a processor.
+    The server's part of a refresh is small, but a browser redraws its whole page: a tenth of a second of CPU time.
     """
     if not active:
         return None
@@ -45,7 +45,7 @@ def every(active: Sequence[jobs.Job]) -> str | None:
 
 
 def _running(ticking: bool) -> None:
-    """What is active, and nothing else: every open window draws it as often as it looks again."""
+    """Draw active jobs, and nothing else: every open window draws them at each refresh."""
     with frame.errors_shown():
         jobs.reap()
         listed = jobs.list_jobs()
@@ -58,7 +58,7 @@ def _running(ticking: bool) -> None:
 
 
 def _rest(drawn: set[str]) -> None:
-    """What has ended, and what holds for all jobs."""
+    """Draw ended jobs, and the settings of all jobs."""
     with frame.errors_shown():
         listed = jobs.list_jobs()
         active = {job.id for job in listed if job.is_active}
@@ -100,7 +100,7 @@ def _is_recent(job: jobs.Job) -> bool:
 
 
 def _auto_resume() -> None:
-    """Whether jobs whose worker was killed go on by themselves; one setting for all sessions."""
+    """Draw the switch for automatic resumption of jobs whose worker was killed; one setting for all sessions."""
     with state.showing("auto-resume", settings.load().auto_resume):
         st.toggle(
             "Resume interrupted jobs", key="auto-resume", on_change=_switch,
@@ -117,9 +117,9 @@ def _switch() -> None:
 
 
 def _follow(active: list[jobs.Job]) -> bool:
-    """Whether a running curve or damage map has its first numbers: from then on pages show it growing.
+    """Return whether a running curve or loss-increase map has its first numbers: from then on pages show it growing.
 
-    Not where a finished one answers the same: that says more until this one is done.
+    False where a finished result answers the same request: that has more numbers until this job is done.
     """
     followed: set[str] = st.session_state.setdefault("followed", set())
     for job in active:
@@ -130,7 +130,7 @@ def _follow(active: list[jobs.Job]) -> bool:
 
 
 def _say_news() -> None:
-    """Say what there is to say; part of a run of the whole page."""
+    """Show the pending announcements; part of a run of the whole page."""
     said = st.session_state.pop("announcements", [])
     for sentence, icon in said:
         st.toast(words.plain(sentence), icon=icon, duration="long")
@@ -139,10 +139,10 @@ def _say_news() -> None:
 
 
 def _gather(listed: list[jobs.Job]) -> bool:
-    """Whether a job ended since the last look; its result is then the one that pages show, unless they show a stronger one.
+    """Return whether a job ended since the last refresh; pages then show its result, unless they show a stronger one.
 
-    A job that came and went between two looks counts too. At a session's first look nothing is news: after a reload, what
-    ended before is in the strip.
+    A job that began and ended between two refreshes counts too. At a session's first refresh nothing is news: after a reload,
+    jobs that ended before are in the strip.
     """
     since: float = st.session_state.setdefault("watching_since", time.time())
     watched: dict[str, str] = st.session_state.setdefault("watched", {})
@@ -157,7 +157,7 @@ def _gather(listed: list[jobs.Job]) -> bool:
 
 
 def _stays(job: jobs.Job) -> str:
-    """Show what a job found; says so where that is weaker than what pages show, which then stays."""
+    """Show a job's result; where it is weaker than the shown one, that stays, and the returned sentence says so."""
     new, before = library.by_key(job.kind, job.result_key), library.arrived(job.kind, job.result_key or "")
     if new is None or before is None:
         return ""

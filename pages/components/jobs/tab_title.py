@@ -1,4 +1,4 @@
-"""What the tab of a page nobody is looking at says: how many jobs have ended since."""
+"""The tab title of a page in the background: the number of jobs that have ended since."""
 
 import streamlit as st
 

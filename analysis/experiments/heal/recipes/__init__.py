@@ -1,4 +1,4 @@
-"""Recipes: heals that are known by a name, and how one becomes the request for a model and a cut.
+"""Recipes: named settings of healing runs, and the request that one makes for a model and a cut.
 
 One of your own is one file that registers it when it is imported (`analysis.core.extensions`):
 

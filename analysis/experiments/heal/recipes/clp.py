@@ -1,4 +1,4 @@
-"""CLP (arXiv:2510.23652): only the two layers beside the gap are trained."""
+"""CLP (arXiv:2510.23652): only the two layers next to the gap are trained."""
 
 from dataclasses import replace
 

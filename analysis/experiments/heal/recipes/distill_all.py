@@ -1,4 +1,4 @@
-"""Distillation alone: nothing of the text but what the unpruned model would say at every place of it."""
+"""Distillation alone: the training target is the unpruned model's next-token distribution at every token, not the text."""
 
 from dataclasses import replace
 

@@ -45,5 +45,5 @@ def refined(spec: HealSpec) -> HealSpec:
 
 
 def is_first(spec: HealSpec) -> bool:
-    """Whether a heal was judged by fewer questions or texts than it can be."""
+    """Return whether a healing run was judged by fewer questions or texts than it can be."""
     return spec.judging_texts > 0 and refined(spec) != spec

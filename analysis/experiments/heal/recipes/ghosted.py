@@ -1,4 +1,4 @@
-"""Ghosted Layers (arXiv:2605.15491): the linear map of the stream that adds what the removed layers added."""
+"""Ghosted Layers (arXiv:2605.15491): the linear map of the stream that replaces the change by the removed layers."""
 
 from dataclasses import replace
 

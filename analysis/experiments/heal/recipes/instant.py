@@ -14,8 +14,8 @@ INSTANT = register(
         why="No training, and faster than its own evaluation. Linear regression on up to 24,576 tokens changes the layer "
         "before the removed block, which then stands for the block too. The change is kept only as far as it lowers the loss "
         "on text of another kind.",
-        # The numbers of the quick training are there for those who ask for steps after all. What three models write would take
-        # longer than the heal, so it is rated only where that is asked for.
+        # The numbers of the quick training serve requests with steps. Generation of three models would take longer than the
+        # healing, so it is rated only on request.
         values=QUICK.values
         | {"minutes": None, "generation": None, "check_questions": 0, "model": ModelSpec(quantization="none")},
         on_gpu={},

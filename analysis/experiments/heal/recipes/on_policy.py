@@ -1,4 +1,4 @@
-"""Short on-policy distillation (after ShortOPD, arXiv:2607.13124): the cut model writes, the unpruned one grades."""
+"""Short on-policy distillation (after ShortOPD, arXiv:2607.13124): the pruned model generates, the unpruned model grades."""
 
 from dataclasses import replace
 

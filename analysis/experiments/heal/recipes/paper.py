@@ -23,7 +23,7 @@ class PaperRow:
 
     @property
     def short(self) -> str:
-        """What the model is called without its owner: llama-2-7b."""
+        """Return the model's name without its owner: llama-2-7b."""
         return self._whole.removesuffix("-hf").removesuffix("-v0.1")
 
     @property
@@ -31,7 +31,7 @@ class PaperRow:
         return self.model.partition("/")[2].lower()
 
     def is_of(self, model: str) -> bool:
-        """Whether a hub id or folder names this very model, whatever its owner and case."""
+        """Return whether a Hub id or folder names this very model, regardless of owner and case."""
         return model.rstrip("/").rpartition("/")[2].lower() in (self._whole, self.short)
 
 
@@ -48,7 +48,7 @@ ROWS = (
 
 
 def _values(row: PaperRow) -> dict[str, Any]:
-    """Batch 16 as 1 row x 16 passes, which fits one 24-80 GB card; C4's training split, because the paper heals on it."""
+    """Batch 16 as 1 row x 16 passes, which fits one 24-80 GB GPU; C4's training split, because the paper heals on it."""
     return {
         "steps": 5000,
         "batch_size": 1,
@@ -73,7 +73,7 @@ def _recipe(row: PaperRow) -> Recipe:
 
 
 def has_row(model: str, n_layers: int) -> bool:
-    """Whether the table is about this model; its depth tells the sizes of a family apart that share a name."""
+    """Return whether the table has a row for this model; its depth distinguishes sizes of a family that share a name."""
     return any(row.is_of(model) and row.n_layers == n_layers for row in ROWS)
 
 

@@ -1,4 +1,4 @@
-"""What a recipe is, and which ones there are: each registers itself from a file of its own."""
+"""Recipes and their registry: each recipe registers itself from a file of its own."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -9,27 +9,27 @@ from analysis.core.errors import RecipeError
 from analysis.experiments.heal.spec import HealSpec, judged_by
 
 SETTINGS = tuple(field.name for field in fields(HealSpec) if field.name not in ("block", "recipe"))
-"""What a recipe may say."""
+"""Settings that a recipe may set."""
 _SOME_BLOCK = Block(1, 1)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A partial `HealSpec` with a title and a reason; what it leaves out is as the defaults of `HealSpec` are.
+    """A partial `HealSpec` with a title and a reason; other settings have the defaults of `HealSpec`.
 
-    Every setting reads as an attribute, `recipe.r`, whether the recipe says it or not.
+    Every setting reads as an attribute, `recipe.r`, whether the recipe sets it or not.
     """
 
     name: str
-    """What it is called on the command line."""
+    """Name on the command line."""
     title: str
-    """What it does, in a few words to choose by; empty where the name says it."""
+    """Summary in a few words to choose by; empty where the name is enough."""
     why: str
     """A sentence on where the numbers come from."""
     values: dict[str, Any]
     """Fields of `HealSpec` by name; of `model` only the quantization counts."""
     on_gpu: dict[str, Any] = field(default_factory=dict)
-    """What is otherwise on a CUDA device."""
+    """Settings with other values on a CUDA device."""
     quantize_small: bool = True
     """Whether models that are small enough for any machine are quantized too (`request.SMALL`)."""
     of_model: "Callable[[str], Recipe | None] | None" = None

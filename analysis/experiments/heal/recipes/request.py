@@ -22,15 +22,15 @@ DEFAULT = DISTILL.name
 SMALL = 1_000_000_000
 """Parameters below which memory is not short on any machine, while NF4 costs a model dear: the starter model 0.4 nats."""
 _SUBJECT = ("model", "corpus", "validation", "benchmark", "generation", "seed", "control", "separate_documents", "bridge")
-"""What a heal is of, on and about: other values of these leave a recipe what it is."""
+"""Settings of the subject of a healing run: other values of these do not change its recipe."""
 
 
 def for_model(model: str, n_layers: int, on_gpu: bool) -> Recipe:
-    """The recipe to offer first, its `why` saying the reason.
+    """Return the recipe to offer first; its `why` has the reason.
 
     Args:
         model: hub id, folder or name.
-        n_layers: L; tells the sizes of a family apart when only the family's name is known.
+        n_layers: L; it distinguishes the sizes of a family when only the family's name is known.
         on_gpu: whether a CUDA device is there.
     """
     return get("paper" if on_gpu and has_row(model, n_layers) else DEFAULT, model=model, on_gpu=on_gpu)
@@ -47,19 +47,19 @@ def heal_spec(
     n_parameters: int | None = None,
     **overrides: Any,
 ) -> HealSpec:
-    """The request for a heal of `model` without `block` by a recipe.
+    """Return the request for healing `model` without `block` by a recipe.
 
     Args:
         name: one of `NAMES`.
-        model: the model; where its dtype is `auto` and its quantization `none`, the recipe's own quantization is used. A dtype
-            that is named means weights in this dtype.
+        model: the model; where its dtype is `auto` and its quantization `none`, the recipe's own quantization is used. An
+            explicit dtype means weights in this dtype.
         block: the layers, or parts of layers, to remove.
-        on_gpu: whether it will run on a CUDA device; None to go by the model's device and by what the machine shows.
+        on_gpu: whether it will run on a CUDA device; None to derive it from the model's device and the GPUs of the machine.
         quantization: overrides the recipe's and the model's, `none` included.
         seq_len: overrides the recipe's tokens per row.
-        n_parameters: size of the model, if it is known; some recipes quantize only what is large.
-        **overrides: fields of `HealSpec` to use instead of the recipe's. `steps` takes the place of a time, `minutes` that of
-            a number of steps; warm-up and the distance between validations go with the steps unless they are given too.
+        n_parameters: size of the model, if it is known; some recipes quantize only large models.
+        **overrides: fields of `HealSpec` to use instead of the recipe's. `steps` replaces a time, and `minutes` replaces a
+            number of steps. Warm-up and the distance between validations follow the steps unless they are given too.
 
     Raises:
         RecipeError: for an unknown recipe or field.
@@ -83,13 +83,13 @@ def heal_spec(
 
 
 def like(numbers: HealSpec | Recipe, *, model: ModelSpec, block: Removal, **overrides: Any) -> HealSpec:
-    """The same numbers as they stand for another cut or another model, as when an older run is copied.
+    """Return the request with the settings of another run or recipe, for another cut or model.
 
-    A heal that was judged by text of the kind that it trained on is not copied in that.
+    A validation text of the kind that it trained on is not copied.
 
     Args:
-        numbers: the heal to copy, or a saved recipe.
-        model: the model; it is quantized as in the copied heal, but not by a saved recipe where its dtype is named.
+        numbers: the healing run to copy, or a saved recipe.
+        model: the model; it is quantized as in the copied run. With a saved recipe and an explicit dtype it is not.
         block: the layers, or parts of layers, to remove.
         **overrides: fields of `HealSpec` to change.
 
@@ -136,7 +136,7 @@ def _quantization(recipe: Recipe, model: ModelSpec, asked: str | None, n_paramet
 
 
 def sees_gpu(device: str) -> bool:
-    """Whether a model of this device setting will run on CUDA, told without loading torch."""
+    """Return whether a model of this device setting will run on CUDA, without loading torch."""
     return device.startswith("cuda") or (device == "auto" and host.cards() > 0)
 
 
@@ -147,7 +147,7 @@ def said(recipe: str) -> str | None:
 
 
 def asked(given: Mapping[str, Any], settings: Mapping[str, Any]) -> HealSpec:
-    """The heal that a command line asks for: a built-in or a saved recipe, with what is given instead of its numbers.
+    """Return the request of a command line: a built-in or a saved recipe, with the given values in place of its own.
 
     Args:
         given: values of options, nested as the fields of `HealSpec`; `recipe` is the name of one.
@@ -176,7 +176,7 @@ def asked(given: Mapping[str, Any], settings: Mapping[str, Any]) -> HealSpec:
         spec = replace(spec, corpus=replace(spec.corpus, seq_len=text["seq_len"]))
     if "source" in text:
         corpus = replace(spec.corpus, source=text["source"], identity="")
-        # What `--set` names is taken as it is; the recipe's own stays only while it is of another kind.
+        # A validation text of `--set` is kept; the recipe's stays only while it is of another kind than the healing text.
         validation = spec.validation if "validation" in settings else judged_by(corpus, spec.validation)
         spec = replace(spec, corpus=corpus, validation=validation)
     return spec.as_control() if given.get("control") else spec

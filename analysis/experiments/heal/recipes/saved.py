@@ -1,4 +1,4 @@
-"""Recipes of one's own: heals whose numbers were kept under a name, in the cache folder."""
+"""Recipes of the user: settings of healing runs, saved under a name in the cache folder."""
 
 import contextlib
 import json
@@ -15,11 +15,11 @@ _FORMAT = 1
 
 
 def save(name: str, spec: HealSpec) -> None:
-    """Keep the numbers of a heal under a name, over older ones of the same name.
+    """Save the settings of a healing run under a name, over older ones of the same name.
 
     Args:
         name: up to 40 letters, digits, spaces and .,()+-_; not one of the built-in recipes.
-        spec: the heal; its model and block are only an example of what it may be used on.
+        spec: the request; its model and block are only an example.
 
     Raises:
         RecipeError: for a name that cannot be used.
@@ -42,12 +42,12 @@ def names() -> list[str]:
 
 
 def is_kept(name: str) -> bool:
-    """Whether something was kept under a name, be it that it can no longer be read."""
+    """Return whether a recipe was saved under a name, even if it can no longer be read."""
     return _NAME.fullmatch(name) is not None and (_folder() / f"{name}.json").is_file()
 
 
 def get(name: str) -> Recipe:
-    """The recipe that was kept under a name: it says every number, and `recipes.like` makes a heal of them as they stand.
+    """Return a saved recipe: it has every setting, and `recipes.like` makes a request with the same settings.
 
     Raises:
         RecipeError: when there is none, or it cannot be read.
@@ -59,7 +59,7 @@ def get(name: str) -> Recipe:
 
 
 def delete(name: str) -> None:
-    """Forget a saved recipe; heals that were made with it stay."""
+    """Delete a saved recipe; healing runs that were made with it stay."""
     if name in _read_all():
         (_folder() / f"{name}.json").unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""How many steps of a heal fit into a time, and how warm-up and validations are spread over them."""
+"""Steps of a healing run that fit into a time, and the spread of warm-up and validations over them."""
 
 from dataclasses import replace
 from typing import Any
@@ -23,14 +23,14 @@ def checks_in(minutes: float | None) -> int:
 
 
 def steps_that_fit(*, seconds: float, step_s: float, check_s: float, end_s: float, checks: int = CHECKS) -> int:
-    """Steps that can be taken in some time, validations and the last measurement included.
+    """Return the steps that fit in some time, with validations and the last measurement.
 
     Args:
-        seconds: what is left of the time.
+        seconds: remaining time.
         step_s: seconds per step.
         check_s: seconds per validation with its checkpoint.
         end_s: seconds to save the adapter and measure the healed model.
-        checks: validations on the way.
+        checks: validations during training.
 
     Raises:
         RecipeError: when not even a few fit.

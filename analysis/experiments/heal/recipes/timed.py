@@ -7,7 +7,7 @@ from analysis.experiments.heal.recipes.recipe import Recipe, register
 from analysis.experiments.heal.spec import default_heal_corpus
 
 WRITES = GenerationSpec(n_prompts=6, max_new_tokens=32, n_sums=12)
-"""What is written where nobody asks for more: little, which takes seconds."""
+"""Generation by default: little, which takes seconds."""
 _CORPUS = replace(default_heal_corpus(), n_texts=2400)
 
 QUICK = Recipe(
