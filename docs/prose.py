@@ -42,6 +42,10 @@ CODE_HELD: tuple[str, ...] = (
     "tests/charts", "tests/reading", "tests/pages/explore",
     "benchmarks", "tests/experiments/*.py", "tests/experiments/accuracy", "tests/experiments/maps",
     "tests/experiments/scoring", "tests/experiments/search", "tests/experiments/speed",
+    "analysis/experiments/heal", "analysis/experiments/methods", "analysis/experiments/grid", "analysis/experiments/prompt",
+    "pages/heal.py", "pages/compare.py", "pages/components/heal", "pages/components/compare", "pages/components/jobs",
+    "tests/experiments/heal", "tests/experiments/methods", "tests/experiments/grid", "tests/experiments/prompt",
+    "tests/pages/heal", "tests/pages/compare", "tests/pages/jobs",
 )  # fmt: skip
 """Files whose docstrings, comments and names of tests are held to the rules, too."""
 LONGEST_SENTENCE = 25

@@ -41,7 +41,7 @@ def spec(tiny_folder):
 
 
 class Loads(load.FreshModels):
-    """The loader that holds nothing, and tells what it loaded and let go of."""
+    """The loader that keeps nothing, and records the models that it loaded and released."""
 
     def __init__(self):
         self.told = []
@@ -70,7 +70,7 @@ def test_every_cell_is_the_curve_that_it_names(spec):
     assert None in {cell.no_loss_n for cell in result.cells}
 
 
-def test_what_is_stored_of_a_model_is_read_once_for_all_of_its_curves(spec, monkeypatch):
+def test_stored_results_of_a_model_are_read_once_per_grid(spec, monkeypatch):
     def counted(kind, key, **where):
         found = original(kind, key, **where)
         if kind == "sweep" and found is not None:
@@ -84,7 +84,7 @@ def test_what_is_stored_of_a_model_is_read_once_for_all_of_its_curves(spec, monk
     assert sorted(read) == sorted(cell.key for cell in result.cells[:3]), "each by the next one"
 
 
-def test_each_model_is_loaded_once_and_let_go_of_before_the_next(spec, tiny_folder):
+def test_each_model_is_loaded_once_and_released_before_the_next(spec, tiny_folder):
     loads = Loads()
     grid.run(spec, load=loads)
     assert loads.told == [tiny_folder("llama").name, "let go", tiny_folder("gpt2").name]
@@ -93,7 +93,7 @@ def test_each_model_is_loaded_once_and_let_go_of_before_the_next(spec, tiny_fold
     assert again.told == []
 
 
-def test_a_stopped_grid_goes_on_to_equal_figures(spec, monkeypatch, tmp_path):
+def test_stopped_grid_resumes_to_equal_figures(spec, monkeypatch, tmp_path):
     whole = grid.run(spec)
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "other"))
     told = Told(grid.PHASE, stop_after=3)
@@ -108,7 +108,7 @@ def test_a_stopped_grid_goes_on_to_equal_figures(spec, monkeypatch, tmp_path):
     assert [replace(cell, wall_s=0.0) for cell in finished.cells] == [replace(cell, wall_s=0.0) for cell in whole.cells]
 
 
-def test_a_model_that_is_not_there_costs_its_own_cells_alone_and_is_tried_again(spec):
+def test_missing_model_fails_only_its_own_cells_and_is_retried(spec):
     lost = replace(spec, models=(ModelSpec("/no/such/model"), spec.models[0]), benchmarks=spec.benchmarks[:1])
     told = Told()
     result = grid.run(lost, told)
@@ -124,12 +124,12 @@ def test_a_model_that_is_not_there_costs_its_own_cells_alone_and_is_tried_again(
     assert loads.told == []
 
 
-def test_a_grid_of_which_nothing_can_be_measured_is_refused_in_a_sentence(spec):
+def test_grid_without_any_measurable_curve_is_refused_in_a_sentence(spec):
     with pytest.raises(LayerscopeError, match=r"None of the 2 curves of this grid could be measured\. .*A sweep up to 50"):
         grid.run(replace(spec, models=spec.models[:1], max_n=50, benchmarks=spec.benchmarks[:1]))
 
 
-def test_what_is_unforeseen_in_one_cell_leaves_the_others(spec, monkeypatch):
+def test_unexpected_error_in_one_cell_leaves_the_others(spec, monkeypatch):
     run, begun = sweep.run, []
 
     def failing(asked, *given, **named):
@@ -144,14 +144,14 @@ def test_what_is_unforeseen_in_one_cell_leaves_the_others(spec, monkeypatch):
     assert "has a bug" in result.cells[1].error
 
 
-def test_questions_that_cannot_be_asked_are_refused_before_anything_is_measured(spec):
+def test_unusable_questions_are_refused_before_anything_is_measured(spec):
     loads = Loads()
     with pytest.raises(BenchmarkError, match="shots must be 0"):
         grid.run(replace(spec, benchmarks=(BenchmarkSpec(shots=3),)), load=loads)
     assert loads.told == []
 
 
-def test_what_turns_out_to_be_the_same_is_measured_once(spec):
+def test_equal_requests_are_measured_once(spec):
     twice = replace(spec, models=(replace(spec.models[0], device="cpu"), replace(spec.models[0], device="auto")))
     assert len(twice.cells()) == 8
     assert len(grid.resolve(twice).cells()) == 4
@@ -170,7 +170,7 @@ def test_progress_counts_curves_and_says_which_one(spec):
     assert len(said) < 2 * 40
 
 
-def test_stored_curves_come_first_so_that_the_time_left_is_told_from_the_others(spec):
+def test_stored_curves_come_first_and_time_is_estimated_from_others(spec):
     one = replace(spec, models=spec.models[:1], benchmarks=spec.benchmarks[:1])
     grid.run(replace(one, strategies=("deepest",)))
     told = Told()
@@ -192,12 +192,12 @@ def test_stored_curves_come_first_so_that_the_time_left_is_told_from_the_others(
         ({"models": tuple(ModelSpec(f"m{n}") for n in range(MOST_CELLS))}, r"has 800 cells \(400 models, 2 ways"),
     ],
 )
-def test_a_grid_that_makes_no_sense_is_refused_in_a_sentence(changes, said):
+def test_invalid_grid_is_refused_in_a_sentence(changes, said):
     with pytest.raises(SpecError, match=said):
         GridSpec(**{"models": (ModelSpec(),), **changes})
 
 
-def test_random_strategies_are_drawn_several_times_and_maps_count_only_where_they_are_read():
+def test_random_strategies_are_drawn_repeatedly_and_maps_count_where_read():
     several = GridSpec(
         (ModelSpec(),),
         strategies=("random", "deepest", "similarity"),
@@ -228,7 +228,7 @@ grid.run(GridSpec.from_json(json.loads(sys.argv[1])), told)
 
 
 @pytest.mark.long
-def test_a_grid_that_is_killed_within_a_curve_goes_on_to_equal_figures(spec, monkeypatch, tmp_path):
+def test_grid_killed_within_a_curve_resumes_to_equal_figures(spec, monkeypatch, tmp_path):
     spec = replace(spec, models=spec.models[:1], benchmarks=(BenchmarkSpec(limit=60),))
     command = [sys.executable, "-c", KILLED, json.dumps(spec.to_json())]
     ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)

@@ -163,7 +163,7 @@ def test_an_evaluation_leaves_4bit_weights_differentiable():
     torch.testing.assert_close(states.grad, weight.sum(0).expand(4, 64))
 
 
-def test_a_trained_head_is_parted_from_the_embeddings_it_shares_so_that_merging_changes_the_head_alone(cache, tmp_path):
+def test_merging_changes_the_trained_head_but_not_the_shared_embeddings(cache, tmp_path):
     from analysis.models.load import LoadedModel
 
     def tied():

@@ -1,4 +1,4 @@
-"""Heals of the layers beside the gap alone, and those that learn from what the cut model writes itself."""
+"""Healing of the layers next to the gap alone, and on text that the pruned model generates itself."""
 
 from dataclasses import replace
 
@@ -67,13 +67,13 @@ def test_only_the_layers_beside_the_gap_are_changed_and_exported(spec, cache, tm
     assert plain.point.loss == pytest.approx(found.healed.loss, abs=1e-4)
 
 
-def test_memory_is_told_for_the_layers_that_gradients_reach(spec):
+def test_memory_counts_the_layers_that_gradients_reach(spec):
     facts = load.plan(spec.model).facts
     early, late = (memory.step_bytes(replace(spec, method="beside", block=Block(at, 1)), facts) for at in (1, 5))
     assert late < early
 
 
-def test_rows_are_written_by_the_model_each_by_its_own_seed():
+def test_model_generates_each_row_by_its_own_seed():
     decoder = find_decoder(build("llama"))
     rows = np.arange(3, 63, dtype=np.int32).reshape(3, 20)
     found = writing.continued(decoder, rows, 8, [1, 2, 3])
@@ -84,7 +84,7 @@ def test_rows_are_written_by_the_model_each_by_its_own_seed():
     assert (writing.continued(decoder, rows[1:2], 8, [5]) != found[1:2]).any()
 
 
-def test_what_is_written_is_drawn_from_the_models_own_distribution():
+def test_generated_tokens_are_drawn_from_the_models_own_distribution():
     decoder, n = find_decoder(build("llama")), 4000
     with torch.no_grad():
         decoder.head.weight.mul_(20)
@@ -97,7 +97,7 @@ def test_what_is_written_is_drawn_from_the_models_own_distribution():
     torch.testing.assert_close(shares[likeliest], wanted[likeliest], rtol=0, atol=4 * (0.25 / n) ** 0.5)
 
 
-def test_the_unpruned_model_grades_what_the_cut_one_wrote_and_a_stopped_heal_goes_on_the_same(spec, monkeypatch):
+def test_unpruned_model_grades_generated_text_and_a_stopped_run_resumes(spec, monkeypatch):
     asked = replace(spec, written=12, distill=1.0, instant=True)
     graded, written, ask, write = [], [], teacher.Teacher._ask, writing.continued
 
@@ -128,7 +128,7 @@ def test_nothing_is_written_where_nothing_is_asked_to_be(spec, monkeypatch):
     assert healing.run(replace(spec, steps=1, distill=1.0)).complete
 
 
-def test_what_cannot_be_is_refused_in_one_sentence(spec):
+def test_impossible_requests_are_refused_in_one_sentence(spec):
     with pytest.raises(SpecError, match=r"written=8 needs distill=1, not 0\.5"):
         replace(spec, written=8, distill=0.5)
     with pytest.raises(SpecError, match=r"written=32 leaves no given token in sequences of 32\. Choose at most 31\."):
@@ -138,7 +138,7 @@ def test_what_cannot_be_is_refused_in_one_sentence(spec):
     assert own.as_control().written == 0
 
 
-def test_rows_that_come_again_are_asked_once_and_little_is_kept_of_them(spec, monkeypatch):
+def test_repeated_rows_are_asked_once_and_kept_small(spec, monkeypatch):
     asked = replace(spec, distill=1.0, top_k=5, junction=0.2, steps=8, corpus=replace(spec.corpus, n_texts=2))
     rows, ask = [], teacher.Teacher._ask
 

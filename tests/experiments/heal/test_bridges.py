@@ -1,4 +1,4 @@
-"""Instant heals of families whose weights cannot take the change in: refused, or said wherever the adapter is met."""
+"""Instant healing of families whose weights cannot take the change in: refused, or named with every use of the adapter."""
 
 import json
 import warnings
@@ -36,7 +36,7 @@ def asked(spec, name, **own):
     return replace(made, corpus=spec.corpus, validation=spec.validation)
 
 
-def test_the_recipe_instant_is_refused_where_its_change_fits_no_weight(gemma):
+def test_recipe_instant_is_refused_where_its_change_fits_no_weight(gemma):
     instant = asked(gemma, "instant")
     with pytest.raises(RecipeError, match=r"gemma3_text model needs an extra layer, .* recipe prune-comp, .* --bridge"):
         healing.run(instant)
@@ -44,7 +44,7 @@ def test_the_recipe_instant_is_refused_where_its_change_fits_no_weight(gemma):
     assert stored is None or stored.unpruned is None, "nothing was measured before"
 
 
-def test_a_bridge_that_was_asked_for_is_said_in_the_result_and_in_the_adapter(gemma, cache, tmp_path):
+def test_requested_bridge_is_named_in_result_and_adapter(gemma, cache, tmp_path):
     found = healing.run(asked(gemma, "instant", bridge=True))
     assert found.spec.recipe == "instant"
     assert (
@@ -65,12 +65,12 @@ def test_a_bridge_that_was_asked_for_is_said_in_the_result_and_in_the_adapter(ge
     assert again.point.loss == pytest.approx(found.healed.loss, abs=1e-6)
 
 
-def test_a_factor_is_said_to_fold(gemma):
+def test_card_says_that_a_factor_folds(gemma):
     found = healing.run(asked(gemma, "prune-comp"))
     assert "an export folds it into the weights" in heals.sentences(found)[-1]
 
 
-def test_a_heal_that_fits_in_the_weights_says_nothing_of_a_layer_beside(cache, tiny_folder, tmp_path):
+def test_heal_that_fits_in_weights_mentions_no_extra_layer(cache, tiny_folder, tmp_path):
     spec = little_heal.spec(tiny_folder("llama"), tmp_path)
     found = healing.run(asked(spec, "instant"))
     assert heals.bridged(found) == ""

@@ -1,4 +1,4 @@
-"""Heals in closed form, of one gap and of several: what they leave in an adapter, and what an export makes of it."""
+"""Closed-form healing of one gap and of several: its adapter, and the export of it."""
 
 from dataclasses import replace
 
@@ -60,7 +60,7 @@ def test_a_set_of_layers_is_healed_taught_resumed_and_exported(spec, cache, tmp_
 
 
 @pytest.mark.parametrize("block", [Block(2, 2), SET], ids=str)
-def test_one_factor_is_folded_into_the_export_that_plain_transformers_loads(spec, cache, tmp_path, block):
+def test_factor_is_folded_into_an_export_that_transformers_loads(spec, cache, tmp_path, block):
     found = healing.run(replace(asked(spec, "prune-comp"), block=block))
     assert (found.spec.compensation, found.spec.trains) == ("magnitude", False)
     folder = cache / found.adapter
@@ -87,7 +87,7 @@ def test_a_factor_that_cannot_be_folded_leaves_nothing(spec, cache, tmp_path, mo
 
 
 @pytest.mark.parametrize("name", ["linear-patch", "ghosted"])
-def test_maps_of_the_stream_are_kept_beside_the_adapter_and_not_exported(spec, cache, tmp_path, name):
+def test_stream_maps_are_kept_next_to_the_adapter_not_exported(spec, cache, tmp_path, name):
     found = healing.run(replace(asked(spec, name), block=SET))
     folder = cache / found.adapter
     assert [tuple(one.change.shape) for one in adapter.read_bridges(folder)] == [(32, 32)] * 2
@@ -98,7 +98,7 @@ def test_maps_of_the_stream_are_kept_beside_the_adapter_and_not_exported(spec, c
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_fitted_is_asked_for_with_the_instant_heal(spec):
+def test_compensation_needs_the_instant_heal(spec):
     with pytest.raises(SpecError, match=r"compensation ghost needs the instant heal.*Set instant=true"):
         replace(spec, compensation="ghost")
     with pytest.raises(SpecError, match="compensation must be one of projection, magnitude, patch, ghost, not 'best'"):
@@ -107,7 +107,7 @@ def test_what_is_fitted_is_asked_for_with_the_instant_heal(spec):
     assert replace(spec, instant=True).fingerprint() != replace(spec, instant=True, compensation="ghost").fingerprint()
 
 
-def test_a_size_without_a_rotation_is_refused_before_anything_is_measured(spec, monkeypatch):
+def test_size_without_a_rotation_is_refused_before_measuring(spec, monkeypatch):
     monkeypatch.setattr("analysis.models.load.load", lambda *_, **__: pytest.fail("loaded"))
     monkeypatch.setattr("analysis.models.load.plan", with_hidden_size(30))
     with pytest.raises(RecipeError, match="needs a Hadamard matrix of 30 rows"):

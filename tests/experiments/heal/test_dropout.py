@@ -46,7 +46,7 @@ def test_a_seed_repeats_the_draws_and_measuring_changes_nothing():
     assert torch.equal(SharedDrawDropout(0.0).train()(values), values)
 
 
-def test_it_takes_the_place_of_the_usual_one_in_adapters_only():
+def test_it_replaces_the_usual_dropout_in_adapters_only():
     base = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.1))
     model = get_peft_model(base, LoraConfig(r=2, lora_dropout=0.2, target_modules=["0"]))
     adapters.speed_up(model)

@@ -31,7 +31,7 @@ ADAPTED = {
     "gpt_oss": [_EXPERTS] * 4,  # its tensors are (n_experts, in, out)
     "granitemoeshared": [_GRANITE | {"shared_mlp.input_linear", "shared_mlp.output_linear"}] * 4,
 }
-"""By family, what of each layer a LoRA is put on."""
+"""By family, the weights of each layer that a LoRA adapts."""
 
 
 def cut_model(name):
@@ -61,7 +61,7 @@ def healed(name, **own):
 
 
 def factors(model):
-    """By weight, the two factors of what is added to it, (n_experts, r, in) and (n_experts, out, r), and their gradients."""
+    """By weight, the two factors of its change, (n_experts, r, in) and (n_experts, out, r), and their gradients."""
     found = {}
     for name, module in model.get_base_model().named_modules():
         if isinstance(module, LoraLayer):
@@ -95,7 +95,7 @@ def names(found):
 
 
 @pytest.mark.parametrize("name", ADAPTED)
-def test_the_healed_model_its_gradients_and_its_saved_adapter_are_those_of_the_weights_written_out(name, cache):
+def test_model_gradients_and_saved_adapter_match_the_weights_written_out(name, cache):
     model, before = healed(name)
     found = factors(model)
     assert names(found) == ADAPTED[name]
@@ -126,8 +126,8 @@ def test_the_healed_model_its_gradients_and_its_saved_adapter_are_those_of_the_w
 
 
 @pytest.mark.parametrize("name", ["mixtral", "deepseek_v3", "gpt_oss"])
-def test_what_a_mixture_can_take_in_is_found_exactly_and_is_then_in_each_of_its_experts(name, monkeypatch):
-    """A layer that adds a linear map of what the mixture before it puts out is made up for by the weights of the mixture."""
+def test_linear_map_is_found_exactly_and_put_into_each_expert(name, monkeypatch):
+    """The weights of a mixture compensate a layer that adds a linear map of the mixture's output."""
     monkeypatch.setattr(compensation, "RIDGE", 1e-9)
     decoder = find_decoder(models.build(name))
     with torch.no_grad():
@@ -160,7 +160,7 @@ def test_what_a_mixture_can_take_in_is_found_exactly_and_is_then_in_each_of_its_
 
 
 @pytest.mark.parametrize("name", ["afmoe", "granitemoe"])
-def test_what_stands_behind_a_mixture_is_not_folded_into_it(name):
+def test_module_behind_a_mixture_is_not_folded_into_it(name):
     """A norm does, or a factor of the residual: then the stream is mapped instead."""
     decoder = find_decoder(models.build(name))
     if name == "granitemoe":
@@ -181,7 +181,7 @@ def test_a_factor_of_the_stream_is_folded_into_every_expert():
 
 
 @pytest.mark.parametrize("method", ["partial", "beside"])
-def test_methods_of_whole_weights_train_every_matrix_of_experts_and_attention_but_no_router(method):
+def test_methods_of_whole_weights_train_all_matrices_but_routers(method):
     name = "deepseek_v3"
     model, before = healed(name, method=method, last_layers=2)
     found = factors(model)
@@ -200,7 +200,7 @@ def test_methods_of_whole_weights_train_every_matrix_of_experts_and_attention_bu
         assert torch.equal(unit, torch.eye(unit.shape[1]).expand_as(unit)), one
 
 
-def test_a_lora_goes_on_attention_where_that_is_asked_for():
+def test_lora_adapts_attention_on_request():
     """AFMoE's attention has a `gate_proj`, which PEFT would take for one of the experts."""
     attention = {f"self_attn.{part}_proj" for part in ("q", "k", "v", "o", "gate")}
     for lora_on, others in (("attention", [set()] * 4), ("both", [_DENSE, *[_EXPERTS | _SHARED] * 3])):
@@ -218,7 +218,7 @@ def test_a_lora_goes_on_attention_where_that_is_asked_for():
 
 
 @pytest.mark.parametrize("name", ["deepseek_v3", "laguna"])
-def test_what_peft_would_take_for_something_else_is_refused_before_anything_is_measured(name, monkeypatch):
+def test_weights_that_peft_misreads_are_refused_before_measuring(name, monkeypatch):
     """Modules of the names of older experts, as where they are quantized; and an adapter that it reads under other names."""
     if name == "deepseek_v3":
         monkeypatch.setattr(adapters, "_targets", lambda decoder, names: {name: name for name in names})

@@ -24,7 +24,7 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory):
-    """What two processes found in each case, by name: the losses, and the weights of both."""
+    """Return the results of two processes in each case, by name: the losses, and the weights of both."""
     folder = tmp_path_factory.mktemp("ranks")
     told = (2, str(folder / "meeting"), json.dumps(CASES), str(folder))
     processes = [context().Process(target=ranks.take_steps, args=(rank, *told)) for rank in range(2)]
@@ -64,7 +64,7 @@ def test_every_row_of_a_step_has_one_process(size, batch_size, passes):
     assert rows == list(range(batch_size * passes))
 
 
-def test_more_processes_than_rows_and_a_recipe_that_trains_nothing_are_refused():
+def test_too_many_processes_and_recipes_without_training_are_refused():
     spec = HealSpec(block=Block(2, 2), batch_size=2, gradient_accumulation=3)
     assert spec.why_not_shared(6) is None
     assert "7 processes cannot share a training step of 6 sequences" in spec.why_not_shared(7)

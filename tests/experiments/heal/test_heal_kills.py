@@ -31,7 +31,7 @@ def spec(cache, tiny_folder, tmp_path) -> HealSpec:
 def test_killed_at_random_moments(spec, cache, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     spec, steps = replace(spec, steps=STEPS // 2), STEPS // 2  # more than all that are killed get to
-    # A server that has imported everything forks each child, so that many processes start in no time and share nothing.
+    # A server with all imports forks each child. So many processes start fast and share nothing.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.support.heal_child"])
 
@@ -50,8 +50,8 @@ def test_killed_at_random_moments(spec, cache, monkeypatch):
     storage_of_alone.rename(cache / "alone")
     draw, reached, killed = random.Random(0), [], 0
     for _ in range(KILLS):
-        # By reports, not by time, so that a slow machine is killed as early in its work as a fast one; the delay moves the kill
-        # into whatever comes next: a step, a validation, a write.
+        # By reports, not by time: a kill comes as early in the work of a slow machine as of a fast one. The delay moves the
+        # kill into the next action: a step, a validation, a write.
         code = child(draw.randint(1, 18), draw.uniform(0.0, 0.03))
         killed += code == -signal.SIGKILL
         part = HealResult.load(healing.resolve(spec))
@@ -84,7 +84,7 @@ def queue_worker(cache):
 
 @pytest.mark.timeout(200)
 @pytest.mark.long
-def test_a_queued_heal_whose_worker_is_killed_ends_as_one_that_was_left_alone(spec, cache, monkeypatch):
+def test_killed_and_uninterrupted_queued_runs_end_with_equal_results(spec, cache, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     alone = healing.run(replace(spec, recipe="left alone"))
     job = jobs.submit(spec)

@@ -1,4 +1,4 @@
-"""What a heal can be beside LoRA on text: timed, partial, a control, drawn to the unpruned model, watched by questions."""
+"""Kinds of healing other than LoRA on text: timed, partial, a control, distilled, checked by questions."""
 
 import json
 import time
@@ -51,7 +51,7 @@ def cancel_at(step: int):
     return told
 
 
-def test_a_heal_of_a_named_time_works_out_its_steps_and_keeps_to_them(spec, monkeypatch):
+def test_timed_run_derives_its_steps_and_keeps_its_time(spec, monkeypatch):
     seen = []
 
     def steps(**measured) -> int:
@@ -78,7 +78,7 @@ def test_a_heal_of_a_named_time_works_out_its_steps_and_keeps_to_them(spec, monk
 
 
 @pytest.mark.parametrize("writing", [None, GenerationSpec(n_prompts=2, max_new_tokens=32, n_sums=2)])
-def test_the_last_measurement_has_its_time_though_those_before_were_remembered(spec, questions, monkeypatch, writing):
+def test_last_measurement_has_its_time_despite_remembered_scores(spec, questions, monkeypatch, writing):
     spec = replace(spec, validation=replace(spec.validation, n_texts=6))
     own_kind = replace(spec.same_kind, n_texts=32, seq_len=256)  # as it is outside of tests, long beside a check
     monkeypatch.setattr(HealSpec, "same_kind", own_kind)
@@ -93,7 +93,7 @@ def test_the_last_measurement_has_its_time_though_those_before_were_remembered(s
         raise Cancelled
 
     monkeypatch.setattr(recipes, "steps_that_fit", steps)
-    # Every token takes five thousandths of a second to measure, whatever this machine is doing.
+    # Every token takes five thousandths of a second to measure, independent of the load of this machine.
     monkeypatch.setattr(healing._Heal, "check", lambda self, trainer, healed, stuff: time.sleep(stuff.n_tokens / 200))
     check = generation.check
     monkeypatch.setattr(generation, "check", lambda *given: wrote.append(given[2]) or time.sleep(0.1) or check(*given))
@@ -112,7 +112,7 @@ def test_too_short_a_time_is_one_sentence(spec):
 
 
 @pytest.mark.parametrize("instant", [False, True])
-def test_partial_trains_all_of_the_last_layers_and_the_head_as_a_standard_adapter(spec, cache, instant):
+def test_partial_trains_last_layers_and_head_as_a_standard_adapter(spec, cache, instant):
     result = healing.run(replace(spec, method="partial", last_layers=2, instant=instant, learning_rate=1e-3))
     assert result.validations[-1].loss < result.validations[-2 if instant else 0].loss
     weights = load_file(cache / result.adapter / "adapter_model.safetensors")
@@ -160,7 +160,7 @@ def test_partial_changes_weights_as_training_them_directly_would(spec, cache):
         ({"block": Block(0, 2), "instant": True}, r"none before layer 0\. Choose another block"),
     ],
 )
-def test_what_cannot_be_trained_is_refused_before_anything_is_loaded(spec, monkeypatch, changes, sentence):
+def test_untrainable_requests_are_refused_before_loading(spec, monkeypatch, changes, sentence):
     monkeypatch.setattr(load, "load", lambda *given, **how: pytest.fail("the model was loaded"))
     with pytest.raises(RecipeError, match=sentence):
         healing.run(replace(spec, **changes))
@@ -180,7 +180,7 @@ def test_a_control_trains_the_unpruned_model(spec, cache):
         replace(spec, control=True, distill=0.5)
 
 
-def test_the_junction_loss_draws_the_stream_behind_the_cut_and_resumes_exactly(spec):
+def test_junction_loss_draws_the_stream_and_resumes_exactly(spec):
     drawn = replace(spec, junction=2.0, distill=0.5)
     whole = healing.run(drawn)
     plain = healing.run(replace(spec, distill=0.5))
@@ -211,9 +211,7 @@ def test_learning_the_last_states_needs_no_head_and_resumes_exactly(spec, monkey
 
 
 @pytest.mark.parametrize(("block", "steps"), [(Block(2, 2), 0), (Block(4, 2), 3)])
-def test_where_no_weight_can_take_the_instant_heal_in_it_is_a_small_layer_beside_the_adapter(
-    spec, cache, tiny_folder, tmp_path, monkeypatch, block, steps
-):
+def test_instant_heal_without_a_fitting_weight_is_an_extra_layer(spec, cache, tiny_folder, tmp_path, monkeypatch, block, steps):
     model = replace(spec.model, source=str(tiny_folder("gemma2")))
     healed = healing.run(
         replace(spec, model=model, block=block, steps=steps, instant=True, distill=0.5 * bool(steps), bridge=not steps)
@@ -233,7 +231,7 @@ def test_where_no_weight_can_take_the_instant_heal_in_it_is_a_small_layer_beside
     assert not (tmp_path / "out").exists()
 
 
-def test_accuracy_is_asked_on_the_way_and_overlap_is_looked_for(spec, questions, texts):
+def test_accuracy_is_checked_in_training_and_overlap_is_searched(spec, questions, texts):
     result = healing.run(replace(spec, benchmark=questions, check_questions=4))
     assert [check.n_questions for check in result.validations] == [0, 4, 4, 4]
     assert all(0 <= check.acc <= 1 for check in result.validations[1:])
@@ -245,7 +243,7 @@ def test_accuracy_is_asked_on_the_way_and_overlap_is_looked_for(spec, questions,
 
 
 @pytest.mark.parametrize("phase", ["packing the healing text", "looking for the questions in the healing text"])
-def test_reading_the_healing_text_tells_how_far_it_is_and_can_be_cancelled(spec, questions, phase):
+def test_reading_the_healing_text_reports_progress_and_can_be_cancelled(spec, questions, phase):
     told = []
 
     def stop_in_the_middle(progress) -> None:
@@ -273,7 +271,7 @@ def given_text(texts: str) -> str:
     return str(path)
 
 
-def test_what_the_three_models_write_is_kept(spec):
+def test_generated_texts_of_the_three_models_are_kept(spec):
     result = healing.run(replace(spec, generation=GenerationSpec(n_prompts=2, max_new_tokens=4, n_sums=2)))
     assert set(result.writings) == {"unpruned", "pruned", "healed"}
     assert len(result.writings["healed"].sums) == 2
@@ -286,7 +284,7 @@ def test_what_the_three_models_write_is_kept(spec):
     assert "in 2 greedy continuations" in heals.sentences(result)[2]
 
 
-def test_the_best_checkpoint_is_kept_and_used_where_that_is_wanted(spec, cache, monkeypatch):
+def test_best_checkpoint_is_kept_and_used_on_request(spec, cache, monkeypatch):
     losses = iter([5.0, 1.0, 4.0, 3.0, 2.0])
     check = healing._Heal.check
 
@@ -324,7 +322,7 @@ def worse_by_step(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("changes", [{}, {"instant": True}, {"control": True}, {"instant": True, "method": "partial"}])
-def test_where_training_only_makes_it_worse_the_best_is_what_it_began_with(spec, cache, monkeypatch, changes):
+def test_best_is_the_start_where_training_only_raises_loss(spec, cache, monkeypatch, changes):
     ruined = replace(spec, learning_rate=10.0, keep_best=True, **changes)
     if ruined.method == "lora":
         worse_by_step(monkeypatch)
@@ -356,7 +354,7 @@ def stopped_twice(spec: HealSpec) -> HealResult:
     return healing.run(spec)
 
 
-def test_documents_of_a_row_are_read_apart_where_the_family_can(spec):
+def test_documents_of_a_row_are_read_separately_where_possible(spec):
     assert healing.run(spec).documents_apart
     together = healing.run(replace(spec, separate_documents=False))
     assert not together.documents_apart

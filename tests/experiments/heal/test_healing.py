@@ -1,4 +1,4 @@
-"""The heal from spec to adapter: its curve, cancel and resume, what it refuses, and that it changes what it should."""
+"""Healing from spec to adapter: its curve, cancel and resume, its refusals, and the weights that it changes."""
 
 from dataclasses import replace
 
@@ -46,7 +46,7 @@ def spec(cache, tiny_folder, texts) -> HealSpec:
 
 
 class Reports(list):
-    """Keeps every report; cancels at the first one that `cancel_at` says yes to."""
+    """Keeps every report; cancels at the first one for which `cancel_at` is true."""
 
     def __init__(self, cancel_at=lambda progress: False) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ def test_a_heal_from_start_to_end(spec, cache):
     assert healing.run(spec, Reports(lambda progress: True)) == result  # from the store, without a report
 
 
-def test_what_judges_what_chooses_and_what_is_trained_on_are_different_documents(spec, monkeypatch):
+def test_judging_choosing_and_training_documents_are_different(spec, monkeypatch):
     """The losses before and after are of one set of texts, those on the way of another, those of the same kind of a third."""
     read, apart = [], packing.kept_apart
     monkeypatch.setattr(packing, "kept_apart", lambda texts, tokenizer: read.append(list(texts)) or apart(texts, tokenizer))
@@ -118,7 +118,7 @@ def test_what_judges_what_chooses_and_what_is_trained_on_are_different_documents
     assert 0 <= result.quoted <= 0.05
 
 
-def test_a_text_of_ones_own_too_small_to_hold_any_back_is_healed_on_without_its_kind(spec, tmp_path):
+def test_text_too_small_to_hold_any_back_is_accepted(spec, tmp_path):
     path = documents.write(tmp_path / "few.jsonl", 3, seed=5)
     kept = [text for text in documents.sentences(3, 5) if near_copies.is_validation(text)]
     assert not kept
@@ -126,13 +126,13 @@ def test_a_text_of_ones_own_too_small_to_hold_any_back_is_healed_on_without_its_
     assert (result.same_kind_text, result.same_kind, result.complete) == (None, {}, True)
 
 
-def test_where_the_draw_has_no_more_texts_those_that_judge_choose_and_that_is_kept(spec):
+def test_judging_texts_choose_where_the_draw_has_no_more(spec):
     result = healing.run(replace(spec, validation=replace(spec.validation, n_texts=14)))
     assert result.n_choice_texts == 0
     assert result.validations[0].loss == result.pruned.loss
 
 
-def test_a_second_heal_of_a_cut_measures_only_what_it_makes(spec):
+def test_second_run_of_a_cut_measures_only_its_own_model(spec):
     first = healing.run(spec)
     reports = Reports()
     second = healing.run(replace(spec, r=2), reports)
@@ -180,7 +180,7 @@ def test_the_curve_is_on_disk_while_it_grows(spec, monkeypatch):
 
 
 @pytest.mark.parametrize("stop", [1, 2, 5, 6])
-def test_a_cancelled_heal_goes_on_and_ends_like_an_uninterrupted_one(spec, cache, stop, monkeypatch):
+def test_cancelled_run_resumes_and_ends_like_an_uninterrupted_one(spec, cache, stop, monkeypatch):
     whole = healing.run(spec)
     weights = adapter_weights(whole, cache)
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(cache.with_name("other")))
@@ -202,7 +202,7 @@ def test_a_cancelled_heal_goes_on_and_ends_like_an_uninterrupted_one(spec, cache
     assert all(torch.equal(value, again[name]) for name, value in weights.items())
 
 
-def test_a_killed_heal_goes_on_from_its_last_checkpoint(spec, cache):
+def test_killed_run_resumes_from_its_last_checkpoint(spec, cache):
     class Killed(BaseException):
         pass
 
@@ -256,7 +256,7 @@ def test_a_cancel_before_the_first_step_leaves_a_resumable_beginning(spec, phase
     assert healing.run(spec).complete
 
 
-def test_a_cancel_while_measuring_the_healed_model_does_not_train_again(spec):
+def test_cancel_while_measuring_the_healed_model_does_not_retrain(spec):
     benchmark = replace(spec, benchmark=BenchmarkSpec(limit=3))
     with pytest.raises(Cancelled):
         healing.run(benchmark, Reports(lambda progress: progress.phase == "scoring questions (healed model)"))
@@ -276,7 +276,7 @@ def test_a_heal_whose_adapter_was_deleted_is_done_again(spec, cache):
     assert again.healed.loss == first.healed.loss
 
 
-def test_a_full_disk_at_a_checkpoint_fails_with_the_reason_and_keeps_the_older_one(spec, monkeypatch):
+def test_full_disk_at_a_checkpoint_fails_and_keeps_the_older(spec, monkeypatch):
     write = checkpoints.write
 
     def full(fingerprint, checkpoint, **options):
@@ -292,7 +292,7 @@ def test_a_full_disk_at_a_checkpoint_fails_with_the_reason_and_keeps_the_older_o
     assert healing.run(spec).complete
 
 
-def test_running_out_of_memory_says_what_to_lower(spec, monkeypatch):
+def test_running_out_of_memory_names_the_settings_to_lower(spec, monkeypatch):
     def exhausted(*args, **options):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
@@ -326,7 +326,7 @@ def test_other_families_heal(spec, tiny_folder, family):
         ({"dtype": "float16"}, RecipeError, "Choose bfloat16"),
     ],
 )
-def test_what_cannot_work_is_refused_in_one_sentence(spec, changes, error, sentence):
+def test_impossible_requests_are_refused_in_one_sentence(spec, changes, error, sentence):
     if "seq_len" in changes:
         changes = {"corpus": replace(spec.corpus, seq_len=changes["seq_len"])}
     if "dtype" in changes:
@@ -360,7 +360,7 @@ def test_the_real_model_heals_in_nf4(cache, monkeypatch):
 
 
 def instant(spec, **changes):
-    """The same heal with the instant one first; tiny models need less text for it."""
+    """Return the request with the instant heal first; tiny models need less text for it."""
     return replace(spec, instant=True, **changes)
 
 
@@ -370,7 +370,7 @@ def little_text(monkeypatch):
 
 
 @pytest.mark.usefixtures("little_text")
-def test_an_instant_heal_is_a_standard_adapter_and_takes_no_step(spec, cache):
+def test_instant_heal_is_a_standard_adapter_and_takes_no_step(spec, cache):
     result = healing.run(instant(spec, steps=0))
     assert result.complete
     assert result.steps == []
@@ -402,7 +402,7 @@ def test_training_begins_where_the_instant_heal_ends_and_keeps_it(spec, cache):
 
 
 @pytest.mark.usefixtures("little_text")
-def test_a_stopped_heal_with_an_instant_start_ends_as_an_uninterrupted_one(spec, cache):
+def test_stopped_run_with_instant_start_ends_as_an_uninterrupted_one(spec, cache):
     whole = healing.run(instant(spec, lora_dropout=0.1))
     weights = adapter_weights(whole, cache)
     store.discard_result("heal", whole.spec.fingerprint())
@@ -418,7 +418,7 @@ def test_a_stopped_heal_with_an_instant_start_ends_as_an_uninterrupted_one(spec,
 
 def test_an_instant_heal_needs_text_to_choose_on(spec, tmp_path):
     short = tmp_path / "short.txt"
-    short.write_text("The one sentence that there is here is not much to go by, whatever is asked of it. " * 4)
+    short.write_text("The one sentence that there is here is not much to go by for any request. " * 4)
     with pytest.raises(RecipeError, match="has 1 documents outside the evaluation texts, .* needs 8 or more"):
         healing.run(instant(spec, corpus=CorpusSpec(str(short), n_texts=4, seq_len=32, split="all")))
 

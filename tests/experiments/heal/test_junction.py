@@ -1,4 +1,4 @@
-"""The instant heal: a block that is exactly linear is made up for exactly, and nothing is ever made worse."""
+"""The instant heal: a block that is exactly linear is compensated exactly, and loss never rises."""
 
 from operator import attrgetter
 
@@ -33,7 +33,7 @@ def linear_block(decoder, start, change):
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2"])
-def test_a_block_that_is_linear_in_the_features_is_found_exactly(family, monkeypatch):
+def test_block_that_is_linear_in_the_features_is_found_exactly(family, monkeypatch):
     monkeypatch.setattr(compensation, "RIDGE", 1e-9)
     decoder = architecture.find_decoder(build(family))
     name, module = projection.output_projection(decoder, 3)
@@ -50,7 +50,7 @@ def test_a_block_that_is_linear_in_the_features_is_found_exactly(family, monkeyp
     assert found.report.loss_before > whole + 1e-2
 
 
-def test_fits_of_the_same_gap_read_the_text_once_and_find_what_they_would_alone(monkeypatch):
+def test_fits_of_one_gap_read_text_once_with_unchanged_results(monkeypatch):
     decoder = architecture.find_decoder(build("llama"))
     reads, run = [], junction._Streams.run
     monkeypatch.setattr(junction._Streams, "run", lambda self, *given: reads.append(given) or run(self, *given))
@@ -77,7 +77,7 @@ def test_fits_of_the_same_gap_read_the_text_once_and_find_what_they_would_alone(
 
 
 def put_on(decoder, found):
-    """Make the cut model what was fitted; its weights are changed for good."""
+    """Apply the fitted changes to the pruned model; its weights are changed for good."""
     for name, change in projection.spread(decoder, found.changes).items():
         changed = attrgetter(name)(decoder.model)
         weight = changed if isinstance(changed, torch.Tensor) else changed.weight
@@ -107,7 +107,7 @@ def test_every_family_is_folded_right_or_refused(family, block):
     assert loss == pytest.approx(found.report.loss_after, abs=1e-4)
 
 
-def test_a_block_that_is_linear_in_the_stream_is_bridged_exactly(monkeypatch):
+def test_block_that_is_linear_in_the_stream_is_bridged_exactly(monkeypatch):
     monkeypatch.setattr(compensation, "RIDGE", 1e-9)
     monkeypatch.setattr(compensation, "STRENGTHS", (1.0,))
     decoder = architecture.find_decoder(build("gemma2"))
@@ -123,7 +123,7 @@ def test_a_block_that_is_linear_in_the_stream_is_bridged_exactly(monkeypatch):
 
 
 def test_half_precision_does_not_hide_where_the_change_goes(starter_folder):
-    """The real model's stream has entries of hundreds, beside which a small change is lost in the rounding of bfloat16."""
+    """The real model's stream has entries of hundreds, next to which a small change is lost in the rounding of bfloat16."""
     from analysis.models import load
     from analysis.models.spec import ModelSpec
 
@@ -150,7 +150,7 @@ def test_padding_does_not_count(monkeypatch):
     torch.testing.assert_close(together.changes, alone.changes, rtol=1e-3, atol=1e-5)
 
 
-def test_what_does_not_help_is_left_alone(monkeypatch):
+def test_changes_that_do_not_help_are_not_applied(monkeypatch):
     decoder = architecture.find_decoder(build("llama"))
     monkeypatch.setattr(junction, "_losses", lambda *_: [1.0] + [2.0] * 6)
     found = junction.fit(decoder, Block(2, 2), texts(2), texts(2, seed=1))
@@ -205,7 +205,7 @@ def test_linear_layers_with_kept_ones_between_them_are_all_found(monkeypatch):
     assert found.report.loss_before > whole + 3e-2
 
 
-def test_one_factor_a_turned_one_and_the_map_are_those_of_the_formulas():
+def test_factor_patch_and_ghost_match_their_formulas():
     decoder = architecture.find_decoder(build("llama"))
     calibration, block = [ids[: 20 + 7 * index] for index, ids in enumerate(texts(5))], Block(2, 2)
     found = {
@@ -231,7 +231,7 @@ def test_one_factor_a_turned_one_and_the_map_are_those_of_the_formulas():
 
 
 @pytest.mark.parametrize("how", ["magnitude", "patch", "ghost"])
-def test_what_published_methods_do_to_several_gaps_is_what_the_report_says(how):
+def test_report_of_several_gaps_matches_the_compensated_model(how):
     decoder, removed = architecture.find_decoder(build("qwen2")), LayerSet((1, 3, 4))
     found = junction.fit(decoder, removed, texts(4), texts(2, seed=1), compensation=how)
     assert [laid.start for laid in found.bridges] == [1, 2]

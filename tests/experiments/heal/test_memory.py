@@ -1,4 +1,4 @@
-"""A training step that cannot fit is refused from shapes alone, before anything is loaded, with what would fit."""
+"""A training step that cannot fit is refused from shapes alone, before anything is loaded, with settings that would fit."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ SPEC = HealSpec(
 )  # fmt: skip
 
 
-def test_the_sentence_says_both_amounts_and_the_most_rows_that_fit():
+def test_refusal_names_both_amounts_and_the_largest_fitting_batch():
     needed = memory.step_bytes(SPEC, fakes.FACTS)
     assert memory.shortage(SPEC, fakes.FACTS, needed + GB, "cpu") is None
     sentence = memory.shortage(SPEC, fakes.FACTS, 2 * GB, "cpu")
@@ -35,14 +35,14 @@ def test_the_sentence_says_both_amounts_and_the_most_rows_that_fit():
     assert memory.shortage(replace(SPEC, batch_size=rows + 1), fakes.FACTS, 2 * GB, "cpu") is not None
 
 
-def test_where_not_even_a_row_fits_the_sentence_says_what_else_to_change():
+def test_refusal_names_other_settings_where_no_sequence_fits():
     sentence = memory.shortage(SPEC, fakes.FACTS, GB // 10, "cpu")
     assert sentence.endswith("Not even one sequence fits: choose a lower seq-len, 4bit, a smaller model or more memory.")
     sentence = memory.shortage(SPEC, fakes.FACTS, GB // 10, "cuda", other="cuda:all")
     assert sentence.endswith("choose a lower seq-len, device cuda:all, 4bit, a smaller model or more memory.")
 
 
-def test_layers_that_are_divided_take_their_part_and_what_one_comes_together_in():
+def test_divided_layers_count_their_part_and_one_gathered_layer():
     asked, facts = replace(SPEC, batch_size=1), fakes.FACTS
     layers, layer = 2 * sum(facts.layer_parameters), 2 * max(facts.layer_parameters)
     whole = 2 * facts.n_parameters + memory.step_bytes(asked, facts)
@@ -71,7 +71,7 @@ def test_more_of_anything_takes_more(more):
 
 
 def test_of_experts_their_adapter_and_their_changed_weights_count(cache):
-    """Against what PEFT really puts on."""
+    """Compared with the adapters that PEFT really adds."""
     built = find_decoder(models.build("qwen2_moe"))
     facts = replace(decoder.facts(built, name="tiny", dtype="float32", quantization="none"), layers=decoder.layer_facts(built))
     asked = replace(SPEC, model=ModelSpec(dtype="float32", device="cpu"), batch_size=1, block=Block(2, 2), r=4)
@@ -88,11 +88,11 @@ def test_an_instant_heal_takes_no_step_and_is_never_refused():
     assert memory.shortage(replace(SPEC, steps=0, instant=True), fakes.FACTS, 1, "cpu") is None
 
 
-def test_the_logits_of_a_step_are_as_many_as_the_head_is_given_at_once():
+def test_logits_of_a_step_are_those_of_one_head_call():
     assert memory.LOGITS_AT_ONCE == decoder._LOGITS_AT_ONCE
 
 
-def test_a_heal_that_cannot_fit_is_refused_before_its_model_is_loaded(cache, tiny_folder, monkeypatch):
+def test_run_that_cannot_fit_is_refused_before_loading_its_model(cache, tiny_folder, monkeypatch):
     monkeypatch.setattr(load, "load", lambda *_, **__: pytest.fail("A model was loaded."))
     spec = replace(SPEC, block=Block(2, 1), model=ModelSpec(str(tiny_folder()), dtype="float32"), batch_size=4096)
     monkeypatch.setattr(healing.machine, "free_bytes", lambda _: 2 * GB)

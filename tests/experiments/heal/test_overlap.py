@@ -11,29 +11,29 @@ def question(name: str, text: str, right: str = "yes", context: str = "") -> Que
     return Question(name, f"{context}Question: {text}\nAnswer:", [" no", f" {right}"], 1)
 
 
-def test_eight_words_in_a_row_give_a_question_away_whatever_case_and_punctuation():
+def test_eight_consecutive_words_flag_a_question_despite_case_and_punctuation():
     asked = [
         question("seen", "Which gas do green plants take in from the air by day?"),
         question("fresh", "Which metal is drawn to a bar magnet at room temperature?"),
     ]
-    text = "… it is known WHICH gas do green -- plants, take in; from the air. Metal is drawn to a bar."
+    text = "… it is known WHICH gas do green -- plants, take in! from the air. Metal is drawn to a bar."
     found = packing.find(asked, ["nothing", text])
     assert (found.n_words, found.n_questions, found.ids) == (8, 2, ["seen"])
 
 
-def test_seven_words_are_not_enough_and_runs_do_not_cross_documents():
+def test_seven_words_do_not_suffice_and_runs_stay_in_documents():
     asked = [question("one", "alpha beta gamma delta epsilon zeta eta theta iota kappa")]
     assert packing.find(asked, ["beta gamma delta epsilon zeta eta theta"]).ids == []
     assert packing.find(asked, ["alpha beta gamma delta", "epsilon zeta eta theta iota"]).ids == []
     assert packing.find(asked, ["alpha beta gamma delta epsilon zeta eta theta"]).ids == ["one"]
 
 
-def test_worked_examples_do_not_count_and_short_questions_must_stand_there_whole():
+def test_worked_examples_do_not_count_and_short_questions_match_whole():
     shots = "Question: one two three four five six seven eight nine ten?\nAnswer: yes\n\n"
-    asked = [question("own", "what floats on water?", "wood", shots), question("tiny", "ice?", "no")]
+    asked = [question("own", "which material floats best?", "wood", shots), question("tiny", "ice?", "no")]
     assert packing.find(asked, ["one two three four five six seven eight nine ten"]).ids == []
-    assert packing.find(asked, ["question what floats on water answer wood"]).ids == ["own"]
-    assert packing.find(asked, ["what floats on water answer stone", "question ice answer no"]).ids == []
+    assert packing.find(asked, ["question which material floats best answer wood"]).ids == ["own"]
+    assert packing.find(asked, ["which material floats best answer stone", "question ice answer no"]).ids == []
 
 
 def test_like_a_slow_reference_on_random_words():

@@ -1,4 +1,4 @@
-"""Packing: nothing lost but the tail, nothing padded, nothing validated on, and an order that can be gone on with."""
+"""Packing: only the tail is lost, nothing is padded, validation text is left out, and the order can be resumed."""
 
 import json
 import tracemalloc
@@ -16,7 +16,7 @@ from tests.support import documents
 EOS = 9
 
 
-def test_documents_are_joined_with_eos_and_only_the_tail_is_lost():
+def test_documents_are_joined_with_eos_and_only_the_tail_lost():
     rows, _ = packing.pack([[1, 2, 3], [4, 5], [6]], 3, EOS)
     assert rows.tolist() == [[1, 2, 3], [EOS, 4, 5], [EOS, 6, EOS]]
     assert packing.pack([[1, 2, 3], [4, 5], [6, 7]], 4, EOS)[0].tolist() == [[1, 2, 3, EOS], [4, 5, EOS, 6]]
@@ -30,7 +30,7 @@ def test_without_an_eos_token_documents_just_follow_each_other():
     assert packing.pack([[1, 2], [3, 4]], 2, None)[0].tolist() == [[1, 2], [3, 4]]
 
 
-def test_every_token_of_random_documents_is_in_the_rows_in_order():
+def test_every_token_of_random_documents_is_in_rows_in_order():
     random = np.random.default_rng(0)
     documents = [random.integers(10, 99, size=random.integers(1, 40)).tolist() for _ in range(50)]
     expected = [token for ids in documents for token in [*ids, EOS]]
@@ -67,14 +67,14 @@ def test_a_token_takes_few_bytes_while_it_is_packed():
     assert peak < 16 * rows.size
 
 
-def test_progress_is_told_before_every_document():
+def test_progress_is_reported_before_every_document():
     told = []
     packing.pack([[1, 2, 3], [4, 5, 6], [7, 8, 9]], 4, EOS, max_rows=3, on_progress=told.append)
     assert [(progress.done, progress.total) for progress in told] == [(0, 3), (1, 3), (2, 3)]
 
 
 class Streamed:
-    """Rows of a dataset on the hub, which counts what is fetched."""
+    """Rows of a dataset on the Hub, which counts the fetched ones."""
 
     def __init__(self, texts) -> None:
         self.texts, self.fetched, self.shuffled = texts, 0, None
@@ -89,12 +89,12 @@ class Streamed:
             yield {"text": text, "url": "somewhere"}
 
 
-def test_c4_is_streamed_no_further_than_is_packed_and_without_what_is_measured_on(tmp_path, tokenizer, monkeypatch):
+def test_c4_is_streamed_only_as_packed_and_without_measured_texts(tmp_path, tokenizer, monkeypatch):
     texts = documents.sentences(1000)
     own = [text for text in texts if not near_copies.is_validation(text)]
     hub, asked = Streamed(texts), []
     monkeypatch.setattr(corpora, "_hub_rows", lambda *given: asked.append(given) or hub)
-    measured = [tokenizer(own[1].replace("Text", "Page")).input_ids[:48]]  # a near-copy of what is measured on
+    measured = [tokenizer(own[1].replace("Text", "Page")).input_ids[:48]]  # a near-copy of a measured text
     spec = corpora.resolve(CorpusSpec("c4-train", n_texts=1_000_000, seq_len=64, split="train", seed=5))
     assert spec.identity == "hub:allenai/c4/en/train, near-copies on one side"
     packed = packing.training_rows(spec, packing.kept_apart(measured, tokenizer), tokenizer, max_rows=10)
@@ -114,7 +114,7 @@ def test_a_text_shorter_than_a_row_makes_none():
     assert [part.shape for part in packing.pack([], 16, EOS)] == [(0, 16), (0, 16)]
 
 
-def test_order_visits_every_row_once_per_round_and_differs_between_rounds_and_seeds():
+def test_order_visits_each_row_once_per_round_and_varies():
     order = packing.row_numbers(7, 0, 21, seed=3)
     rounds = [order[0:7], order[7:14], order[14:21]]
     assert all(sorted(one) == list(range(7)) for one in rounds)
@@ -139,7 +139,7 @@ def decoded(rows, tokenizer) -> str:
     return tokenizer.decode(rows.flatten().tolist())
 
 
-def test_rows_and_validation_never_share_a_document_even_without_a_split(corpus, tokenizer):
+def test_rows_and_validation_share_no_document_even_without_a_split(corpus, tokenizer):
     train = CorpusSpec(corpus, n_texts=100, seq_len=32, split="all", seed=1)
     measured = corpora.tokenize(CorpusSpec(corpus, n_texts=5, seq_len=32, split="all", seed=0), tokenizer).token_ids
     packed = packing.training_rows(train, packing.kept_apart(measured, tokenizer), tokenizer)

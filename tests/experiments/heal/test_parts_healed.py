@@ -1,4 +1,4 @@
-"""Heals of models whose layers lost one of their parts: the same as of a model whose parts are zeros, and exported as such."""
+"""Healing of models without single modules of layers: equal to a model whose modules are zeros, and exported as such."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ from tests.support.families import build
 CUT = PartSet(attention=(2, 4), feed_forward=(1,), layers=(3,))
 ZEROS = ("model.layers.2.self_attn.o_proj", "model.layers.4.self_attn.o_proj", "model.layers.1.mlp.down_proj")
 GONE = ("layers.1.mlp", "layers.2.self_attn", "layers.3.self_attn")
-"""What the cut model, which is a layer shorter, has no weights of."""
+"""Modules without weights in the pruned model, which is a layer shorter."""
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def really_zeroed(source):
     return model
 
 
-def test_training_is_that_of_a_really_zeroed_model_stops_goes_on_and_is_exported(spec, cache, tmp_path, monkeypatch):
+def test_training_matches_a_zeroed_model_resumes_and_is_exported(spec, cache, tmp_path, monkeypatch):
     with pytest.raises(Cancelled):
         healing.run(spec, stop_at(3))
     found = healing.run(spec)
@@ -102,7 +102,7 @@ def packed_again(found):
     return packing.training_rows(found.spec.corpus, apart, loaded.tokenizer, max_rows=found.packed_rows)
 
 
-def test_the_unpruned_model_teaches_what_is_left_and_is_whole_when_asked(spec, cache):
+def test_unpruned_model_teaches_and_is_complete_when_asked(spec, cache):
     asked = replace(spec, block=PartSet(attention=(2,), feed_forward=(4,)), instant=True, compensation="ghost", distill=0.5)
     asked = replace(asked, junction=0.3, steps=3)
     with pytest.raises(Cancelled):
@@ -126,7 +126,7 @@ def test_the_unpruned_model_teaches_what_is_left_and_is_whole_when_asked(spec, c
 
 
 @pytest.mark.parametrize("how", ["projection", "magnitude"])
-def test_what_folds_is_exported_with_the_parts_as_zeros(spec, cache, tmp_path, how):
+def test_changes_that_fold_are_exported_with_modules_as_zeros(spec, cache, tmp_path, how):
     trained = {"steps": 0} if how == "projection" else {"steps": 1, "method": "partial", "last_layers": 3}
     found = healing.run(replace(spec, instant=True, compensation=how, **trained))
     folder = cache / found.adapter
@@ -172,7 +172,7 @@ def test_the_map_of_a_part_is_that_of_the_formula(part, place):
 
 @pytest.mark.parametrize("how", compensation.COMPENSATIONS)
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_what_the_report_says_is_what_the_made_up_model_loses(family, how):
+def test_reported_loss_is_that_of_the_compensated_model(family, how):
     decoder = find_decoder(build(family))
     before = {name: value.clone() for name, value in decoder.model.state_dict().items()}
     found = junction.fit(decoder, CUT, texts(4), texts(2, seed=1), compensation=how)
@@ -187,7 +187,7 @@ def test_what_the_report_says_is_what_the_made_up_model_loses(family, how):
     assert bare != pytest.approx(loss, abs=1e-6) or not found.report.strength
 
 
-def test_what_cannot_be_healed_so_is_one_sentence(spec):
+def test_unhealable_cuts_are_refused_in_one_sentence(spec):
     with pytest.raises(
         SpecError,
         match=r"needs whole removed layers, not sublayers \(attention of layers 2, 4.* Choose .* recipes quick, distill",

@@ -1,4 +1,4 @@
-"""A recipe that one file outside the package registers is everywhere by itself; what cannot be one is refused at once."""
+"""A recipe registered by a file outside the package is known everywhere; an invalid one is refused at once."""
 
 import json
 
@@ -24,7 +24,7 @@ def recipe(tmp_path):
         yield found
 
 
-def test_it_is_known_by_its_name_as_long_as_it_is_registered(tmp_path):
+def test_its_name_is_known_while_it_is_registered(tmp_path):
     before = list(recipes.NAMES)
     with own_recipe.registered(tmp_path) as recipe:
         assert list(recipes.NAMES) == [*before, "gentle"]
@@ -35,7 +35,7 @@ def test_it_is_known_by_its_name_as_long_as_it_is_registered(tmp_path):
         recipes.get("gentle")
 
 
-def test_it_changes_only_what_it_says(recipe):
+def test_it_changes_only_its_own_settings(recipe):
     spec = recipes.heal_spec("gentle", model=ModelSpec(), block=BLOCK, on_gpu=False)
     plain = HealSpec(block=BLOCK)
     differing = {name for name in recipes.SETTINGS if getattr(spec, name) != getattr(plain, name)}
@@ -46,7 +46,7 @@ def test_it_changes_only_what_it_says(recipe):
     assert recipes.heal_spec("gentle", model=ModelSpec(), block=BLOCK, r=3).recipe == "gentle, changed"
 
 
-def test_what_a_recipe_leaves_out_is_as_in_a_heal_that_names_none():
+def test_settings_outside_a_recipe_have_the_usual_defaults():
     empty = recipes.Recipe("empty", "nothing", "Nothing is changed.", {})
     plain = HealSpec(block=BLOCK)
     for name in recipes.SETTINGS:
@@ -56,7 +56,7 @@ def test_what_a_recipe_leaves_out_is_as_in_a_heal_that_names_none():
         _ = empty.rank
 
 
-def test_what_no_heal_has_and_what_none_can_take_is_refused():
+def test_unknown_and_forbidden_settings_are_refused():
     with pytest.raises(
         RecipeError, match=r"The recipe bad sets rank, which is no setting of healing\. Choose from model, corpus"
     ):
@@ -77,7 +77,7 @@ def test_it_is_in_the_help_and_its_name_is_taken(capsys):
 
 
 @pytest.mark.usefixtures("recipe", "cache")
-def test_a_model_is_healed_by_it_and_result_command_and_report_name_it(capsys, tiny_folder):
+def test_result_command_and_report_of_a_run_name_the_recipe(capsys, tiny_folder):
     asked = ["heal", str(tiny_folder()), "--block", "2:2", "--recipe", "gentle"]
     assert main.main([*asked, "--set", "benchmark=null", "--json", "-"]) == 0
     told = json.loads(capsys.readouterr().out)

@@ -55,7 +55,7 @@ def test_every_recipe_makes_a_spec_and_says_why(name):
     assert spec.warmup_steps < spec.steps or spec.minutes or not spec.trains
 
 
-def test_partial_says_what_it_trains_and_what_not():
+def test_partial_names_trained_and_untrained_weights():
     assert recipes.get("partial").why.startswith(
         "Trains the weight matrices of the last three layers and of the head, but no norm and no bias"
     )
@@ -101,7 +101,7 @@ def test_fewer_steps_shrink_warm_up_and_validation_too():
     assert recipes.heal_spec("paper", model=ModelSpec(), block=BLOCK, steps=500, warmup_steps=3).warmup_steps == 3
 
 
-def test_a_number_of_steps_takes_the_place_of_a_time_and_the_other_way_round():
+def test_steps_replace_a_time_and_a_time_replaces_steps():
     timed = recipes.heal_spec("quick", model=ModelSpec(), block=BLOCK)
     assert (timed.minutes, timed.steps) == (10.0, 0)
     counted = recipes.heal_spec("quick", model=ModelSpec(), block=BLOCK, steps=60)
@@ -150,7 +150,7 @@ def test_quantization(model, asked, expected):
     assert recipes.heal_spec("quick", model=model, block=BLOCK, quantization=asked).model.quantization == expected
 
 
-def test_only_what_is_large_is_quantized_by_the_quick_recipes():
+def test_quick_recipes_quantize_only_large_models():
     for name, small in (("quick", "none"), ("distill", "none"), ("partial", "none"), ("paper", "4bit")):
         made = [recipes.heal_spec(name, model=ModelSpec(), block=BLOCK, n_parameters=n) for n in (10**8, 10**10)]
         assert [spec.model.quantization for spec in made] == [small, "4bit"]

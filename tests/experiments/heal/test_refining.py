@@ -1,4 +1,4 @@
-"""A first heal judged by few questions and texts, and its refinement, which trains nothing and scores only what is new."""
+"""A first run judged by few questions and texts, and its refinement, which trains nothing and scores only new ones."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ def first(cache, tiny_folder, tmp_path) -> HealSpec:
     return replace(spec, corpus=replace(spec.corpus, source=texts, n_texts=100), validation=judged, judging_texts=5)
 
 
-def test_a_refinement_reuses_the_adapter_and_scores_only_what_is_new(first, monkeypatch, cache):
+def test_refinement_reuses_the_adapter_and_scores_only_new_questions(first, monkeypatch, cache):
     made = healing.run(first)
     wanted = replace(first, benchmark=BenchmarkSpec(limit=12), validation=replace(first.validation, n_texts=5))
     monkeypatch.setattr(training.Trainer, "take_step", lambda *_: pytest.fail("it trains again"))
@@ -58,7 +58,7 @@ def test_a_smaller_judgement_of_the_same_training_scores_nothing(first, monkeypa
     assert healing.run(first).text_losses["healed"] == whole.text_losses["healed"][:2]
 
 
-def test_what_chooses_and_what_is_learned_keeps_clear_of_the_full_judgement(first):
+def test_choosing_and_training_text_shares_nothing_with_the_full_judgement(first):
     assert first.n_kept_clear == 5
     assert recipes.refined(first).validation.n_texts == 5
     assert recipes.refined(first).benchmark.limit == 200
@@ -69,7 +69,7 @@ def test_what_chooses_and_what_is_learned_keeps_clear_of_the_full_judgement(firs
     assert other.training != first.training, "its texts that chose are among those that would judge"
 
 
-def test_a_time_too_short_for_a_step_keeps_the_instant_heal(first, monkeypatch):
+def test_time_too_short_for_a_step_keeps_the_instant_heal(first, monkeypatch):
     monkeypatch.setattr(healing, "timed", lambda work: (work(), 1000.0)[1])
     result = healing.run(replace(first, minutes=0.5, steps=0, instant=True))
     assert result.complete

@@ -21,7 +21,7 @@ class Clock:
 
 
 def heal(spec, pace: float):
-    """Play a heal whose phases take `pace` times as long as planned; yields the time and what was said to be left."""
+    """Play a run whose phases take `pace` times as long as planned; yields the time and the reported remaining time."""
     clock, told = Clock(), []
     made = Remaining(told.append, spec, N_PARAMETERS, clock.now, clock)
     planned = {name: phase.expected_s for name, phase in made.phases.items()}
@@ -41,7 +41,7 @@ def heal(spec, pace: float):
 
 @pytest.mark.parametrize("pace", [0.5, 1.0, 3.0])
 @pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
-def test_time_left_is_right_to_a_factor_of_one_and_a_half(pace, share):
+def test_remaining_time_is_right_to_a_factor_of_1_5(pace, share):
     said, end = heal(SPEC, pace)
     at, values = min(said, key=lambda one: abs(one[0] - 100 - share * (end - 100)))
     assert 1 / 1.5 <= values["left_s"] / (end - at) <= 1.5
@@ -68,7 +68,7 @@ def test_stored_scores_take_no_time():
     assert made.phases["pruned, same kind"].expected_s > 0
 
 
-def test_a_named_time_is_what_is_left_until_the_steps_are_planned():
+def test_requested_time_is_the_remaining_time_until_steps_are_planned():
     clock = Clock()
     first = recipes.heal_spec("first", model=ModelSpec(), block=Block(14, 5), on_gpu=False)
     made = Remaining(lambda progress: None, first, N_PARAMETERS, clock.now, clock)

@@ -1,4 +1,4 @@
-"""How many steps fit into a time: known answers, and that what does not fit is said."""
+"""Steps that fit into a time: known answers, and the refusal of a time that is too short."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from analysis.experiments.heal.spec import HealSpec
 SPEC = HealSpec(block=Block(2, 2), steps=0, minutes=10.0)
 
 
-def test_what_is_left_after_the_measurements_goes_into_steps():
+def test_steps_fill_the_time_left_after_the_measurements():
     assert recipes.steps_that_fit(seconds=600, step_s=4, check_s=10, end_s=40) == 125
     assert recipes.steps_that_fit(seconds=600, step_s=8, check_s=10, end_s=40) == 62
 

@@ -1,4 +1,4 @@
-"""Cut, heal, cut: layers go in stages, what is measured is the model without all of them, and a stop in any stage is none."""
+"""Prune, heal, prune: layers are removed in stages, scores are without all of them, and a stop in any stage is harmless."""
 
 from dataclasses import replace
 
@@ -44,7 +44,7 @@ def influence(decoder, texts, gone):
     return {layer: 1 - float(one.mean()) for layer, one in zip(kept[:-1], likeness, strict=False)}  # the last is normed there
 
 
-def test_the_layers_go_by_their_influence_in_what_is_left(spec):
+def test_layers_are_removed_by_their_influence_in_the_remaining_model(spec):
     decoder = find_decoder(build("llama"))
     texts = [list(range(5, 45)), list(range(90, 120))]
     order = []
@@ -95,7 +95,7 @@ def test_each_step_is_that_of_the_model_of_its_stage(spec, monkeypatch):
         assert took(trainer, lambda: None).loss == pytest.approx(loss, abs=1e-5)
 
 
-def test_a_stop_in_any_stage_goes_on_the_same_and_the_result_says_its_stages(spec, cache):
+def test_run_stopped_in_any_stage_resumes_and_reports_its_stages(spec, cache):
     told = []
     whole = healing.run(replace(spec, eval_every=5), lambda progress: told.append(progress.message))
     for step in (2, 5):
@@ -115,7 +115,7 @@ def test_a_stop_in_any_stage_goes_on_the_same_and_the_result_says_its_stages(spe
     assert again[7] == pytest.approx(whole.validations[-1].loss, abs=1e-6)
 
 
-def test_what_cannot_go_in_stages_is_one_sentence(spec):
+def test_requests_that_allow_no_stages_are_refused_in_one_sentence(spec):
     with pytest.raises(SpecError, match=r"in 2 stages needs whole layers .* or remove whole layers\."):
         replace(spec, block=PartSet(attention=(2,), layers=(3,)))
     with pytest.raises(SpecError, match=r"no instant heal\. Set stages to 1, or instant to false\."):

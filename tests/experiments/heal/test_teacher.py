@@ -1,4 +1,4 @@
-"""The unpruned model behind the cut one, and documents that are read each by itself."""
+"""The unpruned model behind the pruned one, and documents that are read separately."""
 
 import copy
 
@@ -37,7 +37,7 @@ def healed(family: str = "llama", **options):
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3_text"])
-def test_it_answers_as_the_unpruned_model_and_leaves_the_cut_one_as_it_was(family):
+def test_it_answers_as_the_unpruned_model_and_restores_the_pruned(family):
     whole, adapted, decoder, cut = healed(family)
     trained = {name for name, parameter in adapted.named_parameters() if parameter.requires_grad}
     ids = torch.from_numpy(ROWS)
@@ -57,7 +57,7 @@ def test_it_answers_as_the_unpruned_model_and_leaves_the_cut_one_as_it_was(famil
     assert decoder.n_layers == families.N_LAYERS - BLOCK.size
 
 
-def test_what_is_kept_equals_what_is_asked_and_no_more_is_kept_than_may_be(monkeypatch):
+def test_kept_answers_equal_new_ones_and_respect_the_limit(monkeypatch):
     _, adapted, decoder, cut = healed()
     row = 2 * 12 * 32
     one = Teacher(adapted, decoder, cut, kept_bytes=2 * row)
@@ -70,7 +70,7 @@ def test_what_is_kept_equals_what_is_asked_and_no_more_is_kept_than_may_be(monke
 
 
 @pytest.mark.parametrize("top_k", [0, 5])
-def test_rows_that_come_again_while_a_heal_in_half_precision_trains_are_taken_from_what_is_kept(top_k):
+def test_repeated_rows_use_kept_answers_in_half_precision(top_k):
     _, adapted, decoder, cut = healed()
     one = Teacher(adapted, decoder, cut, top_k=top_k, kept_bytes=1 << 20)
     with torch.autocast("cpu", torch.bfloat16):  # as in a training step
@@ -91,7 +91,7 @@ def test_the_stream_behind_a_block_at_the_end():
 
 
 @pytest.mark.parametrize("family", [*families.FAMILIES, *families.BY_ROW, *families.BY_MASK])
-def test_documents_are_read_apart_or_it_is_said_that_they_are_not(family):
+def test_documents_are_read_separately_except_in_listed_families(family):
     decoder = find_decoder(families.build(family))
     if not teacher.can_separate(decoder):
         assert family in TOGETHER
@@ -107,7 +107,7 @@ def test_documents_are_read_apart_or_it_is_said_that_they_are_not(family):
             torch.testing.assert_close(together[:, :n_one], teacher.run_rows(decoder, one, None), rtol=1e-3, atol=1e-3)
 
 
-def test_documents_that_leak_into_each_other_a_little_are_not_called_apart(monkeypatch):
+def test_slightly_leaking_documents_are_not_called_separate(monkeypatch):
     decoder = find_decoder(families.build("llama"))
     run = teacher.run_rows
     assert teacher.can_separate(decoder)
@@ -117,7 +117,7 @@ def test_documents_that_leak_into_each_other_a_little_are_not_called_apart(monke
     assert not teacher.can_separate(decoder)
 
 
-def test_the_loss_trains_the_head_too_and_the_teacher_keeps_its_own():
+def test_loss_trains_the_head_and_the_teacher_keeps_its_own():
     _, _, decoder, _ = healed(method="partial", last_layers=1)
     states, taught = (torch.randn(9, 32, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
     targets = torch.from_numpy(ROWS[0, :9])
@@ -134,7 +134,7 @@ def test_the_loss_trains_the_head_too_and_the_teacher_keeps_its_own():
 
 
 def divergence_of_top(decoder, states, teacher_logits, k):
-    """By autograd: the likeliest tokens one by one, all others summed, against the student's sums."""
+    """By autograd: the most likely tokens one by one, all others summed, against the student's sums."""
     own, given = decoder.logits(states).log_softmax(-1).double(), teacher_logits.log_softmax(-1).double()
     kept = given.topk(k)
     near = own.gather(1, kept.indices)
@@ -144,7 +144,7 @@ def divergence_of_top(decoder, states, teacher_logits, k):
 
 @pytest.mark.parametrize("distill", [1.0, 0.4])
 @pytest.mark.parametrize("k", [1, 7, 64])
-def test_the_loss_from_the_likeliest_tokens_and_its_gradient_are_those_of_the_formula(k, distill):
+def test_top_k_loss_and_gradient_match_the_formula(k, distill):
     decoder = find_decoder(build("llama"))
     drawn = torch.Generator().manual_seed(0)
     states, teacher = (3 * torch.randn(11, 32, generator=drawn) for _ in range(2))

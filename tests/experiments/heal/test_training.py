@@ -99,7 +99,7 @@ def test_a_resumed_training_ends_exactly_like_an_uninterrupted_one(stop, cache):
     second = trainer(gradient_accumulation=2)
     found = checkpoints.newest("key")
     assert found is not None
-    torch.manual_seed(99)  # whatever happened in between
+    torch.manual_seed(99)  # other work in between
     second.go_on_from(found)
     assert [second.take_step(nothing).loss for _ in range(12 - stop)] == losses[stop:]
     for name, value in weights(whole).items():
@@ -127,7 +127,7 @@ def test_a_step_that_is_stopped_halfway_never_happened():
     assert all(torch.equal(value, weights(stopped)[name]) for name, value in weights(whole).items())
 
 
-def test_a_loss_that_is_no_number_ends_the_training_before_it_harms_the_weights():
+def test_loss_that_is_no_number_ends_training_before_weights_change():
     one = trainer()
     one.take_step(nothing)
     with torch.no_grad():
@@ -145,7 +145,7 @@ def test_gradient_checkpointing_changes_nothing():
         assert plain.take_step(nothing).loss == pytest.approx(recomputed.take_step(nothing).loss, rel=1e-6)
 
 
-def test_the_last_two_checkpoints_are_kept_and_a_damaged_one_is_passed_over(cache):
+def test_last_two_checkpoints_are_kept_and_a_damaged_one_skipped(cache):
     one = trainer()
     for _ in range(3):
         one.take_step(nothing)
@@ -199,8 +199,8 @@ def test_the_distilled_loss_in_chunks_equals_the_formula(distill, monkeypatch):
 
 
 @pytest.mark.parametrize(("dtype", "expected"), [("bfloat16", torch.bfloat16), ("float32", torch.float32)])
-def test_the_adapters_products_are_in_the_models_precision_and_its_weights_in_float32(dtype, expected):
-    """Left alone, PEFT multiplies by float32 weights in float32, which is slow beside a model in bfloat16."""
+def test_adapters_compute_in_model_precision_with_float32_weights(dtype, expected):
+    """Left alone, PEFT multiplies by float32 weights in float32, which is slow next to a model in bfloat16."""
     one = trainer(model=ModelSpec(dtype=dtype))
     one.model.get_base_model().to(getattr(torch, dtype))
     for parameter in one.parameters.values():

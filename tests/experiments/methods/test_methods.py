@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("cache", "little_text")
 
 @pytest.fixture
 def little_text(short_texts, monkeypatch):
-    """What heals are judged, chosen and fitted by: the head of 49,152 tokens takes all of the time of a tiny model."""
+    """Use few texts for judging, choosing and fitting: the head of 49,152 tokens takes all of the time of a tiny model."""
     monkeypatch.setattr("analysis.experiments.heal.texts.CHOICE_TEXTS", 4)
     monkeypatch.setattr("analysis.experiments.heal.healing.CALIBRATION_TEXTS", 24)
 
@@ -38,7 +38,7 @@ def spec(tiny_folder):
     )
 
 
-def test_every_cell_is_its_curve_or_its_heal_and_nothing_is_measured_twice(spec, monkeypatch):
+def test_every_cell_is_its_own_run_and_nothing_is_remeasured(spec, monkeypatch):
     found = methods.run(spec)
     assert found.complete
     assert [(cell.method, cell.n) for cell in found.cells] == [
@@ -63,7 +63,7 @@ def test_every_cell_is_its_curve_or_its_heal_and_nothing_is_measured_twice(spec,
     assert methods.run(spec).to_json() == found.to_json()
 
 
-def test_what_a_strategy_cannot_do_is_said_in_its_cells_and_tried_again(spec, monkeypatch):
+def test_impossible_cells_of_a_strategy_have_reasons_and_are_retried(spec, monkeypatch):
     whole, read = healing.run, []
 
     def refused(*_, readings, **__):
@@ -73,7 +73,7 @@ def test_what_a_strategy_cannot_do_is_said_in_its_cells_and_tried_again(spec, mo
     monkeypatch.setattr(healing, "run", refused)
     found = methods.run(replace(spec, strategies=("deepest",), recipes=("prune-comp", "ghosted")))
     assert [cell.error for cell in found.cells] == ["", "", *["It cannot be healed."] * 4]
-    assert read[0] is read[1] is not read[2] is read[3], "all heals of a cut read its text once"
+    assert read[0] is read[1] is not read[2] is read[3], "all healing runs of one block read its text once"
     assert found.nats(2) is found.gained(2) is None
     row = found.tables()["nats"].rows[1]
     assert "n1" not in row
@@ -91,7 +91,7 @@ def table(spec, *losses: list[float]) -> MethodsResult:
     )  # fmt: skip
 
 
-def test_the_best_is_named_only_where_it_can_be_told_from_every_other(spec):
+def test_best_is_named_only_where_it_differs_from_all_others(spec):
     clear = table(spec, [4.0, 4.1] * 4, [3.5, 3.6] * 4)
     assert clear.best(1) == [1]
     assert [row["best"] for row in clear.tables()["nats"].rows] == [None, "1"]

@@ -29,7 +29,7 @@ def model(tiny_folder, cache):
 
 @pytest.fixture
 def adapter(model):
-    """An adapter of the cut model that really changes what it writes, in the cache folder as a heal leaves it."""
+    """An adapter that really changes the texts of the pruned model, in the cache folder of a healing run."""
     return loud.adapter_of(model, BLOCK, std=2)
 
 
@@ -37,7 +37,7 @@ def asked(model, *variants, **settings):
     return CompareSpec(model, PROMPT, variants or (Variant(), Variant("pruned", BLOCK)), **{"max_new_tokens": 12, **settings})
 
 
-def test_the_pruned_text_is_that_of_a_model_that_was_cut_saved_and_reloaded(model, tmp_path):
+def test_pruned_text_is_that_of_a_saved_and_reloaded_model(model, tmp_path):
     result = comparison.run(asked(model))
     loaded = load.load(model)
     cut.cut(loaded.decoder, BLOCK)
@@ -54,7 +54,7 @@ def test_the_pruned_text_is_that_of_a_model_that_was_cut_saved_and_reloaded(mode
     )
 
 
-def test_a_healed_text_is_that_of_the_cut_model_with_its_adapter(model, adapter, cache):
+def test_healed_text_is_that_of_the_pruned_model_with_adapter(model, adapter, cache):
     result = comparison.run(asked(model, Variant(), Variant("pruned", BLOCK), Variant("healed", BLOCK, adapter)))
     healed = models_adapter.with_adapter(load.load(model), BLOCK, str(cache / adapter))
     ids = healed.tokenizer(PROMPT, return_tensors="pt").input_ids
@@ -75,7 +75,7 @@ def test_another_adapter_in_the_same_place_is_another_request(model, adapter, ca
     assert comparison.resolve(spec).fingerprint() != before
 
 
-def test_surprise_under_the_unpruned_model_is_its_own_reading_of_the_text(model):
+def test_surprisal_of_the_unpruned_model_is_its_own_reading(model):
     result = comparison.run(asked(model, temperature=1.0))
     whole = load.load(model)
     ids = whole.tokenizer(PROMPT).input_ids
@@ -92,7 +92,7 @@ def texts(result):
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.9])
-def test_the_same_request_writes_the_same_texts_and_another_seed_others(model, temperature, cache, monkeypatch, tmp_path):
+def test_same_request_repeats_its_texts_and_another_seed_differs(model, temperature, cache, monkeypatch, tmp_path):
     spec = asked(model, Variant(), Variant("pruned", BLOCK), Variant("pruned", BLOCK), temperature=temperature, seed=5)
     first = comparison.run(spec)
     assert texts(first)[1] == texts(first)[2]
@@ -128,7 +128,7 @@ def test_all_texts_grow_in_step(model, adapter, monkeypatch):
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.9])
-def test_in_company_each_writes_to_the_bit_what_it_writes_alone(model, adapter, temperature):
+def test_texts_are_bit_identical_alone_and_together(model, adapter, temperature):
     variants = [Variant(), Variant("pruned", BLOCK), Variant("healed", BLOCK, adapter), Variant("pruned", Block(1, 1))]
     together = comparison.run(asked(model, *variants, temperature=temperature)).writings
     for variant, text in zip(variants, together, strict=True):
@@ -137,7 +137,7 @@ def test_in_company_each_writes_to_the_bit_what_it_writes_alone(model, adapter, 
         assert text.unpruned_surprise == alone.unpruned_surprise
 
 
-def test_an_adapter_lies_on_the_weights_of_the_one_model_and_leaves_it_as_it_was(model, adapter, cache):
+def test_adapter_lies_on_the_weights_and_leaves_the_model_unchanged(model, adapter, cache):
     loaded = load.load(model)
     before = {name: weight.clone() for name, weight in loaded.model.state_dict().items()}
     healed = comparison._healed(loaded, Variant("healed", BLOCK, adapter))
@@ -153,7 +153,7 @@ def test_an_adapter_lies_on_the_weights_of_the_one_model_and_leaves_it_as_it_was
     assert not [name for name, weight in loaded.model.named_parameters() if "lora" in name]
 
 
-def test_after_a_stop_what_was_over_is_kept_and_the_rest_written_again(model, monkeypatch):
+def test_finished_texts_survive_a_stop_and_others_are_repeated(model, monkeypatch):
     plain = comparison.run(asked(model, max_new_tokens=11))
     stop = plain.writings[1].token_ids[3]
     monkeypatch.setattr("analysis.models.writing.stop_tokens", lambda *_: {stop} - set(plain.writings[0].token_ids))
@@ -200,7 +200,7 @@ def test_bad_requests_are_one_sentence(model, variant, settings, error, sentence
 
 
 @pytest.mark.parametrize("block", [Block(0, 1), Block(1, 2), Block(0, 4)])
-def test_an_adapter_of_another_cut_is_refused_before_anything_is_loaded(model, adapter, block):
+def test_adapter_of_another_cut_is_refused_before_loading(model, adapter, block):
     with pytest.raises(RecipeError, match=r"was healed without layers 2-3 \(2 layers\)"):
         comparison.run(asked(model, Variant("healed", block, adapter)), load=lambda *_: pytest.fail("loaded"))
 
@@ -215,7 +215,7 @@ def test_an_adapter_of_a_control_is_refused_for_a_cut(model, adapter, cache):
     comparison.resolve(asked(model, Variant("healed", None, adapter)))
 
 
-def test_families_with_other_caches_write_the_same_cut_as_for_good(tokenizer):
+def test_families_with_other_caches_match_a_permanent_cut(tokenizer):
     from analysis.models import writing
 
     for family in ("gemma3_text", "smollm3"):

@@ -100,7 +100,7 @@ def test_the_head_in_chunks_guesses_the_same(model, monkeypatch):
             assert again.probabilities[depth][token] == pytest.approx(whole.probabilities[depth][token], abs=1e-5)
 
 
-def test_only_the_beginning_of_a_long_prompt_is_read_and_it_looks_the_same(model, monkeypatch):
+def test_only_the_beginning_of_a_long_prompt_is_read(model, monkeypatch):
     monkeypatch.setattr(microscope, "MOST_TOKENS", 4)
     result = microscope.run(MicroscopeSpec(model, PROMPT))
     assert len(result.pieces) == result.n_tokens == 4

@@ -1,4 +1,4 @@
-"""Prompts: requests about them, the text of single tokens, drawing, and surprise against naive references."""
+"""Prompts: requests about them, the text of single tokens, drawing, and surprisal against naive references."""
 
 import dataclasses
 import random
@@ -88,7 +88,7 @@ def test_tokens_that_another_text_does_not_have(a, b, places):
     assert differing(a, b) == places
 
 
-def test_what_does_not_differ_stands_in_both_texts_in_this_order():
+def test_common_tokens_stand_in_both_texts_in_order():
     draw = random.Random(0)
     for _ in range(200):
         a, b = ([draw.randrange(5) for _ in range(draw.randrange(12))] for _ in range(2))
@@ -96,16 +96,16 @@ def test_what_does_not_differ_stands_in_both_texts_in_this_order():
         assert all(token in rest for token in common)
 
 
-def test_a_growing_text_differs_only_as_far_as_both_have_come():
+def test_growing_text_differs_only_within_the_common_length():
     def text(tokens, complete):
         return Writing(tokens, [str(token) for token in tokens], [0.0] * len(tokens), [], 4, 0.1, 0.1, False, complete)
 
     def result(whole, own, complete=False):
         return CompareResult(FULL, {}, 1.0, 1, complete, "m", 4, 3, [text(whole, complete), text(own, complete)])
 
-    assert result([1, 2], [1, 9, 3]).differs_at(1) == {1}, "token 3 has nothing beside it yet"
+    assert result([1, 2], [1, 9, 3]).differs_at(1) == {1}, "token 3 has no counterpart yet"
     assert result([1, 2], [1, 9, 3], complete=True).differs_at(1) == {1, 2}
-    assert result([1, 2], [1, 2, 3]).differs_at(0) == set(), "the unpruned text is what others are held against"
+    assert result([1, 2], [1, 2, 3]).differs_at(0) == set(), "other texts are compared with the unpruned text"
 
 
 def test_a_text_that_is_only_behind_has_not_parted_yet():
@@ -124,7 +124,7 @@ def test_a_text_that_is_only_behind_has_not_parted_yet():
     assert text([5], True).decode_rate is None
 
 
-def test_the_table_has_every_token_also_of_a_text_that_is_still_being_written():
+def test_table_has_every_token_even_of_an_unfinished_text():
     done = Writing([5, 6], [" a", " b"], [0.5, 0.6], [0.7, 0.8], 4, 0.1, 0.2, ended=False, complete=True)
     growing = Writing([5], [" a"], [0.5], [], 4, 0.1, 0.2, ended=False, complete=False)
     table = CompareResult(FULL, {}, 0.0, 0, False, "m", 6, 3, [done, growing]).table()
@@ -168,7 +168,7 @@ def test_draws_follow_the_models_probabilities_at_every_temperature():
     assert {writing.Chooser(0.0, seed).choose(logits) for seed in range(20)} == {1}
 
 
-def test_models_that_nearly_agree_draw_the_same_token_with_one_seed():
+def test_nearly_equal_models_draw_the_same_token_with_one_seed():
     logits = torch.randn(500, generator=torch.Generator().manual_seed(0))
     near = logits + 0.01 * torch.randn(500, generator=torch.Generator().manual_seed(1))
     one, other, independent = writing.Chooser(1.0, 3), writing.Chooser(1.0, 3), writing.Chooser(1.0, 4)
@@ -183,7 +183,7 @@ def tokens(n: int, seed: int) -> list[int]:
 
 @pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2", "granite", "qwen2"])
 @pytest.mark.parametrize("block", [None, Block(1, 2)], ids=["whole", "cut"])
-def test_written_tokens_and_their_surprise_are_those_of_whole_passes_without_a_cache(family, block):
+def test_tokens_and_surprisal_match_whole_passes_without_a_cache(family, block):
     decoder = architecture.find_decoder(build(family))
     prompt = tokens(6, 0)
     with cut.without_block(decoder, block):
@@ -201,7 +201,7 @@ def test_written_tokens_and_their_surprise_are_those_of_whole_passes_without_a_c
     assert writing.surprises(decoder, prompt, []) == []
 
 
-def test_surprise_is_the_same_when_the_head_takes_one_state_at_a_time(monkeypatch):
+def test_surprisal_is_the_same_with_one_state_per_head_call(monkeypatch):
     decoder = architecture.find_decoder(build("llama"))
     prompt, written = tokens(4, 0), tokens(9, 1)
     whole = writing.surprises(decoder, prompt, written)

@@ -153,7 +153,7 @@ def test_a_bad_request_names_problem_cause_and_fix(model, ask, sentence):
         ask(model)
 
 
-def test_what_is_left_without_one_layer():
+def test_model_without_one_layer():
     assert without_layer(Block(3, 3), 4) == LayerSet((3, 5))
     assert without_layer(Block(3, 1), 3) is None
     assert without_layer(parse_removal("a1+m4+2:1"), 4) == parse_removal("a1+2:1")

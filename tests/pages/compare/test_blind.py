@@ -1,4 +1,4 @@
-"""The blind test: played, scored, and nothing on the page says who wrote what before the pick."""
+"""The blind test: played, scored, and nothing on the page names the writers before the pick."""
 
 import html
 from dataclasses import replace
@@ -15,7 +15,7 @@ from tests.support.seen import read, texts
 
 PAGE = "pages/compare.py"
 BLOCK = Block(13, 5)
-"""What the made-up map chooses at n = 5."""
+"""The block that the made-up map chooses at n = 5."""
 VARIANTS = (Variant(), Variant("pruned", BLOCK), Variant("healed", BLOCK, "adapters/b"))
 WROTE = {"unpruned": " went home & slept", "pruned": " green green green", "healed": " walked away"}
 
@@ -48,7 +48,7 @@ def opened(app, seed: str = "") -> AppTest:
 
 
 def shown(at: AppTest) -> list[str]:
-    """Who wrote the texts on screen, left one first."""
+    """Return the writers of the texts on screen, left one first."""
     bodies = [element.proto.body for element in at.get("html")]
     found = [next((name for name, text in WROTE.items() if html.escape(text) in body), "") for body in bodies]
     return [name for name in found if name]
@@ -68,7 +68,7 @@ def pick(at: AppTest, label: str) -> None:
     assert not at.exception
 
 
-def test_whatever_the_order_the_page_is_the_same_but_for_the_texts(app, known):
+def test_page_is_the_same_in_every_order_except_the_texts(app, known):
     comparison().save()
     orders, pages = set(), set()
     for seed in range(40):
@@ -78,14 +78,14 @@ def test_whatever_the_order_the_page_is_the_same_but_for_the_texts(app, known):
         if len(orders) == 6:
             break
     assert len(orders) == 6
-    assert len(pages) == 1, "anything that differs between two orders gives away who wrote what"
+    assert len(pages) == 1, "anything that differs between two orders reveals the writer of a text"
     (page,) = pages
     assert "25 layers" not in page
     assert "mean surprise" not in page
     assert not at.get("download_button")
 
 
-def test_a_right_and_a_wrong_pick_are_scored_with_an_interval_and_shown(app, known):
+def test_picks_are_scored_with_an_interval_and_shown(app, known):
     for number in range(3):
         comparison(f"Once {number}").save()
     at = opened(app)
@@ -109,7 +109,7 @@ def test_a_right_and_a_wrong_pick_are_scored_with_an_interval_and_shown(app, kno
     assert "Generate new ones above" in texts(at)
 
 
-def test_a_pick_counts_once_and_each_cut_has_a_score_of_its_own(app, known):
+def test_pick_counts_once_and_each_cut_has_its_own_score(app, known):
     comparison().save()
     at = opened(app)
     pick(at, "pruned")
@@ -123,7 +123,7 @@ def test_a_pick_counts_once_and_each_cut_has_a_score_of_its_own(app, known):
     assert len(shown(at)) == 3
 
 
-def test_what_comes_in_meanwhile_does_not_change_the_round_on_screen(app, known):
+def test_new_texts_do_not_change_the_round_on_screen(app, known):
     comparison("Once").save()
     at = opened(app)
     before = [element.proto.body for element in at.get("html")]
@@ -133,7 +133,7 @@ def test_what_comes_in_meanwhile_does_not_change_the_round_on_screen(app, known)
     assert "2 of 2 still to play" in texts(at)
 
 
-def test_what_nobody_could_tell_is_left_out_and_said(app, known):
+def test_indistinguishable_texts_are_left_out_with_a_note(app, known):
     comparison().save()
     comparison("Same", pruned=WROTE["unpruned"]).save()
     replace(comparison("Half"), complete=False).save()
@@ -142,14 +142,14 @@ def test_what_nobody_could_tell_is_left_out_and_said(app, known):
     assert "2 stored comparisons are left out" in texts(at)
 
 
-def test_new_texts_are_asked_for_with_a_click_and_never_twice(app, known):
+def test_new_texts_are_requested_with_a_click_and_never_twice(app, known):
     at = opened(app)
     assert "No texts for these removed layers yet" in texts(at)
     at.button(key="blind-new").click().run()
     made = [job.spec for job in jobs.active()]
     assert [spec.prompt for spec in made] == list(blind.BEGINNINGS[: blind.N_NEW])
     assert {spec.temperature for spec in made} == {blind.TEMPERATURE}
-    assert {spec.variants for spec in made} == {VARIANTS[:2]}, "there is no heal of this cut"
+    assert {spec.variants for spec in made} == {VARIANTS[:2]}, "no healing run of this block exists"
     assert "5 texts are queued or running" in texts(at)
     at.button(key="blind-new").click().run()
     at.button(key="blind-new").click().run()
@@ -189,7 +189,7 @@ def test_with_nothing_removed_there_is_nothing_to_find(app, known):
     assert at.button(key="blind-new").disabled
 
 
-def test_what_models_wrote_is_text(app, known):
+def test_generated_text_is_shown_as_text(app, known):
     comparison(pruned="<script>alert(1)</script> **bold**").save()
     bodies = "".join(element.proto.body for element in opened(app).get("html"))
     assert "&lt;script&gt;" in bodies

@@ -1,4 +1,4 @@
-"""A grid on its page: asked for with its size said before, growing, done, and what could not be measured."""
+"""A grid on its page: requested after its size is shown, growing, done, and with failed curves."""
 
 import json
 from dataclasses import replace
@@ -27,7 +27,7 @@ def view(app):
     return open_view
 
 
-def test_the_size_and_the_time_are_said_before_the_click(view):
+def test_size_and_time_are_shown_before_the_click(view):
     at = view()
     assert "No grid yet" in texts(at)
     assert "2 curves" in texts(at)
@@ -38,7 +38,7 @@ def test_the_size_and_the_time_are_said_before_the_click(view):
     assert "1 model, 4 ways to choose layers, 2 datasets, 1 text" in read(texts(at))
 
 
-def test_a_click_asks_for_what_the_form_says(view):
+def test_click_requests_the_values_of_the_form(view):
     at = view()
     at.multiselect(key="grid-models").set_value(["starter", "/models/b"]).run()
     at.number_input(key="grid-max").set_value(8).run()
@@ -51,7 +51,7 @@ def test_a_click_asks_for_what_the_form_says(view):
     assert (job.spec.max_n, job.spec.benchmarks[0].limit, job.label) == (8, 20, "Grid of 4 curves")
 
 
-def test_nothing_chosen_on_one_side_is_said_in_a_sentence(view):
+def test_empty_choice_on_one_side_has_a_message(view):
     at = view()
     at.multiselect(key="grid-tasks").set_value([]).run()
     assert "needs at least one of its tasks" in texts(at)
@@ -86,7 +86,7 @@ def test_panels_and_table_of_a_grid_carry_the_condition_chip(ui_cache, view):
     assert all(chip.startswith(f":gray-badge[{made.cells[0].texts} · n = ") for chip in chips[:2])
 
 
-def test_what_cannot_be_told_from_the_unpruned_model_is_not_coloured(ui_cache, view):
+def test_cells_without_a_significant_difference_are_not_coloured(ui_cache, view):
     fakes.grid().save()
     line = next(trace for trace in figures(view())["grid-accuracy-0"]["data"] if trace["name"] == "deepest")
     colours, symbols = line["marker"]["color"], line["marker"]["symbol"]
@@ -95,7 +95,7 @@ def test_what_cannot_be_told_from_the_unpruned_model_is_not_coloured(ui_cache, v
     assert {symbol.endswith("-open") for symbol, colour in zip(symbols, colours, strict=True) if colour == colours[0]} == {True}
 
 
-def test_a_growing_grid_shows_what_it_has_and_which_curve_it_is_at(ui_cache, view, job):
+def test_growing_grid_shows_its_cells_and_the_current_curve(ui_cache, view, job):
     partial = fakes.grid(n_done=2)
     partial.save()
     doing = json.dumps({"doing": "small, deepest: scoring questions"})
@@ -106,14 +106,14 @@ def test_a_growing_grid_shows_what_it_has_and_which_curve_it_is_at(ui_cache, vie
     assert [button for button in at.button if button.key == f"grid-cancel-{running.id}"]
 
 
-def test_curves_that_could_not_be_measured_are_named_with_the_reason(ui_cache, view):
+def test_failed_curves_are_named_with_the_reason(ui_cache, view):
     fakes.grid(failing=True).save()
     said = read(texts(view()))
     assert "2 of 4 curves failed" in said
     assert "small, similarity, ARC-Easy, C4 and 1 more: There is no model at '/models/small'" in said
 
 
-def test_the_time_is_told_from_curves_of_this_machine(ui_cache, view, monkeypatch):
+def test_time_is_estimated_from_curves_of_this_machine(ui_cache, view, monkeypatch):
     monkeypatch.setattr(host, "processor", lambda: "a test")
     replace(fakes.sweep(answers=True), versions={"processor": "a test, 4 cores"}).save()
     at = view()

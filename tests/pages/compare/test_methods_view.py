@@ -1,4 +1,4 @@
-"""Methods side by side on their page: asked for with the work said before, growing, done, and extended by what is missing."""
+"""Methods side by side on their page: requested after the work is shown, growing, done, and extended by missing cells."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ def widget(elements, name):
     return next(element for element in elements if str(element.key).endswith(f"-{name}"))
 
 
-def test_the_work_is_said_before_the_click_which_asks_for_it(view):
+def test_work_is_shown_before_the_click_that_requests_it(view):
     at = view()
     assert "No table of methods yet" in texts(at)
     widget(at.multiselect, "recipes").set_value(["instant", "distill"]).run()
@@ -39,7 +39,7 @@ def test_the_work_is_said_before_the_click_which_asks_for_it(view):
     assert job.label == "Table of 6 methods"
 
 
-def test_a_table_names_the_best_only_where_it_can_be_told_and_says_what_failed(ui_cache, view):
+def test_table_names_only_a_significant_best_and_lists_failures(ui_cache, view):
     fakes.methods().save()
     at = view()
     assert "Lowest loss, significantly below every other method, at n = 3: similarity + instant." in read(texts(at))
@@ -51,7 +51,7 @@ def test_a_table_names_the_best_only_where_it_can_be_told_and_says_what_failed(u
     assert [len(frame.value) for frame in at.dataframe] == [4, 8]
 
 
-def test_one_click_runs_the_missing_cells_with_the_same_questions_and_text(ui_cache, view):
+def test_one_click_runs_missing_cells_with_the_same_questions(ui_cache, view):
     table = fakes.methods()
     table.save()
     at = view()
@@ -69,14 +69,14 @@ def test_one_click_runs_the_missing_cells_with_the_same_questions_and_text(ui_ca
     assert "not many" in read(texts(at))
 
 
-def test_a_job_that_failed_says_why_and_one_that_runs_is_shown(view, job):
+def test_failed_job_shows_why_and_running_job_is_shown(view, job):
     job(fakes.methods().spec, jobs.FAILED, "Methods", error="The disk is full.")
     assert "The disk is full." in texts(view())
     job(fakes.methods().spec, jobs.RUNNING, "Table of 4 methods")
     assert "Cancel" in [button.label for button in view().button]
 
 
-def test_tables_that_came_with_the_program_are_read_as_one_and_what_is_missing_is_measured_beside_them(precomputed, view):
+def test_precomputed_tables_are_joined_and_missing_cells_measured(precomputed, view):
     precomputed(fakes.methods_of("similarity"))
     precomputed(fakes.methods_of("deepest", "ghosted"))
     at = view()
@@ -93,7 +93,7 @@ def test_tables_that_came_with_the_program_are_read_as_one_and_what_is_missing_i
     assert "Includes 1 precomputed cell, so" in read(texts(at))
 
 
-def test_what_is_protected_elsewhere_is_taken_by_no_cut_here(app):
+def test_layers_protected_elsewhere_are_in_no_cut_here(app):
     fakes.methods().save()
     at = app("pages/compare.py", keep="3:1+7:1")
     at.button_group(key="compare-view").set_value("Methods").run()

@@ -15,7 +15,7 @@ from tests.support.seen import figures, read, texts, trace
 
 PAGE = "pages/compare.py"
 BLOCK = Block(13, 5)
-"""What the made-up map chooses at n = 5."""
+"""The block that the made-up map chooses at n = 5."""
 NASTY = "<script>alert(1)</script> <img src=x onerror=y> **bold** [link](http://evil) $x$ www.evil.com"
 VARIANTS = (
     Variant(),
@@ -51,7 +51,7 @@ def microscope(prompt=NASTY, pieces=("<b>The", " capital", "\n", " is"), left_ou
 
 
 def asked_for(at: AppTest, prompt=NASTY, tokens=6) -> AppTest:
-    """The page with a form that asks for what is stored."""
+    """Return the page with a form that has the stored request."""
     at.text_area(key="prompt-text").set_value(prompt)
     if tokens is not None:
         at.number_input(key="compare-tokens").set_value(tokens)
@@ -66,7 +66,7 @@ def html_of(at: AppTest) -> str:
 
 @pytest.fixture
 def known(ui_cache):
-    """A model with a map, and two heals of its cut with adapters on disk."""
+    """A model with a map, and two healing runs of its cut with adapters on disk."""
     fakes.distances().save()
     for name, recipe in (("a", "instant"), ("b", "quick")):
         heal = fakes.heal()
@@ -84,7 +84,7 @@ def test_of_an_unknown_model_only_the_unpruned_one_can_write(app):
     assert made.spec.variants == (Variant(),)
 
 
-def test_the_four_variants_of_the_current_cut_are_asked_for_with_one_click(app, known):
+def test_four_variants_of_the_cut_are_requested_with_one_click(app, known):
     at = app(PAGE, n="5")
     assert BLOCK.describe() in texts(at)
     at.button(key="compare-go").click().run()
@@ -99,7 +99,7 @@ def test_the_four_variants_of_the_current_cut_are_asked_for_with_one_click(app, 
     assert "capital" not in made.label
 
 
-def test_what_was_kept_of_a_stopped_heal_can_write_too(app, known, ui_cache):
+def test_kept_adapter_of_a_stopped_run_can_generate(app, known, ui_cache):
     heal = fakes.heal(20)
     replace(heal, spec=replace(heal.spec, block=BLOCK, seed=3), adapter="adapters/kept", kept_step=20).save()
     unkept = replace(heal.spec, block=BLOCK, seed=4)
@@ -119,7 +119,7 @@ def test_the_slider_chooses_another_cut_here_and_on_explore(app, known):
     assert jobs.active()[0].spec.variants == (Variant(),)
 
 
-def test_without_a_heal_of_the_cut_the_instant_one_is_offered(app, ui_cache):
+def test_without_a_healing_run_the_instant_heal_is_offered(app, ui_cache):
     fakes.distances().save()
     replace(fakes.heal(), spec=replace(fakes.heal().spec, block=BLOCK), adapter="adapters/gone").save()
     control = replace(fakes.heal().spec, block=BLOCK, control=True)
@@ -164,12 +164,12 @@ def test_a_growing_comparison_is_shown_as_far_as_it_is(app, known, job):
     shown = html_of(at)
     assert shown.count("▍") == 4, "all of them grow"
     assert shown.count("text-decoration:underline") == shown.count("the first token that differs") == 1
-    assert "differs from the unpruned" not in texts(at), "that is said of whole texts"
+    assert "differs from the unpruned" not in texts(at), "only finished texts have this line"
     at.button(key=f"compare-cancel-{made.id}").click().run()
     assert jobs.get(made.id).cancel_requested
 
 
-def test_a_done_comparison_shows_texts_speeds_surprise_and_where_they_part(app, known):
+def test_done_comparison_shows_texts_speeds_surprisal_and_first_difference(app, known):
     comparison().save()
     at = asked_for(app(PAGE, n="5"))
     table = at.table[0].value
@@ -197,7 +197,7 @@ def test_a_done_comparison_shows_texts_speeds_surprise_and_where_they_part(app, 
     assert "python -m analysis compare starter" in at.code[0].value
 
 
-def test_what_models_and_visitors_write_is_never_markup(app, known):
+def test_texts_of_models_and_visitors_are_never_markup(app, known):
     done = comparison()
     texts_ = [replace(text, pieces=[NASTY, *text.pieces[1:]]) for text in done.writings]
     replace(done, writings=texts_).save()
@@ -216,7 +216,7 @@ def test_what_models_and_visitors_write_is_never_markup(app, known):
     assert "&lt;i&gt;x" in drawn
 
 
-def test_line_ends_are_marked_and_no_row_of_them_fills_the_page():
+def test_line_ends_are_marked_and_never_fill_the_page():
     made = shaded_text.markup("p", ["\n", "\n\n", "\n", "a\n"], [], parting=None, mark="red", growing=False, dark=False)
     assert made.count("↵") == 5
     assert made.count("\n") == 3
@@ -312,7 +312,7 @@ def test_another_precision_is_another_text(app, known):
     assert "Not generated yet" in texts(at)
 
 
-def test_a_job_of_another_prompt_is_named_and_fills_the_form(app, known, job):
+def test_job_of_another_prompt_is_named_and_fills_the_form(app, known, job):
     growing = comparison(prompt="Another prompt", complete=False)
     growing.save()
     made = job(growing.spec, jobs.RUNNING, "Comparison", result_key=growing.spec.fingerprint())
@@ -352,7 +352,7 @@ def test_the_microscope_looks_into_the_whole_or_the_pruned_model(app, known):
     assert jobs.active()[1].spec.block == BLOCK
 
 
-def test_a_look_shows_the_map_the_guesses_of_a_token_and_where_they_settle(app, known):
+def test_microscope_shows_map_predictions_of_a_token_and_settling_depth(app, known):
     microscope(left_out=7).save()
     at = asked_for(opened(app), tokens=None)
     drawn = figures(at)
@@ -372,7 +372,7 @@ def test_a_look_shows_the_map_the_guesses_of_a_token_and_where_they_settle(app, 
     assert not at.exception
 
 
-def test_a_look_belongs_to_the_prompt_and_the_model_of_the_form(app, known):
+def test_microscope_belongs_to_prompt_and_model_of_the_form(app, known):
     microscope().save()
     at = opened(app)
     assert "token-map" not in figures(at), "it is of another prompt"
@@ -384,7 +384,7 @@ def test_a_look_belongs_to_the_prompt_and_the_model_of_the_form(app, known):
     assert f"the model without {BLOCK.brief()}" in texts(at)
 
 
-def test_the_runs_are_one_click_away_and_first_where_one_is_pinned(app, known):
+def test_runs_are_one_click_away_and_first_where_pinned(app, known):
     at = app(PAGE)
     assert at.button_group(key="compare-view").value == "Prompt"
     at.button_group(key="compare-view").set_value("Runs").run()

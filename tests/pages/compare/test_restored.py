@@ -1,4 +1,4 @@
-"""Restoring a layer: asked for with a click, bound to prompt and block, and shown for the chosen token."""
+"""Restoring a layer: requested with a click, bound to prompt and block, and shown for the chosen token."""
 
 from dataclasses import replace
 
@@ -52,7 +52,7 @@ def test_one_click_asks_for_each_removed_layer(opened):
     assert "Next in the queue" in texts(at)
 
 
-def test_the_most_harmed_token_is_shown_first_and_any_other_on_a_click(opened):
+def test_most_harmed_token_is_first_and_a_click_selects_another(opened):
     restored().save()
     at = opened()
     chart = figures(at)["restored"]

@@ -74,7 +74,7 @@ def test_empty_says_where_the_first_run_comes_from(view, monkeypatch):
     assert linked == ["pages/explore.py"]
 
 
-def test_one_run_is_drawn_at_once_and_can_be_taken_as_json(view):
+def test_one_run_is_drawn_at_once_and_downloads_as_json(view):
     fakes.distances().save()
     at = view()
     assert list(table(at)["measured on"]) == ["C4 32 × 256"]
@@ -105,7 +105,7 @@ def test_two_maps_of_one_model_are_subtracted(view, precomputed):
     assert "precomputed" in list(table(at)["saved"])
 
 
-def test_filters_hide_rows_but_keep_what_is_drawn(view):
+def test_filters_hide_rows_but_keep_drawn_runs(view):
     for result in (fakes.distances(), fakes.sweep(), fakes.sweep(strategy="deepest"), fakes.heal(), fakes.damage()):
         result.save()
     at = view()
@@ -120,7 +120,7 @@ def test_filters_hide_rows_but_keep_what_is_drawn(view):
     assert "runs-heals" in figures(at)
 
 
-def test_nothing_ticked_says_what_to_tick(view):
+def test_nothing_ticked_names_the_runs_to_tick(view):
     fakes.distances().save()
     at = tick(view(), *())
     assert "Tick the runs in the table" in texts(at)
@@ -170,7 +170,7 @@ def test_a_pin_that_is_none_is_ignored(view):
     assert "not stored here" not in texts(at)
 
 
-def test_what_cannot_be_compared_is_named_in_a_sentence(view):
+def test_incomparable_runs_are_named_in_a_sentence(view):
     one = fakes.sweep()
     two = replace(one, spec=replace(one.spec, benchmark=BenchmarkSpec("piqa", identity="p"), loss_corpus=CorpusSpec("c4")))
     metric = replace(fakes.distances(), spec=replace(fakes.distances().spec, metric="relative-l2"))
@@ -225,7 +225,7 @@ def test_two_real_models_of_different_depth_offline(view, cache, tokenizer, tmp_
     assert json.dumps(figures(at)["runs-loss"])
 
 
-def test_the_commands_of_the_picked_runs_and_of_the_reference_are_there(view):
+def test_commands_of_picked_runs_and_reference_are_shown(view):
     fakes.distances().save()
     fakes.sweep().save()
     at = tick(view(pin=pin(fakes.sweep())), 0, 1)
@@ -259,7 +259,7 @@ def test_a_shared_dataset_is_named_once_in_the_chip(view):
     assert "The runs differ in this" in chip
 
 
-def test_runs_under_two_conditions_are_said_to_differ(view):
+def test_runs_under_two_conditions_are_marked_as_different(view):
     for result in (fakes.distances(), on_wiki()):
         result.save()
     at = view()

@@ -1,11 +1,11 @@
-"""Heal says before the start when a training step cannot fit in what is free."""
+"""Heal shows before the start when a training step cannot fit in free memory."""
 
 from analysis.core import host
 from tests.support import fakes
 from tests.support.seen import texts
 
 
-def test_the_form_says_that_a_step_cannot_fit_and_what_would(app, monkeypatch):
+def test_form_warns_that_a_step_cannot_fit_and_suggests_settings(app, monkeypatch):
     fakes.distances().save()
     fakes.sweep().save()
     assert "at once needs about" not in texts(app("pages/heal.py", n="5"))

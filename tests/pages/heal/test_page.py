@@ -40,7 +40,7 @@ def known(ui_cache):
     fakes.sweep().save()
 
 
-def test_of_an_unknown_model_the_page_says_what_to_do_first(app):
+def test_page_of_an_unknown_model_names_the_first_step(app):
     at = app("pages/heal.py")
     assert "This model has no distance map yet. Compute one" in texts(at)
     assert "This model has no healing run yet" in texts(at)
@@ -84,7 +84,7 @@ def test_starting_queues_the_recipe_for_the_sliders_block(app, known):
     assert "Next in the queue" in texts(at)
 
 
-def test_a_heal_is_asked_the_questions_of_the_curve_even_a_file_or_a_part(app):
+def test_run_uses_the_questions_of_the_curve_even_a_file(app):
     fakes.distances().save()
     own = uploads.keep("mine.csv", b"question,A,B,answer\nq,1,2,A\n", ".csv")
     for benchmark in (BenchmarkSpec(own, identity="x"), BenchmarkSpec("mmlu", subset=("stem",), shots=2, protocol="paper")):
@@ -103,7 +103,7 @@ def test_an_untouched_form_is_the_preset(app, known):
     assert (made.spec.recipe, made.spec.minutes, made.spec.steps) == (recipes.NAMES[0], 10.0, 0)
 
 
-def test_every_length_says_what_it_reached_and_how_long_it_takes_here(app, known, monkeypatch):
+def test_every_length_shows_its_recovery_and_its_duration_here(app, known, monkeypatch):
     monkeypatch.setattr(host, "processor", lambda: "a test")
     monkeypatch.setattr(host, "load", lambda ours=0: host.Load(3.1, 2))
     instant = replace(fakes.heal_spec().model, quantization="none")
@@ -172,7 +172,7 @@ def test_a_saved_recipe_and_an_older_run_bring_their_numbers(app, known, job):
     assert "is not valid" in at.error[0].value
 
 
-def test_a_recipe_from_a_file_of_ones_own_is_on_the_menu_and_starts(app, known, tmp_path):
+def test_recipe_from_a_file_is_on_the_menu_and_starts(app, known, tmp_path):
     with own_recipe.registered(tmp_path) as recipe:
         at = app("pages/heal.py", n="5")
         assert [option for option in at.selectbox(key="recipe").options if "gentle" in option] == [recipe.label]
@@ -184,7 +184,7 @@ def test_a_recipe_from_a_file_of_ones_own_is_on_the_menu_and_starts(app, known, 
         assert (made.spec.recipe, made.spec.r, made.spec.steps, made.spec.separate_documents) == ("gentle", 2, 2, False)
 
 
-def test_the_menu_says_what_every_recipe_does(app, known):
+def test_menu_describes_every_recipe(app, known):
     options = app("pages/heal.py").selectbox(key="recipe").options
     assert options[:14] == [
         "distill: LoRA in the chosen time, taught by the unpruned model",
@@ -224,7 +224,7 @@ def test_the_cut_that_another_strategy_chose_on_explore_is_healed(app, known):
     assert made.spec.block == block
 
 
-def test_a_scattered_cut_is_healed_as_it_is_and_another_can_be_chosen(app, known):
+def test_scattered_cut_is_healed_and_another_can_be_chosen(app, known):
     swept = fakes.sweep(strategy="block-influence")
     swept.save()
     cut = next(point.block for point in swept.points if point.n == 5)
@@ -238,7 +238,7 @@ def test_a_scattered_cut_is_healed_as_it_is_and_another_can_be_chosen(app, known
 
 
 def running(job, steps_done: int = 20):
-    """A heal on its way, with what it has published so far."""
+    """Return a job of a running healing run, with its published values."""
     heal = fakes.heal(steps_done)
     heal.save()
     values = {"step": steps_done, "loss": 3.21, "learning_rate": 2e-4, "tokens_per_s": 440.0, "memory_bytes": 1.3e9}
@@ -248,7 +248,7 @@ def running(job, steps_done: int = 20):
     )  # fmt: skip
 
 
-def test_a_running_heal_shows_numbers_and_curve_and_can_be_cancelled(app, known, job):
+def test_running_heal_shows_numbers_and_curve_and_can_be_cancelled(app, known, job):
     made = running(job)
     at = app("pages/heal.py", **OF_HEAL)
     shown = {item.label: item.value for item in at.metric}
@@ -261,7 +261,7 @@ def test_a_running_heal_shows_numbers_and_curve_and_can_be_cancelled(app, known,
     assert jobs.get(made.id).cancel_requested
 
 
-def test_a_running_heal_says_what_is_left_of_all_of_it(app, known, job):
+def test_running_heal_shows_the_remaining_time_of_the_whole_run(app, known, job):
     heal = fakes.heal(20)
     spec = replace(heal.spec, steps=0, minutes=10.0)
     replace(heal, spec=spec).save()
@@ -369,7 +369,7 @@ def test_the_form_offers_the_instant_start_and_the_teacher(app, known):
     assert jobs.active()[-1].spec.distill == 0.9
 
 
-def test_the_outcome_is_compared_text_by_text_and_question_by_question(app, known):
+def test_outcome_compares_each_text_and_each_question(app, known):
     answers = {
         name: [Answer(f"q{index}", [0.0, 0.0], int(index >= right), 0) for index in range(40)]
         for name, right in (("unpruned", 27), ("pruned", 10), ("healed", 25))
@@ -393,7 +393,7 @@ def test_a_control_stands_beside_the_heal_it_belongs_to(app, known):
     assert "the effect of the healing text alone" in texts(at)
 
 
-def test_accuracy_on_the_way_kept_step_and_overlap_are_told(app, known):
+def test_checked_accuracy_kept_step_and_overlap_are_shown(app, known):
     heal = fakes.heal()
     checks = [replace(check, acc=0.3 + check.step / 500, acc_stderr=0.06, n_questions=50) for check in heal.validations[1:]]
     told = replace(
@@ -409,7 +409,7 @@ def test_accuracy_on_the_way_kept_step_and_overlap_are_told(app, known):
     assert "separate documents" in shown
 
 
-def test_what_the_models_write_is_shown_as_plain_text(app, known):
+def test_generated_texts_are_shown_as_plain_text(app, known):
     def wrote(text: str) -> GenerationCheck:
         return GenerationCheck([Continuation("Once *upon*", text, 3, 0.1, 0.9, False)], [], 0.1, 0.9, 3.0, 0.5, 0.1)
 
@@ -434,7 +434,7 @@ def test_a_result_is_of_the_cut_that_the_form_says(app, known):
     at = app("pages/heal.py", n="5", block="11:5")
     assert [len(table.value) for table in at.table] == [3]
     at.number_input(key="heal-n").set_value(8).run()
-    assert not at.table, "the numbers of another cut must not stand beside this form"
+    assert not at.table, "the numbers of another cut must not stand next to this form"
     assert "No healing run of layers" in texts(at)
 
 
@@ -452,7 +452,7 @@ def test_the_shown_heal_is_always_of_the_selected_block(app, known):
     assert (made.spec.block, made.spec.steps) == (Block(11, 5), 50)
 
 
-def test_a_block_without_a_heal_has_a_grey_panel_with_a_start_button(app, known):
+def test_block_without_a_run_has_a_panel_with_start_button(app, known):
     healed(5, 11)
     at = app("pages/heal.py", block="14:5")
     assert "No healing run of layers 14-18 yet" in texts(at).replace("\\", "")
@@ -539,7 +539,7 @@ def test_a_result_made_otherwise_than_the_form_says_so(app, known):
     assert "This run used quick, 50 steps. The form has distill, 10 minutes" in texts(at)
 
 
-def test_of_two_heals_of_a_cut_the_one_made_as_the_form_says_is_shown_else_the_best(app, known):
+def test_run_with_the_settings_of_the_form_comes_first(app, known):
     worse = healed(5, 11, recipe="worse")
     replace(worse, healed=replace(worse.healed, loss=4.0)).save()
     better = healed(5, 11, recipe="better")
@@ -551,7 +551,7 @@ def test_of_two_heals_of_a_cut_the_one_made_as_the_form_says_is_shown_else_the_b
     assert at.selectbox(key=f"pick-heal-{timed.spec.fingerprint()}")
 
 
-def test_a_heal_that_was_stopped_before_it_measured_anything_hides_no_other(app, known, job):
+def test_run_stopped_before_measuring_hides_no_other(app, known, job):
     found = healed(5, 11, recipe="other")
     stopped = job(replace(fakes.heal_spec(), steps=0, recipe="distill", minutes=10.0), jobs.QUEUED)
     jobs.cancel(stopped.id)

@@ -1,4 +1,4 @@
-"""The job strip and the list of all jobs: what can be done from any page, and what a session is told once."""
+"""The job strip and the list of all jobs: actions from any page, and notices that each session gets once."""
 
 from types import SimpleNamespace
 
@@ -41,7 +41,7 @@ def known(ui_cache):
     [([], None), ([None], "1s"), ([30.0], "1s"), ([600.0], "2s"), ([600.0, 30.0], "1s"), ([600.0, "waits"], "2s"),
      (["waits"], "1s"), ([900.0], "5s"), ([900.0, 300.0], "2s"), ([900.0, None], "1s")],
 )  # fmt: skip
-def test_the_strip_looks_again_less_often_while_what_runs_goes_on_for_minutes(left, every):
+def test_strip_refreshes_less_often_while_jobs_run_for_minutes(left, every):
     active = [
         SimpleNamespace(
             state=jobs.QUEUED if eta == "waits" else jobs.RUNNING, left_s=None, eta_s=None if eta == "waits" else eta
@@ -51,7 +51,7 @@ def test_the_strip_looks_again_less_often_while_what_runs_goes_on_for_minutes(le
     assert strip.every(active) == every
 
 
-def test_what_refreshes_itself_is_what_runs_and_nothing_else(known, job):
+def test_only_active_jobs_refresh_by_themselves(known, job):
     job(spec(1), jobs.DONE, "The first")
     job(spec(2), jobs.RUNNING, "The second")
 
@@ -67,7 +67,7 @@ def test_what_refreshes_itself_is_what_runs_and_nothing_else(known, job):
     assert not at.toggle
 
 
-def test_what_is_resumed_from_below_stands_among_what_runs_at_once(app, known, job):
+def test_resumed_job_is_listed_among_active_jobs_at_once(app, known, job):
     made = job(spec(1), jobs.FAILED, "A map", error="No.")
     at = app("pages/heal.py")
     at.sidebar.button(key=f"strip-resume-{made.id}").click().run()
@@ -128,7 +128,7 @@ def test_a_failed_job_has_its_log_folded_on_the_card(app, known, job):
 
 
 @pytest.mark.parametrize(("choice", "left"), [("forget", True), ("erase", False)])
-def test_removing_shows_what_goes_and_asks(app, known, job, ui_cache, choice, left):
+def test_removal_lists_deleted_files_and_asks_first(app, known, job, ui_cache, choice, left):
     key = "0123456789abcdef0123"
     made = job(spec(1), jobs.FAILED, "A map", error="No.", result_key=key)
     folder = ui_cache / "checkpoints" / key
@@ -145,7 +145,7 @@ def test_removing_shows_what_goes_and_asks(app, known, job, ui_cache, choice, le
     assert folder.exists() is left
 
 
-def test_what_another_job_needs_is_not_offered(app, known, job):
+def test_files_that_another_job_needs_are_not_offered(app, known, job):
     result = fakes.distances()
     made = job(result.spec, jobs.DONE, "A map", result_key=result.spec.fingerprint())
     other = job(result.spec, jobs.FAILED, "Again", error="No.", result_key=result.spec.fingerprint())
@@ -167,7 +167,7 @@ def test_the_setting_is_one_for_all_sessions(app, known):
     assert at.run().sidebar.toggle(key="auto-resume").value is False
 
 
-def test_all_jobs_are_listed_with_age_and_size_and_the_ended_ones_cleared(app, known, job):
+def test_all_jobs_have_age_and_size_and_are_cleared(app, known, job):
     for seed in range(6):
         job(spec(seed), jobs.DONE if seed % 2 else jobs.CANCELLED, f"Map {seed}")
     queued = job(spec(10), jobs.QUEUED, "Waits")
@@ -184,7 +184,7 @@ def test_all_jobs_are_listed_with_age_and_size_and_the_ended_ones_cleared(app, k
     assert [listed.id for listed in jobs.list_jobs()] == [queued.id]
 
 
-def test_each_session_is_told_once_and_a_reload_tells_nothing_again(app, known, job):
+def test_each_session_gets_one_notice_and_none_after_a_reload(app, known, job):
     made = job(spec(1), jobs.RUNNING, "The map")
     first, second = app("pages/heal.py"), app("pages/heal.py")
     job_table.finish(made, jobs.DONE)
@@ -198,14 +198,14 @@ def test_each_session_is_told_once_and_a_reload_tells_nothing_again(app, known, 
     assert toasts(first.run()) == []
 
 
-def test_a_job_that_came_and_went_between_two_looks_is_told_too(app, known, job):
+def test_job_that_ended_between_two_refreshes_is_announced_too(app, known, job):
     job(spec(0), jobs.DONE, "Long ago")
     at = app("pages/heal.py")
     job(spec(1), jobs.DONE, "The quick one")
     assert [toast for _ in range(3) for toast in toasts(at.run())] == ["The quick one: done."]
 
 
-def test_a_resumed_job_is_told_again(app, known, job):
+def test_resumed_job_is_announced_again(app, known, job):
     made = job(spec(1), jobs.FAILED, "The map", error="The disk is full.")
     at = app("pages/heal.py")
     at.sidebar.button(key=f"strip-resume-{made.id}").click().run()
@@ -213,7 +213,7 @@ def test_a_resumed_job_is_told_again(app, known, job):
     assert [toast for _ in range(3) for toast in toasts(at.run())] == ["The map: done."]
 
 
-def test_half_an_event_and_a_broken_list_never_break_a_page(app, known, job, ui_cache):
+def test_half_an_event_and_a_broken_list_break_no_page(app, known, job, ui_cache):
     made = job(spec(1), jobs.FAILED, "A map", error="No.")
     (made.folder / "events.jsonl").write_bytes(b'{"t": 1, "ph\xff')
     assert not app("pages/heal.py").error
@@ -233,10 +233,10 @@ def test_the_first_map_shows_its_progress_where_it_will_be(app, ui_cache, job):
 
 
 class _Elsewhere(Backend):
-    name, title, help = "elsewhere", "Elsewhere", "Keeps what it is given."
+    name, title, help = "elsewhere", "Elsewhere", "Keeps its jobs."
 
     def tells(self, spec=None, shards=1):
-        return f"1 of 2 cards free; a job ({spec.kind}) takes *one* of {shards}."
+        return f"1 of 2 GPUs free. A job ({spec.kind}) takes *one* of {shards}."
 
     def submit(self, job):
         pass
@@ -248,7 +248,7 @@ class _Elsewhere(Backend):
         pass
 
 
-def test_where_jobs_run_is_asked_only_where_there_is_a_choice(app, monkeypatch):
+def test_choice_of_where_jobs_run_appears_only_with_several(app, monkeypatch):
     fakes.distances().save()
     at = app()
     assert not [box for box in at.selectbox if box.key == "place"]
@@ -258,7 +258,7 @@ def test_where_jobs_run_is_asked_only_where_there_is_a_choice(app, monkeypatch):
     assert at.selectbox(key="place").options == ["This machine", "Elsewhere"]
     at.button(key="sweep-go").click().run()
     at.selectbox(key="place").set_value("elsewhere").run()
-    assert "1 of 2 cards free; a job (distances) takes *one* of 1." in [read(one.value) for one in at.sidebar.caption]
+    assert "1 of 2 GPUs free. A job (distances) takes *one* of 1." in [read(one.value) for one in at.sidebar.caption]
     at.number_input(key="shards").set_value(3).run()
     at.multiselect(key="sweep-how").set_value(["deepest"]).run()
     at.button(key="sweep-go").click().run()
@@ -267,7 +267,7 @@ def test_where_jobs_run_is_asked_only_where_there_is_a_choice(app, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["heal", "grid"])
-def test_what_a_job_takes_elsewhere_is_said_beside_the_button_that_sends_it(app, monkeypatch, kind):
+def test_duration_elsewhere_is_shown_next_to_the_start_button(app, monkeypatch, kind):
     fakes.distances().save()
     monkeypatch.setattr(backend, "_registered", dict(backend._registered))
     register(_Elsewhere)
@@ -275,4 +275,4 @@ def test_what_a_job_takes_elsewhere_is_said_beside_the_button_that_sends_it(app,
     at.selectbox(key="place").set_value("elsewhere").run()
     if kind == "grid":
         at.button_group(key="compare-view").set_value("Grid").run()
-    assert f"Elsewhere: 1 of 2 cards free; a job ({kind}) takes *one* of 1." in [read(one.value) for one in at.main.caption]
+    assert f"Elsewhere: 1 of 2 GPUs free. A job ({kind}) takes *one* of 1." in [read(one.value) for one in at.main.caption]
