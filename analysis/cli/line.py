@@ -280,16 +280,21 @@ class _Flag:
             value = imported(option.write)(value)
         return option.none if value is None else form.write(value)
 
-    def help(self, *, has_defaults: bool) -> str:
-        """Return the help of the option, with its default unless that follows from something else."""
+    def help(self, defaults: Mapping[str, str] | None = None) -> str:
+        """Return the help of the option with its default.
+
+        Args:
+            defaults: defaults in words by the option's name without dashes, in place of the field's own.
+        """
         field = self.fields[0]
         doc = next((doc for kind in field.owner.__mro__ if (doc := _docs(kind).get(field.path[-1]))), "")
         if known := field.option.known:
             doc += f" One of: {', '.join(imported(known) if isinstance(known, str) else known)}."
         notes = [field.form.example] if field.form and field.form.example else []
         notes += [f"{NONE} = off"] * self.takes_none
-        is_told = "(default: " in doc
-        if has_defaults and not is_told and field.form and not field.is_needed and field.default not in (MISSING, None, "", ()):
+        if in_words := (defaults or {}).get(self.name.lstrip("-")):
+            notes.append(f"default: {in_words}")
+        elif "(default: " not in doc and field.form and not field.is_needed and field.default not in (MISSING, None, "", ()):
             notes.append(f"default: {self._text(field.default, field.form)}")
         return f"{doc.rstrip('.')} ({', '.join(notes)})." if notes else doc
 
@@ -420,7 +425,7 @@ def fill(parser: Parser, subcommand: Subcommand) -> None:
     }
     for flag in _flags(subcommand.spec):
         flag.add_to(places.get(flag.name, parser), has_rival=flag.name in places)
-        parser.helps[flag.dest] = functools.partial(flag.help, has_defaults=not subcommand.spec.asked_by)
+        parser.helps[flag.dest] = functools.partial(flag.help, subcommand.spec.asked_defaults)
     for extra in subcommand.extras:
         settings: dict[str, Any] = {
             "metavar": extra.metavar,

@@ -43,6 +43,9 @@ class Spec:
     """`module:function` that makes the request of what the command line gives, where that is more than its fields: called
     with the given values, nested as the fields are, and with the values of plain `--set` settings."""
 
+    asked_defaults: ClassVar[Mapping[str, str]] = {}
+    """Defaults of options in words, by the option's name without dashes, where `asked_by` chooses them."""
+
     def __init_subclass__(cls, **named: Any) -> None:
         """Let the fields be checked by their types and bounds first, so that `__post_init__` compares what can be compared."""
         super().__init_subclass__(**named)

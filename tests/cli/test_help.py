@@ -1,5 +1,6 @@
 """The help of the command line: groups, defaults and examples."""
 
+import argparse
 import re
 import shlex
 
@@ -54,3 +55,15 @@ def test_former_name_of_workers_still_works(option):
     assert command_line._parse(["sweep", "starter", option, "2"]).workers == 2
     assert command_line._parse(["sweep", "starter"]).workers == 1
     assert "--shards" not in commands()["sweep"].format_help()
+
+
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_every_option_with_a_default_states_it(name):
+    command = commands()[name]
+    command.format_help()
+    free = {"--set", "--seed", "--blocks", "--name", "--out"}  # may stay away, or have no default
+    options = [action for action in command._actions if action.option_strings and action.help != argparse.SUPPRESS]
+    valued = [
+        action for action in options if action.nargs != 0 and not action.required and action.option_strings[0] not in free
+    ]
+    assert not [action.option_strings[0] for action in valued if "default: " not in action.help]

@@ -169,7 +169,7 @@ def test_every_request_is_said_by_the_subcommand_of_its_kind(spec):
 def test_every_option_says_what_it_is_for():
     for kind in SPECS.values():
         for flag in command_line._flags(kind):
-            assert len(flag.help(has_defaults=False)) > 10, flag.name
+            assert len(flag.help()) > 10, flag.name
 
 
 def test_a_comparison_of_the_usual_variants_is_said_by_name():

@@ -1,5 +1,6 @@
 """Requests for healing runs, and their results."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar
 
@@ -67,6 +68,11 @@ class HealSpec(Spec):
     """4: judged by text of another kind than the healing text, weighed by tokens."""
     later: ClassVar[tuple[str, ...]] = ("compensation", "written", "top_k", "stages", "lora_on", "judging_texts", "bridge")
     asked_by: ClassVar[str] = "analysis.experiments.heal.recipes:asked"
+    asked_defaults: ClassVar[Mapping[str, str]] = {
+        "quantization": "by the model's size, none with --dtype",
+        "recipe": "distill",
+        **dict.fromkeys(("seed", "steps", "texts", "seq-len"), "set by --recipe"),
+    }
 
     block: Annotated[Removal, Option()]
     """Removed layers or sublayers."""

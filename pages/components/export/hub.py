@@ -39,7 +39,7 @@ def _planned(result: ExportResult, id: str, *, is_private: bool) -> None:
     """Draw the files of the upload, and the button that starts it."""
     name = result.spec.name
     try:
-        access.check_operator("push to the hub")
+        access.check_operator("push to the Hub")
         planned = hub.plan(folders.folder(name), id, is_private=is_private)
     except LayerscopeError as error:
         st.error(words.plain(str(error)))

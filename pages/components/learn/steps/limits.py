@@ -211,7 +211,7 @@ def _writing(sweep: SweepResult | None) -> None:
         alt="Repetition, distinct tokens and solved arithmetic problems against removed layers.",
     )  # fmt: skip
     marker.caption({"generated text": places})
-    rows = [{"n": p.n, "repetition": p.repetition_rate, "distinct": p.distinct_rate, "sums right": p.sum_acc}
+    rows = [{"n": p.n, "repetition": p.repetition_rate, "distinct": p.distinct_rate, "arithmetic right": p.sum_acc}
             for p in sweep.points]  # fmt: skip
     chart.folded_table(rows, key="learn-t-writing", alt="Generated text of the pruned models, by n", file_name="writing")
 
