@@ -46,6 +46,7 @@ CODE_HELD: tuple[str, ...] = (
     "pages/heal.py", "pages/compare.py", "pages/components/heal", "pages/components/compare", "pages/components/jobs",
     "tests/experiments/heal", "tests/experiments/methods", "tests/experiments/grid", "tests/experiments/prompt",
     "tests/pages/heal", "tests/pages/compare", "tests/pages/jobs",
+    "analysis/jobs",
 )  # fmt: skip
 """Files whose docstrings, comments and names of tests are held to the rules, too."""
 LONGEST_SENTENCE = 25

@@ -1,4 +1,4 @@
-"""One attempt of a job: its events and log, what becomes of it when its worker is killed, and room kept for its last words."""
+"""One attempt of a job: its events and log, its end when its worker is killed, and disk space kept for its last messages."""
 
 import contextlib
 import json
@@ -23,11 +23,11 @@ from analysis.jobs.table import Standing
 _EVENT_S = 0.2
 """Reports that say nothing new but a count are written at most this often."""
 _SAME_S = 30.0
-"""Reports that say what the last one did are written at most this often: who waits for others may look many times a second."""
+"""Reports that repeat the last action are written at most this often: a job that waits may look many times a second."""
 _GRACE_S = 3.5
 """How long a job has to hear that it shall stop; with starting anew this keeps a cancel within 5 s."""
 _CLEAN_UP_S = 30.0
-"""How long a job that has heard it may take to save what it has."""
+"""Seconds that a job may take to save its work after it has heard the wish to stop."""
 
 
 class Run:
@@ -38,7 +38,7 @@ class Run:
 
         Args:
             job: as it was claimed.
-            meter: reads what this process computes for it; None where another process runs it.
+            meter: reads the work of this process for it; None where another process runs it.
         """
         self.job, self._meter = job, meter
         self.lost = False
@@ -50,7 +50,7 @@ class Run:
         """When the job was told, `time.monotonic`."""
         self._last = Progress("")
         self._written_at = 0.0
-        # A job that was just taken has none; one that another process looked at before goes on in its phase.
+        # A job that was just taken has none; one that another process looked at before continues in its phase.
         self._columns: dict[str, Any] = {"phase": job.phase, "done": job.done} if job.phase else {}
         self._pace: Pace | None = None
         """Of the present phase; None where it began before this process looked at it."""
@@ -74,26 +74,26 @@ class Run:
             raise Cancelled
 
     def note(self, standing: Standing) -> None:
-        """Take in what the row says."""
+        """Take in the state of the row."""
         self.lost = self.lost or standing is Standing.LOST
         if standing is not Standing.GO_ON and self.stop_at is None:
             self.stop_at = time.monotonic()
 
     @property
     def is_over_time(self) -> bool:
-        """Whether it runs for longer than it may and has not been asked to stop."""
+        """Return whether it runs for longer than it may and has not been asked to stop."""
         limit_s = self.job.limit_s
         return self.stop_at is None and limit_s is not None and time.monotonic() - self.began_at > limit_s
 
     def is_deaf(self) -> bool:
-        """Whether it was asked to stop and has not done so in time."""
+        """Return whether it was asked to stop and has not done so in time."""
         if self.stop_at is None:
             return False
         limit = self.stop_at + _GRACE_S if self.heard_at is None else self.heard_at + _CLEAN_UP_S
         return time.monotonic() > limit
 
     def work(self) -> dict[str, Any]:
-        """The column of what was computed until now; none where another process runs it."""
+        """Return the column of the work until now; empty where another process runs it."""
         return {} if self._meter is None else _work(self._meter.read())
 
     def write(self, progress: Progress) -> None:
@@ -146,7 +146,7 @@ def report(job: Job, progress: Progress) -> None:
 
     Args:
         job: as it was read before it was looked at.
-        progress: what was seen.
+        progress: how far it was seen to be.
     """
     message, values = redact(progress.message), json.loads(table.to_json(progress.values))
     seen = (progress.phase, progress.done, progress.total, message, values)
@@ -159,13 +159,13 @@ def _work(work: Work) -> dict[str, Any]:
 
 
 def count(job: Job, work: Work | None) -> None:
-    """Write down what an attempt that runs elsewhere has computed, if that is news."""
+    """Write down the work of an attempt that runs elsewhere, if that is news."""
     if work is not None and work != job.work:
         table.update(job, **_work(work))
 
 
 MAX_STALLED = 2
-"""Attempts in a row without any progress after which a job no longer goes on by itself."""
+"""Attempts in a row without any progress after which a job no longer resumes by itself."""
 
 RESUME = "Resume the job to continue from its saved state."
 _KILLED = (
@@ -187,12 +187,12 @@ _BY_ITSELF = "The worker ended before the job. The job resumes automatically fro
 def interrupt(job: Job, why: str | None = None, *, at: float | None = None) -> Standing:
     """End a running job as interrupted and, where the setting says so, put it back at the front of the queue.
 
-    One that was asked to stop ends as it was asked. All happens in one transaction: no other process ever sees, or resumes,
-    what is about to go on by itself.
+    One that was asked to stop ends as it was asked. All happens in one transaction: no other process ever sees, or resumes, a
+    job that is about to resume by itself.
 
     Args:
         job: the attempt whose worker is gone.
-        why: the sentence to show; None for what can be known about a worker that was not seen ending.
+        why: the sentence to show; None for the known facts on a worker that nobody saw end.
         at: when it ended, seconds since the epoch; None for now.
     """
     stalled = stalled_attempts(job)
@@ -212,8 +212,8 @@ def interrupt(job: Job, why: str | None = None, *, at: float | None = None) -> S
 def stalled_attempts(job: Job) -> int:
     """How many attempts, up to the last, came no further than the ones before them.
 
-    Further is a phase that no earlier attempt had reached, or more units done in one of them: an attempt that only repeats
-    what an earlier one lost again is no progress.
+    Further is a phase that no earlier attempt had reached, or more units done in one of them. An attempt that only repeats
+    units that an earlier one lost is no progress.
     """
     furthest: dict[str, float] = {}
     reached: dict[int, dict[str, float]] = {}
@@ -231,7 +231,7 @@ def stalled_attempts(job: Job) -> int:
 
 
 def _memory_ran_out(job: Job) -> bool:
-    """Whether the kernel has ended a process for want of memory since the attempt began, on the machine it ran on."""
+    """Return whether the kernel has ended a process for want of memory since the attempt began, on the machine it ran on."""
     if job.oom_kills is None or job.host != local.host_name():
         return False
     return (local.oom_kills() or 0) > job.oom_kills
@@ -241,7 +241,7 @@ _LOG_TAIL_BYTES = 256 * 1024
 
 
 def events(job_id: str, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
-    """What a job reported after `offset`, and the offset to ask with next time.
+    """Return the reports of a job after `offset`, and the offset to ask with next time.
 
     Each event has `t` (seconds since the epoch), `attempt` and the fields of `Progress`. A last line that is only half
     written is left for the next call; a line that a killed worker left broken is passed over.
@@ -250,7 +250,7 @@ def events(job_id: str, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
 
 
 def read_events(folder: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
-    """The same, of a job known by its folder."""
+    """Return the events after `offset` and the next offset, of a job known by its folder."""
     file = folder / "events.jsonl"
     try:
         with file.open("rb") as stream:
@@ -284,7 +284,7 @@ def log_tail(job_id: str, n_lines: int = 30) -> str:
     if start > 0:
         # The cut may fall inside a token, which would then no longer look like one.
         text = re.sub(r"\A\S*\s?", "", text)
-    # A progress bar redraws its line with carriage returns: only what was drawn last counts.
+    # A progress bar redraws its line with carriage returns: only its last drawing counts.
     lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
     while lines and not lines[-1].strip():
         lines.pop()
@@ -292,7 +292,7 @@ def log_tail(job_id: str, n_lines: int = 30) -> str:
 
 
 SIZE_BYTES = 4 * 1024 * 1024
-"""What the list of jobs may need at most beside itself: SQLite lets its log grow to that before it begins again."""
+"""Bytes that the list of jobs may need at most next to itself: SQLite lets its log grow to that before it begins again."""
 _AGAIN_S = 1.0
 _log = logging.getLogger(__name__)
 
@@ -318,7 +318,7 @@ def release() -> bool:
 
 
 def write_down(action: Callable[[], None]) -> None:
-    """Do what writes a little, in the kept space if need be, and where that is not enough again and again until it works."""
+    """Do a small write, in the kept space if need be, and where that is not enough again and again until it works."""
     while True:
         try:
             action()

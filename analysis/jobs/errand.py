@@ -1,9 +1,9 @@
 """One attempt at a job in a process of its own, anywhere that sees the cache:
 `python -m analysis.jobs.errand JOB ATTEMPT VERSION`, with the version of this program that the attempt is asked for by.
 
-It is what backends start on machines of a cluster. All that is known of the attempt lies in the job's folder: what it says of
-itself (`attempt-N.json`: its process, how far it is, how it ended), the wish that it stops (`attempt-N.stop`), and the log. It
-never touches the list of jobs, so that the folder may lie on a network file system where SQLite must not.
+Backends start it on machines of a cluster. All that is known of the attempt lies in the job's folder. Its own report,
+`attempt-N.json`, has its process, how far it is and how it ended. The wish that it stops is `attempt-N.stop`, and the log is
+there, too. It never touches the list of jobs, so that the folder may lie on a network file system where SQLite must not.
 """
 
 import contextlib
@@ -52,11 +52,11 @@ def _stop(job_id: str, attempt: int) -> Path:
 
 
 def command(job: Job, members: str = crew.LOCAL) -> list[str]:
-    """What to start on the machine that shall make this attempt.
+    """Return the command for the machine that shall make this attempt.
 
     Args:
-        job: of which.
-        members: the crew that shares it where several processes do, as of `crew.shared`.
+        job: the job of the attempt.
+        members: the pool that shares it where several processes do, as of `crew.shared`.
     """
     return [
         sys.executable,
@@ -76,7 +76,7 @@ def surroundings() -> dict[str, str]:
 
 
 def ask_to_stop(job: Job) -> None:
-    """Tell the attempt to save what it has and end.
+    """Tell the attempt to save its work and end.
 
     Raises:
         StorageError: when the cache folder cannot be written.
@@ -86,22 +86,22 @@ def ask_to_stop(job: Job) -> None:
 
 @dataclass(frozen=True)
 class Told:
-    """What an attempt says of itself."""
+    """The report of an attempt on itself."""
 
     seen: Seen
     process: Process
     silent_s: float
-    """Seconds since it was last heard from, by the clock of whoever looks."""
+    """Seconds since it was last heard from, by the clock of the reader."""
 
     @property
     def is_gone(self) -> bool:
-        """Whether it has not ended and yet nothing of it is left."""
+        """Return whether it has not ended and yet nothing of it is left."""
         lives = self.process.is_alive(None) if self.process.is_here else self.silent_s < SILENCE_S
         return self.seen.state == RUNNING and not lives
 
 
 def told(job: Job) -> Told | None:
-    """What an attempt has said so far; None while it has said nothing."""
+    """Return the report of an attempt so far; None while there is none."""
     file = _said(job.id, job.attempts)
     try:
         heard_at, said = file.stat().st_mtime, documents.parsed_object(file.read_bytes())
@@ -114,10 +114,10 @@ def told(job: Job) -> Told | None:
 
 
 def seen(job: Job) -> Seen | None:
-    """The same as a backend tells it: an attempt of which nothing is left is interrupted."""
+    """Return the report as a backend does: an attempt without a process is interrupted."""
     found = told(job)
     if found is not None and found.is_gone:
-        found = told(job)  # its last word may have come between a look at what it says and one at whether it lives
+        found = told(job)  # its last word may have come between the reading of its report and the look at its process
     if found is None:
         return None
     return replace(found.seen, state=INTERRUPTED, error=_LOST) if found.is_gone else found.seen
@@ -169,7 +169,7 @@ class _Attempt:
 
 
 def _work_before(job_id: str, attempt: int) -> Work | None:
-    """What earlier attempts that were made in this way did: each has said that of those before it, too."""
+    """Return the work of earlier attempts that were made in this way: each has reported that of those before it, too."""
     for earlier in range(attempt - 1, 0, -1):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             return Work.from_json(documents.parsed_object(_said(job_id, earlier).read_bytes())["work"])
@@ -188,7 +188,7 @@ def make(job_id: str, attempt: int, version: str = "", shards: int = 1, members:
     def told_to_end(number: int, frame: Any) -> None:
         own.is_told_to_stop = True
 
-    # What a scheduler sends before it ends a job: what was finished is saved first.
+    # The signal of a scheduler before it ends a job: finished work is saved first.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, told_to_end)
     own.say(RUNNING)

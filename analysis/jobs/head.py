@@ -3,9 +3,9 @@
 Ray's own client is not used here: it waits without end where nobody answers, and costs the pages' process a second and 90 MB.
 
 Environment variables, as Ray has them: `RAY_API_SERVER_ADDRESS`, such as `http://HOST:8265`; the token in `RAY_AUTH_TOKEN`, or
-in the file that `RAY_AUTH_TOKEN_PATH` names, or in `~/.ray/auth_token`. A cluster that asks nobody for a token runs whatever
-anybody on its network sends it, so it is refused, unless it is on the loopback and `LAYERSCOPE_RAY_OPEN=yes` says that this is
-meant.
+in the file that `RAY_AUTH_TOKEN_PATH` names, or in `~/.ray/auth_token`. A cluster that asks nobody for a token runs all code
+that anybody on its network sends it. It is refused, unless it is on the loopback and `LAYERSCOPE_RAY_OPEN=yes` says that this
+is meant.
 """
 
 import contextlib
@@ -31,15 +31,15 @@ ADDRESS = "RAY_API_SERVER_ADDRESS"
 TOKEN, TOKEN_FILE = "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 OPEN = "LAYERSCOPE_RAY_OPEN"
 QUICK_S = 0.8
-"""How long a page waits for a look at the cluster, which goes on meanwhile."""
+"""Seconds that a page waits for a look at the cluster, which continues after that."""
 ANSWER_S = 1.5
-"""How long a page waits for what is said of a job."""
+"""Seconds that a page waits for the cluster's record of a job."""
 PATIENT_S = 8.0
-"""How long whoever hands a job over waits: the first job that a cluster is given takes seconds."""
+"""Seconds that the caller waits while it hands a job over: the first job that a cluster is given takes seconds."""
 _FRESH_S = 5.0
 """For how long a look at the cluster is taken for how it is."""
 _MOST_BYTES = 8 * 1024 * 1024
-"""Of an answer: what is longer is none of Ray's."""
+"""Largest answer in bytes: a longer one is none of Ray's."""
 
 
 class OutOfReach(JobError):
@@ -47,12 +47,12 @@ class OutOfReach(JobError):
 
 
 class Silent(OutOfReach):
-    """It did not answer in time: what it was told may have been done."""
+    """It did not answer in time: the request may have been carried out."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a machine of a cluster lends to jobs, and how much of it is free."""
+    """Resources that a machine of a cluster lends to jobs, and how much of them is free."""
 
     name: str
     cores: float
@@ -82,15 +82,15 @@ class Cluster:
 
     @property
     def is_in_clear(self) -> bool:
-        """Whether the token and all else travels unencrypted over a network."""
+        """Return whether the token and all else travels unencrypted over a network."""
         return self.address.startswith("http://") and not _is_loopback(self.address)
 
 
 def address() -> str:
-    """Where the head is.
+    """Return where the head is.
 
     Raises:
-        JobError: when no address is set, or what is set is none.
+        JobError: when no address is set, or the set value is none.
     """
     said = os.environ.get(ADDRESS, "").strip()
     if not said:
@@ -103,12 +103,12 @@ def address() -> str:
         is_bare = parts.path in ("", "/") and not parts.query and "@" not in parts.netloc
         if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and is_bare:
             return f"{parts.scheme}://{parts.netloc}"
-    # What stands there may hold a password.
+    # The rest of the value may hold a password.
     raise JobError(f"{ADDRESS} must be the address of a cluster's dashboard, such as http://HOST:8265, without a path.")
 
 
 def token() -> str:
-    """What the cluster is told, so that it believes who asks; empty where there is none.
+    """Return the token that shows the cluster who asks; empty where there is none.
 
     Raises:
         JobError: when the file cannot be read, or others may read it.
@@ -182,13 +182,13 @@ class _Glance(threading.Thread):
             self._found = _looked(*self._asked)
         except JobError as error:
             self._found = error
-        except Exception as error:  # whatever a stranger's answer leads to
+        except Exception as error:  # any error that a stranger's answer leads to
             self._found = JobError(_STRANGER.format(address=self._asked[0], said=type(error).__name__))
         self._at = time.monotonic()
 
     def wait(self, within_s: float) -> Cluster:
         self.join(within_s)
-        found = self._found or self._before  # what was so a moment ago, while nothing newer is known
+        found = self._found or self._before  # the state of a moment ago, while nothing newer is known
         if found is None:
             raise OutOfReach(f"The Ray cluster at {self._asked[0]} has not answered yet.")
         if isinstance(found, JobError):
@@ -244,7 +244,7 @@ def _version(address: str, code: int, text: str) -> dict[str, Any]:
 
 
 def _machines(said: dict[str, Any]) -> tuple[Machine, ...]:
-    """What the cluster says of its machines; none where it says it in another way than this version of Ray does."""
+    """Return the machines in an answer of the cluster; none where it has another form than that of this version of Ray."""
     found = []
     try:
         for name, usage in said["data"]["clusterStatus"]["loadMetricsReport"]["usageByNode"].items():
@@ -259,7 +259,7 @@ def _machines(said: dict[str, Any]) -> tuple[Machine, ...]:
 
 
 def ask(method: str, path: str, body: dict[str, Any] | None = None, *, within_s: float | None = None) -> tuple[int, str]:
-    """Ask the head something; the status and the text of what it answers.
+    """Send the head a request; return the status and the text of its answer.
 
     Raises:
         OutOfReach: when it does not answer.

@@ -42,13 +42,13 @@ class Job:
     kind: str
     """Which experiment: a key of `registry.SPECS`."""
     spec: Spec
-    """What is asked for."""
+    """The request."""
     state: str
     """One of `STATES`."""
     label: str
     """The line to show people."""
     phase: str
-    """What is being done now."""
+    """The present phase."""
     done: int
     """Units finished in this phase."""
     total: int
@@ -90,7 +90,7 @@ class Job:
     cancel_requested_at: float | None = None
     """When the stop was asked for."""
     stop_as: str | None = None
-    """What it was asked to become, paused or cancelled; None is cancelled."""
+    """The state it was asked to take, paused or cancelled; None is cancelled."""
     oom_kills: int | None = None
     """Processes that the kernel had ended for want of memory when the attempt began; None where it does not count them."""
     backend: str = LOCAL
@@ -102,9 +102,10 @@ class Job:
     pace_high_s: float | None = None
     """Upper end of its range."""
     pid_born: str | None = None
-    """The same as `pid_started_at` in what no clock changes (`Process.born`); None in rows of older versions."""
+    """The start as `pid_started_at` gives it, in a value that no clock changes (`Process.born`); None in rows of older
+    versions."""
     owner: str | None = None
-    """Who of several users started it; None for whoever has the machine."""
+    """Which of several users started it; None for the user of the machine."""
     owner_label: str | None = None
     """The owner's name or e-mail address to show; None also in rows of older versions."""
     limit_s: float | None = None
@@ -112,11 +113,11 @@ class Job:
     shards: int = 1
     """How many processes share it (`crew`)."""
     work: Work | None = None
-    """What its attempts had their machine do, as far as is written down; None where nobody counts."""
+    """Work of its machine in all its attempts, as far as is written down; None where nobody counts."""
 
     @property
     def is_active(self) -> bool:
-        """Whether it is queued or running."""
+        """Return whether it is queued or running."""
         return self.state in (QUEUED, RUNNING)
 
     @property
@@ -128,7 +129,7 @@ class Job:
 
     @property
     def is_over_time(self) -> bool:
-        """Whether the present attempt runs for longer than it may."""
+        """Return whether the present attempt runs for longer than it may."""
         return self.state == RUNNING and self.limit_s is not None and (self.elapsed_s or 0.0) > self.limit_s
 
     @property
@@ -180,7 +181,7 @@ class Job:
 
     @property
     def eta_range_s(self) -> tuple[float, float] | None:
-        """The same at the quickest and the slowest of the usual paces; None while too few units are done to say."""
+        """Return the seconds left at the quickest and slowest of the usual paces; None while too few units are done."""
         if self.eta_s is None or self.pace_low_s is None or self.pace_high_s is None:
             return None
         return self._left(self.pace_low_s), self._left(self.pace_high_s)
@@ -197,7 +198,7 @@ class Job:
 
     @property
     def process(self) -> Process | None:
-        """The worker that has, or had, it; None where none is written down, or what no process can be."""
+        """Return the worker that has, or had, it; None where none is written down, or the pid is none of a process."""
         if self.pid is None or self.pid_started_at is None or self.host is None:
             return None
         with contextlib.suppress(ValueError):

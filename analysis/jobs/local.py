@@ -1,4 +1,4 @@
-"""Which process is which: the worker of a cache folder is started once, and known to every server by what no clock changes."""
+"""Identity of processes: a cache folder has one worker, and every server knows it by a value that no clock changes."""
 
 import contextlib
 import json
@@ -21,8 +21,8 @@ SILENCE_S = 15.0
 """A process on another host that has not been heard from for this long counts as gone."""
 
 _SAME_START_S = 2.0
-"""Where the system has no ticks since its start to tell (macOS, Windows, and what older versions wrote), start times this close
-are one: there they are noted when a process begins, and stay when the clock is set."""
+"""Where the system has no ticks since its start (macOS, Windows, and rows of older versions), start times this close are one.
+There they are noted when a process begins, and stay when the clock is set."""
 _MAX_PID = 2**31 - 1
 _WORKER_LOG_BYTES = 1024 * 1024
 _REPOSITORY = Path(__file__).resolve().parents[2]
@@ -91,13 +91,13 @@ class Process:
 
     @property
     def is_here(self) -> bool:
-        """Whether this process can look at it: it has its pid on this host, since the last start, in this container."""
+        """Return whether this process can look at it: it has its pid on this host, since the last start, in this container."""
         if self.host != host_name() or self.born is None or _numbering() is None:
             return self.host == host_name()
         return self.born.rpartition("/")[0] == _numbering()
 
     def same(self, other: "Process") -> bool:
-        """Whether both are one process."""
+        """Return whether both are one process."""
         if self.pid != other.pid or self.host != other.host:
             return False
         if self.born is not None and other.born is not None:
@@ -105,7 +105,7 @@ class Process:
         return abs(self.started_at - other.started_at) < _SAME_START_S
 
     def is_alive(self, heard_at: float | None) -> bool:
-        """Whether it still runs; of another host only the time it was last heard from can tell, and the worker's lock.
+        """Return whether it still runs; of another host only the time of its last sign of life can tell, and the worker's lock.
 
         Args:
             heard_at: time of the last sign of life, seconds since the epoch; None if there was none.
@@ -122,7 +122,7 @@ class Process:
             return True
 
     def _holds_lock(self) -> bool:
-        """Whether it is the recorded worker, and the lock that the system takes from a dead one is held."""
+        """Return whether it is the recorded worker, and the lock that the system takes from a dead one is held."""
         recorded, _ = announced()
         return recorded is not None and recorded.same(self) and is_locked()
 
@@ -167,7 +167,7 @@ def withdraw(process: Process) -> None:
 def announced() -> tuple[Process | None, float | None]:
     """The recorded worker, alive or not, and when it was last heard from.
 
-    A sign of life from the future, as a clock that is ahead or was set back leaves it, counts as one of now, once: it is dated
+    A sign of life from the future, as a clock that is ahead or was set back leaves it, counts as one of now, once. It is dated
     so in the record, and the worker has to be heard again like any other.
     """
     try:
@@ -188,7 +188,7 @@ def worker() -> Process | None:
 
 
 def worker_alive() -> bool:
-    """Whether the worker of this cache folder runs (it starts when it is needed and leaves when idle for long)."""
+    """Return whether the worker of this cache folder runs (it starts when it is needed and leaves when idle for long)."""
     return worker() is not None
 
 
@@ -198,7 +198,7 @@ def lock() -> FileLock:
 
 
 def is_locked() -> bool:
-    """Whether some process is the worker, known or not."""
+    """Return whether some process is the worker, recorded or not."""
     try:
         with lock().acquire(timeout=0):
             return False
@@ -212,7 +212,7 @@ def ensure_worker(command: Sequence[str] = (sys.executable, "-m", "analysis.jobs
     """Start the worker unless it runs; it belongs to no server and outlives this one.
 
     Args:
-        command: what to start.
+        command: the command of the worker.
 
     Returns:
         Whether one was started.
@@ -257,8 +257,8 @@ def _start(command: Sequence[str], local: Path) -> subprocess.Popen[bytes]:
 def oom_kills() -> int | None:
     """How many processes the kernel has ended so far for want of memory: in this container, else on this machine.
 
-    A process that was killed cannot say so, and whoever looks later learns no more than that it is gone; a count that has
-    risen meanwhile is the only trace. None where the kernel keeps none.
+    A process that was killed cannot say so, and a later look shows no more than that it is gone. A count that has risen since
+    is the only trace. None where the kernel keeps none.
     """
     own = [group / name for group in host.memory_groups() for name in ("memory.events", "memory.oom_control")]
     for file in (*own, Path("/proc/vmstat")):

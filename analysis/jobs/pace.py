@@ -1,4 +1,4 @@
-"""How long a unit of a phase takes, told from the last few so that a single slow one does not throw the time that is left."""
+"""Seconds that a unit of a phase takes, from the last few units: a single slow one does not throw the time that is left."""
 
 from collections import deque
 from statistics import median, quantiles
@@ -32,7 +32,7 @@ class Pace:
         """Seconds per unit; None before the first is done."""
 
     def add(self, at: float, done: int) -> None:
-        """Take in a report; what passed without a unit done counts for the next one, as does what was done in a moment."""
+        """Take in a report. Time without a unit done, and units done in a moment, count for the next report."""
         units = done - self._done
         if units <= 0 or at - self._at < max(_LEAST_S, _LEAST_SHARE * (at - self._began)) / _RECENT:
             return

@@ -1,7 +1,7 @@
-"""What a request takes of whoever answers it, from the configurations of its models alone: known before it is sent anywhere.
+"""The needs of a request, from the configurations of its models alone: known before it is sent anywhere.
 
-A model is looked at by a process of its own (`python -m analysis models`), for that loads a model library; what it found is
-stored, and is looked up from then on.
+A model is looked at by a process of its own (`python -m analysis models`), for that loads a model library. The facts are
+stored, and are looked up from then on.
 """
 
 import json
@@ -22,11 +22,11 @@ from analysis.models import identity as identities
 from analysis.models.spec import DIVIDED, DTYPE_BYTES, InspectResult, ModelFacts, ModelSpec, divided_bytes, weight_bytes
 
 PROCESS_BYTES = 500_000_000
-"""What Python and torch take in a process, beside the model."""
+"""Memory of Python and torch in a process, next to the model."""
 _ROOT = Path(__file__).resolve().parents[2]
 _TIMEOUT_S = 300
 _QUICK_S = 60.0
-"""How long whoever hands a job over waits for a model that nobody has looked at."""
+"""Seconds that the caller waits, while it hands a job over, for a model that nobody has looked at."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Takes:
 
     @property
     def whole(self) -> int:
-        """Weights and what is at work."""
+        """Return the sum of weights and working memory, in bytes."""
         return self.weights + self.at_work
 
 
@@ -52,13 +52,13 @@ def models_of(spec: Spec) -> Sequence[ModelSpec]:
 
 
 def takes(spec: Spec, dtype: str, *, look: bool = True, shards: int = 1) -> Takes | None:
-    """What a request takes, or None where that is not known: the model cannot be looked at here, or is none.
+    """Return the needs of a request, or None where they are not known: the model cannot be looked at here, or is none.
 
     Args:
         spec: the request.
-        dtype: what models compute in that say `auto`.
+        dtype: the dtype of models that say `auto`.
         look: whether a model that nobody has looked at is looked at now, for seconds.
-        shards: how many processes share it; what each of them takes is meant.
+        shards: how many processes share it; the result is for each of them.
     """
     found = [_of(spec, model, dtype, look, shards) for model in models_of(spec)]
     known = [one for one in found if one is not None]
@@ -86,25 +86,25 @@ def _of(spec: Spec, model: ModelSpec, dtype: str, look: bool, shards: int) -> Ta
 
 
 def working_bytes(spec: Spec, facts: ModelFacts, of_a_pass: int) -> int:
-    """Bytes that a request takes beside the weights.
+    """Return the bytes that a request takes next to the weights.
 
     Args:
         spec: concrete in its dtype.
         facts: of its model.
-        of_a_pass: what a pass of texts through the model takes.
+        of_a_pass: bytes of a pass of texts through the model.
     """
     one = experiments().get(spec.kind)
     return max(of_a_pass, int(imported(one.working)(spec, facts)) if one is not None and one.working else 0)
 
 
 def _seen(model: ModelSpec) -> InspectResult | None:
-    """What was found when these weights were looked at before, in whatever precision."""
+    """Return the facts of an earlier look at these weights, in any precision."""
     identity = model.identity or ("" if model.source == "starter" else identities.here(model.source))
     return next(iter(InspectResult.all_of(replace(model, identity=identity))), None)
 
 
 def _looked(model: ModelSpec) -> InspectResult | None:
-    """The same, looked at now; in a precision and place that every machine offers."""
+    """Look at the model now, and return its facts; in a precision and place that every machine offers."""
     try:
         said = looked_at(model.source, model.revision, "float32", "cpu", "none", within_s=_QUICK_S)
         return InspectResult.read(store.Stored(Path(model.source), said, (), False, 0.0))

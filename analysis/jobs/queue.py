@@ -60,16 +60,16 @@ def submit(
     """Put a request into the queue, and hand it over to where it shall run unless a worker takes it from here.
 
     Args:
-        spec: what to compute.
+        spec: the request.
         label: the line to show people; None for one made from the spec.
         backend: where to run it, a key of `backend.backends()`.
-        owner: who of several users asks, by an identity that never changes; None for whoever has the machine.
+        owner: who of several users asks, by an identity that never changes; None for the user of the machine.
         owner_label: the owner's name or e-mail address to show.
         limit_s: seconds after which an attempt is stopped; None for never.
         shards: how many processes share it.
 
     Returns:
-        The new job, or the one that already waits or runs with an identical spec, or a paused one, which goes on.
+        The new job, or the one that already waits or runs with an identical spec, or a paused one, which resumes.
 
     Raises:
         JobError: when there is no such place to run, it cannot run anything now, or never a request like this.
@@ -115,9 +115,9 @@ def submit(
 
 
 def start() -> None:
-    """See to it that what waits gets run: the worker of this machine runs if it has work, and other jobs are where they belong.
+    """Let waiting jobs run: the worker of this machine runs if it has work, and other jobs are where they belong.
 
-    Call it after `submit` and `resume`, and on every refresh: a job may go on by itself, or wait for a place that is back.
+    Call it after `submit` and `resume`, and on every refresh: a job may resume by itself, or wait for a place that is back.
 
     Raises:
         StorageError: when the cache folder cannot be written.
@@ -187,7 +187,7 @@ def _listed(limit: int, states: tuple[str, ...]) -> list[Job]:
 
 
 def cancel(job_id: str) -> Job:
-    """Stop a job: one that waits at once, one that runs within 5 s; what it finished is kept.
+    """Stop a job: one that waits at once, one that runs within 5 s; its finished work is kept.
 
     Raises:
         JobError: when there is no such job, or it has ended already.
@@ -204,7 +204,7 @@ def cancel(job_id: str) -> Job:
 
 
 def pause(job_id: str) -> Job:
-    """Stop a job as `cancel` does, but to be resumed later: it saves what it has, and is kept in sight as paused.
+    """Stop a job as `cancel` does, but to be resumed later: it saves its work, and is kept in sight as paused.
 
     Raises:
         JobError: when there is no such job, it has ended already, or it is being cancelled.
@@ -244,11 +244,11 @@ def _end_waiting(db: sqlite3.Connection, job_id: str, state: str, sentence: str)
 
 
 def resume(job_id: str) -> Job:
-    """Put a paused, interrupted, cancelled or failed job back into the queue; it goes on from what it saved, where it ran.
+    """Put a paused, interrupted, cancelled or failed job back into the queue; it resumes from its saved work, where it ran.
 
     Raises:
-        JobError: when there is no such job, it has not ended, it is done, the same work is active under another id, or
-            nothing can be run now where it ran.
+        JobError: when there is no such job, it is active or done, its work is active under another id, or its place is
+            unavailable.
     """
     with table.transaction(write=True) as db:
         row = table.row_of(db, job_id)
@@ -284,7 +284,7 @@ def move(job_id: str, places: int) -> Job:
 
 
 def space(job_id: str) -> Space:
-    """What a job takes on the disk, and whether anybody else needs what it saved.
+    """Return the disk space of a job, and whether anybody else needs its saved files.
 
     Raises:
         JobError: when there is no such job.
@@ -333,7 +333,7 @@ def clear(*, saved: bool = False, owner: str | None = None) -> int:
 
 
 def _forget(db: sqlite3.Connection, row: sqlite3.Row, *, saved: bool) -> list[Path]:
-    """Take a job out of the table; what is to be erased once that is committed."""
+    """Take a job out of the table; return the folders to erase once that is committed."""
     if row["state"] == RUNNING:
         raise JobError(f"Job {row['id']} cannot be deleted while it runs. Cancel it first.")
     # Set aside while no other process can submit or take a job: work that begins afterwards finds nothing half-deleted.
@@ -343,7 +343,7 @@ def _forget(db: sqlite3.Connection, row: sqlite3.Row, *, saved: bool) -> list[Pa
 
 
 def reap() -> list[Job]:
-    """Look at the running jobs where they run: those whose worker is gone are marked as interrupted, or go on by themselves.
+    """Look at the running jobs where they run: those whose worker is gone are marked as interrupted, or resume by themselves.
 
     Returns:
         Those that no longer run, or began to wait again, as they are now.
@@ -396,7 +396,7 @@ def _has_ended(job: Job) -> bool:
 
 
 def _write_down(job: Job, place: Backend, seen: Seen) -> bool:
-    """Bring the row of a job up to what was seen of it; whether that ended it."""
+    """Bring the row of a job up to the state that was seen; return whether that ended it."""
     columns = {} if seen.result_key is None else {"result_key": seen.result_key}
     if seen.progress is not None:
         attempt.report(job, seen.progress)

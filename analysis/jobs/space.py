@@ -1,4 +1,4 @@
-"""What a job takes on the disk, who else needs it, and taking it away."""
+"""Disk space of a job, who else needs it, and its removal."""
 
 import dataclasses
 import re
@@ -18,14 +18,14 @@ _KEY = re.compile(r"[0-9a-f]{20}")
 
 @dataclass(frozen=True)
 class Space:
-    """What a job takes on the disk."""
+    """Disk space of a job."""
 
     own_bytes: int
     """Its folder: request, events and log."""
     saved_bytes: int
     """Its checkpoints, its adapter and its result."""
     needed_by: str | None
-    """Who else needs what it saved, in words; None when nobody does, so that it may go with the job."""
+    """Who else needs its saved files, in words; None when nobody does, so that they may go with the job."""
 
     @property
     def total_bytes(self) -> int:
@@ -34,7 +34,7 @@ class Space:
 
 
 def of(db: sqlite3.Connection, row: sqlite3.Row) -> Space:
-    """What the job in this row takes, and whether anybody else needs it; reads every stored result's request."""
+    """Return the disk space of the job in this row, and whether anybody else needs it; reads every stored result's request."""
     saved = size_bytes(saved_folders(row["kind"], row["result_key"]))
     return Space(size_bytes([job.folder(row["id"])]), saved, needed_by(db, row) if saved else None)
 
@@ -52,15 +52,15 @@ def saved_folders(kind: str, key: str | None) -> list[Path]:
 
 
 def size_bytes(folders: Iterable[Path]) -> int:
-    """Bytes of all files in these folders; links are not followed, and what vanishes meanwhile counts nothing."""
+    """Return the bytes of all files in these folders; links are not followed, and files that vanish count nothing."""
     return sum(map(disk.size_bytes, folders))
 
 
 def needed_by(db: sqlite3.Connection, row: sqlite3.Row) -> str | None:
-    """Who besides this job needs what it saved, in words, or None.
+    """Return who besides this job needs its saved files, in words, or None.
 
-    That is another job in the list with the same request or the same result, whatever its state; a stored curve, damage map
-    or evaluation that was made from it and is shown with it; and a job that is to measure its adapter.
+    That is another job in the list with the same request or the same result, in any state. It is also a stored curve, damage
+    map or evaluation that was made from it and is shown with it. It is also a job that is to measure its adapter.
     """
     key = row["result_key"]
     for other in db.execute("SELECT id, kind, fingerprint, result_key, spec FROM jobs WHERE id != ?", (row["id"],)):
@@ -79,7 +79,7 @@ def _specs(kind: str, text: str) -> tuple[Spec, ...]:
 
 
 def _uses(spec: Spec, key: str) -> bool:
-    """Whether a request, or one inside it, builds on the map with this key, or on the adapter of the heal with this key."""
+    """Return whether a request, or one inside it, builds on the map, or on the adapter of the healing run, with this key."""
     adapter = getattr(spec, "adapter", None)
     if isinstance(adapter, str) and key in Path(adapter).parts:
         return True
@@ -102,6 +102,6 @@ def set_aside(folders: Iterable[Path]) -> list[Path]:
 
 
 def erase(folders: Iterable[Path]) -> None:
-    """Delete what was set aside; a folder that is only a link loses the link, and what it points to stays."""
+    """Delete the folders that were set aside; a folder that is only a link loses the link, and its target stays."""
     for folder in folders:
         disk.remove(folder)

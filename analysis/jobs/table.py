@@ -1,4 +1,4 @@
-"""The SQLite table of jobs: what a row says, who may change it."""
+"""The SQLite table of jobs: the meaning of a row, who may change it."""
 
 import contextlib
 import enum
@@ -87,7 +87,7 @@ _STEPS = {
     7: ("ALTER TABLE jobs ADD COLUMN work TEXT",),
     8: ("ALTER TABLE jobs ADD COLUMN owner_label TEXT",),
 }
-"""What turns a file of an older layout into one of the next."""
+"""Statements that turn a file of an older layout into one of the next."""
 _FRESH: dict[str, Any] = {
     "phase": "",
     "done": 0,
@@ -112,8 +112,8 @@ _FRESH: dict[str, Any] = {
     "pace_high_s": None,
     "pid_born": None,
 }
-"""What a job forgets when it goes back into the queue; its result key stays, for what was finished is usable, and its work, for
-what comes is added."""
+"""Columns that a job forgets when it goes back into the queue. Its result key stays, for its finished work is usable, and its
+work stays, because later work is added to it."""
 
 
 def _file() -> Path:
@@ -124,7 +124,7 @@ def connect(*, is_lasting: bool = True) -> sqlite3.Connection:
     """An open connection to the table, which is made or brought up to date if need be; the caller closes it.
 
     Args:
-        is_lasting: whether what is committed has to outlast a power cut, which each time waits for the disk.
+        is_lasting: whether committed changes have to outlast a power cut, which each time waits for the disk.
 
     Raises:
         StorageError: when the file is damaged, of a newer version, busy for too long, or cannot be written.
@@ -153,7 +153,8 @@ def transaction(*, write: bool = False, is_lasting: bool = True) -> Iterator[sql
 
     Args:
         write: whether it will.
-        is_lasting: as in `connect`; what is not lasts as soon as something after it does, and a power cut before loses no more.
+        is_lasting: as in `connect`; changes that are not become so as soon as later ones are, and a power cut before loses no
+            more.
 
     Raises:
         StorageError: when the file is damaged, busy for too long, or cannot be written.
@@ -170,7 +171,7 @@ def transaction(*, write: bool = False, is_lasting: bool = True) -> Iterator[sql
 
 
 def waited(action: Callable[[], T], told: Callable[[str], None] | None = None) -> T:
-    """Return what the action returns, tried again for as long as another process holds the list of jobs.
+    """Return the result of the action, tried again for as long as another process holds the list of jobs.
 
     Args:
         action: reads or writes the list.
@@ -264,7 +265,7 @@ def read(row: sqlite3.Row) -> Job:
 
 @functools.lru_cache(maxsize=1024)
 def _request(kind: type[Spec], text: str) -> Spec:
-    """What a row asks for, made once: it never changes, and every visitor's page reads all rows every second."""
+    """Return the request of a row, made once: it never changes, and every visitor's page reads all rows every second."""
     return kind.from_json(documents.parsed(text))
 
 
@@ -315,7 +316,7 @@ def move(db: sqlite3.Connection, job_id: str, places: int) -> None:
     Args:
         db: the connection.
         job_id: the job.
-        places: how many places towards the end, or with a minus towards the front; cut to what there is.
+        places: how many places towards the end, or with a minus towards the front; at most to the end or the front.
     """
     rows = db.execute("SELECT id, position FROM jobs WHERE state = ? ORDER BY position, number", (QUEUED,)).fetchall()
     order, positions = [row["id"] for row in rows], sorted(row["position"] for row in rows)
@@ -367,7 +368,7 @@ def _take(which: str, values: tuple[str, ...], process: Process | None) -> Job |
 
 
 class Standing(enum.Enum):
-    """What a worker learns when it looks at the row of the job it runs."""
+    """State of a worker's job as its row shows it."""
 
     GO_ON = "go on"
     STOP = "stop"
@@ -414,7 +415,7 @@ def finish_stopped(job: Job, sentence: str, **columns: Any) -> Standing:
     Args:
         job: the attempt that ends.
         sentence: why, with {state} in the place of the state.
-        columns: what else to store.
+        columns: other columns to store.
     """
     with transaction(write=True) as db:
         return write_stopped(db, job, sentence, **columns)

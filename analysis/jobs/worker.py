@@ -1,12 +1,12 @@
 """The process that runs queued jobs, one after another: `python -m analysis.jobs.worker [--idle-s SECONDS]`.
 
-The main thread runs the experiments. A watchdog thread sends heartbeats, passes on the wish to cancel and, when the main
-thread is so deep in a library that it does not hear, replaces the whole process with a new one by `execv`: a thread
-cannot be stopped from outside, a process can.
+The main thread runs the experiments. A watchdog thread sends heartbeats and passes on the wish to cancel. When the main thread
+is so deep in a library that it does not hear, it replaces the whole process by `execv`. The reason: a thread cannot be stopped
+from outside, a process can.
 
-It and all that it starts give way to every other process (`give_way`): on a machine of few cores a heal would otherwise keep
-the pages of the dashboard, and what they wait for, from the processors. Where nobody else wants them it loses nothing. What the
-command line runs itself, and what a cluster runs, goes at the priority it was started with.
+It and all that it starts give way to every other process (`give_way`). On a machine of few cores a healing run would otherwise
+keep the CPU from the dashboard and the processes it waits for. Where nobody else wants the CPU it loses nothing. Runs of the
+command line itself, and of a cluster, keep the priority they were started with.
 """
 
 import argparse
@@ -152,7 +152,7 @@ class _Worker:
         return True
 
     def _outcome(self, run: Run) -> tuple[str | None, str | None, dict[str, Any]]:
-        """Run a job to its end: the state it ends in (None: as it was asked to stop), the sentence, what else to store."""
+        """Run a job to its end; return its final state (None: as asked to stop), the sentence, and other columns to store."""
         try:
             run.on_progress(Progress("starting"))
             if run.job.shards > 1 and self._load is not None:
@@ -166,7 +166,7 @@ class _Worker:
             return DONE, None, columns
         except Cancelled:
             return None, _STOPPED, {}
-        except BaseException as error:  # libraries written in Rust panic past Exception; the queue goes on all the same
+        except BaseException as error:  # libraries written in Rust panic past Exception; the queue continues all the same
             _append(self._own_output[1], f"Job {run.job.id}:\n{''.join(traceback.format_exception(error))}")
             if run.heard_at is not None:  # a library made another error of our Cancelled
                 return None, _STOPPED, {}
@@ -194,7 +194,7 @@ class _Worker:
         return True
 
     def _release_own(self) -> None:
-        """Mark interrupted what this very process still holds: a restart keeps the pid, so `reap` would not see it."""
+        """Mark the jobs that this process still holds as interrupted: a restart keeps the pid, and `reap` would miss it."""
         with table.transaction() as db:
             rows = db.execute("SELECT * FROM jobs WHERE state = ? AND pid = ?", (RUNNING, self._me.pid)).fetchall()
         for row in rows:
@@ -247,7 +247,7 @@ class _Worker:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
     def _end(self) -> None:
-        """Leave as SIGTERM asks, at once: what the job saved is kept, and it can be resumed."""
+        """Leave as SIGTERM asks, at once: the saved work of the job is kept, and it can be resumed."""
         with self._hands:
             if self._run is not None and not self._run.lost:
                 attempt.interrupt(self._run.job, f"The worker was stopped before the job ended. {attempt.RESUME}")
@@ -275,7 +275,7 @@ def _signal_pipe() -> int:
 
 
 def _append(descriptor: int, text: str) -> None:
-    """Write to an open file without what looks like a hub token, as far as the disk has space."""
+    """Write to an open file without anything that looks like a hub token, as far as the disk has space."""
     with contextlib.suppress(OSError), open(descriptor, "wb", closefd=False) as log:
         log.write(redact(text).encode(errors="replace"))
 
@@ -333,13 +333,13 @@ def serve(runners: Mapping[str, str], loader: str, idle_s: float = 900.0, warm: 
 
 
 def give_way() -> None:
-    """Let this process, and all that it starts from now on, have the processors after others; nothing where that is unknown.
+    """Let this process, and all that it starts from now on, have the CPU after others; nothing where that is unknown.
 
-    Linux shares the processors between sessions first where it groups processes by session (`sched_autogroup`), and there the
-    niceness of a process counts only within its own. The worker leads a session, so it says the same of that.
+    Where Linux groups processes by session (`sched_autogroup`), it shares the CPU between sessions first. The niceness of a
+    process then counts only within its own session. The worker leads a session, so it sets the niceness of that, too.
 
     Raises:
-        SpecError: when `NICENESS_SET` says something else than a number from 0 to 19.
+        SpecError: when `NICENESS_SET` is something else than a number from 0 to 19.
     """
     said = os.environ.get(NICENESS_SET, str(NICENESS))
     if not (said.isascii() and said.isdigit() and int(said[:3]) <= _MOST_NICE):

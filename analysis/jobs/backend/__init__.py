@@ -13,7 +13,8 @@ A backend takes an attempt at a job away from here, tells how far it is whenever
         def watch(self, job): ...
         def cancel(self, job): ...
 
-`job.id` and `job.attempts` name one attempt; what an attempt has finished lies in the store, and the next goes on from there.
+`job.id` and `job.attempts` name one attempt; the finished work of an attempt lies in the store, and the next resumes from
+there.
 """
 
 import functools
@@ -32,26 +33,26 @@ from analysis.jobs.job import LOCAL, RUNNING, Job
 
 @dataclass(frozen=True)
 class Seen:
-    """What a backend sees when it looks at an attempt."""
+    """State of an attempt as a backend sees it."""
 
     state: str = RUNNING
-    """RUNNING, also while it waits its turn there; DONE once its result is in the store; FAILED; CANCELLED when it ended
-    because of `cancel`; INTERRUPTED when what ran it is gone, a lost machine for example."""
+    """RUNNING, also while it waits its turn there. DONE once its result is in the store. FAILED. CANCELLED when it ended
+    because of `cancel`. INTERRUPTED when its process or machine is gone."""
     progress: Progress | None = None
     """Its latest report; None while there is none."""
     error: str | None = None
-    """Why it failed or was interrupted, in one sentence that says what to do."""
+    """Why it failed or was interrupted, and the fix, in one sentence."""
     result_key: str | None = None
     """Fingerprint of the resolved spec, under which its result, a partial one too, is stored; None until known."""
     work: Work | None = None
-    """What this and earlier attempts had their machines do; None where that is not counted."""
+    """Work of the machines in this and earlier attempts; None where that is not counted."""
 
 
 class Backend(ABC):
     """A place to run jobs.
 
     Methods return within a second or two: pages call them while they draw. A place that is out of reach, or refuses, raises a
-    `LayerscopeError` that says so; out of reach is not gone, and the job stays as it was. Libraries are imported inside of
+    `LayerscopeError` that says so. Out of reach is not gone, and the job stays as it was. Libraries are imported inside of
     methods, because everybody who looks at the list of jobs imports every backend.
     """
 
@@ -60,26 +61,27 @@ class Backend(ABC):
     title: ClassVar[str]
     """How people call it."""
     help: ClassVar[str]
-    """What it is for, in one sentence."""
+    """Its purpose, in one sentence."""
     has_worker: ClassVar[bool] = False
-    """Whether its jobs wait in our queue until a worker of its own takes them and writes down how far they are, as on this
-    machine; else each is handed over as soon as it is queued, and what `watch` sees is written down for it."""
+    """Whether its jobs wait in our queue for a worker of its own, which writes down how far they are, as on this machine. Other
+    jobs are handed over as soon as they are queued, and the results of `watch` are written down for them."""
 
     def available(self) -> str | None:
-        """Why nothing can be run there now, in a few words with what to do; None when it can."""
+        """Return why nothing can be run there now, and the fix, in a few words; None when it can."""
         return None
 
     def tells(self, spec: Spec | None = None, shards: int = 1) -> str | None:
-        """What is free there and what a job takes, or why nothing can be run, in a sentence; None where it is not set up.
+        """Describe in a sentence the free resources and the needs of a job, or why nothing can run; None where it is not set
+        up.
 
         Args:
-            spec: what a job would ask, or a smaller request of the same model; None where that is not known.
+            spec: the request of a job, or a smaller request of the same model; None where that is not known.
             shards: how many processes would share it.
         """
         return None
 
     def refuses(self, spec: Spec, shards: int) -> str | None:
-        """Why a request that so many processes share can never run there, in a sentence with what to do; None when it can."""
+        """Return why so many processes can never share this request there, and the fix, in a sentence; None when they can."""
         return None
 
     @abstractmethod
@@ -93,20 +95,20 @@ class Backend(ABC):
     def watch(self, job: Job) -> Seen | None:
         """How the attempt is doing; None when this process knows nothing of it.
 
-        An attempt that nobody knows of for `local.SILENCE_S` counts as interrupted. What it prints belongs at the end of
-        `log.txt` in the job's folder, without what looks like a token (`failures.redact`).
+        An attempt that nobody knows of for `local.SILENCE_S` counts as interrupted. Its output belongs at the end of
+        `log.txt` in the job's folder, without anything that looks like a token (`failures.redact`).
         """
 
     @abstractmethod
     def cancel(self, job: Job) -> None:
-        """Tell the attempt to save what it has and end, and end it with all that it started if it does not within seconds.
+        """Tell the attempt to save its work and end, and end it with all that it started if it does not within seconds.
 
         It is called again until `watch` sees the end, and does nothing to an attempt that it knows nothing of. Whether
         the job is cancelled or paused by it stands in the list of jobs.
         """
 
     def resume(self, job: Job) -> None:
-        """Begin another attempt, which goes on from what earlier ones stored; for most, that is to begin."""
+        """Begin another attempt, which resumes from the stored work of earlier ones; for most, that is to begin."""
         self.submit(job)
 
 

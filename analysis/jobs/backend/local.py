@@ -28,10 +28,10 @@ class Local(Backend):
         local.ensure_worker()
 
     def watch(self, job: Job) -> Seen:
-        """Whether the worker is still there: all else it writes down itself.
+        """Return whether the worker is still there: all else it writes down itself.
 
-        On this host it is known by what no clock changes, on another by its heartbeat. A worker that was asked to stop and is
-        so stuck that not even its watchdog acts is ended here, by who has looked at it for that long.
+        On this host it is known by a value that no clock changes, on another by its heartbeat. A worker that was asked to stop
+        may be so stuck that not even its watchdog acts. It is ended here, by the process that has looked at it for that long.
         """
         process = job.process
         if process is None or not process.is_alive(job.heartbeat_at):

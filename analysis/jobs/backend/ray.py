@@ -1,8 +1,9 @@
-"""A Ray cluster, for whoever shares a cache folder with its machines: each attempt at a job is one job of the cluster.
+"""A Ray cluster, for users who share a cache folder with its machines: each attempt at a job is one job of the cluster.
 
-Environment variables: those of `analysis.jobs.head` say where it is and what it is shown; `LAYERSCOPE_RAY_OPTIONS` is what each
-process of a job asks the cluster for, such as `num_gpus=1,num_cpus=8,memory_gb=64`. What is left out follows from the machines
-that the cluster has, a card where there are cards and its share of the cores, and from what the model takes (`preflight`).
+Environment variables: those of `analysis.jobs.head` give its address and token. `LAYERSCOPE_RAY_OPTIONS` names the resources
+that each process of a job asks the cluster for, such as `num_gpus=1,num_cpus=8,memory_gb=64`. Resources that are left out
+follow from the needs of the model (`preflight`) and from the cluster. A process then gets a GPU where there are some, and its
+share of the cores.
 """
 
 import contextlib
@@ -31,9 +32,9 @@ _TRAINING = {"TRAIN_ENABLE_SHARE_CUDA_VISIBLE_DEVICES": "0", "RAY_CHDIR_TO_TRIAL
 """Each process of Ray Train sees the card that is its own alone, and runs where the others do, so that paths mean the same."""
 _OPTIONS = ("num_gpus", "num_cpus", "memory_gb")
 _GRACE_S = 20.0
-"""How long an attempt that was asked to stop may take to save what it has."""
+"""Seconds that an attempt may take to save its work after it was asked to stop."""
 _UNSEEN_S = 30.0
-"""How long the cluster may know nothing yet of what was just handed to it."""
+"""Seconds during which the cluster may know nothing yet of an attempt that was just handed over."""
 _LOG_CHARS = 20_000
 _RESUME = "Resume the job to continue from its saved state."
 _AGAIN = f"The Ray cluster no longer knows the job, because the cluster restarted. {_RESUME}"
@@ -72,7 +73,7 @@ class Ray(Backend):
         return None
 
     def tells(self, spec: Spec | None = None, shards: int = 1) -> str | None:
-        """What is free there and what a job takes, or why nothing can be run."""
+        """Describe the free resources and the needs of a job, or why nothing can be run."""
         if not os.environ.get(head.ADDRESS):
             return None
         if (reason := self.available()) is not None:
@@ -124,7 +125,8 @@ class Ray(Backend):
             **_TRAINING,
             OPTIONS: ",".join(f"{name}={value:g}" for name, value in asked.items()),
         }
-        # Where several share it, whoever starts them computes nothing, and waits with the head for there to be room for them.
+        # Where several share it, the process that starts them computes nothing, and waits with the head for free resources for
+        # them.
         own = asked if job.shards == 1 else dict.fromkeys(asked, 0)
         body = {
             "entrypoint": f"cd {shlex.quote(errand.ROOT)} && exec {shlex.join(errand.command(job, MEMBERS))}",
@@ -141,7 +143,7 @@ class Ray(Backend):
                 raise JobError(f"Ray rejected the job: {_last_line(text)}. Check {OPTIONS}.")
 
     def watch(self, job: Job) -> Seen | None:
-        """What the attempt says of itself; while it says nothing, what the cluster says of it."""
+        """Return the state that the attempt reports; while it reports nothing, the state that the cluster reports."""
         said = errand.told(job)
         if said is not None and not said.is_gone:
             return said.seen
@@ -156,7 +158,7 @@ class Ray(Backend):
             )
         else:
             lost = _AGAIN
-        said = errand.told(job)  # its last word may have come meanwhile
+        said = errand.told(job)  # its last word may have come since
         if said is not None and not said.is_gone:
             return said.seen
         before = said.seen if said is not None else Seen()
@@ -171,7 +173,7 @@ class Ray(Backend):
         errand.ask_to_stop(job)
         late = job.cancel_requested_at is not None and time.time() - job.cancel_requested_at > _GRACE_S
         if late or errand.told(job) is None:
-            with contextlib.suppress(JobError):  # it is told again until `watch` sees the end
+            with contextlib.suppress(JobError):  # `cancel` repeats it until `watch` sees the end
                 head.ask("POST", f"/api/jobs/{_name(job)}/stop")
 
 
@@ -201,12 +203,12 @@ def _seen(job: Job, before: Seen, *, has_begun: bool, info: dict[str, Any]) -> S
 
 
 def _name(job: Job) -> str:
-    """What the attempt is called there: the cluster takes a name once only."""
+    """Return the name of the attempt there: the cluster takes a name once only."""
     return f"layerscope-{job.id}-{job.attempts}"
 
 
 def _info(job: Job, within_s: float | None = None) -> dict[str, Any] | None:
-    """What the cluster says of the attempt; None where it knows nothing of it."""
+    """Return the cluster's record of the attempt; None where it knows nothing of it."""
     code, text = head.ask("GET", f"/api/jobs/{_name(job)}", within_s=within_s)
     if code == 404:
         return None
@@ -222,7 +224,7 @@ def _asked(info: dict[str, Any]) -> dict[str, float]:
 
 
 def _keep_log(job: Job) -> None:
-    """Put what the cluster has of the attempt's output at the end of the job's log."""
+    """Put the attempt's output, as the cluster has it, at the end of the job's log."""
     with contextlib.suppress(JobError, ValueError, OSError):
         code, text = head.ask("GET", f"/api/jobs/{_name(job)}/logs")
         if code == 200:
@@ -246,22 +248,22 @@ def _in_words(asked: dict[str, float]) -> str:
 
 
 def _has_room(machine: head.Machine, asked: dict[str, float]) -> bool:
-    """Whether a machine could ever hold a process that asks for so much."""
+    """Return whether a machine could ever hold a process that asks for so much."""
     memory_bytes = int(asked["memory_gb"] * 1e9)
     return machine.cards >= asked["num_gpus"] and machine.cores >= asked["num_cpus"] and machine.memory_bytes >= memory_bytes
 
 
 def needs(cluster: head.Cluster, spec: Spec | None = None, n: int = 1, *, look: bool = True) -> dict[str, float]:
-    """What each of `n` processes of a job takes: cards, cores, gigabytes; 0 where nothing is asked for.
+    """Return the needs of each of `n` processes of a job: GPUs, cores, gigabytes; 0 where nothing is asked for.
 
     Args:
         cluster: as it was seen.
-        spec: what is asked; None for a request of any model.
+        spec: the request; None for a request of any model.
         n: how many share it.
         look: whether a model that nobody has looked at is looked at now, for seconds; else its memory counts as not known.
 
     Raises:
-        SpecError: when what the environment asks for cannot be read.
+        SpecError: when the needs in the environment cannot be read.
     """
     asked, devices = options(), {model.device for model in preflight.models_of(spec)} if spec is not None else set[str]()
     with_cards = [machine for machine in cluster.machines if machine.cards >= 1]
@@ -280,10 +282,10 @@ def needs(cluster: head.Cluster, spec: Spec | None = None, n: int = 1, *, look: 
 
 
 def _memory_gb(cluster: head.Cluster, spec: Spec | None, n: int, *, has_card: bool, look: bool) -> float:
-    """The memory of its machine that a process takes: on a card, what the weights take on their way to it.
+    """Return the memory of its machine that a process takes: on a GPU, the memory of the weights on their way to it.
 
-    0 where that is not known: the machine itself then refuses what does not fit. Of a model that fits no machine whole it is
-    what a reading layer by layer takes, or its layers divided over `n` processes, where the request can be answered so.
+    0 where that is not known: the machine itself then refuses a model that does not fit. Where the request allows it, a model
+    that fits no machine whole is read layer by layer, or divided over `n` processes.
     """
     takes = None if spec is None else preflight.takes(spec, "bfloat16" if has_card else "float32", look=look, shards=n)
     if takes is None:
@@ -296,7 +298,7 @@ def _memory_gb(cluster: head.Cluster, spec: Spec | None, n: int, *, has_card: bo
 
 
 def _cores(machines: list[float], n: int) -> float:
-    """The most cores, or else the largest part of one, of which `n` times as many are there, machine by machine."""
+    """Return the most cores, or else part of one, that the machines together have `n` times, machine by machine."""
     for whole in range(int(max(machines, default=1)), 0, -1):
         if sum(of // whole for of in machines) >= n:
             return float(whole)
@@ -305,7 +307,7 @@ def _cores(machines: list[float], n: int) -> float:
 
 
 def options() -> dict[str, float]:
-    """What the environment says that each process asks the cluster for.
+    """Return the resources that each process asks the cluster for, from the environment.
 
     Raises:
         SpecError: when the variable holds something else.

@@ -1,9 +1,9 @@
-"""A Slurm cluster, through submitit: for whoever shares a cache folder with its machines.
+"""A Slurm cluster, through submitit, for users who share a cache folder with its machines.
 
-Environment variables: `LAYERSCOPE_SLURM` is `slurm`, or `local` for processes of this machine that are handed over in the same
-way (to try it out), and `off` or unset where it is not used; `LAYERSCOPE_SLURM_OPTIONS` is what each job asks the cluster for,
-as submitit calls it: `slurm_partition=gpu,gpus_per_node=1,cpus_per_task=8,mem_gb=64,timeout_min=240`. A job may take a day
-where `timeout_min` does not say how long.
+Environment variables: `LAYERSCOPE_SLURM` is `slurm`, and `off` or unset where it is not used. It is `local` for processes of
+this machine that are handed over in the same way (to try it out). `LAYERSCOPE_SLURM_OPTIONS` names the resources that each job
+asks the cluster for, in the words of submitit: `slurm_partition=gpu,gpus_per_node=1,cpus_per_task=8,mem_gb=64,timeout_min=240`.
+A job may take a day where `timeout_min` does not say how long.
 """
 
 import contextlib
@@ -29,13 +29,13 @@ _OPTIONS = {
     "slurm_partition", "slurm_account", "slurm_qos", "slurm_constraint", "slurm_mem", "gpus_per_node", "cpus_per_task",
     "mem_gb", "timeout_min",
 }  # fmt: skip
-"""What can be asked for; other settings of submitit would change what is run, and how often."""
+"""Options that can be set; other settings of submitit would change the command, and how often it runs."""
 _DAY_MIN = 24 * 60
 """How long a job may take by default, minutes: submitit would ask for five."""
 _GRACE_S = 20.0
-"""How long an attempt that was asked to stop may take to save what it has."""
+"""Seconds that an attempt may take to save its work after it was asked to stop."""
 _UNSEEN_S = 60.0
-"""How long the cluster may know nothing yet of what was just handed to it."""
+"""Seconds during which the cluster may know nothing yet of an attempt that was just handed over."""
 _WAITING = ("PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "REQUEUED", "SUSPENDED", "UNKNOWN")
 
 
@@ -77,12 +77,12 @@ class Slurm(Backend):
             executor.update_parameters(name=f"layerscope-{job.id}", **_options())
             told = [f"{name}={value}" for name, value in errand.surroundings().items()]
             begun = executor.submit(subprocess.call, ["env", *told, *errand.command(job)], cwd=errand.ROOT)
-        except Exception as error:  # what sbatch says comes as many types
+        except Exception as error:  # errors of sbatch have many types
             raise JobError(f"Slurm rejected the job: {' '.join(str(error).split())[:300]}. Check {OPTIONS}.") from error
         store.write_atomic(handed, json.dumps({"id": begun.job_id, "at": time.time()}).encode())
 
     def watch(self, job: Job) -> Seen | None:
-        """What the attempt says of itself; while it says nothing, what the cluster says of it."""
+        """Return the state that the attempt reports; while it reports nothing, the state that the cluster reports."""
         seen = errand.seen(job)
         if seen is not None and seen.state != RUNNING:
             return seen
@@ -108,7 +108,7 @@ class Slurm(Backend):
 
 
 def _state(job: Job, number: str) -> str:
-    """What the cluster says of a job of its own, "GONE" where the processes of this machine are the cluster."""
+    """Return the cluster's state of one of its jobs, "GONE" where the processes of this machine are the cluster."""
     if os.environ.get(PLACE) != "slurm":
         return "GONE"
     try:
@@ -137,7 +137,7 @@ def _number(job: Job) -> tuple[str | None, float]:
 
 
 def _options() -> dict[str, str | int]:
-    """What each job asks the cluster for.
+    """Return the resources that each job asks the cluster for.
 
     Raises:
         SpecError: when the variable holds something else.

@@ -1,9 +1,9 @@
 """Several processes that share one request: each loads the model once, and takes one shard after another, or all of them train
 together (`together`).
 
-The figures are those that one process finds, bit for bit where the processors are alike, for what a shard holds does not depend
-on who measures it (`core.shards`). It begins with the first that is there, and others join when they come; one that is lost
-costs the shard it had, and another takes its place.
+The figures are those of one process, bit for bit where the CPUs are the same. The reason is that the content of a shard does
+not depend on the process that measures it (`core.shards`). It begins with the first process that is there, and others join when
+they come. One that is lost costs the shard it had, and another takes its place.
 """
 
 import contextlib
@@ -30,20 +30,20 @@ from analysis.jobs.crew.team import Crew, MemberLost, Piece, Team
 __all__ = ["LOCAL", "MOST", "Crew", "MemberLost", "answered", "as_line", "can_share", "check", "share", "shared", "versions"]
 
 LOCAL = "analysis.jobs.crew.local:LocalCrew"
-"""The crew of this machine."""
+"""The worker pool of this machine."""
 _TOGETHER = "analysis.jobs.crew.together:train"
 MOST = 256
 """Processes that may share a request."""
 _GATHER_S = 30.0
-"""How long a reading of a model from the disk waits for those that are not there yet: who comes later has no part in it."""
+"""Seconds that a reading of a model from the disk waits for processes that are not there yet. Later ones have no part in it."""
 _LOOK_S = 0.5
 """How often a request looks whether an equal one has ended."""
 _LIBRARIES = ("torch", "transformers")
-"""What has to be the same wherever a request is shared, beside this program: figures may change with them."""
+"""Libraries that have to be the same wherever a request is shared, as this program has to: figures may change with them."""
 
 
 def versions() -> dict[str, str]:
-    """Versions that have to be the same in every process of a crew, Python's included; loads none of them."""
+    """Return versions that have to be the same in every process of a pool, Python's included; loads none of them."""
     python = ".".join(platform.python_version_tuple()[:2])
     return {"layerscope": program.version(), "python": python, **{name: _version(name) for name in _LIBRARIES}}
 
@@ -56,7 +56,7 @@ def _version(name: str) -> str:
 
 
 def can_share(spec: Spec) -> bool:
-    """Whether several processes can share this request."""
+    """Return whether several processes can share this request."""
     return _is_shared(spec) and spec.why_not_shared(2) is None
 
 
@@ -94,16 +94,16 @@ def answered(
     """Answer a request in this process, or with `n` of them where there are several; its result, which is stored.
 
     Args:
-        spec: what is asked.
+        spec: the request.
         n: how many processes.
         on_progress: as of `share`.
-        load: makes the loader that a runner is handed; the processes of a crew have their own.
+        load: makes the loader that a runner is handed; the processes of a pool have their own.
         members: as of `shared`.
         runners: the dotted function for each kind.
 
     Raises:
         SpecError: when so many cannot share it.
-        LayerscopeError: one sentence on whatever the user can mend.
+        LayerscopeError: one sentence on an error that the user can fix.
     """
     with _alone(spec, on_progress):
         if n != 1:
@@ -117,7 +117,7 @@ def _alone(spec: Spec, on_progress: OnProgress) -> Iterator[None]:
     """Let one process of this machine answer a request at a time: the next one waits, and then finds the stored result.
 
     The system takes the lock away from a process that ends, however it ends. Machines that share a cache folder on a network
-    file system do not see each other's locks: both compute, and the last result that is stored stays.
+    file system do not see each other's locks. Both compute, and the last result that is stored stays.
     """
     try:
         file = store.local_dir() / "requests" / f"{spec.kind}-{spec.fingerprint()}.lock"
@@ -143,7 +143,7 @@ def shared(spec: Spec, n: int, on_progress: OnProgress, members: str = LOCAL) ->
     Args:
         spec, on_progress: as of `share`.
         n: how many processes.
-        members: the class of the crew as `module:class`, called as `members(spec, n)`.
+        members: the class of the pool as `module:class`, called as `members(spec, n)`.
     """
     check(spec, n)
     ours: Crew = imported(members)(spec, n)
@@ -156,15 +156,15 @@ def shared(spec: Spec, n: int, on_progress: OnProgress, members: str = LOCAL) ->
 
 
 def share(spec: Spec, crew: Crew, on_progress: OnProgress) -> Result:
-    """Answer a request, and those that it rests on, with all members of a crew; the result is stored.
+    """Answer a request, and those that it rests on, with all members of a pool; the result is stored.
 
     Args:
         spec: of a kind that names its `shards`.
-        crew: whose members see the cache folder; those that never come are not waited for.
-        on_progress: told how far it is; may raise `Cancelled`, and what was measured is kept.
+        `crew`: whose members see the cache folder; those that never come are not waited for.
+        on_progress: told how far it is; may raise `Cancelled`, and finished measurements are kept.
 
     Raises:
-        LayerscopeError: one sentence on whatever the user can mend.
+        LayerscopeError: one sentence on an error that the user can fix.
     """
     shards.sweep()
     with Team(crew, partial(fits, crew), on_progress) as team:
@@ -187,7 +187,7 @@ def _answered(spec: Spec, team: Team) -> Result:
         return reads_disk, [Shard.from_json(one) for one in crew.call(place, "missing")]
 
     team.say = lambda: Progress("loading the model", values={"result_key": spec.fingerprint()})
-    # What cannot be shared, such as the search that a curve rests on, is answered by one of them.
+    # A part that cannot be shared, such as the search that a curve rests on, is answered by one of them.
     reads_disk, left = team.alone(missing) if experiments()[spec.kind].shards else (False, [])
     if left:
         _measure(left, team, asked, together=reads_disk)
@@ -230,7 +230,7 @@ def _measure(missing: Sequence[Shard], team: Team, asked: tuple[str, dict[str, A
 
 
 def fits(crew: Crew, place: int) -> None:
-    """Refuse a member that would find other figures, or could not show what it found.
+    """Refuse a member that would find other figures, or could not show its results.
 
     Raises:
         JobError: when its versions differ, or it does not see the cache folder.
@@ -255,5 +255,5 @@ def fits(crew: Crew, place: int) -> None:
 
 
 def as_line(do: str, arguments: Sequence[Any]) -> bytes:
-    """What a member is asked, as it reads it."""
+    """Return the request to a member as it reads it."""
     return json.dumps({"do": do, "with": list(arguments)}).encode() + b"\n"

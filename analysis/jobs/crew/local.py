@@ -1,4 +1,4 @@
-"""A crew of this machine: processes with a card each, or with a share of its cores and of its memory."""
+"""A worker pool of this machine: processes with a GPU each, or with a share of its cores and of its memory."""
 
 import json
 import os
@@ -17,10 +17,10 @@ _ROOT = str(Path(__file__).resolve().parents[3])
 
 
 class LocalCrew(Crew):
-    """Processes of this machine that read what to do on their standard input."""
+    """Processes of this machine that read their tasks on their standard input."""
 
     command = (sys.executable, "-m", "analysis.jobs.crew.member")
-    """What a process runs."""
+    """The command of a process."""
 
     def __init__(self, spec: Any, n: int) -> None:
         """Start `n` processes that shall share a request.
@@ -89,7 +89,7 @@ class LocalCrew(Crew):
             if pipe is not None:
                 try:
                     pipe.close()
-                except OSError:  # what was not yet sent cannot be
+                except OSError:  # unsent output cannot be sent any more
                     continue
 
 

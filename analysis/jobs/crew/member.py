@@ -1,8 +1,8 @@
 """One of several processes that share a request: it loads the model once, and measures one shard after another, or trains with
 the others.
 
-`python -m analysis.jobs.crew.member` is such a process of this machine. It reads what to do as lines of JSON and answers each
-with one; what libraries print goes to the log.
+`python -m analysis.jobs.crew.member` is such a process of this machine. It reads tasks as lines of JSON and answers each with
+one; the output of libraries goes to the log.
 """
 
 import json
@@ -37,7 +37,7 @@ class Member:
     """Shares in one request after another; every argument and answer is of JSON types."""
 
     def __init__(self, on_progress: Callable[[Progress], None] = lambda progress: None) -> None:
-        """Start with no model; `on_progress` is told of what is done, and may raise to end it."""
+        """Start with no model; `on_progress` hears how far it is, and may raise to end it."""
         self._on_progress = on_progress
         self._load: Any = None
         self._work: Work | None = None
@@ -45,15 +45,15 @@ class Member:
         extensions.load()
 
     def hello(self) -> dict[str, str]:
-        """What runs here."""
+        """Return the versions, process and machine that run here."""
         return versions()
 
     def sees(self, file: str) -> bool:
-        """Whether a file that lies in the cache of whoever shares the request lies in this one's too."""
+        """Return whether a file in the cache of the process that shares the request lies in this process's cache too."""
         return Path(file).is_file()
 
     def requests(self, kind: str, spec: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-        """What a request rests on, and the request itself, resolved for this machine: kinds and specs, in order.
+        """Return the requests that a request rests on, and itself, resolved for this machine: kinds and specs, in order.
 
         Raises:
             LayerscopeError: when the model, its texts or its questions are not here.
@@ -80,7 +80,7 @@ class Member:
         return [shard.to_json() for shard in self._ready().missing()]
 
     def measure(self, shards: Sequence[dict[str, Any]]) -> dict[str, float]:
-        """Measure some shards, and store each; what was computed for them, as `Counts.take` takes it."""
+        """Measure some shards, and store each; return the work for them, as `Counts.take` takes it."""
         before = replace(COUNTS)
         self._ready().measure([Shard.from_json(one) for one in shards], self._on_progress)
         return COUNTS.since(before)
@@ -124,7 +124,7 @@ class Member:
 
 
 def answer(member: Member, asked: dict[str, Any]) -> dict[str, Any]:
-    """What a line asks for, as the line that answers it: a value, or the sentence of an error with the machine's name."""
+    """Do the task of a line, and return its answer: a value, or the sentence of an error with the machine's name."""
     try:
         if asked["do"] not in _DOES:
             raise JobError(f"A worker of the pool does {', '.join(_DOES)}, not {asked['do']!r}.")
@@ -135,7 +135,7 @@ def answer(member: Member, asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _end_as_an_orphan(parent: int) -> None:
-    """End when whoever started this process is gone: it would go on training, beside those who take over."""
+    """End when the process that started this one is gone: it would continue to train, next to those who take over."""
     while os.getppid() == parent:
         time.sleep(_ORPHAN_S)
     os._exit(1)
@@ -145,7 +145,7 @@ def main() -> int:
     """Answer line by line until there is no more."""
     threading.Thread(target=_end_as_an_orphan, args=(os.getppid(),), name="orphan", daemon=True).start()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what libraries print would stand among the answers
+    os.dup2(2, 1)  # the output of libraries would stand among the answers
     member = Member()
     for line in sys.stdin:
         answers.write(json.dumps(answer(member, json.loads(line))) + "\n")

@@ -1,8 +1,8 @@
-"""A crew of a Ray cluster: actors with the cards and cores that whoever handed the job over reckoned for each; workers of Ray
-Train take their place where all of them train together.
+"""A worker pool of a Ray cluster: actors with the GPUs and cores that the process which handed the job over computed for each.
+Workers of Ray Train take their place where all of them train together.
 
-It belongs to a job of the cluster, which is where it finds the cluster and its token. What actors are asked and what they
-answer are lines of JSON, and results go through the cache folder; weights are read from storage by each of them.
+It belongs to a job of the cluster, which is where it finds the cluster and its token. Requests to actors and their answers are
+lines of JSON, and results go through the cache folder. Each of them reads the weights from storage.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ _TOO_LARGE = (
 
 
 class RayCrew(Crew):
-    """Actors, spread over the machines of the cluster: one that has no room yet begins when there is some."""
+    """Actors, spread over the machines of the cluster: one that has no free resources yet begins when there are some."""
 
     def __init__(self, spec: Any, n: int) -> None:
         """Ask the cluster for `n` actors that shall share a request.
@@ -66,7 +66,7 @@ class RayCrew(Crew):
 
     def together(self, asked: dict[str, Any], n: int) -> None:
         """Let as many workers of Ray Train as there are actors do one request as a group, begun anew where one is lost."""
-        self.close()  # what they hold is for the workers
+        self.close()  # their resources are for the workers
         self._seats = []
         from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
         from ray.train.torch import TorchConfig, TorchTrainer
@@ -127,7 +127,7 @@ def _join(ray: Any) -> None:
 
 
 def _take_part(asked: dict[str, Any]) -> None:
-    """What each worker of Ray Train does."""
+    """Do the part of one worker of Ray Train."""
     from ray.train import get_context
 
     context = get_context()

@@ -1,4 +1,4 @@
-"""The members of a crew at work: each joins when it is there and takes what waits; what one leaves undone, another does."""
+"""A worker pool at work: each member joins when it is there and takes waiting work. Lost work goes to another member."""
 
 import threading
 import time
@@ -11,21 +11,21 @@ from analysis.core.errors import JobError
 from analysis.core.progress import OnProgress, Progress
 
 REPLACED = 3
-"""How often a place in a crew is filled anew before it is given up, and how many members a piece of work may lose."""
+"""How often a place in a pool is filled anew before it is given up, and how many members a piece of work may lose."""
 LOST = "A worker of the request was lost {n} times. The {done} parts are kept. {why}"
 LOOK_S = 0.2
-"""How often whoever asked is told how far it is, and heard whether it shall end."""
+"""Seconds between two reports of progress to the caller, which may ask to stop at each."""
 _LATE, _LATE_S = 2.0, 5.0
-"""A piece is late when it takes so many times as long, for its size, as the slowest that is done, and so many seconds more."""
+"""A piece is late when it takes so many times as long, for its size, as the slowest finished one, and so many seconds more."""
 T = TypeVar("T")
 
 
 class MemberLost(Exception):
-    """What a member did has no end: its process or its machine is gone."""
+    """The work of a member has no end: its process or its machine is gone."""
 
 
 class Crew(ABC):
-    """Processes that do what `member.Member` does, each at a place 0..n-1."""
+    """Processes that do the work of `member.Member`, each at a place 0..n-1."""
 
     n: int
     """How many places there are."""
@@ -50,10 +50,10 @@ class Crew(ABC):
         """
 
     def together(self, asked: dict[str, Any], n: int) -> None:
-        """Let members do one request as a group until it has ended; where one is lost, all begin anew from what was saved.
+        """Let members do one request as a group until it has ended; where one is lost, all begin anew from the saved state.
 
         Args:
-            asked: what each is told, as of `Member.take_part`.
+            asked: the request to each, as of `Member.take_part`.
             n: how many there were a moment ago.
 
         Raises:
@@ -63,7 +63,7 @@ class Crew(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """End all members at once, whatever they do."""
+        """End all members at once, also in the middle of their work."""
 
 
 @dataclass(eq=False)
@@ -83,19 +83,20 @@ class Piece:
 
 
 class Team:
-    """Lets the members of a crew do pieces of work, those first that are there first."""
+    """Lets the members of a pool do pieces of work, those first that are there first."""
 
     def __init__(self, crew: Crew, admit: Callable[[int], None], on_progress: OnProgress) -> None:
         """Ask for every member; nobody is waited for.
 
         Args:
-            crew: of whom.
-            admit: called with the place of each that is there, before it does anything; may raise what ends all.
-            on_progress: told how far it is, from the thread of whoever asks for something; may raise to end all.
+            `crew`: the pool of the members.
+            admit: called with the place of each that is there, before it does anything; may raise an error that ends all.
+            on_progress: told how far it is, from the thread of the caller; may raise to end all.
         """
         self.crew, self.is_over = crew, False
         self.ready: dict[int, Any] = {}
-        """What each member was made ready for, by place: whoever makes it ready says so, and a new member is not."""
+        """The state that each member was made ready for, by place. The code that makes it ready sets it, and a new member has
+        none."""
         self.say: Callable[[], Progress] = lambda: Progress("starting the processes")
         """How far it is."""
         self._admit, self._on_progress = admit, on_progress
@@ -125,17 +126,17 @@ class Team:
         return self.there
 
     def alone(self, do: Callable[[int], T]) -> T:
-        """What the member that leads answers: the first that came, or the next when it is lost or busy.
+        """Return the answer of the leading member: the first that came, or the next when it is lost or busy.
 
         Raises:
-            LayerscopeError: the first that a member raised, whatever it did.
+            LayerscopeError: the first that a member raised in any of its work.
         """
         (answer,) = self.all([Piece(do)])
         found: T = answer
         return found
 
     def all(self, pieces: Sequence[Piece]) -> list[Any]:
-        """What the members answer, who take one piece after another in this order; raises as `alone`.
+        """Return the answers of the members, who take one piece after another in this order; raises as `alone`.
 
         When nothing waits any more, a piece that is late is also done by another member, and the first answer counts.
         """
@@ -151,7 +152,7 @@ class Team:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Let nobody take anything any more; after an error, what members do just now is not waited for."""
+        """Let nobody take anything any more; after an error, the present work of members is not waited for."""
         self.end()
         if kind is not None:
             self.crew.close()
@@ -173,7 +174,7 @@ class Team:
             self.tell()
 
     def _attend(self, place: int) -> None:
-        """See to one place: what its member does, and that another takes its place when it is lost."""
+        """See to one place: the work of its member, and a new member when it is lost."""
         try:
             while self._works(place):
                 self.crew.replace(place)
@@ -183,7 +184,7 @@ class Team:
                 self._changed.notify_all()
 
     def _works(self, place: int) -> bool:
-        """Let a member do what there is to do; whether it was lost and another shall take its place."""
+        """Let a member do the waiting work; return whether it was lost and another shall take its place."""
         piece = None
         try:
             self._admit(place)
@@ -197,7 +198,7 @@ class Team:
             return self._is_replaced(place, piece, error)
 
     def _next(self, place: int) -> Piece | None:
-        """What this member does next, once there is something; None when all is over."""
+        """Return the next piece of this member, once there is one; None when all is over."""
         with self._changed:
             while not self.is_over:
                 if (piece := self._taken(place)) is not None:
@@ -215,7 +216,7 @@ class Team:
         return self._in_hand[-1]
 
     def _leader(self) -> int | None:
-        """Of those that are idle, the member that came first: it is the likeliest to have the model."""
+        """Return the idle member that came first: it is the most likely to have the model."""
         busy = {place for piece in self._in_hand for place in piece.since}
         return next((place for place in self._there if place not in busy), None)
 
@@ -236,7 +237,7 @@ class Team:
             self._changed.notify_all()
 
     def _is_replaced(self, place: int, piece: Piece | None, error: MemberLost) -> bool:
-        """Put back what a lost member had in hand; whether another shall take its place.
+        """Put back the work of a lost member; return whether another shall take its place.
 
         Raises:
             JobError: when one member after another is lost over the same piece, or no place is left.

@@ -1,7 +1,7 @@
-"""A request that all processes of a crew answer together, step by step, as a group with a leader: the training of a heal.
+"""A request that all processes of a pool answer step by step, as a group with a leader: the training of a healing run.
 
-How far the leader is, the wish that it stops, and how it ended lie in a folder of the cache, which all of them see. A process
-that is lost ends the group; another group goes on from what the request saved, which is what one process would go on from.
+A folder of the cache, which all of them see, holds the leader's progress, the wish that it stops, and its end. A
+process that is lost ends the group. Another group resumes from the saved state of the request, as one process would.
 """
 
 import contextlib
@@ -30,13 +30,13 @@ _REPORT_S = 0.2
 _GATHER_S = 60.0
 """How long a group waits for members that are not there yet, once one is."""
 _GRACE_S = 25.0
-"""How long a group that is told to stop may take to save what it has."""
+"""Seconds that a group which was asked to stop may take to save its work."""
 _LAST_WORD_S = 5.0
 """How long after one of a group was lost another may have to say why."""
 
 
 class Line:
-    """What the leader of a group and whoever asked it tell each other, through a folder that both see."""
+    """Messages between the leader of a group and its caller, through a folder that both see."""
 
     def __init__(self, folder: Path) -> None:
         """Tell each other in this folder."""
@@ -58,13 +58,13 @@ class Line:
             raise Cancelled
 
     def heard(self) -> Progress | None:
-        """What was written down last."""
+        """Return the last progress that was written down."""
         with contextlib.suppress(OSError, ValueError, TypeError):
             return Progress(**documents.parsed_object((self.folder / "progress.json").read_bytes()))
         return None
 
     def stop(self) -> None:
-        """Tell the group to save what it has and end."""
+        """Tell the group to save its work and end."""
         store.write_atomic(self.folder / "stop", b"")
 
     def end(self, **how: str) -> None:
@@ -83,20 +83,20 @@ class Line:
             time.sleep(LOOK_S)
 
     def last_word(self) -> bool:
-        """Whether the loss of a process was the end: one of the group has said how it ended."""
+        """Return whether the loss of a process was the end: one of the group has written how it ended."""
         return self.ended(_LAST_WORD_S) is not None
 
 
 def train(spec: Spec, crew: Crew, on_progress: OnProgress) -> Result:
-    """Answer a request with all members of a crew at once; the result is stored.
+    """Answer a request with all members of a pool at once; the result is stored.
 
     Args:
         spec: of a kind that is done `together`.
-        crew: whose members see the cache folder; those that have no room are not waited for.
-        on_progress: told how far it is; may raise `Cancelled`, and what was trained is saved.
+        `crew`: whose members see the cache folder; those without free resources are not waited for.
+        on_progress: told how far it is; may raise `Cancelled`, and the training so far is saved.
 
     Raises:
-        LayerscopeError: one sentence on whatever the user can mend.
+        LayerscopeError: one sentence on an error that the user can fix.
     """
     n = _there(crew, on_progress)
     line = Line(store.cache_dir() / f"shared-{secrets.token_hex(8)}")
@@ -127,7 +127,7 @@ def _there(crew: Crew, on_progress: OnProgress) -> int:
 
 
 def _until_ended(work: Callable[[], None], line: Line, on_progress: OnProgress) -> None:
-    """Let the group work, and pass on how far it is; a wish to end reaches it, and is heard by it before it is passed on."""
+    """Let the group work, and pass on how far it is. The group hears a wish to end before it is passed on."""
     failed: list[BaseException] = []
 
     def guarded() -> None:
@@ -151,7 +151,7 @@ def _until_ended(work: Callable[[], None], line: Line, on_progress: OnProgress) 
 
 
 def in_turns(crew: Crew, asked: dict[str, Any]) -> None:
-    """What `Crew.together` is where members are called one by one: another group takes over from one that lost a member.
+    """Do `Crew.together` where members are called one by one: another group takes over from one that lost a member.
 
     Raises:
         JobError: when members were lost too often.
@@ -179,7 +179,7 @@ def _turn(crew: Crew, asked: dict[str, Any], line: Line, meeting: str) -> str:
 
     for place in range(crew.n):
         threading.Thread(target=take_part, args=(place,), name=f"member-{place}", daemon=True).start()
-    # Whoever has ended or was lost leaves others that wait for it in vain.
+    # A member that has ended or was lost leaves others that wait for it in vain.
     while line.ended() is None:
         with contextlib.suppress(queue.Empty):
             why = answers.get(timeout=LOOK_S)
