@@ -1,6 +1,6 @@
-"""Layerscope's analysis rooms: everything the dashboard and the command line can do, without a line of Streamlit.
+"""Layerscope's analysis packages: everything the dashboard and the command line can do, without a line of Streamlit.
 
-For scripts and notebooks: `model` names a model, `run` answers a request, `stored` reads what was found before.
+For scripts and notebooks: `model` names a model, `run` answers a request, `stored` reads stored results.
 """
 
 import importlib

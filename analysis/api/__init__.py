@@ -1,4 +1,4 @@
-"""The library for scripts and notebooks: what a page can do, a few lines of Python do.
+"""Library for scripts and notebooks: a few lines of Python do the work of a page.
 
     import analysis as layerscope
 
@@ -6,7 +6,7 @@
     curve = model.sweep(task="arc_easy", limit=20, max_n=5)
     curve.figure("accuracy"), curve.table()
 
-`import analysis` brings these names without loading anything; the first use of one loads what it needs.
+`import analysis` brings these names without loading anything; the first use of one loads its modules.
 """
 
 from analysis.api.facade import Model, clear, model, run, stored

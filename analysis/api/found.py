@@ -1,4 +1,4 @@
-"""What a call gives back: the stored result, with its chart and its table."""
+"""Value that a call returns: the stored result, with its chart and its table."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar

@@ -1,7 +1,7 @@
-"""What the command line shows: progress bars, tables for people, JSON for programs, for every kind of request.
+"""Output of the command line: progress bars, tables for people, JSON for programs, for every kind of request.
 
-A kind that `ANSWERS` says nothing of is shown by the fields of its result. Experiments, and whatever else is heavy, are
-imported when they are called, so that `jobs` and `--help` answer without loading torch.
+A kind without an entry in `ANSWERS` is shown by the fields of its result. Experiments and other heavy modules are imported when
+they are called, so that `jobs` and `--help` answer without loading torch.
 """
 
 import argparse
@@ -74,7 +74,7 @@ def check(options: argparse.Namespace) -> None:
     """Refuse a place for the JSON that cannot be written, before anything is asked, and keep to the memory that is allowed.
 
     Raises:
-        LayerscopeError: as `output.check`, and when that is no amount of memory, or is said of a job in the background.
+        LayerscopeError: as `output.check`, and when that is no amount of memory, or is given for a job in the background.
     """
     if options.json not in (None, "-"):
         output.check(options.json, "--json")
@@ -109,7 +109,7 @@ def whole(result: Any, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def field_lines(result: Any, options: argparse.Namespace) -> list[str]:
-    """A result of any kind: what it was asked and how long it took, its numbers and texts, and its tables."""
+    """Lines of a result of any kind: its request and duration, its numbers and texts, and its tables."""
     lines = [f"{result.spec.kind} {result.spec.fingerprint()}: done in {result.wall_s:.1f} s", f"n_tokens: {result.n_tokens}"]
     for name, value in result.own_values().items():
         if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
@@ -133,7 +133,7 @@ def answer(options: argparse.Namespace) -> None:
 
 
 def _from_elsewhere(spec: Spec, options: argparse.Namespace) -> Any:
-    """The result of a request that is answered in another place, where it goes on when nobody waits any more."""
+    """Return the result of a request that another place answers, and continues to answer when nobody waits any more."""
     job, bar = _submitted(spec, options), Bar()
     told, job_id = f"Job {job.id} runs on {job.backend} and continues there if this command ends.", job.id
     try:
@@ -229,7 +229,7 @@ def run_any(options: argparse.Namespace) -> None:
 
 
 def export(options: argparse.Namespace) -> None:
-    """Save what a cut leaves under a name in the cache, or how to make it wherever it is wanted."""
+    """Save a pruned model under a name in the cache, or the instructions to make it anywhere."""
     if options.out is None:
         answer(options)
         return
@@ -249,7 +249,7 @@ def export(options: argparse.Namespace) -> None:
 
 @dataclass(frozen=True)
 class _Saved(Spec):
-    """What is exported to a folder of one's own."""
+    """Request of an export to a folder of the user."""
 
     block: Annotated[Removal, Option()]
     model: ModelSpec = field(default_factory=ModelSpec)
@@ -312,7 +312,7 @@ def _expert_lines(model: Any) -> list[str]:
 
 
 def _commit_line(result: Any) -> str:
-    """Of a model of the hub: which state of it, how to stay with it, and what of it has yet to come."""
+    """Return the commit of a model from the Hub, the option that pins it, and the size of missing files."""
     missing = f"{units.size(result.missing_bytes)} not downloaded yet" if result.missing_bytes else "all downloaded"
     return f"hub      commit {result.commit} (--revision pins it), {units.size(result.file_bytes)}, {missing}"
 
@@ -348,7 +348,7 @@ def _judged(result: Any) -> list[Any]:
 
 
 def _verdict(result: Any, cut: Any, scores: Sequence[Any], heals: Sequence[Any] = ()) -> list[str]:
-    """What a cut saves, costs and gets back in one sentence; nothing where neither answers nor loss are known."""
+    """Return the savings, costs and recovery of a removal in one sentence; nothing where neither answers nor loss are known."""
     from analysis.reading import headline, selection
 
     said = headline.headline(selection.select(cut, scores, shown=result), result.model, heals=heals)
@@ -469,7 +469,7 @@ _SCORES = ("n", "acc", "loss", "acc_macro", "repetition_rate", "distinct_rate", 
 
 
 def _point_lines(result: Any, points: Sequence[Any]) -> list[str]:
-    """Points of a curve as a table, the levels that they are read against, and what the precision costs."""
+    """Lines of points of a curve: a table, the levels to read them against, and the cost of the precision."""
     from analysis.experiments.accuracy import precision
 
     precise = precision.said_of(result.spec.model)
@@ -487,7 +487,7 @@ def _levels(result: Any, points: Sequence[Any]) -> list[str]:
 
 
 def _damage_lines(result: Any, options: argparse.Namespace) -> list[str]:
-    """The least damaging block of every size beside the most similar one, and how alike damage and distance rank blocks."""
+    """Lines of the least damaging block of every size, the most similar one, and the agreement of the two rankings."""
     from analysis.reading import agreement
 
     distances = run(result.spec.distances)
@@ -507,7 +507,7 @@ def _damage_lines(result: Any, options: argparse.Namespace) -> list[str]:
 
 
 def _search_lines(result: Any, options: argparse.Namespace) -> list[str]:
-    """Of every size what was found, on the text that was searched on, on the one that decided and on another."""
+    """Lines of the found layers of every size, with their cost on the search texts, the deciding ones and another text."""
     what = "KL" if result.spec.objective == "kl" else "loss increase"
     table = result.table().titled(
         cost=f"{what}, search texts", validation=f"{what}, decision texts", loss="loss increase, held-out text (95 %)"
@@ -545,7 +545,7 @@ def _speed_lines(result: Any, options: argparse.Namespace) -> list[str]:
 
 
 def _grid_lines(result: Any, options: argparse.Namespace) -> list[str]:
-    """Every curve in a line: how far it goes without a loss that is seen, and what it scores there."""
+    """Lines of every curve: its last size without a visible loss, and its score there."""
     table = result.table("cells")
     told = [
         "model",
@@ -565,7 +565,7 @@ def _grid_lines(result: Any, options: argparse.Namespace) -> list[str]:
 
 
 _SIDES = ("precision", "map_texts", "questions", "texts")
-"""What is said of every curve of a grid only where it differs."""
+"""Columns that a grid shows only where its curves differ in them."""
 
 
 @dataclass(frozen=True)
@@ -573,13 +573,13 @@ class Answer:
     """How the result of a kind is shown."""
 
     lines: Callable[[Any, argparse.Namespace], list[str]] = field_lines
-    """From the result and the options: what people read."""
+    """From the result and the options: text for people."""
     data: Callable[[Any, argparse.Namespace], dict[str, Any]] = whole
-    """From the same: what programs read."""
+    """From the result and the options: data for programs."""
     extras: tuple[Extra, ...] = ()
     """Options that only the answer depends on."""
     command: Callable[[argparse.Namespace], None] = answer
-    """What answers the subcommand."""
+    """Function that answers the subcommand."""
     name: str = ""
     """The subcommand, where it is not called as the kind is."""
 

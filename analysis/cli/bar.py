@@ -12,7 +12,7 @@ _EVERY_S = 10.0
 _EVERY_SHARE = 0.0999
 """or after so much of a phase,"""
 _LEAST_S = 1.0
-"""but no two lines in less than this: what is done in a moment needs none."""
+"""Seconds between two lines at least: work that is done in a moment needs none."""
 
 
 class Bar:
@@ -46,12 +46,12 @@ class Bar:
             self._line(progress)
 
     def _is_news(self, message: str) -> bool:
-        """Whether a sentence is another than the last one: of several processes it is heard again and again."""
+        """Return whether a sentence differs from the last one: several processes send it again and again."""
         before, self._said = self._said, message or self._said
         return self._said != before
 
     def _line(self, progress: Progress) -> None:
-        """Write how far it is, if that is due; what is done needs no word."""
+        """Write the progress, if that is due; finished work needs no line."""
         if not progress.phase or (progress.total and progress.done >= progress.total):
             return
         share = progress.done / progress.total if progress.total else 0.0

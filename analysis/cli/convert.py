@@ -15,7 +15,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Convert, and say what was made.
+    """Convert, and name the files that were made.
 
     Raises:
         LayerscopeError: when there is nothing to convert, it holds more than tensors, or the folder cannot be made.

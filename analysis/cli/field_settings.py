@@ -43,7 +43,7 @@ def applied(spec: SpecT, texts: Sequence[str]) -> SpecT:
 
 
 def settled(kind: type[SpecT], data: dict[str, Any], texts: Sequence[str]) -> SpecT:
-    """The request that JSON and settings on top of it make; None in the place of a field that must be set is not there yet.
+    """Return the request of JSON and settings on top of it. None in the place of a field that must be set counts as missing.
 
     Raises:
         SpecError: as `applied`, and when a field without a default is missing.
@@ -93,7 +93,7 @@ def _value(text: str) -> Any:
 
 
 def _gives_identity(value: Any) -> bool:
-    """Whether a part that was given whole says what its files are; one that leaves it open has an empty one."""
+    """Return whether a part that was given whole identifies its files; one that leaves it open has an empty identity."""
     if isinstance(value, list):
         return any(map(_gives_identity, value))
     return isinstance(value, dict) and any((key == "identity" and one) or _gives_identity(one) for key, one in value.items())

@@ -1,11 +1,11 @@
 """`python -m analysis.cli.gallery`: make the committed results that are on screen before anything is computed.
 
-They are ordinary results of ordinary runs, with their provenance, less what a first look does not need: the states of each
-text, and most of the per-question answers. Kinds of results may be named (`… gallery heal`) to renew only those, and models
-(`--model`); `… gallery seal` computes nothing, and gives those that have none the checksum that a reader checks.
+They are ordinary results of ordinary runs, with their provenance. A first look does not need the states of each text and most
+of the per-question answers, so they are left out. Kinds of results may be named (`… gallery heal`) to renew only those, and
+models (`--model`). `… gallery seal` computes nothing, and gives those that have none the checksum that a reader checks.
 
-Weights that are a file of the hub are looked for by name in the folder of `--weights`, else where the hub's files are kept on
-this machine; where they are not, the model keeps the results that it has and a sentence says what to fetch.
+Weights that are a file from the Hub are searched by name in the folder of `--weights`, else in this machine's hub cache. Where
+they are missing, the model keeps its results and a sentence names the file to fetch.
 """
 
 import argparse
@@ -47,10 +47,9 @@ _CURVES += [("random", draw) for draw in range(3)]
 _HEALS = [("instant", 3), ("instant", 5), ("instant", 8), ("instant", 10), ("distill", 5)]
 """Recipes and sizes of the similarity block."""
 _CONTROL = ("distill", 5)
-"""Of this one the unpruned model is trained in the same way too: the ceiling that its loss on the healing text's kind is read
-against."""
+"""The unpruned model is trained in this way too: the ceiling for this recipe's loss on the healing text's kind."""
 _PROMPT = "Once upon a time there was a little girl who lived in a house at the edge of the forest. One morning"
-"""What is written on."""
+"""Prompt that the models continue."""
 _FACT = "The capital of France is"
 """The prompt that a form begins with; a longer text under the microscope takes hundreds of kilobytes."""
 _FACTS = f"{_FACT} Paris, and the capital of Germany is Berlin."
@@ -72,16 +71,16 @@ _JUDGED = dataclasses.replace(_QUESTIONS, limit=50)
 _LOSS = dataclasses.replace(default_loss_corpus(), n_texts=8, seq_len=128)
 """Its head is as dear as many layers, so fewer and shorter texts."""
 _JUDGING = dataclasses.replace(_LOSS, n_texts=16)
-"""The same and as many more, by which one method is told from another."""
+"""These texts and as many more, to compare methods with each other."""
 _CLOSED = ("instant", "prune-comp", "linear-patch", "ghosted")
-"""Heals in closed form, each of which takes minutes."""
+"""Healing in closed form; each run takes minutes."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Compute everything, or what is needed for some kinds and models, and put it in place.
+    """Compute everything, or the results of some kinds and models, and put it in place.
 
-    About an hour and a half on two cores for everything of the starter model, 40 minutes of it for `heal` and 30 for
-    `methods`, and an hour and a half of one core for a model of half a billion parameters, an hour of it for `methods`.
+    About an hour and a half on two cores for everything of the starter model: 40 minutes for `heal`, 30 for `methods`. An hour
+    and a half of one core for a model of half a billion parameters, an hour of it for `methods`.
     """
     asked = _asked(arguments)
     if asked.kinds == ["seal"]:
@@ -148,7 +147,7 @@ def _begin(kept: Path | None) -> Path:
 
 
 def _bring(exhibit: Exhibit, folder: Path | None, work: Path) -> None:
-    """Let weights that were fetched by hand lie where the source of their model leads to, whatever the machine.
+    """Let weights that were fetched by hand lie where the source of their model leads to, on any machine.
 
     Raises:
         ModelNotFoundError: when the file is another one.
@@ -228,7 +227,7 @@ def _of_starter(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Ite
 
 
 def _of_larger(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Iterator[Result]:
-    """Where its layers are alike, and what the usual cut and a searched one cost it in the starter's questions and in exams."""
+    """Yield its layers' similarity, and the cost of a usual and a searched removal in the starter's questions and exams."""
     from analysis.experiments.accuracy import against_float32, sweep
     from analysis.experiments.maps import distance_map
     from analysis.experiments.methods import methods
@@ -278,12 +277,12 @@ def _tell(progress: Progress) -> None:
 
 
 def _rounded(answer: Answer) -> Answer:
-    """The same with log-likelihoods to a ten-thousandth of a nat, far finer than machines agree: half a megabyte less."""
+    """Round log-likelihoods to a ten-thousandth of a nat, far finer than machines agree: half a megabyte less."""
     return dataclasses.replace(answer, loglikelihoods=[round(value, 4) for value in answer.loglikelihoods])
 
 
 def _lean(result: Result) -> Result:
-    """What a first look needs of a result."""
+    """Return the part of a result that a first look needs."""
     if isinstance(result, DistanceResult):
         return dataclasses.replace(result, states=None, text_distances=None)
     if isinstance(result, SearchResult):

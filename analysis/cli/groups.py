@@ -142,7 +142,7 @@ def overview(lines: dict[str, str]) -> str:
 
 
 def recipes() -> str:
-    """Return what each built-in healing recipe sets, for the end of the help of `heal`."""
+    """Return the settings of each built-in healing recipe, for the end of the help of `heal`."""
     from analysis.experiments.heal import recipes as known
 
     lines = ["recipes:"]

@@ -14,7 +14,7 @@ _ON_ONE = {"show": "get", "pause": "pause", "cancel": "cancel", "resume": "resum
 """Actions on one job, and the function of `jobs` that does each."""
 _SWITCH = {"on": True, "off": False}
 ACTIONS = ("list", *_ON_ONE, "move", "delete", "clear", "auto-resume")
-"""What the subcommand can do."""
+"""Actions of the subcommand."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

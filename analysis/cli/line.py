@@ -1,8 +1,8 @@
-"""The command line and the requests, in both directions: what options ask for, and how a request is said.
+"""Command line and requests, in both directions: from options to a request, and from a request to its command line.
 
-Everything is read off the fields of a spec. A field that is annotated with an `Option` has one, a nested request gives its
-own to the outer one (`Part` says which); the docstring of the field is the help, its default the default. An option is a
-short name for a setting (`field_settings`); what has none is said by `--set`. Nothing here knows any one kind.
+Everything is read off the fields of a spec. A field that is annotated with an `Option` has one, and a nested request gives its
+own to the outer one (`Part` names them). The docstring of the field is the help, its default the default. An option is a short
+name for a setting (`field_settings`); a field without one is set by `--set`. Nothing here knows any one kind.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from analysis.core.registry import SPECS
 
 PROGRAM = ("python", "-m", "analysis")
 NONE = "none"
-"""What the first option of a nested request takes where the request is to be left out."""
+"""Value of the first option of a nested request where the request is to be left out."""
 Path = tuple[str, ...]
 Parse = Callable[[Sequence[str]], Spec]
 """The request that command-line arguments ask for."""
@@ -38,7 +38,7 @@ SpecT = TypeVar("SpecT", bound=Spec)
 T = TypeVar("T")
 
 _ROUNDS = 5
-"""A setting may change what another one is by default: after a few rounds every one is said."""
+"""A setting may change the default of another one: after a few rounds each one is named."""
 _ABSENT = object()
 """The value of a field whose nested request is left out."""
 
@@ -54,7 +54,7 @@ class Parser(argparse.ArgumentParser):
         """A parser without options."""
         super().__init__(**settings)
         self.helps: dict[str, Callable[[], str]] = {}
-        """What is said of an option, by where its value goes."""
+        """Help of an option, by the place of its value."""
         self.end: Callable[[], str] | None = None
         """Text in front of the epilog that is made when the help is shown."""
 
@@ -149,7 +149,7 @@ def _list_form(item: _Form) -> _Form:
 
 
 def _form(hint: Any) -> _Form | None:
-    """How values of this type are written; None for a nested request, and for what is only ever on or off."""
+    """Return the written form of values of this type; None for a nested request, and for an on-off switch."""
     if typing.get_origin(hint) is tuple:
         item = _form(typing.get_args(hint)[0])
         return None if item is None else _list_form(item)
@@ -166,7 +166,7 @@ class _Field:
     form: _Form | None
     """None for a switch; that of a text where the option itself reads its value."""
     on: Any
-    """What the switch sets: the other one of true and false, or a nested request of this kind with its defaults."""
+    """Value that the switch sets: the opposite of the default, or a nested request of this kind with its defaults."""
     default: Any
     is_needed: bool
     """Whether a command without it is refused."""
@@ -179,7 +179,7 @@ class _Field:
 
 @dataclass(frozen=True)
 class _Flag:
-    """An option, with all the fields that it sets; the first one says what it is."""
+    """An option, with all the fields that it sets; the first one defines it."""
 
     name: str
     fields: tuple[_Field, ...]
@@ -191,11 +191,11 @@ class _Flag:
 
     @property
     def takes_none(self) -> bool:
-        """Whether it can leave out a nested request."""
+        """Return whether it can leave out a nested request."""
         return any(field.left_out for field in self.fields)
 
     def add_to(self, parser: Any, *, has_rival: bool) -> None:
-        """Make it an option of a parser, or of a group of rivals; it is not among what is parsed unless it is given."""
+        """Make it an option of a parser, or of a group of rivals; the parsed values have it only when it is given."""
         field, option = self.fields[0], self.fields[0].option
         if field.form is None:
             parser.add_argument(self.name, action="store_const", const=field.on, default=argparse.SUPPRESS)
@@ -257,7 +257,7 @@ class _Flag:
             raise SpecError(f"{self.dest}: {str(error).rstrip('.')}.") from error
 
     def words(self, value: Any) -> list[str]:
-        """What to write for a value: nothing where it cannot be written."""
+        """Return the words of a value: none where it cannot be written."""
         field = self.fields[0]
         if field.form is None:
             is_on = isinstance(value, field.on) if isinstance(field.on, type) else value is field.on
@@ -367,7 +367,7 @@ def _fields(
             )
             left_out = None
         inner = next((one for one in annotations if isinstance(one, Part)), None)
-        # What is missing has to be asked for by a switch first, and several at once only the kind itself can make.
+        # A missing request has to be asked for by a switch first, and only the kind itself can make several at once.
         can_take_part = option is not None if is_missing else inner is not None or typing.get_origin(hint) is not tuple
         if nested is not None and can_take_part:
             yield from _fields(
@@ -476,13 +476,13 @@ def request(kind: type[SpecT], options: argparse.Namespace) -> SpecT:
 
 
 def request_of_values(kind: type[SpecT], part: Mapping[str, Spec], values: Mapping[str, Any]) -> SpecT:
-    """The request that Python values make: those of options by the options' names, as `max_n`, others by those of their fields.
+    """Return the request that Python values make: options by their names, as `max_n`, others by their fields.
 
     Args:
         kind: of the request.
         part: a nested request whose options are given as it has them, by the name of its field: the model.
-        values: a value as its field has it, or a text as the command line takes it ("11:5"). What is neither an option nor a
-            field of the request is looked for in its parts, and a name with dots reaches any field.
+        values: a value as its field has it, or a text as the command line takes it ("11:5"). A name that is neither an option
+            nor a field of the request is looked for in its parts. A name with dots reaches any field.
 
     Raises:
         LayerscopeError: when they make none.
@@ -571,7 +571,7 @@ def _places(data: Any, path: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def asked(spec: SpecT) -> SpecT:
-    """The request as someone would ask for it: without the identities of files, and without what follows from the rest."""
+    """Return the request as a user would ask for it: without the identities of files, and without derived values."""
     changes: dict[str, Any] = {}
     for field in fields(spec):
         value = getattr(spec, field.name)
@@ -598,20 +598,20 @@ def line(words: Sequence[str]) -> str:
 
 
 def words(spec: Spec, subcommand: Subcommand | None, parse: Parse) -> list[str]:
-    """The arguments that ask for `spec`, only those that differ from what is asked for without them.
+    """Return the arguments that ask for `spec`, only those that differ from the defaults.
 
-    What `parse` makes of them has the fingerprint of `asked(spec)`.
+    The request that `parse` makes of them has the fingerprint of `asked(spec)`.
 
     Args:
         spec: any request, resolved or not.
         subcommand: that of its kind; None where it has none, and `run` takes its place.
-        parse: the command line's own reading of arguments, which says what the defaults are.
+        parse: the command line's own reading of arguments, which gives the defaults.
     """
     wanted = asked(spec)
     if subcommand is not None:
         try:
             return _Saying(wanted, subcommand, parse).words()
-        except LayerscopeError:  # what its options say so far makes no request: only all of it does
+        except LayerscopeError:  # its options so far make no request: only all of them do
             pass
     return _whole(wanted)
 
@@ -650,9 +650,9 @@ class _Saying:
         return [self._name, *options, *(word for setting in self._set for word in ("--set", setting))]
 
     def _differing(self, flag: _Flag, have: Spec) -> list[str]:
-        """What to say of an option, where saying it is no longer than setting the fields that differ one by one."""
+        """Words of an option, where they are no longer than setting the fields that differ one by one."""
         switched = {one.fields[0].path for one in self._flags if one.name in self._said}
-        # What only a switch asks for that is not said is none that this option would set.
+        # A field that needs a switch which is not written is none that this option would set.
         own = [field for field in flag.fields if field.switched_by is None or field.switched_by in switched]
         pairs = [(_value(self._wanted, field), _value(have, field)) for field in own]
         pairs = [(want, has) for want, has in pairs if want is not _ABSENT]
@@ -663,7 +663,7 @@ class _Saying:
         return []
 
     def _drop_needless(self) -> None:
-        """Take back what goes without saying, now that the rest is said."""
+        """Remove words that are not needed, now that the rest is there."""
         for flag in self._flags:
             if flag.name in self._said and not flag.fields[0].is_always_said:
                 said = self._said.pop(flag.name)
@@ -696,7 +696,7 @@ def _value(spec: Spec, field: _Field) -> Any:
 
 
 def _whole(spec: Spec) -> list[str]:
-    """`run KIND` with every field that is not at its default, for what no options can say."""
+    """Return `run KIND` with every field that is not at its default, for requests that no options can express."""
     words, data, usual = ["run", spec.kind], spec.to_json(), field_settings.defaults(type(spec))
     for name, value in data.items():
         if value != usual[name]:

@@ -19,7 +19,7 @@ from analysis.core.registry import RUNNERS, SPECS, experiments
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 CLOSED = 141
-"""Exit code when whoever read the output has closed it, as `| head` does; nothing is said then."""
+"""Exit code when the reader of the output has closed it, as `| head` does; nothing is printed then."""
 
 _EXITS = f"""`COMMAND --help` shows options and examples.
 
@@ -41,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0, or 2 with one sentence on standard error when the input is bad, 70 when nobody foresaw what happened, 130 when
-        interrupted, 141 when nobody reads the output any more.
+        0, or 2 with one sentence on standard error when the input is bad. 70 after an unforeseen error, 130 when interrupted,
+        141 when nobody reads the output any more.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     letters.guard_logs()
@@ -78,13 +78,13 @@ def _say(sentence: str) -> None:
 
 
 def _forget_output() -> None:
-    """Let what is left to be written go nowhere, so that Python does not complain of it at its end."""
+    """Let the unwritten output go nowhere, so that Python does not complain of it at its end."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def request(arguments: Sequence[str]) -> Spec:
-    """What these arguments ask for, without answering it.
+    """Return the request of these arguments, without answering it.
 
     Raises:
         LayerscopeError: when they make no request.

@@ -71,10 +71,10 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _asked(words: Sequence[str], parse: Callable[[Sequence[str]], argparse.Namespace]) -> Spec:
-    """The request that a command makes.
+    """Return the request that a command makes.
 
     Raises:
-        SpecError: when it makes none, or says more than what is wanted.
+        SpecError: when it makes none, or has more arguments than a request.
     """
     if not words:
         raise SpecError("A manifest needs a command. Write it after `--`, as in -- distances starter.")
@@ -90,7 +90,7 @@ def _asked(words: Sequence[str], parse: Callable[[Sequence[str]], argparse.Names
 
 
 def _memory_bytes(spec: Spec, options: argparse.Namespace) -> int:
-    """What each worker is given: what is said, else what a model is bounded to or needs, and the program beside it."""
+    """Return the memory of each worker: the given one, else the bound or need of a model, and the program beside it."""
     if options.worker_memory is not None:
         return units.read_size(options.worker_memory)
     return rayjob.memory_for(units.read_size(options.memory) if options.memory else rayjob.model_bytes(spec))

@@ -10,7 +10,7 @@ from analysis.core import units
 from analysis.core.errors import SpecError
 from analysis.exports import folders
 
-if TYPE_CHECKING:  # what speaks HTTP takes longer to load than a help
+if TYPE_CHECKING:  # the HTTP client takes longer to load than a help text
     from analysis.hub import Upload
 
 
@@ -23,7 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """List what would be uploaded, or upload it.
+    """List the files that would be uploaded, or upload them.
 
     Raises:
         LayerscopeError: when there is no such export, or the hub does not take it.

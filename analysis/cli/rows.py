@@ -1,4 +1,4 @@
-"""The subcommand `dataset`: rows of a data set of the hub as a file of texts or questions, for `--texts` and `--task`."""
+"""The subcommand `dataset`: rows of a dataset from the Hub as a file of texts or questions, for `--texts` and `--task`."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -44,10 +44,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """List the files of a data set, show the first rows of one, or write them.
+    """List the files of a dataset, show the first rows of one, or write them.
 
     Raises:
-        LayerscopeError: when the hub does not give it, or it has not what is asked for.
+        LayerscopeError: when the hub does not give it, or it lacks the requested rows.
     """
     if not 1 <= options.rows <= hub_rows.MOST_ROWS:
         raise SpecError(f"--rows must be 1..{hub_rows.MOST_ROWS}, not {options.rows}.")

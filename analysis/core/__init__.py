@@ -1,4 +1,4 @@
-"""What everything else is made of: requests, results, blocks, errors, progress, storage, statistics."""
+"""Base of all other packages: requests, results, blocks, errors, progress, storage, statistics."""
 
 from analysis.core.blocks import Block, LayerSet, PartSet
 from analysis.core.errors import LayerscopeError

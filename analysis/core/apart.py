@@ -1,8 +1,8 @@
-"""Work on what strangers bring, in a process of its own with an end: so much memory and so much time, and then a sentence.
+"""Work on input of strangers in a process of its own that is bounded in memory and time, with a sentence at the bound.
 
-Memory is bounded by the address space of the process (RLIMIT_AS), which Linux keeps to; macOS takes the bound and does not keep
-to it, and Windows has none: there only the time is bounded. One such process runs at a time, so that many strangers together
-take no more than one.
+Memory is bounded by the address space of the process (RLIMIT_AS), which Linux enforces. macOS accepts the bound and does not
+enforce it, and Windows has none: there only the time is bounded. One such process runs at a time, so that many strangers
+together take no more than one.
 """
 
 import json
@@ -29,16 +29,16 @@ class OverLimitError(Exception):
 
 
 def answer(function: str, *arguments: str, memory_bytes: int, seconds: float) -> Any:
-    """What a function returns, worked out elsewhere.
+    """Return the value of a function that runs in another process.
 
     Args:
-        function: `module:function`, of texts; what it returns is told as JSON.
-        arguments: what it is given.
+        function: `module:function`, of texts. Its return value is passed on as JSON.
+        arguments: texts that it is called with.
         memory_bytes: address space that the process may take, the interpreter and its libraries included.
         seconds: until it is ended.
 
     Raises:
-        LayerscopeError: what the function raises, of the same type.
+        LayerscopeError: raised by the function, of the same type.
         OverLimitError: when it was over one of the two.
     """
     command = [sys.executable, "-m", "analysis.core.apart", str(memory_bytes), str(round(seconds) + 1), function, *arguments]
@@ -88,7 +88,7 @@ def bound_further(memory_bytes: int) -> None:
 
 
 def main(memory_bytes: str, seconds: str, function: str, *arguments: str) -> int:
-    """What the process does: its bounds hold before anything that it was given is looked at."""
+    """Run the function in the process: the bounds hold before any of its input is read."""
     _bound(int(memory_bytes), int(seconds))
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # libraries print, and the answer is all that is read

@@ -1,7 +1,8 @@
-"""What a cut takes out of a model: a block of decoder layers, a set of layers with kept ones between them, or parts of layers.
+"""Parts that pruning removes from a model: a block of decoder layers, layers with kept ones between them, or parts of layers.
 
-A layer has two parts, its attention and its feed-forward part, and a whole layer is both. Every cut tells its `parts`; one that
-is made of whole layers only is a `Block` or a `LayerSet` (`removal`, `removal_of_parts`), so that each cut has one form.
+A layer has two parts, its attention and its feed-forward part, and a whole layer is both. Each removal lists its `parts`. One
+that is made of whole layers only is a `Block` or a `LayerSet` (`removal`, `removal_of_parts`), so that each removal has one
+form.
 """
 
 import typing
@@ -16,7 +17,7 @@ ATTENTION, FEED_FORWARD = "attention", "feed-forward"
 Part = tuple[int, str]
 """A layer, 0-based, and which of its two parts: `ATTENTION` or `FEED_FORWARD`."""
 _LETTERS = {"a": ATTENTION, "m": FEED_FORWARD}
-"""What stands before a run of layers of which only this part is meant, in the written form of a cut."""
+"""Prefix of a run of layers that lose only this part, in the written form of a removal."""
 
 
 def _both(layers: typing.Iterable[int]) -> frozenset[Part]:
@@ -242,13 +243,13 @@ class PartSet(Spec):
             )
 
     def describe(self) -> str:
-        """What is gone and of how many layers: "attention of layers 3, 5-6 + layer 9 (one sublayer of 3 layers, 1 whole)"."""
+        """Describe the removal: "attention of layers 3, 5-6 + layer 9 (one sublayer of 3 layers, 1 whole)"."""
         n_parts, n_whole = len(self.attention) + len(self.feed_forward), len(self.layers)
         whole = f", {n_whole} whole" if n_whole else ""
         return f"{self.brief()} (one sublayer of {n_parts} layer{'s' * (n_parts != 1)}{whole})"
 
     def halves(self) -> str:
-        """The same as `brief`: single parts have no half-open form."""
+        """Return `brief`: single parts have no half-open form."""
         return self.brief()
 
     def brief(self) -> str:
@@ -282,7 +283,7 @@ def _capital(said: str) -> str:
 
 
 Removal = Block | LayerSet | PartSet
-"""What a cut takes out."""
+"""Set of parts that pruning removes."""
 
 
 def removal(layers: typing.Iterable[int]) -> Block | LayerSet:
@@ -298,14 +299,14 @@ def removal(layers: typing.Iterable[int]) -> Block | LayerSet:
 
 
 def single_parts(cut: Removal) -> list[Part]:
-    """What a cut removes of layers that keep their other part, first layer first."""
+    """Return the removed parts of layers that keep their other part, first layer first."""
     return sorted(part for part in cut.parts if part[0] not in cut.layers)
 
 
 def gaps(cut: Removal) -> list[Removal]:
-    """The unbroken runs of what a cut removes, in the order of computation: attention, then feed-forward.
+    """Return the unbroken runs of removed parts, in the order of computation: attention, then feed-forward.
 
-    Of whole layers these are its `blocks`; a run of parts may begin or end inside a layer, of which a part is kept.
+    Of whole layers these are its `blocks`; a run of parts may begin or end inside a layer that keeps a part.
     """
     order = sorted(2 * layer + (part == FEED_FORWARD) for layer, part in cut.parts)
     runs: list[list[Part]] = []
@@ -317,9 +318,9 @@ def gaps(cut: Removal) -> list[Removal]:
 
 
 def shape(cut: Removal) -> tuple[int, int, int]:
-    """How much a cut removes, wherever: attention parts alone, feed-forward parts alone, whole layers.
+    """Count the removed parts, wherever they are: attention parts alone, feed-forward parts alone, whole layers.
 
-    Only cuts of one shape save alike, so only these can be better or worse than each other.
+    Only removals of one shape save the same amount, so only these can be better or worse than each other.
     """
     single = [part for _, part in single_parts(cut)]
     return single.count(ATTENTION), single.count(FEED_FORWARD), len(cut.layers)

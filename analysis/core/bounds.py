@@ -1,4 +1,4 @@
-"""What a field of a request can hold: a value of its type and, where it is a number, one within its bounds."""
+"""Values that a field of a request can hold: of its type and, where it is a number, within its bounds."""
 
 import dataclasses
 import functools
@@ -33,13 +33,13 @@ class Bound:
     """Whether it must be less than the most."""
 
     def holds(self, value: float) -> bool:
-        """Whether a number lies within; NaN lies nowhere."""
+        """Return whether a number lies within; NaN lies nowhere."""
         return (self.least < value if self.above else self.least <= value) and (
             value < self.most if self.below else value <= self.most
         )
 
     def describe(self) -> str:
-        """What is possible, to stand behind "must be"."""
+        """Describe the possible values, to stand behind "must be"."""
         if self.above or self.below:
             least, most = "above" if self.above else "at least", "below" if self.below else "at most"
             return f"{least} {self.least:,} and {most} {self.most:,}"
@@ -47,22 +47,22 @@ class Bound:
 
 
 SEED = Bound(0, MOST_WHOLE)
-"""What can start a draw."""
+"""Seeds that can start a draw."""
 _ANY = {int: Bound(-MOST_WHOLE, MOST_WHOLE), float: Bound(-1e300, 1e300)}
 """Of a number that has no bound of its own."""
 
 
 class FieldError(SpecError):
-    """A field of a request that holds what it cannot."""
+    """A field of a request that holds an impossible value."""
 
     def __init__(self, name: str, said: str) -> None:
-        """The field, with those around it joined by dots, and what is wrong, to stand behind its name."""
+        """Take the field, with those around it joined by dots, and the problem, to stand behind its name."""
         super().__init__(f"{name} {said}.")
         self.name = name
         self.said = said
 
     def within(self, outer: str) -> "FieldError":
-        """The same of a request that stands in a field of another one."""
+        """Return the error for the request that has this one in its field `outer`."""
         return FieldError(f"{outer}.{self.name}", self.said)
 
 
@@ -88,7 +88,7 @@ def check(spec: Any) -> None:
 
 
 def check_values(kind: type, values: Mapping[str, Any]) -> None:
-    """The same of some values of a request of a kind that is not made yet, by the names of their fields.
+    """Check values for a request of a kind that is not made yet, by the names of their fields.
 
     Raises:
         FieldError: as `check`.
@@ -108,7 +108,7 @@ def check_values(kind: type, values: Mapping[str, Any]) -> None:
 
 @functools.lru_cache(maxsize=256)
 def _fields(kind: type) -> tuple[_Field, ...]:
-    """Those whose type says what they can be."""
+    """Fields whose type says which values they can hold."""
     hints = typing.get_type_hints(kind, include_extras=True)
     found = []
     for field in dataclasses.fields(kind):

@@ -10,14 +10,14 @@ U = TypeVar("U")
 
 
 class Catalogue(Mapping[str, T]):
-    """What is registered now: a live view, whose names may serve as choices."""
+    """Registered entries: a live view, whose names may serve as choices."""
 
     def __init__(self, package: str, first: Sequence[str]) -> None:
-        """An empty one.
+        """Begin with no entries.
 
         Args:
-            package: the modules in it register what this program has; they are imported when first something is looked up.
-            first: names that are listed before all others, in this order; others follow as they were registered.
+            package: its modules register the entries of this program and are imported at the first look-up.
+            first: names that are listed before all others, in this order; others follow in the order of registration.
         """
         self._package = package
         self._first = {name: place for place, name in enumerate(first)}

@@ -1,9 +1,8 @@
-"""Files and folders that are there whole or not at all, after a power cut too, and what processes that ended left half-made.
+"""Files and folders that are there whole or not at all, after a power cut too, and leftovers of processes that ended.
 
-What is being made is a draft: a hidden name of ours beside its place, which the process that makes it keeps locked. The
-system lets go of a lock when a process ends, however it ends, so a draft that nobody holds is a leftover, and any server may
-remove it.
-Everything here raises `OSError`.
+A draft is an unfinished file or folder: a hidden name of ours next to its place, locked by the process that makes it. The
+system releases a lock when a process ends, however it ends. So a draft without a lock is a leftover, and any server may remove
+it. Everything here raises `OSError`.
 """
 
 import contextlib
@@ -24,10 +23,10 @@ _OURS = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{12}\.(?P<what>part|old)")
 _BESIDE = ("-wal", "-shm", "-journal")
 """Ends of the names of the files that SQLite keeps beside one that it writes."""
 _LONGEST = 200
-"""Bytes of a name that its draft is called by; the rest of the 255 that a name may have is for what makes it a draft."""
+"""Bytes of a name that its draft is called by. A name may have 255, and the rest marks the draft."""
 _BUSY = (errno.EWOULDBLOCK, errno.EACCES)
 _CANNOT = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
-"""What a file system answers that does not offer what was asked."""
+"""Errors of a file system that does not offer the operation."""
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _log = logging.getLogger(__name__)
 
@@ -47,11 +46,11 @@ def make(folder: Path, *, private: bool) -> None:
 
 @contextlib.contextmanager
 def draft(path: Path, *, is_folder: bool, private: bool) -> Iterator[tuple[Path, int]]:
-    """A new hidden file or folder beside `path`, ours as long as the body runs, and gone after it unless it took its place.
+    """Make a hidden file or folder beside `path`, ours as long as the body runs, and gone after it unless it took its place.
 
     Args:
-        path: what it shall become; the folder that holds it must be there.
-        is_folder: what to make.
+        path: its later place; the folder that holds it must be there.
+        is_folder: whether to make a folder.
         private: for its owner alone; else as the umask has it.
 
     Yields:
@@ -118,7 +117,7 @@ def lock(path: Path) -> int | None:
             return None
         if _is_still(path, handle):
             return handle
-        os.close(handle)  # who had it removed the file meanwhile
+        os.close(handle)  # the former holder removed the file
 
 
 def _is_still(path: Path, handle: int) -> bool:
@@ -128,11 +127,11 @@ def _is_still(path: Path, handle: int) -> bool:
 
 
 def replace(source: Path, target: Path) -> None:
-    """Put a file or folder in the place of another, or of nothing: a reader, and a power cut, find the old one or the new one.
+    """Put a file or folder in the place of another or none: readers find the old or the new one, after a power cut too.
 
     A folder changes places with the old one at once where the system can do that (Linux, on most file systems). Elsewhere there
-    is no folder for an instant between two renames; a process that ends just then leaves the old one to `sweep`, which puts it
-    back.
+    is no folder for an instant between two renames. A process that ends just then leaves the old one to `sweep`, which restores
+    it.
     """
     sync_all(source)
     if target.is_dir() and source.is_dir():
@@ -175,7 +174,7 @@ def _replaced_in_two_steps(source: Path, target: Path) -> Path:
 
 
 def aside(path: Path) -> Path | None:
-    """Rename what shall go, so that nothing finds it any more: its new name, or None where it is gone already.
+    """Rename a path that is to be removed, so that nothing finds it; its new name, or None where it is gone already.
 
     Nobody holds it then, so that it goes with the next sweep even if its own removal is never reached.
     """
@@ -197,7 +196,7 @@ def remove(path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """See to it that what was written to a file, or the list of what a folder holds, stays after a power cut."""
+    """Make the content of a file, or the list of entries of a folder, last through a power cut."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -209,7 +208,7 @@ def sync(path: Path) -> None:
 
 
 def sync_all(path: Path) -> None:
-    """The same, of a folder with all in it."""
+    """Make a folder and all in it last through a power cut."""
     if path.is_dir():
         for base, _, names in os.walk(path, topdown=False):
             for name in names:
@@ -229,7 +228,7 @@ def sweep(top: Path, *, deep: bool, older_s: float = 0.0) -> dict[Path, int]:
         older_s: only those that were last changed so many seconds ago; for where locks may not be seen by all.
 
     Returns:
-        What was removed, with the bytes that this freed.
+        Removed paths, with the bytes that this freed.
     """
     found = {}
     for base, folders, files in os.walk(top):
@@ -243,7 +242,7 @@ def sweep(top: Path, *, deep: bool, older_s: float = 0.0) -> dict[Path, int]:
 
 
 def _swept_beside(path: Path) -> int | None:
-    """Remove what SQLite left beside a draft that is gone; its bytes, or None where it is something else or in use."""
+    """Remove files of SQLite beside a draft that is gone; their bytes, or None where it is something else or in use."""
     end = next((end for end in _BESIDE if path.name.endswith(end)), "")
     draft = path.with_name(path.name.removesuffix(end)) if end else path
     if not end or not _OURS.fullmatch(draft.name) or draft.exists():
@@ -256,7 +255,7 @@ def _swept_beside(path: Path) -> int | None:
 
 
 def _swept(path: Path, match: re.Match[str], older_s: float) -> int | None:
-    """Remove one draft, or put back what it was; its bytes, or None where it is held, or is back."""
+    """Remove one draft, or restore the former folder; its bytes, or None where it is held or restored."""
     with contextlib.suppress(OSError):
         status = path.lstat()
         if stat.S_IFMT(status.st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
@@ -291,7 +290,7 @@ def free_bytes(path: Path) -> int:
 
 
 def size_bytes(top: Path) -> int:
-    """Bytes of a file, or of all files in a folder; links are not followed, and what vanishes meanwhile counts nothing."""
+    """Bytes of a file, or of all files in a folder; links are not followed, and files that vanish during the count count 0."""
     files = [Path(base, name) for base, _, names in os.walk(top) for name in names] if top.is_dir() else [top]
     total = 0
     for file in files:

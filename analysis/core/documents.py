@@ -5,7 +5,7 @@ from typing import Any
 
 
 def parsed(content: str | bytes) -> Any:
-    """What JSON says.
+    """Return the value of JSON.
 
     Raises:
         ValueError: when it is none, is nested deeper than anything of ours, or holds a number of thousands of digits.
@@ -20,7 +20,7 @@ _KINDS = {type(None): "null", bool: "true or false", int: "a number", float: "a 
 
 
 def parsed_object(content: str | bytes) -> dict[str, Any]:
-    """The same of JSON that must be an object.
+    """Return the value of JSON that must be an object.
 
     Raises:
         ValueError: as `parsed`, and when it is something else.

@@ -1,24 +1,25 @@
 """The exception tree: one base to catch, one leaf per kind of trouble.
 
-LayerscopeError
-├── ModelNotFoundError      the model's id, folder or file is not there or cannot be reached
-├── HubError                the hub cannot be reached, refuses what was asked, or sends something else
-├── UnsupportedModelError   it is there, but not a causal decoder this tool can take apart
-├── NotEnoughMemoryError    its weights do not fit in what is free
-├── BlockRangeError         a block or a number of layers outside the model
-├── CorpusError             text that cannot be used
-├── BenchmarkError          a question set that cannot be used
-├── RecipeError             a heal that cannot work as asked
-├── SpecError               a request with an unknown or malformed field
-├── AccessError             something that whoever runs this dashboard does not let its visitors do
-├── MixedConditionsError    two numbers that were not measured alike are to be compared
-├── NotFiniteError          a measured figure is NaN or infinite, so nothing is stored
-├── StorageError            the cache folder cannot be read or written
-│   └── CorruptResultError  a stored result does not match its checksum or schema
-└── JobError                a job that does not exist or is in the wrong state
+`LayerscopeError`:
 
-Every message is one sentence that says what was asked, what is possible and what to do. Pages and the command line
-catch `LayerscopeError`; of anything else `failures.in_a_sentence` says the cause, or that nobody foresaw it.
+- ModelNotFoundError: the model's id, folder or file is not there or cannot be reached.
+- HubError: the hub cannot be reached, refuses the request, or sends something else.
+- UnsupportedModelError: it is there, but not a causal decoder this tool can take apart.
+- NotEnoughMemoryError: its weights do not fit in the free memory.
+- BlockRangeError: a block or a number of layers outside the model.
+- CorpusError: text that cannot be used.
+- BenchmarkError: a question set that cannot be used.
+- RecipeError: a healing run that cannot work with these settings.
+- SpecError: a request with an unknown or malformed field.
+- AccessError: something that the operator of this dashboard does not let its visitors do.
+- MixedConditionsError: two numbers that were not measured in the same way are to be compared.
+- NotFiniteError: a measured figure is NaN or infinite, so nothing is stored.
+- StorageError: the cache folder cannot be read or written.
+    - CorruptResultError: a stored result does not match its checksum or schema.
+- JobError: a job that does not exist or is in the wrong state.
+
+Every message is one sentence with the request, the possible values and the action to take. Pages and the command line
+catch `LayerscopeError`. For anything else `failures.in_a_sentence` says the cause, or that nobody foresaw it.
 """
 
 import re
@@ -38,7 +39,7 @@ class ModelNotFoundError(LayerscopeError):
 
 
 class HubError(LayerscopeError):
-    """The hub cannot be reached, refuses what was asked, or sends something else."""
+    """The hub cannot be reached, refuses the request, or sends something else."""
 
 
 class UnsupportedModelError(LayerscopeError):
@@ -70,7 +71,7 @@ class SpecError(LayerscopeError):
 
 
 class AccessError(LayerscopeError):
-    """Something that whoever runs the dashboard does not let this visitor do."""
+    """Something that the operator of the dashboard does not let this visitor do."""
 
 
 class MixedConditionsError(LayerscopeError):
@@ -94,7 +95,7 @@ class CorruptResultError(StorageError):
 
 
 class JobError(LayerscopeError):
-    """A job that does not exist or is in the wrong state for what was asked."""
+    """A job that does not exist or is in the wrong state for the action."""
 
 
 def one_line(text: str) -> str:

@@ -1,8 +1,8 @@
 """Kinds of things of one's own: files that register a metric, a question set, a recipe, an experiment when they are imported.
 
-Set `LAYERSCOPE_EXTENSIONS` to files or importable modules, joined as in `PATH`. They run with the rights of whoever set it, in
-the dashboard, in the command line and in the worker, and only because it names them: nothing of a model, a result or an
-address ever adds to it.
+Set `LAYERSCOPE_EXTENSIONS` to files or importable modules, joined as in `PATH`. They run with the rights of the person who set
+it, in the dashboard, in the command line and in the worker. They run only because it names them: nothing of a model, a result
+or an address ever adds to it.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ def _one(name: str) -> str:
             spec.loader.exec_module(made)
         else:
             importlib.import_module(module)
-    except Exception as error:  # whatever somebody's file raises
+    except Exception as error:  # a file of the user may raise any error
         sys.modules.pop(module, None)
         said = " ".join(str(error).split())
         raise SpecError(

@@ -1,6 +1,6 @@
-"""Why something failed, in one sentence that says what to do; of what nobody foresaw the details are kept in the cache folder.
+"""Reason of a failure, in one sentence with the action to take; details of unforeseen errors are kept in the cache folder.
 
-Libraries' errors are told apart by what stands in their chain, by names and words: none of the libraries is imported.
+Libraries' errors are recognized by the errors in their chain, by names and words: none of the libraries is imported.
 """
 
 import errno
@@ -55,23 +55,23 @@ _PANIC = (
 BAD_INPUT = 2
 """Exit code when the request cannot be answered as it stands; one sentence on standard error says why."""
 UNFORESEEN = 70
-"""Exit code of what nobody foresaw: a bug, whose details are kept in the cache folder."""
+"""Exit code of an unforeseen error: a bug, whose details are kept in the cache folder."""
 FOLDER = "faults"
-"""Where the details of what nobody foresaw are kept, in the cache folder."""
+"""Folder for details of unforeseen errors, in the cache folder."""
 _MOST_KEPT = 20
 """Faults that are kept, the newest ones."""
 _MOST_BYTES = 64 * 1024
 """Of one fault: the end of its details, which says most."""
 _MODEL_CODE = re.compile(r"transformers\.models\.(?!auto\.)(\w+)\.")
 _MOST_SAID = 200
-"""Characters of what a library said."""
+"""Characters that are kept of a library's message."""
 _SHORTEST = 8
 """Of a token: a word that is shorter may stand anywhere."""
 _TOKEN = re.compile(r"\b(hf|api_org)_[A-Za-z0-9]{8,}")
 
 
 def redact(text: str) -> str:
-    """The text with everything that looks like a hub token blotted out, and that of the environment whatever it looks like."""
+    """Return the text without anything that looks like a hub token, and without the token of the environment in any form."""
     own = os.environ.get("HF_TOKEN", "").strip()
     if len(own) >= _SHORTEST:
         text = text.replace(own, "[redacted]")
@@ -79,13 +79,13 @@ def redact(text: str) -> str:
 
 
 def clause(error: BaseException) -> str:
-    """The first line of what a library said, short and without a token, to stand in a sentence of ours."""
+    """Return the first line of a library's message, short and without a token, to stand in a sentence of ours."""
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return redact(one_line(first))[:_MOST_SAID].rstrip(".:; ")
 
 
 def reason(error: BaseException) -> str:
-    """Return what a library says of what it cannot read, as a clause: its first line, and the next one after a colon."""
+    """Return a library's reason for a file that it cannot read, as a clause: its first line, and the next one after a colon."""
     first, *rest = str(error).strip().splitlines() or [repr(error)]
     if isinstance(error, KeyError):
         return f"{first} is missing or unknown"
@@ -95,20 +95,20 @@ def reason(error: BaseException) -> str:
 
 
 def in_a_sentence(error: BaseException, *, doing: str, then: str = "run it again", log: str = "", told: bool = True) -> str:
-    """One sentence about what went wrong: our own errors say it themselves, others by their cause.
+    """Return one sentence about a failure: our own errors say it themselves, others by their cause.
 
     Args:
-        error: whatever was raised.
-        doing: what was being done, for what nobody foresaw: "drawing this part of the page".
-        then: what to do when the cause is mended: "resume the job".
-        log: where the details of what nobody foresaw are; empty to keep them in a file of the cache folder.
-        told: whether the first line of what nobody foresaw is said; a visitor of a page is none to be shown it.
+        error: of any type.
+        doing: the work at the time, for an unforeseen error: "drawing this part of the page".
+        then: action after the cause is fixed: "resume the job".
+        log: place of the details of an unforeseen error; empty to keep them in a file of the cache folder.
+        told: whether to include the first line of an unforeseen error, which no visitor of a page may see.
     """
     return cause(error, then=then) or _unforeseen(error, doing, log, told)
 
 
 def cause(error: BaseException, *, then: str = "run it again") -> str | None:
-    """The sentence of an error whose cause is known, as `in_a_sentence` has it; None for what nobody foresaw."""
+    """Return the sentence of an error whose cause is known, as `in_a_sentence` has it; None for an unforeseen one."""
     chain = list(_chain(error))
     # A full disk comes first: it also shows as a file that cannot be read or a model that cannot be fetched.
     if any(map(_is_space, chain)) and "no space left" not in str(error):
@@ -122,7 +122,7 @@ def cause(error: BaseException, *, then: str = "run it again") -> str | None:
 
 
 def is_of_machine(error: BaseException) -> bool:
-    """Whether memory or a disk was to blame, and not what was read."""
+    """Return whether memory or a disk was to blame, and not the input."""
     chain = list(_chain(error))
     return any(any(map(is_cause, chain)) for is_cause in (_is_space, *(is_cause for is_cause, _ in _OF_MACHINE)))
 
@@ -153,7 +153,7 @@ def _unforeseen(error: BaseException, doing: str, log: str, told: bool) -> str:
 
 
 def _keep(error: BaseException, doing: str) -> Path | None:
-    """Write the details down for whoever mends it, for its owner's eyes only; None where that cannot be done."""
+    """Write the details down for the developer, for the owner's eyes only; None where that cannot be done."""
     details = redact(f"{doing}\n\n{''.join(traceback.format_exception(error))}").encode(errors="backslashreplace")
     folder = store.cache_dir() / FOLDER
     seconds, rest = divmod(time.time_ns(), 1_000_000_000)
@@ -168,7 +168,7 @@ def _keep(error: BaseException, doing: str) -> Path | None:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error, what it was raised from or while handling, and what a group holds."""
+    """Yield the error, its causes, the errors that it was raised while handling, and members of groups."""
     pending, seen = [error], set[int]()
     while pending:
         current = pending.pop(0)
@@ -246,7 +246,7 @@ def _is_bitsandbytes_device(error: BaseException) -> bool:
 
 
 def _ends_in_bitsandbytes(error: BaseException) -> bool:
-    """Whether it was raised by code of that package."""
+    """Return whether it was raised by code of that package."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

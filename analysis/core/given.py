@@ -16,10 +16,10 @@ _KINDS = {
 
 
 def regular(path: Path) -> os.stat_result:
-    """What the system says of a regular file; anything else may never end, and to open it may never return.
+    """Return the system's status of a regular file; others may never end, and opening them may never return.
 
     Raises:
-        OSError: when it is none, with the reason as its `strerror`; a link counts as what it leads to.
+        OSError: when it is none, with the reason as its `strerror`; a link counts as its target.
     """
     try:
         status = path.stat()
@@ -49,7 +49,7 @@ def read(path: Path, most_bytes: int) -> bytes:
     if status.st_size > most_bytes:
         raise OSError(errno.EFBIG, f"it is larger than {most_bytes >> 20:,} MB", str(path))
     with path.open("rb") as file:
-        content = file.read(status.st_size + 1)  # as much is set aside, whatever there is
+        content = file.read(status.st_size + 1)  # memory for all of it is set aside in any case
     if len(content) > status.st_size:
         raise OSError(errno.EFBIG, "it is growing, or longer than its stated size", str(path))
     return content

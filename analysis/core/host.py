@@ -1,4 +1,4 @@
-"""What this machine is called, how busy it is and what memory it has free, told without a model library."""
+"""Name of this machine, its load and its free memory, read without a model library."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ import psutil
 from analysis.core import units
 
 MEMORY = "LAYERSCOPE_MEMORY"
-"""Environment variable: the most memory that a model, with what is measured of it, may take, as `units.read_size` reads it."""
+"""Environment variable: the most memory that a model may take with its measurements, as `units.read_size` reads it."""
 _BUSY = 0.5
 """Load per core from which others are felt."""
 
@@ -26,7 +26,7 @@ class Load:
 
     @property
     def is_busy(self) -> bool:
-        """Whether what begins now is felt to be slower."""
+        """Return whether new work is noticeably slower."""
         return self.average >= _BUSY * self.cores
 
     @property
@@ -36,10 +36,10 @@ class Load:
 
 
 def load(ours: int = 0) -> Load:
-    """The load now.
+    """Return the load now.
 
     Args:
-        ours: cores that are kept busy by work which what begins now will wait for.
+        ours: cores that are busy with work which the new work will wait for.
     """
     average = psutil.getloadavg()[0]
     return Load(max(0.0, average - ours), cores())
@@ -51,9 +51,9 @@ def cores() -> int:
 
 
 def cards() -> int:
-    """NVIDIA cards that this process may use, as their driver says: for pages, which load no torch, to offer what there may be.
+    """Count the NVIDIA GPUs that this process may use, by their driver: pages, which load no torch, offer them.
 
-    What runs takes torch's word (`models.machine`), which knows of other cards too, and of parts of one.
+    Runs ask torch (`models.machine`), which knows of other GPUs too, and of parts of one.
     """
     try:
         there = len(os.listdir("/proc/driver/nvidia/gpus"))
@@ -69,7 +69,7 @@ def processor() -> str:
 
 
 def cpuinfo(key: str) -> str:
-    """What Linux says of the first processor under this key; "" elsewhere."""
+    """Return Linux's entry of the first CPU under this key; "" elsewhere."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith(key):
@@ -80,7 +80,7 @@ def cpuinfo(key: str) -> str:
 def memory_groups(root: Path = Path("/")) -> list[Path]:
     """The control groups whose memory this process counts to, its own first, then those around it as far as they can be seen.
 
-    Version 2 of control groups and version 1 are read alike; outside of Linux there is none.
+    Version 2 of control groups and version 1 are read the same way; outside of Linux there is none.
 
     Args:
         root: the folder that holds `proc` and `sys`.
@@ -102,7 +102,7 @@ def memory_groups(root: Path = Path("/")) -> list[Path]:
 def free_bytes(root: Path = Path("/")) -> int:
     """Memory that is free now: of the machine, within every limit that a container sets, and within `MEMORY`; the least.
 
-    Pages of files that the kernel would give up count as free, as they do in what the machine says of itself.
+    Pages of files that the kernel would give up count as free, as they do in the machine's own figure.
 
     Args:
         root: the folder that holds `proc` and `sys`, for limits.
@@ -131,7 +131,7 @@ def free_in_words(n_bytes: int, where: str) -> str:
 
 
 def _left(group: Path) -> int | None:
-    """What is left of a control group's limit, bytes; None where it has none."""
+    """Return the free part of a control group's limit, bytes; None where it has none."""
     limits = [_number(group / name) for name in ("memory.max", "memory.high", "memory.limit_in_bytes")]
     used = next((n for name in ("memory.current", "memory.usage_in_bytes") if (n := _number(group / name)) is not None), None)
     least = min((limit for limit in limits if limit is not None), default=None)

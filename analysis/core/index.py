@@ -1,7 +1,7 @@
-"""An index of what is stored, so that nobody has to read every result to list them or to choose some.
+"""Index of stored results, so that a list or a choice of them does not read every result.
 
-The folders are the truth: the index may be deleted at any moment, is made again from them, and is brought up to date when it is
-asked (`upkeep`). A result counts only with the checksum that it was stored with, and is checked again where it is opened.
+The folders are the truth: the index may be deleted at any moment and is made again from them. Each query first brings it up to
+date (`upkeep`). A result counts only with the checksum that it was stored with, and is checked again where it is opened.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,11 +22,11 @@ class Entry:
     """The fingerprint it is stored under."""
     mtime_ns: int
     summary: str
-    """JSON of what `DESCRIBED_BY` says of it."""
+    """JSON of the description by `DESCRIBED_BY`."""
 
     @property
     def precomputed(self) -> bool:
-        """Whether it is one of the committed results."""
+        """Return whether it is one of the committed results."""
         return self.place != OWN
 
     @property
@@ -52,9 +52,9 @@ class Wanted:
     names: tuple[str, ...] = ()
     """Of models; none for all."""
     words: tuple[str, ...] = ()
-    """All of which occur in what is searched, in small letters."""
+    """Words that must all occur in the searched text, in small letters."""
     materials: tuple[str, ...] = ()
-    """One of which it was measured on, as the column has them; none for all."""
+    """Materials, as the column has them; a result matches that was measured on any of them; none for all."""
     is_committed: bool | None = None
     """Whether it is one of the committed results; None for all."""
     having: tuple[tuple[str, Any], ...] = ()
@@ -139,14 +139,14 @@ def _of(weights: tuple[str, str, str]) -> tuple[str, dict[str, Any]]:
 
 
 def named_weights(source: str, revision: str) -> str:
-    """Return what the index has in place of an identity that is not known."""
+    """Return the index's value in place of an identity that is not known."""
     return f"{source}\n{revision}"
 
 
 def entries(
     wanted: Wanted, *, first: tuple[str, str, str] | None = None, most: int | None = None, wait: bool = False
 ) -> list[Entry]:
-    """What is stored, by kind, newest first and committed results last; each fingerprint of a kind once.
+    """Return stored results by kind, newest first and committed results last; each fingerprint of a kind once.
 
     Args:
         wanted: which.
@@ -245,7 +245,7 @@ def best(
 
 
 def numbers_of(wanted: Wanted, like: Like, *, most: int) -> list[int]:
-    """Return the numbers in the index of what `best` returns."""
+    """Return the numbers in the index of the results of `best`."""
     where, values = wanted.row()
     order, own = like.order(wanted.kinds)
     sql = f"SELECT number FROM results WHERE {where} ORDER BY {order} LIMIT :most"
@@ -350,7 +350,7 @@ class Group:
 
 
 def groups(wanted: Wanted) -> list[Group]:
-    """What is stored, put together; results of no model are left out."""
+    """Return stored results in groups; results of no model are left out."""
     found = []
     with fresh(wanted.kinds) as db:
         for kind, place, where, values in wanted.parts():

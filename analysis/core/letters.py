@@ -24,7 +24,7 @@ _PLAIN = re.compile(r"[\n\t -~]*")
 
 
 def is_hidden(letter: str) -> bool:
-    """Return True for a character that nobody sees, or that moves what stands beside it."""
+    """Return True for a character that nobody sees, or that moves its neighbours."""
     return unicodedata.category(letter) in _HIDDEN
 
 

@@ -1,7 +1,7 @@
-"""What a process computes with models, counted where they run, and read off by whoever runs jobs.
+"""Counts of the computing that a process does with models, taken where they run and read by the process that runs jobs.
 
-Like the time that a process has had of the processor: the counts only ever grow, and a stretch of work is the difference of two
-looks at them. So no experiment does anything for it.
+The counts only ever grow, like the CPU time of a process. The work of a stretch of time is the difference of two readings. So
+no experiment does anything for it.
 """
 
 import threading
@@ -16,11 +16,11 @@ from analysis.core import units
 _RECENT_S = 10.0
 """How far `Work.share_now` looks back."""
 _SOON_S = 5.0
-"""Seconds of computing before which nothing is compared with what the machine can do: that has to be measured once."""
+"""Seconds of computing before any comparison with the machine's peak: that has to be measured once."""
 
 
 class Machine(Protocol):
-    """What the device that a model is on says of itself."""
+    """Figures that the device of a model has about itself."""
 
     def peak_bytes(self) -> int:
         """Peak memory of this process there since `reset_peak`."""
@@ -29,7 +29,7 @@ class Machine(Protocol):
         """Let `peak_bytes` begin anew."""
 
     def joules(self) -> float | None:
-        """Energy that it has drawn since some moment, for whatever process; None where it does not tell."""
+        """Energy that it has drawn since some moment, for any process; None where it does not tell."""
 
     def most_flop_s(self, *, again: bool = False) -> float:
         """Floating point operations a second of its fastest matrix products, in the model's dtype; measured once, and kept.
@@ -51,7 +51,7 @@ class Counts:
     """Where the last model is that was made ready to be counted; None before the first."""
 
     def take(self, of_another: Mapping[str, float]) -> None:
-        """Add what another process computed for this one; may be called from several threads at once.
+        """Add another process's computing for this one; may be called from several threads at once.
 
         Args:
             of_another: `layer_tokens` and `flop`.
@@ -61,7 +61,7 @@ class Counts:
             self.flop += of_another["flop"]
 
     def since(self, before: "Counts") -> dict[str, float]:
-        """What `take` takes: what was counted since a copy of them was made."""
+        """Return the counts since a copy of them was made, as `take` takes them."""
         return {"layer_tokens": self.layer_tokens - before.layer_tokens, "flop": self.flop - before.flop}
 
 
@@ -72,7 +72,7 @@ COUNTS = Counts()
 
 @dataclass(frozen=True)
 class Work:
-    """What a job had its machine do, and what that took."""
+    """Computing that a job had its machine do, and its time and energy."""
 
     seconds: float = 0.0
     """From its beginning, loading included; of a job that was resumed, all attempts together."""
@@ -89,15 +89,15 @@ class Work:
     most_flop_s: float | None = None
     """Floating point operations a second of the machine's fastest matrix products; None where too little was computed."""
     share_now: float | None = None
-    """Of `most_flop_s`, what the last seconds reached."""
+    """Share of `most_flop_s` that the last seconds reached."""
 
     @property
     def share_of_peak(self) -> float | None:
-        """Of `most_flop_s`, what was reached from the beginning to the end; None while that is not known."""
+        """Share of `most_flop_s` that was reached from the beginning to the end; None while that is not known."""
         return self.flop / self.seconds / self.most_flop_s if self.most_flop_s and self.seconds > 0 else None
 
     def in_words(self) -> str:
-        """What was computed and what that took, in a few words; empty where nothing was computed."""
+        """Describe the computing and its cost in a few words; empty where nothing was computed."""
         if not self.flop:
             return ""
         said = [units.scaled(self.flop, "FLOP"), f"{units.scaled(self.layer_tokens, '').strip()} layer tokens"]
@@ -111,18 +111,18 @@ class Work:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`; what another version wrote beside is passed over."""
+        """Return the inverse of `to_json`; extra entries of another version are passed over."""
         return cls(**{one.name: data[one.name] for one in fields(cls) if one.name in data})
 
 
 class Meter:
-    """What this process computes from now on, as the work of one job."""
+    """Computing of this process from now on, as the work of one job."""
 
     def __init__(self, before: Work | None = None, *, elsewhere: bool = False) -> None:
         """Begin.
 
         Args:
-            before: what earlier attempts at the job did, which is added.
+            before: work of earlier attempts at the job, which is added.
             elsewhere: whether other processes compute and only tell how much: of their machines nothing is known.
         """
         self._elsewhere = elsewhere
@@ -142,7 +142,7 @@ class Meter:
         return None if self._elsewhere else COUNTS.machine
 
     def read(self) -> Work:
-        """What was done until now; called now and then while it runs."""
+        """Return the work until now; called now and then while it runs."""
         now, flop, machine, before = time.monotonic(), COUNTS.flop - self._flop, self._machine, self._before
         done = replace(
             before,

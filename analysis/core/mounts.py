@@ -1,6 +1,6 @@
-"""On what kind of file system a folder lies, where the system says so (Linux): what is safe there differs.
+"""Kind of the file system of a folder, where the system says so (Linux): safe operations differ between kinds.
 
-SQLite's write-ahead log needs memory that all its users share, which a network file system does not give them; locks hold on
+SQLite's write-ahead log needs memory that all its users share, which a network file system does not give them. Locks hold on
 some and on some only pretend to. A rename in place of an older file is whole on all of them, so results may lie there. A store
 of objects that is mounted as a folder copies where it should rename, and half of a result would be seen.
 """
@@ -92,7 +92,7 @@ def _kind(folder: str, table: Path) -> str:
             continue
         point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), words[4]).rstrip("/")
         if types[0] == "9p" and not point:
-            continue  # what a sandbox runs from, which it shares with nobody
+            continue  # the root of a sandbox, which it shares with nobody
         # Of two at one place the later one hides the earlier one.
         if (folder == point or folder.startswith(f"{point}/")) and len(point) >= longest:
             found, longest = types[0], len(point)

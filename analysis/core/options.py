@@ -1,4 +1,4 @@
-"""What a field of a request says about its option on the command line."""
+"""Annotation of a field of a request about its option on the command line."""
 
 import importlib
 from collections.abc import Callable, Collection
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def imported(name: str) -> Any:
-    """What `module:name` names, a function mostly; its module is imported now, when it is needed, and not before."""
+    """Return the object that `module:name` names, mostly a function; its module is imported now, when needed, not before."""
     module, _, attribute = name.partition(":")
     return getattr(importlib.import_module(module), attribute)
 
@@ -22,7 +22,7 @@ class Option:
     flag: str = ""
     """As it is written; empty for two dashes and the name of the field. Without dashes it is a position, not an option."""
     metavar: str = ""
-    """What stands for the value in the help; empty for what suits the type."""
+    """Name of the value in the help; empty for one that suits the type."""
     choices: Collection[str] | None = None
     """All values there are; read whenever it is needed, so that a registry may grow."""
     known: Collection[str] | str = ()
@@ -30,11 +30,11 @@ class Option:
     required: bool = False
     """Whether it must be said although the field has a default."""
     none: str = ""
-    """What is written for None."""
+    """Written form of None."""
     parse: Callable[[str], Any] | None = None
     """From the text to the value, where the type alone does not say it; raises a `LayerscopeError`."""
     write: str = ""
-    """`module:function` from the value to the value that is said, or None where it cannot be said; empty for itself."""
+    """`module:function` from the value to its written form, or None where it has none; empty for itself."""
     usual: str = ""
     """`module:function` from the request to the value that None stands for; one that has it need not say it."""
     resets: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ class Part:
     only: Collection[str] | None = None
     """The fields that take part; None for all."""
     always: Collection[str] = ()
-    """Fields that a command line always says, since what they are without it depends on the machine."""
+    """Fields that a command line always names, since their defaults depend on the machine."""
     optional: Collection[str] = ()
     """Fields that need not be said here, although elsewhere they must."""
     usual: str = ""

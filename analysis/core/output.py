@@ -1,8 +1,8 @@
-"""Files and folders that people name for an answer: what is replaced, what is written to as it is, and what is refused.
+"""Files and folders that people name for an answer: which are replaced, written to in place, or refused.
 
 Only a regular file is replaced, at once and whole. A pipe, a terminal or another character device is written to. A link is
-refused with the name of what it leads to: to follow it would change a file that was not named, and to replace it would take the
-link away; who names the target gets what was meant.
+refused with the name of its target. To follow it would change a file that was not named, and to replace it would remove the
+link. A user who names the target gets the intended file.
 """
 
 import os
@@ -19,11 +19,11 @@ _DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/([0-9]{1,6})")
 
 
 def check(name: str, option: str) -> None:
-    """Refuse what no answer can be written to, before it is worked out.
+    """Refuse a path that no answer can be written to, before it is worked out.
 
     Args:
-        name: what was given: a file that may be there or not, in a folder that is.
-        option: what it was given with.
+        name: a file that may be there or not, in a folder that is.
+        option: the option that it was given with.
 
     Raises:
         SpecError: when it is no name, a folder, a link, a block device or a socket, or its folder is missing.
@@ -52,7 +52,7 @@ def check(name: str, option: str) -> None:
 
 
 def check_folder(name: str, option: str) -> None:
-    """Refuse a new folder that cannot be made, before what it is to hold is worked out; those above it are made with it.
+    """Refuse a new folder that cannot be made, before its content is worked out; those above it are made with it.
 
     Raises:
         SpecError: when it is no name, or it is or would be in a link or a file.
@@ -102,13 +102,13 @@ def _check_folder(folder: Path, what: str) -> None:
 
 
 def _descriptor(name: str) -> int | None:
-    """The open file of this process that a name stands for: what a shell has put there is never opened anew, or replaced."""
+    """Return this process's open file for a name: a file that a shell has put there is never opened anew, or replaced."""
     match = _DESCRIPTOR.fullmatch(name)
     return int(match[1]) if match else _STANDARD.get(name)
 
 
 def _mode(path: Path) -> int | None:
-    """The mode of what a path leads to; None where there is nothing."""
+    """Return the mode of the target of a path; None where there is nothing."""
     try:
         return path.stat().st_mode
     except FileNotFoundError:

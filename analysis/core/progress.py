@@ -12,9 +12,9 @@ class Progress:
     """One report of a running experiment."""
 
     phase: str
-    """What is being done, in words for people: "loading the model", "scoring questions"."""
+    """Current work, in words for people: "loading the model", "scoring questions"."""
     done: int = 0
-    """Units finished in this phase: of equal cost, for the time that is left is told from them."""
+    """Units finished in this phase: of equal cost, since the time left is estimated from them."""
     total: int = 0
     """Units in this phase; 0 while unknown."""
     message: str = ""
@@ -24,13 +24,13 @@ class Progress:
 
 
 def doing(name: str, inner: Progress) -> str:
-    """What a part of some larger work does just now: "swaps: scoring questions, 40 %".
+    """Describe the current work of a part of some larger work: "swaps: scoring questions, 40 %".
 
-    In tenths: a worker writes down at once whatever says something new.
+    In tenths: a worker writes down at once each message that says something new.
 
     Args:
         name: of the part; "" where it has none.
-        inner: what it says of itself.
+        inner: the part's own progress.
     """
     share = f"{inner.phase}, {10 * inner.done // inner.total * 10} %" if inner.total else inner.phase
     return ": ".join(part for part in (name, share) if part)
@@ -41,7 +41,7 @@ _MANY = 10_000
 
 
 def is_counted(total: int) -> bool:
-    """Whether a phase of so many units is told in them."""
+    """Return whether a phase of so many units is shown in them."""
     return total < _MANY
 
 
@@ -51,7 +51,7 @@ def how_far(done: int, total: int) -> str:
 
 
 def bytes_so_far(done: int, total: int, values: Mapping[str, Any]) -> str:
-    """How far a transfer is and how fast, of what it reported last; "" for a phase that is none.
+    """How far a transfer is and how fast, from its last report; "" for a phase that is none.
 
     1200000, 5000000, {"of_bytes": 5000000, "bytes_per_s": 300000} -> "1.2 MB of 5.0 MB, 300 kB/s".
     """
@@ -66,11 +66,11 @@ OnProgress = Callable[[Progress], None]
 
 
 class Cancelled(Exception):
-    """Raised by an `OnProgress` callback to stop the work: what was finished must be kept usable."""
+    """Raised by an `OnProgress` callback to stop the work: finished parts must stay usable."""
 
 
 class PeerLost(Exception):
-    """One of several processes that do one thing together is gone: what was saved last is where they go on from."""
+    """One of several processes that do one thing together is gone: the rest resume from the last saved state."""
 
 
 def ignore(progress: Progress) -> None:

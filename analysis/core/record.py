@@ -1,4 +1,4 @@
-"""What every request and every result is: a frozen dataclass with a JSON form, a key, and a place on disk."""
+"""Base of every request and every result: a frozen dataclass with a JSON form, a key, and a place on disk."""
 
 import contextlib
 import dataclasses
@@ -35,19 +35,19 @@ class Spec:
 
     kind: ClassVar[str] = "spec"
     version: ClassVar[int] = 3
-    """Part of the fingerprint. A kind raises its own when the same spec would now give another result: only the results of
-    that kind are orphaned then, so one that rests on it raises its own too."""
+    """Part of the fingerprint. A kind raises its own when the same spec would now give another result. Then only the results
+    of that kind are orphaned, so a kind that rests on it raises its own too."""
     later: ClassVar[tuple[str, ...]] = ()
     """Fields that came after results were stored: at their default they are not part of the fingerprint, which so stays."""
     asked_by: ClassVar[str] = ""
-    """`module:function` that makes the request of what the command line gives, where that is more than its fields: called
-    with the given values, nested as the fields are, and with the values of plain `--set` settings."""
+    """`module:function` that makes the request from the values of the command line, where that is more than its fields. It
+    is called with those values, nested as the fields are, and with the values of plain `--set` settings."""
 
     asked_defaults: ClassVar[Mapping[str, str]] = {}
     """Defaults of options in words, by the option's name without dashes, where `asked_by` chooses them."""
 
     def __init_subclass__(cls, **named: Any) -> None:
-        """Let the fields be checked by their types and bounds first, so that `__post_init__` compares what can be compared."""
+        """Check types and bounds of the fields first, so that `__post_init__` compares only comparable values."""
         super().__init_subclass__(**named)
         own = cls.__dict__.get("__post_init__")
         if own is not None:
@@ -64,7 +64,7 @@ class Spec:
         bounds.check(self)
 
     def also_keyed(self) -> dict[str, Any]:
-        """What the fingerprint has beside the fields: a way of computing that changed for some requests of a kind alone."""
+        """Return more entries of the fingerprint: a way of computing that changed for some requests of a kind alone."""
         return {}
 
     def why_not_shared(self, n: int) -> str | None:
@@ -121,7 +121,7 @@ def _field_from_json(name: str, hint: Any, value: Any) -> Any:
 
 
 def _from_json(hint: Any, value: Any) -> Any:
-    """Turn one JSON value into what the type hint of a field asks for."""
+    """Turn one JSON value into a value of a field's type hint."""
     if isinstance(hint, types.UnionType):
         options = [option for option in typing.get_args(hint) if option is not type(None)]
         return None if value is None else _from_json(_option_for(options, value), value)
@@ -162,7 +162,7 @@ class Result:
     n_tokens: int
     """Tokens that went through the model's layers (each counted once, however many cuts were measured)."""
     complete: bool
-    """False while running or after a cancel: usable, and a new run goes on from here."""
+    """False while running or after a cancel: usable, and a new run resumes from here."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types, without arrays."""
@@ -210,7 +210,7 @@ class Result:
         return {name: value for name, value in self.to_json().items() if name not in shared}
 
     def measured_on(self) -> str:
-        """On what, on how much of it and in which precision, in a sentence; "" where nothing of it is known."""
+        """Return data, amount and precision of the measurement in a sentence; "" where nothing of it is known."""
         model = getattr(self.spec, "model", None)
         return f"{self.ran_in}." if model is not None else ""
 
@@ -260,9 +260,9 @@ class Result:
 
     @classmethod
     def load(cls, spec: Spec, on_progress: OnProgress | None = None) -> Self | None:
-        """The stored result of a resolved spec, whole or in part, or None: what a run begins with.
+        """Return the stored result of a resolved spec, whole or in part, or None: a run begins with it.
 
-        A corrupt one is moved aside, `on_progress` is told, and None is returned so that it is computed again.
+        A corrupt one is moved aside, `on_progress` is called, and None is returned so that it is computed again.
 
         Raises:
             StorageError: when it has to be computed and nothing can be stored.
@@ -292,7 +292,7 @@ class Result:
         Args:
             model: a resolved `ModelSpec`; results in another precision or place are among them.
             read: results that were read before, by kind, key and time; those that are not among them are added.
-            precomputed: whether those that came with the program count too: for what is said and never computed with.
+            precomputed: whether those that came with the program count too: for display and never for computing.
         """
         read = {} if read is None else read
         found = []

@@ -2,7 +2,7 @@
 
 A kind is one file with a `register(Experiment(...))` in it: `spec.py` of a folder under `analysis/experiments`, or a file
 anywhere that is named as an extension (`extensions`). It is then on the command line, in the queue, on the Explore page and
-among the runs, in the report and in the glossary, without a change anywhere else.
+among the runs. The report and the glossary have it too, without a change anywhere else.
 """
 
 import contextlib
@@ -30,9 +30,9 @@ ROOMS = (
     "analysis.experiments.grid.spec",
     "analysis.exports.spec",
 )
-"""Modules that register a kind when they are imported, in the order in which kinds are listed: names and not imports, because
-this room is below all of them. These have places of their own on the pages and in the report; kinds of other modules are
-`additions`, which are shown by what their `Experiment` says."""
+"""Modules that register a kind when they are imported, in the order in which kinds are listed. They are names and not
+imports, because this package is below all of them. Their kinds have places of their own on the pages and in the report.
+Kinds of other modules are `additions`, which are shown by the fields of their `Experiment`."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +44,20 @@ class Experiment:
     run: str
     """"module:function", called as `run(spec, on_progress, *, load) -> Result` and imported when first needed."""
     title: str
-    """What people call it: "Distance map"."""
+    """Name for people: "Distance map"."""
     shards: str = ""
     """"module:class", a `shards.Work`, where several processes can share the work; empty where one does it all."""
     together: str = ""
     """"module:function", called as `run(spec, on_progress, *, load, rank, size, meeting)` in each of several processes that do
     the work together, step by step; the result comes from rank 0. Empty where none do."""
     working: str = ""
-    """"module:function", called as `working(spec, facts) -> int` with a spec of a concrete dtype: bytes that it takes beside
-    the weights, where that may be more than a pass of texts through the model; empty where it is not."""
+    """"module:function", called as `working(spec, facts) -> int` with a spec of a concrete dtype. It returns the bytes
+    beside the weights, where that may be more than a pass of texts through the model; empty where it is not."""
     help: str = ""
-    """What it is, in a sentence for the glossary; empty for none."""
+    """Explanation, in a sentence for the glossary; empty for none."""
     figure: str = ""
     """"module:function", called as `figure(result, *, dark) -> Figure` when a chart is wanted; empty for none, or for those
-    that `charts.kinds` is told of."""
+    that `charts.kinds` has."""
     panel: str = ""
     """"module:function", called as `panel(result)` on a page below the title; empty for its tables and its chart."""
 
@@ -73,7 +73,7 @@ class Experiment:
 
     @property
     def is_shared(self) -> bool:
-        """Whether several processes can answer a request of this kind."""
+        """Return whether several processes can answer a request of this kind."""
         return bool(self.shards or self.together)
 
     def runner(self) -> Callable[..., Any]:
@@ -165,4 +165,4 @@ RESULTS: Mapping[str, type[Result]] = _View(lambda experiment: experiment.result
 RUNNERS: Mapping[str, str] = _View(lambda experiment: experiment.run)
 """Which function answers which kind of request."""
 TITLES: Mapping[str, str] = _View(lambda experiment: experiment.title)
-"""What people call each kind."""
+"""Titles that people read, by kind."""

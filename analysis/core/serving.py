@@ -104,7 +104,7 @@ class Serving:
 
 
 def own_roots() -> tuple[Path, ...]:
-    """The folders whose files may always be named: the hub's cache, uploads, and what jobs made."""
+    """Return the folders whose files may always be named: the hub's cache, uploads, and output of jobs."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     return (Path(HF_HUB_CACHE), *(store.cache_dir() / name for name in _OURS))
@@ -257,7 +257,7 @@ _SHARED: dict[str, Any] = {"roots": (), "uploads_gb": 2.0, "results_gb": 50.0, "
 
 
 def is_plain_name(value: str) -> bool:
-    """Whether it can only be a word or a hub id: it looks like one, and nothing of this name lies in the program's folder."""
+    """Return whether it can only be a word or a hub id: it looks like one, and the program's folder has no such name."""
     return _NAME.fullmatch(value) is not None and not Path(value).exists()
 
 

@@ -1,4 +1,4 @@
-"""What a person has set for a cache folder, kept in it for every server and worker to read."""
+"""Settings that a person made for a cache folder, kept in it for every server and worker to read."""
 
 import json
 from dataclasses import asdict, dataclass, fields, replace

@@ -1,8 +1,8 @@
-"""Pieces of an experiment that stand alone: measured by whoever has the model, stored under the address of their content.
+"""Pieces of an experiment that stand alone: measured by any process that has the model, stored under a hash of their content.
 
-What a shard holds depends on its content alone, never on how many share the work or in which order they finish. So one process
-and seven find the same figures, what a lost process had finished is kept, and whoever asks for the same piece again has it.
-The ordinary run of a request looks every piece up before it measures it: sharing work is to measure what is missing in several
+A shard depends on its content alone, never on the number of processes or the order in which they finish. So one process and
+seven find the same figures. Shards of a lost process are kept, and another request for the same piece finds them. The ordinary
+run of a request looks every piece up before it measures it. So sharing work means to measure the missing pieces in several
 places at once, and then to run the request, which finds everything there.
 """
 
@@ -32,7 +32,7 @@ class Shard:
     """A piece of work."""
 
     kind: str
-    """What is measured: "distance", "damage", "questions", "texts"."""
+    """Kind of measurement: "distance", "damage", "questions", "texts"."""
     content: Mapping[str, Any] = field(hash=False)
     """All that its figures depend on, and nothing else, in JSON types: model with identity, texts or questions, cuts."""
     size: int = field(default=1, compare=False)
@@ -45,7 +45,7 @@ class Shard:
         return hashlib.sha256(canonical.encode()).hexdigest()[:20]
 
     def to_json(self) -> dict[str, Any]:
-        """As it is told to another process."""
+        """Return the form that is sent to another process."""
         return {"kind": self.kind, "content": dict(self.content), "size": self.size}
 
     @classmethod
@@ -54,7 +54,7 @@ class Shard:
         return cls(data["kind"], data["content"], data["size"])
 
     def is_stored(self) -> bool:
-        """Whether it was measured, here or elsewhere."""
+        """Return whether it was measured, here or elsewhere."""
         return (store.result_dir(FOLDER, self.address) / "result.json").exists()
 
     def found(self) -> dict[str, np.ndarray] | None:

@@ -70,7 +70,7 @@ def share_interval(share: float, n: int) -> tuple[float, float]:
 def mean_interval(mean: float, stderr: float | None, n: int) -> tuple[float, float] | None:
     """Confidence interval of a mean of n values by Student's t.
 
-    t rather than the normal, since a loss may rest on a handful of texts: with 4 of them 1.96 standard errors hold the true
+    t rather than the normal, since a loss may rest on a handful of texts. With 4 of them 1.96 standard errors hold the true
     mean in only 85 % of cases. With hundreds the two agree.
 
     Args:
@@ -117,14 +117,14 @@ def _t_within(t: float, freedom: int) -> float:
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """Confidence interval of a median, from one ordered value to another: right whatever the values scatter like.
+    """Confidence interval of a median, from one ordered value to another: right for any distribution of the values.
 
     Args:
         values: repeats, in any order.
 
     Returns:
-        The narrowest pair of values, as many from either end, that holds the median with at least `CONFIDENCE`; None for
-        fewer than six values, not even all of which reach it.
+        The narrowest pair of values, as many from either end, that holds the median with at least `CONFIDENCE`. None for fewer
+        than six values, since even all of them do not reach it.
 
     Source: Thompson, Ann. Math. Stat. 7 (1936) 122.
     """
@@ -164,8 +164,8 @@ def compare_losses(
     Args:
         first: loss per text of the reference.
         second: of the other, the same texts in the same order.
-        weights: predicted tokens of each text, by which it counts as in `weighted_mean_and_stderr`; None or empty where they
-            are not known, and every text counts the same.
+        weights: predicted tokens of each text, as in `weighted_mean_and_stderr`. None or empty where they are not known: every
+            text counts the same then.
         seed, n_resamples: of the bootstrap over texts.
 
     Returns:
@@ -218,8 +218,8 @@ def needed(difference: float, deviation: float) -> int | None:
 
     Args:
         difference: mean of one pair, of the second minus the first.
-        deviation: standard deviation over pairs, in the same unit, above or equal to 0. Of questions of which a share g was
-            only gained and a share l only lost it is sqrt(g + l - (g - l) ** 2).
+        deviation: standard deviation over pairs, in the same unit, above or equal to 0. Where a share g of questions was only
+            gained and a share l only lost, it is sqrt(g + l - (g - l) ** 2).
 
     Returns:
         Pairs: questions or texts; at least 2. None where there is no difference to look for.
@@ -247,8 +247,8 @@ def mcnemar_p(gained: int, lost: int) -> float:
 def paired_interval(gained: int, lost: int, n: int) -> tuple[float, float]:
     """Interval of a difference of two shares of the same questions.
 
-    One question more of either kind than were seen keeps it honest where few questions flip: a bootstrap of 0 gained and 4
-    lost of 200 never draws a gain, and would be sure of what an exact test is not.
+    One more question of either kind than were seen keeps it honest where few questions flip. A bootstrap of 0 gained and 4 lost
+    of 200 never draws a gain, and would be surer than an exact test.
 
     Args:
         gained: questions that only the second got right.

@@ -1,9 +1,9 @@
 """Everything under the cache folder: paths, atomic writes, stored results with checksums.
 
-A result is a folder `results/KIND/FINGERPRINT/` with `result.json`, which begins with the SHA-256 of the rest of it, and, where
-there are arrays, safetensors files that `result.json` lists with theirs. Arrays are written first and `result.json` last, each
-to a temporary name that is then renamed, so a reader sees the old result or the new one and never half of one, and what was
-changed or damaged afterwards is not read. Nothing is ever pickled.
+A result is a folder `results/KIND/FINGERPRINT/` with `result.json`, which begins with the SHA-256 of the rest of it. Where
+there are arrays, it also has safetensors files, whose checksums `result.json` lists. Arrays are written first and `result.json`
+last, each to a temporary name that is then renamed. So a reader sees the old result or the new one and never half of one, and
+changed or damaged files are not read. Nothing is ever pickled.
 """
 
 import contextlib
@@ -41,10 +41,10 @@ _log = logging.getLogger(__name__)
 
 
 def cache_dir() -> Path:
-    """The folder that holds everything computed: `LAYERSCOPE_CACHE`, or `cache/` beside the code.
+    """Return the folder of everything computed: `LAYERSCOPE_CACHE`, or `cache/` beside the code.
 
     Raises:
-        StorageError: when an address is given, for a store of objects can neither rename nor lock what it holds.
+        StorageError: when an address is given, for a store of objects can neither rename nor lock its objects.
     """
     given = os.environ.get("LAYERSCOPE_CACHE") or ""
     if _ADDRESS.match(given):
@@ -57,10 +57,10 @@ def cache_dir() -> Path:
 
 
 def local_dir() -> Path:
-    """The folder of what only this machine writes: SQLite's files, and the locks and notes of its worker.
+    """Return the folder that only this machine writes to: SQLite's files, and the locks and notes of its worker.
 
-    That is the cache folder, unless this lies on a network file system: several machines may share results, which are renamed
-    into their place, and each has its own list of jobs and its own worker then.
+    That is the cache folder, unless this lies on a network file system. Several machines may share results, which are renamed
+    into their place. Each has its own list of jobs and its own worker then.
 
     Raises:
         StorageError: when there is no folder on a disk of this machine.
@@ -95,7 +95,7 @@ def no_space(path: Path) -> str:
 
 @contextlib.contextmanager
 def disk_errors_explained(path: Path) -> Iterator[None]:
-    """Turn an `OSError` while writing `path` into one sentence that says what to do."""
+    """Turn an `OSError` while writing `path` into one sentence with the action to take."""
     try:
         yield
     except OSError as error:
@@ -107,7 +107,7 @@ def disk_errors_explained(path: Path) -> Iterator[None]:
 
 
 def is_private(path: Path) -> bool:
-    """Whether a file is for its owner alone: all that lies in the cache is, for requests, texts and prompts are in it."""
+    """Return whether a file is for its owner alone: all in the cache is, since it holds requests, texts and prompts."""
     path, cache = path.absolute(), cache_dir()
     if path.is_relative_to(cache) or mounts.kind(cache) not in mounts.NETWORK:
         return path.is_relative_to(cache)
@@ -144,7 +144,7 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 
 def check_writable() -> None:
-    """Refuse to begin what could not be stored afterwards.
+    """Refuse to begin where the result could not be stored afterwards.
 
     Raises:
         StorageError: when nothing can be written in the cache folder, or not so that it is there whole or not at all.
@@ -163,8 +163,8 @@ def check_writable() -> None:
 def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
     """Build a folder under a temporary name with `fill(folder)` and put it at `path` when it is complete.
 
-    An older folder at `path` is replaced. Whatever goes wrong, `path` is the old folder or the new one, and what processes that
-    were killed at the same left beside it goes.
+    An older folder at `path` is replaced. After any error, `path` is the old folder or the new one. Leftovers beside it of
+    processes that were killed at the same are removed.
 
     Raises:
         StorageError: when the disk is full or the folder cannot be written.
@@ -179,12 +179,12 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
 
 
 def sweep() -> None:
-    """Remove what processes that are gone left half-made in the cache, and say in the log how much that was."""
+    """Remove unfinished files of processes that are gone in the cache, and log how much that was."""
     _sweep(cache_dir(), deep=True)
 
 
 def _sweep(top: Path, *, deep: bool) -> None:
-    # There a lock may hold for one machine alone, and what another one makes just now would look like a leftover.
+    # There a lock may hold for one machine alone, and the unfinished files of another one would look like a leftover.
     is_shared = mounts.kind(top.absolute()) in mounts.NETWORK | mounts.OBJECTS
     for path, size in disk.sweep(top, deep=deep, older_s=_SHARED_DRAFT_S if is_shared else 0.0).items():
         _log.warning("Removed %s, unfinished by a process that has ended, and freed %.1f MB.", path, size / 1e6)
@@ -261,7 +261,7 @@ def _sealed(content: bytes) -> bytes:
 
 
 def _is_whole(content: bytes) -> bool:
-    """Whether the JSON of a result is what its checksum was made of, however its lines end."""
+    """Return whether the JSON of a result matches its checksum, with any kind of line ends."""
     content = content.replace(b"\r\n", b"\n")
     seal = _SEAL.match(content)
     return seal is not None and hashlib.sha256(content[seal.end() :]).hexdigest().encode() == seal[1]
@@ -291,7 +291,7 @@ def load_result(kind: str, fingerprint: str, *, precomputed: bool = False) -> St
         precomputed: whether to look among the results that came with the program. Only their maps are computed with.
 
     Raises:
-        CorruptResultError: when something is there but is not what was written.
+        CorruptResultError: when something is there but differs from the written result.
     """
     folder = precomputed_dir() / kind / fingerprint if precomputed else result_dir(kind, fingerprint)
     return _read(folder, precomputed=precomputed) if (folder / "result.json").exists() else None
@@ -345,10 +345,10 @@ def discard_result(kind: str, fingerprint: str) -> None:
 
 
 def read(folder: Path, *, precomputed: bool) -> Stored:
-    """The result in this folder without its arrays, which are checked when they are read as a whole (`load_result`).
+    """Return the result in this folder without its arrays, which are checked when they are read as a whole (`load_result`).
 
     Raises:
-        CorruptResultError: when it is not what was written.
+        CorruptResultError: when it differs from the written result.
     """
     return _read(folder, precomputed=precomputed, arrays=False)
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 MISSING = "–"
-"""What people read where there is no value, unless a column says otherwise."""
+"""Text in place of a missing value, unless a column says otherwise."""
 _PLAIN = (bool, int, float, str)
 
 
@@ -26,7 +26,7 @@ class Column:
     format: str = ""
     """Format specification of its numbers; empty for four digits, and whole numbers as they are."""
     scale: float = 1.0
-    """What a number is multiplied by before people read it: 1000 for milliseconds of a column in seconds."""
+    """Factor of a number before people read it: 1000 for milliseconds of a column in seconds."""
     error: str = ""
     """The column of its standard error, which is for programs: people read the interval."""
     low: str = ""
@@ -35,11 +35,11 @@ class Column:
     to: str = ""
     """The column of the upper end, where this is the lower one: people read both as one, 0.320 to 0.508."""
     missing: str = MISSING
-    """What people read where there is no value."""
+    """Text in place of a missing value."""
 
     @property
     def head(self) -> str:
-        """What stands over it for people."""
+        """Return the heading of the column for people."""
         return ", ".join(part for part in (self.title or self.name, self.unit) if part)
 
     def said(self, row: Mapping[str, Any]) -> str:
@@ -68,24 +68,24 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of plain values under named columns, with what they were measured on."""
+    """Rows of plain values under named columns, with the conditions of their measurement."""
 
     title: str
     columns: tuple[Column, ...]
     rows: Sequence[Mapping[str, Any]]
     """Each by the names of the columns; a value that is missing is None, or left out."""
     caption: str = ""
-    """On what and on how much of it, in which precision, and what intervals are."""
+    """Data, their amount, the precision, and the meaning of intervals."""
 
     def only(self, *names: str) -> "Table":
-        """Some of the columns, in this order, with those that they are written together with; what is not there is left out."""
+        """Return some of the columns, in this order, with those that they are written together with; omit missing ones."""
         there = {column.name: column for column in self.columns}
         chosen = [there[name] for name in names if name in there]
         beside = [there[name] for column in chosen for name in column.beside if name in there]
         return replace(self, columns=tuple(dict.fromkeys([*chosen, *beside])))
 
     def titled(self, **titles: str) -> "Table":
-        """The same with other heads, by the names of the columns."""
+        """Return the table with other headings, by the names of the columns."""
         named = (replace(one, title=titles[one.name], unit="") if one.name in titles else one for one in self.columns)
         return replace(self, columns=tuple(named))
 
@@ -95,7 +95,7 @@ class Table:
 
     @property
     def heads(self) -> list[str]:
-        """What stands over the columns that people read."""
+        """Return the headings of the columns that people read."""
         return [column.head for column in self._read]
 
     @property
@@ -144,7 +144,7 @@ def of_values(title: str, values: Mapping[str, Any], caption: str = "") -> Table
 
 
 def are_rows(value: Any) -> bool:
-    """Whether a value is a list of dataclasses, which makes a table."""
+    """Return whether a value is a list of dataclasses, which makes a table."""
     return isinstance(value, list) and bool(value) and all(is_dataclass(one) for one in value)
 
 
@@ -160,7 +160,7 @@ def _columns(names: Sequence[str]) -> tuple[Column, ...]:
 
 
 def _with_ends(row: dict[str, Any]) -> dict[str, Any]:
-    """The same with the ends of 95 % intervals: normal ones, since a row does not say how many its errors rest on."""
+    """Return the row with the ends of 95 % intervals: normal ones, since a row does not say how many its errors rest on."""
     for name, error in [(name, row.get(f"{name}_stderr")) for name in row]:
         if error is not None and row[name] is not None and f"{name}_low" not in row:
             row = row | {f"{name}_low": row[name] - stats.Z * error, f"{name}_high": row[name] + stats.Z * error}

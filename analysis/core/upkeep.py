@@ -1,11 +1,11 @@
-"""The file behind the index of results: made, kept up to date with the folders, moved aside when it is broken.
+"""Index file of results: made, brought up to date with the folders, moved aside when it is broken.
 
-What is there is told by the time at which a kind's folder changed, and what was written anew by whoever wrote it (`note`). What
-nobody told, an edit by hand or a machine that shares the folder, is found by a look at the times and sizes of all files, which
-takes no more than a twentieth of the time.
+The time at which a kind's folder changed shows new entries, and the writer of a result reports its rewrites (`note`). A look at
+the times and sizes of all files finds other changes: an edit by hand, or a machine that shares the folder. That look takes no
+more than a twentieth of the time.
 
-Write-ahead logging, so that readers and the one who writes do not wait for each other; `synchronous = NORMAL`, for a power cut
-may take the last changes, which are then made again, but leaves no broken file.
+Write-ahead logging, so that readers and the writer do not wait for each other. `synchronous = NORMAL`, for a power cut may take
+the last changes, which are then made again, but leaves no broken file.
 """
 
 import contextlib
@@ -25,13 +25,13 @@ from analysis.core.options import imported
 LAYOUT = 5
 """Of the file, which its name says: raise it when a column or a summary says something else than before."""
 DESCRIBED_BY = "analysis.reading.runs:described"
-"""Called with the kind and a stored result: what its columns hold, from `source` on, by name. A name and no import, because
-this room is below that one."""
+"""Called with the kind and a stored result: returns the values of its columns, from `source` on, by name. A name and no
+import, because this package is below that one."""
 FEW = 200
-"""So many results are read while whoever asks waits; more are read behind their back, and come as they are read."""
+"""So many results are read while the caller waits; more are read behind their back, and come as they are read."""
 
 OWN = "results"
-"""Place of what is in the cache; any other is a folder of committed results."""
+"""Place of results in the cache; any other is a folder of committed results."""
 UNREAD, GOOD, BAD, NOTHING = range(4)
 """States of a row: to be read, readable, not to be shown, a folder without a result."""
 _TABLES = (
@@ -79,7 +79,7 @@ _TABLES = (
 )""",
     # Apart, so that a search of all rows passes over little.
     "CREATE TABLE summaries (number INTEGER PRIMARY KEY, summary TEXT NOT NULL)",
-    # One row for each score of a result: the condition it holds under, the removed layers, what repaired them.
+    # One row for each score of a result: the condition it holds under, the removed layers, the repair of them.
     """CREATE TABLE scores (
     condition TEXT, cut TEXT, repair TEXT, number INTEGER, quantity TEXT, PRIMARY KEY (condition, cut, repair, number)
 ) WITHOUT ROWID""",
@@ -105,7 +105,7 @@ _UNSETTLED_NS = 2_000_000_000
 _SHARE = 20
 _QUICK_S = 0.002
 _LOOK_AT_ONCE = 2_000
-"""Files that are looked at while whoever asks waits."""
+"""Files that are looked at while the caller waits."""
 _CHUNK = 50
 _READER = "index"
 _PAUSE_S = 0.001
@@ -135,7 +135,7 @@ def folder_of(place: str, kind: str) -> Path:
 
 
 def places() -> tuple[str, str]:
-    """What is in the cache, and the committed results."""
+    """Return the place of results in the cache, and that of the committed results."""
     return OWN, str(store.precomputed_dir())
 
 
@@ -173,7 +173,7 @@ def once() -> Iterator[None]:
 
 
 class _Once:
-    """The kinds that were brought up to date, and the connection that is kept meanwhile."""
+    """Kinds that were brought up to date, and the connection that is kept in that time."""
 
     def __init__(self) -> None:
         self.brought: set[tuple[int, str, bool]] = set()
@@ -292,7 +292,7 @@ class _Index:
 
     @contextlib.contextmanager
     def fresh(self, kinds: Sequence[str], *, wait: bool) -> Iterator[sqlite3.Connection]:
-        """A connection, after what changed in the folders of these kinds was brought in."""
+        """Yield a connection, after changes in the folders of these kinds were brought in."""
         scope, own = _in_once(), id(self)
         try:
             if scope is None:
@@ -311,7 +311,7 @@ class _Index:
                 raise StorageError("The index of the stored results was damaged and is being rebuilt. Try again.") from error
 
     def _get_over(self, error: Exception) -> None:
-        """Go on without the file as it is, which held nothing that the folders do not say."""
+        """Continue without the file as it is, which held nothing that the folders do not say."""
         if self._memory is not None:
             raise error
         self._looked.clear()
@@ -361,7 +361,7 @@ class _Index:
         self._looked[place, kind] = (time.monotonic(), time.monotonic() - began)
 
     def _read_later(self, kinds: Sequence[str]) -> None:
-        """Let a thread read what is unread, so that nobody waits for it."""
+        """Let a thread read the unread results, so that nobody waits for it."""
         with self._held:
             self._left |= set(kinds)
             if self._reader is None or not self._reader.is_alive():
@@ -387,7 +387,7 @@ class _Index:
             self._reader = None
 
     def _read_all(self, kinds: Sequence[str], *, say: bool) -> None:
-        """Read what is unread, a part at a time; one process does, and others wait until it has."""
+        """Read the unread results, a part at a time; one process does, and others wait until it has."""
         said_at, left = time.monotonic(), 1
         while left:
             handle = None if self._file is None or self._memory is not None else disk.lock(self._file.with_suffix(".lock"))
@@ -537,12 +537,12 @@ def _forget(db: sqlite3.Connection, place: str, kind: str, keys: set[str]) -> No
 
 
 def _bring_in_changes(db: sqlite3.Connection, place: str, kind: str, *, again: bool) -> None:
-    """Mark what is not as it was when it was read, by time, size and place on the disk.
+    """Mark results that changed since they were read, by time, size and place on the disk.
 
     Args:
         db: the connection.
         place, kind: the folder.
-        again: whether what could not be read is to be tried again: another version of this program may.
+        again: whether to try unreadable results again: another version of this program may.
     """
     folder, changed = os.fspath(folder_of(place, kind)), []
     rows = db.execute("SELECT key, state, mtime_ns, size, inode FROM results WHERE place = ? AND kind = ?", (place, kind))
@@ -575,7 +575,7 @@ def _read_some(db: sqlite3.Connection, kinds: Sequence[str]) -> bool:
             summary, scores = columns.pop("summary", None), columns.pop("scores", ())
             settings = ", ".join(f"{name} = :{name}" for name in columns)
             own = {"own_number": number, "own_news": news}
-            # What was written anew meanwhile is read once more.
+            # A result that was written anew in that time is read once more.
             done = db.execute(f"UPDATE results SET {settings} WHERE number = :own_number AND news = :own_news", columns | own)
             if done.rowcount and summary is not None:
                 db.execute("INSERT OR REPLACE INTO summaries VALUES (?, ?)", (number, summary))
