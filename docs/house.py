@@ -1,7 +1,7 @@
-"""Draws docs/house.svg, the map of the packages: rooms and floors from the import contracts, arrows from the imports there are.
+"""Draw docs/house.svg, the map of the packages, from the import contracts, with arrows for the imports.
 
-Run by `make map`. A floor is a layer of a contract in pyproject.toml, a room one of its packages, with the first sentence of
-its docstring and its size. An arrow says that a room imports another one; those that follow from others are left out.
+Run by `make map`. A row is a layer of a contract in pyproject.toml. A box is one of its packages, with the first sentence of
+its docstring and its size. An arrow says that a package imports another one; those that follow from others are left out.
 """
 
 import ast
@@ -19,13 +19,13 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 PICTURE = Path(__file__).with_name("house.svg")
 
 WIDTH, SIDE, LANE = 960, 76, 12
-"""Of the picture, of the margins beside the rooms where arrows pass floors by, and between two of these; pixels."""
+"""Of the picture, of the margins next to the boxes where arrows pass rows by, and between two of these; pixels."""
 LINE, GAP, BETWEEN = 16, 30, 12
-"""Height of a line of text, between floors, between rooms of a floor."""
+"""Height of a line of text, between rows, between boxes of a row."""
 LETTER = 6.3
 """Mean width of a letter of the small print."""
 NARROW = 200
-"""Rooms up to this width have their size on two lines."""
+"""Boxes up to this width have their size on two lines."""
 
 STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #3a4551 }
@@ -55,16 +55,16 @@ class Room:
 
 @dataclass(frozen=True)
 class House:
-    """What is drawn."""
+    """Content of the map."""
 
     floors: list[list[Room]]
     """The top one first."""
     arrows: list[tuple[str, str]]
-    """From a room to one that it imports, by name, without those that follow from others."""
+    """From a package to one that it imports, by name, without those that follow from others."""
 
 
 def house() -> House:
-    """The rooms of the contracts as they stand, and who imports whom."""
+    """Return the packages of the contracts as they stand, and their imports."""
     linter = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"]
     floors = [[_room(name) for name in names] for names in _floors(linter)]
     rooms = [room.name for floor in floors for room in floor]
@@ -80,7 +80,7 @@ def house() -> House:
 
 
 def _floors(linter: dict) -> Iterator[list[str]]:
-    """Names of the rooms floor by floor; a root package without floors of its own is a room on top."""
+    """Yield names of the packages row by row; a root package without rows of its own is a box on top."""
     layered = [contract for contract in linter["contracts"] if contract["type"] == "layers"]
     inside = [(container, contract["layers"]) for contract in layered for container in contract.get("containers", [""])]
     covered = {(container or re.split(r"[|:]", layers[0])[0].strip()).partition(".")[0] for container, layers in inside}
@@ -163,7 +163,8 @@ def _box(room: Room, text: list[str], x: float, y: float, width: float, height: 
 
 
 def _arrow(arrow: tuple[str, str], places: dict, level: dict[str, int], arrows: list[tuple[str, str]]) -> str:
-    """Straight down to the next floor; past other floors beside the rooms, in one lane for each room that is arrived at."""
+    """Draw straight down to the next row; past other rows next to the boxes, in one lane for each package that is arrived
+    at."""
     (x, y, width, height), (to_x, to_y, to_width, _) = places[arrow[0]], places[arrow[1]]
     if level[arrow[1]] - level[arrow[0]] == 1:
         left, right = max(x, to_x), min(x + width, to_x + to_width)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.support import hub as hubs
 
 os.environ.setdefault("LAYERSCOPE_NICENESS", "0")  # workers would wait for all the tests that run beside theirs
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for a hub, whatever the machine can reach
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for a hub, also where the machine can
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # processes share the cores: before torch is imported, and for children too
     threads = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, threads)))
@@ -29,7 +29,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """All that is imported and collected stays: to look for garbage meanwhile takes a fifth of the time, for nothing."""
+    """Keep all that is imported and collected: a look for garbage during that takes a fifth of the time, for nothing."""
     gc.disable()
     try:
         return (yield)
@@ -39,7 +39,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a model, and begin with the files that take longest, so that the end is short."""
+    """Mark tests that need a model, and begin with the files that take longest, so that the end is short."""
     for item in items:
         if "starter_folder" in item.fixturenames:
             item.add_marker("starter")
@@ -162,12 +162,12 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer) -> Iterator
 
 @pytest.fixture
 def short_texts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Losses on few and short texts where a request leaves the text open, here and in what this test starts."""
+    """Losses on few and short texts where a request leaves the text open, here and in processes that this test starts."""
     from analysis.core import extensions
     from analysis.data.spec import default_loss_corpus
 
     file = REPOSITORY / "tests" / "support" / "short_texts.py"
-    monkeypatch.setattr(default_loss_corpus, "__code__", default_loss_corpus.__code__)  # what it is again afterwards
+    monkeypatch.setattr(default_loss_corpus, "__code__", default_loss_corpus.__code__)  # restored afterwards
     monkeypatch.setenv(extensions.VARIABLE, str(file))
     runpy.run_path(str(file))
 
@@ -228,7 +228,7 @@ def capitals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def loopback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["hubs.Hub"]:
-    """A hub of this test's own, which this process and what it starts take for the hub; its cache folder is empty."""
+    """A hub of this test's own, which this process and its children take for the hub; its cache folder is empty."""
     from huggingface_hub import constants
 
     from analysis.hub import download

@@ -75,7 +75,7 @@ def test_code_and_addresses_are_no_prose(tmp_path):
         (f'st.caption("{"word " * 26}")', "a sentence of 26 words"),
     ],
 )
-def test_a_broken_rule_in_a_string_is_found_with_its_line(tmp_path, line, problem):
+def test_broken_rule_in_string_is_found_with_its_line(tmp_path, line, problem):
     found = list(prose.findings(tmp_path / "page.py", f'"""Goes on; and on."""\n\n{line}\n'))
     assert [finding.line for finding in found] == [3] * len(found)
     assert any(problem in finding.problem for finding in found)

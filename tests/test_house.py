@@ -1,4 +1,4 @@
-"""The map of the house: the committed picture shows the rooms of the contracts and the arrows that there are."""
+"""The map of the packages: the committed picture shows the packages of the contracts and their imports."""
 
 import re
 import tomllib
@@ -18,14 +18,14 @@ def now():
     return house.house()
 
 
-def test_the_committed_picture_is_of_the_house_as_it_is(now):
+def test_committed_picture_shows_the_packages_as_they_are(now):
     """Sizes may lag behind: they change with every line. Where this fails: `make map`."""
     committed, drawn = house.PICTURE.read_text(), house.drawn(now)
     assert ROOM.findall(committed) == ROOM.findall(drawn)
     assert ARROW.findall(committed) == ARROW.findall(drawn)
 
 
-def test_every_package_of_analysis_is_a_room(now):
+def test_every_package_of_analysis_is_on_the_map(now):
     rooms = {room.name for floor in now.floors for room in floor}
     folders = {folder.parent.name for folder in (REPOSITORY / "analysis").glob("*/__init__.py")}
     assert {f"analysis.{name}" for name in folders} <= rooms
@@ -59,7 +59,7 @@ def test_floors_of_a_container_stand_on_those_of_another():
     ]
 
 
-def test_what_contributing_points_to_is_there():
+def test_paths_named_in_contributing_exist():
     text = (REPOSITORY / "CONTRIBUTING.md").read_text()
     paths = re.findall(r"`((?:analysis|pages|tests|docs|benchmarks)/[\w./]*)`", text) + re.findall(r"\]\(([\w./]+)\)", text)
     assert len(paths) > 20

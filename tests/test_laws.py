@@ -1,4 +1,5 @@
-"""The laws of the house that no linter knows: what stays out of which process, what is never used, what every file says."""
+"""Rules of the project that no linter knows: libraries a process must not load, unused code, and the docstring of every
+file."""
 
 import ast
 import importlib
@@ -46,7 +47,7 @@ def loaded_by(code: str) -> set[str]:
     return set(json.loads(subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY).stdout))
 
 
-def test_nothing_stands_outside_the_rooms():
+def test_every_module_is_in_a_package():
     assert {path.name for path in (REPOSITORY / "analysis").glob("*.py")} == {"__init__.py", "__main__.py"}
 
 
@@ -56,7 +57,7 @@ def test_pages_never_import_a_model_library(path):
 
 
 def test_the_page_process_stays_free_of_torch():
-    """All of core, data, reading, charts and jobs, and whatever of analysis a page imports."""
+    """All of core, data, reading, charts and jobs, and each module of analysis that a page imports."""
     rooms = ("core", "data", "reading", "charts", "jobs")
     modules = {dotted(path) for path in ANALYSIS if path.relative_to(REPOSITORY).parts[1] in rooms}
     for path in PAGES:
@@ -65,8 +66,8 @@ def test_the_page_process_stays_free_of_torch():
     assert not top(loaded_by(code)) & (HEAVY | {"streamlit"})
 
 
-def test_every_room_of_the_pages_stands_in_the_contracts():
-    """Their directions are contracts; a room that none of them names would escape."""
+def test_contracts_name_every_package_of_the_pages():
+    """Their directions are contracts; a package that none of them names would escape."""
     contracts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     named = next(one for one in contracts if one["id"] == "page-rooms")["layers"]
     rooms = {path.parent.name for path in (REPOSITORY / "pages" / "components").glob("*/__init__.py")}
@@ -75,7 +76,7 @@ def test_every_room_of_the_pages_stands_in_the_contracts():
 
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "pages").glob("[a-z]*.py")), ids=dotted)
-def test_no_page_knows_the_room_of_another_page(path):
+def test_no_page_imports_the_package_of_another_page(path):
     known = {name.split(".")[2] for name in imported(path) if name.startswith("pages.components.")}
     assert known <= {path.stem, "jobs", "shared"}
 
@@ -97,7 +98,7 @@ def test_no_page_that_is_drawn_brings_a_model_library(tmp_path):
     assert not loaded & HEAVY
 
 
-def test_what_trains_nothing_does_not_wait_for_the_library_of_adapters():
+def test_commands_without_training_do_not_load_the_adapter_library():
     """PEFT takes seconds to import, and "Check this model" waits for them."""
     rooms = (
         "models.inspection", "maps.distance_map", "maps.damage", "accuracy.sweep", "accuracy.evaluation", "speed.speed",
@@ -114,7 +115,7 @@ def is_module(name: str) -> bool:
 
 
 @pytest.mark.parametrize("path", ANALYSIS, ids=dotted)
-def test_every_file_imports_and_says_what_it_is_for(path):
+def test_every_file_imports_and_has_a_docstring(path):
     if path.stem != "__main__":
         importlib.import_module(dotted(path))
     assert ast.get_docstring(ast.parse(path.read_text()))
@@ -145,7 +146,7 @@ def test_no_file_outgrows_one_thing(path):
 
 @pytest.fixture
 def house(tmp_path: Path) -> Path:
-    """A copy of the house, to be built on."""
+    """A copy of the project, to be built on."""
     for part in ("analysis", "pages"):
         shutil.copytree(REPOSITORY / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__", "assets"))
     shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
@@ -153,13 +154,13 @@ def house(tmp_path: Path) -> Path:
 
 
 def judged(house: Path) -> str:
-    """What import-linter says of a house; empty when every contract is kept."""
+    """Return the output of import-linter on a copy of the project; empty when every contract is kept."""
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=house, env={**os.environ, "PYTHONPATH": str(house)})
     return " ".join(done.stdout.split()) if done.returncode else ""
 
 
-def test_the_contracts_refuse_arrows_that_go_up_and_rooms_that_they_do_not_name(house):
+def test_contracts_refuse_upward_imports_and_unnamed_packages(house):
     assert not judged(house)
     store = house / "analysis" / "core" / "store.py"
     plain = store.read_text()

@@ -1,4 +1,4 @@
-"""No way around `words.plain`: whatever text reaches Markdown on a page is our own, a number, or made harmless."""
+"""No way around `words.plain`: each text that reaches Markdown on a page is our own, a number, or made harmless."""
 
 import ast
 from pathlib import Path
@@ -53,7 +53,7 @@ def test_a_way_around_is_found(house, way):
     assert [fault.path.as_posix() for fault in house.faults_in(PLANTED)] == [PLANTED]
 
 
-def test_what_passed_the_function_is_left_alone(house):
+def test_text_that_passed_the_function_is_left_alone(house):
     house.add(PLANTED, f"{IMPORTS}def show(name: str, n: int):\n    st.info(f'**{{words.plain(name)}}** has {{n}}')")
     assert house.faults_in(PLANTED) == []
 

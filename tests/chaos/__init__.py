@@ -1,1 +1,1 @@
-"""Kills and faults: what may happen to a run while it runs, and that it comes to the same figures all the same."""
+"""Kills and faults: disturbances of a run in progress, and the proof that it comes to the same figures all the same."""

@@ -1,4 +1,4 @@
-"""`make chaos`: kills at random moments and faults of the machine, over every kind of job; a table of what became of them.
+"""`make chaos`: kills at random moments and faults of the machine, over every kind of job; a table of the outcomes.
 
     python -m tests.chaos                   all of it, about 15 minutes on two cores
     python -m tests.chaos --seed 7          other moments
@@ -25,7 +25,7 @@ ROUNDS = 4
 """How often the worker is killed, once or twice in a row, in every kind of job."""
 COMMANDS = ("distances", "damage", "sweep", "evaluate", "heal", "methods", "compare", "export", "gguf", "microscope", "restore")
 Plays = Iterator[tuple[str, list[Callable[[Row], None]]]]
-"""Rows of the table: what happens, and the functions that fill the row."""
+"""Rows of the table: the disturbance, and the functions that fill the row."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,6 +1,6 @@
 """Processes that are killed: a worker, a command line and the queue of a server, as copies of one that has imported everything.
 
-A copy is there in a tenth of a second, where a new one imports for eight; `faults` are what shall go wrong in it.
+A copy is there in a tenth of a second, where a new one imports for eight; `faults` are the errors that it shall have.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from analysis.core.registry import RUNNERS
 from analysis.jobs import worker as worker_process
 
 STEPS_S = (2.5, -2.5, 60, -60, 3600, -3600)
-"""What a clock is set by."""
+"""Seconds by which a clock is set."""
 NOT_FIRST = 3
 """Exit code of a worker that found another one."""
 _KEPT = ("results", "adapters", "exports", "checkpoints")
@@ -74,7 +74,7 @@ def command(*arguments: str) -> None:
 
 
 def server(specs: list[Spec]) -> None:
-    """Be what a server is to the queue: it submits, and looks again and again until all is done."""
+    """Do the part of a server for the queue: it submits, and looks again and again until all is done."""
     asked = [jobs.submit(spec).id for spec in specs]
     while any(jobs.get(job).state != jobs.DONE for job in asked):
         jobs.reap()
@@ -103,7 +103,7 @@ def _fails_at(argument: str) -> None:
 
 
 def _unchecked_space(argument: str) -> None:
-    """Nobody asks whether there is room, as where a disk fills up a moment later."""
+    """Skip the check of free space, as where a disk fills up a moment later."""
     from analysis.exports import export, folders
 
     for module in (export, folders):
@@ -137,7 +137,7 @@ def stepping_clock(seed: int) -> Iterator[None]:
 
 
 def _step_on(draw: random.Random, stop: threading.Event) -> None:
-    """Start times move with the clock, as they do where they are reckoned from it."""
+    """Move start times with the clock, as on systems that compute them from it."""
     now, created = time.time, psutil.Process.create_time
     off = 0.0
     time.time, psutil.Process.create_time = lambda: now() + off, lambda self, *given: created(self, *given) + off
@@ -152,4 +152,4 @@ FAULTS: dict[str, Callable[[str], None]] = {
     "no-model": _no_model,
     "clock": _clock,
 }
-"""What can be made to go wrong in a process, by name; the rest of the fault is its argument."""
+"""Faults that a process can be given, by name; the rest of the fault is its argument."""

@@ -15,7 +15,7 @@ _CODES = {"EIO": "Input/output error", "ENOSPC": "no space left"}
 
 
 def failing_disk(on: Stage, kind: str, code: str, row: Row) -> None:
-    """One write fails, at a place drawn at random: the job fails with the reason, the worker stays, and resuming mends it."""
+    """One write fails, at a place drawn at random: the job fails with the reason, the worker stays, and resuming fixes it."""
     on.undisturbed(kind)
     for most in (4, 1):
         with on.cache() as cache:
@@ -101,7 +101,7 @@ def clock(on: Stage, kind: str, row: Row) -> None:
 
 
 def can_mount() -> bool:
-    """Whether this process may mount a small disk."""
+    """Return whether this process may mount a small disk."""
     return os.geteuid() == 0 and os.access("/bin/mount", os.X_OK)
 
 

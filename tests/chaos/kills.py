@@ -122,7 +122,7 @@ def download(on: Stage, row: Row) -> None:
 
 
 def dashboard(on: Stage, kind: str, row: Row) -> None:
-    """Kill a dashboard while the worker that it started runs a job: the job goes on, and the next dashboard shows it."""
+    """Kill a dashboard while the worker that it started runs a job: the job continues, and the next dashboard shows it."""
     on.undisturbed(kind)
     with on.cache() as cache:
         job = jobs.submit(on.specs[kind], "The job that stays")
@@ -187,7 +187,7 @@ def _workers(cache: Path) -> list[int]:
 
 
 def _leave(row: Row, cache: Path) -> None:
-    """Ask the worker to leave; whatever still runs then was left behind."""
+    """Ask the worker to leave; a process that still runs then was left behind."""
     process = local.worker()
     if process is not None:
         os.kill(process.pid, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""A small request of every kind on a tiny random model, and what of its answer must be the same whatever happened."""
+"""A small request of every kind on a tiny random model, and the part of its answer that no disturbance may change."""
 
 import hashlib
 import json
@@ -26,14 +26,14 @@ from analysis.models.spec import InspectSpec, ModelSpec
 from tests.support import documents
 
 _OF_THE_MOMENT = re.compile(r".*(_s|_bytes)$|versions|fits|notes")
-"""Fields that tell how long something took, or what was free, on this machine at this moment."""
+"""Fields with the duration of a step, or with free memory, on this machine at this moment."""
 _TIMINGS = {"speed": ("points", "prefill", "decode")}
 """Fields that hold nothing but such numbers."""
 
 
 @dataclass(frozen=True)
 class Ground:
-    """What every run stands on: a tiny model and texts, made once and only read."""
+    """Base of every run: a tiny model and texts, made once and only read."""
 
     folder: Path
 
@@ -93,7 +93,7 @@ def arguments(spec: Spec) -> list[str]:
 
 
 def figures(kind: str, data: Mapping[str, Any], cache: Path) -> Any:
-    """What of a stored answer is the same in every run: its numbers, and the weights it wrote."""
+    """Return the part of a stored answer that is the same in every run: its numbers, and the weights it wrote."""
     kept = {name: value for name, value in data.items() if name not in _TIMINGS.get(kind, ())}
     return {"data": _steady(kept), "weights": _weights(cache)}
 
@@ -122,7 +122,7 @@ def stored(kind: str, key: str, cache: Path) -> Any:
 
 
 def halves(cache: Path) -> list[str]:
-    """What looks whole and is not: results that do not fit their checksums, folders without their last file."""
+    """Return files that look whole and are not: results that do not fit their checksums, folders without their last file."""
     found = []
     for file in cache.glob("results/*/*/result.json"):
         try:

@@ -27,7 +27,7 @@ LIMIT_S = 180.0
 
 @dataclass
 class Row:
-    """What became of one kind of disturbance."""
+    """Outcome of one kind of disturbance."""
 
     what: str
     times: int = 0
@@ -37,12 +37,12 @@ class Row:
     leftovers: list[str] = field(default_factory=list)
     """Processes and temporary files that nobody will end or remove, and results that look whole and are not."""
     wrong: list[str] = field(default_factory=list)
-    """What did not go as it must, in sentences."""
+    """Failures, in sentences."""
     wall_s: float = 0.0
 
     @property
     def is_right(self) -> bool:
-        """Whether all recovered to the same figures, and nothing stayed behind."""
+        """Return whether all recovered to the same figures, and nothing stayed behind."""
         return self.times == self.recovered == self.equal > 0 and not self.leftovers and not self.wrong
 
 
@@ -101,7 +101,7 @@ class Stage:
             shutil.rmtree(folder.parent, ignore_errors=True)
 
     def hold(self, row: Row, kind: str, cache: Path, times: int = 1) -> None:
-        """Count what a disturbed run came to: its figures against the undisturbed ones, and what stayed behind.
+        """Count the outcome of a disturbed run: its figures against the undisturbed ones, and the files that stayed behind.
 
         A command line leaves the drafts of one that was killed to the next server or worker, which sweeps when it starts.
         """
@@ -118,7 +118,7 @@ class Stage:
 
 
 def row(what: str, plays: Sequence[Callable[[Row], None]]) -> Row:
-    """Play scenes that fill one row; what goes wrong in one is noted, and the others go on."""
+    """Play scenes that fill one row; a failure in one is noted, and the others continue."""
     filled, began = Row(what), time.monotonic()
     for play in plays:
         try:
@@ -130,7 +130,7 @@ def row(what: str, plays: Sequence[Callable[[Row], None]]) -> Row:
 
 
 def wait_for(condition: Callable[[], Any], what: str, limit_s: float = LIMIT_S) -> Any:
-    """What `condition()` returns as soon as it is true."""
+    """Return the result of `condition()` as soon as it is true."""
     end_at = time.monotonic() + limit_s
     while time.monotonic() < end_at:
         if found := condition():
@@ -154,7 +154,7 @@ def ended(job_id: str, state: str = jobs.DONE) -> jobs.Job:
 
 
 def bring_back(job_id: str) -> None:
-    """What a server does after a worker was killed: it looks, and where the job does not go on by itself it is resumed."""
+    """Do the part of a server after a worker was killed: it looks, and resumes the job where that does not resume by itself."""
     wait_for(
         lambda: (jobs.reap(), jobs.get(job_id).state != jobs.RUNNING)[1], f"noticing the end of the worker of {job_id}", 20
     )
@@ -174,7 +174,7 @@ def end(worker: BaseProcess) -> None:
 
 
 def kill(process: BaseProcess) -> None:
-    """End it at once, in the middle of whatever it does."""
+    """End it at once, in the middle of its work."""
     process.kill()
     process.join(20)
 
@@ -193,7 +193,7 @@ def processes_on(cache: Path) -> list[psutil.Process]:
 
 
 def left_running(cache: Path, sessions: list[int]) -> list[str]:
-    """Processes that outlived what began them, as sentences."""
+    """Return processes that outlived their parents, as sentences."""
     found = {process.pid: process for process in processes_on(cache)}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):

@@ -31,13 +31,13 @@ PLAYS = {
 
 
 @pytest.mark.parametrize("name", PLAYS)
-def test_all_recovers_to_the_figures_of_an_undisturbed_run_and_nothing_is_left(on, name):
+def test_all_recover_the_undisturbed_figures_and_leave_nothing_behind(on, name):
     play, *given = PLAYS[name]
     row = stage.row(name, [partial(play, on, *given)])
     assert row.is_right, table([row])
 
 
-def test_a_figure_that_differs_and_what_stays_behind_are_told():
+def test_different_figures_and_leftover_files_are_reported():
     good, bad = Row("good", 2, 2, 2), Row("bad", 2, 2, 1, leftovers=["process 7 still runs"], wrong=["the figures differ"])
     assert good.is_right
     assert not bad.is_right
@@ -47,7 +47,7 @@ def test_a_figure_that_differs_and_what_stays_behind_are_told():
     assert (first, second) == ("bad: the figures differ", "bad: left behind: process 7 still runs")
 
 
-def test_only_numbers_of_the_moment_are_left_out_of_the_comparison(tmp_path):
+def test_comparison_leaves_out_only_numbers_of_the_moment(tmp_path):
     data = {"acc": 0.5, "wall_s": 3.0, "versions": {}, "steps": [{"loss": 1.0, "tokens_per_s": 9.0, "memory_bytes": 5}]}
     assert kinds.figures("heal", data, tmp_path)["data"] == {"acc": 0.5, "steps": [{"loss": 1.0}]}
 
@@ -58,7 +58,7 @@ def test_an_unknown_scene_is_refused(capsys):
     assert f"there are {', '.join(SCENES)}" in capsys.readouterr().err
 
 
-def test_a_failing_write_fails_once_and_in_what_is_kept_only(tmp_path, monkeypatch):
+def test_write_fails_once_and_only_in_kept_files(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", os.fsync)
     monkeypatch.setattr(os, "replace", os.replace)
     children.FAULTS["fails-at"]("EIO 2")

@@ -28,7 +28,7 @@ def packages_are_read_once() -> Iterator[None]:
 
 @pytest.fixture
 def ui_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache, no precomputed results, and a worker that is said to be there but does nothing."""
+    """An empty cache, no precomputed results, and a worker that seems to be there but does nothing."""
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(storage, "precomputed_dir", lambda: tmp_path / "precomputed")
     monkeypatch.setattr(jobs, "worker_alive", lambda: True)

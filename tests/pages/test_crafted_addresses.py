@@ -1,4 +1,4 @@
-"""Links that somebody crafted: whatever an address holds, no page renders any of it."""
+"""Links that an attacker crafted: no page renders any content of an address as markup."""
 
 import itertools
 import re
@@ -23,7 +23,7 @@ PAYLOADS = {
     "control characters": ("a\x00\x1b[31mb\x7f", "\x1b"),
     "ten thousand letters": ("x" * 10_000, "x" * 1001),
 }
-"""What is tried, and what must not be left of it as it stands."""
+"""Inputs, and the text that must not be left of each as it stands."""
 OF_A_MODEL = ("model", "revision", "dtype", "device", "quantization")
 """Tried one by one: where one names no model, the starter model is shown and the others are not read."""
 OTHERS = (
@@ -32,7 +32,7 @@ OTHERS = (
 """Tried all at once, since each is read by itself."""
 PAGES = ("model", "explore", "heal", "compare", "export", "learn")
 SHOWN_ON = ("explore", "compare", "learn")
-"""The pages that say what the others hold."""
+"""The pages that show the values of the others."""
 ADDRESSES = [
     (PAGES[place % 6], (field,), payload) for place, (field, payload) in enumerate(itertools.product(OF_A_MODEL, PAYLOADS))
 ]
@@ -79,7 +79,7 @@ def test_nothing_of_a_job_is_rendered(app, stored, job, page, payload):
 @pytest.mark.parametrize(
     ("field", "page"), [("tab", "explore"), ("view", "explore"), ("strategy", "explore"), ("step", "learn")]
 )
-def test_what_does_not_exist_is_said_with_what_does_and_the_rest_is_kept(app, stored, field, page):
+def test_unknown_values_list_existing_ones_and_keep_the_rest(app, stored, field, page):
     at = app(f"pages/{page}.py", **{field: "sideways", "n": "7"})
     said = "\n".join(element.value for element in at.warning)
     assert "sideways" in said
@@ -88,7 +88,7 @@ def test_what_does_not_exist_is_said_with_what_does_and_the_rest_is_kept(app, st
     assert field not in at.query_params
 
 
-def test_a_run_that_cannot_be_is_said_to_be_none(app, stored):
+def test_impossible_run_is_reported_as_missing(app, stored):
     at = app("pages/compare.py", pin="sweep:1", n="7")
     assert "an invalid reference run" in "\n".join(element.value for element in at.warning)
     assert at.query_params["n"] in ("7", ["7"])

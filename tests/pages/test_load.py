@@ -1,4 +1,4 @@
-"""What `make load` says, and what keeps a tick of the job strip cheap for everybody."""
+"""The messages of `make load`, and the measures that keep a tick of the job strip cheap for everybody."""
 
 import asyncio
 import json
@@ -20,24 +20,24 @@ ROOT = Path(__file__).resolve().parents[2]
 RUNNER = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())["runner"]
 
 
-def test_no_run_of_a_script_ends_with_a_look_at_every_object_of_the_server():
+def test_script_runs_end_without_full_garbage_collection():
     """It took longer than the run: 20 visitors beside a job would have asked for two and a half processors."""
     assert RUNNER["postScriptGC"] is False
 
 
-def test_two_drawings_of_a_session_never_run_beside_each_other():
-    """Streamlit locks what a session holds for each of them alone, so one changed what the other was going through."""
+def test_two_runs_of_a_session_never_overlap():
+    """Streamlit locks the values of a session for each of them alone, so one changed values that the other was reading."""
     assert RUNNER["fastReruns"] is False
 
 
-def test_the_memory_is_flat_when_it_grows_after_the_first_third_by_no_more_than_five_percent():
+def test_memory_is_flat_below_five_percent_growth_after_first_third():
     rising = [(float(at), (100 + at) * 2**20) for at in range(31)]
     assert "114 in the second third, 125 in the last (+9.2%, not flat to 5%)" in load.memory_told(rising)
     warm = [(float(at), min(100 + at, 110) * 2**20) for at in range(31)]
     assert "100 MiB first, 110 in the second third, 110 in the last (+0.0%, flat to 5%)" in load.memory_told(warm)
 
 
-def test_every_traceback_in_a_log_is_an_error_by_what_was_raised():
+def test_every_traceback_in_a_log_counts_by_exception_type():
     log = 'fine\nTraceback (most recent call last):\n  File "a.py", line 1\nValueError: no\nOSError is only mentioned\n'
     assert load.failures(log) == ["ValueError: no"]
 
@@ -66,7 +66,7 @@ def test_the_watch_sees_where_a_script_is(tmp_path):
     assert any("test_load.py:test_the_watch_sees_where_a_script_is" in name for name, _ in seen["inside"]["page"])
 
 
-def test_an_answer_is_timed_from_the_request_to_its_last_message(tmp_path, monkeypatch):
+def test_answer_is_timed_from_request_to_last_message(tmp_path, monkeypatch):
     for of, name in ((gate.Requests, "_take"), (gate.Window, "ticks"), (gate.Window, "is_told")):
         monkeypatch.setattr(of, name, getattr(of, name))  # and put back afterwards
     watch = sampled_server.Watch(tmp_path / "report.json")

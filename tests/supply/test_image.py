@@ -1,7 +1,7 @@
-"""The container: what is built into the image, who runs it, and what a small cluster of it shows of itself.
+"""The container: the content of the image, the user who runs it, and the open ports of a small cluster of it.
 
-There is no container engine where these run. The texts are read as an engine reads them; the commands in them are run as they
-stand where they can be, which is the health check.
+There is no container engine where these tests run. The texts are read as an engine reads them. Of the commands in them, the
+tests run the one that can run here, which is the health check.
 """
 
 import fnmatch
@@ -45,7 +45,8 @@ def stage(name: str) -> list[tuple[str, str]]:
 
 
 def ignored(path: str) -> bool:
-    """Whether `.dockerignore` keeps a path of the repository out: the last line that matches it or a folder above it counts."""
+    """Return whether `.dockerignore` keeps a path of the repository out: the last line that matches it or a folder above it
+    counts."""
     out = False
     for line in (ROOT / ".dockerignore").read_text().splitlines():
         pattern = line.lstrip("!").removeprefix("**/")
@@ -62,7 +63,7 @@ def matches(path: str, pattern: str) -> bool:
 
 
 @pytest.mark.parametrize("name", ["dashboard", "ray"])
-def test_the_image_is_run_by_a_fixed_user_that_is_not_root(name):
+def test_image_runs_as_fixed_user_that_is_not_root(name):
     users = [rest for word, rest in stage(name) if word == "USER"]
     assert users[-1] == "10001:10001"
     assert any("--uid 10001" in rest for word, rest in stage(name) if word == "RUN")
@@ -75,7 +76,7 @@ def test_bases_are_named_by_version_and_are_one():
     assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", base)
 
 
-def test_packages_come_by_the_lock_with_hashes_and_the_starter_pack_with_them():
+def test_packages_and_starter_pack_are_installed_by_lock_with_hashes():
     for name, ray in (("packages", False), ("packages-ray", True)):
         said = " ".join(rest for word, rest in stage(name) if word == "RUN")
         assert "supply.install --lock requirements.lock requirements.txt" in said
@@ -84,13 +85,13 @@ def test_packages_come_by_the_lock_with_hashes_and_the_starter_pack_with_them():
         assert "slurm" not in said
 
 
-def test_without_a_target_the_dashboard_is_built_which_has_no_ray():
+def test_default_target_is_the_dashboard_without_ray():
     assert [rest.split()[2] for word, rest in instructions() if word == "FROM"][-1] == "dashboard"
     assert ("COPY", "--from=packages /opt/venv /opt/venv") in stage("dashboard")
     assert ("COPY", "--from=packages-ray /opt/venv /opt/venv") in stage("ray")
 
 
-def test_all_that_is_copied_is_in_the_repository_and_in_the_build():
+def test_copied_files_are_in_the_repository_and_the_build():
     for word, rest in instructions():
         if word == "COPY" and "--from" not in rest and rest != ". .":
             for path in rest.split()[:-1]:
@@ -109,7 +110,7 @@ def test_nothing_private_or_made_here_gets_into_the_image(path):
     assert ignored(path)
 
 
-def test_what_the_program_reads_is_in_the_image():
+def test_image_has_all_files_that_the_program_reads():
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
     rooms = ("analysis/", "pages/", "supply/", "cache/precomputed/")
     needed = [path for path in tracked if path.startswith(rooms)] + ["app.py", ".streamlit/config.toml"]
@@ -124,7 +125,7 @@ def test_the_cache_is_a_volume_for_its_owner_alone():
     assert any(word == "ENV" and "LAYERSCOPE_CACHE=/cache" in rest for word, rest in lines)
 
 
-def test_the_dashboard_listens_on_the_network_and_asks_for_a_login():
+def test_dashboard_listens_on_the_network_and_asks_for_login():
     [command] = [rest for word, rest in stage("dashboard") if word == "CMD"]
     words = yaml.safe_load(command)
     assert words[:4] == ["python", "-m", "streamlit", "run"]
@@ -132,8 +133,8 @@ def test_the_dashboard_listens_on_the_network_and_asks_for_a_login():
     assert not any("TOKEN" in rest for word, rest in instructions() if word in ("ENV", "ARG"))
 
 
-def test_the_container_as_it_starts_is_well_asks_for_a_login_and_says_where_the_token_is(tmp_path):
-    """The command of the image as it stands, on a port of our own and in a cache that was made as the image makes it."""
+def test_started_container_is_healthy_asks_for_login_and_names_token(tmp_path):
+    """The unchanged command of the image, on a port of our own and in a cache that was made as the image makes it."""
     cache = tmp_path / "cache"
     cache.mkdir(mode=0o700)
     [command] = [yaml.safe_load(rest) for word, rest in stage("dashboard") if word == "CMD"]
@@ -160,7 +161,7 @@ def test_only_the_dashboard_is_published_and_only_to_this_machine():
     assert not any("network_mode" in service or "expose" in service for service in SERVICES.values())
 
 
-def test_there_are_a_head_two_workers_and_the_dashboard_of_one_image_and_one_volume():
+def test_head_workers_and_dashboard_share_one_image_and_volume():
     assert set(SERVICES) == {"head", "worker-1", "worker-2", "dashboard"}
     assert {service["image"] for service in SERVICES.values()} == {"layerscope:ray"}
     assert all(service["build"] == {"context": ".", "target": "ray"} for service in SERVICES.values())
@@ -168,7 +169,7 @@ def test_there_are_a_head_two_workers_and_the_dashboard_of_one_image_and_one_vol
     assert set(COMPOSE["volumes"]) == {"cache"}
 
 
-def test_the_token_is_a_secret_in_a_file_that_everybody_has_and_no_variable():
+def test_token_is_a_secret_file_and_no_variable():
     assert COMPOSE["secrets"] == {"ray-token": {"file": "${RAY_TOKEN_FILE:-./ray-token}"}}
     for service in SERVICES.values():
         assert service["secrets"] == ["ray-token"]
@@ -180,7 +181,7 @@ def test_the_token_is_a_secret_in_a_file_that_everybody_has_and_no_variable():
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_no_service_is_root_gains_rights_or_takes_the_whole_machine(name):
+def test_services_are_unprivileged_and_limited(name):
     service = SERVICES[name]
     assert service["user"] == "10001:10001"
     assert service["cap_drop"] == ["ALL"]
@@ -190,7 +191,7 @@ def test_no_service_is_root_gains_rights_or_takes_the_whole_machine(name):
 
 
 @pytest.mark.parametrize("name", NODES)
-def test_nodes_of_ray_stay_in_the_foreground_tell_nobody_and_are_asked_whether_they_are_well(name):
+def test_ray_nodes_run_in_foreground_without_telemetry_with_health_checks(name):
     command = NODES[name]["command"]
     assert command[:2] == ["ray", "start"]
     assert {"--block", "--disable-usage-stats"} <= set(command)
@@ -203,7 +204,7 @@ def test_workers_and_dashboard_wait_for_a_head_that_is_well():
         assert SERVICES[name]["depends_on"] == {"head": {"condition": "service_healthy"}}
 
 
-def test_commands_in_the_comments_name_files_and_targets_that_are_there():
+def test_commands_in_comments_name_existing_files_and_targets():
     text = (ROOT / "compose.yaml").read_text() + (ROOT / "Dockerfile").read_text()
     for line in re.findall(r"^#   (docker build [^#\n]*?)(?: {2,}.*)?$", text, re.MULTILINE):
         words = shlex.split(line)

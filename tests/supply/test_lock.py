@@ -19,7 +19,7 @@ OURS = {"python_full_version": "3.11.9", "python_version": "3.11", "sys_platform
 
 
 def lines(name: str) -> list[str]:
-    """What a requirements file asks for, a line each, with continuations joined."""
+    """Return the packages of a requirements file, a line each, with continuations joined."""
     text = (ROOT / name).read_text().replace("\\\n", " ")
     return [line for line in text.splitlines() if line and not line.startswith(("#", "--"))]
 
@@ -52,7 +52,7 @@ def test_every_line_of_a_lock_has_hashes_and_no_address(name):
     assert "://" not in (ROOT / name).read_text()
 
 
-def test_torch_and_what_only_it_brings_stay_outside_of_the_lock():
+def test_lock_leaves_out_torch_and_its_own_dependencies():
     names = {one.name for one in PINS}
     assert not {name for name in names if name in ("torch", "triton", "sympy") or name.startswith(("nvidia", "cuda"))}
     assert {"streamlit", "transformers", "numpy", "tokenizers", "pytest", "lm-eval"} <= names
@@ -65,7 +65,7 @@ def test_one_version_of_each_package_is_for_each_python(python):
     assert {"numpy", "scipy"} <= set(here)
 
 
-def test_what_runs_is_locked_at_the_version_that_is_tested():
+def test_lock_has_the_tested_versions():
     assert {(one.name, pinned(one)) for one in pins("requirements.lock")} < {(one.name, pinned(one)) for one in PINS}
 
 
@@ -103,7 +103,7 @@ def digest(shelf: Path, version: str) -> str:
     return hashlib.sha256((shelf / f"leaf-{version}-py3-none-any.whl").read_bytes()).hexdigest()
 
 
-def test_a_lock_that_names_nothing_for_this_machine_is_passed_over_with_a_sentence(shelf, capsys):
+def test_lock_without_packages_for_this_machine_is_skipped_with_message(shelf, capsys):
     assert "1.1" in asked(shelf, "1.7", "0" * 64)
     told = capsys.readouterr().out
     assert told.startswith(
@@ -112,7 +112,7 @@ def test_a_lock_that_names_nothing_for_this_machine_is_passed_over_with_a_senten
     assert len(told.splitlines()) == 1
 
 
-def test_what_is_installed_is_compiled_too(shelf):
+def test_installed_packages_are_compiled_too(shelf):
     asked(shelf, "1.0", digest(shelf, "1.0"))
     assert [file.name.partition(".")[0] for file in (shelf / "site" / "__pycache__").iterdir()] == ["leaf"]
 
@@ -123,7 +123,7 @@ def test_a_file_of_another_content_is_never_installed(shelf, capsys):
     assert not (shelf / "site").exists()
 
 
-def test_what_the_lock_says_is_installed_although_the_ranges_know_newer(shelf, capsys):
+def test_locked_versions_are_installed_although_ranges_allow_newer(shelf, capsys):
     (shelf / "the.lock").write_text(f"leaf==1.0 --hash=sha256:{digest(shelf, '1.0')}\n")
     install.locked(shelf / "the.lock", shelf / "ranges.txt")
     assert "1.0" in (shelf / "site" / "leaf.py").read_text()

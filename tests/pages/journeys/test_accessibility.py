@@ -12,7 +12,7 @@ from tests.support import browser
 pytestmark = [pytest.mark.browser, pytest.mark.starter, pytest.mark.timeout(300)]
 
 STREAMLITS_OWN: dict[tuple[str, str], str] = {}
-"""Rule and a selector that the element or one around it matches, with the reason why it cannot be mended from here."""
+"""Rule and a selector that the element or one around it matches, with the reason why it cannot be fixed from here."""
 WITHIN = {
     "compare": ("Blind test", "Microscope", "Runs"),
     "export": ("llama.cpp", "Report"),
@@ -46,7 +46,7 @@ FOCUS_IS_SEEN = """
 
 
 def found(page: Page, rules: list[str] | None = None) -> list[str]:
-    """What axe holds against a page by these rules, or by all; each with its element."""
+    """Return the findings of axe on a page by these rules, or by all; each with its element."""
     page.evaluate(AXE_SCRIPT)
     told = []
     for violation in page.evaluate(RUN, [[[selector] for _, selector in STREAMLITS_OWN], rules]):
@@ -62,7 +62,7 @@ def test_axe_finds_nothing_serious_on_any_page(served, theme, rules):
     for name in browser.PAGES:
         browser.visit(page, served.address, name)
         told[name] = found(page, rules)
-        for view in WITHIN.get(name, ()) if rules is None else ():  # what is within has the colours of its page
+        for view in WITHIN.get(name, ()) if rules is None else ():  # its inner views have the colours of the page
             page.get_by_role("radio", name=view).click()
             page.wait_for_timeout(300)
             browser.settled(page)
@@ -72,7 +72,7 @@ def test_axe_finds_nothing_serious_on_any_page(served, theme, rules):
     assert not {name: held for name, held in told.items() if held}
 
 
-def test_axe_would_find_what_is_wrong(served):
+def test_axe_finds_planted_errors(served):
     page = served.visitor()
     page.set_content("<html lang=en><title>t</title><main><h1>h</h1><p style='color:#aaa'>faint</p><button></button></main>")
     assert {line.split(":")[0] for line in found(page)} == {"color-contrast", "button-name"}
@@ -80,7 +80,7 @@ def test_axe_would_find_what_is_wrong(served):
     page.context.close()
 
 
-def test_the_cut_is_chosen_and_a_menu_opened_by_the_keyboard_alone(served):
+def test_keyboard_alone_chooses_a_block_and_opens_a_menu(served):
     page = served.visitor()
     browser.visit(page, served.address, "explore")
     expect(page.get_by_text("block [11, 16)").first).to_be_visible()

@@ -1,4 +1,4 @@
-"""Addresses that people type, in a real browser: those of pages, and those that name what does not exist."""
+"""Addresses that people type, in a real browser: those of pages, and those that name something that does not exist."""
 
 import re
 
@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.starter, pytest.mark.timeout(300)
 
 
 @pytest.mark.parametrize("path", ["explore", ""])
-def test_explore_has_an_address_of_its_own_and_is_what_opens_first(served, path):
+def test_explore_has_its_own_address_and_opens_first(served, path):
     page = served.visitor()
     page.goto(f"{served.address}/{path}?n=7")
     browser.settled(page)
@@ -26,7 +26,7 @@ def test_explore_has_an_address_of_its_own_and_is_what_opens_first(served, path)
     page.context.close()
 
 
-def test_an_address_that_names_what_does_not_exist_says_what_does_and_keeps_the_rest(served):
+def test_unknown_name_in_address_lists_existing_names_and_keeps_rest(served):
     page = served.visitor()
     page.goto(f"{served.address}/?n=7&strategy=![x](http://127.0.0.1:1/y)")
     browser.settled(page)

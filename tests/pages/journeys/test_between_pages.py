@@ -1,4 +1,4 @@
-"""What visitors do between pages, windows and machines, in a real browser on precomputed results."""
+"""Actions of visitors between pages, windows and machines, in a real browser on precomputed results."""
 
 import json
 import re

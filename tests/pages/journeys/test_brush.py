@@ -42,7 +42,7 @@ def expect_range(page: Page, label: str, side: str, wanted: list[float]) -> None
     )
 
 
-def test_a_range_is_dragged_and_lifted_and_a_point_is_clicked(served):
+def test_range_is_dragged_and_lifted_and_point_is_clicked(served):
     page = served.visitor()
     browser.visit(page, served.address, "explore", "?n=5")
     expect(page.get_by_test_id("stSidebar")).to_be_visible()

@@ -23,7 +23,7 @@ def show(tmp_path, monkeypatch):
 
 
 def violations(page: Page) -> list[str]:
-    """What axe finds on a page; its script is put there past the policy, which allows the page's own alone."""
+    """Return the findings of axe on a page; its script is put there past the policy, which allows the page's own alone."""
     found = page.context.new_cdp_session(page).send(
         "Runtime.evaluate",
         {"expression": f"{AXE_SCRIPT}; axe.run().then(found => found.violations.map(one => one.id))", "awaitPromise": True,
@@ -32,7 +32,7 @@ def violations(page: Page) -> list[str]:
     return found["result"]["value"]
 
 
-def test_two_phones_answer_and_the_distribution_is_drawn_at_the_reveal(show):
+def test_two_phones_answer_and_the_reveal_draws_the_distribution(show):
     address, tokens = show
     with browser.chromium() as chromium:
         page = chromium.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce").new_page()

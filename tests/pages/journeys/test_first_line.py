@@ -62,7 +62,7 @@ def test_the_controls_beside_learns_title_take_clicks(served, width, height):
 
 
 @pytest.mark.parametrize("name", browser.PAGES)
-def test_help_buttons_have_24_pixels_and_nothing_lies_over_a_control(served, name):
+def test_help_buttons_have_24_pixels_and_nothing_covers_a_control(served, name):
     page = visit(served, name)
     sizes = page.evaluate(HELP)
     assert len(sizes) > 1

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.starter, pytest.mark.timeout(1500
 
 SECOND = 1000
 LONG = 300 * SECOND
-"""For what computes: generous, since the machine may be busy with other things."""
+"""For steps that compute: generous, since the machine may be busy with other things."""
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from tests.support.worker import end_worker, wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.starter, pytest.mark.timeout(300)]
 
-# What can be operated on the page; a group of choices, a field with its buttons, is one.
+# Controls of the page; a group of choices, a field with its buttons, is one.
 CONTROLS = """
 () => {
   const main = document.querySelector('[data-testid=stMain]');
@@ -40,7 +40,7 @@ def at_heal(page: Page) -> None:
     browser.settled(page)
 
 
-def test_from_explore_a_heal_of_ten_minutes_is_two_clicks_away(served, page):
+def test_ten_minute_heal_is_two_clicks_from_explore(served, page):
     browser.visit(page, served.address, "explore")
     page.evaluate(browser.COUNT_CLICKS)
     page.get_by_role("link", name="Heal").click()
@@ -65,7 +65,7 @@ def test_the_page_asks_little_and_goes_by_the_keyboard(served, page):
     expect(page.get_by_role("button", name="Start healing")).to_be_focused()
 
 
-def test_another_cut_in_the_form_takes_the_numbers_of_the_first_away(served, page):
+def test_another_block_in_the_form_removes_the_first_numbers(served, page):
     browser.visit(page, served.address, "heal")
     expect(page.get_by_text(re.compile(r"^On \d+ texts|judged by")).first).to_be_visible()
     page.get_by_role("button", name="Change").click()

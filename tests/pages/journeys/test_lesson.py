@@ -52,7 +52,7 @@ def walk(page: Page, name: str, steps: Sequence[str] = STEPS) -> None:
 
 
 def what_was_learnt(page: Page) -> None:
-    """The last step holds all predictions beside what was measured."""
+    """Check that the last step holds all predictions next to the measured values."""
     expect(page.get_by_role("button", name="Next")).to_be_disabled()
     page.get_by_role("tab", name="Your results").click()
     table = page.locator("[data-testid=stTable]")

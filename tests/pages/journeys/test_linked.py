@@ -94,7 +94,7 @@ def click(page: Page, label: str, block: str) -> None:
     page.mouse.click(place["x"], place["y"])
 
 
-def test_a_clicked_block_is_the_cut_everywhere_and_its_address_shows_it_elsewhere(tmp_path: Path, monkeypatch):
+def test_clicked_block_is_selected_everywhere_and_by_its_address(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
     with browser.dashboard(tmp_path) as address, browser.chromium() as chromium:
         page = chromium.new_context(viewport=SIZE, reduced_motion="reduce").new_page()

@@ -43,7 +43,7 @@ def expect_rings(page: Page, label: str, **wanted) -> None:
     )
 
 
-def test_text_swaps_while_the_strip_is_dragged_and_blocks_without_text_say_so(served):
+def test_text_follows_dragged_strip_and_blocks_without_text_say_so(served):
     page = served.visitor()
     browser.visit(page, served.address, "explore", "?n=5&tab=generation")
     expect_selected(page, "Selected: layers 11-15")
@@ -64,7 +64,7 @@ def test_text_swaps_while_the_strip_is_dragged_and_blocks_without_text_say_so(se
     page.context.close()
 
 
-def test_text_and_marker_follow_the_slider_before_it_is_let_go(served):
+def test_text_and_marker_follow_the_slider_before_release(served):
     page = served.visitor(theme="dark")
     browser.visit(page, served.address, "explore", "?n=5&tab=generation")
     expect_selected(page, "Selected: layers 11-15")
@@ -83,7 +83,7 @@ def test_text_and_marker_follow_the_slider_before_it_is_let_go(served):
     page.context.close()
 
 
-def test_the_marker_leaves_the_curve_where_the_block_is_not_measured(served):
+def test_marker_leaves_the_curve_where_block_is_not_measured(served):
     page = served.visitor()
     browser.visit(page, served.address, "explore", "?block=15:11")
     for label in ("Accuracy", "Loss"):

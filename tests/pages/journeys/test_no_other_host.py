@@ -1,4 +1,5 @@
-"""No page asks another host for anything, whatever its address holds, and the policy that forbids it is in nobody's way."""
+"""No page asks another host for anything, with any content of its address, and the policy that forbids it is in nobody's
+way."""
 
 from urllib.parse import quote, urlsplit
 
@@ -36,12 +37,12 @@ def watched(served) -> tuple[Page, list[str]]:
 
 
 def elsewhere(asked: list[str], address: str) -> list[str]:
-    """What went to another host."""
+    """Return the requests to another host."""
     own = urlsplit(address).netloc
     return [url for url in asked if not url.startswith(("data:", "blob:")) and urlsplit(url).netloc != own]
 
 
-def test_no_page_asks_another_host_and_none_needs_what_is_forbidden(served):
+def test_no_page_asks_another_host_or_breaks_the_policy(served):
     page, asked = watched(served)
     for name in browser.PAGES:
         browser.visit(page, served.address, name)
@@ -76,7 +77,7 @@ def test_files_go_down_and_charts_are_saved_under_the_policy(served):
     page.context.close()
 
 
-def test_the_document_and_what_it_loads_carry_the_headers(served):
+def test_document_and_its_resources_carry_the_headers(served):
     page = served.visitor()
     answered: dict[str, dict] = {}
     page.on("response", lambda response: answered.setdefault(response.url, response.headers))

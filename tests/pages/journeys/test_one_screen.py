@@ -32,7 +32,7 @@ def visit(served, width: int, *, query: str = "?n=5", height: int = 800, motion:
     return page
 
 
-def test_the_decision_and_its_reasons_are_in_one_window_of_1280_by_800(served):
+def test_decision_and_its_reasons_fit_1280_by_800_pixels(served):
     page = visit(served, 1280)
     verdict = page.locator(".st-key-verdict")
     expect(verdict).to_contain_text("Removing layers 11-15 makes the model 13 % smaller")
@@ -63,7 +63,7 @@ def test_a_block_picked_by_hand_keeps_explore_short(served, block, height, contr
     page.context.close()
 
 
-def test_the_best_cut_of_5_layers_and_why_takes_one_click_and_so_does_the_way_back(served):
+def test_best_block_with_reasons_is_one_click_there_and_back(served):
     page = visit(served, 1280)
     page.evaluate(browser.COUNT_CLICKS)
     why = page.locator(".st-key-best-cut")
@@ -89,7 +89,7 @@ def test_nothing_jumps_while_the_page_comes(served, width, motion):
     page.context.close()
 
 
-def test_on_a_phone_a_wide_table_is_moved_in_its_own_box_and_says_whose_row_it_is(served):
+def test_wide_table_scrolls_on_phone_and_keeps_row_names(served):
     page = served.visitor(width=390)
     browser.visit(page, served.address, "heal")
     box = page.locator("[data-testid=stTable] > div").first

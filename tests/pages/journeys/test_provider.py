@@ -52,7 +52,7 @@ def logged_in(page: Page, address: str, name: str) -> None:
     page.get_by_role("link", name=f"I am {name}").click()
 
 
-def test_people_log_in_have_jobs_of_their_own_and_log_out(served):
+def test_users_log_in_have_their_own_jobs_and_log_out(served):
     address, known = served
     with browser.chromium() as chromium:
         page = chromium.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce").new_page()

@@ -1,4 +1,4 @@
-"""What a careful reader concludes from the pages is right: six ways to be misled, each on results made by hand."""
+"""A careful reader concludes the right things from the pages: six ways to be misled, each on results made by hand."""
 
 import re
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from tests.support import browser, fakes
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 CUT = fakes.distances().best[4].block
-"""What similarity chooses at n = 5."""
+"""The choice of similarity at n = 5."""
 BEST = next(best.block for best in fakes.damage().best if best.n == 5)
 IN_THE_WINDOW = """
 () => {
@@ -39,7 +39,7 @@ COLOUR = "item => getComputedStyle(item).color.match(/[0-9]+/g).slice(0, 3).map(
 
 
 def of(name: str, result, *, dtype: str = "bfloat16", quantization: str = "none"):
-    """The same result of a model of its own, so that every fault has its own results."""
+    """Return the result for a model of its own, so that every fault has its own results."""
     model = replace(fakes.MODEL, source=f"by-hand/{name}", identity=name, dtype=dtype, quantization=quantization)
     spec = replace(result.spec, model=model)
     if hasattr(spec, "distances"):
@@ -141,7 +141,7 @@ def is_grey(item: Locator) -> bool:
     return max(parts) - min(parts) <= 30
 
 
-def test_a_heal_is_judged_by_text_of_another_kind_than_it_trained_on(page, served):
+def test_heal_is_judged_on_text_that_differs_from_training(page, served):
     text = read(page, served, "heal", "own-kind", "block=11:5")
     assert "a kind it was not trained on, healing recovers" in text
     table = page.get_by_role("table", name="Quality, size and speed of the models")
@@ -169,7 +169,7 @@ def test_a_newer_try_on_five_questions_replaces_nothing(page, served):
     assert seen == {"explore": ["200"], "heal": ["3.11"], "export": ["3.11"], "learn": ["200"]}
 
 
-def test_a_heal_in_nf4_is_not_drawn_on_a_curve_in_float32(page, served):
+def test_nf4_heal_is_not_drawn_on_float32_curve(page, served):
     text = read(page, served, "explore", "mixed", "n=5&block=11:5", dtype="float32")
     charts = page.locator("[data-testid=stPlotlyChart]")
     drawn = " ".join(charts.locator("svg text").all_text_contents())

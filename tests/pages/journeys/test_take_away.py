@@ -29,13 +29,13 @@ def opened(page: Page, served) -> list[tuple[str, str]]:
 
 
 def stripped(markup: str) -> str:
-    """A column without its text, its letter, and what the browser numbers."""
+    """Return a column without its text, its letter, and the numbers that the browser gives."""
     markup = re.sub(r"<p style=.*?</p>", "A TEXT", markup, flags=re.S)
     markup = re.sub(r"\b[ABC]( is the pruned one)?(?=<)|blind-[ABC]\b", "LETTER", markup)
     return re.sub(r'(id|for|aria-[a-z]+by|aria-controls)="[^"]*"', "", markup)
 
 
-def test_nothing_in_the_page_gives_away_who_wrote_what(served):
+def test_page_does_not_reveal_the_author_of_a_text(served):
     page = served.visitor()
     columns = opened(page, served)
     assert len(columns) == 3

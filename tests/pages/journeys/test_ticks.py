@@ -1,4 +1,4 @@
-"""What refreshes itself while a visitor goes from page to page."""
+"""Refreshes that run by themselves while a visitor goes from page to page."""
 
 from collections.abc import Iterator
 
@@ -24,7 +24,7 @@ def heal(served: browser.Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[jo
     table.finish(job, jobs.CANCELLED)
 
 
-def test_a_tick_of_the_page_that_was_left_does_not_empty_the_next(served, heal):
+def test_tick_of_former_page_does_not_empty_the_next(served, heal):
     """Streamlit took it for a change of pages: the window went empty, and white at the next tick of the heal on it."""
     page = served.visitor()
     failed: list[str] = []
@@ -62,7 +62,7 @@ def test_a_tick_of_the_page_that_was_left_does_not_empty_the_next(served, heal):
 ANEW = "() => !window.marked && document.querySelector('h1')"
 
 
-def test_a_window_that_was_left_empty_is_opened_anew_once_and_keeps_its_place(served):
+def test_empty_window_reopens_once_and_keeps_its_place(served):
     page = served.visitor()
     browser.visit(page, served.address, "explore", "?n=3")
     address = page.url
@@ -73,7 +73,7 @@ def test_a_window_that_was_left_empty_is_opened_anew_once_and_keeps_its_place(se
             page.wait_for_function(ANEW)
             browser.settled(page)
             assert page.url == address
-        else:  # what fails again at once is not tried for ever
+        else:  # a failure that comes again at once is not retried for ever
             page.wait_for_timeout(1000)
             assert not page.evaluate(ANEW)
     page.context.close()
