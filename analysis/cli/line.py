@@ -264,8 +264,7 @@ class _Flag:
             return [self.name] if is_on else []
         text = self._text(value, field.form)
         if field.is_always_said and "\n" in text:
-            # A command is one line: `--set` says the rest.
-            text = (text.strip().splitlines() or [text])[0]
+            text = (text.strip().splitlines() or [text])[0]  # a command is one line: `--set` has the rest
         elif not text or len(text.splitlines()) > 1:
             return []
         if not self.name.startswith("-"):
@@ -281,11 +280,7 @@ class _Flag:
         return option.none if value is None else form.write(value)
 
     def help(self, defaults: Mapping[str, str] | None = None) -> str:
-        """Return the help of the option with its default.
-
-        Args:
-            defaults: defaults in words by the option's name without dashes, in place of the field's own.
-        """
+        """Return the help with the default: in words from `defaults`, by the name without dashes, or the field's own."""
         field = self.fields[0]
         doc = next((doc for kind in field.owner.__mro__ if (doc := _docs(kind).get(field.path[-1]))), "")
         if known := field.option.known:
