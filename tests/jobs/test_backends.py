@@ -186,7 +186,7 @@ def toy(tmp_path, count):
 
 
 def wait_for(condition, timeout: float = 15.0):
-    """What `condition()` returns as soon as it is true, looking as pages do."""
+    """Return the result of `condition()` as soon as it is true, looking as pages do."""
     end = time.monotonic() + timeout
     while time.monotonic() < end:
         jobs.reap()
@@ -208,7 +208,7 @@ def begun(count, n: int = 3, seed: int = 0) -> jobs.Job:
 
 
 def listed(capsys, *words: str) -> tuple[str, list[dict]]:
-    """What `jobs` says to people and to programs."""
+    """Return the output of `jobs` for people and for programs."""
     capsys.readouterr()
     assert main.main(["jobs", *words]) == 0
     text = capsys.readouterr().out
@@ -216,7 +216,7 @@ def listed(capsys, *words: str) -> tuple[str, list[dict]]:
     return text, json.loads(capsys.readouterr().out)["jobs"]
 
 
-def test_a_job_runs_where_it_was_sent_and_its_result_reads_back(toy, count):
+def test_job_runs_on_its_backend_and_its_result_loads(toy, count):
     job = jobs.submit(count.CountSpec(), "A count", backend="toy")
     assert (job.backend, job.state, job.attempts, job.process) == ("toy", "running", 1, None)
     done = wait_state(job, "done")
@@ -228,7 +228,7 @@ def test_a_job_runs_where_it_was_sent_and_its_result_reads_back(toy, count):
     assert jobs.active() == []
 
 
-def test_its_progress_is_seen_and_told_once_however_often_it_is_looked_at(toy, count):
+def test_progress_is_reported_once_for_many_looks(toy, count):
     job = begun(count, 3)
     for _ in range(5):
         jobs.reap()
@@ -243,7 +243,7 @@ def test_its_progress_is_seen_and_told_once_however_often_it_is_looked_at(toy, c
 
 
 @pytest.mark.parametrize(("wish", "state"), [(jobs.cancel, "cancelled"), (jobs.pause, "paused")])
-def test_it_is_stopped_and_goes_on_from_what_it_stored(toy, count, wish, state):
+def test_stopped_job_resumes_from_its_stored_work(toy, count, wish, state):
     job = begun(count, 4)
     wish(job.id)
     stopped = wait_state(job, state)
@@ -256,7 +256,7 @@ def test_it_is_stopped_and_goes_on_from_what_it_stored(toy, count, wish, state):
     assert count.CountResult.load(job.spec).numbers == list(range(1, 11))
 
 
-def test_the_command_line_shows_where_it_runs_and_resumes_it_there(toy, count, capsys):
+def test_command_line_shows_the_backend_and_resumes_there(toy, count, capsys):
     job = begun(count, 4)
     text, found = listed(capsys, "list")
     assert f"{job.id}  count      running      on toy: counting 4/10" in text
@@ -269,7 +269,7 @@ def test_the_command_line_shows_where_it_runs_and_resumes_it_there(toy, count, c
 
 
 @pytest.mark.parametrize("flag", ["--run-on", "--backend"])
-def test_the_command_line_waits_for_what_runs_elsewhere_and_shows_its_result(toy, count, capsys, flag):
+def test_command_line_waits_for_remote_job_and_shows_its_result(toy, count, capsys, flag):
     assert main.main(["count", flag, "toy", "--json", "-"]) == 0
     said = capsys.readouterr()
     assert json.loads(said.out)["numbers"] == list(range(1, 11))
@@ -278,7 +278,7 @@ def test_the_command_line_waits_for_what_runs_elsewhere_and_shows_its_result(toy
     assert job.backend == "toy"
 
 
-def test_what_fails_elsewhere_is_bad_input_for_the_command_line_that_waits(toy, count, capsys):
+def test_remote_failure_is_bad_input_for_waiting_command_line(toy, count, capsys):
     assert main.main(["count", "--set", "seed=13", "--run-on", "toy"]) == 2
     job, said = jobs.list_jobs()[0], capsys.readouterr().err
     assert said.endswith(f"Job {job.id} on toy is failed: Thirteen cannot be counted with; give another seed.\n")
@@ -291,7 +291,7 @@ def test_a_job_of_this_machine_is_shown_as_before(count, capsys):
     assert found[0]["backend"] == "local"
 
 
-def test_what_fails_there_says_why(toy, count):
+def test_failed_job_says_why(toy, count):
     job = jobs.submit(count.CountSpec(13), backend="toy")
     failed = wait_state(job, "failed")
     assert failed.error == "Thirteen cannot be counted with; give another seed."
@@ -304,7 +304,7 @@ def test_an_unknown_place_is_one_sentence_with_those_that_exist(toy, count):
     assert jobs.list_jobs() == []
 
 
-def test_a_place_that_cannot_run_now_says_why_and_is_not_offered(toy, count):
+def test_unavailable_backend_says_why_and_is_not_offered(toy, count):
     assert list(jobs.usable_backends()) == ["local", "toy"]
     job = begun(count, 4)
     jobs.cancel(job.id)
@@ -326,7 +326,7 @@ def test_the_worker_of_this_machine_takes_only_its_own_jobs(toy, count):
     assert table.claim(Process.current()) is None
 
 
-def test_paused_work_goes_on_where_it_is_asked_for_now(toy, count):
+def test_paused_work_resumes_on_the_newly_chosen_backend(toy, count):
     job = jobs.pause(jobs.submit(count.CountSpec()).id)
     assert job.backend == "local"
     again = jobs.submit(count.CountSpec(), backend="toy")
@@ -343,12 +343,12 @@ def test_out_of_reach_is_not_gone(toy, count):
     now = jobs.get(job.id)
     assert (now.state, now.cancel_requested) == ("running", True)
     assert now.error == "Nobody answers at toy:1; check the address."
-    # What could not be told then is told as soon as somebody answers.
+    # A wish that could not be sent then is sent as soon as somebody answers.
     toy.out_of_reach = False
     wait_state(job, "cancelled")
 
 
-def test_a_place_that_refuses_a_job_leaves_it_failed_and_resumable(toy, count):
+def test_refused_job_has_failed_and_is_resumable(toy, count):
     toy.out_of_reach = True
     job = jobs.submit(count.CountSpec(), backend="toy")
     assert (job.state, job.error) == ("failed", "Nobody answers at toy:1; check the address.")
@@ -357,7 +357,7 @@ def test_a_place_that_refuses_a_job_leaves_it_failed_and_resumable(toy, count):
     wait_state(job, "done")
 
 
-def test_what_nobody_knows_any_more_is_interrupted_after_a_silence(toy, count, monkeypatch):
+def test_forgotten_attempt_is_interrupted_after_a_silence(toy, count, monkeypatch):
     job = begun(count, 4)
     lost = toy.attempts.pop((job.id, 1))
     assert jobs.reap() == []
@@ -368,7 +368,7 @@ def test_what_nobody_knows_any_more_is_interrupted_after_a_silence(toy, count, m
     lost.join(5)
 
 
-def test_what_is_lost_while_it_is_being_stopped_ends_as_it_was_asked(toy, count, monkeypatch):
+def test_attempt_lost_while_stopping_ends_as_it_was_asked(toy, count, monkeypatch):
     job = begun(count, 4)
     lost = toy.attempts.pop((job.id, 1))
     jobs.pause(job.id)
@@ -378,7 +378,7 @@ def test_what_is_lost_while_it_is_being_stopped_ends_as_it_was_asked(toy, count,
     lost.join(5)
 
 
-def test_a_lost_machine_is_called_so_and_the_job_goes_on_by_itself(toy, count):
+def test_lost_machine_is_named_and_the_job_resumes_by_itself(toy, count):
     job = begun(count, 4)
     settings.change(auto_resume=True)
     lost = toy.attempts[job.id, 1]
@@ -403,7 +403,7 @@ def test_an_attempt_that_was_given_up_changes_nothing(toy, count):
     assert (now.state, now.attempts, now.result_key) == ("running", 2, None)
 
 
-def test_start_sees_to_the_worker_only_for_jobs_of_this_machine(toy, count, monkeypatch):
+def test_start_runs_the_worker_only_for_local_jobs(toy, count, monkeypatch):
     begun(count)
     jobs.start()
     started = []
@@ -414,7 +414,7 @@ def test_start_sees_to_the_worker_only_for_jobs_of_this_machine(toy, count, monk
     assert started == [1]
 
 
-def test_a_job_of_a_place_that_this_process_does_not_know_is_left_alone(toy, count, monkeypatch):
+def test_job_of_unknown_backend_is_left_alone(toy, count, monkeypatch):
     job = begun(count, 4)
     with table.transaction(write=True) as db:
         db.execute("UPDATE jobs SET backend = 'elsewhere', heartbeat_at = 1.0 WHERE id = ?", (job.id,))
@@ -424,7 +424,7 @@ def test_a_job_of_a_place_that_this_process_does_not_know_is_left_alone(toy, cou
     assert jobs.get(job.id).backend == "elsewhere"
 
 
-def test_a_list_of_layout_2_is_brought_up_to_date_and_its_jobs_are_of_this_machine(count, cache):
+def test_layout_2_list_is_updated_with_local_jobs(count, cache):
     job = jobs.submit(count.CountSpec())
     with sqlite3.connect(cache / "jobs.sqlite") as db:
         since = (

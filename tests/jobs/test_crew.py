@@ -1,4 +1,4 @@
-"""Several processes that share a request: the figures of one, bit for bit, whoever is lost on the way."""
+"""Several processes that share a request: the figures of one, bit for bit, whichever process is lost on the way."""
 
 import dataclasses
 import os
@@ -59,7 +59,7 @@ def small_batches(monkeypatch):
 
 
 class Here(Crew):
-    """A crew of threads of this process; some calls find their member gone."""
+    """A pool of threads of this process; some calls find their member gone."""
 
     def __init__(self, n: int, lost: tuple[int, ...] = (), versions: dict | None = None) -> None:
         self.n, self._lost, self._versions = n, set(lost), versions
@@ -106,7 +106,7 @@ def alone(spec, cache, with_starter, monkeypatch, tmp_path) -> dict:
 
 
 def nobody(progress) -> None:
-    """Nobody is told."""
+    """Report to nobody."""
 
 
 def stored_shards() -> list:
@@ -114,7 +114,7 @@ def stored_shards() -> list:
 
 
 @pytest.mark.usefixtures("cache")
-def test_a_search_that_a_curve_rests_on_is_made_by_one_of_them(asked, monkeypatch):
+def test_one_process_makes_the_search_of_a_curve(asked, monkeypatch):
     model, told = asked["sweep"].model, []
     original = search.run
     monkeypatch.setattr(search, "run", lambda spec, *a, **k: told.append(SearchResult.load(spec)) or original(spec, *a, **k))
@@ -138,9 +138,7 @@ def test_two_and_seven_find_the_figures_of_one_process(asked, kind, cache, with_
         assert stored_shards() == [], "they are kept until the result says the same"
 
 
-def test_a_grid_is_shared_curve_by_curve_and_a_model_that_is_not_there_costs_its_own(
-    asked, cache, with_starter, monkeypatch, tmp_path
-):
+def test_grid_shares_curves_and_missing_model_costs_only_its_own(asked, cache, with_starter, monkeypatch, tmp_path):
     model = asked["sweep"].model
     spec = GridSpec((model, ModelSpec("/no/such")), (BenchmarkSpec(limit=12),), (TEXTS,), (TEXTS,), max_n=1)
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(with_starter(tmp_path / "alone")))
@@ -162,9 +160,7 @@ def test_a_lost_member_costs_the_shard_it_had(asked, cache, with_starter, monkey
     assert len(members.measured) == len(set(members.measured)) + 2
 
 
-def test_who_comes_late_joins_and_who_never_comes_is_not_waited_for(
-    asked, cache, with_starter, monkeypatch, tmp_path, small_batches
-):
+def test_late_members_join_and_absent_ones_are_not_awaited(asked, cache, with_starter, monkeypatch, tmp_path, small_batches):
     wanted = alone(asked["damage"], cache, with_starter, monkeypatch, tmp_path)
 
     class TwoOfSeven(Here):
@@ -222,7 +218,7 @@ def test_a_straggler_costs_the_shard_it_has(asked, cache, with_starter, monkeypa
     assert members.replaced == []
 
 
-def test_who_loses_one_member_after_another_gives_up_and_keeps_what_there_is(asked, cache, small_batches):
+def test_repeated_losses_fail_the_request_and_keep_its_shards(asked, cache, small_batches):
     members = Here(1, lost=tuple(range(6, 20)))
     with pytest.raises(JobError, match="was lost 4 times. The measured parts are kept"):
         crew.share(asked["damage"], members, nobody)
@@ -234,7 +230,7 @@ def test_who_loses_one_member_after_another_gives_up_and_keeps_what_there_is(ask
     assert kept.isdisjoint(again.measured)
 
 
-def test_a_single_process_goes_on_from_what_several_measured(asked, cache, small_batches):
+def test_single_process_resumes_from_shards_of_several(asked, cache, small_batches):
     with pytest.raises(JobError):
         crew.share(asked["distances"], Here(1, lost=tuple(range(3, 20))), nobody)
     assert stored_shards()
@@ -275,7 +271,7 @@ class Second(Here):
 
 
 def failed(spec) -> str:
-    """The sentence of a job that two members share, and that has failed with what was measured kept."""
+    """Return the sentence of a job that two members share, and that has failed with its finished measurements kept."""
     job = jobs.submit(spec, shards=2)
     errand.make(job.id, job.attempts, shards=2, members=f"{__name__}:Second")
     said = errand.seen(job)
@@ -293,14 +289,14 @@ def failed(spec) -> str:
         ({"identity": "files:0"}, "are files:"),
     ],
 )
-def test_a_member_without_the_model_or_with_other_weights_fails_the_job_and_shards_are_kept(
+def test_member_with_missing_or_different_model_fails_job_keeping_shards(
     asked, cache, small_batches, monkeypatch, changed, sentence
 ):
     monkeypatch.setattr(Second, "changed", changed)
     assert sentence in failed(asked["distances"])
 
 
-def test_a_member_whose_card_is_too_small_fails_the_job_and_shards_are_kept(asked, cache, small_batches, monkeypatch):
+def test_member_out_of_gpu_memory_fails_job_and_keeps_shards(asked, cache, small_batches, monkeypatch):
     def measure(self, shards):
         if stored_shards():
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
@@ -318,7 +314,7 @@ def test_a_shard_of_other_weights_is_another_shard(asked, cache):
     assert Shard("distances", content).address != Shard("distances", content | {"model": other.model.to_json()}).address
 
 
-def test_weights_that_were_exchanged_meanwhile_are_refused(asked, cache, tiny_folder, tmp_path):
+def test_weights_exchanged_during_the_run_are_refused(asked, cache, tiny_folder, tmp_path):
     import shutil
 
     from safetensors.torch import load_file, save_file
@@ -362,7 +358,7 @@ def test_a_wish_to_end_is_heard_while_members_work(asked, cache, small_batches):
     assert members.is_closed
 
 
-def test_what_cannot_be_shared_is_refused(asked):
+def test_request_that_cannot_be_shared_is_refused(asked):
     with pytest.raises(SpecError, match="must be 1..256"):
         crew.check(asked["distances"], 0)
     with pytest.raises(SpecError, match="kind corpus runs in one process"):
@@ -370,16 +366,14 @@ def test_what_cannot_be_shared_is_refused(asked):
     crew.check(TEXTS, 1)
 
 
-def test_a_healed_model_is_never_measured_by_the_shards_of_the_one_it_was(asked):
+def test_healed_model_never_uses_shards_of_its_base(asked):
     healed = dataclasses.replace(asked["evaluate"], adapter="some-heal")
     assert not crew.can_share(healed)
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.long
-def test_a_job_of_the_worker_is_shared_by_processes_of_this_machine_and_one_is_killed(
-    asked, cache, with_starter, monkeypatch, tmp_path
-):
+def test_worker_job_is_shared_by_local_processes_despite_a_kill(asked, cache, with_starter, monkeypatch, tmp_path):
     spec = dataclasses.replace(asked["damage"], corpus=dataclasses.replace(TEXTS, n_texts=12, seq_len=128))
     job = jobs.submit(spec, shards=2)
     try:
@@ -407,7 +401,7 @@ def test_a_job_of_the_worker_is_shared_by_processes_of_this_machine_and_one_is_k
     assert found == alone(spec, cache, with_starter, monkeypatch, tmp_path)
 
 
-def test_an_errand_shares_its_job(asked, cache, monkeypatch):
+def test_attempt_process_shares_its_job(asked, cache, monkeypatch):
     monkeypatch.setattr(errand, "LOADER", "builtins:object")
     shared = []
     monkeypatch.setattr(crew, "shared", lambda spec, n, on_progress, members: shared.append((spec, n, members)))
@@ -418,7 +412,7 @@ def test_an_errand_shares_its_job(asked, cache, monkeypatch):
     assert errand.command(queued)[-2:] == ["3", crew.LOCAL]
 
 
-def test_a_lost_connection_is_told_as_what_it_is(asked, cache):
+def test_lost_connection_is_reported_as_lost_member(asked, cache):
     members = LocalCrew(asked["distances"], 1)
     try:
         assert members.call(0, "hello") == crew.versions()

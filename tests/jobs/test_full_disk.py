@@ -1,4 +1,4 @@
-"""A disk that fills up in the middle of a heal: the job fails with that reason, and what was saved before is intact."""
+"""A disk that fills up in the middle of a heal: the job fails with that reason, and the earlier saved files are intact."""
 
 import contextlib
 import errno
@@ -127,7 +127,7 @@ def test_a_checkpoint_that_finds_no_space_leaves_the_one_before(cache, heal, mon
     assert "Resuming from the checkpoint at step 2." in told
 
 
-def test_the_reserve_is_given_back_once_and_then_the_writing_waits(tmp_path, monkeypatch):
+def test_reserve_is_freed_once_and_then_the_writing_waits(tmp_path, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
     monkeypatch.setattr(attempt, "_AGAIN_S", 0.0)
     attempt.hold()

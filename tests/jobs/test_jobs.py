@@ -83,7 +83,7 @@ def test_an_identical_request_is_not_queued_twice():
         jobs.resume(job.id)
 
 
-def test_many_processes_open_a_new_cache_at_once_and_queue_one_job():
+def test_many_processes_open_new_cache_and_queue_one_job():
     code = "from tests.support.worker import request; from analysis import jobs; print(jobs.submit(request()).id)"
     environment = {**os.environ, "PYTHONPATH": os.getcwd()}
     command = [sys.executable, "-c", code]
@@ -105,7 +105,7 @@ def test_no_job_is_given_to_two_workers():
         assert ids == sorted(ids, key=expected.index)
 
 
-def test_the_list_shows_active_jobs_first_in_the_order_they_run():
+def test_list_shows_active_jobs_first_in_running_order():
     old = [claimed(f"old{i}") for i in range(3)]
     for i, job in enumerate(old):
         table.finish(job, jobs.DONE, finished_at=1000.0 + i)
@@ -125,7 +125,7 @@ def test_a_resumed_job_waits_behind_the_others():
     assert table.claim(HERE).id == second.id
 
 
-def test_every_state_allows_only_what_makes_sense():
+def test_every_state_allows_only_sensible_actions():
     allowed = {
         "queued": {"cancel", "pause", "move", "delete"},
         "running": {"cancel", "pause"},
@@ -170,7 +170,7 @@ def test_a_wrong_id_is_a_sentence_and_touches_nothing(cache, bad):
     assert (cache / "secrets" / "log.txt").exists()
 
 
-def test_events_are_read_from_an_offset_and_half_a_line_is_left_for_later():
+def test_events_are_read_from_offset_without_a_half_line():
     job = jobs.submit(request())
     assert jobs.events(job.id) == ([], 0)
     file = job.folder / "events.jsonl"

@@ -1,4 +1,4 @@
-"""The time that is left of a job: smooth, whatever a single unit took."""
+"""The time that is left of a job: smooth, for any duration of a single unit."""
 
 import time
 from dataclasses import replace
@@ -34,7 +34,7 @@ def test_one_slow_unit_hardly_moves_it():
     assert after == pytest.approx(before, rel=0.05)
 
 
-def test_what_comes_again_and_again_counts():
+def test_recurring_slow_units_count():
     """A check of 5 s after every tenth step of 2 s: ten steps take 25 s."""
     assert paced(([2.0] * 9 + [7.0]) * 5).value == pytest.approx(2.5, rel=0.12)
 
@@ -43,18 +43,18 @@ def test_a_machine_that_has_become_slower_is_followed():
     assert paced([2.0] * 30 + [4.0] * 24).value == pytest.approx(4, rel=0.1)
 
 
-def test_what_alternates_within_half_a_minute_is_told_by_its_mean():
+def test_paces_that_alternate_within_half_a_minute_are_averaged():
     """Layers go at one pace and the vocabulary head at another, some seconds each, and every layer is reported."""
     cycle = [0.1] * 50 + [0.2] * 25
     told = [paced((cycle * 10)[:n]).value for n in range(600, 750, 5)]
     assert told == [pytest.approx(10 / 75, rel=0.2)] * len(told)
 
 
-def test_a_load_that_comes_after_a_quarter_of_the_way_is_followed_before_the_half():
+def test_load_after_a_quarter_is_followed_before_the_half():
     assert paced([0.5] * 300 + [1.0] * 250).value == pytest.approx(1.0, rel=0.1)
 
 
-def test_without_a_unit_done_there_is_none_and_its_time_counts_for_the_next():
+def test_no_pace_without_units_and_time_counts_for_next():
     pace = Pace(0.0, 10)
     pace.add(5.0, 10)
     assert pace.value is None
@@ -71,7 +71,7 @@ def clock(monkeypatch):
     return now
 
 
-def test_the_time_that_is_left_does_not_jump_when_a_step_takes_thirty_times_as_long(cache, clock, monkeypatch):
+def test_remaining_time_does_not_jump_after_one_slow_step(cache, clock, monkeypatch):
     monkeypatch.setattr(attempt, "_EVENT_S", 0.0)
     jobs.submit(request())
     run = Run(table.claim(Process.current()))
@@ -113,7 +113,7 @@ def test_its_range_holds_it(cache, clock, monkeypatch):
     assert replace(job, state=jobs.DONE).eta_range_s is None
 
 
-def test_whoever_waits_for_others_and_says_the_same_many_times_a_second_fills_no_disk(cache, clock):
+def test_repeated_reports_of_a_waiting_job_fill_no_disk(cache, clock):
     jobs.submit(request())
     run = Run(table.claim(Process.current()))
     for _ in range(5 * 60):

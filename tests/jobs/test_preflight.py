@@ -1,4 +1,4 @@
-"""What a request takes, before it is sent anywhere: told by a model's configuration, looked at once."""
+"""The needs of a request, before it is sent anywhere: from a model's configuration, looked at once."""
 
 import pytest
 
@@ -15,7 +15,7 @@ from analysis.models.spec import InspectSpec, ModelSpec
 from tests.support import fakes
 
 
-def test_a_model_that_nobody_has_looked_at_is_looked_at_once(cache, tiny_folder, monkeypatch):
+def test_unknown_model_is_looked_at_once(cache, tiny_folder, monkeypatch):
     def looked_at(source, revision, dtype, device, quantization, *, within_s):
         return inspection.run(InspectSpec(ModelSpec(source, revision, dtype, device, quantization))).to_json()
 
@@ -33,7 +33,7 @@ def test_a_model_that_nobody_has_looked_at_is_looked_at_once(cache, tiny_folder,
     assert needed == found.whole
 
 
-def test_a_heal_takes_what_its_steps_do():
+def test_heal_takes_the_memory_of_its_steps():
     spec = heal_spec("distill", model=ModelSpec(dtype="float32"), block=Block(5, 3))
     needed = memory.step_bytes(spec, fakes.FACTS)
     assert preflight.working_bytes(spec, fakes.FACTS, 1) == needed > 1
@@ -43,7 +43,7 @@ def test_a_heal_takes_what_its_steps_do():
 
 
 @pytest.mark.parametrize("device", ["cuda:all", "cuda:1"])
-def test_several_processes_of_a_machine_cannot_all_have_a_card_that_is_named(device):
+def test_several_local_processes_cannot_share_a_named_gpu(device):
     said = f"Device '{device}' cannot be shared by several workers, which take one GPU each. Choose device cuda"
     with pytest.raises(JobError, match=said):
         LocalCrew(DistanceSpec(ModelSpec(device=device)), 2)

@@ -1,4 +1,4 @@
-"""Who is the worker, whatever the clocks say: steps of the clock, signs of life from the future, pids that are none."""
+"""Identity of the worker under any clock: steps of the clock, signs of life from the future, pids that are none."""
 
 import json
 import os
@@ -58,7 +58,7 @@ needs_ticks = pytest.mark.skipif(HERE.born is None, reason="this system does not
 
 @needs_ticks
 @pytest.mark.parametrize("seconds", [3, -3, HOUR, -HOUR])
-def test_a_step_of_the_clock_interrupts_no_job_and_starts_no_second_worker(clock, seconds):
+def test_clock_step_interrupts_no_job_and_starts_no_second_worker(clock, seconds):
     local.announce(HERE)
     job = claimed(HERE)
     clock(seconds)
@@ -82,7 +82,7 @@ def test_a_process_is_known_by_ticks_boot_and_numbering():
         assert of_another.is_alive(time.time() - 1), "of another container or machine the heartbeat tells, not a pid of ours"
 
 
-def test_a_child_that_has_ended_is_not_the_process_that_gets_its_pid():
+def test_ended_child_is_not_the_process_with_its_pid():
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     process = Process.of(child.pid)
     assert process.is_alive(None)
@@ -91,7 +91,7 @@ def test_a_child_that_has_ended_is_not_the_process_that_gets_its_pid():
     process.kill()
 
 
-def test_a_row_and_a_record_of_an_older_version_still_name_their_process(cache):
+def test_rows_and_records_of_older_versions_name_their_process(cache):
     job = claimed(HERE)
     with sqlite3.connect(cache / "jobs.sqlite") as db:
         for later in ("pid_born", "owner", "limit_s", "owner_label", "shards", "work"):
@@ -108,7 +108,7 @@ def test_a_row_and_a_record_of_an_older_version_still_name_their_process(cache):
 
 
 @pytest.mark.parametrize("pid", [0, -1, -12345, 2**31, True, 1.5, "1", None])
-def test_a_pid_that_is_none_is_refused_and_nothing_is_signalled(cache, pid, monkeypatch):
+def test_invalid_pid_is_refused_and_nothing_is_signalled(cache, pid, monkeypatch):
     monkeypatch.setattr(os, "kill", lambda *given: pytest.fail(f"a signal was sent: {given}"))
     with pytest.raises(ValueError, match="number of a process"):
         replace(HERE, pid=pid)
@@ -118,14 +118,14 @@ def test_a_pid_that_is_none_is_refused_and_nothing_is_signalled(cache, pid, monk
 
 
 @pytest.mark.parametrize("pid", [0, -1, -12345, "many"])
-def test_a_row_with_a_pid_that_is_none_is_an_interrupted_job(pid):
+def test_row_with_invalid_pid_is_an_interrupted_job(pid):
     job = claimed(HERE)
     set_columns(job, pid=pid)
     assert jobs.get(job.id).process is None
     assert [ended.state for ended in jobs.reap()] == ["interrupted"]
 
 
-def test_a_worker_elsewhere_heard_from_the_future_holds_the_queue_no_longer_than_any_other(cache, clock):
+def test_future_heartbeat_of_remote_worker_holds_the_queue_no_longer(cache, clock):
     local.announce(ELSEWHERE)
     ahead = time.time() + 30 * HOUR
     os.utime(cache / "worker.json", (ahead, ahead))
@@ -134,7 +134,7 @@ def test_a_worker_elsewhere_heard_from_the_future_holds_the_queue_no_longer_than
     assert not jobs.worker_alive()
 
 
-def test_a_job_elsewhere_heard_from_the_future_is_interrupted_when_it_is_silent(clock):
+def test_remote_job_with_future_heartbeat_is_interrupted_when_silent(clock):
     job = claimed(ELSEWHERE)
     set_columns(job, heartbeat_at=time.time() + 30 * HOUR)
     assert jobs.reap() == []
@@ -142,7 +142,7 @@ def test_a_job_elsewhere_heard_from_the_future_is_interrupted_when_it_is_silent(
     assert [ended.state for ended in jobs.reap()] == ["interrupted"]
 
 
-def test_a_worker_elsewhere_that_holds_the_lock_is_alive_whatever_its_clock_says(cache):
+def test_remote_worker_with_lock_is_alive_under_any_clock(cache):
     local.announce(ELSEWHERE)
     long_ago = time.time() - HOUR
     os.utime(cache / "worker.json", (long_ago, long_ago))
@@ -157,7 +157,7 @@ def test_a_worker_elsewhere_that_holds_the_lock_is_alive_whatever_its_clock_says
     assert [ended.state for ended in jobs.reap()] == ["interrupted"]
 
 
-def test_a_step_of_the_clock_after_a_cancel_ends_no_healthy_worker(clock, monkeypatch):
+def test_clock_step_after_cancel_ends_no_healthy_worker(clock, monkeypatch):
     monkeypatch.setattr(Process, "kill", lambda self: pytest.fail("a healthy worker was killed"))
     job = claimed(HERE)
     jobs.cancel(job.id)
@@ -167,7 +167,7 @@ def test_a_step_of_the_clock_after_a_cancel_ends_no_healthy_worker(clock, monkey
     assert jobs.get(job.id).state == "running"
 
 
-def test_a_worker_whose_cache_cannot_be_written_says_so_in_a_sentence(cache):
+def test_worker_without_writable_cache_says_so_in_a_sentence(cache):
     (cache / "worker.lock").mkdir()
     ended = subprocess.run([sys.executable, "-m", "analysis.jobs.worker"], capture_output=True, text=True, timeout=50)
     assert ended.returncode == 1

@@ -1,4 +1,4 @@
-"""What can be done with jobs that wait or have ended: pause, move, go on by themselves, be removed with what they saved."""
+"""Actions on jobs that wait or have ended: pause, move, resume by themselves, remove with their saved files."""
 
 import contextlib
 import json
@@ -74,7 +74,7 @@ def test_looking_for_who_waits_reads_no_job_that_has_ended(monkeypatch):
     assert {job.id for job in jobs.list_jobs()} == {left, *ended}
 
 
-def test_what_a_row_asks_for_is_made_once():
+def test_request_of_a_row_is_made_once():
     job_id = queue(1)[0]
     assert jobs.get(job_id).spec is jobs.get(job_id).spec
     assert jobs.get(job_id).spec == request(seed=0)
@@ -83,7 +83,7 @@ def test_what_a_row_asks_for_is_made_once():
 # Pause
 
 
-def test_a_queued_job_is_paused_at_once_and_resumed_at_the_end():
+def test_queued_job_pauses_at_once_and_resumes_at_the_end():
     first, second = queue(2)
     assert jobs.pause(first).state == "paused"
     assert jobs.pause(first).state == "paused"
@@ -125,7 +125,7 @@ def test_the_wish_to_pause_outlives_the_worker():
     assert [found.state for found in jobs.reap()] == ["paused"]
 
 
-def test_asking_again_for_paused_work_lets_it_go_on():
+def test_new_request_for_paused_work_resumes_it():
     (job_id,) = queue(1)
     jobs.pause(job_id)
     assert jobs.submit(request(seed=0)).id == job_id
@@ -155,7 +155,7 @@ def test_a_queued_job_moves_and_the_others_keep_their_order():
         jobs.move(b, 1)
 
 
-def test_moves_do_not_depend_on_what_was_moved_before():
+def test_moves_do_not_depend_on_earlier_moves():
     order, draw = queue(8), random.Random(1)
     for _ in range(60):
         place, by = draw.randrange(8), draw.randint(-9, 9)
@@ -181,7 +181,7 @@ def test_two_servers_that_move_at_once_lose_no_job():
 # Layout
 
 
-def test_a_list_of_layout_1_is_brought_up_to_date_in_place(cache):
+def test_layout_1_list_is_updated_in_place(cache):
     db = sqlite3.connect(cache / "jobs.sqlite")
     db.execute("PRAGMA journal_mode = WAL")
     db.executescript(LAYOUT_1.read_text())
@@ -206,7 +206,7 @@ def test_a_list_of_layout_1_is_brought_up_to_date_in_place(cache):
     assert waiting() == [second]
 
 
-def test_old_jobs_are_nobodys_and_may_take_as_long_as_they_like(cache):
+def test_old_jobs_have_no_owner_and_no_time_limit(cache):
     db = sqlite3.connect(cache / "jobs.sqlite")
     db.executescript(LAYOUT_1.read_text())
     db.close()
@@ -216,7 +216,7 @@ def test_old_jobs_are_nobodys_and_may_take_as_long_as_they_like(cache):
 # Owners and limits
 
 
-def test_a_job_keeps_who_started_it_whoever_asks_for_the_same_later():
+def test_job_keeps_its_owner_when_others_request_the_same():
     first = jobs.submit(request(), owner="Ada #1", limit_s=60)
     assert (first.owner, first.limit_s) == ("Ada #1", 60)
     assert jobs.submit(request(), owner="Bob #2").owner == "Ada #1"
@@ -225,7 +225,7 @@ def test_a_job_keeps_who_started_it_whoever_asks_for_the_same_later():
     assert jobs.resume(first.id).owner == "Ada #1"
 
 
-def test_a_job_that_runs_for_longer_than_it_may_is_asked_to_stop_once():
+def test_job_over_its_time_limit_is_stopped_once():
     jobs.submit(request(), limit_s=60)
     taken = claim()
     table.update(taken, started_at=taken.started_at - 61)
@@ -248,7 +248,7 @@ def test_a_job_that_runs_for_longer_than_it_may_is_asked_to_stop_once():
 # Going on by itself
 
 
-def test_an_interrupted_job_waits_for_someone_unless_the_setting_says_otherwise():
+def test_interrupted_job_waits_unless_auto_resume_is_on():
     first, second = queue(2)
     claim(GONE)
     assert [job.state for job in jobs.reap()] == ["interrupted"]
@@ -273,7 +273,7 @@ def test_an_interrupted_job_waits_for_someone_unless_the_setting_says_otherwise(
         ([(1, "healing", 9), (2, "healing", 7), (3, "healing", 8)], 2),
     ],
 )
-def test_an_attempt_that_only_repeats_an_earlier_one_is_no_progress(told, n):
+def test_attempt_that_only_repeats_is_no_progress(told, n):
     queue(1)
     job = replace(claim(), attempts=3)
     events(job, *told)
@@ -295,7 +295,7 @@ def test_a_crash_loop_ends_and_says_so():
     assert jobs.resume(job_id).state == "queued"
 
 
-def test_memory_is_named_only_where_the_kernel_ended_a_process_meanwhile(monkeypatch):
+def test_memory_is_named_only_after_a_kernel_kill(monkeypatch):
     counts = iter([3, 3, 3, 4, None, None])
     monkeypatch.setattr(local, "oom_kills", lambda: next(counts))
     queue(3)
@@ -321,7 +321,7 @@ def test_settings_survive_damage_and_strangers(cache):
 
 
 def saved(cache: Path, kind: str = "heal", key: str = KEY) -> list[Path]:
-    """What a job has saved, 100 bytes each."""
+    """Write files that a job has saved, 100 bytes each."""
     folders = [cache / "checkpoints" / key / "step-1", cache / "adapters" / key, store.result_dir(kind, key)]
     for folder in folders:
         folder.mkdir(parents=True)
@@ -335,7 +335,7 @@ def ended(spec=None, state: str = "failed", key: str | None = KEY) -> jobs.Job:
     return jobs.get(job.id)
 
 
-def test_a_job_is_forgotten_alone_or_with_what_it_saved(cache):
+def test_job_is_forgotten_alone_or_with_its_files(cache):
     folders, job = saved(cache), ended()
     own = (job.folder / "spec.json").stat().st_size
     assert jobs.space(job.id) == jobs.Space(own, 300, None)
@@ -349,7 +349,7 @@ def test_a_job_is_forgotten_alone_or_with_what_it_saved(cache):
     assert not list(cache.rglob("*.part"))
 
 
-def test_what_another_job_or_a_shown_result_needs_stays(cache):
+def test_files_needed_by_other_jobs_or_results_stay(cache):
     folders, job = saved(cache), ended()
     evaluation = jobs.submit(EvaluateSpec(block=BLOCK, adapter=str(cache / "adapters" / KEY)))
     assert jobs.space(job.id).needed_by == f"job {evaluation.id} needs it too"
@@ -364,7 +364,7 @@ def test_what_another_job_or_a_shown_result_needs_stays(cache):
     assert not any(folder.exists() for folder in folders)
 
 
-def test_an_adapter_stays_as_long_as_a_comparison_asks_for_it(cache):
+def test_adapter_stays_while_a_comparison_needs_it(cache):
     folders, job = saved(cache), ended()
     asked = jobs.submit(CompareSpec(variants=(Variant(), Variant("healed", BLOCK, f"adapters/{KEY}"))))
     jobs.delete(job.id, saved=True)
@@ -372,7 +372,7 @@ def test_an_adapter_stays_as_long_as_a_comparison_asks_for_it(cache):
     assert jobs.get(asked.id).state == "queued"
 
 
-def test_a_map_stays_as_long_as_a_curve_was_made_from_it(cache):
+def test_map_stays_while_a_curve_needs_it(cache):
     curve = fakes.sweep()
     curve.save()
     spec, key = curve.spec.distances, curve.spec.distances.fingerprint()
@@ -418,7 +418,7 @@ def test_a_folder_that_is_a_link_is_never_followed(cache, tmp_path_factory):
     assert not job.folder.exists()
 
 
-def test_clearing_forgets_what_has_ended_and_nothing_else(cache):
+def test_clearing_forgets_only_ended_jobs(cache):
     folders = saved(cache)
     done = [ended(HealSpec(block=BLOCK, seed=seed), state) for seed, state in enumerate(("done", "failed", "cancelled"))]
     paused = jobs.pause(jobs.submit(request(seed=7)).id)
@@ -431,7 +431,7 @@ def test_clearing_forgets_what_has_ended_and_nothing_else(cache):
 # Trouble with the file
 
 
-def test_a_writer_that_holds_the_list_for_long_is_one_sentence_and_pages_still_read(cache, monkeypatch):
+def test_held_list_is_one_sentence_and_pages_still_read(cache, monkeypatch):
     (job_id,) = queue(1)
     code = (
         "import sqlite3, sys; db = sqlite3.connect(sys.argv[1], isolation_level=None); db.execute('BEGIN IMMEDIATE'); "
@@ -460,7 +460,7 @@ def held(cache):
         yield
 
 
-def test_job_runs_on_while_the_list_is_held_and_is_written_down_after(cache, monkeypatch):
+def test_job_runs_while_list_is_held_and_is_recorded_after(cache, monkeypatch):
     (job_id,) = queue(1)
     run = interruption.Run(table.claim(HERE))
     monkeypatch.setattr(table, "_BUSY_S", 0.05)
@@ -472,7 +472,7 @@ def test_job_runs_on_while_the_list_is_held_and_is_written_down_after(cache, mon
     assert (job.phase, job.done, job.result_key) == ("measuring", 2, "abc")
 
 
-def test_last_words_wait_for_the_held_list_and_keep_the_reserve(cache, monkeypatch):
+def test_final_report_waits_for_held_list_and_keeps_reserve(cache, monkeypatch):
     (job_id,) = queue(1)
     job = table.claim(HERE)
     interruption.hold()

@@ -37,7 +37,7 @@ def kill_worker() -> None:
     os.kill(worker.pid, signal.SIGKILL)
 
 
-def test_a_paused_job_saves_what_it_has_and_goes_on_from_there(cache):
+def test_paused_job_saves_its_work_and_resumes_from_there(cache):
     job = jobs.submit(request("tidy"))
     jobs.ensure_worker(COMMAND)
     wait_for(lambda: jobs.get(job.id).done >= 3)
@@ -64,8 +64,8 @@ def test_a_stuck_job_is_paused_too():
 
 def test_a_hundred_jobs_with_ten_cancelled_at_random(cache):
     picked = random.Random(4).sample(range(100), 10)
-    # Half are cancelled while all wait, one while it certainly runs; the others some while they wait, some while they run, some
-    # when it is too late.
+    # Half are cancelled while all wait, one while it certainly runs. The others are cancelled while they wait, while they run,
+    # or when it is too late.
     running, *others = sorted(picked[5:])
     queue = [jobs.submit(request("waits" if seed == running else "quick", seed)) for seed in range(100)]
     for seed in picked[:5]:
@@ -115,7 +115,7 @@ def test_two_servers_that_ask_the_same_run_it_once(cache):
     assert order(cache) == [0]
 
 
-def test_a_killed_workers_job_goes_on_by_itself_before_the_others(cache):
+def test_job_of_killed_worker_resumes_before_the_others(cache):
     settings.change(auto_resume=True)
     job, other = jobs.submit(request("steps")), jobs.submit(request("quick", 1))
     jobs.ensure_worker(COMMAND)
@@ -147,7 +147,7 @@ def test_a_job_that_kills_its_worker_every_time_stays_interrupted():
     assert "the last 2 attempts made no progress" in jobs.get(job.id).error
 
 
-def test_sigterm_lets_the_job_go_on_too():
+def test_job_resumes_after_sigterm_too():
     settings.change(auto_resume=True)
     job = jobs.submit(request("stuck"))
     jobs.ensure_worker(COMMAND)
@@ -157,7 +157,7 @@ def test_sigterm_lets_the_job_go_on_too():
     assert jobs.get(job.id).state == "queued"
 
 
-def test_a_job_outlives_the_server_that_was_killed_and_the_next_one_shows_it(cache):
+def test_job_outlives_killed_server_and_the_next_shows_it(cache):
     job = jobs.submit(request("tidy"), "The job that stays")
     with running(FAKE, cache) as (process, port):
         visit(port, lambda text: "The job that stays" in text)

@@ -1,4 +1,4 @@
-"""What the Ray backend makes of what a head answers, here one that says whatever a test wants it to."""
+"""Reading of a head's answers by the Ray backend, here a head that says anything a test wants it to."""
 
 import json
 import os
@@ -33,7 +33,7 @@ TOKEN = "5ecre7t0ken"
 
 
 class Head(ThreadingHTTPServer):
-    """A head that knows the jobs in `jobs`, and answers of other paths what `says` has for them."""
+    """A head that knows the jobs in `jobs`, and answers other paths with their entry in `says`."""
 
     daemon_threads = True
 
@@ -101,7 +101,7 @@ def cluster(monkeypatch):
 
 
 def handed(cluster, count):
-    """A job that the cluster has, and what it has of it."""
+    """Return a job that the cluster has, and the cluster's record of it."""
     job = jobs.submit(count.CountSpec(), backend="ray")
     assert (job.state, job.error) == ("running", None)
     return job, cluster.jobs[f"layerscope-{job.id}-1"]
@@ -112,7 +112,7 @@ def seen(job):
     return jobs.get(job.id)
 
 
-def test_it_is_told_what_to_run_where_and_with_how_much(cluster, count):
+def test_cluster_gets_command_cache_and_resources(cluster, count):
     job, told = handed(cluster, count)
     assert told["entrypoint"].startswith(f"cd {errand.ROOT} && exec ")
     assert told["entrypoint"].endswith(f" -m analysis.jobs.errand {job.id} 1 {program.version()} 1 {ray.MEMBERS}")
@@ -122,13 +122,13 @@ def test_it_is_told_what_to_run_where_and_with_how_much(cluster, count):
     assert seen(job).phase == "waiting for free resources on the cluster"
 
 
-def test_what_each_process_takes_can_be_said(cluster, count, monkeypatch):
+def test_needs_of_each_process_can_be_set(cluster, count, monkeypatch):
     monkeypatch.setenv(ray.OPTIONS, "num_gpus=0.5,num_cpus=3,memory_gb=20")
     told = handed(cluster, count)[1]
     assert (told["entrypoint_num_gpus"], told["entrypoint_num_cpus"], told["entrypoint_memory"]) == (0.5, 3, 20_000_000_000)
 
 
-def test_who_starts_several_takes_nothing_for_itself_and_tells_them_their_share(cluster, count, monkeypatch):
+def test_starter_of_several_takes_nothing_and_passes_their_needs(cluster, count, monkeypatch):
     monkeypatch.setattr("analysis.jobs.crew.check", lambda spec, n: None)
     job = jobs.submit(count.CountSpec(), backend="ray", shards=2)
     told = cluster.jobs[f"layerscope-{job.id}-1"]
@@ -150,7 +150,7 @@ def seventy(cache):
     return ModelSpec("some/seventy")
 
 
-def test_memory_is_asked_for_by_what_the_model_takes(cluster, seventy, monkeypatch):
+def test_requested_memory_follows_from_the_model(cluster, seventy, monkeypatch):
     found, place = head.look(), backend.backends()["ray"]
     free = {"num_gpus": 1.0, "num_cpus": 4.0}
     # Of 64 GB: layer by layer a map fits, and a text that is written does not; on a card the weights go through memory.
@@ -170,21 +170,21 @@ def test_memory_is_asked_for_by_what_the_model_takes(cluster, seventy, monkeypat
     assert ray.needs(found, SpeedSpec(seventy))["memory_gb"] == 20
 
 
-def test_a_heal_of_a_model_that_no_machine_holds_whole_asks_for_its_part_of_the_layers(cluster, seventy):
+def test_divided_heal_requests_memory_for_its_part_of_layers(cluster, seventy):
     found = head.look()
     asked = heal_spec("distill", model=seventy, block=Block(40, 10))
     asked = replace(asked, model=replace(seventy, device="cpu", dtype="bfloat16"))
     alone = ray.needs(found, asked)["memory_gb"]
     by_four, by_eight = (ray.needs(found, asked, n)["memory_gb"] for n in (4, 8))
     assert alone > 140
-    # A quarter of 137.6 GB or an eighth, a layer of 1.72 GB two and a quarter times, and the 2.4 GB that are no layer.
+    # A quarter of 137.6 GB or an eighth, 2.25 times a layer of 1.72 GB, and the 2.4 GB that are no layer.
     assert alone - by_four == pytest.approx(140 - (137.6 / 4 + 2.25 * 1.72 + 2.4), abs=0.2)
     assert by_four - by_eight == pytest.approx((137.6 + 1.72) / 8, abs=0.2)
     rounded = replace(asked, model=replace(asked.model, quantization="8bit"))
     assert ray.needs(found, rounded, 4)["memory_gb"] == ray.needs(found, rounded)["memory_gb"], "that cannot be divided"
 
 
-def test_what_no_machine_can_ever_hold_is_refused_before_there_is_a_job_of_it(cluster, seventy, monkeypatch):
+def test_request_too_large_for_every_machine_creates_no_job(cluster, seventy, monkeypatch):
     with pytest.raises(JobError) as error:
         jobs.submit(SpeedSpec(seventy), backend="ray")
     assert str(error.value) == (
@@ -202,7 +202,7 @@ def test_what_no_machine_can_ever_hold_is_refused_before_there_is_a_job_of_it(cl
     assert cluster.jobs == {}
 
 
-def test_a_model_that_cannot_be_looked_at_here_is_left_to_the_machine_that_has_it(cluster, cache, monkeypatch):
+def test_model_unknown_here_is_left_to_its_machine(cluster, cache, monkeypatch):
     def refused(*asked, within_s):
         raise LayerscopeError("There is none.")
 
@@ -211,7 +211,7 @@ def test_a_model_that_cannot_be_looked_at_here_is_left_to_the_machine_that_has_i
     assert cluster.jobs[f"layerscope-{job.id}-1"]["entrypoint_memory"] == 0
 
 
-def test_the_token_is_shown_to_the_cluster_alone_and_kept_nowhere(cluster, count):
+def test_token_goes_only_to_the_cluster_and_is_kept_nowhere(cluster, count):
     job, told = handed(cluster, count)
     told |= {"status": "FAILED", "driver_exit_code": 127, "message": f"/bin/sh: not found {TOKEN}"}
     failed = seen(job)
@@ -235,7 +235,7 @@ def test_the_same_attempt_handed_over_twice_is_begun_once(cluster, count):
     backend.backends()["ray"].submit(job)  # as when two dashboards do it at once
 
 
-def test_a_head_that_takes_a_job_and_does_not_say_so_in_time_has_it(cluster, count, monkeypatch):
+def test_job_belongs_to_head_that_answers_too_late(cluster, count, monkeypatch):
     monkeypatch.setattr(head, "PATIENT_S", 0.3)
     cluster.slow_s = 0.6
     job = jobs.submit(count.CountSpec(), backend="ray")
@@ -276,14 +276,14 @@ def test_a_head_that_takes_a_job_and_does_not_say_so_in_time_has_it(cluster, cou
         ),
     ],
 )
-def test_what_the_cluster_says_of_an_end_is_one_sentence(cluster, count, info, state, sentence):
+def test_end_reported_by_the_cluster_is_one_sentence(cluster, count, info, state, sentence):
     job, told = handed(cluster, count)
     told |= info
     ended = seen(job)
     assert (ended.state, ended.error[: len(sentence)]) == (state, sentence)
 
 
-def test_a_head_that_was_started_anew_knows_nothing_and_the_job_can_be_resumed(cluster, count, monkeypatch):
+def test_job_can_be_resumed_after_a_restart_of_the_head(cluster, count, monkeypatch):
     job, _ = handed(cluster, count)
     cluster.jobs.clear()
     assert seen(job).state == "running"  # it may be on its way there
@@ -295,9 +295,7 @@ def test_a_head_that_was_started_anew_knows_nothing_and_the_job_can_be_resumed(c
     assert set(cluster.jobs) == {f"layerscope-{job.id}-2"}
 
 
-def test_a_cluster_that_is_killed_in_mid_job_is_told_as_that_and_a_new_one_goes_on_from_what_was_saved(
-    cluster, count, monkeypatch
-):
+def test_killed_cluster_is_reported_and_a_new_one_resumes(cluster, count, monkeypatch):
     job, _ = handed(cluster, count)
     count.gate().write_text("4")
     lines = f"from analysis.jobs import errand\nerrand.LOADER = 'builtins:object'\nerrand.main(['{job.id}', '1'])"
@@ -328,7 +326,7 @@ def test_a_cluster_that_is_killed_in_mid_job_is_told_as_that_and_a_new_one_goes_
     assert count.CountResult.load(job.spec).numbers == list(range(1, 11))
 
 
-def test_out_of_reach_is_not_gone_until_nothing_is_heard_of_the_attempt_either(cluster, count, monkeypatch):
+def test_unreachable_attempt_is_lost_only_after_its_own_silence(cluster, count, monkeypatch):
     job, _ = handed(cluster, count)
     monkeypatch.setenv(head.ADDRESS, "http://127.0.0.1:9")
     away = seen(job)
@@ -341,7 +339,7 @@ def test_out_of_reach_is_not_gone_until_nothing_is_heard_of_the_attempt_either(c
     assert gone.error.startswith("The job and the cluster do not respond: No Ray cluster answers")
 
 
-def test_a_job_that_waits_there_is_stopped_at_once_and_does_not_begin_later(cluster, count):
+def test_waiting_cluster_job_stops_at_once_and_never_begins(cluster, count):
     job, _ = handed(cluster, count)
     jobs.cancel(job.id)
     assert ("POST", f"/api/jobs/layerscope-{job.id}-1/stop") in [asked[:2] for asked in cluster.asked]
@@ -401,7 +399,7 @@ def test_without_the_package_it_says_how_to_install_it(monkeypatch):
     assert "pip install -r requirements-ray.txt" in backend.backends()["ray"].available()
 
 
-def test_a_file_of_the_token_that_others_may_read_is_refused(cluster, monkeypatch, tmp_path):
+def test_token_file_readable_by_others_is_refused(cluster, monkeypatch, tmp_path):
     file = tmp_path / "token"
     file.write_text(f"{TOKEN}\n")
     monkeypatch.delenv(head.TOKEN)
@@ -412,7 +410,7 @@ def test_a_file_of_the_token_that_others_may_read_is_refused(cluster, monkeypatc
     assert backend.backends()["ray"].available() is None
 
 
-def test_an_open_cluster_is_used_on_the_loopback_where_that_is_meant_and_never_elsewhere(cluster, monkeypatch):
+def test_open_cluster_is_used_only_on_loopback_when_allowed(cluster, monkeypatch):
     cluster.token = ""
     monkeypatch.setenv(head.OPEN, "yes")
     assert head.look().is_open
@@ -421,8 +419,8 @@ def test_an_open_cluster_is_used_on_the_loopback_where_that_is_meant_and_never_e
     assert "anybody on its network can run anything on it" in backend.backends()["ray"].available()
 
 
-def test_a_page_never_waits_a_second_for_a_head_that_is_silent(cluster, monkeypatch):
-    """Nobody takes what is sent to this port."""
+def test_page_waits_less_than_a_second_for_silent_head(cluster, monkeypatch):
+    """Nobody takes the messages to this port."""
     import socket
 
     with socket.socket() as deaf:
@@ -434,7 +432,7 @@ def test_a_page_never_waits_a_second_for_a_head_that_is_silent(cluster, monkeypa
         assert time.monotonic() - began < 1.5
 
 
-def test_what_is_free_is_known_by_machine(cluster):
+def test_free_resources_are_known_by_machine(cluster):
     (machine,) = head.look().machines
     assert (machine.name, machine.free_cores, machine.cores, machine.free_cards, machine.cards) == ("10.0.0.1", 7, 8, 1, 2)
     assert (machine.free_bytes, head.look().total("free_cards"), head.look().is_in_clear) == (64_000_000_000, 1, False)
@@ -443,7 +441,7 @@ def test_what_is_free_is_known_by_machine(cluster):
     assert head.look().machines == ()
 
 
-def test_what_is_free_and_what_a_job_takes_is_told_in_a_sentence(cluster, monkeypatch):
+def test_free_resources_and_needs_are_described_in_a_sentence(cluster, monkeypatch):
     place = backend.backends()["ray"]
     assert (
         place.tells()
@@ -464,7 +462,7 @@ def test_processes_of_a_job_share_the_cores_machine_by_machine(cores, n, each):
     assert ray._cores(list(map(float, cores)), n) == each
 
 
-def test_another_version_there_is_refused_before_it_runs_with_both_named(cluster, count):
+def test_different_version_is_refused_with_both_named(cluster, count):
     job, _ = handed(cluster, count)
     assert errand.main([job.id, "1", "0.0.1"]) == 0
     failed = seen(job)
@@ -472,6 +470,6 @@ def test_another_version_there_is_refused_before_it_runs_with_both_named(cluster
     assert f"has Layerscope {program.version()}, but this request came from 0.0.1. Install the same version" in failed.error
 
 
-def test_a_machine_that_does_not_see_the_cache_folder_says_so(cluster, count, capsys):
+def test_machine_without_the_cache_folder_says_so(cluster, count, capsys):
     assert errand.main(["0123456789", "1", program.version()]) == errand.NOT_SHARED
     assert "Put the cache folder on storage that all machines share, at the same path." in capsys.readouterr().err

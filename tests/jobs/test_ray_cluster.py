@@ -35,7 +35,7 @@ import sys
 if hasattr(sys.modules["__main__"], "LOADER"):
     sys.modules["__main__"].LOADER = "builtins:object"
 """
-"""Counting needs no model, and so no attempt has to wait for what loads one."""
+"""Counting needs no model, and so no attempt has to wait for a model library to load."""
 HELD = """
 import time
 from pathlib import Path
@@ -105,7 +105,7 @@ def count(tmp_path, monkeypatch):
 wait_for, wait_state = (partial(wait, timeout=240.0) for wait in (test_backends.wait_for, test_backends.wait_state))
 
 
-def test_a_job_there_is_found_again_begun_once_killed_resumed_stopped_and_done(running, count):
+def test_cluster_job_survives_restart_kill_and_stop(running, count):
     count.gate().write_text("3")
     job = jobs.submit(count.CountSpec(), backend="ray")
     wait_for(lambda: jobs.get(job.id).done == 3)
@@ -142,7 +142,7 @@ def test_who_has_no_token_or_another_one_is_refused(running, count, monkeypatch,
     assert jobs.list_jobs() == []
 
 
-def test_what_is_free_is_seen(running):
+def test_free_resources_are_seen(running):
     found = head.look()
     assert (found.is_open, found.total("cores"), found.total("cards")) == (False, 2, 0)
     assert found.total("free_bytes") > 0
@@ -161,11 +161,11 @@ def found(job: jobs.Job) -> DistanceResult:
 
 
 @pytest.mark.parametrize("shards", [1, 7])
-def test_a_map_made_there_has_the_figures_of_one_made_here(running, tiny_folder, tmp_path, monkeypatch, shards):
+def test_map_of_the_cluster_equals_local_map(running, tiny_folder, tmp_path, monkeypatch, shards):
     spec = tiny_map(tiny_folder, tmp_path)
     job = jobs.submit(spec, backend="ray", shards=shards)
     if shards > 1:
-        # There is room for two. One of them is lost before it has found anything; another takes its place.
+        # There are resources for two. One of them is lost before its first result; another takes its place.
         wait_for(lambda: actors(running))[0].kill()
     there = found(job)
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "other"))
@@ -174,9 +174,7 @@ def test_a_map_made_there_has_the_figures_of_one_made_here(running, tiny_folder,
 
 
 @pytest.mark.long
-def test_a_model_divided_over_two_there_is_healed_on_when_one_is_killed_and_ends_as_one_made_here(
-    running, here, tiny_folder, tmp_path, monkeypatch
-):
+def test_divided_heal_survives_a_kill_and_equals_local_heal(running, here, tiny_folder, tmp_path, monkeypatch):
     gate = tmp_path / "gate"
     (tmp_path / "held.py").write_text(HELD.format(gate=str(gate)))
     monkeypatch.setenv(extensions.VARIABLE, str(tmp_path / "held.py"))

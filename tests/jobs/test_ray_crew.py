@@ -1,4 +1,4 @@
-"""What a crew makes of what Ray says, here a stand-in for it: who is lost, and who was too large."""
+"""Reading of Ray's messages by a worker pool, here from a stand-in: which member is lost, and which was too large."""
 
 import json
 import signal
@@ -21,7 +21,7 @@ class OutOfMemoryError(RayError):
 
 
 class Seat:
-    """An actor: it answers at once, or raises what a test wants it to."""
+    """An actor: it answers at once, or raises the error that a test wants."""
 
     def __init__(self, raises=None, error=None):
         self.raises, self.error, self.is_killed = raises, error, False
@@ -29,7 +29,7 @@ class Seat:
 
 
 class Ray:
-    """As much of the library as a crew uses."""
+    """As much of the library as a pool uses."""
 
     def __init__(self, seats):
         self.exceptions = SimpleNamespace(RayError=RayError, OutOfMemoryError=OutOfMemoryError)
@@ -58,7 +58,7 @@ class Ray:
 
 @pytest.fixture
 def crew(monkeypatch):
-    """Makes a crew on a cluster with these seats."""
+    """Make a pool on a cluster with these seats."""
 
     def make(*seats, n=None):
         library = Ray(seats)
@@ -69,7 +69,7 @@ def crew(monkeypatch):
     return make
 
 
-def test_each_asks_for_what_was_reckoned_for_it_and_answers(crew, monkeypatch):
+def test_each_actor_requests_its_computed_resources_and_answers(crew, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_RAY_OPTIONS", "num_gpus=1,num_cpus=4,memory_gb=0")
     ours, library = crew(Seat(), Seat())
     asked = library.asked_for
@@ -78,7 +78,7 @@ def test_each_asks_for_what_was_reckoned_for_it_and_answers(crew, monkeypatch):
     ours.close()
 
 
-def test_who_is_lost_is_told_apart_from_who_was_too_large(crew):
+def test_lost_member_and_too_large_member_raise_different_errors(crew):
     ours, _ = crew(Seat(raises=RayError("The actor died.\n\tits node has died")), Seat(raises=OutOfMemoryError("1.2 GB")))
     with pytest.raises(MemberLost, match="The actor died. its node has died"):
         ours.call(0, "hello")
@@ -86,7 +86,7 @@ def test_who_is_lost_is_told_apart_from_who_was_too_large(crew):
         ours.call(1, "hello")
 
 
-def test_what_a_member_cannot_do_is_said_with_the_machine_that_it_is_on(crew):
+def test_error_of_a_member_names_its_machine(crew):
     ours, _ = crew(Seat(error="There is no model at '/models/x': give a folder."))
     with pytest.raises(JobError, match="On the machine m7 of the Ray cluster: There is no model at '/models/x': give a folder"):
         ours.call(0, "begin")
@@ -99,7 +99,7 @@ def test_another_takes_the_place_of_one_that_is_lost(crew):
     assert (lost.is_killed, ours.call(0, "hello")) == (True, "hello")
 
 
-def test_a_process_that_joins_a_cluster_still_saves_before_it_is_ended(crew):
+def test_process_in_a_cluster_keeps_its_sigterm_handler(crew):
     def ours(number, frame):
         pass
 
@@ -124,7 +124,8 @@ class TrainingFailedError(Exception):
 
 @pytest.fixture
 def trained(crew, monkeypatch):
-    """What Ray Train is asked by a crew of three of which two are there; `fails` with what a test wants."""
+    """Return the request to Ray Train by a pool of three members, two of them present; `fails` with the error that a test
+    wants."""
 
     def make(fails=None):
         ours, _ = crew(Seat(), Seat(), Seat())
@@ -149,7 +150,7 @@ def trained(crew, monkeypatch):
     return make
 
 
-def test_who_trains_together_has_what_was_reckoned_for_it_and_the_actors_make_room(trained, monkeypatch):
+def test_training_workers_get_computed_resources_and_replace_the_actors(trained, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_RAY_OPTIONS", "num_gpus=1,num_cpus=4,memory_gb=2")
     kept = trained()
     assert kept["released"]
@@ -167,7 +168,7 @@ def test_who_trains_together_has_what_was_reckoned_for_it_and_the_actors_make_ro
     assert trained()["torch_config"].backend == "gloo"
 
 
-def test_a_part_of_a_card_is_too_little_for_one_that_trains_with_others(trained, monkeypatch):
+def test_part_of_a_gpu_is_too_little_for_shared_training(trained, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_RAY_OPTIONS", "num_gpus=0.5")
     with pytest.raises(JobError, match=r"need one GPU each, but LAYERSCOPE_RAY_OPTIONS asks for num_gpus=0\.5"):
         trained()

@@ -54,7 +54,7 @@ def begun(count, n: int = 3) -> jobs.Job:
     return wait_for(lambda: (now := jobs.get(job.id)).done == n and now)
 
 
-def test_a_job_runs_there_and_a_dashboard_that_began_meanwhile_finds_it(count):
+def test_slurm_job_runs_and_a_new_dashboard_finds_it(count):
     job = begun(count, 4)
     assert (job.backend, job.state, job.phase, job.values) == ("slurm", "running", "counting", {"n": 4})
     backend._registered["slurm"] = slurm.Slurm()  # as of another dashboard, or of this one after a restart
@@ -65,7 +65,7 @@ def test_a_job_runs_there_and_a_dashboard_that_began_meanwhile_finds_it(count):
     assert len(list(job.folder.glob("attempt-*.slurm"))) == 1
 
 
-def test_it_is_stopped_and_goes_on_from_what_it_stored(count):
+def test_stopped_job_resumes_from_its_stored_work(count):
     job = begun(count, 5)
     jobs.cancel(job.id)
     assert wait_state(job, "cancelled").error == "It was cancelled. Finished parts are kept."
@@ -76,7 +76,7 @@ def test_it_is_stopped_and_goes_on_from_what_it_stored(count):
 
 
 @pytest.mark.long
-def test_a_killed_machine_is_noticed_and_the_job_goes_on_from_what_it_stored(count):
+def test_killed_machine_is_noticed_and_job_resumes_from_stored_work(count):
     job = begun(count, 5)
     os.kill(errand.told(jobs.get(job.id)).process.pid, signal.SIGKILL)
     assert "is gone. Resume the job" in wait_state(job, "interrupted").error
@@ -86,14 +86,14 @@ def test_a_killed_machine_is_noticed_and_the_job_goes_on_from_what_it_stored(cou
     assert count.CountResult.load(job.spec).numbers == list(range(1, 11))
 
 
-def test_what_the_scheduler_ends_saves_first_and_is_no_wish_of_ours(count):
+def test_job_ended_by_scheduler_saves_first_and_is_interrupted(count):
     job = begun(count, 5)
     os.kill(errand.told(jobs.get(job.id)).process.pid, signal.SIGTERM)
     wait_for(lambda: errand.told(job).seen.state == "interrupted")
     assert "The machine or process that ran it is gone" in errand.seen(job).error
 
 
-def test_what_fails_there_says_why(count):
+def test_failed_job_says_why(count):
     job = jobs.submit(count.CountSpec(13), backend="slurm")
     assert wait_state(job, "failed").error == "Thirteen cannot be counted with; give another seed."
 
@@ -120,8 +120,8 @@ def test_where_nothing_can_be_run_it_says_why(count, monkeypatch, variables, why
     assert "slurm" not in jobs.usable_backends()
 
 
-def test_what_a_cluster_refuses_is_one_sentence_and_the_job_has_failed(count, monkeypatch, tmp_path):
-    """The real `sbatch` stands in for: what it says of a partition that is not there."""
+def test_refusal_of_the_cluster_is_one_sentence(count, monkeypatch, tmp_path):
+    """The real `sbatch` is replaced by its message about a partition that is not there."""
     for name in ("sbatch", "srun"):
         fake = tmp_path / name
         fake.write_text(
@@ -139,7 +139,7 @@ def test_what_a_cluster_refuses_is_one_sentence_and_the_job_has_failed(count, mo
 
 
 @pytest.mark.long
-def test_what_several_processes_share_there_has_the_figures_of_one(tmp_path, with_starter, tiny_folder, monkeypatch):
+def test_request_shared_on_slurm_equals_one_process(tmp_path, with_starter, tiny_folder, monkeypatch):
     monkeypatch.setenv(slurm.PLACE, "local")
     model = ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu")
     spec = DistanceSpec(model, CorpusSpec(n_texts=3, seq_len=24))

@@ -1,4 +1,5 @@
-"""Heals that several processes of this machine train together: the figures of one, whoever is lost, stopped or takes over."""
+"""Healing runs that several processes of this machine train together: the figures of one, also with lost or stopped
+processes."""
 
 import contextlib
 import os
@@ -31,7 +32,7 @@ def spec(cache, short_texts, tiny_folder, tmp_path, monkeypatch) -> HealSpec:
 
 
 def alone(spec, cache, with_starter, monkeypatch, tmp_path) -> HealResult:
-    """What one process finds, in a cache of its own."""
+    """Return the result of one process, in a cache of its own."""
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(with_starter(tmp_path / "alone")))
     found = healing.run(spec)
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(cache))
@@ -47,7 +48,7 @@ def same(found: HealResult, wanted: HealResult) -> None:
 
 
 def trained(asked: HealSpec, n: int, told=lambda members, progress: None) -> HealResult:
-    """What a crew of copies finds; `told` is called with the crew and how far it is."""
+    """Return the result of a pool of copies; `told` is called with the pool and how far it is."""
     members = ForkedCrew(asked, n)
     try:
         return together.train(asked, members, partial(told, members))
@@ -55,9 +56,7 @@ def trained(asked: HealSpec, n: int, told=lambda members, progress: None) -> Hea
         members.close()
 
 
-def test_a_lost_process_costs_the_steps_since_the_last_checkpoint_and_another_number_goes_on(
-    spec, cache, with_starter, monkeypatch, tmp_path
-):
+def test_lost_process_costs_steps_since_checkpoint_and_fewer_resume(spec, cache, with_starter, monkeypatch, tmp_path):
     wanted = alone(spec, cache, with_starter, monkeypatch, tmp_path)
     killed = []
 
@@ -82,9 +81,7 @@ def test_a_lost_process_costs_the_steps_since_the_last_checkpoint_and_another_nu
     assert list(cache.glob("shared-*")) == []
 
 
-def test_a_heal_of_so_many_minutes_with_an_instant_start_takes_the_steps_of_one_process_too(
-    spec, cache, with_starter, monkeypatch, tmp_path
-):
+def test_timed_shared_heal_takes_the_steps_of_one_process(spec, cache, with_starter, monkeypatch, tmp_path):
     six = tmp_path / "six.py"
     six.write_text("from analysis.experiments.heal import recipes\n\nrecipes.steps_that_fit = lambda **known: 6\n")
     monkeypatch.setenv(extensions.VARIABLE, os.pathsep.join([os.environ[extensions.VARIABLE], str(six)]))
@@ -126,7 +123,7 @@ def nobody_has_room(tmp_path, monkeypatch):
     ],
     ids=["4bit", "taught", "passes of another number"],
 )
-def test_a_model_that_no_process_holds_whole_is_divided_over_them_with_the_very_same_figures(
+def test_model_divided_over_processes_gives_equal_figures(
     spec, cache, with_starter, monkeypatch, tmp_path, own, nobody_has_room
 ):
     settings = dict(own)
@@ -146,9 +143,7 @@ def test_a_model_that_no_process_holds_whole_is_divided_over_them_with_the_very_
 
 
 @pytest.mark.long
-def test_of_a_divided_model_any_process_may_be_lost_and_a_larger_group_that_holds_it_whole_goes_on(
-    spec, cache, with_starter, monkeypatch, tmp_path, nobody_has_room
-):
+def test_larger_group_resumes_divided_heal_after_a_loss(spec, cache, with_starter, monkeypatch, tmp_path, nobody_has_room):
     wanted = alone(spec, cache, with_starter, monkeypatch, tmp_path)
     killed = []
 
@@ -171,7 +166,7 @@ def test_of_a_divided_model_any_process_may_be_lost_and_a_larger_group_that_hold
 
 
 class Threads(Crew):
-    """A crew of threads of this process, of which none is ever lost by itself."""
+    """A pool of threads of this process, where none is ever lost by itself."""
 
     n, turns = 2, 1
 
@@ -204,7 +199,7 @@ def stands_for_a_heal(cache, monkeypatch):
     return stand
 
 
-def test_what_any_of_them_says_is_the_reason_why_it_failed(stands_for_a_heal):
+def test_message_of_any_member_is_the_reason_of_failure(stands_for_a_heal):
     def share(spec, on_progress, *, rank, **options):
         on_progress(Progress("healing", 1, 2))
         raise RecipeError("Rank 1 has no memory left; lower batch_size.") if rank else PeerLost("closed by peer")
@@ -226,7 +221,7 @@ def test_processes_that_are_lost_again_and_again_are_given_up(stands_for_a_heal,
     assert list(cache.glob("shared-*")) == []
 
 
-def test_another_program_in_one_of_them_is_refused_before_anything_runs(stands_for_a_heal, monkeypatch):
+def test_member_with_different_program_is_refused_before_it_runs(stands_for_a_heal, monkeypatch):
     spec = stands_for_a_heal(lambda *asked, **options: pytest.fail("it ran"))
     monkeypatch.setattr(member.Member, "hello", lambda self: crew.versions() | {"torch": "1.0.0"})
     with pytest.raises(JobError, match=r"but a worker has 1\.0\.0"):
@@ -245,7 +240,7 @@ def test_a_heal_can_be_shared_where_it_trains(cache):
         crew.check(instant, 2)
 
 
-def test_the_memory_that_each_of_them_needs_is_that_of_its_own_rows(spec, monkeypatch):
+def test_each_process_needs_memory_for_its_own_sequences(spec, monkeypatch):
     asked = []
 
     def check(spec, *others, **options):

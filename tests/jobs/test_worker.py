@@ -45,7 +45,7 @@ def order(cache) -> list[str]:
     return (cache / "order.txt").read_text().splitlines()
 
 
-def test_a_job_runs_to_its_end_and_its_progress_outlives_the_reader():
+def test_job_runs_to_its_end_and_progress_outlives_reader():
     job = jobs.submit(request())
     assert job.state == "queued"
     assert jobs.ensure_worker(COMMAND)
@@ -64,7 +64,7 @@ def test_a_job_runs_to_its_end_and_its_progress_outlives_the_reader():
     assert seen.strip() == "done [0, 1, 2, 3]"
 
 
-def test_what_goes_wrong_is_one_sentence_and_the_queue_goes_on(cache):
+def test_error_is_one_sentence_and_the_queue_continues(cache):
     kinds = ["refused", "memory", "cuda", "bug", "exits", "panic", "sweep"]
     found = {k: jobs.submit(SweepSpec() if k == "sweep" else request(k)) for k in kinds}
     last = jobs.submit(request("quick"))
@@ -95,7 +95,7 @@ def test_what_goes_wrong_is_one_sentence_and_the_queue_goes_on(cache):
     assert "ModuleNotFoundError" in errors["sweep"]
 
 
-def test_what_a_crash_leaves_behind_is_in_the_worker_s_own_log(cache):
+def test_traceback_of_a_crash_is_in_the_worker_log(cache):
     job = jobs.submit(request("aborts"))
     jobs.ensure_worker(COMMAND)
     wait_for(jobs.reap)
@@ -104,7 +104,7 @@ def test_what_a_crash_leaves_behind_is_in_the_worker_s_own_log(cache):
     assert "Fatal Python error: Aborted" in (cache / "worker.log").read_text()
 
 
-def test_a_full_disk_fails_the_job_with_a_sentence_and_not_the_worker():
+def test_full_disk_fails_the_job_and_not_the_worker():
     no_events, no_log = jobs.submit(request("quick")), jobs.submit(request("bug"))
     (no_events.folder / "events.jsonl").symlink_to("/dev/full")
     (no_log.folder / "log.txt").symlink_to("/dev/full")
@@ -115,7 +115,7 @@ def test_a_full_disk_fails_the_job_with_a_sentence_and_not_the_worker():
     assert wait_state(jobs.submit(request("quick", 1)), "done").pid == pid
 
 
-def test_all_output_of_a_job_is_in_its_log_and_only_there(cache):
+def test_output_of_a_job_is_only_in_its_log(cache):
     job = jobs.submit(request("noisy"))
     after = jobs.submit(request("quick"))
     jobs.ensure_worker(COMMAND)
@@ -133,7 +133,7 @@ def test_all_output_of_a_job_is_in_its_log_and_only_there(cache):
     assert "hf_Ab3" not in (job.folder / "events.jsonl").read_text()
 
 
-def test_one_at_a_time_in_order_and_a_warm_model_stays(cache):
+def test_jobs_run_in_order_and_a_warm_model_stays(cache):
     queue = [jobs.submit(request("loads", seed)) for seed in range(3)]
     jobs.ensure_worker(COMMAND)
     done = [wait_state(job, "done") for job in queue]
@@ -162,7 +162,7 @@ def test_reports_are_throttled_but_the_last_is_kept(cache):
     assert told[-1]["done"] == job.done == 5000
 
 
-def test_a_job_keeps_what_was_computed_for_it_in_all_its_attempts():
+def test_job_adds_up_the_work_of_its_attempts():
     job = jobs.submit(request("computes"))
     jobs.ensure_worker(COMMAND)
     failed = wait_state(job, "failed")
@@ -176,7 +176,7 @@ def test_a_job_keeps_what_was_computed_for_it_in_all_its_attempts():
 
 
 @pytest.mark.parametrize("what", ["tidy", "partial"])
-def test_a_cancelled_job_stops_soon_and_keeps_what_it_finished(cache, what):
+def test_cancelled_job_stops_soon_and_keeps_finished_work(cache, what):
     job = jobs.submit(request(what))
     jobs.ensure_worker(COMMAND)
     wait_for(lambda: jobs.get(job.id).done >= 3)
@@ -193,7 +193,7 @@ def test_a_cancelled_job_stops_soon_and_keeps_what_it_finished(cache, what):
     wait_state(jobs.submit(request("quick")), "done")
 
 
-def test_a_stuck_job_is_cancelled_within_5_s_and_the_queue_goes_on(cache):
+def test_stuck_job_is_cancelled_within_5_s_and_queue_continues(cache):
     stuck, waiting = jobs.submit(request("stuck")), jobs.submit(request("quick"))
     jobs.ensure_worker(COMMAND)
     wait_for(lambda: jobs.get(stuck.id).message == "going to sleep")
@@ -204,7 +204,7 @@ def test_a_stuck_job_is_cancelled_within_5_s_and_the_queue_goes_on(cache):
     assert time.monotonic() - began < 5
     assert "stopped at once" in job.error
     assert wait_state(waiting, "done", 5).attempts == 1
-    # The same process began anew: it holds the lock again, and what the job had started is gone.
+    # The same process began anew: it holds the lock again, and the children of the job are gone.
     assert worker_pid() == pid
     assert psutil.Process(pid).cwd() == str(SCRIPT.parents[2])
     assert subprocess.run([*COMMAND[:2], "1"], timeout=20).returncode == 3
@@ -213,7 +213,7 @@ def test_a_stuck_job_is_cancelled_within_5_s_and_the_queue_goes_on(cache):
     assert jobs.reap() == []
 
 
-def test_a_killed_worker_is_noticed_and_its_job_resumed_from_where_it_was(cache):
+def test_killed_worker_is_noticed_and_its_job_resumed(cache):
     job = jobs.submit(request("steps"))
     jobs.ensure_worker(COMMAND)
     wait_for(lambda: jobs.get(job.id).done >= 5)
@@ -247,7 +247,7 @@ def test_a_killed_worker_is_noticed_and_its_job_resumed_from_where_it_was(cache)
     assert second[1]["done"] >= 5
 
 
-def test_sigterm_interrupts_the_job_even_in_the_middle_of_a_long_call():
+def test_sigterm_interrupts_the_job_during_a_long_call():
     job = jobs.submit(request("stuck"))
     jobs.ensure_worker(COMMAND)
     wait_for(lambda: jobs.get(job.id).message == "going to sleep")
@@ -261,7 +261,7 @@ SESSION = Path("/proc/self/autogroup")
 """Where a Linux that shares the processors between sessions says how far this one gives way."""
 
 
-def test_the_worker_gives_way_to_the_pages_and_whoever_starts_it_does_not(monkeypatch):
+def test_worker_lowers_its_priority_but_not_its_parents(monkeypatch):
     monkeypatch.delenv(worker.NICENESS_SET)
     mine, session = psutil.Process().nice(), SESSION.exists() and SESSION.read_text()
     jobs.ensure_worker((sys.executable, "-m", "analysis.jobs.worker"))
@@ -274,13 +274,13 @@ def test_the_worker_gives_way_to_the_pages_and_whoever_starts_it_does_not(monkey
 
 
 @pytest.mark.parametrize("said", ["20", "-1", "", "1e1", "9" * 5000])
-def test_no_other_number_is_taken_for_how_far_it_gives_way(said, monkeypatch):
+def test_invalid_niceness_is_refused(said, monkeypatch):
     monkeypatch.setenv(worker.NICENESS_SET, said)
     with pytest.raises(SpecError, match=r"^LAYERSCOPE_NICENESS must be 0 \(no lower CPU priority"):
         worker.give_way()
 
 
-def test_who_gives_way_already_does_not_do_so_twice_and_the_session_of_a_shell_stays_as_it_is(monkeypatch):
+def test_priority_is_lowered_once_and_the_shell_session_stays(monkeypatch):
     monkeypatch.delenv(worker.NICENESS_SET)
     session = SESSION.exists() and SESSION.read_text()
     asked = "import os; from analysis.jobs import worker; worker.give_way(); worker.give_way(); print(os.getpriority(0, 0))"
@@ -295,7 +295,7 @@ def test_a_forked_child_can_be_ended_without_ending_the_worker():
     assert wait_state(job, "done").values == {"signal": signal.SIGTERM}
 
 
-def test_a_worker_does_not_write_into_a_job_that_is_no_longer_its_own():
+def test_worker_does_not_write_into_a_lost_job():
     job = jobs.submit(request("steps"))
     jobs.ensure_worker(COMMAND)
     wait_for(lambda: jobs.get(job.id).done >= 3)
@@ -312,7 +312,7 @@ def test_a_worker_does_not_write_into_a_job_that_is_no_longer_its_own():
 
 def test_two_servers_at_once_start_one_worker_that_outlives_both(cache):
     job = jobs.submit(request("steps"))
-    # Starting takes each of them long enough that the other asks meanwhile.
+    # Starting takes each of them long enough that the other asks before it ends.
     code = (
         "import time; from analysis import jobs; from analysis.jobs import local; start = local._start; "
         "local._start = lambda *given: (time.sleep(0.5), start(*given))[1]; "
@@ -344,7 +344,7 @@ def test_an_idle_worker_leaves_and_the_next_job_starts_another():
     assert wait_state(job, "done").pid != first
 
 
-def test_a_worker_whose_watchdog_is_stuck_too_is_ended_by_the_next_reader(monkeypatch):
+def test_worker_with_stuck_watchdog_is_ended_by_the_next_reader(monkeypatch):
     stuck, waiting = jobs.submit(request("stuck")), jobs.submit(request("quick"))
     jobs.ensure_worker(COMMAND)
     wait_for(lambda: jobs.get(stuck.id).message == "going to sleep")
@@ -359,7 +359,7 @@ def test_a_worker_whose_watchdog_is_stuck_too_is_ended_by_the_next_reader(monkey
     wait_state(waiting, "done")
 
 
-def test_the_real_worker_starts_by_its_module_name_and_leaves_on_sigterm(cache):
+def test_worker_starts_by_module_name_and_leaves_on_sigterm(cache):
     assert jobs.ensure_worker()
     pid = worker_pid()
     assert psutil.Process(pid).cmdline()[1:] == ["-m", "analysis.jobs.worker"]
@@ -373,7 +373,7 @@ def test_the_real_worker_starts_by_its_module_name_and_leaves_on_sigterm(cache):
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("kind", ["heal", "export"])
-def test_a_warm_model_is_freed_before_a_heal_and_an_export_load_their_own(cache, tiny_folder, kind):
+def test_warm_model_is_freed_before_heal_and_export(cache, tiny_folder, kind):
     model = ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu")
     (cache / "texts.txt").write_text("\n\n".join(f"The {n}th text goes on and on. " * 20 for n in range(60)))
     text = CorpusSpec(str(cache / "texts.txt"), n_texts=4, seq_len=32)
@@ -397,7 +397,7 @@ def test_every_kind_of_request_has_a_runner_and_a_title():
         assert callable(getattr(importlib.import_module(module), function))
 
 
-def test_a_worker_stops_what_runs_for_longer_than_it_may_with_nobody_looking():
+def test_worker_stops_job_over_its_time_limit_by_itself():
     job = jobs.submit(request("waits"), limit_s=0.5)
     assert jobs.ensure_worker(COMMAND)
     wait_for(lambda: table.get(job.id).state == "cancelled")
