@@ -1,1 +1,1 @@
-"""What the pages are put together from: a room for each page, over jobs, over what all of them share."""
+"""Parts of the pages: a package for each page, on top of jobs, on top of the parts that all of them share."""
