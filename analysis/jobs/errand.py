@@ -3,7 +3,7 @@
 
 Backends start it on machines of a cluster. All that is known of the attempt lies in the job's folder. Its own report,
 `attempt-N.json`, has its process, how far it is and how it ended. The wish that it stops is `attempt-N.stop`, and the log is
-there, too. It never touches the list of jobs, so that the folder may lie on a network file system where SQLite must not.
+there, too. An attempt never touches the list of jobs: the folder may lie on a network file system where SQLite must not.
 """
 
 import contextlib

@@ -198,7 +198,7 @@ class Job:
 
     @property
     def process(self) -> Process | None:
-        """Return the worker that has, or had, it; None where none is written down, or the pid is none of a process."""
+        """Return the worker that has, or had, it; None where none is written down, or its pid is invalid."""
         if self.pid is None or self.pid_started_at is None or self.host is None:
             return None
         with contextlib.suppress(ValueError):

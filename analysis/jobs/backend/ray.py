@@ -173,7 +173,7 @@ class Ray(Backend):
         errand.ask_to_stop(job)
         late = job.cancel_requested_at is not None and time.time() - job.cancel_requested_at > _GRACE_S
         if late or errand.told(job) is None:
-            with contextlib.suppress(JobError):  # `cancel` repeats it until `watch` sees the end
+            with contextlib.suppress(JobError):  # `cancel` is called again until `watch` sees the end
                 head.ask("POST", f"/api/jobs/{_name(job)}/stop")
 
 
@@ -298,7 +298,7 @@ def _memory_gb(cluster: head.Cluster, spec: Spec | None, n: int, *, has_card: bo
 
 
 def _cores(machines: list[float], n: int) -> float:
-    """Return the most cores, or else part of one, that the machines together have `n` times, machine by machine."""
+    """Return the most cores, or else the largest part of one, that the machines have `n` times, machine by machine."""
     for whole in range(int(max(machines, default=1)), 0, -1):
         if sum(of // whole for of in machines) >= n:
             return float(whole)

@@ -45,7 +45,7 @@ class Member:
         extensions.load()
 
     def hello(self) -> dict[str, str]:
-        """Return the versions, process and machine that run here."""
+        """Return the versions that run here."""
         return versions()
 
     def sees(self, file: str) -> bool:

@@ -1,4 +1,4 @@
-"""A worker pool at work: each member joins when it is there and takes waiting work. Lost work goes to another member."""
+"""A worker pool at work: each member joins when it is there and takes waiting work. Unfinished work goes to another."""
 
 import threading
 import time
