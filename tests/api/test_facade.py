@@ -1,4 +1,5 @@
-"""The public face for scripts and notebooks: README's lines run, keywords ask what options ask, errors are sentences."""
+"""The public face for scripts and notebooks: README's lines run, keywords set the same values as options, errors are
+sentences."""
 
 import importlib.metadata
 import re
@@ -103,7 +104,7 @@ def test_a_curve_has_its_charts_and_its_table(model):
         curve.figure("los")
 
 
-def test_what_was_found_is_stored_and_read_again(model):
+def test_a_stored_result_is_read_again(model):
     curve = model.sweep(max_n=1, **SMALL)
     [again] = model.stored("sweep")
     assert again.result.points == curve.result.points
@@ -126,7 +127,7 @@ def test_one_model_stays_loaded_between_calls(model, monkeypatch):
     layerscope.clear()
 
 
-def test_every_kind_has_a_table_and_those_with_a_chart_a_figure(model):
+def test_every_kind_has_a_table_and_charted_kinds_a_figure(model):
     text = {"samples": 2, "seq_len": 32, "progress": False}
     found = [
         model.distances(**text),
@@ -187,7 +188,7 @@ SAME = [
 
 
 @pytest.mark.parametrize(("kind", "keywords", "words"), SAME)
-def test_keywords_ask_for_what_the_options_of_the_command_line_ask_for(model, kind, keywords, words):
+def test_keywords_make_the_same_request_as_command_line_options(model, kind, keywords, words):
     if words is None:
         words = [f"--{name.replace('_', '-')}={said(value)}" for name, value in keywords.items() if value is not True]
         words += [f"--{name}" for name, value in keywords.items() if value is True]
@@ -236,7 +237,7 @@ def test_a_saved_recipe_is_one_too(model):
         ("export", {"block": "1:2"}, "ExportSpec needs name"),
     ],
 )
-def test_what_cannot_be_asked_is_refused_in_a_sentence(model, kind, keywords, sentence):
+def test_an_impossible_request_is_refused_in_a_sentence(model, kind, keywords, sentence):
     with pytest.raises(LayerscopeError, match=sentence):
         asked(model, kind, **keywords)
 
@@ -252,14 +253,14 @@ class EchoSpec(Spec):
 
 @dataclass(frozen=True)
 class EchoResult(Result):
-    """What a toy finds."""
+    """Result of a toy."""
 
     kind: ClassVar[str] = "echo"
     spec_type: ClassVar[type[Spec]] = EchoSpec
     word: str = ""
 
 
-def test_a_kind_of_one_file_is_reached_without_a_change_here(model, monkeypatch):
+def test_a_kind_of_one_file_is_reached_without_changes_here(model, monkeypatch):
     told = types.ModuleType("toy_echo")
     told.run = lambda spec, on_progress, *, load: EchoResult(spec, {}, 0.0, 0, True, "echo " * spec.times)
     monkeypatch.setitem(sys.modules, "toy_echo", told)

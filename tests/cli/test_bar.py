@@ -1,4 +1,4 @@
-"""What a command shows while it works where there is no terminal."""
+"""Output of a working command where there is no terminal."""
 
 import time
 
@@ -16,7 +16,7 @@ def clock(monkeypatch):
     return now
 
 
-def test_a_sentence_that_is_heard_again_and_again_is_written_once(capsys):
+def test_a_repeated_sentence_is_written_once(capsys):
     bar = Bar()
     for message in ("One.", "One.", "", "One.", "Two."):
         bar(Progress("loading", 0, 1, message))
@@ -36,7 +36,7 @@ def test_a_line_is_written_after_ten_seconds_or_a_tenth(clock, capsys):
     ]
 
 
-def test_a_phase_of_unknown_length_says_that_it_goes_on_and_a_short_one_nothing(clock, capsys):
+def test_a_long_uncounted_phase_is_written_unlike_a_short_one(clock, capsys):
     bar = Bar()
     for second in range(11):
         clock[0] = 100 + second
@@ -46,7 +46,7 @@ def test_a_phase_of_unknown_length_says_that_it_goes_on_and_a_short_one_nothing(
     assert capsys.readouterr().err.splitlines() == ["loading the model"]
 
 
-def test_what_is_done_and_what_has_no_name_is_not_said(clock, capsys):
+def test_finished_and_unnamed_phases_are_not_written(clock, capsys):
     bar = Bar()
     for progress in (Progress("loading the model", 1, 1), Progress(""), Progress("", 1, 4)):
         clock[0] += 60

@@ -150,7 +150,7 @@ def test_a_heal_in_a_named_dtype_is_not_quantized(capsys, tiny, monkeypatch):
     assert [spec.model.quantization for spec in made[5:]] == ["none", "4bit"]
 
 
-def test_a_heal_by_time_by_steps_as_control_on_other_text_or_by_a_saved_recipe(capsys, tiny, monkeypatch):
+def test_heal_options_time_steps_control_other_text_or_saved_recipe(capsys, tiny, monkeypatch):
     made = []
     monkeypatch.setattr("analysis.jobs.submit", lambda spec, **_: made.append(spec) or SimpleNamespace(id="0" * 10))
     monkeypatch.setattr("analysis.jobs.start", lambda: None)
@@ -277,7 +277,7 @@ def test_the_adapter_a_heal_prints_works_in_every_command(capsys, tiny, tmp_path
             assert getattr(spec, "variants", [spec])[-1].adapter == stored
 
 
-def test_an_adapter_that_is_not_in_the_cache_is_refused_by_name(capsys, tiny, tmp_path):
+def test_an_adapter_missing_from_the_cache_is_refused_by_name(capsys, tiny, tmp_path):
     for name in ("adapters/0123456789abcdef", "adapters/..", "adapters/../../x", "."):
         code, output = run(capsys, "export", tiny, "--block", "2:2", "--adapter", name, "--out", tmp_path / "out")
         assert code == 2

@@ -24,7 +24,7 @@ def whole_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def warm(monkeypatch: pytest.MonkeyPatch, loader) -> None:
-    """One model for all entries: what is refused here is not about it."""
+    """One model for all entries: the refusals here are not about it."""
     monkeypatch.setattr("analysis.models.load.FRESH", loader)
 
 
@@ -36,7 +36,7 @@ def loader():
 
 
 def refuses(bad: Bad, here: Path, model: Path | None = None) -> None:
-    """Ask, and hold the answer against what must be said."""
+    """Ask, and compare the answer with the expected sentence."""
     if bad.make is not None:
         bad.make(here)
     began = time.monotonic()
@@ -68,7 +68,7 @@ def test_arguments_that_make_no_request_are_refused_in_a_sentence(bad, tmp_path)
 
 
 @by_name(stored)
-def test_a_file_of_the_cache_that_is_not_as_we_write_it_is_refused_in_a_sentence(bad, tmp_path):
+def test_a_malformed_cache_file_is_refused_in_a_sentence(bad, tmp_path):
     refuses(bad, tmp_path)
 
 
@@ -81,17 +81,17 @@ def test_a_model_that_is_broken_is_refused_in_a_sentence(bad, tmp_path, whole_mo
 @pytest.mark.tiny
 @pytest.mark.usefixtures("warm")
 @by_name(texts, questions)
-def test_texts_and_questions_that_cannot_be_used_are_refused_in_a_sentence(bad, tmp_path, whole_model):
+def test_unusable_texts_and_questions_are_refused_in_a_sentence(bad, tmp_path, whole_model):
     refuses(bad, tmp_path, whole_model)
 
 
 @pytest.mark.tiny
 @by_name(adapters)
-def test_an_adapter_that_is_broken_or_of_another_model_is_refused_in_a_sentence(bad, tmp_path, whole_model):
+def test_a_broken_or_foreign_adapter_is_refused_in_a_sentence(bad, tmp_path, whole_model):
     refuses(bad, tmp_path, whole_model)
 
 
-def test_the_corpus_is_large_and_every_entry_has_a_name_of_its_own_and_says_what_must_answer():
+def test_the_corpus_is_large_with_unique_names_and_expected_answers():
     everything = list(corpus.every())
     assert len(everything) >= 500
     assert len({bad.name for bad in everything}) == len(everything)
@@ -101,7 +101,7 @@ def test_the_corpus_is_large_and_every_entry_has_a_name_of_its_own_and_says_what
 
 @pytest.mark.tiny
 @pytest.mark.parametrize("bad", list(corpus.found()), ids=lambda bad: bad.name)
-def test_what_the_fuzzer_found_is_answered_in_a_sentence(bad, tmp_path, whole_model):
+def test_findings_of_the_fuzzer_are_answered_in_a_sentence(bad, tmp_path, whole_model):
     bad.make(tmp_path)
     said = corpus.ask(bad.words, tmp_path, whole_model)
     assert said.code in (0, 2), said.err

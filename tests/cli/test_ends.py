@@ -21,7 +21,7 @@ def place(tmp_path, monkeypatch) -> Path:
 
 
 def ended(monkeypatch, capsys, error: BaseException) -> tuple[int, str]:
-    """The exit code and what was said of a command in the middle of which this is raised."""
+    """Return exit code and output of a command that raises this error halfway."""
 
     def fails() -> None:
         raise error
@@ -32,9 +32,7 @@ def ended(monkeypatch, capsys, error: BaseException) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("error", [TypeError("seven is not\na number"), RecursionError("too deep"), AssertionError()])
-def test_what_nobody_foresaw_is_one_sentence_with_an_exit_code_of_its_own_and_its_details_are_kept(
-    monkeypatch, capsys, place, error
-):
+def test_a_bug_has_one_sentence_exit_code_and_kept_details(monkeypatch, capsys, place, error):
     code, said = ended(monkeypatch, capsys, error)
     assert code == main.UNFORESEEN == 70
     assert said.count("\n") == 1
@@ -75,13 +73,13 @@ def test_memory_and_disks_are_no_bugs(monkeypatch, capsys, place, error, says):
     assert not place.exists()
 
 
-def test_an_interruption_is_said_as_before(monkeypatch, capsys):
+def test_an_interruption_prints_the_same_as_before(monkeypatch, capsys):
     code, said = ended(monkeypatch, capsys, KeyboardInterrupt())
     assert code == 130
     assert "Interrupted. Finished parts are kept" in said
 
 
-def test_whoever_closes_the_output_hears_nothing_more(place):
+def test_a_reader_who_closes_the_output_gets_no_error(place):
     reads, writes = os.pipe()
     os.close(reads)
     done = subprocess.run(
@@ -93,7 +91,7 @@ def test_whoever_closes_the_output_hears_nothing_more(place):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
-def test_an_output_that_is_full_is_said_in_a_sentence(place):
+def test_a_full_output_is_reported_in_a_sentence(place):
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "analysis", "jobs", "list"], cwd=REPOSITORY, stdout=full, stderr=subprocess.PIPE, text=True
@@ -103,7 +101,7 @@ def test_an_output_that_is_full_is_said_in_a_sentence(place):
     assert "Traceback" not in done.stderr
 
 
-def test_help_says_what_the_exit_codes_mean(capsys):
+def test_help_explains_the_exit_codes(capsys):
     with pytest.raises(SystemExit):
         main.main(["--help"])
     told = " ".join(capsys.readouterr().out.split())

@@ -1,4 +1,4 @@
-"""docs/examination.md says what the suites ask today."""
+"""docs/examination.md matches the entries that the suites ask today."""
 
 from collections import Counter
 
@@ -6,8 +6,8 @@ from tests.corpus import table
 from tests.support.browser import REPOSITORY
 
 
-def test_the_page_claims_no_more_than_is_asked_today_and_little_less():
-    """That every entry is answered in one sentence is what tests/cli/test_corpus.py holds, entry by entry."""
+def test_the_page_claims_most_entries_of_today_and_no_more():
+    """Entry by entry, tests/cli/test_corpus.py checks that each is answered in one sentence."""
     of_rooms = {name: Counter({table.SENTENCE: len(list(room.entries()))}) for name, room in table.ROOMS.items()}
     today = counts(table.lines(of_rooms, Counter({table.SENTENCE: len(list(table.brought()))})))
     claimed = counts(table.in_page())
@@ -30,7 +30,7 @@ def test_every_suite_that_the_page_names_is_there():
     assert all((REPOSITORY / name).is_file() for name in named)
 
 
-def test_how_a_file_that_a_visitor_brings_is_answered_is_told_apart(tmp_path):
+def test_outcomes_of_files_that_visitors_bring_are_distinguished(tmp_path):
     kept = {bad.name: bad for bad in table.brought()}
     found = {}
     for name in ("a .txt: UTF-16", "too short: a word"):

@@ -1,4 +1,4 @@
-"""The gallery: what comes with the program is portable, and making it again replaces only what it makes."""
+"""Gallery: committed results are portable, and making one again replaces only that one."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def stored(places):
     return [(file.parent.parent.name, json.loads(file.read_bytes())["data"]["spec"]["model"]["source"]) for file in found]
 
 
-def test_a_model_whose_weights_are_not_here_keeps_its_results_and_says_what_to_fetch(places, capsys):
+def test_a_model_without_weights_keeps_results_and_names_missing_files(places, capsys):
     before = stored(places)
     assert sorted(before) == [("distances", OTHER.source), ("distances", "starter"), ("sweep", "starter")]
     assert command.main(["--model", OTHER.source, "--work", str(places / "work")]) == 0
@@ -51,7 +51,7 @@ def test_a_file_of_that_name_with_other_weights_is_refused(places, capsys):
     assert f"but the file of {OTHER.page} has {OTHER.sha256}" in capsys.readouterr().err
 
 
-def test_only_what_was_made_again_of_one_model_is_replaced(places):
+def test_only_renewed_results_of_one_model_are_replaced(places):
     command._publish("starter", [fakes.distances(), fakes.sweep()], ("sweep",))
     assert len(stored(places)) == 3
     command._publish("starter", [], ("distances",))
@@ -59,7 +59,7 @@ def test_only_what_was_made_again_of_one_model_is_replaced(places):
     assert os.environ["LAYERSCOPE_CACHE"] == str(places / "cache")
 
 
-def test_a_new_loss_increase_map_keeps_the_losses_of_its_texts(places):
+def test_a_new_loss_increase_map_keeps_its_text_losses(places):
     losses = np.ones((346, 8), np.float32)
     command._publish("starter", [replace(fakes.damage(), text_losses=losses)], ("damage",))
     (folder,) = (places / "precomputed" / "damage").glob("*")
@@ -68,7 +68,7 @@ def test_a_new_loss_increase_map_keeps_the_losses_of_its_texts(places):
     assert np.array_equal(agreement.kept_losses(fakes.damage()), losses)
 
 
-def test_what_comes_with_the_program_is_of_the_gallery_whole_small_and_of_no_machine():
+def test_committed_results_are_complete_small_and_of_no_machine():
     files = sorted(store.precomputed_dir().glob("*/*/result.json"))
     of_each: dict[str, set[str]] = {}
     for file in files:

@@ -45,7 +45,7 @@ def test_examples_are_understood(name, example):
     assert command_line._parse(words).command is not None
 
 
-def test_recipes_say_what_they_set():
+def test_recipes_list_their_settings():
     shown = commands()["heal"].format_help()
     assert re.search(r"^  paper: .*\n +steps=5000", shown, re.MULTILINE)
 

@@ -60,7 +60,7 @@ def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
-def test_standard_output_gets_the_answer_after_what_was_said_wherever_it_leads(tmp_path, name):
+def test_standard_output_gets_the_answer_after_messages_wherever_it_leads(tmp_path, name):
     with (tmp_path / "said").open("wb") as said:
         ended = subprocess.run([sys.executable, "-m", "analysis", "jobs", "list", "--json", name], stdout=said, check=False)
     assert ended.returncode == 0
@@ -69,7 +69,7 @@ def test_standard_output_gets_the_answer_after_what_was_said_wherever_it_leads(t
     assert json.loads("{" + answer) == ANSWER
 
 
-def test_a_link_is_refused_with_what_it_leads_to_and_neither_is_touched(tmp_path, capsys):
+def test_a_link_is_refused_with_its_target_and_neither_changes(tmp_path, capsys):
     target = tmp_path / "kept.json"
     for content in ("kept", None):
         link = tmp_path / f"link-{content}"
@@ -85,7 +85,7 @@ def test_a_link_is_refused_with_what_it_leads_to_and_neither_is_touched(tmp_path
         assert target.exists() == bool(content)
 
 
-def test_what_cannot_be_written_is_one_sentence_and_exit_code_2(tmp_path, capsys, monkeypatch):
+def test_an_unwritable_output_is_one_sentence_and_exit_code_2(tmp_path, capsys, monkeypatch):
     (tmp_path / "file").write_text("")
     sock = socket.socket(socket.AF_UNIX)
     monkeypatch.chdir(tmp_path)
@@ -110,7 +110,7 @@ def test_what_cannot_be_written_is_one_sentence_and_exit_code_2(tmp_path, capsys
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_a_place_that_cannot_be_written_is_refused_before_anything_is_computed(tmp_path, capsys, monkeypatch):
+def test_an_unwritable_place_is_refused_before_anything_is_computed(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(answers, "run", lambda spec: pytest.fail("it was computed"))
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     for words in (
@@ -131,14 +131,14 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_computed(t
         assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_link_to_an_empty_folder_is_not_replaced_by_an_export(tmp_path, capsys):
+def test_an_export_does_not_replace_a_link_to_empty_folder(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "empty")
     assert main.main(["export", "starter", "--block", "11:5", "--out", str(tmp_path / "link")]) == 2
     assert "is a link to" in capsys.readouterr().err
 
 
-def test_a_link_that_comes_while_it_is_computed_is_refused_too(tmp_path):
+def test_a_link_that_appears_during_computing_is_refused_too(tmp_path):
     output.check(str(tmp_path / "out"), "--json")
     (tmp_path / "out").symlink_to(tmp_path / "other")
     with pytest.raises(SpecError, match="is a link to"):

@@ -154,7 +154,7 @@ def test_it_can_run_as_a_job(capsys, monkeypatch):
         ({"unsaid": 5}, "--set unsaid=5"),
     ],
 )
-def test_its_requests_are_said_as_command_lines(kind, changes, line):
+def test_its_requests_become_command_lines(kind, changes, line):
     spec = kind.CountSpec(word="banana", **changes)
     written = main.command_line(spec)
     assert written == f"python -m analysis count starter --word banana {line}".strip()
@@ -162,7 +162,7 @@ def test_its_requests_are_said_as_command_lines(kind, changes, line):
 
 
 @pytest.mark.usefixtures("kind")
-def test_what_it_refuses_is_one_sentence_and_exit_code_2(capsys):
+def test_its_refusals_are_one_sentence_and_exit_code_2(capsys):
     assert main.main(["count", "starter", "--word", "x", "--repeat", "0"]) == 2
     assert capsys.readouterr().err == "Counting takes at least one time.\n"
     with pytest.raises(SystemExit) as left:

@@ -104,7 +104,7 @@ def test_the_line_asks_for_the_same_again(spec):
     assert main.request(words).fingerprint() == command_line.asked(spec).fingerprint()
 
 
-def test_only_what_differs_is_said():
+def test_only_differences_are_written():
     assert main.command_line(DistanceSpec()) == "python -m analysis distances starter"
     assert main.command_line(SweepSpec(max_n=7)) == "python -m analysis sweep starter --max-n 7"
     assert main.command_line(SweepSpec(benchmark=BenchmarkSpec("boolq", shots=0, identity="x"))).endswith("--task boolq")
@@ -114,7 +114,7 @@ def test_only_what_differs_is_said():
 
 
 TEXTS = {"N": "3", "X": "0.5", "TEXT": "other", "START:SIZE": "3:2", "N,…": "2,5", "START:SIZE,…": "3:2,1:1+4:2", "DIR": "a b"}
-"""By what stands for a value in the help: one to give."""
+"""A value to give, by the name of the value in the help."""
 OWN_TEXTS = {
     "--seq-len": "64", "--task": "boolq", "--subset": "stem,virology", "--recipe": "instant", "--texts": "my 'texts'.txt",
     "--prompt": "-Once", "--name": "my.model-1", "--adapter": "a b", "--temperature": "0.5",
@@ -122,7 +122,7 @@ OWN_TEXTS = {
     "--strategies": "random,deepest", "--draws": "2", "--recipes": "distill,ghosted", "--format": "gguf",
 }  # fmt: skip
 ALSO = {("sweep", "--blocks"): ["--strategy", "manual"], "--subset": ["--task", "mmlu"]}
-"""What must be said with an option."""
+"""Arguments that an option needs beside it."""
 
 
 def _given(flag):
@@ -146,7 +146,7 @@ def test_every_option_of_every_kind_is_read_and_said_again(kind):
             continue  # a quantized model is not exported
         for words in _given(flag):
             if (kind, words) == ("precision", ["--dtype=float32"]):
-                continue  # what the others are held against
+                continue  # the others are compared with it
             asked = main.request(
                 [
                     subcommand.name,
@@ -162,17 +162,17 @@ def test_every_option_of_every_kind_is_read_and_said_again(kind):
 
 
 @pytest.mark.parametrize("spec", REQUESTS.values(), ids=REQUESTS)
-def test_every_request_is_said_by_the_subcommand_of_its_kind(spec):
+def test_every_request_is_written_with_the_subcommand_of_its_kind(spec):
     assert not main.command_line(spec).startswith("python -m analysis run")
 
 
-def test_every_option_says_what_it_is_for():
+def test_every_option_explains_its_purpose():
     for kind in SPECS.values():
         for flag in command_line._flags(kind):
             assert len(flag.help()) > 10, flag.name
 
 
-def test_a_comparison_of_the_usual_variants_is_said_by_name():
+def test_a_comparison_of_the_usual_variants_is_written_by_name():
     variants = (Variant(), Variant("pruned", Block(11, 5)), Variant("healed", Block(11, 5), "adapters/a", "x"))
     line = main.command_line(CompareSpec(prompt="The capital", variants=variants, max_new_tokens=48))
     assert line == "python -m analysis compare starter --prompt 'The capital' --block 11:5 --adapter adapters/a"
@@ -180,7 +180,7 @@ def test_a_comparison_of_the_usual_variants_is_said_by_name():
     assert looked == "python -m analysis microscope starter --prompt 'The capital' --block 11:5"
 
 
-def test_a_grid_is_said_by_its_sides_and_what_all_of_one_side_have():
+def test_a_grid_is_written_by_its_sides_and_common_values():
     models = tuple(ModelSpec(source, dtype="float32", quantization="4bit") for source in ("starter", "/path/b"))
     texts = tuple(replace(default_loss_corpus(), source=source, n_texts=8) for source in ("c4", "wiki"))
     asked = (BenchmarkSpec("arc_easy", 20), BenchmarkSpec("boolq", 20))
@@ -191,7 +191,7 @@ def test_a_grid_is_said_by_its_sides_and_what_all_of_one_side_have():
     )
 
 
-def test_a_grid_of_one_model_in_two_precisions_is_said_whole():
+def test_a_grid_of_one_model_in_two_precisions_is_whole():
     spec = GridSpec((RESOLVED, replace(RESOLVED, quantization="4bit")))
     words = shlex.split(main.command_line(spec))[3:]
     assert words[:2] == ["run", "grid"]
@@ -215,7 +215,7 @@ def test_every_kind_can_be_asked_and_is_tried_here():
 
 @pytest.mark.starter
 def test_stored_results_resolve_to_themselves_again(starter_folder):
-    """The committed results: what their command lines ask for is answered by them, not computed anew."""
+    """The committed results answer their own command lines: nothing is computed anew."""
     import importlib
 
     kinds = ("distances", "damage", "sweep", "heal")
@@ -241,7 +241,7 @@ class _New(Spec):
     prompts: tuple[str, ...] = ()
 
 
-def test_a_kind_without_a_subcommand_is_said_whole(monkeypatch):
+def test_a_kind_without_a_subcommand_is_written_whole(monkeypatch):
     monkeypatch.setattr(registry, "_registered", {**registry.experiments()})
     registry.register(registry.Experiment(_New, Result, run="", title="New"))
     spec = _New(Block(1, 2), MINE, ("a 'b'", "c"))
@@ -289,8 +289,8 @@ def test_every_field_of_every_request_can_be_set():
         for path, value in _leaves(spec):
             changed = not value if isinstance(value, bool) else (value or 0.5) / 2 if isinstance(value, float) else value
             changed = changed + 1 if type(value) is int else changed
-            # Only the unpruned model is trained alone; what a model writes, and the likeliest tokens, take a teacher; stages go
-            # without the instant heal.
+            # Only the unpruned model is trained alone; text of a model and most likely tokens take a teacher; stages go without
+            # the instant recipe.
             if changed != value and path not in ("control", "written", "top_k", "stages"):
                 assert field_settings.applied(spec, [field_settings.write(path, changed)]).fingerprint() != spec.fingerprint()
 

@@ -1,4 +1,4 @@
-"""A cache folder that cannot be written: refused in one sentence before weights are loaded; what it holds is answered."""
+"""A cache folder that cannot be written: refused in one sentence before weights are loaded; its stored results are answered."""
 
 import pytest
 
@@ -30,7 +30,7 @@ COMMANDS = {
 
 @pytest.fixture
 def unwritable(tmp_path, monkeypatch):
-    """A cache folder that even root cannot write in: what should be a folder above it is a file."""
+    """A cache folder that even root cannot write in: a file is in the place of a folder above it."""
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "file" / "cache"))
 
@@ -52,7 +52,7 @@ def test_a_background_job_is_refused_too(unwritable, tiny_folder, capsys):
     assert "cannot be written" in capsys.readouterr().err
 
 
-def test_what_it_holds_is_answered_all_the_same(tmp_path, tiny_folder, monkeypatch):
+def test_its_stored_results_are_answered_all_the_same(tmp_path, tiny_folder, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
     text = CorpusSpec(documents.two_kinds(tmp_path)[0], n_texts=2, seq_len=32)
     spec = DistanceSpec(ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu"), text)

@@ -33,7 +33,7 @@ def test_a_control_and_a_heal_that_was_stopped_promise_nothing():
     assert "Healing for" not in " ".join(verdicts(fakes.heal(20)))
 
 
-def test_a_curve_ends_with_the_verdict_on_its_last_cut_before_the_cliff():
+def test_a_curve_ends_with_the_verdict_before_the_cliff():
     curve = fakes.sweep(answers=True)
     located = cliff.locate(curve)
     assert located.sentence() in lines(curve)
@@ -46,7 +46,7 @@ def test_cuts_by_hand_have_a_verdict_each():
     assert [line.split(" makes")[0] for line in verdicts(curve)] == ["Removing layers 3-4", "Removing layers 20-23"]
 
 
-def test_an_evaluation_has_one_where_the_unpruned_model_was_asked_the_same():
+def test_an_evaluation_has_a_verdict_where_unpruned_scores_match():
     cut = fakes.evaluate(Block(11, 5))
     assert verdicts(cut) == [], "nothing to compare it with"
     whole = fakes.sweep().points[0]

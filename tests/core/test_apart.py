@@ -1,4 +1,4 @@
-"""Work in a process of its own: what it answers, what it refuses, and where it ends."""
+"""Work in a process of its own: its answers, its refusals, and its bounds."""
 
 import os
 import sys
@@ -39,13 +39,13 @@ def ask(name, *texts, seconds=30.0):
     return apart.answer(f"{__name__}:{name}", *texts, memory_bytes=MEMORY, seconds=seconds)
 
 
-def test_what_a_function_returns_or_refuses_is_told():
+def test_return_values_and_refusals_of_a_function_are_passed_on():
     assert ask("told", "a", "é\n") == ["a", "é\n"]
     with pytest.raises(BenchmarkError, match="That cannot be"):
         ask("refused")
 
 
-def test_text_that_a_library_prints_is_not_part_of_the_answer():
+def test_printed_text_of_a_library_is_not_in_the_answer():
     assert ask("talkative") == 5
 
 

@@ -101,7 +101,7 @@ def test_parts_that_make_no_cut_are_refused(text, said):
         parse_removal(text)
 
 
-def test_gaps_are_unbroken_runs_of_parts_in_the_order_in_which_the_stream_passes_them():
+def test_gaps_are_unbroken_runs_of_parts_in_order_of_computation():
     assert gaps(parse_removal("11:5")) == [Block(11, 5)]
     assert gaps(parse_removal("3:1+7:2")) == LayerSet((3, 7, 8)).blocks
     assert list(map(written, gaps(parse_removal("a12+m15:2+3:1")))) == ["3:1", "a12", "m15", "m16"]
@@ -126,7 +126,7 @@ def test_a_set_of_parts_names_each_layer_once_in_order(lists):
         PartSet(**lists)
 
 
-def test_keys_of_whole_cuts_are_what_they_were():
+def test_keys_of_removals_of_whole_layers_stay():
     assert Block(11, 5).fingerprint() == "212c77ef9284e6b3902d"
     assert LayerSet((3, 7)).fingerprint() == "3670a98953bf9880bbd6"
     assert EvaluateSpec(block=Block(11, 5)).to_json()["block"] == {"start": 11, "size": 5}

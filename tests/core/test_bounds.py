@@ -32,7 +32,7 @@ SMALL = 4 << 20
 """Bytes that a refusal may take."""
 
 
-def test_a_cut_that_no_model_has_is_refused_before_its_layers_are_listed():
+def test_an_impossible_removal_is_refused_before_its_layers_are_listed():
     tracemalloc.start()
     try:
         for text in (
@@ -54,7 +54,7 @@ def test_a_cut_that_no_model_has_is_refused_before_its_layers_are_listed():
         tracemalloc.stop()
 
 
-def test_the_deepest_cut_that_can_be_asked_for_is_still_one():
+def test_the_deepest_possible_removal_is_still_one():
     assert parse_removal(f"0:{MOST_LAYERS}").size == MOST_LAYERS
     assert parse_removal("+".join(f"{start}:1" for start in range(0, MOST_LAYERS, 2))).size == MOST_LAYERS // 2
 
@@ -81,7 +81,7 @@ def every_field():
 
 
 @pytest.mark.parametrize("value", WRONG, ids=lambda value: f"{value!r:.20}" if not isinstance(value, int) else "number")
-def test_a_value_that_a_field_cannot_hold_is_refused_in_a_sentence(value):
+def test_a_fields_impossible_value_is_refused_in_a_sentence(value):
     for kind, name in every_field():
         needed = {"block": Block(1, 1), "name": "a", "start": 1, "size": 1, "layers": (1, 3), "models": (ModelSpec(),)}
         given = {one.name: needed[one.name] for one in fields(kind) if one.name in needed} | {name: value}
@@ -128,7 +128,7 @@ def test_every_number_of_a_request_has_an_end():
         ({"control": 1}, "control must be true or false, not 1."),
     ],
 )
-def test_what_is_wrong_with_a_field_is_said_with_what_is_possible(data, said):
+def test_the_error_of_a_field_names_the_possible_values(data, said):
     with pytest.raises(SpecError) as refused:
         HealSpec.from_json({"block": {"start": 1, "size": 1}} | data)
     assert str(refused.value) == said
@@ -166,7 +166,7 @@ class Added(Spec):
         require(self.times * self.share < 2, "Too much of it.")
 
 
-def test_a_kind_of_ones_own_is_held_to_its_bounds_before_it_compares():
+def test_a_users_own_kind_is_checked_before_it_compares():
     for wrong in ("x", None, math.nan, 4):
         with pytest.raises(SpecError, match="times must be"):
             Added(times=wrong)

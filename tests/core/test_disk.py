@@ -1,4 +1,4 @@
-"""Drafts, what is left of them, and who may read what."""
+"""Drafts, their leftovers, and access rights."""
 
 import multiprocessing
 import os
@@ -74,7 +74,7 @@ def test_files_beside_a_draft_go_once_the_draft_is_gone(cache):
         assert own.exists()
 
 
-def test_what_a_killed_process_left_goes_and_what_a_living_one_makes_stays(cache, caplog):
+def test_leftovers_of_killed_processes_go_and_drafts_in_use_stay(cache, caplog):
     living = exporting(cache / "exports" / "living", "waits")
     dead = exporting(cache / "exports" / "dead", "ends")
     assert dead.wait(20) == -signal.SIGKILL
@@ -89,14 +89,14 @@ def test_what_a_killed_process_left_goes_and_what_a_living_one_makes_stays(cache
     assert drafts(cache / "exports") == []
 
 
-def test_what_a_killed_process_left_outside_the_cache_goes_with_the_next_export_there(tmp_path):
+def test_leftovers_outside_the_cache_go_with_the_next_export_there(tmp_path):
     exporting(tmp_path / "out", "ends").wait(20)
     assert len(drafts(tmp_path)) == 1
     store.write_folder(tmp_path / "other", lambda folder: None)
     assert drafts(tmp_path) == []
 
 
-def test_the_dashboard_and_the_worker_sweep_when_they_start_and_after_each_job(cache, monkeypatch):
+def test_dashboard_and_worker_sweep_at_start_and_after_each_job(cache, monkeypatch):
     import app
 
     swept = []
@@ -130,7 +130,7 @@ def test_names_that_are_not_ours_are_never_taken_for_leftovers(cache):
     assert len(list((cache / "exports").iterdir())) == 6
 
 
-def test_what_is_set_aside_to_be_deleted_goes_with_the_next_sweep(cache):
+def test_paths_set_aside_for_deletion_go_with_the_next_sweep(cache):
     (cache / "results" / "sweep" / "abc").mkdir(parents=True)
     aside = disk.aside(cache / "results" / "sweep" / "abc")
     assert aside.exists()
@@ -139,7 +139,7 @@ def test_what_is_set_aside_to_be_deleted_goes_with_the_next_sweep(cache):
     assert disk.aside(cache / "nothing") is None
 
 
-def test_a_draft_that_a_sweeper_took_before_it_was_locked_is_begun_anew(cache, monkeypatch):
+def test_a_draft_swept_before_its_lock_is_begun_anew(cache, monkeypatch):
     cache.mkdir()
     lock, taken = disk._is_locked, []
 
@@ -155,7 +155,7 @@ def test_a_draft_that_a_sweeper_took_before_it_was_locked_is_begun_anew(cache, m
     assert [path.name for path in cache.iterdir()] == ["x"]
 
 
-def test_there_is_a_folder_at_the_path_at_every_moment_while_it_is_replaced(tmp_path):
+def test_a_folder_exists_at_every_moment_of_its_replacement(tmp_path):
     target, missing, is_over = tmp_path / "model", [], threading.Event()
     store.write_folder(target, lambda folder: (folder / "a").write_text("1"))
 
@@ -179,7 +179,7 @@ def _ends_between_two_renames(target: str) -> None:
     store.write_folder(store.Path(target), lambda folder: (folder / "a").write_text("new"))
 
 
-def test_where_folders_cannot_be_exchanged_the_old_one_comes_back_after_a_kill_between_the_renames(cache):
+def test_without_exchange_the_old_folder_returns_after_a_kill(cache):
     target = cache / "exports" / "model"
     store.write_folder(target, lambda folder: (folder / "a").write_text("old"))
     child = multiprocessing.get_context("fork").Process(target=_ends_between_two_renames, args=(str(target),))
@@ -218,7 +218,7 @@ def umask():
     os.umask(before)
 
 
-def test_files_elsewhere_have_the_mode_that_the_umask_gives_and_older_ones_keep_theirs(tmp_path, umask):
+def test_files_elsewhere_get_the_umask_and_older_ones_keep_modes(tmp_path, umask):
     store.write_atomic(tmp_path / "new" / "a.json", b"1")
     assert (mode(tmp_path / "new"), mode(tmp_path / "new" / "a.json")) == (0o750, 0o640)
     (tmp_path / "new" / "a.json").chmod(0o604)
@@ -228,7 +228,7 @@ def test_files_elsewhere_have_the_mode_that_the_umask_gives_and_older_ones_keep_
     assert mode(tmp_path / "folder") == 0o750
 
 
-def test_all_that_lies_in_the_cache_is_for_its_owner_alone(cache):
+def test_all_files_in_the_cache_are_for_their_owner(cache):
     job = jobs.submit(request("quick"))
     store.write_atomic(cache / "uploads" / "a", b"1")
     db = jobs.table.connect()
@@ -241,7 +241,7 @@ def test_all_that_lies_in_the_cache_is_for_its_owner_alone(cache):
     db.close()
 
 
-def test_a_table_of_jobs_that_others_could_read_is_closed_to_them(cache):
+def test_a_readable_table_of_jobs_is_closed_to_others(cache):
     jobs.submit(request("quick"))
     (cache / "jobs.sqlite").chmod(0o644)
     assert len(jobs.list_jobs()) == 1

@@ -1,4 +1,4 @@
-"""A kind of experiment is one file: it has a version of its own, and what it registers is answered, stored and reported."""
+"""A kind of experiment is one file: it has a version of its own, and its requests are answered, stored and reported."""
 
 import os
 import subprocess
@@ -48,7 +48,7 @@ def test_a_raised_version_orphans_the_results_of_its_kind_alone(monkeypatch):
     assert type(results[1]).all_of(fakes.MODEL)
 
 
-def test_the_keys_of_what_is_stored_stay():
+def test_keys_of_stored_results_stay():
     weighed = dict.fromkeys(("sweep", "evaluate", "damage", "heal", "grid"), 4)  # losses by token
     assert {kind: spec.version for kind, spec in SPECS.items()} == dict.fromkeys(SPECS, 3) | weighed
     assert DistanceSpec().fingerprint() == "770eb5434f1c108d2e2a"
@@ -62,7 +62,7 @@ def test_only_kinds_from_elsewhere_are_additions(letters):
     assert list(registry.additions()) == OWN
 
 
-def test_a_result_of_an_added_kind_reads_back_with_its_table_and_its_chart(letters, found):
+def test_an_added_kind_reads_back_with_its_table_and_chart(letters, found):
     kind = registry.experiments()["letters"]
     read = RESULTS["letters"].load(found.spec)
     assert read == found
@@ -78,7 +78,7 @@ def test_a_result_of_an_added_kind_reads_back_with_its_table_and_its_chart(lette
 
 
 @pytest.mark.usefixtures("letters")
-def test_what_must_be_said_leaves_no_usual_request():
+def test_a_required_field_leaves_no_usual_request():
     assert registry.experiments()["heal"].usual(fakes.MODEL) is None
     assert registry.experiments()["compare"].usual(fakes.MODEL) is None
     assert registry.experiments()["speed"].usual(fakes.MODEL).model == fakes.MODEL
@@ -140,7 +140,7 @@ def test_a_script_gets_its_table_and_its_chart(found):
     assert Found(fakes.distances()).table("best")["block"][0] == fakes.distances().best[0].block.describe()
 
 
-def test_kinds_are_listed_in_one_order_whatever_was_imported_first():
+def test_kinds_are_listed_in_one_order_after_any_import_order():
     code = "from analysis.exports import spec; from analysis.core.registry import experiments; print(*experiments())"
     first = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert first == list(registry.experiments())[: len(first)]

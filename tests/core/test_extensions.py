@@ -76,7 +76,7 @@ def test_a_file_is_imported_once_and_known_by_its_path(named):
     ("content", "said"),
     [(None, "FileNotFoundError"), ("1 / 0", "division by zero"), ("x =", "SyntaxError"), ("raise ValueError('a\\nb')", "a b")],
 )
-def test_what_cannot_be_imported_is_one_sentence(tmp_path, monkeypatch, content, said):
+def test_a_failed_import_is_one_sentence(tmp_path, monkeypatch, content, said):
     file = tmp_path / "mine.py"
     if content is not None:
         file.write_text(content)
@@ -87,7 +87,7 @@ def test_what_cannot_be_imported_is_one_sentence(tmp_path, monkeypatch, content,
     assert "\n" not in str(caught.value)
 
 
-def test_a_kind_of_ones_own_runs_from_a_terminal_and_in_the_worker(named, cache):
+def test_a_users_own_kind_runs_from_terminal_and_worker(named, cache):
     ask = [sys.executable, "-m", "analysis", "count", "--word", "anaconda"]
     environment = {**os.environ, "LAYERSCOPE_CACHE": str(cache)}
     done = subprocess.run([*ask, "--json", "-"], capture_output=True, text=True, check=True, env=environment)

@@ -1,4 +1,4 @@
-"""Why something failed, in one sentence: whatever library the error comes from, and however deep it lies."""
+"""Reason of a failure, in one sentence: for errors of any library, however deep they lie."""
 
 import builtins
 import errno
@@ -51,7 +51,7 @@ def test_a_full_disk_wherever_it_shows(error):
     assert "LAYERSCOPE_CACHE" in explain(error)
 
 
-def test_an_error_while_handling_another_counts_too_unless_it_was_shut_out():
+def test_an_error_during_handling_counts_unless_it_was_shut_out():
     def tidy() -> None:
         try:
             raise NO_SPACE
@@ -85,7 +85,7 @@ def test_not_enough_memory(error):
     assert explain(error).startswith("The memory was not enough. Lower")
 
 
-def test_what_torch_really_raises_when_the_memory_is_not_enough():
+def test_real_torch_errors_for_too_little_memory_are_recognized():
     with pytest.raises(RuntimeError) as raised:
         torch.empty(1 << 60)
     assert explain(raised.value).startswith("The memory was not enough. Lower")
@@ -156,7 +156,7 @@ def test_anything_else_is_a_bug_with_its_first_line():
         assert cause(RuntimeError(harmless)) is None
 
 
-def test_what_a_models_own_code_raises_names_its_type_and_the_step():
+def test_errors_of_a_models_own_code_name_type_and_step():
     own = {"__name__": "transformers.models.jamba.modeling_jamba"}
     exec("def forward():\n    raise ValueError('no such cache')", own)
     with pytest.raises(ValueError, match="no such cache") as caught:
@@ -177,9 +177,7 @@ def test_a_disk_that_does_not_answer_is_no_bug():
     )
 
 
-def test_details_of_what_nobody_foresaw_are_kept_for_their_owner_alone_without_tokens_and_only_the_newest(
-    tmp_path, monkeypatch
-):
+def test_details_of_bugs_are_private_without_tokens_and_only_newest(tmp_path, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
     for number in range(25):
         said = in_a_sentence(chained(ValueError(f"number {number} of hf_abcdefgh1234")), doing="counting")
@@ -196,14 +194,14 @@ def test_details_of_what_nobody_foresaw_are_kept_for_their_owner_alone_without_t
     assert "The details are lost" in in_a_sentence(ValueError("x"), doing="counting")
 
 
-def test_the_token_of_the_environment_is_blotted_out_whatever_it_looks_like(monkeypatch):
+def test_the_token_of_the_environment_is_redacted_in_any_form(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "key-of-a-mirror ")
     assert redact("sent key-of-a-mirror to it") == "sent [redacted] to it"
     monkeypatch.setenv("HF_TOKEN", "short")
     assert redact("a short word") == "a short word"
 
 
-def test_what_a_library_said_is_a_clause_of_ours():
+def test_the_message_of_a_library_becomes_a_clause():
     assert clause(ValueError("Too many requests for hf_abcdefgh123.\nSee the pages.")) == "Too many requests for hf_[redacted]"
     assert clause(ValueError()) == "ValueError"
     assert len(clause(ValueError("a " * 500))) <= 200

@@ -1,4 +1,4 @@
-"""What is free within containers, on folders that look like those of the kernel."""
+"""Free memory within containers, on folders that look like those of the kernel."""
 
 import os
 from pathlib import Path
@@ -50,7 +50,7 @@ def test_without_control_groups_the_machine_is_the_limit(tmp_path):
     assert host.free_bytes(tmp_path) == 64 * GB
 
 
-def test_a_group_of_version_2_without_a_limit_leaves_the_machine_s(tmp_path):
+def test_without_a_limit_a_version_2_group_leaves_free_memory(tmp_path):
     belongs_to(tmp_path, "0::/")
     group(tmp_path, "", memory_max="max", memory_high="max", memory_current=5 * GB)
     assert host.free_bytes(tmp_path) == 64 * GB
@@ -78,7 +78,7 @@ def test_files_that_the_kernel_would_give_up_count_as_free(tmp_path):
     assert host.free_bytes(tmp_path) == 6 * GB
 
 
-def test_version_1_is_read_too_with_what_groups_below_hold(tmp_path):
+def test_version_1_is_read_too_with_memory_of_groups_below(tmp_path):
     belongs_to(tmp_path, "4:cpu,cpuacct:/other", "3:memory:/docker/a/b", "0::/")
     stat = f"inactive_file 0\ntotal_inactive_file {2 * GB}"
     group(tmp_path, "memory", memory_limit_in_bytes=NO_LIMIT, memory_usage_in_bytes=9 * GB)
@@ -87,13 +87,13 @@ def test_version_1_is_read_too_with_what_groups_below_hold(tmp_path):
     assert host.free_bytes(tmp_path) == 3 * GB
 
 
-def test_a_container_that_is_told_the_path_outside_finds_its_limit_at_the_top(tmp_path):
+def test_a_container_that_sees_the_outside_path_finds_its_limit(tmp_path):
     belongs_to(tmp_path, "3:memory:/docker/abc", "0::/../outside")
     group(tmp_path, "memory", memory_limit_in_bytes=4 * GB, memory_usage_in_bytes=GB)
     assert host.free_bytes(tmp_path) == 3 * GB
 
 
-def test_more_used_than_allowed_leaves_nothing_and_nonsense_is_passed_over(tmp_path):
+def test_overuse_leaves_nothing_and_nonsense_is_passed_over(tmp_path):
     belongs_to(tmp_path, "0::/full", "nonsense")
     group(tmp_path, "full", memory_max=GB, memory_current=2 * GB, memory_stat="no numbers here")
     assert host.free_bytes(tmp_path) == 0
@@ -103,7 +103,7 @@ def test_this_machine_says_something():
     assert 0 <= host.free_bytes() <= 64 * GB
 
 
-def test_the_limit_of_memory_is_named_where_it_is_what_is_left(monkeypatch):
+def test_the_limit_of_memory_is_named_where_it_binds(monkeypatch):
     assert host.free_in_words(2_000_000_000, "cpu") == "2.0 GB are free on cpu"
     monkeypatch.setenv(host.MEMORY, "2GB")
     assert host.free_in_words(2_000_000_000, "cpu") == "2.0 GB are allowed by --memory (LAYERSCOPE_MEMORY)"

@@ -1,4 +1,4 @@
-"""The index of what is stored: it says what a walk through all folders says, whatever happened to them and to it."""
+"""Index of stored results: it equals a walk through all folders after any change to them and to it."""
 
 import contextlib
 import json
@@ -44,7 +44,7 @@ def file_of(result) -> Path:
 
 
 def walked() -> list[tuple[str, str, int]]:
-    """What a walk through all folders finds."""
+    """Return the results that a walk through all folders finds."""
     return [(kind, found.path.name, int(found.precomputed)) for kind in KINDS for found in store.find_results(kind)]
 
 
@@ -63,7 +63,7 @@ ACTS = st.sampled_from(
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(acts=st.lists(st.tuples(ACTS, st.sampled_from(KINDS), st.integers(0, 2), st.booleans()), min_size=1, max_size=12))
-def test_it_says_what_a_walk_says_after_any_adds_edits_deletes_and_kills(acts):
+def test_it_equals_a_walk_after_adds_edits_deletes_and_kills(acts):
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as top:
         patch.setenv("LAYERSCOPE_CACHE", f"{top}/cache")
         patch.setattr(store, "precomputed_dir", lambda: Path(top, "precomputed"))
@@ -89,7 +89,7 @@ def test_it_says_what_a_walk_says_after_any_adds_edits_deletes_and_kills(acts):
             elif act == "aside":
                 store.discard_result(kind, result.spec.fingerprint())
             elif act == "unread" and index_file().exists():
-                # As a process leaves it that was killed after it had listed the folder and before it had read what is there.
+                # As a process leaves it that was killed after it had listed the folder and before it had read the results.
                 with sqlite3.connect(index_file()) as db, contextlib.suppress(sqlite3.DatabaseError):
                     db.execute("UPDATE results SET state = 0, news = news + 1")
                 db.close()
@@ -127,7 +127,7 @@ def test_newest_come_first_and_committed_ones_last():
     assert listed() == walked()
 
 
-def test_what_is_written_anew_is_told_at_once_without_a_look_at_all_files(monkeypatch):
+def test_a_rewritten_result_shows_at_once_without_checking_all_files(monkeypatch):
     made().save()
     assert len(listed()) == 1
     monkeypatch.setattr(upkeep._Index, "_look", lambda *args, **named: None)
@@ -137,7 +137,7 @@ def test_what_is_written_anew_is_told_at_once_without_a_look_at_all_files(monkey
     assert not of_entry(entry).result.complete
 
 
-def test_a_result_that_was_edited_by_hand_is_not_opened_and_then_not_listed(caplog):
+def test_a_result_edited_by_hand_is_not_opened_or_listed(caplog):
     made().save()
     (entry,) = index.entries(Wanted(KINDS))
     file = file_of(made())
@@ -178,7 +178,7 @@ def test_a_damaged_index_is_moved_aside_and_made_again(how, caplog):
     assert file.with_name(f"{file.name}.damaged").exists()
 
 
-def test_where_no_index_can_be_kept_the_process_makes_its_own(monkeypatch, tmp_path, caplog):
+def test_where_no_index_can_be_kept_processes_make_one(monkeypatch, tmp_path, caplog):
     made().save()
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(store, "local_dir", lambda: tmp_path / "file" / "below")
@@ -188,7 +188,7 @@ def test_where_no_index_can_be_kept_the_process_makes_its_own(monkeypatch, tmp_p
     assert len(listed()) == 2
 
 
-def test_many_unread_results_come_behind_the_back_of_whoever_asks(monkeypatch):
+def test_many_unread_results_are_read_while_the_caller_continues(monkeypatch):
     monkeypatch.setattr(upkeep, "FEW", 2)
     reading = threading.Event()
     read = upkeep._read
@@ -202,7 +202,7 @@ def test_many_unread_results_come_behind_the_back_of_whoever_asks(monkeypatch):
     assert index.unread(KINDS) == (0, 3)
 
 
-def test_what_came_of_another_model_does_not_show_and_a_name_tells_where_weights_are_not_known():
+def test_other_weights_are_hidden_and_unknown_weights_go_by_name():
     for number, identity in enumerate(("files:a", "files:b", "")):
         made("distances", number, identity).save()
     asked = [("files:a", "lab/9", ""), ("files:a", "lab/2", ""), ("", "lab/1", ""), ("files:c", "lab/0", "")]
@@ -220,7 +220,7 @@ def test_what_came_of_another_model_does_not_show_and_a_name_tells_where_weights
     assert index.last_identity(KINDS, "lab/2", "") == "files:c"
 
 
-def test_what_was_made_from_a_result_is_found():
+def test_results_made_from_a_result_are_listed():
     curve = made("sweep")
     curve.save()
     found = index.builds_on(KINDS, curve.spec.distances.fingerprint(), but="")
@@ -229,7 +229,7 @@ def test_what_was_made_from_a_result_is_found():
     assert index.builds_on(KINDS, curve.spec.distances.fingerprint(), but=curve.spec.fingerprint()) is None
 
 
-def test_it_counts_groups_and_names_what_it_lists():
+def test_it_counts_groups_and_names_its_entries():
     for number in range(4):
         made("distances", number, f"files:{number % 2}").save()
     wanted = Wanted(KINDS, names=("SmolLM2-135M-Instruct",))
@@ -248,7 +248,7 @@ def _write(cache: str, numbers: range, done) -> None:
     done.put(len(index.entries(Wanted(KINDS), wait=True)))
 
 
-def test_processes_that_write_and_ask_at_once_see_all_of_it():
+def test_processes_that_write_and_ask_together_see_everything():
     context = multiprocessing.get_context("spawn")
     done = context.Queue()
     children = [
@@ -264,7 +264,7 @@ def test_processes_that_write_and_ask_at_once_see_all_of_it():
     assert len(listed()) == 16
 
 
-def test_a_killed_process_leaves_an_index_that_others_go_on_with():
+def test_others_continue_with_the_index_of_a_killed_process():
     context = multiprocessing.get_context("spawn")
     done = context.Queue()
     child = context.Process(target=_write, args=(os.environ["LAYERSCOPE_CACHE"], range(1000), done))
@@ -278,7 +278,7 @@ def test_a_killed_process_leaves_an_index_that_others_go_on_with():
     assert sorted(listed(wait=True)) == sorted(walked())
 
 
-def test_results_of_a_model_are_ordered_as_when_all_are_read():
+def test_results_of_a_model_have_the_order_of_whole_reading():
     results = [fakes.sweep(limit=limit) for limit in (5, 200, 50, 20)]
     results[2] = replace(results[2], complete=False)
     for place, result in enumerate(results):
@@ -288,7 +288,7 @@ def test_results_of_a_model_are_ordered_as_when_all_are_read():
     assert library.of("sweep", fakes.MODEL) == library.preferred(newest_first, fakes.MODEL)
 
 
-def test_what_jobs_take_over_is_of_the_same_weights_and_of_this_version(monkeypatch):
+def test_jobs_take_over_results_of_the_same_weights_and_version(monkeypatch):
     mine, other = made("distances", 0, "files:a"), made("distances", 1, "files:b")
     for result in (mine, other):
         result.save()
@@ -299,7 +299,7 @@ def test_what_jobs_take_over_is_of_the_same_weights_and_of_this_version(monkeypa
     assert DistanceResult.all_of(mine.spec.model) == []
 
 
-def test_folders_are_looked_at_once_for_all_questions_of_a_page(monkeypatch):
+def test_a_page_looks_at_folders_once_for_all_questions(monkeypatch):
     made().save()
     looks = []
     bring_in = upkeep._Index._bring_in
@@ -326,7 +326,7 @@ def test_a_wait_within_a_page_is_not_skipped(monkeypatch):
 
 
 def test_an_answer_is_kept_until_a_result_changes(monkeypatch):
-    monkeypatch.setattr(upkeep, "_UNSETTLED_NS", 10**18)  # however slow the machine, no folder settles meanwhile
+    monkeypatch.setattr(upkeep, "_UNSETTLED_NS", 10**18)  # however slow the machine, no folder settles in that time
     made().save()
     assert index.count(Wanted(KINDS)) == 1
     asked = []

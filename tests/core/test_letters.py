@@ -1,4 +1,4 @@
-"""Control and direction characters from names never leave the program as they are, whatever they are written to."""
+"""Control and direction characters from names never leave the program as they are, in any output."""
 
 import argparse
 import io

@@ -12,7 +12,7 @@ def test_the_quantile_is_that_of_students_t(freedom):
     assert stats.t_quantile(freedom) == pytest.approx(t.ppf(0.975, freedom), rel=1e-9)
 
 
-def test_the_interval_of_a_mean_covers_as_often_as_it_says_with_few_texts():
+def test_the_interval_of_a_mean_covers_correctly_with_few_texts():
     draw, hits, as_normal = np.random.default_rng(0), 0, 0
     for _ in range(4000):
         mean, stderr = stats.mean_and_stderr(draw.normal(3.0, 0.5, size=4).tolist())

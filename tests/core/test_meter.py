@@ -1,4 +1,4 @@
-"""The work of a job: what was computed since it began, how much of the machine that was, and in words."""
+"""Work of a job: the computing since it began, the share of the machine's peak, and the description."""
 
 from dataclasses import replace
 
@@ -52,14 +52,14 @@ def passed(now, counts, seconds, flop, told):
     return work
 
 
-def test_only_what_comes_after_its_beginning_counts(now, counts):
+def test_only_work_after_its_beginning_counts(now, counts):
     told = Meter()
     work = passed(now, counts, 3, 60.0, told)
     assert (work.seconds, work.layer_tokens, work.flop) == (3, 3, 180)
     assert work.share_of_peak is work.share_now is None, "too early to compare"
 
 
-def test_the_share_of_now_is_of_the_last_seconds_and_that_of_all_of_the_whole(now, counts):
+def test_share_now_covers_recent_seconds_and_share_of_peak_everything(now, counts):
     told = Meter()
     assert passed(now, counts, 20, 80.0, told).share_now == pytest.approx(0.8)
     work = passed(now, counts, 20, 20.0, told)
@@ -67,7 +67,7 @@ def test_the_share_of_now_is_of_the_last_seconds_and_that_of_all_of_the_whole(no
     assert work.share_of_peak == pytest.approx(0.5)
 
 
-def test_a_machine_that_does_more_than_it_could_is_measured_again(now, counts):
+def test_a_machine_above_its_measured_peak_is_measured_again(now, counts):
     counts.machine.can = [50.0, 200.0]
     assert passed(now, counts, 8, 100.0, Meter()).share_now == pytest.approx(0.5)
 
@@ -82,7 +82,7 @@ def test_earlier_attempts_are_added(now, counts):
     assert Work.from_json(work.to_json()) == work
 
 
-def test_what_the_machine_does_not_tell_is_not_made_up(now, counts):
+def test_values_that_the_machine_lacks_are_not_made_up(now, counts):
     counts.machine.drawn = None
     work = passed(now, counts, 2, 50.0, Meter())
     assert work.joules is None
@@ -93,7 +93,7 @@ def test_what_the_machine_does_not_tell_is_not_made_up(now, counts):
     assert nothing.share_of_peak is None
 
 
-def test_what_other_processes_computed_counts_and_no_machine_is_named(now, counts):
+def test_computing_of_other_processes_counts_and_no_machine_is_named(now, counts):
     told, before = Meter(elsewhere=True), replace(counts)
     now[0] += 4
     counts.take({"layer_tokens": 3, "flop": 2e9})

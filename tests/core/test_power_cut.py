@@ -1,4 +1,4 @@
-"""A power cut after any operation on files: what was stored before is whole, or what is stored now is."""
+"""A power cut after any operation on files: the old state is stored whole, or the new one."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from tests.support.worker import request
 
 @pytest.fixture
 def recorder(tmp_path, monkeypatch):
-    """What records all that happens in the cache folder."""
+    """Record all operations in the cache folder."""
     (tmp_path / "cache").mkdir()
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "none")
@@ -46,7 +46,7 @@ def saved(value: int) -> None:
     store.save_result("sweep", "abc", {"value": value}, [{"states": np.full(3, value)}])
 
 
-def test_a_result_is_the_old_one_or_the_new_one_wherever_the_power_is_cut(recorder, each):
+def test_a_result_is_old_or_new_after_any_power_cut(recorder, each):
     saved(1)
     began = len(recorder.moments)
     saved(2)
@@ -66,7 +66,7 @@ def test_a_result_is_the_old_one_or_the_new_one_wherever_the_power_is_cut(record
 
 
 @pytest.mark.parametrize("can_exchange", [True, False])
-def test_a_folder_is_the_old_one_or_the_new_one_wherever_the_power_is_cut(recorder, each, tmp_path, monkeypatch, can_exchange):
+def test_a_folder_is_old_or_new_after_any_power_cut(recorder, each, tmp_path, monkeypatch, can_exchange):
     if not can_exchange:
         monkeypatch.setattr(disk, "_exchanged", lambda one, other: False)
 
@@ -98,7 +98,7 @@ def test_a_folder_is_the_old_one_or_the_new_one_wherever_the_power_is_cut(record
     each(check)
 
 
-def test_no_job_and_no_state_of_one_is_lost_wherever_the_power_is_cut(recorder, each):
+def test_no_job_or_state_is_lost_after_any_power_cut(recorder, each):
     promised: list[tuple[int, str, str]] = []
 
     def promise(job: jobs.Job, state: str) -> None:

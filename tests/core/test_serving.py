@@ -1,4 +1,4 @@
-"""What visitors may do is read from the environment, right or refused, and no file outside of the roots can be named."""
+"""Rights of visitors are read from the environment, right or refused, and no file outside of the roots can be named."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -34,7 +34,7 @@ def test_visitors_meet_all_of_them():
     assert read.results_gb
 
 
-def test_what_is_set_holds_for_both():
+def test_settings_hold_for_private_and_shared_servers():
     given = {"LAYERSCOPE_ROOTS": "/a:/b", "LAYERSCOPE_MODE": "team", "LAYERSCOPE_JOB_HOURS": "none"}
     for shared in (True, False):
         read = serving.read(given, shared=shared)
@@ -80,7 +80,7 @@ def test_names_that_are_no_paths_pass(limited, name):
     ["closed", "not-there", "open/out", "open/out/not-there", "open/../closed", "open-beside", "cache", "cache/access.json",
      "cache/uploads/../access.json", "cache/jobs.sqlite", "", "open\0", "x" * 5000],
 )  # fmt: skip
-def test_files_outside_answer_alike_whether_or_not_they_are_there(limited, tmp_path, outside):
+def test_files_outside_get_one_answer_whether_present_or_not(limited, tmp_path, outside):
     named = f"{tmp_path}/{outside}"
     with pytest.raises(AccessError) as refused:
         limited.check_file(named)
@@ -125,7 +125,7 @@ def test_usual_requests_pass(limited):
         limited.check_files(spec)
 
 
-def test_every_setting_is_in_the_page_on_serving_with_its_default():
+def test_the_page_on_serving_lists_every_setting_and_default():
     page = (Path(__file__).resolve().parents[2] / "docs" / "guides" / "serving.md").read_text(encoding="utf-8")
     page = page.partition("\n## Settings\n")[2].partition("\n## ")[0]
     rows = {row.split("|")[1].strip(" `"): row.split("|")[3].strip() for row in page.splitlines() if row.startswith("| `LAYER")}

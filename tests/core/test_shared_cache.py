@@ -1,4 +1,4 @@
-"""A cache folder that machines share over a network, or that is no folder at all: what may lie there, and what is refused."""
+"""Cache folders that machines share over a network, or that are no folder at all: allowed files and refusals."""
 
 import os
 import time
@@ -17,7 +17,7 @@ from tests.support.worker import request
 
 @pytest.fixture
 def mounted(tmp_path, monkeypatch):
-    """A function that lets the system say on what file systems folders lie."""
+    """A function that sets the kinds of file systems that the system reports for folders."""
 
     def say(**types: str) -> None:
         lines = ["22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw"]
@@ -38,12 +38,12 @@ def mounted(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("folder", "kind"), [
     ("share/cache", "nfs4"), ("share", "nfs4"), ("shared", "ext4"), ("share/cache/inner/deep", "cifs"), ("", "ext4"),
 ])  # fmt: skip
-def test_a_folder_lies_on_the_mount_that_is_nearest_above_it(mounted, tmp_path, folder, kind):
+def test_a_folder_lies_on_the_nearest_mount_above_it(mounted, tmp_path, folder, kind):
     mounted(share="nfs4", **{"share/cache/inner": "cifs"})
     assert mounts.kind(tmp_path / folder) == kind
 
 
-def test_of_two_mounts_at_one_place_the_later_one_counts_and_spaces_are_read(tmp_path, monkeypatch):
+def test_the_later_of_two_mounts_counts_and_spaces_are_read(tmp_path, monkeypatch):
     lines = [f"{number} 1 0:1 / {tmp_path}/my\\040share rw - {kind} a b" for number, kind in enumerate(("ext4", "fuse.sshfs"))]
     (tmp_path / "table").write_text("half a line\n" + "\n".join(lines))
     monkeypatch.setattr(mounts, "TABLE", tmp_path / "table")
@@ -52,13 +52,13 @@ def test_of_two_mounts_at_one_place_the_later_one_counts_and_spaces_are_read(tmp
     assert mounts.kind(tmp_path) == ""
 
 
-def test_on_a_disk_of_the_machine_all_is_in_the_cache(mounted, tmp_path):
+def test_on_a_local_disk_all_is_in_the_cache(mounted, tmp_path):
     mounted(other="nfs")
     assert store.local_dir() == store.cache_dir()
 
 
 @pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "lustre", "gpfs", "ceph", "fuse.sshfs", "9p"])
-def test_on_a_network_results_lie_in_the_cache_and_jobs_and_index_on_this_machine(mounted, tmp_path, kind):
+def test_on_a_network_jobs_and_index_stay_on_this_machine(mounted, tmp_path, kind):
     mounted(share=kind)
     made = fakes.distances()
     made.save()
@@ -76,7 +76,7 @@ def test_on_a_network_results_lie_in_the_cache_and_jobs_and_index_on_this_machin
     assert os.stat(store.local_dir()).st_mode & 0o077 == 0
 
 
-def test_two_machines_that_share_a_cache_see_each_others_results_and_have_jobs_of_their_own(mounted, tmp_path, monkeypatch):
+def test_machines_with_one_cache_share_results_and_keep_own_jobs(mounted, tmp_path, monkeypatch):
     mounted(share="nfs4")
     made = {}
     for name in ("one", "other"):
@@ -91,7 +91,7 @@ def test_two_machines_that_share_a_cache_see_each_others_results_and_have_jobs_o
         assert len(jobs.list_jobs()) == 1
 
 
-def test_without_a_disk_of_its_own_a_machine_is_told_what_to_name(mounted, tmp_path, monkeypatch):
+def test_without_a_local_disk_the_error_names_the_setting(mounted, tmp_path, monkeypatch):
     mounted(share="nfs4", home="nfs4")
     with pytest.raises(
         StorageError, match=r"on network file systems \(nfs4, nfs4\).*Set LAYERSCOPE_LOCAL to a folder on a disk"
@@ -101,7 +101,7 @@ def test_without_a_disk_of_its_own_a_machine_is_told_what_to_name(mounted, tmp_p
     assert jobs.list_jobs() == []
 
 
-def test_an_errand_on_a_machine_without_a_disk_needs_no_list_of_jobs(mounted, tmp_path, monkeypatch):
+def test_a_remote_runner_without_a_disk_needs_no_jobs_list(mounted, tmp_path, monkeypatch):
     mounted(share="nfs4")
     job = jobs.submit(request("quick"))
     taken = table.take(job.id)
@@ -116,7 +116,7 @@ def test_an_errand_on_a_machine_without_a_disk_needs_no_list_of_jobs(mounted, tm
 
 
 @pytest.mark.parametrize("address", ["s3://bucket/cache", "gs://bucket", "hf://buckets/x", "memory://", "simplecache::s3://x"])
-def test_an_address_of_a_store_of_objects_is_refused_in_a_sentence(monkeypatch, address):
+def test_an_address_of_an_object_store_is_refused_in_words(monkeypatch, address):
     monkeypatch.setenv("LAYERSCOPE_CACHE", address)
     with pytest.raises(StorageError, match="but it must be a folder") as refused:
         store.cache_dir()
@@ -124,7 +124,7 @@ def test_an_address_of_a_store_of_objects_is_refused_in_a_sentence(monkeypatch, 
 
 
 @pytest.mark.parametrize("kind", ["fuse.s3fs", "fuse.gcsfuse", "fuse.mountpoint-s3", "fuse.rclone"])
-def test_a_store_of_objects_that_is_mounted_can_be_looked_at_and_nothing_is_computed_into_it(mounted, kind):
+def test_a_mounted_object_store_is_readable_and_never_computed_into(mounted, kind):
     mounted()
     made = fakes.distances()
     made.save()
@@ -135,7 +135,7 @@ def test_a_store_of_objects_that_is_mounted_can_be_looked_at_and_nothing_is_comp
         store.check_writable()
 
 
-def test_what_another_machine_makes_just_now_is_no_leftover_on_a_network(mounted, tmp_path):
+def test_drafts_of_another_machine_are_no_leftovers_on_a_network(mounted, tmp_path):
     mounted(share="nfs4")
     folder = Path(store.cache_dir(), "results")
     folder.mkdir(parents=True)

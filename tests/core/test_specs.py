@@ -55,7 +55,7 @@ OTHERS = {
 }  # fmt: skip
 
 
-def test_manual_blocks_are_part_of_the_fingerprint_and_of_nothing_else():
+def test_manual_blocks_are_part_of_the_fingerprint_alone():
     manual = SweepSpec(strategy="manual", blocks=(Block(1, 2),))
     assert manual.fingerprint() != SweepSpec(strategy="manual", blocks=(Block(1, 3),)).fingerprint()
     with pytest.raises(SpecError, match="manual"):
@@ -74,7 +74,7 @@ def test_every_field_is_part_of_the_fingerprint(spec):
             "compensation",
             "top_k",
             "written",
-        ):  # a part of its own, and what goes with others only
+        ):  # a part of its own, and fields that need others
             continue
         if path[-1] in OTHERS:
             other = OTHERS[path[-1]]
@@ -136,7 +136,7 @@ def test_a_malformed_block_is_refused(text):
         Block.parse(text)
 
 
-def test_a_block_outside_the_model_names_what_is_possible():
+def test_a_block_outside_the_model_names_the_possible_range():
     with pytest.raises(
         BlockRangeError, match=r"3 layers cannot start at layer 5: this model has 6 layers, so the start must be 0\.\.3"
     ):

@@ -86,7 +86,7 @@ def test_damage_is_noticed(damage):
     assert (folder.parent / "abc.corrupt").exists()
 
 
-def test_what_was_moved_aside_is_not_found_again():
+def test_a_result_that_was_moved_aside_is_not_read_again():
     save()
     store.discard_result("distances", "abc")
     assert store.find_results("distances") == []
@@ -139,7 +139,7 @@ def test_not_a_number_is_never_stored():
         store.save_result("sweep", "abc", {"loss": float("nan")})
 
 
-def test_an_edited_number_is_named_in_one_sentence_and_not_shown(caplog):
+def test_an_edited_number_is_named_in_a_sentence_and_hidden(caplog):
     result = save(1) / "result.json"
     result.write_text(result.read_text().replace('"value": 1', '"value": 9'))
     for _ in range(3):
@@ -148,7 +148,7 @@ def test_an_edited_number_is_named_in_one_sentence_and_not_shown(caplog):
     assert "It is hidden, and computed again on request." in caplog.text
 
 
-def test_a_result_of_before_there_were_checksums_still_opens_and_can_be_given_one():
+def test_a_result_without_a_checksum_opens_and_can_get_one():
     folder = save(1, np.ones(2))
     file = folder / "result.json"
     sealed = file.read_bytes()
@@ -170,7 +170,7 @@ def test_every_committed_result_has_a_checksum_that_matches(monkeypatch):
     assert [file for file in found if not store._is_whole(file.read_bytes())] == []
 
 
-def test_arrays_that_are_gone_after_a_result_was_found_are_a_corrupt_result():
+def test_arrays_that_vanish_after_look_up_are_a_corrupt_result():
     stored = store.load_result("distances", save(1, np.ones(2)).name)
     stored.array_files[0].unlink()
     with pytest.raises(CorruptResultError, match="cannot be read"):
@@ -206,7 +206,7 @@ class FigureResult(Result):
     ],
     ids=lambda value: str(value)[:20],
 )
-def test_a_figure_that_is_not_finite_is_refused_and_nothing_stored(figures, name):
+def test_a_nonfinite_figure_is_refused_and_nothing_is_stored(figures, name):
     result = FigureResult(Spec(), {}, 1.0, 5, complete=True, **figures)
     with pytest.raises(NotFiniteError, match=re.escape(f"NaN or infinite ({name}), so it is not stored")):
         result.save()

@@ -26,12 +26,12 @@ TABLE = Table(
 )
 
 
-def test_a_number_and_its_error_and_both_ends_of_an_interval_are_one_cell():
+def test_a_number_its_error_and_interval_are_one_cell():
     assert TABLE.heads == ["n", "share", "95 %, ms", "what"]
     assert TABLE.cells == [["1", "50.0% (40.0% to 60.0%)", "1.0 to 2.0", "a"], ["12", "–", "3.0", "long"]]
 
 
-def test_a_terminal_has_numbers_to_the_right_and_a_last_text_to_the_left():
+def test_a_terminal_aligns_numbers_right_and_a_last_text_left():
     assert TABLE.lines() == [
         "   n                   share    95 %, ms  what",
         "   1  50.0% (40.0% to 60.0%)  1.0 to 2.0  a",
@@ -39,7 +39,7 @@ def test_a_terminal_has_numbers_to_the_right_and_a_last_text_to_the_left():
     ]
 
 
-def test_chosen_columns_bring_what_is_written_beside_them():
+def test_chosen_columns_bring_the_columns_written_with_them():
     chosen = TABLE.only("what", "share", "unknown").titled(share="part")
     assert [column.name for column in chosen.columns] == ["what", "share", "stderr", "low", "high"]
     assert chosen.heads == ["what", "part"]

@@ -1,7 +1,7 @@
-"""Bad input as data: what is given, how it is made, and which sentence must answer; `every()` has all of it.
+"""Bad input as data: the input, its making, and the expected sentence; `every()` has all of it.
 
-An entry is one line of the command line with the files that it names. `tests/cli/test_corpus.py` asks each in this process,
-`make fuzz` changes them at random, and what that finds is kept in `found/` as files, which are asked again from then on.
+An entry is one line of the command line with the files that it names. `tests/cli/test_corpus.py` asks each in this process, and
+`make fuzz` changes them at random. Findings are kept in `found/` as files, which are asked again from then on.
 """
 
 import base64
@@ -16,9 +16,9 @@ from pathlib import Path
 from unittest import mock
 
 FOUND = Path(__file__).parent / "found"
-"""What the fuzzer found, one file for each."""
+"""Findings of the fuzzer, one file for each."""
 Make = Callable[[Path], None]
-"""Writes what an entry needs into its own empty folder."""
+"""Writes the files of an entry into its own empty folder."""
 
 
 @dataclass(frozen=True)
@@ -29,18 +29,18 @@ class Bad:
     words: tuple[str, ...]
     """The arguments; {here} stands for the entry's own folder, {model} for a whole tiny model beside it."""
     says: str
-    """What must stand in the sentence that answers; {here} as in `words`."""
+    """Text that the sentence of the answer must contain; {here} as in `words`."""
     make: Make | None = None
 
     @property
     def loads(self) -> bool:
-        """Whether the model libraries are needed before it is refused."""
+        """Return whether the model libraries are needed before it is refused."""
         return any("{model}" in word for word in self.words) or self.make is not None
 
 
 @dataclass(frozen=True)
 class Answered:
-    """What the command line said."""
+    """Answer of the command line."""
 
     code: int
     out: str
@@ -81,7 +81,7 @@ def every() -> Iterator[Bad]:
 
 
 def files(contents: dict[str, bytes | str]) -> Make:
-    """What writes these files, by their names."""
+    """Return a function that writes these files, by their names."""
 
     def write(here: Path) -> None:
         for name, content in contents.items():
@@ -93,7 +93,7 @@ def files(contents: dict[str, bytes | str]) -> Make:
 
 
 def keep(name: str, words: tuple[str, ...], contents: dict[str, bytes]) -> Path:
-    """Keep what the fuzzer found."""
+    """Keep a finding of the fuzzer."""
     FOUND.mkdir(exist_ok=True)
     coded = {name: base64.b64encode(content).decode() for name, content in contents.items()}
     file = FOUND / f"{name}.json"
@@ -102,7 +102,7 @@ def keep(name: str, words: tuple[str, ...], contents: dict[str, bytes]) -> Path:
 
 
 def found() -> Iterator[Bad]:
-    """What the fuzzer found: any sentence will do, as long as it is one."""
+    """Yield the findings of the fuzzer: any sentence will do, as long as it is one."""
     for file in sorted(FOUND.glob("*.json")):
         kept = json.loads(file.read_text())
         contents = {name: base64.b64decode(content) for name, content in kept["files"].items()}

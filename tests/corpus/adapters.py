@@ -35,7 +35,7 @@ _CONFIG: dict[str, Any] = {
 
 
 def _weights(**changed: Any) -> bytes:
-    """Adapter weights for two layers of the tiny model, which is what is left of three without one."""
+    """Adapter weights for two layers of the tiny model, which remain of three without one."""
     shapes = {name: ([2, 24] if "lora_A" in name else [16, 2]) for name in _NAMES}
     contents = {name: numbers(shape, 0.01) for name, shape in shapes.items()} | changed
     return safetensors({name: ("F32", *one) for name, one in contents.items() if one is not None})
@@ -132,7 +132,7 @@ def _pipe(here: Path, make: Make) -> None:
 
 
 def _sparse(here: Path, make: Make) -> None:
-    """Adapter weights that take no room on the disk and would take terabytes in memory."""
+    """Adapter weights that take no space on the disk and would take terabytes in memory."""
     make(here)
     os.truncate(here / "a" / "adapter_model.safetensors", 1 << 42)
 

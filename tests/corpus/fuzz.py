@@ -1,4 +1,4 @@
-"""Changes the corpus at random for some minutes and looks for what is not answered in a sentence: `make fuzz`.
+"""Changes the corpus at random for some minutes and looks for input that is not answered in a sentence: `make fuzz`.
 
 A finding is kept in `found/` as a file, and the suite asks it again from then on. The same seed makes the same changes.
 """
@@ -25,7 +25,7 @@ from tests.corpus import Bad, adapters, models, options, questions, settings, st
 LONGEST_S = 30
 """One input."""
 MOST_BYTES = 6 << 30
-"""What this process may map, libraries included."""
+"""Bytes that this process may map, libraries included."""
 _ODD: tuple[Any, ...] = (
     None,
     True,
@@ -49,7 +49,7 @@ _ODD: tuple[Any, ...] = (
 )
 """Values that may stand in place of any in JSON."""
 _PIECES = (b"\0", b"\xff", b"\n", b"\r", b"{", b"[", b'"', b",", b"9" * 40, b"-", b"null", b"\xe2\x80\xa8", b"\xef\xbb\xbf")
-"""What may be put into any file."""
+"""Pieces that may be put into any file."""
 
 
 def changed_bytes(content: bytes, draw: random.Random) -> bytes:
@@ -113,12 +113,12 @@ def changed_words(words: tuple[str, ...], others: list[str], draw: random.Random
 
 
 def refused(*given: Any, **named: Any) -> Any:
-    """In place of a runner: what is asked makes a request, and that is all that is looked at."""
+    """Take the place of a runner: only the making of the request is checked."""
     raise SpecError("This makes a request.")
 
 
 def verdict(words: tuple[str, ...], here: Path, model: Path, *, is_run: bool) -> str:
-    """What is wrong with how an input is answered; "" for nothing."""
+    """Return the problem of an answer to an input; "" for none."""
 
     def too_long(*_: Any) -> None:
         raise TimeoutError(f"it took more than {LONGEST_S} s")

@@ -187,7 +187,7 @@ _GGUF_SAYS = {
     "more keys than there are": "it ends within its header", "more arrays than there are": "it ends within its header",
     "a key of an unknown type": "one of its settings has the unknown type 99",
 }  # fmt: skip
-"""What is said of them; of the others that their configuration cannot be used."""
+"""Expected sentences; the others say that their configuration cannot be used."""
 _TOKENIZERS = {
     "empty": "", "null": "null", "a list": "[]", "no JSON": "{", "deep": _DEEP, "no UTF-8": b"\xff\xfe", "no model": '{"version": "1.0"}',
     "an unknown kind": '{"version": "1.0", "model": {"type": "Nosuch"}}', "no vocabulary": '{"version": "1.0", "model": {"type": "WordLevel"}}',
@@ -244,7 +244,7 @@ _RULES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "no tokens for any text": ({"normalizer": {"type": "Replace", "pattern": {"Regex": r"[\s\S]+"}, "content": ""}}, "it returns no tokens"),
 }  # fmt: skip
-"""Tokenizers that load, and what is wrong with their rules."""
+"""Tokenizers that load, and the fault of their rules."""
 
 
 def _with_rules(**rules: Any) -> str:
@@ -548,7 +548,7 @@ def _usual(document: str) -> dict[str, Any]:
 
 
 def _piped(name: str, make: Make) -> Make:
-    """The same folder with a pipe in place of a file, which opening would wait for."""
+    """Make the folder with a pipe in place of a file, which opening would wait for."""
 
     def write(here: Path) -> None:
         make(here)

@@ -1,4 +1,4 @@
-"""Options that are missing, unknown, twice what they may be, or of another form than they take."""
+"""Options that are missing, unknown, twice their maximum, or of a wrong form."""
 
 from collections.abc import Iterator
 
@@ -54,7 +54,7 @@ _NEEDED = {
     "export": ("--block", "1:1", "--name", "a"),
     "report": ("--out", "{here}/r.html"),
 }
-"""What a subcommand cannot do without."""
+"""Arguments that a subcommand needs."""
 _CHOSEN = {
     "distances": ("--metric", _DTYPE),
     "damage": ("--metric", _QUANT),

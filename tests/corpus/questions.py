@@ -1,4 +1,4 @@
-"""Question files of which no question can be read."""
+"""Question files without a readable question."""
 
 import io
 import json

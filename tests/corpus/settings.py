@@ -141,7 +141,7 @@ _RANGES = {
         "seed=-1": "seed must be at least 0, not -1.",
     },
 }  # fmt: skip
-"""What is impossible although it is of the right type, and what has no name."""
+"""Values that are impossible although they are of the right type, and names that do not exist."""
 
 
 def entries() -> Iterator[Bad]:
@@ -175,12 +175,12 @@ def entries() -> Iterator[Bad]:
 
 
 def _is_real(value: str, kind: str) -> bool:
-    """Whether a value is a number to a computer, which no bounds hold."""
+    """Return whether a value is a number to a computer, which no bounds hold."""
     return kind == "a number" and value in ("NaN", "Infinity", "-Infinity", "1e999")
 
 
 def _named(command: str, field: str) -> str:
-    """What a field takes, where its values do not tell."""
+    """Return the kind of values of a field, where its values do not tell."""
     return {
         "protocol": "text",
         "method": "text",

@@ -1,4 +1,4 @@
-"""What lies in the cache folder and is not as we write it: recipes, and the file beside them."""
+"""Malformed files in the cache folder: recipes, and the file beside them."""
 
 import json
 from collections.abc import Iterator

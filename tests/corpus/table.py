@@ -64,13 +64,13 @@ def brought() -> Iterator[Bad]:
 
 
 def named(bad: Bad) -> str:
-    """The file of its own that a line asks for; "" where it is none, or where an option behind it is what is wrong."""
+    """The file of its own that a line asks for; "" where it is none, or where an option behind it is wrong."""
     name = bad.words[-1].removeprefix("{here}/")
     return name if bad.words[-1].startswith("{here}/") and "." in name and "/" not in name else ""
 
 
 def brought_outcome(bad: Bad, here: Path) -> str:
-    """How the readers of what visitors bring answer: questions in the process with bounds, texts as a job reads them."""
+    """Return the answer of the readers of visitors' files: questions in the bounded process, texts as a job reads them."""
     assert bad.make is not None
     bad.make(here)
     path = here / named(bad)
@@ -94,7 +94,7 @@ def lines(of_rooms: dict[str, Counter[str]], of_brought: Counter[str]) -> str:
     """The tables of the page.
 
     Args:
-        of_rooms: how the entries of each room were answered.
+        of_rooms: how the entries of each package were answered.
         of_brought: how the files that visitors could bring were.
     """
     answers = (SENTENCE, UNFORESEEN, SILENT, OTHER)
