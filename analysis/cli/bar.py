@@ -10,7 +10,7 @@ from analysis.core.progress import Progress, bytes_so_far, is_counted
 _EVERY_S = 10.0
 """A line is due after so many seconds,"""
 _EVERY_SHARE = 0.0999
-"""or after so much of a phase,"""
+"""or after so much of a phase."""
 _LEAST_S = 1.0
 """Seconds between two lines at least: work that is done in a moment needs none."""
 
