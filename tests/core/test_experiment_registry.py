@@ -129,7 +129,7 @@ def test_its_file_is_all_that_another_process_needs(tmp_path):
     command = [sys.executable, "-m", "analysis", "letters", "--help"]
     shown = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, env=environment, check=True)
     assert "How often letters are in a word." in shown.stdout
-    assert "What is looked through (default: banana)." in " ".join(shown.stdout.split())
+    assert "The word to look through (default: banana)." in " ".join(shown.stdout.split())
 
 
 def test_a_script_gets_its_table_and_its_chart(found):

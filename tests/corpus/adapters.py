@@ -169,7 +169,7 @@ def entries() -> Iterator[Bad]:
     yield Bad(
         "adapter weights that do not fit in memory",
         _ASK,
-        "are free on this machine; give a smaller adapter",
+        "are free on this machine. Give a smaller adapter",
         lambda here: _sparse(here, _folder()),
     )
     for name, content in _HEADS.items():
@@ -192,7 +192,7 @@ def entries() -> Iterator[Bad]:
     for name, content in _BRIDGES.items():
         yield Bad(f"a bridge: {name}", _ASK, "The bridge.safetensors of ", _folder(bridge__safetensors=content))
     for name, heal, says in (
-        ("another cut", {"block": {"start": 0, "size": 1}}, "was healed without layer 0 (1 layer), block [0, 1), and layer 1"),
+        ("another cut", {"block": {"start": 0, "size": 1}}, "was healed without layer 0 (1 layer), block [0, 1), but you remove layer 1"),
         ("a control", {"block": {"start": 1, "size": 1}, "control": True}, "was healed as a control, with no layer removed"),
     ):
         yield Bad(f"an adapter of {name}", _ASK, says, _folder(layerscope__json=json.dumps({"heal": heal})))

@@ -236,7 +236,7 @@ _RULES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a template token of 200,000 tokens": (
         {"post_processor": _TEMPLATE | {"single": [_BEGIN, _TEXT], "special_tokens": {"<s>": {"id": "<s>", "ids": [1] * 200_000, "tokens": ["<s>"] * 200_000}}}},
-        "it puts 200,000 tokens around a text",
+        "it adds 200,000 tokens around a text",
     ),
     "one token for every text": (
         {"normalizer": {"type": "Replace", "pattern": {"Regex": r"[\s\S]+"}, "content": "a"}},
@@ -471,7 +471,7 @@ def entries() -> Iterator[Bad]:
     yield Bad(
         "a text with a token that the model does not have",
         (*_ASK[:3], "a ZZZ", *_ASK[4:]),
-        "A text has the token 'ZZZ' (200), and the model has the tokens 0..63",
+        "A text has the token 'ZZZ' (200), but the model has only the tokens 0..63",
         _folder(
             model__safetensors=good,
             tokenizer__json=_with_rules(

@@ -24,9 +24,9 @@ _ROWS: dict[str, tuple[Any, str]] = {
     "one choice": (_GOOD | {"choices": ["a"]}, "row 1: 1 choices, at least 2 are needed"),
     "27 choices": (_GOOD | {"choices": [str(n) for n in range(27)]}, "row 1: 27 choices, at most 26 are possible"),
     "an empty choice": (_GOOD | {"choices": ["a", ""]}, "row 1: choice 1 is empty"),
-    "a choice that is null": (_GOOD | {"choices": ["a", None]}, "row 1: choice 1 is not a text"),
-    "a choice that is a list": (_GOOD | {"choices": [["a"], "b"]}, "row 1: choice 0 is not a text"),
-    "a choice that is an object": (_GOOD | {"choices": ["a", {}]}, "row 1: choice 1 is not a text"),
+    "a choice that is null": (_GOOD | {"choices": ["a", None]}, "row 1: choice 1 is not text"),
+    "a choice that is a list": (_GOOD | {"choices": [["a"], "b"]}, "row 1: choice 0 is not text"),
+    "a choice that is an object": (_GOOD | {"choices": ["a", {}]}, "row 1: choice 1 is not text"),
     "choices that are a number": (_GOOD | {"choices": 5}, "row 1: choices is not a list"),
     "choices that are true": (_GOOD | {"choices": True}, "row 1: choices is not a list"),
     "choices that are a text": (_GOOD | {"choices": "a, b"}, "row 1: choices is not a list"),
@@ -178,9 +178,9 @@ def entries() -> Iterator[Bad]:
         "comes without worked examples: shots must be 0, not 1.",
         good,
     )
-    yield Bad("subjects of a file", (*_ASK, "{here}/q.jsonl", "--subset", "stem"), "has subjects to choose from", good)
+    yield Bad("subjects of a file", (*_ASK, "{here}/q.jsonl", "--subset", "stem"), "has no subjects to choose from", good)
     yield Bad("the paper's way with a file", (*_ASK, "{here}/q.jsonl", "--protocol", "paper"), "The paper does not ask ", good)
-    yield Bad("subjects of ARC", (*_ASK, "arc_easy", "--subset", "stem"), "has subjects to choose from")
+    yield Bad("subjects of ARC", (*_ASK, "arc_easy", "--subset", "stem"), "has no subjects to choose from")
     yield Bad("an unknown subject", (*_ASK, "mmlu", "--subset", "nosuch"), "nosuch")
     yield Bad("too many examples", (*_ASK, "arc_easy", "--shots", "5"), "shots must be 0, not 5.")
     yield Bad("the paper's way with ARC", (*_ASK, "arc_easy", "--protocol", "paper"), "The paper does not ask ")

@@ -79,7 +79,7 @@ def test_an_identical_request_is_not_queued_twice():
     again = jobs.submit(request())
     assert again.id != job.id
     table.finish(running, jobs.CANCELLED)
-    with pytest.raises(JobError, match=f"already queued as job {again.id}"):
+    with pytest.raises(JobError, match=f"job {again.id} does the same work and is queued"):
         jobs.resume(job.id)
 
 

@@ -110,7 +110,7 @@ def test_rows_and_records_of_older_versions_name_their_process(cache):
 @pytest.mark.parametrize("pid", [0, -1, -12345, 2**31, True, 1.5, "1", None])
 def test_invalid_pid_is_refused_and_nothing_is_signalled(cache, pid, monkeypatch):
     monkeypatch.setattr(os, "kill", lambda *given: pytest.fail(f"a signal was sent: {given}"))
-    with pytest.raises(ValueError, match="number of a process"):
+    with pytest.raises(ValueError, match="is not a process id"):
         replace(HERE, pid=pid)
     (cache / "worker.json").write_text(json.dumps({**asdict(HERE), "pid": pid}))
     assert local.announced() == (None, None)

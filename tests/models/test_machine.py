@@ -81,7 +81,7 @@ def test_malformed_stored_speeds_are_measured_anew(tmp_path, monkeypatch, caplog
 
 @pytest.mark.parametrize("device", ["cpu:abc", "cpu:0", "cpu:", "mps:0", "cuda:x", "tpu", ""])
 def test_a_device_that_is_none_is_refused(device):
-    with pytest.raises(SpecError, match=f"Device '{device}' was asked for, but"):
+    with pytest.raises(SpecError, match=f"Device '{device}' is not (valid|available): "):
         machine.choose_device(device)
 
 

@@ -146,7 +146,7 @@ def test_parts_that_add_the_stream_themselves_are_refused(family):
     decoder = find_decoder(build(family))
     before = snapshot(decoder)
     with (
-        pytest.raises(UnsupportedModelError, match=r"^The parts of layer 3 of this .* remove whole layers\.$"),
+        pytest.raises(UnsupportedModelError, match=r"^The parts of layer 3 of this .* Remove whole layers\.$"),
         without_block(decoder, PartSet(attention=(3,))),
     ):
         pass

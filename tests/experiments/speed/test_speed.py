@@ -172,7 +172,7 @@ def test_the_model_is_whole_again_after_a_stop(spec, timed):
 def test_numbers_that_cannot_be_are_one_sentence(spec):
     with pytest.raises(BlockRangeError, match=r"6 layers cannot be removed: .* Choose numbers in 0\.\.5\."):
         run(SpeedSpec(spec.model, ns=(0, 6)))
-    with pytest.raises(SpecError, match="window of 256 tokens"):
+    with pytest.raises(SpecError, match="context window of tiny-llama.*, 256 tokens"):
         run(SpeedSpec(spec.model, prompt_tokens=250, new_tokens=7))
     for wrong in ({"ns": (0, 0)}, {"ns": (-1,)}, {"repeats": 0}, {"new_tokens": 0}, {"batch_size": 0}):
         with pytest.raises(SpecError):

@@ -226,7 +226,7 @@ def test_half_an_event_and_a_broken_list_break_no_page(app, known, job, ui_cache
 def test_the_first_map_shows_its_progress_where_it_will_be(app, ui_cache, job):
     made = job(DistanceSpec(), jobs.RUNNING, "The first map", phase="measuring", done=1, total=4)
     at = app()
-    assert "it appears here when it is done" in texts(at)
+    assert "It appears here when it is done" in texts(at)
     assert [bar.proto.text for bar in at.get("progress")] == ["measuring · 1/4"] * 2
     at.button(key=f"first-map-pause-{made.id}").click().run()
     assert jobs.get(made.id).stop_as == jobs.PAUSED
