@@ -192,7 +192,11 @@ def entries() -> Iterator[Bad]:
     for name, content in _BRIDGES.items():
         yield Bad(f"a bridge: {name}", _ASK, "The bridge.safetensors of ", _folder(bridge__safetensors=content))
     for name, heal, says in (
-        ("another cut", {"block": {"start": 0, "size": 1}}, "was healed without layer 0 (1 layer), block [0, 1), but you remove layer 1"),
+        (
+            "another cut",
+            {"block": {"start": 0, "size": 1}},
+            "was healed without layer 0 (1 layer), block [0, 1), but you remove layer 1",
+        ),
         ("a control", {"block": {"start": 1, "size": 1}, "control": True}, "was healed as a control, with no layer removed"),
     ):
         yield Bad(f"an adapter of {name}", _ASK, says, _folder(layerscope__json=json.dumps({"heal": heal})))
