@@ -35,7 +35,7 @@ def test_float32_has_no_cost_and_cannot_be_asked_for():
 def test_cost_is_the_difference_of_evaluations_and_shown_with_results(cache, tiny_folder):
     half = models.resolve(ModelSpec(source=str(tiny_folder("llama")), dtype="bfloat16"))
     exact = models.resolve(ModelSpec(source=str(tiny_folder("llama")), dtype="float32"))
-    assert "is not measured" in precision.said_of(half)
+    assert "was not measured" in precision.said_of(half)
     found = against_float32.run(PrecisionSpec(model=half, benchmark=ASKED))
     a, b = (evaluation.run(EvaluateSpec(model=model, benchmark=ASKED, loss_corpus=None)).questions for model in (half, exact))
     mean, ends, largest = moved([x.loglikelihoods for x in a], [x.loglikelihoods for x in b])
