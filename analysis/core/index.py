@@ -266,10 +266,16 @@ def firsts(wanted: Wanted, like: Like, per: Sequence[str], *, most: int, first: 
     largest = {tuple(named): n for *named, n in rows(wanted.kinds, sizes, values)}
     order, own = like.order(wanted.kinds)
     order = f"{first}, {order}" if first else order
-    sql = f"SELECT number, {group} FROM results WHERE {where} ORDER BY {order}"
-    strongest = rows(wanted.kinds, sql, values | own, first_of=(slice(1, None), most))
-    found = best(wanted, like, first=first, numbers=[row[0] for row in strongest])
-    return [(entry, largest[tuple(named)]) for entry, (_, *named) in zip(found, strongest, strict=True)]
+    sql = f"SELECT number, n_asked, place, kind, key, mtime_ns, {group} FROM results WHERE {where} ORDER BY {order}"
+    strongest = rows(wanted.kinds, sql, values | own, first_of=(slice(6, None), most))
+    numbers = ", ".join(str(row[0]) for row in strongest)
+    summaries = dict(rows(wanted.kinds, f"SELECT number, summary FROM summaries WHERE number IN ({numbers})", {}))
+    # Results may come and go between the statements.
+    return [
+        (Entry(place, kind, key, mtime_ns, summaries[number]), largest.get(tuple(named), n))
+        for number, n, place, kind, key, mtime_ns, *named in strongest
+        if number in summaries
+    ]
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.golden")
     parser.add_argument("--write", action="store_true", help="write the files anew")
     is_written = parser.parse_args().write
-    differing = [name for name, made in frozen.MADE.items() if frozen.differences(frozen.stored(name), made())]
-    for name in differing:
+    made = {name: make() for name, make in frozen.MADE.items()}
+    differing = {name: found for name, new in made.items() if (found := frozen.differences(frozen.stored(name), new))}
+    for name, found in differing.items():
         if is_written:
-            text = json.dumps(frozen.MADE[name](), indent=1, sort_keys=True, ensure_ascii=False)
+            text = json.dumps(made[name], indent=1, sort_keys=True, ensure_ascii=False)
             (frozen.FOLDER / f"{name}.json").write_text(text + "\n", encoding="utf-8")
-        for line in [] if is_written else frozen.differences(frozen.stored(name), frozen.MADE[name]()):
-            sys.stdout.write(f"{name}: {line}\n")
+        else:
+            sys.stdout.writelines(f"{name}: {line}\n" for line in found)
     return 1 if differing and not is_written else 0
 
 
