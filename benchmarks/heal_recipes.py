@@ -26,8 +26,8 @@ from analysis.experiments.heal import healing, recipes
 from analysis.experiments.heal.spec import HealResult, HealSpec
 from analysis.models import inspection
 from analysis.models.spec import InspectSpec, ModelSpec
-from analysis.reading import heals
-from analysis.reading.reading import Change
+from analysis.results import heals
+from analysis.results.reading import Change
 from benchmarks.evaluation_speed import best_blocks
 from benchmarks.work import here, metered, say, take_dtype
 

@@ -94,8 +94,8 @@ def asked() -> dict[str, Callable[[], Any]]:
     from analysis.experiments.accuracy.spec import SweepResult
     from analysis.exports import report
     from analysis.models.spec import ModelSpec
-    from analysis.reading import library as stored
-    from analysis.reading import runs
+    from analysis.results import library as stored
+    from analysis.results import runs
     from pages.components.compare import runs_view
     from pages.components.shared import library
 

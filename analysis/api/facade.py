@@ -21,8 +21,8 @@ from analysis.experiments.speed.spec import SpeedResult
 from analysis.exports.spec import ExportResult
 from analysis.models import load
 from analysis.models.spec import ModelFacts, ModelSpec
-from analysis.reading import goals, library
-from analysis.reading.tolerance import DEFAULT, Tolerance
+from analysis.results import goals, library
+from analysis.results.tolerance import DEFAULT, Tolerance
 
 if TYPE_CHECKING:
     from analysis.api.sheets import DecisionSheet

@@ -31,8 +31,8 @@ from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.speed.spec import SpeedLine, SpeedPoint, SpeedResult, Timing
 from analysis.experiments.strategies import DRAW, needs
-from analysis.reading import cliff, settled
-from analysis.reading.reading import Change
+from analysis.results import cliff, settled
+from analysis.results.reading import Change
 
 
 def accuracy_curve(

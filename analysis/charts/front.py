@@ -10,10 +10,17 @@ from analysis.charts.look import bars, finish, palette, translucent
 from analysis.charts.selected import marked
 from analysis.core import blocks
 from analysis.core.blocks import Removal
-from analysis.reading import front as fronts
-from analysis.reading import goals
-from analysis.reading.front import BEST, DOMINATED, SIZE, TIED, Front, Offer
-from analysis.reading.reading import ACCURACY
+from analysis.results import front as fronts
+from analysis.results import goals
+from analysis.results.front import (
+    BEST,
+    DOMINATED,
+    SIZE,
+    TIED,
+    Front,
+    Offer,
+)
+from analysis.results.reading import ACCURACY
 
 OFFERS = ("unpruned", "pruned", "healed", "other model")
 """Kinds of offers by the names of their traces."""

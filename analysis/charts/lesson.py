@@ -25,10 +25,17 @@ from analysis.core.blocks import Block
 from analysis.experiments.accuracy.points import Lines, Point
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult
-from analysis.reading import lesson
-from analysis.reading.cliff import Cliff
-from analysis.reading.lesson import CLIFFS, PATHS, Arrow, PublishedCliff, PublishedPath, Seen
-from analysis.reading.plateaus import Plateau
+from analysis.results import lesson
+from analysis.results.cliff import Cliff
+from analysis.results.lesson import (
+    CLIFFS,
+    PATHS,
+    Arrow,
+    PublishedCliff,
+    PublishedPath,
+    Seen,
+)
+from analysis.results.plateaus import Plateau
 
 _HIDDEN = {"visible": False, "fixedrange": True}
 _BOX = 0.36

@@ -11,7 +11,7 @@ from analysis.core import stats
 from analysis.experiments.accuracy.points import Lines, Point
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.strategies import STRATEGIES
-from analysis.reading import reading
+from analysis.results import reading
 
 
 @dataclass(frozen=True)

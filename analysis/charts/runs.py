@@ -16,8 +16,8 @@ from analysis.core.blocks import Block
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult, LeastDamage
-from analysis.reading import recovery
-from analysis.reading.differences import recovered
+from analysis.results import recovery
+from analysis.results.differences import recovered
 
 LOOKS = (
     Style("solid", "circle", "#1f6fb5", "#6bb1f2"),

@@ -12,9 +12,9 @@ from plotly.graph_objs import Figure
 from analysis.charts.look import LEVEL_ENDS, SELECTED, palette, unchecked
 from analysis.core.blocks import Removal
 from analysis.experiments.speed.spec import SpeedResult
-from analysis.reading.generations import Generations
-from analysis.reading.reading import ACCURACY, LOSS
-from analysis.reading.selection import Selected
+from analysis.results.generations import Generations
+from analysis.results.reading import ACCURACY, LOSS
+from analysis.results.selection import Selected
 
 UNMEASURED = "Not measured for this selection"
 NAME = "selected"

@@ -325,7 +325,7 @@ def _distance_lines(result: Any, options: argparse.Namespace) -> list[str]:
 
 
 def _sweep_lines(result: Any, options: argparse.Namespace) -> list[str]:
-    from analysis.reading import cliff, verdicts
+    from analysis.results import cliff, verdicts
 
     remarks = verdicts.remarks(result.points, result.lines, result.questions)
     remarks += [sentence] if (sentence := cliff.sentence(result)) else []
@@ -337,7 +337,7 @@ def _sweep_lines(result: Any, options: argparse.Namespace) -> list[str]:
 def _judged(result: Any) -> list[Any]:
     """The cuts of a curve that its verdict is on: those written by hand, else the last one before the cliff, if it has one."""
     from analysis.experiments.strategies import BLOCKS, needs
-    from analysis.reading import cliff
+    from analysis.results import cliff
 
     cuts = [point for point in result.points if point.block]
     if not needs(result.spec.strategy, BLOCKS):
@@ -349,7 +349,7 @@ def _judged(result: Any) -> list[Any]:
 
 def _verdict(result: Any, cut: Any, scores: Sequence[Any], heals: Sequence[Any] = ()) -> list[str]:
     """Return the savings, costs and recovery of a removal in one sentence; nothing where neither answers nor loss are known."""
-    from analysis.reading import headline, selection
+    from analysis.results import headline, selection
 
     said = headline.headline(selection.select(cut, scores, shown=result), result.model, heals=heals)
     return [] if {headline.ANSWERS, headline.TEXT} <= set(said.missing) else [said.sentence]
@@ -357,7 +357,7 @@ def _verdict(result: Any, cut: Any, scores: Sequence[Any], heals: Sequence[Any] 
 
 def _evaluate_lines(result: Any, options: argparse.Namespace) -> list[str]:
     """The scores of one model, and the verdict on its cut where the unpruned model was asked the same before."""
-    from analysis.reading import library
+    from analysis.results import library
 
     lines, cut = _point_lines(result, [result.point]), result.spec.block
     if cut is None or result.spec.adapter:
@@ -379,7 +379,7 @@ def _evaluate_data(result: Any, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _heal_lines(result: Any, options: argparse.Namespace) -> list[str]:
-    from analysis.reading import heals, library
+    from analysis.results import heals, library
 
     tables, lines = result.tables(), [result.measured_on()]
     lines += tables["models"].only("model", *_SCORES).lines()
@@ -401,7 +401,7 @@ def _export_lines(result: Any, options: argparse.Namespace) -> list[str]:
 
 
 def _compare_lines(result: Any, options: argparse.Namespace) -> list[str]:
-    from analysis.reading import texts
+    from analysis.results import texts
 
     lines = [line for index in range(len(result.spec.variants)) for line in _text_lines(result, index)]
     return [*lines, texts.no_ranking(result)] if len(result.written) > 1 else lines
@@ -488,7 +488,7 @@ def _levels(result: Any, points: Sequence[Any]) -> list[str]:
 
 def _damage_lines(result: Any, options: argparse.Namespace) -> list[str]:
     """Lines of the least damaging block of every size, the most similar one, and the agreement of the two rankings."""
-    from analysis.reading import agreement
+    from analysis.results import agreement
 
     distances = run(result.spec.distances)
     every, paid = agreement.pooled(result, distances), agreement.prices(result, distances, result.text_losses)

@@ -30,7 +30,7 @@ from analysis.models.load import Loader, Plan
 from analysis.models.placement import Placement
 from analysis.models.remote import hub_id
 from analysis.models.spec import ModelSpec
-from analysis.reading import library
+from analysis.results import library
 
 FORMATS = (*FORMS, "mergekit")
 TOLERANCES = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.1}

@@ -29,12 +29,23 @@ from analysis.exports import card, sheet
 from analysis.exports.document import Document, Picture, Section, Table
 from analysis.models import spec as cost
 from analysis.models.spec import ModelFacts, ModelSpec
-from analysis.reading import agreement, beside, cliff, generations, headline, library, methods, reading, selection, verdicts
-from analysis.reading import heals as judgement
-from analysis.reading import speed as timing
-from analysis.reading.lesson import question_size
-from analysis.reading.reading import ACCURACY, LOSS
-from analysis.reading.selection import Selected
+from analysis.results import (
+    agreement,
+    beside,
+    cliff,
+    generations,
+    headline,
+    library,
+    methods,
+    reading,
+    selection,
+    verdicts,
+)
+from analysis.results import heals as judgement
+from analysis.results import speed as timing
+from analysis.results.lesson import question_size
+from analysis.results.reading import ACCURACY, LOSS
+from analysis.results.selection import Selected
 
 CommandLine = Callable[[Spec], str]
 """Writes the command that asks for a request again."""

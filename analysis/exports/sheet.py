@@ -18,11 +18,11 @@ from analysis.experiments.maps.spec import DamageResult, DistanceResult
 from analysis.experiments.speed.spec import SpeedResult
 from analysis.exports.document import Document, Section, Table, templates
 from analysis.models.spec import ModelFacts, ModelSpec
-from analysis.reading import decision, headline, library, selection
-from analysis.reading.decision import Decision
-from analysis.reading.found import Found
-from analysis.reading.reading import ACCURACY, LOSS
-from analysis.reading.tolerance import DEFAULT, Tolerance
+from analysis.results import decision, headline, library, selection
+from analysis.results.decision import Decision
+from analysis.results.found import Found
+from analysis.results.reading import ACCURACY, LOSS
+from analysis.results.tolerance import DEFAULT, Tolerance
 
 CommandLine = Callable[[Spec], str]
 """Writes the command that makes a request again."""

@@ -9,7 +9,7 @@ import analysis
 from analysis.charts import curves, data, heals, kinds, look
 from analysis.core import stats
 from analysis.experiments.accuracy.points import Answer
-from analysis.reading import reading, settled
+from analysis.results import reading, settled
 from tests.support import fakes
 
 CHARTS = Path(look.__file__).parent

@@ -13,8 +13,8 @@ from analysis.core.blocks import Block
 from analysis.experiments.accuracy.points import Answer, Lines, Point
 from analysis.experiments.maps import distances
 from analysis.experiments.maps.spec import Best
-from analysis.reading import cliff, lesson
-from analysis.reading.verdicts import collapsed_option, favourite_option
+from analysis.results import cliff, lesson
+from analysis.results.verdicts import collapsed_option, favourite_option
 from tests.support.toy import DAMAGE, MAP, SWEEP
 
 

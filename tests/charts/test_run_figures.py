@@ -10,7 +10,7 @@ from analysis.charts.look import ACCURACY, BITS, LOSS, translucent
 from analysis.charts.runs import Drawn
 from analysis.experiments.accuracy.points import Lines
 from analysis.experiments.maps.spec import Best
-from analysis.reading import settled
+from analysis.results import settled
 from tests.support import fakes
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from analysis.cli import answers
 from analysis.core.blocks import Block
-from analysis.reading import cliff, headline, selection
+from analysis.results import cliff, headline, selection
 from tests.support import fakes
 
 pytestmark = pytest.mark.usefixtures("cache")

@@ -17,7 +17,7 @@ from analysis.core.registry import RESULTS, SPECS
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.spec import DistanceSpec
 from analysis.exports import page, report
-from analysis.reading import library, runs
+from analysis.results import library, runs
 from tests.support import fakes
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from analysis.core import index, store, upkeep
 from analysis.core.index import Wanted
 from analysis.experiments.maps.spec import DistanceResult
-from analysis.reading import library
-from analysis.reading.found import of_entry
+from analysis.results import library
+from analysis.results.found import of_entry
 from tests.support import fakes
 
 KINDS = ("distances", "sweep", "speed")

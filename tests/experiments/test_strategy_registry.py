@@ -18,7 +18,7 @@ from analysis.experiments.maps.spec import DamageResult, DistanceResult, Distanc
 from analysis.experiments.strategies import DAMAGE, STRATEGIES, Given, Strategy, choose, chosen
 from analysis.exports import report
 from analysis.models.spec import ModelSpec
-from analysis.reading import runs
+from analysis.results import runs
 from tests.support import fakes, own
 from tests.support.seen import figures, texts, trace
 from tests.support.toy import MAP, SWEEP

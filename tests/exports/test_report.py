@@ -29,7 +29,7 @@ from analysis.exports.document import Document, Picture, Section, Table, code, f
 from analysis.exports.spec import ReloadCheck
 from analysis.models import identity
 from analysis.models.spec import ModelSpec
-from analysis.reading import agreement, headline, heals, selection
+from analysis.results import agreement, headline, heals, selection
 from tests.support import browser, fakes
 from tests.support.seen import replaced_words
 

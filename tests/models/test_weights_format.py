@@ -9,7 +9,7 @@ from analysis.core.registry import RESULTS
 from analysis.exports import card
 from analysis.models import load, weights_format
 from analysis.models.spec import ModelSpec
-from analysis.reading import library, reading
+from analysis.results import library, reading
 from tests.support import fakes, gguf_files
 
 

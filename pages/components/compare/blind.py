@@ -15,8 +15,8 @@ from analysis.charts import prompts as prompt_figures
 from analysis.core.blocks import Removal, written
 from analysis.experiments.prompt.spec import CompareResult, CompareSpec, Variant
 from analysis.models.spec import ModelSpec
-from analysis.reading import blind, texts
-from analysis.reading.blind import Round
+from analysis.results import blind, texts
+from analysis.results.blind import Round
 from pages.components.compare import prompts, shaded_text, side_by_side
 from pages.components.shared import library, start, words
 

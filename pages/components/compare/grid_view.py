@@ -18,7 +18,7 @@ from analysis.experiments.grid.cells import Cell
 from analysis.experiments.grid.spec import GridResult, GridSpec
 from analysis.experiments.strategies import BLOCKS, STRATEGIES, needs
 from analysis.models.spec import ModelFacts, ModelSpec
-from analysis.reading import grids
+from analysis.results import grids
 from pages.components.jobs import in_place
 from pages.components.shared import chart, chip, command, frame, library, precision, selection, start, state, theme, words
 from pages.components.shared.library import Found

@@ -16,7 +16,7 @@ from analysis.experiments.heal import recipes
 from analysis.experiments.methods.spec import MethodsResult, MethodsSpec
 from analysis.experiments.strategies import BLOCKS, STRATEGIES, needs
 from analysis.models.spec import ModelSpec
-from analysis.reading import methods
+from analysis.results import methods
 from pages.components.jobs import in_place
 from pages.components.shared import chart, chip, command, frame, library, precision, selection, start, state, theme, words
 from pages.components.shared.library import Found

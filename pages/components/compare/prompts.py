@@ -15,7 +15,7 @@ from analysis.core.errors import JobError
 from analysis.core.record import Spec
 from analysis.experiments.prompt.spec import LONGEST_PROMPT
 from analysis.models.spec import ModelSpec
-from analysis.reading import texts
+from analysis.results import texts
 from pages.components.jobs import card
 from pages.components.shared import chip, frame, library, selection, state, words
 from pages.components.shared.library import Found

@@ -11,12 +11,12 @@ from analysis.charts import runs as run_figures
 from analysis.charts.look import ACCURACY, BITS, LOSS
 from analysis.charts.runs import Drawn
 from analysis.core import registry
-from analysis.reading import differences
-from analysis.reading import runs as run_table
-from analysis.reading.found import Found
-from analysis.reading.reading import ACCURACY as ANSWERS
-from analysis.reading.reading import LOSS as NATS
-from analysis.reading.reading import Condition
+from analysis.results import differences
+from analysis.results import runs as run_table
+from analysis.results.found import Found
+from analysis.results.reading import ACCURACY as ANSWERS
+from analysis.results.reading import LOSS as NATS
+from analysis.results.reading import Condition
 from pages.components.shared import added, chart, chip, state, theme, words
 
 _TITLES = {"distances": "Maps", "damage": "Damage", "sweep": "Curves", "heal": "Healing", "steps": "Healing by step"}

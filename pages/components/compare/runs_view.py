@@ -15,10 +15,10 @@ from analysis.core.errors import CorruptResultError
 from analysis.core.index import Wanted
 from analysis.core.registry import RESULTS
 from analysis.models.spec import ModelSpec
-from analysis.reading import differences as run_compare
-from analysis.reading import library as reading
-from analysis.reading import runs as run_table
-from analysis.reading.found import Found, of_entry
+from analysis.results import differences as run_compare
+from analysis.results import library as reading
+from analysis.results import runs as run_table
+from analysis.results.found import Found, of_entry
 from pages.components.compare import runs_overlay
 from pages.components.shared import chart, chip, command, frame, library, state, words
 

@@ -23,7 +23,7 @@ from analysis.experiments.prompt.spec import (
     mean_surprise,
 )
 from analysis.models.spec import ModelSpec
-from analysis.reading import runs, texts
+from analysis.results import runs, texts
 from pages.components.compare import prompts, shaded_text
 from pages.components.shared import chart, command, frame, library, selection, start, theme, words
 

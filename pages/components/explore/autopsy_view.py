@@ -7,8 +7,8 @@ from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
 from analysis.data.tasks import Question
 from analysis.experiments.accuracy.spec import SweepResult
-from analysis.reading import autopsy
-from analysis.reading.autopsy import FATES, GAINED, LOST, RIGHT, WRONG
+from analysis.results import autopsy
+from analysis.results.autopsy import FATES, GAINED, LOST, RIGHT, WRONG
 from pages.components.explore import curves
 from pages.components.shared import chart, chip, state, uploads, words
 from pages.components.shared.cuts import Cut

@@ -7,10 +7,10 @@ import streamlit as st
 from analysis.charts.selected import RATES
 from analysis.core.blocks import Removal
 from analysis.experiments.speed.spec import SpeedResult
-from analysis.reading import selection as scores_of
-from analysis.reading.front import SIZE, Front
-from analysis.reading.generations import Generations
-from analysis.reading.reading import ACCURACY, LOSS, Condition
+from analysis.results import selection as scores_of
+from analysis.results.front import SIZE, Front
+from analysis.results.generations import Generations
+from analysis.results.reading import ACCURACY, LOSS, Condition
 from pages.components.explore import cut_marks
 from pages.components.explore.cut_marks import Mark
 from pages.components.shared import selection

@@ -16,7 +16,7 @@ from analysis.experiments.maps.spec import DamageSpec, DistanceResult, DistanceS
 from analysis.experiments.search.spec import checked_size, search_for
 from analysis.experiments.strategies import BLOCKS, DRAW, MAP, SEARCHING, STRATEGIES, needs
 from analysis.models.spec import ModelSpec
-from analysis.reading import searches
+from analysis.results import searches
 from pages.components.jobs import card
 from pages.components.shared import frame, inputs, library, precision, start, state, words
 from pages.components.shared.library import Found

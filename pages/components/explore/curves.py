@@ -17,7 +17,7 @@ from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import EvaluateSpec, SweepResult
 from analysis.experiments.strategies import DRAW, STRATEGIES, needs
 from analysis.models.spec import ModelSpec
-from analysis.reading import beside, reading
+from analysis.results import beside, reading
 from pages.components.explore import drawn, pick
 from pages.components.jobs import in_place
 from pages.components.shared import library, start, state, theme, uploads, words

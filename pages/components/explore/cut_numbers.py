@@ -9,8 +9,8 @@ from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.maps.spec import DistanceResult
 from analysis.models import spec
-from analysis.reading import cliff, glossary, settled, verdicts
-from analysis.reading.reading import ACCURACY, LOSS, Change, Readings
+from analysis.results import cliff, glossary, settled, verdicts
+from analysis.results.reading import ACCURACY, LOSS, Change, Readings
 from pages.components.shared import words
 from pages.components.shared.cuts import Cut
 from pages.components.shared.selection import Shown

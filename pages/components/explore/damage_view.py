@@ -9,8 +9,8 @@ from analysis import jobs
 from analysis.core.blocks import Block, Removal, blocks_up_to
 from analysis.experiments.maps.spec import DamageResult, DistanceResult
 from analysis.models.spec import ModelSpec
-from analysis.reading import agreement, reading
-from analysis.reading.agreement import Agreement, Price, Rank
+from analysis.results import agreement, reading
+from analysis.results.agreement import Agreement, Price, Rank
 from pages.components.explore import compute, drawn, map_view, pick
 from pages.components.shared import chip, library, words
 from pages.components.shared.cuts import Cut

@@ -7,7 +7,7 @@ from plotly.graph_objs import Figure
 
 from analysis.charts import curves, maps
 from analysis.experiments.maps.spec import Best
-from analysis.reading import verdicts
+from analysis.results import verdicts
 from pages.components.shared import library
 from pages.components.shared.library import Found
 from pages.components.shared.selection import Version, version

@@ -6,11 +6,18 @@ import streamlit as st
 
 from analysis.charts import front as figures
 from analysis.models.spec import ModelSpec
-from analysis.reading import front
-from analysis.reading import library as stored
-from analysis.reading.front import BEST, DOMINATED, SIZE, SPEED, TIED, Front
-from analysis.reading.reading import ACCURACY, LOSS
-from analysis.reading.selection import Selected
+from analysis.results import front
+from analysis.results import library as stored
+from analysis.results.front import (
+    BEST,
+    DOMINATED,
+    SIZE,
+    SPEED,
+    TIED,
+    Front,
+)
+from analysis.results.reading import ACCURACY, LOSS
+from analysis.results.selection import Selected
 from pages.components.explore import chart_marks, cut_marks, goal_view, pick, speed_view
 from pages.components.shared import chip, library, state, theme, words
 from pages.components.shared.cuts import Cut, Strategy

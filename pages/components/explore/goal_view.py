@@ -9,11 +9,18 @@ from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
 from analysis.models.spec import ModelSpec
-from analysis.reading import front, goals
-from analysis.reading.front import Front, Offer
-from analysis.reading.goals import MEGABYTES, NATS, POINTS, TIMES, Answer, Goal
-from analysis.reading.reading import Condition
-from analysis.reading.selection import Selected, conditions_of
+from analysis.results import front, goals
+from analysis.results.front import Front, Offer
+from analysis.results.goals import (
+    MEGABYTES,
+    NATS,
+    POINTS,
+    TIMES,
+    Answer,
+    Goal,
+)
+from analysis.results.reading import Condition
+from analysis.results.selection import Selected, conditions_of
 from pages.components.explore import speed_view
 from pages.components.shared import cuts, library, selection, start, uploads, words
 from pages.components.shared.cuts import Strategy

@@ -13,7 +13,7 @@ import streamlit as st
 from analysis.charts.look import palette
 from analysis.core.blocks import parse_removal, single_parts
 from analysis.core.errors import BlockRangeError
-from analysis.reading import strip
+from analysis.results import strip
 from pages.components.explore import drawn
 from pages.components.shared import cuts, state, theme, words
 from pages.components.shared.cuts import Cut, Strategy

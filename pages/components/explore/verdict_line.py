@@ -9,10 +9,10 @@ from analysis.data.spec import CorpusSpec, default_loss_corpus
 from analysis.experiments.accuracy import precision
 from analysis.experiments.accuracy.spec import EvaluateSpec
 from analysis.models.spec import ModelFacts, ModelSpec
-from analysis.reading import costs, headline
-from analysis.reading.costs import BestCut, Cost
-from analysis.reading.headline import HEAL, SPEED, Headline
-from analysis.reading.reading import LOSS, Change
+from analysis.results import costs, headline
+from analysis.results.costs import BestCut, Cost
+from analysis.results.headline import HEAL, SPEED, Headline
+from analysis.results.reading import LOSS, Change
 from pages.components.explore import speed_view
 from pages.components.jobs import in_place
 from pages.components.shared import chip, cuts, selection, start, state, words

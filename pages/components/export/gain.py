@@ -7,9 +7,9 @@ import streamlit as st
 from analysis.core.blocks import PartSet
 from analysis.experiments.speed.spec import SpeedSpec
 from analysis.models import spec as cost
-from analysis.reading import gains, glossary, reading, settled
-from analysis.reading.gains import Amount, Quality
-from analysis.reading.reading import Change, Reading
+from analysis.results import gains, glossary, reading, settled
+from analysis.results.gains import Amount, Quality
+from analysis.results.reading import Change, Reading
 from pages.components.export.takeaway import Choice
 from pages.components.shared import chip, library, selection, start, state, words
 from pages.components.shared import glossary as terms

@@ -10,7 +10,7 @@ from analysis.core.errors import BlockRangeError
 from analysis.experiments.heal.spec import HealResult
 from analysis.experiments.strategies import STRATEGIES
 from analysis.models.spec import ModelFacts, ModelSpec
-from analysis.reading import runs
+from analysis.results import runs
 from pages.components.shared import cuts, library, selection, state, words
 from pages.components.shared.library import Found
 

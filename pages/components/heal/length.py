@@ -12,9 +12,9 @@ from analysis.core.index import Wanted
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.spec import HealSpec
 from analysis.models.spec import ModelFacts
-from analysis.reading import durations, reach
-from analysis.reading.durations import Duration, Timed
-from analysis.reading.found import of_entry
+from analysis.results import durations, reach
+from analysis.results.durations import Duration, Timed
+from analysis.results.found import of_entry
 from pages.components.shared import library, state, words
 
 FIRST, INSTANT, OWN = "first", "instant", "own"

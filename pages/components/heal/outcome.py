@@ -9,8 +9,8 @@ from analysis.experiments.accuracy.points import Point
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.spec import COMPENSATIONS, HealResult, JunctionReport
 from analysis.models import spec as sizes
-from analysis.reading import durations, gains, heals, reading, recovery
-from analysis.reading.reading import ACCURACY, LOSS, Reading
+from analysis.results import durations, gains, heals, reading, recovery
+from analysis.results.reading import ACCURACY, LOSS, Reading
 from pages.components.heal import length
 from pages.components.heal.runs import Run
 from pages.components.jobs import in_place

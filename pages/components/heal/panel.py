@@ -9,8 +9,8 @@ from analysis.core import stats
 from analysis.core.blocks import ATTENTION, Removal
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.spec import HealResult, HealSpec, Validation
-from analysis.reading import durations
-from analysis.reading.durations import Duration
+from analysis.results import durations
+from analysis.results.durations import Duration
 from pages.components.heal import length, outcome
 from pages.components.heal.runs import Run, best, control_of, run_now, runs_of
 from pages.components.jobs import card, strip

@@ -8,7 +8,7 @@ from analysis import jobs
 from analysis.core.blocks import PartSet
 from analysis.experiments.heal.spec import HealResult, HealSpec
 from analysis.models.spec import ModelSpec
-from analysis.reading import evidence, heals
+from analysis.results import evidence, heals
 from pages.components.shared import library, words
 from pages.components.shared.library import Found
 

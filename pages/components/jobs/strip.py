@@ -7,7 +7,7 @@ import streamlit as st
 
 from analysis import jobs
 from analysis.core import settings
-from analysis.reading import evidence
+from analysis.results import evidence
 from pages.components.jobs import all_jobs, card, tab_title
 from pages.components.shared import access, frame, library, start, state, visitors, words
 

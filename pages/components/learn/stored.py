@@ -14,7 +14,7 @@ from analysis.experiments.heal.spec import COMPENSATIONS, HealResult
 from analysis.experiments.maps.spec import DamageResult, DistanceResult
 from analysis.experiments.strategies import SEARCHING, USUAL
 from analysis.models.spec import ModelFacts, ModelSpec
-from analysis.reading import evidence, exercises, lesson
+from analysis.results import evidence, exercises, lesson
 from pages.components.shared import library, words
 
 

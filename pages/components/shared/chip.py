@@ -9,9 +9,9 @@ from analysis.data import corpora, questions
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.spec import DamageResult, DistanceResult
 from analysis.models.spec import ModelFacts, ModelSpec
-from analysis.reading import reading
-from analysis.reading.reading import Condition, Readings
-from analysis.reading.selection import Selected, conditions_of
+from analysis.results import reading
+from analysis.results.reading import Condition, Readings
+from analysis.results.selection import Selected, conditions_of
 from pages.components.shared import words
 
 

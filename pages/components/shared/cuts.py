@@ -12,8 +12,8 @@ from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
 from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult
 from analysis.experiments.strategies import BLOCKS, DAMAGE, DRAW, INFLUENCE, SEARCHED, Given, needs
 from analysis.models.spec import ModelSpec
-from analysis.reading import reading, runs
-from analysis.reading.reading import ACC_NORM, ACCURACY, LOSS, Readings
+from analysis.results import reading, runs
+from analysis.results.reading import ACC_NORM, ACCURACY, LOSS, Readings
 from pages.components.shared import library, state, words
 from pages.components.shared.library import Found
 

@@ -16,9 +16,9 @@ from analysis.core.registry import RESULTS
 from analysis.data import starter
 from analysis.models import identity as identities
 from analysis.models.spec import ModelSpec
-from analysis.reading import library, runs
-from analysis.reading.found import Found, of_entry
-from analysis.reading.runs import Seen
+from analysis.results import library, runs
+from analysis.results.found import Found, of_entry
+from analysis.results.runs import Seen
 from pages.components.shared import state
 
 _TIMED = 500

@@ -16,8 +16,8 @@ from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.maps.spec import DamageResult
 from analysis.models.spec import ModelSpec
-from analysis.reading import runs, selection
-from analysis.reading.selection import Selected
+from analysis.results import runs, selection
+from analysis.results.selection import Selected
 from pages.components.shared import cuts, library, precision, state
 from pages.components.shared.cuts import Cut, Strategy
 from pages.components.shared.library import Found

@@ -14,7 +14,7 @@ from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
 from analysis.experiments.heal.spec import HealSpec
 from analysis.experiments.maps.metrics import TITLES
 from analysis.experiments.maps.spec import DistanceResult
-from analysis.reading import runs
+from analysis.results import runs
 
 STRATEGY_HELP = strategies.HELP
 """One line on every strategy."""

@@ -17,7 +17,7 @@ from analysis.experiments.heal.spec import HealResult
 from analysis.exports import export
 from analysis.models import scaling
 from analysis.models.decoder import find_decoder
-from analysis.reading import heals
+from analysis.results import heals
 from tests.support import little_heal
 from tests.support.families import BY_MASK, FAMILIES, build
 

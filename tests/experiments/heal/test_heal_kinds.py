@@ -22,7 +22,7 @@ from analysis.exports import export
 from analysis.models import adapter, cut, load
 from analysis.models.decoder import find_decoder
 from analysis.models.spec import ModelSpec
-from analysis.reading import heals
+from analysis.results import heals
 from tests.support import documents
 
 BLOCK = Block(2, 2)

@@ -17,7 +17,7 @@ from analysis.experiments.maps.metrics import METRICS, TITLES, UNITS, Metric
 from analysis.experiments.maps.spec import DistanceResult, DistanceSpec
 from analysis.exports import report
 from analysis.models.spec import ModelSpec
-from analysis.reading import verdicts
+from analysis.results import verdicts
 from tests.support import fakes, own
 from tests.support.seen import figures, texts, trace
 

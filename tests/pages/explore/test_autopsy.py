@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from analysis.core.blocks import Block
 from analysis.experiments.accuracy.points import Answer
-from analysis.reading import autopsy
+from analysis.results import autopsy
 from tests.support import fakes
 from tests.support.seen import read, texts
 

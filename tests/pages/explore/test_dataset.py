@@ -8,7 +8,7 @@ import pytest
 
 from analysis.cli import main
 from analysis.core.blocks import Block
-from analysis.reading import library as results
+from analysis.results import library as results
 from tests.support import fakes
 from tests.support.seen import figures, metric, opened, read, texts, trace
 

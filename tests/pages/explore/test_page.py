@@ -9,7 +9,7 @@ from analysis import jobs
 from analysis.experiments.accuracy.points import Answer
 from analysis.experiments.accuracy.spec import SweepSpec
 from analysis.experiments.maps.spec import DistanceSpec
-from analysis.reading import cliff
+from analysis.results import cliff
 from tests.support import fakes
 from tests.support.seen import charts, marked, metric, opened, read, ringed, texts
 

@@ -6,9 +6,9 @@ import pytest
 
 from analysis import jobs
 from analysis.core.blocks import Block
-from analysis.reading import front, goals
-from analysis.reading.goals import MEGABYTES, POINTS, Goal
-from analysis.reading.reading import ACCURACY
+from analysis.results import front, goals
+from analysis.results.goals import MEGABYTES, POINTS, Goal
+from analysis.results.reading import ACCURACY
 from tests.support import fakes
 from tests.support.seen import marked, names, read
 

@@ -68,7 +68,7 @@ def test_a_lookup_past_the_selector_is_found(code):
 
 
 def test_a_chip_names_dataset_n_precision_and_weights():
-    from analysis.reading import selection
+    from analysis.results import selection
 
     conditions = list(selection.conditions_of(fakes.sweep()).values())
     said = chip.of(conditions)

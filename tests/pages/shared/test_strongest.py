@@ -11,7 +11,7 @@ from analysis.core import store
 from analysis.core.blocks import Block
 from analysis.exports import card, report
 from analysis.jobs import table as job_table
-from analysis.reading import library
+from analysis.results import library
 from tests.support import fakes
 from tests.support.seen import charts, read, texts, trace
 

@@ -8,11 +8,11 @@ from analysis.charts import curves
 from analysis.charts import lesson as learn_figures
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.exports.handout import Task
-from analysis.reading import cliff as cliffs
-from analysis.reading import lesson as guesses
-from analysis.reading import settled
-from analysis.reading.cliff import Cliff
-from analysis.reading.reading import ACCURACY, LOSS
+from analysis.results import cliff as cliffs
+from analysis.results import lesson as guesses
+from analysis.results import settled
+from analysis.results.cliff import Cliff
+from analysis.results.reading import ACCURACY, LOSS
 from pages.components.learn import marker, predict, stored
 from pages.components.learn.lesson import NO_CLIFF, Lesson
 from pages.components.learn.notes import Note

@@ -10,8 +10,8 @@ from analysis.charts.selected import UNMEASURED
 from analysis.experiments.accuracy import points
 from analysis.experiments.heal.spec import HealResult
 from analysis.exports.handout import Task
-from analysis.reading import reading as readings
-from analysis.reading import recovery
+from analysis.results import reading as readings
+from analysis.results import recovery
 from pages.components.learn import marker, predict, stored
 from pages.components.learn.lesson import Lesson
 from pages.components.learn.notes import Note

@@ -7,8 +7,8 @@ import streamlit as st
 from analysis.charts import lesson as learn_figures
 from analysis.experiments.maps.spec import DistanceResult
 from analysis.exports.handout import Task
-from analysis.reading import lesson as guesses
-from analysis.reading import verdicts
+from analysis.results import lesson as guesses
+from analysis.results import verdicts
 from pages.components.learn import predict, stored
 from pages.components.learn.lesson import Lesson
 from pages.components.learn.notes import Note

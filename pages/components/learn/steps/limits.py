@@ -10,9 +10,9 @@ from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.spec import SweepResult
 from analysis.experiments.maps.spec import DistanceResult
 from analysis.exports.handout import Strip, Task
-from analysis.reading import agreement, verdicts
-from analysis.reading import lesson as guesses
-from analysis.reading import reading as readings
+from analysis.results import agreement, verdicts
+from analysis.results import lesson as guesses
+from analysis.results import reading as readings
 from pages.components.learn import marker, predict, stored
 from pages.components.learn.lesson import Lesson
 from pages.components.learn.notes import Note

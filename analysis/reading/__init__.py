@@ -1,1 +1,0 @@
-"""Stored results read back, compared and judged."""

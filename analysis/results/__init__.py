@@ -1,0 +1,1 @@
+"""Stored results, selected, compared and put into words."""

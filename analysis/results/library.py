@@ -1,0 +1,413 @@
+"""Stored results of one model, and the measurements of one pruning of it."""
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from typing import Any, TypeVar
+
+from analysis.core import index, store
+from analysis.core.blocks import Removal
+from analysis.core.errors import CorruptResultError, ModelNotFoundError
+from analysis.core.index import Like, Scoring, Wanted
+from analysis.core.registry import RESULTS
+from analysis.data import starter
+from analysis.data.spec import BenchmarkSpec, CorpusSpec
+from analysis.experiments.accuracy.points import Point
+from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec, SweepResult, SweepSpec
+from analysis.experiments.heal.spec import HealResult
+from analysis.models import identity as identities
+from analysis.models.spec import ModelSpec
+from analysis.results import evidence, runs, selection
+from analysis.results.found import Found, of_entry
+from analysis.results.reading import ACCURACY, LOSS
+
+_MATERIALS = 100
+"""A statement holds no more questions and texts than this."""
+
+T = TypeVar("T")
+
+
+def found(
+    kind: str,
+    model: ModelSpec | None = None,
+    *,
+    any_precision: bool = True,
+    wait: bool = False,
+    most: int | None = None,
+    having: tuple[tuple[str, Any], ...] = (),
+    first: str = "",
+    text: str = "",
+) -> list[Found]:
+    """Return stored results of a kind as the index knows them; none is opened.
+
+    Args:
+        kind: a key of `registry.RESULTS`.
+        model: only results of the same weights, at any path, the strongest evidence first as `preferred` has it. Without it
+            they are newest first and precomputed ones last.
+        any_precision: also those in another quantization than the model's.
+        wait: whether to wait until every stored result was read once; else those that were not are missing for a while.
+        most: number of results at most; None for all.
+        having, first: as in `index.best`.
+        text: words that all occur in the description of a result.
+    """
+    if model is None:
+        wanted = Wanted((kind,), having=having)
+        return [of_entry(entry) for entry in index.entries(wanted, most=most, wait=wait)]
+    wanted = _of_model((kind,), model, any_precision=any_precision, having=having, text=text)
+    return [of_entry(entry) for entry in index.best(wanted, _like(model), most=most, first=first, wait=wait)]
+
+
+def counted(
+    kind: str, model: ModelSpec, *, any_precision: bool = True, having: tuple[tuple[str, Any], ...] = (), text: str = ""
+) -> int:
+    """Return the number of results that `found` would list.
+
+    Args:
+        kind, model, any_precision, having: as in `found`.
+        text: words that all occur in the description of a result.
+    """
+    return index.count(_of_model((kind,), model, any_precision=any_precision, having=having, text=text))
+
+
+def _of_model(
+    kinds: tuple[str, ...],
+    model: ModelSpec,
+    *,
+    any_precision: bool = True,
+    having: tuple[tuple[str, Any], ...] = (),
+    text: str = "",
+) -> Wanted:
+    held = None if any_precision else model.quantization
+    return Wanted(kinds, weights(model), words=tuple(text.lower().split()), having=having, quantization=held)
+
+
+def _like(model: ModelSpec) -> Like:
+    return Like(model.source, model.dtype, model.quantization)
+
+
+ELSEWHERE = 20
+"""Number of other conditions, of accuracy and of loss each, that are shown for a scored block."""
+
+
+@dataclass(frozen=True)
+class Scorings:
+    """The stored results that score blocks of a model, found in the index; only the relevant ones are opened."""
+
+    model: ModelSpec
+    kinds: tuple[str, ...] = ("evaluate", "sweep", "heal")
+    in_any: tuple[str, ...] | None = ("heal",)
+    """Kinds that count in any quantization, others in the model's alone; None for all."""
+    like: Like | None = None
+    """The order of the results; None for one kind after the other."""
+    of_repaired: bool = False
+    """Whether evaluations with an adapter and finished controls are among them."""
+
+    @classmethod
+    def in_one_order(cls, model: ModelSpec, *, usual: str) -> "Scorings":
+        """Return curves, evaluations and finished heals in any quantization, in the order of `preferred`.
+
+        Args:
+            model: the model.
+            usual: of equally strong curves those of this strategy come first; "" for none.
+        """
+        like = Like(model.source, model.dtype, model.quantization, across=True, usual=usual)
+        return cls(model, ("sweep", "evaluate", "heal"), None, like, of_repaired=True)
+
+    @property
+    def _wanted(self) -> Wanted:
+        states = (1, 2) if self.of_repaired else 1
+        held = None if self.in_any is None else self.model.quantization
+        return Wanted(
+            self.kinds, weights(self.model), having=(("is_score", states),), quantization=held, in_any=self.in_any or ()
+        )
+
+    def of(self, removed: Removal | None, shown: Found | None = None, *, most: int = 0) -> list[Found]:
+        """Return the results that `selection.select` needs to find the scores of a block, in the order in which they count.
+
+        Every other result answers the same as one of these, only weaker, or under another condition than the first `ELSEWHERE`.
+
+        Args:
+            removed: the removed layers; None for the unpruned model.
+            shown: the result whose dataset, texts and precision are selected; it comes first. None for the first that scores
+                the block, else the first that scores anything.
+            most: number of the strongest results of each kind that are returned as well.
+        """
+        cut, first = runs.cut_key(removed), list[Found]()
+        if shown is None:
+            any_score = Scoring(of_repaired=True)
+            first = self._listed([number for number, _ in self._ask(Scoring(cut=cut)) or self._ask(any_score)])
+        conditions = selection.conditions_of(shown.result if shown else first[0].result) if shown or first else {}
+        selected = {name: runs.condition_key(name, conditions[name]) for name in (ACCURACY, LOSS) if name in conditions}
+        numbers = self._strongest(most, shown) if most else set[int]()
+        for each in dict.fromkeys(("", cut)):
+            for asked in [*((one,) for one in selected.values()), *([tuple(selected.values())] if len(selected) > 1 else [])]:
+                numbers.update(number for number, _ in self._ask(Scoring(asked, each)))
+        for name in (ACCURACY, LOSS) if removed is not None else ():
+            other = Scoring(cut=cut, quantity=name, but=selected.get(name, ""), needs_unpruned=True)
+            elsewhere = self._ask(other, ELSEWHERE, per_condition=True)
+            unpruned = Scoring(tuple(sorted(condition for _, condition in elsewhere)), "")
+            beside = self._ask(unpruned, ELSEWHERE, per_condition=True) if elsewhere else []
+            numbers.update(number for number, _ in [*elsewhere, *beside])
+        found = self._behind(shown, numbers)
+        listed = {one.id for one in found}
+        return [*(one for one in first if one.id not in listed), *found]
+
+    def scoring(self, removed: Removal | None, most: int, benchmark: BenchmarkSpec | None = None) -> list[Found]:
+        """Return the strongest results that score a block.
+
+        Args:
+            removed: the removed layers; None for the unpruned model.
+            most: number of results at most.
+            benchmark: their questions; None for any.
+        """
+        asked = () if benchmark is None else (("questions", runs.key_of(benchmark)),)
+        wanted = replace(self._wanted, having=(*self._wanted.having, *asked))
+        scores = index.scored(wanted, self.like or _like(self.model), Scoring(cut=runs.cut_key(removed)), most=2 * most)
+        return self._listed({number for number, _ in scores})[:most]
+
+    def strongest(self, most: int, shown: Found | None = None) -> list[Found]:
+        """Return the strongest results of each kind, and the strongest under the conditions of the one on screen.
+
+        Args:
+            most: number of results of each kind, and of each condition.
+            shown: comes first.
+        """
+        return self._behind(shown, self._strongest(most, shown))
+
+    def _strongest(self, most: int, shown: Found | None) -> set[int]:
+        like, wanted = self.like or _like(self.model), self._wanted
+        numbers = {one for kind in self.kinds for one in index.numbers_of(replace(wanted, kinds=(kind,)), like, most=most)}
+        held = {} if shown is None else selection.conditions_of(shown.result)
+        for name, column in ((ACCURACY, "accuracy_on"), (LOSS, "loss_on")):
+            if name in held:
+                alike = (*wanted.having, (column, runs.condition_key(name, held[name])))
+                numbers.update(index.numbers_of(replace(wanted, having=alike), like, most=most))
+        return numbers
+
+    def _ask(self, scoring: Scoring, most: int = 1, *, per_condition: bool = False) -> list[tuple[int, str]]:
+        like = self.like or _like(self.model)
+        return index.scored(self._wanted, like, scoring, most=most, per_condition=per_condition)
+
+    def _listed(self, numbers: Iterable[int]) -> list[Found]:
+        like = self.like or _like(self.model)
+        return [of_entry(entry) for entry in index.best(self._wanted, like, numbers=sorted(numbers))]
+
+    def _behind(self, shown: Found | None, numbers: Iterable[int]) -> list[Found]:
+        found = [one for one in self._listed(numbers) if shown is None or one.id != shown.id]
+        return found if shown is None else [shown, *found]
+
+
+def datasets(model: ModelSpec, *, most: int) -> list[tuple[Found, int]]:
+    """Return the strongest curve of a model on each dataset, with the largest number of questions of its curves.
+
+    Args:
+        model: curves in its quantization count.
+        most: number of datasets at most.
+    """
+    wanted = _of_model(("sweep",), model, any_precision=False)
+    return [(of_entry(entry), n) for entry, n in index.firsts(wanted, _like(model), ("dataset",), most=most)]
+
+
+def curves_alike(shown: Found, model: ModelSpec, *, most: int) -> list[Found]:
+    """Return the strongest curve of each strategy and draw on the questions and in the precision of a curve.
+
+    Of equally strong ones the curve on the same distance map comes first.
+
+    Args:
+        shown: the curve.
+        model: the model that it is of.
+        most: number of curves at most.
+    """
+    spec = shown.result.spec
+    alike = (("asked_model", runs.key_of(spec.model)), ("questions", shown.summary.questions))
+    wanted = _of_model(("sweep",), model, having=alike)
+    first = f"strength DESC, map != '{runs.key_of(spec.distances)}'"
+    return [of_entry(entry) for entry, _ in index.firsts(wanted, _like(model), ("strategy", "draw"), most=most, first=first)]
+
+
+def rivals(kinds: Sequence[str], own: Sequence[Found], most: int = 200) -> list[Found]:
+    """Results of other models that may be compared with a model's: on the same questions or texts, in the same precision.
+
+    Args:
+        kinds: the kinds of the results.
+        own: the model's results of these kinds.
+        most: largest number of results, strongest first.
+    """
+    materials = sorted({one for entry in own for one in entry.summary.materials})
+    if not materials:
+        return []
+    keys = {entry.id for entry in own}
+    alike = [of_entry(entry) for entry in index.entries(Wanted(tuple(kinds), materials=tuple(materials[:_MATERIALS])))]
+    others = [entry for entry in alike if entry.id not in keys]
+    return sorted(others, key=lambda entry: entry.summary.weight, reverse=True)[:most]
+
+
+LISTED = 100
+"""A report lists no more results of a kind than these, the strongest."""
+
+
+def of(
+    kind: str,
+    model: ModelSpec,
+    *,
+    most: int | None = None,
+    having: tuple[tuple[str, Any], ...] = (),
+    chosen: Sequence[str] = (),
+    and_of: tuple[tuple[str, Any], ...] = (),
+) -> list[Any]:
+    """Readable results of a kind, arrays left on disk: strongest evidence first, of equal ones the newest, precomputed last.
+
+    Args:
+        kind: a key of `registry.RESULTS`.
+        model: only results of the same weights count, wherever these lay.
+        most: number of results at most; None for all.
+        having: columns of the index with their values.
+        chosen: fingerprints of results that come first.
+        and_of: columns with values; the results that have them count beyond the strongest, no more than `most` for each.
+    """
+    entries = found(kind, model, wait=True, most=most, having=having)
+    if most is not None and len(entries) >= most:
+        further = [*and_of, *([("key", tuple(chosen))] if chosen else [])]
+        beyond = [one for each in further for one in found(kind, model, most=most, having=(*having, each))]
+        keys = tuple({one.key for one in [*entries, *beyond]})
+        entries = found(kind, model, having=(*having, ("key", keys)))
+    return read_all(sorted(entries, key=lambda one: one.key not in chosen))
+
+
+def read_all(entries: Sequence[Found]) -> list[Any]:
+    """Return the results, without those that cannot be read."""
+    results = []
+    for one in entries:
+        with contextlib.suppress(CorruptResultError):
+            results.append(one.result)
+    return results
+
+
+def weights(model: ModelSpec) -> tuple[str, str, str]:
+    """Return the weights of a model in the form that the index is queried with."""
+    return identity(model), model.source, model.revision or ""
+
+
+def preferred(found: Sequence[T], model: ModelSpec, *, result: str = "") -> list[T]:
+    """Return the results of one model in the order in which they answer a request.
+
+    Those in the requested quantization and dtype come first, then the strongest evidence. Then those come that were measured
+    where the weights lie now. Equal ones stay in the order they are in.
+
+    Args:
+        found: results, or objects that hold one, newest first.
+        model: the requested model.
+        result: the name of the attribute that holds it.
+    """
+    spec = attrgetter(f"{result}.spec" if result else "spec")
+
+    def read(one: T) -> ModelSpec | None:
+        return getattr(spec(one), "model", None)
+
+    def fits(one: T) -> tuple[bool, bool]:
+        own = read(one)
+        if own is None:
+            return False, False
+        return own.quantization != model.quantization, model.dtype not in ("auto", own.dtype)
+
+    here = sorted(found, key=lambda one: getattr(read(one), "source", None) != model.source)
+    return sorted(evidence.ranked(here, result=result), key=fits)
+
+
+def identity(model: ModelSpec) -> str:
+    """Return the identity of the weights that a spec asks about, without loading them; "" where it is not known.
+
+    A resolved spec says so itself; any other asks about the weights under its name or path now.
+    """
+    if model.identity:
+        return model.identity
+    if model.source == "starter":
+        with contextlib.suppress(ModelNotFoundError):
+            return starter.model_identity()
+        return ""
+    if identities.stamps(model.source):
+        return identities.here(model.source)
+    # A hub id, or files that are gone: the identity that the newest result of it was measured on.
+    return index.last_identity(list(RESULTS), model.source, model.revision or "")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores of one pruning beside those of the unpruned model, on the same questions and texts."""
+
+    model: ModelSpec
+    """The model in the precision of the scores."""
+    unpruned: Point | None
+    pruned: Point | None
+    healed: Point | None
+    benchmark: BenchmarkSpec | None
+    corpus: CorpusSpec | None
+    versions: dict[str, str]
+
+
+def scored(
+    model: ModelSpec, cut: Removal, heal: HealResult | None = None, *, shown: SweepResult | None = None
+) -> Scored | None:
+    """Return the scores of removed layers: those of their heal, else of the strongest curve or evaluation of these layers.
+
+    Args:
+        model: the model.
+        cut: the removed layers.
+        heal: a healing run of these layers.
+        shown: the curve whose dataset, texts and precision are selected; results under this condition come first.
+
+    Returns:
+        None without any scores.
+    """
+    if heal is not None:
+        spec = heal.spec
+        return Scored(spec.model, heal.unpruned, heal.pruned, heal.healed, spec.benchmark, spec.validation, heal.versions)
+    scorings = replace(Scorings.in_one_order(model, usual=""), kinds=("sweep", "evaluate"), of_repaired=False)
+    # Some have only generated text, which the index does not take for a score.
+    like_shown = [] if shown is None else read_all(scorings.scoring(cut, LISTED, shown.spec.benchmark))
+    alike = [result for result in like_shown if shown is not None and asks_the_same(result.spec, shown.spec)]
+    for best in (alike or read_all(scorings.scoring(cut, 1)))[:1]:
+        spec, points = best.spec, _points(best)
+        unpruned = _points(best).get(None)
+        if unpruned is None:
+            same = read_all(replace(scorings, kinds=("evaluate",)).scoring(None, LISTED, spec.benchmark))
+            unpruned = next((_points(other)[None] for other in same if asks_the_same(other.spec, spec)), None)
+        return Scored(spec.model, unpruned, points[cut], None, spec.benchmark, spec.loss_corpus, best.versions)
+    return None
+
+
+def _points(result: SweepResult | EvaluateResult) -> dict[Removal | None, Point]:
+    return {point.block: point for point in (result.points if isinstance(result, SweepResult) else [result.point])}
+
+
+def asks_the_same(one: SweepSpec | EvaluateSpec, other: SweepSpec | EvaluateSpec) -> bool:
+    """Return True where two requests ask the same of one model in one precision: the same questions and the same texts."""
+    return _asked(one) == _asked(other)
+
+
+def _asked(spec: SweepSpec | EvaluateSpec) -> tuple[Any, ...]:
+    model = spec.model
+    return model.identity or model.source, model.dtype, model.quantization, spec.benchmark, spec.loss_corpus
+
+
+def heal_of(model: ModelSpec, adapter: str) -> HealResult | None:
+    """The stored heal that made this adapter folder, if it is known."""
+    folder, cache = (store.cache_dir() / adapter).resolve(), store.cache_dir().resolve()
+    inside = str(folder.relative_to(cache)) if folder.is_relative_to(cache) else ""
+    named = read_all(found("heal", model, wait=True, most=1, having=(("adapter", tuple({adapter, inside, str(folder)})),)))
+    for heal in named:
+        if heal.adapter and (store.cache_dir() / heal.adapter).resolve() == folder:
+            return heal
+    return None
+
+
+def curves_beside(sweep: SweepResult, sweeps: list[SweepResult]) -> list[SweepResult]:
+    """Curves of other strategies, and of other draws of `random`, on the same questions; the strongest of each."""
+    found: dict[tuple[str, int], SweepResult] = {}
+    for other in evidence.ranked(sweeps):
+        same = (other.spec.model, other.spec.benchmark) == (sweep.spec.model, sweep.spec.benchmark)
+        key = (other.spec.strategy, other.spec.draw)
+        if same and key != (sweep.spec.strategy, sweep.spec.draw):
+            found.setdefault(key, other)
+    return [found[key] for key in sorted(found)]

@@ -1,0 +1,85 @@
+"""The strongest evidence comes first, in any order of measurement."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from analysis.core.blocks import Block
+from analysis.data.spec import CorpusSpec
+from analysis.results import evidence
+from tests.support import fakes
+
+
+def held(result, **changes):
+    return replace(result, spec=replace(result.spec, model=replace(result.spec.model, **changes)))
+
+
+def curve(questions=100, *, complete=True, texts=8, seq_len=256, last=15, **model):
+    made = held(fakes.sweep(last, limit=questions, complete=complete), **model)
+    corpus = replace(made.spec.loss_corpus, n_texts=texts, seq_len=seq_len)
+    return replace(
+        made, spec=replace(made.spec, loss_corpus=corpus), points=[replace(point, n_texts=texts) for point in made.points]
+    )
+
+
+# Strongest first: each is stronger than all that follow it, by the first property in which it differs.
+IN_ORDER = [
+    ("most questions in float32", curve(200, dtype="float32")),
+    ("most texts", curve(100, dtype="float32", texts=32)),
+    ("longest texts", curve(100, dtype="float32", texts=8, seq_len=512)),
+    ("longest curve", curve(100, dtype="float32")),
+    ("a shorter curve", curve(100, dtype="float32", last=4)),
+    ("half precision", curve(1000, dtype="bfloat16", texts=32)),
+    ("quantized", curve(5000, dtype="bfloat16", quantization="4bit", texts=64)),
+    ("unfinished", curve(9000, dtype="float32", complete=False, texts=64)),
+]
+
+
+@pytest.mark.parametrize("pair", list(itertools.combinations(IN_ORDER, 2)), ids=lambda pair: f"{pair[0][0]} > {pair[1][0]}")
+def test_the_stronger_wins_in_either_order(pair):
+    (_, stronger), (_, weaker) = pair
+    assert evidence.weight(stronger) > evidence.weight(weaker)
+    assert evidence.best([weaker, stronger]) is stronger
+    assert evidence.best([stronger, weaker]) is stronger
+
+
+def test_of_equal_evidence_the_first_stays_first():
+    newer, older = curve(100), replace(curve(100), wall_s=1.0)
+    assert evidence.best([newer, older]) is newer
+    assert evidence.ranked([curve(5), newer, older]) == [newer, older, curve(5)]
+    assert evidence.best([]) is None
+
+
+def test_holders_of_results_are_ranked_by_them():
+    class Held:
+        def __init__(self, result):
+            self.result = result
+
+    few, many = Held(curve(5)), Held(curve(200))
+    assert evidence.ranked([few, many], result="result") == [many, few]
+
+
+def test_a_curve_is_as_sure_as_its_weakest_point():
+    half_asked = curve(200)
+    points = [*half_asked.points[:-1], replace(half_asked.points[-1], n_samples=24)]
+    assert evidence.weight(replace(half_asked, points=points)).questions == 24
+
+
+def test_maps_damage_heals_and_single_cuts_count_their_evidence():
+    assert evidence.weight(fakes.distances())[4:] == (0, 32, 32 * 256, 0)
+    many = replace(fakes.distances(), n_texts=64, spec=replace(fakes.distances().spec, corpus=CorpusSpec(n_texts=64)))
+    assert evidence.weight(many) > evidence.weight(fakes.distances())
+    assert evidence.weight(fakes.damage(max_size=15)) > evidence.weight(fakes.damage(max_size=3))
+    assert evidence.weight(fakes.heal()) > evidence.weight(fakes.heal(30))
+    assert evidence.weight(fakes.heal())[4:6] == (100, 8)
+    assert evidence.weight(fakes.evaluate(Block(3, 2)))[4:6] == (100, 8)
+    assert evidence.weight(fakes.inspect()).questions == 0
+
+
+def test_heal_judged_by_its_own_kind_of_text_is_weaker():
+    fair = fakes.heal()
+    flattered = replace(fair, spec=replace(fair.spec, validation=replace(fair.spec.corpus, split="validation")))
+    many = {name: replace(point, n_samples=900) for name, point in flattered.models.items()}
+    assert evidence.best([replace(flattered, **many), fair]) is fair
+    assert evidence.advantage(fair, flattered) == "that is judged on another kind of text than it trained on"

@@ -1,0 +1,86 @@
+"""Exercises: every answer is worked out again here, from the stored results and by another way."""
+
+import math
+import re
+from dataclasses import replace
+
+import pytest
+
+from analysis.results import exercises
+from analysis.results.exercises import Results
+from tests.support import fakes
+
+SWEEP = fakes.sweep(answers=True)
+ALL = Results(5, fakes.FACTS, fakes.distances(), SWEEP, fakes.heal())
+
+
+def numbers(text: str) -> list[float]:
+    return [float(found.replace(",", "")) for found in re.findall(r"\d[\d,]*\.?\d*", text)]
+
+
+def by_title(results: Results = ALL) -> dict[str, exercises.Exercise]:
+    return {made.title: made for made in exercises.of(results)}
+
+
+def test_five_exercises_can_be_solved_from_their_own_text():
+    assert len(exercises.of(ALL)) == exercises.WANTED == 5
+    for made in exercises.of(ALL):
+        assert made.is_right(made.answer)
+        assert not made.is_right(made.answer + 3 * made.tolerance + 1e-9)
+        assert any(abs(number - abs(made.answer)) <= made.tolerance for number in numbers(made.solution)), made.title
+
+
+def test_angle_exercise_takes_the_least_similar_block():
+    made = by_title()["From distance to angle"]
+    row = fakes.distances().mean[4]
+    assert made.answer == pytest.approx(180 * max(row), abs=made.tolerance)
+    assert f"{max(row):.3f}" in made.asked
+    assert fakes.distances().best[4].block.describe() not in made.asked
+
+
+def test_the_share_of_parameters_counts_those_that_stay():
+    made = by_title()["How much smaller?"]
+    whole = sum(fakes.FACTS.layer_parameters) + fakes.FACTS.other_parameters
+    assert made.answer == pytest.approx(100 * 5 * 3_540_000 / whole)
+    assert {whole, 5 * 3_540_000} <= set(numbers(made.asked))
+
+
+def test_the_interval_is_that_of_the_unpruned_model():
+    made = by_title()["How sure is an accuracy?"]
+    right, n = (int(number) for number in numbers(made.asked)[:2])
+    assert (right, n) == (round(SWEEP.points[0].acc * 100), 100)
+    variance = sum((hit - right / n) ** 2 for hit in [1] * right + [0] * (n - right)) / n
+    assert made.answer == pytest.approx(196 * math.sqrt(variance / n))
+
+
+def test_lost_and_gained_are_counted_question_by_question():
+    whole, cut = SWEEP.questions[0], SWEEP.questions[5]
+    pairs = [(a.prediction == a.gold, b.prediction == b.gold) for a, b in zip(whole, cut, strict=True)]
+    lost, gained = sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
+    made = by_title()["Right answers lost and gained"]
+    assert made.answer == pytest.approx(gained - lost)
+    assert f"{lost} right answers become wrong" in made.asked
+    assert f"and {gained} wrong answers become right" in made.asked
+
+
+def test_the_factor_of_perplexity_and_the_share_that_is_repaired():
+    made = by_title()["From loss to perplexity"]
+    assert made.answer == pytest.approx(math.exp(SWEEP.points[5].loss) / math.exp(SWEEP.points[0].loss), rel=0.02)
+    repaired = by_title(Results(5, heal=fakes.heal()))["How much does healing recover?"]
+    assert repaired.answer == pytest.approx(100 * (4.45 - 3.10) / (4.45 - 2.41))
+
+
+def test_missing_measurements_give_no_exercise():
+    assert exercises.of(Results(5)) == []
+    assert list(by_title(Results(5, fakes.FACTS))) == ["How much smaller?"]
+    assert "Right answers lost and gained" not in by_title(replace(ALL, sweep=fakes.sweep()))
+    assert "How much does healing recover?" in by_title(replace(ALL, sweep=fakes.sweep())), "another one takes its place"
+    assert "How much does healing recover?" not in by_title(Results(5, heal=fakes.heal(20)))
+    bettered = replace(fakes.heal(), pruned=replace(fakes.heal().pruned, loss=2.0))
+    assert exercises.of(Results(5, heal=bettered)) == []
+
+
+def test_exercise_holds_without_embeddings_and_for_one_removed_layer():
+    tiny = replace(fakes.FACTS, n_layers=2, layer_parameters=[10, 10], other_parameters=0)
+    made = by_title(Results(1, tiny))["How much smaller?"]
+    assert made.answer == 50

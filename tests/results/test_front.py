@@ -1,0 +1,123 @@
+"""The trade-off holds only values of the same condition, and finds the models that no other beats."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from analysis.experiments.accuracy.points import Answer, Point
+from analysis.experiments.accuracy.spec import SweepResult
+from analysis.models import spec
+from analysis.results import front
+from analysis.results.front import SIZE, SPEED
+from analysis.results.reading import ACCURACY, LOSS
+from tests.support import fakes
+
+
+def test_front_holds_offers_that_no_other_beats():
+    (found,) = front.fronts(ACCURACY, [fakes.sweep()])
+    best = found.best(SIZE)
+    assert [offer.bytes for offer in best] == sorted(offer.bytes for offer in best)
+    for offer in found.offers:
+        beaten = any(
+            other.bytes <= offer.bytes
+            and other.reading.value >= offer.reading.value
+            and (other.bytes, -other.reading.value) != (offer.bytes, -offer.reading.value)
+            for other in found.offers
+        )
+        assert beaten != (offer in best)
+
+
+def kept_answers(*right: int, n: int = 200, strategy: str = "similarity") -> SweepResult:
+    """A sweep with answers kept: removal k answers the first right[k] questions."""
+    curve = fakes.sweep(len(right) - 1, limit=n, strategy=strategy)
+    given = [[Answer(f"q{q}", [0.0, 0.0], int(q >= count), 0) for q in range(n)] for count in right]
+    points = [replace(point, acc=count / n) for point, count in zip(curve.points, right, strict=True)]
+    return replace(curve, points=points, questions=given)
+
+
+def test_point_estimates_alone_dominate_nothing():
+    """One removed layer answers 100 of 200, two answer 97: the old rule called the former beaten wherever a later one led."""
+    (found,) = front.fronts(ACCURACY, [kept_answers(100, 97, 99, 40)])
+    standing = {offer.cut.size if offer.cut else 0: own for offer, own in found.standing(SIZE)}
+    assert standing == {0: front.BEST, 1: front.TIED, 2: front.BEST, 3: front.BEST}
+
+
+def test_dominated_needs_a_paired_interval_above_zero():
+    (found,) = front.fronts(ACCURACY, [kept_answers(100, 70, 99, 40)])
+    standing = {offer.cut.size if offer.cut else 0: own for offer, own in found.standing(SIZE)}
+    assert standing[1] == front.DOMINATED
+    offers = {offer.cut.size if offer.cut else 0: offer for offer in found.offers}
+    assert front.is_better(offers[2], offers[1])
+    assert not front.is_better(offers[1], offers[2])
+
+
+def test_offer_carries_its_loss_beside_its_accuracy():
+    (found,) = front.fronts(ACCURACY, [fakes.sweep()])
+    offer = next(offer for offer in found.offers if offer.cut)
+    assert offer.beside.quantity == LOSS
+    assert offer.beside_change.difference == pytest.approx(offer.beside.value - fakes.sweep().points[0].loss)
+
+
+def test_conditions_are_never_mixed():
+    curve = fakes.sweep()
+    quantized = replace(curve.spec.model, quantization="4bit", dtype="bfloat16")
+    other = replace(curve, spec=replace(curve.spec, model=quantized))
+    found = front.fronts(ACCURACY, [curve, other])
+    assert len(found) == 2
+    for one in found:
+        assert {offer.reading.condition for offer in one.offers} == {one.condition}
+    assert {one.condition.precision for one in found} == {"bfloat16", "NF4, bfloat16"}
+
+
+def test_a_heal_stands_beside_the_cuts_of_its_condition():
+    heal = fakes.heal()
+    (found, *_) = front.fronts(LOSS, [heal])
+    assert {(offer.cut, offer.reading.repair) for offer in found.offers} == {
+        (None, ""), (heal.spec.block, ""), (heal.spec.block, heal.spec.recipe),
+    }  # fmt: skip
+    healed = next(offer for offer in found.offers if offer.reading.repair)
+    bare = next(offer for offer in found.offers if offer.cut and not offer.reading.repair)
+    assert healed.bytes == bare.bytes
+    assert healed in found.best(SIZE)
+    assert bare not in found.best(SIZE)
+
+
+def rival(curve: SweepResult, *, vocab_size: int | None = None) -> SweepResult:
+    """A model of another name, half as large and a little better, on the same questions."""
+    model = replace(curve.spec.model, source="/models/small", identity="of another")
+    facts = replace(
+        curve.model, name="small", n_layers=15, layer_parameters=curve.model.layer_parameters[:15],
+        layers=curve.model.layers[:15], vocab_size=vocab_size or curve.model.vocab_size,
+    )  # fmt: skip
+    points = [replace(point, acc=0.9, loss=1.0) for point in curve.points[:1]]
+    assert all(isinstance(point, Point) for point in points)
+    return replace(curve, spec=replace(curve.spec, model=model), model=facts, points=points, questions=[], text_losses=[])
+
+
+def test_another_model_on_the_front_is_never_a_pruned_one():
+    curve = fakes.sweep()
+    small = rival(curve)
+    (found,) = front.fronts(ACCURACY, [curve], [small])
+    (theirs,) = [offer for offer in found.offers if offer.is_rival]
+    assert theirs.facts.name == "small"
+    assert theirs.bytes == spec.weight_bytes(small.model, None, "bfloat16")
+    assert theirs in found.best(SIZE)
+    assert theirs not in found.own()
+    assert theirs.times is None
+    assert theirs not in found.best(SPEED)
+
+
+@pytest.mark.parametrize(("vocab_size", "is_there"), [(None, True), (999, False)])
+def test_a_loss_per_token_is_compared_only_between_equal_vocabularies(vocab_size, is_there):
+    curve = fakes.sweep()
+    (found,) = front.fronts(LOSS, [curve], [rival(curve, vocab_size=vocab_size)])
+    assert any(offer.is_rival for offer in found.offers) == is_there
+
+
+def test_of_the_same_cut_the_first_result_counts():
+    curve = fakes.sweep()
+    weaker = replace(curve, points=[replace(point, acc=0.0) for point in curve.points], questions=[])
+    (found,) = front.fronts(ACCURACY, [curve, weaker])
+    assert len(found.offers) == len({point.block for point in curve.points})
+    assert all(a.reading.value != 0.0 for a, _ in itertools.pairwise(found.offers))

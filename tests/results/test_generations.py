@@ -1,0 +1,75 @@
+"""Stored generations by block: one condition, exact blocks, the first English prompt, words that differ."""
+
+from dataclasses import replace
+
+import pytest
+
+from analysis.core.blocks import Block
+from analysis.data.spec import GenerationSpec
+from analysis.results import generations, library
+from tests.support import fakes
+
+
+def test_a_generation_belongs_to_exactly_its_block():
+    found = generations.collect(fakes.MODEL, [fakes.generating_sweep()])
+    own = fakes.sweep().points[5].block
+    assert found.of(own).check.continuations[0].text == "five 5"
+    assert found.of(Block(own.start + 1, 5)) is None
+    assert found.of(None).removed is None
+
+
+def test_an_evaluation_adds_its_own_block():
+    block = Block(14, 5)
+    found = generations.collect(fakes.MODEL, [fakes.generating_sweep(), fakes.generating(block, "alone")])
+    assert found.of(block).check.continuations[0].text == "alone"
+    assert [each.point.n for each in found.ordered()] == [*range(6), 5, *range(6, 16)]
+
+
+def test_another_precision_other_prompts_and_healed_models_are_ignored():
+    block, sweep = Block(14, 5), fakes.generating_sweep()
+    own = fakes.generating(block, "other")
+    healed = replace(own, spec=replace(own.spec, adapter="folder"))
+    exact = replace(own, spec=replace(own.spec, model=replace(fakes.MODEL, dtype="float32")))
+    longer = replace(own, spec=replace(own.spec, generation=GenerationSpec(max_new_tokens=128)))
+    found = generations.collect(fakes.MODEL, [sweep, healed, exact, longer], sweep.spec.generation)
+    assert found.of(block) is None
+    assert (
+        found.condition()
+        == "8 Wikipedia articles of 64 tokens each, 24 arithmetic problems, seed 0, bfloat16 from Q4_1 weights"
+    )
+
+
+def test_none_of_24_right_has_an_interval():
+    check = fakes.check("text", n_sums=24)
+    found = generations.Generation(None, fakes.sweep(writes=True).points[0], check)
+    assert found.problems_interval == pytest.approx((0.0, 0.138), abs=1e-3)
+    assert found.n_problems == 24
+
+
+@pytest.mark.parametrize(
+    ("texts", "position"),
+    [
+        (["日本管理会計学会 is the", "F.C. Internazionale 2000-01", "He was born in the town"], 2),
+        (["日本管理会計学会", "F.C. Internazionale 2000-01"], 1),
+        (["日本管理会計学会"], 0),
+        ([], 0),
+    ],
+)
+def test_the_first_english_prompt_is_found(texts, position):
+    assert generations.first_english(texts) == position
+
+
+def test_words_that_differ_from_the_reference_are_marked():
+    assert generations.differing("a b c d", "a x c d") == [("a", False), ("x", True), ("c d", False)]
+    assert generations.differing("same words", "same words") == [("same words", False)]
+    assert generations.differing("", "<b>x</b>") == [("<b>x</b>", True)]
+
+
+def test_evaluation_that_only_generated_is_no_score_of_its_block(cache):
+    block = Block(15, 11)
+    own = fakes.generating(block, "text")
+    point = replace(own.point, acc=None, acc_norm=None, loss=None, n_samples=0, n_texts=0)
+    replace(own, spec=replace(own.spec, benchmark=None, loss_corpus=None), point=point).save()
+    assert library.scored(fakes.MODEL, block) is None
+    fakes.evaluate(block).save()
+    assert library.scored(fakes.MODEL, block).pruned.acc == 0.37

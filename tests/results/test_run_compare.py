@@ -1,0 +1,114 @@
+"""Differences from a reference: known answers, paired where the same was measured, refused where it was not."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from analysis.core.blocks import Block, blocks_up_to
+from analysis.data.spec import BenchmarkSpec, CorpusSpec
+from analysis.results import differences
+from tests.support import fakes
+
+
+def with_losses(sweep, shift=0.0):
+    return replace(sweep, text_losses=[[point.loss + shift + text / 10 for text in range(8)] for point in sweep.points])
+
+
+def test_curves_are_paired_question_by_question_and_text_by_text():
+    a = with_losses(fakes.sweep(answers=True))
+    b = with_losses(fakes.sweep(strategy="deepest", answers=True), shift=0.25)
+    (accuracy, loss), why = differences.differences(a, b, 0.2)
+    assert why == ""
+    assert accuracy.difference == pytest.approx(b.points[6].acc - a.points[6].acc)
+    assert accuracy.basis.startswith("paired, 100 questions")
+    assert accuracy.low <= accuracy.difference <= accuracy.high < 0
+    assert accuracy.is_settled
+    # Every text moves by the same amount, so the paired interval has no width.
+    shift = b.points[6].loss + 0.25 - a.points[6].loss
+    assert (loss.difference, loss.low, loss.high) == pytest.approx((shift, shift, shift))
+    assert loss.basis == "paired, 8 texts"
+
+
+def test_without_answers_the_interval_is_that_of_independent_numbers():
+    a, b = fakes.sweep(), fakes.sweep(strategy="deepest")
+    (accuracy, _), _ = differences.differences(a, b, 0.2)
+    half = 1.959964 * math.hypot(a.points[6].acc_stderr, b.points[6].acc_stderr)
+    assert accuracy.high - accuracy.difference == pytest.approx(half, rel=1e-5)
+    assert "independent" in accuracy.basis
+
+
+def test_heal_is_compared_with_a_curve_at_its_own_n():
+    curve, heal = fakes.sweep(), fakes.heal()
+    (accuracy, loss), _ = differences.differences(curve, heal, 0.9)
+    assert accuracy.reference == curve.points[5].acc
+    assert (loss.value, loss.reference) == (3.1, curve.points[5].loss)
+
+
+def test_other_questions_and_other_texts_are_not_subtracted():
+    a = fakes.sweep()
+    asked = replace(a, spec=replace(a.spec, benchmark=BenchmarkSpec("piqa", identity="p")))
+    found, why = differences.differences(a, asked, 0.2)
+    assert [one.quantity for one in found] == ["loss, nats per token"]
+    assert why == "Not compared: it was measured on other questions."
+    neither = replace(asked, spec=replace(asked.spec, loss_corpus=None))
+    assert differences.differences(a, neither, 0.2) == (
+        [], "The result was measured on other questions and other texts than the reference.",
+    )  # fmt: skip
+    assert "another quantity" in differences.differences(a, fakes.distances(), 0.2)[1]
+    assert "80% of the layers" in differences.differences(a, fakes.sweep(strategy="deepest"), 0.8)[1]
+
+
+def test_more_of_the_same_questions_are_paired_on_those_shared():
+    (accuracy, *_), _ = differences.differences(fakes.sweep(answers=True), fakes.sweep(limit=200, answers=True), 0.2)
+    assert accuracy.basis.startswith("paired, 100 questions")
+
+
+def test_another_vocabulary_is_compared_in_bits_per_byte():
+    a = fakes.sweep()
+    b = replace(a, model=replace(a.model, vocab_size=32_000))
+    (_, loss), _ = differences.differences(a, b, 0.2)
+    assert loss.quantity == "loss, bits per byte"
+    assert (loss.difference, loss.low) == (0, pytest.approx(-loss.high))
+    assert not loss.is_settled
+
+
+def test_maps_of_equal_texts_are_paired_where_texts_are_kept():
+    a = fakes.distances()
+    b = replace(a, mean=[[value + 0.01 for value in row] for row in a.mean],
+                best=[replace(best, distance=best.distance + 0.01) for best in a.best])  # fmt: skip
+    kept = np.zeros((32, 31, 31)) + np.arange(32)[:, None, None] / 100
+    arrays = [{"text_distances": {"angular": kept}}, {"text_distances": {"angular": kept + 0.01}}]
+    (found,), _ = differences.differences(a, b, 0.2, reference_arrays=arrays[0], run_arrays=arrays[1])
+    assert (found.difference, found.low, found.high) == pytest.approx((0.01, 0.01, 0.01))
+    (found,), _ = differences.differences(a, b, 0.2)
+    assert found.high - 0.01 == pytest.approx(1.959964 * 0.004 * math.sqrt(2), rel=1e-4)
+    assert "texts not stored" in found.basis
+    other = replace(b, spec=replace(b.spec, corpus=CorpusSpec("wiki")))
+    assert differences.differences(a, other, 0.2)[0][0].basis == "independent: other texts"
+    metric = replace(b, spec=replace(b.spec, metric="relative-l2"))
+    assert "units differ" in differences.differences(a, metric, 0.2)[1]
+
+
+def test_damage_is_paired_text_by_text():
+    a = fakes.damage()
+    rows = blocks_up_to(15, 30)
+    losses = np.zeros((1 + len(rows), 8))
+    block = Block(a.best[5].start, 6)
+    losses[1 + rows.index(block)] = 2.0
+    (found,), _ = differences.differences(
+        a, a, 0.2, reference_arrays={"text_losses": losses}, run_arrays={"text_losses": 2 * losses}
+    )
+    assert (found.difference, found.basis) == (2.0, "paired, 8 texts")
+    assert differences.differences(a, replace(a, model=replace(a.model, vocab_size=9)), 0.2)[0] == []
+
+
+def test_share_recovered_has_known_ends():
+    heal = fakes.heal()
+    assert differences.recovered(heal) == pytest.approx((4.45 - 3.1) / (4.45 - 2.41))
+    assert differences.recovered(heal, "acc") == pytest.approx(0.05 / 0.07)
+    assert differences.recovered(replace(heal, healed=heal.unpruned)) == 1
+    assert differences.recovered(replace(heal, healed=heal.pruned)) == 0
+    assert differences.recovered(replace(heal, pruned=heal.unpruned)) is None
+    assert differences.recovered(fakes.heal(20)) is None

@@ -1,0 +1,138 @@
+"""The index chooses the same scores as a walk through every result, and opens only the results that matter."""
+
+import os
+import random
+from dataclasses import replace
+
+import pytest
+
+from analysis.core import store
+from analysis.core.blocks import Block, removal
+from analysis.results import found as opened
+from analysis.results import library, selection
+from tests.support import fakes
+
+CUTS = (Block(11, 5), Block(9, 5), Block(3, 1), removal([2, 7, 9]), Block(20, 9))
+KINDS = ("evaluate", "sweep", "heal")
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "precomputed")
+
+
+def random_result(rng: random.Random):
+    """Return a curve, an evaluation or a heal under one of a few conditions; some are of other models or precisions."""
+    kind = rng.choice(KINDS)
+    if kind == "sweep":
+        result = fakes.sweep(
+            rng.choice((2, 5, 9)), strategy=rng.choice(("similarity", "deepest", "random")), draw=rng.randrange(2)
+        )
+        result = replace(result, complete=rng.random() < 0.8)
+    elif kind == "evaluate":
+        result = fakes.evaluate(rng.choice((None, *CUTS)), acc=rng.random())
+        dropped = rng.choice(({}, {"acc": None, "n_samples": 0}, {"loss": None, "n_texts": 0}))
+        result = replace(result, point=replace(result.point, **dropped))
+        if rng.random() < 0.2:
+            result = replace(result, spec=replace(result.spec, adapter="adapters/a"))
+    else:
+        result = fakes.heal(rng.choice((50, 30)))
+        result = replace(result, spec=replace(result.spec, control=rng.random() < 0.2))
+    spec = result.spec
+    model = replace(
+        spec.model,
+        dtype=rng.choice(("bfloat16", "float32")),
+        quantization=rng.choice(("none", "none", "none", "4bit")),
+        identity=rng.choice(("files:a", "files:a", "files:a", "", "files:b")),
+        source=rng.choice(("lab/a", "lab/a", "lab/b")),
+    )
+    benchmark = replace(spec.benchmark, seed=rng.randrange(2), shots=rng.choice((0, 5)))
+    return replace(result, spec=replace(spec, model=model, benchmark=benchmark), wall_s=rng.random())
+
+
+def fill(seed: int) -> None:
+    rng = random.Random(seed)
+    for number in range(rng.randrange(1, 25)):
+        result = random_result(rng)
+        result.save()
+        file = store.result_dir(result.kind, result.spec.fingerprint()) / "result.json"
+        os.utime(file, (1000 + number // 3, 1000 + number // 3))
+        if rng.random() < 0.2:
+            target = store.precomputed_dir() / result.kind / file.parent.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not target.exists():
+                file.parent.rename(target)
+
+
+def walked(model) -> list:
+    """Return every score of a model as pages listed them before: evaluations, curves, heals, each strongest first."""
+    found = []
+    for kind in KINDS:
+        read = [library.RESULTS[kind].read(replace(stored, array_files=())) for stored in store.find_results(kind)]
+        every = [one for one in _once(read) if _is_of(one, model)]
+        if kind != "heal":
+            every = [one for one in every if one.spec.model.quantization == model.quantization]
+        if kind == "evaluate":
+            every = [one for one in every if one.spec.adapter is None]
+        if kind == "heal":
+            every = [one for one in every if one.healed is not None and not one.spec.control]
+        found += library.preferred(every, model)
+    return found
+
+
+def _is_of(result, model) -> bool:
+    own = result.spec.model
+    return own.identity == model.identity if own.identity else (own.source, own.revision) == (model.source, model.revision)
+
+
+def _once(results: list) -> list:
+    """Return the first result of each request: a committed one does not count beside one of the cache."""
+    firsts = {}
+    for result in results:
+        firsts.setdefault(result.spec.fingerprint(), result)
+    return list(firsts.values())
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_index_selects_scores_of_every_block_as_a_walk_does(seed):
+    fill(seed)
+    rng = random.Random(seed)
+    model = replace(fakes.MODEL, source="lab/a", identity="files:a", dtype=rng.choice(("auto", "bfloat16", "float32")))
+    every = walked(model)
+    curves = [one for one in library.found("sweep", model, any_precision=False)]
+    shown = rng.choice(curves) if curves and rng.random() < 0.7 else None
+    ordered = sorted(every, key=lambda one: shown is None or one.spec.fingerprint() != shown.key)
+    for removed in (None, *CUTS):
+        found = library.Scorings(model).of(removed, shown)
+        expected = selection.select(removed, ordered, shown=shown and shown.result)
+        assert selection.select(removed, [one.result for one in found], shown=shown and shown.result) == expected
+        if shown is not None:
+            asked = expected.selection
+            assert selection.scoring(asked, [one.result for one in found]) == selection.scoring(asked, ordered)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_index_lists_a_models_results_like_a_full_sort(seed):
+    fill(seed)
+    model = replace(fakes.MODEL, source="lab/a", identity="files:a", dtype=("auto", "float32")[seed % 2])
+    for kind in KINDS:
+        every = [library.RESULTS[kind].read(replace(one, array_files=())) for one in store.find_results(kind)]
+        expected = library.preferred([one for one in _once(every) if _is_of(one, model)], model)
+        assert [one.result for one in library.found(kind, model)] == expected
+        assert library.counted(kind, model) == len(expected)
+        assert [one.result for one in library.found(kind, model, most=2)] == expected[:2]
+
+
+def test_scores_of_a_block_open_few_of_many_results(monkeypatch):
+    for number in range(60):
+        made = fakes.evaluate(Block(11, 5) if number % 2 else Block(number // 2 % 20, 5))
+        replace(made, spec=replace(made.spec, benchmark=replace(made.spec.benchmark, seed=number))).save()
+    fakes.sweep().save()
+    read = []
+    monkeypatch.setattr(opened, "_read", lambda *args, _read=opened._read: read.append(args) or _read(*args))
+    shown = library.found("sweep", fakes.MODEL, most=1)[0]
+    found = library.Scorings(fakes.MODEL).of(Block(11, 5), shown)
+    selected = selection.select(Block(11, 5), [one.result for one in found], shown=shown.result)
+    assert selected.loss.reading is not None
+    assert len({key for _, key, *_ in read}) <= 25

@@ -1,0 +1,80 @@
+"""The speed of a pruned model: one figure in the verdict, Cost, Export and the report."""
+
+import math
+from dataclasses import replace
+from statistics import fmean, stdev
+
+import pytest
+
+from analysis.core.blocks import Block
+from analysis.experiments.speed.spec import timing
+from analysis.results import gains, headline
+from analysis.results import speed as speeds
+from pages.components.explore import cost_panel
+from pages.components.shared.cuts import Cut
+from tests.support import fakes
+
+
+def uneven():
+    """Rounds whose medians and means of logarithms disagree."""
+    speed = fakes.speed()
+    before, after = [0.025, 0.030, 0.024, 0.050, 0.026], [0.021, 0.029, 0.019, 0.030, 0.0215]
+    times = {0: before, 5: after}
+    points = [replace(p, decode=timing(times[p.n])) if p.n in times else p for p in speed.points]
+    return replace(speed, points=points)
+
+
+def test_gain_is_the_paired_geometric_mean():
+    speed = uneven()
+    times = {point.n: point.decode.repeats_s for point in speed.points}
+    logs = [math.log(a / b) for a, b in zip(times[0], times[5], strict=True)]
+    half = 2.776445 * stdev(logs) / math.sqrt(5)
+    gain = speeds.speed_gain(speed, 5)
+    assert gain.is_measured
+    assert gain.value == pytest.approx(math.exp(fmean(logs)) - 1)
+    assert (gain.low, gain.high) == pytest.approx((math.exp(fmean(logs) - half) - 1, math.exp(fmean(logs) + half) - 1))
+
+
+@pytest.mark.parametrize("n", [5, 8, 20])
+def test_cost_export_and_verdict_show_one_gain(n):
+    """The old Cost divided medians: 18.8 % beside a verdict of 21.9 % for these rounds."""
+    speed, cut = uneven(), Block(11 if n < 15 else 5, n)
+    gain = headline.speed_gain(speed, cut)
+    rows = cost_panel.saved_by(
+        speed.model, speed, Cut(n, cut, None), tokens=512, batch_size=1, dtype="bfloat16"
+    )  # fmt: skip
+    row = next(row for row in rows if row.what == "Decode rate")
+    assert row.pruned / row.unpruned - 1 == pytest.approx(gain.value)
+    assert row.interval == (gain.low, gain.high)
+    assert f"{gain.value:+.1%}" in cost_panel.shown([row], n)[0]["change"].replace("−", "-")
+    taken = gains.speed([speed], cut)
+    if n == 5:
+        assert taken.times.value - 1 == pytest.approx(gain.value)
+        assert taken.after.value == pytest.approx(row.pruned)
+    else:
+        assert taken is None
+
+
+def test_line_that_falls_below_zero_gives_no_seconds():
+    measured = fakes.speed(ns=(0, 2))
+    steep = replace(measured, decode=replace(measured.decode, intercept_s=-0.01))
+    found = speeds.timed(steep, 29)
+    assert (found.pruned, found.how, found.gain) == (None, speeds.EXTRAPOLATED, None)
+
+
+def test_one_round_has_a_figure_and_no_interval():
+    found = speeds.timed(fakes.speed(1), 5)
+    assert found.gain is None
+    assert found.rounds == 1
+    assert found.pruned < found.unpruned
+
+
+def test_nothing_removed_changes_nothing():
+    found = speeds.timed(fakes.speed(), 0)
+    assert found.unpruned == found.pruned
+
+
+def test_sentence_says_how_the_gain_is_known():
+    assert "paired over 5 rounds" in speeds.sentence(uneven(), Block(11, 5))
+    assert "interpolated from the fitted line" in speeds.sentence(fakes.speed(), Block(11, 8))
+    assert speeds.sentence(replace(fakes.speed(), points=[], decode=None), Block(11, 5)) == ""
