@@ -4,10 +4,11 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from analysis import __version__
-from analysis.core import extensions, serving, store
+from analysis.core import extensions, store
 from pages.components.jobs import strip
 from pages.components.learn.poll import phone
-from pages.components.shared import first_paint, frame, gate, headers, limits, login, scripts, state, theme, uploads, wire
+from pages.components.shared import frame, state, theme
+from pages.web import server
 
 
 @st.cache_resource(show_spinner=False)
@@ -33,15 +34,6 @@ def draw() -> None:
 
 
 if get_script_run_ctx(suppress_warning=True) is None:
-    around = [
-        *headers.middleware(),
-        *login.middleware(phone.is_public),
-        *uploads.middleware(),
-        *scripts.middleware(),
-        *first_paint.middleware(),
-        *gate.middleware(),
-    ]
-    limits.install(serving.read(shared=True))
-    app = st.App(__file__, middleware=around, routes=phone.routes(), lifespan=wire.lifespan)
+    app = st.App(__file__, middleware=server.middleware(phone.is_public), routes=phone.routes(), lifespan=server.lifespan)
 else:
     draw()

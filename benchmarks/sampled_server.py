@@ -28,7 +28,7 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime.scriptrunner.script_runner import ScriptRunner
 from streamlit.web import cli
 
-from pages.components.shared import gate
+from pages.web import throttle
 
 EVERY_S = 0.01
 KINDS = ("page", "part", "tick")
@@ -48,6 +48,10 @@ class Watch:
         self.left_out = 0
         self.busy = Counter[str]()
         self.inside, self.at = defaultdict[str, Counter[str]](Counter), defaultdict[str, Counter[str]](Counter)
+        self.waiting = defaultdict[throttle.Window, dict[str, tuple[str, float]]](dict)
+        """By window the kind and time of each open request: of a part of a page, or of the page under no name."""
+        self.widgets = dict[throttle.Window, dict[str, bytes]]()
+        """By window the values of its slider and tabs in its last request."""
         self.scripts: dict[int, str] = {}
         """The kind of run that a thread is in, by its number."""
 
@@ -68,42 +72,28 @@ class Watch:
 
     def time_answers(self) -> None:
         """From now on every answer is timed, from the request to the end of its last message."""
-        take, passes, is_told = gate.Requests._take, gate.Window.ticks, gate.Window.is_told
-        waiting = defaultdict[gate.Window, dict[str, tuple[str, float]]](dict)
-        """By window the kind and time of each open request: of a part of a page, or of the page under no name."""
-        stood = dict[gate.Window, dict[str, bytes]]()
-        """By window how its widgets stood when it last asked."""
+        throttle.observers.append(self)
 
-        def heard(requests: gate.Requests, message: dict, now: float) -> None:
-            request = gate._read(BackMsg, message)
-            if request is not None and request.HasField("rerun_script") and not request.rerun_script.is_auto_rerun:
-                before, now_stand = stood.get(requests.window), standing(request)
-                stood[requests.window] = now_stand
-                part = request.rerun_script.fragment_id
-                asked(requests.window, part, "opening" if before is None else moved(before, now_stand) if part else "page")
-            take(requests, message, now)
-
-        def ticked(window: gate.Window, request: BackMsg, now: float, wait_s: float) -> bool:
-            is_passed = passes(window, request, now, wait_s)
-            self.left_out += not is_passed
-            if is_passed:
-                asked(window, request.rerun_script.fragment_id, "tick")
-            return is_passed
-
-        def asked(window: gate.Window, part: str, kind: str) -> None:
+    def requested(self, window: throttle.Window, request: BackMsg, *, is_passed: bool) -> None:
+        """Note the time of a request; implements `throttle.Observer`."""
+        part, kind = request.rerun_script.fragment_id, "tick"
+        self.left_out += not is_passed
+        if not request.rerun_script.is_auto_rerun:
+            before, now = self.widgets.get(window), moved_widgets(request)
+            self.widgets[window] = now
+            kind = "opening" if before is None else moved(before, now) if part else "page"
+        if is_passed:
             if not part:
-                waiting[window].clear()
-            waiting[window].setdefault(part, (kind, time.perf_counter()))
+                self.waiting[window].clear()
+            self.waiting[window].setdefault(part, (kind, time.perf_counter()))
 
-        def told(window: gate.Window, message: ForwardMsg) -> None:
-            is_told(window, message)
-            if message.HasField("script_finished") and message.script_finished != ForwardMsg.FINISHED_EARLY_FOR_RERUN:
-                for part in message.metadata.run.fragment_ids or ("",):
-                    if part in waiting[window]:
-                        kind, began = waiting[window].pop(part)
-                        self.answers.append((kind, time.perf_counter() - began))
-
-        gate.Requests._take, gate.Window.ticks, gate.Window.is_told = heard, ticked, told
+    def sent(self, window: throttle.Window, message: ForwardMsg) -> None:
+        """Time the answers that a message ends; implements `throttle.Observer`."""
+        if message.HasField("script_finished") and message.script_finished != ForwardMsg.FINISHED_EARLY_FOR_RERUN:
+            for part in message.metadata.run.fragment_ids or ("",):
+                if part in self.waiting[window]:
+                    kind, began = self.waiting[window].pop(part)
+                    self.answers.append((kind, time.perf_counter() - began))
 
     def look(self) -> None:
         """Note the code position of each script at this moment."""
@@ -141,8 +131,8 @@ def kind_of(parts: object, is_tick: bool) -> str:
     return "tick" if is_tick else "part" if parts else "page"
 
 
-def standing(request: BackMsg) -> dict[str, bytes]:
-    """How the slider and the tabs stand that a request tells of."""
+def moved_widgets(request: BackMsg) -> dict[str, bytes]:
+    """Return the values of the slider and the tabs in a request."""
     widgets = request.rerun_script.widget_states.widgets
     return {one.id: one.SerializeToString() for one in widgets if any(one.id.endswith(end) for end in _MOVED)}
 

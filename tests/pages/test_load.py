@@ -12,7 +12,7 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from benchmarks import load, sampled_server
-from pages.components.shared import gate
+from pages.web import throttle
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -67,12 +67,11 @@ def test_the_watch_sees_where_a_script_is(tmp_path):
 
 
 def test_answer_is_timed_from_request_to_last_message(tmp_path, monkeypatch):
-    for of, name in ((gate.Requests, "_take"), (gate.Window, "ticks"), (gate.Window, "is_told")):
-        monkeypatch.setattr(of, name, getattr(of, name))  # and put back afterwards
+    monkeypatch.setattr(throttle, "observers", [])
     watch = sampled_server.Watch(tmp_path / "report.json")
     watch.time_answers()
-    window = gate.Window()
-    requests = gate.Requests(window, None, lambda now: 0.0)
+    window = throttle.Window()
+    requests = throttle.Requests(window, None, lambda now: 0.0)
 
     def asks(part="", is_tick=False, page="a", moved=()):
         request = BackMsg()
@@ -92,8 +91,9 @@ def test_answer_is_timed_from_request_to_last_message(tmp_path, monkeypatch):
             message.metadata.run.fragment_ids.extend(parts)
         begun.new_session.page_script_hash = "a"
         ended.script_finished = how
-        window.is_told(begun)
-        window.is_told(ended)
+        for message in (begun, ended):
+            window.note_message(message)
+            watch.sent(window, message)
 
     assert asks()
     time.sleep(0.03)

@@ -9,7 +9,15 @@ from analysis import jobs
 from analysis.core import settings
 from analysis.results import evidence
 from pages.components.jobs import all_jobs, card, tab_title
-from pages.components.shared import access, frame, library, start, state, visitors, words
+from pages.components.shared import (
+    access,
+    frame,
+    library,
+    start,
+    state,
+    words,
+)
+from pages.web import visitors
 
 _RECENT_S = 24 * 3600
 _LONG_S, _VERY_LONG_S = 120, 600

@@ -15,10 +15,9 @@ from analysis.core.record import Spec
 from analysis.core.serving import Serving
 from analysis.data import gallery
 from analysis.jobs.space import size_bytes
-from pages.components.shared import visitors
-from pages.components.shared.visitors import HOST, OPERATOR, USER, Visitor
+from pages.web import upload_limits, visitors
+from pages.web.visitors import HOST, OPERATOR, Visitor
 
-READ_ONLY = "This dashboard is read-only: you can explore stored results, but you cannot start jobs."
 CHANGES = ("pause", "cancel", "resume", "move", "delete")
 """Actions on a job."""
 
@@ -53,12 +52,7 @@ def is_operator() -> bool:
 
 def why_not_start() -> str | None:
     """The reason why nothing can be started, in one sentence; None where it can."""
-    return why_not_bring(visitor())
-
-
-def why_not_bring(there: Visitor | None) -> str | None:
-    """The reason why a visitor can start or bring nothing, in one sentence; None where they can."""
-    return None if there is None or there.role in (USER, OPERATOR) else READ_ONLY
+    return visitors.why_not_start(visitor())
 
 
 def check_start() -> None:
@@ -140,22 +134,8 @@ def check_upload(n_bytes: int) -> None:
         AccessError: when it would be, or nothing can be done with it because the dashboard is read-only.
     """
     check_start()
-    if (sentence := why_no_room(n_bytes, rules())) is not None:
+    if (sentence := upload_limits.why_no_room(n_bytes, rules())) is not None:
         raise AccessError(sentence)
-
-
-def why_no_room(n_bytes: int, held: Serving) -> str | None:
-    """Return the reason why no file of this size is kept, in one sentence; None where there is space."""
-    most = held.uploads_gb
-    if most is None:
-        return None
-    taken = (size_bytes([store.cache_dir() / "uploads"]) + n_bytes) / _GIGABYTE
-    if taken <= most:
-        return None
-    return (
-        f"With this file all uploads would take {taken:.2f} GB, and at most {most:g} GB are allowed. Ask the operator of this "
-        "dashboard to remove old ones."
-    )
 
 
 def may_change(job: jobs.Job) -> bool:

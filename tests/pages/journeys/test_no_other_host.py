@@ -6,7 +6,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
-from pages.components.shared import headers
+from pages.web import headers
 from tests.support import browser
 
 pytestmark = [pytest.mark.browser, pytest.mark.starter, pytest.mark.timeout(300)]

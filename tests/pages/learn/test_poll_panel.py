@@ -5,7 +5,7 @@ import pytest
 from pages.components.learn.poll import session
 from pages.components.learn.poll.ballot import Ballot
 from pages.components.shared import access
-from pages.components.shared.visitors import HOST, OPERATOR, USER, VIEWER, Visitor
+from pages.web.visitors import HOST, OPERATOR, USER, VIEWER, Visitor
 from tests.support import fakes
 from tests.support.lesson import PAGE, turn_to
 from tests.support.phone import Phone

@@ -14,7 +14,7 @@ from analysis.experiments.maps.spec import DistanceSpec
 from analysis.models.spec import ModelSpec
 from pages.components.model import inspection
 from pages.components.shared import access, start, uploads, words
-from pages.components.shared.visitors import HOST, OPERATOR, USER, VIEWER, Visitor
+from pages.web.visitors import HOST, OPERATOR, USER, VIEWER, Visitor
 from tests.support import fakes
 from tests.support.seen import read, texts
 

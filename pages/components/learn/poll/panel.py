@@ -12,7 +12,8 @@ from analysis.core.errors import AccessError
 from pages.components.learn.lesson import Lesson
 from pages.components.learn.poll import session
 from pages.components.learn.poll.ballot import LASTS_S, Ballot, Question
-from pages.components.shared import access, chart, login, theme, words
+from pages.components.shared import access, chart, theme, words
+from pages.web.address import server_url
 
 _HERE = "127.0.0.1"
 
@@ -61,7 +62,7 @@ def _way_in(ballot: Ballot) -> None:
     if len(addresses) > 1:
         address = st.selectbox("Network", addresses, key="learn-poll-network", format_func=_short)
     else:
-        address = addresses[0] if addresses else f"{login.address(_HERE)}poll"
+        address = addresses[0] if addresses else f"{server_url(_HERE)}poll"
     with st.container(horizontal=True, gap="medium"):
         drawn = io.BytesIO()
         segno.make(f"{address}?c={ballot.link}", error="m").save(drawn, kind="png", scale=6, border=3)

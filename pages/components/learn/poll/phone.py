@@ -18,7 +18,7 @@ from streamlit import config
 
 from pages.components.learn.poll import session
 from pages.components.learn.poll.ballot import Ballot, RefusedError
-from pages.components.shared import login
+from pages.web.address import base_path
 
 _MOST_BYTES = 512
 """Of a request's body: a code, or two small numbers."""
@@ -64,7 +64,7 @@ def routes() -> list[Route]:
 
 
 def _page_path() -> str:
-    return f"{urlsplit(login.address('host')).path}poll"
+    return f"{base_path()}poll"
 
 
 def _cookie() -> str:

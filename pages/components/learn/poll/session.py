@@ -2,14 +2,13 @@
 
 import ipaddress
 import socket
-from urllib.parse import urlsplit
 
 import psutil
 from streamlit import config
 
 from analysis.core import serving
 from pages.components.learn.poll.ballot import Ballot
-from pages.components.shared import login
+from pages.web.address import base_path, is_local, server_address, server_url
 
 _open: Ballot | None = None
 
@@ -34,12 +33,12 @@ def end() -> None:
 def addresses() -> list[str]:
     """The addresses of the poll's page for phones, best first; none where they cannot reach this server."""
     if config.is_manually_set("browser.serverAddress"):
-        host, there = str(config.get_option("browser.serverAddress")), login.address("host")
+        host = str(config.get_option("browser.serverAddress"))
         behind_proxy = bool(serving.read(shared=True).proxies)
-        return [f"https://{host}{urlsplit(there).path}poll" if behind_proxy else f"{login.address(host)}poll"]
-    server = login.server_address()
-    hosts = _hosts() if server in ("0.0.0.0", "::") else [] if login.is_local(server) else [server]
-    return [f"{login.address(host)}poll" for host in hosts]
+        return [f"https://{host}{base_path()}poll" if behind_proxy else f"{server_url(host)}poll"]
+    server = server_address()
+    hosts = _hosts() if server in ("0.0.0.0", "::") else [] if is_local(server) else [server]
+    return [f"{server_url(host)}poll" for host in hosts]
 
 
 def _hosts() -> list[str]:

@@ -5,15 +5,13 @@ when there is already something to be seen, which then jumps. So the server puts
 names of the scripts that will draw the page.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pages.components.shared import scripts
+from pages.web import scripts
 
-_STYLE = Path(__file__).resolve().parents[2] / "assets" / "app.css"
+_STYLE = Path(__file__).resolve().parents[1] / "assets" / "app.css"
 _UNTOUCHED = (b"accept-encoding", b"if-none-match", b"if-modified-since")
 """Headers of a request without which the document comes whole and uncompressed."""
 _AT_HOME = (
@@ -40,8 +38,8 @@ _ALONE = b"<style>:root { --beside: 0px; }</style>"
 class FirstPaint:
     """Puts style and scripts at the end of the head of every HTML document that passes."""
 
-    def __init__(self, app: ASGIApp, style: str) -> None:
-        self.app, self.style = app, f"<style>{style}</style></head>".encode()
+    def __init__(self, app: ASGIApp) -> None:
+        self.app, self.style = app, f"<style>{_STYLE.read_text(encoding='utf-8')}</style></head>".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on; only answers to those for a document are changed."""
@@ -70,8 +68,3 @@ class FirstPaint:
             await send({"type": "http.response.body", "body": body})
 
         await self.app({**scope, "headers": asked}, receive, styled)
-
-
-def middleware() -> Sequence[Middleware]:
-    """Return the middleware for styles that the dashboard's server puts around Streamlit."""
-    return [Middleware(FirstPaint, style=_STYLE.read_text(encoding="utf-8"))]

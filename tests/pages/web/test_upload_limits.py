@@ -7,8 +7,8 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
 from analysis.core import store
-from pages.components.shared import uploads, visitors
-from pages.components.shared.visitors import OPERATOR, USER, VIEWER, Visitor
+from pages.web import upload_limits, visitors
+from pages.web.visitors import OPERATOR, USER, VIEWER, Visitor
 
 MEGABYTE = 2**20
 
@@ -37,7 +37,7 @@ class Windows:
 def windows(monkeypatch, tmp_path):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
     found = Windows()
-    monkeypatch.setattr(uploads, "Runtime", found)
+    monkeypatch.setattr(upload_limits, "Runtime", found)
     return found
 
 
@@ -87,7 +87,7 @@ def run(coroutine):
 
 
 def test_nobody_brings_a_file_to_a_read_only_dashboard(streamlit):
-    bounds = uploads.Uploads(streamlit, 100)
+    bounds = upload_limits.UploadLimits(streamlit, 100)
     assert run(put(bounds, "mine", "a", 1, visitor=Visitor(VIEWER)))[0] == 403
     assert streamlit.reads == []
     for role in (USER, OPERATOR):
@@ -99,25 +99,25 @@ def test_nobody_brings_a_file_to_a_read_only_dashboard(streamlit):
     "headers", [[], [(b"content-length", b"")], [(b"content-length", b"-1")], [(b"content-length", b"1e3")]]
 )
 def test_an_upload_without_a_declared_size_is_refused_unread(streamlit, headers):
-    assert run(put(uploads.Uploads(streamlit, 100), "mine", "a", 1, headers=headers))[0] == 411
+    assert run(put(upload_limits.UploadLimits(streamlit, 100), "mine", "a", 1, headers=headers))[0] == 411
     assert streamlit.reads == []
 
 
 def test_a_window_holds_so_many_megabytes_and_files(streamlit, windows):
-    bounds = uploads.Uploads(streamlit, 1000)
+    bounds = upload_limits.UploadLimits(streamlit, 1000)
     assert [run(put(bounds, "mine", str(n), 20))[0] for n in range(4)] == [204, 204, 204, 413]
     assert (
         run(put(bounds, "mine", "one more", 22))[1]
         == "The file is too large: at most 20 MB are allowed. Upload a smaller file."
     )
     assert run(put(bounds, "yours", "a", 20))[0] == 204
-    empty = [run(put(bounds, "yours", f"empty {n}", 0))[0] for n in range(uploads.MOST_FILES + 5)]
-    assert empty.count(204) == uploads.MOST_FILES - 1
-    assert windows.held() == {"mine": 3, "yours": uploads.MOST_FILES}
+    empty = [run(put(bounds, "yours", f"empty {n}", 0))[0] for n in range(upload_limits.WINDOW_FILES + 5)]
+    assert empty.count(204) == upload_limits.WINDOW_FILES - 1
+    assert windows.held() == {"mine": 3, "yours": upload_limits.WINDOW_FILES}
 
 
 def test_running_uploads_count_and_lost_ones_do_not(streamlit):
-    bounds = uploads.Uploads(streamlit, 45)
+    bounds = upload_limits.UploadLimits(streamlit, 45)
 
     async def visit():
         waits = asyncio.Event()
@@ -138,7 +138,7 @@ def test_a_full_upload_folder_refuses_before_the_body_is_read(streamlit, monkeyp
     folder.mkdir(parents=True)
     (folder / "kept").write_bytes(bytes(3 * MEGABYTE))
     monkeypatch.setenv("LAYERSCOPE_UPLOADS_GB", "0.004")
-    status, said = run(put(uploads.Uploads(streamlit, 100), "mine", "a", 2))
+    status, said = run(put(upload_limits.UploadLimits(streamlit, 100), "mine", "a", 2))
     assert status == 507
     assert said.startswith("With this file all uploads would take 0.01 GB, and at most 0.004 GB are allowed")
     assert streamlit.reads == []
@@ -146,7 +146,7 @@ def test_a_full_upload_folder_refuses_before_the_body_is_read(streamlit, monkeyp
 
 def test_files_go_with_their_window_and_outlast_a_lost_connection(streamlit, windows):
     now = [0.0]
-    bounds = uploads.Uploads(streamlit, 1000, clock=lambda: now[0])
+    bounds = upload_limits.UploadLimits(streamlit, 1000, clock=lambda: now[0])
 
     async def closes(window):
         async def receive():
@@ -159,15 +159,15 @@ def test_files_go_with_their_window_and_outlast_a_lost_connection(streamlit, win
         for window in ("mine", "yours"):
             await put(bounds, window, "a", 20)
         await closes("mine")
-        now[0] = uploads.GONE_S - 1
+        now[0] = upload_limits.GONE_S - 1
         bounds.forget()
         assert windows.held() == {"mine": 1, "yours": 1}
-        now[0] = uploads.GONE_S + 1
+        now[0] = upload_limits.GONE_S + 1
         bounds.forget()
         assert windows.held() == {"yours": 1}
         await closes("yours")
         windows.open.add("yours")  # made again
-        now[0] += uploads.GONE_S + 1
+        now[0] += upload_limits.GONE_S + 1
         bounds.forget()
         assert windows.held() == {"yours": 1}
 
@@ -175,24 +175,17 @@ def test_files_go_with_their_window_and_outlast_a_lost_connection(streamlit, win
 
 
 def test_a_closed_window_asks_to_be_forgotten_in_time(streamlit, windows, monkeypatch):
-    bounds = uploads.Uploads(streamlit, 1000)
-    monkeypatch.setattr(uploads, "GONE_S", -0.9)  # so that it is due within a moment
+    bounds = upload_limits.UploadLimits(streamlit, 1000)
+    monkeypatch.setattr(upload_limits, "GONE_S", -0.9)  # so that it is due within a moment
 
     async def visit():
         await put(bounds, "mine", "a", 1)
         windows.open.discard("mine")
         later = asyncio.get_running_loop().time()
-        monkeypatch.setattr(uploads, "GONE_S", 0.0)
+        monkeypatch.setattr(upload_limits, "GONE_S", 0.0)
         bounds._forget_soon()
         while windows.held():
             await asyncio.sleep(0.01)
             assert asyncio.get_running_loop().time() - later < 10
 
     run(visit())
-
-
-def test_the_dashboard_has_the_bounds_behind_its_login():
-    import app
-
-    order = [one.cls.__name__ for one in app.around]
-    assert order.index("Uploads") == order.index("Login") + 1

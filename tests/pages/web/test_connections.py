@@ -10,7 +10,7 @@ import uvicorn
 import websockets
 
 from analysis.core.serving import Serving
-from pages.components.shared import limits
+from pages.web import connections
 from tests.support import server
 
 HALF = b"GET / HTTP/1.1\r\nHost: x\r\n"
@@ -40,13 +40,13 @@ def served(monkeypatch):
     """A function that runs a visit of a bounded server; times are short."""
     startup = uvicorn.Server.startup  # a test before may have installed the limits of other settings
     monkeypatch.setattr(uvicorn.Server, "startup", getattr(startup, "__wrapped__", startup))
-    monkeypatch.setattr(limits, "_running", None)
+    monkeypatch.setattr(connections, "_running", None)
     for name, value in {"HEAD_S": 0.5, "BODY_S": 0.5, "LATE_S": 0.5, "LOOK_S": 0.05}.items():
-        monkeypatch.setattr(limits, name, value)
+        monkeypatch.setattr(connections, name, value)
 
     def run(visit, **settings):
         async def main():
-            limits.install(Serving(**settings))
+            connections.install(Serving(**settings))
             running = uvicorn.Server(uvicorn.Config(echo, log_config=None, lifespan="off", ws="websockets-sansio"))
             with socket.socket() as listening:
                 listening.bind(("127.0.0.1", 0))
@@ -85,16 +85,29 @@ async def is_answered(port):
 
 @pytest.mark.parametrize("settings", [{"connections": 10}, {"connections_per_address": 10}], ids=["in all", "of one address"])
 def test_half_sent_requests_keep_no_further_visitor_out(served, monkeypatch, settings):
-    monkeypatch.setattr(limits, "HEAD_S", 60)  # so that nothing but the number ends them
+    monkeypatch.setattr(connections, "HEAD_S", 60)  # so that nothing but the number ends them
 
     async def visit(port):
         half = [await opened(port, HALF) for _ in range(40)]
         assert await is_answered(port)
-        assert len(limits._running.opened) <= 10
+        assert len(connections._running.opened) <= 10
         for _, writer in half:
             writer.close()
 
     served(visit, **settings)
+
+
+def test_every_part_of_an_answer_is_sent_at_once(served):
+    async def visit(port):
+        _, writer = await opened(port, HALF)
+        await asyncio.sleep(0)
+        while not connections._running.opened:
+            await asyncio.sleep(0.01)
+        (transport,) = connections._running.opened
+        assert transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        writer.close()
+
+    served(visit)
 
 
 def test_open_web_sockets_are_kept_and_further_connections_refused(served):
@@ -180,31 +193,31 @@ class Wire:
 
 
 def test_only_a_connection_without_a_request_gives_way():
-    connections = limits.Connections(most=4, most_of_one=3, clock=lambda: 0.0)
+    open_ones = connections.Connections(most=4, most_of_one=3, clock=lambda: 0.0)
     wires = [Wire(f"10.0.0.{number % 2}") for number in range(4)]
     for wire in wires:
-        connections.admit(wire, wire)
+        open_ones.admit(wire, wire)
         wire.cycle = wire  # all of them are being answered now, which nobody has looked at
     refused = Wire("10.0.0.9")
-    connections.admit(refused, refused)
+    open_ones.admit(refused, refused)
     assert refused.aborted
     assert not any(wire.aborted for wire in wires)
     wires[2].response_complete = True
-    connections.look()
+    open_ones.look()
     admitted = Wire("10.0.0.9")
-    connections.admit(admitted, admitted)
+    open_ones.admit(admitted, admitted)
     assert not admitted.aborted
     assert [wire.aborted for wire in wires] == [False, False, True, False]
-    for transport in list(connections.opened):
-        connections.closed(transport)
-    assert not connections.of_address
-    assert not connections.waiting
+    for transport in list(open_ones.opened):
+        open_ones.closed(transport)
+    assert not open_ones.of_address
+    assert not open_ones.waiting
 
 
 def test_a_repeated_message_makes_a_bounded_log(caplog):
     now = [0.0]
     logger = logging.getLogger("layerscope.test.limits")
-    repeats = limits.Repeats(clock=lambda: now[0])
+    repeats = connections.Repeats(clock=lambda: now[0])
     logger.addFilter(repeats)
     try:
         for number in range(1000):
@@ -222,7 +235,7 @@ def test_a_repeated_message_makes_a_bounded_log(caplog):
 
 
 def test_the_limits_bind_the_dashboard_as_streamlit_starts_it(tmp_path, monkeypatch):
-    """Fails where a newer Streamlit or uvicorn starts its server otherwise: then `limits.install` needs another place."""
+    """Fails where a newer Streamlit or uvicorn starts its server otherwise: then `connections.install` needs another place."""
     monkeypatch.setenv("LAYERSCOPE_CONNECTIONS", "30")
 
     async def health(port):

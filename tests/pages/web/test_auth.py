@@ -13,8 +13,9 @@ from streamlit.web.server.starlette import starlette_app_utils
 
 from analysis.core import serving
 from analysis.core.errors import SpecError
-from pages.components.shared import login, tokens, visitors
-from pages.components.shared.visitors import HOST, OPERATOR, USER, VIEWER, Visitor
+from pages.web import auth, tokens, visitors
+from pages.web.address import server_url
+from pages.web.visitors import HOST, OPERATOR, USER, VIEWER, Visitor
 
 PATHS = ("/", "/heal", "/_stcore/host-config", "/_stcore/metrics", "/_stcore/upload_file/a/b", "/media/x.png", "/static/x.js",
          "/component/x", "/_stcore/health/", "//_stcore/health", "/auth/login", "/oauth2callback", "/poll", "/%70oll",
@@ -28,7 +29,7 @@ PROXY = {"LAYERSCOPE_MODE": "team", "LAYERSCOPE_PROXY_HEADER": "X-Forwarded-User
 
 @dataclass
 class Answer:
-    """The answer to a client, and the requests that reached the dashboard behind the login."""
+    """The answer to a client, and the requests that reached the dashboard behind the auth."""
 
     status: int = 0
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
@@ -65,7 +66,7 @@ def environ(tmp_path, monkeypatch) -> dict[str, str]:
 @pytest.fixture
 def ask(environ) -> Ask:
     """A function that asks the login of one server, with the settings of the first call."""
-    made: list[login.Login] = []
+    made: list[auth.AuthMiddleware] = []
     behind: list[dict] = []
 
     async def dashboard(scope, receive, send):
@@ -77,8 +78,8 @@ def ask(environ) -> Ask:
     def request(path="/", query="", *, kind="http", method="GET", cookie="", accept="*/*", host="127.0.0.1:8501",
                 client=HERE, server=HERE, scheme="http", headers=()):  # fmt: skip
         if not made:
-            (one,) = login.middleware(lambda path: path == "poll", environ)
-            made.append(one.cls(dashboard, **one.kwargs))
+            settings, mode = auth.checked_settings(environ)
+            made.append(auth.AuthMiddleware(dashboard, settings, mode, lambda path: path == "poll"))
         behind.clear()
         answer = Answer()
         sent = [(b"host", host.encode()), (b"accept", accept.encode()), *headers]
@@ -129,7 +130,7 @@ def address(monkeypatch):
 def refused(environ, capsys) -> str:
     """Return the message of a server that does not start."""
     with pytest.raises(SystemExit, match="2"):
-        login.middleware(environ=environ)
+        auth.checked_settings(environ)
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     return said
@@ -219,7 +220,7 @@ def test_the_token_becomes_a_cookie_and_leaves_the_address(ask, show):
 def test_links_cookies_and_open_paths_work_below_a_base_path(ask, show, monkeypatch):
     get = config.get_option
     monkeypatch.setattr(config, "get_option", lambda name: "/lab/x/" if name == "server.baseUrlPath" else get(name))
-    assert login.address("here").endswith("/lab/x/")
+    assert server_url("here").endswith("/lab/x/")
     answer = ask("/lab/x", f"token={tokens.load().token}")
     assert answer.header("location") == "/lab/x"
     assert "Path=/lab/x" in answer.header("set-cookie").split("; ")
@@ -286,9 +287,9 @@ def test_a_cookie_that_was_changed_or_is_old_opens_nothing(ask, show, monkeypatc
     body, rest = value.split(".", 1)
     for wrong in (body, f"{body}.", f"{body}.{rest[:-2]}", f"{body}x.{rest}", f"Imhvc3Qi.{rest}", "\u00ff.\u00ff", "[].x", ""):
         assert not ask(cookie=f"{name}={wrong}").passed
-    now = login.URLSafeTimedSerializer.default_signer.get_timestamp
-    monkeypatch.setattr(login.URLSafeTimedSerializer.default_signer, "get_timestamp",
-                        lambda signer: now(signer) + login.VISIT_S + 1)  # fmt: skip
+    now = auth.URLSafeTimedSerializer.default_signer.get_timestamp
+    monkeypatch.setattr(auth.URLSafeTimedSerializer.default_signer, "get_timestamp",
+                        lambda signer: now(signer) + auth.VISIT_S + 1)  # fmt: skip
     assert not ask(cookie=cookie).passed
 
 
@@ -320,7 +321,7 @@ def open_socket(settings, mode, headers=()):
     async def send(message):
         got.append(message)
 
-    made = login.Login(dashboard, settings, mode, lambda path: False)
+    made = auth.AuthMiddleware(dashboard, settings, mode, lambda path: False)
     scope = {"type": "websocket", "path": "/_stcore/stream", "query_string": b"", "client": HERE, "server": HERE,
              "headers": [(b"host", b"127.0.0.1:8501"), *headers]}  # fmt: skip
     return made, scope, send, got, heard
@@ -419,7 +420,7 @@ def test_forwarded_addresses_count_only_from_configured_proxies(environ, proxies
     from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
     environ["LAYERSCOPE_PROXIES"] = proxies
-    login.middleware(environ=environ)
+    auth.checked_settings(environ)
     assert environ["FORWARDED_ALLOW_IPS"] == trusted
     seen: list[dict] = []
 

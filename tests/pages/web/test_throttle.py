@@ -12,7 +12,7 @@ from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 from streamlit.runtime.state.common import WidgetMetadata
 from streamlit.runtime.state.session_state import WStates
 
-from pages.components.shared import gate
+from pages.web import throttle
 
 STRIP = "strip"
 
@@ -56,18 +56,18 @@ class Looked:
     """A window at rest on Explore, and a clock."""
 
     def __init__(self) -> None:
-        self.window, self.now = gate.Window(), 100.0
+        self.window, self.now = throttle.Window(), 100.0
         self.sent(begins("first"), ends("first"))
 
     def sent(self, *messages: ForwardMsg) -> None:
         for message in messages:
-            self.window.is_told(message)
+            self.window.note_message(message)
 
     def passes(self, request: BackMsg, after: float = 1.0, wait_s: float = 0.2) -> bool:
         self.now += after
-        is_passed = not request.rerun_script.is_auto_rerun or self.window.ticks(request, self.now, wait_s)
+        is_passed = not request.rerun_script.is_auto_rerun or self.window.admits_tick(request, self.now, wait_s)
         if is_passed:
-            self.window.is_asked(request, self.now)
+            self.window.note_request(request, self.now)
         return is_passed
 
 
@@ -99,14 +99,14 @@ def test_no_tick_of_a_page_that_was_left_is_answered(looked):
 
 
 def test_a_page_opened_by_address_names_itself_after_its_beginning():
-    window = gate.Window()
-    window.is_told(begins("first", page="app"))
+    window = throttle.Window()
+    window.note_message(begins("first", page="app"))
     navigation = ForwardMsg()
     navigation.navigation.page_script_hash = "explore"
-    window.is_told(navigation)
-    window.is_told(ends("first"))
-    assert window.ticks(tick("explore"), 100.0, 0.2)
-    assert not window.ticks(tick("app"), 102.0, 0.2)
+    window.note_message(navigation)
+    window.note_message(ends("first"))
+    assert window.admits_tick(tick("explore"), 100.0, 0.2)
+    assert not window.admits_tick(tick("app"), 102.0, 0.2)
 
 
 def test_a_tick_waits_for_other_parts_that_are_redrawn(looked):
@@ -120,7 +120,7 @@ def test_a_tick_waits_for_other_parts_that_are_redrawn(looked):
 
 
 def test_a_window_continues_after_a_lost_connection():
-    assert gate.Window().ticks(tick(), 100.0, 1.0)
+    assert throttle.Window().admits_tick(tick(), 100.0, 1.0)
 
 
 def test_a_run_that_gives_way_to_another_is_no_rest(looked):
@@ -155,12 +155,12 @@ def test_the_first_tick_after_a_page_run_is_immediate(looked):
 
 @pytest.mark.parametrize(("looking", "wait_s"), [(1, 0.2), (5, 1.0), (10, 2.0), (20, 4.0), (200, 5.0)])
 def test_the_wait_grows_with_the_windows_that_look(looking, wait_s):
-    stands = gate.Gate(None)
+    stands = throttle.RerunThrottle(None)
     for _ in range(looking):
-        window = gate.Window()
-        window.ticks(tick(), 100.0, 0.0)
+        window = throttle.Window()
+        window.admits_tick(tick(), 100.0, 0.0)
         stands.windows.add(window)
-    stands.windows.add(gate.Window())  # one where nothing ticks
+    stands.windows.add(throttle.Window())  # one where nothing ticks
     assert stands.wait_s(101.0) == pytest.approx(wait_s)
     assert stands.wait_s(200.0) == 0.0, "who stopped looking no longer counts"
 
@@ -199,10 +199,8 @@ class Line:
         """Open the connection, play a visitor's actions, and close it."""
 
         async def whole() -> None:
-            (layer,) = gate.middleware()
-            open_ = asyncio.create_task(
-                layer.cls(self._streamlit, **layer.kwargs)({"type": "websocket"}, self._asked.get, self._is_sent)
-            )
+            layer = throttle.RerunThrottle(self._streamlit)
+            open_ = asyncio.create_task(layer({"type": "websocket"}, self._asked.get, self._is_sent))
             await asyncio.sleep(0)
             await journey(self)
             await self.asks({"type": "websocket.disconnect"})
@@ -289,7 +287,7 @@ def test_a_click_on_a_removed_part_delays_nothing():
 
 
 def test_a_click_without_an_end_of_run_passes_after_all(monkeypatch):
-    monkeypatch.setattr(gate, "_LOST_S", 0.1)
+    monkeypatch.setattr(throttle, "_LOST_S", 0.1)
 
     async def journey(line: Line) -> None:
         await line.sends(begins("first"))
@@ -299,12 +297,6 @@ def test_a_click_without_an_end_of_run_passes_after_all(monkeypatch):
         assert line.got == [click]
 
     Line().plays(journey)
-
-
-def test_a_dashboard_has_the_throttle_around_it():
-    import app
-
-    assert any(layer.cls is gate.Gate for layer in app.around)
 
 
 def test_streamlit_still_needs_the_throttle():

@@ -6,12 +6,11 @@ The browser hears of the others when the first part that needs one has come over
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
 import streamlit
-from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _STATIC = Path(streamlit.__file__).parent / "static"
@@ -88,11 +87,13 @@ def _with_imports(names: Iterable[str], static: Path) -> Iterable[str]:
     return found
 
 
-class Scripts:
+class CachedScripts:
     """Answers for scripts of the frame and of our pages from memory; everything else passes."""
 
-    def __init__(self, app: ASGIApp, files: dict[str, bytes]) -> None:
-        self.app, self.files = app, files
+    def __init__(self, app: ASGIApp, static: Path = _STATIC) -> None:
+        names = {*_of_document(static), *(name for page in _MORE for name in needed(page, static))}
+        self.app = app
+        self.files = {name: path.read_bytes() for name in names if (path := static / _WHERE / name).is_file()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass a request on."""
@@ -105,10 +106,3 @@ class Scripts:
         headers = [*_HEADERS, (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
-
-
-def middleware(static: Path = _STATIC) -> Sequence[Middleware]:
-    """Return the middleware for scripts that the dashboard's server puts around Streamlit."""
-    names = {*_of_document(static), *(name for page in _MORE for name in needed(page, static))}
-    files = {name: path.read_bytes() for name in names if (path := static / _WHERE / name).is_file()}
-    return [Middleware(Scripts, files=files)]

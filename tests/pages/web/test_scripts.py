@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from pages.components.shared import scripts
+from pages.web import scripts
 
 DOCUMENT = '<script type="module" crossorigin src="./static/js/index.1.js"></script>'
 FILES = {
@@ -55,9 +55,8 @@ def ask(static, path, method="GET", headers=()):
     async def send(message):
         sent.append(message)
 
-    (layer,) = scripts.middleware(static)
     scope = {"type": "http", "method": method, "path": path, "headers": list(headers)}
-    asyncio.run(layer.cls(app, **layer.kwargs)(scope, None, send))
+    asyncio.run(scripts.CachedScripts(app, static)(scope, None, send))
     return sent
 
 

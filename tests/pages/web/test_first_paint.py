@@ -3,9 +3,8 @@
 import asyncio
 
 import pytest
-from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from pages.components.shared import first_paint
+from pages.web import first_paint
 
 DOCUMENT = b"<html><head><title>x</title></head><body></body></html>"
 
@@ -29,8 +28,7 @@ def answer(
 
     headers = [(b"accept", accept), (b"accept-encoding", b"gzip"), (b"if-none-match", b"1")]
     scope = {"type": "http", "method": "GET", "path": path, "query_string": query, "headers": headers}
-    (layer,) = first_paint.middleware()
-    asyncio.run(layer.cls(app, **layer.kwargs)(scope, None, send))
+    asyncio.run(first_paint.FirstPaint(app)(scope, None, send))
     return dict(sent[0]["headers"]), b"".join(message.get("body", b"") for message in sent[1:]), asked
 
 
@@ -73,12 +71,3 @@ def test_answers_other_than_documents_pass_unchanged():
     assert body == DOCUMENT
     assert headers[b"etag"] == b"1"
     assert asked[b"accept-encoding"] == b"gzip"
-
-
-def test_outside_a_visit_the_entry_is_the_server():
-    import streamlit as st
-
-    import app
-
-    assert get_script_run_ctx(suppress_warning=True) is None
-    assert isinstance(app.app, st.App)

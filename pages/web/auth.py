@@ -10,15 +10,13 @@ There are three ways to run it, described in docs/guides/serving.md:
 import hmac
 import os
 import sys
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping
 from http import HTTPStatus
-from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import parse_qs, parse_qsl, quote, urlencode, urlsplit
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 from jinja2 import Environment, StrictUndefined
-from starlette.middleware import Middleware
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import auth_util, config
@@ -27,15 +25,16 @@ from streamlit.web.server import server_util
 from analysis.core import serving
 from analysis.core.errors import LayerscopeError, SpecError
 from analysis.core.serving import SHOW, TEAM, Serving
-from pages.components.shared import tokens, visitors
-from pages.components.shared.tokens import Tokens
-from pages.components.shared.visitors import HOST, VIEWER, Visitor, raw
+from pages.web import tokens, visitors
+from pages.web.address import base_path, is_local, server_address, server_url
+from pages.web.tokens import Tokens
+from pages.web.visitors import HOST, VIEWER, Visitor, raw
 
 VISIT_S = 14 * 24 * 3600
 """Seconds that a visit in Show lasts before the link is needed again."""
 
 _PAGE = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
-    (Path(__file__).resolve().parents[2] / "assets" / "login.html.jinja").read_text(encoding="utf-8")
+    (Path(__file__).resolve().parents[1] / "assets" / "login.html.jinja").read_text(encoding="utf-8")
 )
 _HEADERS = {
     "Content-Security-Policy": "; ".join(
@@ -57,7 +56,7 @@ _TRUSTED = "FORWARDED_ALLOW_IPS"
 """Variable by which uvicorn knows whose X-Forwarded-For it believes; its own default is the whole loopback."""
 
 
-class Login:
+class AuthMiddleware:
     """Middleware that lets requests pass which may, and tells pages who the visitor is."""
 
     def __init__(self, app: ASGIApp, settings: Serving, mode: str, is_public: Callable[[str], bool]) -> None:
@@ -70,7 +69,7 @@ class Login:
             is_public: whether a path below the base path needs no token in Show.
         """
         self.app, self.settings, self.mode, self.is_public = app, settings, mode, is_public
-        self.base = urlsplit(address("host")).path
+        self.base = base_path()
         self.cookie = f"layerscope-{config.get_option('server.port')}"  # cookies know no ports
         self._announced: Tokens | None = None
 
@@ -214,21 +213,21 @@ def _announce(kept: Tokens, *, is_chosen: bool) -> None:
             "  The server listens on a network and LAYERSCOPE_MODE is not set. Set it to team to let visitors start jobs."
         )
     if sys.stderr.isatty():
-        lines += [f"  Visitors: {address(host)}?token={kept.token}"]
-        lines += [f"  Host, on this machine only: {address('127.0.0.1')}?token={kept.host}"]
+        lines += [f"  Visitors: {server_url(host)}?token={kept.token}"]
+        lines += [f"  Host, on this machine only: {server_url('127.0.0.1')}?token={kept.host}"]
     else:
         lines.append(f"  The tokens of visitors and of the host are in {tokens.file()}")
     sys.stderr.write("\n".join(lines) + "\n")
 
 
-def middleware(
-    is_public: Callable[[str], bool] = lambda path: False, environ: MutableMapping[str, str] = os.environ
-) -> Sequence[Middleware]:
-    """The login, to stand in front of everything else; a server whose settings contradict each other does not start.
+def checked_settings(environ: MutableMapping[str, str] = os.environ) -> tuple[Serving, str]:
+    """Return the settings of this server and its mode, and tell uvicorn which proxies to believe.
 
     Args:
-        is_public: whether a path below the base path needs no token in Show.
-        environ: the environment, which also tells uvicorn which proxies to believe.
+        environ: the environment.
+
+    Raises:
+        SystemExit: when settings contradict each other: such a server does not start.
     """
     try:
         settings, has_provider = serving.read(environ, shared=True), bool(visitors.providers())
@@ -246,28 +245,7 @@ def middleware(
     except LayerscopeError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from None
-    return [Middleware(Login, settings=settings, mode=mode, is_public=is_public)]
-
-
-def address(host: str) -> str:
-    """The address of this server under a host name, with the slash at its end."""
-    scheme = "https" if config.get_option("server.sslCertFile") else "http"
-    base = (config.get_option("server.baseUrlPath") or "").strip("/")
-    return f"{scheme}://{host}:{config.get_option('server.port')}/{base}{'/' if base else ''}"
-
-
-def server_address() -> str:
-    """The address that the server listens on."""
-    return config.get_option("server.address") or "0.0.0.0"  # Streamlit's default
-
-
-def is_local(host: str) -> bool:
-    """Return whether a name or an address is that of the machine itself, without asking a name server."""
-    try:
-        known = ip_address(host.partition("%")[0])
-    except ValueError:
-        return host.lower() == "localhost"
-    return (getattr(known, "ipv4_mapped", None) or known).is_loopback
+    return settings, mode
 
 
 def _is_from_elsewhere(scope: Scope) -> bool:

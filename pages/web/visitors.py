@@ -23,6 +23,7 @@ from analysis.core.serving import SECRET_HEADER, Serving
 HEADER = b"x-layerscope-visitor"
 """Header that tells pages who the visitor is. A client's own header of this name is removed."""
 VIEWER, HOST, USER, OPERATOR = "viewer", "host", "user", "operator"
+READ_ONLY = "This dashboard is read-only: you can explore stored results, but you cannot start jobs."
 SECRET = SECRET_HEADER.lower().encode()
 _LONGEST_NAME = 200
 
@@ -37,6 +38,11 @@ class Visitor:
     """Identity in Team that never changes: the provider's issuer and subject, or the name that the proxy vouches for."""
     label: str = ""
     """Name or e-mail address to show; it decides nothing."""
+
+
+def why_not_start(visitor: Visitor | None) -> str | None:
+    """Return the reason why a visitor can start or upload nothing, in one sentence; None where they can."""
+    return None if visitor is None or visitor.role in (USER, OPERATOR) else READ_ONLY
 
 
 def written(visitor: Visitor) -> bytes:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from pages.components.shared import headers
+from pages.web import headers
 
 
 def answer(*own: tuple[bytes, bytes]) -> dict[bytes, bytes]:
@@ -18,7 +18,7 @@ def answer(*own: tuple[bytes, bytes]) -> dict[bytes, bytes]:
     async def send(message):
         sent.append(message)
 
-    asyncio.run(headers.Headers(app)({"type": "http", "path": "/"}, None, send))
+    asyncio.run(headers.SecurityHeaders(app)({"type": "http", "path": "/"}, None, send))
     names = [name for name, _ in sent[0]["headers"]]
     assert len(set(names)) == len(names), "no header is there twice"
     return dict(sent[0]["headers"])
@@ -47,5 +47,5 @@ def test_a_socket_passes_unchanged():
     async def app(scope, receive, send):
         passed.append(send)
 
-    asyncio.run(headers.Headers(app)({"type": "websocket"}, None, print))
+    asyncio.run(headers.SecurityHeaders(app)({"type": "websocket"}, None, print))
     assert passed == [print]

@@ -1,8 +1,5 @@
 """Headers of every answer to a browser: ask no other host for anything, guess no types, stand in no frame."""
 
-from collections.abc import Sequence
-
-from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _SOURCES = {
@@ -31,7 +28,7 @@ HEADERS = {
 _RAW = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
 
 
-class Headers:
+class SecurityHeaders:
     """Adds them to every answer that does not say otherwise itself, as the login page does."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -51,8 +48,3 @@ class Headers:
             await send(message)
 
         await self.app(scope, receive, told)
-
-
-def middleware() -> Sequence[Middleware]:
-    """Return the middleware for headers that the dashboard's server puts around everything else."""
-    return [Middleware(Headers)]

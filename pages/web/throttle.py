@@ -1,4 +1,4 @@
-"""When a request of an open window is passed on to Streamlit.
+"""Rerun throttle: when a request of an open window is passed on to Streamlit.
 
 The browser asks for a part of a page that refreshes itself every second or two, also while another part is being drawn. A
 visitor may click on one part before another is drawn, too. Streamlit starts such a run as soon as the one before it has
@@ -17,24 +17,23 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeVar
 
 from google.protobuf.message import DecodeError
-from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 
-Read = TypeVar("Read", BackMsg, ForwardMsg)
+MessageT = TypeVar("MessageT", BackMsg, ForwardMsg)
 PER_SECOND = 5
 """Ticks of one kind that are answered in a second, of all windows together: a window of ten is answered every other second."""
 MOST_S = 5.0
 """The longest that a window waits for its next tick, however many there are."""
 _EARLY_S = 0.3
 """A browser's second is not ours: a tick may come by this much before its time."""
-_LOOKS_S = 10.0
+_ACTIVE_S = 10.0
 """A window counts for this long after it asked for a tick."""
 _LOST_S = 60.0
 """Seconds after which a requested run has begun, and a run that began has ended, or no message of it comes any more. A machine
@@ -43,11 +42,25 @@ _MOST_BYTES = 2**16
 """Messages that begin or end a run, and requests for one, are smaller."""
 
 
+class Observer(Protocol):
+    """Sees the traffic of every window, for example to time answers."""
+
+    def requested(self, window: "Window", request: BackMsg, *, is_passed: bool) -> None:
+        """See a rerun that a window asks for, and whether it reaches Streamlit: only ticks are dropped."""
+
+    def sent(self, window: "Window", message: ForwardMsg) -> None:
+        """See a message that begins or ends a run, or another small one, after the window was sent it."""
+
+
+observers: list[Observer] = []
+"""Observers of this process; empty in a dashboard that nobody measures."""
+
+
 class Window:
     """State of one window, by its requests and by the messages that it was sent."""
 
     def __init__(self) -> None:
-        self.looked_at = float("-inf")
+        self.last_tick = float("-inf")
         """When it last asked for a tick."""
         self._answered: dict[str, float] = {}
         """When a tick was last passed on, by the part of the page."""
@@ -62,11 +75,11 @@ class Window:
         self.changed = asyncio.Event()
         """Set when a run begins or ends."""
 
-    def rests(self, now: float) -> bool:
+    def is_idle(self, now: float) -> bool:
         """Return whether the answer to every request has been sent."""
         return not self._run and now >= max(self._part_until, self._page_until)
 
-    def ticks(self, request: BackMsg, now: float, wait_s: float) -> bool:
+    def admits_tick(self, request: BackMsg, now: float, wait_s: float) -> bool:
         """Return whether a tick is passed on.
 
         Args:
@@ -74,16 +87,16 @@ class Window:
             now: seconds on a clock that only goes forward.
             wait_s: seconds between the last answered tick of this part of the page and the next one.
         """
-        asked = request.rerun_script
-        self.looked_at = now
-        if not self.rests(now) or self._page not in (None, asked.page_script_hash):
+        rerun = request.rerun_script
+        self.last_tick = now
+        if not self.is_idle(now) or self._page not in (None, rerun.page_script_hash):
             return False
-        if now - self._answered.get(asked.fragment_id, float("-inf")) < wait_s - _EARLY_S:
+        if now - self._answered.get(rerun.fragment_id, float("-inf")) < wait_s - _EARLY_S:
             return False
-        self._answered[asked.fragment_id] = now
+        self._answered[rerun.fragment_id] = now
         return True
 
-    def is_asked(self, request: BackMsg, now: float) -> None:
+    def note_request(self, request: BackMsg, now: float) -> None:
         """Note a request that is passed on."""
         if request.HasField("rerun_script"):
             part = request.rerun_script.fragment_id
@@ -92,7 +105,7 @@ class Window:
             elif part in self._parts:  # Streamlit says nothing on one that is gone
                 self._part_until = now + _LOST_S
 
-    def is_told(self, message: ForwardMsg) -> None:
+    def note_message(self, message: ForwardMsg) -> None:
         """Note a message that the browser has been sent."""
         run = message.metadata.run
         if message.HasField("new_session"):
@@ -121,7 +134,7 @@ class Requests:
     def __init__(self, window: Window, receive: Receive, wait_s: Callable[[float], float]) -> None:
         self.window = window
         self._receive, self._wait_s = receive, wait_s
-        self._coming: asyncio.Future[Message] | None = None
+        self._incoming: asyncio.Future[Message] | None = None
         self._held: deque[tuple[Message, BackMsg | None, float]] = deque()
         """A visitor's requests of parts and, behind them, messages that do not wait."""
         self._at_once = 0
@@ -131,49 +144,52 @@ class Requests:
         """The next that is passed on."""
         while True:
             now = time.monotonic()
-            if self._held and (self._at_once or self.window.rests(now) or now - self._held[0][2] > _LOST_S):
+            if self._held and (self._at_once or self.window.is_idle(now) or now - self._held[0][2] > _LOST_S):
                 self._at_once = max(0, self._at_once - 1)
                 message, request, _ = self._held.popleft()
                 if request is not None:
-                    self.window.is_asked(request, now)
+                    self.window.note_request(request, now)
                 return message
-            await self._hear()
+            await self._receive_next()
 
-    async def _hear(self) -> None:
-        """Wait for the next message; while some are held, also for a rest."""
-        self._coming = self._coming or asyncio.ensure_future(self._receive())
+    async def _receive_next(self) -> None:
+        """Wait for the next message; while some are held, also for the end of a run."""
+        self._incoming = self._incoming or asyncio.ensure_future(self._receive())
         self.window.changed.clear()
         changed = [asyncio.ensure_future(self.window.changed.wait())] if self._held else []
         try:
             waits = _LOST_S if self._held else None
-            await asyncio.wait([self._coming, *changed], timeout=waits, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([self._incoming, *changed], timeout=waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for one in changed:
                 one.cancel()
-        if self._coming.done():
-            message, self._coming = self._coming.result(), None
+        if self._incoming.done():
+            message, self._incoming = self._incoming.result(), None
             self._take(message, time.monotonic())
 
     def _take(self, message: Message, now: float) -> None:
         """Put a message where it waits, or waits no longer."""
         message = _with_finite_numbers(message)
-        request = _read(BackMsg, message)
-        is_run = request is not None and request.HasField("rerun_script")
-        if is_run and request.rerun_script.is_auto_rerun:
-            if self._held or not self.window.ticks(request, now, self._wait_s(now)):
+        request = _parsed(BackMsg, message)
+        if request is not None and request.HasField("rerun_script"):
+            is_tick = request.rerun_script.is_auto_rerun
+            is_passed = not is_tick or (not self._held and self.window.admits_tick(request, now, self._wait_s(now)))
+            for observer in observers:
+                observer.requested(self.window, request, is_passed=is_passed)
+            if not is_passed:
                 return
-        elif is_run and request.rerun_script.fragment_id:
-            if len(self._held) > self._at_once and _is_overtaken(self._held[-1][1], request):
-                self._held.pop()
-            self._held.append((message, request, now))
-            return
+            if request.rerun_script.fragment_id and not is_tick:
+                if len(self._held) > self._at_once and _is_overtaken(self._held[-1][1], request):
+                    self._held.pop()
+                self._held.append((message, request, now))
+                return
         self._held.append((message, request, now))
         self._at_once = len(self._held)
 
     def close(self) -> None:
-        """Hear no more."""
-        if self._coming is not None:
-            self._coming.cancel()
+        """Receive no more."""
+        if self._incoming is not None:
+            self._incoming.cancel()
 
 
 def _with_finite_numbers(message: Message) -> Message:
@@ -181,7 +197,7 @@ def _with_finite_numbers(message: Message) -> Message:
 
     It makes whole numbers of them otherwise, which fails at every run of the page until the window is loaded again.
     """
-    request = _read(BackMsg, message, most_bytes=None)
+    request = _parsed(BackMsg, message, most_bytes=None)
     if request is None:
         return message
     states = request.rerun_script.widget_states.widgets
@@ -212,17 +228,17 @@ def _is_overtaken(held: BackMsg | None, later: BackMsg | None) -> bool:
     return not any(state.WhichOneof("value") in happened for state in held.rerun_script.widget_states.widgets)
 
 
-class Gate:
-    """Stands between the browsers and Streamlit."""
+class RerunThrottle:
+    """Middleware that passes reruns of windows on at their time."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
         self.windows: set[Window] = set()
 
     def wait_s(self, now: float) -> float:
-        """How long a window now waits for the next tick of a part of its page."""
-        looking = sum(now - window.looked_at < _LOOKS_S for window in self.windows)
-        return min(looking / PER_SECOND, MOST_S)
+        """Return the seconds that a window now waits for the next tick of a part of its page."""
+        n_active = sum(now - window.last_tick < _ACTIVE_S for window in self.windows)
+        return min(n_active / PER_SECOND, MOST_S)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a connection on, and the requests of a window's connection at their time."""
@@ -233,19 +249,21 @@ class Gate:
         self.windows.add(window)
         requests = Requests(window, receive, self.wait_s)
 
-        async def told(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             await send(message)
-            if (sent := _read(ForwardMsg, message)) is not None:
-                window.is_told(sent)
+            if (sent := _parsed(ForwardMsg, message)) is not None:
+                window.note_message(sent)
+                for observer in observers:
+                    observer.sent(window, sent)
 
         try:
-            await self.app(scope, requests.next, told)
+            await self.app(scope, requests.next, send_and_note)
         finally:
             requests.close()
             self.windows.discard(window)
 
 
-def _read(kind: type[Read], message: Message, most_bytes: int | None = _MOST_BYTES) -> Read | None:
+def _parsed(kind: type[MessageT], message: Message, most_bytes: int | None = _MOST_BYTES) -> MessageT | None:
     """Return the content of a message over a socket.
 
     None for a message about the connection, or one that is larger than `most_bytes`.
@@ -257,8 +275,3 @@ def _read(kind: type[Read], message: Message, most_bytes: int | None = _MOST_BYT
         return kind.FromString(content)
     except DecodeError:  # Streamlit reports it to the sender
         return None
-
-
-def middleware() -> Sequence[Middleware]:
-    """Return the middleware for requests that the dashboard's server puts around Streamlit."""
-    return [Middleware(Gate)]

@@ -1,0 +1,1 @@
+"""ASGI middleware of the dashboard, between browsers and Streamlit: login, headers, limits and faster page loads."""
