@@ -72,10 +72,19 @@ class Watch:
 
     def time_answers(self) -> None:
         """From now on every answer is timed, from the request to the end of its last message."""
-        throttle.observers.append(self)
+        throttle.observers.append(self.observed)
 
-    def requested(self, window: throttle.Window, request: BackMsg, *, is_passed: bool) -> None:
-        """Note the time of a request; implements `throttle.Observer`."""
+    def observed(self, window: throttle.Window, message: BackMsg | ForwardMsg, is_passed: bool) -> None:
+        """Note a request of a window, or the end of the answer to one."""
+        if isinstance(message, BackMsg):
+            self._requested(window, message, is_passed)
+        elif message.HasField("script_finished") and message.script_finished != ForwardMsg.FINISHED_EARLY_FOR_RERUN:
+            for part in message.metadata.run.fragment_ids or ("",):
+                if part in self.waiting[window]:
+                    kind, began = self.waiting[window].pop(part)
+                    self.answers.append((kind, time.perf_counter() - began))
+
+    def _requested(self, window: throttle.Window, request: BackMsg, is_passed: bool) -> None:
         part, kind = request.rerun_script.fragment_id, "tick"
         self.left_out += not is_passed
         if not request.rerun_script.is_auto_rerun:
@@ -86,14 +95,6 @@ class Watch:
             if not part:
                 self.waiting[window].clear()
             self.waiting[window].setdefault(part, (kind, time.perf_counter()))
-
-    def sent(self, window: throttle.Window, message: ForwardMsg) -> None:
-        """Time the answers that a message ends; implements `throttle.Observer`."""
-        if message.HasField("script_finished") and message.script_finished != ForwardMsg.FINISHED_EARLY_FOR_RERUN:
-            for part in message.metadata.run.fragment_ids or ("",):
-                if part in self.waiting[window]:
-                    kind, began = self.waiting[window].pop(part)
-                    self.answers.append((kind, time.perf_counter() - began))
 
     def look(self) -> None:
         """Note the code position of each script at this moment."""

@@ -2,11 +2,12 @@
 
 Streamlit starts uvicorn itself and hands on none of its options, and uvicorn has no deadline for a request. `install` therefore
 replaces uvicorn's protocol classes by subclasses when a server starts. They count connections and note received bytes. Every
-second `Connections.look` ends those that are too slow. An open web socket is counted and never ended: its pings do that.
+second `Connections.end_slow` ends those that are too slow. An open web socket is counted and never ended: its pings do that.
 """
 
 import asyncio
 import contextlib
+import functools
 import logging
 import socket
 import sys
@@ -28,8 +29,6 @@ BODY_S = 30.0
 """Seconds in which the body of a request may come at any speed."""
 BODY_BYTES_PER_S = 4096
 """Slowest mean speed of a body after that."""
-LATE_S = 10.0
-"""Seconds for the rest of a body whose request is answered already."""
 SEND_S = 60.0
 """Seconds in which a client must take something of an answer that waits for it."""
 LOOK_S = 1.0
@@ -40,6 +39,10 @@ BACKLOG = 128
 """Connections that the system keeps for the server, and that it accepts at once."""
 SPARE_FILES = 200
 """Open files that are left for everything but connections."""
+_WANTED_FILES = 8192
+_MINUTE_S = 60.0
+_KIND = 60
+"""Characters by which two messages of the log are of one kind."""
 
 
 class Phase(Enum):
@@ -53,57 +56,53 @@ class Phase(Enum):
 
 @dataclass(eq=False)
 class Connection:
-    """A connection and how long it has been as it is."""
+    """A connection and how long it has been in its phase."""
 
     transport: Any
     protocol: Any
+    """uvicorn's, whose `cycle` is the present or last request."""
     address: str
     since: float
     """When the present phase of the present request began."""
-    cycle: Any = None
-    """uvicorn's present or last request."""
-    phase: Phase = Phase.HEAD
+    is_socket: bool = False
     n_bytes: int = 0
     """Bytes received in all."""
-    n_before: int = 0
+    _last: tuple[Phase, Any] = (Phase.HEAD, None)
+    """Phase and request at the last look."""
+    _n_before: int = 0
     """Bytes received before this phase."""
-    unsent: int = 0
+    _unsent: int = 0
     """Bytes of an answer that the client had not taken at the last look."""
-    unsent_since: float = 0.0
+    _unsent_since: float = 0.0
 
-    def look(self, now: float) -> None:
-        """Note the present phase."""
-        cycle = self.cycle if self.phase is Phase.SOCKET else self.protocol.cycle
-        phase = self.phase if self.phase is Phase.SOCKET else _phase(cycle)
-        if (phase, cycle) != (self.phase, self.cycle):
-            self.phase, self.cycle, self.since, self.n_before = phase, cycle, now, self.n_bytes
-        unsent = self.transport.get_write_buffer_size()
-        if not unsent or unsent < self.unsent or not self.unsent:
-            self.unsent_since = now
-        self.unsent = unsent
+    @property
+    def phase(self) -> Phase:
+        """The present phase."""
+        cycle = self.protocol.cycle
+        if self.is_socket:
+            return Phase.SOCKET
+        if cycle is None or (cycle.response_complete and not cycle.more_body):
+            return Phase.HEAD
+        return Phase.BODY if cycle.more_body else Phase.ANSWER
 
     def is_too_slow(self, now: float) -> bool:
-        """Return whether the connection is to be ended, by the observations of `look`."""
-        passed = now - self.since
-        if self.unsent and now - self.unsent_since > SEND_S and (self.phase is not Phase.SOCKET or self.transport.is_closing()):
+        """Look at the connection and return whether it is to be ended."""
+        phase, cycle = self.phase, None if self.is_socket else self.protocol.cycle
+        if (phase, cycle) != self._last:
+            self._last, self.since, self._n_before = (phase, cycle), now, self.n_bytes
+        unsent = self.transport.get_write_buffer_size()
+        if not unsent or unsent < self._unsent or not self._unsent:
+            self._unsent_since = now
+        self._unsent = unsent
+        if unsent and now - self._unsent_since > SEND_S and (phase is not Phase.SOCKET or self.transport.is_closing()):
             return True
-        if self.phase is Phase.HEAD:
+        passed = now - self.since
+        if phase is Phase.HEAD:
             return passed > HEAD_S
-        if self.phase is not Phase.BODY:
+        if phase is not Phase.BODY:
             return False
-        if self.cycle.response_complete:
-            return passed > LATE_S
         is_read = not self.protocol.flow.read_paused  # else it is the program that is slow
-        return is_read and self.n_bytes - self.n_before < (passed - BODY_S) * BODY_BYTES_PER_S
-
-
-def _phase(cycle: Any) -> Phase:
-    """The phase that uvicorn's present or last request is in."""
-    if cycle is None:
-        return Phase.HEAD
-    if cycle.more_body:
-        return Phase.BODY
-    return Phase.HEAD if cycle.response_complete else Phase.ANSWER
+        return is_read and self.n_bytes - self._n_before < (passed - BODY_S) * BODY_BYTES_PER_S
 
 
 @dataclass
@@ -119,89 +118,46 @@ class Connections:
     clock: Callable[[], float] = time.monotonic
     opened: dict[Any, Connection] = field(default_factory=dict)
     """By transport."""
-    waiting: dict[str, dict[Connection, None]] = field(default_factory=dict)
-    """By address, those that wait for the head of a request, the oldest first."""
-    of_address: Counter[str] = field(default_factory=Counter)
+    task: asyncio.Task[None] | None = None
+    """Ends slow connections. An event loop keeps no task alive by itself."""
 
     def admit(self, protocol: Any, transport: Any) -> None:
-        """Count a new connection. Where there are too many, the oldest without a request ends, or else the new one."""
+        """Count a new connection. Where there are too many, one that waits for a request ends, or else the new one."""
         address = str((transport.get_extra_info("peername") or ("",))[0])
-        is_full_here = self.of_address[address] >= self.most_of_one and not self._is_proxy(address)
-        if is_full_here and not self._end_waiting(address):
+        neighbours = [each for each in self.opened.values() if each.address == address]
+        is_full_here = len(neighbours) >= self.most_of_one and not self._is_proxy(address)
+        if (is_full_here and not self._end_one(neighbours)) or (
+            len(self.opened) >= self.most and not self._end_one(self.opened.values())
+        ):
             transport.abort()
             return
-        if len(self.opened) >= self.most and not self._end_waiting_anywhere():
-            transport.abort()
-            return
-        made = Connection(transport, protocol, address, self.clock())
-        self.opened[transport] = made
-        self.of_address[address] += 1
-        self.waiting.setdefault(address, {})[made] = None
+        self.opened[transport] = Connection(transport, protocol, address, self.clock())
 
-    def heard(self, transport: Any, n_bytes: int) -> None:
-        """Count bytes that arrived."""
-        if transport in self.opened:
-            self.opened[transport].n_bytes += n_bytes
-
-    def upgraded(self, transport: Any) -> None:
-        """Note that a connection is a web socket now."""
-        if (found := self.opened.get(transport)) is not None:
-            found.phase = Phase.SOCKET
-            self._wait_no_more(found)
-
-    def closed(self, transport: Any) -> None:
-        """Forget a connection."""
-        if (found := self.opened.pop(transport, None)) is None:
-            return
-        self._wait_no_more(found)
-        self.of_address[found.address] -= 1
-        if not self.of_address[found.address]:
-            del self.of_address[found.address]
-
-    def look(self) -> None:
+    def end_slow(self) -> None:
         """End connections that are too slow."""
         now = self.clock()
-        for found in list(self.opened.values()):
-            found.look(now)
-            if found.is_too_slow(now):
-                self._end(found)
-            elif found.phase is Phase.HEAD:
-                self.waiting.setdefault(found.address, {}).setdefault(found)
-            else:
-                self._wait_no_more(found)
+        for each in list(self.opened.values()):
+            if each.is_too_slow(now):
+                self._end(each)
 
-    async def look_on(self) -> None:
-        """Look again and again."""
+    async def keep_ending_slow(self) -> None:
+        """End connections that are too slow, every second."""
         while True:
             await asyncio.sleep(LOOK_S)
-            self.look()
+            self.end_slow()
 
-    def _end_waiting_anywhere(self) -> bool:
-        """End the oldest connection without a request, of the address that has most of them; False where there is none."""
-        while self.waiting:
-            if self._end_waiting(max(self.waiting, key=lambda address: len(self.waiting[address]))):
-                return True
-        return False
+    def _end_one(self, candidates: Iterable[Connection]) -> bool:
+        """End the oldest without a request, of the address that has most of them; False where there is none."""
+        waiting = [each for each in candidates if each.phase is Phase.HEAD]
+        if not waiting:
+            return False
+        ((address, _),) = Counter(each.address for each in waiting).most_common(1)
+        self._end(min((each for each in waiting if each.address == address), key=lambda each: each.since))
+        return True
 
-    def _end_waiting(self, address: str) -> bool:
-        """End the oldest connection of an address that still waits for a head; False where there is none, and none is noted."""
-        for found in list(self.waiting.get(address, ())):
-            found.look(self.clock())
-            if found.phase is Phase.HEAD:
-                self._end(found)
-                return True
-            self._wait_no_more(found)
-        return False
-
-    def _end(self, found: Connection) -> None:
-        found.transport.abort()
-        self.closed(found.transport)
-
-    def _wait_no_more(self, found: Connection) -> None:
-        if (of_address := self.waiting.get(found.address)) is not None:
-            of_address.pop(found, None)
-            if not of_address:
-                del self.waiting[found.address]
+    def _end(self, connection: Connection) -> None:
+        connection.transport.abort()
+        self.opened.pop(connection.transport, None)
 
     def _is_proxy(self, address: str) -> bool:
         try:
@@ -212,7 +168,44 @@ class Connections:
         return any(known in ip_network(proxy) for proxy in self.proxies)
 
 
-def send_at_once(transport: Any) -> None:
+def counted_http(kind: Any, connections: Connections) -> Any:
+    """Return uvicorn's protocol class for HTTP with connections that are counted and timed."""
+
+    class CountedHTTP(kind):
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            _send_at_once(transport)
+            connections.admit(self, transport)
+
+        def data_received(self, data: bytes) -> None:
+            if (connection := connections.opened.get(self.transport)) is not None:
+                connection.n_bytes += len(data)
+            super().data_received(data)
+
+        def connection_lost(self, error: Exception | None) -> None:
+            connections.opened.pop(self.transport, None)
+            super().connection_lost(error)
+
+    return CountedHTTP
+
+
+def counted_socket(kind: Any, connections: Connections) -> Any:
+    """Return uvicorn's protocol class for web sockets with connections that are counted."""
+
+    class CountedSocket(kind):
+        def connection_made(self, transport: Any) -> None:
+            if (connection := connections.opened.get(transport)) is not None:
+                connection.is_socket = True
+            super().connection_made(transport)
+
+        def connection_lost(self, error: Exception | None) -> None:
+            connections.opened.pop(self.transport, None)
+            super().connection_lost(error)
+
+    return CountedSocket
+
+
+def _send_at_once(transport: Any) -> None:
     """Let a connection send every part of an answer at once.
 
     By default the body of an answer waits until the other end acknowledges its head: up to 0.04 s for each of the hundred files
@@ -223,56 +216,21 @@ def send_at_once(transport: Any) -> None:
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def bounded(kind: Any, connections: Connections) -> Any:
-    """uvicorn's protocol class for HTTP, whose connections are counted and timed."""
-
-    class Bounded(kind):
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            send_at_once(transport)
-            connections.admit(self, transport)
-
-        def data_received(self, data: bytes) -> None:
-            connections.heard(self.transport, len(data))
-            super().data_received(data)
-
-        def connection_lost(self, error: Exception | None) -> None:
-            connections.closed(self.transport)
-            super().connection_lost(error)
-
-    return Bounded
-
-
-def bounded_socket(kind: Any, connections: Connections) -> Any:
-    """uvicorn's protocol class for web sockets, whose connections are counted."""
-
-    class BoundedSocket(kind):
-        def connection_made(self, transport: Any) -> None:
-            connections.upgraded(transport)
-            super().connection_made(transport)
-
-        def connection_lost(self, error: Exception | None) -> None:
-            connections.closed(self.transport)
-            super().connection_lost(error)
-
-    return BoundedSocket
-
-
-class Repeats(logging.Filter):
+class RepeatFilter(logging.Filter):
     """Lets a message into the log a few times a minute, and then says how often it was left out."""
 
     def __init__(self, most: int = 20, most_in_all: int = 300, clock: Callable[[], float] = time.monotonic) -> None:
         """Begin to count.
 
         Args:
-            most: messages of one kind in a minute: of one logger and one text before its values.
+            most: messages of one kind in a minute: of one logger and the same first `_KIND` characters.
             most_in_all: messages of all kinds in a minute.
             clock: seconds that only go forward.
         """
         super().__init__()
         self.most, self.most_in_all, self.clock = most, most_in_all, clock
         self._began = clock()
-        self._seen: Counter[tuple[str, str]] = Counter()
+        self._counts: Counter[tuple[str, str]] = Counter()
         self._left_out = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -283,35 +241,27 @@ class Repeats(logging.Filter):
                 record.msg = f"{record.getMessage()}\n({self._left_out:,} repeated messages were left out of the log.)"
                 record.args = ()
             self._began, self._left_out = now, 0
-            self._seen.clear()
+            self._counts.clear()
         kind = (record.name, str(record.msg)[:_KIND])
-        if self._seen[kind] >= self.most or self._seen.total() >= self.most_in_all:
+        if self._counts[kind] >= self.most or self._counts.total() >= self.most_in_all:
             self._left_out += 1
             return False
-        self._seen[kind] += 1
+        self._counts[kind] += 1
         return True
 
 
-_MINUTE_S = 60.0
-_KIND = 60
-"""Characters by which two messages are of one kind."""
-
-
-def limit_log(loggers: Iterable[logging.Logger] | None = None) -> None:
-    """Bound the log of the server and its libraries: of a repeated message, only the first ones are written.
-
-    Args:
-        loggers: the loggers to bound; None for all of uvicorn, asyncio and Streamlit that exist now.
-    """
-    known = logging.root.manager.loggerDict
-    names = [name for name in known if name.partition(".")[0] in ("uvicorn", "asyncio", "streamlit", "starlette")]
-    repeats = Repeats()
-    for logger in [logging.getLogger(name) for name in names] if loggers is None else loggers:
-        if not any(isinstance(one, Repeats) for one in logger.filters):
+def limit_log() -> None:
+    """Bound the log of the server and its libraries: of a repeated message, only the first ones are written."""
+    repeats = RepeatFilter()
+    for name in list(logging.root.manager.loggerDict):
+        logger = logging.getLogger(name)
+        is_server = name.partition(".")[0] in ("uvicorn", "asyncio", "streamlit", "starlette")
+        if is_server and not any(isinstance(each, RepeatFilter) for each in logger.filters):
             logger.addFilter(repeats)
 
 
 _running: Connections | None = None
+"""Those of the server of this process."""
 
 
 def install(settings: Serving) -> None:
@@ -321,30 +271,24 @@ def install(settings: Serving) -> None:
         settings: with the numbers of connections and the proxies.
     """
     startup = uvicorn.Server.startup
-    if getattr(startup, "is_bounded", False):
+    if hasattr(startup, "__wrapped__"):
         return
 
+    @functools.wraps(startup)
     async def bounded_startup(self: uvicorn.Server, sockets: Any = None) -> None:
         global _running
-        most = min(settings.connections, max(1, _files() - SPARE_FILES))
+        most = min(settings.connections, max(1, _file_limit() - SPARE_FILES))
         _running = Connections(most, min(most, settings.connections_per_address), settings.proxies)
         config = self.config
-        config.http_protocol_class = bounded(config.http_protocol_class, _running)
+        config.http_protocol_class = counted_http(config.http_protocol_class, _running)
         if config.ws_protocol_class is not None:
-            config.ws_protocol_class = bounded_socket(config.ws_protocol_class, _running)
+            config.ws_protocol_class = counted_socket(config.ws_protocol_class, _running)
         config.ws_max_size, config.backlog = min(config.ws_max_size, MESSAGE_BYTES), min(config.backlog, BACKLOG)
         limit_log()
-        looking = asyncio.get_running_loop().create_task(_running.look_on())
-        _tasks.add(looking)
+        _running.task = asyncio.get_running_loop().create_task(_running.keep_ending_slow())
         await startup(self, sockets=sockets)
 
-    bounded_startup.is_bounded = True  # type: ignore[attr-defined]
-    bounded_startup.__wrapped__ = startup  # type: ignore[attr-defined]
     uvicorn.Server.startup = bounded_startup  # type: ignore[method-assign]
-
-
-_tasks: set[asyncio.Task[None]] = set()
-"""An event loop keeps no task alive by itself."""
 
 
 def check() -> None:
@@ -356,8 +300,8 @@ def check() -> None:
         )
 
 
-def _files() -> int:
-    """Files that this process may have open, raised as far as that needs nobody's leave."""
+def _file_limit() -> int:
+    """Return the number of files that this process may have open, raised as far as it may raise it itself."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource  # not on Windows
 
@@ -368,6 +312,3 @@ def _files() -> int:
             soft = wanted
         return soft if soft != resource.RLIM_INFINITY else _WANTED_FILES
     return _WANTED_FILES
-
-
-_WANTED_FILES = 8192

@@ -17,14 +17,13 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Protocol, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 from google.protobuf.message import DecodeError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
-from streamlit.proto.WidgetStates_pb2 import WidgetState
 
 MessageT = TypeVar("MessageT", BackMsg, ForwardMsg)
 PER_SECOND = 5
@@ -39,21 +38,7 @@ _LOST_S = 60.0
 """Seconds after which a requested run has begun, and a run that began has ended, or no message of it comes any more. A machine
 that is too busy answers after many seconds, so it is long. A part that no longer exists is noticed at once."""
 _MOST_BYTES = 2**16
-"""Messages that begin or end a run, and requests for one, are smaller."""
-
-
-class Observer(Protocol):
-    """Sees the traffic of every window, for example to time answers."""
-
-    def requested(self, window: "Window", request: BackMsg, *, is_passed: bool) -> None:
-        """See a rerun that a window asks for, and whether it reaches Streamlit: only ticks are dropped."""
-
-    def sent(self, window: "Window", message: ForwardMsg) -> None:
-        """See a message that begins or ends a run, or another small one, after the window was sent it."""
-
-
-observers: list[Observer] = []
-"""Observers of this process; empty in a dashboard that nobody measures."""
+"""Messages that begin or end a run are smaller."""
 
 
 class Window:
@@ -128,6 +113,10 @@ class Window:
         self.changed.set()
 
 
+observers: list[Callable[[Window, BackMsg | ForwardMsg, bool], None]] = []
+"""Each sees every rerun that a window asks for and whether it reaches Streamlit, and every small message that it was sent."""
+
+
 class Requests:
     """The requests of one window, in the order in which Streamlit gets them."""
 
@@ -169,13 +158,14 @@ class Requests:
 
     def _take(self, message: Message, now: float) -> None:
         """Put a message where it waits, or waits no longer."""
-        message = _with_finite_numbers(message)
         request = _parsed(BackMsg, message)
+        if request is not None and _removes_infinite_numbers(request):
+            message = {**message, "bytes": request.SerializeToString()}
         if request is not None and request.HasField("rerun_script"):
             is_tick = request.rerun_script.is_auto_rerun
             is_passed = not is_tick or (not self._held and self.window.admits_tick(request, now, self._wait_s(now)))
             for observer in observers:
-                observer.requested(self.window, request, is_passed=is_passed)
+                observer(self.window, request, is_passed)
             if not is_passed:
                 return
             if request.rerun_script.fragment_id and not is_tick:
@@ -192,32 +182,17 @@ class Requests:
             self._incoming.cancel()
 
 
-def _with_finite_numbers(message: Message) -> Message:
-    """Return the message without the values of fields whose number is NaN or infinite: Streamlit takes their default then.
+def _removes_infinite_numbers(request: BackMsg) -> bool:
+    """Remove the values of fields whose number is NaN or infinite, and return whether there were any.
 
-    It makes whole numbers of them otherwise, which fails at every run of the page until the window is loaded again.
+    Streamlit takes their default then. It makes whole numbers of them otherwise, which fails at every run of the page until the
+    window is loaded again.
     """
-    request = _parsed(BackMsg, message, most_bytes=None)
-    if request is None:
-        return message
     states = request.rerun_script.widget_states.widgets
-    broken = [state for state in states if not all(map(math.isfinite, _numbers(state)))]
-    if not broken:
-        return message
+    broken = [state for state in states if not all(map(math.isfinite, (state.double_value, *state.double_array_value.data)))]
     for state in broken:
         state.ClearField(state.WhichOneof("value"))
-    return {**message, "bytes": request.SerializeToString()}
-
-
-def _numbers(state: WidgetState) -> Iterable[float]:
-    kind = state.WhichOneof("value")
-    return (
-        [state.double_value]
-        if kind == "double_value"
-        else state.double_array_value.data
-        if kind == "double_array_value"
-        else ()
-    )
+    return bool(broken)
 
 
 def _is_overtaken(held: BackMsg | None, later: BackMsg | None) -> bool:
@@ -251,10 +226,10 @@ class RerunThrottle:
 
         async def send_and_note(message: Message) -> None:
             await send(message)
-            if (sent := _parsed(ForwardMsg, message)) is not None:
+            if (sent := _parsed(ForwardMsg, message, _MOST_BYTES)) is not None:
                 window.note_message(sent)
                 for observer in observers:
-                    observer.sent(window, sent)
+                    observer(window, sent, True)
 
         try:
             await self.app(scope, requests.next, send_and_note)
@@ -263,11 +238,8 @@ class RerunThrottle:
             self.windows.discard(window)
 
 
-def _parsed(kind: type[MessageT], message: Message, most_bytes: int | None = _MOST_BYTES) -> MessageT | None:
-    """Return the content of a message over a socket.
-
-    None for a message about the connection, or one that is larger than `most_bytes`.
-    """
+def _parsed(kind: type[MessageT], message: Message, most_bytes: int | None = None) -> MessageT | None:
+    """Return the content of a message over a socket; None for one about the connection, or a larger one."""
     content = message.get("bytes")
     if not content or most_bytes is not None and len(content) > most_bytes:
         return None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from streamlit.runtime import Runtime
@@ -63,8 +64,8 @@ class UploadLimits:
 
     async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
         window = scope["path"].removeprefix(self._path).partition("/")[0]
-        size = next(iter(visitors.raw(scope, b"content-length")), b"")
-        n_bytes = int(size) if size.isdigit() and len(size) < 16 else None
+        size = Headers(scope=scope).get("content-length", "")
+        n_bytes = int(size) if size.isascii() and size.isdigit() and len(size) < 16 else None
         refused = self._refused(scope, window, n_bytes)
         if refused is not None or n_bytes is None:
             status, said = refused or (HTTPStatus.LENGTH_REQUIRED, "")
@@ -83,9 +84,8 @@ class UploadLimits:
 
     def _refused(self, scope: Scope, window: str, n_bytes: int | None) -> tuple[HTTPStatus, str] | None:
         """The answer to an upload that is not received; None for one that is."""
-        told = visitors.raw(scope, visitors.HEADER)
-        there = visitors.read(told[0].decode()) if told else None
-        if (sentence := visitors.why_not_start(there)) is not None:
+        visitor = visitors.read(Headers(scope=scope))
+        if (sentence := visitors.why_not_start(visitor)) is not None:
             return HTTPStatus.FORBIDDEN, sentence
         if n_bytes is None:
             return HTTPStatus.LENGTH_REQUIRED, "The upload has no Content-Length header. Send it with its size."
@@ -94,7 +94,7 @@ class UploadLimits:
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                 f"The file is too large: at most {FILE_MB} MB are allowed. Upload a smaller file.",
             )
-        if (sentence := why_no_room(n_bytes, serving.read(shared=there is not None))) is not None:
+        if (sentence := why_no_room(n_bytes, serving.read(shared=visitor is not None))) is not None:
             return HTTPStatus.INSUFFICIENT_STORAGE, sentence
         held = _in_memory()
         files = len(held.get(window, ())) + self._coming_files[window]

@@ -1,30 +1,28 @@
-"""Visitors from the network: how pages learn who one is, and how Team finds it out.
+"""Visitors from the network: how pages learn who one is, and how Team identifies them.
 
-In Team an identity comes from an OpenID provider, by the cookie that Streamlit's own login signed. Or it comes from an
-authenticating proxy, by its header and the secret that it sends along. It is the provider's subject: names and e-mail
+In Team an identity comes from an OpenID provider, by the cookie of Streamlit's own login (`[auth]` in the secrets). Or it comes
+from an authenticating proxy, by its header and the secret that it sends along. It is the provider's subject: names and e-mail
 addresses change hands.
 """
 
 import hmac
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from typing import Any
 from urllib.parse import quote, unquote
 
-from starlette.requests import cookie_parser
-from starlette.types import Scope
+from starlette.requests import HTTPConnection
 from streamlit import auth_util
 from streamlit.web.server import server_util
 from streamlit.web.server.starlette import starlette_app_utils
 
 from analysis.core.serving import SECRET_HEADER, Serving
 
-HEADER = b"x-layerscope-visitor"
+HEADER = "x-layerscope-visitor"
 """Header that tells pages who the visitor is. A client's own header of this name is removed."""
 VIEWER, HOST, USER, OPERATOR = "viewer", "host", "user", "operator"
 READ_ONLY = "This dashboard is read-only: you can explore stored results, but you cannot start jobs."
-SECRET = SECRET_HEADER.lower().encode()
 _LONGEST_NAME = 200
 
 
@@ -45,26 +43,28 @@ def why_not_start(visitor: Visitor | None) -> str | None:
     return None if visitor is None or visitor.role in (USER, OPERATOR) else READ_ONLY
 
 
-def written(visitor: Visitor) -> bytes:
-    """A visitor as pages get it."""
-    return quote(json.dumps(astuple(visitor))).encode()
+def written(visitor: Visitor) -> str:
+    """Return the value of the header for a visitor."""
+    return quote(json.dumps(astuple(visitor)))
 
 
-def read(value: str) -> Visitor:
-    """The visitor that `written` wrote."""
-    return Visitor(*json.loads(unquote(value)))
+def read(headers: Mapping[str, str]) -> Visitor | None:
+    """Return the visitor of a request that passed the auth middleware; None for somebody at the machine itself."""
+    value = headers.get(HEADER)
+    return Visitor(*json.loads(unquote(value))) if value else None
 
 
-def identified(scope: Scope, settings: Serving) -> Visitor | None:
-    """The person behind a request in Team, with the role that the lists give them; None where nobody is logged in."""
-    return _by_proxy(scope, settings) if settings.proxy_header else _by_provider(scope, settings)
+def identified(request: HTTPConnection, settings: Serving) -> Visitor | None:
+    """Return the person behind a request in Team, with the role that the lists give them; None where nobody is logged in."""
+    return _by_proxy(request, settings) if settings.proxy_header else _by_provider(request, settings)
 
 
-def _by_proxy(scope: Scope, settings: Serving) -> Visitor | None:
-    secrets, names = raw(scope, SECRET), raw(scope, settings.proxy_header.encode())
-    if len(secrets) != 1 or not hmac.compare_digest(secrets[0], settings.proxy_secret.encode()):
+def _by_proxy(request: HTTPConnection, settings: Serving) -> Visitor | None:
+    secrets, names = request.headers.getlist(SECRET_HEADER), request.headers.getlist(settings.proxy_header)
+    # Of two, one may be the visitor's own.
+    if len(secrets) != 1 or len(names) != 1 or not hmac.compare_digest(secrets[0].encode(), settings.proxy_secret.encode()):
         return None
-    name = names[0].decode("utf-8", "replace").strip() if len(names) == 1 else ""  # of two, one may be the visitor's own
+    name = names[0].encode("latin-1").decode("utf-8", "replace").strip()
     if not name.isprintable() or not 0 < len(name) <= _LONGEST_NAME:
         return None
     # Cases of an e-mail address mean one person; of a user name they may mean two.
@@ -72,59 +72,40 @@ def _by_proxy(scope: Scope, settings: Serving) -> Visitor | None:
     return Visitor(_role(settings, f"sub:{name}", listed), f"proxy:{name}", name)
 
 
-def _by_provider(scope: Scope, settings: Serving) -> Visitor | None:
-    claims = _claims(cookies(scope))
-    if not all(isinstance(claims.get(name), str) and claims[name] for name in ("iss", "sub")):
+def _by_provider(request: HTTPConnection, settings: Serving) -> Visitor | None:
+    claims = _claims(request.cookies)
+    issuer, subject = claims.get("iss"), claims.get("sub")
+    if not (isinstance(issuer, str) and isinstance(subject, str) and issuer and subject):
         return None
     email = str(claims.get("email") or "").lower() if claims.get("email_verified") in (True, "true") else ""
-    role = _role(settings, f"sub:{claims['sub']}", email)
-    return Visitor(
-        role, f"oidc:{claims['iss']}#{claims['sub']}", (email or str(claims.get("name") or claims["sub"]))[:_LONGEST_NAME]
-    )
+    label = (email or str(claims.get("name") or subject))[:_LONGEST_NAME]
+    return Visitor(_role(settings, f"sub:{subject}", email), f"oidc:{issuer}#{subject}", label)
 
 
 def _role(settings: Serving, *names: str) -> str:
     """Return the role that the lists give to a visitor with these names."""
-    if _is_among(names, settings.operators):
-        return OPERATOR
-    return USER if _is_among(names, settings.users) else ""
-
-
-def _is_among(names: Iterable[str], people: Iterable[str]) -> bool:
-    known = set(people)
-    return (
-        any(name in known or (name and f"@{name.rpartition('@')[2]}" in known and "@" in name) for name in names)
-        or "*" in known
-    )
+    domains = {f"@{name.rpartition('@')[2]}" for name in names if "@" in name and not name.startswith("sub:")}
+    listed = {*names, *domains, "*"} - {""}
+    return OPERATOR if listed & {*settings.operators} else USER if listed & {*settings.users} else ""
 
 
 def providers() -> list[str]:
-    """The OpenID providers that Streamlit's secrets name; none without a section [auth]."""
+    """Return the OpenID providers that Streamlit's secrets name; none without a section [auth]."""
     section = auth_util.get_secrets_auth_section()
     named = [name for name, value in section.items() if isinstance(value, Mapping) and "client_id" in value] if section else []
     return ["default", *named] if section and "client_id" in section else named
 
 
-def _claims(sent: Mapping[str, str]) -> dict[str, Any]:
+def _claims(cookies: Mapping[str, str]) -> dict[str, Any]:
     """Return the claims of the visitor who is logged in, from the cookie that Streamlit signed after the provider's answer."""
 
-    def one(name: str) -> bytes | None:
-        value = sent.get(name, "").encode("latin-1", "replace")
-        return starlette_app_utils.decode_signed_value(server_util.get_cookie_secret(), name, value) if value else None
+    def decoded(name: str) -> bytes | None:
+        value = cookies.get(name, "").encode("latin-1", "replace")
+        return starlette_app_utils.decode_signed_value(server_util.get_cookie_secret(), name, value)
 
     try:
-        claims = json.loads(auth_util.get_cookie_with_chunks(one, server_util.AUTH_COOKIE_NAME) or b"null")
+        claims = json.loads(auth_util.get_cookie_with_chunks(decoded, server_util.AUTH_COOKIE_NAME) or b"null")
     except ValueError:
         return {}
     is_ours = isinstance(claims, dict) and claims.get("origin") == auth_util.get_origin_from_redirect_uri()
     return claims if is_ours and claims.get("is_logged_in") is True else {}
-
-
-def raw(scope: Scope, name: bytes) -> list[bytes]:
-    """The values of a header of a request."""
-    return [value for key, value in scope["headers"] if key.lower() == name]
-
-
-def cookies(scope: Scope) -> dict[str, str]:
-    """The cookies of a request."""
-    return cookie_parser("; ".join(value.decode("latin-1") for value in raw(scope, b"cookie")))

@@ -93,7 +93,7 @@ def test_answer_is_timed_from_request_to_last_message(tmp_path, monkeypatch):
         ended.script_finished = how
         for message in (begun, ended):
             window.note_message(message)
-            watch.sent(window, message)
+            watch.observed(window, message, True)
 
     assert asks()
     time.sleep(0.03)

@@ -29,8 +29,7 @@ _counting = threading.Lock()
 
 def visitor() -> Visitor | None:
     """The visitor from the network; None for somebody at the machine itself where no mode is set."""
-    told = st.context.headers.get(visitors.HEADER.decode())
-    return visitors.read(told) if told else None
+    return visitors.read(st.context.headers)
 
 
 def owner() -> str | None:

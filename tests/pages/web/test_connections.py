@@ -41,7 +41,7 @@ def served(monkeypatch):
     startup = uvicorn.Server.startup  # a test before may have installed the limits of other settings
     monkeypatch.setattr(uvicorn.Server, "startup", getattr(startup, "__wrapped__", startup))
     monkeypatch.setattr(connections, "_running", None)
-    for name, value in {"HEAD_S": 0.5, "BODY_S": 0.5, "LATE_S": 0.5, "LOOK_S": 0.05}.items():
+    for name, value in {"HEAD_S": 0.5, "BODY_S": 0.5, "LOOK_S": 0.05}.items():
         monkeypatch.setattr(connections, name, value)
 
     def run(visit, **settings):
@@ -203,21 +203,17 @@ def test_only_a_connection_without_a_request_gives_way():
     assert refused.aborted
     assert not any(wire.aborted for wire in wires)
     wires[2].response_complete = True
-    open_ones.look()
+    open_ones.end_slow()
     admitted = Wire("10.0.0.9")
     open_ones.admit(admitted, admitted)
     assert not admitted.aborted
     assert [wire.aborted for wire in wires] == [False, False, True, False]
-    for transport in list(open_ones.opened):
-        open_ones.closed(transport)
-    assert not open_ones.of_address
-    assert not open_ones.waiting
 
 
 def test_a_repeated_message_makes_a_bounded_log(caplog):
     now = [0.0]
     logger = logging.getLogger("layerscope.test.limits")
-    repeats = connections.Repeats(clock=lambda: now[0])
+    repeats = connections.RepeatFilter(clock=lambda: now[0])
     logger.addFilter(repeats)
     try:
         for number in range(1000):

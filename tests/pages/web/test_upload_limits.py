@@ -66,7 +66,7 @@ async def put(bounds, window, file, megabytes, *, visitor=None, headers=None, me
     """The status and the text of the answer to an upload."""
     size = int(megabytes * MEGABYTE)
     sent = [(b"content-length", str(size).encode())] if headers is None else headers
-    told = [] if visitor is None else [(visitors.HEADER, visitors.written(visitor))]
+    told = [] if visitor is None else [(visitors.HEADER.encode(), visitors.written(visitor).encode())]
     scope = {"type": "http", "method": method, "path": f"/_stcore/upload_file/{window}/{file}", "headers": [*sent, *told]}
     answers = []
 
