@@ -25,7 +25,7 @@ def server_address() -> str:
 def is_local(host: str) -> bool:
     """Return whether a name or an address is that of the machine itself, without asking a name server."""
     try:
-        known = ip_address(host.partition("%")[0])
+        ip = ip_address(host.partition("%")[0])
     except ValueError:
         return host.lower() == "localhost"
-    return (getattr(known, "ipv4_mapped", None) or known).is_loopback
+    return (getattr(ip, "ipv4_mapped", None) or ip).is_loopback

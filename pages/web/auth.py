@@ -39,8 +39,12 @@ _PAGE = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True
     (Path(__file__).resolve().parents[1] / "assets" / "login.html.jinja").read_text(encoding="utf-8")
 )
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'",
+    "Content-Security-Policy": "; ".join(
+        [
+            "style-src 'unsafe-inline'",
+            *(f"{name} 'none'" for name in ("default-src", "base-uri", "form-action", "frame-ancestors")),
+        ]
+    ),
     "Referrer-Policy": "no-referrer",  # the address may still hold a token
     "Cache-Control": "no-store",
 }

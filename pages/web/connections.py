@@ -161,11 +161,11 @@ class Connections:
 
     def _is_proxy(self, address: str) -> bool:
         try:
-            known = ip_address(address.partition("%")[0])
+            ip = ip_address(address.partition("%")[0])
         except ValueError:
             return False
-        known = getattr(known, "ipv4_mapped", None) or known
-        return any(known in ip_network(proxy) for proxy in self.proxies)
+        ip = getattr(ip, "ipv4_mapped", None) or ip
+        return any(ip in ip_network(proxy) for proxy in self.proxies)
 
 
 def counted_http(kind: Any, connections: Connections) -> Any:
@@ -208,8 +208,8 @@ def counted_socket(kind: Any, connections: Connections) -> Any:
 def _send_at_once(transport: Any) -> None:
     """Let a connection send every part of an answer at once.
 
-    By default the body of an answer waits until the other end acknowledges its head: up to 0.04 s for each of the hundred files
-    of a page. asyncio sets this for sockets that it makes itself. Streamlit makes its own.
+    By default the body of an answer waits until the other end acknowledges its head. That takes up to 0.04 s for each of the
+    hundred files of a page. asyncio sets this for sockets that it makes itself. Streamlit makes its own.
     """
     if (connected := transport.get_extra_info("socket")) is not None:
         with contextlib.suppress(OSError):  # not a TCP socket

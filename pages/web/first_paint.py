@@ -62,9 +62,9 @@ class FirstPaint:
             fetched = scripts.fetch(scope["path"]).encode()
             body = b"".join(parts).replace(b"</head>", _AT_HOME + _SERVER + _ANEW + fetched + alone + self.style, 1)
             start = begun[0]
-            told = [(name, value) for name, value in start["headers"] if name not in (b"content-length", b"etag")]
+            kept = [(name, value) for name, value in start["headers"] if name not in (b"content-length", b"etag")]
             length = (b"content-length", str(len(body)).encode())
-            await send({**start, "headers": [*told, length]})
+            await send({**start, "headers": [*kept, length]})
             await send({"type": "http.response.body", "body": body})
 
         await self.app({**scope, "headers": asked}, receive, styled)

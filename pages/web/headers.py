@@ -40,11 +40,11 @@ class SecurityHeaders:
             await self.app(scope, receive, send)
             return
 
-        async def told(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                there = {name.lower() for name, _ in message["headers"]}
-                more = [(name, value) for name, value in _RAW if name not in there]
+                own = {name.lower() for name, _ in message["headers"]}
+                more = [(name, value) for name, value in _RAW if name not in own]
                 message = {**message, "headers": [*message["headers"], *more]}
             await send(message)
 
-        await self.app(scope, receive, told)
+        await self.app(scope, receive, send_with_headers)

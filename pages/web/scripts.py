@@ -61,9 +61,9 @@ def needed(page: str, static: Path = _STATIC) -> tuple[str, ...]:
         page: the last part of its address.
         static: as in `fetch`.
     """
-    there = set(_of_document(static))
+    named = set(_of_document(static))
     wanted = [_file(part, static) for part in (*_MORE.get(page, ()), *_PARTS)]
-    return tuple(name for name in _with_imports(filter(None, wanted), static) if name not in there)
+    return tuple(name for name in _with_imports(filter(None, wanted), static) if name not in named)
 
 
 def _file(part: str, static: Path) -> str | None:
@@ -77,14 +77,14 @@ def _of_document(static: Path) -> list[str]:
 
 def _with_imports(names: Iterable[str], static: Path) -> Iterable[str]:
     """Return scripts and their imports at the top of a module, directly or not."""
-    found: dict[str, None] = {}
+    names_read: dict[str, None] = {}
     waiting = list(names)
     while waiting:
         name = waiting.pop(0)
-        if name not in found and (static / _WHERE / name).is_file():
-            found[name] = None
+        if name not in names_read and (static / _WHERE / name).is_file():
+            names_read[name] = None
             waiting.extend(_IMPORTED.findall((static / _WHERE / name).read_text(encoding="utf-8")))
-    return found
+    return names_read
 
 
 class CachedScripts:

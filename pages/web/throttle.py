@@ -150,8 +150,8 @@ class Requests:
             waits = _LOST_S if self._held else None
             await asyncio.wait([self._incoming, *changed], timeout=waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for one in changed:
-                one.cancel()
+            for task in changed:
+                task.cancel()
         if self._incoming.done():
             message, self._incoming = self._incoming.result(), None
             self._take(message, time.monotonic())

@@ -24,12 +24,12 @@ class Tokens:
 
 
 def file() -> Path:
-    """Where they are kept."""
+    """Return the path of their file."""
     return store.cache_dir() / "access.json"
 
 
 def load() -> Tokens:
-    """The tokens as they are kept now; they are made where there are none.
+    """Return the tokens as the file has them now; it is made where there is none.
 
     Raises:
         SpecError: when the file holds a short or repeated token.
@@ -48,7 +48,7 @@ def load() -> Tokens:
 
 
 def _kept(path: Path) -> Tokens | None:
-    """The content of the file; None without one, and for one of another version."""
+    """Return the content of the file; None without one, and for one of another version."""
     names = {field.name for field in fields(Tokens)}
     try:
         content = documents.parsed_object(path.read_bytes())

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -45,9 +44,8 @@ class UploadLimits:
         """
         self.app, self.most_mb, self.clock = app, most_mb, clock
         self._path = f"{base_path()}_stcore/upload_file/"
-        self._coming: Counter[str] = Counter()
-        """By window, bytes that are being received."""
-        self._coming_files: Counter[str] = Counter()
+        self._incoming: list[tuple[str, int]] = []
+        """Windows and bytes of the files that are being received."""
         self._gone_since: dict[str, float] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,29 +63,24 @@ class UploadLimits:
     async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
         window = scope["path"].removeprefix(self._path).partition("/")[0]
         size = Headers(scope=scope).get("content-length", "")
-        n_bytes = int(size) if size.isascii() and size.isdigit() and len(size) < 16 else None
-        refused = self._refused(scope, window, n_bytes)
-        if refused is not None or n_bytes is None:
-            status, said = refused or (HTTPStatus.LENGTH_REQUIRED, "")
-            await PlainTextResponse(said, status)(scope, receive, send)
+        n_bytes = int(size) if size.isascii() and size.isdigit() and len(size) < 16 else -1
+        if (refusal := self._refusal(scope, window, n_bytes)) is not None:
+            status, message = refusal
+            await PlainTextResponse(message, status)(scope, receive, send)
             return
-        self._coming[window] += n_bytes
-        self._coming_files[window] += 1
+        self._incoming.append((window, n_bytes))
         try:
             await self.app(scope, receive, send)
         finally:
-            for counted, amount in ((self._coming, n_bytes), (self._coming_files, 1)):
-                counted[window] -= amount
-                if not counted[window]:
-                    del counted[window]
+            self._incoming.remove((window, n_bytes))
             self._forget_soon()  # the window may have closed since
 
-    def _refused(self, scope: Scope, window: str, n_bytes: int | None) -> tuple[HTTPStatus, str] | None:
-        """The answer to an upload that is not received; None for one that is."""
+    def _refusal(self, scope: Scope, window: str, n_bytes: int) -> tuple[HTTPStatus, str] | None:
+        """Return the answer to an upload that is not received; None for one that is."""
         visitor = visitors.read(Headers(scope=scope))
         if (sentence := visitors.why_not_start(visitor)) is not None:
             return HTTPStatus.FORBIDDEN, sentence
-        if n_bytes is None:
+        if n_bytes < 0:
             return HTTPStatus.LENGTH_REQUIRED, "The upload has no Content-Length header. Send it with its size."
         if n_bytes > FILE_MB * _MEGABYTE + _FRAMING:
             return (
@@ -96,15 +89,15 @@ class UploadLimits:
             )
         if (sentence := why_no_room(n_bytes, serving.read(shared=visitor is not None))) is not None:
             return HTTPStatus.INSUFFICIENT_STORAGE, sentence
-        held = _in_memory()
-        files = len(held.get(window, ())) + self._coming_files[window]
-        if files >= WINDOW_FILES or sum(held.get(window, ())) + self._coming[window] + n_bytes > WINDOW_MB * _MEGABYTE:
+        files = _in_memory() + self._incoming
+        of_window = [size for owner, size in files if owner == window]
+        if len(of_window) >= WINDOW_FILES or sum(of_window) + n_bytes > WINDOW_MB * _MEGABYTE:
             return (
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                 f"This window has too many uploads: at most {WINDOW_FILES} files of {WINDOW_MB} MB together are "
                 "allowed. Remove one, or reload the page.",
             )
-        if sum(map(sum, held.values())) + self._coming.total() + n_bytes > self.most_mb * _MEGABYTE:
+        if sum(size for _, size in files) + n_bytes > self.most_mb * _MEGABYTE:
             return (
                 HTTPStatus.INSUFFICIENT_STORAGE,
                 "The open uploads of all visitors are too large together. Try again in a few minutes.",
@@ -121,7 +114,7 @@ class UploadLimits:
         if not Runtime.exists():
             return 0
         runtime, now = Runtime.instance(), self.clock()
-        closed = [window for window in _in_memory() if not runtime.is_active_session(window)]
+        closed = {window for window, _ in _in_memory() if not runtime.is_active_session(window)}
         self._gone_since = {window: self._gone_since.get(window, now) for window in closed}
         for window, since in list(self._gone_since.items()):
             if now - since >= GONE_S:
@@ -130,17 +123,17 @@ class UploadLimits:
         return len(self._gone_since)
 
 
-def _in_memory() -> dict[str, list[int]]:
-    """Sizes of the files that Streamlit holds, by window."""
+def _in_memory() -> list[tuple[str, int]]:
+    """Return the windows and bytes of the files that Streamlit keeps."""
     if not Runtime.exists():
-        return {}
+        return []
     storage: Any = Runtime.instance().uploaded_file_mgr
-    return {window: [len(file.data) for file in list(files.values())] for window, files in list(storage.file_storage.items())}
+    return [(window, len(file.data)) for window, files in list(storage.file_storage.items()) for file in list(files.values())]
 
 
-def why_no_room(n_bytes: int, held: Serving) -> str | None:
+def why_no_room(n_bytes: int, settings: Serving) -> str | None:
     """Return the reason why no file of this size is kept, in one sentence; None where there is space."""
-    most = held.uploads_gb
+    most = settings.uploads_gb
     if most is None:
         return None
     taken = (size_bytes([store.cache_dir() / "uploads"]) + n_bytes) / _GIGABYTE

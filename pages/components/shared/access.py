@@ -28,29 +28,29 @@ _counting = threading.Lock()
 
 
 def visitor() -> Visitor | None:
-    """The visitor from the network; None for somebody at the machine itself where no mode is set."""
+    """Return the visitor from the network; None for somebody at the machine itself where no mode is set."""
     return visitors.read(st.context.headers)
 
 
 def owner() -> str | None:
-    """The identity that jobs of this visitor belong to; None for somebody at the machine itself."""
-    there = visitor()
-    return None if there is None else there.subject
+    """Return the identity that jobs of this visitor belong to; None for somebody at the machine itself."""
+    current = visitor()
+    return None if current is None else current.subject
 
 
 def rules() -> Serving:
-    """The settings that apply to this visitor."""
+    """Return the settings that apply to this visitor."""
     return serving.read(shared=visitor() is not None)
 
 
 def is_operator() -> bool:
     """Return whether this visitor acts for everybody: an operator, the host of Show, or somebody at the machine itself."""
-    there = visitor()
-    return there is None or there.role in (OPERATOR, HOST)
+    current = visitor()
+    return current is None or current.role in (OPERATOR, HOST)
 
 
 def why_not_start() -> str | None:
-    """The reason why nothing can be started, in one sentence; None where it can."""
+    """Return the reason why nothing can be started, in one sentence; None where it can."""
     return visitors.why_not_start(visitor())
 
 
@@ -105,24 +105,24 @@ def submit(spec: Spec, label: str | None, backend: str, shards: int = 1) -> jobs
         JobError, StorageError: as `jobs.submit`.
     """
     check_start()
-    held, there = rules(), visitor()
-    held.check_files(spec)
-    is_limited = held.job_hours is not None and (there is None or there.role != OPERATOR)
-    limit_s = held.job_hours * 3600 if is_limited else None
+    settings, current = rules(), visitor()
+    settings.check_files(spec)
+    is_limited = settings.job_hours is not None and (current is None or current.role != OPERATOR)
+    limit_s = settings.job_hours * 3600 if is_limited else None
     with _counting:
-        _check_room(held)
-        label_of = {} if there is None else {"owner": there.subject, "owner_label": there.label}
+        _check_room(settings)
+        label_of = {} if current is None else {"owner": current.subject, "owner_label": current.label}
         return jobs.submit(spec, label, backend, limit_s=limit_s, shards=shards, **label_of)
 
 
-def _check_room(held: Serving) -> None:
+def _check_room(settings: Serving) -> None:
     """Refuse one more job where results take too much of the disk."""
-    if held.results_gb is not None:
+    if settings.results_gb is not None:
         taken = size_bytes(store.cache_dir() / name for name in _RESULTS) / _GIGABYTE
-        if taken >= held.results_gb:
+        if taken >= settings.results_gb:
             raise AccessError(
-                f"Results, adapters and exports take {taken:.1f} GB of at most {held.results_gb:g} GB. Remove jobs with their "
-                "results, or ask the operator of this dashboard."
+                f"Results, adapters and exports take {taken:.1f} GB of at most {settings.results_gb:g} GB. Remove jobs with "
+                "their results, or ask the operator of this dashboard."
             )
 
 
@@ -143,14 +143,14 @@ def may_change(job: jobs.Job) -> bool:
 
 
 def why_not_change(job: jobs.Job) -> str | None:
-    """The reason why this visitor may not stop, move, resume or remove a job; None where they may."""
+    """Return the reason why this visitor may not stop, move, resume or remove a job; None where they may."""
     if may_change(job):
         return None
     return why_not_start() or f"Only {'' if job.owner is None else f'{owner_of(job)} or '}an operator may do that."
 
 
 def owner_of(job: jobs.Job) -> str:
-    """The name of the owner of a job, to show; jobs of versions before Team belong to nobody who can log in."""
+    """Return the name of the owner of a job, to show; jobs of versions before Team belong to nobody who can log in."""
     return job.owner_label or "an unknown owner"
 
 
@@ -159,13 +159,13 @@ def is_of_somebody_else(job: jobs.Job) -> bool:
     return job.owner not in (None, owner()) and why_not_start() is None
 
 
-def change(action: str, job_id: str, *given: Any, **options: Any) -> Any:
+def change(action: str, job_id: str, *arguments: Any, **options: Any) -> Any:
     """Stop, move, resume or remove a job, for visitors with the right to do so.
 
     Args:
         action: one of `CHANGES`, a function of `jobs`.
         job_id: the job.
-        given, options: further arguments of the function.
+        arguments, options: further arguments of the function.
 
     Raises:
         AccessError: when the job is somebody else's, the dashboard is read-only, or results take too much of the disk.
@@ -178,7 +178,7 @@ def change(action: str, job_id: str, *given: Any, **options: Any) -> Any:
     with _counting:
         if action == "resume":
             _check_room(rules())
-        return getattr(jobs, action)(job_id, *given, **options)
+        return getattr(jobs, action)(job_id, *arguments, **options)
 
 
 def clear(*, saved: bool) -> int:

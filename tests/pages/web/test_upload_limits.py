@@ -128,7 +128,7 @@ def test_running_uploads_count_and_lost_ones_do_not(streamlit):
             one.cancel()
         await asyncio.gather(*coming, return_exceptions=True)
         assert (await put(bounds, "mine", "b", 10))[0] == 204
-        assert not bounds._coming
+        assert not bounds._incoming
 
     run(visit())
 
