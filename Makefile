@@ -18,7 +18,7 @@ export PYTHONUNBUFFERED = 1
 # Keep compiled bytecode even where the image forbids it: the tests start hundreds of processes.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help run check test lint docs format install install-dev lock sbom audit chromium fuzz gallery bench bench-evaluation bench-scaling bench-gpu bench-distances bench-by-layer bench-cluster bench-divided bench-store bench-healing bench-eta bench-search bench-ui load screenshots map chaos zoo clean
+.PHONY: help run check test lint docs format install install-dev lock sbom audit chromium fuzz gallery bench-evaluation bench-scaling bench-gpu bench-distances bench-by-layer bench-cluster bench-divided bench-store bench-healing bench-eta bench-search bench-ui load screenshots map chaos zoo clean
 
 help:
 	@sed -n '1,3p' Makefile
@@ -123,9 +123,6 @@ fuzz: install-dev
 # Compute the committed results of the starter model and of models in the folder WEIGHTS or in the Hub cache.
 gallery: install
 	$(BIN)/python -m analysis.cli.gallery $(if $(WEIGHTS),--weights $(WEIGHTS))
-
-bench: install
-	$(BIN)/python benchmarks/first_light.py
 
 bench-evaluation: install-dev
 	$(BIN)/python benchmarks/evaluation_speed.py

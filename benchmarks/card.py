@@ -29,7 +29,7 @@ from analysis.data.tasks import Question
 from analysis.experiments.scoring import likelihood, trees
 from analysis.models import load, machine, stream
 from analysis.models.spec import ModelSpec
-from benchmarks.first_light import full_map
+from benchmarks.distance_speed import full_map
 from benchmarks.scaling import cuts
 from benchmarks.work import Made, flop_of, random_llama, say, wait
 

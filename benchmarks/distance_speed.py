@@ -13,20 +13,68 @@ one n    one run per n over batches, `output_hidden_states=True`. A few n are ru
 import argparse
 import sys
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
+from analysis.data import corpora
+from analysis.data.spec import CorpusSpec
+from analysis.experiments.maps import distances
+from analysis.experiments.maps import spec as selection
 from analysis.experiments.maps.distances import angular_distance
+from analysis.models import load as models
+from analysis.models import machine, stream
+from analysis.models.spec import ModelSpec
 from analysis.models.stream import right_padded
-from benchmarks.first_light import bench_map, full_map, map_batches
 from benchmarks.work import Here, Work, here, interleaved, say, take_dtype, typical
 
 TARGETS = {"hooks": 3, "one n": 10}
 REPEATS = 3
 SOME_N = (1, 5, 10)
+
+
+def map_batches(dtype: str, n_texts: int = 32) -> tuple[Any, list[list[list[int]]]]:
+    """The starter model, and texts of 256 tokens in batches as a distance map runs them."""
+    loaded = models.load(ModelSpec(dtype=dtype))
+    texts = corpora.tokenize(CorpusSpec(n_texts=n_texts, seq_len=256), loaded.tokenizer).token_ids
+    budget = stream.tokens_per_batch(loaded.decoder.device)
+    groups = stream.batches([len(ids) for ids in texts], budget)
+    return loaded, [[texts[index] for index in group] for group in groups]
+
+
+def full_map(decoder: Any, groups: list[list[list[int]]]) -> list[list[float]]:
+    """Mean angular distances of all blocks, row n-1 for size n; every other metric is measured on the way."""
+    found = []
+    for group in groups:
+        streams, lengths = stream.token_streams(decoder, group), [len(ids) for ids in group]
+        stream.last_token_states(streams, lengths)
+        found.append(distances.text_distances(streams, lengths)["angular"])
+    mean = distances.rows_by_size(torch.cat(found).mean(0))
+    selection.best_blocks(mean)
+    return mean
+
+
+def bench_map(place: Here, n_texts: int = 32) -> None:
+    """A full distance map of texts of 256 tokens against a bare forward pass of the decoder body on the same batches."""
+    loaded, groups = map_batches(place.dtype, n_texts)
+
+    @torch.inference_mode()
+    def bare_forward() -> None:
+        for group in groups:
+            loaded.decoder.body(input_ids=right_padded(group), use_cache=False)
+
+    bare_forward()
+    runs = interleaved(REPEATS, map=lambda: full_map(loaded.decoder, groups), bare=bare_forward)
+    ratios = [one.seconds / other.seconds for one, other in zip(runs["map"], runs["bare"], strict=True)]
+    ours, bare = (typical(runs[name]) for name in ("map", "bare"))
+    texts = [ids for group in groups for ids in group]
+    size = f"{len(texts)} texts, {sum(map(len, texts))} tokens, {loaded.spec.dtype}"
+    say(f"map    {size}: {ours.seconds:.1f} s, {place.speed(ours)}")
+    say(f"       bare forward pass of the decoder body on the same batches {bare.seconds:.1f} s, {place.speed(bare)}")
+    say(f"       ratio {median(ratios):.3f} (median of {REPEATS}), peak memory {machine.peak_bytes('cpu') / 1e9:.2f} GB")
 
 
 @torch.inference_mode()

@@ -24,8 +24,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.first_light import fresh_cache
-from benchmarks.work import here, say, take_dtype
+from benchmarks.work import fresh_cache, here, say, take_dtype
 
 TARGET = 0.2
 KINDS = ("sweep", "map", "damage", "heal")

@@ -43,7 +43,7 @@ from analysis.models import cut as pruning
 from analysis.models import stream
 from analysis.models.load import LoadedModel, load
 from analysis.models.spec import ModelSpec
-from benchmarks.work import Here, Work, here, metered, say, take_dtype, typical
+from benchmarks.work import Here, Work, here, interleaved, metered, say, take_dtype, typical
 
 PARTS = ("arc", "long", "mmlu")
 TARGETS = {("arc", "float32"): 8, ("arc", "bfloat16"): 6}
@@ -97,11 +97,12 @@ def compare(part: str, loaded: LoadedModel, options: argparse.Namespace, place: 
     if options.profile:
         profile(lambda: scored(loaded, questions, cuts))
         return
-    runs, found = [], []
-    for _ in range(options.repeats):
-        with metered() as run:
-            found = scored(loaded, questions, cuts)
-        runs.append(run)
+    found: list[list[list[float]]] = []
+
+    def score() -> None:
+        found[:] = scored(loaded, questions, cuts)
+
+    runs = interleaved(options.repeats, ours=score)["ours"]
     ours = typical(runs)
     encoded = [trees.encode(one, loaded.tokenizer, loaded.facts.max_positions) for one in questions]
     distinct = len(trees.pack(encoded, 1 << 40, 1 << 40)[0])

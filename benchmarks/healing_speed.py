@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from analysis.core.meter import COUNTS
-from benchmarks.work import Work, here, metered, say, take_dtype, typical
+from benchmarks.work import Work, here, interleaved, say, take_dtype, typical
 
 BLOCK = (11, 5)
 EFFECTIVE_BATCH = 16
@@ -72,11 +72,7 @@ def ours(options: argparse.Namespace) -> dict:
     """Steps of the paper recipe, packed, as a heal takes them."""
     trainer = prepared(options)
     trainer.take_step(lambda: None)
-    steps = []
-    for _ in range(options.steps):
-        with metered() as work:
-            trainer.take_step(lambda: None)
-        steps.append(work)
+    steps = interleaved(options.steps, ours=lambda: trainer.take_step(lambda: None))["ours"]
     return told(steps, trainer.tokens_per_step)
 
 

@@ -195,7 +195,7 @@ def measure(point: Point, options: argparse.Namespace) -> Found:
     from analysis.data.spec import BenchmarkSpec
     from analysis.experiments.scoring import likelihood, trees
     from analysis.models import machine, stream
-    from benchmarks import first_light, work
+    from benchmarks import distance_speed, work
 
     made = work.random_llama(point.layers, point.hidden, dtype=options.dtype, device=options.device)
     decoder, tokenizer, removed = made.decoder, made.tokenizer, cuts(point.layers, point.curve)
@@ -212,7 +212,7 @@ def measure(point: Point, options: argparse.Namespace) -> Found:
         if point.read:
             likelihood.text_losses(decoder, texts, removed)
         if point.map:
-            first_light.full_map(decoder, groups)
+            distance_speed.full_map(decoder, groups)
         work.wait(options.device)
 
     clock = time.process_time if options.clock == "processor" else time.perf_counter

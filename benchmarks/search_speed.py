@@ -9,10 +9,8 @@ are compared too.
 """
 
 import argparse
-import contextlib
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -98,20 +96,6 @@ class Plain:
                 for row, ids in enumerate(self._texts[begin:end])]  # fmt: skip
 
 
-class Timed:
-    """Costs of stretches of code: in seconds, and in CPU seconds, which grow less on a machine that others use."""
-
-    def __init__(self) -> None:
-        self.work, self.processor_s = Work(), 0.0
-
-    @contextlib.contextmanager
-    def more(self) -> Iterator[None]:
-        began = time.process_time()
-        with metered(self.work):
-            yield
-        self.processor_s += time.process_time() - began
-
-
 def main() -> None:
     """Search, replay a part of it plainly as it goes, and print both."""
     parser = argparse.ArgumentParser(description="A searched path against full forwards of really cut models.")
@@ -125,17 +109,17 @@ def main() -> None:
     loaded = load.load(ModelSpec(dtype=place.dtype, device="cpu"))
     search = STRATEGIES[options.strategy].search
     assert search is not None
-    ours, theirs = Timed(), Timed()
-    with ours.more():
+    ours, theirs = Work(), Work()
+    with metered(ours):
         asking = Asking(loaded, spec, options.max_n)
     plain = Plain(loaded, asking.texts, spec.stride)
     walk, path, done, apart, sampled = search.walk(asking), [], 0, [], 0
     for _ in range(options.max_n):  # taken in turns, so that other load of the machine affects both
-        with ours.more():
+        with metered(ours):
             path.append(next(walk)[0])
         for one, begin, end in asking.measured[done :: options.every]:
             plain.prepare(begin, end)
-            with theirs.more():
+            with metered(theirs):
                 values = plain.measure(one, begin, end)
             sampled += tokens_of(asking, begin, end)
             apart.append(max(abs(a - b) for a, b in zip(values, asking.values[one][begin:end], strict=True)))
@@ -143,14 +127,14 @@ def main() -> None:
     tokens = sum(tokens_of(asking, begin, end) for _, begin, end in asking.measured)
     say(f"{options.strategy}, n = 1..{options.max_n}: {len(asking.values)} sets, {tokens:,} tokens without some layers")
     say(f"  {torch.get_num_threads()} thread(s), ends with {removal(path[-1]).describe()}")
-    say(f"  ours   {ours.work.seconds:.1f} s (target {TARGET_S}), {place.speed(ours.work)}")
-    say(f"  plain  predicted from {len(apart)} of {len(asking.measured)} measurements, {place.speed(theirs.work)}")
+    say(f"  ours   {ours.seconds:.1f} s (target {TARGET_S}), {place.speed(ours)}")
+    say(f"  plain  predicted from {len(apart)} of {len(asking.measured)} measurements, {place.speed(theirs)}")
     all_tokens = len(asking.values) * tokens_of(asking, 0, len(asking.texts))
     for what, read in (("the very measurements", tokens), ("every set on all texts, no quick look", all_tokens)):
         whole, processor, flop = (
-            each * read / sampled for each in (theirs.work.seconds, theirs.processor_s, theirs.work.flop)
+            each * read / sampled for each in (theirs.seconds, theirs.cpu_s, theirs.flop)
         )  # fmt: skip
-        ratios = whole / ours.work.seconds, processor / ours.processor_s, flop / ours.work.flop
+        ratios = whole / ours.seconds, processor / ours.cpu_s, flop / ours.flop
         say(f"    {what}: {whole:.1f} s, {ratios[0]:.2f} x (target {TARGET}), of CPU seconds {ratios[1]:.2f} x, "
             f"of the operations {ratios[2]:.2f} x")  # fmt: skip
     say(f"  KL differs by {fmean(apart):.1e} nats on average, {max(apart):.1e} at most")

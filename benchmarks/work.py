@@ -2,6 +2,8 @@
 
 import argparse
 import contextlib
+import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass
@@ -11,7 +13,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from analysis.core import host
+from analysis.core import host, store
 from analysis.core.meter import COUNTS
 from analysis.models import decoder as architecture
 from analysis.models import load, machine, residual, source
@@ -33,6 +35,8 @@ class Work:
     flop: float = 0.0
     layer_tokens: int = 0
     """Tokens that went through a layer, each counted once for each layer."""
+    cpu_s: float = 0.0
+    """CPU seconds of this process, which grow less on a machine that others use."""
 
 
 @contextlib.contextmanager
@@ -43,13 +47,14 @@ def metered(work: Work | None = None) -> Iterator[Work]:
         work: the sum to add to; nothing by default.
     """
     work = Work() if work is None else work
-    flop, layer_tokens, began = COUNTS.flop, COUNTS.layer_tokens, time.perf_counter()
+    flop, layer_tokens, cpu, began = COUNTS.flop, COUNTS.layer_tokens, time.process_time(), time.perf_counter()
     try:
         yield work
     finally:
         work.seconds += time.perf_counter() - began
         work.flop += COUNTS.flop - flop
         work.layer_tokens += COUNTS.layer_tokens - layer_tokens
+        work.cpu_s += time.process_time() - cpu
 
 
 def interleaved(repeats: int, **runs: Callable[[], object]) -> dict[str, list[Work]]:
@@ -114,6 +119,16 @@ class Made:
     @property
     def n_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.decoder.model.parameters())  # tied weights are yielded once
+
+
+def fresh_cache() -> None:
+    """Compute in an empty cache that shares the converted starter model, so that nothing is read from earlier runs."""
+    source.model_folder()
+    machine.bfloat16_speed_ratio()
+    scratch = tempfile.mkdtemp(prefix="layerscope-bench-")
+    for name in ("models", "machine.json"):
+        os.symlink(store.cache_dir() / name, os.path.join(scratch, name))
+    os.environ["LAYERSCOPE_CACHE"] = scratch
 
 
 def random_llama(n_layers: int, hidden_size: int, *, dtype: str, device: str = "cpu", window: int = 4096) -> Made:
