@@ -14,7 +14,7 @@ from analysis.experiments.maps.spec import DistanceSpec
 from analysis.models.spec import ModelSpec
 from pages.components.model import inspection
 from pages.components.shared import access, start, uploads, words
-from pages.web.visitors import HOST, OPERATOR, USER, VIEWER, Visitor
+from pages.web.visitors import HOST, OPERATOR, READ_ONLY, USER, VIEWER, Visitor
 from tests.support import fakes
 from tests.support.seen import read, texts
 
@@ -199,7 +199,7 @@ def test_in_show_no_click_starts_or_stores_anything(app, be, monkeypatch, page):
     assert "Started by" not in texts(at)
     keys = [button.key for button in at.button]
     assert f"strip-cancel-{job.id}" in keys
-    said = (access.READ_ONLY, words.plain(access.READ_ONLY))
+    said = (READ_ONLY, words.plain(READ_ONLY))
     refused = [button.key for button in at.button if button.help in said]
     assert page == "learn" or len(refused) > 1
     assert all(button.disabled for button in at.button if button.help in said)
@@ -326,7 +326,7 @@ def test_in_show_a_file_field_is_disabled_with_the_reason(app, be, page, choice,
         next(box for box in at.selectbox if box.key.endswith(choice)).set_value("file").run()
         (field,) = [field for field in at.file_uploader if field.key.endswith(key)]
         assert field.disabled == closed
-        assert (field.help is not None and read(field.help) == access.READ_ONLY) == closed
+        assert (field.help is not None and read(field.help) == READ_ONLY) == closed
 
 
 def test_fields_for_files_are_drawn_in_one_place():
