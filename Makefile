@@ -1,5 +1,7 @@
-# make run    start the dashboard on the starter model    make test   run every check and every test
-# make check  run lint, types and the tests without a model or a browser, in about a minute
+# make run       start the dashboard on the starter model
+# make check     lint, types and the tests without a model or a browser, in a minute
+# make test      the checks and tests that a change must pass, in 12 minutes on two cores
+# make test-all  every test, every kill and fault, every architecture and random bad input, in an hour or two
 # Each target installs its packages into .venv once. Later calls start at once.
 
 PYTHON ?= python3
@@ -18,10 +20,10 @@ export PYTHONUNBUFFERED = 1
 # Keep compiled bytecode even where the image forbids it: the tests start hundreds of processes.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help run check test lint docs format install install-dev lock sbom audit chromium fuzz gallery bench-evaluation bench-scaling bench-gpu bench-distances bench-by-layer bench-cluster bench-divided bench-store bench-healing bench-eta bench-search bench-ui load screenshots map chaos zoo clean
+.PHONY: help run check test test-all lint docs format install install-dev lock sbom audit chromium fuzz gallery bench-evaluation bench-scaling bench-gpu bench-distances bench-by-layer bench-cluster bench-divided bench-store bench-healing bench-eta bench-search bench-ui load screenshots map chaos zoo clean
 
 help:
-	@sed -n '1,3p' Makefile
+	@sed -n '1,4p' Makefile
 
 # One stamp per requirements set: pip runs again only when a file changed.
 .venv/python:
@@ -101,17 +103,23 @@ format: install-dev
 	$(BIN)/ruff format .
 
 check: lint
-	$(PYTEST) -m "not starter and not tiny and not browser"
+	$(PYTEST) -m "not long and not starter and not tiny and not browser"
 
 # Chromium is installed in parallel with lint.
 test:
 	@$(MAKE) --no-print-directory --jobs=2 lint chromium
 	$(PYTEST)
 
+# What a release must pass.
+test-all: lint chromium
+	$(PYTEST) -m ""
+	@$(MAKE) --no-print-directory chaos
+	@$(MAKE) --no-print-directory zoo
+	@$(MAKE) --no-print-directory fuzz
+
 # Kill every kind of job at random moments and inject machine faults, in about ten minutes.
 chaos: install-dev
 	$(BIN)/python -m tests.chaos
-	LAYERSCOPE_LONG_TESTS=1 $(BIN)/python -m pytest -m long
 
 # Check every causal architecture that transformers builds small, each in its own process. Writes docs/families.md.
 zoo: install-dev

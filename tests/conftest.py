@@ -45,8 +45,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("starter")
         if "torch" in vars(item.module):
             item.add_marker("tiny")
-        if item.get_closest_marker("long") and not os.environ.get("LAYERSCOPE_LONG_TESTS"):
-            item.add_marker(pytest.mark.skip(reason="takes minutes of two cores: `make chaos` runs it"))
     marks = {mark: {item.path for item in items if item.get_closest_marker(mark)} for mark in ("browser", "starter")}
     n_tests = Counter(item.path for item in items if item.path not in marks["browser"] | marks["starter"])
     items.sort(key=lambda item: [item.path not in marks["browser"], item.path not in marks["starter"], -n_tests[item.path]])
