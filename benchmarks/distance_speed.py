@@ -24,7 +24,7 @@ from analysis.data import corpora
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps import distances
 from analysis.experiments.maps import spec as selection
-from analysis.experiments.maps.distances import angular_distance
+from analysis.experiments.maps.depths import angular_distance
 from analysis.models import load as models
 from analysis.models import machine, stream
 from analysis.models.spec import ModelSpec

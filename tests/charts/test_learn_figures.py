@@ -11,7 +11,7 @@ from analysis.charts import lesson as published_figures
 from analysis.charts.lesson import Rung
 from analysis.core.blocks import Block
 from analysis.experiments.accuracy.points import Answer, Lines, Point
-from analysis.experiments.maps import distances
+from analysis.experiments.maps import depths
 from analysis.experiments.maps.spec import Best
 from analysis.results import cliff, lesson
 from analysis.results.verdicts import collapsed_option, favourite_option
@@ -40,7 +40,7 @@ def test_distance_is_the_angle_for_any_length_as_on_maps(degrees, length):
     assert math.hypot(*b) == pytest.approx(length)
     assert distance == pytest.approx(degrees / 180, abs=1e-7)
     assert distance == lesson.angular_distance(b, a)
-    of_maps = distances.angular_distance(torch.tensor(a, dtype=torch.float64), torch.tensor(b, dtype=torch.float64))
+    of_maps = depths.angular_distance(torch.tensor(a, dtype=torch.float64), torch.tensor(b, dtype=torch.float64))
     assert float(of_maps) == pytest.approx(distance, abs=1e-6)
 
 

@@ -5,7 +5,8 @@ import torch
 
 from analysis.core.blocks import Block, LayerSet
 from analysis.core.errors import BlockRangeError, SpecError
-from analysis.experiments.maps.distances import pairwise_angular_distances, rows_by_size
+from analysis.experiments.maps.depths import Depths
+from analysis.experiments.maps.distances import rows_by_size
 from analysis.experiments.maps.spec import Best, LeastDamage, best_blocks
 from analysis.experiments.strategies import choose
 
@@ -19,7 +20,7 @@ def toy_stack(turns):
 def test_a_toy_stack_with_known_distances():
     """A block of n layers is scored with row n, not n+1: each layer turns by a known angle, so the answer is arithmetic."""
     turns = [40.0, 9.0, 5.0, 20.0, 1.0, 12.0]
-    mean = rows_by_size(pairwise_angular_distances(toy_stack(turns))[0])
+    mean = rows_by_size(Depths(toy_stack(turns)).angles[0])
     for entry in best_blocks(mean):
         sums = [sum(turns[start : start + entry.n]) for start in range(len(turns) - entry.n + 1)]
         assert entry.start == sums.index(min(sums))
@@ -27,7 +28,7 @@ def test_a_toy_stack_with_known_distances():
 
 
 def test_every_layer_the_same_turn_has_distance_n():
-    mean = rows_by_size(pairwise_angular_distances(toy_stack([3.0] * 8))[0])
+    mean = rows_by_size(Depths(toy_stack([3.0] * 8)).angles[0])
     for entry in best_blocks(mean):
         assert entry.distance == pytest.approx(3.0 * entry.n / 180, abs=1e-9)
 

@@ -15,7 +15,7 @@ from typing import Any
 from analysis.data import corpora
 from analysis.data.spec import CorpusSpec, GenerationSpec
 from analysis.experiments.accuracy.points import Continuation, GenerationCheck, SumAnswer
-from analysis.experiments.accuracy.repetition import distinct_rate, repetition_rate
+from analysis.experiments.scoring.repetition import distinct_rate, repetition_rate
 from analysis.models.decoder import Decoder
 from analysis.models.writing import OnStep, greedy, stop_tokens
 

@@ -5,11 +5,10 @@ from dataclasses import replace
 from analysis.core.errors import BlockRangeError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.core.record import Spec
-from analysis.data import corpora, questions
+from analysis.data import corpora, decontamination, questions
 from analysis.experiments.accuracy import against_float32, scores
 from analysis.experiments.accuracy.scores import Material, Scores
 from analysis.experiments.accuracy.spec import SweepResult, SweepSpec, usual_search
-from analysis.experiments.heal import packing
 from analysis.experiments.maps import damage, distance_map
 from analysis.experiments.maps.spec import DamageResult, DamageSpec, DistanceResult, DistanceSpec
 from analysis.experiments.scoring.likelihood import Cuts
@@ -173,7 +172,7 @@ def _searched(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> 
     if spec.search is None:
         return []
     known = [text for one in (spec.search.corpus, spec.search.validation) for text in search.documents(one, loaded)[1]]
-    seen = packing.find(questions.load(spec.benchmark), known)
+    seen = decontamination.shared_questions(questions.load(spec.benchmark), known)
     if seen.ids:
         on_progress(
             Progress(
@@ -184,11 +183,11 @@ def _searched(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> 
         )
     if spec.loss_corpus is not None:
         title = corpora.title(spec.loss_corpus)
-        search.refuse_shared(
+        decontamination.refuse_shared(
             known,
             search.documents(spec.loss_corpus, loaded)[1],
             measured_title=f"loss text of this curve ({title})",
-            known_title=f"search text of its layers ({corpora.title(spec.search.corpus)})",
+            earlier_title=f"search text of its layers ({corpora.title(spec.search.corpus)})",
         )
     return search.run(spec.search, on_progress, load=models.handing_out(loaded)).path
 

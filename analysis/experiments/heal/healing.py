@@ -12,7 +12,7 @@ from analysis.core import store
 from analysis.core.blocks import PartSet, Removal
 from analysis.core.errors import RecipeError
 from analysis.core.progress import Cancelled, OnProgress, Progress, ignore
-from analysis.data import corpora, questions
+from analysis.data import corpora, decontamination, questions
 from analysis.experiments.accuracy import evaluation, generation, scores
 from analysis.experiments.accuracy.evaluation import Measured
 from analysis.experiments.accuracy.points import Point
@@ -582,7 +582,7 @@ class _Heal:
                 self.record.on_progress(told)
                 yield healed.tokenizer.decode(row)
 
-        self.record.publish(overlap=packing.find(questions.load(self.spec.benchmark), texts()))
+        self.record.publish(overlap=decontamination.shared_questions(questions.load(self.spec.benchmark), texts()))
 
     def go_on(self, trainer: Trainer, healed: LoadedModel) -> None:
         """Continue from the newest checkpoint that the stored curve reaches, and forget the curve after it."""

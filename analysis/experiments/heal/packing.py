@@ -1,4 +1,4 @@
-"""Documents packed into training rows, and the questions that a healing text gives away."""
+"""Documents packed into training rows, without those that contain measured texts."""
 
 import itertools
 from array import array
@@ -11,11 +11,9 @@ import numpy as np
 
 from analysis.core.errors import RecipeError
 from analysis.core.progress import OnProgress, Progress, ignore
-from analysis.data import corpora, near_copies
+from analysis.data import corpora
 from analysis.data.near_copies import Apart
 from analysis.data.spec import MIN_DOCUMENT_TOKENS, CorpusSpec
-from analysis.data.tasks import Question
-from analysis.experiments.heal.spec import Overlap
 
 _TOKENIZED_AT_ONCE = 32
 """Documents handed to the tokenizer in one call: it works on them in parallel, and little is done in vain."""
@@ -171,40 +169,3 @@ def row_numbers(n_rows: int, first: int, count: int, seed: int) -> list[int]:
 
 def _order(n_rows: int, number: int, seed: int) -> np.ndarray:
     return np.random.default_rng([seed, number]).permutation(n_rows)
-
-
-N_WORDS = 8
-"""Words in a row, by which a question counts as seen. Benchmarks' questions are short: the 13 of GPT-3 (arXiv:2005.14165) would
-miss most of them."""
-
-
-def find(questions: Sequence[Question], texts: Iterable[str]) -> Overlap:
-    """Find the questions that share eight consecutive words with some text, regardless of case and punctuation.
-
-    Worked examples before a question do not count. A question that has fewer words with its right answer must stand there
-    whole. A question of under six words is never flagged.
-
-    Args:
-        questions: of the question set.
-        texts: all of the text; read once, word by word.
-    """
-    wanted: dict[tuple[str, ...], set[str]] = {}
-    lengths: set[int] = set()
-    for question in questions:
-        context, right = question.pairs()[question.gold]
-        words = near_copies.words(context.rpartition("\n\n")[2] + " " + right)
-        length = min(N_WORDS, len(words))
-        if length < 6:
-            continue
-        lengths.add(length)
-        for start in range(len(words) - length + 1):
-            wanted.setdefault(tuple(words[start : start + length]), set()).add(question.id)
-    found: set[str] = set()
-    for text in texts:
-        words = near_copies.words(text)
-        for length in lengths:
-            for start in range(len(words) - length + 1):
-                hit = wanted.get(tuple(words[start : start + length]))
-                if hit:
-                    found |= hit
-    return Overlap(N_WORDS, len(questions), [question.id for question in questions if question.id in found])

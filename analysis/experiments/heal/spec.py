@@ -13,6 +13,7 @@ from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
 from analysis.core.table import Column, Table, of_rows
 from analysis.data import corpora
+from analysis.data.decontamination import Overlap
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, held_out_text, other_text
 from analysis.experiments.accuracy import points as cuts
 from analysis.experiments.accuracy.points import Answer, GenerationCheck, Lines, Point
@@ -365,18 +366,6 @@ class JunctionReport:
     wall_s: float
     gaps: list[GapReport] = field(default_factory=list)
     """Gap by gap, in the model's order; empty in healing runs of former versions, which had one."""
-
-
-@dataclass(frozen=True)
-class Overlap:
-    """Number of questions that share a run of words with the healing text, and so may have been answered from memory."""
-
-    n_words: int
-    """Length of the run."""
-    n_questions: int
-    """Questions looked at."""
-    ids: list[str]
-    """Identifiers of the questions that share one."""
 
 
 def _rate(name: str, title: str) -> tuple[Column, ...]:

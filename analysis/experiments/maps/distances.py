@@ -1,90 +1,18 @@
-"""Distances between depths of the residual stream: pure maths, for every pair of depths and every metric at once."""
+"""Distances of every text in every metric, for every pair of depths at once."""
 
 import itertools
 from collections.abc import Sequence
-from functools import cached_property
-from math import pi
 
 import torch
 from torch import Tensor
 
+from analysis.experiments.maps.depths import Depths
 from analysis.experiments.maps.metrics import LAST, METRICS, TOKENS, Metric
 
 _CHUNK_BYTES = 16 << 20
 """Float64 states held at once on a CPU: about as much as stays in its cache."""
 _CHUNK_BYTES_OF_CARD = 256 << 20
 """The same on an accelerator, where every call costs more than a small chunk does."""
-_SMALLEST = 1e-300
-"""Stands in for the length of an all-zero state, so that its cosine is 0 and its angle 0.5."""
-
-
-def angular_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Angle between hidden states, as a fraction of pi.
-
-    Computed in float64: bfloat16 cannot tell apart angles below about 0.03.
-
-    Args:
-        a: states, (..., hidden_size), any float dtype.
-        b: states of the same shape.
-
-    Returns:
-        float64, (...), in [0, 1]; 0 = same direction, 0.5 = orthogonal; 0.5 where a state is all zero.
-
-    Source: Gromov et al., arXiv:2403.17887, equation (7).
-    """
-    a, b = (torch.nn.functional.normalize(x.double(), dim=-1, eps=_SMALLEST) for x in (a, b))
-    return torch.arccos((a * b).sum(-1).clamp(-1, 1)) / pi
-
-
-def pairwise_cosines(states: Tensor) -> Tensor:
-    """Cosine of every pair of depths, from one matrix product.
-
-    Args:
-        states: x[0..L], (n, L+1, hidden_size), any float dtype; n counts texts or tokens.
-
-    Returns:
-        float64, (n, L+1, L+1), symmetric, exactly 1 on the diagonal, in [-1, 1]; 0 where one state is all zero.
-    """
-    states = states.double()
-    products = states @ states.transpose(1, 2)
-    lengths = products.diagonal(dim1=1, dim2=2).sqrt().clamp(min=_SMALLEST)
-    cosines = products.div_(lengths[:, :, None]).div_(lengths[:, None, :]).clamp_(-1, 1)
-    # A unit vector's product with itself may round to just under 1, whose angle is 1e-8 and not 0.
-    cosines.diagonal(dim1=1, dim2=2).fill_(1)
-    return cosines
-
-
-def pairwise_angular_distances(states: Tensor) -> Tensor:
-    """Angular distance of every pair of depths.
-
-    Args:
-        states: x[0..L], (n, L+1, hidden_size), any float dtype; n counts texts or tokens.
-
-    Returns:
-        float64, (n, L+1, L+1), symmetric, zero on the diagonal, in [0, 1].
-
-    Source: Gromov et al., arXiv:2403.17887, equation (7).
-    """
-    return Depths(states).angles
-
-
-class Depths:
-    """The stream of some tokens at every depth, and intermediate values that metrics share, computed once on first use."""
-
-    def __init__(self, states: Tensor) -> None:
-        """Take the states x[0..L], (n, L+1, hidden_size), of any float dtype."""
-        self.states = states.double()
-        """x[0..L] of n tokens, float64, (n, L+1, hidden_size); not to be changed."""
-
-    @cached_property
-    def cosines(self) -> Tensor:
-        """Cosine of every pair of depths, as of `pairwise_cosines`; not to be changed."""
-        return pairwise_cosines(self.states)
-
-    @cached_property
-    def angles(self) -> Tensor:
-        """Angular distance of every pair of depths, as of `pairwise_angular_distances`; not to be changed."""
-        return torch.arccos(self.cosines) / pi
 
 
 def text_distances(streams: Sequence[Tensor], lengths: Sequence[int]) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from analysis.core.progress import OnProgress, Progress, ignore
-from analysis.experiments.maps import distances
+from analysis.experiments.maps.depths import angular_distance
 from analysis.experiments.prompt.spec import MicroscopeResult, MicroscopeSpec
 from analysis.models import cut, writing
 from analysis.models import load as models
@@ -83,7 +83,7 @@ def layer_distances(streams: Sequence[Tensor]) -> list[list[float]]:
         L rows, entry t is token t; in [0, 1].
     """
     pairs = zip(streams, streams[1:], strict=False)
-    return [distances.angular_distance(before, after.to(before.device)).cpu().tolist() for before, after in pairs]
+    return [angular_distance(before, after.to(before.device)).cpu().tolist() for before, after in pairs]
 
 
 @torch.inference_mode()

@@ -13,7 +13,7 @@ from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
 from analysis.core.table import Column, Table
-from analysis.experiments.accuracy.repetition import repetition_rate
+from analysis.experiments.scoring.repetition import repetition_rate
 from analysis.models.spec import ModelSpec
 
 LONGEST_PROMPT = 2000

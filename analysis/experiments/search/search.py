@@ -1,7 +1,7 @@
 """The experiment that searches: a strategy walks from set to set, and each set is measured once and kept for good."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,9 +9,10 @@ import numpy as np
 
 from analysis.core import stats
 from analysis.core.bounds import MOST_WHOLE
-from analysis.core.errors import BlockRangeError, CorpusError, SpecError, UnsupportedModelError
+from analysis.core.errors import BlockRangeError, SpecError, UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, ignore
-from analysis.data import corpora, near_copies
+from analysis.data import corpora
+from analysis.data.decontamination import refuse_shared
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.search.objective import Objective, counted
 from analysis.experiments.search.spec import STREAM_BYTES, Searched, SearchResult, SearchSpec, checked_size, takes
@@ -59,38 +60,6 @@ def run(spec: SearchSpec, on_progress: OnProgress = ignore, *, load: Load = mode
     for other in SearchResult.all_of(resolved.model):
         searching.take_over(other)
     return searching.run()
-
-
-def shared(known: Iterable[str], measured: Sequence[str]) -> float:
-    """Of some texts, the largest share of runs of words that stands in others, in [0, 1].
-
-    Args:
-        known: the others.
-        measured: the texts.
-    """
-    runs = [near_copies.runs(text) for text in known]
-    all_runs = np.unique(np.concatenate([np.zeros(0, dtype=np.uint64), *runs]))
-    return max((near_copies.share(near_copies.runs(text), all_runs) for text in measured), default=0.0)
-
-
-def refuse_shared(known: Iterable[str], measured: Sequence[str], *, measured_title: str, known_title: str) -> float:
-    """Return the share of `shared`, and refuse more than `near_copies.MOST_QUOTED`.
-
-    Args:
-        known, measured: as for `shared`.
-        measured_title: name of the measured texts: "report text (C4)".
-        known_title: name of the known texts: "search text (C4)".
-
-    Raises:
-        CorpusError: with one sentence.
-    """
-    found = shared(known, measured)
-    if found > near_copies.MOST_QUOTED:
-        raise CorpusError(
-            f"The {measured_title} repeats the {known_title}: it shares {found:.0%} of a text's runs of eight words. "
-            "Pruning looks too good on the text that chose it. Choose another text for one of them."
-        )
-    return found
 
 
 def documents(corpus: CorpusSpec, loaded: LoadedModel) -> tuple[list[list[int]], list[str]]:
@@ -170,12 +139,12 @@ class _Searching:
         searched = f"search text ({title[SEARCH]})"
         decides, reports = f"decision text ({title[VALIDATION]})", f"report text ({title[REPORT]})"
         quoted = max(
-            refuse_shared(decoded[SEARCH], decoded[VALIDATION], measured_title=decides, known_title=searched),
+            refuse_shared(decoded[SEARCH], decoded[VALIDATION], measured_title=decides, earlier_title=searched),
             refuse_shared(
                 decoded[SEARCH] + decoded[VALIDATION],
                 decoded[REPORT],
                 measured_title=reports,
-                known_title=f"{searched} or the {decides}",
+                earlier_title=f"{searched} or the {decides}",
             ),
         )
         strides = {name: 1 if name == REPORT else spec.stride for name in ids}

@@ -6,13 +6,8 @@ import pytest
 import torch
 
 from analysis.experiments.maps import distances
-from analysis.experiments.maps.distances import (
-    Depths,
-    angular_distance,
-    pairwise_angular_distances,
-    rows_by_size,
-    text_distances,
-)
+from analysis.experiments.maps.depths import Depths, angular_distance
+from analysis.experiments.maps.distances import rows_by_size, text_distances
 from analysis.experiments.maps.metrics import METRICS
 from analysis.experiments.maps.metrics.relative_l2 import relative_l2
 from analysis.models import decoder as architecture
@@ -36,7 +31,7 @@ def test_known_angles(degrees, distance):
 
 def test_agrees_with_a_brute_force_loop():
     states = torch.randn(5, 7, 16, generator=torch.Generator().manual_seed(1))
-    pairs = pairwise_angular_distances(states)
+    pairs = Depths(states).angles
     for text in range(5):
         for i in range(7):
             for j in range(7):
@@ -46,23 +41,23 @@ def test_agrees_with_a_brute_force_loop():
 
 def test_range_symmetry_and_scale():
     states = torch.randn(8, 5, 12, generator=torch.Generator().manual_seed(2))
-    pairs = pairwise_angular_distances(states)
+    pairs = Depths(states).angles
     assert ((pairs >= 0) & (pairs <= 1)).all()
     torch.testing.assert_close(pairs, pairs.transpose(1, 2))
-    torch.testing.assert_close(pairs, pairwise_angular_distances(states * 37.5))
+    torch.testing.assert_close(pairs, Depths(states * 37.5).angles)
 
 
 def test_identical_states_are_at_distance_zero_and_never_nan():
     row = torch.randn(1, 1, 576, generator=torch.Generator().manual_seed(3))
     states = torch.cat([row, row, row * 1e6, row * 1e-6], dim=1).repeat(256, 1, 1)
-    pairs = pairwise_angular_distances(states)
+    pairs = Depths(states).angles
     assert not pairs.isnan().any()
     assert pairs.max() < 1e-7
     assert angular_distance(states[:, 0], states[:, 1]).max() < 1e-7
 
 
 def test_a_zero_state_gives_a_number():
-    pairs = pairwise_angular_distances(torch.tensor([[[0.0, 0.0], [1.0, 0.0]]]))
+    pairs = Depths(torch.tensor([[[0.0, 0.0], [1.0, 0.0]]])).angles
     assert pairs[0, 0, 1].item() == 0.5
 
 

@@ -13,6 +13,7 @@ from analysis.cli import main
 from analysis.core.errors import SpecError
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps import distance_map, distances
+from analysis.experiments.maps.depths import Depths
 from analysis.experiments.maps.metrics import METRICS, TITLES, UNITS, Metric
 from analysis.experiments.maps.spec import DistanceResult, DistanceSpec
 from analysis.exports import report
@@ -84,7 +85,7 @@ def test_it_is_averaged_over_the_tokens_of_a_text(monkeypatch, chunk_bytes):
     states = torch.randn(5, 3, 8, generator=torch.Generator().manual_seed(1))
     found = distances.text_distances(list(states.unbind(1)), [2, 3])
     assert list(found) == [*OURS, "chord"]
-    angles = math.pi * distances.pairwise_angular_distances(states)
+    angles = math.pi * Depths(states).angles
     expected = [(2 * (angles[part] / 2).sin()).mean(0) for part in (slice(0, 2), slice(2, 5))]
     torch.testing.assert_close(found["chord"], torch.stack(expected))
 

@@ -10,10 +10,11 @@ import pytest
 from analysis import jobs
 from analysis.core import host
 from analysis.core.blocks import Block
+from analysis.data.decontamination import Overlap
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.points import Answer, Continuation, GenerationCheck
 from analysis.experiments.heal import recipes
-from analysis.experiments.heal.spec import JunctionReport, Overlap
+from analysis.experiments.heal.spec import JunctionReport
 from analysis.jobs import table as job_table
 from pages.components.shared import uploads
 from tests.support import fakes, own_recipe

@@ -24,7 +24,7 @@ from analysis.core.record import require
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from analysis.experiments.maps.distances import Depths
+    from analysis.experiments.maps.depths import Depths
 
 LAST = "last"
 """A metric of a text's last token."""

@@ -7,7 +7,7 @@ from analysis.experiments.maps.metrics import LAST, metric
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from analysis.experiments.maps.distances import Depths
+    from analysis.experiments.maps.depths import Depths
 
 
 @metric("angular", title="angular distance", unit="distance, fraction of π", of=LAST, source="arXiv:2403.17887, equation (7)")

@@ -7,7 +7,7 @@ from analysis.experiments.maps.metrics import TOKENS, metric
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from analysis.experiments.maps.distances import Depths
+    from analysis.experiments.maps.depths import Depths
 
 
 @metric(

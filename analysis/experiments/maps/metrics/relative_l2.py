@@ -7,7 +7,7 @@ from analysis.experiments.maps.metrics import LAST, metric
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from analysis.experiments.maps.distances import Depths
+    from analysis.experiments.maps.depths import Depths
 
 
 @metric("relative-l2", title="relative L2", unit="relative L2 distance", of=LAST)
