@@ -10,15 +10,14 @@ from analysis.core.errors import RecipeError
 from analysis.core.options import imported
 from analysis.data.spec import CorpusSpec, GenerationSpec
 from analysis.experiments.heal.recipes import saved
-from analysis.experiments.heal.recipes.paper import has_row
 from analysis.experiments.heal.recipes.recipe import NAMES, SETTINGS, Recipe, get
 from analysis.experiments.heal.recipes.sizing import spread
-from analysis.experiments.heal.recipes.timed import DISTILL
+from analysis.experiments.heal.recipes.table import DEFAULT, has_row
 from analysis.experiments.heal.spec import HealSpec, judged_by
 from analysis.models.spec import AUTO, ModelSpec
 
-DEFAULT = DISTILL.name
-"""The recipe of those who name none."""
+FULL_QUESTIONS = 200
+"""Questions of a refined judgement, which reads as many texts as the loss of a sweep."""
 SMALL = 1_000_000_000
 """Parameters below which memory is not short on any machine, while NF4 costs a model dear: the starter model 0.4 nats."""
 _SUBJECT = ("model", "corpus", "validation", "benchmark", "generation", "seed", "control", "separate_documents", "bridge")
@@ -185,3 +184,19 @@ def asked(given: Mapping[str, Any], settings: Mapping[str, Any]) -> HealSpec:
 def _size(model: ModelSpec) -> int:
     """Parameters of the model, on which the precision of some recipes depends."""
     return int(imported("analysis.models.load:plan")(model).facts.n_parameters)
+
+
+def refined(spec: HealSpec) -> HealSpec:
+    """The full judgement of a heal: the same training, 200 questions or more, and all texts that were kept clear for it.
+
+    Equal to `spec` where it is judged in full already.
+    """
+    benchmark = spec.benchmark
+    if benchmark is not None and benchmark.limit is not None:
+        benchmark = replace(benchmark, limit=max(benchmark.limit, FULL_QUESTIONS))
+    return replace(spec, benchmark=benchmark, validation=replace(spec.validation, n_texts=spec.n_kept_clear))
+
+
+def is_first(spec: HealSpec) -> bool:
+    """Return whether a healing run was judged by fewer questions or texts than it can be."""
+    return spec.judging_texts > 0 and refined(spec) != spec

@@ -1,0 +1,253 @@
+"""The recipes of the program, in the order in which they are listed: name, title, reason and numbers of each.
+
+They register when they are imported. A recipe of your own is one more entry here, or one file that calls `register`
+(`analysis.core.extensions`).
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
+from analysis.experiments.heal.recipes.recipe import Recipe, get, register
+from analysis.experiments.heal.spec import default_heal_corpus
+from analysis.models.spec import ModelSpec
+
+DEFAULT = "distill"
+"""The recipe of those who name none: of the timed ones the best on the starter model, see README."""
+
+_WIKI = replace(default_heal_corpus(), n_texts=2400)
+_GENERATION = GenerationSpec(n_prompts=6, max_new_tokens=32, n_sums=12)
+"""Generation by default: little, which takes seconds."""
+
+_QUICK: dict[str, Any] = {
+    "minutes": 10.0,
+    "instant": True,
+    "steps": 0,
+    "batch_size": 2,
+    "learning_rate": 3e-3,
+    "warmup_steps": 0,
+    "check_questions": 50,
+    "generation": _GENERATION,
+    "corpus": _WIKI,
+}
+"""As many steps as fit into the time, at the speed measured on this machine."""
+_QUICK_ON_GPU: dict[str, Any] = {"batch_size": 8, "learning_rate": 1e-3, "corpus": replace(_WIKI, seq_len=512)}
+"""Larger batches at a third of the peak rate."""
+_INSTANT: dict[str, Any] = _QUICK | {
+    # The numbers of the quick training serve requests with steps. Generation of three models would take longer than the
+    # healing, so it is rated only on request.
+    "minutes": None,
+    "generation": None,
+    "check_questions": 0,
+    "model": ModelSpec(quantization="none"),
+}
+_BESIDE = {"method": "beside", "learning_rate": 1e-4}
+_PARTIAL = {"method": "partial", "learning_rate": 1e-4}
+
+
+@dataclass(frozen=True)
+class PaperRow:
+    """One model of the paper's healing table (`paper.md` 3.2)."""
+
+    model: str
+    """Hub id."""
+    n_layers: int
+    seq_len: int
+    learning_rate: float
+    r: int
+    swept: bool = False
+    """Whether the paper chose the learning rate by a sweep."""
+
+    @property
+    def short(self) -> str:
+        """Return the model's name without its owner: llama-2-7b."""
+        return self._whole.removesuffix("-hf").removesuffix("-v0.1")
+
+    @property
+    def _whole(self) -> str:
+        return self.model.partition("/")[2].lower()
+
+    def is_of(self, model: str) -> bool:
+        """Return whether a Hub id or folder names this very model, regardless of owner and case."""
+        return model.rstrip("/").rpartition("/")[2].lower() in (self._whole, self.short)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Batch 16 as 1 row x 16 passes, which fits one 24-80 GB GPU; C4's training split, because the paper heals on it."""
+        return {
+            "steps": 5000,
+            "batch_size": 1,
+            "gradient_accumulation": 16,
+            "learning_rate": self.learning_rate,
+            "warmup_steps": 100,
+            "r": self.r,
+            "eval_every": 100,
+            "generation": _GENERATION,
+            "corpus": CorpusSpec("c4-train", n_texts=1_000_000, seq_len=self.seq_len, split="train"),
+        }
+
+    @property
+    def recipe(self) -> Recipe:
+        """Return the paper's numbers for this model."""
+        return Recipe(
+            name=f"paper-{self.short}",
+            title="",
+            why=f"The paper's numbers for {self.model}: rank {self.r}, peak learning rate {self.learning_rate:g}"
+            f"{' (from a sweep)' if self.swept else ''}, {self.seq_len} tokens per sequence.",
+            values=self.values,
+        )
+
+
+PAPER_ROWS = (
+    PaperRow("meta-llama/Llama-2-7b-hf", 32, 2048, 3e-4, 2),
+    PaperRow("meta-llama/Llama-2-13b-hf", 40, 4096, 3e-4, 64),
+    PaperRow("meta-llama/Llama-2-70b-hf", 80, 4096, 3e-5, 8, swept=True),
+    PaperRow("Qwen/Qwen-7B", 32, 2048, 3e-4, 64),
+    PaperRow("Qwen/Qwen-14B", 40, 4096, 3e-4, 64),
+    PaperRow("mistralai/Mistral-7B-v0.1", 32, 2048, 3e-6, 4, swept=True),
+    PaperRow("microsoft/phi-2", 32, 2048, 2e-4, 64),
+)
+"""Gromov et al., arXiv:2403.17887, appendix A. Every row 5000 steps of batch 16, 100 warm-up steps, alpha = r."""
+
+
+def has_row(model: str, n_layers: int) -> bool:
+    """Return whether the table has a row for this model; its depth distinguishes sizes of a family that share a name."""
+    return any(row.is_of(model) and row.n_layers == n_layers for row in PAPER_ROWS)
+
+
+TABLE: tuple[tuple[str, str, str, dict[str, Any], dict[str, Any]], ...] = (
+    (
+        "distill",
+        "LoRA in the chosen time, taught by the unpruned model",
+        "Takes as many steps as fit into the chosen time. Starts with the instant heal, then trains LoRA on Wikipedia. "
+        "Half of the loss compares with the unpruned model's next-token distribution. On the starter model, it recovered more "
+        "loss on text of another kind (C4) than plain training in the same ten minutes.",
+        _QUICK | {"distill": 0.5},
+        _QUICK_ON_GPU,
+    ),
+    (
+        "quick",
+        "LoRA in the chosen time, on the text alone",
+        "Takes as many steps as fit into the chosen time. Starts with the instant heal, then trains LoRA on Wikipedia. Best on "
+        "text like the healing text. The recipe distill recovers more on other text. Models under a billion parameters stay "
+        "unquantized.",
+        _QUICK,
+        _QUICK_ON_GPU,
+    ),
+    (
+        "partial",
+        "the last layers and the head",
+        "Trains the weight matrices of the last three layers and of the head, but no norm and no bias (after "
+        "arXiv:2411.15558). Uses no LoRA. Starts with the instant heal, and takes as many steps as fit into the chosen "
+        "time.",
+        _QUICK | _PARTIAL,
+        _QUICK_ON_GPU | _PARTIAL,
+    ),
+    (
+        "distill-all",
+        "the unpruned model alone, at every token",
+        "The whole loss is the divergence from the unpruned model's distribution at every token: its 64 most likely tokens "
+        "and the remainder. They are stored for sequences that repeat. Starts with the instant heal, then trains LoRA on "
+        "Wikipedia. Takes as many steps as fit into the chosen time.",
+        _QUICK | {"distill": 1.0, "top_k": 64},
+        _QUICK_ON_GPU,
+    ),
+    (  # after CLP, arXiv:2510.23652
+        "clp",
+        "the two layers next to each gap",
+        "Trains the weight matrices of the layers before and after each gap, but no norm and no bias (after CLP, "
+        "arXiv:2510.23652). Starts with the instant heal. Half of the loss compares with the unpruned model's distribution. "
+        "Takes as many steps as fit into the chosen time. Earlier layers are not trained, so steps are quick.",
+        _QUICK | {"distill": 0.5} | _BESIDE,
+        _QUICK_ON_GPU | _BESIDE,
+    ),
+    (
+        "progressive",
+        "pruning in three stages",
+        "Removes the layers in three stages of equal length, those that change the residual stream least first. The "
+        "remaining layers are trained as in distill, without the instant heal, which fits all removed layers at once. Takes as "
+        "many steps as fit into the chosen time.",
+        _QUICK | {"distill": 0.5, "instant": False, "stages": 3},
+        _QUICK_ON_GPU,
+    ),
+    (  # short on-policy distillation
+        "on-policy",
+        "the pruned model generates, the unpruned grades",
+        "At each step, the pruned model continues beginnings from Wikipedia. It learns the unpruned model's distribution "
+        "on the given and the generated tokens (after ShortOPD, arXiv:2607.13124). Starts with the instant heal, and takes as "
+        "many steps as fit into the chosen time. Pruning harms generated text first, which no given text shows.",
+        _QUICK | {"distill": 1.0, "written": 64, "batch_size": 4, "corpus": replace(_WIKI, seq_len=128)},
+        {"batch_size": 16, "written": 128, "learning_rate": 1e-3, "corpus": replace(_WIKI, seq_len=256)},
+    ),
+    (
+        "instant",
+        "no training",
+        "No training, and faster than its own evaluation. Linear regression on up to 24,576 tokens changes the layer "
+        "before the removed block, which then stands for the block too. The change is kept only as far as it lowers the loss "
+        "on text of another kind.",
+        _INSTANT,
+        {},
+    ),
+    (
+        "prune-comp",
+        "no training, one factor",
+        "No training. After each gap, the residual stream is multiplied by one factor: its growth in the removed layers on "
+        "up to 24,576 tokens (Prune&Comp, AAAI 2026). It is applied as published, whether it helps or not. An export folds it "
+        "into the weights.",
+        _INSTANT | {"compensation": "magnitude"},
+        {},
+    ),
+    (
+        "linear-patch",
+        "no training, a factor per rotated channel",
+        "No training. After each gap, a Hadamard matrix rotates the residual stream. Each rotated channel is multiplied by "
+        "its growth in the removed layers (LinearPatch, NeurIPS 2025). The patch is an extra matrix that a plain "
+        "checkpoint cannot hold, so it cannot be exported. Hidden sizes without a Hadamard matrix are refused.",
+        _INSTANT | {"compensation": "patch"},
+        {},
+    ),
+    (
+        "ghosted",
+        "no training, a linear map of the stream",
+        "No training. In each gap, a linear map of the residual stream stands for the removed layers (Ghosted Layers, "
+        "arXiv:2605.15491). It is a least-squares fit on up to 24,576 tokens. The map is an extra matrix that a plain "
+        "checkpoint cannot hold, so it cannot be exported. The similar recipe instant can.",
+        _INSTANT | {"compensation": "ghost"},
+        {},
+    ),
+    (
+        "first",
+        "a verdict in three minutes, to refine later",
+        "The recipe distill in 2.5 minutes, loading and scoring included. 50 questions and 8 texts judge it. Refine judges "
+        "the same adapter by 200 questions and 32 texts, and scores only the new ones.",
+        _QUICK
+        | {
+            "distill": 0.5,
+            "minutes": 2.5,
+            "benchmark": BenchmarkSpec(limit=50),
+            "validation": replace(default_loss_corpus(), n_texts=8),
+            "judging_texts": default_loss_corpus().n_texts,
+            "generation": None,
+            "check_questions": 0,
+        },
+        _QUICK_ON_GPU,
+    ),
+)
+"""Name, title, reason, settings, and settings with other values on a GPU. Small models stay unquantized."""
+
+for _name, _title, _why, _values, _on_gpu in TABLE:
+    register(Recipe(_name, _title, _why, _values, _on_gpu, quantize_small=False))
+register(
+    Recipe(
+        name="paper",
+        title="the settings of the paper for this model",
+        why="The paper's rule for models outside its table: rank 64 and a peak learning rate of 3e-4, usual in pretraining. If "
+        "the healed model answers worse than the unhealed one, lower the rank first.",
+        values=PaperRow("", 0, 2048, 3e-4, 64).values,
+        of_model=lambda model: next((row.recipe for row in PAPER_ROWS if row.is_of(model)), None),
+    )
+)
+for _row in PAPER_ROWS:
+    register(_row.recipe)
+
+FIRST, INSTANT, QUICK = get("first"), get("instant"), get("quick")
