@@ -80,7 +80,7 @@ def measure(rounds: int, n_texts: int, max_size: int, cuts_per_shard: int, dtype
     """Share a damage map among one process and two, in turn."""
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch is there
     from analysis.core import host, shards
-    from analysis.experiments.maps.spec import DamageSpec
+    from analysis.experiments.maps.damage_spec import DamageSpec
     from analysis.jobs import crew
     from analysis.jobs.crew.local import LocalCrew
     from analysis.models import source

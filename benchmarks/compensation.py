@@ -28,7 +28,7 @@ from analysis.data import corpora
 from analysis.data.spec import default_loss_corpus
 from analysis.experiments.accuracy import scores
 from analysis.experiments.heal import junction, packing, recipes
-from analysis.experiments.heal.spec import CALIBRATION_TEXTS, CHOICE_TEXTS, default_heal_corpus
+from analysis.experiments.heal.heal_spec import CALIBRATION_TEXTS, CHOICE_TEXTS, default_heal_corpus
 from analysis.experiments.scoring import likelihood
 from analysis.models import load
 from analysis.models.decoder import Decoder

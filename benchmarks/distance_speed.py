@@ -23,7 +23,7 @@ import torch
 from analysis.data import corpora
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps import distances
-from analysis.experiments.maps import spec as selection
+from analysis.experiments.maps import distance_spec
 from analysis.experiments.maps.depths import angular_distance
 from analysis.models import load as models
 from analysis.models import machine, stream
@@ -53,7 +53,7 @@ def full_map(decoder: Any, groups: list[list[list[int]]]) -> list[list[float]]:
         stream.last_token_states(streams, lengths)
         found.append(distances.text_distances(streams, lengths)["angular"])
     mean = distances.rows_by_size(torch.cat(found).mean(0))
-    selection.best_blocks(mean)
+    distance_spec.best_blocks(mean)
     return mean
 
 

@@ -39,9 +39,10 @@ PHASES = {
 def request(kind: str, scale: float, dtype: str) -> Any:
     from analysis.core.blocks import Block
     from analysis.data.spec import BenchmarkSpec, CorpusSpec
-    from analysis.experiments.accuracy.spec import SweepSpec
-    from analysis.experiments.heal.spec import HealSpec
-    from analysis.experiments.maps.spec import DamageSpec, DistanceSpec
+    from analysis.experiments.accuracy.sweep_spec import SweepSpec
+    from analysis.experiments.heal.heal_spec import HealSpec
+    from analysis.experiments.maps.damage_spec import DamageSpec
+    from analysis.experiments.maps.distance_spec import DistanceSpec
     from analysis.models.spec import ModelSpec
 
     def n(number: float) -> int:

@@ -37,7 +37,7 @@ from analysis.data import questions as benchmarks
 from analysis.data import tasks
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments import strategies
-from analysis.experiments.maps.spec import Best, DistanceResult, DistanceSpec
+from analysis.experiments.maps.distance_spec import Best, DistanceResult, DistanceSpec
 from analysis.experiments.scoring import likelihood, trees
 from analysis.models import cut as pruning
 from analysis.models import stream

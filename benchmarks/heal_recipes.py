@@ -23,7 +23,8 @@ sys.path.insert(0, str(ROOT))
 from analysis.core.blocks import Block
 from analysis.data.spec import BenchmarkSpec, default_loss_corpus
 from analysis.experiments.heal import healing, recipes
-from analysis.experiments.heal.spec import HealResult, HealSpec
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.models import inspection
 from analysis.models.spec import InspectSpec, ModelSpec
 from analysis.results import heals

@@ -20,10 +20,10 @@ import numpy as np
 from analysis.core import stats
 from analysis.core.blocks import Block, removal
 from analysis.experiments.maps import distance_map
-from analysis.experiments.maps.spec import DistanceSpec
+from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.search import search
 from analysis.experiments.search.objective import Objective, counted
-from analysis.experiments.search.spec import STREAM_BYTES, SearchSpec, takes
+from analysis.experiments.search.search_spec import STREAM_BYTES, SearchSpec, takes
 from analysis.experiments.strategies import SEARCHING, Layers
 from analysis.models import load
 from analysis.models.spec import ModelSpec

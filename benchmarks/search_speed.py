@@ -23,7 +23,7 @@ import torch
 from analysis.core.blocks import removal
 from analysis.data import corpora
 from analysis.experiments.search.objective import Objective, counted
-from analysis.experiments.search.spec import STREAM_BYTES, SearchSpec
+from analysis.experiments.search.search_spec import STREAM_BYTES, SearchSpec
 from analysis.experiments.strategies import SEARCHING, STRATEGIES, Layers
 from analysis.models import load
 from analysis.models.cut import without_block

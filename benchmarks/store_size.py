@@ -91,7 +91,7 @@ def asked() -> dict[str, Callable[[], Any]]:
     from analysis.core import index, store
     from analysis.core.index import Wanted
     from analysis.core.registry import RESULTS
-    from analysis.experiments.accuracy.spec import SweepResult
+    from analysis.experiments.accuracy.sweep_spec import SweepResult
     from analysis.exports import report
     from analysis.models.spec import ModelSpec
     from analysis.results import library as stored

@@ -12,12 +12,14 @@ from analysis.core.blocks import Removal, parse_removal
 from analysis.core.errors import SpecError
 from analysis.core.record import Spec
 from analysis.core.registry import RESULTS, experiments
-from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
-from analysis.experiments.heal.spec import HealResult
-from analysis.experiments.maps.spec import DamageResult, DistanceResult
+from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.maps.damage_spec import DamageResult
+from analysis.experiments.maps.distance_spec import DistanceResult
+from analysis.experiments.prompt.comparison_spec import CompareResult
+from analysis.experiments.prompt.microscope_spec import MicroscopeResult
 from analysis.experiments.prompt.restore_spec import RestoreResult
-from analysis.experiments.prompt.spec import CompareResult, MicroscopeResult
-from analysis.experiments.speed.spec import SpeedResult
+from analysis.experiments.speed.speed_spec import SpeedResult
 from analysis.exports.spec import ExportResult
 from analysis.models import load
 from analysis.models.spec import ModelFacts, ModelSpec

@@ -27,9 +27,9 @@ from analysis.charts.look import (
 )
 from analysis.core import blocks, stats
 from analysis.experiments.accuracy.points import Point
-from analysis.experiments.accuracy.spec import SweepResult
-from analysis.experiments.heal.spec import HealResult
-from analysis.experiments.speed.spec import SpeedLine, SpeedPoint, SpeedResult, Timing
+from analysis.experiments.accuracy.sweep_spec import SweepResult
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.speed.speed_spec import SpeedLine, SpeedPoint, SpeedResult, Timing
 from analysis.experiments.strategies import DRAW, needs
 from analysis.results import cliff, settled
 from analysis.results.reading import Change

@@ -7,7 +7,7 @@ from plotly.graph_objs import Figure
 from analysis.charts.look import ACCURACY, LOSS, Palette, add_level, add_levels, bars, finish, palette, with_interval
 from analysis.core import stats
 from analysis.data import corpora
-from analysis.experiments.heal.spec import HealResult
+from analysis.experiments.heal.heal_result import HealResult
 
 
 def training_curve(heal: HealResult, *, dark: bool = False, height: int = 320) -> Figure:

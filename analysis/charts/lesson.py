@@ -23,8 +23,9 @@ from analysis.charts.look import (
 )
 from analysis.core.blocks import Block
 from analysis.experiments.accuracy.points import Lines, Point
-from analysis.experiments.accuracy.spec import SweepResult
-from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult
+from analysis.experiments.accuracy.sweep_spec import SweepResult
+from analysis.experiments.maps.damage_spec import DamageResult
+from analysis.experiments.maps.distance_spec import Best, DistanceResult
 from analysis.results import lesson
 from analysis.results.cliff import Cliff
 from analysis.results.lesson import (

@@ -9,7 +9,7 @@ from plotly.graph_objs import Figure
 
 from analysis.core import stats
 from analysis.experiments.accuracy.points import Lines, Point
-from analysis.experiments.accuracy.spec import SweepResult
+from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.strategies import STRATEGIES
 from analysis.results import reading
 

@@ -11,8 +11,9 @@ from analysis.charts.look import PATH, finish, palette, unchecked
 from analysis.charts.selected import marked, rings
 from analysis.core import stats
 from analysis.core.blocks import ATTENTION, Block, Removal, single_parts
+from analysis.experiments.maps.damage_spec import DamageResult
+from analysis.experiments.maps.distance_spec import Best, DistanceResult
 from analysis.experiments.maps.metrics import UNITS
-from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult
 from analysis.models.spec import ModelFacts, savings
 
 CELLS = "cells"

@@ -9,8 +9,9 @@ from plotly.graph_objs import Figure
 
 from analysis.charts.look import LEVEL_ENDS, PATH, Palette, finish, palette, translucent
 from analysis.core.blocks import Removal
+from analysis.experiments.prompt.comparison_spec import CompareResult, Variant
+from analysis.experiments.prompt.microscope_spec import MicroscopeResult
 from analysis.experiments.prompt.restore_spec import RestoreResult
-from analysis.experiments.prompt.spec import CompareResult, MicroscopeResult, Variant
 
 _COLOURS_END_AT = 90
 """Percentile where the colours of the map end: the first and the last layer turn some tokens by far the most."""

@@ -13,9 +13,10 @@ from analysis.charts.heals import validation_intervals
 from analysis.charts.look import ACCURACY, Measure, Palette, Style, add_level, bars, finish, palette, translucent, with_interval
 from analysis.core import stats
 from analysis.core.blocks import Block
-from analysis.experiments.accuracy.spec import SweepResult
-from analysis.experiments.heal.spec import HealResult
-from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult, LeastDamage
+from analysis.experiments.accuracy.sweep_spec import SweepResult
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.maps.damage_spec import DamageResult, LeastDamage
+from analysis.experiments.maps.distance_spec import Best, DistanceResult
 from analysis.results import recovery
 from analysis.results.differences import recovered
 

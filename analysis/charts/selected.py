@@ -11,7 +11,7 @@ from plotly.graph_objs import Figure
 
 from analysis.charts.look import LEVEL_ENDS, SELECTED, palette, unchecked
 from analysis.core.blocks import Removal
-from analysis.experiments.speed.spec import SpeedResult
+from analysis.experiments.speed.speed_spec import SpeedResult
 from analysis.results.generations import Generations
 from analysis.results.reading import ACCURACY, LOSS
 from analysis.results.selection import Selected

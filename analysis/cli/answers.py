@@ -428,7 +428,7 @@ def _text_lines(result: Any, index: int) -> list[str]:
 
 
 def _numbers(result: Any, index: int, text: Any) -> str:
-    from analysis.experiments.prompt.spec import mean_surprise
+    from analysis.experiments.prompt.comparison_spec import mean_surprise
 
     said = [f"{len(text.token_ids)} tokens{' and the end token' if text.ended else ''}"]
     prefill = text.prefill_rate(result.n_prompt_tokens)
@@ -470,9 +470,9 @@ _SCORES = ("n", "acc", "loss", "acc_macro", "repetition_rate", "distinct_rate", 
 
 def _point_lines(result: Any, points: Sequence[Any]) -> list[str]:
     """Lines of points of a curve: a table, the levels to read them against, and the cost of the precision."""
-    from analysis.experiments.accuracy import precision
+    from analysis.experiments.accuracy import precision_spec
 
-    precise = precision.said_of(result.spec.model)
+    precise = precision_spec.said_of(result.spec.model)
     return [*result.table().only(*_SCORES).lines(), *_levels(result, points), *([precise] if precise else [])]
 
 

@@ -27,15 +27,17 @@ from analysis.data import gallery
 from analysis.data.gallery import STARTER, Exhibit
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
 from analysis.experiments.accuracy.points import Answer
-from analysis.experiments.accuracy.precision import PrecisionSpec
-from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
-from analysis.experiments.heal.spec import HealResult
-from analysis.experiments.maps.spec import DamageSpec, DistanceResult, DistanceSpec
+from analysis.experiments.accuracy.precision_spec import PrecisionSpec
+from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.maps.damage_spec import DamageSpec
+from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
 from analysis.experiments.methods.spec import MethodsSpec
+from analysis.experiments.prompt.comparison_spec import CompareSpec, Variant
+from analysis.experiments.prompt.microscope_spec import MicroscopeSpec
 from analysis.experiments.prompt.restore_spec import RestoreSpec
-from analysis.experiments.prompt.spec import CompareSpec, MicroscopeSpec, Variant
-from analysis.experiments.search.spec import SearchResult, SearchSpec
-from analysis.experiments.speed.spec import SpeedSpec
+from analysis.experiments.search.search_spec import SearchResult, SearchSpec
+from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.models.load import WarmModels
 from analysis.models.spec import InspectSpec, ModelSpec
 
@@ -171,7 +173,7 @@ def _bring(exhibit: Exhibit, folder: Path | None, work: Path) -> None:
 
 def _of_starter(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Iterator[Result]:
     """All that the pages can show, of the model that every machine has."""
-    from analysis.experiments.accuracy import against_float32, sweep
+    from analysis.experiments.accuracy import precision, sweep
     from analysis.experiments.heal import healing, recipes
     from analysis.experiments.maps import damage, distance_map
     from analysis.experiments.methods import methods
@@ -218,7 +220,7 @@ def _of_starter(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Ite
     # A search and a table of methods are dear, and take half as long so.
     half = dataclasses.replace(model, dtype="bfloat16")
     if "precision" in kinds:  # else the first curve in bfloat16 on every machine would measure it
-        yield against_float32.run(PrecisionSpec(half, _QUESTIONS), _tell, load=load)
+        yield precision.run(PrecisionSpec(half, _QUESTIONS), _tell, load=load)
     if "search" in kinds:
         yield search.run(SearchSpec(half, strategy="greedy", max_n=15), _tell, load=load)
     if "methods" in kinds:
@@ -228,7 +230,7 @@ def _of_starter(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Ite
 
 def _of_larger(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Iterator[Result]:
     """Yield its layers' similarity, and the cost of a usual and a searched removal in the starter's questions and exams."""
-    from analysis.experiments.accuracy import against_float32, sweep
+    from analysis.experiments.accuracy import precision, sweep
     from analysis.experiments.maps import distance_map
     from analysis.experiments.methods import methods
     from analysis.experiments.search import search
@@ -238,7 +240,7 @@ def _of_larger(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Iter
     for source in ("c4", "wiki") if "distances" in kinds else ():
         yield distance_map.run(DistanceSpec(model, CorpusSpec(source=source)), _tell, load=load)
     if {"sweep", "precision"} & set(kinds):  # before the curves, which would ask longer questions for it
-        yield against_float32.run(PrecisionSpec(model, _SHORT), _tell, load=load)
+        yield precision.run(PrecisionSpec(model, _SHORT), _tell, load=load)
     searched = SearchSpec(model, strategy="greedy", max_n=_SEARCHED)
     if "search" in kinds:
         yield search.run(searched, _tell, load=load)

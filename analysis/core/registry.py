@@ -1,6 +1,6 @@
 """The kinds of experiment there are: each registers its request, its result and the function that answers it.
 
-A kind is one file with a `register(Experiment(...))` in it: `spec.py` of a folder under `analysis/experiments`, or a file
+A kind is one file with a `register(Experiment(...))` in it: `NAME_spec.py` in a folder of `analysis/experiments`, or a file
 anywhere that is named as an extension (`extensions`). It is then on the command line, in the queue, on the Explore page and
 among the runs. The report and the glossary have it too, without a change anywhere else.
 """
@@ -8,7 +8,6 @@ among the runs. The report and the glossary have it too, without a change anywhe
 import contextlib
 import functools
 import importlib
-import importlib.util
 import pkgutil
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -21,11 +20,13 @@ from analysis.core.record import Result, Spec
 
 ROOMS = (
     "analysis.models.spec",
-    "analysis.experiments.maps.spec",
-    "analysis.experiments.accuracy.spec",
-    "analysis.experiments.heal.spec",
-    "analysis.experiments.speed.spec",
-    "analysis.experiments.prompt.spec",
+    "analysis.experiments.maps.distance_spec",
+    "analysis.experiments.maps.damage_spec",
+    "analysis.experiments.accuracy.sweep_spec",
+    "analysis.experiments.heal.heal_result",
+    "analysis.experiments.speed.speed_spec",
+    "analysis.experiments.prompt.comparison_spec",
+    "analysis.experiments.prompt.microscope_spec",
     "analysis.experiments.prompt.restore_spec",
     "analysis.experiments.grid.spec",
     "analysis.exports.spec",
@@ -119,7 +120,7 @@ def experiments() -> dict[str, Experiment]:
     places = {room: place for place, room in enumerate(ROOMS)}
 
     def place(one: Experiment) -> int:
-        module = one.spec.__module__
+        module = one.result.__module__
         return places.get(module, len(places) + (not module.startswith(f"{_EXPERIMENTS}.")))
 
     return {one.kind: one for one in sorted(_registered.values(), key=place)}
@@ -127,19 +128,18 @@ def experiments() -> dict[str, Experiment]:
 
 def additions() -> dict[str, Experiment]:
     """Kinds that no page and no section of the report was made for, by name: they are shown by their tables and figures."""
-    return {kind: one for kind, one in experiments().items() if one.spec.__module__ not in ROOMS}
+    return {kind: one for kind, one in experiments().items() if one.result.__module__ not in ROOMS}
 
 
 @functools.cache
 def _import_rooms() -> None:
-    """Let every module of the program register its kinds: those of `ROOMS`, then other folders of experiments."""
+    """Let every module of the program register its kinds: those of `ROOMS`, then every `NAME_spec.py` of experiments."""
     for room in ROOMS:
         importlib.import_module(room)
     folder = importlib.import_module(_EXPERIMENTS)
-    for found in pkgutil.iter_modules(folder.__path__):
-        name = f"{_EXPERIMENTS}.{found.name}.spec"
-        if found.ispkg and name not in ROOMS and importlib.util.find_spec(name) is not None:
-            importlib.import_module(name)
+    for found in pkgutil.walk_packages(folder.__path__, f"{_EXPERIMENTS}."):
+        if found.name.endswith("spec"):
+            importlib.import_module(found.name)
 
 
 class _View(Mapping[str, T]):

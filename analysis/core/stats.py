@@ -275,7 +275,7 @@ def bootstrap_wins(rows: Sequence[np.ndarray], *, seed: int = 0, n_resamples: in
 
     Returns:
         Per contest, the share of resamples that each candidate wins, in [0, 1], 1 in all; ties go to the last candidate, as
-        in `maps.spec.best_blocks`.
+        in `distance_spec.best_blocks`.
 
     Source: Efron, Ann. Stat. 7 (1979) 1.
     """

@@ -12,8 +12,8 @@ from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.data.tasks import TASKS
 from analysis.experiments.accuracy import points
 from analysis.experiments.accuracy.points import Point
-from analysis.experiments.accuracy.spec import SweepResult
-from analysis.experiments.heal.spec import HealResult
+from analysis.experiments.accuracy.sweep_spec import SweepResult
+from analysis.experiments.heal.heal_result import HealResult
 from analysis.exports.document import Table, code, text
 from analysis.exports.spec import ReloadCheck
 from analysis.models import remote

@@ -10,7 +10,7 @@ from analysis.core import letters
 from analysis.core.blocks import PartSet, Removal, written
 from analysis.core.errors import SpecError
 from analysis.data import starter
-from analysis.experiments.heal.spec import HealResult
+from analysis.experiments.heal.heal_result import HealResult
 from analysis.models.families import KNOW_THEIR_PLACE
 from analysis.models.spec import ModelSpec
 

@@ -18,12 +18,13 @@ from analysis.core.registry import Experiment
 from analysis.data import corpora
 from analysis.experiments.accuracy import points
 from analysis.experiments.accuracy.points import Point
-from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
+from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
 from analysis.experiments.grid.spec import GridResult
-from analysis.experiments.heal.spec import HealResult
-from analysis.experiments.maps.spec import DamageResult, DistanceResult
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.maps.damage_spec import DamageResult
+from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.experiments.methods.spec import MethodsResult
-from analysis.experiments.speed.spec import WHAT, SpeedLine, SpeedResult
+from analysis.experiments.speed.speed_spec import WHAT, SpeedLine, SpeedResult
 from analysis.experiments.strategies import DRAW, needs
 from analysis.exports import card, sheet
 from analysis.exports.document import Document, Picture, Section, Table

@@ -12,10 +12,11 @@ from analysis.core.errors import BenchmarkError, SpecError
 from analysis.core.record import Spec
 from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
-from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
-from analysis.experiments.heal.spec import HealResult
-from analysis.experiments.maps.spec import DamageResult, DistanceResult
-from analysis.experiments.speed.spec import SpeedResult
+from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.maps.damage_spec import DamageResult
+from analysis.experiments.maps.distance_spec import DistanceResult
+from analysis.experiments.speed.speed_spec import SpeedResult
 from analysis.exports.document import Document, Section, Table, templates
 from analysis.models.spec import ModelFacts, ModelSpec
 from analysis.results import decision, headline, library, selection

@@ -12,7 +12,8 @@ import numpy as np
 from analysis.core import stats, store
 from analysis.core.blocks import Block, blocks_up_to
 from analysis.core.errors import CorruptResultError
-from analysis.experiments.maps.spec import DamageResult, DistanceResult
+from analysis.experiments.maps.damage_spec import DamageResult
+from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.results.settled import number
 
 _FEWEST = 4

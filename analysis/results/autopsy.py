@@ -9,7 +9,7 @@ from analysis.core.blocks import Removal
 from analysis.core.table import Column, Table
 from analysis.data.tasks import Question
 from analysis.experiments.accuracy.points import Answer
-from analysis.experiments.accuracy.spec import SweepResult
+from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.results import reading
 from analysis.results.reading import ACCURACY, Condition
 

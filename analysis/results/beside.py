@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from analysis.core.blocks import PartSet
-from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
-from analysis.experiments.heal.spec import HealResult
+from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
+from analysis.experiments.heal.heal_result import HealResult
 from analysis.results import reading
 from analysis.results.reading import ACCURACY, LOSS, Reading, Readings
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from analysis.core.stats import wilson_interval
-from analysis.experiments.prompt.spec import CompareResult
+from analysis.experiments.prompt.comparison_spec import CompareResult
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from analysis.core import stats
 from analysis.core.blocks import Block, PartSet
 from analysis.experiments.accuracy.points import Answer, Point
-from analysis.experiments.accuracy.spec import SweepResult
+from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.strategies import BLOCKS, DRAW, needs
 from analysis.results import reading
 from analysis.results.reading import ACCURACY, Condition

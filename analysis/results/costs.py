@@ -6,7 +6,7 @@ from typing import Any
 
 from analysis.core.blocks import Removal, blocks_up_to, shape
 from analysis.data.spec import CorpusSpec
-from analysis.experiments.maps.spec import DamageResult
+from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.results import reading
 from analysis.results.reading import DAMAGE, LOSS, Change, Condition, Reading
 

@@ -12,10 +12,10 @@ from typing import Any
 from analysis.core.blocks import Block, Removal
 from analysis.core.errors import SpecError
 from analysis.core.record import Spec
-from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
-from analysis.experiments.heal.spec import HealResult
-from analysis.experiments.maps.spec import DamageResult
-from analysis.experiments.speed.spec import SpeedResult
+from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.maps.damage_spec import DamageResult
+from analysis.experiments.speed.speed_spec import SpeedResult
 from analysis.results import (
     durations,
     headline,

@@ -11,9 +11,10 @@ from analysis.core.blocks import Block, blocks_up_to
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy import pairs
 from analysis.experiments.accuracy.points import Answer, Point
-from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
-from analysis.experiments.heal.spec import HealResult
-from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult
+from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.maps.damage_spec import DamageResult
+from analysis.experiments.maps.distance_spec import Best, DistanceResult
 from analysis.results.runs import (
     KINDS,
     Measured,

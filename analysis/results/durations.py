@@ -9,8 +9,9 @@ from analysis.core.host import Load
 from analysis.core.record import Result
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.heal import recipes, remaining
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.heal.heal_spec import CHOICE_TEXTS, HealSpec
 from analysis.experiments.heal.recipes import CHECKS
-from analysis.experiments.heal.spec import CHOICE_TEXTS, HealResult, HealSpec
 from analysis.models.spec import ModelFacts
 
 TOKENS_PER_QUESTION = 45

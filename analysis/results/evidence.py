@@ -8,10 +8,12 @@ from typing import Any, NamedTuple, TypeVar
 from analysis.core.record import Result, Spec
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.points import Point
-from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec, SweepResult, SweepSpec
-from analysis.experiments.heal.spec import HealResult, HealSpec
-from analysis.experiments.maps.spec import DamageResult, DamageSpec, DistanceResult, DistanceSpec
-from analysis.experiments.speed.spec import SpeedResult, SpeedSpec
+from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpec, SweepResult, SweepSpec
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.heal.heal_spec import HealSpec
+from analysis.experiments.maps.damage_spec import DamageResult, DamageSpec
+from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
+from analysis.experiments.speed.speed_spec import SpeedResult, SpeedSpec
 from analysis.models.spec import ModelSpec
 
 T = TypeVar("T")

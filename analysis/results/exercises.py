@@ -8,9 +8,9 @@ from analysis.core import stats
 from analysis.core.blocks import Block
 from analysis.experiments.accuracy import pairs
 from analysis.experiments.accuracy.points import Point
-from analysis.experiments.accuracy.spec import SweepResult
-from analysis.experiments.heal.spec import HealResult
-from analysis.experiments.maps.spec import DistanceResult
+from analysis.experiments.accuracy.sweep_spec import SweepResult
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.models.spec import ModelFacts
 
 WANTED = 5

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from analysis.core.blocks import Removal
-from analysis.experiments.speed.spec import SpeedResult
+from analysis.experiments.speed.speed_spec import SpeedResult
 from analysis.models import spec
 from analysis.models.spec import ModelFacts
 from analysis.results import reading

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from analysis.core import stats
 from analysis.core.blocks import PartSet, Removal
-from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
-from analysis.experiments.heal.spec import HealResult
-from analysis.experiments.speed.spec import SpeedResult
+from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.speed.speed_spec import SpeedResult
 from analysis.results import evidence, reading
 from analysis.results import speed as speeds
 from analysis.results.reading import Change, Reading, Readings

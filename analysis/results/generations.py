@@ -12,7 +12,7 @@ from typing import Any
 from analysis.core.blocks import Removal
 from analysis.data.spec import GenerationSpec
 from analysis.experiments.accuracy.points import GenerationCheck, Point
-from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
+from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
 from analysis.models.spec import ModelSpec
 
 _ENGLISH = {

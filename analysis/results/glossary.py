@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from analysis.core import registry
-from analysis.experiments.accuracy.spec import SweepResult
+from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.results import reading
 
 PAPER = "Gromov et al., arXiv:2403.17887"

@@ -12,7 +12,7 @@ from typing import Any
 from analysis.core import stats
 from analysis.core.blocks import Block
 from analysis.data.spec import BenchmarkSpec
-from analysis.experiments.accuracy.spec import SweepResult
+from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.models import spec
 from analysis.models.spec import ModelFacts, ModelSpec
 from analysis.results import durations, front, glossary, library, selection

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from analysis.core.host import Load
 from analysis.data.spec import BenchmarkSpec
-from analysis.experiments.accuracy.spec import SweepResult
+from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.grid.spec import GridSpec
 from analysis.models.spec import ModelFacts, ModelSpec
 from analysis.results.durations import TOKENS_PER_QUESTION, Duration, is_of_here

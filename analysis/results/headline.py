@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.core.blocks import Removal
-from analysis.experiments.heal.spec import HealResult
-from analysis.experiments.speed.spec import SpeedResult
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.speed.speed_spec import SpeedResult
 from analysis.models import spec
 from analysis.models.spec import ModelFacts
 from analysis.results import evidence, glossary, reading, recovery

@@ -12,8 +12,9 @@ from analysis.core import stats
 from analysis.data import corpora, near_copies
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.accuracy.points import Point
-from analysis.experiments.accuracy.spec import lacking
-from analysis.experiments.heal.spec import HealResult, judged_by
+from analysis.experiments.accuracy.sweep_spec import lacking
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.heal.heal_spec import judged_by
 from analysis.results import recovery
 from analysis.results.reading import Change
 from analysis.results.settled import number

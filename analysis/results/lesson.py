@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from analysis.core import stats
 from analysis.core.blocks import Block
-from analysis.experiments.accuracy.spec import SweepResult
-from analysis.experiments.maps import spec
-from analysis.experiments.maps.spec import DistanceResult
+from analysis.experiments.accuracy.sweep_spec import SweepResult
+from analysis.experiments.maps import distance_spec
+from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.results import verdicts
 
 
@@ -49,7 +49,7 @@ def judge_block(distances: DistanceResult, guess: Block) -> JudgedBlock:
     """
     row = distances.mean[guess.size - 1]
     # The rule of the map itself, so that the lesson and the other pages name the same block also where two are equal.
-    best = spec.best_blocks([row, []])[0]
+    best = distance_spec.best_blocks([row, []])[0]
     distance = row[guess.start]
     rank = 1 + sum(value < distance for value in row)
     rivals = verdicts.of_map(distances, distances.spec.metric)[guess.size - 1]

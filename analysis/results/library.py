@@ -14,8 +14,8 @@ from analysis.core.registry import RESULTS
 from analysis.data import starter
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.points import Point
-from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec, SweepResult, SweepSpec
-from analysis.experiments.heal.spec import HealResult
+from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpec, SweepResult, SweepSpec
+from analysis.experiments.heal.heal_result import HealResult
 from analysis.models import identity as identities
 from analysis.models.spec import ModelSpec
 from analysis.results import evidence, runs, selection

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from analysis.data.spec import BenchmarkSpec
 from analysis.data.tasks import TASKS
 from analysis.experiments.accuracy import pairs
-from analysis.experiments.accuracy.spec import SweepResult
+from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.results import cliff
 
 

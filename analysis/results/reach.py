@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.core.blocks import PartSet, Removal
-from analysis.experiments.heal.spec import HealResult
+from analysis.experiments.heal.heal_result import HealResult
 from analysis.results import evidence, recovery
 from analysis.results.recovery import Recovery
 

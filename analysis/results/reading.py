@@ -18,9 +18,10 @@ from analysis.data import corpora, questions
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy import pairs
 from analysis.experiments.accuracy.points import Answer, Point
-from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
-from analysis.experiments.heal.spec import HealResult
-from analysis.experiments.maps.spec import DamageResult, DistanceResult
+from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.maps.damage_spec import DamageResult
+from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.models import weights_format
 from analysis.models.spec import ModelFacts, ModelSpec
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from analysis.core import stats
 from analysis.data import corpora
-from analysis.experiments.heal.spec import HealResult
+from analysis.experiments.heal.heal_result import HealResult
 from analysis.results import reading
 from analysis.results.reading import ACCURACY, LOSS, Change
 from analysis.results.settled import number

@@ -6,8 +6,8 @@ from typing import Any
 
 from analysis.core import stats
 from analysis.experiments.accuracy.points import GenerationCheck
-from analysis.experiments.accuracy.spec import SweepResult
-from analysis.experiments.heal.spec import HealResult
+from analysis.experiments.accuracy.sweep_spec import SweepResult
+from analysis.experiments.heal.heal_result import HealResult
 from analysis.results import cliff, generations, heals, reading
 from analysis.results.cliff import Cliff
 from analysis.results.headline import ANSWERS, HEAL, SPEED, TEXT, Headline

@@ -21,9 +21,10 @@ from analysis.core.table import Table
 from analysis.data import corpora, questions
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.points import Point
-from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
-from analysis.experiments.heal.spec import HealResult
-from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult, LeastDamage
+from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.maps.damage_spec import DamageResult, LeastDamage
+from analysis.experiments.maps.distance_spec import Best, DistanceResult
 from analysis.experiments.strategies import DRAW, needs
 from analysis.models.spec import ModelFacts, ModelSpec
 from analysis.results import evidence, reading, selection

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from statistics import median
 
-from analysis.experiments.search.spec import SearchResult, SearchSpec, takes
+from analysis.experiments.search.search_spec import SearchResult, SearchSpec, takes
 from analysis.models.spec import ModelFacts
 from analysis.results.durations import is_of_here
 

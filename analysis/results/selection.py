@@ -10,8 +10,8 @@ from typing import Any
 
 from analysis.core.blocks import Block, Removal
 from analysis.experiments.accuracy.points import Point
-from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
-from analysis.experiments.maps.spec import DamageResult
+from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
+from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.results import costs, reading
 from analysis.results.costs import Cost
 from analysis.results.reading import ACCURACY, LOSS, Change, Condition, Reading

@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 
 from analysis.core.errors import MixedConditionsError
-from analysis.experiments.accuracy.spec import SweepResult
-from analysis.experiments.heal.spec import HealResult
+from analysis.experiments.accuracy.sweep_spec import SweepResult
+from analysis.experiments.heal.heal_result import HealResult
 from analysis.results import reading
 from analysis.results.reading import ACC_NORM, ACCURACY, Change, Readings
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from analysis.core import stats
 from analysis.core.blocks import PartSet, Removal
-from analysis.experiments.speed.spec import SpeedLine, SpeedPoint, SpeedResult
+from analysis.experiments.speed.speed_spec import SpeedLine, SpeedPoint, SpeedResult
 
 DECODE, PREFILL = "decode", "prefill"
 """The two measured times: one new token, and one pass over the prompt."""

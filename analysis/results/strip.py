@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from analysis.core import stats
 from analysis.core.blocks import Block
 from analysis.data import corpora
+from analysis.experiments.maps.damage_spec import DamageResult
+from analysis.experiments.maps.distance_spec import Best, DistanceResult
 from analysis.experiments.maps.metrics import TITLES
-from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult
 from analysis.models.spec import ModelFacts
 from analysis.results import reading
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from analysis.core.blocks import Removal
 from analysis.core.record import Spec
-from analysis.experiments.prompt.spec import CompareResult, CompareSpec, Variant
+from analysis.experiments.prompt.comparison_spec import CompareResult, CompareSpec, Variant
 from analysis.models.spec import ModelSpec
 
 

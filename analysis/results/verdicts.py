@@ -9,8 +9,8 @@ from analysis.core import stats
 from analysis.data import corpora
 from analysis.experiments.accuracy.pairs import is_above
 from analysis.experiments.accuracy.points import Answer, Lines, Point
-from analysis.experiments.accuracy.spec import SweepSpec
-from analysis.experiments.maps.spec import DistanceResult
+from analysis.experiments.accuracy.sweep_spec import SweepSpec
+from analysis.experiments.maps.distance_spec import DistanceResult
 
 
 def favourite_option(answers: Sequence[Answer]) -> tuple[int, float] | None:
@@ -148,5 +148,5 @@ def of_map(result: DistanceResult, metric: str, per_text: Mapping[str, np.ndarra
 
 
 def _lowest(mean: Sequence[float]) -> int:
-    """Ties go to the deeper start, as in `maps.spec.best_blocks`."""
+    """Ties go to the deeper start, as in `distance_spec.best_blocks`."""
     return min(range(len(mean)), key=lambda start: (mean[start], -start))

@@ -22,11 +22,11 @@ from analysis.core.progress import Progress
 from analysis.core.record import Result, Spec
 from analysis.core.registry import SPECS, Experiment, _registered, register
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
-from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
+from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
 from analysis.experiments.heal import recipes
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.recipes import saved as saved_recipes
-from analysis.experiments.heal.spec import HealSpec
-from analysis.experiments.prompt.spec import Variant
+from analysis.experiments.prompt.comparison_spec import Variant
 from analysis.models.spec import ModelSpec
 
 REPOSITORY = Path(__file__).resolve().parents[2]

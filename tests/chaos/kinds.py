@@ -13,14 +13,16 @@ from analysis.cli import main as command_line
 from analysis.core.blocks import Block
 from analysis.core.record import Spec
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
-from analysis.experiments.accuracy.spec import EvaluateSpec, SweepSpec
+from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec
 from analysis.experiments.grid.spec import GridSpec
-from analysis.experiments.heal.spec import HealSpec
-from analysis.experiments.maps.spec import DamageSpec, DistanceSpec
+from analysis.experiments.heal.heal_spec import HealSpec
+from analysis.experiments.maps.damage_spec import DamageSpec
+from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.methods.spec import MethodsSpec
+from analysis.experiments.prompt.comparison_spec import CompareSpec, Variant
+from analysis.experiments.prompt.microscope_spec import MicroscopeSpec
 from analysis.experiments.prompt.restore_spec import RestoreSpec
-from analysis.experiments.prompt.spec import CompareSpec, MicroscopeSpec, Variant
-from analysis.experiments.speed.spec import SpeedSpec
+from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.exports.spec import ExportSpec
 from analysis.models.spec import InspectSpec, ModelSpec
 from tests.support import documents

@@ -11,8 +11,8 @@ from analysis.charts import look as drawing
 from analysis.core import stats
 from analysis.core.blocks import Block, LayerSet, parse_removal
 from analysis.experiments.accuracy.points import Answer
-from analysis.experiments.accuracy.spec import SweepSpec
-from analysis.experiments.maps.spec import Best
+from analysis.experiments.accuracy.sweep_spec import SweepSpec
+from analysis.experiments.maps.distance_spec import Best
 from analysis.experiments.strategies import STRATEGIES
 from tests.support.toy import DAMAGE, HEAL, MAP, MEAN, SWEEP
 

@@ -12,7 +12,7 @@ from analysis.charts.lesson import Rung
 from analysis.core.blocks import Block
 from analysis.experiments.accuracy.points import Answer, Lines, Point
 from analysis.experiments.maps import depths
-from analysis.experiments.maps.spec import Best
+from analysis.experiments.maps.distance_spec import Best
 from analysis.results import cliff, lesson
 from analysis.results.verdicts import collapsed_option, favourite_option
 from tests.support.toy import DAMAGE, MAP, SWEEP

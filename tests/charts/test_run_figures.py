@@ -9,7 +9,7 @@ from analysis.charts.curves import GUIDE
 from analysis.charts.look import ACCURACY, BITS, LOSS, translucent
 from analysis.charts.runs import Drawn
 from analysis.experiments.accuracy.points import Lines
-from analysis.experiments.maps.spec import Best
+from analysis.experiments.maps.distance_spec import Best
 from analysis.results import settled
 from tests.support import fakes
 

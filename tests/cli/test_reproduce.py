@@ -14,17 +14,19 @@ from analysis.core.errors import SpecError
 from analysis.core.record import Result, Spec
 from analysis.core.registry import RESULTS, RUNNERS, SPECS
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
-from analysis.experiments.accuracy.precision import PrecisionSpec
-from analysis.experiments.accuracy.spec import EvaluateSpec, SweepSpec, usual_search
+from analysis.experiments.accuracy.precision_spec import PrecisionSpec
+from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec, usual_search
 from analysis.experiments.grid.spec import GridSpec
 from analysis.experiments.heal import recipes
-from analysis.experiments.heal.spec import HealSpec
-from analysis.experiments.maps.spec import DamageSpec, DistanceSpec
+from analysis.experiments.heal.heal_spec import HealSpec
+from analysis.experiments.maps.damage_spec import DamageSpec
+from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.methods.spec import MethodsSpec
+from analysis.experiments.prompt.comparison_spec import CompareSpec, Variant
+from analysis.experiments.prompt.microscope_spec import MicroscopeSpec
 from analysis.experiments.prompt.restore_spec import RestoreSpec
-from analysis.experiments.prompt.spec import CompareSpec, MicroscopeSpec, Variant
-from analysis.experiments.search.spec import SearchSpec
-from analysis.experiments.speed.spec import SpeedSpec
+from analysis.experiments.search.search_spec import SearchSpec
+from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.exports.spec import ExportSpec
 from analysis.models.spec import InspectSpec, ModelSpec
 

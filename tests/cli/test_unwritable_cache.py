@@ -7,7 +7,7 @@ from analysis.core import store
 from analysis.core.errors import StorageError
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps import distance_map
-from analysis.experiments.maps.spec import DistanceSpec
+from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.models import load
 from analysis.models.spec import ModelSpec
 from tests.support import documents

@@ -17,7 +17,7 @@ from analysis.core.blocks import (
     written,
 )
 from analysis.core.errors import BlockRangeError
-from analysis.experiments.accuracy.spec import EvaluateSpec, SweepSpec
+from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec
 
 
 def test_one_unbroken_run_is_a_block():

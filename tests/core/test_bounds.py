@@ -18,11 +18,11 @@ from analysis.core.errors import BlockRangeError, LayerscopeError, SpecError
 from analysis.core.record import Spec, require
 from analysis.core.registry import SPECS
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
-from analysis.experiments.accuracy.spec import EvaluateSpec, SweepSpec
+from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec
 from analysis.experiments.grid.spec import GridSpec
-from analysis.experiments.heal.spec import HealSpec
-from analysis.experiments.prompt.spec import Variant
-from analysis.experiments.speed.spec import SpeedSpec
+from analysis.experiments.heal.heal_spec import HealSpec
+from analysis.experiments.prompt.comparison_spec import Variant
+from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.models.spec import ModelSpec
 from tests.support.made_up import json_values, refusal
 

@@ -15,7 +15,7 @@ from analysis.core import extensions, registry, store
 from analysis.core.errors import SpecError
 from analysis.core.registry import RESULTS, SPECS
 from analysis.data.spec import CorpusSpec
-from analysis.experiments.maps.spec import DistanceSpec
+from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.exports import page, report
 from analysis.results import library, runs
 from tests.support import fakes

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from analysis.core import index, store, upkeep
 from analysis.core.index import Wanted
-from analysis.experiments.maps.spec import DistanceResult
+from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.results import library
 from analysis.results.found import of_entry
 from tests.support import fakes

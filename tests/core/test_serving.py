@@ -9,10 +9,10 @@ from analysis.core import serving
 from analysis.core.errors import AccessError, SpecError
 from analysis.core.serving import Serving
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
-from analysis.experiments.accuracy.spec import EvaluateSpec, SweepSpec
-from analysis.experiments.heal.spec import HealSpec
-from analysis.experiments.maps.spec import DistanceSpec
-from analysis.experiments.prompt.spec import CompareSpec, Variant
+from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec
+from analysis.experiments.heal.heal_spec import HealSpec
+from analysis.experiments.maps.distance_spec import DistanceSpec
+from analysis.experiments.prompt.comparison_spec import CompareSpec, Variant
 from analysis.exports.spec import ExportSpec
 from analysis.models.spec import ModelSpec
 

@@ -8,11 +8,12 @@ from analysis.core.blocks import Block
 from analysis.core.errors import BlockRangeError, SpecError
 from analysis.core.registry import SPECS
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
-from analysis.experiments.accuracy.spec import EvaluateSpec, SweepSpec
-from analysis.experiments.heal.spec import HealSpec
-from analysis.experiments.maps.spec import DamageSpec, DistanceSpec
-from analysis.experiments.search.spec import SearchSpec
-from analysis.experiments.speed.spec import SpeedSpec
+from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec
+from analysis.experiments.heal.heal_spec import HealSpec
+from analysis.experiments.maps.damage_spec import DamageSpec
+from analysis.experiments.maps.distance_spec import DistanceSpec
+from analysis.experiments.search.search_spec import SearchSpec
+from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.models.spec import ModelSpec
 
 EXAMPLES = [

@@ -14,7 +14,7 @@ from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
 from analysis.data.tasks import TASKS
 from analysis.experiments.accuracy import evaluation, sweep
-from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec, SweepSpec
+from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpec, SweepSpec
 from analysis.exports import report
 from analysis.models.spec import ModelSpec
 

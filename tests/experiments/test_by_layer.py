@@ -9,9 +9,10 @@ from analysis.core import host, shards, store
 from analysis.core.errors import NotEnoughMemoryError
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
 from analysis.experiments.accuracy import evaluation, sweep
-from analysis.experiments.accuracy.spec import EvaluateSpec, SweepSpec
+from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec
 from analysis.experiments.maps import damage, distance_map
-from analysis.experiments.maps.spec import DamageSpec, DistanceSpec
+from analysis.experiments.maps.damage_spec import DamageSpec
+from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.models import inspection, load, source
 from analysis.models.spec import InspectSpec, ModelSpec
 

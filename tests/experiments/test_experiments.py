@@ -13,10 +13,10 @@ from analysis.core.errors import CorpusError, RecipeError
 from analysis.core.progress import Cancelled, ignore
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.accuracy import evaluation, scores
-from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec
+from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpec
 from analysis.experiments.maps import distance_map
+from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
 from analysis.experiments.maps.metrics import METRICS
-from analysis.experiments.maps.spec import DistanceResult, DistanceSpec
 from analysis.models import cut as pruning
 from analysis.models import decoder, load
 from analysis.models.spec import ModelSpec

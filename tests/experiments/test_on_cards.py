@@ -8,13 +8,15 @@ import pytest
 from analysis.core.blocks import Block
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.accuracy import sweep
-from analysis.experiments.accuracy.spec import SweepSpec
+from analysis.experiments.accuracy.sweep_spec import SweepSpec
 from analysis.experiments.heal import healing
-from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.maps import damage, distance_map
-from analysis.experiments.maps.spec import DamageSpec, DistanceSpec
+from analysis.experiments.maps.damage_spec import DamageSpec
+from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.prompt import comparison, microscope
-from analysis.experiments.prompt.spec import CompareSpec, MicroscopeSpec, Variant
+from analysis.experiments.prompt.comparison_spec import CompareSpec, Variant
+from analysis.experiments.prompt.microscope_spec import MicroscopeSpec
 from analysis.exports import export, folders
 from analysis.exports.spec import ExportSpec
 from analysis.models import machine, placement

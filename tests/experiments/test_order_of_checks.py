@@ -9,9 +9,10 @@ from analysis.core import registry
 from analysis.core.blocks import Block
 from analysis.core.errors import LayerscopeError
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
-from analysis.experiments.accuracy.spec import EvaluateSpec, SweepSpec
-from analysis.experiments.heal.spec import HealSpec
-from analysis.experiments.maps.spec import DamageSpec, DistanceSpec
+from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec
+from analysis.experiments.heal.heal_spec import HealSpec
+from analysis.experiments.maps.damage_spec import DamageSpec
+from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.models import load
 
 COMMANDS = ("distances", "damage", "sweep", "evaluate", "heal")

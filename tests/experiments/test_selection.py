@@ -5,9 +5,10 @@ import torch
 
 from analysis.core.blocks import Block, LayerSet
 from analysis.core.errors import BlockRangeError, SpecError
+from analysis.experiments.maps.damage_spec import LeastDamage
 from analysis.experiments.maps.depths import Depths
+from analysis.experiments.maps.distance_spec import Best, best_blocks
 from analysis.experiments.maps.distances import rows_by_size
-from analysis.experiments.maps.spec import Best, LeastDamage, best_blocks
 from analysis.experiments.strategies import choose
 
 

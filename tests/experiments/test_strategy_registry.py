@@ -12,9 +12,10 @@ from analysis.core.blocks import Block, LayerSet
 from analysis.core.errors import BlockRangeError, SpecError
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy import sweep
-from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
+from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
 from analysis.experiments.maps import distance_map
-from analysis.experiments.maps.spec import DamageResult, DistanceResult, DistanceSpec, LeastDamage
+from analysis.experiments.maps.damage_spec import DamageResult, LeastDamage
+from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
 from analysis.experiments.strategies import DAMAGE, STRATEGIES, Given, Strategy, choose, chosen
 from analysis.exports import report
 from analysis.models.spec import ModelSpec

@@ -15,7 +15,7 @@ from analysis.core.blocks import Block, LayerSet, PartSet
 from analysis.core.errors import BlockRangeError, RecipeError, SpecError, StorageError, UnsupportedModelError
 from analysis.core.progress import Cancelled
 from analysis.experiments.heal import adapters
-from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.exports import export, folders
 from analysis.exports.spec import ExportResult, ExportSpec
 from analysis.models import adapter as models_adapter

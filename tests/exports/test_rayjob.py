@@ -16,7 +16,7 @@ from analysis.cli import main
 from analysis.core import host
 from analysis.core.errors import SpecError
 from analysis.data.spec import CorpusSpec
-from analysis.experiments.maps.spec import DistanceSpec
+from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.exports import rayjob
 from analysis.models.spec import ModelSpec
 

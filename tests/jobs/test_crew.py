@@ -18,12 +18,13 @@ from analysis.core.progress import Cancelled
 from analysis.core.registry import experiments
 from analysis.core.shards import Shard
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
-from analysis.experiments.accuracy.spec import EvaluateSpec, SweepSpec
+from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec
 from analysis.experiments.grid.spec import GridSpec
 from analysis.experiments.maps import damage
-from analysis.experiments.maps.spec import DamageResult, DamageSpec, DistanceSpec
+from analysis.experiments.maps.damage_spec import DamageResult, DamageSpec
+from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.search import search
-from analysis.experiments.search.spec import SearchResult, SearchSpec
+from analysis.experiments.search.search_spec import SearchResult, SearchSpec
 from analysis.jobs import crew, errand
 from analysis.jobs.crew import Crew, MemberLost, member, team
 from analysis.jobs.crew.local import LocalCrew

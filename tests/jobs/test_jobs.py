@@ -13,7 +13,7 @@ import pytest
 from analysis import jobs
 from analysis.core.blocks import Block
 from analysis.core.errors import JobError, StorageError
-from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.jobs import attempt, local, table
 from analysis.jobs.local import Process
 from analysis.models.spec import ModelSpec

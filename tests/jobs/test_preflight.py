@@ -6,7 +6,7 @@ from analysis.core.blocks import Block
 from analysis.core.errors import JobError
 from analysis.experiments.heal import memory
 from analysis.experiments.heal.recipes import heal_spec
-from analysis.experiments.maps.spec import DistanceSpec
+from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.exports import rayjob
 from analysis.jobs import preflight
 from analysis.jobs.crew.local import LocalCrew

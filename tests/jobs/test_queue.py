@@ -17,9 +17,9 @@ from analysis.core import settings, store
 from analysis.core.blocks import Block
 from analysis.core.errors import JobError, StorageError
 from analysis.core.progress import Progress
-from analysis.experiments.accuracy.spec import EvaluateSpec
-from analysis.experiments.heal.spec import HealSpec
-from analysis.experiments.prompt.spec import CompareSpec, Variant
+from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
+from analysis.experiments.heal.heal_spec import HealSpec
+from analysis.experiments.prompt.comparison_spec import CompareSpec, Variant
 from analysis.jobs import attempt as interruption
 from analysis.jobs import local, table
 from analysis.jobs.local import Process

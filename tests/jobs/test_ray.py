@@ -18,8 +18,8 @@ from analysis.core.blocks import Block
 from analysis.core.errors import JobError, LayerscopeError
 from analysis.experiments.grid.spec import GridSpec
 from analysis.experiments.heal.recipes import heal_spec
-from analysis.experiments.maps.spec import DistanceSpec
-from analysis.experiments.speed.spec import SpeedSpec
+from analysis.experiments.maps.distance_spec import DistanceSpec
+from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.jobs import backend, errand, head, local, preflight
 from analysis.jobs.backend import ray
 from analysis.models.spec import InspectSpec, ModelSpec

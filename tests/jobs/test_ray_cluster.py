@@ -17,9 +17,10 @@ from analysis.core.blocks import Block
 from analysis.core.errors import JobError
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.heal import healing
-from analysis.experiments.heal.spec import HealResult, HealSpec
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.maps import distance_map
-from analysis.experiments.maps.spec import DistanceResult, DistanceSpec
+from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
 from analysis.jobs import backend, errand, head, local
 from analysis.jobs.backend import ray
 from analysis.models.spec import ModelSpec

@@ -12,7 +12,7 @@ from analysis.core import extensions, registry, store
 from analysis.core.errors import JobError
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps import distance_map
-from analysis.experiments.maps.spec import DistanceResult, DistanceSpec
+from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
 from analysis.jobs import backend, errand, local
 from analysis.jobs.backend import slurm
 from analysis.models.spec import ModelSpec

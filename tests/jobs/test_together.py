@@ -16,7 +16,8 @@ from analysis.core.errors import JobError, RecipeError, SpecError
 from analysis.core.progress import Cancelled, PeerLost, Progress
 from analysis.experiments.heal import checkpoints, healing, recipes
 from analysis.experiments.heal.group import Group
-from analysis.experiments.heal.spec import HealResult, HealSpec
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.jobs import crew
 from analysis.jobs.crew import Crew, member, together
 from tests.support import little_heal

@@ -18,8 +18,8 @@ from analysis.core.blocks import Block
 from analysis.core.errors import JobError, SpecError
 from analysis.core.registry import RESULTS, SPECS
 from analysis.data.spec import CorpusSpec
-from analysis.experiments.accuracy.spec import SweepSpec
-from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.accuracy.sweep_spec import SweepSpec
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.exports.spec import ExportSpec
 from analysis.jobs import local, table, worker
 from analysis.models.spec import InspectSpec, ModelSpec

@@ -22,9 +22,9 @@ from analysis.core.errors import RecipeError, SpecError, UnsupportedModelError
 from analysis.data import corpora
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.accuracy import evaluation
-from analysis.experiments.accuracy.spec import EvaluateSpec
+from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from analysis.experiments.maps import distance_map
-from analysis.experiments.maps.spec import DistanceSpec
+from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.scoring import likelihood
 from analysis.models import families, load
 from analysis.models.cut import cut, without_block

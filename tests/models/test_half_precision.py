@@ -5,7 +5,7 @@ import torch
 
 from analysis.core.blocks import Block, parse_removal
 from analysis.core.errors import UnsupportedModelError
-from analysis.experiments.maps.spec import DistanceSpec
+from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.scoring import likelihood
 from analysis.models import decoder as architecture
 from analysis.models import head, residual, stream

@@ -12,7 +12,7 @@ from analysis.core.blocks import Block
 from analysis.core.errors import SpecError
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.heal import healing
-from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.models import load, machine
 from analysis.models.spec import ModelSpec
 from tests.support import documents

@@ -19,7 +19,7 @@ MAPPED = """
 import json, sys
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps import distance_map
-from analysis.experiments.maps.spec import DistanceSpec
+from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.models import load
 from analysis.models.spec import ModelSpec
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.core.blocks import Block, blocks_up_to
-from analysis.experiments.maps.spec import LeastDamage
+from analysis.experiments.maps.damage_spec import LeastDamage
 from analysis.results import agreement
 from tests.support import fakes
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from analysis.core.blocks import Block
-from analysis.experiments.prompt.spec import CompareResult, CompareSpec, Variant, Writing
+from analysis.experiments.prompt.comparison_spec import CompareResult, CompareSpec, Variant, Writing
 from analysis.models.spec import ModelSpec
 from analysis.results import blind
 

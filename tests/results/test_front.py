@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from analysis.experiments.accuracy.points import Answer, Point
-from analysis.experiments.accuracy.spec import SweepResult
+from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.models import spec
 from analysis.results import front
 from analysis.results.front import SIZE, SPEED

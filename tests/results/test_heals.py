@@ -7,7 +7,7 @@ import pytest
 from analysis.core import stats
 from analysis.data.spec import CorpusSpec, default_loss_corpus, held_out_text
 from analysis.experiments.accuracy.points import Continuation, GenerationCheck, Point, SumAnswer
-from analysis.experiments.heal.spec import HealResult
+from analysis.experiments.heal.heal_result import HealResult
 from analysis.results import heals, reading
 from tests.support import fakes
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from analysis.core import host
-from analysis.experiments.search.spec import SearchResult, SearchSpec, takes
+from analysis.experiments.search.search_spec import SearchResult, SearchSpec, takes
 from analysis.results import searches
 from tests.support import fakes
 

@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 import pytest
 
 from analysis.core.blocks import Block
-from analysis.experiments.speed.spec import timing
+from analysis.experiments.speed.speed_spec import timing
 from analysis.results import gains, headline
 from analysis.results import speed as speeds
 from pages.components.explore import cost_panel

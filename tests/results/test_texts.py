@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from analysis.core.blocks import Block, LayerSet
+from analysis.experiments.prompt.comparison_spec import CompareResult, CompareSpec, Variant, Writing
+from analysis.experiments.prompt.microscope_spec import MicroscopeSpec
 from analysis.experiments.prompt.restore_spec import RestoreSpec
-from analysis.experiments.prompt.spec import CompareResult, CompareSpec, MicroscopeSpec, Variant, Writing
 from analysis.models.spec import ModelSpec
 from analysis.results import texts
 

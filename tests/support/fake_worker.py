@@ -16,7 +16,7 @@ from analysis.core import store
 from analysis.core.errors import CorpusError
 from analysis.core.meter import COUNTS
 from analysis.core.progress import Cancelled, OnProgress, Progress
-from analysis.experiments.maps.spec import DistanceSpec
+from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.jobs import worker
 from analysis.models.spec import ModelSpec
 

@@ -7,21 +7,15 @@ from pathlib import Path
 from analysis.core.blocks import Block, LayerSet, Removal, removal
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus, held_out_text
 from analysis.experiments.accuracy.points import Answer, Continuation, GenerationCheck, Lines, Point, SumAnswer, place
-from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec, SweepResult, SweepSpec
+from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpec, SweepResult, SweepSpec
 from analysis.experiments.grid import cells
 from analysis.experiments.grid.spec import GridResult, GridSpec
-from analysis.experiments.heal.spec import HealResult, HealSpec, HealStep, Validation, default_heal_corpus
-from analysis.experiments.maps.spec import (
-    Best,
-    DamageResult,
-    DamageSpec,
-    DistanceResult,
-    DistanceSpec,
-    LeastDamage,
-    default_damage_corpus,
-)
+from analysis.experiments.heal.heal_result import HealResult, HealStep, Validation
+from analysis.experiments.heal.heal_spec import HealSpec, default_heal_corpus
+from analysis.experiments.maps.damage_spec import DamageResult, DamageSpec, LeastDamage, default_damage_corpus
+from analysis.experiments.maps.distance_spec import Best, DistanceResult, DistanceSpec
 from analysis.experiments.methods.spec import MethodCell, MethodsResult, MethodsSpec
-from analysis.experiments.speed.spec import SpeedPoint, SpeedResult, SpeedSpec, fit, timing
+from analysis.experiments.speed.speed_spec import SpeedPoint, SpeedResult, SpeedSpec, fit, timing
 from analysis.models.spec import Choice, InspectResult, InspectSpec, LayerFacts, ModelFacts, ModelSpec
 
 APP = Path(__file__).resolve().parents[2] / "app.py"

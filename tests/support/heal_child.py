@@ -9,7 +9,7 @@ import threading
 
 from analysis.core import registry
 from analysis.experiments.heal import healing
-from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.jobs import worker
 
 SHORT_TEXTS = "tests.support.short_texts"

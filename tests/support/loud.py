@@ -4,7 +4,7 @@ import torch
 
 from analysis.core.blocks import Removal
 from analysis.experiments.heal import adapters
-from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.models import adapter, cut, load
 from analysis.models.spec import ModelSpec
 

@@ -14,7 +14,7 @@ SOURCE = '''
 from dataclasses import replace
 
 from analysis.experiments.heal.recipes import Recipe, register
-from analysis.experiments.heal.spec import default_heal_corpus
+from analysis.experiments.heal.heal_spec import default_heal_corpus
 from analysis.models.spec import ModelSpec
 
 register(

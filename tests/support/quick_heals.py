@@ -4,9 +4,9 @@ An extension for the dashboard and the worker of a test. Generating text, token 
 a model.
 """
 
-from analysis.experiments.heal import recipes, spec
+from analysis.experiments.heal import heal_spec, recipes
 
-spec.CALIBRATION_TEXTS = 24
+heal_spec.CALIBRATION_TEXTS = 24
 
 for name in recipes.NAMES:
     values = recipes.get(name).values

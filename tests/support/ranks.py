@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from analysis.core.blocks import Block
 from analysis.experiments.heal import adapters, following
 from analysis.experiments.heal.group import ALONE, Group, joined
-from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.teacher import Teacher
 from analysis.experiments.heal.training import Trainer
 from analysis.models import cut

@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 from analysis.experiments.accuracy import sweep
-from analysis.experiments.accuracy.spec import SweepSpec
+from analysis.experiments.accuracy.sweep_spec import SweepSpec
 from analysis.experiments.scoring import likelihood
 
 

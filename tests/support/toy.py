@@ -4,9 +4,11 @@ from dataclasses import replace
 
 from analysis.core.blocks import Block
 from analysis.experiments.accuracy.points import Lines, Point
-from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
-from analysis.experiments.heal.spec import HealResult, HealSpec, HealStep, Validation
-from analysis.experiments.maps.spec import Best, DamageResult, DamageSpec, DistanceResult, DistanceSpec, LeastDamage
+from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
+from analysis.experiments.heal.heal_result import HealResult, HealStep, Validation
+from analysis.experiments.heal.heal_spec import HealSpec
+from analysis.experiments.maps.damage_spec import DamageResult, DamageSpec, LeastDamage
+from analysis.experiments.maps.distance_spec import Best, DistanceResult, DistanceSpec
 from analysis.models.spec import ModelFacts
 
 FACTS = ModelFacts("toy", "llama", 4, 8, 32, [100] * 4, 256, 4.0, 64)

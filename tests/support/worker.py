@@ -11,7 +11,7 @@ import psutil
 
 from analysis import jobs
 from analysis.data.spec import CorpusSpec
-from analysis.experiments.maps.spec import DistanceSpec
+from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.jobs import local
 from analysis.models.spec import ModelSpec
 

@@ -14,17 +14,18 @@ from analysis.core.errors import LayerscopeError
 from analysis.data import corpora, questions
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy import evaluation
-from analysis.experiments.accuracy.spec import EvaluateSpec
+from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from analysis.experiments.heal import healing
-from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.maps import damage as damages
 from analysis.experiments.maps import distance_map
-from analysis.experiments.maps.spec import DamageSpec, DistanceSpec
+from analysis.experiments.maps.damage_spec import DamageSpec
+from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.prompt import comparison
-from analysis.experiments.prompt.spec import CompareSpec, Variant
+from analysis.experiments.prompt.comparison_spec import CompareSpec, Variant
 from analysis.experiments.scoring import likelihood
 from analysis.experiments.speed import speed as speeds
-from analysis.experiments.speed.spec import SpeedSpec
+from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.exports import export as exports
 from analysis.exports import folders
 from analysis.exports.spec import ExportSpec

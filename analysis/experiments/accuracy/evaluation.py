@@ -12,7 +12,7 @@ from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
 from analysis.experiments.accuracy import points, scores
 from analysis.experiments.accuracy.points import Answer, GenerationCheck, Lines, Point
 from analysis.experiments.accuracy.scores import Material, Scores
-from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec
+from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpec
 from analysis.models import adapter
 from analysis.models import load as models
 from analysis.models.adapter import with_adapter

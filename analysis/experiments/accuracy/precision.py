@@ -1,127 +1,105 @@
-"""Cost of half precision: how far it moves the log-likelihoods of options, and how many predictions it changes."""
+"""The experiment that holds a precision against float32: two evaluations of the unpruned model on the same questions."""
 
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import replace
 
-from analysis.core import stats
-from analysis.core.record import Result, Spec, require
-from analysis.core.registry import Experiment, register
-from analysis.core.table import Column, Table
+from analysis.core.errors import LayerscopeError
+from analysis.core.progress import OnProgress, Progress, ignore
+from analysis.data import questions as benchmarks
 from analysis.data.spec import BenchmarkSpec
-from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.experiments.accuracy import evaluation
+from analysis.experiments.accuracy.precision_spec import PrecisionResult, PrecisionSpec, cost, moved
+from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpec
+from analysis.models import load as models
+from analysis.models.load import Load, LoadedModel
+from analysis.models.spec import ModelSpec
+
+_SAMPLE = 100
+"""Questions of `once`: float32 takes a few seconds of a small model for them."""
 
 
-@dataclass(frozen=True)
-class PrecisionSpec(Spec):
-    """The unpruned model in its precision beside the same weights in float32, on the same questions."""
+def resolve(spec: PrecisionSpec) -> PrecisionSpec:
+    """The spec with concrete dtype, device and identities.
 
-    kind: ClassVar[str] = "precision"
-
-    model: ModelSpec = field(default_factory=ModelSpec)
-    benchmark: BenchmarkSpec = field(default_factory=BenchmarkSpec)
-
-    def __post_init__(self) -> None:
-        require(
-            not self.model.is_exact,
-            "float32 is the reference for other precisions. Choose dtype bfloat16 or float16, or 4bit or 8bit weights.",
-        )
-
-
-@dataclass(frozen=True)
-class PrecisionResult(Result):
-    """How far a precision is from float32."""
-
-    kind: ClassVar[str] = "precision"
-    spec_type: ClassVar[type[Spec]] = PrecisionSpec
-
-    model: ModelFacts
-    n_questions: int
-    n_options: int
-    mean_nats: float
-    """Mean over questions of how far an option's log-likelihood is moved, either way, nats."""
-    low_nats: float | None
-    """Ends of its 95 % interval over questions; None for fewer than two."""
-    high_nats: float | None
-    largest_nats: float
-    """The most that an option is moved."""
-    n_changed: int
-    """Questions on which half precision gives another option the highest log-likelihood."""
-
-    def tables(self) -> dict[str, Table]:
-        """One row."""
-        columns = (
-            Column("dtype"),
-            Column("mean_nats", "mean change of an option", "nats", ".3f", low="low_nats", high="high_nats"),
-            Column("largest_nats", "largest change", "nats", ".3f"),
-            Column("n_changed", "predictions changed"),
-            Column("n_questions", "questions"),
-        )
-        row = {"dtype": self.spec.model.precision} | {name: getattr(self, name) for name in _SHOWN}
-        return {"precision": Table("Against float32", columns, [row], f"{self.said()} {self.measured_on()}")}
-
-    def measured_on(self) -> str:
-        """On which questions."""
-        asked = self.spec.benchmark
-        return (
-            f"{self.ran_in}. The unpruned model on {self.n_questions} questions of {asked.task.rsplit('/', 1)[-1]}, seed "
-            f"{asked.seed}, with a 95 % interval over questions."
-        )
-
-    def said(self) -> str:
-        """The finding as a sentence."""
-        differ = "1 prediction differs" if self.n_changed == 1 else f"{self.n_changed} predictions differ"
-        ends = "" if self.low_nats is None else f" ({self.low_nats:.3f} to {self.high_nats:.3f})"
-        return (
-            f"{self.spec.model.precision} moves the log-likelihood of an option by {self.mean_nats:.3f} nats on "
-            f"average{ends} on this model. {differ} from float32 in {self.n_questions} questions."
-        )
-
-
-_SHOWN = ("mean_nats", "low_nats", "high_nats", "largest_nats", "n_changed", "n_questions")
-
-
-def cost(model: ModelSpec) -> PrecisionResult | None:
-    """Return the cost of this model's precision, measured here or shipped with the program; None where there is none.
-
-    Of several results the one with the most questions is returned.
-
-    Args:
-        model: resolved.
+    Raises:
+        SpecError: also where the dtype that this machine is good at is float32.
     """
-    known = PrecisionResult.all_of(model, precomputed=True)
-    same = [found for found in known if found.spec.model.precision == model.precision]
-    return max(same, key=lambda found: found.n_questions, default=None)
+    return replace(spec, benchmark=benchmarks.resolve(spec.benchmark), model=models.resolve(spec.model))
 
 
-def said_of(model: ModelSpec) -> str:
-    """Return the cost of a model's precision in a sentence; "" for float32 and for a model that is not resolved.
+def exact(model: ModelSpec) -> ModelSpec:
+    """Return the request for the same weights in float32."""
+    return replace(model, dtype="float32", quantization="none")
 
-    Args:
-        model: of the result.
+
+def run(spec: PrecisionSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> PrecisionResult:
+    """Evaluate the unpruned model in its precision and in float32; stored results of either are reused.
+
+    Where float32 does not fit into memory its layers are read from the disk one by one.
+
+    Raises:
+        LayerscopeError: for each problem that the user can fix, in one sentence.
     """
-    if model.is_exact or not model.identity:
-        return ""
-    found = cost(model)
-    if found is not None:
-        return found.said()
-    return f"The cost of {model.precision} on this model was not measured (run `python -m analysis precision`)."
+    resolved = resolve(spec)
+    stored = PrecisionResult.load(resolved, on_progress)
+    if stored is not None:
+        return stored
 
+    def scored(model: ModelSpec) -> EvaluateResult:
+        on_progress(Progress("loading the model", message=f"Scoring in {model.dtype}."))
+        asked = EvaluateSpec(model=model, benchmark=resolved.benchmark, loss_corpus=None)
+        return evaluation.run(asked, on_progress, load=load)
 
-def moved(half: list[list[float]], exact: list[list[float]]) -> tuple[float, tuple[float, float] | None, float]:
-    """How far options are moved: the mean over questions of the mean over their options, its interval, and the most.
-
-    Args:
-        half, exact: log-likelihoods per question and option, nats.
-    """
-    apart = [[abs(a - b) for a, b in zip(x, y, strict=True)] for x, y in zip(half, exact, strict=True)]
-    each = [sum(options) / len(options) for options in apart]
-    mean, error = stats.mean_and_stderr(each)
-    return mean, stats.mean_interval(mean, error, len(each)), max(map(max, apart))
-
-
-register(
-    Experiment(
-        PrecisionSpec, PrecisionResult, run="analysis.experiments.accuracy.against_float32:run", title="Cost of half precision",
-        help="Difference of this model's scores in bfloat16, float16 or quantized weights from those in float32.",
+    half = scored(resolved.model)
+    whole = scored(models.resolve(exact(resolved.model)))
+    pairs = list(zip(half.questions, whole.questions, strict=True))
+    mean, ends, largest = moved([a.loglikelihoods for a, _ in pairs], [b.loglikelihoods for _, b in pairs])
+    low, high = ends or (None, None)
+    result = PrecisionResult(
+        spec=resolved,
+        versions=half.versions,
+        wall_s=half.wall_s + whole.wall_s,
+        n_tokens=half.n_tokens + whole.n_tokens,
+        complete=True,
+        model=half.model,
+        n_questions=len(pairs),
+        n_options=sum(len(a.loglikelihoods) for a, _ in pairs),
+        mean_nats=mean,
+        low_nats=low,
+        high_nats=high,
+        largest_nats=largest,
+        n_changed=sum(a.prediction != b.prediction for a, b in pairs),
     )
-)  # fmt: skip
+    result.save()
+    return result
+
+
+def once(model: ModelSpec, benchmark: BenchmarkSpec, on_progress: OnProgress, *, load: Load) -> None:
+    """Measure the cost of a model's precision on the first questions of a result, unless it is known or there is no question.
+
+    Nothing is measured where float32 does not fit into memory next to the loaded model. A failure is only reported, since the
+    result that it belongs to is complete.
+
+    Args:
+        model, benchmark: of the result, resolved.
+        on_progress: receives reports; may raise `Cancelled`.
+        load: hands out the model that the result was measured with; the one in float32 is released afterwards.
+    """
+    if model.is_exact or cost(model) is not None:
+        return
+
+    def load_either(spec: ModelSpec, told: OnProgress, /, *, by_layer: bool = False) -> LoadedModel:
+        return (load if spec == model else models.FRESH)(spec, told, by_layer=by_layer)
+
+    few = replace(benchmark, limit=min(_SAMPLE, benchmark.limit or _SAMPLE))
+
+    def say(message: str) -> None:
+        on_progress(Progress(f"measuring the cost of {model.precision}, once", message=message))
+
+    try:
+        if models.plan(exact(model)).fits:
+            say(f"Comparing {model.precision} with float32 on a few questions, once for this model.")
+            run(PrecisionSpec(model, few), on_progress, load=load_either)
+        else:
+            say(f"The cost of {model.precision} was not measured: there is no memory left for the model in float32.")
+    except LayerscopeError as error:
+        say(f"The cost of {model.precision} was not measured: {error}")

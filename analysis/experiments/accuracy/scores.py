@@ -22,7 +22,7 @@ from analysis.data.tasks import Question
 from analysis.experiments.accuracy import generation as accuracy_generation
 from analysis.experiments.accuracy import points
 from analysis.experiments.accuracy.points import Answer, GenerationCheck, Lines, Point
-from analysis.experiments.accuracy.spec import EvaluateResult, EvaluateSpec, SweepResult, SweepSpec
+from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpec, SweepResult, SweepSpec
 from analysis.experiments.scoring import likelihood, trees
 from analysis.experiments.scoring.likelihood import Cuts
 from analysis.experiments.scoring.trees import EncodedQuestion

@@ -6,14 +6,15 @@ from analysis.core.errors import BlockRangeError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.core.record import Spec
 from analysis.data import corpora, decontamination, questions
-from analysis.experiments.accuracy import against_float32, scores
+from analysis.experiments.accuracy import precision, scores
 from analysis.experiments.accuracy.scores import Material, Scores
-from analysis.experiments.accuracy.spec import SweepResult, SweepSpec, usual_search
+from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec, usual_search
 from analysis.experiments.maps import damage, distance_map
-from analysis.experiments.maps.spec import DamageResult, DamageSpec, DistanceResult, DistanceSpec
+from analysis.experiments.maps.damage_spec import DamageResult, DamageSpec
+from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
 from analysis.experiments.scoring.likelihood import Cuts
 from analysis.experiments.search import search
-from analysis.experiments.search.spec import SearchResult
+from analysis.experiments.search.search_spec import SearchResult
 from analysis.experiments.strategies import (
     BLOCKS,
     DAMAGE,
@@ -90,7 +91,7 @@ def run(spec: SweepSpec, on_progress: OnProgress = ignore, *, load: Load = model
     scores.complete(known, loaded, material, cuts, on_progress, writing=resolved.generation, keep=keep, origin=origin)
     finished = _result(resolved, loaded, material, cuts, known, complete=True)
     finished.save()
-    against_float32.once(resolved.model, resolved.benchmark, on_progress, load=load)
+    precision.once(resolved.model, resolved.benchmark, on_progress, load=load)
     return finished
 
 

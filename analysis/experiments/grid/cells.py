@@ -7,7 +7,7 @@ from analysis.core import stats
 from analysis.core.table import Column, Table
 from analysis.data import corpora, questions
 from analysis.experiments.accuracy.pairs import compare, is_above
-from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
+from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
 from analysis.experiments.strategies import DRAW, INFLUENCE, MAP, needs
 
 NO_LOSS = (

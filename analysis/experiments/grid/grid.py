@@ -10,7 +10,7 @@ from analysis.core.errors import LayerscopeError, StorageError
 from analysis.core.progress import Cancelled, OnProgress, Progress, doing, ignore
 from analysis.data import corpora, questions
 from analysis.experiments.accuracy import scores, sweep
-from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
+from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
 from analysis.experiments.grid import cells
 from analysis.experiments.grid.cells import Cell
 from analysis.experiments.grid.spec import GridResult, GridSpec

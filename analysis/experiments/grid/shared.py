@@ -7,7 +7,7 @@ from analysis.core.progress import OnProgress
 from analysis.core.record import Spec
 from analysis.core.shards import Shard
 from analysis.experiments.accuracy import sweep
-from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
+from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
 from analysis.experiments.grid import grid
 from analysis.experiments.grid.spec import GridSpec
 from analysis.models.load import Loader

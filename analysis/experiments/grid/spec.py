@@ -11,10 +11,10 @@ from analysis.core.registry import Experiment, register
 from analysis.core.table import Table
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, default_loss_corpus
 from analysis.data.tasks import TASKS
-from analysis.experiments.accuracy.spec import SweepSpec
+from analysis.experiments.accuracy.sweep_spec import SweepSpec
 from analysis.experiments.grid import cells
 from analysis.experiments.grid.cells import Cell
-from analysis.experiments.maps.spec import DistanceSpec
+from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.strategies import BLOCKS, DRAW, INFLUENCE, MAP, STRATEGIES, needs
 from analysis.models.spec import ModelSpec
 

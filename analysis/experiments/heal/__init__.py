@@ -1,5 +1,1 @@
 """Healing a pruned model."""
-
-from analysis.experiments.heal.spec import HealResult, HealSpec
-
-__all__ = ["HealResult", "HealSpec"]

@@ -20,8 +20,8 @@ from transformers.pytorch_utils import Conv1D
 from analysis.core import blocks, store
 from analysis.core.blocks import ATTENTION, FEED_FORWARD, Removal
 from analysis.core.errors import RecipeError
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.projection import spread
-from analysis.experiments.heal.spec import HealSpec
 from analysis.models import adapter
 from analysis.models.adapter import UNTOLD_RANKS, Bridge, folder
 from analysis.models.decoder import Decoder

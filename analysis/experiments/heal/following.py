@@ -14,7 +14,7 @@ from analysis.experiments.heal import adapters, divided
 from analysis.experiments.heal.checkpoints import Checkpoint
 from analysis.experiments.heal.divided import Layers
 from analysis.experiments.heal.group import Group, Order
-from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.teacher import Teacher
 from analysis.experiments.heal.training import Trainer, derived_seed, deterministic, memory_explained, tensors
 from analysis.models import adapter, meter

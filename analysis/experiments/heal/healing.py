@@ -33,11 +33,12 @@ from analysis.experiments.heal import (
     texts,
 )
 from analysis.experiments.heal.group import ALONE, Group, joined, losses_named
+from analysis.experiments.heal.heal_result import HealResult, HealStep, Validation
+from analysis.experiments.heal.heal_spec import CALIBRATION_TEXTS, HealSpec
 from analysis.experiments.heal.junction import Junction, Readings
 from analysis.experiments.heal.packing import PackedRows
 from analysis.experiments.heal.remaining import Remaining
 from analysis.experiments.heal.remembered import Remembered, remembered
-from analysis.experiments.heal.spec import CALIBRATION_TEXTS, HealResult, HealSpec, HealStep, Validation
 from analysis.experiments.heal.teacher import can_separate
 from analysis.experiments.heal.training import Trainer, deterministic, memory_explained
 from analysis.models import adapter, machine

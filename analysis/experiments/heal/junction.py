@@ -24,8 +24,8 @@ from analysis.core.blocks import ATTENTION, FEED_FORWARD, Block, Part, Removal
 from analysis.core.errors import RecipeError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.experiments.heal.compensation import COMPENSATIONS, Compensation, Seen
+from analysis.experiments.heal.heal_result import GapReport, JunctionReport
 from analysis.experiments.heal.projection import NothingAdds, added, check_start, n_features, output_projection, watched
-from analysis.experiments.heal.spec import GapReport, JunctionReport
 from analysis.experiments.scoring import likelihood
 from analysis.models import adapter, cut, parts, scaling
 from analysis.models.adapter import Bridge

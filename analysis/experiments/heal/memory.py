@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from analysis.core import host, units
 from analysis.core.errors import NotEnoughMemoryError
-from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.models.spec import DTYPE_BYTES, LayerFacts, ModelFacts, divided_bytes, weight_bytes
 
 LOGITS_AT_ONCE = 1 << 25

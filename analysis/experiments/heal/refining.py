@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from analysis.core import store
 from analysis.experiments.accuracy import scores
 from analysis.experiments.accuracy.scores import Scores
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.remaining import FIT, TRAIN
-from analysis.experiments.heal.spec import HealResult, HealSpec
 from analysis.models import adapter
 from analysis.models.adapter import with_adapter
 from analysis.models.load import LoadedModel

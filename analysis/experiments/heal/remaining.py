@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from analysis.core.progress import OnProgress, Progress
-from analysis.experiments.heal.spec import CALIBRATION_TEXTS, CHOICE_TEXTS, HealSpec
+from analysis.experiments.heal.heal_spec import CALIBRATION_TEXTS, CHOICE_TEXTS, HealSpec
 
 LOAD, UNPRUNED, PRUNED, FIT, TRAIN, HEALED = STAGES = ("load", "score unpruned", "score pruned", "fit", "train", "score healed")
 """Stages that a page names."""

@@ -6,7 +6,8 @@ from analysis.core.blocks import Removal
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.accuracy import scores
 from analysis.experiments.accuracy.scores import Scores
-from analysis.experiments.heal.spec import HealResult, HealSpec
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.heal.heal_spec import HealSpec
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ in every stage, and validation always measures the model without all of the laye
 from collections.abc import Sequence
 
 from analysis.core.blocks import Removal, removal
-from analysis.experiments.heal.spec import HealSpec, Stage
+from analysis.experiments.heal.heal_result import Stage
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.search.objective import Objective
 from analysis.models.decoder import Decoder
 

@@ -9,7 +9,7 @@ from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy import scores
 from analysis.experiments.accuracy.scores import Material
 from analysis.experiments.heal import packing
-from analysis.experiments.heal.spec import CHOICE_TEXTS, HealSpec
+from analysis.experiments.heal.heal_spec import CHOICE_TEXTS, HealSpec
 from analysis.models.load import LoadedModel
 
 

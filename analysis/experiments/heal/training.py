@@ -18,7 +18,7 @@ from analysis.core.errors import NotEnoughMemoryError, RecipeError
 from analysis.experiments.heal import adapters, checkpoints, memory, packing, stages
 from analysis.experiments.heal.checkpoints import Checkpoint
 from analysis.experiments.heal.group import ALONE, Group
-from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.teacher import Teacher, Top, head_loss, run_rows, stream_behind
 from analysis.models import machine
 from analysis.models.cut import Cut

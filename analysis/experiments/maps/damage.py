@@ -16,7 +16,8 @@ from analysis.core.record import Spec
 from analysis.core.shards import Shard
 from analysis.data import corpora
 from analysis.experiments.maps import distance_map
-from analysis.experiments.maps.spec import DamageResult, DamageSpec, DistanceResult, LeastDamage
+from analysis.experiments.maps.damage_spec import DamageResult, DamageSpec, LeastDamage
+from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.experiments.scoring import likelihood
 from analysis.models import load as models
 from analysis.models.layerwise import Inputs, OnStep

@@ -16,9 +16,8 @@ from analysis.core.record import Spec
 from analysis.core.shards import Shard, forget
 from analysis.data import corpora
 from analysis.experiments.maps import distances
-from analysis.experiments.maps import spec as selection
+from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec, best_blocks
 from analysis.experiments.maps.metrics import METRICS
-from analysis.experiments.maps.spec import DistanceResult, DistanceSpec
 from analysis.models import load as models
 from analysis.models import stream
 from analysis.models.layerwise import Inputs
@@ -184,7 +183,7 @@ class _Measured:
             n_layers=facts.n_layers,
             mean=mean,
             stderr=distances.rows_by_size(torch.from_numpy(spread / np.sqrt(len(chosen)))),
-            best=selection.best_blocks(mean),
+            best=best_blocks(mean),
             n_texts=len(chosen),
             n_skipped=n_skipped,
             text_lengths=self.lengths,

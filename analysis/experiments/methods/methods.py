@@ -12,13 +12,13 @@ from analysis.data import corpora, questions
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.accuracy import sweep
 from analysis.experiments.accuracy.points import Answer
-from analysis.experiments.accuracy.spec import SweepResult, SweepSpec, sparing
+from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec, sparing
 from analysis.experiments.heal import healing, recipes
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.junction import Readings
-from analysis.experiments.heal.spec import HealSpec
-from analysis.experiments.maps.spec import DistanceSpec
+from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.methods.spec import MethodCell, MethodsResult, MethodsSpec, method_name
-from analysis.experiments.search.spec import check_protected
+from analysis.experiments.search.search_spec import check_protected
 from analysis.models import load as models
 from analysis.models.load import Loader
 from analysis.models.spec import ModelFacts

@@ -12,7 +12,7 @@ from torch import nn
 
 from analysis.core.errors import SpecError
 from analysis.core.progress import Cancelled, OnProgress, Progress, ignore
-from analysis.experiments.prompt.spec import CompareResult, CompareSpec, Variant, Writing
+from analysis.experiments.prompt.comparison_spec import CompareResult, CompareSpec, Variant, Writing
 from analysis.models import cut, writing
 from analysis.models import load as models
 from analysis.models.adapter import check_adapter, located, named, with_adapter

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.experiments.maps.depths import angular_distance
-from analysis.experiments.prompt.spec import MicroscopeResult, MicroscopeSpec
+from analysis.experiments.prompt.microscope_spec import MicroscopeResult, MicroscopeSpec
 from analysis.models import cut, writing
 from analysis.models import load as models
 from analysis.models.decoder import Decoder

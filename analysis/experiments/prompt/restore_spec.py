@@ -11,7 +11,7 @@ from analysis.core.options import Option
 from analysis.core.record import Result, Spec, require
 from analysis.core.registry import Experiment, register
 from analysis.core.table import Column, Table
-from analysis.experiments.prompt.spec import check_prompt
+from analysis.experiments.prompt.microscope_spec import check_prompt
 from analysis.models.spec import ModelSpec
 
 LEAST_RISE = 0.01

@@ -15,7 +15,14 @@ from analysis.data import corpora
 from analysis.data.decontamination import refuse_shared
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.search.objective import Objective, counted
-from analysis.experiments.search.spec import STREAM_BYTES, Searched, SearchResult, SearchSpec, checked_size, takes
+from analysis.experiments.search.search_spec import (
+    STREAM_BYTES,
+    Searched,
+    SearchResult,
+    SearchSpec,
+    checked_size,
+    takes,
+)
 from analysis.experiments.strategies import STRATEGIES, Layers
 from analysis.models import load as models
 from analysis.models.load import Load, LoadedModel

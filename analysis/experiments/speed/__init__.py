@@ -1,5 +1,1 @@
 """How fast a model is without some of its layers."""
-
-from analysis.experiments.speed.spec import SpeedResult, SpeedSpec
-
-__all__ = ["SpeedResult", "SpeedSpec"]

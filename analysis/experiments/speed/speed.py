@@ -14,7 +14,7 @@ from analysis.core.blocks import Block, PartSet, Removal, written
 from analysis.core.errors import BlockRangeError, SpecError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.experiments import strategies
-from analysis.experiments.speed.spec import SpeedPoint, SpeedResult, SpeedSpec, fit, timing
+from analysis.experiments.speed.speed_spec import SpeedPoint, SpeedResult, SpeedSpec, fit, timing
 from analysis.models import load as models
 from analysis.models import machine
 from analysis.models.cut import without_block

@@ -19,7 +19,8 @@ from analysis.core.blocks import Removal, removal
 from analysis.core.catalogue import Catalogue
 from analysis.core.errors import BlockRangeError, SpecError
 from analysis.core.record import require
-from analysis.experiments.maps.spec import Best, LeastDamage
+from analysis.experiments.maps.damage_spec import LeastDamage
+from analysis.experiments.maps.distance_spec import Best
 
 MAP = "map"
 """Reads the most similar block of each size, `Given.best`."""

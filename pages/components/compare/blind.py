@@ -13,7 +13,7 @@ import streamlit as st
 from analysis import jobs
 from analysis.charts import prompts as prompt_figures
 from analysis.core.blocks import Removal, written
-from analysis.experiments.prompt.spec import CompareResult, CompareSpec, Variant
+from analysis.experiments.prompt.comparison_spec import CompareResult, CompareSpec, Variant
 from analysis.models.spec import ModelSpec
 from analysis.results import blind, texts
 from analysis.results.blind import Round

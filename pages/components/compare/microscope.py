@@ -6,8 +6,8 @@ import streamlit as st
 
 from analysis.charts import prompts as prompt_figures
 from analysis.core.blocks import Removal
+from analysis.experiments.prompt.microscope_spec import MicroscopeResult, MicroscopeSpec
 from analysis.experiments.prompt.restore_spec import RestoreSpec
-from analysis.experiments.prompt.spec import MicroscopeResult, MicroscopeSpec
 from analysis.models.spec import ModelSpec
 from pages.components.compare import prompts, restored
 from pages.components.shared import chart, command, frame, start, theme, words

@@ -13,7 +13,7 @@ from analysis import jobs
 from analysis.core.blocks import Removal
 from analysis.core.errors import JobError
 from analysis.core.record import Spec
-from analysis.experiments.prompt.spec import LONGEST_PROMPT
+from analysis.experiments.prompt.microscope_spec import LONGEST_PROMPT
 from analysis.models.spec import ModelSpec
 from analysis.results import texts
 from pages.components.jobs import card

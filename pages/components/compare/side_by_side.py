@@ -11,10 +11,8 @@ from analysis.charts.look import palette
 from analysis.core import store
 from analysis.core.blocks import Removal
 from analysis.core.errors import LayerscopeError
-from analysis.experiments.heal.spec import HealResult
-from analysis.experiments.prompt.restore_spec import RestoreSpec
-from analysis.experiments.prompt.spec import (
-    LONGEST_PROMPT,
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.prompt.comparison_spec import (
     MOST_NEW_TOKENS,
     CompareResult,
     CompareSpec,
@@ -22,6 +20,8 @@ from analysis.experiments.prompt.spec import (
     Writing,
     mean_surprise,
 )
+from analysis.experiments.prompt.microscope_spec import LONGEST_PROMPT
+from analysis.experiments.prompt.restore_spec import RestoreSpec
 from analysis.models.spec import ModelSpec
 from analysis.results import runs, texts
 from pages.components.compare import prompts, shaded_text

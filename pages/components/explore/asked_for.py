@@ -10,8 +10,8 @@ import streamlit as st
 
 from analysis.core.errors import SpecError
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
-from analysis.experiments.accuracy.spec import SweepSpec, sparing
-from analysis.experiments.maps.spec import DistanceSpec
+from analysis.experiments.accuracy.sweep_spec import SweepSpec, sparing
+from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.strategies import BLOCKS, needs
 from analysis.models.spec import ModelSpec
 from pages.components.shared import library, start, state, words

@@ -6,7 +6,7 @@ from analysis.core.errors import LayerscopeError
 from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
 from analysis.data.tasks import Question
-from analysis.experiments.accuracy.spec import SweepResult
+from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.results import autopsy
 from analysis.results.autopsy import FATES, GAINED, LOST, RIGHT, WRONG
 from pages.components.explore import curves

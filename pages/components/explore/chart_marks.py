@@ -6,7 +6,7 @@ import streamlit as st
 
 from analysis.charts.selected import RATES
 from analysis.core.blocks import Removal
-from analysis.experiments.speed.spec import SpeedResult
+from analysis.experiments.speed.speed_spec import SpeedResult
 from analysis.results import selection as scores_of
 from analysis.results.front import SIZE, Front
 from analysis.results.generations import Generations

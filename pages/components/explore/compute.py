@@ -11,9 +11,10 @@ from analysis.core.blocks import Removal, removal
 from analysis.core.errors import BlockRangeError
 from analysis.data import corpora
 from analysis.data.spec import CorpusSpec, GenerationSpec, default_loss_corpus
-from analysis.experiments.accuracy.spec import SweepResult, SweepSpec, sparing
-from analysis.experiments.maps.spec import DamageSpec, DistanceResult, DistanceSpec
-from analysis.experiments.search.spec import checked_size, search_for
+from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec, sparing
+from analysis.experiments.maps.damage_spec import DamageSpec
+from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
+from analysis.experiments.search.search_spec import checked_size, search_for
 from analysis.experiments.strategies import BLOCKS, DRAW, MAP, SEARCHING, STRATEGIES, needs
 from analysis.models.spec import ModelSpec
 from analysis.results import searches

@@ -10,8 +10,8 @@ from functools import partial
 import streamlit as st
 
 from analysis.core.blocks import PartSet, Removal
-from analysis.experiments.maps.spec import DistanceResult
-from analysis.experiments.speed.spec import SpeedResult
+from analysis.experiments.maps.distance_spec import DistanceResult
+from analysis.experiments.speed.speed_spec import SpeedResult
 from analysis.models import spec
 from analysis.models.spec import ModelFacts, ModelSpec
 from analysis.results import speed as speeds

@@ -14,7 +14,7 @@ from analysis.charts.look import ACCURACY, LOSS
 from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.points import Point
-from analysis.experiments.accuracy.spec import EvaluateSpec, SweepResult
+from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepResult
 from analysis.experiments.strategies import DRAW, STRATEGIES, needs
 from analysis.models.spec import ModelSpec
 from analysis.results import beside, reading

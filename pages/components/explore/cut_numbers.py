@@ -6,8 +6,8 @@ from analysis.core import stats
 from analysis.core.blocks import Block
 from analysis.experiments.accuracy import pairs
 from analysis.experiments.accuracy.points import Point
-from analysis.experiments.accuracy.spec import SweepResult
-from analysis.experiments.maps.spec import DistanceResult
+from analysis.experiments.accuracy.sweep_spec import SweepResult
+from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.models import spec
 from analysis.results import cliff, glossary, settled, verdicts
 from analysis.results.reading import ACCURACY, LOSS, Change, Readings

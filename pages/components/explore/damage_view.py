@@ -7,7 +7,8 @@ import streamlit as st
 
 from analysis import jobs
 from analysis.core.blocks import Block, Removal, blocks_up_to
-from analysis.experiments.maps.spec import DamageResult, DistanceResult
+from analysis.experiments.maps.damage_spec import DamageResult
+from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.models.spec import ModelSpec
 from analysis.results import agreement, reading
 from analysis.results.agreement import Agreement, Price, Rank

@@ -7,9 +7,10 @@ import streamlit as st
 
 from analysis.core.table import Table
 from analysis.experiments.accuracy import points
-from analysis.experiments.accuracy.spec import SweepResult
-from analysis.experiments.heal.spec import HealResult
-from analysis.experiments.maps.spec import DamageResult, DistanceResult
+from analysis.experiments.accuracy.sweep_spec import SweepResult
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.maps.damage_spec import DamageResult
+from analysis.experiments.maps.distance_spec import DistanceResult
 from pages.components.explore import damage_view
 from pages.components.shared import chart, state, words
 

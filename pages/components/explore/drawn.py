@@ -6,7 +6,7 @@ import streamlit as st
 from plotly.graph_objs import Figure
 
 from analysis.charts import curves, maps
-from analysis.experiments.maps.spec import Best
+from analysis.experiments.maps.distance_spec import Best
 from analysis.results import verdicts
 from pages.components.shared import library
 from pages.components.shared.library import Found

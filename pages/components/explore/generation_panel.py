@@ -7,7 +7,7 @@ import streamlit as st
 
 from analysis.charts import curves as figures
 from analysis.core.blocks import Removal
-from analysis.experiments.accuracy.spec import EvaluateSpec
+from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from analysis.models.spec import ModelSpec
 from analysis.results import generations
 from analysis.results.generations import Generation, Generations

@@ -7,7 +7,7 @@ import streamlit as st
 from analysis.core import blocks
 from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
-from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
+from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
 from analysis.models.spec import ModelSpec
 from analysis.results import front, goals
 from analysis.results.front import Front, Offer

@@ -7,8 +7,8 @@ from plotly.graph_objs import Figure
 
 from analysis.charts import maps
 from analysis.core.blocks import Block
-from analysis.experiments.maps import spec
-from analysis.experiments.maps.spec import Best, DistanceResult
+from analysis.experiments.maps import distance_spec
+from analysis.experiments.maps.distance_spec import Best, DistanceResult
 from pages.components.explore import drawn, pick
 from pages.components.shared import state, theme, words
 from pages.components.shared.cuts import Cut, Strategy
@@ -50,7 +50,7 @@ def show(shown: Found, damage: Found | None, strategy: Strategy, cut: Cut) -> No
     if metric == DAMAGE and damage is not None:
         _damage(damage, how, cut, strategy)
         return
-    best = distances.best if metric == own else spec.best_blocks(distances.others[metric])
+    best = distances.best if metric == own else distance_spec.best_blocks(distances.others[metric])
     least = min(best, key=lambda entry: entry.distance)
     said = f"{words.metric(metric)}. The most similar block is {least.block.describe()} at {least.distance:.3f}."
     others = best if metric != own else ()

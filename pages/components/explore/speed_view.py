@@ -7,7 +7,7 @@ import streamlit as st
 from analysis import jobs
 from analysis.charts import curves
 from analysis.core.blocks import PartSet, Removal
-from analysis.experiments.speed.spec import SpeedResult, SpeedSpec
+from analysis.experiments.speed.speed_spec import SpeedResult, SpeedSpec
 from analysis.models.spec import ModelSpec
 from analysis.results import speed as speeds
 from pages.components.explore import chart_marks, cut_marks

@@ -6,8 +6,8 @@ import streamlit as st
 
 from analysis.core.blocks import Block, PartSet, Removal
 from analysis.data.spec import CorpusSpec, default_loss_corpus
-from analysis.experiments.accuracy import precision
-from analysis.experiments.accuracy.spec import EvaluateSpec
+from analysis.experiments.accuracy import precision_spec
+from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from analysis.models.spec import ModelFacts, ModelSpec
 from analysis.results import costs, headline
 from analysis.results.costs import BestCut, Cost
@@ -81,7 +81,7 @@ def _read(shown: Shown, removed: Removal) -> tuple[selection.Version, ...]:
 
 def _measured_on(said: Headline, sweep: Found | None) -> str:
     lines = list(said.measured_on)
-    if sweep is not None and (precise := precision.said_of(sweep.result.spec.model)):
+    if sweep is not None and (precise := precision_spec.said_of(sweep.result.spec.model)):
         lines.append(f"Precision: {precise}")
     return "\n".join(f"- {words.plain(line)}" for line in lines)
 

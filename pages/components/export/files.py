@@ -11,7 +11,7 @@ from analysis.cli import main
 from analysis.core import store
 from analysis.core.blocks import PartSet
 from analysis.data import questions
-from analysis.experiments.accuracy.spec import SweepResult
+from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.exports import card as model_card
 from analysis.exports import folders as exports
 from analysis.exports import formats, gguf_families, lm_eval_task, page, report

@@ -5,7 +5,7 @@ from typing import Literal
 import streamlit as st
 
 from analysis.core.blocks import PartSet
-from analysis.experiments.speed.spec import SpeedSpec
+from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.models import spec as cost
 from analysis.results import gains, glossary, reading, settled
 from analysis.results.gains import Amount, Quality

@@ -7,7 +7,7 @@ import streamlit as st
 from analysis.core import store
 from analysis.core.blocks import Removal, parse_removal
 from analysis.core.errors import BlockRangeError
-from analysis.experiments.heal.spec import HealResult
+from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.strategies import STRATEGIES
 from analysis.models.spec import ModelFacts, ModelSpec
 from analysis.results import runs

@@ -10,7 +10,7 @@ from analysis.core import host
 from analysis.core.blocks import Removal
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.heal import memory, recipes
-from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.models.spec import DTYPE_BYTES, ModelFacts, ModelSpec
 from pages.components.heal import block_choice, length, recipe
 from pages.components.shared import frame, precision, start, state, words

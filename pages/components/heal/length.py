@@ -10,7 +10,7 @@ from analysis.core import host, index
 from analysis.core.host import Load
 from analysis.core.index import Wanted
 from analysis.experiments.heal import recipes
-from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.models.spec import ModelFacts
 from analysis.results import durations, reach
 from analysis.results.durations import Duration, Timed

@@ -7,7 +7,8 @@ from analysis.charts import heals as figures
 from analysis.core import host, store
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.heal import recipes
-from analysis.experiments.heal.spec import COMPENSATIONS, HealResult, JunctionReport
+from analysis.experiments.heal.heal_result import HealResult, JunctionReport
+from analysis.experiments.heal.heal_spec import COMPENSATIONS
 from analysis.models import spec as sizes
 from analysis.results import durations, gains, heals, reading, recovery
 from analysis.results.reading import ACCURACY, LOSS, Reading

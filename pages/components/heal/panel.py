@@ -8,7 +8,8 @@ from analysis import jobs
 from analysis.core import stats
 from analysis.core.blocks import ATTENTION, Removal
 from analysis.experiments.heal import recipes
-from analysis.experiments.heal.spec import HealResult, HealSpec, Validation
+from analysis.experiments.heal.heal_result import HealResult, Validation
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.results import durations
 from analysis.results.durations import Duration
 from pages.components.heal import length, outcome

@@ -8,8 +8,8 @@ import streamlit as st
 from analysis.core.blocks import Removal
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.heal import recipes
+from analysis.experiments.heal.heal_spec import HealSpec, judged_by
 from analysis.experiments.heal.recipes import saved
-from analysis.experiments.heal.spec import HealSpec, judged_by
 from analysis.models.spec import ModelFacts, ModelSpec
 from pages.components.heal import length as length_menu
 from pages.components.heal import settings

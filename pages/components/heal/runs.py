@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from analysis import jobs
 from analysis.core.blocks import PartSet
-from analysis.experiments.heal.spec import HealResult, HealSpec
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.models.spec import ModelSpec
 from analysis.results import evidence, heals
 from pages.components.shared import library, words

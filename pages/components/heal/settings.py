@@ -9,7 +9,7 @@ from analysis.data import files
 from analysis.data.spec import BenchmarkSpec, GenerationSpec
 from analysis.data.tasks import TASKS
 from analysis.experiments.heal import recipes
-from analysis.experiments.heal.spec import COMPENSATIONS, DISTILL_FROM, HEAL_METHODS, LORA_ON, HealSpec
+from analysis.experiments.heal.heal_spec import COMPENSATIONS, DISTILL_FROM, HEAL_METHODS, LORA_ON, HealSpec
 from pages.components.shared import inputs, uploads, words
 
 _MODULES = {"feed_forward": "feed-forward", "attention": "attention", "both": "both"}

@@ -9,9 +9,11 @@ import streamlit as st
 from analysis.charts.lesson import Rung
 from analysis.core.record import Spec
 from analysis.data.gallery import EXHIBITS
-from analysis.experiments.accuracy.spec import SweepResult
-from analysis.experiments.heal.spec import COMPENSATIONS, HealResult
-from analysis.experiments.maps.spec import DamageResult, DistanceResult
+from analysis.experiments.accuracy.sweep_spec import SweepResult
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.heal.heal_spec import COMPENSATIONS
+from analysis.experiments.maps.damage_spec import DamageResult
+from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.experiments.strategies import SEARCHING, USUAL
 from analysis.models.spec import ModelFacts, ModelSpec
 from analysis.results import evidence, exercises, lesson

@@ -7,7 +7,8 @@ import streamlit as st
 
 from analysis.data import corpora, questions
 from analysis.data.spec import CorpusSpec
-from analysis.experiments.maps.spec import DamageResult, DistanceResult
+from analysis.experiments.maps.damage_spec import DamageResult
+from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.models.spec import ModelFacts, ModelSpec
 from analysis.results import reading
 from analysis.results.reading import Condition, Readings

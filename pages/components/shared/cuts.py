@@ -8,8 +8,9 @@ from analysis.core.blocks import Block, Removal, parse_removal
 from analysis.core.errors import BlockRangeError
 from analysis.experiments import strategies
 from analysis.experiments.accuracy.points import Point
-from analysis.experiments.accuracy.spec import EvaluateResult, SweepResult
-from analysis.experiments.maps.spec import Best, DamageResult, DistanceResult
+from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
+from analysis.experiments.maps.damage_spec import DamageResult
+from analysis.experiments.maps.distance_spec import Best, DistanceResult
 from analysis.experiments.strategies import BLOCKS, DAMAGE, DRAW, INFLUENCE, SEARCHED, Given, needs
 from analysis.models.spec import ModelSpec
 from analysis.results import reading, runs

@@ -13,8 +13,8 @@ import streamlit as st
 from analysis.core.blocks import Removal
 from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
-from analysis.experiments.accuracy.spec import SweepResult
-from analysis.experiments.maps.spec import DamageResult
+from analysis.experiments.accuracy.sweep_spec import SweepResult
+from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.models.spec import ModelSpec
 from analysis.results import runs, selection
 from analysis.results.selection import Selected

@@ -11,8 +11,8 @@ from analysis.core.blocks import ATTENTION
 from analysis.core.errors import LayerscopeError, ModelNotFoundError
 from analysis.core.record import Spec
 from analysis.experiments.heal import recipes
-from analysis.experiments.heal.spec import judged_by
-from analysis.experiments.maps.spec import DistanceSpec
+from analysis.experiments.heal.heal_spec import judged_by
+from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.models import remote
 from analysis.models.spec import ModelSpec
 from pages.components.shared import access, precision, state, words

@@ -10,10 +10,10 @@ from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.data.tasks import TASKS
 from analysis.experiments import strategies
 from analysis.experiments.accuracy.points import Point
-from analysis.experiments.accuracy.spec import SweepResult, SweepSpec
-from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
+from analysis.experiments.heal.heal_spec import HealSpec
+from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.experiments.maps.metrics import TITLES
-from analysis.experiments.maps.spec import DistanceResult
 from analysis.results import runs
 
 STRATEGY_HELP = strategies.HELP

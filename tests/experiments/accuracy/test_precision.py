@@ -7,9 +7,9 @@ import pytest
 from analysis.core.errors import NotEnoughMemoryError, SpecError
 from analysis.core.progress import ignore
 from analysis.data.spec import BenchmarkSpec
-from analysis.experiments.accuracy import against_float32, evaluation, precision, sweep
-from analysis.experiments.accuracy.precision import PrecisionResult, PrecisionSpec, moved
-from analysis.experiments.accuracy.spec import EvaluateSpec, SweepSpec
+from analysis.experiments.accuracy import evaluation, precision, precision_spec, sweep
+from analysis.experiments.accuracy.precision_spec import PrecisionResult, PrecisionSpec, moved
+from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec
 from analysis.models import load as models
 from analysis.models.spec import ModelSpec
 
@@ -29,20 +29,20 @@ def test_float32_has_no_cost_and_cannot_be_asked_for():
     with pytest.raises(SpecError, match="float32 is the reference for other precisions. Choose"):
         PrecisionSpec(model=ModelSpec(dtype="float32"))
     assert PrecisionSpec(model=ModelSpec(dtype="float32", quantization="4bit")).model.quantization == "4bit"
-    assert precision.said_of(ModelSpec(dtype="float32", identity="files:x")) == ""
+    assert precision_spec.said_of(ModelSpec(dtype="float32", identity="files:x")) == ""
 
 
 def test_cost_is_the_difference_of_evaluations_and_shown_with_results(cache, tiny_folder):
     half = models.resolve(ModelSpec(source=str(tiny_folder("llama")), dtype="bfloat16"))
     exact = models.resolve(ModelSpec(source=str(tiny_folder("llama")), dtype="float32"))
-    assert "was not measured" in precision.said_of(half)
-    found = against_float32.run(PrecisionSpec(model=half, benchmark=ASKED))
+    assert "was not measured" in precision_spec.said_of(half)
+    found = precision.run(PrecisionSpec(model=half, benchmark=ASKED))
     a, b = (evaluation.run(EvaluateSpec(model=model, benchmark=ASKED, loss_corpus=None)).questions for model in (half, exact))
     mean, ends, largest = moved([x.loglikelihoods for x in a], [x.loglikelihoods for x in b])
     assert (found.mean_nats, (found.low_nats, found.high_nats), found.largest_nats) == (mean, ends, largest)
     assert 0 < found.mean_nats < 0.1
     assert found.n_changed == sum(x.prediction != y.prediction for x, y in zip(a, b, strict=True))
-    said = precision.said_of(half)
+    said = precision_spec.said_of(half)
     assert said == found.said()
     assert said.startswith(f"bfloat16 moves the log-likelihood of an option by {mean:.3f} nats on average")
     assert said.endswith("from float32 in 6 questions.")
@@ -54,11 +54,11 @@ def test_cost_is_the_difference_of_evaluations_and_shown_with_results(cache, tin
 def test_the_result_with_most_questions_counts_for_its_own_precision(cache, tiny_folder):
     half = models.resolve(ModelSpec(source=str(tiny_folder("llama")), dtype="bfloat16"))
     for limit in (6, 3):
-        against_float32.run(PrecisionSpec(model=half, benchmark=BenchmarkSpec("arc_easy", limit=limit)))
-    assert precision.cost(half).n_questions == 6
+        precision.run(PrecisionSpec(model=half, benchmark=BenchmarkSpec("arc_easy", limit=limit)))
+    assert precision_spec.cost(half).n_questions == 6
     other = models.resolve(ModelSpec(source=str(tiny_folder("llama")), dtype="float16"))
-    assert precision.cost(other) is None
-    assert precision.said_of(other).startswith("The cost of float16 on this model was not measured")
+    assert precision_spec.cost(other) is None
+    assert precision_spec.said_of(other).startswith("The cost of float16 on this model was not measured")
 
 
 def curve(folder, dtype: str = "bfloat16", **named) -> SweepSpec:
@@ -69,25 +69,25 @@ def test_a_curve_in_half_precision_measures_its_cost_once(cache, tiny_folder, mo
     said = []
     found = sweep.run(curve(tiny_folder("llama")), lambda progress: said.append(progress.message))
     of_model = found.spec.model
-    assert precision.cost(of_model).n_questions == 6
-    assert found.measured_on().endswith(precision.cost(of_model).said())
+    assert precision_spec.cost(of_model).n_questions == 6
+    assert found.measured_on().endswith(precision_spec.cost(of_model).said())
     assert said.count("Comparing bfloat16 with float32 on a few questions, once for this model.") == 1
-    monkeypatch.setattr(against_float32, "run", lambda *_, **__: pytest.fail("it is known"))
+    monkeypatch.setattr(precision, "run", lambda *_, **__: pytest.fail("it is known"))
     sweep.run(replace(curve(tiny_folder("llama")), max_n=2))
 
 
 def test_a_shipped_cost_is_shown_and_not_measured_again(cache, monkeypatch):
     starter = models.resolve(ModelSpec(dtype="bfloat16", device="cpu"))
-    known = precision.cost(starter)
+    known = precision_spec.cost(starter)
     assert known.spec.model == starter
-    assert precision.said_of(starter) == known.said()
+    assert precision_spec.said_of(starter) == known.said()
     assert PrecisionResult.load(known.spec) is None, "it is never taken for one that was computed here"
-    monkeypatch.setattr(against_float32, "run", lambda *_, **__: pytest.fail("it is known"))
-    against_float32.once(starter, ASKED, ignore, load=models.FRESH)
+    monkeypatch.setattr(precision, "run", lambda *_, **__: pytest.fail("it is known"))
+    precision.once(starter, ASKED, ignore, load=models.FRESH)
 
 
 def test_a_curve_in_float32_has_nothing_to_measure(cache, tiny_folder, monkeypatch):
-    monkeypatch.setattr(against_float32, "run", lambda *_, **__: pytest.fail("float32 costs nothing"))
+    monkeypatch.setattr(precision, "run", lambda *_, **__: pytest.fail("float32 costs nothing"))
     assert sweep.run(curve(tiny_folder("llama"), "float32")).complete
 
 
@@ -95,7 +95,7 @@ def test_a_curve_without_a_measurable_cost_says_why(cache, tiny_folder, monkeypa
     def no_room(*_, **__):
         raise NotEnoughMemoryError("There is no room.")
 
-    monkeypatch.setattr(against_float32, "run", no_room)
+    monkeypatch.setattr(precision, "run", no_room)
     said = []
     found = sweep.run(curve(tiny_folder("llama")), lambda progress: said.append(progress.message))
     assert found.complete
@@ -104,7 +104,7 @@ def test_a_curve_without_a_measurable_cost_says_why(cache, tiny_folder, monkeypa
     monkeypatch.setattr(
         models, "plan", lambda spec, *rest: replace(whole(spec, *rest), free_bytes=0 if spec.dtype == "float32" else 1 << 40)
     )
-    monkeypatch.setattr(against_float32, "run", lambda *_, **__: pytest.fail("it does not fit"))
+    monkeypatch.setattr(precision, "run", lambda *_, **__: pytest.fail("it does not fit"))
     said.clear()
     sweep.run(replace(curve(tiny_folder("llama")), max_n=2), lambda progress: said.append(progress.message))
     assert "The cost of bfloat16 was not measured: there is no memory left for the model in float32." in said

@@ -16,9 +16,10 @@ from analysis.core.progress import Cancelled
 from analysis.data import corpora, tasks
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
 from analysis.experiments.accuracy import evaluation, generation, scores, sweep
-from analysis.experiments.accuracy.spec import EvaluateSpec, SweepResult, SweepSpec
+from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepResult, SweepSpec
 from analysis.experiments.maps import distance_map
-from analysis.experiments.maps.spec import DamageResult, DamageSpec, DistanceResult, DistanceSpec
+from analysis.experiments.maps.damage_spec import DamageResult, DamageSpec
+from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
 from analysis.experiments.scoring import likelihood
 from analysis.models import cut, load
 from analysis.models.spec import ModelSpec
@@ -167,7 +168,7 @@ def test_other_questions_texts_or_code_are_not_taken_over(sweep_spec, asked, mon
     sweep.run(asking(sweep_spec, 12))
     sweep.run(dataclasses.replace(sweep_spec, benchmark=dataclasses.replace(sweep_spec.benchmark, limit=12, seed=1)))
     assert len(asked) == 2 * 4 * 12
-    monkeypatch.setattr("analysis.experiments.accuracy.spec.SweepSpec.version", 10**6)
+    monkeypatch.setattr("analysis.experiments.accuracy.sweep_spec.SweepSpec.version", 10**6)
     sweep.run(asking(sweep_spec, 12))
     assert len(asked) == 3 * 4 * 12
 

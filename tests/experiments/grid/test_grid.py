@@ -17,7 +17,7 @@ from analysis.core.progress import Cancelled
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy import sweep
 from analysis.experiments.accuracy.pairs import compare
-from analysis.experiments.accuracy.spec import SweepResult
+from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.grid import grid
 from analysis.experiments.grid.spec import MOST_CELLS, GridResult, GridSpec
 from analysis.models import load

@@ -13,7 +13,7 @@ from transformers.pytorch_utils import Conv1D
 from analysis.core.blocks import Block
 from analysis.core.errors import RecipeError, StorageError
 from analysis.experiments.heal import adapters as heal_adapters
-from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.models import adapter, cut, load
 from analysis.models.decoder import find_decoder
 from analysis.models.feed_forward import feed_forward_matrices

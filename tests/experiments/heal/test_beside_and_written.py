@@ -11,7 +11,7 @@ from analysis.core.blocks import Block, LayerSet
 from analysis.core.errors import SpecError
 from analysis.core.progress import Cancelled
 from analysis.experiments.accuracy import evaluation
-from analysis.experiments.accuracy.spec import EvaluateSpec
+from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from analysis.experiments.heal import healing, memory, recipes, teacher
 from analysis.exports import export
 from analysis.models import load, writing

@@ -11,9 +11,9 @@ from peft import PeftConfig
 from analysis.core.blocks import Block
 from analysis.core.errors import RecipeError
 from analysis.experiments.accuracy import evaluation
-from analysis.experiments.accuracy.spec import EvaluateSpec
+from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from analysis.experiments.heal import healing, junction, recipes
-from analysis.experiments.heal.spec import HealResult
+from analysis.experiments.heal.heal_result import HealResult
 from analysis.exports import export
 from analysis.models import scaling
 from analysis.models.decoder import find_decoder

@@ -10,9 +10,9 @@ from analysis.core.blocks import Block, LayerSet
 from analysis.core.errors import RecipeError, SpecError
 from analysis.core.progress import Cancelled
 from analysis.experiments.accuracy import evaluation
-from analysis.experiments.accuracy.spec import EvaluateSpec
+from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from analysis.experiments.heal import healing, recipes
-from analysis.experiments.heal.spec import HealResult
+from analysis.experiments.heal.heal_result import HealResult
 from analysis.exports import export
 from analysis.models import adapter
 from tests.support import little_heal

@@ -10,7 +10,7 @@ from peft.tuners.lora import LoraLayer
 from analysis.core.blocks import Block
 from analysis.core.errors import RecipeError, SpecError
 from analysis.experiments.heal import adapters, compensation, junction, projection
-from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.models import adapter, cut, scaling
 from analysis.models.decoder import find_decoder
 from analysis.models.feed_forward import feed_forward_matrices

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from analysis.core.blocks import Block
 from analysis.experiments.heal.group import Group
-from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.heal.heal_spec import HealSpec
 from tests.support import ranks
 from tests.support.forked_crew import context
 

@@ -12,7 +12,8 @@ import pytest
 
 from analysis import jobs
 from analysis.experiments.heal import checkpoints, healing
-from analysis.experiments.heal.spec import HealResult, HealSpec
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.heal.heal_spec import HealSpec
 from tests.support import little_heal
 from tests.support.heal_child import heal, work
 from tests.support.worker import wait_for, wait_state

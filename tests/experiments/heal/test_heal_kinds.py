@@ -15,9 +15,10 @@ from analysis.core.progress import Cancelled
 from analysis.data import near_copies
 from analysis.data.spec import CorpusSpec, GenerationSpec
 from analysis.experiments.accuracy import evaluation, generation, scores
-from analysis.experiments.accuracy.spec import EvaluateSpec
+from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from analysis.experiments.heal import checkpoints, healing, packing, recipes, training
-from analysis.experiments.heal.spec import HealResult, HealSpec
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.exports import export
 from analysis.models import adapter, cut, load
 from analysis.models.decoder import find_decoder

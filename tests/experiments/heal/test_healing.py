@@ -14,7 +14,8 @@ from analysis.data import corpora, near_copies
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy import evaluation, scores
 from analysis.experiments.heal import checkpoints, healing, packing, recipes, training
-from analysis.experiments.heal.spec import HealResult, HealSpec
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.models import cut, load
 from analysis.models.spec import ModelSpec
 from tests.support import documents

@@ -8,7 +8,7 @@ from analysis.core.blocks import Block
 from analysis.core.errors import NotEnoughMemoryError
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.heal import adapters, healing, memory
-from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.models import cut, decoder, load
 from analysis.models.decoder import find_decoder
 from analysis.models.spec import ModelSpec

@@ -12,10 +12,10 @@ from analysis.core.blocks import ATTENTION, FEED_FORWARD, PartSet
 from analysis.core.errors import RecipeError, SpecError
 from analysis.core.progress import Cancelled
 from analysis.experiments.accuracy import evaluation
-from analysis.experiments.accuracy.spec import EvaluateSpec
+from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from analysis.experiments.heal import adapters, compensation, healing, junction, packing, projection
 from analysis.experiments.heal import texts as choice_of_texts
-from analysis.experiments.heal.spec import HealResult
+from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.training import Trainer, derived_seed
 from analysis.experiments.scoring import likelihood
 from analysis.exports import export

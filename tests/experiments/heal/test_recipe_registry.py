@@ -9,8 +9,9 @@ from analysis.core.blocks import Block
 from analysis.core.errors import RecipeError, SpecError
 from analysis.data.spec import default_loss_corpus
 from analysis.experiments.heal import healing, recipes
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.heal.heal_spec import HealSpec, default_heal_corpus
 from analysis.experiments.heal.recipes import saved
-from analysis.experiments.heal.spec import HealResult, HealSpec, default_heal_corpus
 from analysis.exports import report
 from analysis.models.spec import ModelSpec
 from tests.support import own_recipe

@@ -8,7 +8,7 @@ from analysis.core.blocks import Block
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy import scores
 from analysis.experiments.heal import healing, recipes, training
-from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.models.spec import ModelSpec
 from tests.support import documents
 

@@ -7,7 +7,7 @@ import pytest
 from analysis.core.blocks import Block
 from analysis.core.errors import RecipeError
 from analysis.experiments.heal import recipes
-from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.heal.heal_spec import HealSpec
 
 SPEC = HealSpec(block=Block(2, 2), steps=0, minutes=10.0)
 

@@ -9,7 +9,7 @@ from analysis.core.blocks import Block, LayerSet, PartSet, removal
 from analysis.core.errors import SpecError
 from analysis.core.progress import Cancelled
 from analysis.experiments.heal import adapters, healing, memory, recipes, stages
-from analysis.experiments.heal.spec import HealResult, Stage
+from analysis.experiments.heal.heal_result import HealResult, Stage
 from analysis.experiments.heal.training import Trainer, derived_seed
 from analysis.models import cut, load
 from analysis.models.decoder import find_decoder

@@ -8,7 +8,7 @@ import torch
 
 from analysis.core.blocks import Block
 from analysis.experiments.heal import adapters, teacher
-from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.teacher import Teacher, Top, head_loss
 from analysis.models import cut as pruning
 from analysis.models.decoder import find_decoder

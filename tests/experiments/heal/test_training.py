@@ -10,7 +10,7 @@ import transformers
 from analysis.core.blocks import Block
 from analysis.core.errors import RecipeError, StorageError
 from analysis.experiments.heal import adapters, checkpoints, training
-from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.teacher import head_loss
 from analysis.experiments.heal.training import Trainer
 from analysis.models import cut

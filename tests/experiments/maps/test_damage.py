@@ -13,7 +13,8 @@ from analysis.core.progress import Cancelled
 from analysis.data import corpora
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps import damage, distance_map
-from analysis.experiments.maps.spec import DamageResult, DamageSpec, DistanceSpec
+from analysis.experiments.maps.damage_spec import DamageResult, DamageSpec
+from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.scoring import likelihood
 from analysis.models import load, stream
 from analysis.models.cut import without_block

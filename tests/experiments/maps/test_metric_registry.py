@@ -14,8 +14,8 @@ from analysis.core.errors import SpecError
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps import distance_map, distances
 from analysis.experiments.maps.depths import Depths
+from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
 from analysis.experiments.maps.metrics import METRICS, TITLES, UNITS, Metric
-from analysis.experiments.maps.spec import DistanceResult, DistanceSpec
 from analysis.exports import report
 from analysis.models.spec import ModelSpec
 from analysis.results import verdicts

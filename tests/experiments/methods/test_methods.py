@@ -9,9 +9,9 @@ from analysis.core.stats import compare_losses
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy import sweep
 from analysis.experiments.accuracy.pairs import compare
-from analysis.experiments.accuracy.spec import SweepSpec, sparing
+from analysis.experiments.accuracy.sweep_spec import SweepSpec, sparing
 from analysis.experiments.heal import healing
-from analysis.experiments.maps.spec import DistanceSpec
+from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.methods import methods
 from analysis.experiments.methods.spec import MethodCell, MethodsResult, MethodsSpec
 from analysis.models.spec import ModelSpec

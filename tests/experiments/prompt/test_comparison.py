@@ -11,7 +11,7 @@ from analysis.core.blocks import Block
 from analysis.core.errors import BlockRangeError, RecipeError, SpecError
 from analysis.core.progress import Cancelled
 from analysis.experiments.prompt import comparison
-from analysis.experiments.prompt.spec import CompareResult, CompareSpec, Variant
+from analysis.experiments.prompt.comparison_spec import CompareResult, CompareSpec, Variant
 from analysis.models import adapter as models_adapter
 from analysis.models import cut, decoder, load
 from analysis.models.spec import ModelSpec

@@ -9,7 +9,7 @@ import torch
 from analysis.core.blocks import Block, LayerSet, parse_removal
 from analysis.core.errors import BlockRangeError
 from analysis.experiments.prompt import microscope
-from analysis.experiments.prompt.spec import MicroscopeSpec
+from analysis.experiments.prompt.microscope_spec import MicroscopeSpec
 from analysis.models import cut, load
 from analysis.models import decoder as architecture
 from analysis.models import stream as hidden_states

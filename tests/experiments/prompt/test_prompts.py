@@ -10,15 +10,15 @@ from analysis.charts import prompts
 from analysis.core.blocks import Block, LayerSet
 from analysis.core.errors import SpecError, UnsupportedModelError
 from analysis.core.registry import SPECS
-from analysis.experiments.prompt.spec import (
+from analysis.experiments.prompt.comparison_spec import (
     CompareResult,
     CompareSpec,
-    MicroscopeSpec,
     Variant,
     Writing,
     differing,
     first_difference,
 )
+from analysis.experiments.prompt.microscope_spec import MicroscopeSpec
 from analysis.models import cut, writing
 from analysis.models import decoder as architecture
 from analysis.models.spec import ModelSpec

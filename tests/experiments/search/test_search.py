@@ -13,11 +13,11 @@ from analysis.core.errors import BlockRangeError, CorpusError, SpecError
 from analysis.core.progress import Cancelled
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy import sweep
-from analysis.experiments.accuracy.spec import SweepSpec
-from analysis.experiments.maps.spec import DistanceSpec
+from analysis.experiments.accuracy.sweep_spec import SweepSpec
+from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.search import search
 from analysis.experiments.search.objective import Objective
-from analysis.experiments.search.spec import SearchResult, SearchSpec, takes
+from analysis.experiments.search.search_spec import SearchResult, SearchSpec, takes
 from analysis.experiments.strategies import SEARCHING, STRATEGIES, Given, evopress, swaps
 from analysis.models import load
 from analysis.models.spec import ModelSpec

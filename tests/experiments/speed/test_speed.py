@@ -10,7 +10,7 @@ from analysis.core.blocks import Block, parse_removal
 from analysis.core.errors import BlockRangeError, SpecError
 from analysis.core.progress import Cancelled, ignore
 from analysis.experiments.speed import speed
-from analysis.experiments.speed.spec import SpeedResult, SpeedSpec
+from analysis.experiments.speed.speed_spec import SpeedResult, SpeedSpec
 from analysis.models import load, writing
 from analysis.models.cut import without_block
 from analysis.models.decoder import find_decoder

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.experiments.speed.spec import fit, timing
+from analysis.experiments.speed.speed_spec import fit, timing
 
 
 def test_quartiles_of_known_numbers():

@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 
 from analysis import jobs
 from analysis.core.blocks import Block
-from analysis.experiments.prompt.spec import CompareResult, CompareSpec, Variant, Writing
+from analysis.experiments.prompt.comparison_spec import CompareResult, CompareSpec, Variant, Writing
 from pages.components.compare import blind
 from tests.support import fakes
 from tests.support.seen import read, texts

@@ -8,7 +8,8 @@ from streamlit.testing.v1 import AppTest
 
 from analysis import jobs
 from analysis.core.blocks import Block
-from analysis.experiments.prompt.spec import CompareResult, CompareSpec, MicroscopeResult, MicroscopeSpec, Variant, Writing
+from analysis.experiments.prompt.comparison_spec import CompareResult, CompareSpec, Variant, Writing
+from analysis.experiments.prompt.microscope_spec import MicroscopeResult, MicroscopeSpec
 from pages.components.compare import prompts, shaded_text
 from tests.support import fakes
 from tests.support.seen import figures, read, texts, trace

@@ -7,8 +7,8 @@ from streamlit.testing.v1 import AppTest
 
 from analysis import jobs
 from analysis.core.blocks import Block
+from analysis.experiments.prompt.comparison_spec import CompareResult, CompareSpec, Variant, Writing
 from analysis.experiments.prompt.restore_spec import RestoreResult, RestoreSpec
-from analysis.experiments.prompt.spec import CompareResult, CompareSpec, Variant, Writing
 from tests.support import fakes
 from tests.support.seen import figures, read, texts, trace
 

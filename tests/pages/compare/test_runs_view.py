@@ -200,9 +200,9 @@ def test_two_real_models_of_different_depth_offline(view, cache, tokenizer, tmp_
     """Demo models that anyone can make: random ones of two families, measured by the program itself."""
     from analysis.core import store
     from analysis.experiments.accuracy import sweep
-    from analysis.experiments.accuracy.spec import SweepSpec
+    from analysis.experiments.accuracy.sweep_spec import SweepSpec
     from analysis.experiments.maps import distance_map
-    from analysis.experiments.maps.spec import DistanceSpec
+    from analysis.experiments.maps.distance_spec import DistanceSpec
     from analysis.models.spec import ModelSpec
     from tests.support.families import build
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from analysis import jobs
-from analysis.experiments.maps.spec import DamageSpec
-from analysis.experiments.speed.spec import SpeedSpec
+from analysis.experiments.maps.damage_spec import DamageSpec
+from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.models import spec
 from analysis.models.spec import ModelSpec
 from analysis.results import speed

@@ -8,7 +8,7 @@ from analysis import jobs
 from analysis.core import stats
 from analysis.core.blocks import Block, LayerSet
 from analysis.data.spec import BenchmarkSpec
-from analysis.experiments.accuracy.spec import SweepSpec
+from analysis.experiments.accuracy.sweep_spec import SweepSpec
 from analysis.experiments.strategies import STRATEGIES
 from analysis.results import cliff
 from tests.support import fakes

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from analysis import jobs
-from analysis.experiments.maps.spec import DamageSpec
+from analysis.experiments.maps.damage_spec import DamageSpec
 from analysis.results import agreement
 from analysis.results.agreement import Rank
 from pages.components.explore import damage_view

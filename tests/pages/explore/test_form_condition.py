@@ -7,9 +7,9 @@ import pytest
 from analysis import jobs
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy import sweep as sweeps
-from analysis.experiments.accuracy.spec import SweepSpec
+from analysis.experiments.accuracy.sweep_spec import SweepSpec
 from analysis.experiments.maps import distance_map
-from analysis.experiments.maps.spec import DistanceSpec
+from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.models.spec import ModelSpec
 from tests.support import fakes
 from tests.support.seen import texts

@@ -7,8 +7,8 @@ from streamlit.testing.v1 import AppTest
 
 from analysis import jobs
 from analysis.experiments.accuracy.points import Answer
-from analysis.experiments.accuracy.spec import SweepSpec
-from analysis.experiments.maps.spec import DistanceSpec
+from analysis.experiments.accuracy.sweep_spec import SweepSpec
+from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.results import cliff
 from tests.support import fakes
 from tests.support.seen import charts, marked, metric, opened, read, ringed, texts

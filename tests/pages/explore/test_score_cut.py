@@ -7,7 +7,7 @@ import pytest
 from analysis import jobs
 from analysis.core.blocks import Block, LayerSet
 from analysis.data.spec import BenchmarkSpec
-from analysis.experiments.accuracy.spec import EvaluateSpec
+from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from analysis.models.spec import ModelSpec
 from pages.components.shared import start
 from tests.support import fakes

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from analysis import jobs
 from analysis.data.spec import CorpusSpec, default_loss_corpus
-from analysis.experiments.accuracy.spec import EvaluateSpec
+from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from tests.support import fakes
 from tests.support.seen import opened, ringed, texts
 

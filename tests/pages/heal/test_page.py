@@ -14,7 +14,7 @@ from analysis.data.decontamination import Overlap
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.points import Answer, Continuation, GenerationCheck
 from analysis.experiments.heal import recipes
-from analysis.experiments.heal.spec import JunctionReport
+from analysis.experiments.heal.heal_result import JunctionReport
 from analysis.jobs import table as job_table
 from pages.components.shared import uploads
 from tests.support import fakes, own_recipe

@@ -9,7 +9,7 @@ from analysis import jobs
 from analysis.core import settings, store
 from analysis.core.meter import Work
 from analysis.data.spec import CorpusSpec
-from analysis.experiments.maps.spec import DistanceSpec
+from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.jobs import backend
 from analysis.jobs import table as job_table
 from analysis.jobs.backend import Backend, Seen, register

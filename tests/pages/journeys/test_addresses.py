@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from analysis import jobs
-from analysis.experiments.maps.spec import DistanceSpec
+from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.models.spec import ModelSpec
 from tests.support import browser
 

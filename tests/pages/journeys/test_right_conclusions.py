@@ -11,9 +11,9 @@ from analysis import jobs
 from analysis.core import store
 from analysis.core.blocks import Block
 from analysis.experiments.accuracy.points import Answer
-from analysis.experiments.accuracy.spec import SweepResult
-from analysis.experiments.heal.spec import HealSpec
-from analysis.experiments.maps.spec import DamageResult
+from analysis.experiments.accuracy.sweep_spec import SweepResult
+from analysis.experiments.heal.heal_spec import HealSpec
+from analysis.experiments.maps.damage_spec import DamageResult
 from tests.support import browser, fakes
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.experiments.heal.spec import JunctionReport
+from analysis.experiments.heal.heal_result import JunctionReport
 from tests.support import fakes
 
 

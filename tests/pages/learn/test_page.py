@@ -606,7 +606,7 @@ def test_presenter_mode_is_switched_on_and_off(app, known):
 
 
 def test_jobs_are_still_there_while_presenting(app, known, job):
-    from analysis.experiments.maps.spec import DistanceSpec
+    from analysis.experiments.maps.distance_spec import DistanceSpec
 
     job(DistanceSpec(), analysis_jobs.RUNNING, "A map on its way", done=1, total=4)
     at = app(PAGE, present="1")

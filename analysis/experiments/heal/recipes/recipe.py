@@ -6,7 +6,7 @@ from typing import Any, overload
 
 from analysis.core.blocks import Block, Removal
 from analysis.core.errors import RecipeError
-from analysis.experiments.heal.spec import HealSpec, judged_by
+from analysis.experiments.heal.heal_spec import HealSpec, judged_by
 
 SETTINGS = tuple(field.name for field in fields(HealSpec) if field.name not in ("block", "recipe"))
 """Settings that a recipe may set."""

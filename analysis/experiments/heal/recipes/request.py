@@ -9,11 +9,11 @@ from analysis.core.blocks import Removal
 from analysis.core.errors import RecipeError
 from analysis.core.options import imported
 from analysis.data.spec import CorpusSpec, GenerationSpec
+from analysis.experiments.heal.heal_spec import HealSpec, judged_by
 from analysis.experiments.heal.recipes import saved
 from analysis.experiments.heal.recipes.recipe import NAMES, SETTINGS, Recipe, get
 from analysis.experiments.heal.recipes.sizing import spread
 from analysis.experiments.heal.recipes.table import DEFAULT, has_row
-from analysis.experiments.heal.spec import HealSpec, judged_by
 from analysis.models.spec import AUTO, ModelSpec
 
 FULL_QUESTIONS = 200

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from analysis.core import documents, store
 from analysis.core.errors import LayerscopeError, RecipeError
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.recipes.recipe import NAMES, SETTINGS, Recipe
-from analysis.experiments.heal.spec import HealSpec
 
 _NAME = re.compile(r"[\w][\w .,()+-]{0,39}")
 _FORMAT = 1

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from analysis.core.errors import RecipeError
-from analysis.experiments.heal.spec import HealSpec
+from analysis.experiments.heal.heal_spec import HealSpec
 
 CHECKS = 6
 """Validation losses on the way of a heal whose length is worked out."""

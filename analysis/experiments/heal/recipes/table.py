@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
+from analysis.experiments.heal.heal_spec import default_heal_corpus
 from analysis.experiments.heal.recipes.recipe import Recipe, get, register
-from analysis.experiments.heal.spec import default_heal_corpus
 from analysis.models.spec import ModelSpec
 
 DEFAULT = "distill"

@@ -6,7 +6,7 @@ import streamlit as st
 
 from analysis.charts import lesson as published_figures
 from analysis.core.blocks import Block
-from analysis.experiments.maps.spec import DistanceResult
+from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.exports.handout import Strip, Task
 from analysis.results import cliff as cliffs
 from analysis.results import lesson as guesses

@@ -6,7 +6,7 @@ import streamlit as st
 
 from analysis.charts import curves
 from analysis.charts import lesson as learn_figures
-from analysis.experiments.accuracy.spec import SweepResult
+from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.exports.handout import Task
 from analysis.results import cliff as cliffs
 from analysis.results import lesson as guesses

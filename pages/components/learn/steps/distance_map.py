@@ -5,7 +5,7 @@ import streamlit as st
 from analysis.charts import lesson as learn_figures
 from analysis.charts import maps
 from analysis.core.blocks import Block
-from analysis.experiments.maps.spec import DistanceResult
+from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.exports.handout import Strip, Task
 from analysis.results import lesson as guesses
 from pages.components.learn import marker, predict, stored

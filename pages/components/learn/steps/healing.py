@@ -8,7 +8,7 @@ from analysis.charts import lesson as learn_figures
 from analysis.charts.lesson import Rung
 from analysis.charts.selected import UNMEASURED
 from analysis.experiments.accuracy import points
-from analysis.experiments.heal.spec import HealResult
+from analysis.experiments.heal.heal_result import HealResult
 from analysis.exports.handout import Task
 from analysis.results import reading as readings
 from analysis.results import recovery

@@ -5,7 +5,7 @@ import math
 import streamlit as st
 
 from analysis.charts import lesson as learn_figures
-from analysis.experiments.maps.spec import DistanceResult
+from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.exports.handout import Task
 from analysis.results import lesson as guesses
 from analysis.results import verdicts

@@ -7,8 +7,8 @@ from analysis.charts import lesson as learn_figures
 from analysis.charts.selected import UNMEASURED
 from analysis.core.blocks import Block
 from analysis.experiments.accuracy.points import Point
-from analysis.experiments.accuracy.spec import SweepResult
-from analysis.experiments.maps.spec import DistanceResult
+from analysis.experiments.accuracy.sweep_spec import SweepResult
+from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.exports.handout import Strip, Task
 from analysis.results import agreement, verdicts
 from analysis.results import lesson as guesses

@@ -13,10 +13,11 @@ from analysis.core.table import Table
 from analysis.data import corpora
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
 from analysis.experiments.accuracy import points as cuts
-from analysis.experiments.accuracy import precision
+from analysis.experiments.accuracy import precision_spec
 from analysis.experiments.accuracy.points import Answer, GenerationCheck, Lines, Point
-from analysis.experiments.maps.spec import DamageSpec, DistanceSpec
-from analysis.experiments.search.spec import SearchSpec, same_text, search_for
+from analysis.experiments.maps.damage_spec import DamageSpec
+from analysis.experiments.maps.distance_spec import DistanceSpec
+from analysis.experiments.search.search_spec import SearchSpec, same_text, search_for
 from analysis.experiments.strategies import BLOCKS, DAMAGE, SEARCHED, STRATEGIES, USUAL, needs
 from analysis.models.spec import ModelFacts, ModelSpec
 
@@ -44,11 +45,11 @@ class SweepSpec(Spec):
     """Seed of the strategy `random`."""
     blocks: Annotated[tuple[Removal, ...], Option()] = ()
     """Blocks that the strategy `manual` removes, one point of the curve each."""
-    damage: Annotated[DamageSpec | None, Part(usual="analysis.experiments.accuracy.spec:usual_damage")] = None
+    damage: Annotated[DamageSpec | None, Part(usual="analysis.experiments.accuracy.sweep_spec:usual_damage")] = None
     """The measured damage that `loss-greedy` selects from; filled in for it, None for the others."""
     generation: Annotated[GenerationSpec | None, Option("--generate")] = None
     """Also measure generated text at each n: repetition, distinct tokens and arithmetic (default: off)."""
-    search: Annotated[SearchSpec | None, Part(usual="analysis.experiments.accuracy.spec:usual_search")] = None
+    search: Annotated[SearchSpec | None, Part(usual="analysis.experiments.accuracy.sweep_spec:usual_search")] = None
     """The search whose cuts a strategy takes that searches; filled in for it, None for the others."""
 
     def __post_init__(self) -> None:
@@ -116,7 +117,7 @@ def _measured_on(result: "SweepResult | EvaluateResult", points: Sequence[Point]
         most = max((point.n_texts for point in points), default=0)
         said.append(f"Loss on {most} texts of {corpora.title(corpus)}, seed {corpus.seed}, with 95 % intervals over texts")
     short = "" if corpus is None else lacking(corpus, result.model, result.text_tokens)
-    told = [". ".join(said) + ".", short, result.packing, precision.said_of(spec.model)]
+    told = [". ".join(said) + ".", short, result.packing, precision_spec.said_of(spec.model)]
     return " ".join(sentence for sentence in told if sentence)
 
 

@@ -1,0 +1,127 @@
+"""Cost of half precision: how far it moves the log-likelihoods of options, and how many predictions it changes."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from analysis.core import stats
+from analysis.core.record import Result, Spec, require
+from analysis.core.registry import Experiment, register
+from analysis.core.table import Column, Table
+from analysis.data.spec import BenchmarkSpec
+from analysis.models.spec import ModelFacts, ModelSpec
+
+
+@dataclass(frozen=True)
+class PrecisionSpec(Spec):
+    """The unpruned model in its precision beside the same weights in float32, on the same questions."""
+
+    kind: ClassVar[str] = "precision"
+
+    model: ModelSpec = field(default_factory=ModelSpec)
+    benchmark: BenchmarkSpec = field(default_factory=BenchmarkSpec)
+
+    def __post_init__(self) -> None:
+        require(
+            not self.model.is_exact,
+            "float32 is the reference for other precisions. Choose dtype bfloat16 or float16, or 4bit or 8bit weights.",
+        )
+
+
+@dataclass(frozen=True)
+class PrecisionResult(Result):
+    """How far a precision is from float32."""
+
+    kind: ClassVar[str] = "precision"
+    spec_type: ClassVar[type[Spec]] = PrecisionSpec
+
+    model: ModelFacts
+    n_questions: int
+    n_options: int
+    mean_nats: float
+    """Mean over questions of how far an option's log-likelihood is moved, either way, nats."""
+    low_nats: float | None
+    """Ends of its 95 % interval over questions; None for fewer than two."""
+    high_nats: float | None
+    largest_nats: float
+    """The most that an option is moved."""
+    n_changed: int
+    """Questions on which half precision gives another option the highest log-likelihood."""
+
+    def tables(self) -> dict[str, Table]:
+        """One row."""
+        columns = (
+            Column("dtype"),
+            Column("mean_nats", "mean change of an option", "nats", ".3f", low="low_nats", high="high_nats"),
+            Column("largest_nats", "largest change", "nats", ".3f"),
+            Column("n_changed", "predictions changed"),
+            Column("n_questions", "questions"),
+        )
+        row = {"dtype": self.spec.model.precision} | {name: getattr(self, name) for name in _SHOWN}
+        return {"precision": Table("Against float32", columns, [row], f"{self.said()} {self.measured_on()}")}
+
+    def measured_on(self) -> str:
+        """On which questions."""
+        asked = self.spec.benchmark
+        return (
+            f"{self.ran_in}. The unpruned model on {self.n_questions} questions of {asked.task.rsplit('/', 1)[-1]}, seed "
+            f"{asked.seed}, with a 95 % interval over questions."
+        )
+
+    def said(self) -> str:
+        """The finding as a sentence."""
+        differ = "1 prediction differs" if self.n_changed == 1 else f"{self.n_changed} predictions differ"
+        ends = "" if self.low_nats is None else f" ({self.low_nats:.3f} to {self.high_nats:.3f})"
+        return (
+            f"{self.spec.model.precision} moves the log-likelihood of an option by {self.mean_nats:.3f} nats on "
+            f"average{ends} on this model. {differ} from float32 in {self.n_questions} questions."
+        )
+
+
+_SHOWN = ("mean_nats", "low_nats", "high_nats", "largest_nats", "n_changed", "n_questions")
+
+
+def cost(model: ModelSpec) -> PrecisionResult | None:
+    """Return the cost of this model's precision, measured here or shipped with the program; None where there is none.
+
+    Of several results the one with the most questions is returned.
+
+    Args:
+        model: resolved.
+    """
+    known = PrecisionResult.all_of(model, precomputed=True)
+    same = [found for found in known if found.spec.model.precision == model.precision]
+    return max(same, key=lambda found: found.n_questions, default=None)
+
+
+def said_of(model: ModelSpec) -> str:
+    """Return the cost of a model's precision in a sentence; "" for float32 and for a model that is not resolved.
+
+    Args:
+        model: of the result.
+    """
+    if model.is_exact or not model.identity:
+        return ""
+    found = cost(model)
+    if found is not None:
+        return found.said()
+    return f"The cost of {model.precision} on this model was not measured (run `python -m analysis precision`)."
+
+
+def moved(half: list[list[float]], exact: list[list[float]]) -> tuple[float, tuple[float, float] | None, float]:
+    """How far options are moved: the mean over questions of the mean over their options, its interval, and the most.
+
+    Args:
+        half, exact: log-likelihoods per question and option, nats.
+    """
+    apart = [[abs(a - b) for a, b in zip(x, y, strict=True)] for x, y in zip(half, exact, strict=True)]
+    each = [sum(options) / len(options) for options in apart]
+    mean, error = stats.mean_and_stderr(each)
+    return mean, stats.mean_interval(mean, error, len(each)), max(map(max, apart))
+
+
+register(
+    Experiment(
+        PrecisionSpec, PrecisionResult, run="analysis.experiments.accuracy.precision:run", title="Cost of half precision",
+        help="Difference of this model's scores in bfloat16, float16 or quantized weights from those in float32.",
+    )
+)  # fmt: skip

@@ -1,0 +1,171 @@
+"""The request for a loss-increase map, and the map: the measured loss without every block up to a size."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+
+from analysis.core.blocks import Block
+from analysis.core.bounds import MOST_LAYERS, Bound
+from analysis.core.options import Option, Part
+from analysis.core.record import Result, Spec
+from analysis.core.registry import Experiment, register
+from analysis.core.table import MISSING, Column, Table
+from analysis.data.spec import CorpusSpec
+from analysis.experiments.maps.distance_spec import INTERVAL_COLUMNS, Best, DistanceSpec, interval_ends, texts_read
+from analysis.models.spec import ModelFacts, ModelSpec
+
+
+def default_damage_corpus() -> CorpusSpec:
+    """The held-out Wikipedia text on which the loss without every block is measured unless another is asked for."""
+    return CorpusSpec(source="wiki", n_texts=8, seq_len=128, split="validation", min_tokens=128)
+
+
+@dataclass(frozen=True)
+class DamageSpec(Spec):
+    """The measured increase of the loss without every block up to a size."""
+
+    kind: ClassVar[str] = "damage"
+    version: ClassVar[int] = 4
+    """4: losses weighed by tokens."""
+
+    model: ModelSpec = field(default_factory=ModelSpec)
+    corpus: CorpusSpec = field(default_factory=default_damage_corpus)
+    distances: Annotated[DistanceSpec, Part(only=("model", "metric"))] = field(default_factory=DistanceSpec)
+    """The map that the damage is compared with."""
+    max_size: Annotated[int | None, Option(), Bound(1, MOST_LAYERS)] = None
+    """Largest block size (default: half of the layers)."""
+
+
+@dataclass(frozen=True)
+class LeastDamage:
+    """The block of one size whose removal was measured to cost least."""
+
+    n: int
+    start: int
+    increase: float
+    """Mean increase of the loss, nats per token."""
+
+    @property
+    def block(self) -> Block:
+        """The block itself."""
+        return Block(self.start, self.n)
+
+
+@dataclass(frozen=True)
+class DamageResult(Result):
+    """The measured loss increase without every block, beside the prediction of the distance map."""
+
+    kind: ClassVar[str] = "damage"
+    gaps: ClassVar[tuple[str, ...]] = ("text_losses",)
+    spec_type: ClassVar[type[Spec]] = DamageSpec
+
+    model: ModelFacts
+    n_layers: int
+    unpruned_loss: float
+    """Next-token cross-entropy of the unpruned model, nats per token of all texts; 0 until a text is measured."""
+    increase: list[list[float | None]]
+    """Row n-1 holds n = 1..max_size; entry l is the loss without [l, l+n) minus the unpruned loss, nats per token of all texts.
+    None until a text is measured, and where the loss of the cut model is no finite number."""
+    stderr: list[list[float | None]]
+    """Standard errors of `increase`, whole texts being the sample, each paired with itself; None until two are measured."""
+    n_measured: list[list[int]]
+    """Texts measured so far for each block."""
+    best: list[LeastDamage]
+    """argmin over l for each n, ties to the deeper start; only sizes whose blocks are all measured."""
+    n_texts: int
+    """Texts there are."""
+    rank_correlation: float | None
+    """Spearman's rho between distance and increase over all measured blocks; None with fewer than three."""
+    rank_correlation_by_size: list[float | None]
+    """The same among the blocks of each size n = 1..max_size."""
+    text_tokens: list[int] = field(default_factory=list)
+    """Predicted tokens of each text, by which its loss counts."""
+    text_losses: np.ndarray | None = None
+    """Loss per block and text, (1 + n_blocks, n_texts), float32, NaN where not measured yet. Row 0 is the unpruned model, then
+    all blocks by size and start. None in results that came with version 0.2."""
+
+    @classmethod
+    def array_names(cls) -> tuple[str, ...]:
+        """The losses per text."""
+        return ("text_losses",)
+
+    def tables(self) -> dict[str, Table]:
+        """Every block, and the least damaging one of each size."""
+        # Once all is measured, a missing value is a loss that is no finite number.
+        blank = "not finite" if self.complete else MISSING
+        rho = Column("rank_correlation", "rank correlation", format=".2f")
+        loss = Column("increase", "loss increase", "nats/token", ".4f", error="stderr", low="low", high="high", missing=blank)
+        block = Column("block", "block with the smallest increase")
+        first, increase = (Column("n"), Column("start")), (loss, *INTERVAL_COLUMNS)
+        every = (*first, replace(block, title="block"), *increase, Column("n_texts", "texts"))
+        best = (*first, block, *increase, rho)
+        blocks = [Block(start, n) for n, row in enumerate(self.increase, start=1) for start in range(len(row))]
+        said = self.measured_on()
+        return {
+            "blocks": Table("Loss increase of every block", every, list(map(self._row, blocks)), said),
+            "best": Table(
+                "Block with the smallest loss increase, by size", best, [self._row(one.block) for one in self.best], said
+            ),
+        }
+
+    def beside(self, best: Sequence[Best]) -> Table:
+        """The least damaging block of each size beside the most similar one.
+
+        Args:
+            best: the chosen blocks of the map that the damage is compared with.
+        """
+        least, chosen = self.table("best"), {entry.n: entry.block for entry in best}
+        others = (
+            Column("similar", "most similar block"),
+            Column(
+                "similar_increase",
+                "loss increase of the most similar",
+                "nats/token",
+                ".4f",
+                error="similar_stderr",
+                low="similar_low",
+                high="similar_high",
+                missing="not finite",
+            ),
+            *(replace(column, name=f"similar_{column.name}") for column in INTERVAL_COLUMNS),
+        )
+        rows = [dict(row) for row in least.rows]
+        for row in rows:
+            if block := chosen.get(row["n"]):
+                other = self._row(block)
+                row |= {"similar": other["block"], "similar_increase": other["increase"]}
+                row |= {f"similar_{column.name}": other[column.name] for column in INTERVAL_COLUMNS}
+        return replace(
+            least,
+            title="Blocks with the smallest loss increase and most similar blocks",
+            columns=(*least.columns, *others),
+            rows=rows,
+        )
+
+    def _row(self, block: Block) -> dict[str, Any]:
+        row, start = block.size - 1, block.start
+        return {
+            "n": block.size,
+            "start": start,
+            "block": block.describe(),
+            "increase": self.increase[row][start],
+            "stderr": self.stderr[row][start],
+            **interval_ends(self.increase[row][start], self.stderr[row][start], self.n_measured[row][start]),
+            "n_texts": self.n_measured[row][start],
+            "rank_correlation": self.rank_correlation_by_size[row],
+        }
+
+    def measured_on(self) -> str:
+        """Return the unpruned model's loss and the texts that it was measured on, in words."""
+        texts = texts_read(self.n_texts, self.spec.corpus, self.precision_in_words)
+        return f"Loss of the unpruned model {self.unpruned_loss:.4f} nats/token on {texts}."
+
+
+register(
+    Experiment(
+        DamageSpec, DamageResult, run="analysis.experiments.maps.damage:run", title="Loss-increase map",
+        shards="analysis.experiments.maps.damage:Work",
+    )
+)  # fmt: skip

@@ -1,0 +1,182 @@
+"""The request for a distance map, and the map: the distance of every pair of depths, and the most similar blocks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+
+from analysis.core import stats
+from analysis.core.blocks import Block
+from analysis.core.bounds import one_of
+from analysis.core.options import Option
+from analysis.core.record import Result, Spec
+from analysis.core.registry import Experiment, register
+from analysis.core.store import Stored
+from analysis.core.table import Column, Table
+from analysis.data.spec import CorpusSpec
+from analysis.experiments.maps.metrics import METRICS
+from analysis.models.spec import ModelFacts, ModelSpec
+
+
+@dataclass(frozen=True)
+class DistanceSpec(Spec):
+    """The distance of every pair of depths (l, l+n) on some texts."""
+
+    kind: ClassVar[str] = "distances"
+
+    model: ModelSpec = field(default_factory=ModelSpec)
+    corpus: CorpusSpec = field(default_factory=CorpusSpec)
+    metric: Annotated[str, Option(choices=METRICS)] = "angular"
+    """Distance between two depths of the residual stream."""
+
+    def __post_init__(self) -> None:
+        one_of("metric", self.metric, METRICS)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The chosen block of one size."""
+
+    n: int
+    """Block size, in layers."""
+    start: int
+    """First removed layer."""
+    distance: float
+    """Its mean distance."""
+
+    @property
+    def block(self) -> Block:
+        """The block itself."""
+        return Block(self.start, self.n)
+
+
+@dataclass(frozen=True)
+class DistanceResult(Result):
+    """The distance map of a model on some texts."""
+
+    kind: ClassVar[str] = "distances"
+    spec_type: ClassVar[type[Spec]] = DistanceSpec
+
+    model: ModelFacts
+    n_layers: int
+    """L."""
+    mean: list[list[float]]
+    """Row n-1 holds n = 1..L; entry l of it is the mean over texts of d(x[l], x[l+n]), l = 0..L-n; in [0, 1]."""
+    stderr: list[list[float]]
+    """Standard errors of `mean` over texts, same shape; 0 with a single text."""
+    best: list[Best]
+    """argmin over l for each n = 1..L-1, ties to the deeper start (paper section 2)."""
+    n_texts: int
+    """Texts really used."""
+    n_skipped: int
+    """Documents passed over because they were under 16 tokens."""
+    text_lengths: list[int]
+    """Tokens of each text used."""
+    states: np.ndarray | None = None
+    """Last-token residual stream x[0..L], pre-norm, (n_texts, L+1, hidden_size), float32; None in precomputed results."""
+    wins: list[list[float]] = field(default_factory=list)
+    """Same shape as `mean`: share of bootstrap resamples of the texts in which this block is the best of its size."""
+    others: dict[str, list[list[float]]] = field(default_factory=dict)
+    """By the name of a metric, the mean map of that metric on the same texts, shaped like `mean`."""
+    text_distances: dict[str, np.ndarray] | None = None
+    """By metric, the distance of every pair of depths per text, (n_texts, L+1, L+1), float64; None in precomputed results."""
+
+    @classmethod
+    def array_names(cls) -> tuple[str, ...]:
+        """Names of the arrays kept of each text."""
+        return ("states", "text_distances")
+
+    def tables(self) -> dict[str, Table]:
+        """Every block, and the most similar one of each size."""
+        distances = [
+            Column("n"),
+            Column("start"),
+            Column("block", "most similar block"),
+            Column("distance", format=".4f", error="stderr", low="low", high="high"),
+            *INTERVAL_COLUMNS,
+            *([Column("wins", "share of resamples won", format=".0%")] if self.wins else []),
+        ]
+        every = tuple([*distances, *map(Column, self.others)])
+        blocks = [Block(start, n) for n, row in enumerate(self.mean, start=1) for start in range(len(row))]
+        return {
+            "blocks": Table("Distance of every block", every, list(map(self._row, blocks)), self.measured_on()).titled(
+                block="block"
+            ),
+            "best": Table(
+                "Most similar block of each size",
+                tuple(distances),
+                [self._row(best.block) for best in self.best],
+                self.measured_on(),
+            ),
+        }
+
+    def _row(self, block: Block) -> dict[str, Any]:
+        row, start = block.size - 1, block.start
+        return {
+            "n": block.size,
+            "start": start,
+            "block": block.describe(),
+            "distance": self.mean[row][start],
+            "stderr": self.stderr[row][start],
+            **interval_ends(self.mean[row][start], self.stderr[row][start], self.n_texts),
+            "wins": self.wins[row][start] if self.wins else None,
+            **{metric: rows[row][start] for metric, rows in self.others.items()},
+        }
+
+    def measured_on(self) -> str:
+        """On which texts."""
+        return (
+            f"{texts_read(self.n_texts, self.spec.corpus, self.precision_in_words)}. {self.n_skipped} documents were too short."
+        )
+
+    @classmethod
+    def arrays_in(cls, stored: Stored) -> dict[str, Any]:
+        """Read arrays as for every result; distances stored as one array of all metrics, by position, are returned by name."""
+        found = super().arrays_in(stored)
+        if isinstance(stacked := found.get("text_distances"), np.ndarray):
+            there_were = ("angular", "angular-tokens", "cosine-tokens", "relative-l2")  # in this order, not that of METRICS
+            found["text_distances"] = dict(zip(there_were, stacked.swapaxes(0, 1), strict=True))
+        return found
+
+
+def texts_read(n_texts: int, corpus: CorpusSpec, precision: str) -> str:
+    """Return the texts that a map was measured on, with the precision that read them, in words."""
+    name = corpus.source.rsplit("/", 1)[-1]
+    return f"{n_texts} texts of {name}, up to {corpus.seq_len} tokens, seed {corpus.seed}, in {precision}"
+
+
+INTERVAL_COLUMNS = (Column("stderr", format=".4f"), Column("low", format=".4f"), Column("high", format=".4f"))
+"""The standard error of a mean over texts, and the ends of its 95 % interval."""
+
+
+def interval_ends(mean: float | None, stderr: float | None, n: int) -> dict[str, float | None]:
+    """The ends of a mean's interval by Student's t; None twice where there is none."""
+    low, high = (None if mean is None else stats.mean_interval(mean, stderr, n)) or (None, None)
+    return {"low": low, "high": high}
+
+
+def best_blocks(mean: Sequence[Sequence[float]]) -> list[Best]:
+    """The most similar block of every size: argmin over start l of the mean distance d(x[l], x[l+n]).
+
+    Args:
+        mean: row n-1, entry l, as in `DistanceResult.mean`.
+
+    Returns:
+        One entry for each n = 1..L-1, sizes independent of each other; ties go to the deeper start.
+
+    Source: Gromov et al., arXiv:2403.17887, section 3.2.
+    """
+    best = []
+    for n, row in enumerate(mean[:-1], start=1):
+        start = min(range(len(row)), key=lambda index: (row[index], -index))
+        best.append(Best(n=n, start=start, distance=row[start]))
+    return best
+
+
+register(
+    Experiment(
+        DistanceSpec, DistanceResult, run="analysis.experiments.maps.distance_map:run", title="Distance map",
+        shards="analysis.experiments.maps.distance_map:Work",
+    )
+)  # fmt: skip

@@ -1,0 +1,102 @@
+"""The request to read a prompt layer by layer, and the effect of every layer on every token."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar
+
+from analysis.core.blocks import Removal
+from analysis.core.options import Option
+from analysis.core.record import Result, Spec, require
+from analysis.core.registry import Experiment, register
+from analysis.core.table import Column, Table
+from analysis.models.spec import ModelSpec
+
+LONGEST_PROMPT = 2000
+"""Characters of a prompt."""
+
+
+def check_prompt(prompt: str) -> None:
+    """Raise `SpecError` unless there is a prompt and it is short enough."""
+    require(bool(prompt.strip()), "The prompt is empty. Write the beginning of a text for the model to continue.")
+    require(
+        len(prompt) <= LONGEST_PROMPT,
+        f"The prompt has {len(prompt):,} characters, at most {LONGEST_PROMPT:,} are allowed. Shorten it.",
+    )
+    require(not any("\ud800" <= letter <= "\udfff" for letter in prompt), "The prompt is not valid text. Write it as UTF-8.")
+
+
+@dataclass(frozen=True)
+class MicroscopeSpec(Spec):
+    """Request for the effect of every layer on every token of a prompt, and for the prediction after each layer."""
+
+    kind: ClassVar[str] = "microscope"
+
+    model: ModelSpec = field(default_factory=ModelSpec)
+    prompt: Annotated[str, Option(metavar="TEXT", required=True)] = "The capital of France is"
+    """Text to read, without a chat template."""
+    block: Annotated[Removal | None, Option()] = None
+    """Removed layers or sublayers (default: none, the unpruned model)."""
+
+    def __post_init__(self) -> None:
+        check_prompt(self.prompt)
+
+
+@dataclass(frozen=True)
+class MicroscopeResult(Result):
+    """Effect of every layer on every token of a prompt."""
+
+    kind: ClassVar[str] = "microscope"
+    spec_type: ClassVar[type[Spec]] = MicroscopeSpec
+
+    model_name: str
+    n_layers: int
+    """L of the unpruned model."""
+    layers: list[int]
+    """The layers that ran, by their number in the unpruned model, first one first."""
+    pieces: list[str]
+    """The text of each token that was read."""
+    n_left_out: int
+    """Tokens at the prompt's end that were not read, because only so many are shown."""
+    distances: list[list[float]]
+    """Per layer that ran, per token: angular distance between its input and its output, in [0, 1]."""
+    guesses: list[list[list[int]]]
+    """Per depth (0 = embeddings, i = after the i-th layer that ran), per token: the most likely next tokens, most likely
+    first."""
+    probabilities: list[list[list[float]]]
+    """Their probabilities, same shape."""
+    final_probability: list[list[float]]
+    """Per depth, per token: the probability of the token that is most likely after the last layer."""
+    settled: list[int]
+    """Per token: the first depth from which on the final prediction stays on top."""
+    vocabulary: dict[str, str]
+    """The text of every predicted token, by its id in decimal."""
+
+    def tables(self) -> dict[str, Table]:
+        """Return the effect of every layer on every token, and the prediction after it."""
+        columns = (
+            Column("layer"),
+            Column("token"),
+            Column("text"),
+            Column("distance", format=".4f"),
+            Column("guess"),
+            Column("probability", format=".3f"),
+        )
+        rows = [
+            {
+                "layer": layer,
+                "token": place + 1,
+                "text": piece,
+                "distance": self.distances[depth - 1][place],
+                "guess": self.guess(depth, place),
+                "probability": self.probabilities[depth][place][0],
+            }
+            for depth, layer in enumerate(self.layers, start=1)
+            for place, piece in enumerate(self.pieces)
+        ]
+        return {"layers": Table("Every layer and every token", columns, rows, self.measured_on())}
+
+    def guess(self, depth: int, position: int, rank: int = 0) -> str:
+        """Return the text of a predicted token."""
+        return self.vocabulary[str(self.guesses[depth][position][rank])]
+
+
+register(Experiment(MicroscopeSpec, MicroscopeResult, run="analysis.experiments.prompt.microscope:run", title="Microscope"))
