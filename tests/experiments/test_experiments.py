@@ -13,6 +13,7 @@ from analysis.core.errors import CorpusError, RecipeError
 from analysis.core.progress import Cancelled, ignore
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.accuracy import evaluation, scores
+from analysis.experiments.accuracy.measurement import Measurement
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpec
 from analysis.experiments.maps import distance_map
 from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
@@ -241,7 +242,8 @@ def test_an_evaluation_with_an_adapter_equals_the_adapted_cut_model(model, tmp_p
     without = evaluation.run(EvaluateSpec(model, block, None, None, corpus)).point
     assert with_adapter.loss != pytest.approx(without.loss, abs=1e-3)
     stuff = scores.prepare(loaded, None, corpus)
-    own = evaluation.score(dataclasses.replace(loaded, decoder=decoder.find_decoder(adapted)), stuff)
+    healed = dataclasses.replace(loaded, decoder=decoder.find_decoder(adapted))
+    own = Measurement(healed, stuff, [None]).complete().point
     assert with_adapter.loss == pytest.approx(own.loss, abs=1e-5)
     assert (with_adapter.n, with_adapter.start) == (2, 2)
     with pytest.raises(RecipeError, match="does not fit"):

@@ -1,4 +1,4 @@
-"""The experiment behind the curve: accuracy, loss and writing for n = 0 .. max_n, all cuts of a batch from one trunk."""
+"""The experiment behind the curve: accuracy, loss and generation for n = 0 .. max_n, all cuts of a batch from one trunk."""
 
 from dataclasses import replace
 
@@ -6,8 +6,9 @@ from analysis.core.errors import BlockRangeError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.core.record import Spec
 from analysis.data import corpora, decontamination, questions
-from analysis.experiments.accuracy import precision, scores
-from analysis.experiments.accuracy.scores import Material, Scores
+from analysis.experiments.accuracy import evaluation, precision
+from analysis.experiments.accuracy.evaluation import PointShards
+from analysis.experiments.accuracy.measurement import Measurement
 from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec, usual_search
 from analysis.experiments.maps import damage, distance_map
 from analysis.experiments.maps.damage_spec import DamageResult, DamageSpec
@@ -30,17 +31,17 @@ from analysis.experiments.strategies import (
 from analysis.models import load as models
 from analysis.models.load import Load, LoadedModel
 
+_TWO_READINGS = "The model's files are read twice: the blocks of the curve are known only after"
+"""Of a model that is on the disk, where something chooses its blocks."""
+
 
 def resolve(spec: SweepSpec) -> SweepSpec:
     """The spec with concrete dtype, device and identities, and the defaults where its strategy does not read a field.
 
     Two requests that give the same curve so become the same spec.
     """
-    # First: a file that cannot be read is refused before a model is looked for.
-    benchmark = questions.resolve(spec.benchmark)
-    loss_corpus = None if spec.loss_corpus is None else corpora.resolve(spec.loss_corpus)
-    model = models.resolve(spec.model)
-    strategy = spec.strategy
+    spec = evaluation.with_identities(spec)
+    model, strategy = spec.model, spec.strategy
     distances = replace(spec.distances, model=model) if needs(strategy, MAP, INFLUENCE) else DistanceSpec(model)
     if needs(strategy, INFLUENCE) and not needs(strategy, MAP):
         distances = replace(distances, metric=INFLUENCE_METRIC)
@@ -52,16 +53,8 @@ def resolve(spec: SweepSpec) -> SweepSpec:
         asked = spec.search or usual_search(spec)
         assert asked is not None
         searched = search.resolve(replace(asked, model=model, strategy=strategy))
-    return replace(
-        spec,
-        model=model,
-        benchmark=benchmark,
-        loss_corpus=loss_corpus,
-        distances=distance_map.resolve(distances),
-        damage=measured,
-        draw=spec.draw if needs(strategy, DRAW) else 0,
-        search=searched,
-    )
+    draw = spec.draw if needs(strategy, DRAW) else 0
+    return replace(spec, distances=distance_map.resolve(distances), damage=measured, draw=draw, search=searched)
 
 
 def run(spec: SweepSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> SweepResult:
@@ -81,37 +74,34 @@ def run(spec: SweepSpec, on_progress: OnProgress = ignore, *, load: Load = model
     stored = SweepResult.load(resolved, on_progress)
     if stored is not None and stored.complete:
         return stored
-    loaded, cuts, material, known = _ready(resolved, on_progress, load)
-    known.wall_s = stored.wall_s if stored is not None else 0.0
-
-    def keep() -> None:
-        _result(resolved, loaded, material, cuts, known, complete=False).save()
-
-    origin = _origin(resolved)
-    scores.complete(known, loaded, material, cuts, on_progress, writing=resolved.generation, keep=keep, origin=origin)
-    finished = _result(resolved, loaded, material, cuts, known, complete=True)
+    points = _prepared(resolved, on_progress, load)
+    points.scores.wall_s = stored.wall_s if stored is not None else 0.0
+    points.complete(on_progress, keep=lambda: _result(resolved, points, complete=False).save())
+    finished = _result(resolved, points, complete=True)
     finished.save()
     precision.once(resolved.model, resolved.benchmark, on_progress, load=load)
     return finished
 
 
-def _ready(spec: SweepSpec, on_progress: OnProgress, load: Load) -> tuple[LoadedModel, Cuts, Material, Scores]:
-    """Return the model of a resolved request, its cuts, their questions and texts, and the scores known so far."""
+def _prepared(spec: SweepSpec, on_progress: OnProgress, load: Load) -> Measurement:
+    """Return the points of a resolved request, with the scores known so far."""
     loaded = load(spec.model, on_progress, by_layer=spec.generation is None)
     if loaded.decoder.on_disk is not None and (chooses := _still_to_be_read(spec)):
         on_progress(Progress("reading layer by layer", message=f"{_TWO_READINGS} {chooses}."))
     cuts = _cuts(spec, loaded, on_progress)
-    on_progress(Progress("reading questions and texts", values={"result_key": spec.fingerprint()}))
-    material = scores.prepare(loaded, spec.benchmark, spec.loss_corpus)
-    return loaded, cuts, material, scores.remembered(spec.model, spec.benchmark, spec.loss_corpus, spec.generation)
+    return evaluation.prepared(spec, loaded, cuts, on_progress, result_key=spec.fingerprint())
 
 
-def _origin(spec: SweepSpec) -> scores.Origin:
-    return scores.Origin(spec.model, spec.benchmark, spec.loss_corpus)
-
-
-_TWO_READINGS = "The model's files are read twice: the blocks of the curve are known only after"
-"""Of a model that is on the disk, where something chooses its blocks."""
+def _result(spec: SweepSpec, points: Measurement, *, complete: bool) -> SweepResult:
+    return SweepResult(
+        **evaluation.common_fields(spec, points),
+        complete=complete,
+        points=points.points,
+        n_questions=len(points.material.questions),
+        questions=points.answers,
+        text_losses=points.losses,
+        writings=points.writings if spec.generation is not None else [],
+    )
 
 
 def _still_to_be_read(spec: SweepSpec) -> str:
@@ -193,39 +183,11 @@ def _searched(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> 
     return search.run(spec.search, on_progress, load=models.handing_out(loaded)).path
 
 
-def _result(
-    spec: SweepSpec, loaded: LoadedModel, material: Material, cuts: Cuts, known: Scores, *, complete: bool
-) -> SweepResult:
-    return SweepResult(
-        spec=spec,
-        versions=loaded.versions(),
-        wall_s=known.wall_s,
-        n_tokens=material.n_tokens,
-        complete=complete,
-        model=loaded.facts,
-        n_layers=loaded.decoder.n_layers,
-        points=[known.point(cut, material) for cut in cuts],
-        lines=material.lines,
-        n_questions=len(material.questions),
-        n_truncated=material.n_truncated,
-        skipped_rows=material.skipped_rows,
-        packing=material.packing,
-        questions=[known.answers_of(cut, material) for cut in cuts],
-        text_losses=[known.losses_of(cut, material) for cut in cuts],
-        text_tokens=material.text_tokens,
-        writings=[known.writings.get(cut) for cut in cuts] if spec.generation is not None else [],
-    )
-
-
-class Work(scores.Pieces):
-    """Shards of a curve: some cuts on some questions or on some texts each (`shards.Work`)."""
+class SweepShards(PointShards):
+    """Shards of a curve."""
 
     resolve = staticmethod(resolve)
-
-    def __init__(self, spec: SweepSpec, on_progress: OnProgress, *, load: Load) -> None:
-        """Load the model and read the questions and texts of a resolved request."""
-        loaded, cuts, material, known = _ready(spec, on_progress, load)
-        super().__init__(known, loaded, material, cuts, _origin(spec))
+    prepared = staticmethod(_prepared)
 
     @staticmethod
     def before(spec: SweepSpec) -> list[Spec]:

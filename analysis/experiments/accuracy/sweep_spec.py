@@ -207,7 +207,7 @@ class EvaluateResult(Result):
 register(
     Experiment(
         SweepSpec, SweepResult, run="analysis.experiments.accuracy.sweep:run", title="Accuracy curve",
-        shards="analysis.experiments.accuracy.sweep:Work",
+        shards="analysis.experiments.accuracy.sweep:SweepShards",
     )
 )  # fmt: skip
 
@@ -215,6 +215,6 @@ register(
 register(
     Experiment(
         EvaluateSpec, EvaluateResult, run="analysis.experiments.accuracy.evaluation:run", title="Evaluation",
-        shards="analysis.experiments.accuracy.evaluation:Work",
+        shards="analysis.experiments.accuracy.evaluation:PointShards",
     )
 )  # fmt: skip

@@ -13,9 +13,9 @@ from analysis.core.blocks import PartSet, Removal
 from analysis.core.errors import RecipeError
 from analysis.core.progress import Cancelled, OnProgress, Progress, ignore
 from analysis.data import corpora, decontamination, questions
-from analysis.experiments.accuracy import evaluation, generation, scores
-from analysis.experiments.accuracy.evaluation import Measured
-from analysis.experiments.accuracy.points import Point
+from analysis.experiments.accuracy import generation, measurement, scores
+from analysis.experiments.accuracy.measurement import Measurement
+from analysis.experiments.accuracy.points import Point, place
 from analysis.experiments.accuracy.scores import Material, Scores
 from analysis.experiments.heal import (
     adapters,
@@ -127,7 +127,7 @@ class Record:
         *,
         cut: Removal | None = None,
         known: Remembered | None = None,
-    ) -> Measured:
+    ) -> Measurement:
         """Measure questions, loss and generation of one of the models, with its name in progress reports.
 
         Args:
@@ -142,31 +142,31 @@ class Record:
 
         started, spec, found = time.perf_counter(), self.spec, self.result
         self.remaining.begin(which)
-        measured = evaluation.measure(
+        measured = measurement.measure(
             loaded, spec.benchmark, spec.validation, spec.generation, report, cut=cut, known=known.judging if known else None
         )
         changes: dict[str, Any] = {}
-        n_tokens = measured.n_tokens
+        n_tokens = measured.material.n_tokens
         if found.same_kind_text is not None:
             self.remaining.begin(f"{which}, same kind")
-            beside = evaluation.measure(
+            beside = measurement.measure(
                 loaded, None, found.same_kind_text, None, report, cut=cut, known=known.same_kind if known else None
             )
-            n_tokens += beside.n_tokens
+            n_tokens += beside.material.n_tokens
             removed = None if which == "unpruned" or spec.control else spec.block
             changes = {
-                "same_kind": {**found.same_kind, which: beside.of(removed).point},
-                "same_kind_losses": {**found.same_kind_losses, which: beside.text_losses},
-                "same_kind_tokens": beside.text_tokens,
+                "same_kind": {**found.same_kind, which: replace(beside.point, **place(removed))},
+                "same_kind_losses": {**found.same_kind_losses, which: beside.losses[0]},
+                "same_kind_tokens": beside.material.text_tokens,
             }
         self.measuring_s = time.perf_counter() - started
         self.result = replace(
             found,
             n_tokens=found.n_tokens + n_tokens,
-            text_losses={**found.text_losses, which: measured.text_losses},
-            text_tokens=measured.text_tokens,
-            questions={**found.questions, which: measured.questions},
-            writings={**found.writings, **({} if measured.writing is None else {which: measured.writing})},
+            text_losses={**found.text_losses, which: measured.losses[0]},
+            text_tokens=measured.material.text_tokens,
+            questions={**found.questions, which: measured.answers[0]},
+            writings={**found.writings, **({} if measured.writings[0] is None else {which: measured.writings[0]})},
             **changes,
         )
         return measured
@@ -434,7 +434,7 @@ class _Heal:
                 record.remaining.reuse(which, *known.counts(cut))
             record.on_progress(Progress("scoring the unpruned model", message=known.note(spec)))
             measured = record.measure(loaded, "unpruned", known=known)
-            record.publish(unpruned=measured.point, lines=measured.lines)
+            record.publish(unpruned=measured.point, lines=measured.material.lines)
         if record.result.pruned is None and not spec.control:
             measured = record.measure(loaded, "pruned", cut=spec.block, known=remembered(spec, record.result.same_kind_text))
             record.publish(pruned=measured.point)
@@ -458,12 +458,11 @@ class _Heal:
     def check_before(self, loaded: LoadedModel) -> tuple[Validation, Validation]:
         """Measure the unpruned model and the model to heal on the texts that choose."""
         cuts: list[Removal | None] = [None] if self.spec.control else [None, self.spec.block]
-        stuff, found = texts.choice(loaded, self.spec), Scores()
-        scores.complete(found, loaded, stuff, cuts, self.record.on_progress)
+        measured = Measurement(loaded, texts.choice(loaded, self.spec), cuts).complete(self.record.on_progress)
         result = self.record.result
-        self.record.result = replace(result, n_tokens=result.n_tokens + stuff.n_tokens)
-        unpruned, start = (_validation(0, found.point(cut, stuff)) for cut in (None, cuts[-1]))
-        return unpruned, start
+        self.record.result = replace(result, n_tokens=result.n_tokens + measured.material.n_tokens)
+        points = measured.points
+        return _validation(0, points[0]), _validation(0, points[-1])
 
     def fit_junction(self, loaded: LoadedModel) -> Junction:
         """The instant heal of the model that is not cut yet; the same at every start, so that nothing of it is stored."""
@@ -642,7 +641,8 @@ class _Heal:
         """Measure loss and accuracy of the model in its present state."""
         healed.model.eval()
         done, total = trainer.steps_done, trainer.spec.steps
-        return _validation(done, evaluation.score(healed, stuff, lambda _: self.record.report(done, total)))
+        measured = Measurement(healed, stuff, [None]).complete(lambda _: self.record.report(done, total))
+        return _validation(done, measured.point)
 
     def validate(self, trainer: Trainer, healed: LoadedModel, stuff: Material) -> None:
         """Measure on the way and write a checkpoint; the curve goes to disk first, so that it never lags a checkpoint."""
@@ -683,7 +683,8 @@ class _Heal:
         """
         healed.model.eval()
         measured = self.record.measure(healed, "healed", known=None if known is None else Remembered(*known))
-        self.record.publish(healed=measured.of(None if self.spec.control else self.spec.block).point, complete=True)
+        removed = None if self.spec.control else self.spec.block
+        self.record.publish(healed=replace(measured.point, **place(removed)), complete=True)
 
 
 def _processes(result: HealResult, now: int) -> list[int]:

@@ -15,7 +15,8 @@ from analysis.core.errors import BlockRangeError, SpecError
 from analysis.core.progress import Cancelled
 from analysis.data import corpora, tasks
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
-from analysis.experiments.accuracy import evaluation, generation, scores, sweep
+from analysis.experiments.accuracy import evaluation, generation, measurement, sweep
+from analysis.experiments.accuracy.points import place
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepResult, SweepSpec
 from analysis.experiments.maps import distance_map
 from analysis.experiments.maps.damage_spec import DamageResult, DamageSpec
@@ -179,7 +180,9 @@ def test_a_cut_with_layers_between_equals_the_really_cut_model(sweep_spec, model
     loaded = load.load(model)
     cut.cut(loaded.decoder, scattered)
     assert loaded.decoder.n_layers == 4
-    own = evaluation.measure(loaded, sweep_spec.benchmark, sweep_spec.loss_corpus).of(scattered).point
+    own = dataclasses.replace(
+        measurement.measure(loaded, sweep_spec.benchmark, sweep_spec.loss_corpus).point, **place(scattered)
+    )
     assert (swept.n, swept.start, swept.layers) == (own.n, own.start, own.layers) == (2, 1, [1, 3])
     assert swept.acc == own.acc
     assert swept.loss == pytest.approx(own.loss, abs=1e-5)
@@ -197,7 +200,8 @@ def test_parts_of_layers_are_a_cut_like_others(sweep_spec, model, text, asked):
     assert len(asked) == n_asked, "scores of a curve are looked up"
     loaded = load.load(model)
     cut.cut(loaded.decoder, removed)
-    own = evaluation.measure(loaded, sweep_spec.benchmark, sweep_spec.loss_corpus).of(removed).point
+    own = measurement.measure(loaded, sweep_spec.benchmark, sweep_spec.loss_corpus).point
+    own = dataclasses.replace(own, **place(removed))
     assert own.parts == text
     assert own.acc == point.acc
     assert own.loss == pytest.approx(point.loss, abs=1e-5)
@@ -331,9 +335,9 @@ def test_chunks_end_where_groups_end_and_are_never_many():
         return tasks.Question(str(index), "", [" a", " b"], 0, group)
 
     grouped = [question(index, "a" if index < 30 else "b") for index in range(40)]
-    assert [len(chunk) for chunk in scores._chunks(grouped, range(40))] == [30, 10]
+    assert [len(chunk) for chunk in measurement.chunks(grouped, range(40))] == [30, 10]
     plain = [question(index) for index in range(10_000)]
-    chunks = scores._chunks(plain, range(10_000))
+    chunks = measurement.chunks(plain, range(10_000))
     assert len(chunks) == 100
     assert sorted(index for chunk in chunks for index in chunk) == list(range(10_000))
 

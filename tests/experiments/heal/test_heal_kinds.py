@@ -14,7 +14,8 @@ from analysis.core.errors import RecipeError, SpecError
 from analysis.core.progress import Cancelled
 from analysis.data import near_copies
 from analysis.data.spec import CorpusSpec, GenerationSpec
-from analysis.experiments.accuracy import evaluation, generation, scores
+from analysis.experiments.accuracy import evaluation, generation, measurement, scores
+from analysis.experiments.accuracy.measurement import Measurement
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from analysis.experiments.heal import checkpoints, healing, packing, recipes, training
 from analysis.experiments.heal.heal_result import HealResult
@@ -129,7 +130,7 @@ def test_partial_trains_last_layers_and_head_as_a_standard_adapter(spec, cache, 
     trained = sum(loaded.model.get_submodule(name).weight.numel() for name in expected)
     assert result.trainable_parameters == trained
     healed = PeftModel.from_pretrained(loaded.model, cache / result.adapter)
-    measured = evaluation.measure(replace(loaded, model=healed, decoder=find_decoder(healed)), None, result.spec.validation)
+    measured = measurement.measure(replace(loaded, model=healed, decoder=find_decoder(healed)), None, result.spec.validation)
     assert measured.point.loss == pytest.approx(result.healed.loss, abs=1e-6)
 
 
@@ -176,7 +177,7 @@ def test_a_control_trains_the_unpruned_model(spec, cache):
     loaded = load.load(result.spec.model)
     assert "unpruned model, as a control" in (cache / result.adapter / "README.md").read_text()
     PeftModel.from_pretrained(loaded.model, cache / result.adapter)
-    assert evaluation.measure(loaded, None, result.spec.validation).point.loss == pytest.approx(result.healed.loss, abs=1e-6)
+    assert measurement.measure(loaded, None, result.spec.validation).point.loss == pytest.approx(result.healed.loss, abs=1e-6)
     with pytest.raises(SpecError, match="takes no instant heal"):
         replace(spec, control=True, distill=0.5)
 
@@ -335,8 +336,8 @@ def test_best_is_the_start_where_training_only_raises_loss(spec, cache, monkeypa
     block = None if ruined.control else BLOCK
     saved = adapter.with_adapter(load.load(whole.spec.model), block, str(cache / whole.adapter))
     chosen_on = scores.prepare(saved, None, replace(whole.spec.validation, n_texts=8), skip_texts=3)
-    assert evaluation.score(saved, chosen_on).loss == pytest.approx(start.loss, abs=1e-6)
-    assert evaluation.measure(saved, None, whole.spec.validation).point.loss == pytest.approx(whole.healed.loss, abs=1e-6)
+    assert Measurement(saved, chosen_on, [None]).complete().point.loss == pytest.approx(start.loss, abs=1e-6)
+    assert measurement.measure(saved, None, whole.spec.validation).point.loss == pytest.approx(whole.healed.loss, abs=1e-6)
     resumed = stopped_twice(replace(ruined, recipe="stopped"))
     assert resumed.kept_step == 0
     assert resumed.healed.loss == pytest.approx(whole.healed.loss, abs=1e-6)

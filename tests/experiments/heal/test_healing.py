@@ -12,7 +12,8 @@ from analysis.core.errors import BlockRangeError, NotEnoughMemoryError, RecipeEr
 from analysis.core.progress import Cancelled, Progress
 from analysis.data import corpora, near_copies
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
-from analysis.experiments.accuracy import evaluation, scores
+from analysis.experiments.accuracy import measurement, scores
+from analysis.experiments.accuracy.measurement import Measurement
 from analysis.experiments.heal import checkpoints, healing, packing, recipes, training
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
@@ -100,9 +101,8 @@ def test_judging_choosing_and_training_documents_are_different(spec, monkeypatch
     loaded = load.load(result.spec.model)
 
     def loss(corpus: CorpusSpec, skip: int = 0, cut=None) -> tuple[float, list[list[int]]]:
-        stuff, found = scores.prepare(loaded, None, corpus, skip_texts=skip), scores.Scores()
-        scores.complete(found, loaded, stuff, [cut], lambda progress: None)
-        return found.point(cut, stuff).loss, stuff.texts
+        material = scores.prepare(loaded, None, corpus, skip_texts=skip)
+        return Measurement(loaded, material, [cut]).complete().point.loss, material.texts
 
     judging, texts = loss(result.spec.validation, cut=BLOCK)
     choosing, others = loss(replace(result.spec.validation, n_texts=8), skip=3, cut=BLOCK)
@@ -164,7 +164,7 @@ def test_the_adapter_gives_the_healed_loss_in_plain_peft(spec, cache):
     loaded = load.load(result.spec.model)
     cut.cut(loaded.decoder, BLOCK)
     PeftModel.from_pretrained(loaded.model, cache / result.adapter)
-    assert evaluation.measure(loaded, None, result.spec.validation).point.loss == pytest.approx(result.healed.loss, abs=1e-6)
+    assert measurement.measure(loaded, None, result.spec.validation).point.loss == pytest.approx(result.healed.loss, abs=1e-6)
 
 
 def test_the_curve_is_on_disk_while_it_grows(spec, monkeypatch):
@@ -384,7 +384,7 @@ def test_instant_heal_is_a_standard_adapter_and_takes_no_step(spec, cache):
     loaded = load.load(result.spec.model)
     cut.cut(loaded.decoder, BLOCK)
     PeftModel.from_pretrained(loaded.model, cache / result.adapter)
-    assert evaluation.measure(loaded, None, result.spec.validation).point.loss == pytest.approx(result.healed.loss, abs=1e-6)
+    assert measurement.measure(loaded, None, result.spec.validation).point.loss == pytest.approx(result.healed.loss, abs=1e-6)
     assert healing.run(instant(spec, steps=0), Reports(lambda progress: True)) == result
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from analysis.core.blocks import Block
 from analysis.data.spec import BenchmarkSpec
-from analysis.experiments.accuracy import scores
+from analysis.experiments.accuracy import measurement
+from analysis.experiments.accuracy.measurement import Measurement
 from analysis.experiments.heal import healing, recipes, training
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.models.spec import ModelSpec
@@ -30,15 +31,15 @@ def test_refinement_reuses_the_adapter_and_scores_only_new_questions(first, monk
     monkeypatch.setattr(training.Trainer, "take_step", lambda *_: pytest.fail("it trains again"))
     measured: list[tuple[str, int]] = []
 
-    def scored(loaded, stuff, piece, meter, _scored=scores._scored):
+    def scored(self, piece, progress, _scored=Measurement._scored):
         measured.append((piece.phase, len(piece.items)))
-        return _scored(loaded, stuff, piece, meter)
+        return _scored(self, piece, progress)
 
-    monkeypatch.setattr(scores, "_scored", scored)
+    monkeypatch.setattr(Measurement, "_scored", scored)
     refined = healing.run(wanted)
     assert refined.complete
-    assert [count for phase, count in measured if phase == scores.QUESTIONS] == [6, 6, 6]
-    assert max(count for phase, count in measured if phase == scores.TEXTS) == 3
+    assert [count for phase, count in measured if phase == measurement.QUESTIONS] == [6, 6, 6]
+    assert max(count for phase, count in measured if phase == measurement.TEXTS) == 3
     assert refined.adapter != made.adapter
     assert (cache / refined.adapter / "adapter_config.json").exists()
     assert refined.steps == made.steps
@@ -54,7 +55,7 @@ def test_a_smaller_judgement_of_the_same_training_scores_nothing(first, monkeypa
     wanted = replace(first, benchmark=BenchmarkSpec(limit=12), validation=replace(first.validation, n_texts=5))
     whole = healing.run(wanted)
     monkeypatch.setattr(training.Trainer, "take_step", lambda *_: pytest.fail("it trains again"))
-    monkeypatch.setattr(scores, "_scored", lambda *_: pytest.fail("it scores again"))
+    monkeypatch.setattr(Measurement, "_scored", lambda *_: pytest.fail("it scores again"))
     assert healing.run(first).text_losses["healed"] == whole.text_losses["healed"][:2]
 
 

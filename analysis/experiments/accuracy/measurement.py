@@ -1,0 +1,333 @@
+"""Measurement of missing scores, piece by piece: all removals of a piece from one shared trunk, each score measured once."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+
+from analysis.core.blocks import PartSet, Removal, parse_removal, removal, written
+from analysis.core.progress import OnProgress, Progress, ignore
+from analysis.core.shards import Shard
+from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
+from analysis.data.tasks import Question
+from analysis.experiments.accuracy import generation, scores
+from analysis.experiments.accuracy.points import Answer, GenerationCheck, Point
+from analysis.experiments.accuracy.scores import Material, Scores, answer
+from analysis.experiments.accuracy.sweep_spec import SweepSpec
+from analysis.experiments.scoring import likelihood
+from analysis.experiments.scoring.likelihood import Cuts
+from analysis.experiments.scoring.trees import EncodedQuestion
+from analysis.models.cut import without_block
+from analysis.models.load import LoadedModel
+from analysis.models.spec import ModelSpec
+
+QUESTIONS, TEXTS, GENERATION = "scoring questions", "measuring the loss on text", "writing"
+"""Phases of the work, as they are reported."""
+QUESTIONS_PER_CHUNK = 24
+"""Questions scored between two stored states, at least; a group of questions is never split over chunks."""
+TEXTS_PER_CHUNK = 16
+"""Texts whose loss is measured between two stored states, at least."""
+_MOST_CHUNKS = 100
+"""Storing takes longer the more there is, so large sets are stored in larger chunks and not more often than this."""
+_ALONE = 16
+"""A generated token waits for the one before it, and takes as long as about so many that are read together."""
+
+Figures = list[list[Any]]
+"""Figures of a piece, by cut: of each question the log-likelihoods of its options, or of each text its loss."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Work between two stored states: some cuts on some questions, on some texts, or one cut that generates."""
+
+    phase: str
+    cuts: Cuts
+    items: tuple[int, ...]
+    """Indices of questions or texts."""
+    size: int
+    """In units of progress."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where material is from, for pieces that others may have measured: of a model as it was loaded, with nothing changed."""
+
+    model: ModelSpec
+    """Resolved, as are the others."""
+    benchmark: BenchmarkSpec | None
+    loss_corpus: CorpusSpec | None
+
+    def shard(self, piece: Piece) -> Shard | None:
+        """A piece as work that stands alone; None where it generates, which is not shared."""
+        source: BenchmarkSpec | CorpusSpec | None = None
+        if piece.phase == QUESTIONS and self.benchmark is not None:
+            source = replace(self.benchmark, limit=None)  # the first questions of more are the same, and so are texts
+        elif piece.phase == TEXTS and self.loss_corpus is not None:
+            source = replace(self.loss_corpus, n_texts=1)
+        if source is None:
+            return None
+        content = {
+            "model": self.model.to_json(),
+            "source": source.to_json(),
+            "items": list(piece.items),
+            "cuts": [written(cut) if isinstance(cut, PartSet) else cut and list(cut.layers) for cut in piece.cuts],
+            "version": SweepSpec.version,
+        }
+        return Shard(piece.phase, content, piece.size)
+
+
+def _piece(shard: Shard) -> Piece:
+    cuts = [parse_removal(cut) if isinstance(cut, str) else cut and removal(cut) for cut in shard.content["cuts"]]
+    return Piece(shard.kind, cuts, tuple(shard.content["items"]), shard.size)
+
+
+@dataclass
+class PieceProgress:
+    """Turns pieces of work of several phases into `Progress`."""
+
+    on_progress: OnProgress
+    total: int
+    phase: str = ""
+    begun: int = 0
+
+    def __call__(self, done: int) -> None:
+        """Report that `done` more units than at the beginning of this piece of work are done."""
+        self.on_progress(Progress(self.phase, self.begun + done, self.total))
+
+
+@dataclass
+class Measurement:
+    """A model without each of some sets of layers, on questions and texts: its known scores, and how the rest is measured."""
+
+    loaded: LoadedModel
+    material: Material
+    cuts: Cuts
+    """Layers to leave out; None is the model as it is."""
+    scores: Scores = field(default_factory=Scores)
+    """Known scores; the missing ones are added."""
+    generation: GenerationSpec | None = None
+    """The prompts that every cut continues; None to skip them."""
+    origin: Origin | None = None
+    """Model, questions and texts of the pieces, where others may have measured some as shards. None where the model is not as
+    it was loaded."""
+
+    @property
+    def points(self) -> list[Point]:
+        """Scores so far, by cut."""
+        return [self.scores.point(cut, self.material) for cut in self.cuts]
+
+    @property
+    def point(self) -> Point:
+        """Scores so far of the first cut."""
+        return self.points[0]
+
+    @property
+    def answers(self) -> list[list[Answer]]:
+        """Answers so far, by cut, in the order of the questions."""
+        return [self.scores.answers_of(cut, self.material) for cut in self.cuts]
+
+    @property
+    def losses(self) -> list[list[float]]:
+        """Losses so far, by cut, of the first texts."""
+        return [self.scores.losses_of(cut, self.material) for cut in self.cuts]
+
+    @property
+    def writings(self) -> list[GenerationCheck | None]:
+        """Generated text so far, by cut."""
+        return [self.scores.writings.get(cut) for cut in self.cuts]
+
+    @property
+    def reads_disk(self) -> bool:
+        """Whether the model's layers are on the disk, so that all pieces go through them in one reading."""
+        return self.loaded.decoder.on_disk is not None
+
+    def complete(self, on_progress: OnProgress = ignore, keep: Callable[[], None] = lambda: None) -> Self:
+        """Measure the missing scores.
+
+        Args:
+            on_progress: receives a report of every piece; may raise `Cancelled`.
+            keep: stores the scores so far; called after every piece of work, so that a kill loses only the one in hand.
+        """
+        pieces = [*self._questions(), *self._texts(), *self._generations()]
+        progress = PieceProgress(on_progress, sum(piece.size for piece in pieces))
+        for together in self._together(pieces):
+            progress.phase = "reading layer by layer" if self.reads_disk else together[0].phase
+            began = time.perf_counter()
+            stored = [self._stored(piece) for piece in together]
+            missing = [piece for piece, known in zip(together, stored, strict=True) if known is None]
+            measured = iter(self._measured(missing, progress))
+            for piece, known in zip(together, stored, strict=True):
+                self._take(piece, next(measured) if known is None else known[0])
+                progress.begun += piece.size
+            self.scores.wall_s += time.perf_counter() - began + sum(known[1] for known in stored if known is not None)
+            keep()
+        return self
+
+    def missing(self) -> list[Shard]:
+        """Return the pieces that nobody has measured, without generation."""
+        return [shard for shard in self._shards if not shard.is_stored()]
+
+    def measure(self, shards: Sequence[Shard], on_progress: OnProgress) -> None:
+        """Measure some pieces, and store each."""
+        pieces = [_piece(shard) for shard in shards]
+        progress = PieceProgress(on_progress, sum(piece.size for piece in pieces))
+        left = iter(shards)
+        for together in self._together(pieces):
+            progress.phase = together[0].phase
+            began = time.perf_counter()
+            measured = self._measured(together, progress)
+            seconds = (time.perf_counter() - began) / len(together)
+            for piece, figures in zip(together, measured, strict=True):
+                next(left).keep(_arrays(figures, seconds))
+                progress.begun += piece.size
+
+    @cached_property
+    def _shards(self) -> list[Shard]:
+        if self.origin is None:
+            return []
+        shards = [self.origin.shard(piece) for piece in (*self._questions(), *self._texts())]
+        return [shard for shard in shards if shard is not None]
+
+    def _together(self, pieces: list[Piece]) -> list[list[Piece]]:
+        """Return the pieces that are measured together: one each, or all of a model that is read from the disk."""
+        return [pieces] if self.reads_disk else [[piece] for piece in pieces]
+
+    def _stored(self, piece: Piece) -> tuple[Figures, float] | None:
+        """Return the figures of a piece that was measured as a shard, and the seconds that took; None where it was not."""
+        shard = self.origin.shard(piece) if self.origin is not None else None
+        arrays = shard.found() if shard is not None else None
+        if arrays is None:
+            return None
+        values = arrays["values"].tolist()
+        if piece.phase == QUESTIONS:
+            ends = np.cumsum([len(question.options) for question in self._encoded(piece)]).tolist()
+            values = [[row[a:b] for a, b in zip([0, *ends], ends, strict=False)] for row in values]
+        return values, float(arrays["wall_s"][0])
+
+    def _measured(self, pieces: Sequence[Piece], progress: PieceProgress) -> list[Figures]:
+        """Return the figures of pieces: one after another, or all in one reading where the model is on the disk."""
+        if not self.reads_disk:
+            return [self._scored(piece, progress) for piece in pieces]
+        decoder, measures = self.loaded.decoder, list[likelihood.Measure]()
+        for piece in pieces:
+            if piece.phase == QUESTIONS:
+                measures.append(likelihood.Asked(decoder, self._encoded(piece), piece.cuts, packed=self.material.packed))
+            else:
+                measures.append(likelihood.Read(decoder, self._token_ids(piece), piece.cuts))
+        likelihood.measure(decoder, measures, progress)
+        return [measure.found for measure in measures]
+
+    def _scored(self, piece: Piece, progress: PieceProgress) -> Figures:
+        decoder = self.loaded.decoder
+        if piece.phase == QUESTIONS:
+            questions = self._encoded(piece)
+            return likelihood.option_loglikelihoods(decoder, questions, piece.cuts, progress, packed=self.material.packed)
+        if piece.phase == TEXTS:
+            return likelihood.text_losses(decoder, self._token_ids(piece), piece.cuts, progress)
+        assert self.generation is not None
+        with without_block(decoder, piece.cuts[0]):
+            return [[generation.check(decoder, self.loaded.tokenizer, self.generation, lambda done, of: progress(0))]]
+
+    def _encoded(self, piece: Piece) -> list[EncodedQuestion]:
+        return [self.material.encoded[index] for index in piece.items]
+
+    def _token_ids(self, piece: Piece) -> list[list[int]]:
+        return [self.material.texts[index] for index in piece.items]
+
+    def _take(self, piece: Piece, figures: Figures) -> None:
+        for cut, values in zip(piece.cuts, figures, strict=True):
+            if piece.phase == QUESTIONS:
+                questions = [self.material.questions[index] for index in piece.items]
+                self.scores.take(cut, [answer(*pair) for pair in zip(questions, values, strict=True)], ())
+            elif piece.phase == TEXTS:
+                self.scores.losses[cut] = [*self.scores.losses.get(cut, []), *values]
+            else:
+                self.scores.writings[cut] = values[0]
+
+    def _questions(self) -> Iterator[Piece]:
+        """Yield the unanswered questions, those that the same cuts lack together."""
+        lacking: dict[tuple[int, ...], list[int]] = {}
+        for index, question in enumerate(self.material.questions):
+            missing = tuple(i for i, cut in enumerate(self.cuts) if question.id not in self.scores.answers.get(cut, {}))
+            if missing:
+                lacking.setdefault(missing, []).append(index)
+        for missing, indices in lacking.items():
+            for chunk in chunks(self.material.questions, indices):
+                questions, cuts = [self.material.encoded[index] for index in chunk], [self.cuts[i] for i in missing]
+                size = likelihood.Asked(self.loaded.decoder, questions, cuts, packed=self.material.packed).size
+                yield Piece(QUESTIONS, cuts, tuple(chunk), size)
+
+    def _texts(self) -> Iterator[Piece]:
+        """Yield the unmeasured texts, those that the same cuts lack together, in order."""
+        lacking: dict[int, list[Removal | None]] = {}
+        texts = self.material.texts
+        for cut, losses in zip(self.cuts, self.losses, strict=True):
+            lacking.setdefault(len(losses), []).append(cut)
+        step = _chunk_size(TEXTS_PER_CHUNK, len(texts))
+        for begin, cuts in lacking.items():
+            for first in range(begin, len(texts), step):
+                chunk = range(first, min(first + step, len(texts)))
+                size = likelihood.Read(self.loaded.decoder, [texts[index] for index in chunk], cuts).size
+                yield Piece(TEXTS, cuts, tuple(chunk), size)
+
+    def _generations(self) -> Iterator[Piece]:
+        """Yield the cuts that have not generated yet."""
+        if self.generation is None:
+            return
+        n_tokens = max(1, self.generation.max_new_tokens) + generation.SUM_TOKENS
+        for cut in self.cuts:
+            if cut not in self.scores.writings:
+                yield Piece(GENERATION, [cut], (), _ALONE * n_tokens * self.loaded.decoder.n_layers)
+
+
+def measure(
+    loaded: LoadedModel,
+    benchmark: BenchmarkSpec | None,
+    loss_corpus: CorpusSpec | None,
+    generation: GenerationSpec | None = None,
+    on_progress: OnProgress = ignore,
+    *,
+    cut: Removal | None = None,
+    known: Scores | None = None,
+) -> Measurement:
+    """Measure accuracy, loss and generated text of a model as it is now, or of the model without `cut`.
+
+    Args:
+        loaded: the model.
+        benchmark, loss_corpus, generation: questions, texts and prompts; None to skip each.
+        on_progress: receives reports; may raise `Cancelled`.
+        cut: layers to leave out.
+        known: scores of this model that need not be measured again.
+
+    Raises:
+        CorpusError, BenchmarkError: when the texts or questions cannot be used.
+    """
+    on_progress(Progress("reading questions and texts"))
+    material = scores.prepare(loaded, benchmark, loss_corpus)
+    return Measurement(loaded, material, [cut], known or Scores(), generation).complete(on_progress)
+
+
+def _arrays(figures: Figures, wall_s: float) -> Mapping[str, np.ndarray]:
+    rows = [np.concatenate([np.atleast_1d(np.asarray(one, dtype=np.float64)) for one in of_cut]) for of_cut in figures]
+    return {"values": np.stack(rows), "wall_s": np.array([wall_s])}
+
+
+def _chunk_size(least: int, total: int) -> int:
+    return max(least, math.ceil(total / _MOST_CHUNKS))
+
+
+def chunks(questions: Sequence[Question], indices: Sequence[int]) -> list[list[int]]:
+    """Return indices in chunks of about `QUESTIONS_PER_CHUNK`, ending where a group ends."""
+    size = _chunk_size(QUESTIONS_PER_CHUNK, len(indices))
+    found: list[list[int]] = []
+    for index in indices:
+        continues = found and questions[index].group and questions[index].group == questions[found[-1][-1]].group
+        if found and (continues or len(found[-1]) < size):
+            found[-1].append(index)
+        else:
+            found.append([index])
+    return found
