@@ -26,7 +26,7 @@ from analysis.core.registry import RESULTS
 from analysis.data import gallery
 from analysis.data.gallery import STARTER, Exhibit
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
-from analysis.experiments.accuracy.points import Answer
+from analysis.experiments.accuracy.points import QuestionScore
 from analysis.experiments.accuracy.precision_spec import PrecisionSpec
 from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
 from analysis.experiments.heal.heal_result import HealResult
@@ -278,7 +278,7 @@ def _tell(progress: Progress) -> None:
     sys.stderr.write(f"\r{progress.phase} {progress.done}/{progress.total}      ")
 
 
-def _rounded(answer: Answer) -> Answer:
+def _rounded(answer: QuestionScore) -> QuestionScore:
     """Round log-likelihoods to a ten-thousandth of a nat, far finer than machines agree: half a megabyte less."""
     return dataclasses.replace(answer, loglikelihoods=[round(value, 4) for value in answer.loglikelihoods])
 

@@ -8,7 +8,7 @@ from typing import Any
 from analysis.core.blocks import Removal
 from analysis.core.table import Column, Table
 from analysis.data.tasks import Question
-from analysis.experiments.accuracy.points import Answer
+from analysis.experiments.accuracy.points import QuestionScore
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.results import reading
 from analysis.results.reading import ACCURACY, Condition
@@ -119,7 +119,7 @@ def autopsy(sweep: SweepResult, n: int, removed: Removal | None = None) -> Autop
     return Autopsy(n, ns, [_case(name, [answers[at][name] for at in ns], ns.index(n)) for name in shared])
 
 
-def of_two(before: Sequence[Answer], after: Sequence[Answer], n: int) -> Autopsy | None:
+def of_two(before: Sequence[QuestionScore], after: Sequence[QuestionScore], n: int) -> Autopsy | None:
     """Return the outcome of every question of one pruned model beside the unpruned one; None where no question is shared.
 
     Args:
@@ -136,7 +136,7 @@ def of_two(before: Sequence[Answer], after: Sequence[Answer], n: int) -> Autopsy
     return Autopsy(n, [0, n], [replace(case, fate=_OF_TWO.get(case.fate, case.fate)) for case in cases]) if cases else None
 
 
-def stored_answers(results: Sequence[Any], removed: Removal | None, condition: Condition) -> Sequence[Answer]:
+def stored_answers(results: Sequence[Any], removed: Removal | None, condition: Condition) -> Sequence[QuestionScore]:
     """The stored answers of exactly one block under a condition, from the first result that kept them; else empty.
 
     Args:

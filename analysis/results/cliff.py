@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from analysis.core import stats
 from analysis.core.blocks import Block, PartSet
-from analysis.experiments.accuracy.points import Answer, Point
+from analysis.experiments.accuracy.points import Point, QuestionScore
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.strategies import BLOCKS, DRAW, needs
 from analysis.results import reading
@@ -122,7 +122,7 @@ def removed_in_words(sweep: SweepResult) -> str:
 
 
 def _above_midpoint(
-    unpruned: Point, point: Point, kept: Mapping[int, Sequence[Answer]], chance: float
+    unpruned: Point, point: Point, kept: Mapping[int, Sequence[QuestionScore]], chance: float
 ) -> tuple[float, float]:  # fmt: skip
     """95 % interval of an accuracy less the midpoint of the unpruned accuracy and chance."""
     before = {answer.id: answer.prediction == answer.gold for answer in kept.get(unpruned.n, ())}

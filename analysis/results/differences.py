@@ -10,7 +10,7 @@ from analysis.core import stats
 from analysis.core.blocks import Block, blocks_up_to
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy import pairs
-from analysis.experiments.accuracy.points import Answer, Point
+from analysis.experiments.accuracy.points import Point, QuestionScore
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.damage_spec import DamageResult
@@ -181,7 +181,7 @@ class _Scored:
     """One block's scores with the kept values of every question and text."""
 
     point: Point
-    answers: Sequence[Answer]
+    answers: Sequence[QuestionScore]
     losses: Sequence[float]
     tokens: Sequence[int]
     """Predicted tokens of each text."""

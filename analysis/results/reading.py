@@ -17,7 +17,7 @@ from analysis.core.errors import MixedConditionsError
 from analysis.data import corpora, questions
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy import pairs
-from analysis.experiments.accuracy.points import Answer, Point
+from analysis.experiments.accuracy.points import Point, QuestionScore
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.damage_spec import DamageResult
@@ -99,7 +99,7 @@ class Reading:
     """Lower end of the 95 % interval: Wilson for accuracies, Student's t for losses; None where one text gives none."""
     high: float | None
     condition: Condition
-    answers: tuple[Answer, ...] = field(default=(), repr=False, compare=False)
+    answers: tuple[QuestionScore, ...] = field(default=(), repr=False, compare=False)
     """Every answer, where they are kept, so that changes are paired."""
     losses: tuple[float, ...] = field(default=(), repr=False, compare=False)
     """The loss, or its increase, on every text, where they are kept."""
@@ -326,7 +326,7 @@ def _of_point(
     result: SweepResult | EvaluateResult | HealResult,
     point: Point,
     corpus: CorpusSpec | None,
-    answers: Sequence[Answer],
+    answers: Sequence[QuestionScore],
     losses: Sequence[float],
     tokens: Sequence[int],
     repair: str = "",

@@ -8,12 +8,12 @@ import numpy as np
 from analysis.core import stats
 from analysis.data import corpora
 from analysis.experiments.accuracy.pairs import is_above
-from analysis.experiments.accuracy.points import Answer, Lines, Point
+from analysis.experiments.accuracy.points import Lines, Point, QuestionScore
 from analysis.experiments.accuracy.sweep_spec import SweepSpec
 from analysis.experiments.maps.distance_spec import DistanceResult
 
 
-def favourite_option(answers: Sequence[Answer]) -> tuple[int, float] | None:
+def favourite_option(answers: Sequence[QuestionScore]) -> tuple[int, float] | None:
     """The option position that is given most often, and for which share of the questions; None with fewer than ten."""
     if len(answers) < 10:
         return None
@@ -21,7 +21,7 @@ def favourite_option(answers: Sequence[Answer]) -> tuple[int, float] | None:
     return option, count / len(answers)
 
 
-def collapsed_option(answers: Sequence[Answer], threshold: float = 0.9) -> tuple[int, float] | None:
+def collapsed_option(answers: Sequence[QuestionScore], threshold: float = 0.9) -> tuple[int, float] | None:
     """Return the option position that is given nearly always, as collapsed models do, with its share; None without one.
 
     Args:
@@ -39,7 +39,7 @@ def collapsed_option(answers: Sequence[Answer], threshold: float = 0.9) -> tuple
     return (option, share) if share >= threshold and right < threshold else None
 
 
-def remarks(points: Sequence[Point], lines: Lines | None, answers: Sequence[Sequence[Answer]] = ()) -> list[str]:
+def remarks(points: Sequence[Point], lines: Lines | None, answers: Sequence[Sequence[QuestionScore]] = ()) -> list[str]:
     """Return the remarks of a careful reader on a curve, in sentences.
 
     Args:

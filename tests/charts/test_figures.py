@@ -10,7 +10,7 @@ from analysis.charts import curves, heals, maps, selected
 from analysis.charts import look as drawing
 from analysis.core import stats
 from analysis.core.blocks import Block, LayerSet, parse_removal
-from analysis.experiments.accuracy.points import Answer
+from analysis.experiments.accuracy.points import QuestionScore
 from analysis.experiments.accuracy.sweep_spec import SweepSpec
 from analysis.experiments.maps.distance_spec import Best
 from analysis.experiments.strategies import STRATEGIES
@@ -309,7 +309,7 @@ def test_training_curve_and_comparison():
 
 
 def test_running_accuracy_compares_models_on_the_same_first_questions():
-    answers = {name: [Answer(str(i), [0.0, 0.0], int(i >= right), 0) for i in range(4)]
+    answers = {name: [QuestionScore(str(i), [0.0, 0.0], int(i >= right), 0) for i in range(4)]
                for name, right in (("unpruned", 3), ("pruned", 1))}  # fmt: skip
     checks = [replace(check, acc=0.25, acc_stderr=0.2, n_questions=2) for check in HEAL.validations[1:]]
     figure = heals.accuracy_on_the_way(replace(HEAL, validations=checks, questions=answers))

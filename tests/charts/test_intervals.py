@@ -8,7 +8,7 @@ import pytest
 import analysis
 from analysis.charts import curves, data, heals, kinds, look
 from analysis.core import stats
-from analysis.experiments.accuracy.points import Answer
+from analysis.experiments.accuracy.points import QuestionScore
 from analysis.results import reading, settled
 from tests.support import fakes
 
@@ -99,7 +99,7 @@ def test_heals_of_stored_results_have_wilsons_and_students_intervals():
 def with_answers(*rights):
     """Return a curve whose n-th pruned model got these of 200 questions right, the first ones of a fixed order."""
     sweep, n = fakes.sweep(last=len(rights) - 1, limit=200), 200
-    given = [[Answer(f"q{place}", [0.0, 0.0], int(place not in right), 0) for place in range(n)] for right in rights]
+    given = [[QuestionScore(f"q{place}", [0.0, 0.0], int(place not in right), 0) for place in range(n)] for right in rights]
     points = [
         replace(point, acc=len(right) / n, n_samples=n, acc_stderr=0.035)
         for point, right in zip(sweep.points, rights, strict=True)

@@ -10,7 +10,7 @@ from analysis.charts import curves, look, maps
 from analysis.charts import lesson as published_figures
 from analysis.charts.lesson import Rung
 from analysis.core.blocks import Block
-from analysis.experiments.accuracy.points import Answer, Lines, Point
+from analysis.experiments.accuracy.points import Lines, Point, QuestionScore
 from analysis.experiments.maps import depths
 from analysis.experiments.maps.distance_spec import Best
 from analysis.results import cliff, lesson
@@ -77,7 +77,7 @@ def curve(*accuracies: float, chance: float = 0.25):
 
 
 def test_favourite_option_is_a_collapse_only_for_nearly_all_answers():
-    answers = [Answer(str(index), [], 2 if index < 12 else 0, index % 4) for index in range(20)]
+    answers = [QuestionScore(str(index), [], 2 if index < 12 else 0, index % 4) for index in range(20)]
     assert favourite_option(answers) == (2, 0.6)
     assert collapsed_option(answers) is None
     assert collapsed_option(answers, threshold=0.6) == (2, 0.6)

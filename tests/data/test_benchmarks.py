@@ -10,7 +10,7 @@ from analysis.data import spec as specs
 from analysis.data.spec import BenchmarkSpec
 from analysis.data.tasks import TASKS, Question
 from analysis.experiments.accuracy import scores
-from analysis.experiments.accuracy.points import Answer
+from analysis.experiments.accuracy.points import QuestionScore
 from analysis.experiments.accuracy.scores import Material
 
 
@@ -151,7 +151,7 @@ def test_micro_and_macro_average_differ_where_subjects_differ_in_size():
     right = [1.0, 1.0, 1.0, 0.0]
     assert benchmarks.by_group(questions, right) == {"big": (1.0, 3), "small": (0.0, 1)}
     assert benchmarks.macro_average(questions, right) == 0.5
-    answers = [Answer(question.id, [0.0, -1.0] if value else [-1.0, 0.0], 0 if value else 1, 0)
+    answers = [QuestionScore(question.id, [0.0, -1.0] if value else [-1.0, 0.0], 0 if value else 1, 0)
                for question, value in zip(questions, right, strict=True)]  # fmt: skip
     point = scores.point(None, Material(questions, [], [], [], 10, packed=True), answers)
     assert (point.acc, point.acc_macro) == (0.75, 0.5)

@@ -91,7 +91,7 @@ def test_storing_takes_a_small_share_of_the_time(model, monkeypatch):
     monkeypatch.setattr("analysis.models.stream.tokens_per_batch", lambda device: 32)
     now, stored = [0.0], []
     monkeypatch.setattr(distance_map, "time", SimpleNamespace(perf_counter=lambda: now[0]))
-    measure, save = distance_map._Measured.add, DistanceResult.save
+    measure, save = distance_map._MeasuredTexts.add, DistanceResult.save
 
     def add(self, streams, lengths):
         now[0] += 25
@@ -102,7 +102,7 @@ def test_storing_takes_a_small_share_of_the_time(model, monkeypatch):
         stored.append(self.n_texts)
         return save(self)
 
-    monkeypatch.setattr(distance_map._Measured, "add", add)
+    monkeypatch.setattr(distance_map._MeasuredTexts, "add", add)
     monkeypatch.setattr(DistanceResult, "save", slow_save)
     distance_map.run(DistanceSpec(model, CORPUS))
     assert stored == [1, 4, 6]  # at 25 s, when twenty times its 3 s have passed, and at the end

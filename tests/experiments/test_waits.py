@@ -22,11 +22,11 @@ CUTS = [None, Block(1, 1), Block(2, 1)]
 
 
 def asked(decoder, cuts, n):
-    likelihood.measure(decoder, [likelihood.Asked(decoder, questions(n), cuts, packed=True)])
+    likelihood.measure(decoder, [likelihood.QuestionScoring(decoder, questions(n), cuts, packed=True)])
 
 
 def read(decoder, cuts, n):
-    likelihood.measure(decoder, [likelihood.Read(decoder, TEXTS[:n], cuts)])
+    likelihood.measure(decoder, [likelihood.TextScoring(decoder, TEXTS[:n], cuts)])
 
 
 def mapped(decoder, cuts, n):

@@ -81,12 +81,13 @@ def test_questions_and_texts_share_one_reading(pair, dtype):
 
     shared = tokens(20)
     questions = [
-        trees.EncodedQuestion([trees.Option((*shared, *tokens(5 + n)), n) for n in (1, 3)], truncated=False) for _ in range(3)
+        trees.EncodedQuestion([trees.EncodedOption((*shared, *tokens(5 + n)), n) for n in (1, 3)], truncated=False)
+        for _ in range(3)
     ]
 
     def measured(loaded: load.LoadedModel) -> tuple[list, list]:
-        asked = likelihood.Asked(loaded.decoder, questions, CUTS, packed=likelihood.can_pack(loaded.decoder))
-        read = likelihood.Read(loaded.decoder, TEXTS, CUTS)
+        asked = likelihood.QuestionScoring(loaded.decoder, questions, CUTS, packed=likelihood.can_pack(loaded.decoder))
+        read = likelihood.TextScoring(loaded.decoder, TEXTS, CUTS)
         if loaded.decoder.on_disk is None:
             likelihood.measure(loaded.decoder, [asked])
             likelihood.measure(loaded.decoder, [read])

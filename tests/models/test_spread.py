@@ -41,7 +41,8 @@ def questions() -> list[trees.EncodedQuestion]:
 
     shared = tokens(20)
     return [
-        trees.EncodedQuestion([trees.Option((*shared, *tokens(5 + n)), n) for n in (1, 3)], truncated=False) for _ in range(3)
+        trees.EncodedQuestion([trees.EncodedOption((*shared, *tokens(5 + n)), n) for n in (1, 3)], truncated=False)
+        for _ in range(3)
     ]
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from analysis.data.tasks import Question
-from analysis.experiments.accuracy.points import Answer
+from analysis.experiments.accuracy.points import QuestionScore
 from analysis.results import autopsy
 from analysis.results.autopsy import (
     ALWAYS_RIGHT,
@@ -27,7 +27,10 @@ def curve():
     """Return a curve of two-option questions at n = 0, 1 and 2; right answers lead by a nat, wrong ones trail by n + 1 nats."""
     base = fakes.sweep()
     given = [
-        [Answer(name, [-1.0, -2.0 if hits[n] else -1.0 + (n + 1)], 0 if hits[n] else 1, 0) for name, hits in HITS.items()]
+        [
+            QuestionScore(name, [-1.0, -2.0 if hits[n] else -1.0 + (n + 1)], 0 if hits[n] else 1, 0)
+            for name, hits in HITS.items()
+        ]
         for n in range(3)
     ]
     return replace(base, points=base.points[:3], questions=given)

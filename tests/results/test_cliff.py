@@ -7,7 +7,7 @@ import pytest
 
 from analysis.charts import curves
 from analysis.cli import answers as cli_answers
-from analysis.experiments.accuracy.points import Answer, Lines, Point
+from analysis.experiments.accuracy.points import Lines, Point, QuestionScore
 from analysis.results import cliff
 from tests.support import fakes
 from tests.support.toy import SWEEP
@@ -20,7 +20,7 @@ def curve(*accuracies: float, n_samples: int = 200, chance: float = 0.25):
 
 def answered(*right: set[int], n: int = 200):
     """A sweep whose answers are kept: by removed layers, the questions that were right."""
-    kept = [[Answer(str(q), [], 0, 0 if q in given else 1) for q in range(n)] for given in right]
+    kept = [[QuestionScore(str(q), [], 0, 0 if q in given else 1) for q in range(n)] for given in right]
     return replace(curve(*(len(given) / n for given in right), n_samples=n), questions=kept)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from analysis.core import host, stats
 from analysis.core.blocks import Block
 from analysis.core.errors import SpecError
-from analysis.experiments.accuracy.points import Answer, Lines
+from analysis.experiments.accuracy.points import Lines, QuestionScore
 from analysis.results import decision, headline, selection, settled, tolerance
 from analysis.results.decision import GO, MORE, STOP
 from analysis.results.reading import ACCURACY, LOSS, Change
@@ -125,8 +125,8 @@ def test_the_rule_states_its_tolerance():
     assert tolerance.DEFAULT.rule().startswith("Tolerance: an accuracy drop of up to 3 points and a loss rise of up to 0.1")
 
 
-def answers(right: int, n: int) -> list[Answer]:
-    return [Answer(f"q{index}", [0.0, 0.0], int(index >= right), 0) for index in range(n)]
+def answers(right: int, n: int) -> list[QuestionScore]:
+    return [QuestionScore(f"q{index}", [0.0, 0.0], int(index >= right), 0) for index in range(n)]
 
 
 def curve(right: float, rise: float, n: int = 100, **changes):

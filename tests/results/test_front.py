@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.experiments.accuracy.points import Answer, Point
+from analysis.experiments.accuracy.points import Point, QuestionScore
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.models import spec
 from analysis.results import front
@@ -31,7 +31,7 @@ def test_front_holds_offers_that_no_other_beats():
 def kept_answers(*right: int, n: int = 200, strategy: str = "similarity") -> SweepResult:
     """A sweep with answers kept: removal k answers the first right[k] questions."""
     curve = fakes.sweep(len(right) - 1, limit=n, strategy=strategy)
-    given = [[Answer(f"q{q}", [0.0, 0.0], int(q >= count), 0) for q in range(n)] for count in right]
+    given = [[QuestionScore(f"q{q}", [0.0, 0.0], int(q >= count), 0) for q in range(n)] for count in right]
     points = [replace(point, acc=count / n) for point, count in zip(curve.points, right, strict=True)]
     return replace(curve, points=points, questions=given)
 

@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 import pytest
 
 from analysis.core.blocks import Block, LayerSet
-from analysis.experiments.accuracy.points import Answer
+from analysis.experiments.accuracy.points import QuestionScore
 from analysis.results import headline, reading, selection, settled
 from analysis.results.headline import (
     ANSWERS,
@@ -23,8 +23,8 @@ from tests.support import fakes
 CUT = next(point.block for point in fakes.sweep().points if point.n == 8)
 
 
-def answers(right: int, n: int = 100) -> list[Answer]:
-    return [Answer(f"q{index}", [0.0, 0.0], int(index >= right), 0) for index in range(n)]
+def answers(right: int, n: int = 100) -> list[QuestionScore]:
+    return [QuestionScore(f"q{index}", [0.0, 0.0], int(index >= right), 0) for index in range(n)]
 
 
 def curve(right: int, loss: float, n_texts: int = 8):

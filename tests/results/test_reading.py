@@ -14,7 +14,7 @@ from analysis.core.blocks import Block
 from analysis.core.errors import MixedConditionsError
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy import pairs
-from analysis.experiments.accuracy.points import Answer
+from analysis.experiments.accuracy.points import QuestionScore
 from analysis.results import reading
 from analysis.results.reading import ACC_NORM, ACCURACY, DAMAGE, LOSS
 from tests.support import fakes
@@ -177,7 +177,7 @@ def test_accuracies_change_question_by_question():
 def test_an_unsettled_change_says_how_many_questions_it_would_take():
     sweep = fakes.sweep(limit=200)
     draw = random.Random(0)
-    whole = [Answer(str(i), [], int(draw.random() < 0.5), 0) for i in range(200)]
+    whole = [QuestionScore(str(i), [], int(draw.random() < 0.5), 0) for i in range(200)]
     # 24 questions the other way and 6 more lost: three points, as far as 200 questions can see nothing.
     cut = [replace(a, prediction=1 - a.prediction) if i < 24 else a for i, a in enumerate(whole)]
     lost = sum(a.prediction == 0 for a in whole[:24])

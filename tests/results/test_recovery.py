@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from analysis.core import stats
-from analysis.experiments.accuracy.points import Answer
+from analysis.experiments.accuracy.points import QuestionScore
 from analysis.results import recovery
 from tests.support import fakes
 
@@ -26,7 +26,7 @@ def heal(increase: float = 1.0, share: float = 0.8, *, noise: float = 0.1, right
         for name, of in losses.items()
     }
     answers = {
-        name: [Answer(f"q{index}", [0.0, 0.0], int(index >= count), 0) for index in range(200)]
+        name: [QuestionScore(f"q{index}", [0.0, 0.0], int(index >= count), 0) for index in range(200)]
         for name, count in zip(losses, right, strict=True)
     }
     return replace(made, **points, text_losses=losses, text_tokens=TOKENS, questions=answers)

@@ -9,7 +9,7 @@ import pytest
 
 from analysis.core import stats
 from analysis.experiments.accuracy import pairs
-from analysis.experiments.accuracy.points import Answer, Lines, Point
+from analysis.experiments.accuracy.points import Lines, Point, QuestionScore
 from analysis.results import verdicts
 
 
@@ -19,7 +19,7 @@ def point(n, acc, n_samples=200):
 
 def answers(right, gold=0):
     """Answers whose i-th is right where `right[i]`."""
-    return [Answer(f"q{index}", [0.0, 0.0], gold if ok else 1 - gold, gold) for index, ok in enumerate(right)]
+    return [QuestionScore(f"q{index}", [0.0, 0.0], gold if ok else 1 - gold, gold) for index, ok in enumerate(right)]
 
 
 def test_wilson_known_values():
@@ -84,10 +84,10 @@ def test_only_shared_questions_count():
 
 
 def test_collapse_is_seen_but_not_in_a_skewed_set():
-    given = [Answer(str(index), [], 1, index % 4) for index in range(40)]
+    given = [QuestionScore(str(index), [], 1, index % 4) for index in range(40)]
     assert verdicts.collapsed_option(given) == (1, 1.0)
-    assert verdicts.collapsed_option([Answer(str(index), [], 1, 1) for index in range(40)]) is None
-    assert verdicts.collapsed_option([Answer(str(index), [], index % 4, 0) for index in range(40)]) is None
+    assert verdicts.collapsed_option([QuestionScore(str(index), [], 1, 1) for index in range(40)]) is None
+    assert verdicts.collapsed_option([QuestionScore(str(index), [], index % 4, 0) for index in range(40)]) is None
     assert verdicts.collapsed_option(given[:5]) is None
 
 
@@ -97,7 +97,11 @@ def test_remarks_agree_with_the_numbers():
     assert len(weak) == 1
     assert "not significantly above chance" in weak[0]
     good = [point(0, 0.5), point(1, 0.49), point(2, 0.27)]
-    collapsed = [answers([True, False] * 10), answers([True, False] * 10), [Answer(str(i), [], 2, i % 4) for i in range(40)]]
+    collapsed = [
+        answers([True, False] * 10),
+        answers([True, False] * 10),
+        [QuestionScore(str(i), [], 2, i % 4) for i in range(40)],
+    ]
     said = verdicts.remarks(good, lines, collapsed)
     assert "At n = 2 the model gives option 3 for 100%" in said[0]
     assert verdicts.remarks([point(0, 0.5), point(1, 0.49)], lines) == []

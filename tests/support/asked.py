@@ -3,7 +3,7 @@
 import torch
 
 from analysis.core.blocks import Block
-from analysis.experiments.scoring.trees import EncodedQuestion, Option
+from analysis.experiments.scoring.trees import EncodedOption, EncodedQuestion
 
 CUTS = [None, Block(1, 2), Block(0, 1), Block(3, 3)]
 
@@ -18,7 +18,7 @@ def questions(n=3, seed=0):
     prefix, made = tokens(30), []
     for index in range(n):
         context = [*prefix, *tokens(5 + 29 * index)]
-        made.append(EncodedQuestion([Option((*context, *tokens(k)), k) for k in (1, 3, 2)], truncated=False))
+        made.append(EncodedQuestion([EncodedOption((*context, *tokens(k)), k) for k in (1, 3, 2)], truncated=False))
     return made
 
 

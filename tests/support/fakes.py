@@ -6,7 +6,7 @@ from pathlib import Path
 
 from analysis.core.blocks import Block, LayerSet, Removal, removal
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus, held_out_text
-from analysis.experiments.accuracy.points import Answer, Continuation, GenerationCheck, Lines, Point, SumAnswer, place
+from analysis.experiments.accuracy.points import Continuation, GenerationCheck, Lines, Point, QuestionScore, SumAnswer, place
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpec, SweepResult, SweepSpec
 from analysis.experiments.grid import cells
 from analysis.experiments.grid.spec import GridResult, GridSpec
@@ -112,7 +112,7 @@ def sweep(
     )  # fmt: skip
     given = [
         [
-            Answer(f"q{index}", [0.0, 0.0], int(index >= round(point.n_samples * point.acc)), 0)
+            QuestionScore(f"q{index}", [0.0, 0.0], int(index >= round(point.n_samples * point.acc)), 0)
             for index in range(point.n_samples)
         ]
         for point in points

@@ -15,7 +15,7 @@ from analysis.core.shards import Shard
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
 from analysis.data.tasks import Question
 from analysis.experiments.accuracy import generation, scores
-from analysis.experiments.accuracy.points import Answer, GenerationCheck, Point
+from analysis.experiments.accuracy.points import GenerationCheck, Point, QuestionScore
 from analysis.experiments.accuracy.scores import Material, Scores, answer
 from analysis.experiments.accuracy.sweep_spec import SweepSpec
 from analysis.experiments.scoring import likelihood
@@ -126,7 +126,7 @@ class Measurement:
         return self.points[0]
 
     @property
-    def answers(self) -> list[list[Answer]]:
+    def answers(self) -> list[list[QuestionScore]]:
         """Answers so far, by cut, in the order of the questions."""
         return [self.scores.answers_of(cut, self.material) for cut in self.cuts]
 
@@ -215,9 +215,11 @@ class Measurement:
         decoder, measures = self.loaded.decoder, list[likelihood.Measure]()
         for piece in pieces:
             if piece.phase == QUESTIONS:
-                measures.append(likelihood.Asked(decoder, self._encoded(piece), piece.cuts, packed=self.material.packed))
+                measures.append(
+                    likelihood.QuestionScoring(decoder, self._encoded(piece), piece.cuts, packed=self.material.packed)
+                )
             else:
-                measures.append(likelihood.Read(decoder, self._token_ids(piece), piece.cuts))
+                measures.append(likelihood.TextScoring(decoder, self._token_ids(piece), piece.cuts))
         likelihood.measure(decoder, measures, progress)
         return [measure.found for measure in measures]
 
@@ -258,7 +260,7 @@ class Measurement:
         for missing, indices in lacking.items():
             for chunk in chunks(self.material.questions, indices):
                 questions, cuts = [self.material.encoded[index] for index in chunk], [self.cuts[i] for i in missing]
-                size = likelihood.Asked(self.loaded.decoder, questions, cuts, packed=self.material.packed).size
+                size = likelihood.QuestionScoring(self.loaded.decoder, questions, cuts, packed=self.material.packed).size
                 yield Piece(QUESTIONS, cuts, tuple(chunk), size)
 
     def _texts(self) -> Iterator[Piece]:
@@ -271,7 +273,7 @@ class Measurement:
         for begin, cuts in lacking.items():
             for first in range(begin, len(texts), step):
                 chunk = range(first, min(first + step, len(texts)))
-                size = likelihood.Read(self.loaded.decoder, [texts[index] for index in chunk], cuts).size
+                size = likelihood.TextScoring(self.loaded.decoder, [texts[index] for index in chunk], cuts).size
                 yield Piece(TEXTS, cuts, tuple(chunk), size)
 
     def _generations(self) -> Iterator[Piece]:

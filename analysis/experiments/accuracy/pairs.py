@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.core.stats import mcnemar_p, paired_interval
-from analysis.experiments.accuracy.points import Answer, Point
+from analysis.experiments.accuracy.points import Point, QuestionScore
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class PairedComparison:
         return self.low > 0 or self.high < 0
 
 
-def compare(first: Sequence[Answer], second: Sequence[Answer]) -> PairedComparison:
+def compare(first: Sequence[QuestionScore], second: Sequence[QuestionScore]) -> PairedComparison:
     """Compare two models question by question.
 
     Args:

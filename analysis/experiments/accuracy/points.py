@@ -169,7 +169,7 @@ def table(points: Sequence[Point], title: str = "Accuracy and loss", caption: st
 
 
 @dataclass(frozen=True)
-class Answer:
+class QuestionScore:
     """How one question was scored, by one cut."""
 
     id: str

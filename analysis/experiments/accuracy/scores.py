@@ -15,7 +15,7 @@ from analysis.data import questions as benchmarks
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
 from analysis.data.tasks import Question
 from analysis.experiments.accuracy import points
-from analysis.experiments.accuracy.points import Answer, GenerationCheck, Lines, Point
+from analysis.experiments.accuracy.points import GenerationCheck, Lines, Point, QuestionScore
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpec, SweepResult, SweepSpec
 from analysis.experiments.scoring import likelihood, trees
 from analysis.experiments.scoring.trees import EncodedQuestion
@@ -107,13 +107,13 @@ def _predicted_bytes(loaded: LoadedModel, ids: list[int]) -> int:
     return length(ids) - length(ids[:1])
 
 
-def answer(question: Question, loglikelihoods: list[float]) -> Answer:
+def answer(question: Question, loglikelihoods: list[float]) -> QuestionScore:
     """The verdict on one question: the option with the highest log-likelihood, the first of equals."""
     prediction = max(range(len(loglikelihoods)), key=lambda index: loglikelihoods[index])
-    return Answer(question.id, loglikelihoods, prediction, question.gold)
+    return QuestionScore(question.id, loglikelihoods, prediction, question.gold)
 
 
-def is_right_normalised(question: Question, answered: Answer) -> bool:
+def is_right_normalised(question: Question, answered: QuestionScore) -> bool:
     """Return whether the option with the highest log-likelihood per character is the right one (`acc_norm`)."""
     # Characters of the choice without the one space that parts it from the context, as the harness counts them.
     lengths = [max(1, len(option) - 1) for option in question.options]
@@ -124,7 +124,7 @@ def is_right_normalised(question: Question, answered: Answer) -> bool:
 def point(
     cut: Removal | None,
     material: Material,
-    answers: Sequence[Answer] = (),
+    answers: Sequence[QuestionScore] = (),
     losses: Sequence[float] = (),
     writing: GenerationCheck | None = None,
 ) -> Point:
@@ -176,14 +176,14 @@ def _loss_values(material: Material, losses: Sequence[float]) -> dict[str, Any]:
 class Scores:
     """Scores of each set of removed layers measured so far, and the seconds they took."""
 
-    answers: dict[Removal | None, dict[str, Answer]] = field(default_factory=dict)
+    answers: dict[Removal | None, dict[str, QuestionScore]] = field(default_factory=dict)
     """By cut, by the question's identifier."""
     losses: dict[Removal | None, list[float]] = field(default_factory=dict)
     """By cut, of the first texts: mean cross-entropy, nats per token."""
     writings: dict[Removal | None, GenerationCheck] = field(default_factory=dict)
     wall_s: float = 0.0
 
-    def answers_of(self, cut: Removal | None, material: Material) -> list[Answer]:
+    def answers_of(self, cut: Removal | None, material: Material) -> list[QuestionScore]:
         """Return the answers without these layers, in the order of the questions."""
         known = self.answers.get(cut, {})
         return [known[question.id] for question in material.questions if question.id in known]
@@ -196,7 +196,7 @@ class Scores:
         """Return the scores so far without these layers."""
         return point(cut, material, self.answers_of(cut, material), self.losses_of(cut, material), self.writings.get(cut))
 
-    def take(self, cut: Removal | None, answers: Sequence[Answer], losses: Sequence[float]) -> None:
+    def take(self, cut: Removal | None, answers: Sequence[QuestionScore], losses: Sequence[float]) -> None:
         """Add answers and losses of this cut that were measured elsewhere."""
         self.answers.setdefault(cut, {}).update({given.id: given for given in answers})
         if len(losses) > len(self.losses.get(cut, [])):
@@ -241,7 +241,7 @@ def reading_once(read: dict[tuple[str, str, int], Any]) -> Iterator[None]:
         _read.reset(before)
 
 
-_CutScores = tuple[Removal | None, list[Answer], list[float], GenerationCheck | None]
+_CutScores = tuple[Removal | None, list[QuestionScore], list[float], GenerationCheck | None]
 
 
 def _stored_cuts(model: ModelSpec) -> Iterator[tuple[SweepSpec | EvaluateSpec, list[_CutScores]]]:

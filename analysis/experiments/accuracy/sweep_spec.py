@@ -14,7 +14,7 @@ from analysis.data import corpora
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
 from analysis.experiments.accuracy import points as cuts
 from analysis.experiments.accuracy import precision_spec
-from analysis.experiments.accuracy.points import Answer, GenerationCheck, Lines, Point
+from analysis.experiments.accuracy.points import GenerationCheck, Lines, Point, QuestionScore
 from analysis.experiments.maps.damage_spec import DamageSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.search.search_spec import SearchSpec, same_text, search_for
@@ -149,7 +149,7 @@ class SweepResult(Result):
     """Questions asked for in all; `points[i].n_samples` of them are scored."""
     n_truncated: int
     """Prompts cut on the left because they were longer than the model's window."""
-    questions: list[list[Answer]] = field(default_factory=list)
+    questions: list[list[QuestionScore]] = field(default_factory=list)
     """Per point, per question."""
     skipped_rows: list[str] = field(default_factory=list)
     """Rows of the user's own question file that could not be asked, each with its number and the reason."""
@@ -183,7 +183,7 @@ class EvaluateResult(Result):
     point: Point
     lines: Lines | None
     n_truncated: int
-    questions: list[Answer] = field(default_factory=list)
+    questions: list[QuestionScore] = field(default_factory=list)
     skipped_rows: list[str] = field(default_factory=list)
     """Rows of the user's own question file that could not be asked, each with its number and the reason."""
     packing: str = ""

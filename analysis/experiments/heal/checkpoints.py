@@ -19,7 +19,7 @@ _FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class TrainingState:
     """The state of a training after whole optimizer steps."""
 
     step: int
@@ -33,7 +33,7 @@ def folder(fingerprint: str) -> Path:
     return store.cache_dir() / "checkpoints" / fingerprint
 
 
-def write(fingerprint: str, checkpoint: Checkpoint, *, best: int | None = None) -> None:
+def write(fingerprint: str, checkpoint: TrainingState, *, best: int | None = None) -> None:
     """Store a checkpoint atomically, then remove the ones that are older than the last two.
 
     Args:
@@ -57,7 +57,7 @@ def write(fingerprint: str, checkpoint: Checkpoint, *, best: int | None = None) 
             shutil.rmtree(old, ignore_errors=True)
 
 
-def newest(fingerprint: str, *, at_most: int | None = None) -> Checkpoint | None:
+def newest(fingerprint: str, *, at_most: int | None = None) -> TrainingState | None:
     """The latest checkpoint that is whole, or None; a damaged one is passed over for the one before.
 
     Args:
@@ -71,18 +71,18 @@ def newest(fingerprint: str, *, at_most: int | None = None) -> Checkpoint | None
     return None
 
 
-def of_step(fingerprint: str, step: int) -> Checkpoint | None:
+def of_step(fingerprint: str, step: int) -> TrainingState | None:
     """The checkpoint of this step if it is there and whole."""
     return _read(folder(fingerprint) / _name(step))
 
 
-def _read(path: Path) -> Checkpoint | None:
+def _read(path: Path) -> TrainingState | None:
     try:
         head = documents.parsed((path / "checkpoint.json").read_bytes())
         content = (path / "state.safetensors").read_bytes()
         if head["format"] != _FORMAT or head["sha256"] != hashlib.sha256(content).hexdigest():
             return None
-        return Checkpoint(head["step"], load(content))
+        return TrainingState(head["step"], load(content))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError):
         return None
 
@@ -112,7 +112,7 @@ def trainable_state(parameters: dict[str, torch.nn.Parameter], optimizer: torch.
     return tensors
 
 
-def restore(checkpoint: Checkpoint, parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
+def restore(checkpoint: TrainingState, parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
     """Put weights and moments back, bit for bit.
 
     Raises:

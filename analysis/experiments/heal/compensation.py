@@ -22,7 +22,7 @@ GHOST_RIDGE = 1e-6
 
 
 @dataclass(frozen=True)
-class Seen:
+class GapStates:
     """States of a batch of texts at a gap, float32, all on one device."""
 
     features: Tensor
@@ -38,7 +38,7 @@ class Seen:
 class Fit(Protocol):
     """A fit in the making."""
 
-    def add(self, seen: Seen) -> None:
+    def add(self, seen: GapStates) -> None:
         """Take in a batch."""
 
     def candidates(self) -> list[tuple[float, Tensor]]:
@@ -94,7 +94,7 @@ class Projection:
         """Begin with no text."""
         self._first, self._rest = _Sums.none(n_in, n_out), _Sums.none(n_in, n_out)
 
-    def add(self, seen: Seen) -> None:
+    def add(self, seen: GapStates) -> None:
         """Take in a batch."""
         weight = 1 / seen.before.norm(dim=-1, keepdim=True).clamp(min=1e-6)
         features, targets, real = seen.features * weight, (seen.behind - seen.before) * weight, seen.real
@@ -119,7 +119,7 @@ class Magnitude:
         """Begin with no text."""
         self._ratios, self._n = torch.zeros(n_out, dtype=torch.float64), 0
 
-    def add(self, seen: Seen) -> None:
+    def add(self, seen: GapStates) -> None:
         """Take in a batch."""
         self._ratios += growth(seen.before, seen.behind, seen.real)
         self._n += len(seen.real)
@@ -144,7 +144,7 @@ class Patch:
         self._turn = hadamard.orthonormal(n_out)
         self._ratios, self._n = torch.zeros(n_out, dtype=torch.float64), 0
 
-    def add(self, seen: Seen) -> None:
+    def add(self, seen: GapStates) -> None:
         """Take in a batch."""
         turn = self._turn.to(seen.before)
         self._ratios += growth(seen.before @ turn, seen.behind @ turn, seen.real)
@@ -165,7 +165,7 @@ class Ghost:
         """Begin with no text."""
         self._sums = _Sums.none(n_out, n_out)
 
-    def add(self, seen: Seen) -> None:
+    def add(self, seen: GapStates) -> None:
         """Take in a batch; an Apple GPU has no float64."""
         before, behind = (stream[seen.real].cpu().double() for stream in (seen.before, seen.behind))
         self._sums.add(before, behind - before)

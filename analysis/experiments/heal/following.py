@@ -11,7 +11,7 @@ from torch import Tensor
 
 from analysis.core.progress import OnProgress
 from analysis.experiments.heal import adapters, divided
-from analysis.experiments.heal.checkpoints import Checkpoint
+from analysis.experiments.heal.checkpoints import TrainingState
 from analysis.experiments.heal.divided import Layers
 from analysis.experiments.heal.group import Group, Order
 from analysis.experiments.heal.heal_spec import HealSpec
@@ -129,4 +129,4 @@ def _train(trainer: Trainer, layers: Layers | None = None) -> None:
         elif order.name == "plan":
             trainer.plan(HealSpec.from_json(order.values["spec"]), *_text(order))
         elif order.name == "go on":
-            trainer.go_on_from(Checkpoint(order.values["step"], dict(order.tensors)))
+            trainer.go_on_from(TrainingState(order.values["step"], dict(order.tensors)))

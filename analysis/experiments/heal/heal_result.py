@@ -12,7 +12,7 @@ from analysis.data import corpora
 from analysis.data.decontamination import Overlap
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.accuracy import points as cuts
-from analysis.experiments.accuracy.points import Answer, GenerationCheck, Lines, Point
+from analysis.experiments.accuracy.points import GenerationCheck, Lines, Point, QuestionScore
 from analysis.experiments.accuracy.sweep_spec import lacking
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.models.spec import ModelFacts
@@ -163,7 +163,7 @@ class HealResult(Result):
     quoted: float | None = None
     """Largest share, over the measured texts, of runs of eight words that occur somewhere in the healing text; None until it is
     packed."""
-    questions: dict[str, list[Answer]] = field(default_factory=dict)
+    questions: dict[str, list[QuestionScore]] = field(default_factory=dict)
     """By model, every answer."""
     writings: dict[str, GenerationCheck] = field(default_factory=dict)
     """By model, its generated texts, where they were requested."""

@@ -23,7 +23,7 @@ from analysis.core import blocks
 from analysis.core.blocks import ATTENTION, FEED_FORWARD, Block, Part, Removal
 from analysis.core.errors import RecipeError
 from analysis.core.progress import OnProgress, Progress, ignore
-from analysis.experiments.heal.compensation import COMPENSATIONS, Compensation, Seen
+from analysis.experiments.heal.compensation import COMPENSATIONS, Compensation, GapStates
 from analysis.experiments.heal.heal_result import GapReport, JunctionReport
 from analysis.experiments.heal.projection import NothingAdds, added, check_start, n_features, output_projection, watched
 from analysis.experiments.scoring import likelihood
@@ -57,22 +57,22 @@ class Readings:
 
     room: int = 1 << 30
     """Bytes that may still be kept; batches that do not fit are read again."""
-    _kept: dict[Any, tuple[Seen, bool]] = field(default_factory=dict)
+    _kept: dict[Any, tuple[GapStates, bool]] = field(default_factory=dict)
     """By gap and text, the states, and whether they include the features of a projection."""
 
-    def of(self, gap: Block, text: Sequence[Sequence[int]], has_features: bool, read: Callable[[], Seen]) -> Seen:
+    def of(self, gap: Block, text: Sequence[Sequence[int]], has_features: bool, read: Callable[[], GapStates]) -> GapStates:
         """Return the states of a batch: kept ones, if they have the wanted features, else those that `read` returns."""
         key = gap, tuple(map(tuple, text))
         seen, has = self._kept.get(key, (None, False))
         if seen is None or (has_features and not has):
             found = read()
-            packed = Seen(_packed(found.features), _packed(found.before), _packed(found.behind), found.real)
+            packed = GapStates(_packed(found.features), _packed(found.before), _packed(found.behind), found.real)
             size = packed.features.nbytes + packed.before.nbytes + packed.behind.nbytes
             if size <= self.room:
                 self.room -= size
                 self._kept[key] = packed, has_features
             return found
-        return Seen(seen.features.float(), seen.before.float(), seen.behind.float(), seen.real)
+        return GapStates(seen.features.float(), seen.before.float(), seen.behind.float(), seen.real)
 
 
 def _packed(states: Tensor) -> Tensor:
@@ -240,13 +240,13 @@ class Gap:
         except NothingAdds:
             return "", None
 
-    def seen(self, module: nn.Module | None, sequences: Sequence[Sequence[int]]) -> Seen:
+    def seen(self, module: nn.Module | None, sequences: Sequence[Sequence[int]]) -> GapStates:
         """Return the states of a batch of texts at this gap, from a single pass where it is the first and of whole layers."""
         waited = _Streams(module, sequences)
         if not self.earlier and isinstance(self.gap, Block):
             first = self.gap
 
-            def read() -> Seen:
+            def read() -> GapStates:
                 waited.run(self.decoder, first.start, first.stop)
                 return waited.found()
 
@@ -355,7 +355,7 @@ class _Streams:
             for handle in handles:
                 handle.remove()
 
-    def found(self) -> Seen:
+    def found(self) -> GapStates:
         """All of it, where the layer behind the gap is."""
         longest = max(map(len, self._sequences))
         real = torch.tensor([[position < len(ids) for position in range(longest)] for ids in self._sequences])
@@ -363,7 +363,7 @@ class _Streams:
         features = self._found.get("features", before)
         features = features.reshape(*real.shape, -1)  # OPT runs its feed-forward part on all tokens in one row
         device = behind.device
-        return Seen(features.to(device), before.to(device), behind, real.to(device))
+        return GapStates(features.to(device), before.to(device), behind, real.to(device))
 
 
 def _losses(

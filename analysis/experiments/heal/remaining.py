@@ -32,7 +32,7 @@ _AGAIN_S = 1.0
 
 
 @dataclass
-class Phase:
+class HealPhase:
     """A phase, its stage, and the seconds it is expected to take."""
 
     stage: str
@@ -184,7 +184,7 @@ def _lacking(n_stored: int, n: int) -> float:
     return 1 - min(1.0, n_stored / n) if n else 0.0
 
 
-def planned(spec: HealSpec, s_per_token: float) -> dict[str, Phase]:
+def planned(spec: HealSpec, s_per_token: float) -> dict[str, HealPhase]:
     """The phases of a heal in their order, each with its expected seconds.
 
     Args:
@@ -211,6 +211,6 @@ def planned(spec: HealSpec, s_per_token: float) -> dict[str, Phase]:
         "healed": (HEALED, _ADAPTED * (asked + text + n_wrote)),
         "healed, same kind": (HEALED, _ADAPTED * text),
     }
-    phases = {name: Phase(stage, amount * s_per_token) for name, (stage, amount) in tokens.items()}
+    phases = {name: HealPhase(stage, amount * s_per_token) for name, (stage, amount) in tokens.items()}
     phases["load"].expected_s = LOAD_S
     return phases

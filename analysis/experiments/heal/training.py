@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from analysis.core.blocks import Removal
 from analysis.core.errors import NotEnoughMemoryError, RecipeError
 from analysis.experiments.heal import adapters, checkpoints, memory, packing, stages
-from analysis.experiments.heal.checkpoints import Checkpoint
+from analysis.experiments.heal.checkpoints import TrainingState
 from analysis.experiments.heal.group import ALONE, Group
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.teacher import Teacher, Top, head_loss, run_rows, stream_behind
@@ -105,7 +105,7 @@ def relative_distance(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Step:
+class TakenStep:
     """One optimizer step that was taken."""
 
     number: int
@@ -180,7 +180,7 @@ class Trainer:
         batches = range(part.start // size, -(-part.stop // size))
         return [(batch, range(max(0, part.start - batch * size), min(size, part.stop - batch * size))) for batch in batches]
 
-    def take_step(self, between: Callable[[], None]) -> Step:
+    def take_step(self, between: Callable[[], None]) -> TakenStep:
         """Train on the next rows, with all of the group.
 
         Args:
@@ -214,7 +214,7 @@ class Trainer:
         finally:
             self.optimizer.zero_grad(set_to_none=True)
         self.steps_done += 1
-        return Step(self.steps_done, loss, rate)
+        return TakenStep(self.steps_done, loss, rate)
 
     @property
     def removed(self) -> Removal:
@@ -334,16 +334,16 @@ class Trainer:
         finally:
             self.optimizer.zero_grad(set_to_none=True)
 
-    def state(self) -> Checkpoint:
+    def state(self) -> TrainingState:
         """Return the state that `go_on_from` needs; its tensors are shared with the trainer."""
-        return Checkpoint(self.steps_done, checkpoints.trainable_state(self.parameters, self.optimizer))
+        return TrainingState(self.steps_done, checkpoints.trainable_state(self.parameters, self.optimizer))
 
     def plan(self, spec: HealSpec, rows: np.ndarray, positions: np.ndarray | None) -> None:
         """Train so many steps on other rows."""
         self.spec, self.rows, self.positions = spec, rows, positions
         self.group.order("plan", {"spec": spec.to_json()}, tensors(rows, positions))
 
-    def go_on_from(self, checkpoint: Checkpoint) -> None:
+    def go_on_from(self, checkpoint: TrainingState) -> None:
         """Continue as if this trainer had taken the checkpoint's steps itself."""
         self.group.order("go on", {"step": checkpoint.step}, checkpoint.tensors)
         checkpoints.restore(checkpoint, self.parameters, self.optimizer)

@@ -66,14 +66,14 @@ def run(spec: DamageSpec, on_progress: OnProgress = ignore, *, load: Load = mode
     return _ready(resolved, stored, on_progress, load).measure(on_progress)
 
 
-def _ready(spec: DamageSpec, stored: DamageResult | None, on_progress: OnProgress, load: Load) -> "_Measured":
+def _ready(spec: DamageSpec, stored: DamageResult | None, on_progress: OnProgress, load: Load) -> "_MeasuredLosses":
     """Return the losses known of a resolved request, with all inputs of the measurement of the rest."""
     loaded = load(spec.model, on_progress, by_layer=True)
     max_size = _max_size(spec, loaded)
     distances = _map(spec, loaded, on_progress)
     on_progress(Progress("reading texts", values={"result_key": spec.fingerprint()}))
     texts = corpora.tokenize(spec.corpus.fitting(loaded.facts.max_positions), loaded.tokenizer).token_ids
-    measured = _Measured(spec, loaded, distances, texts, blocks_up_to(max_size, loaded.decoder.n_layers))
+    measured = _MeasuredLosses(spec, loaded, distances, texts, blocks_up_to(max_size, loaded.decoder.n_layers))
     for earlier in [stored] if stored is not None else _others_of_these_texts(spec):
         measured.take_over(earlier)
     return measured
@@ -139,13 +139,13 @@ def _parts(cuts: Sequence[Cut], n_layers: int, at_once: int) -> Iterator[list[Cu
             yield [cut for cut in cuts_of_round if tail_depths([cut], n_layers) <= these]
 
 
-def _work(cost: likelihood.Cost, cut: Cut, depth: int) -> int:
+def _work(cost: likelihood.PassCost, cut: Cut, depth: int) -> int:
     """Return the cost of a batch without one block, on top of the unpruned model that all its cuts share."""
     return cost.head + cost.layer * (0 if cut is None else depth - cut.stop)
 
 
 @dataclass
-class _Measured:
+class _MeasuredLosses:
     """The losses measured so far, and the result that they amount to."""
 
     spec: DamageSpec
@@ -214,7 +214,7 @@ class _Measured:
         finished.save()
         return finished
 
-    def _cost(self, texts: Sequence[int]) -> likelihood.Cost:
+    def _cost(self, texts: Sequence[int]) -> likelihood.PassCost:
         lengths = [len(self.texts[text]) for text in texts]
         return likelihood.cost_of(self.loaded.decoder, lengths, sum(lengths) - len(lengths))
 
@@ -357,7 +357,7 @@ class _Measured:
         )
 
 
-class Work:
+class DamageShards:
     """Shards of a damage map: every batch of texts with some of its missing cuts (`shards.Work`)."""
 
     resolve = staticmethod(resolve)

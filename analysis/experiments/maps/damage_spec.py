@@ -166,6 +166,6 @@ class DamageResult(Result):
 register(
     Experiment(
         DamageSpec, DamageResult, run="analysis.experiments.maps.damage:run", title="Loss-increase map",
-        shards="analysis.experiments.maps.damage:Work",
+        shards="analysis.experiments.maps.damage:DamageShards",
     )
 )  # fmt: skip

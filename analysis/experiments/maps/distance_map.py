@@ -79,13 +79,13 @@ def at_hand(spec: DistanceSpec) -> DistanceResult | None:
     return None
 
 
-def _known(spec: DistanceSpec, on_progress: OnProgress) -> "DistanceResult | _Measured":
+def _known(spec: DistanceSpec, on_progress: OnProgress) -> "DistanceResult | _MeasuredTexts":
     """Return the whole map, or the distances measured so far."""
     own = DistanceResult.load(spec, on_progress)
     if own is not None and own.complete:
         return own
     furthest = _furthest(spec, own, on_progress)
-    measured = _Measured() if furthest is None else _Measured.of(furthest)
+    measured = _MeasuredTexts() if furthest is None else _MeasuredTexts.of(furthest)
     if furthest is not None and furthest.complete:
         derived = measured.result(spec, furthest.model, furthest.n_skipped, furthest.versions, complete=True)
         derived.save()
@@ -120,7 +120,7 @@ def _furthest(spec: DistanceSpec, own: DistanceResult | None, on_progress: OnPro
 
 
 @dataclass
-class _Measured:
+class _MeasuredTexts:
     """Distances of the texts measured so far, batch by batch: they do not depend on the requested metric."""
 
     distances: list[dict[str, np.ndarray]] = field(default_factory=list)
@@ -131,7 +131,7 @@ class _Measured:
     wall_s: float = 0.0
 
     @classmethod
-    def of(cls, stored: DistanceResult) -> "_Measured":
+    def of(cls, stored: DistanceResult) -> "_MeasuredTexts":
         """Return the distances and states that a stored map has kept of its texts."""
         kept = [] if stored.text_distances is None else [stored.text_distances]
         states = [] if stored.states is None else [stored.states]
@@ -211,7 +211,7 @@ def _token_ids(shard: Shard, texts: corpora.Texts) -> list[list[int]]:
 
 
 def _measure(
-    spec: DistanceSpec, loaded: LoadedModel, texts: corpora.Texts, measured: _Measured, on_progress: OnProgress
+    spec: DistanceSpec, loaded: LoadedModel, texts: corpora.Texts, measured: _MeasuredTexts, on_progress: OnProgress
 ) -> DistanceResult:
     total, done = len(texts.token_ids), len(measured.lengths)
     saved, pause = time.perf_counter(), _SAVE_EVERY_S
@@ -272,7 +272,7 @@ class Unread:
             loaded: a model that is on the disk.
         """
         self._spec, self._loaded, self._load = resolve(spec), loaded, models.handing_out(loaded)
-        work = Work(self._spec, ignore, load=self._load)
+        work = DistanceShards(self._spec, ignore, load=self._load)
         self._shards = work.missing()
         self._groups = [_token_ids(shard, work.texts) for shard in self._shards]
         self._streams: list[Tensor] = []
@@ -287,7 +287,7 @@ class Unread:
         """The next depth of a batch, which is stored when it was the last."""
         self._streams.append(stream.real_tokens(states, self._groups[number]))
         if len(self._streams) > self._loaded.decoder.n_layers:
-            one = _Measured()
+            one = _MeasuredTexts()
             one.add(self._streams, [len(ids) for ids in self._groups[number]])
             one.wall_s, self._began = time.perf_counter() - self._began, time.perf_counter()
             self._shards[number].keep(one.figures())
@@ -300,7 +300,7 @@ class Unread:
         return found
 
 
-class Work:
+class DistanceShards:
     """Shards of a distance map: one for every batch of texts (`shards.Work`)."""
 
     resolve = staticmethod(resolve)
@@ -329,7 +329,7 @@ class Work:
         began = time.perf_counter()
         streams = stream.all_token_streams(self._loaded.decoder, groups, lambda *_: on_progress(Progress(phase, 0, total)))
         for done, (shard, group) in enumerate(zip(shards, groups, strict=True), start=1):
-            one = _Measured()
+            one = _MeasuredTexts()
             one.add(next(streams), [len(ids) for ids in group])
             one.wall_s = time.perf_counter() - began
             shard.keep(one.figures())

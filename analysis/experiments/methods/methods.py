@@ -11,7 +11,7 @@ from analysis.core.progress import Cancelled, OnProgress, Progress, doing, ignor
 from analysis.data import corpora, questions
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.accuracy import sweep
-from analysis.experiments.accuracy.points import Answer
+from analysis.experiments.accuracy.points import QuestionScore
 from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec, sparing
 from analysis.experiments.heal import healing, recipes
 from analysis.experiments.heal.heal_spec import HealSpec
@@ -151,7 +151,7 @@ def _heal(spec: MethodsSpec, recipe: str, cut: Removal) -> HealSpec:
     )  # fmt: skip
 
 
-def _right(answers: Sequence[Answer], order: Sequence[str]) -> list[bool]:
+def _right(answers: Sequence[QuestionScore], order: Sequence[str]) -> list[bool]:
     by_id = {answer.id: answer.prediction == answer.gold for answer in answers}
     return [by_id[one] for one in order]
 

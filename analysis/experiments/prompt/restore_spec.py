@@ -82,7 +82,7 @@ def recovered(unpruned: float, pruned: float, restored: float) -> float | None:
 
 
 @dataclass(frozen=True)
-class Readings:
+class RestoredSurprisal:
     """Surprisal at one token, or the mean of all tokens, nats."""
 
     unpruned: float
@@ -124,7 +124,7 @@ class RestoreResult(Result):
     restored: list[list[float]]
     """Per entry of `layers`: the same without the block, but with this layer put back."""
 
-    def at(self, token: int | None = None) -> Readings:
+    def at(self, token: int | None = None) -> RestoredSurprisal:
         """Return the surprisal at one token, or the mean of all tokens.
 
         Args:
@@ -134,7 +134,7 @@ class RestoreResult(Result):
             SpecError: when the token was not read, or is the first one.
         """
         if token is None:
-            return Readings(fmean(self.unpruned), fmean(self.pruned), [fmean(row) for row in self.restored])
+            return RestoredSurprisal(fmean(self.unpruned), fmean(self.pruned), [fmean(row) for row in self.restored])
         if token == 0:
             raise SpecError(f"Token 1 has no surprisal, because no token precedes it. Choose one of 2..{len(self.pieces)}.")
         if not 0 < token < len(self.pieces):
@@ -142,7 +142,7 @@ class RestoreResult(Result):
                 f"Token {token + 1} was asked for, but the text has {len(self.pieces)} tokens. "
                 f"Choose one of 2..{len(self.pieces)}."
             )
-        return Readings(self.unpruned[token - 1], self.pruned[token - 1], [row[token - 1] for row in self.restored])
+        return RestoredSurprisal(self.unpruned[token - 1], self.pruned[token - 1], [row[token - 1] for row in self.restored])
 
     def said(self, token: int | None = None) -> str:
         """Return the answer in one or two sentences: which layer recovers the token most, and from where to where."""
@@ -181,7 +181,7 @@ class RestoreResult(Result):
         ]
         return {"layers": self.table_at(), "tokens": Table("One layer put back, every token", columns, rows, self._caption())}
 
-    def _rows(self, found: Readings) -> list[dict[str, float | int | None]]:
+    def _rows(self, found: RestoredSurprisal) -> list[dict[str, float | int | None]]:
         lines: Sequence[tuple[int, float, float | None]] = list(zip(self.layers, found.restored, found.shares, strict=True))
         return [
             {"layer": layer, "surprisal": value, "recovered": share, "pruned": found.pruned, "unpruned": found.unpruned}

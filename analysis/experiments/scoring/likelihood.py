@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from analysis.core.blocks import Removal
 from analysis.experiments.scoring.attention import skipping_masked, with_runs
-from analysis.experiments.scoring.trees import EncodedQuestion, Option, Row, one_row_each, pack
+from analysis.experiments.scoring.trees import EncodedOption, EncodedQuestion, TreeRow, one_row_each, pack
 from analysis.models import head, layerwise, parts
 from analysis.models.decoder import Decoder
 from analysis.models.layerwise import Inputs
@@ -35,7 +35,7 @@ OnBatch = Callable[[int], None]
 
 
 @dataclass(frozen=True)
-class _Batch:
+class _PackedBatch:
     """Rows as tensors: ids and other inputs of the body where ids go, targets where the logits are."""
 
     input_ids: Tensor
@@ -49,7 +49,7 @@ class _Batch:
     target_options: Tensor
 
 
-def _batch(rows: Sequence[Row], decoder: Decoder, *, packed: bool) -> _Batch:
+def _batch(rows: Sequence[TreeRow], decoder: Decoder, *, packed: bool) -> _PackedBatch:
     longest = max(len(row) for row in rows)
     ids = torch.zeros(len(rows), longest, dtype=torch.long)
     flat: list[int] = []
@@ -62,7 +62,7 @@ def _batch(rows: Sequence[Row], decoder: Decoder, *, packed: bool) -> _Batch:
             tokens.append(token)
             options.append(option)
     where, inverse = torch.unique(torch.tensor(flat), return_inverse=True)
-    return _Batch(
+    return _PackedBatch(
         sent(ids, decoder.device),
         _packed_arguments(rows, longest, decoder) if packed else {},
         sent(where, decoder.head_device),
@@ -72,7 +72,7 @@ def _batch(rows: Sequence[Row], decoder: Decoder, *, packed: bool) -> _Batch:
     )
 
 
-def _packed_arguments(rows: Sequence[Row], longest: int, decoder: Decoder) -> dict:
+def _packed_arguments(rows: Sequence[TreeRow], longest: int, decoder: Decoder) -> dict:
     """Return positions and attention masks that let every node of a tree see the tokens that it would see alone."""
     positions = torch.zeros(len(rows), longest, dtype=torch.long)
     # Padding sees itself, so that no softmax runs over nothing.
@@ -113,7 +113,7 @@ def _trial(decoder: Decoder) -> list[EncodedQuestion]:
     prefix, asked = tokens(16), []
     for n_context, lengths in ((4, (3, 6)), (48, (2, 7)), (9, (2, 7))):
         context = [*prefix, *tokens(n_context)]
-        asked.append(EncodedQuestion([Option((*context, *tokens(n + 1)), n) for n in lengths], truncated=False))
+        asked.append(EncodedQuestion([EncodedOption((*context, *tokens(n + 1)), n) for n in lengths], truncated=False))
     return asked
 
 
@@ -137,12 +137,12 @@ def can_pack(decoder: Decoder) -> bool:
     return found is not None and all(decoder.agree(together, alone) for together, alone in found)
 
 
-def _options(questions: Sequence[EncodedQuestion]) -> dict[int, Option]:
+def _options(questions: Sequence[EncodedQuestion]) -> dict[int, EncodedOption]:
     """Options by the numbers that a row files them under."""
     return dict(enumerate(option for question in questions for option in question.options))
 
 
-def _packed_and_alone(decoder: Decoder, row: Row, options: dict[int, Option]) -> list[tuple[Tensor, Tensor]] | None:
+def _packed_and_alone(decoder: Decoder, row: TreeRow, options: dict[int, EncodedOption]) -> list[tuple[Tensor, Tensor]] | None:
     """The normed states that some options of a row are predicted from, in the row and alone; None where it cannot be run."""
     try:
         with skipping_masked(decoder):
@@ -224,19 +224,19 @@ def _tried(decoder: Decoder, questions: Sequence[EncodedQuestion]) -> Packing:
     )
 
 
-def _loglikelihood(decoder: Decoder, states: Tensor, option: Option) -> float:
+def _loglikelihood(decoder: Decoder, states: Tensor, option: EncodedOption) -> float:
     """Of an option, from the normed states that its tokens are predicted from."""
     targets = torch.tensor(option.tokens[-option.n_scored :], device=decoder.head_device)
     where = torch.arange(len(targets), device=decoder.head_device)
     return float(head.log_probabilities(decoder, states.to(decoder.head_device), where, targets).sum())
 
 
-class Asked:
+class QuestionScoring:
     """Questions for some cuts: the rows that go through the model, and their scores."""
 
     groups: list[list[int]]
     """The rows of each batch."""
-    costs: list["Cost"]
+    costs: list["PassCost"]
     """Of each batch."""
 
     def __init__(self, decoder: Decoder, questions: Sequence[EncodedQuestion], cuts: Cuts, *, packed: bool) -> None:
@@ -244,7 +244,7 @@ class Asked:
         self._decoder, self._questions, self.cuts, self.packed = decoder, questions, cuts, packed
         self._rows = pack(questions) if packed else one_row_each(questions)
         self.groups = batches([len(row) for row in self._rows], tokens_per_batch(decoder.device))
-        self._batches: dict[int, _Batch] = {}
+        self._batches: dict[int, _PackedBatch] = {}
         self._totals = torch.zeros(len(cuts), sum(len(question.options) for question in questions), dtype=torch.float64)
         rows = [[self._rows[index] for index in group] for group in self.groups]
         self.costs = [cost_of(decoder, [len(row) for row in of_group], sum(map(_n_predicted, of_group))) for of_group in rows]
@@ -276,12 +276,12 @@ class Asked:
         return [list(_by_question(row.tolist(), self._questions)) for row in self._totals]
 
 
-class Read:
+class TextScoring:
     """Texts whose loss is measured without some cuts: the rows that go through the model, and their losses."""
 
     groups: list[list[int]]
     """The texts of each batch."""
-    costs: list["Cost"]
+    costs: list["PassCost"]
     """Of each batch."""
 
     def __init__(self, decoder: Decoder, token_ids: Sequence[Sequence[int]], cuts: Cuts) -> None:
@@ -311,11 +311,11 @@ class Read:
             self.found[index][text] = loss
 
 
-Measure = Asked | Read
+Measure = QuestionScoring | TextScoring
 
 
 @dataclass(frozen=True)
-class Cost:
+class PassCost:
     """Cost of a batch, in tokens through a layer."""
 
     layer: int
@@ -324,7 +324,7 @@ class Cost:
     """Of the vocabulary head, for each cut: a state through it costs as much as the layers that have so many weights."""
 
 
-def cost_of(decoder: Decoder, lengths: Sequence[int], n_predicted: int) -> Cost:
+def cost_of(decoder: Decoder, lengths: Sequence[int], n_predicted: int) -> PassCost:
     """Return the cost of a batch.
 
     Args:
@@ -334,13 +334,13 @@ def cost_of(decoder: Decoder, lengths: Sequence[int], n_predicted: int) -> Cost:
     """
     weights = sum(parameter.numel() for parameter in decoder.layers.parameters()) / decoder.n_layers
     of_head = decoder.config.hidden_size * decoder.config.vocab_size
-    return Cost(len(lengths) * max(lengths), round(n_predicted * of_head / weights))
+    return PassCost(len(lengths) * max(lengths), round(n_predicted * of_head / weights))
 
 
 _passes = functools.lru_cache(maxsize=8)(layer_passes)
 
 
-def _n_predicted(row: Row) -> int:
+def _n_predicted(row: TreeRow) -> int:
     return len({node for _, node, _ in row.targets})
 
 
@@ -362,7 +362,7 @@ def measure(decoder: Decoder, measures: Sequence[Measure], on_batch: OnBatch = l
         decoder.check_states_are_own()  # tries a few tokens, which are no progress
     owners = [(one, number) for one in measures for number in range(len(one.groups))]
     total, done, begun = sum(one.size for one in measures), 0, iter(owners)
-    cost = Cost(0, 0)
+    cost = PassCost(0, 0)
 
     def passed(steps: int, of: int) -> None:
         on_batch(total * steps // of)
@@ -383,7 +383,7 @@ def measure(decoder: Decoder, measures: Sequence[Measure], on_batch: OnBatch = l
         parts.check(decoder, itertools.chain.from_iterable(one.cuts for one in measures))
     # A long row is many seconds of work, and a cancel shall be heard within a few: hence a report before each layer.
     # Only for masks of ours: some families (Falcon) ask for the attention's name and make another kind of mask of their own.
-    is_packed = any(isinstance(one, Asked) and one.packed for one in measures)
+    is_packed = any(isinstance(one, QuestionScoring) and one.packed for one in measures)
     attention = skipping_masked(decoder) if is_packed else contextlib.nullcontext()
     # Where layers are on the disk, `passed` is that report.
     heard = before_each_layer(decoder, entered) if decoder.on_disk is None else contextlib.nullcontext()
@@ -415,7 +415,7 @@ def option_loglikelihoods(
     Returns:
         Per cut, per question, per option.
     """
-    asked = Asked(decoder, questions, cuts, packed=packed)
+    asked = QuestionScoring(decoder, questions, cuts, packed=packed)
     measure(decoder, [asked], on_batch)
     return asked.found
 
@@ -446,7 +446,7 @@ def text_losses(
     Returns:
         Per cut, per text.
     """
-    read = Read(decoder, token_ids, cuts)
+    read = TextScoring(decoder, token_ids, cuts)
     measure(decoder, [read], on_batch)
     return read.found
 

@@ -17,7 +17,7 @@ SHARED_ROW_TOKENS = 4096
 
 
 @dataclass(frozen=True)
-class Option:
+class EncodedOption:
     """One context and continuation as token ids."""
 
     tokens: Sequence[int]
@@ -29,7 +29,7 @@ class Option:
 class EncodedQuestion:
     """A question as token ids."""
 
-    options: list[Option]
+    options: list[EncodedOption]
     truncated: bool
     """Whether the context lost tokens on the left to fit the model's window."""
 
@@ -53,7 +53,7 @@ def encode(question: Question, tokenizer: Any, max_positions: int | None) -> Enc
         if max_positions is not None and len(tokens) > max_positions + 1:
             tokens, truncated = tokens[-(max_positions + 1) :], True
         # Numbers of four bytes: a large set of questions behind worked examples has a hundred million of them.
-        options.append(Option(array("i", tokens), min(len(scored), len(tokens) - 1)))
+        options.append(EncodedOption(array("i", tokens), min(len(scored), len(tokens) - 1)))
     return EncodedQuestion(options, truncated)
 
 
@@ -83,7 +83,7 @@ def _tokens(text: str, tokenizer: Any, *, special: bool = True) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False).input_ids)
 
 
-class Row:
+class TreeRow:
     """Prefix trees of several token sequences, packed side by side.
 
     `tokens[i]` has parent `parents[i]` (-1 for a root) and depth `depths[i]`. `targets` lists, for each scored token,
@@ -101,7 +101,7 @@ class Row:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def cost(self, options: Sequence[Option]) -> int:
+    def cost(self, options: Sequence[EncodedOption]) -> int:
         """How many tokens the options would add."""
         new: dict[tuple[int, int], int] = {}
         for option in options:
@@ -112,7 +112,7 @@ class Row:
                 node = new.setdefault((node, token), -2 - len(new)) if child is None else child
         return len(new)
 
-    def add(self, number: int, option: Option) -> None:
+    def add(self, number: int, option: EncodedOption) -> None:
         """Merge one option's tokens into the tree; its targets are filed under `number`."""
         node, first_scored = -1, len(option.tokens) - option.n_scored
         for depth, token in enumerate(option.tokens):
@@ -145,7 +145,7 @@ class Row:
 
 def pack(
     questions: Sequence[EncodedQuestion], row_tokens: int = ROW_TOKENS, shared_row_tokens: int = SHARED_ROW_TOKENS
-) -> list[Row]:
+) -> list[TreeRow]:
     """Pack questions, in order, into rows; options are numbered through, and all options of a question are in one row.
 
     A question joins the row before it as long as the row stays within `row_tokens`. The limit is `shared_row_tokens` where the
@@ -154,14 +154,14 @@ def pack(
     themselves (see `attention`). Questions of one group must stand together to find each other's prefix. A question that is
     longer than a row has one to itself.
     """
-    rows = [Row()]
+    rows = [TreeRow()]
     number = 0
     for question in questions:
         added = rows[-1].cost(question.options)
-        shared = Row().cost(question.options) - added
+        shared = TreeRow().cost(question.options) - added
         if len(rows[-1]) and len(rows[-1]) + added > (shared_row_tokens if shared > added else row_tokens):
             rows[-1].close()
-            rows.append(Row())
+            rows.append(TreeRow())
         for option in question.options:
             rows[-1].add(number, option)
             number += 1
@@ -169,11 +169,11 @@ def pack(
     return rows
 
 
-def one_row_each(questions: Sequence[EncodedQuestion]) -> list[Row]:
+def one_row_each(questions: Sequence[EncodedQuestion]) -> list[TreeRow]:
     """Every option in a row of its own, for families that cannot run packed rows."""
     rows = []
     for number, option in enumerate(option for question in questions for option in question.options):
-        rows.append(Row())
+        rows.append(TreeRow())
         rows[-1].add(number, option)
         rows[-1].close()
     return rows

@@ -35,7 +35,7 @@ def counted(length: int, stride: int) -> range:
 
 
 @dataclass
-class _Batch:
+class _ObjectiveBatch:
     """Texts that go through the model together, and the unpruned model's terms of the objective there."""
 
     ids: Tensor
@@ -89,7 +89,7 @@ class Objective:
         self._lanes = Lanes(keep_bytes)
 
     @torch.inference_mode()
-    def _prepared(self, group: list[int], *, is_kept: bool) -> _Batch:
+    def _prepared(self, group: list[int], *, is_kept: bool) -> _ObjectiveBatch:
         decoder = self._decoder
         ids = right_padded([self._texts[text] for text in group])
         depths = set(range(decoder.n_layers + 1)) if is_kept else {decoder.n_layers}
@@ -100,7 +100,9 @@ class Objective:
         stream = trunk.states[decoder.n_layers]
         states = decoder.norm(stream.flatten(0, 1)[sent(flat, stream.device)]).to(decoder.head_device)
         following = sent(ids.flatten()[flat + 1], decoder.head_device)
-        batch = _Batch(ids, group, flat, rows, following, None, torch.zeros(len(flat), dtype=torch.float64), None, None)
+        batch = _ObjectiveBatch(
+            ids, group, flat, rows, following, None, torch.zeros(len(flat), dtype=torch.float64), None, None
+        )
         if is_kept:
             batch.trunk = trunk
         if self._kind == "kl" and self._is_linear:
@@ -113,7 +115,7 @@ class Objective:
         """Return the family's factor of its logits."""
         return float(self._decoder.scaled(torch.ones(1)))
 
-    def _fill(self, batch: _Batch, states: Tensor) -> None:
+    def _fill(self, batch: _ObjectiveBatch, states: Tensor) -> None:
         """Work out m, r and the entropy of p at every position, some positions at a time."""
         assert isinstance(self._decoder.head, nn.Linear), "a head of another kind has rows compared"
         weight, bias = self._decoder.head.weight, self._decoder.head.bias
@@ -158,7 +160,7 @@ class Objective:
             for index, stream in run_tails(self._decoder, trunk, cuts, self._lanes, number):
                 yield index, batch.texts, self._of_batch(batch, stream)
 
-    def _of_batch(self, batch: _Batch, stream: Tensor) -> list[float]:
+    def _of_batch(self, batch: _ObjectiveBatch, stream: Tensor) -> list[float]:
         decoder = self._decoder
         states = decoder.norm(stream.flatten(0, 1)[sent(batch.where, stream.device)]).to(decoder.head_device)
         if batch.teacher is not None:
@@ -213,7 +215,7 @@ class Objective:
             n_tokens += len(real)
         return np.asarray(total / n_tokens)
 
-    def _real(self, batch: _Batch) -> Tensor:
+    def _real(self, batch: _ObjectiveBatch) -> Tensor:
         """Flat indices of the tokens that are no padding."""
         lengths = torch.tensor([len(self._texts[text]) for text in batch.texts])
         return (torch.arange(batch.ids.shape[1]) < lengths[:, None]).flatten().nonzero()[:, 0]

@@ -61,7 +61,7 @@ def run(spec: SearchSpec, on_progress: OnProgress = ignore, *, load: Load = mode
         return stored
     # All of it in memory: layer by layer from the disk, every step of a search would read the whole model again.
     loaded = load(resolved.model, on_progress)
-    searching = _Searching.of(resolved, loaded, on_progress)
+    searching = _SearchRun.of(resolved, loaded, on_progress)
     if stored is not None:
         searching.wall_s, searching.n_measured = stored.wall_s, stored.n_measured
     for other in SearchResult.all_of(resolved.model):
@@ -80,7 +80,7 @@ def documents(corpus: CorpusSpec, loaded: LoadedModel) -> tuple[list[list[int]],
 
 
 @dataclass
-class _Measured:
+class _SearchText:
     """One of the three texts: its objective, and the figures of each set measured there."""
 
     corpus: CorpusSpec
@@ -103,13 +103,13 @@ class _Measured:
 
 
 @dataclass
-class _Searching:
+class _SearchRun:
     """A search under way: it answers the walk from memory, or measures (`strategies.Explored`)."""
 
     spec: SearchSpec
     loaded: LoadedModel
     on_progress: OnProgress
-    texts: dict[str, _Measured]
+    texts: dict[str, _SearchText]
     weights: dict[str, np.ndarray]
     """Of each text, the positions that count in it."""
     quoted: float
@@ -127,7 +127,7 @@ class _Searching:
     _began: float = field(default_factory=time.perf_counter)
 
     @classmethod
-    def of(cls, spec: SearchSpec, loaded: LoadedModel, on_progress: OnProgress) -> "_Searching":
+    def of(cls, spec: SearchSpec, loaded: LoadedModel, on_progress: OnProgress) -> "_SearchRun":
         """Read the texts of a resolved request and see to it that they are apart."""
         max_n, free = checked_size(spec, loaded.decoder.n_layers)
         on_progress(Progress("reading texts", values={"result_key": spec.fingerprint()}))
@@ -141,7 +141,7 @@ class _Searching:
                 keep = STREAM_BYTES if name == SEARCH else STREAM_BYTES // 2
                 return Objective(loaded.decoder, ids[name], kind=kind, stride=stride, first=first, keep_bytes=keep)
 
-            texts[name] = _Measured(corpus, make, len(ids[name]))
+            texts[name] = _SearchText(corpus, make, len(ids[name]))
         title = {name: corpora.title(one.corpus) for name, one in texts.items()}
         searched = f"search text ({title[SEARCH]})"
         decides, reports = f"decision text ({title[VALIDATION]})", f"report text ({title[REPORT]})"

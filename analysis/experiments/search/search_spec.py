@@ -249,7 +249,7 @@ def checked_size(spec: SearchSpec, n_layers: int) -> tuple[int, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
-class Takes:
+class SearchCost:
     """Cost of a search, known before it begins."""
 
     sets: int
@@ -266,7 +266,7 @@ class Takes:
         return f"The search measures up to {self.sets:,} sets of layers{usual}, about {self.flop / 1e12:,.0f} TFLOP."
 
 
-def takes(spec: SearchSpec, facts: ModelFacts) -> Takes:
+def takes(spec: SearchSpec, facts: ModelFacts) -> SearchCost:
     """Return the cost of a search from its request alone: the largest number of sets, and the usual number of operations.
 
     A set passes about a third of the layers, for it continues from the point where it differs from a set measured before. Added
@@ -289,7 +289,7 @@ def takes(spec: SearchSpec, facts: ModelFacts) -> Takes:
     whole = cost(spec.corpus.n_texts, spec.corpus, spec.stride)
     ends = _ENDS * cost(spec.validation.n_texts, spec.validation, spec.stride) + cost(spec.report.n_texts, spec.report, 1)
     once = 2 * sum(one.n_texts * one.seq_len for one in texts) * (layers + head)
-    return Takes(sets, usual, usual * (quick + whole / _SETS_FOR_ONE) + max_n * ends + once)
+    return SearchCost(sets, usual, usual * (quick + whole / _SETS_FOR_ONE) + max_n * ends + once)
 
 
 _SETS_FOR_ONE = 8

@@ -53,7 +53,7 @@ def run(spec: SpeedSpec, on_progress: OnProgress = ignore, *, load: Load = model
     store.check_writable()
     machine.reset_peak(resolved.model.device)
     loaded = load(resolved.model, on_progress)
-    measured = _Measured(resolved, loaded, _cuts(resolved, loaded))
+    measured = _SpeedRounds(resolved, loaded, _cuts(resolved, loaded))
     if stored is not None and not stored.complete:
         measured.take_over(stored)
     return measured.measure(on_progress)
@@ -119,7 +119,7 @@ def _now(decoder: Decoder) -> float:
 
 
 @dataclass
-class _Measured:
+class _SpeedRounds:
     """The seconds measured so far, and the result that they amount to."""
 
     spec: SpeedSpec

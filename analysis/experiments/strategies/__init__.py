@@ -162,7 +162,7 @@ HELP: Mapping[str, str] = STRATEGIES.each(lambda strategy: strategy.help)
 """Which layers each takes, in half a sentence."""
 
 
-class _Searching(Collection[str]):
+class _SearchingNames(Collection[str]):
     """The names of the strategies that search, as live as `STRATEGIES`."""
 
     def __iter__(self) -> Iterator[str]:
@@ -175,7 +175,7 @@ class _Searching(Collection[str]):
         return name in list(self)
 
 
-SEARCHING: Collection[str] = _Searching()
+SEARCHING: Collection[str] = _SearchingNames()
 """The strategies that search."""
 
 

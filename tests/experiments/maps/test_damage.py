@@ -49,14 +49,14 @@ def whole(tiny_folder, with_starter, tmp_path_factory):
 def computed(monkeypatch):
     """Every (cut, text) whose loss was computed, in order."""
     pairs = []
-    original = damage._Measured._losses
+    original = damage._MeasuredLosses._losses
 
     def noting(self, texts, cuts):
         for cut, losses in original(self, texts, cuts):
             pairs.extend((cut, tuple(self.texts[text])) for text in texts)
             yield cut, losses
 
-    monkeypatch.setattr(damage._Measured, "_losses", noting)
+    monkeypatch.setattr(damage._MeasuredLosses, "_losses", noting)
     return pairs
 
 

@@ -10,9 +10,9 @@ from analysis.data.tasks import Question
 from analysis.experiments.scoring.trees import (
     ROW_TOKENS,
     SHARED_ROW_TOKENS,
+    EncodedOption,
     EncodedQuestion,
-    Option,
-    Row,
+    TreeRow,
     encode,
     one_row_each,
     pack,
@@ -20,13 +20,13 @@ from analysis.experiments.scoring.trees import (
 
 
 def question(*sequences, n_scored=1):
-    return EncodedQuestion([Option(tuple(tokens), n_scored) for tokens in sequences], truncated=False)
+    return EncodedQuestion([EncodedOption(tuple(tokens), n_scored) for tokens in sequences], truncated=False)
 
 
 def test_a_shared_prefix_is_stored_once():
-    row = Row()
-    row.add(0, Option((1, 2, 3, 4, 5), 2))
-    row.add(1, Option((1, 2, 3, 6, 7), 2))
+    row = TreeRow()
+    row.add(0, EncodedOption((1, 2, 3, 4, 5), 2))
+    row.add(1, EncodedOption((1, 2, 3, 6, 7), 2))
     assert row.tokens == [1, 2, 3, 4, 6]  # the last token of a sequence predicts nothing
     assert row.parents == [-1, 0, 1, 2, 2]
     assert row.depths == [0, 1, 2, 3, 3]
@@ -46,7 +46,7 @@ def test_every_node_sees_its_ancestors_and_nothing_else():
 
 
 def test_cost_predicts_growth():
-    row = Row()
+    row = TreeRow()
     for number, options in enumerate([question((1, 2, 3, 4), (1, 2, 5, 6)), question((1, 2, 3, 9, 9)), question((1, 2, 3, 4))]):
         before, cost = len(row), row.cost(options.options)
         for option in options.options:
@@ -101,7 +101,7 @@ def test_random_questions_keep_targets_and_predict_them_from_their_prefix():
         asked = []
         for prefix in sorted(prefixes * 5):
             ends = [[draw.randrange(4) for _ in range(draw.randrange(1, 8))] for _ in range(4)]
-            asked.append(EncodedQuestion([Option((*prefix, *end), len(end)) for end in ends], truncated=False))
+            asked.append(EncodedQuestion([EncodedOption((*prefix, *end), len(end)) for end in ends], truncated=False))
         rows = pack(asked, row_tokens=40, shared_row_tokens=90)
         assert all(len(row) <= 90 or len({target[0] // 4 for target in row.targets}) == 1 for row in rows)
         options = [option for one in asked for option in one.options]

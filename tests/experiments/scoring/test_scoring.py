@@ -154,7 +154,7 @@ def test_the_model_is_not_changed_and_progress_reaches_the_end():
     done = []
     likelihood.option_loglikelihoods(decoder, questions(), CUTS, done.append, packed=True)
     assert done == sorted(done)
-    assert (done[0], done[-1]) == (0, likelihood.Asked(decoder, questions(), CUTS, packed=True).size)
+    assert (done[0], done[-1]) == (0, likelihood.QuestionScoring(decoder, questions(), CUTS, packed=True).size)
     assert len(done) > stream.layer_passes(CUTS, decoder.n_layers)  # a cancel is heard before every layer
     for name, tensor in decoder.model.state_dict().items():
         assert torch.equal(tensor, before[name])
@@ -164,7 +164,7 @@ def test_progress_counts_layer_tokens_and_the_head_by_its_cost(monkeypatch):
     """A batch of long texts is first, and its cuts have different numbers of layers left: each counts for its layers."""
     monkeypatch.setattr(likelihood, "tokens_per_batch", lambda device: 40)
     decoder, texts = architecture.find_decoder(build("llama")), [[5] * 18, [6] * 4, [7] * 3]
-    read, done = likelihood.Read(decoder, texts, CUTS), []
+    read, done = likelihood.TextScoring(decoder, texts, CUTS), []
     likelihood.measure(decoder, [read], done.append)
     weights = sum(parameter.numel() for parameter in decoder.layers[0].parameters())
     passes, head = stream.layer_passes(CUTS, decoder.n_layers), 32 * 300 / weights

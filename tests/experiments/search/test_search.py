@@ -96,7 +96,7 @@ def test_swaps_find_the_best_set_and_greedy_the_stepwise_best(spec, objective):
         assert tuple(one.layers) == taken
         assert one.cost == pytest.approx(costs[taken] - costs[()] * (objective == "loss"), abs=1e-6)
     exhaustive = [best(layers for layers in every if len(layers) == n) for n in (1, 2, 3)]
-    ends = list(swaps._walk(search._Searching.of(search.resolve(spec), loaded, lambda progress: None)))
+    ends = list(swaps._walk(search._SearchRun.of(search.resolve(spec), loaded, lambda progress: None)))
     assert [one[0] for one in ends] == exhaustive
 
 

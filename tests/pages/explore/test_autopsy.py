@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from analysis.core.blocks import Block
-from analysis.experiments.accuracy.points import Answer
+from analysis.experiments.accuracy.points import QuestionScore
 from analysis.results import autopsy
 from tests.support import fakes
 from tests.support.seen import read, texts
@@ -13,7 +13,7 @@ def with_answers():
     curve = fakes.sweep()
     given = [
         [
-            Answer(str(q), [-1.0, -2.0 if (q * (point.n + 1)) % 3 else 0.0], 0 if (q * (point.n + 1)) % 3 else 1, 0)
+            QuestionScore(str(q), [-1.0, -2.0 if (q * (point.n + 1)) % 3 else 0.0], 0 if (q * (point.n + 1)) % 3 else 1, 0)
             for q in range(20)
         ]
         for point in curve.points

@@ -6,7 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from analysis import jobs
-from analysis.experiments.accuracy.points import Answer
+from analysis.experiments.accuracy.points import QuestionScore
 from analysis.experiments.accuracy.sweep_spec import SweepSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.results import cliff
@@ -39,7 +39,7 @@ def test_how_sure_the_accuracy_is_stands_in_words(app):
     fakes.distances().save()
     measured = fakes.sweep()
     answered = [
-        [Answer(f"q{index}", [0.0, 0.0], int(index >= round(100 * point.acc)), 0) for index in range(100)]
+        [QuestionScore(f"q{index}", [0.0, 0.0], int(index >= round(100 * point.acc)), 0) for index in range(100)]
         for point in measured.points
     ]
     replace(measured, questions=answered).save()
@@ -59,7 +59,7 @@ def test_interval_that_just_excludes_zero_agrees_with_its_test(app):
     fakes.distances().save()
     measured = fakes.sweep(limit=200)
     whole, cut = [True] * 94 + [False] * 106, [True] * 54 + [False] * 40 + [True] * 24 + [False] * 82
-    given = [[Answer(f"q{i}", [0.0, 0.0], int(not right), 0) for i, right in enumerate(each)] for each in (whole, cut)]
+    given = [[QuestionScore(f"q{i}", [0.0, 0.0], int(not right), 0) for i, right in enumerate(each)] for each in (whole, cut)]
     replace(measured, questions=[given[0], *[given[1]] * (len(measured.points) - 1)]).save()
     told = texts(app(n="5", tab="cost"))
     assert "-15.7 to -0.1 points: the interval excludes zero. The exact McNemar test is stricter: p = 0.06." in read(told)
@@ -70,7 +70,7 @@ def test_insignificant_change_is_grey_and_names_the_questions_needed(app):
     fakes.distances().save()
     rights = [set(range(100)), set(range(14, 108)), set(range(70))]  # 3 points with p = 0.29, then 15 that are settled
     made = fakes.sweep(last=2, limit=200)
-    given = [[Answer(f"q{place}", [0.0, 0.0], int(place not in right), 0) for place in range(200)] for right in rights]
+    given = [[QuestionScore(f"q{place}", [0.0, 0.0], int(place not in right), 0) for place in range(200)] for right in rights]
     points = [replace(point, acc=len(right) / 200, n_samples=200) for point, right in zip(made.points, rights, strict=True)]
     replace(made, points=points, questions=given).save()
     at = app(tab="cost")

@@ -12,7 +12,7 @@ from analysis.core import host
 from analysis.core.blocks import Block
 from analysis.data.decontamination import Overlap
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
-from analysis.experiments.accuracy.points import Answer, Continuation, GenerationCheck
+from analysis.experiments.accuracy.points import Continuation, GenerationCheck, QuestionScore
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_result import JunctionReport
 from analysis.jobs import table as job_table
@@ -372,7 +372,7 @@ def test_the_form_offers_the_instant_start_and_the_teacher(app, known):
 
 def test_outcome_compares_each_text_and_each_question(app, known):
     answers = {
-        name: [Answer(f"q{index}", [0.0, 0.0], int(index >= right), 0) for index in range(40)]
+        name: [QuestionScore(f"q{index}", [0.0, 0.0], int(index >= right), 0) for index in range(40)]
         for name, right in (("unpruned", 27), ("pruned", 10), ("healed", 25))
     }
     losses = {"unpruned": [2.4, 2.6], "pruned": [4.4, 4.6], "healed": [3.4, 3.6]}

@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 from analysis import jobs
 from analysis.core import store
 from analysis.core.blocks import Block
-from analysis.experiments.accuracy.points import Answer
+from analysis.experiments.accuracy.points import QuestionScore
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.maps.damage_spec import DamageResult
@@ -64,7 +64,9 @@ def hardly_worse() -> SweepResult:
     made = fakes.sweep(limit=200)
     right = [set(range(100)) for _ in made.points]
     right[5] = set(range(22, 116))
-    questions = [[Answer(f"q{number}", [0.0, 0.0], int(number not in known), 0) for number in range(200)] for known in right]
+    questions = [
+        [QuestionScore(f"q{number}", [0.0, 0.0], int(number not in known), 0) for number in range(200)] for known in right
+    ]
     points = [replace(point, acc=len(known) / 200) for point, known in zip(made.points, right, strict=True)]
     return replace(made, points=points, questions=questions)
 
