@@ -1,6 +1,6 @@
 """Shared runs of words between the text that a model is fitted to and the material that measures it.
 
-A question that stands in the training text may be answered from memory, and a text that chose the removed layers makes pruning
+A question that stands in the training text may be answered from memory. A text that chose the removed layers makes pruning
 look too good.
 """
 

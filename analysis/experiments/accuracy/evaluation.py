@@ -1,6 +1,6 @@
 """The experiment that measures a single model, pruned or not, healed or not: a sweep of one point.
 
-What a sweep shares with it is here: the material of a request, the fields of the result, and the shards.
+A sweep shares the identities of a request, its material, the fields of the result and the shards with it.
 """
 
 from collections.abc import Sequence

@@ -142,7 +142,7 @@ class Measurement:
 
     @property
     def reads_disk(self) -> bool:
-        """Whether the model's layers are on the disk, so that all pieces go through them in one reading."""
+        """Return whether the model's layers are on the disk, so that all pieces go through them in one reading."""
         return self.loaded.decoder.on_disk is not None
 
     def complete(self, on_progress: OnProgress = ignore, keep: Callable[[], None] = lambda: None) -> Self:

@@ -1,4 +1,4 @@
-"""Scores of pruned models on tokenized questions and texts: what was measured before, and the point that it amounts to."""
+"""Scores of pruned models on tokenized questions and texts: those of stored results, and the point that they amount to."""
 
 import contextlib
 import math
