@@ -47,7 +47,7 @@ def test_the_lines_of_the_readme_run(monkeypatch, tmp_path):
     assert len([line for line in code.splitlines() if line.strip()]) == 6
     shown = []
     monkeypatch.setattr("plotly.graph_objs.Figure.show", lambda figure: shown.append(figure))
-    monkeypatch.setattr("analysis.experiments.heal.healing.CALIBRATION_TEXTS", 12)  # an eighth of the time
+    monkeypatch.setattr("analysis.experiments.heal.healing_run.CALIBRATION_TEXTS", 12)  # an eighth of the time
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     exec(compile(code, "README.md", "exec"), names)

@@ -5,25 +5,22 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from analysis.core import store
 from analysis.experiments.accuracy import scores
 from analysis.experiments.accuracy.scores import Scores
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
+from analysis.experiments.heal.healing_run import HealingRun
 from analysis.experiments.heal.remaining import FIT, TRAIN
 from analysis.models import adapter
 from analysis.models.adapter import with_adapter
 from analysis.models.load import LoadedModel
 
-if TYPE_CHECKING:
-    from analysis.experiments.heal.healing import _Heal
-
 _CARRIED = (
-    "steps", "validations", "adapter", "trainable_parameters", "packed_rows", "n_skipped", "junction", "unpruned_check",
-    "n_choice_texts", "n_held_out", "quoted", "planned_steps", "kept_step", "processes", "stages", "documents_apart", "overlap",
-)  # fmt: skip
+    *("steps", "validations", "adapter", "trainable_parameters", "packed_rows", "n_skipped", "junction", "unpruned_check"),
+    *("n_choice_texts", "n_held_out", "quoted", "planned_steps", "kept_step", "processes", "stages", "documents_apart"),
+)
 """Fields of a result that say how its adapter was made."""
 
 
@@ -52,7 +49,7 @@ def _n_questions(heal: HealResult) -> int:
     return len(heal.questions.get("healed", ()))
 
 
-def judge(heal: "_Heal", made: HealResult, loaded: LoadedModel) -> HealResult:
+def judge(heal: HealingRun, made: HealResult, loaded: LoadedModel) -> HealResult:
     """Judge the adapter of a finished healing run on the questions and texts of `heal`.
 
     Args:
@@ -69,7 +66,7 @@ def judge(heal: "_Heal", made: HealResult, loaded: LoadedModel) -> HealResult:
     overlap = made.overlap if _asks_no_more(spec, made) else None
     record.result = replace(
         record.result,
-        **{name: getattr(made, name) for name in _CARRIED if name != "overlap"},
+        **{name: getattr(made, name) for name in _CARRIED},
         overlap=overlap,
         same_kind_text=heal.texts.same_kind,
         wall_s=made.wall_s,
@@ -91,7 +88,7 @@ def _asks_no_more(spec: HealSpec, made: HealResult) -> bool:
     return made.overlap is not None and spec.benchmark == made.spec.benchmark
 
 
-def _scored(made: HealResult, heal: "_Heal") -> tuple[Scores, Scores]:
+def _scored(made: HealResult, heal: HealingRun) -> tuple[Scores, Scores]:
     """Stored scores of the healed model: on the judging questions and texts, and on texts of the healing text's kind."""
     judging, beside = Scores(), Scores()
     asked = scores.same_questions(made.spec.benchmark, heal.spec.benchmark)

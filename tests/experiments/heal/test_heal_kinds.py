@@ -20,6 +20,7 @@ from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from analysis.experiments.heal import checkpoints, healing, packing, recipes, training
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
+from analysis.experiments.heal.healing_run import HealingRun
 from analysis.exports import export
 from analysis.models import adapter, cut, load
 from analysis.models.decoder import find_decoder
@@ -96,7 +97,7 @@ def test_last_measurement_has_its_time_despite_remembered_scores(spec, questions
 
     monkeypatch.setattr(recipes, "steps_that_fit", steps)
     # Every token takes five thousandths of a second to measure, independent of the load of this machine.
-    monkeypatch.setattr(healing._Heal, "check", lambda self, trainer, healed, stuff: time.sleep(stuff.n_tokens / 200))
+    monkeypatch.setattr(HealingRun, "check", lambda self, trainer, healed, stuff: time.sleep(stuff.n_tokens / 200))
     check = generation.check
     monkeypatch.setattr(generation, "check", lambda *given: wrote.append(given[2]) or time.sleep(0.1) or check(*given))
     with pytest.raises(Cancelled):
@@ -288,12 +289,12 @@ def test_generated_texts_of_the_three_models_are_kept(spec):
 
 def test_best_checkpoint_is_kept_and_used_on_request(spec, cache, monkeypatch):
     losses = iter([5.0, 1.0, 4.0, 3.0, 2.0])
-    check = healing._Heal.check
+    check = HealingRun.check
 
     def told(self, trainer, healed, stuff):
         return replace(check(self, trainer, healed, stuff), loss=next(losses))
 
-    monkeypatch.setattr(healing._Heal, "check", told)
+    monkeypatch.setattr(HealingRun, "check", told)
     kept = []
     write = checkpoints.write
 
@@ -314,13 +315,13 @@ def test_best_checkpoint_is_kept_and_used_on_request(spec, cache, monkeypatch):
 
 def worse_by_step(monkeypatch) -> None:
     """Every step costs a nat, as far as the checks can tell: a random model knows so little that LoRA cannot ruin it."""
-    check = healing._Heal.check
+    check = HealingRun.check
 
     def told(self, trainer, healed, stuff):
         found = check(self, trainer, healed, stuff)
         return replace(found, loss=found.loss + trainer.steps_done)
 
-    monkeypatch.setattr(healing._Heal, "check", told)
+    monkeypatch.setattr(HealingRun, "check", told)
 
 
 @pytest.mark.parametrize("changes", [{}, {"instant": True}, {"control": True}, {"instant": True, "method": "partial"}])

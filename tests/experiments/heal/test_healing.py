@@ -339,7 +339,7 @@ def test_impossible_requests_are_refused_in_one_sentence(spec, changes, error, s
 @pytest.mark.starter
 def test_the_real_model_heals_in_nf4(cache, monkeypatch):
     """Two short steps of the starter model repair some of the cut, and the gradients are those of the NF4 weights."""
-    monkeypatch.setattr("analysis.experiments.heal.healing.CALIBRATION_TEXTS", 12)
+    monkeypatch.setattr("analysis.experiments.heal.healing_run.CALIBRATION_TEXTS", 12)
     monkeypatch.setattr("analysis.experiments.heal.texts.CHOICE_TEXTS", 4)
     spec = recipes.heal_spec(
         "quick",
@@ -367,7 +367,7 @@ def instant(spec, **changes):
 
 @pytest.fixture
 def little_text(monkeypatch):
-    monkeypatch.setattr("analysis.experiments.heal.healing.CALIBRATION_TEXTS", 30)
+    monkeypatch.setattr("analysis.experiments.heal.healing_run.CALIBRATION_TEXTS", 30)
 
 
 @pytest.mark.usefixtures("little_text")

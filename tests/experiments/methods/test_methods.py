@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("cache", "little_text")
 def little_text(short_texts, monkeypatch):
     """Use few texts for judging, choosing and fitting: the head of 49,152 tokens takes all of the time of a tiny model."""
     monkeypatch.setattr("analysis.experiments.heal.texts.CHOICE_TEXTS", 4)
-    monkeypatch.setattr("analysis.experiments.heal.healing.CALIBRATION_TEXTS", 24)
+    monkeypatch.setattr("analysis.experiments.heal.healing_run.CALIBRATION_TEXTS", 24)
 
 
 @pytest.fixture

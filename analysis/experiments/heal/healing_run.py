@@ -1,0 +1,396 @@
+"""A healing run from the loaded model to the result: measure, heal in closed form, train, measure, and record every step."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from statistics import median
+
+from torch import Tensor
+
+from analysis.core.blocks import Removal
+from analysis.core.errors import RecipeError
+from analysis.core.progress import Cancelled, Progress
+from analysis.data import decontamination, questions
+from analysis.experiments.accuracy import generation, scores
+from analysis.experiments.accuracy.measurement import Measurement
+from analysis.experiments.accuracy.points import Point, place
+from analysis.experiments.accuracy.scores import Material, Scores
+from analysis.experiments.heal import (
+    adapters,
+    checkpoints,
+    following,
+    junction,
+    packing,
+    recipes,
+    stages,
+    texts,
+)
+from analysis.experiments.heal.group import ALONE, Group
+from analysis.experiments.heal.heal_result import HealResult, HealStep, Validation
+from analysis.experiments.heal.heal_spec import CALIBRATION_TEXTS, HealSpec
+from analysis.experiments.heal.junction import Junction, Readings
+from analysis.experiments.heal.packing import PackedRows
+from analysis.experiments.heal.record import Record
+from analysis.experiments.heal.remembered import Remembered, remembered
+from analysis.experiments.heal.teacher import can_separate
+from analysis.experiments.heal.training import Trainer, deterministic
+from analysis.models import adapter, machine
+from analysis.models.adapter import Bridge
+from analysis.models.cut import Cut, without_block
+from analysis.models.load import LoadedModel
+
+_TEACHER_SHARE = 0.3
+"""Share of the free memory that the unpruned model's states may take."""
+_PROBES = 3
+"""Steps that are timed, the first of them not counted, to work out how many fit into a time."""
+_NO_TIME = "The time allows no training steps, so only the instant heal is kept. Give more minutes to train."
+_QUARTER = 4
+"""A quarter of the generation is timed, to estimate the time of all of it."""
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that some work takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+class HealingRun:
+    """A healing run in the making: all that happens between loading the model and the complete result."""
+
+    def __init__(
+        self, record: Record, loaded: LoadedModel, *, base: str, group: Group, readings: Readings | None, is_compared: bool
+    ) -> None:
+        """Refuse a model that cannot be healed so, and read the texts that measure it.
+
+        Args:
+            record: the result so far.
+            loaded: the model, a copy of its own.
+            base: the adapter's name of its base.
+            group, readings, is_compared: as of `healing.run`.
+        """
+        self.record, self.spec, self.base, self.group, self.readings = record, record.spec, base, group, readings
+        spec = self.spec
+        record.counted_to = time.perf_counter()
+        with without_block(loaded.decoder, None if spec.control else spec.block) as left:
+            adapters.check(left, spec)
+        if spec.instant and not (spec.trains or spec.bridge or is_compared) and spec.compensation == "projection":
+            junction.check_folds(loaded.decoder, spec.block)
+        self.texts = texts.chosen(loaded, spec)
+        self.changes: dict[str, Tensor] = {}
+        """By module, the tensor that the instant heal adds to its weight."""
+        self.bridges: list[Bridge] = []
+        self.stages: list[Removal] = []
+        """Removed layers of each stage, where they are removed in more than one."""
+
+    def run(self, loaded: LoadedModel) -> HealResult:
+        """Measure, heal in closed form, train, and measure again.
+
+        Args:
+            loaded: the model of the beginning, which is changed.
+        """
+        record, spec = self.record, self.spec
+        record.publish(same_kind_text=self.texts.same_kind, n_choice_texts=self.texts.n_choice)
+        self.measure_before(loaded)
+        if spec.instant:
+            fitted = self.fit_junction(loaded)
+            self.changes, self.bridges = fitted.changes, fitted.bridges
+        if len(spec.gone_by_stage) > 1 and not spec.control:
+            record.on_progress(Progress("choosing the layers to remove first"))
+            self.stages = stages.cuts(loaded.decoder, spec, texts.choice(loaded, spec).texts)
+        apart = spec.separate_documents and not spec.written and can_separate(loaded.decoder)
+        healed, cut = following.made_ready(loaded, spec, self.changes, self.bridges)
+        with deterministic(spec.model.device):
+            trainer = self.prepare(healed, cut, apart)
+            try:
+                self.train(trainer, healed)
+            except Cancelled:
+                if trainer.steps_done:
+                    self.keep(trainer)
+                raise
+        if not self.group.divides:
+            self.group.order("end")
+            trainer.group = ALONE
+        self.choose_step(trainer)
+        self.save(trainer)
+        record.publish(adapter=adapter.relative(record.key), kept_step=trainer.steps_done)
+        self.measure_after(healed)
+        if self.group.divides:  # until here they gave their parts of the layers
+            self.group.order("end")
+        checkpoints.discard(record.key)
+        return record.result
+
+    def measure_before(self, loaded: LoadedModel) -> None:
+        """The unpruned and the pruned model, each unless it is already in the stored part."""
+        record, spec = self.record, self.spec
+        if record.result.unpruned is None:
+            known = remembered(spec, record.result.same_kind_text)
+            for which, cut in (("unpruned", None), ("pruned", spec.block)):
+                record.remaining.reuse(which, *known.counts(cut))
+            record.on_progress(Progress("scoring the unpruned model", message=known.note(spec)))
+            measured = record.measure(loaded, "unpruned", known=known)
+            record.publish(unpruned=measured.point, lines=measured.material.lines)
+        if record.result.pruned is None and not spec.control:
+            measured = record.measure(loaded, "pruned", cut=spec.block, known=remembered(spec, record.result.same_kind_text))
+            record.publish(pruned=measured.point)
+        if not record.result.validations:
+            record.remaining.begin("choice")
+            unpruned, start = self.known_checks() or self.check_before(loaded)
+            record.result = replace(record.result, unpruned_check=unpruned)
+            record.add_validation(start, 0)
+
+    def known_checks(self) -> tuple[Validation, Validation] | None:
+        """Return the checks of `check_before` from another run of the same cut that was judged by the same text."""
+
+        def subject(spec: HealSpec) -> object:
+            return spec.model, replace(spec.validation, n_texts=spec.n_kept_clear), spec.block, spec.control
+
+        for other in HealResult.all_of(self.spec.model):
+            if subject(other.spec) == subject(self.spec) and other.unpruned_check is not None and other.validations:
+                return other.unpruned_check, other.validations[0]
+        return None
+
+    def check_before(self, loaded: LoadedModel) -> tuple[Validation, Validation]:
+        """Measure the unpruned model and the model to heal on the texts that choose."""
+        cuts: list[Removal | None] = [None] if self.spec.control else [None, self.spec.block]
+        measured = Measurement(loaded, texts.choice(loaded, self.spec), cuts).complete(self.record.on_progress)
+        result = self.record.result
+        self.record.result = replace(result, n_tokens=result.n_tokens + measured.material.n_tokens)
+        points = measured.points
+        return _validation(0, points[0]), _validation(0, points[-1])
+
+    def fit_junction(self, loaded: LoadedModel) -> Junction:
+        """The instant heal of the model that is not cut yet; the same at every start, so that nothing of it is stored."""
+        self.record.remaining.begin("fit")
+        spec, n_tokens = self.spec, min(self.spec.corpus.seq_len, junction.TEXT_TOKENS)
+        calibration = packing.beginnings(spec.corpus, self.texts.apart, loaded.tokenizer, CALIBRATION_TEXTS, n_tokens)
+        if len(calibration) < junction.LEAST_TEXTS:
+            raise RecipeError(
+                f"The healing text has {len(calibration)} documents outside the evaluation texts, and an instant heal needs "
+                f"{junction.LEAST_TEXTS} or more. Choose a longer healing text."
+            )
+        selection = texts.choice(loaded, spec).texts
+        told = self.record.on_progress
+        found = junction.fit(
+            loaded.decoder, spec.block, calibration, selection, told, compensation=spec.compensation, readings=self.readings
+        )
+        result = self.record.result
+        counted = 0 if result.junction is not None else found.report.n_tokens  # once, however often it is fitted
+        self.record.publish(junction=found.report, n_tokens=result.n_tokens + counted)
+        return found
+
+    def prepare(self, healed: LoadedModel, cut: Cut | None, apart: bool) -> Trainer:
+        """The trainer with its rows and its number of steps, where the last checkpoint left it."""
+        record, spec = self.record, self.spec
+        record.remaining.begin("prepare")
+        planned = record.result.planned_steps
+        known = spec if spec.minutes is None else recipes.planned(spec, planned or 0)
+        at_once = spec.batch_size * spec.gradient_accumulation
+        packed = self.pack(healed, max(1, (known.steps or 1) * at_once))
+        positions = packed.positions if apart else None
+        trainer = Trainer(healed.model, healed.decoder, packed.rows, known, None, positions, self.group)
+        trainer.cut, trainer.stages = cut, self.stages
+        following.introduce(trainer, self.changes, self.bridges)
+        trainer.save_memory()
+        following.teach(trainer, cut)
+        if spec.minutes is not None and planned is None:
+            steps = self.work_out_steps(trainer, healed)
+            if steps:
+                packed = self.pack(healed, steps * at_once)
+            trainer.plan(recipes.planned(spec, steps), packed.rows, packed.positions if apart else None)
+            record.publish(planned_steps=steps)
+        comes_again = trainer.spec.steps * at_once > len(packed.rows)
+        is_asked_alone = not self.group.divides  # divided layers work where all processes ask
+        if trainer.teacher is not None and comes_again and not spec.written and is_asked_alone:
+            trainer.teacher.kept_bytes = int(_TEACHER_SHARE * machine.free_bytes("cpu"))
+        record.publish(
+            trainable_parameters=trainer.n_trainable if spec.trains else 0,
+            packed_rows=len(packed.rows),
+            n_skipped=packed.n_skipped,
+            n_held_out=packed.n_held_out,
+            quoted=packed.quoted,
+            documents_apart=apart,
+            stages=stages.planned(self.stages, trainer.spec.steps),
+            processes=_processes(record.result, self.group.size),
+        )
+        self.look_for_overlap(healed, packed)
+        self.go_on(trainer, healed)
+        return trainer
+
+    def pack(self, healed: LoadedModel, max_rows: int) -> PackedRows:
+        """The healing text in rows, no more than are looked at."""
+        spec, told = self.spec, self.record.on_progress
+        told(Progress("packing the healing text"))
+        return packing.training_rows(spec.corpus, self.texts.apart, healed.tokenizer, max_rows=max_rows, on_progress=told)
+
+    def work_out_steps(self, trainer: Trainer, healed: LoadedModel) -> int:
+        """Return the steps that fit into the requested time, from the measured speed of a few that change nothing."""
+        record, spec = self.record, self.spec
+        seconds = []
+        for number in range(_PROBES):
+            record.on_progress(Progress("measuring the speed", number, _PROBES))
+            seconds.append(timed(trainer.rehearse))
+        material = self.check_material(healed)
+        check_s = timed(lambda: self.check(trainer, healed, material))
+        step_s, checks = len(trainer.passes) * median(seconds[1:]), recipes.checks_in(spec.minutes)
+        end_s = max(record.measuring_s, self.end_s(healed, material, check_s))
+        left_s = 60 * (spec.minutes or 0.0) - (time.perf_counter() - record.began)
+        try:
+            steps = recipes.steps_that_fit(seconds=left_s, step_s=step_s, check_s=check_s, end_s=end_s, checks=checks)
+        except RecipeError:
+            if not spec.instant:
+                raise
+            steps = 0
+            record.on_progress(Progress("measuring the speed", _PROBES, _PROBES, _NO_TIME))
+        record.remaining.expect("train", steps * step_s + (checks + 1 if steps else 1) * check_s)
+        record.remaining.expect_end(end_s)
+        return steps
+
+    def end_s(self, healed: LoadedModel, material: Material, check_s: float) -> float:
+        """Estimate the last measurement's seconds from a check, since earlier measurements may have reused stored scores.
+
+        Args:
+            healed: the model.
+            material: texts and questions of the check.
+            check_s: seconds that it took.
+        """
+        spec = self.spec
+        whole = scores.prepare(healed, spec.benchmark, spec.validation)
+        writing_s = 0.0
+        if (asked := spec.generation) is not None:
+            part = replace(asked, max_new_tokens=-(-asked.max_new_tokens // _QUARTER), n_sums=-(-asked.n_sums // _QUARTER))
+            told = Progress("measuring the speed", _PROBES, _PROBES)
+            writing_s = _QUARTER * timed(
+                lambda: generation.check(healed.decoder, healed.tokenizer, part, lambda *_: self.record.on_progress(told))
+            )
+        return check_s * (whole.n_tokens + self.texts.n_same_kind_tokens) / material.n_tokens + writing_s
+
+    def look_for_overlap(self, healed: LoadedModel, packed: PackedRows) -> None:
+        """Return the questions that the healing text contains; computed once."""
+        if self.spec.benchmark is None or self.record.result.overlap is not None:
+            return
+
+        def texts() -> Iterator[str]:
+            for done, row in enumerate(packed.rows):
+                told = Progress("looking for the questions in the healing text", done, len(packed.rows))
+                self.record.on_progress(told)
+                yield healed.tokenizer.decode(row)
+
+        self.record.publish(overlap=decontamination.shared_questions(questions.load(self.spec.benchmark), texts()))
+
+    def go_on(self, trainer: Trainer, healed: LoadedModel) -> None:
+        """Continue from the newest checkpoint that the stored curve reaches, and forget the curve after it."""
+        record = self.record
+        reached = record.result.steps[-1].step if record.result.steps else 0
+        found = checkpoints.newest(record.key, at_most=reached)
+        if found is not None:
+            trainer.go_on_from(found)
+            total = trainer.spec.steps
+            record.report(found.step, total, f"Resuming from the checkpoint at step {found.step}.")
+        step = 0 if found is None else found.step
+        record.forget_after(step, trainer.tokens_per_step, lambda: self.check_material(healed).n_tokens)
+
+    def train(self, trainer: Trainer, healed: LoadedModel) -> None:
+        """Take the remaining steps, with a loss on the texts that choose and a checkpoint every so often."""
+        record, spec = self.record, trainer.spec
+        record.remaining.begin("train")
+        began, first = time.perf_counter(), trainer.steps_done
+        material = self.check_material(healed)
+        validated = record.result.validations[-1].step if record.result.validations else -1
+        if spec.instant and len(record.result.validations) == 1:  # the pruned model's, and not yet the instantly healed one's
+            self.validate(trainer, healed, material)
+        if spec.keep_best and not trainer.steps_done:  # the best step may be 0
+            checkpoints.write(record.key, trainer.state(), best=record.best_step())
+        while True:
+            if _due(trainer.steps_done, validated, spec):
+                self.validate(trainer, healed, material)
+                validated = trainer.steps_done
+                record.report(trainer.steps_done, spec.steps)
+            if trainer.steps_done == spec.steps:
+                return
+            for stage in record.result.stages:
+                if stage.begins == trainer.steps_done:
+                    record.report(trainer.steps_done, spec.steps, f"Removed from this step on: {stage.removed.describe()}.")
+            self.step(trainer, began, first)
+            record.report(trainer.steps_done, spec.steps)
+
+    def step(self, trainer: Trainer, began: float, first: int) -> None:
+        """One optimizer step into the curve."""
+        started, total = time.perf_counter(), trainer.spec.steps
+        step = trainer.take_step(lambda: self.record.report(trainer.steps_done, total))
+        now = time.perf_counter()
+        memory = machine.peak_bytes(self.spec.model.device)
+        speed = trainer.tokens_per_step / (now - started)
+        left = (now - began) / (step.number - first) * (total - step.number)
+        done = HealStep(step.number, step.loss, step.learning_rate, speed, memory)
+        self.record.add_step(done, trainer.tokens_per_step, left)
+
+    def check_material(self, healed: LoadedModel) -> Material:
+        """Return the material of checks during training: the texts that choose, and the first few of the questions."""
+        spec = self.spec
+        asked = None if spec.benchmark is None or not spec.check_questions else spec.benchmark
+        return texts.choice(healed, spec, asked and replace(asked, limit=spec.check_questions))
+
+    def check(self, trainer: Trainer, healed: LoadedModel, material: Material) -> Validation:
+        """Measure loss and accuracy of the model in its present state."""
+        healed.model.eval()
+        done, total = trainer.steps_done, trainer.spec.steps
+        measured = Measurement(healed, material, [None]).complete(lambda _: self.record.report(done, total))
+        return _validation(done, measured.point)
+
+    def validate(self, trainer: Trainer, healed: LoadedModel, material: Material) -> None:
+        """Measure on the way and write a checkpoint; the curve goes to disk first, so that it never lags a checkpoint."""
+        self.record.add_validation(self.check(trainer, healed, material), material.n_tokens)
+        if trainer.steps_done:
+            checkpoints.write(self.record.key, trainer.state(), best=self.record.best_step())
+
+    def keep(self, trainer: Trainer) -> None:
+        """Save a cancelled training, so that it is usable and can resume from exactly here."""
+        key = self.record.key
+        self.save(trainer)
+        self.record.publish(adapter=adapter.relative(key), kept_step=trainer.steps_done)
+        checkpoints.write(key, trainer.state(), best=self.record.best_step())
+
+    def save(self, trainer: Trainer) -> None:
+        """The adapter, with the bridges if there are any."""
+        done, key = trainer.steps_done, self.record.key
+        part_of = self.record.result.model.part_of
+        adapters.save(
+            trainer.model, trainer.spec, base=self.base, steps_done=done, key=key, bridges=self.bridges, part_of=part_of
+        )
+
+    def choose_step(self, trainer: Trainer) -> None:
+        """Go back to the step of the lowest loss on the way, where that is wanted and its checkpoint is whole."""
+        best = self.record.best_step()
+        if not self.spec.keep_best or best is None or best == trainer.steps_done:
+            return
+        found = checkpoints.of_step(self.record.key, best)
+        if found is not None:
+            trainer.go_on_from(found)
+
+    def measure_after(self, healed: LoadedModel, known: tuple[Scores, Scores] | None = None) -> None:
+        """The healed model; then the heal is complete.
+
+        Args:
+            healed: the model.
+            known: its stored scores on the judging questions and texts, and on texts of the healing text's kind.
+        """
+        healed.model.eval()
+        measured = self.record.measure(healed, "healed", known=None if known is None else Remembered(*known))
+        removed = None if self.spec.control else self.spec.block
+        self.record.publish(healed=replace(measured.point, **place(removed)), complete=True)
+
+
+def _processes(result: HealResult, now: int) -> list[int]:
+    """Return the numbers of processes that trained a run, in order, with the `now` that continue it; empty where always one."""
+    before = result.processes or [1] * bool(result.steps)
+    every = before if before[-1:] == [now] else [*before, now]
+    return [] if every == [1] else every
+
+
+def _validation(steps_done: int, point: Point) -> Validation:
+    return Validation(steps_done, point.loss or 0.0, point.loss_stderr or 0.0, point.acc, point.acc_stderr, point.n_samples)
+
+
+def _due(steps_done: int, validated: int, spec: HealSpec) -> bool:
+    return validated < steps_done and (steps_done % spec.eval_every == 0 or steps_done == spec.steps)

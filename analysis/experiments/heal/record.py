@@ -1,0 +1,188 @@
+"""The record of a healing run: the result so far, which pages watch on disk, and the reports of its progress."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from analysis.core.blocks import Removal
+from analysis.core.progress import OnProgress, Progress
+from analysis.experiments.accuracy import measurement
+from analysis.experiments.accuracy.measurement import Measurement
+from analysis.experiments.accuracy.points import place
+from analysis.experiments.heal.heal_result import HealResult, HealStep, Validation
+from analysis.experiments.heal.heal_spec import HealSpec
+from analysis.experiments.heal.remaining import Remaining
+from analysis.experiments.heal.remembered import Remembered
+from analysis.models import machine
+from analysis.models.load import LoadedModel
+from analysis.models.spec import ModelFacts
+
+PUBLISH_EVERY_S = 4.0
+"""Seconds between two states of the curve on disk, for pages that watch."""
+_PRECISIONS = {"4bit": "NF4, {dtype} compute", "8bit": "8-bit, {dtype} compute", "none": "unquantized {dtype}"}
+
+
+def nothing_yet(spec: HealSpec, facts: ModelFacts) -> HealResult:
+    """Return the result of a healing run that has not begun.
+
+    Args:
+        spec: resolved.
+        facts: of the model that is healed.
+    """
+    return HealResult(
+        spec=spec,
+        versions=machine.versions(),
+        wall_s=0.0,
+        n_tokens=0,
+        complete=False,
+        model=facts,
+        steps=[],
+        validations=[],
+        unpruned=None,
+        pruned=None,
+        healed=None,
+        lines=None,
+        adapter=None,
+        trainable_parameters=0,
+        packed_rows=0,
+        n_skipped=0,
+        precision=_PRECISIONS[spec.model.quantization].format(dtype=spec.model.dtype),
+    )
+
+
+@dataclass
+class Record:
+    """The result so far, and when it was last put on disk."""
+
+    spec: HealSpec
+    """Resolved."""
+    remaining: Remaining
+    """Hears every report, and adds the time that is left of all phases."""
+    result: HealResult
+    began: float
+    """When this run of the heal began, `time.perf_counter`."""
+    published_at: float = 0.0
+    counted_to: float | None = None
+    """Up to when `result.wall_s` counts; None while loading."""
+    last_values: dict[str, Any] = field(default_factory=dict)
+    """The latest measured numbers of the training."""
+    measuring_s: float = 0.0
+    """Seconds that the last measurement of a model took."""
+
+    @property
+    def on_progress(self) -> OnProgress:
+        """Hears every report."""
+        return self.remaining
+
+    @property
+    def key(self) -> str:
+        """Under which the result is stored."""
+        return self.spec.fingerprint()
+
+    def publish(self, **changes: Any) -> None:
+        """Change the result and store it."""
+        now = time.perf_counter()
+        spent = 0.0 if self.counted_to is None else now - self.counted_to
+        self.counted_to = None if self.counted_to is None else now
+        self.result = replace(self.result, wall_s=self.result.wall_s + spent, **changes)
+        self.result.save()
+        self.published_at = time.perf_counter()
+
+    def measure(
+        self,
+        loaded: LoadedModel,
+        which: str,
+        *,
+        cut: Removal | None = None,
+        known: Remembered | None = None,
+    ) -> Measurement:
+        """Measure questions, loss and generation of one of the models, with its name in progress reports.
+
+        Args:
+            loaded: the model.
+            which: its name.
+            cut: layers to leave out.
+            known: scores that need not be measured again.
+        """
+
+        def report(progress: Progress) -> None:
+            self.on_progress(replace(progress, phase=f"{progress.phase} ({which} model)"))
+
+        started, spec, found = time.perf_counter(), self.spec, self.result
+        self.remaining.begin(which)
+        measured = measurement.measure(
+            loaded, spec.benchmark, spec.validation, spec.generation, report, cut=cut, known=known.judging if known else None
+        )
+        changes: dict[str, Any] = {}
+        n_tokens = measured.material.n_tokens
+        if found.same_kind_text is not None:
+            self.remaining.begin(f"{which}, same kind")
+            beside = measurement.measure(
+                loaded, None, found.same_kind_text, None, report, cut=cut, known=known.same_kind if known else None
+            )
+            n_tokens += beside.material.n_tokens
+            removed = None if which == "unpruned" or spec.control else spec.block
+            changes = {
+                "same_kind": {**found.same_kind, which: replace(beside.point, **place(removed))},
+                "same_kind_losses": {**found.same_kind_losses, which: beside.losses[0]},
+                "same_kind_tokens": beside.material.text_tokens,
+            }
+        self.measuring_s = time.perf_counter() - started
+        self.result = replace(
+            found,
+            n_tokens=found.n_tokens + n_tokens,
+            text_losses={**found.text_losses, which: measured.losses[0]},
+            text_tokens=measured.material.text_tokens,
+            questions={**found.questions, which: measured.answers[0]},
+            writings={**found.writings, **({} if measured.writings[0] is None else {which: measured.writings[0]})},
+            **changes,
+        )
+        return measured
+
+    def add_step(self, step: HealStep, n_tokens: int, eta_s: float) -> None:
+        """Put an optimizer step into the curve."""
+        self.result = replace(self.result, steps=[*self.result.steps, step], n_tokens=self.result.n_tokens + n_tokens)
+        self.last_values = {
+            "step": step.step,
+            "loss": step.loss,
+            "learning_rate": step.learning_rate,
+            "tokens_per_s": step.tokens_per_s,
+            "memory_bytes": step.memory_bytes,
+            "eta_s": eta_s,
+        }
+        if time.perf_counter() - self.published_at >= PUBLISH_EVERY_S:
+            self.publish()
+
+    def add_validation(self, check: Validation, n_tokens: int) -> None:
+        """Put a validation into the curve and on disk."""
+        self.publish(validations=[*self.result.validations, check], n_tokens=self.result.n_tokens + n_tokens)
+        self.last_values = {**self.last_values, "validation_loss": check.loss}
+
+    def forget_after(self, step: int, tokens_per_step: int, tokens_per_validation: Callable[[], int]) -> None:
+        """Remove the steps and validations after a step that the heal resumes from, with their tokens: they come again.
+
+        Args:
+            step: the step of the checkpoint; 0 without one.
+            tokens_per_step: tokens of an optimizer step.
+            tokens_per_validation: tokens of a validation, asked only where one is removed.
+        """
+        steps = [done for done in self.result.steps if done.step <= step]
+        validations = [check for check in self.result.validations if check.step <= step]
+        again = tokens_per_step * (len(self.result.steps) - len(steps))
+        if removed := len(self.result.validations) - len(validations):
+            again += removed * tokens_per_validation()
+        n_tokens = max(0, self.result.n_tokens - again)
+        self.result = replace(self.result, steps=steps, validations=validations, n_tokens=n_tokens)
+
+    def best_step(self) -> int | None:
+        """Return the step of the lowest validation loss so far, the earliest of equals; None before the first.
+
+        Step 0 is the model at the start of training. Of two measured there it is the later, the instantly healed model.
+        """
+        losses = {check.step: check.loss for check in self.result.validations}
+        return min(losses, key=lambda step: losses[step]) if losses else None
+
+    def report(self, done: int, total: int, message: str = "") -> None:
+        """Tell where the training is; this is where a cancel comes in."""
+        self.on_progress(Progress("healing", done, total, message, values=self.last_values))
