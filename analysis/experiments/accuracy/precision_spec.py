@@ -121,7 +121,10 @@ def moved(half: list[list[float]], exact: list[list[float]]) -> tuple[float, tup
 
 register(
     Experiment(
-        PrecisionSpec, PrecisionResult, run="analysis.experiments.accuracy.precision:run", title="Cost of half precision",
+        PrecisionSpec,
+        PrecisionResult,
+        run="analysis.experiments.accuracy.precision:run",
+        title="Cost of half precision",
         help="Difference of this model's scores in bfloat16, float16 or quantized weights from those in float32.",
     )
-)  # fmt: skip
+)

@@ -206,15 +206,21 @@ class EvaluateResult(Result):
 
 register(
     Experiment(
-        SweepSpec, SweepResult, run="analysis.experiments.accuracy.sweep:run", title="Accuracy curve",
+        SweepSpec,
+        SweepResult,
+        run="analysis.experiments.accuracy.sweep:run",
+        title="Accuracy curve",
         shards="analysis.experiments.accuracy.sweep:SweepShards",
     )
-)  # fmt: skip
+)
 
 
 register(
     Experiment(
-        EvaluateSpec, EvaluateResult, run="analysis.experiments.accuracy.evaluation:run", title="Evaluation",
+        EvaluateSpec,
+        EvaluateResult,
+        run="analysis.experiments.accuracy.evaluation:run",
+        title="Evaluation",
         shards="analysis.experiments.accuracy.evaluation:PointShards",
     )
-)  # fmt: skip
+)

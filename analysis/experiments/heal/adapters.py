@@ -346,7 +346,7 @@ def _make_full(module: Any, change: Tensor | None, *, train: bool) -> None:
 
 def save(
     model: PeftModel, spec: HealSpec, *, base: str, steps_done: int, key: str, bridges: Sequence[Bridge] = (), part_of: str = ""
-) -> Path:  # fmt: skip
+) -> Path:
     """Save the adapter as a standard PEFT folder, atomically, over an older one of the same healing run.
 
     Args:

@@ -53,9 +53,7 @@ def teach(trainer: Trainer, cut: Cut | None) -> None:
     spec = trainer.spec
     if cut is not None and (spec.distill or spec.junction):
         final, junction = spec.distill > 0, spec.junction > 0
-        trainer.teacher = Teacher(
-            trainer.model, trainer.decoder, cut, final=final, junction=junction, top_k=spec.top_k
-        )  # fmt: skip
+        trainer.teacher = Teacher(trainer.model, trainer.decoder, cut, final=final, junction=junction, top_k=spec.top_k)
 
 
 def introduce(trainer: Trainer, changes: Mapping[str, Tensor], bridges: Sequence[Bridge]) -> None:

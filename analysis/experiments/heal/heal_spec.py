@@ -275,6 +275,13 @@ class HealSpec(Spec):
                 f"or leave out the control."
             )
         return replace(
-            self, control=True, instant=False, compensation=COMPENSATIONS[0], distill=0.0, top_k=0, written=0, junction=0.0,
+            self,
+            control=True,
+            instant=False,
+            compensation=COMPENSATIONS[0],
+            distill=0.0,
+            top_k=0,
+            written=0,
+            junction=0.0,
             stages=1,
-        )  # fmt: skip
+        )

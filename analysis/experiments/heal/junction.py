@@ -260,9 +260,7 @@ class Gap:
 
 
 @contextlib.contextmanager
-def applied(
-    decoder: Decoder, removed: Removal, changes: Mapping[str, Tensor], bridges: Sequence[Bridge]
-) -> Iterator[Decoder]:  # fmt: skip
+def applied(decoder: Decoder, removed: Removal, changes: Mapping[str, Tensor], bridges: Sequence[Bridge]) -> Iterator[Decoder]:
     """Run the body of a `with` statement with layers out and compensated, then restore the model.
 
     Args:

@@ -101,9 +101,7 @@ def _width(facts: ModelFacts) -> int:
     return min(_WIDEST * hidden, max(hidden, largest // hidden - 3 * hidden) // 3)
 
 
-def shortage(
-    spec: HealSpec, facts: ModelFacts, free_bytes: int, where: str, *, other: str = "", over: int = 1
-) -> str | None:  # fmt: skip
+def shortage(spec: HealSpec, facts: ModelFacts, free_bytes: int, where: str, *, other: str = "", over: int = 1) -> str | None:
     """Explain why a training step cannot fit, in one sentence with both amounts and the settings to change.
 
     Args:

@@ -173,9 +173,12 @@ class Remaining:
             stage = self.phases[self._now].stage
             number = stages.index(stage) + 1 if stage in stages else 0
             self._values = {
-                "left_s": round(left, 1), "share": round(self._share, 4), "stage": stage, "stage_number": number,
+                "left_s": round(left, 1),
+                "share": round(self._share, 4),
+                "stage": stage,
+                "stage_number": number,
                 "n_stages": len(stages),
-            }  # fmt: skip
+            }
         self._told(replace(progress, values={**progress.values, VALUE: self._values}))
 
 

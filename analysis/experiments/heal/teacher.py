@@ -29,9 +29,7 @@ class Top:
     @classmethod
     def of(cls, decoder: Decoder, states: Tensor, k: int) -> "Top":
         """Those of normed states (..., hidden_size); k is at most the size of the vocabulary."""
-        found = [
-            decoder.logits(part).log_softmax(-1).topk(k) for part in states.flatten(0, -2).split(decoder.states_at_once)
-        ]  # fmt: skip
+        found = [decoder.logits(part).log_softmax(-1).topk(k) for part in states.flatten(0, -2).split(decoder.states_at_once)]
         shape = (*states.shape[:-1], k)
         return cls(torch.cat([one.indices for one in found]).view(shape), torch.cat([one.values for one in found]).view(shape))
 
@@ -42,7 +40,7 @@ class Top:
 
 def head_loss(
     decoder: Decoder, states: Tensor, targets: Tensor, teacher: Tensor | Top | None = None, distill: float = 0.0
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Return the mean loss, in nats per token, of normed states through the vocabulary head.
 
     Args:

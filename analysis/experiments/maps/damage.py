@@ -379,8 +379,10 @@ class DamageShards:
     def measure(self, shards: Sequence[Shard], on_progress: OnProgress) -> None:
         """Measure some batches, and store each."""
         phase, total = "measuring the loss without each block", sum(len(one.content["cuts"]) for one in shards)
-        batches = [(shard.content["texts"], [None if cut is None else Block(*cut) for cut in shard.content["cuts"]])
-                   for shard in shards]  # fmt: skip
+        batches = [
+            (shard.content["texts"], [None if cut is None else Block(*cut) for cut in shard.content["cuts"]])
+            for shard in shards
+        ]
         found: list[dict[Cut, list[float]]] = [{} for _ in batches]
         began = time.perf_counter()
 

@@ -165,7 +165,10 @@ class DamageResult(Result):
 
 register(
     Experiment(
-        DamageSpec, DamageResult, run="analysis.experiments.maps.damage:run", title="Loss-increase map",
+        DamageSpec,
+        DamageResult,
+        run="analysis.experiments.maps.damage:run",
+        title="Loss-increase map",
         shards="analysis.experiments.maps.damage:DamageShards",
     )
-)  # fmt: skip
+)

@@ -176,7 +176,10 @@ def best_blocks(mean: Sequence[Sequence[float]]) -> list[Best]:
 
 register(
     Experiment(
-        DistanceSpec, DistanceResult, run="analysis.experiments.maps.distance_map:run", title="Distance map",
+        DistanceSpec,
+        DistanceResult,
+        run="analysis.experiments.maps.distance_map:run",
+        title="Distance map",
         shards="analysis.experiments.maps.distance_map:DistanceShards",
     )
-)  # fmt: skip
+)

@@ -198,11 +198,14 @@ class CompareResult(Result):
         ]
         texts = [
             {
-                "model": variant.label, "tokens": len(text.token_ids), "repetition_rate": text.repetition,
-                "surprise_unpruned": mean_surprise(text.unpruned_surprise), "surprise_own": mean_surprise(text.own_surprise),
+                "model": variant.label,
+                "tokens": len(text.token_ids),
+                "repetition_rate": text.repetition,
+                "surprise_unpruned": mean_surprise(text.unpruned_surprise),
+                "surprise_own": mean_surprise(text.own_surprise),
             }
             for variant, text in self.written
-        ]  # fmt: skip
+        ]
         repeated = Column("repetition_rate", "repeated 4-grams", format=".0%")
         return {
             "tokens": Table("Every token of each text", columns, rows, self.measured_on()),

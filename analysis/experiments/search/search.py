@@ -159,9 +159,7 @@ class _SearchRun:
         cost = takes(spec, loaded.facts)
         on_progress(Progress("reading texts", message=cost.said))
         planned = cost.usual
-        return cls(
-            spec, loaded, on_progress, texts, weights, quoted, max_n, free, key=spec.fingerprint(), planned=planned
-        )  # fmt: skip
+        return cls(spec, loaded, on_progress, texts, weights, quoted, max_n, free, key=spec.fingerprint(), planned=planned)
 
     # Questions of the walk.
 

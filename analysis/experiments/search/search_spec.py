@@ -324,9 +324,12 @@ def search_for(
 
 register(
     Experiment(
-        SearchSpec, SearchResult, run="analysis.experiments.search.search:run", title="Search",
+        SearchSpec,
+        SearchResult,
+        run="analysis.experiments.search.search:run",
+        title="Search",
         help="For each size, the set of layers whose removal changes the model's predictions least, searched on one text and "
         "judged on others.",
         working="analysis.experiments.search.search_spec:working_bytes",
     )
-)  # fmt: skip
+)
