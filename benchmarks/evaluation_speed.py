@@ -92,7 +92,7 @@ def compare(part: str, loaded: LoadedModel, options: argparse.Namespace, place: 
     questions = asked(part, options)
     best = best_blocks()
     n_layers = loaded.decoder.n_layers
-    cuts = [strategies.choose("similarity", n, n_layers=n_layers, best=best) for n in options.ns]
+    cuts = [strategies.chosen("similarity", n, strategies.Given(n_layers, best=best)) for n in options.ns]
     scored(loaded, questions[:1], cuts)  # warm up
     if options.profile:
         profile(lambda: scored(loaded, questions, cuts))

@@ -231,18 +231,3 @@ def chosen(strategy: str, n: int, given: Given) -> Removal | None:
         choosing = [name for name in STRATEGIES if not needs(name, BLOCKS)]
         raise SpecError(f"strategy must be one of {', '.join(choosing)}, not {strategy!r}.")
     return known.choose(n, given)
-
-
-def choose(
-    strategy: str,
-    n: int,
-    *,
-    n_layers: int,
-    best: Sequence[Best] = (),
-    influence: Sequence[float] = (),
-    least: Sequence[LeastDamage] = (),
-    draw: int = 0,
-    searched: Sequence[Layers] = (),
-) -> Removal | None:
-    """Return the layers that a strategy removes, as `chosen` does, from inputs passed one by one."""
-    return chosen(strategy, n, Given(n_layers, best, influence, least, draw, searched))

@@ -61,7 +61,7 @@ def _controls(distances: Found | None, n_layers: int, current: Removal | None) -
             "Removed layers, n", 1, n_layers - 1, key="heal-n", on_change=lambda: state.choose_n(st.session_state["heal-n"])
         )
     best = distances.result.best if distances else ()
-    chosen = strategies.choose("deepest" if way == "own" else way, int(n), n_layers=n_layers, best=best)
+    chosen = strategies.chosen("deepest" if way == "own" else way, int(n), strategies.Given(n_layers, best=best))
     if way == "own" and chosen:
         most = n_layers - int(n)
         key = f"heal-start-{n}"
