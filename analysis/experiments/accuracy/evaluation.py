@@ -3,9 +3,9 @@
 A sweep shares the identities of a request, its material, the fields of the result and the shards with it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from analysis.core.errors import SpecError
 from analysis.core.progress import OnProgress, Progress, ignore
@@ -110,8 +110,8 @@ def _prepared(spec: EvaluateSpec, on_progress: OnProgress, load: Load) -> Measur
 class PointShards:
     """Shards of an evaluation, each with some questions or texts; that of a healed model is not shared (`shards.Work`)."""
 
-    resolve = staticmethod(resolve)
-    prepared = staticmethod(_prepared)
+    resolve: ClassVar[Callable[[Any], Any]] = staticmethod(resolve)
+    prepared: ClassVar[Callable[..., Measurement]] = staticmethod(_prepared)
 
     def __init__(self, spec: Any, on_progress: OnProgress, *, load: Load) -> None:
         """Load the model and read the questions and texts of a resolved request."""
