@@ -3,9 +3,9 @@
 A sweep shares the identities of a request, its material, the fields of the result and the shards with it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from analysis.core.errors import SpecError
 from analysis.core.progress import OnProgress, Progress, ignore
@@ -110,14 +110,14 @@ def _prepared(spec: EvaluateSpec, on_progress: OnProgress, load: Load) -> Measur
 class PointShards:
     """Shards of an evaluation, each with some questions or texts; that of a healed model is not shared (`shards.Work`)."""
 
-    resolve: ClassVar[Callable[[Any], Any]] = staticmethod(resolve)
-    prepared: ClassVar[Callable[..., Measurement]] = staticmethod(_prepared)
+    resolve: Any = staticmethod(resolve)
+    prepared: Any = staticmethod(_prepared)
 
     def __init__(self, spec: Any, on_progress: OnProgress, *, load: Load) -> None:
         """Load the model and read the questions and texts of a resolved request."""
         if getattr(spec, "adapter", None) is not None:
             raise SpecError("A healed model is evaluated by one process. Leave out --workers.")
-        self._points = self.prepared(spec, on_progress, load)
+        self._points: Measurement = self.prepared(spec, on_progress, load)
         self.reads_disk = self._points.reads_disk
 
     @staticmethod
