@@ -22,8 +22,7 @@ import torch
 
 from analysis.data import corpora
 from analysis.data.spec import CorpusSpec
-from analysis.experiments.maps import distances
-from analysis.experiments.maps import distance_spec
+from analysis.experiments.maps import distance_spec, distances
 from analysis.experiments.maps.depths import angular_distance
 from analysis.models import load as models
 from analysis.models import machine, stream
