@@ -83,6 +83,10 @@ def _floors(linter: dict) -> Iterator[list[str]]:
     """Yield names of the packages row by row; a root package without rows of its own is a box on top."""
     layered = [contract for contract in linter["contracts"] if contract["type"] == "layers"]
     inside = [(container, contract["layers"]) for contract in layered for container in contract.get("containers", [""])]
+    # The picture shows packages. Contracts for the inside of one of them are not drawn.
+    inside = [
+        (name, layers) for name, layers in inside if not any(name.startswith(f"{other}.") for other, _ in inside if other)
+    ]
     covered = {(container or re.split(r"[|:]", layers[0])[0].strip()).partition(".")[0] for container, layers in inside}
     yield from ([package] for package in linter["root_packages"] if package not in covered)
     for container, layers in sorted(inside, key=lambda pair: pair[0], reverse=True):  # pages stand on analysis
