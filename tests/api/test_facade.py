@@ -39,6 +39,7 @@ def model(tiny_folder):
     return layerscope.model(tiny_folder(), dtype="float32", device="cpu")
 
 
+@pytest.mark.long
 @pytest.mark.starter
 @pytest.mark.timeout(900)
 def test_the_lines_of_the_readme_run(monkeypatch, tmp_path):

@@ -86,6 +86,7 @@ def test_speed(capsys, tiny, tmp_path):
     assert output.err.splitlines()[-1].endswith("Choose numbers in 0..5.")
 
 
+@pytest.mark.long
 def test_sweeps_of_scattered_and_manual_cuts_that_also_write(capsys, tiny):
     options = ("--limit", 4, "--texts", "none", "--generate")
     data = read(capsys, "sweep", tiny, "--strategy", "manual", "--blocks", "1:1+3:1,2:2", *options)

@@ -8,6 +8,7 @@ import pytest
 
 from tests import corpus
 from tests.corpus import Bad, adapters, models, options, questions, settings, stored, texts
+from tests.support.levels import few
 
 COMMANDS = (*options.COMMANDS, "run", "jobs")
 LONGEST_S = 60.0
@@ -57,9 +58,11 @@ def refuses(bad: Bad, here: Path, model: Path | None = None) -> None:
     assert time.monotonic() - began < LONGEST_S
 
 
-def by_name(*rooms) -> Callable:
+def by_name(*rooms, one_in: int = 1) -> Callable:
+    """Return the cases of some lists by their names; only one in so many belongs to `make test`."""
     found = [bad for room in rooms for bad in room.entries()]
-    return pytest.mark.parametrize("bad", found, ids=[bad.name.encode("ascii", "backslashreplace").decode() for bad in found])
+    names = [bad.name.encode("ascii", "backslashreplace").decode() for bad in found]
+    return pytest.mark.parametrize("bad", few(found, *found[::one_in]), ids=names)
 
 
 @by_name(options, settings)
@@ -73,14 +76,14 @@ def test_a_malformed_cache_file_is_refused_in_a_sentence(bad, tmp_path):
 
 
 @pytest.mark.tiny
-@by_name(models)
+@by_name(models, one_in=5)
 def test_a_model_that_is_broken_is_refused_in_a_sentence(bad, tmp_path, whole_model):
     refuses(bad, tmp_path, whole_model)
 
 
 @pytest.mark.tiny
 @pytest.mark.usefixtures("warm")
-@by_name(texts, questions)
+@by_name(texts, questions, one_in=2)
 def test_unusable_texts_and_questions_are_refused_in_a_sentence(bad, tmp_path, whole_model):
     refuses(bad, tmp_path, whole_model)
 

@@ -161,6 +161,7 @@ def test_enough_long_wikipedia_documents_remain_for_validation_and_selection(tok
     assert not {tuple(ids) for ids in judging} & {tuple(ids) for ids in choosing}
 
 
+@pytest.mark.long
 def test_splitting_the_starter_pack_is_fast_enough_for_a_page():
     import time
 

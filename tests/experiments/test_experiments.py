@@ -261,6 +261,7 @@ def test_an_evaluation_is_stored(model):
     assert EvaluateResult.load(first.spec) == evaluation.run(spec, lambda progress: pytest.fail("computed twice")) == first
 
 
+@pytest.mark.long
 @pytest.mark.starter
 def test_the_starter_map_picks_the_blocks_known_for_it(starter):
     spec = DistanceSpec(ModelSpec(dtype="float32"), CorpusSpec("c4", n_texts=8, seq_len=256))

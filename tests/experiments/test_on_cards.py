@@ -25,6 +25,7 @@ from analysis.models.spec import ModelSpec
 from tests.support import documents
 from tests.support.cards import cards
 from tests.support.families import N_LAYERS
+from tests.support.levels import few
 
 BLOCK = Block(2, 2)
 GB = 1 << 30
@@ -109,7 +110,7 @@ HEALS = {
 }
 
 
-@pytest.mark.parametrize("kind", HEALS)
+@pytest.mark.parametrize("kind", few(HEALS, "drawn to the unpruned model", "at the border"))
 def test_a_heal(on_cards, model, texts, cache, short_texts, kind):
     spec = dataclasses.replace(heal(model, texts), **HEALS[kind])
 
@@ -124,6 +125,7 @@ def test_a_heal(on_cards, model, texts, cache, short_texts, kind):
     assert spread_weights == weights
 
 
+@pytest.mark.long
 def test_a_heal_whose_sums_are_in_another_order(on_cards, model, texts, cache, short_texts):
     """Behind the last layer of one card begins another: three gradients that meet there are added where they meet."""
     spec = heal(model, texts, block=Block(3, 3), junction=1.0)
@@ -133,6 +135,7 @@ def test_a_heal_whose_sums_are_in_another_order(on_cards, model, texts, cache, s
     assert found.text_losses["healed"] == pytest.approx(expected.text_losses["healed"], rel=1e-6)
 
 
+@pytest.mark.long
 def test_an_export_with_its_heal(on_cards, model, texts, cache, short_texts):
     def exported() -> dict[str, bytes]:
         made = healing.run(heal(model, texts))

@@ -24,6 +24,7 @@ from analysis.models.cut import without_block
 from analysis.models.remote import hub_id
 from analysis.models.spec import ModelSpec
 from tests.support import loud
+from tests.support.levels import few
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -84,6 +85,7 @@ def test_formats_of_complete_layers_refuse_parts(spec, adapter, tmp_path):
     assert folders.suggested_name("m", PartSet((1, 2), (4,), (3,)), healed=False) == "m-without-a1x2_m4_3x1"
 
 
+@pytest.mark.long
 def test_experts_that_cannot_be_zeroed_leave_no_folder(tiny_folder, tmp_path):
     spec = ModelSpec(str(tiny_folder("qwen3_moe")), dtype="float32")
     with pytest.raises(UnsupportedModelError, match="has no last matrix to set to zero"):
@@ -91,6 +93,7 @@ def test_experts_that_cannot_be_zeroed_leave_no_folder(tiny_folder, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.long
 def test_plain_transformers_needs_no_code_of_ours(spec, tmp_path):
     out = export.export(spec, Block(0, 2), tmp_path / "out")
     code = f"from transformers import pipeline; print(pipeline('text-generation', {str(out)!r})('Hi', max_new_tokens=3))"
@@ -144,7 +147,7 @@ def adapter(spec):
     return loud.adapter_of(spec, BLOCK)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", few(["float32", "bfloat16"], "bfloat16"))
 def test_a_merged_adapter_gives_the_logits_of_model_and_adapter(spec, adapter, dtype, cache):
     model = ModelSpec(spec.source, dtype=dtype, device="cpu")
     told = []

@@ -17,6 +17,7 @@ from analysis.models import load
 from analysis.models.cut import without_block
 from analysis.models.spec import ModelSpec
 from tests.support import families, loud, small_words
+from tests.support.levels import few
 
 pytestmark = pytest.mark.usefixtures("cache")
 N_TOKENS = 300
@@ -52,7 +53,7 @@ def gemma(path, n_layers):
     return saved(path, "gemma3_text", **settings)
 
 
-@pytest.mark.parametrize("family", gguf_families.FAMILIES)
+@pytest.mark.parametrize("family", few(gguf_families.FAMILIES, "llama"))
 def test_a_file_gives_the_logits_of_the_cut_model_exactly(family, tmp_path):
     is_gemma = family == "gemma3_text"
     spec = gemma(tmp_path / "m", 8) if is_gemma else saved(tmp_path / "m", family)
@@ -92,6 +93,7 @@ def test_a_merged_heal_in_half_precision(tmp_path, cache):
     assert ExportSpec(block, "x", half, format="gguf").fingerprint() != ExportSpec(block, "x", half).fingerprint()
 
 
+@pytest.mark.long
 def test_the_tokenizer_of_a_gguf_source_is_copied_unchanged(tmp_path):
     own = gguf_tokens.of_tokenizer(small_words.byte_level(), N_TOKENS)
     own += [("tokenizer.ggml.eot_token_id", 1, gguf.GGUFValueType.UINT32, None)]

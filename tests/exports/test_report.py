@@ -347,6 +347,7 @@ def test_the_page_has_plotly_once_and_fetches_nothing(stored):
     assert "@media print" in page
 
 
+@pytest.mark.long
 @pytest.mark.browser
 @pytest.mark.timeout(600)
 def test_charts_work_in_chromium_offline_and_nothing_harmful_runs(stored, tmp_path):

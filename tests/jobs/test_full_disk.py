@@ -78,6 +78,7 @@ def fill(path: Path) -> None:
     assert shutil.disk_usage(path.parent).free < 4096
 
 
+@pytest.mark.long
 def test_a_heal_on_a_disk_that_fills_up(small_disk, heal, worker):
     job = jobs.submit(heal(4000))
     key = wait_for(lambda: jobs.get(job.id).result_key, 200)

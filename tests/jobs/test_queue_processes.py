@@ -62,6 +62,7 @@ def test_a_stuck_job_is_paused_too():
     assert "had to be stopped at once" in wait_state(job, "paused", 10).error
 
 
+@pytest.mark.long
 def test_a_hundred_jobs_with_ten_cancelled_at_random(cache):
     picked = random.Random(4).sample(range(100), 10)
     # Half are cancelled while all wait, one while it certainly runs. The others are cancelled while they wait, while they run,

@@ -13,6 +13,7 @@ from analysis.core.errors import SpecError
 from analysis.models import conversions, load, machine, source
 from analysis.models.spec import ModelSpec
 from tests.support import gguf_files
+from tests.support.levels import few
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
 
 
-@pytest.mark.parametrize("architecture", ["llama", "gemma2", "qwen3moe", "gpt2"])
+@pytest.mark.parametrize("architecture", few(["llama", "gemma2", "qwen3moe", "gpt2"], "gpt2"))
 def test_converted_model_is_the_same_to_the_bit(tmp_path, looks, architecture):
     file = gguf_files.write(tmp_path / "m.gguf", architecture)
     looks.clear()
@@ -68,6 +69,7 @@ def test_every_way_to_a_model_finds_it(tmp_path, looks):
         load.load(dataclasses.replace(spec, quantization="4bit"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("place", ["memory", "disk"])
 def test_short_disk_or_memory_reads_the_gguf_file_with_notice(tmp_path, monkeypatch, place):
     file = gguf_files.write(tmp_path / "m.gguf", "llama")

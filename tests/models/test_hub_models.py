@@ -15,6 +15,7 @@ from analysis.core.progress import Cancelled
 from analysis.models import identity, inspection, load, source
 from analysis.models.spec import InspectSpec, ModelSpec
 from tests.support import gguf_files
+from tests.support.levels import few
 
 SPEC = ModelSpec("org/tiny", dtype="float32", device="cpu")
 
@@ -100,7 +101,7 @@ def test_weights_that_lie_there_twice_are_fetched_once(there):
     assert not any("consolidated" in one.path or "original" in one.path for one in there.asked)
 
 
-@pytest.mark.parametrize("fault", [{"status": 500}, {"portal": True}, {"silent": True}, {"status": 401}])
+@pytest.mark.parametrize("fault", few([{"status": 500}, {"portal": True}, {"silent": True}, {"status": 401}], {"status": 500}))
 def test_files_here_are_used_with_notice_when_the_hub_fails(there, fault):
     load.load(SPEC)
     there.fault("/api/", **fault)
@@ -153,6 +154,7 @@ def test_a_name_that_none_can_have(there, name):
         source.locate(ModelSpec(name), weights=False)
 
 
+@pytest.mark.long
 def test_the_command_line_says_it_in_one_line(there, tmp_path):
     there.fault("/api/", portal=True)
     environ = {**os.environ, "LAYERSCOPE_CACHE": str(tmp_path / "cache")}
@@ -202,6 +204,7 @@ def test_fetching_weights_resumes_after_a_pause(there, tmp_path, monkeypatch):
     assert result.spec.fingerprint() != inspection.run(InspectSpec(SPEC)).spec.fingerprint()
 
 
+@pytest.mark.long
 def test_gguf_file_from_the_hub_is_fetched_on_request(loopback, tmp_path, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
     file = gguf_files.write(tmp_path / "tiny.gguf", "llama")

@@ -21,6 +21,7 @@ from analysis.models.spec import ModelSpec
 from tests.conftest import REPOSITORY
 from tests.support import gguf_files
 from tests.support.families import BY_MASK, FAMILIES
+from tests.support.levels import few
 
 TEXTS = [[5, 9, 200, 31, 17, 8], [3, 4, 5], list(range(40, 90)), [7, 7, 7, 250, 11]]
 CUTS = [None, Block(1, 2), Block(0, 1), Block(5, 1), Block(2, 3), LayerSet((0, 3)), LayerSet((1, 2, 4))]
@@ -54,7 +55,7 @@ def ends(loaded: load.LoadedModel) -> dict[tuple[int, int], torch.Tensor]:
     return {(number, index): found for number, index, found in stream.finals(loaded.decoder, batches)}
 
 
-@pytest.mark.parametrize("family", [*FAMILIES, *BY_MASK])
+@pytest.mark.parametrize("family", few([*FAMILIES, *BY_MASK], "llama", "qwen3_moe", "gemma3_text", "gpt2"))
 def test_every_family_ends_where_the_whole_model_does(pair, family):
     whole, on_disk = pair(family)
     expected, found = ends(whole), ends(on_disk)
@@ -112,6 +113,7 @@ def test_layer_is_in_memory_only_while_at_work(pair):
     assert all(weight.is_meta for layer in on_disk.decoder.layers for weight in layer.parameters())
 
 
+@pytest.mark.long
 def test_streams_beyond_memory_go_to_files_with_equal_results(pair):
     whole, on_disk = pair("llama")
     on_disk.decoder.on_disk.room_bytes = 0
@@ -190,7 +192,7 @@ list(stream.finals(loaded.decoder, batches, report))
 """
 
 
-@pytest.mark.parametrize("room", [0, 1 << 30])
+@pytest.mark.parametrize("room", few([0, 1 << 30], 0))
 def test_next_process_resumes_the_run_of_a_killed_one(pair, tiny_folder, monkeypatch, room):
     whole, on_disk = pair("llama")
     code = KILLED.format(root=str(REPOSITORY), folder=str(tiny_folder("llama")), room=room)
@@ -224,8 +226,8 @@ def lfm2():
     families.forget("lfm2")
 
 
-@pytest.mark.parametrize("architecture", gguf_files.ARCHITECTURES)
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("architecture", few(gguf_files.ARCHITECTURES, "llama", "qwen3moe"))
+@pytest.mark.parametrize("dtype", few(["float32", "bfloat16"], "float32"))
 def test_gguf_layers_give_the_output_of_the_whole_model(pair, lfm2, tmp_path, architecture, dtype, capsys):
     file = gguf_files.write(tmp_path / f"{architecture}.gguf", architecture)
     whole, on_disk = pair(str(file), dtype=dtype)
@@ -243,6 +245,7 @@ def test_gguf_layers_give_the_output_of_the_whole_model(pair, lfm2, tmp_path, ar
     assert "%|" not in capsys.readouterr().err, "a library's own bar"
 
 
+@pytest.mark.long
 def test_every_kind_of_gguf_block_is_read_both_ways(pair, tmp_path):
     file = gguf_files.write(tmp_path / "kinds.gguf", "llama", downs=gguf_files.KINDS)
     whole, on_disk = pair(str(file), dtype="float32")

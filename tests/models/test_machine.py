@@ -50,6 +50,7 @@ def test_where_a_peak_cannot_be_reset_nothing_happens(monkeypatch):
     assert machine.peak_bytes("cpu") > 0
 
 
+@pytest.mark.long
 def test_the_peak_of_a_heal_is_its_own(cache, tiny_folder, tmp_path, peak_of_before):
     texts, others = documents.two_kinds(tmp_path)
     result = healing.run(

@@ -274,6 +274,7 @@ def test_four_bit_loads_on_this_machine():
     assert "Linear4bit" in {type(module).__name__ for module in loaded.decoder.layers.modules()}
 
 
+@pytest.mark.long
 @pytest.mark.starter
 def test_a_gguf_file_without_one_of_its_weights_is_refused(tmp_path):
     file = gguf_files.write(tmp_path / "cut.gguf", "llama", without="blk.3.ffn_down.weight")

@@ -14,6 +14,7 @@ from analysis.exports import formats
 from analysis.models import inspection, load, writing
 from analysis.models.decoder import find_decoder
 from analysis.models.spec import InspectSpec, ModelSpec
+from tests.support.levels import few
 from tests.zoo import models
 from tests.zoo.truth import Truth
 
@@ -57,7 +58,7 @@ def changed(folder, to, change):
     return to
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", few(FAMILIES, "llava", "smolvlm"))
 def test_text_part_is_plain_with_the_logits_of_the_whole(seeing, name):
     family, says = FAMILIES[name]
     said = []

@@ -18,6 +18,7 @@ from analysis.cli import main as cli
 from analysis.core.errors import StorageError, UnsupportedModelError
 from analysis.models import load, unpickled
 from analysis.models.spec import ModelSpec
+from tests.support.levels import few
 
 
 class Runs:
@@ -65,6 +66,7 @@ def test_the_same_tensors_load_as_the_same_model(pickled, tensors, tiny_folder, 
     assert torch.equal(one(ids).logits, other(ids).logits)
 
 
+@pytest.mark.long
 def test_several_files_and_tensors_that_share_memory_are_all_there(pickled, tensors, tmp_path, cache):
     names = sorted(tensors)
     shared = {name: tensors[name] for name in names[:5]} | {"copy.weight": tensors[names[0]]}
@@ -116,7 +118,7 @@ def converted(pickled, held, tmp_path, *, zipped=True):
     return load_file(tmp_path / "new" / "model.safetensors")
 
 
-@pytest.mark.parametrize("zipped", [True, False], ids=["today's", "of 2019"])
+@pytest.mark.parametrize("zipped", few([True, False], True), ids=["today's", "of 2019"])
 @pytest.mark.parametrize(
     "held",
     [{"a": torch.zeros(1).expand(1000, 1000, 1400)}, dict.fromkeys(map(str, range(3000)), torch.zeros(50, 100))],
@@ -176,6 +178,7 @@ def test_a_pipe_in_place_of_weights_is_refused_unread(pickled, tmp_path, cache):
         unpickled.convert(pickled, tmp_path / "new")
 
 
+@pytest.mark.long
 def test_converted_files_have_the_mode_of_the_umask(pickled, tensors, tmp_path, cache):
     torch.save(tensors, pickled / "pytorch_model.bin")
     before = os.umask(0o027)
@@ -186,6 +189,7 @@ def test_converted_files_have_the_mode_of_the_umask(pickled, tensors, tmp_path, 
     assert {stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "new").iterdir()} == {0o640}
 
 
+@pytest.mark.long
 def test_a_snapshot_of_links_into_its_blobs_is_converted(pickled, tensors, tmp_path, cache):
     torch.save(tensors, pickled / "pytorch_model.bin")
     snapshot, blobs = tmp_path / "models--a--b" / "snapshots" / "c", tmp_path / "models--a--b" / "blobs"

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.support.levels import few
 from tests.zoo import checks, models, table
 from tests.zoo.__main__ import tried
 from tests.zoo.checks import Outcome
@@ -38,7 +39,7 @@ REPRESENTATIVE = {
 """By architecture its mechanism, and the refused checks, with a part of the sentence."""
 
 
-@pytest.mark.parametrize("name", REPRESENTATIVE)
+@pytest.mark.parametrize("name", few(REPRESENTATIVE, "gpt2", "qwen3_moe"))
 def test_all_is_exactly_right_or_refused(name, tmp_path, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
     _, refused = REPRESENTATIVE[name]

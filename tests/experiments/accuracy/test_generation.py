@@ -79,6 +79,7 @@ def test_a_text_ends_at_a_stop_token_and_others_continue():
     assert done[-1] == (12, 12)
 
 
+@pytest.mark.long
 @pytest.mark.starter
 def test_the_starter_model_speaks_and_a_deep_cut_does_not(starter):
     whole = generation.check(starter.decoder, starter.tokenizer, GenerationSpec(2, 24, 6))

@@ -54,6 +54,7 @@ class Loads(load.FreshModels):
         self.told.append("let go")
 
 
+@pytest.mark.long
 def test_every_cell_is_the_curve_that_it_names(spec):
     result = grid.run(spec)
     assert (result.complete, result.n_cells, len(result.cells)) == (True, 8, 8)
@@ -258,6 +259,7 @@ def test_the_command_line_measures_a_grid_and_writes_its_table(tiny_folder, tmp_
     assert "None of the 1 curves of this grid could be measured." in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_the_starter_model_goes_with_others_into_one_table(tiny_folder):
     spec = GridSpec(
         (ModelSpec(dtype="float32"), ModelSpec(str(tiny_folder()), dtype="float32")),

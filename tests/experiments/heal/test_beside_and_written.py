@@ -18,6 +18,7 @@ from analysis.models import load, writing
 from analysis.models.decoder import find_decoder
 from tests.support import little_heal
 from tests.support.families import build
+from tests.support.levels import few
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_the_layers_beside_every_gap(spec, block, beside, of_control):
     assert asked.as_control().layers_beside(6) == of_control
 
 
-@pytest.mark.parametrize("block", [Block(2, 2), LayerSet((1, 4))], ids=str)
+@pytest.mark.parametrize("block", few([Block(2, 2), LayerSet((1, 4))], LayerSet((1, 4))), ids=str)
 def test_only_the_layers_beside_the_gap_are_changed_and_exported(spec, cache, tmp_path, block):
     asked = replace(spec, block=block, method="beside", instant=True, distill=0.5)
     with pytest.raises(Cancelled):

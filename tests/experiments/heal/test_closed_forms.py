@@ -16,6 +16,7 @@ from analysis.experiments.heal.heal_result import HealResult
 from analysis.exports import export
 from analysis.models import adapter
 from tests.support import little_heal
+from tests.support.levels import few
 
 SET = LayerSet((1, 3, 4))
 
@@ -34,6 +35,7 @@ def asked(spec, name, **own):
     return replace(made, corpus=spec.corpus, validation=spec.validation)
 
 
+@pytest.mark.long
 def test_a_set_of_layers_is_healed_taught_resumed_and_exported(spec, cache, tmp_path):
     taught = replace(spec, block=SET, instant=True, distill=0.5, junction=0.3)
 
@@ -59,7 +61,7 @@ def test_a_set_of_layers_is_healed_taught_resumed_and_exported(spec, cache, tmp_
         export.export(spec.model, Block(1, 2), tmp_path / "other", adapter=str(cache / found.adapter))
 
 
-@pytest.mark.parametrize("block", [Block(2, 2), SET], ids=str)
+@pytest.mark.parametrize("block", few([Block(2, 2), SET], SET), ids=str)
 def test_factor_is_folded_into_an_export_that_transformers_loads(spec, cache, tmp_path, block):
     found = healing.run(replace(asked(spec, "prune-comp"), block=block))
     assert (found.spec.compensation, found.spec.trains) == ("magnitude", False)

@@ -27,8 +27,11 @@ from analysis.models.decoder import find_decoder
 from analysis.models.spec import ModelSpec
 from analysis.results import heals
 from tests.support import documents
+from tests.support.levels import few
 
 BLOCK = Block(2, 2)
+READING = ["packing the healing text", "looking for the questions in the healing text"]
+"""Phases of reading a healing text."""
 
 
 @pytest.fixture
@@ -80,6 +83,7 @@ def test_timed_run_derives_its_steps_and_keeps_its_time(spec, monkeypatch):
     assert counted.healed.loss == pytest.approx(result.healed.loss, abs=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("writing", [None, GenerationSpec(n_prompts=2, max_new_tokens=32, n_sums=2)])
 def test_last_measurement_has_its_time_despite_remembered_scores(spec, questions, monkeypatch, writing):
     spec = replace(spec, validation=replace(spec.validation, n_texts=6))
@@ -114,7 +118,7 @@ def test_too_short_a_time_is_one_sentence(spec):
         healing.run(replace(spec, steps=0, minutes=1e-4))
 
 
-@pytest.mark.parametrize("instant", [False, True])
+@pytest.mark.parametrize("instant", few([False, True], False))
 def test_partial_trains_last_layers_and_head_as_a_standard_adapter(spec, cache, instant):
     result = healing.run(replace(spec, method="partial", last_layers=2, instant=instant, learning_rate=1e-3))
     assert result.validations[-1].loss < result.validations[-2 if instant else 0].loss
@@ -213,7 +217,7 @@ def test_learning_the_last_states_needs_no_head_and_resumes_exactly(spec, monkey
         healing.run(replace(drawn, distill=0.5))
 
 
-@pytest.mark.parametrize(("block", "steps"), [(Block(2, 2), 0), (Block(4, 2), 3)])
+@pytest.mark.parametrize(("block", "steps"), [(Block(2, 2), 0), pytest.param(Block(4, 2), 3, marks=pytest.mark.long)])
 def test_instant_heal_without_a_fitting_weight_is_an_extra_layer(spec, cache, tiny_folder, tmp_path, monkeypatch, block, steps):
     model = replace(spec.model, source=str(tiny_folder("gemma2")))
     healed = healing.run(
@@ -245,7 +249,7 @@ def test_accuracy_is_checked_in_training_and_overlap_is_searched(spec, questions
     assert len(given_away.overlap.ids) == 1
 
 
-@pytest.mark.parametrize("phase", ["packing the healing text", "looking for the questions in the healing text"])
+@pytest.mark.parametrize("phase", few(READING, READING[0]))
 def test_reading_the_healing_text_reports_progress_and_can_be_cancelled(spec, questions, phase):
     told = []
 
@@ -274,6 +278,7 @@ def given_text(texts: str) -> str:
     return str(path)
 
 
+@pytest.mark.long
 def test_generated_texts_of_the_three_models_are_kept(spec):
     result = healing.run(replace(spec, generation=GenerationSpec(n_prompts=2, max_new_tokens=4, n_sums=2)))
     assert set(result.writings) == {"unpruned", "pruned", "healed"}
@@ -287,6 +292,7 @@ def test_generated_texts_of_the_three_models_are_kept(spec):
     assert "in 2 greedy continuations" in heals.sentences(result)[2]
 
 
+@pytest.mark.long
 def test_best_checkpoint_is_kept_and_used_on_request(spec, cache, monkeypatch):
     losses = iter([5.0, 1.0, 4.0, 3.0, 2.0])
     check = HealingRun.check
@@ -324,7 +330,7 @@ def worse_by_step(monkeypatch) -> None:
     monkeypatch.setattr(HealingRun, "check", told)
 
 
-@pytest.mark.parametrize("changes", [{}, {"instant": True}, {"control": True}, {"instant": True, "method": "partial"}])
+@pytest.mark.parametrize("changes", few([{"control": True}, {}, {"instant": True}, {"instant": True, "method": "partial"}], {}))
 def test_best_is_the_start_where_training_only_raises_loss(spec, cache, monkeypatch, changes):
     ruined = replace(spec, learning_rate=10.0, keep_best=True, **changes)
     if ruined.method == "lora":
@@ -357,6 +363,7 @@ def stopped_twice(spec: HealSpec) -> HealResult:
     return healing.run(spec)
 
 
+@pytest.mark.long
 def test_documents_of_a_row_are_read_separately_where_possible(spec):
     assert healing.run(spec).documents_apart
     together = healing.run(replace(spec, separate_documents=False))

@@ -20,6 +20,7 @@ from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.models import cut, load
 from analysis.models.spec import ModelSpec
 from tests.support import documents
+from tests.support.levels import few
 
 BLOCK = Block(2, 2)
 STEPS = 6
@@ -133,6 +134,7 @@ def test_judging_texts_choose_where_the_draw_has_no_more(spec):
     assert result.validations[0].loss == result.pruned.loss
 
 
+@pytest.mark.long
 def test_second_run_of_a_cut_measures_only_its_own_model(spec):
     first = healing.run(spec)
     reports = Reports()
@@ -180,7 +182,7 @@ def test_the_curve_is_on_disk_while_it_grows(spec, monkeypatch):
     assert all(done == stored and not complete and measured for done, stored, complete, measured in seen)
 
 
-@pytest.mark.parametrize("stop", [1, 2, 5, 6])
+@pytest.mark.parametrize("stop", few([1, 2, 5, 6], 5))
 def test_cancelled_run_resumes_and_ends_like_an_uninterrupted_one(spec, cache, stop, monkeypatch):
     whole = healing.run(spec)
     weights = adapter_weights(whole, cache)
@@ -221,7 +223,7 @@ def test_killed_run_resumes_from_its_last_checkpoint(spec, cache):
     assert resumed.healed.loss == whole.healed.loss
 
 
-@pytest.mark.parametrize("kill_at", ["step 5", "validation at step 4"])
+@pytest.mark.parametrize("kill_at", few(["step 5", "validation at step 4"], "step 5"))
 def test_killed_and_resumed_heal_counts_as_many_tokens(spec, cache, monkeypatch, kill_at):
     class Killed(BaseException):
         pass
@@ -257,6 +259,7 @@ def test_a_cancel_before_the_first_step_leaves_a_resumable_beginning(spec, phase
     assert healing.run(spec).complete
 
 
+@pytest.mark.long
 def test_cancel_while_measuring_the_healed_model_does_not_retrain(spec):
     benchmark = replace(spec, benchmark=BenchmarkSpec(limit=3))
     with pytest.raises(Cancelled):
@@ -269,6 +272,7 @@ def test_cancel_while_measuring_the_healed_model_does_not_retrain(spec):
     assert result.lines is not None
 
 
+@pytest.mark.long
 def test_a_heal_whose_adapter_was_deleted_is_done_again(spec, cache):
     first = healing.run(spec)
     (cache / first.adapter / "adapter_config.json").unlink()
@@ -312,7 +316,7 @@ def test_a_shared_model_is_given_back_and_never_changed(spec):
     assert all(torch.equal(value, before[name]) for name, value in shared.model.state_dict().items())
 
 
-@pytest.mark.parametrize("family", ["gpt2", "opt", "phi", "gemma2"])
+@pytest.mark.parametrize("family", few(["gpt2", "opt", "phi", "gemma2"], "gpt2"))
 def test_other_families_heal(spec, tiny_folder, family):
     result = healing.run(replace(spec, model=replace(spec.model, source=str(tiny_folder(family))), steps=4))
     assert result.healed.loss < result.pruned.loss
@@ -336,6 +340,7 @@ def test_impossible_requests_are_refused_in_one_sentence(spec, changes, error, s
         healing.run(replace(spec, **changes))
 
 
+@pytest.mark.long
 @pytest.mark.starter
 def test_the_real_model_heals_in_nf4(cache, monkeypatch):
     """Two short steps of the starter model repair some of the cut, and the gradients are those of the NF4 weights."""
@@ -402,6 +407,7 @@ def test_training_begins_where_the_instant_heal_ends_and_keeps_it(spec, cache):
     assert any(not torch.equal(before[name], after[name]) for name in before)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("little_text")
 def test_stopped_run_with_instant_start_ends_as_an_uninterrupted_one(spec, cache):
     whole = healing.run(instant(spec, lora_dropout=0.1))

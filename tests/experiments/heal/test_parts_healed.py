@@ -24,6 +24,7 @@ from analysis.models.decoder import find_decoder
 from analysis.models.feed_forward import Matrices
 from tests.support import little_heal
 from tests.support.families import build
+from tests.support.levels import few
 
 CUT = PartSet(attention=(2, 4), feed_forward=(1,), layers=(3,))
 ZEROS = ("model.layers.2.self_attn.o_proj", "model.layers.4.self_attn.o_proj", "model.layers.1.mlp.down_proj")
@@ -59,6 +60,7 @@ def really_zeroed(source):
     return model
 
 
+@pytest.mark.long
 def test_training_matches_a_zeroed_model_resumes_and_is_exported(spec, cache, tmp_path, monkeypatch):
     with pytest.raises(Cancelled):
         healing.run(spec, stop_at(3))
@@ -125,7 +127,7 @@ def test_unpruned_model_teaches_and_is_complete_when_asked(spec, cache):
     torch.testing.assert_close(taught.states, before, rtol=2e-3, atol=2e-3)
 
 
-@pytest.mark.parametrize("how", ["projection", "magnitude"])
+@pytest.mark.parametrize("how", few(["projection", "magnitude"], "projection"))
 def test_changes_that_fold_are_exported_with_modules_as_zeros(spec, cache, tmp_path, how):
     trained = {"steps": 0} if how == "projection" else {"steps": 1, "method": "partial", "last_layers": 3}
     found = healing.run(replace(spec, instant=True, compensation=how, **trained))

@@ -51,6 +51,7 @@ def test_refinement_reuses_the_adapter_and_scores_only_new_questions(first, monk
     assert refined.wall_s >= made.wall_s
 
 
+@pytest.mark.long
 def test_a_smaller_judgement_of_the_same_training_scores_nothing(first, monkeypatch):
     wanted = replace(first, benchmark=BenchmarkSpec(limit=12), validation=replace(first.validation, n_texts=5))
     whole = healing.run(wanted)

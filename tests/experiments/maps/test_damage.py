@@ -19,6 +19,7 @@ from analysis.experiments.scoring import likelihood
 from analysis.models import load, stream
 from analysis.models.cut import without_block
 from analysis.models.spec import ModelSpec
+from tests.support.levels import few
 
 pytestmark = pytest.mark.usefixtures("cache")
 CORPUS = CorpusSpec("wiki", n_texts=5, seq_len=24, split="validation")
@@ -119,7 +120,7 @@ def test_it_is_stored_and_found_again(spec, computed):
     assert np.array_equal(again.text_losses, first.text_losses)
 
 
-@pytest.mark.parametrize("k", [0, 1, 2, 7, 16, 17, 30, 47, 48])
+@pytest.mark.parametrize("k", few([0, 1, 2, 7, 16, 17, 30, 47, 48], 7, 17))
 def test_a_stopped_run_resumes_and_measures_nothing_twice(spec, whole, computed, k):
     with pytest.raises(Cancelled):
         damage.run(spec, stop_after(k))
@@ -265,6 +266,7 @@ def test_a_loss_that_is_no_number(spec, monkeypatch):
         damage.run(dataclasses.replace(spec, corpus=dataclasses.replace(CORPUS, seed=1)))
 
 
+@pytest.mark.long
 @pytest.mark.starter
 def test_damage_of_the_starter_model_equals_its_cut_models(starter, monkeypatch):
     corpus = CorpusSpec("wiki", n_texts=1, seq_len=32, split="validation")

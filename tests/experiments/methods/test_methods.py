@@ -38,6 +38,7 @@ def spec(tiny_folder):
     )
 
 
+@pytest.mark.long
 def test_every_cell_is_its_own_run_and_nothing_is_remeasured(spec, monkeypatch):
     found = methods.run(spec)
     assert found.complete

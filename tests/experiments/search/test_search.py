@@ -21,6 +21,7 @@ from analysis.experiments.search.search_spec import SearchResult, SearchSpec, ta
 from analysis.experiments.strategies import SEARCHING, STRATEGIES, Given, evopress, swaps
 from analysis.models import load
 from analysis.models.spec import ModelSpec
+from tests.support.levels import few
 
 pytestmark = pytest.mark.usefixtures("cache")
 TEXTS = {
@@ -110,6 +111,7 @@ def test_the_command_line_shows_all_three_texts(spec, capsys):
     assert said[-1].startswith("Searched on 4 texts of Wikipedia (train part), up to 24 tokens. Decided on 2 texts")
 
 
+@pytest.mark.long
 def test_planted_layers_that_do_nothing_go_first(spec, tmp_path):
     loaded = load.load(spec.model)
     for index in (1, 4):
@@ -140,7 +142,7 @@ def test_no_set_is_measured_twice_and_searches_share_measurements(spec, measured
 
 
 @pytest.mark.parametrize("strategy", ["swaps", "evopress"])
-@pytest.mark.parametrize("k", [1, 9, 40])
+@pytest.mark.parametrize("k", few([1, 9, 40], 9))
 def test_a_stopped_search_resumes_and_ends_as_an_uninterrupted_one(spec, tmp_path, monkeypatch, strategy, k, measured):
     spec = replace(spec, strategy=strategy, budget=120)
     left = [k]
@@ -287,6 +289,7 @@ def test_questions_quoted_in_the_search_text_are_flagged(spec, tmp_path):
     assert flag.startswith("1 of 2 questions")
 
 
+@pytest.mark.long
 @pytest.mark.starter
 def test_greedy_on_the_starter_model_spares_the_first_layer(starter):
     short = {name: replace(corpus, n_texts=1, seq_len=16) for name, corpus in TEXTS.items()}

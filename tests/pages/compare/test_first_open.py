@@ -18,6 +18,7 @@ def page(served):
     page.context.close()
 
 
+@pytest.mark.long
 def test_the_stored_example_answers_the_form_that_is_on_screen(page):
     expect(page.get_by_role("textbox", name="Prompt")).to_have_value("The capital of France is")
     column = page.locator(".st-key-written-1")

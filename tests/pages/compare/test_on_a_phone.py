@@ -26,6 +26,7 @@ def choice(page, name):
     return page.get_by_role("radiogroup", name="View").get_by_role("radio", name=name)
 
 
+@pytest.mark.long
 def test_every_view_is_on_screen_on_a_phone(phone):
     for name in VIEWS:
         box = choice(phone, name).bounding_box()
@@ -33,6 +34,7 @@ def test_every_view_is_on_screen_on_a_phone(phone):
         assert box["x"] + box["width"] <= WIDTH, name
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("view", VIEWS)
 def test_no_view_is_wider_than_a_phone(phone, view):
     choice(phone, view).click()
@@ -44,6 +46,7 @@ def test_no_view_is_wider_than_a_phone(phone, view):
         assert box is None or box["x"] + box["width"] <= WIDTH, view
 
 
+@pytest.mark.long
 def test_methods_keep_their_names_while_the_table_scrolls(phone):
     choice(phone, "Methods").click()
     browser.drawn(phone)

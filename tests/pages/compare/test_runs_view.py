@@ -196,6 +196,7 @@ def test_another_vocabulary_is_drawn_in_bits_per_byte(view):
     assert "different vocabularies" in texts(at)
 
 
+@pytest.mark.long
 def test_two_real_models_of_different_depth_offline(view, cache, tokenizer, tmp_path, monkeypatch):
     """Demo models that anyone can make: random ones of two families, measured by the program itself."""
     from analysis.core import store

@@ -159,6 +159,7 @@ def expect_words(page: Page, cut, address: str | None) -> None:
 @pytest.mark.starter
 @pytest.mark.timeout(300)
 class TestInABrowser:
+    @pytest.mark.long
     def test_map_follows_a_dragged_block_before_the_server_hears(self, page):
         drag(page, place(page, 13), place(page, 18))
         expect_strip(page, removed=range(16, 21), ring="16:5")
@@ -171,6 +172,7 @@ class TestInABrowser:
         page.keyboard.press("Escape")
         expect_words(page, Block(11, 5), None)
 
+    @pytest.mark.long
     def test_either_end_is_stretched(self, page):
         drag(page, place(page, 15, 0.98), place(page, 19, 0.9))
         expect_strip(page, removed=range(11, 20), ring="11:9")
@@ -181,6 +183,7 @@ class TestInABrowser:
         page.mouse.up()
         expect_words(page, Block(17, 3), "17:3")
 
+    @pytest.mark.long
     def test_escape_while_dragging_restores_the_block_without_a_message(self, page):
         drag(page, place(page, 13), place(page, 22))
         expect_strip(page, removed=range(20, 25), ring="20:5")
@@ -215,6 +218,7 @@ class TestInABrowser:
         page.keyboard.press("Escape")
         expect_words(page, Block(23, 7), "23:7")
 
+    @pytest.mark.long
     def test_single_layers_are_toggled_by_pointer_and_by_keys(self, page):
         page.get_by_role("radio", name="Layers").check(force=True)
         page.mouse.click(*place(page, 13))
@@ -228,6 +232,7 @@ class TestInABrowser:
         expect_words(page, LayerSet((11, 12, 14, 15, 22)), "11:2+14:2+22:1")
         expect(page.locator(".cell[data-layer='22']")).to_be_focused()
 
+    @pytest.mark.long
     def test_a_protected_layer_is_never_cut_and_stays_protected_elsewhere(self, page, served):
         page.get_by_role("radio", name="Protect").check(force=True)
         page.mouse.click(*place(page, 18))
@@ -257,6 +262,7 @@ class TestInABrowser:
         leave(other)
         other.context.close()
 
+    @pytest.mark.long
     def test_hovering_shows_angle_damage_and_memory_of_layer_or_block(self, page):
         page.mouse.move(*place(page, 13))
         facts = page.locator(".facts")
@@ -268,6 +274,7 @@ class TestInABrowser:
         page.mouse.move(2, 2)
         expect(facts).to_be_hidden()
 
+    @pytest.mark.long
     def test_dragging_redraws_within_two_frames(self, page):
         page.evaluate(browser.WATCH_MOVES)
         drag(page, place(page, 13), place(page, 27), steps=80)
@@ -279,6 +286,7 @@ class TestInABrowser:
         assert len(times) > 100
         assert p95 < 250
 
+    @pytest.mark.long
     def test_it_fits_every_window(self, page):
         for width in (390, 768, 1920):
             page.set_viewport_size({"width": width, "height": 800})

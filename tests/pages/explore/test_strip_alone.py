@@ -117,6 +117,7 @@ def test_finger_drags_the_block_and_a_scroll_restores_it(chromium):
     expect_cut(page, range(69, 79))
 
 
+@pytest.mark.long
 def test_it_is_drawn_again_in_time(chromium):
     page = mounted(chromium, width=1280)
     page.evaluate(browser.WATCH_MOVES)

@@ -55,7 +55,9 @@ def found(page: Page, rules: list[str] | None = None) -> list[str]:
     return told
 
 
-@pytest.mark.parametrize(("theme", "rules"), [("light", None), ("dark", COLORS)], ids=["light", "dark"])
+@pytest.mark.parametrize(
+    ("theme", "rules"), [pytest.param("light", None, marks=pytest.mark.long), ("dark", COLORS)], ids=["light", "dark"]
+)
 def test_axe_finds_nothing_serious_on_any_page(served, theme, rules):
     page = served.visitor(theme=theme)
     told = {}

@@ -13,6 +13,7 @@ from tests.support import browser
 pytestmark = [pytest.mark.browser, pytest.mark.starter, pytest.mark.timeout(300)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", ["explore", ""])
 def test_explore_has_its_own_address_and_opens_first(served, path):
     page = served.visitor()
@@ -26,6 +27,7 @@ def test_explore_has_its_own_address_and_opens_first(served, path):
     page.context.close()
 
 
+@pytest.mark.long
 def test_unknown_name_in_address_lists_existing_names_and_keeps_rest(served):
     page = served.visitor()
     page.goto(f"{served.address}/?n=7&strategy=![x](http://127.0.0.1:1/y)")
@@ -36,6 +38,7 @@ def test_unknown_name_in_address_lists_existing_names_and_keeps_rest(served):
     page.context.close()
 
 
+@pytest.mark.long
 def test_the_main_button_is_filled_and_readable_in_both_themes(served):
     for theme in ("light", "dark"):
         page = served.visitor(theme=theme)
@@ -49,6 +52,7 @@ def test_the_main_button_is_filled_and_readable_in_both_themes(served):
         page.context.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["heal", "compare", "learn"])
 def test_a_page_stands_still_while_it_comes(served, name):
     page = served.visitor(motion=True)
@@ -59,6 +63,7 @@ def test_a_page_stands_still_while_it_comes(served, name):
     page.context.close()
 
 
+@pytest.mark.long
 def test_the_tab_says_that_a_job_ended_while_nobody_looked(served):
     page = served.visitor()
     page.add_init_script("Object.defineProperty(document, 'hidden', {get: () => window.away ?? false})")

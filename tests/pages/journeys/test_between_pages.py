@@ -66,6 +66,7 @@ def test_two_visitors_do_not_move_each_others_slider(served, visitors):
     expect(one.get_by_text(re.compile(r"Without .*block \[13, 19\)"))).to_be_visible()
 
 
+@pytest.mark.long
 def test_hints_welcome_a_newcomer_until_they_are_closed(served, visitors):
     page = visitors()
     browser.visit(page, served.address, "explore")
@@ -79,6 +80,7 @@ def test_hints_welcome_a_newcomer_until_they_are_closed(served, visitors):
     expect(hints).to_be_hidden()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["compare", "export"])
 def test_a_link_shows_the_same_cut_to_somebody_else(served, visitors, name):
     page, elsewhere = visitors(), visitors(theme="dark")
@@ -99,6 +101,7 @@ def test_a_link_shows_the_same_cut_to_somebody_else(served, visitors, name):
     assert not jobs.list_jobs(), "a link starts nothing"
 
 
+@pytest.mark.long
 def test_a_link_to_a_lesson_is_presented_to_the_class(served, visitors):
     page, elsewhere = visitors(), visitors()
     browser.visit(page, served.address, "learn")
@@ -110,6 +113,7 @@ def test_a_link_to_a_lesson_is_presented_to_the_class(served, visitors):
     expect(elsewhere.get_by_test_id("stSidebar")).to_be_hidden()
 
 
+@pytest.mark.long
 def test_nothing_sticks_out_of_a_narrow_window(served, visitors):
     page = visitors(width=1024)
     told = {}
@@ -130,6 +134,7 @@ def saved(page: Page, button: str):
     return download.value.path()
 
 
+@pytest.mark.long
 def test_the_data_of_a_chart_open_in_pandas(served, visitors):
     page = visitors()
     browser.visit(page, served.address, "explore")
@@ -148,6 +153,7 @@ def picture(page: Page) -> Path:
     return download.value.path()
 
 
+@pytest.mark.long
 def test_the_camera_over_a_chart_saves_png_and_svg(served, visitors):
     page = visitors()
     browser.visit(page, served.address, "explore")
@@ -162,6 +168,7 @@ def test_the_camera_over_a_chart_saves_png_and_svg(served, visitors):
     assert "accuracy" in image
 
 
+@pytest.mark.long
 def test_all_that_can_be_taken_away_can_be_opened(served, visitors):
     page = visitors()
     browser.visit(page, served.address, "export", "?n=5")

@@ -42,6 +42,7 @@ def expect_range(page: Page, label: str, side: str, wanted: list[float]) -> None
     )
 
 
+@pytest.mark.long
 def test_range_is_dragged_and_lifted_and_point_is_clicked(served):
     page = served.visitor()
     browser.visit(page, served.address, "explore", "?n=5")

@@ -42,6 +42,7 @@ def close_popover(page: Page) -> None:
     expect(body).to_be_hidden()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (1920, 1080)])
 def test_the_controls_beside_learns_title_take_clicks(served, width, height):
     page = visit(served, "learn", width=width, height=height)
@@ -61,6 +62,7 @@ def test_the_controls_beside_learns_title_take_clicks(served, width, height):
     page.context.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", browser.PAGES)
 def test_help_buttons_have_24_pixels_and_nothing_covers_a_control(served, name):
     page = visit(served, name)
@@ -71,6 +73,7 @@ def test_help_buttons_have_24_pixels_and_nothing_covers_a_control(served, name):
     page.context.close()
 
 
+@pytest.mark.long
 def test_no_page_loads_with_a_404_or_an_error(tmp_path, served, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
     faults: list[str] = []

@@ -55,6 +55,7 @@ def test_ten_minute_heal_is_two_clicks_from_explore(served, page):
     assert page.evaluate("window.clicks") == 2
 
 
+@pytest.mark.long
 def test_the_page_asks_little_and_goes_by_the_keyboard(served, page):
     browser.visit(page, served.address, "heal")
     assert page.evaluate(CONTROLS) <= 16
@@ -65,6 +66,7 @@ def test_the_page_asks_little_and_goes_by_the_keyboard(served, page):
     expect(page.get_by_role("button", name="Start healing")).to_be_focused()
 
 
+@pytest.mark.long
 def test_another_block_in_the_form_removes_the_first_numbers(served, page):
     browser.visit(page, served.address, "heal")
     expect(page.get_by_text(re.compile(r"^On \d+ texts|judged by")).first).to_be_visible()
@@ -75,6 +77,7 @@ def test_another_block_in_the_form_removes_the_first_numbers(served, page):
     expect(page.get_by_test_id("stTable")).to_have_count(0)
 
 
+@pytest.mark.long
 def test_on_a_phone_the_table_scrolls_inside_its_container(served):
     page = served.visitor(width=390)
     browser.visit(page, served.address, "heal")
@@ -88,6 +91,7 @@ def test_on_a_phone_the_table_scrolls_inside_its_container(served):
     page.context.close()
 
 
+@pytest.mark.long
 def test_advanced_settings_use_the_width_of_the_page(served, page):
     browser.visit(page, served.address, "heal")
     page.get_by_text("Advanced", exact=True).click()

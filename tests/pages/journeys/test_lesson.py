@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.starter, pytest.mark.timeout(600)
 SECOND = 1000
 
 
+@pytest.mark.long
 def test_the_lesson_from_the_first_step_to_the_last(cache: Path):
     with browser.dashboard(cache) as address, browser.chromium() as chromium:
         context = chromium.new_context(viewport={"width": 1280, "height": 720}, color_scheme="light", reduced_motion="reduce")
@@ -180,6 +181,7 @@ def assert_nothing_sticks_out(page: Page) -> None:
     assert page.evaluate(wide) <= 1
 
 
+@pytest.mark.long
 def test_a_finger_draws_on_a_phone(served):
     context = served.chromium.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     page = context.new_page()

@@ -43,6 +43,7 @@ def expect_rings(page: Page, label: str, **wanted) -> None:
     )
 
 
+@pytest.mark.long
 def test_text_follows_dragged_strip_and_blocks_without_text_say_so(served):
     page = served.visitor()
     browser.visit(page, served.address, "explore", "?n=5&tab=generation")
@@ -64,6 +65,7 @@ def test_text_follows_dragged_strip_and_blocks_without_text_say_so(served):
     page.context.close()
 
 
+@pytest.mark.long
 def test_text_and_marker_follow_the_slider_before_release(served):
     page = served.visitor(theme="dark")
     browser.visit(page, served.address, "explore", "?n=5&tab=generation")
@@ -83,6 +85,7 @@ def test_text_and_marker_follow_the_slider_before_release(served):
     page.context.close()
 
 
+@pytest.mark.long
 def test_marker_leaves_the_curve_where_block_is_not_measured(served):
     page = served.visitor()
     browser.visit(page, served.address, "explore", "?block=15:11")

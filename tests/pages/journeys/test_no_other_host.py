@@ -51,6 +51,7 @@ def test_no_page_asks_another_host_or_breaks_the_policy(served):
     page.context.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["model", "explore", "learn"])
 def test_a_crafted_address_shows_and_fetches_nothing_foreign(served, name):
     page, asked = watched(served)
@@ -65,6 +66,7 @@ def test_a_crafted_address_shows_and_fetches_nothing_foreign(served, name):
     page.context.close()
 
 
+@pytest.mark.long
 def test_files_go_down_and_charts_are_saved_under_the_policy(served):
     page, _ = watched(served)
     browser.visit(page, served.address, "explore")
@@ -77,6 +79,7 @@ def test_files_go_down_and_charts_are_saved_under_the_policy(served):
     page.context.close()
 
 
+@pytest.mark.long
 def test_document_and_its_resources_carry_the_headers(served):
     page = served.visitor()
     answered: dict[str, dict] = {}

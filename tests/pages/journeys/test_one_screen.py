@@ -47,6 +47,7 @@ def test_decision_and_its_reasons_fit_1280_by_800_pixels(served):
     page.context.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("block", "height", "controls"), [("14:5", 902, 28), ("15:11", 920, 30)])
 def test_a_block_picked_by_hand_keeps_explore_short(served, block, height, controls):
     page = visit(served, 1280, query=f"?block={block}")
@@ -63,6 +64,7 @@ def test_a_block_picked_by_hand_keeps_explore_short(served, block, height, contr
     page.context.close()
 
 
+@pytest.mark.long
 def test_best_block_with_reasons_is_one_click_there_and_back(served):
     page = visit(served, 1280)
     page.evaluate(browser.COUNT_CLICKS)
@@ -81,6 +83,7 @@ def test_best_block_with_reasons_is_one_click_there_and_back(served):
     page.context.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("width", "motion"), [(390, True), (768, True), (1280, False), (1920, True)])
 def test_nothing_jumps_while_the_page_comes(served, width, motion):
     page = visit(served, width, motion=motion)
@@ -89,6 +92,7 @@ def test_nothing_jumps_while_the_page_comes(served, width, motion):
     page.context.close()
 
 
+@pytest.mark.long
 def test_wide_table_scrolls_on_phone_and_keeps_row_names(served):
     page = served.visitor(width=390)
     browser.visit(page, served.address, "heal")
@@ -102,6 +106,7 @@ def test_wide_table_scrolls_on_phone_and_keeps_row_names(served):
     page.context.close()
 
 
+@pytest.mark.long
 def test_on_touch_a_charts_toolbar_covers_nothing(served):
     context = served.chromium.new_context(viewport={"width": 768, "height": 1024}, has_touch=True, is_mobile=True)
     page = context.new_page()

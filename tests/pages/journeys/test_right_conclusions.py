@@ -143,6 +143,7 @@ def is_grey(item: Locator) -> bool:
     return max(parts) - min(parts) <= 30
 
 
+@pytest.mark.long
 def test_heal_is_judged_on_text_that_differs_from_training(page, served):
     text = read(page, served, "heal", "own-kind", "block=11:5")
     assert "a kind it was not trained on, healing recovers" in text
@@ -171,6 +172,7 @@ def test_a_newer_try_on_five_questions_replaces_nothing(page, served):
     assert seen == {"explore": ["200"], "heal": ["3.11"], "export": ["3.11"], "learn": ["200"]}
 
 
+@pytest.mark.long
 def test_nf4_heal_is_not_drawn_on_float32_curve(page, served):
     text = read(page, served, "explore", "mixed", "n=5&block=11:5", dtype="float32")
     charts = page.locator("[data-testid=stPlotlyChart]")
@@ -180,6 +182,7 @@ def test_nf4_heal_is_not_drawn_on_float32_curve(page, served):
     assert "8 texts of C4" in text, "of which text the loss is"
 
 
+@pytest.mark.long
 def test_noise_is_grey_and_called_not_significant(page, served):
     text = read(page, served, "explore", "noise", "n=5&tab=cost")
     moved = page.get_by_test_id("stMetricDelta").filter(has_text="-3.0 points")
@@ -192,6 +195,7 @@ def test_noise_is_grey_and_called_not_significant(page, served):
     assert is_grey(moved)
 
 
+@pytest.mark.long
 def test_the_decision_is_in_the_first_window(page, served):
     read(page, served, "explore", "buried", "n=5")
     assert page.viewport_size == {"width": 1280, "height": 800}

@@ -35,6 +35,7 @@ def stripped(markup: str) -> str:
     return re.sub(r'(id|for|aria-[a-z]+by|aria-controls)="[^"]*"', "", markup)
 
 
+@pytest.mark.long
 def test_page_does_not_reveal_the_author_of_a_text(served):
     page = served.visitor()
     columns = opened(page, served)
@@ -48,6 +49,7 @@ def test_page_does_not_reveal_the_author_of_a_text(served):
     page.context.close()
 
 
+@pytest.mark.long
 def test_it_is_played_by_the_keyboard_alone(served):
     page = served.visitor(theme="dark")
     opened(page, served)
@@ -61,6 +63,7 @@ def test_it_is_played_by_the_keyboard_alone(served):
     page.context.close()
 
 
+@pytest.mark.long
 def test_a_file_for_llama_cpp_takes_three_clicks(served):
     page = served.visitor()
     browser.visit(page, served.address, "explore", "?n=5")

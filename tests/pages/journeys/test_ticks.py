@@ -62,6 +62,7 @@ def test_tick_of_former_page_does_not_empty_the_next(served, heal):
 ANEW = "() => !window.marked && document.querySelector('h1')"
 
 
+@pytest.mark.long
 def test_empty_window_reopens_once_and_keeps_its_place(served):
     page = served.visitor()
     browser.visit(page, served.address, "explore", "?n=3")
