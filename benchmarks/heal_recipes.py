@@ -27,8 +27,8 @@ from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.models import inspection
 from analysis.models.spec import InspectSpec, ModelSpec
-from analysis.results import heals
-from analysis.results.reading import Change
+from analysis.results.compared.changes import Change
+from analysis.results.words import heals
 from benchmarks.evaluation_speed import best_blocks
 from benchmarks.work import here, metered, say, take_dtype
 

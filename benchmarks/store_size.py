@@ -95,7 +95,7 @@ def asked() -> dict[str, Callable[[], Any]]:
     from analysis.exports import report
     from analysis.models.spec import ModelSpec
     from analysis.results import library as stored
-    from analysis.results import runs
+    from analysis.results.compared import runs
     from pages.components.compare import runs_view
     from pages.components.shared import library
 

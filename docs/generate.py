@@ -12,7 +12,7 @@ from pathlib import Path
 import analysis
 from analysis.api import facade
 from analysis.cli import main as command_line
-from analysis.results import glossary
+from analysis.results.words import glossary
 
 DOCS = Path(__file__).resolve().parent
 NOTE = "<!-- Written by `python -m docs.generate`. Edit the code instead. -->"

@@ -23,8 +23,9 @@ from analysis.experiments.speed.speed_spec import SpeedResult
 from analysis.exports.spec import ExportResult
 from analysis.models import load
 from analysis.models.spec import ModelFacts, ModelSpec
-from analysis.results import goals, library
-from analysis.results.tolerance import DEFAULT, Tolerance
+from analysis.results import library
+from analysis.results.words import goals
+from analysis.results.words.tolerance import DEFAULT, Tolerance
 
 if TYPE_CHECKING:
     from analysis.api.sheets import DecisionSheet

@@ -8,7 +8,7 @@ from analysis.core import output
 from analysis.core.errors import SpecError
 from analysis.exports import sheet, sheet_pdf
 from analysis.exports.sheet import Sheet
-from analysis.results.decision import Decision
+from analysis.results.words.decision import Decision
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,8 @@ from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.speed.speed_spec import SpeedLine, SpeedPoint, SpeedResult, Timing
 from analysis.experiments.strategies import DRAW, needs
-from analysis.results import cliff, settled
-from analysis.results.reading import Change
+from analysis.results.compared import changes, cliff
+from analysis.results.compared.changes import Change
 
 
 def accuracy_curve(
@@ -169,7 +169,7 @@ def _add_healed(figure: Figure, heals: Sequence[HealResult], measure: Measure, c
     healed = [(heal, heal.healed) for heal in heals if heal.healed and measure.value(heal.healed) is not None]
     if not healed:
         return
-    points, changes = [point for _, point in healed], [settled.healed(heal, measure.quantity) for heal, _ in healed]
+    points, moved = [point for _, point in healed], [changes.of_heal(heal, measure.quantity) for heal, _ in healed]
     seen: Counter[int] = Counter()
     asides = []
     for point in points:
@@ -181,11 +181,11 @@ def _add_healed(figure: Figure, heals: Sequence[HealResult], measure: Measure, c
         error_y=measure.bars(points),
         mode="markers",
         name="healed",
-        marker=settled_marker(changes, "diamond", colours.healed, 10),
+        marker=settled_marker(moved, "diamond", colours.healed, 10),
         customdata=_taken(points),
         text=[
             f"{_healed_how(heal)}<br>{read_out(measure, point, change)}"
-            for (heal, point), change in zip(healed, changes, strict=True)
+            for (heal, point), change in zip(healed, moved, strict=True)
         ],
         hovertemplate="%{text}<extra></extra>",
     )
@@ -250,14 +250,14 @@ def _add_shown(figure: Figure, sweep: SweepResult, measure: Measure, colours: Pa
     A point is filled where its difference from the unpruned model is significant. Between neighbours without a significant
     difference the line is a pale guide for the eye. A dip and a rise inside their own intervals must not look like a story.
     """
-    points, changes = measure.points(sweep), changes_of(sweep, measure)
+    points, moved = measure.points(sweep), changes_of(sweep, measure)
     numbers, values = [point.n for point in points], [measure.value(point) or 0.0 for point in points]
     ends = [measure.interval(point) or (value, value) for point, value in zip(points, values, strict=True)]
     _add_band(figure, numbers, [low for low, _ in ends], [high for _, high in ends], colours.pruned, "interval", 0.17)
     x: list[int | None] = []
     y: list[float | None] = []
     if _is_line(points):
-        apart = settled.steps_apart(sweep, measure.quantity, [sweep.points.index(point) for point in points])
+        apart = changes.steps_apart(sweep, measure.quantity, [sweep.points.index(point) for point in points])
         for place in (place for place, is_apart in enumerate(apart) if is_apart):
             x += [*numbers[place : place + 2], None]
             y += [*values[place : place + 2], None]
@@ -277,16 +277,16 @@ def _add_shown(figure: Figure, sweep: SweepResult, measure: Measure, colours: Pa
         name=name,
         line={"color": translucent(colours.pruned, GUIDE), "width": 1.2},
         legendrank=1,
-        marker=settled_marker(changes, "circle", colours.pruned, 7),
+        marker=settled_marker(moved, "circle", colours.pruned, 7),
         customdata=_taken(points),
-        text=[read_out(measure, point, change) for point, change in zip(points, changes, strict=True)],
+        text=[read_out(measure, point, change) for point, change in zip(points, moved, strict=True)],
         hovertemplate="%{text}<extra></extra>",
     )
 
 
 def _add_other(figure: Figure, sweep: SweepResult, measure: Measure, dark: bool, aside: float) -> None:
     """A curve beside it: its points with their intervals, a little aside of their n so that they do not cover others."""
-    style, points, changes = style_of(sweep.spec.strategy), measure.points(sweep), changes_of(sweep, measure)
+    style, points, moved = style_of(sweep.spec.strategy), measure.points(sweep), changes_of(sweep, measure)
     shade = style.shade(dark=dark)
     # At n = 0 all curves are the same model, whose interval the shown one has.
     own = [measure.interval(point) if point.n else None for point in points]
@@ -298,10 +298,10 @@ def _add_other(figure: Figure, sweep: SweepResult, measure: Measure, dark: bool,
         name=sweep.spec.strategy,
         line={"color": translucent(shade, GUIDE), "width": 1, "dash": style.dash},
         legendrank=2,
-        marker=settled_marker(changes, style.symbol, shade, 6),
+        marker=settled_marker(moved, style.symbol, shade, 6),
         customdata=_taken(points),
         text=[
-            f"<b>{sweep.spec.strategy}</b><br>{read_out(measure, p, change)}" for p, change in zip(points, changes, strict=True)
+            f"<b>{sweep.spec.strategy}</b><br>{read_out(measure, p, change)}" for p, change in zip(points, moved, strict=True)
         ],
         hovertemplate="%{text}<extra></extra>",
     )
@@ -313,7 +313,7 @@ GUIDE = 0.45
 
 def changes_of(sweep: SweepResult, measure: Measure) -> list[Change | None]:
     """Return the change of every drawn point against the unpruned model, in the order of `measure.points`."""
-    by_place = settled.against_unpruned(sweep, measure.quantity)
+    by_place = changes.against_unpruned(sweep, measure.quantity)
     return [by_place[sweep.points.index(point)] for point in measure.points(sweep)]
 
 
@@ -326,15 +326,15 @@ def _taken(points: Sequence[Point]) -> list[list[Any]]:
     return [[blocks.written(point.block) if point.block else UNPRUNED, point.n] for point in points]
 
 
-def settled_marker(changes: Sequence[Change | None], symbol: str, colour: str, size: float) -> dict[str, Any]:
+def settled_marker(moved: Sequence[Change | None], symbol: str, colour: str, size: float) -> dict[str, Any]:
     """Filled where a difference from the unpruned model is settled, hollow elsewhere."""
-    symbols = [symbol if change is not None and change.is_settled else f"{symbol}-open" for change in changes]
+    symbols = [symbol if change is not None and change.is_settled else f"{symbol}-open" for change in moved]
     return {"color": colour, "size": size, "symbol": symbols, "line": {"width": 1.3, "color": colour}}
 
 
 def read_out(measure: Measure, point: Point, change: Change | None) -> str:
     """Return the hover text of a point: its number, and its difference from the unpruned model."""
-    said = "" if change is None else f"<br>{wrapped(settled.said(change, measure.quantity))}"
+    said = "" if change is None else f"<br>{wrapped(changes.said(change, measure.quantity))}"
     return f"{measure.hover(point)}{said}"
 
 

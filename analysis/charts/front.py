@@ -10,9 +10,8 @@ from analysis.charts.look import bars, finish, palette, translucent
 from analysis.charts.selected import marked
 from analysis.core import blocks
 from analysis.core.blocks import Removal
-from analysis.results import front as fronts
-from analysis.results import goals
-from analysis.results.front import (
+from analysis.results.compared import front as fronts
+from analysis.results.compared.front import (
     BEST,
     DOMINATED,
     SIZE,
@@ -20,7 +19,8 @@ from analysis.results.front import (
     Front,
     Offer,
 )
-from analysis.results.reading import ACCURACY
+from analysis.results.stored.reading import ACCURACY
+from analysis.results.words import goals
 
 OFFERS = ("unpruned", "pruned", "healed", "other model")
 """Kinds of offers by the names of their traces."""

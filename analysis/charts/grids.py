@@ -9,8 +9,8 @@ from plotly.subplots import make_subplots
 
 from analysis.charts.curves import FILLED, GUIDE, LOSS_TICKS, dodge, n_axis
 from analysis.charts.look import Palette, bars, finish, palette, style_of, translucent, with_interval
-from analysis.experiments.grid.cells import Cell, Change, CutScores
-from analysis.experiments.grid.spec import GridResult
+from analysis.experiments.batch.grid_cells import CutScores, GridCell, PairedChange
+from analysis.experiments.batch.grid_spec import GridResult
 
 ACCURACY, LOSS = "accuracy", "loss"
 _SIDES = 2
@@ -22,14 +22,14 @@ _MOST_PANELS = 24
 """Panels of one chart; a larger grid is read by its tables, and panel by panel."""
 
 
-def panels(result: GridResult, quantity: str) -> dict[str, list[Cell]]:
+def panels(result: GridResult, quantity: str) -> dict[str, list[GridCell]]:
     """The finished curves that share a panel, by its title: one model on one question set or text.
 
     Args:
         result: the grid.
         quantity: `ACCURACY` or `LOSS`.
     """
-    found: dict[str, dict[tuple[str, str], Cell]] = {}
+    found: dict[str, dict[tuple[str, str], GridCell]] = {}
     for cell in result.cells:
         on = cell.questions if quantity == ACCURACY else cell.texts
         if cell.cuts and on:
@@ -105,7 +105,7 @@ def figure(result: GridResult, quantity: str = ACCURACY, *, dark: bool = False) 
 
 def _add(
     figure: Figure,
-    cells: Sequence[Cell],
+    cells: Sequence[GridCell],
     quantity: str,
     colours: Palette,
     dark: bool,
@@ -162,7 +162,7 @@ def _value(cut: CutScores, quantity: str) -> float | None:
     return cut.acc if quantity == ACCURACY else cut.loss
 
 
-def _change(cut: CutScores, quantity: str) -> Change | None:
+def _change(cut: CutScores, quantity: str) -> PairedChange | None:
     return cut.acc_change if quantity == ACCURACY else cut.loss_change
 
 

@@ -26,9 +26,10 @@ from analysis.experiments.accuracy.points import Lines, Point
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import Best, DistanceResult
-from analysis.results import lesson
-from analysis.results.cliff import Cliff
-from analysis.results.lesson import (
+from analysis.results.compared.cliff import Cliff
+from analysis.results.compared.plateaus import Plateau
+from analysis.results.words import lesson
+from analysis.results.words.lesson import (
     CLIFFS,
     PATHS,
     Arrow,
@@ -36,7 +37,6 @@ from analysis.results.lesson import (
     PublishedPath,
     Seen,
 )
-from analysis.results.plateaus import Plateau
 
 _HIDDEN = {"visible": False, "fixedrange": True}
 _BOX = 0.36

@@ -11,7 +11,7 @@ from analysis.core import stats
 from analysis.experiments.accuracy.points import Lines, Point
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.strategies import STRATEGIES
-from analysis.results import reading
+from analysis.results.stored import reading
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from plotly.graph_objs import Figure
 from plotly.subplots import make_subplots
 
 from analysis.charts.look import Palette, bars, finish, palette, rows, style_of, with_interval
-from analysis.experiments.methods.spec import Ends, MethodsResult, method_name
+from analysis.experiments.batch.methods_spec import Ends, MethodsResult, method_name
 
 NATS, ACCURACY = "nats", "accuracy"
 _TITLES = {NATS: "loss minus unpruned, nats/token", ACCURACY: "accuracy minus unpruned"}

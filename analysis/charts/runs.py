@@ -17,8 +17,8 @@ from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.damage_spec import DamageResult, LeastDamage
 from analysis.experiments.maps.distance_spec import Best, DistanceResult
-from analysis.results import recovery
-from analysis.results.differences import recovered
+from analysis.results.compared import recovery
+from analysis.results.compared.differences import recovered
 
 LOOKS = (
     Style("solid", "circle", "#1f6fb5", "#6bb1f2"),

@@ -12,9 +12,9 @@ from plotly.graph_objs import Figure
 from analysis.charts.look import LEVEL_ENDS, SELECTED, palette, unchecked
 from analysis.core.blocks import Removal
 from analysis.experiments.speed.speed_spec import SpeedResult
-from analysis.results.generations import Generations
-from analysis.results.reading import ACCURACY, LOSS
-from analysis.results.selection import Selected
+from analysis.results.compared.generations import Generations
+from analysis.results.compared.selection import Selected
+from analysis.results.stored.reading import ACCURACY, LOSS
 
 UNMEASURED = "Not measured for this selection"
 NAME = "selected"

@@ -325,19 +325,19 @@ def _distance_lines(result: Any, options: argparse.Namespace) -> list[str]:
 
 
 def _sweep_lines(result: Any, options: argparse.Namespace) -> list[str]:
-    from analysis.results import cliff, verdicts
+    from analysis.results.compared import cliff, remarks
 
-    remarks = verdicts.remarks(result.points, result.lines, result.questions)
-    remarks += [sentence] if (sentence := cliff.sentence(result)) else []
-    chosen = verdicts.chosen_by(result.spec)
+    notes = remarks.remarks(result.points, result.lines, result.questions)
+    notes += [sentence] if (sentence := cliff.sentence(result)) else []
+    chosen = remarks.chosen_by(result.spec)
     said = [line for cut in _judged(result) for line in _verdict(result, cut, [result])]
-    return [*_point_lines(result, result.points), *remarks, *([chosen] if chosen else []), *said]
+    return [*_point_lines(result, result.points), *notes, *([chosen] if chosen else []), *said]
 
 
 def _judged(result: Any) -> list[Any]:
     """The cuts of a curve that its verdict is on: those written by hand, else the last one before the cliff, if it has one."""
     from analysis.experiments.strategies import BLOCKS, needs
-    from analysis.results import cliff
+    from analysis.results.compared import cliff
 
     cuts = [point for point in result.points if point.block]
     if not needs(result.spec.strategy, BLOCKS):
@@ -349,7 +349,8 @@ def _judged(result: Any) -> list[Any]:
 
 def _verdict(result: Any, cut: Any, scores: Sequence[Any], heals: Sequence[Any] = ()) -> list[str]:
     """Return the savings, costs and recovery of a removal in one sentence; nothing where neither answers nor loss are known."""
-    from analysis.results import headline, selection
+    from analysis.results.compared import selection
+    from analysis.results.words import headline
 
     said = headline.headline(selection.select(cut, scores, shown=result), result.model, heals=heals)
     return [] if {headline.ANSWERS, headline.TEXT} <= set(said.missing) else [said.sentence]
@@ -379,7 +380,8 @@ def _evaluate_data(result: Any, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _heal_lines(result: Any, options: argparse.Namespace) -> list[str]:
-    from analysis.results import heals, library
+    from analysis.results import library
+    from analysis.results.words import heals
 
     tables, lines = result.tables(), [result.measured_on()]
     lines += tables["models"].only("model", *_SCORES).lines()
@@ -401,10 +403,10 @@ def _export_lines(result: Any, options: argparse.Namespace) -> list[str]:
 
 
 def _compare_lines(result: Any, options: argparse.Namespace) -> list[str]:
-    from analysis.results import texts
+    from analysis.results.compared import prompt_answers
 
     lines = [line for index in range(len(result.spec.variants)) for line in _text_lines(result, index)]
-    return [*lines, texts.no_ranking(result)] if len(result.written) > 1 else lines
+    return [*lines, prompt_answers.no_ranking(result)] if len(result.written) > 1 else lines
 
 
 def _microscope_lines(result: Any, options: argparse.Namespace) -> list[str]:
@@ -488,7 +490,7 @@ def _levels(result: Any, points: Sequence[Any]) -> list[str]:
 
 def _damage_lines(result: Any, options: argparse.Namespace) -> list[str]:
     """Lines of the least damaging block of every size, the most similar one, and the agreement of the two rankings."""
-    from analysis.results import agreement
+    from analysis.results.compared import agreement
 
     distances = run(result.spec.distances)
     every, paid = agreement.pooled(result, distances), agreement.prices(result, distances, result.text_losses)

@@ -52,7 +52,7 @@ class SheetSpec(Spec):
 def run(options: argparse.Namespace) -> None:
     """Write the sheet."""
     from analysis.exports import sheet, sheet_pdf
-    from analysis.results.tolerance import Tolerance
+    from analysis.results.words.tolerance import Tolerance
 
     output.check(options.out, "--out")
     out = Path(options.out)

@@ -27,12 +27,12 @@ from analysis.data import gallery
 from analysis.data.gallery import STARTER, Exhibit
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
 from analysis.experiments.accuracy.points import QuestionScore
-from analysis.experiments.accuracy.precision_spec import PrecisionSpec
+from analysis.experiments.accuracy.precision import PrecisionSpec
 from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
+from analysis.experiments.batch.methods_spec import MethodsSpec
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.damage_spec import DamageSpec
 from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
-from analysis.experiments.methods.spec import MethodsSpec
 from analysis.experiments.prompt.comparison_spec import CompareSpec, Variant
 from analysis.experiments.prompt.microscope_spec import MicroscopeSpec
 from analysis.experiments.prompt.restore_spec import RestoreSpec
@@ -174,9 +174,9 @@ def _bring(exhibit: Exhibit, folder: Path | None, work: Path) -> None:
 def _of_starter(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Iterator[Result]:
     """All that the pages can show, of the model that every machine has."""
     from analysis.experiments.accuracy import precision, sweep
+    from analysis.experiments.batch import methods
     from analysis.experiments.heal import healing, recipes
     from analysis.experiments.maps import damage, distance_map
-    from analysis.experiments.methods import methods
     from analysis.experiments.prompt import comparison, microscope, restore
     from analysis.experiments.search import search
     from analysis.experiments.speed import speed
@@ -231,8 +231,8 @@ def _of_starter(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Ite
 def _of_larger(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Iterator[Result]:
     """Yield its layers' similarity, and the cost of a usual and a searched removal in the starter's questions and exams."""
     from analysis.experiments.accuracy import precision, sweep
+    from analysis.experiments.batch import methods
     from analysis.experiments.maps import distance_map
-    from analysis.experiments.methods import methods
     from analysis.experiments.search import search
     from analysis.models import inspection
 

@@ -28,7 +28,7 @@ ROOMS = (
     "analysis.experiments.prompt.comparison_spec",
     "analysis.experiments.prompt.microscope_spec",
     "analysis.experiments.prompt.restore_spec",
-    "analysis.experiments.grid.spec",
+    "analysis.experiments.batch.grid_spec",
     "analysis.exports.spec",
 )
 """Modules that register a kind when they are imported, in the order in which kinds are listed. They are names and not

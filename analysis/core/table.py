@@ -66,6 +66,17 @@ class Column:
         return format(value, self.format or (".4g" if isinstance(value, float) else ""))
 
 
+def interval_columns(name: str, title: str = "", unit: str = "", format: str = ".3f") -> tuple[Column, Column, Column]:
+    """Return the columns of a number and of the ends of its 95 % interval, which people read as one."""
+    low, high = f"{name}_low", f"{name}_high"
+    return Column(name, title, unit, format, low=low, high=high), Column(low), Column(high)
+
+
+def interval_values(name: str, ends: tuple[float | None, float | None, float | None] | None) -> dict[str, float | None]:
+    """Return a number and the ends of its 95 % interval by `interval_columns`; empty for None."""
+    return {} if ends is None else dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+
+
 @dataclass(frozen=True)
 class Table:
     """Rows of plain values under named columns, with the conditions of their measurement."""

@@ -1,11 +1,13 @@
-"""Amounts in words, and read from them."""
+"""Amounts and numbers in words, and amounts read from them."""
 
+import math
 import re
 
 from analysis.core.bounds import shown
 from analysis.core.errors import SpecError
 
 _UNITS = {"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
+_MOST_DECIMALS = 5
 _SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) ?([kmgt]i?b)", re.IGNORECASE | re.ASCII)
 
 
@@ -37,3 +39,24 @@ def scaled(amount: float, unit: str) -> str:
             found = amount / of
             return f"{found:.0f} {prefix}{unit}" if found >= 100 else f"{found:.1f} {prefix}{unit}"
     return f"{amount:.0f} {unit}"
+
+
+def two_digits(count: int) -> str:
+    """Return a number of questions or texts with two digits, rounded up: 873 -> "880", 1565 -> "1,600"."""
+    unit = 10 ** max(0, math.floor(math.log10(max(count, 1))) - 1)
+    return f"{math.ceil(count / unit) * unit:,}"
+
+
+def number(value: float, digits: int, sign: str = "") -> str:
+    """Return a number with so many decimals, and with up to five where a number above or below zero would read as zero.
+
+    The end of an interval that excludes zero so never reads as if it were zero: 0.1 to 16, not 0 to 16.
+
+    Args:
+        value: the number.
+        digits: decimals.
+        sign: "+" for one before numbers above zero.
+    """
+    while value and not round(value, digits) and digits < _MOST_DECIMALS:
+        digits += 1
+    return f"{value:{sign},.{digits}f}"

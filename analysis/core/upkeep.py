@@ -24,7 +24,7 @@ from analysis.core.options import imported
 
 LAYOUT = 5
 """Of the file, which its name says: raise it when a column or a summary says something else than before."""
-DESCRIBED_BY = "analysis.results.runs:described"
+DESCRIBED_BY = "analysis.results.stored.summaries:described"
 """Called with the kind and a stored result: returns the values of its columns, from `source` on, by name. A name and no
 import, because this package is below that one."""
 FEW = 200

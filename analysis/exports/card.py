@@ -18,9 +18,9 @@ from analysis.exports.document import Table, code, text
 from analysis.exports.spec import ReloadCheck
 from analysis.models import remote
 from analysis.models.spec import ModelFacts, ModelSpec
-from analysis.results import heals as judgement
 from analysis.results import library
 from analysis.results.library import Scored
+from analysis.results.words import heals as judgement
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult

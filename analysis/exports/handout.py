@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.exports.document import templates
-from analysis.results.exercises import Exercise
+from analysis.results.words.exercises import Exercise
 
 _TEMPLATE = Path(__file__).with_name("handout.html.jinja")
 

@@ -19,34 +19,34 @@ from analysis.data import corpora
 from analysis.experiments.accuracy import points
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
-from analysis.experiments.grid.spec import GridResult
+from analysis.experiments.batch.grid_spec import GridResult
+from analysis.experiments.batch.methods_spec import MethodsResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import DistanceResult
-from analysis.experiments.methods.spec import MethodsResult
 from analysis.experiments.speed.speed_spec import WHAT, SpeedLine, SpeedResult
 from analysis.experiments.strategies import DRAW, needs
 from analysis.exports import card, sheet
 from analysis.exports.document import Document, Picture, Section, Table
 from analysis.models import spec as cost
 from analysis.models.spec import ModelFacts, ModelSpec
-from analysis.results import (
+from analysis.results import library
+from analysis.results.compared import (
     agreement,
-    beside,
     cliff,
+    comparable,
     generations,
-    headline,
-    library,
     methods,
-    reading,
+    remarks,
     selection,
-    verdicts,
 )
-from analysis.results import heals as judgement
-from analysis.results import speed as timing
-from analysis.results.lesson import question_size
-from analysis.results.reading import ACCURACY, LOSS
-from analysis.results.selection import Selected
+from analysis.results.compared import speed as timing
+from analysis.results.compared.selection import Selected
+from analysis.results.stored import reading
+from analysis.results.stored.reading import ACCURACY, LOSS
+from analysis.results.words import headline
+from analysis.results.words import heals as judgement
+from analysis.results.words.lesson import question_size
 
 CommandLine = Callable[[Spec], str]
 """Writes the command that asks for a request again."""
@@ -225,7 +225,7 @@ def _scored(cut: Removal, sweeps: Sequence[SweepResult], heals: Sequence[HealRes
             found.append(("pruned" if point.block else "unpruned", point, on))
     for heal in heals:
         if heal.is_of(cut):
-            alike = bool(through) and not beside.elsewhere(through[0], [heal])
+            alike = bool(through) and not comparable.incomparable(through[0], [heal])
             for name, point in heal.models.items():
                 on = reading.measured_on(reading.of_heal(heal, name))
                 if name == "healed" or not alike:
@@ -263,8 +263,8 @@ def _curves(
     shown = sweeps[0]
     others = library.curves_beside(shown, list(sweeps))
     of_cuts = [heal for heal in heals if not heal.spec.control]
-    asked, read = ([heal for heal in of_cuts if beside.may_stand(shown, heal, name)] for name in (ACCURACY, LOSS))
-    same_text = [other for other in others if beside.may_stand(shown, other, LOSS)]
+    asked, read = ([heal for heal in of_cuts if comparable.is_comparable(shown, heal, name)] for name in (ACCURACY, LOSS))
+    same_text = [other for other in others if comparable.is_comparable(shown, other, LOSS)]
     own = mark.of_scores(selection.select(cut, marked, shown=shown)) if cut else {}
     n_points = len(shown.points)
     pictures = []
@@ -305,11 +305,11 @@ def _curves(
     table = table.only("strategy", "n", "removed", *_SCORES).titled(loss="loss")
     spec, lines = shown.spec, shown.lines
     said = [card.measured_on(spec.model, spec.benchmark, spec.loss_corpus)]
-    said += beside.elsewhere(shown, [heal for heal in of_cuts if heal.is_of(cut)])
+    said += comparable.incomparable(shown, [heal for heal in of_cuts if heal.is_of(cut)])
     said += [f"Chance {lines.chance:.3f}, always the most frequent answer {lines.majority:.3f}."] if lines else []
-    said += verdicts.remarks(shown.points, shown.lines, shown.questions)
+    said += remarks.remarks(shown.points, shown.lines, shown.questions)
     said += [sentence] if (sentence := cliff.sentence(shown)) else []
-    said += [f"{_strategy(curve)}: {chosen}" for curve in curves if (chosen := verdicts.chosen_by(curve.spec))]
+    said += [f"{_strategy(curve)}: {chosen}" for curve in curves if (chosen := remarks.chosen_by(curve.spec))]
     return Section(
         "Accuracy and loss",
         said,

@@ -19,11 +19,14 @@ from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.experiments.speed.speed_spec import SpeedResult
 from analysis.exports.document import Document, Section, Table, templates
 from analysis.models.spec import ModelFacts, ModelSpec
-from analysis.results import decision, headline, library, selection
-from analysis.results.decision import Decision
-from analysis.results.found import Found
-from analysis.results.reading import ACCURACY, LOSS
-from analysis.results.tolerance import DEFAULT, Tolerance
+from analysis.results import library
+from analysis.results.compared import selection
+from analysis.results.stored import reading
+from analysis.results.stored.reading import ACCURACY, LOSS
+from analysis.results.stored.result import Found
+from analysis.results.words import decision, headline
+from analysis.results.words.decision import Decision
+from analysis.results.words.tolerance import DEFAULT, Tolerance
 
 CommandLine = Callable[[Spec], str]
 """Writes the command that makes a request again."""
@@ -70,7 +73,7 @@ class Dataset:
     @classmethod
     def of(cls, sweep: SweepResult) -> "Dataset":
         """The dataset of a curve."""
-        asked, corpus, found = sweep.spec.benchmark, sweep.spec.loss_corpus, selection.conditions_of(sweep)
+        asked, corpus, found = sweep.spec.benchmark, sweep.spec.loss_corpus, reading.conditions_of(sweep)
         questions_on, texts_on = found.get(ACCURACY), found.get(LOSS)
         return cls(
             asked.task if questions_on else "",

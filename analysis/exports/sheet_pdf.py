@@ -8,7 +8,7 @@ from typing import Any
 from analysis.core.errors import SpecError
 from analysis.exports import sheet as sheets
 from analysis.exports.sheet import Sheet
-from analysis.results import decision
+from analysis.results.words import decision
 
 _SIZES = (9.4, 8.6, 7.8, 7.2, 6.6, 6.0, 5.4, 4.8, 4.2)
 """Font sizes in points: the largest that fits the page is taken."""

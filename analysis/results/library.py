@@ -18,9 +18,9 @@ from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpe
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.models import identity as identities
 from analysis.models.spec import ModelSpec
-from analysis.results import evidence, runs, selection
-from analysis.results.found import Found, of_entry
-from analysis.results.reading import ACCURACY, LOSS
+from analysis.results.stored import evidence, reading, summaries
+from analysis.results.stored.reading import ACCURACY, LOSS
+from analysis.results.stored.result import Found, of_entry
 
 _MATERIALS = 100
 """A statement holds no more questions and texts than this."""
@@ -133,12 +133,12 @@ class Scorings:
                 the block, else the first that scores anything.
             most: number of the strongest results of each kind that are returned as well.
         """
-        cut, first = runs.cut_key(removed), list[Found]()
+        cut, first = summaries.cut_key(removed), list[Found]()
         if shown is None:
             any_score = Scoring(of_repaired=True)
             first = self._listed([number for number, _ in self._ask(Scoring(cut=cut)) or self._ask(any_score)])
-        conditions = selection.conditions_of(shown.result if shown else first[0].result) if shown or first else {}
-        selected = {name: runs.condition_key(name, conditions[name]) for name in (ACCURACY, LOSS) if name in conditions}
+        conditions = reading.conditions_of(shown.result if shown else first[0].result) if shown or first else {}
+        selected = {name: summaries.condition_key(name, conditions[name]) for name in (ACCURACY, LOSS) if name in conditions}
         numbers = self._strongest(most, shown) if most else set[int]()
         for each in dict.fromkeys(("", cut)):
             for asked in [*((one,) for one in selected.values()), *([tuple(selected.values())] if len(selected) > 1 else [])]:
@@ -161,9 +161,9 @@ class Scorings:
             most: number of results at most.
             benchmark: their questions; None for any.
         """
-        asked = () if benchmark is None else (("questions", runs.key_of(benchmark)),)
+        asked = () if benchmark is None else (("questions", summaries.key_of(benchmark)),)
         wanted = replace(self._wanted, having=(*self._wanted.having, *asked))
-        scores = index.scored(wanted, self.like or _like(self.model), Scoring(cut=runs.cut_key(removed)), most=2 * most)
+        scores = index.scored(wanted, self.like or _like(self.model), Scoring(cut=summaries.cut_key(removed)), most=2 * most)
         return self._listed({number for number, _ in scores})[:most]
 
     def strongest(self, most: int, shown: Found | None = None) -> list[Found]:
@@ -178,10 +178,10 @@ class Scorings:
     def _strongest(self, most: int, shown: Found | None) -> set[int]:
         like, wanted = self.like or _like(self.model), self._wanted
         numbers = {one for kind in self.kinds for one in index.numbers_of(replace(wanted, kinds=(kind,)), like, most=most)}
-        held = {} if shown is None else selection.conditions_of(shown.result)
+        held = {} if shown is None else reading.conditions_of(shown.result)
         for name, column in ((ACCURACY, "accuracy_on"), (LOSS, "loss_on")):
             if name in held:
-                alike = (*wanted.having, (column, runs.condition_key(name, held[name])))
+                alike = (*wanted.having, (column, summaries.condition_key(name, held[name])))
                 numbers.update(index.numbers_of(replace(wanted, having=alike), like, most=most))
         return numbers
 
@@ -220,9 +220,9 @@ def curves_alike(shown: Found, model: ModelSpec, *, most: int) -> list[Found]:
         most: number of curves at most.
     """
     spec = shown.result.spec
-    alike = (("asked_model", runs.key_of(spec.model)), ("questions", shown.summary.questions))
+    alike = (("asked_model", summaries.key_of(spec.model)), ("questions", shown.summary.questions))
     wanted = _of_model(("sweep",), model, having=alike)
-    first = f"strength DESC, map != '{runs.key_of(spec.distances)}'"
+    first = f"strength DESC, map != '{summaries.key_of(spec.distances)}'"
     return [of_entry(entry) for entry, _ in index.firsts(wanted, _like(model), ("strategy", "draw"), most=most, first=first)]
 
 

@@ -14,11 +14,11 @@ from analysis.core.blocks import Block
 from analysis.core.record import Spec
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec
-from analysis.experiments.grid.spec import GridSpec
+from analysis.experiments.batch.grid_spec import GridSpec
+from analysis.experiments.batch.methods_spec import MethodsSpec
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.maps.damage_spec import DamageSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
-from analysis.experiments.methods.spec import MethodsSpec
 from analysis.experiments.prompt.comparison_spec import CompareSpec, Variant
 from analysis.experiments.prompt.microscope_spec import MicroscopeSpec
 from analysis.experiments.prompt.restore_spec import RestoreSpec

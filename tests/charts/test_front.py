@@ -7,9 +7,9 @@ import pytest
 from analysis.charts import front as figures
 from analysis.core import blocks
 from analysis.core.blocks import Block
-from analysis.results import front
-from analysis.results.front import SIZE, SPEED
-from analysis.results.reading import ACCURACY
+from analysis.results.compared import front
+from analysis.results.compared.front import SIZE, SPEED
+from analysis.results.stored.reading import ACCURACY
 from tests.support import fakes
 
 

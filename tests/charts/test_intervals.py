@@ -7,9 +7,10 @@ import pytest
 
 import analysis
 from analysis.charts import curves, data, heals, kinds, look
-from analysis.core import stats
+from analysis.core import stats, units
 from analysis.experiments.accuracy.points import QuestionScore
-from analysis.results import reading, settled
+from analysis.results.compared import changes
+from analysis.results.stored import reading
 from tests.support import fakes
 
 CHARTS = Path(look.__file__).parent
@@ -118,7 +119,7 @@ def test_point_is_filled_only_where_its_paired_difference_is_significant():
     assert "not significantly different (n = 200 questions, would need about" in pruned.text[1].replace("<br>", " ")
     assert "paired with the unpruned model: -3.0 points" in pruned.text[1].replace("<br>", " ")
     assert "McNemar p = 0.29" in pruned.text[1].replace("<br>", " ")
-    assert settled.NOT_SEEN not in pruned.text[2].replace("<br>", " ")
+    assert changes.NOT_SEEN not in pruned.text[2].replace("<br>", " ")
     unpaired = named(curves.accuracy_curve(replace(sweep, questions=[])), "pruned")
     assert "not paired with the unpruned model" in unpaired.text[1].replace("<br>", " ")
 
@@ -145,15 +146,15 @@ def test_curves_of_equal_n_are_shifted_but_their_data_not():
 
 
 def test_no_difference_says_how_many_it_would_take():
-    assert settled.not_seen(200, 873, "questions") == "not significantly different (n = 200 questions, would need about 880)"
-    assert settled.not_seen(8, None, "texts") == "not significantly different (n = 8 texts)"
-    assert settled.two_digits(1565) == "1,600"
-    assert settled.two_digits(7) == "7"
+    assert changes.not_seen(200, 873, "questions") == "not significantly different (n = 200 questions, would need about 880)"
+    assert changes.not_seen(8, None, "texts") == "not significantly different (n = 8 texts)"
+    assert units.two_digits(1565) == "1,600"
+    assert units.two_digits(7) == "7"
 
 
 def test_a_loss_is_paired_over_texts():
     sweep = next(found for found in stored("sweep") if found.text_losses)
-    change = settled.against_unpruned(sweep, reading.LOSS)[1]
+    change = changes.against_unpruned(sweep, reading.LOSS)[1]
     mean, low, high = stats.compare_losses(sweep.text_losses[0], sweep.text_losses[1], sweep.text_tokens)
     assert (change.difference, change.low, change.high, change.paired) == (mean, low, high, True)
 

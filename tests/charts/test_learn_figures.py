@@ -13,8 +13,9 @@ from analysis.core.blocks import Block
 from analysis.experiments.accuracy.points import Lines, Point, QuestionScore
 from analysis.experiments.maps import depths
 from analysis.experiments.maps.distance_spec import Best
-from analysis.results import cliff, lesson
-from analysis.results.verdicts import collapsed_option, favourite_option
+from analysis.results.compared import cliff
+from analysis.results.compared.remarks import collapsed_option, favourite_option
+from analysis.results.words import lesson
 from tests.support.toy import DAMAGE, MAP, SWEEP
 
 

@@ -10,7 +10,7 @@ from analysis.charts.look import ACCURACY, BITS, LOSS, translucent
 from analysis.charts.runs import Drawn
 from analysis.experiments.accuracy.points import Lines
 from analysis.experiments.maps.distance_spec import Best
-from analysis.results import settled
+from analysis.results.compared import changes
 from tests.support import fakes
 
 
@@ -63,9 +63,9 @@ def test_points_are_filled_only_where_significantly_different_from_unpruned():
     for measure in (ACCURACY, LOSS, BITS):
         for pinned, look in ((False, 0), (True, 1), (False, len(runs.LOOKS) + 2)):
             trace = runs.score_curves([Drawn(curve, "a", look, pinned=pinned)], measure).data[-1]
-            changes = settled.against_unpruned(curve, measure.quantity)
+            moved = changes.against_unpruned(curve, measure.quantity)
             is_filled = [not symbol.endswith("-open") for symbol in trace.marker.symbol]
-            assert is_filled == [change is not None and change.is_settled for change in changes]
+            assert is_filled == [change is not None and change.is_settled for change in moved]
             assert {True, False} == set(is_filled)
             assert "paired with the unpruned model" in trace.text[3] or "not paired" in trace.text[3]
     assert "filled: significant" in runs.score_curves([Drawn(curve, "a", 0)], ACCURACY).layout.xaxis.title.text

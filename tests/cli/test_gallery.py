@@ -11,7 +11,7 @@ from analysis.cli import gallery as command
 from analysis.core import store
 from analysis.core.registry import RESULTS
 from analysis.data import gallery
-from analysis.results import agreement
+from analysis.results.compared import agreement
 from tests.support import fakes
 
 OTHER = gallery.EXHIBITS[1]

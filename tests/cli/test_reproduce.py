@@ -14,14 +14,14 @@ from analysis.core.errors import SpecError
 from analysis.core.record import Result, Spec
 from analysis.core.registry import RESULTS, RUNNERS, SPECS
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
-from analysis.experiments.accuracy.precision_spec import PrecisionSpec
+from analysis.experiments.accuracy.precision import PrecisionSpec
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec, usual_search
-from analysis.experiments.grid.spec import GridSpec
+from analysis.experiments.batch.grid_spec import GridSpec
+from analysis.experiments.batch.methods_spec import MethodsSpec
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.maps.damage_spec import DamageSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
-from analysis.experiments.methods.spec import MethodsSpec
 from analysis.experiments.prompt.comparison_spec import CompareSpec, Variant
 from analysis.experiments.prompt.microscope_spec import MicroscopeSpec
 from analysis.experiments.prompt.restore_spec import RestoreSpec

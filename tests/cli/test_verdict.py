@@ -6,7 +6,8 @@ import pytest
 
 from analysis.cli import answers
 from analysis.core.blocks import Block
-from analysis.results import cliff, headline, selection
+from analysis.results.compared import cliff, selection
+from analysis.results.words import headline
 from tests.support import fakes
 
 pytestmark = pytest.mark.usefixtures("cache")

@@ -19,7 +19,7 @@ from analysis.core.record import Spec, require
 from analysis.core.registry import SPECS
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec
-from analysis.experiments.grid.spec import GridSpec
+from analysis.experiments.batch.grid_spec import GridSpec
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.prompt.comparison_spec import Variant
 from analysis.experiments.speed.speed_spec import SpeedSpec

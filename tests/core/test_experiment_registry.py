@@ -17,7 +17,9 @@ from analysis.core.registry import RESULTS, SPECS
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.exports import page, report
-from analysis.results import library, runs
+from analysis.results import library
+from analysis.results.compared import runs
+from analysis.results.stored import summaries
 from tests.support import fakes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -85,7 +87,7 @@ def test_a_required_field_leaves_no_usual_request():
 
 
 def test_it_is_a_row_of_the_runs(found):
-    stored = library.Found(found.kind, found.spec.fingerprint(), False, 1.0, (found, runs.summary(found)))
+    stored = library.Found(found.kind, found.spec.fingerprint(), False, 1.0, (found, summaries.summary(found)))
     row = runs.row(stored, 0.2)
     assert (row["model"], row["layers"], row["kind"], row["how"]) == ("starter", None, "letters", "Letters")
     assert (row["figure"], row["value"]) == ("share", 0.5)

@@ -20,7 +20,7 @@ from analysis.core import index, store, upkeep
 from analysis.core.index import Wanted
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.results import library
-from analysis.results.found import of_entry
+from analysis.results.stored.result import of_entry
 from tests.support import fakes
 
 KINDS = ("distances", "sweep", "speed")

@@ -19,7 +19,7 @@ from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
 from analysis.experiments.strategies import DAMAGE, STRATEGIES, Given, Strategy, chosen
 from analysis.exports import report
 from analysis.models.spec import ModelSpec
-from analysis.results import runs
+from analysis.results.stored import summaries
 from tests.support import fakes, own
 from tests.support.seen import figures, texts, trace
 from tests.support.toy import MAP, SWEEP
@@ -221,7 +221,7 @@ def test_charts_give_it_its_own_look_and_legend(register):
     for side in ("dash", "symbol", "light", "dark"):
         assert len({getattr(one, side) for one in looks}) == len(looks)
     assert looks[: len(OURS)] == [look.STRATEGY_STYLES[name] for name in OURS], "a new one does not change how ours look"
-    assert runs.how(of("late", 1)) == "late, draw 1"
+    assert summaries.how(of("late", 1)) == "late, draw 1"
 
 
 def luminance(colour):

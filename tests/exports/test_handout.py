@@ -4,7 +4,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 
 from analysis.exports.handout import Axes, Handout, Strip, Task, html
-from analysis.results.exercises import Exercise
+from analysis.results.words.exercises import Exercise
 
 EVIL = '<script>alert("x")</script>'
 AXES = Axes(["0", "1", "2"], "n", [(0.0, "0 %"), (0.5, "50 %"), (1.0, "100 %")], [0.5], [("halfway", 0.25)])

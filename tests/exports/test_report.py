@@ -29,7 +29,8 @@ from analysis.exports.document import Document, Picture, Section, Table, code, f
 from analysis.exports.spec import ReloadCheck
 from analysis.models import identity
 from analysis.models.spec import ModelSpec
-from analysis.results import agreement, headline, heals, selection
+from analysis.results.compared import agreement, selection
+from analysis.results.words import headline, heals
 from tests.support import browser, fakes
 from tests.support.seen import replaced_words
 

@@ -11,8 +11,8 @@ from analysis.core.blocks import Block
 from analysis.core.errors import BlockRangeError, SpecError
 from analysis.exports import page, report, sheet, sheet_pdf
 from analysis.exports.document import fenced
-from analysis.results import decision
-from analysis.results.tolerance import Tolerance
+from analysis.results.words import decision
+from analysis.results.words.tolerance import Tolerance
 from tests.exports.test_report import EVIL, Cells
 from tests.support import browser, fakes
 

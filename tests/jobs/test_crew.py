@@ -19,7 +19,7 @@ from analysis.core.registry import experiments
 from analysis.core.shards import Shard
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec
-from analysis.experiments.grid.spec import GridSpec
+from analysis.experiments.batch.grid_spec import GridSpec
 from analysis.experiments.maps import damage
 from analysis.experiments.maps.damage_spec import DamageResult, DamageSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec

@@ -16,7 +16,7 @@ from analysis import jobs
 from analysis.core import extensions, program
 from analysis.core.blocks import Block
 from analysis.core.errors import JobError, LayerscopeError
-from analysis.experiments.grid.spec import GridSpec
+from analysis.experiments.batch.grid_spec import GridSpec
 from analysis.experiments.heal.recipes import heal_spec
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.speed.speed_spec import SpeedSpec

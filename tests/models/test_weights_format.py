@@ -9,7 +9,9 @@ from analysis.core.registry import RESULTS
 from analysis.exports import card
 from analysis.models import load, weights_format
 from analysis.models.spec import ModelSpec
-from analysis.results import library, reading
+from analysis.results import library
+from analysis.results.compared import changes
+from analysis.results.stored import reading
 from tests.support import fakes, gguf_files
 
 
@@ -74,7 +76,7 @@ def test_condition_names_the_format_and_compares_with_older_ones():
     assert reading.of_sweep(elsewhere, elsewhere.points[5].block)[reading.ACCURACY].condition.weights == ""
     conditions = [one.condition for one in readings]
     assert conditions[0] == replace(conditions[1], weights="")
-    assert reading.change(*readings).difference == 0
+    assert changes.change(*readings).difference == 0
 
 
 def test_the_format_changes_no_key_of_a_stored_result():

@@ -7,7 +7,7 @@ import pytest
 
 from analysis.core.blocks import Block, blocks_up_to
 from analysis.experiments.maps.damage_spec import LeastDamage
-from analysis.results import agreement
+from analysis.results.compared import agreement
 from tests.support import fakes
 
 DISTANCES = fakes.distances()

@@ -8,7 +8,7 @@ import pytest
 from analysis.charts import curves
 from analysis.cli import answers as cli_answers
 from analysis.experiments.accuracy.points import Lines, Point, QuestionScore
-from analysis.results import cliff
+from analysis.results.compared import cliff
 from tests.support import fakes
 from tests.support.toy import SWEEP
 

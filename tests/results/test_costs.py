@@ -7,8 +7,8 @@ import pytest
 
 from analysis.core.blocks import Block, LayerSet, parse_removal
 from analysis.data.spec import CorpusSpec
-from analysis.results import costs
-from analysis.results.reading import ACCURACY, LOSS
+from analysis.results.compared import costs
+from analysis.results.stored.reading import ACCURACY, LOSS
 from tests.support import fakes
 
 OWN = LayerSet((2, 9, 10, 11, 12))

@@ -7,14 +7,16 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from analysis.core import host, stats
+from analysis.core import host, stats, units
 from analysis.core.blocks import Block
 from analysis.core.errors import SpecError
 from analysis.experiments.accuracy.points import Lines, QuestionScore
-from analysis.results import decision, headline, selection, settled, tolerance
-from analysis.results.decision import GO, MORE, STOP
-from analysis.results.reading import ACCURACY, LOSS, Change
-from analysis.results.tolerance import OPEN, OUTSIDE, WITHIN, Judged, Tolerance
+from analysis.results.compared import selection
+from analysis.results.compared.changes import Change
+from analysis.results.stored.reading import ACCURACY, LOSS
+from analysis.results.words import decision, headline, tolerance
+from analysis.results.words.decision import GO, MORE, STOP
+from analysis.results.words.tolerance import OPEN, OUTSIDE, WITHIN, Judged, Tolerance
 from tests.support import fakes
 
 CUT = next(point.block for point in fakes.sweep().points if point.n == 8)
@@ -160,7 +162,7 @@ def test_few_questions_ask_for_more_with_their_number():
     assert made.reasons[0].startswith("Accuracy change -2.0 points (95 % CI ")
     assert made.reasons[0].endswith("the interval includes the accepted drop of 3 points.")
     needed = made.judged[0].needed
-    assert f"about {settled.two_digits(needed)} questions (now 100)" in made.next_steps[0]
+    assert f"about {units.two_digits(needed)} questions (now 100)" in made.next_steps[0]
     assert made.next_steps[0].endswith("its interval then lies within the tolerance.")
     assert "not known" in made.next_steps[-1]
     assert any(one.startswith("100 ARC-Easy questions leave an interval of ±") for one in made.risks)

@@ -1,4 +1,4 @@
-"""Estimated duration of a healing run, from those that were timed on this machine."""
+"""Estimated durations of healing runs, grids and searches, from those that were timed on this machine."""
 
 from dataclasses import replace
 
@@ -7,12 +7,17 @@ import pytest
 from analysis.core import host
 from analysis.core.host import Load
 from analysis.data.spec import BenchmarkSpec
-from analysis.results import durations
-from analysis.results.durations import Timed
+from analysis.experiments.batch.grid_spec import GridSpec
+from analysis.experiments.search.search_spec import SearchResult, SearchSpec, takes
+from analysis.models.spec import ModelSpec
+from analysis.results.compared import durations
+from analysis.results.compared.durations import Timed
 from tests.support import fakes
 
 IDLE = Load(0.1, 2)
 BUSY = Load(3.0, 2)
+FACTS = {"starter": fakes.FACTS}
+SEARCH = SearchSpec(fakes.MODEL, "greedy")
 INSTANT = replace(fakes.heal_spec(), steps=0, instant=True, recipe="instant")
 
 
@@ -102,3 +107,74 @@ def test_a_machine_is_busy_from_half_a_process_a_core():
     assert Load(0.9, 2).stretch == (1, 1)
     assert Load(1.0, 2).is_busy
     assert host.load(ours=10_000).average == 0
+
+
+@pytest.fixture
+def curve(monkeypatch):
+    monkeypatch.setattr(host, "processor", lambda: "a test")
+    made = fakes.sweep(answers=True)
+    return replace(made, text_tokens=[255] * 32, versions={"processor": "a test, 4 cores"})
+
+
+def test_the_same_curve_again_takes_as_long(curve):
+    spec = GridSpec((ModelSpec(),), strategies=("similarity",), max_n=15)
+    found = durations.of_grid(spec, [curve], FACTS, IDLE)
+    assert found.low_s == found.high_s == pytest.approx(curve.wall_s, rel=0.01)
+
+
+def test_more_of_everything_but_question_text_pairs_takes_longer(curve):
+    one = durations.of_grid(GridSpec((ModelSpec(),), max_n=15), [curve], FACTS, IDLE)
+    assert one.low_s == pytest.approx(2 * curve.wall_s, rel=0.01)
+    both = GridSpec((ModelSpec(),), (BenchmarkSpec(), BenchmarkSpec("boolq")), max_n=15)
+    assert curve.wall_s * 2 < durations.of_grid(both, [curve], FACTS, IDLE).low_s < curve.wall_s * 4
+    large = replace(fakes.FACTS, other_parameters=fakes.FACTS.other_parameters + fakes.FACTS.n_parameters)
+    assert durations.of_grid(GridSpec((ModelSpec(),), max_n=15), [curve], {"starter": large}, IDLE).low_s == pytest.approx(
+        2 * one.low_s
+    )
+
+
+def test_unusable_curves_give_no_time(curve):
+    spec = GridSpec((ModelSpec(),))
+    elsewhere = replace(curve, versions={"processor": "another, 4 cores"})
+    assert durations.of_grid(spec, [elsewhere], FACTS, IDLE) is None
+    assert durations.of_grid(spec, [curve], {}, IDLE) is None
+    assert durations.of_grid(replace(spec, models=(ModelSpec(quantization="4bit"),)), [curve], FACTS, IDLE) is None
+
+
+def test_curve_with_reused_scores_does_not_shorten_the_estimate(curve):
+    spec = GridSpec((ModelSpec(),), max_n=15)
+    shared = replace(curve, wall_s=0.2)
+    assert durations.of_grid(spec, [curve, shared], FACTS, IDLE) == durations.of_grid(spec, [curve], FACTS, IDLE)
+
+
+def ran(wall_s, processor=None, complete=True, n_measured=345):
+    return SearchResult(
+        spec=SEARCH, versions={"processor": f"{processor or host.processor()}, 2 threads"}, wall_s=wall_s, n_tokens=1,
+        complete=complete, model=fakes.FACTS, n_layers=30, max_n=15, found=[], n_sets=345, n_texts=8, n_validation=8,
+        n_report=16, unpruned_loss=3.8, quoted=0.0, n_measured=n_measured,
+    )  # fmt: skip
+
+
+def test_sets_are_counted_and_the_budget_bounds_them():
+    assert takes(SEARCH, fakes.FACTS).sets == sum(30 - n for n in range(15)) == 345
+    assert takes(replace(SEARCH, protect=(0, 29)), fakes.FACTS).sets == sum(28 - n for n in range(15))
+    assert takes(replace(SEARCH, budget=100), fakes.FACTS).sets == 100
+    assert takes(replace(SEARCH, strategy="evopress"), fakes.FACTS).sets <= 4_000
+    assert takes(replace(SEARCH, strategy="lorp"), fakes.FACTS).sets == 0
+    flop = [takes(replace(SEARCH, strategy=name), fakes.FACTS).flop for name in ("lorp", "greedy", "swaps")]
+    assert flop == sorted(flop)
+    assert "up to 345 sets of layers, about 20 TFLOP" in durations.of_search(SEARCH, fakes.FACTS, []), "19 were measured"
+    assert "up to 2,760 sets of layers, usually 1,380, about" in durations.of_search(
+        replace(SEARCH, strategy="swaps"), fakes.FACTS, []
+    )
+
+
+def test_time_is_estimated_from_searches_of_this_machine():
+    ends = " at the speed of earlier searches here."
+    assert durations.of_search(SEARCH, fakes.FACTS, [ran(300.0)]).endswith(f": 5 minutes{ends}")
+    assert durations.of_search(SEARCH, fakes.FACTS, [ran(60.0)]).endswith(f": a minute{ends}")
+    for other in (ran(300.0, "another"), ran(300.0, complete=False), ran(4.0, n_measured=20)):
+        assert ends not in durations.of_search(SEARCH, fakes.FACTS, [other])
+    assert ends not in durations.of_search(
+        replace(SEARCH, model=replace(fakes.MODEL, dtype="float32")), fakes.FACTS, [ran(300.0)]
+    )

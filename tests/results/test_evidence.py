@@ -7,7 +7,7 @@ import pytest
 
 from analysis.core.blocks import Block
 from analysis.data.spec import CorpusSpec
-from analysis.results import evidence
+from analysis.results.stored import evidence
 from tests.support import fakes
 
 

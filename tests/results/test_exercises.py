@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.results import exercises
-from analysis.results.exercises import Results
+from analysis.results.words import exercises
+from analysis.results.words.exercises import Results
 from tests.support import fakes
 
 SWEEP = fakes.sweep(answers=True)

@@ -8,9 +8,9 @@ import pytest
 from analysis.experiments.accuracy.points import Point, QuestionScore
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.models import spec
-from analysis.results import front
-from analysis.results.front import SIZE, SPEED
-from analysis.results.reading import ACCURACY, LOSS
+from analysis.results.compared import front
+from analysis.results.compared.front import SIZE, SPEED
+from analysis.results.stored.reading import ACCURACY, LOSS
 from tests.support import fakes
 
 

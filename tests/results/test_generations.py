@@ -6,7 +6,8 @@ import pytest
 
 from analysis.core.blocks import Block
 from analysis.data.spec import GenerationSpec
-from analysis.results import generations, library
+from analysis.results import library
+from analysis.results.compared import generations
 from tests.support import fakes
 
 

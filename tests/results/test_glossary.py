@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.results import glossary
+from analysis.results.words import glossary
 from tests.support import fakes
 
 

@@ -8,9 +8,10 @@ import pytest
 from analysis.api import facade
 from analysis.core import stats
 from analysis.core.errors import SpecError
-from analysis.results import front, goals
-from analysis.results.goals import MEGABYTES, NATS, POINTS, TIMES, Goal
-from analysis.results.reading import ACCURACY, LOSS
+from analysis.results.compared import front
+from analysis.results.stored.reading import ACCURACY, LOSS
+from analysis.results.words import goals
+from analysis.results.words.goals import MEGABYTES, NATS, POINTS, TIMES, Goal
 from tests.results.test_front import kept_answers
 from tests.support import fakes
 

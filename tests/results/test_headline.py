@@ -6,10 +6,14 @@ from statistics import fmean, stdev
 
 import pytest
 
+from analysis.core import units
 from analysis.core.blocks import Block, LayerSet
 from analysis.experiments.accuracy.points import QuestionScore
-from analysis.results import headline, reading, selection, settled
-from analysis.results.headline import (
+from analysis.results.compared import changes, selection
+from analysis.results.compared.changes import Change
+from analysis.results.stored import reading
+from analysis.results.words import headline
+from analysis.results.words.headline import (
     ANSWERS,
     ESTIMATED,
     HEAL,
@@ -17,7 +21,6 @@ from analysis.results.headline import (
     SPEED,
     TEXT,
 )
-from analysis.results.reading import Change
 from tests.support import fakes
 
 CUT = next(point.block for point in fakes.sweep().points if point.n == 8)
@@ -101,10 +104,10 @@ def test_an_insignificant_change_is_called_so():
 def test_interval_that_excludes_zero_never_reads_as_including_it():
     change = Change(-0.079, -0.157, -0.001, paired=True, n=200, needed=None)
     assert headline._moved(change, "ARC-Easy").startswith("accuracy drops 8 points (95 % CI 0.1 to 16, ")
-    assert settled.said(replace(change, low=-0.157, high=-0.0002), reading.ACCURACY).endswith("-15.7 to -0.02")
-    assert settled.number(0.0004, 0) == "0.0004"
-    assert settled.number(0.0, 0) == "0"
-    assert settled.number(-0.004, 2, "+") == "-0.004"
+    assert changes.said(replace(change, low=-0.157, high=-0.0002), reading.ACCURACY).endswith("-15.7 to -0.02")
+    assert units.number(0.0004, 0) == "0.0004"
+    assert units.number(0.0, 0) == "0"
+    assert units.number(-0.004, 2, "+") == "-0.004"
 
 
 def test_a_gain_is_called_one():

@@ -8,7 +8,9 @@ from analysis.core import stats
 from analysis.data.spec import CorpusSpec, default_loss_corpus, held_out_text
 from analysis.experiments.accuracy.points import Continuation, GenerationCheck, Point, SumAnswer
 from analysis.experiments.heal.heal_result import HealResult
-from analysis.results import heals, reading
+from analysis.results.compared import changes
+from analysis.results.stored import reading
+from analysis.results.words import heals
 from tests.support import fakes
 
 N = 32
@@ -192,7 +194,7 @@ def test_readings_of_both_kinds_name_their_text():
     assert judged.condition.material_in_words() == "32 texts of C4"
     assert own.condition.material_in_words() == "32 texts of Wikipedia"
     assert reading.of_same_kind(found, "control") == {}
-    change = reading.change(reading.of_same_kind(found, "unpruned")[reading.LOSS], own)
+    change = changes.change(reading.of_same_kind(found, "unpruned")[reading.LOSS], own)
     assert (change.difference, change.low, change.high) == stats.compare_losses(
         found.same_kind_losses["unpruned"], found.same_kind_losses["healed"], TOKENS
     )

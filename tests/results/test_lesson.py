@@ -6,8 +6,8 @@ import pytest
 
 from analysis.core.stats import wilson_interval
 from analysis.experiments.accuracy.points import Lines, Point
-from analysis.results import lesson
-from analysis.results.lesson import Seen
+from analysis.results.words import lesson
+from analysis.results.words.lesson import Seen
 from tests.support.toy import MAP, SWEEP
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from analysis.data.spec import BenchmarkSpec
-from analysis.results import methods
+from analysis.results.compared import methods
 from tests.support import fakes
 
 

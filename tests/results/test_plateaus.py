@@ -6,7 +6,7 @@ import pytest
 
 from analysis.charts import lesson
 from analysis.data.spec import BenchmarkSpec
-from analysis.results.plateaus import Plateau, Step, movers, plateaus
+from analysis.results.compared.plateaus import Plateau, Step, movers, plateaus
 from tests.support import fakes
 
 

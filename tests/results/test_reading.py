@@ -15,8 +15,9 @@ from analysis.core.errors import MixedConditionsError
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy import pairs
 from analysis.experiments.accuracy.points import QuestionScore
-from analysis.results import reading
-from analysis.results.reading import ACC_NORM, ACCURACY, DAMAGE, LOSS
+from analysis.results.compared import changes
+from analysis.results.stored import reading
+from analysis.results.stored.reading import ACC_NORM, ACCURACY, DAMAGE, LOSS
 from tests.support import fakes
 
 ANALYSIS = Path(__file__).resolve().parents[2]
@@ -100,7 +101,7 @@ def test_one_text_gives_no_interval_and_settles_nothing():
     one = replace(one, text_losses=[[point.loss] for point in one.points])
     found = at(one, 5)[LOSS]
     assert (found.low, found.high) == (None, None)
-    assert not reading.change(reading.of_sweep(one, None)[LOSS], found).is_settled
+    assert not changes.change(reading.of_sweep(one, None)[LOSS], found).is_settled
 
 
 @pytest.mark.parametrize(
@@ -146,28 +147,28 @@ def test_numbers_of_two_conditions_cannot_be_subtracted(pair, said):
     reference, other = (at(result, n)[ACCURACY] for result, n in zip(pair, (0, 5), strict=True))
     assert reference.condition != other.condition
     with pytest.raises(MixedConditionsError, match="different conditions") as refused:
-        reading.change(reference, other)
+        changes.change(reference, other)
     assert said in str(refused.value)
 
 
 def test_readings_of_different_conditions_or_quantities_are_not_compared():
     curve, heal = fakes.sweep(), fakes.heal()
     with pytest.raises(MixedConditionsError, match="NF4"):
-        reading.change(at(curve, 5)[LOSS], reading.of_heal(heal, "healed")[LOSS])
+        changes.change(at(curve, 5)[LOSS], reading.of_heal(heal, "healed")[LOSS])
     with pytest.raises(MixedConditionsError, match="loss and loss increase"):
-        reading.change(reading.of_sweep(curve, None)[LOSS], reading.of_damage(fakes.damage(), Block(11, 5)))
+        changes.change(reading.of_sweep(curve, None)[LOSS], reading.of_damage(fakes.damage(), Block(11, 5)))
 
 
 def test_the_same_weights_under_another_name_are_the_same_model():
     here = fakes.sweep(answers=True)
     there = replace(held(here, source="/elsewhere"), model=replace(fakes.FACTS, name="a copy"))
-    assert reading.change(reading.of_sweep(here, None)[ACCURACY], at(there, 5)[ACCURACY]).paired
+    assert changes.change(reading.of_sweep(here, None)[ACCURACY], at(there, 5)[ACCURACY]).paired
 
 
 def test_accuracies_change_question_by_question():
     sweep = fakes.sweep(answers=True, limit=200)
     whole, cut = (at(sweep, n)[ACCURACY] for n in (0, 9))
-    change, pair = reading.change(whole, cut), pairs.compare(sweep.questions[0], sweep.questions[9])
+    change, pair = changes.change(whole, cut), pairs.compare(sweep.questions[0], sweep.questions[9])
     assert (change.difference, change.low, change.high, change.n) == (pair.difference, pair.low, pair.high, 200)
     assert change.paired
     assert change.is_settled
@@ -182,7 +183,7 @@ def test_an_unsettled_change_says_how_many_questions_it_would_take():
     cut = [replace(a, prediction=1 - a.prediction) if i < 24 else a for i, a in enumerate(whole)]
     lost = sum(a.prediction == 0 for a in whole[:24])
     sweep = replace(sweep, questions=[whole, *[cut] * 15])
-    change = reading.change(*(at(sweep, n)[ACCURACY] for n in (0, 5)))
+    change = changes.change(*(at(sweep, n)[ACCURACY] for n in (0, 5)))
     assert change.difference == pytest.approx((24 - 2 * lost) / 200)
     assert not change.is_settled
     spread = math.sqrt(24 / 200 - change.difference**2)
@@ -192,7 +193,7 @@ def test_an_unsettled_change_says_how_many_questions_it_would_take():
 
 def test_losses_change_text_by_text():
     sweep = with_losses(fakes.sweep(), shift=0.01)
-    change = reading.change(*(at(sweep, n)[LOSS] for n in (0, 5)))
+    change = changes.change(*(at(sweep, n)[LOSS] for n in (0, 5)))
     mean, low, high = stats.compare_losses(sweep.text_losses[0], sweep.text_losses[5])
     assert (change.difference, change.low, change.high, change.n, change.paired) == (mean, low, high, 8, True)
     assert change.is_settled
@@ -201,10 +202,10 @@ def test_losses_change_text_by_text():
 def test_results_without_answers_change_as_if_independent():
     sweep = fakes.sweep(limit=200)
     whole, cut = (at(sweep, n) for n in (0, 5))
-    change = reading.change(whole[LOSS], cut[LOSS])
+    change = changes.change(whole[LOSS], cut[LOSS])
     assert not change.paired
     assert change.high - change.difference == pytest.approx(1.959964 * math.hypot(0.08, 0.08), rel=1e-6)
-    accuracy = reading.change(whole[ACCURACY], cut[ACCURACY])
+    accuracy = changes.change(whole[ACCURACY], cut[ACCURACY])
     errors = [math.sqrt(one[ACCURACY].value * (1 - one[ACCURACY].value) / 199) for one in (whole, cut)]
     assert accuracy.high - accuracy.difference == pytest.approx(1.959964 * math.hypot(*errors), rel=1e-6)
 
@@ -219,7 +220,7 @@ def test_no_one_makes_a_reading_by_hand():
             is_of_threads = isinstance(called, ast.Attribute) and ast.unparse(called) == "threading.Condition"
             if name in ("Reading", "Condition") and not is_of_threads:
                 made.add(path.relative_to(ANALYSIS).as_posix())
-    assert made <= {"analysis/results/reading.py"}
+    assert made <= {"analysis/results/stored/reading.py"}
 
 
 @pytest.mark.parametrize(("gained", "lost"), [(0.05, 0.11), (0.10, 0.15), (0.02, 0.07)])

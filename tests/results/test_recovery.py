@@ -1,4 +1,4 @@
-"""Share of the loss increase that a heal recovers: its interval, and the cases in which none is stated."""
+"""Share of the loss increase that heals recover: its interval, its range over blocks, and when none is stated."""
 
 from dataclasses import replace
 from random import Random
@@ -6,8 +6,11 @@ from random import Random
 import pytest
 
 from analysis.core import stats
+from analysis.core.blocks import Block, PartSet
+from analysis.data.spec import CorpusSpec
 from analysis.experiments.accuracy.points import QuestionScore
-from analysis.results import recovery
+from analysis.results.compared import differences, recovery
+from analysis.results.words import heals
 from tests.support import fakes
 
 N = 32
@@ -76,6 +79,17 @@ def test_without_losses_per_text_no_interval_is_claimed():
     assert "no interval: losses per text were not stored" in found.in_words()
 
 
+@pytest.mark.parametrize("keeps_losses", [True, False])
+def test_a_single_text_gives_no_share(keeps_losses):
+    made = heal()
+    points = {name: replace(point, n_texts=1) for name, point in made.models.items()}
+    losses = {name: of[:1] for name, of in made.text_losses.items()} if keeps_losses else {}
+    single = replace(made, **points, text_losses=losses, text_tokens=TOKENS[:1])
+    assert recovery.of(single) is None
+    assert recovery.loss_in_words(single) == "has no stated recovery: a single text gives no interval"
+    assert "healing lowers the loss by 0.82 nats/token after an increase of 1.01." in heals.headline(single)
+
+
 @pytest.mark.parametrize(
     ("right", "said"),
     [
@@ -93,3 +107,65 @@ def test_accuracy_that_was_not_measured_is_stated_as_that():
     made = heal()
     points = {name: replace(getattr(made, name), acc=None, n_samples=0) for name in made.models}
     assert recovery.accuracy_in_words(replace(made, **points, questions={})) == "accuracy: not measured"
+
+
+C4 = CorpusSpec("c4", 32, 256)
+
+
+def block_heal(
+    n: int, healed_loss: float, *, minutes: float | None = 10.0, recipe: str = "distill", texts: CorpusSpec = C4, **changes
+):
+    """Return a healing run: loss 2.4 nats/token unpruned, 4.4 without n layers, and `healed_loss` healed."""
+    found = fakes.heal()
+    steps = {"steps": 0, "minutes": minutes} if minutes else {"steps": 0, "instant": True}
+    spec = replace(found.spec, block=Block(11, n), recipe=recipe, validation=texts, **steps)
+    points = {"unpruned": 2.4, "pruned": 4.4, "healed": healed_loss}
+    scored = {name: replace(getattr(found, name), loss=loss) for name, loss in points.items()}
+    return replace(found, spec=spec, **scored, **changes)
+
+
+def test_the_range_is_over_cuts_with_their_sizes_and_number():
+    found = recovery.over_blocks([block_heal(3, 2.9), block_heal(10, 3.2), block_heal(5, 3.0)], "distill", 10)
+    assert (found.least.share, found.most.share) == pytest.approx((0.6, 0.75))
+    assert (found.sizes, found.n, found.least.texts) == ((3, 10), 3, "C4")
+    assert "recovers 60 % (no interval: losses per text were not stored) to 75 %" in found.in_words()
+    assert found.in_words().endswith("3 blocks of 3 to 10 layers, accuracy: no significant change on any of 3 blocks")
+
+
+def test_of_one_cut_the_strongest_evidence_counts():
+    weak = block_heal(5, 2.4)
+    weak = replace(weak, **{name: replace(point, n_samples=5) for name, point in weak.models.items()})
+    assert recovery.over_blocks([weak, block_heal(5, 3.4)], "distill", 10).most.share == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        block_heal(5, 2.4, texts=CorpusSpec("wiki", 32, 256, split="validation")),
+        block_heal(5, 2.4, recipe="distill, changed"),
+        block_heal(5, 2.4, minutes=2.0),
+        block_heal(5, 2.4, complete=False),
+        block_heal(5, 2.4, minutes=None),
+        replace(whole := block_heal(5, 2.4), spec=replace(whole.spec, block=PartSet(attention=(3, 4)))),
+    ],
+    ids=["of the healing kind", "of another recipe", "in another time", "unfinished", "instant", "of parts"],
+)
+def test_runs_of_another_kind_do_not_count(other):
+    assert recovery.over_blocks([other], "distill", 10) is None
+
+
+def test_a_selected_block_takes_no_numbers_of_other_blocks():
+    heals = [block_heal(3, 2.9), block_heal(5, 3.0)]
+    found = recovery.over_blocks(heals, "distill", 10, Block(11, 5))
+    assert (found.n, found.most.share) == (1, pytest.approx(0.7))
+    assert ", accuracy: not significantly different from the pruned model (95 % CI " in found.in_words()
+    assert recovery.over_blocks(heals, "distill", 10, Block(2, 5)) is None
+
+
+def test_where_nothing_was_lost_nothing_can_come_back():
+    found = block_heal(5, 2.3)
+    assert differences.recovered(replace(found, pruned=replace(found.pruned, loss=2.35))) is None
+
+
+def test_a_heal_that_made_it_worse_is_counted_as_that():
+    assert recovery.over_blocks([block_heal(5, 4.6)], "distill", 10).least.share == pytest.approx(-0.1)

@@ -8,7 +8,7 @@ import pytest
 
 from analysis.core.blocks import Block, blocks_up_to
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
-from analysis.results import differences
+from analysis.results.compared import differences
 from tests.support import fakes
 
 

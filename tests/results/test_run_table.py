@@ -11,13 +11,14 @@ from analysis.core.blocks import Block
 from analysis.core.index import Wanted
 from analysis.core.registry import RESULTS
 from analysis.data.spec import CorpusSpec
-from analysis.results import runs as run_table
-from analysis.results.found import Found, Summary
+from analysis.results.compared import runs as run_table
+from analysis.results.stored import summaries
+from analysis.results.stored.result import Found, Summary
 from tests.support import fakes
 
 
 def run(result, *, precomputed=False, saved_at=1.0, on="C4"):
-    known = replace(run_table.summary(result), on=on)
+    known = replace(summaries.summary(result), on=on)
     return Found(result.kind, result.spec.fingerprint(), precomputed, saved_at, (result, known))
 
 
@@ -53,27 +54,27 @@ def of_model(result, **changes):
     ("fraction", "n_layers", "n"), [(0.2, 30, 6), (0.2, 24, 5), (0.0, 30, 1), (1.0, 30, 29), (0.5, 5, 3), (0.5, 2, 1)]
 )
 def test_share_of_layers_is_the_nearest_number_that_leaves_one(fraction, n_layers, n):
-    assert run_table.nearest_n(fraction, n_layers) == n
+    assert summaries.nearest_n(fraction, n_layers) == n
 
 
 def test_key_figures_are_read_at_the_share():
     distances, sweep, damage = fakes.distances(), fakes.sweep(), fakes.damage()
-    found = run_table.key_figure(distances, 0.2)
+    found = summaries.key_figure(distances, 0.2)
     assert (found.name, found.value) == ("least distance, n = 6", distances.best[5].distance)
     assert (found.low, found.high) == stats.mean_interval(found.value, 0.004, distances.n_texts)
-    found = run_table.key_figure(sweep, 0.2)
+    found = summaries.key_figure(sweep, 0.2)
     assert (found.name, found.value) == ("accuracy, n = 6", sweep.points[6].acc)
-    assert run_table.key_figure(damage, 0.2).value == damage.best[5].increase
-    assert run_table.key_figure(damage, 0.8).value is None
-    assert run_table.key_figure(sweep, 0.8).value is None
+    assert summaries.key_figure(damage, 0.2).value == damage.best[5].increase
+    assert summaries.key_figure(damage, 0.8).value is None
+    assert summaries.key_figure(sweep, 0.8).value is None
 
 
 def test_a_heal_has_a_share_of_its_own():
-    found = run_table.key_figure(fakes.heal(), 0.9)
+    found = summaries.key_figure(fakes.heal(), 0.9)
     assert (found.name, found.value) == ("healed loss, n = 5", 3.1)
     assert (found.low, found.high) == stats.mean_interval(3.1, 0.08, fakes.heal().healed.n_texts)
-    assert run_table.key_figure(fakes.heal(20), 0.9).value is None
-    assert run_table.key_figure(fakes.timed_heal(control=True), 0.9).name == "control's loss, n = 0"
+    assert summaries.key_figure(fakes.heal(20), 0.9).value is None
+    assert summaries.key_figure(fakes.timed_heal(control=True), 0.9).name == "control's loss, n = 0"
 
 
 def test_row_holds_all_that_distinguishes_results():
@@ -91,10 +92,10 @@ def test_index_facts_give_the_key_figure_at_every_share(fraction):
     results = [fakes.distances(), fakes.sweep(), fakes.sweep(5), fakes.heal(), fakes.heal(20), fakes.damage()]
     results += [fakes.damage(0.3), fakes.evaluate(Block(3, 2))]
     for result in results:
-        again = Summary.from_json(json.dumps(run_table.summary(result).to_json()))
-        assert again == run_table.summary(result)
+        again = Summary.from_json(json.dumps(summaries.summary(result).to_json()))
+        assert again == summaries.summary(result)
         found = Found(result.kind, "", False, 0.0, (result, again))
-        assert run_table.figure_at(found, fraction) == run_table.key_figure(result, fraction)
+        assert run_table.figure_at(found, fraction) == summaries.key_figure(result, fraction)
 
 
 def test_filters_are_all_to_be_passed(cache):

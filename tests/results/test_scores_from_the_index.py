@@ -8,8 +8,9 @@ import pytest
 
 from analysis.core import store
 from analysis.core.blocks import Block, removal
-from analysis.results import found as opened
-from analysis.results import library, selection
+from analysis.results import library
+from analysis.results.compared import selection
+from analysis.results.stored import result as opened
 from tests.support import fakes
 
 CUTS = (Block(11, 5), Block(9, 5), Block(3, 1), removal([2, 7, 9]), Block(20, 9))
@@ -136,3 +137,11 @@ def test_scores_of_a_block_open_few_of_many_results(monkeypatch):
     selected = selection.select(Block(11, 5), [one.result for one in found], shown=shown.result)
     assert selected.loss.reading is not None
     assert len({key for _, key, *_ in read}) <= 25
+
+
+def test_a_grid_is_of_each_of_its_models(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
+    grid = fakes.grid()
+    grid.save()
+    assert library.of("grid", grid.spec.models[1]) == library.of("grid", grid.spec.models[0]) == [grid]
+    assert library.of("grid", replace(fakes.MODEL, identity="files:other")) == []

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from analysis.core.blocks import Block
-from analysis.results import selection
-from analysis.results.reading import ACCURACY, LOSS
+from analysis.results.compared import selection
+from analysis.results.stored import reading
+from analysis.results.stored.reading import ACCURACY, LOSS
 from tests.support import fakes
 
 OTHER = Block(3, 5)
@@ -56,9 +57,9 @@ def test_a_block_is_found_in_any_result_of_the_condition():
 def test_scores_of_another_condition_stand_elsewhere(other):
     shown = replace(fakes.sweep(), points=fakes.sweep().points[:3])
     found = selection.select(own(8), [shown, other], shown=shown)
-    assert found.accuracy.condition == selection.conditions_of(shown)[ACCURACY]
+    assert found.accuracy.condition == reading.conditions_of(shown)[ACCURACY]
     assert found.accuracy.reading is None
-    assert [cost.condition for cost in found.accuracy.elsewhere] == [selection.conditions_of(other)[ACCURACY]]
+    assert [cost.condition for cost in found.accuracy.elsewhere] == [reading.conditions_of(other)[ACCURACY]]
 
 
 def test_the_condition_is_that_of_the_result_on_screen():

@@ -8,8 +8,8 @@ import pytest
 
 from analysis.core.blocks import Block
 from analysis.experiments.speed.speed_spec import timing
-from analysis.results import gains, headline
-from analysis.results import speed as speeds
+from analysis.results.compared import speed as speeds
+from analysis.results.words import headline
 from pages.components.explore import cost_panel
 from pages.components.shared.cuts import Cut
 from tests.support import fakes
@@ -47,7 +47,7 @@ def test_cost_export_and_verdict_show_one_gain(n):
     assert row.pruned / row.unpruned - 1 == pytest.approx(gain.value)
     assert row.interval == (gain.low, gain.high)
     assert f"{gain.value:+.1%}" in cost_panel.shown([row], n)[0]["change"].replace("−", "-")
-    taken = gains.speed([speed], cut)
+    taken = speeds.decode_speed([speed], cut)
     if n == 5:
         assert taken.times.value - 1 == pytest.approx(gain.value)
         assert taken.after.value == pytest.approx(row.pruned)
@@ -78,3 +78,25 @@ def test_sentence_says_how_the_gain_is_known():
     assert "paired over 5 rounds" in speeds.sentence(uneven(), Block(11, 5))
     assert "interpolated from the fitted line" in speeds.sentence(fakes.speed(), Block(11, 8))
     assert speeds.sentence(replace(fakes.speed(), points=[], decode=None), Block(11, 5)) == ""
+
+
+def test_speed_is_a_geometric_mean_and_gain_pairs_rounds():
+    result = fakes.speed()
+    found = speeds.decode_speed([result], 5)
+    times = {point.n: point.decode.repeats_s for point in result.points}
+    assert found.before.value == pytest.approx(math.exp(-fmean(map(math.log, times[0]))))
+    ratios = [math.log(a / b) for a, b in zip(times[0], times[5], strict=True)]
+    assert found.times.value == pytest.approx(math.exp(fmean(ratios)))
+    assert found.times.low == pytest.approx(found.times.high), "every round has the same ratio, however slow it was"
+    logs = [-math.log(time) for time in times[5]]
+    half = 2.776445 * stdev(logs) / math.sqrt(5)
+    assert found.after.low == pytest.approx(math.exp(fmean(logs) - half), rel=1e-5)
+    assert found.after.high == pytest.approx(math.exp(fmean(logs) + half), rel=1e-5)
+
+
+def test_unmeasured_speed_is_none_and_one_round_has_no_interval():
+    assert speeds.decode_speed([fakes.speed()], 4) is None
+    assert speeds.decode_speed([fakes.speed(ns=(2, 5))], 5) is None
+    assert speeds.decode_speed([], 5) is None
+    once = speeds.decode_speed([fakes.speed(1)], 5)
+    assert (once.times.low, once.times.high, once.rounds) == (None, None, 1)

@@ -10,7 +10,7 @@ import pytest
 from analysis.core import stats
 from analysis.experiments.accuracy import pairs
 from analysis.experiments.accuracy.points import Lines, Point, QuestionScore
-from analysis.results import verdicts
+from analysis.results.compared import remarks
 
 
 def point(n, acc, n_samples=200):
@@ -85,15 +85,15 @@ def test_only_shared_questions_count():
 
 def test_collapse_is_seen_but_not_in_a_skewed_set():
     given = [QuestionScore(str(index), [], 1, index % 4) for index in range(40)]
-    assert verdicts.collapsed_option(given) == (1, 1.0)
-    assert verdicts.collapsed_option([QuestionScore(str(index), [], 1, 1) for index in range(40)]) is None
-    assert verdicts.collapsed_option([QuestionScore(str(index), [], index % 4, 0) for index in range(40)]) is None
-    assert verdicts.collapsed_option(given[:5]) is None
+    assert remarks.collapsed_option(given) == (1, 1.0)
+    assert remarks.collapsed_option([QuestionScore(str(index), [], 1, 1) for index in range(40)]) is None
+    assert remarks.collapsed_option([QuestionScore(str(index), [], index % 4, 0) for index in range(40)]) is None
+    assert remarks.collapsed_option(given[:5]) is None
 
 
 def test_remarks_agree_with_the_numbers():
     lines = Lines(0.25, 0.3)
-    weak = verdicts.remarks([point(0, 0.26), point(1, 0.24)], lines)
+    weak = remarks.remarks([point(0, 0.26), point(1, 0.24)], lines)
     assert len(weak) == 1
     assert "not significantly above chance" in weak[0]
     good = [point(0, 0.5), point(1, 0.49), point(2, 0.27)]
@@ -102,11 +102,11 @@ def test_remarks_agree_with_the_numbers():
         answers([True, False] * 10),
         [QuestionScore(str(i), [], 2, i % 4) for i in range(40)],
     ]
-    said = verdicts.remarks(good, lines, collapsed)
+    said = remarks.remarks(good, lines, collapsed)
     assert "At n = 2 the model gives option 3 for 100%" in said[0]
-    assert verdicts.remarks([point(0, 0.5), point(1, 0.49)], lines) == []
-    assert verdicts.remarks(good, None) == []
-    assert "not significantly above always giving" in verdicts.remarks([point(0, 0.6)], Lines(0.5, 0.62))[0]
+    assert remarks.remarks([point(0, 0.5), point(1, 0.49)], lines) == []
+    assert remarks.remarks(good, None) == []
+    assert "not significantly above always giving" in remarks.remarks([point(0, 0.6)], Lines(0.5, 0.62))[0]
 
 
 def test_bootstrap_wins_agree_with_a_loop_over_the_same_resamples():

@@ -8,13 +8,13 @@ from analysis.core.blocks import Block, LayerSet, Removal, removal
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus, held_out_text
 from analysis.experiments.accuracy.points import Continuation, GenerationCheck, Lines, Point, QuestionScore, SumAnswer, place
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpec, SweepResult, SweepSpec
-from analysis.experiments.grid import cells
-from analysis.experiments.grid.spec import GridResult, GridSpec
+from analysis.experiments.batch import grid_cells
+from analysis.experiments.batch.grid_spec import GridResult, GridSpec
+from analysis.experiments.batch.methods_spec import MethodCell, MethodsResult, MethodsSpec
 from analysis.experiments.heal.heal_result import HealResult, HealStep, Validation
 from analysis.experiments.heal.heal_spec import HealSpec, default_heal_corpus
 from analysis.experiments.maps.damage_spec import DamageResult, DamageSpec, LeastDamage, default_damage_corpus
 from analysis.experiments.maps.distance_spec import Best, DistanceResult, DistanceSpec
-from analysis.experiments.methods.spec import MethodCell, MethodsResult, MethodsSpec
 from analysis.experiments.speed.speed_spec import SpeedPoint, SpeedResult, SpeedSpec, fit, timing
 from analysis.models.spec import Choice, InspectResult, InspectSpec, LayerFacts, ModelFacts, ModelSpec
 
@@ -297,12 +297,12 @@ def grid(n_done: int | None = None, *, failing: bool = False) -> GridResult:
     for asked in spec.cells():
         curve = sweep(strategy=asked.strategy, answers=True)
         if asked.model == small and failing:
-            found.append(cells.without_numbers(asked, "There is no model at '/models/small': give another."))
+            found.append(grid_cells.without_numbers(asked, "There is no model at '/models/small': give another."))
         else:
             facts = FACTS if asked.model == MODEL else replace(FACTS, name="small")
             losses = [[point.loss + 0.01 * text for text in range(point.n_texts)] for point in curve.points]
             told = replace(curve, spec=asked, model=facts, text_losses=losses, text_tokens=[255] * 8)
-            found.append(cells.measured(told))
+            found.append(grid_cells.measured(told))
     n_done = len(found) if n_done is None else n_done
     return GridResult(spec, VERSIONS, 41.0 * n_done, 4444 * n_done, n_done == len(found), len(found), found[:n_done])
 

@@ -7,7 +7,7 @@ from analysis.core import stats
 from analysis.core.blocks import Removal
 from analysis.core.record import Result, Spec
 from analysis.core.registry import Experiment, register
-from analysis.core.table import Column, Table, of_rows
+from analysis.core.table import Column, Table, interval_columns, of_rows
 from analysis.data import corpora
 from analysis.data.decontamination import Overlap
 from analysis.data.spec import CorpusSpec
@@ -98,20 +98,12 @@ class JunctionReport:
     """Gap by gap, in the model's order; empty in healing runs of former versions, which had one."""
 
 
-def _rate(name: str, title: str) -> tuple[Column, ...]:
-    return (
-        Column(name, title, format=".1%", low=f"{name}_low", high=f"{name}_high"),
-        Column(f"{name}_low"),
-        Column(f"{name}_high"),
-    )
-
-
 _WRITING = (
     Column("model"),
-    *_rate("repetition_rate", "repeated"),
-    *_rate("distinct_rate", "distinct"),
+    *interval_columns("repetition_rate", "repeated", format=".1%"),
+    *interval_columns("distinct_rate", "distinct", format=".1%"),
     Column("n_texts", "continuations"),
-    *_rate("sum_acc", "arithmetic right"),
+    *interval_columns("sum_acc", "arithmetic right", format=".1%"),
     Column("n_sums", "problems"),
 )
 

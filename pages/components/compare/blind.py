@@ -15,8 +15,9 @@ from analysis.charts import prompts as prompt_figures
 from analysis.core.blocks import Removal, written
 from analysis.experiments.prompt.comparison_spec import CompareResult, CompareSpec, Variant
 from analysis.models.spec import ModelSpec
-from analysis.results import blind, texts
-from analysis.results.blind import Round
+from analysis.results.compared import prompt_answers
+from analysis.results.words import blind
+from analysis.results.words.blind import Round
 from pages.components.compare import prompts, shaded_text, side_by_side
 from pages.components.shared import library, start, words
 
@@ -100,7 +101,7 @@ def show(model: ModelSpec) -> None:
 
 def _is_of(result: CompareResult, cut: Removal, model: ModelSpec) -> bool:
     """Return whether all texts of a comparison belong to this block and precision."""
-    if not texts.same_precision(result.spec.model, model):
+    if not prompt_answers.same_precision(result.spec.model, model):
         return False
     return all(variant.is_unpruned or variant.block == cut for variant in result.spec.variants)
 

@@ -14,18 +14,16 @@ from analysis.core.table import Table
 from analysis.data import corpora
 from analysis.data.spec import BenchmarkSpec, default_loss_corpus
 from analysis.data.tasks import TASKS
-from analysis.experiments.grid.cells import Cell
-from analysis.experiments.grid.spec import GridResult, GridSpec
-from analysis.experiments.strategies import BLOCKS, STRATEGIES, needs
+from analysis.experiments.batch.grid_cells import GridCell
+from analysis.experiments.batch.grid_spec import GridResult, GridSpec
 from analysis.models.spec import ModelFacts, ModelSpec
-from analysis.results import grids
-from pages.components.jobs import in_place
+from analysis.results.compared import durations
+from pages.components.compare import batch_view
 from pages.components.shared import chart, chip, command, frame, library, precision, selection, start, state, theme, words
 from pages.components.shared.library import Found
 
 _MOST_SHOWN = 6
 """Panels drawn unasked."""
-_TOLD_FAILURES = 5
 _TEXTS = ("c4", "wiki")
 _QUANTITIES = {grid_figures.ACCURACY: "Accuracy", grid_figures.LOSS: "Loss"}
 _ALWAYS = ("model", "strategy", "no_loss_n", "acc_change", "loss_change", "unpruned_acc", "acc", "loss", "wall_s")
@@ -66,10 +64,7 @@ def _form(model: ModelSpec) -> None:
         texts = right.multiselect(
             "Loss on", _TEXTS, [name for name in loss if name in _TEXTS] or ["c4"], corpora.TITLES.get, key="grid-texts"
         )
-        choosing = [name for name in STRATEGIES if not needs(name, BLOCKS)]
-        strategies = st.multiselect(
-            "Blocks chosen by", choosing, list(GridSpec((model,)).strategies), key="grid-how", help=words.strategies_help()
-        )
+        strategies = batch_view.choose_strategies("Blocks chosen by", GridSpec((model,)).strategies, "grid-how")
         columns = st.columns(3, vertical_alignment="bottom")
         limit = columns[0].number_input(
             "Questions per dataset", 1, 100_000, begun.limit or 100, key="grid-limit",
@@ -87,7 +82,7 @@ def _form(model: ModelSpec) -> None:
                 ),
                 benchmarks=tuple(BenchmarkSpec(task, int(limit)) for task in tasks),
                 loss_corpora=tuple(replace(default_loss_corpus(), source=source) for source in texts),
-                strategies=tuple(strategies),
+                strategies=strategies,
                 max_n=None if max_n is None else int(max_n),
             )
         except LayerscopeError as error:
@@ -125,7 +120,7 @@ def _name(source: str, facts: ModelFacts | None) -> str:
 def _time(spec: GridSpec, facts: Mapping[str, ModelFacts]) -> words.Markdown:
     """Return the longest duration of the grid, estimated from curves of this machine."""
     curves = [entry.result for entry in library.of_here("sweep")]
-    found = grids.expected(spec, curves, facts, host.load())
+    found = durations.of_grid(spec, curves, facts, host.load())
     if found is None:
         return "Duration unknown: an estimate needs an accuracy curve of this machine and models with stored results."
     rests = "1 curve" if found.n == 1 else f"{found.n} curves"
@@ -137,13 +132,8 @@ def _time(spec: GridSpec, facts: Mapping[str, ModelFacts]) -> words.Markdown:
 def _grown() -> None:
     """The grid on screen, finished or on its way."""
     with frame.errors_shown():
-        running = [job for job in jobs.active() if job.kind == "grid"]
-        for job in running:
-            in_place.show(job, "grid")
-            if doing := job.values.get("doing"):
-                st.caption(words.plain(str(doing)))
         found = library.find("grid")
-        in_place.failure(in_place.last_of("grid", lambda spec: True), max((entry.saved_at for entry in found), default=0.0))
+        running = batch_view.show_jobs("grid", found)
         shown = library.shown("grid", found)
         if shown is None:
             if not running:
@@ -156,14 +146,15 @@ def _grown() -> None:
 
 
 def _called(entry: Found) -> str:
-    when = "precomputed" if entry.precomputed else words.date(entry.saved_at)
     result: GridResult = entry.result
-    left = "" if result.complete else ", unfinished"
-    return words.seen(f"{result.n_cells} curves ({result.spec.how_many()}) · {when}{left}")
+    return batch_view.name(entry, f"{result.n_cells} curves ({result.spec.how_many()})", complete=result.complete)
 
 
 def _result(result: GridResult) -> None:
-    _failures(result)
+    if result.failures:
+        lost = f"{len(result.failures)} of {result.n_cells} curves failed. Run the grid again to retry them."
+        st.warning(words.plain(lost))
+        batch_view.show_failures(result.failures)
     _charts(result)
     tables = result.tables()
     curves, cuts = tables["cells"], tables["cuts"]
@@ -189,19 +180,7 @@ def _read(table: Table) -> list[dict[str, Any]]:
     ]
 
 
-def _failures(result: GridResult) -> None:
-    failed = result.failures
-    if not failed:
-        return
-    lost = f"{len(failed)} of {result.n_cells} curves failed. Run the grid again to retry them."
-    st.warning(words.plain(lost))
-    for why in list(dict.fromkeys(cell.error for cell in failed))[:_TOLD_FAILURES]:
-        names = [cell.name for cell in failed if cell.error == why]
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        st.caption(words.plain(f"{names[0]}{more}: {why}"))
-
-
-def _chip(cells: Sequence[Cell], quantity: str = "") -> None:
+def _chip(cells: Sequence[GridCell], quantity: str = "") -> None:
     """The condition of curves of a grid.
 
     Args:
@@ -215,7 +194,7 @@ def _chip(cells: Sequence[Cell], quantity: str = "") -> None:
     st.markdown(chip.badges([part for one in kept if one for part in one], list(dict.fromkeys(held))))
 
 
-def _material(cell: Cell, quantity: str) -> tuple[str, ...]:
+def _material(cell: GridCell, quantity: str) -> tuple[str, ...]:
     """Dataset or texts of a curve with their number; empty where nothing was measured on them."""
     if quantity == grid_figures.ACCURACY:
         n = max((cut.n_samples for cut in cell.cuts), default=0)
@@ -226,13 +205,10 @@ def _material(cell: Cell, quantity: str) -> tuple[str, ...]:
 
 def _charts(result: GridResult) -> None:
     """Draw a panel for each chosen model and question set or text."""
-    quantities = [quantity for quantity in _QUANTITIES if grid_figures.panels(result, quantity)]
+    quantities = [name for name in _QUANTITIES if grid_figures.panels(result, name)]
     if not quantities:
         return
-    quantity = st.segmented_control(
-        "Quantity", quantities, default=quantities[0], required=True, format_func=_QUANTITIES.get,
-        key="grid-quantity", persist_state="session",
-    )  # fmt: skip
+    quantity = batch_view.choose_quantity("Quantity", _QUANTITIES, quantities, "grid")
     titles = list(grid_figures.panels(result, quantity))
     if len(titles) > _MOST_SHOWN:
         key = state.generation(f"grid-panels-{quantity}", [result.spec.fingerprint()])

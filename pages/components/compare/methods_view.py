@@ -5,25 +5,23 @@ from dataclasses import replace
 
 import streamlit as st
 
-from analysis import jobs
 from analysis.charts import kinds
 from analysis.charts.methods import ACCURACY, NATS
 from analysis.core.blocks import removal
 from analysis.core.errors import LayerscopeError
 from analysis.data.spec import BenchmarkSpec, default_loss_corpus
 from analysis.data.tasks import TASKS
+from analysis.experiments.batch.methods_spec import MethodKey, MethodsResult, MethodsSpec
 from analysis.experiments.heal import recipes
-from analysis.experiments.methods.spec import MethodsResult, MethodsSpec
-from analysis.experiments.strategies import BLOCKS, STRATEGIES, needs
+from analysis.experiments.strategies import STRATEGIES
 from analysis.models.spec import ModelSpec
-from analysis.results import methods
-from pages.components.jobs import in_place
+from analysis.results.compared import methods
+from pages.components.compare import batch_view
 from pages.components.shared import chart, chip, command, frame, library, precision, selection, start, state, theme, words
 from pages.components.shared.library import Found
 
 _KIND = MethodsSpec.kind
 _SIZES = (2, 3, 5, 8, 10, 12, 15)
-_TOLD_FAILURES = 5
 _QUANTITIES = {NATS: "Loss", ACCURACY: "Accuracy"}
 
 
@@ -36,12 +34,7 @@ def show(model: ModelSpec) -> None:
     with frame.errors_shown():
         found = library.find(_KIND, model)
         shown = library.shown(_KIND, found)
-        running = next((job for job in jobs.active() if job.kind == _KIND), None)
-        if running:
-            in_place.show(running, _KIND)
-            if doing := running.values.get("doing"):
-                st.caption(words.plain(str(doing)))
-        in_place.failure(in_place.last_of(_KIND, lambda spec: True), max((entry.saved_at for entry in found), default=0.0))
+        batch_view.show_jobs(_KIND, found)
         if shown is None:
             st.info("No table of methods yet. Choose methods below, then click **Measure**.")
             _form(model, None, found)
@@ -64,10 +57,7 @@ def _joined(parts: Sequence[Found]) -> MethodsResult:
 
 def _result(parts: Sequence[Found], result: MethodsResult, found: Sequence[Found]) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        quantity = st.segmented_control(
-            "Change from the unpruned model", list(_QUANTITIES), default=NATS, required=True,
-            format_func=_QUANTITIES.get, key="methods-quantity", persist_state="session",
-        )  # fmt: skip
+        quantity = batch_view.choose_quantity("Change from the unpruned model", _QUANTITIES, list(_QUANTITIES), _KIND)
         if any(part.precomputed for part in parts):
             whole = all(part.precomputed for part in parts)
             st.badge(
@@ -90,7 +80,7 @@ def _result(parts: Sequence[Found], result: MethodsResult, found: Sequence[Found
     names = {told.heads[0]: st.column_config.TextColumn(pinned=True)}
     chart.table(rows, key=f"t-methods-{quantity}", alt=told.title, file_name=f"methods-{quantity}", columns=names)
     st.caption(words.plain(told.caption))
-    _failures(result)
+    batch_view.show_failures(result.failures, "Not measured: ")
     with st.expander(f"All cells, {len(result.cells)} rows with all digits", icon=":material/table:"):
         chart.table(tables["cells"], key="t-methods-cells", file_name="methods")
     command.show([part.result.spec for part in parts])
@@ -122,19 +112,10 @@ def _names(shown: Found, found: Sequence[Found]) -> dict[str, str]:
 
 
 def _called(entry: Found, result: MethodsResult) -> str:
-    when = "precomputed" if entry.precomputed else words.date(entry.saved_at)
-    left = "" if result.complete else ", unfinished"
     n_questions, sizes = len(result.right[0]), ", ".join(map(str, result.spec.ns))
     kept = f", {removal(result.spec.protect).brief()} protected" if result.spec.protect else ""
-    return words.seen(f"{len(result.methods)} methods, n = {sizes}{kept}, {n_questions} questions · {when}{left}")
-
-
-def _failures(result: MethodsResult) -> None:
-    failed = [cell for cell in result.cells if cell.error]
-    for why in list(dict.fromkeys(cell.error for cell in failed))[:_TOLD_FAILURES]:
-        names = [f"{cell.method}, n = {cell.n}" for cell in failed if cell.error == why]
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        st.caption(words.plain(f"Not measured: {names[0]}{more}: {why}"))
+    said = f"{len(result.methods)} methods, n = {sizes}{kept}, {n_questions} questions"
+    return batch_view.name(entry, said, complete=result.complete)
 
 
 def _form(model: ModelSpec, shown: MethodsResult | None, found: Sequence[Found]) -> None:
@@ -145,10 +126,8 @@ def _form(model: ModelSpec, shown: MethodsResult | None, found: Sequence[Found])
     key = state.generation("methods-form", [like.fingerprint()])
     with st.expander("Add methods or sizes", icon=":material/add:", expanded=shown is None):
         left, right = st.columns(2)
-        choosing = [name for name in STRATEGIES if not needs(name, BLOCKS)]
-        strategies = left.multiselect(
-            "Layers chosen by", choosing, list(like.strategies), key=f"{key}-strategies", help=words.strategies_help()
-        )
+        with left:
+            strategies = batch_view.choose_strategies("Layers chosen by", like.strategies, f"{key}-strategies")
         healing = right.multiselect(
             "Healed by", list(recipes.NAMES), list(like.recipes), key=f"{key}-recipes",
             help="Each pruned model is measured without healing and after each of these recipes.",
@@ -172,7 +151,7 @@ def _form(model: ModelSpec, shown: MethodsResult | None, found: Sequence[Found])
             benchmark = replace(like.benchmark if same_task else BenchmarkSpec(task), limit=int(limit), identity="")
             corpus = like.loss_corpus if shown is not None else default_loss_corpus()
             spec = MethodsSpec(
-                model=model, strategies=tuple(strategies), recipes=tuple(healing), ns=tuple(sorted(map(_number, sizes))),
+                model=model, strategies=strategies, recipes=tuple(healing), ns=tuple(sorted(map(_number, sizes))),
                 benchmark=replace(benchmark, shots=None if not same_task else benchmark.shots),
                 loss_corpus=replace(corpus, n_texts=int(n_texts), identity=""), minutes=float(minutes),
                 protect=tuple(sorted(state.protected())),
@@ -180,7 +159,7 @@ def _form(model: ModelSpec, shown: MethodsResult | None, found: Sequence[Found])
         except LayerscopeError as error:
             st.error(words.plain(str(error)))
             return
-        wanted = methods.asked(spec)
+        wanted = spec.cells()
         known = methods.measured(spec, [entry.result for entry in found])
         here = methods.measured(spec, [entry.result for entry in found if not entry.precomputed])
         missing = [cell for cell in wanted if cell not in known]
@@ -208,7 +187,7 @@ def _number(size: object) -> int:
     raise LayerscopeError(f"Removed layers must be a whole number such as 5, not {words.seen(str(size), 20)}.")
 
 
-def _work(spec: MethodsSpec, missing: Sequence[methods.Asked], n_precomputed: int) -> str:
+def _work(spec: MethodsSpec, missing: Sequence[MethodKey], n_precomputed: int) -> str:
     """Return the remaining work for these cells, and for the precomputed ones, in words."""
     if not missing:
         return "Everything is measured, with these questions and texts."
@@ -227,7 +206,7 @@ def _work(spec: MethodsSpec, missing: Sequence[methods.Asked], n_precomputed: in
             f"healing runs of {spec.minutes:g} minutes ({together} in total)",
         ),
     ]
-    told = f"{len(missing)} of {len(methods.asked(spec))} cells to measure: "
+    told = f"{len(missing)} of {len(spec.cells())} cells to measure: "
     again = f" Includes {_several(n_precomputed, 'precomputed cell')}, so that all cells are paired." if n_precomputed else ""
     return told + ", ".join(part for part in parts if part) + f". Stored results are reused.{again}"
 

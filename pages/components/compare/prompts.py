@@ -15,7 +15,7 @@ from analysis.core.errors import JobError
 from analysis.core.record import Spec
 from analysis.experiments.prompt.microscope_spec import LONGEST_PROMPT
 from analysis.models.spec import ModelSpec
-from analysis.results import texts
+from analysis.results.compared import prompt_answers
 from pages.components.jobs import card
 from pages.components.shared import chip, frame, library, selection, state, words
 from pages.components.shared.library import Found
@@ -53,7 +53,7 @@ class Asked:
 
     def found(self) -> Found | None:
         """Return the stored result that answers the form, the strongest first; None without one."""
-        return next((entry for entry in self.stored() if texts.is_answer(entry.result.spec, self.spec)), None)
+        return next((entry for entry in self.stored() if prompt_answers.is_answer(entry.result.spec, self.spec)), None)
 
     def stored(self) -> list[Found]:
         """Return all stored results of this kind and model."""
@@ -70,7 +70,7 @@ def show(asked: Asked, missing: words.Markdown, *, grown: Draw, done: Draw) -> N
         done: draws a finished one.
     """
     active = [job for job in jobs.active() if job.kind == asked.kind and _is_of(job, asked.model)]
-    running = next((job for job in active if texts.is_answer(job.spec, asked.spec)), None)
+    running = next((job for job in active if prompt_answers.is_answer(job.spec, asked.spec)), None)
     if running is not None:
         st.fragment(_live, run_every=_LIVE_S)(running.id, asked, grown)
         return
@@ -84,7 +84,7 @@ def show(asked: Asked, missing: words.Markdown, *, grown: Draw, done: Draw) -> N
         card.resume_button(last, where=asked.kind)
         partial = library.live(asked.kind, last.result_key)
         if partial is not None:
-            done(texts.narrowed(partial, asked.spec))
+            done(prompt_answers.narrowed(partial, asked.spec))
         return
     shown = asked.found()
     if shown is None:
@@ -94,7 +94,7 @@ def show(asked: Asked, missing: words.Markdown, *, grown: Draw, done: Draw) -> N
         return
     _menu(asked, shown)
     _chip(shown)
-    done(texts.narrowed(shown.result, asked.spec))
+    done(prompt_answers.narrowed(shown.result, asked.spec))
 
 
 def _chip(shown: Found) -> None:
@@ -128,7 +128,7 @@ def _unfinished(asked: Asked) -> jobs.Job | None:
     except JobError:
         return None
     is_over = job is not None and job.state not in (jobs.DONE, jobs.QUEUED, jobs.RUNNING)
-    return job if job is not None and is_over and texts.is_answer(job.spec, asked.spec) else None
+    return job if job is not None and is_over and prompt_answers.is_answer(job.spec, asked.spec) else None
 
 
 def _live(job_id: str, asked: Asked, grown: Draw) -> None:
@@ -140,7 +140,7 @@ def _live(job_id: str, asked: Asked, grown: Draw) -> None:
         card.active(job, place=waiting.index(job.id) + 1 if job.id in waiting else 0, where=asked.kind)
         result = library.live(asked.kind, job.result_key)
         if result is not None:
-            grown(texts.narrowed(result, asked.spec))
+            grown(prompt_answers.narrowed(result, asked.spec))
         elif job.state == jobs.QUEUED:
             st.info(
                 "Waiting in the queue: one heavy job runs at a time. You can leave this page. The job starts automatically."
@@ -187,7 +187,7 @@ def _fits(spec: Any, model: ModelSpec) -> bool:
     """Return whether the form of this model can be filled with a stored request."""
     blocks = [block for block in _blocks(spec) if block is not None]
     return (
-        texts.same_precision(spec.model, model)
+        prompt_answers.same_precision(spec.model, model)
         and len(set(blocks)) < 2
         and (not blocks or bool(library.find("distances", model)))
     )

@@ -11,12 +11,13 @@ from analysis.charts import runs as run_figures
 from analysis.charts.look import ACCURACY, BITS, LOSS
 from analysis.charts.runs import Drawn
 from analysis.core import registry
-from analysis.results import differences
-from analysis.results import runs as run_table
-from analysis.results.found import Found
-from analysis.results.reading import ACCURACY as ANSWERS
-from analysis.results.reading import LOSS as NATS
-from analysis.results.reading import Condition
+from analysis.results.compared import differences
+from analysis.results.compared import runs as run_table
+from analysis.results.stored import summaries
+from analysis.results.stored.reading import ACCURACY as ANSWERS
+from analysis.results.stored.reading import LOSS as NATS
+from analysis.results.stored.reading import Condition
+from analysis.results.stored.result import Found
 from pages.components.shared import added, chart, chip, state, theme, words
 
 _TITLES = {"distances": "Maps", "damage": "Damage", "sweep": "Curves", "heal": "Healing", "steps": "Healing by step"}
@@ -31,7 +32,7 @@ def show(picked: list[Found], reference: Found | None) -> None:
     """
     runs = [*([reference] if reference else []), *(run for run in picked if reference is None or run.id != reference.id)]
     drawn: dict[str, list[Drawn]] = {}
-    for kind in run_table.kinds():
+    for kind in summaries.kinds():
         same = [run for run in runs if run.kind == kind]
         for run, name in zip(same, run_table.labels(same), strict=True):
             pinned = reference is not None and run.id == reference.id
@@ -43,7 +44,7 @@ def show(picked: list[Found], reference: Found | None) -> None:
     if "evaluate" in drawn:
         st.caption("Evaluations are single points. They are in the table, and a pinned reference is compared with them.")
     for run in runs:
-        if run.kind not in run_table.KINDS:
+        if run.kind not in summaries.KINDS:
             st.header(f"{words.plain(registry.TITLES[run.kind])} of {words.plain(run.summary.name)}", anchor=False)
             added.result(run.result, f"run-{run.key}")
     _data({kind: same for kind, same in drawn.items() if kind in _TITLES})

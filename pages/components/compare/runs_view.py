@@ -15,10 +15,11 @@ from analysis.core.errors import CorruptResultError
 from analysis.core.index import Wanted
 from analysis.core.registry import RESULTS
 from analysis.models.spec import ModelSpec
-from analysis.results import differences as run_compare
 from analysis.results import library as reading
-from analysis.results import runs as run_table
-from analysis.results.found import Found, of_entry
+from analysis.results.compared import differences as run_compare
+from analysis.results.compared import runs as run_table
+from analysis.results.stored import summaries
+from analysis.results.stored.result import Found, of_entry
 from pages.components.compare import runs_overlay
 from pages.components.shared import chart, chip, command, frame, library, state, words
 
@@ -51,7 +52,7 @@ def show(model: ModelSpec) -> None:
         model: the model of the page; its runs come first.
     """
     with frame.errors_shown():
-        if not any(index.names(list(run_table.kinds()))):
+        if not any(index.names(list(summaries.kinds()))):
             st.info("Nothing has been measured yet. Maps, curves and healing runs of all models appear here.")
             st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
             return
@@ -85,7 +86,7 @@ def stored(
 
 
 def _wanted(kinds: Sequence[str], names: Sequence[str], text: str) -> Wanted:
-    return Wanted(tuple(kinds or run_table.kinds()), names=tuple(names), words=tuple(text.lower().split()))
+    return Wanted(tuple(kinds or summaries.kinds()), names=tuple(names), words=tuple(text.lower().split()))
 
 
 def _reference() -> Found | None:
@@ -93,7 +94,7 @@ def _reference() -> Found | None:
     found, (kind, _, key) = _by_id(state.pinned()), state.pinned().partition(":")
     if state.pinned() and found is None:
         st.warning(
-            f"The reference in the address, {words.plain(run_table.kinds().get(kind, 'run'))} {words.plain(key)}, is not "
+            f"The reference in the address, {words.plain(summaries.kinds().get(kind, 'run'))} {words.plain(key)}, is not "
             f"stored here. Pick another one below, or compute it again."
         )
     return found
@@ -101,7 +102,7 @@ def _reference() -> Found | None:
 
 def _by_id(run_id: str) -> Found | None:
     kind, _, key = run_id.partition(":")
-    return library.by_key(kind, key) if kind in run_table.kinds() else None
+    return library.by_key(kind, key) if kind in summaries.kinds() else None
 
 
 def _table(model: ModelSpec, reference: Found | None) -> tuple[list[Found], float]:
@@ -143,8 +144,8 @@ def _plural(kind: str) -> words.Markdown:
 
 def _filtered(model: ModelSpec) -> tuple[list[Found], int, float]:
     """Draw the filters; the runs that pass them, how many pass where not all are taken, and the share of the layers."""
-    known = index.names(list(run_table.kinds()))
-    kinds = [kind for kind in run_table.kinds() if any(kind == one for one, _ in known)]
+    known = index.names(list(summaries.kinds()))
+    kinds = [kind for kind in summaries.kinds() if any(kind == one for one, _ in known)]
     own = [run.summary.name for run in stored(model, most=1)]
     names = list(dict.fromkeys([*own, *(name for _, name in known)]))
     place = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
@@ -209,7 +210,7 @@ def _choose(picked: list[Found], reference: Found | None) -> Found | None:
     key = state.generation("runs-pin", [*options, state.pinned()])
     st.selectbox(
         "Reference", options, options.index(reference.id) if reference else 0, key=key, width=480,
-        format_func=lambda run: f"{run_table.kinds()[run.partition(':')[0]]} · {names[run]}" if run else "none",
+        format_func=lambda run: f"{summaries.kinds()[run.partition(':')[0]]} · {names[run]}" if run else "none",
         on_change=lambda: state.pin(st.session_state[key]), disabled=not runs,
         help="A pinned run stays drawn, dashed, on each visit and in the link to this page. Other runs are compared with it.",
     )  # fmt: skip

@@ -23,7 +23,8 @@ from analysis.experiments.prompt.comparison_spec import (
 from analysis.experiments.prompt.microscope_spec import LONGEST_PROMPT
 from analysis.experiments.prompt.restore_spec import RestoreSpec
 from analysis.models.spec import ModelSpec
-from analysis.results import runs, texts
+from analysis.results.compared import prompt_answers
+from analysis.results.stored import summaries
 from pages.components.compare import prompts, shaded_text
 from pages.components.shared import chart, command, frame, library, selection, start, theme, words
 
@@ -84,7 +85,7 @@ def _numbers(result: CompareResult) -> None:
         )
     st.table(rows, border="horizontal", hide_index=True, alt="Speed, repetition and surprisal of every variant")
     if len(rows) > 1 and result.complete:
-        st.caption(words.plain(texts.no_ranking(result)))
+        st.caption(words.plain(prompt_answers.no_ranking(result)))
 
 
 def _restore_button(result: CompareResult) -> None:
@@ -215,7 +216,7 @@ def _fill(spec: CompareSpec) -> None:
     prompts.fill(spec)
     st.session_state.update({
         "compare-tokens": spec.max_new_tokens, "compare-temperature": spec.temperature, "compare-seed": spec.seed,
-        "compare-who": [texts.who(variant) for variant in spec.variants],
+        "compare-who": [prompt_answers.who(variant) for variant in spec.variants],
         "compare-filled": st.session_state.get("compare-filled", 0) + 1,
     })  # fmt: skip
 
@@ -226,7 +227,7 @@ def who_can_write(model: ModelSpec, cut: Removal | None) -> dict[str, Writer]:
     if cut is None:
         return writers
     writers["pruned"] = Writer("pruned", Variant("pruned", cut))
-    for found in library.find("heal", model, any_precision=True, having=(("block", runs.cut_key(cut)),)):
+    for found in library.find("heal", model, any_precision=True, having=(("block", summaries.cut_key(cut)),)):
         spec = found.result.spec
         if _is_usable(found.result, cut):
             label = "instant" if spec.recipe == "instant" else "healed"
@@ -258,7 +259,7 @@ def _stored_only(model: ModelSpec, cut: Removal | None, asked: CompareSpec | Non
         spec: CompareSpec = entry.result.spec
         for place, variant in enumerate(spec.variants):
             is_of = variant.block == cut and variant.adapter is not None and not _is_here(variant.adapter)
-            if is_of and texts.is_answer(spec, replace(asked, variants=(variant,))):
+            if is_of and prompt_answers.is_answer(spec, replace(asked, variants=(variant,))):
                 name = f"{'instant heal' if variant.label == 'instant' else variant.label} (stored text)"
                 found[f"{entry.key}-{place}"] = Writer(name, variant, is_here=False)
     return found
@@ -270,7 +271,7 @@ def _is_here(adapter: str) -> bool:
 
 def _picked(writers: dict[str, Writer]) -> list[Writer]:
     """Return the picked ones, in order; at first those of the request that filled the form, else one of each kind."""
-    keys = {texts.who(writer.variant): key for key, writer in writers.items()}
+    keys = {prompt_answers.who(writer.variant): key for key, writer in writers.items()}
     filled = [keys.get(one) for one in st.session_state.get("compare-who", ())]
     first = first_of_each(writers) if None in filled or not filled else filled
     count = st.session_state.get("compare-filled", 0)

@@ -7,8 +7,8 @@ from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
 from analysis.data.tasks import Question
 from analysis.experiments.accuracy.sweep_spec import SweepResult
-from analysis.results import autopsy
-from analysis.results.autopsy import FATES, GAINED, LOST, RIGHT, WRONG
+from analysis.results.compared import answers
+from analysis.results.compared.answers import FATES, GAINED, LOST, RIGHT, WRONG
 from pages.components.explore import curves
 from pages.components.shared import chart, chip, state, uploads, words
 from pages.components.shared.cuts import Cut
@@ -50,12 +50,12 @@ def show(shown: Shown) -> None:
         curves.not_measured(shown)
         return
     curve = curve_of(cut)
-    found = autopsy.autopsy(curve, n, cut.removed) if curve is not None else None
+    found = answers.autopsy(curve, n, cut.removed) if curve is not None else None
     is_of_curve = found is not None
     if found is None:
         scores = [entry.result for entry in shown.evidence.scores]
-        before, after = (autopsy.stored_answers(scores, removed, condition) for removed in (None, cut.removed))
-        found = autopsy.of_two(before, after, n)
+        before, after = (answers.stored_answers(scores, removed, condition) for removed in (None, cut.removed))
+        found = answers.of_two(before, after, n)
     if found is None:
         st.info(
             f"The single answers without {words.plain(cut.removed.brief())} are not stored, only their number. Run your own "

@@ -7,10 +7,10 @@ import streamlit as st
 from analysis.charts.selected import RATES
 from analysis.core.blocks import Removal
 from analysis.experiments.speed.speed_spec import SpeedResult
-from analysis.results import selection as scores_of
-from analysis.results.front import SIZE, Front
-from analysis.results.generations import Generations
-from analysis.results.reading import ACCURACY, LOSS, Condition
+from analysis.results.compared import selection as scores_of
+from analysis.results.compared.front import SIZE, Front
+from analysis.results.compared.generations import Generations
+from analysis.results.stored.reading import ACCURACY, LOSS, Condition
 from pages.components.explore import cut_marks
 from pages.components.explore.cut_marks import Mark
 from pages.components.shared import selection

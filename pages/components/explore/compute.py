@@ -17,7 +17,7 @@ from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
 from analysis.experiments.search.search_spec import checked_size, search_for
 from analysis.experiments.strategies import BLOCKS, DRAW, MAP, SEARCHING, STRATEGIES, needs
 from analysis.models.spec import ModelSpec
-from analysis.results import searches
+from analysis.results.compared import durations
 from pages.components.jobs import card
 from pages.components.shared import frame, inputs, library, precision, start, state, words
 from pages.components.shared.library import Found
@@ -189,7 +189,7 @@ def _say_search(model: ModelSpec, shown: DistanceResult, searching: list[str]) -
     kept = state.protected(shown.n_layers)
     reach = min(shown.n_layers // 2, shown.n_layers - len(kept))
     for name in searching:
-        cost = searches.cost(search_for(name, model, None, default_loss_corpus(), kept), shown.model, known)
+        cost = durations.of_search(search_for(name, model, None, default_loss_corpus(), kept), shown.model, known)
         st.caption(f"{words.plain(name)}, up to n = {reach}: {words.plain(cost)}")
     if searching and kept:
         st.caption(f"Searches never remove {removal(kept).brief()}: protected on the layer strip.")

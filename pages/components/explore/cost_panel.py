@@ -14,7 +14,7 @@ from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.experiments.speed.speed_spec import SpeedResult
 from analysis.models import spec
 from analysis.models.spec import ModelFacts, ModelSpec
-from analysis.results import speed as speeds
+from analysis.results.compared import speed as speeds
 from pages.components.explore import speed_view
 from pages.components.shared import chart, library, precision, words
 from pages.components.shared.cuts import Cut, Strategy

@@ -17,7 +17,8 @@ from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepResult
 from analysis.experiments.strategies import DRAW, STRATEGIES, needs
 from analysis.models.spec import ModelSpec
-from analysis.results import beside, reading
+from analysis.results.compared import comparable
+from analysis.results.stored import reading
 from pages.components.explore import drawn, pick
 from pages.components.jobs import in_place
 from pages.components.shared import library, start, state, theme, uploads, words
@@ -54,7 +55,8 @@ def show(sweep: Found | None, others: Sequence[Found], heals: Sequence[Found], s
         (reading.LOSS, "Loss in nats per token", LOSS, 166),
     ):
         alike = [
-            [one for one in found if beside.may_stand(sweep.result, one.result, quantity)] for found in (others, drawn_heals)
+            [one for one in found if comparable.is_comparable(sweep.result, one.result, quantity)]
+            for found in (others, drawn_heals)
         ]
         plain = drawn.curve(quantity, sweep, *alike, dark=dark, height=height)
         figure = figures.with_singles(figures.reaching(plain, cut.n), singles, measure, dark=dark)
@@ -67,10 +69,10 @@ def show(sweep: Found | None, others: Sequence[Found], heals: Sequence[Found], s
             n_layers=strategy.distances.n_layers,
             chosen=lambda n: strategy.cut(n).removed,
         )
-    seen = [heal for heal in drawn_heals if any(beside.may_stand(sweep.result, heal.result, name) for name in CHARTS)]
+    seen = [heal for heal in drawn_heals if any(comparable.is_comparable(sweep.result, heal.result, name) for name in CHARTS)]
     if note := _of_another_block(seen, cut):
         st.caption(note)
-    said = beside.elsewhere(sweep.result, [heal.result for heal in heals if heal.result.is_of(cut.removed)])
+    said = comparable.incomparable(sweep.result, [heal.result for heal in heals if heal.result.is_of(cut.removed)])
     if said:
         more = f" {len(said) - 1} more under **Data and command**." if len(said) > 1 else ""
         st.caption(words.plain(said[0]) + more)
@@ -225,8 +227,10 @@ def single_cuts(shown: Found) -> Sequence[Point]:
     found = []
     for result in (entry.result for entry in library.scores_of("evaluate", curve.spec.model, shown)):
         if result.point.n:
-            kept = result.point if beside.may_stand(curve, result, reading.ACCURACY) else replace(result.point, acc=None)
-            found.append(kept if beside.may_stand(curve, result, reading.LOSS) else replace(kept, loss=None))
+            kept = (
+                result.point if comparable.is_comparable(curve, result, reading.ACCURACY) else replace(result.point, acc=None)
+            )
+            found.append(kept if comparable.is_comparable(curve, result, reading.LOSS) else replace(kept, loss=None))
     return found
 
 

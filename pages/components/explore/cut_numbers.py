@@ -2,15 +2,17 @@
 
 import streamlit as st
 
-from analysis.core import stats
+from analysis.core import stats, units
 from analysis.core.blocks import Block
 from analysis.experiments.accuracy import pairs
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.models import spec
-from analysis.results import cliff, glossary, settled, verdicts
-from analysis.results.reading import ACCURACY, LOSS, Change, Readings
+from analysis.results.compared import cliff, remarks
+from analysis.results.compared.changes import Change
+from analysis.results.stored.reading import ACCURACY, LOSS, Readings
+from analysis.results.words import glossary
 from pages.components.shared import words
 from pages.components.shared.cuts import Cut
 from pages.components.shared.selection import Shown
@@ -77,7 +79,7 @@ def _needed(change: Change | None) -> str:
     if change is None or change.is_settled:
         return ""
     more = change.needed is not None and change.needed > change.n
-    needed = f", about {settled.two_digits(change.needed)} needed" if more and change.needed else ""
+    needed = f", about {units.two_digits(change.needed)} needed" if more and change.needed else ""
     return f"Not significantly different with {change.n:,} questions{needed}. "
 
 
@@ -127,7 +129,7 @@ def notes(shown: Shown) -> list[str]:
         units = words.other_losses(point)
         said += _interval(shown, point) + ([f"Loss in other units: {units}."] if units else [])
     if sweep is not None:
-        said += verdicts.remarks(sweep.points, sweep.lines, sweep.questions)
+        said += remarks.remarks(sweep.points, sweep.lines, sweep.questions)
         said += [sentence] if (sentence := cliff.sentence(sweep)) else []
         said += [f"{len(sweep.skipped_rows)} rows of the question file could not be used."] if sweep.skipped_rows else []
     return said

@@ -10,8 +10,9 @@ from analysis.core.blocks import Block, Removal, blocks_up_to
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.models.spec import ModelSpec
-from analysis.results import agreement, reading
-from analysis.results.agreement import Agreement, Price, Rank
+from analysis.results.compared import agreement
+from analysis.results.compared.agreement import Agreement, Price, Rank
+from analysis.results.stored import reading
 from pages.components.explore import compute, drawn, map_view, pick
 from pages.components.shared import chip, library, words
 from pages.components.shared.cuts import Cut

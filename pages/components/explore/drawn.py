@@ -7,7 +7,7 @@ from plotly.graph_objs import Figure
 
 from analysis.charts import curves, maps
 from analysis.experiments.maps.distance_spec import Best
-from analysis.results import verdicts
+from analysis.results.compared import remarks
 from pages.components.shared import library
 from pages.components.shared.library import Found
 from pages.components.shared.selection import Version, version
@@ -53,7 +53,7 @@ def _distance_map(
     version: Version, path: tuple[Best, ...], others: tuple[Best, ...], metric: str, scaled: bool, max_size: int | None,
     height: int, _found: Found,
 ) -> Figure:  # fmt: skip
-    close = verdicts.of_map(_found.result, metric, library.array(_found, "text_distances"))
+    close = remarks.of_map(_found.result, metric, library.array(_found, "text_distances"))
     return maps.distance_map(
         _found.result, path, others=others, rivals=close, metric=metric, row_normalised=scaled, max_size=max_size, height=height
     )

@@ -6,9 +6,9 @@ import streamlit as st
 
 from analysis.charts import front as figures
 from analysis.models.spec import ModelSpec
-from analysis.results import front
 from analysis.results import library as stored
-from analysis.results.front import (
+from analysis.results.compared import front
+from analysis.results.compared.front import (
     BEST,
     DOMINATED,
     SIZE,
@@ -16,8 +16,8 @@ from analysis.results.front import (
     TIED,
     Front,
 )
-from analysis.results.reading import ACCURACY, LOSS
-from analysis.results.selection import Selected
+from analysis.results.compared.selection import Selected
+from analysis.results.stored.reading import ACCURACY, LOSS
 from pages.components.explore import chart_marks, cut_marks, goal_view, pick, speed_view
 from pages.components.shared import chip, library, state, theme, words
 from pages.components.shared.cuts import Cut, Strategy

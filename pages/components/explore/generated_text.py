@@ -9,8 +9,8 @@ import streamlit as st
 from analysis.charts.look import SELECTED, palette
 from analysis.core import blocks
 from analysis.core.blocks import PartSet, Removal
-from analysis.results import generations
-from analysis.results.generations import Generation, Generations
+from analysis.results.compared import generations
+from analysis.results.compared.generations import Generation, Generations
 from pages.components.explore import cut_marks
 from pages.components.shared import theme, words
 from pages.components.shared.cuts import Strategy

@@ -9,8 +9,8 @@ from analysis.charts import curves as figures
 from analysis.core.blocks import Removal
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from analysis.models.spec import ModelSpec
-from analysis.results import generations
-from analysis.results.generations import Generation, Generations
+from analysis.results.compared import generations
+from analysis.results.compared.generations import Generation, Generations
 from pages.components.explore import chart_marks, cut_marks, drawn, generated_text, not_measured
 from pages.components.shared import chart, chip, library, theme, words
 from pages.components.shared.cuts import Cut, Strategy

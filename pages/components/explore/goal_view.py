@@ -9,9 +9,12 @@ from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
 from analysis.models.spec import ModelSpec
-from analysis.results import front, goals
-from analysis.results.front import Front, Offer
-from analysis.results.goals import (
+from analysis.results.compared import front
+from analysis.results.compared.front import Front, Offer
+from analysis.results.compared.selection import Selected
+from analysis.results.stored.reading import Condition, conditions_of
+from analysis.results.words import goals
+from analysis.results.words.goals import (
     MEGABYTES,
     NATS,
     POINTS,
@@ -19,8 +22,6 @@ from analysis.results.goals import (
     Answer,
     Goal,
 )
-from analysis.results.reading import Condition
-from analysis.results.selection import Selected, conditions_of
 from pages.components.explore import speed_view
 from pages.components.shared import cuts, library, selection, start, uploads, words
 from pages.components.shared.cuts import Strategy

@@ -13,7 +13,7 @@ import streamlit as st
 from analysis.charts.look import palette
 from analysis.core.blocks import parse_removal, single_parts
 from analysis.core.errors import BlockRangeError
-from analysis.results import strip
+from analysis.results.compared import block_values
 from pages.components.explore import drawn
 from pages.components.shared import cuts, state, theme, words
 from pages.components.shared.cuts import Cut, Strategy
@@ -93,13 +93,13 @@ def _hear(said: dict[str, Any], strategy: Strategy) -> None:
 def _values(
     version: drawn.Version, of_damage: drawn.Version | None, _found: Found, _damage: Found | None
 ) -> dict[str, Any]:  # fmt: skip
-    return asdict(strip.of_results(_found.result, _damage.result if _damage else None))
+    return asdict(block_values.of_results(_found.result, _damage.result if _damage else None))
 
 
 def _way_out(strategy: Strategy, n: int) -> None:
     """Offer the blocks of this size that take no protected layer."""
     n_layers = strategy.distances.n_layers
-    free = strip.most_similar_without(strategy.distances, n, state.protected(n_layers))
+    free = block_values.most_similar_without(strategy.distances, n, state.protected(n_layers))
     if free is None:
         st.caption(f"Every block of {words.layers(n)} contains a protected layer.", width="content")
         return

@@ -9,10 +9,12 @@ from analysis.data.spec import CorpusSpec, default_loss_corpus
 from analysis.experiments.accuracy import precision_spec
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from analysis.models.spec import ModelFacts, ModelSpec
-from analysis.results import costs, headline
-from analysis.results.costs import BestCut, Cost
-from analysis.results.headline import HEAL, SPEED, Headline
-from analysis.results.reading import LOSS, Change
+from analysis.results.compared import costs
+from analysis.results.compared.changes import Change
+from analysis.results.compared.costs import BestCut, Cost
+from analysis.results.stored.reading import LOSS
+from analysis.results.words import headline
+from analysis.results.words.headline import HEAL, SPEED, Headline
 from pages.components.explore import speed_view
 from pages.components.jobs import in_place
 from pages.components.shared import chip, cuts, selection, start, state, words

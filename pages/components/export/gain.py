@@ -7,9 +7,14 @@ import streamlit as st
 from analysis.core.blocks import PartSet
 from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.models import spec as cost
-from analysis.results import gains, glossary, reading, settled
-from analysis.results.gains import Amount, Quality
-from analysis.results.reading import Change, Reading
+from analysis.results.compared import changes, comparable
+from analysis.results.compared import speed as speeds
+from analysis.results.compared.changes import Change
+from analysis.results.compared.comparable import Quality
+from analysis.results.compared.speed import Amount
+from analysis.results.stored import reading
+from analysis.results.stored.reading import Reading
+from analysis.results.words import glossary
 from pages.components.export.takeaway import Choice
 from pages.components.shared import chip, library, selection, start, state, words
 from pages.components.shared import glossary as terms
@@ -53,7 +58,7 @@ def _exported_quality(measure: str, choice: Choice, shown: Shown | None) -> Qual
         shown: the selection of Explore, if there is one.
     """
     if choice.heal is not None:
-        return gains.quality(measure, [choice.heal], choice.cut, choice.heal)
+        return comparable.quality(measure, [choice.heal], choice.cut, choice.heal)
     measured = None if shown is None else shown.evidence.of(choice.cut).measured(measure)
     if measured is None or measured.unpruned is None or measured.reading is None:
         return None
@@ -86,7 +91,7 @@ def _size(choice: Choice) -> None:
 
 def _speed(choice: Choice) -> None:
     cut, n = choice.cut, choice.cut.size
-    found = gains.speed([entry.result for entry in library.find("speed", choice.model)], cut)
+    found = speeds.decode_speed([entry.result for entry in library.find("speed", choice.model)], cut)
     help = "Generated tokens per second at batch size 1. Speed depends on the number of removed layers, not on their position."
     if found is None:
         what = cut.brief() if isinstance(cut, PartSet) else words.layers(n)
@@ -160,5 +165,5 @@ def _change(change: Change, what: str) -> str:
         low, high = (_signed(size * end, digits) for end in (change.low, change.high))
         ends = f"{'Paired change' if change.paired else 'Change'} 95 %: {low} to {high}"
     if not change.is_settled:
-        return f"{ends}: {settled.not_seen(change.n, change.needed, counted)}.".removeprefix(": ")
+        return f"{ends}: {changes.not_seen(change.n, change.needed, counted)}.".removeprefix(": ")
     return f"{ends}." if what == reading.ACCURACY else f"{ends}: {glossary.as_surprise(change.difference)}."

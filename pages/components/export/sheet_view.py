@@ -7,8 +7,8 @@ import streamlit as st
 from analysis.cli import main
 from analysis.exports import sheet, sheet_pdf
 from analysis.exports.sheet import Sheet
-from analysis.results import decision
-from analysis.results.tolerance import DEFAULT, Tolerance
+from analysis.results.words import decision
+from analysis.results.words.tolerance import DEFAULT, Tolerance
 from pages.components.export import files
 from pages.components.export.takeaway import Choice
 from pages.components.shared import words

@@ -10,7 +10,7 @@ from analysis.core.errors import BlockRangeError
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.strategies import STRATEGIES
 from analysis.models.spec import ModelFacts, ModelSpec
-from analysis.results import runs
+from analysis.results.stored import summaries
 from pages.components.shared import cuts, library, selection, state, words
 from pages.components.shared.library import Found
 
@@ -111,7 +111,7 @@ def _shown_on_explore(model: ModelSpec, n: int, strategy: str) -> Removal | None
 def _heal(model: ModelSpec, cut: Removal) -> HealResult | None:
     found = {
         entry.key: entry.result
-        for entry in library.find("heal", model, any_precision=True, having=(("block", runs.cut_key(cut)),))
+        for entry in library.find("heal", model, any_precision=True, having=(("block", summaries.cut_key(cut)),))
         if entry.result.is_of(cut) and (entry.result.healed is not None or entry.result.ended_early)
     }
     if not found:

@@ -12,9 +12,9 @@ from analysis.core.index import Wanted
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.models.spec import ModelFacts
-from analysis.results import durations, reach
-from analysis.results.durations import Duration, Timed
-from analysis.results.found import of_entry
+from analysis.results.compared import durations, recovery
+from analysis.results.compared.durations import Duration, Timed
+from analysis.results.stored.result import of_entry
 from pages.components.shared import library, state, words
 
 FIRST, INSTANT, OWN = "first", "instant", "own"
@@ -136,13 +136,13 @@ class Evidence:
 
     def _reached(self, spec: HealSpec) -> str:
         """Recovery of the selected block; else, named as that, of other blocks or of another model."""
-        own = reach.of(self.heals, spec.recipe, spec.minutes, self.preset.block)
+        own = recovery.over_blocks(self.heals, spec.recipe, spec.minutes, self.preset.block)
         if own is not None:
             return own.in_words()
-        others = reach.of(self.heals, spec.recipe, spec.minutes)
+        others = recovery.over_blocks(self.heals, spec.recipe, spec.minutes)
         if others is not None:
             return f"not measured for this block, {others.in_brief()}"
-        elsewhere = reach.of(self.others, spec.recipe, spec.minutes)
+        elsewhere = recovery.over_blocks(self.others, spec.recipe, spec.minutes)
         return f"not measured on this model, {elsewhere.model}: {elsewhere.in_words()}" if elsewhere else ""
 
 

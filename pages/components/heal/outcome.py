@@ -10,8 +10,11 @@ from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_result import HealResult, JunctionReport
 from analysis.experiments.heal.heal_spec import COMPENSATIONS
 from analysis.models import spec as sizes
-from analysis.results import durations, gains, heals, reading, recovery
-from analysis.results.reading import ACCURACY, LOSS, Reading
+from analysis.results.compared import changes, durations, recovery
+from analysis.results.compared import speed as speeds
+from analysis.results.stored import reading
+from analysis.results.stored.reading import ACCURACY, LOSS, Reading
+from analysis.results.words import heals
 from pages.components.heal import length
 from pages.components.heal.runs import Run
 from pages.components.jobs import in_place
@@ -98,7 +101,7 @@ def _rows(result: HealResult, control: HealResult | None) -> dict[str, HealResul
 
 def _table(result: HealResult, control: HealResult | None) -> None:
     """Quality, size and speed of every model in one table; a column that nothing was measured for is not there."""
-    speed = gains.speed([found.result for found in library.find("speed", result.spec.model)], result.spec.block)
+    speed = speeds.decode_speed([found.result for found in library.find("speed", result.spec.model)], result.spec.block)
     judged, own = words.plain(words.texts(result.spec.validation)), result.same_kind_text
     rows = []
     for name, measured in _rows(result, control).items():
@@ -124,7 +127,7 @@ def _table(result: HealResult, control: HealResult | None) -> None:
     st.caption(_table_says(result, control, speed))
 
 
-def _table_says(result: HealResult, control: HealResult | None, speed: gains.Speed | None) -> str:
+def _table_says(result: HealResult, control: HealResult | None, speed: speeds.DecodeSpeed | None) -> str:
     said = ["Brackets: 95 % intervals. Loss in nats/token"]
     if result.healed is not None and result.healed.n_samples:
         said.append(f"Accuracy on {result.healed.n_samples} questions of {words.questions(result.spec.benchmark)}")
@@ -197,7 +200,7 @@ def _lengths(result: HealResult, control: HealResult) -> str:
 
 def _answers(result: HealResult) -> list[str]:
     """Accuracy of the healed model against the unpruned one; the verdict states it against the pruned one."""
-    if result.spec.control or recovery.accuracy_change(result, "unpruned") is None:
+    if result.spec.control or changes.of_heal(result, ACCURACY) is None:
         return []
     said = recovery.accuracy_in_words(result, "unpruned")
     return [words.plain(f"{said[0].upper()}{said[1:]}.")]

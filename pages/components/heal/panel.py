@@ -10,8 +10,8 @@ from analysis.core.blocks import ATTENTION, Removal
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_result import HealResult, Validation
 from analysis.experiments.heal.heal_spec import HealSpec
-from analysis.results import durations
-from analysis.results.durations import Duration
+from analysis.results.compared import durations
+from analysis.results.compared.durations import Duration
 from pages.components.heal import length, outcome
 from pages.components.heal.runs import Run, best, control_of, run_now, runs_of
 from pages.components.jobs import card, strip

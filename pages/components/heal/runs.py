@@ -9,7 +9,8 @@ from analysis.core.blocks import PartSet
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.models.spec import ModelSpec
-from analysis.results import evidence, heals
+from analysis.results.stored import evidence
+from analysis.results.words import heals
 from pages.components.shared import library, words
 from pages.components.shared.library import Found
 

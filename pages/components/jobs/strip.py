@@ -7,7 +7,7 @@ import streamlit as st
 
 from analysis import jobs
 from analysis.core import settings
-from analysis.results import evidence
+from analysis.results.stored import evidence
 from pages.components.jobs import all_jobs, card, tab_title
 from pages.components.shared import (
     access,

@@ -9,8 +9,8 @@ from plotly.graph_objs import Figure
 from analysis.charts import selected
 from analysis.core.blocks import Block, Removal
 from analysis.experiments.accuracy.sweep_spec import SweepResult
-from analysis.results import generations
-from analysis.results import selection as scores
+from analysis.results.compared import generations
+from analysis.results.compared import selection as scores
 from pages.components.shared import selection, state, theme, words
 
 Places = Sequence[tuple[float, float]]

@@ -9,7 +9,7 @@ import streamlit as st
 
 from analysis.exports import handout
 from analysis.exports.handout import Handout, Task
-from analysis.results import exercises
+from analysis.results.words import exercises
 from pages.components.learn import lesson, stored
 from pages.components.learn.notes import Note
 from pages.components.learn.poll import panel

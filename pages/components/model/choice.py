@@ -11,7 +11,7 @@ from analysis.core.errors import AccessError
 from analysis.data import gallery
 from analysis.models import local_path, remote
 from analysis.models.spec import DTYPES, QUANTIZATIONS, ModelSpec
-from analysis.results.runs import Seen
+from analysis.results.compared.runs import Seen
 from pages.components.model import finder
 from pages.components.shared import access, library, state, words
 

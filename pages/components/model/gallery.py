@@ -4,7 +4,7 @@ import streamlit as st
 
 from analysis.data.gallery import EXHIBITS, Exhibit
 from analysis.models.spec import ModelSpec
-from analysis.results.runs import Seen
+from analysis.results.compared.runs import Seen
 from pages.components.model import choice
 from pages.components.shared import library, words
 

@@ -10,9 +10,9 @@ from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.models.spec import ModelFacts, ModelSpec
-from analysis.results import reading
-from analysis.results.reading import Condition, Readings
-from analysis.results.selection import Selected, conditions_of
+from analysis.results.compared.selection import Selected
+from analysis.results.stored import reading
+from analysis.results.stored.reading import Condition, Readings, conditions_of
 from pages.components.shared import words
 
 

@@ -13,8 +13,8 @@ from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import Best, DistanceResult
 from analysis.experiments.strategies import BLOCKS, DAMAGE, DRAW, INFLUENCE, SEARCHED, Given, needs
 from analysis.models.spec import ModelSpec
-from analysis.results import reading, runs
-from analysis.results.reading import ACC_NORM, ACCURACY, LOSS, Readings
+from analysis.results.stored import reading, summaries
+from analysis.results.stored.reading import ACC_NORM, ACCURACY, LOSS, Readings
 from pages.components.shared import library, state, words
 from pages.components.shared.library import Found
 
@@ -294,5 +294,5 @@ def damage_shown(shown: Found, model: ModelSpec) -> Found | None:
     if not found:
         return None
     strongest = (("strength", found[0].summary.weight.sortable()),)
-    best = library.find("damage", model, most=1, having=strongest, first=f"map != '{runs.key_of(shown.result.spec)}'")
+    best = library.find("damage", model, most=1, having=strongest, first=f"map != '{summaries.key_of(shown.result.spec)}'")
     return library.shown("damage", [*best, *(entry for entry in found if entry.key != best[0].key)])

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import streamlit as st
 
-from analysis.results import glossary
+from analysis.results.words import glossary
 from pages.components.shared import words
 
 PAGES = {

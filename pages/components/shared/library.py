@@ -16,9 +16,11 @@ from analysis.core.registry import RESULTS
 from analysis.data import starter
 from analysis.models import identity as identities
 from analysis.models.spec import ModelSpec
-from analysis.results import library, runs
-from analysis.results.found import Found, of_entry
-from analysis.results.runs import Seen
+from analysis.results import library
+from analysis.results.compared import runs
+from analysis.results.compared.runs import Seen
+from analysis.results.stored import summaries
+from analysis.results.stored.result import Found, of_entry
 from pages.components.shared import state
 
 _TIMED = 500
@@ -106,7 +108,7 @@ def generating(kind: str, model: ModelSpec, removed: Removal | None = None) -> l
     """
     found = find(kind, model, having=_WRITES)
     if kind == "evaluate" and len(found) >= MOST:
-        blocks = ("", runs.cut_key(removed))
+        blocks = ("", summaries.cut_key(removed))
         own = find(kind, model, having=(*_WRITES, ("block", blocks)))
         found += [entry for entry in own if entry.key not in {one.key for one in found}]
     return found

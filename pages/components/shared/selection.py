@@ -16,8 +16,9 @@ from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.models.spec import ModelSpec
-from analysis.results import runs, selection
-from analysis.results.selection import Selected
+from analysis.results.compared import selection
+from analysis.results.compared.selection import Selected
+from analysis.results.stored import summaries
 from pages.components.shared import cuts, library, precision, state
 from pages.components.shared.cuts import Cut, Strategy
 from pages.components.shared.library import Found
@@ -129,7 +130,7 @@ def curve(model: ModelSpec, strategy: str = "") -> Found | None:
     if dataset is None:
         return None
     own = (("strategy", strategy or state.strategy()),)
-    on_dataset = library.find("sweep", model, having=(*own, ("dataset", runs.dataset(dataset))))
+    on_dataset = library.find("sweep", model, having=(*own, ("dataset", summaries.dataset(dataset))))
     return library.shown("sweep", on_dataset or library.find("sweep", model, having=own))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from analysis.results import evidence
+from analysis.results.stored import evidence
 from pages.components.shared import library, state, words
 from pages.components.shared.library import Found
 

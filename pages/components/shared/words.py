@@ -14,7 +14,7 @@ from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.experiments.maps.metrics import TITLES
-from analysis.results import runs
+from analysis.results.stored import summaries
 
 STRATEGY_HELP = strategies.HELP
 """One line on every strategy."""
@@ -52,7 +52,7 @@ def strategies_help() -> str:
 
 def questions(spec: BenchmarkSpec) -> str:
     """Which questions, in a few words; to be shown as plain text."""
-    return runs.in_words(spec)
+    return summaries.in_words(spec)
 
 
 def strategy(spec: SweepSpec) -> str:
@@ -176,7 +176,7 @@ def other_losses(point: Point | None) -> str:
 
 def texts(corpus: CorpusSpec) -> str:
     """Which texts, in two words."""
-    return runs.in_words(corpus)
+    return summaries.in_words(corpus)
 
 
 _CLOSED_FORMS = {"projection": "instant", "magnitude": "prune-comp", "patch": "linear-patch", "ghost": "ghosted"}

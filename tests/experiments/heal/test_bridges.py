@@ -17,7 +17,7 @@ from analysis.experiments.heal.heal_result import HealResult
 from analysis.exports import export
 from analysis.models import scaling
 from analysis.models.decoder import find_decoder
-from analysis.results import heals
+from analysis.results.words import heals
 from tests.support import little_heal
 from tests.support.families import BY_MASK, FAMILIES, build
 

@@ -25,7 +25,7 @@ from analysis.exports import export
 from analysis.models import adapter, cut, load
 from analysis.models.decoder import find_decoder
 from analysis.models.spec import ModelSpec
-from analysis.results import heals
+from analysis.results.words import heals
 from tests.support import documents
 from tests.support.levels import few
 

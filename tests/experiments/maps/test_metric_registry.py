@@ -18,7 +18,7 @@ from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
 from analysis.experiments.maps.metrics import METRICS, TITLES, UNITS, Metric
 from analysis.exports import report
 from analysis.models.spec import ModelSpec
-from analysis.results import verdicts
+from analysis.results.compared import remarks
 from tests.support import fakes, own
 from tests.support.seen import figures, texts, trace
 
@@ -99,7 +99,7 @@ def test_it_is_measured_stored_and_read_back_and_orphans_nothing(model, tmp_path
     try:
         assert distance_map.run(DistanceSpec(model, CORPUS), load=no_model).to_json() == before.to_json()
         assert distance_map.run(DistanceSpec(model, CORPUS, "relative-l2"), load=no_model).mean == before.others["relative-l2"]
-        assert verdicts.of_map(DistanceResult.load(before.spec), "angular", before.text_distances)
+        assert remarks.of_map(DistanceResult.load(before.spec), "angular", before.text_distances)
         measured = distance_map.run(DistanceSpec(model, CORPUS, "chord"))
         assert measured.others == {"angular": before.mean, **before.others}
         read = DistanceResult.load(measured.spec)

@@ -15,7 +15,7 @@ from analysis.models import load, writing
 from analysis.models.cut import without_block
 from analysis.models.decoder import find_decoder
 from analysis.models.spec import ModelSpec
-from analysis.results import headline
+from analysis.results.words import headline
 from tests.support.families import build
 from tests.support.told import Told
 

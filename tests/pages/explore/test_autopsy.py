@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from analysis.core.blocks import Block
 from analysis.experiments.accuracy.points import QuestionScore
-from analysis.results import autopsy
+from analysis.results.compared import answers
 from tests.support import fakes
 from tests.support.seen import read, texts
 
@@ -26,14 +26,14 @@ def test_the_flipped_questions_are_listed_and_can_be_filtered(app, precomputed):
     for result in (fakes.distances(), curve):
         precomputed(result)
     at = app(tab="questions", n="5")
-    found = autopsy.autopsy(curve, 5)
-    flipped = found.counts[autopsy.LOST] + found.counts[autopsy.GAINED]
+    found = answers.autopsy(curve, 5)
+    flipped = found.counts[answers.LOST] + found.counts[answers.GAINED]
     assert flipped
     (table,) = [one for one in at.dataframe if "outcome" in one.value.columns]
     assert len(table.value) == flipped
-    at.pills[0].set_value([autopsy.ALWAYS_WRONG]).run()
+    at.pills[0].set_value([answers.ALWAYS_WRONG]).run()
     (table,) = [one for one in at.dataframe if "outcome" in one.value.columns]
-    assert len(table.value) == found.counts[autopsy.ALWAYS_WRONG]
+    assert len(table.value) == found.counts[answers.ALWAYS_WRONG]
 
 
 def test_a_curve_without_answers_says_so(app, precomputed):
@@ -68,9 +68,9 @@ def test_block_chosen_by_hand_shows_only_its_own_questions(app, precomputed):
     precomputed(deepest)
     own = next(point.block for point in deepest.points if point.n == 5)
     at = app(tab="questions", block=f"{own.start}:5")
-    found = autopsy.autopsy(deepest, 5)
+    found = answers.autopsy(deepest, 5)
     assert sum(found.counts.values()) == len(found.cases)
-    assert at.pills[0].options[0].endswith(f": {found.counts[autopsy.LOST]}")
+    assert at.pills[0].options[0].endswith(f": {found.counts[answers.LOST]}")
 
 
 def alone(curve, lost: int = 4):
@@ -90,7 +90,7 @@ def test_a_block_scored_alone_has_its_own_questions(app, precomputed):
     assert at.pills[0].label == "20 ARC-Easy questions without layers 3-7"
     assert at.pills[0].options[:2] == ["lost: 4", "gained: 0"]
     (table,) = [one for one in at.dataframe if "outcome" in one.value.columns]
-    assert list(table.value["outcome"]) == [autopsy.LOST] * 4
+    assert list(table.value["outcome"]) == [answers.LOST] * 4
     assert ":gray-badge[ARC-Easy · n = 100" in texts(at)
 
 

@@ -9,7 +9,7 @@ from analysis.experiments.maps.damage_spec import DamageSpec
 from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.models import spec
 from analysis.models.spec import ModelSpec
-from analysis.results import speed
+from analysis.results.compared import speed
 from pages.components.explore import cost_panel
 from pages.components.shared.cuts import Cut
 from tests.support import fakes

@@ -10,7 +10,7 @@ from analysis.core.blocks import Block, LayerSet
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.sweep_spec import SweepSpec
 from analysis.experiments.strategies import STRATEGIES
-from analysis.results import cliff
+from analysis.results.compared import cliff
 from tests.support import fakes
 from tests.support.seen import charts, figures, metric, names, opened, ringed, strip, texts, trace
 

@@ -6,8 +6,8 @@ import pytest
 
 from analysis import jobs
 from analysis.experiments.maps.damage_spec import DamageSpec
-from analysis.results import agreement
-from analysis.results.agreement import Rank
+from analysis.results.compared import agreement
+from analysis.results.compared.agreement import Rank
 from pages.components.explore import damage_view
 from tests.support import fakes
 from tests.support.seen import figures, metric, read, ringed, texts, trace

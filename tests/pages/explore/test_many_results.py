@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from analysis.core.blocks import Block
-from analysis.results import found as opened
+from analysis.results.stored import result as opened
 from pages.components.shared import library
 from tests.support import fakes
 

@@ -9,7 +9,7 @@ from analysis import jobs
 from analysis.experiments.accuracy.points import QuestionScore
 from analysis.experiments.accuracy.sweep_spec import SweepSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
-from analysis.results import cliff
+from analysis.results.compared import cliff
 from tests.support import fakes
 from tests.support.seen import charts, marked, metric, opened, read, ringed, texts
 

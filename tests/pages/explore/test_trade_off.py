@@ -6,9 +6,10 @@ import pytest
 
 from analysis import jobs
 from analysis.core.blocks import Block
-from analysis.results import front, goals
-from analysis.results.goals import MEGABYTES, POINTS, Goal
-from analysis.results.reading import ACCURACY
+from analysis.results.compared import front
+from analysis.results.stored.reading import ACCURACY
+from analysis.results.words import goals
+from analysis.results.words.goals import MEGABYTES, POINTS, Goal
 from tests.support import fakes
 from tests.support.seen import marked, names, read
 

@@ -9,8 +9,9 @@ from analysis import jobs as analysis_jobs
 from analysis.data.gallery import EXHIBITS
 from analysis.exports import handout
 from analysis.models.spec import ModelSpec
-from analysis.results import agreement, exercises
-from analysis.results import cliff as cliffs
+from analysis.results.compared import agreement
+from analysis.results.compared import cliff as cliffs
+from analysis.results.words import exercises
 from pages.components.learn import lesson, predict, stored, teach
 from pages.components.learn.predict import Drawn
 from pages.components.learn.steps import angle, big_models, check, cliff, distance_map, healing, layers, limits

@@ -2,7 +2,7 @@
 
 import pytest
 
-from analysis.results.glossary import TERMS
+from analysis.results.words.glossary import TERMS
 from pages.components.shared import glossary
 from tests.support import fakes
 from tests.support.seen import texts

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis.results.stored import reading
 from pages.components.shared import chip
 from tests.support import fakes
 
@@ -68,9 +69,8 @@ def test_a_lookup_past_the_selector_is_found(code):
 
 
 def test_a_chip_names_dataset_n_precision_and_weights():
-    from analysis.results import selection
 
-    conditions = list(selection.conditions_of(fakes.sweep()).values())
+    conditions = list(reading.conditions_of(fakes.sweep()).values())
     said = chip.of(conditions)
     for part in ("ARC-Easy", "n = 100", "C4", "n = 8 texts", "bfloat16", r"Q4\_1 weights"):
         assert part in said

@@ -4,7 +4,7 @@ import streamlit as st
 
 from analysis.charts import lesson as learn_figures
 from analysis.exports.handout import Task
-from analysis.results import lesson as plane
+from analysis.results.words import lesson as plane
 from pages.components.learn import predict
 from pages.components.learn.lesson import Lesson
 from pages.components.learn.notes import Note

@@ -8,9 +8,9 @@ from analysis.charts import lesson as published_figures
 from analysis.core.blocks import Block
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.exports.handout import Strip, Task
-from analysis.results import cliff as cliffs
-from analysis.results import lesson as guesses
-from analysis.results import plateaus
+from analysis.results.compared import cliff as cliffs
+from analysis.results.compared import plateaus
+from analysis.results.words import lesson as guesses
 from pages.components.learn import marker, predict, stored
 from pages.components.learn.lesson import Lesson
 from pages.components.learn.notes import Note

@@ -7,9 +7,9 @@ import streamlit as st
 
 from analysis.core.blocks import Block
 from analysis.exports.handout import Task
-from analysis.results import cliff as cliffs
-from analysis.results import exercises
-from analysis.results import lesson as guesses
+from analysis.results.compared import cliff as cliffs
+from analysis.results.words import exercises
+from analysis.results.words import lesson as guesses
 from pages.components.learn import stored
 from pages.components.learn.lesson import NO_CLIFF, Lesson
 from pages.components.learn.notes import Note

@@ -8,11 +8,11 @@ from analysis.charts import curves
 from analysis.charts import lesson as learn_figures
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.exports.handout import Task
-from analysis.results import cliff as cliffs
-from analysis.results import lesson as guesses
-from analysis.results import settled
-from analysis.results.cliff import Cliff
-from analysis.results.reading import ACCURACY, LOSS
+from analysis.results.compared import changes
+from analysis.results.compared import cliff as cliffs
+from analysis.results.compared.cliff import Cliff
+from analysis.results.stored.reading import ACCURACY, LOSS
+from analysis.results.words import lesson as guesses
 from pages.components.learn import marker, predict, stored
 from pages.components.learn.lesson import NO_CLIFF, Lesson
 from pages.components.learn.notes import Note
@@ -180,7 +180,7 @@ def _apart(sweep: SweepResult, cliff: Cliff) -> str:
     last = next((point for point in sweep.points if point.n == safe and safe), None)
     if last is None or last.loss is None or whole.loss is None:
         return said
-    change = settled.against_unpruned(sweep, ACCURACY)[sweep.points.index(last)]
+    change = changes.against_unpruned(sweep, ACCURACY)[sweep.points.index(last)]
     is_open = change is not None and not change.is_settled
     return (
         f"{said} At n = {last.n} the loss is {last.loss:.1f} nats/token (unpruned {whole.loss:.1f}), and the accuracy is "

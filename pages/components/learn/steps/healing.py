@@ -10,8 +10,8 @@ from analysis.charts.selected import UNMEASURED
 from analysis.experiments.accuracy import points
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.exports.handout import Task
-from analysis.results import reading as readings
-from analysis.results import recovery
+from analysis.results.compared import changes, recovery
+from analysis.results.stored import reading as readings
 from pages.components.learn import marker, predict, stored
 from pages.components.learn.lesson import Lesson
 from pages.components.learn.notes import Note
@@ -139,7 +139,7 @@ def _told(heal: HealResult) -> str:
         f"The loss {moved} from {unpruned.value:.2f} to {pruned.value:.2f} nats/token, and healing {healing} it to "
         f"{healed.value:.2f} ({healed.on_what()})."
     )
-    change = readings.change(unpruned, healed)
+    change = changes.change(unpruned, healed)
     ends = "" if change.low is None or change.high is None else f"95 % CI {change.low:+.2f} to {change.high:+.2f}"
     if change.is_settled:
         side = "above" if change.difference > 0 else "below"

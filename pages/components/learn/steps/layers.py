@@ -7,8 +7,8 @@ import streamlit as st
 from analysis.charts import lesson as learn_figures
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.exports.handout import Task
-from analysis.results import lesson as guesses
-from analysis.results import verdicts
+from analysis.results.compared import remarks
+from analysis.results.words import lesson as guesses
 from pages.components.learn import predict, stored
 from pages.components.learn.lesson import Lesson
 from pages.components.learn.notes import Note
@@ -92,7 +92,7 @@ def poll(shown: Shown) -> list[Question]:
         return []
     row = guesses.blocks_of(distances)
     least = min(row, key=lambda each: (each.value, -each.place)).place
-    right = {least, *verdicts.of_map(distances, distances.spec.metric)[0]}
+    right = {least, *remarks.of_map(distances, distances.spec.metric)[0]}
     options = tuple(f"layer {each.place}" for each in row)
     return [Question(QUESTION, "Which layer turns the stream least?", options, frozenset(right))]
 
@@ -101,7 +101,7 @@ def verdict(distances: DistanceResult, drawn: Drawn | None) -> str:
     """Which layer turns the stream least, as far as the texts can tell, and how near a drawing came."""
     row = distances.mean[0]
     least = min(range(len(row)), key=lambda layer: (row[layer], -layer))
-    rivals = verdicts.of_map(distances, distances.spec.metric)[0]
+    rivals = remarks.of_map(distances, distances.spec.metric)[0]
     found = f"Layer {least} turns it least, {row[least]:.3f}"
     if rivals:
         found += f", statistically tied with layers {guesses.spans(rivals)} ({distances.n_texts} texts)"

@@ -10,9 +10,9 @@ from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.exports.handout import Strip, Task
-from analysis.results import agreement, verdicts
-from analysis.results import lesson as guesses
-from analysis.results import reading as readings
+from analysis.results.compared import agreement, changes, remarks
+from analysis.results.stored import reading as readings
+from analysis.results.words import lesson as guesses
 from pages.components.learn import marker, predict, stored
 from pages.components.learn.lesson import Lesson
 from pages.components.learn.notes import Note
@@ -126,7 +126,7 @@ def rivals(costs: dict[int, float], shown: Shown) -> set[int]:
     return {
         start
         for start, each in found.items()
-        if each is not None and (each.condition != least.condition or not readings.change(least, each).is_settled)
+        if each is not None and (each.condition != least.condition or not changes.change(least, each).is_settled)
     }
 
 
@@ -191,7 +191,7 @@ def _favourite(sweep: SweepResult | None) -> str:
     found = [
         (favourite[1], point.n, favourite[0])
         for point, answers in zip(sweep.points if sweep else [], sweep.questions if sweep else [], strict=False)
-        if (favourite := verdicts.favourite_option(answers))
+        if (favourite := remarks.favourite_option(answers))
     ]
     if not found:
         return ""

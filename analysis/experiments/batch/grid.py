@@ -1,0 +1,160 @@
+"""Measure a grid: model by model and curve by curve, each stored as any other curve."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from analysis.core.errors import LayerscopeError, StorageError
+from analysis.core.progress import OnProgress, Progress, ignore
+from analysis.core.record import Spec
+from analysis.core.shards import Shard
+from analysis.data import corpora, questions
+from analysis.experiments.accuracy import sweep
+from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
+from analysis.experiments.batch import grid_cells
+from analysis.experiments.batch.grid_cells import GridCell
+from analysis.experiments.batch.grid_spec import GridResult, GridSpec
+from analysis.experiments.batch.run import Batch, SharedModel
+from analysis.models import load as models
+from analysis.models import machine
+from analysis.models.load import Loader
+from analysis.models.spec import ModelSpec
+
+PHASE = "measuring the curves of the grid"
+
+
+def resolve(spec: GridSpec, on_progress: OnProgress = ignore) -> GridSpec:
+    """Return the spec with concrete dtypes, devices and identities, without duplicates.
+
+    A model that does not exist stays in the spec, and its cells report the error.
+
+    Raises:
+        BenchmarkError, CorpusError: when questions or texts cannot be used, for they are those of all models.
+    """
+    # First: a file that cannot be read is refused before a model is looked for.
+    benchmarks = tuple(dict.fromkeys(questions.resolve(one) for one in spec.benchmarks))
+    loss_corpora, map_corpora = (
+        tuple(dict.fromkeys(map(corpora.resolve, several))) for several in (spec.loss_corpora, spec.map_corpora)
+    )
+    resolved = []
+    for place, model in enumerate(spec.models):
+        on_progress(Progress("looking for the models", place, len(spec.models)))
+        resolved.append(_resolved(model))
+    return replace(
+        spec,
+        models=tuple(dict.fromkeys(resolved)),
+        benchmarks=benchmarks,
+        loss_corpora=loss_corpora,
+        map_corpora=map_corpora,
+    )
+
+
+def _resolved(model: ModelSpec) -> ModelSpec:
+    try:
+        return models.resolve(model)
+    except StorageError:
+        raise
+    except LayerscopeError:
+        return model
+
+
+def run(spec: GridSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> GridResult:
+    """Measure every curve of the grid, or return the stored result; an interrupted grid resumes.
+
+    Each model is loaded once, when its first curve needs it, and released before the next. Every curve is stored like a single
+    curve, and reuses scores of other curves, evaluations and maps. A curve that cannot be measured is recorded with the reason,
+    and tried again when the grid is requested again.
+
+    Raises:
+        LayerscopeError: one sentence on a problem that the user can fix. It concerns questions and texts, the disk, or, where
+            no curve can be measured, the first curve.
+    """
+    resolved = resolve(spec, on_progress)
+    stored = GridResult.load(resolved, on_progress)
+    if stored is not None and stored.complete and not stored.failures:
+        return stored
+    batch, curves = _Grid(resolved, resolved.cells(), load), {}
+    for place, cell in enumerate(batch.keys):
+        on_progress(Progress("looking for stored curves", place, len(batch.keys)))
+        curve = _stored(cell, on_progress) if cell.model.identity else None
+        if curve is not None:
+            curves[cell] = grid_cells.measured(curve), curve.n_tokens
+    return batch.run(on_progress, curves)
+
+
+_Row = tuple[GridCell, int]
+"""A cell, and the tokens that went through its model."""
+
+
+class _Grid(Batch[SweepSpec, _Row, GridResult]):
+    """The curves of a grid, by their requests."""
+
+    phase = PHASE
+    nouns = "curve", "grid"
+
+    def name(self, key: SweepSpec) -> str:
+        return grid_cells.without_numbers(key).name
+
+    def measure(self, key: SweepSpec, on_progress: OnProgress) -> _Row:
+        curve = self.model.curve(key, on_progress)
+        return grid_cells.measured(curve), curve.n_tokens
+
+    def failed(self, key: SweepSpec, why: str) -> _Row:
+        return grid_cells.without_numbers(key, why), 0
+
+    def result(self, rows: Mapping[SweepSpec, _Row], *, complete: bool) -> GridResult | None:
+        ordered = [rows[key] for key in self.keys if key in rows]
+        if complete and all(cell.error for cell, _ in ordered):
+            return None
+        return GridResult(
+            spec=self.spec,
+            versions=machine.versions(),
+            wall_s=sum(cell.wall_s for cell, _ in ordered),
+            n_tokens=sum(n_tokens for _, n_tokens in ordered),
+            complete=complete,
+            n_cells=len(self.keys),
+            cells=[cell for cell, _ in ordered],
+        )
+
+
+def _stored(cell: SweepSpec, on_progress: OnProgress = ignore) -> SweepResult | None:
+    """Return the finished curve of a cell; None where nobody has measured it."""
+    curve = SweepResult.load(sweep.resolve(cell), on_progress)
+    return curve if curve is not None and curve.complete else None
+
+
+class GridShards:
+    """A grid as shards, one per curve (`shards.Work`); a shard's content only records that its curve is stored."""
+
+    resolve = staticmethod(resolve)
+    reads_disk = False
+
+    def __init__(self, spec: GridSpec, on_progress: OnProgress, *, load: Loader) -> None:
+        """Nothing is loaded before the first curve needs its model."""
+        self._spec, self._model = spec, SharedModel(load)
+
+    @staticmethod
+    def before(spec: GridSpec) -> list[Spec]:
+        """Nothing: a model that fails must cost its own curves alone, and so measures its own maps."""
+        return []
+
+    def missing(self) -> list[Shard]:
+        """The curves that nobody has measured, without those of models that are not there."""
+        there = [cell for cell in self._spec.cells() if cell.model.identity]
+        return [_shard(cell) for cell in there if _stored(cell) is None]
+
+    def measure(self, shards: Sequence[Shard], on_progress: OnProgress) -> None:
+        """Measure some curves; one that cannot be is left for the run of the grid to say why."""
+        for shard in shards:
+            cell = SweepSpec.from_json(shard.content["curve"])
+            try:
+                self._model.curve(cell, on_progress)
+            except StorageError:
+                raise
+            except LayerscopeError:
+                continue
+            shard.keep({})
+
+
+def _shard(cell: SweepSpec) -> Shard:
+    resolved = sweep.resolve(cell)
+    return Shard("curve", {"curve": resolved.to_json(), "version": resolved.version})

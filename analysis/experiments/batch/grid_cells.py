@@ -1,0 +1,241 @@
+"""Cells of a grid: the points of each finished curve, compared with the unpruned model on the same material."""
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from analysis.core import stats
+from analysis.core.table import Column, Table, interval_columns, interval_values
+from analysis.data import corpora, questions
+from analysis.experiments.accuracy.pairs import compare, is_above
+from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
+from analysis.experiments.strategies import DRAW, INFLUENCE, MAP, needs
+
+NO_LOSS = (
+    "No significant drop up to n: the largest n up to which no block's 95 % interval of the change in accuracy lies below "
+    "zero. Changes are from the unpruned model, paired by question (Bonett and Price) or by text (bootstrap). Each n is tested "
+    "alone, because a correction over n would only raise this n. The lower end of the change is the largest drop that may be "
+    "missed"
+)
+"""Definition of `GridCell.no_loss_n`, in sentences without the last full stop."""
+
+
+@dataclass(frozen=True)
+class PairedChange:
+    """Difference of a pruned model from the unpruned model."""
+
+    difference: float
+    """The cut minus the unpruned model: a share of questions, or nats per token."""
+    low: float
+    """Lower end of the 95 % interval, paired by question or by text."""
+    high: float
+
+    @property
+    def is_settled(self) -> bool:
+        """Return whether the interval excludes zero."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class CutScores:
+    """Scores of the model without one block."""
+
+    n: int
+    """Removed layers; 0 is the unpruned model."""
+    removed: str
+    """Removed layers, in both index forms."""
+    acc: float | None
+    acc_low: float | None
+    """The ends of the 95 % interval (Wilson)."""
+    acc_high: float | None
+    n_samples: int
+    """Questions."""
+    loss: float | None
+    """Nats per token."""
+    loss_low: float | None
+    """The ends of the 95 % interval over texts (Student's t); None for a single text."""
+    loss_high: float | None
+    n_texts: int
+    bits_per_byte: float | None
+    """The loss where vocabularies differ."""
+    acc_change: PairedChange | None
+    """None of the unpruned model, and where no question was asked."""
+    loss_change: PairedChange | None
+    """None of the unpruned model, and with fewer than two texts."""
+
+
+@dataclass(frozen=True)
+class GridCell:
+    """One curve of a grid, or why it could not be measured."""
+
+    model: str
+    """Name of the model."""
+    n_layers: int | None
+    """None where the model could not be looked at."""
+    precision: str
+    """dtype, with the quantization where there is one and the format of the stored weights."""
+    strategy: str
+    """Strategy that chose the layers to remove, with the draw of a random one."""
+    map_texts: str
+    """The texts whose distance map it chose from; "" where it reads none."""
+    questions: str
+    texts: str
+    """The texts of the loss."""
+    key: str
+    """Fingerprint of the curve, under which it is stored as any other; "" where there is none."""
+    wall_s: float
+    """Seconds of computing, without scores that another curve had measured before."""
+    error: str = ""
+    """Reason why it could not be measured, in a sentence."""
+    chance: float | None = None
+    """Expected accuracy of guessing."""
+    no_loss_n: int | None = None
+    """The largest n up to which no significant drop of accuracy is measured. None without questions, and where the unpruned
+    model does not differ significantly from chance, so that it has nothing to lose."""
+    cuts: list[CutScores] = field(default_factory=list)
+    """n = 0 first."""
+
+    @property
+    def name(self) -> str:
+        """Return model, strategy, questions and texts of the curve, in a line."""
+        return ", ".join(part for part in (self.model, self.strategy, self.questions, self.texts) if part)
+
+    @property
+    def at_no_loss(self) -> CutScores | None:
+        """The cut with the most layers up to which no loss is seen."""
+        return next((cut for cut in self.cuts if cut.n == self.no_loss_n), None)
+
+
+def _of(spec: SweepSpec) -> dict[str, Any]:
+    """Return the values that distinguish a cell from the others, as far as its request has them."""
+    model, corpus, strategy = spec.model, spec.loss_corpus, spec.strategy
+    short = model.source.rstrip("/").rsplit("/", 1)[-1]
+    return {
+        "model": short,
+        "precision": model.precision_in_words(),
+        "strategy": f"{strategy}, draw {spec.draw}" if needs(strategy, DRAW) else strategy,
+        "map_texts": corpora.title(spec.distances.corpus) if needs(strategy, MAP, INFLUENCE) else "",
+        "questions": questions.title(spec.benchmark),
+        "texts": "" if corpus is None else corpora.title(corpus),
+    }
+
+
+def without_numbers(spec: SweepSpec, why: str = "") -> GridCell:
+    """Return a cell that is not measured yet, or cannot be, with the reason in a sentence."""
+    return GridCell(**_of(spec), n_layers=None, key="", wall_s=0.0, error=why)
+
+
+def measured(sweep: SweepResult) -> GridCell:
+    """Return the cell of a finished curve."""
+    cuts = [_cut(sweep, place) for place in range(len(sweep.points))]
+    return GridCell(
+        **{**_of(sweep.spec), "model": sweep.model.name, "precision": sweep.precision_in_words},
+        n_layers=sweep.n_layers,
+        key=sweep.spec.fingerprint(),
+        wall_s=sweep.wall_s,
+        chance=sweep.lines.chance if sweep.lines else None,
+        no_loss_n=_no_loss_n(sweep, cuts),
+        cuts=cuts,
+    )
+
+
+def _no_loss_n(sweep: SweepResult, cuts: list[CutScores]) -> int | None:
+    if sweep.lines is None or not is_above(sweep.points[0], sweep.lines.chance):
+        return None
+    reached = 0
+    for cut in cuts[1:]:
+        if cut.acc_change is None or cut.acc_change.high < 0:
+            break
+        reached = cut.n
+    return reached
+
+
+def _cut(sweep: SweepResult, place: int) -> CutScores:
+    point = sweep.points[place]
+    acc, loss = point.interval or (None, None), point.loss_interval or (None, None)
+    return CutScores(
+        n=point.n,
+        removed=point.block.describe() if point.block else "nothing",
+        acc=point.acc,
+        acc_low=acc[0],
+        acc_high=acc[1],
+        n_samples=point.n_samples,
+        loss=point.loss,
+        loss_low=loss[0],
+        loss_high=loss[1],
+        n_texts=point.n_texts,
+        bits_per_byte=point.bits_per_byte,
+        acc_change=_acc_change(sweep, place) if place else None,
+        loss_change=_loss_change(sweep, place) if place else None,
+    )
+
+
+def _acc_change(sweep: SweepResult, place: int) -> PairedChange | None:
+    if place >= len(sweep.questions) or not sweep.questions[0] or not sweep.questions[place]:
+        return None
+    pair = compare(sweep.questions[0], sweep.questions[place])
+    return PairedChange(pair.difference, pair.low, pair.high)
+
+
+def _loss_change(sweep: SweepResult, place: int) -> PairedChange | None:
+    if place >= len(sweep.text_losses):
+        return None
+    first, second = sweep.text_losses[0], sweep.text_losses[place]
+    if len(first) < 2 or len(first) != len(second):
+        return None
+    return PairedChange(*stats.compare_losses(first, second, sweep.text_tokens))
+
+
+_WHICH = (
+    Column("model"),
+    Column("n_layers", "layers"),
+    Column("precision"),
+    Column("strategy", "chosen by"),
+    Column("map_texts", "map of", missing=""),
+    Column("questions", "questions of"),
+    Column("texts", "loss on", missing=""),
+)
+
+
+_SCORES = (
+    *interval_columns("acc", "accuracy"),
+    Column("n_samples", "questions"),
+    *interval_columns("acc_change", "change in accuracy", format="+.3f"),
+    *interval_columns("loss", "loss", "nats per token"),
+    Column("n_texts", "texts"),
+    *interval_columns("loss_change", "change in loss", "nats per token", "+.3f"),
+    Column("bits_per_byte", "bits per byte", format=".3f"),
+)
+_NO_LOSS = Column("no_loss_n", "no significant drop up to n")
+_WALL = Column("wall_s", "time", "s", ".1f")
+
+
+def every_cut(cells: list[GridCell], caption: str) -> Table:
+    """Every cut of every cell, a row each."""
+    rows = [_row(cell, cut) for cell in cells for cut in cell.cuts]
+    columns = (*_WHICH, Column("n"), Column("removed"), *_SCORES, _NO_LOSS, _WALL, Column("key", "curve"))
+    return Table("All removed blocks of the grid", columns, rows, caption)
+
+
+def each_cell(cells: list[GridCell], caption: str) -> Table:
+    """Return a table with a row per cell: its largest n without a significant drop, and its scores there."""
+    unpruned = interval_columns("unpruned_acc", "unpruned accuracy")
+    columns = (*_WHICH, _NO_LOSS, *unpruned, *_SCORES, _WALL, Column("error", "not measured because", missing=""))
+    rows = []
+    for cell in cells:
+        at, whole = cell.at_no_loss, next(iter(cell.cuts), None)
+        ends = interval_values("unpruned_acc", (whole.acc, whole.acc_low, whole.acc_high) if whole else None)
+        rows.append((_row(cell, at) if at else _which(cell)) | ends | {"error": cell.error or None})
+    return Table("Largest pruning of each curve without a significant drop, and its scores", columns, rows, caption)
+
+
+def _which(cell: GridCell) -> dict[str, Any]:
+    values = {column.name: getattr(cell, column.name) for column in (*_WHICH, _NO_LOSS, _WALL)}
+    return {**values, "key": cell.key or None}
+
+
+def _row(cell: GridCell, cut: CutScores) -> dict[str, Any]:
+    row = _which(cell) | {one.name: getattr(cut, one.name) for one in fields(cut)}
+    for name in ("acc_change", "loss_change"):
+        change: PairedChange | None = row.pop(name)
+        row |= interval_values(name, (change.difference, change.low, change.high) if change else None)
+    return row

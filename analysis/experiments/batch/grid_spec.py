@@ -1,0 +1,198 @@
+"""Requests for grids of curves, and their results."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from analysis.core.bounds import MOST_LAYERS, Bound, one_of, shown
+from analysis.core.options import Option, Part
+from analysis.core.record import Result, Spec, require
+from analysis.core.registry import Experiment, register
+from analysis.core.table import Table
+from analysis.data.spec import BenchmarkSpec, CorpusSpec, default_loss_corpus
+from analysis.data.tasks import TASKS
+from analysis.experiments.accuracy.sweep_spec import SweepSpec
+from analysis.experiments.batch import grid_cells
+from analysis.experiments.batch.grid_cells import GridCell
+from analysis.experiments.maps.distance_spec import DistanceSpec
+from analysis.experiments.strategies import BLOCKS, DRAW, INFLUENCE, MAP, STRATEGIES, needs
+from analysis.models.spec import ModelSpec
+
+MOST_CELLS = 400
+"""Curves of a grid at most, so that one table stays readable."""
+MOST_DRAWS = 20
+"""Draws of a strategy that draws at random."""
+SpecT = TypeVar("SpecT", bound=Spec)
+
+
+def _several(make: Callable[[str], SpecT]) -> Callable[[str], tuple[SpecT, ...]]:
+    """From names joined by commas to a request for each."""
+    return lambda text: tuple(make(name.strip()) for name in text.split(",") if name.strip())
+
+
+def _said(names: Sequence[str]) -> str | None:
+    """Names joined by commas; None where one of them could not be read back."""
+    return ",".join(names) if all(name and name == name.strip() and "," not in name for name in names) else None
+
+
+def said_sources(several: Sequence[Any]) -> str | None:
+    """Return models or texts as the command line names them; None where it has no name for one."""
+    return _said([one.source for one in several])
+
+
+def said_tasks(several: Sequence[BenchmarkSpec]) -> str | None:
+    """Return question sets as the command line names them; None where it has no name for one."""
+    return _said([one.task for one in several])
+
+
+def _loss_corpus(source: str) -> CorpusSpec:
+    return replace(default_loss_corpus(), source=source)
+
+
+_SOURCES = f"{__name__}:said_sources"
+
+
+@dataclass(frozen=True)
+class GridSpec(Spec):
+    """Curves of several models on several question sets and texts by several strategies: each with each, in one table."""
+
+    kind: ClassVar[str] = "grid"
+    version: ClassVar[int] = SweepSpec.version
+    """As that of the curves it is made of."""
+
+    models: Annotated[
+        tuple[ModelSpec, ...],
+        Option(metavar="MODEL,…", parse=_several(ModelSpec), write=_SOURCES),
+        Part(only=("dtype", "device", "quantization")),
+    ]
+    """Models: `starter`, Hub ids, folders or GGUF files, joined by commas."""
+    benchmarks: Annotated[
+        tuple[BenchmarkSpec, ...],
+        Option("--tasks", "NAME|FILE,…", known=TASKS, parse=_several(BenchmarkSpec), write=f"{__name__}:said_tasks"),
+        Part(only=("limit", "shots", "seed")),
+    ] = (BenchmarkSpec(),)
+    """Datasets of questions."""
+    loss_corpora: Annotated[
+        tuple[CorpusSpec, ...],
+        Option("--texts", "c4|wiki|FILE,…", parse=_several(_loss_corpus), write=_SOURCES),
+        Part(only=("n_texts", "seq_len")),
+    ] = field(default_factory=lambda: (default_loss_corpus(),))
+    """Texts that the loss is measured on."""
+    map_corpora: Annotated[
+        tuple[CorpusSpec, ...], Option("--map-texts", "c4|wiki|FILE,…", parse=_several(CorpusSpec), write=_SOURCES)
+    ] = (CorpusSpec(),)
+    """Texts of the distance maps that choose the blocks."""
+    strategies: Annotated[tuple[str, ...], Option(metavar="NAME,…", known=STRATEGIES)] = ("similarity", "deepest")
+    """Strategies that choose the removed layers."""
+    max_n: Annotated[int | None, Option(), Bound(0, MOST_LAYERS)] = None
+    """Largest number of removed layers (default: half of the layers of each model)."""
+    draws: Annotated[int, Option(), Bound(1, MOST_DRAWS)] = 3
+    """Number of curves of each random strategy."""
+
+    def __post_init__(self) -> None:
+        sides: dict[str, tuple[Any, ...]] = {
+            "models": self.models,
+            "tasks": self.benchmarks,
+            "texts": self.loss_corpora,
+            "map texts": self.map_corpora,
+            "strategies": self.strategies,
+        }
+        for name, parts in sides.items():
+            require(bool(parts), f"A grid needs at least one of its {name}. Name some.")
+            twice = next((part for place, part in enumerate(parts) if part in parts[:place]), None)
+            require(twice is None, f"The {name} of this grid contain {shown(_named(twice))} twice. Name each once.")
+        for strategy in self.strategies:
+            one_of("strategies", strategy, [name for name in STRATEGIES if not needs(name, BLOCKS)])
+        n_cells = len(self.cells())
+        require(
+            n_cells <= MOST_CELLS,
+            f"This grid has {n_cells:,} cells ({self.how_many()}), at most {MOST_CELLS} are allowed. Leave some out, or run "
+            f"several grids.",
+        )
+
+    def cells(self) -> tuple[SweepSpec, ...]:
+        """A request for each curve, model by model: the order in which they are measured and listed."""
+        return tuple(
+            SweepSpec(
+                model=model,
+                benchmark=benchmark,
+                loss_corpus=corpus,
+                distances=DistanceSpec(model, map_corpus),
+                strategy=strategy,
+                max_n=self.max_n,
+                draw=draw,
+            )
+            for model in self.models
+            for strategy in self.strategies
+            for map_corpus in (self.map_corpora if needs(strategy, MAP, INFLUENCE) else self.map_corpora[:1])
+            for draw in range(self.draws if needs(strategy, DRAW) else 1)
+            for benchmark in self.benchmarks
+            for corpus in self.loss_corpora
+        )
+
+    def how_many(self) -> str:
+        """The lengths of its sides: "2 models, 3 strategies, 1 question set, 2 texts"."""
+        ways = len(self.cells()) // (len(self.models) * len(self.benchmarks) * len(self.loss_corpora))
+        sides = (
+            (len(self.models), "model"),
+            (ways, "way to choose layers" if ways == 1 else "ways to choose layers"),
+            (len(self.benchmarks), "dataset"),
+            (len(self.loss_corpora), "text"),
+        )
+        return ", ".join(f"{n} {what}{'' if n == 1 or what.startswith('way') else 's'}" for n, what in sides)
+
+
+def _named(part: Any) -> Any:
+    return getattr(part, "source", None) or getattr(part, "task", part)
+
+
+@dataclass(frozen=True)
+class GridResult(Result):
+    """The curves of a grid that were measured, and why the others were not."""
+
+    kind: ClassVar[str] = "grid"
+    spec_type: ClassVar[type[Spec]] = GridSpec
+
+    n_cells: int
+    """Requested curves."""
+    cells: list[GridCell]
+    """Finished curves, and curves that cannot be measured, in the order of `GridSpec.cells`."""
+
+    @property
+    def failures(self) -> list[GridCell]:
+        """The cells that could not be measured."""
+        return [cell for cell in self.cells if cell.error]
+
+    def tables(self) -> dict[str, Table]:
+        """Every cut of every curve, and every curve."""
+        caption = self.measured_on()
+        return {"cuts": grid_cells.every_cut(self.cells, caption), "cells": grid_cells.each_cell(self.cells, caption)}
+
+    def measured_on(self) -> str:
+        """Return the number of measured curves, and the meaning of the numbers."""
+        cuts = [cut for cell in self.cells for cut in cell.cuts]
+        asked, read = (max((getattr(cut, name) for cut in cuts), default=0) for name in ("n_samples", "n_texts"))
+        blind = sum(bool(cell.cuts) and cell.cuts[0].n_samples > 0 and cell.no_loss_n is None for cell in self.cells)
+        dark = (
+            f" In {blind} curves the unpruned model's accuracy is not significantly above chance: they cannot show a drop."
+            if blind
+            else ""
+        )
+        lost = f", {len(self.failures)} failed" if self.failures else ""
+        left = "" if self.complete else f", {len(self.cells)} so far"
+        return (
+            f"{self.n_cells} curves{left}{lost}. Up to {asked} questions with 95 % Wilson intervals, and up to {read} texts "
+            f"with 95 % intervals over texts. {grid_cells.NO_LOSS}.{dark}"
+        )
+
+
+register(
+    Experiment(
+        GridSpec,
+        GridResult,
+        run="analysis.experiments.batch.grid:run",
+        title="Grid",
+        shards="analysis.experiments.batch.grid:GridShards",
+        help="accuracy curves of several models, datasets, texts and strategies, all combinations in one table.",
+    )
+)

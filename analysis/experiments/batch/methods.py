@@ -1,0 +1,169 @@
+"""Measure a table of methods: curves and healing runs, each stored like a separate request."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from analysis.core.blocks import Removal, removal
+from analysis.core.errors import BlockRangeError, LayerscopeError, SpecError
+from analysis.core.progress import OnProgress, ignore
+from analysis.data import corpora, questions
+from analysis.data.spec import CorpusSpec
+from analysis.experiments.accuracy.points import Point, QuestionScore
+from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec, sparing
+from analysis.experiments.batch.methods_spec import MethodCell, MethodKey, MethodsResult, MethodsSpec
+from analysis.experiments.batch.run import FATAL, Batch, Once
+from analysis.experiments.heal import healing, recipes
+from analysis.experiments.heal.heal_spec import HealSpec
+from analysis.experiments.heal.junction import Readings
+from analysis.experiments.maps.distance_spec import DistanceSpec
+from analysis.experiments.search.search_spec import check_protected
+from analysis.models import load as models
+from analysis.models.load import Loader
+
+PHASE = "measuring methods"
+
+
+def resolve(spec: MethodsSpec) -> MethodsSpec:
+    """The spec with concrete dtype, device and identities.
+
+    Raises:
+        SpecError: also where a healing run would train on the text that judges all.
+    """
+    benchmark, corpus = questions.resolve(spec.benchmark), corpora.resolve(spec.loss_corpus)
+    for recipe in spec.recipes:
+        learnt: CorpusSpec = recipes.get(recipe).corpus
+        if learnt.subject == corpus.subject:
+            raise SpecError(
+                f"The recipe {recipe} trains on {corpora.title(learnt)}, the kind of text that judges all methods. Choose "
+                f"another text for the loss, or leave the recipe out."
+            )
+    return replace(spec, model=models.resolve(spec.model), benchmark=benchmark, loss_corpus=corpus)
+
+
+def run(spec: MethodsSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> MethodsResult:
+    """Measure every cell, or return the stored result; an interrupted table resumes.
+
+    Curves and healing runs that are stored, alone or by another table, are reused. A cell that cannot be measured is recorded
+    with the reason, and tried again when the table is requested again.
+
+    Raises:
+        LayerscopeError: one sentence on a problem with the model, questions, texts or disk that the user can fix.
+    """
+    resolved = resolve(spec)
+    stored = MethodsResult.load(resolved, on_progress)
+    if stored is not None and stored.complete and not stored.failures:
+        return stored
+    recipes_ = ("", *resolved.recipes)
+    keys = [(strategy, recipe, n) for strategy in resolved.strategies for n in resolved.ns for recipe in recipes_]
+    return _Methods(resolved, keys, load).run(on_progress)
+
+
+_Row = tuple[MethodCell, list[float], list[bool]]
+"""A cell, its losses by text and whether it answered each question rightly."""
+
+
+class _Methods(Batch[MethodKey, _Row, MethodsResult]):
+    """The methods of a table: a curve for each strategy, and the healing runs of its blocks."""
+
+    phase = PHASE
+    nouns = "cell", "table"
+    fatal = (*FATAL, BlockRangeError)
+    """More layers than the model has are too many for every method."""
+
+    def __init__(self, spec: MethodsSpec, keys: Sequence[MethodKey], load: Loader) -> None:
+        super().__init__(spec, keys, load)
+        self._curves = {strategy: Once[SweepResult]() for strategy in spec.strategies}
+        self._readings = Readings()
+
+    def name(self, key: MethodKey) -> str:
+        return MethodCell(*key, "", 0.0).name
+
+    def measure(self, key: MethodKey, on_progress: OnProgress) -> _Row:
+        strategy, recipe, n = key
+        if not recipe:
+            self._readings = Readings()  # of one block, which all of its heals are fitted to
+        curve = self._curves[strategy].get(lambda: self._curve(strategy, on_progress), f"measuring the curve of {strategy}")
+        point = self._point(strategy, n)
+        if point is None:
+            raise LayerscopeError(f"{strategy} names no {n} layers to remove.")
+        cut = point.block
+        assert cut is not None, "a size of a table is at least 1"
+        if kept := sorted(set(self.spec.protect).intersection(cut.touched)):
+            raise LayerscopeError(
+                f"{strategy} removes {removal(kept).brief()}, which is protected. Unprotect it, or choose a strategy that "
+                f"searches."
+            )
+        if not recipe:
+            place = curve.points.index(point)
+            return self._cell(key), curve.text_losses[place], self._right(curve.questions[place])
+        healed = healing.run(
+            _heal(self.spec, recipe, cut), on_progress, load=self.model, readings=self._readings, is_compared=True
+        )
+        cell = replace(self._cell(key), wall_s=healed.wall_s)
+        if not healed.complete or "healed" not in healed.text_losses:
+            why = "The healing run was stopped before its scores were measured. Measure the table again."
+            return replace(cell, error=why), [], []
+        return cell, healed.text_losses["healed"], self._right(healed.questions["healed"])
+
+    def failed(self, key: MethodKey, why: str) -> _Row:
+        return replace(self._cell(key), error=why), [], []
+
+    def result(self, rows: Mapping[MethodKey, _Row], *, complete: bool) -> MethodsResult | None:
+        curve = self._unpruned()
+        if curve is None:
+            return None
+        ordered = [rows[key] for key in self.spec.cells() if key in rows]
+        return MethodsResult(
+            spec=self.spec,
+            versions=curve.versions,
+            wall_s=curve.wall_s + sum(cell.wall_s for cell, _, _ in ordered),
+            n_tokens=curve.n_tokens,
+            complete=complete,
+            model=curve.model,
+            cells=[cell for cell, _, _ in ordered],
+            text_tokens=curve.text_tokens,
+            losses=[curve.text_losses[0], *(losses for _, losses, _ in ordered)],
+            right=[self._right(curve.questions[0]), *(right for _, _, right in ordered)],
+        )
+
+    def _curve(self, strategy: str, on_progress: OnProgress) -> SweepResult:
+        """Measure the curve of a strategy up to the largest size."""
+        spec = self.spec
+        asked = SweepSpec(
+            model=spec.model, benchmark=spec.benchmark, loss_corpus=spec.loss_corpus, distances=DistanceSpec(spec.model),
+            strategy=strategy, max_n=max(spec.ns),
+        )  # fmt: skip
+        curve = self.model.curve(sparing(asked, spec.protect), on_progress)
+        check_protected(spec.protect, curve.model.n_layers)
+        return curve
+
+    def _unpruned(self) -> SweepResult | None:
+        """Return the first measured curve: the scores of the unpruned model are the same in all."""
+        return next((curve.value for curve in self._curves.values() if curve.value is not None), None)
+
+    def _point(self, strategy: str, n: int) -> Point | None:
+        """Return the point of a strategy's curve at a size; None where it has none."""
+        curve = self._curves[strategy].value
+        return next((point for point in curve.points if point.n == n), None) if curve is not None else None
+
+    def _cell(self, key: MethodKey) -> MethodCell:
+        strategy, recipe, n = key
+        point = self._point(strategy, n)
+        return MethodCell(strategy, recipe, n, point.block.describe() if point and point.block else "", 0.0)
+
+    def _right(self, answers: Sequence[QuestionScore]) -> list[bool]:
+        """Return whether each question was answered rightly, in the order of the unpruned model's answers."""
+        curve = self._unpruned()
+        assert curve is not None, "no answers without a curve"
+        by_id = {answer.id: answer.prediction == answer.gold for answer in answers}
+        return [by_id[answer.id] for answer in curve.questions[0]]
+
+
+def _heal(spec: MethodsSpec, recipe: str, cut: Removal) -> HealSpec:
+    """Return the healing run for pruned layers, in the precision of the curves and judged on the same questions and texts."""
+    own: dict[str, Any] = {"minutes": spec.minutes} if recipes.get(recipe).spec().trains else {}
+    return recipes.heal_spec(
+        recipe, model=spec.model, block=cut, quantization=spec.model.quantization, validation=spec.loss_corpus,
+        benchmark=spec.benchmark, generation=None, **own,
+    )  # fmt: skip

@@ -1,0 +1,240 @@
+"""Requests for tables of methods, and their results."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+
+from analysis.core import stats
+from analysis.core.blocks import removal
+from analysis.core.bounds import MOST_LAYERS, Bound, one_of
+from analysis.core.options import Option
+from analysis.core.record import Result, Spec, require
+from analysis.core.registry import Experiment, register
+from analysis.core.table import Column, Table, interval_columns, interval_values
+from analysis.data import corpora, questions
+from analysis.data.spec import BenchmarkSpec, CorpusSpec, default_loss_corpus
+from analysis.experiments.heal import recipes
+from analysis.experiments.strategies import BLOCKS, STRATEGIES, needs
+from analysis.models.spec import ModelFacts, ModelSpec
+
+MOST_CELLS = 200
+"""Cells of a table at most, so that it stays readable."""
+
+
+MethodKey = tuple[str, str, int]
+"""A cell of a table: a strategy, a recipe or "", and a number of removed layers."""
+
+
+@dataclass(frozen=True)
+class MethodsSpec(Spec):
+    """Strategies of choosing layers, alone and with each of some recipes, at some sizes, on the same questions and text."""
+
+    kind: ClassVar[str] = "methods"
+    later: ClassVar[tuple[str, ...]] = ("protect",)
+
+    model: ModelSpec = field(default_factory=ModelSpec)
+    strategies: Annotated[tuple[str, ...], Option(metavar="NAME,…", known=STRATEGIES)] = ("similarity", "swaps")
+    """Strategies that choose the removed layers."""
+    recipes: Annotated[tuple[str, ...], Option(metavar="NAME,…", known="analysis.experiments.heal.recipes:NAMES")] = (
+        "instant",
+    )
+    """Healing recipes of each block."""
+    ns: Annotated[tuple[int, ...], Option("--n", "N,…"), Bound(1, MOST_LAYERS)] = (3, 5, 8, 10)
+    """Numbers of removed layers."""
+    benchmark: BenchmarkSpec = field(default_factory=BenchmarkSpec)
+    loss_corpus: CorpusSpec = field(default_factory=default_loss_corpus)
+    """Text for the loss, which no heal trains on and no search searches on."""
+    minutes: Annotated[float, Option(), Bound(0, 10_000, above=True)] = 2.0
+    """Minutes of each healing run that trains."""
+    protect: Annotated[tuple[int, ...], Option(metavar="N,…"), Bound(0, MOST_LAYERS)] = ()
+    """Layers that stay. Strategies that remove one of them are not measured (default: none)."""
+
+    def __post_init__(self) -> None:
+        for name, several in (("strategies", self.strategies), ("recipes", self.recipes), ("n", self.ns)):
+            require(len(set(several)) == len(several), f"The {name} of this table contain one value twice. Name each once.")
+        require(
+            bool(self.strategies and self.ns),
+            "A table of methods needs at least one strategy and one number of layers. Name one of each.",
+        )
+        for strategy in self.strategies:
+            one_of("strategies", strategy, [name for name in STRATEGIES if not needs(name, BLOCKS)])
+        for recipe in self.recipes:
+            one_of("recipes", recipe, recipes.NAMES)
+        n_cells = len(self.cells())
+        require(n_cells <= MOST_CELLS, f"This table has {n_cells:,} cells, at most {MOST_CELLS} are allowed. Leave some out.")
+
+    @property
+    def methods(self) -> list[tuple[str, str]]:
+        """Its rows: a strategy, and a recipe or "" for the cut as it is."""
+        return [(strategy, recipe) for strategy in self.strategies for recipe in ("", *self.recipes)]
+
+    def cells(self) -> list[MethodKey]:
+        """Return every cell, method by method."""
+        return [(strategy, recipe, n) for strategy, recipe in self.methods for n in self.ns]
+
+
+def method_name(strategy: str, recipe: str) -> str:
+    """Return the name of a strategy of choosing layers, with the recipe of healing unless that is ""."""
+    return f"{strategy} + {recipe}" if recipe else strategy
+
+
+@dataclass(frozen=True)
+class MethodCell:
+    """Result of one method at one number of removed layers."""
+
+    strategy: str
+    recipe: str
+    """Recipe of healing; "" for the unhealed model."""
+    n: int
+    removed: str
+    """Removed layers, in both index forms; "" where they could not be chosen."""
+    wall_s: float
+    """Seconds of healing; 0 without a heal."""
+    error: str = ""
+    """Reason why it could not be measured, in a sentence."""
+
+    @property
+    def method(self) -> str:
+        """Return the method's name: "swaps", "swaps + instant"."""
+        return method_name(self.strategy, self.recipe)
+
+    @property
+    def key(self) -> MethodKey:
+        """Return the identity of the cell within a table."""
+        return self.strategy, self.recipe, self.n
+
+    @property
+    def name(self) -> str:
+        """Return the method and its size in a line."""
+        return f"{self.method}, n = {self.n}"
+
+
+Ends = tuple[float, float, float]
+"""A difference with the ends of its 95 % interval."""
+
+
+@dataclass(frozen=True)
+class MethodsResult(Result):
+    """Every method at every size, each paired with the unpruned model, text by text and question by question."""
+
+    kind: ClassVar[str] = "methods"
+    spec_type: ClassVar[type[Spec]] = MethodsSpec
+
+    model: ModelFacts
+    cells: list[MethodCell]
+    """Those that are finished or cannot be measured, method by method."""
+    text_tokens: list[int]
+    """Predicted tokens of each text, by which its loss counts."""
+    losses: list[list[float]]
+    """Of the unpruned model, then of each cell: loss per text, nats per token; empty where it could not be measured."""
+    right: list[list[bool]]
+    """In the same order: whether each question was answered rightly."""
+
+    @property
+    def failures(self) -> list[MethodCell]:
+        """The cells that could not be measured."""
+        return [cell for cell in self.cells if cell.error]
+
+    @property
+    def methods(self) -> list[tuple[str, str]]:
+        """Return its rows: the requested methods that have a cell, and all methods before it is finished."""
+        if not self.complete:
+            return self.spec.methods
+        measured = {(cell.strategy, cell.recipe) for cell in self.cells}
+        return [method for method in self.spec.methods if method in measured]
+
+    def nats(self, place: int, against: int | None = None) -> Ends | None:
+        """Return the loss increase of a cell over another, by a paired bootstrap over texts.
+
+        Args:
+            place: of the cell, 0-based.
+            against: of the other cell; None for the unpruned model.
+        """
+        first, second = self.losses[0 if against is None else 1 + against], self.losses[1 + place]
+        if len(first) < 2 or not second:
+            return None
+        return stats.compare_losses(first, second, self.text_tokens)
+
+    def gained(self, place: int, against: int | None = None) -> Ends | None:
+        """Return the accuracy difference of two cells, paired by question (Bonett and Price); arguments as in `nats`."""
+        first, second = self.right[0 if against is None else 1 + against], self.right[1 + place]
+        if not first or not second:
+            return None
+        gained = sum(after and not before for before, after in zip(first, second, strict=True))
+        lost = sum(before and not after for before, after in zip(first, second, strict=True))
+        return (gained - lost) / len(first), *stats.paired_interval(gained, lost, len(first))
+
+    def at(self, n: int) -> list[int]:
+        """The places of the cells of one size that were measured."""
+        return [place for place, cell in enumerate(self.cells) if cell.n == n and not cell.error]
+
+    def best(self, n: int) -> list[int]:
+        """Return the places of the method with the lowest loss at a size, and of methods that make the same model.
+
+        Empty where another method does not differ significantly from it, or there is no other.
+        """
+        places = [place for place in self.at(n) if self.nats(place) is not None]
+        means = {place: float(np.average(self.losses[1 + place], weights=self.text_tokens)) for place in places}
+        first = min(places, key=means.__getitem__, default=-1)
+        same = [place for place in places if self.losses[1 + place] == self.losses[1 + first]]
+        others = [self.nats(place, first) for place in places if place not in same]
+        return same if others and all(ends is not None and ends[1] > 0 for ends in others) else []
+
+    def tables(self) -> dict[str, Table]:
+        """Methods by sizes in nats and in accuracy, and every cell."""
+        columns = (
+            Column("strategy"),
+            Column("recipe", missing=""),
+            Column("n"),
+            Column("removed", missing=""),
+            *interval_columns("nats", "loss increase, nats per token", format="+.3f"),
+            *interval_columns("acc", "change in accuracy", format="+.3f"),
+            Column("wall_s", "healing", "s", ".0f"),
+            Column("error", "not measured because", missing=""),
+        )
+        rows = [
+            {**asdict(cell), **interval_values("nats", self.nats(place)), **interval_values("acc", self.gained(place))}
+            for place, cell in enumerate(self.cells)
+        ]
+        lowest = Column("best", "lowest loss at n", missing="")
+        return {
+            "nats": self._by_size("Loss increase over the unpruned model, nats per token", self.nats, lowest),
+            "accuracy": self._by_size("Change in accuracy", self.gained),
+            "cells": Table("Every method at every size", columns, rows, self.measured_on()),
+        }
+
+    def _by_size(self, title: str, find: Callable[[int], Ends | None], *more: Column) -> Table:
+        """Return a table with a row per method and a column per size."""
+        best = {place for n in self.spec.ns for place in self.best(n)}
+        sizes = (column for n in self.spec.ns for column in interval_columns(f"n{n}", f"n = {n}", format="+.3f"))
+        rows = []
+        for method in self.methods:
+            row: dict[str, Any] = {"method": method_name(*method)}
+            own = [place for place, cell in enumerate(self.cells) if (cell.strategy, cell.recipe) == method]
+            for place in own:
+                row |= interval_values(f"n{self.cells[place].n}", find(place))
+            rows.append(row | {"best": ", ".join(str(self.cells[place].n) for place in own if place in best) or None})
+        return Table(title, (Column("method"), *sizes, *more), rows, self.measured_on())
+
+    def measured_on(self) -> str:
+        """Return the questions and texts of the measurement, and the meaning of the numbers."""
+        asked, left = self.spec.benchmark, "" if self.complete else f" {len(self.cells)} cells so far."
+        trained = [recipe for recipe in self.spec.recipes if recipes.get(recipe).spec().trains]
+        time = f" Training time: {self.spec.minutes:g} minutes each ({', '.join(trained)})." if trained else ""
+        kept = f" Protected: {removal(self.spec.protect).brief()}." if self.spec.protect else ""
+        return (
+            f"{self.ran_in}, {len(self.right[0])} questions of {questions.title(asked)}, seed {asked.seed}, and "
+            f"{len(self.losses[0])} texts of {corpora.title(self.spec.loss_corpus)}. No method chose, fitted or trained on "
+            f"them.{time} Differences from the unpruned model on the same texts and questions, with 95 % intervals. A "
+            f"method is named as the lowest only where its interval against each other one excludes zero.{kept}{left}"
+        )
+
+
+register(
+    Experiment(
+        MethodsSpec, MethodsResult, run="analysis.experiments.batch.methods:run", title="Methods",
+        help="Strategies without and with healing, at several sizes, on the same questions and text.",
+    )
+)  # fmt: skip

@@ -1,0 +1,180 @@
+"""Cells of a batch, measured one after another: failures stay in the result, which is saved after each cell."""
+
+import gc
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, ClassVar, Generic, TypeVar
+
+from analysis.core import failures
+from analysis.core.errors import LayerscopeError, StorageError
+from analysis.core.progress import Cancelled, OnProgress, Progress, doing
+from analysis.experiments.accuracy import scores, sweep
+from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
+from analysis.models.load import LoadedModel, Loader
+from analysis.models.spec import ModelSpec
+
+FATAL: tuple[type[Exception], ...] = (Cancelled, StorageError)
+"""Errors that end a batch: the user stops it, or the disk keeps nothing."""
+T = TypeVar("T")
+KeyT = TypeVar("KeyT", bound=Hashable)
+RowT = TypeVar("RowT", bound=tuple[Any, ...])
+"""A cell, which has a `name` and an `error` ("" where it was measured), then further values for the result."""
+ResultT = TypeVar("ResultT")
+
+
+class Batch(ABC, Generic[KeyT, RowT, ResultT]):
+    """The cells of one resolved request, in the order of measuring."""
+
+    phase: ClassVar[str]
+    """Phase that the progress of the whole batch is reported as."""
+    nouns: ClassVar[tuple[str, str]]
+    """Nouns of a cell and of the batch: "curve", "grid"."""
+    fatal: ClassVar[tuple[type[Exception], ...]] = FATAL
+    """Errors of one cell that end the batch."""
+
+    def __init__(self, spec: Any, keys: Sequence[KeyT], load: Loader) -> None:
+        """Load nothing before the first cell needs its model."""
+        self.spec, self.keys, self.model = spec, keys, SharedModel(load)
+
+    @abstractmethod
+    def name(self, key: KeyT) -> str:
+        """Return the name of a cell."""
+
+    @abstractmethod
+    def measure(self, key: KeyT, on_progress: OnProgress) -> RowT:
+        """Measure one cell; any error but those of `fatal` leaves the others."""
+
+    @abstractmethod
+    def failed(self, key: KeyT, why: str) -> RowT:
+        """Return the cell that could not be measured."""
+
+    @abstractmethod
+    def result(self, rows: Mapping[KeyT, RowT], *, complete: bool) -> Any:
+        """Return the result of some cells; None where there is nothing to store."""
+
+    def run(self, on_progress: OnProgress, stored: Mapping[KeyT, RowT] | None = None) -> ResultT:
+        """Measure every cell, and save the result after each.
+
+        Args:
+            on_progress: called with the progress of the whole batch.
+            stored: cells that need no measuring. They count as done at first, so that the time left is that of the others.
+
+        Raises:
+            LayerscopeError: where nothing can be measured, or for an error that ends the batch.
+        """
+        rows, (noun, whole) = dict(stored or {}), self.nouns
+        report = _Report(on_progress, self.phase, len(self.keys), self.spec.fingerprint())
+        for place, key in enumerate(self.keys):
+            if key in rows:
+                continue
+            name = self.name(key)
+            report.begin(len(rows), name, f"{noun.capitalize()} {place + 1} of {len(self.keys)}: {name}.")
+            rows[key] = self._attempt(key, report)
+            partial = self.result(rows, complete=False)
+            if partial is not None:
+                partial.save()
+        report.begin(len(rows), "", "")
+        finished = self.result(rows, complete=True)
+        if finished is None:
+            cell = rows[self.keys[0]][0]
+            raise LayerscopeError(
+                f"None of the {len(rows)} {noun}s of this {whole} could be measured. {cell.name}: {cell.error}"
+            )
+        finished.save()
+        measured: ResultT = finished
+        return measured
+
+    def _attempt(self, key: KeyT, report: "_Report") -> RowT:
+        try:
+            row = self.measure(key, report)
+        except self.fatal:
+            raise
+        except Exception as error:  # any error: other cells may still succeed
+            row = self.failed(key, failures.in_a_sentence(error, doing=f"measuring {self.name(key)}"))
+        if row[0].error:
+            report.say(f"{row[0].name} could not be measured: {row[0].error}")
+        return row
+
+
+class Once(Generic[T]):
+    """A value that several cells need: made for the first of them, and refused to all where it cannot be made."""
+
+    def __init__(self) -> None:
+        """Nothing is made yet."""
+        self.value: T | None = None
+        self._refusal = ""
+
+    def get(self, make: Callable[[], T], doing: str) -> T:
+        """Return the value.
+
+        Args:
+            make: makes it, at the first call.
+            doing: the work, for the sentence on an unforeseen error.
+
+        Raises:
+            LayerscopeError: where it could not be made before; at the first call the error itself.
+        """
+        if self._refusal:
+            raise LayerscopeError(self._refusal)
+        if self.value is None:
+            try:
+                self.value = make()
+            except FATAL:
+                raise
+            except Exception as error:
+                # The sentence alone: a kept error would keep the partly loaded model in memory.
+                self._refusal = failures.in_a_sentence(error, doing=doing)
+                raise
+        return self.value
+
+
+class SharedModel:
+    """The loader of a batch: one model at a time, loaded for the first curve that needs it and kept for the next ones."""
+
+    def __init__(self, load: Loader) -> None:
+        """Nothing is loaded yet."""
+        self._load = load
+        self._spec: ModelSpec | None = None
+        self._loaded = Once[LoadedModel]()
+        self._stored: dict[tuple[str, str, int], Any] = {}
+        """Stored results of the model, as in `scores.reading_once`."""
+
+    def curve(self, spec: SweepSpec, on_progress: OnProgress) -> SweepResult:
+        """Measure a curve, reusing stored scores of others; raises the errors of `sweep.run`."""
+        if spec.model != self._spec:
+            if self._loaded.value is not None:
+                self.clear()
+            self._spec, self._loaded, self._stored = spec.model, Once(), {}
+        with scores.reading_once(self._stored):
+            return sweep.run(spec, on_progress, load=self)
+
+    def __call__(self, spec: ModelSpec, on_progress: OnProgress, /, *, by_layer: bool = False) -> LoadedModel:
+        """Return the model of the curve; raises the errors of loading it, again where it was refused before."""
+        return self._loaded.get(lambda: self._load(spec, on_progress, by_layer=by_layer), f"loading {spec.source}")
+
+    def clear(self) -> None:
+        """Free the memory of the model."""
+        self._loaded.value = None
+        gc.collect()
+        self._load.clear()
+
+
+class _Report:
+    """Reporter that passes the progress of a cell on as progress of the batch."""
+
+    def __init__(self, on_progress: OnProgress, phase: str, total: int, key: str) -> None:
+        self._on_progress, self._phase, self._total, self._key = on_progress, phase, total, key
+        self._done, self._name = 0, ""
+
+    def begin(self, done: int, name: str, message: str) -> None:
+        """Say that so many cells are done, and which one comes next."""
+        self._done, self._name = done, name
+        self.say(message)
+
+    def say(self, message: str) -> None:
+        """Say a sentence for the log."""
+        self(Progress("", message=message))
+
+    def __call__(self, inner: Progress) -> None:
+        values = {"result_key": self._key, "doing": doing(self._name, inner)}
+        self._on_progress(Progress(self._phase, self._done, self._total, inner.message, values))

@@ -1,0 +1,230 @@
+"""Agreement of the distance with the measured loss increase, block size by block size, and the price of the distance's choice.
+
+All sizes pooled, the size alone makes a high rank correlation: a longer block is farther apart and costs more. A choice is made
+among blocks of one size, so the correlation within a size and the price of the chosen block come first.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.core import stats, store
+from analysis.core.blocks import Block, blocks_up_to
+from analysis.core.errors import CorruptResultError
+from analysis.core.units import number
+from analysis.experiments.maps.damage_spec import DamageResult
+from analysis.experiments.maps.distance_spec import DistanceResult
+
+_FEWEST = 4
+"""Independent blocks from which on a rank correlation has an interval."""
+INTERVAL = "The interval uses the effective number of independent blocks, because overlapping blocks resemble each other."
+"""The method of the interval in words."""
+
+
+@dataclass(frozen=True)
+class Rank:
+    """Spearman's rank correlation of distance and loss increase."""
+
+    value: float
+    low: float | None
+    """Lower end of its 95 % interval; None with fewer than four independent blocks."""
+    high: float | None
+    n_blocks: int
+    n_independent: float
+    """Number of independent blocks with as much evidence: blocks of one size overlap, and neighbours resemble each other."""
+
+    def in_words(self) -> str:
+        """The value, its interval and numbers of blocks: "0.72 (95 % 0.09 to 0.94, 26 blocks, effectively 10 independent)"."""
+        fewer = f", effectively {self.n_independent:.0f} independent" if self.n_independent < self.n_blocks - 0.5 else ""
+        return f"{self.value:.2f} ({self.basis()}{fewer})"
+
+    def basis(self) -> str:
+        """The interval and the number of blocks, short enough for a tile."""
+        ends = "interval unknown" if self.low is None or self.high is None else f"95 % {self.low:.2f} to {self.high:.2f}"
+        return f"{ends}, {self.n_blocks} blocks"
+
+
+@dataclass(frozen=True)
+class Price:
+    """Loss increase of one block minus that of another, on the same texts."""
+
+    block: Block
+    reference: Block
+    increase: float
+    """Loss increase of the block against the unpruned model, nats per token."""
+    reference_increase: float
+    difference: float
+    low: float | None
+    """Lower end of its 95 % interval; None if a single text was read."""
+    high: float | None
+    paired: bool
+    """True if both losses are kept for every text; else the interval treats them as independent."""
+    n_texts: int
+
+    @property
+    def is_settled(self) -> bool:
+        """True if the interval excludes zero."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+    def ends(self) -> str:
+        """The 95 % interval and its basis: "95 % +1.60 to +2.05, paired over 8 texts"."""
+        basis = f"{'paired over' if self.paired else 'unpaired,'} {self.n_texts} texts"
+        if self.low is None or self.high is None:
+            return f"interval unknown, {basis}"
+        return f"95 % {number(self.low, 2, '+')} to {number(self.high, 2, '+')}, {basis}"
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Agreement of distance and loss increase among the blocks of one size."""
+
+    n: int
+    choice: Block | None
+    """The most similar block, the distance's choice."""
+    best: Block | None
+    """The block with the lowest loss increase; None until all blocks of the size are measured."""
+    correlation: Rank | None
+    price: Price | None
+    """Price of the distance's choice against the best block; None until both are known."""
+
+
+def of_size(damage: DamageResult, distances: DistanceResult, n: int, losses: np.ndarray | None = None) -> Agreement:
+    """Agreement among the blocks of one size.
+
+    Args:
+        damage: the loss-increase map.
+        distances: the map that it is compared with.
+        n: block size.
+        losses: `DamageResult.text_losses`, if they are kept, so that prices are paired text by text.
+    """
+    choice = next((entry.block for entry in distances.best if entry.n == n), None)
+    if not 1 <= n <= len(damage.increase):
+        return Agreement(n, choice, None, None, None)
+    pairs = [(distance, rise) for distance, rise in zip(distances.mean[n - 1], damage.increase[n - 1], strict=False)
+             if rise is not None]  # fmt: skip
+    best = next((entry.block for entry in damage.best if entry.n == n), None)
+    paid = price(damage, choice, best, losses) if choice is not None and best is not None else None
+    return Agreement(n, choice, best, rank(pairs, n), paid)
+
+
+def pooled(damage: DamageResult, distances: DistanceResult) -> Rank | None:
+    """The rank correlation over the blocks of all sizes, without an interval: blocks of one size are no independent sample."""
+    pairs = [
+        (distance, rise)
+        for far, rises in zip(distances.mean, damage.increase, strict=False)
+        for distance, rise in zip(far, rises, strict=False)
+        if rise is not None
+    ]
+    found = stats.spearman(*zip(*pairs, strict=True)) if pairs else None
+    return None if found is None else Rank(found, None, None, len(pairs), len(pairs))
+
+
+def rank(pairs: list[tuple[float, float]], size: int) -> Rank | None:
+    """Spearman's rank correlation among the blocks of one size, with its interval.
+
+    Overlapping blocks are not independent. Fisher's interval is therefore that of the effective number of independent blocks,
+    from the autocorrelation of both rankings along the start layer (`stats.independent_pairs`).
+
+    Args:
+        pairs: distance and loss increase of every block, by start layer.
+        size: block size; a block shares layers with the `size` - 1 blocks before and after it.
+
+    Returns:
+        None with fewer than three blocks, or where one side does not vary.
+
+    Source: Fisher's z with the variance of Bonett and Wright, Psychometrika 65 (2000) 23.
+    """
+    distances, rises = [distance for distance, _ in pairs], [rise for _, rise in pairs]
+    value = stats.spearman(distances, rises)
+    if value is None:
+        return None
+    n = stats.independent_pairs(distances, rises, size)
+    if n < _FEWEST:
+        return Rank(value, None, None, len(pairs), n)
+    z = math.atanh(max(-1 + 1e-9, min(1 - 1e-9, value)))
+    half = stats.Z * math.sqrt((1 + value * value / 2) / (n - 3))
+    return Rank(value, math.tanh(z - half), math.tanh(z + half), len(pairs), n)
+
+
+def price(damage: DamageResult, block: Block, reference: Block, losses: np.ndarray | None = None) -> Price | None:
+    """Loss increase of one block minus that of another; None if either is not measured. Arguments as `of_size`."""
+    own, other = _increase(damage, block), _increase(damage, reference)
+    if own is None or other is None:
+        return None
+    (first, error, n), (second, other_error, m) = own, other
+    kept = [_per_text(damage, each, losses) for each in (block, reference)]
+    if block == reference:
+        return Price(block, reference, first, second, 0.0, 0.0, 0.0, True, n)
+    if kept[0] is not None and kept[1] is not None and n > 1:
+        mean, low, high = stats.compare_losses(kept[1], kept[0], damage.text_tokens)
+        return Price(block, reference, first, second, mean, low, high, True, n)
+    bottom, top = stats.independent(first, error, second, other_error)
+    return Price(block, reference, first, second, first - second, bottom, top, False, min(n, m))
+
+
+def kept_losses(damage: DamageResult) -> np.ndarray | None:
+    """`DamageResult.text_losses`, from disk if the result was read without arrays; None where they are not stored."""
+    if damage.text_losses is not None:
+        return damage.text_losses
+    key = damage.spec.fingerprint()
+    try:
+        places = (store.load_result(damage.kind, key, precomputed=precomputed) for precomputed in (False, True))
+        found = next((stored for stored in places if stored is not None), None)
+        return None if found is None else damage.arrays_in(found).get("text_losses")
+    except CorruptResultError:
+        return None
+
+
+def sentences(damage: DamageResult, distances: DistanceResult, n: int, losses: np.ndarray | None = None) -> list[str]:
+    """The agreement within one size, then the pooled figure with its explanation; arguments as `of_size`."""
+    found, every, said = of_size(damage, distances, n, losses), pooled(damage, distances), []
+    if found.correlation is not None:
+        said.append(
+            f"Among blocks of {n} layers, Spearman's rank correlation of distance and loss is {found.correlation.in_words()}. "
+            f"{INTERVAL}"
+        )
+    if found.price is not None:
+        paid = found.price
+        if paid.block == paid.reference:
+            said.append(
+                f"The distance picks the best block of this size, {paid.block.brief()} ({number(paid.increase, 2, '+')} nats)."
+            )
+        else:
+            said.append(
+                f"The distance picks {paid.block.brief()} ({number(paid.increase, 2, '+')} nats), the best block is "
+                f"{paid.reference.brief()} ({number(paid.reference_increase, 2, '+')} nats): the pick costs "
+                f"{number(paid.difference, 2, '+')} nats/token more ({paid.ends()})."
+            )
+    if every is not None:
+        said.append(
+            f"Pooled over all sizes, the correlation is {every.value:.2f}: longer blocks are farther apart and cost more."
+        )
+    return said
+
+
+def prices(damage: DamageResult, distances: DistanceResult, losses: np.ndarray | None = None) -> str:
+    """The price of the distance's choice at every measured size in one line; "" without any. Arguments as `of_size`."""
+    found = [of_size(damage, distances, n, losses).price for n in range(1, len(damage.increase) + 1)]
+    said = [
+        f"n = {paid.block.size} {number(paid.difference, 2, '+')}"
+        + ("" if paid.low is None or paid.high is None else f" ({number(paid.low, 2, '+')} to {number(paid.high, 2, '+')})")
+        for paid in found
+        if paid is not None
+    ]
+    return f"Extra loss of the distance's pick over the best block, nats/token (95 %): {', '.join(said)}." if said else ""
+
+
+def _increase(damage: DamageResult, block: Block) -> tuple[float, float | None, int] | None:
+    row = damage.increase[block.size - 1] if block.size <= len(damage.increase) else []
+    value = row[block.start] if block.start < len(row) else None
+    if value is None:
+        return None
+    return value, damage.stderr[block.size - 1][block.start], damage.n_measured[block.size - 1][block.start]
+
+
+def _per_text(damage: DamageResult, block: Block, losses: np.ndarray | None) -> list[float] | None:
+    if losses is None:
+        return None
+    kept = losses[1 + blocks_up_to(len(damage.increase), damage.n_layers).index(block)].astype(float)
+    return [float(value) for value in kept] if np.isfinite(kept).all() else None

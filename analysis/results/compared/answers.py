@@ -1,0 +1,170 @@
+"""Per-question results of removed layers: each question's outcome, and its options' log-likelihoods over the whole curve."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from analysis.core.blocks import Removal
+from analysis.core.table import Column, Table
+from analysis.data.tasks import Question
+from analysis.experiments.accuracy.points import QuestionScore
+from analysis.experiments.accuracy.sweep_spec import SweepResult
+from analysis.results.stored import reading
+from analysis.results.stored.reading import ACCURACY, Condition
+
+LOST, GAINED, ALWAYS_RIGHT, RIGHT, WRONG, ALWAYS_WRONG = (
+    "lost", "gained", "right at every n", "right before and after", "wrong before and after", "wrong at every n",
+)  # fmt: skip
+FATES = (LOST, GAINED, RIGHT, WRONG, ALWAYS_RIGHT, ALWAYS_WRONG)
+"""Possible outcomes of a question; each question has one of them."""
+_OF_TWO = {ALWAYS_RIGHT: RIGHT, ALWAYS_WRONG: WRONG}
+"""Without a curve there are two models and no other n."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One question over a curve."""
+
+    id: str
+    """Identifier in the source."""
+    fate: str
+    """One of `FATES`."""
+    gold: int
+    """Index of the right option."""
+    before: int
+    """Index of the option that the unpruned model gives."""
+    after: int
+    """Index of the option that the pruned model gives."""
+    right: list[float]
+    """Log-likelihood of the right option by n, nats, as long as `Autopsy.ns`."""
+    rival: list[float]
+    """Log-likelihood of the most likely wrong option, which may be another one at each n."""
+
+    @property
+    def margins(self) -> list[float]:
+        """Return the lead of the right option by n, nats; below 0 the answer is wrong."""
+        return [right - rival for right, rival in zip(self.right, self.rival, strict=True)]
+
+
+@dataclass(frozen=True)
+class Autopsy:
+    """All questions of a curve at one n."""
+
+    n: int
+    ns: list[int]
+    """The curve's numbers of removed layers, ascending."""
+    cases: list[Case]
+    """Cases in the order of the questions."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return the number of questions with each outcome, in the order of `FATES`."""
+        found = Counter(case.fate for case in self.cases)
+        return {fate: found[fate] for fate in FATES}
+
+    def of(self, fates: Sequence[str]) -> list[Case]:
+        """Return the cases with one of these outcomes, those that moved most first."""
+        place = self.ns.index(self.n)
+
+        def moved(case: Case) -> float:
+            return abs(case.margins[place] - case.margins[0])
+
+        return sorted((case for case in self.cases if case.fate in fates), key=moved, reverse=True)
+
+    def table(self, cases: Sequence[Case], questions: Mapping[str, Question], over: Sequence[int] | None = None) -> Table:
+        """Return cases as rows, with the words of the questions where these are known.
+
+        Args:
+            cases: the rows to show.
+            questions: by identifier.
+            over: the numbers of removed layers, of `ns`, that log-likelihoods are listed at; None for all.
+        """
+        columns = (
+            Column("outcome"), Column("question"), Column("right option"), Column("unpruned answer"),
+            Column(f"without {self.n} layers"), Column("margin at n = 0", unit="nats", format="+.2f"),
+            Column(f"margin at n = {self.n}", unit="nats", format="+.2f"),
+            Column("right"), Column("most likely wrong"), Column("id"),
+        )  # fmt: skip
+        place = self.ns.index(self.n)
+        listed = [self.ns.index(n) for n in (self.ns if over is None else over)]
+        rows = []
+        for case in cases:
+            question = questions.get(case.id)
+            values = (
+                case.fate, _asked(question), *(_option(question, index) for index in (case.gold, case.before, case.after)),
+                case.margins[0], case.margins[place],
+                *([likely[at] for at in listed] for likely in (case.right, case.rival)), case.id,
+            )  # fmt: skip
+            rows.append(dict(zip((column.name for column in columns), values, strict=True)))
+        return Table(f"Per-question results at n = {self.n}", columns, rows)
+
+
+def autopsy(sweep: SweepResult, n: int, removed: Removal | None = None) -> Autopsy | None:
+    """Return the outcome of every question at n; None where the answers at 0 or n were not kept.
+
+    Args:
+        sweep: a curve. Of several blocks of one size, as chosen by hand, the first counts, unless another is requested.
+        n: removed layers, above 0.
+        removed: the n removed layers.
+    """
+    answers: dict[int, dict[str, tuple[int, int, list[float]]]] = {}
+    for point, given in zip(sweep.points, sweep.questions, strict=False):
+        if given and (point.n not in answers or (point.n == n and point.block == removed)):
+            answers[point.n] = {one.id: (one.prediction, one.gold, one.loglikelihoods) for one in given}
+    if n <= 0 or 0 not in answers or n not in answers:
+        return None
+    ns = sorted(answers)
+    shared = [name for name in answers[0] if all(name in answers[at] for at in ns)]
+    return Autopsy(n, ns, [_case(name, [answers[at][name] for at in ns], ns.index(n)) for name in shared])
+
+
+def of_two(before: Sequence[QuestionScore], after: Sequence[QuestionScore], n: int) -> Autopsy | None:
+    """Return the outcome of every question of one pruned model beside the unpruned one; None where no question is shared.
+
+    Args:
+        before: answers of the unpruned model.
+        after: answers of the pruned model.
+        n: removed layers, above 0.
+    """
+    pruned = {one.id: one for one in after}
+    cases = [
+        _case(one.id, [(each.prediction, each.gold, each.loglikelihoods) for each in (one, pruned[one.id])], 1)
+        for one in before
+        if one.id in pruned
+    ]
+    return Autopsy(n, [0, n], [replace(case, fate=_OF_TWO.get(case.fate, case.fate)) for case in cases]) if cases else None
+
+
+def stored_answers(results: Sequence[Any], removed: Removal | None, condition: Condition) -> Sequence[QuestionScore]:
+    """The stored answers of exactly one block under a condition, from the first result that kept them; else empty.
+
+    Args:
+        results: curves, evaluations and heals of one model, strongest evidence first; healed models are ignored.
+        removed: the removed layers; None for the unpruned model.
+        condition: the dataset, the number of questions and the precision.
+    """
+    scored = (readings[ACCURACY] for result in results for readings in reading.of_all(result) if ACCURACY in readings)
+    kept = (one for one in scored if one.answers and not one.repair and (one.cut, one.condition) == (removed, condition))
+    return next((one.answers for one in kept), ())
+
+
+def _case(name: str, by_n: Sequence[tuple[int, int, list[float]]], place: int) -> Case:
+    gold = by_n[0][1]
+    hits = [prediction == gold for prediction, _, _ in by_n]
+    rivals = [max(value for index, value in enumerate(likely) if index != gold) for _, _, likely in by_n]
+    rights = [likely[gold] for _, _, likely in by_n]
+    if all(hits) or not any(hits):
+        fate = ALWAYS_RIGHT if hits[0] else ALWAYS_WRONG
+    else:
+        fate = {(True, False): LOST, (False, True): GAINED, (True, True): RIGHT, (False, False): WRONG}[hits[0], hits[place]]
+    return Case(name, fate, gold, by_n[0][0], by_n[place][0], rights, rivals)
+
+
+def _asked(question: Question | None) -> str:
+    """The question without the worked examples before it."""
+    return "" if question is None else question.context.rpartition("\n\n")[2].strip()
+
+
+def _option(question: Question | None, index: int) -> str:
+    return f"option {index + 1}" if question is None else question.options[index].strip()

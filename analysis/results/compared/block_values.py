@@ -1,0 +1,113 @@
+"""Known values of every block, for a strip of layers that answers without a server."""
+
+from dataclasses import dataclass
+
+from analysis.core import stats
+from analysis.core.blocks import Block
+from analysis.data import corpora
+from analysis.experiments.maps.damage_spec import DamageResult
+from analysis.experiments.maps.distance_spec import Best, DistanceResult
+from analysis.experiments.maps.metrics import TITLES
+from analysis.models.spec import ModelFacts
+from analysis.results.stored import reading
+
+_DIGITS = 4
+"""Digits of all numbers, so that those of a hundred layers are no burden to a page."""
+Rows = list[list[float | None]]
+"""Row n-1 holds the blocks of n layers, entry l of it the one that starts at layer l; None where nothing is known."""
+
+
+@dataclass(frozen=True)
+class OverBlocks:
+    """One measured number of every block, all of them in the same condition."""
+
+    name: str
+    """Name of the measured quantity, as used within a sentence."""
+    unit: str
+    values: Rows
+    halves: Rows
+    """Half the width of the 95 % interval; None where no interval is known."""
+    on: str
+    """Texts and precision, in words."""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """All values that a strip of layers shows of any block."""
+
+    n_layers: int
+    shares: list[float]
+    """Of each layer, its part of the memory of all weights, in [0, 1]."""
+    experts: list[float]
+    """Of each layer, its experts' part of that; empty where no layer has any."""
+    idle: list[float]
+    """Of each layer, the part of that which a token does not use; empty likewise."""
+    distance: OverBlocks
+    """How far the residual stream turns across each block."""
+    damage: OverBlocks | None
+    """The measured increase of the loss without each block."""
+
+
+def of_results(distances: DistanceResult, damage: DamageResult | None) -> Strip:
+    """Return the values of every block from a map, and from the measured damage where there is any.
+
+    Args:
+        distances: the map on screen.
+        damage: of the same model. Only blocks on which the most texts were read are included, so that all numbers compare.
+    """
+    facts, spec = distances.model, distances.spec
+    sure = distances.n_texts > 1
+    half = stats.t_quantile(distances.n_texts - 1) if sure else 0.0
+    texts = f"{distances.n_texts} {'text' if distances.n_texts == 1 else 'texts'} of {corpora.title(spec.corpus)}"
+    return Strip(
+        n_layers=distances.n_layers,
+        shares=[_share(own, facts) for own in facts.layer_parameters],
+        experts=[_share(layer.expert_parameters, facts) for layer in facts.layers if facts.expert_parameters],
+        idle=[_share(layer.idle_parameters, facts) for layer in facts.layers if facts.expert_parameters],
+        distance=OverBlocks(
+            name="angle" if spec.metric == "angular" else TITLES.get(spec.metric, spec.metric),
+            unit="",
+            values=[[round(value, _DIGITS) for value in row] for row in distances.mean],
+            halves=[[round(half * error, _DIGITS) if sure else None for error in row] for row in distances.stderr],
+            on=f"{texts}, {distances.precision_in_words}",
+        ),
+        damage=_of_damage(damage) if damage else None,
+    )
+
+
+def _share(n_parameters: int, facts: ModelFacts) -> float:
+    return round(n_parameters / facts.n_parameters, 6)
+
+
+def _of_damage(damage: DamageResult) -> OverBlocks | None:
+    most = max((n for row in damage.n_measured for n in row if n), default=None)
+    read = [
+        [reading.of_damage(damage, Block(start, size)) if n == most else None for start, n in enumerate(row)]
+        for size, row in enumerate(damage.n_measured, start=1)
+    ]
+    first = next((one for row in read for one in row if one), None)
+    if first is None:
+        return None
+    return OverBlocks(
+        name="loss",
+        unit="nats",
+        values=[[round(one.value, _DIGITS) if one else None for one in row] for row in read],
+        halves=[[_half(one) for one in row] for row in read],
+        on=first.on_what(),
+    )
+
+
+def _half(one: reading.Reading | None) -> float | None:
+    if one is None or one.low is None or one.high is None:
+        return None
+    return round((one.high - one.low) / 2, _DIGITS)
+
+
+def most_similar_without(distances: DistanceResult, n: int, protected: frozenset[int]) -> Best | None:
+    """The most similar block of n layers that takes no protected layer, ties to the deeper start; None where none is left."""
+    row = distances.mean[n - 1]
+    free = [start for start in range(len(row)) if protected.isdisjoint(range(start, start + n))]
+    if not free:
+        return None
+    start = min(free, key=lambda start: (row[start], -start))
+    return Best(n, start, row[start])

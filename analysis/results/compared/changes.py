@@ -1,0 +1,192 @@
+"""Changes: the difference of two readings of one condition, its significance, and how much more data it would take."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from analysis.core import stats
+from analysis.core.errors import MixedConditionsError
+from analysis.core.units import number, two_digits
+from analysis.experiments.accuracy import pairs
+from analysis.experiments.accuracy.points import GenerationCheck
+from analysis.experiments.accuracy.sweep_spec import SweepResult
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.results.stored import reading
+from analysis.results.stored.reading import ACC_NORM, ACCURACY, Reading, Readings
+
+NOT_SEEN = "not significantly different"
+
+
+def not_seen(n: int, needed: int | None, unit: str) -> str:
+    """Words for an interval that includes zero: "not significantly different (n = 200 questions, would need about 900)".
+
+    Args:
+        n: questions or texts it was looked for with.
+        needed: as `stats.needed`; None where there is no difference to look for.
+        unit: "questions" or "texts".
+    """
+    more = f", would need about {two_digits(needed)}" if needed is not None and needed > n else ""
+    return f"{NOT_SEEN} (n = {n:,} {unit if n != 1 else unit.removesuffix('s')}{more})"
+
+
+@dataclass(frozen=True)
+class Change:
+    """Difference of two readings of the same condition."""
+
+    difference: float
+    """The reading minus the reference."""
+    low: float | None
+    """Lower end of its 95 % interval; None where no interval is known."""
+    high: float | None
+    paired: bool
+    """Whether it was taken question by question or text by text; else as if the two had nothing in common."""
+    n: int
+    """Questions or texts."""
+    needed: int | None
+    """Number that it takes to see a difference of this size; None where it is significant, or where none is to be seen."""
+    p_value: float | None = None
+    """Exact McNemar test of answers to the same questions; None for losses, and where answers are not kept."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Return True where the interval excludes zero."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+    def needed_for(self, distance: float) -> int | None:
+        """Return the questions or texts after which the interval ends nearer than a distance; None where more do not help.
+
+        Args:
+            distance: of the difference from a limit. The difference is taken for the true one, in `stats.POWER` of all draws.
+        """
+        if self.low is None or self.high is None:
+            return None
+        more = stats.needed(distance, (self.high - self.low) / 2 / stats.Z * math.sqrt(self.n))
+        return None if more is None else max(more, self.n + 1)
+
+
+def change(reference: Reading, result: Reading) -> Change:
+    """Return the change of a reading against its reference: paired by question or text where both kept theirs.
+
+    Raises:
+        MixedConditionsError: when their conditions differ.
+    """
+    apart = [f"{reference.quantity} and {result.quantity}"] if reference.quantity != result.quantity else []
+    apart += reference.condition.apart(result.condition)
+    if apart:
+        raise MixedConditionsError(
+            f"These two numbers have different conditions: {', '.join(apart)}. Measure both under the same conditions."
+        )
+    n = result.condition.n
+    if reference.answers and result.answers:
+        pair = pairs.compare(reference.answers, result.answers)
+        spread = math.sqrt(max(0.0, (pair.gained + pair.lost) / pair.n - pair.difference**2))
+        more = stats.needed(pair.difference, spread)
+        return _settled(Change(pair.difference, pair.low, pair.high, True, pair.n, more, pair.p_value))
+    if len(reference.losses) == len(result.losses) > 1:
+        mean, low, high = stats.compare_losses(reference.losses, result.losses, reference.tokens)
+        each = [after - before for before, after in zip(reference.losses, result.losses, strict=True)]
+        _, stderr = stats.weighted_mean_and_stderr(each, reference.tokens or [1] * len(each))
+        spread = stderr * math.sqrt(len(each))
+        return _settled(Change(mean, low, high, True, n, stats.needed(mean, spread)))
+    return _unpaired(reference, result, n)
+
+
+def _unpaired(reference: Reading, result: Reading, n: int) -> Change:
+    difference, error, other = result.value - reference.value, _error(result), _error(reference)
+    low, high = stats.independent(result.value, error, reference.value, other)
+    found = Change(difference, low, high, False, n, None)
+    if error is None or other is None:
+        return found
+    return _settled(replace(found, needed=stats.needed(difference, math.hypot(error, other) * math.sqrt(n))))
+
+
+def _error(result: Reading) -> float | None:
+    """Return one standard error: that of a share of questions, or half the width of a mean's interval over its t quantile."""
+    if result.is_share:
+        return math.sqrt(result.value * (1 - result.value) / max(1, result.condition.n - 1))
+    return (
+        None
+        if result.low is None or result.high is None
+        else (result.high - result.low) / 2 / stats.t_quantile(result.condition.n - 1)
+    )
+
+
+def _settled(found: Change) -> Change:
+    """Return the change without a needed amount where it is significant already."""
+    return replace(found, needed=None) if found.is_settled else found
+
+
+def said(change: Change, quantity: str, *, of: str = "the unpruned model") -> str:
+    """A difference in words: how large, its interval, how it was taken, and whether it is one.
+
+    Args:
+        change: the difference.
+        quantity: its quantity, as in `Reading.quantity`.
+        of: the reference that it is taken from.
+    """
+    is_share = quantity in (ACCURACY, ACC_NORM)
+    size, unit, digits = (100, "points", 1) if is_share else (1, "nats", 3)
+    what = "questions" if is_share else "texts"
+    how = f"{'paired' if change.paired else 'not paired'} with {of}: {number(size * change.difference, digits, '+')} {unit}"
+    if change.low is None or change.high is None:
+        return f"{how}, interval unknown"
+    how += f", 95 % interval {number(size * change.low, digits, '+')} to {number(size * change.high, digits, '+')}"
+    how += "" if change.p_value is None else f", McNemar p = {change.p_value:.2g}"
+    return how if change.is_settled else f"{how}: {not_seen(change.n, change.needed, what)}"
+
+
+def against_unpruned(sweep: SweepResult, quantity: str) -> list[Change | None]:
+    """Return the change of each point of a curve against the unpruned model, paired where answers and losses are kept.
+
+    Returns:
+        One for each of `sweep.points`; None for the unpruned model itself, and where data are missing, as while a curve grows.
+    """
+    return [_change(_at(sweep, 0), _at(sweep, place), quantity) for place in range(len(sweep.points))]
+
+
+def steps_apart(sweep: SweepResult, quantity: str, places: Sequence[int]) -> list[bool]:
+    """Return, for the chosen points of a curve by place, True where one differs significantly from the one before it.
+
+    Returns:
+        One fewer than places.
+    """
+    found = [_at(sweep, place) for place in places]
+    changes = (_change(before, after, quantity) for before, after in zip(found, found[1:], strict=False))
+    return [change is not None and change.is_settled for change in changes]
+
+
+def of_heal(heal: HealResult, quantity: str, reference: str = "unpruned") -> Change | None:
+    """Return the change of a healed model against another one of the run; None where data are missing.
+
+    Args:
+        heal: the run.
+        quantity: of the change.
+        reference: "unpruned" or "pruned".
+    """
+    return _change(reading.of_heal(heal, reference), reading.of_heal(heal, "healed"), quantity)
+
+
+def of_repetition(before: GenerationCheck | None, after: GenerationCheck | None) -> Change | None:
+    """Return the change of the share of repeated 4-grams, paired by prompt; None where texts of two prompts were not kept."""
+    if before is None or after is None:
+        return None
+    rates = [[one.repetition_rate for one in check.continuations] for check in (before, after)]
+    if len(rates[0]) != len(rates[1]) or len(rates[0]) < 2:
+        return None
+    return Change(*stats.compare_losses(*rates), True, len(rates[0]), None)
+
+
+def _at(sweep: SweepResult, place: int) -> Readings:
+    if place >= len(sweep.points):
+        return {}
+    point = sweep.points[place]
+    return reading.of_sweep(sweep, point.block)
+
+
+def _change(reference: Readings, found: Readings, quantity: str) -> Change | None:
+    if quantity not in reference or quantity not in found or reference[quantity] == found[quantity]:
+        return None
+    try:
+        return change(reference[quantity], found[quantity])
+    except MixedConditionsError:  # a growing curve has asked some cuts more than others
+        return None

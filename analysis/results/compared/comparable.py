@@ -1,0 +1,113 @@
+"""Scores of different results that may be compared: on one curve, and of a model before and after an export.
+
+Only numbers of one condition may stand beside each other. Others are named with their own condition.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from analysis.core.blocks import PartSet, Removal
+from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.results.compared import changes
+from analysis.results.compared.changes import Change
+from analysis.results.stored import evidence, reading
+from analysis.results.stored.reading import ACCURACY, LOSS, Reading, Readings, Scored
+
+
+def is_comparable(sweep: SweepResult, other: Scored, quantity: str) -> bool:
+    """Return True where a number may be drawn on a curve: model, precision, questions or texts, and their number are the same.
+
+    A healed model without some sublayers may only where the curve has these: so many sublayers are not so many layers.
+
+    Args:
+        sweep: the curve.
+        other: the result to draw on it; of a healing run its healed model, of another curve its unpruned one.
+        quantity: `ACCURACY` or `LOSS`; a result that has not measured it may not stand.
+    """
+    if _is_of_other_parts(sweep, other):
+        return False
+    own, its = reading.unpruned(sweep).get(quantity), _drawn(other).get(quantity)
+    return own is not None and its is not None and own.condition == its.condition
+
+
+def incomparable(sweep: SweepResult, heals: Sequence[HealResult]) -> list[str]:
+    """Return a sentence per healing run that may not stand on a curve, with its own condition and its own unpruned model."""
+    sentences = []
+    for heal in heals:
+        unlike = [name for name in (ACCURACY, LOSS) if name in _drawn(heal) and not is_comparable(sweep, heal, name)]
+        if unlike:
+            whole, healed = reading.of_heal(heal, "unpruned"), _drawn(heal)
+            scores = " and ".join(_scores(healed[name], whole.get(name)) for name in unlike)
+            model = f"{heal.spec.block.brief()}, healed by {heal.spec.recipe}"
+            why = "sublayers are removed" if _is_of_other_parts(sweep, heal) else "measured differently"
+            sentences.append(f"Not on the curve ({why}): {model}, {scores}.")
+    return sentences
+
+
+def _is_of_other_parts(sweep: SweepResult, other: Scored) -> bool:
+    """Return True for a healing run of removed sublayers that a curve does not have."""
+    cut = other.spec.block if isinstance(other, HealResult) and not other.spec.control else None
+    return isinstance(cut, PartSet) and all(point.block != cut for point in sweep.points)
+
+
+def _scores(healed: Reading, unpruned: Reading | None) -> str:
+    reference = "" if unpruned is None else f" (unpruned: {unpruned.number()})"
+    return f"{healed.in_words()} on {healed.on_what()}{reference}"
+
+
+def _drawn(result: Scored) -> Readings:
+    """Return the scores that a curve shows of a result."""
+    if isinstance(result, SweepResult):
+        return reading.unpruned(result)
+    return reading.of_evaluate(result) if isinstance(result, EvaluateResult) else reading.of_heal(result, "healed")
+
+
+@dataclass(frozen=True)
+class Quality:
+    """A quantity of the unpruned model and of the exported one, measured under the same condition."""
+
+    before: Reading
+    after: Reading
+
+    @property
+    def change(self) -> Change:
+        """Return the change of the second against the first."""
+        return changes.change(self.before, self.after)
+
+
+def quality(quantity: str, results: Sequence[Scored], cut: Removal, heal: HealResult | None = None) -> Quality | None:
+    """Return the strongest evidence on removed layers, healed or not, that has the unpruned model beside it.
+
+    Args:
+        quantity: `reading.ACCURACY` or `reading.LOSS`.
+        results: all there is of the model, newest first.
+        cut: the removed layers.
+        heal: the healing run; None for the pruned, unhealed model.
+
+    Returns:
+        None where the quantity has not been measured of both under one condition.
+    """
+    for result in evidence.ranked(results):
+        found = _of(result, cut, heal).get(quantity)
+        whole = reading.unpruned(result).get(quantity)
+        if found is None:
+            continue
+        if whole is None:  # an evaluation has one model: another may have the unpruned one
+            others = (reading.unpruned(other).get(quantity) for other in evidence.ranked(results))
+            whole = next((other for other in others if other and other.condition == found.condition), None)
+        if whole is not None and whole.condition == found.condition:
+            return Quality(whole, found)
+    return None
+
+
+def _of(result: Scored, cut: Removal, heal: HealResult | None) -> Readings:
+    """Return the scores of a result without the removed layers, healed or not."""
+    if isinstance(result, SweepResult):
+        return reading.of_sweep(result, cut) if heal is None else {}
+    if isinstance(result, EvaluateResult):
+        is_it = result.spec.block == cut and result.spec.adapter == (heal.adapter if heal else None)
+        return reading.of_evaluate(result) if is_it else {}
+    if heal is None:
+        return reading.of_heal(result, "pruned") if result.is_of(cut) else {}
+    return reading.of_heal(result, "healed") if result.spec == heal.spec else {}

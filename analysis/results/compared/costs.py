@@ -1,0 +1,156 @@
+"""Costs of removed layers: every measured distance of a pruned model from the unpruned one by condition, and the best block."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from analysis.core.blocks import Removal, blocks_up_to, shape
+from analysis.data.spec import CorpusSpec
+from analysis.experiments.maps.damage_spec import DamageResult
+from analysis.results.compared import changes
+from analysis.results.compared.changes import Change
+from analysis.results.stored import reading
+from analysis.results.stored.reading import DAMAGE, LOSS, Condition, Reading
+
+_WHOLE_SOURCE = "all"
+"""The split of a corpus that holds all others."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Distance of a pruned model from the unpruned one, both measured under the same condition."""
+
+    cut: Removal
+    reading: Reading
+    """Reading of the pruned model; of a damage map, the increase of the loss itself."""
+    change: Change
+    """Change against the unpruned model: nats per token, or a share of questions."""
+
+    @property
+    def condition(self) -> Condition:
+        """Return the condition that it holds for."""
+        return self.reading.condition
+
+
+def of_cuts(results: Sequence[Any], quantity: str, like: int | Removal) -> list[Cost]:
+    """Return the costs of all removals of one size: so many whole layers, or as many parts of each kind as another removal.
+
+    Args:
+        results: curves, evaluations, heals and damage maps of one model, strongest evidence first; others are passed over.
+        quantity: ACCURACY or LOSS; a damage map gives the increase of the loss.
+        like: number of removed layers, or a removal of the same shape (`blocks.shape`).
+
+    Returns:
+        In the order of the results, one for each removal and condition: of several, the first. A removal whose unpruned model
+        was not measured under the same condition has none.
+    """
+    readings = [found for result in results for found in _readings(result, quantity)]
+    unpruned: dict[Condition, Reading] = {}
+    for found in readings:
+        if found.cut is None:
+            unpruned.setdefault(found.condition, found)
+    costs: dict[tuple[Removal, Condition], Cost] = {}
+    wanted = (0, 0, like) if isinstance(like, int) else shape(like)
+    every = [*readings, *(_damages(results, wanted[2]) if quantity == LOSS and wanted[:2] == (0, 0) else [])]
+    for found in every:
+        cut = found.cut
+        if cut is None or shape(cut) != wanted or (cut, found.condition) in costs:
+            continue
+        if found.quantity == DAMAGE:
+            change = Change(found.value, found.low, found.high, True, found.condition.n, None)
+        elif found.condition in unpruned:
+            change = changes.change(unpruned[found.condition], found)
+        else:
+            continue
+        costs[cut, found.condition] = Cost(cut, found, change)
+    return list(costs.values())
+
+
+def _readings(result: Any, quantity: str) -> Iterator[Reading]:
+    """Yield the readings of the unpruned and the pruned models of a result, without healed ones."""
+    found = [each[quantity] for each in reading.of_all(result) if quantity in each]
+    yield from (one for one in found if not one.repair)
+
+
+def _damages(results: Sequence[Any], n: int) -> Iterator[Reading]:
+    for result in results:
+        if isinstance(result, DamageResult):
+            for block in blocks_up_to(n, result.n_layers):
+                found = reading.of_damage(result, block) if block.size == n else None
+                if found is not None:
+                    yield found
+
+
+def share_texts(one: CorpusSpec, other: CorpusSpec) -> bool:
+    """Return True where two draws of texts may hold the same documents, of the same or another length."""
+    return one.source == other.source and (one.split == other.split or _WHOLE_SOURCE in (one.split, other.split))
+
+
+@dataclass(frozen=True)
+class BestCut:
+    """The removal of one size with the least measured cost."""
+
+    cut: Removal
+    chosen: Cost
+    """On the texts that chose it, where it looks better than it is: it is the least of many."""
+    n_compared: int
+    """Number of removals that it was chosen among."""
+    reported: Cost | None
+    """Cost on texts that had no part in the choice; None where none were read without it."""
+
+    @property
+    def cost(self) -> Cost:
+        """The number to show: the reported one, else that which it was chosen by."""
+        return self.reported or self.chosen
+
+
+def best_cut(costs: Sequence[Cost]) -> BestCut | None:
+    """Return the best known removal among those measured, chosen where most were compared and reported on other texts.
+
+    Where another one is significantly better on these other texts, it is the best known one instead, and then these chose it.
+
+    Args:
+        costs: losses of the removals of one size, as `of_cuts` gives them.
+
+    Returns:
+        The best; None where no two removals were measured under the same condition.
+    """
+    groups: dict[Condition, list[Cost]] = {}
+    for cost in costs:
+        groups.setdefault(cost.condition, []).append(cost)
+    choosing = max(groups.values(), key=len, default=[])
+    if len(choosing) < 2:
+        return None
+    chosen = min(choosing, key=lambda cost: cost.change.difference)
+    reported = _elsewhere(chosen, costs)
+    if reported is not None:
+        there = groups[reported.condition]
+        rival = min(there, key=lambda cost: cost.change.difference)
+        if rival.cut != chosen.cut and _is_less(rival, reported):
+            return BestCut(rival.cut, rival, len(there), _elsewhere(rival, costs))
+    return BestCut(chosen.cut, chosen, len(choosing), reported)
+
+
+def _elsewhere(chosen: Cost, costs: Sequence[Cost]) -> Cost | None:
+    """Return the cost of the same removal on other texts, in the strongest result that has them."""
+    return next((cost for cost in costs if cost.cut == chosen.cut and not _is_alike(cost, chosen)), None)
+
+
+def _is_alike(one: Cost, other: Cost) -> bool:
+    a, b = one.condition.material, other.condition.material
+    return isinstance(a, CorpusSpec) and isinstance(b, CorpusSpec) and share_texts(a, b)
+
+
+def _is_less(one: Cost, other: Cost) -> bool:
+    difference = apart(other, one)
+    return difference is not None and difference.is_settled and difference.difference < 0
+
+
+def apart(reference: Cost, cost: Cost) -> Change | None:
+    """Return how much more one removal costs than another; None where their conditions differ.
+
+    The difference is paired where every text was kept.
+    """
+    if reference.condition != cost.condition or reference.reading.quantity != cost.reading.quantity:
+        return None
+    return changes.change(reference.reading, cost.reading)

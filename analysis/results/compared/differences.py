@@ -1,0 +1,279 @@
+"""Results against a reference: which of their numbers may be compared, and by how much they differ."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from analysis.core import stats
+from analysis.core.blocks import Block, blocks_up_to
+from analysis.data.spec import BenchmarkSpec
+from analysis.experiments.accuracy import pairs
+from analysis.experiments.accuracy.points import Point, QuestionScore
+from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.maps.damage_spec import DamageResult
+from analysis.experiments.maps.distance_spec import Best, DistanceResult
+from analysis.results.stored.summaries import (
+    KINDS,
+    Measured,
+    best_of,
+    nearest_n,
+    point_of,
+    texts_read,
+)
+
+Arrays = Mapping[str, Any]
+"""Array fields of a stored result by name, as `Result.arrays_in`; empty where none are kept."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Difference of one number of a run from that of the reference."""
+
+    quantity: str
+    """The compared quantity, with its unit."""
+    removed: str
+    """Removed layers of the reference and of the run."""
+    reference: float
+    value: float
+    difference: float
+    """The run minus the reference, on the questions or texts that both were measured on, where these are known."""
+    low: float | None
+    """Lower end of the 95 % interval of the difference; None where no error is known."""
+    high: float | None
+    basis: str
+    """The data that the interval rests on."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Return True where the interval excludes zero."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+
+def same_questions(a: Measured, b: Measured) -> bool:
+    """Return True where two results asked the same questions, or one of them the first of the other's."""
+    one, other = (getattr(result.spec, "benchmark", None) for result in (a, b))
+    return one is not None and other is not None and _any_limit(one) == _any_limit(other)
+
+
+def same_texts(a: Measured, b: Measured) -> bool:
+    """Return True where two results were measured on the same texts, cut to as many tokens."""
+    return texts_read(a) is not None and texts_read(a) == texts_read(b)
+
+
+def same_tokens(a: Measured, b: Measured) -> bool:
+    """Return True where losses per token of two results are of the same tokens: the same texts and as large a vocabulary."""
+    return same_texts(a, b) and a.model.vocab_size == b.model.vocab_size
+
+
+def differences(
+    reference: Measured,
+    run: Measured,
+    fraction: float,
+    *,
+    reference_arrays: Arrays | None = None,
+    run_arrays: Arrays | None = None,
+) -> tuple[list[Difference], str]:
+    """Return the differences of every number of a run that may be compared with the reference's.
+
+    Args:
+        reference, run: results of any kind.
+        fraction: share of the layers that maps, damage and curves are read at. Beside a result that is about one block they are
+            read at that block's share.
+        reference_arrays, run_arrays: the stored values of each text, so that differences are paired.
+
+    Returns:
+        The differences, and a sentence on quantities that cannot be compared; "" where all can.
+    """
+    if not {reference.kind, run.kind} <= set(KINDS):
+        return [], "Results of this kind have no computed difference. Read them side by side."
+    kept = (reference_arrays or {}, run_arrays or {})
+    if isinstance(reference, DistanceResult) and isinstance(run, DistanceResult):
+        return _maps(reference, run, fraction, *kept)
+    if isinstance(reference, DamageResult) and isinstance(run, DamageResult):
+        return _damage(reference, run, fraction, *kept)
+    if isinstance(reference, DistanceResult | DamageResult) or isinstance(run, DistanceResult | DamageResult):
+        return [], "The reference measures another quantity, so there is no difference."
+    return _scores(reference, run, fraction)
+
+
+def recovered(heal: HealResult, field: str = "loss") -> float | None:
+    """Return the share of the pruning's cost that a heal recovered: 0 as bad as pruned, 1 as good as unpruned, below 0 worse.
+
+    Args:
+        heal: the result.
+        field: "loss" or "acc".
+
+    Returns:
+        The share; None where it was not measured, or where pruning cost nothing.
+    """
+    points = (heal.unpruned, heal.pruned, heal.healed)
+    known = [value for point in points if point and (value := getattr(point, field)) is not None]
+    if len(known) < len(points):
+        return None
+    whole, cut, healed = known
+    cost = whole - cut  # of an accuracy; both differences change sign for a loss
+    return float((healed - cut) / cost) if (cost > 0) == (field == "acc") and cost else None
+
+
+def _any_limit(benchmark: BenchmarkSpec) -> BenchmarkSpec:
+    return replace(benchmark, limit=None)
+
+
+def _maps(a: DistanceResult, b: DistanceResult, fraction: float, x: Arrays, y: Arrays) -> tuple[list[Difference], str]:
+    if a.spec.metric != b.spec.metric:
+        return [], f"The reference is a map of {a.spec.metric} distance and this one of {b.spec.metric}, so their units differ."
+    return _best_blocks(a, b, fraction, x, y, "least distance", a.text_lengths == b.text_lengths)
+
+
+def _damage(a: DamageResult, b: DamageResult, fraction: float, x: Arrays, y: Arrays) -> tuple[list[Difference], str]:
+    if not same_tokens(a, b):
+        return (
+            [],
+            "The loss increase was measured on other texts or with another vocabulary, so nats per token cannot be compared.",
+        )
+    return _best_blocks(a, b, fraction, x, y, "least loss increase, nats per token", True)
+
+
+def _best_blocks(
+    a: DistanceResult | DamageResult,
+    b: DistanceResult | DamageResult,
+    fraction: float,
+    x: Arrays,
+    y: Arrays,
+    quantity: str,
+    alike: bool,
+) -> tuple[list[Difference], str]:
+    """The chosen blocks of a fraction of the layers, text by text where every text was kept."""
+    n, m = (nearest_n(fraction, result.n_layers) for result in (a, b))
+    first, second = best_of(a, n), best_of(b, m)
+    if first is None or second is None:
+        return [], f"Blocks of {fraction:.0%} of the layers are not measured in both."
+    reference, value = (best.distance if isinstance(best, Best) else best.increase for best in (first, second))
+    texts = [_per_text(a, first.block, x), _per_text(b, second.block, y)]
+    removed = f"{first.block.describe()}; {second.block.describe()}"
+    if alike and same_texts(a, b) and all(len(found) for found in texts) and len(texts[0]) == len(texts[1]):
+        mean, low, high = stats.compare_losses(texts[0], texts[1], getattr(a, "text_tokens", None))
+        return [Difference(quantity, removed, reference, value, mean, low, high, f"paired, {len(texts[0])} texts")], ""
+    errors = (b.stderr[m - 1][second.start], a.stderr[n - 1][first.start])
+    low_, high_ = stats.independent(value, errors[0], reference, errors[1])
+    basis = "treated as independent: texts not stored" if same_texts(a, b) else "independent: other texts"
+    return [Difference(quantity, removed, reference, value, value - reference, low_, high_, basis)], ""
+
+
+def _per_text(result: DistanceResult | DamageResult, block: Block, arrays: Arrays) -> list[float]:
+    """Return each text's value of a block; empty where these were not kept."""
+    if isinstance(result, DistanceResult):
+        kept = arrays.get("text_distances", {}).get(result.spec.metric)
+        return [] if kept is None else [float(v) for v in kept[:, block.start, block.stop]]
+    losses = arrays.get("text_losses")
+    if losses is None:
+        return []
+    index = 1 + blocks_up_to(len(result.increase), result.n_layers).index(block)
+    found = (losses[index] - losses[0]).astype(float)
+    return [float(v) for v in found] if np.isfinite(found).all() else []
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """One block's scores with the kept values of every question and text."""
+
+    point: Point
+    answers: Sequence[QuestionScore]
+    losses: Sequence[float]
+    tokens: Sequence[int]
+    """Predicted tokens of each text."""
+
+
+def _read(result: Measured, n: int) -> _Scored | None:
+    if isinstance(result, SweepResult):
+        index = next((i for i, point in enumerate(result.points) if point.n == n), None)
+        if index is None:
+            return None
+        answers = result.questions[index] if index < len(result.questions) else []
+        losses = result.text_losses[index] if index < len(result.text_losses) else []
+        return _Scored(result.points[index], answers, losses, result.text_tokens[: len(losses)])
+    point = point_of(result, n)
+    if point is None:
+        return None
+    if isinstance(result, HealResult):
+        return _Scored(point, result.questions.get("healed", []), result.text_losses.get("healed", []), result.text_tokens)
+    assert isinstance(result, EvaluateResult), type(result)
+    return _Scored(point, result.questions, result.text_losses, result.text_tokens)
+
+
+def _share(result: Measured) -> float | None:
+    """Return the fraction of the layers that a result about one block removes; None for curves."""
+    if isinstance(result, HealResult):
+        return float(result.spec.block.size / result.model.n_layers)
+    return result.point.n / result.model.n_layers if isinstance(result, EvaluateResult) else None
+
+
+def _scores(reference: Measured, run: Measured, fraction: float) -> tuple[list[Difference], str]:
+    fixed = [share for share in (_share(run), _share(reference)) if share is not None]
+    at = fixed[0] if fixed else fraction
+    # Only a curve is read at a share of layers, and a curve also knows the unpruned model.
+    n, m = (nearest_n(at, result.model.n_layers) if at else 0 for result in (reference, run))
+    a, b = _read(reference, n), _read(run, m)
+    if a is None or b is None:
+        return [], f"Pruning {at:.0%} of the layers is not measured in both."
+    found, missing = [], []
+    accuracy = _accuracy(a, b) if same_questions(reference, run) else None
+    found += [accuracy] if accuracy else []
+    missing += [] if accuracy else ["other questions"]
+    loss = _loss(a, b, same_tokens(reference, run)) if same_texts(reference, run) else None
+    found += [loss] if loss else []
+    missing += [] if loss else ["other texts"]
+    if not found:
+        return [], "The result was measured on other questions and other texts than the reference."
+    return found, f"Not compared: it was measured on {missing[0]}." if missing else ""
+
+
+def _accuracy(a: _Scored, b: _Scored) -> Difference | None:
+    if a.point.acc is None or b.point.acc is None:
+        return None
+    ends = (a.point.acc, b.point.acc)
+    shared = {answer.id for answer in a.answers} & {answer.id for answer in b.answers}
+    if shared:
+        pair = pairs.compare(a.answers, b.answers)
+        basis = f"paired, {pair.n} questions, McNemar p = {pair.p_value:.2g}"
+        return Difference("accuracy", _removed(a, b), *ends, pair.difference, pair.low, pair.high, basis)
+    low, high = stats.independent(ends[1], b.point.acc_stderr, ends[0], a.point.acc_stderr)
+    return Difference(
+        "accuracy", _removed(a, b), *ends, ends[1] - ends[0], low, high, "treated as independent: answers not stored"
+    )
+
+
+def _loss(a: _Scored, b: _Scored, tokens: bool) -> Difference | None:
+    """Nats per token where tokens are the same, else bits per byte."""
+    if a.point.loss is None or b.point.loss is None:
+        return None
+    if tokens:
+        ends = (a.point.loss, b.point.loss)
+        if len(a.losses) == len(b.losses) > 0:
+            mean, low, high = stats.compare_losses(a.losses, b.losses, a.tokens)
+            basis = f"paired, {len(a.losses)} texts"
+            return Difference("loss, nats per token", _removed(a, b), *ends, mean, low, high, basis)
+        low_, high_ = stats.independent(ends[1], b.point.loss_stderr, ends[0], a.point.loss_stderr)
+        basis = "treated as independent: losses of texts not stored"
+        return Difference("loss, nats per token", _removed(a, b), *ends, ends[1] - ends[0], low_, high_, basis)
+    if a.point.bits_per_byte is None or b.point.bits_per_byte is None:
+        return None
+    bits = (a.point.bits_per_byte, b.point.bits_per_byte)
+    errors = [_bits_error(scored.point) for scored in (b, a)]
+    low_, high_ = stats.independent(bits[1], errors[0], bits[0], errors[1])
+    basis = "treated as independent: another vocabulary gives other tokens"
+    return Difference("loss, bits per byte", _removed(a, b), *bits, bits[1] - bits[0], low_, high_, basis)
+
+
+def _bits_error(point: Point) -> float | None:
+    """Bits per byte are the loss in another unit for each model, and so is its error."""
+    if point.loss_stderr is None or not point.loss or point.bits_per_byte is None:
+        return None
+    return point.loss_stderr * point.bits_per_byte / point.loss
+
+
+def _removed(a: _Scored, b: _Scored) -> str:
+    return "; ".join(scored.point.block.describe() if scored.point.block else "unpruned" for scored in (a, b))

@@ -1,0 +1,266 @@
+"""Durations on this machine, estimated before the click: of a healing run until its verdict, of a grid and of a search.
+
+A healing run loads, fits, trains and scores all models. Each estimate is from runs of the same kind that were measured here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from analysis.core import host
+from analysis.core.host import Load
+from analysis.core.record import Result
+from analysis.data.spec import BenchmarkSpec
+from analysis.experiments.accuracy.sweep_spec import SweepResult
+from analysis.experiments.batch.grid_spec import GridSpec
+from analysis.experiments.heal import recipes, remaining
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.heal.heal_spec import CHOICE_TEXTS, HealSpec
+from analysis.experiments.heal.recipes import CHECKS
+from analysis.experiments.search.search_spec import SearchResult, SearchSpec, takes
+from analysis.models.spec import ModelFacts, ModelSpec
+
+TOKENS_PER_QUESTION = 45
+"""Of ARC-Easy with its options; it only serves to compare two healing runs."""
+_UNSURE = 0.25
+"""Relative error of a duration that rests on a single healing run."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A finished heal, and how long it took from the start of its job."""
+
+    result: HealResult
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Duration:
+    """Range of the seconds from the start of a healing run to its end."""
+
+    low_s: float
+    high_s: float
+    n: int
+    """Heals, or sweeps, of this machine that it rests on; 0 for an estimate from the amount of work alone."""
+    of_another: str = ""
+    """The model that these were of, where it is another one; its times go by the number of parameters."""
+
+    def under(self, load: Load) -> "Duration":
+        """Return the duration on a machine that has other work."""
+        quick, slow = load.stretch
+        return Duration(self.low_s * quick, self.high_s * slow, self.n, self.of_another)
+
+
+def is_of_here(result: Result) -> bool:
+    """Return True where a result was measured on a machine with the same CPU, which says less where a GPU computed."""
+    return result.versions.get("processor", "").rpartition(",")[0] == host.processor()
+
+
+def expected(spec: HealSpec, facts: ModelFacts, known: Sequence[Timed], load: Load) -> Duration | None:
+    """Return the duration until the verdict; None where no run like it was measured here and the work alone gives no estimate.
+
+    A request with a named time takes that time under any load: on a busy machine it takes fewer steps.
+
+    Args:
+        spec: the heal, before its model is resolved.
+        facts: the size of its model.
+        known: finished heals of this machine, of any model.
+        load: the other work of the machine.
+    """
+    apart = _apart(spec, facts, known)
+    if spec.minutes is not None:
+        shares = [heal.seconds / 60 / heal.result.spec.minutes for heal in known if heal.result.spec.minutes]
+        low, high = (min(1.0, *shares), max(1.0, *shares)) if shares else (1.0, 1.0)
+        return Duration(60 * spec.minutes * low, 60 * spec.minutes * high, len(shares))
+    if apart is None and not spec.steps:
+        return _estimated(spec, facts, load)
+    if apart is None or not spec.steps:
+        return apart and apart.under(load)
+    speeds = _speeds(spec, facts, known)
+    if not speeds:
+        return None
+    tokens = spec.steps * spec.batch_size * spec.gradient_accumulation * spec.corpus.seq_len
+    low, high = _range([tokens / speed for speed in speeds])
+    return Duration(apart.low_s + low, apart.high_s + high, min(apart.n, len(speeds)), apart.of_another).under(load)
+
+
+_LOW, _HIGH = 0.6, 2.0
+"""Range of CPUs around the one that the amount of work was timed on."""
+
+
+def _estimated(spec: HealSpec, facts: ModelFacts, load: Load) -> Duration | None:
+    """Duration of a heal that trains nothing, from its tokens and the size of the model; None on a GPU."""
+    if recipes.sees_gpu(spec.model.device) or spec.model.device == "mps":
+        return None
+    phases = remaining.planned(spec, remaining.S_PER_TOKEN * facts.n_parameters).values()
+    seconds = sum(phase.expected_s for phase in phases)
+    return Duration(_LOW * seconds, _HIGH * seconds, 0).under(load)
+
+
+def refining(result: HealResult, wanted: HealSpec, load: Load) -> Duration | None:
+    """Return the duration of a refined judgement, from the training speed of the healing run here; None where it is unknown.
+
+    Args:
+        result: the finished heal.
+        wanted: the requested judgement.
+        load: other work of the machine.
+    """
+    if not is_of_here(result):
+        return None
+    own = result.spec
+    new = sum((_asked(spec.benchmark) * TOKENS_PER_QUESTION + 2 * spec.validation.n_texts * spec.validation.seq_len) * sign
+              for spec, sign in ((wanted, 1), (own, -1)))  # fmt: skip
+    speeds = [step.tokens_per_s for step in result.steps]
+    pace = 1 / (remaining.STEP_PASSES * median(speeds)) if speeds else remaining.S_PER_TOKEN * result.model.n_parameters
+    seconds = remaining.LOAD_S + 3 * new * pace
+    return Duration((1 - _UNSURE) * seconds, (1 + _UNSURE) * seconds, 1).under(load)
+
+
+def preparing(spec: HealSpec, facts: ModelFacts, known: Sequence[Timed], load: Load) -> Duration | None:
+    """Return how long all but the training of a heal takes: the part of a named time that is not left for training."""
+    apart = _apart(spec, facts, known)
+    return apart and apart.under(load)
+
+
+def left(expected: Duration, elapsed_s: float, phase_s: float = 0.0) -> tuple[float, float]:
+    """The range of seconds that are left of a heal which runs, at least those of its present phase."""
+    return tuple(max(phase_s, whole - elapsed_s, 0.0) for whole in (expected.low_s, expected.high_s))  # type: ignore[return-value]
+
+
+def _apart(spec: HealSpec, facts: ModelFacts, known: Sequence[Timed]) -> Duration | None:
+    """Return the duration, without load, of all but training: loading, scoring three models, the instant heal, checks."""
+    like = [
+        heal
+        for heal in known
+        if _computes_alike(spec.model, heal.result.spec.model) and heal.result.spec.instant == spec.instant
+    ]
+    like = [heal for heal in like if heal.result.spec.trains == spec.trains] or like
+    like = [heal for heal in like if heal.result.model.name == facts.name] or like
+    if not like:
+        return None
+    seconds = [_untrained_s(heal) * _work(spec, facts) / _work(heal.result.spec, heal.result.model) for heal in like]
+    other = like[0].result.model.name
+    return Duration(*_range(seconds), len(like), "" if other == facts.name else other)
+
+
+def _untrained_s(heal: Timed) -> float:
+    spec = heal.result.spec
+    tokens = spec.batch_size * spec.gradient_accumulation * spec.corpus.seq_len
+    return max(1.0, heal.seconds - sum(tokens / step.tokens_per_s for step in heal.result.steps))
+
+
+def _speeds(spec: HealSpec, facts: ModelFacts, known: Sequence[Timed]) -> list[float]:
+    """Tokens per second of training, one a heal; of other models by the number of parameters."""
+    trained = [heal.result for heal in known if heal.result.steps and _computes_alike(spec.model, heal.result.spec.model)]
+    trained = [result for result in trained if bool(result.spec.distill) == bool(spec.distill)] or trained
+    trained = [result for result in trained if result.model.name == facts.name] or trained
+    return [
+        median(step.tokens_per_s for step in result.steps) * _size(result.spec, result.model) / _size(spec, facts)
+        for result in trained
+    ]
+
+
+def _computes_alike(asked: ModelSpec, own: ModelSpec) -> bool:
+    """Return True where precision and kind of device are those of the request, as far as it names them."""
+    same_device = asked.device in ("auto", own.device)
+    return own.quantization == asked.quantization and asked.dtype in ("auto", own.dtype) and same_device
+
+
+def _work(spec: HealSpec, facts: ModelFacts) -> float:
+    """Return the tokens that the three models are measured on, times their size."""
+    own, same_kind = spec.validation, spec.same_kind
+    texts = own.n_texts * own.seq_len + (0 if own.subject == same_kind.subject else same_kind.n_texts * same_kind.seq_len)
+    choosing = CHOICE_TEXTS * own.seq_len + TOKENS_PER_QUESTION * spec.check_questions
+    checks = (CHECKS + 1) * choosing if spec.trains else 0
+    return (3 * (texts + TOKENS_PER_QUESTION * _asked(spec.benchmark)) + checks) * facts.n_parameters
+
+
+def _asked(benchmark: BenchmarkSpec | None) -> int:
+    return 0 if benchmark is None else benchmark.limit or 1000
+
+
+def _size(spec: HealSpec, facts: ModelFacts) -> float:
+    """Parameters that a training step passes through."""
+    return sum(facts.layer_parameters) * (1 - len(spec.block.layers) / facts.n_layers) + facts.other_parameters
+
+
+def _range(seconds: Sequence[float]) -> tuple[float, float]:
+    """Return the quickest and the slowest; of a single one, the range of its relative error."""
+    if len(seconds) == 1:
+        return seconds[0] * (1 - _UNSURE), seconds[0] * (1 + _UNSURE)
+    return min(seconds), max(seconds)
+
+
+_SHARED = 0.2
+"""Share of the quickest honest pace; a curve below it took over scores of others, so that its time says nothing."""
+
+
+def of_grid(spec: GridSpec, known: Sequence[SweepResult], facts: Mapping[str, ModelFacts], load: Load) -> Duration | None:
+    """Return the longest duration of a grid, with nothing of it measured before; None without an estimate.
+
+    Args:
+        spec: the grid, before its models are resolved.
+        known: finished curves, of any model and machine; those of this machine count.
+        facts: the sizes of models by their source.
+        load: the other work of the machine.
+    """
+    low = high = 0.0
+    used = 0
+    for model in spec.models:
+        paces = _paces(model, known)
+        if model.source not in facts or not paces:
+            return None
+        work = _grid_work(spec, facts[model.source])
+        low, high, used = low + min(paces) * work, high + max(paces) * work, max(used, len(paces))
+    return Duration(low, high, used).under(load)
+
+
+def _paces(model: ModelSpec, known: Sequence[SweepResult]) -> list[float]:
+    """Return the seconds per token, block and parameter of curves in this precision on this machine."""
+    alike = [
+        sweep
+        for sweep in known
+        if is_of_here(sweep) and sweep.complete and sweep.spec.generation is None and _computes_alike(model, sweep.spec.model)
+    ]
+    paces = [sweep.wall_s / work for sweep in alike if (work := _curve_work(sweep))]
+    return [pace for pace in paces if pace > _SHARED * max(paces)]
+
+
+def _curve_work(sweep: SweepResult) -> float:
+    tokens = sweep.n_questions * TOKENS_PER_QUESTION + sum(sweep.text_tokens)
+    return tokens * len(sweep.points) * float(sweep.model.n_parameters)
+
+
+def _grid_work(spec: GridSpec, facts: ModelFacts) -> float:
+    """Return the work of one model: the same questions are not asked again with each text, nor texts read twice."""
+    cuts = 1 + (facts.n_layers // 2 if spec.max_n is None else min(spec.max_n, facts.n_layers - 1))
+    ways = len(spec.cells()) // (len(spec.models) * len(spec.benchmarks) * len(spec.loss_corpora))
+    tokens = sum(map(_asked, spec.benchmarks)) * TOKENS_PER_QUESTION
+    tokens += sum(corpus.n_texts * corpus.seq_len for corpus in spec.loss_corpora)
+    return ways * cuts * tokens * float(facts.n_parameters)
+
+
+_OWN = 0.9
+"""Share of its sets that a search must have measured itself for its time to count."""
+
+
+def of_search(spec: SearchSpec, facts: ModelFacts, known: Sequence[SearchResult]) -> str:
+    """Return a sentence on the amount that a search measures, and about how long that takes where one like it ran here.
+
+    Args:
+        spec: the search.
+        facts: the size of its model.
+        known: searches of any model; of this machine and this precision those count that are finished and measured nearly all
+            of their sets themselves.
+    """
+    found = takes(spec, facts)
+    precision = spec.model.dtype
+    alike = [one for one in known if one.complete and is_of_here(one) and one.wall_s > 0]
+    alike = [one for one in alike if one.n_measured >= _OWN * one.n_sets > 0]
+    alike = [one for one in alike if precision in ("auto", one.spec.model.dtype)]
+    if not alike:
+        return found.said
+    speed = median(takes(one.spec, one.model).flop / one.wall_s for one in alike)
+    minutes = found.flop / speed / 60
+    told = f"{minutes:.0f} minutes" if minutes >= 1.5 else "a minute" if minutes >= 0.75 else "less than a minute"
+    return f"{found.said[:-1]}: {told} at the speed of earlier searches here."

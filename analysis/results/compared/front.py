@@ -1,0 +1,244 @@
+"""The trade-off: everything measured of a model under one condition, its size and speed, and the offers that dominate others.
+
+A healed model stands beside a pruned, unhealed one, and another model beside a smaller version of this one. All of them
+answered the same questions or read the same texts in the same precision.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from analysis.core.blocks import Removal
+from analysis.experiments.speed.speed_spec import SpeedResult
+from analysis.models import spec
+from analysis.models.spec import ModelFacts
+from analysis.results.compared import changes
+from analysis.results.compared.changes import Change
+from analysis.results.compared.speed import SpeedGain, speed_gain
+from analysis.results.stored import reading
+from analysis.results.stored.reading import ACCURACY, LOSS, Condition, Reading
+
+BEST, TIED, DOMINATED = "best measured", "statistically tied", "dominated"
+"""Standing of an offer: none that costs no more is measured better; one is, but not significantly; one is significantly."""
+SIZE, SPEED = "size", "speed"
+"""Costs of a model: bytes of its weights, or how many times as fast as the unpruned model it generates."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One model that could be taken."""
+
+    reading: Reading
+    """Measured quality."""
+    change: Change | None
+    """Change against the unpruned model of its own family; None for that model itself, and where their conditions differ."""
+    facts: ModelFacts
+    """Facts of its unpruned model."""
+    bytes: int
+    """Bytes of the weights, as they were held when it was measured."""
+    gain: SpeedGain | None
+    """Speed gain over its unpruned model in generation; None where no speed was measured. The unpruned one gains 0."""
+    is_rival: bool
+    """Whether it is another model than the requested one."""
+    beside: Reading | None = None
+    """Its other quantity: the loss beside an accuracy, the accuracy beside a loss; None where it is not measured."""
+    beside_change: Change | None = None
+    """Change of that quantity against the unpruned model, under the same condition."""
+
+    @property
+    def cut(self) -> Removal | None:
+        """The removed layers."""
+        return self.reading.cut
+
+    @property
+    def times(self) -> float | None:
+        """Return how many times as fast as the unpruned model it generates."""
+        return None if self.gain is None or self.is_rival else 1 + self.gain.value
+
+
+@dataclass(frozen=True)
+class Front:
+    """All offers of one condition."""
+
+    quantity: str
+    """ACCURACY or LOSS."""
+    condition: Condition
+    """Condition of the requested model; a rival's differs in the model alone."""
+    offers: list[Offer]
+
+    def best(self, by: str) -> list[Offer]:
+        """Return the offers that no other one beats, from the cheapest to the most expensive.
+
+        An offer is beaten by one that costs no more and is better, or is as good and costs less, by the measured values.
+        Whether the difference is significant is for the intervals to say.
+
+        Args:
+            by: SIZE or SPEED; offers without a speed are not on the latter front.
+        """
+        priced = sorted((o for o in self.offers if _price(o, by) is not None), key=lambda o: (_price(o, by), _badness(o)))
+        kept: list[Offer] = []
+        for offer in priced:
+            if not kept or _badness(offer) < _badness(kept[-1]):
+                kept.append(offer)
+        return kept
+
+    def standing(self, by: str) -> list[tuple[Offer, str]]:
+        """Return every offer that has a price with its standing: BEST, TIED or DOMINATED.
+
+        An offer is dominated only if a best measured one costs no more and the paired 95 % interval of their difference
+        excludes zero. Point estimates alone dominate nothing.
+
+        Args:
+            by: SIZE or SPEED.
+        """
+        best = self.best(by)
+        return [
+            (offer, BEST if offer in best else DOMINATED if self._is_dominated(offer, best, by) else TIED)
+            for offer in self.offers
+            if _price(offer, by) is not None
+        ]
+
+    def _is_dominated(self, offer: Offer, best: Sequence[Offer], by: str) -> bool:
+        price = _price(offer, by)
+        return any(
+            price is not None and cost <= price and is_better(other, offer)
+            for other in reversed(best)
+            if (cost := _price(other, by)) is not None
+        )
+
+    def own(self) -> list[Offer]:
+        """Return the offers of the requested model."""
+        return [offer for offer in self.offers if not offer.is_rival]
+
+
+def is_better(one: Offer, other: Offer) -> bool:
+    """True if the paired 95 % interval of the difference of two offers excludes zero in favour of the first."""
+    asked = replace(one.reading, condition=other.reading.condition) if one.is_rival != other.is_rival else one.reading
+    if asked.condition != other.reading.condition:
+        return False
+    found = changes.change(other.reading, asked)
+    if found.low is None or found.high is None:
+        return False
+    return found.high < 0 if one.reading.quantity == LOSS else found.low > 0
+
+
+def fronts(
+    quantity: str, results: Sequence[Any], rivals: Sequence[Any] = (), speed: SpeedResult | None = None
+) -> list[Front]:  # fmt: skip
+    """Everything measured of a model, condition by condition.
+
+    Args:
+        quantity: ACCURACY or LOSS; a loss per token of another model is comparable only where its vocabulary is as large.
+        results: curves, evaluations and heals of the model, strongest evidence first.
+        rivals: the same of other models.
+        speed: the measured speed of the model.
+
+    Returns:
+        The front with the most offers of the own model first, then in the order of the results. Those with one offer alone are
+        left out.
+    """
+    own = [pair for result in results for pair in _readings(result, quantity)]
+    beside = [pair[0] for result in results for pair in _readings(result, LOSS if quantity == ACCURACY else ACCURACY)]
+    others = [pair for result in rivals for pair in _readings(result, quantity)]
+    conditions = list(dict.fromkeys(found.condition for found, _ in own))
+    made = [_beside(_front(quantity, condition, own, others, speed), beside) for condition in conditions]
+    return sorted((front for front in made if len(front.own()) > 1), key=lambda front: -len(front.own()))
+
+
+def _front(
+    quantity: str,
+    condition: Condition,
+    own: Sequence[tuple[Reading, Any]],
+    others: Sequence[tuple[Reading, Any]],
+    speed: SpeedResult | None,
+) -> Front:
+    offers = _offers([pair for pair in own if pair[0].condition == condition], speed, is_rival=False)
+    facts = offers[0].facts
+    alike = [pair for pair in others if replace(pair[0].condition, model=condition.model) == condition]
+    for model in dict.fromkeys(found.condition.model for found, _ in alike):
+        theirs = [pair for pair in alike if pair[0].condition.model == model and model != condition.model]
+        if quantity == ACCURACY or all(result.model.vocab_size == facts.vocab_size for _, result in theirs):
+            offers += _offers(theirs, None, is_rival=True)
+    return Front(quantity, condition, offers)
+
+
+def _beside(front: Front, readings: Sequence[Reading]) -> Front:
+    """Return the front, each own offer with its other quantity and the change of that against the unpruned model."""
+    found: dict[tuple[Removal | None, str], tuple[Reading, Change | None]] = {}
+    whole: dict[Condition, Reading] = {}
+    for one in readings:
+        if one.cut is None and not one.repair:
+            whole.setdefault(one.condition, one)
+    for one in readings:
+        key, before = (one.cut, one.repair), whole.get(one.condition)
+        change = changes.change(before, one) if before is not None and one.cut is not None else None
+        if key not in found or (found[key][1] is None and change is not None):
+            found[key] = one, change
+    offers = [
+        replace(offer, beside=found[key][0], beside_change=found[key][1])
+        if not offer.is_rival and (key := (offer.cut, offer.reading.repair)) in found
+        else offer
+        for offer in front.offers
+    ]
+    return replace(front, offers=offers)
+
+
+def _offers(pairs: Sequence[tuple[Reading, Any]], speed: SpeedResult | None, *, is_rival: bool) -> list[Offer]:
+    """Return one offer for each removal and repair: the first of them, which comes from the strongest result."""
+    firsts: dict[tuple[Removal | None, str], tuple[Reading, Any]] = {}
+    for found, result in pairs:
+        firsts.setdefault((found.cut, found.repair), (found, result))
+    whole = next((found for found, _ in firsts.values() if found.cut is None and not found.repair), None)
+    return [
+        Offer(
+            reading=found,
+            change=None if whole is None or found is whole else changes.change(whole, found),
+            facts=result.model,
+            bytes=_bytes(result, found.cut),
+            gain=_gain(speed, found.cut),
+            is_rival=is_rival,
+        )
+        for found, result in firsts.values()
+    ]
+
+
+def _readings(result: Any, quantity: str) -> list[tuple[Reading, Any]]:
+    """Return all readings of the quantity in a result; a control is no offer, it is the unpruned model trained on."""
+    found = [each[quantity] for each in reading.of_all(result) if quantity in each]
+    return [(one, result) for one in found if one.repair != reading.CONTROL]
+
+
+def _bytes(result: Any, cut: Removal | None) -> int:
+    """Return the bytes of the weights as held: quantized layers by their facts, if known, else by bytes per weight."""
+    model = result.spec.model
+    held = model.dtype if model.quantization == "none" else model.quantization
+    known = spec.weight_bytes(result.model, cut, held, rest=model.dtype if model.dtype in spec.DTYPE_BYTES else "bfloat16")
+    return (
+        known if known is not None else int(spec.savings(result.model, cut).kept_parameters * result.model.bytes_per_parameter)
+    )
+
+
+def _gain(speed: SpeedResult | None, cut: Removal | None) -> SpeedGain | None:
+    if speed is None:
+        return None
+    return SpeedGain(0.0, 0.0, 0.0, is_measured=True) if cut is None else speed_gain(speed, cut)
+
+
+def _price(offer: Offer, by: str) -> float | None:
+    if by == SIZE:
+        return float(offer.bytes)
+    return None if offer.times is None else -offer.times
+
+
+def goodness(offer: Offer) -> float:
+    """Return the value of an offer so that more is better, for any quantity."""
+    return -_badness(offer)
+
+
+def _badness(offer: Offer) -> float:
+    return _worse(offer.reading.quantity, offer.reading.value)
+
+
+def _worse(quantity: str, value: float) -> float:
+    """The value, or the difference, so that more is worse."""
+    return value if quantity == LOSS else -value

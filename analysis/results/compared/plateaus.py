@@ -1,0 +1,118 @@
+"""Number of layers that several models can lose before they only guess: accuracy above chance by the share of depth."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from analysis.data.spec import BenchmarkSpec
+from analysis.data.tasks import TASKS
+from analysis.experiments.accuracy import pairs
+from analysis.experiments.accuracy.sweep_spec import SweepResult
+from analysis.results.compared import cliff
+
+
+@dataclass(frozen=True)
+class Step:
+    """One pruning of a model."""
+
+    n: int
+    """Removed layers."""
+    share: float
+    """The same as a fraction of all layers, in [0, 1)."""
+    above: float
+    """Accuracy less that of guessing, in [-1, 1]."""
+    low: float
+    """Lower end of the 95 % interval of the same."""
+    high: float
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """A curve of one model."""
+
+    name: str
+    """Model, questions and strategy, as far as they distinguish it from the others."""
+    model: str
+    """Source of the model."""
+    questions: str
+    """Their name."""
+    strategy: str
+    """Strategy that chose the layers."""
+    n_layers: int
+    n_questions: int
+    precision: str
+    steps: tuple[Step, ...]
+    """n = 0 first."""
+    cliff: int | None
+    """The n from which on accuracy stays below halfway to chance (`cliff.locate`); None if the cliff cannot be located."""
+    sentence: str = ""
+    """`cliff.sentence` of the sweep."""
+
+    def at(self, share: float) -> Step | None:
+        """Return the first step of at least this share of the layers; None where so many were not removed."""
+        return next((step for step in self.steps if step.share >= share), None)
+
+
+def plateaus(curves: Sequence[tuple[str, SweepResult]]) -> list[Plateau]:
+    """Return the readable curves: those of models that are above chance before any layer is removed.
+
+    Args:
+        curves: each with the name of its model.
+    """
+    readable = [
+        (name, sweep)
+        for name, sweep in curves
+        if sweep.lines is not None and sweep.points and pairs.is_above(sweep.points[0], sweep.lines.chance)
+    ]
+    return [_read(said, sweep) for said, (_, sweep) in zip(_names(readable), readable, strict=True)]
+
+
+def _read(name: str, sweep: SweepResult) -> Plateau:
+    assert sweep.lines is not None
+    chance, steps = sweep.lines.chance, []
+    for point in sweep.points:
+        if point.acc is not None and point.interval is not None:
+            low, high = point.interval
+            steps.append(Step(point.n, point.n / sweep.n_layers, point.acc - chance, low - chance, high - chance))
+    found = cliff.locate(sweep)
+    model, questions = sweep.spec.model, title(sweep.spec.benchmark)
+    return Plateau(
+        name, model.source, questions, sweep.spec.strategy, sweep.n_layers, sweep.points[0].n_samples, sweep.precision_in_words,
+        tuple(steps), found.n if found is not None and found.is_settled else None, cliff.sentence(sweep),
+    )  # fmt: skip
+
+
+MOVERS = ("model", "questions", "strategy")
+"""Properties that a cliff may depend on."""
+
+
+def movers(curves: Sequence[Plateau]) -> list[str]:
+    """Return those of `MOVERS` that alone put the cliff elsewhere.
+
+    They are found from pairs of curves that differ in nothing else. One has fallen at a share of depth where the other stands
+    higher by more than both intervals.
+
+    Args:
+        curves: on one scale.
+    """
+    found = set()
+    for fallen in curves:
+        for other in curves:
+            apart = [one for one in MOVERS if getattr(fallen, one) != getattr(other, one)]
+            if fallen.cliff is not None and len(apart) == 1:
+                low = fallen.at(fallen.cliff / fallen.n_layers)
+                high = None if low is None else other.at(low.share)
+                if low is not None and high is not None and high.low > low.high:
+                    found.add(apart[0])
+    return [one for one in MOVERS if one in found]
+
+
+def title(asked: BenchmarkSpec) -> str:
+    """Return the name of the questions."""
+    return asked.task.rsplit("/", 1)[-1] if asked.is_file else TASKS[asked.task].title
+
+
+def _names(curves: Sequence[tuple[str, SweepResult]]) -> list[str]:
+    """Return the name of each curve; parts that all have in common are left out."""
+    asked = [(name, title(sweep.spec.benchmark), sweep.spec.strategy) for name, sweep in curves]
+    differing = [place for place, said in enumerate(zip(*asked, strict=True)) if place == 0 or len(set(said)) > 1]
+    return [" · ".join(said[place] for place in differing) for said in asked]

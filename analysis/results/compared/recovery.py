@@ -1,0 +1,231 @@
+"""Share of a block's loss increase that a heal recovers, with its 95 % interval, and the change of accuracy beside it.
+
+`of` is the recovery of one healing run, `over_blocks` the range that runs of one kind reached. The text that judges is of
+another kind than the run trained on. A range covers only blocks of whole layers, because it names their sizes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from analysis.core import stats
+from analysis.core.blocks import PartSet, Removal
+from analysis.core.units import number
+from analysis.data import corpora
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.results.compared import changes
+from analysis.results.stored import evidence, reading
+from analysis.results.stored.reading import ACCURACY, LOSS
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """Share of the loss increase of a removed block that a heal recovers, on text of another kind than it trained on."""
+
+    share: float
+    """1 is the unpruned model's loss, 0 the pruned model's, below 0 a higher loss than the pruned model's."""
+    low: float | None
+    """Lower end of the 95 % interval, paired by text; None where losses per text were not stored."""
+    high: float | None
+    n: int
+    """Texts."""
+    texts: str
+    """Name of the text: "C4"."""
+
+    @property
+    def is_significant(self) -> bool:
+        """Return True where the interval excludes zero."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+    @property
+    def interval(self) -> str:
+        """The interval in brackets: "(95 % CI 74 to 92)"."""
+        if self.low is None or self.high is None:
+            return "(no interval: losses per text were not stored)"
+        return f"(95 % CI {number(100 * self.low, 0)} to {number(100 * self.high, 0)})"
+
+    def percent(self) -> str:
+        """The share with its interval: "83 % (95 % CI 74 to 92)"."""
+        return f"{number(100 * self.share, 0)} % {self.interval}"
+
+    def in_words(self, of: str = "the loss increase") -> str:
+        """The effect on the loss as a verb phrase: "recovers 83 % (95 % CI 74 to 92) of the loss increase".
+
+        Args:
+            of: the quantity that the share is of.
+        """
+        if self.low is not None and not self.is_significant:
+            return f"does not significantly change the loss: it recovers {self.percent()} of {of}"
+        if self.share < 0:
+            ends = [f"{number(-100 * end, 0)}" for end in (self.high, self.low) if end is not None]
+            interval = f"(95 % CI {' to '.join(ends)})" if ends else self.interval
+            return f"raises the loss further, by {number(-100 * self.share, 0)} % {interval} of {of}"
+        return f"recovers {self.percent()} of {of}"
+
+
+def is_judged_by_its_own_kind(result: HealResult) -> bool:
+    """Return True where the loss was measured on the kind of text that the heal trained on, which shows no recovery."""
+    return bool(result.spec.validation.subject == result.spec.corpus.subject)
+
+
+def of(result: HealResult) -> Recovery | None:
+    """The recovery of a finished heal.
+
+    Returns:
+        None for a control, while one of three losses is missing, and for a heal judged by the kind of text that it trained
+        on. Also None with fewer than two texts, which give no interval, and where the loss increase of the block is not above
+        zero or not significant: no share is defined.
+    """
+    found = [reading.of_heal(result, which).get(LOSS) for which in ("unpruned", "pruned", "healed")]
+    unpruned, pruned, healed = found
+    if result.spec.control or is_judged_by_its_own_kind(result) or unpruned is None or pruned is None or healed is None:
+        return None
+    increase, recovered = pruned.value - unpruned.value, pruned.value - healed.value
+    if increase <= 0 or healed.condition.n < 2:
+        return None
+    title = corpora.title(result.spec.validation)
+    losses = [one.losses for one in (unpruned, pruned, healed)]
+    if len({len(one) for one in losses}) > 1 or len(losses[0]) < 2:
+        return Recovery(recovered / increase, None, None, healed.condition.n, title)
+    if not changes.change(unpruned, pruned).is_settled:
+        return None
+    gains, increases = ([b - a for a, b in zip(losses[place], losses[1], strict=True)] for place in (2, 0))
+    return Recovery(*stats.ratio_of_means(gains, increases, pruned.tokens), len(gains), title)
+
+
+def accuracy_in_words(result: HealResult, reference: str = "pruned") -> str:
+    """The change of accuracy in words, significant or not, with its interval in points and n.
+
+    "accuracy: not significantly different from the pruned model (95 % CI -4 to +15 points, n = 200)".
+    """
+    change = changes.of_heal(result, ACCURACY, reference)
+    if change is None:
+        return "accuracy: not measured"
+    if change.low is None or change.high is None:
+        return f"accuracy: {number(100 * change.difference, 0, '+')} points (no interval, n = {change.n:,})"
+    ends = f"95 % CI {number(100 * change.low, 0, '+')} to {number(100 * change.high, 0, '+')} points, n = {change.n:,}"
+    if not change.is_settled:
+        return f"accuracy: not significantly different from the {reference} model ({ends})"
+    direction = "higher" if change.difference > 0 else "lower"
+    points = number(abs(100 * change.difference), 0)
+    return f"accuracy: {points} points {direction} than the {reference} model ({ends})"
+
+
+def loss_in_words(result: HealResult) -> str:
+    """The effect on the loss as a verb phrase, or the reason why no share can be stated."""
+    found = of(result)
+    if found is not None:
+        return f"{found.in_words()}, measured on {found.n} texts of {found.texts}"
+    if is_judged_by_its_own_kind(result):
+        return "was judged by the kind of text that it trained on, which shows no recovery"
+    if LOSS not in reading.of_heal(result, "healed"):
+        return "has no measured loss"
+    n = reading.of_heal(result, "healed")[LOSS].condition.n
+    if n < 2:
+        return "has no stated recovery: a single text gives no interval"
+    return f"has no loss increase to recover (not significant, n = {n} texts)"
+
+
+def clause(result: HealResult) -> str:
+    """Loss and accuracy of a heal in one clause, for the verdict of a removed block.
+
+    "healing for 10 min recovers 83 % (95 % CI 74 to 92) of the loss increase, measured on 32 texts of C4, accuracy: ...".
+    """
+    return f"healing for {duration(result.wall_s)} {loss_in_words(result)}, {accuracy_in_words(result)}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as "17 s", "12 min" or "3.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+_NEAR = 1.25
+"""Largest ratio of two training times that count as the same: twelve minutes and ten."""
+
+
+@dataclass(frozen=True)
+class RecoveryRange:
+    """Recoveries of one kind of heal over the blocks that it was measured on."""
+
+    least: Recovery
+    """The smallest share, with its interval."""
+    most: Recovery
+    """The largest share, with its interval."""
+    sizes: tuple[int, int]
+    """Layers of the smallest and of the largest block."""
+    n: int
+    """Blocks, each with its strongest evidence."""
+    model: str
+    """Name of the model."""
+    accuracy: str
+    """The change of accuracy in words."""
+
+    def in_words(self) -> str:
+        """Recovery, then accuracy: "recovers 83 % (95 % CI 74 to 92) of the loss increase on C4; accuracy: ..."."""
+        of = f"the loss increase on {self.least.texts}"
+        if self.n == 1:
+            return f"{self.least.in_words(of)}, {self.accuracy}"
+        low, high = self.sizes
+        sizes = f"{low} layer{'s' * (low > 1)}" if low == high else f"{low} to {high} layers"
+        return f"recovers {self.least.percent()} to {self.most.percent()} of {of}, {self.n} blocks of {sizes}, {self.accuracy}"
+
+    def in_brief(self) -> str:
+        """One short line on several blocks: "4 other blocks: 23 % (20 to 25) to 67 % (65 to 69)", then accuracy."""
+        ends = [self.least] if self.n == 1 else [self.least, self.most]
+        shares = " to ".join(found.percent().replace("95 % CI ", "") for found in ends)
+        return f"{self.n} other block{'s' * (self.n > 1)}: recovers {shares}, {self.accuracy}"
+
+
+def over_blocks(
+    heals: Sequence[HealResult], recipe: str, minutes: float | None, block: Removal | None = None
+) -> RecoveryRange | None:
+    """Recoveries by a recipe in a time; None where none was measured on text of another kind.
+
+    Args:
+        heals: of one model, finished or not.
+        recipe: name of the recipe.
+        minutes: its time; None for a recipe that names none.
+        block: only heals of this block; None for all blocks.
+    """
+    strongest: dict[Removal, HealResult] = {}
+    for heal in evidence.ranked([heal for heal in heals if _counts(heal, recipe, minutes, block)]):
+        strongest.setdefault(heal.spec.block, heal)
+    text = next((heal.spec.validation.source for heal in strongest.values()), "")
+    same = [heal for heal in strongest.values() if heal.spec.validation.source == text]
+    pairs = [(heal, share) for heal in same if (share := of(heal)) is not None]
+    if not pairs:
+        return None
+    shares, sizes = [share for _, share in pairs], [heal.spec.block.size for heal, _ in pairs]
+    ends = [pick(shares, key=lambda found: found.share) for pick in (min, max)]
+    accuracy = _accuracy([heal for heal, _ in pairs])
+    return RecoveryRange(ends[0], ends[1], (min(sizes), max(sizes)), len(pairs), pairs[0][0].model.name, accuracy)
+
+
+def _accuracy(heals: Sequence[HealResult]) -> str:
+    """The change of accuracy of one heal, or the number of significant changes among several."""
+    if len(heals) == 1:
+        return accuracy_in_words(heals[0])
+    moved = [change for heal in heals if (change := changes.of_heal(heal, ACCURACY, "pruned")) is not None]
+    if not moved:
+        return "accuracy: not measured"
+    higher, lower = (sum(change.is_settled and sign * change.difference > 0 for change in moved) for sign in (1, -1))
+    if not higher and not lower:
+        return f"accuracy: no significant change on any of {len(moved)} blocks"
+    return f"accuracy: significantly higher on {higher}, lower on {lower} of {len(moved)} blocks"
+
+
+def _counts(heal: HealResult, recipe: str, minutes: float | None, block: Removal | None) -> bool:
+    spec = heal.spec
+    if spec.control or isinstance(spec.block, PartSet) or not heal.complete or spec.recipe != recipe:
+        return False
+    if is_judged_by_its_own_kind(heal) or block not in (None, spec.block):
+        return False
+    if minutes is None or spec.minutes is None:
+        return minutes is spec.minutes
+    return takes_as_long(minutes, spec.minutes)
+
+
+def takes_as_long(one: float, other: float) -> bool:
+    """Return True where two training times are about the same."""
+    return max(one, other) <= _NEAR * min(one, other)

@@ -1,0 +1,177 @@
+"""The selected block under one condition, and the evidence for exactly these two.
+
+Every panel asks here. A score of another block, dataset, precision or number of questions is never returned as a score of the
+selection: it stands in `Measured.elsewhere` with its own condition.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from analysis.core.blocks import Block, Removal
+from analysis.experiments.accuracy.points import Point
+from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
+from analysis.experiments.maps.damage_spec import DamageResult
+from analysis.results.compared import changes, costs
+from analysis.results.compared.changes import Change
+from analysis.results.compared.costs import Cost
+from analysis.results.stored import reading
+from analysis.results.stored.reading import ACCURACY, LOSS, Condition, Reading, conditions_of
+
+Scores = SweepResult | EvaluateResult
+"""Results that score blocks without a heal."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A block, and the condition under which its scores count."""
+
+    removed: Removal | None
+    """The removed layers; None for the unpruned model."""
+    questions: Condition | None
+    """Dataset, number of questions and precision of accuracies; None where no dataset is selected."""
+    texts: Condition | None
+    """Texts, their number and precision of losses; None where no texts are selected."""
+
+    def condition(self, quantity: str) -> Condition | None:
+        """The condition of a quantity.
+
+        Args:
+            quantity: `reading.ACCURACY` or `reading.LOSS`.
+        """
+        return self.questions if quantity == ACCURACY else self.texts
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One quantity of the selected block beside the unpruned model, both under the selected condition."""
+
+    quantity: str
+    """`reading.ACCURACY` or `reading.LOSS`."""
+    condition: Condition | None
+    """The selected condition; None where none is selected."""
+    unpruned: Reading | None
+    reading: Reading | None
+    """Of the selected block; None where it is not measured under this condition."""
+    elsewhere: tuple[Cost, ...]
+    """The same block beside the unpruned model under other conditions, strongest evidence first."""
+
+    @property
+    def change(self) -> Change | None:
+        """The selected block minus the unpruned model; None where either is not measured."""
+        return changes.change(self.unpruned, self.reading) if self.unpruned and self.reading else None
+
+
+@dataclass(frozen=True)
+class Selected:
+    """All scores of the selected block."""
+
+    selection: Selection
+    accuracy: Measured
+    loss: Measured
+    loss_map: Reading | None
+    """Loss increase of this very block on the loss-increase map, which has texts of its own; None where it has no value."""
+
+    def measured(self, quantity: str) -> Measured:
+        """The scores of one quantity.
+
+        Args:
+            quantity: `reading.ACCURACY` or `reading.LOSS`.
+        """
+        return self.accuracy if quantity == ACCURACY else self.loss
+
+
+def select(
+    removed: Removal | None, results: Sequence[Any], *, shown: Any = None, damage: Sequence[DamageResult] = ()
+) -> Selected:
+    """Find the scores of a block under the selected condition.
+
+    Args:
+        removed: the removed layers; None for the unpruned model.
+        results: curves, evaluations and heals of one model, strongest evidence first; scores of healed models are ignored.
+        shown: the result whose dataset, texts and precision are selected. Without it the first result that scores the block,
+            else the first one that scores anything.
+        damage: loss-increase maps of the same model, the one on screen first.
+    """
+    selection = selected(removed, results, shown)
+    accuracy, loss = (_measured(quantity, selection, results) for quantity in (ACCURACY, LOSS))
+    of_map = (reading.of_damage(each, removed) for each in damage) if isinstance(removed, Block) else ()
+    return Selected(selection, accuracy, loss, next((found for found in of_map if found is not None), None))
+
+
+def selected(removed: Removal | None, results: Sequence[Any], shown: Any = None) -> Selection:
+    """The selection alone; arguments as `select`."""
+    if shown is None:
+        scored = [result for result in results if conditions_of(result)]
+        shown = next((result for result in scored if _scores(result, removed)), scored[0] if scored else None)
+    conditions = {} if shown is None else conditions_of(shown)
+    return Selection(removed, conditions.get(ACCURACY), conditions.get(LOSS))
+
+
+def _scores(result: Any, removed: Removal | None) -> bool:
+    return any(one.cut == removed and not one.repair for each in reading.of_all(result) for one in each.values())
+
+
+def by_block(results: Sequence[Any], quantity: str, condition: Condition) -> dict[Removal | None, Reading]:
+    """The score of every block under a condition, None for the unpruned model; healed models are ignored.
+
+    Args:
+        results: curves, evaluations and heals of one model, strongest evidence first.
+        quantity: `reading.ACCURACY` or `reading.LOSS`.
+        condition: the one that all scores must hold under.
+    """
+    found: dict[Removal | None, Reading] = {}
+    for result in results:
+        for readings in reading.of_all(result):
+            one = readings.get(quantity)
+            if one is not None and not one.repair and one.condition == condition:
+                found.setdefault(one.cut, one)
+    return found
+
+
+def points(result: Scores) -> list[Point]:
+    """The scored blocks of a curve or an evaluation."""
+    return result.points if isinstance(result, SweepResult) else [result.point]
+
+
+def scoring(selection: Selection, results: Sequence[Any]) -> tuple[Point, Scores] | None:
+    """The strongest curve or evaluation that scores the selected block under the selected condition, with its point.
+
+    Args:
+        selection: the block and its condition.
+        results: as `select`.
+
+    Returns:
+        The point without the scores that hold under another condition. None where no result has a score left. A result with
+        accuracy and loss comes before one with either.
+    """
+    found = [
+        (kept, result)
+        for result in results
+        if isinstance(result, SweepResult) or (isinstance(result, EvaluateResult) and result.spec.adapter is None)
+        for point in points(result)
+        if point.block == selection.removed and _n_scores(kept := _alike(point, result, selection))
+    ]
+    return max(found, key=lambda one: _n_scores(one[0]), default=None)
+
+
+def _n_scores(point: Point) -> int:
+    return (point.acc is not None) + (point.loss is not None)
+
+
+def _alike(point: Point, result: Scores, selection: Selection) -> Point:
+    """A point without the scores that hold under another condition than the selected one."""
+    readings = reading.of_sweep(result, point.block) if isinstance(result, SweepResult) else reading.of_evaluate(result)
+    held = {name: one.condition == selection.condition(name) for name, one in readings.items()}
+    point = point if held.get(ACCURACY) else replace(point, acc=None, acc_norm=None, acc_stderr=None, n_samples=0)
+    return point if held.get(LOSS) else replace(point, loss=None, loss_stderr=None, n_texts=0)
+
+
+def _measured(quantity: str, selection: Selection, results: Sequence[Any]) -> Measured:
+    condition = selection.condition(quantity)
+    alike = {} if condition is None else by_block(results, quantity, condition)
+    elsewhere: list[Cost] = []
+    if selection.removed is not None:
+        every = costs.of_cuts(results, quantity, selection.removed)
+        elsewhere = [cost for cost in every if cost.cut == selection.removed and cost.condition != condition]
+    return Measured(quantity, condition, alike.get(None), alike.get(selection.removed), tuple(elsewhere))

@@ -1,0 +1,189 @@
+"""The speed of a pruned model against the unpruned one: one estimator, which the verdict, Cost, Export and the report share.
+
+Every round of a measurement times the unpruned and the pruned models one after the other. The gain is the geometric mean over
+rounds of their ratio, with its interval by Student's t of the logarithms. Layers that were not timed are read from the line
+through those that were.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from analysis.core import stats
+from analysis.core.blocks import PartSet, Removal
+from analysis.experiments.speed.speed_spec import SpeedLine, SpeedPoint, SpeedResult
+
+DECODE, PREFILL = "decode", "prefill"
+"""The two measured times: one new token, and one pass over the prompt."""
+MEASURED, INTERPOLATED, EXTRAPOLATED = "measured", "interpolated", "extrapolated"
+"""Source of the seconds of a pruned model."""
+
+
+@dataclass(frozen=True)
+class SpeedGain:
+    """Tokens per second of the pruned model over those of the unpruned one, less 1."""
+
+    value: float
+    low: float
+    """Lower end of its 95 % interval."""
+    high: float
+    is_measured: bool
+    """True if these layers were timed; False if others of the same number were, or if it is read from the fitted line."""
+
+    @property
+    def is_settled(self) -> bool:
+        """True if the interval excludes zero."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Seconds of the unpruned and of the pruned model."""
+
+    unpruned: float | None
+    """Geometric mean over rounds, seconds."""
+    pruned: float | None
+    """The unpruned seconds divided by (1 + gain); None if they are neither timed nor on the line."""
+    how: str
+    """MEASURED, INTERPOLATED or EXTRAPOLATED."""
+    gain: SpeedGain | None
+    """None without an interval: one round, or too few points for the line."""
+    rounds: int
+    """Rounds that both were timed in; 0 if the pruned model was not timed."""
+
+
+def speed_gain(speed: SpeedResult, removed: int | Removal, field: str = DECODE) -> SpeedGain | None:
+    """Gain in speed without n layers or without these layers.
+
+    Args:
+        speed: the measurement.
+        removed: number of layers, at least 1. Of whole layers only their number counts.
+        field: DECODE or PREFILL.
+
+    Returns:
+        The paired gain of a timed number of layers, else that of the line with the interval of its slope. None if a single
+        round or too few points give no interval, or if parts of layers were not timed.
+    """
+    return timed(speed, removed, field).gain
+
+
+def timed(speed: SpeedResult, removed: int | Removal, field: str = DECODE) -> Timed:
+    """Seconds of the unpruned and of the pruned model, and the gain that they make; arguments as `speed_gain`."""
+    n = removed if isinstance(removed, int) else len(removed.layers)
+    own = removed if isinstance(removed, PartSet) else n
+    rounds = {_key(point): getattr(point, field).repeats_s for point in speed.points}
+    line: SpeedLine | None = getattr(speed, field)
+    whole = _geometric(rounds.get(0, [])) or _median(speed, 0, field)
+    if not own:
+        return Timed(whole, whole, MEASURED, None, len(rounds.get(0, [])))
+    logs = [math.log(before / after) for before, after in zip(rounds.get(0, []), rounds.get(own, []), strict=False)]
+    if whole is not None and logs:
+        ratio = sum(logs) / len(logs)
+        ends = stats.mean_interval(*stats.mean_and_stderr(logs), len(logs))
+        is_own = timed_instead(speed, removed) is None
+        gain = None if ends is None else SpeedGain(math.exp(ratio) - 1, math.exp(ends[0]) - 1, math.exp(ends[1]) - 1, is_own)
+        return Timed(whole, whole / math.exp(ratio), MEASURED, gain, len(logs))
+    if isinstance(removed, PartSet):
+        return Timed(whole, _median(speed, own, field), MEASURED, None, 0)
+    if (kept := _median(speed, n, field)) is not None:  # repeats are not kept
+        return Timed(whole, kept, MEASURED, None, 0)
+    timed_ns = [point.n for point in speed.of_layers]
+    how = INTERPOLATED if timed_ns and min(timed_ns) < n < max(timed_ns) else EXTRAPOLATED
+    left = line.at(speed.n_layers - n) if line is not None else 0.0
+    if line is None or left <= 0:
+        return Timed(whole, None, how, None, 0)
+    ratio = line.at(speed.n_layers) / left
+    slopes = line.slope_interval(len(speed.of_layers))
+    per_layer = n / left
+    gain = None if slopes is None else SpeedGain(per_layer * line.slope_s, per_layer * slopes[0], per_layer * slopes[1], False)
+    return Timed(whole, left if whole is None else whole / ratio, how, gain, 0)
+
+
+def timed_instead(speed: SpeedResult, removed: int | Removal) -> Removal | None:
+    """Return the layers that were timed in place of a block of the same size; None if the block itself was timed, or neither.
+
+    Decoding takes the same time without any n equal layers. Layers of different sizes, as in some mixtures of experts, do not.
+    """
+    if isinstance(removed, int | PartSet):
+        return None
+    timed_blocks = [point.block for point in speed.of_layers if point.n == len(removed.layers)]
+    return None if removed in timed_blocks else next((block for block in timed_blocks if block is not None), None)
+
+
+def sentence(speed: SpeedResult, removed: Removal) -> str:
+    """The gain of a removal in one sentence; "" if it has none."""
+    found = timed(speed, removed)
+    if found.gain is None:
+        return ""
+    ends = f"95 % {100 * found.gain.low:+.1f} to {100 * found.gain.high:+.1f} %"
+    basis = f"paired over {found.rounds} rounds" if found.how == MEASURED else f"{found.how} from the fitted line"
+    if (instead := timed_instead(speed, removed)) is not None:
+        basis += f", timed without {instead.brief()}, the same number of layers"
+    return f"Decoding without {removed.brief()}: {100 * found.gain.value:+.1f} % tokens/s ({ends}, {basis})."
+
+
+def _key(point: SpeedPoint) -> int | Removal | None:
+    return point.block if point.parts else point.n
+
+
+def _geometric(repeats: list[float]) -> float | None:
+    return math.exp(sum(map(math.log, repeats)) / len(repeats)) if repeats else None
+
+
+def _median(speed: SpeedResult, own: int | Removal, field: str) -> float | None:
+    """The stored median, for results that keep no repeats."""
+    return next((getattr(point, field).median_s for point in speed.points if _key(point) == own), None)
+
+
+@dataclass(frozen=True)
+class Amount:
+    """A measured number with its 95 % interval; None twice where a single repeat gives none."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class DecodeSpeed:
+    """Generation speed of the unpruned and the pruned model."""
+
+    before: Amount
+    """Tokens per second."""
+    after: Amount
+    times: Amount
+    """Speed ratio, from the two of each round, which were measured one after the other."""
+    rounds: int
+    result: SpeedResult
+    """The source of the numbers: machine, precision, lengths."""
+
+
+def decode_speed(results: Sequence[SpeedResult], removed: int | Removal) -> DecodeSpeed | None:
+    """Return the speed without n layers, at any place in the model, or without removed parts.
+
+    Means are geometric, since times scatter by factors; intervals are Student's t of the logarithms.
+
+    Args:
+        results: measurements of the model, the preferred one first.
+        removed: layers; of whole layers their number counts.
+
+    Returns:
+        None where no measurement has both the unpruned model and this removal.
+    """
+    n = removed if isinstance(removed, int | PartSet) else removed.size
+    for result in results:
+        seconds = {_key(point): point.decode.repeats_s for point in result.points}
+        if n in seconds and 0 in seconds:
+            before, after = (_mean([math.log(result.tokens_per_s("decode", one)) for one in seconds[at]]) for at in (0, n))
+            gain = speed_gain(result, n)
+            times = Amount(after.value / before.value, None, None)
+            if gain is not None:
+                times = Amount(1 + gain.value, 1 + gain.low, 1 + gain.high)
+            return DecodeSpeed(before, after, times, min(len(seconds[0]), len(seconds[n])), result)
+    return None
+
+
+def _mean(logarithms: Sequence[float]) -> Amount:
+    mean, stderr = stats.mean_and_stderr(logarithms)
+    low, high = stats.mean_interval(mean, stderr, len(logarithms)) or (None, None)
+    return Amount(math.exp(mean), *(None if end is None else math.exp(end) for end in (low, high)))

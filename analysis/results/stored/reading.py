@@ -1,0 +1,294 @@
+"""A measured number with all that its meaning needs: removed layers, repair, interval, and the condition it holds in.
+
+A `Reading` is made from one result by the constructors here and in no other way, so that its value and its condition belong
+together. A `Change` between two readings exists only where their conditions are the same.
+"""
+
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from analysis.core import stats
+from analysis.core.blocks import Block, Removal
+from analysis.data import corpora, questions
+from analysis.data.spec import BenchmarkSpec, CorpusSpec
+from analysis.experiments.accuracy.points import Point, QuestionScore
+from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.maps.damage_spec import DamageResult
+from analysis.experiments.maps.distance_spec import DistanceResult
+from analysis.models import weights_format
+from analysis.models.spec import ModelFacts, ModelSpec
+
+ACCURACY, ACC_NORM, LOSS, DAMAGE = "accuracy", "normalised accuracy", "loss", "loss increase"
+"""Quantities of a reading: shares of questions, in [0, 1], and nats per token."""
+CONTROL = "control"
+"""The repair of an unpruned model that was trained on as a heal would be."""
+
+
+Scored = SweepResult | EvaluateResult | HealResult
+"""Results that score models."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Condition that a number holds for: two numbers may be subtracted where these are equal."""
+
+    model: str
+    """Identity of the weights, at any path; the name or path where that is not known."""
+    precision: str
+    """Precision as in `ModelSpec.precision`."""
+    material: BenchmarkSpec | CorpusSpec
+    """The questions or texts, their number that which was really used."""
+    n: int
+    """Questions or texts."""
+    name: str = field(default="", compare=False)
+    """Usual name of the model."""
+    weights: str = field(default="", compare=False)
+    """Format of the stored weights: "Q4_1"; "" where unknown. Never all that differs: other weights have another `model`."""
+
+    def on_what(self) -> str:
+        """Return dataset, amount and precision: "200 ARC-Easy questions, float32 from Q4_1 weights"."""
+        return f"{self.material_in_words()}, {self.precision_in_words()}"
+
+    def precision_in_words(self) -> str:
+        """Return precision and format of the stored weights: "float32 from Q4_1 weights"."""
+        return weights_format.in_words(self.precision, self.weights)
+
+    def material_in_words(self) -> str:
+        """Return amount and dataset: "200 ARC-Easy questions" or "32 texts of C4"."""
+        if isinstance(self.material, CorpusSpec):
+            return f"{self.n} {'text' if self.n == 1 else 'texts'} of {corpora.title(self.material)}"
+        shots = f", {self.material.shots}-shot" if self.material.shots else ""
+        what = "question" if self.n == 1 else "questions"
+        if self.material.is_file or self.material.subset or self.material.protocol != "harness":
+            return f"{self.n} {what} of {questions.title(self.material)}{shots}"
+        return f"{self.n} {questions.title(self.material)} {what}{shots}"
+
+    def apart(self, other: "Condition") -> list[str]:
+        """Return the differences, a few words for each: "float32 and NF4, bfloat16"; empty where there is none."""
+        pairs = [(self.precision, other.precision)]
+        if self.model != other.model:
+            same_name = self.name == other.name
+            pairs.insert(0, (self.model, other.model) if same_name else (self.name, other.name))
+        materials = (self.material_in_words(), other.material_in_words())
+        pairs += [materials] if materials[0] != materials[1] else self._finer(other)
+        return [f"{one} and {another}" for one, another in pairs if one != another]
+
+    def _finer(self, other: "Condition") -> list[tuple[str, str]]:
+        """Settings that the words for the material leave out."""
+        both = (self.material, other.material)
+        names = [f.name for f in fields(self.material)]
+        values = [(name, *(getattr(material, name) for material in both)) for name in names]
+        return [(f"{name} {one}", f"{name} {another}") for name, one, another in values if one != another]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One number of one result. Made by the `of_...` functions of this module, never by hand."""
+
+    quantity: str
+    """ACCURACY, ACC_NORM, LOSS or DAMAGE."""
+    cut: Removal | None
+    """The removed layers; None for the unpruned model."""
+    repair: str
+    """The recipe or adapter that repaired the pruned model; "" for none."""
+    value: float
+    low: float | None
+    """Lower end of the 95 % interval: Wilson for accuracies, Student's t for losses; None where one text gives none."""
+    high: float | None
+    condition: Condition
+    answers: tuple[QuestionScore, ...] = field(default=(), repr=False, compare=False)
+    """Every answer, where they are kept, so that changes are paired."""
+    losses: tuple[float, ...] = field(default=(), repr=False, compare=False)
+    """The loss, or its increase, on every text, where they are kept."""
+    tokens: tuple[int, ...] = field(default=(), repr=False, compare=False)
+    """Predicted tokens of every text, by which its loss counts."""
+
+    def on_what(self) -> str:
+        """Return the dataset and the precision that it was measured on."""
+        return self.condition.on_what()
+
+    def number(self) -> str:
+        """The value alone: "46.0 %" or "3.10"."""
+        return f"{100 * self.value:.1f} %" if self.is_share else f"{self.value:.2f}"
+
+    def in_words(self) -> str:
+        """Return quantity, value and interval: "accuracy 46.0 % (95 %: 36.6 to 55.7)"."""
+        said = f"{self.quantity} {self.number()}"
+        if self.low is None or self.high is None:
+            return said
+        size, digits = (100, ".1f") if self.is_share else (1, ".2f")
+        return f"{said} (95 %: {size * self.low:{digits}} to {size * self.high:{digits}})"
+
+    @property
+    def is_share(self) -> bool:
+        """Return True for a share of questions, False for nats."""
+        return self.quantity in (ACCURACY, ACC_NORM)
+
+
+Readings = dict[str, Reading]
+"""Measured readings by quantity; quantities that were not measured are missing."""
+
+
+def measured_on(readings: Readings) -> str:
+    """Return the data of several numbers of one model: "200 ARC-Easy questions and 32 texts of C4, float32"; "" without any."""
+    conditions = [one.condition for one in readings.values()]
+    materials = list(dict.fromkeys(condition.material_in_words() for condition in conditions))
+    held = list(dict.fromkeys(condition.precision_in_words() for condition in conditions))
+    return ", ".join([" and ".join(materials), *held]) if conditions else ""
+
+
+def of_map(result: DistanceResult | DamageResult) -> Condition:
+    """Return the condition of a map of blocks: its texts, precision and weights format."""
+    n = result.n_texts if isinstance(result, DistanceResult) else max((n for row in result.n_measured for n in row), default=0)
+    return _condition(result.spec.model, result.model, replace(result.spec.corpus, n_texts=n), n)
+
+
+def of_sweep(result: SweepResult, removed: Removal | None) -> Readings:
+    """Scores of one block on a curve; empty where the curve has no point of exactly these layers.
+
+    Args:
+        result: the curve.
+        removed: the removed layers; None for the unpruned model. A number of layers is not enough: two curves remove different
+            layers at the same n.
+    """
+    places = (place for place, point in enumerate(result.points) if point.block == removed)
+    return next((_of_place(result, place) for place in places), {})
+
+
+def _of_place(result: SweepResult, place: int) -> Readings:
+    answers = result.questions[place] if place < len(result.questions) else ()
+    losses = result.text_losses[place] if place < len(result.text_losses) else ()
+    tokens = result.text_tokens[: len(losses)]
+    return _of_point(result, result.points[place], result.spec.loss_corpus, answers, losses, tokens)
+
+
+def of_evaluate(result: EvaluateResult) -> Readings:
+    """Return the scores of one model."""
+    repair = Path(result.spec.adapter).name if result.spec.adapter else ""
+    corpus, losses = result.spec.loss_corpus, result.text_losses
+    return _of_point(result, result.point, corpus, result.questions, losses, result.text_tokens, repair)
+
+
+def of_heal(result: HealResult, which: str) -> Readings:
+    """Return the scores of one of the three models of a heal.
+
+    Args:
+        result: the heal.
+        which: "unpruned", "pruned" or "healed"; empty where that was not measured.
+    """
+    point = result.models.get(which)
+    if point is None:
+        return {}
+    answers, losses = result.questions.get(which, ()), result.text_losses.get(which, ())
+    repair = _repair_of(result, which)
+    return _of_point(result, point, result.spec.validation, answers, losses, result.text_tokens, repair)
+
+
+def of_all(result: Any) -> list[Readings]:
+    """Return the scores of a curve, an evaluation or a heal, model by model, in its order; other kinds score none.
+
+    They are kept for as long as the result is: a page asks for them many times.
+    """
+    kept = _KEPT.get(id(result))
+    if kept is None:
+        kept = _KEPT[id(result)] = _all_of(result)
+        weakref.finalize(result, _KEPT.pop, id(result), None).atexit = False
+    return list(kept)
+
+
+def conditions_of(result: Any) -> dict[str, Condition]:
+    """Return by quantity the condition of a result's scores: that of its unpruned model, else of its first scored block."""
+    found: dict[str, Condition] = {}
+    for readings in sorted(of_all(result), key=lambda each: any(one.cut is not None for one in each.values())):
+        for quantity, one in readings.items():
+            found.setdefault(quantity, one.condition)
+    return found
+
+
+_KEPT: dict[int, list[Readings]] = {}
+"""Readings by the identity of a result that still exists."""
+
+
+def _all_of(result: Any) -> list[Readings]:
+    if isinstance(result, SweepResult):
+        firsts: dict[Removal | None, Readings] = {}
+        removed = [point.block for point in result.points]
+        for place, block in enumerate(removed):
+            if block not in firsts:
+                firsts[block] = _of_place(result, place)
+        return [firsts[block] for block in removed]
+    if isinstance(result, EvaluateResult):
+        return [of_evaluate(result)]
+    return [of_heal(result, which) for which in result.models] if isinstance(result, HealResult) else []
+
+
+def unpruned(result: Scored) -> Readings:
+    """Return the scores of the unpruned model; empty where the result has none."""
+    each = (readings for readings in of_all(result) if any(one.cut is None and not one.repair for one in readings.values()))
+    return next(each, {})
+
+
+def of_same_kind(result: HealResult, which: str) -> Readings:
+    """The loss of one of the three models of a heal on text of the kind that was trained on; arguments as `of_heal`."""
+    point = result.same_kind.get(which)
+    if point is None:
+        return {}
+    losses, repair = result.same_kind_losses.get(which, ()), _repair_of(result, which)
+    return _of_point(result, point, result.same_kind_text, (), losses, result.same_kind_tokens, repair)
+
+
+def _repair_of(result: HealResult, which: str) -> str:
+    return "" if which != "healed" else CONTROL if result.spec.control else result.spec.recipe
+
+
+def of_damage(result: DamageResult, block: Block) -> Reading | None:
+    """The measured loss increase without a block; None where it is not measured.
+
+    Args:
+        result: the damage map.
+        block: the removed layers.
+    """
+    row = result.increase[block.size - 1] if block.size <= len(result.increase) else []
+    value = row[block.start] if block.start < len(row) else None
+    if value is None:
+        return None
+    stderr, n = result.stderr[block.size - 1][block.start], result.n_measured[block.size - 1][block.start]
+    condition = _condition(result.spec.model, result.model, replace(result.spec.corpus, n_texts=n), n)
+    low, high = stats.mean_interval(value, stderr, n) or (None, None)
+    return Reading(DAMAGE, block, "", value, low, high, condition)
+
+
+def _of_point(
+    result: Scored,
+    point: Point,
+    corpus: CorpusSpec | None,
+    answers: Sequence[QuestionScore],
+    losses: Sequence[float],
+    tokens: Sequence[int],
+    repair: str = "",
+) -> Readings:
+    found: Readings = {}
+    model, facts, asked = result.spec.model, result.model, result.spec.benchmark
+    if asked is not None and point.n_samples:
+        condition = _condition(model, facts, replace(asked, limit=point.n_samples), point.n_samples)
+        for quantity, value in ((ACCURACY, point.acc), (ACC_NORM, point.acc_norm)):
+            if value is not None:
+                ends = stats.share_interval(value, point.n_samples)
+                kept = tuple(answers) if quantity == ACCURACY else ()
+                found[quantity] = Reading(quantity, point.block, repair, value, *ends, condition, answers=kept)
+    if corpus is not None and point.loss is not None and point.n_texts:
+        condition = _condition(model, facts, replace(corpus, n_texts=point.n_texts), point.n_texts)
+        low, high = point.loss_interval or (None, None)
+        found[LOSS] = Reading(
+            LOSS, point.block, repair, point.loss, low, high, condition, losses=tuple(losses), tokens=tuple(tokens)
+        )
+    return found
+
+
+def _condition(model: ModelSpec, facts: ModelFacts, material: BenchmarkSpec | CorpusSpec, n: int) -> Condition:
+    weights = model.identity or (f"{model.source} {model.revision}" if model.revision else model.source)
+    return Condition(weights, model.precision, material, n, facts.name, model.format_of_weights(facts))

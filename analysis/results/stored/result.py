@@ -1,0 +1,146 @@
+"""A stored result in lists, menus and tables: described by its summary, and read when its numbers are needed."""
+
+import dataclasses
+import functools
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from analysis.core import documents, store, upkeep
+from analysis.core.errors import CorruptResultError
+from analysis.core.index import Entry
+from analysis.core.registry import RESULTS
+from analysis.models.spec import ModelSpec
+from analysis.results.stored.evidence import Weight
+
+KEPT = 1024
+"""Number of results that stay in memory after reading, the last used ones."""
+
+
+@dataclass(frozen=True)
+class KeyFigure:
+    """The one number that stands for a result."""
+
+    name: str
+    """Its name, with the number of removed layers."""
+    value: float | None
+    """None where it was not measured."""
+    low: float | None = None
+    """The ends of its 95 % interval; None where it is not known."""
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Facts of a result that the index keeps."""
+
+    name: str
+    """The model's."""
+    layers: int | None
+    """Layers of the model; None where the result does not have them."""
+    how: str
+    """The metric of a map, the strategy of a curve, the recipe of a heal, the block of an evaluation."""
+    on: str
+    """Its questions and texts, in words."""
+    precision: str
+    """Precision in which the weights were held."""
+    n: int
+    """Number of questions or, for results without questions, of texts."""
+    seed: int | None
+    versions: str
+    complete: bool
+    figures: tuple[KeyFigure, ...]
+    """Its key figure for every number of removed layers from 1 on, or the one that it has."""
+    weight: Weight
+    """Strength of its evidence."""
+    request: str
+    """The fingerprint of the request (`evidence.request`): results of equal ones are rivals."""
+    questions: str
+    """The fingerprint of its question set; "" without one."""
+    strategy: str
+    """Strategy of a curve."""
+    is_repair: bool
+    """Whether it is a heal that has ended and is no control."""
+    materials: tuple[str, ...]
+    """Fingerprints of the questions and texts that numbers of it were measured on, with how many and in which precision."""
+    model: ModelSpec | None
+    """The resolved model of the request; None of results without a model."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        said = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        figures = [dataclasses.astuple(figure) for figure in self.figures]
+        return said | {"figures": figures, "model": None if self.model is None else self.model.to_json()}
+
+    @classmethod
+    def from_json(cls, text: str) -> "Summary":
+        """The inverse, of JSON."""
+        said = documents.parsed(text)
+        said["figures"] = tuple(KeyFigure(*figure) for figure in said["figures"])
+        said["weight"], said["materials"] = Weight(*said["weight"]), tuple(said["materials"])
+        said["model"] = said["model"] and _model(*said["model"].items())
+        return cls(**said)
+
+
+@functools.lru_cache(maxsize=4096)
+def _model(*fields: tuple[str, Any]) -> ModelSpec:
+    """One object for the many results of a model."""
+    return ModelSpec.from_json(dict(fields))
+
+
+@dataclass(frozen=True)
+class Found:
+    """A stored result and where it came from."""
+
+    kind: str
+    key: str
+    """The fingerprint it is stored under."""
+    precomputed: bool
+    saved_at: float
+    """Seconds since the epoch."""
+    source: Any
+    """Its origin: the index's `Entry`, or a result at hand with its summary."""
+
+    @property
+    def id(self) -> str:
+        """KIND:KEY, which no other result has."""
+        return f"{self.kind}:{self.key}"
+
+    @cached_property
+    def summary(self) -> Summary:
+        """Return the facts that are known without reading it."""
+        return Summary.from_json(self.source.summary) if isinstance(self.source, Entry) else self.source[1]
+
+    @property
+    def result(self) -> Any:
+        """Return the result, arrays left on disk: checked when it is read, and kept while it is among the last used.
+
+        Raises:
+            CorruptResultError: when it was changed or damaged since it was listed.
+        """
+        return read(self.source) if isinstance(self.source, Entry) else self.source[0]
+
+
+def of_entry(entry: Entry) -> Found:
+    """A stored result that the index knows."""
+    return Found(entry.kind, entry.key, entry.precomputed, entry.saved_at, entry)
+
+
+def read(entry: Entry) -> Any:
+    """The result behind an entry of the index, arrays left on disk.
+
+    Raises:
+        CorruptResultError: when the content differs from the stored one; the index notes that.
+    """
+    try:
+        return _read(entry.kind, str(entry.folder), entry.mtime_ns, entry.precomputed)
+    except CorruptResultError:
+        upkeep.note(entry.kind, entry.key)
+        raise
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _read(kind: str, folder: str, mtime_ns: int, precomputed: bool) -> Any:
+    stored = store.read(Path(folder), precomputed=precomputed)
+    return RESULTS[kind].read(stored)

@@ -1,0 +1,338 @@
+"""Facts of a stored result for the index: its model, measurement, key figure and conditions, by column."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from analysis.core import blocks, index, registry, stats
+from analysis.core.blocks import Removal
+from analysis.core.record import Spec
+from analysis.core.store import Stored
+from analysis.core.table import Table
+from analysis.data import corpora, questions
+from analysis.data.spec import BenchmarkSpec, CorpusSpec
+from analysis.experiments.accuracy.points import Point
+from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.maps.damage_spec import DamageResult, LeastDamage
+from analysis.experiments.maps.distance_spec import Best, DistanceResult
+from analysis.experiments.strategies import DRAW, needs
+from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.results.stored import evidence, reading
+from analysis.results.stored.result import KeyFigure, Summary
+
+KINDS = {"distances": "map", "sweep": "curve", "heal": "heal", "damage": "damage", "evaluate": "evaluation"}
+"""Kinds of results that can be laid over each other, with the words for them."""
+
+
+Measured = DistanceResult | SweepResult | HealResult | DamageResult | EvaluateResult
+"""Results of those kinds."""
+
+
+def kinds() -> dict[str, str]:
+    """`KINDS`, and every kind that was added to those of this program, with its title."""
+    return KINDS | {kind: experiment.title.lower() for kind, experiment in registry.additions().items()}
+
+
+def facts(result: Any) -> ModelFacts | None:
+    """Return the model's size; None where a result of an added kind lacks it."""
+    found = getattr(result, "model", None)
+    return found if isinstance(found, ModelFacts) else None
+
+
+def name(result: Any) -> str:
+    """Return the model's name; its source where the result does not name it."""
+    known = facts(result)
+    if known is not None:
+        return known.name
+    model = getattr(result.spec, "model", None)
+    return "" if model is None else str(model.source).rstrip("/").rsplit("/", 1)[-1]
+
+
+def how(result: Any) -> str:
+    """The metric of a map, the strategy of a curve, the recipe of a heal, the block of an evaluation."""
+    if isinstance(result, DistanceResult):
+        return str(result.spec.metric)
+    if isinstance(result, SweepResult):
+        strategy = str(result.spec.strategy)
+        return f"{strategy}, draw {result.spec.draw}" if needs(strategy, DRAW) else strategy
+    if isinstance(result, HealResult):
+        return f"{result.spec.recipe}, {result.spec.block.halves()}"
+    if isinstance(result, DamageResult):
+        return f"blocks up to {len(result.increase)}"
+    if isinstance(result, EvaluateResult):
+        return "unpruned" if result.spec.block is None else str(result.spec.block.describe())
+    return registry.TITLES[result.kind]
+
+
+def precision(result: Any) -> str:
+    """Return the precision of a result with the format of its stored weights."""
+    return "" if getattr(result.spec, "model", None) is None else str(result.precision_in_words)
+
+
+def in_words(asked: BenchmarkSpec | CorpusSpec) -> str:
+    """Return a short name of texts or questions: the set, its part, and the protocol of the questions."""
+    if isinstance(asked, CorpusSpec):
+        return corpora.title(asked)[:20]
+    title = questions.title(asked)
+    return title if len(title) <= 48 else f"{title[:47]}…"
+
+
+def measured_on(result: Any) -> str:
+    """Return the questions and texts of a result, and their numbers."""
+    benchmark, corpus = getattr(result.spec, "benchmark", None), texts_read(result)
+    said = []
+    if benchmark is not None:
+        shots = f", {benchmark.shots}-shot" if benchmark.shots else ""
+        said.append(f"{in_words(benchmark)} × {benchmark.limit or 'all'}{shots}")
+    if corpus is not None:
+        said.append(f"{in_words(corpus)} {corpus.n_texts} × {corpus.seq_len}")
+    return "; ".join(said) or "nothing"
+
+
+def nearest_n(fraction: float, n_layers: int) -> int:
+    """Return the number of layers that is nearest to a fraction of them; at least 1, and one layer is kept."""
+    return min(max(int(fraction * n_layers + 0.5), 1), n_layers - 1)
+
+
+def best_of(result: DistanceResult | DamageResult, n: int) -> Best | LeastDamage | None:
+    """The chosen block of n layers, if there is one yet."""
+    found: Sequence[Best | LeastDamage] = result.best
+    return next((best for best in found if best.n == n), None)
+
+
+def point_of(result: Measured, n: int) -> Point | None:
+    """Return the point of a curve at n; the healed or evaluated model of results that are about one block."""
+    if isinstance(result, SweepResult):
+        return next((point for point in result.points if point.n == n), None)
+    if isinstance(result, HealResult):
+        return result.healed
+    return result.point if isinstance(result, EvaluateResult) else None
+
+
+def key_figure(result: Measured, fraction: float) -> KeyFigure:
+    """The number to sort a result by.
+
+    Args:
+        result: of one of `kinds()`; that of an added kind is the first number of its table.
+        fraction: share of the layers that maps, damage and curves are read at; the others are about one block.
+    """
+    if result.kind not in KINDS:
+        return _first_number(result.table())
+    if isinstance(result, DistanceResult | DamageResult):
+        n = nearest_n(fraction, result.n_layers)
+        best = best_of(result, n)
+        name = f"least {'distance' if isinstance(result, DistanceResult) else 'loss increase'}, n = {n}"
+        if best is None:
+            return KeyFigure(name, None)
+        value = best.distance if isinstance(best, Best) else best.increase
+        measured = result.n_texts if isinstance(result, DistanceResult) else result.n_measured[n - 1][best.start]
+        ends = stats.mean_interval(value, result.stderr[n - 1][best.start], measured)
+        return KeyFigure(name, value, *(ends or ()))
+    n = nearest_n(fraction, result.n_layers) if isinstance(result, SweepResult) else 0
+    point = point_of(result, n)
+    n = point.n if point else n
+    if point is None or isinstance(result, HealResult) or point.acc is None:
+        name = "loss"
+        if isinstance(result, HealResult):
+            name, n = ("control's loss", 0) if result.spec.control else ("healed loss", result.spec.block.size)
+        return (
+            KeyFigure(f"{name}, n = {n}", point.loss, *(point.loss_interval or ()))
+            if point
+            else KeyFigure(f"{name}, n = {n}", None)
+        )
+    return KeyFigure(f"accuracy, n = {n}", point.acc, *(point.interval or ()))
+
+
+def _key_figures(result: Any) -> tuple[KeyFigure, ...]:
+    """The key figure for every number of removed layers, or the one that there is."""
+    if isinstance(result, DistanceResult | DamageResult | SweepResult):
+        return tuple(key_figure(result, n / result.n_layers) for n in range(1, result.n_layers))
+    return (key_figure(result, 0),)
+
+
+def _first_number(table: Table) -> KeyFigure:
+    for row in table.rows:
+        for column in table.columns:
+            if isinstance(row.get(column.name), float):
+                return KeyFigure(column.head, row[column.name], row.get(column.low), row.get(column.high))
+    return KeyFigure(table.title, None)
+
+
+def n_measured(result: Measured) -> int:
+    """Return the number of questions or, for results without questions, of texts; 0 where that is not known."""
+    if result.kind not in KINDS:
+        return int(getattr(result, "n_texts", 0))
+    if isinstance(result, DistanceResult | DamageResult):
+        return result.n_texts
+    point = point_of(result, result.points[0].n) if isinstance(result, SweepResult) and result.points else point_of(result, 0)
+    return (point.n_samples or point.n_texts) if point else 0
+
+
+def seed(result: Measured) -> int | None:
+    """The seed that picked the questions or texts, or that a heal trained with."""
+    spec = result.spec
+    if isinstance(result, HealResult) or isinstance(getattr(spec, "seed", None), int):
+        return int(spec.seed)
+    drawn = getattr(spec, "benchmark", None) or getattr(spec, "corpus", None) or getattr(spec, "loss_corpus", None)
+    return None if drawn is None else int(drawn.seed)
+
+
+def summary(result: Any) -> Summary:
+    """Return the facts of a result that the index keeps."""
+    spec, model = result.spec, getattr(result.spec, "model", None)
+    benchmark = getattr(spec, "benchmark", None)
+    return Summary(
+        name=name(result),
+        layers=None if facts(result) is None else result.model.n_layers,
+        how=how(result),
+        on=measured_on(result),
+        precision=precision(result),
+        n=n_measured(result),
+        seed=seed(result),
+        versions=", ".join(f"{package} {version}" for package, version in result.versions.items()),
+        complete=result.complete,
+        figures=_key_figures(result) if result.kind in kinds() else (),
+        weight=evidence.weight(result),
+        request=evidence.request(result).fingerprint(),
+        questions="" if benchmark is None else benchmark.fingerprint(),
+        strategy=str(getattr(spec, "strategy", "")),
+        is_repair=isinstance(result, HealResult) and result.healed is not None and not spec.control,
+        materials=tuple(dict.fromkeys(_materials(result))),
+        model=model if isinstance(model, ModelSpec) else None,
+    )
+
+
+def _materials(result: Any) -> Iterator[str]:
+    for found in reading.of_all(result):
+        for condition in (one.condition for one in found.values()):
+            said = f"{condition.precision} {condition.material.fingerprint()} {condition.n}"
+            yield hashlib.sha256(said.encode()).hexdigest()[:12]
+
+
+def described(kind: str, stored: Stored) -> dict[str, Any]:
+    """Return the facts of a stored result that the index keeps, by column; arrays are left on disk.
+
+    Raises:
+        CorruptResultError: when the content does not fit its kind.
+    """
+    result = registry.RESULTS[kind].read(dataclasses.replace(stored, array_files=()))
+    known = summary(result)
+    model, said = known.model, known.to_json()
+    searched = [said[part] for part in ("name", "layers", "how", "on", "n", "precision", "seed", "versions")]
+    searched += [kinds().get(kind, kind), model.identity if model else "", stored.path.name]
+    return {
+        "source": None if model is None else model.source,
+        "revision": None if model is None else model.revision or "",
+        "identity": None if model is None else model.identity,
+        "identities": " ".join(one.identity for one in getattr(result.spec, "models", ())),
+        "is_quantized": model is not None and model.quantization != "none",
+        "name": known.name,
+        "builds_on": " ".join(_builds_on(result.spec)),
+        "materials": " ".join(known.materials),
+        "said": " ".join(map(str, searched)).lower(),
+        "summary": json.dumps(said, separators=(",", ":")),
+        "weights": None if model is None else model.identity or index.named_weights(model.source, model.revision or ""),
+        "quantization": None if model is None else model.quantization,
+        "dtype": None if model is None else model.dtype,
+        "strength": known.weight.sortable(),
+        "told_on": known.on,
+        **_asked(result, known),
+        **_conditions(result),
+        "scores": list(dict.fromkeys(_scores(result))),
+    }
+
+
+def _asked(result: Any, known: Summary) -> dict[str, Any]:
+    """Return the columns of the index with the request of a result."""
+    spec, strategy = result.spec, known.strategy
+    benchmark, generation = getattr(spec, "benchmark", None), getattr(spec, "generation", None)
+    block = getattr(spec, "block", None)
+    return {
+        "strategy": strategy,
+        "draw": int(getattr(spec, "draw", 0)) if strategy and needs(strategy, DRAW) else 0,
+        "dataset": dataset(benchmark),
+        "questions": known.questions,
+        "asked_model": "" if known.model is None else key_of(known.model),
+        "map": key_of(spec.distances) if isinstance(result, SweepResult | DamageResult) else "",
+        "request": known.request,
+        "block": None if not hasattr(spec, "block") else blocks.written(block) if block is not None else "",
+        "generation": "" if generation is None else key_of(generation),
+        "adapter": getattr(spec, "adapter", None) or getattr(result, "adapter", None) or "",
+        "is_score": _is_score(result, known),
+        "n_asked": int(result.n_questions) if isinstance(result, SweepResult) else 0,
+        "n_cuts": len(result.points) if isinstance(result, SweepResult) else 0,
+        "largest": len(result.increase) if isinstance(result, DamageResult) else 0,
+    }
+
+
+def _conditions(result: Any) -> dict[str, str]:
+    held = reading.conditions_of(result)
+    names = {reading.ACCURACY: "accuracy_on", reading.LOSS: "loss_on"}
+    return {name: condition_key(quantity, held[quantity]) if quantity in held else "" for quantity, name in names.items()}
+
+
+@functools.lru_cache(maxsize=4096)
+def key_of(spec: Spec) -> str:
+    """Return the fingerprint of a part of many requests, which is made once."""
+    return spec.fingerprint()
+
+
+def dataset(benchmark: BenchmarkSpec | None) -> str:
+    """Return the key of a dataset in the index, for any number of questions, draw and release."""
+    return "" if benchmark is None else key_of(dataclasses.replace(benchmark, limit=None, seed=0, identity=""))
+
+
+def _is_score(result: Any, known: Summary) -> int:
+    """Return 1 for curves, evaluations and finished heals, 2 for evaluations with an adapter and finished controls, else 0."""
+    if isinstance(result, HealResult):
+        return 0 if result.healed is None else 1 if known.is_repair else 2
+    if isinstance(result, EvaluateResult):
+        return 1 if result.spec.adapter is None else 2
+    return int(isinstance(result, SweepResult))
+
+
+def _scores(result: Any) -> Iterator[tuple[str, str, str, str]]:
+    """Yield quantity, condition, removed layers and repair of each accuracy and loss of a result."""
+    for found in reading.of_all(result):
+        for quantity, one in found.items():
+            if quantity in (reading.ACCURACY, reading.LOSS):
+                yield quantity, condition_key(quantity, one.condition), cut_key(one.cut), one.repair
+
+
+def condition_key(quantity: str, condition: reading.Condition) -> str:
+    """Return the key of a quantity's condition in the index."""
+    said = f"{quantity}\n{condition.model}\n{condition.precision}\n{key_of(condition.material)}\n{condition.n}"
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
+def cut_key(cut: Removal | None) -> str:
+    """Return removed layers as the index has them; "" for the unpruned model."""
+    return "" if cut is None else blocks.written(cut)
+
+
+def _builds_on(spec: Spec) -> Iterator[str]:
+    """Yield the fingerprints of the maps inside a request, and the parts of its adapter's path: one names the healing run."""
+    adapter = getattr(spec, "adapter", None)
+    if isinstance(adapter, str):
+        yield from Path(adapter).parts
+    values = [getattr(spec, field.name) for field in dataclasses.fields(spec)]
+    for part in (part for value in values for part in (value if isinstance(value, tuple) else (value,))):
+        if isinstance(part, Spec):
+            if part.kind == "distances":
+                yield part.fingerprint()
+            yield from _builds_on(part)
+
+
+def texts_read(result: Measured) -> CorpusSpec | None:
+    """The text that losses, distances or damage were measured on."""
+    spec = result.spec
+    if isinstance(result, HealResult):
+        found: CorpusSpec | None = spec.validation
+    else:
+        found = getattr(spec, "corpus", None) or getattr(spec, "loss_corpus", None)
+    return found

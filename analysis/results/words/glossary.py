@@ -1,0 +1,115 @@
+"""Terms of the field, each defined once for all pages, and comparisons that explain nats."""
+
+import math
+from dataclasses import dataclass
+
+from analysis.core import registry
+from analysis.experiments.accuracy.sweep_spec import SweepResult
+from analysis.results.stored import reading
+
+PAPER = "Gromov et al., arXiv:2403.17887"
+
+
+@dataclass(frozen=True)
+class Term:
+    """A word and its meaning."""
+
+    meaning: str
+    """One or two sentences that use no word of the field that is not in the glossary."""
+    source: str = ""
+    """Source of the term, where it has one."""
+
+
+TERMS = {
+    "Token": Term("a word or a part of a word. Models read and generate tokens."),
+    "Layer": Term("one step of the model. It reads the residual stream and adds to it. Layers are counted from 0."),
+    "Residual stream": Term("the vector per token that passes through all layers."),
+    "Block": Term("consecutive layers. [11, 16) is layers 11 to 15: the first number is included, the last is not."),
+    "Pruned layers": Term("the layers that were removed: a block, or separate layers."),
+    "n": Term("the number of removed layers. Behind a score: the number of questions or texts."),
+    "Pruning": Term("removing layers from a trained model.", PAPER),
+    "Angular distance": Term("the angle between two states of the residual stream, divided by 180°. 90° is 0.5.", PAPER),
+    "Damage": Term("loss increase: how much the loss rises when a block is removed. It is measured, not predicted."),
+    "Accuracy": Term(
+        "the share of multiple-choice questions for which the right option is most likely.",
+        "as lm-evaluation-harness reports `acc`",
+    ),
+    "Chance": Term("the accuracy of guessing."),
+    "Majority": Term("the accuracy of always choosing the most frequent answer."),
+    "Loss": Term("mean cross-entropy of the next token, in nats: how surprising each token is to the model. Lower is better."),
+    "Nat": Term(
+        "the unit of loss. One nat more means that each token is 2.7 times as surprising: the model gave it a 2.7 times "
+        "smaller probability, in the geometric mean."
+    ),
+    "Perplexity": Term("the loss as a number of equally likely next tokens: e to the power of the nats."),
+    "Bits per byte": Term("the loss per byte of text. It compares models with different tokenizers."),
+    "95 % interval": Term(
+        "a range for the true value. Of 100 such intervals, about 95 contain it. More questions or texts make it narrower."
+    ),
+    "Paired": Term("compared question by question or text by text, so that their difficulty cancels out."),
+    "Cliff": Term("the number of removed layers from which accuracy stays closer to chance than to the unpruned model."),
+    "Healing": Term("recovering the quality of a pruned model, by a linear map fitted on text or by a short training.", PAPER),
+    "LoRA": Term(
+        "a fine-tuning method that trains only small added matrices.", "Hu et al., arXiv:2106.09685"
+    ),
+    "Adapter": Term("the weights that LoRA adds, saved as a folder. It has a few per cent of the model's size."),
+    "NF4": Term("weights rounded to 4 bits each, a quarter of bfloat16. The rounding costs some quality.", "arXiv:2305.14314"),
+    "Surprisal": Term(
+        "negative log-probability of a token, in nats. It is 0 for a token that the model predicts with certainty. A text that "
+        "repeats itself has a low surprisal."
+    ),
+    "Repeated 4-grams": Term("the share of four-token sequences that occurred before in the same text. Near 100 %, the text "
+                             "is a loop."),
+    "Greedy": Term("taking the most likely token at each step."),
+    "Temperature": Term("the randomness of generation. 0 is greedy. At 1, tokens are sampled by the model's own "
+                        "probabilities."),
+    "Logit lens": Term(
+        "the next token that the model would predict if it ended after this layer.", "nostalgebraist, 2020"
+    ),
+    "Prefill and decode": Term("prefill reads the prompt in one pass. Decode generates the answer token by token."),
+    "GGUF": Term("the file format of llama.cpp."),
+}  # fmt: skip
+"""Terms in the order in which a lesson needs them."""
+
+
+def terms() -> dict[str, str]:
+    """Return all terms, with those of the kinds of experiment that explain themselves."""
+    own = {kind.title: kind.help for kind in registry.experiments().values() if kind.help}
+    return {name: term.meaning for name, term in TERMS.items()} | own
+
+
+def as_surprise(nats: float) -> str:
+    """Return a difference of two losses as a factor of surprisal, the ratio of their perplexities.
+
+    Returns:
+        "on average each token is 1.9 times as surprising"; below 1 where the loss fell.
+    """
+    return f"on average each token is {times_as_surprising(nats)} as surprising"
+
+
+def times_as_surprising(nats: float) -> str:
+    """A difference of two losses as a ratio of perplexities: 0.57 -> "1.8 times"."""
+    factor = math.exp(nats)
+    digits = ".2f" if abs(nats) < math.log(1.2) else ".1f" if factor < 10 else ",.0f"
+    return f"{factor:{digits}} times"
+
+
+def like_cutting(sweep: SweepResult, nats: float) -> str | None:
+    """Compare a rise of the loss with layers: the block of a measured curve that comes nearest to it.
+
+    Args:
+        sweep: a curve of the same model on the same texts.
+        nats: the rise; above 0.
+
+    Returns:
+        "like removing 3 layers by similarity (+0.61 nats/token)"; None where no block of the curve is within a quarter of the
+        rise.
+    """
+    whole = reading.of_sweep(sweep, None).get(reading.LOSS)
+    if whole is None or nats <= 0:
+        return None
+    rises = {point.n: point.loss - whole.value for point in sweep.points if point.n and point.loss is not None}
+    n = min(rises, key=lambda n: abs(rises[n] - nats), default=None)
+    if n is None or abs(rises[n] - nats) > nats / 4:
+        return None
+    return f"like removing {n} {'layer' if n == 1 else 'layers'} by {sweep.spec.strategy} ({rises[n]:+.2f} nats/token)"

@@ -1,0 +1,256 @@
+"""Start from a goal: the removal whose 95 % interval allows it, or the number of questions that would show one.
+
+"At most 3 points" is reached by a removal if the lower end of the interval of its change of accuracy is above -3 points. A
+point estimate alone reaches nothing.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from analysis.core.blocks import Block
+from analysis.core.units import number, two_digits
+from analysis.data.spec import BenchmarkSpec
+from analysis.experiments.accuracy.sweep_spec import SweepResult
+from analysis.models import spec
+from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.results import library
+from analysis.results.compared import durations, front
+from analysis.results.compared.changes import Change
+from analysis.results.compared.front import Front, Offer
+from analysis.results.stored import reading
+from analysis.results.stored.reading import ACCURACY, LOSS, Condition, Reading
+from analysis.results.words import glossary
+
+POINTS, NATS, MEGABYTES, TIMES = "points", "nats", "megabytes", "times"
+KINDS = (POINTS, NATS, MEGABYTES, TIMES)
+"""Goals: accuracy points and nats per token that may be lost, size of the weights, times the unpruned model's speed."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A limit that a user accepts or needs."""
+
+    kind: str
+    """POINTS, NATS, MEGABYTES or TIMES."""
+    value: float
+
+    @property
+    def quantity(self) -> str:
+        """The quantity of the fronts that answer it."""
+        return LOSS if self.kind == NATS else ACCURACY
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to a goal."""
+
+    goal: Goal
+    offer: Offer | None
+    """The smallest removal that is allowed; for a size or a speed the one that removes least. None without any."""
+    candidate: Offer | None
+    """A smaller removal that the measured value allows and its interval does not; None without any."""
+    needed: int | None
+    """Questions or texts after which the interval of the candidate would allow it, if its measured change is the true one."""
+
+    def sentences(self) -> list[str]:
+        """The answer in words: the offer with accuracy and loss, then the candidate."""
+        said = []
+        if self.offer is not None:
+            said += [f"Remove {in_words(self.offer)}.", *clauses(self.offer)]
+        else:
+            said.append(f"No measured removal {_reaches(self.goal)}.")
+        if self.candidate is not None and self.needed is not None and self.candidate.cut is not None:
+            what = "questions" if self.goal.quantity == ACCURACY else "texts"
+            lead = "A smaller model" if self.offer is not None else "The nearest model"
+            said.append(
+                f"{lead}, without {self.candidate.cut.brief()}, may also meet the goal. "
+                f"This needs about {two_digits(self.needed)} {what} ({self.candidate.reading.condition.n:,} are measured)."
+            )
+        return said
+
+
+def reach(goal: Goal, fronts: Sequence[Front], like: Condition | None = None, most: int | None = None) -> Answer:
+    """The answer to a goal from everything measured.
+
+    Args:
+        goal: the goal.
+        fronts: `front.fronts(goal.quantity, …)` of the model.
+        like: the condition on screen: its dataset and precision count, with any number of questions; None for the first front.
+        most: questions or texts of the dataset. A candidate that needs more is not named. None for no limit.
+
+    Returns:
+        Of a removal that was measured with several numbers of questions, the largest number decides.
+    """
+    offers = _strongest(fronts, like)
+    if goal.kind in (MEGABYTES, TIMES):
+        fits = [offer for offer in offers if _fits(goal, offer)]
+        return Answer(goal, min(fits, key=lambda one: (-one.bytes, _rise(one), -_gain(one)), default=None), None, None)
+    limit = goal.value / 100 if goal.kind == POINTS else goal.value
+    allowed = [offer for offer in offers if offer.change and _worst(offer.change, goal) < limit]
+    offer = min(allowed, key=lambda one: (one.bytes, _rise(one), -_gain(one)), default=None)
+    open_ = [
+        (one, more)
+        for one in offers
+        if one.change is not None and not one.reading.repair and one not in allowed and _lost(one.change, goal) < limit
+        and (offer is None or one.bytes < offer.bytes) and (more := _needed(one.change, goal, limit)) is not None
+        and (most is None or more <= most)
+    ]  # fmt: skip
+    candidate, needed = min(open_, key=lambda pair: pair[1], default=(None, None))
+    return Answer(goal, offer, candidate, needed)
+
+
+def of_model(model: ModelSpec, goal: Goal) -> Answer:
+    """The answer to a goal from everything stored of a model; without a stored score it has no offer.
+
+    Args:
+        model: the model, in the precision that counts.
+        goal: the goal.
+    """
+    stored = [result for kind in ("sweep", "evaluate", "heal") for result in library.of(kind, model)]
+    results, speeds = library.preferred(stored, model), library.of("speed", model)
+    found = (reading.conditions_of(result).get(goal.quantity) for result in results)
+    like = next((condition for condition in found if condition is not None), None)
+    return reach(goal, front.fronts(goal.quantity, results, (), speeds[0] if speeds else None), like)
+
+
+def layers_needed(facts: ModelFacts, megabytes: float, held: str) -> int | None:
+    """Return the smallest number of removed layers with which the weights take at most so many megabytes; None without one.
+
+    Args:
+        facts: the unpruned model.
+        megabytes: 10^6 bytes.
+        held: data type or quantization of the weights.
+    """
+    for n in range(1, facts.n_layers):
+        block = Block(facts.n_layers - 1 - n, n)
+        size = spec.weight_bytes(facts, block, held) or spec.savings(facts, block).kept_parameters * facts.bytes_per_parameter
+        if size <= 1e6 * megabytes:
+            return n
+    return None
+
+
+def seconds_per_question(results: Sequence[SweepResult]) -> float | None:
+    """Seconds that one question takes for one removal, from the sweeps of this machine; None without any.
+
+    Args:
+        results: sweeps of the model in the requested precision.
+    """
+    rates = [
+        result.wall_s / (result.n_questions * len(result.points))
+        for result in results
+        if result.n_questions and result.points and result.wall_s > 0 and durations.is_of_here(result)
+    ]
+    return sorted(rates)[len(rates) // 2] if rates else None
+
+
+def duration(needed: int, per_question: float | None) -> float | None:
+    """Seconds to ask so many questions of the unpruned and the pruned model; None without a measured rate."""
+    return None if per_question is None else 2 * needed * per_question
+
+
+def in_words(offer: Offer) -> str:
+    """A removal with its size and speed: "layers 11-15: 16 % smaller (225 MB), 1.22 times as fast (95 % 1.18 to 1.26)"."""
+    if offer.cut is None:
+        return "nothing"
+    healed = f", healed ({offer.reading.repair})" if offer.reading.repair else ""
+    saved = spec.savings(offer.facts, offer.cut).fraction
+    said = f"{offer.cut.brief()}{healed}: {100 * saved:.0f} % smaller ({offer.bytes / 1e6:,.0f} MB)"
+    if offer.gain is not None and offer.times is not None:
+        said += f", {offer.times:.2f} times as fast (95 % {1 + offer.gain.low:.2f} to {1 + offer.gain.high:.2f})"
+    return said
+
+
+def clauses(offer: Offer) -> list[str]:
+    """Return accuracy and loss of an offer against the unpruned model, each with its interval; a missing one is named."""
+    pairs = {offer.reading.quantity: (offer.reading, offer.change)}
+    if offer.beside is not None:
+        pairs[offer.beside.quantity] = (offer.beside, offer.beside_change)
+    said = []
+    for quantity in (ACCURACY, LOSS):
+        found, change = pairs.get(quantity, (None, None))
+        name = quantity.capitalize()
+        said.append(f"{name}: not measured." if found is None or change is None else _clause(name, found, change))
+    return said
+
+
+def _clause(name: str, found: Reading, change: Change) -> str:
+    size, digits, unit = (100, 1, "points") if found.quantity == ACCURACY else (1, 2, "nats/token")
+    where = found.condition.material_in_words()
+    if change.low is None or change.high is None:
+        return f"{name} changes by {number(size * change.difference, digits, '+')} {unit}, interval unknown ({where})."
+    ends = f"95 % CI {number(size * change.low, digits, '+')} to {number(size * change.high, digits, '+')}, {where}"
+    if not change.is_settled:
+        return f"{name} is not significantly different ({ends})."
+    verb = "rises" if change.difference > 0 else "drops"
+    said = f"{name} {verb} significantly by {number(size * abs(change.difference), digits)} {unit} ({ends})"
+    if found.quantity == LOSS and change.difference > 0:
+        said += f": each token is {glossary.times_as_surprising(change.difference)} as surprising"
+    return f"{said}."
+
+
+def _reaches(goal: Goal) -> str:
+    return {
+        POINTS: f"is shown to lower the accuracy by less than {goal.value:g} points",
+        NATS: f"is shown to raise the loss by less than {goal.value:g} nats/token",
+        MEGABYTES: f"fits in {goal.value:g} MB",
+        TIMES: f"is shown to be {goal.value:g} times as fast",
+    }[goal.kind]
+
+
+def _strongest(fronts: Sequence[Front], like: Condition | None) -> list[Offer]:
+    """The removals on the dataset and in the precision of a condition, each from the front with the most questions or texts."""
+    if not fronts:
+        return []
+    matching = [one for one in fronts if like is not None and _dataset(one.condition) == _dataset(like)]
+    wanted = _dataset((matching or list(fronts))[0].condition)
+    same = sorted((one for one in fronts if _dataset(one.condition) == wanted), key=lambda one: -one.condition.n)
+    found: dict[tuple[Any, str], Offer] = {}
+    for each in same:
+        for offer in each.own():
+            if offer.cut is not None:
+                found.setdefault((offer.cut, offer.reading.repair), offer)
+    return list(found.values())
+
+
+def _dataset(condition: Condition) -> tuple[Any, ...]:
+    material = condition.material
+    asked = (
+        replace(material, limit=None, seed=0, identity="")
+        if isinstance(material, BenchmarkSpec)
+        else replace(material, n_texts=1, seed=0, identity="")
+    )
+    return condition.model, condition.precision, asked
+
+
+def _fits(goal: Goal, offer: Offer) -> bool:
+    if goal.kind == MEGABYTES:
+        return offer.bytes <= 1e6 * goal.value
+    return offer.gain is not None and not offer.is_rival and 1 + offer.gain.low >= goal.value
+
+
+def _lost(change: Change, goal: Goal) -> float:
+    return change.difference if goal.kind == NATS else -change.difference
+
+
+def _worst(change: Change, goal: Goal) -> float:
+    """The end of the interval that loses most."""
+    if change.low is None or change.high is None:
+        return math.inf
+    return change.high if goal.kind == NATS else -change.low
+
+
+def _needed(change: Change, goal: Goal, limit: float) -> int | None:
+    """Questions after which the interval would end within the limit, in `stats.POWER` of all draws."""
+    return change.needed_for(limit - _lost(change, goal))
+
+
+def _rise(offer: Offer) -> float:
+    """Rise of the loss, for choosing among removals of one size; infinite where it is not measured."""
+    pairs = ((offer.reading, offer.change), (offer.beside, offer.beside_change))
+    return next((change.difference for found, change in pairs if found and change and found.quantity == LOSS), math.inf)
+
+
+def _gain(offer: Offer) -> float:
+    return front.goodness(offer)

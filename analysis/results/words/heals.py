@@ -1,0 +1,322 @@
+"""The effect of a heal in sentences: page, command line, card and report print the same ones.
+
+A heal is judged by text of another kind than it trained on. Its scores on the kind that it trained on stand beside that, named
+so. The unpruned model trained in the same way, the control, stands there too: it shows the effect of that kind of text on any
+model. A healed model that scores better than the unpruned one is never mentioned without the reason.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from analysis.core import stats
+from analysis.core.units import number
+from analysis.data import corpora, near_copies
+from analysis.data.spec import CorpusSpec
+from analysis.experiments.accuracy.points import Point
+from analysis.experiments.accuracy.sweep_spec import lacking
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.heal.heal_spec import judged_by
+from analysis.results.compared import changes, recovery
+from analysis.results.compared.changes import Change
+
+
+@dataclass(frozen=True)
+class Repair:
+    """Loss increase of a removed block on some texts, and how far a heal lowers the loss again."""
+
+    texts: str
+    """Number and source of the texts: "32 texts of C4"."""
+    unpruned: Point
+    pruned: Point
+    healed: Point
+    cost: Change
+    """Pruned against unpruned, nats per token; paired by text, with no interval where losses of texts were not kept."""
+    change: Change
+    """Healed against pruned; below 0 where something was repaired."""
+    left: Change
+    """Healed against unpruned; above 0 where something is left to repair."""
+
+
+def repair(result: HealResult) -> Repair | None:
+    """Return the repair on the text that judges; None until all three models are measured, and for a control."""
+    return _repair(result.models, result.text_losses, result.text_tokens, result.spec.validation)
+
+
+def learnt(result: HealResult) -> Repair | None:
+    """Return the repair on text of the kind that was trained on; None where that was not measured."""
+    if result.same_kind_text is None:
+        return None
+    return _repair(result.same_kind, result.same_kind_losses, result.same_kind_tokens, result.same_kind_text)
+
+
+def _repair(
+    points: dict[str, Point], losses: dict[str, list[float]], tokens: Sequence[int], corpus: CorpusSpec
+) -> Repair | None:
+    unpruned, pruned, healed = (points.get(name) for name in ("unpruned", "pruned", "healed"))
+    if unpruned is None or pruned is None or healed is None or None in (unpruned.loss, pruned.loss, healed.loss):
+        return None
+
+    def change(first: str, second: str) -> Change:
+        return _change(points[first], points[second], losses.get(first, []), losses.get(second, []), tokens)
+
+    return Repair(
+        f"{healed.n_texts} {'text' if healed.n_texts == 1 else 'texts'} of {corpora.title(corpus)}",
+        unpruned,
+        pruned,
+        healed,
+        cost=change("unpruned", "pruned"),
+        change=change("pruned", "healed"),
+        left=change("unpruned", "healed"),
+    )
+
+
+def _change(a: Point, b: Point, first: Sequence[float], second: Sequence[float], tokens: Sequence[int]) -> Change:
+    if len(first) == len(second) > 1:
+        return Change(*stats.compare_losses(first, second, tokens), True, len(first), None)
+    return Change((b.loss or 0.0) - (a.loss or 0.0), None, None, False, b.n_texts, None)
+
+
+def control_of(result: HealResult, heals: Sequence[HealResult]) -> HealResult | None:
+    """The unpruned model trained in the same way for about as long, if that was done; else one with other numbers.
+
+    Args:
+        result: the heal; a control has none, nor has an instant heal, which trains nothing.
+        heals: results to look through.
+    """
+    if result.spec.control or not result.spec.trains:
+        return None
+    alike = [
+        other
+        for other in heals
+        if other.spec.control
+        and other.healed is not None
+        and (other.spec.model, other.spec.corpus) == (result.spec.model, result.spec.corpus)
+        and (other.spec.validation, other.same_kind_text) == (result.spec.validation, result.same_kind_text)
+        and _take_as_long(other.spec.minutes, result.spec.minutes)
+    ]
+    wanted = result.spec.as_control()
+    same = [other for other in alike if replace(other.spec, block=wanted.block, recipe=wanted.recipe) == wanted]
+    return min(same or alike, key=lambda other: abs(other.total_steps - result.total_steps), default=None)
+
+
+def _take_as_long(one: float | None, other: float | None) -> bool:
+    """Return True where two trainings take about the same time, as far as both name one."""
+    return one is None or other is None or recovery.takes_as_long(one, other)
+
+
+def sentences(result: HealResult, control: HealResult | None = None) -> list[str]:
+    """Return the sentences on a heal: its repair, its own kind of text, and why it scores better than unpruned where it does.
+
+    Args:
+        result: the heal, finished or not.
+        control: of it, as `control_of`.
+    """
+    if result.healed is None:
+        return []
+    if result.spec.control:
+        return _of_control(result)
+    said = [_flattered(result)] if is_flattered(result) else []
+    judged, own = repair(result), learnt(result)
+    if judged is not None:
+        said += [_verdict(judged, result), *_better(judged, result, control, own_kind=is_flattered(result))]
+    if own is not None:
+        said += [_of_own_kind(own, result, control), *_better(own, result, control, own_kind=True)]
+    beside = bridged(result)
+    return said + _written(result) + remarks(result) + ([beside] if beside else [])
+
+
+def bridged(result: HealResult) -> str:
+    """Return a sentence on the part of the adapter that plain PEFT lacks; "" where it lacks none."""
+    gaps = [] if result.junction is None else [gap for gap in result.junction.gaps if not gap.module]
+    if not gaps:
+        return ""
+    if all(gap.factor is not None for gap in gaps):
+        return (
+            "Plain PEFT ignores this adapter's factor (bridge.safetensors). Layerscope applies it, and an export folds it into "
+            "the weights where the architecture allows it."
+        )
+    return (
+        "Plain PEFT ignores this adapter's extra layer (bridge.safetensors) and then scores worse. Layerscope applies the "
+        "layer, but cannot export it."
+    )
+
+
+def headline(result: HealResult) -> str:
+    """The verdict in one sentence; "" while a model is not measured."""
+    judged = repair(result)
+    return "" if judged is None else _verdict(judged, result)
+
+
+def is_flattered(result: HealResult) -> bool:
+    """Return True where it was judged by the kind of text that it trained on, as before version 0.3, or on request."""
+    return recovery.is_judged_by_its_own_kind(result)
+
+
+def _flattered(result: HealResult) -> str:
+    usual = corpora.title(judged_by(result.spec.corpus))
+    near = "" if result.text_tokens else " Near-copies of the healing text are among these texts, as in versions before 0.3."
+    return (
+        f"This run was judged by {corpora.title(result.spec.validation)}, the kind of text that it trained on. Its loss shows "
+        f"how well the model learned that kind of text, not how much it recovered.{near} Heal again to judge it by {usual}."
+    )
+
+
+def _verdict(judged: Repair, result: HealResult) -> str:
+    """Loss, then accuracy, then the distance from the unpruned model: each with its interval."""
+    on = f"On {judged.texts}" if is_flattered(result) else f"On {judged.texts}, a kind it was not trained on"
+    return f"{on}, {_effect(judged, result)}. {_sentence(recovery.accuracy_in_words(result))} {_rest(judged.left)}."
+
+
+def _sentence(phrase: str) -> str:
+    return f"{phrase[0].upper()}{phrase[1:]}."
+
+
+def _effect(judged: Repair, result: HealResult) -> str:
+    cut, cost = result.spec.block.brief(), judged.cost
+    if cost.difference <= 0:
+        return (
+            f"removing {cut} does not increase the loss, so there is nothing to recover: {judged.unpruned.loss:.2f} unpruned, "
+            f"{judged.pruned.loss:.2f} pruned, {judged.healed.loss:.2f} healed"
+        )
+    share = recovery.of(result)
+    if share is not None:
+        return f"healing {share.in_words(f'the loss increase of {cost.difference:.2f} nats/token')}"
+    moved = "lowers" if judged.change.difference < 0 else "raises"
+    if is_flattered(result) or cost.low is None:
+        return f"healing {moved} the loss by {_size(judged.change)} nats/token after an increase of {cost.difference:.2f}"
+    return (
+        f"the loss increase of {cut} is not significant ({_signed(cost)} nats/token), so recovery is undefined: healing "
+        f"{moved} the loss by {_size(judged.change)}"
+    )
+
+
+def _rest(left: Change) -> str:
+    side = "above" if left.difference > 0 else "below"
+    if left.low is not None and not left.is_settled:
+        return f"The healed model's loss is not significantly different from the unpruned model's ({_signed(left)})"
+    still = "still " if left.difference > 0 and left.low is not None else ""
+    return f"The healed model's loss is {still}{_size(left)} {side} the unpruned model's"
+
+
+def _signed(change: Change) -> str:
+    return f"{change.difference:+.2f}, 95 % CI {_ends(change)}"
+
+
+def _size(change: Change) -> str:
+    """Size without a sign, and its interval: "0.59 (95 % CI 0.52 to 0.66)"."""
+    flip = -1 if change.difference < 0 else 1
+    ends = sorted(flip * end for end in (change.low, change.high) if end is not None)
+    said = number(abs(change.difference), 2)
+    return f"{said} (95 % CI {number(ends[0], 2)} to {number(ends[1], 2)})" if ends else said
+
+
+def _ends(change: Change) -> str:
+    return f"{change.low:+.2f} to {change.high:+.2f}"
+
+
+def _of_own_kind(own: Repair, result: HealResult, control: HealResult | None) -> str:
+    said = (
+        f"On {own.texts}, the kind it was trained on, the loss is {own.unpruned.loss:.2f} unpruned, {own.pruned.loss:.2f} "
+        f"pruned and {own.healed.loss:.2f} healed"
+    )
+    if not result.spec.trains:
+        return f"{said}. An instant heal trains no model, so no control can show the effect of this text alone."
+    ceiling = None if control is None else control.same_kind.get("healed")
+    if control is None or ceiling is None or ceiling.loss is None:
+        return f"{said}. The unpruned model's loss after the same training is unknown: train a control to measure it."
+    above = _change(
+        ceiling,
+        own.healed,
+        control.same_kind_losses.get("healed", []),
+        result.same_kind_losses.get("healed", []),
+        result.same_kind_tokens,
+    )
+    side = "above" if above.difference > 0 else "below"
+    where = f"the healed model is {_size(above)} {side} that"
+    if above.low is not None and not above.is_settled:
+        where = f"the healed model is not significantly different from that ({_signed(above)})"
+    return f"{said}. The control, the unpruned model trained the same way, reaches {ceiling.loss:.2f}: {where}."
+
+
+def _better(read: Repair, result: HealResult, control: HealResult | None, *, own_kind: bool) -> list[str]:
+    """Return the reasons why the healed model scores better than the unpruned one, where it does."""
+    if read.left.difference >= 0:
+        return []
+    trained = corpora.title(result.spec.corpus)
+    if own_kind:
+        compare = "Compare it with the control" if control is not None else "Only a control is a fair comparison"
+        return [
+            f"Below the unpruned model on {read.texts}, because the healed model trained on this kind of text ({trained}) and "
+            f"the unpruned model did not. {compare}."
+        ]
+    if not read.left.is_settled:
+        return [f"The loss below the unpruned model on {read.texts} is not significant."]
+    return [
+        f"Below the unpruned model on {read.texts}, although the model trained on another kind of text. Training on {trained} "
+        f"can improve the unpruned model as well, which a control shows. It does not mean that removing layers helps."
+    ]
+
+
+def _written(result: HealResult) -> list[str]:
+    """Return sentences on the generated texts, which degrade first and are no part of any loss; none without such texts."""
+    order = [(name, result.writings[name]) for name in ("unpruned", "pruned", "healed") if name in result.writings]
+    if len(order) < 3:
+        return []
+    (_, whole), _, (_, healed) = order
+    names = ", ".join(name for name, _ in order)
+
+    def each(rate: str) -> str:
+        return ", ".join(f"{100 * getattr(wrote, rate):.0f}" for _, wrote in order)
+
+    right = ", ".join(str(sum(one.is_right for one in wrote.sums)) for _, wrote in order)
+    said = (
+        f"Generated text ({names}): {each('repetition_rate')} % repetition and {each('distinct_rate')} % distinct tokens in "
+        f"{len(healed.continuations)} greedy continuations, and {right} of {len(healed.sums)} arithmetic problems right."
+    )
+    change = changes.of_repetition(whole, healed)
+    if change is None or change.low is None or change.high is None:
+        return [said]
+    difference, low, high = (100 * value for value in (change.difference, change.low, change.high))
+    ends = f"{difference:+.0f} points, 95 % CI {low:+.0f} to {high:+.0f}, n = {change.n}"
+    if change.is_settled:
+        more = "more" if difference > 0 else "less"
+        return [f"{said} The healed model repeats significantly {more} than the unpruned one ({ends})."]
+    return [f"{said} The healed model's repetition is not significantly different from the unpruned model's ({ends})."]
+
+
+def _of_control(result: HealResult) -> list[str]:
+    """Return sentences on the effect of the healing text by itself."""
+    said = []
+    for points, corpus, kind in (
+        (result.models, result.spec.validation, "another kind"),
+        (result.same_kind, result.same_kind_text, "the same kind"),
+    ):
+        before, after = points.get("unpruned"), points.get("healed")
+        if corpus is not None and before is not None and after is not None and before.loss and after.loss:
+            said.append(f"{before.loss:.2f} to {after.loss:.2f} on {after.n_texts} texts of {corpora.title(corpus)}, {kind}")
+    trained = corpora.title(result.spec.corpus)
+    moved = ", and from ".join(said)
+    return [f"A control: no layer was removed, and training on {trained} changed the unpruned model's loss from {moved}."]
+
+
+def remarks(result: HealResult) -> list[str]:
+    """Return the limits of the measurement: too few texts, texts that chose and judge, text that the healing text quotes."""
+    said = [lacking(result.spec.validation, result.model, result.text_tokens)]
+    if result.same_kind_text is not None:
+        said.append(lacking(result.same_kind_text, result.model, result.same_kind_tokens))
+    elif result.text_tokens:
+        said.append(
+            f"{corpora.title(result.spec.corpus)} is too small to hold out any text, so the loss on its own kind of text is "
+            "unknown."
+        )
+    if result.text_tokens and not result.n_choice_texts and (result.spec.instant or result.spec.keep_best):
+        said.append(
+            "No further texts were left: the texts of the verdict also chose the strength or the step, which makes the loss "
+            "look lower."
+        )
+    if result.n_held_out:
+        said.append(
+            f"{result.n_held_out} healing documents were left out: with the others they would repeat more than "
+            f"{100 * near_copies.MOST_QUOTED:.0f} % of the eight-word sequences of an evaluation text."
+        )
+    return [one for one in said if one]

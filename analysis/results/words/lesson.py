@@ -1,0 +1,232 @@
+"""Numbers of the lesson beside stored results: the error of a guess, published values of large models, two arrows."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from analysis.core import stats
+from analysis.core.blocks import Block
+from analysis.experiments.accuracy.sweep_spec import SweepResult
+from analysis.experiments.maps import distance_spec
+from analysis.experiments.maps.distance_spec import DistanceResult
+from analysis.results.compared import remarks
+
+
+@dataclass(frozen=True)
+class JudgedBlock:
+    """A guessed block beside the most similar one of its size."""
+
+    guess: Block
+    best: Block
+    guess_distance: float
+    """Mean distance across the guessed block, in [0, 1]."""
+    best_distance: float
+    rank: int
+    """1 for the most similar; blocks that are equally similar share the better rank."""
+    n_blocks: int
+    """Blocks of this size."""
+
+    rivals: tuple[int, ...]
+    """Starts of blocks that are statistically tied with the most similar one."""
+
+    @property
+    def is_rival(self) -> bool:
+        """True if the guess is statistically tied with the most similar block."""
+        return self.guess.start in self.rivals
+
+    @property
+    def layers_off(self) -> int:
+        """Layers between the two starts."""
+        return abs(self.guess.start - self.best.start)
+
+
+def judge_block(distances: DistanceResult, guess: Block) -> JudgedBlock:
+    """Compare a guess with the measurement.
+
+    Args:
+        distances: the map.
+        guess: a block inside the model.
+    """
+    row = distances.mean[guess.size - 1]
+    # The rule of the map itself, so that the lesson and the other pages name the same block also where two are equal.
+    best = distance_spec.best_blocks([row, []])[0]
+    distance = row[guess.start]
+    rank = 1 + sum(value < distance for value in row)
+    rivals = remarks.of_map(distances, distances.spec.metric)[guess.size - 1]
+    return JudgedBlock(guess, Block(best.start, guess.size), distance, best.distance, rank, len(row), tuple(rivals))
+
+
+def question_size(n_layers: int) -> int:
+    """Return the block size of the lesson: 5 layers, fewer in a model so small that this is more than half."""
+    return max(1, min(5, n_layers // 2))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A measured number at one place of a drawing."""
+
+    place: int
+    value: float
+    low: float
+    """Lower end of the 95 % interval."""
+    high: float
+
+
+@dataclass(frozen=True)
+class JudgedDrawing:
+    """A drawing beside the measurement."""
+
+    mean_distance: float
+    """Mean of |drawn - measured| over the places that have both, in the unit of the measurement."""
+    inside: tuple[int, ...]
+    """Places where the drawing lies inside the 95 % interval."""
+    compared: tuple[int, ...]
+    """Places that have both."""
+    farthest: int
+    """The place where drawing and measurement are farthest apart."""
+
+
+def judge_drawing(drawn: Sequence[float | None], measured: Sequence[Seen]) -> JudgedDrawing | None:
+    """Measure how near a drawing came.
+
+    Args:
+        drawn: by place; None where nothing was drawn.
+        measured: the measurement, at any of these places.
+
+    Returns:
+        None when they have no place in common.
+    """
+    pairs = [(drawn[seen.place], seen) for seen in measured if 0 <= seen.place < len(drawn)]
+    both = [(value, seen) for value, seen in pairs if value is not None]
+    if not both:
+        return None
+    off = {seen.place: abs(value - seen.value) for value, seen in both}
+    inside = tuple(seen.place for value, seen in both if seen.low <= value <= seen.high)
+    return JudgedDrawing(sum(off.values()) / len(off), inside, tuple(off), max(off, key=off.__getitem__))
+
+
+def blocks_of(distances: DistanceResult, size: int = 1) -> list[Seen]:
+    """Distance across every block of one size by its start, with 95 % intervals over texts; fractions of pi."""
+    found = []
+    for start, (value, error) in enumerate(zip(distances.mean[size - 1], distances.stderr[size - 1], strict=True)):
+        low, high = stats.mean_interval(value, error, distances.n_texts) or (value, value)
+        found.append(Seen(start, value, low, high))
+    return found
+
+
+def accuracies(sweep: SweepResult) -> list[Seen]:
+    """Return accuracies by n with Wilson's 95 % intervals, without that of the unpruned model, which nobody guesses."""
+    return [
+        Seen(point.n, point.acc, *point.interval)
+        for point in sweep.points
+        if point.n and point.acc is not None and point.interval is not None
+    ]
+
+
+def spans(places: Sequence[int]) -> str:
+    """Return whole numbers in short form: 1, 2, 3, 7 is "1-3 and 7"; "" for none."""
+    runs: list[list[int]] = []
+    for place in sorted(places):
+        if runs and place == runs[-1][1] + 1:
+            runs[-1][1] = place
+        else:
+            runs.append([place, place])
+    said = [str(first) if first == last else f"{first}-{last}" for first, last in runs]
+    return " and ".join([", ".join(said[:-1]), said[-1]] if len(said) > 1 else said)
+
+
+PAPER = "arXiv:2403.17887"
+"""Gromov, Tirumala, Shapourian, Glorioso and Roberts, The Unreasonable Ineffectiveness of the Deeper Layers."""
+
+
+@dataclass(frozen=True)
+class PublishedPath:
+    """The most similar block of every size in one model.
+
+    Source: tables in public code that looks like the authors' own; the paper draws these choices and does not print them.
+    """
+
+    name: str
+    n_layers: int
+    starts: tuple[int, ...]
+    """l*(n) for n = 1, 2, 3, …, 0-based."""
+
+    def blocks(self) -> list[Block]:
+        """The blocks, by size."""
+        return [Block(start, n) for n, start in enumerate(self.starts, start=1)]
+
+
+PATHS = (
+    PublishedPath(
+        "Llama-2 7B", 32, (23, 24, 23, 23, 23, 22, 22, 21, 20, 19, 18, 18, 17, 16, 15, 8, 8, 7, 4, 4, 4, 2, 2, 2)
+    ),
+    PublishedPath(
+        "Llama-2 13B", 40,
+        (33, 32, 31, 30, 29, 28, 27, 27, 27, 26, 25, 24, 24, 23, 22, 22, 20, 19, 18, 18, 17, 17, 15, 3, 3, 3, 3, 3, 3, 3, 3, 3),
+    ),
+    PublishedPath(
+        "Llama-2 70B", 80,
+        (62, 62, 61, 62, 61, 60, 61, 58, 59, 58, 58, 57, 56, 55, 54, 53, 53, 53, 53, 53, 51, 50, 49, 50, 49, 49, 48, 48, 46, 46,
+         45, 44, 43, 42, 41, 40, 39, 37, 35, 35, 33, 33, 29, 30, 29, 28, 28, 28, 26, 25, 23, 22, 22, 21, 20, 19, 19, 18, 16, 16,
+         14, 14, 13, 10),
+    ),
+    PublishedPath(
+        "Mistral 7B", 32, (26, 24, 23, 23, 23, 22, 21, 21, 20, 20, 19, 17, 17, 16, 13, 13, 11, 8, 8, 6, 6, 5, 4, 3)
+    ),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PublishedCliff:
+    """The share of layers at which a family's answers to MMLU fall to chance.
+
+    Source: the text of the paper. Of Llama-2 70B it says 40-50 % in one place and 45-55 % of its family in another.
+    """
+
+    name: str
+    low: float
+    """Fraction of layers removed, in (0, 1)."""
+    high: float
+
+
+CLIFFS = (
+    PublishedCliff("Llama-2 70B", 0.40, 0.55),
+    PublishedCliff("Llama-2 7B, 13B", 0.45, 0.55),
+    PublishedCliff("Mistral 7B", 0.35, 0.35),
+    PublishedCliff("Phi-2", 0.25, 0.25),
+    PublishedCliff("Qwen 7B, 14B", 0.20, 0.20),
+)
+
+Arrow = tuple[float, float]
+"""A residual-stream state with two numbers instead of hundreds."""
+
+EXAMPLE: tuple[Arrow, Arrow] = ((1.0, 0.0), (1.0, 1.0))
+"""The worked example: half a right angle, so a distance of 0.25, though one arrow is longer."""
+
+
+def arrow(degrees: float, length: float) -> Arrow:
+    """The arrow of a given length, turned from the horizontal by `degrees`, counter-clockwise."""
+    return length * math.cos(math.radians(degrees)), length * math.sin(math.radians(degrees))
+
+
+def cosine(a: Arrow, b: Arrow) -> float:
+    """Cosine of the angle between two arrows, in [-1, 1].
+
+    Raises:
+        ValueError: when one of them has no length and so no direction.
+    """
+    lengths = math.hypot(*a) * math.hypot(*b)
+    if lengths == 0:
+        raise ValueError("An arrow of length 0 has no direction, so it has no angle.")
+    return max(-1.0, min(1.0, (a[0] * b[0] + a[1] * b[1]) / lengths))
+
+
+def angular_distance(a: Arrow, b: Arrow) -> float:
+    """Angle between two arrows as a fraction of pi, in [0, 1]: 0 the same direction, 0.5 a right angle, 1 the opposite.
+
+    Raises:
+        ValueError: when one of them has no length.
+
+    Source: Gromov et al., arXiv:2403.17887, whose states have as many numbers as the model is wide.
+    """
+    return math.acos(cosine(a, b)) / math.pi

@@ -1,0 +1,226 @@
+"""A grid is its curves: each stored as any other, none measured twice, none lost to another's failure."""
+
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pandas
+import pytest
+
+from analysis.cli import main
+from analysis.core import store
+from analysis.core.errors import BenchmarkError, SpecError
+from analysis.data.spec import BenchmarkSpec, CorpusSpec
+from analysis.experiments.accuracy import sweep
+from analysis.experiments.accuracy.pairs import compare
+from analysis.experiments.accuracy.sweep_spec import SweepResult
+from analysis.experiments.batch import grid
+from analysis.experiments.batch.grid_spec import MOST_CELLS, GridResult, GridSpec
+from analysis.models import load
+from analysis.models.spec import ModelSpec
+from tests.support.told import Told
+
+pytestmark = pytest.mark.usefixtures("cache")
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def spec(tiny_folder):
+    return GridSpec(
+        models=tuple(ModelSpec(str(tiny_folder(family)), dtype="float32") for family in ("llama", "gpt2")),
+        benchmarks=(BenchmarkSpec(limit=20), BenchmarkSpec("boolq", limit=20)),
+        loss_corpora=(CorpusSpec("wiki", n_texts=3, seq_len=24),),
+        map_corpora=(CorpusSpec("c4", n_texts=4, seq_len=32),),
+        strategies=("similarity", "deepest"),
+        max_n=2,
+    )
+
+
+class Loads(load.FreshModels):
+    """The loader that keeps nothing, and records the models that it loaded and released."""
+
+    def __init__(self):
+        self.told = []
+
+    def __call__(self, spec, on_progress, /, *, by_layer=False):
+        self.told.append(spec.source.rpartition("/")[2])
+        return super().__call__(spec, on_progress, by_layer=by_layer)
+
+    def clear(self):
+        self.told.append("let go")
+
+
+@pytest.mark.long
+def test_every_cell_is_the_curve_that_it_names(spec):
+    result = grid.run(spec)
+    assert (result.complete, result.n_cells, len(result.cells)) == (True, 8, 8)
+    assert [cell.error for cell in result.cells] == [""] * 8
+    for cell, asked in zip(result.cells, result.spec.cells(), strict=True):
+        alone = SweepResult.load(sweep.resolve(asked))
+        assert cell.key == alone.spec.fingerprint()
+        assert [(cut.acc, cut.loss) for cut in cell.cuts] == [(point.acc, point.loss) for point in alone.points]
+        change, pair = cell.cuts[2].acc_change, compare(alone.questions[0], alone.questions[2])
+        assert (change.difference, change.low, change.high) == (pair.difference, pair.low, pair.high)
+        assert cell.cuts[0].acc_change is cell.cuts[0].loss_change is None
+    assert GridResult.load(result.spec) == result
+    assert "accuracy is not significantly above chance" in result.measured_on()
+    assert None in {cell.no_loss_n for cell in result.cells}
+
+
+def test_stored_results_of_a_model_are_read_once_per_grid(spec, monkeypatch):
+    def counted(kind, key, **where):
+        found = original(kind, key, **where)
+        if kind == "sweep" and found is not None:
+            read.append(key)
+        return found
+
+    original, read = store.load_result, []
+    monkeypatch.setattr(store, "load_result", counted)
+    result = grid.run(replace(spec, models=spec.models[:1], max_n=1))
+    assert [cell.error for cell in result.cells] == [""] * 4
+    assert sorted(read) == sorted(cell.key for cell in result.cells[:3]), "each by the next one"
+
+
+def test_each_model_is_loaded_once_and_released_before_the_next(spec, tiny_folder):
+    loads = Loads()
+    grid.run(spec, load=loads)
+    assert loads.told == [tiny_folder("llama").name, "let go", tiny_folder("gpt2").name]
+    again = Loads()
+    grid.run(replace(spec, strategies=("deepest", "similarity")), load=again)
+    assert again.told == []
+
+
+def test_missing_model_fails_only_its_own_cells_and_is_retried(spec):
+    lost = replace(spec, models=(ModelSpec("/no/such/model"), spec.models[0]), benchmarks=spec.benchmarks[:1])
+    told = Told()
+    result = grid.run(lost, told)
+    assert result.complete
+    assert [bool(cell.error) for cell in result.cells] == [True, True, False, False]
+    assert "There is no model at '/no/such/model'" in result.cells[0].error
+    assert sum("could not be measured" in progress.message for progress in told) == 2
+    assert result.table("cells").rows[0]["error"] == result.cells[0].error
+    assert len(result.table().rows) == 2 * 3
+    loads, again = Loads(), Told()
+    assert grid.run(lost, again, load=loads).cells == result.cells
+    assert sum("could not be measured" in progress.message for progress in again) == 2
+    assert loads.told == []
+
+
+def test_unusable_questions_are_refused_before_anything_is_measured(spec):
+    loads = Loads()
+    with pytest.raises(BenchmarkError, match="shots must be 0"):
+        grid.run(replace(spec, benchmarks=(BenchmarkSpec(shots=3),)), load=loads)
+    assert loads.told == []
+
+
+def test_equal_requests_are_measured_once(spec):
+    twice = replace(spec, models=(replace(spec.models[0], device="cpu"), replace(spec.models[0], device="auto")))
+    assert len(twice.cells()) == 8
+    assert len(grid.resolve(twice).cells()) == 4
+
+
+def test_stored_curves_come_first_and_time_is_estimated_from_others(spec):
+    one = replace(spec, models=spec.models[:1], benchmarks=spec.benchmarks[:1])
+    grid.run(replace(one, strategies=("deepest",)))
+    told = Told()
+    result = grid.run(one, told)
+    of_grid = [progress for progress in told if progress.phase == grid.PHASE]
+    assert (of_grid[0].done, of_grid[0].total) == (1, 2)
+    assert of_grid[0].message.startswith("Curve 1 of 2: ")
+    assert [cell.strategy for cell in result.cells] == ["similarity", "deepest"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"models": ()}, "needs at least one of its models"),
+        ({"models": (ModelSpec(), ModelSpec())}, 'The models of this grid contain "starter" twice'),
+        ({"strategies": ("deepest", "deepest")}, 'contain "deepest" twice'),
+        ({"strategies": ("manual",)}, "strategies must be one of similarity, deepest"),
+        ({"max_n": -1}, "max_n must be"),
+        ({"models": tuple(ModelSpec(f"m{n}") for n in range(MOST_CELLS))}, r"has 800 cells \(400 models, 2 ways"),
+    ],
+)
+def test_invalid_grid_is_refused_in_a_sentence(changes, said):
+    with pytest.raises(SpecError, match=said):
+        GridSpec(**{"models": (ModelSpec(),), **changes})
+
+
+def test_random_strategies_are_drawn_repeatedly_and_maps_count_where_read():
+    several = GridSpec(
+        (ModelSpec(),),
+        strategies=("random", "deepest", "similarity"),
+        map_corpora=(CorpusSpec("c4"), CorpusSpec("wiki")),
+        draws=2,
+    )
+    told = [(cell.strategy, cell.draw, cell.distances.corpus.source) for cell in several.cells()]
+    assert told == [
+        ("random", 0, "c4"), ("random", 1, "c4"), ("deepest", 0, "c4"), ("similarity", 0, "c4"), ("similarity", 0, "wiki"),
+    ]  # fmt: skip
+
+
+KILLED = """
+import json, os, signal, sys
+from analysis.experiments.batch import grid
+from analysis.experiments.batch.grid_spec import GridSpec
+
+reports = [0]
+
+def told(progress):
+    in_second = progress.done == 1 and "scoring questions" in progress.values.get("doing", "")
+    reports[0] += in_second
+    if reports[0] == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+grid.run(GridSpec.from_json(json.loads(sys.argv[1])), told)
+"""
+
+
+@pytest.mark.long
+def test_grid_killed_within_a_curve_resumes_to_equal_figures(spec, monkeypatch, tmp_path):
+    spec = replace(spec, models=spec.models[:1], benchmarks=(BenchmarkSpec(limit=60),))
+    command = [sys.executable, "-c", KILLED, json.dumps(spec.to_json())]
+    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    (partial,) = [GridResult.read(stored) for stored in store.find_results("grid") if not stored.precomputed]
+    assert (partial.complete, len(partial.cells)) == (False, 1)
+    survived = grid.run(spec)
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "other"))
+    whole = grid.run(spec)
+    for cell, other in zip(survived.cells, whole.cells, strict=True):
+        assert [cut.acc for cut in cell.cuts] == [cut.acc for cut in other.cuts]
+        assert [cut.acc_change for cut in cell.cuts] == [cut.acc_change for cut in other.cuts]
+        assert [cut.loss for cut in cell.cuts] == pytest.approx([cut.loss for cut in other.cuts], abs=1e-5)
+
+
+def test_the_command_line_measures_a_grid_and_writes_its_table(tiny_folder, tmp_path, capsys):
+    small = ["--limit", "8", "--texts", "wiki", "--samples", "2", "--seq-len", "24", "--max-n", "1", "--strategies", "deepest"]
+    asked = ["grid", "--models", f"{tiny_folder()},/no/such", *small, "--dtype", "float32"]
+    assert main.main([*asked, "--csv", str(tmp_path / "grid.csv")]) == 0
+    said = capsys.readouterr().out
+    assert "not measured: such, deepest, ARC-Easy, Wikipedia: There is no model at '/no/such'" in said
+    assert f"The table of all measured removals is in {tmp_path / 'grid.csv'}." in said
+    rows = pandas.read_csv(tmp_path / "grid.csv")
+    assert list(rows["n"]) == [0, 1]
+    assert {"acc", "acc_low", "acc_high", "acc_change_low", "loss_change_high", "removed", "wall_s"} <= set(rows)
+    assert main.main(["grid", "--models", "/no/such", *small]) == 2
+    assert "None of the 1 curves of this grid could be measured." in capsys.readouterr().err
+
+
+@pytest.mark.long
+def test_the_starter_model_goes_with_others_into_one_table(tiny_folder):
+    spec = GridSpec(
+        (ModelSpec(dtype="float32"), ModelSpec(str(tiny_folder()), dtype="float32")),
+        (BenchmarkSpec(limit=6),),
+        (CorpusSpec("wiki", n_texts=2, seq_len=24),),
+        strategies=("deepest",),
+        max_n=1,
+    )
+    result = grid.run(spec)
+    table = result.table("cells")
+    assert [row["n_layers"] for row in table.rows] == [30, result.cells[1].n_layers]
+    assert [row["precision"] for row in table.rows] == ["float32 from Q4_1 weights", "float32"]
+    assert result.cells[0].cuts[0].loss < result.cells[1].cuts[0].loss
