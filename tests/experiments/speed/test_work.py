@@ -10,8 +10,7 @@ from analysis.models import machine, meter
 from benchmarks import by_layer, work
 from tests.support.families import build
 
-COMPUTING = ("by_layer", "card", "cluster", "distance_speed", "divided", "evaluation_speed", "heal_recipes",
-             "healing_speed", "scaling")  # fmt: skip
+COMPUTING = ("by_layer", "card", "cluster", "distance_speed", "divided", "evaluation_speed", "healing_speed", "scaling")
 
 
 @pytest.mark.parametrize("name", COMPUTING)

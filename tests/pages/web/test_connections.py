@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import time
 
 import pytest
 import uvicorn
@@ -14,6 +15,7 @@ from pages.web import connections
 from tests.support import server
 
 HALF = b"GET / HTTP/1.1\r\nHost: x\r\n"
+DEADLINE_S = 0.2
 WHOLE = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
@@ -41,7 +43,7 @@ def served(monkeypatch):
     startup = uvicorn.Server.startup  # a test before may have installed the limits of other settings
     monkeypatch.setattr(uvicorn.Server, "startup", getattr(startup, "__wrapped__", startup))
     monkeypatch.setattr(connections, "_running", None)
-    for name, value in {"HEAD_S": 0.5, "BODY_S": 0.5, "LOOK_S": 0.05}.items():
+    for name, value in {"HEAD_S": DEADLINE_S, "BODY_S": DEADLINE_S, "LOOK_S": 0.02}.items():
         monkeypatch.setattr(connections, name, value)
 
     def run(visit, **settings):
@@ -114,12 +116,15 @@ def test_open_web_sockets_are_kept_and_further_connections_refused(served):
     async def visit(port):
         sockets = [await websockets.connect(f"ws://127.0.0.1:{port}") for _ in range(3)]
         assert not await is_answered(port)
-        await asyncio.sleep(1.2)
+        quiet_until = time.monotonic() + 2 * DEADLINE_S
+        while time.monotonic() < quiet_until:
+            await asyncio.sleep(connections.LOOK_S)
         for one in sockets:
             await one.send("here")
             assert await one.recv() == "here", "it was quiet for longer than any deadline"
         await sockets.pop().close()
-        await asyncio.sleep(0.2)
+        while len(connections._running.opened) == 3:
+            await asyncio.sleep(connections.LOOK_S)
         assert await is_answered(port)
 
     served(visit, connections=3)
@@ -134,53 +139,48 @@ def test_a_proxys_address_stands_for_many(served):
     served(visit, connections_per_address=2, proxies=("127.0.0.0/8",))
 
 
-@pytest.mark.parametrize(
-    "sent",
-    [
-        b"", HALF, b"GET /x HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nHost: x\r\n",
-        b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc",
-        b"PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n",
-        WHOLE.replace(b"Connection: close\r\n", b"") + HALF,
-    ],
-    ids=["nothing", "half a head", "half an upgrade", "half a body", "half of the chunks", "half a second request"],
-)  # fmt: skip
-def test_a_request_that_does_not_come_whole_is_ended(served, sent):
-    async def visit(port):
-        reader, writer = await opened(port, sent)
-        dripping = asyncio.create_task(drip(writer))
+def test_requests_that_do_not_come_whole_are_ended(served):
+    sent = {
+        "nothing": b"",
+        "half a head": HALF,
+        "half an upgrade": b"GET /x HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nHost: x\r\n",
+        "half a body": b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc",
+        "half of the chunks": b"PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n",
+        "half a second request": WHOLE.replace(b"Connection: close\r\n", b"") + HALF,
+    }
+    ended = set()
+
+    async def ends(port, name):
+        reader, writer = await opened(port, sent[name])
+        dripping = asyncio.create_task(drip(writer, b"1\r\nx\r\n" if b"chunked" in sent[name] else b"x"))
         await asyncio.wait_for(rest(reader), 10)
         dripping.cancel()
+        ended.add(name)
 
-    async def drip(writer):
+    async def drip(writer, a_little):
         """Send a little again and again, which is no reason to wait longer."""
-        byte = b"1\r\nx\r\n" if b"chunked" in sent else b"x"
         with contextlib.suppress(ConnectionError):
-            while sent:
-                await asyncio.sleep(0.1)
-                writer.write(byte)
+            while True:
+                await asyncio.sleep(DEADLINE_S / 5)
+                writer.write(a_little)
                 await writer.drain()
 
-    served(visit)
-
-
-def test_a_body_that_comes_fast_enough_is_received_whole(served):
     async def visit(port):
-        reader, writer = await opened(port, b"PUT / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 40000\r\n\r\n")
-        for _ in range(10):
-            writer.write(b"x" * 4000)
-            await writer.drain()
-            await asyncio.sleep(0.1)
-        assert (await rest(reader)).endswith(b"\r\n\r\n40000")
+        await asyncio.gather(*(ends(port, name) for name in sent if name != "nothing"))
+        reader, _ = await opened(port, b"")
+        await asyncio.wait_for(rest(reader), 10)
 
     served(visit)
+    assert ended == set(sent) - {"nothing"}
 
 
 class Wire:
-    """A transport of an address, and the protocol and the request on it, which is being answered or is over."""
+    """A transport of an address, the protocol and the request on it, and the control of its flow."""
 
-    def __init__(self, address):
-        self.address, self.aborted, self.cycle = address, False, None
-        self.more_body = self.response_complete = False
+    def __init__(self, address="10.0.0.1"):
+        self.address, self.aborted, self.cycle, self.flow = address, False, None, self
+        self.more_body = self.response_complete = self.read_paused = False
+        self.unsent = 0
 
     def get_extra_info(self, name):
         return (self.address, 1)
@@ -188,8 +188,51 @@ class Wire:
     def abort(self):
         self.aborted = True
 
+    def is_closing(self):
+        return False
+
     def get_write_buffer_size(self):
-        return 0
+        return self.unsent
+
+
+class Watched:
+    """One connection of a server, and a clock."""
+
+    def __init__(self):
+        self.now, self.wire = 0.0, Wire()
+        self.connections = connections.Connections(most=4, most_of_one=3, clock=lambda: self.now)
+        self.connections.admit(self.wire, self.wire)
+
+    def lasts(self, seconds, bytes_per_s=0):
+        """Return whether the connection lives for so long."""
+        for _ in range(seconds):
+            self.now += 1
+            if self.wire in self.connections.opened:
+                self.connections.opened[self.wire].n_bytes += bytes_per_s
+            self.connections.end_slow()
+        return not self.wire.aborted
+
+
+def test_a_body_may_be_slow_but_not_slower_than_its_limit():
+    fast, slow, paused = Watched(), Watched(), Watched()
+    for watched in (fast, slow, paused):
+        watched.wire.cycle, watched.wire.more_body = watched.wire, True
+    paused.wire.read_paused = True
+    assert fast.lasts(3600, bytes_per_s=connections.BODY_BYTES_PER_S)
+    assert slow.lasts(30, bytes_per_s=100)
+    assert not slow.lasts(5, bytes_per_s=100)
+    assert paused.lasts(600), "it is the program that is slow"
+
+
+def test_an_answer_may_take_long_but_must_be_taken():
+    watched = Watched()
+    watched.wire.cycle = watched.wire
+    assert watched.lasts(3600), "the program has not answered yet"
+    watched.wire.unsent = 10**6
+    assert watched.lasts(60)
+    watched.wire.unsent -= 1
+    assert watched.lasts(60)
+    assert not watched.lasts(2)
 
 
 def test_only_a_connection_without_a_request_gives_way():
