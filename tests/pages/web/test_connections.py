@@ -213,7 +213,7 @@ class Watched:
         return not self.wire.aborted
 
 
-def test_a_body_may_be_slow_but_not_slower_than_its_limit():
+def test_a_body_slower_than_its_limit_is_ended():
     fast, slow, paused = Watched(), Watched(), Watched()
     for watched in (fast, slow, paused):
         watched.wire.cycle, watched.wire.more_body = watched.wire, True
