@@ -99,8 +99,8 @@ class Told:
 
 def run(kind: str, *, busy: bool, scale: float, dtype: str) -> Told:
     from analysis import jobs
+    from analysis.core.experiment import EXPERIMENTS
     from analysis.core.meter import Meter
-    from analysis.core.registry import experiments
     from analysis.jobs import attempt, table
     from analysis.jobs.local import Process
 
@@ -117,7 +117,7 @@ def run(kind: str, *, busy: bool, scale: float, dtype: str) -> Told:
     try:
         from analysis.models import load
 
-        experiments()[taken.kind].runner()(taken.spec, on_progress, load=load.FreshModels())
+        EXPERIMENTS[taken.kind].runner()(taken.spec, on_progress, load=load.FreshModels())
     finally:
         if told.loader is not None:
             told.loader.kill()

@@ -31,18 +31,18 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 import torch
 
-from analysis.core import store
 from analysis.core.blocks import Removal
 from analysis.data import questions as benchmarks
 from analysis.data import tasks
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments import strategies
-from analysis.experiments.maps.distance_spec import Best, DistanceResult, DistanceSpec
+from analysis.experiments.maps.distance_spec import Best, DistanceSpec
 from analysis.experiments.scoring import likelihood, trees
 from analysis.models import cut as pruning
 from analysis.models import stream
 from analysis.models.load import LoadedModel, load
 from analysis.models.spec import ModelSpec
+from analysis.results import library
 from benchmarks.work import Here, Work, here, interleaved, metered, say, take_dtype, typical
 
 PARTS = ("arc", "long", "mmlu")
@@ -58,10 +58,10 @@ PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
 def best_blocks() -> list[Best]:
     """The most similar blocks of the precomputed map of the starter model."""
     texts = DistanceSpec().corpus.source
-    for stored in store.find_results("distances"):
-        spec = (result := DistanceResult.read(stored)).spec
-        if stored.precomputed and spec.model.source == "starter" and spec.corpus.source == texts:
-            return result.best
+    for found in library.found("distances", wait=True):
+        spec = found.result.spec
+        if found.precomputed and spec.model.source == "starter" and spec.corpus.source == texts:
+            return found.result.best
     raise SystemExit("The precomputed distance map is missing: run `make gallery`.")
 
 

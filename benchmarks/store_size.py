@@ -75,10 +75,10 @@ def _of_other_layers(result: Any, index: int) -> Any:
 
 def fill(n: int, n_models: int) -> None:
     """Store results until there are `n`."""
-    from analysis.core import disk, upkeep
+    from analysis.core import disk, index_sync
 
     disk.sync = lambda path: None  # the disk would take longer than all that is measured
-    upkeep.note = lambda kind, key: None  # and the index is to find all of them by itself
+    index_sync.note = lambda kind, key: None  # and the index is to find all of them by itself
     for index in range(n):
         result = made(index, n_models)
         folder = Path(os.environ["LAYERSCOPE_CACHE"], "results", result.kind, result.spec.fingerprint())
@@ -89,8 +89,8 @@ def fill(n: int, n_models: int) -> None:
 def asked() -> dict[str, Callable[[], Any]]:
     """Return the timed questions, by name."""
     from analysis.core import index, store
+    from analysis.core.experiment import RESULTS
     from analysis.core.index import Wanted
-    from analysis.core.registry import RESULTS
     from analysis.experiments.accuracy.sweep_spec import SweepResult
     from analysis.exports import report
     from analysis.models.spec import ModelSpec
@@ -168,8 +168,8 @@ def of_one_model() -> dict[str, Callable[[], Any]]:
 def measure(names: list[str], n_models: int) -> None:
     """Time each of them, in this process, and print it as JSON lines."""
     from analysis.core import index
+    from analysis.core.experiment import RESULTS
     from analysis.core.index import Wanted
-    from analysis.core.registry import RESULTS
 
     all_asked = of_one_model() if n_models == 1 else asked()
     began = time.perf_counter()

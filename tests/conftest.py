@@ -115,12 +115,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_starter: Callabl
 @pytest.fixture
 def letters() -> Iterator[ModuleType]:
     """A kind of experiment of one file outside of the program, registered as long as the test lasts."""
-    from analysis.core import registry
+    from analysis.core.experiment import EXPERIMENTS, register
     from tests.support import letters
 
-    registry.register(letters.EXPERIMENT)
+    register(letters.EXPERIMENT)
     yield letters
-    registry.forget(letters.EXPERIMENT.kind)
+    EXPERIMENTS.remove(letters.EXPERIMENT.kind)
 
 
 @pytest.fixture(scope="session")
@@ -212,11 +212,11 @@ def capital(row: Row, id: str) -> Question:
 @pytest.fixture
 def capitals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of a question set that a file outside the package has registered, until the test ends."""
-    from analysis.data.tasks import registry
+    from analysis.data.tasks import TASKS
 
     file = tmp_path / "capitals.py"
     file.write_text(CAPITALS, encoding="utf-8")
-    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+    monkeypatch.setattr(TASKS, "_entries", dict(TASKS._entries))
     found = importlib.util.spec_from_file_location("capitals", file)
     assert found is not None
     assert found.loader is not None

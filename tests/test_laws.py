@@ -5,6 +5,7 @@ import ast
 import importlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -119,6 +120,20 @@ def test_every_file_imports_and_has_a_docstring(path):
     if path.stem != "__main__":
         importlib.import_module(dotted(path))
     assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+def named(path: Path) -> set[str]:
+    """Return the modules and `module:name` targets of the program that a file names in strings, to be imported later."""
+    strings = (node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant))
+    return {name for name in strings if isinstance(name, str) and re.fullmatch(r"analysis(\.\w+)+(:\w+)?", name)}
+
+
+@pytest.mark.parametrize("path", [path for path in ANALYSIS if named(path)], ids=dotted)
+def test_every_name_of_a_later_import_resolves_and_goes_down(path):
+    for name in named(path):
+        module, _, attribute = name.partition(":")
+        assert hasattr(importlib.import_module(module), attribute or "__name__"), name
+        assert path.relative_to(REPOSITORY).parts[1] != "core" or module.startswith("analysis.core"), name
 
 
 @pytest.mark.parametrize("path", [*ANALYSIS, *PAGES], ids=dotted)

@@ -10,8 +10,8 @@ from analysis.cli import line
 from analysis.core import extensions
 from analysis.core.blocks import Removal, parse_removal
 from analysis.core.errors import SpecError
+from analysis.core.experiment import EXPERIMENTS, RESULTS
 from analysis.core.record import Spec
-from analysis.core.registry import RESULTS, experiments
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.damage_spec import DamageResult
@@ -66,9 +66,9 @@ def run(spec: Spec, *, progress: bool = True) -> Found[Any]:
         LayerscopeError: for a problem that the user can fix, with the cause and the fix.
     """
     extensions.load()
-    experiment = experiments().get(spec.kind)
+    experiment = EXPERIMENTS.get(spec.kind)
     if experiment is None:
-        raise SpecError(f"Nothing runs a {type(spec).__name__}. Runnable kinds: {', '.join(experiments())}.")
+        raise SpecError(f"Nothing runs a {type(spec).__name__}. Runnable kinds: {', '.join(EXPERIMENTS)}.")
     with bar.shown(progress) as on_progress:
         return Found(experiment.runner()(spec, on_progress, load=_warm()))
 
@@ -228,16 +228,16 @@ class Model:
         return run(spec, progress=progress)
 
     def _ask(self, kind: str, /, *, progress: bool = True, **wanted: Any) -> Found[Any]:
-        return run(line.request_of_values(experiments()[kind].spec, {"model": self.spec}, wanted), progress=progress)
+        return run(line.request_of_values(EXPERIMENTS[kind].spec, {"model": self.spec}, wanted), progress=progress)
 
     def __getattr__(self, name: str) -> Callable[..., Found[Any]]:
         """Return the method of a registered kind of experiment."""
-        if name.startswith("_") or name not in experiments():
-            raise AttributeError(f"A model has no experiment {name!r}. It has {', '.join(experiments())}.")
+        if name.startswith("_") or name not in EXPERIMENTS:
+            raise AttributeError(f"A model has no experiment {name!r}. It has {', '.join(EXPERIMENTS)}.")
         return functools.partial(self._ask, name)
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *experiments()})
+        return sorted({*super().__dir__(), *EXPERIMENTS})
 
     def __repr__(self) -> str:
         return f"<{self.facts.name}: {self.facts.n_layers} layers, {self.facts.n_parameters / 1e6:.1f} M parameters>"

@@ -1,27 +1,40 @@
 """Charts of each kind of result, by name: a kind registers its own with `register`."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from plotly.graph_objs import Figure
 
 from analysis.charts import curves, grids, heals, maps, methods, prompts
 from analysis.core.errors import SpecError
+from analysis.core.experiment import EXPERIMENTS
 from analysis.core.options import imported
 from analysis.core.record import Result
-from analysis.core.registry import experiments
+from analysis.core.registry import Registry
 
 Draw = Callable[[Any, bool], Figure]
 """From a result, and whether the background is dark, to its chart."""
 
-_drawn: dict[str, dict[str, Draw]] = {}
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart of a kind of result."""
+
+    kind: str
+    name: str
+    draw: Draw
+
+
+CHARTS: Registry[Chart] = Registry("chart", key=lambda chart: f"{chart.kind} {chart.name}")
+"""Charts of all kinds; of one kind, the first is drawn unasked."""
 
 
 def draws(kind: str, name: str) -> Callable[[Draw], Draw]:
     """Make a function the chart of a kind of result under a name; the first one is drawn unasked."""
 
     def keep(draw: Draw) -> Draw:
-        _drawn.setdefault(kind, {})[name] = draw
+        CHARTS.add(Chart(kind, name, draw))
         return draw
 
     return keep
@@ -34,11 +47,11 @@ def names(kind: str) -> tuple[str, ...]:
 
 def _charts(kind: str) -> dict[str, Draw]:
     """Return the charts registered here, or the chart that the kind itself names."""
-    experiment = experiments().get(kind)
-    own: dict[str, Draw] = {}
-    if experiment is not None and experiment.figure:
-        own["figure"] = lambda result, dark: imported(experiment.figure)(result, dark=dark)
-    return _drawn.get(kind, own)
+    registered = {chart.name: chart.draw for chart in CHARTS.values() if chart.kind == kind}
+    experiment = EXPERIMENTS.get(kind)
+    if registered or experiment is None or not experiment.figure:
+        return registered
+    return {"figure": lambda result, dark: imported(experiment.figure)(result, dark=dark)}
 
 
 def figure(result: Result, name: str = "", *, dark: bool = False) -> Figure:

@@ -25,10 +25,10 @@ from analysis.cli.line import Extra
 from analysis.core import host, letters, output, store, units
 from analysis.core.blocks import Removal
 from analysis.core.errors import BusyError, JobError, SpecError
+from analysis.core.experiment import RESULTS
 from analysis.core.options import Option, imported
 from analysis.core.progress import OnProgress, Progress
 from analysis.core.record import VALUES, Spec
-from analysis.core.registry import RESULTS
 from analysis.models.spec import ModelSpec
 
 _LOOK_S = 0.5

@@ -20,9 +20,9 @@ from pathlib import Path
 
 from analysis.core import disk, letters, store
 from analysis.core.errors import ModelNotFoundError
+from analysis.core.experiment import RESULTS
 from analysis.core.progress import Progress
 from analysis.core.record import Result
-from analysis.core.registry import RESULTS
 from analysis.data import gallery
 from analysis.data.gallery import STARTER, Exhibit
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus

@@ -24,9 +24,9 @@ from analysis.cli import field_settings
 from analysis.core import bounds, letters
 from analysis.core.blocks import Block, Removal, parse_removal, written
 from analysis.core.errors import LayerscopeError, SpecError
+from analysis.core.experiment import SPECS
 from analysis.core.options import Option, Part, imported
 from analysis.core.record import Spec
-from analysis.core.registry import SPECS
 
 PROGRAM = ("python", "-m", "analysis")
 NONE = "none"

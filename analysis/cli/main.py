@@ -12,9 +12,9 @@ from analysis.cli import answers, convert, dashboard, decision_sheet, groups, jo
 from analysis.cli.line import Extra, Misuse, Parser, Subcommand
 from analysis.core import extensions, failures, letters
 from analysis.core.errors import one_line
+from analysis.core.experiment import EXPERIMENTS, RUNNERS, SPECS
 from analysis.core.failures import BAD_INPUT, UNFORESEEN
 from analysis.core.record import Spec
-from analysis.core.registry import RUNNERS, SPECS, experiments
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
@@ -101,7 +101,7 @@ def command_line(spec: Spec) -> str:
 
 def subcommands() -> tuple[Subcommand, ...]:
     """One for every kind of request that something runs, called as the kind is unless its answer has a name."""
-    places = ", ".join(jobs_room.backends())
+    places = ", ".join(jobs_room.BACKENDS)
     told = (
         f"Backend that runs the request: {places} (default: {jobs_room.LOCAL}). Without --detach the command waits for the "
         "result."
@@ -121,7 +121,7 @@ def subcommands() -> tuple[Subcommand, ...]:
             answer.name or kind,
             SPECS[kind],
             _about(answer.name or kind, SPECS[kind]),
-            (*answer.extras, _DETACH, where, *([workers] if experiments()[kind].is_shared else [])),
+            (*answer.extras, _DETACH, where, *([workers] if EXPERIMENTS[kind].is_shared else [])),
         )
         for kind, answer in shown.items()
     )

@@ -2,7 +2,7 @@
 
 from analysis.core.blocks import Block, LayerSet, PartSet
 from analysis.core.errors import LayerscopeError
+from analysis.core.experiment import Experiment, register
 from analysis.core.record import Result, Spec
-from analysis.core.registry import Experiment, register
 
 __all__ = ["Block", "Experiment", "LayerSet", "LayerscopeError", "PartSet", "Result", "Spec", "register"]

@@ -67,7 +67,7 @@ class FieldError(SpecError):
 
 
 @dataclass(frozen=True)
-class _Field:
+class _BoundedField:
     name: str
     kinds: tuple[Any, ...]
     """The types that it may be of; of several values the types of each."""
@@ -107,7 +107,7 @@ def check_values(kind: type, values: Mapping[str, Any]) -> None:
 
 
 @functools.lru_cache(maxsize=256)
-def _fields(kind: type) -> tuple[_Field, ...]:
+def _fields(kind: type) -> tuple[_BoundedField, ...]:
     """Fields whose type says which values they can hold."""
     hints = typing.get_type_hints(kind, include_extras=True)
     found = []
@@ -119,11 +119,11 @@ def _fields(kind: type) -> tuple[_Field, ...]:
         kinds = typing.get_args(item) if isinstance(item, types.UnionType) else (item,)
         if all(isinstance(one, type) and typing.get_origin(one) is None and one is not Any for one in kinds):
             bound = next((note for note in notes if isinstance(note, Bound)), None)
-            found.append(_Field(field.name, kinds, is_many, bound))
+            found.append(_BoundedField(field.name, kinds, is_many, bound))
     return tuple(found)
 
 
-def _check_value(field: _Field, value: Any) -> None:
+def _check_value(field: _BoundedField, value: Any) -> None:
     kind = next((kind for kind in field.kinds if _is_of(value, kind)), None)
     if kind is None:
         named = [_NAMES.get(kind, f"a {kind.__name__}") for kind in field.kinds if kind is not types.NoneType]

@@ -12,6 +12,7 @@ import os
 import sys
 from pathlib import Path
 
+from analysis.core import registry
 from analysis.core.errors import SpecError
 
 VARIABLE = "LAYERSCOPE_EXTENSIONS"
@@ -36,14 +37,8 @@ def _one(name: str) -> str:
     if module in sys.modules:
         return module
     try:
-        if path.suffix == ".py":
-            spec = importlib.util.spec_from_file_location(module, path)
-            if spec is None or spec.loader is None:
-                raise ImportError("not a Python file")
-            sys.modules[module] = made = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(made)
-        else:
-            importlib.import_module(module)
+        with registry.undone_on_error(module):
+            _import(module, path)
     except Exception as error:  # a file of the user may raise any error
         sys.modules.pop(module, None)
         said = " ".join(str(error).split())
@@ -52,6 +47,17 @@ def _one(name: str) -> str:
             "remove it from the variable."
         ) from error
     return module
+
+
+def _import(module: str, path: Path) -> None:
+    if path.suffix != ".py":
+        importlib.import_module(module)
+        return
+    spec = importlib.util.spec_from_file_location(module, path)
+    if spec is None or spec.loader is None:
+        raise ImportError("not a Python file")
+    sys.modules[module] = made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
 
 
 def _digest(path: Path) -> str:

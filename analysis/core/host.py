@@ -17,7 +17,7 @@ _BUSY = 0.5
 
 
 @dataclass(frozen=True)
-class Load:
+class SystemLoad:
     """How much else this machine does."""
 
     average: float
@@ -35,14 +35,14 @@ class Load:
         return (1 + self.average / self.cores / 2, 1 + self.average / self.cores) if self.is_busy else (1.0, 1.0)
 
 
-def load(ours: int = 0) -> Load:
+def load(ours: int = 0) -> SystemLoad:
     """Return the load now.
 
     Args:
         ours: cores that are busy with work which the new work will wait for.
     """
     average = psutil.getloadavg()[0]
-    return Load(max(0.0, average - ours), cores())
+    return SystemLoad(max(0.0, average - ours), cores())
 
 
 def cores() -> int:

@@ -1,7 +1,7 @@
 """Index of stored results, so that a list or a choice of them does not read every result.
 
 The folders are the truth: the index may be deleted at any moment and is made again from them. Each query first brings it up to
-date (`upkeep`). A result counts only with the checksum that it was stored with, and is checked again where it is opened.
+date (`index_sync`). A result counts only with the checksum that it was stored with, and is checked again where it is opened.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.core.upkeep import GOOD, OWN, UNREAD, folder_of, fresh, marks, named, places, rows
+from analysis.core.index_file import GOOD, OWN, UNREAD, folder_of, marks, named, places
+from analysis.core.index_sync import fresh, rows
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class IndexEntry:
     """A stored result as the index knows it."""
 
     place: str
@@ -22,7 +23,7 @@ class Entry:
     """The fingerprint it is stored under."""
     mtime_ns: int
     summary: str
-    """JSON of the description by `DESCRIBED_BY`."""
+    """JSON of the description that a package above registers (`index_sync.DESCRIPTIONS`)."""
 
     @property
     def precomputed(self) -> bool:
@@ -145,7 +146,7 @@ def named_weights(source: str, revision: str) -> str:
 
 def entries(
     wanted: Wanted, *, first: tuple[str, str, str] | None = None, most: int | None = None, wait: bool = False
-) -> list[Entry]:
+) -> list[IndexEntry]:
     """Return stored results by kind, newest first and committed results last; each fingerprint of a kind once.
 
     Args:
@@ -154,7 +155,7 @@ def entries(
         most: no more than so many; None for all.
         wait: whether to wait until everything is read, however long that takes.
     """
-    found: list[Entry] = []
+    found: list[IndexEntry] = []
     sides, values = [""], dict[str, Any]()
     if first is not None:
         sql, values = _of(first)
@@ -165,17 +166,17 @@ def entries(
                 left = -1 if most is None else most - len(found)
                 sql = f"SELECT number, key, mtime_ns FROM results WHERE {where} {side} ORDER BY mtime_ns DESC, key LIMIT {left}"
                 rows = db.execute(f"SELECT key, mtime_ns, summary FROM ({sql}) JOIN summaries USING (number)", values | own)
-                found += [Entry(place, kind, *row) for row in rows]
+                found += [IndexEntry(place, kind, *row) for row in rows]
     return found
 
 
-def entry(kind: str, key: str) -> Entry | None:
+def entry(kind: str, key: str) -> IndexEntry | None:
     """The result with this fingerprint, a committed one where there is no other."""
     with fresh((kind,)) as db:
         for _, place, where, values in Wanted((kind,)).parts():
             sql = f"SELECT key, mtime_ns, summary FROM results JOIN summaries USING (number) WHERE {where} AND key = :key"
             if row := db.execute(sql, values | {"key": key}).fetchone():
-                return Entry(place, kind, *row)
+                return IndexEntry(place, kind, *row)
     return None
 
 
@@ -222,7 +223,7 @@ def best(
     first: str = "",
     wait: bool = False,
     numbers: Sequence[int] | None = None,
-) -> list[Entry]:
+) -> list[IndexEntry]:
     """Return stored results, the strongest evidence first, by one statement of the index.
 
     Args:
@@ -241,7 +242,7 @@ def best(
     values |= own | {"most": -1 if most is None else most}
     found = f"SELECT number, place, kind, key, mtime_ns FROM results WHERE {where} ORDER BY {order} LIMIT :most"
     sql = f"SELECT place, kind, key, mtime_ns, summary FROM ({found}) found CROSS JOIN summaries USING (number)"
-    return [Entry(*row) for row in rows(wanted.kinds, sql, values, wait=wait)]
+    return [IndexEntry(*row) for row in rows(wanted.kinds, sql, values, wait=wait)]
 
 
 def numbers_of(wanted: Wanted, like: Like, *, most: int) -> list[int]:
@@ -252,7 +253,7 @@ def numbers_of(wanted: Wanted, like: Like, *, most: int) -> list[int]:
     return [row[0] for row in rows(wanted.kinds, sql, values | own | {"most": most})]
 
 
-def firsts(wanted: Wanted, like: Like, per: Sequence[str], *, most: int, first: str = "") -> list[tuple[Entry, int]]:
+def firsts(wanted: Wanted, like: Like, per: Sequence[str], *, most: int, first: str = "") -> list[tuple[IndexEntry, int]]:
     """Return the strongest result of each group of equal columns, with the largest number of questions in the group.
 
     Args:
@@ -272,7 +273,7 @@ def firsts(wanted: Wanted, like: Like, per: Sequence[str], *, most: int, first: 
     summaries = dict(rows(wanted.kinds, f"SELECT number, summary FROM summaries WHERE number IN ({numbers})", {}))
     # Results may come and go between the statements.
     return [
-        (Entry(place, kind, key, mtime_ns, summaries[number]), largest.get(tuple(named), n))
+        (IndexEntry(place, kind, key, mtime_ns, summaries[number]), largest.get(tuple(named), n))
         for number, n, place, kind, key, mtime_ns, *named in strongest
         if number in summaries
     ]
@@ -344,7 +345,7 @@ def scored(
 
 
 @dataclass(frozen=True)
-class Group:
+class ResultGroup:
     """Results of one kind that were measured under one name on the same weights."""
 
     identity: str
@@ -352,10 +353,10 @@ class Group:
     revision: str
     is_quantized: bool
     n: int
-    newest: Entry
+    newest: IndexEntry
 
 
-def groups(wanted: Wanted) -> list[Group]:
+def groups(wanted: Wanted) -> list[ResultGroup]:
     """Return stored results in groups; results of no model are left out."""
     found = []
     with fresh(wanted.kinds) as db:
@@ -366,8 +367,8 @@ def groups(wanted: Wanted) -> list[Group]:
                 "AND source IS NOT NULL GROUP BY identity, source, revision, is_quantized"
             )
             for identity, source, revision, is_quantized, n, key, at in db.execute(sql, values):
-                newest = Entry(place, kind, key, at, "")
-                found.append(Group(identity, source, revision, bool(is_quantized), n, newest))
+                newest = IndexEntry(place, kind, key, at, "")
+                found.append(ResultGroup(identity, source, revision, bool(is_quantized), n, newest))
     return found
 
 
@@ -399,13 +400,13 @@ def n_of_other_weights(kinds: Sequence[str], source: str, revision: str, identit
     return int(rows(kinds, sql, values | {"other": identity})[0][0])
 
 
-def builds_on(kinds: Sequence[str], key: str, *, but: str) -> Entry | None:
+def builds_on(kinds: Sequence[str], key: str, *, but: str) -> IndexEntry | None:
     """A result in the cache that was made from the one with this fingerprint, the result `but` left out; None without any."""
     with fresh(kinds, wait=True) as db:
         for kind, place, where, values in Wanted(tuple(kinds), is_committed=False).parts():
             sql = f"SELECT key, mtime_ns FROM results WHERE {where} AND key != :but AND instr(builds_on, :key) LIMIT 1"
             if row := db.execute(sql, values | {"key": key, "but": but}).fetchone():
-                return Entry(place, kind, row[0], row[1], "")
+                return IndexEntry(place, kind, row[0], row[1], "")
     return None
 
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from analysis.core import bounds, index, store, upkeep
+from analysis.core import bounds, index, index_sync, store
 from analysis.core.errors import CorruptResultError, LayerscopeError, NotFiniteError, SpecError
 from analysis.core.progress import OnProgress, Progress
 from analysis.core.table import Table, are_rows, of_rows, of_values
@@ -220,7 +220,7 @@ class Result:
         return ()
 
     @classmethod
-    def arrays_in(cls, stored: store.Stored) -> dict[str, Any]:
+    def arrays_in(cls, stored: store.StoredResult) -> dict[str, Any]:
         """The array fields of a stored result, read from disk, by name; those that were not kept are missing."""
         found: dict[str, Any] = {}
         for path, array in stored.arrays().items():
@@ -256,7 +256,7 @@ class Result:
                 "block."
             )
         store.save_result(self.kind, self.spec.fingerprint(), data, [arrays] if arrays else [])
-        upkeep.note(self.kind, self.spec.fingerprint())
+        index_sync.note(self.kind, self.spec.fingerprint())
 
     @classmethod
     def load(cls, spec: Spec, on_progress: OnProgress | None = None) -> Self | None:
@@ -311,7 +311,7 @@ class Result:
         return found
 
     @classmethod
-    def read(cls, stored: store.Stored) -> Self:
+    def read(cls, stored: store.StoredResult) -> Self:
         """Turn a stored result into this dataclass.
 
         Raises:

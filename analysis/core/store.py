@@ -191,7 +191,7 @@ def _sweep(top: Path, *, deep: bool) -> None:
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredResult:
     """A stored result as it lies on disk; `Result.read` turns it into a dataclass."""
 
     path: Path
@@ -274,7 +274,7 @@ def seal(folder: Path) -> bool:
         CorruptResultError: when it has one that does not match, or cannot be read.
         StorageError: when it cannot be written.
     """
-    _read(folder, precomputed=False)
+    read(folder, precomputed=False, arrays=True)
     content = (folder / "result.json").read_bytes()
     if _is_whole(content):
         return False
@@ -282,7 +282,7 @@ def seal(folder: Path) -> bool:
     return True
 
 
-def load_result(kind: str, fingerprint: str, *, precomputed: bool = False) -> Stored | None:
+def load_result(kind: str, fingerprint: str, *, precomputed: bool = False) -> StoredResult | None:
     """The result with this key from the cache, or None.
 
     Args:
@@ -294,23 +294,7 @@ def load_result(kind: str, fingerprint: str, *, precomputed: bool = False) -> St
         CorruptResultError: when something is there but differs from the written result.
     """
     folder = precomputed_dir() / kind / fingerprint if precomputed else result_dir(kind, fingerprint)
-    return _read(folder, precomputed=precomputed) if (folder / "result.json").exists() else None
-
-
-def find_results(kind: str) -> list[Stored]:
-    """All readable results of a kind, newest first, precomputed ones last; corrupt ones are left out, and the log says so."""
-    found: list[Stored] = []
-    for base, precomputed in ((cache_dir() / "results", False), (precomputed_dir(), True)):
-        group = []
-        for file in sorted((base / kind).glob("*/result.json")):
-            if file.parent.suffix:  # moved aside as corrupt
-                continue
-            try:
-                group.append(_read(file.parent, precomputed=precomputed))
-            except CorruptResultError as error:
-                tell_once(f"{error} It is hidden, and computed again on request.")
-        found += sorted(group, key=lambda stored: -stored.saved_at)
-    return found
+    return read(folder, precomputed=precomputed, arrays=True) if (folder / "result.json").exists() else None
 
 
 @functools.lru_cache(maxsize=256)
@@ -344,16 +328,17 @@ def discard_result(kind: str, fingerprint: str) -> None:
             disk.replace(folder, aside)
 
 
-def read(folder: Path, *, precomputed: bool) -> Stored:
-    """Return the result in this folder without its arrays, which are checked when they are read as a whole (`load_result`).
+def read(folder: Path, *, precomputed: bool, arrays: bool = False) -> StoredResult:
+    """Return the result in this folder.
+
+    Args:
+        folder: of the result.
+        precomputed: whether it is one of the committed results.
+        arrays: whether to check its arrays too; else it is returned without them.
 
     Raises:
         CorruptResultError: when it differs from the written result.
     """
-    return _read(folder, precomputed=precomputed, arrays=False)
-
-
-def _read(folder: Path, *, precomputed: bool, arrays: bool = True) -> Stored:
     file = folder / "result.json"
     try:
         content = file.read_bytes()
@@ -372,6 +357,6 @@ def _read(folder: Path, *, precomputed: bool, arrays: bool = True) -> Stored:
             if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
                 raise CorruptResultError(f"{path} does not match its checksum: it was changed or damaged after it was stored.")
             paths.append(path)
-        return Stored(folder, envelope["data"], tuple(paths), precomputed, file.stat().st_mtime)
+        return StoredResult(folder, envelope["data"], tuple(paths), precomputed, file.stat().st_mtime)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptResultError(f"The stored result in {folder} cannot be read: {error!r}.") from error

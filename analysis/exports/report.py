@@ -10,11 +10,11 @@ from analysis.charts import heals as heal_figures
 from analysis.charts import kinds
 from analysis.charts import maps as map_figures
 from analysis.charts import selected as mark
-from analysis.core import registry, stats, upkeep
+from analysis.core import index_sync, stats
 from analysis.core.blocks import Block, PartSet, Removal
 from analysis.core.errors import SpecError
+from analysis.core.experiment import EXPERIMENTS, Experiment, additions
 from analysis.core.record import Result, Spec
-from analysis.core.registry import Experiment
 from analysis.data import corpora
 from analysis.experiments.accuracy import points
 from analysis.experiments.accuracy.points import Point
@@ -55,7 +55,7 @@ _SCORES = ("acc", "n_samples", "loss", "n_texts")
 _MISSING = {headline.ANSWERS: "answers", headline.TEXT: "loss", headline.SPEED: "speed", headline.HEAL: "healing"}
 
 
-@upkeep.once()
+@index_sync.once()
 def of(
     model: ModelSpec,
     cut: Removal | None,
@@ -80,8 +80,7 @@ def of(
     healed, evaluations = stored.heals, stored.evaluations
     known: list[Any] = [*maps, *sweeps, *damages, *healed, *evaluations, *speeds]
     grids = library.of("grid", model, most=1)[:1]
-    additions = registry.additions().values()
-    added = [(kind, found) for kind in additions if (found := library.of(kind.kind, model, most=library.LISTED))]
+    added = [(kind, found) for kind in additions().values() if (found := library.of(kind.kind, model, most=library.LISTED))]
     if not known and not added:
         raise SpecError(f"{model.source} has no stored results. Compute its distance map first, then write the report.")
     facts = known[0].model if known else None
@@ -96,7 +95,7 @@ def of(
         *([_speed(speeds[0], cut, command_line)] if speeds else []),
         *([_heals(healed, cut, command_line, stored.n_heals)] if healed else []),
         *([_evaluations(evaluations, command_line, stored.n_evaluations)] if evaluations else []),
-        *([_added(registry.experiments()["grid"], grids, cut, command_line)] if grids else []),
+        *([_added(EXPERIMENTS["grid"], grids, cut, command_line)] if grids else []),
         *(_added(kind, found, cut, command_line) for kind, found in added),
     ]
     verdict, decided = [], []

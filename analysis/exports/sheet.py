@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import __version__
-from analysis.core import letters, upkeep
+from analysis.core import index_sync, letters
 from analysis.core.blocks import Removal, written
 from analysis.core.errors import BenchmarkError, SpecError
 from analysis.core.record import Spec
@@ -229,7 +229,7 @@ class Sheet:
         return Table(["", "value", "interval", "reading", "measured on"], [[cell or "–" for cell in row] for row in rows])
 
 
-@upkeep.once()
+@index_sync.once()
 def of(
     model: ModelSpec,
     cut: Removal,

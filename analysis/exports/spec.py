@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 from analysis.core.blocks import Removal
+from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option
 from analysis.core.record import Result, Spec, require
-from analysis.core.registry import Experiment, register
 from analysis.models.spec import ModelFacts, ModelSpec
 
 FORMS = ("hf", "gguf")
@@ -93,4 +93,4 @@ class ExportResult(Result):
     """The address on the hub that it was pushed to; "" where it was not."""
 
 
-register(Experiment(ExportSpec, ExportResult, run="analysis.exports.export:run", title="Export"))
+register(Experiment(ExportSpec, ExportResult, run="analysis.exports.export:run", title="Export", place=11))

@@ -2,7 +2,7 @@
 
 from analysis.jobs import crew
 from analysis.jobs.attempt import events, log_tail
-from analysis.jobs.backend import Backend, Seen, backends, usable_backends
+from analysis.jobs.backend import BACKENDS, Backend, Seen, usable_backends
 from analysis.jobs.backend.local import STUCK_S
 from analysis.jobs.job import (
     CANCELLED,
@@ -39,6 +39,7 @@ from analysis.jobs.space import Space
 from analysis.jobs.table import get, waited
 
 __all__ = [
+    "BACKENDS",
     "CANCELLED",
     "DONE",
     "END",
@@ -57,7 +58,6 @@ __all__ = [
     "Seen",
     "Space",
     "active",
-    "backends",
     "cancel",
     "crew",
     "clear",

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from analysis.core import documents, settings, store
+from analysis.core import documents, store
 from analysis.core.errors import BusyError, LayerscopeError, StorageError
 from analysis.core.failures import redact
 from analysis.core.meter import Meter, Work
 from analysis.core.progress import Cancelled, Progress
-from analysis.jobs import local, table
+from analysis.jobs import local, settings, table
 from analysis.jobs.job import INTERRUPTED, Job
 from analysis.jobs.pace import Pace
 from analysis.jobs.table import Standing

@@ -20,11 +20,11 @@ from typing import Any
 
 from analysis.core import documents, extensions, failures, program, store
 from analysis.core.errors import JobError
+from analysis.core.experiment import SPECS
 from analysis.core.meter import Meter, Work
 from analysis.core.options import imported
 from analysis.core.progress import Cancelled, Progress
 from analysis.core.record import Spec
-from analysis.core.registry import SPECS
 from analysis.jobs import crew
 from analysis.jobs.backend import Seen
 from analysis.jobs.job import CANCELLED, DONE, FAILED, INTERRUPTED, RUNNING, Job, folder

@@ -40,7 +40,7 @@ class Job:
     id: str
     """Ten hexadecimal digits, made by us."""
     kind: str
-    """Which experiment: a key of `registry.SPECS`."""
+    """Which experiment: a key of `SPECS`."""
     spec: Spec
     """The request."""
     state: str
@@ -94,7 +94,7 @@ class Job:
     oom_kills: int | None = None
     """Processes that the kernel had ended for want of memory when the attempt began; None where it does not count them."""
     backend: str = LOCAL
-    """Where it runs: a key of `backend.backends()`."""
+    """Where it runs: a key of `backend.BACKENDS`."""
     pace_s: float | None = None
     """Seconds per unit of the present phase, of its last units (`pace`); None before the first, and where nobody counts."""
     pace_low_s: float | None = None

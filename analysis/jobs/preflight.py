@@ -14,10 +14,10 @@ from typing import Any
 
 from analysis.core import store
 from analysis.core.errors import CorruptResultError, LayerscopeError
+from analysis.core.experiment import EXPERIMENTS
 from analysis.core.failures import BAD_INPUT, UNFORESEEN
 from analysis.core.options import imported
 from analysis.core.record import Spec
-from analysis.core.registry import experiments
 from analysis.models import identity as identities
 from analysis.models.spec import DIVIDED, DTYPE_BYTES, InspectResult, ModelFacts, ModelSpec, divided_bytes, weight_bytes
 
@@ -77,7 +77,7 @@ def _of(spec: Spec, model: ModelSpec, dtype: str, look: bool, shards: int) -> Ta
     larger = DTYPE_BYTES[dtype] / DTYPE_BYTES[seen.dtype.value]
     concrete: Any = replace(spec, **{"model": replace(model, dtype=dtype)}) if hasattr(spec, "model") else spec
     at_work = working_bytes(concrete, seen.model, int(seen.working_bytes * max(1.0, larger)))
-    one = experiments().get(spec.kind)
+    one = EXPERIMENTS.get(spec.kind)
     reads = one is not None and bool(one.shards) and getattr(spec, "generation", None) is None
     layered = int(seen.layered_bytes * max(1.0, larger)) if reads and seen.layered_bytes else weights + at_work
     if one is not None and one.together and shards > 1 and model.quantization in DIVIDED:
@@ -93,7 +93,7 @@ def working_bytes(spec: Spec, facts: ModelFacts, of_a_pass: int) -> int:
         facts: of its model.
         of_a_pass: bytes of a pass of texts through the model.
     """
-    one = experiments().get(spec.kind)
+    one = EXPERIMENTS.get(spec.kind)
     return max(of_a_pass, int(imported(one.working)(spec, facts)) if one is not None and one.working else 0)
 
 
@@ -107,7 +107,7 @@ def _looked(model: ModelSpec) -> InspectResult | None:
     """Look at the model now, and return its facts; in a precision and place that every machine offers."""
     try:
         said = looked_at(model.source, model.revision, "float32", "cpu", "none", within_s=_QUICK_S)
-        return InspectResult.read(store.Stored(Path(model.source), said, (), False, 0.0))
+        return InspectResult.read(store.StoredResult(Path(model.source), said, (), False, 0.0))
     except (LayerscopeError, CorruptResultError, RuntimeError):
         return None
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from analysis.core import store
 from analysis.core.errors import JobError, LayerscopeError
+from analysis.core.experiment import TITLES
 from analysis.core.failures import redact
 from analysis.core.record import Spec
-from analysis.core.registry import TITLES
 from analysis.jobs import attempt, crew, local, table
 from analysis.jobs import backend as places
 from analysis.jobs import space as job_space
@@ -62,7 +62,7 @@ def submit(
     Args:
         spec: the request.
         label: the line to show people; None for one made from the spec.
-        backend: where to run it, a key of `backend.backends()`.
+        backend: where to run it, a key of `backend.BACKENDS`.
         owner: who of several users asks, by an identity that never changes; None for the user of the machine.
         owner_label: the owner's name or e-mail address to show.
         limit_s: seconds after which an attempt is stopped; None for never.
@@ -124,14 +124,14 @@ def start() -> None:
     """
     latest = {job.backend: job for job in map(_hand_over, active())}
     for name, job in latest.items():
-        place = places.backends().get(name)
+        place = places.BACKENDS.get(name)
         if place is not None and place.has_worker:
             place.submit(job)
 
 
 def _hand_over(job: Job) -> Job:
     """Give a queued job to the place where it shall run, unless its worker takes it from the queue; the job as it is then."""
-    place = places.backends().get(job.backend)
+    place = places.BACKENDS.get(job.backend)
     if job.state != QUEUED or place is None or place.has_worker or place.available() is not None:
         return job
     taken = table.take(job.id)
@@ -225,7 +225,7 @@ def pause(job_id: str) -> Job:
 def _pass_on(job_id: str) -> Job:
     """Tell the place where a job runs that it shall stop; where that is out of reach, `reap` tells it later."""
     job = get(job_id)
-    place = places.backends().get(job.backend)
+    place = places.BACKENDS.get(job.backend)
     if job.state == RUNNING and job.cancel_requested and place is not None:
         with contextlib.suppress(LayerscopeError):
             place.cancel(job)
@@ -366,7 +366,7 @@ def reap() -> list[Job]:
 
 def _stop_over_time(job: Job) -> Job:
     """Ask a job to stop where nobody else counts its time: a worker of its own does, by a clock that nobody sets."""
-    place = places.backends().get(job.backend)
+    place = places.BACKENDS.get(job.backend)
     if place is None or place.has_worker:
         return job
     table.stop_over_time(job)
@@ -375,7 +375,7 @@ def _stop_over_time(job: Job) -> Job:
 
 def _has_ended(job: Job) -> bool:
     """Look at a running job where it runs; whether that ended it."""
-    place = places.backends().get(job.backend)
+    place = places.BACKENDS.get(job.backend)
     if place is None:
         return False  # only a process that knows the place can tell
     try:

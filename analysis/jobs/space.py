@@ -9,8 +9,8 @@ from pathlib import Path
 
 from analysis.core import disk, documents, index, store
 from analysis.core.errors import LayerscopeError
+from analysis.core.experiment import RESULTS, SPECS
 from analysis.core.record import Spec
-from analysis.core.registry import RESULTS, SPECS
 from analysis.jobs import job
 
 _KEY = re.compile(r"[0-9a-f]{20}")

@@ -19,10 +19,10 @@ from filelock import FileLock, Timeout
 
 from analysis.core import documents, store
 from analysis.core.errors import BusyError, JobError, LayerscopeError, StorageError
+from analysis.core.experiment import SPECS
 from analysis.core.failures import redact
 from analysis.core.meter import Work
 from analysis.core.record import Spec
-from analysis.core.registry import SPECS
 from analysis.jobs import local
 from analysis.jobs.job import CANCELLED, FAILED, LOCAL, QUEUED, RUNNING, Job
 from analysis.jobs.local import Process

@@ -30,11 +30,11 @@ from filelock import Timeout
 
 from analysis.core import extensions, letters, store
 from analysis.core.errors import LayerscopeError, SpecError, StorageError
+from analysis.core.experiment import RUNNERS
 from analysis.core.failures import in_a_sentence, redact
 from analysis.core.meter import Meter
 from analysis.core.options import imported
 from analysis.core.progress import Cancelled, Progress
-from analysis.core.registry import RUNNERS
 from analysis.jobs import attempt, crew, local, table
 from analysis.jobs.attempt import Run
 from analysis.jobs.job import DONE, FAILED, RUNNING

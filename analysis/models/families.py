@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from analysis.core.errors import SpecError
+from analysis.core.registry import Registry
 
 KNOW_THEIR_PLACE = ("beam", "diffllama", "minicpm3")
 """Families whose layers compute with their own number or that of all layers: weights that are only moved compute otherwise."""
@@ -147,18 +148,10 @@ def first(config: Any, names: tuple[str, ...]) -> Any:
     return next((value for name in names if (value := getattr(config, name, None)) is not None), None)
 
 
-_registered: dict[str, Family] = {}
-
-
-def register(family: Family) -> Family:
-    """Make a family's row known; a later one of the same name takes its place."""
-    _registered[family.name] = family
-    return family
-
-
-def forget(name: str) -> None:
-    """Take a row out again, as a test does with one of its own."""
-    _registered.pop(name, None)
+FAMILIES: Registry[Family] = Registry("family")
+"""Every family that the generic lookups do not cover, by name."""
+register = FAMILIES.add
+"""Make the row of a family known."""
 
 
 def of(config: Any) -> Family:
@@ -170,7 +163,7 @@ def of(config: Any) -> Family:
     Returns:
         The one that was registered for its `model_type`, or else the generic one under that name.
     """
-    return _registered.get(config.model_type) or Family(config.model_type)
+    return FAMILIES.get(config.model_type) or Family(config.model_type)
 
 
 register(Family("bloom", row_bound=lambda config: True))  # ALiBi

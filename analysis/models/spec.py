@@ -6,10 +6,10 @@ from typing import Annotated, ClassVar
 from analysis.core.blocks import ATTENTION, FEED_FORWARD, Part, Removal, single_parts
 from analysis.core.bounds import one_of
 from analysis.core.errors import SpecError
+from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option
 from analysis.core.options import Part as RequestPart
 from analysis.core.record import Result, Spec, require
-from analysis.core.registry import Experiment, register
 from analysis.models import weights_format as formats
 
 AUTO = "auto"
@@ -355,4 +355,4 @@ class InspectResult(Result):
     """Of these, bytes that are not fetched yet."""
 
 
-register(Experiment(InspectSpec, InspectResult, run="analysis.models.inspection:run", title="Model check"))
+register(Experiment(InspectSpec, InspectResult, run="analysis.models.inspection:run", title="Model check", place=0))

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from analysis.core import index, store
 from analysis.core.blocks import Removal
 from analysis.core.errors import CorruptResultError, ModelNotFoundError
+from analysis.core.experiment import RESULTS
 from analysis.core.index import Like, Scoring, Wanted
-from analysis.core.registry import RESULTS
 from analysis.data import starter
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.points import Point
@@ -42,7 +42,7 @@ def found(
     """Return stored results of a kind as the index knows them; none is opened.
 
     Args:
-        kind: a key of `registry.RESULTS`.
+        kind: a key of `RESULTS`.
         model: only results of the same weights, at any path, the strongest evidence first as `preferred` has it. Without it
             they are newest first and precomputed ones last.
         any_precision: also those in another quantization than the model's.
@@ -259,7 +259,7 @@ def of(
     """Readable results of a kind, arrays left on disk: strongest evidence first, of equal ones the newest, precomputed last.
 
     Args:
-        kind: a key of `registry.RESULTS`.
+        kind: a key of `RESULTS`.
         model: only results of the same weights count, wherever these lay.
         most: number of results at most; None for all.
         having: columns of the index with their values.

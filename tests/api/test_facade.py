@@ -18,9 +18,9 @@ from analysis.cli import line
 from analysis.cli import main as cli
 from analysis.core.blocks import Block, LayerSet
 from analysis.core.errors import LayerscopeError, ModelNotFoundError, SpecError
+from analysis.core.experiment import EXPERIMENTS, SPECS, Experiment, register
 from analysis.core.progress import Progress
 from analysis.core.record import Result, Spec
-from analysis.core.registry import SPECS, Experiment, _registered, register
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
 from analysis.experiments.heal import recipes
@@ -273,7 +273,7 @@ def test_a_kind_of_one_file_is_reached_without_changes_here(model, monkeypatch):
         assert list(found.table()["word"]) == ["echo echo "]
         assert "echo" in dir(model)
     finally:
-        _registered.pop("echo")
+        EXPERIMENTS.remove("echo")
     with pytest.raises(AttributeError, match="has no experiment 'echo'. It has .*distances"):
         _ = model.echo
     with pytest.raises(SpecError, match="Nothing runs a EchoSpec"):

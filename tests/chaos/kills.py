@@ -9,9 +9,8 @@ import time
 from pathlib import Path
 
 from analysis import jobs
-from analysis.core import settings
 from analysis.core.record import Spec
-from analysis.jobs import local
+from analysis.jobs import local, settings
 from tests.chaos import children, kinds, stage
 from tests.chaos.stage import Row, Stage
 from tests.support import hub, server

@@ -16,9 +16,9 @@ from typing import Any
 import psutil
 
 from analysis import jobs
-from analysis.core import settings, store
+from analysis.core import store
 from analysis.core.record import Spec
-from analysis.jobs import local
+from analysis.jobs import local, settings
 from tests.chaos import children, kinds
 
 LIMIT_S = 180.0

@@ -5,7 +5,7 @@ import threading
 
 from tqdm import tqdm
 
-from analysis.core.registry import RUNNERS
+from analysis.core.experiment import RUNNERS
 from analysis.jobs.worker import LOADER, WARM
 from tests.chaos import children
 

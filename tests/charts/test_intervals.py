@@ -52,19 +52,6 @@ def test_only_one_place_makes_error_bars():
         assert "±" not in said, file.name
 
 
-@pytest.mark.parametrize("kind", list(analysis.charts.kinds._drawn))
-def test_registered_charts_have_two_sided_bars_around_their_points(kind):
-    for result in stored(kind):
-        for name in kinds.names(kind):
-            for trace in kinds.figure(result, name).data:
-                for axis in ("x", "y"):
-                    if trace.type in ("scatter", "bar") and trace[f"error_{axis}"].array is not None:
-                        assert trace[f"error_{axis}"].symmetric is False
-                        assert all(
-                            low <= value <= high for (low, high), value in zip(ends(trace, axis), trace[axis], strict=True)
-                        )
-
-
 def test_curves_of_stored_results_have_wilsons_and_students_intervals():
     for sweep in stored("sweep"):
         by_n = sorted(sweep.points, key=lambda point: point.n)

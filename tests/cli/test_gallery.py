@@ -9,7 +9,7 @@ import pytest
 
 from analysis.cli import gallery as command
 from analysis.core import store
-from analysis.core.registry import RESULTS
+from analysis.core.experiment import RESULTS
 from analysis.data import gallery
 from analysis.results.compared import agreement
 from tests.support import fakes
@@ -72,12 +72,12 @@ def test_committed_results_are_complete_small_and_of_no_machine():
     files = sorted(store.precomputed_dir().glob("*/*/result.json"))
     of_each: dict[str, set[str]] = {}
     for file in files:
-        result = RESULTS[file.parent.parent.name].read(store._read(file.parent, precomputed=True))
+        result = RESULTS[file.parent.parent.name].read(store.read(file.parent, precomputed=True, arrays=True))
         model = result.spec.model
         assert result.complete
         assert model.identity, "results of a model that is not here are found by what it is"
         assert gallery.exhibit(model.source) is not None
-        assert result.kind == "damage" or not store._read(file.parent, precomputed=True).array_files
+        assert result.kind == "damage" or not store.read(file.parent, precomputed=True, arrays=True).array_files
         assert result.spec.fingerprint() == file.parent.name
         of_each.setdefault(model.source, set()).add(result.kind)
         for words in (b"/tmp/", b"/home/", b"/root/", b"layerscope-gallery"):

@@ -12,7 +12,7 @@ import pytest
 from analysis.cli import answers, main
 from analysis.cli import line as command_line
 from analysis.cli.answers import Answer
-from analysis.core import registry
+from analysis.core.experiment import EXPERIMENTS
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -26,7 +26,7 @@ from analysis.core.errors import SpecError
 from analysis.models.spec import ModelSpec
 from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require
-from analysis.core.registry import Experiment, register
+from analysis.core.experiment import Experiment, register
 from analysis.data.spec import CorpusSpec
 
 CASES = {"upper": 1, "lower": 2}
@@ -90,7 +90,7 @@ def kind(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     answered = dict(answers.ANSWERS)
     yield importlib.import_module("own_count")
-    registry.forget("count")
+    EXPERIMENTS.remove("count")
     answers.ANSWERS.clear()
     answers.ANSWERS.update(answered)
     del sys.modules["own_count"]

@@ -8,11 +8,11 @@ import pytest
 
 from analysis.cli import field_settings, main
 from analysis.cli import line as command_line
-from analysis.core import registry, store
+from analysis.core import store
 from analysis.core.blocks import Block, LayerSet, PartSet, parse_removal, written
 from analysis.core.errors import SpecError
+from analysis.core.experiment import EXPERIMENTS, RESULTS, RUNNERS, SPECS, Experiment, register
 from analysis.core.record import Result, Spec
-from analysis.core.registry import RESULTS, RUNNERS, SPECS
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
 from analysis.experiments.accuracy.precision import PrecisionSpec
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec, usual_search
@@ -225,7 +225,7 @@ def test_stored_results_resolve_to_themselves_again(starter_folder):
     for kind in kinds:
         resolve = importlib.import_module(RUNNERS[kind].partition(":")[0]).resolve
         for folder in (store.precomputed_dir() / kind).iterdir():
-            result = RESULTS[kind].read(store._read(folder, precomputed=True))
+            result = RESULTS[kind].read(store.read(folder, precomputed=True, arrays=True))
             if result.spec.model.source != "starter":  # whose weights are not here
                 continue
             words = shlex.split(main.command_line(result.spec))[3:]
@@ -244,8 +244,8 @@ class _New(Spec):
 
 
 def test_a_kind_without_a_subcommand_is_written_whole(monkeypatch):
-    monkeypatch.setattr(registry, "_registered", {**registry.experiments()})
-    registry.register(registry.Experiment(_New, Result, run="", title="New"))
+    monkeypatch.setattr(EXPERIMENTS, "_entries", {**EXPERIMENTS})
+    register(Experiment(_New, Result, run="", title="New"))
     spec = _New(Block(1, 2), MINE, ("a 'b'", "c"))
     words = shlex.split(main.command_line(spec))[3:]
     assert words[:2] == ["run", "new"]

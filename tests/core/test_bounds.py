@@ -15,8 +15,8 @@ from analysis.core import blocks
 from analysis.core.blocks import Block, LayerSet, parse_removal, written
 from analysis.core.bounds import MOST_LAYERS, Bound
 from analysis.core.errors import BlockRangeError, LayerscopeError, SpecError
+from analysis.core.experiment import SPECS
 from analysis.core.record import Spec, require
-from analysis.core.registry import SPECS
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec
 from analysis.experiments.batch.grid_spec import GridSpec

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
+import analysis
 from analysis import experiments
 from analysis.api import Found
 from analysis.charts import kinds
 from analysis.cli import main
-from analysis.core import extensions, registry, store
+from analysis.core import extensions, store
 from analysis.core.errors import SpecError
-from analysis.core.registry import RESULTS, SPECS
+from analysis.core.experiment import EXPERIMENTS, RESULTS, SPECS, additions
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.exports import page, report
@@ -58,14 +59,14 @@ def test_keys_of_stored_results_stay():
 
 
 def test_only_kinds_from_elsewhere_are_additions(letters):
-    assert list(registry.additions()) == [*OWN, "letters"]
-    assert registry.experiments()["letters"].version == 1
-    registry.forget("letters")
-    assert list(registry.additions()) == OWN
+    assert list(additions()) == [*OWN, "letters"]
+    assert EXPERIMENTS["letters"].version == 1
+    EXPERIMENTS.remove("letters")
+    assert list(additions()) == OWN
 
 
 def test_an_added_kind_reads_back_with_its_table_and_chart(letters, found):
-    kind = registry.experiments()["letters"]
+    kind = EXPERIMENTS["letters"]
     read = RESULTS["letters"].load(found.spec)
     assert read == found
     table = read.table()
@@ -81,9 +82,9 @@ def test_an_added_kind_reads_back_with_its_table_and_chart(letters, found):
 
 @pytest.mark.usefixtures("letters")
 def test_a_required_field_leaves_no_usual_request():
-    assert registry.experiments()["heal"].usual(fakes.MODEL) is None
-    assert registry.experiments()["compare"].usual(fakes.MODEL) is None
-    assert registry.experiments()["speed"].usual(fakes.MODEL).model == fakes.MODEL
+    assert EXPERIMENTS["heal"].usual(fakes.MODEL) is None
+    assert EXPERIMENTS["compare"].usual(fakes.MODEL) is None
+    assert EXPERIMENTS["speed"].usual(fakes.MODEL).model == fakes.MODEL
 
 
 def test_it_is_a_row_of_the_runs(found):
@@ -109,20 +110,20 @@ def test_the_report_has_its_section(found):
 
 
 def test_a_folder_of_experiments_is_found_by_itself(letters, tmp_path, monkeypatch):
-    folder = tmp_path / "syllables"
-    folder.mkdir()
+    folder = tmp_path / "experiments" / "syllables"
+    folder.mkdir(parents=True)
     (folder / "__init__.py").write_text("")
     (folder / "spec.py").write_text(Path(letters.__file__).read_text().replace('"letters"', '"syllables"'))
-    monkeypatch.setattr(experiments, "__path__", [*experiments.__path__, str(tmp_path)])
-    registry._import_rooms.cache_clear()
+    monkeypatch.setattr(analysis, "__path__", [*analysis.__path__, str(tmp_path)])
+    monkeypatch.setattr(experiments, "__path__", [*experiments.__path__, str(tmp_path / "experiments")])
+    monkeypatch.setattr(EXPERIMENTS, "_is_loaded", False)
     try:
-        assert list(registry.additions()) == [*OWN, "syllables", "letters"]
-        assert registry.experiments()["syllables"].runner().__module__ == "analysis.experiments.syllables.spec"
+        assert list(additions()) == [*OWN, "syllables", "letters"]
+        assert EXPERIMENTS["syllables"].runner().__module__ == "analysis.experiments.syllables.spec"
     finally:
-        registry.forget("syllables")
+        EXPERIMENTS.remove("syllables")
         for name in ("analysis.experiments.syllables.spec", "analysis.experiments.syllables"):
             del sys.modules[name]
-        registry._import_rooms.cache_clear()
 
 
 def test_its_file_is_all_that_another_process_needs(tmp_path):
@@ -143,7 +144,7 @@ def test_a_script_gets_its_table_and_its_chart(found):
 
 
 def test_kinds_are_listed_in_one_order_after_any_import_order():
-    code = "from analysis.exports import spec; from analysis.core.registry import experiments; print(*experiments())"
+    code = "from analysis.exports import spec; from analysis.core.experiment import EXPERIMENTS; print(*EXPERIMENTS)"
     first = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert first == list(registry.experiments())[: len(first)]
+    assert first == list(EXPERIMENTS)[: len(first)]
     assert first[:3] == ["inspect", "distances", "damage"]

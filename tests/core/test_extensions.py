@@ -8,8 +8,9 @@ import sys
 import pytest
 
 from analysis import jobs
-from analysis.core import extensions, registry, store
+from analysis.core import extensions, store
 from analysis.core.errors import SpecError
+from analysis.core.experiment import EXPERIMENTS
 from tests.support.worker import end_worker, wait_for
 
 COUNT = '''
@@ -20,7 +21,7 @@ from typing import Annotated, ClassVar
 
 from analysis.core.options import Option
 from analysis.core.record import Result, Spec
-from analysis.core.registry import Experiment, register
+from analysis.core.experiment import Experiment, register
 
 
 @dataclass(frozen=True)
@@ -61,14 +62,14 @@ def named(tmp_path, monkeypatch):
     file.write_text(COUNT)
     monkeypatch.setenv(extensions.VARIABLE, str(file))
     yield file
-    registry.forget("count")
+    EXPERIMENTS.remove("count")
 
 
 def test_a_file_is_imported_once_and_known_by_its_path(named):
     (module,) = extensions.load()
-    first = registry.experiments()["count"].spec
+    first = EXPERIMENTS["count"].spec
     assert extensions.load() == [module]
-    assert registry.experiments()["count"].spec is first
+    assert EXPERIMENTS["count"].spec is first
     del sys.modules[module]
 
 
@@ -98,7 +99,7 @@ def test_a_users_own_kind_runs_from_terminal_and_worker(named, cache):
     try:
         job = wait_for(lambda: (now := jobs.get(json.loads(queued.stdout)["job"])).state == jobs.DONE and now, 60)
         stored = store.load_result("count", job.result_key)
-        assert registry.experiments()["count"].result.read(stored).n == 3
+        assert EXPERIMENTS["count"].result.read(stored).n == 3
     finally:
         end_worker()
         del sys.modules[module]

@@ -6,7 +6,7 @@ import pytest
 
 from analysis.core.blocks import Block
 from analysis.core.errors import BlockRangeError, SpecError
-from analysis.core.registry import SPECS
+from analysis.core.experiment import SPECS
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec
 from analysis.experiments.heal.heal_spec import HealSpec

@@ -19,8 +19,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
-from analysis.core import registry
 from analysis.core.errors import LayerscopeError
+from analysis.core.experiment import RUNNERS
 from analysis.data import corpora, files
 from analysis.data.spec import CorpusSpec
 from analysis.models import load
@@ -85,7 +85,7 @@ def brought_outcome(bad: Bad, here: Path) -> str:
 
 def plays() -> dict[str, int]:
     """How often each scene of `make chaos` is played."""
-    on = SimpleNamespace(specs=dict.fromkeys(registry.RUNNERS))
+    on = SimpleNamespace(specs=dict.fromkeys(RUNNERS))
     with mock.patch("tests.chaos.faults.can_mount", return_value=True):
         return {name: sum(len(played) for _, played in scene(on)) for name, scene in SCENES.items()}  # type: ignore[arg-type]
 

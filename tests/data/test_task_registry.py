@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from analysis.cli import main
-from analysis.core import store
 from analysis.core.errors import BenchmarkError, SpecError
 from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
@@ -17,6 +16,7 @@ from analysis.experiments.accuracy import evaluation, sweep
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpec, SweepSpec
 from analysis.exports import report
 from analysis.models.spec import ModelSpec
+from tests.support.stored import walked
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -96,7 +96,7 @@ def test_scores_on_a_set_from_a_file_are_reported(capitals, tiny_folder):
     result = evaluation.run(EvaluateSpec(model, None, None, BenchmarkSpec(capitals, limit=None), None))
     assert result.point.n_samples == 3
     assert EvaluateResult.load(result.spec) == result
-    (stored,) = [found for found in store.find_results("evaluate") if not found.precomputed]
+    (stored,) = [found for found in walked("evaluate") if not found.precomputed]
     assert stored.data["spec"]["benchmark"]["task"] == capitals
     sweep.run(SweepSpec(model, BenchmarkSpec(capitals, limit=None), None, strategy="deepest", max_n=1))
     (curves,) = [

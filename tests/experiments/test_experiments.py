@@ -21,6 +21,7 @@ from analysis.experiments.maps.metrics import METRICS
 from analysis.models import cut as pruning
 from analysis.models import decoder, load
 from analysis.models.spec import ModelSpec
+from tests.support.stored import walked
 from tests.support.told import Told
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -47,7 +48,7 @@ def test_a_map_is_whole_stored_and_found_again(model):
     assert told[-1].done == told[-1].total == 6
     again = distance_map.run(spec, lambda progress: pytest.fail("computed twice"))
     assert again.mean == result.mean
-    assert [stored.data["n_texts"] for stored in store.find_results("distances") if not stored.precomputed] == [6]
+    assert [stored.data["n_texts"] for stored in walked("distances") if not stored.precomputed] == [6]
 
 
 def test_a_planted_identity_layer_wins(tiny_folder, tmp_path):
@@ -176,8 +177,8 @@ def test_a_map_stored_by_position_opens_and_yields_other_metrics(model):
 @pytest.fixture
 def new_metric():
     """A function that registers a metric called `new`, for as long as the test lasts."""
-    yield lambda: METRICS.add("new", dataclasses.replace(METRICS["angular"], name="new"))
-    METRICS.forget("new")
+    yield lambda: METRICS.add(dataclasses.replace(METRICS["angular"], name="new"))
+    METRICS.remove("new")
 
 
 def test_a_new_metric_neither_shifts_nor_orphans_stored_maps(model, new_metric):

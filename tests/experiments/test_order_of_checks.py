@@ -5,9 +5,9 @@ import importlib
 import pytest
 
 from analysis.cli import main
-from analysis.core import registry
 from analysis.core.blocks import Block
 from analysis.core.errors import LayerscopeError
+from analysis.core.experiment import RUNNERS
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec
 from analysis.experiments.heal.heal_spec import HealSpec
@@ -47,7 +47,7 @@ def test_an_endless_text_is_refused_before_the_model_is_sought(capsys, command):
 
 @pytest.mark.parametrize("spec", REQUESTS, ids=lambda spec: spec.kind)
 def test_a_job_is_refused_before_its_loader_is_called(spec):
-    module, name = registry.RUNNERS[spec.kind].split(":")
+    module, name = RUNNERS[spec.kind].split(":")
     run = getattr(importlib.import_module(module), name)
     with pytest.raises(LayerscopeError, match="cannot be read"):
         run(spec, load=lambda *_: pytest.fail("A model was loaded."))

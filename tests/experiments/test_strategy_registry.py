@@ -83,7 +83,7 @@ def register(tmp_path):
 
     yield add
     for name in names:
-        STRATEGIES.forget(name)
+        STRATEGIES.remove(name)
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_the_command_line_offers_it_while_it_is_there(capsys, register):
     asked = main.request(["sweep", "starter", "--strategy", "middle"])
     assert asked == SweepSpec(strategy="middle")
     assert main.command_line(asked) == "python -m analysis sweep starter --strategy middle"
-    STRATEGIES.forget("middle")
+    STRATEGIES.remove("middle")
     assert "middle" not in helped(capsys)
     with pytest.raises(SpecError, match="strategy must be one of similarity, .*, influence-iterated, not 'middle'"):
         SweepSpec(strategy="middle")
@@ -169,7 +169,7 @@ def test_one_that_needs_the_damage_is_given_it(spec, register):
         assert measured.points[1].block == DamageResult.load(measured.spec.damage).best[0].block
         assert main.request(main.command_line(measured.spec).split()[3:]).damage is None
     finally:
-        STRATEGIES.forget("worst")
+        STRATEGIES.remove("worst")
 
 
 @pytest.mark.usefixtures("middle")
@@ -239,7 +239,7 @@ def test_looks_have_contrast_and_repeat_when_used_up(dark, background):
         styles = [look.style_of(name) for name in names]
     finally:
         for name in names:
-            STRATEGIES.forget(name)
+            STRATEGIES.remove(name)
     assert styles[:4] == styles[4:8]
     for style in styles[:4]:
         high, low = sorted((luminance(style.shade(dark=dark)), luminance(background)), reverse=True)
@@ -274,7 +274,7 @@ def test_damage_of_single_layer_cuts_is_drawn_where_known(monkeypatch):
         assert (unknown.removed, "loss-increase map" in unknown.unknown) == (None, True)
         assert [best.block for best in cuts.path("scattered", MAP, None, damage)] == [Block(1, 1)]
     finally:
-        STRATEGIES.forget("scattered")
+        STRATEGIES.remove("scattered")
 
 
 @pytest.mark.parametrize(

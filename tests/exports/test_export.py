@@ -25,6 +25,7 @@ from analysis.models.remote import hub_id
 from analysis.models.spec import ModelSpec
 from tests.support import loud
 from tests.support.levels import few
+from tests.support.stored import walked
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -206,7 +207,7 @@ def test_a_merge_that_went_wrong_leaves_no_folder(spec, adapter, monkeypatch, ca
         with pytest.raises(UnsupportedModelError, match=r"differ from those of the model with its adapter.*was deleted"):
             export.run(ExportSpec(BLOCK, "wrong", ModelSpec(spec.source, dtype=dtype, device="cpu"), adapter))
     assert list((cache / "exports").iterdir()) == []
-    assert store.find_results("export") == []
+    assert walked("export") == []
 
 
 def test_a_folder_that_does_not_load_again_is_removed(spec, monkeypatch, cache):

@@ -196,7 +196,7 @@ def test_an_impossible_cluster_is_one_sentence(changes, said):
 
 
 def test_equal_requests_have_equal_names_that_kubernetes_accepts():
-    from analysis.core.registry import SPECS
+    from analysis.core.experiment import SPECS
 
     one = DistanceSpec()
     assert rayjob.name_of(one) == rayjob.name_of(DistanceSpec())

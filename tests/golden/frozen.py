@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from analysis.core.registry import RESULTS, SPECS, experiments
+from analysis.core.experiment import EXPERIMENTS, RESULTS, SPECS
 from analysis.models.spec import ModelSpec
 from docs import generate
 
@@ -87,7 +87,7 @@ def _type(hint: Any, above: tuple[type, ...]) -> Any:
 def fingerprints() -> dict[str, str]:
     """Return the fingerprint of each kind's usual request, and of the request of each committed result."""
     found = {}
-    for kind, experiment in experiments().items():
+    for kind, experiment in EXPERIMENTS.items():
         spec = experiment.usual(ModelSpec("lab/model", dtype="float32", identity="files:0123456789abcdef"))
         if spec is not None:
             found[f"usual {kind}"] = spec.fingerprint()

@@ -7,7 +7,7 @@ import pytest
 
 import analysis as layerscope
 from analysis.core import store
-from analysis.core.registry import RESULTS
+from analysis.core.experiment import RESULTS
 from tests.golden import frozen
 
 FORMER = sorted((frozen.FOLDER / "results").glob("*/*/*/result.json"))

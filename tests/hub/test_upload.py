@@ -8,12 +8,12 @@ from huggingface_hub import constants
 
 from analysis import hub
 from analysis.cli import main
-from analysis.core import store
 from analysis.core.blocks import Block
 from analysis.core.errors import HubError
 from analysis.exports import export
 from analysis.exports.spec import ExportResult, ExportSpec, ReloadCheck
 from tests.support import fakes
+from tests.support.stored import walked
 
 WEIGHTS = random.Random(1).randbytes(300_000)
 CARD = b"---\nlicense: apache-2.0\nmodel-index:\n- name: mine\n  results: []\n---\n# mine\n"
@@ -165,4 +165,4 @@ def test_job_pushes_existing_files_without_a_model(there, folder):
     assert pushed.pushed == f"{there.endpoint}/{ID}"
     assert on(there) == FILES
     assert ExportResult.load(spec).pushed == ""
-    assert len(store.find_results("export")) == 2
+    assert len(walked("export")) == 2

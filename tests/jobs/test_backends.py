@@ -12,9 +12,9 @@ import pytest
 
 from analysis import jobs
 from analysis.cli import main
-from analysis.core import registry, settings
 from analysis.core.errors import JobError
-from analysis.jobs import attempt, backend, local, table
+from analysis.core.experiment import EXPERIMENTS
+from analysis.jobs import attempt, backend, local, settings, table
 from analysis.jobs.local import Process
 
 pytestmark = pytest.mark.timeout(60)
@@ -26,7 +26,7 @@ import threading
 
 from analysis.core.errors import JobError
 from analysis.core.progress import Cancelled
-from analysis.core.registry import experiments
+from analysis.core.experiment import EXPERIMENTS, EXPERIMENTS
 from analysis.jobs.backend import Backend, Seen, register
 from analysis.jobs.job import CANCELLED, DONE, FAILED, RUNNING
 
@@ -39,7 +39,7 @@ class Attempt(threading.Thread):
 
     def run(self):
         try:
-            result = experiments()[self.job.kind].runner()(self.job.spec, self.on_progress, load=None)
+            result = EXPERIMENTS[self.job.kind].runner()(self.job.spec, self.on_progress, load=None)
             self.seen = Seen(DONE, self.seen.progress, result_key=result.spec.fingerprint())
         except Cancelled:
             self.seen = Seen(CANCELLED, self.seen.progress)
@@ -102,7 +102,7 @@ from analysis.core import store
 from analysis.core.errors import SpecError
 from analysis.core.progress import Progress
 from analysis.core.record import Result, Spec
-from analysis.core.registry import Experiment, register
+from analysis.core.experiment import Experiment, register
 
 
 @dataclass(frozen=True)
@@ -164,24 +164,22 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def count(tmp_path, cache):
-    registry.experiments()
     module = load_file(tmp_path / "toy_kind.py", KIND)
     module.gate().write_text("10")
     yield module
-    registry._registered.pop("count")
+    EXPERIMENTS.remove("count")
     sys.modules.pop("toy_kind")
 
 
 @pytest.fixture
 def toy(tmp_path, count):
-    backend.backends()
     load_file(tmp_path / "toy_backend.py", TOY)
-    place = backend.backends()["toy"]
+    place = backend.BACKENDS["toy"]
     yield place
     for thread in place.attempts.values():
         thread.stop.set()
         thread.join(5)
-    backend._registered.pop("toy")
+    backend.BACKENDS.remove("toy")
     sys.modules.pop("toy_backend")
 
 
@@ -448,7 +446,7 @@ def test_layout_2_list_is_updated_with_local_jobs(count, cache):
 
 
 def test_this_machine_is_always_there_and_described():
-    here = next(iter(backend.backends().values()))
+    here = next(iter(backend.BACKENDS.values()))
     assert (here.name, here.available()) == (jobs.LOCAL, None)
     assert here.title
     assert here.help

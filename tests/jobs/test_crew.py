@@ -14,8 +14,8 @@ from analysis import jobs
 from analysis.core import shards, store
 from analysis.core.blocks import Block
 from analysis.core.errors import JobError, SpecError
+from analysis.core.experiment import EXPERIMENTS
 from analysis.core.progress import Cancelled
-from analysis.core.registry import experiments
 from analysis.core.shards import Shard
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec
@@ -101,7 +101,7 @@ def figures(result) -> dict:
 def alone(spec, cache, with_starter, monkeypatch, tmp_path) -> dict:
     """The figures of one process, in a cache of its own."""
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(with_starter(tmp_path / "alone")))
-    found = figures(experiments()[spec.kind].runner()(spec))
+    found = figures(EXPERIMENTS[spec.kind].runner()(spec))
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(cache))
     return found
 
@@ -143,7 +143,7 @@ def test_grid_shares_curves_and_missing_model_costs_only_its_own(asked, cache, w
     model = asked["sweep"].model
     spec = GridSpec((model, ModelSpec("/no/such")), (BenchmarkSpec(limit=12),), (TEXTS,), (TEXTS,), max_n=1)
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(with_starter(tmp_path / "alone")))
-    wanted = [dataclasses.replace(cell, wall_s=0.0) for cell in experiments()["grid"].runner()(spec).cells]
+    wanted = [dataclasses.replace(cell, wall_s=0.0) for cell in EXPERIMENTS["grid"].runner()(spec).cells]
     assert [bool(cell.error) for cell in wanted] == [False, False, True, True]
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(with_starter(tmp_path / "of-2")))
     members = Here(2)
@@ -235,7 +235,7 @@ def test_single_process_resumes_from_shards_of_several(asked, cache, small_batch
     with pytest.raises(JobError):
         crew.share(asked["distances"], Here(1, lost=tuple(range(3, 20))), nobody)
     assert stored_shards()
-    result = experiments()["distances"].runner()(asked["distances"])
+    result = EXPERIMENTS["distances"].runner()(asked["distances"])
     assert result.complete
     assert result.n_texts == TEXTS.n_texts
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from analysis import jobs
-from analysis.core import settings, store
+from analysis.core import store
 from analysis.core.blocks import Block
 from analysis.core.errors import JobError, StorageError
 from analysis.core.progress import Progress
@@ -21,7 +21,7 @@ from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.prompt.comparison_spec import CompareSpec, Variant
 from analysis.jobs import attempt as interruption
-from analysis.jobs import local, table
+from analysis.jobs import local, settings, table
 from analysis.jobs.local import Process
 from analysis.jobs.space import saved_folders
 from tests.support import fakes

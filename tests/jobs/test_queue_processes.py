@@ -11,9 +11,8 @@ import time
 import pytest
 
 from analysis import jobs
-from analysis.core import settings
 from analysis.core.errors import JobError
-from analysis.jobs import local
+from analysis.jobs import local, settings
 from tests.support.server import FAKE, running, visit
 from tests.support.worker import COMMAND, end_worker, request, wait_for, wait_state
 

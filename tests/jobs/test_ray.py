@@ -151,7 +151,7 @@ def seventy(cache):
 
 
 def test_requested_memory_follows_from_the_model(cluster, seventy, monkeypatch):
-    found, place = head.look(), backend.backends()["ray"]
+    found, place = head.look(), backend.BACKENDS["ray"]
     free = {"num_gpus": 1.0, "num_cpus": 4.0}
     # Of 64 GB: layer by layer a map fits, and a text that is written does not; on a card the weights go through memory.
     assert ray.needs(found, DistanceSpec(seventy)) == {**free, "memory_gb": 9.5}
@@ -228,11 +228,11 @@ def test_token_goes_only_to_the_cluster_and_is_kept_nowhere(cluster, count):
 
 def test_the_same_attempt_handed_over_twice_is_begun_once(cluster, count):
     job, _ = handed(cluster, count)
-    backend.backends()["ray"].submit(job)
+    backend.BACKENDS["ray"].submit(job)
     assert [path for method, path, _ in cluster.asked if method == "POST"] == ["/api/jobs/"]
     cluster.says["/api/jobs/"] = 500, "Traceback\nValueError: Job with submission_id x already exists. Please use another.\n.\n"
     cluster.jobs.clear()
-    backend.backends()["ray"].submit(job)  # as when two dashboards do it at once
+    backend.BACKENDS["ray"].submit(job)  # as when two dashboards do it at once
 
 
 def test_job_belongs_to_head_that_answers_too_late(cluster, count, monkeypatch):
@@ -396,7 +396,7 @@ def test_where_nothing_can_be_run_it_says_why(cluster, count, monkeypatch, varia
 
 def test_without_the_package_it_says_how_to_install_it(monkeypatch):
     monkeypatch.setattr(ray, "find_spec", lambda name: None)
-    assert "pip install -r requirements-ray.txt" in backend.backends()["ray"].available()
+    assert "pip install -r requirements-ray.txt" in backend.BACKENDS["ray"].available()
 
 
 def test_token_file_readable_by_others_is_refused(cluster, monkeypatch, tmp_path):
@@ -405,9 +405,9 @@ def test_token_file_readable_by_others_is_refused(cluster, monkeypatch, tmp_path
     monkeypatch.delenv(head.TOKEN)
     monkeypatch.setenv(head.TOKEN_FILE, str(file))
     file.chmod(0o640)
-    assert "Run `chmod 600` on the file, and change the token" in backend.backends()["ray"].available()
+    assert "Run `chmod 600` on the file, and change the token" in backend.BACKENDS["ray"].available()
     file.chmod(0o600)
-    assert backend.backends()["ray"].available() is None
+    assert backend.BACKENDS["ray"].available() is None
 
 
 def test_open_cluster_is_used_only_on_loopback_when_allowed(cluster, monkeypatch):
@@ -416,7 +416,7 @@ def test_open_cluster_is_used_only_on_loopback_when_allowed(cluster, monkeypatch
     assert head.look().is_open
     monkeypatch.setattr(head, "_is_loopback", lambda address: False)
     time.sleep(0.01)
-    assert "anybody on its network can run anything on it" in backend.backends()["ray"].available()
+    assert "anybody on its network can run anything on it" in backend.BACKENDS["ray"].available()
 
 
 def test_page_waits_less_than_a_second_for_silent_head(cluster, monkeypatch):
@@ -428,7 +428,7 @@ def test_page_waits_less_than_a_second_for_silent_head(cluster, monkeypatch):
         deaf.listen()
         monkeypatch.setenv(head.ADDRESS, f"http://127.0.0.1:{deaf.getsockname()[1]}")
         began = time.monotonic()
-        assert "answer" in backend.backends()["ray"].available()
+        assert "answer" in backend.BACKENDS["ray"].available()
         assert time.monotonic() - began < 1.5
 
 
@@ -442,7 +442,7 @@ def test_free_resources_are_known_by_machine(cluster):
 
 
 def test_free_resources_and_needs_are_described_in_a_sentence(cluster, monkeypatch):
-    place = backend.backends()["ray"]
+    place = backend.BACKENDS["ray"]
     assert (
         place.tells()
         == "1 of 2 GPUs and 7 of 8 CPU cores free on 1 machine (64.0 GB of memory). A job takes 1 GPU and 4 CPU cores."

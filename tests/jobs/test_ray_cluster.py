@@ -12,9 +12,10 @@ import psutil
 import pytest
 
 from analysis import jobs
-from analysis.core import extensions, registry, store
+from analysis.core import extensions, store
 from analysis.core.blocks import Block
 from analysis.core.errors import JobError
+from analysis.core.experiment import EXPERIMENTS
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.heal import healing
 from analysis.experiments.heal.heal_result import HealResult
@@ -95,11 +96,10 @@ def here(running, tmp_path, monkeypatch):
 @pytest.fixture
 def count(tmp_path, monkeypatch):
     """The kind of job that counts to ten, known here and to the processes that are started."""
-    registry.experiments()
     module = load_file(tmp_path / "toy_kind.py", KIND + WITHOUT_TORCH)
     monkeypatch.setenv(extensions.VARIABLE, str(tmp_path / "toy_kind.py"))
     yield module
-    registry._registered.pop("count")
+    EXPERIMENTS.remove("count")
     sys.modules.pop("toy_kind")
 
 
@@ -110,8 +110,9 @@ def test_cluster_job_survives_restart_kill_and_stop(running, count):
     count.gate().write_text("3")
     job = jobs.submit(count.CountSpec(), backend="ray")
     wait_for(lambda: jobs.get(job.id).done == 3)
-    backend._registered["ray"] = ray.Ray()  # as of another dashboard, or of this one after a restart
-    backend.backends()["ray"].submit(jobs.get(job.id))
+    backend.BACKENDS.remove("ray")
+    backend.register(ray.Ray)  # as of another dashboard, or of this one after a restart
+    backend.BACKENDS["ray"].submit(jobs.get(job.id))
     assert head.ask("GET", "/api/jobs/")[1].count('"type": "SUBMISSION"') == 1
     count.gate().write_text("4")
     assert wait_for(lambda: (now := jobs.get(job.id)).done == 4 and now).state == "running"

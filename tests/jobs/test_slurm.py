@@ -8,8 +8,9 @@ from functools import partial
 import pytest
 
 from analysis import jobs
-from analysis.core import extensions, registry, store
+from analysis.core import extensions, store
 from analysis.core.errors import JobError
+from analysis.core.experiment import EXPERIMENTS
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps import distance_map
 from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
@@ -31,7 +32,6 @@ def count(tmp_path, monkeypatch):
     monkeypatch.setenv(slurm.PLACE, "local")
     monkeypatch.setattr(local, "ensure_worker", lambda: pytest.fail("a worker was started for a job that runs elsewhere"))
     monkeypatch.setattr(errand, "LOADER", "builtins:object")
-    registry.experiments()
     module = load_file(tmp_path / "toy_kind.py", KIND)
     monkeypatch.setenv(extensions.VARIABLE, str(tmp_path / "toy_kind.py"))
     module.gate().write_text("10")
@@ -39,7 +39,7 @@ def count(tmp_path, monkeypatch):
     for job in jobs.active():
         if (said := errand.told(job)) is not None:
             said.process.kill()
-    registry._registered.pop("count")
+    EXPERIMENTS.remove("count")
     sys.modules.pop("toy_kind")
 
 
@@ -57,7 +57,8 @@ def begun(count, n: int = 3) -> jobs.Job:
 def test_slurm_job_runs_and_a_new_dashboard_finds_it(count):
     job = begun(count, 4)
     assert (job.backend, job.state, job.phase, job.values) == ("slurm", "running", "counting", {"n": 4})
-    backend._registered["slurm"] = slurm.Slurm()  # as of another dashboard, or of this one after a restart
+    backend.BACKENDS.remove("slurm")
+    backend.register(slurm.Slurm)  # as of another dashboard, or of this one after a restart
     count.gate().write_text("10")
     done = wait_state(job, "done")
     assert (done.done, done.total, done.error) == (10, 10, None)

@@ -1,6 +1,5 @@
 """The worker, in real processes: whole lives of jobs, and every way they can end."""
 
-import importlib
 import os
 import signal
 import subprocess
@@ -13,10 +12,8 @@ import pytest
 
 from analysis import jobs
 from analysis.cli import jobs as jobs_command
-from analysis.core import registry
 from analysis.core.blocks import Block
 from analysis.core.errors import JobError, SpecError
-from analysis.core.registry import RESULTS, SPECS
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.accuracy.sweep_spec import SweepSpec
 from analysis.experiments.heal.heal_spec import HealSpec
@@ -388,13 +385,6 @@ def test_warm_model_is_freed_before_heal_and_export(cache, tiny_folder, kind):
     in_memory = [int(line) for line in (cache / "in-memory.txt").read_text().split()]
     # A look and a load; another look while that model is warm; then the heal's or the export's own look and load.
     assert in_memory == [0, 0, 1, 0, 0]
-
-
-def test_every_kind_of_request_has_a_runner_and_a_title():
-    assert set(registry.RUNNERS) == set(SPECS) == set(RESULTS) == set(registry.TITLES)
-    for target in registry.RUNNERS.values():
-        module, _, function = target.partition(":")
-        assert callable(getattr(importlib.import_module(module), function))
 
 
 def test_worker_stops_job_over_its_time_limit_by_itself():

@@ -7,13 +7,13 @@ import torch
 
 from analysis.core.blocks import Block, LayerSet, PartSet
 from analysis.core.errors import SpecError
-from analysis.core.store import find_results
 from analysis.models import decoder as architecture
 from analysis.models import load
 from analysis.models import spec as cost
 from analysis.models.cut import cut, without_block
 from analysis.models.spec import InspectResult, ModelSpec
 from tests.support.families import FAMILIES, build
+from tests.support.stored import walked
 from tests.zoo import models
 
 CUTS = (None, Block(2, 3), LayerSet((0, 3, 5)), PartSet(attention=(0, 4), feed_forward=(1,), layers=(3,)))
@@ -153,6 +153,6 @@ def test_body_that_needs_numbers_leaves_its_cache_unknown(monkeypatch):
 
 
 def test_results_that_are_older_than_these_facts_still_load():
-    stored = next(stored for stored in find_results("inspect") if stored.precomputed)
+    stored = next(stored for stored in walked("inspect") if stored.precomputed)
     stored.data["model"].pop("layers", None)
     assert InspectResult.read(stored).model.layers == []

@@ -139,7 +139,7 @@ def architecture():
     AutoConfig.register("ladder", LadderConfig)
     AutoModelForCausalLM.register(LadderConfig, LadderForClimbing)
     yield
-    families.forget("ladder")
+    families.FAMILIES.remove("ladder")
     CONFIG_MAPPING._extra_content.pop("ladder")
     MODEL_FOR_CAUSAL_LM_MAPPING._extra_content.pop(LadderConfig)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.core.registry import RESULTS
+from analysis.core.experiment import RESULTS
 from analysis.exports import card
 from analysis.models import load, weights_format
 from analysis.models.spec import ModelSpec

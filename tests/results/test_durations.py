@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from analysis.core import host
-from analysis.core.host import Load
+from analysis.core.host import SystemLoad
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.batch.grid_spec import GridSpec
 from analysis.experiments.search.search_spec import SearchResult, SearchSpec, takes
@@ -14,8 +14,8 @@ from analysis.results.compared import durations
 from analysis.results.compared.durations import Timed
 from tests.support import fakes
 
-IDLE = Load(0.1, 2)
-BUSY = Load(3.0, 2)
+IDLE = SystemLoad(0.1, 2)
+BUSY = SystemLoad(3.0, 2)
 FACTS = {"starter": fakes.FACTS}
 SEARCH = SearchSpec(fakes.MODEL, "greedy")
 INSTANT = replace(fakes.heal_spec(), steps=0, instant=True, recipe="instant")
@@ -103,9 +103,9 @@ def test_only_heals_of_this_processor_count(monkeypatch):
 
 
 def test_a_machine_is_busy_from_half_a_process_a_core():
-    assert not Load(0.9, 2).is_busy
-    assert Load(0.9, 2).stretch == (1, 1)
-    assert Load(1.0, 2).is_busy
+    assert not SystemLoad(0.9, 2).is_busy
+    assert SystemLoad(0.9, 2).stretch == (1, 1)
+    assert SystemLoad(1.0, 2).is_busy
     assert host.load(ours=10_000).average == 0
 
 

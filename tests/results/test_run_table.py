@@ -8,8 +8,8 @@ import pytest
 
 from analysis.core import index, stats, store
 from analysis.core.blocks import Block
+from analysis.core.experiment import RESULTS
 from analysis.core.index import Wanted
-from analysis.core.registry import RESULTS
 from analysis.data.spec import CorpusSpec
 from analysis.results.compared import runs as run_table
 from analysis.results.stored import summaries

@@ -11,7 +11,7 @@ from analysis.core.blocks import Block, removal
 from analysis.results import library
 from analysis.results.compared import selection
 from analysis.results.stored import result as opened
-from tests.support import fakes
+from tests.support import fakes, stored
 
 CUTS = (Block(11, 5), Block(9, 5), Block(3, 1), removal([2, 7, 9]), Block(20, 9))
 KINDS = ("evaluate", "sweep", "heal")
@@ -70,7 +70,7 @@ def walked(model) -> list:
     """Return every score of a model as pages listed them before: evaluations, curves, heals, each strongest first."""
     found = []
     for kind in KINDS:
-        read = [library.RESULTS[kind].read(replace(stored, array_files=())) for stored in store.find_results(kind)]
+        read = [library.RESULTS[kind].read(replace(one, array_files=())) for one in stored.walked(kind)]
         every = [one for one in _once(read) if _is_of(one, model)]
         if kind != "heal":
             every = [one for one in every if one.spec.model.quantization == model.quantization]
@@ -118,7 +118,7 @@ def test_index_lists_a_models_results_like_a_full_sort(seed):
     fill(seed)
     model = replace(fakes.MODEL, source="lab/a", identity="files:a", dtype=("auto", "float32")[seed % 2])
     for kind in KINDS:
-        every = [library.RESULTS[kind].read(replace(one, array_files=())) for one in store.find_results(kind)]
+        every = [library.RESULTS[kind].read(replace(one, array_files=())) for one in stored.walked(kind)]
         expected = library.preferred([one for one in _once(every) if _is_of(one, model)], model)
         assert [one.result for one in library.found(kind, model)] == expected
         assert library.counted(kind, model) == len(expected)

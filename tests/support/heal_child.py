@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 
-from analysis.core import registry
+from analysis.core.experiment import RUNNERS
 from analysis.experiments.heal import healing
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.jobs import worker
@@ -33,4 +33,4 @@ def work(cache: str) -> None:
     """Be the worker of a cache folder."""
     os.environ["LAYERSCOPE_CACHE"] = cache
     importlib.import_module(SHORT_TEXTS)
-    worker.serve(registry.RUNNERS, worker.LOADER, 60)
+    worker.serve(RUNNERS, worker.LOADER, 60)

@@ -5,9 +5,9 @@ from typing import Annotated, ClassVar
 
 from plotly.graph_objs import Figure
 
+from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option
 from analysis.core.record import Result, Spec
-from analysis.core.registry import Experiment, register
 from analysis.models.spec import ModelSpec
 
 

@@ -49,4 +49,4 @@ def registered(folder: Path) -> Iterator[recipes.Recipe]:
     try:
         yield recipes.get(NAME)
     finally:
-        recipes.forget(NAME)
+        recipes.RECIPES.remove(NAME)

@@ -1,10 +1,11 @@
 """The question sets there are: each registers its rows, how one becomes a question, and all that may be asked of it."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Concatenate, ParamSpec
 
 from analysis.core.errors import BenchmarkError
+from analysis.core.registry import Registry
 from analysis.data.tasks.question import Question, Row
 
 Read = Callable[[Row, str], Question]
@@ -77,30 +78,10 @@ class Task:
         return sorted(chosen) if chosen else everything
 
 
-_registered: dict[str, Task] = {}
-
-
-class _Tasks(Mapping[str, Task]):
-    """The question sets registered now, in the order of lists."""
-
-    def __getitem__(self, name: str) -> Task:
-        return _registered[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(sorted(_registered, key=lambda name: _registered[name].place))
-
-    def __len__(self) -> int:
-        return len(_registered)
-
-
-TASKS: Mapping[str, Task] = _Tasks()
+TASKS: Registry[Task] = Registry("question set", order=lambda task: task.place)
 """Every question set, by the name that a `BenchmarkSpec` uses."""
-
-
-def register(task: Task) -> Task:
-    """Make a question set known everywhere: requests, command line, pages, reports."""
-    _registered[task.name] = task
-    return task
+register = TASKS.add
+"""Make a question set known everywhere: requests, command line, pages, reports."""
 
 
 def _of_a_reader(made: Callable[Concatenate[Read, P], Task]) -> Callable[P, Callable[[Read], Read]]:

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from analysis.core import stats
+from analysis.core.experiment import Experiment, register
 from analysis.core.record import Result, Spec, require
-from analysis.core.registry import Experiment, register
 from analysis.core.table import Column, Table
 from analysis.data.spec import BenchmarkSpec
 from analysis.models.spec import ModelFacts, ModelSpec

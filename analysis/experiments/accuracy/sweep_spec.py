@@ -6,9 +6,9 @@ from typing import Annotated, ClassVar
 
 from analysis.core.blocks import Removal
 from analysis.core.bounds import MOST_LAYERS, SEED, Bound, one_of
+from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require
-from analysis.core.registry import Experiment, register
 from analysis.core.table import Table
 from analysis.data import corpora
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
@@ -210,6 +210,7 @@ register(
         SweepResult,
         run="analysis.experiments.accuracy.sweep:run",
         title="Accuracy curve",
+        place=3,
         shards="analysis.experiments.accuracy.sweep:SweepShards",
     )
 )
@@ -221,6 +222,7 @@ register(
         EvaluateResult,
         run="analysis.experiments.accuracy.evaluation:run",
         title="Evaluation",
+        place=4,
         shards="analysis.experiments.accuracy.evaluation:PointShards",
     )
 )

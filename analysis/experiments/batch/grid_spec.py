@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from analysis.core.bounds import MOST_LAYERS, Bound, one_of, shown
+from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require
-from analysis.core.registry import Experiment, register
 from analysis.core.table import Table
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, default_loss_corpus
 from analysis.data.tasks import TASKS
@@ -192,6 +192,7 @@ register(
         GridResult,
         run="analysis.experiments.batch.grid:run",
         title="Grid",
+        place=10,
         shards="analysis.experiments.batch.grid:GridShards",
         help="accuracy curves of several models, datasets, texts and strategies, all combinations in one table.",
     )

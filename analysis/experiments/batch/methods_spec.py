@@ -9,9 +9,9 @@ import numpy as np
 from analysis.core import stats
 from analysis.core.blocks import removal
 from analysis.core.bounds import MOST_LAYERS, Bound, one_of
+from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option
 from analysis.core.record import Result, Spec, require
-from analysis.core.registry import Experiment, register
 from analysis.core.table import Column, Table, interval_columns, interval_values
 from analysis.data import corpora, questions
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, default_loss_corpus

@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 
 from analysis.core import stats
 from analysis.core.blocks import Removal
+from analysis.core.experiment import Experiment, register
 from analysis.core.record import Result, Spec
-from analysis.core.registry import Experiment, register
 from analysis.core.table import Column, Table, interval_columns, of_rows
 from analysis.data import corpora
 from analysis.data.decontamination import Overlap
@@ -272,6 +272,7 @@ register(
         run="analysis.experiments.heal.healing:run",
         working="analysis.experiments.heal.memory:working_bytes",
         title="Heal",
+        place=5,
         together="analysis.experiments.heal.healing:share",
     )
 )

@@ -8,9 +8,9 @@ import numpy as np
 
 from analysis.core.blocks import Block
 from analysis.core.bounds import MOST_LAYERS, Bound
+from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec
-from analysis.core.registry import Experiment, register
 from analysis.core.table import MISSING, Column, Table
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.distance_spec import INTERVAL_COLUMNS, Best, DistanceSpec, interval_ends, texts_read
@@ -169,6 +169,7 @@ register(
         DamageResult,
         run="analysis.experiments.maps.damage:run",
         title="Loss-increase map",
+        place=2,
         shards="analysis.experiments.maps.damage:DamageShards",
     )
 )

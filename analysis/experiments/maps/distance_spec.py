@@ -9,10 +9,10 @@ import numpy as np
 from analysis.core import stats
 from analysis.core.blocks import Block
 from analysis.core.bounds import one_of
+from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option
 from analysis.core.record import Result, Spec
-from analysis.core.registry import Experiment, register
-from analysis.core.store import Stored
+from analysis.core.store import StoredResult
 from analysis.core.table import Column, Table
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.metrics import METRICS
@@ -131,7 +131,7 @@ class DistanceResult(Result):
         )
 
     @classmethod
-    def arrays_in(cls, stored: Stored) -> dict[str, Any]:
+    def arrays_in(cls, stored: StoredResult) -> dict[str, Any]:
         """Read arrays as for every result; distances stored as one array of all metrics, by position, are returned by name."""
         found = super().arrays_in(stored)
         if isinstance(stacked := found.get("text_distances"), np.ndarray):
@@ -180,6 +180,7 @@ register(
         DistanceResult,
         run="analysis.experiments.maps.distance_map:run",
         title="Distance map",
+        place=1,
         shards="analysis.experiments.maps.distance_map:DistanceShards",
     )
 )

@@ -9,9 +9,9 @@ from typing import Annotated, Any, ClassVar
 
 from analysis.core.blocks import Removal
 from analysis.core.bounds import SEED, Bound, one_of
+from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require
-from analysis.core.registry import Experiment, register
 from analysis.core.table import Column, Table
 from analysis.experiments.prompt.microscope_spec import check_prompt
 from analysis.experiments.scoring.repetition import repetition_rate
@@ -249,4 +249,4 @@ class CompareResult(Result):
         return next((writing for variant, writing in self.written if variant.is_unpruned), None)
 
 
-register(Experiment(CompareSpec, CompareResult, run="analysis.experiments.prompt.comparison:run", title="Comparison"))
+register(Experiment(CompareSpec, CompareResult, run="analysis.experiments.prompt.comparison:run", title="Comparison", place=7))

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 from analysis.core.blocks import Removal
+from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option
 from analysis.core.record import Result, Spec, require
-from analysis.core.registry import Experiment, register
 from analysis.core.table import Column, Table
 from analysis.models.spec import ModelSpec
 
@@ -99,4 +99,6 @@ class MicroscopeResult(Result):
         return self.vocabulary[str(self.guesses[depth][position][rank])]
 
 
-register(Experiment(MicroscopeSpec, MicroscopeResult, run="analysis.experiments.prompt.microscope:run", title="Microscope"))
+register(
+    Experiment(MicroscopeSpec, MicroscopeResult, run="analysis.experiments.prompt.microscope:run", title="Microscope", place=8)
+)

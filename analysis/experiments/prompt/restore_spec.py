@@ -7,9 +7,9 @@ from typing import Annotated, ClassVar
 
 from analysis.core.blocks import Removal, removal_of_parts
 from analysis.core.errors import SpecError
+from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option
 from analysis.core.record import Result, Spec, require
-from analysis.core.registry import Experiment, register
 from analysis.core.table import Column, Table
 from analysis.experiments.prompt.microscope_spec import check_prompt
 from analysis.models.spec import ModelSpec
@@ -201,6 +201,7 @@ register(
         RestoreResult,
         run="analysis.experiments.prompt.restore:run",
         title="Restored layer",
+        place=9,
         help="which single removed layer, put back alone, lowers the surprisal of a token most.",
     )
 )

@@ -10,9 +10,9 @@ from analysis.core import stats
 from analysis.core.blocks import Removal, removal
 from analysis.core.bounds import MOST_LAYERS, MOST_WHOLE, SEED, Bound, one_of, shown
 from analysis.core.errors import BlockRangeError
+from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require
-from analysis.core.registry import Experiment, register
 from analysis.core.table import Column, Table
 from analysis.data import corpora
 from analysis.data.spec import CorpusSpec, default_loss_corpus

@@ -10,9 +10,9 @@ import numpy as np
 from analysis.core import stats
 from analysis.core.blocks import Block, PartSet, Removal, parse_removal
 from analysis.core.bounds import MOST_LAYERS, SEED, Bound, shown
+from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option
 from analysis.core.record import Result, Spec, require
-from analysis.core.registry import Experiment, register
 from analysis.core.table import Column, Table
 from analysis.data.spec import MOST_TOKENS
 from analysis.models.spec import ModelFacts, ModelSpec
@@ -225,4 +225,4 @@ class SpeedResult(Result):
         )
 
 
-register(Experiment(SpeedSpec, SpeedResult, run="analysis.experiments.speed.speed:run", title="Speed"))
+register(Experiment(SpeedSpec, SpeedResult, run="analysis.experiments.speed.speed:run", title="Speed", place=6))

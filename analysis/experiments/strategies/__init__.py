@@ -16,9 +16,9 @@ from typing import Protocol
 import numpy as np
 
 from analysis.core.blocks import Removal, removal
-from analysis.core.catalogue import Catalogue
 from analysis.core.errors import BlockRangeError, SpecError
 from analysis.core.record import require
+from analysis.core.registry import Registry, first, modules_in
 from analysis.experiments.maps.damage_spec import LeastDamage
 from analysis.experiments.maps.distance_spec import Best
 
@@ -150,14 +150,17 @@ class Strategy:
         )
 
 
-STRATEGIES: Catalogue[Strategy] = Catalogue(
-    __name__,
-    (
+STRATEGIES: Registry[Strategy] = Registry(
+    "strategy",
+    modules=modules_in(__name__),
+    order=first(
         *("similarity", "deepest", "reverse", "block-influence", "loss-greedy", "random", "manual"),
         *("greedy", "swaps", "evopress", "lorp", "influence-iterated"),
     ),
 )
 """Every strategy by name."""
+register = STRATEGIES.add
+"""Make a strategy known to command line, sweeps, pages, charts and reports."""
 HELP: Mapping[str, str] = STRATEGIES.each(lambda strategy: strategy.help)
 """Which layers each takes, in half a sentence."""
 
@@ -177,12 +180,6 @@ class _SearchingNames(Collection[str]):
 
 SEARCHING: Collection[str] = _SearchingNames()
 """The strategies that search."""
-
-
-def register(strategy: Strategy) -> Strategy:
-    """Make a strategy known to command line, sweeps, pages, charts and reports."""
-    STRATEGIES.add(strategy.name, strategy)
-    return strategy
 
 
 def needs(name: str, *what: str) -> bool:

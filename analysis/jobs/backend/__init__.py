@@ -17,9 +17,6 @@ A backend takes an attempt at a job away from here, tells how far it is whenever
 there.
 """
 
-import functools
-import importlib
-import pkgutil
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
@@ -28,6 +25,7 @@ from analysis.core.errors import JobError
 from analysis.core.meter import Work
 from analysis.core.progress import Progress
 from analysis.core.record import Spec
+from analysis.core.registry import Registry, modules_in
 from analysis.jobs.job import LOCAL, RUNNING, Job
 
 
@@ -113,30 +111,21 @@ class Backend(ABC):
 
 
 BackendT = TypeVar("BackendT", bound=type[Backend])
-_registered: dict[str, Backend] = {}
+BACKENDS: Registry[Backend] = Registry(
+    "backend", modules=modules_in(__name__), order=lambda backend: (backend.name != LOCAL, backend.name)
+)
+"""Every place to run by name, this machine first, the others in the order of their names."""
 
 
 def register(backend: BackendT) -> BackendT:
     """Make a place to run known to the queue, the command line and the pages."""
-    _registered[backend.name] = backend()
+    BACKENDS.add(backend())
     return backend
-
-
-def backends() -> dict[str, Backend]:
-    """Every place to run by name, this machine first, the others in the order of their names."""
-    _import_all()
-    return {LOCAL: _registered[LOCAL], **dict(sorted(_registered.items()))}
-
-
-@functools.cache
-def _import_all() -> None:
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
 
 
 def usable_backends() -> dict[str, Backend]:
     """The places that can run something now, by name: where there is one only, nobody need be asked."""
-    return {name: backend for name, backend in backends().items() if backend.available() is None}
+    return {name: backend for name, backend in BACKENDS.items() if backend.available() is None}
 
 
 def usable(name: str) -> Backend:
@@ -145,10 +134,9 @@ def usable(name: str) -> Backend:
     Raises:
         JobError: when there is no such place, or it cannot run anything now.
     """
-    known = backends()
-    if name not in known:
-        raise JobError(f"There is no backend {name[:40]!r}. Choose one of {', '.join(known)}.")
-    reason = known[name].available()
+    if name not in BACKENDS:
+        raise JobError(f"There is no backend {name[:40]!r}. Choose one of {', '.join(BACKENDS)}.")
+    reason = BACKENDS[name].available()
     if reason is not None:
         raise JobError(f"The backend {name} is not available: {reason}")
-    return known[name]
+    return BACKENDS[name]

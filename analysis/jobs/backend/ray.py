@@ -17,10 +17,10 @@ from typing import Any
 
 from analysis.core import documents, units
 from analysis.core.errors import JobError, LayerscopeError, SpecError, one_line
+from analysis.core.experiment import TITLES
 from analysis.core.failures import redact
 from analysis.core.progress import Progress
 from analysis.core.record import Spec
-from analysis.core.registry import TITLES
 from analysis.jobs import errand, head, preflight
 from analysis.jobs.backend import Backend, Seen, register
 from analysis.jobs.job import CANCELLED, FAILED, INTERRUPTED, RUNNING, Job

@@ -19,11 +19,11 @@ from typing import Any
 
 from analysis.core import disk, program, shards, store
 from analysis.core.errors import JobError, SpecError, StorageError
+from analysis.core.experiment import EXPERIMENTS, RESULTS, RUNNERS, SPECS
 from analysis.core.meter import COUNTS
 from analysis.core.options import imported
 from analysis.core.progress import OnProgress, Progress
 from analysis.core.record import Result, Spec
-from analysis.core.registry import RESULTS, RUNNERS, SPECS, experiments
 from analysis.core.shards import Shard
 from analysis.jobs.crew.team import Crew, MemberLost, Piece, Team
 
@@ -61,7 +61,7 @@ def can_share(spec: Spec) -> bool:
 
 
 def _is_shared(spec: Spec) -> bool:
-    one = experiments().get(spec.kind)
+    one = EXPERIMENTS.get(spec.kind)
     return one is not None and one.is_shared and getattr(spec, "adapter", None) is None
 
 
@@ -74,7 +74,7 @@ def check(spec: Spec, n: int) -> None:
     if not 1 <= n <= MOST:
         raise SpecError(f"--workers must be 1..{MOST}, not {n}.")
     if n > 1 and not _is_shared(spec):
-        kinds = ", ".join(kind for kind, one in experiments().items() if one.is_shared)
+        kinds = ", ".join(kind for kind, one in EXPERIMENTS.items() if one.is_shared)
         raise SpecError(
             f"A request of kind {spec.kind} runs in one process. Use --workers with {kinds}, and without an adapter."
         )
@@ -147,7 +147,7 @@ def shared(spec: Spec, n: int, on_progress: OnProgress, members: str = LOCAL) ->
     """
     check(spec, n)
     ours: Crew = imported(members)(spec, n)
-    answer = imported(_TOGETHER) if experiments()[spec.kind].together else share
+    answer = imported(_TOGETHER) if EXPERIMENTS[spec.kind].together else share
     try:
         found: Result = answer(spec, ours, on_progress)
         return found
@@ -188,7 +188,7 @@ def _answered(spec: Spec, team: Team) -> Result:
 
     team.say = lambda: Progress("loading the model", values={"result_key": spec.fingerprint()})
     # A part that cannot be shared, such as the search that a curve rests on, is answered by one of them.
-    reads_disk, left = team.alone(missing) if experiments()[spec.kind].shards else (False, [])
+    reads_disk, left = team.alone(missing) if EXPERIMENTS[spec.kind].shards else (False, [])
     if left:
         _measure(left, team, asked, together=reads_disk)
     team.say = lambda: Progress("putting the shards together")

@@ -17,11 +17,11 @@ from typing import Any
 
 from analysis.core import extensions, failures
 from analysis.core.errors import JobError
+from analysis.core.experiment import EXPERIMENTS, SPECS
 from analysis.core.meter import COUNTS
 from analysis.core.options import imported
 from analysis.core.progress import Cancelled, PeerLost, Progress
 from analysis.core.record import Spec
-from analysis.core.registry import SPECS, experiments
 from analysis.core.shards import Shard, Work
 from analysis.jobs.crew import versions
 from analysis.jobs.crew.together import Line
@@ -58,7 +58,7 @@ class Member:
         Raises:
             LayerscopeError: when the model, its texts or its questions are not here.
         """
-        work = imported(experiments()[kind].shards)
+        work = imported(EXPERIMENTS[kind].shards)
         resolved = work.resolve(SPECS[kind].from_json(spec))
         return [(one.kind, one.to_json()) for one in [*work.before(resolved), resolved]]
 
@@ -71,7 +71,7 @@ class Member:
         self._work, self._spec = None, SPECS[kind].from_json(spec)
         if self._load is None:
             self._load = imported(LOADER)()
-        work: Work = imported(experiments()[kind].shards)(self._spec, self._on_progress, load=self._load)
+        work: Work = imported(EXPERIMENTS[kind].shards)(self._spec, self._on_progress, load=self._load)
         self._work = work
         return work.reads_disk
 
@@ -89,7 +89,7 @@ class Member:
         """Run a request, which finds its shards measured; the fingerprint of its result, which is stored."""
         if self._load is None:
             self._load = imported(LOADER)()
-        result = experiments()[kind].runner()(SPECS[kind].from_json(spec), self._on_progress, load=self._load)
+        result = EXPERIMENTS[kind].runner()(SPECS[kind].from_json(spec), self._on_progress, load=self._load)
         return str(result.spec.fingerprint())
 
     def take_part(self, asked: dict[str, Any], rank: int, size: int, meeting: str) -> str | None:
@@ -103,7 +103,7 @@ class Member:
         line, kind = Line(Path(asked["folder"])), asked["kind"]
         if line.ended():
             return None
-        run, load = imported(experiments()[kind].together), imported(LOADER)()
+        run, load = imported(EXPERIMENTS[kind].together), imported(LOADER)()
         told = self._on_progress if rank else line.report
         try:
             result = run(SPECS[kind].from_json(asked["spec"]), told, load=load, rank=rank, size=size, meeting=meeting)

@@ -19,9 +19,9 @@ from typing import Any
 
 from analysis.core import disk, documents, store
 from analysis.core.errors import JobError
+from analysis.core.experiment import RESULTS
 from analysis.core.progress import Cancelled, OnProgress, Progress
 from analysis.core.record import Result, Spec
-from analysis.core.registry import RESULTS
 from analysis.jobs.crew import Crew, MemberLost, fits
 from analysis.jobs.crew.team import LOOK_S, LOST, REPLACED, Team
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from analysis.core import host
-from analysis.core.host import Load
+from analysis.core.host import SystemLoad
 from analysis.core.record import Result
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.sweep_spec import SweepResult
@@ -45,7 +45,7 @@ class Duration:
     of_another: str = ""
     """The model that these were of, where it is another one; its times go by the number of parameters."""
 
-    def under(self, load: Load) -> "Duration":
+    def under(self, load: SystemLoad) -> "Duration":
         """Return the duration on a machine that has other work."""
         quick, slow = load.stretch
         return Duration(self.low_s * quick, self.high_s * slow, self.n, self.of_another)
@@ -56,7 +56,7 @@ def is_of_here(result: Result) -> bool:
     return result.versions.get("processor", "").rpartition(",")[0] == host.processor()
 
 
-def expected(spec: HealSpec, facts: ModelFacts, known: Sequence[Timed], load: Load) -> Duration | None:
+def expected(spec: HealSpec, facts: ModelFacts, known: Sequence[Timed], load: SystemLoad) -> Duration | None:
     """Return the duration until the verdict; None where no run like it was measured here and the work alone gives no estimate.
 
     A request with a named time takes that time under any load: on a busy machine it takes fewer steps.
@@ -88,7 +88,7 @@ _LOW, _HIGH = 0.6, 2.0
 """Range of CPUs around the one that the amount of work was timed on."""
 
 
-def _estimated(spec: HealSpec, facts: ModelFacts, load: Load) -> Duration | None:
+def _estimated(spec: HealSpec, facts: ModelFacts, load: SystemLoad) -> Duration | None:
     """Duration of a heal that trains nothing, from its tokens and the size of the model; None on a GPU."""
     if recipes.sees_gpu(spec.model.device) or spec.model.device == "mps":
         return None
@@ -97,7 +97,7 @@ def _estimated(spec: HealSpec, facts: ModelFacts, load: Load) -> Duration | None
     return Duration(_LOW * seconds, _HIGH * seconds, 0).under(load)
 
 
-def refining(result: HealResult, wanted: HealSpec, load: Load) -> Duration | None:
+def refining(result: HealResult, wanted: HealSpec, load: SystemLoad) -> Duration | None:
     """Return the duration of a refined judgement, from the training speed of the healing run here; None where it is unknown.
 
     Args:
@@ -116,7 +116,7 @@ def refining(result: HealResult, wanted: HealSpec, load: Load) -> Duration | Non
     return Duration((1 - _UNSURE) * seconds, (1 + _UNSURE) * seconds, 1).under(load)
 
 
-def preparing(spec: HealSpec, facts: ModelFacts, known: Sequence[Timed], load: Load) -> Duration | None:
+def preparing(spec: HealSpec, facts: ModelFacts, known: Sequence[Timed], load: SystemLoad) -> Duration | None:
     """Return how long all but the training of a heal takes: the part of a named time that is not left for training."""
     apart = _apart(spec, facts, known)
     return apart and apart.under(load)
@@ -195,7 +195,7 @@ _SHARED = 0.2
 """Share of the quickest honest pace; a curve below it took over scores of others, so that its time says nothing."""
 
 
-def of_grid(spec: GridSpec, known: Sequence[SweepResult], facts: Mapping[str, ModelFacts], load: Load) -> Duration | None:
+def of_grid(spec: GridSpec, known: Sequence[SweepResult], facts: Mapping[str, ModelFacts], load: SystemLoad) -> Duration | None:
     """Return the longest duration of a grid, with nothing of it measured before; None without an estimate.
 
     Args:

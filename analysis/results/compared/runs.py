@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.core.errors import CorruptResultError
-from analysis.core.index import Group
+from analysis.core.index import ResultGroup
 from analysis.models.spec import ModelFacts, ModelSpec
 from analysis.results.stored.result import Found, KeyFigure, read
 from analysis.results.stored.summaries import KINDS, facts, kinds, nearest_n
@@ -123,13 +123,13 @@ class Seen:
     """When the newest result was stored, seconds since the epoch; 0 where all are precomputed."""
 
 
-def models_seen(groups: Sequence[Group]) -> list[Seen]:
+def models_seen(groups: Sequence[ResultGroup]) -> list[Seen]:
     """Return the models behind results of any kind, distinct by their weights, not their paths; newest first.
 
     Args:
         groups: may also hold facts read of a model alone (`InspectResult`), which are not counted.
     """
-    by_weights: dict[str, list[Group]] = {}
+    by_weights: dict[str, list[ResultGroup]] = {}
     for group in groups:
         by_weights.setdefault(group.identity or f"{group.source} {group.revision}", []).append(group)
     seen = []
@@ -147,7 +147,7 @@ def models_seen(groups: Sequence[Group]) -> list[Seen]:
     return sorted(seen, key=lambda one: -one.saved_at)
 
 
-def _first_read(groups: Sequence[Group]) -> Any:
+def _first_read(groups: Sequence[ResultGroup]) -> Any:
     for group in groups:
         with contextlib.suppress(CorruptResultError):
             return read(group.newest)

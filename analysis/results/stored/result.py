@@ -7,10 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from analysis.core import documents, store, upkeep
+from analysis.core import documents, index_sync, store
 from analysis.core.errors import CorruptResultError
-from analysis.core.index import Entry
-from analysis.core.registry import RESULTS
+from analysis.core.experiment import RESULTS
+from analysis.core.index import IndexEntry
 from analysis.models.spec import ModelSpec
 from analysis.results.stored.evidence import Weight
 
@@ -100,7 +100,7 @@ class Found:
     saved_at: float
     """Seconds since the epoch."""
     source: Any
-    """Its origin: the index's `Entry`, or a result at hand with its summary."""
+    """Its origin: the index's `IndexEntry`, or a result at hand with its summary."""
 
     @property
     def id(self) -> str:
@@ -110,7 +110,7 @@ class Found:
     @cached_property
     def summary(self) -> Summary:
         """Return the facts that are known without reading it."""
-        return Summary.from_json(self.source.summary) if isinstance(self.source, Entry) else self.source[1]
+        return Summary.from_json(self.source.summary) if isinstance(self.source, IndexEntry) else self.source[1]
 
     @property
     def result(self) -> Any:
@@ -119,15 +119,15 @@ class Found:
         Raises:
             CorruptResultError: when it was changed or damaged since it was listed.
         """
-        return read(self.source) if isinstance(self.source, Entry) else self.source[0]
+        return read(self.source) if isinstance(self.source, IndexEntry) else self.source[0]
 
 
-def of_entry(entry: Entry) -> Found:
+def of_entry(entry: IndexEntry) -> Found:
     """A stored result that the index knows."""
     return Found(entry.kind, entry.key, entry.precomputed, entry.saved_at, entry)
 
 
-def read(entry: Entry) -> Any:
+def read(entry: IndexEntry) -> Any:
     """The result behind an entry of the index, arrays left on disk.
 
     Raises:
@@ -136,7 +136,7 @@ def read(entry: Entry) -> Any:
     try:
         return _read(entry.kind, str(entry.folder), entry.mtime_ns, entry.precomputed)
     except CorruptResultError:
-        upkeep.note(entry.kind, entry.key)
+        index_sync.note(entry.kind, entry.key)
         raise
 
 

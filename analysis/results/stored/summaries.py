@@ -8,10 +8,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.core import blocks, index, registry, stats
+from analysis.core import blocks, index, stats
 from analysis.core.blocks import Removal
+from analysis.core.experiment import RESULTS, TITLES, additions
+from analysis.core.index_sync import DESCRIPTIONS
 from analysis.core.record import Spec
-from analysis.core.store import Stored
+from analysis.core.store import StoredResult
 from analysis.core.table import Table
 from analysis.data import corpora, questions
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
@@ -35,7 +37,7 @@ Measured = DistanceResult | SweepResult | HealResult | DamageResult | EvaluateRe
 
 def kinds() -> dict[str, str]:
     """`KINDS`, and every kind that was added to those of this program, with its title."""
-    return KINDS | {kind: experiment.title.lower() for kind, experiment in registry.additions().items()}
+    return KINDS | {kind: experiment.title.lower() for kind, experiment in additions().items()}
 
 
 def facts(result: Any) -> ModelFacts | None:
@@ -66,7 +68,7 @@ def how(result: Any) -> str:
         return f"blocks up to {len(result.increase)}"
     if isinstance(result, EvaluateResult):
         return "unpruned" if result.spec.block is None else str(result.spec.block.describe())
-    return registry.TITLES[result.kind]
+    return TITLES[result.kind]
 
 
 def precision(result: Any) -> str:
@@ -214,13 +216,14 @@ def _materials(result: Any) -> Iterator[str]:
             yield hashlib.sha256(said.encode()).hexdigest()[:12]
 
 
-def described(kind: str, stored: Stored) -> dict[str, Any]:
+@DESCRIPTIONS.add
+def described(kind: str, stored: StoredResult) -> dict[str, Any]:
     """Return the facts of a stored result that the index keeps, by column; arrays are left on disk.
 
     Raises:
         CorruptResultError: when the content does not fit its kind.
     """
-    result = registry.RESULTS[kind].read(dataclasses.replace(stored, array_files=()))
+    result = RESULTS[kind].read(dataclasses.replace(stored, array_files=()))
     known = summary(result)
     model, said = known.model, known.to_json()
     searched = [said[part] for part in ("name", "layers", "how", "on", "n", "precision", "seed", "versions")]

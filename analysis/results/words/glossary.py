@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from analysis.core import registry
+from analysis.core.experiment import EXPERIMENTS
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.results.stored import reading
 
@@ -74,7 +74,7 @@ TERMS = {
 
 def terms() -> dict[str, str]:
     """Return all terms, with those of the kinds of experiment that explain themselves."""
-    own = {kind.title: kind.help for kind in registry.experiments().values() if kind.help}
+    own = {kind.title: kind.help for kind in EXPERIMENTS.values() if kind.help}
     return {name: term.meaning for name, term in TERMS.items()} | own
 
 

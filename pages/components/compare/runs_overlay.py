@@ -10,7 +10,7 @@ import streamlit as st
 from analysis.charts import runs as run_figures
 from analysis.charts.look import ACCURACY, BITS, LOSS
 from analysis.charts.runs import Drawn
-from analysis.core import registry
+from analysis.core.experiment import TITLES
 from analysis.results.compared import differences
 from analysis.results.compared import runs as run_table
 from analysis.results.stored import summaries
@@ -45,7 +45,7 @@ def show(picked: list[Found], reference: Found | None) -> None:
         st.caption("Evaluations are single points. They are in the table, and a pinned reference is compared with them.")
     for run in runs:
         if run.kind not in summaries.KINDS:
-            st.header(f"{words.plain(registry.TITLES[run.kind])} of {words.plain(run.summary.name)}", anchor=False)
+            st.header(f"{words.plain(TITLES[run.kind])} of {words.plain(run.summary.name)}", anchor=False)
             added.result(run.result, f"run-{run.key}")
     _data({kind: same for kind, same in drawn.items() if kind in _TITLES})
 

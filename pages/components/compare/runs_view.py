@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from analysis.core import index, letters, registry, store
+from analysis.core import index, letters, store
 from analysis.core.errors import CorruptResultError
+from analysis.core.experiment import RESULTS, TITLES
 from analysis.core.index import Wanted
-from analysis.core.registry import RESULTS
 from analysis.models.spec import ModelSpec
 from analysis.results import library as reading
 from analysis.results.compared import differences as run_compare
@@ -139,7 +139,7 @@ def _table(model: ModelSpec, reference: Found | None) -> tuple[list[Found], floa
 
 
 def _plural(kind: str) -> words.Markdown:
-    return words.plain(_PLURALS.get(kind) or registry.TITLES.get(kind, "All"))
+    return words.plain(_PLURALS.get(kind) or TITLES.get(kind, "All"))
 
 
 def _filtered(model: ModelSpec) -> tuple[list[Found], int, float]:

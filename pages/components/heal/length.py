@@ -7,7 +7,7 @@ import streamlit as st
 
 from analysis import jobs
 from analysis.core import host, index
-from analysis.core.host import Load
+from analysis.core.host import SystemLoad
 from analysis.core.index import Wanted
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_spec import HealSpec
@@ -170,7 +170,7 @@ def measured_here() -> list[Timed]:
     return [Timed(found.result, took.get(found.key) or found.result.wall_s) for found in here if found.summary.complete]
 
 
-def load_now() -> Load:
+def load_now() -> SystemLoad:
     """Return the load of this machine without our own running jobs, since a new job waits for them."""
     ours = any(job.state == jobs.RUNNING for job in jobs.active())
     return host.load(host.cores() if ours else 0)

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from analysis import jobs
-from analysis.core import registry
+from analysis.core.experiment import TITLES
 from pages.components.jobs import card
 from pages.components.shared import access, frame, start, words
 
@@ -93,7 +93,7 @@ _COLUMNS = {
 def _row(job: jobs.Job, n_bytes: int) -> dict:
     return {
         "job": job.label,
-        "kind": registry.TITLES.get(job.kind, job.kind),
+        "kind": TITLES.get(job.kind, job.kind),
         "state": job.state,
         "submitted": datetime.fromtimestamp(job.created_at, UTC),
         "took": "" if job.elapsed_s is None else words.duration(job.elapsed_s),

@@ -24,7 +24,7 @@ def last_of(kind: str, matches) -> jobs.Job | None:
     """The job of a kind whose spec matches: the one that runs or waits, else the one that ended last.
 
     Args:
-        kind: a key of `registry.SPECS`.
+        kind: a key of `SPECS`.
         matches: returns whether a spec is the intended one.
     """
     return next((job for job in jobs.list_jobs() if job.kind == kind and matches(job.spec)), None)

@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from analysis.core.store import Stored, cache_dir
+from analysis.core.store import StoredResult, cache_dir
 from analysis.jobs import preflight
 from analysis.models.spec import Choice, InspectResult, ModelFacts, ModelSpec
 from pages.components.shared import access, words
@@ -35,7 +35,7 @@ def of(model: ModelSpec) -> InspectResult | None:
     if model.source != "starter":
         access.check_start()
     data = _looks.of(model.source, model.revision, model.dtype, model.device, model.quantization, str(cache_dir()))
-    return None if data is None else InspectResult.read(Stored(Path(model.source), data, (), False, 0.0))
+    return None if data is None else InspectResult.read(StoredResult(Path(model.source), data, (), False, 0.0))
 
 
 def coming(model: ModelSpec) -> None:

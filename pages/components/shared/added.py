@@ -3,10 +3,9 @@
 import streamlit as st
 
 from analysis.charts import kinds
-from analysis.core import registry
+from analysis.core.experiment import EXPERIMENTS, Experiment, additions
 from analysis.core.options import imported
 from analysis.core.record import Result
-from analysis.core.registry import Experiment
 from analysis.models.spec import ModelSpec
 from pages.components.shared import chart, command, frame, library, start, state, theme, words
 from pages.components.shared.library import Found
@@ -17,7 +16,7 @@ HOMES = {"methods": "Compare, Methods"}
 
 def kinds_here() -> dict[str, Experiment]:
     """The additional kinds without a view of their own."""
-    return {kind: one for kind, one in registry.additions().items() if kind not in HOMES}
+    return {kind: one for kind, one in additions().items() if kind not in HOMES}
 
 
 def panels(model: ModelSpec) -> list[Found]:
@@ -36,7 +35,7 @@ def shown(kind: str, model: ModelSpec) -> Found | None:
 
 
 def _of(kind: str, model: ModelSpec) -> list[Found]:
-    has_model = "model" in registry.additions()[kind].spec.__dataclass_fields__
+    has_model = "model" in additions()[kind].spec.__dataclass_fields__
     return library.find(kind, model if has_model else None)
 
 
@@ -80,7 +79,7 @@ def result(found: Result, key: str) -> None:
         found: the result.
         key: first part of the widgets' keys.
     """
-    kind = registry.experiments()[found.kind]
+    kind = EXPERIMENTS[found.kind]
     if kind.panel:
         imported(kind.panel)(found)
         return

@@ -10,9 +10,9 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.navigation.page import Page
 
 from analysis import __version__
-from analysis.core import failures, index, letters, upkeep
+from analysis.core import failures, index, index_sync, letters
 from analysis.core.errors import LayerscopeError
-from analysis.core.registry import RESULTS
+from analysis.core.experiment import RESULTS
 from pages.components.shared import glossary, library, state, words
 
 _INSIDE = "inside-frame"
@@ -87,7 +87,7 @@ def errors_shown() -> Iterator[None]:
     The index of stored results is brought up to date once for the block, and not for each of its many questions.
     """
     try:
-        with upkeep.once():
+        with index_sync.once():
             yield
     except LayerscopeError as error:
         st.error(words.plain(str(error)))
@@ -120,7 +120,7 @@ def header(title: words.Markdown, question: words.Markdown, shares: tuple[int, i
             them = "1 stored result of this name is" if other == 1 else f"{other} stored results of this name are"
             st.caption(f":material/info: {them} hidden, because the model's weights have changed.")
         n_unread, n_stored = index.unread(tuple(RESULTS))
-        if n_unread > upkeep.FEW:
+        if n_unread > index_sync.FEW:
             st.caption(
                 f":material/hourglass_top: Layerscope is indexing {n_unread:,} of {n_stored:,} stored results in the "
                 "background. "

@@ -11,8 +11,8 @@ import streamlit as st
 from analysis.core import host, index, store
 from analysis.core.blocks import Removal
 from analysis.core.errors import CorruptResultError, ModelNotFoundError
+from analysis.core.experiment import RESULTS
 from analysis.core.index import Wanted
-from analysis.core.registry import RESULTS
 from analysis.data import starter
 from analysis.models import identity as identities
 from analysis.models.spec import ModelSpec
@@ -46,7 +46,7 @@ def find(
     Results that the visitor chose are among them, each with the strongest answer to the same request.
 
     Args:
-        kind: a key of `registry.RESULTS`.
+        kind: a key of `RESULTS`.
         model: only results of the same weights, wherever they lay, and the same quantization; without it they are newest
             first and precomputed ones last.
         any_precision: also those in another quantization.

@@ -95,14 +95,14 @@ def choose_place() -> None:
 
 def say_what_it_takes(spec: Spec) -> None:
     """Show the free resources and the needs of this request at its destination, if that is not this machine."""
-    if (place := jobs.backends()[_place()]).name != jobs.LOCAL and (told := place.tells(spec, _shards(spec))):
+    if (place := jobs.BACKENDS[_place()]).name != jobs.LOCAL and (told := place.tells(spec, _shards(spec))):
         st.caption(f"{words.plain(place.title)}: {words.plain(told)}")
 
 
 def show_places() -> None:
     """Show the free resources of each configured runner and the needs of a job there, to operators of this dashboard."""
     if access.is_operator():
-        for place in jobs.backends().values():
+        for place in jobs.BACKENDS.values():
             if told := place.tells(DistanceSpec(state.current_model())):
                 st.caption(f"{words.plain(place.title)}: {words.plain(told)}")
 
@@ -110,7 +110,7 @@ def show_places() -> None:
 def _place() -> str:
     """The chosen place; this machine where there was nothing to choose, or where the choice is gone."""
     chosen: str = st.session_state.get("place", jobs.LOCAL)
-    return chosen if chosen in jobs.backends() else jobs.LOCAL
+    return chosen if chosen in jobs.BACKENDS else jobs.LOCAL
 
 
 def _shards(spec: Spec) -> int:

@@ -21,6 +21,7 @@ from analysis.experiments.batch import grid
 from analysis.experiments.batch.grid_spec import MOST_CELLS, GridResult, GridSpec
 from analysis.models import load
 from analysis.models.spec import ModelSpec
+from tests.support.stored import walked
 from tests.support.told import Told
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -185,7 +186,7 @@ def test_grid_killed_within_a_curve_resumes_to_equal_figures(spec, monkeypatch, 
     command = [sys.executable, "-c", KILLED, json.dumps(spec.to_json())]
     ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
-    (partial,) = [GridResult.read(stored) for stored in store.find_results("grid") if not stored.precomputed]
+    (partial,) = [GridResult.read(stored) for stored in walked("grid") if not stored.precomputed]
     assert (partial.complete, len(partial.cells)) == (False, 1)
     survived = grid.run(spec)
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "other"))

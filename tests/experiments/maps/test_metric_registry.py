@@ -41,7 +41,7 @@ def chord(tmp_path):
     """The metric, registered as long as the test lasts."""
     own.file(tmp_path, "own_chord", CHORD)
     yield METRICS["chord"]
-    METRICS.forget("chord")
+    METRICS.remove("chord")
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_the_command_line_offers_it_while_it_is_there(capsys, tmp_path):
         assert spec == DistanceSpec(metric="chord")
         assert main.command_line(spec) == "python -m analysis distances starter --metric chord"
     finally:
-        METRICS.forget("chord")
+        METRICS.remove("chord")
     assert "chord" not in helped(capsys, "distances")
     with pytest.raises(SpecError, match="metric must be one of angular, .*, relative-l2, not 'chord'"):
         DistanceSpec(metric="chord")
@@ -110,7 +110,7 @@ def test_it_is_measured_stored_and_read_back_and_orphans_nothing(model, tmp_path
         fresh = DistanceSpec(model, CorpusSpec("c4", n_texts=2, seq_len=24))
         assert "chord" in distance_map.run(fresh).others
     finally:
-        METRICS.forget("chord")
+        METRICS.remove("chord")
 
 
 @pytest.mark.usefixtures("chord")
@@ -125,7 +125,7 @@ def test_explore_offers_and_draws_it(model, monkeypatch):
     assert heat["colorbar"]["title"]["text"] == "chord, 0 to 2"
     assert heat["z"][0][0] == pytest.approx(measured.others["chord"][0][0])
     assert "Dotted: by chord distance the choice at n = 2 would be" in texts(at)
-    METRICS.forget("chord")  # its stored distances can still be shown
+    METRICS.remove("chord")  # its stored distances can still be shown
     at = own.page(monkeypatch, "pages/explore.py", model=model.source, dtype="float32", n="2", metric="chord")
     assert "Dotted: by chord the choice at n = 2 would be" in texts(at)
 
@@ -165,7 +165,7 @@ def test_a_metric_of_another_shape_is_named(tmp_path):
         with pytest.raises(AssertionError, match="chord gives"):
             distances.text_distances([torch.ones(2, 4)] * 3, [2])
     finally:
-        METRICS.forget("chord")
+        METRICS.remove("chord")
 
 
 def test_names_titles_and_units_are_read_without_a_heavy_library():

@@ -9,7 +9,7 @@ import torch
 from analysis.charts import prompts
 from analysis.core.blocks import Block, LayerSet
 from analysis.core.errors import SpecError, UnsupportedModelError
-from analysis.core.registry import SPECS
+from analysis.core.experiment import SPECS
 from analysis.experiments.prompt.comparison_spec import (
     CompareResult,
     CompareSpec,

@@ -10,7 +10,7 @@ from torch import nn
 from analysis.charts import kinds, look, prompts
 from analysis.core.blocks import ATTENTION, FEED_FORWARD, Block, LayerSet, parse_removal
 from analysis.core.errors import BlockRangeError, SpecError
-from analysis.core.registry import SPECS, additions
+from analysis.core.experiment import SPECS, additions
 from analysis.experiments.prompt import restore
 from analysis.experiments.prompt.restore_spec import RestoreResult, RestoreSpec, recovered, without_layer
 from analysis.models import load, writing

@@ -59,13 +59,13 @@ def test_families_with_own_attention_equal_brute_force_packed_or_not(family):
 @pytest.mark.parametrize("family", BY_ROW)
 def test_the_trial_alone_finds_attention_by_rows(family, monkeypatch):
     """A family that nothing is known of has to be found out."""
-    monkeypatch.setattr(families, "_registered", {})
+    monkeypatch.setattr(families.FAMILIES, "_entries", {})
     assert not likelihood.can_pack(architecture.find_decoder(build(family)))
 
 
 def test_errors_too_far_for_a_trial_show_on_first_questions(monkeypatch):
     """Local windows of a family's own are longer than any trial, and shorter than real questions are apart in a row."""
-    monkeypatch.setattr(families, "_registered", {})
+    monkeypatch.setattr(families.FAMILIES, "_entries", {})
     decoder = architecture.find_decoder(build("gpt_neo_far"))
     assert likelihood.can_pack(decoder)
     asked = questions(6)

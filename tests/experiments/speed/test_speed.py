@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from analysis.core import store
 from analysis.core.blocks import Block, parse_removal
 from analysis.core.errors import BlockRangeError, SpecError
 from analysis.core.progress import Cancelled, ignore
@@ -17,6 +16,7 @@ from analysis.models.decoder import find_decoder
 from analysis.models.spec import ModelSpec
 from analysis.results.words import headline
 from tests.support.families import build
+from tests.support.stored import walked
 from tests.support.told import Told
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -88,7 +88,7 @@ def test_a_real_measurement_has_every_requested_point(spec):
     assert result.peak_bytes > 1_000_000
     assert result.prefill is not None
     assert result.model.layers
-    (stored,) = store.find_results("speed")[:1]
+    (stored,) = walked("speed")[:1]
     assert SpeedResult.read(stored) == result
 
 

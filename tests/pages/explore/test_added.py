@@ -6,7 +6,7 @@ import pytest
 
 from analysis import jobs
 from analysis.cli import main
-from analysis.core import registry
+from analysis.core.experiment import EXPERIMENTS, additions, register
 from tests.support import fakes
 from tests.support.seen import figures, opened, texts
 
@@ -51,7 +51,7 @@ def test_click_queues_a_job_with_the_title_of_its_kind(app, letters):
 
 
 def test_own_panel_replaces_table_and_chart(app, found, letters):
-    registry.register(replace(letters.EXPERIMENT, panel="tests.support.letters:panel"))
+    register(replace(letters.EXPERIMENT, panel="tests.support.letters:panel"))
     at = unfold(app(), "letters")
     assert "3 letters in banana" in [text.value for text in at.text]
     assert "letters-figure" not in figures(at)
@@ -71,10 +71,10 @@ def test_glossary_explains_the_added_kind(app, letters):
 
 def test_methods_stand_under_compare_and_are_not_repeated(app):
     """The old tab drew one table of methods by its own, and ringed a best one where the joined table has none."""
-    assert "methods" in registry.additions()
+    assert "methods" in additions()
     at = app()
     assert [one.label.partition(" (")[0] for one in at.expander if "stored)" in one.label] == [
-        registry.experiments()[kind].title for kind in ("precision", "search")
+        EXPERIMENTS[kind].title for kind in ("precision", "search")
     ]
     for kind in ("precision", "search"):
         unfold(at, kind)
@@ -86,7 +86,7 @@ def test_tab_more_goes_when_nothing_is_left(app, monkeypatch):
 
     fakes.distances().save()
     assert "More" in [tab.label for tab in app().tabs]
-    monkeypatch.setattr(added, "HOMES", dict.fromkeys(registry.additions(), "elsewhere"))
+    monkeypatch.setattr(added, "HOMES", dict.fromkeys(additions(), "elsewhere"))
     assert "More" not in [tab.label for tab in app().tabs]
 
 

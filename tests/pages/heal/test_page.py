@@ -19,7 +19,7 @@ from analysis.jobs import table as job_table
 from pages.components.shared import uploads
 from tests.support import fakes, own_recipe
 
-FIRST = recipes.NAMES[0]
+FIRST = next(iter(recipes.NAMES))
 OF_HEAL = {"block": "11:5"}
 """Opens the page at the cut of `fakes.heal`."""
 
@@ -72,7 +72,7 @@ def test_starting_queues_the_recipe_for_the_sliders_block(app, known):
     at = app("pages/heal.py", n="5")
     best = fakes.distances().best[4].block
     assert best.describe() in texts(at)
-    name = recipes.NAMES[0]
+    name = next(iter(recipes.NAMES))
     at.radio(key="heal-time").set_value("own").run()
     at.button_group(key=f"{name}-sized").set_value("steps").run()
     at.number_input(key=f"{name}-steps").set_value(7)
@@ -101,12 +101,12 @@ def test_an_untouched_form_is_the_preset(app, known):
     at = app("pages/heal.py", n="5")
     at.button(key="start-heal").click().run()
     (made,) = jobs.active()
-    assert (made.spec.recipe, made.spec.minutes, made.spec.steps) == (recipes.NAMES[0], 10.0, 0)
+    assert (made.spec.recipe, made.spec.minutes, made.spec.steps) == (next(iter(recipes.NAMES)), 10.0, 0)
 
 
 def test_every_length_shows_its_recovery_and_its_duration_here(app, known, monkeypatch):
     monkeypatch.setattr(host, "processor", lambda: "a test")
-    monkeypatch.setattr(host, "load", lambda ours=0: host.Load(3.1, 2))
+    monkeypatch.setattr(host, "load", lambda ours=0: host.SystemLoad(3.1, 2))
     instant = replace(fakes.heal_spec().model, quantization="none")
     for n, start, loss in ((3, 13, 3.0), (10, 9, 3.3)):
         made = healed(n, start, recipe="instant", steps=0, instant=True, validation=CorpusSpec("c4"), model=instant)

@@ -6,11 +6,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from analysis import jobs
-from analysis.core import settings, store
+from analysis.core import store
 from analysis.core.meter import Work
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
-from analysis.jobs import backend
+from analysis.jobs import backend, settings
 from analysis.jobs import table as job_table
 from analysis.jobs.backend import Backend, Seen, register
 from analysis.jobs.local import Process
@@ -252,7 +252,7 @@ def test_choice_of_where_jobs_run_appears_only_with_several(app, monkeypatch):
     fakes.distances().save()
     at = app()
     assert not [box for box in at.selectbox if box.key == "place"]
-    monkeypatch.setattr(backend, "_registered", dict(backend._registered))
+    monkeypatch.setattr(backend.BACKENDS, "_entries", dict(backend.BACKENDS))
     register(_Elsewhere)
     at = app()
     assert at.selectbox(key="place").options == ["This machine", "Elsewhere"]
@@ -269,7 +269,7 @@ def test_choice_of_where_jobs_run_appears_only_with_several(app, monkeypatch):
 @pytest.mark.parametrize("kind", ["heal", "grid"])
 def test_duration_elsewhere_is_shown_next_to_the_start_button(app, monkeypatch, kind):
     fakes.distances().save()
-    monkeypatch.setattr(backend, "_registered", dict(backend._registered))
+    monkeypatch.setattr(backend.BACKENDS, "_entries", dict(backend.BACKENDS))
     register(_Elsewhere)
     at = app("pages/heal.py" if kind == "heal" else "pages/compare.py")
     at.selectbox(key="place").set_value("elsewhere").run()

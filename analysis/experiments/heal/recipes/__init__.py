@@ -7,7 +7,7 @@ One of your own is one file that registers it when it is imported (`analysis.cor
     register(Recipe("gentle", "LoRA of low rank", "Rank 2, for models that forget easily.", {"r": 2, "steps": 200}))
 """
 
-from analysis.experiments.heal.recipes.recipe import NAMES, SETTINGS, Recipe, forget, get, register
+from analysis.experiments.heal.recipes.recipe import NAMES, RECIPES, SETTINGS, Recipe, get, register
 from analysis.experiments.heal.recipes.request import asked, for_model, heal_spec, is_first, like, refined, said, sees_gpu
 from analysis.experiments.heal.recipes.sizing import CHECKS, checks_in, planned, spread, steps_that_fit
 from analysis.experiments.heal.recipes.table import DEFAULT, FIRST, INSTANT, QUICK
@@ -19,12 +19,12 @@ __all__ = [
     "INSTANT",
     "NAMES",
     "QUICK",
+    "RECIPES",
     "SETTINGS",
     "Recipe",
     "asked",
     "checks_in",
     "for_model",
-    "forget",
     "get",
     "heal_spec",
     "is_first",

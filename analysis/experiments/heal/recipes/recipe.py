@@ -1,11 +1,12 @@
 """Recipes and their registry: each recipe registers itself from a file of its own."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, overload
+from typing import Any
 
 from analysis.core.blocks import Block, Removal
 from analysis.core.errors import RecipeError
+from analysis.core.registry import Registry
 from analysis.experiments.heal.heal_spec import HealSpec, judged_by
 
 SETTINGS = tuple(field.name for field in fields(HealSpec) if field.name not in ("block", "recipe"))
@@ -83,43 +84,22 @@ class Recipe:
         return replace(recipe, values=recipe.values | recipe.on_gpu) if on_gpu else recipe
 
 
-_registered: dict[str, Recipe] = {}
+RECIPES: Registry[Recipe] = Registry("recipe")
+"""Every recipe but the saved ones, by name. The timed ones depend on the machine, `paper` on the model; the others are the same
+everywhere."""
+NAMES: Collection[str] = RECIPES.keys()
+"""Their names in the order of registration, as live as the registry."""
 
 
 def register(recipe: Recipe) -> Recipe:
     """Make a recipe known everywhere: command line, pages, saved names.
 
     Raises:
-        SpecError: for a value out of range.
+        SpecError: for a value out of range, or a name that another recipe has.
     """
     for on_gpu in (False, True):
         recipe.here(model="", on_gpu=on_gpu).spec()
-    _registered[recipe.name] = recipe
-    return recipe
-
-
-def forget(name: str) -> None:
-    """Take a recipe out again, as a test does with one of its own."""
-    _registered.pop(name, None)
-
-
-class _Names(Sequence[str]):
-    """The names in the order of registration, whenever they are looked at."""
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[str]: ...
-    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
-        return list(_registered)[index]
-
-    def __len__(self) -> int:
-        return len(_registered)
-
-
-NAMES: Sequence[str] = _Names()
-"""Every recipe but the saved ones. The timed ones depend on the machine, `paper` on the model; the others are the same
-everywhere."""
+    return RECIPES.add(recipe)
 
 
 def get(name: str, *, model: str = "", on_gpu: bool = False) -> Recipe:
@@ -133,6 +113,6 @@ def get(name: str, *, model: str = "", on_gpu: bool = False) -> Recipe:
     Raises:
         RecipeError: for an unknown name.
     """
-    if name not in _registered:
+    if name not in RECIPES:
         raise RecipeError(f"There is no recipe {name!r}. The recipes are {', '.join(NAMES)}.")
-    return _registered[name].here(model=model, on_gpu=on_gpu)
+    return RECIPES[name].here(model=model, on_gpu=on_gpu)

@@ -18,8 +18,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from analysis.core.catalogue import Catalogue
 from analysis.core.record import require
+from analysis.core.registry import Registry, first, modules_in
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,7 +61,9 @@ class Metric:
         require(self.of in (LAST, TOKENS), f"A metric must be of {LAST} or {TOKENS}, not {self.of!r}.")
 
 
-METRICS: Catalogue[Metric] = Catalogue(__name__, ("angular", "angular-tokens", "cosine-tokens", "relative-l2"))
+METRICS: Registry[Metric] = Registry(
+    "metric", modules=modules_in(__name__), order=first("angular", "angular-tokens", "cosine-tokens", "relative-l2")
+)
 """Every metric by name."""
 TITLES: Mapping[str, str] = METRICS.each(lambda metric: metric.title)
 """How people call each metric."""
@@ -80,7 +82,7 @@ def metric(name: str, *, title: str, unit: str, of: str = LAST, source: str = ""
     """
 
     def register(measure: Measure) -> Measure:
-        METRICS.add(name, Metric(name, title, unit, measure, of, source))
+        METRICS.add(Metric(name, title, unit, measure, of, source))
         return measure
 
     return register

@@ -1,11 +1,8 @@
-"""Index file of results: made, brought up to date with the folders, moved aside when it is broken.
+"""Index of results kept up to date with the folders: changes are brought in before a query, and a broken file is made again.
 
 The time at which a kind's folder changed shows new entries, and the writer of a result reports its rewrites (`note`). A look at
 the times and sizes of all files finds other changes: an edit by hand, or a machine that shares the folder. That look takes no
 more than a twentieth of the time.
-
-Write-ahead logging, so that readers and the writer do not wait for each other. `synchronous = NORMAL`, for a power cut may take
-the last changes, which are then made again, but leaves no broken file.
 """
 
 import contextlib
@@ -14,92 +11,38 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
 from analysis.core import disk, store
 from analysis.core.errors import CorruptResultError, LayerscopeError, StorageError
-from analysis.core.options import imported
+from analysis.core.index_file import (
+    BAD,
+    GOOD,
+    LAYOUT,
+    NOTHING,
+    OWN,
+    UNREAD,
+    connect,
+    folder_of,
+    make_tables,
+    marks,
+    named,
+    places,
+    transaction,
+)
+from analysis.core.registry import Registry, modules_named
 
-LAYOUT = 5
-"""Of the file, which its name says: raise it when a column or a summary says something else than before."""
-DESCRIBED_BY = "analysis.results.stored.summaries:described"
-"""Called with the kind and a stored result: returns the values of its columns, from `source` on, by name. A name and no
-import, because this package is below that one."""
+Describe = Callable[[str, store.StoredResult], dict[str, Any]]
+"""From the kind and a stored result to the values of its columns, from `source` on, by name."""
+DESCRIPTIONS: Registry[Describe] = Registry(
+    "description of results", key=lambda describe: "index", modules=modules_named("summaries")
+)
+"""One function, which a package above this one registers."""
 FEW = 200
 """So many results are read while the caller waits; more are read behind their back, and come as they are read."""
 
-OWN = "results"
-"""Place of results in the cache; any other is a folder of committed results."""
-UNREAD, GOOD, BAD, NOTHING = range(4)
-"""States of a row: to be read, readable, not to be shown, a folder without a result."""
-_TABLES = (
-    """CREATE TABLE results (
-    number INTEGER PRIMARY KEY,
-    place TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    key TEXT NOT NULL,
-    state INTEGER NOT NULL DEFAULT 0,
-    news INTEGER NOT NULL DEFAULT 0,
-    mtime_ns INTEGER NOT NULL DEFAULT 0,
-    size INTEGER NOT NULL DEFAULT 0,
-    inode INTEGER NOT NULL DEFAULT 0,
-    source TEXT,
-    revision TEXT,
-    identity TEXT,
-    identities TEXT,
-    is_quantized INTEGER,
-    name TEXT,
-    builds_on TEXT,
-    materials TEXT,
-    said TEXT,
-    weights TEXT,
-    quantization TEXT,
-    dtype TEXT,
-    strength TEXT,
-    told_on TEXT,
-    strategy TEXT,
-    draw INTEGER,
-    dataset TEXT,
-    questions TEXT,
-    asked_model TEXT,
-    map TEXT,
-    request TEXT,
-    block TEXT,
-    generation TEXT,
-    adapter TEXT,
-    is_score INTEGER,
-    accuracy_on TEXT,
-    loss_on TEXT,
-    n_asked INTEGER,
-    n_cuts INTEGER,
-    largest INTEGER,
-    UNIQUE (place, kind, key)
-)""",
-    # Apart, so that a search of all rows passes over little.
-    "CREATE TABLE summaries (number INTEGER PRIMARY KEY, summary TEXT NOT NULL)",
-    # One row for each score of a result: the condition it holds under, the removed layers, the repair of them.
-    """CREATE TABLE scores (
-    condition TEXT, cut TEXT, repair TEXT, number INTEGER, quantity TEXT, PRIMARY KEY (condition, cut, repair, number)
-) WITHOUT ROWID""",
-    "CREATE INDEX scores_of_cut ON scores (cut, repair, condition, number)",
-    "CREATE INDEX scores_of_result ON scores (number)",
-    # Counts the changes of each kind, so that an answer is kept until results of its kinds change.
-    "CREATE TABLE versions (kind TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID",
-    """CREATE INDEX by_strength ON results (
-    kind, weights, state, place, quantization, dtype, strength, source, told_on, mtime_ns, key,
-    is_score, strategy, dataset, accuracy_on, loss_on, n_cuts, n_asked, questions, draw
-)""",
-    "CREATE INDEX of_weights ON results (identity, kind)",
-    "CREATE INDEX of_source ON results (source, kind, state)",
-    # With the words, so that a search for one that is nowhere passes over nothing else.
-    "CREATE INDEX by_time ON results (kind, place, state, mtime_ns, key, said)",
-    "CREATE INDEX by_name ON results (kind, place, state, name, mtime_ns)",
-    "CREATE INDEX by_model ON results (kind, place, state, identity, source, revision, is_quantized, mtime_ns, key)",
-    "CREATE INDEX unread ON results (kind) WHERE state = 0",
-    "CREATE TABLE folders (place TEXT, kind TEXT, mtime_ns INTEGER, PRIMARY KEY (place, kind))",
-)
 _UNSETTLED_NS = 2_000_000_000
 """A folder that changed so shortly before it was listed may change again at the same time, as coarse clocks tell it."""
 _SHARE = 20
@@ -110,8 +53,6 @@ _CHUNK = 50
 _READER = "index"
 _PAUSE_S = 0.001
 """The thread that looks at all files rests so long after each chunk."""
-_BUSY_S = 10.0
-_MAPPED = 1 << 30
 _KEPT_ANSWERS = 256
 """So many answers to statements are kept."""
 _SAY_S = 5.0
@@ -119,30 +60,10 @@ _BROKEN = ("malformed", "not a database", "no such table", "no such column", "co
 _log = logging.getLogger(__name__)
 
 
-def marks(name: str, values: Sequence[str]) -> str:
-    """The places of values in a statement, which `named` fills."""
-    return ", ".join(f":{name}{number}" for number in range(len(values)))
-
-
-def named(name: str, values: Sequence[str]) -> dict[str, Any]:
-    """Values by the names that `marks` gives them."""
-    return {f"{name}{number}": value for number, value in enumerate(values)}
-
-
-def folder_of(place: str, kind: str) -> Path:
-    """Where results of a kind lie."""
-    return (store.cache_dir() / OWN if place == OWN else Path(place)) / kind
-
-
-def places() -> tuple[str, str]:
-    """Return the place of results in the cache, and that of the committed results."""
-    return OWN, str(store.precomputed_dir())
-
-
 def note(kind: str, key: str) -> None:
     """Say that a result was written anew, or cannot be read; where that cannot be noted, the next look at its file tells."""
     values = {"place": OWN, "kind": kind, "key": key}
-    with contextlib.suppress(sqlite3.Error, StorageError, OSError), _of_cache().opened() as db, _transaction(db, [kind]):
+    with contextlib.suppress(sqlite3.Error, StorageError, OSError), _of_cache().opened() as db, transaction(db, [kind]):
         done = db.execute(f"UPDATE results SET {_ANEW} WHERE place = :place AND kind = :kind AND key = :key", values)
         if not done.rowcount:
             db.execute("INSERT OR IGNORE INTO results (place, kind, key) VALUES (:place, :kind, :key)", values)
@@ -271,7 +192,7 @@ class _Index:
 
     def _keep_in_memory(self) -> None:
         self._memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        _make(self._memory)
+        make_tables(self._memory)
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[sqlite3.Connection]:
@@ -283,11 +204,11 @@ class _Index:
             assert self._file is not None
             scope = _in_once()
             if scope is None:
-                with contextlib.closing(_connected(self._file)) as db:
+                with contextlib.closing(connect(self._file)) as db:
                     yield db
                 return
             if id(self) not in scope.connections or not self._file.exists():
-                scope.connections[id(self)] = _connected(self._file)
+                scope.connections[id(self)] = connect(self._file)
             yield scope.connections[id(self)]
 
     @contextlib.contextmanager
@@ -296,13 +217,13 @@ class _Index:
         scope, own = _in_once(), id(self)
         try:
             if scope is None:
-                self._bring_in(kinds, wait)
+                self._refresh(kinds, wait)
             elif left := [kind for kind in kinds if not {(own, kind, wait), (own, kind, True)} & scope.brought]:
-                self._bring_in(left, wait)
+                self._refresh(left, wait)
                 scope.brought.update((own, kind, wait) for kind in left)
         except (sqlite3.DatabaseError, StorageError) as error:
             self._get_over(error)
-            self._bring_in(kinds, wait)
+            self._refresh(kinds, wait)
         with self.opened() as db:
             try:
                 yield db
@@ -333,12 +254,11 @@ class _Index:
         with store.disk_errors_explained(self._file), contextlib.suppress(FileNotFoundError):
             os.replace(self._file, self._file.with_name(f"{self._file.name}.damaged"))
 
-    def _bring_in(self, kinds: Sequence[str], wait: bool) -> None:
+    def _refresh(self, kinds: Sequence[str], wait: bool) -> None:
         with self.opened() as db:
             for kind in kinds:
                 for place in places():
-                    _bring_in_names(db, place, kind)
-                    self._look(db, place, kind, at_once=wait)
+                    self._scan(db, place, kind, at_once=wait)
             while left := _n_unread(db, kinds):
                 if left > FEW and not wait:
                     self._read_later(kinds)
@@ -348,17 +268,17 @@ class _Index:
                 elif not _read_some(db, kinds):
                     return
 
-    def _look(self, db: sqlite3.Connection, place: str, kind: str, *, at_once: bool) -> None:
-        """Look at the times and sizes of all files of a kind, where that is due."""
+    def _scan(self, db: sqlite3.Connection, place: str, kind: str, *, at_once: bool) -> None:
+        """Bring in the changes of a folder; files of a large one are looked at by the thread unless the caller waits."""
         at, took = self._looked.get((place, kind), (0.0, 0.0))
-        if at and took > _QUICK_S and time.monotonic() - at < _SHARE * took:
-            return
-        if not at_once and _has_more(db, place, kind, than=_LOOK_AT_ONCE):
+        is_due = not at or took <= _QUICK_S or time.monotonic() - at >= _SHARE * took
+        if is_due and not at_once and _has_more(db, place, kind, than=_LOOK_AT_ONCE):
             self._read_later([kind])
-            return
+            is_due = False
         began = time.monotonic()
-        _bring_in_changes(db, place, kind, again=not at)
-        self._looked[place, kind] = (time.monotonic(), time.monotonic() - began)
+        _bring_in(db, place, kind, files=is_due, again=not at)
+        if is_due:
+            self._looked[place, kind] = (time.monotonic(), time.monotonic() - began)
 
     def _read_later(self, kinds: Sequence[str]) -> None:
         """Let a thread read the unread results, so that nobody waits for it."""
@@ -380,7 +300,7 @@ class _Index:
                 for kind in kinds:
                     for place in places():
                         with self.opened() as db:
-                            self._look(db, place, kind, at_once=True)
+                            self._scan(db, place, kind, at_once=True)
                 self._read_all(kinds, say=False)
         except (sqlite3.Error, LayerscopeError, OSError):
             _log.warning("The index of the results could not be updated. Trying again.", exc_info=True)
@@ -406,83 +326,9 @@ class _Index:
                 said_at = time.monotonic()
 
 
-def _connected(file: Path) -> sqlite3.Connection:
-    """A connection to the file, which is made if need be.
-
-    Raises:
-        StorageError: when it cannot be made.
-        sqlite3.DatabaseError: when it is broken, or cannot be written.
-    """
-    if not file.exists():
-        with store.disk_errors_explained(file):
-            _begin(file)
-    db = sqlite3.connect(file, timeout=_BUSY_S, isolation_level=None)
-    try:
-        db.execute("PRAGMA synchronous = NORMAL")
-        db.execute(f"PRAGMA mmap_size = {_MAPPED}")  # each connection is new, and its own cache of pages would be empty
-        return db
-    except BaseException:
-        db.close()
-        raise
-
-
-def _begin(file: Path) -> None:
-    """Make the file, whole, however many processes want to; for its owner alone, as all that lies in the cache."""
-    store.make_folder(file.parent)
-    while (handle := disk.lock(file.with_suffix(".lock"))) is None:
-        time.sleep(0.01)
-    try:
-        if file.exists():
-            return
-        for end in ("-wal", "-shm"):  # of a file that was deleted or moved aside: they would be taken for those of the new one
-            file.with_name(file.name + end).unlink(missing_ok=True)
-        with disk.draft(file, is_folder=False, private=True) as (draft, _):
-            with contextlib.closing(sqlite3.connect(draft, isolation_level=None)) as db:
-                db.execute("PRAGMA journal_mode = WAL")
-                _make(db)
-            os.replace(draft, file)
-        _remove_former(file)
-    finally:
-        os.close(handle)
-
-
-def _remove_former(file: Path) -> None:
-    """Remove the indices of former layouts: a former version that still runs here makes its own again."""
-    for old in file.parent.glob("index-*.sqlite*"):
-        number = old.name.removeprefix("index-").partition(".")[0]
-        if number.isdecimal() and int(number) < LAYOUT:
-            with contextlib.suppress(OSError):
-                old.unlink()
-
-
-def _make(db: sqlite3.Connection) -> None:
-    with _transaction(db, ()):
-        for statement in _TABLES:
-            db.execute(statement)
-
-
-@contextlib.contextmanager
-def _transaction(db: sqlite3.Connection, kinds: Sequence[str]) -> Iterator[None]:
-    """Run the body as one transaction, and count it as a change of these kinds."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        counted = "INSERT INTO versions VALUES (?, abs(random() / 4)) ON CONFLICT DO UPDATE SET n = n + 1"
-        db.executemany(counted, [(kind,) for kind in kinds])
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
-
-
 def _n_unread(db: sqlite3.Connection, kinds: Sequence[str]) -> int:
     sql = f"SELECT count(*) FROM results WHERE state = {UNREAD} AND kind IN ({marks('kind', kinds)})"
     return int(db.execute(sql, named("kind", kinds)).fetchone()[0])
-
-
-def _n_of(db: sqlite3.Connection, place: str, kind: str) -> int:
-    return int(db.execute("SELECT count(*) FROM results WHERE place = ? AND kind = ?", (place, kind)).fetchone()[0])
 
 
 def _has_more(db: sqlite3.Connection, place: str, kind: str, *, than: int) -> bool:
@@ -490,33 +336,38 @@ def _has_more(db: sqlite3.Connection, place: str, kind: str, *, than: int) -> bo
     return db.execute(sql, (place, kind, than)).fetchone() is not None
 
 
-def _bring_in_names(db: sqlite3.Connection, place: str, kind: str) -> None:
-    """Take in folders that came and leave out those that went, where the folder that holds them changed."""
+def _bring_in(db: sqlite3.Connection, place: str, kind: str, *, files: bool, again: bool) -> None:
+    """Insert results that came, delete those that went, and mark those that changed since they were read.
+
+    Args:
+        db: the connection.
+        place, kind: the folder.
+        files: whether to compare the time, size and place on the disk of every file; else only a changed folder is listed.
+        again: whether to try unreadable results again: another version of this program may.
+    """
     folder = folder_of(place, kind)
     try:
         mtime_ns, now_ns = folder.stat().st_mtime_ns, time.time_ns()
     except OSError:
         mtime_ns, now_ns = -1, 0
-    known = db.execute("SELECT mtime_ns FROM folders WHERE place = ? AND kind = ?", (place, kind)).fetchone()
-    if known is not None and known[0] == mtime_ns:
+    row = db.execute("SELECT mtime_ns FROM folders WHERE place = ? AND kind = ?", (place, kind)).fetchone()
+    listed_ns = None if row is None else row[0]
+    if listed_ns == mtime_ns and not files:
         return
-    if mtime_ns == -1 and known is None and not _n_of(db, place, kind):
-        return
-    there = _names_in(folder)
-    settled = mtime_ns if mtime_ns == -1 or now_ns - mtime_ns > _UNSETTLED_NS else 0
-    if (known and known[0]) == settled and there == _known_names(db, place, kind):
+    rows = db.execute("SELECT key, state, mtime_ns, size, inode FROM results WHERE place = ? AND kind = ?", (place, kind))
+    known = {key: (state, status) for key, state, *status in rows}
+    there = known.keys() if listed_ns == mtime_ns else _names_in(folder)
+    changed = _changed(folder, {key: known[key] for key in known if key in there}, again=again) if files else []
+    settled_ns = mtime_ns if mtime_ns == -1 or now_ns - mtime_ns > _UNSETTLED_NS else 0
+    if settled_ns == listed_ns and there == known.keys() and not changed:
         return  # a transaction would make every kept answer old
-    with _transaction(db, [kind]):
-        before = _known_names(db, place, kind)
-        _forget(db, place, kind, before - there)
-        new = ((place, kind, key) for key in sorted(there - before))
-        db.executemany("INSERT INTO results (place, kind, key) VALUES (?, ?, ?)", new)
-        if (known and known[0]) != settled:
-            db.execute("INSERT OR REPLACE INTO folders VALUES (?, ?, ?)", (place, kind, settled))
-
-
-def _known_names(db: sqlite3.Connection, place: str, kind: str) -> set[str]:
-    return {row[0] for row in db.execute("SELECT key FROM results WHERE place = ? AND kind = ?", (place, kind))}
+    with transaction(db, [kind]):
+        _forget(db, place, kind, known.keys() - there)
+        new = ((place, kind, key) for key in sorted(there - known.keys()))
+        db.executemany("INSERT OR IGNORE INTO results (place, kind, key) VALUES (?, ?, ?)", new)
+        which = ((place, kind, key) for key in changed)
+        db.executemany(f"UPDATE results SET {_ANEW} WHERE place = ? AND kind = ? AND key = ?", which)
+        db.execute("INSERT OR REPLACE INTO folders VALUES (?, ?, ?)", (place, kind, settled_ns))
 
 
 def _names_in(folder: Path) -> set[str]:
@@ -528,25 +379,10 @@ def _names_in(folder: Path) -> set[str]:
         return set()
 
 
-def _forget(db: sqlite3.Connection, place: str, kind: str, keys: set[str]) -> None:
-    which = [(place, kind, key) for key in sorted(keys)]
-    same = "place = ? AND kind = ? AND key = ?"
-    for table in ("summaries", "scores"):
-        db.executemany(f"DELETE FROM {table} WHERE number = (SELECT number FROM results WHERE {same})", which)
-    db.executemany(f"DELETE FROM results WHERE {same}", which)
-
-
-def _bring_in_changes(db: sqlite3.Connection, place: str, kind: str, *, again: bool) -> None:
-    """Mark results that changed since they were read, by time, size and place on the disk.
-
-    Args:
-        db: the connection.
-        place, kind: the folder.
-        again: whether to try unreadable results again: another version of this program may.
-    """
-    folder, changed = os.fspath(folder_of(place, kind)), []
-    rows = db.execute("SELECT key, state, mtime_ns, size, inode FROM results WHERE place = ? AND kind = ?", (place, kind))
-    for number, (key, state, *before) in enumerate(rows.fetchall()):
+def _changed(folder: Path, known: Mapping[str, tuple[int, list[int]]], *, again: bool) -> list[str]:
+    """Return the results whose files are not as they were when they were read."""
+    changed = []
+    for number, (key, (state, before)) in enumerate(known.items()):
         if number % _CHUNK == _CHUNK - 1 and threading.current_thread().name == _READER:
             time.sleep(_PAUSE_S)  # who waits for a page goes first
         if state == UNREAD:
@@ -557,10 +393,16 @@ def _bring_in_changes(db: sqlite3.Connection, place: str, kind: str, *, again: b
         except OSError:
             is_same = state == NOTHING
         if not is_same or (again and state == BAD):
-            changed.append((place, kind, key))
-    if changed:
-        with _transaction(db, [kind]):
-            db.executemany(f"UPDATE results SET {_ANEW} WHERE place = ? AND kind = ? AND key = ?", changed)
+            changed.append(key)
+    return changed
+
+
+def _forget(db: sqlite3.Connection, place: str, kind: str, keys: Set[str]) -> None:
+    which = [(place, kind, key) for key in sorted(keys)]
+    same = "place = ? AND kind = ? AND key = ?"
+    for table in ("summaries", "scores"):
+        db.executemany(f"DELETE FROM {table} WHERE number = (SELECT number FROM results WHERE {same})", which)
+    db.executemany(f"DELETE FROM results WHERE {same}", which)
 
 
 def _read_some(db: sqlite3.Connection, kinds: Sequence[str]) -> bool:
@@ -570,7 +412,7 @@ def _read_some(db: sqlite3.Connection, kinds: Sequence[str]) -> bool:
     if not rows:
         return False
     found = [(number, news, _read(place, kind, key)) for number, place, kind, key, news in rows]
-    with _transaction(db, sorted({kind for _, _, kind, _, _ in rows})):
+    with transaction(db, sorted({kind for _, _, kind, _, _ in rows})):
         for number, news, columns in found:
             summary, scores = columns.pop("summary", None), columns.pop("scores", ())
             settings = ", ".join(f"{name} = :{name}" for name in columns)
@@ -593,7 +435,7 @@ def _read(place: str, kind: str, key: str) -> dict[str, Any]:
     try:
         status = os.stat(folder / "result.json")
         columns |= {"mtime_ns": status.st_mtime_ns, "size": status.st_size, "inode": status.st_ino}
-        columns |= imported(DESCRIBED_BY)(kind, store.read(folder, precomputed=place != OWN)) | {"state": GOOD}
+        columns |= DESCRIPTIONS["index"](kind, store.read(folder, precomputed=place != OWN)) | {"state": GOOD}
     except FileNotFoundError:
         columns["state"] = NOTHING
     except CorruptResultError as error:

@@ -1,0 +1,111 @@
+"""Kinds of experiment: each registers its request, its result and the function that answers it.
+
+A kind is one file with a `register(Experiment(...))` in it. In the program its name ends in `spec` or `result`, and it loads no
+model library. Elsewhere it is named as an extension (`extensions`). It is then on the command line and in the queue.
+Explore, lists of runs, the report and the glossary have it too, without a change anywhere else.
+"""
+
+import contextlib
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Any
+
+import analysis
+from analysis.core.errors import SpecError
+from analysis.core.options import Option, imported
+from analysis.core.record import Result, Spec
+from analysis.core.registry import Registry, modules_named
+
+ADDED = 100
+"""Place of kinds that no page and no section of the report was made for."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One kind of experiment; its name is `spec.kind`, the version of its results `spec.version`."""
+
+    spec: type[Spec]
+    result: type[Result]
+    run: str
+    """"module:function", called as `run(spec, on_progress, *, load) -> Result` and imported when first needed."""
+    title: str
+    """Name for people: "Distance map"."""
+    shards: str = ""
+    """"module:class", a `shards.Work`, where several processes can share the work; empty where one does it all."""
+    together: str = ""
+    """"module:function", called as `run(spec, on_progress, *, load, rank, size, meeting)` in each of several processes that do
+    the work together, step by step; the result comes from rank 0. Empty where none do."""
+    working: str = ""
+    """"module:function", called as `working(spec, facts) -> int` with a spec of a concrete dtype. It returns the bytes
+    beside the weights, where that may be more than a pass of texts through the model; empty where it is not."""
+    help: str = ""
+    """Explanation, in a sentence for the glossary; empty for none."""
+    figure: str = ""
+    """"module:function", called as `figure(result, *, dark) -> Figure` when a chart is wanted; empty for none, or for those
+    that `charts.kinds` has."""
+    panel: str = ""
+    """"module:function", called as `panel(result)` on a page below the title; empty for its tables and its chart."""
+    place: int = ADDED
+    """Position in lists. A kind before `ADDED` has its own place on the pages and in the report. Others are shown by the fields
+    of their `Experiment`."""
+
+    @property
+    def kind(self) -> str:
+        """Its name in fingerprints, folders and the command line."""
+        return self.spec.kind
+
+    @property
+    def version(self) -> int:
+        """Which results count: those that were made for this version of the kind."""
+        return self.spec.version
+
+    @property
+    def is_shared(self) -> bool:
+        """Return whether several processes can answer a request of this kind."""
+        return bool(self.shards or self.together)
+
+    def runner(self) -> Callable[..., Any]:
+        """The function that answers its requests, imported now."""
+        found: Callable[..., Any] = imported(self.run)
+        return found
+
+    def usual(self, model: Any) -> Spec | None:
+        """The request with every field at its default, of this model; None where one has to be said, or this model has none."""
+        hints = typing.get_type_hints(self.spec, include_extras=True)
+        for one in fields(self.spec):
+            notes = getattr(hints[one.name], "__metadata__", ())
+            if any(isinstance(note, Option) and note.required for note in notes):
+                return None
+            if one.default is MISSING and one.default_factory is MISSING:
+                return None
+        with contextlib.suppress(SpecError):
+            return self.spec(**({"model": model} if "model" in hints else {}))
+        return None
+
+
+def _order(experiment: Experiment) -> tuple[int, bool]:
+    return experiment.place, not experiment.spec.__module__.startswith(f"{analysis.__name__}.")
+
+
+EXPERIMENTS: Registry[Experiment] = Registry(
+    "kind of experiment", key=lambda experiment: experiment.kind, modules=modules_named("spec", "result"), order=_order
+)
+"""Every kind of experiment by name: those with a place of their own, additions of this program, then those of elsewhere."""
+register = EXPERIMENTS.add
+"""Make a kind of experiment known everywhere: command line, queue, pages, reports."""
+
+
+def additions() -> dict[str, Experiment]:
+    """Return the kinds without a place of their own, by name: they are shown by their tables and figures."""
+    return {kind: experiment for kind, experiment in EXPERIMENTS.items() if experiment.place >= ADDED}
+
+
+SPECS: Mapping[str, type[Spec]] = EXPERIMENTS.each(lambda experiment: experiment.spec)
+"""The requests that `run` functions answer, by kind."""
+RESULTS: Mapping[str, type[Result]] = EXPERIMENTS.each(lambda experiment: experiment.result)
+"""Result dataclasses by kind."""
+RUNNERS: Mapping[str, str] = EXPERIMENTS.each(lambda experiment: experiment.run)
+"""Which function answers which kind of request."""
+TITLES: Mapping[str, str] = EXPERIMENTS.each(lambda experiment: experiment.title)
+"""Titles that people read, by kind."""

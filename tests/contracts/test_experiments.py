@@ -1,0 +1,24 @@
+"""Contract of every kind of experiment."""
+
+import dataclasses
+
+import pytest
+
+from analysis.core.experiment import EXPERIMENTS
+from analysis.core.options import imported
+from tests.support import fakes
+
+
+@pytest.mark.parametrize("kind", EXPERIMENTS)
+def test_experiment(kind):
+    experiment = EXPERIMENTS[kind]
+    assert (experiment.spec.kind, experiment.result.kind, experiment.result.spec_type) == (kind, kind, experiment.spec)
+    assert experiment.title
+    named = [experiment.run, experiment.shards, experiment.together, experiment.working, experiment.figure, experiment.panel]
+    assert all(callable(imported(name)) for name in named if name)
+    assert all(cls.__dataclass_params__.frozen for cls in (experiment.spec, experiment.result))
+    spec = experiment.usual(fakes.MODEL)
+    if spec is not None:
+        assert experiment.spec.from_json(spec.to_json()) == spec
+        assert len(spec.fingerprint()) == 20
+        assert "model" not in {field.name for field in dataclasses.fields(spec)} or spec.model == fakes.MODEL

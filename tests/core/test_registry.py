@@ -1,0 +1,83 @@
+"""One registry for every kind of extension: order, duplicates, and nothing left of a failed import."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from analysis.core import extensions, registry
+from analysis.core.errors import SpecError
+from analysis.core.registry import Registry, first
+from analysis.experiments.strategies import STRATEGIES
+from tests.support import own
+
+TWICE = """
+from analysis.experiments.strategies import Strategy, register
+from analysis.core.blocks import Block
+
+register(Strategy("deepest", title="Deepest", help="the last layers.", choose=lambda n, given: Block(0, n)))
+"""
+BROKEN = """
+from analysis.experiments.strategies import Strategy, register
+from analysis.core.blocks import Block
+
+register(Strategy("broken", title="Broken", help="the first layers.", choose=lambda n, given: Block(0, n)))
+1 / 0
+"""
+
+
+@dataclass(frozen=True)
+class Fruit:
+    name: str
+    colour: str = ""
+
+
+def test_first_names_come_first_and_others_as_registered():
+    fruits = Registry[Fruit]("fruit", order=first("pear", "apple"))
+    for name in ("plum", "apple", "fig", "pear"):
+        fruits.add(Fruit(name))
+    assert list(fruits) == ["pear", "apple", "plum", "fig"]
+    assert list(fruits.each(lambda fruit: len(fruit.name)).items()) == [("pear", 4), ("apple", 5), ("plum", 4), ("fig", 3)]
+
+
+def test_another_entry_of_the_same_name_is_refused():
+    fruits = Registry[Fruit]("fruit")
+    pear = fruits.add(Fruit("pear"))
+    assert fruits.add(pear) is pear
+    with pytest.raises(SpecError, match=r"The fruit 'pear' is registered twice, by \S+ and by \S+\. Rename one of the two\."):
+        fruits.add(Fruit("pear", "green"))
+    assert fruits["pear"] is pear
+    fruits.remove("pear")
+    assert fruits.add(Fruit("pear", "green")).colour == "green"
+
+
+def test_modules_are_imported_at_the_first_look(tmp_path, monkeypatch):
+    (tmp_path / "orchard").mkdir()
+    (tmp_path / "orchard" / "__init__.py").write_text("")
+    (tmp_path / "orchard" / "plums.py").write_text("looked = True")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    asked = []
+    fruits = Registry[Fruit]("fruit", modules=lambda: asked.append(1) or registry.modules_in("orchard")())
+    fruits.add(Fruit("fig"))
+    assert not asked
+    assert len(fruits) == len(fruits) == 1
+    assert asked == [1]
+
+
+def test_duplicate_names_the_two_modules(tmp_path):
+    assert "deepest" in STRATEGIES
+    with pytest.raises(SpecError) as refused:
+        own.file(tmp_path, "own_deepest", TWICE)
+    assert str(refused.value) == (
+        "The strategy 'deepest' is registered twice, by analysis.experiments.strategies.deepest and by own_deepest. Rename one "
+        "of the two."
+    )
+
+
+def test_an_extension_that_fails_registers_nothing(tmp_path, monkeypatch):
+    file = tmp_path / "mine.py"
+    file.write_text(BROKEN)
+    monkeypatch.setenv(extensions.VARIABLE, str(file))
+    for _ in range(2):
+        with pytest.raises(SpecError, match="division by zero"):
+            extensions.load()
+    assert "broken" not in STRATEGIES
