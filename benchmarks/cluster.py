@@ -14,6 +14,7 @@ around their mean duration as they did in the measurement. The simulation is no 
 
 import argparse
 import dataclasses
+import functools
 import hashlib
 import heapq
 import json
@@ -23,6 +24,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -81,8 +83,8 @@ def measure(rounds: int, n_texts: int, max_size: int, cuts_per_shard: int, dtype
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch is there
     from analysis.core import host, shards
     from analysis.experiments.maps.damage_spec import DamageSpec
-    from analysis.jobs import crew
-    from analysis.jobs.crew.local import LocalCrew
+    from analysis.jobs.runner import share
+    from analysis.jobs.runner.local_workers import LocalWorkers
     from analysis.models import source
     from analysis.models.spec import ModelSpec
     from benchmarks.work import here, say
@@ -96,36 +98,46 @@ def measure(rounds: int, n_texts: int, max_size: int, cuts_per_shard: int, dtype
     kept: list[float] = []
     flop: list[float] = []
     found = set()
-    original = crew._measure
+    original = share._Sharing._measure
 
-    class OneThread(LocalCrew):
+    class OneThread(LocalWorkers):
         """As many threads each, however many share it, and a small map in as many parts as a large one has."""
 
-        command = (sys.executable, __file__, "--cuts", str(cuts_per_shard), "--member")
+        initializer = staticmethod(functools.partial(start_worker, cuts_per_shard))
 
-        def _started(self, place):
-            self._own = {**self._own, "OMP_NUM_THREADS": "1"}
-            return super()._started(place)
+        def __init__(self, spec, n):
+            super().__init__(spec, n)
+            self._share = {**self._share, "OMP_NUM_THREADS": "1"}
 
-        def call(self, place, do, *arguments):
+        def open(self, place):
             began = time.perf_counter()
-            answer = super().call(place, do, *arguments)
-            if do == "measure":
-                computed.append(answer)
-            if do == "measure" and self.n == 1:
-                (asked,) = arguments
-                spread.append((time.perf_counter() - began) / sum(one["size"] for one in asked))
-            return answer
+            do = super().open(place)
+            starts.append(time.perf_counter() - began)
 
-    def timed(missing, team, asked, *, together):
-        for place in range(team.gather(60.0)):  # both have the model before the clock runs
-            team.crew.call(place, "begin", *asked)
-            team.ready[place] = asked
+            def timed(task):
+                began = time.perf_counter()
+                answer = do(task)
+                asked = json.loads(task)
+                if asked["do"] == "measure":
+                    computed.append(json.loads(answer)["value"]["flop"])
+                if asked["do"] == "measure" and self.n == 1:
+                    spread.append((time.perf_counter() - began) / sum(one["size"] for one in asked["shards"]))
+                return answer
+
+            return timed
+
+    def timed(self, spec, missing, *, reads_disk):
+        n = self._executor.n
+        while self._executor.n_open < n:
+            time.sleep(0.05)
+        ready = [self._executor.submit(self._task("missing", spec)) for _ in range(n)]
+        for future in ready:  # both have the model before the clock runs
+            future.result()
         computed.clear()
         began = time.perf_counter()
-        original(missing, team, asked, together=together)
+        original(self, spec, missing, reads_disk=reads_disk)
         if "cuts" in missing[0].content:  # the map of distances that it rests on is small
-            wall[str(team.crew.n)].append(time.perf_counter() - began)
+            wall[str(n)].append(time.perf_counter() - began)
             flop.append(sum(computed))
         sample = missing[0].found()
         began = time.perf_counter()
@@ -136,7 +148,7 @@ def measure(rounds: int, n_texts: int, max_size: int, cuts_per_shard: int, dtype
         finds.append(_find_s(missing))
         forgotten(missing)
 
-    crew._measure = timed
+    share._Sharing._measure = timed
     forgotten, shards.forget = shards.forget, timed_and_forgotten
     starts, finds, computed = [], [], []
     for number in range(2 * rounds):
@@ -144,23 +156,20 @@ def measure(rounds: int, n_texts: int, max_size: int, cuts_per_shard: int, dtype
             os.environ["LAYERSCOPE_CACHE"] = cache
             (Path(cache) / "models").mkdir()
             (Path(cache) / "models" / model_folder.name).symlink_to(model_folder)
-            members = OneThread(spec, 1 + number % 2)
-            began = time.perf_counter()
-            members.call(0, "hello")
-            starts.append(time.perf_counter() - began)
+            workers = OneThread(spec, 1 + number % 2)
             try:
-                result = crew.share(spec, members, lambda progress: None)
+                result = share.share(spec, workers, lambda progress: None)
             finally:
-                members.close()
+                workers.close()
             found.add(hashlib.sha256(result.text_losses.tobytes()).hexdigest())
-            say(f"  {members.n} process{'es' * (members.n > 1)}: {wall[str(members.n)][-1]:.1f} s")
-    members = OneThread(spec, 1)
-    members.call(0, "hello")
+            say(f"  {workers.n} process{'es' * (workers.n > 1)}: {wall[str(workers.n)][-1]:.1f} s")
+    workers = OneThread(spec, 1)
+    do = workers.open(0)
     began = time.perf_counter()
     for _ in range(200):
-        members.call(0, "sees", str(REPOSITORY))
+        do(json.dumps({"do": "nothing"}))
     hand_s = (time.perf_counter() - began) / 200
-    members.close()
+    workers.close()
     mean = statistics.mean(spread)
     return Measured(
         processor=host.processor(),
@@ -185,21 +194,14 @@ def _find_s(missing) -> float:
     return (time.perf_counter() - began) / len(missing)
 
 
-def member(cuts_per_shard: int) -> int:
-    """Be a process that shares the map, and answer each shard with the operations that it took."""
+def start_worker(cuts_per_shard: int, surroundings: Mapping[str, str]) -> None:
+    """Make a process share the map."""
+    from analysis.jobs.runner import shard_worker
+
+    shard_worker.start(surroundings)
     from analysis.experiments.maps import damage
-    from analysis.jobs.crew import member as process
-    from benchmarks.work import metered
 
-    class Counting(process.Member):
-        def measure(self, shards):
-            with metered() as work:
-                super().measure(shards)
-            return work.flop
-
-    process.Member = Counting
     damage.CUTS_PER_SHARD = cuts_per_shard
-    return process.main()
 
 
 @dataclass(frozen=True)
@@ -219,7 +221,7 @@ class Run:
     """One simulated request."""
 
     cards: int
-    members: int
+    workers: int
     n_shards: int
     wall_s: float
     parts: dict[str, float]
@@ -227,7 +229,7 @@ class Run:
 
 
 def simulate(name: str, cards: int, place: Place, here: Measured, n_texts: int, seq_len: int, texts_at_once: int) -> Run | None:
-    """A damage map of every block up to half of the layers; None where a member needs more cards than there are."""
+    """A damage map of every block up to half of the layers; None where a worker needs more cards than there are."""
     from analysis.core.blocks import blocks_up_to
     from analysis.experiments.maps.damage import CUTS_PER_SHARD
 
@@ -236,20 +238,20 @@ def simulate(name: str, cards: int, place: Place, here: Measured, n_texts: int, 
     each = -(-int(n_bytes * 1.15) // int(place.card_bytes))  # memory for streams next to the weights
     if each > cards:
         return None
-    members = cards // each
+    workers = cards // each
     blocks = blocks_up_to(n_layers // 2, n_layers)
-    # A card of a member works while the others wait: layers follow one another.
+    # A card of a worker works while the others wait: layers follow one another.
     layer_s = 2 * (parameters / n_layers) * seq_len * texts_at_once / place.card_flops
     chunks = [blocks[first : first + CUTS_PER_SHARD] for first in range(0, len(blocks), CUTS_PER_SHARD)]
     of_batch = [layer_s * (n_layers + sum(n_layers - block.stop for block in chunk)) for chunk in chunks]
     pure = of_batch * (n_texts // texts_at_once)
     random_ = random.Random(0)
     shards = [seconds * random_.choice(here.spread) for seconds in pure]
-    machines = max(1, -(-members * each // 8))
-    # A machine reads the weights once: its other members find them in its memory.
-    readers = min(machines, members)
+    machines = max(1, -(-workers * each // 8))
+    # A machine reads the weights once: its other workers find them in its memory.
+    readers = min(machines, workers)
     load_s = max(n_bytes * readers / place.storage, n_bytes / min(place.machine, place.storage))
-    free = [(here.start_s + load_s, number) for number in range(min(members, len(shards)))]
+    free = [(here.start_s + load_s, number) for number in range(min(workers, len(shards)))]
     heapq.heapify(free)
     handed = 0.0
     for seconds in shards:
@@ -258,17 +260,17 @@ def simulate(name: str, cards: int, place: Place, here: Measured, n_texts: int, 
         heapq.heappush(free, (handed + seconds + here.keep_s, number))
     ends = max(at for at, _ in free)
     finish_s = here.finish_s * len(shards)
-    busy = sum(shards) / min(members, len(shards))
+    busy = sum(shards) / min(workers, len(shards))
     parts = {"measuring": busy, "reading weights": load_s, "starting": here.start_s, "putting together": finish_s}
     parts["waiting for the last"] = max(0.0, ends - here.start_s - load_s - busy)
-    return Run(cards, members, len(shards), ends + finish_s, parts)
+    return Run(cards, workers, len(shards), ends + finish_s, parts)
 
 
 def linear_until(runs: list[Run]) -> tuple[Run, str]:
     """Return the last run of an unbroken series of doublings that gain enough, and the largest cost of the next one."""
     last = runs[0]
     for before, after in zip(runs, runs[1:], strict=False):
-        grown = after.members / before.members
+        grown = after.workers / before.workers
         if before.wall_s / after.wall_s < 1 + (grown - 1) * SMALLEST_GAIN:
             rest = {name: seconds for name, seconds in after.parts.items() if name != "measuring"}
             return before, max(rest, key=lambda name: rest[name])
@@ -297,11 +299,11 @@ def drawn(curves: dict[str, list[Run]], told: str) -> str:
     parts.append(f'<path class="ideal" d="M{x(1):.0f} {y(1):.0f}L{x(CARDS[-1]):.0f} {y(CARDS[-1]):.0f}"/>')
     for number, (name, runs) in enumerate(curves.items()):
         first = runs[0]
-        points = [(x(run.members), y(max(1.0, first.wall_s / run.wall_s))) for run in runs]
+        points = [(x(run.workers), y(max(1.0, first.wall_s / run.wall_s))) for run in runs]
         line = "L".join(f"{a:.0f} {b:.0f}" for a, b in points)
         parts.append(f'<path class="line" stroke-dasharray="{("", "7 3", "2 3")[number]}" d="M{line}"/>')
         a, b = points[-1]
-        n = runs[-1].cards // runs[-1].members
+        n = runs[-1].cards // runs[-1].workers
         each = f"{n} GPU{'s' * (n > 1)}"
         above = 'text-anchor="end"' if a < left + 0.75 * size_x else ""  # where curves overlap, the name stands over its line
         shift_x, shift_y = (-8, -10) if above else (8, 4)
@@ -329,7 +331,6 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=4, help="of the map that is measured")
     parser.add_argument("--max-size", type=int, default=1, help="of the map that is measured")
     parser.add_argument("--cuts", type=int, default=2, help="of the map that is measured, a shard")
-    parser.add_argument("--member", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--card-tflops", type=float, default=400.0, help="TFLOP/s of a GPU in bfloat16, below its peak")
     parser.add_argument("--card-memory", type=float, default=80.0, help="GB")
     parser.add_argument("--storage", type=float, default=20.0, help="GB a second that all machines read together")
@@ -339,8 +340,6 @@ def main() -> None:
         "--dtype", default="float32", choices=("auto", "float32", "bfloat16"), help="of the map that is measured"
     )
     options = parser.parse_args()
-    if options.member:
-        sys.exit(member(options.cuts))
     file = Path(options.measured) if options.measured else None
     if file is not None and file.exists():
         try:
@@ -372,7 +371,7 @@ def main() -> None:
             gain = runs[0].wall_s / run.wall_s
             shares = {part: 100 * seconds / run.wall_s for part, seconds in run.parts.items()}
             told = ", ".join(f"{part} {share:.0f} %" for part, share in shares.items() if share > 2)
-            say(f"  {run.cards:5,} GPUs, {run.members:5,} workers: {run.wall_s / 3600:8.2f} h, {gain:7.1f} x  ({told})")
+            say(f"  {run.cards:5,} GPUs, {run.workers:5,} workers: {run.wall_s / 3600:8.2f} h, {gain:7.1f} x  ({told})")
         last, why = linear_until(runs)
         ends = f", then limited by {why}" if why else ", the largest simulated number"
         say(f"  linear (each doubling gains {SMALLEST_GAIN:.0%} or more) until {last.cards:,} GPUs{ends}")

@@ -26,8 +26,8 @@ sys.path.insert(0, str(REPOSITORY))
 
 from analysis.core import store, units
 from analysis.experiments.heal.training import Trainer
-from analysis.jobs.crew import member
-from analysis.jobs.crew.local import LocalCrew
+from analysis.jobs.runner import rank
+from analysis.jobs.runner.local_workers import LocalWorkers
 from analysis.models import machine, source
 from benchmarks.by_layer import written
 from benchmarks.work import Work, here, metered, say, take_dtype, typical
@@ -41,14 +41,14 @@ HALF = {"hidden_size": 2048, "intermediate_size": 5504, "num_attention_heads": 1
 
 
 def command_line(arguments: list[str]) -> int:
-    """The command line, whose processes are each a `telling_member`."""
+    """The command line, whose processes are each a `telling_rank`."""
     from analysis.cli.main import main
 
-    LocalCrew.command = (sys.executable, __file__, "--member")
+    LocalWorkers.rank = (__file__, "--rank")
     return main(arguments)
 
 
-def telling_member() -> int:
+def telling_rank(arguments: list[str]) -> int:
     """Be a process of a healing run, and write down the seconds and operations of each step."""
     take_step = Trainer.take_step
 
@@ -60,7 +60,7 @@ def telling_member() -> int:
         return step
 
     Trainer.take_step = counted
-    return member.main()
+    return rank.main(arguments)
 
 
 def steps(cache: Path) -> list[Work]:
@@ -133,4 +133,4 @@ def main() -> int:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--heal"]:
         sys.exit(command_line(sys.argv[2:]))
-    sys.exit(telling_member() if sys.argv[1:] == ["--member"] else main())
+    sys.exit(telling_rank(sys.argv[2:]) if sys.argv[1:2] == ["--rank"] else main())

@@ -101,8 +101,8 @@ def run(kind: str, *, busy: bool, scale: float, dtype: str) -> Told:
     from analysis import jobs
     from analysis.core.experiment import EXPERIMENTS
     from analysis.core.meter import Meter
-    from analysis.jobs import attempt, table
-    from analysis.jobs.local import Process
+    from analysis.jobs.queue import attempt, table
+    from analysis.jobs.queue.processes import Process
 
     fresh_cache()
     job = jobs.submit(request(kind, scale, dtype))

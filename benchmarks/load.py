@@ -40,7 +40,7 @@ import psutil
 from playwright.async_api import Browser, ConsoleMessage, Error, Page, async_playwright
 
 from analysis import jobs
-from analysis.jobs import local
+from analysis.jobs.queue import processes
 from benchmarks import sampled_server
 from tests.support import browser
 
@@ -201,7 +201,7 @@ class Shares:
 
     def look(self) -> None:
         """Note how much each process had until now."""
-        worker = local.worker()
+        worker = processes.worker()
         ours = {child.pid for child in psutil.Process().children(recursive=True)}
         for process in psutil.process_iter(["pid", "ppid", "name", "create_time", "cpu_times"]):
             info = process.info

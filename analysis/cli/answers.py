@@ -39,11 +39,11 @@ _FEW = 8
 
 def run(spec: Spec, shards: int = 1) -> Any:
     """The result of a request by the runner of its kind, or by so many processes that share it, with its progress shown."""
-    jobs.crew.check(spec, shards)
+    jobs.check_workers(spec, shards)
     quiet_libraries()
     bar = Bar()
     try:
-        return jobs.crew.answered(spec, shards, bar, load=_Fresh)
+        return jobs.answered(spec, shards, bar, load=_Fresh)
     finally:
         bar.close()
 

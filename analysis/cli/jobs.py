@@ -7,7 +7,8 @@ from analysis import jobs
 from analysis.cli.answers import write
 from analysis.core.errors import SpecError
 from analysis.core.progress import how_far
-from analysis.jobs import Job, settings
+from analysis.jobs import Job
+from analysis.jobs.queue import settings
 
 _ON_ONE = {"show": "get", "pause": "pause", "cancel": "cancel", "resume": "resume"}
 """Actions on one job, and the function of `jobs` that does each."""

@@ -1,24 +1,9 @@
 """The queue of long computations, and the places where they run."""
 
-from analysis.jobs import crew
-from analysis.jobs.attempt import events, log_tail
-from analysis.jobs.backend import BACKENDS, Backend, Seen, usable_backends
-from analysis.jobs.backend.local import STUCK_S
-from analysis.jobs.job import (
-    CANCELLED,
-    DONE,
-    FAILED,
-    INTERRUPTED,
-    LOCAL,
-    PAUSED,
-    QUEUED,
-    RESUMABLE,
-    RUNNING,
-    STATES,
-    Job,
-)
-from analysis.jobs.local import ensure_worker, worker_alive
-from analysis.jobs.queue import (
+from analysis.jobs.backends.local import STUCK_S
+from analysis.jobs.queue.attempt import events, log_tail
+from analysis.jobs.queue.backend import BACKENDS, Backend, Seen, usable_backends
+from analysis.jobs.queue.control import (
     END,
     FRONT,
     active,
@@ -35,8 +20,24 @@ from analysis.jobs.queue import (
     start,
     submit,
 )
-from analysis.jobs.space import Space
-from analysis.jobs.table import get, waited
+from analysis.jobs.queue.job import (
+    CANCELLED,
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    LOCAL,
+    PAUSED,
+    QUEUED,
+    RESUMABLE,
+    RUNNING,
+    STATES,
+    Job,
+)
+from analysis.jobs.queue.processes import ensure_worker, worker_alive
+from analysis.jobs.queue.sharing import MOST_WORKERS, can_share, check_workers
+from analysis.jobs.queue.space import Space
+from analysis.jobs.queue.table import get, waited
+from analysis.jobs.runner.answer import answered
 
 __all__ = [
     "BACKENDS",
@@ -47,6 +48,7 @@ __all__ = [
     "FRONT",
     "INTERRUPTED",
     "LOCAL",
+    "MOST_WORKERS",
     "PAUSED",
     "QUEUED",
     "RESUMABLE",
@@ -58,8 +60,10 @@ __all__ = [
     "Seen",
     "Space",
     "active",
+    "answered",
+    "can_share",
     "cancel",
-    "crew",
+    "check_workers",
     "clear",
     "delete",
     "ensure_worker",

@@ -13,7 +13,7 @@ from streamlit.runtime import Runtime
 
 from analysis.core import serving, store
 from analysis.core.serving import Serving
-from analysis.jobs.space import size_bytes
+from analysis.jobs.queue.space import size_bytes
 from pages.web import visitors
 from pages.web.address import base_path
 

@@ -24,7 +24,7 @@ from analysis import jobs
 from analysis.cli import main as command_line
 from analysis.core.experiment import RUNNERS
 from analysis.core.record import Spec
-from analysis.jobs import worker as worker_process
+from analysis.jobs.runner import worker as worker_process
 
 STEPS_S = (2.5, -2.5, 60, -60, 3600, -3600)
 """Seconds by which a clock is set."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from analysis import jobs
 from analysis.core.record import Spec
-from analysis.jobs import local, settings
+from analysis.jobs.queue import processes, settings
 from tests.chaos import children, kinds, stage
 from tests.chaos.stage import Row, Stage
 from tests.support import hub, server
@@ -129,7 +129,7 @@ def dashboard(on: Stage, kind: str, row: Row) -> None:
             server.visit(port, lambda text: "The job that stays" in text)
             stage.wait_for(jobs.worker_alive, "the start of the worker")
             time.sleep(on.draw.uniform(0, 6))
-            worker = local.worker()
+            worker = processes.worker()
             os.kill(process.pid, signal.SIGKILL)
             process.wait(20)
         row.times += 1
@@ -154,7 +154,7 @@ def two_servers(on: Stage, row: Row) -> None:
         stage.wait_for(jobs.worker_alive, "the start of the worker")
         time.sleep(on.draw.uniform(0, 6))
         stage.kill(servers[0])
-        first = local.worker()
+        first = processes.worker()
         if first is not None:
             os.kill(first.pid, signal.SIGKILL)
         row.times += 2
@@ -168,7 +168,7 @@ def two_servers(on: Stage, row: Row) -> None:
         if len(jobs_done) != len(wanted) or {job.state for job in jobs_done} != {jobs.DONE}:
             row.wrong.append(f"jobs: {[(job.kind, job.state) for job in jobs_done]}")
         second = subprocess.run(
-            [sys.executable, "-m", "analysis.jobs.worker", "--idle-s", "0"], timeout=60, env=dict(os.environ)
+            [sys.executable, "-m", "analysis.jobs.runner.worker", "--idle-s", "0"], timeout=60, env=dict(os.environ)
         )
         if second.returncode != 0 or len(_workers(cache)) != 1:
             row.wrong.append("a second worker did not step back")
@@ -182,12 +182,12 @@ def two_servers(on: Stage, row: Row) -> None:
 
 
 def _workers(cache: Path) -> list[int]:
-    return [process.pid for process in stage.processes_on(cache) if "analysis.jobs.worker" in process.cmdline()]
+    return [process.pid for process in stage.processes_on(cache) if "analysis.jobs.runner.worker" in process.cmdline()]
 
 
 def _leave(row: Row, cache: Path) -> None:
     """Ask the worker to leave; a process that still runs then was left behind."""
-    process = local.worker()
+    process = processes.worker()
     if process is not None:
         os.kill(process.pid, signal.SIGTERM)
         stage.wait_for(lambda: not process.is_alive(None), "the worker's leaving", 20)

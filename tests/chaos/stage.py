@@ -18,7 +18,7 @@ import psutil
 from analysis import jobs
 from analysis.core import store
 from analysis.core.record import Spec
-from analysis.jobs import local, settings
+from analysis.jobs.queue import processes, settings
 from tests.chaos import children, kinds
 
 LIMIT_S = 180.0
@@ -181,7 +181,7 @@ def kill(process: BaseProcess) -> None:
 
 def processes_on(cache: Path) -> list[psutil.Process]:
     """All processes that work on a cache folder: those started with it, the recorded worker, and those that it started."""
-    recorded, _ = local.announced()
+    recorded, _ = processes.announced()
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):

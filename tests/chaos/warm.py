@@ -6,7 +6,7 @@ import threading
 from tqdm import tqdm
 
 from analysis.core.experiment import RUNNERS
-from analysis.jobs.worker import LOADER, WARM
+from analysis.jobs.runner.worker import LOADER, WARM
 from tests.chaos import children
 
 for name in (*WARM, *(target.partition(":")[0] for target in (*RUNNERS.values(), LOADER))):

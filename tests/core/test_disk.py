@@ -12,6 +12,7 @@ import pytest
 
 from analysis import jobs
 from analysis.core import disk, store
+from analysis.jobs.queue import table
 from tests.support.worker import request
 
 KILLED = """
@@ -114,7 +115,7 @@ def test_dashboard_and_worker_sweep_at_start_and_after_each_job(cache, monkeypat
 
 
 def _works_once(swept: list) -> None:
-    from analysis.jobs import worker
+    from analysis.jobs.runner import worker
 
     swept.clear()
     worker.serve({"distances": "nowhere:run"}, "builtins:object", idle_s=0.1)
@@ -231,7 +232,7 @@ def test_files_elsewhere_get_the_umask_and_older_ones_keep_modes(tmp_path, umask
 def test_all_files_in_the_cache_are_for_their_owner(cache):
     job = jobs.submit(request("quick"))
     store.write_atomic(cache / "uploads" / "a", b"1")
-    db = jobs.table.connect()
+    db = table.connect()
     db.execute("SELECT * FROM jobs").fetchall()
     folders = [cache, cache / "uploads", cache / "jobs", job.folder]
     assert {mode(folder) for folder in folders} == {0o700}

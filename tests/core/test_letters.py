@@ -19,7 +19,7 @@ from analysis.core.errors import one_line
 from analysis.core.progress import Progress
 from analysis.exports import card, page, sheet
 from analysis.exports.document import Document, Picture, Section, Table
-from analysis.jobs import worker
+from analysis.jobs.runner import worker
 from pages.components.shared import frame, words
 from tests.support import fakes
 

@@ -6,8 +6,8 @@ import pytest
 from analysis import jobs
 from analysis.core import disk, store
 from analysis.core.progress import Progress
-from analysis.jobs import attempt, table
-from analysis.jobs.local import Process
+from analysis.jobs.queue import attempt, table
+from analysis.jobs.queue.processes import Process
 from tests.support import power
 from tests.support.worker import request
 

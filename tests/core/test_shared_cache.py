@@ -10,7 +10,8 @@ from analysis import jobs
 from analysis.core import disk, index, mounts, store
 from analysis.core.errors import StorageError
 from analysis.core.index import Wanted
-from analysis.jobs import errand, local, table
+from analysis.jobs.queue import processes, table
+from analysis.jobs.runner import remote
 from tests.support import fakes
 from tests.support.worker import request
 
@@ -63,7 +64,7 @@ def test_on_a_network_jobs_and_index_stay_on_this_machine(mounted, tmp_path, kin
     made = fakes.distances()
     made.save()
     job = jobs.submit(request("quick"))
-    with local.lock():
+    with processes.lock():
         pass
     assert [entry.key for entry in index.entries(Wanted(("distances",)))] == [made.spec.fingerprint()]
     here = {path.name.split("-")[0] for path in store.local_dir().iterdir()}
@@ -106,13 +107,13 @@ def test_a_remote_runner_without_a_disk_needs_no_jobs_list(mounted, tmp_path, mo
     job = jobs.submit(request("quick"))
     taken = table.take(job.id)
     mounted(share="nfs4", home="nfs4")
-    monkeypatch.setattr(errand, "LOADER", "tests.support.fake_worker:Models")
+    monkeypatch.setattr(remote, "LOADER", "tests.support.fake_worker:Models")
     fakes.sweep().save()
     assert type(fakes.sweep()).all_of(fakes.MODEL) == [fakes.sweep()]
-    own = errand._Attempt(taken.id, taken.attempts)
+    own = remote._Attempt(taken.id, taken.attempts)
     own.say("done", result_key="0" * 20)
-    assert errand.seen(taken).state == "done"
-    assert errand.seen(taken).work.seconds > 0
+    assert remote.seen(taken).state == "done"
+    assert remote.seen(taken).work.seconds > 0
 
 
 @pytest.mark.parametrize("address", ["s3://bucket/cache", "gs://bucket", "hf://buckets/x", "memory://", "simplecache::s3://x"])

@@ -14,8 +14,8 @@ from analysis import jobs
 from analysis.cli import main
 from analysis.core.errors import JobError
 from analysis.core.experiment import EXPERIMENTS
-from analysis.jobs import attempt, backend, local, settings, table
-from analysis.jobs.local import Process
+from analysis.jobs.queue import attempt, backend, control, processes, settings, table
+from analysis.jobs.queue.processes import Process
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -27,8 +27,8 @@ import threading
 from analysis.core.errors import JobError
 from analysis.core.progress import Cancelled
 from analysis.core.experiment import EXPERIMENTS, EXPERIMENTS
-from analysis.jobs.backend import Backend, Seen, register
-from analysis.jobs.job import CANCELLED, DONE, FAILED, RUNNING
+from analysis.jobs.queue.backend import Backend, Seen, register
+from analysis.jobs.queue.job import CANCELLED, DONE, FAILED, RUNNING
 
 
 class Attempt(threading.Thread):
@@ -158,7 +158,7 @@ def cache(tmp_path, monkeypatch):
     folder = tmp_path / "cache"
     folder.mkdir()
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(folder))
-    monkeypatch.setattr(local, "ensure_worker", lambda: pytest.fail("a worker was started for a job that runs elsewhere"))
+    monkeypatch.setattr(processes, "ensure_worker", lambda: pytest.fail("a worker was started for a job that runs elsewhere"))
     return folder
 
 
@@ -359,7 +359,7 @@ def test_forgotten_attempt_is_interrupted_after_a_silence(toy, count, monkeypatc
     job = begun(count, 4)
     lost = toy.attempts.pop((job.id, 1))
     assert jobs.reap() == []
-    monkeypatch.setattr(local, "SILENCE_S", 0.0)
+    monkeypatch.setattr(processes, "SILENCE_S", 0.0)
     assert [(found.id, found.state) for found in jobs.reap()] == [(job.id, "interrupted")]
     assert jobs.get(job.id).error == f"A toy no longer knows the job, because its process is gone. {attempt.RESUME}"
     lost.stop.set()
@@ -370,7 +370,7 @@ def test_attempt_lost_while_stopping_ends_as_it_was_asked(toy, count, monkeypatc
     job = begun(count, 4)
     lost = toy.attempts.pop((job.id, 1))
     jobs.pause(job.id)
-    monkeypatch.setattr(local, "SILENCE_S", 0.0)
+    monkeypatch.setattr(processes, "SILENCE_S", 0.0)
     assert [(found.id, found.state) for found in jobs.reap()] == [(job.id, "paused")]
     lost.stop.set()
     lost.join(5)
@@ -395,8 +395,8 @@ def test_an_attempt_that_was_given_up_changes_nothing(toy, count):
     job = begun(count, 4)
     table.finish(job, jobs.INTERRUPTED)
     jobs.resume(job.id)
-    assert not jobs.queue._write_down(job, toy, backend.Seen("done", result_key="0" * 20))
-    assert not jobs.queue._write_down(replace(job, done=0), toy, toy.attempts[job.id, 1].seen)
+    assert not control._write_down(job, toy, backend.Seen("done", result_key="0" * 20))
+    assert not control._write_down(replace(job, done=0), toy, toy.attempts[job.id, 1].seen)
     now = jobs.get(job.id)
     assert (now.state, now.attempts, now.result_key) == ("running", 2, None)
 
@@ -405,7 +405,7 @@ def test_start_runs_the_worker_only_for_local_jobs(toy, count, monkeypatch):
     begun(count)
     jobs.start()
     started = []
-    monkeypatch.setattr(local, "ensure_worker", lambda: started.append(1))
+    monkeypatch.setattr(processes, "ensure_worker", lambda: started.append(1))
     for seed in (1, 2):
         jobs.submit(count.CountSpec(seed))
     jobs.start()

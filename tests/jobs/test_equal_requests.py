@@ -10,7 +10,7 @@ import pytest
 
 from analysis.core import store
 from analysis.core.progress import Cancelled, Progress
-from analysis.jobs import crew
+from analysis.jobs.runner.answer import answered
 from tests.support import fakes
 
 RUNNERS = {"distances": "tests.jobs.test_equal_requests:answer"}
@@ -31,7 +31,7 @@ def answer(spec, on_progress, *, load):
 
 
 def ask(on_progress) -> object:
-    return crew.answered(fakes.distances().spec, 1, on_progress, load=lambda: None, runners=RUNNERS)
+    return answered(fakes.distances().spec, 1, on_progress, load=lambda: None, runners=RUNNERS)
 
 
 @pytest.fixture(autouse=True)

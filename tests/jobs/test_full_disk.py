@@ -16,7 +16,7 @@ from analysis.core.errors import StorageError
 from analysis.core.failures import in_a_sentence
 from analysis.experiments.heal import checkpoints, healing
 from analysis.experiments.heal.heal_spec import HealSpec
-from analysis.jobs import attempt
+from analysis.jobs.queue import attempt
 from tests.support import little_heal
 from tests.support.heal_child import work
 from tests.support.worker import wait_for, wait_state

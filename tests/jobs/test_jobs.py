@@ -14,8 +14,8 @@ from analysis import jobs
 from analysis.core.blocks import Block
 from analysis.core.errors import JobError, StorageError
 from analysis.experiments.heal.heal_spec import HealSpec
-from analysis.jobs import attempt, local, table
-from analysis.jobs.local import Process
+from analysis.jobs.queue import attempt, processes, table
+from analysis.jobs.queue.processes import Process
 from analysis.models.spec import ModelSpec
 from tests.support.worker import another, end_worker, request
 
@@ -95,7 +95,8 @@ def test_many_processes_open_new_cache_and_queue_one_job():
 def test_no_job_is_given_to_two_workers():
     expected = [jobs.submit(request(seed=seed)).id for seed in range(30)]
     code = (
-        "from analysis.jobs import table as job_table\nfrom analysis.jobs.local import Process\nme = Process.current()\n"
+        "from analysis.jobs.queue import table as job_table\n"
+        "from analysis.jobs.queue.processes import Process\nme = Process.current()\n"
         "while (job := job_table.claim(me)) is not None: print(job.id)"
     )
     started = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(4)]
@@ -321,20 +322,20 @@ def test_a_job_of_another_version_disturbs_no_other():
 
 def test_the_worker_record_names_a_live_process_only(cache):
     assert not jobs.worker_alive()
-    local.announce(HERE)
+    processes.announce(HERE)
     assert jobs.worker_alive()
     other = another(HERE)
-    local.withdraw(other)
+    processes.withdraw(other)
     assert jobs.worker_alive()
-    local.announce(other)
+    processes.announce(other)
     assert not jobs.worker_alive()
     (cache / "worker.json").write_text("{half")
     assert not jobs.worker_alive()
-    local.announce(HERE)
-    local.withdraw(HERE)
+    processes.announce(HERE)
+    processes.withdraw(HERE)
     assert not (cache / "worker.json").exists()
 
 
 def test_the_queue_needs_neither_torch_nor_streamlit():
-    code = "import sys, analysis.jobs.queue; print([m for m in ('torch', 'transformers', 'streamlit') if m in sys.modules])"
+    code = "import sys, analysis.jobs; print([m for m in ('torch', 'transformers', 'streamlit') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -9,7 +9,7 @@ from analysis.experiments.heal.recipes import heal_spec
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.exports import rayjob
 from analysis.jobs import preflight
-from analysis.jobs.crew.local import LocalCrew
+from analysis.jobs.runner.local_workers import LocalWorkers
 from analysis.models import inspection, load
 from analysis.models.spec import InspectSpec, ModelSpec
 from tests.support import fakes
@@ -46,4 +46,4 @@ def test_heal_takes_the_memory_of_its_steps():
 def test_several_local_processes_cannot_share_a_named_gpu(device):
     said = f"Device '{device}' cannot be shared by several workers, which take one GPU each. Choose device cuda"
     with pytest.raises(JobError, match=said):
-        LocalCrew(DistanceSpec(ModelSpec(device=device)), 2)
+        LocalWorkers(DistanceSpec(ModelSpec(device=device)), 2)

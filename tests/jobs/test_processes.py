@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from analysis import jobs
-from analysis.jobs import local, table
-from analysis.jobs.local import Process
+from analysis.jobs.queue import processes, table
+from analysis.jobs.queue.processes import Process
 from tests.support.worker import another, request
 
 pytestmark = pytest.mark.timeout(60)
@@ -59,7 +59,7 @@ needs_ticks = pytest.mark.skipif(HERE.born is None, reason="this system does not
 @needs_ticks
 @pytest.mark.parametrize("seconds", [3, -3, HOUR, -HOUR])
 def test_clock_step_interrupts_no_job_and_starts_no_second_worker(clock, seconds):
-    local.announce(HERE)
+    processes.announce(HERE)
     job = claimed(HERE)
     clock(seconds)
     assert jobs.reap() == []
@@ -113,7 +113,7 @@ def test_invalid_pid_is_refused_and_nothing_is_signalled(cache, pid, monkeypatch
     with pytest.raises(ValueError, match="is not a process id"):
         replace(HERE, pid=pid)
     (cache / "worker.json").write_text(json.dumps({**asdict(HERE), "pid": pid}))
-    assert local.announced() == (None, None)
+    assert processes.announced() == (None, None)
     assert not jobs.worker_alive()
 
 
@@ -126,11 +126,11 @@ def test_row_with_invalid_pid_is_an_interrupted_job(pid):
 
 
 def test_future_heartbeat_of_remote_worker_holds_the_queue_no_longer(cache, clock):
-    local.announce(ELSEWHERE)
+    processes.announce(ELSEWHERE)
     ahead = time.time() + 30 * HOUR
     os.utime(cache / "worker.json", (ahead, ahead))
     assert jobs.worker_alive()
-    clock(local.SILENCE_S + 1)
+    clock(processes.SILENCE_S + 1)
     assert not jobs.worker_alive()
 
 
@@ -138,18 +138,18 @@ def test_remote_job_with_future_heartbeat_is_interrupted_when_silent(clock):
     job = claimed(ELSEWHERE)
     set_columns(job, heartbeat_at=time.time() + 30 * HOUR)
     assert jobs.reap() == []
-    clock(local.SILENCE_S + 1)
+    clock(processes.SILENCE_S + 1)
     assert [ended.state for ended in jobs.reap()] == ["interrupted"]
 
 
 def test_remote_worker_with_lock_is_alive_under_any_clock(cache):
-    local.announce(ELSEWHERE)
+    processes.announce(ELSEWHERE)
     long_ago = time.time() - HOUR
     os.utime(cache / "worker.json", (long_ago, long_ago))
     job = claimed(ELSEWHERE)
     set_columns(job, heartbeat_at=long_ago)
-    with local.lock():
-        assert local.is_locked()
+    with processes.lock():
+        assert processes.is_locked()
         assert jobs.worker_alive()
         assert jobs.reap() == []
         assert jobs.ensure_worker(("no", "such", "program")) is False
@@ -169,7 +169,7 @@ def test_clock_step_after_cancel_ends_no_healthy_worker(clock, monkeypatch):
 
 def test_worker_without_writable_cache_says_so_in_a_sentence(cache):
     (cache / "worker.lock").mkdir()
-    ended = subprocess.run([sys.executable, "-m", "analysis.jobs.worker"], capture_output=True, text=True, timeout=50)
+    ended = subprocess.run([sys.executable, "-m", "analysis.jobs.runner.worker"], capture_output=True, text=True, timeout=50)
     assert ended.returncode == 1
     assert "cannot be written" in ended.stderr
     assert ended.stderr.count("\n") == 1

@@ -20,10 +20,10 @@ from analysis.core.progress import Progress
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.prompt.comparison_spec import CompareSpec, Variant
-from analysis.jobs import attempt as interruption
-from analysis.jobs import local, settings, table
-from analysis.jobs.local import Process
-from analysis.jobs.space import saved_folders
+from analysis.jobs.queue import attempt as interruption
+from analysis.jobs.queue import processes, settings, table
+from analysis.jobs.queue.processes import Process
+from analysis.jobs.queue.space import saved_folders
 from tests.support import fakes
 from tests.support.worker import another, request
 
@@ -297,7 +297,7 @@ def test_a_crash_loop_ends_and_says_so():
 
 def test_memory_is_named_only_after_a_kernel_kill(monkeypatch):
     counts = iter([3, 3, 3, 4, None, None])
-    monkeypatch.setattr(local, "oom_kills", lambda: next(counts))
+    monkeypatch.setattr(processes, "oom_kills", lambda: next(counts))
     queue(3)
     said = []
     for _ in range(3):

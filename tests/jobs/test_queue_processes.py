@@ -12,7 +12,7 @@ import pytest
 
 from analysis import jobs
 from analysis.core.errors import JobError
-from analysis.jobs import local, settings
+from analysis.jobs.queue import processes, settings
 from tests.support.server import FAKE, running, visit
 from tests.support.worker import COMMAND, end_worker, request, wait_for, wait_state
 
@@ -31,7 +31,7 @@ def order(cache) -> list[int]:
 
 
 def kill_worker() -> None:
-    worker = local.worker()
+    worker = processes.worker()
     assert worker is not None
     os.kill(worker.pid, signal.SIGKILL)
 
@@ -152,7 +152,7 @@ def test_job_resumes_after_sigterm_too():
     job = jobs.submit(request("stuck"))
     jobs.ensure_worker(COMMAND)
     wait_for(lambda: jobs.get(job.id).message == "going to sleep")
-    os.kill(local.worker().pid, signal.SIGTERM)
+    os.kill(processes.worker().pid, signal.SIGTERM)
     wait_for(lambda: not jobs.worker_alive(), 5)
     assert jobs.get(job.id).state == "queued"
 
@@ -162,14 +162,14 @@ def test_job_outlives_killed_server_and_the_next_shows_it(cache):
     with running(FAKE, cache) as (process, port):
         visit(port, lambda text: "The job that stays" in text)
         wait_for(lambda: jobs.get(job.id).done >= 3)
-        worker = local.worker().pid
+        worker = processes.worker().pid
         os.kill(process.pid, signal.SIGKILL)
         process.wait(10)
     reached = jobs.get(job.id).done
     wait_for(lambda: jobs.get(job.id).done > reached + 3)
-    assert local.worker().pid == worker
+    assert processes.worker().pid == worker
     with running(FAKE, cache) as (_, port):
         shown = visit(port, lambda text: "stepping" in text)
     assert "The job that stays" in shown
     assert (jobs.get(job.id).state, jobs.get(job.id).attempts) == ("running", 1)
-    assert local.worker().pid == worker
+    assert processes.worker().pid == worker

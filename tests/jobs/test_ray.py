@@ -20,8 +20,10 @@ from analysis.experiments.batch.grid_spec import GridSpec
 from analysis.experiments.heal.recipes import heal_spec
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.speed.speed_spec import SpeedSpec
-from analysis.jobs import backend, errand, head, local, preflight
-from analysis.jobs.backend import ray
+from analysis.jobs import preflight
+from analysis.jobs.backends import ray, ray_dashboard
+from analysis.jobs.queue import backend, processes
+from analysis.jobs.runner import remote
 from analysis.models.spec import InspectSpec, ModelSpec
 from tests.jobs.test_backends import cache as cache
 from tests.jobs.test_backends import count as count  # the kind of job that counts to ten
@@ -89,12 +91,12 @@ class _Answers(BaseHTTPRequestHandler):
 @pytest.fixture(autouse=True)
 def cluster(monkeypatch):
     found = Head()
-    for name in (head.TOKEN_FILE, head.OPEN, ray.OPTIONS):
+    for name in (ray_dashboard.TOKEN_FILE, ray_dashboard.OPEN, ray.OPTIONS):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv(head.ADDRESS, found.address)
-    monkeypatch.setenv(head.TOKEN, TOKEN)
-    monkeypatch.setattr(head, "_FRESH_S", 0.0)
-    head._glances.clear()
+    monkeypatch.setenv(ray_dashboard.ADDRESS, found.address)
+    monkeypatch.setenv(ray_dashboard.TOKEN, TOKEN)
+    monkeypatch.setattr(ray_dashboard, "_FRESH_S", 0.0)
+    ray_dashboard._glances.clear()
     yield found
     found.shutdown()
     found.server_close()
@@ -114,8 +116,8 @@ def seen(job):
 
 def test_cluster_gets_command_cache_and_resources(cluster, count):
     job, told = handed(cluster, count)
-    assert told["entrypoint"].startswith(f"cd {errand.ROOT} && exec ")
-    assert told["entrypoint"].endswith(f" -m analysis.jobs.errand {job.id} 1 {program.version()} 1 {ray.MEMBERS}")
+    assert told["entrypoint"].startswith(f"cd {remote.ROOT} && exec ")
+    assert told["entrypoint"].endswith(f" -m analysis.jobs.runner.remote {job.id} 1 {program.version()} 1 {ray.WORKERS}")
     assert (told["entrypoint_num_gpus"], told["entrypoint_num_cpus"], told["entrypoint_memory"]) == (1, 4, 0)
     assert told["runtime_env"]["env_vars"]["LAYERSCOPE_CACHE"] == os.environ["LAYERSCOPE_CACHE"]
     assert told["metadata"] == {"layerscope_job": job.id, "kind": "count"}
@@ -129,12 +131,12 @@ def test_needs_of_each_process_can_be_set(cluster, count, monkeypatch):
 
 
 def test_starter_of_several_takes_nothing_and_passes_their_needs(cluster, count, monkeypatch):
-    monkeypatch.setattr("analysis.jobs.crew.check", lambda spec, n: None)
+    monkeypatch.setattr("analysis.jobs.queue.control.check_workers", lambda spec, n: None)
     job = jobs.submit(count.CountSpec(), backend="ray", shards=2)
     told = cluster.jobs[f"layerscope-{job.id}-1"]
     assert (told["entrypoint_num_gpus"], told["entrypoint_num_cpus"], told["entrypoint_memory"]) == (0, 0, 0)
     assert told["runtime_env"]["env_vars"][ray.OPTIONS] == "num_gpus=1,num_cpus=4,memory_gb=0"
-    assert told["entrypoint"].endswith(f" 2 {ray.MEMBERS}")
+    assert told["entrypoint"].endswith(f" 2 {ray.WORKERS}")
 
 
 @pytest.fixture
@@ -151,7 +153,7 @@ def seventy(cache):
 
 
 def test_requested_memory_follows_from_the_model(cluster, seventy, monkeypatch):
-    found, place = head.look(), backend.BACKENDS["ray"]
+    found, place = ray_dashboard.look(), backend.BACKENDS["ray"]
     free = {"num_gpus": 1.0, "num_cpus": 4.0}
     # Of 64 GB: layer by layer a map fits, and a text that is written does not; on a card the weights go through memory.
     assert ray.needs(found, DistanceSpec(seventy)) == {**free, "memory_gb": 9.5}
@@ -171,7 +173,7 @@ def test_requested_memory_follows_from_the_model(cluster, seventy, monkeypatch):
 
 
 def test_divided_heal_requests_memory_for_its_part_of_layers(cluster, seventy):
-    found = head.look()
+    found = ray_dashboard.look()
     asked = heal_spec("distill", model=seventy, block=Block(40, 10))
     asked = replace(asked, model=replace(seventy, device="cpu", dtype="bfloat16"))
     alone = ray.needs(found, asked)["memory_gb"]
@@ -236,7 +238,7 @@ def test_the_same_attempt_handed_over_twice_is_begun_once(cluster, count):
 
 
 def test_job_belongs_to_head_that_answers_too_late(cluster, count, monkeypatch):
-    monkeypatch.setattr(head, "PATIENT_S", 0.3)
+    monkeypatch.setattr(ray_dashboard, "PATIENT_S", 0.3)
     cluster.slow_s = 0.6
     job = jobs.submit(count.CountSpec(), backend="ray")
     assert job.state == "running"
@@ -265,7 +267,7 @@ def test_job_belongs_to_head_that_answers_too_late(cluster, count, monkeypatch):
             "The cluster killed it with signal 9, most likely because the memory ran out. Resume the job",
         ),
         (
-            {"status": "FAILED", "driver_exit_code": errand.NOT_SHARED, "message": "log:\nThis machine does not see the job's"},
+            {"status": "FAILED", "driver_exit_code": remote.NOT_SHARED, "message": "log:\nThis machine does not see the job's"},
             "failed",
             "This machine does not see the job's",
         ),
@@ -298,29 +300,29 @@ def test_job_can_be_resumed_after_a_restart_of_the_head(cluster, count, monkeypa
 def test_killed_cluster_is_reported_and_a_new_one_resumes(cluster, count, monkeypatch):
     job, _ = handed(cluster, count)
     count.gate().write_text("4")
-    lines = f"from analysis.jobs import errand\nerrand.LOADER = 'builtins:object'\nerrand.main(['{job.id}', '1'])"
+    lines = f"from analysis.jobs.runner import remote\nremote.LOADER = 'builtins:object'\nremote.main(['{job.id}', '1'])"
     known = os.environ | {extensions.VARIABLE: count.__file__}
-    attempt = subprocess.Popen([sys.executable, "-c", lines], cwd=errand.ROOT, env=known)
+    attempt = subprocess.Popen([sys.executable, "-c", lines], cwd=remote.ROOT, env=known)
     try:
         wait_for(lambda: seen(job).done == 4, 30)
     finally:
         attempt.kill()
         attempt.wait()
-    monkeypatch.setenv(head.ADDRESS, "http://127.0.0.1:9")
+    monkeypatch.setenv(ray_dashboard.ADDRESS, "http://127.0.0.1:9")
     lost = seen(job)
     assert lost.state == "interrupted"
     assert lost.error.startswith("The job and the cluster do not respond: No Ray cluster answers at")
     assert lost.error.endswith("When the cluster is back, resume the job to continue from its saved state.")
 
     cluster.jobs.clear()
-    monkeypatch.setenv(head.ADDRESS, cluster.address)
+    monkeypatch.setenv(ray_dashboard.ADDRESS, cluster.address)
     assert jobs.resume(job.id).attempts == 2
     assert set(cluster.jobs) == {f"layerscope-{job.id}-2"}
     count.gate().write_text("10")
-    monkeypatch.setattr(errand, "LOADER", "builtins:object")
+    monkeypatch.setattr(remote, "LOADER", "builtins:object")
     told = []
-    monkeypatch.setattr(errand._Attempt, "on_progress", lambda self, progress: told.append(progress.done))
-    errand.make(job.id, 2)
+    monkeypatch.setattr(remote.Reporter, "__call__", lambda self, progress: told.append(progress.done))
+    remote.make(job.id, 2)
     assert seen(job).state == "done"
     assert told[0] >= 4
     assert count.CountResult.load(job.spec).numbers == list(range(1, 11))
@@ -328,11 +330,17 @@ def test_killed_cluster_is_reported_and_a_new_one_resumes(cluster, count, monkey
 
 def test_unreachable_attempt_is_lost_only_after_its_own_silence(cluster, count, monkeypatch):
     job, _ = handed(cluster, count)
-    monkeypatch.setenv(head.ADDRESS, "http://127.0.0.1:9")
+    monkeypatch.setenv(ray_dashboard.ADDRESS, "http://127.0.0.1:9")
     away = seen(job)
     assert away.state == "running"
     assert away.error.startswith("No Ray cluster answers at http://127.0.0.1:9 (Connection refused). Start it, or correct")
-    told = {"state": "running", "progress": None, "error": None, "result_key": None, "process": vars(local.Process.of(2**22))}
+    told = {
+        "state": "running",
+        "progress": None,
+        "error": None,
+        "result_key": None,
+        "process": vars(processes.Process.of(2**22)),
+    }
     (job.folder / "attempt-1.json").write_text(json.dumps(told))
     gone = seen(job)
     assert gone.state == "interrupted"
@@ -344,26 +352,38 @@ def test_waiting_cluster_job_stops_at_once_and_never_begins(cluster, count):
     jobs.cancel(job.id)
     assert ("POST", f"/api/jobs/layerscope-{job.id}-1/stop") in [asked[:2] for asked in cluster.asked]
     assert seen(job).state == "cancelled"
-    assert errand.make(job.id, 1) == 0
-    assert errand.seen(job).state == "cancelled"
+    assert remote.make(job.id, 1) == 0
+    assert remote.seen(job).state == "cancelled"
 
 
 def test_a_job_of_a_lost_cluster_can_be_cancelled(cluster, count, monkeypatch):
     job, _ = handed(cluster, count)
-    monkeypatch.setenv(head.ADDRESS, "http://127.0.0.1:9")
+    monkeypatch.setenv(ray_dashboard.ADDRESS, "http://127.0.0.1:9")
     jobs.cancel(job.id)
     assert seen(job).state == "cancelled"
 
 
 REFUSED = [
-    ({head.ADDRESS: ""}, {}, "no Ray cluster is set up. Set RAY_API_SERVER_ADDRESS=http://HOST:8265"),
-    ({head.ADDRESS: "ray://head:10001"}, {}, "RAY_API_SERVER_ADDRESS must be the address of a cluster's dashboard"),
-    ({head.ADDRESS: "http://me:pass@head:8265"}, {}, "RAY_API_SERVER_ADDRESS must be the address of a cluster's dashboard"),
-    ({head.ADDRESS: "http://127.0.0.1:9"}, {}, "No Ray cluster answers at http://127.0.0.1:9 (Connection refused)"),
-    ({head.TOKEN: "wrong"}, {}, "rejects this program's token. Set RAY_AUTH_TOKEN_PATH to a file"),
-    ({head.TOKEN: "", "HOME": "/nowhere"}, {}, "requires a token, but none is set here. Set RAY_AUTH_TOKEN_PATH to a file"),
-    ({head.TOKEN: "two words"}, {}, "RAY_AUTH_TOKEN holds no valid token of a Ray cluster"),
-    ({head.TOKEN: "", head.TOKEN_FILE: "/nowhere/token"}, {}, "/nowhere/token, cannot be read (No such file or directory)"),
+    ({ray_dashboard.ADDRESS: ""}, {}, "no Ray cluster is set up. Set RAY_API_SERVER_ADDRESS=http://HOST:8265"),
+    ({ray_dashboard.ADDRESS: "ray://head:10001"}, {}, "RAY_API_SERVER_ADDRESS must be the address of a cluster's dashboard"),
+    (
+        {ray_dashboard.ADDRESS: "http://me:pass@head:8265"},
+        {},
+        "RAY_API_SERVER_ADDRESS must be the address of a cluster's dashboard",
+    ),
+    ({ray_dashboard.ADDRESS: "http://127.0.0.1:9"}, {}, "No Ray cluster answers at http://127.0.0.1:9 (Connection refused)"),
+    ({ray_dashboard.TOKEN: "wrong"}, {}, "rejects this program's token. Set RAY_AUTH_TOKEN_PATH to a file"),
+    (
+        {ray_dashboard.TOKEN: "", "HOME": "/nowhere"},
+        {},
+        "requires a token, but none is set here. Set RAY_AUTH_TOKEN_PATH to a file",
+    ),
+    ({ray_dashboard.TOKEN: "two words"}, {}, "RAY_AUTH_TOKEN holds no valid token of a Ray cluster"),
+    (
+        {ray_dashboard.TOKEN: "", ray_dashboard.TOKEN_FILE: "/nowhere/token"},
+        {},
+        "/nowhere/token, cannot be read (No such file or directory)",
+    ),
     (
         {ray.OPTIONS: "num_gpus=many"},
         {},
@@ -402,8 +422,8 @@ def test_without_the_package_it_says_how_to_install_it(monkeypatch):
 def test_token_file_readable_by_others_is_refused(cluster, monkeypatch, tmp_path):
     file = tmp_path / "token"
     file.write_text(f"{TOKEN}\n")
-    monkeypatch.delenv(head.TOKEN)
-    monkeypatch.setenv(head.TOKEN_FILE, str(file))
+    monkeypatch.delenv(ray_dashboard.TOKEN)
+    monkeypatch.setenv(ray_dashboard.TOKEN_FILE, str(file))
     file.chmod(0o640)
     assert "Run `chmod 600` on the file, and change the token" in backend.BACKENDS["ray"].available()
     file.chmod(0o600)
@@ -412,9 +432,9 @@ def test_token_file_readable_by_others_is_refused(cluster, monkeypatch, tmp_path
 
 def test_open_cluster_is_used_only_on_loopback_when_allowed(cluster, monkeypatch):
     cluster.token = ""
-    monkeypatch.setenv(head.OPEN, "yes")
-    assert head.look().is_open
-    monkeypatch.setattr(head, "_is_loopback", lambda address: False)
+    monkeypatch.setenv(ray_dashboard.OPEN, "yes")
+    assert ray_dashboard.look().is_open
+    monkeypatch.setattr(ray_dashboard, "_is_loopback", lambda address: False)
     time.sleep(0.01)
     assert "anybody on its network can run anything on it" in backend.BACKENDS["ray"].available()
 
@@ -426,19 +446,23 @@ def test_page_waits_less_than_a_second_for_silent_head(cluster, monkeypatch):
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen()
-        monkeypatch.setenv(head.ADDRESS, f"http://127.0.0.1:{deaf.getsockname()[1]}")
+        monkeypatch.setenv(ray_dashboard.ADDRESS, f"http://127.0.0.1:{deaf.getsockname()[1]}")
         began = time.monotonic()
         assert "answer" in backend.BACKENDS["ray"].available()
         assert time.monotonic() - began < 1.5
 
 
 def test_free_resources_are_known_by_machine(cluster):
-    (machine,) = head.look().machines
+    (machine,) = ray_dashboard.look().machines
     assert (machine.name, machine.free_cores, machine.cores, machine.free_cards, machine.cards) == ("10.0.0.1", 7, 8, 1, 2)
-    assert (machine.free_bytes, head.look().total("free_cards"), head.look().is_in_clear) == (64_000_000_000, 1, False)
+    assert (machine.free_bytes, ray_dashboard.look().total("free_cards"), ray_dashboard.look().is_in_clear) == (
+        64_000_000_000,
+        1,
+        False,
+    )
     cluster.says["/api/cluster_status"] = 200, {"data": "otherwise"}
     time.sleep(0.01)
-    assert head.look().machines == ()
+    assert ray_dashboard.look().machines == ()
 
 
 def test_free_resources_and_needs_are_described_in_a_sentence(cluster, monkeypatch):
@@ -450,7 +474,7 @@ def test_free_resources_and_needs_are_described_in_a_sentence(cluster, monkeypat
     cluster.token = "another"
     time.sleep(0.01)
     assert "rejects this program's token" in place.tells()
-    monkeypatch.delenv(head.ADDRESS)
+    monkeypatch.delenv(ray_dashboard.ADDRESS)
     assert place.tells() is None
 
 
@@ -464,12 +488,12 @@ def test_processes_of_a_job_share_the_cores_machine_by_machine(cores, n, each):
 
 def test_different_version_is_refused_with_both_named(cluster, count):
     job, _ = handed(cluster, count)
-    assert errand.main([job.id, "1", "0.0.1"]) == 0
+    assert remote.main([job.id, "1", "0.0.1"]) == 0
     failed = seen(job)
     assert failed.state == "failed"
     assert f"has Layerscope {program.version()}, but this request came from 0.0.1. Install the same version" in failed.error
 
 
 def test_machine_without_the_cache_folder_says_so(cluster, count, capsys):
-    assert errand.main(["0123456789", "1", program.version()]) == errand.NOT_SHARED
+    assert remote.main(["0123456789", "1", program.version()]) == remote.NOT_SHARED
     assert "Put the cache folder on storage that all machines share, at the same path." in capsys.readouterr().err

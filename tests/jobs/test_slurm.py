@@ -14,8 +14,9 @@ from analysis.core.experiment import EXPERIMENTS
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps import distance_map
 from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
-from analysis.jobs import backend, errand, local
-from analysis.jobs.backend import slurm
+from analysis.jobs.backends import slurm
+from analysis.jobs.queue import backend, processes
+from analysis.jobs.runner import remote
 from analysis.models.spec import ModelSpec
 from tests.jobs import test_backends
 from tests.jobs.test_backends import KIND, load_file
@@ -30,14 +31,14 @@ def count(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(folder))
     monkeypatch.setenv(slurm.PLACE, "local")
-    monkeypatch.setattr(local, "ensure_worker", lambda: pytest.fail("a worker was started for a job that runs elsewhere"))
-    monkeypatch.setattr(errand, "LOADER", "builtins:object")
+    monkeypatch.setattr(processes, "ensure_worker", lambda: pytest.fail("a worker was started for a job that runs elsewhere"))
+    monkeypatch.setattr(remote, "LOADER", "builtins:object")
     module = load_file(tmp_path / "toy_kind.py", KIND)
     monkeypatch.setenv(extensions.VARIABLE, str(tmp_path / "toy_kind.py"))
     module.gate().write_text("10")
     yield module
     for job in jobs.active():
-        if (said := errand.told(job)) is not None:
+        if (said := remote.told(job)) is not None:
             said.process.kill()
     EXPERIMENTS.remove("count")
     sys.modules.pop("toy_kind")
@@ -79,7 +80,7 @@ def test_stopped_job_resumes_from_its_stored_work(count):
 @pytest.mark.long
 def test_killed_machine_is_noticed_and_job_resumes_from_stored_work(count):
     job = begun(count, 5)
-    os.kill(errand.told(jobs.get(job.id)).process.pid, signal.SIGKILL)
+    os.kill(remote.told(jobs.get(job.id)).process.pid, signal.SIGKILL)
     assert "is gone. Resume the job" in wait_state(job, "interrupted").error
     count.gate().write_text("10")
     jobs.resume(job.id)
@@ -89,9 +90,9 @@ def test_killed_machine_is_noticed_and_job_resumes_from_stored_work(count):
 
 def test_job_ended_by_scheduler_saves_first_and_is_interrupted(count):
     job = begun(count, 5)
-    os.kill(errand.told(jobs.get(job.id)).process.pid, signal.SIGTERM)
-    wait_for(lambda: errand.told(job).seen.state == "interrupted")
-    assert "The machine or process that ran it is gone" in errand.seen(job).error
+    os.kill(remote.told(jobs.get(job.id)).process.pid, signal.SIGTERM)
+    wait_for(lambda: remote.told(job).seen.state == "interrupted")
+    assert "The machine or process that ran it is gone" in remote.seen(job).error
 
 
 def test_failed_job_says_why(count):

@@ -18,7 +18,9 @@ from analysis.data.spec import CorpusSpec
 from analysis.experiments.accuracy.sweep_spec import SweepSpec
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.exports.spec import ExportSpec
-from analysis.jobs import local, table, worker
+from analysis.jobs.backends import local
+from analysis.jobs.queue import processes, table
+from analysis.jobs.runner import worker
 from analysis.models.spec import InspectSpec, ModelSpec
 from tests.support.worker import COMMAND, SCRIPT, end_worker, request, wait_for, wait_state
 
@@ -33,7 +35,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def worker_pid() -> int:
-    process = local.worker()
+    process = processes.worker()
     assert process is not None
     return process.pid
 
@@ -261,7 +263,7 @@ SESSION = Path("/proc/self/autogroup")
 def test_worker_lowers_its_priority_but_not_its_parents(monkeypatch):
     monkeypatch.delenv(worker.NICENESS_SET)
     mine, session = psutil.Process().nice(), SESSION.exists() and SESSION.read_text()
-    jobs.ensure_worker((sys.executable, "-m", "analysis.jobs.worker"))
+    jobs.ensure_worker((sys.executable, "-m", "analysis.jobs.runner.worker"))
     wait_for(lambda: psutil.Process(worker_pid()).nice() == worker.NICENESS)
     if SESSION.exists():
         own = Path(f"/proc/{worker_pid()}/autogroup")
@@ -280,7 +282,9 @@ def test_invalid_niceness_is_refused(said, monkeypatch):
 def test_priority_is_lowered_once_and_the_shell_session_stays(monkeypatch):
     monkeypatch.delenv(worker.NICENESS_SET)
     session = SESSION.exists() and SESSION.read_text()
-    asked = "import os; from analysis.jobs import worker; worker.give_way(); worker.give_way(); print(os.getpriority(0, 0))"
+    asked = (
+        "import os; from analysis.jobs.runner import worker; worker.give_way(); worker.give_way(); print(os.getpriority(0, 0))"
+    )
     done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(worker.NICENESS)
     assert session == (SESSION.exists() and SESSION.read_text())
@@ -311,8 +315,8 @@ def test_two_servers_at_once_start_one_worker_that_outlives_both(cache):
     job = jobs.submit(request("steps"))
     # Starting takes each of them long enough that the other asks before it ends.
     code = (
-        "import time; from analysis import jobs; from analysis.jobs import local; start = local._start; "
-        "local._start = lambda *given: (time.sleep(0.5), start(*given))[1]; "
+        "import time; from analysis import jobs; from analysis.jobs.queue import processes; start = processes._start; "
+        "processes._start = lambda *given: (time.sleep(0.5), start(*given))[1]; "
         f"print(jobs.ensure_worker({COMMAND!r}))"
     )
     servers = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -335,7 +339,7 @@ def test_an_idle_worker_leaves_and_the_next_job_starts_another():
     jobs.ensure_worker((*COMMAND[:2], "0.2"))
     first = worker_pid()
     wait_for(lambda: not jobs.worker_alive())
-    assert local.announced() == (None, None)
+    assert processes.announced() == (None, None)
     job = jobs.submit(request())
     assert jobs.ensure_worker(COMMAND)
     assert wait_state(job, "done").pid != first
@@ -348,7 +352,7 @@ def test_worker_with_stuck_watchdog_is_ended_by_the_next_reader(monkeypatch):
     os.kill(worker_pid(), signal.SIGSTOP)
     jobs.cancel(stuck.id)
     assert jobs.reap() == []
-    monkeypatch.setattr("analysis.jobs.backend.local.STUCK_S", 0.5)
+    monkeypatch.setattr(local, "STUCK_S", 0.5)
     reaped = wait_for(jobs.reap, 5)
     assert [(job.id, job.state) for job in reaped] == [(stuck.id, "cancelled")]
     wait_for(lambda: not jobs.worker_alive(), 3)
@@ -359,7 +363,7 @@ def test_worker_with_stuck_watchdog_is_ended_by_the_next_reader(monkeypatch):
 def test_worker_starts_by_module_name_and_leaves_on_sigterm(cache):
     assert jobs.ensure_worker()
     pid = worker_pid()
-    assert psutil.Process(pid).cmdline()[1:] == ["-m", "analysis.jobs.worker"]
+    assert psutil.Process(pid).cmdline()[1:] == ["-m", "analysis.jobs.runner.worker"]
     assert os.getsid(pid) != os.getsid(0)
     # It has taken the lock once a second one is turned away.
     wait_for(lambda: subprocess.run([*COMMAND[:2], "0"], timeout=20).returncode == 3)

@@ -12,8 +12,8 @@ from streamlit.testing.v1 import AppTest
 from analysis import jobs
 from analysis.core import store as storage
 from analysis.core.record import Spec
-from analysis.jobs import table
-from analysis.jobs.local import Process
+from analysis.jobs.queue import table
+from analysis.jobs.queue.processes import Process
 from tests.support import browser, fakes
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from analysis.jobs import local
+from analysis.jobs.queue import processes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ARTIFACTS = REPOSITORY / "tests" / "artifacts"
@@ -62,7 +62,7 @@ def dashboard(cache: Path, root: Path = REPOSITORY, entry: tuple[str, ...] = ENT
     finally:
         server.terminate()
         server.wait(90)
-        worker = local.worker()
+        worker = processes.worker()
         if worker is not None:
             worker.kill()
 

@@ -8,11 +8,11 @@ sys.path.insert(0, str(REPOSITORY))
 
 from streamlit.web import cli  # noqa: E402
 
-from analysis.jobs import local  # noqa: E402
+from analysis.jobs.queue import processes  # noqa: E402
 from tests.support.worker import COMMAND  # noqa: E402
 
 if __name__ == "__main__":
-    local.ensure_worker.__defaults__ = (COMMAND,)
+    processes.ensure_worker.__defaults__ = (COMMAND,)
     app = str(REPOSITORY / "app.py")
     sys.argv = ["streamlit", "run", app, "--server.port", sys.argv[1], "--server.headless", "true"]
     cli.main()

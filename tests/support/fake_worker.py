@@ -17,7 +17,7 @@ from analysis.core.errors import CorpusError
 from analysis.core.meter import COUNTS
 from analysis.core.progress import Cancelled, OnProgress, Progress
 from analysis.experiments.maps.distance_spec import DistanceSpec
-from analysis.jobs import worker
+from analysis.jobs.runner import worker
 from analysis.models.spec import ModelSpec
 
 TOKEN = "hf_" + "Ab3" * 11

@@ -10,7 +10,7 @@ import threading
 from analysis.core.experiment import RUNNERS
 from analysis.experiments.heal import healing
 from analysis.experiments.heal.heal_spec import HealSpec
-from analysis.jobs import worker
+from analysis.jobs.runner import worker
 
 SHORT_TEXTS = "tests.support.short_texts"
 """The texts for a test of heals; imported in the child alone, since it holds for the complete process."""

@@ -7,7 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from analysis.core import store
-from analysis.jobs import worker
+from analysis.jobs.runner import worker
 from analysis.models import load as models
 
 loaded: weakref.WeakSet = weakref.WeakSet()

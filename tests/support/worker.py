@@ -12,7 +12,7 @@ import psutil
 from analysis import jobs
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
-from analysis.jobs import local
+from analysis.jobs.queue import processes
 from analysis.models.spec import ModelSpec
 
 SCRIPT = Path(__file__).with_name("fake_worker.py")
@@ -23,7 +23,7 @@ def request(what: str = "quick", seed: int = 0) -> DistanceSpec:
     return DistanceSpec(model=ModelSpec(source=what), corpus=CorpusSpec(seed=seed))
 
 
-def another(process: local.Process) -> local.Process:
+def another(process: processes.Process) -> processes.Process:
     """A process that had the pid of this one before."""
     born = process.born and f"{process.born.rpartition('/')[0]}/1"
     return replace(process, started_at=1.0, born=born)
@@ -48,12 +48,12 @@ def wait_state(job: jobs.Job, state: str, timeout: float = 15.0) -> jobs.Job:
 
 def end_worker() -> None:
     """Kill the worker of the cache folder and wait until it is gone."""
-    process, _ = local.announced()
-    for started in local._started:
+    process, _ = processes.announced()
+    for started in processes._started:
         if started.poll() is None:
             started.kill()
         started.wait(10)
-    local._started.clear()
+    processes._started.clear()
     if process is not None and process.is_alive(None):
         for child in psutil.Process(process.pid).children(recursive=True):
             child.kill()

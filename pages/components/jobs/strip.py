@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from analysis import jobs
-from analysis.jobs import settings
+from analysis.jobs.queue import settings
 from analysis.results.stored import evidence
 from pages.components.jobs import all_jobs, card, tab_title
 from pages.components.shared import (

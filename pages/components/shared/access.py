@@ -14,7 +14,7 @@ from analysis.core.errors import AccessError
 from analysis.core.record import Spec
 from analysis.core.serving import Serving
 from analysis.data import gallery
-from analysis.jobs.space import size_bytes
+from analysis.jobs.queue.space import size_bytes
 from pages.web import upload_limits, visitors
 from pages.web.visitors import HOST, OPERATOR, Visitor
 

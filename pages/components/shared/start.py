@@ -81,7 +81,7 @@ def choose_place() -> None:
             st.number_input(
                 "Processes",
                 min_value=1,
-                max_value=jobs.crew.MOST,
+                max_value=jobs.MOST_WORKERS,
                 key="shards",
                 help="Number of processes that share a map, a sweep, an evaluation or a grid (default: 1). Each loads the "
                 "model "
@@ -116,7 +116,7 @@ def _place() -> str:
 def _shards(spec: Spec) -> int:
     """How many processes shall share a request where it is sent; one where a single process answers its kind."""
     asked = int(st.session_state.get("shards", 1))
-    return asked if _place() != jobs.LOCAL and jobs.crew.can_share(spec) else 1
+    return asked if _place() != jobs.LOCAL and jobs.can_share(spec) else 1
 
 
 def start_and_show(spec: Spec, label: str) -> None:

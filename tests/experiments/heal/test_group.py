@@ -12,7 +12,7 @@ from analysis.core.blocks import Block
 from analysis.experiments.heal.group import Group
 from analysis.experiments.heal.heal_spec import HealSpec
 from tests.support import ranks
-from tests.support.forked_crew import context
+from tests.support.forked_workers import context
 
 CASES = {
     "plain": {"lora_dropout": 0.0},

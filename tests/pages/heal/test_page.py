@@ -15,7 +15,7 @@ from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.points import Continuation, GenerationCheck, QuestionScore
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_result import JunctionReport
-from analysis.jobs import table as job_table
+from analysis.jobs.queue import table as job_table
 from pages.components.shared import uploads
 from tests.support import fakes, own_recipe
 

@@ -10,10 +10,10 @@ from analysis.core import store
 from analysis.core.meter import Work
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
-from analysis.jobs import backend, settings
-from analysis.jobs import table as job_table
-from analysis.jobs.backend import Backend, Seen, register
-from analysis.jobs.local import Process
+from analysis.jobs.queue import backend, settings
+from analysis.jobs.queue import table as job_table
+from analysis.jobs.queue.backend import Backend, Seen, register
+from analysis.jobs.queue.processes import Process
 from pages.components.jobs import strip
 from tests.support import fakes
 from tests.support.seen import read, texts

@@ -7,8 +7,8 @@ from playwright.sync_api import WebSocketRoute, expect
 from streamlit.proto.BackMsg_pb2 import BackMsg
 
 from analysis import jobs
-from analysis.jobs import table
-from analysis.jobs.local import Process
+from analysis.jobs.queue import table
+from analysis.jobs.queue.processes import Process
 from tests.support import browser, fakes
 
 pytestmark = [pytest.mark.browser, pytest.mark.starter, pytest.mark.timeout(300)]

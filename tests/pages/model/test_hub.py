@@ -133,7 +133,7 @@ def test_nothing_is_here(app, loopback):
 
 
 def test_a_transfer_shows_its_bytes(app, job, loopback):
-    from analysis.jobs import table
+    from analysis.jobs.queue import table
 
     job(
         InspectSpec(ModelSpec("org/model"), fetch=True), jobs.RUNNING, phase=hub.PHASE, done=1_200_000, total=5_000_000,

@@ -11,7 +11,7 @@ from analysis.core import store
 from analysis.core.errors import AccessError
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
-from analysis.jobs import settings
+from analysis.jobs.queue import settings
 from analysis.models.spec import ModelSpec
 from pages.components.model import inspection
 from pages.components.shared import access, start, uploads, words

@@ -10,7 +10,7 @@ from analysis.cli import main
 from analysis.core import store
 from analysis.core.blocks import Block
 from analysis.exports import card, report
-from analysis.jobs import table as job_table
+from analysis.jobs.queue import table as job_table
 from analysis.results import library
 from tests.support import fakes
 from tests.support.seen import charts, read, texts, trace

@@ -25,7 +25,7 @@ _SAME_START_S = 2.0
 There they are noted when a process begins, and stay when the clock is set."""
 _MAX_PID = 2**31 - 1
 _WORKER_LOG_BYTES = 1024 * 1024
-_REPOSITORY = Path(__file__).resolve().parents[2]
+_REPOSITORY = Path(__file__).resolve().parents[3]
 _started: list[subprocess.Popen[bytes]] = []
 """Workers this process started: asked about now and then, so that an ended one does not stay a zombie."""
 
@@ -208,7 +208,7 @@ def is_locked() -> bool:
         return False  # there is no folder, or nobody may write in it
 
 
-def ensure_worker(command: Sequence[str] = (sys.executable, "-m", "analysis.jobs.worker")) -> bool:
+def ensure_worker(command: Sequence[str] = (sys.executable, "-m", "analysis.jobs.runner.worker")) -> bool:
     """Start the worker unless it runs; it belongs to no server and outlives this one.
 
     Args:

@@ -23,9 +23,16 @@ from analysis.core.experiment import SPECS
 from analysis.core.failures import redact
 from analysis.core.meter import Work
 from analysis.core.record import Spec
-from analysis.jobs import local
-from analysis.jobs.job import CANCELLED, FAILED, LOCAL, QUEUED, RUNNING, Job
-from analysis.jobs.local import Process
+from analysis.jobs.queue import processes
+from analysis.jobs.queue.job import (
+    CANCELLED,
+    FAILED,
+    LOCAL,
+    QUEUED,
+    RUNNING,
+    Job,
+)
+from analysis.jobs.queue.processes import Process
 
 T = typing.TypeVar("T")
 _LAYOUT = 9
@@ -347,7 +354,7 @@ def _take(which: str, values: tuple[str, ...], process: Process | None) -> Job |
         if db.execute(f"SELECT 1 FROM jobs WHERE state = ? AND {which} LIMIT 1", (QUEUED, *values)).fetchone() is None:
             return None
     now = time.time()
-    own = None if process is None else (process.pid, process.started_at, process.born, process.host, local.oom_kills())
+    own = None if process is None else (process.pid, process.started_at, process.born, process.host, processes.oom_kills())
     worker = own or (None,) * 5
     with transaction(write=True) as db:
         rows = db.execute(

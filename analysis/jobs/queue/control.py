@@ -18,11 +18,11 @@ from analysis.core.errors import JobError, LayerscopeError
 from analysis.core.experiment import TITLES
 from analysis.core.failures import redact
 from analysis.core.record import Spec
-from analysis.jobs import attempt, crew, local, table
-from analysis.jobs import backend as places
-from analysis.jobs import space as job_space
-from analysis.jobs.backend import Backend, Seen
-from analysis.jobs.job import (
+from analysis.jobs.queue import attempt, processes, table
+from analysis.jobs.queue import backend as places
+from analysis.jobs.queue import space as job_space
+from analysis.jobs.queue.backend import Backend, Seen
+from analysis.jobs.queue.job import (
     CANCELLED,
     DONE,
     FAILED,
@@ -35,8 +35,9 @@ from analysis.jobs.job import (
     Job,
     folder,
 )
-from analysis.jobs.space import Space
-from analysis.jobs.table import Standing, get
+from analysis.jobs.queue.sharing import check_workers
+from analysis.jobs.queue.space import Space
+from analysis.jobs.queue.table import Standing, get
 
 FRONT, END = -(10**9), 10**9
 """Places by which a job moves to the front or the end of any queue."""
@@ -77,7 +78,7 @@ def submit(
         StorageError: when the cache folder cannot be written.
     """
     place = places.usable(backend)
-    crew.check(spec, shards)
+    check_workers(spec, shards)
     if (why := place.refuses(spec, shards)) is not None:
         raise JobError(why)
     fingerprint = spec.fingerprint()
@@ -354,7 +355,7 @@ def reap() -> list[Job]:
     for row in rows:
         with contextlib.suppress(JobError):
             job = table.read(row)
-            if (job.heartbeat_at or 0.0) > time.time() + local.SILENCE_S:
+            if (job.heartbeat_at or 0.0) > time.time() + processes.SILENCE_S:
                 # Of a clock that is ahead, or from before this one was set back: dated now, once, it has to be heard again.
                 table.update(job, heartbeat_at=time.time())
             if job.is_over_time and not job.cancel_requested:
@@ -389,7 +390,7 @@ def _has_ended(job: Job) -> bool:
         return False
     if seen is None:
         # It may be about to be handed over by another process, or be watched by one that knows it.
-        if time.time() - (job.heartbeat_at or 0.0) < local.SILENCE_S:
+        if time.time() - (job.heartbeat_at or 0.0) < processes.SILENCE_S:
             return False
         seen = Seen(INTERRUPTED, error=_UNKNOWN.format(title=place.title, resume=attempt.RESUME))
     return _write_down(job, place, seen)

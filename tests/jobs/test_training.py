@@ -3,10 +3,12 @@ processes."""
 
 import contextlib
 import os
-import signal
+import sys
+import threading
 from dataclasses import replace
 from functools import partial
 
+import psutil
 import pytest
 
 from analysis import jobs
@@ -18,10 +20,14 @@ from analysis.experiments.heal import checkpoints, healing, recipes
 from analysis.experiments.heal.group import Group
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
-from analysis.jobs import crew
-from analysis.jobs.crew import Crew, member, together
+from analysis.jobs.queue.sharing import can_share, check_workers
+from analysis.jobs.runner import rank as one_rank
+from analysis.jobs.runner import training, versions
+from analysis.jobs.runner.executor import Executor
+from analysis.jobs.runner.local_workers import LocalWorkers
+from analysis.models.spec import ModelSpec
 from tests.support import little_heal
-from tests.support.forked_crew import ForkedCrew
+from tests.support.forked_workers import ForkedWorkers
 
 STEPS, LONG = 6, 24
 
@@ -48,13 +54,28 @@ def same(found: HealResult, wanted: HealResult, n_steps: int = STEPS) -> None:
     assert found.healed.loss == pytest.approx(wanted.healed.loss, rel=1e-5)
 
 
-def trained(asked: HealSpec, n: int, told=lambda members, progress: None) -> HealResult:
-    """Return the result of a pool of copies; `told` is called with the pool and how far it is."""
-    members = ForkedCrew(asked, n)
+def trained(asked: HealSpec, n: int, told=lambda progress: None) -> HealResult:
+    """Return the result of copies of a process that has imported everything."""
+    workers = ForkedWorkers(asked, n)
     try:
-        return together.train(asked, members, partial(told, members))
+        return training.train(asked, workers, told)
     finally:
-        members.close()
+        workers.close()
+
+
+def trained_despite_kills(asked: HealSpec, n: int, told) -> HealResult:
+    """Return the result of torchrun; `told` is called with how far it is, and a function that kills a process by rank."""
+    workers = LocalWorkers(asked, n)
+
+    def kill(rank: int) -> None:
+        ranks = [one for one in psutil.Process(workers._training.pid).children() if one_rank.__name__ in one.cmdline()]
+        (found,) = [one for one in ranks if one.environ()["RANK"] == str(rank)]
+        found.kill()
+
+    try:
+        return training.train(asked, workers, lambda progress: told(progress, kill))
+    finally:
+        workers.close()
 
 
 def test_lost_process_costs_steps_since_checkpoint_and_fewer_resume(spec, cache, with_starter, monkeypatch, tmp_path):
@@ -62,17 +83,17 @@ def test_lost_process_costs_steps_since_checkpoint_and_fewer_resume(spec, cache,
     wanted = alone(spec, cache, with_starter, monkeypatch, tmp_path)
     killed, begun_again = [], []
 
-    def told(members, progress) -> None:
+    def told(progress, kill) -> None:
         if progress.phase == "healing" and progress.done >= 3 and not killed:
-            killed.append(members.pids[1])
-            os.kill(killed[0], signal.SIGKILL)
+            killed.append(1)
+            kill(1)
         if killed and progress.phase != "healing":
             begun_again.append(progress)  # the last report of the first group may be step 5 as well
         if begun_again and progress.phase == "healing" and progress.done >= 5:
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        trained(spec, 2, told)
+        trained_despite_kills(spec, 2, told)
     assert killed
     part = HealResult.load(healing.resolve(spec))
     assert not part.complete
@@ -134,7 +155,7 @@ def test_model_divided_over_processes_gives_equal_figures(
     asked = replace(spec, model=replace(spec.model, quantization=settings.pop("quantization", "none")), **settings)
     said = []
     with nobody_has_room():
-        found = trained(asked, 2, lambda members, progress: said.append(progress.message))
+        found = trained(asked, 2, lambda progress: said.append(progress.message))
     assert any("its layers are divided over 2 processes" in message for message in said)
     assert (found.complete, found.processes) == (True, [2])
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(with_starter(tmp_path / "whole")))
@@ -151,17 +172,17 @@ def test_larger_group_resumes_divided_heal_after_a_loss(spec, cache, with_starte
     wanted = alone(spec, cache, with_starter, monkeypatch, tmp_path)
     killed = []
 
-    def told(members, progress) -> None:
+    def told(progress, kill) -> None:
         for place, step in ((1, 1), (0, 3)):
             if progress.phase == "healing" and progress.done >= step and place not in killed:
                 killed.append(place)
-                os.kill(members.pids[place], signal.SIGKILL)
+                kill(place)
                 return
         if killed == [1, 0] and progress.phase == "healing" and progress.done >= 5:
             raise Cancelled
 
     with nobody_has_room(), pytest.raises(Cancelled):
-        trained(spec, 2, told)
+        trained_despite_kills(spec, 2, told)
     assert killed == [1, 0]
     assert not HealResult.load(healing.resolve(spec)).complete
     found = trained(spec, 3)
@@ -169,32 +190,25 @@ def test_larger_group_resumes_divided_heal_after_a_loss(spec, cache, with_starte
     same(found, wanted)
 
 
-class Threads(Crew):
-    """A pool of threads of this process, where none is ever lost by itself."""
+class Threads(Executor):
+    """Ranks in threads of this process, which nobody starts again."""
 
-    n, turns = 2, 1
+    def open(self, place):
+        raise AssertionError("these requests are trained")
 
-    def call(self, place, do, *arguments):
-        said = member.answer(member.Member(), {"do": do, "with": arguments})
-        if "error" in said:
-            raise JobError(said["error"])
-        return said["value"]
-
-    def together(self, asked, n):
-        together.in_turns(self, asked)
-
-    def replace(self, place):
-        self.turns += place == 0
-
-    def close(self):
-        pass
+    def train(self, folder):
+        ranks = [threading.Thread(target=one_rank.take_part, args=(folder, rank, self.n)) for rank in range(self.n)]
+        for thread in ranks:
+            thread.start()
+        for thread in ranks:
+            thread.join()
 
 
 @pytest.fixture
 def stands_for_a_heal(cache, monkeypatch):
     """Lets a function stand for the training of a heal."""
-    monkeypatch.setattr(member, "LOADER", "builtins:object")
-    monkeypatch.setattr(together, "_LAST_WORD_S", 0.3)
+    monkeypatch.setattr(one_rank, "LOADER", "builtins:object")
+    monkeypatch.setattr(one_rank, "_LAST_WORD_S", 0.3)
 
     def stand(run):
         monkeypatch.setattr(healing, "share", run)
@@ -203,45 +217,46 @@ def stands_for_a_heal(cache, monkeypatch):
     return stand
 
 
-def test_message_of_any_member_is_the_reason_of_failure(stands_for_a_heal):
+def test_message_of_any_rank_is_the_reason_of_failure(stands_for_a_heal):
     def share(spec, on_progress, *, rank, **options):
         on_progress(Progress("healing", 1, 2))
         raise RecipeError("Rank 1 has no memory left; lower batch_size.") if rank else PeerLost("closed by peer")
 
-    members = Threads()
     with pytest.raises(JobError, match="Rank 1 has no memory left; lower batch_size"):
-        together.train(stands_for_a_heal(share), members, lambda progress: None)
-    assert members.turns == 1
+        training.train(stands_for_a_heal(share), Threads(2), lambda progress: None)
 
 
-def test_processes_that_are_lost_again_and_again_are_given_up(stands_for_a_heal, cache):
-    def share(spec, on_progress, **options):
-        raise PeerLost("closed by peer")
-
-    members = Threads()
+def test_processes_that_are_lost_again_and_again_are_given_up(cache, tmp_path):
+    lost = (
+        "import os, pathlib, sys; pathlib.Path(sys.argv[1], 'lost.json').write_text('\"closed by peer\"'); "
+        f"open({str(tmp_path / 'turns')!r}, 'a').write(os.environ['RANK']); sys.exit(1)"
+    )
+    workers = LocalWorkers(HealSpec(block=Block(2, 2), model=ModelSpec(device="cpu")), 1)
+    workers.rank = ("--no-python", sys.executable, "-c", lost)
     with pytest.raises(JobError, match=r"was lost 4 times. The saved parts are kept\. closed by peer"):
-        together.train(stands_for_a_heal(share), members, lambda progress: None)
-    assert members.turns == 4
+        training.train(HealSpec(block=Block(2, 2)), workers, lambda progress: None)
+    assert (tmp_path / "turns").read_text() == "0000"
     assert list(cache.glob("shared-*")) == []
 
 
-def test_member_with_different_program_is_refused_before_it_runs(stands_for_a_heal, monkeypatch):
+def test_rank_with_different_program_is_refused_before_it_runs(stands_for_a_heal, monkeypatch, tmp_path):
     spec = stands_for_a_heal(lambda *asked, **options: pytest.fail("it ran"))
-    monkeypatch.setattr(member.Member, "hello", lambda self: crew.versions() | {"torch": "1.0.0"})
-    with pytest.raises(JobError, match=r"but a worker has 1\.0\.0"):
-        together.train(spec, Threads(), lambda progress: None)
+    other = {"versions": versions.versions() | {"torch": "1.0.0"}, "file": str(tmp_path)}
+    monkeypatch.setattr(training, "in_common", lambda: contextlib.nullcontext(other))
+    with pytest.raises(JobError, match=r"This machine has torch 1\.0\.0, but a worker has"):
+        training.train(spec, Threads(2), lambda progress: None)
 
 
 def test_a_heal_can_be_shared_where_it_trains(cache):
     spec = HealSpec(block=Block(2, 2), batch_size=4)
-    assert crew.can_share(spec)
+    assert can_share(spec)
     assert jobs.submit(spec, shards=4).shards == 4
     with pytest.raises(SpecError, match="5 processes cannot share a training step of 4 sequences"):
         jobs.submit(spec, shards=5)
     instant = replace(spec, steps=0, instant=True, recipe="instant")
-    assert not crew.can_share(instant)
+    assert not can_share(instant)
     with pytest.raises(SpecError, match="The recipe instant trains nothing, so one process runs it"):
-        crew.check(instant, 2)
+        check_workers(instant, 2)
 
 
 def test_each_process_needs_memory_for_its_own_sequences(spec, monkeypatch):

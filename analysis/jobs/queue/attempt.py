@@ -14,16 +14,13 @@ from analysis.core import documents, store
 from analysis.core.errors import BusyError, LayerscopeError, StorageError
 from analysis.core.failures import redact
 from analysis.core.meter import Meter, Work
-from analysis.core.progress import Cancelled, Progress
-from analysis.jobs import local, settings, table
-from analysis.jobs.job import INTERRUPTED, Job
-from analysis.jobs.pace import Pace
-from analysis.jobs.table import Standing
+from analysis.core.progress import OnProgress, Progress
+from analysis.jobs.queue import processes, settings, table
+from analysis.jobs.queue.job import INTERRUPTED, Job
+from analysis.jobs.queue.pace import Pace
+from analysis.jobs.queue.reporter import Reporter
+from analysis.jobs.queue.table import Standing
 
-_EVENT_S = 0.2
-"""Reports that say nothing new but a count are written at most this often."""
-_SAME_S = 30.0
-"""Reports that repeat the last action are written at most this often: a job that waits may look many times a second."""
 _GRACE_S = 3.5
 """How long a job has to hear that it shall stop; with starting anew this keeps a cancel within 5 s."""
 _CLEAN_UP_S = 30.0
@@ -48,8 +45,8 @@ class Run:
         """When the wish to stop arrived, `time.monotonic`."""
         self.heard_at: float | None = None
         """When the job was told, `time.monotonic`."""
-        self._last = Progress("")
-        self._written_at = 0.0
+        self.on_progress: OnProgress = Reporter(self.write, self._must_stop)
+        """Writes a report down if it is due, and raises `Cancelled` when the job shall stop."""
         # A job that was just taken has none; one that another process looked at before continues in its phase.
         self._columns: dict[str, Any] = {"phase": job.phase, "done": job.done} if job.phase else {}
         self._pace: Pace | None = None
@@ -57,21 +54,10 @@ class Run:
         self._events = job.folder / "events.jsonl"
         self._end_broken_line()
 
-    def on_progress(self, progress: Progress) -> None:
-        """Write the report down if it is due.
-
-        Raises:
-            Cancelled: when the job shall stop.
-        """
-        last, self._last = self._last, progress
-        news = (last.phase, last.message, last.values) != (progress.phase, progress.message, progress.values)
-        is_end = progress.done == progress.total and progress.done != last.done
-        due_s = _SAME_S if progress == last else _EVENT_S
-        if news or is_end or time.monotonic() - self._written_at >= due_s:
-            self.write(progress)
+    def _must_stop(self) -> bool:
         if self.stop_at is not None:
             self.heard_at = self.heard_at or time.monotonic()
-            raise Cancelled
+        return self.stop_at is not None
 
     def note(self, standing: Standing) -> None:
         """Take in the state of the row."""
@@ -127,7 +113,6 @@ class Run:
         # The columns are kept, so that the next report writes this one down as well.
         with contextlib.suppress(BusyError):
             self.note(table.update(self.job, **columns, **self.work()))
-        self._written_at = time.monotonic()
 
     def _append(self, line: bytes) -> None:
         with store.disk_errors_explained(self._events), self._events.open("ab", buffering=0) as stream:
@@ -232,9 +217,9 @@ def stalled_attempts(job: Job) -> int:
 
 def _memory_ran_out(job: Job) -> bool:
     """Return whether the kernel has ended a process for want of memory since the attempt began, on the machine it ran on."""
-    if job.oom_kills is None or job.host != local.host_name():
+    if job.oom_kills is None or job.host != processes.host_name():
         return False
-    return (local.oom_kills() or 0) > job.oom_kills
+    return (processes.oom_kills() or 0) > job.oom_kills
 
 
 _LOG_TAIL_BYTES = 256 * 1024

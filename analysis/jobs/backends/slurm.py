@@ -18,9 +18,9 @@ from typing import Any
 
 from analysis.core import documents, store
 from analysis.core.errors import JobError, SpecError
-from analysis.jobs import errand
-from analysis.jobs.backend import Backend, Seen, register
-from analysis.jobs.job import INTERRUPTED, RUNNING, Job
+from analysis.jobs.queue.backend import Backend, Seen, register
+from analysis.jobs.queue.job import INTERRUPTED, RUNNING, Job
+from analysis.jobs.runner import remote
 
 PLACE = "LAYERSCOPE_SLURM"
 OPTIONS = "LAYERSCOPE_SLURM_OPTIONS"
@@ -75,15 +75,15 @@ class Slurm(Backend):
         try:
             executor = submitit.AutoExecutor(folder=job.folder / "slurm", cluster=os.environ[PLACE])
             executor.update_parameters(name=f"layerscope-{job.id}", **_options())
-            told = [f"{name}={value}" for name, value in errand.surroundings().items()]
-            begun = executor.submit(subprocess.call, ["env", *told, *errand.command(job)], cwd=errand.ROOT)
+            told = [f"{name}={value}" for name, value in remote.surroundings().items()]
+            begun = executor.submit(subprocess.call, ["env", *told, *remote.command(job)], cwd=remote.ROOT)
         except Exception as error:  # errors of sbatch have many types
             raise JobError(f"Slurm rejected the job: {' '.join(str(error).split())[:300]}. Check {OPTIONS}.") from error
         store.write_atomic(handed, json.dumps({"id": begun.job_id, "at": time.time()}).encode())
 
     def watch(self, job: Job) -> Seen | None:
         """Return the state that the attempt reports; while it reports nothing, the state that the cluster reports."""
-        seen = errand.seen(job)
+        seen = remote.seen(job)
         if seen is not None and seen.state != RUNNING:
             return seen
         number, handed_at = _number(job)
@@ -95,12 +95,12 @@ class Slurm(Backend):
 
     def cancel(self, job: Job) -> None:
         """Ask the attempt to stop, and end it where it does not."""
-        errand.ask_to_stop(job)
+        remote.ask_to_stop(job)
         late = job.cancel_requested_at is not None and time.time() - job.cancel_requested_at > _GRACE_S
         number, _ = _number(job)
         if not late or number is None:
             return
-        if (said := errand.told(job)) is not None and said.process.is_here:
+        if (said := remote.told(job)) is not None and said.process.is_here:
             said.process.kill()
         elif os.environ.get(PLACE) == "slurm":
             with contextlib.suppress(Exception):  # it may have ended just now

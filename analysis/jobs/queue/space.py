@@ -11,7 +11,7 @@ from analysis.core import disk, documents, index, store
 from analysis.core.errors import LayerscopeError
 from analysis.core.experiment import RESULTS, SPECS
 from analysis.core.record import Spec
-from analysis.jobs import job
+from analysis.jobs.queue import job
 
 _KEY = re.compile(r"[0-9a-f]{20}")
 

@@ -1,4 +1,5 @@
-"""Places to run: one registered class in one file of this folder, or of anybody's, is one more place that jobs can go to.
+"""The interface of a backend. One registered class in a file of `analysis/jobs/backends`, or of an extension, is one more place
+to run jobs.
 
 The list of jobs stays the truth about every job, wherever it runs: there it waits, ends and is found again after a restart.
 A backend takes an attempt at a job away from here, tells how far it is whenever it is asked, and can stop it:
@@ -26,7 +27,7 @@ from analysis.core.meter import Work
 from analysis.core.progress import Progress
 from analysis.core.record import Spec
 from analysis.core.registry import Registry, modules_in
-from analysis.jobs.job import LOCAL, RUNNING, Job
+from analysis.jobs.queue.job import LOCAL, RUNNING, Job
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Backend(ABC):
     def watch(self, job: Job) -> Seen | None:
         """How the attempt is doing; None when this process knows nothing of it.
 
-        An attempt that nobody knows of for `local.SILENCE_S` counts as interrupted. Its output belongs at the end of
+        An attempt that nobody knows of for `processes.SILENCE_S` counts as interrupted. Its output belongs at the end of
         `log.txt` in the job's folder, without anything that looks like a token (`failures.redact`).
         """
 
@@ -110,9 +111,11 @@ class Backend(ABC):
         self.submit(job)
 
 
+_FOLDER = "analysis.jobs.backends"
+"""A name and not an import: each backend builds on this interface, and on the programs that run jobs."""
 BackendT = TypeVar("BackendT", bound=type[Backend])
 BACKENDS: Registry[Backend] = Registry(
-    "backend", modules=modules_in(__name__), order=lambda backend: (backend.name != LOCAL, backend.name)
+    "backend", modules=modules_in(_FOLDER), order=lambda backend: (backend.name != LOCAL, backend.name)
 )
 """Every place to run by name, this machine first, the others in the order of their names."""
 

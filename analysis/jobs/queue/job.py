@@ -9,7 +9,7 @@ from typing import Any
 from analysis.core import store
 from analysis.core.meter import Work
 from analysis.core.record import Spec
-from analysis.jobs.local import Process
+from analysis.jobs.queue.processes import Process
 
 QUEUED, RUNNING, PAUSED, DONE, FAILED, CANCELLED, INTERRUPTED = STATES = (
     "queued",
@@ -111,7 +111,7 @@ class Job:
     limit_s: float | None = None
     """Seconds after which an attempt is stopped; None for never."""
     shards: int = 1
-    """How many processes share it (`crew`)."""
+    """How many processes share it (`sharing`)."""
     work: Work | None = None
     """Work of its machine in all its attempts, as far as is written down; None where nobody counts."""
 

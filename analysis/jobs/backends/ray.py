@@ -1,9 +1,9 @@
 """A Ray cluster, for users who share a cache folder with its machines: each attempt at a job is one job of the cluster.
 
-Environment variables: those of `analysis.jobs.head` give its address and token. `LAYERSCOPE_RAY_OPTIONS` names the resources
-that each process of a job asks the cluster for, such as `num_gpus=1,num_cpus=8,memory_gb=64`. Resources that are left out
-follow from the needs of the model (`preflight`) and from the cluster. A process then gets a GPU where there are some, and its
-share of the cores.
+Environment variables: those of `ray_dashboard` give its address and token. `LAYERSCOPE_RAY_OPTIONS` names the resources that
+each process of a job asks the cluster for, such as `num_gpus=1,num_cpus=8,memory_gb=64`. Resources that are left out follow
+from the needs of the model (`preflight`) and from the cluster. A process then gets a GPU where there are some, and its share
+of the cores.
 """
 
 import contextlib
@@ -21,13 +21,15 @@ from analysis.core.experiment import TITLES
 from analysis.core.failures import redact
 from analysis.core.progress import Progress
 from analysis.core.record import Spec
-from analysis.jobs import errand, head, preflight
-from analysis.jobs.backend import Backend, Seen, register
-from analysis.jobs.job import CANCELLED, FAILED, INTERRUPTED, RUNNING, Job
+from analysis.jobs import preflight
+from analysis.jobs.backends import ray_dashboard
+from analysis.jobs.queue.backend import Backend, Seen, register
+from analysis.jobs.queue.job import CANCELLED, FAILED, INTERRUPTED, RUNNING, Job
+from analysis.jobs.runner import remote
 
 OPTIONS = "LAYERSCOPE_RAY_OPTIONS"
-MEMBERS = "analysis.jobs.crew.ray:RayCrew"
-"""Who shares a job there."""
+WORKERS = "analysis.jobs.backends.ray_workers:RayWorkers"
+"""The worker pool there."""
 _TRAINING = {"TRAIN_ENABLE_SHARE_CUDA_VISIBLE_DEVICES": "0", "RAY_CHDIR_TO_TRIAL_DIR": "0"}
 """Each process of Ray Train sees the card that is its own alone, and runs where the others do, so that paths mean the same."""
 _OPTIONS = ("num_gpus", "num_cpus", "memory_gb")
@@ -63,22 +65,22 @@ class Ray(Backend):
     def available(self) -> str | None:
         """Why nothing can be run there now."""
         try:
-            head.address()
+            ray_dashboard.address()
             if find_spec("ray") is None:
                 return "the package ray is not installed. Run `pip install -r requirements-ray.txt`."
             options()
-            head.look()
+            ray_dashboard.look()
         except LayerscopeError as error:
             return str(error)
         return None
 
     def tells(self, spec: Spec | None = None, shards: int = 1) -> str | None:
         """Describe the free resources and the needs of a job, or why nothing can be run."""
-        if not os.environ.get(head.ADDRESS):
+        if not os.environ.get(ray_dashboard.ADDRESS):
             return None
         if (reason := self.available()) is not None:
             return reason
-        cluster = head.look()
+        cluster = ray_dashboard.look()
         asked = needs(cluster, spec, shards, look=False)
         free = [
             f"{cluster.total(f'free_{what}'):g} of {cluster.total(what):g} {title}"
@@ -93,7 +95,7 @@ class Ray(Backend):
 
     def refuses(self, spec: Spec, shards: int) -> str | None:
         """Why the cluster can never run a request: it takes more than its largest machine has, or names cards by number."""
-        cluster = head.look(head.PATIENT_S)
+        cluster = ray_dashboard.look(ray_dashboard.PATIENT_S)
         asked = needs(cluster, spec, shards)
         for device in sorted({model.device for model in preflight.models_of(spec)}):
             number = device.removeprefix("cuda:")
@@ -114,13 +116,13 @@ class Ray(Backend):
 
     def submit(self, job: Job) -> None:
         """Hand the attempt to the cluster, unless it has it."""
-        cluster = head.look(head.PATIENT_S)
-        if _info(job, head.PATIENT_S) is not None:
+        cluster = ray_dashboard.look(ray_dashboard.PATIENT_S)
+        if _info(job, ray_dashboard.PATIENT_S) is not None:
             return
         asked = needs(cluster, job.spec, job.shards)
         told = {
-            **errand.surroundings(),
-            "PYTHONPATH": errand.ROOT,
+            **remote.surroundings(),
+            "PYTHONPATH": remote.ROOT,
             "OMP_NUM_THREADS": str(max(1, int(asked["num_cpus"]))),
             **_TRAINING,
             OPTIONS: ",".join(f"{name}={value:g}" for name, value in asked.items()),
@@ -129,7 +131,7 @@ class Ray(Backend):
         # them.
         own = asked if job.shards == 1 else dict.fromkeys(asked, 0)
         body = {
-            "entrypoint": f"cd {shlex.quote(errand.ROOT)} && exec {shlex.join(errand.command(job, MEMBERS))}",
+            "entrypoint": f"cd {shlex.quote(remote.ROOT)} && exec {shlex.join(remote.command(job, WORKERS))}",
             "submission_id": _name(job),
             "metadata": {"layerscope_job": job.id, "kind": job.kind},
             "runtime_env": {"env_vars": told},
@@ -137,14 +139,14 @@ class Ray(Backend):
             "entrypoint_num_gpus": own["num_gpus"],
             "entrypoint_memory": int(own["memory_gb"] * 1e9),
         }
-        with contextlib.suppress(head.Silent):  # it may have heard, which `watch` finds out
-            code, text = head.ask("POST", "/api/jobs/", body, within_s=head.PATIENT_S)
+        with contextlib.suppress(ray_dashboard.Silent):  # it may have heard, which `watch` finds out
+            code, text = ray_dashboard.ask("POST", "/api/jobs/", body, within_s=ray_dashboard.PATIENT_S)
             if code != 200 and "already exists" not in text:
                 raise JobError(f"Ray rejected the job: {_last_line(text)}. Check {OPTIONS}.")
 
     def watch(self, job: Job) -> Seen | None:
         """Return the state that the attempt reports; while it reports nothing, the state that the cluster reports."""
-        said = errand.told(job)
+        said = remote.told(job)
         if said is not None and not said.is_gone:
             return said.seen
         try:
@@ -158,7 +160,7 @@ class Ray(Backend):
             )
         else:
             lost = _AGAIN
-        said = errand.told(job)  # its last word may have come since
+        said = remote.told(job)  # its last word may have come since
         if said is not None and not said.is_gone:
             return said.seen
         before = said.seen if said is not None else Seen()
@@ -170,11 +172,11 @@ class Ray(Backend):
 
     def cancel(self, job: Job) -> None:
         """Ask the attempt to stop, and end it where it has not begun, or does not stop."""
-        errand.ask_to_stop(job)
+        remote.ask_to_stop(job)
         late = job.cancel_requested_at is not None and time.time() - job.cancel_requested_at > _GRACE_S
-        if late or errand.told(job) is None:
+        if late or remote.told(job) is None:
             with contextlib.suppress(JobError):  # `cancel` is called again until `watch` sees the end
-                head.ask("POST", f"/api/jobs/{_name(job)}/stop")
+                ray_dashboard.ask("POST", f"/api/jobs/{_name(job)}/stop")
 
 
 def _seen(job: Job, before: Seen, *, has_begun: bool, info: dict[str, Any]) -> Seen:
@@ -193,13 +195,13 @@ def _seen(job: Job, before: Seen, *, has_begun: bool, info: dict[str, Any]) -> S
     if kind.endswith(("START_TIMEOUT", "UNSCHEDULABLE")):
         asked = ", ".join(f"{name} {value:g}" for name, value in _asked(info).items() if value)
         return Seen(INTERRUPTED, error=_NO_ROOM.format(asked=asked))
-    if code == errand.NOT_SHARED:
+    if code == remote.NOT_SHARED:
         return Seen(FAILED, error=said)
     if isinstance(code, int) and code < 0:
         return replace(before, state=INTERRUPTED, error=_KILLED.format(number=-code))
     if has_begun or kind.startswith("JOB_SUPERVISOR"):
         return replace(before, state=INTERRUPTED, error=_GONE.format(said=said.rstrip(".")))
-    return Seen(FAILED, error=_NOT_BEGUN.format(said=said.rstrip("."), python=errand.command(job)[0]))
+    return Seen(FAILED, error=_NOT_BEGUN.format(said=said.rstrip("."), python=remote.command(job)[0]))
 
 
 def _name(job: Job) -> str:
@@ -209,13 +211,13 @@ def _name(job: Job) -> str:
 
 def _info(job: Job, within_s: float | None = None) -> dict[str, Any] | None:
     """Return the cluster's record of the attempt; None where it knows nothing of it."""
-    code, text = head.ask("GET", f"/api/jobs/{_name(job)}", within_s=within_s)
+    code, text = ray_dashboard.ask("GET", f"/api/jobs/{_name(job)}", within_s=within_s)
     if code == 404:
         return None
     with contextlib.suppress(ValueError):
         if code == 200:
             return documents.parsed_object(text)
-    raise head.OutOfReach(f"The Ray cluster does not report the state of job {job.id}: {_last_line(text)}.")
+    raise ray_dashboard.OutOfReach(f"The Ray cluster does not report the state of job {job.id}: {_last_line(text)}.")
 
 
 def _asked(info: dict[str, Any]) -> dict[str, float]:
@@ -226,17 +228,17 @@ def _asked(info: dict[str, Any]) -> dict[str, float]:
 def _keep_log(job: Job) -> None:
     """Put the attempt's output, as the cluster has it, at the end of the job's log."""
     with contextlib.suppress(JobError, ValueError, OSError):
-        code, text = head.ask("GET", f"/api/jobs/{_name(job)}/logs")
+        code, text = ray_dashboard.ask("GET", f"/api/jobs/{_name(job)}/logs")
         if code == 200:
             said = str(documents.parsed_object(text).get("logs", ""))[-_LOG_CHARS:]
             with (job.folder / "log.txt").open("ab") as log:
-                log.write(redact(head.blotted(said)).encode())
+                log.write(redact(ray_dashboard.blotted(said)).encode())
 
 
 def _last_line(text: str) -> str:
     """The line of an answer that says most: the last one, where it is a traceback or a log."""
     lines = [line.strip() for line in text.splitlines() if any(map(str.isalnum, line)) and "Running entrypoint" not in line]
-    return one_line(redact(head.blotted(lines[-1])))[:300] if lines else "it gave no reason"
+    return one_line(redact(ray_dashboard.blotted(lines[-1])))[:300] if lines else "it gave no reason"
 
 
 def _in_words(asked: dict[str, float]) -> str:
@@ -247,13 +249,13 @@ def _in_words(asked: dict[str, float]) -> str:
     return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1]))) if parts else "nothing"
 
 
-def _has_room(machine: head.Machine, asked: dict[str, float]) -> bool:
+def _has_room(machine: ray_dashboard.Machine, asked: dict[str, float]) -> bool:
     """Return whether a machine could ever hold a process that asks for so much."""
     memory_bytes = int(asked["memory_gb"] * 1e9)
     return machine.cards >= asked["num_gpus"] and machine.cores >= asked["num_cpus"] and machine.memory_bytes >= memory_bytes
 
 
-def needs(cluster: head.Cluster, spec: Spec | None = None, n: int = 1, *, look: bool = True) -> dict[str, float]:
+def needs(cluster: ray_dashboard.Cluster, spec: Spec | None = None, n: int = 1, *, look: bool = True) -> dict[str, float]:
     """Return the needs of each of `n` processes of a job: GPUs, cores, gigabytes; 0 where nothing is asked for.
 
     Args:
@@ -281,7 +283,7 @@ def needs(cluster: head.Cluster, spec: Spec | None = None, n: int = 1, *, look: 
     return {"num_gpus": cards, "num_cpus": asked.get("num_cpus", cores), "memory_gb": memory}
 
 
-def _memory_gb(cluster: head.Cluster, spec: Spec | None, n: int, *, has_card: bool, look: bool) -> float:
+def _memory_gb(cluster: ray_dashboard.Cluster, spec: Spec | None, n: int, *, has_card: bool, look: bool) -> float:
     """Return the memory of its machine that a process takes: on a GPU, the memory of the weights on their way to it.
 
     0 where that is not known: the machine itself then refuses a model that does not fit. Where the request allows it, a model

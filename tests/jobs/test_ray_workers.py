@@ -1,15 +1,16 @@
-"""Reading of Ray's messages by a worker pool, here from a stand-in: which member is lost, and which was too large."""
+"""Reading of Ray's messages by a worker pool, here from a stand-in: which worker is lost, and which was too large."""
 
 import json
 import signal
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from analysis.core.errors import JobError
-from analysis.jobs.crew import MemberLost
-from analysis.jobs.crew.ray import RayCrew
+from analysis.jobs.backends.ray_workers import RayWorkers
+from analysis.jobs.runner.executor import WorkerLost
 
 
 class RayError(Exception):
@@ -20,20 +21,22 @@ class OutOfMemoryError(RayError):
     pass
 
 
-class Seat:
-    """An actor: it answers at once, or raises the error that a test wants."""
+class Actor:
+    """An actor: it answers each task with the next of its answers, or raises it."""
 
-    def __init__(self, raises=None, error=None):
-        self.raises, self.error, self.is_killed = raises, error, False
-        self.do = SimpleNamespace(remote=lambda *asked: (self, *asked))
+    def __init__(self, *answers, never_starts=False):
+        self._answers, self.is_killed = iter(answers), False
+        ready = SimpleNamespace(remote=lambda: RayError("no such program") if never_starts else None)
+        self.ready = SimpleNamespace(options=lambda max_task_retries: ready)
+        self.do = SimpleNamespace(remote=lambda task: next(self._answers))
 
 
 class Ray:
     """As much of the library as a pool uses."""
 
-    def __init__(self, seats):
+    def __init__(self, actors):
         self.exceptions = SimpleNamespace(RayError=RayError, OutOfMemoryError=OutOfMemoryError)
-        self._seats, self.asked_for, self.joined = iter(seats), None, 0
+        self._actors, self.asked_for, self.joined = iter(actors), None, 0
 
     def is_initialized(self):
         return self.joined > 0
@@ -44,78 +47,83 @@ class Ray:
 
     def remote(self, **options):
         self.asked_for = options
-        return lambda kind: SimpleNamespace(remote=lambda: next(self._seats))
+        return lambda kind: SimpleNamespace(remote=lambda: next(self._actors))
 
-    def get(self, question):
-        seat, line = question
-        if seat.raises:
-            raise seat.raises
-        return json.dumps({"error": seat.error, "machine": "m7"} if seat.error else {"value": json.loads(line)["do"]})
+    def get(self, answer):
+        if isinstance(answer, Exception):
+            raise answer
+        return json.dumps(answer)
 
-    def kill(self, seat):
-        seat.is_killed = True
+    def kill(self, actor):
+        actor.is_killed = True
 
 
 @pytest.fixture
-def crew(monkeypatch):
+def pool(monkeypatch):
     """Make a pool on a cluster with these seats."""
 
-    def make(*seats, n=None):
-        library = Ray(seats)
+    def make(*actors, n=None):
+        library = Ray(actors)
         monkeypatch.setitem(sys.modules, "ray", library)
         monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-        return RayCrew(None, n or len(seats)), library
+        return RayWorkers(None, n or len(actors)), library
 
     return make
 
 
-def test_each_actor_requests_its_computed_resources_and_answers(crew, monkeypatch):
+def test_each_actor_requests_its_computed_resources_and_answers(pool, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_RAY_OPTIONS", "num_gpus=1,num_cpus=4,memory_gb=0")
-    ours, library = crew(Seat(), Seat())
+    actors = Actor({"value": 1}, {"value": 1}), Actor({"value": 1}, {"value": 1})
+    workers, library = pool(*actors)
     asked = library.asked_for
-    assert (asked["num_gpus"], asked["num_cpus"], asked["memory"], asked["max_restarts"]) == (1, 4, None, 0)
-    assert [ours.call(place, "hello") for place in range(ours.n)] == ["hello", "hello"]
-    ours.close()
+    assert (asked["num_gpus"], asked["num_cpus"], asked["memory"], asked["max_restarts"]) == (1, 4, None, -1)
+    assert [workers.submit({}).result(20) for _ in range(2)] == [1, 1]
+    workers.close()
+    assert [actor.is_killed for actor in actors] == [True, True]
 
 
-def test_lost_member_and_too_large_member_raise_different_errors(crew):
-    ours, _ = crew(Seat(raises=RayError("The actor died.\n\tits node has died")), Seat(raises=OutOfMemoryError("1.2 GB")))
-    with pytest.raises(MemberLost, match="The actor died. its node has died"):
-        ours.call(0, "hello")
+def test_lost_actor_returns_and_too_large_one_fails(pool):
+    lost = RayError("The actor died.\n\tits node has died")
+    workers, _ = pool(Actor(lost, OutOfMemoryError("1.2 GB"), {"value": 1}))
+    with pytest.raises(WorkerLost, match="The actor died. its node has died"):
+        workers.submit({}).result(20)
     with pytest.raises(JobError, match="ran out of memory.* Ask for more memory with LAYERSCOPE_RAY_OPTIONS=memory_gb=NUMBER"):
-        ours.call(1, "hello")
+        workers.submit({}).result(20)
+    assert workers.submit({}).result(20) == 1
+    workers.close()
 
 
-def test_error_of_a_member_names_its_machine(crew):
-    ours, _ = crew(Seat(error="There is no model at '/models/x': give a folder."))
+def test_error_of_a_worker_names_its_machine(pool):
+    workers, _ = pool(Actor({"error": "There is no model at '/models/x': give a folder.", "machine": "m7"}))
     with pytest.raises(JobError, match="On the machine m7 of the Ray cluster: There is no model at '/models/x': give a folder"):
-        ours.call(0, "begin")
+        workers.submit({}).result(20)
+    workers.close()
 
 
-def test_another_takes_the_place_of_one_that_is_lost(crew):
-    lost, next_one = Seat(raises=RayError("gone")), Seat()
-    ours, _ = crew(lost, next_one, n=1)
-    ours.replace(0)
-    assert (lost.is_killed, ours.call(0, "hello")) == (True, "hello")
+def test_request_fails_once_no_actor_can_start(pool):
+    workers, _ = pool(Actor(never_starts=True), Actor(never_starts=True))
+    with pytest.raises(JobError, match="cannot start a worker: no such program"):
+        workers.submit({}).result(20)
+    workers.close()
 
 
-def test_process_in_a_cluster_keeps_its_sigterm_handler(crew):
+def test_process_in_a_cluster_keeps_its_sigterm_handler(pool):
     def ours(number, frame):
         pass
 
     before = signal.signal(signal.SIGTERM, ours)
     try:
-        crew(Seat())
+        pool(Actor())
         assert signal.getsignal(signal.SIGTERM) is ours
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def test_outside_of_a_cluster_it_says_how_to_get_there(crew, monkeypatch):
+def test_outside_of_a_cluster_it_says_how_to_get_there(pool, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setitem(sys.modules, "ray", Ray([]))
     with pytest.raises(JobError, match="belongs to no Ray cluster. Use `--run-on ray`"):
-        RayCrew(None, 2)
+        RayWorkers(None, 2)
 
 
 class TrainingFailedError(Exception):
@@ -123,20 +131,18 @@ class TrainingFailedError(Exception):
 
 
 @pytest.fixture
-def trained(crew, monkeypatch):
-    """Return the request to Ray Train by a pool of three members, two of them present; `fails` with the error that a test
-    wants."""
+def trained(pool, monkeypatch):
+    """Return the request to Ray Train by a pool of three workers; `fails` with the error that a test wants."""
 
     def make(fails=None):
-        ours, _ = crew(Seat(), Seat(), Seat())
-        seats, kept = ours._seats, {}
+        workers, _ = pool(Actor(), Actor(), Actor())
+        kept = {}
 
         class Trainer:
             def __init__(self, do, **options):
                 kept.update(options)
 
             def fit(self):
-                kept["released"] = all(seat.is_killed for seat in seats)
                 if fails is not None:
                     raise fails
 
@@ -144,20 +150,19 @@ def trained(crew, monkeypatch):
         train = SimpleNamespace(**named, TrainingFailedError=TrainingFailedError)
         monkeypatch.setitem(sys.modules, "ray.train", train)
         monkeypatch.setitem(sys.modules, "ray.train.torch", SimpleNamespace(TorchConfig=SimpleNamespace, TorchTrainer=Trainer))
-        ours.together({"folder": "/shared"}, 2)
+        workers.train(Path("/shared"))
         return kept
 
     return make
 
 
-def test_training_workers_get_computed_resources_and_replace_the_actors(trained, monkeypatch):
+def test_training_workers_get_computed_resources(trained, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_RAY_OPTIONS", "num_gpus=1,num_cpus=4,memory_gb=2")
     kept = trained()
-    assert kept["released"]
     assert kept["train_loop_config"] == {"folder": "/shared"}
     scaling = kept["scaling_config"]
     assert (scaling.num_workers, scaling.use_gpu, scaling.resources_per_worker) == (
-        2,
+        (1, 3),
         True,
         {"CPU": 4, "GPU": 1, "memory": 2e9},
     )

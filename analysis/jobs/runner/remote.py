@@ -1,5 +1,5 @@
 """One attempt at a job in a process of its own, anywhere that sees the cache:
-`python -m analysis.jobs.errand JOB ATTEMPT VERSION`, with the version of this program that the attempt is asked for by.
+`python -m analysis.jobs.runner.remote JOB ATTEMPT VERSION`, with the version of this program that the attempt is asked for by.
 
 Backends start it on machines of a cluster. All that is known of the attempt lies in the job's folder. Its own report,
 `attempt-N.json`, has its process, how far it is and how it ended. The wish that it stops is `attempt-N.stop`, and the log is
@@ -25,13 +25,22 @@ from analysis.core.meter import Meter, Work
 from analysis.core.options import imported
 from analysis.core.progress import Cancelled, Progress
 from analysis.core.record import Spec
-from analysis.jobs import crew
-from analysis.jobs.backend import Seen
-from analysis.jobs.job import CANCELLED, DONE, FAILED, INTERRUPTED, RUNNING, Job, folder
-from analysis.jobs.local import SILENCE_S, Process
+from analysis.jobs.queue.backend import Seen
+from analysis.jobs.queue.job import (
+    CANCELLED,
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    RUNNING,
+    Job,
+    folder,
+)
+from analysis.jobs.queue.processes import SILENCE_S, Process
+from analysis.jobs.queue.reporter import Reporter
+from analysis.jobs.runner import answer
 
 LOADER = "analysis.models.load:WarmModels"
-ROOT = str(Path(__file__).resolve().parents[2])
+ROOT = str(Path(__file__).resolve().parents[3])
 """Where this program lies: elsewhere, `command` is run in it."""
 _PASSED = ("HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "LAYERSCOPE_EXTENSIONS", "LAYERSCOPE_MEMORY")
 _REPORT_S = 0.5
@@ -51,22 +60,22 @@ def _stop(job_id: str, attempt: int) -> Path:
     return folder(job_id) / f"attempt-{attempt}.stop"
 
 
-def command(job: Job, members: str = crew.LOCAL) -> list[str]:
+def command(job: Job, workers: str = answer.LOCAL) -> list[str]:
     """Return the command for the machine that shall make this attempt.
 
     Args:
         job: the job of the attempt.
-        members: the pool that shares it where several processes do, as of `crew.shared`.
+        workers: the pool that shares it where several processes do, as of `answer.shared`.
     """
     return [
         sys.executable,
         "-m",
-        "analysis.jobs.errand",
+        "analysis.jobs.runner.remote",
         job.id,
         str(job.attempts),
         program.version(),
         str(job.shards),
-        members,
+        workers,
     ]
 
 
@@ -129,37 +138,34 @@ class _Attempt:
     def __init__(self, job_id: str, attempt: int, shards: int = 1) -> None:
         self._file, self._stop = _said(job_id, attempt), _stop(job_id, attempt)
         self._me, self._lock = asdict(Process.current()), threading.Lock()
-        self._last, self._written_at = Progress(""), 0.0
+        self.on_progress = Reporter(lambda progress: self.say(RUNNING), self._must_stop, _REPORT_S)
+        """Writes a report down if it is due, and raises `Cancelled` when the attempt shall end."""
         self._result_key: str | None = None
         self._meter = Meter(_work_before(job_id, attempt), elsewhere=shards > 1)
         self._ended = threading.Event()
         self.is_told_to_stop = False
 
-    def on_progress(self, progress: Progress) -> None:
-        """Write the report down if it is due.
-
-        Raises:
-            Cancelled: when the attempt shall end.
-        """
-        last, self._last = self._last, progress
-        self._result_key = str(progress.values.get("result_key") or "") or self._result_key
-        news = (last.phase, last.message, last.values) != (progress.phase, progress.message, progress.values)
-        if news or time.monotonic() - self._written_at >= _REPORT_S:
-            self.say(RUNNING)
-        if self.is_told_to_stop or self._stop.exists():
-            raise Cancelled
+    def _must_stop(self) -> bool:
+        return self.is_told_to_stop or self._stop.exists()
 
     def say(self, state: str, error: str | None = None, result_key: str | None = None) -> None:
         """Write down how it stands."""
-        key = result_key or self._result_key
-        progress = {**asdict(self._last), "message": failures.redact(self._last.message or "")} if self._last.phase else None
+        last = self.on_progress.last
+        self._result_key = result_key or str(last.values.get("result_key") or "") or self._result_key
+        progress = {**asdict(last), "message": failures.redact(last.message or "")} if last.phase else None
         work = self._meter.read().to_json()
-        said = {"state": state, "progress": progress, "error": error, "result_key": key, "process": self._me, "work": work}
+        said = {
+            "state": state,
+            "progress": progress,
+            "error": error,
+            "result_key": self._result_key,
+            "process": self._me,
+            "work": work,
+        }
         with self._lock:
             if state != RUNNING:
                 self._ended.set()
             store.write_atomic(self._file, json.dumps(said).encode())
-        self._written_at = time.monotonic()
 
     def beat(self) -> None:
         """Show others that it lives, until it has ended."""
@@ -181,7 +187,7 @@ def _spec(job_id: str) -> Spec:
     return SPECS[said["kind"]].from_json(said["spec"])
 
 
-def make(job_id: str, attempt: int, version: str = "", shards: int = 1, members: str = crew.LOCAL) -> int:
+def make(job_id: str, attempt: int, version: str = "", shards: int = 1, workers: str = answer.LOCAL) -> int:
     """Make the attempt for a program of this version; 0 when it has said how it ended, be it failed."""
     own = _Attempt(job_id, attempt, shards)
 
@@ -203,7 +209,7 @@ def make(job_id: str, attempt: int, version: str = "", shards: int = 1, members:
             raise Cancelled
         extensions.load()
         spec = _spec(job_id)
-        result = crew.answered(spec, shards, own.on_progress, load=lambda: imported(LOADER)(), members=members)
+        result = answer.answered(spec, shards, own.on_progress, load=lambda: imported(LOADER)(), workers=workers)
         own.say(DONE if result.complete else CANCELLED, result_key=result.spec.fingerprint())
     except Cancelled:
         by_wish = _stop(job_id, attempt).exists()
@@ -216,7 +222,7 @@ def make(job_id: str, attempt: int, version: str = "", shards: int = 1, members:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line, then make the attempt; all that is printed goes to the job's log."""
     job_id, attempt, *how = sys.argv[1:] if arguments is None else arguments
-    version, shards, members = [*how, *("", "1", crew.LOCAL)[len(how) :]]
+    version, shards, workers = [*how, *("", "1", answer.LOCAL)[len(how) :]]
     if not (folder(job_id) / "spec.json").is_file():
         sys.stderr.write(
             f"This machine does not see the job's folder {folder(job_id)}. Put the cache folder on storage that all "
@@ -226,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with store.disk_errors_explained(folder(job_id)), (folder(job_id) / "log.txt").open("ab", buffering=0) as log:
         for number in (1, 2):
             os.dup2(log.fileno(), number)
-        return make(job_id, int(attempt), version, int(shards), members)
+        return make(job_id, int(attempt), version, int(shards), workers)
 
 
 if __name__ == "__main__":

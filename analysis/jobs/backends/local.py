@@ -2,9 +2,9 @@
 
 import time
 
-from analysis.jobs import local
-from analysis.jobs.backend import Backend, Seen, register
-from analysis.jobs.job import INTERRUPTED, LOCAL, Job
+from analysis.jobs.queue import processes
+from analysis.jobs.queue.backend import Backend, Seen, register
+from analysis.jobs.queue.job import INTERRUPTED, LOCAL, Job
 
 STUCK_S = 8.0
 """A worker that was asked to stop and then seen silent for this long is ended: even its watchdog is stuck."""
@@ -25,7 +25,7 @@ class Local(Backend):
 
     def submit(self, job: Job) -> None:
         """See to it that the worker runs: it takes queued jobs itself, in their order."""
-        local.ensure_worker()
+        processes.ensure_worker()
 
     def watch(self, job: Job) -> Seen:
         """Return whether the worker is still there: all else it writes down itself.

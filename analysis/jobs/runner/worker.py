@@ -1,4 +1,4 @@
-"""The process that runs queued jobs, one after another: `python -m analysis.jobs.worker [--idle-s SECONDS]`.
+"""The process that runs queued jobs, one after another: `python -m analysis.jobs.runner.worker [--idle-s SECONDS]`.
 
 The main thread runs the experiments. A watchdog thread sends heartbeats and passes on the wish to cancel. When the main thread
 is so deep in a library that it does not hear, it replaces the whole process by `execv`. The reason: a thread cannot be stopped
@@ -35,10 +35,11 @@ from analysis.core.failures import in_a_sentence, redact
 from analysis.core.meter import Meter
 from analysis.core.options import imported
 from analysis.core.progress import Cancelled, Progress
-from analysis.jobs import attempt, crew, local, table
-from analysis.jobs.attempt import Run
-from analysis.jobs.job import DONE, FAILED, RUNNING
-from analysis.jobs.queue import reap
+from analysis.jobs.queue import attempt, processes, table
+from analysis.jobs.queue.attempt import Run
+from analysis.jobs.queue.control import reap
+from analysis.jobs.queue.job import DONE, FAILED, RUNNING
+from analysis.jobs.runner import answer
 
 WARM: Sequence[str] = (
     "torch",
@@ -79,7 +80,7 @@ class _Worker:
         self._loader = loader
         self._load: Any = None
         self._to_warm = list(warm)
-        self._me = local.Process.current()
+        self._me = processes.Process.current()
         self._run: Run | None = None
         # Held while a job changes hands, so that the watchdog never restarts into the middle of the next job.
         self._hands = threading.Lock()
@@ -92,7 +93,7 @@ class _Worker:
 
     def work(self, idle_s: float) -> None:
         """Run jobs until there was none for `idle_s` seconds."""
-        local.announce(self._me)
+        processes.announce(self._me)
         attempt.hold()
         self._release_own()
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
@@ -113,7 +114,7 @@ class _Worker:
         with self._hands:
             if is_leaving != self._is_leaving:
                 self._is_leaving = is_leaving
-                (local.withdraw if is_leaving else local.announce)(self._me)
+                (processes.withdraw if is_leaving else processes.announce)(self._me)
 
     def _ran_one(self) -> bool:
         """As `_run_next`; where the list of jobs cannot be used just now, nobody waits."""
@@ -157,7 +158,7 @@ class _Worker:
             run.on_progress(Progress("starting"))
             if run.job.shards > 1 and self._load is not None:
                 self._load.clear()  # the others load it themselves
-            result = crew.answered(
+            result = answer.answered(
                 run.job.spec, run.job.shards, run.on_progress, load=self._loads, runners=self._runners
             )  # fmt: skip
             columns = {"result_key": result.spec.fingerprint()}
@@ -214,7 +215,7 @@ class _Worker:
                     beat_at = time.monotonic()
                     with self._hands:
                         if not self._is_leaving:
-                            local.announce(self._me)
+                            processes.announce(self._me)
                 self._look_after(self._run, beat=is_due)
             except Exception:
                 _log.exception("The watchdog continues after an error.")
@@ -235,7 +236,7 @@ class _Worker:
 
     def _restart(self) -> None:
         """Become a new process with the same pid; the lock on the cache folder is free in between."""
-        local.end_children(self._me.pid)
+        processes.end_children(self._me.pid)
         for own, number in zip(self._own_output, (1, 2), strict=True):
             os.dup2(own, number)
         # Files and devices that a library left inheritable would stay open, and with them their memory.
@@ -251,8 +252,8 @@ class _Worker:
         with self._hands:
             if self._run is not None and not self._run.lost:
                 attempt.interrupt(self._run.job, f"The worker was stopped before the job ended. {attempt.RESUME}")
-            local.withdraw(self._me)
-            local.end_children(self._me.pid)
+            processes.withdraw(self._me)
+            processes.end_children(self._me.pid)
             os._exit(128 + signal.SIGTERM)
 
 
@@ -322,7 +323,7 @@ def serve(runners: Mapping[str, str], loader: str, idle_s: float = 900.0, warm: 
     store.make_folder(local_dir)
     with store.disk_errors_explained(local_dir):
         try:
-            held = local.lock().acquire(timeout=_LOCK_S)
+            held = processes.lock().acquire(timeout=_LOCK_S)
         except Timeout:
             return False
     with held:
@@ -356,7 +357,9 @@ def give_way() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, then serve."""
     letters.guard_logs()
-    parser = argparse.ArgumentParser(prog="python -m analysis.jobs.worker", description="Run queued jobs, one after another.")
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis.jobs.runner.worker", description="Run queued jobs, one after another."
+    )
     parser.add_argument(
         "--idle-s", type=float, default=900.0, help="Seconds without a job until the worker ends (default: 900)."
     )

@@ -1,0 +1,78 @@
+"""One of several processes that train together.
+
+`python -m analysis.jobs.runner.rank FOLDER MEETING GPUS` is one that torchrun starts.
+"""
+
+import os
+import signal
+import sys
+import threading
+from dataclasses import asdict
+from pathlib import Path
+
+from analysis.core import extensions, failures
+from analysis.core.experiment import EXPERIMENTS, SPECS
+from analysis.core.options import imported
+from analysis.core.progress import Cancelled, PeerLost, ignore
+from analysis.jobs.queue.reporter import Reporter
+from analysis.jobs.runner.local_workers import gpu_name
+from analysis.jobs.runner.training import Folder
+from analysis.jobs.runner.versions import check
+
+LOADER = "analysis.models.load:WarmModels"
+_LAST_WORD_S = 5.0
+"""How long after one of a group was lost another may have to say why."""
+
+
+def take_part(path: Path, rank: int, size: int, meeting: str = "") -> str | None:
+    """Train together with others, of whom rank 0 leads; return why it has not ended, where another is lost, or None.
+
+    Args:
+        path: of the folder with the request.
+        rank, size: number of this process, and of all.
+        meeting: as of `heal.group.joined`.
+    """
+    folder = Folder(path)
+    if folder.ended():
+        return None
+    try:
+        asked = folder.request()
+        check(asked)
+        extensions.load()
+        run, load = imported(EXPERIMENTS[asked["kind"]].together), imported(LOADER)()
+        told = Reporter(lambda progress: folder.write("progress.json", asdict(progress)), folder.must_stop)
+        spec, heard = SPECS[asked["kind"]].from_json(asked["spec"]), ignore if rank else told
+        result = run(spec, heard, load=load, rank=rank, size=size, meeting=meeting)
+        if rank == 0:
+            folder.end(key=result.spec.fingerprint())
+    except Cancelled:
+        folder.end(stopped="")
+    except PeerLost as error:
+        if folder.ended(_LAST_WORD_S) is None:
+            folder.write("lost.json", str(error))
+            return str(error)
+    except BaseException as error:  # libraries written in Rust panic past Exception
+        folder.end(error=failures.in_a_sentence(error, doing="sharing a request", then="resume the job"))
+    return None
+
+
+def _end_as_an_orphan() -> None:
+    """End torchrun when the process that started it is gone: it would continue to train, next to those who take over."""
+    sys.stdin.buffer.read()  # which ends with the process at its other end
+    os.kill(os.getppid(), signal.SIGTERM)
+
+
+def main(arguments: list[str]) -> int:
+    """Be one of the processes of torchrun, which tells it its number."""
+    folder, meeting, n_gpus = arguments
+    threading.Thread(target=_end_as_an_orphan, name="orphan", daemon=True).start()
+    os.dup2(2, 1)  # the output of libraries is no part of a result that goes to the standard output
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    if int(n_gpus):
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu_name(rank)
+    turn = Path(meeting) / f"group-{os.environ['TORCHELASTIC_RESTART_COUNT']}"
+    return int(take_part(Path(folder), rank, size, str(turn)) is not None)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,130 @@
+"""A worker of a pool: it makes a request ready once, and measures one shard after another."""
+
+import json
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from analysis.core import extensions, failures
+from analysis.core.errors import JobError
+from analysis.core.experiment import EXPERIMENTS, SPECS
+from analysis.core.meter import COUNTS
+from analysis.core.options import imported
+from analysis.core.progress import ignore
+from analysis.core.record import Spec
+from analysis.core.shards import Shard, Work
+from analysis.jobs.queue.processes import host_name
+from analysis.jobs.runner.versions import check
+
+LOADER = "analysis.models.load:WarmModels"
+_DOES = ("requests", "missing", "measure", "finish")
+
+
+class ShardWorker:
+    """Shares in one request after another; every task and answer is of JSON types."""
+
+    def __init__(self) -> None:
+        """Start with no model."""
+        self._load: Any = None
+        self._ready: tuple[Spec, Work] | None = None
+        self._is_checked = False
+
+    def do(self, task: str) -> str:
+        """Return the answer to a task: its `value`, or the sentence of an `error` with the machine's name.
+
+        Args:
+            task: JSON of `do` (the name of a method), `kind` and `spec` of the request, and `shards` where it measures. Beside
+                them stand the `versions` and the `file` of `versions.in_common`.
+        """
+        try:
+            asked = json.loads(task)
+            if asked["do"] not in _DOES:
+                raise JobError(f"A worker of the pool does {', '.join(_DOES)}, not {asked['do']!r}.")
+            if not self._is_checked:
+                check(asked)
+                extensions.load()
+                self._is_checked = True
+            value = getattr(self, asked["do"])(SPECS[asked["kind"]].from_json(asked["spec"]), *asked.get("shards", ()))
+            return json.dumps({"value": value})
+        except BaseException as error:  # libraries written in Rust panic past Exception
+            sentence = failures.in_a_sentence(error, doing="sharing a request", then="try again")
+            return json.dumps({"error": sentence, "machine": host_name()})
+
+    def requests(self, spec: Spec) -> list[tuple[str, dict[str, Any]]]:
+        """Return the requests that a request rests on, and itself, resolved for this machine: kinds and specs, in order.
+
+        Raises:
+            LayerscopeError: when the model, its texts or its questions are not here.
+        """
+        work = imported(EXPERIMENTS[spec.kind].shards)
+        resolved = work.resolve(spec)
+        return [(one.kind, one.to_json()) for one in [*work.before(resolved), resolved]]
+
+    def missing(self, spec: Spec) -> tuple[bool, list[dict[str, Any]]]:
+        """Return whether the layers of the model lie on the disk, and the shards of the request that nobody has measured.
+
+        Raises:
+            LayerscopeError: when the model is not here, has other weights, or does not fit.
+        """
+        work = self._work(spec)
+        return work.reads_disk, [shard.to_json() for shard in work.missing()]
+
+    def measure(self, spec: Spec, *shards: Mapping[str, Any]) -> dict[str, float]:
+        """Measure the shards that are not stored, and store each; return the work for them, as `Counts.take` takes it."""
+        before = replace(COUNTS)
+        work = self._work(spec)
+        left: Sequence[Shard] = [shard for shard in map(Shard.from_json, shards) if not shard.is_stored()]
+        if left:
+            work.measure(left, ignore)
+        return COUNTS.since(before)
+
+    def finish(self, spec: Spec) -> str:
+        """Run a request, which finds its shards measured; return the fingerprint of its result, which is stored."""
+        result = EXPERIMENTS[spec.kind].runner()(spec, ignore, load=self._loader())
+        return str(result.spec.fingerprint())
+
+    def _loader(self) -> Any:
+        """The loader, which keeps the last model in memory."""
+        if self._load is None:
+            self._load = imported(LOADER)()
+        return self._load
+
+    def _work(self, spec: Spec) -> Work:
+        """Return the request made ready, with its model loaded."""
+        if self._ready is None or self._ready[0] != spec:
+            self._ready = None
+            self._ready = spec, imported(EXPERIMENTS[spec.kind].shards)(spec, ignore, load=self._loader())
+        return self._ready[1]
+
+
+_worker = ShardWorker()
+"""The worker that a process of a local pool is."""
+
+
+def start(surroundings: Mapping[str, str]) -> None:
+    """Make this process a worker of a local pool. The model is loaded by its first task: an error here would lose its sentence.
+
+    Args:
+        surroundings: environment variables of its own, such as the GPU that it has.
+    """
+    os.environ.update(surroundings)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that shares the request ends it
+    os.dup2(2, 1)  # the output of libraries is no part of a result that goes to the standard output
+    threading.Thread(target=_end_as_an_orphan, name="orphan", daemon=True).start()
+
+
+def do(task: str) -> str:
+    """Do a task in this process (`ShardWorker.do`)."""
+    return _worker.do(task)
+
+
+def _end_as_an_orphan() -> None:
+    """End when the process that started this one is gone: the pool of a killed process would wait without end."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,60 @@
+"""Versions and cache folder that the processes which share a request must have in common. Each checks them before it works."""
+
+import contextlib
+import importlib.metadata
+import platform
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from analysis.core import program, store
+from analysis.core.errors import JobError
+
+_LIBRARIES = ("torch", "transformers")
+"""Libraries that have to be the same wherever a request is shared, as this program has to: figures may change with them."""
+
+
+def versions() -> dict[str, str]:
+    """Return versions that have to be the same in every process of a pool, Python's included; loads none of them."""
+    python = ".".join(platform.python_version_tuple()[:2])
+    return {"layerscope": program.version(), "python": python, **{name: _version(name) for name in _LIBRARIES}}
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name).partition("+")[0]
+    except importlib.metadata.PackageNotFoundError:
+        return "missing"
+
+
+@contextlib.contextmanager
+def in_common() -> Iterator[dict[str, Any]]:
+    """Return the versions of this process and a file in its cache folder, as `check` compares them elsewhere, as a context."""
+    file = store.cache_dir() / f"shared-{secrets.token_hex(8)}"
+    store.write_atomic(file, b"")
+    try:
+        yield {"versions": versions(), "file": str(file)}
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def check(asked: Mapping[str, Any]) -> None:
+    """Refuse to work for a process that would find other figures, or could not show the results of this one.
+
+    Raises:
+        JobError: when versions differ, or this process does not see the cache folder of the other.
+    """
+    ours = versions()
+    for name, version in asked["versions"].items():
+        if ours.get(name) != version:
+            raise JobError(
+                f"This machine has {name} {version}, but a worker has {ours.get(name)}, so figures may differ. Install "
+                "the same version on both."
+            )
+    file = Path(asked["file"])
+    if not file.is_file():
+        raise JobError(
+            f"A worker does not see the cache folder {file.parent}. Put the cache folder on storage that all machines share, "
+            "at the same path."
+        )
