@@ -93,7 +93,8 @@ class Work(Protocol):
 
     @staticmethod
     def before(spec: Any) -> Sequence[Spec]:
-        """Requests that this resolved one rests on, to be answered first, in order."""
+        """Return the requests that this resolved one rests on, to be answered first, in order; none unless a kind says so."""
+        return []
 
     def missing(self) -> list[Shard]:
         """The pieces that nobody has measured yet, in the order of the request."""

@@ -5,22 +5,25 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from analysis.core.blocks import PartSet, Removal, parse_removal, removal, written
 from analysis.core.progress import OnProgress, Progress, ignore
-from analysis.core.shards import Shard
+from analysis.core.shards import Shard, Work
+from analysis.data import corpora
+from analysis.data import questions as benchmarks
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
 from analysis.data.tasks import Question
 from analysis.experiments.accuracy import generation, scores
 from analysis.experiments.accuracy.points import GenerationCheck, Point, QuestionScore
 from analysis.experiments.accuracy.scores import Material, Scores, answer
-from analysis.experiments.accuracy.sweep_spec import SweepSpec
+from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec
 from analysis.experiments.scoring import likelihood
 from analysis.experiments.scoring.likelihood import Cuts
 from analysis.experiments.scoring.trees import EncodedQuestion
+from analysis.models import load as models
 from analysis.models.cut import without_block
 from analysis.models.load import LoadedModel
 from analysis.models.spec import ModelSpec
@@ -38,6 +41,18 @@ _ALONE = 16
 
 Figures = list[list[Any]]
 """Figures of a piece, by cut: of each question the log-likelihoods of its options, or of each text its loss."""
+
+
+PointsSpec = TypeVar("PointsSpec", SweepSpec, EvaluateSpec)
+"""A request for points on questions, texts and prompts."""
+
+
+def with_identities(spec: PointsSpec) -> PointsSpec:
+    """Return the spec with concrete dtype, device and the identities of its questions, texts and model."""
+    # First: a file that cannot be read is refused before a model is looked for.
+    benchmark = None if spec.benchmark is None else benchmarks.resolve(spec.benchmark)
+    loss_corpus = None if spec.loss_corpus is None else corpora.resolve(spec.loss_corpus)
+    return replace(spec, model=models.resolve(spec.model), benchmark=benchmark, loss_corpus=loss_corpus)
 
 
 @dataclass(frozen=True)
@@ -114,6 +129,39 @@ class Measurement:
     origin: Origin | None = None
     """Model, questions and texts of the pieces, where others may have measured some as shards. None where the model is not as
     it was loaded."""
+
+    @classmethod
+    def of(cls, spec: PointsSpec, loaded: LoadedModel, cuts: Cuts, on_progress: OnProgress, **values: Any) -> Self:
+        """Read the questions and texts of a resolved request, and the scores that are stored.
+
+        Args:
+            spec: the request.
+            loaded: its model, with nothing changed.
+            cuts: the removed layers of each point.
+            on_progress: receives a report.
+            **values: of this report.
+        """
+        on_progress(Progress("reading questions and texts", values=values))
+        material = scores.prepare(loaded, spec.benchmark, spec.loss_corpus)
+        known = scores.remembered(spec.model, spec.benchmark, spec.loss_corpus, spec.generation)
+        return cls(loaded, material, cuts, known, spec.generation, Origin(spec.model, spec.benchmark, spec.loss_corpus))
+
+    def common_fields(self, spec: SweepSpec | EvaluateSpec) -> dict[str, Any]:
+        """Return the fields that the results of a sweep and of an evaluation have in common."""
+        loaded, material = self.loaded, self.material
+        return {
+            "spec": spec,
+            "versions": loaded.versions(),
+            "wall_s": self.scores.wall_s,
+            "n_tokens": material.n_tokens,
+            "model": loaded.facts,
+            "n_layers": loaded.facts.n_layers,
+            "lines": material.lines,
+            "n_truncated": material.n_truncated,
+            "skipped_rows": material.skipped_rows,
+            "packing": material.packing,
+            "text_tokens": material.text_tokens,
+        }
 
     @property
     def points(self) -> list[Point]:
@@ -284,6 +332,22 @@ class Measurement:
         for cut in self.cuts:
             if cut not in self.scores.writings:
                 yield Piece(GENERATION, [cut], (), _ALONE * n_tokens * self.loaded.decoder.n_layers)
+
+
+class MeasurementShards(Work):
+    """Shards of a measurement: some cuts on some questions or on some texts each."""
+
+    def __init__(self, measurement: Measurement) -> None:
+        """Take the measurement of a resolved request."""
+        self._measurement, self.reads_disk = measurement, measurement.reads_disk
+
+    def missing(self) -> list[Shard]:
+        """Return the pieces that nobody has measured."""
+        return self._measurement.missing()
+
+    def measure(self, shards: Sequence[Shard], on_progress: OnProgress) -> None:
+        """Measure some pieces, and store each."""
+        self._measurement.measure(shards, on_progress)
 
 
 def measure(

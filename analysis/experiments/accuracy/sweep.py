@@ -6,9 +6,8 @@ from analysis.core.errors import BlockRangeError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.core.record import Spec
 from analysis.data import corpora, decontamination, questions
-from analysis.experiments.accuracy import evaluation, precision
-from analysis.experiments.accuracy.evaluation import PointShards
-from analysis.experiments.accuracy.measurement import Measurement
+from analysis.experiments.accuracy import measurement, precision
+from analysis.experiments.accuracy.measurement import Measurement, MeasurementShards
 from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec, usual_search
 from analysis.experiments.maps import damage, distance_map
 from analysis.experiments.maps.damage_spec import DamageResult, DamageSpec
@@ -40,7 +39,7 @@ def resolve(spec: SweepSpec) -> SweepSpec:
 
     Two requests that give the same curve so become the same spec.
     """
-    spec = evaluation.with_identities(spec)
+    spec = measurement.with_identities(spec)
     model, strategy = spec.model, spec.strategy
     distances = replace(spec.distances, model=model) if needs(strategy, MAP, INFLUENCE) else DistanceSpec(model)
     if needs(strategy, INFLUENCE) and not needs(strategy, MAP):
@@ -89,12 +88,12 @@ def _prepared(spec: SweepSpec, on_progress: OnProgress, load: Load) -> Measureme
     if loaded.decoder.on_disk is not None and (chooses := _still_to_be_read(spec)):
         on_progress(Progress("reading layer by layer", message=f"{_TWO_READINGS} {chooses}."))
     cuts = _cuts(spec, loaded, on_progress)
-    return evaluation.prepared(spec, loaded, cuts, on_progress, result_key=spec.fingerprint())
+    return Measurement.of(spec, loaded, cuts, on_progress, result_key=spec.fingerprint())
 
 
 def _result(spec: SweepSpec, points: Measurement, *, complete: bool) -> SweepResult:
     return SweepResult(
-        **evaluation.common_fields(spec, points),
+        **points.common_fields(spec),
         complete=complete,
         points=points.points,
         n_questions=len(points.material.questions),
@@ -183,11 +182,14 @@ def _searched(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> 
     return search.run(spec.search, on_progress, load=models.handing_out(loaded)).path
 
 
-class SweepShards(PointShards):
+class SweepShards(MeasurementShards):
     """Shards of a curve."""
 
     resolve = staticmethod(resolve)
-    prepared = staticmethod(_prepared)
+
+    def __init__(self, spec: SweepSpec, on_progress: OnProgress, *, load: Load) -> None:
+        """Load the model, choose the cuts and read the questions and texts of a resolved request."""
+        super().__init__(_prepared(spec, on_progress, load))
 
     @staticmethod
     def before(spec: SweepSpec) -> list[Spec]:

@@ -223,6 +223,6 @@ register(
         run="analysis.experiments.accuracy.evaluation:run",
         title="Evaluation",
         place=4,
-        shards="analysis.experiments.accuracy.evaluation:PointShards",
+        shards="analysis.experiments.accuracy.evaluation:EvaluationShards",
     )
 )

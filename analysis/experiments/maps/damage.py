@@ -13,7 +13,7 @@ from analysis.core.blocks import Block, blocks_up_to
 from analysis.core.errors import BlockRangeError, UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.core.record import Spec
-from analysis.core.shards import Shard
+from analysis.core.shards import Shard, Work
 from analysis.data import corpora
 from analysis.experiments.maps import distance_map
 from analysis.experiments.maps.damage_spec import DamageResult, DamageSpec, LeastDamage
@@ -357,8 +357,8 @@ class _MeasuredLosses:
         )
 
 
-class DamageShards:
-    """Shards of a damage map: every batch of texts with some of its missing cuts (`shards.Work`)."""
+class DamageShards(Work):
+    """Shards of a damage map: every batch of texts with some of its missing cuts."""
 
     resolve = staticmethod(resolve)
 

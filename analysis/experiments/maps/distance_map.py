@@ -12,8 +12,7 @@ from torch import Tensor
 from analysis.core import stats, store
 from analysis.core.errors import CorpusError, CorruptResultError
 from analysis.core.progress import OnProgress, Progress, ignore
-from analysis.core.record import Spec
-from analysis.core.shards import Shard, forget
+from analysis.core.shards import Shard, Work, forget
 from analysis.data import corpora
 from analysis.experiments.maps import distances
 from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec, best_blocks
@@ -300,8 +299,8 @@ class Unread:
         return found
 
 
-class DistanceShards:
-    """Shards of a distance map: one for every batch of texts (`shards.Work`)."""
+class DistanceShards(Work):
+    """Shards of a distance map: one for every batch of texts."""
 
     resolve = staticmethod(resolve)
 
@@ -312,11 +311,6 @@ class DistanceShards:
         furthest = _furthest(spec, DistanceResult.load(spec), on_progress)
         known = 0 if furthest is None else furthest.n_texts
         self._left = _left(spec, self._loaded, self.texts, known)
-
-    @staticmethod
-    def before(spec: DistanceSpec) -> list[Spec]:
-        """It rests on nothing."""
-        return []
 
     def missing(self) -> list[Shard]:
         """The batches that nobody has measured."""
