@@ -14,7 +14,7 @@ from analysis.core import store
 from analysis.core.blocks import Block, LayerSet, PartSet
 from analysis.core.errors import BlockRangeError, RecipeError, SpecError, StorageError, UnsupportedModelError
 from analysis.core.progress import Cancelled
-from analysis.experiments.heal import adapters
+from analysis.experiments.heal import adapter_files, adapters
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.exports import export, folders
 from analysis.exports.spec import ExportResult, ExportSpec
@@ -189,7 +189,7 @@ def test_an_adapted_head_is_no_longer_tied_to_the_embeddings(tiny_folder):
         for parameter in healed.parameters():
             if parameter.requires_grad:
                 parameter.normal_(std=0.05)
-    adapters.save(healed, heal, base="tiny", steps_done=1, key=heal.fingerprint())
+    adapter_files.save(healed, heal, base="tiny", steps_done=1, key=heal.fingerprint())
     result = export.run(ExportSpec(BLOCK, "parted", model, models_adapter.relative(heal.fingerprint())))
     saved = transformers.AutoModelForCausalLM.from_pretrained(folders.folder("parted"))
     assert not saved.config.tie_word_embeddings

@@ -3,7 +3,7 @@
 import torch
 
 from analysis.core.blocks import Removal
-from analysis.experiments.heal import adapters
+from analysis.experiments.heal import adapter_files, adapters
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.models import adapter, cut, load
 from analysis.models.spec import ModelSpec
@@ -20,5 +20,5 @@ def adapter_of(spec: ModelSpec, block: Removal, std: float = 0.3) -> str:
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(std=std)
-    adapters.save(model, heal, base="tiny", steps_done=1, key=heal.fingerprint())
+    adapter_files.save(model, heal, base="tiny", steps_done=1, key=heal.fingerprint())
     return adapter.relative(heal.fingerprint())

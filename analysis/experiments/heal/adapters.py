@@ -1,10 +1,8 @@
-"""The trained weights of a healing run, as a PEFT adapter, with dropout that is cheap on a CPU."""
+"""The trained weights of a healing run, as a PEFT adapter."""
 
-import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,100 +15,14 @@ from peft.utils.transformers_weight_conversion import (
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from analysis.core import blocks, store
-from analysis.core.blocks import ATTENTION, FEED_FORWARD, Removal
 from analysis.core.errors import RecipeError
+from analysis.experiments.heal.dropout import speed_up
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.projection import spread
 from analysis.models import adapter
-from analysis.models.adapter import UNTOLD_RANKS, Bridge, folder
+from analysis.models.adapter import UNTOLD_RANKS
 from analysis.models.decoder import Decoder
 from analysis.models.feed_forward import Matrices, attention_matrices, feed_forward_matrices, has_experts, layer_matrices
-
-_STEPS = 1 << 16
-"""A mask compares 16 random bits per value: the share that is dropped is a multiple of 1 / 65536."""
-_PER_DRAW = 4
-"""Values that one drawn number of 64 bits serves."""
-
-
-class PartDropout(nn.Module):
-    """Dropout that sets a share of its values to 0 in training and scales up the others; does nothing otherwise.
-
-    The draws are those of torch's default generator, so that a seed repeats them. Values of some sequences of a batch get the
-    draws that these sequences have in the whole batch. So processes that share a batch drop the same values as one process.
-    """
-
-    def __init__(self, p: float) -> None:
-        """Get ready.
-
-        Args:
-            p: share of values to drop, in [0, 1), in `SharedDrawDropout` rounded to a multiple of 1 / 65536.
-        """
-        super().__init__()
-        self.p = p
-        self.part, self.of = range(1), 1
-        """The sequences of the values, and the number in the whole batch."""
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Values of any shape, some of them dropped while training."""
-        if not self.training or not self.p:
-            return values
-        per_row, over = divmod(values.numel(), len(self.part))
-        if over or self.of == len(self.part):  # tokens that an expert was given are no rows
-            return self._dropped(values, values.numel(), 0)
-        return self._dropped(values, self.of * per_row, self.part.start * per_row)
-
-    def _dropped(self, values: Tensor, n: int, first: int) -> Tensor:
-        """Values that stand at `first` and behind it among `n` that are drawn for."""
-        drawn = nn.functional.dropout(values.new_ones(n), self.p)
-        return values * drawn[first : first + values.numel()].view(values.shape)
-
-    def extra_repr(self) -> str:
-        """The share, for a printed model."""
-        return f"p={self.p}"
-
-
-class SharedDrawDropout(PartDropout):
-    """The same, with draws that are cheap on a CPU."""
-
-    def _dropped(self, values: Tensor, n: int, first: int) -> Tensor:
-        dropped = round(self.p * _STEPS)
-        if not dropped:
-            return values
-        draws = torch.empty(-(-n // _PER_DRAW), dtype=torch.int64).random_(-(2**63), None)
-        bits = draws.view(torch.int16)[first : first + values.numel()].view(values.shape)
-        kept = torch.ge(bits, dropped - _STEPS // 2, out=torch.empty(values.shape, dtype=values.dtype))
-        return values * kept.mul_(_STEPS / (_STEPS - dropped))
-
-
-def speed_up(model: PeftModel) -> None:
-    """Give the adapters of a model on the CPU this dropout; their saved files stay the same."""
-    _replace_dropout(model, SharedDrawDropout, lambda device: device == "cpu")
-
-
-def drop_for(model: PeftModel, part: range, of: int) -> None:
-    """Let the adapters drop, from now on, the values that some sequences drop in the whole batch.
-
-    Args:
-        model: whose adapters.
-        part: the sequences that every pass holds.
-        of: sequences of the whole batch.
-    """
-    if len(part) < of:
-        _replace_dropout(model, PartDropout, lambda device: device != "cpu")
-    for module in model.modules():
-        if isinstance(module, PartDropout):
-            module.part, module.of = part, of
-
-
-def _replace_dropout(model: PeftModel, kind: type[PartDropout], where: Callable[[str], bool]) -> None:
-    for module in model.modules():
-        places = getattr(module, "lora_dropout", None)
-        if not isinstance(places, nn.ModuleDict) or not where(next(module.parameters()).device.type):
-            continue
-        for name, own in places.items():
-            if isinstance(own, nn.Dropout):
-                places[name] = kind(own.p).train(own.training)
 
 
 def trained_matrices(decoder: Decoder, spec: HealSpec) -> Matrices:
@@ -342,120 +254,3 @@ def _make_full(module: Any, change: Tensor | None, *, train: bool) -> None:
     fixed.requires_grad_(False)
     free.requires_grad_(train)
     module.lora_dropout["default"] = nn.Identity()
-
-
-def save(
-    model: PeftModel, spec: HealSpec, *, base: str, steps_done: int, key: str, bridges: Sequence[Bridge] = (), part_of: str = ""
-) -> Path:
-    """Save the adapter as a standard PEFT folder, atomically, over an older one of the same healing run.
-
-    Args:
-        model: the healed model.
-        spec: resolved.
-        base: name of the base model, a Hub id or a folder.
-        steps_done: optimizer steps taken, for the card.
-        key: of the healing run.
-        bridges: maps of the stream that belong to it and that PEFT has no place for.
-        part_of: for the text model of a multimodal model, the family of the whole model; "" otherwise.
-
-    Raises:
-        StorageError: when the disk is full; an older folder is intact.
-    """
-    for config in model.peft_config.values():
-        config.base_model_name_or_path = base
-
-    def fill(target: Path) -> None:
-        # False: else PEFT asks the hub whether the vocabulary was resized
-        model.save_pretrained(str(target), safe_serialization=True, save_embedding_layers=False)
-        note = "".join(_bridge_note(bridge) for bridge in bridges) + (
-            _TEXT_PART.format(base=base, whole=part_of) if part_of else ""
-        )
-        (target / "README.md").write_text(card(spec, base=base, steps_done=steps_done) + note, encoding="utf-8")
-        record = {"heal": spec.to_json(), "steps_done": steps_done}
-        if bridges:
-            adapter.write_bridges(bridges, target)
-            adapter.note_bridges(target)
-            record["bridge"] = {"file": adapter.BRIDGE_FILE, "starts": [bridge.start for bridge in bridges]}
-        (target / "layerscope.json").write_text(json.dumps(record, indent=1))
-
-    path = folder(key)
-    store.write_folder(path, fill)
-    return path
-
-
-def card(spec: HealSpec, *, base: str, steps_done: int) -> str:
-    """Return the adapter's model card: the layers to remove before it is applied, and its training."""
-    block, weights = spec.block, spec.model.quantization
-    what = "the unpruned model, as a control" if spec.control else f"the model without {block.describe()}"
-    first = "" if spec.control else _how_to_cut(base, block)
-    trained = {
-        "lora": {
-            "feed_forward": "the feed-forward modules",
-            "attention": "the attention",
-            "both": "the attention and the feed-forward modules",
-        }[spec.lora_on],
-        "partial": f"the weight matrices of the last {spec.last_layers} layers and of the head",
-        "beside": "the weight matrices of the layers next to each gap",
-    }[spec.method]
-    fitted = "Started from a closed-form refit of the layer before the removed block. " if spec.instant else ""
-    return f"""---
-library_name: peft
----
-# Healed {base}: {what}
-{first}
-{fitted}Trained for {steps_done} of {spec.steps} steps of {spec.batch_size * spec.gradient_accumulation} x \
-{spec.corpus.seq_len} tokens of {spec.corpus.source} text on {trained}. Settings: r \
-{spec.r if spec.method == "lora" else "full"}, peak learning rate {spec.learning_rate:g}, base weights \
-{weights if weights != "none" else "unquantized"}. Method: Gromov et al., The Unreasonable Ineffectiveness of the Deeper \
-Layers, arXiv:2403.17887.
-"""
-
-
-def _how_to_cut(base: str, block: Removal) -> str:
-    matrix = {ATTENTION: "self_attn.o_proj", FEED_FORWARD: "mlp.down_proj"}
-    single = [f"layers[{layer}].{matrix[part]}" for layer, part in blocks.single_parts(block)]
-    zeros = _ZEROS.format(matrices=", ".join(single)) if single else ""
-    return _HOW_TO_CUT.format(base=base, removed=sorted(block.layers), cut=block.describe(), zeros=zeros)
-
-
-_ZEROS = """\
-    for matrix in ({matrices},):  # output matrix of each removed sublayer, by its name in this architecture
-        matrix.weight.data.zero_()  # and its bias, if it has one
-"""
-_HOW_TO_CUT = """
-First remove {cut} (0-based) from the base model: this adapter fits only the remaining layers.
-
-    from torch import nn
-    from transformers import AutoModelForCausalLM
-    from peft import PeftModel
-
-    model = AutoModelForCausalLM.from_pretrained({base!r})
-    layers = model.model.layers  # where this architecture keeps them
-{zeros}    kept = [layer for index, layer in enumerate(layers) if index not in {removed}]
-    for index, layer in enumerate(kept):
-        layer.self_attn.layer_idx = index
-    model.model.layers = nn.ModuleList(kept)
-    model.config.num_hidden_layers = len(kept)
-    model = PeftModel.from_pretrained(model, "this folder")
-"""
-_TEXT_PART = """
-{base} is a {whole} model. This adapter belongs to its text part alone, as a plain causal model: decoder and head, as \
-Layerscope loads and exports it. Do not apply it to the {whole} model.
-"""
-_BRIDGE = """
-This adapter is not complete without its extra layer, the float32 matrix `change` in `{file}`. It stands for the removed \
-layers: the stream x that enters layer {start} of the pruned model has to become x + change x. Plain transformers cannot apply \
-it. Layerscope applies it when it loads this folder, and does not export it.
-"""
-_SCALE = """
-This adapter is not complete without its factor: multiply the stream that enters layer {start} of the pruned model by \
-{factor:.6f} (`{file}` holds the factor minus 1). Layerscope does so when it loads this folder, and folds it into the weights \
-when it exports.
-"""
-
-
-def _bridge_note(bridge: Bridge) -> str:
-    """Return the step that a user of the adapter has to take in addition to loading it."""
-    if bridge.is_scale:
-        return _SCALE.format(start=bridge.start, factor=1 + float(bridge.change), file=adapter.BRIDGE_FILE)
-    return _BRIDGE.format(start=bridge.start, file=adapter.BRIDGE_FILE)

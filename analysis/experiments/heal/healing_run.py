@@ -16,6 +16,7 @@ from analysis.experiments.accuracy.measurement import Measurement
 from analysis.experiments.accuracy.points import Point, place
 from analysis.experiments.accuracy.scores import Material, Scores
 from analysis.experiments.heal import (
+    adapter_files,
     adapters,
     checkpoints,
     following,
@@ -355,7 +356,7 @@ class HealingRun:
         """The adapter, with the bridges if there are any."""
         done, key = trainer.steps_done, self.record.key
         part_of = self.record.result.model.part_of
-        adapters.save(
+        adapter_files.save(
             trainer.model, trainer.spec, base=self.base, steps_done=done, key=key, bridges=self.bridges, part_of=part_of
         )
 

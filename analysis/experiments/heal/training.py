@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from analysis.core.blocks import Removal
 from analysis.core.errors import NotEnoughMemoryError, RecipeError
-from analysis.experiments.heal import adapters, checkpoints, memory, packing, stages
+from analysis.experiments.heal import adapters, checkpoints, dropout, memory, packing, stages
 from analysis.experiments.heal.checkpoints import TrainingState
 from analysis.experiments.heal.group import ALONE, Group
 from analysis.experiments.heal.heal_spec import HealSpec
@@ -243,7 +243,7 @@ class Trainer:
         numbers = packing.row_numbers(len(self.rows), first, spec.batch_size, spec.seed)
         torch.manual_seed(derived_seed(spec.seed, "dropout", self.steps_done, batch))
         if self.group.size > 1:
-            adapters.drop_for(self.model, part or _ANY, spec.batch_size)
+            dropout.drop_for(self.model, part or _ANY, spec.batch_size)
         with self.mixed_precision():
             loss = self.batch_loss(numbers, part)
         if loss.requires_grad:

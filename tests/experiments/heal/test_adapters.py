@@ -12,6 +12,7 @@ from transformers.pytorch_utils import Conv1D
 
 from analysis.core.blocks import Block
 from analysis.core.errors import RecipeError, StorageError
+from analysis.experiments.heal import adapter_files
 from analysis.experiments.heal import adapters as heal_adapters
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.models import adapter, cut, load
@@ -108,7 +109,7 @@ def perturbed():
 
 def test_saved_adapter_is_standard_peft(cache):
     healed, plain = perturbed()
-    folder = heal_adapters.save(healed, SPEC, base="someone/tiny", steps_done=7, key="heal")
+    folder = adapter_files.save(healed, SPEC, base="someone/tiny", steps_done=7, key="heal")
     assert folder == cache / adapter.relative("heal")
     assert not torch.equal(logits(plain), logits(healed))
     again = PeftModel.from_pretrained(plain, folder)
@@ -125,7 +126,7 @@ def test_the_cards_own_code_runs(cache, tmp_path):
     healed, _ = perturbed()
     base = tmp_path / "base"
     families.build("llama").save_pretrained(base)
-    folder = heal_adapters.save(healed, SPEC, base=str(base), steps_done=1, key="heal")
+    folder = adapter_files.save(healed, SPEC, base=str(base), steps_done=1, key="heal")
     code = [line[4:] for line in (folder / "README.md").read_text().splitlines() if line.startswith("    ")]
     names: dict = {}
     exec("\n".join(code).replace("this folder", str(folder)), names)
@@ -134,7 +135,7 @@ def test_the_cards_own_code_runs(cache, tmp_path):
 
 def test_an_older_adapter_survives_a_full_disk(cache, monkeypatch):
     healed, _ = perturbed()
-    folder = heal_adapters.save(healed, SPEC, base="someone/tiny", steps_done=1, key="heal")
+    folder = adapter_files.save(healed, SPEC, base="someone/tiny", steps_done=1, key="heal")
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
 
     def full(*args, **options):
@@ -142,7 +143,7 @@ def test_an_older_adapter_survives_a_full_disk(cache, monkeypatch):
 
     monkeypatch.setattr(healed, "save_pretrained", full)
     with pytest.raises(StorageError, match="no space left"):
-        heal_adapters.save(healed, SPEC, base="someone/tiny", steps_done=2, key="heal")
+        adapter_files.save(healed, SPEC, base="someone/tiny", steps_done=2, key="heal")
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
 
@@ -181,7 +182,7 @@ def test_merging_changes_the_trained_head_but_not_the_shared_embeddings(cache, t
             if parameter.requires_grad:
                 parameter.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name))))
     healed.eval()
-    folder = heal_adapters.save(healed, SPEC, base="someone/tiny", steps_done=1, key="heal")
+    folder = adapter_files.save(healed, SPEC, base="someone/tiny", steps_done=1, key="heal")
     whole = tied()
     loaded = LoadedModel(whole, None, find_decoder(whole), SPEC.model, None)
     again = adapter.with_adapter(loaded, SPEC.block, str(folder)).model

@@ -5,8 +5,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from analysis.experiments.heal import adapters
-from analysis.experiments.heal.adapters import SharedDrawDropout
+from analysis.experiments.heal import dropout
+from analysis.experiments.heal.dropout import SharedDrawDropout
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -49,6 +49,6 @@ def test_a_seed_repeats_the_draws_and_measuring_changes_nothing():
 def test_it_replaces_the_usual_dropout_in_adapters_only():
     base = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.1))
     model = get_peft_model(base, LoraConfig(r=2, lora_dropout=0.2, target_modules=["0"]))
-    adapters.speed_up(model)
+    dropout.speed_up(model)
     assert [module.p for module in model.modules() if isinstance(module, SharedDrawDropout)] == [0.2]
     assert isinstance(base[1], nn.Dropout)

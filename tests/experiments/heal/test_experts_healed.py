@@ -9,7 +9,7 @@ from peft.tuners.lora import LoraLayer
 
 from analysis.core.blocks import Block
 from analysis.core.errors import RecipeError, SpecError
-from analysis.experiments.heal import adapters, compensation, junction, projection
+from analysis.experiments.heal import adapter_files, adapters, compensation, junction, projection
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.models import adapter, cut, scaling
 from analysis.models.decoder import find_decoder
@@ -118,7 +118,7 @@ def test_model_gradients_and_saved_adapter_match_the_weights_written_out(name, c
         torch.testing.assert_close(of_a, b.transpose(1, 2) @ gradient, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(of_b, gradient @ a.transpose(1, 2), rtol=1e-4, atol=1e-4)
 
-    folder = adapters.save(model, HealSpec(block=BLOCK, r=3), base="someone/tiny", steps_done=1, key=name)
+    folder = adapter_files.save(model, HealSpec(block=BLOCK, r=3), base="someone/tiny", steps_done=1, key=name)
     with torch.no_grad():
         again = PeftModel.from_pretrained(cut_model(name).model, folder).eval()
         assert torch.equal(logits(again), changed)
