@@ -14,7 +14,7 @@ from analysis.data import decontamination, questions
 from analysis.experiments.accuracy import generation, scores
 from analysis.experiments.accuracy.measurement import Measurement
 from analysis.experiments.accuracy.points import Point, place
-from analysis.experiments.accuracy.scores import Material, Scores
+from analysis.experiments.accuracy.scores import Material
 from analysis.experiments.heal import (
     adapter_files,
     adapters,
@@ -369,7 +369,7 @@ class HealingRun:
         if found is not None:
             trainer.go_on_from(found)
 
-    def measure_after(self, healed: LoadedModel, known: tuple[Scores, Scores] | None = None) -> None:
+    def measure_after(self, healed: LoadedModel, known: Remembered | None = None) -> None:
         """The healed model; then the heal is complete.
 
         Args:
@@ -377,7 +377,7 @@ class HealingRun:
             known: its stored scores on the judging questions and texts, and on texts of the healing text's kind.
         """
         healed.model.eval()
-        measured = self.record.measure(healed, "healed", known=None if known is None else Remembered(*known))
+        measured = self.record.measure(healed, "healed", known=known)
         removed = None if self.spec.control else self.spec.block
         self.record.publish(healed=replace(measured.point, **place(removed)), complete=True)
 

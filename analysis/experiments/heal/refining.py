@@ -13,6 +13,7 @@ from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.healing_run import HealingRun
 from analysis.experiments.heal.remaining import FIT, TRAIN
+from analysis.experiments.heal.remembered import Remembered
 from analysis.models import adapter
 from analysis.models.adapter import with_adapter
 from analysis.models.load import LoadedModel
@@ -60,9 +61,8 @@ def judge(heal: HealingRun, made: HealResult, loaded: LoadedModel) -> HealResult
     record, spec = heal.record, heal.spec
     record.remaining.skip_stages(FIT, TRAIN)
     record.remaining.phases["choice"].expected_s = 0.0
-    judging, beside = known = _scored(made, heal)
-    stored = (len(judging.answers.get(None, {})), len(judging.losses.get(None, [])), len(beside.losses.get(None, [])))
-    record.remaining.reuse("healed", *stored)
+    known = _scored(made, heal)
+    record.remaining.reuse("healed", *known.counts(None))
     overlap = made.overlap if _asks_no_more(spec, made) else None
     record.result = replace(
         record.result,
@@ -88,14 +88,14 @@ def _asks_no_more(spec: HealSpec, made: HealResult) -> bool:
     return made.overlap is not None and spec.benchmark == made.spec.benchmark
 
 
-def _scored(made: HealResult, heal: HealingRun) -> tuple[Scores, Scores]:
+def _scored(made: HealResult, heal: HealingRun) -> Remembered:
     """Stored scores of the healed model: on the judging questions and texts, and on texts of the healing text's kind."""
     judging, beside = Scores(), Scores()
     asked = scores.same_questions(made.spec.benchmark, heal.spec.benchmark)
     judging.take(None, made.questions.get("healed", []) if asked else [], made.text_losses.get("healed", []))
     if scores.same_texts(made.same_kind_text, heal.texts.same_kind):
         beside.take(None, [], made.same_kind_losses.get("healed", []))
-    return judging, beside
+    return Remembered(judging, beside)
 
 
 def _copied(made: HealResult, key: str, spec: HealSpec) -> str:
