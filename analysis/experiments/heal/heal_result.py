@@ -182,13 +182,6 @@ class HealResult(Result):
         """Return whether this cut was healed; a control trains the unpruned model."""
         return self.spec.block == cut and not self.spec.control
 
-    def repaired_by(self, check: Validation) -> float | None:
-        """Return the recovered share of the loss increase at a check, on the texts that choose; None where it did not rise."""
-        if self.spec.control or self.unpruned_check is None or not self.validations:
-            return None
-        pruned, unpruned = self.validations[0].loss, self.unpruned_check.loss
-        return (pruned - check.loss) / (pruned - unpruned) if pruned > unpruned else None
-
     @property
     def models(self) -> dict[str, Point]:
         """Return the scores of the models by name, as far as they were measured."""

@@ -178,6 +178,15 @@ def _mapped(tensor: Tensor, change: Tensor, mixture: nn.Module, name: str) -> Te
 
 
 @contextlib.contextmanager
+def _hooked(module: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextlib.contextmanager
 def _mapping(module: Any, change: Tensor) -> Iterator[None]:
     """Add a map of a linear module's product to its output; its bias is left out, for an adapter cannot change one."""
 
@@ -185,11 +194,8 @@ def _mapping(module: Any, change: Tensor) -> Iterator[None]:
         product = output if module.bias is None else output - module.bias
         return output + (product.float() @ change.to(product.device).T).to(output.dtype)
 
-    handle = module.register_forward_hook(add)
-    try:
+    with _hooked(module, add):
         yield
-    finally:
-        handle.remove()
 
 
 def _trial_ids(decoder: Decoder) -> Tensor:
@@ -210,11 +216,8 @@ def added(module: nn.Module, extra: Callable[[Tensor], Tensor]) -> Iterator[None
         moved = stream + extra(args[0] if is_linear(module) else stream).to(stream.dtype)
         return moved if isinstance(output, Tensor) else (moved, *output[1:])
 
-    handle = module.register_forward_hook(add)
-    try:
+    with _hooked(module, add):
         yield
-    finally:
-        handle.remove()
 
 
 def watched(module: nn.Module, keep: Callable[[Tensor], None]) -> RemovableHandle:

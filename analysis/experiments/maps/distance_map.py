@@ -56,12 +56,6 @@ def run(spec: DistanceSpec, on_progress: OnProgress = ignore, *, load: Load = mo
     return _measure(resolved, loaded, texts, known, on_progress)
 
 
-def stored(spec: DistanceSpec) -> DistanceResult | None:
-    """The whole map as it is stored, or as it follows from a stored one of another metric; None where there is none."""
-    known = _known(resolve(spec), ignore)
-    return known if isinstance(known, DistanceResult) else None
-
-
 def at_hand(spec: DistanceSpec) -> DistanceResult | None:
     """Return the whole map of a request from the cache, else the one that came with the program; None without either.
 

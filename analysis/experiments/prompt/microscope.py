@@ -17,7 +17,7 @@ from analysis.experiments.prompt.microscope_spec import MicroscopeResult, Micros
 from analysis.models import cut, writing
 from analysis.models import load as models
 from analysis.models.decoder import Decoder
-from analysis.models.load import Load
+from analysis.models.load import Load, LoadedModel
 from analysis.models.stream import token_streams
 
 MOST_TOKENS = 128
@@ -42,9 +42,7 @@ def run(spec: MicroscopeSpec, on_progress: OnProgress = ignore, *, load: Load = 
         return stored
     loaded = load(resolved.model, on_progress)
     began = time.perf_counter()
-    ids = writing.encode(loaded.tokenizer, resolved.prompt)
-    most = min(MOST_TOKENS, loaded.facts.max_positions or MOST_TOKENS)
-    read = ids[:most]
+    read, n_left_out = shown_tokens(loaded, resolved.prompt)
     removed = set() if resolved.block is None else set(resolved.block.layers)
     with cut.without_block(loaded.decoder, resolved.block) as decoder:
         on_progress(Progress("reading the prompt", 0, decoder.n_layers + 1))
@@ -61,7 +59,7 @@ def run(spec: MicroscopeSpec, on_progress: OnProgress = ignore, *, load: Load = 
         n_layers=loaded.facts.n_layers,
         layers=[layer for layer in range(loaded.facts.n_layers) if layer not in removed],
         pieces=writing.split(loaded.tokenizer, read),
-        n_left_out=len(ids) - len(read),
+        n_left_out=n_left_out,
         distances=layer_distances(streams),
         guesses=guesses,
         probabilities=probabilities,
@@ -71,6 +69,13 @@ def run(spec: MicroscopeSpec, on_progress: OnProgress = ignore, *, load: Load = 
     )
     result.save()
     return result
+
+
+def shown_tokens(loaded: LoadedModel, prompt: str) -> tuple[list[int], int]:
+    """Return the tokens of a prompt that are read, and the number of tokens left out behind them."""
+    ids = writing.encode(loaded.tokenizer, prompt)
+    most = min(MOST_TOKENS, loaded.facts.max_positions or MOST_TOKENS)
+    return ids[:most], max(0, len(ids) - most)
 
 
 def layer_distances(streams: Sequence[Tensor]) -> list[list[float]]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from analysis.core.blocks import Removal
 from analysis.core.errors import SpecError, UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, ignore
-from analysis.experiments.prompt.microscope import MOST_TOKENS
+from analysis.experiments.prompt.microscope import shown_tokens
 from analysis.experiments.prompt.restore_spec import RestoreResult, RestoreSpec, without_layer
 from analysis.models import cut, writing
 from analysis.models import load as models
@@ -35,8 +35,7 @@ def run(spec: RestoreSpec, on_progress: OnProgress = ignore, *, load: Load = mod
     block = resolved.removed
     block.check(loaded.decoder.n_layers)
     began = time.perf_counter()
-    ids = writing.encode(loaded.tokenizer, resolved.prompt)
-    read = ids[: min(MOST_TOKENS, loaded.facts.max_positions or MOST_TOKENS)]
+    read, n_left_out = shown_tokens(loaded, resolved.prompt)
     if len(read) < 2:
         raise SpecError(
             "The prompt has one token, and no token precedes it, so it has no surprisal. Write at least two tokens."
@@ -63,7 +62,7 @@ def run(spec: RestoreSpec, on_progress: OnProgress = ignore, *, load: Load = mod
         n_layers=loaded.facts.n_layers,
         layers=list(block.touched),
         pieces=writing.split(loaded.tokenizer, read),
-        n_left_out=len(ids) - len(read),
+        n_left_out=n_left_out,
         unpruned=unpruned,
         pruned=pruned,
         restored=restored,
