@@ -143,7 +143,7 @@ def test_another_metric_of_a_stored_map_needs_no_model(model, metric):
     assert derived.spec.metric == metric
     assert derived.mean == first.others[metric]
     assert derived.others["angular"] == first.mean
-    assert derived.best == distance_map.selection.best_blocks(derived.mean)
+    assert derived.best == distance_map.best_blocks(derived.mean)
     again = DistanceResult.load(derived.spec)
     store.discard_result("distances", first.spec.fingerprint())
     store.discard_result("distances", derived.spec.fingerprint())

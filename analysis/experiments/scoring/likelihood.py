@@ -295,7 +295,7 @@ class TextScoring:
 
     @property
     def size(self) -> int:
-        """Return the amount of work, in the unit of `Asked.size`."""
+        """Return the amount of work, in the unit of `QuestionScoring.size`."""
         return _size(self, self._decoder)
 
     def inputs(self) -> Iterator[Inputs]:
@@ -409,7 +409,7 @@ def option_loglikelihoods(
         decoder: the unpruned model; it is not changed.
         questions: the questions to score.
         cuts: layers to leave out, each set measured on its own.
-        on_batch: receives how much of `Asked(...).size` is done, the same number many times.
+        on_batch: receives how much of `QuestionScoring(...).size` is done, the same number many times.
         packed: `packing(decoder, questions).packed`.
 
     Returns:
@@ -441,7 +441,7 @@ def text_losses(
         decoder: the unpruned model; it is not changed.
         token_ids: texts of at least two tokens.
         cuts: layers to leave out, each set measured on its own.
-        on_batch: receives how much of `Read(...).size` is done.
+        on_batch: receives how much of `TextScoring(...).size` is done.
 
     Returns:
         Per cut, per text.
