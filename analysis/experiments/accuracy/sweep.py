@@ -1,59 +1,19 @@
 """The experiment behind the curve: accuracy, loss and generation for n = 0 .. max_n, all cuts of a batch from one trunk."""
 
-from dataclasses import replace
+from collections.abc import Sequence
 
-from analysis.core.errors import BlockRangeError
-from analysis.core.progress import OnProgress, Progress, ignore
+from analysis.core.progress import OnProgress, ignore
 from analysis.core.record import Spec
-from analysis.data import corpora, decontamination, questions
-from analysis.experiments.accuracy import measurement, precision
+from analysis.experiments.accuracy import choice, measurement, precision
 from analysis.experiments.accuracy.measurement import Measurement, MeasurementShards
-from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec, usual_search
-from analysis.experiments.maps import damage, distance_map
-from analysis.experiments.maps.damage_spec import DamageResult, DamageSpec
-from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
-from analysis.experiments.scoring.likelihood import Cuts
-from analysis.experiments.search import search
-from analysis.experiments.search.search_spec import SearchResult
-from analysis.experiments.strategies import (
-    BLOCKS,
-    DAMAGE,
-    DRAW,
-    INFLUENCE,
-    INFLUENCE_METRIC,
-    MAP,
-    SEARCHED,
-    Given,
-    chosen,
-    needs,
-)
+from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
 from analysis.models import load as models
-from analysis.models.load import Load, LoadedModel
-
-_TWO_READINGS = "The model's files are read twice: the blocks of the curve are known only after"
-"""Of a model that is on the disk, where something chooses its blocks."""
+from analysis.models.load import Load
 
 
 def resolve(spec: SweepSpec) -> SweepSpec:
-    """The spec with concrete dtype, device and identities, and the defaults where its strategy does not read a field.
-
-    Two requests that give the same curve so become the same spec.
-    """
-    spec = measurement.with_identities(spec)
-    model, strategy = spec.model, spec.strategy
-    distances = replace(spec.distances, model=model) if needs(strategy, MAP, INFLUENCE) else DistanceSpec(model)
-    if needs(strategy, INFLUENCE) and not needs(strategy, MAP):
-        distances = replace(distances, metric=INFLUENCE_METRIC)
-    measured = None
-    if needs(strategy, DAMAGE):
-        measured = damage.resolve(replace(spec.damage or DamageSpec(max_size=spec.max_n or None), model=model))
-    searched = None
-    if needs(strategy, SEARCHED):
-        asked = spec.search or usual_search(spec)
-        assert asked is not None
-        searched = search.resolve(replace(asked, model=model, strategy=strategy))
-    draw = spec.draw if needs(strategy, DRAW) else 0
-    return replace(spec, distances=distance_map.resolve(distances), damage=measured, draw=draw, search=searched)
+    """Return the spec with concrete dtype, device and identities."""
+    return choice.resolve(measurement.with_identities(spec))
 
 
 def run(spec: SweepSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> SweepResult:
@@ -85,9 +45,7 @@ def run(spec: SweepSpec, on_progress: OnProgress = ignore, *, load: Load = model
 def _prepared(spec: SweepSpec, on_progress: OnProgress, load: Load) -> Measurement:
     """Return the points of a resolved request, with the scores known so far."""
     loaded = load(spec.model, on_progress, by_layer=spec.generation is None)
-    if loaded.decoder.on_disk is not None and (chooses := _still_to_be_read(spec)):
-        on_progress(Progress("reading layer by layer", message=f"{_TWO_READINGS} {chooses}."))
-    cuts = _cuts(spec, loaded, on_progress)
+    cuts = choice.cuts(spec, loaded, on_progress)
     return Measurement.of(spec, loaded, cuts, on_progress, result_key=spec.fingerprint())
 
 
@@ -103,85 +61,6 @@ def _result(spec: SweepSpec, points: Measurement, *, complete: bool) -> SweepRes
     )
 
 
-def _still_to_be_read(spec: SweepSpec) -> str:
-    """Return the experiment that chooses the blocks and is not stored yet; "" where all is known."""
-    if spec.max_n == 0 or needs(spec.strategy, BLOCKS):
-        return ""
-    if spec.damage is not None:
-        measured = DamageResult.load(spec.damage)
-        return "" if measured is not None and measured.complete else "the loss-increase map"
-    if spec.search is not None:
-        found = SearchResult.load(spec.search)
-        return "" if found is not None and found.complete else "the search"
-    metrics = [spec.distances.metric] if needs(spec.strategy, MAP) else []
-    metrics += [INFLUENCE_METRIC] if needs(spec.strategy, INFLUENCE) else []
-    stored = [distance_map.at_hand(replace(spec.distances, metric=metric)) for metric in metrics]
-    return "the distance map" if None in stored else ""
-
-
-def _cuts(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Cuts:
-    """The removed layers of every point, None first."""
-    n_layers = loaded.decoder.n_layers
-    if needs(spec.strategy, BLOCKS):
-        for block in spec.blocks:
-            block.check(n_layers)
-        return [None, *sorted(set(spec.blocks), key=lambda block: (block.size, block.start))]
-    max_n = n_layers // 2 if spec.max_n is None else spec.max_n
-    if not 0 <= max_n < n_layers:
-        raise BlockRangeError(
-            f"A sweep up to {max_n} removed layers is impossible: {loaded.facts.name} has {n_layers} layers and must "
-            f"keep at least 1. Choose max-n 0..{n_layers - 1}."
-        )
-    given = _given(spec, loaded, on_progress) if max_n > 0 else Given(n_layers)
-    return [chosen(spec.strategy, n, given) for n in range(max_n + 1)]
-
-
-def _given(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Given:
-    """Return the strategy's input, measured first where it is not stored."""
-
-    def map_by(metric: str) -> DistanceResult:
-        asked = replace(spec.distances, metric=metric)
-        return distance_map.at_hand(asked) or distance_map.run(asked, on_progress, load=models.handing_out(loaded))
-
-    return Given(
-        loaded.decoder.n_layers,
-        best=map_by(spec.distances.metric).best if needs(spec.strategy, MAP) else (),
-        influence=map_by(INFLUENCE_METRIC).mean[0] if needs(spec.strategy, INFLUENCE) else (),
-        least=() if spec.damage is None else damage.run(spec.damage, on_progress, load=models.handing_out(loaded)).best,
-        draw=spec.draw,
-        searched=_searched(spec, loaded, on_progress),
-    )
-
-
-def _searched(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> list[tuple[int, ...]]:
-    """Return the path of a strategy's search, and report the questions that its texts quote.
-
-    Raises:
-        CorpusError: when the texts of the search repeat those of the curve's loss.
-    """
-    if spec.search is None:
-        return []
-    known = [text for one in (spec.search.corpus, spec.search.validation) for text in search.documents(one, loaded)[1]]
-    seen = decontamination.shared_questions(questions.load(spec.benchmark), known)
-    if seen.ids:
-        on_progress(
-            Progress(
-                "reading questions and texts",
-                message=f"{len(seen.ids)} of {seen.n_questions} questions share {seen.n_words} words in a row with the search "
-                f"texts of these layers, which makes the accuracy look too good: {', '.join(seen.ids[:5])}.",
-            )
-        )
-    if spec.loss_corpus is not None:
-        title = corpora.title(spec.loss_corpus)
-        decontamination.refuse_shared(
-            known,
-            search.documents(spec.loss_corpus, loaded)[1],
-            measured_title=f"loss text of this curve ({title})",
-            earlier_title=f"search text of its layers ({corpora.title(spec.search.corpus)})",
-        )
-    return search.run(spec.search, on_progress, load=models.handing_out(loaded)).path
-
-
 class SweepShards(MeasurementShards):
     """Shards of a curve."""
 
@@ -192,8 +71,6 @@ class SweepShards(MeasurementShards):
         super().__init__(_prepared(spec, on_progress, load))
 
     @staticmethod
-    def before(spec: SweepSpec) -> list[Spec]:
+    def before(spec: SweepSpec) -> Sequence[Spec]:
         """Return the experiments that its strategy chooses from."""
-        maps: list[Spec] = [spec.distances] if needs(spec.strategy, MAP, INFLUENCE) else []
-        damaged = [spec.damage.distances, spec.damage] if spec.damage is not None else []
-        return [*maps, *damaged, *([spec.search] if spec.search is not None else [])]
+        return choice.rests_on(spec)
