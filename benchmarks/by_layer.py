@@ -34,9 +34,10 @@ from safetensors.torch import save_file
 from analysis.core import host, store, units
 from analysis.data import corpora
 from analysis.data.spec import CorpusSpec
-from analysis.models import load, machine, source, stream
-from analysis.models.entry import entry
-from analysis.models.spec import ModelSpec
+from analysis.models.architecture.residual import entry
+from analysis.models.loading import gguf_conversion, load, machine
+from analysis.models.running import hidden_states
+from analysis.models.source.model_spec import ModelSpec
 from benchmarks.work import Work, here, metered, say, take_dtype
 
 SHAPE = {
@@ -69,7 +70,7 @@ def written(folder: Path, n_layers: int, dtype: str, **shape: int) -> int:
 
 def write_model(folder: Path, n_layers: int, dtype: str, **shape: int) -> None:
     """One file for each layer, so that no more than one is ever in memory."""
-    tokenizer = transformers.AutoTokenizer.from_pretrained(source.model_folder())
+    tokenizer = transformers.AutoTokenizer.from_pretrained(gguf_conversion.model_folder())
     config = transformers.LlamaConfig(
         **SHAPE | shape, num_hidden_layers=n_layers, vocab_size=len(tokenizer), bos_token_id=0, eos_token_id=0,
         dtype=dtype, architectures=["LlamaForCausalLM"],
@@ -121,10 +122,10 @@ def passing(folder: Path, texts: list[list[int]], n_layers: int, dtype: str) -> 
     loaded = load.load(ModelSpec(source=str(folder), dtype=dtype, device="cpu"), by_layer=True)
     decoder, passed, times = loaded.decoder, Work(), 3
     assert decoder.on_disk is not None, "it fits in memory: give less"
-    groups = stream.batches([len(ids) for ids in texts], stream.tokens_per_batch(decoder.device))
+    groups = hidden_states.batches([len(ids) for ids in texts], hidden_states.tokens_per_batch(decoder.device))
     with torch.inference_mode(), decoder.on_disk.in_memory({0: 0}):
         for group in groups:
-            ids = stream.right_padded([texts[index] for index in group])
+            ids = hidden_states.right_padded([texts[index] for index in group])
             states, calls = entry(decoder, ids)
             args, kwargs = calls[0]
             decoder.layers[0](states, *args, **kwargs)
@@ -167,7 +168,7 @@ def main() -> int:
     asked = parser.parse_args()
     place = here(asked.dtype, "cpu")
     with tempfile.TemporaryDirectory(prefix="layerscope-by-layer-") as scratch:
-        source.model_folder()
+        gguf_conversion.model_folder()
         machine.bfloat16_speed_ratio()
         cache = Path(scratch) / "cache"
         cache.mkdir()

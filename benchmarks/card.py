@@ -27,8 +27,9 @@ from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
 from analysis.data.tasks import Question
 from analysis.experiments.scoring import likelihood, trees
-from analysis.models import load, machine, stream
-from analysis.models.spec import ModelSpec
+from analysis.models.loading import load, machine
+from analysis.models.running import hidden_states
+from analysis.models.source.model_spec import ModelSpec
 from benchmarks.distance_speed import full_map
 from benchmarks.scaling import cuts
 from benchmarks.work import Made, flop_of, random_llama, say, wait
@@ -75,15 +76,15 @@ def rows(made: Made, asked: list[Question], *, n_texts: int, seq_len: int, devic
     decoder = made.decoder
     drawn = iter(decoder.trial_tokens(n_texts * seq_len))
     texts = [[next(drawn) for _ in range(seq_len)] for _ in range(n_texts)]
-    budget = stream.tokens_per_batch(decoder.device)
-    groups = [[texts[index] for index in group] for group in stream.batches([seq_len] * n_texts, budget)]
+    budget = hidden_states.tokens_per_batch(decoder.device)
+    groups = [[texts[index] for index in group] for group in hidden_states.batches([seq_len] * n_texts, budget)]
     curve = cuts(decoder.n_layers, decoder.n_layers // 2)
     packed = likelihood.can_pack(decoder)
     encoded = [trees.encode(one, made.tokenizer, None) for one in asked]
 
     def bare() -> None:
         for group in groups:
-            decoder.body(input_ids=stream.sent(stream.right_padded(group), decoder.device), use_cache=False)
+            decoder.body(input_ids=hidden_states.sent(hidden_states.right_padded(group), decoder.device), use_cache=False)
 
     work: dict[str, tuple[Callable[[], object], int]] = {
         "bare forward pass": (bare, n_texts * seq_len),

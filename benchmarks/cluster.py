@@ -85,12 +85,12 @@ def measure(rounds: int, n_texts: int, max_size: int, cuts_per_shard: int, dtype
     from analysis.experiments.maps.damage_spec import DamageSpec
     from analysis.jobs.runner import share
     from analysis.jobs.runner.local_workers import LocalWorkers
-    from analysis.models import source
-    from analysis.models.spec import ModelSpec
+    from analysis.models.loading import gguf_conversion
+    from analysis.models.source.model_spec import ModelSpec
     from benchmarks.work import here, say
 
     place = here(dtype, "cpu")
-    model_folder = source.model_folder()
+    model_folder = gguf_conversion.model_folder()
     spec = DamageSpec(ModelSpec(dtype=place.dtype, device="cpu"), max_size=max_size)
     spec = dataclasses.replace(spec, corpus=dataclasses.replace(spec.corpus, n_texts=n_texts))
     wall: dict[str, list[float]] = {"1": [], "2": []}

@@ -30,10 +30,10 @@ from analysis.experiments.accuracy import scores
 from analysis.experiments.heal import junction, packing, recipes
 from analysis.experiments.heal.heal_spec import CALIBRATION_TEXTS, CHOICE_TEXTS, default_heal_corpus
 from analysis.experiments.scoring import likelihood
-from analysis.models import load
-from analysis.models.decoder import Decoder
-from analysis.models.load import LoadedModel
-from analysis.models.spec import ModelSpec
+from analysis.models.architecture.decoder import Decoder
+from analysis.models.loading import load
+from analysis.models.loading.load import LoadedModel
+from analysis.models.source.model_spec import ModelSpec
 from benchmarks.evaluation_speed import best_blocks
 from benchmarks.work import here, say, take_dtype
 

@@ -24,10 +24,11 @@ from analysis.data import corpora
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps import distance_spec, distances
 from analysis.experiments.maps.depths import angular_distance
-from analysis.models import load as models
-from analysis.models import machine, stream
-from analysis.models.spec import ModelSpec
-from analysis.models.stream import right_padded
+from analysis.models.loading import load as models
+from analysis.models.loading import machine
+from analysis.models.running import hidden_states
+from analysis.models.running.hidden_states import right_padded
+from analysis.models.source.model_spec import ModelSpec
 from benchmarks.work import Here, Work, here, interleaved, say, take_dtype, typical
 
 TARGETS = {"hooks": 3, "one n": 10}
@@ -39,8 +40,8 @@ def map_batches(dtype: str, n_texts: int = 32) -> tuple[Any, list[list[list[int]
     """The starter model, and texts of 256 tokens in batches as a distance map runs them."""
     loaded = models.load(ModelSpec(dtype=dtype))
     texts = corpora.tokenize(CorpusSpec(n_texts=n_texts, seq_len=256), loaded.tokenizer).token_ids
-    budget = stream.tokens_per_batch(loaded.decoder.device)
-    groups = stream.batches([len(ids) for ids in texts], budget)
+    budget = hidden_states.tokens_per_batch(loaded.decoder.device)
+    groups = hidden_states.batches([len(ids) for ids in texts], budget)
     return loaded, [[texts[index] for index in group] for group in groups]
 
 
@@ -48,8 +49,8 @@ def full_map(decoder: Any, groups: list[list[list[int]]]) -> list[list[float]]:
     """Mean angular distances of all blocks, row n-1 for size n; every other metric is measured on the way."""
     found = []
     for group in groups:
-        streams, lengths = stream.token_streams(decoder, group), [len(ids) for ids in group]
-        stream.last_token_states(streams, lengths)
+        streams, lengths = hidden_states.token_streams(decoder, group), [len(ids) for ids in group]
+        hidden_states.last_token_states(streams, lengths)
         found.append(distances.text_distances(streams, lengths)["angular"])
     mean = distances.rows_by_size(torch.cat(found).mean(0))
     distance_spec.best_blocks(mean)

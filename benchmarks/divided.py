@@ -28,7 +28,7 @@ from analysis.core import store, units
 from analysis.experiments.heal.training import Trainer
 from analysis.jobs.runner import rank
 from analysis.jobs.runner.local_workers import LocalWorkers
-from analysis.models import machine, source
+from analysis.models.loading import gguf_conversion, machine
 from benchmarks.by_layer import written
 from benchmarks.work import Work, here, metered, say, take_dtype, typical
 from tests.support import documents
@@ -107,7 +107,7 @@ def main() -> int:
     take_dtype(parser, "bfloat16")
     asked = parser.parse_args()
     place = here(asked.dtype, "cpu")
-    source.model_folder()
+    gguf_conversion.model_folder()
     machine.bfloat16_speed_ratio()
     with tempfile.TemporaryDirectory(prefix="layerscope-divided-") as scratch:
         folder = asked.keep or Path(scratch) / "model"

@@ -43,7 +43,7 @@ def request(kind: str, scale: float, dtype: str) -> Any:
     from analysis.experiments.heal.heal_spec import HealSpec
     from analysis.experiments.maps.damage_spec import DamageSpec
     from analysis.experiments.maps.distance_spec import DistanceSpec
-    from analysis.models.spec import ModelSpec
+    from analysis.models.source.model_spec import ModelSpec
 
     def n(number: float) -> int:
         return max(2, round(scale * number))
@@ -115,9 +115,9 @@ def run(kind: str, *, busy: bool, scale: float, dtype: str) -> Told:
         told.look(job.id, progress)
 
     try:
-        from analysis.models import load
+        from analysis.models.loading import load
 
-        EXPERIMENTS[taken.kind].runner()(taken.spec, on_progress, load=load.FreshModels())
+        EXPERIMENTS[taken.kind].runner()(taken.spec, on_progress, load=load.Loader())
     finally:
         if told.loader is not None:
             told.loader.kill()

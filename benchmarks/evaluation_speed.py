@@ -38,10 +38,9 @@ from analysis.data.spec import BenchmarkSpec
 from analysis.experiments import strategies
 from analysis.experiments.maps.distance_spec import Best, DistanceSpec
 from analysis.experiments.scoring import likelihood, trees
-from analysis.models import cut as pruning
-from analysis.models import stream
-from analysis.models.load import LoadedModel, load
-from analysis.models.spec import ModelSpec
+from analysis.models.loading.load import LoadedModel, load
+from analysis.models.running import hidden_states, pruning
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results import library
 from benchmarks.work import Here, Work, here, interleaved, metered, say, take_dtype, typical
 
@@ -106,7 +105,7 @@ def compare(part: str, loaded: LoadedModel, options: argparse.Namespace, place: 
     ours = typical(runs)
     encoded = [trees.encode(one, loaded.tokenizer, loaded.facts.max_positions) for one in questions]
     distinct = len(trees.pack(encoded, 1 << 40, 1 << 40)[0])
-    least = distinct * stream.layer_passes(cuts, n_layers)
+    least = distinct * hidden_states.layer_passes(cuts, n_layers)
     say(f"{part}: {len(questions)} questions in {options.dtype}, n = {','.join(map(str, options.ns))}")
     say(f"  ours        {ours.seconds:8.1f} s (median of {', '.join(f'{one.seconds:.1f}' for one in runs)})")
     say(f"              {ours.layer_tokens:,.0f} layer-tokens, {ours.layer_tokens / least:.3f} x the minimum {least:,}")

@@ -25,10 +25,11 @@ import torch
 from analysis.core.blocks import Block
 from analysis.data import questions as benchmarks
 from analysis.data.spec import BenchmarkSpec
-from analysis.models import head, residual
-from analysis.models.decoder import Decoder
-from analysis.models.load import LoadedModel, load
-from analysis.models.spec import HALF, ModelSpec
+from analysis.models.architecture import residual
+from analysis.models.architecture.decoder import Decoder
+from analysis.models.loading.load import LoadedModel, load
+from analysis.models.running import head
+from analysis.models.source.model_spec import HALF, ModelSpec
 from benchmarks.evaluation_speed import scored
 from benchmarks.work import here, interleaved, say, typical
 

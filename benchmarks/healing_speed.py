@@ -37,8 +37,8 @@ def peak_bytes() -> int:
 
 
 def loaded(dtype: str):
-    from analysis.models import load
-    from analysis.models.spec import ModelSpec
+    from analysis.models.loading import load
+    from analysis.models.source.model_spec import ModelSpec
 
     return load.load(ModelSpec(dtype=dtype, quantization="4bit"))
 
@@ -51,8 +51,9 @@ def prepared(options: argparse.Namespace):
     from analysis.data.spec import CorpusSpec
     from analysis.experiments.heal import adapters, packing, recipes
     from analysis.experiments.heal.training import Trainer
-    from analysis.models import cut, meter
-    from analysis.models.decoder import find_decoder
+    from analysis.models.architecture import operations
+    from analysis.models.architecture.decoder import find_decoder
+    from analysis.models.running import pruning
 
     found = loaded(options.dtype)
     spec = recipes.heal_spec(
@@ -61,10 +62,10 @@ def prepared(options: argparse.Namespace):
         corpus=corpora.resolve(CorpusSpec("c4", 1000, options.seq_len, "train")),
     )  # fmt: skip
     packed = packing.training_rows(spec.corpus, Apart([]), found.tokenizer, max_rows=EFFECTIVE_BATCH * spec.steps)
-    cut.cut(found.decoder, spec.block)
+    pruning.cut(found.decoder, spec.block)
     model = adapters.attach(found.decoder, spec, 0)
     decoder = find_decoder(model)
-    meter.watch(decoder, options.dtype)
+    operations.watch(decoder)
     return Trainer(model, decoder, packed.rows, spec, None, packed.positions)
 
 
@@ -91,17 +92,18 @@ def usual(options: argparse.Namespace) -> dict:
     from analysis.core.blocks import Block
     from analysis.data import corpora
     from analysis.data.spec import CorpusSpec
-    from analysis.models import cut, meter
-    from analysis.models.decoder import find_decoder
+    from analysis.models.architecture import operations
+    from analysis.models.architecture.decoder import find_decoder
+    from analysis.models.running import pruning
 
     found = loaded(options.dtype)
-    cut.cut(found.decoder, Block(*BLOCK))
+    pruning.cut(found.decoder, Block(*BLOCK))
     model = prepare_model_for_kbit_training(found.model, use_gradient_checkpointing=False)
     targets = r".*mlp\.(gate|up|down)_proj"
     model = get_peft_model(
         model, LoraConfig(r=64, lora_alpha=64, lora_dropout=0.05, target_modules=targets, task_type="CAUSAL_LM")
     )
-    meter.watch(find_decoder(model), options.dtype)
+    operations.watch(find_decoder(model))
     texts = corpora.documents(corpora.resolve(CorpusSpec("c4", 1000, options.seq_len, "train")))
     tokenizer = found.tokenizer
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token

@@ -194,7 +194,8 @@ def measure(point: Point, options: argparse.Namespace) -> Found:
     from analysis.data import questions
     from analysis.data.spec import BenchmarkSpec
     from analysis.experiments.scoring import likelihood, trees
-    from analysis.models import machine, stream
+    from analysis.models.loading import machine
+    from analysis.models.running import hidden_states
     from benchmarks import distance_speed, work
 
     made = work.random_llama(point.layers, point.hidden, dtype=options.dtype, device=options.device)
@@ -202,8 +203,8 @@ def measure(point: Point, options: argparse.Namespace) -> Found:
     asked = questions.load(BenchmarkSpec("arc_easy", limit=point.ask)) if point.ask else []
     drawn = iter(decoder.trial_tokens((point.read + point.map) * point.seq_len))
     texts = [[next(drawn) for _ in range(point.seq_len)] for _ in range(point.read + point.map)]
-    budget = stream.tokens_per_batch(decoder.device)
-    groups = [[texts[index] for index in group] for group in stream.batches([len(ids) for ids in texts], budget)]
+    budget = hidden_states.tokens_per_batch(decoder.device)
+    groups = [[texts[index] for index in group] for group in hidden_states.batches([len(ids) for ids in texts], budget)]
 
     def run() -> None:
         if asked:

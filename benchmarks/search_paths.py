@@ -25,8 +25,8 @@ from analysis.experiments.search import search
 from analysis.experiments.search.objective import Objective, counted
 from analysis.experiments.search.search_spec import STREAM_BYTES, SearchSpec, takes
 from analysis.experiments.strategies import SEARCHING, Layers
-from analysis.models import load
-from analysis.models.spec import ModelSpec
+from analysis.models.loading import load, planning
+from analysis.models.source.model_spec import ModelSpec
 from benchmarks.work import here, metered, say, take_dtype
 
 SIZES = (3, 5, 8, 10)
@@ -63,9 +63,9 @@ def main() -> None:
     options = parser.parse_args()
     sizes = [int(n) for n in options.sizes.split(",")]
     place = here(options.dtype)
-    model = load.resolve(ModelSpec(dtype=place.dtype, device="cpu"))
+    model = planning.resolve(ModelSpec(dtype=place.dtype, device="cpu"))
     loaded = load.load(model)
-    similar = {one.n: one for one in distance_map.run(DistanceSpec(model), load=load.handing_out(loaded)).best}
+    similar = {one.n: one for one in distance_map.run(DistanceSpec(model), load=load.ReadyModel(loaded)).best}
     spec = SearchSpec(model, max_n=options.max_n, budget=options.budget)
     found: dict[str, dict[int, Layers]] = {
         "similarity": {n: Block(similar[n].start, n).layers for n in sizes},
@@ -74,7 +74,7 @@ def main() -> None:
     for name in options.strategies.split(","):
         asked = SearchSpec(model, name, max_n=options.max_n, budget=options.budget)
         with metered() as work:
-            result = search.run(asked, load=load.handing_out(loaded))
+            result = search.run(asked, load=load.ReadyModel(loaded))
         found[name] = {one.n: tuple(one.layers) for one in result.found}
         say(f"{name}: {result.n_sets} sets in {result.wall_s:.0f} s, {work.flop / 1e12:.1f} teraflop now, "
             f"{takes(asked, result.model).flop / 1e12:.1f} predicted, n up to {len(result.found)}. {result.ended}")  # fmt: skip

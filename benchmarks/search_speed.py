@@ -25,10 +25,10 @@ from analysis.data import corpora
 from analysis.experiments.search.objective import Objective, counted
 from analysis.experiments.search.search_spec import STREAM_BYTES, SearchSpec
 from analysis.experiments.strategies import SEARCHING, STRATEGIES, Layers
-from analysis.models import load
-from analysis.models.cut import without_block
-from analysis.models.spec import ModelSpec
-from analysis.models.stream import right_padded
+from analysis.models.loading import load
+from analysis.models.running.hidden_states import right_padded
+from analysis.models.running.pruning import without_block
+from analysis.models.source.model_spec import ModelSpec
 from benchmarks.work import Work, here, metered, say, take_dtype
 
 TARGET, TARGET_S = 5, 300

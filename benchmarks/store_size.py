@@ -93,7 +93,7 @@ def asked() -> dict[str, Callable[[], Any]]:
     from analysis.core.index import Wanted
     from analysis.experiments.accuracy.sweep_spec import SweepResult
     from analysis.exports import report
-    from analysis.models.spec import ModelSpec
+    from analysis.models.source.model_spec import ModelSpec
     from analysis.results import library as stored
     from analysis.results.compared import runs
     from pages.components.compare import runs_view
@@ -140,7 +140,7 @@ def of_one_model() -> dict[str, Callable[[], Any]]:
     from analysis import jobs
     from analysis.core.blocks import Block
     from analysis.exports import report
-    from analysis.models.spec import ModelSpec
+    from analysis.models.source.model_spec import ModelSpec
     from tests.support import fakes
 
     begin = PagesManager.__init__

@@ -15,9 +15,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from analysis.core import host, store
 from analysis.core.meter import COUNTS
-from analysis.models import decoder as architecture
-from analysis.models import load, machine, residual, source
-from analysis.models.spec import ModelSpec
+from analysis.models.architecture import decoder as architecture
+from analysis.models.architecture import residual
+from analysis.models.loading import gguf_conversion, machine, planning
+from analysis.models.source.model_spec import ModelSpec
 
 _HEAD_WIDTH = 64
 DTYPES = ("float32", "bfloat16")
@@ -41,7 +42,7 @@ class Work:
 
 @contextlib.contextmanager
 def metered(work: Work | None = None) -> Iterator[Work]:
-    """Time the code inside, and count the computation of its models that `meter.watch` watches, as it watches loaded ones.
+    """Time the code inside, and count the computation of its models that `operations.watch` watches, as it watches loaded ones.
 
     Args:
         work: the sum to add to; nothing by default.
@@ -94,7 +95,7 @@ def here(dtype: str, device: str = "auto") -> Here:
         dtype: `auto` is the one that suits the machine.
         device: of the models; `auto` is the one that a model is loaded on.
     """
-    spec = load.resolve(ModelSpec(dtype=dtype, device=device))
+    spec = planning.resolve(ModelSpec(dtype=dtype, device=device))
     most_flop_s = machine.most_flop_s(spec.device, spec.dtype, again=True)
     name = torch.cuda.get_device_name() if spec.device.startswith("cuda") else machine.cpu_name()
     busy = host.load()
@@ -123,7 +124,7 @@ class Made:
 
 def fresh_cache() -> None:
     """Compute in an empty cache that shares the converted starter model, so that nothing is read from earlier runs."""
-    source.model_folder()
+    gguf_conversion.model_folder()
     machine.bfloat16_speed_ratio()
     scratch = tempfile.mkdtemp(prefix="layerscope-bench-")
     for name in ("models", "machine.json"):
@@ -143,7 +144,7 @@ def random_llama(n_layers: int, hidden_size: int, *, dtype: str, device: str = "
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
-    tokenizer = AutoTokenizer.from_pretrained(source.model_folder())
+    tokenizer = AutoTokenizer.from_pretrained(gguf_conversion.model_folder())
     heads = hidden_size // _HEAD_WIDTH
     config = LlamaConfig(
         hidden_size=hidden_size,

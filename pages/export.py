@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from pages.components.export import folders, gain, takeaway, ways
 from pages.components.shared import command, frame, library, state
 from pages.components.shared.library import Found

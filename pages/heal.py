@@ -3,7 +3,8 @@
 import streamlit as st
 
 from analysis.data.spec import BenchmarkSpec
-from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.sizes import ModelFacts
 from pages.components.heal import form, panel
 from pages.components.shared import frame, library, selection, state
 

@@ -4,7 +4,7 @@ import streamlit as st
 
 from analysis.core.errors import LayerscopeError
 from analysis.data import starter
-from analysis.models.spec import InspectResult, InspectSpec, ModelSpec
+from analysis.models.source.model_spec import InspectResult, InspectSpec, ModelSpec
 from pages.components.model import choice, gallery, inspection, weights
 from pages.components.shared import command, frame, start, state, words
 

@@ -53,7 +53,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def _tokenizers_are_read_once() -> Iterator[None]:
     """A model is loaded within a moment but for its tokenizer of 49,152 tokens, which is the same in nearly all tests."""
-    from analysis.models import pretrained
+    from analysis.models.loading import pretrained
 
     read: dict[object, object] = {}
     own = pretrained.AutoTokenizer
@@ -84,11 +84,11 @@ def the_main_module_stays() -> Iterator[None]:
 def starter_folder(_tokenizers_are_read_once: None) -> Path:
     """The converted starter model in the repository's own cache, converted on the first run only."""
     from analysis.core import store
-    from analysis.models import machine, source
+    from analysis.models.loading import gguf_conversion, machine
 
     with FileLock(store.cache_dir() / "tests.lock"):  # another process of the same run waits for it
         machine.bfloat16_speed_ratio()  # measured once, so that the default dtype is the same in every test
-        return source.model_folder()
+        return gguf_conversion.model_folder()
 
 
 @pytest.fixture(scope="session")
@@ -126,8 +126,8 @@ def letters() -> Iterator[ModuleType]:
 @pytest.fixture(scope="session")
 def starter(starter_folder: Path):
     """The real starter model in float32, shared by all tests: measure it, never change it."""
-    from analysis.models import load
-    from analysis.models.spec import ModelSpec
+    from analysis.models.loading import load
+    from analysis.models.source.model_spec import ModelSpec
 
     return load.load(ModelSpec(dtype="float32"))
 

@@ -102,7 +102,7 @@ def test_no_page_that_is_drawn_brings_a_model_library(tmp_path):
 def test_commands_without_training_do_not_load_the_adapter_library():
     """PEFT takes seconds to import, and "Check this model" waits for them."""
     rooms = (
-        "models.inspection", "maps.distance_map", "maps.damage", "accuracy.sweep", "accuracy.evaluation", "speed.speed",
+        "models.loading.inspection", "maps.distance_map", "maps.damage", "accuracy.sweep", "accuracy.evaluation", "speed.speed",
         "prompt.microscope", "prompt.comparison", "prompt.restore",
     )  # fmt: skip
     modules = [f"analysis.{name}" if name.startswith("models") else f"analysis.experiments.{name}" for name in rooms]

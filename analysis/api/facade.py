@@ -21,8 +21,9 @@ from analysis.experiments.prompt.microscope_spec import MicroscopeResult
 from analysis.experiments.prompt.restore_spec import RestoreResult
 from analysis.experiments.speed.speed_spec import SpeedResult
 from analysis.exports.spec import ExportResult
-from analysis.models import load
-from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.models.loading import load, planning
+from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.sizes import ModelFacts
 from analysis.results import library
 from analysis.results.words import goals
 from analysis.results.words.tolerance import DEFAULT, Tolerance
@@ -116,7 +117,7 @@ class Model:
         """
         self.spec = spec
         """Request that named the model."""
-        self.plan = load.plan(spec)
+        self.plan = planning.plan(spec)
         """Loading plan: dtype and device with their reasons, and the bytes of the model."""
 
     @property

@@ -14,7 +14,7 @@ from analysis.core.blocks import ATTENTION, Block, Removal, single_parts
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import Best, DistanceResult
 from analysis.experiments.maps.metrics import UNITS
-from analysis.models.spec import ModelFacts, savings
+from analysis.models.source.sizes import ModelFacts, savings
 
 CELLS = "cells"
 """Name of the trace that carries the hover texts."""

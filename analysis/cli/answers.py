@@ -29,7 +29,7 @@ from analysis.core.experiment import RESULTS
 from analysis.core.options import Option, imported
 from analysis.core.progress import OnProgress, Progress
 from analysis.core.record import VALUES, Spec
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 
 _LOOK_S = 0.5
 """How often a job that is waited for is looked at."""
@@ -52,7 +52,7 @@ class _Fresh:
     """Loads a model anew each time, as `models.load.FRESH` does, which is imported with the first."""
 
     def __call__(self, spec: ModelSpec, on_progress: OnProgress, *, by_layer: bool = False) -> Any:
-        return imported("analysis.models.load:FRESH")(spec, on_progress, by_layer=by_layer)
+        return imported("analysis.models.loading.load:FRESH")(spec, on_progress, by_layer=by_layer)
 
     def clear(self) -> None:
         """There is nothing to let go of."""

@@ -20,7 +20,7 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         LayerscopeError: when there is nothing to convert, it holds more than tensors, or the folder cannot be made.
     """
-    from analysis.models import unpickled
+    from analysis.models.loading import unpickled
 
     output.check_folder(options.out, "--out")
     bar = Bar()

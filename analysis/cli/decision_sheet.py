@@ -13,7 +13,7 @@ from analysis.core.bounds import Bound
 from analysis.core.errors import SpecError
 from analysis.core.options import Option
 from analysis.core.record import Spec
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 
 _COUNT = Bound(1, 100_000_000)
 

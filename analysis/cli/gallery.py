@@ -38,8 +38,8 @@ from analysis.experiments.prompt.microscope_spec import MicroscopeSpec
 from analysis.experiments.prompt.restore_spec import RestoreSpec
 from analysis.experiments.search.search_spec import SearchResult, SearchSpec
 from analysis.experiments.speed.speed_spec import SpeedSpec
-from analysis.models.load import WarmModels
-from analysis.models.spec import InspectSpec, ModelSpec
+from analysis.models.loading.load import WarmModels
+from analysis.models.source.model_spec import InspectSpec, ModelSpec
 
 _LIMIT_BYTES = 3_000_000
 _QUESTIONS = BenchmarkSpec(limit=200)
@@ -180,7 +180,7 @@ def _of_starter(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Ite
     from analysis.experiments.prompt import comparison, microscope, restore
     from analysis.experiments.search import search
     from analysis.experiments.speed import speed
-    from analysis.models import inspection
+    from analysis.models.loading import inspection
 
     model = dataclasses.replace(model, device="auto")
     inspected = inspection.run(InspectSpec(model), _tell)
@@ -234,7 +234,7 @@ def _of_larger(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Iter
     from analysis.experiments.batch import methods
     from analysis.experiments.maps import distance_map
     from analysis.experiments.search import search
-    from analysis.models import inspection
+    from analysis.models.loading import inspection
 
     yield inspection.run(InspectSpec(model), _tell)
     for source in ("c4", "wiki") if "distances" in kinds else ():

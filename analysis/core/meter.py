@@ -67,7 +67,7 @@ class Counts:
 
 _TAKING = threading.Lock()
 COUNTS = Counts()
-"""Of this process; `analysis.models.meter` adds to them."""
+"""Of this process; `analysis.models.architecture.operations` adds to them."""
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ class Work(Protocol):
     """Whether the model's layers lie on the disk: then all shards of a process go through in one reading."""
 
     def __init__(self, spec: Spec, on_progress: OnProgress, *, load: Any) -> None:
-        """Make a resolved request ready; `load` is a `models.load.Loader`."""
+        """Make a resolved request ready; `load` is a `models.loading.load.Loader`."""
 
     @staticmethod
     def resolve(spec: Any) -> Any:

@@ -16,8 +16,9 @@ from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.exports.document import Table, code, text
 from analysis.exports.spec import ReloadCheck
-from analysis.models import remote
-from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.models.source import remote
+from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.sizes import ModelFacts
 from analysis.results import library
 from analysis.results.library import Scored
 from analysis.results.words import heals as judgement

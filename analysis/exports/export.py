@@ -22,14 +22,17 @@ from analysis.exports import card as model_card
 from analysis.exports import folders, formats
 from analysis.exports.forms import FORMS, Form, Saved
 from analysis.exports.spec import ExportResult, ExportSpec, ReloadCheck
-from analysis.models import cut, depth, gguf, machine, placement, scaling
-from analysis.models import load as models
-from analysis.models.adapter import check_adapter, located, named, put_on, read_bridges
-from analysis.models.decoder import find_decoder
-from analysis.models.load import Loader, Plan
-from analysis.models.placement import Placement
-from analysis.models.remote import hub_id
-from analysis.models.spec import ModelSpec
+from analysis.models.architecture.decoder import find_decoder
+from analysis.models.loading import load as models
+from analysis.models.loading import machine, placement, planning
+from analysis.models.loading.load import Loader
+from analysis.models.loading.placement import Placement
+from analysis.models.loading.planning import Plan
+from analysis.models.running import folding, pruning
+from analysis.models.running.adapters import check_adapter, located, named, put_on, read_bridges
+from analysis.models.source import gguf
+from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.remote import hub_id
 from analysis.results import library
 
 FORMATS = (*FORMS, "mergekit")
@@ -75,7 +78,7 @@ def export(
     if format not in FORMATS:
         raise SpecError(f"format must be one of {', '.join(FORMATS)}, not {format!r}.")
     _check_new(out)
-    planned = models.plan(spec, on_progress)
+    planned = planning.plan(spec, on_progress)
     block.check(planned.facts.n_layers)
     if format == "mergekit":
         if adapter is not None:
@@ -99,7 +102,7 @@ def export(
 
 def resolve(spec: ExportSpec) -> ExportSpec:
     """The spec with concrete dtype, device and identities, and the adapter by the name that results know it by."""
-    return replace(spec, model=models.resolve(spec.model), adapter=named(spec.adapter))
+    return replace(spec, model=planning.resolve(spec.model), adapter=named(spec.adapter))
 
 
 def run(spec: ExportSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> ExportResult:
@@ -131,7 +134,7 @@ def _made(spec: ExportSpec, on_progress: OnProgress, load: Loader) -> ExportResu
     _check_new(out)
     load.clear()
     began = time.perf_counter()
-    planned = models.plan(resolved.model, on_progress)
+    planned = planning.plan(resolved.model, on_progress)
     resolved.block.check(planned.facts.n_layers)
     check = save(planned, resolved.block, out, resolved.adapter, on_progress, FORMS[resolved.format])
     result = ExportResult(
@@ -177,7 +180,7 @@ def save(
     loaded = models.load(planned.spec, on_progress)
     texts = _texts(loaded.tokenizer)
     on_progress(Progress("reading a text with it", 0, 1))
-    taken = cut.cut(loaded.decoder, block)
+    taken = pruning.cut(loaded.decoder, block)
     if adapter is not None:
         loaded = put_on(loaded, block, adapter)
     model = loaded.model
@@ -187,10 +190,10 @@ def save(
     if bridges:
         for handle in loaded.laid:
             handle.remove()
-        scaling.fold(loaded.decoder, bridges)
+        folding.fold(loaded.decoder, bridges)
         _check_folded(_difference(expected, logits(model, texts), planned.spec.dtype, True), planned)
     taken.zeroed()
-    depth.settle(loaded.decoder, [layer for layer in range(planned.facts.n_layers) if layer not in block.layers])
+    folding.settle(loaded.decoder, [layer for layer in range(planned.facts.n_layers) if layer not in block.layers])
     on_progress(Progress("saving the model", 0, 1))
     form.check(find_decoder(model))
     spec, saved = planned.spec, Saved(planned, block, adapter is not None, model, loaded.tokenizer)

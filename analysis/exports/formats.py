@@ -11,8 +11,8 @@ from analysis.core.blocks import PartSet, Removal, written
 from analysis.core.errors import SpecError
 from analysis.data import starter
 from analysis.experiments.heal.heal_result import HealResult
-from analysis.models.families import KNOW_THEIR_PLACE
-from analysis.models.spec import ModelSpec
+from analysis.models.architecture.families import KNOW_THEIR_PLACE
+from analysis.models.source.model_spec import ModelSpec
 
 _LISTING = (
     "cohere2", "exaone4", "gemma2", "gemma3_text", "gpt_oss", "lfm2", "llama4_text", "ministral", "olmo3", "qwen2", "qwen2_moe",

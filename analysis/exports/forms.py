@@ -13,11 +13,12 @@ from analysis.core import failures
 from analysis.core.blocks import Removal
 from analysis.core.errors import UnsupportedModelError
 from analysis.exports import folders, gguf_families, gguf_file, gguf_tokens
-from analysis.models import cut as cuts
-from analysis.models import gguf, source, weights
-from analysis.models.decoder import Decoder
-from analysis.models.load import Plan
-from analysis.models.source import Source
+from analysis.models.architecture import layer_removal
+from analysis.models.architecture.decoder import Decoder
+from analysis.models.loading import config, gguf_conversion, weights
+from analysis.models.loading.planning import Plan
+from analysis.models.source import gguf, location
+from analysis.models.source.location import Source
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def _check_folder(decoder: Decoder) -> None:
     """Compare the cut model with the one that its cut configuration builds: same names, same shapes."""
     try:
         with torch.device("meta"):
-            rebuilt = AutoModelForCausalLM.from_config(cuts.as_saved(decoder.model.config))
+            rebuilt = AutoModelForCausalLM.from_config(layer_removal.as_saved(decoder.model.config))
     except Exception as error:  # transformers refuses a configuration with a dozen unrelated types of error
         raise UnsupportedModelError(
             f"Plain transformers cannot load this {decoder.config.model_type} model without the block: "
@@ -106,7 +107,7 @@ def _write_gguf(folder: Path, saved: Saved) -> None:
     planned, model = saved.planned, saved.model
     name = folders.suggested_name(planned.facts.name, saved.cut, healed=saved.healed)
     path = folder / gguf_families.file_name(name, planned.spec.dtype)
-    own = source.gguf_of(planned.spec)
+    own = location.gguf_of(planned.spec)
     tokens = gguf_tokens.of_file(own) if own else gguf_tokens.of_tokenizer(saved.tokenizer, model.config.vocab_size)
     named = gguf_tokens.name_for(name, saved.tokenizer, own)
     gguf_file.write(path, model, tokens, name=named, dtype=planned.spec.dtype)
@@ -117,7 +118,7 @@ def _load_gguf(folder: Path, dtype: str) -> Any:
     (path,) = folder.glob(f"*{gguf.SUFFIX}")
     with gguf.taken_apart_once():
         saved = Source(folder, path.name, path.stem, "")
-        plain = source.unpacked(saved, source.read_config(saved))
+        plain = gguf_conversion.unpacked(saved, config.read_config(saved))
         return weights.whole("The saved file", folder, {**plain, "dtype": getattr(torch, dtype)})
 
 

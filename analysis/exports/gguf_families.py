@@ -9,7 +9,7 @@ from typing import Any
 
 from analysis.core.blocks import PartSet, Removal
 from analysis.core.errors import UnsupportedModelError
-from analysis.models.families import KNOW_THEIR_PLACE
+from analysis.models.architecture.families import KNOW_THEIR_PLACE
 
 KINDS = {"float32": ("F32", "ALL_F32"), "float16": ("F16", "MOSTLY_F16"), "bfloat16": ("BF16", "MOSTLY_BF16")}
 """ggml's names of a matrix and of a file, by dtype."""

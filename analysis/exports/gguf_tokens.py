@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.core.errors import UnsupportedModelError
-from analysis.models import gguf
+from analysis.models.source import gguf
 
 Entry = tuple[str, Any, Any, Any]
 """Key, value, its type in ggml, and for a list the type of its entries, or None for the type of the first entry."""
@@ -275,7 +275,7 @@ def check(path: Path, tokenizer: Any) -> None:
     Raises:
         UnsupportedModelError: when they part a text in two ways.
     """
-    from analysis.models import pretrained
+    from analysis.models.loading import pretrained
 
     again = pretrained.tokenizer(path.parent, path.name)
     told, texts = gguf.header(path), list(_TEXTS)

@@ -17,7 +17,7 @@ from analysis.core.errors import LayerscopeError, SpecError
 from analysis.core.record import Spec
 from analysis.core.serving import is_plain_name, named_files
 from analysis.jobs import preflight
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 
 RAY = "2.60.0"
 """The version of Ray in the image (`requirements-ray.txt`), which KubeRay wants to be told."""
@@ -133,10 +133,10 @@ def model_bytes(spec: Spec) -> int:
     model = getattr(spec, "model", None)
     if not isinstance(model, ModelSpec):
         raise SpecError("This request has no model, so the memory of a worker is unknown. Set --worker-memory.")
-    from analysis.models import load
+    from analysis.models.loading import planning
 
     try:
-        planned = load.plan(model)
+        planned = planning.plan(model)
     except LayerscopeError as error:
         raise SpecError(
             f"The memory of a worker is unknown on this machine. Set --worker-memory. The cause: {error}"

@@ -28,8 +28,9 @@ from analysis.experiments.speed.speed_spec import WHAT, SpeedLine, SpeedResult
 from analysis.experiments.strategies import DRAW, needs
 from analysis.exports import card, sheet
 from analysis.exports.document import Document, Picture, Section, Table
-from analysis.models import spec as cost
-from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.models.source import sizes
+from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.sizes import ModelFacts
 from analysis.results import library
 from analysis.results.compared import (
     agreement,
@@ -191,8 +192,8 @@ def _cut(
 ) -> Section:
     rows = [["layers removed", f"{len(cut.layers)} of {facts.n_layers}"]]
     rows += [["sublayers removed", cut.brief()]] if isinstance(cut, PartSet) else []
-    if cost.knows(facts, cut):
-        saved = cost.savings(facts, cut)
+    if sizes.knows(facts, cut):
+        saved = sizes.savings(facts, cut)
         rows += [
             ["parameters removed", f"{saved.parameters:,} ({saved.fraction:.1%} of all)"],
             ["weights removed", f"{saved.weight_bytes:,} bytes"],

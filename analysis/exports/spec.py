@@ -8,7 +8,8 @@ from analysis.core.blocks import Removal
 from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option
 from analysis.core.record import Result, Spec, require
-from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.sizes import ModelFacts
 
 FORMS = ("hf", "gguf")
 """The forms in which a model is saved: a plain Hugging Face folder, or one GGUF file for llama.cpp."""

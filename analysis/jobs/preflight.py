@@ -18,8 +18,9 @@ from analysis.core.experiment import EXPERIMENTS
 from analysis.core.failures import BAD_INPUT, UNFORESEEN
 from analysis.core.options import imported
 from analysis.core.record import Spec
-from analysis.models import identity as identities
-from analysis.models.spec import DIVIDED, DTYPE_BYTES, InspectResult, ModelFacts, ModelSpec, divided_bytes, weight_bytes
+from analysis.models.source import identity as identities
+from analysis.models.source.model_spec import InspectResult, ModelSpec
+from analysis.models.source.sizes import DIVIDED, DTYPE_BYTES, ModelFacts, divided_bytes, weight_bytes
 
 PROCESS_BYTES = 500_000_000
 """Memory of Python and torch in a process, next to the model."""

@@ -16,8 +16,8 @@ from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpec, SweepResult, SweepSpec
 from analysis.experiments.heal.heal_result import HealResult
-from analysis.models import identity as identities
-from analysis.models.spec import ModelSpec
+from analysis.models.source import identity as identities
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results.stored import evidence, reading, summaries
 from analysis.results.stored.reading import ACCURACY, LOSS
 from analysis.results.stored.result import Found, of_entry

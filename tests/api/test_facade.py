@@ -27,7 +27,7 @@ from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.recipes import saved as saved_recipes
 from analysis.experiments.prompt.comparison_spec import Variant
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("cache", "short_texts")
@@ -82,7 +82,7 @@ def test_every_result_says_which_layerscope_made_it(model):
 
 
 def test_a_model_is_checked_before_anything_is_loaded(model, monkeypatch):
-    monkeypatch.setattr("analysis.models.load.load", lambda *args, **how: pytest.fail("loaded"))
+    monkeypatch.setattr("analysis.models.loading.load.load", lambda *args, **how: pytest.fail("loaded"))
     assert (model.facts.n_layers, model.facts.family, model.fits) == (6, "llama", True)
     assert "6 layers" in repr(model)
     with pytest.raises(ModelNotFoundError):
@@ -116,7 +116,7 @@ def test_a_stored_result_is_read_again(model):
 
 
 def test_one_model_stays_loaded_between_calls(model, monkeypatch):
-    from analysis.models import load
+    from analysis.models.loading import load
 
     layerscope.clear()
     loads, real = [], load.load

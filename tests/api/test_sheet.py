@@ -18,7 +18,7 @@ def model(monkeypatch):
     """The starter model by name, with made-up results; nothing is read of its files."""
     for result in (fakes.distances(), fakes.sweep(answers=True), fakes.alike_heal(), fakes.speed()):
         result.save()
-    monkeypatch.setattr("analysis.models.load.plan", lambda spec: None)
+    monkeypatch.setattr("analysis.models.loading.planning.plan", lambda spec: None)
     return layerscope.model("starter")
 
 

@@ -113,7 +113,7 @@ def _unchecked_space(argument: str) -> None:
 
 def _no_model(argument: str) -> None:
     """A process that begins to load weights ends."""
-    from analysis.models import load
+    from analysis.models.loading import load
 
     load.load = lambda *given: os._exit(99)  # type: ignore[assignment]
 

@@ -24,7 +24,7 @@ from analysis.experiments.prompt.microscope_spec import MicroscopeSpec
 from analysis.experiments.prompt.restore_spec import RestoreSpec
 from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.exports.spec import ExportSpec
-from analysis.models.spec import InspectSpec, ModelSpec
+from analysis.models.source.model_spec import InspectSpec, ModelSpec
 from tests.support import documents
 
 _OF_THE_MOMENT = re.compile(r".*(_s|_bytes)$|versions|fits|notes")
@@ -51,10 +51,10 @@ def prepare(folder: Path) -> Ground:
     """Make the tiny model, with the starter's tokenizer, and the texts."""
     from transformers import AutoTokenizer
 
-    from analysis.models import source
+    from analysis.models.loading import gguf_conversion
     from tests.support.families import build
 
-    tokenizer = AutoTokenizer.from_pretrained(source.model_folder())
+    tokenizer = AutoTokenizer.from_pretrained(gguf_conversion.model_folder())
     build("llama", vocab_size=len(tokenizer)).save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
     documents.two_kinds(folder)

@@ -26,12 +26,12 @@ def whole_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def warm(monkeypatch: pytest.MonkeyPatch, loader) -> None:
     """One model for all entries: the refusals here are not about it."""
-    monkeypatch.setattr("analysis.models.load.FRESH", loader)
+    monkeypatch.setattr("analysis.models.loading.load.FRESH", loader)
 
 
 @pytest.fixture(scope="module")
 def loader():
-    from analysis.models.load import WarmModels
+    from analysis.models.loading.load import WarmModels
 
     return WarmModels()
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 from analysis.core.errors import SpecError
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require
 from analysis.core.experiment import Experiment, register

@@ -28,7 +28,7 @@ from analysis.experiments.prompt.restore_spec import RestoreSpec
 from analysis.experiments.search.search_spec import SearchSpec
 from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.exports.spec import ExportSpec
-from analysis.models.spec import InspectSpec, ModelSpec
+from analysis.models.source.model_spec import InspectSpec, ModelSpec
 
 MINE = ModelSpec("/models/my model's $HOME", "main", "bfloat16", "cpu", identity="files:abc")
 OTHER_TEXT = CorpusSpec("my texts; rm -rf.txt", 7, 99, "train", 3, identity="sha256:1")

@@ -8,8 +8,8 @@ from analysis.core.errors import StorageError
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps import distance_map
 from analysis.experiments.maps.distance_spec import DistanceSpec
-from analysis.models import load
-from analysis.models.spec import ModelSpec
+from analysis.models.loading import load
+from analysis.models.source.model_spec import ModelSpec
 from tests.support import documents
 
 CUT = ("--block", "2:2")

@@ -4,7 +4,7 @@ import pytest
 from transformers import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from analysis.models import families
+from analysis.models.architecture import families
 
 
 @pytest.mark.parametrize("name", families.FAMILIES)

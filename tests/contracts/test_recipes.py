@@ -5,7 +5,7 @@ import pytest
 from analysis.core.blocks import Block
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_spec import HealSpec
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 
 
 @pytest.mark.parametrize("name", recipes.NAMES)

@@ -23,7 +23,7 @@ from analysis.experiments.batch.grid_spec import GridSpec
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.prompt.comparison_spec import Variant
 from analysis.experiments.speed.speed_spec import SpeedSpec
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from tests.support.made_up import json_values, refusal
 
 PARTS = (Block, LayerSet, ModelSpec, CorpusSpec, BenchmarkSpec, GenerationSpec, Variant)

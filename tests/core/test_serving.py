@@ -14,7 +14,7 @@ from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.prompt.comparison_spec import CompareSpec, Variant
 from analysis.exports.spec import ExportSpec
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from analysis.experiments.maps.damage_spec import DamageSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.search.search_spec import SearchSpec
 from analysis.experiments.speed.speed_spec import SpeedSpec
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 
 EXAMPLES = [
     DistanceSpec(ModelSpec("some/model", revision="abc", dtype="bfloat16"), CorpusSpec("wiki", 3, 64)),

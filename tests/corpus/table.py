@@ -23,7 +23,7 @@ from analysis.core.errors import LayerscopeError
 from analysis.core.experiment import RUNNERS
 from analysis.data import corpora, files
 from analysis.data.spec import CorpusSpec
-from analysis.models import load
+from analysis.models.loading import load
 from tests import corpus
 from tests.chaos.__main__ import SCENES
 from tests.corpus import Bad, adapters, models, options, questions, settings, stored, texts
@@ -147,7 +147,7 @@ def asked() -> str:
                 yield Path(folder) / str(number)
 
         place = places()
-        with mock.patch("analysis.models.load.FRESH", load.WarmModels()):
+        with mock.patch("analysis.models.loading.load.FRESH", load.WarmModels()):
             of_rooms = {
                 name: Counter(outcome(bad, next(place), model) for bad in room.entries()) for name, room in ROOMS.items()
             }

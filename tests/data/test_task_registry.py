@@ -15,7 +15,7 @@ from analysis.data.tasks import TASKS
 from analysis.experiments.accuracy import evaluation, sweep
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpec, SweepSpec
 from analysis.exports import report
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from tests.support.stored import walked
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -13,8 +13,8 @@ from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec
 from analysis.experiments.maps import damage, distance_map
 from analysis.experiments.maps.damage_spec import DamageSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
-from analysis.models import inspection, load, source
-from analysis.models.spec import InspectSpec, ModelSpec
+from analysis.models.loading import gguf_conversion, inspection, load, planning
+from analysis.models.source.model_spec import InspectSpec, ModelSpec
 
 MODEL = ModelSpec(dtype="float32", device="cpu")
 TEXTS = CorpusSpec(n_texts=3, seq_len=48)
@@ -39,7 +39,7 @@ def told(result) -> dict:
 
 @pytest.mark.parametrize(("run", "spec"), ASKED, ids=[spec.kind for _, spec in ASKED])
 def test_the_figures_are_those_of_the_whole_model(starter, cache, with_starter, tmp_path, monkeypatch, run, spec):
-    whole = run(spec, load=load.handing_out(starter))
+    whole = run(spec, load=load.ReadyModel(starter))
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(with_starter(tmp_path / "other")))
     monkeypatch.setenv(host.MEMORY, "1.3GB")
     sentences: list[str] = []
@@ -57,15 +57,15 @@ def test_the_figures_are_those_of_the_whole_model(starter, cache, with_starter, 
 
 def test_each_weight_of_a_map_is_read_once(cache, little_memory):
     loaded = load.load(MODEL, by_layer=True)
-    distance_map.run(ASKED[0][1], load=load.handing_out(loaded))
-    stored = sum(file.stat().st_size for file in source.model_folder().glob("*.safetensors"))
+    distance_map.run(ASKED[0][1], load=load.ReadyModel(loaded))
+    stored = sum(file.stat().st_size for file in gguf_conversion.model_folder().glob("*.safetensors"))
     assert loaded.decoder.on_disk.bytes_read <= stored, "the trials on loading included"
 
 
 def shrunk(monkeypatch, folder) -> load.LoadedModel:
     """A tiny model with its layers on the disk."""
     for name, value in {"fits": False, "streams": True, "room_bytes": 1 << 30}.items():
-        monkeypatch.setattr(load.Plan, name, value)
+        monkeypatch.setattr(planning.Plan, name, value)
     return load.load(ModelSpec(source=str(folder), device="cpu", dtype="float32"), by_layer=True)
 
 
@@ -76,12 +76,12 @@ def test_a_damage_map_and_its_distance_map_share_one_reading(tiny_folder, cache,
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(with_starter(tmp_path / "other")))
     loaded = shrunk(monkeypatch, tiny_folder("llama"))
     assert distance_map.at_hand(asked.distances) is None
-    found = damage.run(asked, load=load.handing_out(loaded)), distance_map.at_hand(asked.distances)
+    found = damage.run(asked, load=load.ReadyModel(loaded)), distance_map.at_hand(asked.distances)
     assert [told(one) for one in found] == [told(one) for one in whole]
     kept = loaded.decoder.on_disk
     assert kept.bytes_read <= sum(file.stat().st_size for file in tiny_folder("llama").glob("*.safetensors"))
     again = dataclasses.replace(asked, distances=DistanceSpec(spec, dataclasses.replace(TEXTS, n_texts=4)))
-    damage.run(again, load=load.handing_out(loaded))
+    damage.run(again, load=load.ReadyModel(loaded))
     assert distance_map.at_hand(again.distances) is not None, "a distance map for damage that was all measured before"
     assert not list((store.cache_dir() / "results" / shards.FOLDER).glob("*")), "the map holds the figures of its shards"
 
@@ -94,7 +94,7 @@ def test_a_curve_says_when_the_files_are_read_twice(tiny_folder, cache, monkeypa
 
     def told_of(request: SweepSpec) -> bool:
         said.clear()
-        sweep.run(request, lambda progress: said.append(progress.message or ""), load=load.handing_out(loaded))
+        sweep.run(request, lambda progress: said.append(progress.message or ""), load=load.ReadyModel(loaded))
         return any("read twice" in sentence and "the distance map" in sentence for sentence in said)
 
     assert told_of(asked)

@@ -18,9 +18,10 @@ from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpe
 from analysis.experiments.maps import distance_map
 from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
 from analysis.experiments.maps.metrics import METRICS
-from analysis.models import cut as pruning
-from analysis.models import decoder, load
-from analysis.models.spec import ModelSpec
+from analysis.models.architecture import decoder
+from analysis.models.loading import load
+from analysis.models.running import pruning
+from analysis.models.source.model_spec import ModelSpec
 from tests.support.stored import walked
 from tests.support.told import Told
 
@@ -71,7 +72,7 @@ def test_a_planted_identity_layer_wins(tiny_folder, tmp_path):
 
 
 def test_a_cancelled_map_is_usable_and_resumes(model, monkeypatch):
-    monkeypatch.setattr("analysis.models.stream.tokens_per_batch", lambda device: 64)
+    monkeypatch.setattr("analysis.models.running.hidden_states.tokens_per_batch", lambda device: 64)
     spec = DistanceSpec(model, CORPUS)
     whole = distance_map.run(dataclasses.replace(spec, corpus=dataclasses.replace(CORPUS, seed=0)))
     store.discard_result("distances", whole.spec.fingerprint())
@@ -89,7 +90,7 @@ def test_a_cancelled_map_is_usable_and_resumes(model, monkeypatch):
 
 def test_storing_takes_a_small_share_of_the_time(model, monkeypatch):
     """Every 20 seconds, as it was, storing the thousands of texts of a long map came to take most of the time."""
-    monkeypatch.setattr("analysis.models.stream.tokens_per_batch", lambda device: 32)
+    monkeypatch.setattr("analysis.models.running.hidden_states.tokens_per_batch", lambda device: 32)
     now, stored = [0.0], []
     monkeypatch.setattr(distance_map, "time", SimpleNamespace(perf_counter=lambda: now[0]))
     measure, save = distance_map._MeasuredTexts.add, DistanceResult.save
@@ -205,7 +206,7 @@ def test_another_metric_measures_again_where_texts_were_dropped(model, monkeypat
 
 
 def test_a_cancelled_map_resumes_in_another_metric(model, monkeypatch):
-    monkeypatch.setattr("analysis.models.stream.tokens_per_batch", lambda device: 64)
+    monkeypatch.setattr("analysis.models.running.hidden_states.tokens_per_batch", lambda device: 64)
     with pytest.raises(Cancelled):
         distance_map.run(DistanceSpec(model, CORPUS), Told("reading the residual stream", stop_after=4))
     told = Told()
@@ -266,7 +267,7 @@ def test_an_evaluation_is_stored(model):
 @pytest.mark.starter
 def test_the_starter_map_picks_the_blocks_known_for_it(starter):
     spec = DistanceSpec(ModelSpec(dtype="float32"), CorpusSpec("c4", n_texts=8, seq_len=256))
-    result = distance_map.run(spec, ignore, load=load.handing_out(starter))
+    result = distance_map.run(spec, ignore, load=load.ReadyModel(starter))
     distances = {entry.n: (entry.start, entry.distance) for entry in result.best}
     assert distances[1][0] == 25
     assert distances[1][1] == pytest.approx(0.062, abs=0.006)

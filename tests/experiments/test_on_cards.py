@@ -19,9 +19,9 @@ from analysis.experiments.prompt.comparison_spec import CompareSpec, Variant
 from analysis.experiments.prompt.microscope_spec import MicroscopeSpec
 from analysis.exports import export, folders
 from analysis.exports.spec import ExportSpec
-from analysis.models import machine, placement
-from analysis.models.placement import Placement
-from analysis.models.spec import ModelSpec
+from analysis.models.loading import machine, placement
+from analysis.models.loading.placement import Placement
+from analysis.models.source.model_spec import ModelSpec
 from tests.support import documents
 from tests.support.cards import cards
 from tests.support.families import N_LAYERS

@@ -13,7 +13,7 @@ from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.maps.damage_spec import DamageSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
-from analysis.models import load
+from analysis.models.loading import load
 
 COMMANDS = ("distances", "damage", "sweep", "evaluate", "heal")
 ENDLESS = CorpusSpec("/dev/zero")

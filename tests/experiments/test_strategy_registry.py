@@ -18,7 +18,7 @@ from analysis.experiments.maps.damage_spec import DamageResult, LeastDamage
 from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
 from analysis.experiments.strategies import DAMAGE, STRATEGIES, Given, Strategy, chosen
 from analysis.exports import report
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results.stored import summaries
 from tests.support import fakes, own
 from tests.support.seen import figures, texts, trace

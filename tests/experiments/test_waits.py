@@ -11,8 +11,8 @@ import torch
 from analysis.core.blocks import Block
 from analysis.experiments.maps import distances
 from analysis.experiments.scoring import likelihood
-from analysis.models import decoder as architecture
-from analysis.models import stream
+from analysis.models.architecture import decoder as architecture
+from analysis.models.running import hidden_states
 from tests.support.asked import questions
 from tests.support.cards import cards
 from tests.support.families import build
@@ -30,9 +30,9 @@ def read(decoder, cuts, n):
 
 
 def mapped(decoder, cuts, n):
-    streams = stream.token_streams(decoder, TEXTS[:n])
+    streams = hidden_states.token_streams(decoder, TEXTS[:n])
     lengths = [len(ids) for ids in TEXTS[:n]]
-    stream.last_token_states(streams, lengths)
+    hidden_states.last_token_states(streams, lengths)
     distances.text_distances(streams, lengths)
 
 
@@ -113,6 +113,6 @@ def test_only_tensors_from_host_to_gpu_are_pinned():
             self.calls.append((str(device), non_blocking))
             return self
 
-    assert stream.sent(Recorded("cpu"), torch.device("cuda")).calls == ["pinned", ("cuda", True)]
-    assert stream.sent(Recorded("cuda"), torch.device("cuda")).calls == [("cuda", False)]
-    assert stream.sent(Recorded("cpu"), torch.device("cpu")).calls == [("cpu", False)]
+    assert hidden_states.sent(Recorded("cpu"), torch.device("cuda")).calls == ["pinned", ("cuda", True)]
+    assert hidden_states.sent(Recorded("cuda"), torch.device("cuda")).calls == [("cuda", False)]
+    assert hidden_states.sent(Recorded("cpu"), torch.device("cpu")).calls == [("cpu", False)]

@@ -8,7 +8,7 @@ import yaml
 
 from analysis.core.blocks import Block, LayerSet, parse_removal
 from analysis.exports import formats, gguf_families
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,12 @@ from analysis.experiments.heal import adapter_files, adapters
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.exports import export, folders
 from analysis.exports.spec import ExportResult, ExportSpec
-from analysis.models import adapter as models_adapter
-from analysis.models import cut, load
-from analysis.models.cut import without_block
-from analysis.models.remote import hub_id
-from analysis.models.spec import ModelSpec
+from analysis.models.loading import load
+from analysis.models.running import adapters as models_adapter
+from analysis.models.running import pruning
+from analysis.models.running.pruning import without_block
+from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.remote import hub_id
 from tests.support import loud
 from tests.support.levels import few
 from tests.support.stored import walked
@@ -181,7 +182,7 @@ def test_an_adapted_head_is_no_longer_tied_to_the_embeddings(tiny_folder):
     model = ModelSpec(str(tiny_folder("gemma2")), dtype="float32", device="cpu")
     loaded = load.load(model)
     assert loaded.model.config.tie_word_embeddings
-    cut.cut(loaded.decoder, BLOCK)
+    pruning.cut(loaded.decoder, BLOCK)
     heal = HealSpec(BLOCK, model, method="partial", last_layers=1)
     healed = adapters.attach(loaded.decoder, heal, 0)
     torch.manual_seed(1)

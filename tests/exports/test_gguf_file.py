@@ -13,9 +13,9 @@ from analysis.core.blocks import Block, LayerSet, PartSet
 from analysis.core.errors import UnsupportedModelError
 from analysis.exports import export, folders, gguf_families, gguf_file, gguf_tokens
 from analysis.exports.spec import ExportSpec
-from analysis.models import load
-from analysis.models.cut import without_block
-from analysis.models.spec import ModelSpec
+from analysis.models.loading import load
+from analysis.models.running.pruning import without_block
+from analysis.models.source.model_spec import ModelSpec
 from tests.support import families, loud, small_words
 from tests.support.levels import few
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from analysis.core.blocks import Block, LayerSet
 from analysis.exports import export, formats, forms
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from tests.support import families, small_words
 from tests.support.levels import few
 

@@ -18,7 +18,7 @@ from analysis.core.errors import SpecError
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.exports import rayjob
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GIB = 1 << 30

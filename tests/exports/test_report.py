@@ -27,8 +27,8 @@ from analysis.exports import page as one_page
 from analysis.exports import report
 from analysis.exports.document import Document, Picture, Section, Table, code, fenced, text
 from analysis.exports.spec import ReloadCheck
-from analysis.models import identity
-from analysis.models.spec import ModelSpec
+from analysis.models.source import identity
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import agreement, selection
 from analysis.results.words import headline, heals
 from tests.support import browser, fakes

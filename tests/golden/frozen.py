@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.core.experiment import EXPERIMENTS, RESULTS, SPECS
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from docs import generate
 
 FOLDER = Path(__file__).resolve().parent

@@ -16,7 +16,7 @@ from analysis.core.errors import JobError, StorageError
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.jobs.queue import attempt, processes, table
 from analysis.jobs.queue.processes import Process
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from tests.support.worker import another, end_worker, request
 
 pytestmark = pytest.mark.timeout(60)

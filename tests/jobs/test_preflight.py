@@ -10,8 +10,8 @@ from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.exports import rayjob
 from analysis.jobs import preflight
 from analysis.jobs.runner.local_workers import LocalWorkers
-from analysis.models import inspection, load
-from analysis.models.spec import InspectSpec, ModelSpec
+from analysis.models.loading import inspection, planning
+from analysis.models.source.model_spec import InspectSpec, ModelSpec
 from tests.support import fakes
 
 
@@ -23,7 +23,7 @@ def test_unknown_model_is_looked_at_once(cache, tiny_folder, monkeypatch):
     model = ModelSpec(str(tiny_folder("llama")), device="cpu")
     assert preflight.takes(DistanceSpec(model), "float32", look=False) is None
     found = preflight.takes(DistanceSpec(model), "float32")
-    planned = load.plan(ModelSpec(model.source, dtype="float32", device="cpu"))
+    planned = planning.plan(ModelSpec(model.source, dtype="float32", device="cpu"))
     assert found == preflight.Takes(planned.weight_bytes, planned.working_bytes, found.layered)
     assert found.layered == min(planned.layered_bytes, found.whole)
     monkeypatch.setattr(preflight, "looked_at", lambda *_, **__: pytest.fail("it is looked at again"))

@@ -24,7 +24,7 @@ from analysis.jobs import preflight
 from analysis.jobs.backends import ray, ray_dashboard
 from analysis.jobs.queue import backend, processes
 from analysis.jobs.runner import remote
-from analysis.models.spec import InspectSpec, ModelSpec
+from analysis.models.source.model_spec import InspectSpec, ModelSpec
 from tests.jobs.test_backends import cache as cache
 from tests.jobs.test_backends import count as count  # the kind of job that counts to ten
 from tests.jobs.test_backends import wait_for, wait_state

@@ -25,7 +25,7 @@ from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
 from analysis.jobs.backends import ray, ray_dashboard
 from analysis.jobs.queue import backend, processes
 from analysis.jobs.runner import remote
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from tests.jobs import test_backends
 from tests.jobs.test_backends import KIND, load_file
 from tests.support import documents

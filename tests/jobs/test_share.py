@@ -32,8 +32,8 @@ from analysis.jobs.runner.executor import Executor, WorkerLost
 from analysis.jobs.runner.local_workers import LocalWorkers
 from analysis.jobs.runner.shard_worker import ShardWorker
 from analysis.jobs.runner.share import share
-from analysis.models import stream
-from analysis.models.spec import ModelSpec
+from analysis.models.running import hidden_states
+from analysis.models.source.model_spec import ModelSpec
 from tests.support.forked_workers import ForkedWorkers
 from tests.support.worker import end_worker, wait_for, wait_state
 
@@ -59,7 +59,7 @@ def asked(tiny_folder):
 def small_batches(monkeypatch):
     """Batches of two texts, of a few questions and of a few cuts, so that there is something to share."""
     monkeypatch.setattr(damage, "CUTS_PER_SHARD", 4)
-    monkeypatch.setattr(stream, "tokens_per_batch", lambda device: 64)
+    monkeypatch.setattr(hidden_states, "tokens_per_batch", lambda device: 64)
     for module in ("analysis.experiments.scoring.likelihood", "analysis.experiments.maps.distance_map"):
         monkeypatch.setattr(f"{module}.tokens_per_batch", lambda device: 128, raising=False)
 

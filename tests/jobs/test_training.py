@@ -25,7 +25,7 @@ from analysis.jobs.runner import rank as one_rank
 from analysis.jobs.runner import training, versions
 from analysis.jobs.runner.executor import Executor
 from analysis.jobs.runner.local_workers import LocalWorkers
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from tests.support import little_heal
 from tests.support.forked_workers import ForkedWorkers
 

@@ -21,7 +21,7 @@ from analysis.exports.spec import ExportSpec
 from analysis.jobs.backends import local
 from analysis.jobs.queue import processes, table
 from analysis.jobs.runner import worker
-from analysis.models.spec import InspectSpec, ModelSpec
+from analysis.models.source.model_spec import InspectSpec, ModelSpec
 from tests.support.worker import COMMAND, SCRIPT, end_worker, request, wait_for, wait_state
 
 pytestmark = pytest.mark.timeout(60)

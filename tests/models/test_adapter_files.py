@@ -6,8 +6,8 @@ import pickle
 import pytest
 
 from analysis.core.errors import RecipeError
-from analysis.models import adapter_config
-from analysis.models.adapter import check_adapter
+from analysis.models.running.adapters import check_adapter
+from analysis.models.source import adapter_config
 
 
 class Runs:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.models import load
-from analysis.models.spec import ModelSpec
+from analysis.models.loading import load
+from analysis.models.source.model_spec import ModelSpec
 from tests.support.made_up import json_values, refusal
 
 ENTRIES = st.fixed_dictionaries(

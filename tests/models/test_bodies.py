@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from analysis.core.errors import UnsupportedModelError
-from analysis.models.decoder import find_decoder
-from analysis.models.writing import greedy
+from analysis.models.architecture.decoder import find_decoder
+from analysis.models.running.generation import greedy
 from tests.zoo.models import build
 
 

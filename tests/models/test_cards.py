@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from analysis.core.blocks import Block
-from analysis.models import load, placement, stream
-from analysis.models.spec import ModelSpec
+from analysis.models.loading import load, placement
+from analysis.models.running import hidden_states
+from analysis.models.source.model_spec import ModelSpec
 from tests.models.test_spread import figures
 
 pytestmark = [
@@ -27,8 +28,8 @@ def test_all_cards_have_the_figures_of_one(tiny_folder, cache, family, monkeypat
     monkeypatch.setattr(placement, "place", in_halves)
     spread = load.load(ModelSpec(str(tiny_folder(family)), dtype="float32", device="cuda:all"))
     assert {str(device) for device in spread.decoder.layers_on} == {"cuda:0", "cuda:1"}
-    batches = [stream.Inputs(stream.right_padded([[5, 9, 200, 31]]), CUTS)]
-    expected, found = (list(stream.finals(loaded.decoder, batches)) for loaded in (one, spread))
+    batches = [hidden_states.Inputs(hidden_states.right_padded([[5, 9, 200, 31]]), CUTS)]
+    expected, found = (list(hidden_states.finals(loaded.decoder, batches)) for loaded in (one, spread))
     for (*key, states), (*other, again) in zip(expected, found, strict=True):
         assert key == other
         assert torch.allclose(states.cpu(), again.cpu(), atol=1e-5)

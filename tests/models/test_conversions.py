@@ -10,8 +10,9 @@ import torch
 from transformers import AutoModelForCausalLM, GgufConfig
 
 from analysis.core.errors import SpecError
-from analysis.models import conversions, load, machine, source
-from analysis.models.spec import ModelSpec
+from analysis.models.loading import load, machine, planning
+from analysis.models.source import conversions, location
+from analysis.models.source.model_spec import ModelSpec
 from tests.support import gguf_files
 from tests.support.levels import few
 
@@ -61,8 +62,8 @@ def test_every_way_to_a_model_finds_it(tmp_path, looks):
     looks.clear()
     (tmp_path / "elsewhere").mkdir()
     copy = shutil.copy(file, tmp_path / "elsewhere")
-    assert source.locate(ModelSpec(str(copy))).identity == load.resolve(spec).identity != ""
-    load.plan(dataclasses.replace(spec, source=str(copy)))
+    assert location.locate(ModelSpec(str(copy))).identity == planning.resolve(spec).identity != ""
+    planning.plan(dataclasses.replace(spec, source=str(copy)))
     load.load_layers_on_disk(spec, why="")
     assert not looks
     with pytest.raises(SpecError, match="cannot be quantized again"):

@@ -7,11 +7,12 @@ import torch
 
 from analysis.core.blocks import Block, LayerSet, PartSet
 from analysis.core.errors import SpecError
-from analysis.models import decoder as architecture
-from analysis.models import load
-from analysis.models import spec as cost
-from analysis.models.cut import cut, without_block
-from analysis.models.spec import InspectResult, ModelSpec
+from analysis.models.architecture import decoder as architecture
+from analysis.models.architecture import layer_sizes
+from analysis.models.loading import load, planning
+from analysis.models.running.pruning import cut, without_block
+from analysis.models.source import sizes
+from analysis.models.source.model_spec import InspectResult, ModelSpec
 from tests.support.families import FAMILIES, build
 from tests.support.stored import walked
 from tests.zoo import models
@@ -21,8 +22,8 @@ CUTS = (None, Block(2, 3), LayerSet((0, 3, 5)), PartSet(attention=(0, 4), feed_f
 
 def facts_of(model, dtype="float32"):
     decoder = architecture.find_decoder(model)
-    found = architecture.facts(decoder, name="tiny", dtype=dtype, quantization="none")
-    return replace(found, layers=architecture.layer_facts(decoder))
+    found = layer_sizes.facts(decoder, name="tiny", dtype=dtype, quantization="none")
+    return replace(found, layers=layer_sizes.layer_facts(decoder))
 
 
 def parameter_bytes(model):
@@ -57,7 +58,7 @@ def test_active_are_the_parameters_that_one_token_really_goes_through(name, bloc
         sum(len(expert.view(-1)) for expert in weight.grad if expert.any()) if weight.dim() == 3 else weight.numel()
         for weight in model.parameters()
     )
-    saved = cost.savings(facts, block)
+    saved = sizes.savings(facts, block)
     assert saved.active_parameters == active
     assert (active < saved.kept_parameters) == (name != "llama")
 
@@ -69,9 +70,9 @@ def test_weights_are_those_of_the_really_cut_model(family, block):
     facts = facts_of(model)
     if block is not None:
         cut(architecture.find_decoder(model), block)
-    assert cost.weight_bytes(facts, block, "float32") == parameter_bytes(model)
-    assert cost.weight_bytes(facts, block, "bfloat16") == parameter_bytes(model.to(torch.bfloat16))
-    kept = cost.savings(facts, block).kept_parameters
+    assert sizes.weight_bytes(facts, block, "float32") == parameter_bytes(model)
+    assert sizes.weight_bytes(facts, block, "bfloat16") == parameter_bytes(model.to(torch.bfloat16))
+    kept = sizes.savings(facts, block).kept_parameters
     assert kept == sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -87,18 +88,18 @@ def test_kv_cache_estimate_equals_the_real_cache_of_a_prompt(family, block):
     # A layer without its attention keeps one number a token, by which the library counts tokens.
     layers = [layer for layer in output[decoder.cache_name].layers if layer.keys.shape[-1] > 1]
     size = sum(tensor.numel() * tensor.element_size() for layer in layers for tensor in (layer.keys, layer.values))
-    assert cost.kv_cache_bytes(facts, block, tokens=100, batch_size=2, dtype="float32") == size
-    assert cost.kv_cache_bytes(facts, block, tokens=100, batch_size=1, dtype="bfloat16") == size / 4
+    assert sizes.kv_cache_bytes(facts, block, tokens=100, batch_size=2, dtype="float32") == size
+    assert sizes.kv_cache_bytes(facts, block, tokens=100, batch_size=1, dtype="bfloat16") == size / 4
 
 
 def test_missing_part_sizes_of_older_results_raise_one_sentence():
     facts, removed = facts_of(build("llama")), PartSet(attention=(4,))
     older = replace(facts, layers=[replace(layer, attention=None, feed_forward=None) for layer in facts.layers])
-    assert cost.knows(facts, removed)
-    assert not cost.knows(older, removed)
-    assert cost.knows(older, Block(2, 3))
+    assert sizes.knows(facts, removed)
+    assert not sizes.knows(older, removed)
+    assert sizes.knows(older, Block(2, 3))
     with pytest.raises(SpecError, match="The size of the attention part of layer 4 of tiny is not recorded"):
-        cost.savings(older, removed)
+        sizes.savings(older, removed)
 
 
 @pytest.mark.parametrize("quantization", ["8bit", "4bit"])
@@ -106,50 +107,50 @@ def test_missing_part_sizes_of_older_results_raise_one_sentence():
 def test_quantized_weights_are_those_that_are_loaded(tiny_folder, family, quantization):
     """Fused experts are left as they are, a Conv1D is packed like any matrix."""
     spec = ModelSpec(str(tiny_folder(family)), dtype="bfloat16", quantization=quantization)
-    planned = load.plan(spec)
+    planned = planning.plan(spec)
     loaded = load.load(spec)
     assert planned.weight_bytes == quantized_bytes(loaded.model)
     block = Block(1, 3)
     cut(loaded.decoder, block)
-    assert cost.weight_bytes(planned.facts, block, quantization) == quantized_bytes(loaded.model)
+    assert sizes.weight_bytes(planned.facts, block, quantization) == quantized_bytes(loaded.model)
 
 
 def test_the_skeleton_says_the_same_as_the_model(tiny_folder):
     for family in ("gemma3_text", "qwen3_moe"):
         spec = ModelSpec(str(tiny_folder(family)), dtype="float32")
-        assert load.plan(spec).facts.layers == architecture.layer_facts(load.load(spec).decoder)
+        assert planning.plan(spec).facts.layers == layer_sizes.layer_facts(load.load(spec).decoder)
 
 
 def test_skeleton_runs_once_for_repeated_plans(tiny_folder, monkeypatch):
     spec = ModelSpec(str(tiny_folder("qwen3")), dtype="float32")
     other = ModelSpec(str(tiny_folder("gemma3_text")), dtype="float32")
-    passes, run = [], architecture._caches_of_a_pass
-    monkeypatch.setattr(architecture, "_caches_of", {})
-    monkeypatch.setattr(architecture, "_caches_of_a_pass", lambda decoder: passes.append(decoder) or run(decoder))
-    planned = [load.plan(one).facts for one in (spec, spec, other, other, spec)]
+    passes, run = [], layer_sizes._caches_of_a_pass
+    monkeypatch.setattr(layer_sizes, "_caches_of", {})
+    monkeypatch.setattr(layer_sizes, "_caches_of_a_pass", lambda decoder: passes.append(decoder) or run(decoder))
+    planned = [planning.plan(one).facts for one in (spec, spec, other, other, spec)]
     assert len(passes) == 2
     assert planned[0] == planned[1] == planned[4] != planned[2] == planned[3]
 
 
 def test_nf4_of_one_matrix_by_hand():
     # 65 weights: 33 bytes of pairs, 2 scales of a byte, 1 scale of them of four bytes, 273 float32 of tables.
-    assert architecture.nf4_bytes(65) == 33 + 2 + 4 + 4 * 273
+    assert layer_sizes.nf4_bytes(65) == 33 + 2 + 4 + 4 * 273
 
 
 def test_unknown_costs_are_none_and_not_a_guess():
     facts = facts_of(build("llama"))
     old = replace(facts, layers=[])
-    assert cost.weight_bytes(old, None, "4bit") is None
-    assert cost.kv_cache_bytes(old, None, tokens=10, dtype="bfloat16") is None
-    assert cost.weight_bytes(old, Block(1, 2), "float32") == cost.weight_bytes(facts, Block(1, 2), "float32")
+    assert sizes.weight_bytes(old, None, "4bit") is None
+    assert sizes.kv_cache_bytes(old, None, tokens=10, dtype="bfloat16") is None
+    assert sizes.weight_bytes(old, Block(1, 2), "float32") == sizes.weight_bytes(facts, Block(1, 2), "float32")
     recurrent = [replace(layer, cache_width=None) if index == 1 else layer for index, layer in enumerate(facts.layers)]
-    assert cost.kv_cache_bytes(replace(facts, layers=recurrent), None, tokens=10, dtype="bfloat16") is None
+    assert sizes.kv_cache_bytes(replace(facts, layers=recurrent), None, tokens=10, dtype="bfloat16") is None
 
 
 def test_body_that_needs_numbers_leaves_its_cache_unknown(monkeypatch):
     model = build("llama")
     monkeypatch.setattr(type(model.base_model), "forward", lambda self, **inputs: 1 / 0)
-    assert {layer.cache_width for layer in architecture.layer_facts(architecture.find_decoder(model))} == {None}
+    assert {layer.cache_width for layer in layer_sizes.layer_facts(architecture.find_decoder(model))} == {None}
 
 
 def test_results_that_are_older_than_these_facts_still_load():

@@ -5,8 +5,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from analysis.core.blocks import LayerSet
-from analysis.models import cut, depth, load
-from analysis.models.spec import ModelSpec
+from analysis.models.loading import load
+from analysis.models.running import folding, pruning
+from analysis.models.source.model_spec import ModelSpec
 from tests.zoo import models
 from tests.zoo.truth import Truth
 
@@ -18,8 +19,8 @@ REMOVED = (0, 3)
 def test_cut_of_depth_dependent_layers_reloads_with_the_same_logits(tmp_path, name):
     models.save(name, tmp_path / "whole")
     decoder = load.load(ModelSpec(str(tmp_path / "whole"), dtype="float32", device="cpu")).decoder
-    cut.cut(decoder, LayerSet(REMOVED))
-    depth.settle(decoder, [layer for layer in range(models.N_LAYERS) if layer not in REMOVED])
+    pruning.cut(decoder, LayerSet(REMOVED))
+    folding.settle(decoder, [layer for layer in range(models.N_LAYERS) if layer not in REMOVED])
     decoder.model.save_pretrained(tmp_path / "cut")
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "cut").eval()
     with torch.inference_mode():
@@ -32,6 +33,6 @@ def test_settings_by_number_of_layers_are_restored_with_the_layers(tmp_path):
     models.save("minicpm3", tmp_path / "whole")
     decoder = load.load(ModelSpec(str(tmp_path / "whole"), dtype="float32", device="cpu")).decoder
     before = decoder.config.scale_depth
-    with cut.without_block(decoder, LayerSet(REMOVED)):
+    with pruning.without_block(decoder, LayerSet(REMOVED)):
         assert decoder.config.scale_depth == pytest.approx(before * (4 / 6) ** 0.5)
     assert decoder.config.scale_depth == before

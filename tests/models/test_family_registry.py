@@ -26,11 +26,12 @@ from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from analysis.experiments.maps import distance_map
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.scoring import likelihood
-from analysis.models import families, load
-from analysis.models.cut import cut, without_block
-from analysis.models.families import Family
-from analysis.models.feed_forward import feed_forward_matrices
-from analysis.models.spec import ModelSpec
+from analysis.models.architecture import families
+from analysis.models.architecture.families import Family
+from analysis.models.architecture.matrices import feed_forward_matrices
+from analysis.models.loading import load
+from analysis.models.running.pruning import cut, without_block
+from analysis.models.source.model_spec import ModelSpec
 from tests.support.asked import questions
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -38,7 +39,7 @@ N_RUNGS = 5
 ROW = '''
 """Ladders: a family of one's own."""
 
-from analysis.models.families import Family, register
+from analysis.models.architecture.families import Family, register
 
 register(
     Family(
@@ -282,6 +283,6 @@ def test_unnamed_parts_are_looked_up_generically():
 
 
 def test_the_rows_load_no_library():
-    code = "import sys, analysis.models.families; print({'torch', 'transformers', 'pandas'} & set(sys.modules))"
+    code = "import sys, analysis.models.architecture.families; print({'torch', 'transformers', 'pandas'} & set(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
     assert ran.stdout.strip() == "set()"

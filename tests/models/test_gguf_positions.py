@@ -8,7 +8,7 @@ from transformers import Gemma3TextConfig, LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from analysis.core.errors import UnsupportedModelError
-from analysis.models import gguf_config
+from analysis.models.source import gguf
 
 THETA, HEAD = 500_000.0, 128
 
@@ -49,7 +49,7 @@ def test_the_divisors_of_llama_3_are_its_rule(tmp_path, factor):
     expected = frequencies(llama(**rule, original_max_position_embeddings=8192))
     divisors = frequencies(llama()) / expected  # as llama.cpp's converter writes them
     config = llama()
-    gguf_config.complete(config, file(tmp_path, divisors=divisors.numpy()))
+    gguf.complete(config, file(tmp_path, divisors=divisors.numpy()))
     assert config.rope_parameters["rope_type"] == "llama3"
     assert torch.equal(frequencies(config), expected)
 
@@ -57,17 +57,17 @@ def test_the_divisors_of_llama_3_are_its_rule(tmp_path, factor):
 @pytest.mark.parametrize("divisors", [None, np.ones(HEAD // 2)])
 def test_neutral_divisors_leave_positions_unchanged(tmp_path, divisors):
     config = llama()
-    gguf_config.complete(config, file(tmp_path, divisors=divisors, type="none"))
+    gguf.complete(config, file(tmp_path, divisors=divisors, type="none"))
     assert torch.equal(frequencies(config), frequencies(llama()))
 
 
 def test_linear_factor_applies_to_full_attention_layers(tmp_path):
     config = llama()
-    gguf_config.complete(config, file(tmp_path, type="linear", factor=4.0))
+    gguf.complete(config, file(tmp_path, type="linear", factor=4.0))
     torch.testing.assert_close(frequencies(config), frequencies(llama()) / 4)
     gemma = Gemma3TextConfig()
     before = dict(gemma.rope_parameters["sliding_attention"])
-    gguf_config.complete(gemma, file(tmp_path, "gemma3", type="linear", factor=8.0))
+    gguf.complete(gemma, file(tmp_path, "gemma3", type="linear", factor=8.0))
     assert (
         gemma.rope_parameters["full_attention"] | {"rope_type": "linear", "factor": 8.0}
         == gemma.rope_parameters["full_attention"]
@@ -87,4 +87,4 @@ def test_linear_factor_applies_to_full_attention_layers(tmp_path):
 )
 def test_scaling_beyond_a_configuration_is_refused(tmp_path, told, sentence):
     with pytest.raises(UnsupportedModelError, match=sentence):
-        gguf_config.complete(llama(), file(tmp_path, **told))
+        gguf.complete(llama(), file(tmp_path, **told))

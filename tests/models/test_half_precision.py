@@ -7,10 +7,12 @@ from analysis.core.blocks import Block, parse_removal
 from analysis.core.errors import UnsupportedModelError
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.scoring import likelihood
-from analysis.models import decoder as architecture
-from analysis.models import head, residual, stream
-from analysis.models.cut import without_block
-from analysis.models.spec import ModelSpec
+from analysis.models.architecture import decoder as architecture
+from analysis.models.architecture import residual
+from analysis.models.running import head
+from analysis.models.running import hidden_states as stream
+from analysis.models.running.pruning import without_block
+from analysis.models.source.model_spec import ModelSpec
 from tests.support.asked import CUTS, flat, questions
 from tests.support.families import BY_MASK, BY_ROW, FAMILIES, build
 

@@ -4,10 +4,17 @@ import pytest
 import torch
 
 from analysis.core.blocks import Block, LayerSet
-from analysis.models import decoder as architecture
-from analysis.models import stream as hidden_states
-from analysis.models.cut import without_block
-from analysis.models.stream import batches, layer_passes, right_padded, run_tails, run_trunk, token_streams
+from analysis.models.architecture import decoder as architecture
+from analysis.models.running import hidden_states
+from analysis.models.running.hidden_states import (
+    batches,
+    layer_passes,
+    right_padded,
+    run_tails,
+    run_trunk,
+    token_streams,
+)
+from analysis.models.running.pruning import without_block
 from tests.support.families import FAMILIES, N_LAYERS, build
 
 TEXTS = [[5, 9, 33, 7, 8, 21], [4, 17, 6], [60, 61, 62, 63, 64, 65, 66, 67, 3]]

@@ -12,8 +12,9 @@ from analysis import hub
 from analysis.cli import answers
 from analysis.core.errors import ModelNotFoundError, UnsupportedModelError
 from analysis.core.progress import Cancelled
-from analysis.models import identity, inspection, load, source
-from analysis.models.spec import InspectSpec, ModelSpec
+from analysis.models.loading import inspection, load, planning
+from analysis.models.source import identity, location
+from analysis.models.source.model_spec import InspectSpec, ModelSpec
 from tests.support import gguf_files
 from tests.support.levels import few
 
@@ -40,7 +41,7 @@ def offline(monkeypatch):
 
 
 def test_size_is_known_before_the_weights_are_fetched(there):
-    planned = load.plan(SPEC)
+    planned = planning.plan(SPEC)
     assert planned.spec.identity == f"hub:{commit(there)}"
     assert planned.source.remote.commit == commit(there)
     assert planned.source.remote.n_bytes > planned.source.remote.missing_bytes - 1 > 100_000
@@ -57,7 +58,7 @@ def test_it_loads_and_loads_again_without_a_hub(there, monkeypatch):
 
 
 def test_a_request_stays_with_its_commit(there):
-    resolved = load.resolve(SPEC)
+    resolved = planning.resolve(SPEC)
     assert not there.sent("/cdn/")
     before = commit(there)
     there.models["org/tiny"].commit(without_weights(there, **{"model.safetensors": b"other"}))
@@ -65,14 +66,14 @@ def test_a_request_stays_with_its_commit(there):
     loaded = load.load(resolved)
     assert loaded.spec.identity == f"hub:{before}"
     assert not any("/api/" in one.path for one in there.asked[n_asked:])
-    assert load.resolve(SPEC).identity != resolved.identity
+    assert planning.resolve(SPEC).identity != resolved.identity
 
 
 def test_a_branch_that_moved_is_another_model(there):
-    before = load.resolve(SPEC).identity
+    before = planning.resolve(SPEC).identity
     there.models["org/tiny"].commit(without_weights(there, **{"model.safetensors": b"other"}))
-    assert load.resolve(SPEC).identity != before
-    assert load.resolve(replace(SPEC, revision=before.removeprefix("hub:"))).identity == before
+    assert planning.resolve(SPEC).identity != before
+    assert planning.resolve(replace(SPEC, revision=before.removeprefix("hub:"))).identity == before
 
 
 @pytest.mark.parametrize(
@@ -85,13 +86,13 @@ def test_a_branch_that_moved_is_another_model(there):
 def test_a_repository_without_safetensors_is_refused_before_anything_fits(there, more, said):
     there.models["org/tiny"].commit(without_weights(there, **more))
     with pytest.raises(UnsupportedModelError, match=said):
-        load.plan(SPEC)
+        planning.plan(SPEC)
 
 
 def test_adapter_id_is_refused_with_the_right_place(there):
     there.models["org/tiny"].commit({"adapter_config.json": b"{}", "adapter_model.safetensors": b"x"})
     with pytest.raises(UnsupportedModelError, match="is an adapter.*--adapter"):
-        load.plan(SPEC)
+        planning.plan(SPEC)
 
 
 def test_weights_that_lie_there_twice_are_fetched_once(there):
@@ -111,7 +112,7 @@ def test_files_here_are_used_with_notice_when_the_hub_fails(there, fault):
 
 
 def test_incomplete_files_are_not_used(there):
-    load.plan(SPEC)
+    planning.plan(SPEC)
     there.fault("/api/", status=503)
     with pytest.raises(ModelNotFoundError, match=r"a server error \(503\)"):
         load.load(SPEC)
@@ -122,13 +123,13 @@ def test_without_a_hub_another_revision_is_named(there, monkeypatch):
     load.load(replace(SPEC, revision="v1"))
     offline(monkeypatch)
     with pytest.raises(ModelNotFoundError, match=r"HF_HUB_OFFLINE.*another revision of it: `--revision v1`"):
-        load.plan(SPEC)
+        planning.plan(SPEC)
     assert load.load(replace(SPEC, revision="v1")).spec.identity == f"hub:{commit(there, 'v1')}"
     assert load.load(replace(SPEC, revision=commit(there, "v1")[:12])).spec.identity == f"hub:{commit(there, 'v1')}"
 
 
 def test_missing_files_are_reported_without_a_hub(there, monkeypatch):
-    load.plan(SPEC)
+    planning.plan(SPEC)
     offline(monkeypatch)
     with pytest.raises(ModelNotFoundError, match=r"of org/tiny at commit \w{12} are not on this machine, and HF_HUB_OFFLINE"):
         load.load(SPEC)
@@ -151,7 +152,7 @@ def test_a_cut_transfer_is_a_sentence(there):
 @pytest.mark.parametrize("name", ["org/..", "org/a--b", "org/x.git", "o" * 200])
 def test_a_name_that_none_can_have(there, name):
     with pytest.raises(ModelNotFoundError, match="Check the spelling|There is no model at"):
-        source.locate(ModelSpec(name), weights=False)
+        location.locate(ModelSpec(name), weights=False)
 
 
 @pytest.mark.long
@@ -167,7 +168,7 @@ def test_the_command_line_says_it_in_one_line(there, tmp_path):
 
 
 def test_inspection_reports_commit_and_sizes(there, tmp_path, monkeypatch):
-    from analysis.models import inspection
+    from analysis.models.loading import inspection
 
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
     result = inspection.run(InspectSpec(SPEC))
@@ -181,7 +182,7 @@ def test_inspection_reports_commit_and_sizes(there, tmp_path, monkeypatch):
 
 def test_fetching_weights_resumes_after_a_pause(there, tmp_path, monkeypatch):
     from analysis.core.progress import bytes_so_far
-    from analysis.models import inspection
+    from analysis.models.loading import inspection
 
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
     there.fault("/cdn/", bytes_per_s=4_000_000)
@@ -210,7 +211,7 @@ def test_gguf_file_from_the_hub_is_fetched_on_request(loopback, tmp_path, monkey
     file = gguf_files.write(tmp_path / "tiny.gguf", "llama")
     loopback.add("org/tiny-GGUF", {"tiny.gguf": file.read_bytes(), "README.md": b"x"})
     spec = ModelSpec("org/tiny-GGUF/tiny.gguf", dtype="float32", device="cpu")
-    for asked in (lambda: load.plan(spec), lambda: load.load(spec)):
+    for asked in (lambda: planning.plan(spec), lambda: load.load(spec)):
         with pytest.raises(
             ModelNotFoundError, match=r"The weights of tiny are not on this machine\. Download them with .* --fetch`, or get"
         ):
@@ -223,4 +224,4 @@ def test_gguf_file_from_the_hub_is_fetched_on_request(loopback, tmp_path, monkey
     assert found.spec.model.source == spec.source
     offline(monkeypatch)
     assert load.load(spec).spec == found.spec.model
-    assert load.resolve(replace(spec, source=str(file))).identity == found.spec.model.identity
+    assert planning.resolve(replace(spec, source=str(file))).identity == found.spec.model.identity

@@ -15,9 +15,12 @@ from analysis.core.blocks import Block, LayerSet, parse_removal
 from analysis.core.errors import NotEnoughMemoryError, UnsupportedModelError
 from analysis.core.progress import Cancelled
 from analysis.experiments.scoring import likelihood, trees
-from analysis.models import conversions, families, layerwise, load, scratch, stream
-from analysis.models.checkpoint import Checkpoint
-from analysis.models.spec import ModelSpec
+from analysis.models.architecture import families
+from analysis.models.loading import layers_on_disk, load, planning
+from analysis.models.loading.weight_files import WeightFiles
+from analysis.models.running import hidden_states, layer_streaming, stream_files
+from analysis.models.source import conversions
+from analysis.models.source.model_spec import ModelSpec
 from tests.conftest import REPOSITORY
 from tests.support import gguf_files
 from tests.support.families import BY_MASK, FAMILIES
@@ -38,9 +41,9 @@ def pair(tiny_folder, tmp_path, monkeypatch):
         spec = ModelSpec(source=str(path), device="cpu", **{"dtype": "float32", **settings})
         whole = load.load(spec)
         conversions.delete(whole.spec.identity)  # of a GGUF file: the file itself is read by layer
-        monkeypatch.setattr(load.Plan, "fits", False)
-        monkeypatch.setattr(load.Plan, "streams", True)
-        monkeypatch.setattr(load.Plan, "room_bytes", 1 << 30)
+        monkeypatch.setattr(planning.Plan, "fits", False)
+        monkeypatch.setattr(planning.Plan, "streams", True)
+        monkeypatch.setattr(planning.Plan, "room_bytes", 1 << 30)
         on_disk = load.load(spec, by_layer=True)
         monkeypatch.undo()
         monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
@@ -51,8 +54,8 @@ def pair(tiny_folder, tmp_path, monkeypatch):
 
 
 def ends(loaded: load.LoadedModel) -> dict[tuple[int, int], torch.Tensor]:
-    batches = [layerwise.Inputs(stream.right_padded([ids]), CUTS) for ids in TEXTS]
-    return {(number, index): found for number, index, found in stream.finals(loaded.decoder, batches)}
+    batches = [layer_streaming.Inputs(hidden_states.right_padded([ids]), CUTS) for ids in TEXTS]
+    return {(number, index): found for number, index, found in hidden_states.finals(loaded.decoder, batches)}
 
 
 @pytest.mark.parametrize("family", few([*FAMILIES, *BY_MASK], "llama", "qwen3_moe", "gemma3_text", "gpt2"))
@@ -67,7 +70,9 @@ def test_every_family_ends_where_the_whole_model_does(pair, family):
 def test_all_depths_are_those_of_the_whole_model(pair):
     whole, on_disk = pair("llama")
     groups = [TEXTS[:2], TEXTS[2:]]
-    for expected, found in zip(*(stream.all_token_streams(one.decoder, groups) for one in (whole, on_disk)), strict=True):
+    for expected, found in zip(
+        *(hidden_states.all_token_streams(one.decoder, groups) for one in (whole, on_disk)), strict=True
+    ):
         assert len(expected) == len(found) == whole.decoder.n_layers + 1
         assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
 
@@ -97,7 +102,7 @@ def test_questions_and_texts_share_one_reading(pair, dtype):
         return asked.found, read.found
 
     kept = on_disk.decoder.on_disk
-    outside = kept.bytes_read - sum(kept.layer_bytes[index] for index in set(layerwise.kinds(on_disk.decoder).values()))
+    outside = kept.bytes_read - sum(kept.layer_bytes[index] for index in set(layers_on_disk.kinds(on_disk.decoder).values()))
     assert measured(whole) == measured(on_disk)
     assert kept.bytes_read == outside + sum(kept.layer_bytes), "each weight once, the trials included"
 
@@ -119,27 +124,27 @@ def test_streams_beyond_memory_go_to_files_with_equal_results(pair):
     on_disk.decoder.on_disk.room_bytes = 0
     for key, states in ends(whole).items():
         assert torch.equal(states, ends(on_disk)[key])
-    assert not list((scratch.store.cache_dir() / "scratch").glob("*/*")), "nothing is left"
-    assert not list((scratch.store.cache_dir() / "scratch").iterdir()), "no lock either"
+    assert not list((stream_files.store.cache_dir() / "scratch").glob("*/*")), "nothing is left"
+    assert not list((stream_files.store.cache_dir() / "scratch").iterdir()), "no lock either"
 
 
 @pytest.mark.parametrize("room", [0, 1 << 30])
 def test_stopped_run_resumes_behind_the_last_layer_noted(pair, monkeypatch, room):
     whole, on_disk = pair("llama")
-    monkeypatch.setattr(scratch, "_NOTE_EVERY_S", 0.0)
+    monkeypatch.setattr(stream_files, "_NOTE_EVERY_S", 0.0)
     on_disk.decoder.on_disk.room_bytes = room
-    batches = [layerwise.Inputs(stream.right_padded([ids]), CUTS) for ids in TEXTS]
+    batches = [layer_streaming.Inputs(hidden_states.right_padded([ids]), CUTS) for ids in TEXTS]
     read: list[int] = []
-    each = layerwise.LayersOnDisk.each
-    monkeypatch.setattr(layerwise.LayersOnDisk, "each", lambda self, first=0: (read.append(first), each(self, first))[1])
+    each = layers_on_disk.LayersOnDisk.each
+    monkeypatch.setattr(layers_on_disk.LayersOnDisk, "each", lambda self, first=0: (read.append(first), each(self, first))[1])
 
     def stop(done: int, total: int) -> None:
         if done > 0.6 * total:
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        list(stream.finals(on_disk.decoder, batches, stop))
-    found = {(number, index): states for number, index, states in stream.finals(on_disk.decoder, batches)}
+        list(hidden_states.finals(on_disk.decoder, batches, stop))
+    found = {(number, index): states for number, index, states in hidden_states.finals(on_disk.decoder, batches)}
     assert read[0] == 0
     assert read[1] >= 2
     for key, states in ends(whole).items():
@@ -149,46 +154,47 @@ def test_stopped_run_resumes_behind_the_last_layer_noted(pair, monkeypatch, room
 def test_progress_ends_at_its_total_and_layers_run_least_often(pair):
     _, on_disk = pair("llama")
     told: list[tuple[int, int]] = []
-    batches = [layerwise.Inputs(stream.right_padded([ids]), CUTS) for ids in TEXTS]
-    list(stream.finals(on_disk.decoder, batches, lambda done, total: told.append((done, total))))
-    passes = len(TEXTS) * stream.layer_passes(CUTS, on_disk.decoder.n_layers)
+    batches = [layer_streaming.Inputs(hidden_states.right_padded([ids]), CUTS) for ids in TEXTS]
+    list(hidden_states.finals(on_disk.decoder, batches, lambda done, total: told.append((done, total))))
+    passes = len(TEXTS) * hidden_states.layer_passes(CUTS, on_disk.decoder.n_layers)
     assert told == [(done, passes) for done in range(1, passes + 1)]
 
 
 def test_another_request_takes_nothing_over(pair, monkeypatch):
     whole, on_disk = pair("llama")
-    monkeypatch.setattr(scratch, "_NOTE_EVERY_S", 0.0)
+    monkeypatch.setattr(stream_files, "_NOTE_EVERY_S", 0.0)
 
     def stop(done: int, total: int) -> None:
         if done > 0.6 * total:
             raise Cancelled
 
-    one = layerwise.Inputs(stream.right_padded([TEXTS[0]]), [None])
+    one = layer_streaming.Inputs(hidden_states.right_padded([TEXTS[0]]), [None])
     with pytest.raises(Cancelled):
-        list(stream.finals(on_disk.decoder, [one], stop))
+        list(hidden_states.finals(on_disk.decoder, [one], stop))
     other = dataclasses.replace(one, ids=one.ids + 1)
-    ((_, _, expected),) = stream.finals(whole.decoder, [other])
-    ((_, _, found),) = stream.finals(on_disk.decoder, [other])
+    ((_, _, expected),) = hidden_states.finals(whole.decoder, [other])
+    ((_, _, found),) = hidden_states.finals(on_disk.decoder, [other])
     assert torch.equal(expected, found)
 
 
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
-from analysis.models import layerwise, load, scratch, stream
-from analysis.models.spec import ModelSpec
+from analysis.models.loading import load, planning
+from analysis.models.running import hidden_states, layer_streaming, stream_files
+from analysis.models.source.model_spec import ModelSpec
 from tests.models.test_layerwise import CUTS, TEXTS
 
-scratch._NOTE_EVERY_S = 0.0
-load.Plan.fits, load.Plan.streams, load.Plan.room_bytes = False, True, {room}
+stream_files._NOTE_EVERY_S = 0.0
+planning.Plan.fits, planning.Plan.streams, planning.Plan.room_bytes = False, True, {room}
 loaded = load.load(ModelSpec(source={folder!r}, device="cpu", dtype="float32"), by_layer=True)
-batches = [layerwise.Inputs(stream.right_padded([ids]), CUTS) for ids in TEXTS]
+batches = [layer_streaming.Inputs(hidden_states.right_padded([ids]), CUTS) for ids in TEXTS]
 
 def report(done, total):
     if done > 0.6 * total:
         os.kill(os.getpid(), signal.SIGKILL)
 
-list(stream.finals(loaded.decoder, batches, report))
+list(hidden_states.finals(loaded.decoder, batches, report))
 """
 
 
@@ -199,8 +205,8 @@ def test_next_process_resumes_the_run_of_a_killed_one(pair, tiny_folder, monkeyp
     died = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
     assert died.returncode == -signal.SIGKILL, died.stderr
     first: list[int] = []
-    each = layerwise.LayersOnDisk.each
-    monkeypatch.setattr(layerwise.LayersOnDisk, "each", lambda self, at=0: (first.append(at), each(self, at))[1])
+    each = layers_on_disk.LayersOnDisk.each
+    monkeypatch.setattr(layers_on_disk.LayersOnDisk, "each", lambda self, at=0: (first.append(at), each(self, at))[1])
     found = ends(on_disk)
     assert first[0] >= 2
     for key, states in ends(whole).items():
@@ -234,8 +240,8 @@ def test_gguf_layers_give_the_output_of_the_whole_model(pair, lfm2, tmp_path, ar
     cuts = [None, Block(1, 2), Block(0, 1), LayerSet((0, 3))]
 
     def without(loaded: load.LoadedModel) -> list[torch.Tensor]:
-        batches = [layerwise.Inputs(stream.right_padded([ids]), cuts) for ids in TEXTS]
-        found = {(number, index): states for number, index, states in stream.finals(loaded.decoder, batches)}
+        batches = [layer_streaming.Inputs(hidden_states.right_padded([ids]), cuts) for ids in TEXTS]
+        found = {(number, index): states for number, index, states in hidden_states.finals(loaded.decoder, batches)}
         return [found[key] for key in sorted(found)]
 
     for expected, found in zip(without(whole), without(on_disk), strict=True):
@@ -253,14 +259,14 @@ def test_every_kind_of_gguf_block_is_read_both_ways(pair, tmp_path):
     for kind, layer in zip(gguf_files.KINDS, whole.decoder.layers, strict=True):
         expected = dequantize(gguf_files.any_blocks(kind, gguf_files.DOWN), kind)
         assert torch.equal(layer.mlp.down_proj.weight, torch.from_numpy(expected).view(gguf_files.DOWN)), kind.name
-    batches = [layerwise.Inputs(stream.right_padded([ids]), [None]) for ids in TEXTS]
-    expected, found = ({n: states for n, _, states in stream.finals(one.decoder, batches)} for one in (whole, on_disk))
+    batches = [layer_streaming.Inputs(hidden_states.right_padded([ids]), [None]) for ids in TEXTS]
+    expected, found = ({n: states for n, _, states in hidden_states.finals(one.decoder, batches)} for one in (whole, on_disk))
     assert all(torch.equal(expected[n], found[n]) for n in range(len(TEXTS)))
 
 
 def test_gguf_file_without_a_weight_is_refused_before_reading(pair, tmp_path, monkeypatch):
     file = gguf_files.write(tmp_path / "m.gguf", "llama", without="blk.2.ffn_down.weight")
-    monkeypatch.setattr(Checkpoint, "read", lambda self, names: pytest.fail("no weight is read"))
+    monkeypatch.setattr(WeightFiles, "read", lambda self, names: pytest.fail("no weight is read"))
     with pytest.raises(UnsupportedModelError, match=r"lacks 1 weight \(model\.layers\.2\.mlp\.down_proj\.weight\)"):
         by_layer(file, monkeypatch)
     monkeypatch.undo()
@@ -274,14 +280,14 @@ def test_incomplete_experts_are_refused_before_reading(tiny_folder, tmp_path, mo
     held = load_file(folder / "model.safetensors")
     del held["model.layers.2.mlp.experts.1.down_proj.weight"]
     save_file(held, folder / "model.safetensors", metadata={"format": "pt"})
-    monkeypatch.setattr(Checkpoint, "read", lambda self, names: pytest.fail("no weight is read"))
+    monkeypatch.setattr(WeightFiles, "read", lambda self, names: pytest.fail("no weight is read"))
     with pytest.raises(UnsupportedModelError, match="missing or do not match|another shape"):
         by_layer(folder, monkeypatch)
 
 
 def by_layer(path, monkeypatch) -> load.LoadedModel:
     for name, value in {"fits": False, "streams": True, "room_bytes": 1 << 30}.items():
-        monkeypatch.setattr(load.Plan, name, value)
+        monkeypatch.setattr(planning.Plan, name, value)
     return load.load(ModelSpec(source=str(path), device="cpu", dtype="float32"), by_layer=True)
 
 
@@ -299,16 +305,16 @@ def test_notes_beside_quantized_weights_are_released_with_them(pair):
 
 def test_memory_estimate_includes_buffers_that_make_layers(tiny_folder, tmp_path):
     def needed(path, **settings) -> int:
-        planned = load.plan(ModelSpec(source=str(path), device="cpu", **{"dtype": "bfloat16", **settings}))
+        planned = planning.plan(ModelSpec(source=str(path), device="cpu", **{"dtype": "bfloat16", **settings}))
         rest = planned.facts.other_parameters * 4 if settings.get("dtype") == "float32" else 2 * planned.facts.other_parameters
         return planned.layered_bytes - planned.working_bytes // 2 - rest
 
     dense, experts = tiny_folder("llama"), tiny_folder("qwen3_moe")
-    one = max(load.plan(ModelSpec(source=str(dense), device="cpu")).facts.layer_parameters)
+    one = max(planning.plan(ModelSpec(source=str(dense), device="cpu")).facts.layer_parameters)
     # Stored in float32, so as large as two layers in bfloat16.
     assert needed(dense) == 2 * 2 * one + 4 * one
     assert needed(dense, dtype="float32") == 3 * 4 * one
-    joined = max(load.plan(ModelSpec(source=str(experts), device="cpu")).facts.layer_parameters)
+    joined = max(planning.plan(ModelSpec(source=str(experts), device="cpu")).facts.layer_parameters)
     assert needed(experts) > 2 * 2 * joined + 4 * joined
     assert needed(dense, quantization="4bit") < needed(dense) + 4 * one
     file = gguf_files.write(tmp_path / "m.gguf", "llama")
@@ -316,6 +322,6 @@ def test_memory_estimate_includes_buffers_that_make_layers(tiny_folder, tmp_path
 
 
 def test_the_whole_model_is_wanted_where_it_must_be_changed(pair, monkeypatch, tiny_folder):
-    monkeypatch.setattr(load.Plan, "fits", False)
+    monkeypatch.setattr(planning.Plan, "fits", False)
     with pytest.raises(NotEnoughMemoryError):
         load.load(ModelSpec(source=str(tiny_folder("llama")), device="cpu"))

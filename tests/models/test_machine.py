@@ -13,8 +13,8 @@ from analysis.core.errors import SpecError
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.heal import healing
 from analysis.experiments.heal.heal_spec import HealSpec
-from analysis.models import load, machine
-from analysis.models.spec import ModelSpec
+from analysis.models.loading import load, machine
+from analysis.models.source.model_spec import ModelSpec
 from tests.support import documents
 
 LOT = 600_000_000

@@ -8,9 +8,11 @@ import torch
 
 from analysis.core.blocks import Block, PartSet
 from analysis.core.meter import COUNTS
-from analysis.models import cut, machine, meter
-from analysis.models.decoder import Decoder, find_decoder
-from analysis.models.entry import entry
+from analysis.models.architecture import operations
+from analysis.models.architecture.decoder import Decoder, find_decoder
+from analysis.models.architecture.residual import entry
+from analysis.models.loading import machine
+from analysis.models.running import pruning
 from tests.support.families import N_LAYERS, build
 
 IDS = torch.arange(20).reshape(2, 10) + 3
@@ -24,7 +26,7 @@ HEAD = 32 * 300
 
 def watched(family: str) -> Decoder:
     decoder = find_decoder(build(family))
-    meter.watch(decoder, "float32")
+    operations.watch(decoder)
     return decoder
 
 
@@ -55,7 +57,7 @@ def test_of_experts_those_count_that_a_token_uses():
 @torch.inference_mode()
 def test_cut_model_counts_its_remaining_layers():
     decoder = watched("llama")
-    with cut.without_block(decoder, Block(1, 2)):
+    with pruning.without_block(decoder, Block(1, 2)):
         tokens, _ = counted(lambda: decoder.body(IDS, use_cache=False))
     assert tokens == (N_LAYERS - 2) * 20
 
@@ -66,7 +68,7 @@ def test_a_part_that_is_out_counts_nothing():
     without = PartSet(attention=(0, 3), feed_forward=(1,))
     layers = N_LAYERS * (2 * 20 * (PROJECTIONS + FEED_FORWARD) + ATTENTION)
     saved = 2 * (2 * 20 * PROJECTIONS + ATTENTION) + 2 * 20 * FEED_FORWARD
-    with cut.without_block(decoder, without):
+    with pruning.without_block(decoder, without):
         assert counted(lambda: decoder.body(IDS, use_cache=False)) == (N_LAYERS * 20, layers - saved)
     assert counted(lambda: decoder.body(IDS, use_cache=False)) == (N_LAYERS * 20, layers)
 
@@ -75,7 +77,7 @@ def test_backward_costs_one_pass_and_trained_weights_another():
     decoder = watched("llama")
     decoder.model.requires_grad_(False)
     decoder.layers[2].mlp.up_proj.weight.requires_grad_(True)
-    meter.watch(decoder, "float32")  # now with the trained weights
+    operations.watch(decoder)  # now with the trained weights
     _, flop = counted(lambda: decoder.body(IDS, use_cache=False))
     layer = 2 * 20 * (PROJECTIONS + FEED_FORWARD)
     # Gradients flow from the third layer on, and in it not through its attention.
@@ -103,12 +105,12 @@ def packages(tmp_path, monkeypatch) -> Path:
         folder.mkdir()
         (folder / "energy_uj").write_text("1000000\n")
         (folder / "max_energy_range_uj").write_text("5000000\n")
-    monkeypatch.setattr(meter, "POWERCAP", tmp_path)
+    monkeypatch.setattr(machine, "POWERCAP", tmp_path)
     return tmp_path
 
 
 def test_energy_sums_the_packages_across_counter_resets(packages):
-    device = meter.Device("cpu", "float32")
+    device = machine.Device("cpu", "float32")
     assert device.joules() == 0
     (packages / "intel-rapl:0" / "energy_uj").write_text("4000000\n")
     assert device.joules() == 3
@@ -118,11 +120,11 @@ def test_energy_sums_the_packages_across_counter_resets(packages):
 
 def test_where_the_machine_does_not_tell_there_is_no_energy(packages, tmp_path, monkeypatch):
     (packages / "intel-rapl:1" / "energy_uj").unlink()
-    device = meter.Device("cpu", "float32")
+    device = machine.Device("cpu", "float32")
     assert device.joules() is None
-    monkeypatch.setattr(meter, "POWERCAP", tmp_path / "none")
-    assert meter.Device("cpu", "float32").joules() is None
-    assert meter.Device("mps", "float16").joules() is None
+    monkeypatch.setattr(machine, "POWERCAP", tmp_path / "none")
+    assert machine.Device("cpu", "float32").joules() is None
+    assert machine.Device("mps", "float16").joules() is None
 
 
 def test_machine_speed_is_measured_once_and_raised_when_faster(tmp_path, monkeypatch):

@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from analysis.core.errors import ModelNotFoundError, RecipeError, UnsupportedModelError
-from analysis.models import adapter, identity, load, model_files, pretrained, source
-from analysis.models.checkpoint import Checkpoint
-from analysis.models.spec import ModelSpec
+from analysis.models.loading import gguf_conversion, load, planning, pretrained
+from analysis.models.loading.config import read_config
+from analysis.models.loading.weight_files import WeightFiles
+from analysis.models.running import adapters as adapter
+from analysis.models.source import identity, location, model_files
+from analysis.models.source.model_spec import ModelSpec
 from tests.corpus import adapters, models
 from tests.support import gguf_files
 
@@ -33,7 +36,7 @@ def folder(tmp_path):
 
 
 def names(folder):
-    return Checkpoint(folder).places
+    return WeightFiles(folder).places
 
 
 def sharded(folder, *shards):
@@ -50,8 +53,8 @@ def spec(folder):
 def refused(folder, match):
     """Hold that every way to this model is refused before anything outside is opened."""
     for ask in (
-        lambda: load.plan(spec(folder)), lambda: load.load(spec(folder)), lambda: load.resolve(spec(folder)),
-        lambda: load.load_layers_on_disk(spec(folder), why="a test"), lambda: Checkpoint(folder),
+        lambda: planning.plan(spec(folder)), lambda: load.load(spec(folder)), lambda: planning.resolve(spec(folder)),
+        lambda: load.load_layers_on_disk(spec(folder), why="a test"), lambda: WeightFiles(folder),
         lambda: pretrained.config(folder), lambda: pretrained.tokenizer(folder), lambda: pretrained.model(folder, {}),
         lambda: identity.of_folder(folder),
     ):  # fmt: skip
@@ -101,7 +104,7 @@ def test_file_exchanged_and_restored_during_reading_is_refused(folder, outside, 
 
 
 def test_layer_is_not_read_from_an_exchanged_file(folder, outside):
-    held = Checkpoint(folder)
+    held = WeightFiles(folder)
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors").symlink_to(outside / "model.safetensors")
     with pytest.raises(UnsupportedModelError, match="model.safetensors changed while it was read"):
@@ -160,7 +163,7 @@ def test_links_out_of_the_folder_hide_whether_files_exist(folder, outside):
     for target in (outside / "model.safetensors", outside / "nosuch", Path("/dev/zero"), Path("/root/.ssh")):
         (folder / "model.safetensors").symlink_to(target)
         with pytest.raises(UnsupportedModelError) as caught:
-            load.plan(spec(folder))
+            planning.plan(spec(folder))
         said.add(str(caught.value))
         (folder / "model.safetensors").unlink()
     assert len(said) == 1
@@ -191,11 +194,11 @@ def test_pipe_or_folder_in_place_of_a_file_is_refused(folder, name):
     (folder / name).unlink()
     os.mkfifo(folder / name)
     with pytest.raises(ModelNotFoundError, match=f"The model m cannot be read: {name}: it is a pipe, not a regular file"):
-        load.plan(spec(folder))
+        planning.plan(spec(folder))
     (folder / name).unlink()
     (folder / name).mkdir()
     with pytest.raises(ModelNotFoundError, match=f"The model m cannot be read: {name}: it is a folder, not a regular file"):
-        load.plan(spec(folder))
+        planning.plan(spec(folder))
 
 
 def changed(folder, document, **entries):
@@ -261,7 +264,7 @@ def test_hub_index_that_names_an_outside_file_stores_nothing(loopback, folder, o
 
 def test_snapshot_links_load_only_into_its_own_blobs(loopback, folder, outside):
     asked = hub_model(loopback, folder)
-    found = source.locate(asked)
+    found = location.locate(asked)
     weights = found.folder / "model.safetensors"
     assert weights.is_symlink()
     assert load.load(asked).facts.n_layers == 3
@@ -274,14 +277,14 @@ def test_snapshot_links_load_only_into_its_own_blobs(loopback, folder, outside):
 
 def test_snapshot_link_to_another_blob_is_fetched_again(loopback, folder):
     asked = hub_model(loopback, folder)
-    weights = source.locate(asked).folder / "model.safetensors"
+    weights = location.locate(asked).folder / "model.safetensors"
     other = weights.resolve().with_name("other")
     other.write_bytes(models.weights(**{"model.norm.weight": models.numbers([16], 0.5)}))
     expected = weights.read_bytes()
     weights.unlink()
     weights.symlink_to(os.path.relpath(other, weights.parent))
     assert other.stat().st_size == len(expected)
-    source.locate(asked)
+    location.locate(asked)
     assert weights.read_bytes() == expected
 
 
@@ -306,8 +309,8 @@ def test_files_beside_a_gguf_file_are_not_read(tmp_path, outside):
     expected, found = (pretrained.tokenizer(file.parent, file.name) for file in (alone, beside))
     assert found("The capital").input_ids == expected("The capital").input_ids
     assert found.name_or_path == str(beside.parent)
-    config = source.read_config(source.Source(beside.parent, beside.name, "x", ""))
-    plain = source.unpacked(source.Source(beside.parent, beside.name, "x", ""), config)
+    config = read_config(location.Source(beside.parent, beside.name, "x", ""))
+    plain = gguf_conversion.unpacked(location.Source(beside.parent, beside.name, "x", ""), config)
     assert pretrained.model(beside.parent, plain)[0].config.num_hidden_layers == gguf_files.N_LAYERS
 
 
@@ -354,9 +357,9 @@ READERS = {
 }
 """Functions of libraries that open weights, configurations or tokenizers."""
 OWN = {
-    "analysis/models/pretrained.py": READERS,
-    "analysis/models/trial.py": {"from_pretrained"},
-    "analysis/models/gguf.py": {"GGUFReader"},
+    "analysis/models/loading/pretrained.py": READERS,
+    "analysis/models/loading/tokenizer_trial.py": {"from_pretrained"},
+    "analysis/models/source/gguf.py": {"GGUFReader"},
     "analysis/exports/gguf_tokens.py": {"GGUFReader"},
     "analysis/core/store.py": {"load_file"},
 }
@@ -378,7 +381,10 @@ def test_only_listed_modules_let_libraries_open_model_files(file):
 
 
 def test_functions_check_model_files_before_reading_them():
-    trees = [ast.parse((REPOSITORY / f"analysis/models/{module}.py").read_text()) for module in ("pretrained", "trial")]
+    trees = [
+        ast.parse((REPOSITORY / f"analysis/models/loading/{module}.py").read_text())
+        for module in ("pretrained", "tokenizer_trial")
+    ]
     functions = [node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)]
     readers = [node for node in functions if {name for name, _ in called(node)} & READERS]
     assert len(readers) >= 8
@@ -389,7 +395,9 @@ def test_functions_check_model_files_before_reading_them():
         assert any(name in READERS for _, name in calls)
 
 
-@pytest.mark.parametrize("module", ["checkpoint", "identity", "source", "adapter", "unpickled"])
+@pytest.mark.parametrize(
+    "module", ["loading/weight_files", "source/identity", "source/location", "running/adapters", "loading/unpickled"]
+)
 def test_modules_that_open_files_of_a_folder_themselves_check_it(module):
     tree = ast.parse((REPOSITORY / f"analysis/models/{module}.py").read_text())
     assert any(

@@ -11,10 +11,10 @@ from safetensors.torch import load_file, save_file
 from analysis.core import host
 from analysis.core.errors import ModelNotFoundError, NotEnoughMemoryError, SpecError, StorageError, UnsupportedModelError
 from analysis.data import starter as data_starter
-from analysis.models import load as models
-from analysis.models import machine
-from analysis.models import source as models_source
-from analysis.models.spec import ModelSpec
+from analysis.models.loading import gguf_conversion, machine, planning
+from analysis.models.loading import load as models
+from analysis.models.source import conversions
+from analysis.models.source.model_spec import ModelSpec
 from tests.support import gguf_files
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -157,7 +157,7 @@ def test_a_models_own_code_is_never_run(tmp_path, tiny_folder):
 
 def test_model_larger_than_memory_is_refused_before_loading(tmp_path, tiny_folder, monkeypatch):
     huge = copied(tiny_folder(), tmp_path, hidden_size=16384, intermediate_size=53248, num_hidden_layers=126, head_dim=4096)
-    monkeypatch.setattr(models.AutoModelForCausalLM, "from_pretrained", lambda *a, **k: pytest.fail("must not load"))
+    monkeypatch.setattr(planning.AutoModelForCausalLM, "from_pretrained", lambda *a, **k: pytest.fail("must not load"))
     needs = r"needs about [\d.]+ [GT]B in .* but only [\d.]+ [MG]B are free on cpu\. Choose"
     with pytest.raises(NotEnoughMemoryError, match=needs):
         models.load(ModelSpec(str(huge)))
@@ -206,9 +206,9 @@ def test_the_speed_ratio_is_measured_once(cache, monkeypatch):
 def test_plan_from_the_configuration_equals_the_loaded_model(tiny_folder):
     for family in ("llama", "gpt2", "qwen3_moe"):
         spec = ModelSpec(str(tiny_folder(family)), dtype="float32")
-        planned, loaded = models.plan(spec), models.load(spec)
+        planned, loaded = planning.plan(spec), models.load(spec)
         assert planned.facts == loaded.facts
-        assert planned.spec == loaded.spec == models.resolve(spec)
+        assert planned.spec == loaded.spec == planning.resolve(spec)
         parameters = {id(p): p.numel() for p in loaded.model.parameters()}
         assert planned.facts.n_parameters == sum(parameters.values())
         assert planned.weight_bytes == 4 * sum(parameters.values())
@@ -217,15 +217,15 @@ def test_plan_from_the_configuration_equals_the_loaded_model(tiny_folder):
 def test_identity_follows_the_content_not_the_path(tmp_path, tiny_folder):
     same = copied(tiny_folder(), tmp_path)
     assert (
-        models.resolve(ModelSpec(str(same))).identity != models.resolve(ModelSpec(str(tiny_folder()))).identity
+        planning.resolve(ModelSpec(str(same))).identity != planning.resolve(ModelSpec(str(tiny_folder()))).identity
     )  # config rewritten
     shutil.copy(tiny_folder() / "config.json", same / "config.json")
-    identity = models.resolve(ModelSpec(str(same))).identity
-    assert identity == models.resolve(ModelSpec(str(tiny_folder()))).identity
+    identity = planning.resolve(ModelSpec(str(same))).identity
+    assert identity == planning.resolve(ModelSpec(str(tiny_folder()))).identity
     weights = bytearray((same / "model.safetensors").read_bytes())
     weights[-3] ^= 1
     (same / "model.safetensors").write_bytes(weights)
-    assert models.resolve(ModelSpec(str(same))).identity != identity
+    assert planning.resolve(ModelSpec(str(same))).identity != identity
 
 
 def test_a_warm_loader_loads_once(tiny_folder):
@@ -246,17 +246,17 @@ def test_the_starter_is_converted_once_atomically_and_with_a_message(cache, monk
         (target / "config.json").write_text("{}")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(models_source, "_convert", half)
+    monkeypatch.setattr(gguf_conversion, "_convert", half)
     with pytest.raises(StorageError, match="no space left"):
-        models_source.model_folder(told.append)
+        gguf_conversion.model_folder(told.append)
     assert list((cache / "models").iterdir()) == []
-    assert not models_source.is_converted()
+    assert not conversions.is_starter_converted()
     assert "Converting the starter model once" in told[0].message
     calls = []
     monkeypatch.setattr(
-        models_source, "_convert", lambda source, target: calls.append((target / "config.json").write_text("{}"))
+        gguf_conversion, "_convert", lambda source, target: calls.append((target / "config.json").write_text("{}"))
     )
-    assert models_source.model_folder() == models_source.model_folder()
+    assert gguf_conversion.model_folder() == gguf_conversion.model_folder()
     assert len(calls) == 1
 
 

@@ -7,10 +7,11 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from analysis.core.blocks import ATTENTION, FEED_FORWARD, Block, PartSet, parse_removal
 from analysis.core.errors import BlockRangeError, UnsupportedModelError
-from analysis.models import families, parts, stream, writing
-from analysis.models.cut import cut, without_block, zeroed
-from analysis.models.decoder import find_decoder, part_names
-from analysis.models.families import Family
+from analysis.models.architecture import families, sublayers
+from analysis.models.architecture.decoder import find_decoder, part_names
+from analysis.models.architecture.families import Family
+from analysis.models.running import generation, hidden_states
+from analysis.models.running.pruning import cut, without_block, zeroed
 from tests.models.test_pruning import same, snapshot
 from tests.support.families import BY_MASK, BY_ROW, FAMILIES, N_LAYERS, build
 
@@ -90,16 +91,16 @@ def test_both_parts_apart_are_the_whole_layer(decoder):
     """So a cut of both parts of a layer is the cut of the layer."""
     with without_block(decoder, Block(2, 1)):
         whole = logits(decoder.model)
-    with parts.without(decoder, 2, parts.BOTH):
+    with sublayers.without(decoder, 2, sublayers.BOTH):
         assert torch.equal(logits(decoder.model), whole)
 
 
 def test_cuts_with_a_shared_trunk_equal_the_cut_models(decoder):
     cuts = [None, *map(parse_removal, ("a1", "m1", "1:1", "a1+m2", "a1+2:1+m4"))]
-    trunk = stream.run_trunk(decoder, IDS, keep=stream.tail_depths(cuts, N_LAYERS))
-    for index, found in stream.run_tails(decoder, trunk, cuts):
+    trunk = hidden_states.run_trunk(decoder, IDS, keep=hidden_states.tail_depths(cuts, N_LAYERS))
+    for index, found in hidden_states.run_tails(decoder, trunk, cuts):
         with without_block(decoder, cuts[index]):
-            expected = stream.token_streams(decoder, [IDS[0].tolist()])[-1]
+            expected = hidden_states.token_streams(decoder, [IDS[0].tolist()])[-1]
         torch.testing.assert_close(found[0], expected, rtol=1e-5, atol=1e-5)
 
 
@@ -108,7 +109,7 @@ def test_a_cached_text_is_the_one_without_cache(decoder, text):
     """The cache is asked by some of its layers how many tokens it has seen, so a layer without attention must know too."""
     prompts = [[5, 9, 33, 7, 8], [200, 3, 17, 11, 90]]
     with without_block(decoder, parse_removal(text)):
-        written = writing.greedy(decoder, prompts, 24)
+        written = generation.greedy(decoder, prompts, 24)
         for prompt, tokens in zip(prompts, written, strict=True):
             ids = torch.tensor([[*prompt, *tokens]])
             with torch.inference_mode():
@@ -165,7 +166,7 @@ def test_a_row_that_names_something_else_is_refused(row, why):
     families.register(row)
     try:
         with pytest.raises(UnsupportedModelError, match=why):
-            parts.find(find_decoder(build(row.name)), 1)
+            sublayers.find(find_decoder(build(row.name)), 1)
     finally:
         families.FAMILIES.remove(row.name)
 
@@ -175,7 +176,7 @@ def test_parts_of_all_families_are_separated_or_refused():
     told = {}
     for family in (*FAMILIES, *BY_MASK, *BY_ROW):
         try:
-            told[family] = sorted(parts.find(find_decoder(build(family)), 1))
+            told[family] = sorted(sublayers.find(find_decoder(build(family)), 1))
         except UnsupportedModelError as error:
             told[family] = str(error).partition(":")[0]
     refused = {family: why for family, why in told.items() if why != [ATTENTION, FEED_FORWARD]}

@@ -7,9 +7,9 @@ import pytest
 from analysis.core.blocks import LayerSet
 from analysis.exports import export, folders
 from analysis.exports.spec import ExportSpec
-from analysis.models import cut
-from analysis.models.decoder import find_decoder
-from analysis.models.spec import ModelSpec
+from analysis.models.architecture.decoder import find_decoder
+from analysis.models.running import pruning
+from analysis.models.source.model_spec import ModelSpec
 from tests.zoo import models
 from tests.zoo.truth import Truth
 
@@ -45,7 +45,7 @@ def test_the_configuration_describes_every_cut_that_it_can(periodic, settings):
     for removed in CUTS:
         kept = [layer for layer in range(N) if layer not in removed.layers]
         wanted = [new for new, old in enumerate(kept) if old in experts]
-        with cut.without_block(decoder, removed):
+        with pruning.without_block(decoder, removed):
             found = rule(len(kept), *numbers())
         possible = any(rule(len(kept), *of) == wanted for of in product(range(1, N + 1), range(N + 1), range(N)))
         assert (found == wanted) == possible, removed

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from dataclasses import replace
 
 import bitsandbytes  # noqa: F401  (looks for cards when it is imported first: before a test says that there are some)
 import pytest
@@ -11,10 +12,11 @@ from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 
 from analysis.core.blocks import Block
 from analysis.core.errors import NotEnoughMemoryError, SpecError, UnsupportedModelError
-from analysis.models import decoder as architecture
-from analysis.models import inspection, load, machine, placement
-from analysis.models.placement import Needs, Placement
-from analysis.models.spec import InspectSpec, ModelSpec
+from analysis.models.architecture import decoder as architecture
+from analysis.models.architecture import layer_sizes
+from analysis.models.loading import inspection, load, machine, placement, planning
+from analysis.models.loading.placement import Needs, Placement
+from analysis.models.source.model_spec import InspectSpec, ModelSpec
 from tests.support.families import build
 
 GB = 10**9
@@ -33,10 +35,10 @@ def skeleton() -> architecture.Decoder:
 
 
 def needs(skeleton: architecture.Decoder, precision: str = "bfloat16") -> Needs:
-    facts = architecture.facts(skeleton, name="70B", dtype="bfloat16", quantization="none")
+    facts = layer_sizes.facts(skeleton, name="70B", dtype="bfloat16", quantization="none")
     if precision != "bfloat16":
-        facts = load.replace(facts, layers=[architecture._layer(layer, skeleton, None, None) for layer in skeleton.layers])
-    return load.needs(skeleton, facts, precision, "bfloat16")
+        facts = replace(facts, layers=[layer_sizes._layer(layer, skeleton, None, None) for layer in skeleton.layers])
+    return planning.needs(skeleton, facts, precision, "bfloat16")
 
 
 def room(found: Placement, asked: Needs, free: dict[str, int]) -> dict[str, int]:
@@ -142,10 +144,10 @@ def test_all_cards_where_there_is_none_is_refused():
         machine.choose_device("cuda:all")
 
 
-def plan(tiny_folder, device: str, needed: int, monkeypatch) -> load.Plan:
-    monkeypatch.setattr(load, "_WORKING_TOKENS", 1)
-    monkeypatch.setattr(load.cost, "weight_bytes", lambda *_, **__: needed)
-    return load.plan(ModelSpec(str(tiny_folder("llama")), dtype="float32", device=device))
+def plan(tiny_folder, device: str, needed: int, monkeypatch) -> planning.Plan:
+    monkeypatch.setattr(planning, "_WORKING_TOKENS", 1)
+    monkeypatch.setattr(planning.sizes, "weight_bytes", lambda *_, **__: needed)
+    return planning.plan(ModelSpec(str(tiny_folder("llama")), dtype="float32", device=device))
 
 
 @pytest.mark.parametrize(
@@ -173,7 +175,7 @@ def test_models_use_one_gpu_if_enough_else_all(two_cards, tiny_folder, monkeypat
 
 
 def test_a_check_of_the_model_says_which_layers_go_where(two_cards, tiny_folder, monkeypatch, cache):
-    monkeypatch.setattr(load, "_WORKING_TOKENS", 1)
+    monkeypatch.setattr(planning, "_WORKING_TOKENS", 1)
     result = inspection.run(InspectSpec(ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cuda:all")))
     assert result.fits
     assert result.ran_on == "cuda x2"
@@ -181,15 +183,15 @@ def test_a_check_of_the_model_says_which_layers_go_where(two_cards, tiny_folder,
 
 
 def test_8_bit_weights_stay_on_one_card(two_cards, tiny_folder, monkeypatch):
-    monkeypatch.setattr(load, "_WORKING_TOKENS", 1)
+    monkeypatch.setattr(planning, "_WORKING_TOKENS", 1)
     folder = str(tiny_folder("llama"))
     with pytest.raises(
         SpecError, match="8bit weights cannot be spread over several GPUs. Choose quantization none or 4bit, or device cuda"
     ):
-        load.plan(ModelSpec(folder, device="cuda:all", quantization="8bit"))
-    monkeypatch.setattr(load.cost, "weight_bytes", lambda *_, **__: GB + 1)
-    assert load.plan(ModelSpec(folder, device="cuda", quantization="8bit")).placement is None
-    assert load.plan(ModelSpec(folder, device="cuda", quantization="4bit")).placement is not None
+        planning.plan(ModelSpec(folder, device="cuda:all", quantization="8bit"))
+    monkeypatch.setattr(planning.sizes, "weight_bytes", lambda *_, **__: GB + 1)
+    assert planning.plan(ModelSpec(folder, device="cuda", quantization="8bit")).placement is None
+    assert planning.plan(ModelSpec(folder, device="cuda", quantization="4bit")).placement is not None
 
 
 def test_too_little_memory_lists_the_free_memory_of_each_gpu(two_cards, tiny_folder, monkeypatch):

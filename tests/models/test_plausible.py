@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from analysis.core.errors import ModelNotFoundError, UnsupportedModelError
 from analysis.data import starter
-from analysis.models import gguf, plausible, source
-from analysis.models.source import Source
-from analysis.models.spec import ModelSpec
+from analysis.models.loading.config import read_config
+from analysis.models.source import gguf, location, plausible
+from analysis.models.source.location import Source
+from analysis.models.source.model_spec import ModelSpec
 from tests.support.made_up import json_values, refusal
 
 LLAMA = {"model_type": "llama", "num_hidden_layers": 2, "hidden_size": 8, "vocab_size": 16, "num_attention_heads": 2}
@@ -64,7 +65,7 @@ def test_configuration_with_an_impossible_size_is_refused_at_once(tmp_path, chan
     tracemalloc.start()
     try:
         with pytest.raises(UnsupportedModelError) as refused:
-            source.read_config(Source(tmp_path, None, "huge", ""))
+            read_config(Source(tmp_path, None, "huge", ""))
         assert tracemalloc.get_traced_memory()[1] < 32 << 20
     finally:
         tracemalloc.stop()
@@ -79,7 +80,7 @@ def test_model_folder_with_a_pipe_is_refused_without_waiting(tmp_path, name):
     (tmp_path / name).unlink()
     os.mkfifo(tmp_path / name)
     with pytest.raises(ModelNotFoundError, match=f"{name}: it is a pipe, not a regular file. Get it again"):
-        source.locate(ModelSpec(str(tmp_path)))
+        location.locate(ModelSpec(str(tmp_path)))
 
 
 def test_defaults_of_every_family_are_plausible():
@@ -105,7 +106,7 @@ def test_any_configuration_is_plausible_or_refused(config):
 def test_a_gguf_file_that_names_a_billion_layers_is_refused(tmp_path):
     (tmp_path / "m.gguf").write_bytes(written(llama(10**9)))
     with pytest.raises(UnsupportedModelError, match="llama.block_count of its configuration is 1,000,000,000"):
-        source.read_config(Source(tmp_path, "m.gguf", "m", ""))
+        read_config(Source(tmp_path, "m.gguf", "m", ""))
 
 
 def test_gguf_header_describes_its_model():

@@ -11,8 +11,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, GptOssConfig
 
 from analysis.core.errors import SpecError, UnsupportedModelError
-from analysis.models import load, prequantized
-from analysis.models.spec import ModelSpec
+from analysis.models.loading import load, planning, prequantized
+from analysis.models.source.model_spec import ModelSpec
 from tests.support.families import build
 
 BLOCK = 16
@@ -106,7 +106,7 @@ def test_unsupported_quantized_formats_are_refused_with_an_alternative(tokenizer
     model = build("llama", vocab_size=len(tokenizer))
     folder = stored(tmp_path / "model", model, tokenizer, {}, told)
     with pytest.raises(UnsupportedModelError, match=f"are quantized with {called}.*Use the original model"):
-        load.plan(ModelSpec(str(folder), device="cpu"))
+        planning.plan(ModelSpec(str(folder), device="cpu"))
 
 
 def test_stored_quantized_weights_are_not_quantized_again(tokenizer, tmp_path, cache):
@@ -115,7 +115,7 @@ def test_stored_quantized_weights_are_not_quantized_again(tokenizer, tmp_path, c
     with pytest.raises(
         SpecError, match="already quantized as FP8, so they cannot be quantized again. Choose quantization none"
     ):
-        load.plan(ModelSpec(str(folder), device="cpu", quantization="4bit"))
+        planning.plan(ModelSpec(str(folder), device="cpu", quantization="4bit"))
 
 
 def test_a_plain_checkpoint_asks_for_nothing():

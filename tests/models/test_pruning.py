@@ -8,9 +8,10 @@ import transformers
 
 from analysis.core.blocks import Block, LayerSet
 from analysis.core.errors import BlockRangeError, UnsupportedModelError
-from analysis.models import decoder as architecture
-from analysis.models.cut import as_saved, cut, without_block
-from analysis.models.stream import run_tails, run_trunk
+from analysis.models.architecture import decoder as architecture
+from analysis.models.architecture.layer_removal import as_saved
+from analysis.models.running.hidden_states import run_tails, run_trunk
+from analysis.models.running.pruning import cut, without_block
 from tests.support.families import FAMILIES, N_LAYERS, PER_LAYER_LISTS, build
 from tests.zoo import models
 

@@ -5,9 +5,9 @@ import torch
 
 from analysis.core.blocks import Block
 from analysis.core.errors import UnsupportedModelError
-from analysis.models import adapter, cut, scaling
-from analysis.models.adapter import Bridge
-from analysis.models.decoder import find_decoder
+from analysis.models.architecture.decoder import find_decoder
+from analysis.models.running import adapters, folding, pruning
+from analysis.models.running.adapters import Bridge
 from tests.support.families import BY_MASK, BY_ROW, FAMILIES, build
 
 SCALES = [Bridge(1, torch.tensor(0.3)), Bridge(3, torch.tensor(-0.2)), Bridge(5, torch.tensor(0.5))]
@@ -25,13 +25,13 @@ def folded(model):
         for name in ("eps", "variance_epsilon"):
             if isinstance(getattr(module, name, None), float):
                 setattr(module, name, 1e-12)
-    cut.cut(decoder, Block(2, 1))
+    pruning.cut(decoder, Block(2, 1))
     without = model(IDS, use_cache=False).logits
-    laid = [adapter.lay_bridge(decoder, scale) for scale in SCALES]
+    laid = [adapters.lay_bridge(decoder, scale) for scale in SCALES]
     between = model(IDS, use_cache=False).logits
     for handle in laid:
         handle.remove()
-    scaling.fold(decoder, SCALES)
+    folding.fold(decoder, SCALES)
     return without, between, model(IDS, use_cache=False).logits
 
 
@@ -61,4 +61,4 @@ def test_unknown_writers_are_refused():
     with pytest.raises(
         UnsupportedModelError, match="Layer 1 of this llama model has no known weights .* Export without healing"
     ):
-        scaling.fold(find_decoder(model), SCALES)
+        folding.fold(find_decoder(model), SCALES)

@@ -11,10 +11,11 @@ from analysis.experiments.maps import distances
 from analysis.experiments.prompt import microscope
 from analysis.experiments.scoring import attention, likelihood, trees
 from analysis.experiments.speed import speed
-from analysis.models import cut, load, placement, stream, weights, writing
-from analysis.models.decoder import Decoder, find_decoder
-from analysis.models.placement import Placement
-from analysis.models.spec import ModelSpec
+from analysis.models.architecture.decoder import Decoder, find_decoder
+from analysis.models.loading import load, placement, weights
+from analysis.models.loading.placement import Placement
+from analysis.models.running import generation, hidden_states, pruning
+from analysis.models.source.model_spec import ModelSpec
 from tests.support.cards import MixedCards, cards
 from tests.support.families import build
 from tests.support.levels import few
@@ -50,19 +51,19 @@ def questions() -> list[trees.EncodedQuestion]:
 def figures(decoder: Decoder) -> dict:
     """Return the figures that are measured by hand, layer by layer."""
     found: dict = {}
-    (streams,) = stream.all_token_streams(decoder, [TEXTS])
+    (streams,) = hidden_states.all_token_streams(decoder, [TEXTS])
     found["distances"] = {name: one.tolist() for name, one in distances.text_distances(streams, list(map(len, TEXTS))).items()}
-    found["states"] = stream.last_token_states(streams, list(map(len, TEXTS))).tolist()
+    found["states"] = hidden_states.last_token_states(streams, list(map(len, TEXTS))).tolist()
     found["losses"] = likelihood.text_losses(decoder, TEXTS, CUTS)
     for packed in {False, likelihood.can_pack(decoder)}:
         found["answers", packed] = likelihood.option_loglikelihoods(decoder, questions(), CUTS, packed=packed)
     for block in (None, Block(3, 3)):
-        with cut.without_block(decoder, block):
-            found["written", block] = writing.greedy(decoder, TEXTS[:2], 4)
-            chooser = writing.Chooser(0.7, 1)
-            found["drawn", block] = [step.surprise for step in writing.write(decoder, TEXTS[0], 3, chooser)]
-            found["surprises", block] = writing.surprises(decoder, TEXTS[0], TEXTS[2])
-            lens = stream.token_streams(decoder, [TEXTS[0]])
+        with pruning.without_block(decoder, block):
+            found["written", block] = generation.greedy(decoder, TEXTS[:2], 4)
+            chooser = generation.Chooser(0.7, 1)
+            found["drawn", block] = [step.surprise for step in generation.write(decoder, TEXTS[0], 3, chooser)]
+            found["surprises", block] = generation.surprises(decoder, TEXTS[0], TEXTS[2])
+            lens = hidden_states.token_streams(decoder, [TEXTS[0]])
             found["lens", block] = microscope._lens(decoder, lens, lambda told: None)
             found["turned", block] = microscope.layer_distances(lens)
             found["read", block] = speed.read_and_write(decoder, torch.tensor(TEXTS[:1]).to(decoder.device), 4)[2].tolist()
@@ -103,9 +104,9 @@ def spread() -> Iterator[Decoder]:
 
 def test_layer_keeps_its_gpu_under_any_cut(spread):
     assert spread.layers_on == {torch.device("cpu:0"): 3, torch.device("cpu:1"): 3}
-    streams = stream.token_streams(spread, TEXTS)
+    streams = hidden_states.token_streams(spread, TEXTS)
     assert [str(one.device) for one in streams] == ["cpu:0"] * 3 + ["cpu:1"] * 4, "each where the layer is that it enters"
-    with cut.without_block(spread, Block(1, 4)):
+    with pruning.without_block(spread, Block(1, 4)):
         assert spread.layers_on == {torch.device("cpu:0"): 1, torch.device("cpu:1"): 1}
     assert str(spread.device) == "cpu:0"
     assert str(spread.head_device) == "cpu:1"
@@ -116,8 +117,8 @@ def test_layer_keeps_its_gpu_under_any_cut(spread):
 )
 def test_where_one_transfer_is_left_out_it_fails(spread, part, block):
     spread.model.get_submodule(part)._forward_pre_hooks.clear()
-    with pytest.raises(MixedCards, match="on the same device"), cut.without_block(spread, block):
-        writing.greedy(spread, TEXTS[:1], 1)
+    with pytest.raises(MixedCards, match="on the same device"), pruning.without_block(spread, block):
+        generation.greedy(spread, TEXTS[:1], 1)
 
 
 def test_mask_attributes_follow_it_and_each_gpu_gets_one_copy(spread):

@@ -11,9 +11,10 @@ from analysis.core.blocks import Block
 from analysis.core.errors import UnsupportedModelError
 from analysis.exports import export as exports
 from analysis.exports import formats
-from analysis.models import inspection, load, writing
-from analysis.models.decoder import find_decoder
-from analysis.models.spec import InspectSpec, ModelSpec
+from analysis.models.architecture.decoder import find_decoder
+from analysis.models.loading import inspection, load, planning
+from analysis.models.running import generation
+from analysis.models.source.model_spec import InspectSpec, ModelSpec
 from tests.support.levels import few
 from tests.zoo import models
 from tests.zoo.truth import Truth
@@ -132,14 +133,14 @@ def test_model_whose_cache_forgets_tokens_generates_nothing():
     """Moshi keeps keys and values of its last tokens, and its masks reach further."""
     decoder = find_decoder(models.build("moshi"))
     with pytest.raises(UnsupportedModelError, match="gives other outputs with its cache than without it"):
-        writing.greedy(decoder, [IDS], 2)
+        generation.greedy(decoder, [IDS], 2)
 
 
 def test_text_part_without_a_causal_model_is_refused(seeing):
     with pytest.raises(
         UnsupportedModelError, match="is of type 'paddleocr_vl_text', for which this transformers version has no"
     ):
-        load.plan(spec_of(seeing("paddleocr_vl")))
+        planning.plan(spec_of(seeing("paddleocr_vl")))
 
 
 def test_inspection_reports_that_a_text_part_is_taken(seeing, tmp_path, monkeypatch):

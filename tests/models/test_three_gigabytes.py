@@ -21,7 +21,7 @@ from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps import distance_map
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.models import load
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 
 taken = []
 def by_layer(model, on_progress, /, *, by_layer=False):

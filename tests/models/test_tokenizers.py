@@ -11,9 +11,9 @@ from transformers import PreTrainedTokenizerFast
 
 from analysis.core import apart
 from analysis.core.errors import UnsupportedModelError
-from analysis.models import tokenizer as tokenizers
-from analysis.models import trial
-from analysis.models.source import Source
+from analysis.models.loading import tokenizer as tokenizers
+from analysis.models.loading import tokenizer_trial
+from analysis.models.source.location import Source
 from tests.corpus import models
 from tests.support import small_words
 
@@ -66,28 +66,28 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_tokenizer_of_a_common_kind_passes_the_trial(kind):
-    assert list(trial.faults(KINDS[kind]())) == []
+    assert list(tokenizer_trial.faults(KINDS[kind]())) == []
 
 
 def test_the_starter_tokenizer_passes_the_trial(tokenizer):
-    assert list(trial.faults(tokenizer)) == []
+    assert list(tokenizer_trial.faults(tokenizer)) == []
 
 
 def test_tokenizer_with_one_token_for_all_words_is_refused():
     made = word_pieces()
     made.backend_tokenizer.normalizer = normalizers.Replace(Regex("[a-zA-Z]+"), "a")
-    assert "it returns the same tokens for different texts" in list(trial.faults(made))
+    assert "it returns the same tokens for different texts" in list(tokenizer_trial.faults(made))
 
 
 def test_a_tokenizer_with_dropout_is_refused():
     made = small_words.byte_level()
     made.backend_tokenizer.model.dropout = 0.5
-    assert "its dropout changes the tokens of a text each time" in list(trial.faults(made))
+    assert "its dropout changes the tokens of a text each time" in list(tokenizer_trial.faults(made))
 
 
 def test_a_table_of_letters_that_grows_texts_is_refused():
     table = (4).to_bytes(4, "little") + b"\0" * 4 + b"\0" + b"a" * 1000 + b"\0"
-    assert [why for why in trial.faults_of_letters(list(table)) if "replaces a letter by 1,000 bytes" in why]
+    assert [why for why in tokenizer_trial.faults_of_letters(list(table)) if "replaces a letter by 1,000 bytes" in why]
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 
 from analysis.cli import main as cli
 from analysis.core.errors import StorageError, UnsupportedModelError
-from analysis.models import load, unpickled
-from analysis.models.spec import ModelSpec
+from analysis.models.loading import load, planning, unpickled
+from analysis.models.source.model_spec import ModelSpec
 from tests.support.levels import few
 
 
@@ -109,7 +109,7 @@ def test_an_adapter_given_as_a_model_names_its_base(tmp_path):
     with pytest.raises(
         UnsupportedModelError, match=f"is an adapter, not a model. Give org/base as the model, and --adapter {tmp_path}"
     ):
-        load.plan(ModelSpec(str(tmp_path)))
+        planning.plan(ModelSpec(str(tmp_path)))
 
 
 def converted(pickled, held, tmp_path, *, zipped=True):

@@ -7,8 +7,9 @@ import pytest
 
 from analysis.core.experiment import RESULTS
 from analysis.exports import card
-from analysis.models import load, weights_format
-from analysis.models.spec import ModelSpec
+from analysis.models.loading import planning
+from analysis.models.source import weights_format
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results import library
 from analysis.results.compared import changes
 from analysis.results.stored import reading
@@ -16,7 +17,7 @@ from tests.support import fakes, gguf_files
 
 
 def test_the_starter_is_q4_1_although_it_computes_in_float32():
-    planned = load.plan(ModelSpec("starter", dtype="float32", device="cpu"))
+    planned = planning.plan(ModelSpec("starter", dtype="float32", device="cpu"))
     assert planned.facts.weights_format == "Q4_1"
     assert planned.spec.precision_in_words(planned.facts) == "float32 from Q4_1 weights"
     assert ModelSpec("starter", dtype="float32").format_of_weights() == "Q4_1", "before anything is read"
@@ -25,7 +26,7 @@ def test_the_starter_is_q4_1_although_it_computes_in_float32():
 def test_most_weights_of_the_layers_name_a_gguf_file(tmp_path):
     file = gguf_files.write(tmp_path / "m.gguf", "llama")
     spec = ModelSpec(str(file), dtype="float32", device="cpu")
-    facts = load.plan(spec).facts
+    facts = planning.plan(spec).facts
     assert facts.weights_format == weights_format.of_gguf(file) != ""
     assert facts.weights_format in {"Q4_0", "Q5_0", "Q8_0"}
 
@@ -41,14 +42,14 @@ def test_a_folder_names_its_dtype_only_if_another_computes(tiny_folder, tmp_path
             (folder / file.name).write_bytes(file.read_bytes())
         told = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps(told | {"dtype": dtype}))
-    planned = load.plan(ModelSpec(str(folder), dtype="float32", device="cpu"))
+    planned = planning.plan(ModelSpec(str(folder), dtype="float32", device="cpu"))
     assert planned.facts.weights_format == dtype
     assert planned.spec.precision_in_words(planned.facts) == words
 
 
 def test_older_results_of_a_file_are_looked_up_in_it(tmp_path):
     file = gguf_files.write(tmp_path / "m.gguf", "llama")
-    planned = load.plan(ModelSpec(str(file), dtype="float32", device="cpu"))
+    planned = planning.plan(ModelSpec(str(file), dtype="float32", device="cpu"))
     older = replace(planned.facts, weights_format="")
     assert planned.spec.format_of_weights(older) == planned.facts.weights_format
     others = replace(planned.spec, identity="gguf:of-another-file")

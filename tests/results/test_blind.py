@@ -7,7 +7,7 @@ import pytest
 
 from analysis.core.blocks import Block
 from analysis.experiments.prompt.comparison_spec import CompareResult, CompareSpec, Variant, Writing
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results.words import blind
 
 CUT = Block(2, 2)

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from analysis.core.blocks import Block
-from analysis.models import spec
-from analysis.models.spec import LayerFacts
+from analysis.models.source import sizes
+from analysis.models.source.sizes import LayerFacts
 from analysis.results.compared import block_values
 from analysis.results.stored import reading
 from tests.support import fakes
@@ -30,7 +30,7 @@ def test_one_text_gives_no_interval():
 def test_a_share_is_of_the_memory_of_all_weights():
     found = block_values.of_results(fakes.distances(), None)
     for layers in (Block(3, 5), Block(0, 29)):
-        whole = spec.savings(fakes.FACTS, layers).fraction
+        whole = sizes.savings(fakes.FACTS, layers).fraction
         assert sum(found.shares[layer] for layer in layers.layers) == pytest.approx(whole, abs=1e-4)
 
 

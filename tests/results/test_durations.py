@@ -9,7 +9,7 @@ from analysis.core.host import SystemLoad
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.batch.grid_spec import GridSpec
 from analysis.experiments.search.search_spec import SearchResult, SearchSpec, takes
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import durations
 from analysis.results.compared.durations import Timed
 from tests.support import fakes

@@ -7,7 +7,7 @@ import pytest
 
 from analysis.experiments.accuracy.points import Point, QuestionScore
 from analysis.experiments.accuracy.sweep_spec import SweepResult
-from analysis.models import spec
+from analysis.models.source import sizes
 from analysis.results.compared import front
 from analysis.results.compared.front import SIZE, SPEED
 from analysis.results.stored.reading import ACCURACY, LOSS
@@ -101,7 +101,7 @@ def test_another_model_on_the_front_is_never_a_pruned_one():
     (found,) = front.fronts(ACCURACY, [curve], [small])
     (theirs,) = [offer for offer in found.offers if offer.is_rival]
     assert theirs.facts.name == "small"
-    assert theirs.bytes == spec.weight_bytes(small.model, None, "bfloat16")
+    assert theirs.bytes == sizes.weight_bytes(small.model, None, "bfloat16")
     assert theirs in found.best(SIZE)
     assert theirs not in found.own()
     assert theirs.times is None

@@ -87,7 +87,7 @@ def test_larger_number_of_questions_decides_for_a_removal():
 
 def test_layers_needed_for_a_size_agree_with_every_number():
     from analysis.core.blocks import Block
-    from analysis.models import spec
+    from analysis.models.source import sizes as spec
 
     sizes = {n: spec.weight_bytes(fakes.FACTS, Block(29 - n, n), "bfloat16") or 0 for n in range(1, 29)}
     for megabytes in (100, 150, 200, 250):

@@ -18,7 +18,7 @@ from analysis.core.meter import COUNTS
 from analysis.core.progress import Cancelled, OnProgress, Progress
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.jobs.runner import worker
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 
 TOKEN = "hf_" + "Ab3" * 11
 

@@ -16,7 +16,8 @@ from analysis.experiments.heal.heal_spec import HealSpec, default_heal_corpus
 from analysis.experiments.maps.damage_spec import DamageResult, DamageSpec, LeastDamage, default_damage_corpus
 from analysis.experiments.maps.distance_spec import Best, DistanceResult, DistanceSpec
 from analysis.experiments.speed.speed_spec import SpeedPoint, SpeedResult, SpeedSpec, fit, timing
-from analysis.models.spec import Choice, InspectResult, InspectSpec, LayerFacts, ModelFacts, ModelSpec
+from analysis.models.source.model_spec import InspectResult, InspectSpec, ModelSpec, Setting
+from analysis.models.source.sizes import LayerFacts, ModelFacts
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 L = 30
@@ -215,8 +216,8 @@ def inspect(fits: bool = True) -> InspectResult:
     spec = InspectSpec(model=MODEL)
     return InspectResult(
         spec=spec, versions=VERSIONS, wall_s=0.1, n_tokens=0, complete=True, model=FACTS,
-        dtype=Choice("bfloat16", "this processor multiplies bfloat16 1.8 times as fast as float32"),
-        device=Choice("cpu", "no accelerator was found"), weight_bytes=269_000_000, working_bytes=310_000_000,
+        dtype=Setting("bfloat16", "this processor multiplies bfloat16 1.8 times as fast as float32"),
+        device=Setting("cpu", "no accelerator was found"), weight_bytes=269_000_000, working_bytes=310_000_000,
         free_bytes=20_000_000_000 if fits else 100_000_000, fits=fits, notes=["The model's window is 8,192 tokens."],
     )  # fmt: skip
 

@@ -8,7 +8,7 @@ from plotly.graph_objs import Figure
 from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option
 from analysis.core.record import Result, Spec
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 from analysis.core.blocks import Block
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.heal.heal_spec import HealSpec
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from tests.support import documents
 
 

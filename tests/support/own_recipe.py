@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from analysis.experiments.heal.recipes import Recipe, register
 from analysis.experiments.heal.heal_spec import default_heal_corpus
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 
 register(
     Recipe(

@@ -13,8 +13,8 @@ from analysis.experiments.heal.group import ALONE, Group, joined
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.teacher import Teacher
 from analysis.experiments.heal.training import Trainer
-from analysis.models import cut
-from analysis.models.decoder import find_decoder
+from analysis.models.architecture.decoder import find_decoder
+from analysis.models.running import pruning
 from tests.support import families
 
 BLOCK = Block(2, 2)
@@ -25,7 +25,7 @@ def trainer(group: Group = ALONE, **options) -> Trainer:
     """Return a trainer that is equal in every process that makes one."""
     # In float64: Adam divides by a gradient's own size, so where it is next to nothing the rounding of sums shows in full.
     decoder = find_decoder(families.build("llama").double())
-    removed = cut.cut(decoder, BLOCK)
+    removed = pruning.cut(decoder, BLOCK)
     values = {"steps": 12, "batch_size": 3, "learning_rate": 1e-2, "warmup_steps": 2, "r": 4}
     spec = HealSpec(block=BLOCK, **(values | options))
     model = adapters.attach(decoder, spec, 0).double()

@@ -9,7 +9,7 @@ from analysis.experiments.heal.heal_result import HealResult, HealStep, Validati
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.maps.damage_spec import DamageResult, DamageSpec, LeastDamage
 from analysis.experiments.maps.distance_spec import Best, DistanceResult, DistanceSpec
-from analysis.models.spec import ModelFacts
+from analysis.models.source.sizes import ModelFacts
 
 FACTS = ModelFacts("toy", "llama", 4, 8, 32, [100] * 4, 256, 4.0, 64)
 BASE = {"versions": {}, "wall_s": 1.0, "n_tokens": 10, "complete": True, "model": FACTS}

@@ -8,10 +8,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from analysis.core import store
 from analysis.jobs.runner import worker
-from analysis.models import load as models
+from analysis.models.loading import load as models
+from analysis.models.loading import planning
 
 loaded: weakref.WeakSet = weakref.WeakSet()
-load, plan = models.load, models.plan
+load, plan = models.load, planning.plan
 
 
 def noting_load(*given, **how):
@@ -27,5 +28,5 @@ def noting_plan(*given):
 
 
 if __name__ == "__main__":
-    models.load, models.plan = noting_load, noting_plan
+    models.load, planning.plan = noting_load, noting_plan
     worker.main(["--idle-s", sys.argv[1]])

@@ -13,7 +13,7 @@ from analysis import jobs
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.jobs.queue import processes
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 
 SCRIPT = Path(__file__).with_name("fake_worker.py")
 COMMAND = (sys.executable, str(SCRIPT), "60")

@@ -29,8 +29,8 @@ from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.exports import export as exports
 from analysis.exports import folders
 from analysis.exports.spec import ExportSpec
-from analysis.models import load
-from analysis.models.spec import ModelSpec
+from analysis.models.loading import load
+from analysis.models.source.model_spec import ModelSpec
 from tests.support import documents
 from tests.zoo import models
 from tests.zoo.truth import Truth

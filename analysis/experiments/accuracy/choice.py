@@ -25,8 +25,8 @@ from analysis.experiments.strategies import (
     chosen,
     needs,
 )
-from analysis.models import load as models
-from analysis.models.load import LoadedModel
+from analysis.models.loading import load as models
+from analysis.models.loading.load import LoadedModel
 
 _TWO_READINGS = "The model's files are read twice: the blocks of the curve are known only after"
 """Of a model that is on the disk, where something chooses its blocks."""
@@ -108,13 +108,13 @@ def _given(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Giv
 
     def map_by(metric: str) -> DistanceResult:
         asked = replace(spec.distances, metric=metric)
-        return distance_map.at_hand(asked) or distance_map.run(asked, on_progress, load=models.handing_out(loaded))
+        return distance_map.at_hand(asked) or distance_map.run(asked, on_progress, load=models.ReadyModel(loaded))
 
     return Given(
         loaded.decoder.n_layers,
         best=map_by(spec.distances.metric).best if needs(spec.strategy, MAP) else (),
         influence=map_by(INFLUENCE_METRIC).mean[0] if needs(spec.strategy, INFLUENCE) else (),
-        least=() if spec.damage is None else damage.run(spec.damage, on_progress, load=models.handing_out(loaded)).best,
+        least=() if spec.damage is None else damage.run(spec.damage, on_progress, load=models.ReadyModel(loaded)).best,
         draw=spec.draw,
         searched=_searched(spec, loaded, on_progress),
     )
@@ -146,4 +146,4 @@ def _searched(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> 
             measured_title=f"loss text of this curve ({title})",
             earlier_title=f"search text of its layers ({corpora.title(spec.search.corpus)})",
         )
-    return search.run(spec.search, on_progress, load=models.handing_out(loaded)).path
+    return search.run(spec.search, on_progress, load=models.ReadyModel(loaded)).path

@@ -7,17 +7,17 @@ from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.experiments.accuracy import measurement, points, scores
 from analysis.experiments.accuracy.measurement import Measurement, MeasurementShards
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpec
-from analysis.models import adapter
-from analysis.models import load as models
-from analysis.models.load import Load
+from analysis.models.loading import load as models
+from analysis.models.loading.load import Loader
+from analysis.models.running import adapters
 
 
 def resolve(spec: EvaluateSpec) -> EvaluateSpec:
     """The spec with concrete dtype, device and identities."""
-    return measurement.with_identities(replace(spec, adapter=adapter.named(spec.adapter)))
+    return measurement.with_identities(replace(spec, adapter=adapters.named(spec.adapter)))
 
 
-def run(spec: EvaluateSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> EvaluateResult:
+def run(spec: EvaluateSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> EvaluateResult:
     """Measure one model, without `spec.block` and with `spec.adapter` if they are given.
 
     Raises:
@@ -40,15 +40,15 @@ def run(spec: EvaluateSpec, on_progress: OnProgress = ignore, *, load: Load = mo
     return result
 
 
-def _prepared(spec: EvaluateSpec, on_progress: OnProgress, load: Load) -> Measurement:
+def _prepared(spec: EvaluateSpec, on_progress: OnProgress, load: Loader) -> Measurement:
     """Return the one point of a resolved request."""
     if spec.adapter is None:
         loaded = load(spec.model, on_progress, by_layer=spec.generation is None)
         if spec.block is not None:
             spec.block.check(loaded.decoder.n_layers)
         return Measurement.of(spec, loaded, [spec.block], on_progress)
-    folder = str(adapter.located(spec.adapter))
-    healed = adapter.with_adapter(models.load(spec.model, on_progress), spec.block, folder)
+    folder = str(adapters.located(spec.adapter))
+    healed = adapters.with_adapter(models.load(spec.model, on_progress), spec.block, folder)
     on_progress(Progress("reading questions and texts"))
     return Measurement(healed, scores.prepare(healed, spec.benchmark, spec.loss_corpus), [None], generation=spec.generation)
 
@@ -58,7 +58,7 @@ class EvaluationShards(MeasurementShards):
 
     resolve = staticmethod(resolve)
 
-    def __init__(self, spec: EvaluateSpec, on_progress: OnProgress, *, load: Load) -> None:
+    def __init__(self, spec: EvaluateSpec, on_progress: OnProgress, *, load: Loader) -> None:
         """Load the model and read the questions and texts of a resolved request."""
         if spec.adapter is not None:
             raise SpecError("A healed model is evaluated by one process. Leave out --workers.")

@@ -1,7 +1,7 @@
 """Generation by the model itself: repetition in greedy continuations, and right answers to arithmetic problems.
 
 Likelihood scores only compare given answers and take the least unlikely one, and so understate the harm of pruning.
-Generation tests the model's own text. Everything works on the model as it is, so also inside `cut.without_block`.
+Generation tests the model's own text. Everything works on the model as it is, so also inside `pruning.without_block`.
 """
 
 import random
@@ -16,8 +16,8 @@ from analysis.data import corpora
 from analysis.data.spec import CorpusSpec, GenerationSpec
 from analysis.experiments.accuracy.points import Continuation, GenerationCheck, SumAnswer
 from analysis.experiments.scoring.repetition import distinct_rate, repetition_rate
-from analysis.models.decoder import Decoder
-from analysis.models.writing import OnStep, greedy, stop_tokens
+from analysis.models.architecture.decoder import Decoder
+from analysis.models.running.generation import OnStep, greedy, stop_tokens
 
 SUM_TOKENS = 6
 """Written for a sum."""
@@ -102,7 +102,7 @@ def check(
     """Let the model, as it is now, continue seeded prompts and do seeded sums.
 
     Args:
-        decoder: the model, whole, inside `cut.without_block`, cut for good, or healed.
+        decoder: the model, whole, inside `pruning.without_block`, cut for good, or healed.
         tokenizer: its tokenizer.
         spec: how many prompts and sums, and which.
         on_step: told about the progress of the continuations, then of the sums.

@@ -23,10 +23,10 @@ from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec
 from analysis.experiments.scoring import likelihood
 from analysis.experiments.scoring.likelihood import Cuts
 from analysis.experiments.scoring.trees import EncodedQuestion
-from analysis.models import load as models
-from analysis.models.cut import without_block
-from analysis.models.load import LoadedModel
-from analysis.models.spec import ModelSpec
+from analysis.models.loading import planning
+from analysis.models.loading.load import LoadedModel
+from analysis.models.running.pruning import without_block
+from analysis.models.source.model_spec import ModelSpec
 
 QUESTIONS, TEXTS, GENERATION = "scoring questions", "measuring the loss on text", "writing"
 """Phases of the work, as they are reported."""
@@ -52,7 +52,7 @@ def with_identities(spec: PointsSpec) -> PointsSpec:
     # First: a file that cannot be read is refused before a model is looked for.
     benchmark = None if spec.benchmark is None else benchmarks.resolve(spec.benchmark)
     loss_corpus = None if spec.loss_corpus is None else corpora.resolve(spec.loss_corpus)
-    return replace(spec, model=models.resolve(spec.model), benchmark=benchmark, loss_corpus=loss_corpus)
+    return replace(spec, model=planning.resolve(spec.model), benchmark=benchmark, loss_corpus=loss_corpus)
 
 
 @dataclass(frozen=True)

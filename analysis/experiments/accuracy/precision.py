@@ -9,9 +9,10 @@ from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy import evaluation
 from analysis.experiments.accuracy.precision_spec import PrecisionResult, PrecisionSpec, cost, moved
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpec
-from analysis.models import load as models
-from analysis.models.load import Load, LoadedModel
-from analysis.models.spec import ModelSpec
+from analysis.models.loading import load as models
+from analysis.models.loading import planning
+from analysis.models.loading.load import LoadedModel, Loader
+from analysis.models.source.model_spec import ModelSpec
 
 _SAMPLE = 100
 """Questions of `once`: float32 takes a few seconds of a small model for them."""
@@ -23,7 +24,7 @@ def resolve(spec: PrecisionSpec) -> PrecisionSpec:
     Raises:
         SpecError: also where the dtype that this machine is good at is float32.
     """
-    return replace(spec, benchmark=benchmarks.resolve(spec.benchmark), model=models.resolve(spec.model))
+    return replace(spec, benchmark=benchmarks.resolve(spec.benchmark), model=planning.resolve(spec.model))
 
 
 def exact(model: ModelSpec) -> ModelSpec:
@@ -31,7 +32,7 @@ def exact(model: ModelSpec) -> ModelSpec:
     return replace(model, dtype="float32", quantization="none")
 
 
-def run(spec: PrecisionSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> PrecisionResult:
+def run(spec: PrecisionSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> PrecisionResult:
     """Evaluate the unpruned model in its precision and in float32; stored results of either are reused.
 
     Where float32 does not fit into memory its layers are read from the disk one by one.
@@ -50,7 +51,7 @@ def run(spec: PrecisionSpec, on_progress: OnProgress = ignore, *, load: Load = m
         return evaluation.run(asked, on_progress, load=load)
 
     half = scored(resolved.model)
-    whole = scored(models.resolve(exact(resolved.model)))
+    whole = scored(planning.resolve(exact(resolved.model)))
     pairs = list(zip(half.questions, whole.questions, strict=True))
     mean, ends, largest = moved([a.loglikelihoods for a, _ in pairs], [b.loglikelihoods for _, b in pairs])
     low, high = ends or (None, None)
@@ -73,7 +74,7 @@ def run(spec: PrecisionSpec, on_progress: OnProgress = ignore, *, load: Load = m
     return result
 
 
-def once(model: ModelSpec, benchmark: BenchmarkSpec, on_progress: OnProgress, *, load: Load) -> None:
+def once(model: ModelSpec, benchmark: BenchmarkSpec, on_progress: OnProgress, *, load: Loader) -> None:
     """Measure the cost of a model's precision on the first questions of a result, unless it is known or there is no question.
 
     Nothing is measured where float32 does not fit into memory next to the loaded model. A failure is only reported, since the
@@ -87,8 +88,9 @@ def once(model: ModelSpec, benchmark: BenchmarkSpec, on_progress: OnProgress, *,
     if model.is_exact or cost(model) is not None:
         return
 
-    def load_either(spec: ModelSpec, told: OnProgress, /, *, by_layer: bool = False) -> LoadedModel:
-        return (load if spec == model else models.FRESH)(spec, told, by_layer=by_layer)
+    class LoadEither(Loader):
+        def __call__(self, spec: ModelSpec, told: OnProgress = ignore, /, *, by_layer: bool = False) -> LoadedModel:
+            return (load if spec == model else models.FRESH)(spec, told, by_layer=by_layer)
 
     few = replace(benchmark, limit=min(_SAMPLE, benchmark.limit or _SAMPLE))
 
@@ -96,9 +98,9 @@ def once(model: ModelSpec, benchmark: BenchmarkSpec, on_progress: OnProgress, *,
         on_progress(Progress(f"measuring the cost of {model.precision}, once", message=message))
 
     try:
-        if models.plan(exact(model)).fits:
+        if planning.plan(exact(model)).fits:
             say(f"Comparing {model.precision} with float32 on a few questions, once for this model.")
-            run(PrecisionSpec(model, few), on_progress, load=load_either)
+            run(PrecisionSpec(model, few), on_progress, load=LoadEither())
         else:
             say(f"The cost of {model.precision} was not measured: there is no memory left for the model in float32.")
     except LayerscopeError as error:

@@ -8,7 +8,8 @@ from analysis.core.experiment import Experiment, register
 from analysis.core.record import Result, Spec, require
 from analysis.core.table import Column, Table
 from analysis.data.spec import BenchmarkSpec
-from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.sizes import ModelFacts
 
 
 @dataclass(frozen=True)

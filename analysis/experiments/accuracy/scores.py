@@ -19,8 +19,8 @@ from analysis.experiments.accuracy.points import GenerationCheck, Lines, Point, 
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpec, SweepResult, SweepSpec
 from analysis.experiments.scoring import likelihood, trees
 from analysis.experiments.scoring.trees import EncodedQuestion
-from analysis.models.load import LoadedModel
-from analysis.models.spec import ModelSpec
+from analysis.models.loading.load import LoadedModel
+from analysis.models.source.model_spec import ModelSpec
 
 
 @dataclass(frozen=True)

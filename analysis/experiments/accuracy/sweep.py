@@ -7,8 +7,8 @@ from analysis.core.record import Spec
 from analysis.experiments.accuracy import choice, measurement, precision
 from analysis.experiments.accuracy.measurement import Measurement, MeasurementShards
 from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
-from analysis.models import load as models
-from analysis.models.load import Load
+from analysis.models.loading import load as models
+from analysis.models.loading.load import Loader
 
 
 def resolve(spec: SweepSpec) -> SweepSpec:
@@ -16,7 +16,7 @@ def resolve(spec: SweepSpec) -> SweepSpec:
     return choice.resolve(measurement.with_identities(spec))
 
 
-def run(spec: SweepSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> SweepResult:
+def run(spec: SweepSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> SweepResult:
     """Measure the curve, or return the stored one; no question is measured twice on the same cut.
 
     A stopped run resumes. Scores of the same cuts in other stored sweeps and evaluations of this model are reused too.
@@ -42,7 +42,7 @@ def run(spec: SweepSpec, on_progress: OnProgress = ignore, *, load: Load = model
     return finished
 
 
-def _prepared(spec: SweepSpec, on_progress: OnProgress, load: Load) -> Measurement:
+def _prepared(spec: SweepSpec, on_progress: OnProgress, load: Loader) -> Measurement:
     """Return the points of a resolved request, with the scores known so far."""
     loaded = load(spec.model, on_progress, by_layer=spec.generation is None)
     cuts = choice.cuts(spec, loaded, on_progress)
@@ -66,7 +66,7 @@ class SweepShards(MeasurementShards):
 
     resolve = staticmethod(resolve)
 
-    def __init__(self, spec: SweepSpec, on_progress: OnProgress, *, load: Load) -> None:
+    def __init__(self, spec: SweepSpec, on_progress: OnProgress, *, load: Loader) -> None:
         """Load the model, choose the cuts and read the questions and texts of a resolved request."""
         super().__init__(_prepared(spec, on_progress, load))
 

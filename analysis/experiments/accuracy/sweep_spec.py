@@ -19,7 +19,8 @@ from analysis.experiments.maps.damage_spec import DamageSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.search.search_spec import SearchSpec, same_text, search_for
 from analysis.experiments.strategies import BLOCKS, DAMAGE, SEARCHED, STRATEGIES, USUAL, needs
-from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.sizes import ModelFacts
 
 
 @dataclass(frozen=True)

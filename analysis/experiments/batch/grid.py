@@ -14,10 +14,10 @@ from analysis.experiments.batch import grid_cells
 from analysis.experiments.batch.grid_cells import GridCell
 from analysis.experiments.batch.grid_spec import GridResult, GridSpec
 from analysis.experiments.batch.run import Batch, SharedModel
-from analysis.models import load as models
-from analysis.models import machine
-from analysis.models.load import Loader
-from analysis.models.spec import ModelSpec
+from analysis.models.loading import load as models
+from analysis.models.loading import machine, planning
+from analysis.models.loading.load import Loader
+from analysis.models.source.model_spec import ModelSpec
 
 PHASE = "measuring the curves of the grid"
 
@@ -50,7 +50,7 @@ def resolve(spec: GridSpec, on_progress: OnProgress = ignore) -> GridSpec:
 
 def _resolved(model: ModelSpec) -> ModelSpec:
     try:
-        return models.resolve(model)
+        return planning.resolve(model)
     except StorageError:
         raise
     except LayerscopeError:

@@ -16,7 +16,7 @@ from analysis.experiments.batch import grid_cells
 from analysis.experiments.batch.grid_cells import GridCell
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.strategies import BLOCKS, DRAW, INFLUENCE, MAP, STRATEGIES, needs
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 
 MOST_CELLS = 400
 """Curves of a grid at most, so that one table stays readable."""

@@ -17,7 +17,8 @@ from analysis.data import corpora, questions
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, default_loss_corpus
 from analysis.experiments.heal import recipes
 from analysis.experiments.strategies import BLOCKS, STRATEGIES, needs
-from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.sizes import ModelFacts
 
 MOST_CELLS = 200
 """Cells of a table at most, so that it stays readable."""

@@ -7,11 +7,11 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from analysis.core import failures
 from analysis.core.errors import LayerscopeError, StorageError
-from analysis.core.progress import Cancelled, OnProgress, Progress, doing
+from analysis.core.progress import Cancelled, OnProgress, Progress, doing, ignore
 from analysis.experiments.accuracy import scores, sweep
 from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
-from analysis.models.load import LoadedModel, Loader
-from analysis.models.spec import ModelSpec
+from analysis.models.loading.load import LoadedModel, Loader
+from analysis.models.source.model_spec import ModelSpec
 
 FATAL: tuple[type[Exception], ...] = (Cancelled, StorageError)
 """Errors that end a batch: the user stops it, or the disk keeps nothing."""
@@ -128,7 +128,7 @@ class Once(Generic[T]):
         return self.value
 
 
-class SharedModel:
+class SharedModel(Loader):
     """The loader of a batch: one model at a time, loaded for the first curve that needs it and kept for the next ones."""
 
     def __init__(self, load: Loader) -> None:
@@ -148,7 +148,7 @@ class SharedModel:
         with scores.reading_once(self._stored):
             return sweep.run(spec, on_progress, load=self)
 
-    def __call__(self, spec: ModelSpec, on_progress: OnProgress, /, *, by_layer: bool = False) -> LoadedModel:
+    def __call__(self, spec: ModelSpec, on_progress: OnProgress = ignore, /, *, by_layer: bool = False) -> LoadedModel:
         """Return the model of the curve; raises the errors of loading it, again where it was refused before."""
         return self._loaded.get(lambda: self._load(spec, on_progress, by_layer=by_layer), f"loading {spec.source}")
 

@@ -9,8 +9,8 @@ from peft import PeftModel
 from analysis.core import blocks, store
 from analysis.core.blocks import ATTENTION, FEED_FORWARD, Removal
 from analysis.experiments.heal.heal_spec import HealSpec
-from analysis.models import adapter
-from analysis.models.adapter import Bridge, folder
+from analysis.models.running import adapters
+from analysis.models.running.adapters import Bridge, folder
 
 
 def save(
@@ -42,9 +42,9 @@ def save(
         (target / "README.md").write_text(card(spec, base=base, steps_done=steps_done) + note, encoding="utf-8")
         record = {"heal": spec.to_json(), "steps_done": steps_done}
         if bridges:
-            adapter.write_bridges(bridges, target)
-            adapter.note_bridges(target)
-            record["bridge"] = {"file": adapter.BRIDGE_FILE, "starts": [bridge.start for bridge in bridges]}
+            adapters.write_bridges(bridges, target)
+            adapters.note_bridges(target)
+            record["bridge"] = {"file": adapters.BRIDGE_FILE, "starts": [bridge.start for bridge in bridges]}
         (target / "layerscope.json").write_text(json.dumps(record, indent=1))
 
     path = folder(key)
@@ -126,5 +126,5 @@ when it exports.
 def _bridge_note(bridge: Bridge) -> str:
     """Return the step that a user of the adapter has to take in addition to loading it."""
     if bridge.is_scale:
-        return _SCALE.format(start=bridge.start, factor=1 + float(bridge.change), file=adapter.BRIDGE_FILE)
-    return _BRIDGE.format(start=bridge.start, file=adapter.BRIDGE_FILE)
+        return _SCALE.format(start=bridge.start, factor=1 + float(bridge.change), file=adapters.BRIDGE_FILE)
+    return _BRIDGE.format(start=bridge.start, file=adapters.BRIDGE_FILE)

@@ -19,10 +19,16 @@ from analysis.core.errors import RecipeError
 from analysis.experiments.heal.dropout import speed_up
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.projection import spread
-from analysis.models import adapter
-from analysis.models.adapter import UNTOLD_RANKS
-from analysis.models.decoder import Decoder
-from analysis.models.feed_forward import Matrices, attention_matrices, feed_forward_matrices, has_experts, layer_matrices
+from analysis.models.architecture.decoder import Decoder
+from analysis.models.architecture.matrices import (
+    Matrices,
+    attention_matrices,
+    feed_forward_matrices,
+    has_experts,
+    layer_matrices,
+)
+from analysis.models.running import adapters
+from analysis.models.running.adapters import UNTOLD_RANKS
 
 
 def trained_matrices(decoder: Decoder, spec: HealSpec) -> Matrices:
@@ -112,7 +118,7 @@ def attach(decoder: Decoder, spec: HealSpec, init_seed: int, changes: Mapping[st
         elif parameters and dropout and not isinstance(wrapper, ParamWrapper):  # which PEFT has none for
             wrapper.lora_dropout["default"] = nn.Dropout(dropout)
     if parameters:
-        own = adapter.weights_on(model)
+        own = adapters.weights_on(model)
         _check_is_read(decoder, own, convert_peft_adapter_state_dict_for_transformers(model, model.active_peft_config, own))
     speed_up(model)
     return model

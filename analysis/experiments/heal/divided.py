@@ -18,9 +18,9 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from analysis.core.progress import OnProgress
 from analysis.experiments.heal.group import Group, Order
-from analysis.models import load as models
-from analysis.models.load import LoadedModel
-from analysis.models.spec import ModelSpec
+from analysis.models.loading import load as models
+from analysis.models.loading.load import LoadedModel
+from analysis.models.source.model_spec import ModelSpec
 
 ORDER = "layer"
 """Order of rank 0 before a layer works for it alone; `index` is the layer's in the unpruned model."""

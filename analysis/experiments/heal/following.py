@@ -17,20 +17,21 @@ from analysis.experiments.heal.group import Group, Order
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.teacher import Teacher
 from analysis.experiments.heal.training import Trainer, derived_seed, deterministic, memory_explained, tensors
-from analysis.models import adapter, meter
-from analysis.models import cut as pruning
-from analysis.models import load as models
-from analysis.models.adapter import Bridge
-from analysis.models.cut import Cut
-from analysis.models.decoder import find_decoder
-from analysis.models.load import LoadedModel, Loader
+from analysis.models.architecture import operations
+from analysis.models.architecture.decoder import find_decoder
+from analysis.models.loading import load as models
+from analysis.models.loading.load import LoadedModel, Loader
+from analysis.models.running import adapters as adapter
+from analysis.models.running import pruning
+from analysis.models.running.adapters import Bridge
+from analysis.models.running.pruning import PrunedBlock
 
 _CHANGE, _TRAINED, _BRIDGE = "change/", "trained/", "bridge/"
 
 
 def made_ready(
     loaded: LoadedModel, spec: HealSpec, changes: Mapping[str, Tensor], bridges: Sequence[Bridge]
-) -> tuple[LoadedModel, Cut | None]:
+) -> tuple[LoadedModel, PrunedBlock | None]:
     """The model without the block and with its adapter, and the cut; that is None in a control.
 
     Args:
@@ -42,13 +43,13 @@ def made_ready(
     cut = None if spec.control else pruning.cut(loaded.decoder, spec.block)
     model = adapters.attach(loaded.decoder, spec, derived_seed(spec.seed, "adapter"), changes)
     healed = replace(loaded, model=model, decoder=find_decoder(model))
-    meter.watch(healed.decoder, spec.model.dtype)
+    operations.watch(healed.decoder)
     for bridge in bridges:
         adapter.lay_bridge(healed.decoder, bridge, cut)
     return healed, cut
 
 
-def teach(trainer: Trainer, cut: Cut | None) -> None:
+def teach(trainer: Trainer, cut: PrunedBlock | None) -> None:
     """Give a trainer the unpruned model as its teacher, where the heal learns from it."""
     spec = trainer.spec
     if cut is not None and (spec.distill or spec.junction):

@@ -15,7 +15,7 @@ from analysis.experiments.accuracy import points as cuts
 from analysis.experiments.accuracy.points import GenerationCheck, Lines, Point, QuestionScore
 from analysis.experiments.accuracy.sweep_spec import lacking
 from analysis.experiments.heal.heal_spec import HealSpec
-from analysis.models.spec import ModelFacts
+from analysis.models.source.sizes import ModelFacts
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from analysis.core.errors import RecipeError
 from analysis.core.options import Option, Part
 from analysis.core.record import Spec, require
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, held_out_text, other_text
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 
 HEAL_METHODS = ("lora", "partial", "beside")
 """Names for the weights that a healing run trains."""

@@ -17,11 +17,12 @@ from analysis.experiments.heal.junction import Readings
 from analysis.experiments.heal.record import Record, nothing_yet
 from analysis.experiments.heal.remaining import Remaining
 from analysis.experiments.heal.training import memory_explained
-from analysis.models import load as models
-from analysis.models import machine
-from analysis.models.load import Loader, Plan
-from analysis.models.remote import hub_id
-from analysis.models.spec import DIVIDED, ModelFacts
+from analysis.models.loading import load as models
+from analysis.models.loading import machine, planning
+from analysis.models.loading.load import Loader
+from analysis.models.loading.planning import Plan
+from analysis.models.source.remote import hub_id
+from analysis.models.source.sizes import DIVIDED, ModelFacts
 
 
 def resolve(spec: HealSpec) -> HealSpec:
@@ -33,7 +34,7 @@ def resolve(spec: HealSpec) -> HealSpec:
     # First: a file that cannot be read is refused before a model is looked for.
     corpus, validation = corpora.resolve(spec.corpus), corpora.resolve(spec.validation)
     benchmark = None if spec.benchmark is None else questions.resolve(spec.benchmark)
-    model = models.resolve(spec.model)
+    model = planning.resolve(spec.model)
     if model.dtype == "float16":
         if spec.model.dtype == "float16":
             raise RecipeError(
@@ -106,7 +107,7 @@ def run(
     if stored is None:
         checkpoints.discard(key)
     on_progress(Progress("loading the model", values={"result_key": key}))
-    planned = models.plan(resolved.model, on_progress)
+    planned = planning.plan(resolved.model, on_progress)
     _check(resolved, planned.facts)
     other = machine.ALL_CARDS if planned.cards and planned.placement is None else ""
     at_once, over = resolved, 1

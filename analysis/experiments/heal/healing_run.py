@@ -35,10 +35,11 @@ from analysis.experiments.heal.record import Record
 from analysis.experiments.heal.remembered import Remembered, remembered
 from analysis.experiments.heal.teacher import can_separate
 from analysis.experiments.heal.training import Trainer, deterministic
-from analysis.models import adapter, machine
-from analysis.models.adapter import Bridge
-from analysis.models.cut import Cut, without_block
-from analysis.models.load import LoadedModel
+from analysis.models.loading import machine
+from analysis.models.loading.load import LoadedModel
+from analysis.models.running import adapters as adapter
+from analysis.models.running.adapters import Bridge
+from analysis.models.running.pruning import PrunedBlock, without_block
 
 _TEACHER_SHARE = 0.3
 """Share of the free memory that the unpruned model's states may take."""
@@ -180,7 +181,7 @@ class HealingRun:
         self.record.publish(junction=found.report, n_tokens=result.n_tokens + counted)
         return found
 
-    def prepare(self, healed: LoadedModel, cut: Cut | None, apart: bool) -> Trainer:
+    def prepare(self, healed: LoadedModel, cut: PrunedBlock | None, apart: bool) -> Trainer:
         """The trainer with its rows and its number of steps, where the last checkpoint left it."""
         record, spec = self.record, self.spec
         record.remaining.begin("prepare")

@@ -27,10 +27,19 @@ from analysis.experiments.heal.compensation import COMPENSATIONS, Compensation, 
 from analysis.experiments.heal.heal_result import GapReport, JunctionReport
 from analysis.experiments.heal.projection import NothingAdds, added, check_start, n_features, output_projection, watched
 from analysis.experiments.scoring import likelihood
-from analysis.models import adapter, cut, parts, scaling
-from analysis.models.adapter import Bridge
-from analysis.models.decoder import Decoder, output_stream
-from analysis.models.stream import Trunk, batches, carried, input_stream, right_padded, run_trunk, tokens_per_batch
+from analysis.models.architecture import sublayers
+from analysis.models.architecture.decoder import Decoder, output_stream
+from analysis.models.running import adapters, folding, pruning
+from analysis.models.running.adapters import Bridge
+from analysis.models.running.hidden_states import (
+    Trunk,
+    batches,
+    carried,
+    input_stream,
+    right_padded,
+    run_trunk,
+    tokens_per_batch,
+)
 
 LEAST_TEXTS = 8
 """Fewer say too little to fit on."""
@@ -153,7 +162,7 @@ _FITTING = 0.6
 def _check_in_turn(decoder: Decoder, removed: Removal) -> None:
     """See to it that where a gap ends inside a layer there is a stream between its parts."""
     for layer, _ in blocks.single_parts(removed):
-        if not parts.find(decoder, layer)[ATTENTION].in_turn:
+        if not sublayers.find(decoder, layer)[ATTENTION].in_turn:
             raise RecipeError(
                 f"Attention and feed-forward part of this {decoder.config.model_type} model read the same stream, so an "
                 f"instant heal has nothing to change between them. Remove whole layers, or heal without it (instant=false)."
@@ -187,7 +196,7 @@ def check_folds(decoder: Decoder, removed: Removal) -> None:
 
 def _takes_factor(gap: "Gap") -> bool:
     with gap.entered() as decoder:
-        return scaling.folds(decoder, gap.place)
+        return folding.folds(decoder, gap.place)
 
 
 @dataclass(frozen=True)
@@ -254,7 +263,7 @@ class Gap:
         with self.entered() as decoder:
             waited.run(decoder, self.place, None)
         layer, part = self._last
-        with parts.without(self.decoder, layer, [FEED_FORWARD] * (part == ATTENTION)):
+        with sublayers.without(self.decoder, layer, [FEED_FORWARD] * (part == ATTENTION)):
             waited.run(self.decoder, None, layer + 1)
         return waited.found()
 
@@ -268,11 +277,11 @@ def applied(decoder: Decoder, removed: Removal, changes: Mapping[str, Tensor], b
         removed: the layers.
         changes, bridges: as in a `Junction`.
     """
-    with cut.without_block(decoder, removed), contextlib.ExitStack() as put_on:
+    with pruning.without_block(decoder, removed), contextlib.ExitStack() as put_on:
         for name, change in changes.items():
             put_on.enter_context(added(decoder.model.get_submodule(name), _product(change)))
         for bridge in bridges:
-            put_on.callback(adapter.lay_bridge(decoder, bridge).remove)
+            put_on.callback(adapters.lay_bridge(decoder, bridge).remove)
         yield decoder
 
 

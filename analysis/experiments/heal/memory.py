@@ -6,7 +6,7 @@ from dataclasses import replace
 from analysis.core import host, units
 from analysis.core.errors import NotEnoughMemoryError
 from analysis.experiments.heal.heal_spec import HealSpec
-from analysis.models.spec import DTYPE_BYTES, LayerFacts, ModelFacts, divided_bytes, weight_bytes
+from analysis.models.source.sizes import DTYPE_BYTES, LayerFacts, ModelFacts, divided_bytes, weight_bytes
 
 LOGITS_AT_ONCE = 1 << 25
 """Logits that exist at the same time, as in `Decoder.states_at_once` on a GPU; on a CPU there are fewer."""

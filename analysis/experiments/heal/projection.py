@@ -12,8 +12,8 @@ from transformers.pytorch_utils import Conv1D
 
 from analysis.core.blocks import ATTENTION, Removal
 from analysis.core.errors import RecipeError
-from analysis.models.decoder import Decoder, output_stream, part_names
-from analysis.models.feed_forward import feed_forward_matrices, mixture_of
+from analysis.models.architecture.decoder import Decoder, output_stream, part_names
+from analysis.models.architecture.matrices import feed_forward_matrices, mixture_of
 
 
 class NothingAdds(RecipeError):

@@ -14,9 +14,9 @@ from analysis.experiments.heal.heal_result import HealResult, HealStep, Validati
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.remaining import Remaining
 from analysis.experiments.heal.remembered import Remembered
-from analysis.models import machine
-from analysis.models.load import LoadedModel
-from analysis.models.spec import ModelFacts
+from analysis.models.loading import machine
+from analysis.models.loading.load import LoadedModel
+from analysis.models.source.sizes import ModelFacts
 
 PUBLISH_EVERY_S = 4.0
 """Seconds between two states of the curve on disk, for pages that watch."""

@@ -14,9 +14,9 @@ from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.healing_run import HealingRun
 from analysis.experiments.heal.remaining import FIT, TRAIN
 from analysis.experiments.heal.remembered import Remembered
-from analysis.models import adapter
-from analysis.models.adapter import with_adapter
-from analysis.models.load import LoadedModel
+from analysis.models.loading.load import LoadedModel
+from analysis.models.running import adapters
+from analysis.models.running.adapters import with_adapter
 
 _CARRIED = (
     *("steps", "validations", "adapter", "trainable_parameters", "packed_rows", "n_skipped", "junction", "unpruned_check"),
@@ -76,7 +76,7 @@ def judge(heal: HealingRun, made: HealResult, loaded: LoadedModel) -> HealResult
     if overlap is None:
         heal.look_for_overlap(loaded, heal.pack(loaded, max(1, made.packed_rows)))
     folder = _copied(made, record.key, spec)
-    record.publish(adapter=adapter.relative(record.key))
+    record.publish(adapter=adapters.relative(record.key))
     healed = with_adapter(loaded, None if spec.control else spec.block, str(folder))
     heal.measure_after(healed, known=known)
     return record.result
@@ -109,6 +109,6 @@ def _copied(made: HealResult, key: str, spec: HealSpec) -> str:
         note = {"heal": spec.to_json(), "steps_done": made.kept_step or 0}
         (target / "layerscope.json").write_text(json.dumps(note, indent=1))
 
-    folder = adapter.folder(key)
+    folder = adapters.folder(key)
     store.write_folder(folder, fill)
     return str(folder)

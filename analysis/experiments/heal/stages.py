@@ -11,7 +11,7 @@ from analysis.core.blocks import Removal, removal
 from analysis.experiments.heal.heal_result import Stage
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.search.objective import Objective
-from analysis.models.decoder import Decoder
+from analysis.models.architecture.decoder import Decoder
 
 _KEPT_BYTES = 256 * 1024**2
 """Streams of the texts that need not be run anew for each layer."""

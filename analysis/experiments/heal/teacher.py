@@ -11,10 +11,10 @@ from peft import PeftModel
 from torch import Tensor
 
 from analysis.core.blocks import Removal
-from analysis.models import adapter
-from analysis.models.cut import Cut
-from analysis.models.decoder import Decoder, output_stream
-from analysis.models.stream import input_stream
+from analysis.models.architecture.decoder import Decoder, output_stream
+from analysis.models.running import adapters
+from analysis.models.running.hidden_states import input_stream
+from analysis.models.running.pruning import PrunedBlock
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ class Teacher:
         self,
         model: PeftModel,
         decoder: Decoder,
-        cut: Cut,
+        cut: PrunedBlock,
         *,
         final: bool = True,
         junction: bool = False,
@@ -218,7 +218,7 @@ class Teacher:
         was_training = self._model.training
         self._model.eval()
         try:
-            with adapter.left_out(self._model), self._cut.undone(), stream_behind(self._decoder, self._cut.block) as seen:
+            with adapters.left_out(self._model), self._cut.undone(), stream_behind(self._decoder, self._cut.block) as seen:
                 states = run_rows(self._decoder, rows, positions)
                 top = Top.of(self._decoder, states, self._top_k) if self._top_k else None
         finally:

@@ -10,7 +10,7 @@ from analysis.experiments.accuracy import scores
 from analysis.experiments.accuracy.scores import Material
 from analysis.experiments.heal import packing
 from analysis.experiments.heal.heal_spec import CHOICE_TEXTS, HealSpec
-from analysis.models.load import LoadedModel
+from analysis.models.loading.load import LoadedModel
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from analysis.experiments.heal.checkpoints import TrainingState
 from analysis.experiments.heal.group import ALONE, Group
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.teacher import Teacher, Top, head_loss, run_rows, stream_behind
-from analysis.models import machine
-from analysis.models.cut import Cut
-from analysis.models.decoder import Decoder
-from analysis.models.writing import continued
+from analysis.models.architecture.decoder import Decoder
+from analysis.models.loading import machine
+from analysis.models.running.generation import continued
+from analysis.models.running.pruning import PrunedBlock
 
 BETAS = (0.9, 0.999)
 _ACTIVATION_SHARE = 0.6
@@ -150,7 +150,7 @@ class Trainer:
         self.parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
         self.optimizer = torch.optim.AdamW(self.parameters.values(), lr=0.0, betas=BETAS, weight_decay=0.0)
         self.steps_done = 0
-        self.cut: Cut | None = None
+        self.cut: PrunedBlock | None = None
         """Handle of the removed layers; None in a control."""
         self.stages: Sequence[Removal] = ()
         """Removed layers of each stage, where there is more than one; some of them are put back for each step then."""

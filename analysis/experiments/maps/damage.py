@@ -19,10 +19,11 @@ from analysis.experiments.maps import distance_map
 from analysis.experiments.maps.damage_spec import DamageResult, DamageSpec, LeastDamage
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.experiments.scoring import likelihood
-from analysis.models import load as models
-from analysis.models.layerwise import Inputs, OnStep
-from analysis.models.load import Load, LoadedModel
-from analysis.models.stream import Trunk, finals, right_padded, run_tails, run_trunk, tail_depths
+from analysis.models.loading import load as models
+from analysis.models.loading import planning
+from analysis.models.loading.load import LoadedModel, Loader
+from analysis.models.running.hidden_states import Trunk, finals, right_padded, run_tails, run_trunk, tail_depths
+from analysis.models.running.layer_streaming import Inputs, OnStep
 
 Cut = Block | None
 """The removed block; None is the unpruned model."""
@@ -40,7 +41,7 @@ _TRUNK_BYTES = 1 << 30
 def resolve(spec: DamageSpec) -> DamageSpec:
     """The spec with concrete dtype, device and identities; the map is of the same model."""
     corpus = corpora.resolve(spec.corpus)  # first: a file that cannot be read is refused before a model is looked for
-    model = models.resolve(spec.model)
+    model = planning.resolve(spec.model)
     return replace(
         spec,
         model=model,
@@ -49,7 +50,7 @@ def resolve(spec: DamageSpec) -> DamageSpec:
     )
 
 
-def run(spec: DamageSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> DamageResult:
+def run(spec: DamageSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> DamageResult:
     """Measure the loss without every block, or return the stored result; no block is measured twice on the same text.
 
     A stopped run resumes. Losses of a run with another largest size, number of texts or map are reused, so asking for more
@@ -66,7 +67,7 @@ def run(spec: DamageSpec, on_progress: OnProgress = ignore, *, load: Load = mode
     return _ready(resolved, stored, on_progress, load).measure(on_progress)
 
 
-def _ready(spec: DamageSpec, stored: DamageResult | None, on_progress: OnProgress, load: Load) -> "_MeasuredLosses":
+def _ready(spec: DamageSpec, stored: DamageResult | None, on_progress: OnProgress, load: Loader) -> "_MeasuredLosses":
     """Return the losses known of a resolved request, with all inputs of the measurement of the rest."""
     loaded = load(spec.model, on_progress, by_layer=True)
     max_size = _max_size(spec, loaded)
@@ -85,7 +86,7 @@ def _map(spec: DamageSpec, loaded: LoadedModel, on_progress: OnProgress) -> "Dis
     if known is not None:
         return known
     if loaded.decoder.on_disk is None:
-        return distance_map.run(spec.distances, on_progress, load=models.handing_out(loaded))
+        return distance_map.run(spec.distances, on_progress, load=models.ReadyModel(loaded))
     return distance_map.Unread(spec.distances, loaded)
 
 
@@ -362,7 +363,7 @@ class DamageShards(Work):
 
     resolve = staticmethod(resolve)
 
-    def __init__(self, spec: DamageSpec, on_progress: OnProgress, *, load: Load) -> None:
+    def __init__(self, spec: DamageSpec, on_progress: OnProgress, *, load: Loader) -> None:
         """Load the model and tokenize the texts of a resolved request."""
         self._measured = _ready(spec, DamageResult.load(spec), on_progress, load)
         self.reads_disk = self._measured.loaded.decoder.on_disk is not None

@@ -14,7 +14,8 @@ from analysis.core.record import Result, Spec
 from analysis.core.table import MISSING, Column, Table
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.distance_spec import INTERVAL_COLUMNS, Best, DistanceSpec, interval_ends, texts_read
-from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.sizes import ModelFacts
 
 
 def default_damage_corpus() -> CorpusSpec:

@@ -17,11 +17,12 @@ from analysis.data import corpora
 from analysis.experiments.maps import distances
 from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec, best_blocks
 from analysis.experiments.maps.metrics import METRICS
-from analysis.models import load as models
-from analysis.models import stream
-from analysis.models.layerwise import Inputs
-from analysis.models.load import Load, LoadedModel
-from analysis.models.spec import ModelFacts
+from analysis.models.loading import load as models
+from analysis.models.loading import planning
+from analysis.models.loading.load import LoadedModel, Loader
+from analysis.models.running import hidden_states
+from analysis.models.running.layer_streaming import Inputs
+from analysis.models.source.sizes import ModelFacts
 
 _SAVE_EVERY_S = 20.0
 _SAVE_SHARE = 0.05
@@ -36,10 +37,10 @@ _MOST_STREAM_BYTES = 2 << 30
 def resolve(spec: DistanceSpec) -> DistanceSpec:
     """The spec with concrete dtype, device and identities."""
     corpus = corpora.resolve(spec.corpus)  # first: a file that cannot be read is refused before a model is looked for
-    return replace(spec, model=models.resolve(spec.model), corpus=corpus)
+    return replace(spec, model=planning.resolve(spec.model), corpus=corpus)
 
 
-def run(spec: DistanceSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> DistanceResult:
+def run(spec: DistanceSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> DistanceResult:
     """Measure the distance map, or return the stored one; a partial one resumes.
 
     Every metric is measured on the way, so the map of another metric follows from a stored one without the model.
@@ -86,7 +87,7 @@ def _known(spec: DistanceSpec, on_progress: OnProgress) -> "DistanceResult | _Me
     return measured
 
 
-def _ready(spec: DistanceSpec, on_progress: OnProgress, load: Load) -> tuple[LoadedModel, corpora.Texts]:
+def _ready(spec: DistanceSpec, on_progress: OnProgress, load: Loader) -> tuple[LoadedModel, corpora.Texts]:
     loaded = load(spec.model, on_progress, by_layer=True)
     texts = corpora.tokenize(spec.corpus, loaded.tokenizer)
     window = loaded.facts.max_positions
@@ -133,7 +134,7 @@ class _MeasuredTexts:
     def add(self, streams: Sequence[Tensor], lengths: Sequence[int]) -> None:
         """Measure one batch of texts, from x[0..L] at its tokens."""
         found = distances.text_distances(streams, lengths)
-        self.states.append(stream.last_token_states(streams, lengths).numpy())
+        self.states.append(hidden_states.last_token_states(streams, lengths).numpy())
         self.distances.append({name: matrices.numpy() for name, matrices in found.items()})
         self.lengths += lengths
 
@@ -192,7 +193,7 @@ def _left(spec: DistanceSpec, loaded: LoadedModel, texts: corpora.Texts, done: i
     corpus = replace(spec.corpus, n_texts=1)  # the first texts of more are the same
     shared = {"model": spec.model.to_json(), "corpus": corpus.to_json(), "metrics": sorted(METRICS), "version": spec.version}
     first, left = 0, []
-    for group in stream.batches([len(ids) for ids in texts.token_ids], _tokens_per_batch(loaded)):
+    for group in hidden_states.batches([len(ids) for ids in texts.token_ids], _tokens_per_batch(loaded)):
         first += len(group)
         if first > done:
             left.append(Shard("distances", {**shared, "texts": group}, size=len(group)))
@@ -224,7 +225,7 @@ def _measure(
 
     try:
         began = time.perf_counter()
-        streams = stream.all_token_streams(loaded.decoder, unread, passed)
+        streams = hidden_states.all_token_streams(loaded.decoder, unread, passed)
         for shard, figures in zip(left, known, strict=True):
             lengths = [len(ids) for ids in _token_ids(shard, texts)]
             if figures is not None:
@@ -251,7 +252,7 @@ def _measure(
 
 def _tokens_per_batch(loaded: LoadedModel) -> int:
     per_token = 4 * (loaded.facts.n_layers + 1) * loaded.facts.hidden_size
-    return min(stream.tokens_per_batch(loaded.decoder.device), max(1, _MOST_STREAM_BYTES // per_token))
+    return min(hidden_states.tokens_per_batch(loaded.decoder.device), max(1, _MOST_STREAM_BYTES // per_token))
 
 
 class Unread:
@@ -264,7 +265,7 @@ class Unread:
             spec: of the map.
             loaded: a model that is on the disk.
         """
-        self._spec, self._loaded, self._load = resolve(spec), loaded, models.handing_out(loaded)
+        self._spec, self._loaded, self._load = resolve(spec), loaded, models.ReadyModel(loaded)
         work = DistanceShards(self._spec, ignore, load=self._load)
         self._shards = work.missing()
         self._groups = [_token_ids(shard, work.texts) for shard in self._shards]
@@ -274,11 +275,11 @@ class Unread:
     @property
     def inputs(self) -> list[Inputs]:
         """The batches."""
-        return [stream.every_depth(sequences) for sequences in self._groups]
+        return [hidden_states.every_depth(sequences) for sequences in self._groups]
 
     def take(self, number: int, states: Tensor) -> None:
         """The next depth of a batch, which is stored when it was the last."""
-        self._streams.append(stream.real_tokens(states, self._groups[number]))
+        self._streams.append(hidden_states.real_tokens(states, self._groups[number]))
         if len(self._streams) > self._loaded.decoder.n_layers:
             one = _MeasuredTexts()
             one.add(self._streams, [len(ids) for ids in self._groups[number]])
@@ -298,7 +299,7 @@ class DistanceShards(Work):
 
     resolve = staticmethod(resolve)
 
-    def __init__(self, spec: DistanceSpec, on_progress: OnProgress, *, load: Load) -> None:
+    def __init__(self, spec: DistanceSpec, on_progress: OnProgress, *, load: Loader) -> None:
         """Load the model and tokenize the texts of a resolved request."""
         self._loaded, self.texts = _ready(spec, on_progress, load)
         self.reads_disk = self._loaded.decoder.on_disk is not None
@@ -315,7 +316,9 @@ class DistanceShards(Work):
         phase, total = "reading the residual stream", len(shards)
         groups = [_token_ids(shard, self.texts) for shard in shards]
         began = time.perf_counter()
-        streams = stream.all_token_streams(self._loaded.decoder, groups, lambda *_: on_progress(Progress(phase, 0, total)))
+        streams = hidden_states.all_token_streams(
+            self._loaded.decoder, groups, lambda *_: on_progress(Progress(phase, 0, total))
+        )
         for done, (shard, group) in enumerate(zip(shards, groups, strict=True), start=1):
             one = _MeasuredTexts()
             one.add(next(streams), [len(ids) for ids in group])

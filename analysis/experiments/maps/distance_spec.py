@@ -16,7 +16,8 @@ from analysis.core.store import StoredResult
 from analysis.core.table import Column, Table
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.metrics import METRICS
-from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.sizes import ModelFacts
 
 
 @dataclass(frozen=True)

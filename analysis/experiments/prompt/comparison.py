@@ -13,11 +13,12 @@ from torch import nn
 from analysis.core.errors import SpecError
 from analysis.core.progress import Cancelled, OnProgress, Progress, ignore
 from analysis.experiments.prompt.comparison_spec import CompareResult, CompareSpec, Variant, Writing
-from analysis.models import cut, writing
-from analysis.models import load as models
-from analysis.models.adapter import check_adapter, located, named, with_adapter
-from analysis.models.decoder import Decoder, find_decoder
-from analysis.models.load import Load, LoadedModel
+from analysis.models.architecture.decoder import Decoder, find_decoder
+from analysis.models.loading import load as models
+from analysis.models.loading import planning
+from analysis.models.loading.load import LoadedModel, Loader
+from analysis.models.running import generation, pruning
+from analysis.models.running.adapters import check_adapter, located, named, with_adapter
 
 PUBLISH_EVERY_S = 0.5
 """Seconds between two states of a text on disk, for pages that watch it grow."""
@@ -29,7 +30,7 @@ def resolve(spec: CompareSpec) -> CompareSpec:
     Raises:
         RecipeError: when an adapter is none, or one for another cut.
     """
-    return replace(spec, model=models.resolve(spec.model), variants=tuple(_identified(variant) for variant in spec.variants))
+    return replace(spec, model=planning.resolve(spec.model), variants=tuple(_identified(variant) for variant in spec.variants))
 
 
 def _identified(variant: Variant) -> Variant:
@@ -62,19 +63,19 @@ class _Writer:
         self.variant = variant
         self._own = None if variant.adapter is None else _healed(loaded, variant)
         self._decoder = self._own.decoder if self._own else loaded.decoder
-        self._pieces = writing.Pieces(loaded.tokenizer, prompt)
+        self._pieces = generation.TextPieces(loaded.tokenizer, prompt)
         with self._in_place() as decoder:
-            self._stop = writing.stop_tokens(decoder, loaded.tokenizer)
+            self._stop = generation.stop_tokens(decoder, loaded.tokenizer)
             self.text = Writing([], [], [], [], decoder.n_layers, 0.0, 0.0, ended=False, complete=False)
-            writing.warm_up(decoder)
-        chooser = writing.Chooser(spec.temperature, spec.seed)
-        self._steps = writing.write(self._decoder, prompt, spec.max_new_tokens, chooser)
+            generation.warm_up(decoder)
+        chooser = generation.Chooser(spec.temperature, spec.seed)
+        self._steps = generation.write(self._decoder, prompt, spec.max_new_tokens, chooser)
         self._left = spec.max_new_tokens
         self._begun = False
 
     def _in_place(self) -> AbstractContextManager[Decoder]:
         """The model as this variant wants it, for as long as the body runs."""
-        return nullcontext(self._own.decoder) if self._own else cut.without_block(self._decoder, self.variant.block)
+        return nullcontext(self._own.decoder) if self._own else pruning.without_block(self._decoder, self.variant.block)
 
     @property
     def is_over(self) -> bool:
@@ -165,13 +166,13 @@ class _Desk:
         """Keep a text that is over, after the unpruned model has read it, which knows its own already."""
         read = text.own_surprise
         if not self.spec.variants[place].is_unpruned:
-            read = writing.surprises(self.loaded.decoder, self.prompt, text.token_ids)
+            read = generation.surprises(self.loaded.decoder, self.prompt, text.token_ids)
         self.texts[place] = replace(text, unpruned_surprise=read, complete=True)
         self.published = 0.0
         self.report()
 
 
-def run(spec: CompareSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> CompareResult:
+def run(spec: CompareSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> CompareResult:
     """Let all variants generate in step, a token each in turn, or return the stored texts; texts finished at a stop are kept.
 
     All of them share the weights of one model: a cut is a view of it, an adapter lies on a copy of its layers.
@@ -215,7 +216,7 @@ def run(spec: CompareSpec, on_progress: OnProgress = ignore, *, load: Load = mod
 
 
 def _encode(spec: CompareSpec, loaded: LoadedModel) -> list[int]:
-    ids = writing.encode(loaded.tokenizer, spec.prompt)
+    ids = generation.encode(loaded.tokenizer, spec.prompt)
     window = loaded.facts.max_positions
     if window is not None and len(ids) + spec.max_new_tokens > window:
         raise SpecError(

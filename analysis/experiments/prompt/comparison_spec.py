@@ -15,7 +15,7 @@ from analysis.core.record import Result, Spec, require
 from analysis.core.table import Column, Table
 from analysis.experiments.prompt.microscope_spec import check_prompt
 from analysis.experiments.scoring.repetition import repetition_rate
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 
 MOST_NEW_TOKENS = 512
 """Tokens that a model may be asked to write."""

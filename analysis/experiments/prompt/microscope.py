@@ -14,11 +14,12 @@ from torch import Tensor
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.experiments.maps.depths import angular_distance
 from analysis.experiments.prompt.microscope_spec import MicroscopeResult, MicroscopeSpec
-from analysis.models import cut, writing
-from analysis.models import load as models
-from analysis.models.decoder import Decoder
-from analysis.models.load import Load, LoadedModel
-from analysis.models.stream import token_streams
+from analysis.models.architecture.decoder import Decoder
+from analysis.models.loading import load as models
+from analysis.models.loading import planning
+from analysis.models.loading.load import LoadedModel, Loader
+from analysis.models.running import generation, pruning
+from analysis.models.running.hidden_states import token_streams
 
 MOST_TOKENS = 128
 """Tokens of a prompt that are watched; later tokens have no influence on them."""
@@ -27,10 +28,10 @@ N_GUESSES = 5
 
 def resolve(spec: MicroscopeSpec) -> MicroscopeSpec:
     """The spec with concrete dtype, device and identity."""
-    return replace(spec, model=models.resolve(spec.model))
+    return replace(spec, model=planning.resolve(spec.model))
 
 
-def run(spec: MicroscopeSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> MicroscopeResult:
+def run(spec: MicroscopeSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> MicroscopeResult:
     """Watch the model read the prompt, or return the stored result.
 
     Raises:
@@ -44,7 +45,7 @@ def run(spec: MicroscopeSpec, on_progress: OnProgress = ignore, *, load: Load = 
     began = time.perf_counter()
     read, n_left_out = shown_tokens(loaded, resolved.prompt)
     removed = set() if resolved.block is None else set(resolved.block.layers)
-    with cut.without_block(loaded.decoder, resolved.block) as decoder:
+    with pruning.without_block(loaded.decoder, resolved.block) as decoder:
         on_progress(Progress("reading the prompt", 0, decoder.n_layers + 1))
         streams = token_streams(decoder, [read])
         guesses, probabilities, final, settled = _lens(decoder, streams, on_progress)
@@ -58,14 +59,14 @@ def run(spec: MicroscopeSpec, on_progress: OnProgress = ignore, *, load: Load = 
         model_name=loaded.facts.name,
         n_layers=loaded.facts.n_layers,
         layers=[layer for layer in range(loaded.facts.n_layers) if layer not in removed],
-        pieces=writing.split(loaded.tokenizer, read),
+        pieces=generation.split(loaded.tokenizer, read),
         n_left_out=n_left_out,
         distances=layer_distances(streams),
         guesses=guesses,
         probabilities=probabilities,
         final_probability=final,
         settled=settled,
-        vocabulary={str(token): writing.alone(loaded.tokenizer, token) for token in sorted(named)},
+        vocabulary={str(token): generation.alone(loaded.tokenizer, token) for token in sorted(named)},
     )
     result.save()
     return result
@@ -73,7 +74,7 @@ def run(spec: MicroscopeSpec, on_progress: OnProgress = ignore, *, load: Load = 
 
 def shown_tokens(loaded: LoadedModel, prompt: str) -> tuple[list[int], int]:
     """Return the tokens of a prompt that are read, and the number of tokens left out behind them."""
-    ids = writing.encode(loaded.tokenizer, prompt)
+    ids = generation.encode(loaded.tokenizer, prompt)
     most = min(MOST_TOKENS, loaded.facts.max_positions or MOST_TOKENS)
     return ids[:most], max(0, len(ids) - most)
 

@@ -8,7 +8,7 @@ from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option
 from analysis.core.record import Result, Spec, require
 from analysis.core.table import Column, Table
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 
 LONGEST_PROMPT = 2000
 """Characters of a prompt."""

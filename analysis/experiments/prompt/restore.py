@@ -9,19 +9,20 @@ from analysis.core.errors import SpecError, UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.experiments.prompt.microscope import shown_tokens
 from analysis.experiments.prompt.restore_spec import RestoreResult, RestoreSpec, without_layer
-from analysis.models import cut, writing
-from analysis.models import load as models
-from analysis.models.load import Load
+from analysis.models.loading import load as models
+from analysis.models.loading import planning
+from analysis.models.loading.load import Loader
+from analysis.models.running import generation, pruning
 
 _PHASE = "putting layers back"
 
 
 def resolve(spec: RestoreSpec) -> RestoreSpec:
     """Return the spec with concrete dtype, device and identity."""
-    return replace(spec, model=models.resolve(spec.model))
+    return replace(spec, model=planning.resolve(spec.model))
 
 
-def run(spec: RestoreSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> RestoreResult:
+def run(spec: RestoreSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> RestoreResult:
     """Measure the surprisal of each token with each removed layer put back, or return the stored result.
 
     Raises:
@@ -44,8 +45,8 @@ def run(spec: RestoreSpec, on_progress: OnProgress = ignore, *, load: Load = mod
     found: list[list[float]] = []
     for removal in removals:
         on_progress(Progress(_PHASE, len(found), len(removals)))
-        with cut.without_block(loaded.decoder, removal) as decoder:
-            found.append(writing.surprises(decoder, read[:1], read[1:]))
+        with pruning.without_block(loaded.decoder, removal) as decoder:
+            found.append(generation.surprises(decoder, read[:1], read[1:]))
     on_progress(Progress(_PHASE, len(found), len(removals)))
     if not all(math.isfinite(value) for row in found for value in row):
         raise UnsupportedModelError(
@@ -61,7 +62,7 @@ def run(spec: RestoreSpec, on_progress: OnProgress = ignore, *, load: Load = mod
         model_name=loaded.facts.name,
         n_layers=loaded.facts.n_layers,
         layers=list(block.touched),
-        pieces=writing.split(loaded.tokenizer, read),
+        pieces=generation.split(loaded.tokenizer, read),
         n_left_out=n_left_out,
         unpruned=unpruned,
         pruned=pruned,

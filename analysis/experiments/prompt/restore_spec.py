@@ -12,7 +12,7 @@ from analysis.core.options import Option
 from analysis.core.record import Result, Spec, require
 from analysis.core.table import Column, Table
 from analysis.experiments.prompt.microscope_spec import check_prompt
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 
 LEAST_RISE = 0.01
 """Nats by which the pruned model must find a token more surprising before a recovered share has a meaning."""

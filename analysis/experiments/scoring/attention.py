@@ -18,8 +18,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from analysis.models.decoder import Decoder
-from analysis.models.stream import sent
+from analysis.models.architecture.decoder import Decoder
+from analysis.models.running.hidden_states import sent
 
 _STEP = 128
 """Within one sequence a run may begin after so many tokens: earlier ones see fewer columns."""

@@ -7,7 +7,7 @@ Two savings that change no result:
   sees exactly the tokens that it would see alone. Pairs that no token sees are not computed (`attention`). Families that
   cannot do that run one row per option (`can_pack`). So do models whose first questions come out otherwise (`packing`).
 * Shared trunk. The layers before a cut see no difference. So the unpruned model runs once, and each cut runs only the layers
-  after it, from the kept residual stream (`stream.run_trunk`, `run_tails`).
+  after it, from the kept residual stream (`hidden_states.run_trunk`, `run_tails`).
 """
 
 import contextlib
@@ -23,10 +23,20 @@ from torch import Tensor, nn
 from analysis.core.blocks import Removal
 from analysis.experiments.scoring.attention import skipping_masked, with_runs
 from analysis.experiments.scoring.trees import EncodedOption, EncodedQuestion, TreeRow, one_row_each, pack
-from analysis.models import head, layerwise, parts
-from analysis.models.decoder import Decoder
-from analysis.models.layerwise import Inputs
-from analysis.models.stream import batches, before_each_layer, finals, layer_passes, right_padded, sent, tokens_per_batch
+from analysis.models.architecture import sublayers
+from analysis.models.architecture.decoder import Decoder
+from analysis.models.loading import layers_on_disk
+from analysis.models.running import head
+from analysis.models.running.hidden_states import (
+    batches,
+    before_each_layer,
+    finals,
+    layer_passes,
+    right_padded,
+    sent,
+    tokens_per_batch,
+)
+from analysis.models.running.layer_streaming import Inputs
 
 Cuts = Sequence[Removal | None]
 """Sets of removed layers to measure in one pass; None is the unpruned model."""
@@ -127,7 +137,7 @@ def can_pack(decoder: Decoder) -> bool:
     if decoder.is_row_bound or not set(decoder.layer_types) <= {"full_attention", "sliding_attention"}:
         return False
     if decoder.on_disk is not None:
-        with layerwise.in_part(decoder) as part:
+        with layers_on_disk.in_part(decoder) as part:
             return can_pack(part)
     asked = _trial(decoder)
     # The last option of each question has the other beside it in the row; less is run so.
@@ -200,7 +210,7 @@ def packing(decoder: Decoder, questions: Sequence[EncodedQuestion]) -> Packing:
 def _tried(decoder: Decoder, questions: Sequence[EncodedQuestion]) -> Packing:
     """Score the first, the middle and the last option of a row of these questions alone as well."""
     if decoder.on_disk is not None:
-        with layerwise.in_part(decoder) as part:
+        with layers_on_disk.in_part(decoder) as part:
             return _tried(part, questions)
     row = pack(questions, _TRIED_TOKENS, _TRIED_TOKENS)[0]
     numbers, options = sorted({number for number, _, _ in row.targets}), _options(questions)
@@ -380,7 +390,7 @@ def measure(decoder: Decoder, measures: Sequence[Measure], on_batch: OnBatch = l
         done += cost.layer
 
     if decoder.on_disk is None:  # before anything is counted; layers on the disk are tried when they are read
-        parts.check(decoder, itertools.chain.from_iterable(one.cuts for one in measures))
+        sublayers.check(decoder, itertools.chain.from_iterable(one.cuts for one in measures))
     # A long row is many seconds of work, and a cancel shall be heard within a few: hence a report before each layer.
     # Only for masks of ours: some families (Falcon) ask for the attention's name and make another kind of mask of their own.
     is_packed = any(isinstance(one, QuestionScoring) and one.packed for one in measures)

@@ -20,10 +20,20 @@ from torch import Tensor, nn
 
 from analysis.core.blocks import Removal, removal
 from analysis.experiments.strategies import Layers
-from analysis.models import families, head
-from analysis.models.decoder import Decoder, output_stream
-from analysis.models.lanes import Lanes
-from analysis.models.stream import Trunk, batches, right_padded, run_tails, run_trunk, sent, tail_depths, tokens_per_batch
+from analysis.models.architecture import families
+from analysis.models.architecture.decoder import Decoder, output_stream
+from analysis.models.running import head
+from analysis.models.running.hidden_states import (
+    Lanes,
+    Trunk,
+    batches,
+    right_padded,
+    run_tails,
+    run_trunk,
+    sent,
+    tail_depths,
+    tokens_per_batch,
+)
 
 _PIECE = 4096
 """Rows of the head that are taken to float32 at once."""

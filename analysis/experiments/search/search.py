@@ -24,8 +24,9 @@ from analysis.experiments.search.search_spec import (
     takes,
 )
 from analysis.experiments.strategies import STRATEGIES, Layers
-from analysis.models import load as models
-from analysis.models.load import Load, LoadedModel
+from analysis.models.loading import load as models
+from analysis.models.loading import planning
+from analysis.models.loading.load import LoadedModel, Loader
 
 _SAVE_EVERY_S = 3.0
 """Sets found so far are usable while the rest is searched."""
@@ -40,10 +41,10 @@ class _Spent(Exception):
 def resolve(spec: SearchSpec) -> SearchSpec:
     """The spec with concrete dtype, device and identities."""
     corpus, validation, report = (corpora.resolve(one) for one in (spec.corpus, spec.validation, spec.report))
-    return replace(spec, model=models.resolve(spec.model), corpus=corpus, validation=validation, report=report)
+    return replace(spec, model=planning.resolve(spec.model), corpus=corpus, validation=validation, report=report)
 
 
-def run(spec: SearchSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> SearchResult:
+def run(spec: SearchSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> SearchResult:
     """Search, or return the stored result; no set is measured twice on the same text.
 
     A search is a deterministic function of its measurements. So a stopped run is walked again from stored figures and ends as

@@ -17,7 +17,8 @@ from analysis.core.table import Column, Table
 from analysis.data import corpora
 from analysis.data.spec import CorpusSpec, default_loss_corpus
 from analysis.experiments.strategies import SEARCHING, STRATEGIES, Layers
-from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.sizes import ModelFacts
 
 OBJECTIVES = ("kl", "loss")
 """Quantities that a search minimizes: the divergence from the unpruned next-token distribution, or the loss on the text."""

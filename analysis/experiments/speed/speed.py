@@ -15,11 +15,11 @@ from analysis.core.errors import BlockRangeError, SpecError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.experiments import strategies
 from analysis.experiments.speed.speed_spec import SpeedPoint, SpeedResult, SpeedSpec, fit, timing
-from analysis.models import load as models
-from analysis.models import machine
-from analysis.models.cut import without_block
-from analysis.models.decoder import Decoder, cache_of
-from analysis.models.load import Load, LoadedModel
+from analysis.models.architecture.decoder import Decoder, cache_of
+from analysis.models.loading import load as models
+from analysis.models.loading import machine, planning
+from analysis.models.loading.load import LoadedModel, Loader
+from analysis.models.running.pruning import without_block
 
 RULE = "deepest"
 """Rule of the block that stands for its size: layers of one kind take equal time, wherever they are."""
@@ -33,10 +33,10 @@ Cut = Removal | None
 
 def resolve(spec: SpeedSpec) -> SpeedSpec:
     """The spec with concrete dtype, device and identity."""
-    return replace(spec, model=models.resolve(spec.model))
+    return replace(spec, model=planning.resolve(spec.model))
 
 
-def run(spec: SpeedSpec, on_progress: OnProgress = ignore, *, load: Load = models.FRESH) -> SpeedResult:
+def run(spec: SpeedSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> SpeedResult:
     """Measure the seconds of prefill and decode without n layers, for each n of the spec.
 
     All n are measured in turn, again and again, so that other load of the machine affects all of them equally. The first round

@@ -15,7 +15,8 @@ from analysis.core.options import Option
 from analysis.core.record import Result, Spec, require
 from analysis.core.table import Column, Table
 from analysis.data.spec import MOST_TOKENS
-from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.sizes import ModelFacts
 
 WHAT = {"decode": "decode of a token", "prefill": "prefill of the prompt"}
 """Timed phases, by their field of a point, in words."""

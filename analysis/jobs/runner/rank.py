@@ -19,7 +19,7 @@ from analysis.jobs.runner.local_workers import gpu_name
 from analysis.jobs.runner.training import Folder
 from analysis.jobs.runner.versions import check
 
-LOADER = "analysis.models.load:WarmModels"
+LOADER = "analysis.models.loading.load:WarmModels"
 _LAST_WORD_S = 5.0
 """How long after one of a group was lost another may have to say why."""
 

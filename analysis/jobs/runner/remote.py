@@ -39,7 +39,7 @@ from analysis.jobs.queue.processes import SILENCE_S, Process
 from analysis.jobs.queue.reporter import Reporter
 from analysis.jobs.runner import answer
 
-LOADER = "analysis.models.load:WarmModels"
+LOADER = "analysis.models.loading.load:WarmModels"
 ROOT = str(Path(__file__).resolve().parents[3])
 """Where this program lies: elsewhere, `command` is run in it."""
 _PASSED = ("HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "LAYERSCOPE_EXTENSIONS", "LAYERSCOPE_MEMORY")

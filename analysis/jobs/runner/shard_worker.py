@@ -20,7 +20,7 @@ from analysis.core.shards import Shard, Work
 from analysis.jobs.queue.processes import host_name
 from analysis.jobs.runner.versions import check
 
-LOADER = "analysis.models.load:WarmModels"
+LOADER = "analysis.models.loading.load:WarmModels"
 _DOES = ("requests", "missing", "measure", "finish")
 
 

@@ -44,13 +44,13 @@ from analysis.jobs.runner import answer
 WARM: Sequence[str] = (
     "torch",
     "transformers",
-    "analysis.models.load",
+    "analysis.models.loading.load",
     "analysis.experiments.maps.distance_map",
     "analysis.experiments.accuracy.sweep",
 )
 """Imported while there is nothing to do, so that the first job does not wait seconds for them."""
 
-LOADER = "analysis.models.load:WarmModels"
+LOADER = "analysis.models.loading.load:WarmModels"
 """The `load.Loader` that every runner is handed, made when the first job runs: an empty queue needs no torch."""
 
 _TICK_S = 0.25

@@ -8,7 +8,7 @@ from analysis.data import corpora
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import Best, DistanceResult
 from analysis.experiments.maps.metrics import TITLES
-from analysis.models.spec import ModelFacts
+from analysis.models.source.sizes import ModelFacts
 from analysis.results.stored import reading
 
 _DIGITS = 4

@@ -18,7 +18,8 @@ from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import CHOICE_TEXTS, HealSpec
 from analysis.experiments.heal.recipes import CHECKS
 from analysis.experiments.search.search_spec import SearchResult, SearchSpec, takes
-from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.sizes import ModelFacts
 
 TOKENS_PER_QUESTION = 45
 """Of ARC-Easy with its options; it only serves to compare two healing runs."""

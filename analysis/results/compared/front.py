@@ -10,8 +10,8 @@ from typing import Any
 
 from analysis.core.blocks import Removal
 from analysis.experiments.speed.speed_spec import SpeedResult
-from analysis.models import spec
-from analysis.models.spec import ModelFacts
+from analysis.models.source import sizes
+from analysis.models.source.sizes import ModelFacts
 from analysis.results.compared import changes
 from analysis.results.compared.changes import Change
 from analysis.results.compared.speed import SpeedGain, speed_gain
@@ -212,9 +212,9 @@ def _bytes(result: Any, cut: Removal | None) -> int:
     """Return the bytes of the weights as held: quantized layers by their facts, if known, else by bytes per weight."""
     model = result.spec.model
     held = model.dtype if model.quantization == "none" else model.quantization
-    known = spec.weight_bytes(result.model, cut, held, rest=model.dtype if model.dtype in spec.DTYPE_BYTES else "bfloat16")
+    known = sizes.weight_bytes(result.model, cut, held, rest=model.dtype if model.dtype in sizes.DTYPE_BYTES else "bfloat16")
     return (
-        known if known is not None else int(spec.savings(result.model, cut).kept_parameters * result.model.bytes_per_parameter)
+        known if known is not None else int(sizes.savings(result.model, cut).kept_parameters * result.model.bytes_per_parameter)
     )
 
 

@@ -13,7 +13,7 @@ from analysis.core.blocks import Removal
 from analysis.data.spec import GenerationSpec
 from analysis.experiments.accuracy.points import GenerationCheck, Point
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 
 _ENGLISH = {
     "a",

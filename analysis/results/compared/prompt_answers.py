@@ -6,7 +6,7 @@ from typing import Any
 from analysis.core.blocks import Removal
 from analysis.core.record import Spec
 from analysis.experiments.prompt.comparison_spec import CompareResult, CompareSpec, Variant
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 
 
 def who(variant: Variant) -> tuple[str, Removal | None, str | None]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from analysis.core.errors import CorruptResultError
 from analysis.core.index import ResultGroup
-from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.sizes import ModelFacts
 from analysis.results.stored.result import Found, KeyFigure, read
 from analysis.results.stored.summaries import KINDS, facts, kinds, nearest_n
 

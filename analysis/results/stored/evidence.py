@@ -14,7 +14,7 @@ from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.maps.damage_spec import DamageResult, DamageSpec
 from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
 from analysis.experiments.speed.speed_spec import SpeedResult, SpeedSpec
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 
 T = TypeVar("T")
 

@@ -19,8 +19,9 @@ from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import DistanceResult
-from analysis.models import weights_format
-from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.models.source import weights_format
+from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.sizes import ModelFacts
 
 ACCURACY, ACC_NORM, LOSS, DAMAGE = "accuracy", "normalised accuracy", "loss", "loss increase"
 """Quantities of a reading: shares of questions, in [0, 1], and nats per token."""

@@ -11,7 +11,7 @@ from analysis.core import documents, index_sync, store
 from analysis.core.errors import CorruptResultError
 from analysis.core.experiment import RESULTS
 from analysis.core.index import IndexEntry
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results.stored.evidence import Weight
 
 KEPT = 1024

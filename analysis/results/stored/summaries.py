@@ -23,7 +23,8 @@ from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.damage_spec import DamageResult, LeastDamage
 from analysis.experiments.maps.distance_spec import Best, DistanceResult
 from analysis.experiments.strategies import DRAW, needs
-from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.sizes import ModelFacts
 from analysis.results.stored import evidence, reading
 from analysis.results.stored.result import KeyFigure, Summary
 

@@ -11,7 +11,7 @@ from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.distance_spec import DistanceResult
-from analysis.models.spec import ModelFacts
+from analysis.models.source.sizes import ModelFacts
 
 WANTED = 5
 """Number of exercises for a class."""

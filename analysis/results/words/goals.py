@@ -13,8 +13,9 @@ from analysis.core.blocks import Block
 from analysis.core.units import number, two_digits
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.sweep_spec import SweepResult
-from analysis.models import spec
-from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.models.source import sizes
+from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.sizes import ModelFacts
 from analysis.results import library
 from analysis.results.compared import durations, front
 from analysis.results.compared.changes import Change
@@ -125,7 +126,7 @@ def layers_needed(facts: ModelFacts, megabytes: float, held: str) -> int | None:
     """
     for n in range(1, facts.n_layers):
         block = Block(facts.n_layers - 1 - n, n)
-        size = spec.weight_bytes(facts, block, held) or spec.savings(facts, block).kept_parameters * facts.bytes_per_parameter
+        size = sizes.weight_bytes(facts, block, held) or sizes.savings(facts, block).kept_parameters * facts.bytes_per_parameter
         if size <= 1e6 * megabytes:
             return n
     return None
@@ -155,7 +156,7 @@ def in_words(offer: Offer) -> str:
     if offer.cut is None:
         return "nothing"
     healed = f", healed ({offer.reading.repair})" if offer.reading.repair else ""
-    saved = spec.savings(offer.facts, offer.cut).fraction
+    saved = sizes.savings(offer.facts, offer.cut).fraction
     said = f"{offer.cut.brief()}{healed}: {100 * saved:.0f} % smaller ({offer.bytes / 1e6:,.0f} MB)"
     if offer.gain is not None and offer.times is not None:
         said += f", {offer.times:.2f} times as fast (95 % {1 + offer.gain.low:.2f} to {1 + offer.gain.high:.2f})"

@@ -7,8 +7,8 @@ from analysis.core.blocks import Removal
 from analysis.core.units import number, two_digits
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.speed.speed_spec import SpeedResult
-from analysis.models import spec
-from analysis.models.spec import ModelFacts
+from analysis.models.source import sizes
+from analysis.models.source.sizes import ModelFacts
 from analysis.results.compared import recovery
 from analysis.results.compared.changes import Change
 from analysis.results.compared.selection import Measured, Selected
@@ -97,8 +97,8 @@ def headline(
     cut = selected.selection.removed
     if cut is None:
         raise ValueError("A verdict needs a removed block.")
-    smaller = f"{100 * spec.savings(model, cut).fraction:.0f} % smaller" if spec.knows(model, cut) else "smaller"
-    size = Line(SIZE, EXACT, smaller, "exact, of all parameters" if spec.knows(model, cut) else "")
+    smaller = f"{100 * sizes.savings(model, cut).fraction:.0f} % smaller" if sizes.knows(model, cut) else "smaller"
+    size = Line(SIZE, EXACT, smaller, "exact, of all parameters" if sizes.knows(model, cut) else "")
     healed = _healed(cut, heals)
     heal_line = Line(HEAL, UNKNOWN, "no healing run of this block is measured", "")
     if healed is not None:

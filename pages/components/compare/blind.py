@@ -14,7 +14,7 @@ from analysis import jobs
 from analysis.charts import prompts as prompt_figures
 from analysis.core.blocks import Removal, written
 from analysis.experiments.prompt.comparison_spec import CompareResult, CompareSpec, Variant
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import prompt_answers
 from analysis.results.words import blind
 from analysis.results.words.blind import Round

@@ -16,7 +16,8 @@ from analysis.data.spec import BenchmarkSpec, default_loss_corpus
 from analysis.data.tasks import TASKS
 from analysis.experiments.batch.grid_cells import GridCell
 from analysis.experiments.batch.grid_spec import GridResult, GridSpec
-from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.sizes import ModelFacts
 from analysis.results.compared import durations
 from pages.components.compare import batch_view
 from pages.components.shared import chart, chip, command, frame, library, precision, selection, start, state, theme, words

@@ -14,7 +14,7 @@ from analysis.data.tasks import TASKS
 from analysis.experiments.batch.methods_spec import MethodKey, MethodsResult, MethodsSpec
 from analysis.experiments.heal import recipes
 from analysis.experiments.strategies import STRATEGIES
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import methods
 from pages.components.compare import batch_view
 from pages.components.shared import chart, chip, command, frame, library, precision, selection, start, state, theme, words

@@ -8,7 +8,7 @@ from analysis.charts import prompts as prompt_figures
 from analysis.core.blocks import Removal
 from analysis.experiments.prompt.microscope_spec import MicroscopeResult, MicroscopeSpec
 from analysis.experiments.prompt.restore_spec import RestoreSpec
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from pages.components.compare import prompts, restored
 from pages.components.shared import chart, command, frame, start, theme, words
 

@@ -14,7 +14,7 @@ from analysis.core.blocks import Removal
 from analysis.core.errors import JobError
 from analysis.core.record import Spec
 from analysis.experiments.prompt.microscope_spec import LONGEST_PROMPT
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import prompt_answers
 from pages.components.jobs import card
 from pages.components.shared import chip, frame, library, selection, state, words

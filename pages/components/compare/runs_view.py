@@ -14,7 +14,7 @@ from analysis.core import index, letters, store
 from analysis.core.errors import CorruptResultError
 from analysis.core.experiment import RESULTS, TITLES
 from analysis.core.index import Wanted
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results import library as reading
 from analysis.results.compared import differences as run_compare
 from analysis.results.compared import runs as run_table

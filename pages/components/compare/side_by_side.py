@@ -22,7 +22,7 @@ from analysis.experiments.prompt.comparison_spec import (
 )
 from analysis.experiments.prompt.microscope_spec import LONGEST_PROMPT
 from analysis.experiments.prompt.restore_spec import RestoreSpec
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import prompt_answers
 from analysis.results.stored import summaries
 from pages.components.compare import prompts, shaded_text

@@ -13,7 +13,7 @@ from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.sweep_spec import SweepSpec, sparing
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.strategies import BLOCKS, needs
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from pages.components.shared import library, start, state, words
 from pages.components.shared.library import Found
 

@@ -16,7 +16,7 @@ from analysis.experiments.maps.damage_spec import DamageSpec
 from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
 from analysis.experiments.search.search_spec import checked_size, search_for
 from analysis.experiments.strategies import BLOCKS, DRAW, MAP, SEARCHING, STRATEGIES, needs
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import durations
 from pages.components.jobs import card
 from pages.components.shared import frame, inputs, library, precision, start, state, words

@@ -12,8 +12,9 @@ import streamlit as st
 from analysis.core.blocks import PartSet, Removal
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.experiments.speed.speed_spec import SpeedResult
-from analysis.models import spec
-from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.models.source import sizes
+from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.sizes import ModelFacts
 from analysis.results.compared import speed as speeds
 from pages.components.explore import speed_view
 from pages.components.shared import chart, library, precision, words
@@ -58,7 +59,7 @@ def _facts(distances: DistanceResult, speed: Found | None, model: ModelSpec, rem
     known = [distances.model, *([speed.result.model] if speed else [])]
     known += [entry.result.model for entry in library.find("inspect", model)]
     layered = [facts for facts in known if facts.layers]
-    return next((facts for facts in layered if spec.knows(facts, removed)), next(iter(layered), distances.model))
+    return next((facts for facts in layered if sizes.knows(facts, removed)), next(iter(layered), distances.model))
 
 
 def _sizes(facts: ModelFacts, speed: Found | None, cut: Cut, dtype: str) -> None:
@@ -86,7 +87,7 @@ def _sizes(facts: ModelFacts, speed: Found | None, cut: Cut, dtype: str) -> None
             "The stored results of this model lack the sizes of quantized weights and KV cache. Open the **Model** page to "
             "check it again, or click **Measure speed**."
         )
-    elif not spec.knows(facts, cut.removed):
+    elif not sizes.knows(facts, cut.removed):
         st.caption("The stored results of this model lack the sizes of sublayers. Open the **Model** page to check it again.")
     elif any(layer.cache_width is None for layer in facts.layers):
         st.caption("This model family caches more than keys and values, so the size of its cache is not known.")
@@ -121,22 +122,24 @@ def saved_by(model: ModelFacts, speed: SpeedResult | None, cut: Cut, *, tokens: 
         dtype: the precision that the model computes in.
     """
     is_known = cut.n == 0 or cut.removed is not None
-    is_weighed = is_known and spec.knows(model, cut.removed)
+    is_weighed = is_known and sizes.knows(model, cut.removed)
     # Beside quantized layers the rest is kept in half precision, in any precision of the measurement.
     rest = "bfloat16" if dtype == "float32" else dtype
 
     def both(what: str, unit: str, amount: Callable[[Removal | None], float | None], known: bool, of: str = "") -> Row:
         return Row(what, unit, amount(None), amount(cut.removed) if known else None, of=of)
 
-    found = [both("Parameters", "parameters", lambda block: spec.savings(model, block).kept_parameters, is_weighed)]
+    found = [both("Parameters", "parameters", lambda block: sizes.savings(model, block).kept_parameters, is_weighed)]
     if model.active_parameters < model.n_parameters:
-        active = both("Active parameters", "parameters", lambda block: spec.savings(model, block).active_parameters, is_weighed)
+        active = both(
+            "Active parameters", "parameters", lambda block: sizes.savings(model, block).active_parameters, is_weighed
+        )
         found.append(replace(active, of="used for each token"))
     found += [
-        both(f"Weights, {name}", "bytes", lambda block, p=precision: spec.weight_bytes(model, block, p, rest=rest), is_weighed)
+        both(f"Weights, {name}", "bytes", lambda block, p=precision: sizes.weight_bytes(model, block, p, rest=rest), is_weighed)
         for precision, name in _PRECISIONS.items()
     ]
-    cache = partial(spec.kv_cache_bytes, model, tokens=tokens, batch_size=batch_size, dtype=dtype)
+    cache = partial(sizes.kv_cache_bytes, model, tokens=tokens, batch_size=batch_size, dtype=dtype)
     found.append(both(f"KV cache, {dtype}", "bytes", cache, is_known, of=f"{batch_size} x {tokens} tokens"))
     for field, (what, rate) in _TIMED.items() if speed is not None else ():
         timed = speeds.timed(speed, cut.removed if isinstance(cut.removed, PartSet) else cut.n, field)

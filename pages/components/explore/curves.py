@@ -16,7 +16,7 @@ from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepResult
 from analysis.experiments.strategies import DRAW, STRATEGIES, needs
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import comparable
 from analysis.results.stored import reading
 from pages.components.explore import drawn, pick

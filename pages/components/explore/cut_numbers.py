@@ -8,7 +8,7 @@ from analysis.experiments.accuracy import pairs
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.maps.distance_spec import DistanceResult
-from analysis.models import spec
+from analysis.models.source import sizes
 from analysis.results.compared import cliff, remarks
 from analysis.results.compared.changes import Change
 from analysis.results.stored.reading import ACCURACY, LOSS, Readings
@@ -25,8 +25,8 @@ def show(shown: Shown) -> None:
     n, readings = cut.n, cut.readings
     known = n == 0 or cut.removed is not None
     # Results that are older than the facts of parts lack the weight of a part; the tab of costs says where it is.
-    weighed = spec.knows(distances.model, cut.removed)
-    saved = spec.savings(distances.model, cut.removed if weighed else None)
+    weighed = sizes.knows(distances.model, cut.removed)
+    saved = sizes.savings(distances.model, cut.removed if weighed else None)
     known = known and weighed
     columns = st.columns(5, gap="small")
     distance, error = _distance(distances, cut)

@@ -9,7 +9,7 @@ from analysis import jobs
 from analysis.core.blocks import Block, Removal, blocks_up_to
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import DistanceResult
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import agreement
 from analysis.results.compared.agreement import Agreement, Price, Rank
 from analysis.results.stored import reading

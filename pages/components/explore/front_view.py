@@ -5,7 +5,7 @@ from dataclasses import replace
 import streamlit as st
 
 from analysis.charts import front as figures
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results import library as stored
 from analysis.results.compared import front
 from analysis.results.compared.front import (

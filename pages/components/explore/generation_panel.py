@@ -8,7 +8,7 @@ import streamlit as st
 from analysis.charts import curves as figures
 from analysis.core.blocks import Removal
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import generations
 from analysis.results.compared.generations import Generation, Generations
 from pages.components.explore import chart_marks, cut_marks, drawn, generated_text, not_measured

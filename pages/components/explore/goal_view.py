@@ -8,7 +8,7 @@ from analysis.core import blocks
 from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import front
 from analysis.results.compared.front import Front, Offer
 from analysis.results.compared.selection import Selected

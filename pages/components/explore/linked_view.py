@@ -6,7 +6,7 @@ tab is drawn. Parts with controls of their own are fragments inside it: these re
 
 import streamlit as st
 
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from pages.components.explore import (
     autopsy_view,
     brush,

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from analysis.experiments.strategies import BLOCKS, DRAW, STRATEGIES, needs
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from pages.components.shared import library, state, words
 from pages.components.shared.library import Found
 

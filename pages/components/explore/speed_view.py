@@ -8,7 +8,7 @@ from analysis import jobs
 from analysis.charts import curves
 from analysis.core.blocks import PartSet, Removal
 from analysis.experiments.speed.speed_spec import SpeedResult, SpeedSpec
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import speed as speeds
 from pages.components.explore import chart_marks, cut_marks
 from pages.components.jobs import in_place

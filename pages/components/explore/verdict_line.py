@@ -8,7 +8,8 @@ from analysis.core.blocks import Block, PartSet, Removal
 from analysis.data.spec import CorpusSpec, default_loss_corpus
 from analysis.experiments.accuracy import precision_spec
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
-from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.sizes import ModelFacts
 from analysis.results.compared import costs
 from analysis.results.compared.changes import Change
 from analysis.results.compared.costs import BestCut, Cost

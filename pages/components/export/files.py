@@ -15,7 +15,7 @@ from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.exports import card as model_card
 from analysis.exports import folders as exports
 from analysis.exports import formats, gguf_families, lm_eval_task, page, report
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results import library as results
 from pages.components.export import folders
 from pages.components.export.takeaway import Choice

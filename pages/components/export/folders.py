@@ -8,8 +8,8 @@ from analysis.core.blocks import PartSet, removal, written
 from analysis.core.errors import LayerscopeError, SpecError
 from analysis.exports import folders
 from analysis.exports.spec import ExportResult, ExportSpec
-from analysis.models import spec as cost
-from analysis.models.spec import ModelSpec
+from analysis.models.source import sizes
+from analysis.models.source.model_spec import ModelSpec
 from pages.components.export import hub
 from pages.components.export.takeaway import Choice
 from pages.components.shared import access, library, start, words
@@ -55,7 +55,7 @@ def show(choice: Choice, format: str = "hf") -> ExportSpec | None:
         st.error(words.plain(str(error)))
         return None
     left_out = removal(choice.cut.layers) if choice.cut.layers else None  # single parts stay, as zeros
-    needed = cost.savings(choice.facts, left_out).kept_parameters * DTYPES[dtype]
+    needed = sizes.savings(choice.facts, left_out).kept_parameters * DTYPES[dtype]
     free, taken = folders.free_bytes(), folders.folder(spec.name).exists()
     about.caption(f"About {words.size(needed)} in exports/{words.plain(spec.name)}, {words.size(free)} free.")
     if isinstance(choice.cut, PartSet):

@@ -6,7 +6,7 @@ import streamlit as st
 
 from analysis.core.blocks import PartSet
 from analysis.experiments.speed.speed_spec import SpeedSpec
-from analysis.models import spec as cost
+from analysis.models.source import sizes
 from analysis.results.compared import changes, comparable
 from analysis.results.compared import speed as speeds
 from analysis.results.compared.changes import Change
@@ -75,12 +75,12 @@ def _number(
 
 def _size(choice: Choice) -> None:
     facts, dtype = choice.facts, choice.model.dtype
-    if not cost.knows(facts, choice.cut):
+    if not sizes.knows(facts, choice.cut):
         said = "The sizes of these sublayers are unknown. Open the Model page to check the model again."
         _number("Weights", "–", None, said, help="Counted, not measured.")
         return
-    saved = cost.savings(facts, choice.cut)
-    before, after = (words.size(cost.DTYPE_BYTES[dtype] * count) for count in (facts.n_parameters, saved.kept_parameters))
+    saved = sizes.savings(facts, choice.cut)
+    before, after = (words.size(sizes.DTYPE_BYTES[dtype] * count) for count in (facts.n_parameters, saved.kept_parameters))
     said = (
         f"Unpruned {before}. {words.count(saved.kept_parameters)} of {words.count(facts.n_parameters)} parameters remain, "
         f"in {dtype}."

@@ -9,7 +9,8 @@ from analysis.core.blocks import Removal, parse_removal
 from analysis.core.errors import BlockRangeError
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.strategies import STRATEGIES
-from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.sizes import ModelFacts
 from analysis.results.stored import summaries
 from pages.components.shared import cuts, library, selection, state, words
 from pages.components.shared.library import Found

@@ -11,7 +11,8 @@ from analysis.core.blocks import Removal
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.heal import memory, recipes
 from analysis.experiments.heal.heal_spec import HealSpec
-from analysis.models.spec import DTYPE_BYTES, ModelFacts, ModelSpec
+from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.sizes import DTYPE_BYTES, ModelFacts
 from pages.components.heal import block_choice, length, recipe
 from pages.components.shared import frame, precision, start, state, words
 from pages.components.shared.library import Found

@@ -11,7 +11,7 @@ from analysis.core.host import SystemLoad
 from analysis.core.index import Wanted
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_spec import HealSpec
-from analysis.models.spec import ModelFacts
+from analysis.models.source.sizes import ModelFacts
 from analysis.results.compared import durations, recovery
 from analysis.results.compared.durations import Duration, Timed
 from analysis.results.stored.result import of_entry

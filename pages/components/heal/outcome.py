@@ -9,7 +9,7 @@ from analysis.experiments.accuracy.points import Point
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_result import HealResult, JunctionReport
 from analysis.experiments.heal.heal_spec import COMPENSATIONS
-from analysis.models import spec as sizes
+from analysis.models.source import sizes
 from analysis.results.compared import changes, durations, recovery
 from analysis.results.compared import speed as speeds
 from analysis.results.stored import reading

@@ -10,7 +10,8 @@ from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_spec import HealSpec, judged_by
 from analysis.experiments.heal.recipes import saved
-from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.sizes import ModelFacts
 from pages.components.heal import length as length_menu
 from pages.components.heal import settings
 from pages.components.heal.runs import Run, runs_of

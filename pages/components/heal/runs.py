@@ -8,7 +8,7 @@ from analysis import jobs
 from analysis.core.blocks import PartSet
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results.stored import evidence
 from analysis.results.words import heals
 from pages.components.shared import library, words

@@ -15,7 +15,8 @@ from analysis.experiments.heal.heal_spec import COMPENSATIONS
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.experiments.strategies import SEARCHING, USUAL
-from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.sizes import ModelFacts
 from analysis.results.stored import evidence
 from analysis.results.words import exercises, lesson
 from pages.components.shared import library, words

@@ -9,8 +9,8 @@ import streamlit as st
 from analysis.core import host
 from analysis.core.errors import AccessError
 from analysis.data import gallery
-from analysis.models import local_path, remote
-from analysis.models.spec import DTYPES, QUANTIZATIONS, ModelSpec
+from analysis.models.source import location, remote
+from analysis.models.source.model_spec import DTYPES, QUANTIZATIONS, ModelSpec
 from analysis.results.compared.runs import Seen
 from pages.components.model import finder
 from pages.components.shared import access, library, state, words
@@ -73,7 +73,7 @@ def _is_refused(source: str, kind: str) -> bool:
         access.check_file(source)
     except AccessError:  # reported when the model is checked; this visitor learns nothing about files that they may not name
         return False
-    why = local_path.refusal(source, as_gguf=kind == KINDS[3])
+    why = location.refusal(source, as_gguf=kind == KINDS[3])
     if kind == KINDS[2] and not why and remote.may_be_id(source) and not Path(source).is_dir():
         why = f"There is no folder {source!r} on this machine. Enter its full path, or choose Hub id."
     if why:

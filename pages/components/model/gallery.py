@@ -3,7 +3,7 @@
 import streamlit as st
 
 from analysis.data.gallery import EXHIBITS, Exhibit
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared.runs import Seen
 from pages.components.model import choice
 from pages.components.shared import library, words

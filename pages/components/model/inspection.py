@@ -11,7 +11,8 @@ import streamlit as st
 
 from analysis.core.store import StoredResult, cache_dir
 from analysis.jobs import preflight
-from analysis.models.spec import Choice, InspectResult, ModelFacts, ModelSpec
+from analysis.models.source.model_spec import InspectResult, ModelSpec, Setting
+from analysis.models.source.sizes import ModelFacts
 from pages.components.shared import access, words
 from pages.components.shared.looks import Looks
 
@@ -102,7 +103,7 @@ def _settings(result: InspectResult) -> None:
     st.table(rows, border="horizontal", hide_index=True, alt="Chosen settings and why")
 
 
-def _reason(choice: Choice) -> str:
+def _reason(choice: Setting) -> str:
     """The reason without the value that stands in the column before it."""
     return choice.reason.removeprefix(f"{choice.value}: ")
 

@@ -8,8 +8,8 @@ from analysis import hub, jobs
 from analysis.core import disk
 from analysis.core.errors import LayerscopeError
 from analysis.jobs import preflight
-from analysis.models import conversions, remote
-from analysis.models.spec import InspectResult, InspectSpec, ModelSpec
+from analysis.models.source import conversions, remote
+from analysis.models.source.model_spec import InspectResult, InspectSpec, ModelSpec
 from pages.components.shared import access, frame, start, state, words
 
 _COMMIT = 12

@@ -6,7 +6,7 @@ from analysis.charts import kinds
 from analysis.core.experiment import EXPERIMENTS, Experiment, additions
 from analysis.core.options import imported
 from analysis.core.record import Result
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from pages.components.shared import chart, command, frame, library, start, state, theme, words
 from pages.components.shared.library import Found
 

@@ -9,7 +9,8 @@ from analysis.data import corpora, questions
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import DistanceResult
-from analysis.models.spec import ModelFacts, ModelSpec
+from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.sizes import ModelFacts
 from analysis.results.compared.selection import Selected
 from analysis.results.stored import reading
 from analysis.results.stored.reading import Condition, Readings, conditions_of

@@ -12,7 +12,7 @@ from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import Best, DistanceResult
 from analysis.experiments.strategies import BLOCKS, DAMAGE, DRAW, INFLUENCE, SEARCHED, Given, needs
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results.stored import reading, summaries
 from analysis.results.stored.reading import ACC_NORM, ACCURACY, LOSS, Readings
 from pages.components.shared import library, state, words
@@ -145,13 +145,13 @@ def _missing(strategy: str, n: int, sweep: SweepResult | None) -> str:
     measured = sorted({point.n for point in sweep.points if point.n}) if sweep else []
     if measured:
         reach = f"for n = {measured[0]} to {measured[-1]}" if len(measured) > 1 else f"for n = {measured[0]}"
-        return f"The curve of {strategy} has no result for n = {n}, only {reach}. Move the slider, or run a sweep."
+        return f"The curve of {words.plain(strategy)} has no result for n = {n}, only {reach}. Move the slider, or run a sweep."
     how = "Click **Run a sweep**"
     if needs(strategy, BLOCKS):
         how += " and enter your blocks"
     elif needs(strategy, DAMAGE):
         how = "Measure the loss-increase map below, or click **Run a sweep**"
-    return f"The layers that {strategy} removes are not measured. {how}."
+    return f"The layers that {words.plain(strategy)} removes are not measured. {how}."
 
 
 def slider(n_layers: int) -> None:

@@ -14,8 +14,8 @@ from analysis.core.errors import CorruptResultError, ModelNotFoundError
 from analysis.core.experiment import RESULTS
 from analysis.core.index import Wanted
 from analysis.data import starter
-from analysis.models import identity as identities
-from analysis.models.spec import ModelSpec
+from analysis.models.source import identity as identities
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results import library
 from analysis.results.compared import runs
 from analysis.results.compared.runs import Seen

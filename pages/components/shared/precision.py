@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from analysis.models.spec import DTYPES, ModelSpec
+from analysis.models.source.model_spec import DTYPES, ModelSpec
 from pages.components.shared import words
 
 

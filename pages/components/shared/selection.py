@@ -15,7 +15,7 @@ from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.maps.damage_spec import DamageResult
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import selection
 from analysis.results.compared.selection import Selected
 from analysis.results.stored import summaries

@@ -13,8 +13,8 @@ from analysis.core.record import Spec
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_spec import judged_by
 from analysis.experiments.maps.distance_spec import DistanceSpec
-from analysis.models import remote
-from analysis.models.spec import ModelSpec
+from analysis.models.source import remote
+from analysis.models.source.model_spec import ModelSpec
 from pages.components.shared import access, precision, state, words
 from pages.components.shared.cuts import Cut
 from pages.components.shared.library import Found

@@ -11,7 +11,7 @@ from analysis.core import blocks
 from analysis.core.blocks import Removal
 from analysis.core.errors import BlockRangeError, LayerscopeError
 from analysis.experiments.strategies import STRATEGIES, USUAL
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from pages.components.shared import access, words
 
 _DEFAULT = ModelSpec()

@@ -6,8 +6,9 @@ import torch
 from analysis.core.blocks import Block
 from analysis.data.spec import GenerationSpec
 from analysis.experiments.accuracy import generation
-from analysis.models import cut, writing
-from analysis.models import decoder as architecture
+from analysis.models.architecture import decoder as architecture
+from analysis.models.running import generation as writing
+from analysis.models.running import pruning
 from tests.support.families import build
 
 
@@ -54,11 +55,11 @@ def tokens(n, seed):
 def test_the_same_tokens_as_the_library_writes_without_a_cache(family, block):
     prompts = [tokens(5, 0), tokens(9, 1), tokens(5, 2)]
     decoder = architecture.find_decoder(build(family))
-    with cut.without_block(decoder, block):
+    with pruning.without_block(decoder, block):
         written = writing.greedy(decoder, prompts, 12)
     other = architecture.find_decoder(build(family))
     if block is not None:
-        cut.cut(other, block)
+        pruning.cut(other, block)
     for prompt, found in zip(prompts, written, strict=True):
         ids = list(prompt)
         with torch.inference_mode():
@@ -83,7 +84,7 @@ def test_a_text_ends_at_a_stop_token_and_others_continue():
 @pytest.mark.starter
 def test_the_starter_model_speaks_and_a_deep_cut_does_not(starter):
     whole = generation.check(starter.decoder, starter.tokenizer, GenerationSpec(2, 24, 6))
-    with cut.without_block(starter.decoder, Block(2, 15)):
+    with pruning.without_block(starter.decoder, Block(2, 15)):
         pruned = generation.check(starter.decoder, starter.tokenizer, GenerationSpec(2, 24, 6))
     assert [one.prompt for one in whole.continuations] == [one.prompt for one in pruned.continuations]
     assert whole.repetition_rate < pruned.repetition_rate

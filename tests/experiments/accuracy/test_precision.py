@@ -10,8 +10,9 @@ from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy import evaluation, precision, precision_spec, sweep
 from analysis.experiments.accuracy.precision_spec import PrecisionResult, PrecisionSpec, moved
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec
-from analysis.models import load as models
-from analysis.models.spec import ModelSpec
+from analysis.models.loading import load as models
+from analysis.models.loading import planning
+from analysis.models.source.model_spec import ModelSpec
 
 ASKED = BenchmarkSpec("arc_easy", limit=6)
 
@@ -33,8 +34,8 @@ def test_float32_has_no_cost_and_cannot_be_asked_for():
 
 
 def test_cost_is_the_difference_of_evaluations_and_shown_with_results(cache, tiny_folder):
-    half = models.resolve(ModelSpec(source=str(tiny_folder("llama")), dtype="bfloat16"))
-    exact = models.resolve(ModelSpec(source=str(tiny_folder("llama")), dtype="float32"))
+    half = planning.resolve(ModelSpec(source=str(tiny_folder("llama")), dtype="bfloat16"))
+    exact = planning.resolve(ModelSpec(source=str(tiny_folder("llama")), dtype="float32"))
     assert "was not measured" in precision_spec.said_of(half)
     found = precision.run(PrecisionSpec(model=half, benchmark=ASKED))
     a, b = (evaluation.run(EvaluateSpec(model=model, benchmark=ASKED, loss_corpus=None)).questions for model in (half, exact))
@@ -52,11 +53,11 @@ def test_cost_is_the_difference_of_evaluations_and_shown_with_results(cache, tin
 
 
 def test_the_result_with_most_questions_counts_for_its_own_precision(cache, tiny_folder):
-    half = models.resolve(ModelSpec(source=str(tiny_folder("llama")), dtype="bfloat16"))
+    half = planning.resolve(ModelSpec(source=str(tiny_folder("llama")), dtype="bfloat16"))
     for limit in (6, 3):
         precision.run(PrecisionSpec(model=half, benchmark=BenchmarkSpec("arc_easy", limit=limit)))
     assert precision_spec.cost(half).n_questions == 6
-    other = models.resolve(ModelSpec(source=str(tiny_folder("llama")), dtype="float16"))
+    other = planning.resolve(ModelSpec(source=str(tiny_folder("llama")), dtype="float16"))
     assert precision_spec.cost(other) is None
     assert precision_spec.said_of(other).startswith("The cost of float16 on this model was not measured")
 
@@ -77,7 +78,7 @@ def test_a_curve_in_half_precision_measures_its_cost_once(cache, tiny_folder, mo
 
 
 def test_a_shipped_cost_is_shown_and_not_measured_again(cache, monkeypatch):
-    starter = models.resolve(ModelSpec(dtype="bfloat16", device="cpu"))
+    starter = planning.resolve(ModelSpec(dtype="bfloat16", device="cpu"))
     known = precision_spec.cost(starter)
     assert known.spec.model == starter
     assert precision_spec.said_of(starter) == known.said()
@@ -100,9 +101,9 @@ def test_a_curve_without_a_measurable_cost_says_why(cache, tiny_folder, monkeypa
     found = sweep.run(curve(tiny_folder("llama")), lambda progress: said.append(progress.message))
     assert found.complete
     assert "The cost of bfloat16 was not measured: There is no room." in said
-    whole = models.plan
+    whole = planning.plan
     monkeypatch.setattr(
-        models, "plan", lambda spec, *rest: replace(whole(spec, *rest), free_bytes=0 if spec.dtype == "float32" else 1 << 40)
+        planning, "plan", lambda spec, *rest: replace(whole(spec, *rest), free_bytes=0 if spec.dtype == "float32" else 1 << 40)
     )
     monkeypatch.setattr(precision, "run", lambda *_, **__: pytest.fail("it does not fit"))
     said.clear()

@@ -22,8 +22,9 @@ from analysis.experiments.maps import distance_map
 from analysis.experiments.maps.damage_spec import DamageResult, DamageSpec
 from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
 from analysis.experiments.scoring import likelihood
-from analysis.models import cut, load
-from analysis.models.spec import ModelSpec
+from analysis.models.loading import load
+from analysis.models.running import pruning
+from analysis.models.source.model_spec import ModelSpec
 from tests.support import sweep_child
 from tests.support.told import Told
 
@@ -178,7 +179,7 @@ def test_a_cut_with_layers_between_equals_the_really_cut_model(sweep_spec, model
     scattered = LayerSet((1, 3))
     swept = sweep.run(dataclasses.replace(sweep_spec, strategy="manual", blocks=(scattered,))).points[1]
     loaded = load.load(model)
-    cut.cut(loaded.decoder, scattered)
+    pruning.cut(loaded.decoder, scattered)
     assert loaded.decoder.n_layers == 4
     own = dataclasses.replace(
         measurement.measure(loaded, sweep_spec.benchmark, sweep_spec.loss_corpus).point, **place(scattered)
@@ -199,7 +200,7 @@ def test_parts_of_layers_are_a_cut_like_others(sweep_spec, model, text, asked):
     assert evaluation.run(alone).point == point
     assert len(asked) == n_asked, "scores of a curve are looked up"
     loaded = load.load(model)
-    cut.cut(loaded.decoder, removed)
+    pruning.cut(loaded.decoder, removed)
     own = measurement.measure(loaded, sweep_spec.benchmark, sweep_spec.loss_corpus).point
     own = dataclasses.replace(own, **place(removed))
     assert own.parts == text

@@ -13,8 +13,8 @@ from analysis.experiments.accuracy import sweep
 from analysis.experiments.batch import grid, methods
 from analysis.experiments.batch.grid_spec import GridSpec
 from analysis.experiments.batch.methods_spec import MethodsSpec
-from analysis.models.load import FreshModels
-from analysis.models.spec import ModelSpec
+from analysis.models.loading.load import Loader
+from analysis.models.source.model_spec import ModelSpec
 from tests.support.told import Told
 
 pytestmark = pytest.mark.usefixtures("cache", "short_texts")
@@ -67,7 +67,7 @@ def failing(monkeypatch):
     return fail
 
 
-class Loads(FreshModels):
+class Loads(Loader):
     """The loader that keeps nothing, and counts."""
 
     n = 0

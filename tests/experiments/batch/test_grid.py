@@ -19,8 +19,8 @@ from analysis.experiments.accuracy.pairs import compare
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.batch import grid
 from analysis.experiments.batch.grid_spec import MOST_CELLS, GridResult, GridSpec
-from analysis.models import load
-from analysis.models.spec import ModelSpec
+from analysis.models.loading import load
+from analysis.models.source.model_spec import ModelSpec
 from tests.support.stored import walked
 from tests.support.told import Told
 
@@ -40,7 +40,7 @@ def spec(tiny_folder):
     )
 
 
-class Loads(load.FreshModels):
+class Loads(load.Loader):
     """The loader that keeps nothing, and records the models that it loaded and released."""
 
     def __init__(self):

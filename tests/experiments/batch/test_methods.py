@@ -14,7 +14,7 @@ from analysis.experiments.batch import methods
 from analysis.experiments.batch.methods_spec import MethodCell, MethodsResult, MethodsSpec
 from analysis.experiments.heal import healing
 from analysis.experiments.maps.distance_spec import DistanceSpec
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 
 pytestmark = pytest.mark.usefixtures("cache", "little_text")
 

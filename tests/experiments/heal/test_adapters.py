@@ -15,10 +15,11 @@ from analysis.core.errors import RecipeError, StorageError
 from analysis.experiments.heal import adapter_files
 from analysis.experiments.heal import adapters as heal_adapters
 from analysis.experiments.heal.heal_spec import HealSpec
-from analysis.models import adapter, cut, load
-from analysis.models.decoder import find_decoder
-from analysis.models.feed_forward import feed_forward_matrices
-from analysis.models.spec import ModelSpec
+from analysis.models.architecture.decoder import find_decoder
+from analysis.models.architecture.matrices import feed_forward_matrices
+from analysis.models.loading import load
+from analysis.models.running import adapters, pruning
+from analysis.models.source.model_spec import ModelSpec
 from tests.support import families
 
 BLOCK = Block(2, 2)
@@ -38,7 +39,7 @@ DENSE = [family for family in families.FAMILIES if "moe" not in family]
 def cut_model(family: str = "llama"):
     model = families.build(family)
     decoder = find_decoder(model)
-    cut.cut(decoder, BLOCK)
+    pruning.cut(decoder, BLOCK)
     return model, decoder
 
 
@@ -110,7 +111,7 @@ def perturbed():
 def test_saved_adapter_is_standard_peft(cache):
     healed, plain = perturbed()
     folder = adapter_files.save(healed, SPEC, base="someone/tiny", steps_done=7, key="heal")
-    assert folder == cache / adapter.relative("heal")
+    assert folder == cache / adapters.relative("heal")
     assert not torch.equal(logits(plain), logits(healed))
     again = PeftModel.from_pretrained(plain, folder)
     assert torch.equal(logits(again), logits(healed))
@@ -165,7 +166,7 @@ def test_an_evaluation_leaves_4bit_weights_differentiable():
 
 
 def test_merging_changes_the_trained_head_but_not_the_shared_embeddings(cache, tmp_path):
-    from analysis.models.load import LoadedModel
+    from analysis.models.loading.load import LoadedModel
 
     def tied():
         model = families.build("llama")
@@ -175,7 +176,7 @@ def test_merging_changes_the_trained_head_but_not_the_shared_embeddings(cache, t
 
     model = tied()
     decoder = find_decoder(model)
-    cut.cut(decoder, SPEC.block)
+    pruning.cut(decoder, SPEC.block)
     healed = heal_adapters.attach(decoder, HealSpec(block=SPEC.block, method="partial", last_layers=1), 0)
     with torch.no_grad():
         for name, parameter in healed.named_parameters():
@@ -185,7 +186,7 @@ def test_merging_changes_the_trained_head_but_not_the_shared_embeddings(cache, t
     folder = adapter_files.save(healed, SPEC, base="someone/tiny", steps_done=1, key="heal")
     whole = tied()
     loaded = LoadedModel(whole, None, find_decoder(whole), SPEC.model, None)
-    again = adapter.with_adapter(loaded, SPEC.block, str(folder)).model
+    again = adapters.with_adapter(loaded, SPEC.block, str(folder)).model
     torch.testing.assert_close(logits(again), logits(healed))
     merged = again.merge_and_unload()
     torch.testing.assert_close(logits(merged), logits(healed), rtol=1e-4, atol=1e-4)

@@ -14,8 +14,9 @@ from analysis.experiments.accuracy import evaluation
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from analysis.experiments.heal import healing, memory, recipes, teacher
 from analysis.exports import export
-from analysis.models import load, writing
-from analysis.models.decoder import find_decoder
+from analysis.models.architecture.decoder import find_decoder
+from analysis.models.loading import planning
+from analysis.models.running import generation
 from tests.support import little_heal
 from tests.support.families import build
 from tests.support.levels import few
@@ -69,7 +70,7 @@ def test_only_the_layers_beside_the_gap_are_changed_and_exported(spec, cache, tm
 
 
 def test_memory_counts_the_layers_that_gradients_reach(spec):
-    facts = load.plan(spec.model).facts
+    facts = planning.plan(spec.model).facts
     early, late = (memory.step_bytes(replace(spec, method="beside", block=Block(at, 1)), facts) for at in (1, 5))
     assert late < early
 
@@ -77,12 +78,12 @@ def test_memory_counts_the_layers_that_gradients_reach(spec):
 def test_model_generates_each_row_by_its_own_seed():
     decoder = find_decoder(build("llama"))
     rows = np.arange(3, 63, dtype=np.int32).reshape(3, 20)
-    found = writing.continued(decoder, rows, 8, [1, 2, 3])
+    found = generation.continued(decoder, rows, 8, [1, 2, 3])
     assert found.shape == rows.shape
     assert found.dtype == rows.dtype
     assert (found[:, :12] == rows[:, :12]).all()
-    assert (writing.continued(decoder, rows[1:2], 8, [2]) == found[1:2]).all()
-    assert (writing.continued(decoder, rows[1:2], 8, [5]) != found[1:2]).any()
+    assert (generation.continued(decoder, rows[1:2], 8, [2]) == found[1:2]).all()
+    assert (generation.continued(decoder, rows[1:2], 8, [5]) != found[1:2]).any()
 
 
 def test_generated_tokens_are_drawn_from_the_models_own_distribution():
@@ -91,7 +92,7 @@ def test_generated_tokens_are_drawn_from_the_models_own_distribution():
         decoder.head.weight.mul_(20)
         wanted = decoder.model(torch.tensor([[5, 9]])).logits[0, -1].softmax(-1)
     rows = np.tile(np.array([[5, 9, 0]], dtype=np.int32), (n, 1))
-    drawn = writing.continued(decoder, rows, 1, list(range(n)))[:, 2]
+    drawn = generation.continued(decoder, rows, 1, list(range(n)))[:, 2]
     shares = torch.bincount(torch.from_numpy(drawn).long(), minlength=300) / n
     likeliest = wanted.topk(5).indices
     assert float(wanted[likeliest[0]]) > 0.05
@@ -100,7 +101,7 @@ def test_generated_tokens_are_drawn_from_the_models_own_distribution():
 
 def test_unpruned_model_grades_generated_text_and_a_stopped_run_resumes(spec, monkeypatch):
     asked = replace(spec, written=12, distill=1.0, instant=True)
-    graded, written, ask, write = [], [], teacher.Teacher._ask, writing.continued
+    graded, written, ask, write = [], [], teacher.Teacher._ask, generation.continued
 
     def asking(self, rows, positions):
         graded.append(rows)

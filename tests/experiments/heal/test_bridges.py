@@ -15,8 +15,8 @@ from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from analysis.experiments.heal import healing, junction, recipes
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.exports import export
-from analysis.models import scaling
-from analysis.models.decoder import find_decoder
+from analysis.models.architecture.decoder import find_decoder
+from analysis.models.running import folding
 from analysis.results.words import heals
 from tests.support import little_heal
 from tests.support.families import BY_MASK, FAMILIES, build
@@ -87,5 +87,5 @@ def test_the_refusal_names_a_recipe_that_folds():
 def test_a_trial_tells_whether_a_factor_folds(family):
     decoder = find_decoder(build(family))
     before = {name: value.clone() for name, value in decoder.model.state_dict().items()}
-    assert scaling.folds(decoder, 2) == (family not in FACTOR_FOLDS_NOT)
+    assert folding.folds(decoder, 2) == (family not in FACTOR_FOLDS_NOT)
     assert all(torch.equal(before[name], value) for name, value in decoder.model.state_dict().items())

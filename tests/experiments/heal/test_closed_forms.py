@@ -14,7 +14,7 @@ from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from analysis.experiments.heal import healing, recipes
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.exports import export
-from analysis.models import adapter
+from analysis.models.running import adapters
 from tests.support import little_heal
 from tests.support.levels import few
 
@@ -66,7 +66,7 @@ def test_factor_is_folded_into_an_export_that_transformers_loads(spec, cache, tm
     found = healing.run(replace(asked(spec, "prune-comp"), block=block))
     assert (found.spec.compensation, found.spec.trains) == ("magnitude", False)
     folder = cache / found.adapter
-    laid = adapter.read_bridges(folder)
+    laid = adapters.read_bridges(folder)
     assert [one.is_scale for one in laid] == [True] * len(block.blocks)
     assert [1 + float(one.change) for one in laid] == pytest.approx([one.factor for one in found.junction.gaps])
     assert "multiply the stream" in (folder / "README.md").read_text()
@@ -82,7 +82,7 @@ def test_factor_is_folded_into_an_export_that_transformers_loads(spec, cache, tm
 
 def test_a_factor_that_cannot_be_folded_leaves_nothing(spec, cache, tmp_path, monkeypatch):
     found = healing.run(asked(spec, "prune-comp"))
-    monkeypatch.setattr("analysis.models.scaling._divide", lambda module, factor: None)
+    monkeypatch.setattr("analysis.models.running.folding._divide", lambda module, factor: None)
     with pytest.raises(Exception, match="The healing factor cannot be folded into the weights of .* another recipe"):
         export.export(spec.model, spec.block, tmp_path / "out", adapter=str(cache / found.adapter))
     assert not (tmp_path / "out").exists()
@@ -92,7 +92,7 @@ def test_a_factor_that_cannot_be_folded_leaves_nothing(spec, cache, tmp_path, mo
 def test_stream_maps_are_kept_next_to_the_adapter_not_exported(spec, cache, tmp_path, name):
     found = healing.run(replace(asked(spec, name), block=SET))
     folder = cache / found.adapter
-    assert [tuple(one.change.shape) for one in adapter.read_bridges(folder)] == [(32, 32)] * 2
+    assert [tuple(one.change.shape) for one in adapters.read_bridges(folder)] == [(32, 32)] * 2
     again = evaluation.run(EvaluateSpec(spec.model, SET, str(cache / found.adapter), None, spec.validation))
     assert again.point.loss == pytest.approx(found.healed.loss, abs=1e-6)
     with pytest.raises(RecipeError, match="adds a small layer, and a plain"):
@@ -110,8 +110,8 @@ def test_compensation_needs_the_instant_heal(spec):
 
 
 def test_size_without_a_rotation_is_refused_before_measuring(spec, monkeypatch):
-    monkeypatch.setattr("analysis.models.load.load", lambda *_, **__: pytest.fail("loaded"))
-    monkeypatch.setattr("analysis.models.load.plan", with_hidden_size(30))
+    monkeypatch.setattr("analysis.models.loading.load.load", lambda *_, **__: pytest.fail("loaded"))
+    monkeypatch.setattr("analysis.models.loading.planning.plan", with_hidden_size(30))
     with pytest.raises(RecipeError, match="needs a Hadamard matrix of 30 rows"):
         healing.run(asked(spec, "linear-patch"))
     assert HealResult.load(healing.resolve(asked(spec, "linear-patch"))) is None
@@ -119,9 +119,9 @@ def test_size_without_a_rotation_is_refused_before_measuring(spec, monkeypatch):
 
 def with_hidden_size(n):
     """Plans of models, with states of another size."""
-    from analysis.models import load
+    from analysis.models.loading import planning
 
-    made = load.plan
+    made = planning.plan
 
     def planned(*given, **named):
         found = made(*given, **named)

@@ -11,10 +11,11 @@ from analysis.core.blocks import Block
 from analysis.core.errors import RecipeError, SpecError
 from analysis.experiments.heal import adapter_files, adapters, compensation, junction, projection
 from analysis.experiments.heal.heal_spec import HealSpec
-from analysis.models import adapter, cut, scaling
-from analysis.models.decoder import find_decoder
-from analysis.models.feed_forward import feed_forward_matrices
-from analysis.models.spec import ModelSpec
+from analysis.models.architecture.decoder import find_decoder
+from analysis.models.architecture.matrices import feed_forward_matrices
+from analysis.models.running import adapters as adapter
+from analysis.models.running import folding, pruning
+from analysis.models.source.model_spec import ModelSpec
 from tests.support import families
 from tests.zoo import models
 
@@ -36,7 +37,7 @@ ADAPTED = {
 
 def cut_model(name):
     decoder = find_decoder(models.build(name))
-    cut.cut(decoder, BLOCK)
+    pruning.cut(decoder, BLOCK)
     decoder.model.requires_grad_(False)
     return decoder
 
@@ -150,7 +151,7 @@ def test_linear_map_is_found_exactly_and_put_into_each_expert(name, monkeypatch)
         expected = logits(decoder.model)
         handle.remove()
         del decoder.layers[3].forward
-        cut.cut(decoder, Block(3, 1))
+        pruning.cut(decoder, Block(3, 1))
         decoder.model.requires_grad_(False)
         spec = HealSpec(block=Block(3, 1), instant=True, steps=0, r=3)
         model = adapters.attach(decoder, spec, 0, {own: change}).eval()
@@ -176,7 +177,7 @@ def test_a_factor_of_the_stream_is_folded_into_every_expert():
     with torch.no_grad():
         expected = logits(decoder.model)
         handle.remove()
-        scaling.fold(decoder, [adapter.Bridge(2, torch.tensor(0.7))])
+        folding.fold(decoder, [adapter.Bridge(2, torch.tensor(0.7))])
         torch.testing.assert_close(logits(decoder.model), expected, rtol=1e-3, atol=1e-3)
 
 

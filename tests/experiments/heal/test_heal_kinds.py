@@ -22,9 +22,10 @@ from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.healing_run import HealingRun
 from analysis.exports import export
-from analysis.models import adapter, cut, load
-from analysis.models.decoder import find_decoder
-from analysis.models.spec import ModelSpec
+from analysis.models.architecture.decoder import find_decoder
+from analysis.models.loading import load
+from analysis.models.running import adapters, pruning
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results.words import heals
 from tests.support import documents
 from tests.support.levels import few
@@ -131,7 +132,7 @@ def test_partial_trains_last_layers_and_head_as_a_standard_adapter(spec, cache, 
     assert "on the weight matrices of the last 2 layers and of the head" in card.replace("\n", " ")
     assert changed == expected | ({"model.layers.1.mlp.down_proj"} if instant else set())
     loaded = load.load(result.spec.model)
-    cut.cut(loaded.decoder, BLOCK)
+    pruning.cut(loaded.decoder, BLOCK)
     trained = sum(loaded.model.get_submodule(name).weight.numel() for name in expected)
     assert result.trainable_parameters == trained
     healed = PeftModel.from_pretrained(loaded.model, cache / result.adapter)
@@ -143,7 +144,7 @@ def test_partial_changes_weights_as_training_them_directly_would(spec, cache):
     """One step of AdamW on a full-rank factor is one step on the weight."""
     result = healing.run(replace(spec, method="partial", last_layers=1, steps=1, warmup_steps=0, separate_documents=False))
     loaded = load.load(result.spec.model)
-    cut.cut(loaded.decoder, BLOCK)
+    pruning.cut(loaded.decoder, BLOCK)
     packed = packing.training_rows(result.spec.corpus, near_copies.Apart([]), loaded.tokenizer, max_rows=2)
     names = [f"model.layers.3.mlp.{part}" for part in ("gate_proj", "down_proj")]
     for parameter in loaded.model.parameters():
@@ -228,11 +229,11 @@ def test_instant_heal_without_a_fitting_weight_is_an_extra_layer(spec, cache, ti
     assert "This adapter is not complete without its extra layer" in (folder / "README.md").read_text()
     again = evaluation.run(EvaluateSpec(model, block, str(folder), None, spec.validation))
     assert again.point.loss == pytest.approx(healed.healed.loss, abs=1e-6)
-    (folder / adapter.BRIDGE_FILE).rename(tmp_path / "bridge")
+    (folder / adapters.BRIDGE_FILE).rename(tmp_path / "bridge")
     if healed.junction.strength:
         without = evaluation.run(EvaluateSpec(model, block, str(folder), None, replace(spec.validation, n_texts=2)))
         assert without.text_losses != pytest.approx(again.text_losses[:2], abs=1e-6)
-    (tmp_path / "bridge").rename(folder / adapter.BRIDGE_FILE)
+    (tmp_path / "bridge").rename(folder / adapters.BRIDGE_FILE)
     with pytest.raises(RecipeError, match="adds a small layer, and a plain"):
         export.export(model, block, tmp_path / "out", adapter=str(folder))
     assert not (tmp_path / "out").exists()
@@ -341,7 +342,7 @@ def test_best_is_the_start_where_training_only_raises_loss(spec, cache, monkeypa
     assert whole.kept_step == 0
     assert [step.step for step in whole.steps] == list(range(1, 7))
     block = None if ruined.control else BLOCK
-    saved = adapter.with_adapter(load.load(whole.spec.model), block, str(cache / whole.adapter))
+    saved = adapters.with_adapter(load.load(whole.spec.model), block, str(cache / whole.adapter))
     chosen_on = scores.prepare(saved, None, replace(whole.spec.validation, n_texts=8), skip_texts=3)
     assert Measurement(saved, chosen_on, [None]).complete().point.loss == pytest.approx(start.loss, abs=1e-6)
     assert measurement.measure(saved, None, whole.spec.validation).point.loss == pytest.approx(whole.healed.loss, abs=1e-6)

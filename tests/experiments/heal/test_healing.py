@@ -17,8 +17,9 @@ from analysis.experiments.accuracy.measurement import Measurement
 from analysis.experiments.heal import checkpoints, healing, packing, recipes, training
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
-from analysis.models import cut, load
-from analysis.models.spec import ModelSpec
+from analysis.models.loading import load
+from analysis.models.running import pruning
+from analysis.models.source.model_spec import ModelSpec
 from tests.support import documents
 from tests.support.levels import few
 
@@ -164,7 +165,7 @@ def test_reports(spec):
 def test_the_adapter_gives_the_healed_loss_in_plain_peft(spec, cache):
     result = healing.run(spec)
     loaded = load.load(result.spec.model)
-    cut.cut(loaded.decoder, BLOCK)
+    pruning.cut(loaded.decoder, BLOCK)
     PeftModel.from_pretrained(loaded.model, cache / result.adapter)
     assert measurement.measure(loaded, None, result.spec.validation).point.loss == pytest.approx(result.healed.loss, abs=1e-6)
 
@@ -387,7 +388,7 @@ def test_instant_heal_is_a_standard_adapter_and_takes_no_step(spec, cache):
     assert result.junction.module == "model.layers.1.mlp.down_proj"
     assert result.junction.n_tokens == 30 * 32
     loaded = load.load(result.spec.model)
-    cut.cut(loaded.decoder, BLOCK)
+    pruning.cut(loaded.decoder, BLOCK)
     PeftModel.from_pretrained(loaded.model, cache / result.adapter)
     assert measurement.measure(loaded, None, result.spec.validation).point.loss == pytest.approx(result.healed.loss, abs=1e-6)
     assert healing.run(instant(spec, steps=0), Reports(lambda progress: True)) == result

@@ -10,8 +10,8 @@ from analysis.core.errors import RecipeError
 from analysis.core.progress import Cancelled
 from analysis.experiments.heal import compensation, hadamard, junction, projection
 from analysis.experiments.scoring import likelihood
-from analysis.models import adapter, cut
-from analysis.models import decoder as architecture
+from analysis.models.architecture import decoder as architecture
+from analysis.models.running import adapters, pruning
 from tests.support.families import FAMILIES, build, own_texts
 
 N_LAYERS = 6
@@ -83,7 +83,7 @@ def put_on(decoder, found):
         weight = changed if isinstance(changed, torch.Tensor) else changed.weight
         weight += change.T if weight.shape != change.shape else change
     for laid in found.bridges:
-        adapter.lay_bridge(decoder, laid)
+        adapters.lay_bridge(decoder, laid)
 
 
 @pytest.mark.parametrize("block", [Block(2, 2), LayerSet((1, 3, 5))], ids=str)
@@ -101,7 +101,7 @@ def test_every_family_is_folded_right_or_refused(family, block):
     if found.bridges:
         with pytest.raises(RecipeError, match="choose a recipe that trains"):
             projection.output_projection(decoder, gaps[0].start)
-    with torch.no_grad(), cut.without_block(decoder, block):
+    with torch.no_grad(), pruning.without_block(decoder, block):
         put_on(decoder, found)
         loss = sum(likelihood.text_losses(decoder, texts(2, seed=1), [None])[0]) / 2
     assert loss == pytest.approx(found.report.loss_after, abs=1e-4)
@@ -124,8 +124,8 @@ def test_block_that_is_linear_in_the_stream_is_bridged_exactly(monkeypatch):
 
 def test_half_precision_does_not_hide_where_the_change_goes(starter_folder):
     """The real model's stream has entries of hundreds, next to which a small change is lost in the rounding of bfloat16."""
-    from analysis.models import load
-    from analysis.models.spec import ModelSpec
+    from analysis.models.loading import load
+    from analysis.models.source.model_spec import ModelSpec
 
     loaded = load.load(ModelSpec(dtype="bfloat16"))
     for start in (1, 11, 29):

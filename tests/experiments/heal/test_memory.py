@@ -9,9 +9,11 @@ from analysis.core.errors import NotEnoughMemoryError
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.heal import adapters, healing, memory
 from analysis.experiments.heal.heal_spec import HealSpec
-from analysis.models import cut, decoder, load
-from analysis.models.decoder import find_decoder
-from analysis.models.spec import ModelSpec
+from analysis.models.architecture import decoder, layer_sizes
+from analysis.models.architecture.decoder import find_decoder
+from analysis.models.loading import load
+from analysis.models.running import pruning
+from analysis.models.source.model_spec import ModelSpec
 from tests.support import fakes
 from tests.zoo import models
 
@@ -73,11 +75,13 @@ def test_more_of_anything_takes_more(more):
 def test_of_experts_their_adapter_and_their_changed_weights_count(cache):
     """Compared with the adapters that PEFT really adds."""
     built = find_decoder(models.build("qwen2_moe"))
-    facts = replace(decoder.facts(built, name="tiny", dtype="float32", quantization="none"), layers=decoder.layer_facts(built))
+    facts = replace(
+        layer_sizes.facts(built, name="tiny", dtype="float32", quantization="none"), layers=layer_sizes.layer_facts(built)
+    )
     asked = replace(SPEC, model=ModelSpec(dtype="float32", device="cpu"), batch_size=1, block=Block(2, 2), r=4)
     none = replace(facts, layers=[replace(layer, n_experts=0) for layer in facts.layers])
     more = memory.step_bytes(asked, facts) - memory.step_bytes(asked, none)
-    cut.cut(built, Block(2, 2))
+    pruning.cut(built, Block(2, 2))
     model = adapters.attach(built, asked, 0)
     trained = sum(weight.numel() for name, weight in model.named_parameters() if ".experts." in name and weight.requires_grad)
     written_out = max(adapters.written_out_bytes(layer) for layer in built.layers)

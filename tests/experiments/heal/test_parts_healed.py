@@ -19,9 +19,12 @@ from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.training import Trainer, derived_seed
 from analysis.experiments.scoring import likelihood
 from analysis.exports import export
-from analysis.models import adapter, cut, load, parts
-from analysis.models.decoder import find_decoder
-from analysis.models.feed_forward import Matrices
+from analysis.models.architecture import sublayers
+from analysis.models.architecture.decoder import find_decoder
+from analysis.models.architecture.matrices import Matrices
+from analysis.models.loading import load
+from analysis.models.running import adapters as adapter
+from analysis.models.running import pruning
 from tests.support import little_heal
 from tests.support.families import build
 from tests.support.levels import few
@@ -152,7 +155,7 @@ def streams(decoder, ids, layer, part):
     kept = []
     ran = decoder.layers[layer]
     for lost in ([ATTENTION, FEED_FORWARD], [FEED_FORWARD], []):
-        with parts.without(decoder, layer, lost):
+        with sublayers.without(decoder, layer, lost):
             hook = ran.register_forward_hook(lambda _, args, out: kept.append(out[0].double()))
             decoder.body(input_ids=torch.tensor([ids]))
             hook.remove()
@@ -179,7 +182,7 @@ def test_reported_loss_is_that_of_the_compensated_model(family, how):
     before = {name: value.clone() for name, value in decoder.model.state_dict().items()}
     found = junction.fit(decoder, CUT, texts(4), texts(2, seed=1), compensation=how)
     assert all(torch.equal(before[name], value) for name, value in decoder.model.state_dict().items())
-    with cut.without_block(decoder, CUT):
+    with pruning.without_block(decoder, CUT):
         bare = sum(likelihood.text_losses(decoder, texts(2, seed=1), [None])[0]) / 2
     with junction.applied(decoder, CUT, found.changes, found.bridges):
         loss = sum(likelihood.text_losses(decoder, texts(2, seed=1), [None])[0]) / 2

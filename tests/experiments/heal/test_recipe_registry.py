@@ -13,7 +13,7 @@ from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec, default_heal_corpus
 from analysis.experiments.heal.recipes import saved
 from analysis.exports import report
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from tests.support import own_recipe
 
 BLOCK = Block(2, 2)

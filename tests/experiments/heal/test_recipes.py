@@ -9,7 +9,7 @@ from analysis.core.errors import RecipeError, SpecError
 from analysis.data.spec import CorpusSpec, default_loss_corpus
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_spec import HealSpec, judged_by
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 
 BLOCK = Block(11, 5)
 PAPER = {

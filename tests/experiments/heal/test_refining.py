@@ -10,7 +10,7 @@ from analysis.experiments.accuracy import measurement
 from analysis.experiments.accuracy.measurement import Measurement
 from analysis.experiments.heal import healing, recipes, training
 from analysis.experiments.heal.heal_spec import HealSpec
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from tests.support import documents
 
 

@@ -6,7 +6,7 @@ from analysis.core.blocks import Block
 from analysis.core.progress import Progress
 from analysis.experiments.heal import recipes, remaining
 from analysis.experiments.heal.remaining import Remaining
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 
 SPEC = recipes.heal_spec("instant", model=ModelSpec(), block=Block(14, 5), on_gpu=False)
 N_PARAMETERS = 134_515_008

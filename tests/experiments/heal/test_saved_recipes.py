@@ -6,7 +6,7 @@ from analysis.core.blocks import Block
 from analysis.core.errors import RecipeError
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.recipes import saved as saved_recipes
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 
 
 @pytest.fixture(autouse=True)

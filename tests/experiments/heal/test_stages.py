@@ -11,8 +11,9 @@ from analysis.core.progress import Cancelled
 from analysis.experiments.heal import adapters, healing, memory, recipes, stages
 from analysis.experiments.heal.heal_result import HealResult, Stage
 from analysis.experiments.heal.training import Trainer, derived_seed
-from analysis.models import cut, load
-from analysis.models.decoder import find_decoder
+from analysis.models.architecture.decoder import find_decoder
+from analysis.models.loading import load, planning
+from analysis.models.running import pruning
 from tests.support import little_heal
 from tests.support.families import build
 
@@ -36,7 +37,7 @@ def stop_at(step):
 def influence(decoder, texts, gone):
     """One minus the mean cosine of each layer's input and output, by transformers' own hidden states."""
     kept = [layer for layer in range(decoder.n_layers) if layer not in gone]
-    with torch.no_grad(), cut.without_block(decoder, removal(gone) if gone else None):
+    with torch.no_grad(), pruning.without_block(decoder, removal(gone) if gone else None):
         found = [decoder.model(torch.tensor([ids]), output_hidden_states=True).hidden_states for ids in texts]
     likeness = [
         torch.cat([torch.cosine_similarity(one[n][0], one[n + 1][0], dim=-1) for one in found]) for n in range(len(kept))
@@ -79,7 +80,7 @@ def test_each_step_is_that_of_the_model_of_its_stage(spec, monkeypatch):
     for gone, number in ((first, 2), (last, 3)):
         rows, positions, weights, loss = seen[number]
         decoder = load.load(spec.model).decoder
-        cut.cut(decoder, gone)
+        pruning.cut(decoder, gone)
         left = [layer for layer in range(6) if layer not in gone.layers]
         model = adapters.attach(decoder, found.spec, derived_seed(spec.seed, "adapter"))
         own = dict(model.named_parameters())
@@ -123,7 +124,7 @@ def test_requests_that_allow_no_stages_are_refused_in_one_sentence(spec):
     assert "removes the layers in stages" in spec.why_not_shared(2)
     assert spec.as_control().stages == 1
     assert replace(spec, stages=1).fingerprint() != spec.fingerprint()
-    facts = load.plan(spec.model).facts
+    facts = planning.plan(spec.model).facts
     assert memory.step_bytes(spec, facts) > memory.step_bytes(replace(spec, stages=1), facts)
     made = recipes.get("progressive")
     assert (made.stages, made.instant, made.distill, made.minutes) == (3, False, 0.5, 10.0)

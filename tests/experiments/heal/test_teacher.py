@@ -10,8 +10,8 @@ from analysis.core.blocks import Block
 from analysis.experiments.heal import adapters, teacher
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.teacher import Teacher, Top, head_loss
-from analysis.models import cut as pruning
-from analysis.models.decoder import find_decoder
+from analysis.models.architecture.decoder import find_decoder
+from analysis.models.running import pruning
 from tests.support import families
 from tests.support.families import build
 

@@ -13,10 +13,10 @@ from analysis.experiments.heal import adapters, checkpoints, training
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.teacher import head_loss
 from analysis.experiments.heal.training import Trainer
-from analysis.models import cut
-from analysis.models import decoder as architecture
-from analysis.models.decoder import find_decoder
-from analysis.models.spec import ModelSpec
+from analysis.models.architecture import decoder as architecture
+from analysis.models.architecture.decoder import find_decoder
+from analysis.models.running import pruning
+from analysis.models.source.model_spec import ModelSpec
 from tests.support import families
 
 BLOCK = Block(2, 2)
@@ -61,7 +61,7 @@ def test_loss_in_chunks_equals_the_models_own(family, monkeypatch):
 
 def trainer(rows=None, **options) -> Trainer:
     decoder = find_decoder(families.build("llama"))
-    cut.cut(decoder, BLOCK)
+    pruning.cut(decoder, BLOCK)
     values = {"steps": 12, "batch_size": 2, "learning_rate": 1e-2, "warmup_steps": 2, "r": 4, "lora_dropout": 0.1}
     spec = HealSpec(block=BLOCK, **(values | options))
     model = adapters.attach(decoder, spec, 0)

@@ -16,9 +16,10 @@ from analysis.experiments.maps import damage, distance_map
 from analysis.experiments.maps.damage_spec import DamageResult, DamageSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.scoring import likelihood
-from analysis.models import load, stream
-from analysis.models.cut import without_block
-from analysis.models.spec import ModelSpec
+from analysis.models.loading import load
+from analysis.models.running import hidden_states
+from analysis.models.running.pruning import without_block
+from analysis.models.source.model_spec import ModelSpec
 from tests.support.levels import few
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -202,7 +203,7 @@ def test_more_texts_and_larger_blocks_refine_the_stored_map(spec, computed):
 @pytest.mark.parametrize("budget", [1, 2 * 24 * 32 * 4 * 2])
 def test_a_small_memory_budget_changes_nothing(spec, whole, monkeypatch, budget):
     kept = []
-    original = stream.run_trunk
+    original = hidden_states.run_trunk
     monkeypatch.setattr(damage, "_TRUNK_BYTES", budget)
     monkeypatch.setattr(damage, "run_trunk", lambda *a, keep: kept.append(keep) or original(*a, keep=keep))
     tight = damage.run(spec)
@@ -213,7 +214,7 @@ def test_a_small_memory_budget_changes_nothing(spec, whole, monkeypatch, budget)
 
 def test_one_trunk_per_batch_where_memory_allows(spec, monkeypatch):
     calls = []
-    original = stream.run_trunk
+    original = hidden_states.run_trunk
     monkeypatch.setattr(damage, "run_trunk", lambda *a, **k: calls.append(1) or original(*a, **k))
     damage.run(spec)
     assert len(calls) == 3
@@ -271,7 +272,7 @@ def test_a_loss_that_is_no_number(spec, monkeypatch):
 def test_damage_of_the_starter_model_equals_its_cut_models(starter, monkeypatch):
     corpus = CorpusSpec("wiki", n_texts=1, seq_len=32, split="validation")
     spec = DamageSpec(ModelSpec(dtype="float32"), corpus, DistanceSpec(corpus=CorpusSpec("c4", 2, 32)), max_size=1)
-    result = damage.run(spec, load=load.handing_out(starter))
+    result = damage.run(spec, load=load.ReadyModel(starter))
     assert len(result.increase[0]) == 30
     texts = corpora.tokenize(corpus, starter.tokenizer).token_ids
     for start in (0, 13, 29):

@@ -17,7 +17,7 @@ from analysis.experiments.maps.depths import Depths
 from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
 from analysis.experiments.maps.metrics import METRICS, TITLES, UNITS, Metric
 from analysis.exports import report
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import remarks
 from tests.support import fakes, own
 from tests.support.seen import figures, texts, trace

@@ -12,9 +12,10 @@ from analysis.core.errors import BlockRangeError, RecipeError, SpecError
 from analysis.core.progress import Cancelled
 from analysis.experiments.prompt import comparison
 from analysis.experiments.prompt.comparison_spec import CompareResult, CompareSpec, Variant
-from analysis.models import adapter as models_adapter
-from analysis.models import cut, decoder, load
-from analysis.models.spec import ModelSpec
+from analysis.models.architecture import decoder
+from analysis.models.loading import load
+from analysis.models.running import adapters, pruning
+from analysis.models.source.model_spec import ModelSpec
 from tests.support import loud
 from tests.support.families import build
 
@@ -40,7 +41,7 @@ def asked(model, *variants, **settings):
 def test_pruned_text_is_that_of_a_saved_and_reloaded_model(model, tmp_path):
     result = comparison.run(asked(model))
     loaded = load.load(model)
-    cut.cut(loaded.decoder, BLOCK)
+    pruning.cut(loaded.decoder, BLOCK)
     loaded.model.save_pretrained(tmp_path / "cut")
     plain = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "cut")
     ids = loaded.tokenizer(PROMPT, return_tensors="pt").input_ids
@@ -56,7 +57,7 @@ def test_pruned_text_is_that_of_a_saved_and_reloaded_model(model, tmp_path):
 
 def test_healed_text_is_that_of_the_pruned_model_with_adapter(model, adapter, cache):
     result = comparison.run(asked(model, Variant(), Variant("pruned", BLOCK), Variant("healed", BLOCK, adapter)))
-    healed = models_adapter.with_adapter(load.load(model), BLOCK, str(cache / adapter))
+    healed = adapters.with_adapter(load.load(model), BLOCK, str(cache / adapter))
     ids = healed.tokenizer(PROMPT, return_tensors="pt").input_ids
     written = healed.model.generate(input_ids=ids, max_new_tokens=12, do_sample=False, pad_token_id=0, eos_token_id=None)
     assert result.writings[2].token_ids == written[0, ids.shape[1] :].tolist()
@@ -156,7 +157,7 @@ def test_adapter_lies_on_the_weights_and_leaves_the_model_unchanged(model, adapt
 def test_finished_texts_survive_a_stop_and_others_are_repeated(model, monkeypatch):
     plain = comparison.run(asked(model, max_new_tokens=11))
     stop = plain.writings[1].token_ids[3]
-    monkeypatch.setattr("analysis.models.writing.stop_tokens", lambda *_: {stop} - set(plain.writings[0].token_ids))
+    monkeypatch.setattr("analysis.models.running.generation.stop_tokens", lambda *_: {stop} - set(plain.writings[0].token_ids))
     loaded = load.load(model)
 
     def stop_late(progress):
@@ -179,7 +180,7 @@ def test_finished_texts_survive_a_stop_and_others_are_repeated(model, monkeypatc
 def test_a_text_ends_at_the_stop_token(model, monkeypatch):
     plain = comparison.run(asked(model, Variant()))
     stop = plain.writings[0].token_ids[3]
-    monkeypatch.setattr("analysis.models.writing.stop_tokens", lambda *_: {stop})
+    monkeypatch.setattr("analysis.models.running.generation.stop_tokens", lambda *_: {stop})
     ended = comparison.run(asked(model, Variant(), max_new_tokens=11)).writings[0]
     assert ended.token_ids == plain.writings[0].token_ids[: plain.writings[0].token_ids.index(stop)]
     assert ended.ended
@@ -216,11 +217,11 @@ def test_an_adapter_of_a_control_is_refused_for_a_cut(model, adapter, cache):
 
 
 def test_families_with_other_caches_match_a_permanent_cut(tokenizer):
-    from analysis.models import writing
+    from analysis.models.running import generation
 
     for family in ("gemma3_text", "smollm3"):
         what_if, for_good = (decoder.find_decoder(build(family)) for _ in range(2))
-        cut.cut(for_good, BLOCK)
-        with cut.without_block(what_if, BLOCK):
-            one = [step.token for step in writing.write(what_if, [5, 6, 7], 9, writing.Chooser(0.8, 2))]
-        assert one == [step.token for step in writing.write(for_good, [5, 6, 7], 9, writing.Chooser(0.8, 2))]
+        pruning.cut(for_good, BLOCK)
+        with pruning.without_block(what_if, BLOCK):
+            one = [step.token for step in generation.write(what_if, [5, 6, 7], 9, generation.Chooser(0.8, 2))]
+        assert one == [step.token for step in generation.write(for_good, [5, 6, 7], 9, generation.Chooser(0.8, 2))]

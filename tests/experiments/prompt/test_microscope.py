@@ -10,10 +10,10 @@ from analysis.core.blocks import Block, LayerSet, parse_removal
 from analysis.core.errors import BlockRangeError
 from analysis.experiments.prompt import microscope
 from analysis.experiments.prompt.microscope_spec import MicroscopeSpec
-from analysis.models import cut, load
-from analysis.models import decoder as architecture
-from analysis.models import stream as hidden_states
-from analysis.models.spec import ModelSpec
+from analysis.models.architecture import decoder as architecture
+from analysis.models.loading import load
+from analysis.models.running import hidden_states, pruning
+from analysis.models.source.model_spec import ModelSpec
 from tests.support.families import build
 
 PROMPT = "The capital of France is Paris, and"
@@ -32,7 +32,7 @@ def by_hand(loaded, ids, removed):
     def before(module, args, kwargs):
         recorded.append((args[0] if args else kwargs["hidden_states"])[0])
 
-    with torch.inference_mode(), cut.without_block(loaded.decoder, block):  # which first tries the layers out
+    with torch.inference_mode(), pruning.without_block(loaded.decoder, block):  # which first tries the layers out
         handles = [layer.register_forward_pre_hook(before, with_kwargs=True) for layer in keep]
         handles.append(keep[-1].register_forward_hook(lambda m, a, out: recorded.append(out[0] if out.dim() == 3 else out)))
         logits = loaded.model(torch.tensor([ids]), use_cache=False).logits[0]

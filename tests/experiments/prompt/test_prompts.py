@@ -19,9 +19,9 @@ from analysis.experiments.prompt.comparison_spec import (
     first_difference,
 )
 from analysis.experiments.prompt.microscope_spec import MicroscopeSpec
-from analysis.models import cut, writing
-from analysis.models import decoder as architecture
-from analysis.models.spec import ModelSpec
+from analysis.models.architecture import decoder as architecture
+from analysis.models.running import generation, pruning
+from analysis.models.source.model_spec import ModelSpec
 from tests.support.families import build
 
 VARIANTS = (Variant(), Variant("pruned", LayerSet((1, 3))), Variant("healed", Block(1, 2), "adapters/a"))
@@ -141,11 +141,11 @@ def test_table_has_every_token_even_of_an_unfinished_text():
 )
 def test_pieces_joined_are_the_text(tokenizer, text):
     ids = tokenizer(text).input_ids
-    pieces = writing.split(tokenizer, ids)
+    pieces = generation.split(tokenizer, ids)
     assert len(pieces) == len(ids)
     assert "".join(pieces) == text
     assert "\ufffd" not in "".join(pieces)
-    grown, before = writing.Pieces(tokenizer, tokenizer("Before").input_ids), []
+    grown, before = generation.TextPieces(tokenizer, tokenizer("Before").input_ids), []
     for token in ids:
         before.append(grown.add(token))
     assert "".join(before) + grown.rest() == text
@@ -154,27 +154,27 @@ def test_pieces_joined_are_the_text(tokenizer, text):
 @pytest.mark.starter
 def test_a_single_token_keeps_its_space(tokenizer):
     (paris,) = tokenizer(" Paris").input_ids
-    assert writing.alone(tokenizer, paris) == " Paris"
+    assert generation.alone(tokenizer, paris) == " Paris"
     part_of_a_letter = tokenizer("🙂").input_ids[0]
-    assert writing.alone(tokenizer, part_of_a_letter) == "\ufffd"
+    assert generation.alone(tokenizer, part_of_a_letter) == "\ufffd"
 
 
 def test_draws_follow_the_models_probabilities_at_every_temperature():
     logits = torch.tensor([0.0, 1.0, -2.0, 0.5])
     for temperature in (1.0, 0.5, 2.0):
-        chooser = writing.Chooser(temperature, 1)
+        chooser = generation.Chooser(temperature, 1)
         drawn = torch.tensor([chooser.choose(logits) for _ in range(8000)]).bincount(minlength=4) / 8000
         assert drawn.tolist() == pytest.approx((logits / temperature).softmax(-1).tolist(), abs=0.02)
-    assert {writing.Chooser(0.0, seed).choose(logits) for seed in range(20)} == {1}
+    assert {generation.Chooser(0.0, seed).choose(logits) for seed in range(20)} == {1}
 
 
 def test_nearly_equal_models_draw_the_same_token_with_one_seed():
     logits = torch.randn(500, generator=torch.Generator().manual_seed(0))
     near = logits + 0.01 * torch.randn(500, generator=torch.Generator().manual_seed(1))
-    one, other, independent = writing.Chooser(1.0, 3), writing.Chooser(1.0, 3), writing.Chooser(1.0, 4)
+    one, other, independent = generation.Chooser(1.0, 3), generation.Chooser(1.0, 3), generation.Chooser(1.0, 4)
     same = sum(one.choose(logits) == other.choose(near) for _ in range(200))
     assert same > 180
-    assert sum(writing.Chooser(1.0, 3).choose(logits) == independent.choose(logits) for _ in range(200)) < 100
+    assert sum(generation.Chooser(1.0, 3).choose(logits) == independent.choose(logits) for _ in range(200)) < 100
 
 
 def tokens(n: int, seed: int) -> list[int]:
@@ -186,8 +186,8 @@ def tokens(n: int, seed: int) -> list[int]:
 def test_tokens_and_surprisal_match_whole_passes_without_a_cache(family, block):
     decoder = architecture.find_decoder(build(family))
     prompt = tokens(6, 0)
-    with cut.without_block(decoder, block):
-        steps = list(writing.write(decoder, prompt, 10, writing.Chooser(0.0, 0)))
+    with pruning.without_block(decoder, block):
+        steps = list(generation.write(decoder, prompt, 10, generation.Chooser(0.0, 0)))
         ids = list(prompt)
         for step in steps:
             with torch.inference_mode():
@@ -195,19 +195,19 @@ def test_tokens_and_surprisal_match_whole_passes_without_a_cache(family, block):
             assert step.token == scores.argmax().item()
             assert step.surprise == pytest.approx(-scores[step.token].item(), abs=1e-4)
             ids.append(step.token)
-        read = writing.surprises(decoder, prompt, ids[len(prompt) :])
+        read = generation.surprises(decoder, prompt, ids[len(prompt) :])
     assert read == pytest.approx([step.surprise for step in steps], abs=1e-4)
     assert min(read) >= 0
-    assert writing.surprises(decoder, prompt, []) == []
+    assert generation.surprises(decoder, prompt, []) == []
 
 
 def test_surprisal_is_the_same_with_one_state_per_head_call(monkeypatch):
     decoder = architecture.find_decoder(build("llama"))
     prompt, written = tokens(4, 0), tokens(9, 1)
-    whole = writing.surprises(decoder, prompt, written)
+    whole = generation.surprises(decoder, prompt, written)
     monkeypatch.setattr(architecture, "_LOGITS_AT_ONCE", 1)
     assert decoder.states_at_once == 1
-    assert writing.surprises(decoder, prompt, written) == pytest.approx(whole, abs=1e-5)
+    assert generation.surprises(decoder, prompt, written) == pytest.approx(whole, abs=1e-5)
 
 
 def test_output_that_is_no_number_is_one_sentence():
@@ -215,7 +215,7 @@ def test_output_that_is_no_number_is_one_sentence():
     with torch.no_grad():
         decoder.head.weight.fill_(float("nan"))
     with pytest.raises(UnsupportedModelError, match="Choose float32"):
-        next(writing.write(decoder, [5, 6], 3, writing.Chooser(0.0, 0)))
+        next(generation.write(decoder, [5, 6], 3, generation.Chooser(0.0, 0)))
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from analysis.core.errors import BlockRangeError, SpecError
 from analysis.core.experiment import SPECS, additions
 from analysis.experiments.prompt import restore
 from analysis.experiments.prompt.restore_spec import RestoreResult, RestoreSpec, recovered, without_layer
-from analysis.models import load, writing
-from analysis.models.spec import ModelSpec
+from analysis.models.loading import load
+from analysis.models.running import generation
+from analysis.models.source.model_spec import ModelSpec
 
 PROMPT = "The capital of France is Paris, and"
 BLOCKS = [Block(2, 3), Block(0, 2), Block(4, 1), LayerSet((1, 3, 4)), parse_removal("a1+m4+2:1")]
@@ -58,8 +59,8 @@ def test_each_restored_layer_equals_a_model_cut_by_hand(model, block):
 
 
 def test_one_forward_pass_per_removed_layer(model, monkeypatch):
-    passes, real = [], writing.surprises
-    monkeypatch.setattr(writing, "surprises", lambda *asked: passes.append(asked) or real(*asked))
+    passes, real = [], generation.surprises
+    monkeypatch.setattr(generation, "surprises", lambda *asked: passes.append(asked) or real(*asked))
     told = []
     spec = RestoreSpec(model, PROMPT, Block(1, 3))
     first = restore.run(spec, told.append)

@@ -11,10 +11,10 @@ from analysis.data.tasks import TASKS, Question
 from analysis.experiments.accuracy import scores
 from analysis.experiments.scoring import likelihood
 from analysis.experiments.scoring.trees import encode
-from analysis.models import cut
-from analysis.models import decoder as architecture
-from analysis.models.load import load
-from analysis.models.spec import ModelSpec
+from analysis.models.architecture import decoder as architecture
+from analysis.models.loading.load import load
+from analysis.models.running import pruning
+from analysis.models.source.model_spec import ModelSpec
 from tests.support.families import build
 from tests.support.levels import few
 
@@ -137,7 +137,7 @@ def ours(starter, asked):
 def test_loglikelihoods_of_the_really_cut_starter_model(place, asked, ours):
     loaded = load(ModelSpec(dtype="float32"))
     if CUTS[place] is not None:
-        cut.cut(loaded.decoder, CUTS[place])
+        pruning.cut(loaded.decoder, CUTS[place])
     lm = harness.HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=4)
     for name, questions in asked.items():
         shots = 5 if name == "mmlu" else 0

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from analysis.experiments.scoring import attention, likelihood
-from analysis.models import decoder as architecture
+from analysis.models.architecture import decoder as architecture
 from tests.support.asked import CUTS, flat, questions
 from tests.support.families import FAMILIES, build
 

@@ -12,9 +12,10 @@ from analysis.data import questions as benchmarks
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.scoring import likelihood
 from analysis.experiments.scoring.trees import encode
-from analysis.models import decoder as architecture
-from analysis.models import families, stream
-from analysis.models.cut import without_block
+from analysis.models.architecture import decoder as architecture
+from analysis.models.architecture import families
+from analysis.models.running import hidden_states
+from analysis.models.running.pruning import without_block
 from tests.support.asked import CUTS, flat, questions
 from tests.support.families import BY_MASK, BY_ROW, FAMILIES, build
 
@@ -155,7 +156,7 @@ def test_the_model_is_not_changed_and_progress_reaches_the_end():
     likelihood.option_loglikelihoods(decoder, questions(), CUTS, done.append, packed=True)
     assert done == sorted(done)
     assert (done[0], done[-1]) == (0, likelihood.QuestionScoring(decoder, questions(), CUTS, packed=True).size)
-    assert len(done) > stream.layer_passes(CUTS, decoder.n_layers)  # a cancel is heard before every layer
+    assert len(done) > hidden_states.layer_passes(CUTS, decoder.n_layers)  # a cancel is heard before every layer
     for name, tensor in decoder.model.state_dict().items():
         assert torch.equal(tensor, before[name])
 
@@ -167,7 +168,7 @@ def test_progress_counts_layer_tokens_and_the_head_by_its_cost(monkeypatch):
     read, done = likelihood.TextScoring(decoder, texts, CUTS), []
     likelihood.measure(decoder, [read], done.append)
     weights = sum(parameter.numel() for parameter in decoder.layers[0].parameters())
-    passes, head = stream.layer_passes(CUTS, decoder.n_layers), 32 * 300 / weights
+    passes, head = hidden_states.layer_passes(CUTS, decoder.n_layers), 32 * 300 / weights
     assert read.size == done[-1]
     assert read.size == pytest.approx(passes * (18 + 8) + len(CUTS) * head * 22, abs=len(CUTS) * 2)
     steps = [after - before for before, after in itertools.pairwise(done)]

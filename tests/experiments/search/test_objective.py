@@ -7,10 +7,10 @@ import torch
 from analysis.core.blocks import removal
 from analysis.experiments.search.objective import Objective, counted
 from analysis.experiments.strategies import lorp
-from analysis.models import load
-from analysis.models.cut import without_block
-from analysis.models.lanes import Lanes
-from analysis.models.spec import ModelSpec
+from analysis.models.loading import load
+from analysis.models.running.hidden_states import Lanes
+from analysis.models.running.pruning import without_block
+from analysis.models.source.model_spec import ModelSpec
 
 SETS = [(), (2,), (0, 1), (1, 3), (1, 2, 4), (0, 3, 5)]
 

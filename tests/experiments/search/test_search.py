@@ -19,8 +19,8 @@ from analysis.experiments.search import search
 from analysis.experiments.search.objective import Objective
 from analysis.experiments.search.search_spec import SearchResult, SearchSpec, takes
 from analysis.experiments.strategies import SEARCHING, STRATEGIES, Given, evopress, swaps
-from analysis.models import load
-from analysis.models.spec import ModelSpec
+from analysis.models.loading import load
+from analysis.models.source.model_spec import ModelSpec
 from tests.support.levels import few
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -294,7 +294,7 @@ def test_questions_quoted_in_the_search_text_are_flagged(spec, tmp_path):
 def test_greedy_on_the_starter_model_spares_the_first_layer(starter):
     short = {name: replace(corpus, n_texts=1, seq_len=16) for name, corpus in TEXTS.items()}
     spec = SearchSpec(ModelSpec(dtype="float32"), "greedy", max_n=1, first=1, stride=4, **short)
-    result = search.run(spec, load=load.handing_out(starter))
+    result = search.run(spec, load=load.ReadyModel(starter))
     assert len(result.found[0].layers) == 1
     assert result.n_sets == 30
     singles = {int(np.flatnonzero(row)[0]): value[0] for row, value in zip(result.sets, result.values["search"], strict=True)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import torch
 
 from analysis.data.tasks import Question
-from analysis.models import decoder as architecture
+from analysis.models.architecture import decoder as architecture
 from benchmarks import card, work
 from tests.support.families import build
 

@@ -51,7 +51,7 @@ def test_memory_is_flat_within_a_twentieth_from_the_middle_on():
 
 
 def test_the_layers_of_a_curve_count_as_they_run():
-    from analysis.models.stream import layer_passes
+    from analysis.models.running.hidden_states import layer_passes
 
     for layers, curve in ((24, 0), (24, 7), (32, -3)):
         assert scaling.layer_passes(layers, curve) == layer_passes(scaling.cuts(layers, curve), layers)

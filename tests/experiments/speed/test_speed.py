@@ -10,10 +10,11 @@ from analysis.core.errors import BlockRangeError, SpecError
 from analysis.core.progress import Cancelled, ignore
 from analysis.experiments.speed import speed
 from analysis.experiments.speed.speed_spec import SpeedResult, SpeedSpec
-from analysis.models import load, writing
-from analysis.models.cut import without_block
-from analysis.models.decoder import find_decoder
-from analysis.models.spec import ModelSpec
+from analysis.models.architecture.decoder import find_decoder
+from analysis.models.loading import load
+from analysis.models.running import generation
+from analysis.models.running.pruning import without_block
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results.words import headline
 from tests.support.families import build
 from tests.support.stored import walked
@@ -55,7 +56,7 @@ def test_the_timed_pass_writes_the_tokens_of_the_model(family):
     ids = torch.arange(3, 83)[None]
     with without_block(decoder, Block(2, 2)):
         prefill_s, decode_s, written = speed.read_and_write(decoder, ids, 4)
-        assert written[0].tolist() == writing.greedy(decoder, ids.tolist(), 5)[0]
+        assert written[0].tolist() == generation.greedy(decoder, ids.tolist(), 5)[0]
     assert prefill_s > 0
     assert decode_s > 0
 
@@ -149,7 +150,7 @@ def test_a_run_stopped_before_its_first_number_stores_nothing(spec, timed):
 def test_rounds_of_another_machine_are_not_continued(spec, timed, monkeypatch):
     with pytest.raises(Cancelled):
         run(spec, Told(speed.PHASE, 4))
-    monkeypatch.setattr("analysis.models.machine.cpu_name", lambda: "another processor")
+    monkeypatch.setattr("analysis.models.loading.machine.cpu_name", lambda: "another processor")
     timed.clear()
     run(spec)
     assert len(timed) == 3 + 9

@@ -5,8 +5,9 @@ import importlib
 import pytest
 import torch
 
-from analysis.models import decoder as architecture
-from analysis.models import machine, meter
+from analysis.models.architecture import decoder as architecture
+from analysis.models.architecture import operations
+from analysis.models.loading import machine
 from benchmarks import by_layer, work
 from tests.support.families import build
 
@@ -24,7 +25,7 @@ def test_every_benchmark_that_computes_with_a_model_takes_a_dtype(name, monkeypa
 
 def test_work_counts_model_computation_within_it_and_adds_up():
     decoder = architecture.find_decoder(build("llama"))
-    meter.watch(decoder, "float32")
+    operations.watch(decoder)
     ids = torch.tensor([[5, 6, 7]])
     with work.metered() as once:
         decoder.model(ids)

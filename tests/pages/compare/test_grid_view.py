@@ -9,7 +9,7 @@ from analysis import jobs
 from analysis.charts.grids import ACCURACY, panels
 from analysis.core import host
 from analysis.experiments.batch.grid_spec import GridSpec
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from tests.support import fakes
 from tests.support.seen import figures, read, texts
 

@@ -204,7 +204,7 @@ def test_two_real_models_of_different_depth_offline(view, cache, tokenizer, tmp_
     from analysis.experiments.accuracy.sweep_spec import SweepSpec
     from analysis.experiments.maps import distance_map
     from analysis.experiments.maps.distance_spec import DistanceSpec
-    from analysis.models.spec import ModelSpec
+    from analysis.models.source.model_spec import ModelSpec
     from tests.support.families import build
 
     monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "none")

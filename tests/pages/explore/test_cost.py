@@ -7,8 +7,8 @@ import pytest
 from analysis import jobs
 from analysis.experiments.maps.damage_spec import DamageSpec
 from analysis.experiments.speed.speed_spec import SpeedSpec
-from analysis.models import spec
-from analysis.models.spec import ModelSpec
+from analysis.models.source import sizes
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import speed
 from pages.components.explore import cost_panel
 from pages.components.shared.cuts import Cut
@@ -175,7 +175,7 @@ def test_the_tables_are_there_with_all_digits():
     facts, measured = fakes.speed().model, fakes.speed()
     cut = Cut(5, fakes.distances().best[4].block, None)
     rows = {row["quantity"]: row for row in cost_panel.exact(_rows(facts, measured, cut))}
-    assert rows["Weights, 8-bit"]["pruned"] == spec.weight_bytes(facts, cut.removed, "8bit")
+    assert rows["Weights, 8-bit"]["pruned"] == sizes.weight_bytes(facts, cut.removed, "8bit")
     assert (rows["KV cache, bfloat16"]["unpruned"], rows["KV cache, bfloat16"]["of"]) == (30 * 384 * 512 * 2, "1 x 512 tokens")
     row = rows["Decode"]
     timed = speed.timed(measured, 5)

@@ -10,7 +10,7 @@ from analysis.experiments.accuracy import sweep as sweeps
 from analysis.experiments.accuracy.sweep_spec import SweepSpec
 from analysis.experiments.maps import distance_map
 from analysis.experiments.maps.distance_spec import DistanceSpec
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from tests.support import fakes
 from tests.support.seen import texts
 

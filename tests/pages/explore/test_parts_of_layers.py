@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from analysis import jobs
 from analysis.core.blocks import PartSet, parse_removal
-from analysis.models.spec import PartFacts
+from analysis.models.source.sizes import PartFacts
 from tests.pages.explore.test_cost import table
 from tests.pages.explore.test_layer_strip import strip
 from tests.support import fakes

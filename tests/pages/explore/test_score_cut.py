@@ -8,7 +8,7 @@ from analysis import jobs
 from analysis.core.blocks import Block, LayerSet
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from pages.components.shared import start
 from tests.support import fakes
 from tests.support.seen import figures, metric, names, opened, texts, trace

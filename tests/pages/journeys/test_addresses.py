@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from analysis import jobs
 from analysis.experiments.maps.distance_spec import DistanceSpec
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from tests.support import browser
 
 pytestmark = [pytest.mark.browser, pytest.mark.starter, pytest.mark.timeout(300)]

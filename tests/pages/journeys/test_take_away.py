@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from analysis import jobs
 from analysis.exports import folders
-from analysis.models import gguf
+from analysis.models.source import gguf
 from tests.support import browser
 
 pytestmark = [pytest.mark.browser, pytest.mark.starter, pytest.mark.timeout(400)]

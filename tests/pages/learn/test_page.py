@@ -8,7 +8,7 @@ import pytest
 from analysis import jobs as analysis_jobs
 from analysis.data.gallery import EXHIBITS
 from analysis.exports import handout
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import agreement
 from analysis.results.compared import cliff as cliffs
 from analysis.results.words import exercises

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from analysis.exports import handout
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from pages.components.learn import stored, teach
 from pages.components.learn.predict import Drawn
 from pages.components.learn.steps import angle, big_models, check, cliff, distance_map, healing, layers, limits

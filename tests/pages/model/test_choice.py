@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from analysis.data import starter
-from analysis.models import identity as identities
-from analysis.models.spec import ModelSpec
+from analysis.models.source import identity as identities
+from analysis.models.source.model_spec import ModelSpec
 from pages.components.model import inspection
 from pages.components.shared import library
 from tests.support import fakes

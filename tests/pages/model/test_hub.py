@@ -7,7 +7,7 @@ import pytest
 from analysis import hub, jobs
 from analysis.core.errors import HubError
 from analysis.data import starter
-from analysis.models.spec import InspectSpec, ModelSpec
+from analysis.models.source.model_spec import InspectSpec, ModelSpec
 from pages.components.model import finder, inspection
 from pages.components.shared.looks import Looks
 from tests.support import fakes

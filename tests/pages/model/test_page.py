@@ -116,7 +116,7 @@ def test_an_unusable_model_is_one_sentence(app, monkeypatch):
 
 
 def test_inspection_is_a_process_that_reports_bad_input(ui_cache, tmp_path):
-    from analysis.models.spec import ModelSpec
+    from analysis.models.source.model_spec import ModelSpec
 
     model = ModelSpec(source=str(tmp_path / "nowhere"))
     assert inspection.of(model) is None, "nobody waits for it"

@@ -12,7 +12,7 @@ from analysis.core.errors import AccessError
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.jobs.queue import settings
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from pages.components.model import inspection
 from pages.components.shared import access, start, uploads, words
 from pages.web.visitors import HOST, OPERATOR, READ_ONLY, USER, VIEWER, Visitor

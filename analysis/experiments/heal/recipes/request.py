@@ -14,7 +14,7 @@ from analysis.experiments.heal.recipes import saved
 from analysis.experiments.heal.recipes.recipe import NAMES, SETTINGS, Recipe, get
 from analysis.experiments.heal.recipes.sizing import spread
 from analysis.experiments.heal.recipes.table import DEFAULT, has_row
-from analysis.models.spec import AUTO, ModelSpec
+from analysis.models.source.model_spec import AUTO, ModelSpec
 
 FULL_QUESTIONS = 200
 """Questions of a refined judgement, which reads as many texts as the loss of a sweep."""
@@ -183,7 +183,7 @@ def asked(given: Mapping[str, Any], settings: Mapping[str, Any]) -> HealSpec:
 
 def _size(model: ModelSpec) -> int:
     """Parameters of the model, on which the precision of some recipes depends."""
-    return int(imported("analysis.models.load:plan")(model).facts.n_parameters)
+    return int(imported("analysis.models.loading.planning:plan")(model).facts.n_parameters)
 
 
 def refined(spec: HealSpec) -> HealSpec:

@@ -10,7 +10,7 @@ from typing import Any
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
 from analysis.experiments.heal.heal_spec import default_heal_corpus
 from analysis.experiments.heal.recipes.recipe import Recipe, get, register
-from analysis.models.spec import ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 
 DEFAULT = "distill"
 """The recipe of those who name none: of the timed ones the best on the starter model, see README."""

@@ -1,0 +1,397 @@
+"""A causal language model taken apart into layers, final norm and head, and how large each part is."""
+
+import contextlib
+import inspect
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from analysis.core.blocks import ATTENTION, FEED_FORWARD
+from analysis.core.errors import UnsupportedModelError
+from analysis.models.architecture import families
+from analysis.models.architecture.families import Family
+
+_SHORT_WINDOW = 12
+_ROUNDING = {torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 6e-2}
+"""How far apart, as a share of their length, most of the same states may be; bfloat16 was up to 0.02 on 30 layers."""
+_ROUNDING_8BIT = 0.25
+"""Tolerance of products in 8 bits, which round their inputs as well, in any dtype; up to 0.09 was seen."""
+_LOGITS_AT_ONCE = 1 << 25
+"""Vocabulary logits held at once (128 MB in float32)."""
+_LOGITS_IN_CACHE = 1 << 23
+"""The same where a processor computes, whose caches hold so many; the loss of a step took a third longer with four times as
+many."""
+_hands_on_more: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+"""Results of `Decoder.check_states_are_own`, by model."""
+_share_weights: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+"""The same about `Decoder.check_layers_are_apart`."""
+
+
+class Absent(nn.Module):
+    """Stands in for a part of a layer that is taken out (`sublayers`)."""
+
+
+def output_stream(output: Any) -> Tensor:
+    """A layer's output as a tensor: transformers 5 returns one, older layers return a tuple."""
+    return output if isinstance(output, Tensor) else output[0]
+
+
+class StoredLayers(Protocol):
+    """Decoder layers whose weights stay on the disk (`loading.layers_on_disk`)."""
+
+    identity: str
+    """Of the weights and of the precision that they are computed in."""
+    room_bytes: int
+    """Bytes that residual streams may take in memory."""
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of weights read from the disk until now."""
+
+    @property
+    def layer_bytes(self) -> list[int]:
+        """Bytes of each layer on the disk."""
+
+    def each(self, first: int = 0) -> Iterator[tuple[int, nn.Module]]:
+        """Yield the layers from `first` on, each with its weights until the next one is asked for."""
+
+    def for_good(self) -> Iterator[nn.Module]:
+        """Yield the layers one after another, each left with its weights."""
+
+    def in_memory(self, like: Mapping[int, int]) -> contextlib.AbstractContextManager[None]:
+        """Hold some layers with the weights of the layers that they are like."""
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """The parts of a causal language model, by reference."""
+
+    model: Any
+    """The whole transformers model, head included."""
+    body: nn.Module
+    """`base_model`: everything below the head; maps token ids to normed states."""
+    owner: nn.Module
+    """The module that holds `layers` as its attribute `layers_name`."""
+    layers_name: str
+    norm: nn.Module
+    """The final norm, between x[L] and the head."""
+    head: nn.Module
+    """The vocabulary head."""
+    on_disk: StoredLayers | None = None
+    """Where the weights of the layers are, when they are not in memory."""
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The decoder layers, 0-based."""
+        layers: nn.ModuleList = getattr(self.owner, self.layers_name)
+        return layers
+
+    @property
+    def config(self) -> Any:
+        """The text part of the model's configuration."""
+        return self.model.config.get_text_config()
+
+    @property
+    def family(self) -> Family:
+        """Return the facts about models of its family."""
+        return families.of(self.config)
+
+    @property
+    def n_layers(self) -> int:
+        """L, as it is now: fewer after a cut."""
+        return len(self.layers)
+
+    @property
+    def device(self) -> torch.device:
+        """Return the device of token ids, and of tensors made beside them: the first where a model is spread over several."""
+        return next(self.body.parameters()).device
+
+    @property
+    def head_device(self) -> torch.device:
+        """Where the normed states and the logits are."""
+        return next(self.head.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the dtype of its computation: of the final norm, or of the embeddings where a norm has no weights (OLMo)."""
+        weight = next(self.norm.parameters(), self.model.get_input_embeddings().weight)
+        return weight.dtype
+
+    @property
+    def layers_on(self) -> dict[torch.device, int]:
+        """How many of the layers, as they are now, each device has; the stream that enters a layer is where that layer is."""
+        return dict(Counter(next(layer.parameters()).device for layer in self.layers))
+
+    @property
+    def cache_name(self) -> str:
+        """Return the name that this version of transformers gives the KV cache, as an argument and in the output."""
+        return "cache" if "cache" in inspect.signature(self.body.forward).parameters else "past_key_values"
+
+    @property
+    def states_at_once(self) -> int:
+        """How many states to give the head in one go, so that the logits of a whole batch never exist."""
+        at_once = min(_LOGITS_AT_ONCE, _LOGITS_IN_CACHE) if self.head_device.type == "cpu" else _LOGITS_AT_ONCE
+        return max(1, at_once // self.config.vocab_size)
+
+    @property
+    def is_row_bound(self) -> bool:
+        """Return whether attention goes by places in the row even under other position ids: see `Family.row_bound`."""
+        return self.family.row_bound(self.config)
+
+    @property
+    def layer_types(self) -> tuple[str, ...]:
+        """How each layer attends, as its configuration says; empty where it does not."""
+        return tuple(getattr(self.config, self.family.layer_types, None) or ())
+
+    @property
+    def sliding_window(self) -> int | None:
+        """How far sliding attention reaches, in tokens, as its configuration says; None where it does not."""
+        window = getattr(self.config, self.family.sliding_window, None)
+        return None if window is None else int(window)
+
+    @property
+    def feed_forward_width(self) -> int:
+        """Numbers per token inside the feed-forward part of a layer."""
+        widths = (getattr(self.config, name, None) for name in self.family.feed_forward_width)
+        return next((width for width in widths if isinstance(width, int)), 4 * self.config.hidden_size)
+
+    @property
+    def experts_share(self) -> float:
+        """Of the experts of each layer, the share that a token goes through; 1 where there are none."""
+        used, of = families.first(self.config, self.family.experts_used), families.first(self.config, self.family.n_experts)
+        return min(1.0, used / of) if isinstance(used, int) and isinstance(of, int) and of > 0 else 1.0
+
+    def check_states_are_own(self) -> None:
+        """See to it that layers can be left out of a pass.
+
+        Raises:
+            UnsupportedModelError: when layers use tensors that other layers have computed.
+        """
+        if field := next((name for name in self.family.shares_states if getattr(self.config, name, None)), None):
+            raise UnsupportedModelError(
+                f"Layers of this {self.config.model_type} model reuse keys and values of earlier layers ({field} "
+                f"{getattr(self.config, field)} in its configuration), so no layer can be removed. Only its distances "
+                "can be measured."
+            )
+        if self.model not in _hands_on_more:
+            # With its layers on the disk such a model is refused when it is loaded (`layers_on_disk.check`).
+            _hands_on_more[self.model] = self.on_disk is None and self._hands_on_more()
+        if _hands_on_more[self.model]:
+            raise UnsupportedModelError(
+                f"Layers of this {self.config.model_type} model pass on more than the residual stream, so no layer "
+                "can be removed. Only its distances can be measured."
+            )
+
+    @torch.inference_mode()
+    def _hands_on_more(self) -> bool:
+        """Return whether a layer receives a tensor that the one before it returned beside the stream."""
+        returned: list[Tensor] = []
+        is_passed_on: list[bool] = []
+
+        def given(module: nn.Module, args: Any, named: Any) -> None:
+            is_passed_on.append(any(tensor is earlier for tensor in (*args, *named.values()) for earlier in returned))
+
+        def left(module: nn.Module, args: Any, output: Any) -> None:
+            returned[:] = [] if isinstance(output, Tensor) else [tensor for tensor in output[1:] if isinstance(tensor, Tensor)]
+
+        hooks = [layer.register_forward_pre_hook(given, with_kwargs=True) for layer in self.layers]
+        hooks += [layer.register_forward_hook(left) for layer in self.layers]
+        try:
+            self.body(input_ids=torch.tensor([self.trial_tokens(4)], device=self.device), use_cache=False)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return any(is_passed_on)
+
+    def check_layers_are_apart(self) -> None:
+        """See to it that a model without some layers can be made.
+
+        Raises:
+            UnsupportedModelError: when layers use tensors of other layers, or a module outside has a part for each layer.
+        """
+        self.check_states_are_own()
+        if field := next((name for name in self.family.joins_layers if getattr(self.config, name, None)), None):
+            raise UnsupportedModelError(
+                f"This {self.config.model_type} model keeps a part for each layer in shared tables ({field} "
+                f"{getattr(self.config, field)} in its configuration), so no layer can be taken out. Distances, "
+                "scores and loss increases can be measured. Generation, healing and export are not available."
+            )
+        if self.model not in _share_weights:
+            in_layers = Counter(weight for layer in self.layers for weight in {id(weight) for weight in layer.parameters()})
+            _share_weights[self.model] = max(in_layers.values(), default=0) > 1
+        if _share_weights[self.model]:
+            raise UnsupportedModelError(
+                f"Layers of this {self.config.model_type} model share weights, so no layer can be taken out. "
+                "Distances, scores and loss increases can be measured. Generation, healing and export are not "
+                "available."
+            )
+
+    @contextlib.contextmanager
+    def short_windows(self) -> Iterator[None]:
+        """Make local attention reach few tokens, so that a short trial shows the effect of a long text."""
+        before = {name: getattr(self.config, name, None) for name in (self.family.sliding_window, self.family.attention_chunk)}
+        changed = {name: reach for name, reach in before.items() if isinstance(reach, int) and reach > _SHORT_WINDOW}
+        try:
+            for name in changed:
+                setattr(self.config, name, _SHORT_WINDOW)
+            yield
+        finally:
+            for name, reach in changed.items():
+                setattr(self.config, name, reach)
+
+    def agree(self, states: Tensor, expected: Tensor, *, every: bool = False) -> bool:
+        """Return whether states, (n_tokens, hidden_size), or logits are equal up to rounding in this model's precision.
+
+        Args:
+            states, expected: the two tensors to compare.
+            every: whether those of every token have to be, and not only of most.
+        """
+        states, expected = states.float(), expected.float()
+        apart = (states - expected).norm(dim=-1) / expected.norm(dim=-1)
+        eight = getattr(self.model, "is_loaded_in_8bit", False)
+        rounding = _ROUNDING_8BIT if eight else _ROUNDING[self.dtype]
+        # The median: where a route among experts is nearly a tie, rounding sends single tokens another way.
+        return bool((apart.max() if every else apart.median()) <= rounding)  # False where it is not a number
+
+    def trial_tokens(self, n: int) -> list[int]:
+        """Token ids to try the model out on, the same at every call: drawn evenly, since repetitions amplify rounding."""
+        vocabulary = self.config.vocab_size
+        drawn = torch.randint(vocabulary // 10, vocabulary, (n,), generator=torch.Generator().manual_seed(0))
+        return list(map(int, drawn))
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Vocabulary logits, float32, of normed states (..., hidden_size), with the family's own scaling."""
+        return self.scaled(self.head(states).float())
+
+    def scaled(self, logits: Tensor) -> Tensor:
+        """Return logits as the family scales the float32 products of its head."""
+        config, family = self.config, self.family
+        if (times := families.first(config, family.logits_times)) is not None:
+            logits = logits * times
+        if (over := families.first(config, family.logits_over)) is not None:
+            logits = logits / over
+        cap = families.first(config, family.logits_cap)
+        return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    def check(self) -> None:
+        """Run a few tokens and compare layers + norm + head, as taken apart here, with the model's own logits.
+
+        Raises:
+            UnsupportedModelError: when they differ, so that a family is measured right or refused.
+        """
+        ids = torch.arange(3, 11, device=self.device)[None] % max(4, self.config.vocab_size)
+        captured: list[Tensor] = []
+
+        def keep(module: nn.Module, args: Any, output: Any) -> None:
+            captured.append(output_stream(output))
+
+        handle = self.layers[-1].register_forward_hook(keep)
+        try:
+            with torch.inference_mode():
+                expected = self.model(input_ids=ids, use_cache=False).logits.float()
+                if captured[0].dim() != 3:
+                    raise UnsupportedModelError(
+                        f"{_kind(self)} has {captured[0].dim()}-dimensional states, for which no angle is defined. Choose a "
+                        "causal decoder such as Llama, Qwen or GPT-2."
+                    )
+                logits = self.logits(self.norm(captured[0]))
+        finally:
+            handle.remove()
+        error = (logits - expected).abs().max().item()
+        if not math.isfinite(error):
+            broken = [name for name, weight in self.model.named_parameters() if not weight.isfinite().all()]
+            if broken:
+                raise UnsupportedModelError(
+                    f"{_kind(self)} has NaN or infinite weights: "
+                    f"{', '.join(broken[:3])}{' and more' if broken[3:] else ''}. Get its files again."
+                )
+        if not error <= 1e-2 * max(1.0, expected.abs().max().item()):
+            raise UnsupportedModelError(
+                f"The parts of {_kind(self)} do not add up to its own output (largest difference {error:.3g}), so "
+                "figures of pruning would be wrong. This family is not supported. Choose another model."
+            )
+        before = ids.shape[1] // 2
+        with torch.inference_mode():
+            repeated = self.model(input_ids=torch.cat([ids[:, :before], ids[:, :before]], dim=1), use_cache=False).logits
+        if not self.agree(repeated[0, :before], expected[0, :before]):
+            raise UnsupportedModelError(
+                f"The output of {_kind(self)} for a token depends on later tokens, so its losses and scores would "
+                "mean nothing. Choose a causal decoder such as Llama, Qwen or GPT-2."
+            )
+
+
+def _kind(decoder: Decoder) -> str:
+    return f"{type(decoder.model).__name__} (model_type {decoder.config.model_type})"
+
+
+def find_decoder(model: Any) -> Decoder:
+    """Look up the parts of a transformers causal language model, or of a PEFT model around one.
+
+    Raises:
+        UnsupportedModelError: when the layers, the norm or the head are not where any known family keeps them.
+    """
+    if hasattr(model, "get_base_model"):
+        model = model.get_base_model()
+    body: Any = model.base_model
+    if body is model:  # Llama 4 keeps it under another name than the one that its class gives
+        body = getattr(model, "model", model)
+    config = model.config.get_text_config()
+    n_layers, family = config.num_hidden_layers, families.of(config)
+    for path in family.layers:
+        *parents, last = path.split(".")
+        owner: Any = body
+        for parent in parents:
+            owner = getattr(owner, parent, None)
+        layers = getattr(owner, last, None)
+        if isinstance(layers, nn.ModuleList) and len(layers) == n_layers:
+            norm = next((getattr(owner, name) for name in family.norm if hasattr(owner, name)), None)
+            head = model.get_output_embeddings()
+            if norm is None or head is None:
+                break
+            return Decoder(model, body, owner, last, norm, head)
+        if isinstance(layers, nn.ModuleList):
+            raise UnsupportedModelError(
+                f"{type(model).__name__} has {len(layers)} modules for the {n_layers} layers of its configuration, so "
+                "no layer can be taken out alone. Some modules hold several layers, or run several times. Choose a "
+                "causal decoder such as Llama, Qwen, Mistral, Gemma, Phi or GPT-2."
+            )
+    raise UnsupportedModelError(
+        f"Layerscope does not find {n_layers} decoder layers, a final norm and a head in "
+        f"{type(model).__name__} (it looks in {', '.join(family.layers)}). Choose a causal decoder such as "
+        "Llama, Qwen, Mistral, Gemma, Phi or GPT-2."
+    )
+
+
+def cache_of(model: Any, output: Any, name: str) -> Any:
+    """Return the KV cache that a model hands on of the tokens that it has read.
+
+    Args:
+        model: to name.
+        output: of a pass that was to keep them.
+        name: of the cache in the output.
+
+    Raises:
+        UnsupportedModelError: when there is none: the family keeps them in another way.
+    """
+    cache = output.get(name)
+    if cache is None:
+        raise UnsupportedModelError(
+            f"{type(model).__name__} returns no cache of earlier tokens, so generation and speed are not "
+            "available. Distances, scores and healing are available."
+        )
+    return cache
+
+
+def part_names(layer: nn.Module, family: Family) -> dict[str, tuple[str, ...]]:
+    """The children of a layer that its parts are made of, as far as they go by a known name, by `ATTENTION`, `FEED_FORWARD`."""
+    children = [name for name, _ in layer.named_children()]
+    attention = tuple(name for name in family.attention if name in children)[:1]
+    feed_forward = tuple(name for name in family.feed_forward if name in children)[:1]
+    feed_forward = feed_forward or tuple(name for name in family.feed_forward_linears if name in children)
+    return {part: names for part, names in ((ATTENTION, attention), (FEED_FORWARD, feed_forward)) if names}

@@ -1,0 +1,145 @@
+"""Decoder layers taken out of a model and its configuration, and put back: no check whether it can do without them."""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+from transformers import CONFIG_MAPPING
+
+from analysis.core.blocks import Removal
+from analysis.models.architecture.decoder import Decoder
+from analysis.models.architecture.families import Family
+
+
+@contextlib.contextmanager
+def layers_out(decoder: Decoder, block: Removal | None) -> Iterator[None]:
+    """Run the body of a `with` statement without the whole layers of `block`; None leaves the model as it is."""
+    undo = None if block is None else take_out(decoder, block)
+    try:
+        yield
+    finally:
+        if undo is not None:
+            undo()
+
+
+def take_out(decoder: Decoder, block: Removal) -> Callable[[], None]:
+    """Take out the layers that a block removes whole, without a look at whether the model can do without them.
+
+    Args:
+        decoder: the model, with or without weights.
+        block: inside of it.
+
+    Returns:
+        The function that puts everything back.
+    """
+    before, n_layers = decoder.layers, decoder.n_layers
+    family = decoder.family
+    kept = [index for index in range(n_layers) if index not in block.layers]
+    changes: list[tuple[Any, str, Any, Any]] = [
+        (decoder.owner, decoder.layers_name, before, nn.ModuleList(before[i] for i in kept))
+    ]
+    for new, old in enumerate(kept):
+        for module in before[old].modules():
+            for name in family.depth:
+                if getattr(module, name, None) == old:
+                    changes.append((module, name, old, new))
+    config = decoder.config
+    changes.append((config, "num_hidden_layers", n_layers, len(kept)))
+    for name, value in per_layer_lists(config, n_layers, family).items():
+        changes.append((config, name, value, type(value)(value[index] for index in kept)))
+    for name in family.layer_numbers:
+        indices = getattr(config, name, None)
+        if indices:
+            changes.append((config, name, indices, type(indices)(kept.index(index) for index in indices if index in kept)))
+    for name in family.leading:
+        if type(first := getattr(config, name, None)) is int and first > 0:
+            changes.append((config, name, first, sum(index < first for index in kept)))
+    for name, number in _spacing(config, n_layers, kept, family).items():
+        changes = [change for change in changes if change[:2] != (config, name)]
+        changes.append((config, name, getattr(config, name), number))
+    for name in family.over_depth:
+        if isinstance(numerator := getattr(config, name, None), int | float):
+            changes.append((config, name, numerator, numerator * math.sqrt(len(kept) / n_layers)))
+    if (spec := vars(config).get("_heterogeneity_spec")) is not None:  # where transformers keeps `per_layer_config`
+        numbers = {new: spec.per_layer_overrides[old] for new, old in enumerate(kept) if old in spec.per_layer_overrides}
+        changes.append((config, "_heterogeneity_spec", spec, replace(spec, per_layer_overrides=numbers)))
+    computed = _computed_lists(config, n_layers)
+    for owner, name, _, new in changes:
+        setattr(owner, name, new)
+    left = {name: [value[index] for index in kept] for name, value in computed.items()}
+    if any(list(getattr(config, name)) != value for name, value in left.items()):
+        # Such as a period of attention layers, which then names others than those that are there.
+        changes.append((config, "__class__", type(config), _saying(type(config), left)))
+        config.__class__ = changes[-1][-1]
+
+    def undo() -> None:
+        for owner, name, old, _ in reversed(changes):
+            setattr(owner, name, old)
+
+    return undo
+
+
+def _spacing(config: Any, n_layers: int, kept: list[int], family: Family) -> dict[str, int]:
+    """Return values of `family.spaced` under which the layers that are kept have experts or not, as before.
+
+    Empty where the configuration has no such fields, or where no values of them describe these layers.
+    """
+    numbers = [number for name in family.spaced if type(number := getattr(config, name, None)) is int]
+    if len(numbers) < len(family.spaced) or numbers[0] < 1:
+        return {}
+
+    def spaced(n: int, interval: int, first: int, last: int) -> list[int]:
+        return [index for index in range(n) if (index + 1) % interval == 0 and first <= index <= last]
+
+    before = spaced(n_layers, *numbers)
+    wanted = [new for new, old in enumerate(kept) if old in before]
+    first, last = (wanted[0], wanted[-1]) if wanted else (len(kept), len(kept))
+    for interval in (numbers[0], *range(1, len(kept) + 1)):
+        if spaced(len(kept), interval, first, last) == wanted:
+            return dict(zip(family.spaced, (interval, first, last), strict=True))
+    return {}
+
+
+def _computed_lists(config: Any, n_layers: int) -> dict[str, list]:
+    """Return the lists by layer that a configuration computes from other fields, as Jamba's `layer_types` from a period."""
+    lists = {}
+    for name in dir(type(config)):
+        if isinstance(getattr(type(config), name, None), property):
+            with contextlib.suppress(Exception):  # one that is not for this configuration
+                value = getattr(config, name)
+                if isinstance(value, list | tuple) and len(value) == n_layers:
+                    lists[name] = list(value)
+    return lists
+
+
+def _saying(kind: type, lists: dict[str, list]) -> type:
+    """A kind of configuration in which these lists are not computed."""
+
+    def said(name: str) -> property:
+        return property(lambda config: list(lists[name]))
+
+    return type(kind.__name__, (kind,), {name: said(name) for name in lists})
+
+
+def as_saved(config: Any) -> Any:
+    """Return the configuration that plain transformers reads of a folder: the written fields, and the rest computed from them.
+
+    Raises:
+        ValueError: and others of transformers, when it does not accept it.
+    """
+    return CONFIG_MAPPING[config.model_type].from_dict(config.to_dict())
+
+
+def per_layer_lists(config: Any, n_layers: int, family: Family) -> dict[str, list | tuple]:
+    """The configuration's lists with one entry per decoder layer, such as `layer_types` and `no_rope_layers`."""
+    return {
+        name: value
+        for name, value in vars(config).items()
+        if isinstance(value, list | tuple)
+        and len(value) == n_layers
+        and name not in family.layer_numbers
+        and not name.endswith(("token_id", "token_ids", "architectures"))
+    }

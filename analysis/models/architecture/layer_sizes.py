@@ -1,0 +1,156 @@
+"""Sizes of a model and of each of its layers, measured on the model or on its weightless skeleton."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from analysis.core.blocks import ATTENTION, FEED_FORWARD
+from analysis.models.architecture import families
+from analysis.models.architecture.decoder import Decoder, part_names
+from analysis.models.architecture.families import Family
+from analysis.models.source.sizes import DTYPE_BYTES, LayerFacts, ModelFacts, PartFacts
+
+if TYPE_CHECKING:
+    pass
+
+
+QUANTIZED_BYTES = {"4bit": 0.5 + 0.127 / 8, "8bit": 1.0}
+"""Bytes per weight of a linear layer; NF4 with double quantization adds 0.127 bits of constants (QLoRA, 2305.14314)."""
+
+
+def facts(decoder: Decoder, *, name: str, dtype: str, quantization: str) -> ModelFacts:
+    """Sizes of a model, or of its weightless skeleton on the meta device."""
+    config = decoder.config
+    layers = [sum(parameter.numel() for parameter in layer.parameters()) for layer in decoder.layers]
+    total = sum(parameter.numel() for parameter in decoder.model.parameters())  # tied weights are yielded once
+    return ModelFacts(
+        name=name,
+        family=config.model_type,
+        n_layers=decoder.n_layers,
+        hidden_size=config.hidden_size,
+        vocab_size=config.vocab_size,
+        layer_parameters=layers,
+        other_parameters=total - sum(layers),
+        bytes_per_parameter=QUANTIZED_BYTES.get(quantization, DTYPE_BYTES[dtype]),
+        max_positions=getattr(config, "max_position_embeddings", None),
+    )
+
+
+_NF4_BLOCK = 64
+"""Weights that share one scale."""
+_NF4_SCALES = 256
+"""Scales, of one byte each, that share one float32 scale of their own (double quantization)."""
+_NF4_TABLES = 4 * (16 + 256 + 1)
+"""Bytes kept for each matrix: the 16 values of NF4, the 256 of a scale, and the scales' mean, all float32."""
+
+
+def layer_facts(decoder: Decoder) -> list[LayerFacts]:
+    """Return the sizes of each layer, from the model or from its weightless skeleton on the meta device.
+
+    Args:
+        decoder: the model; a skeleton is run on two positions, which takes no memory and says how its cache grows.
+    """
+    caches = _caches(decoder)
+    return [_layer(layer, decoder, *cache) for layer, cache in zip(decoder.layers, caches, strict=True)]
+
+
+def _layer(layer: nn.Module, decoder: Decoder, cache_width: int | None, cache_tokens: int | None) -> LayerFacts:
+    whole, family = _sizes([layer]), decoder.family
+    experts = sum(
+        weight.numel()
+        for name, module in layer.named_modules()
+        for weight in module.parameters(recurse=False)
+        if is_of_experts(name, module, weight, family)
+    )
+    parts = {part: _sizes([layer.get_submodule(name) for name in names]) for part, names in part_names(layer, family).items()}
+    return LayerFacts(
+        other_parameters=whole.other_parameters,
+        int8_bytes=whole.int8_bytes,
+        nf4_bytes=whole.nf4_bytes,
+        cache_width=cache_width,
+        cache_tokens=cache_tokens,
+        attention=parts.get(ATTENTION),
+        feed_forward=parts.get(FEED_FORWARD),
+        expert_parameters=experts,
+        idle_parameters=experts - round(experts * decoder.experts_share),
+        n_experts=families.first(decoder.config, family.n_experts) if experts else 0,
+    )
+
+
+def is_of_experts(name: str, module: nn.Module, weight: Tensor, family: Family) -> bool:
+    """Return whether a weight is of experts that a router chooses from, and not of a module that all tokens go through.
+
+    Args:
+        name: of its module, within a layer.
+        module: that has it.
+        weight: one of the module's own.
+        family: of the model.
+    """
+    if "experts" in name.split("."):  # and not `shared_experts`
+        return True
+    return weight.dim() == 3 and any(word in type(module).__name__.lower() for word in family.experts)
+
+
+def _sizes(modules: Sequence[nn.Module]) -> PartFacts:
+    """Of some modules together."""
+    matrices = [inner for module in modules for inner in module.modules() if isinstance(inner, nn.Linear | Conv1D)]
+    # A Conv1D holds its weight transposed, and bitsandbytes turns it round.
+    outputs = [matrix.weight.shape[1 if isinstance(matrix, Conv1D) else 0] for matrix in matrices]
+    weights = [matrix.weight.numel() for matrix in matrices]
+    parameters = sum(parameter.numel() for module in modules for parameter in module.parameters())
+    return PartFacts(
+        parameters=parameters,
+        other_parameters=parameters - sum(weights),
+        int8_bytes=sum(weights) + 4 * sum(outputs),
+        nf4_bytes=sum(nf4_bytes(n) for n in weights),
+    )
+
+
+def nf4_bytes(n_weights: int) -> int:
+    """Bytes of one matrix in NF4 with double quantization, as bitsandbytes holds it.
+
+    Source: QLoRA, arXiv:2305.14314, section 3.
+    """
+    scales = -(-n_weights // _NF4_BLOCK)
+    return -(-n_weights // 2) + scales + 4 * -(-scales // _NF4_SCALES) + _NF4_TABLES
+
+
+_Caches = list[tuple[int | None, int | None]]
+_caches_of: dict[tuple[type, str], _Caches] = {}
+"""Caches of skeletons, by class and configuration: a pass takes a third of a second, and a job plans its model twice."""
+
+
+def _caches(decoder: Decoder) -> _Caches:
+    """Per layer, the elements of keys and values per token and the most tokens kept; None where that is unknown."""
+    if decoder.device.type != "meta":
+        return _caches_of_a_pass(decoder)
+    key = type(decoder.body), decoder.model.config.to_json_string(use_diff=False)
+    if key not in _caches_of:
+        _caches_of[key] = _caches_of_a_pass(decoder)
+    return _caches_of[key]
+
+
+def _caches_of_a_pass(decoder: Decoder) -> _Caches:
+    """Read from the cache of a real pass, for configurations name heads in many ways and some not at all."""
+    unknown: _Caches = [(None, None)] * decoder.n_layers
+    ids = torch.zeros(1, 2, dtype=torch.long, device=decoder.device)
+    try:
+        with torch.inference_mode(), torch.device(decoder.device):
+            output = decoder.body(input_ids=ids, use_cache=True)
+        cache = output[decoder.cache_name]
+        layers = list(cache.layers)
+    except Exception:  # a skeleton has no numbers, and a family may look at them on its way
+        return unknown
+    return [_growth(layer) for layer in layers] if len(layers) == decoder.n_layers else unknown
+
+
+def _growth(layer: Any) -> tuple[int | None, int | None]:
+    keys, values = getattr(layer, "keys", None), getattr(layer, "values", None)
+    if keys is None or values is None or keys.dim() != 4:
+        return None, None
+    per_token = int(keys.shape[1] * keys.shape[3] + values.shape[1] * values.shape[3])
+    # Between two passes a sliding layer needs one token less than its window: the next one brings itself.
+    return per_token, int(layer.sliding_window) - 1 if getattr(layer, "is_sliding", False) else None

@@ -1,0 +1,189 @@
+"""Where the weights of the feed-forward parts are, those of experts among them, and of whole layers.
+
+A mixture of experts keeps its experts either as modules of their own or, as transformers does, all of one matrix in a tensor.
+That tensor, (n_experts, …, …), is a parameter and no module. The router, which sends tokens to experts, is not among these
+weights.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+from transformers.pytorch_utils import Conv1D
+
+from analysis.core.errors import RecipeError
+from analysis.models.architecture.decoder import Absent, Decoder
+from analysis.models.architecture.families import Family
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """Weight matrices, by their full names in a model."""
+
+    modules: list[str] = field(default_factory=list)
+    """Linear modules."""
+    experts: list[str] = field(default_factory=list)
+    """Parameters that hold a matrix of each expert."""
+
+    def __add__(self, other: "Matrices") -> "Matrices":
+        return Matrices([*self.modules, *other.modules], [*self.experts, *other.experts])
+
+    def __bool__(self) -> bool:
+        return bool(self.modules or self.experts)
+
+    @property
+    def names(self) -> list[str]:
+        """Of both."""
+        return [*self.modules, *self.experts]
+
+
+def feed_forward_matrices(decoder: Decoder) -> Matrices:
+    """Every feed-forward weight of the remaining decoder layers, and nothing else: of experts that all share, too.
+
+    Names are matched inside the feed-forward part only: PEFT's usual matching by suffix would also adapt the attention
+    output of families that call both `c_proj`.
+
+    Returns:
+        Names as in `model.named_modules()` and `named_parameters()`, first layer first.
+
+    Raises:
+        RecipeError: for layers without a recognised feed-forward part, and where a cut left none.
+    """
+    paths = {module: name for name, module in decoder.model.named_modules()}
+    family, matrices = decoder.family, Matrices()
+    for index, layer in enumerate(decoder.layers):
+        parts = _parts(layer, family)
+        here = _all(_of_part(part, paths, family) for part in parts)
+        if not here and not any(isinstance(part, Absent) for part in parts):
+            raise RecipeError(
+                f"Layer {index} of this {decoder.config.model_type} model has no known feed-forward part "
+                f"({', '.join((*family.feed_forward, *family.feed_forward_linears))}), so LoRA has no target "
+                "there. Choose a model of another family."
+            )
+        matrices += here
+    if not matrices:
+        raise RecipeError(
+            "No layer keeps its feed-forward part, so LoRA has no target modules. Choose the method partial, or "
+            "keep some feed-forward parts."
+        )
+    return matrices
+
+
+def attention_matrices(decoder: Decoder) -> Matrices:
+    """Every weight matrix of the attention of the remaining decoder layers; layers without one have none.
+
+    Raises:
+        RecipeError: where no layer has any.
+    """
+    paths = {module: name for name, module in decoder.model.named_modules()}
+    family = decoder.family
+    matrices = _all(
+        _of_other(child, paths, family)
+        for layer in decoder.layers
+        for name, child in layer.named_children()
+        if name in family.attention
+    )
+    if not matrices:
+        raise RecipeError(
+            f"No remaining layer of this {decoder.config.model_type} model has a known attention part "
+            f"({', '.join(family.attention)}), so LoRA has no target modules. Set lora_on to feed_forward."
+        )
+    return matrices
+
+
+def layer_matrices(decoder: Decoder, layers: Iterable[nn.Module]) -> Matrices:
+    """Every weight matrix of some layers, but for those of routers."""
+    paths = {module: name for name, module in decoder.model.named_modules()}
+    family, matrices = decoder.family, Matrices()
+    for layer in layers:
+        parts = _parts(layer, family)
+        for child in layer.children():
+            matrices += _of_part(child, paths, family) if child in parts else _of_other(child, paths, family)
+    return matrices
+
+
+def has_experts(decoder: Decoder) -> bool:
+    """Return whether any layer that is left has experts, in its feed-forward part or elsewhere."""
+    return any(_is_mixture(layer, decoder.family) for layer in decoder.layers)
+
+
+def mixture_of(decoder: Decoder, index: int) -> tuple[str, Matrices] | None:
+    """Return name and matrices of a layer's feed-forward part where it is one module with experts; else None."""
+    paths = {module: name for name, module in decoder.model.named_modules()}
+    parts = _parts(decoder.layers[index], decoder.family)
+    if len(parts) != 1 or not _is_mixture(parts[0], decoder.family):
+        return None
+    return paths[parts[0]], _of_part(parts[0], paths, decoder.family)
+
+
+def _parts(layer: nn.Module, family: Family) -> list[nn.Module]:
+    children = list(layer.named_children())
+    return [
+        child for names in (family.feed_forward, family.feed_forward_linears) for name, child in children if name in names
+    ]  # fmt: skip
+
+
+def _all(found: Iterable[Matrices]) -> Matrices:
+    return sum(found, Matrices())
+
+
+def _of_part(part: nn.Module, paths: dict[nn.Module, str], family: Family) -> Matrices:
+    """The matrices of a feed-forward part."""
+    if not _is_mixture(part, family):
+        return Matrices([paths[module] for module in part.modules() if isinstance(module, nn.Linear | Conv1D)])
+    modules = list[str]()
+    for module in _beside_routers(part, family):
+        own = [child for child in module.children() if isinstance(child, nn.Linear | Conv1D) and not _routes(child, family)]
+        # A matrix by itself, or beside the modules that hold the experts, weigh or choose them.
+        if len(own) > 1 and len(own) == len(_linears(module)) and not list(_stacked(module)):
+            modules += [
+                paths[child] for other, child in module.named_children() if child in own and not _names_router(other, family)
+            ]
+    return Matrices(modules, _experts(part, paths, family))
+
+
+def _of_other(child: nn.Module, paths: dict[nn.Module, str], family: Family) -> Matrices:
+    """Return the matrices of a child that is no feed-forward part: attention, or a layer that is all one thing."""
+    modules = [paths[module] for module in _beside_routers(child, family) if isinstance(module, nn.Linear | Conv1D)]
+    return Matrices(modules, _experts(child, paths, family) if _is_mixture(child, family) else [])
+
+
+def _experts(part: nn.Module, paths: dict[nn.Module, str], family: Family) -> list[str]:
+    return [
+        f"{paths[module]}.{name}"
+        for module in _beside_routers(part, family)
+        for name, parameter in module.named_parameters(recurse=False)
+        if parameter.dim() == 3 and not isinstance(module, _ConvNd)
+    ]
+
+
+def _beside_routers(part: nn.Module, family: Family) -> Iterator[nn.Module]:
+    """The modules of a part, itself included, that are no routers and not inside of one."""
+    inside = [name for name, module in part.named_modules() if _names_router(name, family) or _routes(module, family)]
+    for name, module in part.named_modules():
+        if not any(name == router or name.startswith(f"{router}.") for router in inside):
+            yield module
+
+
+def _names_router(name: str, family: Family) -> bool:
+    return any(word in name.rpartition(".")[2].lower() for word in family.routers)
+
+
+def _routes(module: nn.Module, family: Family) -> bool:
+    return any(word in type(module).__name__.lower() for word in family.routers)
+
+
+def _linears(module: nn.Module) -> list[nn.Module]:
+    return [inside for inside in module.modules() if isinstance(inside, nn.Linear | Conv1D)]
+
+
+def _stacked(module: nn.Module) -> Iterator[nn.Parameter]:
+    """The weights of experts that are kept in one tensor."""
+    for inside in module.modules():
+        if not isinstance(inside, _ConvNd):
+            yield from (parameter for parameter in inside.parameters(recurse=False) if parameter.dim() == 3)
+
+
+def _is_mixture(part: nn.Module, family: Family) -> bool:
+    return any(word in type(module).__name__.lower() for module in part.modules() for word in family.experts)

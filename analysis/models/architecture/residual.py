@@ -1,0 +1,165 @@
+"""The residual stream of a model in half precision, kept in float32: layers add to it and never multiply it.
+
+Weights, products and attention stay in half precision, and so do time and memory. But the stream, which is the sum of the
+outputs of all layers, is not rounded to eight bits at every layer. On the starter model in bfloat16 that takes away about half
+of the error in the log-likelihood of an option (`benchmarks/half_precision.py`).
+
+A stream that enters the first layer in float32 stays so by torch's own promotion: a layer adds half precision to float32. Norms
+read it, or matrices where norms come behind them (OLMo 2). These are taught to read float32 and to answer in the
+model's dtype.
+
+`entry` returns the inputs of the layers: x[0], and the arguments that a family passes to every layer with the stream.
+"""
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from analysis.core.errors import UnsupportedModelError
+from analysis.models.architecture.decoder import Decoder
+from analysis.models.architecture.operations import not_counted
+from analysis.models.source.model_spec import HALF
+
+
+def widen(decoder: Decoder) -> None:
+    """Let a model in half precision read a stream in float32; modules that read one in its own dtype are as before."""
+    dtype = decoder.model.dtype
+    if str(dtype).removeprefix("torch.") not in HALF:
+        return
+    for module in (decoder.norm, *(part for layer in decoder.layers for part in layer.modules())):
+        kind: Any = type(module)
+        if kind in (nn.Linear, Conv1D) or ("norm" in kind.__name__.lower() and not isinstance(module, _Wide)):
+            module.__class__ = _wide(kind, dtype)
+
+
+@torch.inference_mode()
+def check(decoder: Decoder) -> None:
+    """Try on a few tokens that a widened model computes the same as without, up to rounding.
+
+    Args:
+        decoder: the model with its weights, or a part of it with one layer of every kind.
+
+    Raises:
+        UnsupportedModelError: when its family cannot be computed so.
+    """
+    if not isinstance(decoder.norm, _Wide):
+        return
+    ids = torch.tensor([decoder.trial_tokens(16)], device=decoder.device)
+    plain = decoder.body(input_ids=ids, use_cache=False)[0]
+    handle = decoder.layers[0].register_forward_pre_hook(
+        lambda _, args, named: entering(decoder, args, named), with_kwargs=True
+    )
+    try:
+        wide = decoder.body(input_ids=ids, use_cache=False)[0]
+        why = "" if decoder.agree(wide[0], plain[0]) else "its output then changes"
+    except RuntimeError as error:
+        why = f"torch reports {str(error).splitlines()[0]}"
+    finally:
+        handle.remove()
+    if why:
+        raise UnsupportedModelError(
+            f"The residual stream of this {decoder.config.model_type} model cannot be kept in float32 with "
+            f"weights in {str(decoder.model.dtype).removeprefix('torch.')} ({why}). Choose dtype float32."
+        )
+
+
+def entering(decoder: Decoder, args: tuple, named: dict) -> tuple[tuple, dict]:
+    """Arguments of the first layer, with the stream among them in float32 where the model was widened."""
+    if args:
+        return (at_entry(decoder, args[0]), *args[1:]), named
+    return args, {**named, "hidden_states": at_entry(decoder, named["hidden_states"])}
+
+
+def at_entry(decoder: Decoder, stream: Tensor) -> Tensor:
+    """x[0] as it shall enter the first layer: in float32 where the model was widened."""
+    return stream.float() if isinstance(decoder.norm, _Wide) else stream
+
+
+class _Wide:
+    """Common parts of the modules of a widened model that may read its stream."""
+
+
+@functools.cache
+def _wide(kind: Any, dtype: torch.dtype) -> type[nn.Module]:
+    """A kind of module that also reads float32, and then answers in the model's dtype."""
+
+    class Wide(_Wide, kind):
+        def forward(self, stream: Tensor, *args: Any, **named: Any) -> Tensor:
+            weight, bias = getattr(self, "weight", None), getattr(self, "bias", None)
+            half = dtype if weight is None else weight.dtype
+            if stream.dtype != torch.float32 or half == torch.float32:
+                return super().forward(stream, *args, **named)
+            if kind in (nn.Linear, Conv1D):
+                return super().forward(stream.to(half))
+            if kind is nn.LayerNorm:  # the only norm whose weights have to be of the dtype of its input
+                weight, bias = (None if one is None else one.float() for one in (weight, bias))
+                return nn.functional.layer_norm(stream, self.normalized_shape, weight, bias, self.eps).to(half)
+            return super().forward(stream, *args, **named).to(half)
+
+    Wide.__name__ = Wide.__qualname__ = kind.__name__
+    return Wide
+
+
+@torch.inference_mode()
+def entry(decoder: Decoder, ids: Tensor, **arguments: Any) -> tuple[Tensor, list[tuple[tuple, dict]]]:
+    """Return x[0] of a batch, and the family's arguments of every layer beside the stream: masks, rotary tables, positions.
+
+    The layers themselves are not run.
+
+    Args:
+        decoder: the model; its layers need no weights.
+        ids: (batch, seq).
+        arguments: of the body, beside the ids: masks and positions, when they are not the plain causal ones.
+
+    Raises:
+        UnsupportedModelError: when the family's body needs the outputs of its layers.
+    """
+    for as_tuple in (False, True):
+        streams: list[Tensor] = []
+        calls: list[tuple[tuple, dict]] = []
+        with _skipped(decoder, streams, calls, as_tuple), contextlib.suppress(*_CONFUSED):
+            decoder.body(input_ids=ids.to(decoder.device), use_cache=False, **arguments)
+        if (
+            len(streams) == decoder.n_layers
+            and all(stream.shape == streams[0].shape for stream in streams)
+            and streams[0].dim() == 3
+        ):
+            return streams[0], calls
+    raise not_one_by_one(decoder)
+
+
+def not_one_by_one(decoder: Decoder) -> UnsupportedModelError:
+    """Return the error for a model whose layers cannot be run one by one."""
+    return UnsupportedModelError(
+        f"The body of this {decoder.config.model_type} model does more between its layers than pass on the "
+        "residual stream, so it cannot be measured layer by layer. Use it where all of it fits in memory."
+    )
+
+
+_CONFUSED = (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError)
+
+
+@contextlib.contextmanager
+def _skipped(decoder: Decoder, streams: list[Tensor], calls: list[tuple[tuple, dict]], as_tuple: bool) -> Iterator[None]:
+    """Let every layer record its arguments and hand the stream on as it is."""
+
+    def skip(*args: Any, **kwargs: Any) -> Any:
+        stream = args[0] if args else kwargs["hidden_states"]
+        streams.append(stream)
+        calls.append((args[1:], {name: value for name, value in kwargs.items() if name != "hidden_states"}))
+        return (stream,) if as_tuple else stream
+
+    layers = list(decoder.layers)
+    try:
+        for layer in layers:
+            layer.forward = skip
+        with not_counted():
+            yield
+    finally:
+        for layer in layers:
+            del layer.forward

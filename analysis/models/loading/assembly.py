@@ -1,0 +1,214 @@
+"""The tensors of a model's files become weights part by part: renamed, joined, turned, unpacked and rounded as on loading all.
+
+Every part goes through transformers' own loader, with the steps that it has for the family, for the kind of file and for
+bitsandbytes. Only for a GGUF file of a family that transformers reads whole at once its steps are taken here, tensor by tensor.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import GgufConfig
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import (
+    WeightConverter,
+    WeightRenaming,
+    convert_and_load_state_dict_in_model,
+    dot_natural_key,
+    rename_source_key,
+)
+from transformers.modeling_utils import LoadStateDictConfig
+from transformers.quantizers.auto import get_hf_quantizer
+
+from analysis.core.errors import UnsupportedModelError
+from analysis.models.loading.weight_files import WeightFiles
+from analysis.models.source import gguf
+
+
+class Assembly:
+    """Loads any of a model's weights out of its files, by their names."""
+
+    def __init__(
+        self,
+        model: Any,
+        checkpoint: WeightFiles,
+        *,
+        dtype: torch.dtype,
+        device: str,
+        quantization: Any,
+        key_mapping: dict[str, str] | None = None,
+    ) -> None:
+        """Make the model ready for its weights, and match its weights with the names in the files; no weight is read.
+
+        Args:
+            model: of transformers, its weights on the meta device; matrices that are to be quantized are exchanged in it.
+            checkpoint: its files.
+            dtype: of its computation.
+            device: where.
+            quantization: of bitsandbytes, as transformers wants it, or None.
+            key_mapping: how names of the files are changed beforehand, as `from_pretrained` wants it.
+
+        Raises:
+            UnsupportedModelError: when a GGUF file is of a family that is not read.
+        """
+        self._model, self.checkpoint = model, checkpoint
+        self._legacy, self._unpacks = None, False
+        file = checkpoint.path if checkpoint.path.is_file() else None
+        if file is not None:
+            quantization = GgufConfig(dequantize=True)
+        places = {"": device}
+        quantizer, model.config, _ = get_hf_quantizer(
+            model.config, quantization, places, True, {}, gguf_file=None if file is None else str(file)
+        )
+        expected: Any = get_model_conversion_mapping(model, key_mapping)
+        if file is not None:
+            quantizer.read_header(str(file))
+            dtype = quantizer.update_dtype(dtype)
+            if quantizer.supported:
+                # Unpacked as in the folder that the file is converted to: in float32, and rounded once, not step by step.
+                quantizer.dtype, self._unpacks = torch.float32, True
+                from transformers.integrations.gguf import get_gguf_conversion_mapping
+
+                expected = get_gguf_conversion_mapping(quantizer.header.architecture, model.config)
+            else:
+                self._legacy = _Legacy(model, file, dtype)
+        self.told = self._tried(expected, dtype)
+        if quantizer is not None:
+            quantizer.preprocess_model(
+                model=model, dtype=dtype, device_map=places, checkpoint_files=[str(checkpoint.path)], use_kernels=False
+            )
+            # Before there is a weight, since all that is done then is to note how the model was made.
+            quantizer.postprocess_model(model)
+        self._config = LoadStateDictConfig(
+            device_map=places, dtype=dtype, dtype_plan=model._get_dtype_plan(dtype), hf_quantizer=quantizer,
+            weight_mapping=cast(Any, get_model_conversion_mapping(model, key_mapping, quantizer)),
+        )  # fmt: skip
+        self._of = self._called()
+
+    def _tried(self, steps: list[Any], dtype: torch.dtype) -> Any:
+        """Return the report of transformers after the files' tensors, without a number in them, went through its loader."""
+        places, tensors = self.checkpoint.places, dict[str, Tensor]()
+        if self._legacy is not None:
+            called = {self._legacy.name(name) for name in places}
+            tensors = {own: weight for own, weight in self._model.state_dict().items() if own in called}
+        else:
+            tensors = {name: torch.empty(place.numbers, dtype=dtype, device="meta") for name, place in places.items()}
+        config = LoadStateDictConfig(device_map={"": "meta"}, dtype=dtype, weight_mapping=steps)
+        report, _ = convert_and_load_state_dict_in_model(self._model, tensors, config)
+        self._model.tie_weights(missing_keys=report.missing_keys, recompute_mapping=False)
+        self._model._adjust_missing_and_unexpected_keys(report)
+        return report
+
+    def _called(self) -> dict[str, str]:
+        """Names in the model by names in the files; the first of them for a tensor that becomes several weights."""
+        if self._legacy is not None:
+            return {name: own for name in self.checkpoint.places if (own := self._legacy.name(name)) is not None}
+        return called(self._model, self._config.weight_mapping or [], self.checkpoint.places)
+
+    @property
+    def of_whole_numbers(self) -> dict[str, str]:
+        """Names in the model by names in the files, for tensors of whole numbers or truth values."""
+        places = self.checkpoint.places
+        return {name: own for name, own in self._of.items() if not places[name].dtype.is_floating_point}
+
+    def names(self, prefix: str) -> list[str]:
+        """Return the names in the files of all tensors that the weights of a part are made of.
+
+        Args:
+            prefix: that the names of the part begin with.
+        """
+        return [stored for stored, own in self._of.items() if own.startswith(prefix)]
+
+    def load(self, names: Iterable[str]) -> Any:
+        """Read tensors by their names in the files and put the weights that they become into the model.
+
+        Returns:
+            The report of transformers, in which every weight that was not among them is missing.
+
+        Raises:
+            UnsupportedModelError: when they do not become weights of the model.
+        """
+        stored = self.checkpoint.read(names)
+        if self._legacy is not None:
+            stored = self._legacy.unpacked(stored, self.checkpoint)
+        report, _ = convert_and_load_state_dict_in_model(self._model, stored, self._config)
+        if self._unpacks:
+            self._round()
+        broken = sorted({*(name for name, *_ in report.mismatched_keys), *report.conversion_errors})
+        if broken:
+            raise UnsupportedModelError(
+                f"{self.checkpoint.path.name} holds {broken[0]} in a form that does not match the model's "
+                "configuration. Get its files again, or the configuration that belongs to them."
+            )
+        return report
+
+    def _round(self) -> None:
+        """Convert weights that were unpacked in float32 to the dtype of the computation."""
+        kept, rest = self._config.dtype_plan or {}, self._config.dtype
+        for name, parameter in self._model.named_parameters():
+            wanted = next((dtype for pattern, dtype in kept.items() if re.search(pattern, name)), rest)
+            if not parameter.is_meta and parameter.dtype != wanted:
+                parameter.data = parameter.data.to(wanted)
+
+
+def called(model: Any, steps: Sequence[Any], stored: Iterable[str]) -> dict[str, str]:
+    """Match the tensors of files with the weights of a model of transformers.
+
+    Args:
+        model: with or without weights.
+        steps: of the loader: the names that it changes, and the tensors that it joins and splits.
+        stored: names in the files.
+
+    Returns:
+        Names in the model by names in the files. Tensors that the model has no place for are left out. A tensor that becomes
+        several weights has the name of the first of them.
+    """
+    renamings = [step for step in steps if isinstance(step, WeightRenaming)]
+    converters = [step for step in steps if isinstance(step, WeightConverter)]
+    of_model, names = model.state_dict(), {}
+    for name in sorted(stored, key=dot_natural_key):
+        own, _ = rename_source_key(name, renamings, converters, model.base_model_prefix, of_model)
+        if own not in of_model and name in of_model:
+            own, _ = rename_source_key(name, [], [], model.base_model_prefix, of_model)
+        if own in of_model:
+            names[name] = own
+    return names
+
+
+class _Legacy:
+    """A GGUF file of a family that transformers reads only as a whole; here some tensors are made as it makes all."""
+
+    def __init__(self, model: Any, file: Path, dtype: torch.dtype) -> None:
+        from transformers import modeling_gguf_pytorch_utils as of_transformers
+
+        settings = of_transformers.load_gguf_checkpoint(str(file), return_tensors=False)["config"]
+        kind = of_transformers.TENSOR_PROCESSORS.get(gguf.header(file)["general.architecture"], of_transformers.TensorProcessor)
+        self._processor, self._dtype = kind(config=settings), dtype
+        self._called = of_transformers.get_gguf_hf_weights_map(model, self._processor)
+
+    def name(self, stored: str) -> str | None:
+        """Return the model's name of the weight that a tensor becomes, or a part of; None for one that it has no place for."""
+        return self._called.get(stored) or self._called.get(stored.removesuffix(".weight"))
+
+    def unpacked(self, stored: Mapping[str, Tensor], checkpoint: WeightFiles) -> dict[str, Tensor]:
+        """Weights by their names in the model."""
+        from gguf import GGMLQuantizationType, dequantize
+
+        joined: dict[str, dict[str, Tensor]] = {"tensors": {}}
+        weights_by_name: dict[str, Tensor] = {}
+        for name, tensor in stored.items():
+            blocks = checkpoint.places[name].blocks
+            kind = GGMLQuantizationType.F32 if blocks is None else GGMLQuantizationType(blocks[0])
+            numbers = tensor.float().numpy() if blocks is None else dequantize(tensor.numpy(), kind)
+            made = self._processor.process(
+                weights=numbers, name=name, tensor_key_mapping=self._called, parsed_parameters=joined
+            )
+            if made.name in self._called:
+                # A transposed one lies in memory as in the folder that the file is converted to: products round the same.
+                weights = np.ascontiguousarray(made.weights)
+                weights_by_name[self._called[made.name]] = torch.from_numpy(weights).to(self._dtype)
+        return weights_by_name | {name: tensor.to(self._dtype) for name, tensor in joined["tensors"].items()}

@@ -1,0 +1,78 @@
+"""A model's facts and whether it fits this machine, from its configuration; on request it is loaded once, to be warm."""
+
+import time
+from dataclasses import replace
+
+from analysis.core import store
+from analysis.core.progress import OnProgress, ignore
+from analysis.models.loading import load as models
+from analysis.models.loading import planning
+from analysis.models.loading.gguf_conversion import with_weights
+from analysis.models.loading.load import Loader
+from analysis.models.source import remote
+from analysis.models.source.location import locate
+from analysis.models.source.model_spec import InspectResult, InspectSpec
+
+
+def run(spec: InspectSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> InspectResult:
+    """Inspect a model. Never taken from the cache: the free memory changes from minute to minute.
+
+    Raises:
+        LayerscopeError: one sentence on why the model cannot be used, or its result cannot be stored.
+    """
+    began = time.perf_counter()
+    store.check_writable()
+    if spec.fetch and remote.file_of(spec.model.source):
+        locate(spec.model, on_progress)  # a GGUF file describes its model in the file alone
+    planned = planning.plan(spec.model, on_progress)
+    if spec.fetch:
+        planned = replace(planned, source=with_weights(planned.spec, on_progress))  # of the very commit that was looked at
+    if spec.load:
+        load(planned.spec, on_progress)
+    known = planned.source.remote
+    result = InspectResult(
+        spec=InspectSpec(planned.spec, load=spec.load, fetch=spec.fetch),
+        versions=planned.versions(),
+        wall_s=time.perf_counter() - began,
+        n_tokens=0,
+        complete=True,
+        model=planned.facts,
+        dtype=planned.dtype,
+        device=planned.device,
+        weight_bytes=planned.weight_bytes,
+        working_bytes=planned.working_bytes,
+        free_bytes=planned.free_bytes,
+        fits=planned.fits,
+        notes=_notes(planned),
+        by_layer=planned.streams and not planned.fits,
+        layered_bytes=planned.layered_bytes,
+        commit=known.commit if known else "",
+        file_bytes=known.n_bytes if known else 0,
+        missing_bytes=known.missing_bytes if known else 0,
+    )
+    result.save()
+    return result
+
+
+def _notes(planned: planning.Plan) -> list[str]:
+    notes = []
+    if planned.facts.part_of:
+        notes.append(
+            f"Layerscope loads the text part of this {planned.facts.part_of} model as a plain "
+            f"{planned.facts.family} model. It answers text as the full model does. The parts for images or sound "
+            "are left out."
+        )
+    if planned.placement is not None:
+        notes.append(planned.how)
+    elif planned.how:
+        notes.append(f"{planned.how} Generation, healing and export need it to fit in memory.")
+    if planned.spec.quantization != "none":
+        notes.append(
+            f"Decoder layers are stored in {planned.spec.quantization} and computed in {planned.spec.dtype}. "
+            f"Embeddings and head stay in {planned.spec.dtype}. Distances and scores are those of the quantized "
+            "model."
+        )
+    share = planned.facts.other_parameters / planned.facts.n_parameters
+    if share > 0.15:
+        notes.append(f"{share:.0%} of the parameters are embeddings and head, which pruning does not remove.")
+    return notes

@@ -1,0 +1,316 @@
+"""From a `ModelSpec` to a model that is ready to be measured, its memory checked first."""
+
+import contextlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import BitsAndBytesConfig
+
+from analysis.core import units
+from analysis.core.errors import NotEnoughMemoryError, SpecError, UnsupportedModelError
+from analysis.core.meter import COUNTS
+from analysis.core.progress import OnProgress, Progress, ignore
+from analysis.models.architecture import decoder as architecture
+from analysis.models.architecture import operations, residual
+from analysis.models.architecture.decoder import Decoder
+from analysis.models.loading import (
+    layers_on_disk,
+    machine,
+    placement,
+    planning,
+    prequantized,
+    text_part,
+    tokenizer_trial,
+    weights,
+)
+from analysis.models.loading import tokenizer as tokenizers
+from analysis.models.loading.config import as_it_should_be
+from analysis.models.loading.gguf_conversion import converted, unpacked, with_weights
+from analysis.models.loading.placement import Placement
+from analysis.models.loading.text_part import Names
+from analysis.models.loading.weight_files import WeightFiles
+from analysis.models.source import gguf
+from analysis.models.source import identity as identities
+from analysis.models.source.location import Source
+from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.sizes import ModelFacts
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in memory, taken apart."""
+
+    model: Any
+    """The transformers model, in eval mode."""
+    tokenizer: Any
+    decoder: Decoder
+    spec: ModelSpec
+    """Resolved: concrete dtype, device and identity."""
+    facts: ModelFacts
+    placement: Placement | None = None
+    """Where its parts are when it is spread over several devices."""
+    laid: tuple[Any, ...] = ()
+    """Handles of the small layers that an adapter of ours has laid between its own; `remove` takes one up."""
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions that a result is computed with: `machine.versions`, and the devices when they are several."""
+        return planning.versions(self.placement)
+
+
+def load(spec: ModelSpec, on_progress: OnProgress = ignore, *, by_layer: bool = False) -> LoadedModel:
+    """Load a model for measuring.
+
+    Args:
+        spec: which.
+        on_progress: told of it.
+        by_layer: whether one that does not fit in memory may come with its layers on the disk (`Decoder.on_disk`). Only
+            `hidden_states.finals` and `hidden_states.all_token_streams` can measure such a model.
+
+    Raises:
+        ModelNotFoundError, UnsupportedModelError: see `locate` and `read_config`; also when the weights are not those that the
+            spec has the identity of.
+        NotEnoughMemoryError: when the estimate exceeds the free memory; nothing has been loaded then.
+    """
+    with gguf.taken_apart_once() if spec.source.endswith(gguf.SUFFIX) else contextlib.nullcontext():
+        return _load(spec, on_progress, by_layer)
+
+
+def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedModel:
+    planned = planning.plan(spec, on_progress)
+    resolved = planned.spec
+    if not planned.fits and not (by_layer and planned.streams):
+        raise NotEnoughMemoryError(
+            f"{planned.source.name} needs about {units.size(planned.weight_bytes + planned.working_bytes)} in "
+            f"{resolved.dtype}{'' if resolved.quantization == 'none' else ' with ' + resolved.quantization + ' layers'}, "
+            f"but only {planning.free_in_words(planned)}{_at_least(planned) if by_layer else ''}. Choose {_smaller(resolved)}."
+        )
+    source = _weights(spec, planned, on_progress)
+    if not planned.fits:
+        return _by_layer(planned, source, on_progress, planned.how)
+    if source.gguf_file:
+        source = converted(source, planned.facts.n_parameters, machine.free_bytes("cpu"), on_progress)
+    message = planned.how or f"Loading {source.name} in {resolved.dtype} on {planned.where}."
+    on_progress(Progress("loading the model", 0, 1, message))
+    options: dict[str, Any] = {"dtype": getattr(torch, resolved.dtype)}
+    if source.gguf_file:
+        options |= unpacked(source, planned.config)
+    else:
+        options |= {"use_safetensors": True, **prequantized.unpacked(planned.config)}
+    if resolved.quantization != "none":
+        options |= {"quantization_config": _bitsandbytes(resolved), "device_map": planned.modules or {"": planned.where}}
+    elif planned.modules and not source.gguf_file:
+        options |= {"device_map": planned.modules}
+    tokenizer = _tokenizer(source, planned.facts)
+    with as_it_should_be(source, "weights"):
+        names = _names(planned, source, on_progress)
+        if names is not None:
+            options |= {"config": planned.config, "key_mapping": names.key_mapping}
+        model: Any = weights.whole(source.name, source.folder, options, on_progress, names.beside if names else ())
+        _check_unchanged(source)
+    if source.gguf_file:
+        for parameter in model.parameters():  # one that was turned is computed with in another order, and rounds otherwise
+            parameter.data = parameter.data.contiguous()
+    if "device_map" not in options and planned.placement is None:
+        model.to(planned.where)
+    model.eval()
+    keep_differentiable(model)
+    tokenizers.refuse_missing_tokens(model, tokenizer)
+    with as_it_should_be(source, "configuration"):  # only at work it shows that it belongs to another model
+        decoder = architecture.find_decoder(model)
+        if planned.placement is not None:
+            placement.spread(decoder, planned.placement)
+        if planned.part is not None:
+            text_part.check(planned.part, decoder)
+        residual.widen(decoder)
+        decoder.check()
+        residual.check(decoder)
+    _watch(decoder, resolved)
+    on_progress(Progress("loading the model", 1, 1))
+    return LoadedModel(model, tokenizer, decoder, resolved, planned.facts, planned.placement)
+
+
+def load_layers_on_disk(spec: ModelSpec, on_progress: OnProgress = ignore, *, why: str) -> LoadedModel:
+    """Load a model with its layers on the disk (`Decoder.on_disk`), whether or not all of it would fit in memory.
+
+    Args:
+        spec, on_progress: as of `load`.
+        why: a sentence for the user who waits.
+
+    Raises:
+        ModelNotFoundError, UnsupportedModelError: as of `load`.
+    """
+    planned = planning.plan(spec, on_progress)
+    return _by_layer(planned, _weights(spec, planned, on_progress), on_progress, why)
+
+
+def _weights(spec: ModelSpec, planned: planning.Plan, on_progress: OnProgress) -> Source:
+    """Return the place of the weights, of the identity asked for; those from the Hub are of the commit of the plan."""
+    source = with_weights(planned.spec, on_progress)
+    if spec.identity not in ("", source.identity):
+        raise UnsupportedModelError(
+            f"The weights of {source.name} are {source.identity}, but the request names {spec.identity[:60]}. "
+            "They were replaced since, or the identity is wrong. Send the request without an identity."
+        )
+    if spec.source.endswith(gguf.SUFFIX) and spec.quantization != "none":
+        raise SpecError("A GGUF file cannot be quantized again on loading. Export it to a folder first.")
+    return source
+
+
+def _check_unchanged(source: Source) -> None:
+    """Refuse a folder whose files were exchanged between the look at their identity and the end of their loading.
+
+    Raises:
+        UnsupportedModelError: when they were.
+    """
+    if source.identity.startswith("files:") and identities.of_folder(source.folder) != source.identity:
+        raise UnsupportedModelError(
+            f"The files of {source.name} changed while they were read. Wait until they are complete, and run it again."
+        )
+
+
+def _by_layer(planned: planning.Plan, source: Source, on_progress: OnProgress, why: str) -> LoadedModel:
+    """The model with its layers on the disk, held against itself on a few tokens with one layer of each kind."""
+    spec = planned.spec
+    on_progress(Progress("loading the model", 0, 1, why))
+    tokenizer = _tokenizer(source, planned.facts)
+    with as_it_should_be(source, "weights"):
+        path = source.folder / source.gguf_file if source.gguf_file else source.folder
+        names = _names(planned, source, on_progress)
+        decoder = weights.without_layers(
+            source.name, path, planned.config, dtype=getattr(torch, spec.dtype), device=planned.where,
+            quantization=None if spec.quantization == "none" else _bitsandbytes(spec),
+            identity=f"{spec.identity} {spec.dtype} {spec.quantization} {spec.device}", on_progress=on_progress,
+            key_mapping=names.key_mapping if names else None, beside=names.beside if names else (),
+        )  # fmt: skip
+        _check_unchanged(source)
+        keep_differentiable(decoder.model)
+        tokenizers.refuse_missing_tokens(decoder.model, tokenizer)
+        assert decoder.on_disk is not None
+        decoder.on_disk.room_bytes = planned.room_bytes
+        residual.widen(decoder)
+    with as_it_should_be(source, "configuration"), layers_on_disk.in_part(decoder) as part:
+        if planned.part is not None:
+            text_part.check(planned.part, part)
+        part.check()
+        layers_on_disk.check(part)
+        residual.check(part)
+    _watch(decoder, spec)
+    on_progress(Progress("loading the model", 1, 1))
+    return LoadedModel(decoder.model, tokenizer, decoder, spec, planned.facts)
+
+
+def _watch(decoder: Decoder, spec: ModelSpec) -> None:
+    """Count the operations of a model from now on, and compare them with its device."""
+    operations.watch(decoder)
+    COUNTS.machine = machine.Device(str(decoder.head_device), spec.dtype)
+
+
+def _names(planned: planning.Plan, source: Source, on_progress: OnProgress) -> Names | None:
+    """Return a text part's names in the files, and report the parts left out; None of a whole model."""
+    part = planned.part
+    if part is None:
+        return None
+    names = text_part.names(part, WeightFiles(source.folder).places)
+    left_out = weights.listed(sorted(names.beside)) if names.beside else "nothing"
+    message = (
+        f"Layerscope loads the text part of {source.name}, a {part.whole.model_type} model, as a plain "
+        f"{part.config.model_type} model. It leaves out {left_out} of other parts."
+    )
+    on_progress(Progress("loading the model", 0, 1, message))
+    return names
+
+
+def _tokenizer(source: Source, facts: ModelFacts) -> Any:
+    """Load the tokenizer, and refuse one that makes nothing of a text, or tokens that the model does not have."""
+    tokenizers.check(source)
+    with as_it_should_be(source, "tokenizer"):
+        tokenizer = tokenizers.load(source)
+        ids = tokenizer(tokenizer_trial.SENTENCE).input_ids
+        if not ids:
+            raise ValueError("it returns no tokens for a sentence")
+        if max(ids) >= facts.vocab_size:
+            raise ValueError(f"it returns the token {max(ids)}, but the model has only the tokens 0..{facts.vocab_size - 1}")
+    return tokenizer
+
+
+def keep_differentiable(model: Any) -> None:
+    """Keep bitsandbytes from repacking 4-bit weights for a CPU kernel that rounds to bfloat16 and has no backward pass.
+
+    It does so at the first evaluation, on CPUs with AVX512-BF16; training would then learn from wrong gradients, silently.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def _bitsandbytes(spec: ModelSpec) -> BitsAndBytesConfig:
+    if spec.quantization == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, spec.dtype),
+    )
+
+
+def _at_least(planned: planning.Plan) -> str:
+    """Why it cannot be read layer by layer either, as part of a sentence."""
+    return f" (layer by layer from the disk it needs {units.size(planned.layered_bytes)})"
+
+
+def _smaller(spec: ModelSpec) -> str:
+    """Return the choices that take less memory than the model of a request."""
+    choices = ["bfloat16"] * (spec.dtype == "float32") + ["4bit"] * (spec.quantization != "4bit")
+    return ", ".join([*choices, "a smaller model"]) + " or another device"
+
+
+class Loader:
+    """How an experiment gets its model: this one loads at every call, and holds nothing."""
+
+    def __call__(self, spec: ModelSpec, on_progress: OnProgress = ignore, /, *, by_layer: bool = False) -> LoadedModel:
+        """Load as `load` does; a model of another loader may be shared: measure it, never change it."""
+        return load(spec, on_progress, by_layer=by_layer)
+
+    def clear(self) -> None:
+        """Free the memory of all models held, for an experiment that needs a copy of its own."""
+
+
+FRESH = Loader()
+"""The loader of an experiment unless it gets another one."""
+
+
+class ReadyModel(Loader):
+    """The loader that returns a model that is there already."""
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        """Hold the model."""
+        self._loaded = loaded
+
+    def __call__(self, spec: ModelSpec, on_progress: OnProgress = ignore, /, *, by_layer: bool = False) -> LoadedModel:
+        """Return the model."""
+        return self._loaded
+
+
+class WarmModels(Loader):
+    """The loader that keeps the last model in memory, for a worker that runs one job after another."""
+
+    def __init__(self) -> None:
+        """Start with nothing loaded."""
+        self._loaded: LoadedModel | None = None
+
+    def __call__(self, spec: ModelSpec, on_progress: OnProgress = ignore, /, *, by_layer: bool = False) -> LoadedModel:
+        """Load as `load` does, at once if this very model is still in memory."""
+        resolved, held = planning.resolve(spec), self._loaded
+        if held is None or held.spec != resolved or (held.decoder.on_disk is not None and not by_layer):
+            held = None  # or two models are in memory at once
+            self.clear()
+            held = self._loaded = load(resolved, on_progress, by_layer=by_layer)
+        return held
+
+    def clear(self) -> None:
+        """Forget the model and give its memory back."""
+        self._loaded = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()

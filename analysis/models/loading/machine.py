@@ -1,0 +1,340 @@
+"""Facts about this machine: its versions, its free memory, and the dtype and device that it is good at."""
+
+import contextlib
+import json
+import logging
+import platform
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from analysis import __version__
+from analysis.core import documents, host, store
+from analysis.core.errors import SpecError, StorageError
+from analysis.models.source.model_spec import Setting
+
+_PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "datasets", "numpy", "streamlit")
+_log = logging.getLogger(__name__)
+ALL_CARDS = "cuda:all"
+"""The device of a model that is to be spread over all CUDA devices, whether it fits on one or not."""
+_PEAK_SIZES = (256, 512, 1024, 2048)
+"""Rows and columns of the products that show the speed of a CPU.
+
+Small ones are done before another process has its turn, large ones are faster where there are many cores.
+"""
+_PEAK_SIZES_ELSEWHERE = (2048, 4096, 8192)
+"""The same of accelerators, which take longer to be asked than to do a small one."""
+_PEAK_S = 0.15
+"""Seconds that products of each size are timed for, at least two of them."""
+_FASTER = 1.15
+"""bfloat16 must beat float32 by this factor on a CPU before it becomes the default there."""
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result was computed with: Python, packages, CPU."""
+    versions = {"layerscope": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    versions["processor"] = cpu_name()
+    if torch.cuda.is_available():
+        versions["accelerator"] = torch.cuda.get_device_name()
+    return versions
+
+
+def cpu_name() -> str:
+    """The processor's model name and the number of threads torch uses on it."""
+    return f"{host.processor()}, {torch.get_num_threads()} threads"
+
+
+def free_bytes(device: str) -> int:
+    """Memory that is free now on a device: of the accelerator, or of the machine within its container's limits and ours."""
+    if device.startswith("cuda"):
+        return int(torch.cuda.mem_get_info(torch.device(first_card(device)))[0])
+    return host.free_bytes()
+
+
+def cards(device: str) -> dict[str, int]:
+    """Bytes that are free on each of the CUDA devices that a model may be spread over; none where there is no choice."""
+    if device not in ("cuda", ALL_CARDS) or torch.cuda.device_count() < 2:
+        return {}
+    return {name: free_bytes(name) for name in map("cuda:{}".format, range(torch.cuda.device_count()))}
+
+
+def first_card(device: str) -> str:
+    """Return the device of a model that is not spread, by its name in torch."""
+    return "cuda" if device == ALL_CARDS else device
+
+
+def _each(device: str) -> list[torch.device]:
+    """The CUDA devices on which a model on this device can be."""
+    return [torch.device(name) for name in cards(device)] or [torch.device(device)]
+
+
+def reset_peak(device: str) -> None:
+    """Let `peak_bytes` begin anew with the memory in use now, so that it tells of the work that follows.
+
+    This works on CUDA and on a Linux that lets a process do this. Elsewhere nothing happens, without an error: the peak remains
+    that of the whole life of the process.
+    """
+    if device.startswith("cuda"):
+        if torch.cuda.is_initialized():  # else nothing has been counted yet
+            for card in _each(device):
+                torch.cuda.reset_peak_memory_stats(card)
+        return
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_bytes(device: str) -> int:
+    """Peak memory of this process since `reset_peak`: of the accelerator if it runs there, else resident memory.
+
+    Of a model that is spread over several cards, the sum of their peaks.
+
+    Where the peak cannot be reset, or was not, it is that of the whole life of the process.
+    """
+    if device.startswith("cuda"):
+        return sum(int(torch.cuda.max_memory_allocated(card)) for card in _each(device))
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) * 1024
+    return int(psutil.Process().memory_info().rss)
+
+
+def choose_device(device: str) -> Setting:
+    """The device to run on, with the reason.
+
+    Raises:
+        SpecError: when the asked device is not there.
+    """
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if device == "auto":
+        if cuda:
+            more = torch.cuda.device_count() - 1
+            here = f"and {more} more are available" if more else "is available"
+            return Setting("cuda", f"cuda: {torch.cuda.get_device_name()} {here}")
+        if mps:
+            return Setting("mps", "mps: this is Apple silicon")
+        return Setting("cpu", "cpu: no CUDA or Apple accelerator is visible to torch")
+    present = {"cpu": True, "cuda": cuda, "mps": mps}
+    kind = device.partition(":")[0]
+    if not present.get(kind, False):
+        offered = ", ".join(name for name, here in present.items() if here)
+        raise SpecError(f"Device {device!r} is not available: this machine offers {offered}. Choose one of these, or auto.")
+    if device == ALL_CARDS:
+        if torch.cuda.device_count() < 2:
+            raise SpecError(f"Device {device!r} needs several CUDA devices, but this machine has one. Choose cuda or auto.")
+        return Setting(device, f"{device}: all {torch.cuda.device_count()} GPUs, chosen by you")
+    number = device.partition(":")[2]
+    if device != kind and not (kind == "cuda" and number.isascii() and number.isdigit()):
+        raise SpecError(
+            f"Device {device!r} is not valid: only CUDA devices take a number (cuda:1) or all (cuda:all). "
+            f"Choose {kind} or auto."
+        )
+    if number and int(number[:9]) >= torch.cuda.device_count():
+        raise SpecError(
+            f"Device {device!r} is not available: this machine has {torch.cuda.device_count()} CUDA devices, "
+            "counted from 0. Choose one of these, or auto."
+        )
+    return Setting(device, f"{device}: chosen by you")
+
+
+def n_cards() -> int:
+    """Return the number of accelerators that torch has and that can hold a model each: worker processes get one of them each.
+
+    `host.cards` tells the same where torch must not be loaded, of NVIDIA GPUs on Linux alone. A worker pool that relied on it
+    would put all of its processes on the first GPU of another maker.
+    """
+    return torch.cuda.device_count()
+
+
+def choose_dtype(dtype: str, device: str) -> Setting:
+    """The dtype to compute in, with the reason: measured on a CPU, because instruction flags alone mislead."""
+    if dtype != "auto":
+        return Setting(dtype, f"{dtype}: chosen by you")
+    if device.startswith("cuda"):
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return Setting("bfloat16", "bfloat16: this GPU computes in it natively")
+        return Setting("float16", "float16: this GPU has no native bfloat16")
+    if device == "mps":
+        return Setting("float16", "float16: the widest supported fast type on Apple silicon")
+    flags = [flag for flag in ("amx_bf16", "avx512_bf16") if flag in host.cpuinfo("flags").split()]
+    has = f"this CPU has {' and '.join(flags)}" if flags else "this CPU lists no bfloat16 instructions"
+    ratio = bfloat16_speed_ratio()
+    measured = f"its matrix products measured {ratio:.1f}x the speed of float32 here"
+    if ratio >= _FASTER:
+        return Setting("bfloat16", f"bfloat16: {has}, and {measured}")
+    return Setting("float32", f"float32: {has}, but bfloat16 is not faster: {measured}")
+
+
+def bfloat16_speed_ratio() -> float:
+    """Speed of bfloat16 matrix products over float32 ones on this CPU, measured once and kept in the cache folder.
+
+    Kept so that the default dtype, and with it every cache key, does not flip between runs on a noisy machine.
+    """
+    key = f"{cpu_name()}, torch {torch.__version__}"
+    ratio = _kept(_file()).get(key)
+    if not isinstance(ratio, float):
+        ratio = _keep(key, round(_product_seconds(torch.float32) / _product_seconds(torch.bfloat16), 2))
+    return ratio
+
+
+def most_flop_s(device: str, dtype: str, *, again: bool = False) -> float:
+    """Floating point operations a second of the fastest of some matrix products, measured once and kept in the cache folder.
+
+    Args:
+        device: its name in torch.
+        dtype: of the matrices.
+        again: whether to measure once more and keep the larger one: the machine may have been busy.
+    """
+    name = torch.cuda.get_device_name(torch.device(device)) if device.startswith("cuda") else cpu_name()
+    key = f"{name}, torch {torch.__version__}, {dtype} FLOP/s" + " on mps" * (device == "mps")
+    stored = _kept(_file()).get(key)
+    if isinstance(stored, float) and stored > 0 and not again:
+        return stored
+    measured = _measured_flop_s(torch.device(device), getattr(torch, dtype))
+    return _keep(key, max(measured, stored) if isinstance(stored, float) else measured)
+
+
+def _measured_flop_s(device: torch.device, dtype: torch.dtype) -> float:
+    fastest = 0.0
+    for size in _PEAK_SIZES if device.type == "cpu" else _PEAK_SIZES_ELSEWHERE:
+        a = torch.randn(size, size).to(device, dtype)
+        timings: list[float] = []
+        began = time.perf_counter()
+        while len(timings) < 2 or time.perf_counter() - began < _PEAK_S:
+            _wait(device)
+            at = time.perf_counter()
+            a @ a
+            _wait(device)
+            timings.append(time.perf_counter() - at)
+        fastest = max(fastest, 2.0 * size**3 / min(timings))
+    return fastest
+
+
+def _wait(device: torch.device) -> None:
+    """Wait until an accelerator has done its work."""
+    if device.type != "cpu":
+        getattr(torch, device.type).synchronize()
+
+
+def _file() -> Path:
+    return store.cache_dir() / "machine.json"
+
+
+def _keep(key: str, value: float) -> float:
+    """Store a measured value beside those stored before."""
+    with contextlib.suppress(StorageError):
+        store.write_atomic(_file(), json.dumps({**_kept(_file()), key: value}, indent=1).encode())
+    return value
+
+
+def _kept(file: Path) -> dict[str, Any]:
+    """Return the content of a file that we keep for ourselves; nothing where it is not as we write it."""
+    try:
+        return documents.parsed_object(file.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        _log.warning("%s cannot be read (%s) and is written again.", file, error)
+        return {}
+
+
+def _product_seconds(dtype: torch.dtype) -> float:
+    """Best of several timings of a product shaped like a small model's feed-forward layer."""
+    rows, weight = torch.ones(1024, 768, dtype=dtype), torch.ones(2048, 768, dtype=dtype)
+    timings = []
+    for _ in range(8):
+        began = time.perf_counter()
+        torch.nn.functional.linear(rows, weight)
+        timings.append(time.perf_counter() - began)
+    return min(timings)
+
+
+POWERCAP = Path("/sys/class/powercap")
+"""Where Linux keeps the energy counters of processors (RAPL)."""
+
+
+class Device:
+    """The device that a model is on (`core.meter.Machine`)."""
+
+    def __init__(self, name: str, dtype: str) -> None:
+        """Name it.
+
+        Args:
+            name: of the device in torch.
+            dtype: that the model is computed in.
+        """
+        self._name, self._dtype = name, dtype
+        self._energy = _Card(name) if name.startswith("cuda") else _Processor() if name == "cpu" else None
+
+    def peak_bytes(self) -> int:
+        """As `machine.peak_bytes`."""
+        return peak_bytes(self._name)
+
+    def reset_peak(self) -> None:
+        """As `machine.reset_peak`."""
+        reset_peak(self._name)
+
+    def joules(self) -> float | None:
+        """Energy that it has drawn; None where it does not tell, as Apple's does not."""
+        return None if self._energy is None else self._energy.joules()
+
+    def most_flop_s(self, *, again: bool = False) -> float:
+        """As `machine.most_flop_s`."""
+        return most_flop_s(self._name, self._dtype, again=again)
+
+
+class _Processor:
+    """The counters of all processor packages together, which begin anew at a number that they name."""
+
+    def __init__(self) -> None:
+        # intel-rapl:0 is a package, intel-rapl:0:0 a part of it; AMD's processors are named the same.
+        self._packages = [folder for folder in sorted(POWERCAP.glob("intel-rapl:*")) if folder.name.count(":") == 1]
+        self._last: dict[Path, int] = {}
+        self._microjoules = 0
+
+    def joules(self) -> float | None:
+        """Return the energy drawn since the first look, in joules."""
+        if not self._packages:
+            return None
+        try:
+            for folder in self._packages:
+                now = int((folder / "energy_uj").read_text())
+                drawn = now - self._last.get(folder, now)
+                if drawn < 0:
+                    drawn += int((folder / "max_energy_range_uj").read_text())
+                self._microjoules += drawn
+                self._last[folder] = now
+        except (OSError, ValueError):  # on many machines only the administrator may read it
+            self._packages = []
+            return None
+        return self._microjoules / 1e6
+
+
+class _Card:
+    """The power that a CUDA device says it draws, summed up over the time between two looks."""
+
+    def __init__(self, name: str) -> None:
+        self._device: torch.device | None = torch.device(name)
+        self._joules, self._last = 0.0, (time.monotonic(), 0.0)
+
+    def joules(self) -> float | None:
+        """Return the energy drawn since the first look, in joules."""
+        if self._device is None:
+            return None
+        watts = None
+        with contextlib.suppress(Exception):  # it needs a library of NVIDIA's, whose errors are its own
+            watts = torch.cuda.power_draw(self._device) / 1000
+        if watts is None:
+            self._device = None
+            return None
+        now, (at, before) = time.monotonic(), self._last
+        self._joules += (now - at) * (watts + (before or watts)) / 2
+        self._last = now, watts
+        return self._joules

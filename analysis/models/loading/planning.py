@@ -1,0 +1,258 @@
+"""From a `ModelSpec` to a plan: which files, dtype and device, how large, and whether it fits in memory."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from analysis.core import host, units
+from analysis.core.errors import SpecError, UnsupportedModelError
+from analysis.core.progress import OnProgress, ignore
+from analysis.models.architecture import decoder as architecture
+from analysis.models.architecture import layer_sizes
+from analysis.models.architecture.decoder import Decoder
+from analysis.models.loading import machine, placement, prequantized, text_part, weights
+from analysis.models.loading.config import as_it_should_be, read_config
+from analysis.models.loading.placement import Needs, Placement
+from analysis.models.loading.text_part import TextPart
+from analysis.models.source import sizes, weights_format
+from analysis.models.source.location import Source, gguf_of, locate
+from analysis.models.source.model_spec import ModelSpec, Setting
+from analysis.models.source.sizes import ModelFacts
+
+_WORKING_TOKENS = 4096
+"""Tokens in flight at once when estimating the memory of a run on top of the weights."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a model would be loaded, before anything is."""
+
+    source: Source
+    spec: ModelSpec
+    """Resolved."""
+    config: Any
+    facts: ModelFacts
+    dtype: Setting
+    device: Setting
+    weight_bytes: int
+    working_bytes: int
+    free_bytes: int
+    """On its device, or on all of those that it is spread over."""
+    layered_bytes: int
+    """Least memory where the layers stay on the disk."""
+    placement: Placement | None = None
+    """Where its parts go when it is spread over several devices."""
+    modules: dict[str, str] = field(default_factory=dict)
+    """The same by the names of its modules."""
+    cards: dict[str, int] = field(default_factory=dict)
+    """Bytes that are free on each of the devices that it may be spread over."""
+    part: TextPart | None = None
+    """The part that is taken of a multimodal model; None of a model that is a decoder and nothing else."""
+
+    @property
+    def fits(self) -> bool:
+        """Return whether weights and working memory fit in the free memory."""
+        return self.placement is not None or self.weight_bytes + self.working_bytes <= self.free_bytes
+
+    @property
+    def where(self) -> str:
+        """Which device, or which devices."""
+        return _together(self.placement) if self.placement is not None else machine.first_card(self.spec.device)
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions that a result is computed with: `machine.versions`, and the devices when they are several."""
+        return versions(self.placement)
+
+    @property
+    def streams(self) -> bool:
+        """Return whether it can be measured with its layers on the disk, where all of it does not fit."""
+        return self.layered_bytes <= self.free_bytes
+
+    @property
+    def room_bytes(self) -> int:
+        """Return the bytes that residual streams may take in memory then, before they go to files."""
+        return max(0, self.free_bytes - self.layered_bytes)
+
+    @property
+    def how(self) -> str:
+        """How it is measured where it is not simply in the memory of one device, and why, in a sentence; "" where it is."""
+        needs = f"{self.source.name} needs about {units.size(self.weight_bytes + self.working_bytes)} and {free_in_words(self)}"
+        if self.placement is not None:
+            return f"{needs}, so it is spread over {len(self.placement.devices)} of them: {self.placement.in_words()}."
+        if self.fits or not self.streams:
+            return ""
+        return (
+            f"{needs}, so its layers are read from the disk one by one. A loss-increase map or a sweep reads each "
+            "layer once, with the same figures."
+        )
+
+
+def _together(placement: Placement) -> str:
+    """Return the name of devices together: "cuda x2"."""
+    return f"{torch.device(placement.first).type} x{len(placement.devices)}"
+
+
+def versions(placement: Placement | None) -> dict[str, str]:
+    """Return the versions that a result is computed with: `machine.versions`, and the devices when they are several."""
+    return machine.versions() | ({} if placement is None else {"device": _together(placement)})
+
+
+def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
+    """Plan from the configuration alone which model would be loaded, how, and whether it fits: no weights are fetched."""
+    source = locate(spec, on_progress, weights=False)
+    config = read_config(source)
+    device = machine.choose_device(spec.device)
+    dtype = machine.choose_dtype(spec.dtype, device.value)
+    _check_quantization(spec.quantization, device.value)
+    prequantized.check(config, source.name, spec.quantization)
+    stored_as = str(getattr(config, "dtype", None)).removeprefix("torch.")
+    with as_it_should_be(source, "configuration"):
+        part = text_part.find(config, source.name)
+        config = config if part is None else part.config
+        with torch.device("meta"):
+            # The dtype changes no size, and experts cannot be run on the meta device in any other.
+            skeleton = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+        decoder = architecture.find_decoder(skeleton)
+        facts = layer_sizes.facts(decoder, name=source.name, dtype=dtype.value, quantization=spec.quantization)
+        facts = replace(
+            facts,
+            layers=layer_sizes.layer_facts(decoder),
+            part_of="" if part is None else part.whole.model_type,
+            weights_format=_weights_format(spec, source, config, stored_as),
+        )
+    if facts.n_layers < 2:
+        raise UnsupportedModelError(
+            f"{source.name} has only one layer, so no layer can be removed. Choose a model with two layers or more."
+        )
+    resolved = replace(spec, dtype=dtype.value, device=device.value, identity=source.identity)
+    precision = dtype.value if spec.quantization == "none" else spec.quantization
+    weight_bytes = sizes.weight_bytes(facts, None, precision, rest=dtype.value)
+    assert weight_bytes is not None, "a model that was just taken apart has facts on every layer"
+    stream_bytes, head_bytes = _at_work(facts, dtype.value)
+    working_bytes, free = stream_bytes + head_bytes, machine.free_bytes(device.value)
+    # The numbers that bitsandbytes keeps beside weights in 8 bits do not follow them to another GPU.
+    cards = {} if spec.quantization == "8bit" else machine.cards(device.value)
+    placed = None
+    if cards and (device.value == machine.ALL_CARDS or weight_bytes + working_bytes > free):
+        placed = placement.place(needs(decoder, facts, precision, dtype.value), cards)
+    if placed is not None:
+        working_bytes, free = len(placed.devices) * stream_bytes + head_bytes, sum(cards[card] for card in placed.devices)
+    return Plan(
+        source=source,
+        spec=resolved,
+        config=config,
+        facts=facts,
+        dtype=dtype,
+        device=device,
+        weight_bytes=weight_bytes,
+        working_bytes=working_bytes,
+        free_bytes=free,
+        # Batches are at most half as large as assumed for a whole model.
+        layered_bytes=_few_layers_bytes(decoder, facts, precision, dtype.value, stored_as, source) + working_bytes // 2,
+        placement=placed,
+        modules={} if placed is None else placement.device_map(decoder, placed),
+        cards=cards,
+        part=part,
+    )
+
+
+def _weights_format(spec: ModelSpec, source: Source, config: Any, stored_as: str) -> str:
+    """Return the format of the stored weights; `stored_as` is the dtype that the configuration names."""
+    is_of_gguf = spec.source == "starter" or source.identity.startswith("gguf:")
+    file = gguf_of(spec) if is_of_gguf else None
+    if file is not None:
+        return weights_format.of_gguf(file)
+    return prequantized.name(config) or (stored_as if stored_as in sizes.DTYPE_BYTES else "")
+
+
+def _at_work(facts: ModelFacts, dtype: str) -> tuple[int, int]:
+    """Bytes that a pass takes on top of the weights: in its layers, and where the head makes logits."""
+    inside = int(_WORKING_TOKENS * facts.hidden_size * 16 * sizes.DTYPE_BYTES[dtype])
+    return inside, _WORKING_TOKENS * max(facts.hidden_size * 16, facts.vocab_size) * 4
+
+
+def needs(decoder: Decoder, facts: ModelFacts, precision: str, dtype: str) -> Needs:
+    """Return the bytes of the parts of a model where it is spread over several devices.
+
+    Args:
+        decoder: the model, or its weightless skeleton.
+        facts: of it.
+        precision: of the matrices of the layers, as in `sizes.weight_bytes`.
+        dtype: of all else.
+    """
+    inside, at_head = _at_work(facts, dtype)
+    last = sum(parameter.numel() for end in (decoder.norm, decoder.head) for parameter in end.parameters())
+    tied = decoder.head.weight is decoder.model.get_input_embeddings().weight
+    outside = facts.other_parameters  # tied weights counted once
+    return Needs(
+        layers=sizes.layer_bytes(facts, None, precision, rest=dtype),
+        first=int(sizes.DTYPE_BYTES[dtype] * (0 if tied else outside - last)),
+        last=int(sizes.DTYPE_BYTES[dtype] * (outside if tied else last)),
+        tied=tied,
+        stream=inside,
+        logits=at_head,
+    )
+
+
+def _few_layers_bytes(decoder: Decoder, facts: ModelFacts, precision: str, dtype: str, stored_as: str, source: Source) -> int:
+    """Return the bytes of a model with its layers on the disk.
+
+    They are its rest, the layer at work, and the next layer as it is stored and as it will be. Its buffers count, too.
+    """
+    item, rest = sizes.DTYPE_BYTES[dtype], facts.other_parameters * sizes.DTYPE_BYTES[dtype]
+    made = max((sizes.weight_bytes(_alone(facts, layer), None, precision, rest=dtype) or 0) for layer in range(facts.n_layers))
+    largest = max(weight.numel() for layer in decoder.layers for weight in layer.parameters())
+    if source.gguf_file is not None:
+        share = max(facts.layer_parameters) / facts.n_parameters
+        stored = (source.folder / source.gguf_file).stat().st_size * share
+        turned = 3.0 * 4 * largest  # unpacked in float32, in pieces and joined, and turned
+    else:
+        stored = max(facts.layer_parameters) * max(item, sizes.DTYPE_BYTES.get(stored_as, item))
+        turned = (0 if precision in sizes.DTYPE_BYTES else 4 * largest) + (item * largest if weights.joins(decoder) else 0)
+    return int(rest + 2 * made + stored + turned)
+
+
+def _alone(facts: ModelFacts, layer: int) -> ModelFacts:
+    """As if the model were one of its layers and nothing else."""
+    return replace(
+        facts, layer_parameters=[facts.layer_parameters[layer]], layers=[facts.layers[layer]], other_parameters=0
+    )  # fmt: skip
+
+
+def _check_quantization(quantization: str, device: str) -> None:
+    if quantization == "none":
+        return
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
+        raise SpecError(
+            f"{quantization} weights need the package bitsandbytes, which is not installed. Run `pip install -r "
+            "requirements.txt`, or choose quantization none."
+        ) from error
+    if device == machine.ALL_CARDS and quantization == "8bit":
+        raise SpecError("8bit weights cannot be spread over several GPUs. Choose quantization none or 4bit, or device cuda.")
+    if device == "mps":
+        raise SpecError(f"{quantization} weights are not supported on mps. Choose quantization none, or device cpu.")
+
+
+def resolve(spec: ModelSpec) -> ModelSpec:
+    """The spec with `auto` replaced by concrete choices and the identity of the weights filled in.
+
+    An identity that was filled in before stays, so that a request keeps its identity as it is passed on. `load` checks it
+    against the files.
+    """
+    if spec.identity and "auto" not in (spec.dtype, spec.device):
+        return spec
+    device = machine.choose_device(spec.device)
+    dtype = machine.choose_dtype(spec.dtype, device.value)
+    return replace(spec, dtype=dtype.value, device=device.value, identity=locate(spec, weights=False).identity)
+
+
+def free_in_words(planned: Plan) -> str:
+    """Return the free memory, as part of a sentence: on its device, or on all that it could have been spread over."""
+    if not planned.cards:
+        return host.free_in_words(planned.free_bytes, planned.where)
+    each = ", ".join(f"{units.size(n_bytes)} on {card}" for card, n_bytes in planned.cards.items())
+    return f"{units.size(sum(planned.cards.values()))} are free on {len(planned.cards)} GPUs ({each})"

@@ -1,0 +1,89 @@
+"""The only calls with which libraries load models and adapters, each within `model_files.checked` or `model_files.reading`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from analysis.models.source import model_files
+
+if TYPE_CHECKING:  # it brings bitsandbytes, and seconds
+    from peft import PeftModel
+
+
+_WHOLE = {"I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64", "BOOL"}
+
+
+def config(folder: Path, gguf_file: str | None = None) -> Any:
+    """Return the configuration of a model as transformers has it.
+
+    Args:
+        folder: of the model.
+        gguf_file: its name in the folder, for a GGUF model.
+    """
+    with model_files.reading(folder, gguf_file) as (place, options):
+        loaded = AutoConfig.from_pretrained(place, trust_remote_code=False, **options)
+    if gguf_file is not None:
+        loaded._name_or_path = str(folder)
+    return loaded
+
+
+def tokenizer(folder: Path, gguf_file: str | None = None) -> Any:
+    """Return the tokenizer of a model; arguments as of `config`."""
+    with model_files.reading(folder, gguf_file) as (place, options):
+        loaded = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **options)
+    if gguf_file is not None:
+        loaded.name_or_path = str(folder)
+    return loaded
+
+
+def model(folder: Path, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return a causal language model and the names of weights that are missing, unexpected or of another shape.
+
+    Args:
+        folder: of the model.
+        options: of `from_pretrained`.
+    """
+    # By default transformers names no weight of another shape.
+    options = {**options, "output_loading_info": True, "ignore_mismatched_sizes": True, "trust_remote_code": False}
+    gguf_file = options.pop("gguf_file", None)
+    with model_files.reading(folder, gguf_file) as (place, more):
+        pair: Any = AutoModelForCausalLM.from_pretrained(place, **options, **more)
+    loaded, info = pair
+    if gguf_file is not None:
+        loaded.config._name_or_path = loaded.name_or_path = str(folder)
+    return loaded, info
+
+
+def with_adapter(base: Any, folder: Path) -> "PeftModel":
+    """Return a model with the adapter of a folder on it."""
+    from peft import PeftModel
+
+    with model_files.checked(folder):
+        # On the meta device first: a rank in the configuration takes no memory, only the weights in the file do.
+        return PeftModel.from_pretrained(base, str(folder), low_cpu_mem_usage=True)
+
+
+def names(file: Path) -> set[str]:
+    """Return the names of the weights in a safetensors file of a folder."""
+    with model_files.checked(file.parent), safe_open(file, framework="pt") as held:
+        return set(held.keys())
+
+
+def whole_numbers(folder: Path) -> set[str]:
+    """Return the names of tensors in the weights of a model that hold whole numbers or truth values."""
+    names = set[str]()
+    with model_files.checked(folder):
+        for file in model_files.weights(folder):
+            with safe_open(file, framework="pt") as held:
+                names |= {name for name in held.keys() if held.get_slice(name).get_dtype() in _WHOLE}  # noqa: SIM118
+    return names
+
+
+def tensors(file: Path) -> dict[str, Tensor]:
+    """Return the weights in a safetensors file of a folder, by name."""
+    with model_files.checked(file.parent):
+        return load_file(file)

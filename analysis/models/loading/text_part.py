@@ -1,0 +1,233 @@
+"""The text decoder of a model that also sees or hears, taken alone: the plain causal model that it is, without the other parts.
+
+transformers says which of its causal models a text configuration belongs to. It also maps each tensor of the files to a name in
+the whole model. The causal model is made of the tensors below its decoder and of its head. The loaded model is compared with
+the whole model on a few tokens of text, because it may turn positions, mask or scale otherwise. The other parts of the whole
+model need no weights for that.
+"""
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from torch import nn
+from transformers import (
+    CONFIG_MAPPING,
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_MULTIMODAL_LM_MAPPING,
+    AutoModelForCausalLM,
+    AutoModelForMultimodalLM,
+)
+from transformers.conversion_mapping import get_model_conversion_mapping
+
+from analysis.core.errors import UnsupportedModelError
+from analysis.models.architecture import families
+from analysis.models.architecture.decoder import Decoder, find_decoder
+from analysis.models.architecture.layer_removal import take_out
+from analysis.models.loading import layers_on_disk, prequantized
+from analysis.models.loading.assembly import called
+
+_OF_IMAGES = ("mrope_section", "mrope_interleaved")
+"""How the rotations of a position are divided over the axes of an image: of text all axes count the same."""
+_TOKENS = ("token_id", "token_index")
+"""Endings of the configuration's names for the tokens that stand for images and sounds."""
+_TRIED = 32
+"""Tokens on which the text part and the whole model are compared."""
+
+
+@dataclass(frozen=True)
+class TextPart:
+    """The part that is taken of a model, and the whole model."""
+
+    name: str
+    """Of the whole model, to show."""
+    whole: Any
+    """Its configuration."""
+    config: Any
+    """Of the plain causal model, as it stands in a folder of its own."""
+
+    @cached_property
+    def of_whole(self) -> Decoder:
+        """The decoder where it is in the whole model, without weights."""
+        return find_decoder(_weightless(AutoModelForMultimodalLM, self.whole))
+
+    @cached_property
+    def alone(self) -> Decoder:
+        """The plain model, without weights."""
+        return find_decoder(_weightless(AutoModelForCausalLM, self.config))
+
+
+def is_there(config: Any) -> bool:
+    """Return whether a configuration is of a model with other parts around a text decoder, that is no causal model as it is."""
+    known = type(config) in MODEL_FOR_MULTIMODAL_LM_MAPPING and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING
+    return known and config.get_text_config(decoder=True) is not config
+
+
+def find(config: Any, name: str) -> TextPart | None:
+    """The text part of a model.
+
+    Args:
+        config: of the whole model.
+        name: of it.
+
+    Returns:
+        The part; None of a model that is a causal one as it is.
+
+    Raises:
+        UnsupportedModelError: when its decoder is none of transformers' causal models, or is not where it is looked for.
+    """
+    if not is_there(config):
+        return None
+    if prequantized.method(config) is not None:
+        raise UnsupportedModelError(
+            f"The weights of {name} are quantized, but Layerscope takes a text part only from unquantized "
+            "weights. Use the original model."
+        )
+    text = config.get_text_config(decoder=True)
+    whole = find_decoder(_weightless(AutoModelForMultimodalLM, config))
+    plain = _plain(text, name)
+    # The whole model decides by a setting of its own, under any setting of its text part.
+    plain.tie_word_embeddings = f"{_path(whole, whole.head)}weight" in whole.model.all_tied_weights_keys
+    plain.dtype = text.dtype or config.dtype
+    for token in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        if getattr(plain, token, None) is None:
+            setattr(plain, token, getattr(config, token, None))
+    return TextPart(name, config, plain)
+
+
+def _plain(text: Any, name: str) -> Any:
+    """The configuration of the causal model that a text configuration is of."""
+    if type(text) in MODEL_FOR_CAUSAL_LM_MAPPING:
+        return copy.deepcopy(text)
+    fields = dict(families.of(text).plain)
+    if not fields:
+        raise UnsupportedModelError(
+            f"The text part of {name} is of type {text.model_type!r}, for which this transformers version has no "
+            "causal model. Choose a model whose text part is Llama, Qwen, Mistral or another plain decoder."
+        )
+    kind = CONFIG_MAPPING[fields.pop("model_type")]
+    fields = text.to_dict() | fields
+    del fields["model_type"]
+    if isinstance(rope := fields.get("rope_parameters"), dict):
+        fields["rope_parameters"] = {key: value for key, value in rope.items() if key not in _OF_IMAGES}
+    if hasattr(kind, "head_dim") and fields.get("head_dim") is None:  # else it takes that of the best known model of its kind
+        fields["head_dim"] = text.hidden_size // text.num_attention_heads
+    return kind.from_dict(fields)
+
+
+def _weightless(kind: Any, config: Any) -> Any:
+    with init_empty_weights(include_buffers=False):
+        return kind.from_config(copy.deepcopy(config)).eval()
+
+
+@dataclass(frozen=True)
+class Names:
+    """The text part's names in the files."""
+
+    key_mapping: dict[str, str]
+    """How its names begin in the files and in the plain model, as `from_pretrained` wants to know it."""
+    beside: frozenset[str]
+    """Names in the files of all that belongs to other parts."""
+
+
+def names(part: TextPart, stored: Iterable[str]) -> Names:
+    """Find the tensors of the text part among those of the whole model.
+
+    Args:
+        part: which.
+        stored: names in the files.
+
+    Raises:
+        UnsupportedModelError: when there are none, or only the whole model knows them by their names in the files.
+    """
+    whole, alone = part.of_whole, part.alone
+    paths = {
+        _path(whole, of): _path(alone, of_alone) for of, of_alone in ((whole.owner, alone.owner), (whole.head, alone.head))
+    }
+    known = called(whole.model, get_model_conversion_mapping(whole.model), stored := sorted(stored))
+    begins: dict[str, str] = {}
+    for name, own in known.items():
+        for path, plain in paths.items():
+            within = own.removeprefix(path)
+            if within != own and name.endswith(within):
+                begins[name.removesuffix(within)] = plain
+    if not begins:
+        raise UnsupportedModelError(f"{part.name} holds no weights of its text part. Get its files again.")
+    longest_first = sorted(begins, key=len, reverse=True)
+    key_mapping = {f"^{begin.replace('.', r'[.]')}": begins[begin] for begin in longest_first}
+    placed = called(alone.model, get_model_conversion_mapping(alone.model, key_mapping), stored)
+    if lost := [name for name, own in known.items() if own.startswith(tuple(paths)) and name not in placed]:
+        raise UnsupportedModelError(
+            f"The files of {part.name} store weights of its text part, such as {lost[0]}, under names that only "
+            f"the full {part.whole.model_type} model has. Layerscope cannot load its text part alone. Choose a "
+            "text-only model."
+        )
+    return Names(key_mapping, frozenset(name for name in stored if not name.startswith(tuple(begins))))
+
+
+def _path(decoder: Decoder, module: nn.Module) -> str:
+    """How the names of a module's weights begin."""
+    return next(f"{name}." for name, one in decoder.model.named_modules() if one is module)
+
+
+@torch.inference_mode()
+def check(part: TextPart, decoder: Decoder) -> None:
+    """See to it that the text part answers a text as the whole model does.
+
+    Args:
+        part: which.
+        decoder: the model that was loaded, or a part of it with one layer of every kind (`layers_on_disk.in_part`).
+
+    Raises:
+        UnsupportedModelError: when it does not.
+    """
+    whole = find_decoder(_weightless(AutoModelForMultimodalLM, part.whole))
+    ids = torch.tensor([_text_tokens(part, decoder)], device=decoder.device)
+    for path, buffer in list(whole.model.named_buffers()):
+        layers_on_disk.put(whole.model, {path: buffer.to(decoder.device)})
+    if type(whole.owner) is type(decoder.owner):
+        whole.model.set_submodule(_path(whole, whole.owner)[:-1], decoder.owner)
+    else:
+        if decoder.n_layers < whole.n_layers and (others := layers_on_disk.others(whole)):
+            take_out(whole, others)
+        _share(part, whole.owner, decoder.owner)
+    whole.model.set_submodule(_path(whole, whole.head)[:-1], decoder.head)
+    for path, weight in list(whole.model.named_parameters()):
+        if weight.is_meta:  # of another part, which a text does not go through; some ask the first one where they are
+            layers_on_disk.put(whole.model, {path: torch.empty(0, dtype=decoder.dtype, device=decoder.device)})
+    expected = whole.model(input_ids=ids, use_cache=False).logits[0]
+    logits = decoder.model(input_ids=ids, use_cache=False).logits[0]
+    if not decoder.agree(logits, expected, every=True):
+        raise _otherwise(part)
+
+
+def _share(part: TextPart, into: nn.Module, of: nn.Module) -> None:
+    """Let a module without weights compute with those of another one, whose parts have the same names."""
+    for path, module in of.named_modules():
+        if isinstance(module, nn.Linear):  # whole, since only it knows the meaning of quantized weights
+            into.set_submodule(path, module)
+            continue
+        for name, weight in module.named_parameters(recurse=False):
+            there = into.get_submodule(path)
+            if name not in there._parameters:
+                raise _otherwise(part)
+            there._parameters[name] = weight
+    if any(weight.is_meta for weight in into.parameters()):
+        raise _otherwise(part)
+
+
+def _text_tokens(part: TextPart, decoder: Decoder) -> list[int]:
+    """Tokens that stand for letters, and for no image or sound."""
+    others = {value for name, value in vars(part.whole).items() if name.endswith(_TOKENS) and isinstance(value, int)}
+    return [token for token in decoder.trial_tokens(_TRIED) if token not in others]
+
+
+def _otherwise(part: TextPart) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"The text part of {part.name} gives other outputs as a plain {part.config.model_type} model than in "
+        f"the full {part.whole.model_type} model. Layerscope cannot load it alone. Choose a text-only model."
+    )

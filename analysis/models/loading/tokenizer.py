@@ -1,0 +1,109 @@
+"""Loads a model's tokenizer, after a trial in a process of its own."""
+
+import contextlib
+import hashlib
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis.core import apart, given, store
+from analysis.core.errors import StorageError, UnsupportedModelError
+from analysis.data import starter
+from analysis.models.loading import pretrained, tokenizer_trial
+
+if TYPE_CHECKING:
+    from analysis.models.source.location import Source
+
+
+_FOLDER = "tokenizers"
+"""Folder of the cache with an empty file for each tokenizer that passed."""
+_SUFFIXES = {".json", ".txt", ".model", ".jinja", ".tiktoken", ".bpe", ".codes", ".vocab"}
+"""Of the files that a tokenizer is read from; a configuration is among them, for it names the class."""
+_MEMORY_BYTES = 16 << 30
+"""Address space until the libraries are imported; the trial itself gets less."""
+_TRIAL_S = 60.0
+_passed: set[str] = set()
+"""Keys of the tokenizers that passed in this process."""
+
+
+def check(source: "Source") -> None:
+    """Try a tokenizer out in a process of its own, unless it is the starter's or passed before.
+
+    Raises:
+        UnsupportedModelError: when it does not pass, or takes too much memory or time.
+    """
+    if starter.is_installed() and source.identity == starter.model_identity():
+        return
+    try:
+        key = _key(source.folder, source.gguf_file)
+        kept = store.cache_dir() / _FOLDER / key
+        if key in _passed or kept.is_file():
+            return
+        apart.answer(
+            f"{tokenizer_trial.__name__}:{tokenizer_trial.try_out.__name__}",
+            str(source.folder.absolute()),
+            source.gguf_file or "",
+            memory_bytes=_MEMORY_BYTES,
+            seconds=_TRIAL_S,
+        )
+    except UnsupportedModelError as error:
+        raise _refusal(source, str(error)) from error
+    except apart.OverLimitError as error:
+        raise _refusal(source, f"loading it and encoding a few texts takes more than {error}") from error
+    except OSError as error:
+        raise _refusal(source, f"{Path(error.filename or '').name}: {error.strerror or error}") from error
+    _passed.add(key)
+    with contextlib.suppress(StorageError):  # it is tried again then
+        store.write_atomic(kept, b"")
+
+
+def _refusal(source: "Source", why: str) -> UnsupportedModelError:
+    return UnsupportedModelError(f"The tokenizer of {source.name} cannot be used: {why}. Get its files again.")
+
+
+def _key(folder: Path, gguf_file: str | None) -> str:
+    """Return a digest of the files that a tokenizer is read from, and of the libraries that read it."""
+    digest = hashlib.sha256()
+    for package in ("transformers", "tokenizers"):
+        digest.update(f"{package} {metadata.version(package)}\n".encode())
+    digest.update(tokenizer_trial.VERSION.encode())
+    if gguf_file is not None:
+        status, path = given.regular(folder / gguf_file), folder.absolute() / gguf_file
+        digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape"))
+        return digest.hexdigest()[:32]
+    for file in sorted(folder.iterdir()):
+        if file.suffix not in _SUFFIXES or file.is_dir():
+            continue
+        given.regular(file)
+        with file.open("rb") as opened:
+            content = hashlib.file_digest(opened, "sha256")
+        digest.update(f"{file.name} {content.hexdigest()}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()[:32]
+
+
+def load(source: "Source") -> Any:
+    """Load a tokenizer that passed `check`."""
+    return pretrained.tokenizer(source.folder, source.gguf_file)
+
+
+def refuse_missing_tokens(model: Any, tokenizer: Any) -> None:
+    """Let a model refuse a token that it has no embedding for; tokenizers of some models have a few more than the model.
+
+    Args:
+        model: of transformers.
+        tokenizer: its tokenizer.
+    """
+    embeddings = model.get_input_embeddings()
+    n_tokens = embeddings.weight.shape[0]
+    if max(tokenizer.get_vocab().values(), default=0) < n_tokens:
+        return
+
+    def refuse(_: Any, args: tuple[Any, ...]) -> None:
+        token = int(args[0].max()) if args and args[0].numel() else 0
+        if token >= n_tokens:
+            raise UnsupportedModelError(
+                f"A text has the token {str(tokenizer.convert_ids_to_tokens(token))[:40]!r} ({token}), but the model "
+                f"has only the tokens 0..{n_tokens - 1}. Remove this token from the text."
+            )
+
+    embeddings.register_forward_pre_hook(refuse)

@@ -1,0 +1,141 @@
+"""A trial of a tokenizer in a process of its own: it is loaded, and encodes a few texts.
+
+A tokenizer brings rules of its own. They can be patterns that take minutes, tables of letters that make its library fail, or
+replacements that make gigabytes of a sentence. Imports no torch, which takes longer than the trial.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from analysis.core import apart, failures
+from analysis.core.errors import UnsupportedModelError
+from analysis.models.source import model_files
+
+VERSION = "1"
+"""Raise it with the checks: tokenizers that passed before are tried again."""
+SENTENCE = "The capital of France is Paris."
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ abcdefghijklmnopqrstuvwxyz 0123456789"
+_TEXTS = (
+    SENTENCE,
+    _LETTERS,
+    "Is it?\n\n\tYes: I'm sure we'll see, and DON'T they say so...  \r\n",
+    "naïve café, 你好世界, Привет мир, नमस्ते, السلام عليكم, 🙂👍🏽 «x» ﷺ",
+    "def f(x):\n    return x ** 2 != 0.5  # http://x.org/?a=b&c={}",
+    "a" * 3000,
+    "ab " * 1000 + "!",
+    " " * 1000 + "\n" * 1000 + "x",
+    "1234567890" * 200,
+    f"{SENTENCE} " * 40,
+)
+_PAIRS = (
+    ("The capital of France is Paris.", "The village in Poland is Cairo."),
+    ("abc def ghi", "ihg fed cba"),
+    ("ACGT TGCA", "TGAC CAGT"),
+)
+"""Texts of the same shape; a tokenizer that keeps letters or words encodes at least one pair differently."""
+_MOST_ADDED = 8
+"""Tokens that a tokenizer may put around a text."""
+_MOST_GROWTH = 16
+"""Times that the rules of a tokenizer may lengthen a text, and characters that they may put before it."""
+_MOST_LETTERS = 64
+"""Bytes that a table of letters may put in the place of a letter; the most in the tables of sentencepiece is 33."""
+_MORE_BYTES = 3 << 30
+"""Memory on top of the libraries; a tokenizer of 262,144 tokens takes 0.6 GB."""
+
+
+def try_out(folder: str, gguf_file: str) -> int:
+    """Load a tokenizer, check its rules, and encode a few texts.
+
+    Args:
+        folder: of the model.
+        gguf_file: its name, where the tokenizer is in a GGUF file, else "".
+
+    Returns:
+        Its number of tokens.
+
+    Raises:
+        UnsupportedModelError: with a clause on the problem.
+    """
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    if not gguf_file:  # transformers reads only GGUF files with torch
+        sys.modules["torch"] = None  # type: ignore[assignment]
+    from transformers import AutoTokenizer
+
+    apart.bound_further(_MORE_BYTES)
+    try:
+        with model_files.reading(Path(folder), gguf_file or None) as (place, options):
+            tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **options)
+        for why in faults(tokenizer):
+            raise UnsupportedModelError(why)
+        return len(tokenizer)
+    except (UnsupportedModelError, MemoryError):
+        raise
+    except BaseException as error:  # libraries written in Rust panic past Exception
+        raise UnsupportedModelError(failures.reason(error)) from error
+
+
+def faults(tokenizer: Any) -> Iterator[str]:
+    """Yield its problems, as clauses; its rules come first, for a text is longer the more of them it went through."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        yield from _faults_of_rules([_rule(getattr(backend, part)) for part in ("normalizer", "pre_tokenizer", "decoder")])
+        if getattr(backend.model, "dropout", None):
+            yield "its dropout changes the tokens of a text each time"
+        for step in _steps(_rule(backend.post_processor)):
+            if step.get("type") == "TemplateProcessing" and sum("Sequence" in piece for piece in step["single"]) != 1:
+                yield "its template must have the text exactly once"
+    plain, whole = ([list(tokenizer(text, add_special_tokens=added).input_ids) for text in _TEXTS] for added in (False, True))
+    added = max(len(ids) - len(bare) for ids, bare in zip(whole, plain, strict=True))
+    if added > _MOST_ADDED:
+        yield f"it adds {added:,} tokens around a text, but at most {_MOST_ADDED} are possible"
+    if not whole[0]:
+        yield "it returns no tokens for a sentence"
+    for text, ids in zip(_TEXTS, plain, strict=True):
+        if len(ids) > _MOST_GROWTH * len(text.encode()):
+            yield f"it returns {len(ids):,} tokens for {len(text):,} letters"
+        if list(tokenizer(text, add_special_tokens=False).input_ids) != ids:
+            yield "it returns other tokens for the same text each time"
+    if all(tokenizer(one).input_ids == tokenizer(other).input_ids for one, other in _PAIRS):
+        yield "it returns the same tokens for different texts"
+    tokenizer.decode(plain[0])
+
+
+def _rule(step: Any) -> Any:
+    """Return the rule by which a part of a tokenizer changes a text, as JSON has it."""
+    return None if step is None else json.loads(step.__getstate__())
+
+
+def _faults_of_rules(rules: Sequence[Any]) -> Iterator[str]:
+    for rule in rules:
+        growth = 1
+        for step in _steps(rule):
+            content = [str(step[name]) for name in ("content", "prepend", "replacement", "prefix", "suffix") if step.get(name)]
+            growth *= max(map(len, content), default=1)
+            if growth > _MOST_GROWTH:
+                yield f"its rules lengthen a text more than {_MOST_GROWTH} times"
+            if letters := step.get("precompiled_charsmap"):
+                yield from faults_of_letters(letters)
+
+
+def _steps(rule: Any) -> Iterator[dict[str, Any]]:
+    """Yield a rule and all rules within it."""
+    if isinstance(rule, dict):
+        yield rule
+    for inner in rule.values() if isinstance(rule, dict) else rule if isinstance(rule, list) else ():
+        if isinstance(inner, dict | list):
+            yield from _steps(inner)
+
+
+def faults_of_letters(letters: Any) -> Iterator[str]:
+    """Check the table of a sentencepiece normalizer: the size of its index, the index, and texts that end with a NUL."""
+    import base64
+
+    table = base64.b64decode(letters) if isinstance(letters, str) else bytes(letters)
+    texts = table[4 + int.from_bytes(table[:4], "little") :]
+    longest = max(map(len, texts.split(b"\0")))
+    if longest > _MOST_LETTERS:
+        yield (f"its table of letters replaces a letter by {longest:,} bytes, but at most {_MOST_LETTERS} are possible")

@@ -1,0 +1,219 @@
+"""The weights in a model's files read part by part: each tensor once, in the order it lies on the disk, and copied no further.
+
+A safetensors file and a GGUF file begin with a header that says where each tensor is. So a layer's tensors are a few stretches
+of bytes, which go straight to the place where they are used. Source: the formats' descriptions,
+github.com/huggingface/safetensors and docs/gguf.md in github.com/ggml-org/ggml.
+"""
+
+import math
+import os
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from analysis.core import documents, given
+from analysis.core.errors import UnsupportedModelError
+from analysis.models.source import gguf, model_files
+
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+_GGUF_DTYPES = {0: torch.float32, 1: torch.float16, 30: torch.bfloat16}
+"""Numbers of ggml's types that are no blocks."""
+_MOST_HEADER_BYTES = 100 << 20
+_ALIGNED = 64
+"""Bytes to whose multiples a stretch is read, so that every tensor in it can be looked at in its own type."""
+_AT_ONCE = 64 << 20
+"""Bytes asked of the system in one call."""
+
+
+@dataclass(frozen=True)
+class TensorPlace:
+    """Where one tensor is."""
+
+    file: Path
+    begin: int
+    end: int
+    """Bytes of the file, end exclusive."""
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    """Shape of the tensor as it is read: the last dimension of blocks counts their bytes."""
+    blocks: tuple[int, int, int] | None = None
+    """Of a tensor in blocks the number of its type in ggml, and the numbers and the bytes of one block."""
+
+    @property
+    def n_bytes(self) -> int:
+        """How large it is on the disk."""
+        return self.end - self.begin
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The shape of the numbers that it stands for."""
+        if self.blocks is None:
+            return self.shape
+        _, n_numbers, n_bytes = self.blocks
+        return (*self.shape[:-1], self.shape[-1] // n_bytes * n_numbers)
+
+
+class WeightFiles:
+    """The tensors of a folder of safetensors files or of a GGUF file, by name."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the headers of all files; no weight is read.
+
+        Args:
+            path: the folder, or the GGUF file.
+
+        Raises:
+            UnsupportedModelError: when a file is broken or of another format.
+        """
+        self.path = path
+        self.places: dict[str, TensorPlace] = {}
+        self.bytes_read = 0
+        """Of weights, since it was opened."""
+        self._are: dict[Path, tuple[int, int]] = {}
+        if path.is_file():
+            self.places = _of_gguf(path)
+            return
+        with model_files.checked(path):
+            for file in model_files.weights(path):
+                self.places.update(_header(file))
+                self._are[file] = _which(file.stat())
+
+    @property
+    def n_bytes(self) -> int:
+        """Of all tensors together."""
+        return sum(place.n_bytes for place in self.places.values())
+
+    def read(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """Some tensors, on the CPU, in the types they are stored in; neighbours on the disk share memory.
+
+        The pages that the system kept of them are released: bytes that are read once must not push out bytes that are needed
+        again.
+
+        Raises:
+            UnsupportedModelError: when a file ends before its tensors do.
+            OSError: when it cannot be read.
+        """
+        by_file: dict[Path, list[str]] = {}
+        for name in names:
+            by_file.setdefault(self.places[name].file, []).append(name)
+        tensors: dict[str, Tensor] = {}
+        for file, names_in_file in by_file.items():
+            tensors |= self._of_file(file, sorted(names_in_file, key=lambda name: self.places[name].begin))
+        return tensors
+
+    def _of_file(self, file: Path, names: Sequence[str]) -> dict[str, Tensor]:
+        tensors = {}
+        handle = os.open(file, os.O_RDONLY)
+        try:
+            if self._are.get(file, _which(os.fstat(handle))) != _which(os.fstat(handle)):
+                raise UnsupportedModelError(
+                    f"{file.name} changed while it was read. Wait until it is complete, and run it again."
+                )
+            for stretch in _stretches(names, self.places):
+                begin, end = self.places[stretch[0]].begin, self.places[stretch[-1]].end
+                before = begin % _ALIGNED
+                buffer = torch.empty(before + end - begin, dtype=torch.uint8)
+                _fill(handle, buffer[before:], begin, file)
+                self.bytes_read += end - begin
+                for name in stretch:
+                    place = self.places[name]
+                    part = buffer[before + place.begin - begin : before + place.end - begin]
+                    if part.storage_offset() % place.dtype.itemsize:
+                        part = part.clone()
+                    tensors[name] = part.view(place.dtype).view(place.shape)
+                if hasattr(os, "posix_fadvise"):
+                    os.posix_fadvise(handle, begin, end - begin, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(handle)
+        return tensors
+
+
+def _which(status: os.stat_result) -> tuple[int, int]:
+    """Return the numbers that identify a file under any name."""
+    return status.st_dev, status.st_ino
+
+
+def _fill(handle: int, buffer: Tensor, begin: int, file: Path) -> None:
+    view, done = buffer.numpy().data, 0
+    while done < len(view):
+        got = os.preadv(handle, [view[done : done + _AT_ONCE]], begin + done)
+        if not got:
+            raise UnsupportedModelError(f"{file.name} ends within its weights. Get it again.")
+        done += got
+
+
+def _stretches(names: Sequence[str], places: Mapping[str, TensorPlace]) -> list[list[str]]:
+    """Names in the order of the file, parted where something else lies between."""
+    stretches: list[list[str]] = []
+    for name in names:
+        if stretches and 0 <= places[name].begin - places[stretches[-1][-1]].end < _ALIGNED:
+            stretches[-1].append(name)
+        else:
+            stretches.append([name])
+    return stretches
+
+
+def _of_gguf(file: Path) -> dict[str, TensorPlace]:
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+
+    size, places = file.stat().st_size, {}
+    for entry in gguf.tensors(file):
+        try:
+            n_numbers, n_bytes = GGML_QUANT_SIZES[GGMLQuantizationType(entry.kind)]
+        except (KeyError, ValueError) as error:
+            raise UnsupportedModelError(
+                f"{file.name} holds weights of the ggml type {entry.kind}, which cannot be read. Choose another quantization."
+            ) from error
+        dtype, shape, blocks = _GGUF_DTYPES.get(entry.kind), entry.shape or (1,), None
+        if dtype is None:
+            dtype, blocks = torch.uint8, (entry.kind, n_numbers, n_bytes)
+            if shape[-1] % n_numbers:
+                raise UnsupportedModelError(f"{file.name} holds {entry.name} in blocks that do not fill it. Get it again.")
+            shape = (*shape[:-1], shape[-1] // n_numbers * n_bytes)
+        end = entry.begin + math.prod(shape) * dtype.itemsize
+        if end > size:
+            raise UnsupportedModelError(f"{file.name} ends within its weights. Get it again.")
+        places[entry.name] = TensorPlace(file, entry.begin, end, dtype, shape, blocks)
+    return places
+
+
+def _header(file: Path) -> dict[str, TensorPlace]:
+    """Where the tensors of a file are, each held against the file's length and its own shape."""
+    try:
+        size = given.regular(file).st_size
+        with file.open("rb") as opened:
+            (length,) = struct.unpack("<Q", opened.read(8))
+            if not 0 < length <= min(size - 8, _MOST_HEADER_BYTES):
+                raise ValueError("its header is longer than the file")
+            header = documents.parsed_object(opened.read(length).decode())
+        header.pop("__metadata__", None)
+        places = {}
+        for name, entry in header.items():
+            begin, end = (int(at) + 8 + length for at in entry["data_offsets"])
+            dtype, shape = _DTYPES[entry["dtype"]], tuple(int(n) for n in entry["shape"])
+            if not (8 + length <= begin <= end <= size and end - begin == math.prod(shape) * dtype.itemsize):
+                raise ValueError(f"the position of {name} does not match its shape or the file")
+            places[name] = TensorPlace(file, begin, end, dtype, shape)
+        return places
+    except KeyError as error:
+        raise UnsupportedModelError(
+            f"{file.name} holds weights of the type {error}, which cannot be read layer by layer. Choose a model "
+            "in float32, float16 or bfloat16."
+        ) from error
+    except (OSError, ValueError, struct.error, TypeError, AttributeError) as error:
+        raise UnsupportedModelError(f"{file.name} is not a safetensors file: {error}. Get it again.") from error

@@ -1,0 +1,366 @@
+"""PEFT adapters on a cut model: checked, put on, and the small layer that some of them need beside them."""
+
+import contextlib
+import json
+import os
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from analysis.core import documents, failures, given, host, store, units
+from analysis.core.blocks import Block, LayerSet, PartSet, Removal
+from analysis.core.errors import LayerscopeError, NotEnoughMemoryError, RecipeError, UnsupportedModelError
+from analysis.models.architecture import operations
+from analysis.models.architecture.decoder import Decoder, find_decoder
+from analysis.models.loading import machine, pretrained, weights
+from analysis.models.loading.load import LoadedModel
+from analysis.models.running import pruning
+from analysis.models.running.pruning import PrunedBlock
+from analysis.models.source import adapter_config, model_files
+
+if TYPE_CHECKING:  # it brings bitsandbytes, and seconds
+    from peft import PeftModel
+
+
+WEIGHTS_FILE = "adapter_model.safetensors"
+"""Where the weights of an adapter are, in its folder."""
+_MOST_RECORD_BYTES = 8 << 20
+UNTOLD_RANKS = r"The following (rank|alpha)_pattern keys did not match any targeted module"
+"""Of a warning of PEFT, which looks for them among modules only, and not among parameters."""
+
+
+def check_adapter(adapter: str, block: Removal | None) -> None:
+    """See to it that a folder is a PEFT adapter and, where it says so, one for this cut.
+
+    PEFT itself puts an adapter on any model that has some of the layers it names.
+
+    Raises:
+        RecipeError: when it is not.
+        NotEnoughMemoryError: when its files do not fit in memory.
+    """
+    if not os.path.isfile(Path(adapter) / adapter_config.FILE):  # of a name that no file can have, `Path.is_file` raises
+        raise RecipeError(
+            f"The folder {adapter} has no adapter_config.json, so it is not a PEFT adapter. Give an adapter that "
+            "a healing run saved."
+        )
+    _check_files(Path(adapter))
+    if not (Path(adapter) / WEIGHTS_FILE).exists():
+        raise RecipeError(
+            f"The adapter {adapter} has no {WEIGHTS_FILE}. Layerscope never reads pickled weights (.bin), which "
+            "can run code. Save it again with `save_pretrained(..., safe_serialization=True)` in an environment "
+            "you trust."
+        )
+    adapter_config.read(Path(adapter))
+    _check_sizes(Path(adapter))
+    healed = _healed(Path(adapter) / "layerscope.json")
+    if block is None or healed is None or healed == block.to_json():
+        return
+    what = f"without {_cut(healed).describe()}" if healed else "as a control, with no layer removed"
+    raise RecipeError(
+        f"The adapter {adapter} was healed {what}, but you remove {block.describe()}. Give the block of its healing run."
+    )
+
+
+def _check_files(folder: Path) -> None:
+    """Refuse an adapter folder that leads to files elsewhere.
+
+    Raises:
+        RecipeError: when it does.
+    """
+    try:
+        model_files.check(folder)
+    except UnsupportedModelError as error:
+        raise RecipeError(f"The adapter cannot be used: {error}") from error
+    except OSError as error:
+        raise RecipeError(
+            f"The {Path(error.filename or folder).name} of {folder} cannot be read: {error.strerror or error}. Heal again."
+        ) from error
+
+
+def _healed(record: Path) -> dict | None:
+    """Return the facts that one of our healing runs notes beside its adapter: the removed block, or {} for a control.
+
+    None without such a note.
+    """
+    try:
+        heal = documents.parsed(given.read(record, _MOST_RECORD_BYTES).decode())["heal"]
+        return {} if heal.get("control") else _cut(heal["block"]).to_json()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, LayerscopeError):
+        return None
+
+
+def _cut(noted: dict) -> Removal:
+    if "attention" in noted:
+        return PartSet.from_json(noted)
+    return LayerSet.from_json(noted) if "layers" in noted else Block.from_json(noted)
+
+
+def with_adapter(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedModel:
+    """Prune a privately loaded model for good and put a PEFT adapter on the remaining layers.
+
+    Raises:
+        RecipeError: when the folder is no PEFT adapter or does not fit the cut model.
+    """
+    check_adapter(adapter, block)
+    if block is not None:
+        pruning.cut(loaded.decoder, block)
+    return put_on(loaded, block, adapter)
+
+
+def put_on(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedModel:
+    """Put a PEFT adapter that was checked on a privately loaded model that is cut already.
+
+    Raises:
+        RecipeError: when it does not fit the cut model.
+    """
+    part_head(loaded.model, Path(adapter))
+    try:
+        with warnings.catch_warnings():
+            # PEFT only warns when the adapter has no weights for some layer, and then leaves that layer unhealed.
+            warnings.filterwarnings("error", message="Found missing adapter keys")
+            warnings.filterwarnings("ignore", message=UNTOLD_RANKS)
+            warnings.filterwarnings("ignore", message=rf"Unexpected keyword arguments \['{_INCOMPLETE}'\]")
+            model = pretrained.with_adapter(loaded.model, Path(adapter)).eval()
+        # Nor does it mind weights for layers that the cut model does not have.
+        left_over = _weight_names(Path(adapter)) - set(weights_on(model))
+        if left_over:
+            raise ValueError(f"the model has no place for {weights.listed(sorted(left_over))}")
+        _check_numbers(model, adapter)
+    except LayerscopeError:
+        raise
+    except Exception as error:  # of an adapter that is not as it should be PEFT raises a dozen unrelated types
+        if failures.is_of_machine(error):
+            raise
+        raise RecipeError(
+            f"The adapter {adapter} does not fit this model without "
+            f"{block.describe() if block else 'any layer removed'} ({failures.reason(error)}). Give the block of "
+            "its healing run."
+        ) from error
+    healed = replace(loaded, model=model, decoder=find_decoder(model))
+    operations.watch(healed.decoder)
+    hidden = healed.decoder.config.hidden_size
+    for laid in read_bridges(Path(adapter)):
+        fits = laid.is_scale or tuple(laid.change.shape) == (hidden, hidden)
+        if not fits or not 0 <= laid.start <= healed.decoder.n_layers:
+            raise RecipeError(
+                f"The {BRIDGE_FILE} of the adapter {adapter} belongs to another model. Give the file that belongs to "
+                "this adapter."
+            )
+        handle = lay_bridge(healed.decoder, laid)
+        healed = replace(healed, laid=(*healed.laid, handle))
+    return healed
+
+
+_ALWAYS_FITS = 2**20
+"""Bytes of a file that are not compared with the free memory."""
+
+
+def _check_sizes(adapter: Path) -> None:
+    """Compare the files of an adapter with the memory that is free, before any of them is read.
+
+    Raises:
+        RecipeError: when one is no regular file.
+        NotEnoughMemoryError: when one does not fit.
+    """
+    for file in sorted(adapter.glob("*.safetensors")):
+        try:
+            n_bytes = given.regular(file).st_size
+        except OSError as error:
+            raise RecipeError(
+                f"The {file.name} of {adapter} cannot be read: {error.strerror}. Give an adapter that a healing run saved."
+            ) from error
+        free = machine.free_bytes("cpu")
+        free_in_words = host.free_in_words(free, "this machine")
+        if n_bytes > max(free, _ALWAYS_FITS):
+            raise NotEnoughMemoryError(
+                f"The {file.name} of {adapter} takes {units.size(n_bytes)}, but only {free_in_words}. Give a smaller adapter, "
+                "or free memory."
+            )
+
+
+def _check_numbers(model: Any, adapter: str) -> None:
+    broken = [name for name, weight in weights_on(model).items() if not weight.isfinite().all()]
+    if broken:
+        raise RecipeError(
+            f"The adapter {adapter} has NaN or infinite weights: "
+            f"{', '.join(broken[:3])}{' and more' if broken[3:] else ''}. Heal again."
+        )
+
+
+def weights_on(model: Any) -> dict[str, Any]:
+    """The weights of the adapter that is on a model, by name."""
+    from peft import get_peft_model_state_dict
+
+    config = model.active_peft_config
+    base, config.base_model_name_or_path = config.base_model_name_or_path, None  # else PEFT asks the hub for its vocabulary
+    try:
+        return dict(get_peft_model_state_dict(model))
+    finally:
+        config.base_model_name_or_path = base
+
+
+def _weight_names(adapter: Path) -> set[str]:
+    """Names of the weights in an adapter folder."""
+    return pretrained.names(adapter / WEIGHTS_FILE)
+
+
+def part_head(model: Any, adapter: Path) -> None:
+    """Part a head from the embeddings that share its weight, where an adapter changes it: merging would change both.
+
+    Args:
+        model: the transformers model that the adapter is going to be put on.
+        adapter: its folder.
+    """
+    targets = adapter_config.read(adapter).get("target_modules") or []
+    head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
+    name = next(name for name, module in model.named_modules() if module is head)
+    is_meant = any(name == target or name.endswith(f".{target}") for target in targets) if isinstance(targets, list) else False
+    if not is_meant or head.weight is not embeddings.weight:
+        return
+    head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=False)
+    for config in {id(config): config for config in (model.config, model.config.get_text_config())}.values():
+        config.tie_word_embeddings = False
+    model.all_tied_weights_keys = {}
+
+
+@contextlib.contextmanager
+def left_out(model: "PeftModel") -> Iterator[None]:
+    """Run the body of a `with` statement as if the adapter were not there."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        with model.disable_adapter():
+            yield
+    finally:
+        # PEFT lets all of an adapter be trained when it is put back, the factors that stay as they are too.
+        for parameter in model.parameters():
+            parameter.requires_grad_(False)
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+def folder(fingerprint: str) -> Path:
+    """Where the adapter of the heal with this key lies."""
+    return store.cache_dir() / "adapters" / fingerprint
+
+
+def relative(fingerprint: str) -> str:
+    """Return the path of that folder, relative to the cache folder."""
+    return folder(fingerprint).relative_to(store.cache_dir()).as_posix()
+
+
+_STORED = re.compile(r"adapters/[\w-][\w.-]*")
+"""Names of adapters in the cache folder."""
+
+
+def located(adapter: str) -> Path:
+    """Return the folder of an adapter.
+
+    Args:
+        adapter: the path of a folder, or `adapters/ID` as results name an adapter in the cache folder.
+    """
+    path = os.path.expanduser(adapter)  # as `isdir`, it raises for no text; `Path` does
+    if _STORED.fullmatch(adapter) and (os.path.isdir(store.cache_dir() / adapter) or not os.path.isdir(path)):
+        return store.cache_dir() / adapter
+    return Path(path)
+
+
+def named(adapter: str | None) -> str | None:
+    """Return the name by which results know an adapter: `adapters/ID` in the cache folder, the absolute path elsewhere.
+
+    The name is the same from every working directory. None stays None.
+    """
+    if adapter is None:
+        return None
+    path = Path(os.path.abspath(located(adapter)))
+    for seen in (path, Path(os.path.realpath(path)) if os.path.isdir(path) else path):
+        if seen.parent == store.cache_dir() / "adapters":
+            return f"adapters/{seen.name}"
+    return str(path)
+
+
+BRIDGE_FILE = "bridge.safetensors"
+"""Its name in an adapter folder."""
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """x[start] of the cut model becomes x + change x."""
+
+    start: int
+    """Where the removed layers began, numbered as in the cut model: the stream that enters the layer behind them is changed."""
+    change: Tensor
+    """(hidden_size, hidden_size), float32; or one number, (), where all of the stream is scaled."""
+
+    @property
+    def is_scale(self) -> bool:
+        """Return whether it multiplies all of the stream by 1 + change."""
+        return self.change.dim() == 0
+
+
+def lay_bridge(decoder: Decoder, bridge: Bridge, taken: PrunedBlock | None = None) -> RemovableHandle:
+    """Put it on a cut model.
+
+    Args:
+        decoder: the model.
+        bridge: the map.
+        taken: the cut, where the parts that it took out come back for a moment; the map does not act then.
+    """
+    place = decoder.layers[bridge.start] if bridge.start < decoder.n_layers else decoder.norm
+    # A copy: one that was fitted in inference mode cannot be trained through.
+    # The final norm of some families has no weights.
+    change = bridge.change.clone().to(next(place.parameters(), next(decoder.head.parameters())).device)
+
+    def cross(_: Any, args: tuple, named: dict) -> tuple[tuple, dict] | None:
+        if taken is not None and not taken.is_out:
+            return None
+        stream = args[0] if args else named["hidden_states"]
+        wide = stream.float()
+        moved = stream + (wide @ change.T if change.dim() else wide * change).to(stream.dtype)
+        return ((moved, *args[1:]), named) if args else (args, {**named, "hidden_states": moved})
+
+    return place.register_forward_pre_hook(cross, with_kwargs=True)
+
+
+def write_bridges(bridges: Sequence[Bridge], folder: Path) -> None:
+    """Keep them in an adapter folder: `change` and `start` of the first, `change.1` and `start.1` of the next."""
+    tensors: dict[str, Tensor] = {}
+    for number, bridge in enumerate(bridges):
+        which = f".{number}" if number else ""
+        tensors |= {f"change{which}": bridge.change.contiguous(), f"start{which}": torch.tensor(bridge.start)}
+    save_file(tensors, folder / BRIDGE_FILE)
+
+
+_INCOMPLETE = "incomplete_without_bridge_safetensors"
+"""A field of the configuration that PEFT does not have, so that it warns by this name when it loads the adapter."""
+
+
+def note_bridges(folder: Path) -> None:
+    """Say in the configuration of an adapter that it is not whole without its bridges."""
+    config = adapter_config.read(folder)
+    note = f"Plain PEFT ignores {BRIDGE_FILE}, which belongs to this adapter. README.md says how to apply it."
+    (folder / adapter_config.FILE).write_text(json.dumps(config | {_INCOMPLETE: note}, indent=2), encoding="utf-8")
+
+
+def read_bridges(folder: Path) -> list[Bridge]:
+    """Those in an adapter folder.
+
+    Raises:
+        RecipeError: when their file cannot be read.
+    """
+    if not (folder / BRIDGE_FILE).exists():
+        return []
+    try:
+        tensors = pretrained.tensors(folder / BRIDGE_FILE)
+        which = ["", *(f".{number}" for number in range(1, max(1, len(tensors) // 2)))]
+        return [Bridge(int(tensors[f"start{one}"]), tensors[f"change{one}"].float()) for one in which]
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise RecipeError(f"The {BRIDGE_FILE} of {folder} cannot be read: {failures.reason(error)}. Heal again.") from error

@@ -1,0 +1,76 @@
+"""Log-probabilities of some tokens under the vocabulary head, without ever holding the logits of a batch.
+
+The vocabulary goes by in pieces that stay in the CPU's caches, and only the sum of exponentials is kept. In half
+precision a product is accumulated in float32 and rounded at its end, to some hundredths of a nat where logits are around 16.
+Here each row's shift, the logit of its own token in float32, is subtracted inside the product, before it is rounded. The
+difference is small wherever the probability is large, and so is its rounding. That costs one pass over the weights, like a
+plain head.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from analysis.core.meter import COUNTS
+from analysis.models.architecture.decoder import Decoder
+
+_AT_ONCE = {"cpu": 1 << 21}
+"""Logits held at once: as many as the caches of a CPU hold, elsewhere enough to keep the device busy."""
+_ELSEWHERE = 1 << 27
+_TARGETS_AT_ONCE = 2048
+"""Targets whose rows of the head are gathered in float32 at once."""
+
+
+@torch.inference_mode()
+def log_probabilities(decoder: Decoder, states: Tensor, at: Tensor, tokens: Tensor) -> Tensor:
+    """Return the log-probabilities that the model gives tokens that follow states, natural logarithms.
+
+    Args:
+        decoder: the model.
+        states: (n_states, hidden_size), normed.
+        at: (n_targets,), the state that each token follows, where the head is; every state has at least one.
+        tokens: (n_targets,), token ids, where the head is.
+
+    Returns:
+        (n_targets,), float64, on the CPU; a card is waited for once. Against a product in float64, of logits up to 20: within
+        1e-5 nats in float32; in bfloat16 a mean of 0.001.
+    """
+    states = states.to(decoder.head_device)
+    if type(decoder.head) is not nn.Linear:
+        return _plainly(decoder, states, at, tokens)
+    weight, bias = decoder.head.weight, decoder.head.bias
+    raw = torch.cat(
+        [
+            (states[rows].float() * weight[ids].float()).sum(-1)
+            for rows, ids in zip(at.split(_TARGETS_AT_ONCE), tokens.split(_TARGETS_AT_ONCE), strict=True)
+        ]
+    )
+    # Of the tokens that follow one state the most likely one: the smaller the rest, the less it is rounded.
+    lowest = torch.full((len(states),), -torch.inf, device=states.device)
+    shift = lowest.scatter_reduce(0, at, raw, "amax").to(states.dtype)
+    chosen = decoder.scaled(raw if bias is None else raw + bias[tokens].float())
+    reference = lowest.scatter_reduce(0, at, chosen, "amax")
+    width = max(1, _AT_ONCE.get(states.device.type, _ELSEWHERE) // len(states))
+    product = torch.empty(len(states), width, dtype=states.dtype, device=states.device)
+    logits = torch.empty(len(states), width, device=states.device)
+    total = torch.zeros(len(states), device=states.device)
+    COUNTS.flop += 2.0 * len(states) * weight.numel()  # the module's hook does not see products made around the module
+    for begin in range(0, len(weight), width):
+        piece = weight[begin : begin + width]
+        product_of_piece = torch.addmm(-shift[:, None], states, piece.T, out=product[:, : len(piece)])
+        exact = logits[:, : len(piece)].copy_(product_of_piece).add_(shift[:, None])
+        if bias is not None:
+            exact.add_(bias[begin : begin + width])
+        total += decoder.scaled(exact).sub_(reference[:, None]).exp_().sum(-1)
+    values = (chosen - reference[at] - total.log()[at]).double().cpu()
+    # A token that the model takes for impossible: the others' exponentials beside its own are beyond float32.
+    return values if bool(values.isfinite().all()) else _plainly(decoder, states, at, tokens)
+
+
+def _plainly(decoder: Decoder, states: Tensor, at: Tensor, tokens: Tensor) -> Tensor:
+    """Return the log-probabilities as `log_probabilities`, from whole rows of logits, some states at a time."""
+    values = torch.empty(len(tokens), device=states.device)
+    for begin in range(0, len(states), decoder.states_at_once):
+        rows = decoder.logits(states[begin : begin + decoder.states_at_once]).log_softmax(-1)
+        chosen = ((at >= begin) & (at < begin + decoder.states_at_once)).nonzero()[:, 0]
+        values[chosen] = rows[at[chosen] - begin, tokens[chosen]]
+    return values.double().cpu()

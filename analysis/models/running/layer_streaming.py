@@ -1,0 +1,165 @@
+"""A model whose decoder layers stay on the disk: each is read once, every batch goes through it, and the next follows.
+
+In memory are the embeddings, the final norm and the head, the layer at work, the next layer and the residual streams. The next
+layer is read while the other is at work. Streams go to files where they would take too much. Nothing is rounded or summed in
+another way than with the whole model in memory, so the figures are the same to the last bit.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from analysis.core.blocks import ATTENTION, FEED_FORWARD, Part, PartSet, Removal
+from analysis.core.bounds import MOST_LAYERS
+from analysis.models.architecture import residual, sublayers
+from analysis.models.architecture.decoder import Decoder, output_stream
+from analysis.models.architecture.residual import entry
+from analysis.models.loading.layers_on_disk import in_part
+from analysis.models.running.stream_files import Lane, Scratch
+
+OnStep = Callable[[int, int], None]
+"""Told how many passes of a batch through a layer are done, and of how many; may raise `Cancelled`."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """One batch, and the parts to leave out of the model that it goes through."""
+
+    ids: Tensor
+    """(batch, seq)."""
+    cuts: Sequence[Removal | None]
+    arguments: dict = field(default_factory=dict)
+    """Arguments of the body beside the ids: masks and positions, when they are not the plain causal ones."""
+    every_depth: bool = False
+    """Whether x[0..L] of the unpruned model are wanted, rather than x[L] without each cut."""
+
+
+def removed_parts(cuts: Sequence[Removal | None]) -> list[frozenset[Part]]:
+    """Return the parts that each cut removes; none for None."""
+    return [frozenset[Part]() if cut is None else cut.parts for cut in cuts]
+
+
+def through(decoder: Decoder, index: int, stream: Tensor, args: tuple, named: dict, *, loses: frozenset[str]) -> Tensor:
+    """Return a stream after a layer without some of its parts; without both it is the stream itself."""
+    if loses == sublayers.BOTH:
+        return stream
+    with sublayers.without(decoder, index, loses):
+        return output_stream(decoder.layers[index](stream, *args, **named))
+
+
+@torch.inference_mode()
+def finals(decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch, on_step: OnStep) -> Iterator[tuple[int, int, Tensor]]:
+    """x[L] of every batch without each of its cuts, all of them layer by layer; arguments and order as `hidden_states.finals`.
+
+    Up to its first removed part a cut shares the unpruned stream. Cuts that agree on the removed parts share one stream up to
+    the depth where they part. So a layer runs exactly as often as `hidden_states.layer_passes` says. For a batch that is wanted
+    at every depth the index is the depth, 0..L in their order, and the streams are in the scratch.
+    """
+    _try_parts(decoder, inputs)
+    gone = [removed_parts(one.cuts) for one in inputs]
+    if any(removed for of_one in gone for removed in of_one):
+        decoder.check_states_are_own()
+
+    def lanes(depth: int) -> dict[Lane, set[frozenset[str]]]:
+        """Return the streams at a depth, by batch and parts removed below it, and the parts that they lose in its layer."""
+        found: dict[Lane, set[frozenset[str]]] = {}
+        for number, of_one in enumerate(gone):
+            for removed in of_one:
+                found.setdefault((number, _below(removed, depth)), set()).add(sublayers.lost(removed, depth))
+        return found
+
+    total = sum(len(lost - {sublayers.BOTH}) for depth in range(decoder.n_layers) for lost in lanes(depth).values())
+    done = 0
+    with _walk(decoder, inputs, scratch) as walk:
+        for depth, _ in walk.layers():
+            here = lanes(depth)
+            after = {lane: stream for lane, stream in walk.streams.items() if lane not in here}
+            for number, below in sorted(here):
+                stream = walk.streams.pop((number, below))
+                if inputs[number].every_depth:
+                    after[number, _kept(depth)] = stream
+                # The one that loses nothing comes last: it continues this very stream.
+                for loses in sorted(here[number, below], key=len, reverse=True):
+                    label = (*below, depth + _LABELS[loses]) if loses else below
+                    after[number, label] = walk.through(depth, number, stream, loses)
+                    if loses != sublayers.BOTH:
+                        done += 1
+                        on_step(done, total)
+            walk.passed(depth + 1, after)
+        for number, of_one in enumerate(gone):
+            if inputs[number].every_depth:
+                for depth in range(decoder.n_layers):
+                    yield number, depth, walk.streams[number, _kept(depth)]
+                yield number, decoder.n_layers, walk.streams[number, ()]
+                continue
+            for index, removed in enumerate(of_one):
+                yield number, index, walk.streams[number, _below(removed, decoder.n_layers)].to(decoder.device)
+
+
+def _try_parts(decoder: Decoder, inputs: Sequence[Inputs]) -> None:
+    """Refuse parts that cannot be separated before the first layer is read."""
+    if any(isinstance(cut, PartSet) for one in inputs for cut in one.cuts):
+        with in_part(decoder) as part:
+            for index in range(part.n_layers):
+                sublayers.find(part, index)
+
+
+_LABELS = {sublayers.BOTH: 0, frozenset((ATTENTION,)): MOST_LAYERS, frozenset((FEED_FORWARD,)): 2 * MOST_LAYERS}
+"""Added to the number of a layer in the label of a stream, by the parts of the layer that it has left out."""
+
+
+def _below(removed: frozenset[Part], depth: int) -> tuple[int, ...]:
+    layers = sorted({layer for layer, _ in removed if layer < depth})
+    return tuple(layer + _LABELS[sublayers.lost(removed, layer)] for layer in layers)
+
+
+def _kept(depth: int) -> tuple[int, ...]:
+    """Return the label of the stream that was at a depth; streams on their way are labelled by their left-out layers."""
+    return (-1 - depth,)
+
+
+class _Walk:
+    """The streams on their way through the layers."""
+
+    def __init__(self, decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch) -> None:
+        self._decoder, self._scratch = decoder, scratch
+        entered = [entry(decoder, one.ids, **one.arguments) for one in inputs]
+        self._calls = [calls for _, calls in entered]
+        self.streams: dict[Lane, Tensor] = {}
+        self._depth, kept = scratch.resumed()
+        if self._depth:
+            self.streams = kept
+        else:
+            first = [residual.at_entry(decoder, stream).cpu() for stream, _ in entered]
+            self.streams = {(number, ()): scratch.keep(stream) for number, stream in enumerate(first)}
+
+    def layers(self) -> Iterator[tuple[int, nn.Module]]:
+        """The layers that are still to be passed."""
+        on_disk = self._decoder.on_disk
+        assert on_disk is not None
+        yield from on_disk.each(self._depth)
+
+    def through(self, depth: int, number: int, stream: Tensor, loses: frozenset[str]) -> Tensor:
+        """Return the stream of a batch after the layer at work without some of its parts."""
+        if loses == sublayers.BOTH:
+            return stream
+        output = through(self._decoder, depth, stream.to(self._decoder.device), *self._calls[number][depth], loses=loses)
+        return self._scratch.keep(output.cpu())
+
+    def passed(self, depth: int, streams: dict[Lane, Tensor]) -> None:
+        """A layer is behind all that had to go through it."""
+        self.streams = streams
+        self._scratch.passed(depth, streams)
+
+
+@contextlib.contextmanager
+def _walk(decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch) -> Iterator[_Walk]:
+    """Remove the files of the scratch when all was taken; keep them for the next try when it was not."""
+    try:
+        yield _Walk(decoder, inputs, scratch)
+        scratch.clear()
+    finally:
+        scratch.close()

@@ -1,0 +1,1 @@
+"""A model's spec, size and files: found, identified and checked without a model library."""

@@ -1,0 +1,122 @@
+"""The configuration of a PEFT adapter, read and checked before PEFT acts on it.
+
+PEFT matches patterns of a configuration against every module, copies layers as often as a configuration says, and multiplies
+by any number: one field can take minutes, fill the memory or turn all figures into NaN. These checks leave names and bounded
+numbers, so reading takes no process of its own.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from analysis.core import documents, given
+from analysis.core.bounds import shown
+from analysis.core.errors import RecipeError
+
+FILE = "adapter_config.json"
+"""Its name in an adapter folder."""
+_MOST_BYTES = 8 << 20
+_MOST_NAMES = 10_000
+_NAME = re.compile(r"\^?[\w.\-]{1,300}")
+"""Name of a module or parameter; PEFT reads a leading ^ as "the whole name"."""
+_ALL_LINEAR = "all-linear"
+_NAMES = ("target_modules", "exclude_modules", "target_parameters", "modules_to_save", "layers_pattern", "feedforward_modules")
+_PATTERNS = ("rank_pattern", "alpha_pattern")
+_MOST_SCALE = 1_000_000
+"""Largest `r` and `lora_alpha`, also per module."""
+_REFUSED = {
+    "layer_replication": "copies layers, but the layers of the pruned model are fixed",
+    "megatron_config": "is for Megatron, which Layerscope does not use",
+    "monteclora_config": "draws as many samples as it names",
+    "velora_config": "changes how gradients are stored, which is not supported",
+    "arrow_config": "loads other adapters by name",
+    "alora_invocation_tokens": "acts only after some tokens, but figures are of all tokens",
+}
+_PLAIN_STARTS = ("gaussian", "orthogonal")
+"""Texts in `init_lora_weights` that leave the model's own weights alone.
+
+The others compute a new part of them at each loading, some for as many rounds as they name.
+"""
+_TYPES = ("LORA", "LOHA", "LOKR", "IA3", "LN_TUNING")
+"""Types that change weights of the layers and take the memory of their file. Others add tokens before the text, take other
+adapters by name, or make tables and loops as large as their configuration says."""
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """Return the configuration of an adapter.
+
+    Raises:
+        RecipeError: it cannot be read, or has a field that is refused.
+    """
+    try:
+        config = documents.parsed_object(given.read(folder / FILE, _MOST_BYTES).decode("utf-8"))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise RecipeError(
+            f"The {FILE} of {folder} cannot be read: {reason}. Give an adapter that a healing run saved."
+        ) from error
+    for why in _faults(config):
+        raise RecipeError(f"The adapter {folder} cannot be used: {why}.")
+    return config
+
+
+def _faults(config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the problems of a configuration, as clauses."""
+    for field, why in _REFUSED.items():
+        if config.get(field):
+            yield f"its {field} {why}. Save it without {field}"
+    kind = config.get("peft_type")
+    if isinstance(kind, str) and kind not in _TYPES:
+        yield f"its type {shown(kind)} is not supported. Give an adapter of the type {', '.join(_TYPES)}"
+    start = config.get("init_lora_weights")
+    if isinstance(start, str) and start not in _PLAIN_STARTS:
+        yield (f"its init_lora_weights {shown(start)} changes the model's own weights. Save it converted to a plain LoRA")
+    for field in _NAMES:
+        yield from _faults_of_names(field, config.get(field))
+    for field in _PATTERNS:
+        values = config.get(field)
+        if isinstance(values, Mapping):
+            yield from _faults_of_names(field, list(values))
+            for name, value in values.items():
+                yield from _faults_of_scale(f"{field} of {name[:60]}", value)
+    for field in ("r", "lora_alpha"):
+        yield from _faults_of_scale(field, config.get(field))
+    for field, value in _numbers(config, ""):
+        if isinstance(value, float) and not math.isfinite(value):
+            yield f"its {field[:60]} is {value}, but must be a finite number"
+
+
+def _faults_of_names(field: str, value: Any) -> Iterator[str]:
+    is_plain = field == "layers_pattern" and isinstance(value, str) and _NAME.fullmatch(value)
+    if isinstance(value, str) and not is_plain and not (field == "target_modules" and value.lower() == _ALL_LINEAR):
+        yield (
+            f"its {field} is the pattern {shown(value)}, but only a list of names is supported. List the names of the modules"
+        )
+    elif isinstance(value, list):
+        if len(value) > _MOST_NAMES:
+            yield (
+                f"its {field} has {len(value):,} names, but at most {_MOST_NAMES:,} are supported. Name modules by "
+                "their last part"
+            )
+        for name in value:
+            if isinstance(name, str) and not _NAME.fullmatch(name):
+                yield f"its {field} has {shown(name)}, which is not a name of a module. List the names of the modules"
+
+
+def _faults_of_scale(field: str, value: Any) -> Iterator[str]:
+    if isinstance(value, int | float) and not abs(value) <= _MOST_SCALE:  # NaN too
+        number = value if isinstance(value, float) else shown(value)
+        yield (f"its {field} is {number}, but at most {_MOST_SCALE:,} is possible. Save it with the value of its training")
+
+
+def _numbers(value: Any, name: str) -> Iterator[tuple[str, float]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _numbers(inner, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _numbers(inner, name)
+    elif isinstance(value, int | float):
+        yield name, value

@@ -1,0 +1,288 @@
+"""The header of a GGUF file, never read beyond its end: its facts about the model, and a check that the file is whole.
+
+Source: the format's description in ggml-org/ggml, docs/gguf.md.
+"""
+
+import contextlib
+import math
+import mmap
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.core.errors import UnsupportedModelError
+
+SUFFIX = ".gguf"
+"""Of its files."""
+_NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+"""How a value is packed, by the number of its type."""
+_TEXT, _ARRAY = 8, 9
+_VERSIONS = (2, 3)
+_MOST_ITEMS = 8_000_000
+"""Entries of all lists together; a vocabulary has a million with its merges."""
+_MOST_KEYS, _MOST_TENSORS, _MOST_DIMENSIONS, _LONGEST = 10_000, 1_000_000, 8, 65_535
+_ALIGNED = 32
+"""Bytes to whose multiples tensors are put where the header says nothing else."""
+
+
+class _BrokenError(Exception):
+    """Why it is no header."""
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """The header's facts about one tensor."""
+
+    name: str
+    shape: tuple[int, ...]
+    """Of its numbers, the slowest dimension first, as PyTorch has it."""
+    kind: int
+    """How they are packed: the number of a type of ggml."""
+    begin: int
+    """Bytes from the start of the file."""
+
+
+@contextlib.contextmanager
+def taken_apart_once() -> Iterator[None]:
+    """Let transformers read a GGUF file once for all: its configuration, its tokenizer and its weights share one reader.
+
+    It makes a `gguf.GGUFReader` for each of them, which takes seconds apiece for the vocabulary alone.
+    """
+    import gguf as library
+
+    own, made = library.GGUFReader, dict[str, Any]()
+
+    def reader(path: Any, *given: Any) -> Any:
+        real = os.path.realpath(path)
+        if real not in made:
+            made[real] = own(path, *given)
+        return made[real]
+
+    library.GGUFReader = reader  # type: ignore[assignment,misc]
+    try:
+        yield
+    finally:
+        library.GGUFReader = own  # type: ignore[misc]
+
+
+def header(path: Path) -> dict[str, Any]:
+    """The numbers, switches and texts of a header by key; of lists and long texts only that they are there is looked at.
+
+    Raises:
+        UnsupportedModelError: when it is no GGUF file of a version that is read, or not a whole one.
+        OSError: when it cannot be opened.
+    """
+    return _read(path).settings
+
+
+def tensors(path: Path) -> list[TensorEntry]:
+    """Where its tensors are and how they are packed, in the order of the header; raises as `header` does."""
+    return _read(path).tensors
+
+
+def contents(path: Path) -> tuple[dict[str, Any], list[TensorEntry]]:
+    """Both, of one look at it: `header` and `tensors`; raises as these do."""
+    reader = _read(path)
+    return reader.settings, reader.tensors
+
+
+def _read(path: Path) -> "_HeaderReader":
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return _HeaderReader(content)
+    except ValueError as error:  # nothing can be mapped of an empty file
+        raise UnsupportedModelError(f"{path.name} is empty. Get it again.") from error
+    except (_BrokenError, struct.error) as error:
+        reason = str(error) if isinstance(error, _BrokenError) else "it ends within its header"
+        raise UnsupportedModelError(f"{path.name} is not a readable GGUF file: {reason}. Get it again.") from error
+
+
+class _HeaderReader:
+    def __init__(self, content: mmap.mmap) -> None:
+        self._content = content
+        self._at = 0
+        self._left = _MOST_ITEMS
+        self.settings: dict[str, Any] = {}
+        self.tensors: list[TensorEntry] = []
+        self._header()
+
+    def _header(self) -> None:
+        if self._content[:4] != b"GGUF":
+            raise _BrokenError("it does not start with the letters GGUF")
+        self._at = 4
+        version = self._number("I")
+        if version not in _VERSIONS:
+            raise _BrokenError(f"its version is {version}, but only 2 and 3 can be read")
+        n_tensors, n_keys = self._number("Q"), self._number("Q")
+        if n_tensors > _MOST_TENSORS or n_keys > _MOST_KEYS:
+            raise _BrokenError(f"it names {n_tensors:,} tensors and {n_keys:,} settings, more than can be read")
+        for _ in range(n_keys):
+            key = self._name()
+            self.settings[key] = self._value(self._number("I"))
+        self._tensors(n_tensors)
+
+    def _tensors(self, count: int) -> None:
+        entries = []
+        for _ in range(count):
+            name, n_dimensions = self._name(), self._number("I")
+            if n_dimensions > _MOST_DIMENSIONS:
+                raise _BrokenError(f"one of its tensors has {n_dimensions:,} dimensions, more than can be read")
+            shape = tuple(self._number("Q") for _ in range(n_dimensions))[::-1]
+            entries.append((name, shape, self._number("I"), self._number("Q")))
+        aligned = self.settings.get("general.alignment", _ALIGNED)
+        if not isinstance(aligned, int) or aligned < 1:
+            raise _BrokenError(f"its tensors are aligned to {aligned!r} bytes, which is not possible")
+        data = -(-self._at // aligned) * aligned
+        if any(data + offset >= len(self._content) for *_, offset in entries):
+            raise _BrokenError("it ends within its weights")
+        self.tensors = [TensorEntry(name, shape, kind, data + offset) for name, shape, kind, offset in entries]
+
+    def _value(self, kind: int, depth: int = 0) -> Any:
+        if kind in _NUMBERS:
+            return self._number(_NUMBERS[kind])
+        if kind == _TEXT:
+            return self._text()
+        if kind != _ARRAY or depth > 2:
+            raise _BrokenError(f"one of its settings has the unknown type {kind}")
+        of, length = self._number("I"), self._number("Q")
+        if of in _NUMBERS:
+            self._skip(length * struct.calcsize(_NUMBERS[of]))
+            return None
+        self._left -= length
+        if self._left < 0:
+            raise _BrokenError(f"one of its lists has {length:,} entries, more than can be read")
+        for _ in range(length):
+            if of == _TEXT:
+                self._skip(self._number("Q"))
+            else:
+                self._value(of, depth + 1)
+        return None
+
+    def _number(self, form: str) -> Any:
+        (value,) = struct.unpack_from(f"<{form}", self._content, self._at)
+        self._at += struct.calcsize(form)
+        return value
+
+    def _name(self) -> str:
+        name = self._text()
+        if name is None:
+            raise _BrokenError("a name in it is too long")
+        return name
+
+    def _text(self) -> str | None:
+        """The text that begins here; None for one that is longer than any that is looked at."""
+        length = self._number("Q")
+        begin = self._at
+        self._skip(length)
+        if length > _LONGEST:
+            return None
+        return self._content[begin : self._at].decode("utf-8", "replace")
+
+    def _skip(self, length: int) -> None:
+        self._at += length
+        if self._at > len(self._content):
+            raise _BrokenError("it ends within its header")
+
+
+_HEADS = ("qwen3",)
+"""Families whose heads are as large as the file says; transformers takes them for those of the released models."""
+_LARGEST_GEMMA = 62
+"""Layers of Gemma 3 27B, the only one whose queries are scaled by the share of a head in the stream."""
+_LLAMA_3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+"""How Llama 3.1 and later stretch positions, but for the factor: files hold the divisors that come of it."""
+_FLOAT32 = 0
+"""The number of this type in ggml."""
+
+
+def complete(config: Any, path: Path) -> None:
+    """Put the facts that transformers left out into a configuration.
+
+    Args:
+        config: of transformers, read of the file; it is changed.
+        path: the file.
+
+    Raises:
+        UnsupportedModelError: when the file is none that can be read.
+    """
+    settings, tensors = contents(path)
+    _scale(config, settings, {entry.name: entry for entry in tensors}, path)
+    size = settings.get(f"{settings.get('general.architecture')}.attention.key_length")
+    if config.model_type in _HEADS and isinstance(size, int):
+        config.head_dim = size
+    if config.model_type == "gemma3_text":
+        is_largest = config.num_hidden_layers == _LARGEST_GEMMA
+        config.query_pre_attn_scalar = (
+            config.hidden_size // config.num_attention_heads if is_largest else config.head_dim
+        )  # fmt: skip
+    if "tokenizer.ggml.padding_token_id" not in settings and (getattr(config, "pad_token_id", None) or 0) >= config.vocab_size:
+        config.pad_token_id = None  # the default of the family, which this model has no such token for
+
+
+def _scale(config: Any, settings: dict[str, Any], entries: dict[str, TensorEntry], path: Path) -> None:
+    """Stretch positions as the file says, or refuse a scaling that a configuration cannot express.
+
+    Source: Llama 3's rule as in transformers' `rope_type="llama3"`; linear scaling as in arXiv:2306.15595.
+    """
+    family = settings.get("general.architecture")
+    if family == "gpt-oss":  # the only family whose scaling transformers reads
+        return
+    if any(name.startswith("rope_factors_") for name in entries):
+        raise _not_said(path, "with separate tables for short and long texts")
+    kind = settings.get(f"{family}.rope.scaling.type", "none")
+    factor = settings.get(f"{family}.rope.scaling.factor", settings.get(f"{family}.rope.scale_linear", 1.0))
+    if kind not in ("none", "linear"):
+        raise _not_said(path, f"by the rule {kind}")
+    if factor not in (0.0, 1.0):
+        _stretch(config, {"rope_type": "linear", "factor": float(factor)})
+    if "rope_freqs.weight" in entries:
+        divisors = _numbers(path, entries["rope_freqs.weight"])
+        if any(divisor != 1.0 for divisor in divisors):
+            theta = config.rope_parameters.get("rope_theta")
+            rule = {"rope_type": "llama3", "factor": float(max(divisors)), **_LLAMA_3}
+            expected = _divisors(theta, rule, len(divisors)) if theta else []
+            if len(expected) != len(divisors) or not all(map(_alike, divisors, expected)):
+                raise _not_said(path, "with frequency divisors that differ from those of Llama 3.1")
+            _stretch(config, rule)
+
+
+def _alike(a: float, b: float) -> bool:
+    return math.isclose(a, b, rel_tol=1e-4)
+
+
+def _divisors(theta: float, rule: dict[str, Any], n: int) -> list[float]:
+    """Return the divisor of Llama 3 for each of n frequencies: long waves by the factor, short ones by 1, others by both."""
+    divisors = []
+    for place in range(n):
+        waves = rule["original_max_position_embeddings"] * theta ** (-place / n) / (2 * math.pi)
+        share = (waves - rule["low_freq_factor"]) / (rule["high_freq_factor"] - rule["low_freq_factor"])
+        share = min(1.0, max(0.0, share))
+        divisors.append(1 / ((1 - share) / rule["factor"] + share))
+    return divisors
+
+
+def _stretch(config: Any, rule: dict[str, Any]) -> None:
+    """Put a rule into a configuration: in one with two kinds of layers into that of those that attend to everything."""
+    parameters = config.rope_parameters
+    chosen = parameters.get("full_attention", parameters)
+    chosen.update(rule)
+
+
+def _numbers(path: Path, entry: TensorEntry) -> list[float]:
+    if entry.kind != _FLOAT32 or len(entry.shape) != 1:
+        raise _not_said(path, "with divisors that are not plain numbers")
+    (n,) = entry.shape
+    with path.open("rb") as file:
+        file.seek(entry.begin)
+        content = file.read(4 * n)
+    if len(content) != 4 * n:
+        raise UnsupportedModelError(f"{path.name} ends within its weights. Get it again.")
+    return list(struct.unpack(f"<{n}f", content))
+
+
+def _not_said(path: Path, how: str) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"{path.name} scales its rotary positions {how}, which Layerscope cannot read from a GGUF file. Use the original model."
+    )

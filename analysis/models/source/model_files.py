@@ -1,0 +1,256 @@
+"""Files of a model or adapter folder, checked before any library reads one of them.
+
+Libraries open the files that a weights index, a configuration or a tokenizer names, wherever they are. `check` refuses a folder
+with a link that leads out of it, and a folder with a document that names a file elsewhere. A snapshot in the Hub's cache
+consists of links into the `blobs` folder of its own repository; those count as inside.
+"""
+
+import contextlib
+import json
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.core import given
+from analysis.core.bounds import shown
+from analysis.core.errors import UnsupportedModelError
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+_INDEX_ENDING = ".index.json"
+_SAFE = ".safetensors"
+_TEMPLATES = "additional_chat_templates"
+_READ = (".json", ".model", ".txt", ".jinja", _SAFE, ".gguf", ".bin", ".tiktoken")
+"""Endings of files that libraries look for by name: a folder called so is refused."""
+_REPOSITORY = re.compile(r"(models|datasets)--.+")
+_MOST_INDEX_BYTES = 64 << 20
+_MOST_BYTES = 16 << 20
+_OF_TOKENIZER = re.compile(r".*_files?|vocab|merges")
+"""Keys by which a tokenizer names files; a vocabulary that is written out is no text."""
+_NEVER_OPENED = ("special_tokens_map_file", "added_tokens_file")
+"""Keys that older versions of transformers left in tokenizer_config.json; it looks these files up in the folder alone."""
+_OF_ADAPTER = re.compile(r".*_(files?|path|dir|folder)")
+"""Keys by which the configuration of an adapter names files."""
+_BASE = "base_model_name_or_path"
+"""The model that an adapter was made for, which PEFT does not open."""
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A file that a document names."""
+
+    document: str
+    key: str
+    name: Any
+    """As it is written."""
+    is_possible: bool
+    """Whether the document may name this file."""
+
+
+def check(folder: Path) -> None:
+    """Refuse a folder from which a library could be led to a file elsewhere.
+
+    Args:
+        folder: of a model or an adapter; a link to a folder counts as that folder.
+
+    Raises:
+        UnsupportedModelError: when a link leads out of the folder, or a document names a file that is not in it.
+        OSError: when something that would be read is no regular file, or cannot be read.
+    """
+    homes, names = _homes(folder), set[str]()
+    for entry in _entries(folder):
+        names.add(entry.name)
+        if entry.is_symlink() and not given.leads_into(entry, homes):
+            raise UnsupportedModelError(
+                f"{entry.name} in {folder.name} is a link that leads out of this folder. Layerscope reads only files "
+                "of the folder. Put a copy of the file in its place."
+            )
+        if _is_special(entry):
+            given.regular(entry)
+    for named in _named(folder, names):
+        if not named.is_possible:
+            raise UnsupportedModelError(
+                f"{named.document} of {folder.name} names {shown(named.name)} under {named.key}. Only files of this "
+                "folder are read, each by its name alone. Put the file into the folder, or remove the entry."
+            )
+
+
+@contextlib.contextmanager
+def checked(folder: Path) -> Iterator[None]:
+    """Run the body of a `with` statement on a checked folder, and refuse its results where files changed during the body.
+
+    Nobody can set the time at which a file was last put into its place, so an exchange shows, also one that was taken back.
+
+    Raises:
+        UnsupportedModelError, OSError: as `check`, and when a file was exchanged.
+    """
+    before = _stamps(folder)
+    check(folder)
+    yield
+    if _stamps(folder) != before:
+        raise UnsupportedModelError(
+            f"The files of {folder.name} changed while they were read. Wait until they are complete, and run it again."
+        )
+
+
+@contextlib.contextmanager
+def reading(folder: Path, gguf_file: str | None) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the folder that a library may read from, and the options that name a GGUF file to it.
+
+    Transformers also reads the files beside a GGUF file: another tokenizer, an adapter and the model that it names. So it is
+    given a folder with a link to the file and nothing else.
+    """
+    if gguf_file is None:
+        with checked(folder):
+            yield folder, {}
+        return
+    given.regular(folder / gguf_file)
+    with tempfile.TemporaryDirectory(prefix="layerscope-") as alone:
+        (Path(alone) / gguf_file).symlink_to((folder / gguf_file).resolve())
+        yield Path(alone), {"gguf_file": gguf_file}
+
+
+def _stamps(folder: Path) -> dict[Path, tuple[int, ...]]:
+    """Return which file each entry is, and when it was last changed or put there; of a link both of it and of its file."""
+    stamps = {}
+    for entry in _entries(folder):
+        try:
+            looks = (entry.lstat(), entry.stat())
+        except OSError:  # nothing to read
+            continue
+        stamps[entry] = tuple(n for look in looks for n in (look.st_dev, look.st_ino, look.st_size, look.st_ctime_ns))
+    return stamps
+
+
+def weights(folder: Path) -> list[Path]:
+    """Return the files that hold the weights of a model, as transformers chooses them.
+
+    Raises:
+        UnsupportedModelError: as `check`, and when a file is missing or the index cannot be read.
+        OSError: as `check`.
+    """
+    check(folder)
+    chosen = _object(folder / "config.json").get("transformers_weights")
+    first = folder / (chosen if isinstance(chosen, str) else WEIGHTS)
+    index = first if first.name.endswith(_INDEX_ENDING) else folder / INDEX
+    if first != index and (first.exists() or not index.exists()):
+        return [first] if first.exists() else sorted(folder.glob(f"*{_SAFE}"))
+    files = [folder / name for name in sorted(set(_shards(index)))]
+    if missing := [file.name for file in files if not file.is_file()]:
+        raise UnsupportedModelError(f"{folder.name} lacks {', '.join(missing[:3])}. Get its files again.")
+    return files
+
+
+def _homes(folder: Path) -> tuple[Path, ...]:
+    """Return where files may lie, without links: the folder and, for a snapshot, the blobs of its repository."""
+    real = Path(os.path.realpath(folder))
+    repository = real.parent.parent
+    is_snapshot = real.parent.name == "snapshots" and _REPOSITORY.fullmatch(repository.name)
+    return (real, repository / "blobs") if is_snapshot else (real,)
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    """Yield the entries that a library may read of a folder."""
+    for entry in sorted(folder.iterdir()):
+        if entry.name == _TEMPLATES:
+            yield entry
+            if entry.is_dir():
+                yield from sorted(entry.iterdir())
+        elif entry.name.endswith(_READ) or not entry.is_dir():
+            yield entry
+
+
+def _is_special(entry: Path) -> bool:
+    try:
+        mode = entry.stat().st_mode
+    except OSError:  # nothing to read
+        return False
+    return not stat.S_ISREG(mode) and not (entry.name == _TEMPLATES and stat.S_ISDIR(mode))
+
+
+def _named(folder: Path, names: set[str]) -> Iterator[_Named]:
+    for index in sorted(name for name in names if name.endswith(_INDEX_ENDING)):
+        is_read = index.endswith(_SAFE + _INDEX_ENDING)  # an index of pickles is not
+        for name in _shards(folder / index) if is_read else _values(_object(folder / index).get("weight_map")):
+            is_safe = not is_read or str(name).endswith(_SAFE)
+            yield _Named(index, "weight_map", name, is_safe and given.is_file_name(name))
+    config = _object(folder / "config.json")
+    for key, value in _pairs(config):
+        if key == "transformers_weights" and value is not None:
+            is_safe = value == config.get(key) and str(value).endswith((_SAFE, _SAFE + _INDEX_ENDING))
+            yield _Named("config.json", key, value, is_safe and given.is_file_name(value) and value in names)
+        elif key == "configuration_files":
+            yield _Named("config.json", key, value, not value)
+    tokenizer_config = _object(folder / "tokenizer_config.json")
+    yield _Named(
+        "tokenizer_config.json", "init_inputs", tokenizer_config.get("init_inputs"), not tokenizer_config.get("init_inputs")
+    )
+    for key, value in tokenizer_config.items():
+        if _OF_TOKENIZER.fullmatch(key) and key not in _NEVER_OPENED:
+            for name in value if isinstance(value, dict | list) and key.endswith("_files") else [value]:
+                is_file = key not in ("vocab", "merges") and given.is_file_name(name) and name in names
+                yield _Named("tokenizer_config.json", key, name, is_file or name is None or isinstance(name, dict | list))
+    for key, value in _object(folder / "special_tokens_map.json").items():
+        is_name = _OF_TOKENIZER.fullmatch(key) and isinstance(value, str)
+        yield _Named("special_tokens_map.json", key, value, not is_name)
+    for key, value in _pairs(_object(folder / "adapter_config.json")):
+        if _OF_ADAPTER.fullmatch(key) and key != _BASE:
+            yield _Named("adapter_config.json", key, value, not value)
+    if {"config.json", "adapter_config.json"} <= names:
+        raise UnsupportedModelError(
+            f"{folder.name} holds a model and an adapter, and transformers would apply the adapter without being "
+            "asked. Move the adapter into its own folder, and give that folder as --adapter."
+        )
+
+
+def _shards(index: Path) -> list[Any]:
+    """Return the names of files in a weights index, each once."""
+    try:
+        places = json.loads(given.read(index, _MOST_INDEX_BYTES).decode())["weight_map"].values()
+        return sorted({name if isinstance(name, str) else json.dumps(name): name for name in places}.values(), key=str)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        raise UnsupportedModelError(
+            f"The index of the weights in {index.parent.name} cannot be read: {_why(error)}. Get its files again."
+        ) from error
+
+
+def _values(held: Any) -> list[Any]:
+    return list(held.values()) if isinstance(held, dict) else []
+
+
+def _why(error: Exception) -> str:
+    return str(error.strerror if isinstance(error, OSError) else error)
+
+
+def _object(document: Path) -> dict[str, Any]:
+    """Return a JSON object as the libraries parse it; {} for text that they cannot parse either, and refuse themselves."""
+    if not document.exists():
+        return {}
+    try:
+        content = given.read(document, _MOST_BYTES)
+    except OSError as error:
+        raise UnsupportedModelError(
+            f"{document.name} of {document.parent.name} cannot be read: {_why(error)}. Get its files again."
+        ) from error
+    try:
+        parsed = json.loads(content.decode())
+    except (ValueError, RecursionError):
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _pairs(held: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the keys of an object and of all objects in it, each with its value."""
+    waiting = [held]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            yield from one.items()
+            waiting += one.values()
+        elif isinstance(one, list):
+            waiting += one

@@ -1,0 +1,244 @@
+"""A model on the Hub: which files of it make a model, of one commit, and which of them are on this machine.
+
+Nothing here loads a model library: pages ask it, too.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis import hub
+from analysis.core import units
+from analysis.core.errors import HubError, ModelNotFoundError, UnsupportedModelError
+from analysis.core.progress import OnProgress, Progress, ignore
+from analysis.data import starter
+from analysis.models.source.model_spec import ModelSpec
+
+_CONFIG = "config.json"
+_SAFE = ".safetensors"
+_GGUF = ".gguf"
+_ID = re.compile(r"^[\w.-]+/[\w.-]+$|^[A-Za-z][\w.-]*$")
+_FILE = re.compile(r"(\w[\w.-]*/\w[\w.-]*)/(\w[\w.-]*\.gguf)", re.ASCII)
+BESIDE = (".json", ".model", ".txt", ".jinja")
+"""Files beside the weights: the configuration and the tokenizer."""
+
+
+@dataclass(frozen=True)
+class Remote:
+    """Facts from the Hub about a model before its weights are fetched."""
+
+    commit: str
+    """Forty hexadecimal digits."""
+    n_bytes: int
+    """Of its weights, configuration and tokenizer."""
+    missing_bytes: int
+    """Of these, the bytes that are not fetched yet."""
+
+
+def bring(id: str, revision: str | None, on_progress: OnProgress, *, weights: bool) -> tuple[Path, Remote]:
+    """Let a model's files be here.
+
+    Args:
+        id: of the model on the Hub.
+        revision: a branch, a tag or a commit; None for the default branch.
+        on_progress: told of bytes, and of questions that the Hub did not answer.
+        weights: False for no more than the configuration.
+
+    Returns:
+        The folder with them, and the facts about all of them.
+
+    Raises:
+        ModelNotFoundError: the hub does not give it, and it is not here.
+        UnsupportedModelError: it has no weights that are safe to load.
+    """
+    try:
+        repository = _repository(id, revision, on_progress)
+        files = of_model(repository)
+        wanted = files if weights else [file for file in files if file.path == _CONFIG]
+        folder = _fetched(repository, wanted, on_progress if weights else ignore)  # a page of text is no transfer to watch
+        return folder, Remote(repository.commit, sum(file.size for file in files), hub.missing_bytes(repository, files))
+    except HubError as error:
+        raise ModelNotFoundError(str(error)) from error
+
+
+def file_of(source: str) -> tuple[str, str] | None:
+    """The repository and the name of a GGUF file on the Hub, written ORG/NAME/FILE.gguf; None of any other source."""
+    found = _FILE.fullmatch(source)
+    return None if found is None else (found[1], found[2])
+
+
+def bring_file(source: str, revision: str | None, on_progress: OnProgress, *, weights: bool) -> Path:
+    """Let a GGUF file from the Hub be here; one that is here is used without asking.
+
+    Args:
+        source: as `file_of` reads it.
+        revision: a branch, a tag or a commit; None for the default branch.
+        on_progress: told of bytes.
+        weights: False for no more than a look: its facts are in the file alone, so it must be here.
+
+    Raises:
+        ModelNotFoundError: it is not here, or the hub does not give it.
+    """
+    named = file_of(source)
+    assert named is not None, source
+    id, name = named
+    try:
+        if (here := _file_here(id, name, revision)) is not None:
+            return here
+        if not weights:
+            raise ModelNotFoundError(absent(source))
+        if hub.is_offline():
+            raise HubError("HF_HUB_OFFLINE blocks requests to the Hub.")
+        on_progress(Progress("asking the hub", message=f"Asking the Hub for {id}."))
+        repository = hub.look(id, revision)
+        file = repository.file(name)
+        if file is None:
+            there = [one.path for one in repository.files if one.path.endswith(_GGUF)]
+            raise HubError(f"{id} has no file {name}. Its GGUF files: {', '.join(there) or 'none'}.")
+        hub.remember(repository, revision)
+        return hub.fetch(repository, [file], on_progress) / name
+    except HubError as error:
+        raise ModelNotFoundError(f"{absent(source)} {error}") from error
+
+
+def _file_here(id: str, name: str, revision: str | None) -> Path | None:
+    """Where a file from the Hub is that came whole."""
+    for known in (hub.recall(hub.MODEL, id, revision), hub.there(hub.MODEL, id, revision)):
+        file = None if known is None else known.file(name)
+        if known is not None and file is not None and not hub.missing_bytes(known, [file]):
+            return hub.fetch(known, [file]) / name
+    return None
+
+
+def why_not_here(source: str, revision: str | None) -> str | None:
+    """Why a GGUF file from the Hub cannot be loaded now, in a sentence; None where it can, and of any other source."""
+    named = file_of(source)
+    if named is None or Path(source).is_file() or _file_here(*named, revision) is not None:
+        return None
+    return absent(source)
+
+
+def absent(source: str) -> str:
+    """The sentence for a GGUF file from the Hub that is not on this machine."""
+    id, name = file_of(source) or ("the Hub", source)
+    return (
+        f"The weights of {name.removesuffix(_GGUF)} are not on this machine. Download them with `python -m "
+        f"analysis models {source} --fetch`, or get {name} of {id} and give its path."
+    )
+
+
+def missing_bytes(id: str, commit: str) -> int | None:
+    """Return the bytes of a model at a commit that are not fetched yet; None where it was never asked for here."""
+    known = hub.recall(hub.MODEL, id, commit)
+    return None if known is None else hub.missing_bytes(known, of_model(known))
+
+
+def _repository(id: str, revision: str | None, on_progress: OnProgress) -> hub.Repository:
+    """Return the facts from the Hub about a model, or those of its last answer: for a commit both are the same."""
+    hub.check_id(id)
+    known = hub.recall(hub.MODEL, id, revision)
+    if known is not None and (hub.is_commit(revision) or hub.is_offline()):
+        return known
+    known = known or hub.there(hub.MODEL, id, revision)
+    if hub.is_offline():
+        if known is None or not _is_whole(known):
+            raise HubError(_not_here(id, revision))
+        return known
+    on_progress(Progress("asking the hub", message=f"Asking the Hub for {id}."))
+    try:
+        repository = hub.look(id, revision)
+    except HubError as error:
+        if known is None or not _is_whole(known):
+            raise HubError(f"{error}{_also_here(id, revision)}") from error
+        on_progress(
+            Progress("asking the hub", message=f"{error} Commit {known.commit[:12]} of {id} is on this machine and is used.")
+        )
+        return known
+    hub.remember(repository, revision)
+    return repository
+
+
+def of_model(repository: hub.Repository) -> list[hub.File]:
+    """The files that a model is loaded from.
+
+    Raises:
+        UnsupportedModelError: when there are none, or none that are safe to load.
+    """
+    top = [file for file in repository.files if "/" not in file.path]
+    safe = [file for file in top if file.path.endswith(_SAFE)]
+    names = [file.path for file in top]
+    if "adapter_config.json" in names and _CONFIG not in names:
+        raise UnsupportedModelError(
+            f"{repository.id} is an adapter, not a model. Give its base model as the model, and the adapter's "
+            "folder as --adapter."
+        )
+    if not safe:
+        ggufs = [name for name in names if name.endswith(_GGUF)]
+        instead = f"Choose one of its GGUF files ({', '.join(ggufs[:2])}), as {repository.id}/{ggufs[0]}" if ggufs else ""
+        raise UnsupportedModelError(
+            f"{repository.id} offers no safetensors weights at commit {repository.commit[:12]}, and Layerscope "
+            f"never loads pickled weights. {instead or 'Choose a model that offers them'}."
+        )
+    if _CONFIG not in names:
+        raise UnsupportedModelError(f"{repository.id} has no {_CONFIG}, so transformers cannot load it. Choose another model.")
+    # The same weights may lie there once more in another layout, as consolidated.safetensors.
+    chosen = [file for file in safe if file.path.startswith("model")] or safe
+    return [*(file for file in top if file.path.endswith(BESIDE)), *chosen]
+
+
+def _fetched(repository: hub.Repository, files: list[hub.File], on_progress: OnProgress) -> Path:
+    missing = hub.missing_bytes(repository, files)
+    if missing and hub.is_offline():
+        raise HubError(
+            f"{units.size(missing)} of {repository.id} at commit {repository.commit[:12]} are not on this "
+            "machine, and HF_HUB_OFFLINE blocks requests to the Hub. Unset HF_HUB_OFFLINE to download them, or "
+            f"use `starter` or a local folder.{_also_here(repository.id, repository.commit)}"
+        )
+    return hub.fetch(repository, files, on_progress)
+
+
+def _is_whole(repository: hub.Repository) -> bool:
+    """Return whether all files that a model is loaded from are here."""
+    try:
+        return not hub.missing_bytes(repository, of_model(repository))
+    except UnsupportedModelError:
+        return False
+
+
+def _not_here(id: str, revision: str | None) -> str:
+    at = f" at revision {revision!r}" if revision else ""
+    return (
+        f"{id!r}{at} is neither a local folder nor in the local Hub cache, and HF_HUB_OFFLINE blocks requests "
+        f"to the Hub. Unset HF_HUB_OFFLINE, or use `starter` or a local folder.{_also_here(id, revision)}"
+    )
+
+
+def _also_here(id: str, revision: str | None) -> str:
+    """Which other revisions of a model are whole on this machine, in a sentence; "" for none."""
+    whole = []
+    for name, commit in hub.revisions(hub.MODEL, id).items():
+        known = hub.recall(hub.MODEL, id, commit) or hub.there(hub.MODEL, id, commit)
+        if known is not None and revision not in (name, commit) and _is_whole(known):
+            whole.append(f"`--revision {commit[:12] if name == commit else name}`")
+    return f" This machine has another revision of it: {', '.join(whole)}." if whole else ""
+
+
+def hub_id(spec: ModelSpec) -> str | None:
+    """Return the Hub id of a model, so that others can ask for it: of the starter the model that was rounded to it.
+
+    None for a folder or a file of this machine, whose path says nothing to others.
+    """
+    if spec.source == "starter":
+        return starter.HUB_ID
+    file = file_of(spec.source)
+    name = file[0] if file else spec.source
+    try:
+        is_own = Path(spec.source).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):
+        is_own = True
+    return None if is_own or not may_be_id(name) else name
+
+
+def may_be_id(name: str) -> bool:
+    """Return whether a name is written as a Hub id, and not as a path."""
+    return bool(_ID.match(name)) and not name.startswith((".", "~")) and not name.endswith(_GGUF)

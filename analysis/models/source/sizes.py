@@ -1,0 +1,236 @@
+"""The size of a model, and of the model that remains after pruning: parameters, bytes of weights, KV cache."""
+
+from dataclasses import dataclass, field
+
+from analysis.core.blocks import ATTENTION, FEED_FORWARD, Part, Removal, single_parts
+from analysis.core.errors import SpecError
+
+
+@dataclass(frozen=True)
+class PartFacts:
+    """Sizes of the attention or the feed-forward part of one decoder layer, without the norms before and behind it."""
+
+    parameters: int
+    other_parameters: int
+    """As of `LayerFacts`."""
+    int8_bytes: int
+    nf4_bytes: int
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """Sizes of one decoder layer."""
+
+    other_parameters: int
+    """Parameters that stay in the dtype of the rest when layers are quantized: norms, biases, fused experts."""
+    int8_bytes: int
+    """Bytes of its matrices in 8 bits, with a float32 scale for each of their outputs."""
+    nf4_bytes: int
+    """Bytes of its matrices in NF4 with double quantization, scales and tables included."""
+    cache_width: int | None
+    """Elements of the keys and values that it keeps for each token; None where they are not kept token by token."""
+    cache_tokens: int | None
+    """The most tokens it keeps them of, one less than its sliding window; None for all."""
+    attention: PartFacts | None = None
+    """Sizes of its attention; None in results that are older than this field, and where it has no known name."""
+    feed_forward: PartFacts | None = None
+    """The same of its feed-forward part."""
+    expert_parameters: int = 0
+    """Parameters of the experts that its router chooses from; 0 without any, and in results that are older than this field."""
+    idle_parameters: int = 0
+    """Of these, as many as a token does not go through."""
+    n_experts: int = 0
+    """How many experts these are."""
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """The size of a model, from its configuration."""
+
+    name: str
+    """Name to show: the hub id, the folder's name, or the starter model's name."""
+    family: str
+    """`model_type` of the configuration: llama, qwen3, gpt2 …"""
+    n_layers: int
+    hidden_size: int
+    vocab_size: int
+    layer_parameters: list[int]
+    """Parameters of each decoder layer."""
+    other_parameters: int
+    """Embeddings, final norm and head; tied weights counted once."""
+    bytes_per_parameter: float
+    """Bytes per decoder-layer weight in the dtype or quantization used."""
+    max_positions: int | None
+    """The model's window in tokens, if it states one."""
+    layers: list[LayerFacts] = field(default_factory=list)
+    """Sizes of each decoder layer; empty in results that are older than this field."""
+    part_of: str = ""
+    """Of the text part of a multimodal model the family of the whole one: llava, qwen2_5_vl …; "" of others."""
+
+    weights_format: str = ""
+    """Format of the stored weights, for example "Q4_1" or "bfloat16"; "" in results that are older than this field."""
+
+    @property
+    def family_in_words(self) -> str:
+        """Return its family, and the model that it is a part of: "llama", or "llama, the text part of a llava model"."""
+        return f"{self.family}, the text part of a {self.part_of} model" if self.part_of else self.family
+
+    @property
+    def n_parameters(self) -> int:
+        """All parameters, tied weights counted once."""
+        return sum(self.layer_parameters) + self.other_parameters
+
+    @property
+    def expert_parameters(self) -> int:
+        """Those of experts that a router chooses from; 0 in a model without, and in results that are older than this."""
+        return sum(layer.expert_parameters for layer in self.layers)
+
+    @property
+    def active_parameters(self) -> int:
+        """Those that a token goes through: all, but for the experts that it is not sent to."""
+        return self.n_parameters - sum(layer.idle_parameters for layer in self.layers)
+
+
+DTYPE_BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
+
+
+@dataclass(frozen=True)
+class Savings:
+    """Parameters and layers that remain after a cut, and those that are removed."""
+
+    parameters: int
+    """Removed parameters."""
+    fraction: float
+    """Removed share of ALL parameters, embeddings and head included; below n/L, since those stay."""
+    weight_bytes: int
+    """Removed bytes of weights in the dtype or quantization of the model."""
+    kept_parameters: int
+    active_parameters: int
+    """Of those that are kept, as many as a token goes through: the others are experts that it is not sent to."""
+
+
+def savings(model: ModelFacts, block: Removal | None) -> Savings:
+    """Return the savings from removing `block`; embeddings, final norm and head are never removed.
+
+    Raises:
+        SpecError: when parts of layers are removed and their size is not known (`knows`).
+    """
+    removed = sum(model.layer_parameters[layer] for layer in block.layers) if block is not None else 0
+    removed += sum(part.parameters for parts in _lost_parts(model, block).values() for part in parts)
+    without_experts = frozenset[int]() if block is None else {layer for layer, part in block.parts if part == FEED_FORWARD}
+    idle = sum(layer.idle_parameters for index, layer in enumerate(model.layers) if index not in without_experts)
+    return Savings(
+        parameters=removed,
+        fraction=removed / model.n_parameters,
+        weight_bytes=int(removed * model.bytes_per_parameter),
+        kept_parameters=model.n_parameters - removed,
+        active_parameters=model.n_parameters - removed - idle,
+    )
+
+
+def weight_bytes(model: ModelFacts, block: Removal | None, precision: str, *, rest: str = "bfloat16") -> int | None:
+    """Bytes of the weights that are left without `block`.
+
+    Args:
+        model: the unpruned model.
+        block: the removed layers; None for the unpruned model.
+        precision: a dtype, or `8bit` or `4bit` (NF4 with double quantization) for the matrices of the decoder layers.
+        rest: the dtype of everything else where the layers are quantized: embeddings, head, norms, biases, fused experts.
+
+    Returns:
+        The bytes, quantization constants included; None for a quantized precision where the layers' facts are not known.
+    """
+    if precision in DTYPE_BYTES:
+        return int(savings(model, block).kept_parameters * DTYPE_BYTES[precision])
+    layers = layer_bytes(model, block, precision, rest=rest)
+    return sum(layers) + int(model.other_parameters * DTYPE_BYTES[rest]) if layers else None
+
+
+def layer_bytes(model: ModelFacts, block: Removal | None, precision: str, *, rest: str = "bfloat16") -> list[int]:
+    """Bytes of the weights of each layer that is left without `block`; arguments as of `weight_bytes`.
+
+    Returns:
+        The bytes, first layer first; none for a quantized precision where the layers' facts are not known.
+    """
+    lost, kept = _lost_parts(model, block), _kept(model, block)
+    if precision in DTYPE_BYTES:
+        left = [model.layer_parameters[layer] - sum(part.parameters for part in lost.get(layer, ())) for layer in kept]
+        return [int(n * DTYPE_BYTES[precision]) for n in left]
+
+    def quantized(facts: LayerFacts | PartFacts) -> int:
+        return (facts.nf4_bytes if precision == "4bit" else facts.int8_bytes) + int(facts.other_parameters * DTYPE_BYTES[rest])
+
+    return [quantized(model.layers[layer]) - sum(map(quantized, lost.get(layer, ()))) for layer in kept if model.layers]
+
+
+DIVIDED = ("none", "4bit")
+"""Quantizations of models whose layers can be divided over processes.
+
+LLM.int8 keeps numbers beside its weights that cannot be divided.
+"""
+
+
+def divided_bytes(model: ModelFacts, n: int, precision: str, *, rest: str = "bfloat16") -> int | None:
+    """Bytes of the weights that each of `n` processes has in memory at most, where the layers are divided over them.
+
+    They are all weights but the layers, its part of every layer, and the buffers of the layer at work. The buffers hold its
+    part once more, the parts that all sent, and the layer itself. Arguments as of `weight_bytes`.
+    """
+    whole = weight_bytes(model, None, precision, rest=rest)
+    layers = layer_bytes(model, None, precision, rest=rest)
+    return None if whole is None else whole - sum(layers) + -(-(sum(layers) + max(layers)) // n) + 2 * max(layers)
+
+
+def kv_cache_bytes(model: ModelFacts, block: Removal | None, *, tokens: int, batch_size: int = 1, dtype: str) -> int | None:
+    """Bytes of the keys and values that are kept for a context, without `block`.
+
+    Args:
+        model: the unpruned model.
+        block: the removed layers; None for the unpruned model. A layer without its attention keeps none.
+        tokens: length of the context; a sliding-window layer keeps no more than its window needs.
+        batch_size: contexts at once.
+        dtype: of the model's computation, with any quantization of its weights.
+
+    Returns:
+        The bytes, or None where they are not known: of results that are older than this figure. None also for families that
+        keep something else than keys and values for each token.
+    """
+    silent = frozenset[tuple[int, str]]() if block is None else block.parts
+    elements = 0
+    for layer in (facts for index, facts in enumerate(model.layers) if (index, ATTENTION) not in silent):
+        if layer.cache_width is None:
+            return None
+        elements += layer.cache_width * (tokens if layer.cache_tokens is None else min(tokens, layer.cache_tokens))
+    return int(elements * batch_size * DTYPE_BYTES[dtype]) if model.layers else None
+
+
+def _kept(model: ModelFacts, block: Removal | None) -> list[int]:
+    """The layers that are left, whole or in part."""
+    removed = set(block.layers) if block is not None else set()
+    return [layer for layer in range(len(model.layer_parameters)) if layer not in removed]
+
+
+def knows(model: ModelFacts, block: Removal | None) -> bool:
+    """Return whether the sizes of the parts in `block` are known; in older results those of parts of layers are not."""
+    return block is None or all(_part(model, part) is not None for part in single_parts(block))
+
+
+def _part(model: ModelFacts, part: Part) -> PartFacts | None:
+    layer, which = part
+    if layer >= len(model.layers):
+        return None
+    return model.layers[layer].attention if which == ATTENTION else model.layers[layer].feed_forward
+
+
+def _lost_parts(model: ModelFacts, block: Removal | None) -> dict[int, list[PartFacts]]:
+    """The removed parts of layers that stay in part, by layer."""
+    lost: dict[int, list[PartFacts]] = {}
+    for layer, which in single_parts(block) if block is not None else ():
+        facts = _part(model, (layer, which))
+        if facts is None:
+            raise SpecError(
+                f"The size of the {which} part of layer {layer} of {model.name} is not recorded. Look at the model "
+                "again (page Model, or the command models), or remove whole layers."
+            )
+        lost.setdefault(layer, []).append(facts)
+    return lost
