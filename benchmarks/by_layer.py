@@ -72,9 +72,14 @@ def write_model(folder: Path, n_layers: int, dtype: str, **shape: int) -> None:
     """One file for each layer, so that no more than one is ever in memory."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(gguf_conversion.model_folder())
     config = transformers.LlamaConfig(
-        **SHAPE | shape, num_hidden_layers=n_layers, vocab_size=len(tokenizer), bos_token_id=0, eos_token_id=0,
-        dtype=dtype, architectures=["LlamaForCausalLM"],
-    )  # fmt: skip
+        **SHAPE | shape,
+        num_hidden_layers=n_layers,
+        vocab_size=len(tokenizer),
+        bos_token_id=0,
+        eos_token_id=0,
+        dtype=dtype,
+        architectures=["LlamaForCausalLM"],
+    )
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config)
     folder.mkdir(parents=True, exist_ok=True)

@@ -107,9 +107,11 @@ def main() -> None:
     keep_what_is_read()
     unpruned, *pruned = likelihood.text_losses(loaded.decoder, texts.judging, [None, *cuts])
     level = sum(loss * weight for loss, weight in zip(unpruned, texts.weights, strict=True)) / sum(texts.weights)
-    say(f"{loaded.facts.name}, {options.dtype}: unpruned {level:.3f} nats on {len(unpruned)} texts of C4, "
+    say(
+        f"{loaded.facts.name}, {options.dtype}: unpruned {level:.3f} nats on {len(unpruned)} texts of C4, "
         f"{sum(texts.weights):,} tokens, fitted on {len(texts.fitting)} texts of Wikipedia, "
-        f"{sum(map(len, texts.fitting)):,} tokens")  # fmt: skip
+        f"{sum(map(len, texts.fitting)):,} tokens"
+    )
     say("| n | cut | recipe | nats over unpruned | against the unhealed model | |\n|--:|---|---|---|---|---|")
     for cut, bare in zip(cuts, pruned, strict=True):
         say(f"| {cut.size} | {cut.halves()} | none | {texts.over(unpruned, bare)} | | |")

@@ -76,10 +76,18 @@ def healed(folder: Path, cache: Path, memory: str, dtype: str, asked: argparse.N
     command += ["--workers", "2", "--memory", memory]
     texts, others = documents.two_kinds(cache)
     fields = {
-        "corpus.source": texts, "corpus.n_texts": 100, "corpus.seq_len": 64, "corpus.split": "train", "benchmark": None,
-        "validation.source": others, "validation.n_texts": 3, "validation.seq_len": 32, "batch_size": 2, "instant": False,
+        "corpus.source": texts,
+        "corpus.n_texts": 100,
+        "corpus.seq_len": 64,
+        "corpus.split": "train",
+        "benchmark": None,
+        "validation.source": others,
+        "validation.n_texts": 3,
+        "validation.seq_len": 32,
+        "batch_size": 2,
+        "instant": False,
         "eval_every": 100,
-    }  # fmt: skip
+    }
     for name, value in fields.items():
         command += ["--set", f"{name}={json.dumps(value)}"]
     began, most = time.perf_counter(), dict[int, int]()

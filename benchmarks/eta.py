@@ -60,9 +60,16 @@ def request(kind: str, scale: float, dtype: str) -> Any:
         few = DistanceSpec(model, corpus=CorpusSpec(n_texts=2, seq_len=32))
         return DamageSpec(model, corpus=CorpusSpec(n_texts=n(48), seq_len=64), max_size=2, distances=few)
     return HealSpec(
-        block=Block(20, 5), model=model, corpus=CorpusSpec("c4", 400, 64, "train"), benchmark=None,
-        validation=CorpusSpec("c4", n_texts=4, seq_len=64), steps=n(60), batch_size=4, eval_every=n(10), warmup_steps=2,
-    )  # fmt: skip
+        block=Block(20, 5),
+        model=model,
+        corpus=CorpusSpec("c4", 400, 64, "train"),
+        benchmark=None,
+        validation=CorpusSpec("c4", n_texts=4, seq_len=64),
+        steps=n(60),
+        batch_size=4,
+        eval_every=n(10),
+        warmup_steps=2,
+    )
 
 
 @dataclass

@@ -57,10 +57,15 @@ def prepared(options: argparse.Namespace):
 
     found = loaded(options.dtype)
     spec = recipes.heal_spec(
-        "paper", model=found.spec, block=Block(*BLOCK), steps=options.steps + 1, batch_size=options.rows,
-        gradient_accumulation=EFFECTIVE_BATCH // options.rows, seq_len=options.seq_len,
+        "paper",
+        model=found.spec,
+        block=Block(*BLOCK),
+        steps=options.steps + 1,
+        batch_size=options.rows,
+        gradient_accumulation=EFFECTIVE_BATCH // options.rows,
+        seq_len=options.seq_len,
         corpus=corpora.resolve(CorpusSpec("c4", 1000, options.seq_len, "train")),
-    )  # fmt: skip
+    )
     packed = packing.training_rows(spec.corpus, Apart([]), found.tokenizer, max_rows=EFFECTIVE_BATCH * spec.steps)
     pruning.cut(found.decoder, spec.block)
     model = adapters.attach(found.decoder, spec, 0)
@@ -117,15 +122,27 @@ def usual(options: argparse.Namespace) -> dict:
             marks.append((time.perf_counter(), COUNTS.flop))
 
     arguments = transformers.TrainingArguments(
-        output_dir=options.scratch, max_steps=options.steps + 1, per_device_train_batch_size=options.rows,
-        gradient_accumulation_steps=EFFECTIVE_BATCH // options.rows, learning_rate=3e-4, lr_scheduler_type="cosine",
-        warmup_steps=1, save_strategy="no", report_to=[], disable_tqdm=True, bf16=options.dtype == "bfloat16", use_cpu=True,
+        output_dir=options.scratch,
+        max_steps=options.steps + 1,
+        per_device_train_batch_size=options.rows,
+        gradient_accumulation_steps=EFFECTIVE_BATCH // options.rows,
+        learning_rate=3e-4,
+        lr_scheduler_type="cosine",
+        warmup_steps=1,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        bf16=options.dtype == "bfloat16",
+        use_cpu=True,
         logging_strategy="no",
-    )  # fmt: skip
+    )
     trainer = transformers.Trainer(
-        model=model, args=arguments, train_dataset=rows, callbacks=[Clock()],
+        model=model,
+        args=arguments,
+        train_dataset=rows,
+        callbacks=[Clock()],
         data_collator=transformers.DataCollatorForLanguageModeling(tokenizer, mlm=False),
-    )  # fmt: skip
+    )
     torch.manual_seed(0)
     trainer.train()
     steps = [Work(after[0] - before[0], after[1] - before[1]) for before, after in pairwise(marks)]

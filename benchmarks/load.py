@@ -160,9 +160,7 @@ class Visit:
         await self._everybody.wait()
 
 
-async def visitor(
-    chromium: Browser, address: str, number: int, pause_s: tuple[float, float], visit: Visit, log: Log
-) -> None:  # fmt: skip
+async def visitor(chromium: Browser, address: str, number: int, pause_s: tuple[float, float], visit: Visit, log: Log) -> None:
     """One person with a window of their own, from opening Explore until time is up."""
     chance = random.Random(number)
     context = await chromium.new_context(viewport=SIZE)

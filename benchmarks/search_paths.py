@@ -76,8 +76,10 @@ def main() -> None:
         with metered() as work:
             result = search.run(asked, load=load.ReadyModel(loaded))
         found[name] = {one.n: tuple(one.layers) for one in result.found}
-        say(f"{name}: {result.n_sets} sets in {result.wall_s:.0f} s, {work.flop / 1e12:.1f} teraflop now, "
-            f"{takes(asked, result.model).flop / 1e12:.1f} predicted, n up to {len(result.found)}. {result.ended}")  # fmt: skip
+        say(
+            f"{name}: {result.n_sets} sets in {result.wall_s:.0f} s, {work.flop / 1e12:.1f} teraflop now, "
+            f"{takes(asked, result.model).flop / 1e12:.1f} predicted, n up to {len(result.found)}. {result.ended}"
+        )
     texts, _ = search.documents(spec.report, loaded)
     objective = Objective(loaded.decoder, texts, kind="loss", stride=1, keep_bytes=STREAM_BYTES)
     weights = [float(len(one) - 1) for one in texts]

@@ -92,8 +92,9 @@ class Plain:
         """KL of each text, nats per token."""
         p, q = self._unpruned[begin, end], self._read(layers, begin, end)
         found = (p.exp() * (p - q)).sum(-1)
-        return [float(found[row, list(counted(len(ids), self._stride))].mean())
-                for row, ids in enumerate(self._texts[begin:end])]  # fmt: skip
+        return [
+            float(found[row, list(counted(len(ids), self._stride))].mean()) for row, ids in enumerate(self._texts[begin:end])
+        ]
 
 
 def main() -> None:
@@ -131,12 +132,12 @@ def main() -> None:
     say(f"  plain  predicted from {len(apart)} of {len(asking.measured)} measurements, {place.speed(theirs)}")
     all_tokens = len(asking.values) * tokens_of(asking, 0, len(asking.texts))
     for what, read in (("the very measurements", tokens), ("every set on all texts, no quick look", all_tokens)):
-        whole, processor, flop = (
-            each * read / sampled for each in (theirs.seconds, theirs.cpu_s, theirs.flop)
-        )  # fmt: skip
+        whole, processor, flop = (each * read / sampled for each in (theirs.seconds, theirs.cpu_s, theirs.flop))
         ratios = whole / ours.seconds, processor / ours.cpu_s, flop / ours.flop
-        say(f"    {what}: {whole:.1f} s, {ratios[0]:.2f} x (target {TARGET}), of CPU seconds {ratios[1]:.2f} x, "
-            f"of the operations {ratios[2]:.2f} x")  # fmt: skip
+        say(
+            f"    {what}: {whole:.1f} s, {ratios[0]:.2f} x (target {TARGET}), of CPU seconds {ratios[1]:.2f} x, "
+            f"of the operations {ratios[2]:.2f} x"
+        )
     say(f"  KL differs by {fmean(apart):.1e} nats on average, {max(apart):.1e} at most")
 
 

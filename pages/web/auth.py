@@ -15,7 +15,6 @@ from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote, urlencode, urlsplit
 
-from itsdangerous import BadSignature, URLSafeTimedSerializer
 from jinja2 import Environment, StrictUndefined
 from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
@@ -23,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 from streamlit import auth_util, config
 from streamlit.web.server import server_util
+from streamlit.web.server.starlette.starlette_app_utils import create_signed_value, decode_signed_value
 
 from analysis.core import serving
 from analysis.core.errors import LayerscopeError, SpecError
@@ -32,8 +32,8 @@ from pages.web.address import base_path, is_local, server_address, server_url
 from pages.web.tokens import Tokens
 from pages.web.visitors import HOST, VIEWER, Visitor
 
-VISIT_S = 14 * 24 * 3600
-"""Seconds that a visit in Show lasts before the link is needed again."""
+VISIT_DAYS = 14
+"""Days that a visit in Show lasts before the link is needed again."""
 
 _PAGE = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
     (Path(__file__).resolve().parents[1] / "assets" / "login.html.jinja").read_text(encoding="utf-8")
@@ -107,10 +107,12 @@ class AuthMiddleware:
         if self.mode != SHOW:
             return None
         try:
-            role = self._signer().loads(request.cookies.get(self.cookie, ""), max_age=VISIT_S)
-        except (BadSignature, LayerscopeError):
+            role = decode_signed_value(self._tokens().key, self.cookie, request.cookies.get(self.cookie, ""), VISIT_DAYS)
+        except LayerscopeError:
             return None
-        return Visitor(HOST if role == HOST and not _is_from_elsewhere(request) else VIEWER)
+        if role is None:
+            return None
+        return Visitor(HOST if role == HOST.encode() and not _is_from_elsewhere(request) else VIEWER)
 
     def _until_over(self, request: HTTPConnection, visitor: Visitor, receive: Receive, send: Send) -> tuple[Receive, Send]:
         """Return the two ends of an open web socket, which close as soon as the visit has ended."""
@@ -172,9 +174,14 @@ class AuthMiddleware:
         answer = RedirectResponse(_without_token(request), status_code=HTTPStatus.SEE_OTHER, headers=_HEADERS)
         if visitor is None or visitor.role != HOST:
             answer.set_cookie(
-                self.cookie, str(self._signer().dumps(role)), max_age=VISIT_S, path=self.base.rstrip("/") or "/", httponly=True,
-                samesite="lax", secure=request.get("scheme") == "https",
-            )  # fmt: skip
+                self.cookie,
+                create_signed_value(valid.key, self.cookie, role).decode(),
+                max_age=VISIT_DAYS * 24 * 3600,
+                path=self.base.rstrip("/") or "/",
+                httponly=True,
+                samesite="lax",
+                secure=request.get("scheme") == "https",
+            )
         return answer
 
     def _page(self, request: HTTPConnection, status: HTTPStatus, message: str) -> Response | WebSocketClose:
@@ -188,10 +195,6 @@ class AuthMiddleware:
         links = {name: urlencode({"provider": auth_util.encode_provider_token(name)}) for name in names if is_login}
         page = _PAGE.render(said=message, links=links, may_leave=is_logout, base=self.base)
         return HTMLResponse(page, status_code=status, headers=_HEADERS)
-
-    def _signer(self) -> URLSafeTimedSerializer:
-        """Return the signer of cookies, with a key that goes with the file of the tokens."""
-        return URLSafeTimedSerializer(self._tokens().key, salt=self.cookie)
 
     def _tokens(self) -> Tokens:
         """Return the tokens of the file as it is now, announced where they are new."""

@@ -15,9 +15,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from ipaddress import ip_address, ip_network
-from typing import Any
+from typing import Any, Literal
 
 import uvicorn
 
@@ -45,13 +44,8 @@ _KIND = 60
 """Characters by which two messages of the log are of one kind."""
 
 
-class Phase(Enum):
-    """The event that a connection waits for."""
-
-    HEAD = "the head of a request"
-    BODY = "the body of a request"
-    ANSWER = "an answer"
-    SOCKET = "messages of a web socket"
+Phase = Literal["head", "body", "answer", "socket"]
+"""The part of a request that a connection waits for; an open web socket is in one phase until it closes."""
 
 
 @dataclass(eq=False)
@@ -67,7 +61,7 @@ class Connection:
     is_socket: bool = False
     n_bytes: int = 0
     """Bytes received in all."""
-    _last: tuple[Phase, Any] = (Phase.HEAD, None)
+    _last: tuple[Phase, Any] = ("head", None)
     """Phase and request at the last look."""
     _n_before: int = 0
     """Bytes received before this phase."""
@@ -80,10 +74,10 @@ class Connection:
         """The present phase."""
         cycle = self.protocol.cycle
         if self.is_socket:
-            return Phase.SOCKET
+            return "socket"
         if cycle is None or (cycle.response_complete and not cycle.more_body):
-            return Phase.HEAD
-        return Phase.BODY if cycle.more_body else Phase.ANSWER
+            return "head"
+        return "body" if cycle.more_body else "answer"
 
     def is_too_slow(self, now: float) -> bool:
         """Look at the connection and return whether it is to be ended."""
@@ -94,12 +88,12 @@ class Connection:
         if not unsent or unsent < self._unsent or not self._unsent:
             self._unsent_since = now
         self._unsent = unsent
-        if unsent and now - self._unsent_since > SEND_S and (phase is not Phase.SOCKET or self.transport.is_closing()):
+        if unsent and now - self._unsent_since > SEND_S and (phase != "socket" or self.transport.is_closing()):
             return True
         passed = now - self.since
-        if phase is Phase.HEAD:
+        if phase == "head":
             return passed > HEAD_S
-        if phase is not Phase.BODY:
+        if phase != "body":
             return False
         is_read = not self.protocol.flow.read_paused  # else it is the program that is slow
         return is_read and self.n_bytes - self._n_before < (passed - BODY_S) * BODY_BYTES_PER_S
@@ -148,7 +142,7 @@ class Connections:
 
     def _end_one(self, candidates: Iterable[Connection]) -> bool:
         """End the oldest without a request, of the address that has most of them; False where there is none."""
-        waiting = [each for each in candidates if each.phase is Phase.HEAD]
+        waiting = [each for each in candidates if each.phase == "head"]
         if not waiting:
             return False
         ((address, _),) = Counter(each.address for each in waiting).most_common(1)

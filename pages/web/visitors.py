@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 from starlette.requests import HTTPConnection
 from streamlit import auth_util
 from streamlit.web.server import server_util
-from streamlit.web.server.starlette import starlette_app_utils
+from streamlit.web.server.starlette.starlette_app_utils import decode_signed_value
 
 from analysis.core.serving import SECRET_HEADER, Serving
 
@@ -101,7 +101,7 @@ def _claims(cookies: Mapping[str, str]) -> dict[str, Any]:
 
     def decoded(name: str) -> bytes | None:
         value = cookies.get(name, "").encode("latin-1", "replace")
-        return starlette_app_utils.decode_signed_value(server_util.get_cookie_secret(), name, value)
+        return decode_signed_value(server_util.get_cookie_secret(), name, value)
 
     try:
         claims = json.loads(auth_util.get_cookie_with_chunks(decoded, server_util.AUTH_COOKIE_NAME) or b"null")

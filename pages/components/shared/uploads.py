@@ -28,9 +28,13 @@ def field(kinds: words.Markdown, endings: Sequence[str], *, key: str, help: word
     """
     closed = access.why_not_start()
     upload = st.file_uploader(
-        f"{kinds}, up to {FILE_MB} MB", type=list(endings), key=key, max_upload_size=FILE_MB,
-        disabled=closed is not None, help=words.plain(closed) if closed else help,
-    )  # fmt: skip
+        f"{kinds}, up to {FILE_MB} MB",
+        type=list(endings),
+        key=key,
+        max_upload_size=FILE_MB,
+        disabled=closed is not None,
+        help=words.plain(closed) if closed else help,
+    )
     return None if closed else upload
 
 

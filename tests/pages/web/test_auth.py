@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from itsdangerous import TimestampSigner
 from starlette.datastructures import Headers
 from streamlit import auth_util, config
 from streamlit.web.server.starlette import starlette_app_utils
@@ -18,14 +19,35 @@ from pages.web import auth, tokens, visitors
 from pages.web.address import server_url
 from pages.web.visitors import HOST, OPERATOR, USER, VIEWER, Visitor
 
-PATHS = ("/", "/heal", "/_stcore/host-config", "/_stcore/metrics", "/_stcore/upload_file/a/b", "/media/x.png", "/static/x.js",
-         "/component/x", "/_stcore/health/", "//_stcore/health", "/auth/login", "/oauth2callback", "/poll", "/%70oll",
-         "/../_stcore/health", "/_stcore/health\\", "/_STCORE/HEALTH")  # fmt: skip
+PATHS = (
+    "/",
+    "/heal",
+    "/_stcore/host-config",
+    "/_stcore/metrics",
+    "/_stcore/upload_file/a/b",
+    "/media/x.png",
+    "/static/x.js",
+    "/component/x",
+    "/_stcore/health/",
+    "//_stcore/health",
+    "/auth/login",
+    "/oauth2callback",
+    "/poll",
+    "/%70oll",
+    "/../_stcore/health",
+    "/_stcore/health\\",
+    "/_STCORE/HEALTH",
+)
 HERE = ("127.0.0.1", 8501)
 THERE = ("192.0.2.7", 50000)
 SECRET = "between-the-proxy-and-the-server-1"
-PROXY = {"LAYERSCOPE_MODE": "team", "LAYERSCOPE_PROXY_HEADER": "X-Forwarded-User", "LAYERSCOPE_PROXY_SECRET": SECRET,
-         "LAYERSCOPE_USERS": "ada", "LAYERSCOPE_OPERATORS": "root"}  # fmt: skip
+PROXY = {
+    "LAYERSCOPE_MODE": "team",
+    "LAYERSCOPE_PROXY_HEADER": "X-Forwarded-User",
+    "LAYERSCOPE_PROXY_SECRET": SECRET,
+    "LAYERSCOPE_USERS": "ada",
+    "LAYERSCOPE_OPERATORS": "root",
+}
 
 
 @dataclass
@@ -75,8 +97,20 @@ def ask(environ) -> Ask:
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b"in"})
 
-    def request(path="/", query="", *, kind="http", method="GET", cookie="", accept="*/*", host="127.0.0.1:8501",
-                client=HERE, server=HERE, scheme="http", headers=()):  # fmt: skip
+    def request(
+        path="/",
+        query="",
+        *,
+        kind="http",
+        method="GET",
+        cookie="",
+        accept="*/*",
+        host="127.0.0.1:8501",
+        client=HERE,
+        server=HERE,
+        scheme="http",
+        headers=(),
+    ):
         if not made:
             settings, mode = auth.checked_settings(environ)
             made.append(auth.AuthMiddleware(dashboard, settings, mode, lambda path: path == "poll"))
@@ -84,8 +118,16 @@ def ask(environ) -> Ask:
         answer = Answer()
         sent = [(b"host", host.encode()), (b"accept", accept.encode()), *headers]
         sent += [(b"cookie", cookie.encode())] if cookie else []
-        scope = {"type": kind, "method": method, "path": path, "query_string": query.encode(), "headers": sent,
-                 "client": client, "server": server, "scheme": scheme}  # fmt: skip
+        scope = {
+            "type": kind,
+            "method": method,
+            "path": path,
+            "query_string": query.encode(),
+            "headers": sent,
+            "client": client,
+            "server": server,
+            "scheme": scheme,
+        }
 
         async def receive():
             pytest.fail("It read a body.")
@@ -293,9 +335,8 @@ def test_a_cookie_that_was_changed_or_is_old_opens_nothing(ask, show, monkeypatc
     body, rest = value.split(".", 1)
     for wrong in (body, f"{body}.", f"{body}.{rest[:-2]}", f"{body}x.{rest}", f"Imhvc3Qi.{rest}", "\u00ff.\u00ff", "[].x", ""):
         assert not ask(cookie=f"{name}={wrong}").passed
-    now = auth.URLSafeTimedSerializer.default_signer.get_timestamp
-    monkeypatch.setattr(auth.URLSafeTimedSerializer.default_signer, "get_timestamp",
-                        lambda signer: now(signer) + auth.VISIT_S + 1)  # fmt: skip
+    now = TimestampSigner.get_timestamp
+    monkeypatch.setattr(TimestampSigner, "get_timestamp", lambda signer: now(signer) + auth.VISIT_DAYS * 24 * 3600 + 1)
     assert not ask(cookie=cookie).passed
 
 
@@ -328,8 +369,14 @@ def open_socket(settings, mode, headers=()):
         got.append(message)
 
     made = auth.AuthMiddleware(dashboard, settings, mode, lambda path: False)
-    scope = {"type": "websocket", "path": "/_stcore/stream", "query_string": b"", "client": HERE, "server": HERE,
-             "headers": [(b"host", b"127.0.0.1:8501"), *headers]}  # fmt: skip
+    scope = {
+        "type": "websocket",
+        "path": "/_stcore/stream",
+        "query_string": b"",
+        "client": HERE,
+        "server": HERE,
+        "headers": [(b"host", b"127.0.0.1:8501"), *headers],
+    }
     return made, scope, send, got, heard
 
 

@@ -72,9 +72,12 @@ def test_a_script_comes_from_memory_and_browsers_keep_it(static):
 @pytest.mark.parametrize(
     ("path", "method", "headers"),
     [
-        ("/static/js/map.5.js", "GET", []), ("/static/js/Slider.6.js", "HEAD", []), ("/js/Slider.6.js", "GET", []),
-        ("/static/js/Slider.6.js", "GET", [(b"range", b"bytes=0-1")]), ("/static/js/../index.html", "GET", []),
+        ("/static/js/map.5.js", "GET", []),
+        ("/static/js/Slider.6.js", "HEAD", []),
+        ("/js/Slider.6.js", "GET", []),
+        ("/static/js/Slider.6.js", "GET", [(b"range", b"bytes=0-1")]),
+        ("/static/js/../index.html", "GET", []),
     ],
-)  # fmt: skip
+)
 def test_everything_else_is_answered_by_streamlit(static, path, method, headers):
     assert ask(static, path, method, headers) == ["passed"]
