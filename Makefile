@@ -102,8 +102,11 @@ format: install-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Tests that compute with no model, draw no page and start no process.
+QUICK = tests/core tests/data tests/results tests/charts tests/cli tests/golden tests/test_*.py
+
 check: lint
-	$(PYTEST) -m "not long and not starter and not tiny and not browser"
+	$(PYTEST) -m "not long and not slow and not starter and not tiny and not browser" $(QUICK)
 
 # Chromium is installed in parallel with lint.
 test:

@@ -52,11 +52,13 @@ def test_every_module_is_in_a_package():
     assert {path.name for path in (REPOSITORY / "analysis").glob("*.py")} == {"__init__.py", "__main__.py"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PAGES, ids=dotted)
 def test_pages_never_import_a_model_library(path):
     assert not top(imported(path)) & HEAVY
 
 
+@pytest.mark.slow
 def test_the_page_process_stays_free_of_torch():
     """All of core, data, reading, charts and jobs, and each module of analysis that a page imports."""
     rooms = ("core", "data", "results", "charts", "jobs")
@@ -82,6 +84,7 @@ def test_no_page_imports_the_package_of_another_page(path):
     assert known <= {path.stem, "jobs", "shared"}
 
 
+@pytest.mark.slow
 def test_no_page_that_is_drawn_brings_a_model_library(tmp_path):
     pages = [f"pages/{path.name}" for path in sorted((REPOSITORY / "pages").glob("[a-z]*.py"))]
     code = (
@@ -99,6 +102,7 @@ def test_no_page_that_is_drawn_brings_a_model_library(tmp_path):
     assert not loaded & HEAVY
 
 
+@pytest.mark.slow
 def test_commands_without_training_do_not_load_the_adapter_library():
     """PEFT takes seconds to import, and "Check this model" waits for them."""
     rooms = (
@@ -136,6 +140,7 @@ def test_every_name_of_a_later_import_resolves_and_goes_down(path):
         assert path.relative_to(REPOSITORY).parts[1] != "core" or module.startswith("analysis.core"), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [*ANALYSIS, *PAGES], ids=dotted)
 def test_nothing_is_pickled_and_no_shell_is_used(path):
     text = path.read_text()
@@ -175,6 +180,7 @@ def judged(house: Path) -> str:
     return " ".join(done.stdout.split()) if done.returncode else ""
 
 
+@pytest.mark.slow
 def test_contracts_refuse_upward_imports_and_unnamed_packages(house):
     assert not judged(house)
     store = house / "analysis" / "core" / "store.py"

@@ -43,6 +43,7 @@ def house() -> House:
     return House(REPOSITORY)
 
 
+@pytest.mark.slow
 def test_no_foreign_text_reaches_markdown_but_through_the_one_function(house):
     assert [str(fault) for fault in house.faults()] == []
 

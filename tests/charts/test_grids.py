@@ -3,6 +3,8 @@
 import math
 from dataclasses import replace
 
+import pytest
+
 from analysis.charts import grids, kinds
 from tests.support import fakes
 
@@ -45,6 +47,7 @@ def test_panels_share_one_chart_and_a_legend_without_duplicates():
         assert [note.text for note in drawn.layout.annotations] == list(grids.panels(fakes.grid(), name))
 
 
+@pytest.mark.slow
 def test_a_grid_without_a_finished_curve_is_an_empty_chart():
     assert not kinds.figure(fakes.grid(0)).data
     assert kinds.figure(fakes.grid(failing=True)).data

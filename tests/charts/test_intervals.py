@@ -52,6 +52,7 @@ def test_only_one_place_makes_error_bars():
         assert "±" not in said, file.name
 
 
+@pytest.mark.slow
 def test_curves_of_stored_results_have_wilsons_and_students_intervals():
     for sweep in stored("sweep"):
         by_n = sorted(sweep.points, key=lambda point: point.n)
@@ -69,6 +70,7 @@ def test_curves_of_stored_results_have_wilsons_and_students_intervals():
                 close(ends(named(beside, sweep.spec.strategy))[1:], sides[1:])
 
 
+@pytest.mark.slow
 def test_heals_of_stored_results_have_wilsons_and_students_intervals():
     for heal in stored("heal"):
         for name, point in heal.models.items():

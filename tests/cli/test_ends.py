@@ -90,6 +90,7 @@ def test_a_reader_who_closes_the_output_gets_no_error(place):
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
 def test_a_full_output_is_reported_in_a_sentence(place):
     with open("/dev/full", "w") as full:

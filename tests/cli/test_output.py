@@ -59,6 +59,7 @@ def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path, capsys):
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
 def test_standard_output_gets_the_answer_after_messages_wherever_it_leads(tmp_path, name):
     with (tmp_path / "said").open("wb") as said:

@@ -39,6 +39,7 @@ def ask(name, *texts, seconds=30.0):
     return apart.answer(f"{__name__}:{name}", *texts, memory_bytes=MEMORY, seconds=seconds)
 
 
+@pytest.mark.slow
 def test_return_values_and_refusals_of_a_function_are_passed_on():
     assert ask("told", "a", "é\n") == ["a", "é\n"]
     with pytest.raises(BenchmarkError, match="That cannot be"):
@@ -55,6 +56,7 @@ def test_more_memory_than_was_given_ends_it():
         ask("greedy")
 
 
+@pytest.mark.slow
 def test_more_time_than_was_given_ends_it():
     began = time.perf_counter()
     with pytest.raises(apart.OverLimitError, match=r"1\.5 s"):

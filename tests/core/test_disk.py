@@ -156,6 +156,7 @@ def test_a_draft_swept_before_its_lock_is_begun_anew(cache, monkeypatch):
     assert [path.name for path in cache.iterdir()] == ["x"]
 
 
+@pytest.mark.slow
 def test_a_folder_exists_at_every_moment_of_its_replacement(tmp_path):
     target, missing, is_over = tmp_path / "model", [], threading.Event()
     store.write_folder(target, lambda folder: (folder / "a").write_text("1"))

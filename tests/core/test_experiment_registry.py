@@ -95,6 +95,7 @@ def test_it_is_a_row_of_the_runs(found):
     assert row["value_high"] - row["value_low"] == pytest.approx(2 * 1.959964 * found.rows[0].share_stderr)
 
 
+@pytest.mark.slow
 def test_the_report_has_its_section(found):
     fakes.distances().save()
     for results in (2, 1):
@@ -126,6 +127,7 @@ def test_a_folder_of_experiments_is_found_by_itself(letters, tmp_path, monkeypat
             del sys.modules[name]
 
 
+@pytest.mark.slow
 def test_its_file_is_all_that_another_process_needs(tmp_path):
     file = REPOSITORY / "tests" / "support" / "letters.py"
     environment = {**os.environ, extensions.VARIABLE: str(file), "LAYERSCOPE_CACHE": str(tmp_path)}

@@ -62,6 +62,7 @@ ACTS = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(acts=st.lists(st.tuples(ACTS, st.sampled_from(KINDS), st.integers(0, 2), st.booleans()), min_size=1, max_size=12))
 def test_it_equals_a_walk_after_adds_edits_deletes_and_kills(acts):
@@ -252,6 +253,7 @@ def _write(cache: str, numbers: range, done) -> None:
     done.put(len(index.entries(Wanted(KINDS), wait=True)))
 
 
+@pytest.mark.slow
 def test_processes_that_write_and_ask_together_see_everything():
     context = multiprocessing.get_context("spawn")
     done = context.Queue()
@@ -268,6 +270,7 @@ def test_processes_that_write_and_ask_together_see_everything():
     assert len(listed()) == 16
 
 
+@pytest.mark.slow
 def test_others_continue_with_the_index_of_a_killed_process():
     context = multiprocessing.get_context("spawn")
     done = context.Queue()

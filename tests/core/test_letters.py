@@ -119,6 +119,7 @@ PLACES = (to_standard_output, to_standard_error, as_progress, as_json, in_a_log,
           in_a_report, in_a_sheet, in_a_model_card, in_csv, on_a_page)  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place.__name__)
 def test_no_hidden_character_leaves_the_program(place, capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))

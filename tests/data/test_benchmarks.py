@@ -45,6 +45,7 @@ def test_boolq_prompt_and_majority():
     assert benchmarks.chance(questions) == 0.5
 
 
+@pytest.mark.slow
 def test_mmlu_five_shot_prompt():
     questions = benchmarks.load(BenchmarkSpec("mmlu", limit=40))
     assert len(questions) == 40
@@ -74,6 +75,7 @@ def test_chance_and_majority_are_counted():
     assert benchmarks.majority(questions) == pytest.approx(2 / 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "n", "chance"),
     [("arc_challenge", 299, 0.25), ("hellaswag", 10042, 0.25), ("openbookqa", 500, 0.25), ("piqa", 1838, 0.5),

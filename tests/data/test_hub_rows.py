@@ -70,6 +70,7 @@ def test_only_files_with_rows_are_offered_with_their_sizes(there):
     assert not there.sent("/resolve/")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["data/texts.parquet", "en/texts.json.gz", "list.json"])
 def test_the_same_rows_come_of_every_format(there, path):
     assert rows_of(path) == TEXTS
@@ -166,6 +167,7 @@ def test_the_command_lists_shows_and_writes(there, tmp_path, capsys, monkeypatch
     assert len(files.read(out).questions) == 6
 
 
+@pytest.mark.slow
 def test_command_reports_the_error_in_one_line(there, tmp_path):
     command = [sys.executable, "-m", "analysis", "dataset", "org/set", "--file", "none.csv"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[2])
@@ -196,6 +198,7 @@ def come_in_part():
     return [path.stat().st_size for path in Path(constants.HF_HUB_CACHE).rglob("*.incomplete")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", few(["rows.parquet", "rows.jsonl.gz", "rows.jsonl", "rows.csv"], "rows.parquet"))
 def test_large_file_is_fetched_only_for_its_first_rows(large, loopback, path):
     rows, sizes = large
@@ -210,12 +213,14 @@ def test_large_file_is_fetched_only_for_its_first_rows(large, loopback, path):
     assert bool(come_in_part()) == path.endswith(".parquet")  # whose end was asked for by itself
 
 
+@pytest.mark.slow
 def test_a_list_comes_whole(large):
     rows, _ = large
     assert rows_of("rows.json", 7) == rows[:7]
     assert not come_in_part()
 
 
+@pytest.mark.slow
 def test_fetched_rows_are_read_again_without_the_hub(large, monkeypatch):
     rows, _ = large
     rows_of("rows.jsonl", 7)
@@ -232,6 +237,7 @@ def test_a_hub_that_gives_no_parts_gives_all(large, loopback):
     assert not come_in_part()
 
 
+@pytest.mark.slow
 def test_rows_that_take_too_much_are_refused_before_they_come(large, monkeypatch):
     monkeypatch.setattr(hub_rows, "MOST_FETCHED_BYTES", 10_000)
     for path in ("rows.parquet", "rows.csv"):
@@ -255,6 +261,7 @@ def bomb(content, times):
     return gzip.compress(content) * times
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "content"),
     [("long.csv.gz", b"a" * (1 << 20)), ("cells.csv.gz", b'"' + b"a,\n" * (1 << 18)), ("blank.txt.gz", b"\n" * (1 << 20))],

@@ -78,6 +78,7 @@ def test_shares_are_those_of_sets_of_words(seed):
     assert len(near_copies.runs(own)) == len(runs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_split_keeps_clusters_whole_in_any_order_and_quotes_little(seed):
     texts = [text for part in range(6) for text in with_copies(100 * seed + part)]

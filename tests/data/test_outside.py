@@ -126,6 +126,7 @@ def test_visitors_file_beyond_the_bounds_is_refused(tmp_path, monkeypatch):
         files.read_apart(path)
 
 
+@pytest.mark.slow
 @given(CONTENT, st.sampled_from([".jsonl", ".json", ".csv", ".tsv", ".parquet"]))
 @example(b"[" + b"9" * 5000 + b"]", ".json")
 @example(b'{"question": 1e999, "choices": "[[[[", "answer": NaN}', ".jsonl")

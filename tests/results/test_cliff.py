@@ -54,6 +54,7 @@ def test_paired_answers_locate_a_cliff_that_unpaired_ones_miss():
     assert unpaired.latest is None
 
 
+@pytest.mark.slow
 def test_interval_holds_the_true_cliff_in_nineteen_of_twenty_draws():
     rng, inside = random.Random(0), 0
     for _ in range(200):

@@ -78,6 +78,7 @@ def sampled(effect: float, deviation: float, n: int, bound: float) -> Judged:
     return Judged(LOSS, Change(effect, effect - half, effect + half, True, n, None), bound)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     effect=st.floats(-0.5, 0.5),
@@ -248,6 +249,7 @@ def test_chosen_heal_is_judged_in_place_of_the_pruned_model():
     assert healing.spec in healed.requests
 
 
+@pytest.mark.slow
 def test_heal_judged_by_its_own_text_never_supports_a_go():
     made = heal(0.5, 0.02)
     flattered = replace(made, spec=replace(made.spec, validation=replace(made.spec.validation, source="wiki")))

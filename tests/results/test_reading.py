@@ -210,6 +210,7 @@ def test_results_without_answers_change_as_if_independent():
     assert accuracy.high - accuracy.difference == pytest.approx(1.959964 * math.hypot(*errors), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_no_one_makes_a_reading_by_hand():
     """A value and a condition that are put together elsewhere could be of two results."""
     made = set()

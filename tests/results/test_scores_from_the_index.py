@@ -95,6 +95,7 @@ def _once(results: list) -> list:
     return list(firsts.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(16))
 def test_index_selects_scores_of_every_block_as_a_walk_does(seed):
     fill(seed)
@@ -125,6 +126,7 @@ def test_index_lists_a_models_results_like_a_full_sort(seed):
         assert [one.result for one in library.found(kind, model, most=2)] == expected[:2]
 
 
+@pytest.mark.slow
 def test_scores_of_a_block_open_few_of_many_results(monkeypatch):
     for number in range(60):
         made = fakes.evaluate(Block(11, 5) if number % 2 else Block(number // 2 % 20, 5))
