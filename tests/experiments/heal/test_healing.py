@@ -14,7 +14,7 @@ from analysis.data import corpora, near_copies
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy import measurement, scores
 from analysis.experiments.accuracy.measurement import Measurement
-from analysis.experiments.heal import checkpoints, healing, packing, recipes, training
+from analysis.experiments.heal import checkpoints, healing, packing, recipes, record, training
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.models.loading import load
@@ -171,7 +171,7 @@ def test_the_adapter_gives_the_healed_loss_in_plain_peft(spec, cache):
 
 
 def test_the_curve_is_on_disk_while_it_grows(spec, monkeypatch):
-    monkeypatch.setattr(healing, "PUBLISH_EVERY_S", 0.0)
+    monkeypatch.setattr(record, "PUBLISH_EVERY_S", 0.0)
     seen = []
 
     def look(progress: Progress) -> None:
@@ -241,7 +241,7 @@ def test_killed_and_resumed_heal_counts_as_many_tokens(spec, cache, monkeypatch,
     whole = healing.run(spec)
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(cache.with_name("other")))
     cache.with_name("other").mkdir()
-    monkeypatch.setattr(healing, "PUBLISH_EVERY_S", 0.0)  # every step is on disk, those after a checkpoint too
+    monkeypatch.setattr(record, "PUBLISH_EVERY_S", 0.0)  # every step is on disk, those after a checkpoint too
     with monkeypatch.context() as patch:
         patch.setattr(healing.checkpoints, "write", write)
         with pytest.raises(Killed):

@@ -8,7 +8,7 @@ from analysis.core.blocks import Block
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy import measurement
 from analysis.experiments.accuracy.measurement import Measurement
-from analysis.experiments.heal import healing, recipes, training
+from analysis.experiments.heal import healing, healing_run, recipes, training
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.models.source.model_spec import ModelSpec
 from tests.support import documents
@@ -72,7 +72,7 @@ def test_choosing_and_training_text_shares_nothing_with_the_full_judgement(first
 
 
 def test_time_too_short_for_a_step_keeps_the_instant_heal(first, monkeypatch):
-    monkeypatch.setattr(healing, "timed", lambda work: (work(), 1000.0)[1])
+    monkeypatch.setattr(healing_run, "timed", lambda work: (work(), 1000.0)[1])
     result = healing.run(replace(first, minutes=0.5, steps=0, instant=True))
     assert result.complete
     assert (result.total_steps, result.steps) == (0, [])

@@ -11,7 +11,7 @@ from analysis.charts import kinds, look, prompts
 from analysis.core.blocks import ATTENTION, FEED_FORWARD, Block, LayerSet, parse_removal
 from analysis.core.errors import BlockRangeError, SpecError
 from analysis.core.experiment import SPECS, additions
-from analysis.experiments.prompt import restore
+from analysis.experiments.prompt import microscope, restore
 from analysis.experiments.prompt.restore_spec import RestoreResult, RestoreSpec, recovered, without_layer
 from analysis.models.loading import load
 from analysis.models.running import generation
@@ -71,7 +71,7 @@ def test_one_forward_pass_per_removed_layer(model, monkeypatch):
 
 def test_a_long_text_is_read_up_to_the_limit(model, monkeypatch):
     whole = restore.run(RestoreSpec(model, PROMPT, Block(1, 2)))
-    monkeypatch.setattr(restore, "MOST_TOKENS", 4)
+    monkeypatch.setattr(microscope, "MOST_TOKENS", 4)
     short = restore.run(RestoreSpec(model, PROMPT + " a", Block(1, 2)))
     assert (len(short.pieces), len(short.pruned)) == (4, 3)
     assert short.n_left_out > 0
