@@ -56,7 +56,7 @@ def accuracy_curve(
     add_levels(figure, sweep.lines, palette(dark))
     figure = _curve(figure, sweep, heals, others, ACCURACY, dark, height)
     located = cliff.locate(sweep)
-    if located is not None and located.is_settled and located.n is not None:
+    if located is not None and located.is_located and located.n is not None:
         colour, is_left = palette(dark).unpruned, 2 * located.n <= located.last
         figure.add_vline(x=located.n, line={"color": colour, "width": 1, "dash": "dot"}, name="cliff")
         figure.add_annotation(
@@ -328,7 +328,7 @@ def _taken(points: Sequence[Point]) -> list[list[Any]]:
 
 def settled_marker(moved: Sequence[Change | None], symbol: str, colour: str, size: float) -> dict[str, Any]:
     """Filled where a difference from the unpruned model is settled, hollow elsewhere."""
-    symbols = [symbol if change is not None and change.is_settled else f"{symbol}-open" for change in moved]
+    symbols = [symbol if change is not None and change.is_significant else f"{symbol}-open" for change in moved]
     return {"color": colour, "size": size, "symbol": symbols, "line": {"width": 1.3, "color": colour}}
 
 

@@ -120,7 +120,7 @@ def _add(
         style, shade = style_of(rule), style_of(rule).shade(dark=dark)
         cuts = [cut for cut in cell.cuts if _value(cut, quantity) is not None]
         changes = [_change(cut, quantity) for cut in cuts]
-        is_apart = [change is not None and change.is_settled for change in changes]
+        is_apart = [change is not None and change.is_significant for change in changes]
         colour = [shade if apart else colours.unpruned for apart in is_apart]
         values, aside = [_value(cut, quantity) or 0.0 for cut in cuts], dodge(place, len(cells)) if len(cells) > 1 else 0.0
         figure.add_scatter(
@@ -180,4 +180,4 @@ def _read_out(name: str, cut: CutScores, quantity: str) -> str:
     if change is None:
         return said
     told = with_interval(change.difference, (change.low, change.high), signed)
-    return f"{said}<br>change {told}{'' if change.is_settled else ': not significantly different'}"
+    return f"{said}<br>change {told}{'' if change.is_significant else ': not significantly different'}"

@@ -269,7 +269,7 @@ def answers(
     )
     figure.add_annotation(
         x=(cliff.earliest - 0.5 + end) / 2, y=0.0, yref="paper", yanchor="bottom", showarrow=False,
-        text="the cliff begins here" if cliff.is_settled else "a cliff may begin here",
+        text="the cliff begins here" if cliff.is_located else "a cliff may begin here",
         font={"size": 11, "color": colours.unpruned},
     )  # fmt: skip
     add_levels(figure, sweep.lines, colours)

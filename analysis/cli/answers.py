@@ -342,7 +342,7 @@ def _judged(result: Any) -> list[Any]:
     cuts = [point for point in result.points if point.block]
     if not needs(result.spec.strategy, BLOCKS):
         located = cliff.locate(result)
-        first = located.n if located is not None and located.is_settled else None
+        first = located.n if located is not None and located.is_located else None
         cuts = [point for point in cuts if first is None or point.n < first][-1:]
     return [point.block for point in cuts]
 

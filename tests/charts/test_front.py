@@ -41,7 +41,7 @@ def test_selected_block_is_ringed_and_an_open_difference_is_named():
     other = figures.trade_off(found, SIZE, Block(14, 5), dark=True)
     assert "selected" not in [trace.name for trace in other.data]
     assert [note.text for note in other.layout.annotations] == ["Not measured for this selection"]
-    unseen = [offer for offer in found.offers if offer.change and not offer.change.is_settled]
+    unseen = [offer for offer in found.offers if offer.change and not offer.change.is_significant]
     assert unseen
     assert all("not significantly different" in " ".join(figures.said(offer, SIZE)) for offer in unseen)
 

@@ -65,7 +65,7 @@ def test_points_are_filled_only_where_significantly_different_from_unpruned():
             trace = runs.score_curves([Drawn(curve, "a", look, pinned=pinned)], measure).data[-1]
             moved = changes.against_unpruned(curve, measure.quantity)
             is_filled = [not symbol.endswith("-open") for symbol in trace.marker.symbol]
-            assert is_filled == [change is not None and change.is_settled for change in moved]
+            assert is_filled == [change is not None and change.is_significant for change in moved]
             assert {True, False} == set(is_filled)
             assert "paired with the unpruned model" in trace.text[3] or "not paired" in trace.text[3]
     assert "filled: significant" in runs.score_curves([Drawn(curve, "a", 0)], ACCURACY).layout.xaxis.title.text

@@ -77,7 +77,7 @@ def test_sentence_names_strategy_questions_and_interval():
     found = cliff.locate(sweep)
     said = f"Accuracy of the deepest blocks on 100 ARC-Easy questions collapses at n = {found.n} (95 %: {found.interval()})."
     assert cliff.sentence(sweep) == said
-    assert found.is_settled
+    assert found.is_located
     assert found.earliest <= found.n <= found.latest
 
 
@@ -93,7 +93,7 @@ def test_sentence_says_that_no_cliff_can_be_located():
 def test_terminal_and_chart_print_the_located_cliff(strategy):
     sweep = fakes.sweep(strategy=strategy, answers=True)
     found = cliff.locate(sweep)
-    assert found.is_settled
+    assert found.is_located
     lines = cli_answers.ANSWERS[sweep.spec.kind].lines(sweep, None)
     assert cliff.sentence(sweep) in lines
     (note,) = curves.accuracy_curve(sweep).layout.annotations

@@ -88,7 +88,7 @@ def test_a_repair_is_the_paired_difference_per_token():
     losses = [scored(loss, 5, spread=spread)[1] for loss, spread in ((3.85, 0.0), (4.93, 0.05), (4.34, 0.1))]
     for shift, (first, second) in zip((found.cost, found.change, found.left), ((0, 1), (1, 2), (0, 2)), strict=True):
         assert (shift.difference, shift.low, shift.high) == stats.compare_losses(losses[first], losses[second], TOKENS)
-        assert shift.is_settled
+        assert shift.is_significant
 
 
 def test_the_verdict_states_recovery_accuracy_and_remaining_loss():

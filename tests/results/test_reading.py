@@ -101,7 +101,7 @@ def test_one_text_gives_no_interval_and_settles_nothing():
     one = replace(one, text_losses=[[point.loss] for point in one.points])
     found = at(one, 5)[LOSS]
     assert (found.low, found.high) == (None, None)
-    assert not changes.change(reading.of_sweep(one, None)[LOSS], found).is_settled
+    assert not changes.change(reading.of_sweep(one, None)[LOSS], found).is_significant
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_accuracies_change_question_by_question():
     change, pair = changes.change(whole, cut), pairs.compare(sweep.questions[0], sweep.questions[9])
     assert (change.difference, change.low, change.high, change.n) == (pair.difference, pair.low, pair.high, 200)
     assert change.paired
-    assert change.is_settled
+    assert change.is_significant
     assert change.needed is None
 
 
@@ -185,7 +185,7 @@ def test_an_unsettled_change_says_how_many_questions_it_would_take():
     sweep = replace(sweep, questions=[whole, *[cut] * 15])
     change = changes.change(*(at(sweep, n)[ACCURACY] for n in (0, 5)))
     assert change.difference == pytest.approx((24 - 2 * lost) / 200)
-    assert not change.is_settled
+    assert not change.is_significant
     spread = math.sqrt(24 / 200 - change.difference**2)
     assert change.needed == stats.needed(change.difference, spread)
     assert change.needed > 200
@@ -196,7 +196,7 @@ def test_losses_change_text_by_text():
     change = changes.change(*(at(sweep, n)[LOSS] for n in (0, 5)))
     mean, low, high = stats.compare_losses(sweep.text_losses[0], sweep.text_losses[5])
     assert (change.difference, change.low, change.high, change.n, change.paired) == (mean, low, high, 8, True)
-    assert change.is_settled
+    assert change.is_significant
 
 
 def test_results_without_answers_change_as_if_independent():

@@ -24,7 +24,7 @@ def test_curves_are_paired_question_by_question_and_text_by_text():
     assert accuracy.difference == pytest.approx(b.points[6].acc - a.points[6].acc)
     assert accuracy.basis.startswith("paired, 100 questions")
     assert accuracy.low <= accuracy.difference <= accuracy.high < 0
-    assert accuracy.is_settled
+    assert accuracy.is_significant
     # Every text moves by the same amount, so the paired interval has no width.
     shift = b.points[6].loss + 0.25 - a.points[6].loss
     assert (loss.difference, loss.low, loss.high) == pytest.approx((shift, shift, shift))
@@ -71,7 +71,7 @@ def test_another_vocabulary_is_compared_in_bits_per_byte():
     (_, loss), _ = differences.differences(a, b, 0.2)
     assert loss.quantity == "loss, bits per byte"
     assert (loss.difference, loss.low) == (0, pytest.approx(-loss.high))
-    assert not loss.is_settled
+    assert not loss.is_significant
 
 
 def test_maps_of_equal_texts_are_paired_where_texts_are_kept():

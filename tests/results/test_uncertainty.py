@@ -64,7 +64,7 @@ def test_a_paired_comparison_counts_questions_not_order():
     assert compared.low < compared.difference < compared.high
     expected = 1.96 * math.sqrt((15 / 100 - 0.05**2) / 100)
     assert compared.high - compared.low == pytest.approx(2 * expected, rel=0.15)
-    assert not compared.is_settled
+    assert not compared.is_significant
     assert compared == pairs.compare(first, second)
 
 
@@ -73,7 +73,7 @@ def test_pairing_finds_significance_that_separate_intervals_miss():
     first, second = answers([True] * 100 + [False] * 100), answers([True] * 88 + [False] * 112)
     assert stats.wilson_interval(100, 200)[0] < stats.wilson_interval(88, 200)[1]
     compared = pairs.compare(first, second)
-    assert compared.is_settled
+    assert compared.is_significant
     assert compared.p_value < 0.001
 
 

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from analysis.core.intervals import Interval
 from analysis.core.stats import mcnemar_p, paired_interval
 from analysis.experiments.accuracy.points import Point, QuestionScore
 
 
 @dataclass(frozen=True)
-class PairedComparison:
+class PairedComparison(Interval):
     """Two models on the same questions."""
 
     difference: float
@@ -25,11 +26,6 @@ class PairedComparison:
     """Exact McNemar test, two-sided: how often a difference this uneven would come about if both were equally good."""
     n: int
     """Questions."""
-
-    @property
-    def is_settled(self) -> bool:
-        """Return whether the interval excludes zero."""
-        return self.low > 0 or self.high < 0
 
 
 def compare(first: Sequence[QuestionScore], second: Sequence[QuestionScore]) -> PairedComparison:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from analysis.core import stats
+from analysis.core.intervals import Interval
 from analysis.core.table import Column, Table, interval_columns, interval_values
 from analysis.data import corpora, questions
 from analysis.experiments.accuracy.pairs import compare, is_above
@@ -20,7 +21,7 @@ NO_LOSS = (
 
 
 @dataclass(frozen=True)
-class PairedChange:
+class PairedChange(Interval):
     """Difference of a pruned model from the unpruned model."""
 
     difference: float
@@ -28,11 +29,6 @@ class PairedChange:
     low: float
     """Lower end of the 95 % interval, paired by question or by text."""
     high: float
-
-    @property
-    def is_settled(self) -> bool:
-        """Return whether the interval excludes zero."""
-        return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True)

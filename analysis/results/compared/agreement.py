@@ -12,6 +12,7 @@ import numpy as np
 from analysis.core import stats, store
 from analysis.core.blocks import Block, blocks_up_to
 from analysis.core.errors import CorruptResultError
+from analysis.core.intervals import Interval
 from analysis.core.units import number
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import DistanceResult
@@ -46,7 +47,7 @@ class Rank:
 
 
 @dataclass(frozen=True)
-class Price:
+class Price(Interval):
     """Loss increase of one block minus that of another, on the same texts."""
 
     block: Block
@@ -62,17 +63,12 @@ class Price:
     """True if both losses are kept for every text; else the interval treats them as independent."""
     n_texts: int
 
-    @property
-    def is_settled(self) -> bool:
-        """True if the interval excludes zero."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
-
-    def ends(self) -> str:
+    def interval(self) -> str:
         """The 95 % interval and its basis: "95 % +1.60 to +2.05, paired over 8 texts"."""
         basis = f"{'paired over' if self.paired else 'unpaired,'} {self.n_texts} texts"
         if self.low is None or self.high is None:
             return f"interval unknown, {basis}"
-        return f"95 % {number(self.low, 2, '+')} to {number(self.high, 2, '+')}, {basis}"
+        return f"95 % {self.ends(2)}, {basis}"
 
 
 @dataclass(frozen=True)
@@ -194,7 +190,7 @@ def sentences(damage: DamageResult, distances: DistanceResult, n: int, losses: n
             said.append(
                 f"The distance picks {paid.block.brief()} ({number(paid.increase, 2, '+')} nats), the best block is "
                 f"{paid.reference.brief()} ({number(paid.reference_increase, 2, '+')} nats): the pick costs "
-                f"{number(paid.difference, 2, '+')} nats/token more ({paid.ends()})."
+                f"{number(paid.difference, 2, '+')} nats/token more ({paid.interval()})."
             )
     if every is not None:
         said.append(
@@ -208,7 +204,7 @@ def prices(damage: DamageResult, distances: DistanceResult, losses: np.ndarray |
     found = [of_size(damage, distances, n, losses).price for n in range(1, len(damage.increase) + 1)]
     said = [
         f"n = {paid.block.size} {number(paid.difference, 2, '+')}"
-        + ("" if paid.low is None or paid.high is None else f" ({number(paid.low, 2, '+')} to {number(paid.high, 2, '+')})")
+        + ("" if paid.low is None or paid.high is None else f" ({paid.ends(2)})")
         for paid in found
         if paid is not None
     ]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from analysis.core import stats
 from analysis.core.errors import MixedConditionsError
+from analysis.core.intervals import Interval
 from analysis.core.units import number, two_digits
 from analysis.experiments.accuracy import pairs
 from analysis.experiments.accuracy.points import GenerationCheck
@@ -30,7 +31,7 @@ def not_seen(n: int, needed: int | None, unit: str) -> str:
 
 
 @dataclass(frozen=True)
-class Change:
+class Change(Interval):
     """Difference of two readings of the same condition."""
 
     difference: float
@@ -46,11 +47,6 @@ class Change:
     """Number that it takes to see a difference of this size; None where it is significant, or where none is to be seen."""
     p_value: float | None = None
     """Exact McNemar test of answers to the same questions; None for losses, and where answers are not kept."""
-
-    @property
-    def is_settled(self) -> bool:
-        """Return True where the interval excludes zero."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
     def needed_for(self, distance: float) -> int | None:
         """Return the questions or texts after which the interval ends nearer than a distance; None where more do not help.
@@ -113,7 +109,7 @@ def _error(result: Reading) -> float | None:
 
 def _settled(found: Change) -> Change:
     """Return the change without a needed amount where it is significant already."""
-    return replace(found, needed=None) if found.is_settled else found
+    return replace(found, needed=None) if found.is_significant else found
 
 
 def said(change: Change, quantity: str, *, of: str = "the unpruned model") -> str:
@@ -130,9 +126,9 @@ def said(change: Change, quantity: str, *, of: str = "the unpruned model") -> st
     how = f"{'paired' if change.paired else 'not paired'} with {of}: {number(size * change.difference, digits, '+')} {unit}"
     if change.low is None or change.high is None:
         return f"{how}, interval unknown"
-    how += f", 95 % interval {number(size * change.low, digits, '+')} to {number(size * change.high, digits, '+')}"
+    how += f", 95 % interval {change.ends(digits, size)}"
     how += "" if change.p_value is None else f", McNemar p = {change.p_value:.2g}"
-    return how if change.is_settled else f"{how}: {not_seen(change.n, change.needed, what)}"
+    return how if change.is_significant else f"{how}: {not_seen(change.n, change.needed, what)}"
 
 
 def against_unpruned(sweep: SweepResult, quantity: str) -> list[Change | None]:
@@ -152,7 +148,7 @@ def steps_apart(sweep: SweepResult, quantity: str, places: Sequence[int]) -> lis
     """
     found = [_at(sweep, place) for place in places]
     changes = (_change(before, after, quantity) for before, after in zip(found, found[1:], strict=False))
-    return [change is not None and change.is_settled for change in changes]
+    return [change is not None and change.is_significant for change in changes]
 
 
 def of_heal(heal: HealResult, quantity: str, reference: str = "unpruned") -> Change | None:

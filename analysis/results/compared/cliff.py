@@ -46,14 +46,14 @@ class Cliff:
     """True if the intervals compare the same questions, answer by answer."""
 
     @property
-    def is_settled(self) -> bool:
+    def is_located(self) -> bool:
         """True if the sweep shows a cliff and its interval has two ends."""
         return self.latest is not None
 
     def allows(self, guess: int | None) -> bool:
         """True if the measurement does not rule out a guess; None is the guess that there is no cliff."""
         if guess is None:
-            return not self.is_settled
+            return not self.is_located
         return self.earliest <= guess <= (self.last if self.latest is None else self.latest)
 
     def interval(self) -> str:
@@ -71,7 +71,7 @@ class Cliff:
 
     def label(self) -> str:
         """Return a few words for a chart; "" if the cliff cannot be located."""
-        return f"cliff of {self.strategy}, n = {self.n} ({self.interval()})" if self.is_settled else ""
+        return f"cliff of {self.strategy}, n = {self.n} ({self.interval()})" if self.is_located else ""
 
 
 def locate(sweep: SweepResult) -> Cliff | None:

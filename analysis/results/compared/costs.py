@@ -143,7 +143,7 @@ def _is_alike(one: Cost, other: Cost) -> bool:
 
 def _is_less(one: Cost, other: Cost) -> bool:
     difference = apart(other, one)
-    return difference is not None and difference.is_settled and difference.difference < 0
+    return difference is not None and difference.is_significant and difference.difference < 0
 
 
 def apart(reference: Cost, cost: Cost) -> Change | None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from analysis.core import stats
 from analysis.core.blocks import Block, blocks_up_to
+from analysis.core.intervals import Interval
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy import pairs
 from analysis.experiments.accuracy.points import Point, QuestionScore
@@ -29,7 +30,7 @@ Arrays = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Difference:
+class Difference(Interval):
     """Difference of one number of a run from that of the reference."""
 
     quantity: str
@@ -45,11 +46,6 @@ class Difference:
     high: float | None
     basis: str
     """The data that the interval rests on."""
-
-    @property
-    def is_settled(self) -> bool:
-        """Return True where the interval excludes zero."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
 def same_questions(a: Measured, b: Measured) -> bool:

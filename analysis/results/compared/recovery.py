@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from analysis.core import stats
 from analysis.core.blocks import PartSet, Removal
+from analysis.core.intervals import Interval
 from analysis.core.units import number
 from analysis.data import corpora
 from analysis.experiments.heal.heal_result import HealResult
@@ -18,7 +19,7 @@ from analysis.results.stored.reading import ACCURACY, LOSS
 
 
 @dataclass(frozen=True)
-class Recovery:
+class Recovery(Interval):
     """Share of the loss increase of a removed block that a heal recovers, on text of another kind than it trained on."""
 
     share: float
@@ -30,11 +31,6 @@ class Recovery:
     """Texts."""
     texts: str
     """Name of the text: "C4"."""
-
-    @property
-    def is_significant(self) -> bool:
-        """Return True where the interval excludes zero."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
     @property
     def interval(self) -> str:
@@ -86,7 +82,7 @@ def of(result: HealResult) -> Recovery | None:
     losses = [one.losses for one in (unpruned, pruned, healed)]
     if len({len(one) for one in losses}) > 1 or len(losses[0]) < 2:
         return Recovery(recovered / increase, None, None, healed.condition.n, title)
-    if not changes.change(unpruned, pruned).is_settled:
+    if not changes.change(unpruned, pruned).is_significant:
         return None
     gains, increases = ([b - a for a, b in zip(losses[place], losses[1], strict=True)] for place in (2, 0))
     return Recovery(*stats.ratio_of_means(gains, increases, pruned.tokens), len(gains), title)
@@ -102,8 +98,8 @@ def accuracy_in_words(result: HealResult, reference: str = "pruned") -> str:
         return "accuracy: not measured"
     if change.low is None or change.high is None:
         return f"accuracy: {number(100 * change.difference, 0, '+')} points (no interval, n = {change.n:,})"
-    ends = f"95 % CI {number(100 * change.low, 0, '+')} to {number(100 * change.high, 0, '+')} points, n = {change.n:,}"
-    if not change.is_settled:
+    ends = f"95 % CI {change.ends(0, 100)} points, n = {change.n:,}"
+    if not change.is_significant:
         return f"accuracy: not significantly different from the {reference} model ({ends})"
     direction = "higher" if change.difference > 0 else "lower"
     points = number(abs(100 * change.difference), 0)
@@ -209,7 +205,7 @@ def _accuracy(heals: Sequence[HealResult]) -> str:
     moved = [change for heal in heals if (change := changes.of_heal(heal, ACCURACY, "pruned")) is not None]
     if not moved:
         return "accuracy: not measured"
-    higher, lower = (sum(change.is_settled and sign * change.difference > 0 for change in moved) for sign in (1, -1))
+    higher, lower = (sum(change.is_significant and sign * change.difference > 0 for change in moved) for sign in (1, -1))
     if not higher and not lower:
         return f"accuracy: no significant change on any of {len(moved)} blocks"
     return f"accuracy: significantly higher on {higher}, lower on {lower} of {len(moved)} blocks"

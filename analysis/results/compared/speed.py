@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from analysis.core import stats
 from analysis.core.blocks import PartSet, Removal
+from analysis.core.intervals import Interval
 from analysis.experiments.speed.speed_spec import SpeedLine, SpeedPoint, SpeedResult
 
 DECODE, PREFILL = "decode", "prefill"
@@ -20,7 +21,7 @@ MEASURED, INTERPOLATED, EXTRAPOLATED = "measured", "interpolated", "extrapolated
 
 
 @dataclass(frozen=True)
-class SpeedGain:
+class SpeedGain(Interval):
     """Tokens per second of the pruned model over those of the unpruned one, less 1."""
 
     value: float
@@ -29,11 +30,6 @@ class SpeedGain:
     high: float
     is_measured: bool
     """True if these layers were timed; False if others of the same number were, or if it is read from the fitted line."""
-
-    @property
-    def is_settled(self) -> bool:
-        """True if the interval excludes zero."""
-        return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True)

@@ -214,7 +214,7 @@ def is_at_chance(found: Reading | None, chance: float | None) -> bool:
 def _number(one: Judged) -> Number:
     state = UNKNOWN if one.change is None else ESTIMATED if _MAP in one.material else MEASURED
     name = f"{one.quantity.capitalize()} change"
-    return Number(name, one.value, one.interval, one.on, state, one.position, one.change is None or one.change.is_settled)
+    return Number(name, one.value, one.interval, one.on, state, one.position, one.change is None or one.change.is_significant)
 
 
 def _speed(said: Headline, speed: SpeedResult | None) -> Number:
@@ -222,8 +222,8 @@ def _speed(said: Headline, speed: SpeedResult | None) -> Number:
     gain = headline.speed_gain(speed, said.removed) if speed is not None else None
     if gain is None:
         return Number("Speed change", UNKNOWN, "", "", UNKNOWN)
-    ends = f"95 % CI {number(100 * gain.low, 0, '+')} to {number(100 * gain.high, 0, '+')}"
-    return Number("Speed change", f"{number(100 * gain.value, 0, '+')} %", ends, line.on, line.state, "", gain.is_settled)
+    ends = f"95 % CI {gain.ends(0, 100)}"
+    return Number("Speed change", f"{number(100 * gain.value, 0, '+')} %", ends, line.on, line.state, "", gain.is_significant)
 
 
 def _size(said: Headline) -> Number:

@@ -118,7 +118,7 @@ def _flipped(results: Results) -> Exercise | None:
     found = pairs.compare(answers[0], answers[results.size])
     change = 100 * found.difference
     settled = (
-        "It excludes 0: the change is significant." if found.is_settled else "It includes 0: the change is not significant."
+        "It excludes 0: the change is significant." if found.is_significant else "It includes 0: the change is not significant."
     )
     return Exercise(
         "Right answers lost and gained",

@@ -181,8 +181,8 @@ def _clause(name: str, found: Reading, change: Change) -> str:
     where = found.condition.material_in_words()
     if change.low is None or change.high is None:
         return f"{name} changes by {number(size * change.difference, digits, '+')} {unit}, interval unknown ({where})."
-    ends = f"95 % CI {number(size * change.low, digits, '+')} to {number(size * change.high, digits, '+')}, {where}"
-    if not change.is_settled:
+    ends = f"95 % CI {change.ends(digits, size)}, {where}"
+    if not change.is_significant:
         return f"{name} is not significantly different ({ends})."
     verb = "rises" if change.difference > 0 else "drops"
     said = f"{name} {verb} significantly by {number(size * abs(change.difference), digits)} {unit} ({ends})"

@@ -113,7 +113,7 @@ def _speed(speed: SpeedResult | None, cut: Removal) -> Line:
     if speed is None or gain is None:
         return Line(SPEED, UNKNOWN, "its speed is not measured", "")
     state = MEASURED if gain.is_measured else ESTIMATED
-    if not gain.is_settled:
+    if not gain.is_significant:
         return Line(SPEED, state, "its speed is not significantly different", _timed(speed, cut))
     about = "" if gain.is_measured else "about "
     said = f"{about}{100 * abs(gain.value):.0f} % {'faster' if gain.value > 0 else 'slower'}"
@@ -142,8 +142,8 @@ def _moved(change: Change, where: str) -> str:
     """A change of accuracy in points."""
     if change.low is None or change.high is None:
         return f"accuracy changes by {number(100 * change.difference, 0, '+')} points, interval unknown ({where})"
-    if not change.is_settled:
-        ends = f"95 % CI {number(100 * change.low, 0, '+')} to {number(100 * change.high, 0, '+')}"
+    if not change.is_significant:
+        ends = f"95 % CI {change.ends(0, 100)}"
         return f"accuracy is not significantly different ({ends}, {where}{_would_need(change)})"
     verb, low, high = _ends(change, "drops" if change.difference < 0 else "rises")
     ends = f"95 % CI {number(100 * low, 0)} to {number(100 * high, 0)}"
@@ -180,8 +180,8 @@ def _nats(change: Change, condition: Condition, source: str = "") -> str:
     where = f"{source}{condition.material_in_words()}"
     if change.low is None or change.high is None:
         return f"loss changes by {number(change.difference, 2, '+')} nats/token, interval unknown ({where})"
-    if not change.is_settled:
-        ends = f"95 % CI {number(change.low, 2, '+')} to {number(change.high, 2, '+')}"
+    if not change.is_significant:
+        ends = f"95 % CI {change.ends(2)}"
         return f"loss is not significantly different ({ends}, {where}{_would_need(change)})"
     verb, low, high = _ends(change, "rises" if change.difference > 0 else "falls")
     ends = f"95 % CI {number(low, 2)} to {number(high, 2)}, {where}"

@@ -192,7 +192,7 @@ def _effect(judged: Repair, result: HealResult) -> str:
 
 def _rest(left: Change) -> str:
     side = "above" if left.difference > 0 else "below"
-    if left.low is not None and not left.is_settled:
+    if left.low is not None and not left.is_significant:
         return f"The healed model's loss is not significantly different from the unpruned model's ({_signed(left)})"
     still = "still " if left.difference > 0 and left.low is not None else ""
     return f"The healed model's loss is {still}{_size(left)} {side} the unpruned model's"
@@ -233,7 +233,7 @@ def _of_own_kind(own: Repair, result: HealResult, control: HealResult | None) ->
     )
     side = "above" if above.difference > 0 else "below"
     where = f"the healed model is {_size(above)} {side} that"
-    if above.low is not None and not above.is_settled:
+    if above.low is not None and not above.is_significant:
         where = f"the healed model is not significantly different from that ({_signed(above)})"
     return f"{said}. The control, the unpruned model trained the same way, reaches {ceiling.loss:.2f}: {where}."
 
@@ -249,7 +249,7 @@ def _better(read: Repair, result: HealResult, control: HealResult | None, *, own
             f"Below the unpruned model on {read.texts}, because the healed model trained on this kind of text ({trained}) and "
             f"the unpruned model did not. {compare}."
         ]
-    if not read.left.is_settled:
+    if not read.left.is_significant:
         return [f"The loss below the unpruned model on {read.texts} is not significant."]
     return [
         f"Below the unpruned model on {read.texts}, although the model trained on another kind of text. Training on {trained} "
@@ -278,7 +278,7 @@ def _written(result: HealResult) -> list[str]:
         return [said]
     difference, low, high = (100 * value for value in (change.difference, change.low, change.high))
     ends = f"{difference:+.0f} points, 95 % CI {low:+.0f} to {high:+.0f}, n = {change.n}"
-    if change.is_settled:
+    if change.is_significant:
         more = "more" if difference > 0 else "less"
         return [f"{said} The healed model repeats significantly {more} than the unpruned one ({ends})."]
     return [f"{said} The healed model's repetition is not significantly different from the unpruned model's ({ends})."]

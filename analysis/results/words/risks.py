@@ -87,7 +87,7 @@ def unknown(subject: Subject) -> list[str]:
     located = _located(subject)
     if located is None:
         found.append("The distance of this block to the accuracy cliff is not known: no curve includes it.")
-    elif not located.is_settled:
+    elif not located.is_located:
         found.append(located.sentence())
     one = "this dataset" if subject.reading(ACCURACY) else "any dataset"
     return [*found, f"Tasks beyond {one}, other languages and long texts are not measured."]
@@ -126,8 +126,8 @@ def _repetition(subject: Subject) -> str:
     said = f"{100 * rate:.0f} % of the 4-grams that the {subject.name} generates are repetitions{beside}"
     if change is None or change.low is None or change.high is None:
         return f"{said} (no interval)."
-    ends = f"95 % CI {number(100 * change.low, 0, '+')} to {number(100 * change.high, 0, '+')} points, {change.n} prompts"
-    if not change.is_settled:
+    ends = f"95 % CI {change.ends(0, 100)} points, {change.n} prompts"
+    if not change.is_significant:
         return f"{said}: not significantly different ({ends})."
     side = "more" if change.difference > 0 else "less"
     return f"Generated text repeats itself {side}: {said} ({ends})."
@@ -171,7 +171,7 @@ def _located(subject: Subject) -> Cliff | None:
 def _cliff(subject: Subject) -> str:
     found = _located(subject)
     n = len(subject.said.removed.layers)
-    if found is None or not found.is_settled or n < found.earliest - _NEAR:
+    if found is None or not found.is_located or n < found.earliest - _NEAR:
         return ""
     side = "at or beyond" if n >= found.earliest else "next to"
     return f"The block is {side} the cliff. {found.sentence()}"

@@ -126,7 +126,7 @@ class Judged:
         if self.change.low is None or self.change.high is None:
             return "interval unknown"
         size, digits, _ = _SHOWN[self.quantity]
-        return f"95 % CI {number(size * self.change.low, digits, '+')} to {number(size * self.change.high, digits, '+')}"
+        return f"95 % CI {self.change.ends(digits, size)}"
 
     def sentence(self) -> str:
         """The position of this change in one sentence."""

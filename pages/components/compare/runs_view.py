@@ -258,7 +258,7 @@ def differences(picked: list[Found], reference: Found, fraction: float) -> None:
                     "difference": one.difference,
                     "95 % from": one.low,
                     "to": one.high,
-                    "significant": "yes" if one.is_settled else "no",
+                    "significant": "yes" if one.is_significant else "no",
                     "interval": one.basis,
                     "removed (reference / run)": one.removed,
                 }

@@ -35,7 +35,7 @@ def show(shown: Shown) -> None:
         delta_arrow="off", help="Angle between the two ends of the block, in fractions of π. Scattered layers have none.",
     )  # fmt: skip
     changes = _changes(shown) if n else {}
-    seen = {name: "normal" if change.is_settled else "off" for name, change in changes.items()}
+    seen = {name: "normal" if change.is_significant else "off" for name, change in changes.items()}
     columns[1].metric(
         "Accuracy", words.percent(cut.point.acc if cut.point else None),
         _moved(changes, ACCURACY, 100, "+.1f", "points"), delta_color=seen.get(ACCURACY, "off"),
@@ -71,12 +71,12 @@ def _moved(changes: dict[str, Change], name: str, size: int, digits: str, unit: 
         return None
     change = changes[name]
     said = f"{size * change.difference:{digits}} {unit}"
-    return said if change.is_settled else f"{said}, not significant"
+    return said if change.is_significant else f"{said}, not significant"
 
 
 def _needed(change: Change | None) -> str:
     """The number of questions that would settle a change that is not significant."""
-    if change is None or change.is_settled:
+    if change is None or change.is_significant:
         return ""
     more = change.needed is not None and change.needed > change.n
     needed = f", about {units.two_digits(change.needed)} needed" if more and change.needed else ""
@@ -85,7 +85,7 @@ def _needed(change: Change | None) -> str:
 
 def _pictured(sweep: SweepResult | None, cut: Cut, change: Change | None) -> str:
     """Return a comparison for a significant rise of the loss; for layers chosen by hand, also with a point of the curve."""
-    if change is None or not change.is_settled or change.difference < 0:
+    if change is None or not change.is_significant or change.difference < 0:
         return ""
     like = glossary.like_cutting(sweep, change.difference) if sweep is not None and cut.by_hand else None
     said = glossary.as_surprise(change.difference)
@@ -144,7 +144,7 @@ def _interval(shown: Shown, point: Point) -> list[str]:
     found = shown.selected.accuracy
     if point.n and found.unpruned and found.reading and found.unpruned.answers and found.reading.answers:
         pair = pairs.compare(found.unpruned.answers, found.reading.answers)
-        verdict = "the interval excludes zero" if pair.is_settled else "not significantly different"
+        verdict = "the interval excludes zero" if pair.is_significant else "not significantly different"
         said += (
             f" Paired with the unpruned model: {pair.lost} answers lost, {pair.gained} gained, 95 % interval "
             f"{100 * pair.low:+.1f} to {100 * pair.high:+.1f} points: {verdict}. The exact McNemar test is stricter: "

@@ -98,14 +98,14 @@ def _numbers(result: DamageResult, distances: DistanceResult, cut: Cut, losses: 
     columns[1].metric(
         f"Extra loss of distance's pick, {text}", _moved(paid), _picked(found), delta_color="off", delta_arrow="off",
         help="Loss increase of the most similar block minus that of the best block of this size, nats per token"
-        + (f" ({words.plain(paid.ends())}). The best of many looks better than it is." if paid else "."),
+        + (f" ({words.plain(paid.interval())}). The best of many looks better than it is." if paid else "."),
     )  # fmt: skip
     own = agreement.price(result, cut.removed, found.choice, losses) if _both(cut.removed, found.choice) else None
     columns[2].metric(
         f"Selected block vs. that pick, {text}", _moved(own), _selected(own, cut.removed), delta_color="off",
         delta_arrow="off",
         help="Loss increase of the selected block minus that of the most similar block of its size, nats per token"
-        + (f" ({words.plain(own.ends())})." if own else "."),
+        + (f" ({words.plain(own.interval())})." if own else "."),
     )  # fmt: skip
     every = agreement.pooled(result, distances)
     if said := agreement.sentences(result, distances, cut.n, losses)[:-1]:

@@ -101,7 +101,7 @@ def _better(best: BestCut, removed: Removal, found: Sequence[Cost], strategy: St
     """Draw the sentence that compares the best block with the one on screen, and the button that selects it."""
     cost, own, apart = _beside(best, removed, found)
     said = f"Best known of {best.n_compared} choices: **{_name(best.cut)}**, {_amount(cost)} on {_where(cost)}"
-    if own is not None and apart is not None and not apart.is_settled:
+    if own is not None and apart is not None and not apart.is_significant:
         said += f", not significantly different from {_amount(own)} for this selection"
     elif own is not None:
         said += f", against {_amount(own)} for this selection"
@@ -109,7 +109,7 @@ def _better(best: BestCut, removed: Removal, found: Sequence[Cost], strategy: St
         said += f". {_TOO_GOOD}"
     st.caption(said if said.endswith(".") else f"{said}.")
 
-    is_surely_better = apart is not None and apart.is_settled and apart.difference < 0
+    is_surely_better = apart is not None and apart.is_significant and apart.difference < 0
     st.button(
         f"Take {_name(best.cut)}", key="take-best", type="primary" if is_surely_better else "secondary",
         on_click=cuts.take_or_say, args=(best.cut, strategy.cut(best.cut.size).removed, strategy.distances.n_layers),

@@ -106,8 +106,8 @@ def _speed(choice: Choice) -> None:
         f"{_ends(found.after, '.1f', '95 %: ')} Unpruned {found.before.value:.1f}{_ends(found.before, '.1f')}. "
         f"Speed ratio{_ends(times, '.2f', ' 95 %: ')} {result.machine}, {result.precision_in_words}, {found.rounds} rounds."
     )
-    is_settled = times.low is not None and times.high is not None and not times.low <= 1 <= times.high
-    colour: Colour = "off" if not is_settled else "normal" if times.value > 1 else "inverse"
+    is_significant = times.low is not None and times.high is not None and not times.low <= 1 <= times.high
+    colour: Colour = "off" if not is_significant else "normal" if times.value > 1 else "inverse"
     _number("Speed", f"{found.after.value:,.1f} tokens/s", f"{times.value:.2f} times as fast", said, help=help, colour=colour)
 
 
@@ -140,7 +140,7 @@ def _quality(what: str, found: Quality | None, choice: Choice) -> None:
         f"{_change(change, what)} {after.condition.material_in_words()}."
     )
     moved = f"{size * change.difference:+{precise}} {'points' if what == reading.ACCURACY else unit}"
-    colour: Colour = "off" if not change.is_settled else "normal" if what == reading.ACCURACY else "inverse"
+    colour: Colour = "off" if not change.is_significant else "normal" if what == reading.ACCURACY else "inverse"
     _number(_IN_FULL[what], f"{size * after.value:{precise}} {unit}", moved, said, help=help, colour=colour)
 
 
@@ -164,6 +164,6 @@ def _change(change: Change, what: str) -> str:
     if change.low is not None and change.high is not None:
         low, high = (_signed(size * end, digits) for end in (change.low, change.high))
         ends = f"{'Paired change' if change.paired else 'Change'} 95 %: {low} to {high}"
-    if not change.is_settled:
+    if not change.is_significant:
         return f"{ends}: {changes.not_seen(change.n, change.needed, counted)}.".removeprefix(": ")
     return f"{ends}." if what == reading.ACCURACY else f"{ends}: {glossary.as_surprise(change.difference)}."

@@ -181,7 +181,7 @@ def _apart(sweep: SweepResult, cliff: Cliff) -> str:
     if last is None or last.loss is None or whole.loss is None:
         return said
     change = changes.against_unpruned(sweep, ACCURACY)[sweep.points.index(last)]
-    is_open = change is not None and not change.is_settled
+    is_open = change is not None and not change.is_significant
     return (
         f"{said} At n = {last.n} the loss is {last.loss:.1f} nats/token (unpruned {whole.loss:.1f}), and the accuracy is "
         f"{last.acc:.0%} (unpruned {whole.acc:.0%}{', not significantly different' if is_open else ''})."

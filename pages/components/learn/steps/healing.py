@@ -141,7 +141,7 @@ def _told(heal: HealResult) -> str:
     )
     change = changes.change(unpruned, healed)
     ends = "" if change.low is None or change.high is None else f"95 % CI {change.low:+.2f} to {change.high:+.2f}"
-    if change.is_settled:
+    if change.is_significant:
         side = "above" if change.difference > 0 else "below"
         said += f" That is {abs(change.difference):.2f} {side} the unpruned model ({ends})."
     elif ends:

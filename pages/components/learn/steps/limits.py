@@ -126,7 +126,7 @@ def rivals(costs: dict[int, float], shown: Shown) -> set[int]:
     return {
         start
         for start, each in found.items()
-        if each is not None and (each.condition != least.condition or not changes.change(least, each).is_settled)
+        if each is not None and (each.condition != least.condition or not changes.change(least, each).is_significant)
     }
 
 
