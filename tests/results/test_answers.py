@@ -44,14 +44,14 @@ def curve():
     ],
 )
 def test_outcome_of_every_question_agrees_with_a_count_by_hand(n, fates):
-    found = answers.autopsy(curve(), n)
-    assert {case.id: case.fate for case in found.cases} == fates
+    found = answers.of_curve(curve(), n)
+    assert {case.id: case.outcome for case in found.cases} == fates
     assert sum(found.counts.values()) == len(HITS)
     assert all(count == 1 for count in found.counts.values())
 
 
 def test_lines_show_the_right_and_the_most_likely_wrong_option():
-    found = answers.autopsy(curve(), 2)
+    found = answers.of_curve(curve(), 2)
     (case,) = [case for case in found.cases if case.id == "b"]
     assert case.right == [-1.0, -1.0, -1.0]
     assert case.rival == [0.0, 1.0, 2.0]
@@ -60,7 +60,7 @@ def test_lines_show_the_right_and_the_most_likely_wrong_option():
 
 
 def test_a_table_says_the_words_where_they_are_known():
-    found = answers.autopsy(curve(), 1)
+    found = answers.of_curve(curve(), 1)
     question = Question("c", "An example.\n\nWhat is it?", [" right", " wrong"], 0)
     rows = found.table(found.of([LOST, GAINED]), {"c": question}).rows
     by_id = {row["id"]: row for row in rows}
@@ -71,6 +71,6 @@ def test_a_table_says_the_words_where_they_are_known():
 
 def test_without_answers_there_are_no_outcomes():
     lean = replace(curve(), questions=[])
-    assert answers.autopsy(lean, 1) is None
-    assert answers.autopsy(curve(), 0) is None
-    assert answers.autopsy(curve(), 9) is None
+    assert answers.of_curve(lean, 1) is None
+    assert answers.of_curve(curve(), 0) is None
+    assert answers.of_curve(curve(), 9) is None

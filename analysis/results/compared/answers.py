@@ -16,20 +16,20 @@ from analysis.results.stored.reading import ACCURACY, Condition
 LOST, GAINED, ALWAYS_RIGHT, RIGHT, WRONG, ALWAYS_WRONG = (
     "lost", "gained", "right at every n", "right before and after", "wrong before and after", "wrong at every n",
 )  # fmt: skip
-FATES = (LOST, GAINED, RIGHT, WRONG, ALWAYS_RIGHT, ALWAYS_WRONG)
+OUTCOMES = (LOST, GAINED, RIGHT, WRONG, ALWAYS_RIGHT, ALWAYS_WRONG)
 """Possible outcomes of a question; each question has one of them."""
 _OF_TWO = {ALWAYS_RIGHT: RIGHT, ALWAYS_WRONG: WRONG}
 """Without a curve there are two models and no other n."""
 
 
 @dataclass(frozen=True)
-class Case:
+class QuestionOutcome:
     """One question over a curve."""
 
     id: str
     """Identifier in the source."""
-    fate: str
-    """One of `FATES`."""
+    outcome: str
+    """One of `OUTCOMES`."""
     gold: int
     """Index of the right option."""
     before: int
@@ -37,7 +37,7 @@ class Case:
     after: int
     """Index of the option that the pruned model gives."""
     right: list[float]
-    """Log-likelihood of the right option by n, nats, as long as `Autopsy.ns`."""
+    """Log-likelihood of the right option by n, nats, as long as `QuestionOutcomes.ns`."""
     rival: list[float]
     """Log-likelihood of the most likely wrong option, which may be another one at each n."""
 
@@ -48,31 +48,33 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Autopsy:
+class QuestionOutcomes:
     """All questions of a curve at one n."""
 
     n: int
     ns: list[int]
     """The curve's numbers of removed layers, ascending."""
-    cases: list[Case]
+    cases: list[QuestionOutcome]
     """Cases in the order of the questions."""
 
     @property
     def counts(self) -> dict[str, int]:
-        """Return the number of questions with each outcome, in the order of `FATES`."""
-        found = Counter(case.fate for case in self.cases)
-        return {fate: found[fate] for fate in FATES}
+        """Return the number of questions with each outcome, in the order of `OUTCOMES`."""
+        found = Counter(case.outcome for case in self.cases)
+        return {outcome: found[outcome] for outcome in OUTCOMES}
 
-    def of(self, fates: Sequence[str]) -> list[Case]:
+    def of(self, outcomes: Sequence[str]) -> list[QuestionOutcome]:
         """Return the cases with one of these outcomes, those that moved most first."""
         place = self.ns.index(self.n)
 
-        def moved(case: Case) -> float:
+        def moved(case: QuestionOutcome) -> float:
             return abs(case.margins[place] - case.margins[0])
 
-        return sorted((case for case in self.cases if case.fate in fates), key=moved, reverse=True)
+        return sorted((case for case in self.cases if case.outcome in outcomes), key=moved, reverse=True)
 
-    def table(self, cases: Sequence[Case], questions: Mapping[str, Question], over: Sequence[int] | None = None) -> Table:
+    def table(
+        self, cases: Sequence[QuestionOutcome], questions: Mapping[str, Question], over: Sequence[int] | None = None
+    ) -> Table:
         """Return cases as rows, with the words of the questions where these are known.
 
         Args:
@@ -92,7 +94,7 @@ class Autopsy:
         for case in cases:
             question = questions.get(case.id)
             values = (
-                case.fate, _asked(question), *(_option(question, index) for index in (case.gold, case.before, case.after)),
+                case.outcome, _asked(question), *(_option(question, index) for index in (case.gold, case.before, case.after)),
                 case.margins[0], case.margins[place],
                 *([likely[at] for at in listed] for likely in (case.right, case.rival)), case.id,
             )  # fmt: skip
@@ -100,7 +102,7 @@ class Autopsy:
         return Table(f"Per-question results at n = {self.n}", columns, rows)
 
 
-def autopsy(sweep: SweepResult, n: int, removed: Removal | None = None) -> Autopsy | None:
+def of_curve(sweep: SweepResult, n: int, removed: Removal | None = None) -> QuestionOutcomes | None:
     """Return the outcome of every question at n; None where the answers at 0 or n were not kept.
 
     Args:
@@ -116,10 +118,10 @@ def autopsy(sweep: SweepResult, n: int, removed: Removal | None = None) -> Autop
         return None
     ns = sorted(answers)
     shared = [name for name in answers[0] if all(name in answers[at] for at in ns)]
-    return Autopsy(n, ns, [_case(name, [answers[at][name] for at in ns], ns.index(n)) for name in shared])
+    return QuestionOutcomes(n, ns, [_case(name, [answers[at][name] for at in ns], ns.index(n)) for name in shared])
 
 
-def of_two(before: Sequence[QuestionScore], after: Sequence[QuestionScore], n: int) -> Autopsy | None:
+def of_two(before: Sequence[QuestionScore], after: Sequence[QuestionScore], n: int) -> QuestionOutcomes | None:
     """Return the outcome of every question of one pruned model beside the unpruned one; None where no question is shared.
 
     Args:
@@ -133,7 +135,11 @@ def of_two(before: Sequence[QuestionScore], after: Sequence[QuestionScore], n: i
         for one in before
         if one.id in pruned
     ]
-    return Autopsy(n, [0, n], [replace(case, fate=_OF_TWO.get(case.fate, case.fate)) for case in cases]) if cases else None
+    return (
+        QuestionOutcomes(n, [0, n], [replace(case, outcome=_OF_TWO.get(case.outcome, case.outcome)) for case in cases])
+        if cases
+        else None
+    )
 
 
 def stored_answers(results: Sequence[Any], removed: Removal | None, condition: Condition) -> Sequence[QuestionScore]:
@@ -149,16 +155,16 @@ def stored_answers(results: Sequence[Any], removed: Removal | None, condition: C
     return next((one.answers for one in kept), ())
 
 
-def _case(name: str, by_n: Sequence[tuple[int, int, list[float]]], place: int) -> Case:
+def _case(name: str, by_n: Sequence[tuple[int, int, list[float]]], place: int) -> QuestionOutcome:
     gold = by_n[0][1]
     hits = [prediction == gold for prediction, _, _ in by_n]
     rivals = [max(value for index, value in enumerate(likely) if index != gold) for _, _, likely in by_n]
     rights = [likely[gold] for _, _, likely in by_n]
     if all(hits) or not any(hits):
-        fate = ALWAYS_RIGHT if hits[0] else ALWAYS_WRONG
+        outcome = ALWAYS_RIGHT if hits[0] else ALWAYS_WRONG
     else:
-        fate = {(True, False): LOST, (False, True): GAINED, (True, True): RIGHT, (False, False): WRONG}[hits[0], hits[place]]
-    return Case(name, fate, gold, by_n[0][0], by_n[place][0], rights, rivals)
+        outcome = {(True, False): LOST, (False, True): GAINED, (True, True): RIGHT, (False, False): WRONG}[hits[0], hits[place]]
+    return QuestionOutcome(name, outcome, gold, by_n[0][0], by_n[place][0], rights, rivals)
 
 
 def _asked(question: Question | None) -> str:

@@ -8,7 +8,7 @@ from analysis.data.spec import BenchmarkSpec
 from analysis.data.tasks import Question
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.results.compared import answers
-from analysis.results.compared.answers import FATES, GAINED, LOST, RIGHT, WRONG
+from analysis.results.compared.answers import GAINED, LOST, OUTCOMES, RIGHT, WRONG
 from pages.components.explore import curves
 from pages.components.shared import chart, chip, state, uploads, words
 from pages.components.shared.cuts import Cut
@@ -50,7 +50,7 @@ def show(shown: Shown) -> None:
         curves.not_measured(shown)
         return
     curve = curve_of(cut)
-    found = answers.autopsy(curve, n, cut.removed) if curve is not None else None
+    found = answers.of_curve(curve, n, cut.removed) if curve is not None else None
     is_of_curve = found is not None
     if found is None:
         scores = [entry.result for entry in shown.evidence.scores]
@@ -62,7 +62,7 @@ def show(shown: Shown) -> None:
             "sweep to store them."
         )
         return
-    counts, fates = found.counts, FATES if is_of_curve else _OF_TWO
+    counts, fates = found.counts, OUTCOMES if is_of_curve else _OF_TWO
     benchmark = curve.spec.benchmark if curve is not None else shown.sweep.result.spec.benchmark
     where = f"at n = {n}" if is_of_curve else f"without {words.plain(cut.removed.brief())}"
     chip.show([condition])

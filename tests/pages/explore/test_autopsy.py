@@ -26,7 +26,7 @@ def test_the_flipped_questions_are_listed_and_can_be_filtered(app, precomputed):
     for result in (fakes.distances(), curve):
         precomputed(result)
     at = app(tab="questions", n="5")
-    found = answers.autopsy(curve, 5)
+    found = answers.of_curve(curve, 5)
     flipped = found.counts[answers.LOST] + found.counts[answers.GAINED]
     assert flipped
     (table,) = [one for one in at.dataframe if "outcome" in one.value.columns]
@@ -68,7 +68,7 @@ def test_block_chosen_by_hand_shows_only_its_own_questions(app, precomputed):
     precomputed(deepest)
     own = next(point.block for point in deepest.points if point.n == 5)
     at = app(tab="questions", block=f"{own.start}:5")
-    found = answers.autopsy(deepest, 5)
+    found = answers.of_curve(deepest, 5)
     assert sum(found.counts.values()) == len(found.cases)
     assert at.pills[0].options[0].endswith(f": {found.counts[answers.LOST]}")
 
