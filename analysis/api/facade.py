@@ -206,7 +206,7 @@ class Model:
         wanted = sheet.Dataset(**dataset)
         return DecisionSheet(sheet.of(self.spec, removed, command_line, recipe=healed_by, tolerance=tolerance, dataset=wanted))
 
-    def goal(self, limit: float, kind: str = goals.POINTS) -> goals.Answer:
+    def goal(self, limit: float, kind: str = goals.POINTS) -> goals.GoalAnswer:
         """Return the removal that reaches a goal by its 95 % interval, from all stored results.
 
         Args:

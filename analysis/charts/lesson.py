@@ -29,14 +29,7 @@ from analysis.experiments.maps.distance_spec import Best, DistanceResult
 from analysis.results.compared.cliff import Cliff
 from analysis.results.compared.plateaus import Plateau
 from analysis.results.words import lesson
-from analysis.results.words.lesson import (
-    CLIFFS,
-    PATHS,
-    Arrow,
-    PublishedCliff,
-    PublishedPath,
-    Seen,
-)
+from analysis.results.words.lesson import CLIFFS, PATHS, Arrow, MeasuredPoint, PublishedCliff, PublishedPath
 
 _HIDDEN = {"visible": False, "fixedrange": True}
 _BOX = 0.36
@@ -131,7 +124,7 @@ def turns(distances: DistanceResult, drawn: Sequence[float | None] = (), *, dark
     return finish(figure, height, x=x, y=y, margin={"t": 26, "l": 56}, bargap=0.18)
 
 
-def _bars(seen: Sequence[Seen], colours: Palette) -> dict[str, Any]:
+def _bars(seen: Sequence[MeasuredPoint], colours: Palette) -> dict[str, Any]:
     """Bars of 95 % intervals."""
     ends = [(each.low, each.high) for each in seen]
     return {**bars([each.value for each in seen], ends, width=0), "color": colours.unpruned}

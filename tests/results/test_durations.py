@@ -11,7 +11,7 @@ from analysis.experiments.batch.grid_spec import GridSpec
 from analysis.experiments.search.search_spec import SearchResult, SearchSpec, takes
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import durations
-from analysis.results.compared.durations import Timed
+from analysis.results.compared.durations import TimedHeal
 from tests.support import fakes
 
 IDLE = SystemLoad(0.1, 2)
@@ -21,8 +21,8 @@ SEARCH = SearchSpec(fakes.MODEL, "greedy")
 INSTANT = replace(fakes.heal_spec(), steps=0, instant=True, recipe="instant")
 
 
-def instant(seconds: float, **changes) -> Timed:
-    return Timed(replace(fakes.heal(), spec=replace(INSTANT, **changes), steps=[]), seconds)
+def instant(seconds: float, **changes) -> TimedHeal:
+    return TimedHeal(replace(fakes.heal(), spec=replace(INSTANT, **changes), steps=[]), seconds)
 
 
 def expected(spec=INSTANT, known=(), load=IDLE, facts=fakes.FACTS):
@@ -65,7 +65,7 @@ def test_times_of_another_model_scale_by_parameters_and_name_it():
     found = expected(known=[instant(60), instant(60)], facts=large)
     assert found.low_s == pytest.approx(120)
     assert found.of_another == fakes.FACTS.name
-    own = Timed(replace(instant(0).result, model=large), 500)
+    own = TimedHeal(replace(instant(0).result, model=large), 500)
     assert expected(known=[instant(60), own, own], facts=large).low_s == 500
 
 
@@ -77,13 +77,13 @@ def test_another_precision_tells_nothing():
 def test_requested_time_holds_under_any_load():
     timed = replace(fakes.heal_spec(), steps=0, minutes=10.0)
     assert expected(timed, load=BUSY).high_s == 600
-    done = Timed(fakes.timed_heal(), 690)
+    done = TimedHeal(fakes.timed_heal(), 690)
     assert expected(timed, [done]).high_s == pytest.approx(690)
     assert expected(replace(timed, minutes=2.0), [done]).high_s == pytest.approx(138)
 
 
 def test_duration_of_steps_scales_with_their_tokens():
-    done = Timed(fakes.heal(), 30 + 50 * 1024 / 445)
+    done = TimedHeal(fakes.heal(), 30 + 50 * 1024 / 445)
     one, twice = (expected(fakes.heal_spec(steps), [done, done]) for steps in (50, 100))
     assert one.low_s == pytest.approx(done.seconds, rel=0.01)
     assert twice.low_s - one.low_s == pytest.approx(50 * 1024 / 445, rel=0.01)

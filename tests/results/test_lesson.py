@@ -7,7 +7,7 @@ import pytest
 from analysis.core.stats import wilson_interval
 from analysis.experiments.accuracy.points import Lines, Point
 from analysis.results.words import lesson
-from analysis.results.words.lesson import Seen
+from analysis.results.words.lesson import MeasuredPoint
 from tests.support.toy import MAP, SWEEP
 
 
@@ -20,7 +20,7 @@ def curve(*accuracies: float, n_samples: int = 200, chance: float = 0.25):
 
 
 def test_a_drawing_is_judged_where_both_are_known():
-    measured = [Seen(1, 0.5, 0.4, 0.6), Seen(2, 0.3, 0.25, 0.35), Seen(5, 0.2, 0.1, 0.3)]
+    measured = [MeasuredPoint(1, 0.5, 0.4, 0.6), MeasuredPoint(2, 0.3, 0.25, 0.35), MeasuredPoint(5, 0.2, 0.1, 0.3)]
     judged = lesson.judge_drawing([None, 0.6, 0.5, None, 0.9, 0.2], measured)
     assert judged.compared == (1, 2, 5)
     assert judged.inside == (1, 5), "the end of an interval belongs to it"

@@ -6,7 +6,7 @@ import pytest
 
 from analysis.charts import lesson
 from analysis.data.spec import BenchmarkSpec
-from analysis.results.compared.plateaus import Plateau, Step, movers, plateaus
+from analysis.results.compared.plateaus import Plateau, PlateauPoint, movers, plateaus
 from tests.support import fakes
 
 
@@ -32,7 +32,7 @@ def test_models_of_any_depth_share_a_scale_with_their_intervals():
 def curve(model: str, questions: str, strategy: str, cliff: int | None, last: int = 12, wide: float = 0.05) -> Plateau:
     """Return a plateau 0.3 above chance that falls to chance at the cliff."""
     above = [0.0 if cliff is not None and n >= cliff else 0.3 for n in range(last + 1)]
-    steps = tuple(Step(n, n / 20, one, one - wide, one + wide) for n, one in enumerate(above))
+    steps = tuple(PlateauPoint(n, n / 20, one, one - wide, one + wide) for n, one in enumerate(above))
     return Plateau(f"{model} {questions} {strategy}", model, questions, strategy, 20, 100, "float32", steps, cliff)
 
 

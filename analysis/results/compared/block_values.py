@@ -32,7 +32,7 @@ class OverBlocks:
 
 
 @dataclass(frozen=True)
-class Strip:
+class BlockValues:
     """All values that a strip of layers shows of any block."""
 
     n_layers: int
@@ -48,7 +48,7 @@ class Strip:
     """The measured increase of the loss without each block."""
 
 
-def of_results(distances: DistanceResult, damage: DamageResult | None) -> Strip:
+def of_results(distances: DistanceResult, damage: DamageResult | None) -> BlockValues:
     """Return the values of every block from a map, and from the measured damage where there is any.
 
     Args:
@@ -59,7 +59,7 @@ def of_results(distances: DistanceResult, damage: DamageResult | None) -> Strip:
     sure = distances.n_texts > 1
     half = stats.t_quantile(distances.n_texts - 1) if sure else 0.0
     texts = f"{distances.n_texts} {'text' if distances.n_texts == 1 else 'texts'} of {corpora.title(spec.corpus)}"
-    return Strip(
+    return BlockValues(
         n_layers=distances.n_layers,
         shares=[_share(own, facts) for own in facts.layer_parameters],
         experts=[_share(layer.expert_parameters, facts) for layer in facts.layers if facts.expert_parameters],

@@ -28,7 +28,7 @@ _UNSURE = 0.25
 
 
 @dataclass(frozen=True)
-class Timed:
+class TimedHeal:
     """A finished heal, and how long it took from the start of its job."""
 
     result: HealResult
@@ -57,7 +57,7 @@ def is_of_here(result: Result) -> bool:
     return result.versions.get("processor", "").rpartition(",")[0] == host.processor()
 
 
-def expected(spec: HealSpec, facts: ModelFacts, known: Sequence[Timed], load: SystemLoad) -> Duration | None:
+def expected(spec: HealSpec, facts: ModelFacts, known: Sequence[TimedHeal], load: SystemLoad) -> Duration | None:
     """Return the duration until the verdict; None where no run like it was measured here and the work alone gives no estimate.
 
     A request with a named time takes that time under any load: on a busy machine it takes fewer steps.
@@ -117,7 +117,7 @@ def refining(result: HealResult, wanted: HealSpec, load: SystemLoad) -> Duration
     return Duration((1 - _UNSURE) * seconds, (1 + _UNSURE) * seconds, 1).under(load)
 
 
-def preparing(spec: HealSpec, facts: ModelFacts, known: Sequence[Timed], load: SystemLoad) -> Duration | None:
+def preparing(spec: HealSpec, facts: ModelFacts, known: Sequence[TimedHeal], load: SystemLoad) -> Duration | None:
     """Return how long all but the training of a heal takes: the part of a named time that is not left for training."""
     apart = _apart(spec, facts, known)
     return apart and apart.under(load)
@@ -128,7 +128,7 @@ def left(expected: Duration, elapsed_s: float, phase_s: float = 0.0) -> tuple[fl
     return tuple(max(phase_s, whole - elapsed_s, 0.0) for whole in (expected.low_s, expected.high_s))  # type: ignore[return-value]
 
 
-def _apart(spec: HealSpec, facts: ModelFacts, known: Sequence[Timed]) -> Duration | None:
+def _apart(spec: HealSpec, facts: ModelFacts, known: Sequence[TimedHeal]) -> Duration | None:
     """Return the duration, without load, of all but training: loading, scoring three models, the instant heal, checks."""
     like = [
         heal
@@ -144,13 +144,13 @@ def _apart(spec: HealSpec, facts: ModelFacts, known: Sequence[Timed]) -> Duratio
     return Duration(*_range(seconds), len(like), "" if other == facts.name else other)
 
 
-def _untrained_s(heal: Timed) -> float:
+def _untrained_s(heal: TimedHeal) -> float:
     spec = heal.result.spec
     tokens = spec.batch_size * spec.gradient_accumulation * spec.corpus.seq_len
     return max(1.0, heal.seconds - sum(tokens / step.tokens_per_s for step in heal.result.steps))
 
 
-def _speeds(spec: HealSpec, facts: ModelFacts, known: Sequence[Timed]) -> list[float]:
+def _speeds(spec: HealSpec, facts: ModelFacts, known: Sequence[TimedHeal]) -> list[float]:
     """Tokens per second of training, one a heal; of other models by the number of parameters."""
     trained = [heal.result for heal in known if heal.result.steps and _computes_alike(spec.model, heal.result.spec.model)]
     trained = [result for result in trained if bool(result.spec.distill) == bool(spec.distill)] or trained

@@ -11,7 +11,7 @@ from analysis.results.compared import cliff
 
 
 @dataclass(frozen=True)
-class Step:
+class PlateauPoint:
     """One pruning of a model."""
 
     n: int
@@ -40,14 +40,14 @@ class Plateau:
     n_layers: int
     n_questions: int
     precision: str
-    steps: tuple[Step, ...]
+    steps: tuple[PlateauPoint, ...]
     """n = 0 first."""
     cliff: int | None
     """The n from which on accuracy stays below halfway to chance (`cliff.locate`); None if the cliff cannot be located."""
     sentence: str = ""
     """`cliff.sentence` of the sweep."""
 
-    def at(self, share: float) -> Step | None:
+    def at(self, share: float) -> PlateauPoint | None:
         """Return the first step of at least this share of the layers; None where so many were not removed."""
         return next((step for step in self.steps if step.share >= share), None)
 
@@ -72,7 +72,7 @@ def _read(name: str, sweep: SweepResult) -> Plateau:
     for point in sweep.points:
         if point.acc is not None and point.interval is not None:
             low, high = point.interval
-            steps.append(Step(point.n, point.n / sweep.n_layers, point.acc - chance, low - chance, high - chance))
+            steps.append(PlateauPoint(point.n, point.n / sweep.n_layers, point.acc - chance, low - chance, high - chance))
     found = cliff.locate(sweep)
     model, questions = sweep.spec.model, title(sweep.spec.benchmark)
     return Plateau(

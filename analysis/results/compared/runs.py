@@ -110,7 +110,7 @@ def shortened(names: Sequence[str]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Seen:
+class StoredModel:
     """A model that has stored results."""
 
     facts: ModelFacts
@@ -124,7 +124,7 @@ class Seen:
     """When the newest result was stored, seconds since the epoch; 0 where all are precomputed."""
 
 
-def models_seen(groups: Sequence[ResultGroup]) -> list[Seen]:
+def models_seen(groups: Sequence[ResultGroup]) -> list[StoredModel]:
     """Return the models behind results of any kind, distinct by their weights, not their paths; newest first.
 
     Args:
@@ -144,7 +144,7 @@ def models_seen(groups: Sequence[ResultGroup]) -> list[Seen]:
         sources = list(dict.fromkeys(group.source for group in newest))
         times = [group.newest.saved_at for group in same if not group.newest.precomputed]
         known = {kind: count for kind, count in counts.items() if count}
-        seen.append(Seen(size, asked.spec.model, known, sources, max(times, default=0.0)))
+        seen.append(StoredModel(size, asked.spec.model, known, sources, max(times, default=0.0)))
     return sorted(seen, key=lambda one: -one.saved_at)
 
 

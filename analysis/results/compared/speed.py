@@ -33,7 +33,7 @@ class SpeedGain(Interval):
 
 
 @dataclass(frozen=True)
-class Timed:
+class PairedTimes:
     """Seconds of the unpruned and of the pruned model."""
 
     unpruned: float | None
@@ -63,7 +63,7 @@ def speed_gain(speed: SpeedResult, removed: int | Removal, field: str = DECODE) 
     return timed(speed, removed, field).gain
 
 
-def timed(speed: SpeedResult, removed: int | Removal, field: str = DECODE) -> Timed:
+def timed(speed: SpeedResult, removed: int | Removal, field: str = DECODE) -> PairedTimes:
     """Seconds of the unpruned and of the pruned model, and the gain that they make; arguments as `speed_gain`."""
     n = removed if isinstance(removed, int) else len(removed.layers)
     own = removed if isinstance(removed, PartSet) else n
@@ -71,28 +71,28 @@ def timed(speed: SpeedResult, removed: int | Removal, field: str = DECODE) -> Ti
     line: SpeedLine | None = getattr(speed, field)
     whole = _geometric(rounds.get(0, [])) or _median(speed, 0, field)
     if not own:
-        return Timed(whole, whole, MEASURED, None, len(rounds.get(0, [])))
+        return PairedTimes(whole, whole, MEASURED, None, len(rounds.get(0, [])))
     logs = [math.log(before / after) for before, after in zip(rounds.get(0, []), rounds.get(own, []), strict=False)]
     if whole is not None and logs:
         ratio = sum(logs) / len(logs)
         ends = stats.mean_interval(*stats.mean_and_stderr(logs), len(logs))
         is_own = timed_instead(speed, removed) is None
         gain = None if ends is None else SpeedGain(math.exp(ratio) - 1, math.exp(ends[0]) - 1, math.exp(ends[1]) - 1, is_own)
-        return Timed(whole, whole / math.exp(ratio), MEASURED, gain, len(logs))
+        return PairedTimes(whole, whole / math.exp(ratio), MEASURED, gain, len(logs))
     if isinstance(removed, PartSet):
-        return Timed(whole, _median(speed, own, field), MEASURED, None, 0)
+        return PairedTimes(whole, _median(speed, own, field), MEASURED, None, 0)
     if (kept := _median(speed, n, field)) is not None:  # repeats are not kept
-        return Timed(whole, kept, MEASURED, None, 0)
+        return PairedTimes(whole, kept, MEASURED, None, 0)
     timed_ns = [point.n for point in speed.of_layers]
     how = INTERPOLATED if timed_ns and min(timed_ns) < n < max(timed_ns) else EXTRAPOLATED
     left = line.at(speed.n_layers - n) if line is not None else 0.0
     if line is None or left <= 0:
-        return Timed(whole, None, how, None, 0)
+        return PairedTimes(whole, None, how, None, 0)
     ratio = line.at(speed.n_layers) / left
     slopes = line.slope_interval(len(speed.of_layers))
     per_layer = n / left
     gain = None if slopes is None else SpeedGain(per_layer * line.slope_s, per_layer * slopes[0], per_layer * slopes[1], False)
-    return Timed(whole, left if whole is None else whole / ratio, how, gain, 0)
+    return PairedTimes(whole, left if whole is None else whole / ratio, how, gain, 0)
 
 
 def timed_instead(speed: SpeedResult, removed: int | Removal) -> Removal | None:

@@ -44,7 +44,7 @@ class Goal:
 
 
 @dataclass(frozen=True)
-class Answer:
+class GoalAnswer:
     """The answer to a goal."""
 
     goal: Goal
@@ -72,7 +72,7 @@ class Answer:
         return said
 
 
-def reach(goal: Goal, fronts: Sequence[Front], like: Condition | None = None, most: int | None = None) -> Answer:
+def reach(goal: Goal, fronts: Sequence[Front], like: Condition | None = None, most: int | None = None) -> GoalAnswer:
     """The answer to a goal from everything measured.
 
     Args:
@@ -87,7 +87,7 @@ def reach(goal: Goal, fronts: Sequence[Front], like: Condition | None = None, mo
     offers = _strongest(fronts, like)
     if goal.kind in (MEGABYTES, TIMES):
         fits = [offer for offer in offers if _fits(goal, offer)]
-        return Answer(goal, min(fits, key=lambda one: (-one.bytes, _rise(one), -_gain(one)), default=None), None, None)
+        return GoalAnswer(goal, min(fits, key=lambda one: (-one.bytes, _rise(one), -_gain(one)), default=None), None, None)
     limit = goal.value / 100 if goal.kind == POINTS else goal.value
     allowed = [offer for offer in offers if offer.change and _worst(offer.change, goal) < limit]
     offer = min(allowed, key=lambda one: (one.bytes, _rise(one), -_gain(one)), default=None)
@@ -99,10 +99,10 @@ def reach(goal: Goal, fronts: Sequence[Front], like: Condition | None = None, mo
         and (most is None or more <= most)
     ]  # fmt: skip
     candidate, needed = min(open_, key=lambda pair: pair[1], default=(None, None))
-    return Answer(goal, offer, candidate, needed)
+    return GoalAnswer(goal, offer, candidate, needed)
 
 
-def of_model(model: ModelSpec, goal: Goal) -> Answer:
+def of_model(model: ModelSpec, goal: Goal) -> GoalAnswer:
     """The answer to a goal from everything stored of a model; without a stored score it has no offer.
 
     Args:

@@ -24,7 +24,7 @@ EXACT, MEASURED, ESTIMATED, UNKNOWN = "exact", "measured", "estimated", "not mea
 
 
 @dataclass(frozen=True)
-class Line:
+class VerdictLine:
     """One quantity of a verdict."""
 
     quantity: str
@@ -41,7 +41,7 @@ class Line:
 class Headline:
     """A verdict, for a reader who decides."""
 
-    lines: tuple[Line, ...]
+    lines: tuple[VerdictLine, ...]
     """One for each quantity: size, speed, accuracy, loss, heal."""
     removed: Removal
 
@@ -64,11 +64,11 @@ class Headline:
         return tuple(line.quantity for line in self.lines if line.state == UNKNOWN or line == self._estimated_loss)
 
     @property
-    def _estimated_loss(self) -> Line | None:
+    def _estimated_loss(self) -> VerdictLine | None:
         """The loss where the loss-increase map alone has it: it is not measured on the selected texts."""
         return next((line for line in self.lines if (line.quantity, line.state) == (TEXT, ESTIMATED)), None)
 
-    def line(self, quantity: str) -> Line:
+    def line(self, quantity: str) -> VerdictLine:
         """The line of one quantity."""
         return next(line for line in self.lines if line.quantity == quantity)
 
@@ -98,29 +98,29 @@ def headline(
     if cut is None:
         raise ValueError("A verdict needs a removed block.")
     smaller = f"{100 * sizes.savings(model, cut).fraction:.0f} % smaller" if sizes.knows(model, cut) else "smaller"
-    size = Line(SIZE, EXACT, smaller, "exact, of all parameters" if sizes.knows(model, cut) else "")
+    size = VerdictLine(SIZE, EXACT, smaller, "exact, of all parameters" if sizes.knows(model, cut) else "")
     healed = _healed(cut, heals)
-    heal_line = Line(HEAL, UNKNOWN, "no healing run of this block is measured", "")
+    heal_line = VerdictLine(HEAL, UNKNOWN, "no healing run of this block is measured", "")
     if healed is not None:
-        heal_line = Line(
+        heal_line = VerdictLine(
             HEAL, MEASURED, recovery.clause(healed), f"recipe {healed.spec.recipe}, {_condition(healed).precision_in_words()}"
         )
     return Headline((size, _speed(speed, cut), _accuracy(selected.accuracy), _loss(selected), heal_line), cut)
 
 
-def _speed(speed: SpeedResult | None, cut: Removal) -> Line:
+def _speed(speed: SpeedResult | None, cut: Removal) -> VerdictLine:
     gain = speed_gain(speed, cut) if speed is not None else None
     if speed is None or gain is None:
-        return Line(SPEED, UNKNOWN, "its speed is not measured", "")
+        return VerdictLine(SPEED, UNKNOWN, "its speed is not measured", "")
     state = MEASURED if gain.is_measured else ESTIMATED
     if not gain.is_significant:
-        return Line(SPEED, state, "its speed is not significantly different", _timed(speed, cut))
+        return VerdictLine(SPEED, state, "its speed is not significantly different", _timed(speed, cut))
     about = "" if gain.is_measured else "about "
     said = f"{about}{100 * abs(gain.value):.0f} % {'faster' if gain.value > 0 else 'slower'}"
-    return Line(SPEED, state, said, _timed(speed, cut))
+    return VerdictLine(SPEED, state, said, _timed(speed, cut))
 
 
-def _with_speed(line: Line) -> str:
+def _with_speed(line: VerdictLine) -> str:
     return f" and {line.said}" if line.said.endswith(("faster", "slower")) else f". {line.said[:1].upper()}{line.said[1:]}"
 
 
@@ -130,12 +130,12 @@ def _timed(speed: SpeedResult, cut: Removal) -> str:
     return f"decode, {other}{speed.rounds} rounds, {speed.precision_in_words}, {speed.machine}"
 
 
-def _accuracy(found: Measured) -> Line:
+def _accuracy(found: Measured) -> VerdictLine:
     change = found.change
     if change is None or found.reading is None:
-        return Line(ANSWERS, UNKNOWN, f"accuracy is not measured{_asked(found.condition)}", "")
+        return VerdictLine(ANSWERS, UNKNOWN, f"accuracy is not measured{_asked(found.condition)}", "")
     said = _moved(change, found.reading.condition.material_in_words())
-    return Line(ANSWERS, MEASURED, said, found.reading.on_what())
+    return VerdictLine(ANSWERS, MEASURED, said, found.reading.on_what())
 
 
 def _moved(change: Change, where: str) -> str:
@@ -150,14 +150,14 @@ def _moved(change: Change, where: str) -> str:
     return f"accuracy {verb} {number(100 * abs(change.difference), 0)} points ({ends}, {where})"
 
 
-def _loss(selected: Selected) -> Line:
+def _loss(selected: Selected) -> VerdictLine:
     found = selected.loss
     change, estimate = found.change, selected.loss_map
     if change is not None and found.reading is not None:
-        return Line(TEXT, MEASURED, _nats(change, found.reading.condition), found.reading.on_what())
+        return VerdictLine(TEXT, MEASURED, _nats(change, found.reading.condition), found.reading.on_what())
     if estimate is not None:
-        return Line(TEXT, ESTIMATED, _mapped(estimate), f"loss-increase map, {estimate.on_what()}")
-    return Line(TEXT, UNKNOWN, f"loss is not measured{_asked(found.condition)}", "")
+        return VerdictLine(TEXT, ESTIMATED, _mapped(estimate), f"loss-increase map, {estimate.on_what()}")
+    return VerdictLine(TEXT, UNKNOWN, f"loss is not measured{_asked(found.condition)}", "")
 
 
 def _mapped(found: Reading) -> str:

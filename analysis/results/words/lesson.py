@@ -62,7 +62,7 @@ def question_size(n_layers: int) -> int:
 
 
 @dataclass(frozen=True)
-class Seen:
+class MeasuredPoint:
     """A measured number at one place of a drawing."""
 
     place: int
@@ -86,7 +86,7 @@ class JudgedDrawing:
     """The place where drawing and measurement are farthest apart."""
 
 
-def judge_drawing(drawn: Sequence[float | None], measured: Sequence[Seen]) -> JudgedDrawing | None:
+def judge_drawing(drawn: Sequence[float | None], measured: Sequence[MeasuredPoint]) -> JudgedDrawing | None:
     """Measure how near a drawing came.
 
     Args:
@@ -105,19 +105,19 @@ def judge_drawing(drawn: Sequence[float | None], measured: Sequence[Seen]) -> Ju
     return JudgedDrawing(sum(off.values()) / len(off), inside, tuple(off), max(off, key=off.__getitem__))
 
 
-def blocks_of(distances: DistanceResult, size: int = 1) -> list[Seen]:
+def blocks_of(distances: DistanceResult, size: int = 1) -> list[MeasuredPoint]:
     """Distance across every block of one size by its start, with 95 % intervals over texts; fractions of pi."""
     found = []
     for start, (value, error) in enumerate(zip(distances.mean[size - 1], distances.stderr[size - 1], strict=True)):
         low, high = stats.mean_interval(value, error, distances.n_texts) or (value, value)
-        found.append(Seen(start, value, low, high))
+        found.append(MeasuredPoint(start, value, low, high))
     return found
 
 
-def accuracies(sweep: SweepResult) -> list[Seen]:
+def accuracies(sweep: SweepResult) -> list[MeasuredPoint]:
     """Return accuracies by n with Wilson's 95 % intervals, without that of the unpruned model, which nobody guesses."""
     return [
-        Seen(point.n, point.acc, *point.interval)
+        MeasuredPoint(point.n, point.acc, *point.interval)
         for point in sweep.points
         if point.n and point.acc is not None and point.interval is not None
     ]

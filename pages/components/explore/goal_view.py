@@ -14,14 +14,7 @@ from analysis.results.compared.front import Front, Offer
 from analysis.results.compared.selection import Selected
 from analysis.results.stored.reading import Condition, conditions_of
 from analysis.results.words import goals
-from analysis.results.words.goals import (
-    MEGABYTES,
-    NATS,
-    POINTS,
-    TIMES,
-    Answer,
-    Goal,
-)
+from analysis.results.words.goals import MEGABYTES, NATS, POINTS, TIMES, Goal, GoalAnswer
 from pages.components.explore import speed_view
 from pages.components.shared import cuts, library, selection, start, uploads, words
 from pages.components.shared.cuts import Strategy
@@ -114,7 +107,7 @@ def _size(condition: Condition) -> int | None:
     return questions.size(asked, uploads.questions) if isinstance(asked, BenchmarkSpec) else None
 
 
-def _unmeasured(answer: Answer, strategy: Strategy) -> None:
+def _unmeasured(answer: GoalAnswer, strategy: Strategy) -> None:
     """Name the number of layers to remove for a size that no measured block reaches."""
     if answer.offer is None and answer.goal.kind == MEGABYTES:
         held = strategy.distances.spec.model.dtype

@@ -13,7 +13,7 @@ from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results.compared import durations, recovery
-from analysis.results.compared.durations import Duration, Timed
+from analysis.results.compared.durations import Duration, TimedHeal
 from analysis.results.stored.result import of_entry
 from pages.components.shared import library, state, words
 
@@ -159,7 +159,7 @@ def _with_length(preset: HealSpec, option: str) -> HealSpec:
     return preset
 
 
-def measured_here() -> list[Timed]:
+def measured_here() -> list[TimedHeal]:
     """Return the finished healing runs of this machine, each with the seconds of its job, loading included."""
     took = {
         job.result_key: job.elapsed_s
@@ -167,7 +167,7 @@ def measured_here() -> list[Timed]:
         if job.kind == "heal" and job.state == jobs.DONE and job.attempts == 1
     }
     here = [found for found in library.of_here("heal") if durations.is_of_here(found.result)]
-    return [Timed(found.result, took.get(found.key) or found.result.wall_s) for found in here if found.summary.complete]
+    return [TimedHeal(found.result, took.get(found.key) or found.result.wall_s) for found in here if found.summary.complete]
 
 
 def load_now() -> SystemLoad:

@@ -11,7 +11,7 @@ from analysis.core.errors import AccessError
 from analysis.data import gallery
 from analysis.models.source import location, remote
 from analysis.models.source.model_spec import DTYPES, QUANTIZATIONS, ModelSpec
-from analysis.results.compared.runs import Seen
+from analysis.results.compared.runs import StoredModel
 from pages.components.model import finder
 from pages.components.shared import access, library, state, words
 
@@ -132,7 +132,7 @@ def looked_at() -> None:
                 _row(one, place, current, now)
 
 
-def _row(one: Seen, place: int, current: ModelSpec, now: str) -> None:
+def _row(one: StoredModel, place: int, current: ModelSpec, now: str) -> None:
     model = library.usable(one)
     is_current = bool(now) and now == one.model.identity or (not now and model is not None and model.source == current.source)
     with card(f"**{words.plain(one.facts.name)}** · {size(one)}", _said(one, model)):
@@ -154,7 +154,7 @@ def card(title: words.Markdown, said: str) -> Iterator[None]:
         yield
 
 
-def size(one: Seen) -> str:
+def size(one: StoredModel) -> str:
     """How large a model is: "30 layers, 134.5 M parameters"."""
     return f"{one.facts.n_layers} layers, {words.count(one.facts.n_parameters)} parameters"
 
@@ -166,7 +166,7 @@ def use(model: ModelSpec) -> None:
     st.session_state.setdefault("checked-models", set()).add(model.source)
 
 
-def _said(one: Seen, model: ModelSpec | None) -> str:
+def _said(one: StoredModel, model: ModelSpec | None) -> str:
     said = counted(one)
     if model is None:
         return f"{said}. The weights at {one.sources[0]} changed after these results."
@@ -174,7 +174,7 @@ def _said(one: Seen, model: ModelSpec | None) -> str:
     return said + when
 
 
-def counted(one: Seen) -> str:
+def counted(one: StoredModel) -> str:
     """Return the numbers of stored results of a model: "2 maps, 1 curve"."""
     counts = [f"{count} {_COUNTED[kind]}{'' if count == 1 else 's'}" for kind, count in one.counts.items()]
     return ", ".join(counts) or "no results yet"

@@ -4,7 +4,7 @@ import streamlit as st
 
 from analysis.data.gallery import EXHIBITS, Exhibit
 from analysis.models.source.model_spec import ModelSpec
-from analysis.results.compared.runs import Seen
+from analysis.results.compared.runs import StoredModel
 from pages.components.model import choice
 from pages.components.shared import library, words
 
@@ -23,7 +23,7 @@ def show() -> None:
         _row(exhibit, one, place)
 
 
-def _row(exhibit: Exhibit, one: Seen, place: int) -> None:
+def _row(exhibit: Exhibit, one: StoredModel, place: int) -> None:
     what = f"{words.plain(one.facts.family_in_words)}, {choice.size(one)}"
     of_whom = f"{exhibit.weights}, {exhibit.licence}, from {exhibit.page}"
     with choice.card(

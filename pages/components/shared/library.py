@@ -18,7 +18,7 @@ from analysis.models.source import identity as identities
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results import library
 from analysis.results.compared import runs
-from analysis.results.compared.runs import Seen
+from analysis.results.compared.runs import StoredModel
 from analysis.results.stored import summaries
 from analysis.results.stored.result import Found, of_entry
 from pages.components.shared import state
@@ -213,7 +213,7 @@ def n_of_other_weights(model: ModelSpec) -> int:
     return index.n_of_other_weights(kinds, model.source, model.revision or "", now) if now else 0
 
 
-def models_seen(*, is_committed: bool | None = None) -> list[Seen]:
+def models_seen(*, is_committed: bool | None = None) -> list[StoredModel]:
     """Return an entry for each set of weights, also where it lay at several paths.
 
     Args:
@@ -228,7 +228,7 @@ def of_here(kind: str) -> list[Found]:
     return [of_entry(entry) for entry in index.entries(wanted, most=_TIMED)]
 
 
-def usable(one: Seen) -> ModelSpec | None:
+def usable(one: StoredModel) -> ModelSpec | None:
     """Return the model at a path where its weights still are, or else by the name of its last measurement.
 
     None where other weights lie at every path that it was measured at.
