@@ -16,6 +16,7 @@ from analysis.core.intervals import Interval
 from analysis.core.units import number
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import DistanceResult
+from analysis.results.stored.reading import increase_at
 
 _FEWEST = 4
 """Independent blocks from which on a rank correlation has an interval."""
@@ -145,7 +146,7 @@ def rank(pairs: list[tuple[float, float]], size: int) -> Rank | None:
 
 def price(damage: DamageResult, block: Block, reference: Block, losses: np.ndarray | None = None) -> Price | None:
     """Loss increase of one block minus that of another; None if either is not measured. Arguments as `of_size`."""
-    own, other = _increase(damage, block), _increase(damage, reference)
+    own, other = increase_at(damage, block), increase_at(damage, reference)
     if own is None or other is None:
         return None
     (first, error, n), (second, other_error, m) = own, other
@@ -209,14 +210,6 @@ def prices(damage: DamageResult, distances: DistanceResult, losses: np.ndarray |
         if paid is not None
     ]
     return f"Extra loss of the distance's pick over the best block, nats/token (95 %): {', '.join(said)}." if said else ""
-
-
-def _increase(damage: DamageResult, block: Block) -> tuple[float, float | None, int] | None:
-    row = damage.increase[block.size - 1] if block.size <= len(damage.increase) else []
-    value = row[block.start] if block.start < len(row) else None
-    if value is None:
-        return None
-    return value, damage.stderr[block.size - 1][block.start], damage.n_measured[block.size - 1][block.start]
 
 
 def _per_text(damage: DamageResult, block: Block, losses: np.ndarray | None) -> list[float] | None:

@@ -253,14 +253,22 @@ def of_damage(result: DamageResult, block: Block) -> Reading | None:
         result: the damage map.
         block: the removed layers.
     """
+    measured = increase_at(result, block)
+    if measured is None:
+        return None
+    value, stderr, n = measured
+    condition = _condition(result.spec.model, result.model, replace(result.spec.corpus, n_texts=n), n)
+    low, high = stats.mean_interval(value, stderr, n) or (None, None)
+    return Reading(DAMAGE, block, "", value, low, high, condition)
+
+
+def increase_at(result: DamageResult, block: Block) -> tuple[float, float | None, int] | None:
+    """Return the loss increase without a block, its standard error and the number of texts; None where it is not measured."""
     row = result.increase[block.size - 1] if block.size <= len(result.increase) else []
     value = row[block.start] if block.start < len(row) else None
     if value is None:
         return None
-    stderr, n = result.stderr[block.size - 1][block.start], result.n_measured[block.size - 1][block.start]
-    condition = _condition(result.spec.model, result.model, replace(result.spec.corpus, n_texts=n), n)
-    low, high = stats.mean_interval(value, stderr, n) or (None, None)
-    return Reading(DAMAGE, block, "", value, low, high, condition)
+    return value, result.stderr[block.size - 1][block.start], result.n_measured[block.size - 1][block.start]
 
 
 def _of_point(
