@@ -54,11 +54,9 @@ class Loads(load.Loader):
         self.told.append("let go")
 
 
-@pytest.mark.long
 def test_every_cell_is_the_curve_that_it_names(spec):
-    result = grid.run(spec)
-    assert (result.complete, result.n_cells, len(result.cells)) == (True, 8, 8)
-    assert [cell.error for cell in result.cells] == [""] * 8
+    result = grid.run(replace(spec, models=spec.models[:1], benchmarks=spec.benchmarks[:1]))
+    assert (result.complete, result.n_cells, len(result.cells), result.failures) == (True, 2, 2, [])
     for cell, asked in zip(result.cells, result.spec.cells(), strict=True):
         alone = SweepResult.load(sweep.resolve(asked))
         assert cell.key == alone.spec.fingerprint()
@@ -209,19 +207,3 @@ def test_the_command_line_measures_a_grid_and_writes_its_table(tiny_folder, tmp_
     assert {"acc", "acc_low", "acc_high", "acc_change_low", "loss_change_high", "removed", "wall_s"} <= set(rows)
     assert main.main(["grid", "--models", "/no/such", *small]) == 2
     assert "None of the 1 curves of this grid could be measured." in capsys.readouterr().err
-
-
-@pytest.mark.long
-def test_the_starter_model_goes_with_others_into_one_table(tiny_folder):
-    spec = GridSpec(
-        (ModelSpec(dtype="float32"), ModelSpec(str(tiny_folder()), dtype="float32")),
-        (BenchmarkSpec(limit=6),),
-        (CorpusSpec("wiki", n_texts=2, seq_len=24),),
-        strategies=("deepest",),
-        max_n=1,
-    )
-    result = grid.run(spec)
-    table = result.table("cells")
-    assert [row["n_layers"] for row in table.rows] == [30, result.cells[1].n_layers]
-    assert [row["precision"] for row in table.rows] == ["float32 from Q4_1 weights", "float32"]
-    assert result.cells[0].cuts[0].loss < result.cells[1].cuts[0].loss
