@@ -87,9 +87,14 @@ def figure(result: GridResult, quantity: str = ACCURACY, *, dark: bool = False) 
     rows = -(-len(shown) // columns)
     height = 90 + _HEIGHT * rows
     drawn = make_subplots(
-        rows, columns, subplot_titles=list(shown), shared_xaxes="all", shared_yaxes="all",
-        horizontal_spacing=0.06, vertical_spacing=60 / height,
-    )  # fmt: skip
+        rows,
+        columns,
+        subplot_titles=list(shown),
+        shared_xaxes="all",
+        shared_yaxes="all",
+        horizontal_spacing=0.06,
+        vertical_spacing=60 / height,
+    )
     named: set[str] = set()
     for place, cells in enumerate(shown.values()):
         where = {"row": place // columns + 1, "col": place % columns + 1}
@@ -151,10 +156,16 @@ def _add(
         last = max((cut.n for cell in cells for cut in cell.cuts), default=1)
         level = chance.pop()
         figure.add_scatter(
-            x=[0, last], y=[level, level], mode="lines", name="chance", legendgroup="chance", showlegend="chance" not in told,
-            line={"color": colours.chance, "width": 1.5, "dash": "dot"}, hovertemplate="chance %{y:.1%}<extra></extra>",
+            x=[0, last],
+            y=[level, level],
+            mode="lines",
+            name="chance",
+            legendgroup="chance",
+            showlegend="chance" not in told,
+            line={"color": colours.chance, "width": 1.5, "dash": "dot"},
+            hovertemplate="chance %{y:.1%}<extra></extra>",
             **where,
-        )  # fmt: skip
+        )
         told.add("chance")
 
 

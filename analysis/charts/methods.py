@@ -32,9 +32,13 @@ def figure(result: MethodsResult, quantity: str = NATS, *, dark: bool = False) -
     columns = min(_SIDES, len(sizes))
     down = -(-len(sizes) // columns)
     drawn = make_subplots(
-        down, columns, subplot_titles=[f"n={n}" for n in sizes], shared_yaxes="all", horizontal_spacing=0.025,
+        down,
+        columns,
+        subplot_titles=[f"n={n}" for n in sizes],
+        shared_yaxes="all",
+        horizontal_spacing=0.025,
         vertical_spacing=0.3 / down,
-    )  # fmt: skip
+    )
     find = result.nats if quantity == NATS else result.gained
     found = {n: [(place, ends) for place in result.at(n) if (ends := find(place)) is not None] for n in sizes}
     for place, n in enumerate(sizes):
@@ -50,9 +54,12 @@ def figure(result: MethodsResult, quantity: str = NATS, *, dark: bool = False) -
     low, high = min([0.0, *all_ends]), max([0.0, *all_ends])
     spare = 0.05 * (high - low) or 1.0
     drawn.update_xaxes(
-        gridcolor=colours.grid, zeroline=False, nticks=3, range=[low - spare, high + spare],
+        gridcolor=colours.grid,
+        zeroline=False,
+        nticks=3,
+        range=[low - spare, high + spare],
         tickformat=".0%" if quantity == ACCURACY else "",
-    )  # fmt: skip
+    )
     drawn.update_xaxes(title={"text": _TITLES[quantity], "standoff": 6}, row=down, col=1)
     return drawn.update_annotations(font_size=12)
 
@@ -70,8 +77,9 @@ def _add(
     """Draw the measured cells of a size, each by its place in the table and its difference with the interval's ends."""
     best = result.best(n) if quantity == NATS else []
     values = [ends[0] for _, ends in found]
-    shades = [style_of(result.cells[place].strategy).shade(dark=dark) if _apart(ends) else colours.unpruned
-              for place, ends in found]  # fmt: skip
+    shades = [
+        style_of(result.cells[place].strategy).shade(dark=dark) if _apart(ends) else colours.unpruned for place, ends in found
+    ]
     symbols = [style_of(result.cells[place].strategy).symbol + ("" if _apart(ends) else "-open") for place, ends in found]
     names = [result.cells[place].method for place, _ in found]
     drawn.add_scatter(
@@ -89,10 +97,15 @@ def _add(
     ringed = [(ends[0], result.cells[place].method) for place, ends in found if place in best]
     if ringed:
         drawn.add_scatter(
-            x=[value for value, _ in ringed], y=[name for _, name in ringed], mode="markers", hoverinfo="skip",
-            name=f"lowest loss at n = {n}", cliponaxis=False,
-            marker={"symbol": "circle-open", "size": 18, "color": colours.healed, "line": {"width": 2}}, **where,
-        )  # fmt: skip
+            x=[value for value, _ in ringed],
+            y=[name for _, name in ringed],
+            mode="markers",
+            hoverinfo="skip",
+            name=f"lowest loss at n = {n}",
+            cliponaxis=False,
+            marker={"symbol": "circle-open", "size": 18, "color": colours.healed, "line": {"width": 2}},
+            **where,
+        )
 
 
 def _apart(ends: Ends) -> bool:

@@ -19,8 +19,13 @@ from tests.support import fakes
 
 # Per question: whether it is right at n = 0, 1 and 2.
 HITS = {
-    "a": (1, 1, 1), "b": (0, 0, 0), "c": (1, 0, 1), "d": (0, 1, 0), "e": (1, 1, 0), "f": (0, 0, 1),
-}  # fmt: skip
+    "a": (1, 1, 1),
+    "b": (0, 0, 0),
+    "c": (1, 0, 1),
+    "d": (0, 1, 0),
+    "e": (1, 1, 0),
+    "f": (0, 0, 1),
+}
 
 
 def curve():

@@ -149,10 +149,23 @@ def test_curve_with_reused_scores_does_not_shorten_the_estimate(curve):
 
 def ran(wall_s, processor=None, complete=True, n_measured=345):
     return SearchResult(
-        spec=SEARCH, versions={"processor": f"{processor or host.processor()}, 2 threads"}, wall_s=wall_s, n_tokens=1,
-        complete=complete, model=fakes.FACTS, n_layers=30, max_n=15, found=[], n_sets=345, n_texts=8, n_validation=8,
-        n_report=16, unpruned_loss=3.8, quoted=0.0, n_measured=n_measured,
-    )  # fmt: skip
+        spec=SEARCH,
+        versions={"processor": f"{processor or host.processor()}, 2 threads"},
+        wall_s=wall_s,
+        n_tokens=1,
+        complete=complete,
+        model=fakes.FACTS,
+        n_layers=30,
+        max_n=15,
+        found=[],
+        n_sets=345,
+        n_texts=8,
+        n_validation=8,
+        n_report=16,
+        unpruned_loss=3.8,
+        quoted=0.0,
+        n_measured=n_measured,
+    )
 
 
 def test_sets_are_counted_and_the_budget_bounds_them():

@@ -74,8 +74,10 @@ def test_a_heal_stands_beside_the_cuts_of_its_condition():
     heal = fakes.heal()
     (found, *_) = front.fronts(LOSS, [heal])
     assert {(offer.cut, offer.reading.repair) for offer in found.offers} == {
-        (None, ""), (heal.spec.block, ""), (heal.spec.block, heal.spec.recipe),
-    }  # fmt: skip
+        (None, ""),
+        (heal.spec.block, ""),
+        (heal.spec.block, heal.spec.recipe),
+    }
     healed = next(offer for offer in found.offers if offer.reading.repair)
     bare = next(offer for offer in found.offers if offer.cut and not offer.reading.repair)
     assert healed.bytes == bare.bytes
@@ -87,9 +89,13 @@ def rival(curve: SweepResult, *, vocab_size: int | None = None) -> SweepResult:
     """A model of another name, half as large and a little better, on the same questions."""
     model = replace(curve.spec.model, source="/models/small", identity="of another")
     facts = replace(
-        curve.model, name="small", n_layers=15, layer_parameters=curve.model.layer_parameters[:15],
-        layers=curve.model.layers[:15], vocab_size=vocab_size or curve.model.vocab_size,
-    )  # fmt: skip
+        curve.model,
+        name="small",
+        n_layers=15,
+        layer_parameters=curve.model.layer_parameters[:15],
+        layers=curve.model.layers[:15],
+        vocab_size=vocab_size or curve.model.vocab_size,
+    )
     points = [replace(point, acc=0.9, loss=1.0) for point in curve.points[:1]]
     assert all(isinstance(point, Point) for point in points)
     return replace(curve, spec=replace(curve.spec, model=model), model=facts, points=points, questions=[], text_losses=[])

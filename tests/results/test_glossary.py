@@ -20,10 +20,15 @@ def test_every_meaning_is_one_or_two_short_sentences():
 @pytest.mark.parametrize(
     ("nats", "said"),
     [
-        (0.66, "1.9 times"), (2.52, "12 times"), (1.0, "2.7 times"), (0.02, "1.02 times"), (-0.1, "0.90 times"),
-        (-0.7, "0.5 times"), (0.0, "1.00 times"),
+        (0.66, "1.9 times"),
+        (2.52, "12 times"),
+        (1.0, "2.7 times"),
+        (0.02, "1.02 times"),
+        (-0.1, "0.90 times"),
+        (-0.7, "0.5 times"),
+        (0.0, "1.00 times"),
     ],
-)  # fmt: skip
+)
 def test_nats_as_a_factor_of_surprise(nats, said):
     assert said in glossary.as_surprise(nats)
 

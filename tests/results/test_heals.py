@@ -164,9 +164,15 @@ def test_older_heal_judged_by_its_own_kind_is_recognized():
     """Stored before texts were distinguished by kind: eight validation texts of Wikipedia, healed on Wikipedia."""
     found = heal((3.09, 4.30, 2.62), (3.0, 4.3, 2.6))
     old = replace(
-        found, spec=replace(found.spec, validation=CorpusSpec("wiki", 8, 256, split="validation")), text_losses={},
-        text_tokens=[], same_kind={}, same_kind_losses={}, same_kind_tokens=[], same_kind_text=None,
-    )  # fmt: skip
+        found,
+        spec=replace(found.spec, validation=CorpusSpec("wiki", 8, 256, split="validation")),
+        text_losses={},
+        text_tokens=[],
+        same_kind={},
+        same_kind_losses={},
+        same_kind_tokens=[],
+        same_kind_text=None,
+    )
     said = heals.sentences(old)
     assert said[0].startswith("This run was judged by Wikipedia, the kind of text that it trained on")
     assert "Near-copies of the healing text are among these texts" in said[0]

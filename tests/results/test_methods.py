@@ -17,9 +17,11 @@ def test_cells_count_only_with_the_same_questions_text_and_time():
     assert not methods.measured(replace(asked, benchmark=replace(asked.benchmark, limit=99)), [table])
     assert not methods.measured(replace(asked, protect=(3,)), [table])
     assert not methods.measured(replace(asked, loss_corpus=replace(asked.loss_corpus, seed=1)), [table])
-    distilled = replace(table, spec=replace(table.spec, recipes=("distill",)), cells=[
-        replace(cell, recipe=cell.recipe and "distill") for cell in table.cells
-    ])  # fmt: skip
+    distilled = replace(
+        table,
+        spec=replace(table.spec, recipes=("distill",)),
+        cells=[replace(cell, recipe=cell.recipe and "distill") for cell in table.cells],
+    )
     trained = replace(asked, recipes=("distill",))
     assert len(methods.measured(trained, [distilled])) == 7
     assert len(methods.measured(replace(trained, minutes=9.0), [distilled])) == 4
@@ -48,8 +50,11 @@ def test_unmeasured_methods_have_no_row():
     table = methods.joined([fakes.methods_of("similarity"), fakes.methods_of("deepest", "ghosted")])
     assert table.methods == [("similarity", ""), ("similarity", "instant"), ("deepest", ""), ("deepest", "ghosted")]
     assert [row["method"] for row in table.tables()["nats"].rows] == [
-        "similarity", "similarity + instant", "deepest", "deepest + ghosted",
-    ]  # fmt: skip
+        "similarity",
+        "similarity + instant",
+        "deepest",
+        "deepest + ghosted",
+    ]
 
 
 def test_tables_with_other_unpruned_losses_are_not_paired():

@@ -54,8 +54,9 @@ def test_other_questions_and_other_texts_are_not_subtracted():
     assert why == "Not compared: it was measured on other questions."
     neither = replace(asked, spec=replace(asked.spec, loss_corpus=None))
     assert differences.differences(a, neither, 0.2) == (
-        [], "The result was measured on other questions and other texts than the reference.",
-    )  # fmt: skip
+        [],
+        "The result was measured on other questions and other texts than the reference.",
+    )
     assert "another quantity" in differences.differences(a, fakes.distances(), 0.2)[1]
     assert "80% of the layers" in differences.differences(a, fakes.sweep(strategy="deepest"), 0.8)[1]
 
@@ -76,8 +77,11 @@ def test_another_vocabulary_is_compared_in_bits_per_byte():
 
 def test_maps_of_equal_texts_are_paired_where_texts_are_kept():
     a = fakes.distances()
-    b = replace(a, mean=[[value + 0.01 for value in row] for row in a.mean],
-                best=[replace(best, distance=best.distance + 0.01) for best in a.best])  # fmt: skip
+    b = replace(
+        a,
+        mean=[[value + 0.01 for value in row] for row in a.mean],
+        best=[replace(best, distance=best.distance + 0.01) for best in a.best],
+    )
     kept = np.zeros((32, 31, 31)) + np.arange(32)[:, None, None] / 100
     arrays = [{"text_distances": {"angular": kept}}, {"text_distances": {"angular": kept + 0.01}}]
     (found,), _ = differences.differences(a, b, 0.2, reference_arrays=arrays[0], run_arrays=arrays[1])

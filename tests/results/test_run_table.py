@@ -81,8 +81,12 @@ def test_row_holds_all_that_distinguishes_results():
     row = run_table.row(run(fakes.sweep(strategy="random", draw=2, complete=False)), 0.2)
     assert row["how"] == "random, draw 2"
     assert (row["model"], row["layers"], row["kind"], row["n"], row["precision"]) == (
-        "SmolLM2-135M-Instruct", 30, "curve", 100, "bfloat16 from Q4_1 weights",
-    )  # fmt: skip
+        "SmolLM2-135M-Instruct",
+        30,
+        "curve",
+        100,
+        "bfloat16 from Q4_1 weights",
+    )
     assert row["saved"].endswith(", unfinished")
     assert run_table.row(run(fakes.distances(), precomputed=True), 0.2)["saved"] == "precomputed"
 

@@ -132,9 +132,13 @@ class _Methods(Batch[MethodKey, _Row, MethodsResult]):
         """Measure the curve of a strategy up to the largest size."""
         spec = self.spec
         asked = SweepSpec(
-            model=spec.model, benchmark=spec.benchmark, loss_corpus=spec.loss_corpus, distances=DistanceSpec(spec.model),
-            strategy=strategy, max_n=max(spec.ns),
-        )  # fmt: skip
+            model=spec.model,
+            benchmark=spec.benchmark,
+            loss_corpus=spec.loss_corpus,
+            distances=DistanceSpec(spec.model),
+            strategy=strategy,
+            max_n=max(spec.ns),
+        )
         curve = self.model.curve(sparing(asked, spec.protect), on_progress)
         check_protected(spec.protect, curve.model.n_layers)
         return curve
@@ -165,6 +169,12 @@ def _heal(spec: MethodsSpec, recipe: str, cut: Removal) -> HealSpec:
     """Return the healing run for pruned layers, in the precision of the curves and judged on the same questions and texts."""
     own: dict[str, Any] = {"minutes": spec.minutes} if recipes.get(recipe).spec().trains else {}
     return recipes.heal_spec(
-        recipe, model=spec.model, block=cut, quantization=spec.model.quantization, validation=spec.loss_corpus,
-        benchmark=spec.benchmark, generation=None, **own,
-    )  # fmt: skip
+        recipe,
+        model=spec.model,
+        block=cut,
+        quantization=spec.model.quantization,
+        validation=spec.loss_corpus,
+        benchmark=spec.benchmark,
+        generation=None,
+        **own,
+    )

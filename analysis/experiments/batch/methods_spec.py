@@ -235,7 +235,10 @@ class MethodsResult(Result):
 
 register(
     Experiment(
-        MethodsSpec, MethodsResult, run="analysis.experiments.batch.methods:run", title="Methods",
+        MethodsSpec,
+        MethodsResult,
+        run="analysis.experiments.batch.methods:run",
+        title="Methods",
         help="Strategies without and with healing, at several sizes, on the same questions and text.",
     )
-)  # fmt: skip
+)

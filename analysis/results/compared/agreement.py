@@ -98,8 +98,11 @@ def of_size(damage: DamageResult, distances: DistanceResult, n: int, losses: np.
     choice = next((entry.block for entry in distances.best if entry.n == n), None)
     if not 1 <= n <= len(damage.increase):
         return Agreement(n, choice, None, None, None)
-    pairs = [(distance, rise) for distance, rise in zip(distances.mean[n - 1], damage.increase[n - 1], strict=False)
-             if rise is not None]  # fmt: skip
+    pairs = [
+        (distance, rise)
+        for distance, rise in zip(distances.mean[n - 1], damage.increase[n - 1], strict=False)
+        if rise is not None
+    ]
     best = next((entry.block for entry in damage.best if entry.n == n), None)
     paid = price(damage, choice, best, losses) if choice is not None and best is not None else None
     return Agreement(n, choice, best, rank(pairs, n), paid)

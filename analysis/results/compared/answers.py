@@ -14,8 +14,13 @@ from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, Condition
 
 LOST, GAINED, ALWAYS_RIGHT, RIGHT, WRONG, ALWAYS_WRONG = (
-    "lost", "gained", "right at every n", "right before and after", "wrong before and after", "wrong at every n",
-)  # fmt: skip
+    "lost",
+    "gained",
+    "right at every n",
+    "right before and after",
+    "wrong before and after",
+    "wrong at every n",
+)
 OUTCOMES = (LOST, GAINED, RIGHT, WRONG, ALWAYS_RIGHT, ALWAYS_WRONG)
 """Possible outcomes of a question; each question has one of them."""
 _OF_TWO = {ALWAYS_RIGHT: RIGHT, ALWAYS_WRONG: WRONG}
@@ -83,21 +88,31 @@ class QuestionOutcomes:
             over: the numbers of removed layers, of `ns`, that log-likelihoods are listed at; None for all.
         """
         columns = (
-            Column("outcome"), Column("question"), Column("right option"), Column("unpruned answer"),
-            Column(f"without {self.n} layers"), Column("margin at n = 0", unit="nats", format="+.2f"),
+            Column("outcome"),
+            Column("question"),
+            Column("right option"),
+            Column("unpruned answer"),
+            Column(f"without {self.n} layers"),
+            Column("margin at n = 0", unit="nats", format="+.2f"),
             Column(f"margin at n = {self.n}", unit="nats", format="+.2f"),
-            Column("right"), Column("most likely wrong"), Column("id"),
-        )  # fmt: skip
+            Column("right"),
+            Column("most likely wrong"),
+            Column("id"),
+        )
         place = self.ns.index(self.n)
         listed = [self.ns.index(n) for n in (self.ns if over is None else over)]
         rows = []
         for case in cases:
             question = questions.get(case.id)
             values = (
-                case.outcome, _asked(question), *(_option(question, index) for index in (case.gold, case.before, case.after)),
-                case.margins[0], case.margins[place],
-                *([likely[at] for at in listed] for likely in (case.right, case.rival)), case.id,
-            )  # fmt: skip
+                case.outcome,
+                _asked(question),
+                *(_option(question, index) for index in (case.gold, case.before, case.after)),
+                case.margins[0],
+                case.margins[place],
+                *([likely[at] for at in listed] for likely in (case.right, case.rival)),
+                case.id,
+            )
             rows.append(dict(zip((column.name for column in columns), values, strict=True)))
         return Table(f"Per-question results at n = {self.n}", columns, rows)
 

@@ -123,12 +123,10 @@ def removed_in_words(sweep: SweepResult) -> str:
 
 def _above_midpoint(
     unpruned: Point, point: Point, kept: Mapping[int, Sequence[QuestionScore]], chance: float
-) -> tuple[float, float]:  # fmt: skip
+) -> tuple[float, float]:
     """95 % interval of an accuracy less the midpoint of the unpruned accuracy and chance."""
     before = {answer.id: answer.prediction == answer.gold for answer in kept.get(unpruned.n, ())}
-    pairs = [
-        (before[answer.id], answer.prediction == answer.gold) for answer in kept.get(point.n, ()) if answer.id in before
-    ]  # fmt: skip
+    pairs = [(before[answer.id], answer.prediction == answer.gold) for answer in kept.get(point.n, ()) if answer.id in before]
     low, high = _paired(pairs) if pairs else _unpaired(unpruned, point)
     return low - chance / 2, high - chance / 2
 

@@ -109,8 +109,10 @@ def refining(result: HealResult, wanted: HealSpec, load: SystemLoad) -> Duration
     if not is_of_here(result):
         return None
     own = result.spec
-    new = sum((_asked(spec.benchmark) * TOKENS_PER_QUESTION + 2 * spec.validation.n_texts * spec.validation.seq_len) * sign
-              for spec, sign in ((wanted, 1), (own, -1)))  # fmt: skip
+    new = sum(
+        (_asked(spec.benchmark) * TOKENS_PER_QUESTION + 2 * spec.validation.n_texts * spec.validation.seq_len) * sign
+        for spec, sign in ((wanted, 1), (own, -1))
+    )
     speeds = [step.tokens_per_s for step in result.steps]
     pace = 1 / (remaining.STEP_PASSES * median(speeds)) if speeds else remaining.S_PER_TOKEN * result.model.n_parameters
     seconds = remaining.LOAD_S + 3 * new * pace

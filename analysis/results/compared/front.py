@@ -122,9 +122,7 @@ def is_better(one: Offer, other: Offer) -> bool:
     return found.high < 0 if one.reading.quantity == LOSS else found.low > 0
 
 
-def fronts(
-    quantity: str, results: Sequence[Any], rivals: Sequence[Any] = (), speed: SpeedResult | None = None
-) -> list[Front]:  # fmt: skip
+def fronts(quantity: str, results: Sequence[Any], rivals: Sequence[Any] = (), speed: SpeedResult | None = None) -> list[Front]:
     """Everything measured of a model, condition by condition.
 
     Args:

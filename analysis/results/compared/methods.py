@@ -92,10 +92,13 @@ def joined(tables: Sequence[MethodsResult]) -> MethodsResult:
                 found[cell.key] = table, place
     inside = [found[one] for one in spec.cells() if one in found]
     return replace(
-        first, spec=spec, wall_s=sum(table.wall_s for table in tables), cells=[table.cells[place] for table, place in inside],
+        first,
+        spec=spec,
+        wall_s=sum(table.wall_s for table in tables),
+        cells=[table.cells[place] for table, place in inside],
         losses=[first.losses[0], *(table.losses[1 + place] for table, place in inside)],
         right=[first.right[0], *(table.right[1 + place] for table, place in inside)],
-    )  # fmt: skip
+    )
 
 
 def _wider(spec: MethodsSpec, other: MethodsSpec) -> MethodsSpec | None:

@@ -76,9 +76,17 @@ def _read(name: str, sweep: SweepResult) -> Plateau:
     found = cliff.locate(sweep)
     model, questions = sweep.spec.model, title(sweep.spec.benchmark)
     return Plateau(
-        name, model.source, questions, sweep.spec.strategy, sweep.n_layers, sweep.points[0].n_samples, sweep.precision_in_words,
-        tuple(steps), found.n if found is not None and found.is_located else None, cliff.sentence(sweep),
-    )  # fmt: skip
+        name,
+        model.source,
+        questions,
+        sweep.spec.strategy,
+        sweep.n_layers,
+        sweep.points[0].n_samples,
+        sweep.precision_in_words,
+        tuple(steps),
+        found.n if found is not None and found.is_located else None,
+        cliff.sentence(sweep),
+    )
 
 
 MOVERS = ("model", "questions", "strategy")

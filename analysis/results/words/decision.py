@@ -163,9 +163,7 @@ def decide(
     )
 
 
-def _judged(
-    quantity: str, selected: Selected, heal: HealResult | None, tolerance: Tolerance, scored: Any
-) -> Judged:  # fmt: skip
+def _judged(quantity: str, selected: Selected, heal: HealResult | None, tolerance: Tolerance, scored: Any) -> Judged:
     bound = tolerance.bound(quantity)
     if heal is not None:
         after, before = (reading.of_heal(heal, which).get(quantity) for which in ("healed", "unpruned"))

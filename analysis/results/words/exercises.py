@@ -67,10 +67,12 @@ def _angle(results: Results) -> Exercise | None:
         "From distance to angle",
         f"The angular distance between the input and the output of {Block(start, results.size).describe()} is {distance:.3f}. "
         "How large is the angle between the two, in degrees?",
-        "degrees", degrees, 0.5,
+        "degrees",
+        degrees,
+        0.5,
         f"The distance is the angle as a share of 180 degrees: {distance:.3f} × 180 = {degrees:.1f} degrees, with a cosine of "
         f"{math.cos(math.radians(degrees)):.3f}. No other block of this size turns the stream as far.",
-    )  # fmt: skip
+    )
 
 
 def _smaller(results: Results) -> Exercise | None:
@@ -84,10 +86,12 @@ def _smaller(results: Results) -> Exercise | None:
         f"The model has {whole:,} parameters, {facts.other_parameters:,} of them in embeddings, the final norm and the head. "
         f"Its first {results.size} of {facts.n_layers} layers hold {gone:,}. Which percentage of all parameters do you remove "
         "with them?",
-        "%", share, 0.15,
+        "%",
+        share,
+        0.15,
         f"{gone:,} / {whole:,} = {share:.1f} %. Not {results.size} / {facts.n_layers} = "
         f"{100 * results.size / facts.n_layers:.1f} %, because embeddings and head stay.",
-    )  # fmt: skip
+    )
 
 
 def _interval(results: Results) -> Exercise | None:
@@ -101,11 +105,13 @@ def _interval(results: Results) -> Exercise | None:
         "How sure is an accuracy?",
         f"The unpruned model answers {right} of {n} questions. Its 95 % interval is about accuracy ± 1.96 × √(p(1−p)/n). How "
         "many percentage points is that to either side?",
-        "points", half, 0.25,
+        "points",
+        half,
+        0.25,
         f"p = {right}/{n} = {whole.acc:.3f}, so 1.96 × √({whole.acc:.3f} × {1 - whole.acc:.3f} / {n}) = {half:.1f} points. The "
         f"pages draw Wilson's interval, {low:.1%} to {high:.1%}, which also holds for few questions. Four times the questions "
         "halve it.",
-    )  # fmt: skip
+    )
 
 
 def _flipped(results: Results) -> Exercise | None:
@@ -125,10 +131,12 @@ def _flipped(results: Results) -> Exercise | None:
         f"You remove the most similar {results.size} layers and ask {found.n} questions. {found.lost} right answers become "
         f"wrong, and {found.gained} wrong answers become right. By how many percentage points does the accuracy change? "
         "(Mind the sign.)",
-        "points", change, 0.06,
+        "points",
+        change,
+        0.06,
         f"({found.gained} − {found.lost}) / {found.n} = {change:+.1f} points. Question by question the 95 % interval is "
         f"{100 * found.low:+.1f} to {100 * found.high:+.1f}. {settled}",
-    )  # fmt: skip
+    )
 
 
 def _perplexity(results: Results) -> Exercise | None:
@@ -141,11 +149,13 @@ def _perplexity(results: Results) -> Exercise | None:
         "From loss to perplexity",
         f"Without the most similar {results.size} layers the loss goes from {before:.2f} to {after:.2f} nats/token. "
         "Perplexity is e to the power of the loss. By which factor does it grow?",
-        "times", factor, max(0.02 * factor, 0.02),
+        "times",
+        factor,
+        max(0.02 * factor, 0.02),
         f"e^({after:.2f} − {before:.2f}) = e^{after - before:.2f} = {factor:.2f}. The model is as unsure as among "
         f"{math.exp(after):.0f} "
         f"equally likely tokens instead of {math.exp(before):.0f}.",
-    )  # fmt: skip
+    )
 
 
 def _repaired(results: Results) -> Exercise | None:
@@ -160,9 +170,11 @@ def _repaired(results: Results) -> Exercise | None:
         "How much does healing recover?",
         f"The loss is {unpruned:.2f} nats/token unpruned, {pruned:.2f} without {heal.spec.block.describe()}, and {healed:.2f} "
         "after healing. Which percentage of the loss increase does healing recover?",
-        "%", share, 1.0,
+        "%",
+        share,
+        1.0,
         f"({pruned:.2f} − {healed:.2f}) / ({pruned:.2f} − {unpruned:.2f}) = {share:.0f} %.",
-    )  # fmt: skip
+    )
 
 
 _MAKERS: tuple[Callable[[Results], Exercise | None], ...] = (

@@ -94,10 +94,14 @@ def reach(goal: Goal, fronts: Sequence[Front], like: Condition | None = None, mo
     open_ = [
         (one, more)
         for one in offers
-        if one.change is not None and not one.reading.repair and one not in allowed and _lost(one.change, goal) < limit
-        and (offer is None or one.bytes < offer.bytes) and (more := _needed(one.change, goal, limit)) is not None
+        if one.change is not None
+        and not one.reading.repair
+        and one not in allowed
+        and _lost(one.change, goal) < limit
+        and (offer is None or one.bytes < offer.bytes)
+        and (more := _needed(one.change, goal, limit)) is not None
         and (most is None or more <= most)
-    ]  # fmt: skip
+    ]
     candidate, needed = min(open_, key=lambda pair: pair[1], default=(None, None))
     return GoalAnswer(goal, offer, candidate, needed)
 

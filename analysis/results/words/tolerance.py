@@ -34,8 +34,10 @@ class Tolerance:
         """
         for name, value in (("accuracy drop", self.points), ("loss rise", self.nats)):
             if not (math.isfinite(value) and value >= 0):
-                raise SpecError(f"The accepted {name} is {value:g}. It must be a number of at least 0 (default: "
-                                f"{DEFAULT.points if name == 'accuracy drop' else DEFAULT.nats:g}).")  # fmt: skip
+                raise SpecError(
+                    f"The accepted {name} is {value:g}. It must be a number of at least 0 (default: "
+                    f"{DEFAULT.points if name == 'accuracy drop' else DEFAULT.nats:g})."
+                )
 
     def bound(self, quantity: str) -> float:
         """The accepted worsening of one quantity: a share of questions, or nats per token."""

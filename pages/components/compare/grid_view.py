@@ -55,11 +55,15 @@ def _form(model: ModelSpec) -> None:
     loss = [curve.spec.loss_corpus.source] if curve and curve.spec.loss_corpus else []
     with frame.errors_shown(), st.expander("New grid", icon=":material/grid_view:", expanded=not library.find("grid")):
         sources = st.multiselect(
-            "Models", list(sizes), default=[model.source], key="grid-models", accept_new_options=True,
+            "Models",
+            list(sizes),
+            default=[model.source],
+            key="grid-models",
+            accept_new_options=True,
             format_func=lambda source: _name(source, sizes.get(source)),
             placeholder="Choose models, or type a Hub id or a folder",
             help="Models with stored results. Type in any other: a Hub id, a folder or a GGUF file.",
-        )  # fmt: skip
+        )
         left, right = st.columns(2)
         tasks = left.multiselect("Questions from", list(TASKS), [begun.task], words.task_names().get, key="grid-tasks")
         texts = right.multiselect(
@@ -68,13 +72,22 @@ def _form(model: ModelSpec) -> None:
         strategies = batch_view.choose_strategies("Blocks chosen by", GridSpec((model,)).strategies, "grid-how")
         columns = st.columns(3, vertical_alignment="bottom")
         limit = columns[0].number_input(
-            "Questions per dataset", 1, 100_000, begun.limit or 100, key="grid-limit",
+            "Questions per dataset",
+            1,
+            100_000,
+            begun.limit or 100,
+            key="grid-limit",
             help="100 questions detect differences above about 10 points.",
-        )  # fmt: skip
+        )
         max_n = columns[1].number_input(
-            "Removed layers, up to n", 1, 999, None, key="grid-max", placeholder="half of the layers",
+            "Removed layers, up to n",
+            1,
+            999,
+            None,
+            key="grid-max",
+            placeholder="half of the layers",
             help="Largest number of removed layers (default: half of the layers of each model).",
-        )  # fmt: skip
+        )
         asked = precision.field(asked, curve or (on_screen and on_screen.distances.result), "grid", place=columns[2])
         try:
             spec = GridSpec(

@@ -61,9 +61,10 @@ def _result(parts: Sequence[Found], result: MethodsResult, found: Sequence[Found
         if any(part.precomputed for part in parts):
             whole = all(part.precomputed for part in parts)
             st.badge(
-                "precomputed" if whole else "partly precomputed", color="gray",
+                "precomputed" if whole else "partly precomputed",
+                color="gray",
                 help="These results came with the program.",
-            )  # fmt: skip
+            )
         if len(names := _names(parts[0], found)) > 1:
             state.pick_result(_KIND, "Shown", names, parts[0].key)
     tables = result.tables()
@@ -129,9 +130,12 @@ def _form(model: ModelSpec, shown: MethodsResult | None, found: Sequence[Found])
         with left:
             strategies = batch_view.choose_strategies("Layers chosen by", like.strategies, f"{key}-strategies")
         healing = right.multiselect(
-            "Healed by", list(recipes.NAMES), list(like.recipes), key=f"{key}-recipes",
+            "Healed by",
+            list(recipes.NAMES),
+            list(like.recipes),
+            key=f"{key}-recipes",
             help="Each pruned model is measured without healing and after each of these recipes.",
-        )  # fmt: skip
+        )
         sizes = left.multiselect(
             "Removed layers, n", sorted({*_SIZES, *like.ns}), list(like.ns), key=f"{key}-ns", accept_new_options=True
         )
@@ -143,19 +147,27 @@ def _form(model: ModelSpec, shown: MethodsResult | None, found: Sequence[Found])
         limit = columns[0].number_input("Questions", 1, 100_000, like.benchmark.limit or 100, key=f"{key}-limit")
         n_texts = columns[1].number_input("Texts for the loss", 2, 100_000, like.loss_corpus.n_texts, key=f"{key}-texts")
         minutes = columns[2].number_input(
-            "Minutes per run", 0.1, 10_000.0, like.minutes, key=f"{key}-minutes",
+            "Minutes per run",
+            0.1,
+            10_000.0,
+            like.minutes,
+            key=f"{key}-minutes",
             help="The same for each recipe that trains. Recipes without training take seconds.",
-        )  # fmt: skip
+        )
         try:
             same_task = task == like.benchmark.task
             benchmark = replace(like.benchmark if same_task else BenchmarkSpec(task), limit=int(limit), identity="")
             corpus = like.loss_corpus if shown is not None else default_loss_corpus()
             spec = MethodsSpec(
-                model=model, strategies=strategies, recipes=tuple(healing), ns=tuple(sorted(map(_number, sizes))),
+                model=model,
+                strategies=strategies,
+                recipes=tuple(healing),
+                ns=tuple(sorted(map(_number, sizes))),
                 benchmark=replace(benchmark, shots=None if not same_task else benchmark.shots),
-                loss_corpus=replace(corpus, n_texts=int(n_texts), identity=""), minutes=float(minutes),
+                loss_corpus=replace(corpus, n_texts=int(n_texts), identity=""),
+                minutes=float(minutes),
                 protect=tuple(sorted(state.protected())),
-            )  # fmt: skip
+            )
         except LayerscopeError as error:
             st.error(words.plain(str(error)))
             return

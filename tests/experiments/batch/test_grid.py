@@ -157,8 +157,12 @@ def test_random_strategies_are_drawn_repeatedly_and_maps_count_where_read():
     )
     told = [(cell.strategy, cell.draw, cell.distances.corpus.source) for cell in several.cells()]
     assert told == [
-        ("random", 0, "c4"), ("random", 1, "c4"), ("deepest", 0, "c4"), ("similarity", 0, "c4"), ("similarity", 0, "wiki"),
-    ]  # fmt: skip
+        ("random", 0, "c4"),
+        ("random", 1, "c4"),
+        ("deepest", 0, "c4"),
+        ("similarity", 0, "c4"),
+        ("similarity", 0, "wiki"),
+    ]
 
 
 KILLED = """

@@ -85,9 +85,17 @@ def table(spec, *losses: list[float]) -> MethodsResult:
     cells = [MethodCell("deepest", recipe, 1, "layer 1", 0.0) for recipe in ("", "prune-comp")]
     asked = replace(spec, strategies=("deepest",), ns=(1,))
     return MethodsResult(
-        spec=asked, versions={}, wall_s=0.0, n_tokens=0, complete=True, model=None, cells=cells, text_tokens=[10] * 8,
-        losses=[[3.0] * 8, *losses], right=[[True, False]] * 3,
-    )  # fmt: skip
+        spec=asked,
+        versions={},
+        wall_s=0.0,
+        n_tokens=0,
+        complete=True,
+        model=None,
+        cells=cells,
+        text_tokens=[10] * 8,
+        losses=[[3.0] * 8, *losses],
+        right=[[True, False]] * 3,
+    )
 
 
 def test_best_is_named_only_where_it_differs_from_all_others(spec):
@@ -127,10 +135,19 @@ def test_a_protected_layer_is_in_no_cut_that_is_measured(spec):
             )
         else:
             assert not cell.error
-            assert kept not in sweep.run(
-                sparing(SweepSpec(spec.model, spec.benchmark, spec.loss_corpus, DistanceSpec(spec.model), strategy="greedy",
-                                  max_n=2), (kept,))
-            ).points[cell.n].block.touched  # fmt: skip
+            assert (
+                kept
+                not in sweep.run(
+                    sparing(
+                        SweepSpec(
+                            spec.model, spec.benchmark, spec.loss_corpus, DistanceSpec(spec.model), strategy="greedy", max_n=2
+                        ),
+                        (kept,),
+                    )
+                )
+                .points[cell.n]
+                .block.touched
+            )
     assert f"Protected: layer {kept}." in found.measured_on()
     with pytest.raises(BlockRangeError, match="Layer 99 cannot be protected"):
         methods.run(replace(spec, protect=(99,)))
