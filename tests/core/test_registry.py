@@ -68,7 +68,7 @@ def test_duplicate_names_the_two_modules(tmp_path):
     with pytest.raises(SpecError) as refused:
         own.file(tmp_path, "own_deepest", TWICE)
     assert str(refused.value) == (
-        "The strategy 'deepest' is registered twice, by analysis.experiments.strategies.deepest and by own_deepest. Rename one "
+        "The strategy 'deepest' is registered twice, by analysis.experiments.strategies.blocks and by own_deepest. Rename one "
         "of the two."
     )
 

@@ -9,7 +9,7 @@ from analysis.experiments.maps import distances
 from analysis.experiments.maps.depths import Depths, angular_distance
 from analysis.experiments.maps.distances import rows_by_size, text_distances
 from analysis.experiments.maps.metrics import METRICS
-from analysis.experiments.maps.metrics.relative_l2 import relative_l2
+from analysis.experiments.maps.metrics.of_depths import relative_l2
 from analysis.models.architecture import decoder as architecture
 from analysis.models.running.hidden_states import token_streams
 from tests.support.families import build
