@@ -26,7 +26,7 @@ import threading
 
 from analysis.core.errors import JobError
 from analysis.core.progress import Cancelled
-from analysis.core.experiment import EXPERIMENTS, EXPERIMENTS
+from analysis.core.experiment import EXPERIMENTS
 from analysis.jobs.queue.backend import Backend, Seen, register
 from analysis.jobs.queue.job import CANCELLED, DONE, FAILED, RUNNING
 
