@@ -10,6 +10,7 @@ from analysis import jobs
 from analysis.core import disk, index, mounts, store
 from analysis.core.errors import StorageError
 from analysis.core.index import Wanted
+from analysis.core.meter import Meter
 from analysis.jobs.queue import processes, table
 from analysis.jobs.runner import remote
 from tests.support import fakes
@@ -110,10 +111,10 @@ def test_a_remote_runner_without_a_disk_needs_no_jobs_list(mounted, tmp_path, mo
     monkeypatch.setattr(remote, "LOADER", "tests.support.fake_worker:Models")
     fakes.sweep().save()
     assert type(fakes.sweep()).all_of(fakes.MODEL) == [fakes.sweep()]
-    own = remote._Attempt(taken.id, taken.attempts)
+    own = remote.report(taken.id, taken.attempts, Meter())
     own.say("done", result_key="0" * 20)
-    assert remote.seen(taken).state == "done"
-    assert remote.seen(taken).work.seconds > 0
+    assert remote.of(taken).seen().state == "done"
+    assert remote.of(taken).seen().work.seconds > 0
 
 
 @pytest.mark.parametrize("address", ["s3://bucket/cache", "gs://bucket", "hf://buckets/x", "memory://", "simplecache::s3://x"])

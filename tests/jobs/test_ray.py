@@ -23,6 +23,7 @@ from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.jobs import preflight
 from analysis.jobs.backends import ray, ray_dashboard
 from analysis.jobs.queue import backend, processes
+from analysis.jobs.queue.reporter import Reporter
 from analysis.jobs.runner import remote
 from analysis.models.source.model_spec import InspectSpec, ModelSpec
 from tests.jobs.test_backends import cache as cache
@@ -321,7 +322,7 @@ def test_killed_cluster_is_reported_and_a_new_one_resumes(cluster, count, monkey
     count.gate().write_text("10")
     monkeypatch.setattr(remote, "LOADER", "builtins:object")
     told = []
-    monkeypatch.setattr(remote.Reporter, "__call__", lambda self, progress: told.append(progress.done))
+    monkeypatch.setattr(Reporter, "__call__", lambda self, progress: told.append(progress.done))
     remote.make(job.id, 2)
     assert seen(job).state == "done"
     assert told[0] >= 4
@@ -353,7 +354,7 @@ def test_waiting_cluster_job_stops_at_once_and_never_begins(cluster, count):
     assert ("POST", f"/api/jobs/layerscope-{job.id}-1/stop") in [asked[:2] for asked in cluster.asked]
     assert seen(job).state == "cancelled"
     assert remote.make(job.id, 1) == 0
-    assert remote.seen(job).state == "cancelled"
+    assert remote.of(job).seen().state == "cancelled"
 
 
 def test_a_job_of_a_lost_cluster_can_be_cancelled(cluster, count, monkeypatch):

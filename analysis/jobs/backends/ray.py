@@ -146,7 +146,7 @@ class Ray(Backend):
 
     def watch(self, job: Job) -> Seen | None:
         """Return the state that the attempt reports; while it reports nothing, the state that the cluster reports."""
-        said = remote.told(job)
+        said = remote.of(job).told()
         if said is not None and not said.is_gone:
             return said.seen
         try:
@@ -160,7 +160,7 @@ class Ray(Backend):
             )
         else:
             lost = _AGAIN
-        said = remote.told(job)  # its last word may have come since
+        said = remote.of(job).told()  # its last word may have come since
         if said is not None and not said.is_gone:
             return said.seen
         before = said.seen if said is not None else Seen()
@@ -172,9 +172,9 @@ class Ray(Backend):
 
     def cancel(self, job: Job) -> None:
         """Ask the attempt to stop, and end it where it has not begun, or does not stop."""
-        remote.ask_to_stop(job)
+        remote.of(job).ask_to_stop()
         late = job.cancel_requested_at is not None and time.time() - job.cancel_requested_at > _GRACE_S
-        if late or remote.told(job) is None:
+        if late or remote.of(job).told() is None:
             with contextlib.suppress(JobError):  # `cancel` is called again until `watch` sees the end
                 ray_dashboard.ask("POST", f"/api/jobs/{_name(job)}/stop")
 

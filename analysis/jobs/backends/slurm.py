@@ -83,7 +83,7 @@ class Slurm(Backend):
 
     def watch(self, job: Job) -> Seen | None:
         """Return the state that the attempt reports; while it reports nothing, the state that the cluster reports."""
-        seen = remote.seen(job)
+        seen = remote.of(job).seen()
         if seen is not None and seen.state != RUNNING:
             return seen
         number, handed_at = _number(job)
@@ -95,12 +95,12 @@ class Slurm(Backend):
 
     def cancel(self, job: Job) -> None:
         """Ask the attempt to stop, and end it where it does not."""
-        remote.ask_to_stop(job)
+        remote.of(job).ask_to_stop()
         late = job.cancel_requested_at is not None and time.time() - job.cancel_requested_at > _GRACE_S
         number, _ = _number(job)
         if not late or number is None:
             return
-        if (said := remote.told(job)) is not None and said.process.is_here:
+        if (said := remote.of(job).told()) is not None and said.process.is_here:
             said.process.kill()
         elif os.environ.get(PLACE) == "slurm":
             with contextlib.suppress(Exception):  # it may have ended just now

@@ -20,7 +20,7 @@ from analysis.jobs import preflight
 from analysis.jobs.queue.processes import end_children
 from analysis.jobs.runner import shard_worker
 from analysis.jobs.runner.executor import LOST, RETRIES, Executor, WorkerLost
-from analysis.jobs.runner.training import Folder
+from analysis.jobs.runner.training import Group
 
 _ROOT = Path(__file__).resolve().parents[3]
 
@@ -89,8 +89,10 @@ class LocalWorkers(Executor):
                 self._training = subprocess.Popen(command, env=own, cwd=_ROOT, stdin=subprocess.PIPE)
             with self._training:
                 code = self._training.wait()
-        if code and not self.is_closed and Folder(folder).ended() is None:
-            why = Folder(folder).lost() or f"torchrun ended with exit code {code}."
+        if code and not self.is_closed and Group(folder).ended() is None:
+            told = [Group(folder).report(rank).told() for rank in range(self.n)]
+            reasons = [one.seen.error for one in told if one is not None and one.seen.error]
+            why = next(iter(reasons), f"torchrun ended with exit code {code}.")
             raise JobError(LOST.format(n=RETRIES + 1, done="saved", why=why))
 
     def close(self) -> None:

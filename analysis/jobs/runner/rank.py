@@ -7,16 +7,16 @@ import os
 import signal
 import sys
 import threading
-from dataclasses import asdict
 from pathlib import Path
 
-from analysis.core import extensions, failures
+from analysis.core import documents, extensions, failures
 from analysis.core.experiment import EXPERIMENTS, SPECS
 from analysis.core.options import imported
 from analysis.core.progress import Cancelled, PeerLost, ignore
-from analysis.jobs.queue.reporter import Reporter
+from analysis.core.registry import SPECS
+from analysis.jobs.queue.job import CANCELLED, DONE, FAILED, INTERRUPTED
 from analysis.jobs.runner.local_workers import gpu_name
-from analysis.jobs.runner.training import Folder
+from analysis.jobs.runner.training import Group
 from analysis.jobs.runner.versions import check
 
 LOADER = "analysis.models.loading.load:WarmModels"
@@ -32,27 +32,27 @@ def take_part(path: Path, rank: int, size: int, meeting: str = "") -> str | None
         rank, size: number of this process, and of all.
         meeting: as of `heal.group.joined`.
     """
-    folder = Folder(path)
-    if folder.ended():
+    group = Group(path)
+    own = group.report(rank)
+    if group.ended():
         return None
     try:
-        asked = folder.request()
+        asked = documents.parsed_object(group.request_file.read_bytes())
         check(asked)
         extensions.load()
         run, load = imported(EXPERIMENTS[asked["kind"]].together), imported(LOADER)()
-        told = Reporter(lambda progress: folder.write("progress.json", asdict(progress)), folder.must_stop)
-        spec, heard = SPECS[asked["kind"]].from_json(asked["spec"]), ignore if rank else told
-        result = run(spec, heard, load=load, rank=rank, size=size, meeting=meeting)
+        spec, told = SPECS[asked["kind"]].from_json(asked["spec"]), ignore if rank else own.on_progress
+        result = run(spec, told, load=load, rank=rank, size=size, meeting=meeting)
         if rank == 0:
-            folder.end(key=result.spec.fingerprint())
+            own.say(DONE, result_key=result.spec.fingerprint())
     except Cancelled:
-        folder.end(stopped="")
+        own.say(CANCELLED)
     except PeerLost as error:
-        if folder.ended(_LAST_WORD_S) is None:
-            folder.write("lost.json", str(error))
+        if group.ended(_LAST_WORD_S) is None:
+            own.say(INTERRUPTED, str(error))
             return str(error)
     except BaseException as error:  # libraries written in Rust panic past Exception
-        folder.end(error=failures.in_a_sentence(error, doing="sharing a request", then="resume the job"))
+        own.say(FAILED, failures.in_a_sentence(error, doing="sharing a request", then="resume the job"))
     return None
 
 

@@ -6,15 +6,11 @@ Backends start it on machines of a cluster. All that is known of the attempt lie
 there, too. An attempt never touches the list of jobs: the folder may lie on a network file system where SQLite must not.
 """
 
-import contextlib
-import json
 import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +19,11 @@ from analysis.core.errors import JobError
 from analysis.core.experiment import SPECS
 from analysis.core.meter import Meter, Work
 from analysis.core.options import imported
-from analysis.core.progress import Cancelled, Progress
+from analysis.core.progress import Cancelled
 from analysis.core.record import Spec
-from analysis.jobs.queue.backend import Seen
-from analysis.jobs.queue.job import (
-    CANCELLED,
-    DONE,
-    FAILED,
-    INTERRUPTED,
-    RUNNING,
-    Job,
-    folder,
-)
-from analysis.jobs.queue.processes import SILENCE_S, Process
-from analysis.jobs.queue.reporter import Reporter
+from analysis.jobs.queue.job import CANCELLED, DONE, FAILED, INTERRUPTED, RUNNING, Job, folder
 from analysis.jobs.runner import answer
+from analysis.jobs.runner.report import LOST, Report
 
 LOADER = "analysis.models.loading.load:WarmModels"
 ROOT = str(Path(__file__).resolve().parents[3])
@@ -45,19 +31,18 @@ ROOT = str(Path(__file__).resolve().parents[3])
 _PASSED = ("HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "LAYERSCOPE_EXTENSIONS", "LAYERSCOPE_MEMORY")
 _REPORT_S = 0.5
 """A report that says nothing new but a count is written at most this often."""
-_BEAT_S = 3.0
-"""How often the file is touched, so that others see from elsewhere that it lives."""
 NOT_SHARED = 3
 """Exit code where the job's folder is not there: it cannot be said in that folder then."""
-_LOST = "The machine or process that ran it is gone. Resume the job to continue from its saved state."
 
 
-def _said(job_id: str, attempt: int) -> Path:
-    return folder(job_id) / f"attempt-{attempt}.json"
+def report(job_id: str, attempt: int, meter: Meter | None = None) -> Report:
+    """Return the report of an attempt."""
+    return Report(folder(job_id) / f"attempt-{attempt}.json", meter, _REPORT_S)
 
 
-def _stop(job_id: str, attempt: int) -> Path:
-    return folder(job_id) / f"attempt-{attempt}.stop"
+def of(job: Job) -> Report:
+    """Return the report of the present attempt at a job."""
+    return report(job.id, job.attempts)
 
 
 def command(job: Job, workers: str = answer.LOCAL) -> list[str]:
@@ -84,102 +69,10 @@ def surroundings() -> dict[str, str]:
     return {**{name: os.environ[name] for name in _PASSED if name in os.environ}, "LAYERSCOPE_CACHE": str(store.cache_dir())}
 
 
-def ask_to_stop(job: Job) -> None:
-    """Tell the attempt to save its work and end.
-
-    Raises:
-        StorageError: when the cache folder cannot be written.
-    """
-    store.write_atomic(_stop(job.id, job.attempts), b"")
-
-
-@dataclass(frozen=True)
-class Told:
-    """The report of an attempt on itself."""
-
-    seen: Seen
-    process: Process
-    silent_s: float
-    """Seconds since it was last heard from, by the clock of the reader."""
-
-    @property
-    def is_gone(self) -> bool:
-        """Return whether it has not ended and yet nothing of it is left."""
-        lives = self.process.is_alive(None) if self.process.is_here else self.silent_s < SILENCE_S
-        return self.seen.state == RUNNING and not lives
-
-
-def told(job: Job) -> Told | None:
-    """Return the report of an attempt so far; None while there is none."""
-    file = _said(job.id, job.attempts)
-    try:
-        heard_at, said = file.stat().st_mtime, documents.parsed_object(file.read_bytes())
-        progress = Progress(**said["progress"]) if said["progress"] else None
-        work = Work.from_json(said["work"]) if said.get("work") else None
-        seen = Seen(str(said["state"]), progress, said["error"], said["result_key"], work)
-        return Told(seen, Process(**said["process"]), max(0.0, time.time() - heard_at))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def seen(job: Job) -> Seen | None:
-    """Return the report as a backend does: an attempt without a process is interrupted."""
-    found = told(job)
-    if found is not None and found.is_gone:
-        found = told(job)  # its last word may have come between the reading of its report and the look at its process
-    if found is None:
-        return None
-    return replace(found.seen, state=INTERRUPTED, error=_LOST) if found.is_gone else found.seen
-
-
-class _Attempt:
-    """The attempt that this process makes."""
-
-    def __init__(self, job_id: str, attempt: int, shards: int = 1) -> None:
-        self._file, self._stop = _said(job_id, attempt), _stop(job_id, attempt)
-        self._me, self._lock = asdict(Process.current()), threading.Lock()
-        self.on_progress = Reporter(lambda progress: self.say(RUNNING), self._must_stop, _REPORT_S)
-        """Writes a report down if it is due, and raises `Cancelled` when the attempt shall end."""
-        self._result_key: str | None = None
-        self._meter = Meter(_work_before(job_id, attempt), elsewhere=shards > 1)
-        self._ended = threading.Event()
-        self.is_told_to_stop = False
-
-    def _must_stop(self) -> bool:
-        return self.is_told_to_stop or self._stop.exists()
-
-    def say(self, state: str, error: str | None = None, result_key: str | None = None) -> None:
-        """Write down how it stands."""
-        last = self.on_progress.last
-        self._result_key = result_key or str(last.values.get("result_key") or "") or self._result_key
-        progress = {**asdict(last), "message": failures.redact(last.message or "")} if last.phase else None
-        work = self._meter.read().to_json()
-        said = {
-            "state": state,
-            "progress": progress,
-            "error": error,
-            "result_key": self._result_key,
-            "process": self._me,
-            "work": work,
-        }
-        with self._lock:
-            if state != RUNNING:
-                self._ended.set()
-            store.write_atomic(self._file, json.dumps(said).encode())
-
-    def beat(self) -> None:
-        """Show others that it lives, until it has ended."""
-        while not self._ended.wait(_BEAT_S):
-            with self._lock, contextlib.suppress(OSError):
-                os.utime(self._file)
-
-
 def _work_before(job_id: str, attempt: int) -> Work | None:
     """Return the work of earlier attempts that were made in this way: each has reported that of those before it, too."""
-    for earlier in range(attempt - 1, 0, -1):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            return Work.from_json(documents.parsed_object(_said(job_id, earlier).read_bytes())["work"])
-    return None
+    told = (report(job_id, earlier).told() for earlier in range(attempt - 1, 0, -1))
+    return next((one.seen.work for one in told if one is not None and one.seen.work is not None), None)
 
 
 def _spec(job_id: str) -> Spec:
@@ -189,7 +82,7 @@ def _spec(job_id: str) -> Spec:
 
 def make(job_id: str, attempt: int, version: str = "", shards: int = 1, workers: str = answer.LOCAL) -> int:
     """Make the attempt for a program of this version; 0 when it has said how it ended, be it failed."""
-    own = _Attempt(job_id, attempt, shards)
+    own = report(job_id, attempt, Meter(_work_before(job_id, attempt), elsewhere=shards > 1))
 
     def told_to_end(number: int, frame: Any) -> None:
         own.is_told_to_stop = True
@@ -205,15 +98,15 @@ def make(job_id: str, attempt: int, version: str = "", shards: int = 1, workers:
                 f"The machine for the job has Layerscope {program.version()}, but this request came from {version[:40]}. "
                 "Install the same version on both, then resume the job."
             )
-        if _stop(job_id, attempt).exists():
+        if own.is_asked_to_stop:
             raise Cancelled
         extensions.load()
         spec = _spec(job_id)
         result = answer.answered(spec, shards, own.on_progress, load=lambda: imported(LOADER)(), workers=workers)
         own.say(DONE if result.complete else CANCELLED, result_key=result.spec.fingerprint())
     except Cancelled:
-        by_wish = _stop(job_id, attempt).exists()
-        own.say(CANCELLED if by_wish else INTERRUPTED, None if by_wish else _LOST)
+        by_wish = own.is_asked_to_stop
+        own.say(CANCELLED if by_wish else INTERRUPTED, None if by_wish else LOST)
     except BaseException as error:  # libraries written in Rust panic past Exception
         own.say(FAILED, failures.in_a_sentence(error, doing=f"running job {job_id}", then="resume the job"))
     return 0

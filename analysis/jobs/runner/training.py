@@ -1,8 +1,8 @@
 """A request that several processes answer step by step, as one group: the training of a healing run.
 
 torchrun starts the processes of this machine, and Ray Train those of a cluster. Both start all of them again where one is lost,
-and the run then resumes from its saved state. A folder of the cache, which all of them see, holds the request, the progress of
-rank 0, the wish to stop, and the end. `rank` is the program of each process.
+and the run then resumes from its saved state. A folder of the cache, which all of them see, holds the request, a report of each
+process, and the wish to stop. `rank` is the program of each process.
 """
 
 import contextlib
@@ -12,14 +12,17 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from analysis.core import disk, documents, store
+from analysis.core import disk, store
 from analysis.core.errors import JobError
 from analysis.core.experiment import RESULTS
 from analysis.core.progress import Cancelled, OnProgress, Progress
 from analysis.core.record import Result, Spec
+from analysis.core.registry import RESULTS
+from analysis.jobs.queue.backend import Seen
+from analysis.jobs.queue.job import CANCELLED, DONE, FAILED
 from analysis.jobs.runner.executor import Executor
+from analysis.jobs.runner.report import Report
 from analysis.jobs.runner.versions import in_common
 
 _LOOK_S = 0.2
@@ -28,51 +31,27 @@ _GRACE_S = 25.0
 """Seconds that a group which was asked to stop may take to save its work."""
 
 
-class Folder:
-    """The messages of the processes that train together and of the process that waits for them."""
+class Group:
+    """The folder of processes that train together, with the request and a report of each."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         """Use this folder, which all of them see."""
-        self.path = path
+        self.folder = folder
+        self.request_file = folder / "request.json"
 
-    def request(self) -> dict[str, Any]:
-        """Return `kind` and `spec` of the request, with the `versions` and the `file` of `versions.in_common`."""
-        return documents.parsed_object((self.path / "request.json").read_bytes())
+    def report(self, rank: int) -> Report:
+        """Return the report of a process. That of rank 0 has the progress, and hears the wish to stop."""
+        return Report(self.folder / f"rank-{rank}.json")
 
-    def write(self, name: str, said: Any) -> None:
-        """Write a message down."""
-        store.write_atomic(self.path / name, json.dumps(said).encode())
-
-    def progress(self) -> Progress | None:
-        """Return the last progress that was written down."""
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            return Progress(**documents.parsed_object((self.path / "progress.json").read_bytes()))
-        return None
-
-    def must_stop(self) -> bool:
-        """Return whether the group is asked to save its work and end."""
-        return (self.path / "stop.json").exists()
-
-    def end(self, **how: str) -> None:
-        """Say how the run ended, unless another process did."""
-        if not self.ended():
-            self.write("ended.json", how)
-
-    def ended(self, within_s: float = 0.0) -> dict[str, Any] | None:
-        """Return how it ended: `key` of the result, `error` in a sentence, or `stopped`; None while it has not."""
+    def ended(self, within_s: float = 0.0) -> Seen | None:
+        """Return how the request ended, by the first process that says so; None while it has not."""
         until = time.monotonic() + within_s
         while True:
-            with contextlib.suppress(OSError):
-                return documents.parsed_object((self.path / "ended.json").read_bytes())
-            if time.monotonic() >= until:
-                return None
+            told = [Report(file).told() for file in sorted(self.folder.glob("rank-*.json"))]
+            ends = [one.seen for one in told if one is not None and one.seen.state in (DONE, FAILED, CANCELLED)]
+            if ends or time.monotonic() >= until:
+                return next(iter(ends), None)
             time.sleep(_LOOK_S)
-
-    def lost(self) -> str:
-        """Return why a process found another one gone, in words; empty where none did."""
-        with contextlib.suppress(OSError):
-            return str(documents.parsed((self.path / "lost.json").read_bytes()))
-        return ""
 
 
 def train(spec: Spec, executor: Executor, on_progress: OnProgress) -> Result:
@@ -86,50 +65,51 @@ def train(spec: Spec, executor: Executor, on_progress: OnProgress) -> Result:
     Raises:
         LayerscopeError: one sentence on an error that the user can fix.
     """
-    with in_common() as common, _folder() as folder:
-        folder.write("request.json", {"kind": spec.kind, "spec": spec.to_json(), **common})
-        _until_ended(executor, folder, on_progress)
-        how = folder.ended() or {}
-    if "stopped" in how:
+    with in_common() as common, _folder() as group:
+        store.write_atomic(group.request_file, json.dumps({"kind": spec.kind, "spec": spec.to_json(), **common}).encode())
+        _until_ended(executor, group, on_progress)
+        end = group.ended() or Seen()
+    if end.state == CANCELLED:
         raise Cancelled
-    if "error" in how:
-        raise JobError(how["error"])
-    stored = store.load_result(spec.kind, how["key"]) if "key" in how else None
+    if end.error is not None:
+        raise JobError(end.error)
+    stored = store.load_result(spec.kind, end.result_key) if end.result_key else None
     if stored is None:
         raise JobError(f"The {spec.kind} result is not in this process's cache folder. Try again.")
     return RESULTS[spec.kind].read(stored)
 
 
 @contextlib.contextmanager
-def _folder() -> Iterator[Folder]:
+def _folder() -> Iterator[Group]:
     path = store.cache_dir() / f"shared-{secrets.token_hex(8)}"
     store.make_folder(path)
     try:
-        yield Folder(path)
+        yield Group(path)
     finally:
         with contextlib.suppress(OSError):
             disk.remove(path)
 
 
-def _until_ended(executor: Executor, folder: Folder, on_progress: OnProgress) -> None:
+def _until_ended(executor: Executor, group: Group, on_progress: OnProgress) -> None:
     """Let the group work, and pass on how far it is. The group hears a wish to end before it is passed on."""
     failed: list[BaseException] = []
 
     def work() -> None:
         try:
-            executor.train(folder.path)
+            executor.train(group.folder)
         except BaseException as error:
             failed.append(error)
 
-    group = threading.Thread(target=work, name="training", daemon=True)
-    group.start()
+    training, leader = threading.Thread(target=work, name="training", daemon=True), group.report(0)
+    training.start()
     try:
-        while group.is_alive():
-            group.join(_LOOK_S)
-            on_progress(folder.progress() or Progress("starting the processes"))
+        while training.is_alive():
+            training.join(_LOOK_S)
+            told = leader.told()
+            on_progress(told and told.seen.progress or Progress("starting the processes"))
     except BaseException:
-        folder.write("stop.json", True)
-        group.join(_GRACE_S)
+        leader.ask_to_stop()
+        training.join(_GRACE_S)
         raise
     if failed:
         raise failed[0]
