@@ -13,7 +13,6 @@ from analysis.core import documents, extensions, failures
 from analysis.core.experiment import EXPERIMENTS, SPECS
 from analysis.core.options import imported
 from analysis.core.progress import Cancelled, PeerLost, ignore
-from analysis.core.registry import SPECS
 from analysis.jobs.queue.job import CANCELLED, DONE, FAILED, INTERRUPTED
 from analysis.jobs.runner.local_workers import gpu_name
 from analysis.jobs.runner.training import Group

@@ -18,7 +18,6 @@ from analysis.core.errors import JobError
 from analysis.core.experiment import RESULTS
 from analysis.core.progress import Cancelled, OnProgress, Progress
 from analysis.core.record import Result, Spec
-from analysis.core.registry import RESULTS
 from analysis.jobs.queue.backend import Seen
 from analysis.jobs.queue.job import CANCELLED, DONE, FAILED
 from analysis.jobs.runner.executor import Executor
