@@ -78,7 +78,7 @@ class LocalWorkers(Executor):
             command = [
                 sys.executable, "-m", "torch.distributed.run", "--nnodes=1", f"--nproc-per-node={self.n}",
                 f"--max-restarts={RETRIES}", "--local-addr=127.0.0.1", "--rdzv-backend=c10d",
-                f"--rdzv-endpoint={Path(meeting) / 'torchrun'}", "--rdzv-conf=store_type=file",
+                f"--rdzv-endpoint={Path(meeting) / 'torchrun'}", "--rdzv-conf=store_type=file", f"--log-dir={meeting}",
                 *self.rank, str(folder), meeting, str(self._n_gpus),
             ]  # fmt: skip
             # Else torchrun listens on all of the machine's addresses.

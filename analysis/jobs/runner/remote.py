@@ -52,16 +52,8 @@ def command(job: Job, workers: str = answer.LOCAL) -> list[str]:
         job: the job of the attempt.
         workers: the pool that shares it where several processes do, as of `answer.shared`.
     """
-    return [
-        sys.executable,
-        "-m",
-        "analysis.jobs.runner.remote",
-        job.id,
-        str(job.attempts),
-        program.version(),
-        str(job.shards),
-        workers,
-    ]
+    made = job.id, str(job.attempts), program.version(), str(job.shards), workers
+    return [sys.executable, "-m", "analysis.jobs.runner.remote", *made]
 
 
 def surroundings() -> dict[str, str]:
