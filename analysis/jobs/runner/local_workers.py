@@ -86,7 +86,10 @@ class LocalWorkers(Executor):
             with self._lock:
                 if self.is_closed:
                     return
-                self._training = subprocess.Popen(command, env=own, cwd=_ROOT, stdin=subprocess.PIPE)
+                # The log has the output of the processes, and none of torchrun, which shows tracebacks.
+                self._training = subprocess.Popen(
+                    command, env=own, cwd=_ROOT, stdin=subprocess.PIPE, stdout=2, stderr=subprocess.DEVNULL
+                )
             with self._training:
                 code = self._training.wait()
         if code and not self.is_closed and Group(folder).ended() is None:

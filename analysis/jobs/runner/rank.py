@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> int:
     """Be one of the processes of torchrun, which tells it its number."""
     folder, meeting, n_gpus = arguments
     threading.Thread(target=_end_as_an_orphan, name="orphan", daemon=True).start()
-    os.dup2(2, 1)  # the output of libraries is no part of a result that goes to the standard output
+    os.dup2(1, 2)  # the log, which torchrun passes on and does not write to itself
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     if int(n_gpus):
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu_name(rank)
