@@ -95,25 +95,9 @@ def t_quantile(freedom: int) -> float:
     Args:
         freedom: degrees of freedom; at least 1.
     """
-    low, high = 0.0, 16.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _t_within(middle, freedom) < CONFIDENCE else (low, middle)
-    return (low + high) / 2
+    from scipy import special  # 0.3 s and 27 MB, which the help of a command does without
 
-
-def _t_within(t: float, freedom: int) -> float:
-    """Probability that Student's t lies within ± t.
-
-    Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4, exact for whole degrees of freedom.
-    """
-    angle, is_odd = math.atan(t / sqrt(freedom)), freedom % 2
-    sine, cosine = math.sin(angle), math.cos(angle)
-    term, total = (cosine, 0.0) if is_odd else (1.0, 0.0)
-    for k in range(1 + is_odd, freedom, 2):
-        total += term
-        term *= cosine * cosine * k / (k + 1)
-    return 2 / math.pi * (angle + sine * total) if is_odd else sine * total
+    return float(special.stdtrit(freedom, 0.5 + CONFIDENCE / 2))
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
@@ -239,9 +223,9 @@ def mcnemar_p(gained: int, lost: int) -> float:
 
     Source: McNemar, Psychometrika 12 (1947) 153, in its exact binomial form.
     """
-    n = gained + lost
-    tail = sum(math.comb(n, k) for k in range(min(gained, lost) + 1)) / 2**n
-    return min(1.0, 2 * tail)
+    from scipy import special
+
+    return min(1.0, 2 * float(special.bdtr(min(gained, lost), gained + lost, 0.5)))
 
 
 def paired_interval(gained: int, lost: int, n: int) -> tuple[float, float]:
