@@ -96,7 +96,7 @@ docs: install-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 map: install-dev
-	$(BIN)/python -m docs.house
+	$(BIN)/python -m docs.packages
 
 format: install-dev
 	$(BIN)/ruff check --fix .

@@ -29,30 +29,27 @@ def pages() -> dict[str, str]:
     return {"reference/cli.md": command_line_page(), "reference/python.md": python_page(), "glossary.md": glossary_page()}
 
 
-def commands() -> list[tuple[str, argparse.ArgumentParser]]:
-    """Return the subcommands of the command line by name."""
-    return list(_commands(command_line.parser()))
+def commands() -> dict[str, argparse.ArgumentParser]:
+    """Return the parser of each command by its name."""
+    parsers = (one for one in command_line.parser()._actions if isinstance(one, argparse._SubParsersAction))
+    return dict(next(parsers).choices)
+
+
+def options(command: argparse.ArgumentParser) -> list[argparse.Action]:
+    """Return the options and positions of a command, hidden ones included."""
+    return [one for one in command._actions if not isinstance(one, argparse._HelpAction | argparse._SubParsersAction)]
 
 
 def command_line_page() -> str:
     """Return every command with its options, as the parser knows them."""
     parser = command_line.parser()
-    first = next(command for _, command in _commands(parser))
-    shared = [action for action in _options(first) if {"--json", "--memory"} & set(action.option_strings)]
+    shared = [action for action in _shown(commands()["sweep"]) if {"--json", "--memory"} & set(action.option_strings)]
     lines = [NOTE, "", "# Command line", "", "**Question answered: which commands and options are there?**", ""]
     lines += ["Run a command as `python -m analysis COMMAND`, or as `layerscope COMMAND` after `pip install -e .`.", ""]
     lines += ["```", *_lines(parser.epilog), "```", "", "Options of every command:", "", *map(_option, shared), ""]
-    for name, command in _commands(parser):
+    for name, command in commands().items():
         lines += [f"## {name}", "", *_command(command, {action.dest for action in shared}), ""]
-        for below, nested in _commands(command):
-            lines += [f"### {name} {below}", "", *_command(nested, set()), ""]
     return "\n".join(lines)
-
-
-def _commands(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            yield from action.choices.items()
 
 
 def _command(command: argparse.ArgumentParser, shared: set[str]) -> Iterator[str]:
@@ -60,15 +57,14 @@ def _command(command: argparse.ArgumentParser, shared: set[str]) -> Iterator[str
     usage = re.sub(r"\[-[^\]]*\] ?", "", " ".join(command.format_usage().split()).removeprefix("usage: "))
     words = usage.split(" ")
     yield from [_escaped(command.description or ""), "", f"    {' '.join([*words[:4], '[OPTIONS]', *words[4:]]).strip()}", ""]
-    yield from (_option(action) for action in _options(command) if action.dest not in shared)
+    yield from (_option(action) for action in _shown(command) if action.dest not in shared)
     if command.epilog:
         yield from ["", "```", *_lines(command.epilog.strip()), "```"]
 
 
-def _options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
-    parser.format_help()  # looks up the help of each option
-    hidden = (argparse._HelpAction, argparse._SubParsersAction)
-    return [action for action in parser._actions if not isinstance(action, hidden) and action.help != argparse.SUPPRESS]
+def _shown(command: argparse.ArgumentParser) -> list[argparse.Action]:
+    command.format_help()  # looks up the help of each option
+    return [action for action in options(command) if action.help != argparse.SUPPRESS]
 
 
 def _option(action: argparse.Action) -> str:

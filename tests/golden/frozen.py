@@ -37,21 +37,11 @@ def differences(old: Any, new: Any, name: str = "") -> list[str]:
 
 def options() -> dict[str, Any]:
     """Return the options of every command: names, number of values, default and choices."""
-    return {name: dict(sorted(_options(command))) for name, command in _commands(generate.commands())}
-
-
-def _commands(
-    found: list[tuple[str, argparse.ArgumentParser]], above: str = ""
-) -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    for name, command in found:
-        yield f"{above}{name}", command
-        yield from _commands(list(generate._commands(command)), f"{above}{name} ")
+    return {name: dict(sorted(_options(command))) for name, command in generate.commands().items()}
 
 
 def _options(command: argparse.ArgumentParser) -> Iterator[tuple[str, Any]]:
-    for action in command._actions:
-        if isinstance(action, argparse._SubParsersAction | argparse._HelpAction):
-            continue
+    for action in generate.options(command):
         default = action.default if isinstance(action.default, str | int | float | None) else repr(action.default)
         choices = None if action.choices is None else [str(choice) for choice in action.choices]
         row = {"nargs": action.nargs, "default": default, "choices": choices, "required": action.required}

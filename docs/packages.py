@@ -1,4 +1,4 @@
-"""Draw docs/house.svg, the map of the packages, from the import contracts, with arrows for the imports.
+"""Draw docs/packages.svg, the map of the packages, from the import contracts, with arrows for the imports.
 
 Run by `make map`. A row is a layer of a contract in pyproject.toml. A box is one of its packages, with the first sentence of
 its docstring and its size. An arrow says that a package imports another one; those that follow from others are left out.
@@ -16,7 +16,7 @@ from pathlib import Path
 import grimp
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-PICTURE = Path(__file__).with_name("house.svg")
+PICTURE = Path(__file__).with_name("packages.svg")
 
 WIDTH, SIDE, LANE = 960, 76, 12
 """Of the picture, of the margins next to the boxes where arrows pass rows by, and between two of these; pixels."""
@@ -43,7 +43,7 @@ path { stroke: #6bb1f2 } #end path { fill: #6bb1f2 }
 
 
 @dataclass(frozen=True)
-class Room:
+class Package:
     """A package that a contract names."""
 
     name: str
@@ -54,32 +54,32 @@ class Room:
 
 
 @dataclass(frozen=True)
-class House:
+class PackageMap:
     """Content of the map."""
 
-    floors: list[list[Room]]
+    rows: list[list[Package]]
     """The top one first."""
     arrows: list[tuple[str, str]]
     """From a package to one that it imports, by name, without those that follow from others."""
 
 
-def house() -> House:
+def package_map() -> PackageMap:
     """Return the packages of the contracts as they stand, and their imports."""
     linter = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"]
-    floors = [[_room(name) for name in names] for names in _floors(linter)]
-    rooms = [room.name for floor in floors for room in floor]
-    imports: dict[str, set[str]] = {room: set() for room in rooms}
+    rows = [[_package(name) for name in names] for names in _rows(linter)]
+    boxes = [package.name for row in rows for package in row]
+    imports: dict[str, set[str]] = {box: set() for box in boxes}
     graph = grimp.build_graph(*linter["root_packages"], cache_dir=None)
     for module in graph.modules:
-        at = _room_of(module, rooms)
+        at = _package_of(module, boxes)
         for imported in graph.find_modules_directly_imported_by(module):
-            to = _room_of(imported, rooms)
+            to = _package_of(imported, boxes)
             if at and to and at != to:
                 imports[at].add(to)
-    return House(floors, sorted(_reduced(imports)))
+    return PackageMap(rows, sorted(_reduced(imports)))
 
 
-def _floors(linter: dict) -> Iterator[list[str]]:
+def _rows(linter: dict) -> Iterator[list[str]]:
     """Yield names of the packages row by row; a root package without rows of its own is a box on top."""
     layered = [contract for contract in linter["contracts"] if contract["type"] == "layers"]
     inside = [(container, contract["layers"]) for contract in layered for container in contract.get("containers", [""])]
@@ -87,57 +87,60 @@ def _floors(linter: dict) -> Iterator[list[str]]:
     inside = [
         (name, layers) for name, layers in inside if not any(name.startswith(f"{other}.") for other, _ in inside if other)
     ]
-    covered = {(container or re.split(r"[|:]", layers[0])[0].strip()).partition(".")[0] for container, layers in inside}
+    covered = {(container or _names(layers[0])[0]).partition(".")[0] for container, layers in inside}
     yield from ([package] for package in linter["root_packages"] if package not in covered)
     for container, layers in sorted(inside, key=lambda pair: pair[0], reverse=True):  # pages stand on analysis
         for layer in layers:
-            names = [name.strip(" ()") for name in re.split(r"[|:]", layer)]
-            yield [f"{container}.{name}" if container else name for name in names]
+            yield [f"{container}.{name}" if container else name for name in _names(layer)]
 
 
-def _room(name: str) -> Room:
+def _names(layer: str) -> list[str]:
+    return [name.strip(" ()") for name in re.split(r"[|:]", layer)]
+
+
+def _package(name: str) -> Package:
     folder = REPOSITORY.joinpath(*name.split("."))
     files = sorted(folder.rglob("*.py"))
     doc = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
     about = " ".join(doc.partition("\n\n")[0].replace("`", "").split())
-    return Room(name, about, len(files), sum(len(file.read_text().splitlines()) for file in files))
+    return Package(name, about, len(files), sum(len(file.read_text().splitlines()) for file in files))
 
 
-def _room_of(module: str, rooms: list[str]) -> str | None:
-    return next((room for room in rooms if f"{module}.".startswith(f"{room}.")), None)
+def _package_of(module: str, boxes: list[str]) -> str | None:
+    return next((box for box in boxes if f"{module}.".startswith(f"{box}.")), None)
 
 
 def _reduced(imports: dict[str, set[str]]) -> Iterator[tuple[str, str]]:
     """The imports that do not follow from a longer way."""
 
-    def reached(room: str) -> set[str]:
-        return {room}.union(*map(reached, imports[room]))
+    def reached(package: str) -> set[str]:
+        return {package}.union(*map(reached, imports[package]))
 
-    for room, those in imports.items():
+    for package, those in imports.items():
         for other in those:
             if not any(other in reached(between) for between in those - {other}):
-                yield room, other
+                yield package, other
 
 
-def drawn(house: House) -> str:
+def drawn(packages: PackageMap) -> str:
     """The picture as SVG, dark where the reader's screen is."""
     places: dict[str, tuple[float, float, float, float]] = {}
     parts, y, level, inside = [], 10.0, {}, ""
-    for depth, floor in enumerate(house.floors):
-        container = floor[0].name.rpartition(".")[0]
+    for depth, row in enumerate(packages.rows):
+        container = row[0].name.rpartition(".")[0]
         if container and container != inside:
             parts.append(f'<text class="size" x="{SIDE}" y="{y + 8:.0f}">{container.replace(".", "/")}/</text>')
             y += LINE
         inside = container
-        width = (WIDTH - 2 * SIDE - BETWEEN * (len(floor) - 1)) / len(floor)
-        texts = [textwrap.wrap(room.about, int((width - 24) / LETTER)) for room in floor]
-        height = LINE * (max(map(len, texts)) + len(_size(floor[0], width))) + 38
-        for place, (room, text) in enumerate(zip(floor, texts, strict=True)):
+        width = (WIDTH - 2 * SIDE - BETWEEN * (len(row) - 1)) / len(row)
+        texts = [textwrap.wrap(package.about, int((width - 24) / LETTER)) for package in row]
+        height = LINE * (max(map(len, texts)) + len(_size(row[0], width))) + 38
+        for place, (package, text) in enumerate(zip(row, texts, strict=True)):
             x = SIDE + place * (width + BETWEEN)
-            places[room.name], level[room.name] = (x, y, width, height), depth
-            parts += _box(room, text, x, y, width, height)
+            places[package.name], level[package.name] = (x, y, width, height), depth
+            parts += _box(package, text, x, y, width, height)
         y += height + GAP
-    arrows = [_arrow(arrow, places, level, house.arrows) for arrow in house.arrows]
+    arrows = [_arrow(arrow, places, level, packages.arrows) for arrow in packages.arrows]
     title = "The packages and who imports whom, arrows down"
     return "\n".join(
         [
@@ -153,15 +156,15 @@ def drawn(house: House) -> str:
     )
 
 
-def _size(room: Room, width: float) -> list[str]:
-    modules, lines = f"{room.modules} module{'s' * (room.modules != 1)}", f"{room.lines:,} lines"
+def _size(package: Package, width: float) -> list[str]:
+    modules, lines = f"{package.modules} module{'s' * (package.modules != 1)}", f"{package.lines:,} lines"
     return [f"{modules}, {lines}"] if width > NARROW else [modules, lines]
 
 
-def _box(room: Room, text: list[str], x: float, y: float, width: float, height: float) -> Iterator[str]:
-    yield f'<rect data-room="{room.name}" x="{x:.0f}" y="{y:.0f}" width="{width:.0f}" height="{height:.0f}" rx="8"/>'
-    yield f'<text class="name" x="{x + 12:.0f}" y="{y + 22:.0f}">{escape(room.name.rpartition(".")[2])}</text>'
-    small = [("size", line) for line in _size(room, width)] + [("about", line) for line in text]
+def _box(package: Package, text: list[str], x: float, y: float, width: float, height: float) -> Iterator[str]:
+    yield f'<rect data-package="{package.name}" x="{x:.0f}" y="{y:.0f}" width="{width:.0f}" height="{height:.0f}" rx="8"/>'
+    yield f'<text class="name" x="{x + 12:.0f}" y="{y + 22:.0f}">{escape(package.name.rpartition(".")[2])}</text>'
+    small = [("size", line) for line in _size(package, width)] + [("about", line) for line in text]
     for line, (kind, words) in enumerate(small):
         yield f'<text class="{kind}" x="{x + 12:.0f}" y="{y + 39 + LINE * line:.0f}">{escape(words)}</text>'
 
@@ -186,4 +189,4 @@ def _arrow(arrow: tuple[str, str], places: dict, level: dict[str, int], arrows: 
 
 
 if __name__ == "__main__":
-    PICTURE.write_text(drawn(house()))
+    PICTURE.write_text(drawn(package_map()))
