@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import pydantic
 
 from analysis.core import bounds, index, index_sync, store
 from analysis.core.errors import CorruptResultError, LayerscopeError, NotFiniteError, SpecError
@@ -152,6 +153,9 @@ class Result:
     gaps: ClassVar[tuple[str, ...]] = ()
     """Array fields in which NaN stands for a value that was not measured, and infinity for one that is no number."""
     spec_type: ClassVar[type[Spec]] = Spec
+
+    __pydantic_config__: ClassVar[pydantic.ConfigDict] = {"arbitrary_types_allowed": True, "extra": "forbid"}
+    """A stored result with an unknown field is corrupt. Arrays are no type of pydantic."""
 
     spec: Any
     """The resolved spec: concrete dtype, device and identities."""
@@ -320,15 +324,16 @@ class Result:
         try:
             values = dict(stored.data)
             values["spec"] = cls.spec_type.from_json(values["spec"])
-            for name, hint in typing.get_type_hints(cls).items():
-                if name in values and name != "spec":
-                    values[name] = _revive(hint, values[name])
             if cls.array_names():
                 arrays = cls.arrays_in(stored)
                 values.update({name: arrays.get(name) for name in cls.array_names()})
-            return cls(**values)
+            return _reader(typing.cast(type, cls)).validate_python(values)
         except (KeyError, TypeError, ValueError, AttributeError, LayerscopeError) as error:
-            raise CorruptResultError(f"The stored result in {stored.path} does not fit {cls.__name__}: {error!r}.") from error
+            why = repr(error)
+            if isinstance(error, pydantic.ValidationError):
+                first = error.errors(include_url=False)[0]
+                why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+            raise CorruptResultError(f"The stored result in {stored.path} does not fit {cls.__name__}: {why}.") from error
 
 
 def _not_finite(value: Any, name: str = "") -> Iterator[str]:
@@ -359,27 +364,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-_PLAIN = {bool, int, float, str}
-
-
-@functools.cache  # working them out takes longer than filling a class in, and a result has thousands of answers
-def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
-
-
-def _revive(hint: Any, value: Any) -> Any:
-    """Rebuild nested dataclasses from JSON: plain ones, lists of them, and optional ones."""
-    if value is None or hint in _PLAIN:  # first, because a map has thousands of numbers
-        return value
-    arguments = typing.get_args(hint)
-    if isinstance(hint, type) and issubclass(hint, Spec):
-        return hint.from_json(value)
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        hints = _hints(hint)
-        return hint(**{name: _revive(hints[name], entry) for name, entry in value.items()})
-    if typing.get_origin(hint) is list and arguments:
-        return [_revive(arguments[0], entry) for entry in value]
-    if typing.get_origin(hint) is dict and len(arguments) == 2:
-        return {key: _revive(arguments[1], entry) for key, entry in value.items()}
-    kinds = [option for option in arguments if isinstance(option, type) and dataclasses.is_dataclass(option)]
-    return _revive(_option_for(kinds, value), value) if kinds else value
+@functools.cache
+def _reader(kind: type) -> pydantic.TypeAdapter[Any]:
+    """Return the adapter that builds a result of a class, with all nested ones, from its stored values."""
+    return pydantic.TypeAdapter(kind)
