@@ -8,7 +8,7 @@ from analysis.cli import bar
 from analysis.core.progress import OnProgress, Progress, ignore
 
 
-class Bar(bar.Bar):
+class NotebookBar(bar.Bar):
     """As on the command line, but in a notebook too: a bar begins as soon as a total is known, sentences worth keeping stay."""
 
     def __call__(self, progress: Progress) -> None:
@@ -34,7 +34,7 @@ def shown(wanted: bool) -> Iterator[OnProgress]:
     if not wanted:
         yield ignore
         return
-    bar = Bar()
+    bar = NotebookBar()
     try:
         yield bar
     finally:

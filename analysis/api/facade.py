@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.api import bar
 from analysis.api.found import Found
-from analysis.cli import line
+from analysis.cli import requests
 from analysis.core import extensions
 from analysis.core.blocks import Removal, parse_removal
 from analysis.core.errors import SpecError
@@ -229,7 +229,7 @@ class Model:
         return run(spec, progress=progress)
 
     def _ask(self, kind: str, /, *, progress: bool = True, **wanted: Any) -> Found[Any]:
-        return run(line.request_of_values(EXPERIMENTS[kind].spec, {"model": self.spec}, wanted), progress=progress)
+        return run(requests.request_of_values(EXPERIMENTS[kind].spec, {"model": self.spec}, wanted), progress=progress)
 
     def __getattr__(self, name: str) -> Callable[..., Found[Any]]:
         """Return the method of a registered kind of experiment."""

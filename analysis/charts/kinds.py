@@ -8,10 +8,9 @@ from plotly.graph_objs import Figure
 
 from analysis.charts import curves, grids, heals, maps, methods, prompts
 from analysis.core.errors import SpecError
-from analysis.core.experiment import EXPERIMENTS
+from analysis.core.experiment import EXPERIMENTS, Registry
 from analysis.core.options import imported
 from analysis.core.record import Result
-from analysis.core.registry import Registry
 
 Draw = Callable[[Any, bool], Figure]
 """From a result, and whether the background is dark, to its chart."""

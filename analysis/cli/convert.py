@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from analysis.cli.answers import write
 from analysis.cli.bar import Bar
+from analysis.cli.stdout import write
 from analysis.core import output
 
 

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from analysis.cli import answers, line
+from analysis.cli import requests
+from analysis.cli.stdout import write
 from analysis.core import output
 from analysis.core.blocks import Removal
 from analysis.core.bounds import Bound
@@ -63,7 +64,7 @@ def run(options: argparse.Namespace) -> None:
     }
     if out.suffix not in formats:
         raise SpecError(f"The decision sheet must be a {', '.join(formats)} file, not {out.name}. Change the extension.")
-    asked = line.request(SheetSpec, options)
+    asked = requests.request(SheetSpec, options)
     tolerance = Tolerance(asked.accept_points, asked.accept_nats)
     made = sheet.of(
         asked.model,
@@ -77,7 +78,7 @@ def run(options: argparse.Namespace) -> None:
     content = formats[out.suffix](made)
     output.write(options.out, content if isinstance(content, bytes) else content.encode(), "--out")
     told = [f"{made.recommendation}. {' '.join(made.decision.reasons)}", f"Written to {out}"]
-    answers.write(options, {"out": str(out), **_data(made)}, told)
+    write(options, {"out": str(out), **_data(made)}, told)
 
 
 def _data(made: Any) -> dict[str, Any]:

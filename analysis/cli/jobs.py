@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from analysis import jobs
-from analysis.cli.answers import write
+from analysis.cli.stdout import write
 from analysis.core.errors import SpecError
 from analysis.core.progress import how_far
 from analysis.jobs import Job

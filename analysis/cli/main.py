@@ -8,8 +8,23 @@ import sys
 from collections.abc import Sequence
 
 from analysis import jobs as jobs_room
-from analysis.cli import answers, convert, dashboard, decision_sheet, groups, jobs, line, manifest, push, rows
-from analysis.cli.line import Extra, Misuse, Parser, Subcommand
+from analysis.cli import (
+    answers,
+    convert,
+    dashboard,
+    decision_sheet,
+    groups,
+    jobs,
+    line,
+    manifest,
+    options,
+    push,
+    report,
+    requests,
+    rows,
+    stdout,
+)
+from analysis.cli.options import Extra, Misuse, Parser, Subcommand
 from analysis.core import extensions, failures, letters
 from analysis.core.errors import one_line
 from analysis.core.experiment import EXPERIMENTS, RUNNERS, SPECS
@@ -49,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         extensions.load()
         options = _parse(words)
-        answers.check(options)
+        stdout.check(options)
         options.command(options)
         sys.stdout.flush()
     except Misuse as misuse:
@@ -89,8 +104,7 @@ def request(arguments: Sequence[str]) -> Spec:
     Raises:
         LayerscopeError: when they make no request.
     """
-    options = _parse(arguments)
-    return line.request(options.asks.spec, options) if options.asks else line.request_of_settings(options)
+    return requests.of(_parse(arguments))
 
 
 def command_line(spec: Spec) -> str:
@@ -115,12 +129,11 @@ def subcommands() -> tuple[Subcommand, ...]:
         type=int,
         default=1,
     )
-    shown = {kind: answers.ANSWERS.get(kind, answers.Answer()) for kind in SPECS if kind in RUNNERS}
+    shown = {kind: answers.PRINTERS.get(kind, answers.Printer()) for kind in SPECS if kind in RUNNERS}
     return tuple(
         Subcommand(
             answer.name or kind,
             SPECS[kind],
-            _about(answer.name or kind, SPECS[kind]),
             (*answer.extras, _DETACH, where, *([workers] if EXPERIMENTS[kind].is_shared else [])),
         )
         for kind, answer in shown.items()
@@ -130,13 +143,6 @@ def subcommands() -> tuple[Subcommand, ...]:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all subcommands, for the reference page of the documentation."""
     return _parser(subcommands())
-
-
-def _about(name: str, spec: type[Spec] | None = None) -> str:
-    """Return the line of a command in the help; of a kind of an extension, the first paragraph of its docstring."""
-    if name in groups.ABOUT:
-        return groups.ABOUT[name].line
-    return " ".join(((spec and spec.__doc__) or "").strip().split("\n\n")[0].split())
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -157,8 +163,10 @@ def _parser(asking: tuple[Subcommand, ...]) -> Parser:
     )
     lines: dict[str, str] = {}
 
-    def add(name: str, spec: type[Spec] | None = None, **defaults: object) -> Parser:
-        lines[name] = _about(name, spec)
+    def add(name: str, said: str | None = None, **defaults: object) -> Parser:
+        lines[name] = (
+            groups.ABOUT[name].line if name in groups.ABOUT else " ".join((said or "").strip().partition("\n\n")[0].split())
+        )
         sub: Parser = places.add_parser(
             name, description=lines[name], epilog=groups.examples(name, _program()),
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -171,15 +179,15 @@ def _parser(asking: tuple[Subcommand, ...]) -> Parser:
         return sub
 
     for one in asking:
-        command = answers.ANSWERS.get(one.spec.kind, answers.Answer()).command
-        sub = add(one.name, one.spec, command=command, asks=one)
-        line.fill(sub, one)
+        command = answers.PRINTERS.get(one.spec.kind, answers.Printer()).command
+        sub = add(one.name, one.spec.__doc__, command=command, asks=one)
+        options.fill(sub, one)
         if one.name == "heal":
             sub.end = groups.recipes
-    written = Subcommand("report", answers.ReportSpec, _about("report"), (_OUT,))
-    line.fill(add(written.name, command=answers.report, command_line=command_line), written)
-    decided = Subcommand("sheet", decision_sheet.SheetSpec, _about("sheet"), (_SHEET_OUT,))
-    line.fill(add(decided.name, command=decision_sheet.run, command_line=command_line), decided)
+    written = Subcommand("report", report.ReportSpec, (_OUT,))
+    options.fill(add(written.name, command=report.run, command_line=command_line), written)
+    decided = Subcommand("sheet", decision_sheet.SheetSpec, (_SHEET_OUT,))
+    options.fill(add(decided.name, command=decision_sheet.run, command_line=command_line), decided)
     sub = add("run", command=answers.run_any)
     sub.add_argument("kind", choices=SPECS)
     sub.add_argument(

@@ -5,9 +5,10 @@ import json
 import shlex
 from collections.abc import Callable, Sequence
 
-from analysis.cli import line
-from analysis.cli.answers import write
-from analysis.cli.line import plain_number
+from analysis.cli import line, requests
+from analysis.cli.forms import plain_number
+from analysis.cli.options import Misuse
+from analysis.cli.stdout import write
 from analysis.core import output, units
 from analysis.core.errors import SpecError
 from analysis.core.record import Spec
@@ -50,7 +51,7 @@ def run(options: argparse.Namespace) -> None:
     words = options.request[1:] if options.request[:1] == ["--"] else options.request
     spec = _asked(words, options.parse)
     rayjob.check_files(spec)
-    cluster = rayjob.Cluster(
+    cluster = rayjob.KubernetesCluster(
         image=options.image, claim=options.claim, secret=options.secret, name=options.name or rayjob.name_of(spec),
         memory_bytes=_memory_bytes(spec, options), shards=options.workers, cpus=options.cpus, gpus=options.gpus,
         memory=options.memory,
@@ -60,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
         said += rayjob.sharing(cluster.shards)
         try:
             options.parse(said[len(line.PROGRAM) :])
-        except line.Misuse:
+        except Misuse:
             raise SpecError(f"`{words[0]}` runs on one worker. Leave out --workers.") from None
     content = json.dumps(rayjob.manifest(said, cluster), indent=2) + "\n"
     output.write(options.out, content.encode(), "--out")
@@ -86,7 +87,7 @@ def _asked(words: Sequence[str], parse: Callable[[Sequence[str]], argparse.Names
         if getattr(inner, flag.lstrip("-").replace("-", "_")) != usual:
             where = "Put it before the `--`" if flag == "--memory" else "Leave it out"
             raise SpecError(f"{flag} has no effect after the `--`, because the manifest sets it. {where}.")
-    return line.request(inner.asks.spec, inner) if inner.asks else line.request_of_settings(inner)
+    return requests.of(inner)
 
 
 def _memory_bytes(spec: Spec, options: argparse.Namespace) -> int:

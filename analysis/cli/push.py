@@ -4,8 +4,8 @@ import argparse
 from typing import TYPE_CHECKING
 
 from analysis import hub
-from analysis.cli.answers import write
 from analysis.cli.bar import Bar
+from analysis.cli.stdout import write
 from analysis.core import units
 from analysis.core.errors import SpecError
 from analysis.exports import folders

@@ -4,9 +4,9 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from analysis.cli.answers import write
 from analysis.cli.bar import Bar
-from analysis.cli.line import plain_number
+from analysis.cli.forms import plain_number
+from analysis.cli.stdout import write
 from analysis.core import output, units
 from analysis.core.errors import SpecError
 from analysis.data import hub_rows

@@ -14,8 +14,8 @@ import pytest
 
 import analysis as layerscope
 from analysis.api import bar
-from analysis.cli import line
 from analysis.cli import main as cli
+from analysis.cli import requests
 from analysis.core.blocks import Block, LayerSet
 from analysis.core.errors import LayerscopeError, ModelNotFoundError, SpecError
 from analysis.core.experiment import EXPERIMENTS, SPECS, Experiment, register
@@ -161,7 +161,7 @@ def test_every_kind_has_a_table_and_charted_kinds_a_figure(model):
 
 
 def asked(model, kind, **keywords):
-    return line.request_of_values(SPECS[kind], {"model": model.spec}, keywords)
+    return requests.request_of_values(SPECS[kind], {"model": model.spec}, keywords)
 
 
 SAME = [
@@ -213,7 +213,7 @@ def test_fields_and_parts_are_taken_as_they_are(model):
 def test_a_heal_in_a_named_dtype_is_not_quantized(model):
     for dtype, quantization in (("float32", "none"), ("auto", "4bit")):
         named = replace(model.spec, dtype=dtype)
-        spec = line.request_of_values(HealSpec, {"model": named}, {"block": Block(1, 2), "recipe": "paper"})
+        spec = requests.request_of_values(HealSpec, {"model": named}, {"block": Block(1, 2), "recipe": "paper"})
         assert spec.model.quantization == quantization
 
 
@@ -286,7 +286,7 @@ def test_a_ready_request_is_answered(model):
 
 
 def test_a_bar_per_phase_and_silence(model, capsys):
-    shown = bar.Bar()
+    shown = bar.NotebookBar()
     for progress in (Progress("one", 1, 4), Progress("one", 3, 4), Progress("two", 0, 2, "A sentence.")):
         shown(progress)
     shown.close()

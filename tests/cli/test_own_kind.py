@@ -11,7 +11,7 @@ import pytest
 
 from analysis.cli import answers, main
 from analysis.cli import line as command_line
-from analysis.cli.answers import Answer
+from analysis.cli.answers import Printer
 from analysis.core.experiment import EXPERIMENTS
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -88,11 +88,11 @@ def kind(tmp_path, monkeypatch):
     """The module of the kind, registered as long as the test lasts."""
     (tmp_path / "own_count.py").write_text(KIND)
     monkeypatch.syspath_prepend(tmp_path)
-    answered = dict(answers.ANSWERS)
+    answered = dict(answers.PRINTERS)
     yield importlib.import_module("own_count")
     EXPERIMENTS.remove("count")
-    answers.ANSWERS.clear()
-    answers.ANSWERS.update(answered)
+    answers.PRINTERS.clear()
+    answers.PRINTERS.update(answered)
     del sys.modules["own_count"]
 
 
@@ -128,7 +128,7 @@ def test_it_is_answered_as_a_table_and_as_json(capsys, tmp_path):
     data = json.loads((tmp_path / "out.json").read_text())
     assert data["rows"] == [{"letter": "a", "share": 0.5}, {"letter": "n", "share": 2 / 6}]
     assert json.loads(said(capsys, *asked, "--json", "-")) == data
-    answers.ANSWERS["count"] = Answer(lambda result, options: [f"{result.n} times"])
+    answers.PRINTERS["count"] = Printer(lambda result, options: [f"{result.n} times"])
     assert said(capsys, *asked) == "3 times\n"
 
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import pytest
 
-from analysis.cli import field_settings, main
+from analysis.cli import field_settings, main, options
 from analysis.cli import line as command_line
 from analysis.core import store
 from analysis.core.blocks import Block, LayerSet, PartSet, parse_removal, written
@@ -141,7 +141,7 @@ def _given(flag):
 @pytest.mark.parametrize("kind", SPECS)
 def test_every_option_of_every_kind_is_read_and_said_again(kind):
     subcommand = next(one for one in main.subcommands() if one.spec.kind == kind)
-    flags = command_line._flags(SPECS[kind])
+    flags = options.flags_of(SPECS[kind])
     needed = {flag.name: _given(flag)[0] for flag in flags if flag.fields[0].is_always_said}
     for flag in flags:
         if (kind, flag.name) == ("export", "--quantization"):
@@ -170,7 +170,7 @@ def test_every_request_is_written_with_the_subcommand_of_its_kind(spec):
 
 def test_every_option_explains_its_purpose():
     for kind in SPECS.values():
-        for flag in command_line._flags(kind):
+        for flag in options.flags_of(kind):
             assert len(flag.help()) > 10, flag.name
 
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("cache")
 
 
 def lines(result) -> list[str]:
-    return answers.ANSWERS[result.spec.kind].lines(result, None)
+    return answers.PRINTERS[result.spec.kind].lines(result, None)
 
 
 def verdicts(result) -> list[str]:

@@ -12,13 +12,13 @@ import pytest
 from plotly.graph_objs import Figure
 from plotly.offline import get_plotlyjs
 
-from analysis.cli import answers, bar, line, main
+from analysis.cli import bar, line, main, stdout
 from analysis.core import letters
 from analysis.core.blocks import Block
 from analysis.core.errors import one_line
 from analysis.core.progress import Progress
 from analysis.exports import card, page, sheet
-from analysis.exports.document import Document, Picture, Section, Table
+from analysis.exports.document import Document, Picture, Section, TextTable
 from analysis.jobs.runner import worker
 from pages.components.shared import frame, words
 from tests.support import fakes
@@ -37,7 +37,7 @@ def written(capsys) -> str:
 
 
 def to_standard_output(capsys) -> str:
-    answers.write(argparse.Namespace(json=None), {}, ["model", CRAFTED])
+    stdout.write(argparse.Namespace(json=None), {}, ["model", CRAFTED])
     return written(capsys)
 
 
@@ -52,7 +52,7 @@ def as_progress(capsys) -> str:
 
 
 def as_json(capsys) -> str:
-    answers.write(argparse.Namespace(json="-"), {"name": CRAFTED}, [])
+    stdout.write(argparse.Namespace(json="-"), {"name": CRAFTED}, [])
     return written(capsys)
 
 
@@ -82,7 +82,7 @@ def in_a_command(capsys) -> str:
 
 
 def document() -> Document:
-    section = Section(CRAFTED, [CRAFTED], [Picture(Figure(), Figure(), CRAFTED)], [Table([CRAFTED], [[CRAFTED]])],
+    section = Section(CRAFTED, [CRAFTED], [Picture(Figure(), Figure(), CRAFTED)], [TextTable([CRAFTED], [[CRAFTED]])],
                       [line.line([CRAFTED])], [(CRAFTED, CRAFTED)], [(CRAFTED, [CRAFTED])])  # fmt: skip
     return Document(CRAFTED, [CRAFTED], [section])
 

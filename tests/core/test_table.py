@@ -54,7 +54,7 @@ def test_a_frame_has_the_plain_values_and_no_empty_column():
 
 
 def test_a_document_has_the_cells():
-    assert document.Table.of(TABLE) == document.Table(TABLE.heads, TABLE.cells)
+    assert document.TextTable.of(TABLE) == document.TextTable(TABLE.heads, TABLE.cells)
 
 
 def test_plain_values_are_one_row():
@@ -74,7 +74,7 @@ def test_every_result_has_tables_that_everybody_can_show(result):
         assert result.table(name).rows == table.rows
         assert table.title
         assert len(table.records()) == len(table.frame()) == len(table.lines()) - 1 == len(table.cells)
-        assert document.Table.of(table).markdown()
+        assert document.TextTable.of(table).markdown()
     assert result.table().caption
 
 

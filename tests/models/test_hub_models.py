@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub import constants
 
 from analysis import hub
-from analysis.cli import answers
+from analysis.cli import lines
 from analysis.core.errors import ModelNotFoundError, UnsupportedModelError
 from analysis.core.progress import Cancelled
 from analysis.models.loading import inspection, load, planning
@@ -175,7 +175,7 @@ def test_inspection_reports_commit_and_sizes(there, tmp_path, monkeypatch):
     assert result.commit == commit(there)
     assert result.file_bytes > 100_000
     assert 0 < result.missing_bytes <= result.file_bytes
-    (said,) = (line for line in answers._model_lines(result, None) if line.startswith("hub "))
+    (said,) = (line for line in lines.of_model(result, None) if line.startswith("hub "))
     assert f"commit {commit(there)} (--revision pins it)" in said
     assert "not downloaded yet" in said
 
@@ -201,7 +201,7 @@ def test_fetching_weights_resumes_after_a_pause(there, tmp_path, monkeypatch):
     result = inspection.run(InspectSpec(SPEC, fetch=True))
     assert there.sent("/cdn/") - sent < 0.7 * result.file_bytes
     assert result.missing_bytes == 0
-    assert any("all downloaded" in line for line in answers._model_lines(result, None))
+    assert any("all downloaded" in line for line in lines.of_model(result, None))
     assert result.spec.fingerprint() != inspection.run(InspectSpec(SPEC)).spec.fingerprint()
 
 

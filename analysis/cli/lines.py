@@ -1,0 +1,311 @@
+"""Lines of the command line for people, by kind of result.
+
+Experiments and other heavy modules are imported when they are called, so that `jobs` and `--help` answer without loading torch.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from analysis.cli.running import run
+from analysis.core import store, units
+from analysis.core.errors import SpecError
+from analysis.core.record import VALUES
+
+_FEW = 8
+"""Values of a list that are written out for people."""
+
+
+def of_fields(result: Any, options: argparse.Namespace) -> list[str]:
+    """Lines of a result of any kind: its request and duration, its numbers and texts, and its tables."""
+    lines = [f"{result.spec.kind} {result.spec.fingerprint()}: done in {result.wall_s:.1f} s", f"n_tokens: {result.n_tokens}"]
+    for name, value in result.own_values().items():
+        if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+            continue  # it is a table
+        if isinstance(value, list | dict):
+            value = json.dumps(value) if len(value) <= _FEW else f"{len(value)} values, see --json"
+        lines.append(f"{name}: {value}")
+    tables = {name: table for name, table in result.tables().items() if name != VALUES}
+    return [*lines, *(line for name, table in tables.items() for line in (f"{name}:", *table.lines()))]
+
+
+def of_model(result: Any, options: argparse.Namespace) -> list[str]:
+    """Return family, size, memory and commit of a model."""
+    model = result.model
+    fits = "fits" if result.fits else "does not fit, measured layer by layer" if result.by_layer else "does NOT fit"
+    return [
+        f"{model.name}: {model.family_in_words}, {model.n_layers} layers, {model.n_parameters / 1e6:.1f} M parameters "
+        f"({model.other_parameters / 1e6:.1f} M in embeddings and head)",
+        *_expert_lines(model),
+        f"dtype    {result.dtype.reason}",
+        *([f"weights  stored as {stored}"] if (stored := result.spec.model.format_of_weights(model)) else []),
+        f"device   {result.device.reason}",
+        f"memory   {units.size(result.weight_bytes)} weights + {units.size(result.working_bytes)} working memory, "
+        f"{units.size(result.free_bytes)} free: {fits}",
+        *([_commit_line(result)] if result.commit else []),
+        *result.notes,
+    ]
+
+
+def _expert_lines(model: Any) -> list[str]:
+    """Of a mixture of experts, how much of it is at work."""
+    if not model.expert_parameters:
+        return []
+    return [
+        f"experts  {model.expert_parameters / 1e6:.1f} M of these in experts, {model.active_parameters / 1e6:.1f} M "
+        "active per token"
+    ]
+
+
+def _commit_line(result: Any) -> str:
+    """Return the commit of a model from the Hub, the option that pins it, and the size of missing files."""
+    missing = f"{units.size(result.missing_bytes)} not downloaded yet" if result.missing_bytes else "all downloaded"
+    return f"hub      commit {result.commit} (--revision pins it), {units.size(result.file_bytes)}, {missing}"
+
+
+def of_distance(result: Any, options: argparse.Namespace) -> list[str]:
+    """Return the amount of text, and the most similar block of each size."""
+    return [
+        f"{result.model.name}: {result.n_texts} texts, {result.n_tokens} tokens, {result.n_skipped} documents too short",
+        *result.table("best").only("n", "distance", "block").lines(),
+    ]
+
+
+def of_sweep(result: Any, options: argparse.Namespace) -> list[str]:
+    """Return the points of a curve, the remarks on it, and a verdict on its removals."""
+    from analysis.results.compared import cliff, remarks
+
+    notes = remarks.remarks(result.points, result.lines, result.questions)
+    notes += [sentence] if (sentence := cliff.sentence(result)) else []
+    chosen = remarks.chosen_by(result.spec)
+    said = [line for cut in _judged(result) for line in _verdict(result, cut, [result])]
+    return [*_point_lines(result, result.points), *notes, *([chosen] if chosen else []), *said]
+
+
+def _judged(result: Any) -> list[Any]:
+    """The cuts of a curve that its verdict is on: those written by hand, else the last one before the cliff, if it has one."""
+    from analysis.experiments.strategies import BLOCKS, needs
+    from analysis.results.compared import cliff
+
+    cuts = [point for point in result.points if point.block]
+    if not needs(result.spec.strategy, BLOCKS):
+        located = cliff.locate(result)
+        first = located.n if located is not None and located.is_located else None
+        cuts = [point for point in cuts if first is None or point.n < first][-1:]
+    return [point.block for point in cuts]
+
+
+def _verdict(result: Any, cut: Any, scores: Sequence[Any], heals: Sequence[Any] = ()) -> list[str]:
+    """Return the savings, costs and recovery of a removal in one sentence; nothing where neither answers nor loss are known."""
+    from analysis.results.compared import selection
+    from analysis.results.words import headline
+
+    said = headline.headline(selection.select(cut, scores, shown=result), result.model, heals=heals)
+    return [] if {headline.ANSWERS, headline.TEXT} <= set(said.missing) else [said.sentence]
+
+
+def of_evaluate(result: Any, options: argparse.Namespace) -> list[str]:
+    """The scores of one model, and the verdict on its cut where the unpruned model was asked the same before."""
+    from analysis.results import library
+
+    lines, cut = _point_lines(result, [result.point]), result.spec.block
+    if cut is None or result.spec.adapter:
+        return lines
+    return [*lines, *_verdict(result, cut, [result, *library.of("evaluate", result.spec.model)])]
+
+
+def of_heal(result: Any, options: argparse.Namespace) -> list[str]:
+    """Return the scores of all models of a healing run, its recovery, and a verdict."""
+    from analysis.results import library
+    from analysis.results.words import heals
+
+    tables, lines = result.tables(), [result.measured_on()]
+    lines += tables["models"].only("model", *_SCORES).lines()
+    lines += _levels(result, list(result.models.values()))
+    if "same_kind" in tables:
+        lines += [tables["same_kind"].caption, *tables["same_kind"].only("model", "loss", "n_texts", "removed").lines()]
+    if "writing" in tables:
+        lines += tables["writing"].lines()
+    control = heals.control_of(result, library.of("heal", result.spec.model))
+    said = [] if result.spec.control else _verdict(result, result.spec.block, [result], [result])
+    kept = [f"adapter   {store.cache_dir() / result.adapter}"] if result.adapter else []
+    return [*lines, *heals.sentences(result, control), *kept, *said]
+
+
+def of_export(result: Any, options: argparse.Namespace) -> list[str]:
+    """Return the folder of an export."""
+    from analysis.exports import folders
+
+    return [f"Written to {folders.folder(result.spec.name)}"]
+
+
+def of_compare(result: Any, options: argparse.Namespace) -> list[str]:
+    """Return the generated texts with their numbers."""
+    from analysis.results.compared import prompt_answers
+
+    lines = [line for index in range(len(result.spec.variants)) for line in _text_lines(result, index)]
+    return [*lines, prompt_answers.no_ranking(result)] if len(result.written) > 1 else lines
+
+
+def of_microscope(result: Any, options: argparse.Namespace) -> list[str]:
+    """Return the effect of each layer on a token, and the next-token predictions after each layer."""
+    position = len(result.pieces) - 1 if options.token is None else options.token - 1
+    if position >= len(result.pieces):
+        raise SpecError(f"--token {options.token} is past the end of the prompt. Choose 1..{len(result.pieces)}.")
+    return _layer_lines(result, position)
+
+
+def of_restore(result: Any, options: argparse.Namespace) -> list[str]:
+    """Return the surprisal with each removed layer restored."""
+    token = None if options.token is None else options.token - 1
+    left = f", {result.n_left_out} more left out" if result.n_left_out else ""
+    table = result.table_at(token)
+    return [f"{result.model_name}: {len(result.pieces)} tokens{left}", result.said(token), *table.lines(), table.caption]
+
+
+def _text_lines(result: Any, index: int) -> list[str]:
+    variant, text = result.written[index]
+    removed = f" without {variant.block.describe()}" if variant.block else ""
+    return [f"{variant.label}{removed}: {_numbers(result, index, text)}", f"{result.spec.prompt}{text.text}", ""]
+
+
+def _numbers(result: Any, index: int, text: Any) -> str:
+    from analysis.experiments.prompt.comparison_spec import mean_surprise
+
+    said = [f"{len(text.token_ids)} tokens{' and the end token' if text.ended else ''}"]
+    prefill = text.prefill_rate(result.n_prompt_tokens)
+    if prefill is not None:
+        said.append(f"prefill {prefill:.0f} tokens/s")
+    if text.decode_rate is not None:
+        said.append(f"decode {text.decode_rate:.1f} tokens/s")
+    for name, surprise in (("the unpruned model", text.unpruned_surprise), ("itself", text.own_surprise)):
+        mean = mean_surprise(surprise)
+        if mean is not None:
+            said.append(f"surprisal to {name} {mean:.2f} nats/token")
+    if text.repetition is not None:
+        said.append(f"repeated: {100 * text.repetition:.0f} % of 4-grams")
+    parting = result.parts_at(index)
+    if parting is not None:
+        said.append(f"differs from the unpruned model's text from token {parting + 1}")
+    return ", ".join(said)
+
+
+def _layer_lines(result: Any, position: int) -> list[str]:
+    settled = result.settled[position]
+    lines = [
+        f"{result.model_name}: {len(result.pieces)} tokens, {result.n_left_out} more left out. Predictions after token "
+        f"{position + 1}, {result.pieces[position]!r}",
+        "  after layer  distance  mean of all tokens  prediction  probability",
+    ]
+    for depth, layer in enumerate(["none", *result.layers]):
+        row = result.distances[depth - 1] if depth else None
+        moved = f"{row[position]:8.4f}  {sum(row) / len(row):18.4f}" if row else f"{'-':>8}  {'-':>18}"
+        mark = "   the final prediction ranks first from here on" if depth == settled else ""
+        guess = result.guess(depth, position)
+        lines.append(f"  {layer:>11}  {moved}  {guess!r} {result.probabilities[depth][position][0]:.3f}{mark}")
+    return lines
+
+
+_SCORES = ("n", "acc", "loss", "acc_macro", "repetition_rate", "distinct_rate", "generated_tokens", "sum_acc", "removed")
+"""The columns of scores that fit on a terminal."""
+
+
+def _point_lines(result: Any, points: Sequence[Any]) -> list[str]:
+    """Lines of points of a curve: a table, the levels to read them against, and the cost of the precision."""
+    from analysis.experiments.accuracy import precision_spec
+
+    precise = precision_spec.said_of(result.spec.model)
+    return [*result.table().only(*_SCORES).lines(), *_levels(result, points), *([precise] if precise else [])]
+
+
+def _levels(result: Any, points: Sequence[Any]) -> list[str]:
+    if result.lines is None:
+        return []
+    return [
+        f"chance level {result.lines.chance:.3f}, most frequent answer {result.lines.majority:.3f}, "
+        f"{points[0].n_samples} questions",
+        *(f"skipped: {skipped}" for skipped in getattr(result, "skipped_rows", [])),
+    ]
+
+
+def of_damage(result: Any, options: argparse.Namespace) -> list[str]:
+    """Lines of the least damaging block of every size, the most similar one, and the agreement of the two rankings."""
+    from analysis.results.compared import agreement
+
+    distances = run(result.spec.distances)
+    every, paid = agreement.pooled(result, distances), agreement.prices(result, distances, result.text_losses)
+    table = result.beside(distances.best).titled(
+        rank_correlation="rho", increase="smallest increase (95 %)", similar_increase="of most similar (95 %)"
+    )
+    return [
+        f"{result.model.name}: unpruned loss {result.unpruned_loss:.3f} nats/token on {result.n_texts} texts. Loss "
+        "increase without a block, in nats/token:",
+        *table.only("n", "rank_correlation", "increase", "block", "similar_increase", "similar").lines(),
+        f"rho: Spearman's rank correlation of {result.spec.distances.metric} distance and loss increase, over the blocks "
+        f"of one size. Over all sizes together it is {'-' if every is None else f'{every.value:.2f}'}, because both rise "
+        "with the block size.",
+        *([paid] if paid else []),
+    ]
+
+
+def of_search(result: Any, options: argparse.Namespace) -> list[str]:
+    """Lines of the found layers of every size, with their cost on the search texts, the deciding ones and another text."""
+    what = "KL" if result.spec.objective == "kl" else "loss increase"
+    table = result.table().titled(
+        cost=f"{what}, search texts", validation=f"{what}, decision texts", loss="loss increase, held-out text (95 %)"
+    )
+    return [
+        f"{result.model.name}: layers found by {result.spec.strategy}, nats/token",
+        *table.only("n", "cost", "validation", "loss", "n_rivals", "removed").lines(),
+        result.measured_on(),
+    ]
+
+
+def of_speed(result: Any, options: argparse.Namespace) -> list[str]:
+    """Medians with quartiles for every n, and the straight lines through them."""
+    spec = result.spec
+    heads = {
+        f"{field} {name}": head
+        for field, what in (("prefill", "prefill of the prompt"), ("decode", "decode of a token"))
+        for name, head in (("median s", f"{what}, ms"), ("first quartile s", "quartiles"), ("tokens/s", "tokens/s"))
+    }
+    lines = [
+        f"{result.model.name}: {spec.prompt_tokens} prompt tokens, {spec.new_tokens} generated tokens, {result.rounds} "
+        f"rounds over all n, {result.ran_in}, peak memory {units.size(result.peak_bytes)}",
+        *result.table().only("n", *heads, "left out").titled(**heads).lines(),
+    ]
+    for what, line in (("prefill", result.prefill), ("decode", result.decode)):
+        if line is not None:
+            ends = line.slope_interval(len(result.points))
+            error = f" ({1e3 * ends[0]:+.3f} to {1e3 * ends[1]:+.3f})" if ends else ""
+            fits = "" if line.r_squared is None else f", R² {line.r_squared:.3f}"
+            lines.append(
+                f"{what}: {1e3 * line.intercept_s:.2f} ms {1e3 * line.slope_s:+.3f}{error} ms per remaining layer{fits}. "
+                f"Pruning cannot reduce {line.fixed_share:.0%} of the unpruned model's time."
+            )
+    return lines
+
+
+def of_grid(result: Any, options: argparse.Namespace) -> list[str]:
+    """Lines of every curve: its last size without a visible loss, and its score there."""
+    table = result.table("cells")
+    told = [
+        "model",
+        "precision",
+        "strategy",
+        "map_texts",
+        "questions",
+        "texts",
+        "no_loss_n",
+        "acc",
+        "acc_change",
+        "loss_change",
+    ]
+    several = [name for name in told if name not in _SIDES or len({row.get(name) for row in table.rows}) > 1]
+    failed = [f"not measured: {cell.name}: {cell.error}" for cell in result.failures]
+    return [*table.only(*several).lines(), *failed, table.caption]
+
+
+_SIDES = ("precision", "map_texts", "questions", "texts")
+"""Columns that a grid shows only where its curves differ in them."""

@@ -1,0 +1,42 @@
+"""The `report` subcommand: all results of a model as an HTML page or a Markdown file."""
+
+import argparse
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from analysis.cli import requests
+from analysis.cli.stdout import write
+from analysis.core import output
+from analysis.core.blocks import Removal
+from analysis.core.errors import SpecError
+from analysis.core.options import Option
+from analysis.core.record import Spec
+from analysis.models.source.model_spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class ReportSpec(Spec):
+    """All results of a model as one HTML page or a Markdown summary."""
+
+    kind: ClassVar[str] = "report"
+
+    model: ModelSpec = field(default_factory=ModelSpec)
+    block: Annotated[Removal | None, Option()] = None
+    """Removed layers to report first, with a verdict on them (default: none)."""
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write everything that was measured of a model into one file."""
+    from analysis.exports import page
+    from analysis.exports import report as exports_report
+
+    output.check(options.out, "--out")
+    out = Path(options.out)
+    if out.suffix not in (".html", ".md"):
+        raise SpecError(f"The report must be an .html or .md file, not {out.name}. Change the extension.")
+    asked = requests.request(ReportSpec, options)
+    document = exports_report.of(asked.model, asked.block, options.command_line)
+    text = page.html(document) if out.suffix == ".html" else document.markdown()
+    output.write(options.out, text.encode(), "--out")
+    write(options, {"out": str(out), "sections": [section.title for section in document.sections]}, [f"Written to {out}"])

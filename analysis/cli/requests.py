@@ -1,0 +1,141 @@
+"""Requests from the options of the command line, from the values of a Python call, or from settings alone."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from analysis.cli import field_settings
+from analysis.cli.options import NONE, OptionField, default_of, field_types, flags_of
+from analysis.core import bounds
+from analysis.core.errors import SpecError
+from analysis.core.experiment import SPECS
+from analysis.core.options import Option, imported
+from analysis.core.record import Spec
+
+SpecT = TypeVar("SpecT", bound=Spec)
+
+
+def of(options: argparse.Namespace) -> Any:
+    """Return the request that parsed arguments ask for: by the options of its kind, or as `run KIND` by its settings alone.
+
+    Raises:
+        LayerscopeError: when they make none.
+    """
+    return request(options.asks.spec, options) if options.asks else field_settings.built(SPECS[options.kind], options.set or [])
+
+
+def request(kind: type[SpecT], options: argparse.Namespace) -> SpecT:
+    """The request that parsed options make, with the `--set` settings on top.
+
+    Raises:
+        LayerscopeError: when they make none.
+    """
+    settings = options.set or []
+    given = _given(kind, options)
+    if kind.asked_by:
+        plain = {name: value for name, value in map(field_settings.read, settings) if "." not in name}
+        plain = {name: value for name, value in plain.items() if not isinstance(value, dict)}
+        # Before anything is worked out from them, not after; requests within a list are checked as they are made.
+        flat = {name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}
+        parts = {
+            name for name, value in flat.items() if isinstance(value, tuple) and any(isinstance(one, dict) for one in value)
+        }
+        bounds.check_values(kind, {name: value for name, value in flat.items() if name not in parts})
+        values = _nested_values(given)
+        for name, value in map(field_settings.read, settings):
+            part, _, last = name.partition(".")
+            if part == "model" and last in ("dtype", "quantization") and isinstance(value, str):
+                values.setdefault(part, {})[last] = value  # the precision of a recipe depends on them
+        data = imported(kind.asked_by)(values, plain).to_json()
+    else:
+        data = field_settings.defaults(kind)
+        for field, value in given:
+            _put(data, field, value)
+    return field_settings.settled(kind, data, settings)
+
+
+def request_of_values(kind: type[SpecT], part: Mapping[str, Spec], values: Mapping[str, Any]) -> SpecT:
+    """Return the request that Python values make: options by their names, as `max_n`, others by their fields.
+
+    Args:
+        kind: of the request.
+        part: a nested request whose options are given as it has them, by the name of its field: the model.
+        values: a value as its field has it, or a text as the command line takes it ("11:5"). A name that is neither an option
+            nor a field of the request is looked for in its parts. A name with dots reaches any field.
+
+    Raises:
+        LayerscopeError: when they make none.
+    """
+    flags = {flag.dest: flag for flag in flags_of(kind)}
+    wanted = {flag.dest: value for flag in flags.values() for value in flag.said_by(part)}
+    wanted |= {name: value for name, value in values.items() if name in flags}
+    options = {name: said for name, value in wanted.items() for said in flags[name].given(value)}
+    for name, flag in flags.items():
+        if flag.fields[0].is_needed and name not in options:
+            raise SpecError(f"{kind.__name__} needs {name}. Pass it as {name}=….")
+    others = [(path, value) for name, value in values.items() if name not in flags for path in _paths(kind, name)]
+    try:
+        plain = [(path, tuple(value) if isinstance(value, list) else value) for path, value in others]
+        settings = [field_settings.write(path, field_settings.as_json(value)) for path, value in plain]
+        return request(kind, argparse.Namespace(set=settings, **options))
+    except TypeError as error:
+        raise SpecError(f"A value for {kind.__name__} has the wrong type: {error}.") from error
+
+
+def _paths(kind: type[Spec], name: str) -> list[str]:
+    """The field of a kind with this name, or else that of each of its parts, as settings call them."""
+    if "." in name or name in field_types(kind):
+        return [name]
+    parts = {part: made for part in field_types(kind) if isinstance(made := default_of(kind, part), Spec)}
+    found = [f"{part}.{name}" for part, made in parts.items() if name in field_types(type(made))]
+    if not found:
+        known = sorted({flag.dest for flag in flags_of(kind)} | set(field_types(kind)))
+        raise SpecError(f"{kind.__name__} has no setting {name!r}. It has {', '.join(known)}.")
+    return found
+
+
+def _given(kind: type[Spec], options: argparse.Namespace) -> list[tuple[OptionField, Any]]:
+    """The fields that options set, outer ones first, without those of a nested request that is not asked for."""
+    parsed = vars(options)
+    given = [(field, parsed[flag.dest]) for flag in flags_of(kind) if flag.dest in parsed for field in flag.fields]
+    given = [
+        (replace(field, path=field.left_out, option=Option()), None) if value == NONE and field.left_out else (field, value)
+        for field, value in given
+    ]
+    paths = {field.path for field, _ in given}
+    left_out = {field.path for field, value in given if value is None}
+    asked_for = [
+        (field, value)
+        for field, value in given
+        if (field.switched_by is None or field.switched_by in paths)
+        and not any(field.path[:depth] in left_out for depth in range(1, len(field.path)))
+    ]
+    return sorted(asked_for, key=lambda pair: len(pair[0].path))
+
+
+def _nested_values(given: Sequence[tuple[OptionField, Any]]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for field, value in given:
+        place = values
+        for name in field.path[:-1]:
+            place = place.setdefault(name, {})
+        place[field.path[-1]] = {} if isinstance(value, type) else value
+    return values
+
+
+def _put(data: dict[str, Any], field: OptionField, value: Any) -> None:
+    """Write the value of an option into the JSON of a request."""
+    *path, last = field.path
+    for place in _places(data, path):
+        if field.option.resets and place[last] != value:
+            usual = field_settings.defaults(field.owner)
+            place.update({name: usual[name] for name in field.option.resets})
+        place[last] = field_settings.defaults(value) if isinstance(value, type) else field_settings.as_json(value)
+
+
+def _places(data: Any, path: Sequence[str]) -> list[dict[str, Any]]:
+    """The nested request at a path; where there are several at once, each of them."""
+    if isinstance(data, list):
+        return [place for one in data for place in _places(one, path)]
+    return _places(data[path[0]], path[1:]) if path else [data]
