@@ -1,4 +1,4 @@
-"""Charts against the number of removed layers: accuracy, loss, writing and speed."""
+"""Charts against the number of removed layers: accuracy, loss and generated text."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -25,11 +25,10 @@ from analysis.charts.look import (
     unchecked,
     wrapped,
 )
-from analysis.core import blocks, stats
+from analysis.core import blocks
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.heal.heal_result import HealResult
-from analysis.experiments.speed.speed_spec import SpeedLine, SpeedPoint, SpeedResult, Timing
 from analysis.experiments.strategies import DRAW, needs
 from analysis.results.compared import changes, cliff
 from analysis.results.compared.changes import Change
@@ -374,8 +373,6 @@ def _add_draws(figure: Figure, draws: Sequence[SweepResult], measure: Measure, d
     )
 
 
-_TIMES = {"decode": "decode, ms per token", "prefill": "prefill, ms per prompt"}
-"""Titles of the axis of times."""
 _WRITTEN = (
     ("repetition_rate", "repeated 4-grams", "similarity"),
     ("distinct_rate", "distinct tokens", "deepest"),
@@ -437,78 +434,3 @@ def with_singles(figure: Figure, points: Sequence[Point], measure: Measure, *, d
     low, high = figure.layout.xaxis.range
     figure.update_xaxes(range=[low, max(high, max(point.n for point in shown) + 0.5)])
     return figure
-
-
-def speed_chart(speed: SpeedResult, field: str, *, reach: int = 0, dark: bool = False, height: int = 250) -> Figure:
-    """Milliseconds against the number of removed layers: medians with 95 % intervals and the fitted line.
-
-    Of fewer than six repeats the bars go from the fastest to the slowest, which is a little less than 95 %, and say so.
-
-    Args:
-        speed: the measurement; its points of parts of layers are not on the line, and not drawn.
-        field: "decode" for a new token, "prefill" for the whole prompt.
-        reach: number of removed layers that the axis reaches at least.
-        dark: whether the page is dark.
-        height: pixels.
-    """
-    figure, colours = Figure(), palette(dark)
-    line: SpeedLine | None = getattr(speed, field)
-    last = max([point.n for point in speed.of_layers] + [reach, 1])
-    if line is not None:
-        numbers = list(range(last + 1))
-        seconds = [line.at(speed.n_layers - removed) for removed in numbers]
-        figure.add_scatter(
-            x=numbers,
-            y=[1e3 * value for value in seconds],
-            mode="lines",
-            name="fitted line",
-            line={"color": colours.pruned, "width": 1.4},
-            text=[f"{speed.tokens_per_s(field, value):,.1f} tokens/s" if value > 0 else "" for value in seconds],
-            hovertemplate="n = %{x}, fitted line<br>%{y:.2f} ms<br>%{text}<extra></extra>",
-        )
-    for name, points, colour in (
-        ("unpruned", [point for point in speed.of_layers if point.n == 0], colours.unpruned),
-        ("pruned", [point for point in speed.of_layers if point.n], colours.pruned),
-    ):
-        if points:
-            _add_points(figure, name, points, speed, field, colour)
-    y = {"title": _TIMES[field], "rangemode": "tozero", "gridcolor": colours.grid}
-    x = {
-        "title": "removed layers n",
-        "range": [-0.5, last + 0.5],
-        "gridcolor": colours.grid,
-        "dtick": 1 if last <= 10 else 5,
-        "tickangle": 0,
-    }
-    return finish(figure, height, x=x, y=y)
-
-
-def _add_points(figure: Figure, name: str, points: Sequence[SpeedPoint], speed: SpeedResult, field: str, colour: str) -> None:
-    timings: list[Timing] = [getattr(point, field) for point in points]
-    ends = [(1e3 * low, 1e3 * high) for low, high in (_reach(timing) for timing in timings)]
-    texts = [
-        f"{point.block.describe() if point.block else 'unpruned model, n = 0'}<br>"
-        f"median {1e3 * timing.median_s:.2f} ms, {_reach_in_words(timing)} {low:.2f} to {high:.2f}<br>"
-        f"{speed.tokens_per_s(field, timing.median_s):,.1f} tokens/s, {len(timing.repeats_s)} repeats"
-        for point, timing, (low, high) in zip(points, timings, ends, strict=True)
-    ]
-    figure.add_scatter(
-        x=[point.n for point in points],
-        y=[1e3 * timing.median_s for timing in timings],
-        error_y=bars([1e3 * timing.median_s for timing in timings], ends, width=3),
-        mode="markers",
-        name=name,
-        marker={"color": colour, "size": 8, "symbol": "square" if name == "unpruned" else "circle"},
-        text=texts,
-        hovertemplate="%{text}<extra></extra>",
-    )
-
-
-def _reach(timing: Timing) -> tuple[float, float]:
-    """The 95 % interval of a median, or all repeats where they are too few for one, seconds."""
-    repeats = timing.repeats_s or [timing.median_s]
-    return stats.median_interval(repeats) or (min(repeats), max(repeats))
-
-
-def _reach_in_words(timing: Timing) -> str:
-    return "fastest to slowest" if stats.median_interval(timing.repeats_s) is None else "95 % interval"

@@ -6,7 +6,7 @@ from typing import Any
 
 from plotly.graph_objs import Figure
 
-from analysis.charts import curves, grids, heals, maps, methods, prompts
+from analysis.charts import curves, grids, heals, maps, methods, prompts, speed
 from analysis.core.errors import SpecError
 from analysis.core.experiment import EXPERIMENTS, Registry
 from analysis.core.options import imported
@@ -82,8 +82,8 @@ draws("sweep", "writing")(lambda result, dark: curves.writing_curve(result, dark
 draws("heal", "loss")(lambda result, dark: heals.heal_comparison(result, "loss", dark=dark))
 draws("heal", "accuracy")(lambda result, dark: heals.heal_comparison(result, "acc", dark=dark))
 draws("heal", "training")(lambda result, dark: heals.training_curve(result, dark=dark))
-draws("speed", "decode")(lambda result, dark: curves.speed_chart(result, "decode", dark=dark))
-draws("speed", "prefill")(lambda result, dark: curves.speed_chart(result, "prefill", dark=dark))
+draws("speed", "decode")(lambda result, dark: speed.speed_chart(result, "decode", dark=dark))
+draws("speed", "prefill")(lambda result, dark: speed.speed_chart(result, "prefill", dark=dark))
 draws("compare", "surprise")(lambda result, dark: prompts.surprise_curve(result, dark=dark))
 draws("microscope", "distances")(lambda result, dark: prompts.token_map(result, dark=dark))
 draws("microscope", "guesses")(lambda result, dark: prompts.lens(result, len(result.pieces) - 1, dark=dark))

@@ -1,4 +1,4 @@
-"""Charts of the lesson, those of published models among them."""
+"""Charts of the lesson: measured values of the model beside the expected ones, and the answers of a class."""
 
 import html
 import textwrap
@@ -13,7 +13,6 @@ from analysis.charts.look import (
     ACCURACY,
     LOSS,
     Palette,
-    Style,
     add_level,
     add_levels,
     bars,
@@ -25,71 +24,10 @@ from analysis.core.blocks import Block
 from analysis.experiments.accuracy.points import Lines, Point
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.maps.damage_spec import DamageResult
-from analysis.experiments.maps.distance_spec import Best, DistanceResult
+from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.results.compared.cliff import Cliff
-from analysis.results.compared.plateaus import Plateau
 from analysis.results.words import lesson
-from analysis.results.words.lesson import CLIFFS, PATHS, Arrow, MeasuredPoint, PublishedCliff, PublishedPath
-
-_HIDDEN = {"visible": False, "fixedrange": True}
-_BOX = 0.36
-"""Half the width of a drawn layer; layers stand one unit apart."""
-
-
-def stream(n_layers: int | None = None, *, dark: bool = False, height: int = 150) -> Figure:
-    """Draw the residual stream as a line: each layer reads from it and adds to it. Shown are the first two layers and the last.
-
-    Args:
-        n_layers: L; None while the model is unknown.
-        dark: whether the page is dark.
-        height: pixels.
-    """
-    colours, figure = palette(dark), Figure()
-    last = "L−1" if n_layers is None else str(n_layers - 1)
-    names = ["0", "1", last] if n_layers is None or n_layers > 2 else [str(layer) for layer in range(n_layers)]
-    places = [1.0 + 1.5 * index + (0.6 if index == 2 else 0.0) for index in range(len(names))]
-    end = places[-1] + 1.0
-    ends = [0.25, *(place + 0.72 for place in places)]
-    states = ["x[0]", *(f"x[{int(name) + 1}]" if name.isdecimal() else "x[L]" for name in names)]
-    figure.add_scatter(
-        x=[-0.1, end], y=[0, 0], mode="lines", name="stream", line={"color": colours.marker, "width": 5}, hoverinfo="skip"
-    )
-    figure.add_scatter(
-        x=ends, y=[-0.36] * len(ends), mode="text", name="states", text=[f"<b>{state}</b>" for state in states],
-        textfont={"color": colours.marker},
-        hovertemplate="%{text}, the residual stream<extra></extra>",
-    )  # fmt: skip
-    for place in places:
-        _branch(figure, place, colours)
-    figure.add_scatter(
-        x=[place - 0.1 for place in places], y=[1] * len(places), mode="text", name="layers",
-        text=[f"layer {name}" for name in names], textfont={"color": colours.marker},
-        hovertext=[f"layer {name} adds f(x[{name}])" for name in names],
-        hovertemplate="%{hovertext}<extra></extra>",
-    )  # fmt: skip
-    if len(names) == 3 and names[2] != "2":
-        figure.add_annotation(x=places[2] - 1.08, y=1, text="<b>· · ·</b>", showarrow=False)
-    figure.update_traces(showlegend=False)
-    x, y = {**_HIDDEN, "range": [-0.15, end + 0.1]}, {**_HIDDEN, "range": [-0.6, 1.45]}
-    return finish(figure, height, x=x, y=y, margin={"l": 0, "r": 0, "t": 0, "b": 0})
-
-
-def _branch(figure: Figure, place: float, colours: Palette) -> None:
-    """One layer: a branch that leaves the stream, passes the layer and is added to the stream at `place`."""
-    line = {"color": colours.unpruned, "width": 2}
-    path = {"x": [place - 0.62, place - 0.62, place - 0.1 - _BOX], "y": [0, 1, 1]}
-    figure.add_scatter(**path, mode="lines", line=line, hoverinfo="skip", name="branch")
-    back = {"x": [place - 0.1 + _BOX, place + 0.42, place + 0.42], "y": [1, 1, 0.2]}
-    figure.add_scatter(**back, mode="lines", line=line, hoverinfo="skip", name="branch")
-    figure.add_shape(
-        type="rect", x0=place - 0.1 - _BOX, x1=place - 0.1 + _BOX, y0=0.68, y1=1.32, fillcolor=colours.kept,
-        line={"width": 0}, layer="below",
-    )  # fmt: skip
-    figure.add_scatter(
-        x=[place + 0.42], y=[0], mode="markers+text", name="sum", text=["<b>+</b>"], textfont={"size": 15},
-        marker={"color": colours.kept, "size": 21, "line": {"color": colours.unpruned, "width": 1.5}},
-        hovertemplate="the layer adds its output to the stream<extra></extra>",
-    )  # fmt: skip
+from analysis.results.words.lesson import MeasuredPoint
 
 
 def turns(distances: DistanceResult, drawn: Sequence[float | None] = (), *, dark: bool = False, height: int = 230) -> Figure:
@@ -146,62 +84,6 @@ def _add_own(
         marker={"color": colours.marker, "size": 9, "symbol": "circle-open", "line": {"width": 2}},
         hovertemplate=f"you drew %{{y:{digits}}}<extra></extra>",
     )
-
-
-def arrows(a: Arrow, b: Arrow, *, scaled: bool = True, dark: bool = False, height: int = 330) -> Figure:
-    """Two states as arrows on a protractor whose scale is the angular distance.
-
-    Args:
-        a: the state before the layers; drawn horizontal in the lesson.
-        b: the state after them, on the same side of `a` as the protractor.
-        scaled: whether the protractor shows its numbers; not while the distance is a question.
-        dark: whether the page is dark.
-        height: pixels.
-    """
-    colours, figure = palette(dark), Figure()
-    marks = [index / 20 for index in range(21)]
-    rim = [lesson.arrow(180 * mark, _RIM) for mark in marks]
-    figure.add_scatter(
-        x=[x for x, _ in rim], y=[y for _, y in rim], mode="lines", name="protractor", hoverinfo="skip",
-        line={"color": colours.chance, "width": 1.5, "shape": "spline"},
-    )  # fmt: skip
-    scale = [lesson.arrow(180 * mark, _RIM * 1.13) for mark in (0, 0.25, 0.5, 0.75, 1)]
-    figure.add_scatter(
-        x=[x for x, _ in scale], y=[y for _, y in scale], mode="text", name="scale", hoverinfo="skip",
-        text=["0", "0.25", "0.5", "0.75", "1"] if scaled else ["0", "", "", "", "1"], textfont={"color": colours.unpruned},
-    )  # fmt: skip
-    distance = lesson.angular_distance(a, b)
-    arc = [lesson.arrow(180 * distance * mark, 0.42) for mark in marks]
-    figure.add_scatter(
-        x=[x for x, _ in arc], y=[y for _, y in arc], mode="lines", name="angle",
-        line={"color": colours.healed, "width": 3, "shape": "spline"},
-        hovertemplate=f"{180 * distance:.0f}°, distance {distance:.3f}<extra></extra>" if scaled else None,
-        hoverinfo=None if scaled else "skip",
-    )  # fmt: skip
-    to_rim = lesson.arrow(180 * distance, _RIM)
-    figure.add_scatter(
-        x=[0, to_rim[0]], y=[0, to_rim[1]], mode="lines", name="direction", hoverinfo="skip",
-        line={"color": colours.pruned, "width": 1, "dash": "dot"},
-    )  # fmt: skip
-    for tip, colour, name in ((a, colours.unpruned, "before"), (b, colours.pruned, "after")):
-        figure.add_annotation(
-            x=tip[0], y=tip[1], ax=0, ay=0, xref="x", yref="y", axref="x", ayref="y", text="", showarrow=True, arrowhead=2,
-            arrowwidth=3.5, arrowcolor=colour, name=name,
-        )  # fmt: skip
-    # Beside the middle of its arrow, on the side away from the other one.
-    aside = lesson.arrow(180 * distance + 90, 0.2)
-    figure.add_scatter(
-        x=[a[0] / 2, b[0] / 2 + 1.6 * aside[0]], y=[-0.15, b[1] / 2 + aside[1]], mode="text", name="names",
-        text=["<b>before</b>", "<b>after</b>"], textfont={"color": [colours.unpruned, colours.pruned]}, hoverinfo="skip",
-    )  # fmt: skip
-    figure.update_traces(showlegend=False)
-    x = {**_HIDDEN, "range": [-2.5, 2.5], "constrain": "domain"}
-    y = {**_HIDDEN, "range": [-0.28, 2.42], "scaleanchor": "x", "constrain": "domain"}
-    return finish(figure, height, x=x, y=y, margin={"l": 0, "r": 0, "t": 0, "b": 0})
-
-
-_RIM = 2.05
-"""Radius of the protractor, a little more than the longest arrow."""
 
 
 def blocks_of_one_size(
@@ -431,141 +313,6 @@ def distance_and_damage(
 
 
 _TICKS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30]
-
-# Neutral shades, since blue, orange and dashed grey already mean something; dash and label distinguish the models.
-_STYLES = (
-    Style("2px,2px", "triangle-up", "#7a8590", "#8b96a1"),
-    Style("5px,3px", "square", "#5f6974", "#a5b0bb"),
-    Style("solid", "circle", "#3c4650", "#c6cfd8"),
-    Style("9px,3px,2px,3px", "x", "#8a6d3b", "#c9a86a"),
-)
-
-
-def depth_paths(
-    own: Sequence[Best] = (), n_layers: int = 0, name: str = "your model", *, guess: tuple[float, float] | None = None,
-    paths: Sequence[PublishedPath] = PATHS, dark: bool = False, height: int = 330,
-) -> Figure:  # fmt: skip
-    """Where the most similar block of each size begins, in shares of depth, so that models of any depth compare.
-
-    Args:
-        own: the chosen blocks of the user's model, if it has a map.
-        n_layers: its L.
-        name: its name, as plain text.
-        guess: where a block of a large model was expected to begin, and its size, as shares of depth.
-        paths: published choices.
-        dark: whether the page is dark.
-        height: pixels.
-    """
-    colours, figure = palette(dark), Figure()
-    figure.add_scatter(
-        x=[0, 1], y=[1, 0], mode="lines", name="ends at the last layer", hoverinfo="skip",
-        line={"color": colours.grid, "width": 1.5}, showlegend=False,
-    )  # fmt: skip
-    for path, style in zip(paths, _STYLES, strict=False):
-        shade = style.shade(dark=dark)
-        blocks = [Best(block.size, block.start, 0.0) for block in path.blocks()]
-        _add_path(figure, blocks, path.n_layers, path.name, {"color": shade, "width": 1.6, "dash": style.dash}, 0)
-    if own:
-        shown = [best for best in own if best.n <= 0.8 * n_layers]
-        _add_path(figure, shown, n_layers, name, {"color": colours.pruned, "width": 3}, 6)
-    if guess is not None:
-        figure.add_scatter(
-            x=[guess[0]], y=[guess[1]], mode="markers", name="your guess",
-            marker={"color": colours.marker, "size": 13, "symbol": "circle-open", "line": {"width": 2.5}},
-            hovertemplate="your guess begins at %{x:.0%} of depth<extra></extra>",
-        )  # fmt: skip
-    _name_the_corner(figure, colours)
-    x = {"title": "start of the block, share of depth", "range": [0, 1], "tickformat": ".0%", "gridcolor": colours.grid}
-    y = {"title": "layers removed", "range": [0, 0.84], "tickformat": ".0%", "gridcolor": colours.grid}
-    return finish(figure, height, x=x, y=y, margin={"b": 46})
-
-
-def _add_path(figure: Figure, blocks: Sequence[Best], n_layers: int, name: str, line: dict, marker: int) -> None:
-    figure.add_scatter(
-        x=[best.start / n_layers for best in blocks],
-        y=[best.n / n_layers for best in blocks],
-        mode="lines+markers" if marker else "lines",
-        name=name,
-        line=line,
-        marker={"size": marker or 4},
-        text=[f"<b>{name}</b>, {n_layers} layers<br>{best.block.describe()}" for best in blocks],
-        hovertemplate="%{text}<br>begins at %{x:.0%} of depth, removes %{y:.0%}<extra></extra>",
-    )
-
-
-def _name_the_corner(figure: Figure, colours: Palette) -> None:
-    figure.add_annotation(
-        x=0.98, y=0.7, xanchor="right", yanchor="middle", text="beyond the last layer", showarrow=False,
-        font={"color": colours.chance},
-    )  # fmt: skip
-
-
-def cliffs(
-    own: tuple[float, float] | None = None, name: str = "your model", *, published: Sequence[PublishedCliff] = CLIFFS,
-    dark: bool = False, height: int = 300,
-) -> Figure:  # fmt: skip
-    """The share of layers at which answers collapse, by family, with the user's own cliff.
-
-    Args:
-        own: between which shares of the user's layers its cliff begins; None where none is settled.
-        name: its name, as plain text.
-        published: the families.
-        dark: whether the page is dark.
-        height: pixels.
-    """
-    colours, figure = palette(dark), Figure()
-    rows = [(entry.name, entry.low, entry.high, colours.unpruned) for entry in published]
-    if own is not None:
-        rows.append((name, *own, colours.pruned))
-    rows.sort(key=lambda row: (row[1] + row[2]) / 2)
-    for label, low, high, colour in rows:
-        said = f"{low:.0%}" if low == high else f"{low:.0%} to {high:.0%}"
-        figure.add_scatter(
-            x=[low, high], y=[label, label], mode="lines+markers", name=label, line={"color": colour, "width": 7},
-            marker={"size": 11}, hovertemplate=f"{label}<br>cliff at {said} of the layers<extra></extra>", showlegend=False,
-        )  # fmt: skip
-        figure.add_annotation(x=high, y=label, text=said, showarrow=False, xanchor="left", xshift=11, font={"color": colour})
-    x = {"title": "layers removed at the cliff", "range": [0, 0.8], "tickformat": ".0%", "gridcolor": colours.grid}
-    y = {"showgrid": False, "automargin": True, "range": [-0.6, len(rows) - 0.4]}
-    return finish(figure, height, x=x, y=y, margin={"t": 4, "l": 8, "b": 46})
-
-
-def plateaus(curves: Sequence[Plateau], *, dark: bool = False, height: int = 330) -> Figure:
-    """Draw accuracy above chance against the share of removed depth: one line per model and question set, with 95 % intervals.
-
-    Args:
-        curves: of models of any depth; at most as many as there are styles look different.
-        dark: whether the page is dark.
-        height: pixels, with names of two curves above the plot; each further one adds its line.
-    """
-    names = 18 * max(0, len(curves) - 2)
-    colours, figure = palette(dark), Figure()
-    shades = [colours.pruned, *(style.shade(dark=dark) for style in _STYLES)]
-    for place, curve in enumerate(curves):
-        shade, style = shades[place % len(shades)], _STYLES[place % len(_STYLES)]
-        steps, name = curve.steps, html.escape(curve.name)
-        ends = [(step.low, step.high) for step in steps]
-        figure.add_scatter(
-            x=[step.share for step in steps], y=[step.above for step in steps], mode="lines+markers", name=name,
-            line={"color": shade, "width": 2, "dash": style.dash}, marker={"size": 7, "symbol": style.symbol},
-            error_y={**bars([step.above for step in steps], ends), "color": translucent(shade, 0.6)},
-            text=[
-                f"<b>{name}</b>, n = {step.n} of {curve.n_layers} layers<br>{100 * step.above:+.1f} points above chance, 95 % "
-                f"interval {100 * step.low:+.1f} to {100 * step.high:+.1f}<br>{curve.n_questions} questions, {curve.precision}"
-                for step in steps
-            ],
-            hovertemplate="%{text}<extra></extra>",
-        )  # fmt: skip
-    add_level(figure, "chance", 0.0, colours.chance, "dot", "+.1%")
-    most = max((step.share for curve in curves for step in curve.steps), default=0.5)
-    x = {
-        "title": "layers removed, share of depth",
-        "range": [-0.01, most + 0.02],
-        "tickformat": ".0%",
-        "gridcolor": colours.grid,
-    }
-    y = {"title": "accuracy above chance", "tickformat": "+.0%", "gridcolor": colours.grid}
-    return finish(figure, height + names, x=x, y=y, margin={"b": 46, "t": 46 + names})
 
 
 def votes(

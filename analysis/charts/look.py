@@ -238,6 +238,14 @@ def bar_ends(trace: Mapping[str, Any]) -> Iterator[tuple[float, float]]:
                 yield x, y + sides["array"][place]
 
 
+def colour_bar(title: str, **settings: Any) -> dict[str, Any]:
+    """Return a horizontal colour bar at the top right, with settings that differ: one beside the plot widens the margins."""
+    return {
+        "orientation": "h", "x": 1.0, "xanchor": "right", "y": 1.0, "yanchor": "top", "len": 0.5, "thickness": 10,
+        "outlinewidth": 0, "nticks": 5, "title": {"text": title, "side": "top", "font": {"size": 12}}, **settings,
+    }  # fmt: skip
+
+
 def wrapped(said: str, width: int = 58) -> str:
     """Return a sentence of a hover text in lines that fit beside a pointer."""
     return "<br>".join(textwrap.wrap(said, width))

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from plotly.colors import sample_colorscale  # type: ignore[attr-defined]  # exported without being named there
 from plotly.graph_objs import Figure, Scatter
 
-from analysis.charts.look import PATH, finish, palette, unchecked
+from analysis.charts.look import PATH, colour_bar, finish, palette, unchecked
 from analysis.charts.selected import marked, rings
 from analysis.core import stats
 from analysis.core.blocks import ATTENTION, Block, Removal, single_parts
@@ -172,14 +173,14 @@ def distance_map(
     """
     metric = metric or result.spec.metric
     rows = (result.mean if metric == result.spec.metric else result.others[metric])[:max_size]
-    figure = _block_map(normalise_rows(rows) if row_normalised else rows, result.n_layers, "distance")
+    figure = block_map(normalise_rows(rows) if row_normalised else rows, result.n_layers, "distance")
     _add_rivals(figure, rivals[:max_size])
     _add_path(figure, others, "other path", 1.1, "dot")
     _add_path(figure, result.best if path is None else path, "path", 1.6, "solid", max_size)
     read_outs = distance_read_outs(result, metric, max_size)
     add_cells(figure, read_outs, [block.size for block in read_outs.fields])
     title = "each row scaled to [0, 1]" if row_normalised else UNITS.get(metric, metric)
-    return ringed(_finish_map(figure, title, height, above=max_size is not None), selected, max_size)
+    return ringed(finish_map(figure, title, height, above=max_size is not None), selected, max_size)
 
 
 def damage_map(
@@ -200,7 +201,7 @@ def damage_map(
         height: pixels.
     """
     rows = result.increase
-    figure = _block_map(normalise_rows(rows) if row_normalised else rows, result.n_layers, "damage")
+    figure = block_map(normalise_rows(rows) if row_normalised else rows, result.n_layers, "damage")
     known = [value for row in rows for value in row if value is not None]
     title = "each row scaled to [0, 1]"
     if known and not row_normalised:
@@ -211,7 +212,7 @@ def damage_map(
     _add_path(figure, path, "path", 1.6, "solid")
     read_outs = damage_read_outs(result)
     add_cells(figure, read_outs, [block.size for block in read_outs.fields])
-    figure = _finish_map(figure, title, height, above=True)
+    figure = finish_map(figure, title, height, above=True)
     return figure if selected is None else marked(figure, places_on(result, selected), dark=dark)
 
 
@@ -240,20 +241,30 @@ def ringed(figure: Figure, selected: Removal | None, max_size: int | None = None
     return rings(figure, [(run.start, run.size) for run in runs if max_size is None or run.size <= max_size])
 
 
-def _block_map(rows: _Cells, n_layers: int, name: str) -> Figure:
-    """Cells of all blocks on axes that are the same for every map of a model; their read-outs are laid over them."""
+def block_map(
+    rows: _Cells, n_layers: int, name: str, *, colorscale: str = "Viridis", hoverinfo: str | None = "skip", **heat: Any
+) -> Figure:
+    """Draw cells of all blocks on axes that are the same for every map of a model.
+
+    Args:
+        rows: row n-1 holds the values of the blocks of n layers by start; None stays blank.
+        n_layers: L.
+        name: of the trace.
+        colorscale, hoverinfo, heat: settings of the heat map. Without any, `add_cells` lays the hover texts over it.
+    """
     figure = Figure()
     figure.add_heatmap(
         x=list(range(n_layers)),
         y=list(range(1, len(rows) + 1)),
         z=[[*row, *[None] * (n_layers - len(row))] for row in rows],
-        hoverinfo="skip",
+        hoverinfo=hoverinfo,
         hoverongaps=False,
-        colorscale="Viridis",
+        colorscale=colorscale,
         reversescale=True,
         xgap=0.6,
         ygap=0.6,
         name=name,
+        **heat,
     )
     return figure
 
@@ -288,21 +299,10 @@ def _add_rivals(figure: Figure, rivals: Sequence[Sequence[int]]) -> None:
         )
 
 
-def _finish_map(figure: Figure, title: str, height: int, *, above: bool) -> Figure:
-    bar = {
-        "orientation": "h",
-        "x": 1.0,
-        "xanchor": "right",
-        "y": 1.0 if above else 0.985,
-        "yanchor": "top",
-        "len": 0.5,
-        "thickness": 10,
-        "outlinewidth": 0,
-        "nticks": 5,
-        "title": {"text": title, "side": "top", "font": {"size": 12}},
-    }
+def finish_map(figure: Figure, title: str, height: int, *, above: bool) -> Figure:
+    """Add axes and a colour bar to a map, above its cells or in their empty corner."""
     heat = figure.data[0]
-    heat.colorbar = bar
+    heat.colorbar = colour_bar(title, y=1.0 if above else 0.985)
     # A bar above the map is inside the figure, since one outside of the plot would widen the margins.
     domain = [0, 1 - _BAR / (height - 58)] if above else [0, 1]
     return finish(
@@ -473,10 +473,7 @@ def _add_scale(figure: Figure, shades: Sequence[str]) -> None:
             "cmin": 1,
             "cmax": max(len(shades), 2),
             "showscale": True,
-            "colorbar": {
-                "orientation": "h", "x": 1.0, "xanchor": "right", "y": 1.0, "yanchor": "top", "len": 0.5, "thickness": 8,
-                "outlinewidth": 0, "nticks": 6, "title": {"text": "block size n", "side": "top", "font": {"size": 12}},
-            },
+            "colorbar": colour_bar("block size n", thickness=8, nticks=6),
         },
         hoverinfo="skip",
         showlegend=False,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from plotly.graph_objs import Figure
 
-from analysis.charts.look import LEVEL_ENDS, PATH, Palette, finish, palette, translucent
+from analysis.charts.look import LEVEL_ENDS, PATH, Palette, colour_bar, finish, palette, translucent
 from analysis.core.blocks import Removal
 from analysis.experiments.prompt.comparison_spec import CompareResult, Variant
 from analysis.experiments.prompt.microscope_spec import MicroscopeResult
@@ -23,6 +23,8 @@ _RESTORED = {False: "#0f6b66", True: "#56c2b8"}
 """One removed layer put back: neither the unpruned, nor the pruned, nor a healed model."""
 _TICKS = 44
 """Tokens named below the map at most; the others are named on hover."""
+_ABOVE = {"yanchor": "bottom", "len": 0.6, "thickness": 9}
+"""Place of a colour bar above the map."""
 
 
 def visible(piece: str, longest: int | None = None) -> str:
@@ -166,7 +168,7 @@ def token_map(
         xgap=0.6 if n_tokens < 60 else 0,
         ygap=0.6,
         name="distance",
-        colorbar=_bar("distance, fraction of π"),
+        colorbar=colour_bar("distance, fraction of π", **_ABOVE),
     )
     for width, shade in ((4.5, "#ffffff"), (2, PATH)):
         figure.add_scatter(
@@ -223,7 +225,7 @@ def lens(result: MicroscopeResult, position: int, *, dark: bool = False) -> Figu
         xgap=1,
         ygap=1,
         name="guesses",
-        colorbar=_bar("probability of the guess"),
+        colorbar=colour_bar("probability of the guess", **_ABOVE),
     )  # fmt: skip
     final, settled = result.guesses[-1][position][0], result.settled[position]
     for depth in depths:
@@ -281,19 +283,3 @@ def _margin(result: MicroscopeResult) -> dict[str, int]:
 def _is_turned(result: MicroscopeResult) -> bool:
     """Return True where the tokens' names must be turned to fit below the map."""
     return len(result.pieces) > 9
-
-
-def _bar(title: str) -> dict[str, Any]:
-    """A colour bar above the map: one beside it would widen the margins."""
-    return {
-        "orientation": "h",
-        "x": 1.0,
-        "xanchor": "right",
-        "y": 1.0,
-        "yanchor": "bottom",
-        "len": 0.6,
-        "thickness": 9,
-        "outlinewidth": 0,
-        "nticks": 5,
-        "title": {"text": title, "side": "top", "font": {"size": 12}},
-    }

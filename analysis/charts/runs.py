@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from plotly.graph_objs import Figure
 
+from analysis.charts import maps
 from analysis.charts.curves import FILLED, GUIDE, changes_of, dodge, read_out, settled_marker
 from analysis.charts.heals import validation_intervals
 from analysis.charts.look import ACCURACY, Measure, Palette, Style, add_level, bars, finish, palette, translucent, with_interval
@@ -45,7 +46,7 @@ _SHORT_NAME = 16
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnRun:
     """A run on a chart."""
 
     result: Any
@@ -69,10 +70,10 @@ class Drawn:
         }
 
 
-def distance_curves(maps: Sequence[Drawn], *, dark: bool = False, height: int = 300) -> Figure:
+def distance_curves(runs: Sequence[DrawnRun], *, dark: bool = False, height: int = 300) -> Figure:
     """Draw the distance of the most similar block of each size, against the share of the layers it removes."""
     figure = Figure()
-    for drawn in maps:
+    for drawn in runs:
         result: DistanceResult = drawn.result
         said = []
         for best in result.best:
@@ -82,7 +83,7 @@ def distance_curves(maps: Sequence[Drawn], *, dark: bool = False, height: int = 
     return _finish(figure, "distance of the best block", height, palette(dark))
 
 
-def path_curves(maps: Sequence[Drawn], *, dark: bool = False, height: int = 300) -> Figure:
+def path_curves(runs: Sequence[DrawnRun], *, dark: bool = False, height: int = 300) -> Figure:
     """Where the most similar block of each size starts, both as shares of the layers: the path l*(n) of any depth."""
     figure, colours = Figure(), palette(dark)
     figure.add_scatter(
@@ -93,14 +94,14 @@ def path_curves(maps: Sequence[Drawn], *, dark: bool = False, height: int = 300)
         x=0.62, y=0.38, text="ends at the last layer", showarrow=False, xanchor="left", yanchor="bottom",
         font={"size": 11, "color": colours.unpruned},
     )  # fmt: skip
-    for drawn in maps:
+    for drawn in runs:
         starts = [best.start / drawn.result.n_layers for best in drawn.result.best]
         _add_best(figure, drawn, starts, [f"starts at {start:.0%} of the depth" for start in starts], dark)
     figure = _finish(figure, "start of the best block, l*/L", height, colours)
     return figure.update_yaxes(tickformat=".0%", range=[-0.04, 1.04])
 
 
-def damage_curves(measured: Sequence[Drawn], *, dark: bool = False, height: int = 300) -> Figure:
+def damage_curves(measured: Sequence[DrawnRun], *, dark: bool = False, height: int = 300) -> Figure:
     """Draw the loss increase of the least damaging block of each size, against the share of the layers it removes."""
     figure = Figure()
     for drawn in measured:
@@ -114,7 +115,7 @@ def damage_curves(measured: Sequence[Drawn], *, dark: bool = False, height: int 
     return _finish(figure, "lowest loss increase, nats", height, palette(dark))
 
 
-def _add_best(figure: Figure, drawn: Drawn, values: Sequence[float], said: Sequence[str], dark: bool) -> None:
+def _add_best(figure: Figure, drawn: DrawnRun, values: Sequence[float], said: Sequence[str], dark: bool) -> None:
     """One number of the best block of each size of a map."""
     result: DistanceResult | DamageResult = drawn.result
     blocks: Sequence[Best | LeastDamage] = result.best
@@ -125,7 +126,7 @@ def _add_best(figure: Figure, drawn: Drawn, values: Sequence[float], said: Seque
     figure.add_scatter(x=[best.n / result.n_layers for best in blocks], y=list(values), text=hover, **drawn.trace(LOOKS, dark))
 
 
-def score_curves(curves: Sequence[Drawn], measure: Measure, *, dark: bool = False, height: int = 300) -> Figure:
+def score_curves(curves: Sequence[DrawnRun], measure: Measure, *, dark: bool = False, height: int = 300) -> Figure:
     """Accuracy or loss against the share of the layers that is removed.
 
     As on a curve of one model, a point is filled where its difference from the unpruned model of its own run is significant.
@@ -172,7 +173,7 @@ def score_curves(curves: Sequence[Drawn], measure: Measure, *, dark: bool = Fals
     )
 
 
-def heal_curves(heals: Sequence[Drawn], *, dark: bool = False, height: int = 300) -> Figure:
+def heal_curves(heals: Sequence[DrawnRun], *, dark: bool = False, height: int = 300) -> Figure:
     """Draw the validation losses of several healing runs by optimizer step; an instant one is a point at step 0."""
     figure, colours = Figure(), palette(dark)
     for drawn in heals:
@@ -197,7 +198,7 @@ def heal_curves(heals: Sequence[Drawn], *, dark: bool = False, height: int = 300
     return figure.update_xaxes(title=title, tickformat="", range=[-0.04 * last, 1.04 * last])
 
 
-def recovery_bars(heals: Sequence[Drawn], *, dark: bool = False, height: int = 300) -> Figure:
+def recovery_bars(heals: Sequence[DrawnRun], *, dark: bool = False, height: int = 300) -> Figure:
     """Draw the share of the loss gap between the pruned and the unpruned model that each healing run closed."""
     figure, colours = Figure(), palette(dark)
     known = [(drawn, share) for drawn in heals if (share := recovered(drawn.result)) is not None]
@@ -256,23 +257,11 @@ def difference_map(a: DistanceResult, b: DistanceResult, names: tuple[str, str],
         hover.append([*texts, *[""] * (n_layers - len(row))])
     # A few cells at the edges would wash out all others; the hover always has the number.
     reach = float(np.percentile(np.abs([value for row in rows for value in row]), 98)) or 1e-9
-    figure = Figure()
-    figure.add_heatmap(
-        x=list(range(n_layers)), y=list(range(1, n_layers + 1)),
-        z=[[*row, *[None] * (n_layers - len(row))] for row in rows], text=hover,
-        hovertemplate="%{text}<extra></extra>", hoverongaps=False, colorscale="BrBG", reversescale=True, zmid=0, zmin=-reach,
-        zmax=reach, xgap=0.6, ygap=0.6, name="difference",
-        colorbar={
-            "orientation": "h", "x": 1.0, "xanchor": "right", "y": 0.985, "yanchor": "top", "len": 0.5, "thickness": 10,
-            "outlinewidth": 0, "nticks": 5, "title": {"text": "difference of distances", "side": "top", "font": {"size": 12}},
-        },
+    figure = maps.block_map(
+        rows, n_layers, "difference", colorscale="BrBG", zmid=0, zmin=-reach, zmax=reach, hoverinfo=None, text=hover,
+        hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip
-    return finish(
-        figure, height,
-        x={"title": "start layer l (0-based)", "range": [-0.6, n_layers - 0.4], "showgrid": False},
-        y={"title": "block size n, layers", "range": [0.4, n_layers + 0.6], "showgrid": False},
-        margin={"t": 6, "b": 52},
-    )  # fmt: skip
+    return maps.finish_map(figure, "difference of distances", height, above=False)
 
 
 def _finish(figure: Figure, title: str, height: int, colours: Palette) -> Figure:

@@ -48,7 +48,7 @@ Numbered = tuple[int, Fields]
 
 
 @dataclass(frozen=True)
-class Table:
+class RawTable:
     """All rows of a file."""
 
     rows: list[Numbered]
@@ -83,7 +83,7 @@ def _check_rows(name: str, n_rows: int) -> None:
         raise BenchmarkError(f"{name} has {n_rows:,} rows, but at most {MOST_ROWS:,} can be read. Give a part of the file.")
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path) -> RawTable:
     """Every row of the file that is not blank.
 
     Raises:
@@ -102,7 +102,7 @@ def read_table(path: Path) -> Table:
         return _json_list(path.name, text)
     lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
     _check_rows(path.name, len(lines))
-    return Table([(number, _json_line(line)) for number, line in lines], frozenset())
+    return RawTable([(number, _json_line(line)) for number, line in lines], frozenset())
 
 
 def _content(path: Path) -> bytes:
@@ -115,7 +115,7 @@ def _content(path: Path) -> bytes:
         ) from error
 
 
-def _parquet(name: str, content: bytes) -> Table:
+def _parquet(name: str, content: bytes) -> RawTable:
     import pyarrow
     import pyarrow.parquet
 
@@ -142,16 +142,16 @@ def _parquet(name: str, content: bytes) -> Table:
     numbered: list[Numbered] = [
         (number, dict(zip(names, row.values(), strict=True))) for number, row in enumerate(rows, start=1)
     ]
-    return Table(numbered, frozenset(names))
+    return RawTable(numbered, frozenset(names))
 
 
-def _json_list(name: str, text: str) -> Table:
+def _json_list(name: str, text: str) -> RawTable:
     try:
         entries = documents.parsed(text)
     except ValueError as error:
         raise BenchmarkError(f"{name} is not valid JSON ({error}). Give one object per line, or a list of objects.") from error
     _check_rows(name, len(entries))
-    return Table([(number, _lowered(entry)) for number, entry in enumerate(entries, start=1)], frozenset())
+    return RawTable([(number, _lowered(entry)) for number, entry in enumerate(entries, start=1)], frozenset())
 
 
 def _json_line(line: str) -> Fields:
@@ -169,12 +169,12 @@ def _lowered(entry: Any) -> Fields:
     return {str(name).strip().lower(): value for name, value in entry.items()}
 
 
-def _csv(name: str, text: str, delimiter: str) -> Table:
+def _csv(name: str, text: str, delimiter: str) -> RawTable:
     records = list(itertools.islice(_csv_records(text, delimiter), MOST_ROWS + 2))  # a header too
     _check_rows(name, len(records) - 1)
     whole = [(line, cells) for line, cells in records if not isinstance(cells, BadRowError)]
     if not whole:
-        return Table([(line, cells) for line, cells in records if isinstance(cells, BadRowError)], frozenset())
+        return RawTable([(line, cells) for line, cells in records if isinstance(cells, BadRowError)], frozenset())
     names = [cell.strip().lower() for cell in whole[0][1]]
     if set(names) & set(QUESTION_NAMES) and set(names) & set(ANSWER_NAMES):
         records.remove(whole[0])
@@ -183,7 +183,7 @@ def _csv(name: str, text: str, delimiter: str) -> Table:
         width = Counter(len(cells) for _, cells in whole).most_common(1)[0][0]
         width = min(width, _WIDEST)
         names = ["question", *(chr(ord("a") + place) for place in range(width - 2)), "answer"]
-    return Table([(line, _named(names, cells)) for line, cells in records], frozenset(names))
+    return RawTable([(line, _named(names, cells)) for line, cells in records], frozenset(names))
 
 
 def _csv_records(text: str, delimiter: str) -> Iterator[tuple[int, list[str] | BadRowError]]:

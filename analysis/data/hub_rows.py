@@ -125,14 +125,14 @@ def first_rows(found: DataSet, path: str, most: int = USUAL_ROWS, *, on_progress
         raise CorpusError(
             f"{found.repository.id} has no file {shown(path)} with readable rows. Choose one of its files, such as {some}."
         )
-    reader = _Reader(found.repository, file, most, on_progress)
+    reader = _FirstRows(found.repository, file, most, on_progress)
     if file.size <= _WHOLE_BYTES:
         return reader.of_whole()
     return reader.of_groups() if _ending(path) == ".parquet" else reader.of_front()
 
 
 @dataclass(frozen=True)
-class _Reader:
+class _FirstRows:
     """The first rows of one file on the Hub."""
 
     repository: "hub.Repository"

@@ -14,7 +14,7 @@ from analysis.experiments.accuracy import points
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.heal.heal_result import HealResult
-from analysis.exports.document import Table, code, text
+from analysis.exports.document import TextTable, code, text
 from analysis.exports.spec import ReloadCheck
 from analysis.models.source import remote
 from analysis.models.source.model_spec import ModelSpec
@@ -207,15 +207,15 @@ def _judged(heal: HealResult, heals: Sequence[HealResult]) -> list[str]:
     own = heal.tables().get("same_kind")
     if own is None:
         return said
-    return [own.caption, Table.of(own.only("model", "n", "loss", "n_texts").titled(n="layers removed")).markdown(), *said]
+    return [own.caption, TextTable.of(own.only("model", "n", "loss", "n_texts").titled(n="layers removed")).markdown(), *said]
 
 
-def scores(named: Sequence[tuple[str, Point]], measured_on: Sequence[str] = ()) -> Table:
+def scores(named: Sequence[tuple[str, Point]], measured_on: Sequence[str] = ()) -> TextTable:
     """Return scores of models as a table, each under its name, with the dataset where it is not the same for all."""
     names, n = [name for name, _ in named], "layers removed"
     table = points.table([point for _, point in named], model=names, on=measured_on or names).titled(n=n, on="measured on")
     columns = ("model", "on") if measured_on else ("model",)
-    return Table.of(table.only(*columns, "n", "acc", "n_samples", "loss", "n_texts"))
+    return TextTable.of(table.only(*columns, "n", "acc", "n_samples", "loss", "n_texts"))
 
 
 def measured_on(model: ModelSpec, benchmark: BenchmarkSpec | None, corpus: CorpusSpec | None) -> str:

@@ -42,14 +42,14 @@ def _shown(value: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """A table of plain text."""
 
     columns: list[str]
     rows: list[list[str]]
 
     @classmethod
-    def of(cls, found: table.Table) -> "Table":
+    def of(cls, found: table.Table) -> "TextTable":
         """The table of a result, as people read it."""
         return cls(found.heads, found.cells)
 
@@ -77,7 +77,7 @@ class Section:
     title: str
     sentences: Sequence[str] = ()
     pictures: Sequence[Picture] = ()
-    tables: Sequence[Table] = ()
+    tables: Sequence[TextTable] = ()
     commands: Sequence[str] = ()
     """Command lines that make these results again."""
     records: Sequence[tuple[str, str]] = ()

@@ -1,7 +1,6 @@
 """Folders of exported models under the cache: their paths, their sizes, the free space, and their removal."""
 
 import re
-import shutil
 from pathlib import Path
 
 from analysis.core import disk, store, units
@@ -46,19 +45,13 @@ def size_bytes(name: str) -> int:
     return disk.size_bytes(folder(name))
 
 
-def free_bytes(at: Path | None = None) -> int:
-    """Free bytes on the disk that holds `at`, or the exports."""
-    wanted = (at or root()).absolute()
-    return shutil.disk_usage(next(path for path in [wanted, *wanted.parents] if path.exists())).free
-
-
 def check_space(out: Path, size: int) -> None:
     """Refuse an export that would not fit on the disk.
 
     Raises:
         StorageError: when fewer than `size` bytes are free there.
     """
-    free = free_bytes(out)
+    free = disk.free_bytes(out.absolute())
     if free < size:
         raise StorageError(
             f"The model needs about {units.size(size)} on disk, and {out.parent} has {units.size(free)} free. Free some space, "
@@ -76,7 +69,4 @@ def delete(name: str) -> None:
     path = folder(name)
     if not path.is_dir():
         raise SpecError(f"The export {name!r} no longer exists. Reload the page to see the current ones.")
-    try:
-        shutil.rmtree(path)
-    except OSError as error:
-        raise StorageError(f"{path} cannot be deleted: {error.strerror or error}.") from error
+    store.delete_folder(path)

@@ -20,7 +20,7 @@ INSTEAD = "Export the folder (hf) instead"
 
 
 @dataclass(frozen=True)
-class Family:
+class GgufFamily:
     """How the models of a family stand in a GGUF file."""
 
     name: str
@@ -43,12 +43,12 @@ _GEMMA = {
     "use_bidirectional_attention": False,
 }
 FAMILIES = {
-    "llama": Family("llama", _LLAMA, turned=True),
-    "mistral": Family("llama", _LLAMA, turned=True),
-    "qwen2": Family("qwen2", _PLAIN),
-    "qwen3": Family("qwen3", _PLAIN),
-    "gemma3_text": Family("gemma3", _GEMMA, activation="gelu_pytorch_tanh", lifted=True),
-    "phi3": Family("phi3", {"sliding_window": None}),
+    "llama": GgufFamily("llama", _LLAMA, turned=True),
+    "mistral": GgufFamily("llama", _LLAMA, turned=True),
+    "qwen2": GgufFamily("qwen2", _PLAIN),
+    "qwen3": GgufFamily("qwen3", _PLAIN),
+    "gemma3_text": GgufFamily("gemma3", _GEMMA, activation="gelu_pytorch_tanh", lifted=True),
+    "phi3": GgufFamily("phi3", {"sliding_window": None}),
 }
 """By their name in transformers (`model_type`)."""
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from analysis.core.errors import UnsupportedModelError
-from analysis.exports.gguf_families import FAMILIES, INSTEAD, KINDS, Family, check, ropes
+from analysis.exports.gguf_families import FAMILIES, INSTEAD, KINDS, GgufFamily, check, ropes
 from analysis.exports.gguf_tokens import Entry
 
 
@@ -58,7 +58,7 @@ def write(path: Path, model: Any, tokens: Sequence[Entry], *, name: str, dtype: 
         file.close()
 
 
-def _named(model: Any, family: Family) -> Iterator[tuple[str, Tensor]]:
+def _named(model: Any, family: GgufFamily) -> Iterator[tuple[str, Tensor]]:
     """Yield the weights by ggml's names; a head that shares the embeddings' is not written twice, and so read as shared."""
     kind = next(number for number, name in gguf.MODEL_ARCH_NAMES.items() if name == family.name)
     names = gguf.get_tensor_name_map(kind, model.config.num_hidden_layers)
@@ -98,7 +98,7 @@ def _kind(tensor: Tensor, dtype: str) -> str:
     return "F32" if tensor.dim() == 1 else KINDS[dtype][0]
 
 
-def _turned(name: str, tensor: Tensor, config: Any, family: Family) -> Tensor:
+def _turned(name: str, tensor: Tensor, config: Any, family: GgufFamily) -> Tensor:
     """A weight as llama.cpp computes with it."""
     if family.lifted and name.endswith("norm.weight"):
         return tensor.float() + 1

@@ -11,7 +11,7 @@ _TEMPLATE = Path(__file__).with_name("handout.html.jinja")
 
 
 @dataclass(frozen=True)
-class Axes:
+class HandoutAxes:
     """Empty axes to draw a curve or bars on."""
 
     places: Sequence[str]
@@ -27,19 +27,19 @@ class Axes:
 
 
 @dataclass(frozen=True)
-class Strip:
+class HandoutStrip:
     """The layers of a model, to mark a block on."""
 
     n_layers: int
 
 
 @dataclass(frozen=True)
-class Task:
+class HandoutTask:
     """One question of the lesson."""
 
     title: str
     asked: str
-    sheet: Axes | Strip | None
+    sheet: HandoutAxes | HandoutStrip | None
     options: Sequence[str]
     """Answers to tick, where there is nothing to draw on."""
     answer: str
@@ -55,7 +55,7 @@ class Handout:
     title: str
     about: Sequence[str]
     """On which model and results, in sentences."""
-    tasks: Sequence[Task]
+    tasks: Sequence[HandoutTask]
     exercises: Sequence[Exercise]
     missing: str = ""
     """Questions that could not be asked, in a sentence."""
@@ -69,5 +69,5 @@ def html(handout: Handout, *, solved: bool) -> str:
         solved: whether this is the sheet with answers, solutions and notes.
     """
     environment = templates()
-    environment.tests["strip"] = lambda sheet: isinstance(sheet, Strip)
+    environment.tests["strip"] = lambda sheet: isinstance(sheet, HandoutStrip)
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(handout=handout, solved=solved)

@@ -50,7 +50,7 @@ _IMAGE = re.compile(
 
 
 @dataclass(frozen=True)
-class Cluster:
+class KubernetesCluster:
     """Size and image of the cluster that runs a request, and the objects that it needs in its namespace."""
 
     image: str
@@ -150,7 +150,7 @@ def sharing(shards: int) -> list[str]:
     return ["--run-on", "ray", "--workers", str(shards)]
 
 
-def manifest(words: Sequence[str], cluster: Cluster) -> dict[str, Any]:
+def manifest(words: Sequence[str], cluster: KubernetesCluster) -> dict[str, Any]:
     """Return the manifest, as JSON types: `kubectl apply` takes JSON as it takes YAML.
 
     Args:
@@ -196,7 +196,7 @@ def manifest(words: Sequence[str], cluster: Cluster) -> dict[str, Any]:
     return {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": {"name": cluster.name, "labels": labels}, "spec": spec}
 
 
-def _pod(role: str, cluster: Cluster, resources: dict[str, str], **more: str) -> dict[str, Any]:
+def _pod(role: str, cluster: KubernetesCluster, resources: dict[str, str], **more: str) -> dict[str, Any]:
     """The template of a pod that a namespace with the restricted standard of Kubernetes lets in."""
     environment = {
         "LAYERSCOPE_CACHE": CACHE,

@@ -1,58 +1,24 @@
 """The report: everything that is stored of one model, as a document with charts, tables, requests and command lines."""
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis import __version__
-from analysis.charts import curves as figures
-from analysis.charts import heals as heal_figures
-from analysis.charts import kinds
-from analysis.charts import maps as map_figures
-from analysis.charts import selected as mark
-from analysis.core import index_sync, stats
-from analysis.core.blocks import Block, PartSet, Removal
+from analysis.core import index_sync
+from analysis.core.blocks import Removal
 from analysis.core.errors import SpecError
-from analysis.core.experiment import EXPERIMENTS, Experiment, additions
-from analysis.core.record import Result, Spec
-from analysis.data import corpora
-from analysis.experiments.accuracy import points
-from analysis.experiments.accuracy.points import Point
-from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
-from analysis.experiments.batch.grid_spec import GridResult
-from analysis.experiments.batch.methods_spec import MethodsResult
+from analysis.core.experiment import EXPERIMENTS, additions
 from analysis.experiments.heal.heal_result import HealResult
-from analysis.experiments.maps.damage_spec import DamageResult
-from analysis.experiments.maps.distance_spec import DistanceResult
-from analysis.experiments.speed.speed_spec import WHAT, SpeedLine, SpeedResult
-from analysis.experiments.strategies import DRAW, needs
-from analysis.exports import card, sheet
-from analysis.exports.document import Document, Picture, Section, Table
-from analysis.models.source import sizes
+from analysis.experiments.speed.speed_spec import SpeedResult
+from analysis.exports import sections, sheet
+from analysis.exports.document import Document, Section
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results import library
-from analysis.results.compared import (
-    agreement,
-    cliff,
-    comparable,
-    generations,
-    methods,
-    remarks,
-    selection,
-)
-from analysis.results.compared import speed as timing
+from analysis.results.compared import selection
 from analysis.results.compared.selection import Selected
-from analysis.results.stored import reading
-from analysis.results.stored.reading import ACCURACY, LOSS
 from analysis.results.words import headline
-from analysis.results.words import heals as judgement
-from analysis.results.words.lesson import question_size
 
-CommandLine = Callable[[Spec], str]
-"""Writes the command that asks for a request again."""
-_HEIGHT = 320
-_SCORES = ("acc", "n_samples", "loss", "n_texts")
 _MISSING = {headline.ANSWERS: "answers", headline.TEXT: "loss", headline.SPEED: "speed", headline.HEAL: "healing"}
 
 
@@ -60,7 +26,7 @@ _MISSING = {headline.ANSWERS: "answers", headline.TEXT: "loss", headline.SPEED: 
 def of(
     model: ModelSpec,
     cut: Removal | None,
-    command_line: CommandLine,
+    command_line: sections.CommandLine,
     first: Mapping[str, str] | None = None,
 ) -> Document:
     """Everything stored of a model.
@@ -88,21 +54,21 @@ def of(
     if cut is not None and facts is not None:
         cut.check(facts.n_layers)
     scores, on_screen = stored.scores, stored.shown
-    sections = [
-        *([_cut(cut, facts, maps, sweeps, healed)] if cut and facts else []),
-        *([_map(maps[0], cut, command_line)] if maps else []),
-        *([_curves(sweeps, healed, scores, stored.beside, cut, command_line)] if sweeps else []),
-        *([_damage(damages[0], _compared(damages[0], maps), cut, command_line)] if damages else []),
-        *([_speed(speeds[0], cut, command_line)] if speeds else []),
-        *([_heals(healed, cut, command_line, stored.n_heals)] if healed else []),
-        *([_evaluations(evaluations, command_line, stored.n_evaluations)] if evaluations else []),
-        *([_added(EXPERIMENTS["grid"], grids, cut, command_line)] if grids else []),
-        *(_added(kind, found, cut, command_line) for kind, found in added),
+    parts = [
+        *([sections.of_removal(cut, facts, maps, sweeps, healed)] if cut and facts else []),
+        *([sections.of_map(maps[0], cut, command_line)] if maps else []),
+        *([sections.of_curves(sweeps, healed, scores, stored.beside, cut, command_line)] if sweeps else []),
+        *([sections.of_damage(damages[0], maps, cut, command_line)] if damages else []),
+        *([sections.of_speed(speeds[0], cut, command_line)] if speeds else []),
+        *([sections.of_heals(healed, cut, command_line, stored.n_heals)] if healed else []),
+        *([sections.of_evaluations(evaluations, command_line, stored.n_evaluations)] if evaluations else []),
+        *([sections.of_kind(EXPERIMENTS["grid"], grids, cut, command_line)] if grids else []),
+        *(sections.of_kind(kind, found, cut, command_line) for kind, found in added),
     ]
     verdict, decided = [], []
     if cut is not None and facts is not None:
         verdict = _verdict(selection.select(cut, scores, shown=on_screen, damage=damages), facts, speeds, healed)
-        read = sheet.Stored(facts, scores, on_screen, damages, speeds[0] if speeds else None, healed)
+        read = sheet.StoredResults(facts, scores, on_screen, damages, speeds[0] if speeds else None, healed)
         decided = [sheet.section(sheet.made(read, cut, command_line, model))]
     name = facts.name if facts else model.source.rstrip("/").rsplit("/", 1)[-1]
     lead = (
@@ -123,53 +89,8 @@ def of(
     )
     about, title = [*lead, how, f"Written by layerscope {__version__}."], f"Layerscope report: {name}"
     if not decided:
-        return Document(title, about, sections)
-    return Document(title, verdict, [*decided, Section("Appendix: all measurements", about), *sections])
-
-
-def _picture(draw: Callable[[bool], Any], alt: str) -> Picture:
-    return Picture(draw(False), draw(True), alt)
-
-
-def _marked(
-    draw: Callable[[bool], Any], alt: str, cut: Removal | None, places: Sequence[tuple[float, float]], name: str = ""
-) -> Picture:
-    """A chart with the ring of the selected block at its own values, or with the note that it has none.
-
-    Args:
-        draw: makes the chart for a light or a dark page.
-        alt: the chart in words.
-        cut: the selected block; None for no ring and no note.
-        places: x and y of its values under the condition of the chart.
-        name: of the quantity.
-    """
-    if cut is None:
-        return _picture(draw, alt)
-    return _picture(lambda dark: mark.marked(draw(dark), places, dark=dark), f"{alt} {_mark_in_words(cut, places, name)}")
-
-
-def _mark_in_words(cut: Removal, places: Sequence[Any], name: str = "") -> str:
-    if not places:
-        return f"{mark.UNMEASURED}{f' ({name})' if name else ''}: {cut.brief()}."
-    return f"{'Rings' if len(places) > 1 else 'Ring'}: the selected block, {cut.brief()}."
-
-
-def _record(result: Result, title: str) -> tuple[str, str]:
-    """A request with how it was answered."""
-    content = {
-        "kind": result.kind,
-        "fingerprint": result.spec.fingerprint(),
-        "spec": result.spec.to_json(),
-        "versions": result.versions,
-        "wall_s": result.wall_s,
-        "n_tokens": result.n_tokens,
-        "complete": result.complete,
-    }
-    return title, json.dumps(content, indent=1, ensure_ascii=False)
-
-
-def _removed(point: Point) -> str:
-    return point.block.describe() if point.block else "nothing"
+        return Document(title, about, parts)
+    return Document(title, verdict, [*decided, Section("Appendix: all measurements", about), *parts])
 
 
 def _active(facts: ModelFacts) -> str:
@@ -185,299 +106,3 @@ def _verdict(selected: Selected, facts: ModelFacts, speeds: Sequence[SpeedResult
     rests = [f"{one}." for one in said.measured_on]
     rests += [f"Not measured: {', '.join(_MISSING[one] for one in said.missing)}."] if said.missing else []
     return [said.sentence, *([" ".join(rests)] if rests else [])]
-
-
-def _cut(
-    cut: Removal, facts: Any, maps: Sequence[DistanceResult], sweeps: Sequence[SweepResult], heals: Sequence[HealResult]
-) -> Section:
-    rows = [["layers removed", f"{len(cut.layers)} of {facts.n_layers}"]]
-    rows += [["sublayers removed", cut.brief()]] if isinstance(cut, PartSet) else []
-    if sizes.knows(facts, cut):
-        saved = sizes.savings(facts, cut)
-        rows += [
-            ["parameters removed", f"{saved.parameters:,} ({saved.fraction:.1%} of all)"],
-            ["weights removed", f"{saved.weight_bytes:,} bytes"],
-        ]
-    if maps and isinstance(cut, Block):
-        row = cut.size - 1
-        mean = maps[0].mean[row][cut.start]
-        ends = stats.mean_interval(mean, maps[0].stderr[row][cut.start], maps[0].n_texts)
-        rows.append(["distance", f"{mean:.4f}" + (f" ({ends[0]:.4f} to {ends[1]:.4f})" if ends else "")])
-    tables = [Table(["", "value"], rows)]
-    scored = _scored(cut, sweeps, heals)
-    tables += [card.scores([(name, point) for name, point, _ in scored], [on for *_, on in scored])] if scored else []
-    strip = _picture(
-        lambda dark: map_figures.layer_strip(facts.n_layers, cut, dark=dark), f"Layers of the model. Removed: {cut.describe()}."
-    )
-    return Section(f"Removed: {cut.describe()}", pictures=[strip], tables=tables)
-
-
-def _scored(cut: Removal, sweeps: Sequence[SweepResult], heals: Sequence[HealResult]) -> list[tuple[str, Point, str]]:
-    """Return the measurements of a cut: the name of each model, its scores, and the data behind them.
-
-    Each stands below the unpruned model of its own condition: a healing run in another one brings its own along.
-    """
-    through = [sweep for sweep in sweeps if any(point.block == cut for point in sweep.points)]
-    found = []
-    for point in through[0].points if through else ():
-        if point.block in (None, cut):
-            on = reading.measured_on(reading.of_sweep(through[0], point.block))
-            found.append(("pruned" if point.block else "unpruned", point, on))
-    for heal in heals:
-        if heal.is_of(cut):
-            alike = bool(through) and not comparable.incomparable(through[0], [heal])
-            for name, point in heal.models.items():
-                on = reading.measured_on(reading.of_heal(heal, name))
-                if name == "healed" or not alike:
-                    found.append((f"{name}, {heal.spec.recipe}", point, on))
-    return found
-
-
-def _map(result: DistanceResult, cut: Removal | None, command_line: CommandLine) -> Section:
-    least = min(result.best, key=lambda best: best.distance)
-    picture = _picture(
-        lambda dark: map_figures.distance_map(result, selected=cut, height=460),
-        f"Heat map of the {result.spec.metric} distance. Smallest: {least.block.describe()} at {least.distance:.4f}."
-        + (f" {_mark_in_words(cut, cut.blocks)}" if cut else ""),
-    )
-    table = result.table("best").only("n", "block", "distance", "wins")
-    said = f"{table.caption} The line is the most similar block of each size."
-    return Section(
-        "Distance of every block",
-        [said],
-        [picture],
-        [Table.of(table)],
-        [command_line(result.spec)],
-        [_record(result, "Distance map")],
-    )
-
-
-def _curves(
-    sweeps: Sequence[SweepResult],
-    heals: Sequence[HealResult],
-    scores: Sequence[Any],
-    marked: Sequence[Any],
-    cut: Removal | None,
-    command_line: CommandLine,
-) -> Section:
-    shown = sweeps[0]
-    others = library.curves_beside(shown, list(sweeps))
-    of_cuts = [heal for heal in heals if not heal.spec.control]
-    asked, read = ([heal for heal in of_cuts if comparable.is_comparable(shown, heal, name)] for name in (ACCURACY, LOSS))
-    same_text = [other for other in others if comparable.is_comparable(shown, other, LOSS)]
-    own = mark.of_scores(selection.select(cut, marked, shown=shown)) if cut else {}
-    n_points = len(shown.points)
-    pictures = []
-    if shown.lines is not None:
-        pictures.append(
-            _marked(
-                lambda dark: figures.accuracy_curve(shown, asked, others=others, dark=dark, height=_HEIGHT),
-                f"Accuracy against removed layers, {n_points} points, {len(others)} other curves.",
-                cut,
-                own.get(ACCURACY, []),
-                ACCURACY,
-            )
-        )
-    if any(point.loss is not None for point in shown.points):
-        pictures.append(
-            _marked(
-                lambda dark: figures.loss_curve(shown, read, others=same_text, dark=dark, height=_HEIGHT),
-                f"Loss against removed layers, {n_points} points, {len(same_text)} other curves.",
-                cut,
-                own.get(LOSS, []),
-                LOSS,
-            )
-        )
-    if any(point.repetition_rate is not None for point in shown.points):
-        pictures.append(
-            _marked(
-                lambda dark: figures.writing_curve(shown, dark=dark, height=_HEIGHT),
-                "Generated text of the pruned models against removed layers: repetition, distinct tokens, solved arithmetic "
-                "problems.",
-                cut,
-                mark.of_generations(generations.collect(shown.spec.model, [shown, *scores], shown.spec.generation), cut),
-                "generated text",
-            )
-        )
-    curves = [shown, *others]
-    cuts = [(_strategy(curve), point) for curve in curves for point in sorted(curve.points, key=lambda point: point.n)]
-    table = points.table([point for _, point in cuts], strategy=[name for name, _ in cuts])
-    table = table.only("strategy", "n", "removed", *_SCORES).titled(loss="loss")
-    spec, lines = shown.spec, shown.lines
-    said = [card.measured_on(spec.model, spec.benchmark, spec.loss_corpus)]
-    said += comparable.incomparable(shown, [heal for heal in of_cuts if heal.is_of(cut)])
-    said += [f"Chance {lines.chance:.3f}, always the most frequent answer {lines.majority:.3f}."] if lines else []
-    said += remarks.remarks(shown.points, shown.lines, shown.questions)
-    said += [sentence] if (sentence := cliff.sentence(shown)) else []
-    said += [f"{_strategy(curve)}: {chosen}" for curve in curves if (chosen := remarks.chosen_by(curve.spec))]
-    return Section(
-        "Accuracy and loss",
-        said,
-        pictures,
-        [Table.of(table)],
-        [command_line(curve.spec) for curve in curves],
-        [_record(curve, f"Sweep, {_strategy(curve)}") for curve in curves],
-    )
-
-
-def _strategy(sweep: SweepResult) -> str:
-    strategy: str = sweep.spec.strategy
-    return f"{strategy} (draw {sweep.spec.draw})" if needs(strategy, DRAW) else strategy
-
-
-def _compared(result: DamageResult, maps: Sequence[DistanceResult]) -> DistanceResult | None:
-    """The distance map that a loss-increase map was measured against, else the strongest one."""
-    return next((one for one in maps if one.spec == result.spec.distances), maps[0] if maps else None)
-
-
-def _damage(result: DamageResult, distances: DistanceResult | None, cut: Removal | None, command_line: CommandLine) -> Section:
-    picture = _picture(
-        lambda dark: map_figures.damage_map(result, selected=cut, dark=dark, height=380),
-        f"Heat map of the measured loss increase without each block of up to {len(result.increase)} layers."
-        + (f" {_mark_in_words(cut, map_figures.places_on(result, cut), 'loss increase')}" if cut else ""),
-    )
-    table = result.table("best").only("n", "block", "increase", "rank_correlation")
-    said = [table.caption]
-    if distances is not None:
-        n = cut.size if isinstance(cut, Block) else question_size(result.n_layers)
-        said += agreement.sentences(result, distances, n, agreement.kept_losses(result))
-    return Section(
-        "Loss increase of each block",
-        said,
-        [picture],
-        [Table.of(table)],
-        [command_line(result.spec)],
-        [_record(result, "Loss-increase map")],
-    )
-
-
-def _speed(result: SpeedResult, cut: Removal | None, command_line: CommandLine) -> Section:
-    def picture(field: str, what: str) -> Picture:
-        return _marked(
-            lambda dark: figures.speed_chart(result, field, dark=dark, height=_HEIGHT),
-            f"Milliseconds for {what} against removed layers, {len(result.points)} measured.",
-            cut,
-            mark.of_speed(result, field, cut),
-            "speed",
-        )
-
-    pictures = [picture(field, what) for field, what in WHAT.items()]
-    table = result.table()
-    told = [f"{field} {what}" for field in WHAT for what in ("median s", "first quartile s", "tokens/s")]
-    said = [table.caption]
-    if cut is not None and (gain := timing.sentence(result, cut)):
-        said.append(gain)
-    for field, what in WHAT.items():
-        line: SpeedLine | None = getattr(result, field)
-        if line is not None:
-            said.append(
-                f"Line for {what}: {1e3 * line.slope_s:.2f} ms per layer. {line.fixed_share:.0%} of the unpruned model's time "
-                f"does not depend on the number of layers."
-            )
-    return Section(
-        "Speed",
-        said,
-        pictures,
-        [Table.of(table.only("n", "left out", *told))],
-        [command_line(result.spec)],
-        [_record(result, "Speed")],
-    )
-
-
-def _listed(n: int, n_stored: int, what: str) -> list[str]:
-    """Return the sentence on results that a section leaves out."""
-    return [f"Lists the strongest {n:,} of {n_stored:,} stored {what}."] if n_stored > n else []
-
-
-def _heals(heals: Sequence[HealResult], cut: Removal | None, command_line: CommandLine, n_stored: int) -> Section:
-    scored = [(heal, name, point, _text(heal)) for heal in heals for name, point in heal.models.items()]
-    scored += [(heal, name, point, _text(heal, own=True)) for heal in heals for name, point in heal.same_kind.items()]
-    table = points.table(
-        [point for _, _, point, _ in scored],
-        block=["none (control)" if heal.spec.control else heal.spec.block.describe() for heal, _, _, _ in scored],
-        recipe=[heal.spec.recipe for heal, _, _, _ in scored],
-        seed=[heal.spec.seed for heal, _, _, _ in scored],
-        model=[name for _, name, _, _ in scored],
-        text=[text for _, _, _, text in scored],
-        precision=[heal.precision_in_words for heal, _, _, _ in scored],
-    ).titled(text="loss on")
-    of_cut = [heal for heal in heals if heal.is_of(cut)] or list(heals)
-    pictures = []
-    for field, name in (("acc", "Accuracy"), ("loss", "Loss")):
-        if of_cut[0].healed is not None and getattr(of_cut[0].healed, field) is not None:
-            pictures.append(_comparison(of_cut[0], field, name, cut))
-    return Section(
-        "Healing runs",
-        [*_listed(len(heals), n_stored, "healing runs"), *(_said(heal, heals) for heal in heals)],
-        pictures,
-        [Table.of(table.only("block", "recipe", "seed", "model", "precision", "acc", "n_samples", "text", "loss", "n_texts"))],
-        [command_line(heal.spec) for heal in heals],
-        [_record(heal, f"Healing of {heal.spec.block.describe()}, {heal.spec.recipe}") for heal in heals],
-    )
-
-
-def _text(heal: HealResult, *, own: bool = False) -> str:
-    """On which text a loss of a heal is, and whether it is of the kind that was trained on."""
-    corpus = heal.same_kind_text if own else heal.spec.validation
-    return f"{corpora.title(corpus)}{', trained on' if own or judgement.is_flattered(heal) else ''}" if corpus else ""
-
-
-def _comparison(heal: HealResult, field: str, name: str, cut: Removal | None) -> Picture:
-    other = f" {_mark_in_words(cut, [], 'healing')}" if cut is not None and not heal.is_of(cut) else ""
-    return _picture(
-        lambda dark: heal_figures.heal_comparison(heal, field, dark=dark, height=_HEIGHT),
-        f"{name} of the unpruned, pruned and healed model. Removed: {heal.spec.block.describe()}. Recipe: {heal.spec.recipe}."
-        f"{other}",
-    )
-
-
-def _said(heal: HealResult, others: Sequence[HealResult]) -> str:
-    """Return the sentences to read with a healing run."""
-    about = f"{heal.spec.block.describe()}, {heal.spec.recipe}" if not heal.spec.control else heal.spec.recipe
-    return " ".join([f"{about}:", *judgement.sentences(heal, judgement.control_of(heal, others))])
-
-
-def _evaluations(results: Sequence[EvaluateResult], command_line: CommandLine, n_stored: int) -> Section:
-    adapters = ["yes" if result.spec.adapter else "no" for result in results]
-    on = [reading.measured_on(reading.of_evaluate(result)) for result in results]
-    table = points.table([result.point for result in results], adapter=adapters, on=on).titled(on="measured on")
-    table = table.only("removed", "adapter", "on", *_SCORES).titled(loss="loss")
-    return Section(
-        "Single evaluations",
-        _listed(len(results), n_stored, "evaluations"),
-        tables=[Table.of(table)],
-        commands=[command_line(result.spec) for result in results],
-        records=[_record(result, f"Evaluation without {_removed(result.point)}") for result in results],
-    )
-
-
-def _added(kind: Experiment, results: Sequence[Result], cut: Removal | None, command_line: CommandLine) -> Section:
-    """Return the results of an added kind, by its own tables and its own chart."""
-    # Tables of methods that are paired are one table, here as under Compare: one rule rings the best of a size.
-    paired = [result for result in results if isinstance(result, MethodsResult)]
-    read: list[Result] = [methods.as_one(paired)] if paired else list(results)
-    best = read[0]
-
-    def picture(name: str) -> Picture:
-        alt = f"{kind.title}: {name} of the first result.{_of_cells(best, cut)}"
-        return _picture(lambda dark: kinds.figure(best, name, dark=dark), alt)
-
-    tables = [table for result in read for table in result.tables().values()]
-    return Section(
-        kind.title,
-        [*([kind.help] if kind.help else []), *dict.fromkeys(table.caption for table in tables if table.caption)],
-        [picture(name) for name in kinds.names(kind.kind)],
-        [Table.of(table) for table in tables],
-        [command_line(result.spec) for result in results],
-        [_record(result, kind.title) for result in results],
-    )
-
-
-def _of_cells(result: Result, cut: Removal | None) -> str:
-    """The note that no cell of a table of methods or of a grid has the selected block; "" where one has."""
-    if cut is None or not isinstance(result, MethodsResult | GridResult):
-        return ""
-    removed = {cell.removed for cell in result.cells} if isinstance(result, MethodsResult) else set()
-    if isinstance(result, GridResult):
-        removed = {one.removed for cell in result.cells for one in cell.cuts}
-    return "" if {cut.describe(), cut.brief()} & removed else f" {_mark_in_words(cut, [])}"

@@ -17,7 +17,7 @@ from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.experiments.speed.speed_spec import SpeedResult
-from analysis.exports.document import Document, Section, Table, templates
+from analysis.exports.document import Document, Section, TextTable, templates
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results import library
@@ -40,7 +40,7 @@ _NO_RISK = "No stored result shows a risk."
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredResults:
     """Stored results of one model, strongest evidence first; those on screen come before the others."""
 
     facts: ModelFacts
@@ -224,10 +224,10 @@ class Sheet:
         return next((px for most, px in _PRINT_PX if n <= most), _SMALLEST_PX)
 
     @property
-    def table(self) -> Table:
+    def table(self) -> TextTable:
         """The numbers with interval, condition and position."""
         rows = [[one.name, one.value, one.interval, one.remark, one.on] for one in self.decision.numbers]
-        return Table(["", "value", "interval", "reading", "measured on"], [[cell or "–" for cell in row] for row in rows])
+        return TextTable(["", "value", "interval", "reading", "measured on"], [[cell or "–" for cell in row] for row in rows])
 
 
 @index_sync.once()
@@ -265,7 +265,7 @@ def of(
     return made(stored, cut, command_line, model, heal=heal, tolerance=tolerance)
 
 
-def read(model: ModelSpec, cut: Removal, first: Mapping[str, str], dataset: Dataset = ANY) -> Stored:
+def read(model: ModelSpec, cut: Removal, first: Mapping[str, str], dataset: Dataset = ANY) -> StoredResults:
     """The stored results of a model; arguments and errors as `of`."""
     stored = Library.of(model, cut, first, dataset)
     if not stored.every:
@@ -274,11 +274,11 @@ def read(model: ModelSpec, cut: Removal, first: Mapping[str, str], dataset: Data
             f"`python -m analysis evaluate {model.source} --block START:SIZE`."
         )
     speed = stored.speeds[0] if stored.speeds else None
-    return Stored(stored.every[0].model, stored.scores, stored.shown, stored.damage, speed, stored.heals)
+    return StoredResults(stored.every[0].model, stored.scores, stored.shown, stored.damage, speed, stored.heals)
 
 
 def made(
-    stored: Stored,
+    stored: StoredResults,
     cut: Removal,
     command_line: CommandLine,
     model: ModelSpec,
@@ -320,7 +320,7 @@ def _curve_on(dataset: Dataset, model: ModelSpec) -> Found:
     return found
 
 
-def _first(stored: Stored, model: ModelSpec, cut: Removal, heal: HealResult | None) -> list[str]:
+def _first(stored: StoredResults, model: ModelSpec, cut: Removal, heal: HealResult | None) -> list[str]:
     """Fingerprints of the results on the sheet that the other options of its command would not choose."""
     dataset = ANY if stored.shown is None else Dataset.of(stored.shown)
     is_chosen = stored.shown is not None and dataset.fits(stored.shown, model)

@@ -1,3 +1,4 @@
+# ruff: noqa: F401 (the names of _IN are typed by their imports)
 """The model Hub: its models and datasets, files of it, complete or resumed, and the part of it on this machine.
 
 Its modules are imported when something of them is first used: the HTTP client takes longer to load than a command's help.
@@ -10,49 +11,18 @@ if TYPE_CHECKING:
     from analysis.hub.cache import Kept, delete, folder_of, kept, recall, remember, revisions, snapshot, there, top
     from analysis.hub.client import endpoint, is_offline, token
     from analysis.hub.download import PHASE, fetch, fetch_end, fetch_front, missing_bytes
-    from analysis.hub.repository import DATA_SET, MODEL, File, Found, Repository, check_id, is_commit, look, search
+    from analysis.hub.repository import DATA_SET, MODEL, File, HubModel, Repository, check_id, is_commit, look, search
     from analysis.hub.upload import Upload, plan, push
 
 _IN = {
     "cache": ("Kept", "delete", "folder_of", "kept", "recall", "remember", "revisions", "snapshot", "there", "top"),
     "client": ("endpoint", "is_offline", "token"),
     "download": ("PHASE", "fetch", "fetch_end", "fetch_front", "missing_bytes"),
-    "repository": ("DATA_SET", "MODEL", "File", "Found", "Repository", "check_id", "is_commit", "look", "search"),
+    "repository": ("DATA_SET", "MODEL", "File", "HubModel", "Repository", "check_id", "is_commit", "look", "search"),
     "upload": ("Upload", "plan", "push"),
 }
 
-__all__ = [
-    "DATA_SET",
-    "MODEL",
-    "PHASE",
-    "File",
-    "Found",
-    "Kept",
-    "Repository",
-    "Upload",
-    "check_id",
-    "delete",
-    "endpoint",
-    "fetch",
-    "fetch_end",
-    "fetch_front",
-    "folder_of",
-    "is_commit",
-    "is_offline",
-    "kept",
-    "look",
-    "missing_bytes",
-    "plan",
-    "push",
-    "recall",
-    "remember",
-    "revisions",
-    "search",
-    "snapshot",
-    "there",
-    "token",
-    "top",
-]
+__all__ = [name for names in _IN.values() for name in names]
 
 
 def __getattr__(name: str) -> Any:

@@ -63,7 +63,7 @@ def fetch(repository: Repository, files: Sequence[File], on_progress: OnProgress
     if not missing:
         return folder
     _check(repository, missing)
-    told = _Told(repository, sum(file.size for file in files), sum(size for _, size in missing), on_progress)
+    told = _Reporter(repository, sum(file.size for file in files), sum(size for _, size in missing), on_progress)
     blobs = cache.folder_of(repository.kind, repository.id) / "blobs"
     with store.disk_errors_explained(blobs):
         blobs.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ def fetch_front(repository: Repository, file: File, n_bytes: int, on_progress: O
     missing = max(0, n_bytes - disk.size_bytes(here))
     if missing:
         _check_room(repository, missing)
-        told = _Told(repository, n_bytes, missing, on_progress)
+        told = _Reporter(repository, n_bytes, missing, on_progress)
         with store.disk_errors_explained(content.parent):
             content.parent.mkdir(parents=True, exist_ok=True)
             _bring(repository, file, told, n_bytes)
@@ -167,7 +167,7 @@ def _check_room(repository: Repository, needed: int) -> None:
         )
 
 
-class _Told:
+class _Reporter:
     """How far it is, in bytes, at which speed, and for how long."""
 
     def __init__(self, repository: Repository, total: int, missing: int, on_progress: OnProgress) -> None:
@@ -213,7 +213,7 @@ class _Told:
         return said | ({"left_s": round((self._total - self._done) / speed, 1)} if speed > 0 else {})
 
 
-def _bring(repository: Repository, file: File, told: _Told, n_bytes: int | None = None) -> None:
+def _bring(repository: Repository, file: File, told: _Reporter, n_bytes: int | None = None) -> None:
     """Let the blob of a file be there, or its first bytes: fetched, or waited for while another process fetches it."""
     content, wanted = cache.blob(repository, file), file.size if n_bytes is None else min(n_bytes, file.size)
     while not content.exists():
@@ -236,7 +236,7 @@ def _bring(repository: Repository, file: File, told: _Told, n_bytes: int | None 
 class _Transfer:
     """A file on its way: the bytes that are here are part of its checksum already."""
 
-    def __init__(self, repository: Repository, file: File, handle: int, told: _Told, wanted: int) -> None:
+    def __init__(self, repository: Repository, file: File, handle: int, told: _Reporter, wanted: int) -> None:
         self._repository, self._file, self._handle, self._told = repository, file, handle, told
         self._wanted = wanted
         """Its first bytes, all of them or fewer."""

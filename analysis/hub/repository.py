@@ -149,7 +149,7 @@ def _no_hub(subject: str) -> Refused:
 
 
 @dataclass(frozen=True)
-class Found:
+class HubModel:
     """A model that a search found."""
 
     id: str
@@ -160,7 +160,7 @@ class Found:
     is_gated: bool
 
 
-def search(words: str) -> list[Found]:
+def search(words: str) -> list[HubModel]:
     """Models with safetensors weights that write text and whose names hold these words, the most used ones first.
 
     Raises:
@@ -174,7 +174,7 @@ def search(words: str) -> list[Found]:
     said = client.ask("/api/models", subject, params=asked)
     try:
         return [
-            Found(
+            HubModel(
                 str(one["id"]),
                 int(one.get("downloads") or 0),
                 int(total) if (total := (one.get("safetensors") or {}).get("total")) else None,

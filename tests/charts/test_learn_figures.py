@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from analysis.charts import curves, look, maps
-from analysis.charts import lesson as published_figures
+from analysis.charts import curves, drawings, look, maps, published
+from analysis.charts import lesson as lesson_figures
 from analysis.charts.lesson import Rung
 from analysis.core.blocks import Block
 from analysis.experiments.accuracy.points import Lines, Point, QuestionScore
@@ -117,24 +117,24 @@ def test_cliffs_are_shares_and_agree_with_the_paper():
 
 def test_paths_are_drawn_on_relative_depth():
     own = [Best(1, 3, 0.1), Best(2, 1, 0.2), Best(9, 0, 0.4)]
-    figure = published_figures.depth_paths(own, 10, "mine")
+    figure = published.depth_paths(own, 10, "mine")
     mine = named(figure, "mine")
     assert (list(mine.x), list(mine.y)) == ([0.3, 0.1], [0.1, 0.2]), "as far as the published ones, four fifths of the layers"
     big = named(figure, "Llama-2 70B")
     assert (big.x[19], big.y[19]) == (53 / 80, 20 / 80)
     assert big.text[19] == "<b>Llama-2 70B</b>, 80 layers<br>layers 53-72 (20 layers), block [53, 73)"
     assert mine.line.color == look.LIGHT.pruned
-    assert "mine" not in [trace.name for trace in published_figures.depth_paths().data]
+    assert "mine" not in [trace.name for trace in published.depth_paths().data]
 
 
 def test_cliffs_stand_in_order_with_ones_own_among_them():
-    figure = published_figures.cliffs((0.3, 0.3), "mine", dark=True)
+    figure = published.cliffs((0.3, 0.3), "mine", dark=True)
     assert [trace.name for trace in figure.data] == [
         "Qwen 7B, 14B", "Phi-2", "mine", "Mistral 7B", "Llama-2 70B", "Llama-2 7B, 13B",
     ]  # fmt: skip
     assert named(figure, "mine").line.color == look.DARK.pruned
     assert {note.text for note in figure.layout.annotations} >= {"30%", "40% to 55%"}
-    assert "mine" not in [trace.name for trace in published_figures.cliffs(None, "mine").data]
+    assert "mine" not in [trace.name for trace in published.cliffs(None, "mine").data]
 
 
 # Figures of the steps
@@ -149,51 +149,51 @@ def test_cliffs_stand_in_order_with_ones_own_among_them():
     ],
 )
 def test_the_stream_names_the_models_own_layers(n_layers, layers, states):
-    figure = published_figures.stream(n_layers)
+    figure = drawings.stream(n_layers)
     assert list(named(figure, "layers").text) == layers
     assert [text.strip("</b>") for text in named(figure, "states").text] == states
     assert sum(trace.name == "sum" for trace in figure.data) == len(layers)
 
 
 def test_turns_are_the_maps_first_row_with_its_minimum_marked():
-    bars = named(published_figures.turns(MAP), "measured")
+    bars = named(lesson_figures.turns(MAP), "measured")
     assert list(bars.y) == MAP.mean[0]
     assert [colour == look.LIGHT.pruned for colour in bars.marker.color] == [False, True, False, False]
-    assert "your drawing" not in [trace.name for trace in published_figures.turns(MAP, [None] * 4).data]
+    assert "your drawing" not in [trace.name for trace in lesson_figures.turns(MAP, [None] * 4).data]
 
 
 def test_own_drawing_lies_over_the_measurement_where_there_is_one():
-    own = named(published_figures.turns(MAP, [0.2, None, 0.4, None]), "your drawing")
+    own = named(lesson_figures.turns(MAP, [0.2, None, 0.4, None]), "your drawing")
     assert (list(own.x), list(own.y), own.mode) == ([0, 2], [0.2, 0.4], "markers")
 
 
 @pytest.mark.parametrize("length", [0.5, 2.0])
 def test_arrows_point_correctly_and_the_arc_names_the_distance(length):
-    figure = published_figures.arrows((1, 0), lesson.arrow(90, length))
+    figure = drawings.arrows((1, 0), lesson.arrow(90, length))
     tips = {note.name: (round(note.x, 6), round(note.y, 6)) for note in figure.layout.annotations}
     assert tips == {"before": (1, 0), "after": (0, length)}
     assert "90°, distance 0.500" in named(figure, "angle").hovertemplate
-    asked = published_figures.arrows((1, 0), lesson.arrow(90, length), scaled=False)
+    asked = drawings.arrows((1, 0), lesson.arrow(90, length), scaled=False)
     assert "0.5" not in str(asked.to_plotly_json()["data"][1]["text"])
     assert named(asked, "angle").hovertemplate is None
 
 
 def test_blocks_of_one_size_name_guess_and_best():
-    figure = published_figures.blocks_of_one_size(MAP, Block(2, 2), Block(1, 2))
+    figure = lesson_figures.blocks_of_one_size(MAP, Block(2, 2), Block(1, 2))
     assert list(named(figure, "distance").y) == MAP.mean[1]
     assert (
         "layers 1-2 (2 layers), block [1, 3)<br>distance 0.1500, 95 % interval 0.1070 to 0.1930"
         in named(figure, "distance").text
     )
     assert {note.text: note.x for note in figure.layout.annotations} == {"your guess": 2, "most similar": 1}
-    right = published_figures.blocks_of_one_size(MAP, Block(1, 2), Block(1, 2))
+    right = lesson_figures.blocks_of_one_size(MAP, Block(1, 2), Block(1, 2))
     assert [note.text for note in right.layout.annotations] == ["your guess, the best"]
 
 
 def test_revealed_curve_shows_intervals_drawing_and_possible_cliff():
     sweep = curve(0.65, 0.6, 0.3, 0.28)
     found = cliff.locate(sweep)
-    figure = published_figures.answers(sweep, found, [0.65, 0.5, None, 0.3], 2)
+    figure = lesson_figures.answers(sweep, found, [0.65, 0.5, None, 0.3], 2)
     assert list(named(figure, "measured").y) == [0.65, 0.6, 0.3, 0.28]
     assert (list(named(figure, "your drawing").x), list(named(figure, "your drawing").y)) == ([0, 1, 3], [0.65, 0.5, 0.3])
     assert max(named(figure, "95 % interval").y) == pytest.approx(sweep.points[0].interval[1])
@@ -205,7 +205,7 @@ def test_revealed_curve_shows_intervals_drawing_and_possible_cliff():
 
 def test_too_few_questions_draw_no_cliff_as_a_fact():
     sweep = curve(0.65, 0.6, 0.45, 0.4)
-    figure = published_figures.answers(sweep, cliff.locate(sweep))
+    figure = lesson_figures.answers(sweep, cliff.locate(sweep))
     assert [note.text for note in figure.layout.annotations] == ["a cliff may begin here"]
     assert "your drawing" not in [trace.name for trace in figure.data]
 
@@ -216,42 +216,42 @@ def test_rungs_are_points_in_the_colours_of_their_meaning():
         Point(n, start, acc, 0.05, n_samples=100, loss=loss, loss_stderr=0.1, n_texts=8) for n, start, acc, loss in measured
     )
     ladder = [Rung("unpruned", whole, "unpruned"), Rung("pruned", cut, "pruned"), Rung("50 steps", healed, "healed")]
-    figure = published_figures.rungs(ladder, "loss", Lines(0.25, 0.3))
+    figure = lesson_figures.rungs(ladder, "loss", Lines(0.25, 0.3))
     colours = look.LIGHT
     assert [(trace.name, trace.x[0], trace.marker.color) for trace in figure.data] == [
         ("unpruned", 2.0, colours.unpruned), ("pruned", 4.0, colours.pruned), ("50 steps", 3.0, colours.healed),
     ]  # fmt: skip
-    accuracy = published_figures.rungs(ladder, "acc", Lines(0.25, 0.3))
+    accuracy = lesson_figures.rungs(ladder, "acc", Lines(0.25, 0.3))
     assert (named(accuracy, "chance").x[0], named(accuracy, "majority").x[0]) == (0.25, 0.3)
     bars, (low, high) = named(accuracy, "50 steps").error_x, healed.interval
     assert (bars.arrayminus[0], bars.array[0]) == (pytest.approx(0.45 - low), pytest.approx(high - 0.45))
-    drawn = published_figures.rungs(ladder, "loss", None, [None, None, 2.5])
+    drawn = lesson_figures.rungs(ladder, "loss", None, [None, None, 2.5])
     assert (named(drawn, "your drawing").x, named(drawn, "your drawing").y) == ((2.5,), (2,))
 
 
 def test_distance_against_damage_shows_measured_blocks_and_names_two():
-    figure = published_figures.distance_and_damage(MAP, DAMAGE, 1)
+    figure = lesson_figures.distance_and_damage(MAP, DAMAGE, 1)
     assert (list(named(figure, "blocks").x), list(named(figure, "blocks").y)) == ([0.30, 0.10, 0.40], [2.0, 0.1, 0.4])
     assert named(figure, "best in both").x == (0.10,)
     other = replace(DAMAGE, increase=[[0.05, 0.1, None, -0.1], [3.0, 0.2, 0.5]])
-    figure = published_figures.distance_and_damage(MAP, other, 1)
+    figure = lesson_figures.distance_and_damage(MAP, other, 1)
     assert (named(figure, "most similar").x[0], named(figure, "lowest loss increase").x[0]) == (0.10, 0.40)
-    guessed = published_figures.distance_and_damage(MAP, other, 1, Block(1, 1))
+    guessed = lesson_figures.distance_and_damage(MAP, other, 1, Block(1, 1))
     assert named(guessed, "most similar, yours").x[0] == 0.10
     assert figure.layout.yaxis.type == "linear", "a block whose removal helps has no place on a logarithmic axis"
-    assert published_figures.distance_and_damage(MAP, replace(DAMAGE, increase=[[None] * 4]), 1).data[0].x == ()
+    assert lesson_figures.distance_and_damage(MAP, replace(DAMAGE, increase=[[None] * 4]), 1).data[0].x == ()
 
 
 # For a class
 
 
 def test_right_answers_of_a_class_stand_out_after_the_reveal():
-    before = published_figures.votes(["1", "2", "<b>"], [2, 0, 1], None)
+    before = lesson_figures.votes(["1", "2", "<b>"], [2, 0, 1], None)
     bars = named(before, "answers")
     assert (list(bars.x), list(bars.y)) == ([2, 0, 1], [0, 1, 2]), "few answers are a list"
     assert len(set(bars.marker.color)) == 1
     assert bars.hovertext[2].startswith("&lt;b&gt;")
-    after = published_figures.votes([str(n) for n in range(26)], [1] * 26, {3, 4})
+    after = lesson_figures.votes([str(n) for n in range(26)], [1] * 26, {3, 4})
     bars = named(after, "answers")
     assert [place for place, shade in enumerate(bars.marker.color) if shade == look.LIGHT.pruned] == [3, 4]
     assert list(bars.y) == [1] * 26
@@ -260,7 +260,7 @@ def test_right_answers_of_a_class_stand_out_after_the_reveal():
 
 def test_points_of_the_lessons_curve_are_filled_where_significant():
     sweep = curve(0.65, 0.64, 0.3, 0.28)
-    measured = named(published_figures.answers(sweep, cliff.locate(sweep)), "measured")
+    measured = named(lesson_figures.answers(sweep, cliff.locate(sweep)), "measured")
     assert list(measured.marker.symbol) == ["circle-open", "circle-open", "circle", "circle"]
     assert measured.line.color == look.translucent(look.LIGHT.pruned, curves.GUIDE), "a dip is no story"
 
@@ -281,6 +281,6 @@ def test_enlarged_charts_show_the_same_in_larger_type():
 def test_settings_other_than_pixel_lengths_do_not_grow():
     strip = look.enlarged(maps.layer_strip(4, Block(1, 2)), 1.5)
     assert strip.data[0].width == 0.86
-    arrows = look.enlarged(published_figures.arrows((1, 0), (0, 1)), 1.5)
+    arrows = look.enlarged(drawings.arrows((1, 0), (0, 1)), 1.5)
     assert {(note.x, note.y) for note in arrows.layout.annotations} == {(1, 0), (0, 1)}
     assert arrows.layout.annotations[0].arrowwidth == 1.5 * 3.5

@@ -7,7 +7,7 @@ import pytest
 from analysis.charts import data, runs
 from analysis.charts.curves import GUIDE
 from analysis.charts.look import ACCURACY, BITS, LOSS, translucent
-from analysis.charts.runs import Drawn
+from analysis.charts.runs import DrawnRun
 from analysis.experiments.accuracy.points import Lines
 from analysis.experiments.maps.distance_spec import Best
 from analysis.results.compared import changes
@@ -29,7 +29,7 @@ def named(figure, name):
 
 
 def test_maps_of_any_depth_stand_on_the_same_axes():
-    maps = [Drawn(small(), "small", 0), Drawn(fakes.distances(), "large", 1)]
+    maps = [DrawnRun(small(), "small", 0), DrawnRun(fakes.distances(), "large", 1)]
     distance, path = runs.distance_curves(maps), runs.path_curves(maps)
     assert list(named(distance, "small").x) == [0.25, 0.5, 0.75]
     assert list(named(distance, "small").y) == [0.1, 0.2, 0.3]
@@ -39,7 +39,7 @@ def test_maps_of_any_depth_stand_on_the_same_axes():
 
 
 def test_only_the_reference_is_dashed_and_looks_differ():
-    maps = [Drawn(small(), "a", 0, pinned=True), Drawn(small(), "b", 1), Drawn(small(), "c", 2)]
+    maps = [DrawnRun(small(), "a", 0, pinned=True), DrawnRun(small(), "b", 1), DrawnRun(small(), "c", 2)]
     for dark in (False, True):
         traces = runs.distance_curves(maps, dark=dark).data
         assert [trace.line.dash != "solid" for trace in traces] == [True, False, False]
@@ -49,7 +49,7 @@ def test_only_the_reference_is_dashed_and_looks_differ():
 
 def test_every_set_of_questions_has_its_chance_line():
     two = replace(fakes.sweep(), lines=Lines(0.5, 0.5))
-    curves = [Drawn(fakes.sweep(), "four options", 0), Drawn(fakes.sweep(), "again", 1), Drawn(two, "two options", 2)]
+    curves = [DrawnRun(fakes.sweep(), "four options", 0), DrawnRun(fakes.sweep(), "again", 1), DrawnRun(two, "two options", 2)]
     figure = runs.score_curves(curves, ACCURACY)
     levels = [trace.name for trace in figure.data if trace.name.startswith("chance")]
     assert levels == ["chance, 25.0%", "chance, 50.0%"]
@@ -62,17 +62,17 @@ def test_points_are_filled_only_where_significantly_different_from_unpruned():
     curve = fakes.sweep(answers=True)
     for measure in (ACCURACY, LOSS, BITS):
         for pinned, look in ((False, 0), (True, 1), (False, len(runs.LOOKS) + 2)):
-            trace = runs.score_curves([Drawn(curve, "a", look, pinned=pinned)], measure).data[-1]
+            trace = runs.score_curves([DrawnRun(curve, "a", look, pinned=pinned)], measure).data[-1]
             moved = changes.against_unpruned(curve, measure.quantity)
             is_filled = [not symbol.endswith("-open") for symbol in trace.marker.symbol]
             assert is_filled == [change is not None and change.is_significant for change in moved]
             assert {True, False} == set(is_filled)
             assert "paired with the unpruned model" in trace.text[3] or "not paired" in trace.text[3]
-    assert "filled: significant" in runs.score_curves([Drawn(curve, "a", 0)], ACCURACY).layout.xaxis.title.text
+    assert "filled: significant" in runs.score_curves([DrawnRun(curve, "a", 0)], ACCURACY).layout.xaxis.title.text
 
 
 def test_runs_of_equal_n_are_shifted_but_their_data_not():
-    figure = runs.score_curves([Drawn(fakes.sweep(), name, look) for look, name in enumerate("abc")], ACCURACY)
+    figure = runs.score_curves([DrawnRun(fakes.sweep(), name, look) for look, name in enumerate("abc")], ACCURACY)
     places = [named(figure, name).x for name in "abc"]
     depth = fakes.sweep().n_layers
     assert all(len({round(at * depth, 3) for at in same}) == 3 for same in zip(*places, strict=True))
@@ -87,12 +87,12 @@ def test_runs_of_equal_n_are_shifted_but_their_data_not():
 
 
 def test_a_line_between_points_only_guides_the_eye():
-    trace = runs.score_curves([Drawn(fakes.sweep(), "a", 0)], ACCURACY).data[-1]
+    trace = runs.score_curves([DrawnRun(fakes.sweep(), "a", 0)], ACCURACY).data[-1]
     assert trace.line.color == trace.error_y.color == translucent(trace.marker.color, GUIDE)
 
 
 def test_more_runs_than_shades_still_look_different():
-    maps = [Drawn(small(), str(look), look) for look in range(2 * len(runs.LOOKS))]
+    maps = [DrawnRun(small(), str(look), look) for look in range(2 * len(runs.LOOKS))]
     traces = runs.distance_curves(maps).data
     assert len({(trace.line.color, trace.marker.symbol) for trace in traces}) == len(maps)
 
@@ -100,13 +100,13 @@ def test_more_runs_than_shades_still_look_different():
 def test_long_legend_names_take_one_column_and_keep_plot_height():
     heights = []
     for name in ("short", "Wikipedia 32 × 256"):
-        layout = runs.distance_curves([Drawn(small(), f"{name} {i}", i) for i in range(4)]).layout
+        layout = runs.distance_curves([DrawnRun(small(), f"{name} {i}", i) for i in range(4)]).layout
         heights.append((layout.height - layout.margin.t, layout.legend.entrywidth))
     assert heights == [(heights[0][0], 0.5), (heights[0][0], 1)]
 
 
 def test_names_cannot_bring_markup():
-    figure = runs.distance_curves([Drawn(small(), "<b>x</b>", 0)])
+    figure = runs.distance_curves([DrawnRun(small(), "<b>x</b>", 0)])
     assert figure.data[0].name == "&lt;b&gt;x&lt;/b&gt;"
 
 
@@ -132,7 +132,7 @@ def test_maps_of_other_depth_cannot_be_subtracted():
 
 
 def test_heals_are_orange_with_their_steps_and_shares():
-    heals = [Drawn(fakes.heal(), "quick", 0), Drawn(fakes.heal(20), "growing", 1)]
+    heals = [DrawnRun(fakes.heal(), "quick", 0), DrawnRun(fakes.heal(20), "growing", 1)]
     figure = runs.heal_curves(heals)
     assert list(named(figure, "quick").x) == [0, 10, 20, 30, 40, 50]
     assert named(figure, "unpruned").y[0] == 2.43
@@ -143,5 +143,5 @@ def test_heals_are_orange_with_their_steps_and_shares():
 
 def test_damage_stands_on_relative_depth():
     damage = fakes.damage()
-    trace = runs.damage_curves([Drawn(damage, "damage", 0)]).data[0]
+    trace = runs.damage_curves([DrawnRun(damage, "damage", 0)]).data[0]
     assert (trace.x[5], trace.y[5]) == (0.2, damage.best[5].increase)

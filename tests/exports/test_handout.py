@@ -3,19 +3,21 @@
 import re
 import xml.etree.ElementTree as ElementTree
 
-from analysis.exports.handout import Axes, Handout, Strip, Task, html
+from analysis.exports.handout import Handout, HandoutAxes, HandoutStrip, HandoutTask, html
 from analysis.results.words.exercises import Exercise
 
 EVIL = '<script>alert("x")</script>'
-AXES = Axes(["0", "1", "2"], "n", [(0.0, "0 %"), (0.5, "50 %"), (1.0, "100 %")], [0.5], [("halfway", 0.25)])
+AXES = HandoutAxes(["0", "1", "2"], "n", [(0.0, "0 %"), (0.5, "50 %"), (1.0, "100 %")], [0.5], [("halfway", 0.25)])
 SHEET = Handout(
     "A lesson",
     ["Measured on toy."],
     [
-        Task("Turns", "Draw.", AXES, (), "ANSWER-CURVE", "NOTE-CURVE"),
-        Task("Bars", "Draw bars.", Axes(["a", "b"], "", [(0, "0"), (4, "4")], [3.0], bars=True), (), "ANSWER-BARS"),
-        Task("Block", "Mark.", Strip(30), (), "ANSWER-BLOCK"),
-        Task("Tick", "Which?", None, ("one", "two"), "ANSWER-TICK"),
+        HandoutTask("Turns", "Draw.", AXES, (), "ANSWER-CURVE", "NOTE-CURVE"),
+        HandoutTask(
+            "Bars", "Draw bars.", HandoutAxes(["a", "b"], "", [(0, "0"), (4, "4")], [3.0], bars=True), (), "ANSWER-BARS"
+        ),
+        HandoutTask("Block", "Mark.", HandoutStrip(30), (), "ANSWER-BLOCK"),
+        HandoutTask("Tick", "Which?", None, ("one", "two"), "ANSWER-TICK"),
     ],
     [Exercise("Angle", "How many degrees?", "degrees", 25.4, 0.5, "SOLUTION")],
     "Left out.",
@@ -52,9 +54,9 @@ def test_axes_and_strips_are_drawn_to_scale():
 
 
 def test_any_text_is_text_and_nothing_is_fetched():
+    axes = HandoutAxes([EVIL], EVIL, [(0, EVIL), (1, EVIL)], (), [(EVIL, 0.5)])
     evil = Handout(
-        EVIL, [EVIL], [Task(EVIL, EVIL, Axes([EVIL], EVIL, [(0, EVIL), (1, EVIL)], (), [(EVIL, 0.5)]), (), EVIL, EVIL),
-                       Task(EVIL, EVIL, None, (EVIL,), EVIL)],
+        EVIL, [EVIL], [HandoutTask(EVIL, EVIL, axes, (), EVIL, EVIL), HandoutTask(EVIL, EVIL, None, (EVIL,), EVIL)],
         [Exercise(EVIL, EVIL, EVIL, 1, 1, EVIL)], EVIL,
     )  # fmt: skip
     for solved in (False, True):

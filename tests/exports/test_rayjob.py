@@ -103,9 +103,9 @@ RAYJOB = record(
 )
 
 
-def cluster(**changes) -> rayjob.Cluster:
+def cluster(**changes) -> rayjob.KubernetesCluster:
     usual = {"image": "layerscope:ray", "claim": "cache", "secret": "ray-token", "name": "a-map", "memory_bytes": 4 * GIB}
-    return rayjob.Cluster(**{**usual, **changes})
+    return rayjob.KubernetesCluster(**{**usual, **changes})
 
 
 def pods(made: dict) -> list[dict]:

@@ -25,7 +25,7 @@ from analysis.experiments.accuracy.points import Point
 from analysis.exports import card as model_card
 from analysis.exports import page as one_page
 from analysis.exports import report
-from analysis.exports.document import Document, Picture, Section, Table, code, fenced, text
+from analysis.exports.document import Document, Picture, Section, TextTable, code, fenced, text
 from analysis.exports.spec import ReloadCheck
 from analysis.models.source import identity
 from analysis.models.source.model_spec import ModelSpec
@@ -133,7 +133,7 @@ def test_report_card_and_command_line_agree_on_a_heal(stored):
     assert any(said.startswith("Below the unpruned model on 32 texts of Wikipedia, because") for said in wanted)
     report = next(section for section in make().sections if section.title == "Healing runs").sentences[0]
     card = model_card.of(fakes.MODEL, fakes.FACTS, CUT, heal=heal, adapter=heal.adapter, check=CHECK)
-    lines = answers.ANSWERS["heal"].lines(heal, None)
+    lines = answers.PRINTERS["heal"].lines(heal, None)
     for said in wanted:
         assert said in report
         assert text(said) in card
@@ -399,12 +399,12 @@ def test_text_code_and_fences_hold_anything():
     assert text("a|b\n# c") == r"a\|b \# c"
     assert code("a`b") == "`` a`b ``"
     assert fenced("x\n````\ny").startswith("`````\n")
-    assert Table(["a"], [["x|y"], ["<b>"]]).markdown().splitlines()[2:] == [r"| x\|y |", r"| \<b\> |"]
+    assert TextTable(["a"], [["x|y"], ["<b>"]]).markdown().splitlines()[2:] == [r"| x\|y |", r"| \<b\> |"]
 
 
 def test_a_hostile_name_is_text_everywhere_in_the_page():
     chart = Figure({"data": [{"x": [1], "y": [2], "name": EVIL}], "layout": {"title": {"text": EVIL}}})
-    section = Section(EVIL, [EVIL], [Picture(chart, chart, EVIL)], [Table([EVIL], [[EVIL]])], [EVIL], [(EVIL, EVIL)])
+    section = Section(EVIL, [EVIL], [Picture(chart, chart, EVIL)], [TextTable([EVIL], [[EVIL]])], [EVIL], [(EVIL, EVIL)])
     page = one_page.html(Document(EVIL, [EVIL], [section]))
     assert EVIL not in page
     seen = Cells(page)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.charts import lesson
+from analysis.charts import published
 from analysis.data.spec import BenchmarkSpec
 from analysis.results.compared.plateaus import Plateau, PlateauPoint, movers, plateaus
 from tests.support import fakes
@@ -22,7 +22,7 @@ def test_models_of_any_depth_share_a_scale_with_their_intervals():
         step, point = curve.steps[5], sweep.points[5]
         assert (step.n, step.share) == (5, 5 / sweep.n_layers)
         assert (step.above, step.low, step.high) == pytest.approx((point.acc - 0.25, *(end - 0.25 for end in point.interval)))
-    figure = lesson.plateaus(curves)
+    figure = published.plateaus(curves)
     line = next(trace for trace in figure.data if trace.name == "two")
     assert list(line.x) == [n / 20 for n in range(16)]
     assert line.error_y.array[5] == pytest.approx(curves[1].steps[5].high - curves[1].steps[5].above)

@@ -9,7 +9,7 @@ import streamlit as st
 
 from analysis.charts import runs as run_figures
 from analysis.charts.look import ACCURACY, BITS, LOSS
-from analysis.charts.runs import Drawn
+from analysis.charts.runs import DrawnRun
 from analysis.core.experiment import TITLES
 from analysis.results.compared import differences
 from analysis.results.compared import runs as run_table
@@ -31,12 +31,14 @@ def show(picked: list[Found], reference: Found | None) -> None:
         reference: drawn dashed whether it is ticked or not.
     """
     runs = [*([reference] if reference else []), *(run for run in picked if reference is None or run.id != reference.id)]
-    drawn: dict[str, list[Drawn]] = {}
+    drawn: dict[str, list[DrawnRun]] = {}
     for kind in summaries.kinds():
         same = [run for run in runs if run.kind == kind]
         for run, name in zip(same, run_table.labels(same), strict=True):
             pinned = reference is not None and run.id == reference.id
-            drawn.setdefault(kind, []).append(Drawn(run.result, name, state.look(kind, run.id, [r.id for r in same]), pinned))
+            drawn.setdefault(kind, []).append(
+                DrawnRun(run.result, name, state.look(kind, run.id, [r.id for r in same]), pinned)
+            )
     sections = {"distances": _maps, "sweep": _curves, "heal": _heals, "damage": _damage}
     for kind, section in sections.items():
         if kind in drawn:
@@ -50,7 +52,7 @@ def show(picked: list[Found], reference: Found | None) -> None:
     _data({kind: same for kind, same in drawn.items() if kind in _TITLES})
 
 
-def _split(drawn: list[Drawn], alike: Callable[[Drawn, Drawn], bool], why: words.Markdown) -> list[Drawn]:
+def _split(drawn: list[DrawnRun], alike: Callable[[DrawnRun, DrawnRun], bool], why: words.Markdown) -> list[DrawnRun]:
     """Those that may share an axis with the first; the others are named."""
     kept = [one for one in drawn if alike(drawn[0], one)]
     left = [one.name for one in drawn if not alike(drawn[0], one)]
@@ -74,7 +76,7 @@ def _chip(conditions: list[Condition], texts: str = "Loss") -> None:
     )
 
 
-def _maps(drawn: list[Drawn]) -> None:
+def _maps(drawn: list[DrawnRun]) -> None:
     st.header("Maps on relative depth", anchor=False)
     kept = _split(drawn, lambda a, b: a.result.spec.metric == b.result.spec.metric, "they measure another distance.")
     names, dark = ", ".join(one.name for one in kept), theme.is_dark()
@@ -91,7 +93,7 @@ def _maps(drawn: list[Drawn]) -> None:
     _difference(kept)
 
 
-def _curves(drawn: list[Drawn]) -> None:
+def _curves(drawn: list[DrawnRun]) -> None:
     st.header("Curves on relative depth", anchor=False)
     dark = theme.is_dark()
     asked = [one for one in drawn if any(point.acc is not None for point in one.result.points)]
@@ -121,7 +123,7 @@ def _curves(drawn: list[Drawn]) -> None:
             st.caption("In bits per byte, because these models have different vocabularies.")
 
 
-def _say_questions(drawn: list[Drawn]) -> None:
+def _say_questions(drawn: list[DrawnRun]) -> None:
     """Return the chance line of each question set."""
     levels: dict[str, float] = {}
     for one in drawn:
@@ -134,7 +136,7 @@ def _say_questions(drawn: list[Drawn]) -> None:
         st.caption(f"Dotted: chance, {said}. Bars: 95 % intervals (Wilson).")
 
 
-def _heals(drawn: list[Drawn]) -> None:
+def _heals(drawn: list[DrawnRun]) -> None:
     st.header("Healing runs", anchor=False)
     dark = theme.is_dark()
     left, right = st.columns(2, gap="medium")
@@ -153,12 +155,12 @@ def _heals(drawn: list[Drawn]) -> None:
         st.caption("100 % is the unpruned model's loss, 0 % the pruned model's loss, each on the held-out text of the run.")
 
 
-def _same_healed(a: Drawn, b: Drawn) -> bool:
+def _same_healed(a: DrawnRun, b: DrawnRun) -> bool:
     models = (a.result.spec.model, b.result.spec.model)
     return models[0].identity == models[1].identity and differences.same_tokens(a.result, b.result)
 
 
-def _damage(drawn: list[Drawn]) -> None:
+def _damage(drawn: list[DrawnRun]) -> None:
     st.header("Loss increase on relative depth", anchor=False)
     left, _ = st.columns(2, gap="medium")
     with left:
@@ -169,7 +171,7 @@ def _damage(drawn: list[Drawn]) -> None:
         chart.show(run_figures.damage_curves(kept, dark=theme.is_dark()), key="runs-damage", alt=alt, file_name="damage")
 
 
-def _difference(drawn: list[Drawn]) -> None:
+def _difference(drawn: list[DrawnRun]) -> None:
     """Draw the difference of two of the maps, chosen here; a sentence where no two are of one model.
 
     Args:
@@ -193,7 +195,7 @@ def _difference(drawn: list[Drawn]) -> None:
         chart.show(figure, key="runs-difference", alt=alt, file_name="map-difference")
 
 
-def _choice(usable: list[Drawn]) -> tuple[Drawn, Drawn]:
+def _choice(usable: list[DrawnRun]) -> tuple[DrawnRun, DrawnRun]:
     """The two maps: at first the second one minus the first, which is the reference if one is pinned."""
     names = [one.name for one in usable]
     one, other = st.columns(2, gap="small")
@@ -204,12 +206,12 @@ def _choice(usable: list[Drawn]) -> tuple[Drawn, Drawn]:
     return first, partners[other.selectbox("minus", range(len(partners)), 0, beside.__getitem__, key=key)]
 
 
-def _model(drawn: Drawn) -> tuple[str, int]:
+def _model(drawn: DrawnRun) -> tuple[str, int]:
     spec = drawn.result.spec.model
     return spec.identity or spec.source, drawn.result.n_layers
 
 
-def _said(first: Drawn, second: Drawn) -> str:
+def _said(first: DrawnRun, second: DrawnRun) -> str:
     """Return the distance between two maps, and its effect on the choice of layers, in words."""
     values = np.array([value for row in run_figures.map_difference(first.result, second.result) for value in row])
     pairs = list(zip(first.result.best, second.result.best, strict=True))
@@ -226,7 +228,7 @@ def _said(first: Drawn, second: Drawn) -> str:
     )
 
 
-def _data(drawn: dict[str, list[Drawn]]) -> None:
+def _data(drawn: dict[str, list[DrawnRun]]) -> None:
     """Draw a folded panel with one tab per kind."""
     tables = {kind: _rows(kind, runs) for kind, runs in drawn.items()}
     if "heal" in drawn:
@@ -240,13 +242,13 @@ def _data(drawn: dict[str, list[Drawn]]) -> None:
                 chart.table(rows, key=f"t-runs-{kind}", alt=f"{title} of the drawn runs", file_name=f"runs-{kind}")
 
 
-def _rows(kind: str, drawn: list[Drawn]) -> list[dict[str, Any]]:
+def _rows(kind: str, drawn: list[DrawnRun]) -> list[dict[str, Any]]:
     if kind == "heal":
         return [_heal(one) for one in drawn]
     return [row for one in drawn for row in (_points(one) if kind == "sweep" else _best(one))]
 
 
-def _best(one: Drawn) -> list[dict[str, Any]]:
+def _best(one: DrawnRun) -> list[dict[str, Any]]:
     result = one.result
     name = "distance" if result.kind == "distances" else "increase"
     return [
@@ -259,7 +261,7 @@ def _best(one: Drawn) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _points(one: Drawn) -> list[dict[str, Any]]:
+def _points(one: DrawnRun) -> list[dict[str, Any]]:
     lines = one.result.lines
     return [
         {
@@ -272,7 +274,7 @@ def _points(one: Drawn) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _heal(one: Drawn) -> dict[str, Any]:
+def _heal(one: DrawnRun) -> dict[str, Any]:
     result = one.result
     losses = {
         f"loss {name}": point.loss if point else None
@@ -282,7 +284,7 @@ def _heal(one: Drawn) -> dict[str, Any]:
     return {"run": one.name, "block": result.spec.block.describe(), "steps": result.total_steps, **losses, **recovered}
 
 
-def _steps(drawn: list[Drawn]) -> list[dict[str, Any]]:
+def _steps(drawn: list[DrawnRun]) -> list[dict[str, Any]]:
     return [
         {"run": one.name, "step": check.step, "loss": check.loss, "loss_stderr": check.loss_stderr}
         for one in drawn

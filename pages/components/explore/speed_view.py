@@ -5,7 +5,7 @@ from dataclasses import replace
 import streamlit as st
 
 from analysis import jobs
-from analysis.charts import curves
+from analysis.charts import speed as speed_charts
 from analysis.core.blocks import PartSet, Removal
 from analysis.experiments.speed.speed_spec import SpeedResult, SpeedSpec
 from analysis.models.source.model_spec import ModelSpec
@@ -77,7 +77,7 @@ def show(shown: Found | None, job: jobs.Job | None, cut: Cut, strategy: Strategy
         "Time to", list(_FIELDS), format_func=_FIELDS.get, default="decode", required=True, key="speed-field",
         label_visibility="collapsed", persist_state="session",
     )  # fmt: skip
-    figure = curves.speed_chart(result, field, reach=cut.n, dark=theme.is_dark(), height=350)
+    figure = speed_charts.speed_chart(result, field, reach=cut.n, dark=theme.is_dark(), height=350)
     alt = f"{_FIELDS[field]}, milliseconds against removed layers, {len(result.of_layers)} measured."
     chart.show(figure, key=CHART, alt=alt, file_name=f"speed-{field}")
     cut_marks.show({CHART: chart_marks.of_speed(result, field)}, cut, strategy)

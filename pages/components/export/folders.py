@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import streamlit as st
 
+from analysis.core import disk
 from analysis.core.blocks import PartSet, removal, written
 from analysis.core.errors import LayerscopeError, SpecError
 from analysis.exports import folders
@@ -56,7 +57,7 @@ def show(choice: Choice, format: str = "hf") -> ExportSpec | None:
         return None
     left_out = removal(choice.cut.layers) if choice.cut.layers else None  # single parts stay, as zeros
     needed = sizes.savings(choice.facts, left_out).kept_parameters * DTYPES[dtype]
-    free, taken = folders.free_bytes(), folders.folder(spec.name).exists()
+    free, taken = disk.free_bytes(folders.root()), folders.folder(spec.name).exists()
     about.caption(f"About {words.size(needed)} in exports/{words.plain(spec.name)}, {words.size(free)} free.")
     if isinstance(choice.cut, PartSet):
         st.caption(

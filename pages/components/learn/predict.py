@@ -90,10 +90,10 @@ class Axes:
     bars: bool = False
     """Whether places are things apart, so that no line joins them."""
 
-    def printed(self) -> handout.Axes:
+    def printed(self) -> handout.HandoutAxes:
         """Return the axes on paper."""
         named = [(tick, f"{tick:.0%}" if self.percent else f"{tick:.{min(self.digits, 1)}f}") for tick in self.ticks]
-        return handout.Axes(self.places, self.axis, named, self.given, list((self.levels or {}).items()), self.bars)
+        return handout.HandoutAxes(self.places, self.axis, named, self.given, list((self.levels or {}).items()), self.bars)
 
 
 @dataclass(frozen=True)

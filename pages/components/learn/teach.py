@@ -8,7 +8,7 @@ from typing import Protocol
 import streamlit as st
 
 from analysis.exports import handout
-from analysis.exports.handout import Handout, Task
+from analysis.exports.handout import Handout, HandoutTask
 from analysis.results.words import exercises
 from pages.components.learn import lesson, stored
 from pages.components.learn.notes import Note
@@ -23,7 +23,7 @@ class Step(Protocol):
     TITLE: str
     NOTE: Note
 
-    def tasks(self, shown: Shown) -> list[Task]:
+    def tasks(self, shown: Shown) -> list[HandoutTask]:
         """Return the questions on paper; none where their result is missing."""
 
 

@@ -11,6 +11,7 @@ import yaml
 
 from analysis import jobs
 from analysis.cli import main
+from analysis.core import disk
 from analysis.core.blocks import Block, LayerSet
 from analysis.exports import folders
 from analysis.exports.spec import ExportResult, ExportSpec, ReloadCheck
@@ -202,7 +203,7 @@ def test_no_path_can_be_typed(app, known, name):
 
 
 def test_a_full_disk_is_reported_before_anything_is_done(app, known, monkeypatch):
-    monkeypatch.setattr(folders, "free_bytes", lambda at=None: 1000)
+    monkeypatch.setattr(disk, "free_bytes", lambda path: 1000)
     at = app("pages/export.py")
     assert "The disk has only 1.0 kB free" in texts(at)
     assert save_button(at).disabled

@@ -78,7 +78,7 @@ def test_a_revision_in_the_address_is_in_the_box(app, loopback):
 
 
 def test_search_finds_and_a_click_picks(app, monkeypatch, loopback):
-    found = [hub.Found("org/tiny-llama", 12_345, 1_100_000_000, True), hub.Found("org/tiny", 3, None, False)]
+    found = [hub.HubModel("org/tiny-llama", 12_345, 1_100_000_000, True), hub.HubModel("org/tiny", 3, None, False)]
     at = searched(app, monkeypatch, lambda said, endpoint: {"found": found})
     labels = [read(button.label) for button in at.button if button.key.startswith("hub-pick")]
     assert labels == ["org/tiny-llama · 1.1 B parameters · 12.3 k downloads · gated", "org/tiny · 3 downloads"]

@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from analysis.charts import lesson as learn_figures
-from analysis.exports.handout import Task
+from analysis.charts import drawings
+from analysis.exports.handout import HandoutTask
 from analysis.results.words import lesson as plane
 from pages.components.learn import predict
 from pages.components.learn.lesson import Lesson
@@ -53,15 +53,15 @@ def show(lesson: Lesson, shown: Shown) -> None:
             st.markdown(f"**{angle}° / 180° = {distance:.2f}**: {said(distance)}. The length does not matter.")
             told += f": angular distance {distance:.3f}, independent of their lengths"
         chart.show(
-            learn_figures.arrows(before, after, scaled=not is_open, dark=theme.is_dark()), key="learn-arrows",
+            drawings.arrows(before, after, scaled=not is_open, dark=theme.is_dark()), key="learn-arrows",
             file_name="angle", toolbar=False, alt=f"Two arrows {told}.",
         )  # fmt: skip
 
 
-def tasks(shown: Shown) -> list[Task]:
+def tasks(shown: Shown) -> list[HandoutTask]:
     """Return the questions on paper."""
     asked = poll(shown)[0]
-    return [Task(TITLE, asked.asked, None, asked.options, verdict(None))]
+    return [HandoutTask(TITLE, asked.asked, None, asked.options, verdict(None))]
 
 
 def poll(shown: Shown) -> list[Question]:

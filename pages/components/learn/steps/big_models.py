@@ -4,10 +4,10 @@ import html
 
 import streamlit as st
 
-from analysis.charts import lesson as published_figures
+from analysis.charts import published
 from analysis.core.blocks import Block
 from analysis.experiments.maps.distance_spec import DistanceResult
-from analysis.exports.handout import Strip, Task
+from analysis.exports.handout import HandoutStrip, HandoutTask
 from analysis.results.compared import cliff as cliffs
 from analysis.results.compared import plateaus
 from analysis.results.words import lesson as guesses
@@ -67,10 +67,10 @@ def show(lesson: Lesson, shown: Shown) -> None:
             _plateaus()
 
 
-def tasks(shown: Shown) -> list[Task]:
+def tasks(shown: Shown) -> list[HandoutTask]:
     """Return the questions on paper."""
     asked = f"{BIG.name} has {BIG.n_layers} layers. Mark the {SIZE} consecutive layers that change its stream least."
-    return [Task(TITLE, asked, Strip(BIG.n_layers), (), verdict(None))]
+    return [HandoutTask(TITLE, asked, HandoutStrip(BIG.n_layers), (), verdict(None))]
 
 
 def poll(shown: Shown) -> list[Question]:
@@ -95,7 +95,7 @@ def _paths(distances: DistanceResult | None, name: str, guess: tuple[float, floa
     best, n_layers = (distances.best, distances.n_layers) if distances else ([], 0)
     own = marker.removed()
     places = [(own.start / n_layers, own.size / n_layers)] if isinstance(own, Block) and n_layers else []
-    figure = published_figures.depth_paths(best, n_layers, name, guess=guess, dark=theme.is_dark())
+    figure = published.depth_paths(best, n_layers, name, guess=guess, dark=theme.is_dark())
     chart.show(
         marker.on(figure, places, "Selected layers: not one block"), key="learn-paths",
         file_name="by-depth",
@@ -114,7 +114,7 @@ def _cliffs(shown: Shown, name: str) -> None:
     if cliff and shown.sweep and cliff.latest is not None:
         own = (cliff.earliest / shown.sweep.n_layers, cliff.latest / shown.sweep.n_layers)
     chart.show(
-        published_figures.cliffs(own, name, dark=theme.is_dark()), key="learn-cliffs", file_name="cliffs",
+        published.cliffs(own, name, dark=theme.is_dark()), key="learn-cliffs", file_name="cliffs",
         alt="Share of layers at which answers collapse: Qwen 20 %, Phi-2 25 %, Mistral 35 %, Llama-2 40 to 55 %.",
     )  # fmt: skip
     if cliff is None:
@@ -141,7 +141,7 @@ def _plateaus() -> None:
         stored.missing("This program has no bundled accuracy curves.", "pages/model.py", "Choose a model")
         return
     chart.show(
-        published_figures.plateaus(curves, dark=theme.is_dark()), key="learn-plateaus", file_name="plateaus",
+        published.plateaus(curves, dark=theme.is_dark()), key="learn-plateaus", file_name="plateaus",
         alt=f"Accuracy above chance against the share of layers removed, {len(curves)} curves of small real models.",
     )  # fmt: skip
     told = [words.plain(f"{curve.name}: {curve.sentence}") for curve in curves]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from analysis.core.blocks import Block
-from analysis.exports.handout import Task
+from analysis.exports.handout import HandoutTask
 from analysis.results.compared import cliff as cliffs
 from analysis.results.words import exercises
 from analysis.results.words import lesson as guesses
@@ -95,10 +95,12 @@ def _exercises(lesson: Lesson, shown: Shown) -> None:
         stored.missing(said, "pages/explore.py", "Measure more")
 
 
-def tasks(shown: Shown) -> list[Task]:
+def tasks(shown: Shown) -> list[HandoutTask]:
     """Return the questions on paper."""
     return [
-        Task(question.asked, "Tick one.", None, question.options, f"{question.options[question.right]}. {question.because}")
+        HandoutTask(
+            question.asked, "Tick one.", None, question.options, f"{question.options[question.right]}. {question.because}"
+        )
         for question in QUESTIONS
     ]
 

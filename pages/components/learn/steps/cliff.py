@@ -7,7 +7,7 @@ import streamlit as st
 from analysis.charts import curves
 from analysis.charts import lesson as learn_figures
 from analysis.experiments.accuracy.sweep_spec import SweepResult
-from analysis.exports.handout import Task
+from analysis.exports.handout import HandoutTask
 from analysis.results.compared import changes
 from analysis.results.compared import cliff as cliffs
 from analysis.results.compared.cliff import Cliff
@@ -115,7 +115,7 @@ def _curves(sweep: SweepResult, cliff: Cliff, drawn: Drawn | None) -> None:
     )
 
 
-def tasks(shown: Shown) -> list[Task]:
+def tasks(shown: Shown) -> list[HandoutTask]:
     """Return the questions on paper."""
     sweep = shown.sweep
     cliff = cliffs.locate(sweep) if sweep else None
@@ -129,7 +129,7 @@ def tasks(shown: Shown) -> list[Task]:
         f"n = {seen.place}: {seen.value:.0%} ({100 * seen.low:.0f}-{100 * seen.high:.0f})" for seen in guesses.accuracies(sweep)
     )
     said = f"{found(cliff)} Measured: {measured}."
-    return [Task(TITLE, asked, _axes(sweep, cliff).printed(), (), said)]
+    return [HandoutTask(TITLE, asked, _axes(sweep, cliff).printed(), (), said)]
 
 
 def poll(shown: Shown) -> list[Question]:

@@ -6,7 +6,7 @@ from analysis.charts import lesson as learn_figures
 from analysis.charts import maps
 from analysis.core.blocks import Block
 from analysis.experiments.maps.distance_spec import DistanceResult
-from analysis.exports.handout import Strip, Task
+from analysis.exports.handout import HandoutStrip, HandoutTask
 from analysis.results.words import lesson as guesses
 from pages.components.learn import marker, predict, stored
 from pages.components.learn.lesson import Lesson
@@ -88,13 +88,17 @@ def _after(distances: DistanceResult, guess: Block | None, best: Block) -> None:
 _OTHER_SIZE = "Selected block: another size"
 
 
-def tasks(shown: Shown) -> list[Task]:
+def tasks(shown: Shown) -> list[HandoutTask]:
     """Return the questions on paper."""
     distances, size = shown.distances, shown.size
     if distances is None:
         return []
     asked = f"Mark the {words.layers(size)} in a row that you expect to change the stream least."
-    return [Task(TITLE, asked, Strip(distances.n_layers), (), verdict(guesses.judge_block(distances, Block(0, size)), None))]
+    return [
+        HandoutTask(
+            TITLE, asked, HandoutStrip(distances.n_layers), (), verdict(guesses.judge_block(distances, Block(0, size)), None)
+        )
+    ]
 
 
 def poll(shown: Shown) -> list[Question]:

@@ -9,7 +9,7 @@ from analysis.charts.lesson import Rung
 from analysis.charts.selected import UNMEASURED
 from analysis.experiments.accuracy import points
 from analysis.experiments.heal.heal_result import HealResult
-from analysis.exports.handout import Task
+from analysis.exports.handout import HandoutTask
 from analysis.results.compared import changes, recovery
 from analysis.results.stored import reading as readings
 from pages.components.learn import marker, predict, stored
@@ -100,7 +100,7 @@ def _revealed(left, right, ladder: list[Rung], heal: HealResult, drawn: Drawn | 
         chart.folded_table(table, key="learn-t-heal", alt="Unpruned, pruned and healed models", file_name="healed")
 
 
-def tasks(shown: Shown) -> list[Task]:
+def tasks(shown: Shown) -> list[HandoutTask]:
     """Return the questions on paper."""
     ladder, heal = stored.ladder(shown.heals)
     axes = _axes(ladder) if heal else None
@@ -108,7 +108,7 @@ def tasks(shown: Shown) -> list[Task]:
         return []
     asked = f"Without {heal.spec.block.describe()}: draw the loss, in nats/token, after each way of healing."
     measured = ", ".join(f"{rung.name} {rung.point.loss:.2f}" for rung in ladder if rung.point.loss is not None)
-    return [Task(TITLE, asked, axes.printed(), (), f"{_told(heal)} Measured: {measured}.")]
+    return [HandoutTask(TITLE, asked, axes.printed(), (), f"{_told(heal)} Measured: {measured}.")]
 
 
 def poll(shown: Shown) -> list[Question]:

@@ -4,9 +4,10 @@ import math
 
 import streamlit as st
 
+from analysis.charts import drawings
 from analysis.charts import lesson as learn_figures
 from analysis.experiments.maps.distance_spec import DistanceResult
-from analysis.exports.handout import Task
+from analysis.exports.handout import HandoutTask
 from analysis.results.compared import remarks
 from analysis.results.words import lesson as guesses
 from pages.components.learn import predict, stored
@@ -41,7 +42,7 @@ def show(lesson: Lesson, shown: Shown) -> None:
         st.latex(r"x_{l+1} = x_l + f_l(x_l)")
     with right:
         chart.show(
-            learn_figures.stream(facts.n_layers if facts else None, dark=theme.is_dark()), key="learn-stream",
+            drawings.stream(facts.n_layers if facts else None, dark=theme.is_dark()), key="learn-stream",
             file_name="residual-stream", toolbar=False,
             alt="The residual stream as a line. Each layer reads from it and adds its output to it.",
         )  # fmt: skip
@@ -75,14 +76,18 @@ def _axes(distances: DistanceResult) -> Axes:
     )  # fmt: skip
 
 
-def tasks(shown: Shown) -> list[Task]:
+def tasks(shown: Shown) -> list[HandoutTask]:
     """Return the questions on paper."""
     if shown.distances is None:
         return []
     row = guesses.blocks_of(shown.distances)
     asked = "Draw how far each layer turns the residual stream, as a share of 180 degrees."
     measured = ", ".join(f"{each.place}: {each.value:.2f}" for each in row)
-    return [Task(TITLE, asked, _axes(shown.distances).printed(), (), f"{verdict(shown.distances, None)} By layer: {measured}.")]
+    return [
+        HandoutTask(
+            TITLE, asked, _axes(shown.distances).printed(), (), f"{verdict(shown.distances, None)} By layer: {measured}."
+        )
+    ]
 
 
 def poll(shown: Shown) -> list[Question]:

@@ -9,7 +9,7 @@ from analysis.core.blocks import Block
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.maps.distance_spec import DistanceResult
-from analysis.exports.handout import Strip, Task
+from analysis.exports.handout import HandoutStrip, HandoutTask
 from analysis.results.compared import agreement, changes, remarks
 from analysis.results.stored import reading as readings
 from analysis.results.words import lesson as guesses
@@ -70,13 +70,13 @@ def _costs(shown: Shown) -> dict[int, float] | None:
     return {start: cost for start, cost in enumerate(damage.increase[size - 1]) if cost is not None}
 
 
-def tasks(shown: Shown) -> list[Task]:
+def tasks(shown: Shown) -> list[HandoutTask]:
     """Return the questions on paper."""
     costs = _costs(shown)
     if costs is None or shown.damage is None:
         return []
     asked = f"Mark the {words.layers(shown.size)} in a row whose removal you expect to raise the loss least."
-    return [Task(TITLE, asked, Strip(shown.damage.n_layers), (), verdict(costs, None, shown))]
+    return [HandoutTask(TITLE, asked, HandoutStrip(shown.damage.n_layers), (), verdict(costs, None, shown))]
 
 
 def poll(shown: Shown) -> list[Question]:

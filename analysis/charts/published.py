@@ -1,0 +1,146 @@
+"""Charts of published models beside the user's own: paths of the most similar block, cliffs and plateaus by share of depth."""
+
+import html
+from collections.abc import Sequence
+
+from plotly.graph_objs import Figure
+
+from analysis.charts.look import Palette, Style, add_level, bars, finish, palette, translucent
+from analysis.experiments.maps.distance_spec import Best
+from analysis.results.compared.plateaus import Plateau
+from analysis.results.words.lesson import CLIFFS, PATHS, PublishedCliff, PublishedPath
+
+# Neutral shades, since blue, orange and dashed grey already mean something; dash and label distinguish the models.
+_STYLES = (
+    Style("2px,2px", "triangle-up", "#7a8590", "#8b96a1"),
+    Style("5px,3px", "square", "#5f6974", "#a5b0bb"),
+    Style("solid", "circle", "#3c4650", "#c6cfd8"),
+    Style("9px,3px,2px,3px", "x", "#8a6d3b", "#c9a86a"),
+)
+
+
+def depth_paths(
+    own: Sequence[Best] = (), n_layers: int = 0, name: str = "your model", *, guess: tuple[float, float] | None = None,
+    paths: Sequence[PublishedPath] = PATHS, dark: bool = False, height: int = 330,
+) -> Figure:  # fmt: skip
+    """Where the most similar block of each size begins, in shares of depth, so that models of any depth compare.
+
+    Args:
+        own: the chosen blocks of the user's model, if it has a map.
+        n_layers: its L.
+        name: its name, as plain text.
+        guess: where a block of a large model was expected to begin, and its size, as shares of depth.
+        paths: published choices.
+        dark: whether the page is dark.
+        height: pixels.
+    """
+    colours, figure = palette(dark), Figure()
+    figure.add_scatter(
+        x=[0, 1], y=[1, 0], mode="lines", name="ends at the last layer", hoverinfo="skip",
+        line={"color": colours.grid, "width": 1.5}, showlegend=False,
+    )  # fmt: skip
+    for path, style in zip(paths, _STYLES, strict=False):
+        shade = style.shade(dark=dark)
+        blocks = [Best(block.size, block.start, 0.0) for block in path.blocks()]
+        _add_path(figure, blocks, path.n_layers, path.name, {"color": shade, "width": 1.6, "dash": style.dash}, 0)
+    if own:
+        shown = [best for best in own if best.n <= 0.8 * n_layers]
+        _add_path(figure, shown, n_layers, name, {"color": colours.pruned, "width": 3}, 6)
+    if guess is not None:
+        figure.add_scatter(
+            x=[guess[0]], y=[guess[1]], mode="markers", name="your guess",
+            marker={"color": colours.marker, "size": 13, "symbol": "circle-open", "line": {"width": 2.5}},
+            hovertemplate="your guess begins at %{x:.0%} of depth<extra></extra>",
+        )  # fmt: skip
+    _name_the_corner(figure, colours)
+    x = {"title": "start of the block, share of depth", "range": [0, 1], "tickformat": ".0%", "gridcolor": colours.grid}
+    y = {"title": "layers removed", "range": [0, 0.84], "tickformat": ".0%", "gridcolor": colours.grid}
+    return finish(figure, height, x=x, y=y, margin={"b": 46})
+
+
+def _add_path(figure: Figure, blocks: Sequence[Best], n_layers: int, name: str, line: dict, marker: int) -> None:
+    figure.add_scatter(
+        x=[best.start / n_layers for best in blocks],
+        y=[best.n / n_layers for best in blocks],
+        mode="lines+markers" if marker else "lines",
+        name=name,
+        line=line,
+        marker={"size": marker or 4},
+        text=[f"<b>{name}</b>, {n_layers} layers<br>{best.block.describe()}" for best in blocks],
+        hovertemplate="%{text}<br>begins at %{x:.0%} of depth, removes %{y:.0%}<extra></extra>",
+    )
+
+
+def _name_the_corner(figure: Figure, colours: Palette) -> None:
+    figure.add_annotation(
+        x=0.98, y=0.7, xanchor="right", yanchor="middle", text="beyond the last layer", showarrow=False,
+        font={"color": colours.chance},
+    )  # fmt: skip
+
+
+def cliffs(
+    own: tuple[float, float] | None = None, name: str = "your model", *, published: Sequence[PublishedCliff] = CLIFFS,
+    dark: bool = False, height: int = 300,
+) -> Figure:  # fmt: skip
+    """The share of layers at which answers collapse, by family, with the user's own cliff.
+
+    Args:
+        own: between which shares of the user's layers its cliff begins; None where none is settled.
+        name: its name, as plain text.
+        published: the families.
+        dark: whether the page is dark.
+        height: pixels.
+    """
+    colours, figure = palette(dark), Figure()
+    rows = [(entry.name, entry.low, entry.high, colours.unpruned) for entry in published]
+    if own is not None:
+        rows.append((name, *own, colours.pruned))
+    rows.sort(key=lambda row: (row[1] + row[2]) / 2)
+    for label, low, high, colour in rows:
+        said = f"{low:.0%}" if low == high else f"{low:.0%} to {high:.0%}"
+        figure.add_scatter(
+            x=[low, high], y=[label, label], mode="lines+markers", name=label, line={"color": colour, "width": 7},
+            marker={"size": 11}, hovertemplate=f"{label}<br>cliff at {said} of the layers<extra></extra>", showlegend=False,
+        )  # fmt: skip
+        figure.add_annotation(x=high, y=label, text=said, showarrow=False, xanchor="left", xshift=11, font={"color": colour})
+    x = {"title": "layers removed at the cliff", "range": [0, 0.8], "tickformat": ".0%", "gridcolor": colours.grid}
+    y = {"showgrid": False, "automargin": True, "range": [-0.6, len(rows) - 0.4]}
+    return finish(figure, height, x=x, y=y, margin={"t": 4, "l": 8, "b": 46})
+
+
+def plateaus(curves: Sequence[Plateau], *, dark: bool = False, height: int = 330) -> Figure:
+    """Draw accuracy above chance against the share of removed depth: one line per model and question set, with 95 % intervals.
+
+    Args:
+        curves: of models of any depth; at most as many as there are styles look different.
+        dark: whether the page is dark.
+        height: pixels, with names of two curves above the plot; each further one adds its line.
+    """
+    names = 18 * max(0, len(curves) - 2)
+    colours, figure = palette(dark), Figure()
+    shades = [colours.pruned, *(style.shade(dark=dark) for style in _STYLES)]
+    for place, curve in enumerate(curves):
+        shade, style = shades[place % len(shades)], _STYLES[place % len(_STYLES)]
+        steps, name = curve.steps, html.escape(curve.name)
+        ends = [(step.low, step.high) for step in steps]
+        figure.add_scatter(
+            x=[step.share for step in steps], y=[step.above for step in steps], mode="lines+markers", name=name,
+            line={"color": shade, "width": 2, "dash": style.dash}, marker={"size": 7, "symbol": style.symbol},
+            error_y={**bars([step.above for step in steps], ends), "color": translucent(shade, 0.6)},
+            text=[
+                f"<b>{name}</b>, n = {step.n} of {curve.n_layers} layers<br>{100 * step.above:+.1f} points above chance, 95 % "
+                f"interval {100 * step.low:+.1f} to {100 * step.high:+.1f}<br>{curve.n_questions} questions, {curve.precision}"
+                for step in steps
+            ],
+            hovertemplate="%{text}<extra></extra>",
+        )  # fmt: skip
+    add_level(figure, "chance", 0.0, colours.chance, "dot", "+.1%")
+    most = max((step.share for curve in curves for step in curve.steps), default=0.5)
+    x = {
+        "title": "layers removed, share of depth",
+        "range": [-0.01, most + 0.02],
+        "tickformat": ".0%",
+        "gridcolor": colours.grid,
+    }
+    y = {"title": "accuracy above chance", "tickformat": "+.0%", "gridcolor": colours.grid}
+    return finish(figure, height + names, x=x, y=y, margin={"b": 46, "t": 46 + names})
