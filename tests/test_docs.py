@@ -108,7 +108,7 @@ def test_docstrings_queries_and_styles_are_no_strings_of_the_interface(tmp_path)
 
 def test_reference_names_every_command_and_option():
     page = generate.command_line_page()
-    for name, command in generate.commands():
+    for name, command in generate.commands().items():
         assert f"\n## {name}\n" in page
         for action in command._actions:
             assert action.help == argparse.SUPPRESS or all(
