@@ -6,6 +6,7 @@ import pytest
 
 from analysis import jobs
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
+from analysis.experiments.accuracy import choice
 from analysis.experiments.accuracy import sweep as sweeps
 from analysis.experiments.accuracy.sweep_spec import SweepSpec
 from analysis.experiments.maps import distance_map
@@ -114,5 +115,5 @@ def test_a_sweep_takes_the_map_that_came_with_the_program(monkeypatch):
     assert committed is not None
     assert committed.complete
     assert committed.spec.fingerprint() == spec.distances.fingerprint()
-    assert sweeps._still_to_be_read(spec) == ""
+    assert choice._still_to_be_read(spec) == ""
     assert distance_map.at_hand(replace(spec.distances, model=replace(spec.model, dtype="float16"))) is None
