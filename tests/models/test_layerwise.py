@@ -18,7 +18,7 @@ from analysis.experiments.scoring import likelihood, trees
 from analysis.models.architecture import families
 from analysis.models.loading import layers_on_disk, load, planning
 from analysis.models.loading.weight_files import WeightFiles
-from analysis.models.running import hidden_states, layer_streaming, stream_files
+from analysis.models.running import hidden_states, layer_streaming
 from analysis.models.source import conversions
 from analysis.models.source.model_spec import ModelSpec
 from tests.conftest import REPOSITORY
@@ -124,14 +124,14 @@ def test_streams_beyond_memory_go_to_files_with_equal_results(pair):
     on_disk.decoder.on_disk.room_bytes = 0
     for key, states in ends(whole).items():
         assert torch.equal(states, ends(on_disk)[key])
-    assert not list((stream_files.store.cache_dir() / "scratch").glob("*/*")), "nothing is left"
-    assert not list((stream_files.store.cache_dir() / "scratch").iterdir()), "no lock either"
+    assert not list((layer_streaming.store.cache_dir() / "scratch").glob("*/*")), "nothing is left"
+    assert not list((layer_streaming.store.cache_dir() / "scratch").iterdir()), "no lock either"
 
 
 @pytest.mark.parametrize("room", [0, 1 << 30])
 def test_stopped_run_resumes_behind_the_last_layer_noted(pair, monkeypatch, room):
     whole, on_disk = pair("llama")
-    monkeypatch.setattr(stream_files, "_NOTE_EVERY_S", 0.0)
+    monkeypatch.setattr(layer_streaming, "_NOTE_EVERY_S", 0.0)
     on_disk.decoder.on_disk.room_bytes = room
     batches = [layer_streaming.Inputs(hidden_states.right_padded([ids]), CUTS) for ids in TEXTS]
     read: list[int] = []
@@ -162,7 +162,7 @@ def test_progress_ends_at_its_total_and_layers_run_least_often(pair):
 
 def test_another_request_takes_nothing_over(pair, monkeypatch):
     whole, on_disk = pair("llama")
-    monkeypatch.setattr(stream_files, "_NOTE_EVERY_S", 0.0)
+    monkeypatch.setattr(layer_streaming, "_NOTE_EVERY_S", 0.0)
 
     def stop(done: int, total: int) -> None:
         if done > 0.6 * total:
@@ -181,11 +181,11 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
 from analysis.models.loading import load, planning
-from analysis.models.running import hidden_states, layer_streaming, stream_files
+from analysis.models.running import hidden_states, layer_streaming
 from analysis.models.source.model_spec import ModelSpec
 from tests.models.test_layerwise import CUTS, TEXTS
 
-stream_files._NOTE_EVERY_S = 0.0
+layer_streaming._NOTE_EVERY_S = 0.0
 planning.Plan.fits, planning.Plan.streams, planning.Plan.room_bytes = False, True, {room}
 loaded = load.load(ModelSpec(source={folder!r}, device="cpu", dtype="float32"), by_layer=True)
 batches = [layer_streaming.Inputs(hidden_states.right_padded([ids]), CUTS) for ids in TEXTS]

@@ -10,6 +10,7 @@ import pytest
 
 from analysis.core.errors import ModelNotFoundError, RecipeError, UnsupportedModelError
 from analysis.models.loading import gguf_conversion, load, planning, pretrained
+from analysis.models.loading import tokenizer as tokenizers
 from analysis.models.loading.config import read_config
 from analysis.models.loading.weight_files import WeightFiles
 from analysis.models.running import adapters as adapter
@@ -70,8 +71,8 @@ def test_files_that_change_while_they_are_read_are_refused(folder, outside, monk
         (folder / "model.safetensors").symlink_to(outside / "model.safetensors")
         return own(*args, **options)
 
-    own = load._tokenizer
-    monkeypatch.setattr(load, "_tokenizer", read)
+    own = tokenizers.load
+    monkeypatch.setattr(tokenizers, "load", read)
     with pytest.raises(UnsupportedModelError, match="is a link that leads out of this folder"):
         load.load_layers_on_disk(spec(folder), why="a test") if by_layer else load.load(spec(folder))
 
@@ -82,8 +83,8 @@ def test_weights_that_are_exchanged_while_they_are_read_are_refused(folder, monk
         (folder / "model.safetensors").write_bytes(models.weights(**{"model.norm.weight": models.numbers([16], 0.5)}))
         return own(*args, **options)
 
-    own = load._tokenizer
-    monkeypatch.setattr(load, "_tokenizer", read)
+    own = tokenizers.load
+    monkeypatch.setattr(tokenizers, "load", read)
     with pytest.raises(UnsupportedModelError, match="The files of m changed while they were read"):
         load.load_layers_on_disk(spec(folder), why="a test") if by_layer else load.load(spec(folder))
 

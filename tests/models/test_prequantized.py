@@ -11,7 +11,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, GptOssConfig
 
 from analysis.core.errors import SpecError, UnsupportedModelError
-from analysis.models.loading import load, planning, prequantized
+from analysis.models.loading import load, planning
+from analysis.models.loading.config import unquantized
 from analysis.models.source.model_spec import ModelSpec
 from tests.support.families import build
 
@@ -119,4 +120,4 @@ def test_stored_quantized_weights_are_not_quantized_again(tokenizer, tmp_path, c
 
 
 def test_a_plain_checkpoint_asks_for_nothing():
-    assert prequantized.unpacked(object()) == {}
+    assert unquantized(object()) == {}

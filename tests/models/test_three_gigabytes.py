@@ -20,7 +20,7 @@ import json, sys
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps import distance_map
 from analysis.experiments.maps.distance_spec import DistanceSpec
-from analysis.models import load
+from analysis.models.loading import load
 from analysis.models.source.model_spec import ModelSpec
 
 taken = []

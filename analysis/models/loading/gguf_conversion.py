@@ -41,9 +41,7 @@ def with_weights(spec: ModelSpec, on_progress: OnProgress = ignore) -> Source:
 
 def _convert(source: Source, target: Path) -> None:
     with gguf.taken_apart_once():
-        tokenizers.check(source)
-        with as_it_should_be(source, "tokenizer"):
-            tokenizer = tokenizers.load(source)
+        tokenizer = tokenizers.load(source)
         plain = unpacked(source, read_config(source))
         with as_it_should_be(source, "weights"):
             model = weights.whole(source.name, source.folder, {**plain, "dtype": torch.float32})

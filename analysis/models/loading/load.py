@@ -19,13 +19,11 @@ from analysis.models.loading import (
     machine,
     placement,
     planning,
-    prequantized,
     text_part,
-    tokenizer_trial,
     weights,
 )
 from analysis.models.loading import tokenizer as tokenizers
-from analysis.models.loading.config import as_it_should_be
+from analysis.models.loading.config import as_it_should_be, unquantized
 from analysis.models.loading.gguf_conversion import converted, unpacked, with_weights
 from analysis.models.loading.placement import Placement
 from analysis.models.loading.text_part import Names
@@ -96,12 +94,12 @@ def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedMod
     if source.gguf_file:
         options |= unpacked(source, planned.config)
     else:
-        options |= {"use_safetensors": True, **prequantized.unpacked(planned.config)}
+        options |= {"use_safetensors": True, **unquantized(planned.config)}
     if resolved.quantization != "none":
         options |= {"quantization_config": _bitsandbytes(resolved), "device_map": planned.modules or {"": planned.where}}
     elif planned.modules and not source.gguf_file:
         options |= {"device_map": planned.modules}
-    tokenizer = _tokenizer(source, planned.facts)
+    tokenizer = tokenizers.load(source, planned.facts.vocab_size)
     with as_it_should_be(source, "weights"):
         names = _names(planned, source, on_progress)
         if names is not None:
@@ -173,7 +171,7 @@ def _by_layer(planned: planning.Plan, source: Source, on_progress: OnProgress, w
     """The model with its layers on the disk, held against itself on a few tokens with one layer of each kind."""
     spec = planned.spec
     on_progress(Progress("loading the model", 0, 1, why))
-    tokenizer = _tokenizer(source, planned.facts)
+    tokenizer = tokenizers.load(source, planned.facts.vocab_size)
     with as_it_should_be(source, "weights"):
         path = source.folder / source.gguf_file if source.gguf_file else source.folder
         names = _names(planned, source, on_progress)
@@ -219,19 +217,6 @@ def _names(planned: planning.Plan, source: Source, on_progress: OnProgress) -> N
     )
     on_progress(Progress("loading the model", 0, 1, message))
     return names
-
-
-def _tokenizer(source: Source, facts: ModelFacts) -> Any:
-    """Load the tokenizer, and refuse one that makes nothing of a text, or tokens that the model does not have."""
-    tokenizers.check(source)
-    with as_it_should_be(source, "tokenizer"):
-        tokenizer = tokenizers.load(source)
-        ids = tokenizer(tokenizer_trial.SENTENCE).input_ids
-        if not ids:
-            raise ValueError("it returns no tokens for a sentence")
-        if max(ids) >= facts.vocab_size:
-            raise ValueError(f"it returns the token {max(ids)}, but the model has only the tokens 0..{facts.vocab_size - 1}")
-    return tokenizer
 
 
 def keep_differentiable(model: Any) -> None:

@@ -12,8 +12,8 @@ from analysis.core.progress import OnProgress, ignore
 from analysis.models.architecture import decoder as architecture
 from analysis.models.architecture import layer_sizes
 from analysis.models.architecture.decoder import Decoder
-from analysis.models.loading import machine, placement, prequantized, text_part, weights
-from analysis.models.loading.config import as_it_should_be, read_config
+from analysis.models.loading import machine, placement, text_part, weights
+from analysis.models.loading.config import as_it_should_be, check_quantization, quantization_name, read_config
 from analysis.models.loading.placement import Needs, Placement
 from analysis.models.loading.text_part import TextPart
 from analysis.models.source import sizes, weights_format
@@ -106,7 +106,7 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
     device = machine.choose_device(spec.device)
     dtype = machine.choose_dtype(spec.dtype, device.value)
     _check_quantization(spec.quantization, device.value)
-    prequantized.check(config, source.name, spec.quantization)
+    check_quantization(config, source.name, spec.quantization)
     stored_as = str(getattr(config, "dtype", None)).removeprefix("torch.")
     with as_it_should_be(source, "configuration"):
         part = text_part.find(config, source.name)
@@ -164,7 +164,7 @@ def _weights_format(spec: ModelSpec, source: Source, config: Any, stored_as: str
     file = gguf_of(spec) if is_of_gguf else None
     if file is not None:
         return weights_format.of_gguf(file)
-    return prequantized.name(config) or (stored_as if stored_as in sizes.DTYPE_BYTES else "")
+    return quantization_name(config) or (stored_as if stored_as in sizes.DTYPE_BYTES else "")
 
 
 def _at_work(facts: ModelFacts, dtype: str) -> tuple[int, int]:

@@ -18,7 +18,6 @@ from torch import nn
 from transformers import (
     CONFIG_MAPPING,
     MODEL_FOR_CAUSAL_LM_MAPPING,
-    MODEL_FOR_MULTIMODAL_LM_MAPPING,
     AutoModelForCausalLM,
     AutoModelForMultimodalLM,
 )
@@ -28,8 +27,9 @@ from analysis.core.errors import UnsupportedModelError
 from analysis.models.architecture import families
 from analysis.models.architecture.decoder import Decoder, find_decoder
 from analysis.models.architecture.layer_removal import take_out
-from analysis.models.loading import layers_on_disk, prequantized
+from analysis.models.loading import layers_on_disk
 from analysis.models.loading.assembly import called
+from analysis.models.loading.config import has_text_part, stored_quantization
 
 _OF_IMAGES = ("mrope_section", "mrope_interleaved")
 """How the rotations of a position are divided over the axes of an image: of text all axes count the same."""
@@ -61,12 +61,6 @@ class TextPart:
         return find_decoder(_weightless(AutoModelForCausalLM, self.config))
 
 
-def is_there(config: Any) -> bool:
-    """Return whether a configuration is of a model with other parts around a text decoder, that is no causal model as it is."""
-    known = type(config) in MODEL_FOR_MULTIMODAL_LM_MAPPING and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING
-    return known and config.get_text_config(decoder=True) is not config
-
-
 def find(config: Any, name: str) -> TextPart | None:
     """The text part of a model.
 
@@ -80,9 +74,9 @@ def find(config: Any, name: str) -> TextPart | None:
     Raises:
         UnsupportedModelError: when its decoder is none of transformers' causal models, or is not where it is looked for.
     """
-    if not is_there(config):
+    if not has_text_part(config):
         return None
-    if prequantized.method(config) is not None:
+    if stored_quantization(config) is not None:
         raise UnsupportedModelError(
             f"The weights of {name} are quantized, but Layerscope takes a text part only from unquantized "
             "weights. Use the original model."

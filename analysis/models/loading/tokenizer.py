@@ -4,16 +4,14 @@ import contextlib
 import hashlib
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from analysis.core import apart, given, store
 from analysis.core.errors import StorageError, UnsupportedModelError
 from analysis.data import starter
 from analysis.models.loading import pretrained, tokenizer_trial
-
-if TYPE_CHECKING:
-    from analysis.models.source.location import Source
-
+from analysis.models.loading.config import as_it_should_be
+from analysis.models.source.location import Source
 
 _FOLDER = "tokenizers"
 """Folder of the cache with an empty file for each tokenizer that passed."""
@@ -26,7 +24,7 @@ _passed: set[str] = set()
 """Keys of the tokenizers that passed in this process."""
 
 
-def check(source: "Source") -> None:
+def check(source: Source) -> None:
     """Try a tokenizer out in a process of its own, unless it is the starter's or passed before.
 
     Raises:
@@ -57,7 +55,7 @@ def check(source: "Source") -> None:
         store.write_atomic(kept, b"")
 
 
-def _refusal(source: "Source", why: str) -> UnsupportedModelError:
+def _refusal(source: Source, why: str) -> UnsupportedModelError:
     return UnsupportedModelError(f"The tokenizer of {source.name} cannot be used: {why}. Get its files again.")
 
 
@@ -81,9 +79,25 @@ def _key(folder: Path, gguf_file: str | None) -> str:
     return digest.hexdigest()[:32]
 
 
-def load(source: "Source") -> Any:
-    """Load a tokenizer that passed `check`."""
-    return pretrained.tokenizer(source.folder, source.gguf_file)
+def load(source: Source, vocab_size: int | None = None) -> Any:
+    """Load a tokenizer that passes its trial.
+
+    Args:
+        source: the model's files.
+        vocab_size: number of the model's tokens, to refuse a tokenizer of another model; None to skip that check.
+
+    Raises:
+        UnsupportedModelError: when it does not pass, makes nothing of a text, or tokens that the model does not have.
+    """
+    check(source)
+    with as_it_should_be(source, "tokenizer"):
+        tokenizer = pretrained.tokenizer(source.folder, source.gguf_file)
+        ids = tokenizer(tokenizer_trial.SENTENCE).input_ids
+        if not ids:
+            raise ValueError("it returns no tokens for a sentence")
+        if vocab_size is not None and max(ids) >= vocab_size:
+            raise ValueError(f"it returns the token {max(ids)}, but the model has only the tokens 0..{vocab_size - 1}")
+    return tokenizer
 
 
 def refuse_missing_tokens(model: Any, tokenizer: Any) -> None:

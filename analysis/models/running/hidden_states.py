@@ -15,8 +15,7 @@ from analysis.core.blocks import Part, Removal
 from analysis.models.architecture import residual, sublayers
 from analysis.models.architecture.decoder import Decoder, output_stream
 from analysis.models.running import layer_streaming
-from analysis.models.running.layer_streaming import Inputs, OnStep, removed_parts, through
-from analysis.models.running.stream_files import Scratch
+from analysis.models.running.layer_streaming import Inputs, OnStep, Scratch, removed_parts, through
 
 
 def tokens_per_batch(device: torch.device) -> int:
