@@ -261,7 +261,7 @@ def compare(
             f"block or another model."
         ) from error
     if placed is None:
-        again.to(machine.first_card(spec.device))
+        again.to(machine.first_gpu(spec.device))
     else:
         placement.spread(find_decoder(again), placed)
     check = _difference(expected, logits(again, texts), spec.dtype, merged)

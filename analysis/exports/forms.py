@@ -116,7 +116,7 @@ def _write_gguf(folder: Path, saved: Saved) -> None:
 
 def _load_gguf(folder: Path, dtype: str) -> Any:
     (path,) = folder.glob(f"*{gguf.SUFFIX}")
-    with gguf.taken_apart_once():
+    with gguf.shared_reader():
         saved = Source(folder, path.name, path.stem, "")
         plain = gguf_conversion.unpacked(saved, config.read_config(saved))
         return weights.whole("The saved file", folder, {**plain, "dtype": getattr(torch, dtype)})

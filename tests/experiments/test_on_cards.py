@@ -46,7 +46,7 @@ def on_cards(tmp_path, monkeypatch, with_starter):
     def run(work):
         with monkeypatch.context() as patch:
             patch.setenv("LAYERSCOPE_CACHE", str(with_starter(tmp_path / "other")))
-            patch.setattr(machine, "cards", lambda device: {"cpu:0": GB, "cpu:1": GB})
+            patch.setattr(machine, "gpus", lambda device: {"cpu:0": GB, "cpu:1": GB})
             patch.setattr(machine, "free_bytes", lambda device: 1 if device == "cpu" else GB)
             # Reading weights to their cards is transformers' work; here they are read to host memory, and moved.
             patch.setattr(placement, "device_map", lambda *_: {})

@@ -61,8 +61,8 @@ def figures(decoder: Decoder) -> dict:
         with pruning.without_block(decoder, block):
             found["written", block] = generation.greedy(decoder, TEXTS[:2], 4)
             chooser = generation.Chooser(0.7, 1)
-            found["drawn", block] = [step.surprise for step in generation.write(decoder, TEXTS[0], 3, chooser)]
-            found["surprises", block] = generation.surprises(decoder, TEXTS[0], TEXTS[2])
+            found["drawn", block] = [step.surprise for step in generation.generate(decoder, TEXTS[0], 3, chooser)]
+            found["surprises", block] = generation.surprisals(decoder, TEXTS[0], TEXTS[2])
             lens = hidden_states.token_streams(decoder, [TEXTS[0]])
             found["lens", block] = microscope._lens(decoder, lens, lambda told: None)
             found["turned", block] = microscope.layer_distances(lens)

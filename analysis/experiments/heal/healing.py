@@ -109,10 +109,10 @@ def run(
     on_progress(Progress("loading the model", values={"result_key": key}))
     planned = planning.plan(resolved.model, on_progress)
     _check(resolved, planned.facts)
-    other = machine.ALL_CARDS if planned.cards and planned.placement is None else ""
+    other = machine.ALL_GPUS if planned.gpus and planned.placement is None else ""
     at_once, over = resolved, 1
     if group.size > 1:  # each has its share of the sequences, and the whole model where memory allows it
-        other = f"{machine.ALL_CARDS} without --workers" if planned.device.value.startswith("cuda") else ""
+        other = f"{machine.ALL_GPUS} without --workers" if planned.device.value.startswith("cuda") else ""
         step = resolved.batch_size * resolved.gradient_accumulation
         at_once = replace(resolved, batch_size=min(resolved.batch_size, -(-step // group.size)))
         is_short = not planned.fits or memory.shortage(at_once, planned.facts, planned.free_bytes, planned.where) is not None

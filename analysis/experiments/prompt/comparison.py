@@ -69,7 +69,7 @@ class _Writer:
             self.text = Writing([], [], [], [], decoder.n_layers, 0.0, 0.0, ended=False, complete=False)
             generation.warm_up(decoder)
         chooser = generation.Chooser(spec.temperature, spec.seed)
-        self._steps = generation.write(self._decoder, prompt, spec.max_new_tokens, chooser)
+        self._steps = generation.generate(self._decoder, prompt, spec.max_new_tokens, chooser)
         self._left = spec.max_new_tokens
         self._begun = False
 
@@ -166,7 +166,7 @@ class _Desk:
         """Keep a text that is over, after the unpruned model has read it, which knows its own already."""
         read = text.own_surprise
         if not self.spec.variants[place].is_unpruned:
-            read = generation.surprises(self.loaded.decoder, self.prompt, text.token_ids)
+            read = generation.surprisals(self.loaded.decoder, self.prompt, text.token_ids)
         self.texts[place] = replace(text, unpruned_surprise=read, complete=True)
         self.published = 0.0
         self.report()

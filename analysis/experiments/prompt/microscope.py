@@ -59,14 +59,14 @@ def run(spec: MicroscopeSpec, on_progress: OnProgress = ignore, *, load: Loader 
         model_name=loaded.facts.name,
         n_layers=loaded.facts.n_layers,
         layers=[layer for layer in range(loaded.facts.n_layers) if layer not in removed],
-        pieces=generation.split(loaded.tokenizer, read),
+        pieces=generation.token_texts(loaded.tokenizer, read),
         n_left_out=n_left_out,
         distances=layer_distances(streams),
         guesses=guesses,
         probabilities=probabilities,
         final_probability=final,
         settled=settled,
-        vocabulary={str(token): generation.alone(loaded.tokenizer, token) for token in sorted(named)},
+        vocabulary={str(token): generation.token_text(loaded.tokenizer, token) for token in sorted(named)},
     )
     result.save()
     return result

@@ -46,7 +46,7 @@ def run(spec: RestoreSpec, on_progress: OnProgress = ignore, *, load: Loader = m
     for removal in removals:
         on_progress(Progress(_PHASE, len(found), len(removals)))
         with pruning.without_block(loaded.decoder, removal) as decoder:
-            found.append(generation.surprises(decoder, read[:1], read[1:]))
+            found.append(generation.surprisals(decoder, read[:1], read[1:]))
     on_progress(Progress(_PHASE, len(found), len(removals)))
     if not all(math.isfinite(value) for row in found for value in row):
         raise UnsupportedModelError(
@@ -62,7 +62,7 @@ def run(spec: RestoreSpec, on_progress: OnProgress = ignore, *, load: Loader = m
         model_name=loaded.facts.name,
         n_layers=loaded.facts.n_layers,
         layers=list(block.touched),
-        pieces=generation.split(loaded.tokenizer, read),
+        pieces=generation.token_texts(loaded.tokenizer, read),
         n_left_out=n_left_out,
         unpruned=unpruned,
         pruned=pruned,

@@ -24,7 +24,7 @@ from analysis.models.architecture import families
 from analysis.models.architecture.decoder import Decoder, output_stream
 from analysis.models.running import head
 from analysis.models.running.hidden_states import (
-    Lanes,
+    StreamCache,
     Trunk,
     batches,
     right_padded,
@@ -96,7 +96,7 @@ class Objective:
             size = len(group) * max(len(texts[text]) for text in group) * each
             self._batches.append(self._prepared(group, is_kept=size <= keep_bytes))
             keep_bytes -= size if self._batches[-1].trunk is not None else 0
-        self._lanes = Lanes(keep_bytes)
+        self._lanes = StreamCache(keep_bytes)
 
     @torch.inference_mode()
     def _prepared(self, group: list[int], *, is_kept: bool) -> _ObjectiveBatch:

@@ -129,7 +129,7 @@ def _n_gpus(spec: Any) -> int:
         )
     if not devices & {"auto", "cuda"}:
         return 0
-    found: int = imported("analysis.models.loading.machine:n_cards")()
+    found: int = imported("analysis.models.loading.machine:n_gpus")()
     return found
 
 

@@ -41,7 +41,7 @@ def read_config(source: Source) -> Any:
         plausible.check(raw, source.name)
     else:
         plausible.check(gguf.header(source.folder / source.gguf_file), source.name)
-    with as_it_should_be(source, "configuration"):
+    with reading_errors_explained(source, "configuration"):
         config = pretrained.config(source.folder, source.gguf_file)
         if source.gguf_file is not None:
             gguf.complete(config, source.folder / source.gguf_file)
@@ -70,7 +70,7 @@ def _raw_config(source: Source) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def as_it_should_be(source: Source, part: str) -> Iterator[None]:
+def reading_errors_explained(source: Source, part: str) -> Iterator[None]:
     """Around a library's reading of a part of a model: of one that is broken they raise dozens of unrelated types.
 
     Args:

@@ -11,7 +11,7 @@ from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.data.starter import NAME, gguf_file
 from analysis.models.loading import tokenizer as tokenizers
 from analysis.models.loading import weights
-from analysis.models.loading.config import as_it_should_be, read_config
+from analysis.models.loading.config import read_config, reading_errors_explained
 from analysis.models.source import conversions, gguf
 from analysis.models.source.location import Source, locate
 from analysis.models.source.model_spec import ModelSpec
@@ -40,10 +40,10 @@ def with_weights(spec: ModelSpec, on_progress: OnProgress = ignore) -> Source:
 
 
 def _convert(source: Source, target: Path) -> None:
-    with gguf.taken_apart_once():
+    with gguf.shared_reader():
         tokenizer = tokenizers.load(source)
         plain = unpacked(source, read_config(source))
-        with as_it_should_be(source, "weights"):
+        with reading_errors_explained(source, "weights"):
             model = weights.whole(source.name, source.folder, {**plain, "dtype": torch.float32})
     tokenizer.save_pretrained(target)
     model.save_pretrained(target)

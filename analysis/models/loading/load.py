@@ -23,7 +23,7 @@ from analysis.models.loading import (
     weights,
 )
 from analysis.models.loading import tokenizer as tokenizers
-from analysis.models.loading.config import as_it_should_be, unquantized
+from analysis.models.loading.config import reading_errors_explained, unquantized
 from analysis.models.loading.gguf_conversion import converted, unpacked, with_weights
 from analysis.models.loading.placement import Placement
 from analysis.models.loading.text_part import Names
@@ -70,7 +70,7 @@ def load(spec: ModelSpec, on_progress: OnProgress = ignore, *, by_layer: bool = 
             spec has the identity of.
         NotEnoughMemoryError: when the estimate exceeds the free memory; nothing has been loaded then.
     """
-    with gguf.taken_apart_once() if spec.source.endswith(gguf.SUFFIX) else contextlib.nullcontext():
+    with gguf.shared_reader() if spec.source.endswith(gguf.SUFFIX) else contextlib.nullcontext():
         return _load(spec, on_progress, by_layer)
 
 
@@ -100,7 +100,7 @@ def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedMod
     elif planned.modules and not source.gguf_file:
         options |= {"device_map": planned.modules}
     tokenizer = tokenizers.load(source, planned.facts.vocab_size)
-    with as_it_should_be(source, "weights"):
+    with reading_errors_explained(source, "weights"):
         names = _names(planned, source, on_progress)
         if names is not None:
             options |= {"config": planned.config, "key_mapping": names.key_mapping}
@@ -114,7 +114,7 @@ def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedMod
     model.eval()
     keep_differentiable(model)
     tokenizers.refuse_missing_tokens(model, tokenizer)
-    with as_it_should_be(source, "configuration"):  # only at work it shows that it belongs to another model
+    with reading_errors_explained(source, "configuration"):  # only at work it shows that it belongs to another model
         decoder = architecture.find_decoder(model)
         if planned.placement is not None:
             placement.spread(decoder, planned.placement)
@@ -172,7 +172,7 @@ def _by_layer(planned: planning.Plan, source: Source, on_progress: OnProgress, w
     spec = planned.spec
     on_progress(Progress("loading the model", 0, 1, why))
     tokenizer = tokenizers.load(source, planned.facts.vocab_size)
-    with as_it_should_be(source, "weights"):
+    with reading_errors_explained(source, "weights"):
         path = source.folder / source.gguf_file if source.gguf_file else source.folder
         names = _names(planned, source, on_progress)
         decoder = weights.without_layers(
@@ -187,7 +187,7 @@ def _by_layer(planned: planning.Plan, source: Source, on_progress: OnProgress, w
         assert decoder.on_disk is not None
         decoder.on_disk.room_bytes = planned.room_bytes
         residual.widen(decoder)
-    with as_it_should_be(source, "configuration"), layers_on_disk.in_part(decoder) as part:
+    with reading_errors_explained(source, "configuration"), layers_on_disk.in_part(decoder) as part:
         if planned.part is not None:
             text_part.check(planned.part, part)
         part.check()

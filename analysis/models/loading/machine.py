@@ -19,7 +19,7 @@ from analysis.models.source.model_spec import Setting
 
 _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "datasets", "numpy", "streamlit")
 _log = logging.getLogger(__name__)
-ALL_CARDS = "cuda:all"
+ALL_GPUS = "cuda:all"
 """The device of a model that is to be spread over all CUDA devices, whether it fits on one or not."""
 _PEAK_SIZES = (256, 512, 1024, 2048)
 """Rows and columns of the products that show the speed of a CPU.
@@ -54,25 +54,25 @@ def cpu_name() -> str:
 def free_bytes(device: str) -> int:
     """Memory that is free now on a device: of the accelerator, or of the machine within its container's limits and ours."""
     if device.startswith("cuda"):
-        return int(torch.cuda.mem_get_info(torch.device(first_card(device)))[0])
+        return int(torch.cuda.mem_get_info(torch.device(first_gpu(device)))[0])
     return host.free_bytes()
 
 
-def cards(device: str) -> dict[str, int]:
+def gpus(device: str) -> dict[str, int]:
     """Bytes that are free on each of the CUDA devices that a model may be spread over; none where there is no choice."""
-    if device not in ("cuda", ALL_CARDS) or torch.cuda.device_count() < 2:
+    if device not in ("cuda", ALL_GPUS) or torch.cuda.device_count() < 2:
         return {}
     return {name: free_bytes(name) for name in map("cuda:{}".format, range(torch.cuda.device_count()))}
 
 
-def first_card(device: str) -> str:
+def first_gpu(device: str) -> str:
     """Return the device of a model that is not spread, by its name in torch."""
-    return "cuda" if device == ALL_CARDS else device
+    return "cuda" if device == ALL_GPUS else device
 
 
 def _each(device: str) -> list[torch.device]:
     """The CUDA devices on which a model on this device can be."""
-    return [torch.device(name) for name in cards(device)] or [torch.device(device)]
+    return [torch.device(name) for name in gpus(device)] or [torch.device(device)]
 
 
 def reset_peak(device: str) -> None:
@@ -83,8 +83,8 @@ def reset_peak(device: str) -> None:
     """
     if device.startswith("cuda"):
         if torch.cuda.is_initialized():  # else nothing has been counted yet
-            for card in _each(device):
-                torch.cuda.reset_peak_memory_stats(card)
+            for gpu in _each(device):
+                torch.cuda.reset_peak_memory_stats(gpu)
         return
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
@@ -98,7 +98,7 @@ def peak_bytes(device: str) -> int:
     Where the peak cannot be reset, or was not, it is that of the whole life of the process.
     """
     if device.startswith("cuda"):
-        return sum(int(torch.cuda.max_memory_allocated(card)) for card in _each(device))
+        return sum(int(torch.cuda.max_memory_allocated(gpu)) for gpu in _each(device))
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM"):
@@ -126,7 +126,7 @@ def choose_device(device: str) -> Setting:
     if not present.get(kind, False):
         offered = ", ".join(name for name, here in present.items() if here)
         raise SpecError(f"Device {device!r} is not available: this machine offers {offered}. Choose one of these, or auto.")
-    if device == ALL_CARDS:
+    if device == ALL_GPUS:
         if torch.cuda.device_count() < 2:
             raise SpecError(f"Device {device!r} needs several CUDA devices, but this machine has one. Choose cuda or auto.")
         return Setting(device, f"{device}: all {torch.cuda.device_count()} GPUs, chosen by you")
@@ -144,7 +144,7 @@ def choose_device(device: str) -> Setting:
     return Setting(device, f"{device}: chosen by you")
 
 
-def n_cards() -> int:
+def n_gpus() -> int:
     """Return the number of accelerators that torch has and that can hold a model each: worker processes get one of them each.
 
     `host.cards` tells the same where torch must not be loaded, of NVIDIA GPUs on Linux alone. A worker pool that relied on it
@@ -271,7 +271,7 @@ class Device:
             dtype: that the model is computed in.
         """
         self._name, self._dtype = name, dtype
-        self._energy = _Card(name) if name.startswith("cuda") else _Processor() if name == "cpu" else None
+        self._energy = _GpuEnergy(name) if name.startswith("cuda") else _CpuEnergy() if name == "cpu" else None
 
     def peak_bytes(self) -> int:
         """As `machine.peak_bytes`."""
@@ -290,7 +290,7 @@ class Device:
         return most_flop_s(self._name, self._dtype, again=again)
 
 
-class _Processor:
+class _CpuEnergy:
     """The counters of all processor packages together, which begin anew at a number that they name."""
 
     def __init__(self) -> None:
@@ -317,7 +317,7 @@ class _Processor:
         return self._microjoules / 1e6
 
 
-class _Card:
+class _GpuEnergy:
     """The power that a CUDA device says it draws, summed up over the time between two looks."""
 
     def __init__(self, name: str) -> None:

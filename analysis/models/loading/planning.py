@@ -13,7 +13,7 @@ from analysis.models.architecture import decoder as architecture
 from analysis.models.architecture import layer_sizes
 from analysis.models.architecture.decoder import Decoder
 from analysis.models.loading import machine, placement, text_part, weights
-from analysis.models.loading.config import as_it_should_be, check_quantization, quantization_name, read_config
+from analysis.models.loading.config import check_quantization, quantization_name, read_config, reading_errors_explained
 from analysis.models.loading.placement import Needs, Placement
 from analysis.models.loading.text_part import TextPart
 from analysis.models.source import sizes, weights_format
@@ -46,7 +46,7 @@ class Plan:
     """Where its parts go when it is spread over several devices."""
     modules: dict[str, str] = field(default_factory=dict)
     """The same by the names of its modules."""
-    cards: dict[str, int] = field(default_factory=dict)
+    gpus: dict[str, int] = field(default_factory=dict)
     """Bytes that are free on each of the devices that it may be spread over."""
     part: TextPart | None = None
     """The part that is taken of a multimodal model; None of a model that is a decoder and nothing else."""
@@ -59,7 +59,7 @@ class Plan:
     @property
     def where(self) -> str:
         """Which device, or which devices."""
-        return _together(self.placement) if self.placement is not None else machine.first_card(self.spec.device)
+        return _together(self.placement) if self.placement is not None else machine.first_gpu(self.spec.device)
 
     def versions(self) -> dict[str, str]:
         """Return the versions that a result is computed with: `machine.versions`, and the devices when they are several."""
@@ -108,7 +108,7 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
     _check_quantization(spec.quantization, device.value)
     check_quantization(config, source.name, spec.quantization)
     stored_as = str(getattr(config, "dtype", None)).removeprefix("torch.")
-    with as_it_should_be(source, "configuration"):
+    with reading_errors_explained(source, "configuration"):
         part = text_part.find(config, source.name)
         config = config if part is None else part.config
         with torch.device("meta"):
@@ -133,12 +133,12 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
     stream_bytes, head_bytes = _at_work(facts, dtype.value)
     working_bytes, free = stream_bytes + head_bytes, machine.free_bytes(device.value)
     # The numbers that bitsandbytes keeps beside weights in 8 bits do not follow them to another GPU.
-    cards = {} if spec.quantization == "8bit" else machine.cards(device.value)
+    gpus = {} if spec.quantization == "8bit" else machine.gpus(device.value)
     placed = None
-    if cards and (device.value == machine.ALL_CARDS or weight_bytes + working_bytes > free):
-        placed = placement.place(needs(decoder, facts, precision, dtype.value), cards)
+    if gpus and (device.value == machine.ALL_GPUS or weight_bytes + working_bytes > free):
+        placed = placement.place(needs(decoder, facts, precision, dtype.value), gpus)
     if placed is not None:
-        working_bytes, free = len(placed.devices) * stream_bytes + head_bytes, sum(cards[card] for card in placed.devices)
+        working_bytes, free = len(placed.devices) * stream_bytes + head_bytes, sum(gpus[gpu] for gpu in placed.devices)
     return Plan(
         source=source,
         spec=resolved,
@@ -153,7 +153,7 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
         layered_bytes=_few_layers_bytes(decoder, facts, precision, dtype.value, stored_as, source) + working_bytes // 2,
         placement=placed,
         modules={} if placed is None else placement.device_map(decoder, placed),
-        cards=cards,
+        gpus=gpus,
         part=part,
     )
 
@@ -231,7 +231,7 @@ def _check_quantization(quantization: str, device: str) -> None:
             f"{quantization} weights need the package bitsandbytes, which is not installed. Run `pip install -r "
             "requirements.txt`, or choose quantization none."
         ) from error
-    if device == machine.ALL_CARDS and quantization == "8bit":
+    if device == machine.ALL_GPUS and quantization == "8bit":
         raise SpecError("8bit weights cannot be spread over several GPUs. Choose quantization none or 4bit, or device cuda.")
     if device == "mps":
         raise SpecError(f"{quantization} weights are not supported on mps. Choose quantization none, or device cpu.")
@@ -252,7 +252,7 @@ def resolve(spec: ModelSpec) -> ModelSpec:
 
 def free_in_words(planned: Plan) -> str:
     """Return the free memory, as part of a sentence: on its device, or on all that it could have been spread over."""
-    if not planned.cards:
+    if not planned.gpus:
         return host.free_in_words(planned.free_bytes, planned.where)
-    each = ", ".join(f"{units.size(n_bytes)} on {card}" for card, n_bytes in planned.cards.items())
-    return f"{units.size(sum(planned.cards.values()))} are free on {len(planned.cards)} GPUs ({each})"
+    each = ", ".join(f"{units.size(n_bytes)} on {gpu}" for gpu, n_bytes in planned.gpus.items())
+    return f"{units.size(sum(planned.gpus.values()))} are free on {len(planned.gpus)} GPUs ({each})"

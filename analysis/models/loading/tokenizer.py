@@ -10,7 +10,7 @@ from analysis.core import apart, given, store
 from analysis.core.errors import StorageError, UnsupportedModelError
 from analysis.data import starter
 from analysis.models.loading import pretrained, tokenizer_trial
-from analysis.models.loading.config import as_it_should_be
+from analysis.models.loading.config import reading_errors_explained
 from analysis.models.source.location import Source
 
 _FOLDER = "tokenizers"
@@ -90,7 +90,7 @@ def load(source: Source, vocab_size: int | None = None) -> Any:
         UnsupportedModelError: when it does not pass, makes nothing of a text, or tokens that the model does not have.
     """
     check(source)
-    with as_it_should_be(source, "tokenizer"):
+    with reading_errors_explained(source, "tokenizer"):
         tokenizer = pretrained.tokenizer(source.folder, source.gguf_file)
         ids = tokenizer(tokenizer_trial.SENTENCE).input_ids
         if not ids:

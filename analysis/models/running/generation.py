@@ -200,7 +200,7 @@ class TextPieces:
         return text
 
 
-def split(tokenizer: Any, ids: Sequence[int]) -> list[str]:
+def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
     """The text of each token; joined they are the whole text."""
     pieces = TextPieces(tokenizer)
     pieces_of_text = [pieces.add(token) for token in ids]
@@ -209,7 +209,7 @@ def split(tokenizer: Any, ids: Sequence[int]) -> list[str]:
     return pieces_of_text
 
 
-def alone(tokenizer: Any, token: int) -> str:
+def token_text(tokenizer: Any, token: int) -> str:
     """The text of one token in the middle of a text, with its leading space; a part of a letter is the mark for one."""
     pieces = TextPieces(tokenizer, tokenizer("a", add_special_tokens=False).input_ids)
     return pieces.add(token) or pieces.rest()
@@ -253,7 +253,7 @@ def warm_up(decoder: Decoder) -> None:
     decoder.model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=decoder.device), use_cache=False)
 
 
-def write(decoder: Decoder, prompt: Sequence[int], max_new_tokens: int, chooser: Chooser) -> Iterator[GeneratedToken]:
+def generate(decoder: Decoder, prompt: Sequence[int], max_new_tokens: int, chooser: Chooser) -> Iterator[GeneratedToken]:
     """Continue a prompt, with a KV cache; each step uses the model as it is then, so leave it unchanged until the end.
 
     Args:
@@ -281,7 +281,7 @@ def write(decoder: Decoder, prompt: Sequence[int], max_new_tokens: int, chooser:
 
 
 @torch.inference_mode()
-def surprises(decoder: Decoder, prompt: Sequence[int], written: Sequence[int]) -> list[float]:
+def surprisals(decoder: Decoder, prompt: Sequence[int], written: Sequence[int]) -> list[float]:
     """Return -log of the probability of each written token under a model that reads them, from any writer; nats.
 
     One forward pass, the head only where it is needed.
@@ -291,9 +291,9 @@ def surprises(decoder: Decoder, prompt: Sequence[int], written: Sequence[int]) -
     ids = torch.tensor([[*prompt, *written]], device=decoder.device)
     states = decoder.body(input_ids=ids, use_cache=False).last_hidden_state[0, len(prompt) - 1 : -1]
     targets = ids[0, len(prompt) :].to(decoder.head_device)
-    surprisals: list[float] = []
+    nats: list[float] = []
     for begin in range(0, len(targets), decoder.states_at_once):
         part = slice(begin, begin + decoder.states_at_once)
         scores = decoder.logits(states[part]).log_softmax(-1)
-        surprisals += (-scores.gather(1, targets[part, None])[:, 0]).clamp(min=0).tolist()
-    return surprisals
+        nats += (-scores.gather(1, targets[part, None])[:, 0]).clamp(min=0).tolist()
+    return nats

@@ -192,7 +192,7 @@ def last_token_states(streams: Sequence[Tensor], lengths: Sequence[int]) -> Tens
 Key = tuple[int, int, frozenset[Part]]
 
 
-class Lanes:
+class StreamCache:
     """Streams by batch, depth and the parts removed below it, within some bytes; the longest unused are dropped first.
 
     A stream is equal to that of the really cut model at its depth, so no result depends on which of them are still kept.
@@ -309,7 +309,7 @@ def tail_depths(cuts: Sequence[Removal | None], n_layers: int) -> set[int]:
 
 @torch.inference_mode()
 def run_tails(
-    decoder: Decoder, trunk: Trunk, cuts: Sequence[Removal | None], lanes: Lanes | None = None, batch: int = 0
+    decoder: Decoder, trunk: Trunk, cuts: Sequence[Removal | None], cache: StreamCache | None = None, batch: int = 0
 ) -> Iterator[tuple[int, Tensor]]:
     """x[L] of the model without each cut, from the kept streams: every layer runs as rarely as exact results allow.
 
@@ -320,8 +320,8 @@ def run_tails(
         decoder: the unpruned model; it is not changed.
         trunk: a pass that kept x[cut.start] of every cut, and x[L] if None is among them.
         cuts: the removed layers and parts of each; None is the unpruned model.
-        lanes: streams of cuts that were run before: these continue from them, and theirs are kept there.
-        batch: number of the trunk's batch in `lanes`.
+        cache: streams of cuts that were run before: these continue from them, and theirs are kept there.
+        batch: number of the trunk's batch in `cache`.
 
     Yields:
         (index into `cuts`, (batch, seq, hidden_size) before the final norm), each cut once, in no particular order.
@@ -335,13 +335,13 @@ def run_tails(
         if cut is None:
             yield index, trunk.states[decoder.n_layers]
             continue
-        kept = lanes and lanes.deepest(batch, gone[index], range(cut.start + 1, decoder.n_layers + 1))
+        kept = cache and cache.deepest(batch, gone[index], range(cut.start + 1, decoder.n_layers + 1))
         start, stream = kept or (cut.start, trunk.states[cut.start])
         begun.setdefault(id(stream), (start, stream, []))[2].append(index)
 
     def keep(depth: int, removed: frozenset[Part], stream: Tensor) -> None:
-        if lanes is not None:
-            lanes.keep(batch, depth, removed, stream)
+        if cache is not None:
+            cache.keep(batch, depth, removed, stream)
 
     for start, stream, group in begun.values():
         yield from _tails(decoder, trunk, gone, stream, start, group, keep)

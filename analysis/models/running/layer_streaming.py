@@ -33,7 +33,7 @@ OnStep = Callable[[int, int], None]
 """Told how many passes of a batch through a layer are done, and of how many; may raise `Cancelled`."""
 
 
-Lane = tuple[int, tuple[int, ...]]
+StreamKey = tuple[int, tuple[int, ...]]
 """Identifies a stream: the number of the batch, and the label that separates it from others of its batch."""
 _NOTE_EVERY_S = 20.0
 _NOTES = "state.json"
@@ -92,7 +92,7 @@ class Scratch:
         self._files[mapped] = path
         return mapped
 
-    def passed(self, depth: int, streams: Mapping[Lane, Tensor]) -> None:
+    def passed(self, depth: int, streams: Mapping[StreamKey, Tensor]) -> None:
         """Note that all streams are at a depth, unless that was done a moment ago.
 
         Raises:
@@ -119,9 +119,9 @@ class Scratch:
                     disk.remove(file)
         self._noted = time.monotonic()
 
-    def resumed(self) -> tuple[int, dict[Lane, Tensor]]:
+    def resumed(self) -> tuple[int, dict[StreamKey, Tensor]]:
         """The depth that was noted last, and the streams there; 0 and nothing where none was, or it cannot be read."""
-        streams: dict[Lane, Tensor] = {}
+        streams: dict[StreamKey, Tensor] = {}
         by_name: dict[str, Tensor] = {}
         try:
             notes = documents.parsed_object((self._folder / _NOTES).read_text(encoding="utf-8"))
@@ -216,20 +216,20 @@ def finals(decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch, on_step
     if any(removed for of_one in gone for removed in of_one):
         decoder.check_states_are_own()
 
-    def lanes(depth: int) -> dict[Lane, set[frozenset[str]]]:
+    def streams_at(depth: int) -> dict[StreamKey, set[frozenset[str]]]:
         """Return the streams at a depth, by batch and parts removed below it, and the parts that they lose in its layer."""
-        found: dict[Lane, set[frozenset[str]]] = {}
+        found: dict[StreamKey, set[frozenset[str]]] = {}
         for number, of_one in enumerate(gone):
             for removed in of_one:
                 found.setdefault((number, _below(removed, depth)), set()).add(sublayers.lost(removed, depth))
         return found
 
-    total = sum(len(lost - {sublayers.BOTH}) for depth in range(decoder.n_layers) for lost in lanes(depth).values())
+    total = sum(len(lost - {sublayers.BOTH}) for depth in range(decoder.n_layers) for lost in streams_at(depth).values())
     done = 0
     with _walk(decoder, inputs, scratch) as walk:
         for depth, _ in walk.layers():
-            here = lanes(depth)
-            after = {lane: stream for lane, stream in walk.streams.items() if lane not in here}
+            here = streams_at(depth)
+            after = {key: stream for key, stream in walk.streams.items() if key not in here}
             for number, below in sorted(here):
                 stream = walk.streams.pop((number, below))
                 if inputs[number].every_depth:
@@ -281,7 +281,7 @@ class _Walk:
         self._decoder, self._scratch = decoder, scratch
         entered = [entry(decoder, one.ids, **one.arguments) for one in inputs]
         self._calls = [calls for _, calls in entered]
-        self.streams: dict[Lane, Tensor] = {}
+        self.streams: dict[StreamKey, Tensor] = {}
         self._depth, kept = scratch.resumed()
         if self._depth:
             self.streams = kept
@@ -302,7 +302,7 @@ class _Walk:
         output = through(self._decoder, depth, stream.to(self._decoder.device), *self._calls[number][depth], loses=loses)
         return self._scratch.keep(output.cpu())
 
-    def passed(self, depth: int, streams: dict[Lane, Tensor]) -> None:
+    def passed(self, depth: int, streams: dict[StreamKey, Tensor]) -> None:
         """A layer is behind all that had to go through it."""
         self.streams = streams
         self._scratch.passed(depth, streams)

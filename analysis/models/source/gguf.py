@@ -46,7 +46,7 @@ class TensorEntry:
 
 
 @contextlib.contextmanager
-def taken_apart_once() -> Iterator[None]:
+def shared_reader() -> Iterator[None]:
     """Let transformers read a GGUF file once for all: its configuration, its tokenizer and its weights share one reader.
 
     It makes a `gguf.GGUFReader` for each of them, which takes seconds apiece for the vocabulary alone.

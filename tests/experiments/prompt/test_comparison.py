@@ -223,5 +223,5 @@ def test_families_with_other_caches_match_a_permanent_cut(tokenizer):
         what_if, for_good = (decoder.find_decoder(build(family)) for _ in range(2))
         pruning.cut(for_good, BLOCK)
         with pruning.without_block(what_if, BLOCK):
-            one = [step.token for step in generation.write(what_if, [5, 6, 7], 9, generation.Chooser(0.8, 2))]
-        assert one == [step.token for step in generation.write(for_good, [5, 6, 7], 9, generation.Chooser(0.8, 2))]
+            one = [step.token for step in generation.generate(what_if, [5, 6, 7], 9, generation.Chooser(0.8, 2))]
+        assert one == [step.token for step in generation.generate(for_good, [5, 6, 7], 9, generation.Chooser(0.8, 2))]

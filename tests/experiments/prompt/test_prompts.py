@@ -141,7 +141,7 @@ def test_table_has_every_token_even_of_an_unfinished_text():
 )
 def test_pieces_joined_are_the_text(tokenizer, text):
     ids = tokenizer(text).input_ids
-    pieces = generation.split(tokenizer, ids)
+    pieces = generation.token_texts(tokenizer, ids)
     assert len(pieces) == len(ids)
     assert "".join(pieces) == text
     assert "\ufffd" not in "".join(pieces)
@@ -154,9 +154,9 @@ def test_pieces_joined_are_the_text(tokenizer, text):
 @pytest.mark.starter
 def test_a_single_token_keeps_its_space(tokenizer):
     (paris,) = tokenizer(" Paris").input_ids
-    assert generation.alone(tokenizer, paris) == " Paris"
+    assert generation.token_text(tokenizer, paris) == " Paris"
     part_of_a_letter = tokenizer("🙂").input_ids[0]
-    assert generation.alone(tokenizer, part_of_a_letter) == "\ufffd"
+    assert generation.token_text(tokenizer, part_of_a_letter) == "\ufffd"
 
 
 def test_draws_follow_the_models_probabilities_at_every_temperature():
@@ -187,7 +187,7 @@ def test_tokens_and_surprisal_match_whole_passes_without_a_cache(family, block):
     decoder = architecture.find_decoder(build(family))
     prompt = tokens(6, 0)
     with pruning.without_block(decoder, block):
-        steps = list(generation.write(decoder, prompt, 10, generation.Chooser(0.0, 0)))
+        steps = list(generation.generate(decoder, prompt, 10, generation.Chooser(0.0, 0)))
         ids = list(prompt)
         for step in steps:
             with torch.inference_mode():
@@ -195,19 +195,19 @@ def test_tokens_and_surprisal_match_whole_passes_without_a_cache(family, block):
             assert step.token == scores.argmax().item()
             assert step.surprise == pytest.approx(-scores[step.token].item(), abs=1e-4)
             ids.append(step.token)
-        read = generation.surprises(decoder, prompt, ids[len(prompt) :])
+        read = generation.surprisals(decoder, prompt, ids[len(prompt) :])
     assert read == pytest.approx([step.surprise for step in steps], abs=1e-4)
     assert min(read) >= 0
-    assert generation.surprises(decoder, prompt, []) == []
+    assert generation.surprisals(decoder, prompt, []) == []
 
 
 def test_surprisal_is_the_same_with_one_state_per_head_call(monkeypatch):
     decoder = architecture.find_decoder(build("llama"))
     prompt, written = tokens(4, 0), tokens(9, 1)
-    whole = generation.surprises(decoder, prompt, written)
+    whole = generation.surprisals(decoder, prompt, written)
     monkeypatch.setattr(architecture, "_LOGITS_AT_ONCE", 1)
     assert decoder.states_at_once == 1
-    assert generation.surprises(decoder, prompt, written) == pytest.approx(whole, abs=1e-5)
+    assert generation.surprisals(decoder, prompt, written) == pytest.approx(whole, abs=1e-5)
 
 
 def test_output_that_is_no_number_is_one_sentence():
@@ -215,7 +215,7 @@ def test_output_that_is_no_number_is_one_sentence():
     with torch.no_grad():
         decoder.head.weight.fill_(float("nan"))
     with pytest.raises(UnsupportedModelError, match="Choose float32"):
-        next(generation.write(decoder, [5, 6], 3, generation.Chooser(0.0, 0)))
+        next(generation.generate(decoder, [5, 6], 3, generation.Chooser(0.0, 0)))
 
 
 @pytest.mark.parametrize(

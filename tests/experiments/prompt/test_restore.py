@@ -59,8 +59,8 @@ def test_each_restored_layer_equals_a_model_cut_by_hand(model, block):
 
 
 def test_one_forward_pass_per_removed_layer(model, monkeypatch):
-    passes, real = [], generation.surprises
-    monkeypatch.setattr(generation, "surprises", lambda *asked: passes.append(asked) or real(*asked))
+    passes, real = [], generation.surprisals
+    monkeypatch.setattr(generation, "surprisals", lambda *asked: passes.append(asked) or real(*asked))
     told = []
     spec = RestoreSpec(model, PROMPT, Block(1, 3))
     first = restore.run(spec, told.append)

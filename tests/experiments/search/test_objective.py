@@ -8,7 +8,7 @@ from analysis.core.blocks import removal
 from analysis.experiments.search.objective import Objective, counted
 from analysis.experiments.strategies import lorp
 from analysis.models.loading import load
-from analysis.models.running.hidden_states import Lanes
+from analysis.models.running.hidden_states import StreamCache
 from analysis.models.running.pruning import without_block
 from analysis.models.source.model_spec import ModelSpec
 
@@ -96,7 +96,7 @@ def test_sets_with_a_measured_beginning_resume_from_there(made):
     nothing_kept = Objective(decoder, read, kind="kl", stride=2, first=3, keep_bytes=0)
     assert np.array_equal(values, found(nothing_kept, [(1, 4), (1, 2, 5), (1, 2)], 3))
     [handle.remove() for handle in handles]
-    lanes = Lanes(3 * 40)
+    lanes = StreamCache(3 * 40)
     streams = [torch.full((10,), float(number)) for number in range(4)]  # 40 bytes each
     one = {number: frozenset({(number, "attention")}) for number in range(4)}
     for number in range(3):
