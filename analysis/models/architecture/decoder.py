@@ -194,14 +194,14 @@ class Decoder:
         returned: list[Tensor] = []
         is_passed_on: list[bool] = []
 
-        def given(module: nn.Module, args: Any, named: Any) -> None:
+        def before(module: nn.Module, args: Any, named: Any) -> None:
             is_passed_on.append(any(tensor is earlier for tensor in (*args, *named.values()) for earlier in returned))
 
-        def left(module: nn.Module, args: Any, output: Any) -> None:
+        def after(module: nn.Module, args: Any, output: Any) -> None:
             returned[:] = [] if isinstance(output, Tensor) else [tensor for tensor in output[1:] if isinstance(tensor, Tensor)]
 
-        hooks = [layer.register_forward_pre_hook(given, with_kwargs=True) for layer in self.layers]
-        hooks += [layer.register_forward_hook(left) for layer in self.layers]
+        hooks = [layer.register_forward_pre_hook(before, with_kwargs=True) for layer in self.layers]
+        hooks += [layer.register_forward_hook(after) for layer in self.layers]
         try:
             self.body(input_ids=torch.tensor([self.trial_tokens(4)], device=self.device), use_cache=False)
         finally:

@@ -124,8 +124,8 @@ def _parts(layer: nn.Module, family: Family) -> list[nn.Module]:
     ]  # fmt: skip
 
 
-def _all(found: Iterable[Matrices]) -> Matrices:
-    return sum(found, Matrices())
+def _all(parts: Iterable[Matrices]) -> Matrices:
+    return sum(parts, Matrices())
 
 
 def _of_part(part: nn.Module, paths: dict[nn.Module, str], family: Family) -> Matrices:

@@ -112,20 +112,20 @@ class _Absent(Absent):
         self.layer_idx: int | None = next((depth for depth in depths if isinstance(depth, int)), None)
         """The number that a cut renumbers, as in the attention that was here."""
 
-    def forward(self, *args: Any, **given: Any) -> Any:
-        stream = args[0] if args else given["hidden_states"]
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        stream = args[0] if args else kwargs["hidden_states"]
         if self._is_attention:
-            self._count(stream, [*args, *given.values()])
+            self._count(stream, [*args, *kwargs.values()])
         nothing = torch.zeros_like(stream)
         return (nothing, *[None] * (self._n_outputs - 1)) if self._n_outputs else nothing
 
-    def _count(self, stream: Tensor, given: Iterable[Any]) -> None:
+    def _count(self, stream: Tensor, arguments: Iterable[Any]) -> None:
         """Tell the KV cache that these tokens have passed.
 
         One of its layers is asked how many there were, and an empty one knows of none. Hence one number for each token in
         the place of its keys.
         """
-        cache = next((one for one in given if isinstance(one, transformers.Cache)), None)
+        cache = next((argument for argument in arguments if isinstance(argument, transformers.Cache)), None)
         if cache is not None and self.layer_idx is not None:
             mark = stream.new_zeros(stream.shape[0], 1, stream.shape[1], 1)
             cache.update(mark, mark[..., :0], self.layer_idx)
@@ -179,8 +179,8 @@ class _Unfit(Exception):
 class _Trial:
     """Runs one layer with and without its parts."""
 
-    def __init__(self, decoder: Decoder, layer: nn.Module, names: dict[str, tuple[str, ...]], args: Any, given: Any) -> None:
-        self._decoder, self._layer, self._names, self._args, self._given = decoder, layer, names, args, given
+    def __init__(self, decoder: Decoder, layer: nn.Module, names: dict[str, tuple[str, ...]], args: Any, kwargs: Any) -> None:
+        self._decoder, self._layer, self._names, self._args, self._given = decoder, layer, names, args, kwargs
         self._places: dict[str, SublayerPlace] = {}
 
     def of(self, stream: Tensor) -> dict[str, SublayerPlace]:

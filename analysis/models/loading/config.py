@@ -96,8 +96,8 @@ def reading_errors_explained(source: Source, part: str) -> Iterator[None]:
 
 def has_text_part(config: Any) -> bool:
     """Return whether a configuration is of a model with other parts around a text decoder, that is no causal model as it is."""
-    known = type(config) in MODEL_FOR_MULTIMODAL_LM_MAPPING and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING
-    return known and config.get_text_config(decoder=True) is not config
+    is_multimodal = type(config) in MODEL_FOR_MULTIMODAL_LM_MAPPING and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING
+    return is_multimodal and config.get_text_config(decoder=True) is not config
 
 
 _UNPACKED = {"fp8": ("FP8", FineGrainedFP8Config), "mxfp4": ("MXFP4", Mxfp4Config)}

@@ -29,7 +29,7 @@ def run(spec: InspectSpec, on_progress: OnProgress = ignore, *, load: Loader = m
         planned = replace(planned, source=with_weights(planned.spec, on_progress))  # of the very commit that was looked at
     if spec.load:
         load(planned.spec, on_progress)
-    known = planned.source.remote
+    remote_facts = planned.source.remote
     result = InspectResult(
         spec=InspectSpec(planned.spec, load=spec.load, fetch=spec.fetch),
         versions=planned.versions(),
@@ -46,9 +46,9 @@ def run(spec: InspectSpec, on_progress: OnProgress = ignore, *, load: Loader = m
         notes=_notes(planned),
         by_layer=planned.streams and not planned.fits,
         layered_bytes=planned.layered_bytes,
-        commit=known.commit if known else "",
-        file_bytes=known.n_bytes if known else 0,
-        missing_bytes=known.missing_bytes if known else 0,
+        commit=remote_facts.commit if remote_facts else "",
+        file_bytes=remote_facts.n_bytes if remote_facts else 0,
+        missing_bytes=remote_facts.missing_bytes if remote_facts else 0,
     )
     result.save()
     return result

@@ -69,8 +69,8 @@ def with_adapter(base: Any, folder: Path) -> "PeftModel":
 
 def names(file: Path) -> set[str]:
     """Return the names of the weights in a safetensors file of a folder."""
-    with model_files.checked(file.parent), safe_open(file, framework="pt") as held:
-        return set(held.keys())
+    with model_files.checked(file.parent), safe_open(file, framework="pt") as weights:
+        return set(weights.keys())
 
 
 def whole_numbers(folder: Path) -> set[str]:
@@ -78,8 +78,8 @@ def whole_numbers(folder: Path) -> set[str]:
     names = set[str]()
     with model_files.checked(folder):
         for file in model_files.weights(folder):
-            with safe_open(file, framework="pt") as held:
-                names |= {name for name in held.keys() if held.get_slice(name).get_dtype() in _WHOLE}  # noqa: SIM118
+            with safe_open(file, framework="pt") as weights:
+                names |= {name for name in weights.keys() if weights.get_slice(name).get_dtype() in _WHOLE}  # noqa: SIM118
     return names
 
 

@@ -142,9 +142,9 @@ def names(part: TextPart, stored: Iterable[str]) -> Names:
     paths = {
         _path(whole, of): _path(alone, of_alone) for of, of_alone in ((whole.owner, alone.owner), (whole.head, alone.head))
     }
-    known = called(whole.model, get_model_conversion_mapping(whole.model), stored := sorted(stored))
+    model_names = called(whole.model, get_model_conversion_mapping(whole.model), stored := sorted(stored))
     begins: dict[str, str] = {}
-    for name, own in known.items():
+    for name, own in model_names.items():
         for path, plain in paths.items():
             within = own.removeprefix(path)
             if within != own and name.endswith(within):
@@ -154,7 +154,7 @@ def names(part: TextPart, stored: Iterable[str]) -> Names:
     longest_first = sorted(begins, key=len, reverse=True)
     key_mapping = {f"^{begin.replace('.', r'[.]')}": begins[begin] for begin in longest_first}
     placed = called(alone.model, get_model_conversion_mapping(alone.model, key_mapping), stored)
-    if lost := [name for name, own in known.items() if own.startswith(tuple(paths)) and name not in placed]:
+    if lost := [name for name, own in model_names.items() if own.startswith(tuple(paths)) and name not in placed]:
         raise UnsupportedModelError(
             f"The files of {part.name} store weights of its text part, such as {lost[0]}, under names that only "
             f"the full {part.whole.model_type} model has. Layerscope cannot load its text part alone. Choose a "

@@ -183,7 +183,7 @@ def _tensors(file: Path) -> dict[str, Tensor]:
         UnsupportedModelError: when something else is in it.
     """
     try:
-        held: Any = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+        content: Any = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except (
         pickle.UnpicklingError,
         RuntimeError,
@@ -198,8 +198,12 @@ def _tensors(file: Path) -> dict[str, Tensor]:
             f"{file.name} is incomplete or holds more than tensors. None of it was run. Get the model's "
             "safetensors, or its files again."
         ) from error
-    if not isinstance(held, dict) or not held or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in held.items()):
+    if (
+        not isinstance(content, dict)
+        or not content
+        or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items())
+    ):
         raise UnsupportedModelError(
             f"{file.name} does not hold tensors by name, as `save_pretrained` writes them. Give a file with a model's weights."
         )
-    return {name: tensor.detach() for name, tensor in held.items()}
+    return {name: tensor.detach() for name, tensor in content.items()}

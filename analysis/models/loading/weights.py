@@ -86,10 +86,10 @@ def _check(name: str, report: Any, on_progress: OnProgress, beside: Collection[s
             "the configuration that belongs to them."
         )
     if report.mismatched_keys:
-        key, found, expected = min(report.mismatched_keys)
+        key, shape, expected = min(report.mismatched_keys)
         raise UnsupportedModelError(
             f"{name} has {listed(sorted(key for key, *_ in report.mismatched_keys))} in another shape than in its "
-            f"configuration ({key}: {tuple(found)}, not {tuple(expected)}). They would be filled with random "
+            f"configuration ({key}: {tuple(shape)}, not {tuple(expected)}). They would be filled with random "
             "numbers. Get the configuration that belongs to the weights."
         )
     unexpected = sorted(set(report.unexpected_keys) - set(beside))

@@ -46,12 +46,12 @@ class Cached:
         """
         if not is_trial:
             _try_cache(decoder)
-        known = inspect.signature(decoder.model.forward).parameters
+        parameters = inspect.signature(decoder.model.forward).parameters
         self._model = decoder.model
         # The library renamed the argument; both names are in the range that is supported.
-        self._name = "cache" if "cache" in known else "past_key_values"
+        self._name = "cache" if "cache" in parameters else "past_key_values"
         self._settings: dict[str, Any] = {"use_cache": True}
-        if "logits_to_keep" in known:
+        if "logits_to_keep" in parameters:
             self._settings["logits_to_keep"] = 1
         self._cache: Any = None
 

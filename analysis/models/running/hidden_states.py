@@ -329,13 +329,13 @@ def run_tails(
     if any(cut is not None for cut in cuts):
         decoder.check_states_are_own()
     sublayers.check(decoder, cuts)
-    gone = removed_parts(cuts)
+    removed_by_cut = removed_parts(cuts)
     begun: dict[int, tuple[int, Tensor, list[int]]] = {}
     for index, cut in enumerate(cuts):
         if cut is None:
             yield index, trunk.states[decoder.n_layers]
             continue
-        kept = cache and cache.deepest(batch, gone[index], range(cut.start + 1, decoder.n_layers + 1))
+        kept = cache and cache.deepest(batch, removed_by_cut[index], range(cut.start + 1, decoder.n_layers + 1))
         start, stream = kept or (cut.start, trunk.states[cut.start])
         begun.setdefault(id(stream), (start, stream, []))[2].append(index)
 
@@ -344,7 +344,7 @@ def run_tails(
             cache.keep(batch, depth, removed, stream)
 
     for start, stream, group in begun.values():
-        yield from _tails(decoder, trunk, gone, stream, start, group, keep)
+        yield from _tails(decoder, trunk, removed_by_cut, stream, start, group, keep)
 
 
 @torch.inference_mode()
@@ -364,22 +364,22 @@ def carried(decoder: Decoder, trunk: Trunk, depth: int, cut: Removal | None) -> 
 
 
 def _tails(
-    decoder: Decoder, trunk: Trunk, gone: Sequence[frozenset[Part]], stream: Tensor, depth: int, group: list[int],
+    decoder: Decoder, trunk: Trunk, removed_by_cut: Sequence[frozenset[Part]], stream: Tensor, depth: int, group: list[int],
     keep: Callable[[int, frozenset[Part], Tensor], None],
 ) -> Iterator[tuple[int, Tensor]]:  # fmt: skip
     """Carry the stream that the cuts of `group` share from `depth` on, parting where they part."""
     for index in range(depth, decoder.n_layers):
         by_loss: dict[frozenset[str], list[int]] = {}
         for cut in group:
-            by_loss.setdefault(sublayers.lost(gone[cut], index), []).append(cut)
+            by_loss.setdefault(sublayers.lost(removed_by_cut[cut], index), []).append(cut)
         # Those that lose nothing here stay in this stream; each other kind of loss is carried to the end by itself.
         loses = frozenset[str]() if frozenset() in by_loss else next(iter(by_loss))
         group = by_loss.pop(loses)
-        for others in by_loss.values():
-            yield from _tails(decoder, trunk, gone, stream, index, others, keep)
+        for cuts in by_loss.values():
+            yield from _tails(decoder, trunk, removed_by_cut, stream, index, cuts, keep)
         if loses != sublayers.BOTH:
             stream = through(decoder, index, stream, *trunk.calls[index], loses=loses)
-            keep(index + 1, gone[group[0]], stream)
+            keep(index + 1, removed_by_cut[group[0]], stream)
     for cut in group:
         yield cut, stream
 

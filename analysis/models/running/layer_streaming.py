@@ -155,11 +155,11 @@ def _forget_old(top: Path) -> None:
     """Remove runs that nobody resumed for days."""
     for folder in top.iterdir():
         if folder.is_dir() and time.time() - folder.stat().st_mtime > _FORGOTTEN_S:
-            held = disk.lock(top / f"{folder.name}.lock")
-            if held is not None:
+            lock = disk.lock(top / f"{folder.name}.lock")
+            if lock is not None:
                 disk.remove(folder)
                 disk.remove(top / f"{folder.name}.lock")
-                os.close(held)
+                os.close(lock)
 
 
 def _set_aside(path: Path, n_bytes: int) -> None:
@@ -212,14 +212,14 @@ def finals(decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch, on_step
     at every depth the index is the depth, 0..L in their order, and the streams are in the scratch.
     """
     _try_parts(decoder, inputs)
-    gone = [removed_parts(one.cuts) for one in inputs]
-    if any(removed for of_one in gone for removed in of_one):
+    removed_by_cut = [removed_parts(one.cuts) for one in inputs]
+    if any(removed for of_one in removed_by_cut for removed in of_one):
         decoder.check_states_are_own()
 
     def streams_at(depth: int) -> dict[StreamKey, set[frozenset[str]]]:
         """Return the streams at a depth, by batch and parts removed below it, and the parts that they lose in its layer."""
         found: dict[StreamKey, set[frozenset[str]]] = {}
-        for number, of_one in enumerate(gone):
+        for number, of_one in enumerate(removed_by_cut):
             for removed in of_one:
                 found.setdefault((number, _below(removed, depth)), set()).add(sublayers.lost(removed, depth))
         return found
@@ -242,7 +242,7 @@ def finals(decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch, on_step
                         done += 1
                         on_step(done, total)
             walk.passed(depth + 1, after)
-        for number, of_one in enumerate(gone):
+        for number, of_one in enumerate(removed_by_cut):
             if inputs[number].every_depth:
                 for depth in range(decoder.n_layers):
                     yield number, depth, walk.streams[number, _kept(depth)]

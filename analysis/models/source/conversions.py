@@ -56,7 +56,7 @@ def kept() -> list[Conversion]:
         except (OSError, ValueError, KeyError):
             name = folder.name
         conversions.append(Conversion(folder.name.replace("-", ":", 1), name, disk.size_bytes(folder)))
-    return sorted(conversions, key=lambda one: -one.n_bytes)
+    return sorted(conversions, key=lambda conversion: -conversion.n_bytes)
 
 
 def delete(identity: str) -> int:

@@ -53,19 +53,19 @@ def shared_reader() -> Iterator[None]:
     """
     import gguf as library
 
-    own, made = library.GGUFReader, dict[str, Any]()
+    library_reader, readers = library.GGUFReader, dict[str, Any]()
 
-    def reader(path: Any, *given: Any) -> Any:
+    def reader(path: Any, *args: Any) -> Any:
         real = os.path.realpath(path)
-        if real not in made:
-            made[real] = own(path, *given)
-        return made[real]
+        if real not in readers:
+            readers[real] = library_reader(path, *args)
+        return readers[real]
 
     library.GGUFReader = reader  # type: ignore[assignment,misc]
     try:
         yield
     finally:
-        library.GGUFReader = own  # type: ignore[misc]
+        library.GGUFReader = library_reader  # type: ignore[misc]
 
 
 def header(path: Path) -> dict[str, Any]:

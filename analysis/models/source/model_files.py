@@ -219,8 +219,8 @@ def _shards(index: Path) -> list[Any]:
         ) from error
 
 
-def _values(held: Any) -> list[Any]:
-    return list(held.values()) if isinstance(held, dict) else []
+def _values(value: Any) -> list[Any]:
+    return list(value.values()) if isinstance(value, dict) else []
 
 
 def _why(error: Exception) -> str:

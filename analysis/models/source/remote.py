@@ -63,8 +63,8 @@ def bring(id: str, revision: str | None, on_progress: OnProgress, *, weights: bo
 
 def file_of(source: str) -> tuple[str, str] | None:
     """The repository and the name of a GGUF file on the Hub, written ORG/NAME/FILE.gguf; None of any other source."""
-    found = _FILE.fullmatch(source)
-    return None if found is None else (found[1], found[2])
+    match = _FILE.fullmatch(source)
+    return None if match is None else (match[1], match[2])
 
 
 def bring_file(source: str, revision: str | None, on_progress: OnProgress, *, weights: bool) -> Path:
@@ -103,10 +103,10 @@ def bring_file(source: str, revision: str | None, on_progress: OnProgress, *, we
 
 def _file_here(id: str, name: str, revision: str | None) -> Path | None:
     """Where a file from the Hub is that came whole."""
-    for known in (hub.recall(hub.MODEL, id, revision), hub.there(hub.MODEL, id, revision)):
-        file = None if known is None else known.file(name)
-        if known is not None and file is not None and not hub.missing_bytes(known, [file]):
-            return hub.fetch(known, [file]) / name
+    for repository in (hub.recall(hub.MODEL, id, revision), hub.there(hub.MODEL, id, revision)):
+        file = None if repository is None else repository.file(name)
+        if repository is not None and file is not None and not hub.missing_bytes(repository, [file]):
+            return hub.fetch(repository, [file]) / name
     return None
 
 
@@ -129,8 +129,8 @@ def absent(source: str) -> str:
 
 def missing_bytes(id: str, commit: str) -> int | None:
     """Return the bytes of a model at a commit that are not fetched yet; None where it was never asked for here."""
-    known = hub.recall(hub.MODEL, id, commit)
-    return None if known is None else hub.missing_bytes(known, of_model(known))
+    repository = hub.recall(hub.MODEL, id, commit)
+    return None if repository is None else hub.missing_bytes(repository, of_model(repository))
 
 
 def _repository(id: str, revision: str | None, on_progress: OnProgress) -> hub.Repository:
@@ -217,8 +217,8 @@ def _also_here(id: str, revision: str | None) -> str:
     """Which other revisions of a model are whole on this machine, in a sentence; "" for none."""
     whole = []
     for name, commit in hub.revisions(hub.MODEL, id).items():
-        known = hub.recall(hub.MODEL, id, commit) or hub.there(hub.MODEL, id, commit)
-        if known is not None and revision not in (name, commit) and _is_whole(known):
+        repository = hub.recall(hub.MODEL, id, commit) or hub.there(hub.MODEL, id, commit)
+        if repository is not None and revision not in (name, commit) and _is_whole(repository):
             whole.append(f"`--revision {commit[:12] if name == commit else name}`")
     return f" This machine has another revision of it: {', '.join(whole)}." if whole else ""
 
