@@ -28,14 +28,13 @@ from analysis.experiments.heal.heal_result import GapReport, JunctionReport
 from analysis.experiments.heal.projection import NothingAdds, added, check_start, n_features, output_projection, watched
 from analysis.experiments.scoring import likelihood
 from analysis.models.architecture import sublayers
-from analysis.models.architecture.decoder import Decoder, output_stream
+from analysis.models.architecture.decoder import Decoder, input_stream, output_stream
 from analysis.models.running import adapters, folding, pruning
 from analysis.models.running.adapters import Bridge
 from analysis.models.running.hidden_states import (
     Trunk,
     batches,
     carried,
-    input_stream,
     right_padded,
     run_trunk,
     tokens_per_batch,

@@ -11,9 +11,8 @@ from peft import PeftModel
 from torch import Tensor
 
 from analysis.core.blocks import Removal
-from analysis.models.architecture.decoder import Decoder, output_stream
+from analysis.models.architecture.decoder import Decoder, input_stream, output_stream
 from analysis.models.running import adapters
-from analysis.models.running.hidden_states import input_stream
 from analysis.models.running.pruning import PrunedBlock
 
 

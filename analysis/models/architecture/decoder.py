@@ -42,6 +42,21 @@ def output_stream(output: Any) -> Tensor:
     return output if isinstance(output, Tensor) else output[0]
 
 
+def input_stream(args: Any, kwargs: Any) -> Tensor:
+    """The residual stream among the arguments of a layer."""
+    return args[0] if args else kwargs["hidden_states"]
+
+
+def other_arguments(args: Any, kwargs: Any) -> tuple[tuple, dict]:
+    """Return the arguments of a layer without the stream: masks, rotary tables, positions."""
+    return args[1:], {name: value for name, value in kwargs.items() if name != "hidden_states"}
+
+
+def with_stream(stream: Tensor, args: Any, kwargs: Any) -> tuple[tuple, dict]:
+    """Return the arguments of a layer with another stream."""
+    return ((stream, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": stream})
+
+
 class StoredLayers(Protocol):
     """Decoder layers whose weights stay on the disk (`loading.layers_on_disk`)."""
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from analysis.core.errors import UnsupportedModelError
-from analysis.models.architecture.decoder import Decoder
+from analysis.models.architecture.decoder import Decoder, input_stream, other_arguments, with_stream
 from analysis.models.architecture.operations import not_counted
 from analysis.models.source.model_spec import HALF
 
@@ -70,9 +70,7 @@ def check(decoder: Decoder) -> None:
 
 def entering(decoder: Decoder, args: tuple, named: dict) -> tuple[tuple, dict]:
     """Arguments of the first layer, with the stream among them in float32 where the model was widened."""
-    if args:
-        return (at_entry(decoder, args[0]), *args[1:]), named
-    return args, {**named, "hidden_states": at_entry(decoder, named["hidden_states"])}
+    return with_stream(at_entry(decoder, input_stream(args, named)), args, named)
 
 
 def at_entry(decoder: Decoder, stream: Tensor) -> Tensor:
@@ -149,9 +147,9 @@ def _skipped(decoder: Decoder, streams: list[Tensor], calls: list[tuple[tuple, d
     """Let every layer record its arguments and hand the stream on as it is."""
 
     def skip(*args: Any, **kwargs: Any) -> Any:
-        stream = args[0] if args else kwargs["hidden_states"]
+        stream = input_stream(args, kwargs)
         streams.append(stream)
-        calls.append((args[1:], {name: value for name, value in kwargs.items() if name != "hidden_states"}))
+        calls.append(other_arguments(args, kwargs))
         return (stream,) if as_tuple else stream
 
     layers = list(decoder.layers)

@@ -22,7 +22,7 @@ from transformers.pytorch_utils import Conv1D
 from analysis.core.blocks import ATTENTION, FEED_FORWARD, PartSet, Removal
 from analysis.core.errors import UnsupportedModelError
 from analysis.models.architecture import operations, residual
-from analysis.models.architecture.decoder import Absent, Decoder, output_stream, part_names
+from analysis.models.architecture.decoder import Absent, Decoder, input_stream, output_stream, part_names
 from analysis.models.architecture.residual import entry
 
 BOTH = frozenset((ATTENTION, FEED_FORWARD))
@@ -113,7 +113,7 @@ class _Absent(Absent):
         """The number that a cut renumbers, as in the attention that was here."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        stream = args[0] if args else kwargs["hidden_states"]
+        stream = input_stream(args, kwargs)
         if self._is_attention:
             self._count(stream, [*args, *kwargs.values()])
         nothing = torch.zeros_like(stream)

@@ -202,7 +202,7 @@ def _few_layers_bytes(decoder: Decoder, facts: ModelFacts, precision: str, dtype
     They are its rest, the layer at work, and the next layer as it is stored and as it will be. Its buffers count, too.
     """
     item, rest = sizes.DTYPE_BYTES[dtype], facts.other_parameters * sizes.DTYPE_BYTES[dtype]
-    made = max((sizes.weight_bytes(_alone(facts, layer), None, precision, rest=dtype) or 0) for layer in range(facts.n_layers))
+    made = max(sizes.layer_bytes(facts, None, precision, rest=dtype))
     largest = max(weight.numel() for layer in decoder.layers for weight in layer.parameters())
     if source.gguf_file is not None:
         share = max(facts.layer_parameters) / facts.n_parameters
@@ -212,13 +212,6 @@ def _few_layers_bytes(decoder: Decoder, facts: ModelFacts, precision: str, dtype
         stored = max(facts.layer_parameters) * max(item, sizes.DTYPE_BYTES.get(stored_as, item))
         turned = (0 if precision in sizes.DTYPE_BYTES else 4 * largest) + (item * largest if weights.joins(decoder) else 0)
     return int(rest + 2 * made + stored + turned)
-
-
-def _alone(facts: ModelFacts, layer: int) -> ModelFacts:
-    """As if the model were one of its layers and nothing else."""
-    return replace(
-        facts, layer_parameters=[facts.layer_parameters[layer]], layers=[facts.layers[layer]], other_parameters=0
-    )  # fmt: skip
 
 
 def _check_quantization(quantization: str, device: str) -> None:

@@ -20,7 +20,7 @@ from analysis.core import documents, failures, given, host, store, units
 from analysis.core.blocks import Block, LayerSet, PartSet, Removal
 from analysis.core.errors import LayerscopeError, NotEnoughMemoryError, RecipeError, UnsupportedModelError
 from analysis.models.architecture import operations
-from analysis.models.architecture.decoder import Decoder, find_decoder
+from analysis.models.architecture.decoder import Decoder, find_decoder, input_stream, with_stream
 from analysis.models.loading import machine, pretrained, weights
 from analysis.models.loading.load import LoadedModel
 from analysis.models.running import pruning
@@ -322,10 +322,10 @@ def lay_bridge(decoder: Decoder, bridge: Bridge, taken: PrunedBlock | None = Non
     def cross(_: Any, args: tuple, named: dict) -> tuple[tuple, dict] | None:
         if taken is not None and not taken.is_out:
             return None
-        stream = args[0] if args else named["hidden_states"]
+        stream = input_stream(args, named)
         wide = stream.float()
         moved = stream + (wide @ change.T if change.dim() else wide * change).to(stream.dtype)
-        return ((moved, *args[1:]), named) if args else (args, {**named, "hidden_states": moved})
+        return with_stream(moved, args, named)
 
     return place.register_forward_pre_hook(cross, with_kwargs=True)
 

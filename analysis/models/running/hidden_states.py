@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from analysis.core.blocks import Part, Removal
 from analysis.models.architecture import residual, sublayers
-from analysis.models.architecture.decoder import Decoder, output_stream
+from analysis.models.architecture.decoder import Decoder, input_stream, other_arguments, output_stream
 from analysis.models.running import layer_streaming
 from analysis.models.running.layer_streaming import Inputs, OnStep, Scratch, removed_parts, through
 
@@ -57,11 +57,6 @@ def before_each_layer(decoder: Decoder, call: Callable[[], None]) -> Iterator[No
     finally:
         for handle in handles:
             handle.remove()
-
-
-def input_stream(args: Any, kwargs: Any) -> Tensor:
-    """The residual stream among the arguments of a layer."""
-    return args[0] if args else kwargs["hidden_states"]
 
 
 def batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
@@ -264,7 +259,7 @@ def run_trunk(decoder: Decoder, input_ids: Tensor, *, keep: set[int], **body_arg
     def before(index: int, args: Any, kwargs: Any) -> None:
         if index in keep:
             states[index] = input_stream(args, kwargs)
-        calls.append((args[1:], {name: value for name, value in kwargs.items() if name != "hidden_states"}))
+        calls.append(other_arguments(args, kwargs))
 
     def after(stream: Tensor) -> None:
         if decoder.n_layers in keep:
