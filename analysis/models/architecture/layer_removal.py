@@ -118,10 +118,10 @@ def _computed_lists(config: Any, n_layers: int) -> dict[str, list]:
 def _saying(kind: type, lists: dict[str, list]) -> type:
     """A kind of configuration in which these lists are not computed."""
 
-    def said(name: str) -> property:
+    def stored(name: str) -> property:
         return property(lambda config: list(lists[name]))
 
-    return type(kind.__name__, (kind,), {name: said(name) for name in lists})
+    return type(kind.__name__, (kind,), {name: stored(name) for name in lists})
 
 
 def as_saved(config: Any) -> Any:

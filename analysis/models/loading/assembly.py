@@ -76,7 +76,7 @@ class Assembly:
                 expected = get_gguf_conversion_mapping(quantizer.header.architecture, model.config)
             else:
                 self._legacy = _Legacy(model, file, dtype)
-        self.told = self._tried(expected, dtype)
+        self.report = self._tried(expected, dtype)
         if quantizer is not None:
             quantizer.preprocess_model(
                 model=model, dtype=dtype, device_map=places, checkpoint_files=[str(checkpoint.path)], use_kernels=False

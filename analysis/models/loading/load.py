@@ -61,7 +61,7 @@ def load(spec: ModelSpec, on_progress: OnProgress = ignore, *, by_layer: bool = 
 
     Args:
         spec: which.
-        on_progress: told of it.
+        on_progress: receives reports.
         by_layer: whether one that does not fit in memory may come with its layers on the disk (`Decoder.on_disk`). Only
             `hidden_states.finals` and `hidden_states.all_token_streams` can measure such a model.
 

@@ -27,7 +27,7 @@ _PEAK_SIZES = (256, 512, 1024, 2048)
 Small ones are done before another process has its turn, large ones are faster where there are many cores.
 """
 _PEAK_SIZES_ELSEWHERE = (2048, 4096, 8192)
-"""The same of accelerators, which take longer to be asked than to do a small one."""
+"""Sizes for accelerators, which take longer to start a product than to do a small one."""
 _PEAK_S = 0.15
 """Seconds that products of each size are timed for, at least two of them."""
 _FASTER = 1.15
@@ -47,7 +47,7 @@ def versions() -> dict[str, str]:
 
 
 def cpu_name() -> str:
-    """The processor's model name and the number of threads torch uses on it."""
+    """The CPU's model name and the number of threads torch uses on it."""
     return f"{host.processor()}, {torch.get_num_threads()} threads"
 
 
@@ -93,7 +93,7 @@ def reset_peak(device: str) -> None:
 def peak_bytes(device: str) -> int:
     """Peak memory of this process since `reset_peak`: of the accelerator if it runs there, else resident memory.
 
-    Of a model that is spread over several cards, the sum of their peaks.
+    Of a model that is spread over several GPUs, the sum of their peaks.
 
     Where the peak cannot be reset, or was not, it is that of the whole life of the process.
     """
@@ -257,7 +257,7 @@ def _product_seconds(dtype: torch.dtype) -> float:
 
 
 POWERCAP = Path("/sys/class/powercap")
-"""Where Linux keeps the energy counters of processors (RAPL)."""
+"""Where Linux keeps the energy counters of CPUs (RAPL)."""
 
 
 class Device:
@@ -291,10 +291,10 @@ class Device:
 
 
 class _CpuEnergy:
-    """The counters of all processor packages together, which begin anew at a number that they name."""
+    """The counters of all CPU packages together, which begin anew at a number that they name."""
 
     def __init__(self) -> None:
-        # intel-rapl:0 is a package, intel-rapl:0:0 a part of it; AMD's processors are named the same.
+        # intel-rapl:0 is a package, intel-rapl:0:0 a part of it; AMD's CPUs are named the same.
         self._packages = [folder for folder in sorted(POWERCAP.glob("intel-rapl:*")) if folder.name.count(":") == 1]
         self._last: dict[Path, int] = {}
         self._microjoules = 0

@@ -45,7 +45,7 @@ class Plan:
     placement: Placement | None = None
     """Where its parts go when it is spread over several devices."""
     modules: dict[str, str] = field(default_factory=dict)
-    """The same by the names of its modules."""
+    """The device of each module, by its name."""
     gpus: dict[str, int] = field(default_factory=dict)
     """Bytes that are free on each of the devices that it may be spread over."""
     part: TextPart | None = None

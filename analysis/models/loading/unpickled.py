@@ -47,7 +47,7 @@ def convert(source: Path, target: Path, on_progress: OnProgress = ignore) -> lis
     Args:
         source: with a config.json and pytorch_model.bin, in one file or several.
         target: is made; nothing half-written stays.
-        on_progress: told of each file.
+        on_progress: receives reports of each file.
 
     Returns:
         Names of the files that were converted.

@@ -41,7 +41,7 @@ def whole(
         name: to show.
         folder: where its files are.
         options: of `from_pretrained`.
-        on_progress: told about weights that the configuration has no place for.
+        on_progress: receives reports of weights that the configuration has no place for.
         beside: weights in the files that are of other parts than the text part, which `load` reports.
 
     Raises:
@@ -161,7 +161,7 @@ def without_layers(
         device: where.
         quantization: of bitsandbytes, as transformers wants it, or None.
         identity: of the weights and of how they are computed with.
-        on_progress: told about weights that the configuration has no place for.
+        on_progress: receives reports of weights that the configuration has no place for.
         key_mapping: how names of the files are changed beforehand, as `from_pretrained` wants it.
         beside: as of `whole`.
 
@@ -180,7 +180,7 @@ def without_layers(
         model, checkpoint, dtype=dtype, device=device, quantization=quantization, key_mapping=key_mapping
     )  # fmt: skip
     model.eval()
-    _check(name, assembly.told, on_progress, beside)
+    _check(name, assembly.report, on_progress, beside)
     if path.is_dir():
         _check_numbers(name, model, assembly.of_whole_numbers)
     decoder = architecture.find_decoder(model)

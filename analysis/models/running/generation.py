@@ -28,7 +28,7 @@ far off from the first token on.
 _TRIED: WeakSet[nn.Module] = WeakSet()
 """Models whose cache is right."""
 OnStep = Callable[[int, int], None]
-"""Told how many tokens of how many at most have been decoded for every prompt; may raise `Cancelled`."""
+"""Receives how many tokens of how many at most have been decoded for every prompt; may raise `Cancelled`."""
 
 
 class Cached:
@@ -104,7 +104,7 @@ def greedy(
         prompts: token ids, at least one each.
         max_new_tokens: where to stop at the latest.
         stop: tokens that end a text; a text that ended keeps its stop token at its end.
-        on_step: told about progress.
+        on_step: receives the number of tokens that are done, and of all.
     """
     by_length = defaultdict(list)
     for place, prompt in enumerate(prompts):

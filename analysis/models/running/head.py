@@ -31,7 +31,7 @@ def log_probabilities(decoder: Decoder, states: Tensor, at: Tensor, tokens: Tens
         tokens: (n_targets,), token ids, where the head is.
 
     Returns:
-        (n_targets,), float64, on the CPU; a card is waited for once. Against a product in float64, of logits up to 20: within
+        (n_targets,), float64, on the CPU; a GPU is waited for once. Against a product in float64, of logits up to 20: within
         1e-5 nats in float32; in bfloat16 a mean of 0.001.
     """
     states = states.to(decoder.head_device)

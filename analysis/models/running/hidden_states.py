@@ -19,7 +19,7 @@ from analysis.models.running.layer_streaming import Inputs, OnStep, Scratch, rem
 
 
 def tokens_per_batch(device: torch.device) -> int:
-    """Tokens in one forward pass: enough to fill the processor, and few enough that a cancel is heard within a second."""
+    """Tokens in one forward pass: enough to keep the device busy, and few enough that a cancel is heard within a second."""
     return 1024 if device.type == "cpu" else 16384
 
 
@@ -85,7 +85,7 @@ def right_padded(sequences: Sequence[Sequence[int]]) -> Tensor:
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor on a device; from the host to a CUDA card through pinned memory, so that the host does not wait for the copy."""
+    """A tensor on a device; from the host to a GPU through pinned memory, so that the host does not wait for the copy."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
@@ -129,7 +129,7 @@ def all_token_streams(
     Args:
         decoder: the model, taken apart.
         groups: token ids of each batch.
-        on_step: told of the layers that are passed where they are on the disk; may raise `Cancelled`.
+        on_step: receives reports of the layers that are passed where they are on the disk; may raise `Cancelled`.
     """
     if decoder.on_disk is None:
         for sequences in groups:
@@ -281,7 +281,7 @@ def finals(
     Args:
         decoder: the unpruned model; it is not changed.
         inputs: the batches.
-        on_step: told of the layers that are passed where they are on the disk; may raise `Cancelled`.
+        on_step: receives reports of the layers that are passed where they are on the disk; may raise `Cancelled`.
 
     Yields:
         (number of the batch, index into its cuts, (batch, seq, hidden_size) before the final norm); every cut of a batch once,

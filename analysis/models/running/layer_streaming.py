@@ -30,7 +30,7 @@ from analysis.models.architecture.residual import entry
 from analysis.models.loading.layers_on_disk import in_part
 
 OnStep = Callable[[int, int], None]
-"""Told how many passes of a batch through a layer are done, and of how many; may raise `Cancelled`."""
+"""Receives how many passes of a batch through a layer are done, and of how many; may raise `Cancelled`."""
 
 
 StreamKey = tuple[int, tuple[int, ...]]

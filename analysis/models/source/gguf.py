@@ -230,11 +230,11 @@ def _scale(config: Any, settings: dict[str, Any], entries: dict[str, TensorEntry
     if family == "gpt-oss":  # the only family whose scaling transformers reads
         return
     if any(name.startswith("rope_factors_") for name in entries):
-        raise _not_said(path, "with separate tables for short and long texts")
+        raise _unreadable_scaling(path, "with separate tables for short and long texts")
     kind = settings.get(f"{family}.rope.scaling.type", "none")
     factor = settings.get(f"{family}.rope.scaling.factor", settings.get(f"{family}.rope.scale_linear", 1.0))
     if kind not in ("none", "linear"):
-        raise _not_said(path, f"by the rule {kind}")
+        raise _unreadable_scaling(path, f"by the rule {kind}")
     if factor not in (0.0, 1.0):
         _stretch(config, {"rope_type": "linear", "factor": float(factor)})
     if "rope_freqs.weight" in entries:
@@ -244,7 +244,7 @@ def _scale(config: Any, settings: dict[str, Any], entries: dict[str, TensorEntry
             rule = {"rope_type": "llama3", "factor": float(max(divisors)), **_LLAMA_3}
             expected = _divisors(theta, rule, len(divisors)) if theta else []
             if len(expected) != len(divisors) or not all(map(_alike, divisors, expected)):
-                raise _not_said(path, "with frequency divisors that differ from those of Llama 3.1")
+                raise _unreadable_scaling(path, "with frequency divisors that differ from those of Llama 3.1")
             _stretch(config, rule)
 
 
@@ -272,7 +272,7 @@ def _stretch(config: Any, rule: dict[str, Any]) -> None:
 
 def _numbers(path: Path, entry: TensorEntry) -> list[float]:
     if entry.kind != _FLOAT32 or len(entry.shape) != 1:
-        raise _not_said(path, "with divisors that are not plain numbers")
+        raise _unreadable_scaling(path, "with divisors that are not plain numbers")
     (n,) = entry.shape
     with path.open("rb") as file:
         file.seek(entry.begin)
@@ -282,7 +282,7 @@ def _numbers(path: Path, entry: TensorEntry) -> list[float]:
     return list(struct.unpack(f"<{n}f", content))
 
 
-def _not_said(path: Path, how: str) -> UnsupportedModelError:
+def _unreadable_scaling(path: Path, how: str) -> UnsupportedModelError:
     return UnsupportedModelError(
         f"{path.name} scales its rotary positions {how}, which Layerscope cannot read from a GGUF file. Use the original model."
     )

@@ -36,7 +36,7 @@ def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool =
 
     Args:
         spec: the model that is asked for.
-        on_progress: told about the download.
+        on_progress: receives reports of the download.
         weights: False to fetch no more than the configuration of a Hub id; a GGUF file from the Hub must be here then.
 
     Raises:

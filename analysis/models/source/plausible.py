@@ -1,4 +1,4 @@
-"""Whether the sizes that a model's configuration names are those of a model at all, before anything is made of them.
+"""The sizes in a model's configuration, checked to be those of a model before anything is made of them.
 
 A library that reads a configuration lists every layer and builds every module that it names. So one wrong number fills the
 memory of a machine before anybody can say that it is wrong.

@@ -41,7 +41,7 @@ def bring(id: str, revision: str | None, on_progress: OnProgress, *, weights: bo
     Args:
         id: of the model on the Hub.
         revision: a branch, a tag or a commit; None for the default branch.
-        on_progress: told of bytes, and of questions that the Hub did not answer.
+        on_progress: receives reports of bytes, and of questions that the Hub did not answer.
         weights: False for no more than the configuration.
 
     Returns:
@@ -73,7 +73,7 @@ def bring_file(source: str, revision: str | None, on_progress: OnProgress, *, we
     Args:
         source: as `file_of` reads it.
         revision: a branch, a tag or a commit; None for the default branch.
-        on_progress: told of bytes.
+        on_progress: receives reports of bytes.
         weights: False for no more than a look: its facts are in the file alone, so it must be here.
 
     Raises:

@@ -12,7 +12,7 @@ class PartFacts:
 
     parameters: int
     other_parameters: int
-    """As of `LayerFacts`."""
+    """Parameters that stay in the dtype of the rest when layers are quantized."""
     int8_bytes: int
     nf4_bytes: int
 
@@ -34,7 +34,7 @@ class LayerFacts:
     attention: PartFacts | None = None
     """Sizes of its attention; None in results that are older than this field, and where it has no known name."""
     feed_forward: PartFacts | None = None
-    """The same of its feed-forward part."""
+    """Sizes of its feed-forward part."""
     expert_parameters: int = 0
     """Parameters of the experts that its router chooses from; 0 without any, and in results that are older than this field."""
     idle_parameters: int = 0
