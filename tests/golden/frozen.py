@@ -1,4 +1,4 @@
-"""The golden files that follow from the code: options, fields, fingerprints and figures."""
+"""The golden files that follow from the code: options, fields, fingerprints, figures, addresses and the report."""
 
 import argparse
 import dataclasses
@@ -13,6 +13,7 @@ from typing import Any
 from analysis.core.experiment import EXPERIMENTS, RESULTS, SPECS
 from analysis.models.source.model_spec import ModelSpec
 from docs import generate
+from tests.golden import pages
 
 FOLDER = Path(__file__).resolve().parent
 PRECOMPUTED = FOLDER.parents[1] / "cache" / "precomputed"
@@ -109,5 +110,11 @@ def figures(model: Any) -> dict[str, list[float]]:
     return found
 
 
-MADE: dict[str, Callable[[], Any]] = {"options": options, "fields": fields, "fingerprints": fingerprints}
+MADE: dict[str, Callable[[], Any]] = {
+    "options": options,
+    "fields": fields,
+    "fingerprints": fingerprints,
+    "addresses": pages.addresses,
+    "report": pages.documents,
+}
 """Content of each golden file by its name."""

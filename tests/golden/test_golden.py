@@ -1,4 +1,4 @@
-"""Options, fields, fingerprints, stored results of former versions and exact figures stay as the golden files have them."""
+"""Options, fields, fingerprints, addresses, the report, former results and exact figures stay as the golden files have them."""
 
 import json
 from pathlib import Path
