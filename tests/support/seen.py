@@ -36,7 +36,7 @@ def replaced_words(text: str) -> list[str]:
 
 def opened(at, tab: str):
     """Return the page with another tab of Explore open, by its name in the address."""
-    at.session_state["options"]["tab"] = tab
+    at.session_state["address"]["tab"] = tab
     return at.run()
 
 

@@ -7,7 +7,7 @@ import streamlit as st
 
 from analysis.charts.look import palette
 from pages.components.explore import pick
-from pages.components.shared import state, theme
+from pages.components.shared import address, state, theme
 
 _KEY = "brush"
 _HANDLES = "sizes-handles"
@@ -23,7 +23,7 @@ def listen(charts: Sequence[str], n_layers: int) -> None:
     """
 
     def heard() -> None:
-        state.choose_sizes(state.read_sizes(str(st.session_state[_KEY].get("range"))))
+        state.choose_sizes(address.read_sizes(str(st.session_state[_KEY].get("range"))))
 
     told = {"charts": list(charts), "last": n_layers - 1, "look": palette(theme.is_dark()).pruned}
     _brush(key=_KEY, data=told, on_range_change=heard)

@@ -45,8 +45,6 @@ _TABS = {
     MORE: "More",
 }
 """The tabs by their name in the address; the last one is there where results of further kinds can be made."""
-_FORMER_NAMES = {"writing": GENERATION}
-"""Names in older addresses, which still open their tabs."""
 
 
 def show(map_key: str, sweep_key: str | None, model: ModelSpec, *, live: bool) -> None:
@@ -62,8 +60,6 @@ def show(map_key: str, sweep_key: str | None, model: ModelSpec, *, live: bool) -
 
 def tab() -> str:
     """The open tab, one of `_TABS`."""
-    if state.option("tab") in _FORMER_NAMES:
-        state.choose_option("tab", _FORMER_NAMES[state.option("tab")])
     return state.option_of("tab", _names(), MAP)
 
 

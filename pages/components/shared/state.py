@@ -1,37 +1,19 @@
 """Choices of a session, kept through page changes and in the address."""
 
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import streamlit as st
 
-from analysis.core import blocks
 from analysis.core.blocks import Removal
 from analysis.core.errors import BlockRangeError, LayerscopeError
-from analysis.experiments.strategies import STRATEGIES, USUAL
 from analysis.models.source.model_spec import ModelSpec
-from pages.components.shared import access, words
+from pages.components.shared import access, address, words
+from pages.components.shared.address import Field, FieldError
 
-_DEFAULT = ModelSpec()
-
-
-_IN_URL = {"model": "source", "revision": "revision", "dtype": "dtype", "device": "device", "quantization": "quantization"}
-
-
-DEFAULT_N = 5
-
-
-_RUN = re.compile(r"[a-z][a-z0-9_-]*:[0-9a-f]{20}")
-
-
-_SIZES = re.compile(r"(\d{1,4})-(\d{1,4})")
-
-
-_KEPT = ("metric", "view", "tab", "texts", "benchmark", "step", "way")
-"""Further choices in the address, each a short text that is left out where it is the usual one."""
-
+T = TypeVar("T")
 
 _REMEMBERED = 20
 """Choices kept per kind: one for each strategy, so that going back to a strategy shows its curve again."""
@@ -40,22 +22,20 @@ _REMEMBERED = 20
 def current_model() -> ModelSpec:
     """The model that all pages are about; at first the one in the address, else the starter model."""
     if "model" not in st.session_state:
-        given = {field: st.query_params[name] for name, field in _IN_URL.items() if name in st.query_params}
+        query = st.query_params
+        given = {field.part: query[field.name] for field in address.FIELDS if field.part and field.name in query}
         try:
-            access.check_file(given.get("source", _DEFAULT.source))
+            access.check_file(given.get("source", address.MODEL.usual))
             st.session_state["model"] = ModelSpec(**given)
         except LayerscopeError as error:
-            st.session_state["model"] = _DEFAULT
-            cannot_be(
-                f"The address of this page names an invalid model: {words.seen(str(error), 300)} "
-                "The starter model is shown instead."
-            )
+            st.session_state["model"] = ModelSpec()
+            _cannot_be(f"names an invalid model: {words.seen(str(error), 300)} The starter model is shown instead.")
     return st.session_state["model"]
 
 
-def cannot_be(sentence: str) -> None:
+def _cannot_be(fault: str) -> None:
     """Keep a fault of the address until it has been read; the run that finds it may not be the one that is seen."""
-    st.session_state.setdefault("address_faults", []).append(sentence)
+    address_faults().append(f"The address of this page {fault}")
 
 
 def address_faults() -> list[str]:
@@ -64,12 +44,46 @@ def address_faults() -> list[str]:
     return faults
 
 
+def value(field: Field[T]) -> T:
+    """Return the chosen value of a field; at first the one in the address, else the usual one."""
+    chosen = _chosen()
+    if field.name not in chosen:
+        try:
+            chosen[field.name] = field.opened(st.query_params.get(field.name, ""))
+        except FieldError as error:
+            chosen[field.name] = field.usual
+            _cannot_be(str(error))
+    found: T = chosen[field.name]
+    return found
+
+
+def choose(field: Field[T], value: T) -> None:
+    """Remember the value of a field on all pages."""
+    _chosen()[field.name] = value
+    sync_url()
+
+
+def _chosen() -> dict[str, Any]:
+    chosen: dict[str, Any] = st.session_state.setdefault("address", {})
+    return chosen
+
+
+def sync_url() -> None:
+    """Write the whole choice into the address, so that a reload or a copied link shows the same."""
+    model = current_model()
+    chosen_n()  # which a block in the address decides
+    written = {
+        field.name: field.written(getattr(model, field.part) if field.part else value(field)) for field in address.FIELDS
+    }
+    wanted = {name: text for name, text in written.items() if text}
+    if st.query_params.to_dict() != wanted:
+        st.query_params.from_dict(wanted)
+
+
 def use_model(model: ModelSpec) -> None:
     """Make this the model of all pages."""
     st.session_state["model"] = replace(model, identity="")
-    st.session_state["chosen_cut"] = None
-    st.session_state["protected"] = frozenset()
-    st.session_state["sizes"] = None
+    _chosen().update({field.name: field.usual for field in (address.BLOCK, address.PROTECTED, address.SIZES)})
     sync_url()
 
 
@@ -79,23 +93,15 @@ def name(model: ModelSpec) -> str:
 
 
 def chosen_n() -> int:
-    """The slider's n, or the one in the address."""
-    if "chosen_n" not in st.session_state:
-        text, own = st.query_params.get("n", ""), own_cut()
-        is_number = text.isdecimal() and len(text) < 5
-        if text and not is_number and not own:
-            cannot_be(
-                f"The address of this page asks for n = {words.seen(text, 40)!r}, which is not a number of "
-                f"layers. n = {DEFAULT_N} is shown instead."
-            )
-        given = int(text) if is_number else DEFAULT_N
-        st.session_state["chosen_n"] = own.size if own else given
-    return st.session_state["chosen_n"]
+    """The slider's n, or the one in the address; a block in the address brings its own size."""
+    if address.N.name not in _chosen() and (own := own_cut()):
+        _chosen()[address.N.name] = own.size
+    return value(address.N)
 
 
 def choose_n(n: int) -> None:
     """Remember the slider's n; which layers go is again for the strategy to say."""
-    st.session_state["chosen_n"] = n
+    _chosen()[address.N.name] = n
     choose_cut(None)
 
 
@@ -105,18 +111,15 @@ def own_cut(n_layers: int | None = None) -> Removal | None:
     Args:
         n_layers: layers of the model; a cut that it cannot have is no choice.
     """
-    if "chosen_cut" not in st.session_state:
-        st.session_state["chosen_cut"] = _in_address("block", "names an invalid block")
-    own: Removal | None = st.session_state["chosen_cut"]
+    own = value(address.BLOCK)
     return own if own is None or n_layers is None or _fits(own, n_layers) else None
 
 
 def choose_cut(cut: Removal | None) -> None:
     """Make this the current cut on all pages; None goes back to the strategy's choice."""
-    st.session_state["chosen_cut"] = cut
     if cut is not None:
-        st.session_state["chosen_n"] = cut.size
-    sync_url()
+        _chosen()[address.N.name] = cut.size
+    choose(address.BLOCK, cut)
 
 
 def protected(n_layers: int | None = None) -> frozenset[int]:
@@ -125,25 +128,12 @@ def protected(n_layers: int | None = None) -> frozenset[int]:
     Args:
         n_layers: layers of the model; those that it does not have are left out.
     """
-    if "protected" not in st.session_state:
-        kept = _in_address("keep", "protects invalid layers")
-        st.session_state["protected"] = frozenset(kept.layers) if kept else frozenset()
-    return frozenset(layer for layer in st.session_state["protected"] if n_layers is None or layer < n_layers)
+    return frozenset(layer for layer in value(address.PROTECTED) if n_layers is None or layer < n_layers)
 
 
 def protect(layers: Iterable[int]) -> None:
     """Let no cut take these layers from now on, and all others again."""
-    st.session_state["protected"] = frozenset(layers)
-    sync_url()
-
-
-def _in_address(field: str, fault: str) -> Removal | None:
-    text = st.query_params.get(field, "")
-    try:
-        return blocks.parse_removal(text) if text else None
-    except BlockRangeError as error:
-        cannot_be(f"The address of this page {fault}: {words.seen(str(error), 300)}")
-        return None
+    choose(address.PROTECTED, frozenset(layers))
 
 
 def _fits(cut: Removal, n_layers: int) -> bool:
@@ -160,15 +150,7 @@ def sizes(n_layers: int | None = None) -> range | None:
     Args:
         n_layers: layers of the model. Numbers that it cannot lose are left out, and at least two numbers must remain.
     """
-    if "sizes" not in st.session_state:
-        text = st.query_params.get("range", "")
-        st.session_state["sizes"] = read_sizes(text)
-        if text and st.session_state["sizes"] is None:
-            cannot_be(
-                f"The address of this page asks for the range {words.seen(text, 40)!r}, which is not a range such as "
-                "3-9. All numbers of removed layers are shown."
-            )
-    chosen: range | None = st.session_state["sizes"]
+    chosen = value(address.SIZES)
     if chosen is None or n_layers is None:
         return chosen
     inside = range(chosen.start, min(chosen.stop, n_layers))
@@ -177,33 +159,19 @@ def sizes(n_layers: int | None = None) -> range | None:
 
 def choose_sizes(sizes: range | None) -> None:
     """Let charts and tables keep to these numbers of removed layers; None for all."""
-    st.session_state["sizes"] = sizes
-    sync_url()
-
-
-def read_sizes(text: str) -> range | None:
-    """A range as the address has it, "3-9" with both ends in it; None where it is not one."""
-    found = _SIZES.fullmatch(text)
-    first, last = map(int, found.groups()) if found else (0, 0)
-    return range(first, last + 1) if first < last else None
+    choose(address.SIZES, sizes)
 
 
 def option(name: str) -> str:
-    """A further choice that the address holds, one of `_KEPT`; empty where it is the usual one."""
-    chosen: dict[str, str] = st.session_state.setdefault("options", {})
-    if name not in chosen:
-        chosen[name] = st.query_params.get(name, "")[:80]
-    return chosen[name]
+    """Return the text of one of `address.OPTIONS`; empty where it is the usual one."""
+    return value(address.OPTIONS[name])
 
 
-def option_of(name: str, known: Iterable[str], usual: str) -> str:
+def option_of(name: str, names: Iterable[str], usual: str) -> str:
     """Return a further choice that must be one of these; another one in the address is reported, and the usual one is taken."""
-    chosen = option(name)
+    chosen, known = option(name), list(names)
     if chosen and chosen not in known:
-        cannot_be(
-            f"The address of this page asks for the {name} {words.seen(chosen, 40)!r}, which does not exist. Use one "
-            f"of {', '.join(known)}. {usual} is shown instead."
-        )
+        _cannot_be(str(address.no_such(name, chosen, known, usual)))
         choose_option(name, "")
     return option(name) or usual
 
@@ -211,86 +179,38 @@ def option_of(name: str, known: Iterable[str], usual: str) -> str:
 def choose_option(name: str, value: str) -> None:
     """Remember a further choice."""
     if option(name) != value:
-        st.session_state["options"][name] = value
-        sync_url()
+        choose(address.OPTIONS[name], value)
 
 
 def strategy() -> str:
     """How blocks are chosen."""
-    if "chosen_strategy" not in st.session_state:
-        text = st.query_params.get("strategy", "")
-        if text and text not in STRATEGIES:
-            cannot_be(
-                f"The address of this page asks for the strategy {words.seen(text, 40)!r}, which does not exist. "
-                f"Use one of {', '.join(STRATEGIES)}. {USUAL} is shown instead."
-            )
-        st.session_state["chosen_strategy"] = text if text in STRATEGIES else USUAL
-    return st.session_state["chosen_strategy"]
+    return value(address.STRATEGY)
 
 
 def choose_strategy(strategy: str) -> None:
     """Remember how blocks are chosen; the current cut is again the strategy's choice."""
-    st.session_state["chosen_strategy"] = strategy
+    _chosen()[address.STRATEGY.name] = strategy
     choose_cut(None)
 
 
 def pinned() -> str:
     """The run that others are compared with, as KIND:KEY; "" without one."""
-    if "pinned" not in st.session_state:
-        text = st.query_params.get("pin", "")
-        st.session_state["pinned"] = text if _RUN.fullmatch(text) else ""
-        if text and not st.session_state["pinned"]:
-            cannot_be(
-                f"The address of this page has an invalid reference run: {words.seen(text, 40)!r}. A run is a kind and 20 "
-                "digits, "
-                "such as sweep:0123456789abcdef0123. No run is the reference."
-            )
-    return st.session_state["pinned"]
+    return value(address.PINNED)
 
 
 def pin(run: str) -> None:
     """Make this run, KIND:KEY, the reference of all others; "" for none."""
-    st.session_state["pinned"] = run
-    sync_url()
+    choose(address.PINNED, run)
 
 
 def presenting() -> bool:
     """Return whether pages are shown to a class: larger, without a sidebar."""
-    if "presenting" not in st.session_state:
-        st.session_state["presenting"] = st.query_params.get("present") == "1"
-    return st.session_state["presenting"]
+    return value(address.PRESENTING)
 
 
 def present(on: bool) -> None:
     """Begin or end showing pages to a class."""
-    st.session_state["presenting"] = on
-    sync_url()
-
-
-def sync_url() -> None:
-    """Write the whole choice into the address, so that a reload or a copied link shows the same."""
-    model = current_model()
-    defaults = {field.name: field.default for field in fields(ModelSpec)}
-    wanted = {"model": model.source, "n": str(chosen_n())}
-    for name_, field in _IN_URL.items():
-        value = getattr(model, field)
-        if value and value != defaults[field]:
-            wanted[name_] = value
-    if strategy() != USUAL:
-        wanted["strategy"] = strategy()
-    if pinned():
-        wanted["pin"] = pinned()
-    if presenting():
-        wanted["present"] = "1"
-    if own := own_cut():
-        wanted["block"] = blocks.written(own)
-    if kept_to := sizes():
-        wanted["range"] = f"{kept_to[0]}-{kept_to[-1]}"
-    if kept := protected():
-        wanted["keep"] = blocks.written(blocks.removal(kept))
-    wanted |= {name_: option(name_) for name_ in _KEPT if option(name_)}
-    if st.query_params.to_dict() != wanted:
-        st.query_params.from_dict(wanted)
+    choose(address.PRESENTING, on)
 
 
 def show_result(kind: str, key: str) -> None:

@@ -48,7 +48,7 @@ def test_a_clicked_point_leads_to_its_questions(app, precomputed):
         precomputed(result)
     at = app(n="4")
     assert not [one for one in at.button if one.key == "to-questions"]
-    at.session_state["chosen_n"] = 5
+    at.session_state["address"]["n"] = 5
     at.session_state["last-click"] = ("accuracy", next(point.block for point in fakes.sweep().points if point.n == 5))
     at.run()
     at.button(key="to-questions").click().run()

@@ -59,7 +59,7 @@ def test_export_shows_the_dataset_of_explore(app, two):
 @pytest.mark.parametrize(("task", "limit"), [("arc_easy", 100), ("arc_challenge", 300)])
 def test_the_printed_command_makes_the_sheet_on_screen(app, two, tmp_path, capsys, task, limit):
     at = app(n="3", benchmark=f"{task}:{limit}")
-    at.session_state["options"]["way"] = "Decision sheet"
+    at.session_state["address"]["way"] = "Decision sheet"
     at.switch_page("pages/export.py").run()
     assert not at.exception
     command = next(line for code in at.code for line in code.value.splitlines() if " sheet " in line)

@@ -42,7 +42,7 @@ def test_search_names_its_cost_before_it_starts(form):
     assert "sets of layers" not in texts(form)
     form.multiselect(key="sweep-how").set_value(["swaps", "similarity"]).run()
     assert "swaps, up to n = 15: The search measures up to" in texts(form)
-    form.session_state["protected"] = frozenset({0, 29})
+    form.session_state["address"]["keep"] = frozenset({0, 29})
     form.run()
     assert "Searches never remove layers 0, 29: protected" in texts(form)
     assert [job.spec.strategy for job in run(form, ("swaps", "similarity"))] == ["swaps", "similarity"]
@@ -53,7 +53,7 @@ def test_search_names_its_cost_before_it_starts(form):
 
 
 def test_too_many_protected_layers_are_refused_and_nothing_is_queued(form):
-    form.session_state["protected"] = frozenset(range(20))
+    form.session_state["address"]["keep"] = frozenset(range(20))
     form.multiselect(key="sweep-how").set_value(["similarity", "greedy"]).run()
     assert "greedy, up to n = 10" in texts(form)
     assert not run(form, ("similarity", "greedy"))
@@ -89,7 +89,7 @@ def test_a_job_for_each_strategy_on_the_same_questions(form):
     assert [job.spec.draw for job in made] == [0, 0, 0, 1, 2, 0]
     assert len({job.spec.benchmark for job in made}) == 1
     assert len({job.label for job in made}) == len(made)
-    assert form.session_state["chosen_strategy"] == "deepest"
+    assert form.session_state["address"]["strategy"] == "deepest"
     assert form.query_params["strategy"] in ("deepest", ["deepest"])
 
 

@@ -42,7 +42,7 @@ def test_goal_is_answered_with_accuracy_and_loss_and_taken(app, precomputed, pla
     assert all(clause in shown for clause in goals.clauses(offer))
     button = next(one for one in at.button if one.key and one.key.startswith(f"{place}-take"))
     button.click().run()
-    assert at.session_state["chosen_n"] == offer.cut.size
+    assert at.session_state["address"]["n"] == offer.cut.size
     assert not at.exception
 
 

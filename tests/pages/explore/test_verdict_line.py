@@ -115,7 +115,7 @@ def test_the_verdict_leads_to_the_decision_sheet(app):
     at = app(n="5")
     at.button(key="to-sheet").click().run()
     assert not at.exception
-    assert at.session_state["options"]["way"] == "Decision sheet"
+    assert at.session_state["address"]["way"] == "Decision sheet"
     assert "to-sheet" not in buttons(app(n="0")), "nothing to decide on"
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from analysis.core.bounds import MOST_LAYERS
 from pages.components.explore import asked_for
-from pages.components.shared import state
+from pages.components.shared import address, state
 from tests.support import made_up
 
 MUCH = 4 << 20
@@ -43,8 +43,8 @@ def choices():
 @given(st.dictionaries(st.sampled_from(NAMES), TEXTS, max_size=5))
 @example({"block": "0:50000000", "keep": "0:50000000", "range": "0-9999", "n": "9" * 5000})
 @example({"keep": "+".join(["0:900"] * 500), "block": "1:1+" * 3000})
-def test_any_address_is_a_choice_or_a_fault(address):
-    found = SimpleNamespace(session_state={}, query_params=address)
+def test_any_address_is_a_choice_or_a_fault(query):
+    found = SimpleNamespace(session_state={}, query_params=query)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(state, "st", found)
         tracemalloc.start()
@@ -54,6 +54,17 @@ def test_any_address_is_a_choice_or_a_fault(address):
         assert all(len(fault) < 700 for fault in state.address_faults()), said
         assert 0 <= state.chosen_n() < 10_000
         assert peak < MUCH
+
+
+@pytest.mark.parametrize("field", address.FIELDS, ids=lambda field: field.name)
+@given(text=TEXTS)
+@example(text="14:5")
+def test_written_value_of_a_field_reads_as_itself(field, text):
+    try:
+        value = field.opened(text)
+    except address.FieldError:
+        return
+    assert field.opened(field.written(value)) == value
 
 
 def test_an_impossible_cut_or_protection_is_reported_and_not_made(session):

@@ -66,7 +66,7 @@ def test_all_charts_and_pages_share_one_image_format(app, results):
     at.button_group(key="accuracy-image").set_value("svg").run()
     assert formats(at) == {"svg"}
     assert at.button_group(key="map-image").value == "svg"
-    at.session_state["chosen_cut"] = Block(11, 5)
+    at.session_state["address"]["block"] = Block(11, 5)
     at.switch_page("pages/heal.py").run()
     assert formats(at) == {"svg"}
 
