@@ -6,8 +6,8 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from analysis import __version__
 from analysis.core import extensions, store
 from pages.components.jobs import strip
-from pages.components.learn.poll import phone
-from pages.components.shared import frame, state, theme
+from pages.components.learn import phone
+from pages.components.shared import frame, state
 from pages.web import server
 
 
@@ -25,7 +25,7 @@ def draw() -> None:
         tidy()
         extensions.load()
         state.sync_url()
-    main, beside = theme.places()
+    main, beside = frame.places()
     with beside, frame.errors_shown():
         strip.show()
         st.caption(f"Layerscope {__version__}")

@@ -1,11 +1,38 @@
 """Explore: the distance map, the layers that the slider removes, and the cost of removing them."""
 
+import streamlit as st
+
 from analysis import jobs
-from pages.components.explore import asked_for, compute, hints, linked_view, map_view, result_picker
-from pages.components.jobs import strip
-from pages.components.shared import added, command, frame, library, precision, selection, state, stronger
+from pages.components.explore import compute, linked_view, map_view, result_choice
+from pages.components.jobs import card
+from pages.components.shared import added, chip, frame, library, selection, state
 
 frame.require()
+
+_CLOSED = "hints-gone"
+"""Key of the session that says that the hints were closed."""
+
+
+def hints() -> None:
+    """Draw a row of hints for a first visit, until they are closed or a first job ran; none to a class."""
+    with st.container(key="hints-place"):  # its place stays when it goes, so that nothing below it is drawn anew
+        _row()
+
+
+@st.fragment
+def _row() -> None:
+    if st.session_state.get(_CLOSED) or state.presenting() or jobs.list_jobs(1):
+        return
+    with st.container(border=True, key="hints", horizontal=True, vertical_alignment="center", gap="medium"):
+        st.markdown(":material/tune: **Slide** n, or **drag** the block, to remove layers", width="content")
+        st.markdown(":material/ads_click: **Click** a square of the map to remove that block", width="content")
+        st.page_link("pages/learn.py", label="**New here?** Ten-minute lesson", icon=":material/school:", width="content")
+        st.space("stretch")
+        st.button(
+            ":material/close:", key="hints-close", type="tertiary", help="Close these hints",
+            on_click=st.session_state.__setitem__, args=(_CLOSED, True),
+        )  # fmt: skip
+
 
 with frame.errors_shown():
     linked_view.tab()  # this and the next before the header, which names faults of the address
@@ -14,23 +41,23 @@ with frame.errors_shown():
     current = state.current_model()
     maps = library.find("distances", current)
     if maps:
-        asked_for.prefer("distances", maps, current)
+        result_choice.prefer("distances", maps, current)
         of_strategy = selection.curves(current)
-        asked_for.prefer("sweep", of_strategy, current)
+        result_choice.prefer("sweep", of_strategy, current)
         with place:
-            found, sweep = result_picker.menu(maps, of_strategy, selection.curve(current), current)
+            found, sweep = result_choice.menu(maps, of_strategy, selection.curve(current), current)
         compute.menu(place, found, sweep)
-        asked_for.note("distances", found)
-        asked_for.note("sweep", sweep)
-        asked_for.offer(precision.as_shown(current, sweep and sweep.result, found.result), found.result.spec.corpus)
-        stronger.note("distances", found, maps)
+        result_choice.write_request("distances", found)
+        result_choice.write_request("sweep", sweep)
+        result_choice.offer(chip.as_shown(current, sweep and sweep.result, found.result), found.result.spec.corpus)
+        result_choice.say_stronger("distances", found, maps)
         if sweep is not None:
-            stronger.note("sweep", sweep, of_strategy)
-        growing = any(job.kind in strip.GROWING for job in jobs.active())
+            result_choice.say_stronger("sweep", sweep, of_strategy)
+        growing = any(job.kind in card.GROWING for job in jobs.active())
         linked_view.show(found.key, sweep.key if sweep else None, current, live=growing)
-        hints.show()
+        hints()
     else:
-        asked_for.offer(current, None)
+        result_choice.offer(current, None)
         compute.first_map()
         if others := added.panels(current):
-            command.show([entry.result.spec for entry in others])
+            frame.commands([entry.result.spec for entry in others])

@@ -3,8 +3,8 @@
 import streamlit as st
 
 from analysis.models.source.model_spec import ModelSpec
-from pages.components.export import folders, gain, takeaway, ways
-from pages.components.shared import command, frame, library, state
+from pages.components.export import files, folders, gain, takeaway
+from pages.components.shared import frame, library, state
 from pages.components.shared.library import Found
 
 frame.require()
@@ -31,9 +31,9 @@ with frame.errors_shown():
                 with frame.errors_shown():
                     gain.show(choice)
                 with frame.errors_shown():
-                    ways.show(choice)
+                    files.show(choice)
         with frame.errors_shown():
             folders.on_this_machine(model)
         if choice is not None:
             specs = [choice.heal.spec] if choice.heal else []
-            command.show([*specs, folders.request(choice)])
+            frame.commands([*specs, folders.request(choice)])

@@ -3,13 +3,12 @@
 import streamlit as st
 
 from pages.components.learn import lesson, stored, teach
-from pages.components.learn.poll import panel
 from pages.components.learn.steps import angle, big_models, check, cliff, distance_map, healing, layers, limits
-from pages.components.shared import command, frame, glossary, state, theme
+from pages.components.shared import frame, state
 
 frame.require()
 
-STEPS = (layers, angle, distance_map, cliff, big_models, healing, limits, check)
+STEPS = tuple(one.STEP for one in (layers, angle, distance_map, cliff, big_models, healing, limits, check))
 
 
 @st.fragment
@@ -18,22 +17,22 @@ def shown() -> None:
     with frame.errors_shown():
         current = lesson.current()
         step = STEPS[current.step]
-        lesson.outline(current, step.TITLE)
+        lesson.outline(current, step.heading)
         results = stored.of(current.model)
-        panel.show(current, step.poll(results))
+        teach.show_poll(current, step.poll(results))
         step.show(current, results)
         if told := stored.specs(results):
-            command.show(told)
+            frame.commands(told)
 
 
 with frame.errors_shown():
     lesson.current()  # before the header, which shows the faults of the address
     with frame.header("Learn", "Why does this work?"):
-        glossary.show()
+        frame.glossary_button()
         teach.show(STEPS, stored.of(state.current_model()))
         st.button(
             "Start over", key="learn-start-over", type="tertiary", icon=":material/restart_alt:", on_click=lesson.start_over,
             help="Clears your guesses and answers.",
         )  # fmt: skip
-        theme.presenter_switch()
+        frame.presenter_switch()
     shown()

@@ -5,8 +5,8 @@ import streamlit as st
 from analysis.core.errors import LayerscopeError
 from analysis.data import starter
 from analysis.models.source.model_spec import InspectResult, InspectSpec, ModelSpec
-from pages.components.model import choice, gallery, inspection, weights
-from pages.components.shared import command, frame, start, state, words
+from pages.components.model import choice, inspection, weights
+from pages.components.shared import frame, start, state, words
 
 frame.require()
 
@@ -63,7 +63,7 @@ def found(model: ModelSpec) -> None:
     weights.show(model, facts)
     inspection.show(facts)
     start.show_places()
-    command.show([InspectSpec(model)])
+    frame.commands([InspectSpec(model)])
 
 
 with frame.errors_shown():
@@ -87,6 +87,6 @@ with frame.errors_shown():
         elif wanted is not None and wanted.source != "starter":
             st.info("Click **Check this model** to read its configuration and compare it with the free memory.")
     with left:
-        gallery.show()
+        choice.show_gallery()
         choice.looked_at()
         weights.kept()

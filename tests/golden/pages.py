@@ -14,10 +14,10 @@ from analysis import __version__
 from analysis.cli import main
 from analysis.core import blocks, store
 from analysis.core.blocks import Block
-from analysis.core.registry import RESULTS
+from analysis.core.experiment import RESULTS
 from analysis.exports import page, report
 from pages.components.explore import linked_view, map_view
-from pages.components.export import ways
+from pages.components.export import files
 from pages.components.learn import lesson
 from pages.components.shared import frame, state
 
@@ -112,7 +112,7 @@ _READ: dict[str, Callable[[], Any]] = {
     "texts": lambda: state.option("texts"),
     "benchmark": lambda: state.option("benchmark"),
     "step": lambda: lesson.SLUGS[lesson._step_in_address()],
-    "way": lambda: state.option_of("way", [ways.SHEET, ways.FOLDER, *ways._WAYS], ways.FOLDER),
+    "way": lambda: state.option_of("way", [files.SHEET, files.FOLDER, *files._WAYS], files.FOLDER),
 }
 
 

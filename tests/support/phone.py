@@ -5,7 +5,7 @@ import asyncio
 import httpx
 from starlette.applications import Starlette
 
-from pages.components.learn.poll import phone
+from pages.components.learn import phone
 
 HOST = "http://127.0.0.1:8501"
 

@@ -8,7 +8,7 @@ from analysis import jobs
 from analysis.experiments.batch.grid_cells import GridCell
 from analysis.experiments.batch.methods_spec import MethodCell
 from analysis.experiments.strategies import BLOCKS, STRATEGIES, needs
-from pages.components.jobs import in_place
+from pages.components.jobs import card
 from pages.components.shared import words
 from pages.components.shared.library import Found
 
@@ -24,10 +24,10 @@ def show_jobs(kind: str, found: Sequence[Found]) -> bool:
     """
     running = [job for job in jobs.active() if job.kind == kind]
     for job in running:
-        in_place.show(job, kind)
+        card.in_place(job, kind)
         if doing := job.values.get("doing"):
             st.caption(words.plain(str(doing)))
-    in_place.failure(in_place.last_of(kind, lambda spec: True), max((entry.saved_at for entry in found), default=0.0))
+    card.failure(card.last_of(kind, lambda spec: True), max((entry.saved_at for entry in found), default=0.0))
     return bool(running)
 
 

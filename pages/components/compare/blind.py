@@ -163,7 +163,7 @@ def _reveal(shown: Round, test: _Test, keys: Sequence[str]) -> None:
     for place, (index, column) in enumerate(zip(shown.columns, _columns(shown), strict=True)):
         with column:
             letter = f"{LETTERS[place]}, your pick" if place == pick else LETTERS[place]
-            side_by_side.card(shown.result, index, f"{letter}: {names[index]}", "off", live=False)
+            shaded_text.card(shown.result, index, f"{letter}: {names[index]}", "off", live=False)
     st.caption(words.plain(f"{_how(shown)}. {shaded_text.DIFFERING}"))
 
 

@@ -20,7 +20,7 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results.compared import durations
 from pages.components.compare import batch_view
-from pages.components.shared import chart, chip, command, frame, library, precision, selection, start, state, theme, words
+from pages.components.shared import chart, chip, frame, library, selection, start, state, words
 from pages.components.shared.library import Found
 
 _MOST_SHOWN = 6
@@ -88,7 +88,7 @@ def _form(model: ModelSpec) -> None:
             placeholder="half of the layers",
             help="Largest number of removed layers (default: half of the layers of each model).",
         )
-        asked = precision.field(asked, curve or (on_screen and on_screen.distances.result), "grid", place=columns[2])
+        asked = chip.dtype_field(asked, curve or (on_screen and on_screen.distances.result), "grid", place=columns[2])
         try:
             spec = GridSpec(
                 models=tuple(
@@ -156,7 +156,7 @@ def _grown() -> None:
         if len(found) > 1:
             state.pick_result("grid", "Shown", {entry.key: _called(entry) for entry in found}, shown.key)
         _result(shown.result)
-        command.show([shown.result.spec])
+        frame.commands([shown.result.spec])
 
 
 def _called(entry: Found) -> str:
@@ -232,7 +232,7 @@ def _charts(result: GridResult) -> None:
         with columns[place % len(columns)]:
             st.markdown(f"**{words.plain(title)}**")
             _chip(grid_figures.panels(result, quantity)[title], quantity)
-            figure = grid_figures.panel(result, title, quantity, dark=theme.is_dark())
+            figure = grid_figures.panel(result, title, quantity, dark=chart.is_dark())
             alt = f"{_QUANTITIES[quantity]} against removed layers: {title}."
             chart.show(figure, key=f"grid-{quantity}-{place}", alt=alt, file_name=f"grid-{quantity}-{place + 1}")
     st.caption(

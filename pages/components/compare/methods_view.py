@@ -17,7 +17,7 @@ from analysis.experiments.strategies import STRATEGIES
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import methods
 from pages.components.compare import batch_view
-from pages.components.shared import chart, chip, command, frame, library, precision, selection, start, state, theme, words
+from pages.components.shared import chart, chip, frame, library, selection, start, state, words
 from pages.components.shared.library import Found
 
 _KIND = MethodsSpec.kind
@@ -69,7 +69,7 @@ def _result(parts: Sequence[Found], result: MethodsResult, found: Sequence[Found
             state.pick_result(_KIND, "Shown", names, parts[0].key)
     tables = result.tables()
     told = tables[quantity]
-    figure = kinds.figure(result, quantity, dark=theme.is_dark())
+    figure = kinds.figure(result, quantity, dark=chart.is_dark())
     chart.show(figure, key=f"methods-{quantity}", alt=_alt(result, quantity), file_name=f"methods-{quantity}")
     st.caption(
         "Bars: 95 % intervals, paired by text or question. Coloured: significantly different from the unpruned "
@@ -84,7 +84,7 @@ def _result(parts: Sequence[Found], result: MethodsResult, found: Sequence[Found
     batch_view.show_failures(result.failures, "Not measured: ")
     with st.expander(f"All cells, {len(result.cells)} rows with all digits", icon=":material/table:"):
         chart.table(tables["cells"], key="t-methods-cells", file_name="methods")
-    command.show([part.result.spec for part in parts])
+    frame.commands([part.result.spec for part in parts])
 
 
 def _condition(result: MethodsResult) -> words.Markdown:
@@ -122,7 +122,7 @@ def _called(entry: Found, result: MethodsResult) -> str:
 def _form(model: ModelSpec, shown: MethodsResult | None, found: Sequence[Found]) -> None:
     """Draw the form of the next table; it begins as the shown one, so that one more choice adds a row or a size."""
     on_screen = selection.now(model)
-    model = precision.as_shown(model, shown, on_screen and on_screen.distances.result)
+    model = chip.as_shown(model, shown, on_screen and on_screen.distances.result)
     like = MethodsSpec(model) if shown is None else shown.spec
     key = state.generation("methods-form", [like.fingerprint()])
     with st.expander("Add methods or sizes", icon=":material/add:", expanded=shown is None):
@@ -180,7 +180,7 @@ def _form(model: ModelSpec, shown: MethodsResult | None, found: Sequence[Found])
             if start.button(label, type="primary", key="methods-go", icon=":material/play_arrow:", disabled=not missing):
                 start.start_and_show(start.unresolved(spec), f"Table of {len(spec.methods)} methods")
             st.caption(words.plain(_work(spec, missing, len(known - here))))
-        st.caption(precision.condition(model, shown))
+        st.caption(chip.of_request(model, shown))
         if spec.protect:
             st.caption(
                 words.plain(f"No method removes {removal(spec.protect).brief()}: protected on the layer strip of Explore.")

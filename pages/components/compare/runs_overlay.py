@@ -18,7 +18,7 @@ from analysis.results.stored.reading import ACCURACY as ANSWERS
 from analysis.results.stored.reading import LOSS as NATS
 from analysis.results.stored.reading import Condition
 from analysis.results.stored.result import Found
-from pages.components.shared import added, chart, chip, state, theme, words
+from pages.components.shared import added, chart, chip, state, words
 
 _TITLES = {"distances": "Maps", "damage": "Damage", "sweep": "Curves", "heal": "Healing", "steps": "Healing by step"}
 
@@ -79,7 +79,7 @@ def _chip(conditions: list[Condition], texts: str = "Loss") -> None:
 def _maps(drawn: list[DrawnRun]) -> None:
     st.header("Maps on relative depth", anchor=False)
     kept = _split(drawn, lambda a, b: a.result.spec.metric == b.result.spec.metric, "they measure another distance.")
-    names, dark = ", ".join(one.name for one in kept), theme.is_dark()
+    names, dark = ", ".join(one.name for one in kept), chart.is_dark()
     _chip(chip.of_maps(one.result for one in kept), "Distance")
     distance = run_figures.distance_curves(kept, dark=dark)
     path = run_figures.path_curves(kept, dark=dark)
@@ -95,7 +95,7 @@ def _maps(drawn: list[DrawnRun]) -> None:
 
 def _curves(drawn: list[DrawnRun]) -> None:
     st.header("Curves on relative depth", anchor=False)
-    dark = theme.is_dark()
+    dark = chart.is_dark()
     asked = [one for one in drawn if any(point.acc is not None for point in one.result.points)]
     left, right = st.columns(2, gap="medium")
     with left:
@@ -138,7 +138,7 @@ def _say_questions(drawn: list[DrawnRun]) -> None:
 
 def _heals(drawn: list[DrawnRun]) -> None:
     st.header("Healing runs", anchor=False)
-    dark = theme.is_dark()
+    dark = chart.is_dark()
     left, right = st.columns(2, gap="medium")
     with left:
         placeholder = st.container()
@@ -168,7 +168,7 @@ def _damage(drawn: list[DrawnRun]) -> None:
         kept = _split(drawn, lambda a, b: differences.same_tokens(a.result, b.result), why)
         _chip(chip.of_maps(one.result for one in kept), "Loss increase")
         alt = f"Least loss increase against the share of layers removed: {', '.join(one.name for one in kept)}."
-        chart.show(run_figures.damage_curves(kept, dark=theme.is_dark()), key="runs-damage", alt=alt, file_name="damage")
+        chart.show(run_figures.damage_curves(kept, dark=chart.is_dark()), key="runs-damage", alt=alt, file_name="damage")
 
 
 def _difference(drawn: list[DrawnRun]) -> None:

@@ -21,7 +21,7 @@ from analysis.results.compared import runs as run_table
 from analysis.results.stored import summaries
 from analysis.results.stored.result import Found, of_entry
 from pages.components.compare import runs_overlay
-from pages.components.shared import chart, chip, command, frame, library, state, words
+from pages.components.shared import chart, chip, frame, library, state, words
 
 MOST = 1000
 """Rows of the table: a browser takes many more of them slowly, and nobody reads them."""
@@ -66,7 +66,7 @@ def show(model: ModelSpec) -> None:
         if reference is not None:
             differences(picked, reference, fraction)
         shown = [*picked, *([reference] if reference else [])]
-        command.show([run.result.spec for run in shown])
+        frame.commands([run.result.spec for run in shown])
 
 
 def stored(

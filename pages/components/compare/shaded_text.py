@@ -1,4 +1,4 @@
-"""A generated text, its tokens shaded by surprisal and underlined where they differ from another text's.
+"""Generated texts on cards, their tokens shaded by surprisal and underlined where they differ from another text's.
 
 Everything that a model generates is shown as text, never as markup.
 """
@@ -8,11 +8,16 @@ from collections.abc import Collection, Sequence
 
 import streamlit as st
 
-from analysis.charts.look import translucent
+from analysis.charts import prompts as prompt_figures
+from analysis.charts.look import palette, translucent
+from analysis.experiments.prompt.comparison_spec import CompareResult, Variant, Writing, mean_surprise
+from pages.components.shared import chart, words
 
 FULL_NATS = 8.0
 """Surprisal from which on the shade gets no stronger."""
 _SHADES = {False: ("#0f6b66", 0.46), True: ("#56c2b8", 0.50)}
+_BADGES = {"unpruned": "gray", "pruned": "blue", "instant": "orange", "healed": "orange"}
+UNDER = {"unpruned": "the unpruned model", "own": "its own model", "off": "off"}
 _LINE_END = '<span style="opacity:0.55">↵</span>'
 _BOX = "white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.7;min-height:9.5em;margin:0"
 
@@ -93,3 +98,92 @@ def legend(*, dark: bool) -> None:
 
 DIFFERING = "Underlined: not in the unpruned text. Vertical bar: first difference."
 """Meaning of the marks."""
+
+
+def toolbar() -> str:
+    """Draw the choice of the model whose surprisal is shaded, and the legend of the shades."""
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
+        under = st.segmented_control(
+            "Shaded: surprisal under", list(UNDER), format_func=UNDER.get, default="unpruned", required=True, key="surprise-of",
+            persist_state="session",
+        )  # fmt: skip
+        if under != "off":
+            with st.container(width="content"):
+                legend(dark=chart.is_dark())
+    st.caption(DIFFERING)
+    return under or "unpruned"
+
+
+def cards(result: CompareResult, under: str, *, live: bool) -> None:
+    """Draw a card for every variant; if the job is `live`, their texts grow."""
+    names = prompt_figures.names(result.spec.variants)
+    per_row = len(names) if len(names) <= 3 else 2
+    for first in range(0, len(names), per_row):
+        for index, column in enumerate(st.columns(per_row, gap="small"), first):
+            if index < len(names):
+                with column:
+                    card(result, index, names[index], under, live=live)
+
+
+def card(result: CompareResult, index: int, name: str, under: str, *, live: bool) -> None:
+    """Draw the text of one variant: shaded, marked, with speed and surprisal.
+
+    Args:
+        result: the comparison.
+        index: of the variant.
+        name: of the variant.
+        under: the model whose surprisal is shaded, a key of `UNDER`.
+        live: whether more is coming.
+    """
+    variant = result.spec.variants[index]
+    text = result.writings[index] if index < len(result.writings) else None
+    with st.container(border=True, gap="xsmall", height="stretch"):
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
+            st.badge(words.plain(name), color=_BADGES[variant.label])
+            if text:
+                st.caption(f"{text.n_layers} layers", width="content")
+        surprise = _surprise(variant, text, under)
+        parting = result.parts_at(index) if text else None
+        dark = chart.is_dark()
+        with st.container(key=f"written-{index}"):  # drawn late, in a place of about its size
+            show(
+                result.spec.prompt, text.pieces if text else [], surprise, parting=parting,
+                differing=result.differs_at(index) if text else (),
+                mark=prompt_figures.colour(variant, palette(dark)), growing=live and text is not None and not text.complete,
+                dark=dark,
+            )  # fmt: skip
+        st.caption(_said(result, index, text) if text else "Stopped before it started.")
+
+
+def _surprise(variant: Variant, text: Writing | None, under: str) -> list[float]:
+    """Return the surprisal to shade by; of the unpruned model's own text while it is still growing, too."""
+    if text is None or under == "off":
+        return []
+    return text.own_surprise if under == "own" or variant.is_unpruned else text.unpruned_surprise
+
+
+def _said(result: CompareResult, index: int, text: Writing) -> str:
+    """Return speed, surprisal and the first difference, in a line."""
+    block = result.spec.variants[index].block
+    parts = [f"without {block.brief()}"] if block else []
+    parts.append(f"{len(text.token_ids)} tokens" + (", stopped at end-of-text" if text.ended else ""))
+    if text.decode_rate:
+        parts.append(f"{text.decode_rate:.1f} tokens/s")
+    if text.complete:
+        parts.append(f"mean surprisal {words.nats(mean_surprise(text.unpruned_surprise))} nats to the unpruned model")
+        if text.repetition is not None:
+            parts.append(f"**repeats itself: {repeated(text)}**" if text.loops else f"repeats itself: {repeated(text)}")
+        if not result.spec.variants[index].is_unpruned:
+            parting = result.parts_at(index)
+            is_compared = any(variant.is_unpruned for variant in result.spec.variants)
+            if parting is not None:
+                here = len(result.differs_at(index))
+                parts.append(f"differs from the unpruned text from token {parting + 1}, {here} tokens are not in it")
+            elif is_compared:
+                parts.append("the same text as the unpruned model's")
+    return " · ".join(parts)
+
+
+def repeated(text: Writing) -> str:
+    """Return the repeated share of a text: "84 %"."""
+    return "–" if text.repetition is None else f"{100 * text.repetition:.0f} %"

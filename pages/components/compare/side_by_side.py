@@ -7,7 +7,6 @@ from typing import Any
 import streamlit as st
 
 from analysis.charts import prompts as prompt_figures
-from analysis.charts.look import palette
 from analysis.core import store
 from analysis.core.blocks import Removal
 from analysis.core.errors import LayerscopeError
@@ -17,7 +16,6 @@ from analysis.experiments.prompt.comparison_spec import (
     CompareResult,
     CompareSpec,
     Variant,
-    Writing,
     mean_surprise,
 )
 from analysis.experiments.prompt.microscope_spec import LONGEST_PROMPT
@@ -26,11 +24,9 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import prompt_answers
 from analysis.results.stored import summaries
 from pages.components.compare import prompts, shaded_text
-from pages.components.shared import chart, command, frame, library, selection, start, theme, words
+from pages.components.shared import chart, frame, library, selection, start, words
 
 _TRUNK = ("unpruned", "pruned")
-_BADGES = {"unpruned": "gray", "pruned": "blue", "instant": "orange", "healed": "orange"}
-UNDER = {"unpruned": "the unpruned model", "own": "its own model", "off": "off"}
 
 
 def show(model: ModelSpec) -> None:
@@ -42,19 +38,19 @@ def show(model: ModelSpec) -> None:
 
 
 def _grown(result: CompareResult) -> None:
-    _cards(result, _toolbar(), live=True)
+    shaded_text.cards(result, shaded_text.toolbar(), live=True)
 
 
 def _done(result: CompareResult) -> None:
-    under = _toolbar()
-    _cards(result, under, live=False)
+    under = shaded_text.toolbar()
+    shaded_text.cards(result, under, live=False)
     own = under == "own"
     what = "under its own model" if own else "under the unpruned model"
     st.markdown(
         f"**Surprisal {what}, token by token**",
         help="−log p of each generated token. Rings: first difference from the unpruned text.",
     )
-    figure = prompt_figures.surprise_curve(result, own=own, dark=theme.is_dark())
+    figure = prompt_figures.surprise_curve(result, own=own, dark=chart.is_dark())
     chart.show(
         figure, key="surprise", alt=f"Surprisal {what} at every generated token, {len(result.writings)} texts.",
         file_name="surprise",
@@ -62,7 +58,7 @@ def _done(result: CompareResult) -> None:
     _numbers(result)
     _restore_button(result)
     _data(result)
-    command.show([result.spec])
+    frame.commands([result.spec])
     st.caption(_provenance(result))
 
 
@@ -77,7 +73,7 @@ def _numbers(result: CompareResult) -> None:
                 "tokens": str(len(text.token_ids)),
                 "prefill, tokens/s": f"{prefill:,.0f}" if prefill else "–",
                 "decode, tokens/s": f"{text.decode_rate:,.1f}" if text.decode_rate else "–",
-                "repeated 4-grams": repeated(text),
+                "repeated 4-grams": shaded_text.repeated(text),
                 "surprisal to unpruned, nats": words.nats(mean_surprise(text.unpruned_surprise)),
                 "to itself": words.nats(mean_surprise(text.own_surprise)),
                 "differs from token": "–" if parting is None else str(parting + 1),
@@ -104,11 +100,6 @@ def _restore_button(result: CompareResult) -> None:
 def _restore(read: str, block: Removal) -> None:
     prompts.fill(RestoreSpec(prompt=read, block=block))
     st.session_state.update({"compare-view": "Microscope", prompts.INSIDE: prompts.RESTORED})
-
-
-def repeated(text: Writing) -> str:
-    """Return the repeated share of a text: "84 %"."""
-    return "–" if text.repetition is None else f"{100 * text.repetition:.0f} %"
 
 
 def _data(result: CompareResult) -> None:
@@ -310,87 +301,3 @@ def _settings() -> tuple[int, float, int]:
         help="Has no effect at temperature 0.",
     )  # fmt: skip
     return int(tokens), float(temperature), int(seed)
-
-
-def _toolbar() -> str:
-    """Draw the choice of the model whose surprisal is shaded, and the legend of the shades."""
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
-        under = st.segmented_control(
-            "Shaded: surprisal under", list(UNDER), format_func=UNDER.get, default="unpruned", required=True, key="surprise-of",
-            persist_state="session",
-        )  # fmt: skip
-        if under != "off":
-            with st.container(width="content"):
-                shaded_text.legend(dark=theme.is_dark())
-    st.caption(shaded_text.DIFFERING)
-    return under or "unpruned"
-
-
-def _cards(result: CompareResult, under: str, *, live: bool) -> None:
-    """Draw a card for every variant; if the job is `live`, their texts grow."""
-    names = prompt_figures.names(result.spec.variants)
-    per_row = len(names) if len(names) <= 3 else 2
-    for first in range(0, len(names), per_row):
-        for index, column in enumerate(st.columns(per_row, gap="small"), first):
-            if index < len(names):
-                with column:
-                    card(result, index, names[index], under, live=live)
-
-
-def card(result: CompareResult, index: int, name: str, under: str, *, live: bool) -> None:
-    """Draw the text of one variant: shaded, marked, with speed and surprisal.
-
-    Args:
-        result: the comparison.
-        index: of the variant.
-        name: of the variant.
-        under: the model whose surprisal is shaded, a key of `UNDER`.
-        live: whether more is coming.
-    """
-    variant = result.spec.variants[index]
-    text = result.writings[index] if index < len(result.writings) else None
-    with st.container(border=True, gap="xsmall", height="stretch"):
-        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
-            st.badge(words.plain(name), color=_BADGES[variant.label])
-            if text:
-                st.caption(f"{text.n_layers} layers", width="content")
-        surprise = _surprise(variant, text, under)
-        parting = result.parts_at(index) if text else None
-        dark = theme.is_dark()
-        with st.container(key=f"written-{index}"):  # drawn late, in a place of about its size
-            shaded_text.show(
-                result.spec.prompt, text.pieces if text else [], surprise, parting=parting,
-                differing=result.differs_at(index) if text else (),
-                mark=prompt_figures.colour(variant, palette(dark)), growing=live and text is not None and not text.complete,
-                dark=dark,
-            )  # fmt: skip
-        st.caption(_said(result, index, text) if text else "Stopped before it started.")
-
-
-def _surprise(variant: Variant, text: Writing | None, under: str) -> list[float]:
-    """Return the surprisal to shade by; of the unpruned model's own text while it is still growing, too."""
-    if text is None or under == "off":
-        return []
-    return text.own_surprise if under == "own" or variant.is_unpruned else text.unpruned_surprise
-
-
-def _said(result: CompareResult, index: int, text: Writing) -> str:
-    """Return speed, surprisal and the first difference, in a line."""
-    block = result.spec.variants[index].block
-    parts = [f"without {block.brief()}"] if block else []
-    parts.append(f"{len(text.token_ids)} tokens" + (", stopped at end-of-text" if text.ended else ""))
-    if text.decode_rate:
-        parts.append(f"{text.decode_rate:.1f} tokens/s")
-    if text.complete:
-        parts.append(f"mean surprisal {words.nats(mean_surprise(text.unpruned_surprise))} nats to the unpruned model")
-        if text.repetition is not None:
-            parts.append(f"**repeats itself: {repeated(text)}**" if text.loops else f"repeats itself: {repeated(text)}")
-        if not result.spec.variants[index].is_unpruned:
-            parting = result.parts_at(index)
-            is_compared = any(variant.is_unpruned for variant in result.spec.variants)
-            if parting is not None:
-                here = len(result.differs_at(index))
-                parts.append(f"differs from the unpruned text from token {parting + 1}, {here} tokens are not in it")
-            elif is_compared:
-                parts.append("the same text as the unpruned model's")
-    return " · ".join(parts)

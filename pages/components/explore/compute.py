@@ -19,7 +19,7 @@ from analysis.experiments.strategies import BLOCKS, DRAW, MAP, SEARCHING, STRATE
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import durations
 from pages.components.jobs import card
-from pages.components.shared import frame, inputs, library, precision, start, state, words
+from pages.components.shared import chip, frame, inputs, library, start, state, words
 from pages.components.shared.library import Found
 
 DRAWS = 3
@@ -74,7 +74,7 @@ def _map_form(model: ModelSpec, shown: DistanceResult | None, name: str) -> None
     """
     with frame.errors_shown():
         begun = CorpusSpec() if shown is None else replace(shown.spec.corpus, identity="")
-        asked = precision.as_shown(model, shown)
+        asked = chip.as_shown(model, shown)
         key = state.since(name, [begun.fingerprint(), asked.dtype])
         source = inputs.texts(key, begun)
         with st.form(f"{key}-form", border=False):
@@ -87,7 +87,7 @@ def _map_form(model: ModelSpec, shown: DistanceResult | None, name: str) -> None
                 help="Longer documents are truncated to this length.",
             )  # fmt: skip
             seed = right.number_input("Seed", 0, 2**31, begun.seed, key=f"{key}-seed", help="Seed of the random sample.")
-            asked = precision.field(asked, shown, key, place=last)
+            asked = chip.dtype_field(asked, shown, key, place=last)
             if start.button("Compute map", in_form=True, type="primary", key=f"{key}-go"):
                 if not source:
                     st.error("No text file is chosen. Choose a file above.")
@@ -123,7 +123,7 @@ def _sweep_form(model: ModelSpec, shown: DistanceResult, curve: SweepResult | No
 def _form(model: ModelSpec, shown: DistanceResult, curve: SweepResult | None, name: str) -> None:
     with frame.errors_shown():
         begun = SweepSpec(model, max_n=shown.n_layers // 2) if curve is None else start.unresolved(curve.spec)
-        asked = precision.as_shown(model, curve, shown)
+        asked = chip.as_shown(model, curve, shown)
         key = state.since(name, [begun.benchmark.fingerprint(), str(begun.max_n), asked.dtype])
         benchmark, size = inputs.questions(key, begun.benchmark)
         how, held = st.columns([3, 1])
@@ -131,7 +131,7 @@ def _form(model: ModelSpec, shown: DistanceResult, curve: SweepResult | None, na
             "Blocks chosen by", list(STRATEGIES), default=[state.strategy()], key=f"{key}-how", help=words.strategies_help(),
             placeholder="Choose at least one",
         )  # fmt: skip
-        model = precision.field(asked, curve or shown, key, place=held)
+        model = chip.dtype_field(asked, curve or shown, key, place=held)
         st.caption(_condition(model, shown, curve, chosen))
         _say_search(model, shown, [name for name in chosen if name in SEARCHING])
         is_told_blocks = any(needs(name, BLOCKS) for name in chosen)
@@ -158,7 +158,7 @@ def _form(model: ModelSpec, shown: DistanceResult, curve: SweepResult | None, na
 def _condition(model: ModelSpec, shown: DistanceResult, curve: SweepResult | None, strategies: list[str]) -> words.Markdown:
     """Return the condition of the curves to come, and whether the map that they need is there."""
     loss = default_loss_corpus() if curve is None else curve.spec.loss_corpus
-    said = [precision.condition(model, curve or shown)]
+    said = [chip.of_request(model, curve or shown)]
     if loss is not None:
         said.append(f"Loss: {loss.n_texts} texts of {words.plain(words.texts(loss))}.")
     if any(needs(name, MAP) for name in strategies):
@@ -301,7 +301,7 @@ def damage_form(model: ModelSpec, shown: DistanceResult, key: str) -> None:
             key=f"{key}-size",
             help="Largest number of layers in a block. Each block up to this size is removed once.",
         )
-        model = precision.field(precision.as_shown(model, shown), shown, key, place=columns[4])
+        model = chip.dtype_field(chip.as_shown(model, shown), shown, key, place=columns[4])
         if start.button("Measure loss increase", in_form=True, type="primary", key=f"{key}-go"):
             corpus = replace(usual, source=source, n_texts=int(n_texts), seq_len=int(seq_len))
             distances = DistanceSpec(model=model, corpus=_again(shown.spec.corpus))

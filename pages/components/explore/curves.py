@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import streamlit as st
+from plotly.graph_objs import Figure
 
 from analysis import jobs
 from analysis.charts import curves as figures
@@ -19,12 +20,12 @@ from analysis.experiments.strategies import DRAW, STRATEGIES, needs
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import comparable
 from analysis.results.stored import reading
-from pages.components.explore import drawn, pick
-from pages.components.jobs import in_place
-from pages.components.shared import library, start, state, theme, uploads, words
+from pages.components.explore import chart_selection
+from pages.components.jobs import card
+from pages.components.shared import chart, library, start, state, uploads, words
 from pages.components.shared.cuts import Cut, Strategy
 from pages.components.shared.library import Found
-from pages.components.shared.selection import Shown
+from pages.components.shared.selection import Shown, Version, version
 
 _FOURFOLD_BELOW = 250
 CHARTS = (reading.ACCURACY, reading.LOSS)
@@ -45,7 +46,7 @@ def show(sweep: Found | None, others: Sequence[Found], heals: Sequence[Found], s
     if sweep is None:
         st.info("No accuracy or loss is measured for these blocks yet. Click **Run a sweep** to measure them.")
         return
-    dark = theme.is_dark()
+    dark = chart.is_dark()
     points = len(sweep.result.points)
     others_said = f", next to {len(others)} other curves" if others else ""
     singles, sizes = single_cuts(sweep), state.sizes(strategy.distances.n_layers)
@@ -58,10 +59,10 @@ def show(sweep: Found | None, others: Sequence[Found], heals: Sequence[Found], s
             [one for one in found if comparable.is_comparable(sweep.result, one.result, quantity)]
             for found in (others, drawn_heals)
         ]
-        plain = drawn.curve(quantity, sweep, *alike, dark=dark, height=height)
+        plain = _figure(quantity, tuple(map(version, (sweep, *alike[0], *alike[1]))), dark, height, sweep, *alike)
         figure = figures.with_singles(figures.reaching(plain, cut.n), singles, measure, dark=dark)
         figure.update_layout(xaxis_fixedrange=True, yaxis_fixedrange=True)  # dragging selects a range of n, not the view
-        pick.chart_of_blocks(
+        chart_selection.chart_of_blocks(
             figures.within(figure, sizes) if sizes else figure,
             key=quantity,
             alt=f"{name} against removed layers, {points} points{others_said}.",
@@ -76,6 +77,17 @@ def show(sweep: Found | None, others: Sequence[Found], heals: Sequence[Found], s
     if said:
         more = f" {len(said) - 1} more under **Data and command**." if len(said) > 1 else ""
         st.caption(words.plain(said[0]) + more)
+
+
+@st.cache_resource(max_entries=24, show_spinner=False)
+def _figure(
+    quantity: str, versions: tuple[Version, ...], dark: bool, height: int, _sweep: Found, _others: Sequence[Found],
+    _heals: Sequence[Found],
+) -> Figure:  # fmt: skip
+    """The chart without its selection, built once and shared: building it takes far longer than ringing a block."""
+    draw = figures.accuracy_curve if quantity == reading.ACCURACY else figures.loss_curve
+    others, heals = ([entry.result for entry in found] for found in (_others, _heals))
+    return draw(_sweep.result, heals, others=others, dark=dark, height=height)
 
 
 def _of_blocks(heals: Sequence[Found], curves: Sequence[Found], cut: Cut) -> list[Found]:
@@ -210,11 +222,11 @@ def measure_button(shown: Shown) -> None:
     if cut.removed is None or _is_measured(shown) or _is_growing(curve):
         return
     spec = _request(curve, cut, shown.asked)
-    job = in_place.last_of("evaluate", lambda other: other == spec)
+    job = card.last_of("evaluate", lambda other: other == spec)
     if job is not None and job.is_active:
-        in_place.show(job, "score")
+        card.in_place(job, "score")
         return
-    in_place.failure(job)
+    card.failure(job)
     asked = f"the curve's {curve.n_questions} questions and text" if curve else "100 questions and held-out text"
     why = f"Measures accuracy and loss without exactly these layers on {asked}."
     if start.button("Measure scores", key="score-cut", icon=":material/target:", help=why):

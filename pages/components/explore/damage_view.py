@@ -13,13 +13,13 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import agreement
 from analysis.results.compared.agreement import Agreement, Price, Rank
 from analysis.results.stored import reading
-from pages.components.explore import compute, drawn, map_view, pick
+from pages.components.explore import chart_selection, compute, map_view
 from pages.components.shared import chip, library, words
 from pages.components.shared.cuts import Cut
 from pages.components.shared.library import Found
 
 _HEIGHT = 330
-CHARTS = ("foretold", "damage-map")
+CHARTS = ("distances", "damage-map")
 """Keys of the charts, for `pick.name_now`."""
 
 
@@ -52,18 +52,18 @@ def show(shown: Found, damage: Found | None, model: ModelSpec, cut: Cut, chosen:
     left, right = st.columns(2, gap="medium")
     with left, st.container(gap="xsmall"):
         st.markdown("**Distance**")
-        plain = drawn.distance_map(
+        plain = map_view.distance_map(
             compared, distances.best, (), metric=distances.spec.metric, scaled=scaled, max_size=sizes, height=_HEIGHT
         )
         alt = f"Heat map of distance for blocks of up to {sizes} layers. The line is the most similar block of each size."
-        pick.chart_of_blocks(
-            plain, key="foretold", alt=alt, file_name="distance-map-small", n_layers=shown.result.n_layers, chosen=chosen
+        chart_selection.chart_of_blocks(
+            plain, key="distances", alt=alt, file_name="distance-map-small", n_layers=shown.result.n_layers, chosen=chosen
         )
     with right, st.container(gap="xsmall"):
         st.markdown("**Loss increase**", help="Measured increase of the loss on held-out text.")
-        figure = drawn.damage_map(damage, scaled=scaled, height=_HEIGHT)
+        figure = map_view.damage_map(damage, scaled=scaled, height=_HEIGHT)
         alt = f"Heat map of the measured loss increase without each block, {_progress(result)}."
-        pick.chart_of_blocks(
+        chart_selection.chart_of_blocks(
             figure, key="damage-map", alt=alt, file_name="damage-map", n_layers=shown.result.n_layers, chosen=chosen
         )
     st.caption(_caption(result, compared is shown))

@@ -18,8 +18,8 @@ from analysis.results.compared.front import (
 )
 from analysis.results.compared.selection import Selected
 from analysis.results.stored.reading import ACCURACY, LOSS
-from pages.components.explore import chart_marks, cut_marks, goal_view, pick, speed_view
-from pages.components.shared import chip, library, state, theme, words
+from pages.components.explore import chart_selection, decide, speed_view
+from pages.components.shared import chart, chip, library, state, words
 from pages.components.shared.cuts import Cut, Strategy
 
 _QUANTITIES = {ACCURACY: "Accuracy", LOSS: "Loss"}
@@ -37,10 +37,10 @@ def show(model: ModelSpec, strategy: Strategy, cut: Cut, selected: Selected) -> 
     """
     with st.container(border=True):
         st.markdown("**Start from a goal**")
-        goal_view.show(model, strategy, selected, "goal")
-    own = goal_view.weighed(model)
-    n_stored = sum(library.count(kind, model, any_precision=True) for kind in goal_view.KINDS)
-    rivals = stored.rivals(goal_view.KINDS, own)
+        decide.goal(model, strategy, selected, "goal")
+    own = decide.weighed(model)
+    n_stored = sum(library.count(kind, model, any_precision=True) for kind in decide.KINDS)
+    rivals = stored.rivals(decide.KINDS, own)
     speed = speed_view.find(model)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         quantity = _choice("Quality", _QUANTITIES, "front-quantity", ACCURACY)
@@ -61,15 +61,15 @@ def show(model: ModelSpec, strategy: Strategy, cut: Cut, selected: Selected) -> 
     if by == SPEED and not any(offer.times for offer in shown.own()):
         st.info("No speed of this model is measured. Click **Measure speed** in the **Cost** tab.")
         return
-    pick.chart_of_blocks(
-        figures.trade_off(shown, by, None, dark=theme.is_dark()),
+    chart_selection.chart_of_blocks(
+        figures.trade_off(shown, by, None, dark=chart.is_dark()),
         key="front",
         alt=f"{_QUANTITIES[quantity]} against {_AXES[by].lower()} of {len(shown.offers)} models under the same conditions.",
         file_name="trade-off",
         n_layers=strategy.distances.n_layers,
         chosen=strategy.block,
     )
-    cut_marks.show({pick.name_now("front"): chart_marks.of_front(shown, by)}, cut, strategy)
+    chart_selection.mark({chart_selection.name_now("front"): chart_selection.of_front(shown, by)}, cut, strategy)
     chip.show([shown.condition])
     if n_stored > len(own):
         st.caption(f"Shows the strongest {len(own):,} of {n_stored:,} stored results.")

@@ -14,10 +14,10 @@ from analysis.charts.look import palette
 from analysis.core.blocks import parse_removal, single_parts
 from analysis.core.errors import BlockRangeError
 from analysis.results.compared import block_values
-from pages.components.explore import drawn
-from pages.components.shared import cuts, state, theme, words
+from pages.components.shared import chart, cuts, state, words
 from pages.components.shared.cuts import Cut, Strategy
 from pages.components.shared.library import Found
+from pages.components.shared.selection import Version, version
 
 KEY = "layer-strip"
 _HERE = Path(__file__)
@@ -41,7 +41,7 @@ def show(found: Found, damage: Found | None, strategy: Strategy, cut: Cut) -> No
         cut: the removed layers.
     """
     n_layers = strategy.distances.n_layers
-    colours = palette(theme.is_dark())
+    colours = palette(chart.is_dark())
 
     def heard() -> None:
         said = st.session_state[KEY].get("said")
@@ -53,7 +53,7 @@ def show(found: Found, damage: Found | None, strategy: Strategy, cut: Cut) -> No
     _strip(
         key=KEY,
         data={
-            **_values(drawn.version(found), drawn.version(damage) if damage else None, found, damage),
+            **_values(version(found), version(damage) if damage else None, found, damage),
             "cut": list(cut.removed.layers) if cut.removed else [],
             "parts": dict(single_parts(cut.removed)) if cut.removed else {},
             "kept": sorted(state.protected(n_layers)),
@@ -91,7 +91,7 @@ def _hear(said: dict[str, Any], strategy: Strategy) -> None:
 
 @st.cache_resource(max_entries=24, show_spinner=False)
 def _values(
-    version: drawn.Version, of_damage: drawn.Version | None, _found: Found, _damage: Found | None
+    version: Version, of_damage: Version | None, _found: Found, _damage: Found | None
 ) -> dict[str, Any]:  # fmt: skip
     return asdict(block_values.of_results(_found.result, _damage.result if _damage else None))
 

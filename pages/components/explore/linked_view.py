@@ -4,30 +4,33 @@ One fragment holds all of it, so that a move of the slider or a click on a block
 tab is drawn. Parts with controls of their own are fragments inside it: these redraw their part alone.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import streamlit as st
 
+from analysis.core.table import Table
+from analysis.experiments.accuracy import points
+from analysis.experiments.accuracy.sweep_spec import SweepResult
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.maps.damage_spec import DamageResult
+from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.models.source.model_spec import ModelSpec
 from pages.components.explore import (
-    autopsy_view,
-    brush,
-    chart_marks,
-    cost_panel,
+    changed_answers,
+    chart_selection,
+    cost,
     curves,
-    cut_marks,
-    cut_numbers,
     damage_view,
-    data_tables,
-    decide_menu,
+    decide,
     front_view,
-    generation_panel,
+    generation,
     layer_strip,
     map_view,
-    pick,
     speed_view,
-    undo,
     verdict_line,
 )
-from pages.components.shared import added, chip, command, cuts, frame, library, selection, state, words
+from pages.components.shared import added, chart, chip, cuts, frame, library, selection, state, words
 from pages.components.shared.cuts import Cut
 from pages.components.shared.library import Found
 from pages.components.shared.selection import Shown
@@ -55,7 +58,7 @@ def show(map_key: str, sweep_key: str | None, model: ModelSpec, *, live: bool) -
         model: the model of the page.
         live: whether a sweep or the damage is growing, so that the view must look again every two seconds.
     """
-    st.fragment(_view, key=pick.VIEW, run_every="2s" if live else None)(map_key, sweep_key, model)
+    st.fragment(_view, key=chart_selection.VIEW, run_every="2s" if live else None)(map_key, sweep_key, model)
 
 
 def tab() -> str:
@@ -103,20 +106,20 @@ def _instrument(shown: Shown) -> None:
         cuts.slider(n_layers)
     with right, st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
         cuts.which_menu(shown.strategy, shown.cut)
-        undo.remember()
+        decide.remember_choice()
         cuts.say(shown.cut)
-        undo.button()
-        brush.way_back(n_layers)
+        decide.undo_button()
+        chart_selection.way_back(n_layers)
         st.space("stretch")
         _way_to_questions(shown.cut)
-        decide_menu.show(shown)
+        decide.show(shown)
     layer_strip.show(shown.distances, shown.damage, shown.strategy, shown.cut)
 
 
 def _way_to_questions(cut: Cut) -> None:
     """After a click on a point of a curve, point to the tab with the outcome of each of its questions."""
-    is_clicked = cut.removed is not None and pick.is_last(cut.removed, *curves.CHARTS)
-    asked = autopsy_view.curve_of(cut)
+    is_clicked = cut.removed is not None and chart_selection.is_last(cut.removed, *curves.CHARTS)
+    asked = changed_answers.curve_of(cut)
     if is_clicked and tab() == MAP and asked is not None and asked.questions:
         st.button(
             "Show changed answers", key="to-questions", icon=":material/quiz:", type="tertiary",
@@ -130,11 +133,11 @@ def _map_and_curves(shown: Shown) -> None:
         st.fragment(_map)(shown)
     with right:
         st.fragment(_curves)(shown)
-    marks = {pick.name_now(map_view.CHART): cut_marks.CELLS}
-    marks |= {pick.name_now(name): mark for name, mark in chart_marks.of_curves(shown).items()}
+    marks = {chart_selection.name_now(map_view.CHART): chart_selection.CELLS}
+    marks |= {chart_selection.name_now(name): mark for name, mark in chart_selection.of_curves(shown).items()}
     with st.container(gap=None):  # neither takes a place
-        cut_marks.show(marks, shown.cut, shown.strategy)
-        brush.listen([pick.name_now(name) for name in curves.CHARTS], shown.strategy.distances.n_layers)
+        chart_selection.mark(marks, shown.cut, shown.strategy)
+        chart_selection.listen([chart_selection.name_now(name) for name in curves.CHARTS], shown.strategy.distances.n_layers)
 
 
 def _map(shown: Shown) -> None:
@@ -164,7 +167,7 @@ def _curves_menu(shown: Shown, sweep: Found) -> list[Found]:
         compared = curves.choice(others)
         curves.refine_button(sweep, compared)
         if menu.open:
-            brush.handles(shown.strategy.distances.n_layers)
+            chart_selection.handles(shown.strategy.distances.n_layers)
     return compared
 
 
@@ -178,22 +181,22 @@ def _other_datasets(shown: Shown) -> words.Markdown:
 
 def _cost(shown: Shown) -> None:
     curves.not_measured(shown)
-    cut_numbers.show(shown)
+    cost.show_numbers(shown)
     chip.show(chip.of_selected(shown.selected), _other_datasets(shown))
     with st.container(gap=None):
-        for note in cut_numbers.notes(shown):
+        for note in cost.notes(shown):
             st.caption(words.plain(note))
     st.fragment(_saved)(shown)
 
 
 def _saved(shown: Shown) -> None:
     with frame.errors_shown():
-        cost_panel.show(shown.distances.result, shown.cut, shown.strategy, shown.model)
+        cost.show_savings(shown.distances.result, shown.cut, shown.strategy, shown.model)
 
 
 def _questions(shown: Shown) -> None:
     with frame.errors_shown():
-        autopsy_view.show(shown)
+        changed_answers.show(shown)
 
 
 def _front(shown: Shown) -> None:
@@ -208,14 +211,14 @@ def _weighed(shown: Shown) -> None:
 
 def _generation(shown: Shown) -> None:
     with frame.errors_shown():
-        generation_panel.show(shown.cut, shown.strategy, shown.sweep, shown.model)
+        generation.show(shown.cut, shown.strategy, shown.sweep, shown.model)
 
 
 def _damage(shown: Shown) -> None:
     with frame.errors_shown():
         damage_view.show(shown.distances, shown.damage, shown.model, shown.cut, shown.strategy.block)
-        marks = {pick.name_now(key): cut_marks.CELLS for key in damage_view.CHARTS}
-        cut_marks.show(marks, shown.cut, shown.strategy)
+        marks = {chart_selection.name_now(key): chart_selection.CELLS for key in damage_view.CHARTS}
+        chart_selection.mark(marks, shown.cut, shown.strategy)
 
 
 def _data(shown: Shown) -> None:
@@ -224,7 +227,7 @@ def _data(shown: Shown) -> None:
     curves_shown = [sweep, *curves.flat(curves.same_questions(sweep, model).values())] if sweep else []
     speed = speed_view.find(model)
     st.caption(words.provenance(shown.distances.result, sweep.result if sweep else None))
-    data_tables.show(
+    _tables(
         shown.distances.result,
         [curve.result for curve in curves_shown],
         [heal.result for heal in shown.evidence.heals],
@@ -233,7 +236,7 @@ def _data(shown: Shown) -> None:
     once = [entry for entry in (shown.damage, speed) if entry]
     more = [entry for kind in added.kinds_here() if (entry := added.shown(kind, model))]
     everything = [shown.distances, *curves_shown, *once, *shown.evidence.heals, *selection.evaluations(model), *more]
-    command.show([entry.result.spec for entry in everything])
+    frame.commands([entry.result.spec for entry in everything])
 
 
 def _more(shown: Shown) -> None:
@@ -251,3 +254,47 @@ _DRAWN = {
     MORE: _more,
 }
 _CURVES = "Compare strategies, ask more questions, or limit charts and tables to a range of n."
+
+
+def _tables(
+    distances: DistanceResult, sweeps: Sequence[SweepResult], heals: Sequence[HealResult], damage: DamageResult | None
+) -> None:
+    """Draw one tab per table, each with the numbers of removed layers in the range on screen.
+
+    Args:
+        distances: the map on screen.
+        sweeps: the curve on screen, then those that may be compared with it.
+        heals: healed models.
+        damage: the damage on screen.
+    """
+    left_out, sizes = sweeps[0].skipped_rows if sweeps else [], state.sizes(distances.n_layers)
+    names = ["Distances", "Chosen blocks"] + (["Accuracy and loss"] if sweeps else []) + (["Healed"] if heals else [])
+    names += (["Loss increase", "Lowest increase"] if damage else []) + (["Skipped rows"] if left_out else [])
+    tabs = dict(zip(names, st.tabs(names), strict=True))
+    with tabs["Distances"]:
+        chart.table(_kept(distances.table("blocks"), sizes), key="t-map", file_name="distances")
+    with tabs["Chosen blocks"]:
+        chart.table(_kept(distances.table("best"), sizes), key="t-best", file_name="blocks")
+    if sweeps:
+        with tabs["Accuracy and loss"]:
+            scored = [(words.strategy(sweep.spec), point) for sweep in sweeps for point in sweep.points]
+            table = points.table([point for _, point in scored], strategy=[name for name, _ in scored])
+            chart.table(_kept(table, sizes), key="t-sweep", alt="Accuracy and loss by strategy and n", file_name="curve")
+    if heals:
+        with tabs["Healed"]:
+            table = points.table([heal.healed for heal in heals if heal.healed], "Healed models")
+            chart.table(_kept(table, sizes), key="t-heal", file_name="healed")
+    if damage:
+        with tabs["Loss increase"]:
+            rows = [row for row in damage_view.rows(damage, distances) if sizes is None or row["n"] in sizes]
+            chart.table(rows, key="t-damage", alt="Distance and loss increase of each block", file_name="damage")
+        with tabs["Lowest increase"]:
+            chart.table(_kept(damage.beside(distances.best), sizes), key="t-least", file_name="least-damage")
+    if left_out:
+        with tabs["Skipped rows"]:
+            rows = [{"row": row} for row in left_out]
+            chart.table(rows, key="t-rows", alt="Rows of the file that could not be used", file_name="rows-left-out")
+
+
+def _kept(table: Table, sizes: range | None) -> Table:
+    return table if sizes is None else replace(table, rows=[row for row in table.rows if row["n"] in sizes])

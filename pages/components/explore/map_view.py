@@ -1,4 +1,7 @@
-"""The map on which a block is chosen: by the selected distance or the damage, as a map or as lines."""
+"""The map on which a block is chosen: by the selected distance or the damage, as a map or as lines.
+
+The figures have no selection, are built once and are shared: building one takes far longer than ringing a block.
+"""
 
 from collections.abc import Sequence
 
@@ -9,10 +12,12 @@ from analysis.charts import maps
 from analysis.core.blocks import Block
 from analysis.experiments.maps import distance_spec
 from analysis.experiments.maps.distance_spec import Best, DistanceResult
-from pages.components.explore import drawn, pick
-from pages.components.shared import state, theme, words
+from analysis.results.compared import remarks
+from pages.components.explore import chart_selection
+from pages.components.shared import chart, library, state, words
 from pages.components.shared.cuts import Cut, Strategy
 from pages.components.shared.library import Found
+from pages.components.shared.selection import Version, version
 
 DAMAGE = "damage"
 CHART = "map"
@@ -56,13 +61,13 @@ def show(shown: Found, damage: Found | None, strategy: Strategy, cut: Cut) -> No
     others = best if metric != own else ()
     if how == "lines":
         figure = maps.picked(
-            drawn.lines(shown, metric=metric, dark=theme.is_dark(), height=_HEIGHT), cut.removed, dark=theme.is_dark()
+            lines(shown, metric=metric, dark=chart.is_dark(), height=_HEIGHT), cut.removed, dark=chart.is_dark()
         )
     else:
-        figure = drawn.distance_map(
+        figure = distance_map(
             shown, strategy.path(), others, metric=metric, scaled=how == "rows", max_size=None, height=_HEIGHT
         )  # fmt: skip
-    pick.chart_of_blocks(
+    chart_selection.chart_of_blocks(
         _kept(figure, distances.n_layers),
         key=CHART,
         alt=f"{_kind(how)} by {said}",
@@ -120,13 +125,13 @@ def _damage(damage: Found, how: str, cut: Cut, strategy: Strategy) -> None:
     """The measured damage in the map's place."""
     result = damage.result
     if how == "lines":
-        plain = drawn.lines(damage, metric=DAMAGE, dark=theme.is_dark(), height=_HEIGHT)
-        figure = maps.picked(plain, cut.removed, dark=theme.is_dark())
+        plain = lines(damage, metric=DAMAGE, dark=chart.is_dark(), height=_HEIGHT)
+        figure = maps.picked(plain, cut.removed, dark=chart.is_dark())
     else:
-        figure = drawn.damage_map(damage, scaled=how == "rows", height=_HEIGHT)
+        figure = damage_map(damage, scaled=how == "rows", height=_HEIGHT)
     alt = f"{_kind(how)} of the measured loss increase without each block of up to {len(result.increase)} layers."
     figure = _kept(figure, result.n_layers)
-    pick.chart_of_blocks(
+    chart_selection.chart_of_blocks(
         figure, key=CHART, alt=alt, file_name="damage-map", n_layers=result.n_layers, chosen=strategy.block
     )  # fmt: skip
     best = next((entry for entry in result.best if entry.n == cut.n), None)
@@ -169,3 +174,43 @@ def _by_another(best: Sequence[Best], name: words.Markdown, cut: Cut) -> str:
         return f"Dotted: the choice by {name}. Blocks are still chosen by the map's own distance."
     verdict = "the removed block" if found == cut.removed else "not the removed block"
     return f"Dotted: by {name} the choice at n = {cut.n} would be {found.brief()}, {verdict}."
+
+
+def distance_map(
+    found: Found, path: Sequence[Best], others: Sequence[Best], *, metric: str, scaled: bool, max_size: int | None, height: int
+) -> Figure:
+    """The map by one of its metrics; arguments as `maps.distance_map`."""
+    return _distance_map(version(found), tuple(path), tuple(others), metric, scaled, max_size, height, found)
+
+
+def damage_map(found: Found, *, scaled: bool, height: int) -> Figure:
+    """The damage map; arguments as `maps.damage_map`."""
+    return _damage_map(version(found), scaled, height, found)
+
+
+def lines(found: Found, *, metric: str, dark: bool, height: int) -> Figure:
+    """The lines of a map or of the damage; arguments as `maps.distance_lines`."""
+    return _lines(version(found), metric, dark, height, found)
+
+
+@st.cache_resource(max_entries=24, show_spinner=False)
+def _distance_map(
+    version: Version, path: tuple[Best, ...], others: tuple[Best, ...], metric: str, scaled: bool, max_size: int | None,
+    height: int, _found: Found,
+) -> Figure:  # fmt: skip
+    close = remarks.of_map(_found.result, metric, library.array(_found, "text_distances"))
+    return maps.distance_map(
+        _found.result, path, others=others, rivals=close, metric=metric, row_normalised=scaled, max_size=max_size, height=height
+    )
+
+
+@st.cache_resource(max_entries=12, show_spinner=False)
+def _damage_map(version: Version, scaled: bool, height: int, _found: Found) -> Figure:
+    return maps.damage_map(_found.result, row_normalised=scaled, height=height)
+
+
+@st.cache_resource(max_entries=12, show_spinner=False)
+def _lines(version: Version, metric: str, dark: bool, height: int, _found: Found) -> Figure:
+    if _found.result.kind == "damage":
+        return maps.damage_lines(_found.result, dark=dark, height=height)
+    return maps.distance_lines(_found.result, metric=metric, dark=dark, height=height)

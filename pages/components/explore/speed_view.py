@@ -10,9 +10,9 @@ from analysis.core.blocks import PartSet, Removal
 from analysis.experiments.speed.speed_spec import SpeedResult, SpeedSpec
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import speed as speeds
-from pages.components.explore import chart_marks, cut_marks
-from pages.components.jobs import in_place
-from pages.components.shared import chart, library, start, state, theme, words
+from pages.components.explore import chart_selection
+from pages.components.jobs import card
+from pages.components.shared import chart, library, start, state, words
 from pages.components.shared.cuts import Cut, Strategy
 from pages.components.shared.library import Found
 
@@ -31,7 +31,7 @@ def find(model: ModelSpec) -> Found | None:
 def last_job(model: ModelSpec) -> jobs.Job | None:
     """The measurement of this model that runs or waits, else the one that ended last."""
     as_spec = (model, replace(model, dtype="auto"))  # as the command line asks by default
-    return in_place.last_of("speed", lambda spec: spec.model in as_spec)
+    return card.last_of("speed", lambda spec: spec.model in as_spec)
 
 
 def button(shown: Found | None, job: jobs.Job | None, model: ModelSpec, removed: Removal | None) -> None:
@@ -45,7 +45,7 @@ def button(shown: Found | None, job: jobs.Job | None, model: ModelSpec, removed:
     """
     if job is not None and job.is_active:
         with st.container(width=340):
-            in_place.show(job, "speed")
+            card.in_place(job, "speed")
         return
     label = "Measure again" if shown is not None and shown.result.complete else "Resume"
     if shown is None or shown.precomputed:
@@ -65,7 +65,7 @@ def show(shown: Found | None, job: jobs.Job | None, cut: Cut, strategy: Strategy
         cut: the selected block.
         strategy: how blocks are chosen.
     """
-    in_place.failure(job, 0.0 if shown is None or shown.precomputed else shown.saved_at)
+    card.failure(job, 0.0 if shown is None or shown.precomputed else shown.saved_at)
     if shown is None or not shown.result.points:
         if job is not None and job.is_active:
             st.info("The speed is being measured. The chart appears here when it is done.")
@@ -77,10 +77,10 @@ def show(shown: Found | None, job: jobs.Job | None, cut: Cut, strategy: Strategy
         "Time to", list(_FIELDS), format_func=_FIELDS.get, default="decode", required=True, key="speed-field",
         label_visibility="collapsed", persist_state="session",
     )  # fmt: skip
-    figure = speed_charts.speed_chart(result, field, reach=cut.n, dark=theme.is_dark(), height=350)
+    figure = speed_charts.speed_chart(result, field, reach=cut.n, dark=chart.is_dark(), height=350)
     alt = f"{_FIELDS[field]}, milliseconds against removed layers, {len(result.of_layers)} measured."
     chart.show(figure, key=CHART, alt=alt, file_name=f"speed-{field}")
-    cut_marks.show({CHART: chart_marks.of_speed(result, field)}, cut, strategy)
+    chart_selection.mark({CHART: chart_selection.of_speed(result, field)}, cut, strategy)
     if cut.removed is not None and all(point.block != cut.removed for point in result.points):
         instead = speeds.timed_instead(result, cut.removed)
         source = f"The speed shown is without {words.plain(instead.brief())}, the same number of layers." if instead else ""

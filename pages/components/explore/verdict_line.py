@@ -17,7 +17,7 @@ from analysis.results.stored.reading import LOSS
 from analysis.results.words import headline
 from analysis.results.words.headline import HEAL, SPEED, Headline
 from pages.components.explore import speed_view
-from pages.components.jobs import in_place
+from pages.components.jobs import card
 from pages.components.shared import chip, cuts, selection, start, state, words
 from pages.components.shared.cuts import Strategy
 from pages.components.shared.library import Found
@@ -139,11 +139,11 @@ def _report(best: BestCut, sweep: Found | None, model: ModelSpec) -> None:
         return
     asked = start.unresolved(sweep.result.spec).benchmark if sweep else EvaluateSpec().benchmark
     wanted = [EvaluateSpec(model, cut, benchmark=asked, loss_corpus=corpus) for cut in (None, best.cut)]
-    job = in_place.last_of("evaluate", lambda spec: spec == wanted[1])
+    job = card.last_of("evaluate", lambda spec: spec == wanted[1])
     if job is not None and job.is_active:
-        in_place.show(job, "report-best")
+        card.in_place(job, "report-best")
         return
-    in_place.failure(job)
+    card.failure(job)
     why = f"Measures it on {corpus.n_texts} texts of {words.plain(words.texts(corpus))}, which were not used to choose it."
     if start.button(f"Score {_name(best.cut)}", key="report-best", icon=":material/target:", help=why):
         start.start_all(

@@ -1,8 +1,8 @@
-"""Files that need no job: adapter, recipes, model card, report; each with its one button."""
+"""The forms in which a cut is exported, one on screen at a time, each with its one main button."""
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -14,12 +14,15 @@ from analysis.data import questions
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.exports import card as model_card
 from analysis.exports import folders as exports
-from analysis.exports import formats, gguf_families, lm_eval_task, page, report
+from analysis.exports import formats, gguf_families, lm_eval_task, page, report, sheet, sheet_pdf
+from analysis.exports.sheet import Sheet
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results import library as results
+from analysis.results.words import decision
+from analysis.results.words.tolerance import DEFAULT, Tolerance
 from pages.components.export import folders
 from pages.components.export.takeaway import Choice
-from pages.components.shared import command, selection, state, words
+from pages.components.shared import frame, selection, state, words
 
 _ZIP_BYTES = 200_000_000
 """Adapters up to this size are offered as a download; larger ones are only on the disk."""
@@ -139,8 +142,8 @@ def _bare(choice: Choice) -> str:
 
 def commands(choice: Choice) -> list[str]:
     """The command lines that make the choice: its heal, then its folder."""
-    heal = [command.line(choice.heal.spec)] if choice.heal else []
-    return [*heal, command.line(folders.request(choice))]
+    heal = [frame.command_line(choice.heal.spec)] if choice.heal else []
+    return [*heal, frame.command_line(folders.request(choice))]
 
 
 def _file(text: str, name: words.Markdown, mime: str, language: str) -> None:
@@ -203,3 +206,118 @@ def on_explore(model: ModelSpec) -> dict[str, str]:
         return {}
     on_screen = {"distances": shown.distances, "sweep": shown.sweep, "damage": shown.damage}
     return {kind: entry.key for kind, entry in on_screen.items() if entry}
+
+
+_LOOKS = {
+    decision.GO: (st.success, ":material/check_circle:"),
+    decision.MORE: (st.warning, ":material/help:"),
+    decision.STOP: (st.error, ":material/block:"),
+}
+
+
+def decision_sheet(choice: Choice) -> None:
+    """Draw the decision sheet of the chosen export."""
+    st.caption("The decision on one page: recommendation, rule, numbers with intervals, cost, risk, unknowns, commands.")
+    tolerance = _tolerance()
+    made = sheet.of(
+        choice.model, choice.cut, main.command_line, on_explore(choice.model), heal=choice.heal, tolerance=tolerance
+    )
+    box, icon = _LOOKS[made.decision.recommendation]
+    said = " ".join(words.plain(reason) for reason in made.decision.reasons)
+    box(f"**{words.plain(made.recommendation)}.** {said}", icon=icon)
+    st.caption(f"{words.plain(made.decision.rule)} Judged: {words.plain(made.judged)}.")
+    _downloads(made)
+    _numbers(made)
+    columns = st.columns(2, gap="medium")
+    for place, (title, items) in enumerate(made.lists):
+        with columns[place % 2]:
+            _listed(words.plain(title), items)
+    st.markdown("**Reproduce**")
+    st.code("\n".join(made.commands), language="bash", wrap_lines=True)
+
+
+def _tolerance() -> Tolerance:
+    with st.container(horizontal=True, gap="small"):
+        points = st.number_input(
+            "Accepted drop, points", 0.0, 100.0, DEFAULT.points, 0.5, format="%.1f", key="sheet-points", width=190,
+            persist_state="session", help=f"Accuracy drop that you accept, percentage points (default: {DEFAULT.points:g}).",
+        )  # fmt: skip
+        nats = st.number_input(
+            "Accepted loss rise, nats", 0.0, 20.0, DEFAULT.nats, 0.05, format="%.2f", key="sheet-nats", width=190,
+            persist_state="session", help=f"Loss rise that you accept, nats/token (default: {DEFAULT.nats:g}).",
+        )  # fmt: skip
+    return Tolerance(points, nats)
+
+
+def _downloads(made: Sheet) -> None:
+    with st.container(horizontal=True, gap="small"):
+        st.download_button(
+            "HTML page", lambda: sheet.html(made).encode(), "decision-sheet.html", "text/html", key="sheet-html",
+            on_click="ignore", icon=":material/download:", type="primary",
+        )  # fmt: skip
+        st.download_button(
+            "PDF", lambda: sheet_pdf.pdf(made), "decision-sheet.pdf", "application/pdf", key="sheet-pdf", on_click="ignore",
+            icon=":material/download:",
+        )  # fmt: skip
+        st.download_button(
+            "Markdown", lambda: sheet.markdown(made).encode(), "decision-sheet.md", "text/markdown", key="sheet-markdown",
+            on_click="ignore", icon=":material/download:",
+        )  # fmt: skip
+
+
+def _numbers(made: Sheet) -> None:
+    numbers = made.decision.numbers
+    rows = {
+        "number": [words.plain(one.name) for one in numbers],
+        "value": [words.plain(one.value) for one in numbers],
+        "interval": [words.plain(one.interval or "–") for one in numbers],
+        "reading": [words.plain(one.remark or "–") for one in numbers],
+        "measured on": [words.plain(one.on or "–") for one in numbers],
+    }
+    st.table(rows, border="horizontal", hide_index=True, alt="Changes with intervals, position and condition")
+
+
+def _listed(title: words.Markdown, items: Sequence[str]) -> None:
+    st.markdown("\n".join([f"**{title}**", "", *(f"- {words.plain(item)}" for item in items)]))
+
+
+SHEET, FOLDER, ADAPTER = "Decision sheet", "Model folder", "Adapter"
+_WAYS: dict[str, Callable[[Choice], None]] = {
+    SHEET: decision_sheet,
+    "llama.cpp": llama_cpp,
+    ADAPTER: adapter,
+    "mergekit": mergekit,
+    "lm_eval": lm_eval,
+    "Report": report_of_all,
+    "Model card": card,
+    "Recipe": recipe,
+}
+
+
+def show(choice: Choice) -> None:
+    """Draw the choice of a format and the panel of the chosen one."""
+    ways = [SHEET, FOLDER, *(way for way in _WAYS if way != SHEET and (way != ADAPTER or choice.adapter))]
+    key = f"export-way-{choice.adapter is not None}"
+    chosen = state.option_of("way", ways, FOLDER)
+    way = st.segmented_control(
+        "Export as", ways, default=chosen, required=True, key=key, on_change=_remember, args=(key,)
+    )  # fmt: skip
+    if way == FOLDER:
+        _folder(choice)
+    else:
+        _WAYS[way](choice)
+
+
+def _remember(key: str) -> None:
+    """Keep the way in the address, so that a link shows the same."""
+    way = st.session_state[key]
+    state.choose_option("way", "" if way == FOLDER else way)
+
+
+def _folder(choice: Choice) -> None:
+    st.caption(
+        "A standard Hugging Face folder. transformers loads it without custom code. Any adapter is merged in. Layerscope "
+        "loads the "
+        "folder and compares it with the pruned model."
+    )
+    folders.show(choice)

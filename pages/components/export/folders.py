@@ -1,9 +1,13 @@
-"""Model folders: the form that has one made, and those that are on this machine with how they compared when loaded again."""
+"""Model folders: the form that has one made, and those that are on this machine with how they compared when loaded again.
+
+A folder is uploaded to the Hub in two steps: first a preview, then, by a second click, a job that uploads it.
+"""
 
 from dataclasses import replace
 
 import streamlit as st
 
+from analysis import hub
 from analysis.core import disk
 from analysis.core.blocks import PartSet, removal, written
 from analysis.core.errors import LayerscopeError, SpecError
@@ -11,7 +15,6 @@ from analysis.exports import folders
 from analysis.exports.spec import ExportResult, ExportSpec
 from analysis.models.source import sizes
 from analysis.models.source.model_spec import ModelSpec
-from pages.components.export import hub
 from pages.components.export.takeaway import Choice
 from pages.components.shared import access, library, start, words
 
@@ -98,7 +101,7 @@ def _card(result: ExportResult) -> None:
     spec, check = result.spec, result.check
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.markdown(f"**{words.plain(spec.name)}**", width="stretch")
-        hub.show(result)
+        _upload(result)
         with st.popover("Delete", type="tertiary", icon=":material/delete:", key=f"delete-{spec.name}"):
             size = words.size(folders.size_bytes(spec.name))
             st.write(f"This frees {size}. You cannot undo it, but you can export again.")
@@ -136,3 +139,48 @@ def _checked(result: ExportResult) -> str:
         f"Checked after saving: logits of {check.n_tokens} tokens differ by at most {check.max_difference:.2g}. "
         f"{check.same_first:.1%} of the most likely next tokens are the same."
     )
+
+
+def _upload(result: ExportResult) -> None:
+    """Draw the button that opens it; for operators of this dashboard alone, since it is their token.
+
+    Args:
+        result: an export that is on this machine.
+    """
+    name = result.spec.name
+    with st.popover("Upload to Hub", type="tertiary", icon=":material/cloud_upload:", key=f"push-{name}"):
+        if not access.is_operator():
+            st.caption("Only the operator of this dashboard can upload: the upload uses the operator's Hub account.")
+            return
+        id = st.text_input("Repository", key=f"push-id-{name}", placeholder="ORG/NAME", max_chars=96).strip()
+        is_public = st.toggle(
+            "Public repository",
+            key=f"push-public-{name}",
+            help="Visibility of a new repository (default: private). An existing one keeps its own.",
+        )
+        asked = (id, is_public)
+        if st.button("Preview upload", key=f"push-look-{name}", disabled=not id):
+            st.session_state[f"push-looked-{name}"] = asked
+        if st.session_state.get(f"push-looked-{name}") == asked:
+            _planned(result, id, is_private=not is_public)
+
+
+def _planned(result: ExportResult, id: str, *, is_private: bool) -> None:
+    """Draw the files of the upload, and the button that starts it."""
+    name = result.spec.name
+    try:
+        access.check_operator("push to the Hub")
+        planned = hub.plan(folders.folder(name), id, is_private=is_private)
+    except LayerscopeError as error:
+        st.error(words.plain(str(error)))
+        return
+    whose = "an existing repository" if planned.is_there else f"a new {'private' if is_private else 'public'} repository"
+    n_files = "1 file" if len(planned.missing) == 1 else f"{len(planned.missing)} files"
+    st.write(f"To **{words.plain(id)}**, {whose}: {n_files}, {words.size(planned.n_bytes)}.")
+    st.code(
+        "\n".join(f"{words.size(file.size):>9}  {file.path}" for file in planned.missing)
+        or "The repository already has all files."
+    )
+    if start.button("Upload", key=f"push-now-{name}", type="primary", icon=":material/cloud_upload:"):
+        del st.session_state[f"push-looked-{name}"]
+        start.start_and_show(replace(result.spec, push=id, is_private=is_private), f"Push {name} to {id}")

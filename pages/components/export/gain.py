@@ -16,8 +16,7 @@ from analysis.results.stored import reading
 from analysis.results.stored.reading import Reading
 from analysis.results.words import glossary
 from pages.components.export.takeaway import Choice
-from pages.components.shared import chip, library, selection, start, state, words
-from pages.components.shared import glossary as terms
+from pages.components.shared import chip, frame, library, selection, start, state, words
 from pages.components.shared.selection import Shown
 from pages.components.shared.words import Markdown
 
@@ -127,7 +126,7 @@ def _ends(amount: Amount | Reading, digits: str, before: str = "", size: int = 1
 
 
 def _quality(what: str, found: Quality | None, choice: Choice) -> None:
-    help = terms.help_on(_IN_FULL[what], "95 % interval", *(["Nat"] if what == reading.LOSS else []))
+    help = frame.help_on(_IN_FULL[what], "95 % interval", *(["Nat"] if what == reading.LOSS else []))
     if found is None:
         _number(_IN_FULL[what], "–", None, f"Not measured without {choice.cut.describe()}.", help=help)
         st.page_link("pages/explore.py", label="Measure on Explore", icon=":material/grid_on:")

@@ -1,21 +1,236 @@
-"""The request in three decisions: removed layers, time, start. Everything else is folded away."""
+"""The request in three decisions: removed layers, time, start. The recipe and its settings are folded away."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from analysis import jobs
 from analysis.core import host
-from analysis.core.blocks import Removal
+from analysis.core.blocks import Block, Removal
 from analysis.data.spec import BenchmarkSpec
+from analysis.experiments import strategies
 from analysis.experiments.heal import memory, recipes
-from analysis.experiments.heal.heal_spec import HealSpec
+from analysis.experiments.heal.heal_spec import HealSpec, judged_by
+from analysis.experiments.heal.recipes import saved
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import DTYPE_BYTES, ModelFacts
-from pages.components.heal import block_choice, length, recipe
-from pages.components.shared import frame, precision, start, state, words
+from pages.components.heal import length, settings
+from pages.components.heal import length as length_menu
+from pages.components.heal.runs import Run, runs_of
+from pages.components.shared import access, chip, cuts, frame, start, state, words
 from pages.components.shared.library import Found
+
+_NAMES = {name: strategies.STRATEGIES[name].title for name in ("similarity", "deepest")} | {
+    "own": "Own choice",
+    "scattered": "As on Explore",
+}
+
+
+def _block_choice(distances: Found | None, n_layers: int, current: Removal | None = None) -> Removal | None:
+    """Draw and return the cut to heal, at first that of the Explore page, with a menu that changes it; None when there is none.
+
+    Args:
+        distances: the map that the most similar block is taken from, if there is one.
+        n_layers: the model's layers.
+        current: the cut of the Explore page, where it is known.
+    """
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
+        st.header("1 Layers to remove", anchor=False, width="content")
+        menu = st.popover(
+            "Change", key="change-cut", type="tertiary", icon=":material/edit:", help="Choose other layers.", width=100
+        )  # fmt: skip
+    said = st.empty()
+    with menu:
+        chosen = _controls(distances, n_layers, current)
+    if chosen:
+        said.markdown(f"**{chosen.describe()}**")
+        cuts.say_protected(chosen, n_layers)
+    return chosen
+
+
+def _controls(distances: Found | None, n_layers: int, current: Removal | None) -> Removal | None:
+    own = state.own_cut(n_layers)
+    scattered = next((cut for cut in (own, current) if cut is not None and not isinstance(cut, Block)), None)
+    missing = {"similarity": distances is None, "scattered": scattered is None}
+    ways = [way for way in _NAMES if not missing.get(way)]
+    picked = own if isinstance(own, Block) else None
+    if picked is None and state.strategy() not in _NAMES and isinstance(current, Block):
+        picked = current  # a block of another strategy has no button of its own here
+    if picked is not None and picked != st.session_state.get("heal_picked"):
+        st.session_state["heal_way"] = "own"  # a click on the map is the newest choice of layers
+    st.session_state["heal_picked"] = picked
+    usual = "scattered" if scattered else state.strategy() if state.strategy() in ways else ways[0]
+    way = st.session_state.get("heal_way", usual)
+    with state.showing("block-way", way if way in ways else usual):
+        way = st.segmented_control(
+            "Choose layers by", ways, format_func=_NAMES.get, required=True, key="block-way",
+            on_change=lambda: st.session_state.update(heal_way=st.session_state["block-way"]),
+        )  # fmt: skip
+    if way == "scattered":
+        return scattered
+    left, right = st.columns(2)
+    with state.showing("heal-n", max(1, min(state.chosen_n(), n_layers - 1))):
+        n = left.number_input(
+            "Removed layers, n", 1, n_layers - 1, key="heal-n", on_change=lambda: state.choose_n(st.session_state["heal-n"])
+        )
+    best = distances.result.best if distances else ()
+    chosen = strategies.chosen("deepest" if way == "own" else way, int(n), strategies.Given(n_layers, best=best))
+    if way == "own" and chosen:
+        most = n_layers - int(n)
+        key = f"heal-start-{n}"
+        with state.showing(key, picked.start if picked and picked.size == n else min(chosen.start, most)):
+            start = right.number_input(
+                "First layer", 0, most, key=key,
+                on_change=lambda: cuts.take_or_say(Block(int(st.session_state[key]), int(n)), None, n_layers),
+            )  # fmt: skip
+        chosen = Block(int(start), int(n))
+    elif chosen:
+        right.number_input("First layer", value=chosen.start, disabled=True, key=f"shown-start-{way}-{n}")
+    return chosen
+
+
+@dataclass(frozen=True)
+class Begin:
+    """First values of the form."""
+
+    key: str
+    """Part of its widgets' keys, so that another start brings its own numbers."""
+    preset: HealSpec
+    """The numbers, for this model and block."""
+    why: str
+    """A sentence on where they come from."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Values of the form."""
+
+    spec: HealSpec | None
+    """The heal; None while its healing text is still to be chosen."""
+    control: bool
+    """Whether the unpruned model shall be trained in the same way too."""
+
+
+def begin(model: ModelSpec, known: ModelFacts, block: Removal) -> Begin:
+    """Return the recipe that is picked in the menu, at first the one for this model and machine, without drawing the menu.
+
+    Args:
+        model: the model to cut and heal.
+        known: its size.
+        block: the layers, or parts of layers, to remove.
+    """
+    runs, options = _runs(model), _options(model)
+    asked = st.session_state.pop("next-recipe", None) or st.session_state.get("recipe")
+    if asked not in options:  # it may have been deleted since
+        asked = recipes.for_model(model.source, known.n_layers, on_gpu=recipes.sees_gpu(model.device)).name
+    st.session_state["recipe"] = asked
+    if asked in runs:
+        run = runs[asked]
+        return Begin(run.id, recipes.like(run.spec, model=model, block=block), "Settings of an older run.")
+    if asked.startswith(_SAVED):
+        mine = saved.get(asked.removeprefix(_SAVED))
+        return Begin(f"saved-{mine.name}", recipes.like(mine, model=model, block=block), mine.why)
+    preset = recipes.heal_spec(asked, model=model, block=block, n_parameters=known.n_parameters)
+    return Begin(asked, preset, recipes.get(asked, model=model.source).why)
+
+
+def advanced(begun: Begin, asked: BenchmarkSpec, length: dict[str, Any]) -> Asked:
+    """Draw the recipe and its settings over the whole width; returns the heal.
+
+    Args:
+        begun: the recipe and its numbers.
+        asked: the selected questions: asking the same ones puts the healed model on their chart.
+        length: the `minutes` or `steps` that were chosen; empty for a heal that takes no step.
+    """
+    preset, key = begun.preset, begun.key
+    left, right = st.columns(2, gap="medium", vertical_alignment="bottom")
+    with left:
+        _menu(preset.model)
+    right.caption(words.plain(begun.why))
+    is_first = preset.recipe == recipes.FIRST.name and preset.benchmark is not None
+    if is_first and preset.benchmark is not None:
+        asked = replace(asked, limit=min(asked.limit or BenchmarkSpec.limit, preset.benchmark.limit or BenchmarkSpec.limit))
+    values = settings.show(preset, key, asked, trains=preset.trains, by_steps="steps" in length) | length
+    source = values["source"]
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        control = preset.trains and st.checkbox(
+            "Also train a control",
+            key=f"{key}-control",
+            help="A second job trains the unpruned model in the same way. It shows the effect of the healing text alone.",
+        )
+        name = st.text_input(
+            "Save as", key=f"{key}-save-as", placeholder="Recipe name", label_visibility="collapsed", width=260
+        )
+        kept = st.button("Save recipe", key="save-recipe", help="Saves these settings under that name.")
+    if not source:
+        return Asked(None, control)
+    spec = _changed(preset, values)
+    if kept:
+        with frame.errors_shown():
+            access.check_start()
+            _save(name.strip(), spec)
+    return Asked(spec, control)
+
+
+_SAVED, _RUN = "saved:", "run:"
+
+
+def _runs(model: ModelSpec) -> dict[str, Run]:
+    return {f"{_RUN}{run.id}": run for run in runs_of(model)}
+
+
+def _options(model: ModelSpec) -> list[str]:
+    return [*recipes.NAMES, *(f"{_SAVED}{name}" for name in saved.names()), *_runs(model)]
+
+
+def _menu(model: ModelSpec) -> None:
+    """Draw the menu of recipes; another recipe brings its own length."""
+    runs = _runs(model)
+
+    def title(option: str) -> str:
+        if option in runs:
+            return f"as in {runs[option].in_a_line()}"
+        return option.removeprefix(_SAVED) if option.startswith(_SAVED) else recipes.get(option).label
+
+    st.selectbox(
+        "Recipe", _options(model), format_func=title, key="recipe", persist_state="session", on_change=length_menu.forget,
+        help="A preset, a recipe that you saved, or the settings of an older run. You can change every setting.",
+    )  # fmt: skip
+
+
+def _changed(preset: HealSpec, values: dict[str, Any]) -> HealSpec:
+    """The preset with the form's values; an untouched one keeps its name."""
+    wanted = dict(values)
+    source, seq_len, quantization = (wanted.pop(name) for name in ("source", "seq_len", "quantization"))
+    if "minutes" in wanted:
+        wanted["steps"] = 0
+    elif "steps" in wanted:
+        wanted["minutes"] = None
+    asked = {"benchmark", "generation", "check_questions"}
+    if preset.minutes is not None and "minutes" in wanted:
+        asked.add("minutes")  # a recipe that takes the time one names is none other for another time
+    same = source == preset.corpus.source and seq_len == preset.corpus.seq_len and quantization == preset.model.quantization
+    same = same and all(getattr(preset, name) == value for name, value in wanted.items() if name not in asked)
+    name = preset.recipe if same or preset.recipe.endswith(", changed") else f"{preset.recipe}, changed"
+    corpus = replace(preset.corpus, source=source, seq_len=seq_len, identity="")
+    return replace(
+        preset,
+        corpus=corpus,
+        validation=judged_by(corpus, preset.validation),
+        model=replace(preset.model, quantization=quantization),
+        recipe=name,
+        **wanted,
+    )
+
+
+def _save(name: str, spec: HealSpec) -> None:
+    """Keep a recipe and say so."""
+    saved.save(name, spec)
+    st.session_state.setdefault("announcements", []).append((f"Saved recipe {name}.", ":material/bookmark:"))
+    st.session_state["next-recipe"] = f"saved:{name}"
+    st.rerun()
 
 
 def show(
@@ -37,17 +252,17 @@ def show(
         wide: a container of the page's whole width, for the settings.
     """
     with st.container(border=True):
-        block = block_choice.show(distances, known.n_layers, current)
+        block = _block_choice(distances, known.n_layers, current)
     if block is None:
         return None
     with frame.errors_shown():
-        begun = recipe.begin(model, known, block)
+        begun = begin(model, known, block)
         with st.container(border=True):
             st.header("2 Training time", anchor=False)
             chosen = length.show(begun.preset, begun.key, known)
         place = st.container(border=True)
         with wide, st.expander("Advanced", icon=":material/tune:", key="advanced"):
-            asked = recipe.advanced(begun, questions, chosen)
+            asked = advanced(begun, questions, chosen)
         with place:
             st.header("3 Start", anchor=False)
             _start_button(asked, known)
@@ -55,7 +270,7 @@ def show(
     return None
 
 
-def _start_button(asked: recipe.Asked, known: ModelFacts) -> None:
+def _start_button(asked: Asked, known: ModelFacts) -> None:
     """Draw how long it will take, and the button."""
     spec = asked.spec
     if spec is not None:
@@ -63,7 +278,7 @@ def _start_button(asked: recipe.Asked, known: ModelFacts) -> None:
         if (sentence := _does_not_fit(spec, known)) is not None:
             st.warning(words.plain(sentence))
         start.say_what_it_takes(spec)
-        st.caption(precision.condition(spec.model, None))
+        st.caption(chip.of_request(spec.model, None))
     clicked = start.button(
         "Start healing", type="primary", key="start-heal", icon=":material/healing:", width="stretch"
     )  # fmt: skip

@@ -17,8 +17,8 @@ from analysis.results.stored.reading import ACCURACY, LOSS, Reading
 from analysis.results.words import heals
 from pages.components.heal import length
 from pages.components.heal.runs import Run
-from pages.components.jobs import in_place
-from pages.components.shared import chart, chip, command, library, start, theme, words
+from pages.components.jobs import card
+from pages.components.shared import chart, chip, frame, library, start, words
 
 _READ = 3
 _MODELS = ("unpruned", "pruned", "healed")
@@ -45,7 +45,7 @@ def show(run: Run, control: HealResult | None) -> None:
     left, right = st.columns(2, gap="medium")
     for column, field, name in ((left, "acc", "accuracy"), (right, "loss", "loss")):
         with column:
-            figure = figures.heal_comparison(result, field, control=control, dark=theme.is_dark())
+            figure = figures.heal_comparison(result, field, control=control, dark=chart.is_dark())
             alt = f"Unpruned, pruned and healed {name}, with 95 % intervals."
             chart.show(figure, key=f"compare-{field}", alt=alt, file_name=f"healed-{name}")
     if result.spec.trains:
@@ -53,7 +53,7 @@ def show(run: Run, control: HealResult | None) -> None:
     _writing(result)
     _adapter(result)
     st.caption(_provenance(result))
-    command.show([result.spec])
+    frame.commands([result.spec])
     with st.expander("Data behind the charts", icon=":material/table:"):
         rates = {"learning_rate": "%.2e"}
         chart.table(result.table("steps"), key="t-steps", file_name="healing-steps", formats=rates)
@@ -80,7 +80,7 @@ def _refine(result: HealResult) -> None:
     said = f"{n_questions} questions and {wanted.validation.n_texts} texts"
     running = next((job for job in jobs.active() if job.kind == "heal" and job.spec == wanted), None)
     if running is not None:
-        in_place.show(running, "refine")
+        card.in_place(running, "refine")
         return
     expected = durations.refining(result, wanted, host.load())
     takes = "" if expected is None else f", about {words.span(expected.low_s, expected.high_s)}"
@@ -232,10 +232,10 @@ def _warnings(result: HealResult) -> list[str]:
 def curve(result: HealResult) -> None:
     """Training and held-out loss by step, and accuracy where it was asked on the way."""
     alt = f"Loss by optimizer step, {len(result.steps)} of {result.total_steps} steps."
-    chart.show(figures.training_curve(result, dark=theme.is_dark()), key="training", alt=alt, file_name="healing-loss")
+    chart.show(figures.training_curve(result, dark=chart.is_dark()), key="training", alt=alt, file_name="healing-loss")
     asked = [check for check in result.validations if check.acc is not None]
     if asked:
-        figure = figures.accuracy_on_the_way(result, dark=theme.is_dark())
+        figure = figures.accuracy_on_the_way(result, dark=chart.is_dark())
         alt = f"Accuracy on {asked[-1].n_questions} questions at {len(asked)} checks."
         chart.show(figure, key="training-acc", alt=alt, file_name="healing-accuracy")
 

@@ -14,7 +14,7 @@ from analysis.results.compared import durations
 from analysis.results.compared.durations import Duration
 from pages.components.heal import length, outcome
 from pages.components.heal.runs import Run, best, control_of, run_now, runs_of
-from pages.components.jobs import card, strip
+from pages.components.jobs import card
 from pages.components.shared import frame, start, state, words
 
 
@@ -183,7 +183,7 @@ def _in_progress(run: Run) -> None:
     known = run.result.model if run.result else None
     # Computed once: a search through all healing runs every second would slow the page.
     whole = length.expected(run.spec, known) if known else None
-    st.fragment(_live, run_every=strip.every([run.job]))(run.id, whole)
+    st.fragment(_live, run_every=card.every([run.job]))(run.id, whole)
 
 
 def _live(run_id: str, whole: Duration | None) -> None:

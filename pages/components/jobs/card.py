@@ -1,4 +1,6 @@
-"""One job in a few lines: its name, its progress, and its buttons, including removal."""
+"""One job: in the strip in a few lines with its buttons, and where its result will be in a line that refreshes itself."""
+
+from collections.abc import Sequence
 
 import streamlit as st
 
@@ -10,6 +12,9 @@ from pages.components.shared import access, frame, words
 _COLOURS = {
     jobs.DONE: "green", jobs.FAILED: "red", jobs.CANCELLED: "gray", jobs.INTERRUPTED: "orange", jobs.PAUSED: "blue",
 }  # fmt: skip
+_LONG_S, _VERY_LONG_S = 120, 600
+GROWING = ("sweep", "damage", "grid")
+"""Kinds whose unfinished results are worth looking at."""
 _PLACES = {"Up": -1, "Down": 1, "To the front": jobs.FRONT, "To the end": jobs.END}
 
 
@@ -181,3 +186,72 @@ def _remove(job_id: str, saved: bool) -> None:
         access.change("delete", job_id, saved=saved)
     except LayerscopeError as error:
         st.session_state.setdefault("announcements", []).append((str(error), ":material/error:"))
+
+
+def every(active: Sequence[jobs.Job]) -> str | None:
+    """Return the refresh interval of parts that show these jobs; None without jobs. Long jobs refresh less often.
+
+    The server's part of a refresh is small, but a browser redraws its whole page: a tenth of a second of CPU time.
+    """
+    if not active:
+        return None
+    left = [job.left_s or job.eta_s or 0.0 for job in active if job.state == jobs.RUNNING]
+    soonest = min(left, default=0.0)
+    return "5s" if soonest > _VERY_LONG_S else "2s" if soonest > _LONG_S else "1s"
+
+
+def in_place(job: jobs.Job, where: str) -> None:
+    """Draw a job that runs or waits, with its bar and a way to stop it.
+
+    Args:
+        job: the job.
+        where: part of the widgets' keys, since a job is in the strip too.
+    """
+    # Where results grow, the view around this looks again by itself, and timers inside one another do not go together.
+    inside_timer = any(other.kind in GROWING for other in jobs.active())
+    st.fragment(_line, run_every=None if inside_timer else every([job]))(job.id, where)
+
+
+def last_of(kind: str, matches) -> jobs.Job | None:
+    """The job of a kind whose spec matches: the one that runs or waits, else the one that ended last.
+
+    Args:
+        kind: a key of `registry.SPECS`.
+        matches: returns whether a spec is the intended one.
+    """
+    return next((job for job in jobs.list_jobs() if job.kind == kind and matches(job.spec)), None)
+
+
+def failure(job: jobs.Job | None, since: float = 0.0) -> None:
+    """Draw why a job ended without a result, unless there is a result that is newer.
+
+    Args:
+        job: the job, if there is one.
+        since: when the shown result was stored, seconds since the epoch.
+    """
+    if job is not None and job.state in (jobs.FAILED, jobs.INTERRUPTED) and (job.finished_at or 0) > since:
+        st.error(words.plain(job.error or "The job ended without a result. Open its log under All jobs."))
+
+
+def _line(job_id: str, where: str) -> None:
+    with frame.errors_shown():
+        job = jobs.get(job_id)
+        if not job.is_active:
+            st.rerun()
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            share = job.share if job.state == jobs.RUNNING else None
+            st.progress(share or 0.0, text=words.plain(_progress_in_words(job)), width="stretch")
+            if not job.cancel_requested:
+                refused = access.why_not_change(job)
+                st.button(
+                    "Cancel", key=f"{where}-cancel-{job.id}", on_click=_act, args=("cancel", job.id), type="tertiary",
+                    help=words.plain(refused) if refused else "Finished parts are kept.", disabled=refused is not None,
+                )  # fmt: skip
+
+
+def _progress_in_words(job: jobs.Job) -> str:
+    if job.cancel_requested:
+        return "Stopping. Finished parts are kept"
+    if job.state == jobs.QUEUED:
+        return "Waiting in the queue"
+    return progress_text(job)

@@ -1,14 +1,20 @@
-"""Running, waiting and recent jobs, in the sidebar of every page; a notice in a corner reports each ended job once."""
+"""Running, waiting and recent jobs, in the sidebar of every page; a notice in a corner reports each ended job once.
+
+All jobs, old ones too, are listed in a dialog: how each ended, its duration, and a button to remove it.
+"""
 
 import time
-from collections.abc import Sequence
+import zlib
+from datetime import UTC, datetime
 
+import pandas as pd
 import streamlit as st
 
 from analysis import jobs
+from analysis.core import experiment
 from analysis.jobs.queue import settings
 from analysis.results.stored import evidence
-from pages.components.jobs import all_jobs, card, tab_title
+from pages.components.jobs import card
 from pages.components.shared import (
     access,
     frame,
@@ -20,11 +26,8 @@ from pages.components.shared import (
 from pages.web import visitors
 
 _RECENT_S = 24 * 3600
-_LONG_S, _VERY_LONG_S = 120, 600
 _SHOWN = 4
 _SHOWN_WAITING = 3
-GROWING = ("sweep", "damage", "grid")
-"""Kinds whose unfinished results are worth looking at."""
 _ICONS = {jobs.DONE: ":material/check_circle:", jobs.PAUSED: ":material/pause_circle:"}
 
 
@@ -34,22 +37,10 @@ def show() -> None:
     active = jobs.active()
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         st.markdown("**Jobs**", width="content")
-        all_jobs.button()
-    st.fragment(_running, run_every=every(active))(bool(active))
+        _all_jobs_button()
+    st.fragment(_running, run_every=card.every(active))(bool(active))
     st.fragment(_rest)({job.id for job in active})
-    all_jobs.show()
-
-
-def every(active: Sequence[jobs.Job]) -> str | None:
-    """Return the refresh interval of parts that show these jobs; None without jobs. Long jobs refresh less often.
-
-    The server's part of a refresh is small, but a browser redraws its whole page: a tenth of a second of CPU time.
-    """
-    if not active:
-        return None
-    left = [job.left_s or job.eta_s or 0.0 for job in active if job.state == jobs.RUNNING]
-    soonest = min(left, default=0.0)
-    return "5s" if soonest > _VERY_LONG_S else "2s" if soonest > _LONG_S else "1s"
+    _all_jobs()
 
 
 def _running(ticking: bool) -> None:
@@ -131,7 +122,7 @@ def _follow(active: list[jobs.Job]) -> bool:
     """
     followed: set[str] = st.session_state.setdefault("followed", set())
     for job in active:
-        if job.kind in GROWING and job.id not in followed and library.by_key(job.kind, job.result_key):
+        if job.kind in card.GROWING and job.id not in followed and library.by_key(job.kind, job.result_key):
             followed.add(job.id)
             return library.arrived(job.kind, job.result_key or "") is None
     return False
@@ -143,7 +134,7 @@ def _say_news() -> None:
     for sentence, icon in said:
         st.toast(words.plain(sentence), icon=icon, duration="long")
     st.session_state["ended"] = st.session_state.get("ended", 0) + len(said)
-    tab_title.show(st.session_state["ended"])
+    _count_in_title(st.session_state["ended"])
 
 
 def _gather(listed: list[jobs.Job]) -> bool:
@@ -176,3 +167,144 @@ def _is_news(job: jobs.Job, seen_as: str | None, since: float) -> bool:
     if seen_as is None:
         return (job.finished_at or 0.0) > since
     return seen_as in (jobs.QUEUED, jobs.RUNNING)
+
+
+_MOST = 500
+
+
+_OPEN, _CHOSEN = "all-jobs-open", "all-jobs-chosen"
+
+
+def _all_jobs_button() -> None:
+    """Draw the button that opens the list."""
+    if st.button("All jobs", key="all-jobs", type="tertiary"):
+        st.session_state[_OPEN] = True
+        st.rerun()
+
+
+def _all_jobs() -> None:
+    """Draw the list if it is open; it stays so through redraws of the page, until the visitor closes it."""
+    if st.session_state.get(_OPEN):
+        st.dialog("All jobs", width="large", on_dismiss=_close)(_live)()
+
+
+def _close() -> None:
+    st.session_state[_OPEN] = False
+
+
+def _live() -> None:
+    """The list, which looks again every two seconds while anything is active."""
+    st.fragment(_list, run_every="2s" if jobs.active() else None)()
+
+
+def _list() -> None:
+    with frame.errors_shown():
+        start.show_places()
+        listed = jobs.list_jobs(_MOST)
+        if not listed:
+            st.info("No jobs yet. This list shows the maps, sweeps and healing runs that you start.")
+            return
+        sizes = {job.id: jobs.size_bytes(job) for job in listed}
+        _one(_chosen(listed, sizes))
+        _clear([job for job in listed if not job.is_active and job.state != jobs.PAUSED and access.may_change(job)], sizes)
+
+
+def _chosen(listed: list[jobs.Job], sizes: dict[str, int]) -> jobs.Job:
+    """The table; the job whose row is picked, also when rows have moved since."""
+    ids = [job.id for job in listed]
+    place = ids.index(st.session_state[_CHOSEN]) if st.session_state.get(_CHOSEN) in ids else 0
+    # A table remembers a row by its number: one of another order is another table, with the same job picked.
+    key = f"all-jobs-{zlib.crc32(''.join(ids).encode())}"
+
+    several = any(access.is_of_somebody_else(job) for job in listed)
+
+    def owned(job: jobs.Job) -> dict:
+        return {"started by": access.owner_of(job) if job.owner else ""} if several else {}
+
+    def choose() -> None:
+        rows = st.session_state[key].selection.rows
+        st.session_state[_CHOSEN] = ids[rows[0]] if rows else None
+
+    st.dataframe(
+        pd.DataFrame([_row(job, sizes[job.id]) | owned(job) for job in listed]), key=key, hide_index=True, on_select=choose,
+        selection_mode="single-row-required", selection_default={"selection": {"rows": [place]}},
+        alt=f"{len(listed)} jobs with state, kind, age, duration and size", height=min(38 + 35 * len(listed), 360),
+        column_config=_COLUMNS,
+    )  # fmt: skip
+    st.session_state[_CHOSEN] = ids[place]
+    return listed[place]
+
+
+def _one(job: jobs.Job) -> None:
+    if job.is_active:
+        card.active(job, place=card.place(job), where="all")
+    else:
+        card.ended(job, where="all")
+
+
+_COLUMNS = {
+    "submitted": st.column_config.DatetimeColumn(format="distance"),
+    "on disk": st.column_config.NumberColumn(format="bytes"),
+}
+
+
+def _row(job: jobs.Job, n_bytes: int) -> dict:
+    return {
+        "job": job.label,
+        "kind": experiment.TITLES.get(job.kind, job.kind),
+        "state": job.state,
+        "submitted": datetime.fromtimestamp(job.created_at, UTC),
+        "took": "" if job.elapsed_s is None else words.duration(job.elapsed_s),
+        "on disk": n_bytes,
+    }
+
+
+def _clear(ended: list[jobs.Job], sizes: dict[str, int]) -> None:
+    """Forget all that have ended."""
+    if not ended:
+        return
+    with st.popover("Clear ended jobs", key="clear-jobs", icon=":material/delete_sweep:"):
+        count = "the ended job" if len(ended) == 1 else f"all {len(ended)} ended jobs"
+        total = words.size(sum(sizes[job.id] for job in ended))
+        st.markdown(f"Remove {count}? Paused jobs stay.")
+        saved = st.checkbox(
+            "Delete saved files too", key="clear-saved",
+            help=f"Checkpoints, adapters and results, {total} in total. Files that another job or a shown result needs stay.",
+        )  # fmt: skip
+        st.button("Clear", key="clear-go", on_click=_clear_all, args=(saved,), width="stretch")
+
+
+def _clear_all(saved: bool) -> None:
+    with frame.errors_shown():
+        access.clear(saved=saved)
+
+
+# Streamlit writes the title when a page is opened; a count is put before it only while the tab is in the background.
+_SCRIPT = """
+const COUNT = /^\\(\\d+\\) /;
+
+export default function({ parentElement, data }) {
+  const here = parentElement.host ?? parentElement;
+  here.unseen = document.hidden && data.ended > (here.told ?? 0) ? data.ended - (here.seen ?? 0) : 0;
+  here.told = data.ended;
+  const say = () => {
+    if (!document.hidden) { here.seen = here.told; here.unseen = 0; }
+    const bare = document.title.replace(COUNT, "");
+    const wanted = here.unseen ? `(${here.unseen}) ${bare}` : bare;
+    if (document.title !== wanted) document.title = wanted;
+  };
+  say();
+  document.addEventListener("visibilitychange", say);
+  return () => document.removeEventListener("visibilitychange", say);
+}
+"""
+_counter = st.components.v2.component("layerscope_tab_title", js=_SCRIPT)
+
+
+def _count_in_title(ended: int) -> None:
+    """Put the number of jobs that ended while the tab was in the background before its title; takes no place.
+
+    Args:
+        ended: jobs of this session that have ended so far.
+    """
+    _counter(key="tab-title", data={"ended": ended})

@@ -11,7 +11,7 @@ from analysis.core.blocks import Block, Removal
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.results.compared import generations
 from analysis.results.compared import selection as scores
-from pages.components.shared import selection, state, theme, words
+from pages.components.shared import chart, selection, state, words
 
 Places = Sequence[tuple[float, float]]
 
@@ -53,7 +53,7 @@ def on(figure: Figure, places: Places, note: str = selected.UNMEASURED) -> Figur
         places: of the selected block.
         note: the text on the chart without a place.
     """
-    return figure if removed() is None else selected.marked(figure, places, note=note, dark=theme.is_dark())
+    return figure if removed() is None else selected.marked(figure, places, note=note, dark=chart.is_dark())
 
 
 def caption(found: dict[str, Places], reason: Callable[[Removal], str] | None = None) -> None:

@@ -1,30 +1,25 @@
-"""For the one who teaches: a poll of the class, the sheets to print, and notes on every step."""
+"""For the one who teaches: a poll of the class with its QR code and answers, the sheets to print, and notes on every step."""
 
-from collections.abc import Sequence
+import io
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
 
+import segno
 import streamlit as st
 
+from analysis.charts import lesson as learn_figures
+from analysis.core.errors import AccessError
 from analysis.exports import handout
-from analysis.exports.handout import Handout, HandoutTask
+from analysis.exports.handout import Handout
 from analysis.results.words import exercises
-from pages.components.learn import lesson, stored
-from pages.components.learn.notes import Note
-from pages.components.learn.poll import panel
+from pages.components.learn import lesson, phone, stored
+from pages.components.learn.ballot import LASTS_S, Ballot, Question
+from pages.components.learn.lesson import Lesson
+from pages.components.learn.step import Step
 from pages.components.learn.stored import Shown
-from pages.components.shared import words
-
-
-class Step(Protocol):
-    """A step of the lesson that can be taught."""
-
-    TITLE: str
-    NOTE: Note
-
-    def tasks(self, shown: Shown) -> list[HandoutTask]:
-        """Return the questions on paper; none where their result is missing."""
+from pages.components.shared import access, chart, words
+from pages.web.address import server_url
 
 
 def show(steps: Sequence[Step], shown: Shown) -> None:
@@ -40,7 +35,7 @@ def show(steps: Sequence[Step], shown: Shown) -> None:
     if not menu.open:  # no step waits for sheets that nobody prints
         return
     with menu:
-        panel.offer()
+        _offer_poll()
         sheet = of(steps, shown)
         with st.container(horizontal=True, gap="small"):
             for label, solved, name in (("Handout", False, "handout"), ("Solutions and notes", True, "solutions")):
@@ -53,8 +48,8 @@ def show(steps: Sequence[Step], shown: Shown) -> None:
 
 
 def _said(number: int, step: Step) -> str:
-    title = f"**{number + 1}. {step.TITLE}** {lesson.MINUTES[number]} min"
-    return f"{title}  \n*Ask:* {step.NOTE.ask}  \n*Common misunderstanding:* {step.NOTE.beware}"
+    title = f"**{number + 1}. {step.heading}** {lesson.MINUTES[number]} min"
+    return f"{title}  \n*Ask:* {step.opening}  \n*Common misunderstanding:* {step.misunderstanding}"
 
 
 def of(steps: Sequence[Step], shown: Shown) -> Handout:
@@ -62,14 +57,14 @@ def of(steps: Sequence[Step], shown: Shown) -> Handout:
     found = [(step, step.tasks(shown)) for step in steps]
     tasks = [replace(task, note="" if number else _note(step)) for step, asked in found for number, task in enumerate(asked)]
     made = exercises.of(stored.for_exercises(shown))
-    left_out = [step.TITLE for step, asked in found if not asked]
+    left_out = [step.heading for step, asked in found if not asked]
     missing = [f"Left out, because their results are missing: {' '.join(left_out)}"] if left_out else []
     missing += filter(None, [stored.too_few(made)])
     return Handout("How many layers does a model need?", _about(shown), tasks, made, " ".join(missing))
 
 
 def _note(step: Step) -> str:
-    return f"Ask: {step.NOTE.ask} Common misunderstanding: {step.NOTE.beware}"
+    return f"Ask: {step.opening} Common misunderstanding: {step.misunderstanding}"
 
 
 def _about(shown: Shown) -> list[str]:
@@ -88,3 +83,130 @@ def _about(shown: Shown) -> list[str]:
         asked = f"{shown.sweep.n_questions} questions ({words.questions(shown.sweep.spec.benchmark)})"
         said.append(f"Accuracy: {asked}, {shown.sweep.precision_in_words}. Intervals are 95 %.")
     return said
+
+
+_HERE = "127.0.0.1"
+
+
+def _offer_poll() -> None:
+    """Draw the button that starts a poll, for those who may run one."""
+    if not access.is_operator():
+        return
+    if phone.current() is not None:
+        st.caption("A poll is open. Its code is above the step.")
+        return
+    st.button(
+        "Start a poll", key="learn-poll-start", icon=":material/smartphone:", on_click=_act, args=("start", phone.begin),
+        help="Students answer each step's question on their phones. A chart shows all answers at the reveal.",
+    )  # fmt: skip
+    st.caption(
+        "The poll opens one page to everyone in your network who has its code. The page shows the question and takes answers, "
+        f"without names. The poll ends with its button, or after {LASTS_S // 60} minutes."
+    )
+
+
+def show_poll(lesson: Lesson, questions: Sequence[Question]) -> None:
+    """Draw the open poll, for those who may run it.
+
+    Args:
+        lesson: its present place; the reveal shows the measurement of its step.
+        questions: those that the present step can ask a class.
+    """
+    ballot = phone.current()
+    if ballot is None or not access.is_operator():
+        return
+    with st.container(border=True, key="learn-poll"):
+        left, right = st.columns([3, 4], gap="medium")
+        with left:
+            _way_in(ballot)
+        with right:
+            _buttons(lesson, ballot, questions)
+            _answers([question.name for question in questions])
+    if failed := st.session_state.pop("learn-poll-failed", ""):
+        st.error(words.plain(failed))
+
+
+def _way_in(ballot: Ballot) -> None:
+    """The QR code, the address and the code."""
+    addresses = phone.addresses()
+    if len(addresses) > 1:
+        address = st.selectbox("Network", addresses, key="learn-poll-network", format_func=_short)
+    else:
+        address = addresses[0] if addresses else f"{server_url(_HERE)}poll"
+    with st.container(horizontal=True, gap="medium"):
+        drawn = io.BytesIO()
+        segno.make(f"{address}?c={ballot.link}", error="m").save(drawn, kind="png", scale=6, border=3)
+        st.image(drawn.getvalue(), width=170, caption="Scan to join")
+        with st.container(width="content", gap="small"):
+            st.metric("Address", words.plain(_short(address)), width="content")
+            st.metric("Code", words.plain(f"{ballot.code[:4]} {ballot.code[4:]}"), width="content")
+    if not addresses:
+        st.caption(
+            "Phones cannot reach this dashboard, because it listens on this computer only. Restart it with "
+            "`--server.address 0.0.0.0`: others then see it read-only."
+        )
+    elif ballot.is_code_closed:
+        st.caption("The code no longer works: there were too many wrong codes. Students can still join with the QR code.")
+
+
+def _short(address: str) -> str:
+    return address.partition("://")[2]
+
+
+def _buttons(lesson: Lesson, ballot: Ballot, questions: Sequence[Question]) -> None:
+    standing = ballot.standing()
+    with st.container(horizontal=True, gap="small"):
+        for number, question in enumerate(questions, start=1):
+            is_asked = standing.question == question
+            if is_asked and standing.is_open:
+                act = partial(_reveal, lesson, ballot, question)
+                st.button("Reveal", key=f"learn-poll-reveal-{number}", type="primary", icon=":material/visibility:",
+                          on_click=_act, args=("reveal", act))  # fmt: skip
+            else:
+                label = "Ask again" if is_asked else "Ask this step" if len(questions) == 1 else f"Ask question {number}"
+                st.button(label, key=f"learn-poll-ask-{number}", icon=":material/campaign:",
+                          on_click=_act, args=("ask", partial(ballot.ask, question)))  # fmt: skip
+        st.button("End the poll", key="learn-poll-end", type="tertiary", on_click=_act, args=("end", phone.end))
+    if not questions:
+        st.caption("This step has no question for a class, because its result is missing.")
+
+
+def _reveal(lesson: Lesson, ballot: Ballot, question: Question) -> None:
+    ballot.reveal()
+    lesson.skip(question.name)
+
+
+def _act(what: str, action: Callable[[], None]) -> None:
+    """Do something to the poll, for those who may."""
+    try:
+        access.check_host(f"{what} a poll")
+        action()
+    except AccessError as error:
+        st.session_state["learn-poll-failed"] = str(error)
+
+
+@st.fragment(run_every="1s")
+def _answers(here: Sequence[str]) -> None:
+    """The number of answers, drawn again every second; after the reveal their distribution."""
+    ballot = phone.current()
+    if ballot is None:
+        st.caption("The poll is over.")
+        return
+    standing = ballot.standing()
+    question = standing.question
+    joined = "1 student has joined" if standing.students == 1 else f"{standing.students} students have joined"
+    if question is None or question.name not in here:
+        st.markdown(f"**{joined}.**")
+        return
+    st.markdown(f"**{words.plain(question.asked)}** {standing.answered} of {standing.students} have answered.")
+    if standing.is_open:
+        st.progress(standing.answered / max(1, standing.students))
+        return
+    said = ", ".join(f"{option} {count}" for option, count in zip(question.options, standing.counts, strict=True) if count)
+    figure = learn_figures.votes(question.options, standing.counts, question.right, dark=chart.is_dark(), height=210)
+    chart.show(
+        figure, key="learn-votes", file_name="answers", toolbar=False, alt=f"Answers of the class: {said or 'none yet'}."
+    )
+    hits = sum(count for option, count in enumerate(standing.counts) if option in question.right)
+    holds = ", ".join(option for place, option in enumerate(question.options) if place in question.right)
+    st.caption(f"{hits} of {standing.answered} answered correctly: {words.plain(holds)}.")

@@ -1,19 +1,22 @@
-"""Which model, in which precision, on which device: named afresh, or one that something is stored of."""
+"""Which model, in which precision, on which device: named afresh, found on the Hub, or one that something is stored of."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
+from analysis import hub
 from analysis.core import host
-from analysis.core.errors import AccessError
+from analysis.core.errors import AccessError, LayerscopeError
 from analysis.data import gallery
+from analysis.data.gallery import EXHIBITS, Exhibit
 from analysis.models.source import location, remote
 from analysis.models.source.model_spec import DTYPES, QUANTIZATIONS, ModelSpec
 from analysis.results.compared.runs import StoredModel
-from pages.components.model import finder
 from pages.components.shared import access, library, state, words
+from pages.components.shared.looks import Looks
 
 KINDS = ("Starter", "Hub id", "Folder", "GGUF file")
 _HINTS = {
@@ -83,7 +86,7 @@ def _is_refused(source: str, kind: str) -> bool:
 
 def _revision(source: str, current: ModelSpec) -> str | None:
     """Which state of a hub id; the box is of this id, so that another one does not inherit its commit."""
-    finder.show(_pick)
+    _search_box(_pick)
     if not source:
         return None
     known = current.revision or "" if current.source == source else ""
@@ -178,3 +181,84 @@ def counted(one: StoredModel) -> str:
     """Return the numbers of stored results of a model: "2 maps, 1 curve"."""
     counts = [f"{count} {_COUNTED[kind]}{'' if count == 1 else 's'}" for kind, count in one.counts.items()]
     return ", ".join(counts) or "no results yet"
+
+
+def _search(said: str, endpoint: str) -> dict[str, Any]:
+    """Return the results of a search. The Hub's address is part of the question, since another one has other models."""
+    return {"found": hub.search(said)}
+
+
+_searches = Looks(_search)
+
+
+def _search_box(pick: Callable[[str], None]) -> None:
+    """Draw the search box and its results.
+
+    Args:
+        pick: called with the id that is clicked, before the page is drawn again.
+    """
+    said = st.text_input(
+        "Search the Hub", placeholder="part of a name, for example Qwen3", key="hub-search", persist_state="session",
+        disabled=access.why_not_start() is not None,
+        help="Text generation models with safetensors weights, the most downloaded first.",
+    ).strip()  # fmt: skip
+    if said:
+        _results_of_search(said, pick)
+
+
+def _results_of_search(said: str, pick: Callable[[str], None]) -> None:
+    try:
+        access.check_start()
+        answer = _searches.of(said, hub.endpoint())
+    except LayerscopeError as error:
+        st.error(words.plain(str(error)))
+        return
+    if answer is None:
+        st.fragment(_coming, run_every="1s")(said)
+    elif not answer["found"]:
+        st.caption(
+            f"The Hub has no model with safetensors weights and {words.plain(said)} in its name. Try a shorter part of the "
+            "name."
+        )
+    for place, one in enumerate(answer["found"] if answer else ()):
+        about = [f"{words.count(one.n_parameters)} parameters"] if one.n_parameters else []
+        about += [f"{words.count(one.downloads)} downloads", *(["gated"] if one.is_gated else [])]
+        st.button(
+            f"{words.plain(one.id)} · {' · '.join(about)}", key=f"hub-pick-{place}", type="tertiary", on_click=pick,
+            args=(one.id,),
+        )  # fmt: skip
+
+
+def _coming(said: str) -> None:
+    try:
+        is_there = _searches.of(said, hub.endpoint()) is not None
+    except Exception:  # the page shows the error
+        is_there = True
+    if is_there:
+        st.rerun()
+    st.caption("Searching the Hub…")
+
+
+def show_gallery() -> None:
+    """Draw a row for each model that results came with; nothing without any."""
+    seen = {source: one for one in library.models_seen(is_committed=True) for source in one.sources}
+    shown = [(exhibit, seen[exhibit.source]) for exhibit in EXHIBITS if exhibit.source in seen]
+    if not shown:
+        return
+    st.header(
+        "Gallery", anchor=False, help="Stored results of real models, part of the program and read-only. They open at once. "
+        "`make gallery` measures them again from the weights.",
+    )  # fmt: skip
+    for place, (exhibit, one) in enumerate(shown):
+        _exhibit(exhibit, one, place)
+
+
+def _exhibit(exhibit: Exhibit, one: StoredModel, place: int) -> None:
+    what = f"{words.plain(one.facts.family_in_words)}, {size(one)}"
+    of_whom = f"{exhibit.weights}, {exhibit.licence}, from {exhibit.page}"
+    with card(f"**{words.plain(exhibit.title)}** · {what} :gray-badge[precomputed]", f"{counted(one)}. Weights: {of_whom}."):
+        if st.button(
+            "Open", key=f"gallery-{place}", help="Opens Explore without loading the model.", on_click=use,
+            args=(ModelSpec(exhibit.source),),
+        ):  # fmt: skip
+            st.switch_page("pages/explore.py")

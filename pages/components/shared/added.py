@@ -7,7 +7,7 @@ from analysis.core.experiment import EXPERIMENTS, Experiment, additions
 from analysis.core.options import imported
 from analysis.core.record import Result
 from analysis.models.source.model_spec import ModelSpec
-from pages.components.shared import chart, command, frame, library, start, state, theme, words
+from pages.components.shared import chart, frame, library, start, state, words
 from pages.components.shared.library import Found
 
 HOMES = {"methods": "Compare, Methods"}
@@ -62,7 +62,7 @@ def _panel(kind: Experiment, model: ModelSpec) -> Found | None:
 
 def _name(found: Found) -> str:
     when = "precomputed" if found.precomputed else words.date(found.saved_at)
-    return f"{command.line(found.result.spec).partition(' -m analysis ')[2]} · {when}"
+    return f"{frame.command_line(found.result.spec).partition(' -m analysis ')[2]} · {when}"
 
 
 def _start(kind: Experiment, model: ModelSpec) -> None:
@@ -84,7 +84,7 @@ def result(found: Result, key: str) -> None:
         imported(kind.panel)(found)
         return
     for name in kinds.names(found.kind):
-        figure, alt = kinds.figure(found, name, dark=theme.is_dark()), f"{kind.title}: {command.line(found.spec)}"
+        figure, alt = kinds.figure(found, name, dark=chart.is_dark()), f"{kind.title}: {frame.command_line(found.spec)}"
         chart.show(figure, key=f"{key}-{name}", alt=alt, file_name=f"{found.kind}-{name}")
     for name, table in found.tables().items():
         st.markdown(f"**{words.plain(table.title)}**")

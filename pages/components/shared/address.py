@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Generic, TypeVar
 
-from analysis.models.spec import ModelSpec
-
 from analysis.core import blocks
 from analysis.core.blocks import Removal
 from analysis.core.errors import BlockRangeError
 from analysis.experiments.strategies import STRATEGIES, USUAL
+from analysis.models.source.model_spec import ModelSpec
 from pages.components.shared import words
 
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""One chart with its downloads, or one table with its download."""
+"""One chart with its downloads, or one table with its download, light or dark as the visitor's page."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -10,13 +10,18 @@ from plotly.graph_objs import Figure
 from analysis.charts import data, look
 from analysis.core import letters
 from analysis.core.table import Table
-from pages.components.shared import state, theme
+from pages.components.shared import state
 
 _FORMATS = {"png": "PNG", "svg": "SVG"}
-
-
 _SHARP = {"png": 2, "svg": 1}
 """Pixels of an image per pixel of the page."""
+LARGER = 1.35
+"""How much lettering and marks of charts grow; the style enlarges everything else."""
+
+
+def is_dark() -> bool:
+    """Return whether the visitor's page is dark."""
+    return st.context.theme.type == "dark"
 
 
 def show(
@@ -47,7 +52,7 @@ def show(
         "toImageButtonOptions": {"format": image, "filename": file_name, "scale": _SHARP[image]},
     }
     if state.presenting():
-        figure = look.enlarged(figure, theme.LARGER)
+        figure = look.enlarged(figure, LARGER)
 
     def draw() -> None:
         # The height is set beforehand, so that nothing below jumps while a chart is being drawn.

@@ -1,8 +1,11 @@
-"""Frame of every page: the menu of pages, the title with its model, and errors as one sentence."""
+"""Frame of every page: the menu, the title with its model, the glossary, errors as sentences, the commands of its results.
+
+Presenter mode is the same pages for a class to read from the last row, in larger type and without a sidebar.
+"""
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -10,14 +13,19 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.navigation.page import Page
 
 from analysis import __version__
+from analysis.cli import main
 from analysis.core import failures, index, index_sync, letters
 from analysis.core.errors import LayerscopeError
 from analysis.core.experiment import RESULTS
-from pages.components.shared import glossary, library, state, words
+from analysis.core.record import Spec
+from analysis.results.words import glossary
+from pages.components.shared import library, state, words
 
 _INSIDE = "inside-frame"
 _ASSETS = Path(__file__).resolve().parents[2] / "assets"
 _log = logging.getLogger("layerscope.pages")
+_STYLE = _ASSETS / "presenter.css"
+Place = contextlib.AbstractContextManager
 
 
 def configure() -> None:
@@ -56,6 +64,30 @@ def navigation() -> Page:
         ],
         position="top" if state.presenting() else "sidebar",
     )
+
+
+def places() -> tuple[Place, Place]:
+    """Where the page goes, and where the jobs go: beside it in the sidebar, or while presenting folded away below it."""
+    if not state.presenting():
+        return contextlib.nullcontext(), st.sidebar
+    st.html(_STYLE)
+    main = st.container()
+    with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"):
+        jobs = st.popover("Jobs", type="tertiary", icon=":material/work_history:")
+        st.button(
+            "Leave presenter mode", key="leave-presenter", type="tertiary", icon=":material/close_fullscreen:",
+            on_click=state.present, args=(False,),
+        )  # fmt: skip
+    return main, jobs
+
+
+def presenter_switch() -> None:
+    """The way into the mode and out of it."""
+    with state.showing("presenter", state.presenting()):
+        st.toggle(
+            "Presenter mode", key="presenter", on_change=lambda: state.present(st.session_state["presenter"]),
+            help="Larger text on all pages and no sidebar. A link that ends in ?present=1 opens this mode.",
+        )  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -114,7 +146,7 @@ def header(title: words.Markdown, question: words.Markdown, shares: tuple[int, i
         about.append(model.quantization)
     with left.container(gap=None):
         st.title(title, anchor=False)
-        st.caption(f"{question} · {words.plain(', '.join(about))}", help=glossary.of_page(title))
+        st.caption(f"{question} · {words.plain(', '.join(about))}", help=_words_of(title))
         other = library.n_of_other_weights(model)
         if other:
             them = "1 stored result of this name is" if other == 1 else f"{other} stored results of this name are"
@@ -138,3 +170,61 @@ def _address_faults() -> None:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.warning(words.plain(" ".join(faults), most=2000))
             st.button("Dismiss", key="address-read", type="tertiary", on_click=faults.clear)
+
+
+def commands(specs: Sequence[Spec]) -> None:
+    """Draw a folded panel with one line for each request; a page has one of them."""
+    with st.expander("Command", icon=":material/terminal:"):
+        st.caption("These commands compute the results of this page. Run them in a terminal in the folder of this program.")
+        st.code("\n".join(dict.fromkeys(command_line(spec) for spec in specs)), language="bash", wrap_lines=True)
+
+
+@st.cache_data(max_entries=512, show_spinner=False)
+def command_line(spec: Spec) -> str:
+    """The command line of a request."""
+    return main.command_line(spec)
+
+
+PAGES = {
+    "Model": ("Token", "Layer", "GGUF", "NF4"),
+    "Explore": ("Layer", "Block", "Angular distance", "Damage", "Accuracy", "Loss", "Nat", "95 % interval", "Paired"),
+    "Heal": ("Healing", "LoRA", "Adapter", "NF4", "Loss", "Nat", "95 % interval"),
+    "Compare": (
+        "Token",
+        "Pruned layers",
+        "Greedy",
+        "Temperature",
+        "Surprisal",
+        "Repeated 4-grams",
+        "Nat",
+        "Logit lens",
+        "Prefill and decode",
+    ),
+    "Export": ("Pruned layers", "Adapter", "GGUF", "Accuracy", "Loss", "Nat", "95 % interval", "Paired"),
+    "Learn": ("Token", "Layer", "Residual stream", "Block", "Healing"),
+}
+"""By page, the words that one who opens it meets."""
+
+
+def help_on(*names: str) -> str:
+    """Return the meanings of these terms, for the hover help of a control that uses them.
+
+    Args:
+        names: keys of `glossary.TERMS`.
+    """
+    return _listed((name, glossary.TERMS[name].meaning) for name in names)
+
+
+def _words_of(title: str) -> str | None:
+    """The words of a page; None for a page that has none of its own."""
+    return help_on(*PAGES[title]) if title in PAGES else None
+
+
+def glossary_button() -> None:
+    """A button that opens all of them."""
+    with st.popover("Glossary", icon=":material/menu_book:", type="tertiary"):
+        st.markdown(_listed(glossary.terms().items()))
+
+
+def _listed(terms: Iterable[tuple[str, str]]) -> str:
+    return "\n".join(f"- **{words.plain(name)}**: {words.plain(meaning)}" for name, meaning in terms)

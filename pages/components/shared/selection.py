@@ -19,7 +19,7 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import selection
 from analysis.results.compared.selection import Selected
 from analysis.results.stored import summaries
-from pages.components.shared import cuts, library, precision, state
+from pages.components.shared import chip, cuts, library, state
 from pages.components.shared.cuts import Cut, Strategy
 from pages.components.shared.library import Found
 
@@ -90,7 +90,7 @@ class Shown:
     @property
     def asked(self) -> ModelSpec:
         """The model of new requests: in the precision of the curve on screen, else of the map."""
-        return precision.as_shown(self.model, self.sweep and self.sweep.result, self.distances.result)
+        return chip.as_shown(self.model, self.sweep and self.sweep.result, self.distances.result)
 
     @property
     def selected(self) -> Selected:

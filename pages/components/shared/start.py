@@ -15,7 +15,7 @@ from analysis.experiments.heal.heal_spec import judged_by
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.models.source import remote
 from analysis.models.source.model_spec import ModelSpec
-from pages.components.shared import access, precision, state, words
+from pages.components.shared import access, chip, state, words
 from pages.components.shared.cuts import Cut
 from pages.components.shared.library import Found
 
@@ -162,7 +162,7 @@ def instant_heal_button(sweep: Found | None, cut: Cut, model: ModelSpec, *, labe
         else words.plain(recipes.get("instant").why)
     )
     if button(label, key="instant", icon=":material/bolt:", disabled=is_first, help=why):
-        spec = recipes.heal_spec("instant", model=precision.as_shown(model, sweep and sweep.result), block=block)
+        spec = recipes.heal_spec("instant", model=chip.as_shown(model, sweep and sweep.result), block=block)
         if sweep is not None:
             asked = unresolved(sweep.result.spec)
             spec = replace(spec, benchmark=asked.benchmark, validation=judged_by(spec.corpus, asked.loss_corpus))

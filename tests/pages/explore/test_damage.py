@@ -74,10 +74,10 @@ def test_agreement_within_size_and_price_of_pick_come_first(app):
     assert paid.delta.startswith("95 % ")
     assert metric(at, "Selected block vs. that pick, Wikipedia").delta == f"[{start}, {start + 5}) is the pick"
     assert metric(at, "All sizes pooled").delta == "driven by block size"
-    distance, damage = figures(at)["foretold"], figures(at)["damage-map"]
+    distance, damage = figures(at)["distances"], figures(at)["damage-map"]
     for axis in ("xaxis", "yaxis"):
         assert distance["layout"][axis]["range"] == damage["layout"][axis]["range"]
-    assert ringed(at, "damage-map") == ringed(at, "foretold") == [(start, 5)]
+    assert ringed(at, "damage-map") == ringed(at, "distances") == [(start, 5)]
     assert "Unfinished" not in texts(at)
 
 

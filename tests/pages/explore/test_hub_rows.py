@@ -7,7 +7,7 @@ import pytest
 
 from analysis import jobs
 from analysis.data import files
-from pages.components.shared import hub_rows
+from pages.components.shared import inputs
 from pages.components.shared.looks import Looks
 from tests.support import fakes
 from tests.support.hub import Repo
@@ -27,7 +27,7 @@ def form(app, loopback, monkeypatch):
     repo = loopback.data_sets["org/set"] = Repo("org/set")
     repo.commit({"q.jsonl": lines(QUESTIONS), "t.jsonl": lines(TEXTS)})
     for name in ("_sets", "_rows"):
-        monkeypatch.setattr(hub_rows, name, Looks(getattr(hub_rows, name)._look))
+        monkeypatch.setattr(inputs, name, Looks(getattr(inputs, name)._look))
     fakes.distances().save()
     return app()
 
@@ -43,10 +43,10 @@ def come(at, looks):
 def chosen(at, key, box, path, id="org/set"):
     at.selectbox(key=box).set_value("hub").run()
     at.text_input(key=f"{key}-hub-set").input(id).run()
-    come(at, hub_rows._sets)
+    come(at, inputs._sets)
     if path:
         at.selectbox(key=f"{key}-hub-file").set_value(path).run()
-        come(at, hub_rows._rows)
+        come(at, inputs._rows)
     return at
 
 

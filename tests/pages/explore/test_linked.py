@@ -10,7 +10,7 @@ from analysis import jobs
 from analysis.cli import main
 from analysis.core.blocks import Block, LayerSet
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
-from pages.components.explore import asked_for, pick
+from pages.components.explore import chart_selection, result_choice
 from pages.components.shared import cuts
 from tests.support import fakes
 from tests.support.seen import figures, marks, metric, opened, ringed, strip, texts, trace
@@ -32,7 +32,7 @@ def shown_cuts(at) -> set[tuple[int, int]]:
     found = {(removed[0], len(removed))}
     found.update(ringed(at, next(key for key in marks(at) if key.startswith("map"))))
     opened(at, "damage")
-    for name in ("foretold", "damage-map"):
+    for name in ("distances", "damage-map"):
         found.update(ringed(at, next(key for key in marks(at) if key.startswith(name))))
     opened(at, "map")
     return found
@@ -201,16 +201,16 @@ def test_nonsense_in_the_address_is_called_unknown(app):
     ],
 )  # fmt: skip
 def test_questions_have_names_that_can_be_read_back(spec):
-    assert asked_for.read_questions(asked_for.name_questions(spec)) == spec
+    assert result_choice.read_questions(result_choice.name_questions(spec)) == spec
 
 
 def test_texts_have_names_that_can_be_read_back():
     for spec in (CorpusSpec(), CorpusSpec("wiki", 8, 64, seed=9)):
-        assert asked_for.read_texts(asked_for.name_texts(spec)) == spec
-    assert asked_for.name_texts(CorpusSpec("/home/me/mine.txt")) == "file"
-    assert asked_for.name_questions(BenchmarkSpec("/home/me/mine.csv")) == "file"
-    assert asked_for.read_texts("c4:0x256") is None
-    assert asked_for.read_questions("arc_easy:0") is None
+        assert result_choice.read_texts(result_choice.name_texts(spec)) == spec
+    assert result_choice.name_texts(CorpusSpec("/home/me/mine.txt")) == "file"
+    assert result_choice.name_questions(BenchmarkSpec("/home/me/mine.csv")) == "file"
+    assert result_choice.read_texts("c4:0x256") is None
+    assert result_choice.read_questions("arc_easy:0") is None
 
 
 def test_the_heal_page_starts_from_the_block_that_was_picked(app):
@@ -232,13 +232,13 @@ def click(session: dict, on: str, block: str | None, n_layers: int = 30, kept: C
     fake = mock.MagicMock(session_state=session)
     done = []
     with (
-        mock.patch.object(pick, "st", fake),
-        mock.patch.object(pick.chart, "show", lambda _, key, on_select, **__: heard.update({key: on_select})),
+        mock.patch.object(chart_selection, "st", fake),
+        mock.patch.object(chart_selection.chart, "show", lambda _, key, on_select, **__: heard.update({key: on_select})),
         mock.patch.object(cuts.state, "choose_cut", done.append),
         mock.patch.object(cuts.state, "protected", return_value=frozenset(kept)),
         mock.patch.object(cuts.state, "choose_n", side_effect=lambda _: done.append("strategy")),
     ):
-        pick.chart_of_blocks(
+        chart_selection.chart_of_blocks(
             SimpleNamespace(), key=on, alt="", file_name="", n_layers=n_layers, chosen=lambda n: Block(13, n)
         )  # fmt: skip
         (name,) = heard
@@ -266,12 +266,12 @@ def test_clicks():
 def test_click_on_one_chart_leaves_the_others_unchanged():
     session: dict = {}
     click(session, "accuracy", ["7:5", 5])
-    with mock.patch.object(pick, "st", mock.MagicMock(session_state=session)):
-        assert pick.name_now("accuracy") != "accuracy"
-        assert pick.name_now("map") == "map"
-        assert pick.is_last(Block(7, 5), "accuracy", "loss")
-        assert not pick.is_last(Block(7, 4), "accuracy", "loss")
-        assert not pick.is_last(Block(7, 5), "map")
+    with mock.patch.object(chart_selection, "st", mock.MagicMock(session_state=session)):
+        assert chart_selection.name_now("accuracy") != "accuracy"
+        assert chart_selection.name_now("map") == "map"
+        assert chart_selection.is_last(Block(7, 5), "accuracy", "loss")
+        assert not chart_selection.is_last(Block(7, 4), "accuracy", "loss")
+        assert not chart_selection.is_last(Block(7, 5), "map")
 
 
 def test_a_block_can_be_written_instead_of_clicked(app):
@@ -376,5 +376,5 @@ def test_only_the_open_tab_is_drawn_and_in_the_address(app):
     fill()
     at = app(tab="damage")
     assert at.query_params["tab"] in ("damage", ["damage"])
-    assert set(figures(at)) == {"foretold", "damage-map"}
+    assert set(figures(at)) == {"distances", "damage-map"}
     assert set(figures(app(tab="sideways"))) == {"map", "accuracy", "loss"}

@@ -14,7 +14,7 @@ from analysis.jobs.queue import backend, settings
 from analysis.jobs.queue import table as job_table
 from analysis.jobs.queue.backend import Backend, Seen, register
 from analysis.jobs.queue.processes import Process
-from pages.components.jobs import strip
+from pages.components.jobs import card
 from tests.support import fakes
 from tests.support.seen import read, texts
 
@@ -48,7 +48,7 @@ def test_strip_refreshes_less_often_while_jobs_run_for_minutes(left, every):
         )
         for eta in left
     ]
-    assert strip.every(active) == every
+    assert card.every(active) == every
 
 
 def test_only_active_jobs_refresh_by_themselves(known, job):

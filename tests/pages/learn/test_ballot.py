@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from pages.components.learn.poll import ballot
-from pages.components.learn.poll.ballot import Ballot, Question, RefusedError
+from pages.components.learn import ballot
+from pages.components.learn.ballot import Ballot, Question, RefusedError
 
 WHERE = Question("cliff", "From which n?", ("1", "2", "3", "never"), frozenset({1, 2}))
 WHICH = Question("block", "Which block?", ("0-4", "1-5"), frozenset({1}))

@@ -308,7 +308,7 @@ def test_step_7_accepts_blocks_statistically_tied_with_the_best(known):
     assert close <= held
     assert len(close) > 1
     assert not far & held
-    assert limits.poll(found)[0].right == held
+    assert limits.STEP.poll(found)[0].right == held
 
 
 def test_step_7_tells_the_limits_with_the_own_numbers(app, known):
@@ -557,7 +557,7 @@ def test_exercises_that_cannot_be_made_are_missed_in_a_sentence(app, ui_cache):
     assert "results for 2 of 5 exercises" in said(turn_to(app(PAGE), 8))
 
 
-STEPS = (layers, angle, distance_map, cliff, big_models, healing, limits, check)
+STEPS = tuple(one.STEP for one in (layers, angle, distance_map, cliff, big_models, healing, limits, check))
 
 
 def test_the_handout_asks_every_step_and_tells_no_answer(known):
@@ -571,7 +571,7 @@ def test_the_handout_asks_every_step_and_tells_no_answer(known):
         assert task.answer not in page
     solved = handout.html(sheet, solved=True)
     assert f"Most similar: {best.describe()}" in solved
-    assert all(step.NOTE.beware.split(".")[0].split(chr(39))[0] in solved for step in STEPS)
+    assert all(step.misunderstanding.split(".")[0].split(chr(39))[0] in solved for step in STEPS)
 
 
 def test_the_handout_without_results_names_its_missing_parts(ui_cache):

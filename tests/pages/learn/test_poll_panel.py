@@ -2,8 +2,8 @@
 
 import pytest
 
-from pages.components.learn.poll import session
-from pages.components.learn.poll.ballot import Ballot
+from pages.components.learn import phone as poll_page
+from pages.components.learn.ballot import Ballot
 from pages.components.shared import access
 from pages.web.visitors import HOST, OPERATOR, USER, VIEWER, Visitor
 from tests.support import fakes
@@ -15,16 +15,16 @@ from tests.support.seen import figures, metric, read, texts, trace
 @pytest.fixture(autouse=True)
 def closed(monkeypatch):
     """No poll is open before or after."""
-    session.end()
-    monkeypatch.setattr(session, "addresses", lambda: ["http://10.0.0.4:8501/poll"])
+    poll_page.end()
+    monkeypatch.setattr(poll_page, "addresses", lambda: ["http://10.0.0.4:8501/poll"])
     yield
-    session.end()
+    poll_page.end()
 
 
 def begin(app, step: int = 3):
     """The teacher's page with a poll that is open."""
-    session.begin()
-    return turn_to(app(PAGE), step), session.current()
+    poll_page.begin()
+    return turn_to(app(PAGE), step), poll_page.current()
 
 
 def asks(at) -> list:
@@ -33,18 +33,18 @@ def asks(at) -> list:
 
 def test_it_starts_from_teach_after_a_note_on_access(app, known):
     at = app(PAGE)
-    assert session.current() is None
+    assert poll_page.current() is None
     assert not asks(at)
     at.session_state["learn-teach"] = True
     at.run()
     assert "opens one page to everyone in your network who has its code" in texts(at)
     at.button(key="learn-poll-start").click().run()
-    poll = session.current()
+    poll = poll_page.current()
     assert poll is not None
     assert read(metric(at, "Address").value) == "10.0.0.4:8501/poll"
     assert metric(at, "Code").value == f"{poll.code[:4]} {poll.code[4:]}"
     at.button(key="learn-poll-end").click().run()
-    assert session.current() is None
+    assert poll_page.current() is None
     assert not [button for button in asks(at) if button.key != "learn-poll-start"]
 
 
@@ -79,12 +79,12 @@ def test_in_presenter_mode_a_guest_has_no_code_or_buttons(app, known, monkeypatc
         monkeypatch.setattr(access, "visitor", lambda: there)
         before = poll.standing()
         at.button(key=f"learn-poll-{action}").click().run()
-        assert session.current() is poll
+        assert poll_page.current() is poll
         assert poll.standing() == before
         assert not asks(at)
         assert poll.code[:4] not in texts(at)
         monkeypatch.undo()
-        monkeypatch.setattr(session, "addresses", list)
+        monkeypatch.setattr(poll_page, "addresses", list)
 
 
 def test_a_guest_reveals_nothing(app, known, monkeypatch):
@@ -109,7 +109,7 @@ def test_the_host_and_operators_run_polls(app, known, monkeypatch, there):
     at.button(key="learn-poll-ask-1").click().run()
     assert poll.standing().is_open
     at.button(key="learn-poll-end").click().run()
-    assert session.current() is None
+    assert poll_page.current() is None
 
 
 def test_every_step_with_results_has_a_question_with_right_options(app, known):
@@ -144,12 +144,12 @@ def test_a_step_without_a_result_asks_nothing(app, ui_cache):
 def test_a_reload_finds_the_poll_and_opens_no_second(app, known):
     _, poll = begin(app)
     assert metric(app(PAGE), "Code").value.replace(" ", "") == poll.code
-    session.begin()
-    assert session.current() is poll
+    poll_page.begin()
+    assert poll_page.current() is poll
 
 
 def test_a_server_that_phones_cannot_reach_gets_instructions(app, known, monkeypatch):
-    monkeypatch.setattr(session, "addresses", list)
+    monkeypatch.setattr(poll_page, "addresses", list)
     at, _ = begin(app)
     assert "--server.address 0.0.0.0" in texts(at)
 

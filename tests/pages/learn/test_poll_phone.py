@@ -2,8 +2,8 @@
 
 import pytest
 
-from pages.components.learn.poll import phone, session
-from pages.components.learn.poll.ballot import Ballot, Question
+from pages.components.learn import phone
+from pages.components.learn.ballot import Ballot, Question
 from tests.support.phone import Phone
 
 WHERE = Question("cliff", "From which n <on>?", ("1", "2 & more", "never"), frozenset({1}))
@@ -14,10 +14,10 @@ EVIL = '<script>alert("x")</script>'
 @pytest.fixture(autouse=True)
 def poll():
     """The poll that is open."""
-    session.end()
-    session.begin()
-    yield session.current()
-    session.end()
+    phone.end()
+    phone.begin()
+    yield phone.current()
+    phone.end()
 
 
 def test_two_phones_join_answer_and_are_counted(poll: Ballot):
@@ -49,7 +49,7 @@ def test_a_page_hears_that_the_poll_advances(poll: Ballot):
     one = Phone()
     one.join(poll.code)
     said = [one.now()]
-    for move in (lambda: poll.ask(WHERE), poll.reveal, lambda: poll.ask(MANY), session.end):
+    for move in (lambda: poll.ask(WHERE), poll.reveal, lambda: poll.ask(MANY), phone.end):
         move()
         said.append(one.now())
         assert f'data-moment="{said[-1]}"' in one.page() or said[-1] == "over"
@@ -70,10 +70,10 @@ def test_the_page_of_somebody_without_the_code_tells_no_question(poll: Ballot):
 def test_after_the_end_an_old_cookie_is_nobodys(poll: Ballot):
     one = Phone()
     one.join(poll.code)
-    session.end()
+    phone.end()
     assert "No poll is open" in one.page()
     assert "No poll is open" in one.answer("1").text
-    session.begin()
+    phone.begin()
     assert "Code on the screen" in one.page()
 
 
@@ -152,9 +152,9 @@ def test_only_the_polls_own_paths_are_public():
     ],
 )
 def test_the_address_for_phones_is_one_that_they_can_reach(monkeypatch, options, proxies, expected):
-    get, manual = session.config.get_option, session.config.is_manually_set
-    monkeypatch.setattr(session.config, "get_option", lambda name: {"server.port": 8501, **options}.get(name, get(name)))
-    monkeypatch.setattr(session.config, "is_manually_set", lambda name: name in options or manual(name))
-    monkeypatch.setattr(session, "_hosts", lambda: ["10.0.0.4"])
+    get, manual = phone.config.get_option, phone.config.is_manually_set
+    monkeypatch.setattr(phone.config, "get_option", lambda name: {"server.port": 8501, **options}.get(name, get(name)))
+    monkeypatch.setattr(phone.config, "is_manually_set", lambda name: name in options or manual(name))
+    monkeypatch.setattr(phone, "_hosts", lambda: ["10.0.0.4"])
     monkeypatch.setenv("LAYERSCOPE_PROXIES", proxies)
-    assert session.addresses() == expected
+    assert phone.addresses() == expected

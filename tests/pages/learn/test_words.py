@@ -15,7 +15,7 @@ from tests.support import fakes
 from tests.support.lesson import PAGE, turn_to
 from tests.support.seen import wordings
 
-STEPS = (layers, angle, distance_map, cliff, big_models, healing, limits, check)
+STEPS = tuple(one.STEP for one in (layers, angle, distance_map, cliff, big_models, healing, limits, check))
 GUESSES = {
     "turns": Drawn((0.2,) * 30), "block": 12, "cliff": Drawn((0.5,) * 15, mark=9), "big": 3, "damage": 12, "angle": 40,
 }  # fmt: skip
@@ -66,5 +66,5 @@ def test_handout_and_polls_have_no_private_words(known):
     pages = (html.unescape(handout.html(sheet, solved=solved)) for solved in (False, True))
     assert not wordings("\n\n".join(re.sub(r"<style>.*?</style>|<[^>]*>", "\n\n", page, flags=re.DOTALL) for page in pages))
     asked = [question for step in STEPS for question in step.poll(shown)]
-    notes = [part for step in STEPS for part in (step.NOTE.ask, step.NOTE.beware)]
+    notes = [part for step in STEPS for part in (step.opening, step.misunderstanding)]
     assert not wordings("\n\n".join([*(text for question in asked for text in (question.asked, *question.options)), *notes]))

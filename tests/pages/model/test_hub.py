@@ -8,7 +8,7 @@ from analysis import hub, jobs
 from analysis.core.errors import HubError
 from analysis.data import starter
 from analysis.models.source.model_spec import InspectSpec, ModelSpec
-from pages.components.model import finder, inspection
+from pages.components.model import choice, inspection
 from pages.components.shared.looks import Looks
 from tests.support import fakes
 from tests.support.seen import read, texts
@@ -33,7 +33,7 @@ def opened(app, **query):
 
 def searched(app, monkeypatch, answer):
     looks = Looks(answer)
-    monkeypatch.setattr(finder, "_looks", looks)
+    monkeypatch.setattr(choice, "_searches", looks)
     at = app("pages/model.py", model="org/model")
     at.text_input(key="hub-search").input("tiny").run()
     wait_for(lambda: not next(iter(looks._known.values())).is_coming, 10)

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from analysis.core.bounds import MOST_LAYERS
-from pages.components.explore import asked_for
+from pages.components.explore import result_choice
 from pages.components.shared import address, state
 from tests.support import made_up
 
@@ -77,5 +77,5 @@ def test_an_impossible_cut_or_protection_is_reported_and_not_made(session):
 
 @given(st.text(max_size=40) | st.from_regex(r"(c4|wiki):[0-9]{1,30}x[0-9]{1,30}(:seed[0-9]{1,30})?", fullmatch=True))
 def test_any_name_of_texts_or_questions_is_one_or_none(text):
-    for read in (asked_for.read_texts, asked_for.read_questions):
+    for read in (result_choice.read_texts, result_choice.read_questions):
         assert made_up.refusal(lambda: read(text)) == ""  # noqa: B023

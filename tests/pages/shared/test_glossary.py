@@ -3,24 +3,24 @@
 import pytest
 
 from analysis.results.words.glossary import TERMS
-from pages.components.shared import glossary
+from pages.components.shared import frame
 from tests.support import fakes
 from tests.support.seen import texts
 
 
-@pytest.mark.parametrize("title", glossary.PAGES)
+@pytest.mark.parametrize("title", frame.PAGES)
 def test_the_words_of_a_page_stand_at_its_title(app, title):
     fakes.distances().save()
     at = app(f"pages/{title.lower()}.py")
     helps = [element.proto.help for element in at.caption if element.proto.help]
-    said = next(text for text in helps if text.startswith(f"- **{glossary.PAGES[title][0]}**"))
-    assert [name for name in glossary.PAGES[title] if f"**{glossary.words.plain(name)}**" in said] == [*glossary.PAGES[title]]
+    said = next(text for text in helps if text.startswith(f"- **{frame.PAGES[title][0]}**"))
+    assert [name for name in frame.PAGES[title] if f"**{frame.words.plain(name)}**" in said] == [*frame.PAGES[title]]
 
 
 def test_the_lesson_has_all_of_them(app):
     said = texts(app("pages/learn.py"))
-    assert not [name for name in TERMS if f"- **{glossary.words.plain(name)}**" not in said]
+    assert not [name for name in TERMS if f"- **{frame.words.plain(name)}**" not in said]
 
 
 def test_text_like_markup_is_shown_as_it_is():
-    assert "\\[11, 16\\)" in glossary.help_on("Block")
+    assert "\\[11, 16\\)" in frame.help_on("Block")

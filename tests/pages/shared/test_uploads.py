@@ -9,7 +9,7 @@ from analysis.core.errors import BenchmarkError
 from analysis.data import files
 from analysis.data.spec import BenchmarkSpec
 from pages.components.shared import uploads
-from tests.pages.explore.test_autopsy import with_answers
+from tests.pages.explore.test_changed_answers import with_answers
 from tests.support import fakes
 
 ROWS = b"id,question,A,B,answer\n" + b"".join(b"%d,How many is %d?,one,two,A\n" % (row, row) for row in range(400))

@@ -1,1 +1,1 @@
-"""The steps of the lesson, one a file: each has a `TITLE` to stand over it, a `show` that draws it."""
+"""The steps of the lesson, one a file: each has its `STEP`."""

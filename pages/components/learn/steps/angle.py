@@ -6,25 +6,19 @@ from analysis.charts import drawings
 from analysis.exports.handout import HandoutTask
 from analysis.results.words import lesson as plane
 from pages.components.learn import predict
+from pages.components.learn.ballot import Question
 from pages.components.learn.lesson import Lesson
-from pages.components.learn.notes import Note
-from pages.components.learn.poll.ballot import Question
+from pages.components.learn.step import Step
 from pages.components.learn.stored import Shown
-from pages.components.shared import chart, theme
+from pages.components.shared import chart
 
 TITLE = "How similar are two states?"
 QUESTION = "angle"
 """Name of the prediction: the angle, in degrees, at which two states are `WANTED` apart."""
 WANTED = 0.25
 
-NOTE = Note(
-    "Which of the two sliders changes the distance, and why should the other not?",
-    "0.5 does not mean half similar: it is a right angle, and the two have nothing in common. A longer arrow is not farther "
-    "away.",
-)
 
-
-def show(lesson: Lesson, shown: Shown) -> None:
+def _show(lesson: Lesson, shown: Shown) -> None:
     """Two arrows to turn until they are as far apart as asked; then the protractor's numbers, the formula and an example."""
     is_open = not lesson.is_revealed(QUESTION)
     left, right = st.columns([4, 7], gap="large")
@@ -53,19 +47,17 @@ def show(lesson: Lesson, shown: Shown) -> None:
             st.markdown(f"**{angle}° / 180° = {distance:.2f}**: {said(distance)}. The length does not matter.")
             told += f": angular distance {distance:.3f}, independent of their lengths"
         chart.show(
-            drawings.arrows(before, after, scaled=not is_open, dark=theme.is_dark()), key="learn-arrows",
+            drawings.arrows(before, after, scaled=not is_open, dark=chart.is_dark()), key="learn-arrows",
             file_name="angle", toolbar=False, alt=f"Two arrows {told}.",
         )  # fmt: skip
 
 
-def tasks(shown: Shown) -> list[HandoutTask]:
-    """Return the questions on paper."""
-    asked = poll(shown)[0]
+def _tasks(shown: Shown) -> list[HandoutTask]:
+    asked = _poll(shown)[0]
     return [HandoutTask(TITLE, asked.asked, None, asked.options, verdict(None))]
 
 
-def poll(shown: Shown) -> list[Question]:
-    """Return the questions to a class."""
+def _poll(shown: Shown) -> list[Question]:
     angles = (0, 15, 25, 45, 75, 90)
     options = tuple(f"{angle}°" for angle in angles)
     right = frozenset({angles.index(round(180 * WANTED))})
@@ -100,3 +92,16 @@ def example() -> str:
         f"By hand: a = ({a[0]:.0f}, {a[1]:.0f}), b = ({b[0]:.0f}, {b[1]:.0f}). The cosine is 1/√2 = {cosine:.3f}, the angle "
         f"{180 * distance:.0f}°, the distance {distance:.2f}."
     )
+
+
+STEP = Step(
+    heading=TITLE,
+    opening="Which of the two sliders changes the distance, and why should the other not?",
+    misunderstanding=(
+        "0.5 does not mean half similar: it is a right angle, and the two have nothing in common. A longer arrow is not "
+        "farther away."
+    ),
+    show=_show,
+    tasks=_tasks,
+    poll=_poll,
+)

@@ -12,11 +12,11 @@ from analysis.results.compared import cliff as cliffs
 from analysis.results.compared import plateaus
 from analysis.results.words import lesson as guesses
 from pages.components.learn import marker, predict, stored
+from pages.components.learn.ballot import Question
 from pages.components.learn.lesson import Lesson
-from pages.components.learn.notes import Note
-from pages.components.learn.poll.ballot import Question
+from pages.components.learn.step import Step
 from pages.components.learn.stored import Shown
-from pages.components.shared import chart, theme, words
+from pages.components.shared import chart, words
 
 TITLE = "Where can you prune big models?"
 QUESTION = "big"
@@ -24,13 +24,8 @@ QUESTION = "big"
 BIG = guesses.PATHS[2]
 SIZE = BIG.n_layers // 4
 
-NOTE = Note(
-    "Why could a larger model have more layers to spare near its end?",
-    "A share of depth is not a number of layers. A result for one family need not hold for another: compare the cliffs.",
-)
 
-
-def show(lesson: Lesson, shown: Shown) -> None:
+def _show(lesson: Lesson, shown: Shown) -> None:
     """The question; then published choices and cliffs on relative depth, with the user's own among them."""
     # Plotly shows a part of HTML, so a model's name must not be any.
     distances, name = shown.distances, html.escape(shown.name)
@@ -67,14 +62,12 @@ def show(lesson: Lesson, shown: Shown) -> None:
             _plateaus()
 
 
-def tasks(shown: Shown) -> list[HandoutTask]:
-    """Return the questions on paper."""
+def _tasks(shown: Shown) -> list[HandoutTask]:
     asked = f"{BIG.name} has {BIG.n_layers} layers. Mark the {SIZE} consecutive layers that change its stream least."
     return [HandoutTask(TITLE, asked, HandoutStrip(BIG.n_layers), (), verdict(None))]
 
 
-def poll(shown: Shown) -> list[Question]:
-    """Return the questions to a class."""
+def _poll(shown: Shown) -> list[Question]:
     fifths = range(0, 80, 20)
     asked = f"You remove the most similar {SIZE} of the {BIG.n_layers} layers of {BIG.name}. Where does that block begin?"
     right = BIG.starts[SIZE - 1] * 100 // BIG.n_layers // 20
@@ -95,7 +88,7 @@ def _paths(distances: DistanceResult | None, name: str, guess: tuple[float, floa
     best, n_layers = (distances.best, distances.n_layers) if distances else ([], 0)
     own = marker.removed()
     places = [(own.start / n_layers, own.size / n_layers)] if isinstance(own, Block) and n_layers else []
-    figure = published.depth_paths(best, n_layers, name, guess=guess, dark=theme.is_dark())
+    figure = published.depth_paths(best, n_layers, name, guess=guess, dark=chart.is_dark())
     chart.show(
         marker.on(figure, places, "Selected layers: not one block"), key="learn-paths",
         file_name="by-depth",
@@ -114,7 +107,7 @@ def _cliffs(shown: Shown, name: str) -> None:
     if cliff and shown.sweep and cliff.latest is not None:
         own = (cliff.earliest / shown.sweep.n_layers, cliff.latest / shown.sweep.n_layers)
     chart.show(
-        published.cliffs(own, name, dark=theme.is_dark()), key="learn-cliffs", file_name="cliffs",
+        published.cliffs(own, name, dark=chart.is_dark()), key="learn-cliffs", file_name="cliffs",
         alt="Share of layers at which answers collapse: Qwen 20 %, Phi-2 25 %, Mistral 35 %, Llama-2 40 to 55 %.",
     )  # fmt: skip
     if cliff is None:
@@ -141,7 +134,7 @@ def _plateaus() -> None:
         stored.missing("This program has no bundled accuracy curves.", "pages/model.py", "Choose a model")
         return
     chart.show(
-        published.plateaus(curves, dark=theme.is_dark()), key="learn-plateaus", file_name="plateaus",
+        published.plateaus(curves, dark=chart.is_dark()), key="learn-plateaus", file_name="plateaus",
         alt=f"Accuracy above chance against the share of layers removed, {len(curves)} curves of small real models.",
     )  # fmt: skip
     told = [words.plain(f"{curve.name}: {curve.sentence}") for curve in curves]
@@ -186,3 +179,15 @@ def _rows(distances: DistanceResult | None, name: str) -> list[dict]:
             for best in distances.best
         ]
     return rows
+
+
+STEP = Step(
+    heading=TITLE,
+    opening="Why could a larger model have more layers to spare near its end?",
+    misunderstanding=(
+        "A share of depth is not a number of layers. A result for one family need not hold for another: compare the cliffs."
+    ),
+    show=_show,
+    tasks=_tasks,
+    poll=_poll,
+)

@@ -10,21 +10,15 @@ from analysis.exports.handout import HandoutTask
 from analysis.results.compared import cliff as cliffs
 from analysis.results.words import exercises
 from analysis.results.words import lesson as guesses
-from pages.components.learn import stored
+from pages.components.learn import ballot, stored
 from pages.components.learn.lesson import NO_CLIFF, Lesson
-from pages.components.learn.notes import Note
-from pages.components.learn.poll import ballot
+from pages.components.learn.step import Step
 from pages.components.learn.steps import cliff as cliff_step
 from pages.components.learn.steps import distance_map, layers
 from pages.components.learn.stored import Shown
 from pages.components.shared import words
 
 TITLE = "How much did you learn?"
-
-NOTE = Note(
-    "Which of your predictions was farthest off, and why did you make it?",
-    "Wrong predictions are welcome: the lesson is there to change them. Ask for the prediction that students would make now.",
-)
 
 
 @dataclass(frozen=True)
@@ -57,7 +51,7 @@ QUESTIONS = (
 )  # fmt: skip
 
 
-def show(lesson: Lesson, shown: Shown) -> None:
+def _show(lesson: Lesson, shown: Shown) -> None:
     """The questions side by side, the exercises, and the summary."""
     asked, worked, told = st.tabs(["Questions", "Exercises", "Your results"])
     with asked:
@@ -95,8 +89,7 @@ def _exercises(lesson: Lesson, shown: Shown) -> None:
         stored.missing(said, "pages/explore.py", "Measure more")
 
 
-def tasks(shown: Shown) -> list[HandoutTask]:
-    """Return the questions on paper."""
+def _tasks(shown: Shown) -> list[HandoutTask]:
     return [
         HandoutTask(
             question.asked, "Tick one.", None, question.options, f"{question.options[question.right]}. {question.because}"
@@ -105,8 +98,7 @@ def tasks(shown: Shown) -> list[HandoutTask]:
     ]
 
 
-def poll(shown: Shown) -> list[ballot.Question]:
-    """Return the questions to a class."""
+def _poll(shown: Shown) -> list[ballot.Question]:
     return [
         ballot.Question(f"check-{number}", question.asked, question.options, frozenset({question.right}))
         for number, question in enumerate(QUESTIONS)
@@ -212,3 +204,16 @@ def _range(cliff: cliffs.Cliff) -> str:
     if cliff.latest is not None:
         return f"n = {cliff.earliest}" if cliff.earliest == cliff.latest else f"n = {cliff.earliest} to {cliff.latest}"
     return NO_CLIFF if cliff.earliest > cliff.last else f"n ≥ {cliff.earliest}, if at all"
+
+
+STEP = Step(
+    heading=TITLE,
+    opening="Which of your predictions was farthest off, and why did you make it?",
+    misunderstanding=(
+        "Wrong predictions are welcome: the lesson is there to change them. Ask for the prediction that students would "
+        "make now."
+    ),
+    show=_show,
+    tasks=_tasks,
+    poll=_poll,
+)

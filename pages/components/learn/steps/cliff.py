@@ -14,25 +14,19 @@ from analysis.results.compared.cliff import Cliff
 from analysis.results.stored.reading import ACCURACY, LOSS
 from analysis.results.words import lesson as guesses
 from pages.components.learn import marker, predict, stored
+from pages.components.learn.ballot import Question
 from pages.components.learn.lesson import NO_CLIFF, Lesson
-from pages.components.learn.notes import Note
-from pages.components.learn.poll.ballot import Question
 from pages.components.learn.predict import Axes, Drawn
+from pages.components.learn.step import Step
 from pages.components.learn.stored import Shown
-from pages.components.shared import chart, theme, words
+from pages.components.shared import chart, words
 
 TITLE = "How many layers can go?"
 QUESTION = "cliff"
 """Name of the prediction: accuracy for n = 1, 2, ... and the n of the cliff."""
 
-NOTE = Note(
-    "The curve rises from one n to the next. Is that model better?",
-    "Ups and downs within the interval are noise. With few questions the cliff is a range, not one number. Accuracy near "
-    "chance is not half knowledge: it is none.",
-)
 
-
-def show(lesson: Lesson, shown: Shown) -> None:
+def _show(lesson: Lesson, shown: Shown) -> None:
     """The empty axes, and once something is locked the curves."""
     sweep = shown.sweep
     if sweep is None:
@@ -96,7 +90,7 @@ def marked(drawn: Drawn | None, cliff: Cliff) -> tuple[bool, int | None]:
 
 
 def _curves(sweep: SweepResult, cliff: Cliff, drawn: Drawn | None) -> None:
-    dark, (_, mark) = theme.is_dark(), marked(drawn, cliff)
+    dark, (_, mark) = chart.is_dark(), marked(drawn, cliff)
     own = marker.of_scores(sweep)
     accuracies = learn_figures.answers(sweep, cliff, expected(drawn, cliff), mark, dark=dark, height=300)
     losses = learn_figures.with_guess(curves.loss_curve(sweep, dark=dark, height=172), mark, dark=dark)
@@ -115,8 +109,7 @@ def _curves(sweep: SweepResult, cliff: Cliff, drawn: Drawn | None) -> None:
     )
 
 
-def tasks(shown: Shown) -> list[HandoutTask]:
-    """Return the questions on paper."""
+def _tasks(shown: Shown) -> list[HandoutTask]:
     sweep = shown.sweep
     cliff = cliffs.locate(sweep) if sweep else None
     if sweep is None or cliff is None:
@@ -132,8 +125,7 @@ def tasks(shown: Shown) -> list[HandoutTask]:
     return [HandoutTask(TITLE, asked, _axes(sweep, cliff).printed(), (), said)]
 
 
-def poll(shown: Shown) -> list[Question]:
-    """Return the questions to a class."""
+def _poll(shown: Shown) -> list[Question]:
     cliff = cliffs.locate(shown.sweep) if shown.sweep else None
     if cliff is None:
         return []
@@ -186,3 +178,16 @@ def _apart(sweep: SweepResult, cliff: Cliff) -> str:
         f"{said} At n = {last.n} the loss is {last.loss:.1f} nats/token (unpruned {whole.loss:.1f}), and the accuracy is "
         f"{last.acc:.0%} (unpruned {whole.acc:.0%}{', not significantly different' if is_open else ''})."
     )
+
+
+STEP = Step(
+    heading=TITLE,
+    opening="The curve rises from one n to the next. Is that model better?",
+    misunderstanding=(
+        "Ups and downs within the interval are noise. With few questions the cliff is a range, not one number. Accuracy "
+        "near chance is not half knowledge: it is none."
+    ),
+    show=_show,
+    tasks=_tasks,
+    poll=_poll,
+)

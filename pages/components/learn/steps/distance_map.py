@@ -9,23 +9,18 @@ from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.exports.handout import HandoutStrip, HandoutTask
 from analysis.results.words import lesson as guesses
 from pages.components.learn import marker, predict, stored
+from pages.components.learn.ballot import Question
 from pages.components.learn.lesson import Lesson
-from pages.components.learn.notes import Note
-from pages.components.learn.poll.ballot import Question
+from pages.components.learn.step import Step
 from pages.components.learn.stored import Shown
-from pages.components.shared import chart, theme, words
+from pages.components.shared import chart, words
 
 TITLE = "Which layers hardly change it?"
 QUESTION = "block"
 """Name of the prediction: the start of the block."""
 
-NOTE = Note(
-    "Why might the first and the last layers differ from the middle ones?",
-    "Adjacent blocks are often statistically tied: several answers are right. The map shows similarity, not harmlessness.",
-)
 
-
-def show(lesson: Lesson, shown: Shown) -> None:
+def _show(lesson: Lesson, shown: Shown) -> None:
     """The question, and once a guess is locked the answer."""
     distances, size = shown.distances, shown.size
     if distances is None:
@@ -62,7 +57,7 @@ def _after(distances: DistanceResult, guess: Block | None, best: Block) -> None:
     with row:
         own = marker.block(best.size)
         places = [(own.start, distances.mean[best.size - 1][own.start])] if own else []
-        figure = learn_figures.blocks_of_one_size(distances, guess, best, dark=theme.is_dark())
+        figure = learn_figures.blocks_of_one_size(distances, guess, best, dark=chart.is_dark())
         chart.show(
             marker.on(figure, places, _OTHER_SIZE), key="learn-row", file_name="blocks",
             alt=f"Bars: distance of every block of {best.size} layers. The most similar is {best.describe()}.",
@@ -88,8 +83,7 @@ def _after(distances: DistanceResult, guess: Block | None, best: Block) -> None:
 _OTHER_SIZE = "Selected block: another size"
 
 
-def tasks(shown: Shown) -> list[HandoutTask]:
-    """Return the questions on paper."""
+def _tasks(shown: Shown) -> list[HandoutTask]:
     distances, size = shown.distances, shown.size
     if distances is None:
         return []
@@ -101,8 +95,7 @@ def tasks(shown: Shown) -> list[HandoutTask]:
     ]
 
 
-def poll(shown: Shown) -> list[Question]:
-    """Return the questions to a class."""
+def _poll(shown: Shown) -> list[Question]:
     distances, size = shown.distances, shown.size
     if distances is None:
         return []
@@ -130,3 +123,15 @@ def verdict(judged: guesses.JudgedBlock, guess: Block | None) -> str:
         f"{judged.n_blocks}, {off} off."
     )
     return f"{said} The two are statistically tied." if judged.is_rival else said
+
+
+STEP = Step(
+    heading=TITLE,
+    opening="Why might the first and the last layers differ from the middle ones?",
+    misunderstanding=(
+        "Adjacent blocks are often statistically tied: several answers are right. The map shows similarity, not harmlessness."
+    ),
+    show=_show,
+    tasks=_tasks,
+    poll=_poll,
+)

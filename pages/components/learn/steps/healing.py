@@ -13,25 +13,19 @@ from analysis.exports.handout import HandoutTask
 from analysis.results.compared import changes, recovery
 from analysis.results.stored import reading as readings
 from pages.components.learn import marker, predict, stored
+from pages.components.learn.ballot import Question
 from pages.components.learn.lesson import Lesson
-from pages.components.learn.notes import Note
-from pages.components.learn.poll.ballot import Question
 from pages.components.learn.predict import Axes, Drawn
+from pages.components.learn.step import Step
 from pages.components.learn.stored import Shown
-from pages.components.shared import chart, theme, words
+from pages.components.shared import chart, words
 
 TITLE = "Can healing reduce the loss?"
 QUESTION = "heal"
 """Name of the prediction: the loss of each healed model."""
 
-NOTE = Note(
-    "If the loss is back, is the knowledge back?",
-    "Healing adapts the layers before and after the gap to each other. It does not restore the knowledge of the removed ones. "
-    "A loss below the unpruned model's mostly means that the model learned the style of the healing text.",
-)
 
-
-def show(lesson: Lesson, shown: Shown) -> None:
+def _show(lesson: Lesson, shown: Shown) -> None:
     """Draw the losses of the unpruned and the pruned model; then those of the healed ones, from the stored results."""
     ladder, heal = stored.ladder(shown.heals)
     left, right = st.columns([4, 7], gap="large")
@@ -89,7 +83,7 @@ def _revealed(left, right, ladder: list[Rung], heal: HealResult, drawn: Drawn | 
             expected = [None, None, *drawn.values] if drawn and field == "loss" else []
             numbers = ", ".join(f"{rung.name} {words.scores(rung.point)[field == 'loss']}" for rung in ladder)
             chart.show(
-                learn_figures.rungs(ladder, field, heal.lines, expected, dark=theme.is_dark()), key=f"learn-heal-{field}",
+                learn_figures.rungs(ladder, field, heal.lines, expected, dark=chart.is_dark()), key=f"learn-heal-{field}",
                 alt=f"{name.capitalize()}: {numbers}.", file_name=f"healed-{name}",
             )  # fmt: skip
         own = marker.removed()
@@ -100,8 +94,7 @@ def _revealed(left, right, ladder: list[Rung], heal: HealResult, drawn: Drawn | 
         chart.folded_table(table, key="learn-t-heal", alt="Unpruned, pruned and healed models", file_name="healed")
 
 
-def tasks(shown: Shown) -> list[HandoutTask]:
-    """Return the questions on paper."""
+def _tasks(shown: Shown) -> list[HandoutTask]:
     ladder, heal = stored.ladder(shown.heals)
     axes = _axes(ladder) if heal else None
     if heal is None or axes is None:
@@ -111,8 +104,7 @@ def tasks(shown: Shown) -> list[HandoutTask]:
     return [HandoutTask(TITLE, asked, axes.printed(), (), f"{_told(heal)} Measured: {measured}.")]
 
 
-def poll(shown: Shown) -> list[Question]:
-    """Return the questions to a class."""
+def _poll(shown: Shown) -> list[Question]:
     ladder, heal = stored.ladder(shown.heals)
     losses = [rung.point.loss for rung in ladder]
     if heal is None or losses[0] is None or losses[1] is None or losses[-1] is None or losses[1] <= losses[0]:
@@ -171,3 +163,17 @@ def judged(ladder: list[Rung], drawn: Drawn | None) -> list[str]:
         for rung, value in pairs
         if value is not None and rung.point.loss is not None
     ]
+
+
+STEP = Step(
+    heading=TITLE,
+    opening="If the loss is back, is the knowledge back?",
+    misunderstanding=(
+        "Healing adapts the layers before and after the gap to each other. It does not restore the knowledge of the "
+        "removed ones. A loss below the unpruned model's mostly means that the model learned the style of the healing "
+        "text."
+    ),
+    show=_show,
+    tasks=_tasks,
+    poll=_poll,
+)

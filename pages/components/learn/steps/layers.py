@@ -11,24 +11,19 @@ from analysis.exports.handout import HandoutTask
 from analysis.results.compared import remarks
 from analysis.results.words import lesson as guesses
 from pages.components.learn import predict, stored
+from pages.components.learn.ballot import Question
 from pages.components.learn.lesson import Lesson
-from pages.components.learn.notes import Note
-from pages.components.learn.poll.ballot import Question
 from pages.components.learn.predict import Axes, Drawn
+from pages.components.learn.step import Step
 from pages.components.learn.stored import Shown
-from pages.components.shared import chart, theme
+from pages.components.shared import chart
 
 TITLE = "How does a layer work?"
 QUESTION = "turns"
 """Name of the prediction: the turn of each layer."""
 
-NOTE = Note(
-    "Suppose that one layer added nothing. Which input would the next layer get?",
-    "Layers do not pass on a new text or a new list: each adds to the existing one. A layer with a small turn is not useless.",
-)
 
-
-def show(lesson: Lesson, shown: Shown) -> None:
+def _show(lesson: Lesson, shown: Shown) -> None:
     """The stream; then one draws how far each layer of the current model turns it, and sees."""
     facts, distances = shown.facts, shown.distances
     left, right = st.columns([4, 7], gap="large")
@@ -42,7 +37,7 @@ def show(lesson: Lesson, shown: Shown) -> None:
         st.latex(r"x_{l+1} = x_l + f_l(x_l)")
     with right:
         chart.show(
-            drawings.stream(facts.n_layers if facts else None, dark=theme.is_dark()), key="learn-stream",
+            drawings.stream(facts.n_layers if facts else None, dark=chart.is_dark()), key="learn-stream",
             file_name="residual-stream", toolbar=False,
             alt="The residual stream as a line. Each layer reads from it and adds its output to it.",
         )  # fmt: skip
@@ -76,8 +71,7 @@ def _axes(distances: DistanceResult) -> Axes:
     )  # fmt: skip
 
 
-def tasks(shown: Shown) -> list[HandoutTask]:
-    """Return the questions on paper."""
+def _tasks(shown: Shown) -> list[HandoutTask]:
     if shown.distances is None:
         return []
     row = guesses.blocks_of(shown.distances)
@@ -90,8 +84,7 @@ def tasks(shown: Shown) -> list[HandoutTask]:
     ]
 
 
-def poll(shown: Shown) -> list[Question]:
-    """Return the questions to a class."""
+def _poll(shown: Shown) -> list[Question]:
     distances = shown.distances
     if distances is None:
         return []
@@ -125,7 +118,7 @@ def _turns(distances: DistanceResult, drawn: Drawn | None) -> None:
     row, errors = distances.mean[0], distances.stderr[0]
     values = drawn.values if drawn else ()
     chart.show(
-        learn_figures.turns(distances, values, dark=theme.is_dark()), key="learn-turns", file_name="turn-by-layer",
+        learn_figures.turns(distances, values, dark=chart.is_dark()), key="learn-turns", file_name="turn-by-layer",
         alt=f"Bars: the measured turn of each of {len(row)} layers" + (", over them your drawing." if drawn else "."),
     )  # fmt: skip
     rows = [
@@ -133,3 +126,16 @@ def _turns(distances: DistanceResult, drawn: Drawn | None) -> None:
         for layer, value in enumerate(row)
     ]
     chart.folded_table(rows, key="learn-t-turns", alt="Turn of each layer, fraction of pi", file_name="turn-by-layer")
+
+
+STEP = Step(
+    heading=TITLE,
+    opening="Suppose that one layer added nothing. Which input would the next layer get?",
+    misunderstanding=(
+        "Layers do not pass on a new text or a new list: each adds to the existing one. A layer with a small turn is not "
+        "useless."
+    ),
+    show=_show,
+    tasks=_tasks,
+    poll=_poll,
+)

@@ -14,24 +14,18 @@ from analysis.results.compared import agreement, changes, remarks
 from analysis.results.stored import reading as readings
 from analysis.results.words import lesson as guesses
 from pages.components.learn import marker, predict, stored
+from pages.components.learn.ballot import Question
 from pages.components.learn.lesson import Lesson
-from pages.components.learn.notes import Note
-from pages.components.learn.poll.ballot import Question
+from pages.components.learn.step import Step
 from pages.components.learn.stored import Shown
-from pages.components.shared import chart, library, theme, words
+from pages.components.shared import chart, library, words
 
 TITLE = "Where are the limits?"
 QUESTION = "damage"
 """Name of the prediction: the start of the block whose removal costs least."""
 
-NOTE = Note(
-    "How would you test whether a pruned model is still good enough for your use?",
-    "Similarity only suggests that a block is harmless. The best of many measured blocks looks better than it is: check it on "
-    "other texts.",
-)
 
-
-def show(lesson: Lesson, shown: Shown) -> None:
+def _show(lesson: Lesson, shown: Shown) -> None:
     """The question; then five limits, those that were measured with the user's own numbers, and two charts behind them."""
     left, right = st.columns([4, 7], gap="large")
     costs = _costs(shown)
@@ -70,8 +64,7 @@ def _costs(shown: Shown) -> dict[int, float] | None:
     return {start: cost for start, cost in enumerate(damage.increase[size - 1]) if cost is not None}
 
 
-def tasks(shown: Shown) -> list[HandoutTask]:
-    """Return the questions on paper."""
+def _tasks(shown: Shown) -> list[HandoutTask]:
     costs = _costs(shown)
     if costs is None or shown.damage is None:
         return []
@@ -79,8 +72,7 @@ def tasks(shown: Shown) -> list[HandoutTask]:
     return [HandoutTask(TITLE, asked, HandoutStrip(shown.damage.n_layers), (), verdict(costs, None, shown))]
 
 
-def poll(shown: Shown) -> list[Question]:
-    """Return the questions to a class."""
+def _poll(shown: Shown) -> list[Question]:
     costs = _costs(shown)
     if costs is None:
         return []
@@ -205,7 +197,7 @@ def _writing(sweep: SweepResult | None) -> None:
                               "pages/explore.py", "Run a sweep")  # fmt: skip
         return
     places = marker.of_generations(sweep)
-    figure = marker.on(curves.writing_curve(sweep, dark=theme.is_dark(), height=330), places)
+    figure = marker.on(curves.writing_curve(sweep, dark=chart.is_dark(), height=330), places)
     chart.show(
         figure, key="learn-writing", file_name="writing",
         alt="Repetition, distinct tokens and solved arithmetic problems against removed layers.",
@@ -227,7 +219,7 @@ def _damage(shown: Shown, guess: Block | None) -> None:
     row, own = distances.mean[size - 1], marker.block(size)
     cost = damage.increase[size - 1][own.start] if own else None
     places = [(row[own.start], cost)] if own and cost is not None else []
-    figure = learn_figures.distance_and_damage(distances, damage, size, guess, dark=theme.is_dark(), height=330)
+    figure = learn_figures.distance_and_damage(distances, damage, size, guess, dark=chart.is_dark(), height=330)
     chart.show(
         marker.on(figure, places, f"Selected block: not {size} layers" if own is None else UNMEASURED), key="learn-damage",
         alt=f"Distance against measured loss increase for every block of {size} layers.", file_name="distance-and-damage",
@@ -246,3 +238,16 @@ def _compared(shown: Shown) -> DistanceResult | None:
     """The map that the damage was compared with, or else the one on screen."""
     found = library.by_key("distances", shown.damage.spec.distances.fingerprint()) if shown.damage else None
     return found.result if found else shown.distances
+
+
+STEP = Step(
+    heading=TITLE,
+    opening="How would you test whether a pruned model is still good enough for your use?",
+    misunderstanding=(
+        "Similarity only suggests that a block is harmless. The best of many measured blocks looks better than it is: "
+        "check it on other texts."
+    ),
+    show=_show,
+    tasks=_tasks,
+    poll=_poll,
+)

@@ -1,9 +1,10 @@
-"""Results that the address of the page requests: shown where they are stored, else named with an offer to measure them.
+"""Which stored results are on screen: those that the address requests, those picked in a menu, else the strongest.
 
-Texts and questions have names there, so that the same link means the same elsewhere.
+Texts and questions have names in the address, so that the same link means the same elsewhere.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 import streamlit as st
@@ -12,8 +13,9 @@ from analysis.core.errors import SpecError
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.sweep_spec import SweepSpec, sparing
 from analysis.experiments.maps.distance_spec import DistanceSpec
-from analysis.experiments.strategies import BLOCKS, needs
+from analysis.experiments.strategies import BLOCKS, DRAW, STRATEGIES, needs
 from analysis.models.source.model_spec import ModelSpec
+from analysis.results.stored import evidence
 from pages.components.shared import library, start, state, words
 from pages.components.shared.library import Found
 
@@ -47,7 +49,7 @@ def prefer(kind: str, found: list[Found], model: ModelSpec) -> None:
         _settle(kind)
 
 
-def note(kind: str, shown: Found | None) -> None:
+def write_request(kind: str, shown: Found | None) -> None:
     """Keep the address true to the screen; while it requests a missing result, it keeps the request."""
     if not _wanted(kind):
         state.choose_option(_OPTION[kind], _name(kind, shown) if shown else "")
@@ -155,3 +157,104 @@ def read_questions(text: str) -> BenchmarkSpec | None:
         return replace(spec, subset=tuple(subset.split("+")) if subset else (), protocol=protocol or "harness")
     except SpecError:
         return None
+
+
+def menu(maps: list[Found], sweeps: list[Found], sweep: Found | None, model: ModelSpec) -> tuple[Found, Found | None]:
+    """Draw the menu that selects the shown results and the strategy, and return these results.
+
+    Args:
+        maps: at least one.
+        sweeps: curves of the current strategy.
+        sweep: the one on screen, which names the dataset of all panels.
+        model: the model of the page.
+    """
+    with st.popover("Results", key="results", help="Choose the map, the dataset and the strategy to show."):
+        found = menu_of("distances", "Distance map", maps, library.shown("distances", maps), model)
+        sweep = menu_of("sweep", "Dataset and curve", sweeps, sweep, model)
+        with state.showing("strategy", state.strategy()):
+            st.selectbox(
+                "Blocks chosen by", list(STRATEGIES), key="strategy", help=words.strategies_help(),
+                on_change=lambda: state.choose_strategy(st.session_state["strategy"]),
+            )  # fmt: skip
+    return found or maps[0], sweep
+
+
+def menu_of(kind: str, label: words.Markdown, found: list[Found], shown: Found | None, model: ModelSpec) -> Found | None:
+    """A menu of results of one kind.
+
+    Args:
+        kind: `distances` or `sweep`.
+        label: name of the menu.
+        found: the strongest results to choose from.
+        shown: the one on screen; None without any.
+        model: the model that they are of; a filter is drawn where it has more results than are listed.
+    """
+    if shown is None:
+        st.selectbox(label, [], placeholder="not measured yet", disabled=True, key=f"no_{kind}")
+        return None
+    if len(found) >= library.MOST:
+        found = _filtered(kind, found, model)
+    if shown.key not in {entry.key for entry in found}:
+        found = [shown, *found]
+    state.pick_result(kind, label, {entry.key: describe(entry) for entry in found}, shown.key)
+    return shown
+
+
+def _filtered(kind: str, found: list[Found], model: ModelSpec) -> list[Found]:
+    """Draw a filter over all stored results of a kind, and return the strongest that pass."""
+    own = (("strategy", state.strategy()),) if kind == "sweep" else ()
+    n_stored = library.count(kind, model, having=own)
+    if n_stored <= library.MOST:
+        return found
+    label, example = ("Filter maps", "C4 64 float32") if kind == "distances" else ("Filter curves", "ARC-Easy 100 float32")
+    text = st.text_input(
+        label,
+        key=f"filter-{kind}",
+        placeholder=example,
+        help="Words that must all occur in a result: texts, n, dtype, seed.",
+    )
+    passed, n_passed = found, n_stored
+    if text.strip():
+        passed = library.find(kind, model, having=own, text=text)
+        n_passed = library.count(kind, model, having=own, text=text)
+    st.caption(f"Lists the strongest {min(len(passed), n_passed):,} of {n_passed:,} results.")
+    return passed
+
+
+def describe(found: Found) -> str:
+    """A result in one line: texts or questions, precision, and when."""
+    result = found.result
+    when = "precomputed" if found.precomputed else words.date(found.saved_at)
+    unfinished = "" if result.complete else " · unfinished"
+    if result.kind == "distances":
+        corpus = result.spec.corpus
+        what = f"{words.texts(corpus)} {result.n_texts} × {corpus.seq_len}"
+    else:
+        what = f"{words.questions(result.spec.benchmark)} × {result.n_questions}"
+        if result.spec.benchmark.shots:
+            what += f", {result.spec.benchmark.shots}-shot"
+        if needs(result.spec.strategy, DRAW):
+            what += f", draw {result.spec.draw}"
+        if needs(result.spec.strategy, BLOCKS):
+            what += f", {len(result.spec.blocks)} blocks"
+    return f"{what} · {result.precision_in_words} · {when}{unfinished}"
+
+
+def say_stronger(kind: str, shown: Found, found: Sequence[Found]) -> None:
+    """Draw the sentence and the button; nothing where the shown result is the strongest.
+
+    Args:
+        kind: of the results.
+        shown: the one on screen.
+        found: all of them, strongest first.
+    """
+    best = library.stronger(shown, found)
+    if best is None:
+        return
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        more = words.plain(evidence.advantage(best.result, shown.result))
+        st.caption(f"You selected this. The result {more} has stronger evidence.", width="content")
+        st.button(
+            "Show stronger", key=f"stronger-{kind}-{shown.key}", type="tertiary", icon=":material/undo:",
+            on_click=state.ask_for, args=(kind, best.key),
+        )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The one page that phones see, at `/poll` of the dashboard: it knows nothing but the poll.
+"""The one page that phones see, at `/poll` of the dashboard: it knows nothing but the one open poll.
 
 In Show it needs no token, only the poll's own code; while no poll is open it says just that. Nothing that was sent is ever sent
 back. Its one script asks every other second whether the poll has moved on, and then loads the page anew.
@@ -6,23 +6,65 @@ back. Its one script asks every other second whether the poll has moved on, and 
 
 import base64
 import hashlib
+import ipaddress
+import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import psutil
 from jinja2 import Environment, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from streamlit import config
 
-from pages.components.learn.poll import session
-from pages.components.learn.poll.ballot import Ballot, RefusedError
-from pages.web.address import base_path
+from analysis.core import serving
+from pages.components.learn.ballot import Ballot, RefusedError
+from pages.web.address import base_path, is_local, server_address, server_url
+
+_open: Ballot | None = None
+
+
+def current() -> Ballot | None:
+    """The poll that is open; None without one."""
+    return _open if _open is not None and not _open.is_over else None
+
+
+def begin() -> None:
+    """Open a poll unless one is open."""
+    global _open
+    _open = current() or Ballot()
+
+
+def end() -> None:
+    """Close the poll; phones show that it is over."""
+    global _open
+    _open = None
+
+
+def addresses() -> list[str]:
+    """The addresses of the poll's page for phones, best first; none where they cannot reach this server."""
+    if config.is_manually_set("browser.serverAddress"):
+        host = str(config.get_option("browser.serverAddress"))
+        behind_proxy = bool(serving.read(shared=True).proxies)
+        return [f"https://{host}{base_path()}poll" if behind_proxy else f"{server_url(host)}poll"]
+    server = server_address()
+    hosts = _hosts() if server in ("0.0.0.0", "::") else [] if is_local(server) else [server]
+    return [f"{server_url(host)}poll" for host in hosts]
+
+
+def _hosts() -> list[str]:
+    """This computer's addresses in networks."""
+    up = {name for name, status in psutil.net_if_stats().items() if status.isup}
+    entries = [entry for name, own in psutil.net_if_addrs().items() if name in up for entry in own]
+    known = [ipaddress.ip_address(entry.address) for entry in entries if entry.family == socket.AF_INET]
+    return [str(address) for address in known if not (address.is_loopback or address.is_link_local)]
+
 
 _MOST_BYTES = 512
 """Of a request's body: a code, or two small numbers."""
-_ASSETS = Path(__file__).resolve().parents[3] / "assets" / "learn"
+_ASSETS = Path(__file__).resolve().parents[2] / "assets" / "learn"
 _STYLE, _SCRIPT = ((_ASSETS / name).read_text(encoding="utf-8") for name in ("poll.css", "poll.js"))
 _PAGE = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
     (_ASSETS / "poll.html.jinja").read_text(encoding="utf-8")
@@ -79,7 +121,7 @@ def _handled(answer: Callable[[Request, Ballot], Awaitable[Response]]) -> Callab
     """An endpoint that says when no poll is open, and why something does not count."""
 
     async def handle(request: Request) -> Response:
-        if (ballot := session.current()) is None:
+        if (ballot := current()) is None:
             return _page("over")
         try:
             return await answer(request, ballot)
@@ -103,7 +145,7 @@ async def _show(request: Request, ballot: Ballot) -> Response:
 
 async def _now(request: Request) -> Response:
     """A word that changes whenever the page of a student does."""
-    ballot = session.current()
+    ballot = current()
     return PlainTextResponse(_moment(ballot) if ballot and ballot.has(_student(request)) else "over", headers=_HEADERS)
 
 

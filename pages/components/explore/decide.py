@@ -1,10 +1,12 @@
-"""Start from a goal: accuracy points that may be lost, a size or a speed, answered by the removal whose interval allows it."""
+"""Choosing the layers to remove beside the slider: by a goal, in writing, back to the strategy's or to the last choice."""
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import streamlit as st
 
 from analysis.core import blocks
+from analysis.core.blocks import Removal
 from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
@@ -16,9 +18,45 @@ from analysis.results.stored.reading import Condition, conditions_of
 from analysis.results.words import goals
 from analysis.results.words.goals import MEGABYTES, NATS, POINTS, TIMES, Goal, GoalAnswer
 from pages.components.explore import speed_view
-from pages.components.shared import cuts, library, selection, start, uploads, words
+from pages.components.shared import cuts, library, selection, start, state, uploads, words
 from pages.components.shared.cuts import Strategy
 from pages.components.shared.library import Found
+from pages.components.shared.selection import Shown
+
+MENU = "goal-popover"
+"""Key of the menu."""
+
+
+def show(shown: Shown) -> None:
+    """Draw the menu.
+
+    Args:
+        shown: the selection.
+    """
+    menu = st.popover("Decide", icon=":material/flag:", key=MENU, on_change="rerun", help=_HELP)
+    with menu, st.container(width=460):
+        if menu.open:
+            st.markdown("**Start from a goal**")
+            goal(shown.model, shown.strategy, shown.selected, MENU)
+            st.markdown("**Enter a block**")
+            cuts.field(shown.strategy)
+        with st.container(horizontal=True, gap="small"):
+            cuts.back_button(shown.cut, shown.strategy)
+            if shown.cut.removed is not None:
+                _sheet_button()
+
+
+def _sheet_button() -> None:
+    """Open the decision sheet of the removed layers."""
+    if st.button(
+        "Decision sheet", key="to-sheet", icon=":material/description:", type="tertiary", on_click=state.choose_option,
+        args=("way", "Decision sheet"), help="One page: go, measure more or don't, with numbers, cost and risk.",
+    ):  # fmt: skip
+        st.switch_page("pages/export.py")
+
+
+_HELP = "Start from a goal, enter a block, restore the strategy's block, or open the decision sheet."
+
 
 KINDS = ("sweep", "evaluate", "heal")
 """Results that score removals."""
@@ -45,7 +83,7 @@ def _size_limit(size: float, least: float, step: float) -> tuple[float, float]:
     return max(least, float(f"{usual:.2g}")), max(least, float(f"{usual / 10:.1g}"))
 
 
-def show(model: ModelSpec, strategy: Strategy, selected: Selected, key: str) -> None:
+def goal(model: ModelSpec, strategy: Strategy, selected: Selected, key: str) -> None:
     """Draw the goal and its answer.
 
     Args:
@@ -166,3 +204,55 @@ def _here(model: ModelSpec, condition: Condition) -> list[SweepResult]:
     """The sweeps of a model in one precision."""
     found = [entry.result for entry in library.find("sweep", model)]
     return [one for one in found if condition.precision in {each.precision for each in conditions_of(one).values()}]
+
+
+_KEPT = 30
+_HISTORY = "cuts-before"
+
+
+class _Choice(NamedTuple):
+    """Controls that chose the layers on screen."""
+
+    strategy: str
+    n: int
+    own: Removal | None
+
+    def describe(self) -> str:
+        return self.own.describe() if self.own else f"n = {self.n} by {words.plain(self.strategy)}"
+
+
+def remember_choice() -> None:
+    """Note the present choice, if it differs from the last one, by any control."""
+    now, history = _Choice(state.strategy(), state.chosen_n(), state.own_cut()), _history()
+    if not history or history[-1] != now:
+        history.append(now)
+        del history[:-_KEPT]
+
+
+def undo_button() -> None:
+    """Draw the undo button, where there is a former choice; its help names that choice."""
+    history = _history()
+    if len(history) > 1:
+        st.button(
+            "Undo", key="undo", icon=":material/undo:", type="tertiary", on_click=_back,
+            help=f"Back to {history[-2].describe()}.",
+        )  # fmt: skip
+
+
+def _back() -> None:
+    history = _history()
+    history.pop()
+    before = history[-1]
+    state.choose_strategy(before.strategy)
+    state.choose_n(before.n)
+    if before.own is not None:
+        state.choose_cut(before.own)
+
+
+def _history() -> list[_Choice]:
+    """Return the choices for the current model, oldest first, the one on screen last."""
+    model, kept = st.session_state.get(_HISTORY, (None, []))
+    if model != state.current_model():
+        kept = []
+        st.session_state[_HISTORY] = (state.current_model(), kept)
+    return kept

@@ -1,7 +1,4 @@
-"""Savings of a pruning: parameters, weights in every precision, KV cache, and measured speed.
-
-Row by row: for people beside each other, for programs with all digits.
-"""
+"""The cost tab: scores and savings of the selected block in one row of numbers, then memory and time with their measurement."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,17 +6,162 @@ from functools import partial
 
 import streamlit as st
 
-from analysis.core.blocks import PartSet, Removal
+from analysis.core import stats, units
+from analysis.core.blocks import Block, PartSet, Removal
+from analysis.experiments.accuracy import pairs
+from analysis.experiments.accuracy.points import Point
+from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.experiments.speed.speed_spec import SpeedResult
 from analysis.models.source import sizes
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
+from analysis.results.compared import cliff, remarks
 from analysis.results.compared import speed as speeds
+from analysis.results.compared.changes import Change
+from analysis.results.stored.reading import ACCURACY, LOSS, Readings
+from analysis.results.words import glossary
 from pages.components.explore import speed_view
-from pages.components.shared import chart, library, precision, words
+from pages.components.shared import chart, chip, library, words
 from pages.components.shared.cuts import Cut, Strategy
 from pages.components.shared.library import Found
+from pages.components.shared.selection import Shown
+
+
+def show_numbers(shown: Shown) -> None:
+    """Draw the row: the numbers of exactly the selected block under the selected condition."""
+    cut, sweep = shown.cut, shown.sweep.result if shown.sweep else None
+    distances: DistanceResult = shown.distances.result
+    n, readings = cut.n, cut.readings
+    known = n == 0 or cut.removed is not None
+    # Results that are older than the facts of parts lack the weight of a part; the tab of costs says where it is.
+    weighed = sizes.knows(distances.model, cut.removed)
+    saved = sizes.savings(distances.model, cut.removed if weighed else None)
+    known = known and weighed
+    columns = st.columns(5, gap="small")
+    distance, error = _distance(distances, cut)
+    columns[0].metric(
+        "Angular distance" if distances.spec.metric == "angular" else "Distance", distance, error, delta_color="off",
+        delta_arrow="off", help="Angle between the two ends of the block, in fractions of π. Scattered layers have none.",
+    )  # fmt: skip
+    changes = _changes(shown) if n else {}
+    seen = {name: "normal" if change.is_significant else "off" for name, change in changes.items()}
+    columns[1].metric(
+        "Accuracy", words.percent(cut.point.acc if cut.point else None),
+        _moved(changes, ACCURACY, 100, "+.1f", "points"), delta_color=seen.get(ACCURACY, "off"),
+        help=f"Share of right answers, {_condition(readings, ACCURACY)}. {_needed(changes.get(ACCURACY))}{_COLOURED}",
+    )  # fmt: skip
+    units = words.other_losses(cut.point)
+    columns[2].metric(
+        "Loss", words.nats(cut.point.loss if cut.point else None), _moved(changes, LOSS, 1, "+.2f", "nats"),
+        delta_color="inverse" if seen.get(LOSS) == "normal" else "off",
+        help=f"Nats per token, {_condition(readings, LOSS)}. {_COLOURED}"
+        + (f" In other units: {units}." if units else "") + _pictured(sweep, cut, changes.get(LOSS)),
+    )  # fmt: skip
+    share = f"{saved.fraction:.1%} of all" if n and known else None
+    columns[3].metric(
+        "Parameters", _gone(f"−{words.count(saved.parameters)}", n, known), share, delta_color="off", delta_arrow="off",
+        help="Removed parameters and their share of all, including embeddings and head.",
+    )  # fmt: skip
+    columns[4].metric(
+        "Weights", _gone(f"−{words.size(saved.weight_bytes)}", n, known),
+        f"in {words.plain(distances.spec.model.dtype)}" if n and known else None,
+        delta_color="off", delta_arrow="off", help="Memory saved by the removed weights.",
+    )  # fmt: skip
+
+
+def _changes(shown: Shown) -> dict[str, Change]:
+    """Return by quantity the difference from the unpruned model under the selected condition."""
+    found = {name: shown.selected.measured(name).change for name in (ACCURACY, LOSS)}
+    return {name: change for name, change in found.items() if change is not None}
+
+
+def _moved(changes: dict[str, Change], name: str, size: int, digits: str, unit: words.Markdown) -> str | None:
+    if name not in changes:
+        return None
+    change = changes[name]
+    said = f"{size * change.difference:{digits}} {unit}"
+    return said if change.is_significant else f"{said}, not significant"
+
+
+def _needed(change: Change | None) -> str:
+    """The number of questions that would settle a change that is not significant."""
+    if change is None or change.is_significant:
+        return ""
+    more = change.needed is not None and change.needed > change.n
+    needed = f", about {units.two_digits(change.needed)} needed" if more and change.needed else ""
+    return f"Not significantly different with {change.n:,} questions{needed}. "
+
+
+def _pictured(sweep: SweepResult | None, cut: Cut, change: Change | None) -> str:
+    """Return a comparison for a significant rise of the loss; for layers chosen by hand, also with a point of the curve."""
+    if change is None or not change.is_significant or change.difference < 0:
+        return ""
+    like = glossary.like_cutting(sweep, change.difference) if sweep is not None and cut.by_hand else None
+    said = glossary.as_surprise(change.difference)
+    return f" Compared with the unpruned model, {words.plain(f'{said}, {like}' if like else said)}."
+
+
+_COLOURED = "The change is coloured if its 95 % interval excludes zero."
+
+
+def _condition(readings: Readings, name: str) -> str:
+    """Return the interval of a number, and the dataset that it was measured on."""
+    if name not in readings:
+        return "not measured for this selection"
+    found, digits = readings[name], ".1%" if name == ACCURACY else ".3f"
+    if found.low is None or found.high is None:
+        return words.plain(found.on_what())
+    return f"95 % interval {found.low:{digits}} to {found.high:{digits}}, {words.plain(found.on_what())}"
+
+
+def _gone(amount: words.Markdown, n: int, known: bool) -> str:
+    return "0" if n == 0 else amount if known else "–"
+
+
+def _distance(distances: DistanceResult, cut: Cut) -> tuple[str, str | None]:
+    block = cut.removed
+    if cut.n == 0:
+        return "0", None
+    if not isinstance(block, Block):
+        return "–", "not one block" if block else None
+    row = block.size - 1
+    value = distances.mean[row][block.start]
+    ends = stats.mean_interval(value, distances.stderr[row][block.start], distances.n_texts)
+    return f"{value:.3f}", f"95 %: {ends[0]:.3f} to {ends[1]:.3f}" if ends else None
+
+
+def notes(shown: Shown) -> list[str]:
+    """Remarks that keep a reader from misreading the scores."""
+    point, sweep = shown.cut.point, shown.sweep.result if shown.sweep else None
+    said = []
+    if point is not None:
+        units = words.other_losses(point)
+        said += _interval(shown, point) + ([f"Loss in other units: {units}."] if units else [])
+    if sweep is not None:
+        said += remarks.remarks(sweep.points, sweep.lines, sweep.questions)
+        said += [sentence] if (sentence := cliff.sentence(sweep)) else []
+        said += [f"{len(sweep.skipped_rows)} rows of the question file could not be used."] if sweep.skipped_rows else []
+    return said
+
+
+def _interval(shown: Shown, point: Point) -> list[str]:
+    """The interval of the accuracy, and its paired change from the unpruned model."""
+    if point.interval is None:
+        return []
+    low, high = point.interval
+    said = f"Accuracy: 95 % interval {low:.0%} to {high:.0%} from {point.n_samples} questions."
+    found = shown.selected.accuracy
+    if point.n and found.unpruned and found.reading and found.unpruned.answers and found.reading.answers:
+        pair = pairs.compare(found.unpruned.answers, found.reading.answers)
+        verdict = "the interval excludes zero" if pair.is_significant else "not significantly different"
+        said += (
+            f" Paired with the unpruned model: {pair.lost} answers lost, {pair.gained} gained, 95 % interval "
+            f"{100 * pair.low:+.1f} to {100 * pair.high:+.1f} points: {verdict}. The exact McNemar test is stricter: "
+            f"p = {pair.p_value:.2g}."
+        )
+    return [said]
+
 
 _CONTEXTS = tuple(1 << power for power in range(9, 18))
 _USUAL_CONTEXT = 4096
@@ -27,7 +169,7 @@ _PRECISIONS = {"float32": "float32", "bfloat16": "bfloat16", "8bit": "8-bit", "4
 _TIMED = {"prefill": ("Prefill", "Prefill rate"), "decode": ("Decode", "Decode rate")}
 
 
-def show(distances: DistanceResult, cut: Cut, strategy: Strategy, model: ModelSpec) -> None:
+def show_savings(distances: DistanceResult, cut: Cut, strategy: Strategy, model: ModelSpec) -> None:
     """Draw the panel.
 
     Args:
@@ -36,7 +178,7 @@ def show(distances: DistanceResult, cut: Cut, strategy: Strategy, model: ModelSp
         strategy: how blocks are chosen.
         model: the model of the page.
     """
-    asked = precision.as_shown(model, strategy.sweep, distances)
+    asked = chip.as_shown(model, strategy.sweep, distances)
     speed, job = speed_view.find(model), speed_view.last_job(asked)
     facts = _facts(distances, speed, model, cut.removed)
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):

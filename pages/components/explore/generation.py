@@ -1,0 +1,240 @@
+"""Generated text of the selected block beside that of the unpruned model and of the strategy's own block.
+
+The texts of all measured blocks are in the page, so that they swap while the slider or the strip of layers is dragged.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+from plotly.graph_objs import Figure
+
+from analysis.charts import curves as figures
+from analysis.charts.look import SELECTED, palette
+from analysis.core import blocks
+from analysis.core.blocks import PartSet, Removal
+from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
+from analysis.models.source.model_spec import ModelSpec
+from analysis.results.compared import generations
+from analysis.results.compared.generations import Generation, Generations
+from pages.components.explore import chart_selection
+from pages.components.jobs import card
+from pages.components.shared import chart, chip, library, start, words
+from pages.components.shared.cuts import Cut, Strategy
+from pages.components.shared.library import Found
+from pages.components.shared.selection import Version, version
+
+KEY = "generated-text"
+_LONGEST = 4000
+_HERE = Path(__file__)
+_texts = st.components.v2.component(
+    "layerscope_generated_text",
+    html='<div class="texts"></div>',
+    css=_HERE.with_suffix(".css").read_text(),
+    js=_HERE.with_suffix(".js").read_text(),
+)
+
+
+def _show_texts(found: Generations, prompts: Sequence[str], removed: Removal | None, strategy: Strategy) -> None:
+    """Draw the choice of a prompt and the texts that follow it.
+
+    Args:
+        found: the stored generations.
+        prompts: their prompts, at least one.
+        removed: the selected block.
+        strategy: the strategy whose own block of that size is shown beside it.
+    """
+    place = st.selectbox(
+        "Prompt", range(len(prompts)), generations.first_english(prompts), key="writing-prompt",
+        format_func=lambda position: words.seen(prompts[position], 90),
+    )  # fmt: skip
+    names = {blocks.written(cut): cut.brief() for cut in (*found.by_block, removed) if isinstance(cut, PartSet)}
+    _texts(
+        key=KEY,
+        data={
+            "prompt": words.seen(prompts[place], _LONGEST),
+            "texts": texts(found, place),
+            "cut": blocks.written(removed) if removed else "",
+            "n": removed.size if removed else 0,
+            "path": chart_selection.path(strategy),
+            "strategy": strategy.name,
+            "names": names,
+            "look": {"selected": SELECTED, "pruned": palette(chart.is_dark()).pruned},
+        },
+    )
+    st.caption("Blue words differ from the text of the unpruned model. The text follows the slider and the strip.")
+
+
+def texts(found: Generations, place: int) -> dict[str, dict[str, Any]]:
+    """Return the text and the rates over all prompts, by block in text form, "" for the unpruned model.
+
+    Args:
+        found: the stored generations.
+        place: position of the prompt.
+    """
+    unpruned = found.of(None)
+    reference = _text(unpruned, place) if unpruned else None
+    shown = {}
+    for removed, each in found.by_block.items():
+        text = _text(each, place)
+        if text is not None:
+            is_apart = removed is not None and reference is not None
+            runs = generations.differing(reference or "", text) if is_apart else [(text, False)]
+            shown[blocks.written(removed) if removed else ""] = {"runs": runs, "facts": facts(each)}
+    return shown
+
+
+def _text(each: Generation, place: int) -> str | None:
+    """The continuation in one line without hidden characters; None where it was not kept."""
+    if each.check is None or place >= len(each.check.continuations):
+        return None
+    return words.seen(each.check.continuations[place].text, _LONGEST)
+
+
+def facts(each: Generation) -> str:
+    """The rates of one model over all prompts and problems, each with its 95 % interval."""
+    point = each.point
+    problems = f"{each.n_problems} problems solved" if each.n_problems else "problems solved"
+    return (
+        f"Repeated 4-grams {words.percent(point.repetition_rate, each.repetition_interval)}, distinct tokens "
+        f"{words.percent(point.distinct_rate, each.distinct_interval)}, {problems} "
+        f"{words.percent(point.sum_acc, each.problems_interval)}"
+    )
+
+
+CHART = "writing"
+"""Key of the chart."""
+
+
+def stored(sweep: Found | None, strategy: Strategy, model: ModelSpec, removed: Removal | None = None) -> Generations:
+    """The stored generations under the condition on screen.
+
+    Args:
+        sweep: the curve on screen, which sets the precision and the prompts; else the map on screen sets the precision.
+        strategy: holds that map.
+        model: the model of the page.
+        removed: the selected block, whose own generations are among them however many are stored.
+    """
+    spec = sweep.result.spec if sweep else strategy.distances.spec
+    asked = sweep.result.spec.generation if sweep else None
+    every = [*([sweep] if sweep else []), *library.generating("sweep", model), *library.generating("evaluate", model, removed)]
+    return _collected(tuple(map(version, every)), spec.model, asked, every)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _collected(versions: tuple[Version, ...], model: ModelSpec, asked, _every: Sequence[Found]) -> Generations:
+    return generations.collect(model, [entry.result for entry in _every], asked)
+
+
+def show(cut: Cut, strategy: Strategy, sweep: Found | None, model: ModelSpec) -> None:
+    """Draw the tab.
+
+    Args:
+        cut: the selected block.
+        strategy: how blocks are chosen; its own block of that size is shown beside the selected one.
+        sweep: the curve on screen.
+        model: the model of the page.
+    """
+    found = stored(sweep, strategy, model, cut.removed)
+    st.header("Generation", anchor=False)
+    st.caption(
+        "Generating text is harder than choosing among given answers, so likelihood scores overstate the quality of a pruned "
+        f"model. Greedy decoding: {words.plain(found.condition())}."
+    )
+    asked = found.asked
+    data = ["Wikipedia", f"n = {asked.n_prompts} prompts", f"{asked.n_sums} arithmetic problems"]
+    st.markdown(chip.badges(data, chip.precision(found.model, strategy.distances.model)))
+    if cut.removed is None and cut.n:
+        st.markdown(cut.unknown)
+    elif cut.removed is not None and found.of(cut.removed) is None:
+        _not_measured(cut.removed, found)
+    prompts = found.prompts()
+    if prompts:
+        _show_texts(found, prompts, cut.removed, strategy)
+    _numbers(found, cut.removed, sweep)
+    _problems(found, cut.removed)
+    chart_selection.mark({CHART: chart_selection.of_generations(found)}, cut, strategy)
+
+
+def _not_measured(removed: Removal, found: Generations) -> None:
+    """Draw a grey panel with the button that measures the selected block, or with the progress of its job."""
+    asked, spec, key, label = found.asked, request(removed, found), "measure-generation", "Measure generation"
+    with st.container(
+        horizontal=True, vertical_alignment="center", border=True, gap="small", key=f"not-measured-{key}"
+    ):  # fmt: skip
+        st.markdown(f"**Not measured**: {removed.describe()}", width="content")
+        job = card.last_of(spec.kind, lambda other: other == spec)
+        if job is not None and job.is_active:
+            card.in_place(job, key)
+            return
+        card.failure(job)
+        why = (
+            f"Generates {asked.n_prompts} texts of up to {asked.max_new_tokens} tokens and answers {asked.n_sums} arithmetic "
+            "problems with exactly these layers removed. Accuracy and loss are not measured."
+        )
+        if start.button(label, key=key, icon=":material/target:", help=why):
+            start.start_and_show(spec, f"{label} without {removed.describe()}")
+
+
+def request(removed: Removal, found: Generations) -> EvaluateSpec:
+    """The evaluation that only generates, with exactly this block removed, under the condition on screen."""
+    model = replace(found.model, identity="")  # the files of this machine, to be looked up again
+    return EvaluateSpec(model, removed, benchmark=None, loss_corpus=None, generation=found.asked)
+
+
+def _numbers(found: Generations, removed: Removal | None, sweep: Found | None) -> None:
+    """The strategy's curve, and the table of every block that has generated text under this condition."""
+    measured = found.ordered()
+    if not measured:
+        return
+    is_drawn = sweep is not None and any(point.repetition_rate is not None for point in sweep.result.points)
+    left, right = st.columns(2, gap="medium") if is_drawn else (None, st.container())
+    if left is not None and sweep is not None:
+        with left:
+            alt = f"Repetition, distinct tokens and right answers against removed layers, by {sweep.result.spec.strategy}."
+            figure = figures.reaching(_figure(version(sweep), chart.is_dark(), sweep), removed.size if removed else 0)
+            chart.show(figure, key=CHART, alt=words.plain(alt), file_name="generation")
+    with right:
+        chart.table(
+            [_row(each, removed) for each in measured], key="t-writing", alt="Generation of every measured block",
+            file_name="generation", formats={"tokens": "%.0f"},
+        )  # fmt: skip
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _figure(version: Version, dark: bool, _sweep: Found) -> Figure:
+    return figures.writing_curve(_sweep.result, dark=dark)
+
+
+def _row(each: Generation, removed: Removal | None) -> dict:
+    point = each.point
+    block = f"{each.removed.brief()}, {each.removed.halves()}" if each.removed else "unpruned model"
+    return {
+        "block": f"{block} (selected)" if each.removed == removed else block,
+        "repeated 4-grams": words.percent(point.repetition_rate, each.repetition_interval),
+        "distinct tokens": words.percent(point.distinct_rate, each.distinct_interval),
+        "problems solved": words.percent(point.sum_acc, each.problems_interval),
+        "problems": each.n_problems,
+        "tokens": point.generated_tokens,
+    }
+
+
+def _problems(found: Generations, removed: Removal | None) -> None:
+    """The arithmetic problems one by one, of the unpruned model and of exactly the selected block."""
+    unpruned, own = found.of(None), found.of(removed)
+    if removed is None or own is None or own.check is None or unpruned is None or unpruned.check is None:
+        return
+    with st.expander(f"Arithmetic problems, {removed.brief()} removed", icon=":material/calculate:"):
+        pairs = zip(unpruned.check.sums, own.check.sums, strict=False)
+        rows = [
+            {
+                "problem": whole.question,
+                "answer": whole.answer,
+                "unpruned": whole.text,
+                f"{removed.brief()} removed": pruned.text,
+            }
+            for whole, pruned in pairs
+        ]
+        chart.table(rows, key="t-sums", alt="Arithmetic problems and generated answers", file_name="arithmetic")
