@@ -21,7 +21,7 @@ from pages.components.export import files
 from pages.components.learn import lesson
 from pages.components.shared import frame, state
 
-_RESULTS = Path(__file__).resolve().parent / "results" / "2026-11-28"
+_RESULTS = Path(__file__).resolve().parent / "results" / "2026-11-27"
 
 EXAMPLES = {
     "model": ("", "starter", "HuggingFaceTB/SmolLM2-135M", "C:\\models\\mine", "a b/c", "../x"),
