@@ -88,6 +88,7 @@ def test_a_failed_import_is_one_sentence(tmp_path, monkeypatch, content, said):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.long
 def test_a_users_own_kind_runs_from_terminal_and_worker(named, cache):
     ask = [sys.executable, "-m", "analysis", "count", "--word", "anaconda"]
     environment = {**os.environ, "LAYERSCOPE_CACHE": str(cache)}

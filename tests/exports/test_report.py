@@ -273,6 +273,7 @@ def test_long_cells_of_the_page_wrap(stored):
     assert not re.search(r"<td>[^<]{45,}</td>", page)
 
 
+@pytest.mark.long
 def test_report_has_no_private_words(stored):
     fakes.methods().save()
     heal = stored[4]

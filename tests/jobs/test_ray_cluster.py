@@ -107,6 +107,7 @@ def count(tmp_path, monkeypatch):
 wait_for, wait_state = (partial(wait, timeout=240.0) for wait in (test_backends.wait_for, test_backends.wait_state))
 
 
+@pytest.mark.long
 def test_cluster_job_survives_restart_kill_and_stop(running, count):
     count.gate().write_text("3")
     job = jobs.submit(count.CountSpec(), backend="ray")
@@ -163,7 +164,7 @@ def found(job: jobs.Job) -> DistanceResult:
     return DistanceResult.read(store.load_result(done.kind, done.result_key))
 
 
-@pytest.mark.parametrize(("shards", "cores"), [(1, 1), (3, 0.5), (7, 1)])
+@pytest.mark.parametrize(("shards", "cores"), [(1, 1), (3, 0.5), pytest.param(7, 1, marks=pytest.mark.long)])
 def test_map_of_the_cluster_equals_local_map(running, tiny_folder, tmp_path, monkeypatch, shards, cores):
     spec = tiny_map(tiny_folder, tmp_path)
     monkeypatch.setenv(ray.OPTIONS, f"num_cpus={cores},memory_gb=0.1")

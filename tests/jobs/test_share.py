@@ -146,6 +146,7 @@ def test_one_to_three_workers_find_the_figures_of_one_process(
         assert stored_shards() == [], "they are kept until the result says the same"
 
 
+@pytest.mark.long
 def test_grid_shares_curves_and_missing_model_costs_only_its_own(asked, cache, with_starter, monkeypatch, tmp_path):
     model = asked["sweep"].model
     spec = GridSpec((model, ModelSpec("/no/such")), (BenchmarkSpec(limit=12),), (TEXTS,), (TEXTS,), max_n=1)

@@ -67,6 +67,7 @@ def test_slurm_job_runs_and_a_new_dashboard_finds_it(count):
     assert len(list(job.folder.glob("attempt-*.slurm"))) == 1
 
 
+@pytest.mark.long
 def test_stopped_job_resumes_from_its_stored_work(count):
     job = begun(count, 5)
     jobs.cancel(job.id)
@@ -95,6 +96,7 @@ def test_job_ended_by_scheduler_saves_first_and_is_interrupted(count):
     assert "The machine or process that ran it is gone" in remote.of(job).seen().error
 
 
+@pytest.mark.long
 def test_failed_job_says_why(count):
     job = jobs.submit(count.CountSpec(13), backend="slurm")
     assert wait_state(job, "failed").error == "Thirteen cannot be counted with; give another seed."

@@ -107,6 +107,7 @@ def test_lost_process_costs_steps_since_checkpoint_and_fewer_resume(spec, cache,
     assert list(cache.glob("shared-*")) == []
 
 
+@pytest.mark.long
 def test_timed_shared_heal_takes_the_steps_of_one_process(spec, cache, with_starter, monkeypatch, tmp_path):
     six = tmp_path / "six.py"
     six.write_text("from analysis.experiments.heal import recipes\n\nrecipes.steps_that_fit = lambda **known: 6\n")
@@ -144,8 +145,14 @@ def nobody_has_room(tmp_path, monkeypatch):
     "own",
     [
         {"quantization": "4bit"},
-        {"instant": True, "distill": 0.5, "junction": 0.3, "distill_from": "states", "recipe": "distill"},
-        {"method": "partial", "last_layers": 1, "gradient_accumulation": 3, "batch_size": 1, "keep_best": True},
+        pytest.param(
+            {"instant": True, "distill": 0.5, "junction": 0.3, "distill_from": "states", "recipe": "distill"},
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            {"method": "partial", "last_layers": 1, "gradient_accumulation": 3, "batch_size": 1, "keep_best": True},
+            marks=pytest.mark.long,
+        ),
     ],
     ids=["4bit", "taught", "passes of another number"],
 )

@@ -22,6 +22,7 @@ from analysis.jobs.backends import local
 from analysis.jobs.queue import processes, table
 from analysis.jobs.runner import worker
 from analysis.models.source.model_spec import InspectSpec, ModelSpec
+from tests.support.levels import few
 from tests.support.worker import COMMAND, SCRIPT, end_worker, request, wait_for, wait_state
 
 pytestmark = pytest.mark.timeout(60)
@@ -140,6 +141,7 @@ def test_jobs_run_in_order_and_a_warm_model_stays(cache):
     assert [job.values["model"] for job in done] == [f"load {n} in process {worker_pid()}" for n in (1, 2, 3)]
 
 
+@pytest.mark.long
 def test_twenty_jobs_with_five_cancelled(cache):
     queue = [jobs.submit(request("quick", seed)) for seed in range(20)]
     gone = {3, 4, 9, 15, 19}
@@ -373,7 +375,7 @@ def test_worker_starts_by_module_name_and_leaves_on_sigterm(cache):
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("kind", ["heal", "export"])
+@pytest.mark.parametrize("kind", few(["heal", "export"], "heal"))
 def test_warm_model_is_freed_before_heal_and_export(cache, tiny_folder, kind):
     model = ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu")
     (cache / "texts.txt").write_text("\n\n".join(f"The {n}th text goes on and on. " * 20 for n in range(60)))

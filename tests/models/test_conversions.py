@@ -55,6 +55,7 @@ def test_converted_model_is_the_same_to_the_bit(tmp_path, looks, architecture):
     assert library.GGUFReader.__name__ == "Counted"
 
 
+@pytest.mark.long
 def test_every_way_to_a_model_finds_it(tmp_path, looks):
     file = gguf_files.write(tmp_path / "m.gguf", "llama")
     spec = ModelSpec(str(file), dtype="float32", device="cpu")

@@ -118,6 +118,7 @@ def test_incomplete_files_are_not_used(there):
         load.load(SPEC)
 
 
+@pytest.mark.long
 def test_without_a_hub_another_revision_is_named(there, monkeypatch):
     there.models["org/tiny"].commit(there.models["org/tiny"].commits[commit(there)], ref="v1")
     load.load(replace(SPEC, revision="v1"))

@@ -107,6 +107,7 @@ def test_weights_of_another_shape_are_named(tmp_path, tiny_folder):
         models.load(spec)
 
 
+@pytest.mark.long
 def test_unused_weights_are_reported(tmp_path, tiny_folder):
     spec = with_weights(tiny_folder(), tmp_path, lambda found: found, num_hidden_layers=4)
     told = []

@@ -331,6 +331,7 @@ def test_a_killed_sweep_resumes_without_repeating_a_question(sweep_spec, cache, 
         assert part == pytest.approx(other, abs=1e-5)
 
 
+@pytest.mark.long
 def test_chunks_end_where_groups_end_and_are_never_many():
     def question(index, group=""):
         return tasks.Question(str(index), "", [" a", " b"], 0, group)

@@ -200,6 +200,7 @@ def test_junction_loss_draws_the_stream_and_resumes_exactly(spec):
     assert [step.loss for step in again.steps] == pytest.approx([step.loss for step in whole.steps], abs=1e-6)
 
 
+@pytest.mark.long
 def test_learning_the_last_states_needs_no_head_and_resumes_exactly(spec, monkeypatch):
     def never(*args, **named):
         raise AssertionError("the vocabulary head was run")
@@ -239,6 +240,7 @@ def test_instant_heal_without_a_fitting_weight_is_an_extra_layer(spec, cache, ti
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.long
 def test_accuracy_is_checked_in_training_and_overlap_is_searched(spec, questions, texts):
     result = healing.run(replace(spec, benchmark=questions, check_questions=4))
     assert [check.n_questions for check in result.validations] == [0, 4, 4, 4]

@@ -438,6 +438,7 @@ def test_steps_may_be_none_only_after_an_instant_heal(spec):
         replace(spec, distill=1.5)
 
 
+@pytest.mark.long
 def test_distilling_learns_from_the_unpruned_model_and_resumes_exactly(spec, cache):
     plain, distilled = healing.run(spec), healing.run(replace(spec, distill=0.5))
     assert distilled.complete
