@@ -375,7 +375,7 @@ def _names_in(folder: Path) -> set[str]:
         with os.scandir(folder) as found:
             # A name with a dot is a draft, or was moved aside as corrupt.
             return {entry.name for entry in found if "." not in entry.name}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return set()
 
 

@@ -1,9 +1,9 @@
 """Contract of every backend: it is described, says why it cannot be used, and knows nothing of a job that it never had."""
 
 import pytest
-from analysis.jobs.backend import BACKENDS
 
 from analysis import jobs
+from analysis.jobs.backend import BACKENDS
 
 
 @pytest.mark.parametrize("name", BACKENDS)

@@ -13,7 +13,7 @@ from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.maps.damage_spec import DamageSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
-from analysis.models.loading import load
+from analysis.models.loading import load, planning
 
 COMMANDS = ("distances", "damage", "sweep", "evaluate", "heal")
 ENDLESS = CorpusSpec("/dev/zero")
@@ -34,8 +34,8 @@ REQUESTS = [
 def _no_model(monkeypatch, tmp_path):
     """Fail the test at any request for a model, even by its name only."""
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
-    for name in ("resolve", "plan", "load", "locate"):
-        monkeypatch.setattr(load, name, lambda *_, name=name, **__: pytest.fail(f"A model was asked for by {name}."))
+    for module, name in ((planning, "resolve"), (planning, "plan"), (planning, "locate"), (load, "load")):
+        monkeypatch.setattr(module, name, lambda *_, name=name, **__: pytest.fail(f"A model was asked for by {name}."))
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -163,7 +163,7 @@ def test_one_that_needs_the_damage_is_given_it(spec, register):
     def worst(n, given):
         return max((entry for entry in given.least if entry.n <= n), key=lambda entry: entry.increase).block
 
-    STRATEGIES.add("worst", Strategy("worst", "Worst", "of the best the worst.", worst, (DAMAGE,)))
+    STRATEGIES.add(Strategy("worst", "Worst", "of the best the worst.", worst, (DAMAGE,)))
     try:
         measured = sweep.run(replace(spec, strategy="worst", max_n=1))
         assert measured.points[1].block == DamageResult.load(measured.spec.damage).best[0].block
@@ -234,7 +234,7 @@ def luminance(colour):
 def test_looks_have_contrast_and_repeat_when_used_up(dark, background):
     names = [f"further-{number}" for number in range(9)]
     for name in names:
-        STRATEGIES.add(name, Strategy(name, name, "a test.", lambda n, given: Block(0, n)))
+        STRATEGIES.add(Strategy(name, name, "a test.", lambda n, given: Block(0, n)))
     try:
         styles = [look.style_of(name) for name in names]
     finally:
@@ -267,7 +267,7 @@ def test_damage_of_single_layer_cuts_is_drawn_where_known(monkeypatch):
     from tests.support.toy import DAMAGE as MEASURED
 
     damage = replace(MEASURED, best=[LeastDamage(1, 1, 0.1), LeastDamage(2, 1, 0.2)])
-    STRATEGIES.add("scattered", Strategy("scattered", "Scattered", "a test.", scattered, (DAMAGE,)))
+    STRATEGIES.add(Strategy("scattered", "Scattered", "a test.", scattered, (DAMAGE,)))
     try:
         assert cuts.at(2, "scattered", MAP, None, damage).removed == LayerSet((1, 3))
         unknown = cuts.at(3, "scattered", MAP, None, damage)

@@ -190,6 +190,7 @@ def test_without_a_row_it_is_refused(ladder, capsys):
     code, said = told(capsys, ladder)
     assert (code, said.out) == (2, "")
     assert "(LadderForClimbing) is not a causal language model" in said.err
+    families.FAMILIES.remove("ladder")
     families.register(Family("ladder", classes=("ForClimbing",)))
     code, said = told(capsys, ladder)
     assert (code, said.out) == (2, "")
@@ -200,6 +201,7 @@ def test_without_a_row_it_is_refused(ladder, capsys):
 
 def test_wrong_row_is_refused_as_not_adding_up(ladder, row):
     for wrong in (replace(row, norm=("opening",)), replace(row, logits_times=("logit_scale",))):
+        families.FAMILIES.remove("ladder")
         families.register(wrong)
         with pytest.raises(UnsupportedModelError, match=r"parts of LadderForClimbing \(model_type ladder\) do not add up"):
             load.load(ladder)
@@ -270,6 +272,7 @@ def test_row_defines_feed_forward_parts_and_width(ladder, row):
     assert feed_forward_matrices(decoder).modules == [
         f"ladder.rungs.{n}.widening.{part}" for n in range(N_RUNGS) for part in (0, 2)
     ]
+    families.FAMILIES.remove("ladder")
     families.register(replace(row, feed_forward=("mlp",)))
     with pytest.raises(RecipeError, match=r"no known feed-forward part \(mlp, fc1, fc2\)"):
         feed_forward_matrices(decoder)

@@ -51,6 +51,7 @@ def test_click_queues_a_job_with_the_title_of_its_kind(app, letters):
 
 
 def test_own_panel_replaces_table_and_chart(app, found, letters):
+    EXPERIMENTS.remove("letters")
     register(replace(letters.EXPERIMENT, panel="tests.support.letters:panel"))
     at = unfold(app(), "letters")
     assert "3 letters in banana" in [text.value for text in at.text]
