@@ -3,7 +3,7 @@
 import pytest
 
 from analysis import jobs
-from analysis.jobs.backend import BACKENDS
+from analysis.jobs import BACKENDS
 
 
 @pytest.mark.parametrize("name", BACKENDS)
