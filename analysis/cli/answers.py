@@ -16,7 +16,7 @@ from analysis.cli.forms import plain_number
 from analysis.cli.options import Extra
 from analysis.cli.running import from_backend, queue, quiet_libraries, run
 from analysis.cli.stdout import write
-from analysis.core import letters, output, store
+from analysis.core import escapes, output, store
 from analysis.core.blocks import Removal
 from analysis.core.errors import SpecError
 from analysis.core.options import Option
@@ -52,7 +52,7 @@ def grid(options: argparse.Namespace) -> None:
         )
     output.check(options.csv, "--csv")
     result = run(requests.of(options))
-    output.write(options.csv, letters.csv(result.table().frame()), "--csv")
+    output.write(options.csv, escapes.csv(result.table().frame()), "--csv")
     write(
         options,
         whole(result, options),

@@ -4,7 +4,7 @@ import sys
 import time
 from typing import Any
 
-from analysis.core import letters
+from analysis.core import escapes
 from analysis.core.progress import Progress, bytes_so_far, is_counted
 
 _EVERY_S = 10.0
@@ -35,10 +35,10 @@ class Bar:
             if progress.total and is_terminal:
                 scaled = {"unit": "B", "unit_scale": True} if "of_bytes" in progress.values else {}
                 self._bar = tqdm(
-                    desc=letters.visible(progress.phase), total=progress.total, file=sys.stderr, leave=False, **scaled
+                    desc=escapes.visible(progress.phase), total=progress.total, file=sys.stderr, leave=False, **scaled
                 )
         if self._is_news(progress.message):
-            tqdm.write(letters.visible(progress.message), file=sys.stderr)
+            tqdm.write(escapes.visible(progress.message), file=sys.stderr)
         if self._bar is not None:
             self._bar.total = progress.total
             self._bar.update(progress.done - self._bar.n)
@@ -61,7 +61,7 @@ class Bar:
         self._line_at, self._line_share = time.monotonic(), share
         far = f"{progress.done:,} of {progress.total:,} ({share:.0%})" if is_counted(progress.total) else f"{share:.0%}"
         far = bytes_so_far(progress.done, progress.total, progress.values) or far
-        sys.stderr.write(letters.visible(f"{progress.phase}{f': {far}' if progress.total else ''}\n"))
+        sys.stderr.write(escapes.visible(f"{progress.phase}{f': {far}' if progress.total else ''}\n"))
         sys.stderr.flush()
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from typing import Any, TypeVar
 
-from analysis.core import documents
+from analysis.core import input_files
 from analysis.core.errors import SpecError
 from analysis.core.record import Spec
 
@@ -87,7 +87,7 @@ def differences(spec: Spec, wanted: Spec) -> list[str]:
 
 def _value(text: str) -> Any:
     try:
-        return documents.parsed(text)
+        return input_files.parsed(text)
     except ValueError:
         return text
 

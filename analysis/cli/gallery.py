@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from analysis.core import disk, letters, store
+from analysis.core import disk, escapes, store
 from analysis.core.errors import ModelNotFoundError
 from analysis.core.experiment import RESULTS
 from analysis.core.progress import Progress
@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             made = _of_starter if exhibit.source == STARTER else _of_larger
             results = list(made(model, kinds, load))
         except ModelNotFoundError as error:
-            sys.stderr.write(letters.visible(f"The results of {exhibit.title} are unchanged: {error}\n"))
+            sys.stderr.write(escapes.visible(f"The results of {exhibit.title} are unchanged: {error}\n"))
             continue
         load.clear()
         _publish(exhibit.source, results, kinds)

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from analysis.cli import field_settings
 from analysis.cli.options import NONE, Flag, OptionField, Subcommand, field_types, flags_of
-from analysis.core import letters
+from analysis.core import escapes
 from analysis.core.errors import LayerscopeError
 from analysis.core.options import Option, Part, imported
 from analysis.core.record import Spec
@@ -46,7 +46,7 @@ def asked(spec: SpecT) -> SpecT:
 
 def line(words: Sequence[str]) -> str:
     """The words of a request as a line to paste into a shell."""
-    return letters.command([*PROGRAM, *words])
+    return escapes.command([*PROGRAM, *words])
 
 
 def words(spec: Spec, subcommand: Subcommand | None, parse: Parse) -> list[str]:

@@ -25,7 +25,7 @@ from analysis.cli import (
     stdout,
 )
 from analysis.cli.options import Extra, Misuse, Parser, Subcommand
-from analysis.core import extensions, failures, letters
+from analysis.core import escapes, extensions, failures
 from analysis.core.errors import one_line
 from analysis.core.experiment import EXPERIMENTS, RUNNERS, SPECS
 from analysis.core.failures import BAD_INPUT, UNFORESEEN
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         141 when nobody reads the output any more.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
-    letters.guard_logs()
+    escapes.guard_logs()
     try:
         extensions.load()
         options = _parse(words)
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _say(sentence: str) -> None:
     """One line on standard error, if anybody reads it."""
     with contextlib.suppress(OSError):
-        sys.stderr.write(f"{letters.visible(sentence)}\n")
+        sys.stderr.write(f"{escapes.visible(sentence)}\n")
         sys.stderr.flush()
 
 

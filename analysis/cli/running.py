@@ -12,7 +12,7 @@ from typing import Any
 from analysis import jobs
 from analysis.cli.bar import Bar
 from analysis.cli.stdout import write
-from analysis.core import letters, store
+from analysis.core import escapes, store
 from analysis.core.errors import BusyError, JobError
 from analysis.core.experiment import RESULTS
 from analysis.core.options import imported
@@ -84,7 +84,7 @@ def _submitted(spec: Spec, options: argparse.Namespace) -> jobs.Job:
     workers = getattr(options, "workers", 1)
 
     def told(sentence: str) -> None:
-        sys.stderr.write(letters.visible(f"{sentence.removesuffix(' Try again.')} Waiting.\n"))
+        sys.stderr.write(escapes.visible(f"{sentence.removesuffix(' Try again.')} Waiting.\n"))
         sys.stderr.flush()
 
     return jobs.waited(lambda: jobs.submit(spec, backend=options.run_on, shards=workers), told)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from analysis.core import host, letters, output, units
+from analysis.core import escapes, host, output, units
 from analysis.core.errors import SpecError
 
 
@@ -33,7 +33,7 @@ def check(options: argparse.Namespace) -> None:
 def write(options: argparse.Namespace, data: dict[str, Any], lines: Sequence[str]) -> None:
     """Print lines for people, or JSON where `--json` asks for it."""
     if options.json != "-":
-        sys.stdout.write(letters.visible("\n".join(lines)) + "\n")
+        sys.stdout.write(escapes.visible("\n".join(lines)) + "\n")
     if options.json is None:
         return
     content = json.dumps(data, indent=1)

@@ -24,7 +24,7 @@ catch `LayerscopeError`. For anything else `failures.in_a_sentence` says the cau
 
 import re
 
-from analysis.core import letters
+from analysis.core import escapes
 
 _LONG_WORD = 200
 """Characters of a word in a sentence: nobody reads a number of 5000 digits."""
@@ -101,5 +101,5 @@ class JobError(LayerscopeError):
 def one_line(text: str) -> str:
     """A sentence as one line: line breaks as spaces, other control characters as their escapes, and no endless words."""
     line = " ".join(text.split())
-    line = letters.visible(line)
+    line = escapes.visible(line)
     return re.sub(rf"\S{{{_LONG_WORD},}}", lambda found: f"{found[0][:60]}…{found[0][-20:]}", line)

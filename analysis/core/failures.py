@@ -9,6 +9,7 @@ import re
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.core import disk, store
@@ -111,20 +112,18 @@ def cause(error: BaseException, *, then: str = "run it again") -> str | None:
     """Return the sentence of an error whose cause is known, as `in_a_sentence` has it; None for an unforeseen one."""
     chain = list(_chain(error))
     # A full disk comes first: it also shows as a file that cannot be read or a model that cannot be fetched.
-    if any(map(_is_space, chain)) and "no space left" not in str(error):
+    if any(map(_FULL_DISK.is_of, chain)) and "no space left" not in str(error):
         return _SPACE.format(then=then)
     if isinstance(error, LayerscopeError):
         return one_line(str(error))
-    for is_cause, sentence in (*_OF_MACHINE, *_OF_MODEL):
-        if any(map(is_cause, chain)):
-            return sentence.format(then=then)
-    return None
+    known = next((one for one in (*_OF_MACHINE, *_OF_MODEL) if any(map(one.is_of, chain))), None)
+    return None if known is None else known.sentence.format(then=then)
 
 
 def is_of_machine(error: BaseException) -> bool:
     """Return whether memory or a disk was to blame, and not the input."""
     chain = list(_chain(error))
-    return any(any(map(is_cause, chain)) for is_cause in (_is_space, *(is_cause for is_cause, _ in _OF_MACHINE)))
+    return any(any(map(one.is_of, chain)) for one in (_FULL_DISK, *_OF_MACHINE))
 
 
 def model_type(error: BaseException) -> str | None:
@@ -180,62 +179,33 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         pending += [*([before] if before else []), *getattr(current, "exceptions", ())]
 
 
-def _names(error: BaseException) -> set[str]:
-    """The names of its classes: with them no library need be imported."""
-    return {cls.__name__ for cls in type(error).__mro__}
+@dataclass(frozen=True)
+class Cause:
+    """Recognizable cause of a failure, by any of its marks in an error."""
+
+    sentence: str
+    """Problem, cause and fix; `{then}` stands for the action after the fix."""
+    errnos: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+    """Names of classes: with them no library need be imported."""
+    words: tuple[str, ...] = ()
+    """Parts of the message in small letters: libraries in Rust and C++ pass only the text on."""
+    test: Callable[[BaseException], bool] | None = None
+    """A further mark."""
+
+    def is_of(self, error: BaseException) -> bool:
+        """Return whether the error has one of the marks."""
+        text = str(error).lower()
+        return (
+            (isinstance(error, OSError) and error.errno in self.errnos)
+            or any(cls.__name__ in self.names for cls in type(error).__mro__)
+            or any(word in text for word in self.words)
+            or (self.test is not None and self.test(error))
+        )
 
 
-def _is_space(error: BaseException) -> bool:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    # Libraries in Rust and C++ pass only the text on.
-    text = str(error).lower()
-    return any(part in text for part in ("no space left on device", "(os error 28)", "disk quota exceeded", "disk is full"))
-
-
-def _is_broken_disk(error: BaseException) -> bool:
-    return isinstance(error, OSError) and error.errno == errno.EIO
-
-
-def _is_device_memory(error: BaseException) -> bool:
-    text = str(error).lower()
-    return "OutOfMemoryError" in _names(error) or any(
-        part in text
-        for part in ("cuda out of memory", "hip out of memory", "mps backend out of memory", "cublas_status_alloc_failed")
-    )
-
-
-_OF_MEMORY = (
-    "can't allocate memory",
-    "cannot allocate memory",
-    "not enough memory: you tried",
-    "unable to mmap",
-    "std::bad_alloc",
-)
-
-
-def _is_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
-        return True
-    text = str(error).lower()  # torch's CPU allocator raises a plain RuntimeError
-    return any(part in text for part in _OF_MEMORY)
-
-
-def _is_gated(error: BaseException) -> bool:
-    return "GatedRepoError" in _names(error) or "gated repo" in str(error).lower()
-
-
-def _is_missing(error: BaseException) -> bool:
-    names = {"RepositoryNotFoundError", "RevisionNotFoundError", "RemoteEntryNotFoundError", "HFValidationError"}
-    return bool(names & _names(error))
-
-
-def _is_offline(error: BaseException) -> bool:
-    return bool({"LocalEntryNotFoundError", "OfflineModeIsEnabled"} & _names(error))
-
-
-def _is_no_bitsandbytes(error: BaseException) -> bool:
-    is_import = isinstance(error, ImportError) or "PackageNotFoundError" in _names(error)
+def _lacks_bitsandbytes(error: BaseException) -> bool:
+    is_import = isinstance(error, ImportError) or type(error).__name__ == "PackageNotFoundError"
     return is_import and "bitsandbytes" in str(error)
 
 
@@ -253,22 +223,37 @@ def _ends_in_bitsandbytes(error: BaseException) -> bool:
     return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0] == "bitsandbytes"
 
 
-def _is_panic(error: BaseException) -> bool:
-    return "PanicException" in _names(error)
-
-
-_Causes = tuple[tuple[Callable[[BaseException], bool], str], ...]
-_OF_MACHINE: _Causes = (
-    (_is_broken_disk, _BROKEN_DISK),
-    (_is_device_memory, _DEVICE_MEMORY),
-    (_is_memory, _MEMORY),
+_FULL_DISK = Cause(
+    _SPACE,
+    errnos=(errno.ENOSPC, errno.EDQUOT),
+    words=("no space left on device", "(os error 28)", "disk quota exceeded", "disk is full"),
 )
-_OF_MODEL: _Causes = (
-    (_is_gated, _GATED),
-    (_is_missing, _MISSING),
-    (_is_offline, _OFFLINE),
-    (_is_no_bitsandbytes, _NO_BITSANDBYTES),
-    (_is_bitsandbytes_device, _BITSANDBYTES_DEVICE),
-    (_is_panic, _PANIC),
+_OF_MACHINE = (
+    Cause(_BROKEN_DISK, errnos=(errno.EIO,)),
+    Cause(
+        _DEVICE_MEMORY,
+        names=("OutOfMemoryError",),
+        words=("cuda out of memory", "hip out of memory", "mps backend out of memory", "cublas_status_alloc_failed"),
+    ),
+    Cause(
+        _MEMORY,
+        errnos=(errno.ENOMEM,),
+        names=("MemoryError",),
+        words=(  # torch's CPU allocator raises a plain RuntimeError
+            *("can't allocate memory", "cannot allocate memory", "not enough memory: you tried"),
+            *("unable to mmap", "std::bad_alloc"),
+        ),
+    ),
+)
+_OF_MODEL = (
+    Cause(_GATED, names=("GatedRepoError",), words=("gated repo",)),
+    Cause(
+        _MISSING,
+        names=("RepositoryNotFoundError", "RevisionNotFoundError", "RemoteEntryNotFoundError", "HFValidationError"),
+    ),
+    Cause(_OFFLINE, names=("LocalEntryNotFoundError", "OfflineModeIsEnabled")),
+    Cause(_NO_BITSANDBYTES, test=_lacks_bitsandbytes),
+    Cause(_BITSANDBYTES_DEVICE, test=_is_bitsandbytes_device),
+    Cause(_PANIC, names=("PanicException",)),
 )
 """In this order: a memory error may speak of a device, a gated model is also one that is not found."""

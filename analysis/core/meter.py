@@ -14,12 +14,12 @@ from typing import Any, Protocol, Self
 from analysis.core import units
 
 _RECENT_S = 10.0
-"""How far `Work.share_now` looks back."""
+"""How far `ResourceUsage.share_now` looks back."""
 _SOON_S = 5.0
 """Seconds of computing before any comparison with the machine's peak: that has to be measured once."""
 
 
-class Machine(Protocol):
+class MeteredDevice(Protocol):
     """Figures that the device of a model has about itself."""
 
     def peak_bytes(self) -> int:
@@ -47,7 +47,7 @@ class Counts:
     """Tokens that went through a layer, each counted once for each layer."""
     flop: float = 0.0
     """Floating point operations of layers, attention and vocabulary head, two for a multiply-add, padding included."""
-    machine: Machine | None = None
+    machine: MeteredDevice | None = None
     """Where the last model is that was made ready to be counted; None before the first."""
 
     def take(self, of_another: Mapping[str, float]) -> None:
@@ -71,7 +71,7 @@ COUNTS = Counts()
 
 
 @dataclass(frozen=True)
-class Work:
+class ResourceUsage:
     """Computing that a job had its machine do, and its time and energy."""
 
     seconds: float = 0.0
@@ -118,7 +118,7 @@ class Work:
 class Meter:
     """Computing of this process from now on, as the work of one job."""
 
-    def __init__(self, before: Work | None = None, *, elsewhere: bool = False) -> None:
+    def __init__(self, before: ResourceUsage | None = None, *, elsewhere: bool = False) -> None:
         """Begin.
 
         Args:
@@ -126,22 +126,22 @@ class Meter:
             elsewhere: whether other processes compute and only tell how much: of their machines nothing is known.
         """
         self._elsewhere = elsewhere
-        self._before, self._began = before or Work(), time.monotonic()
+        self._before, self._began = before or ResourceUsage(), time.monotonic()
         self._layer_tokens, self._flop = COUNTS.layer_tokens, COUNTS.flop
         self._recent: deque[tuple[float, float]] = deque()
         self._most_flop_s: float | None = None
         self._peak_bytes = self._before.peak_bytes
         self._joules: float | None = self._before.joules
-        self._joules_at: tuple[Machine, float | None] | None = None
+        self._joules_at: tuple[MeteredDevice, float | None] | None = None
         if self._machine is not None:
             self._machine.reset_peak()
             self._draw(self._machine)
 
     @property
-    def _machine(self) -> Machine | None:
+    def _machine(self) -> MeteredDevice | None:
         return None if self._elsewhere else COUNTS.machine
 
-    def read(self) -> Work:
+    def read(self) -> ResourceUsage:
         """Return the work until now; called now and then while it runs."""
         now, flop, machine, before = time.monotonic(), COUNTS.flop - self._flop, self._machine, self._before
         done = replace(
@@ -162,7 +162,7 @@ class Meter:
             most_flop_s=self._most_flop_s or before.most_flop_s,
         )
 
-    def _draw(self, machine: Machine) -> None:
+    def _draw(self, machine: MeteredDevice) -> None:
         """Add the energy since the last look."""
         told = machine.joules()
         if self._joules_at is not None and self._joules_at[0] is machine:
@@ -171,7 +171,7 @@ class Meter:
                 self._joules = (self._joules or 0.0) + told - last
         self._joules_at = machine, told
 
-    def _share_now(self, machine: Machine, now: float, flop: float) -> float | None:
+    def _share_now(self, machine: MeteredDevice, now: float, flop: float) -> float | None:
         if flop <= 0:
             return None
         recent = self._recent

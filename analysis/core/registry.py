@@ -150,4 +150,4 @@ def _importing_module() -> str:
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_name != "<module>":
         frame = frame.f_back
-    return str(frame.f_globals.get("__name__", ""))
+    return str(frame.f_globals.get("__name__", "another file"))

@@ -25,7 +25,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from analysis.core import disk, documents, mounts
+from analysis.core import disk, input_files, mounts
 from analysis.core.errors import CorruptResultError, StorageError
 
 FORMAT = 1
@@ -342,7 +342,7 @@ def read(folder: Path, *, precomputed: bool, arrays: bool = False) -> StoredResu
     file = folder / "result.json"
     try:
         content = file.read_bytes()
-        envelope = documents.parsed(content)
+        envelope = input_files.parsed(content)
         if set(envelope) - _PARTS or ("sha256" in envelope and not _is_whole(content)):
             raise CorruptResultError(f"{file} does not match its checksum: it was changed or damaged after it was stored.")
         if (envelope["kind"], envelope["fingerprint"]) != (folder.parent.name, folder.name):

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from analysis import hub
-from analysis.core import failures, given
-from analysis.core.documents import parsed
+from analysis.core import failures, input_files
 from analysis.core.errors import CorpusError
+from analysis.core.input_files import parsed
 from analysis.data import files, near_copies, starter
 from analysis.data.spec import MIN_DOCUMENT_TOKENS, STREAMED, CorpusSpec
 
@@ -196,7 +196,7 @@ def _hub_rows(path: str, config: str, split: str) -> Any:
 
 def _read(path: Path) -> bytes:
     try:
-        return given.read(path, _MOST_BYTES)
+        return input_files.read(path, _MOST_BYTES)
     except OSError as error:
         raise CorpusError(
             f"The text file {str(path)!r} cannot be read ({error.strerror}). Give an existing TXT or JSONL file, "

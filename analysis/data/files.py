@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.core import apart, documents, given
+from analysis.core import input_files, sandbox
 from analysis.core.errors import BenchmarkError
 from analysis.data.spec import QUESTION_FILES
 from analysis.data.tasks import LETTERS, Question, lettered
@@ -107,7 +107,7 @@ def read_table(path: Path) -> RawTable:
 
 def _content(path: Path) -> bytes:
     try:
-        return given.read(path, MOST_BYTES)
+        return input_files.read(path, MOST_BYTES)
     except OSError as error:
         raise BenchmarkError(
             f"The question file {str(path)!r} cannot be read ({error.strerror}). Give an existing file that ends "
@@ -147,7 +147,7 @@ def _parquet(name: str, content: bytes) -> RawTable:
 
 def _json_list(name: str, text: str) -> RawTable:
     try:
-        entries = documents.parsed(text)
+        entries = input_files.parsed(text)
     except ValueError as error:
         raise BenchmarkError(f"{name} is not valid JSON ({error}). Give one object per line, or a list of objects.") from error
     _check_rows(name, len(entries))
@@ -158,7 +158,7 @@ def _json_line(line: str) -> Fields:
     if len(line) > _MOST_LINE:
         return BadRowError(f"{len(line):,} characters long, at most {_MOST_LINE:,} are possible")
     try:
-        return _lowered(documents.parsed(line))
+        return _lowered(input_files.parsed(line))
     except ValueError as error:
         return BadRowError(f"not valid JSON ({error})")
 
@@ -315,10 +315,10 @@ def read_apart(path: Path) -> QuestionFile:
         BenchmarkError: as `read`, and when the file takes more than its bounds.
     """
     try:
-        found = apart.answer(
+        found = sandbox.answer(
             "analysis.data.files:read_plain", str(path.absolute()), memory_bytes=_APART_BYTES, seconds=_APART_S
         )
-    except apart.OverLimitError as error:
+    except sandbox.OverLimitError as error:
         raise BenchmarkError(f"Reading {title(str(path))} takes more than {error}. Give a smaller file.") from error
     return QuestionFile(
         [Question(**{**entry, "contexts": tuple(entry["contexts"])}) for entry in found["questions"]],
@@ -418,7 +418,7 @@ def _texts(values: Sequence[Any]) -> list[str]:
 def _parse_list(text: str) -> Any:
     """A list or labelled list that was written into one cell, as JSON, as Python, or as numpy prints it (no commas)."""
     try:
-        return documents.parsed(text)
+        return input_files.parsed(text)
     except ValueError:
         pass
     inside = text.strip()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import hub
-from analysis.core import apart, documents
+from analysis.core import input_files, sandbox
 from analysis.core.bounds import shown
 from analysis.core.errors import CorpusError
 from analysis.core.progress import OnProgress, ignore
@@ -206,8 +206,8 @@ class _FirstRows:
     def _ask(self, read: Callable[..., Any], file: Path, *more: int) -> Any:
         told = (read.__name__, str(file), *(str(int(value)) for value in more))
         try:
-            return apart.answer(f"{__name__}:told", *told, memory_bytes=_APART_BYTES, seconds=_APART_S)
-        except apart.OverLimitError as error:
+            return sandbox.answer(f"{__name__}:told", *told, memory_bytes=_APART_BYTES, seconds=_APART_S)
+        except sandbox.OverLimitError as error:
             raise CorpusError(f"Reading {file.name} takes more than {error}. Take fewer rows, or another file.") from error
 
 
@@ -320,10 +320,10 @@ def _json(file: Path) -> Iterator[dict[str, Any]]:
         first = stream.read(1)
         rest: Iterator[Any]
         if first == "[":
-            rest = iter(documents.parsed(first + stream.read(_MOST_BYTES)))
+            rest = iter(input_files.parsed(first + stream.read(_MOST_BYTES)))
         else:
             lines = itertools.chain([first + stream.readline(_MOST_LINE)], iter(lambda: stream.readline(_MOST_LINE), ""))
-            rest = (documents.parsed(line) for line in lines if line.strip())
+            rest = (input_files.parsed(line) for line in lines if line.strip())
         for row in rest:
             if not isinstance(row, dict):
                 raise ValueError("one row is not an object with columns")

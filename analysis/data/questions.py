@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from analysis import hub
-from analysis.core import documents, failures
+from analysis.core import failures, input_files
 from analysis.core.errors import BenchmarkError
 from analysis.data import files, starter
 from analysis.data.spec import BenchmarkSpec
@@ -125,7 +125,7 @@ def size(spec: BenchmarkSpec, read: ReadFile = files.read) -> int | None:
 
 def _rows_in(folder: Path, split: str) -> int:
     try:
-        return int(documents.parsed((folder / "dataset_info.json").read_bytes())["splits"][split]["num_examples"])
+        return int(input_files.parsed((folder / "dataset_info.json").read_bytes())["splits"][split]["num_examples"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BenchmarkError(
             f"The questions of the starter pack in {folder.parent.name} are damaged. Install the pack again with "

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from analysis import __version__
-from analysis.core import letters
+from analysis.core import escapes
 from analysis.core.blocks import PartSet, Removal
 from analysis.core.record import Spec
 from analysis.data import questions, starter
@@ -101,7 +101,7 @@ def of(
         "bias were not evaluated or changed. Limits of the base model apply to this one, too.",
         f"Made with layerscope {__version__}.{_versions(scored)}",
     ]
-    return letters.visible("\n\n".join(parts) + "\n")
+    return escapes.visible("\n\n".join(parts) + "\n")
 
 
 def _rounded(model: ModelSpec, facts: ModelFacts) -> str:

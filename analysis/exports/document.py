@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from plotly.graph_objs import Figure
 
-from analysis.core import letters, table
+from analysis.core import escapes, table
 
 _SPECIAL = re.compile(r"([\\`*_\]#<>|$~])")
 """A link needs its closing bracket: without it the opening one of "block [11, 16)" can stay as it is."""
@@ -38,7 +38,7 @@ def templates() -> Environment:
 
 
 def _shown(value: Any) -> Any:
-    return letters.visible(value) if type(value) is str else value  # text that is HTML already has another type
+    return escapes.visible(value) if type(value) is str else value  # text that is HTML already has another type
 
 
 @dataclass(frozen=True)
@@ -109,4 +109,4 @@ class Document:
         parts += ["## Requests and versions"] if records else []
         for name, content in records:
             parts += [f"### {text(name)}", fenced(content, "json")]
-        return letters.visible("\n\n".join(parts) + "\n")
+        return escapes.visible("\n\n".join(parts) + "\n")

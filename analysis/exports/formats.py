@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import __version__
-from analysis.core import letters
+from analysis.core import escapes
 from analysis.core.blocks import PartSet, Removal, written
 from analysis.core.errors import SpecError
 from analysis.data import starter
@@ -121,7 +121,7 @@ def llama_cpp(model: str, cut: Removal, kind: str = "Q8_0") -> str:
     check_whole(cut, "The llama.cpp command")
     stem = model.rstrip("/").rsplit("/", 1)[-1].removesuffix(".gguf") or "model"
     layers = ",".join(map(str, cut.layers))
-    return letters.command(["llama-quantize", "--prune-layers", layers, f"{stem}-f16.gguf", f"{stem}-pruned-{kind}.gguf", kind])
+    return escapes.command(["llama-quantize", "--prune-layers", layers, f"{stem}-f16.gguf", f"{stem}-pruned-{kind}.gguf", kind])
 
 
 def to_gguf(folder: str, kind: str = "Q8_0") -> str:
@@ -133,7 +133,7 @@ def to_gguf(folder: str, kind: str = "Q8_0") -> str:
     """
     stem = Path(folder).name
     convert = ["python", "convert_hf_to_gguf.py", folder, "--outtype", "f16", "--outfile", f"{stem}-f16.gguf"]
-    return "\n".join(map(letters.command, [convert, ["llama-quantize", f"{stem}-f16.gguf", f"{stem}-{kind}.gguf", kind]]))
+    return "\n".join(map(escapes.command, [convert, ["llama-quantize", f"{stem}-f16.gguf", f"{stem}-{kind}.gguf", kind]]))
 
 
 def quantized(file: str, kind: str = "Q8_0") -> str:
@@ -144,7 +144,7 @@ def quantized(file: str, kind: str = "Q8_0") -> str:
         kind: llama.cpp's name of the quantization.
     """
     stem = file.removesuffix(".gguf").rsplit("-", 1)[0]
-    return letters.command(["llama-quantize", file, f"{stem}-{kind}.gguf", kind])
+    return escapes.command(["llama-quantize", file, f"{stem}-{kind}.gguf", kind])
 
 
 def recipe(model: ModelSpec, cut: Removal, n_layers: int, heal: HealResult | None, commands: Sequence[str]) -> str:

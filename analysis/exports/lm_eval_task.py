@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.core import letters
+from analysis.core import escapes
 from analysis.core.errors import BenchmarkError
 from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
@@ -85,4 +85,4 @@ def command(spec: BenchmarkSpec, folder: str, model: str, dtype: str) -> str:
         dtype: float32, bfloat16 or float16.
     """
     words = ["lm_eval", "--model", "hf", "--model_args", f"pretrained={model},dtype={dtype}", "--tasks", name(spec)]
-    return letters.command([*words, "--include_path", folder, "--batch_size", "1"])
+    return escapes.command([*words, "--include_path", folder, "--batch_size", "1"])

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import __version__
-from analysis.core import index_sync, letters
+from analysis.core import escapes, index_sync
 from analysis.core.blocks import Removal, written
 from analysis.core.errors import BenchmarkError, SpecError
 from analysis.core.record import Spec
@@ -368,7 +368,7 @@ def _own(
     words += ["--healed-by", recipe] if recipe else []
     words += ["--revision", model.revision] if model.revision else []
     words += ["--quantization", model.quantization] if model.quantization != "none" else []
-    return letters.command([*words, "--out", "sheet.html"])
+    return escapes.command([*words, "--out", "sheet.html"])
 
 
 def section(sheet: Sheet) -> Section:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from huggingface_hub import constants
 
-from analysis.core import disk, documents, store
+from analysis.core import disk, input_files, store
 from analysis.hub.repository import DATA_SET, MODEL, File, Repository, check_revision, is_commit, is_path
 
 PART = ".incomplete"
@@ -112,7 +112,7 @@ def recall(kind: str, id: str, revision: str | None) -> Repository | None:
     if commit is None:
         return None
     try:
-        said = documents.parsed_object((folder_of(kind, id) / "trees" / f"{commit}.json").read_bytes())["files"]
+        said = input_files.parsed_object((folder_of(kind, id) / "trees" / f"{commit}.json").read_bytes())["files"]
         files = tuple(
             File(path, int(one["size"]), str(one.get("lfs_sha256") or one["blob_id"])) for path, one in sorted(said.items())
         )

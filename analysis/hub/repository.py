@@ -9,7 +9,7 @@ from urllib.parse import quote
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from analysis.core import given
+from analysis.core import input_files
 from analysis.core.bounds import shown
 from analysis.hub import client
 from analysis.hub.refusal import Refused
@@ -139,7 +139,7 @@ def is_path(path: str) -> bool:
         path.encode()
     except UnicodeEncodeError:  # half a surrogate pair
         return False
-    return all(map(given.is_file_name, path.split("/")))
+    return all(map(input_files.is_file_name, path.split("/")))
 
 
 def _no_hub(subject: str) -> Refused:

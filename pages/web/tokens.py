@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from analysis.core import documents, serving, store
+from analysis.core import input_files, serving, store
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def _kept(path: Path) -> Tokens | None:
     """Return the content of the file; None without one, and for one of another version."""
     names = {field.name for field in fields(Tokens)}
     try:
-        content = documents.parsed_object(path.read_bytes())
+        content = input_files.parsed_object(path.read_bytes())
     except (FileNotFoundError, ValueError):
         return None
     if set(content) != names:

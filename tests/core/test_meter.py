@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from analysis.core import meter
-from analysis.core.meter import Counts, Meter, Work
+from analysis.core.meter import Counts, Meter, ResourceUsage
 
 
 class Machine:
@@ -73,13 +73,13 @@ def test_a_machine_above_its_measured_peak_is_measured_again(now, counts):
 
 
 def test_earlier_attempts_are_added(now, counts):
-    before = Work(seconds=10, layer_tokens=5, flop=1000.0, peak_bytes=80, joules=4.0, most_flop_s=100.0)
+    before = ResourceUsage(seconds=10, layer_tokens=5, flop=1000.0, peak_bytes=80, joules=4.0, most_flop_s=100.0)
     told = Meter(before)
     counts.machine.drawn = 6.0
     work = passed(now, counts, 2, 50.0, told)
     assert (work.seconds, work.layer_tokens, work.flop, work.peak_bytes) == (12, 7, 1100, 80)
     assert work.joules == 10
-    assert Work.from_json(work.to_json()) == work
+    assert ResourceUsage.from_json(work.to_json()) == work
 
 
 def test_values_that_the_machine_lacks_are_not_made_up(now, counts):
@@ -105,6 +105,8 @@ def test_computing_of_other_processes_counts_and_no_machine_is_named(now, counts
 
 
 def test_in_words():
-    work = Work(seconds=100.0, layer_tokens=1_230_000, flop=4.2e12, peak_bytes=1_100_000_000, joules=530.0, most_flop_s=1e11)
+    work = ResourceUsage(
+        seconds=100.0, layer_tokens=1_230_000, flop=4.2e12, peak_bytes=1_100_000_000, joules=530.0, most_flop_s=1e11
+    )
     told = "4.2 TFLOP, 1.2 M layer tokens, 42% of this machine's peak, peak memory 1.1 GB, 530 J"
     assert work.in_words() == told

@@ -13,7 +13,7 @@ from importlib.metadata import version
 import pytest
 
 from analysis import jobs
-from analysis.core import extensions, program
+from analysis.core import extensions
 from analysis.core.blocks import Block
 from analysis.core.errors import JobError, LayerscopeError
 from analysis.experiments.batch.grid_spec import GridSpec
@@ -24,7 +24,7 @@ from analysis.jobs import preflight
 from analysis.jobs.backends import ray, ray_dashboard
 from analysis.jobs.queue import backend, processes
 from analysis.jobs.queue.reporter import Reporter
-from analysis.jobs.runner import remote
+from analysis.jobs.runner import remote, versions
 from analysis.models.source.model_spec import InspectSpec, ModelSpec
 from tests.jobs.test_backends import cache as cache
 from tests.jobs.test_backends import count as count  # the kind of job that counts to ten
@@ -118,7 +118,7 @@ def seen(job):
 def test_cluster_gets_command_cache_and_resources(cluster, count):
     job, told = handed(cluster, count)
     assert told["entrypoint"].startswith(f"cd {remote.ROOT} && exec ")
-    assert told["entrypoint"].endswith(f" -m analysis.jobs.runner.remote {job.id} 1 {program.version()} 1 {ray.WORKERS}")
+    assert told["entrypoint"].endswith(f" -m analysis.jobs.runner.remote {job.id} 1 {versions.program()} 1 {ray.WORKERS}")
     assert (told["entrypoint_num_gpus"], told["entrypoint_num_cpus"], told["entrypoint_memory"]) == (1, 4, 0)
     assert told["runtime_env"]["env_vars"]["LAYERSCOPE_CACHE"] == os.environ["LAYERSCOPE_CACHE"]
     assert told["metadata"] == {"layerscope_job": job.id, "kind": "count"}
@@ -492,9 +492,9 @@ def test_different_version_is_refused_with_both_named(cluster, count):
     assert remote.main([job.id, "1", "0.0.1"]) == 0
     failed = seen(job)
     assert failed.state == "failed"
-    assert f"has Layerscope {program.version()}, but this request came from 0.0.1. Install the same version" in failed.error
+    assert f"has Layerscope {versions.program()}, but this request came from 0.0.1. Install the same version" in failed.error
 
 
 def test_machine_without_the_cache_folder_says_so(cluster, count, capsys):
-    assert remote.main(["0123456789", "1", program.version()]) == remote.NOT_SHARED
+    assert remote.main(["0123456789", "1", versions.program()]) == remote.NOT_SHARED
     assert "Put the cache folder on storage that all machines share, at the same path." in capsys.readouterr().err

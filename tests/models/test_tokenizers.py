@@ -9,7 +9,7 @@ from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers import models as kinds
 from transformers import PreTrainedTokenizerFast
 
-from analysis.core import apart
+from analysis.core import sandbox
 from analysis.core.errors import UnsupportedModelError
 from analysis.models.loading import tokenizer as tokenizers
 from analysis.models.loading import tokenizer_trial
@@ -100,7 +100,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_accepted_tokenizer_is_tried_again_only_after_file_changes(folder, monkeypatch):
     asked: list[str] = []
-    monkeypatch.setattr(apart, "answer", lambda function, *arguments, **_: asked.append(arguments[0]))
+    monkeypatch.setattr(sandbox, "answer", lambda function, *arguments, **_: asked.append(arguments[0]))
     source = Source(folder, None, "m", "files:1")
     tokenizers.check(source)
     tokenizers.check(source)
@@ -117,7 +117,7 @@ def test_accepted_tokenizer_is_tried_again_only_after_file_changes(folder, monke
 def test_the_starter_tokenizer_is_not_tried(monkeypatch, starter_folder):
     from analysis.data import starter
 
-    monkeypatch.setattr(apart, "answer", lambda *_, **__: pytest.fail("it was tried"))
+    monkeypatch.setattr(sandbox, "answer", lambda *_, **__: pytest.fail("it was tried"))
     tokenizers.check(Source(starter_folder, None, starter.NAME, starter.model_identity()))
 
 

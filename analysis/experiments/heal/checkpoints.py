@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from analysis.core import documents, store
+from analysis.core import input_files, store
 
 KEPT = 2
 """Checkpoints kept: the newest, and the one before in case the newest turns out damaged."""
@@ -78,7 +78,7 @@ def of_step(fingerprint: str, step: int) -> TrainingState | None:
 
 def _read(path: Path) -> TrainingState | None:
     try:
-        head = documents.parsed((path / "checkpoint.json").read_bytes())
+        head = input_files.parsed((path / "checkpoint.json").read_bytes())
         content = (path / "state.safetensors").read_bytes()
         if head["format"] != _FORMAT or head["sha256"] != hashlib.sha256(content).hexdigest():
             return None

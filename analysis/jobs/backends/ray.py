@@ -15,7 +15,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
-from analysis.core import documents, units
+from analysis.core import input_files, units
 from analysis.core.errors import JobError, LayerscopeError, SpecError, one_line
 from analysis.core.experiment import TITLES
 from analysis.core.failures import redact
@@ -216,7 +216,7 @@ def _info(job: Job, within_s: float | None = None) -> dict[str, Any] | None:
         return None
     with contextlib.suppress(ValueError):
         if code == 200:
-            return documents.parsed_object(text)
+            return input_files.parsed_object(text)
     raise ray_dashboard.OutOfReach(f"The Ray cluster does not report the state of job {job.id}: {_last_line(text)}.")
 
 
@@ -230,7 +230,7 @@ def _keep_log(job: Job) -> None:
     with contextlib.suppress(JobError, ValueError, OSError):
         code, text = ray_dashboard.ask("GET", f"/api/jobs/{_name(job)}/logs")
         if code == 200:
-            said = str(documents.parsed_object(text).get("logs", ""))[-_LOG_CHARS:]
+            said = str(input_files.parsed_object(text).get("logs", ""))[-_LOG_CHARS:]
             with (job.folder / "log.txt").open("ab") as log:
                 log.write(redact(ray_dashboard.blotted(said)).encode())
 

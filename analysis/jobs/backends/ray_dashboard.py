@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from analysis.core import documents
+from analysis.core import input_files
 from analysis.core.errors import JobError
 
 ADDRESS = "RAY_API_SERVER_ADDRESS"
@@ -231,13 +231,13 @@ def _looked(address: str, token: str) -> Cluster:
             f"ray=={version['ray_version']} here, or Ray {ours} there."
         )
     code, text = _answered(address, token, "GET", "/api/cluster_status", within_s=PATIENT_S)
-    machines = _machines(documents.parsed_object(text.encode())) if code == 200 else ()
+    machines = _machines(input_files.parsed_object(text.encode())) if code == 200 else ()
     return Cluster(address, version["ray_version"], str(version.get("session_name", "")), is_open, machines)
 
 
 def _version(address: str, code: int, text: str) -> dict[str, Any]:
     with contextlib.suppress(ValueError):
-        said = documents.parsed_object(text.encode())
+        said = input_files.parsed_object(text.encode())
         if code == 200 and isinstance(said.get("ray_version"), str):
             return {**said, "ray_version": said["ray_version"][:40]}
     raise JobError(_STRANGER.format(address=address, said=f"status {code}"))

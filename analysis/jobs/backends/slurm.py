@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from analysis.core import documents, store
+from analysis.core import input_files, store
 from analysis.core.errors import JobError, SpecError
 from analysis.jobs.queue.backend import Backend, Seen, register
 from analysis.jobs.queue.job import INTERRUPTED, RUNNING, Job
@@ -130,7 +130,7 @@ def _handed(job: Job) -> Path:
 
 def _number(job: Job) -> tuple[str | None, float]:
     try:
-        said = documents.parsed_object(_handed(job).read_bytes())
+        said = input_files.parsed_object(_handed(job).read_bytes())
         return str(said["id"]), float(said["at"])
     except (OSError, ValueError, KeyError, TypeError):
         return None, 0.0

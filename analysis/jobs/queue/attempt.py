@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from analysis.core import documents, store
+from analysis.core import input_files, store
 from analysis.core.errors import BusyError, LayerscopeError, StorageError
 from analysis.core.failures import redact
-from analysis.core.meter import Meter, Work
+from analysis.core.meter import Meter, ResourceUsage
 from analysis.core.progress import OnProgress, Progress
 from analysis.jobs.queue import processes, settings, table
 from analysis.jobs.queue.job import INTERRUPTED, Job
@@ -139,11 +139,11 @@ def report(job: Job, progress: Progress) -> None:
         Run(job).write(progress)
 
 
-def _work(work: Work) -> dict[str, Any]:
+def _work(work: ResourceUsage) -> dict[str, Any]:
     return {"work": table.to_json(work.to_json())}
 
 
-def count(job: Job, work: Work | None) -> None:
+def count(job: Job, work: ResourceUsage | None) -> None:
     """Write down the work of an attempt that runs elsewhere, if that is news."""
     if work is not None and work != job.work:
         table.update(job, **_work(work))
@@ -249,7 +249,7 @@ def read_events(folder: Path, offset: int = 0) -> tuple[list[dict[str, Any]], in
     found = []
     for line in complete.split(b"\n"):
         with contextlib.suppress(ValueError):
-            event = documents.parsed(line)
+            event = input_files.parsed(line)
             if isinstance(event, dict):
                 found.append(event)
     return found, offset + len(complete)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
 from analysis.core.errors import JobError
-from analysis.core.meter import Work
+from analysis.core.meter import ResourceUsage
 from analysis.core.progress import Progress
 from analysis.core.record import Spec
 from analysis.core.registry import Registry, modules_in
@@ -43,7 +43,7 @@ class Seen:
     """Why it failed or was interrupted, and the fix, in one sentence."""
     result_key: str | None = None
     """Fingerprint of the resolved spec, under which its result, a partial one too, is stored; None until known."""
-    work: Work | None = None
+    work: ResourceUsage | None = None
     """Work of the machines in this and earlier attempts; None where that is not counted."""
 
 

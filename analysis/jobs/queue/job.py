@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.core import store
-from analysis.core.meter import Work
+from analysis.core.meter import ResourceUsage
 from analysis.core.record import Spec
 from analysis.jobs.queue.processes import Process
 
@@ -112,7 +112,7 @@ class Job:
     """Seconds after which an attempt is stopped; None for never."""
     shards: int = 1
     """How many processes share it (`sharing`)."""
-    work: Work | None = None
+    work: ResourceUsage | None = None
     """Work of its machine in all its attempts, as far as is written down; None where nobody counts."""
 
     @property

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
-from analysis.core import documents, host, store
+from analysis.core import host, input_files, store
 
 SILENCE_S = 15.0
 """A process on another host that has not been heard from for this long counts as gone."""
@@ -172,7 +172,7 @@ def announced() -> tuple[Process | None, float | None]:
     """
     try:
         heard_at, now = _record().stat().st_mtime, time.time()
-        process = Process(**documents.parsed(_record().read_bytes()))
+        process = Process(**input_files.parsed(_record().read_bytes()))
         if heard_at > now + SILENCE_S:
             with contextlib.suppress(OSError):
                 os.utime(_record(), (now, now))

@@ -7,7 +7,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from analysis.core import documents, store
+from analysis.core import input_files, store
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Settings:
 def load() -> Settings:
     """The settings as they are now; where there are none, or none that can be read, those of the beginning."""
     try:
-        stored = documents.parsed(_file().read_bytes())
+        stored = input_files.parsed(_file().read_bytes())
         known = {field.name: stored[field.name] for field in fields(Settings) if isinstance(stored.get(field.name), bool)}
         return Settings(**known)
     except (OSError, ValueError, TypeError, AttributeError):

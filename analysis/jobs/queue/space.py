@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.core import disk, documents, index, store
+from analysis.core import disk, index, input_files, store
 from analysis.core.errors import LayerscopeError
 from analysis.core.experiment import RESULTS, SPECS
 from analysis.core.record import Spec
@@ -73,7 +73,7 @@ def needed_by(db: sqlite3.Connection, row: sqlite3.Row) -> str | None:
 
 def _specs(kind: str, text: str) -> tuple[Spec, ...]:
     try:
-        return (SPECS[kind].from_json(documents.parsed(text)),)
+        return (SPECS[kind].from_json(input_files.parsed(text)),)
     except (ValueError, KeyError, TypeError, AttributeError, LayerscopeError):
         return ()
 

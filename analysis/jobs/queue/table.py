@@ -17,11 +17,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from analysis.core import documents, store
+from analysis.core import input_files, store
 from analysis.core.errors import BusyError, JobError, LayerscopeError, StorageError
 from analysis.core.experiment import SPECS
 from analysis.core.failures import redact
-from analysis.core.meter import Work
+from analysis.core.meter import ResourceUsage
 from analysis.core.record import Spec
 from analysis.jobs.queue import processes
 from analysis.jobs.queue.job import (
@@ -259,8 +259,10 @@ def read(row: sqlite3.Row) -> Job:
     try:
         columns = dict(row)
         columns["spec"] = _request(SPECS[columns["kind"]], columns["spec"])  # type: ignore[arg-type]  # takes __hash__ for that of instances
-        columns["values"] = documents.parsed(columns["values"])
-        columns["work"] = None if columns["work"] is None else Work.from_json(documents.parsed_object(columns["work"]))
+        columns["values"] = input_files.parsed(columns["values"])
+        columns["work"] = (
+            None if columns["work"] is None else ResourceUsage.from_json(input_files.parsed_object(columns["work"]))
+        )
         columns["cancel_requested"] = columns["cancel_requested_at"] is not None
         del columns["number"], columns["fingerprint"]
         return Job(**columns)
@@ -273,7 +275,7 @@ def read(row: sqlite3.Row) -> Job:
 @functools.lru_cache(maxsize=1024)
 def _request(kind: type[Spec], text: str) -> Spec:
     """Return the request of a row, made once: it never changes, and every visitor's page reads all rows every second."""
-    return kind.from_json(documents.parsed(text))
+    return kind.from_json(input_files.parsed(text))
 
 
 def row_of(db: sqlite3.Connection, job_id: str) -> sqlite3.Row:

@@ -9,7 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
-from analysis.core import documents, extensions, failures
+from analysis.core import extensions, failures, input_files
 from analysis.core.experiment import EXPERIMENTS, SPECS
 from analysis.core.options import imported
 from analysis.core.progress import Cancelled, PeerLost, ignore
@@ -36,7 +36,7 @@ def take_part(path: Path, rank: int, size: int, meeting: str = "") -> str | None
     if group.ended():
         return None
     try:
-        asked = documents.parsed_object(group.request_file.read_bytes())
+        asked = input_files.parsed_object(group.request_file.read_bytes())
         check(asked)
         extensions.load()
         run, load = imported(EXPERIMENTS[asked["kind"]].together), imported(LOADER)()

@@ -14,15 +14,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.core import documents, extensions, failures, program, store
+from analysis.core import extensions, failures, input_files, store
 from analysis.core.errors import JobError
 from analysis.core.experiment import SPECS
-from analysis.core.meter import Meter, Work
+from analysis.core.meter import Meter, ResourceUsage
 from analysis.core.options import imported
 from analysis.core.progress import Cancelled
 from analysis.core.record import Spec
 from analysis.jobs.queue.job import CANCELLED, DONE, FAILED, INTERRUPTED, RUNNING, Job, folder
-from analysis.jobs.runner import answer
+from analysis.jobs.runner import answer, versions
 from analysis.jobs.runner.report import LOST, Report
 
 LOADER = "analysis.models.loading.load:WarmModels"
@@ -52,7 +52,7 @@ def command(job: Job, workers: str = answer.LOCAL) -> list[str]:
         job: the job of the attempt.
         workers: the pool that shares it where several processes do, as of `answer.shared`.
     """
-    made = job.id, str(job.attempts), program.version(), str(job.shards), workers
+    made = job.id, str(job.attempts), versions.program(), str(job.shards), workers
     return [sys.executable, "-m", "analysis.jobs.runner.remote", *made]
 
 
@@ -61,14 +61,14 @@ def surroundings() -> dict[str, str]:
     return {**{name: os.environ[name] for name in _PASSED if name in os.environ}, "LAYERSCOPE_CACHE": str(store.cache_dir())}
 
 
-def _work_before(job_id: str, attempt: int) -> Work | None:
+def _work_before(job_id: str, attempt: int) -> ResourceUsage | None:
     """Return the work of earlier attempts that were made in this way: each has reported that of those before it, too."""
     told = (report(job_id, earlier).told() for earlier in range(attempt - 1, 0, -1))
     return next((one.seen.work for one in told if one is not None and one.seen.work is not None), None)
 
 
 def _spec(job_id: str) -> Spec:
-    said = documents.parsed_object((folder(job_id) / "spec.json").read_bytes())
+    said = input_files.parsed_object((folder(job_id) / "spec.json").read_bytes())
     return SPECS[said["kind"]].from_json(said["spec"])
 
 
@@ -85,9 +85,9 @@ def make(job_id: str, attempt: int, version: str = "", shards: int = 1, workers:
     own.say(RUNNING)
     threading.Thread(target=own.beat, name="beat", daemon=True).start()
     try:
-        if version not in ("", program.version()):
+        if version not in ("", versions.program()):
             raise JobError(
-                f"The machine for the job has Layerscope {program.version()}, but this request came from {version[:40]}. "
+                f"The machine for the job has Layerscope {versions.program()}, but this request came from {version[:40]}. "
                 "Install the same version on both, then resume the job."
             )
         if own.is_asked_to_stop:

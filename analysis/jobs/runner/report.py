@@ -13,8 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from analysis.core import documents, failures, store
-from analysis.core.meter import Meter, Work
+from analysis.core import failures, input_files, store
+from analysis.core.meter import Meter, ResourceUsage
 from analysis.core.progress import Progress
 from analysis.jobs.queue.backend import Seen
 from analysis.jobs.queue.job import INTERRUPTED, RUNNING
@@ -108,9 +108,9 @@ class Report:
     def told(self) -> Told | None:
         """Return the report so far; None while there is none."""
         try:
-            heard_at, said = self.file.stat().st_mtime, documents.parsed_object(self.file.read_bytes())
+            heard_at, said = self.file.stat().st_mtime, input_files.parsed_object(self.file.read_bytes())
             progress = Progress(**said["progress"]) if said["progress"] else None
-            work = Work.from_json(said["work"]) if said.get("work") else None
+            work = ResourceUsage.from_json(said["work"]) if said.get("work") else None
             seen = Seen(str(said["state"]), progress, said["error"], said["result_key"], work)
             return Told(seen, Process(**said["process"]), max(0.0, time.time() - heard_at))
         except (OSError, ValueError, KeyError, TypeError):

@@ -1,6 +1,8 @@
 """Versions and cache folder that the processes which share a request must have in common. Each checks them before it works."""
 
 import contextlib
+import functools
+import hashlib
 import importlib.metadata
 import platform
 import secrets
@@ -8,17 +10,29 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from analysis.core import program, store
+from analysis import __version__
+from analysis.core import store
 from analysis.core.errors import JobError
 
 _LIBRARIES = ("torch", "transformers")
 """Libraries that have to be the same wherever a request is shared, as this program has to: figures may change with them."""
 
+_CODE = Path(__file__).resolve().parents[2]
+
+
+@functools.cache
+def program() -> str:
+    """Its version with eight digits of its code, "0.3.0+5d41402a": a version alone stays while the program is worked on."""
+    digest = hashlib.sha256()
+    for file in sorted(_CODE.rglob("*.py")):
+        digest.update(file.relative_to(_CODE).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
+    return f"{__version__}+{digest.hexdigest()[:8]}"
+
 
 def versions() -> dict[str, str]:
     """Return versions that have to be the same in every process of a pool, Python's included; loads none of them."""
     python = ".".join(platform.python_version_tuple()[:2])
-    return {"layerscope": program.version(), "python": python, **{name: _version(name) for name in _LIBRARIES}}
+    return {"layerscope": program(), "python": python, **{name: _version(name) for name in _LIBRARIES}}
 
 
 def _version(name: str) -> str:

@@ -28,7 +28,7 @@ from typing import Any
 
 from filelock import Timeout
 
-from analysis.core import extensions, letters, store
+from analysis.core import escapes, extensions, store
 from analysis.core.errors import LayerscopeError, SpecError, StorageError
 from analysis.core.experiment import RUNNERS
 from analysis.core.failures import in_a_sentence, redact
@@ -356,7 +356,7 @@ def give_way() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, then serve."""
-    letters.guard_logs()
+    escapes.guard_logs()
     parser = argparse.ArgumentParser(
         prog="python -m analysis.jobs.runner.worker", description="Run queued jobs, one after another."
     )

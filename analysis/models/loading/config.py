@@ -12,7 +12,7 @@ from typing import Any
 from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MULTIMODAL_LM_MAPPING
 from transformers.utils.quantization_config import FineGrainedFP8Config, Mxfp4Config
 
-from analysis.core import documents, failures, given
+from analysis.core import failures, input_files
 from analysis.core.errors import LayerscopeError, ModelNotFoundError, SpecError, UnsupportedModelError
 from analysis.core.progress import Cancelled
 from analysis.models.architecture import families
@@ -64,7 +64,7 @@ def read_config(source: Source) -> Any:
 
 def _raw_config(source: Source) -> dict[str, Any]:
     try:
-        return documents.parsed_object(given.read(source.folder / "config.json", _MOST_BYTES).decode())
+        return input_files.parsed_object(input_files.read(source.folder / "config.json", _MOST_BYTES).decode())
     except (OSError, ValueError) as error:
         raise ModelNotFoundError(f"The config.json of {source.name} cannot be read: {error}. Get its files again.") from error
 

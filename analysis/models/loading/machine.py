@@ -13,7 +13,7 @@ import psutil
 import torch
 
 from analysis import __version__
-from analysis.core import documents, host, store
+from analysis.core import host, input_files, store
 from analysis.core.errors import SpecError, StorageError
 from analysis.models.source.model_spec import Setting
 
@@ -237,7 +237,7 @@ def _keep(key: str, value: float) -> float:
 def _kept(file: Path) -> dict[str, Any]:
     """Return the content of a file that we keep for ourselves; nothing where it is not as we write it."""
     try:
-        return documents.parsed_object(file.read_bytes())
+        return input_files.parsed_object(file.read_bytes())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
@@ -261,7 +261,7 @@ POWERCAP = Path("/sys/class/powercap")
 
 
 class Device:
-    """The device that a model is on (`core.meter.Machine`)."""
+    """The device that a model is on (`core.meter.MeteredDevice`)."""
 
     def __init__(self, name: str, dtype: str) -> None:
         """Name it.

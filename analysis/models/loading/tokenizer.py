@@ -6,7 +6,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from analysis.core import apart, given, store
+from analysis.core import input_files, sandbox, store
 from analysis.core.errors import StorageError, UnsupportedModelError
 from analysis.data import starter
 from analysis.models.loading import pretrained, tokenizer_trial
@@ -37,7 +37,7 @@ def check(source: Source) -> None:
         kept = store.cache_dir() / _FOLDER / key
         if key in _passed or kept.is_file():
             return
-        apart.answer(
+        sandbox.answer(
             f"{tokenizer_trial.__name__}:{tokenizer_trial.try_out.__name__}",
             str(source.folder.absolute()),
             source.gguf_file or "",
@@ -46,7 +46,7 @@ def check(source: Source) -> None:
         )
     except UnsupportedModelError as error:
         raise _refusal(source, str(error)) from error
-    except apart.OverLimitError as error:
+    except sandbox.OverLimitError as error:
         raise _refusal(source, f"loading it and encoding a few texts takes more than {error}") from error
     except OSError as error:
         raise _refusal(source, f"{Path(error.filename or '').name}: {error.strerror or error}") from error
@@ -66,13 +66,13 @@ def _key(folder: Path, gguf_file: str | None) -> str:
         digest.update(f"{package} {metadata.version(package)}\n".encode())
     digest.update(tokenizer_trial.VERSION.encode())
     if gguf_file is not None:
-        status, path = given.regular(folder / gguf_file), folder.absolute() / gguf_file
+        status, path = input_files.regular(folder / gguf_file), folder.absolute() / gguf_file
         digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()[:32]
     for file in sorted(folder.iterdir()):
         if file.suffix not in _SUFFIXES or file.is_dir():
             continue
-        given.regular(file)
+        input_files.regular(file)
         with file.open("rb") as opened:
             content = hashlib.file_digest(opened, "sha256")
         digest.update(f"{file.name} {content.hexdigest()}\n".encode(errors="surrogateescape"))

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.core import apart, failures
+from analysis.core import failures, sandbox
 from analysis.core.errors import UnsupportedModelError
 from analysis.models.source import model_files
 
@@ -65,7 +65,7 @@ def try_out(folder: str, gguf_file: str) -> int:
         sys.modules["torch"] = None  # type: ignore[assignment]
     from transformers import AutoTokenizer
 
-    apart.bound_further(_MORE_BYTES)
+    sandbox.bound_further(_MORE_BYTES)
     try:
         with model_files.reading(Path(folder), gguf_file or None) as (place, options):
             tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **options)

@@ -18,7 +18,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from analysis.core import apart, disk, given, store, units
+from analysis.core import disk, input_files, sandbox, store, units
 from analysis.core.errors import ModelNotFoundError, StorageError, UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.models.source import model_files
@@ -66,7 +66,7 @@ def convert(source: Path, target: Path, on_progress: OnProgress = ignore) -> lis
         )
     try:
         model_files.check(source)
-        sizes = [given.regular(file).st_size for file in files]
+        sizes = [input_files.regular(file).st_size for file in files]
     except OSError as error:
         raise UnsupportedModelError(
             f"{Path(error.filename or source).name} of {source.name} cannot be read: {error.strerror or error}. Get it again."
@@ -107,14 +107,14 @@ def _write_apart(file: Path, target: Path) -> list[str]:
     """Convert one file in a process of its own, whose memory and time are bounded by the size of the file."""
     size = file.stat().st_size
     try:
-        names: list[str] = apart.answer(
+        names: list[str] = sandbox.answer(
             f"{__name__}:write",
             str(file.absolute()),
             str(target.absolute()),
             memory_bytes=psutil.Process().memory_info().vms + _EXTRA_BYTES + 3 * size,
             seconds=_LEAST_S + size / _SLOWEST_BYTES_PER_S,
         )
-    except apart.OverLimitError as error:
+    except sandbox.OverLimitError as error:
         raise UnsupportedModelError(
             f"Converting {file.name} takes more than {error}. Its size ({units.size(size)}) does not explain that. "
             f"Get the model's safetensors, or its files again."

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from analysis.core import documents, given
+from analysis.core import input_files
 from analysis.core.errors import UnsupportedModelError
 from analysis.models.source import gguf, model_files
 
@@ -195,12 +195,12 @@ def _of_gguf(file: Path) -> dict[str, TensorPlace]:
 def _header(file: Path) -> dict[str, TensorPlace]:
     """Where the tensors of a file are, each held against the file's length and its own shape."""
     try:
-        size = given.regular(file).st_size
+        size = input_files.regular(file).st_size
         with file.open("rb") as opened:
             (length,) = struct.unpack("<Q", opened.read(8))
             if not 0 < length <= min(size - 8, _MOST_HEADER_BYTES):
                 raise ValueError("its header is longer than the file")
-            header = documents.parsed_object(opened.read(length).decode())
+            header = input_files.parsed_object(opened.read(length).decode())
         header.pop("__metadata__", None)
         places = {}
         for name, entry in header.items():

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from analysis.core import documents, failures, given, host, store, units
+from analysis.core import failures, host, input_files, store, units
 from analysis.core.blocks import Block, LayerSet, PartSet, Removal
 from analysis.core.errors import LayerscopeError, NotEnoughMemoryError, RecipeError, UnsupportedModelError
 from analysis.models.architecture import operations
@@ -92,7 +92,7 @@ def _healed(record: Path) -> dict | None:
     None without such a note.
     """
     try:
-        heal = documents.parsed(given.read(record, _MOST_RECORD_BYTES).decode())["heal"]
+        heal = input_files.parsed(input_files.read(record, _MOST_RECORD_BYTES).decode())["heal"]
         return {} if heal.get("control") else _cut(heal["block"]).to_json()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, LayerscopeError):
         return None
@@ -173,7 +173,7 @@ def _check_sizes(adapter: Path) -> None:
     """
     for file in sorted(adapter.glob("*.safetensors")):
         try:
-            n_bytes = given.regular(file).st_size
+            n_bytes = input_files.regular(file).st_size
         except OSError as error:
             raise RecipeError(
                 f"The {file.name} of {adapter} cannot be read: {error.strerror}. Give an adapter that a healing run saved."

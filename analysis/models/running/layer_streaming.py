@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from analysis.core import disk, documents, store
+from analysis.core import disk, input_files, store
 from analysis.core.blocks import ATTENTION, FEED_FORWARD, Part, PartSet, Removal
 from analysis.core.bounds import MOST_LAYERS
 from analysis.models.architecture import residual, sublayers
@@ -124,7 +124,7 @@ class Scratch:
         streams: dict[StreamKey, Tensor] = {}
         by_name: dict[str, Tensor] = {}
         try:
-            notes = documents.parsed_object((self._folder / _NOTES).read_text(encoding="utf-8"))
+            notes = input_files.parsed_object((self._folder / _NOTES).read_text(encoding="utf-8"))
             depth = int(notes["depth"])
             for number, label, name, shape, dtype in notes["streams"]:
                 if name not in by_name:

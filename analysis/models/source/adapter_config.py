@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from analysis.core import documents, given
+from analysis.core import input_files
 from analysis.core.bounds import shown
 from analysis.core.errors import RecipeError
 
@@ -51,7 +51,7 @@ def read(folder: Path) -> dict[str, Any]:
         RecipeError: it cannot be read, or has a field that is refused.
     """
     try:
-        config = documents.parsed_object(given.read(folder / FILE, _MOST_BYTES).decode("utf-8"))
+        config = input_files.parsed_object(input_files.read(folder / FILE, _MOST_BYTES).decode("utf-8"))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise RecipeError(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from analysis.core import disk, documents, store
+from analysis.core import disk, input_files, store
 from analysis.data.starter import NAME, is_installed
 
 _FOLDER = "models"
@@ -36,7 +36,7 @@ def is_there(identity: str) -> bool:
     """Return whether a file was turned into a folder before, as this version does it."""
     folder = folder_of(identity)
     try:
-        note = documents.parsed_object((folder / _TOLD).read_bytes())
+        note = input_files.parsed_object((folder / _TOLD).read_bytes())
     except (OSError, ValueError):
         return False
     return note.get("version") == _VERSION and (folder / "config.json").exists()
@@ -52,7 +52,7 @@ def kept() -> list[Conversion]:
     conversions = []
     for folder in (store.cache_dir() / _FOLDER).glob(f"{_PREFIX}*"):
         try:
-            name = str(documents.parsed_object((folder / _TOLD).read_bytes())["file"])
+            name = str(input_files.parsed_object((folder / _TOLD).read_bytes())["file"])
         except (OSError, ValueError, KeyError):
             name = folder.name
         conversions.append(Conversion(folder.name.replace("-", ":", 1), name, disk.size_bytes(folder)))

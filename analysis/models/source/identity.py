@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.core import given
+from analysis.core import input_files
 from analysis.core.errors import UnsupportedModelError
 from analysis.models.source import model_files
 
@@ -72,7 +72,7 @@ def _digest(files: Sequence[Path]) -> str:
     """Identify files by name, size and sixteen samples of their content: whole for small ones, fast for huge ones."""
     digest = hashlib.sha256()
     for file in files:
-        size = given.regular(file).st_size
+        size = input_files.regular(file).st_size
         digest.update(f"{file.name}:{size}".encode())
         with file.open("rb") as stream:
             for index in range(16):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis import hub
-from analysis.core import documents
+from analysis.core import input_files
 from analysis.core.errors import ModelNotFoundError, UnsupportedModelError
 from analysis.core.progress import OnProgress, ignore
 from analysis.data import starter
@@ -114,7 +114,7 @@ def _local_folder(path: Path) -> Source:
 def _adapter_alone(folder: Path) -> str:
     """The sentence for an adapter that was given as a model."""
     try:
-        base = documents.parsed_object((folder / "adapter_config.json").read_bytes()).get("base_model_name_or_path")
+        base = input_files.parsed_object((folder / "adapter_config.json").read_bytes()).get("base_model_name_or_path")
     except (OSError, ValueError):
         base = None
     made_for = f"{base}" if isinstance(base, str) and base else "its base model"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.core import given
+from analysis.core import input_files
 from analysis.core.bounds import shown
 from analysis.core.errors import UnsupportedModelError
 
@@ -65,13 +65,13 @@ def check(folder: Path) -> None:
     homes, names = _homes(folder), set[str]()
     for entry in _entries(folder):
         names.add(entry.name)
-        if entry.is_symlink() and not given.leads_into(entry, homes):
+        if entry.is_symlink() and not input_files.leads_into(entry, homes):
             raise UnsupportedModelError(
                 f"{entry.name} in {folder.name} is a link that leads out of this folder. Layerscope reads only files "
                 "of the folder. Put a copy of the file in its place."
             )
         if _is_special(entry):
-            given.regular(entry)
+            input_files.regular(entry)
     for named in _named(folder, names):
         if not named.is_possible:
             raise UnsupportedModelError(
@@ -109,7 +109,7 @@ def reading(folder: Path, gguf_file: str | None) -> Iterator[tuple[Path, dict[st
         with checked(folder):
             yield folder, {}
         return
-    given.regular(folder / gguf_file)
+    input_files.regular(folder / gguf_file)
     with tempfile.TemporaryDirectory(prefix="layerscope-") as alone:
         (Path(alone) / gguf_file).symlink_to((folder / gguf_file).resolve())
         yield Path(alone), {"gguf_file": gguf_file}
@@ -178,12 +178,12 @@ def _named(folder: Path, names: set[str]) -> Iterator[_Named]:
         is_read = index.endswith(_SAFE + _INDEX_ENDING)  # an index of pickles is not
         for name in _shards(folder / index) if is_read else _values(_object(folder / index).get("weight_map")):
             is_safe = not is_read or str(name).endswith(_SAFE)
-            yield _Named(index, "weight_map", name, is_safe and given.is_file_name(name))
+            yield _Named(index, "weight_map", name, is_safe and input_files.is_file_name(name))
     config = _object(folder / "config.json")
     for key, value in _pairs(config):
         if key == "transformers_weights" and value is not None:
             is_safe = value == config.get(key) and str(value).endswith((_SAFE, _SAFE + _INDEX_ENDING))
-            yield _Named("config.json", key, value, is_safe and given.is_file_name(value) and value in names)
+            yield _Named("config.json", key, value, is_safe and input_files.is_file_name(value) and value in names)
         elif key == "configuration_files":
             yield _Named("config.json", key, value, not value)
     tokenizer_config = _object(folder / "tokenizer_config.json")
@@ -193,7 +193,7 @@ def _named(folder: Path, names: set[str]) -> Iterator[_Named]:
     for key, value in tokenizer_config.items():
         if _OF_TOKENIZER.fullmatch(key) and key not in _NEVER_OPENED:
             for name in value if isinstance(value, dict | list) and key.endswith("_files") else [value]:
-                is_file = key not in ("vocab", "merges") and given.is_file_name(name) and name in names
+                is_file = key not in ("vocab", "merges") and input_files.is_file_name(name) and name in names
                 yield _Named("tokenizer_config.json", key, name, is_file or name is None or isinstance(name, dict | list))
     for key, value in _object(folder / "special_tokens_map.json").items():
         is_name = _OF_TOKENIZER.fullmatch(key) and isinstance(value, str)
@@ -211,7 +211,7 @@ def _named(folder: Path, names: set[str]) -> Iterator[_Named]:
 def _shards(index: Path) -> list[Any]:
     """Return the names of files in a weights index, each once."""
     try:
-        places = json.loads(given.read(index, _MOST_INDEX_BYTES).decode())["weight_map"].values()
+        places = json.loads(input_files.read(index, _MOST_INDEX_BYTES).decode())["weight_map"].values()
         return sorted({name if isinstance(name, str) else json.dumps(name): name for name in places}.values(), key=str)
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise UnsupportedModelError(
@@ -232,7 +232,7 @@ def _object(document: Path) -> dict[str, Any]:
     if not document.exists():
         return {}
     try:
-        content = given.read(document, _MOST_BYTES)
+        content = input_files.read(document, _MOST_BYTES)
     except OSError as error:
         raise UnsupportedModelError(
             f"{document.name} of {document.parent.name} cannot be read: {_why(error)}. Get its files again."

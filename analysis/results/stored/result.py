@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from analysis.core import documents, index_sync, store
+from analysis.core import index_sync, input_files, store
 from analysis.core.errors import CorruptResultError
 from analysis.core.experiment import RESULTS
 from analysis.core.index import IndexEntry
@@ -76,7 +76,7 @@ class Summary:
     @classmethod
     def from_json(cls, text: str) -> "Summary":
         """The inverse, of JSON."""
-        said = documents.parsed(text)
+        said = input_files.parsed(text)
         said["figures"] = tuple(KeyFigure(*figure) for figure in said["figures"])
         said["weight"], said["materials"] = Weight(*said["weight"]), tuple(said["materials"])
         said["model"] = said["model"] and _model(*said["model"].items())

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from analysis.core import index, letters, store
+from analysis.core import escapes, index, store
 from analysis.core.errors import CorruptResultError
 from analysis.core.experiment import RESULTS, TITLES
 from analysis.core.index import Wanted
@@ -125,7 +125,7 @@ def _table(model: ModelSpec, reference: Found | None) -> tuple[list[Found], floa
             said = f"The table shows {len(shown)} of {n_passed:d} matching runs. Narrow them by kind, model or words. {said}"
         st.caption(said, width="stretch")
         st.download_button(
-            "Table as CSV", lambda: letters.csv(pd.DataFrame(rows)), "runs.csv", "text/csv", key="runs-csv",
+            "Table as CSV", lambda: escapes.csv(pd.DataFrame(rows)), "runs.csv", "text/csv", key="runs-csv",
             on_click="ignore", type="tertiary", icon=":material/download:", disabled=not rows,
         )  # fmt: skip
         only = chosen[0] if len(chosen) == 1 else None

@@ -8,7 +8,7 @@ import streamlit as st
 from plotly.graph_objs import Figure
 
 from analysis.charts import data, look
-from analysis.core import letters
+from analysis.core import escapes
 from analysis.core.table import Table
 from pages.components.shared import state
 
@@ -94,7 +94,7 @@ def _downloads(figure: Figure, key: str, file_name: str, image: str) -> None:
 
 def csv(figure: Figure) -> bytes:
     """Return the data of a figure as CSV, with all digits."""
-    return letters.csv(pd.DataFrame(data.rows(figure)))
+    return escapes.csv(pd.DataFrame(data.rows(figure)))
 
 
 def table(
@@ -130,7 +130,7 @@ def table(
     )
     st.download_button(
         "Download CSV",
-        lambda: letters.csv(frame),
+        lambda: escapes.csv(frame),
         f"{file_name}.csv",
         "text/csv",
         key=f"{key}-csv",

@@ -14,7 +14,7 @@ from streamlit.navigation.page import Page
 
 from analysis import __version__
 from analysis.cli import main
-from analysis.core import failures, index, index_sync, letters
+from analysis.core import escapes, failures, index, index_sync
 from analysis.core.errors import LayerscopeError
 from analysis.core.experiment import RESULTS
 from analysis.core.record import Spec
@@ -30,7 +30,7 @@ Place = contextlib.AbstractContextManager
 
 def configure() -> None:
     """Set title, icon and logo, before the menu of pages: else Streamlit asks another host for the icon of the page."""
-    letters.guard_logs()
+    escapes.guard_logs()
     st.set_page_config(
         page_title="Layerscope",
         page_icon=str(_ASSETS / "mark.svg"),

@@ -5,7 +5,7 @@ import time
 import unicodedata
 from typing import Literal, TypeAlias
 
-from analysis.core import blocks, letters, units
+from analysis.core import blocks, escapes, units
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.data.tasks import TASKS
 from analysis.experiments import strategies
@@ -94,7 +94,7 @@ def seen(text: str, most: int = _LONGEST) -> str:
 
 def _visible(letter: str) -> str:
     """A character as it may be shown: control characters part words, those of no width are left out."""
-    if not letters.is_hidden(letter):
+    if not escapes.is_hidden(letter):
         return letter
     kind = unicodedata.category(letter)
     return " " if kind in ("Cc", "Zl", "Zp") else "" if kind == "Cf" else "\ufffd"

@@ -7,7 +7,7 @@ from streamlit.testing.v1 import AppTest
 
 from analysis import jobs
 from analysis.core import store
-from analysis.core.meter import Work
+from analysis.core.meter import ResourceUsage
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.jobs.queue import backend, settings
@@ -75,7 +75,7 @@ def test_resumed_job_is_listed_among_active_jobs_at_once(app, known, job):
 
 
 def test_a_running_job_has_a_bar_and_can_be_paused(app, known, job):
-    work = job_table.to_json(Work(share_now=0.617).to_json())
+    work = job_table.to_json(ResourceUsage(share_now=0.617).to_json())
     made = job(spec(1), jobs.RUNNING, "A map", phase="measuring", done=3, total=12, work=work)
     at = app("pages/heal.py")
     (bar,) = at.get("progress")
@@ -87,7 +87,9 @@ def test_a_running_job_has_a_bar_and_can_be_paused(app, known, job):
 
 
 def test_a_paused_job_stays_in_sight_and_is_resumed(app, known, job):
-    work = job_table.to_json(Work(seconds=60, layer_tokens=5000, flop=3e12, peak_bytes=10**9, most_flop_s=1e11).to_json())
+    work = job_table.to_json(
+        ResourceUsage(seconds=60, layer_tokens=5000, flop=3e12, peak_bytes=10**9, most_flop_s=1e11).to_json()
+    )
     made = job(spec(1), jobs.PAUSED, "A map", error="It was paused. Finished parts are kept.", work=work)
     with job_table.transaction(write=True) as db:
         db.execute("UPDATE jobs SET finished_at = 1.0")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.core import apart
+from analysis.core import sandbox
 from analysis.core.errors import BenchmarkError
 from analysis.data import files
 from analysis.data.spec import BenchmarkSpec
@@ -18,9 +18,9 @@ ROWS = b"id,question,A,B,answer\n" + b"".join(b"%d,How many is %d?,one,two,A\n" 
 @pytest.fixture
 def readings(monkeypatch):
     """Return the readings by another process; reading a question file in this process fails the test."""
-    seen, answer = [], apart.answer
+    seen, answer = [], sandbox.answer
     monkeypatch.setattr(
-        apart, "answer", lambda function, *given, **ends: seen.append(given) or answer(function, *given, **ends)
+        sandbox, "answer", lambda function, *given, **ends: seen.append(given) or answer(function, *given, **ends)
     )
     monkeypatch.setattr(files, "read_table", lambda path: pytest.fail(f"{path} was read by the server."))
     return seen

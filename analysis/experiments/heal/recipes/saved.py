@@ -5,7 +5,7 @@ import json
 import re
 from pathlib import Path
 
-from analysis.core import documents, store
+from analysis.core import input_files, store
 from analysis.core.errors import LayerscopeError, RecipeError
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.recipes.recipe import NAMES, SETTINGS, Recipe
@@ -78,7 +78,7 @@ def _read_all() -> dict[str, Recipe]:
 
 def _read(path: Path) -> Recipe:
     try:
-        content = documents.parsed(path.read_bytes())
+        content = input_files.parsed(path.read_bytes())
         if (content["format"], content["name"]) != (_FORMAT, path.stem):
             raise ValueError("it was stored by another version, or under another name")
         return _recipe(path.stem, HealSpec.from_json(content["heal"]))

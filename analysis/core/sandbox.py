@@ -41,7 +41,7 @@ def answer(function: str, *arguments: str, memory_bytes: int, seconds: float) ->
         LayerscopeError: raised by the function, of the same type.
         OverLimitError: when it was over one of the two.
     """
-    command = [sys.executable, "-m", "analysis.core.apart", str(memory_bytes), str(round(seconds) + 1), function, *arguments]
+    command = [sys.executable, "-m", "analysis.core.sandbox", str(memory_bytes), str(round(seconds) + 1), function, *arguments]
     with _one_at_a_time:
         try:
             done = subprocess.run(command, cwd=_REPOSITORY, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds)

@@ -13,7 +13,7 @@ from plotly.graph_objs import Figure
 from plotly.offline import get_plotlyjs
 
 from analysis.cli import bar, line, main, stdout
-from analysis.core import letters
+from analysis.core import escapes
 from analysis.core.blocks import Block
 from analysis.core.errors import one_line
 from analysis.core.progress import Progress
@@ -28,7 +28,7 @@ CRAFTED = "a\x1b[2J\x1b]0;title\x07\u202ecod\u200b\x9b31m\ufeff\u2028end"
 
 
 def hidden(text: str) -> list[str]:
-    return [letter for letter in text if letter not in "\n\t" and letters.is_hidden(letter)]
+    return [letter for letter in text if letter not in "\n\t" and escapes.is_hidden(letter)]
 
 
 def written(capsys) -> str:
@@ -61,7 +61,7 @@ def in_a_log(capsys) -> str:
     handler, log, before = logging.StreamHandler(stream), logging.getLogger("crafted"), logging.getLogRecordFactory()
     log.addHandler(handler)
     try:
-        letters.guard_logs()
+        escapes.guard_logs()
         log.warning("The model %s is read.", CRAFTED)
         try:
             raise ValueError(CRAFTED)
@@ -108,7 +108,7 @@ def in_a_model_card(capsys) -> str:
 
 
 def in_csv(capsys) -> str:
-    return letters.csv(pd.DataFrame({CRAFTED: [CRAFTED, 1.5]})).decode()
+    return escapes.csv(pd.DataFrame({CRAFTED: [CRAFTED, 1.5]})).decode()
 
 
 def on_a_page(capsys) -> str:
@@ -136,20 +136,20 @@ def test_every_process_guards_its_log(begin, monkeypatch):
     def guard() -> None:
         raise Guarded
 
-    monkeypatch.setattr(letters, "guard_logs", guard)
+    monkeypatch.setattr(escapes, "guard_logs", guard)
     with pytest.raises(Guarded):
         begin()
 
 
 def test_text_without_hidden_characters_stays_as_it_is():
     text = "Größe 日本 – “x”\n\tcafé 🙂 [11, 16)"
-    assert letters.visible(text) == text
+    assert escapes.visible(text) == text
 
 
 def test_shown_command_means_the_same_to_bash():
     named = ["models/a\x1b[2J'\u202e\\b", "plain", "it's", "\udcff"]
     said = subprocess.run(
-        ["bash", "-c", f"printf '%s\\0' {letters.command(named)}"], capture_output=True, check=True, env={"LC_ALL": "C.UTF-8"}
+        ["bash", "-c", f"printf '%s\\0' {escapes.command(named)}"], capture_output=True, check=True, env={"LC_ALL": "C.UTF-8"}
     ).stdout
     assert [word.decode(errors="surrogateescape") for word in said.split(b"\0")[:-1]] == named
 
@@ -158,7 +158,7 @@ def test_csv_cells_are_no_formulas_and_numbers_stay_numbers():
     table = pd.DataFrame(
         {"=name": ["=1+1", " @SUM(A1)", "+x", "-2 layers", "-3.5", "+1e-3", "a=b", None], "n": [-1, 2, 3, 4, 5, 6, 7, 8]}
     )
-    told = letters.csv(table).decode().splitlines()
+    told = escapes.csv(table).decode().splitlines()
     assert told[0] == "'=name,n"
     cells = [row.rsplit(",", 1) for row in told[1:]]
     assert [cell for cell, _ in cells] == ["'=1+1", "' @SUM(A1)", "'+x", "'-2 layers", "-3.5", "+1e-3", "a=b", ""]
@@ -166,11 +166,11 @@ def test_csv_cells_are_no_formulas_and_numbers_stay_numbers():
 
 
 def test_every_csv_file_is_written_by_one_function():
-    top = Path(letters.__file__).resolve().parents[2]
+    top = Path(escapes.__file__).resolve().parents[2]
     written_elsewhere = [
         str(file.relative_to(top))
         for folder in ("analysis", "pages")
         for file in (top / folder).rglob("*.py")
-        if ".to_csv(" in file.read_text() and file.name != "letters.py"
+        if ".to_csv(" in file.read_text() and file.name != "escapes.py"
     ]
     assert written_elsewhere == []

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from analysis.core import apart
+from analysis.core import sandbox
 from analysis.core.errors import BenchmarkError
 
 MEMORY = 1 << 30
@@ -36,7 +36,7 @@ def endless():
 
 
 def ask(name, *texts, seconds=30.0):
-    return apart.answer(f"{__name__}:{name}", *texts, memory_bytes=MEMORY, seconds=seconds)
+    return sandbox.answer(f"{__name__}:{name}", *texts, memory_bytes=MEMORY, seconds=seconds)
 
 
 @pytest.mark.slow
@@ -52,14 +52,14 @@ def test_printed_text_of_a_library_is_not_in_the_answer():
 
 @only_linux
 def test_more_memory_than_was_given_ends_it():
-    with pytest.raises(apart.OverLimitError, match="1,024 MB of memory"):
+    with pytest.raises(sandbox.OverLimitError, match="1,024 MB of memory"):
         ask("greedy")
 
 
 @pytest.mark.slow
 def test_more_time_than_was_given_ends_it():
     began = time.perf_counter()
-    with pytest.raises(apart.OverLimitError, match=r"1\.5 s"):
+    with pytest.raises(sandbox.OverLimitError, match=r"1\.5 s"):
         ask("endless", seconds=1.5)
     assert time.perf_counter() - began < 15
 

@@ -1,10 +1,12 @@
-"""Files that people name to be read: regular ones, and none larger than can be read whole."""
+"""Files of people and of other programs: regular ones that can be read whole, and their JSON."""
 
 import errno
+import json
 import os
 import stat
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
 _KINDS = {
     stat.S_ISDIR: "it is a folder",
@@ -71,3 +73,30 @@ def leads_into(path: Path, folders: Iterable[Path]) -> bool:
     """
     real = Path(os.path.realpath(path))
     return any(real.is_relative_to(folder) for folder in folders)
+
+
+def parsed(content: str | bytes) -> Any:
+    """Return the value of JSON.
+
+    Raises:
+        ValueError: when it is none, is nested deeper than anything of ours, or holds a number of thousands of digits.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+_JSON_KINDS = {type(None): "null", bool: "true or false", int: "a number", float: "a number", str: "a text", list: "a list"}
+
+
+def parsed_object(content: str | bytes) -> dict[str, Any]:
+    """Return the value of JSON that must be an object.
+
+    Raises:
+        ValueError: as `parsed`, and when it is something else.
+    """
+    found = parsed(content)
+    if not isinstance(found, dict):
+        raise ValueError(f"it holds {_JSON_KINDS[type(found)]} where an object should be")
+    return found
