@@ -30,6 +30,7 @@ def test_the_stored_example_answers_the_form_that_is_on_screen(page):
     expect(column).to_have_count(0)
 
 
+@pytest.mark.long
 def test_a_click_on_a_token_names_the_layer_to_restore(page):
     page.get_by_role("radiogroup", name="View").get_by_role("radio", name="Microscope").click()
     page.get_by_role("radio", name="each layer put back").click()

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,23 +26,36 @@ def quick_heals(short_texts: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(extensions.VARIABLE, os.pathsep.join([os.environ[extensions.VARIABLE], str(quick)]))
 
 
-@pytest.mark.usefixtures("quick_heals")
-def test_from_first_look_to_healed_accuracy(cache: Path):
+@pytest.fixture
+def page(cache: Path, quick_heals: None) -> Iterator[Page]:
+    """The dashboard in a window of a laptop; its server may log no traceback."""
     with browser.dashboard(cache) as address, browser.chromium() as chromium:
-        page = chromium.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce").new_page()
+        context = chromium.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce", base_url=address)
+        page = context.new_page()
         page.set_default_timeout(60 * SECOND)
-        first_look(page, address)
-        fresh_map(page)
-        move_the_slider(page)
-        small_sweep(page)
-        heal_with_a_reload(page)
+        yield page
         assert "Traceback" not in page.content()
         assert "Traceback" not in (cache / "server.log").read_text()
 
 
-def first_look(page: Page, address: str) -> None:
+def test_first_look_fresh_map_and_slider(page: Page):
+    first_look(page)
+    fresh_map(page)
+    move_the_slider(page)
+
+
+@pytest.mark.long
+def test_from_first_look_to_healed_accuracy(page: Page):
+    first_look(page)
+    fresh_map(page)
+    move_the_slider(page)
+    small_sweep(page)
+    heal_with_a_reload(page)
+
+
+def first_look(page: Page) -> None:
     """Precomputed results are on screen before anything was asked for."""
-    page.goto(address)
+    page.goto("/")
     browser.settled(page)
     expect(page.get_by_text("precomputed").first).to_be_visible()
     expect(page.locator(".js-plotly-plot")).to_have_count(3, timeout=LONG)
