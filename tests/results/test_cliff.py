@@ -94,7 +94,7 @@ def test_terminal_and_chart_print_the_located_cliff(strategy):
     sweep = fakes.sweep(strategy=strategy, answers=True)
     found = cliff.locate(sweep)
     assert found.is_located
-    lines = cli_answers.ANSWERS[sweep.spec.kind].lines(sweep, None)
+    lines = cli_answers.PRINTERS[sweep.spec.kind].lines(sweep, None)
     assert cliff.sentence(sweep) in lines
     (note,) = curves.accuracy_curve(sweep).layout.annotations
     assert (note.text, note.hovertext) == (found.label(), cliff.sentence(sweep))
