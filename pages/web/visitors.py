@@ -69,7 +69,7 @@ def _by_proxy(request: HTTPConnection, settings: Serving) -> Visitor | None:
         return None
     # Cases of an e-mail address mean one person; of a user name they may mean two.
     listed = name.lower() if "@" in name else name
-    return Visitor(_role(settings, f"sub:{name}", listed), f"proxy:{name}", name)
+    return Visitor(_role(settings, name, listed), f"proxy:{name}", name)
 
 
 def _by_provider(request: HTTPConnection, settings: Serving) -> Visitor | None:
@@ -79,13 +79,15 @@ def _by_provider(request: HTTPConnection, settings: Serving) -> Visitor | None:
         return None
     email = str(claims.get("email") or "").lower() if claims.get("email_verified") in (True, "true") else ""
     label = (email or str(claims.get("name") or subject))[:_LONGEST_NAME]
-    return Visitor(_role(settings, f"sub:{subject}", email), f"oidc:{issuer}#{subject}", label)
+    return Visitor(_role(settings, subject, email), f"oidc:{issuer}#{subject}", label)
 
 
-def _role(settings: Serving, *names: str) -> str:
-    """Return the role that the lists give to a visitor with these names."""
-    domains = {f"@{name.rpartition('@')[2]}" for name in names if "@" in name and not name.startswith("sub:")}
-    listed = {*names, *domains, "*"} - {""}
+def _role(settings: Serving, subject: str, name: str) -> str:
+    """Return the role that the lists give to a visitor with this subject, and this e-mail address or user name."""
+    if name.startswith("sub:"):  # a name must not pass for the subject of somebody else
+        name = ""
+    domain = f"@{name.rpartition('@')[2]}" if "@" in name else ""
+    listed = {f"sub:{subject}", name, domain, "*"} - {""}
     return OPERATOR if listed & {*settings.operators} else USER if listed & {*settings.users} else ""
 
 

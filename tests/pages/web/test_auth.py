@@ -557,7 +557,7 @@ def provider(environ, monkeypatch):
     monkeypatch.setattr(auth_util, "is_authlib_installed", lambda: True)
     monkeypatch.setattr(visitors.server_util, "get_cookie_secret", lambda: AUTH["cookie_secret"])
     environ["LAYERSCOPE_MODE"] = "team"
-    environ["LAYERSCOPE_USERS"] = "ada@here.example, @school.example, sub:Z-9"
+    environ["LAYERSCOPE_USERS"] = "ada@here.example, @school.example, sub:Z-9, sub:z-8"
     environ["LAYERSCOPE_OPERATORS"] = "root@here.example"
 
 
@@ -609,7 +609,8 @@ def test_another_person_with_the_same_address_is_another_owner(ask, provider):
         {"email": ""},
         {"name": "root@here.example"},
         {"sub": "root@here.example"},
-        {"email": "sub:Z-9"},
+        {"sub": "eve@school.example"},
+        {"email": "sub:z-8"},
         {},
     ],
 )
