@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import pydantic
+from pydantic_core import core_schema
 
 from analysis.core import bounds, index, index_sync, store
 from analysis.core.errors import CorruptResultError, LayerscopeError, NotFiniteError, SpecError
@@ -96,6 +97,18 @@ class Spec:
             return cls(**{name: _field_from_json(name, hints[name], value) for name, value in data.items()})
         except TypeError as error:
             raise SpecError(f"This {cls.__name__} is incomplete: {error}.") from error
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: pydantic.GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        """Read a request within a stored result by `from_json`; its refusal lets pydantic try the next class of a union."""
+
+        def read(value: Any) -> Any:
+            try:
+                return value if isinstance(value, cls) else cls.from_json(value)
+            except LayerscopeError as error:
+                raise ValueError(str(error)) from error
+
+        return core_schema.no_info_plain_validator_function(read)
 
     def fingerprint(self) -> str:
         """Twenty hexadecimal digits that change with anything that changes the result, the version of the kind included."""

@@ -147,7 +147,7 @@ def test_who_has_no_token_or_another_one_is_refused(running, count, monkeypatch,
 
 
 def test_free_resources_are_seen(running):
-    found = ray_dashboard.look()
+    found = wait_for(lambda: (seen := ray_dashboard.look()).total("cores") and seen)  # a new cluster counts a moment later
     assert (found.is_open, found.total("cores"), found.total("cards")) == (False, 2, 0)
     assert found.total("free_bytes") > 0
 

@@ -1,7 +1,9 @@
 """Prune, heal, prune: layers are removed in stages, scores are without all of them, and a stop in any stage is harmless."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
+import pydantic
 import pytest
 import torch
 
@@ -114,6 +116,14 @@ def test_run_stopped_in_any_stage_resumes_and_reports_its_stages(spec, cache):
     assert whole.validations[-1].step == 7
     again = {check.step: check.loss for check in found.validations}
     assert again[7] == pytest.approx(whole.validations[-1].loss, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "removed", [Block(1, 2), REMOVED, PartSet(attention=(2,)), PartSet(attention=(2,), layers=(4,))], ids=str
+)
+def test_stored_stage_of_any_removal_reads_as_itself(removed):
+    stage = Stage(removed, 3)
+    assert pydantic.TypeAdapter(Stage).validate_python(json.loads(json.dumps(asdict(stage)))) == stage
 
 
 def test_requests_that_allow_no_stages_are_refused_in_one_sentence(spec):
