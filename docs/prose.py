@@ -23,9 +23,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 HELD = (
-    "*.md", "docs/**/*.md", "docs/generate.py", "docs/packages.py", "app.py", "pages", "analysis", "supply",
-    "tests/corpus/table.py", "tests/zoo",
-)  # fmt: skip
+    "*.md",
+    "docs/**/*.md",
+    "docs/generate.py",
+    "docs/packages.py",
+    "app.py",
+    "pages",
+    "analysis",
+    "supply",
+    "tests/corpus/table.py",
+    "tests/zoo",
+)
 """Files that the rules hold for, as patterns below the root of the repository."""
 CODE_HELD = ("app.py", "pages", "analysis", "supply", "benchmarks", "tests", "docs/generate.py", "docs/packages.py")
 """Files whose docstrings, comments and names of tests are held to the rules, too."""

@@ -22,7 +22,13 @@ with frame.errors_shown():
     first = "Runs" if state.pinned() else "Prompt"
     with place:
         view = st.segmented_control(
-            "View", list(VIEWS), default=first, required=True, key="compare-view", label_visibility="collapsed",
-            persist_state="session", wrap=True,
-        )  # fmt: skip
+            "View",
+            list(VIEWS),
+            default=first,
+            required=True,
+            key="compare-view",
+            label_visibility="collapsed",
+            persist_state="session",
+            wrap=True,
+        )
     VIEWS[view](state.current_model())

@@ -29,9 +29,13 @@ def _row() -> None:
         st.page_link("pages/learn.py", label="**New here?** Ten-minute lesson", icon=":material/school:", width="content")
         st.space("stretch")
         st.button(
-            ":material/close:", key="hints-close", type="tertiary", help="Close these hints",
-            on_click=st.session_state.__setitem__, args=(_CLOSED, True),
-        )  # fmt: skip
+            ":material/close:",
+            key="hints-close",
+            type="tertiary",
+            help="Close these hints",
+            on_click=st.session_state.__setitem__,
+            args=(_CLOSED, True),
+        )
 
 
 with frame.errors_shown():

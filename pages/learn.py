@@ -31,8 +31,12 @@ with frame.errors_shown():
         frame.glossary_button()
         teach.show(STEPS, stored.of(state.current_model()))
         st.button(
-            "Start over", key="learn-start-over", type="tertiary", icon=":material/restart_alt:", on_click=lesson.start_over,
+            "Start over",
+            key="learn-start-over",
+            type="tertiary",
+            icon=":material/restart_alt:",
+            on_click=lesson.start_over,
             help="Clears your guesses and answers.",
-        )  # fmt: skip
+        )
         frame.presenter_switch()
     shown()

@@ -106,9 +106,16 @@ def test_no_page_that_is_drawn_brings_a_model_library(tmp_path):
 def test_commands_without_training_do_not_load_the_adapter_library():
     """PEFT takes seconds to import, and "Check this model" waits for them."""
     rooms = (
-        "models.loading.inspection", "maps.distance_map", "maps.damage", "accuracy.sweep", "accuracy.evaluation", "speed.speed",
-        "prompt.microscope", "prompt.comparison", "prompt.restore",
-    )  # fmt: skip
+        "models.loading.inspection",
+        "maps.distance_map",
+        "maps.damage",
+        "accuracy.sweep",
+        "accuracy.evaluation",
+        "speed.speed",
+        "prompt.microscope",
+        "prompt.comparison",
+        "prompt.restore",
+    )
     modules = [f"analysis.{name}" if name.startswith("models") else f"analysis.experiments.{name}" for name in rooms]
     code = f"import importlib; [importlib.import_module(name) for name in {modules!r}]"
     assert "peft" not in top(loaded_by(code))

@@ -59,9 +59,16 @@ def accuracy_curve(
         colour, is_left = palette(dark).unpruned, 2 * located.n <= located.last
         figure.add_vline(x=located.n, line={"color": colour, "width": 1, "dash": "dot"}, name="cliff")
         figure.add_annotation(
-            x=located.n, y=1, yref="paper", text=located.label(), hovertext=located.sentence(), showarrow=False,
-            xanchor="left" if is_left else "right", yanchor="top", font={"size": 11, "color": colour},
-        )  # fmt: skip
+            x=located.n,
+            y=1,
+            yref="paper",
+            text=located.label(),
+            hovertext=located.sentence(),
+            showarrow=False,
+            xanchor="left" if is_left else "right",
+            yanchor="top",
+            font={"size": 11, "color": colour},
+        )
     return figure
 
 

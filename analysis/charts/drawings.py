@@ -32,18 +32,26 @@ def stream(n_layers: int | None = None, *, dark: bool = False, height: int = 150
         x=[-0.1, end], y=[0, 0], mode="lines", name="stream", line={"color": colours.marker, "width": 5}, hoverinfo="skip"
     )
     figure.add_scatter(
-        x=ends, y=[-0.36] * len(ends), mode="text", name="states", text=[f"<b>{state}</b>" for state in states],
+        x=ends,
+        y=[-0.36] * len(ends),
+        mode="text",
+        name="states",
+        text=[f"<b>{state}</b>" for state in states],
         textfont={"color": colours.marker},
         hovertemplate="%{text}, the residual stream<extra></extra>",
-    )  # fmt: skip
+    )
     for place in places:
         _branch(figure, place, colours)
     figure.add_scatter(
-        x=[place - 0.1 for place in places], y=[1] * len(places), mode="text", name="layers",
-        text=[f"layer {name}" for name in names], textfont={"color": colours.marker},
+        x=[place - 0.1 for place in places],
+        y=[1] * len(places),
+        mode="text",
+        name="layers",
+        text=[f"layer {name}" for name in names],
+        textfont={"color": colours.marker},
         hovertext=[f"layer {name} adds f(x[{name}])" for name in names],
         hovertemplate="%{hovertext}<extra></extra>",
-    )  # fmt: skip
+    )
     if len(names) == 3 and names[2] != "2":
         figure.add_annotation(x=places[2] - 1.08, y=1, text="<b>· · ·</b>", showarrow=False)
     figure.update_traces(showlegend=False)
@@ -59,14 +67,25 @@ def _branch(figure: Figure, place: float, colours: Palette) -> None:
     back = {"x": [place - 0.1 + _BOX, place + 0.42, place + 0.42], "y": [1, 1, 0.2]}
     figure.add_scatter(**back, mode="lines", line=line, hoverinfo="skip", name="branch")
     figure.add_shape(
-        type="rect", x0=place - 0.1 - _BOX, x1=place - 0.1 + _BOX, y0=0.68, y1=1.32, fillcolor=colours.kept,
-        line={"width": 0}, layer="below",
-    )  # fmt: skip
+        type="rect",
+        x0=place - 0.1 - _BOX,
+        x1=place - 0.1 + _BOX,
+        y0=0.68,
+        y1=1.32,
+        fillcolor=colours.kept,
+        line={"width": 0},
+        layer="below",
+    )
     figure.add_scatter(
-        x=[place + 0.42], y=[0], mode="markers+text", name="sum", text=["<b>+</b>"], textfont={"size": 15},
+        x=[place + 0.42],
+        y=[0],
+        mode="markers+text",
+        name="sum",
+        text=["<b>+</b>"],
+        textfont={"size": 15},
         marker={"color": colours.kept, "size": 21, "line": {"color": colours.unpruned, "width": 1.5}},
         hovertemplate="the layer adds its output to the stream<extra></extra>",
-    )  # fmt: skip
+    )
 
 
 def arrows(a: Arrow, b: Arrow, *, scaled: bool = True, dark: bool = False, height: int = 330) -> Figure:
@@ -83,38 +102,71 @@ def arrows(a: Arrow, b: Arrow, *, scaled: bool = True, dark: bool = False, heigh
     marks = [index / 20 for index in range(21)]
     rim = [lesson.arrow(180 * mark, _RIM) for mark in marks]
     figure.add_scatter(
-        x=[x for x, _ in rim], y=[y for _, y in rim], mode="lines", name="protractor", hoverinfo="skip",
+        x=[x for x, _ in rim],
+        y=[y for _, y in rim],
+        mode="lines",
+        name="protractor",
+        hoverinfo="skip",
         line={"color": colours.chance, "width": 1.5, "shape": "spline"},
-    )  # fmt: skip
+    )
     scale = [lesson.arrow(180 * mark, _RIM * 1.13) for mark in (0, 0.25, 0.5, 0.75, 1)]
     figure.add_scatter(
-        x=[x for x, _ in scale], y=[y for _, y in scale], mode="text", name="scale", hoverinfo="skip",
-        text=["0", "0.25", "0.5", "0.75", "1"] if scaled else ["0", "", "", "", "1"], textfont={"color": colours.unpruned},
-    )  # fmt: skip
+        x=[x for x, _ in scale],
+        y=[y for _, y in scale],
+        mode="text",
+        name="scale",
+        hoverinfo="skip",
+        text=["0", "0.25", "0.5", "0.75", "1"] if scaled else ["0", "", "", "", "1"],
+        textfont={"color": colours.unpruned},
+    )
     distance = lesson.angular_distance(a, b)
     arc = [lesson.arrow(180 * distance * mark, 0.42) for mark in marks]
     figure.add_scatter(
-        x=[x for x, _ in arc], y=[y for _, y in arc], mode="lines", name="angle",
+        x=[x for x, _ in arc],
+        y=[y for _, y in arc],
+        mode="lines",
+        name="angle",
         line={"color": colours.healed, "width": 3, "shape": "spline"},
         hovertemplate=f"{180 * distance:.0f}°, distance {distance:.3f}<extra></extra>" if scaled else None,
         hoverinfo=None if scaled else "skip",
-    )  # fmt: skip
+    )
     to_rim = lesson.arrow(180 * distance, _RIM)
     figure.add_scatter(
-        x=[0, to_rim[0]], y=[0, to_rim[1]], mode="lines", name="direction", hoverinfo="skip",
+        x=[0, to_rim[0]],
+        y=[0, to_rim[1]],
+        mode="lines",
+        name="direction",
+        hoverinfo="skip",
         line={"color": colours.pruned, "width": 1, "dash": "dot"},
-    )  # fmt: skip
+    )
     for tip, colour, name in ((a, colours.unpruned, "before"), (b, colours.pruned, "after")):
         figure.add_annotation(
-            x=tip[0], y=tip[1], ax=0, ay=0, xref="x", yref="y", axref="x", ayref="y", text="", showarrow=True, arrowhead=2,
-            arrowwidth=3.5, arrowcolor=colour, name=name,
-        )  # fmt: skip
+            x=tip[0],
+            y=tip[1],
+            ax=0,
+            ay=0,
+            xref="x",
+            yref="y",
+            axref="x",
+            ayref="y",
+            text="",
+            showarrow=True,
+            arrowhead=2,
+            arrowwidth=3.5,
+            arrowcolor=colour,
+            name=name,
+        )
     # Beside the middle of its arrow, on the side away from the other one.
     aside = lesson.arrow(180 * distance + 90, 0.2)
     figure.add_scatter(
-        x=[a[0] / 2, b[0] / 2 + 1.6 * aside[0]], y=[-0.15, b[1] / 2 + aside[1]], mode="text", name="names",
-        text=["<b>before</b>", "<b>after</b>"], textfont={"color": [colours.unpruned, colours.pruned]}, hoverinfo="skip",
-    )  # fmt: skip
+        x=[a[0] / 2, b[0] / 2 + 1.6 * aside[0]],
+        y=[-0.15, b[1] / 2 + aside[1]],
+        mode="text",
+        name="names",
+        text=["<b>before</b>", "<b>after</b>"],
+        textfont={"color": [colours.unpruned, colours.pruned]},
+        hoverinfo="skip",
+    )
     figure.update_traces(showlegend=False)
     x = {**_HIDDEN, "range": [-2.5, 2.5], "constrain": "domain"}
     y = {**_HIDDEN, "range": [-0.28, 2.42], "scaleanchor": "x", "constrain": "domain"}

@@ -56,8 +56,11 @@ def trade_off(front: Front, by: str, cut: Removal | None, *, dark: bool, height:
         }
     ]
     for kind in OFFERS:
-        for place, shade in ((DOMINATED, translucent(shades[kind], 0.4)), (TIED, translucent(shades[kind], 0.6)),
-                             (BEST, shades[kind])):  # fmt: skip
+        for place, shade in (
+            (DOMINATED, translucent(shades[kind], 0.4)),
+            (TIED, translucent(shades[kind], 0.6)),
+            (BEST, shades[kind]),
+        ):
             these = [offer for offer, own in standing if own == place and _kind(offer) == kind]
             if these:
                 data.append(_points(kind if place == BEST else f"{kind}, {place}", kind, these, by, shade, place))

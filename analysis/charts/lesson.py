@@ -113,18 +113,30 @@ def blocks_of_one_size(
         named.setdefault(guess, "your guess")
     for block, said in named.items():
         figure.add_annotation(
-            x=block.start, y=seen[block.start].high, text=said, showarrow=True, arrowhead=0, ax=0,
-            ay=-28 if block == best else -56, arrowcolor=colours.marker, font={"color": colours.marker},
-        )  # fmt: skip
+            x=block.start,
+            y=seen[block.start].high,
+            text=said,
+            showarrow=True,
+            arrowhead=0,
+            ax=0,
+            ay=-28 if block == best else -56,
+            arrowcolor=colours.marker,
+            font={"color": colours.marker},
+        )
     x = {"title": f"start of the block of {best.size} layers (0-based)", "range": [-0.8, len(row) - 0.2], "showgrid": False}
     y = {"title": "distance, fraction of π", "gridcolor": colours.grid, "range": [0, max(row) * 1.25]}
     return finish(figure, height, x=x, y=y, margin={"t": 8, "b": 46}, bargap=0.18)
 
 
 def answers(
-    sweep: SweepResult, cliff: Cliff, drawn: Sequence[float | None] = (), mark: int | None = None, *, dark: bool = False,
+    sweep: SweepResult,
+    cliff: Cliff,
+    drawn: Sequence[float | None] = (),
+    mark: int | None = None,
+    *,
+    dark: bool = False,
     height: int = 300,
-) -> Figure:  # fmt: skip
+) -> Figure:
     """Draw the accuracy curve with 95 % intervals, the expected curve over it, and the measured start of the cliff.
 
     The line is pale and points are filled only where they differ significantly from the unpruned model, as on all curves.
@@ -143,24 +155,37 @@ def answers(
         x0=cliff.earliest - 0.5, x1=end, fillcolor=translucent(colours.unpruned, 0.13), line={"width": 0}, layer="below"
     )
     figure.add_annotation(
-        x=(cliff.earliest - 0.5 + end) / 2, y=0.0, yref="paper", yanchor="bottom", showarrow=False,
+        x=(cliff.earliest - 0.5 + end) / 2,
+        y=0.0,
+        yref="paper",
+        yanchor="bottom",
+        showarrow=False,
         text="the cliff begins here" if cliff.is_located else "a cliff may begin here",
         font={"size": 11, "color": colours.unpruned},
-    )  # fmt: skip
+    )
     add_levels(figure, sweep.lines, colours)
     add_level(figure, "halfway", cliff.midpoint, colours.unpruned, "dash", ".1%")
     sides, numbers = [ACCURACY.interval(point) or (0.0, 1.0) for point in points], [point.n for point in points]
     figure.add_scatter(
-        x=[*numbers, *reversed(numbers)], y=[*(high for _, high in sides), *(low for low, _ in reversed(sides))], mode="lines",
-        fill="toself", fillcolor=translucent(colours.pruned, 0.17), line={"width": 0}, name="95 % interval", hoverinfo="skip",
-    )  # fmt: skip
+        x=[*numbers, *reversed(numbers)],
+        y=[*(high for _, high in sides), *(low for low, _ in reversed(sides))],
+        mode="lines",
+        fill="toself",
+        fillcolor=translucent(colours.pruned, 0.17),
+        line={"width": 0},
+        name="95 % interval",
+        hoverinfo="skip",
+    )
     figure.add_scatter(
-        x=numbers, y=[ACCURACY.value(point) for point in points], mode="lines+markers", name="measured",
+        x=numbers,
+        y=[ACCURACY.value(point) for point in points],
+        mode="lines+markers",
+        name="measured",
         line={"color": translucent(colours.pruned, curves.GUIDE), "width": 1.4},
         marker=curves.settled_marker(curves.changes_of(sweep, ACCURACY), "circle", colours.pruned, 7),
         text=[ACCURACY.hover(point) for point in points],
         hovertemplate="%{text}<extra></extra>",
-    )  # fmt: skip
+    )
     _add_own(figure, list(range(len(drawn))), drawn, colours, ".0%")
     with_guess(figure, mark, dark=dark)
     every = 1 if cliff.last <= 10 else 2 if cliff.last <= 20 else 5
@@ -177,9 +202,16 @@ def with_guess(figure: Figure, mark: int | None, *, dark: bool = False) -> Figur
         colour = palette(dark).marker
         figure.add_vline(x=mark, line={"color": colour, "width": 1.6}, name="your cliff")
         figure.add_annotation(
-            x=mark, y=1.0, yref="paper", text="your cliff", showarrow=False, xanchor="left", yanchor="top", xshift=4,
+            x=mark,
+            y=1.0,
+            yref="paper",
+            text="your cliff",
+            showarrow=False,
+            xanchor="left",
+            yanchor="top",
+            xshift=4,
             font={"color": colour},
-        )  # fmt: skip
+        )
     return figure
 
 
@@ -202,9 +234,14 @@ class Rung:
 
 
 def rungs(
-    ladder: Sequence[Rung], field: str, lines: Lines | None, drawn: Sequence[float | None] = (), *, dark: bool = False,
+    ladder: Sequence[Rung],
+    field: str,
+    lines: Lines | None,
+    drawn: Sequence[float | None] = (),
+    *,
+    dark: bool = False,
     height: int = 185,
-) -> Figure:  # fmt: skip
+) -> Figure:
     """Models below each other, with their 95 % intervals.
 
     Args:
@@ -219,9 +256,14 @@ def rungs(
     levels = [("chance", lines.chance, "dot"), ("majority", lines.majority, "dashdot")] if lines and measure is ACCURACY else []
     for name, level, dash in levels:
         figure.add_scatter(
-            x=[level, level], y=[-0.6, len(ladder) - 0.4], mode="lines", name=name, showlegend=False,
-            line={"color": colours.chance, "width": 1.5, "dash": dash}, hovertemplate=f"{name} %{{x:.1%}}<extra></extra>",
-        )  # fmt: skip
+            x=[level, level],
+            y=[-0.6, len(ladder) - 0.4],
+            mode="lines",
+            name=name,
+            showlegend=False,
+            line={"color": colours.chance, "width": 1.5, "dash": dash},
+            hovertemplate=f"{name} %{{x:.1%}}<extra></extra>",
+        )
     for index, rung in enumerate(ladder):
         if measure.value(rung.point) is None:
             continue
@@ -236,22 +278,38 @@ def rungs(
             showlegend=False,
         )
         figure.add_annotation(
-            x=measure.value(rung.point), y=index, text=f"{measure.value(rung.point):{measure.label}}", showarrow=False,
-            yshift=13, font={"color": getattr(colours, rung.kind)},
-        )  # fmt: skip
+            x=measure.value(rung.point),
+            y=index,
+            text=f"{measure.value(rung.point):{measure.label}}",
+            showarrow=False,
+            yshift=13,
+            font={"color": getattr(colours, rung.kind)},
+        )
     for index, value in enumerate(drawn):
         if value is not None:
             figure.add_scatter(
-                x=[value], y=[index], mode="markers+text", name="your drawing", showlegend=False, text=["yours"],
-                textposition="bottom center", textfont={"color": colours.marker},
+                x=[value],
+                y=[index],
+                mode="markers+text",
+                name="your drawing",
+                showlegend=False,
+                text=["yours"],
+                textposition="bottom center",
+                textfont={"color": colours.marker},
                 marker={"color": colours.marker, "size": 12, "symbol": "circle-open", "line": {"width": 2}},
                 hovertemplate=f"you drew %{{x:{measure.digits}}}<extra></extra>",
-            )  # fmt: skip
+            )
     if levels:
         figure.add_annotation(
-            x=levels[0][1], y=0, yref="paper", text="chance ", showarrow=False, xanchor="right", yanchor="bottom",
+            x=levels[0][1],
+            y=0,
+            yref="paper",
+            text="chance ",
+            showarrow=False,
+            xanchor="right",
+            yanchor="bottom",
             font={"color": colours.chance},
-        )  # fmt: skip
+        )
     y: dict[str, Any] = {"tickvals": list(range(len(ladder))), "ticktext": [rung.name for rung in ladder], "showgrid": False}
     # Space below the last one for the name of a drawn mark.
     y |= {"range": [len(ladder) - (0.05 if any(value is not None for value in drawn) else 0.4), -0.75]}
@@ -263,9 +321,14 @@ _SYMBOLS = {"healed": "diamond"}
 
 
 def distance_and_damage(
-    distances: DistanceResult, damage: DamageResult, size: int, guess: Block | None = None, *, dark: bool = False,
+    distances: DistanceResult,
+    damage: DamageResult,
+    size: int,
+    guess: Block | None = None,
+    *,
+    dark: bool = False,
     height: int = 300,
-) -> Figure:  # fmt: skip
+) -> Figure:
     """Draw blocks of one size: how similar their ends are, against the measured cost of their removal.
 
     Args:
@@ -302,10 +365,16 @@ def distance_and_damage(
         is_log = min(costs.values()) > 0
         for start, said in named.items():
             figure.add_scatter(
-                x=[row[start]], y=[costs[start]], mode="markers+text", text=[f"<b>{said}</b>"], textposition="middle right",
-                marker={"color": colours.marker, "size": 11, "symbol": "circle-open", "line": {"width": 2.5}}, name=said,
-                hoverinfo="skip", showlegend=False,
-            )  # fmt: skip
+                x=[row[start]],
+                y=[costs[start]],
+                mode="markers+text",
+                text=[f"<b>{said}</b>"],
+                textposition="middle right",
+                marker={"color": colours.marker, "size": 11, "symbol": "circle-open", "line": {"width": 2.5}},
+                name=said,
+                hoverinfo="skip",
+                showlegend=False,
+            )
         figure.update_yaxes(type="log" if is_log else "linear")
     x = {"title": "distance, fraction of π", "gridcolor": colours.grid}
     y = {"title": "loss increase, nats", "gridcolor": colours.grid, **({"tickvals": _TICKS} if costs and is_log else {})}
@@ -332,16 +401,26 @@ def votes(
     shades = [colours.pruned if right is not None and place in right else colours.unpruned for place in places]
     hover = [f"{html.escape(option)}<br>{count} answered" for option, count in zip(options, counts, strict=True)]
     figure.add_bar(
-        x=list(counts) if is_list else places, y=places if is_list else list(counts), orientation="h" if is_list else "v",
-        name="answers", marker={"color": shades}, text=[str(count) if count else "" for count in counts],
-        textposition="outside", cliponaxis=False, hovertext=hover, hovertemplate="%{hovertext}<extra></extra>",
+        x=list(counts) if is_list else places,
+        y=places if is_list else list(counts),
+        orientation="h" if is_list else "v",
+        name="answers",
+        marker={"color": shades},
+        text=[str(count) if count else "" for count in counts],
+        textposition="outside",
+        cliponaxis=False,
+        hovertext=hover,
+        hovertemplate="%{hovertext}<extra></extra>",
         showlegend=False,
-    )  # fmt: skip
+    )
     if right is not None:
         figure.add_scatter(
-            x=[None], y=[None], mode="markers", name="correct answers",
+            x=[None],
+            y=[None],
+            mode="markers",
+            name="correct answers",
             marker={"color": colours.pruned, "symbol": "square", "size": 10},
-        )  # fmt: skip
+        )
     every = 1 if is_list else max(1, len(options) // 8)
     shown = [place for place in places if place % every == 0]
     named = {"tickvals": shown, "ticktext": [_wrapped(html.escape(options[place])) for place in shown], "showgrid": False}

@@ -204,8 +204,11 @@ def _length(name: str, value: Any, factor: float, parent: str) -> Any:
 def rows(names: Sequence[str]) -> dict[str, Any]:
     """Settings of a vertical axis with a row for each name, the first on top, whether anything is drawn there or not."""
     return {
-        "type": "category", "categoryorder": "array", "categoryarray": list(names)[::-1], "range": [-0.6, len(names) - 0.4],
-    }  # fmt: skip
+        "type": "category",
+        "categoryorder": "array",
+        "categoryarray": list(names)[::-1],
+        "range": [-0.6, len(names) - 0.4],
+    }
 
 
 def bars(values: Sequence[float], ends: Sequence[tuple[float, float] | None], *, width: int = 2) -> dict[str, Any]:
@@ -241,9 +244,18 @@ def bar_ends(trace: Mapping[str, Any]) -> Iterator[tuple[float, float]]:
 def colour_bar(title: str, **settings: Any) -> dict[str, Any]:
     """Return a horizontal colour bar at the top right, with settings that differ: one beside the plot widens the margins."""
     return {
-        "orientation": "h", "x": 1.0, "xanchor": "right", "y": 1.0, "yanchor": "top", "len": 0.5, "thickness": 10,
-        "outlinewidth": 0, "nticks": 5, "title": {"text": title, "side": "top", "font": {"size": 12}}, **settings,
-    }  # fmt: skip
+        "orientation": "h",
+        "x": 1.0,
+        "xanchor": "right",
+        "y": 1.0,
+        "yanchor": "top",
+        "len": 0.5,
+        "thickness": 10,
+        "outlinewidth": 0,
+        "nticks": 5,
+        "title": {"text": title, "side": "top", "font": {"size": 12}},
+        **settings,
+    }
 
 
 def wrapped(said: str, width: int = 58) -> str:

@@ -430,15 +430,26 @@ def _lines(rows: _Rows, read_outs: ReadOuts, unit: str, dark: bool, height: int)
     shades = sample_colorscale("Viridis", [first + (last - first) * n / max(len(rows) - 1, 1) for n in range(len(rows))])
     for n, row in enumerate(rows, start=1):
         figure.add_scatter(
-            x=list(range(len(row))), y=list(row), mode="lines", name=f"n = {n}", line={"color": shades[n - 1], "width": 1.3},
-            hoverinfo="skip", showlegend=False,
-        )  # fmt: skip
+            x=list(range(len(row))),
+            y=list(row),
+            mode="lines",
+            name=f"n = {n}",
+            line={"color": shades[n - 1], "width": 1.3},
+            hoverinfo="skip",
+            showlegend=False,
+        )
     known = [[(value, -start) for start, value in enumerate(row) if value is not None] for row in rows]
     lowest = [min(row) for row in known if row]
     figure.add_scatter(
-        x=[-start for _, start in lowest], y=[value for value, _ in lowest], mode="lines+markers", name="minima",
-        line={"color": colours.marker, "width": 1.8}, marker={"size": 4}, hoverinfo="skip", showlegend=False,
-    )  # fmt: skip
+        x=[-start for _, start in lowest],
+        y=[value for value, _ in lowest],
+        mode="lines+markers",
+        name="minima",
+        line={"color": colours.marker, "width": 1.8},
+        marker={"size": 4},
+        hoverinfo="skip",
+        showlegend=False,
+    )
     add_cells(figure, read_outs, [rows[block.size - 1][block.start] or 0.0 for block in read_outs.fields])
     _add_scale(figure, shades)
     n_layers = max((len(row) for row in rows), default=1)
@@ -477,4 +488,4 @@ def _add_scale(figure: Figure, shades: Sequence[str]) -> None:
         },
         hoverinfo="skip",
         showlegend=False,
-    )  # fmt: skip
+    )

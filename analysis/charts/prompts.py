@@ -124,14 +124,21 @@ def restored_layers(result: RestoreResult, token: int | None = None, *, dark: bo
     levels = (("pruned", found.pruned, colours.pruned, "solid"), ("unpruned", found.unpruned, colours.unpruned, "dash"))
     for name, value, colour_, dash in levels:
         figure.add_scatter(
-            x=LEVEL_ENDS, y=[value, value], mode="lines", name=f"{name}, {value:.2f}",
-            line={"color": colour_, "width": 2.2, "dash": dash}, hovertemplate=f"{name}<br>%{{y:.3f}} nats<extra></extra>",
-        )  # fmt: skip
+            x=LEVEL_ENDS,
+            y=[value, value],
+            mode="lines",
+            name=f"{name}, {value:.2f}",
+            line={"color": colour_, "width": 2.2, "dash": dash},
+            hovertemplate=f"{name}<br>%{{y:.3f}} nats<extra></extra>",
+        )
     every = -(-len(places) // 24)
     x = {
-        "title": "layer put back", "tickvals": places[::every], "ticktext": [str(layer) for layer in result.layers[::every]],
-        "range": [-0.6, len(places) - 0.4], "showgrid": False,
-    }  # fmt: skip
+        "title": "layer put back",
+        "tickvals": places[::every],
+        "ticktext": [str(layer) for layer in result.layers[::every]],
+        "range": [-0.6, len(places) - 0.4],
+        "showgrid": False,
+    }
     top = max(found.unpruned, found.pruned, *found.restored) * 1.06 or 1.0
     y = {"title": "surprisal, nats", "gridcolor": colours.grid, "range": [0, top]}
     return finish(figure, height, x=x, y=y)
@@ -172,10 +179,15 @@ def token_map(
     )
     for width, shade in ((4.5, "#ffffff"), (2, PATH)):
         figure.add_scatter(
-            x=list(range(n_tokens)), y=[depth - 0.5 for depth in result.settled], mode="lines+markers",
-            line={"color": shade, "width": width, "shape": "hvh"}, marker={"color": shade, "size": width + 2},
-            name="final guess settles", hoverinfo="skip", showlegend=False,
-        )  # fmt: skip
+            x=list(range(n_tokens)),
+            y=[depth - 0.5 for depth in result.settled],
+            mode="lines+markers",
+            line={"color": shade, "width": width, "shape": "hvh"},
+            marker={"color": shade, "size": width + 2},
+            name="final guess settles",
+            hoverinfo="skip",
+            showlegend=False,
+        )
     for first, last in _runs(result.layers, block):
         _frame(figure, (-0.5, n_tokens - 0.5), (first - 0.5, last + 0.5), palette(dark).pruned, 2.5)
     if position is not None:
@@ -183,10 +195,13 @@ def token_map(
     every = -(-n_tokens // _TICKS)
     named = list(range(0, n_tokens, every))
     x = {
-        "tickvals": named, "ticktext": [visible(result.pieces[token], 12) for token in named],
-        "tickangle": -60 if _is_turned(result) else 0, "range": [-0.6, n_tokens - 0.4], "showgrid": False,
+        "tickvals": named,
+        "ticktext": [visible(result.pieces[token], 12) for token in named],
+        "tickangle": -60 if _is_turned(result) else 0,
+        "range": [-0.6, n_tokens - 0.4],
+        "showgrid": False,
         "tickfont": {"size": 11},
-    }  # fmt: skip
+    }
     y = {"title": "layer (0-based)", **_rows([str(layer) for layer in result.layers])}
     return finish(figure, map_height(count), x=x, y=y, margin=_margin(result))
 
@@ -226,7 +241,7 @@ def lens(result: MicroscopeResult, position: int, *, dark: bool = False) -> Figu
         ygap=1,
         name="guesses",
         colorbar=colour_bar("probability of the guess", **_ABOVE),
-    )  # fmt: skip
+    )
     final, settled = result.guesses[-1][position][0], result.settled[position]
     for depth in depths:
         if final in result.guesses[depth][position]:

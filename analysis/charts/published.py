@@ -20,9 +20,15 @@ _STYLES = (
 
 
 def depth_paths(
-    own: Sequence[Best] = (), n_layers: int = 0, name: str = "your model", *, guess: tuple[float, float] | None = None,
-    paths: Sequence[PublishedPath] = PATHS, dark: bool = False, height: int = 330,
-) -> Figure:  # fmt: skip
+    own: Sequence[Best] = (),
+    n_layers: int = 0,
+    name: str = "your model",
+    *,
+    guess: tuple[float, float] | None = None,
+    paths: Sequence[PublishedPath] = PATHS,
+    dark: bool = False,
+    height: int = 330,
+) -> Figure:
     """Where the most similar block of each size begins, in shares of depth, so that models of any depth compare.
 
     Args:
@@ -36,9 +42,14 @@ def depth_paths(
     """
     colours, figure = palette(dark), Figure()
     figure.add_scatter(
-        x=[0, 1], y=[1, 0], mode="lines", name="ends at the last layer", hoverinfo="skip",
-        line={"color": colours.grid, "width": 1.5}, showlegend=False,
-    )  # fmt: skip
+        x=[0, 1],
+        y=[1, 0],
+        mode="lines",
+        name="ends at the last layer",
+        hoverinfo="skip",
+        line={"color": colours.grid, "width": 1.5},
+        showlegend=False,
+    )
     for path, style in zip(paths, _STYLES, strict=False):
         shade = style.shade(dark=dark)
         blocks = [Best(block.size, block.start, 0.0) for block in path.blocks()]
@@ -48,10 +59,13 @@ def depth_paths(
         _add_path(figure, shown, n_layers, name, {"color": colours.pruned, "width": 3}, 6)
     if guess is not None:
         figure.add_scatter(
-            x=[guess[0]], y=[guess[1]], mode="markers", name="your guess",
+            x=[guess[0]],
+            y=[guess[1]],
+            mode="markers",
+            name="your guess",
             marker={"color": colours.marker, "size": 13, "symbol": "circle-open", "line": {"width": 2.5}},
             hovertemplate="your guess begins at %{x:.0%} of depth<extra></extra>",
-        )  # fmt: skip
+        )
     _name_the_corner(figure, colours)
     x = {"title": "start of the block, share of depth", "range": [0, 1], "tickformat": ".0%", "gridcolor": colours.grid}
     y = {"title": "layers removed", "range": [0, 0.84], "tickformat": ".0%", "gridcolor": colours.grid}
@@ -73,15 +87,24 @@ def _add_path(figure: Figure, blocks: Sequence[Best], n_layers: int, name: str, 
 
 def _name_the_corner(figure: Figure, colours: Palette) -> None:
     figure.add_annotation(
-        x=0.98, y=0.7, xanchor="right", yanchor="middle", text="beyond the last layer", showarrow=False,
+        x=0.98,
+        y=0.7,
+        xanchor="right",
+        yanchor="middle",
+        text="beyond the last layer",
+        showarrow=False,
         font={"color": colours.chance},
-    )  # fmt: skip
+    )
 
 
 def cliffs(
-    own: tuple[float, float] | None = None, name: str = "your model", *, published: Sequence[PublishedCliff] = CLIFFS,
-    dark: bool = False, height: int = 300,
-) -> Figure:  # fmt: skip
+    own: tuple[float, float] | None = None,
+    name: str = "your model",
+    *,
+    published: Sequence[PublishedCliff] = CLIFFS,
+    dark: bool = False,
+    height: int = 300,
+) -> Figure:
     """The share of layers at which answers collapse, by family, with the user's own cliff.
 
     Args:
@@ -99,9 +122,15 @@ def cliffs(
     for label, low, high, colour in rows:
         said = f"{low:.0%}" if low == high else f"{low:.0%} to {high:.0%}"
         figure.add_scatter(
-            x=[low, high], y=[label, label], mode="lines+markers", name=label, line={"color": colour, "width": 7},
-            marker={"size": 11}, hovertemplate=f"{label}<br>cliff at {said} of the layers<extra></extra>", showlegend=False,
-        )  # fmt: skip
+            x=[low, high],
+            y=[label, label],
+            mode="lines+markers",
+            name=label,
+            line={"color": colour, "width": 7},
+            marker={"size": 11},
+            hovertemplate=f"{label}<br>cliff at {said} of the layers<extra></extra>",
+            showlegend=False,
+        )
         figure.add_annotation(x=high, y=label, text=said, showarrow=False, xanchor="left", xshift=11, font={"color": colour})
     x = {"title": "layers removed at the cliff", "range": [0, 0.8], "tickformat": ".0%", "gridcolor": colours.grid}
     y = {"showgrid": False, "automargin": True, "range": [-0.6, len(rows) - 0.4]}
@@ -124,8 +153,12 @@ def plateaus(curves: Sequence[Plateau], *, dark: bool = False, height: int = 330
         steps, name = curve.steps, html.escape(curve.name)
         ends = [(step.low, step.high) for step in steps]
         figure.add_scatter(
-            x=[step.share for step in steps], y=[step.above for step in steps], mode="lines+markers", name=name,
-            line={"color": shade, "width": 2, "dash": style.dash}, marker={"size": 7, "symbol": style.symbol},
+            x=[step.share for step in steps],
+            y=[step.above for step in steps],
+            mode="lines+markers",
+            name=name,
+            line={"color": shade, "width": 2, "dash": style.dash},
+            marker={"size": 7, "symbol": style.symbol},
             error_y={**bars([step.above for step in steps], ends), "color": translucent(shade, 0.6)},
             text=[
                 f"<b>{name}</b>, n = {step.n} of {curve.n_layers} layers<br>{100 * step.above:+.1f} points above chance, 95 % "
@@ -133,7 +166,7 @@ def plateaus(curves: Sequence[Plateau], *, dark: bool = False, height: int = 330
                 for step in steps
             ],
             hovertemplate="%{text}<extra></extra>",
-        )  # fmt: skip
+        )
     add_level(figure, "chance", 0.0, colours.chance, "dot", "+.1%")
     most = max((step.share for curve in curves for step in curve.steps), default=0.5)
     x = {

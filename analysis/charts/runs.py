@@ -87,13 +87,23 @@ def path_curves(runs: Sequence[DrawnRun], *, dark: bool = False, height: int = 3
     """Where the most similar block of each size starts, both as shares of the layers: the path l*(n) of any depth."""
     figure, colours = Figure(), palette(dark)
     figure.add_scatter(
-        x=[0, 1], y=[1, 0], mode="lines", name="block ends at the last layer", hoverinfo="skip",
-        line={"color": colours.chance, "width": 1, "dash": "dot"}, showlegend=False,
-    )  # fmt: skip
+        x=[0, 1],
+        y=[1, 0],
+        mode="lines",
+        name="block ends at the last layer",
+        hoverinfo="skip",
+        line={"color": colours.chance, "width": 1, "dash": "dot"},
+        showlegend=False,
+    )
     figure.add_annotation(
-        x=0.62, y=0.38, text="ends at the last layer", showarrow=False, xanchor="left", yanchor="bottom",
+        x=0.62,
+        y=0.38,
+        text="ends at the last layer",
+        showarrow=False,
+        xanchor="left",
+        yanchor="bottom",
         font={"size": 11, "color": colours.unpruned},
-    )  # fmt: skip
+    )
     for drawn in runs:
         starts = [best.start / drawn.result.n_layers for best in drawn.result.best]
         _add_best(figure, drawn, starts, [f"starts at {start:.0%} of the depth" for start in starts], dark)
@@ -209,20 +219,34 @@ def recovery_bars(heals: Sequence[DrawnRun], *, dark: bool = False, height: int 
         ends = None if sure is None or sure.low is None or sure.high is None else (sure.low, sure.high)
         said = f"{share:.0%} {sure.interval}" if sure is not None else f"{share:.0%}"
         figure.add_bar(
-            x=[share], y=[look["name"]], orientation="h", name=look["name"], showlegend=False,
+            x=[share],
+            y=[look["name"]],
+            orientation="h",
+            name=look["name"],
+            showlegend=False,
             marker={"color": look["line"]["color"]},
             error_x=bars([share], [ends]),
-            texttemplate=said, textposition="inside", insidetextanchor="start", cliponaxis=False,
+            texttemplate=said,
+            textposition="inside",
+            insidetextanchor="start",
+            cliponaxis=False,
             hovertemplate=f"{result.spec.block.describe()}<br>pruned {points[0]:.3f}, healed {points[1]:.3f}, unpruned "
             f"{points[2]:.3f} nats per token<extra></extra>",
-        )  # fmt: skip
+        )
     shares = [share for _, share in known]
     return finish(
-        figure, height,
-        x={"title": "share of the loss gap recovered", "tickformat": ".0%", "gridcolor": colours.grid,
-           "range": [min([0.0, *shares]) * 1.08, max([1.0, *shares]) * 1.15]},
-        y={"autorange": "reversed", "automargin": True}, margin={"l": 8, "t": 12}, bargap=0.4,
-    )  # fmt: skip
+        figure,
+        height,
+        x={
+            "title": "share of the loss gap recovered",
+            "tickformat": ".0%",
+            "gridcolor": colours.grid,
+            "range": [min([0.0, *shares]) * 1.08, max([1.0, *shares]) * 1.15],
+        },
+        y={"autorange": "reversed", "automargin": True},
+        margin={"l": 8, "t": 12},
+        bargap=0.4,
+    )
 
 
 def map_difference(a: DistanceResult, b: DistanceResult) -> list[list[float]]:
@@ -258,9 +282,17 @@ def difference_map(a: DistanceResult, b: DistanceResult, names: tuple[str, str],
     # A few cells at the edges would wash out all others; the hover always has the number.
     reach = float(np.percentile(np.abs([value for row in rows for value in row]), 98)) or 1e-9
     figure = maps.block_map(
-        rows, n_layers, "difference", colorscale="BrBG", zmid=0, zmin=-reach, zmax=reach, hoverinfo=None, text=hover,
+        rows,
+        n_layers,
+        "difference",
+        colorscale="BrBG",
+        zmid=0,
+        zmin=-reach,
+        zmax=reach,
+        hoverinfo=None,
+        text=hover,
         hovertemplate="%{text}<extra></extra>",
-    )  # fmt: skip
+    )
     return maps.finish_map(figure, "difference of distances", height, above=False)
 
 

@@ -20,108 +20,132 @@ GROUPS = (LOOK, MEASURE, HEAL, TAKE, MANAGE, MORE)
 ABOUT = {
     "dashboard": About(LOOK, "Open the pages in the browser.", ("dashboard", "dashboard --port 9000")),
     "models": About(
-        LOOK, "Show a model's size, memory and commit, from its configuration alone.",
+        LOOK,
+        "Show a model's size, memory and commit, from its configuration alone.",
         ("models starter", "models ORG/NAME --fetch"),
     ),
     "distances": About(
-        LOOK, "Measure the distance map: how much each block changes the residual stream.",
+        LOOK,
+        "Measure the distance map: how much each block changes the residual stream.",
         ("distances starter --samples 32", "distances ORG/NAME --texts wiki --metric cosine-tokens --json map.json"),
     ),
     "damage": About(
-        LOOK, "Measure the loss increase of every block.", ("damage starter --max-size 15", "damage ORG/NAME --samples 16"),
+        LOOK,
+        "Measure the loss increase of every block.",
+        ("damage starter --max-size 15", "damage ORG/NAME --samples 16"),
     ),
     "microscope": About(
-        LOOK, "Show each layer's effect on each prompt token, and the predicted next token after each layer.",
+        LOOK,
+        "Show each layer's effect on each prompt token, and the predicted next token after each layer.",
         ('microscope starter --prompt "The capital of France is"', "microscope starter --prompt Paris --block 14:5"),
     ),
     "restore": About(
-        LOOK, "Find the removed layer whose restoration lowers a text's surprisal most.",
+        LOOK,
+        "Find the removed layer whose restoration lowers a text's surprisal most.",
         (
             'restore starter --prompt "The capital of France is Paris." --block 11:5',
             'restore starter --prompt "Water boils." --block a12+m15',
         ),
     ),
     "sweep": About(
-        MEASURE, "Measure accuracy and loss against the number of removed layers.",
+        MEASURE,
+        "Measure accuracy and loss against the number of removed layers.",
         ("sweep starter --task arc_easy --limit 100", "sweep ORG/NAME --strategy greedy --max-n 8 --workers 2"),
     ),
     "evaluate": About(
-        MEASURE, "Score one model: unpruned, pruned or healed.",
+        MEASURE,
+        "Score one model: unpruned, pruned or healed.",
         ("evaluate starter --block 14:5", "evaluate starter --block 14:5 --adapter adapters/ID --per-question --json -"),
     ),
     "speed": About(
-        MEASURE, "Measure prefill and decode speed against the number of removed layers.",
+        MEASURE,
+        "Measure prefill and decode speed against the number of removed layers.",
         ("speed starter --ns 0,5,10", "speed starter --blocks a12+a14"),
     ),
     "compare": About(
-        MEASURE, "Generate from one prompt with the unpruned, pruned and healed model.",
+        MEASURE,
+        "Generate from one prompt with the unpruned, pruned and healed model.",
         (
             'compare starter --prompt "The capital of France is" --block 14:5',
             'compare starter --prompt "Once" --block 14:5 --temperature 0.7 --seed 3',
         ),
     ),
     "search": About(
-        MEASURE, "Search sets of layers whose removal changes the predictions least.",
+        MEASURE,
+        "Search sets of layers whose removal changes the predictions least.",
         ("search starter --strategy swaps --max-n 10", "search starter --strategy greedy --protect 0,29"),
     ),
     "methods": About(
-        MEASURE, "Compare strategies and healing recipes at several sizes in one paired table.",
+        MEASURE,
+        "Compare strategies and healing recipes at several sizes in one paired table.",
         (
             "methods starter --strategies similarity,swaps --recipes instant --n 3,5",
             "methods starter --recipes instant,ghosted --minutes 5",
         ),
     ),
     "grid": About(
-        MEASURE, "Sweep several models, datasets and strategies in one table.",
+        MEASURE,
+        "Sweep several models, datasets and strategies in one table.",
         (
             "grid --models starter --strategies similarity,deepest --tasks arc_easy,boolq",
             "grid --models starter,./mine --tasks arc_easy --csv grid.csv",
         ),
     ),
     "precision": About(
-        MEASURE, "Compare a precision with float32 on the same questions.",
+        MEASURE,
+        "Compare a precision with float32 on the same questions.",
         ("precision starter --dtype bfloat16 --limit 500", "precision starter --quantization 8bit"),
     ),
     "heal": About(
-        HEAL, "Repair a pruned model in closed form, by training, or both.",
+        HEAL,
+        "Repair a pruned model in closed form, by training, or both.",
         ("heal starter --block 14:5 --recipe first", "heal starter --block 14:5 --minutes 10 --detach"),
     ),
     "export": About(
-        TAKE, "Save a pruned or healed model as a Hugging Face folder, a GGUF file or a mergekit recipe.",
+        TAKE,
+        "Save a pruned or healed model as a Hugging Face folder, a GGUF file or a mergekit recipe.",
         ("export starter --block 14:5 --out smaller", "export starter --block 14:5 --adapter adapters/ID --out healed"),
     ),
     "push": About(TAKE, "Upload an export to the Hub.", ("push NAME ORG/NAME", "push NAME ORG/NAME --yes")),
     "report": About(
-        TAKE, "Write a report of all results of a model, as HTML or Markdown.",
+        TAKE,
+        "Write a report of all results of a model, as HTML or Markdown.",
         ("report starter --out report.html", "report starter --block 14:5 --out report.md"),
     ),
     "sheet": About(
-        TAKE, "Write a one-page decision on one removed block: go, measure more, or don't.",
+        TAKE,
+        "Write a one-page decision on one removed block: go, measure more, or don't.",
         ("sheet starter --block 14:5 --out sheet.html", "sheet starter --block 14:5 --accept-points 3 --out sheet.pdf"),
     ),
     "dataset": About(
-        TAKE, "Save rows of a Hub dataset as a file for --texts or --task.",
+        TAKE,
+        "Save rows of a Hub dataset as a file for --texts or --task.",
         ("dataset ORG/NAME", "dataset ORG/NAME --file PATH --as questions --out mine.jsonl"),
     ),
     "convert": About(
-        TAKE, "Convert pickled weights to safetensors without running their code.",
+        TAKE,
+        "Convert pickled weights to safetensors without running their code.",
         ("convert FOLDER --out NEW_FOLDER", "convert FOLDER --out NEW_FOLDER --json -"),
     ),
     "jobs": About(
-        MANAGE, "List, pause, cancel, resume and move background jobs.", ("jobs", "jobs cancel ID"),
+        MANAGE,
+        "List, pause, cancel, resume and move background jobs.",
+        ("jobs", "jobs cancel ID"),
     ),
     "run": About(
-        MANAGE, "Run any request by its kind, from --set settings alone.",
+        MANAGE,
+        "Run any request by its kind, from --set settings alone.",
         ("run inspect --set model.source=starter", "run distances --set model.source=starter --set corpus.n_texts=8"),
     ),
     "manifest": About(
-        MANAGE, "Write a request as a RayJob for Kubernetes, without running it.",
+        MANAGE,
+        "Write a request as a RayJob for Kubernetes, without running it.",
         (
             "manifest --image IMAGE --claim CLAIM --secret SECRET --out job.json -- sweep starter",
             "manifest --image IMAGE --claim CLAIM --secret SECRET --workers 4 --out job.json -- damage ORG/NAME",
         ),
     ),
-}  # fmt: skip
+}
 """By name. A kind of an extension is not here: the first paragraph of its docstring is its line, in the group More."""
 
 

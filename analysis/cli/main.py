@@ -168,9 +168,11 @@ def _parser(asking: tuple[Subcommand, ...]) -> Parser:
             groups.ABOUT[name].line if name in groups.ABOUT else " ".join((said or "").strip().partition("\n\n")[0].split())
         )
         sub: Parser = places.add_parser(
-            name, description=lines[name], epilog=groups.examples(name, _program()),
+            name,
+            description=lines[name],
+            epilog=groups.examples(name, _program()),
             formatter_class=argparse.RawDescriptionHelpFormatter,
-        )  # fmt: skip
+        )
         sub.set_defaults(**{"asks": None, **defaults})
         sub.add_argument(
             "--json", metavar="FILE", help="File for the result as JSON, or - for standard output (default: no JSON)."

@@ -52,10 +52,16 @@ def run(options: argparse.Namespace) -> None:
     spec = _asked(words, options.parse)
     rayjob.check_files(spec)
     cluster = rayjob.KubernetesCluster(
-        image=options.image, claim=options.claim, secret=options.secret, name=options.name or rayjob.name_of(spec),
-        memory_bytes=_memory_bytes(spec, options), shards=options.workers, cpus=options.cpus, gpus=options.gpus,
+        image=options.image,
+        claim=options.claim,
+        secret=options.secret,
+        name=options.name or rayjob.name_of(spec),
+        memory_bytes=_memory_bytes(spec, options),
+        shards=options.workers,
+        cpus=options.cpus,
+        gpus=options.gpus,
         memory=options.memory,
-    )  # fmt: skip
+    )
     said = shlex.split(options.command_line(spec))
     if cluster.shards > 1:
         said += rayjob.sharing(cluster.shards)

@@ -36,7 +36,7 @@ EXHIBITS = (
         "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF",
         "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
     ),
-)  # fmt: skip
+)
 """All of them, in the order in which they are shown; their stored results tell which measurements there are."""
 
 

@@ -15,9 +15,22 @@ from analysis.models.architecture.families import KNOW_THEIR_PLACE
 from analysis.models.source.model_spec import ModelSpec
 
 _LISTING = (
-    "cohere2", "exaone4", "gemma2", "gemma3_text", "gpt_oss", "lfm2", "llama4_text", "ministral", "olmo3", "qwen2", "qwen2_moe",
-    "qwen3", "qwen3_5_text", "qwen3_next", "smollm3",
-)  # fmt: skip
+    "cohere2",
+    "exaone4",
+    "gemma2",
+    "gemma3_text",
+    "gpt_oss",
+    "lfm2",
+    "llama4_text",
+    "ministral",
+    "olmo3",
+    "qwen2",
+    "qwen2_moe",
+    "qwen3",
+    "qwen3_5_text",
+    "qwen3_next",
+    "smollm3",
+)
 """Common families whose configuration lists the kind of each layer."""
 
 

@@ -82,8 +82,10 @@ class KubernetesCluster:
                 f"--image {shown(self.image)} has no version. Add a tag or a digest, so that all pods run the same image."
             )
         for option, value, least, most in (
-            ("--workers", self.shards, 1, MOST_SHARDS), ("--cpus", self.cpus, 1, 1024), ("--gpus", self.gpus, 0, 64),
-        ):  # fmt: skip
+            ("--workers", self.shards, 1, MOST_SHARDS),
+            ("--cpus", self.cpus, 1, 1024),
+            ("--gpus", self.gpus, 0, 64),
+        ):
             if not least <= value <= most:
                 raise SpecError(f"{option} is {shown(value)}. It must be {least} to {most}.")
         if self.memory_bytes < _GIB:

@@ -357,9 +357,7 @@ def _available(selected: selection.Selected) -> int | None:
         return None
 
 
-def _own(
-    model: ModelSpec, cut: Removal, recipe: str, tolerance: Tolerance, dataset: Dataset, first: Sequence[str]
-) -> str:  # fmt: skip
+def _own(model: ModelSpec, cut: Removal, recipe: str, tolerance: Tolerance, dataset: Dataset, first: Sequence[str]) -> str:
     """The command that writes this sheet again."""
     words = ["python", "-m", "analysis", "sheet", model.source, "--block", written(cut), *dataset.words()]
     words += ["--first", ",".join(first)] if first else []

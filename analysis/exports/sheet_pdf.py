@@ -47,9 +47,18 @@ def _built(platypus: Any, sheet: Sheet, size: float) -> tuple[bytes, int]:
 
     stream = io.BytesIO()
     document = platypus.SimpleDocTemplate(
-        stream, pagesize=A4, leftMargin=_MARGIN, rightMargin=_MARGIN, topMargin=_MARGIN, bottomMargin=_MARGIN,
-        title=sheet.title, author="Layerscope", subject="Decision sheet", lang="en", invariant=1,
-    )  # fmt: skip
+        stream,
+        pagesize=A4,
+        leftMargin=_MARGIN,
+        rightMargin=_MARGIN,
+        topMargin=_MARGIN,
+        bottomMargin=_MARGIN,
+        title=sheet.title,
+        author="Layerscope",
+        subject="Decision sheet",
+        lang="en",
+        invariant=1,
+    )
     document.build(_Story(platypus, size).of(sheet, A4[0] - 2 * _MARGIN - 12))
     return stream.getvalue(), document.page
 
@@ -100,9 +109,7 @@ class _Story:
         """A heading with its items."""
         return [self.text(title, bold=True), *(self.text(item, bullet=bullet) for item in items)]
 
-    def boxed(
-        self, rows: list[list[Any]], widths: list[float], *, frame: str = "", fill: str = "", rule: bool = False
-    ) -> Any:  # fmt: skip
+    def boxed(self, rows: list[list[Any]], widths: list[float], *, frame: str = "", fill: str = "", rule: bool = False) -> Any:
         """Cells beside each other."""
         style: list[tuple[Any, ...]] = [("VALIGN", (0, 0), (-1, -1), "TOP"), ("TOPPADDING", (0, 0), (-1, -1), self.size / 2)]
         style += [("BOX", (0, 0), (-1, -1), 1.2, frame)] if frame else []
@@ -121,9 +128,16 @@ class _Story:
         regular, heavy, letters = _fonts()
         size = self.size * scale
         style = ParagraphStyle(
-            "text", fontName=heavy if bold else regular, fontSize=size, leading=1.3 * size, textColor=ink, splitLongWords=1,
-            leftIndent=1.3 * size if bullet else 0, bulletFontName=regular, bulletFontSize=size,
-        )  # fmt: skip
+            "text",
+            fontName=heavy if bold else regular,
+            fontSize=size,
+            leading=1.3 * size,
+            textColor=ink,
+            splitLongWords=1,
+            leftIndent=1.3 * size if bullet else 0,
+            bulletFontName=regular,
+            bulletFontSize=size,
+        )
         plain = " ".join(content.split())
         plain = plain if len(plain) <= _LONGEST else f"{plain[:_LONGEST]}…"
         plain = "".join(letter if ord(letter) in letters else "?" for letter in plain)

@@ -168,9 +168,14 @@ def search(words: str) -> list[HubModel]:
     """
     subject = f"models called {words!r}"
     asked = {
-        "search": words, "filter": "safetensors", "pipeline_tag": "text-generation", "sort": "downloads", "direction": "-1",
-        "limit": str(_FOUND), "expand": ["downloads", "gated", "safetensors"],
-    }  # fmt: skip
+        "search": words,
+        "filter": "safetensors",
+        "pipeline_tag": "text-generation",
+        "sort": "downloads",
+        "direction": "-1",
+        "limit": str(_FOUND),
+        "expand": ["downloads", "gated", "safetensors"],
+    }
     said = client.ask("/api/models", subject, params=asked)
     try:
         return [

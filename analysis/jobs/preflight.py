@@ -129,9 +129,7 @@ def looked_at(
     if revision:
         command += ["--revision", revision]
     try:
-        done = subprocess.run(
-            command, cwd=_ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=within_s
-        )  # fmt: skip
+        done = subprocess.run(command, cwd=_ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=within_s)
     except subprocess.TimeoutExpired as error:
         raise LayerscopeError(
             f"Reading the configuration of {source} took more than {within_s:g} s. Check the connection and try again."

@@ -179,13 +179,16 @@ SAME = [
     ("heal", {"block": "1:2", "recipe": "instant", "seq_len": 64, "seed": 2}, None),
     ("heal", {"block": "1:2", "recipe": "quick", "steps": 9, "texts": "c4-train", "generate": True}, None),
     ("heal", {"block": "1:2", "minutes": 2.0, "control": True}, None),
-    ("heal", {"block": "1:2", "r": 4, "learning_rate": 0.01, "limit": 5},
-     ["--block", "1:2", "--set", "r=4", "--set", "learning_rate=0.01", "--set", "benchmark.limit=5"]),
+    (
+        "heal",
+        {"block": "1:2", "r": 4, "learning_rate": 0.01, "limit": 5},
+        ["--block", "1:2", "--set", "r=4", "--set", "learning_rate=0.01", "--set", "benchmark.limit=5"],
+    ),
     ("compare", {"prompt": "-One", "block": "1:2", "adapter": "a", "tokens": 5, "temperature": 0.5, "seed": 3}, None),
     ("microscope", {"prompt": "One", "block": "1:2"}, None),
     ("restore", {"prompt": "One two", "block": "a1+3:1"}, None),
     ("export", {"block": "1:2", "name": "small"}, None),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("kind", "keywords", "words"), SAME)

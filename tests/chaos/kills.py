@@ -94,9 +94,14 @@ def download(on: Stage, row: Row) -> None:
         out = cache.parent / "out.json"
         words = ["org/model" if word == str(folder) else word for word in kinds.arguments(spec)]
         environment = {
-            **os.environ, "HF_ENDPOINT": there.endpoint, "HF_HUB_CACHE": str(cache.parent / "hub"), "HF_HUB_OFFLINE": "0",
-            "NO_PROXY": "127.0.0.1", "HF_HUB_ETAG_TIMEOUT": "10", "HF_HUB_DOWNLOAD_TIMEOUT": "10",
-        }  # fmt: skip
+            **os.environ,
+            "HF_ENDPOINT": there.endpoint,
+            "HF_HUB_CACHE": str(cache.parent / "hub"),
+            "HF_HUB_OFFLINE": "0",
+            "NO_PROXY": "127.0.0.1",
+            "HF_HUB_ETAG_TIMEOUT": "10",
+            "HF_HUB_DOWNLOAD_TIMEOUT": "10",
+        }
         command = [sys.executable, "-m", "analysis", *words, "--json", str(out)]
         first = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         at = on.draw.uniform(0.05, 0.9) * size

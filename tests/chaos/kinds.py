@@ -67,10 +67,18 @@ def requests(ground: Ground) -> dict[str, Spec]:
     distances = DistanceSpec(model, text)
     questions = BenchmarkSpec(limit=12)
     heal = HealSpec(
-        Block(2, 2), model, corpus=ground.text("texts", n_texts=60, seq_len=32, split="train"),
-        validation=ground.text("others", n_texts=3, seq_len=32), benchmark=BenchmarkSpec(limit=4), steps=8, batch_size=2,
-        warmup_steps=2, learning_rate=1e-2, r=4, eval_every=2,
-    )  # fmt: skip
+        Block(2, 2),
+        model,
+        corpus=ground.text("texts", n_texts=60, seq_len=32, split="train"),
+        validation=ground.text("others", n_texts=3, seq_len=32),
+        benchmark=BenchmarkSpec(limit=4),
+        steps=8,
+        batch_size=2,
+        warmup_steps=2,
+        learning_rate=1e-2,
+        r=4,
+        eval_every=2,
+    )
     asked = (
         InspectSpec(model, load=True),
         distances,
@@ -108,9 +116,11 @@ def _steady(value: Any) -> Any:
 
 def _weights(cache: Path) -> dict[str, str]:
     files = [
-        file for top in ("adapters", "exports") for file in sorted((cache / top).rglob("*"))
+        file
+        for top in ("adapters", "exports")
+        for file in sorted((cache / top).rglob("*"))
         if file.suffix in (".safetensors", ".gguf") and file.is_file()
-    ]  # fmt: skip
+    ]
     return {str(file.relative_to(cache)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 

@@ -309,8 +309,10 @@ def test_training_curve_and_comparison():
 
 
 def test_running_accuracy_compares_models_on_the_same_first_questions():
-    answers = {name: [QuestionScore(str(i), [0.0, 0.0], int(i >= right), 0) for i in range(4)]
-               for name, right in (("unpruned", 3), ("pruned", 1))}  # fmt: skip
+    answers = {
+        name: [QuestionScore(str(i), [0.0, 0.0], int(i >= right), 0) for i in range(4)]
+        for name, right in (("unpruned", 3), ("pruned", 1))
+    }
     checks = [replace(check, acc=0.25, acc_stderr=0.2, n_questions=2) for check in HEAL.validations[1:]]
     figure = heals.accuracy_on_the_way(replace(HEAL, validations=checks, questions=answers))
     assert list(trace(figure, "healing").x) == [check.step for check in checks]

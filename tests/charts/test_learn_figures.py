@@ -130,8 +130,13 @@ def test_paths_are_drawn_on_relative_depth():
 def test_cliffs_stand_in_order_with_ones_own_among_them():
     figure = published.cliffs((0.3, 0.3), "mine", dark=True)
     assert [trace.name for trace in figure.data] == [
-        "Qwen 7B, 14B", "Phi-2", "mine", "Mistral 7B", "Llama-2 70B", "Llama-2 7B, 13B",
-    ]  # fmt: skip
+        "Qwen 7B, 14B",
+        "Phi-2",
+        "mine",
+        "Mistral 7B",
+        "Llama-2 70B",
+        "Llama-2 7B, 13B",
+    ]
     assert named(figure, "mine").line.color == look.DARK.pruned
     assert {note.text for note in figure.layout.annotations} >= {"30%", "40% to 55%"}
     assert "mine" not in [trace.name for trace in published.cliffs(None, "mine").data]
@@ -219,8 +224,10 @@ def test_rungs_are_points_in_the_colours_of_their_meaning():
     figure = lesson_figures.rungs(ladder, "loss", Lines(0.25, 0.3))
     colours = look.LIGHT
     assert [(trace.name, trace.x[0], trace.marker.color) for trace in figure.data] == [
-        ("unpruned", 2.0, colours.unpruned), ("pruned", 4.0, colours.pruned), ("50 steps", 3.0, colours.healed),
-    ]  # fmt: skip
+        ("unpruned", 2.0, colours.unpruned),
+        ("pruned", 4.0, colours.pruned),
+        ("50 steps", 3.0, colours.healed),
+    ]
     accuracy = lesson_figures.rungs(ladder, "acc", Lines(0.25, 0.3))
     assert (named(accuracy, "chance").x[0], named(accuracy, "majority").x[0]) == (0.25, 0.3)
     bars, (low, high) = named(accuracy, "50 steps").error_x, healed.interval

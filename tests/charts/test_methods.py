@@ -45,5 +45,8 @@ def test_only_a_significantly_best_method_has_a_ring():
 
 def test_an_unfinished_table_is_drawn_with_all_its_rows():
     assert list(kinds.figure(fakes.methods(1)).layout.yaxis.categoryarray)[::-1] == [
-        "similarity", "similarity + instant", "deepest", "deepest + instant",
-    ]  # fmt: skip
+        "similarity",
+        "similarity + instant",
+        "deepest",
+        "deepest + instant",
+    ]

@@ -19,9 +19,13 @@ def small():
     best = [Best(1, 2, 0.1), Best(2, 1, 0.2), Best(3, 0, 0.3)]
     mean = [[0.3, 0.2, 0.1, 0.4], [0.5, 0.2, 0.6], [0.3, 0.7], [0.5]]
     return replace(
-        fakes.distances(), n_layers=4, mean=mean, stderr=[[0.01] * len(row) for row in mean], best=best,
+        fakes.distances(),
+        n_layers=4,
+        mean=mean,
+        stderr=[[0.01] * len(row) for row in mean],
+        best=best,
         model=replace(fakes.FACTS, n_layers=4),
-    )  # fmt: skip
+    )
 
 
 def named(figure, name):

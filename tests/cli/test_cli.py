@@ -140,9 +140,12 @@ def test_a_heal_in_a_named_dtype_is_not_quantized(capsys, tiny, monkeypatch):
     monkeypatch.setattr("analysis.jobs.start", lambda: None)
     heal = ("heal", tiny, "--block", "2:2", "--recipe", "paper", "--detach")
     for options in (
-        ("--dtype", "float32"), ("--set", "model.dtype=float32"), ("--dtype", "float32", "--quantization", "4bit"),
-        ("--dtype", "auto"), (),
-    ):  # fmt: skip
+        ("--dtype", "float32"),
+        ("--set", "model.dtype=float32"),
+        ("--dtype", "float32", "--quantization", "4bit"),
+        ("--dtype", "auto"),
+        (),
+    ):
         read(capsys, *heal, *options)
     assert [spec.model.quantization for spec in made] == ["none", "none", "4bit", "4bit", "4bit"]
     saved_recipes.save("mine", made[-1])

@@ -41,8 +41,15 @@ def test_dashboard_starts_the_server_from_any_folder(monkeypatch, tmp_path):
     [(path, words, folder)] = started
     assert (path, folder) == (sys.executable, ROOT)
     assert words[1:] == [
-        "-m", "streamlit", "run", str(ROOT / "app.py"), "--server.port", "9000", "--server.address", "127.0.0.1",
-    ]  # fmt: skip
+        "-m",
+        "streamlit",
+        "run",
+        str(ROOT / "app.py"),
+        "--server.port",
+        "9000",
+        "--server.address",
+        "127.0.0.1",
+    ]
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "-1"])

@@ -44,11 +44,21 @@ REQUESTS = {
     "plain damage": DamageSpec(),
     "plain sweep": SweepSpec(),
     "sweep": SweepSpec(
-        MINE, BenchmarkSpec("mmlu", None, 2, 5, "x", ("stem", "virology"), "paper"), OTHER_TEXT,
-        DistanceSpec(RESOLVED, OTHER_TEXT, "cosine-tokens"), "random", 0, 2, (), None, GenerationSpec(3, 9, 4, 8),
+        MINE,
+        BenchmarkSpec("mmlu", None, 2, 5, "x", ("stem", "virology"), "paper"),
+        OTHER_TEXT,
+        DistanceSpec(RESOLVED, OTHER_TEXT, "cosine-tokens"),
+        "random",
+        0,
+        2,
+        (),
+        None,
+        GenerationSpec(3, 9, 4, 8),
     ),
     "sweep as the form makes it": SweepSpec(
-        benchmark=BenchmarkSpec(seed=9), max_n=15, distances=DistanceSpec(corpus=CorpusSpec("wiki")),
+        benchmark=BenchmarkSpec(seed=9),
+        max_n=15,
+        distances=DistanceSpec(corpus=CorpusSpec("wiki")),
     ),
     "cuts by hand": SweepSpec(strategy="manual", blocks=(Block(1, 5), LayerSet((3, 8)), PartSet((2,), (4,))), loss_corpus=None),
     "loss-greedy": SweepSpec(strategy="loss-greedy", damage=DamageSpec(max_size=3)),
@@ -73,9 +83,7 @@ REQUESTS = {
     "healed": CompareSpec(
         RESOLVED, "One\n\ntwo", (Variant(), Variant("pruned", Block(1, 2)), Variant("healed", Block(1, 2), "a b", "x")), 48
     ),
-    "instant": CompareSpec(
-        RESOLVED, " -1", (Variant(), Variant("instant", LayerSet((1, 4)), "a", "x")), temperature=0.5
-    ),
+    "instant": CompareSpec(RESOLVED, " -1", (Variant(), Variant("instant", LayerSet((1, 4)), "a", "x")), temperature=0.5),
     "microscope of several lines": MicroscopeSpec(RESOLVED, "Question: 3?\nAnswer:"),
     "microscope": MicroscopeSpec(MINE, "-x; y", Block(1, 2)),
     "restore": RestoreSpec(MINE, "-x; y", Block(1, 2)),
@@ -91,10 +99,14 @@ REQUESTS = {
     "grid": GridSpec(
         (MINE, replace(RESOLVED, quantization="4bit")),
         (BenchmarkSpec("mmlu", None, 2, 5, "x"), BenchmarkSpec("/data/quiz 1.csv")),
-        (OTHER_TEXT, CorpusSpec("wiki")), (CorpusSpec("c4", 7),), ("random", "loss-greedy"), 3, 2,
+        (OTHER_TEXT, CorpusSpec("wiki")),
+        (CorpusSpec("c4", 7),),
+        ("random", "loss-greedy"),
+        3,
+        2,
     ),
     "export": ExportSpec(LayerSet((3, 7)), "my.model-1", MINE, "adapters/abc"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("spec", REQUESTS.values(), ids=REQUESTS)
@@ -118,11 +130,23 @@ def test_only_differences_are_written():
 TEXTS = {"N": "3", "X": "0.5", "TEXT": "other", "START:SIZE": "3:2", "N,…": "2,5", "START:SIZE,…": "3:2,1:1+4:2", "DIR": "a b"}
 """A value to give, by the name of the value in the help."""
 OWN_TEXTS = {
-    "--seq-len": "64", "--task": "boolq", "--subset": "stem,virology", "--recipe": "instant", "--texts": "my 'texts'.txt",
-    "--prompt": "-Once", "--name": "my.model-1", "--adapter": "a b", "--temperature": "0.5",
-    "--models": "starter,/models/b c", "--tasks": "boolq,quiz 1.csv", "--map-texts": "wiki,my.txt",
-    "--strategies": "random,deepest", "--draws": "2", "--recipes": "distill,ghosted", "--format": "gguf",
-}  # fmt: skip
+    "--seq-len": "64",
+    "--task": "boolq",
+    "--subset": "stem,virology",
+    "--recipe": "instant",
+    "--texts": "my 'texts'.txt",
+    "--prompt": "-Once",
+    "--name": "my.model-1",
+    "--adapter": "a b",
+    "--temperature": "0.5",
+    "--models": "starter,/models/b c",
+    "--tasks": "boolq,quiz 1.csv",
+    "--map-texts": "wiki,my.txt",
+    "--strategies": "random,deepest",
+    "--draws": "2",
+    "--recipes": "distill,ghosted",
+    "--format": "gguf",
+}
 ALSO = {("sweep", "--blocks"): ["--strategy", "manual"], "--subset": ["--task", "mmlu"]}
 """Arguments that an option needs beside it."""
 
@@ -202,9 +226,19 @@ def test_a_grid_of_one_model_in_two_precisions_is_whole():
 
 def test_a_heal_says_the_numbers_that_its_recipe_does_not():
     assert main.command_line(HEAL).split()[3:] == [
-        "heal", "starter", "--dtype", "float32", "--device", "cpu", "--quantization", "none", "--block", "11:5",
-        "--recipe", "quick",
-    ]  # fmt: skip
+        "heal",
+        "starter",
+        "--dtype",
+        "float32",
+        "--device",
+        "cpu",
+        "--quantization",
+        "none",
+        "--block",
+        "11:5",
+        "--recipe",
+        "quick",
+    ]
     line = main.command_line(REQUESTS["changed heal"])
     assert "--block 11:5 --recipe quick --seed 4 --steps 7 " in line
     assert "--set learning_rate=1e-05" in line

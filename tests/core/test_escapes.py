@@ -82,8 +82,15 @@ def in_a_command(capsys) -> str:
 
 
 def document() -> Document:
-    section = Section(CRAFTED, [CRAFTED], [Picture(Figure(), Figure(), CRAFTED)], [TextTable([CRAFTED], [[CRAFTED]])],
-                      [line.line([CRAFTED])], [(CRAFTED, CRAFTED)], [(CRAFTED, [CRAFTED])])  # fmt: skip
+    section = Section(
+        CRAFTED,
+        [CRAFTED],
+        [Picture(Figure(), Figure(), CRAFTED)],
+        [TextTable([CRAFTED], [[CRAFTED]])],
+        [line.line([CRAFTED])],
+        [(CRAFTED, CRAFTED)],
+        [(CRAFTED, [CRAFTED])],
+    )
     return Document(CRAFTED, [CRAFTED], [section])
 
 
@@ -115,8 +122,21 @@ def on_a_page(capsys) -> str:
     return words.seen(CRAFTED)
 
 
-PLACES = (to_standard_output, to_standard_error, as_progress, as_json, in_a_log, in_an_error, in_a_command, in_markdown,
-          in_a_report, in_a_sheet, in_a_model_card, in_csv, on_a_page)  # fmt: skip
+PLACES = (
+    to_standard_output,
+    to_standard_error,
+    as_progress,
+    as_json,
+    in_a_log,
+    in_an_error,
+    in_a_command,
+    in_markdown,
+    in_a_report,
+    in_a_sheet,
+    in_a_model_card,
+    in_csv,
+    on_a_page,
+)
 
 
 @pytest.mark.slow

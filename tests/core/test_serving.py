@@ -43,10 +43,22 @@ def test_settings_hold_for_private_and_shared_servers():
 
 @pytest.mark.parametrize(
     "setting",
-    ["MODE=maybe", "PROXY_HEADER=a b", "PROXIES=*", "PROXIES=10.0.0.1/8", "ROOTS=relative", "UPLOADS_GB=-1", "UPLOADS_GB=nan",
-     "RESULTS_GB=much", "JOB_HOURS=inf", "CONNECTIONS=0", "CONNECTIONS=1e3", "CONNECTIONS_PER_ADDRESS=none",
-     "UPLOADS_MB=9999999999"],
-)  # fmt: skip
+    [
+        "MODE=maybe",
+        "PROXY_HEADER=a b",
+        "PROXIES=*",
+        "PROXIES=10.0.0.1/8",
+        "ROOTS=relative",
+        "UPLOADS_GB=-1",
+        "UPLOADS_GB=nan",
+        "RESULTS_GB=much",
+        "JOB_HOURS=inf",
+        "CONNECTIONS=0",
+        "CONNECTIONS=1e3",
+        "CONNECTIONS_PER_ADDRESS=none",
+        "UPLOADS_MB=9999999999",
+    ],
+)
 def test_a_setting_that_cannot_be_is_refused_by_its_name(setting):
     name, _, value = setting.partition("=")
     with pytest.raises(SpecError, match=f"LAYERSCOPE_{name} "):
@@ -62,8 +74,19 @@ def limited(tmp_path) -> Serving:
     return Serving(roots=(tmp_path / "open",))
 
 
-@pytest.mark.parametrize("inside", ["open/model", "open/not-there", "in/model", "open/../open/model", "cache/uploads/x.txt",
-                                    "cache/adapters/0123", "cache/exports/mine", "open"])  # fmt: skip
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "open/model",
+        "open/not-there",
+        "in/model",
+        "open/../open/model",
+        "cache/uploads/x.txt",
+        "cache/adapters/0123",
+        "cache/exports/mine",
+        "open",
+    ],
+)
 def test_files_under_the_roots_may_be_named(limited, tmp_path, inside):
     limited.check_file(f"{tmp_path}/{inside}")
 
@@ -77,9 +100,22 @@ def test_names_that_are_no_paths_pass(limited, name):
 
 @pytest.mark.parametrize(
     "outside",
-    ["closed", "not-there", "open/out", "open/out/not-there", "open/../closed", "open-beside", "cache", "cache/access.json",
-     "cache/uploads/../access.json", "cache/jobs.sqlite", "", "open\0", "x" * 5000],
-)  # fmt: skip
+    [
+        "closed",
+        "not-there",
+        "open/out",
+        "open/out/not-there",
+        "open/../closed",
+        "open-beside",
+        "cache",
+        "cache/access.json",
+        "cache/uploads/../access.json",
+        "cache/jobs.sqlite",
+        "",
+        "open\0",
+        "x" * 5000,
+    ],
+)
 def test_files_outside_get_one_answer_whether_present_or_not(limited, tmp_path, outside):
     named = f"{tmp_path}/{outside}"
     with pytest.raises(AccessError) as refused:
@@ -88,8 +124,24 @@ def test_files_outside_get_one_answer_whether_present_or_not(limited, tmp_path, 
     assert str(refused.value).partition(" is outside ")[0] == repr(named[:200])
 
 
-@pytest.mark.parametrize("outside", ["~", "~root/x", "~nobody-of-this-name/x", ".", "..", "../x", "./README.md", "README.md",
-                                     "cache/precomputed", "a/b/c", "/", "//etc/passwd", "file:///etc/passwd"])  # fmt: skip
+@pytest.mark.parametrize(
+    "outside",
+    [
+        "~",
+        "~root/x",
+        "~nobody-of-this-name/x",
+        ".",
+        "..",
+        "../x",
+        "./README.md",
+        "README.md",
+        "cache/precomputed",
+        "a/b/c",
+        "/",
+        "//etc/passwd",
+        "file:///etc/passwd",
+    ],
+)
 def test_no_other_way_to_write_a_path_leads_outside(limited, outside):
     with pytest.raises(AccessError):
         limited.check_file(outside)

@@ -37,9 +37,16 @@ def mounted(tmp_path, monkeypatch):
     return say
 
 
-@pytest.mark.parametrize(("folder", "kind"), [
-    ("share/cache", "nfs4"), ("share", "nfs4"), ("shared", "ext4"), ("share/cache/inner/deep", "cifs"), ("", "ext4"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("folder", "kind"),
+    [
+        ("share/cache", "nfs4"),
+        ("share", "nfs4"),
+        ("shared", "ext4"),
+        ("share/cache/inner/deep", "cifs"),
+        ("", "ext4"),
+    ],
+)
 def test_a_folder_lies_on_the_nearest_mount_above_it(mounted, tmp_path, folder, kind):
     mounted(share="nfs4", **{"share/cache/inner": "cifs"})
     assert mounts.kind(tmp_path / folder) == kind

@@ -47,13 +47,35 @@ def changed(spec, path, value):
 
 
 OTHERS = {
-    "dtype": "float16", "quantization": "8bit", "metric": "relative-l2", "task": "boolq", "strategy": "deepest",
-    "damage": DamageSpec(), "generation": GenerationSpec(), "block": Block(1, 1), "benchmark": BenchmarkSpec("copa"),
-    "ns": (0, 1), "shots": 1, "subset": ("stem",), "protocol": "paper", "limit": 7, "max_n": 9, "lora_dropout": 0.5,
-    "minutes": 2.0, "method": "partial", "distill_from": "states", "control": True, "junction": 0.5, "distill": 0.5,
-    "instant": True, "bridge": True, "lora_on": "attention",
-    "separate_documents": False, "keep_best": True, "search": SearchSpec(),
-}  # fmt: skip
+    "dtype": "float16",
+    "quantization": "8bit",
+    "metric": "relative-l2",
+    "task": "boolq",
+    "strategy": "deepest",
+    "damage": DamageSpec(),
+    "generation": GenerationSpec(),
+    "block": Block(1, 1),
+    "benchmark": BenchmarkSpec("copa"),
+    "ns": (0, 1),
+    "shots": 1,
+    "subset": ("stem",),
+    "protocol": "paper",
+    "limit": 7,
+    "max_n": 9,
+    "lora_dropout": 0.5,
+    "minutes": 2.0,
+    "method": "partial",
+    "distill_from": "states",
+    "control": True,
+    "junction": 0.5,
+    "distill": 0.5,
+    "instant": True,
+    "bridge": True,
+    "lora_on": "attention",
+    "separate_documents": False,
+    "keep_best": True,
+    "search": SearchSpec(),
+}
 
 
 def test_manual_blocks_are_part_of_the_fingerprint_alone():

@@ -29,9 +29,16 @@ _ASK = (
 _DEEP = "[" * 100_000
 _NAMES = [f"base_model.model.model.layers.{layer}.mlp.down_proj.lora_{side}.weight" for layer in (0, 1) for side in "AB"]
 _CONFIG: dict[str, Any] = {
-    "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 2, "lora_alpha": 2, "lora_dropout": 0.0, "bias": "none",
-    "target_modules": ["down_proj"], "base_model_name_or_path": None, "inference_mode": True,
-}  # fmt: skip
+    "peft_type": "LORA",
+    "task_type": "CAUSAL_LM",
+    "r": 2,
+    "lora_alpha": 2,
+    "lora_dropout": 0.0,
+    "bias": "none",
+    "target_modules": ["down_proj"],
+    "base_model_name_or_path": None,
+    "inference_mode": True,
+}
 
 
 def _weights(**changed: Any) -> bytes:
@@ -49,9 +56,17 @@ def _folder(**changed: bytes | str | None) -> Make:
 
 
 _CONFIGS = {
-    "nothing": "", "null": "null", "a list": "[]", "a number": "5", "no JSON": "{", "deep": _DEEP, "no UTF-8": b"\xff",
-    "UTF-16": json.dumps(_CONFIG).encode("utf-16"), "5000 digits": '{"r": ' + "9" * 5000 + "}", "a text": '"LORA"',
-}  # fmt: skip
+    "nothing": "",
+    "null": "null",
+    "a list": "[]",
+    "a number": "5",
+    "no JSON": "{",
+    "deep": _DEEP,
+    "no UTF-8": b"\xff",
+    "UTF-16": json.dumps(_CONFIG).encode("utf-16"),
+    "5000 digits": '{"r": ' + "9" * 5000 + "}",
+    "a text": '"LORA"',
+}
 _VALUES: dict[str, tuple[Any, ...]] = {
     "peft_type": (None, 5, []),
     "r": (0, -1, "2", 2.5, [], {}, 3),
@@ -101,17 +116,27 @@ _REFUSED: tuple[tuple[dict[str, Any], str], ...] = (
 )
 """Fields of an adapter's configuration that are refused before PEFT reads them."""
 _HEADS = {
-    "nothing": b"", "short": b"\1", "a huge length": struct.pack("<Q", 2**62), "no JSON": struct.pack("<Q", 4) + b"abcd", "zeros": b"\0" * 100,
-    "no weights": struct.pack("<Q", 2) + b"{}", "half": _weights()[:-10], "a page": b"<html></html>",
-}  # fmt: skip
+    "nothing": b"",
+    "short": b"\1",
+    "a huge length": struct.pack("<Q", 2**62),
+    "no JSON": struct.pack("<Q", 4) + b"abcd",
+    "zeros": b"\0" * 100,
+    "no weights": struct.pack("<Q", 2) + b"{}",
+    "half": _weights()[:-10],
+    "a page": b"<html></html>",
+}
 _BRIDGES = {
-    "nothing": b"", "no weights": struct.pack("<Q", 2) + b"{}", "zeros": b"\0" * 100,
+    "nothing": b"",
+    "no weights": struct.pack("<Q", 2) + b"{}",
+    "zeros": b"\0" * 100,
     "no start": safetensors({"change": ("F32", *numbers([16, 16], 0.0))}),
     "another size": safetensors({"change": ("F32", *numbers([8, 8], 0.0)), "start": ("I64", [], struct.pack("<q", 1))}),
     "a start beyond": safetensors({"change": ("F32", *numbers([16, 16], 0.0)), "start": ("I64", [], struct.pack("<q", 99))}),
     "a start below": safetensors({"change": ("F32", *numbers([16, 16], 0.0)), "start": ("I64", [], struct.pack("<q", -1))}),
-    "a start that is many": safetensors({"change": ("F32", *numbers([16, 16], 0.0)), "start": ("I64", [2], struct.pack("<qq", 1, 1))}),
-}  # fmt: skip
+    "a start that is many": safetensors(
+        {"change": ("F32", *numbers([16, 16], 0.0)), "start": ("I64", [2], struct.pack("<qq", 1, 1))}
+    ),
+}
 
 
 def _empty(here: Path) -> None:

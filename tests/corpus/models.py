@@ -38,9 +38,16 @@ def tokenizer_files() -> dict[str, str]:
     vocabulary = {word: number for number, word in enumerate(dict.fromkeys(WORDS))}
     model = {"type": "WordLevel", "vocab": vocabulary, "unk_token": "<unk>"}
     whole = {
-        "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
-        "pre_tokenizer": {"type": "Whitespace"}, "post_processor": None, "decoder": None, "model": model,
-    }  # fmt: skip
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [],
+        "normalizer": None,
+        "pre_tokenizer": {"type": "Whitespace"},
+        "post_processor": None,
+        "decoder": None,
+        "model": model,
+    }
     said = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "<unk>", "pad_token": "<pad>", "bos_token": "<s>"}
     return {"tokenizer.json": json.dumps(whole), "tokenizer_config.json": json.dumps(said)}
 
@@ -109,18 +116,38 @@ def _folder(**changed: Any) -> Make:
 
 _DEEP = "[" * 100_000 + "]" * 100_000
 _CONFIGS = {
-    "empty": "", "blank": " \n", "null": "null", "a list": "[]", "a number": "5", "text": '"llama"', "true": "true", "NaN": "NaN",
-    "half": json.dumps(CONFIG)[:60], "no JSON": "model_type: llama", "a comma too many": '{"model_type": "llama",}',
-    "deep": _DEEP, "deep inside": '{"model_type": "llama", "x": ' + _DEEP + "}", "UTF-16": json.dumps(CONFIG).encode("utf-16"),
-    "no UTF-8": b'{"model_type": "\xff\xfe"}', "5000 digits": '{"model_type": "llama", "vocab_size": ' + "9" * 5000 + "}",
-    "NUL": b"\0" * 100, "a picture": b"\x89PNG\r\n\x1a\n" + b"\0" * 50,
-}  # fmt: skip
+    "empty": "",
+    "blank": " \n",
+    "null": "null",
+    "a list": "[]",
+    "a number": "5",
+    "text": '"llama"',
+    "true": "true",
+    "NaN": "NaN",
+    "half": json.dumps(CONFIG)[:60],
+    "no JSON": "model_type: llama",
+    "a comma too many": '{"model_type": "llama",}',
+    "deep": _DEEP,
+    "deep inside": '{"model_type": "llama", "x": ' + _DEEP + "}",
+    "UTF-16": json.dumps(CONFIG).encode("utf-16"),
+    "no UTF-8": b'{"model_type": "\xff\xfe"}',
+    "5000 digits": '{"model_type": "llama", "vocab_size": ' + "9" * 5000 + "}",
+    "NUL": b"\0" * 100,
+    "a picture": b"\x89PNG\r\n\x1a\n" + b"\0" * 50,
+}
 """No JSON object at all."""
 _TYPES = {
-    "nothing": "{}", "null": '{"model_type": null}', "a number": '{"model_type": 5}', "a list": '{"model_type": ["llama"]}',
-    "an object": '{"model_type": {}}', "empty": '{"model_type": ""}', "unknown": '{"model_type": "llama9"}',
-    "upper case": '{"model_type": "LLAMA"}', "a path": '{"model_type": "../llama"}', "own code": '{"model_type": "mine", "auto_map": {"AutoConfig": "c.C"}}',
-}  # fmt: skip
+    "nothing": "{}",
+    "null": '{"model_type": null}',
+    "a number": '{"model_type": 5}',
+    "a list": '{"model_type": ["llama"]}',
+    "an object": '{"model_type": {}}',
+    "empty": '{"model_type": ""}',
+    "unknown": '{"model_type": "llama9"}',
+    "upper case": '{"model_type": "LLAMA"}',
+    "a path": '{"model_type": "../llama"}',
+    "own code": '{"model_type": "mine", "auto_map": {"AutoConfig": "c.C"}}',
+}
 """A type that no class is there for."""
 _VALUES: dict[str, tuple[Any, ...]] = {
     "hidden_size": (0, -16, "16", 1.5, None, [], [16], {}, True, 17, float("nan")),
@@ -157,42 +184,84 @@ _NUMBERS: dict[str, tuple[Any, ...]] = {
 }
 """By field of a configuration, numbers of the right type that no model has."""
 _HEADS = {
-    "empty": b"", "short": b"\1\0", "a length and nothing": struct.pack("<Q", 100), "a huge length": struct.pack("<Q", 2**62) + b"{}",
-    "no JSON": struct.pack("<Q", 4) + b"abcd", "a list": struct.pack("<Q", 2) + b"[]", "deep": struct.pack("<Q", 4000) + b"[" * 4000,
-    "no UTF-8": struct.pack("<Q", 2) + b"\xff\xfe", "a page": b"<!DOCTYPE html><html>Not found</html>",
-    "a pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "zeros": b"\0" * 1000,
+    "empty": b"",
+    "short": b"\1\0",
+    "a length and nothing": struct.pack("<Q", 100),
+    "a huge length": struct.pack("<Q", 2**62) + b"{}",
+    "no JSON": struct.pack("<Q", 4) + b"abcd",
+    "a list": struct.pack("<Q", 2) + b"[]",
+    "deep": struct.pack("<Q", 4000) + b"[" * 4000,
+    "no UTF-8": struct.pack("<Q", 2) + b"\xff\xfe",
+    "a page": b"<!DOCTYPE html><html>Not found</html>",
+    "a pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n",
+    "zeros": b"\0" * 1000,
     "an offset outside": safetensors({"a": ("F32", [1], b"\0" * 4)}).replace(b"[0, 4]", b"[0, 9]"),
-    "another shape": safetensors({"a": ("F32", [5], b"\0" * 4)}), "an unknown dtype": safetensors({"a": ("X9", [1], b"\0" * 4)}),
+    "another shape": safetensors({"a": ("F32", [5], b"\0" * 4)}),
+    "an unknown dtype": safetensors({"a": ("X9", [1], b"\0" * 4)}),
     "half": weights()[:-100],
-}  # fmt: skip
+}
 """No safetensors files."""
 _GGUF_HEAD = b"GGUF" + struct.pack("<IQQ", 3, 0, 0)
 _GGUFS = {
-    "empty": b"", "text": b"not a model", "another magic": b"GGML" + b"\0" * 100, "the magic alone": b"GGUF",
-    "version 0": b"GGUF" + struct.pack("<IQQ", 0, 0, 0), "version 99": b"GGUF" + struct.pack("<IQQ", 99, 0, 0),
-    "another byte order": b"GGUF" + struct.pack(">IQQ", 3, 0, 0), "nothing in it": _GGUF_HEAD, "zeros behind": _GGUF_HEAD + b"\0" * 100,
-    "more keys than there are": b"GGUF" + struct.pack("<IQQ", 3, 0, 5), "more arrays than there are": b"GGUF" + struct.pack("<IQQ", 3, 5, 0),
-    "a key that is no text": b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 4) + b"\xff\xfe\xfd\xfc" + struct.pack("<II", 4, 1),
-    "a key of an unknown type": b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 1) + b"a" + struct.pack("<II", 99, 1),
-    "an unknown architecture": b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 20) + b"general.architecture"
-    + struct.pack("<IQ", 8, 6) + b"nosuch",
-    "an architecture that is a number": b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 20) + b"general.architecture"
+    "empty": b"",
+    "text": b"not a model",
+    "another magic": b"GGML" + b"\0" * 100,
+    "the magic alone": b"GGUF",
+    "version 0": b"GGUF" + struct.pack("<IQQ", 0, 0, 0),
+    "version 99": b"GGUF" + struct.pack("<IQQ", 99, 0, 0),
+    "another byte order": b"GGUF" + struct.pack(">IQQ", 3, 0, 0),
+    "nothing in it": _GGUF_HEAD,
+    "zeros behind": _GGUF_HEAD + b"\0" * 100,
+    "more keys than there are": b"GGUF" + struct.pack("<IQQ", 3, 0, 5),
+    "more arrays than there are": b"GGUF" + struct.pack("<IQQ", 3, 5, 0),
+    "a key that is no text": b"GGUF"
+    + struct.pack("<IQQ", 3, 0, 1)
+    + struct.pack("<Q", 4)
+    + b"\xff\xfe\xfd\xfc"
+    + struct.pack("<II", 4, 1),
+    "a key of an unknown type": b"GGUF"
+    + struct.pack("<IQQ", 3, 0, 1)
+    + struct.pack("<Q", 1)
+    + b"a"
+    + struct.pack("<II", 99, 1),
+    "an unknown architecture": b"GGUF"
+    + struct.pack("<IQQ", 3, 0, 1)
+    + struct.pack("<Q", 20)
+    + b"general.architecture"
+    + struct.pack("<IQ", 8, 6)
+    + b"nosuch",
+    "an architecture that is a number": b"GGUF"
+    + struct.pack("<IQQ", 3, 0, 1)
+    + struct.pack("<Q", 20)
+    + b"general.architecture"
     + struct.pack("<II", 4, 6),
-}  # fmt: skip
+}
 """No GGUF files."""
 _GGUF_SAYS = {
-    "empty": "x.gguf is empty. Get it again.", "text": "it does not start with the letters GGUF", "another magic": "it does not start with the letters GGUF",
-    "the magic alone": "it ends within its header", "version 0": "its version is 0, but only 2 and 3 can be read",
-    "version 99": "its version is 99, but only 2 and 3 can be read", "another byte order": "its version is 50331648, but only 2 and 3 can be read",
-    "more keys than there are": "it ends within its header", "more arrays than there are": "it ends within its header",
+    "empty": "x.gguf is empty. Get it again.",
+    "text": "it does not start with the letters GGUF",
+    "another magic": "it does not start with the letters GGUF",
+    "the magic alone": "it ends within its header",
+    "version 0": "its version is 0, but only 2 and 3 can be read",
+    "version 99": "its version is 99, but only 2 and 3 can be read",
+    "another byte order": "its version is 50331648, but only 2 and 3 can be read",
+    "more keys than there are": "it ends within its header",
+    "more arrays than there are": "it ends within its header",
     "a key of an unknown type": "one of its settings has the unknown type 99",
-}  # fmt: skip
+}
 """Expected sentences; the others say that their configuration cannot be used."""
 _TOKENIZERS = {
-    "empty": "", "null": "null", "a list": "[]", "no JSON": "{", "deep": _DEEP, "no UTF-8": b"\xff\xfe", "no model": '{"version": "1.0"}',
-    "an unknown kind": '{"version": "1.0", "model": {"type": "Nosuch"}}', "no vocabulary": '{"version": "1.0", "model": {"type": "WordLevel"}}',
+    "empty": "",
+    "null": "null",
+    "a list": "[]",
+    "no JSON": "{",
+    "deep": _DEEP,
+    "no UTF-8": b"\xff\xfe",
+    "no model": '{"version": "1.0"}',
+    "an unknown kind": '{"version": "1.0", "model": {"type": "Nosuch"}}',
+    "no vocabulary": '{"version": "1.0", "model": {"type": "WordLevel"}}',
     "a number for a vocabulary": '{"version": "1.0", "model": {"type": "WordLevel", "vocab": 5, "unk_token": "a"}}',
-}  # fmt: skip
+}
 """No tokenizers."""
 _LONG = "a" * 40
 _TEMPLATE = {
@@ -202,14 +271,24 @@ _TEMPLATE = {
 _BEGIN, _TEXT = {"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}
 _RULES: dict[str, tuple[dict[str, Any], str]] = {
     "a pattern that takes minutes": (
-        {"pre_tokenizer": {"type": "Split", "pattern": {"Regex": r"(a+)+$|(\w+\s?)+$z"}, "behavior": "Isolated", "invert": False}},
+        {
+            "pre_tokenizer": {
+                "type": "Split",
+                "pattern": {"Regex": r"(a+)+$|(\w+\s?)+$z"},
+                "behavior": "Isolated",
+                "invert": False,
+            }
+        },
         "Regex search error",
     ),
     "a pattern that is none": (
         {"pre_tokenizer": {"type": "Split", "pattern": {"Regex": "("}, "behavior": "Isolated", "invert": False}},
         "Oniguruma error",
     ),
-    "a table of letters that is none": ({"normalizer": {"type": "Precompiled", "precompiled_charsmap": ""}}, "Precompiled: Error"),
+    "a table of letters that is none": (
+        {"normalizer": {"type": "Precompiled", "precompiled_charsmap": ""}},
+        "Precompiled: Error",
+    ),
     "a table of letters that points outside itself": (
         {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "CAAAAP//////////YWJj"}},
         "index out of bounds",
@@ -223,11 +302,19 @@ _RULES: dict[str, tuple[dict[str, Any], str]] = {
         "its rules lengthen a text more than 16 times",
     ),
     "normalizers that grow texts together": (
-        {"normalizer": {"type": "Sequence", "normalizers": [{"type": "Replace", "pattern": {"Regex": "."}, "content": _LONG[:9]}] * 6}},
+        {
+            "normalizer": {
+                "type": "Sequence",
+                "normalizers": [{"type": "Replace", "pattern": {"Regex": "."}, "content": _LONG[:9]}] * 6,
+            }
+        },
         "its rules lengthen a text more than 16 times",
     ),
     "a template of many tokens": (
-        {"post_processor": _TEMPLATE | {"single": [_BEGIN] * 9 + [_TEXT], "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}}},
+        {
+            "post_processor": _TEMPLATE
+            | {"single": [_BEGIN] * 9 + [_TEXT], "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}}
+        },
         "it adds 9 tokens around a text, but at most 8 are possible",
     ),
     "a template with the text three times": (
@@ -235,15 +322,24 @@ _RULES: dict[str, tuple[dict[str, Any], str]] = {
         "its template must have the text exactly once",
     ),
     "a template token of 200,000 tokens": (
-        {"post_processor": _TEMPLATE | {"single": [_BEGIN, _TEXT], "special_tokens": {"<s>": {"id": "<s>", "ids": [1] * 200_000, "tokens": ["<s>"] * 200_000}}}},
+        {
+            "post_processor": _TEMPLATE
+            | {
+                "single": [_BEGIN, _TEXT],
+                "special_tokens": {"<s>": {"id": "<s>", "ids": [1] * 200_000, "tokens": ["<s>"] * 200_000}},
+            }
+        },
         "it adds 200,000 tokens around a text",
     ),
     "one token for every text": (
         {"normalizer": {"type": "Replace", "pattern": {"Regex": r"[\s\S]+"}, "content": "a"}},
         "it returns the same tokens for different texts",
     ),
-    "no tokens for any text": ({"normalizer": {"type": "Replace", "pattern": {"Regex": r"[\s\S]+"}, "content": ""}}, "it returns no tokens"),
-}  # fmt: skip
+    "no tokens for any text": (
+        {"normalizer": {"type": "Replace", "pattern": {"Regex": r"[\s\S]+"}, "content": ""}},
+        "it returns no tokens",
+    ),
+}
 """Tokenizers that load, and the fault of their rules."""
 
 
@@ -252,18 +348,35 @@ def _with_rules(**rules: Any) -> str:
 
 
 _ELSEWHERE = (
-    "/etc/passwd", "../../../etc/passwd", "..", "./x.safetensors", "x/../x.safetensors", "..\\x.safetensors", "C:x.safetensors",
-    "x.safetensors\0", "", "~/x.safetensors", "pytorch_model.bin", "file:///etc/passwd", "X\u2215x",
-)  # fmt: skip
+    "/etc/passwd",
+    "../../../etc/passwd",
+    "..",
+    "./x.safetensors",
+    "x/../x.safetensors",
+    "..\\x.safetensors",
+    "C:x.safetensors",
+    "x.safetensors\0",
+    "",
+    "~/x.safetensors",
+    "pytorch_model.bin",
+    "file:///etc/passwd",
+    "X\u2215x",
+)
 """Names in an index that are no safetensors file of the folder."""
 _NAMING: tuple[tuple[str, str, Any], ...] = (
-    ("config.json", "transformers_weights", "../other.safetensors"), ("config.json", "transformers_weights", "nosuch.safetensors"),
-    ("config.json", "configuration_files", ["config.4.0.0.json"]), ("tokenizer_config.json", "fast_tokenizer_files", ["../tokenizer.4.0.0.json"]),
-    ("tokenizer_config.json", "vocab_file", "/etc/hostname"), ("tokenizer_config.json", "merges_file", "../merges.txt"),
-    ("tokenizer_config.json", "tokenizer_file", "/etc/hostname"), ("tokenizer_config.json", "vocab", "/etc/hostname"),
-    ("tokenizer_config.json", "merges", "../merges.txt"), ("tokenizer_config.json", "init_inputs", ["/etc/hostname"]),
-    ("special_tokens_map.json", "tokenizer_file", "/etc/hostname"), ("special_tokens_map.json", "vocab_file", "vocab.json"),
-)  # fmt: skip
+    ("config.json", "transformers_weights", "../other.safetensors"),
+    ("config.json", "transformers_weights", "nosuch.safetensors"),
+    ("config.json", "configuration_files", ["config.4.0.0.json"]),
+    ("tokenizer_config.json", "fast_tokenizer_files", ["../tokenizer.4.0.0.json"]),
+    ("tokenizer_config.json", "vocab_file", "/etc/hostname"),
+    ("tokenizer_config.json", "merges_file", "../merges.txt"),
+    ("tokenizer_config.json", "tokenizer_file", "/etc/hostname"),
+    ("tokenizer_config.json", "vocab", "/etc/hostname"),
+    ("tokenizer_config.json", "merges", "../merges.txt"),
+    ("tokenizer_config.json", "init_inputs", ["/etc/hostname"]),
+    ("special_tokens_map.json", "tokenizer_file", "/etc/hostname"),
+    ("special_tokens_map.json", "vocab_file", "vocab.json"),
+)
 """Documents of a model that name a file elsewhere: the document, the key and the name."""
 _ASK = ("microscope", "{here}/m", "--prompt", "a b", "--dtype", "float32", "--device", "cpu")
 _PLAN = ("models", "{here}/m", "--dtype", "float32", "--device", "cpu")
@@ -425,9 +538,11 @@ def entries() -> Iterator[Bad]:
             says = f"m cannot be a language model: {_named(value) or field} of its configuration "
             yield Bad(f"a config.json: {field} is {value!r}", _PLAN, says, make)
     for field, value in (
-        ("_attn_implementation", "someone/code"), ("attn_implementation", {"text_config": "someone/code:f"}),
-        ("_experts_implementation", "someone/code"), ("kernel_config", {"RMSNorm": ["someone/code"]}),
-    ):  # fmt: skip
+        ("_attn_implementation", "someone/code"),
+        ("attn_implementation", {"text_config": "someone/code:f"}),
+        ("_experts_implementation", "someone/code"),
+        ("kernel_config", {"RMSNorm": ["someone/code"]}),
+    ):
         make = _folder(config__json=json.dumps(CONFIG | {field: value}))
         yield Bad(
             f"a config.json that names code: {field}", _PLAN, f"m is not loaded: {field} of its configuration names code", make
@@ -513,12 +628,21 @@ def _indices() -> Iterator[Bad]:
     index = "model.safetensors.index.json"
     unread, outside = "The index of the weights in m cannot be read: ", f"{index} of m names "
     for name, (content, says) in {
-        "empty": ("", unread), "null": ("null", unread), "a list": ("[]", unread), "no JSON": ("{", unread), "deep": (_DEEP, unread),
-        "no map": ("{}", unread), "no UTF-8": (b"\xff", unread), "a map that is a list": ('{"weight_map": []}', unread),
+        "empty": ("", unread),
+        "null": ("null", unread),
+        "a list": ("[]", unread),
+        "no JSON": ("{", unread),
+        "deep": (_DEEP, unread),
+        "no map": ("{}", unread),
+        "no UTF-8": (b"\xff", unread),
+        "a map that is a list": ('{"weight_map": []}', unread),
         "a map of numbers": ('{"weight_map": {"a": 5}}', outside),
-        "a file that is not there": ('{"weight_map": {"lm_head.weight": "nosuch.safetensors"}}', "The weights of m cannot be used: "),
+        "a file that is not there": (
+            '{"weight_map": {"lm_head.weight": "nosuch.safetensors"}}',
+            "The weights of m cannot be used: ",
+        ),
         **{f"a name {path!r}": (json.dumps({"weight_map": {"lm_head.weight": path}}), outside) for path in _ELSEWHERE},
-    }.items():  # fmt: skip
+    }.items():
         make = _folder(model__safetensors=None, **{"model-00001-of-00001__safetensors": weights()})
         yield Bad(
             f"an index: {name}",
@@ -575,10 +699,16 @@ def _pickles() -> Iterator[Bad]:
     ask = ("convert", "{here}/m", "--out", "{here}/new")
     plain, larger = "Only plain tensors can be converted", "because they share numbers"
     for name, says in {
-        "an expanded tensor": larger, "one tensor by 3,000 names": larger, "a sparse tensor": plain, "a sparse matrix": plain,
-        "a tensor without numbers": plain, "a quantized tensor": plain, "a nested tensor": plain, "complex numbers": plain,
+        "an expanded tensor": larger,
+        "one tensor by 3,000 names": larger,
+        "a sparse tensor": plain,
+        "a sparse matrix": plain,
+        "a tensor without numbers": plain,
+        "a quantized tensor": plain,
+        "a nested tensor": plain,
+        "complex numbers": plain,
         "half a pair in a name": "which a safetensors file cannot hold",
-    }.items():  # fmt: skip
+    }.items():
         yield Bad(f"pickled weights: {name}", ask, says, _pickled(name))
     usual = _folder(model__safetensors=None)
     yield Bad(

@@ -177,9 +177,10 @@ def _rotated() -> Iterator[Bad]:
         for option in options:
             for value in (WHOLE[turn % len(WHOLE)], WHOLE[(turn + 5) % len(WHOLE)]):
                 yield Bad(
-                    f"{command} {option}={value[:8]!r}", _line(command, f"{option}={value}"),
+                    f"{command} {option}={value[:8]!r}",
+                    _line(command, f"{option}={value}"),
                     f"Argument {option}: expected a whole number, not {value[:20]!r}".rstrip("'"),
-                )  # fmt: skip
+                )
             turn += 1
     for command, options in _CHOSEN.items():
         for option in options:

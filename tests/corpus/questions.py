@@ -34,7 +34,10 @@ _ROWS: dict[str, tuple[Any, str]] = {
     "choices that are code": (_GOOD | {"choices": "__import__('os').listdir()"}, "row 1: choices is not a list"),
     "choices that are braces": (_GOOD | {"choices": "(" * 300 + ")" * 300}, "row 1: choices is not a list"),
     "an object without lists": (_GOOD | {"choices": {"text": "a"}}, "row 1: choices is an object without lists text and label"),
-    "an object of unequal lists": (_GOOD | {"choices": {"text": ["a", "b"], "label": ["A"]}}, "row 1: choices is an object without"),
+    "an object of unequal lists": (
+        _GOOD | {"choices": {"text": ["a", "b"], "label": ["A"]}},
+        "row 1: choices is an object without",
+    ),
     "no answer": ({"question": "Which?", "choices": ["a", "b"]}, "row 1: no answer"),
     "an answer that is null": (_GOOD | {"answer": None}, "row 1: no answer"),
     "an answer that is empty": (_GOOD | {"answer": ""}, "row 1: no answer"),
@@ -42,23 +45,39 @@ _ROWS: dict[str, tuple[Any, str]] = {
     "an answer that is infinite": (_GOOD | {"answer": float("inf")}, "row 1: answer inf is not a letter A..B"),
     "an answer that is a list": (_GOOD | {"answer": [0]}, "row 1: the answer is neither text nor a number"),
     "an answer that is an object": (_GOOD | {"answer": {}}, "row 1: the answer is neither text nor a number"),
-    "an answer that is true": (_GOOD | {"answer": True}, "row 1: answer True is not a letter A..B, a number 0..1, or one of the choices"),
+    "an answer that is true": (
+        _GOOD | {"answer": True},
+        "row 1: answer True is not a letter A..B, a number 0..1, or one of the choices",
+    ),
     "an answer beyond": (_GOOD | {"answer": 2}, "row 1: answer 2 is not a letter A..B, a number 0..1, or one of the choices"),
     "an answer below": (_GOOD | {"answer": -1}, "row 1: answer -1 is not a letter A..B, a number 0..1, or one of the choices"),
-    "an answer between": (_GOOD | {"answer": 0.5}, "row 1: answer 0.5 is not a letter A..B, a number 0..1, or one of the choices"),
-    "a letter beyond": (_GOOD | {"answer": "C"}, "row 1: answer 'C' is not a letter A..B, a number 0..1, or one of the choices"),
+    "an answer between": (
+        _GOOD | {"answer": 0.5},
+        "row 1: answer 0.5 is not a letter A..B, a number 0..1, or one of the choices",
+    ),
+    "a letter beyond": (
+        _GOOD | {"answer": "C"},
+        "row 1: answer 'C' is not a letter A..B, a number 0..1, or one of the choices",
+    ),
     "an answer of 5000 digits": (_GOOD | {"answer": "9" * 5000}, "row 1: answer '999"),
     "half a pair": (_GOOD | {"question": "\ud800"}, "row 1: not UTF-8 text"),
     "a row that is null": (None, "row 1: not a JSON object with the fields question, choices and answer"),
     "a row that is a number": (5, "row 1: not a JSON object with the fields question, choices and answer"),
     "a row that is a list": ([], "row 1: not a JSON object with the fields question, choices and answer"),
     "a row that is a text": ("a", "row 1: not a JSON object with the fields question, choices and answer"),
-}  # fmt: skip
+}
 """Rows that are no questions."""
 _LINES = {
-    "no JSON": "Which?", "half": '{"question": "Wh', "deep": _DEEP, "deep inside": '{"question": ' + _DEEP, "5000 digits": '{"answer": ' + "9" * 5000 + "}",
-    "single quotes": "{'question': 'a'}", "two on a line": "{} {}", "a comma behind": "{},", "a page": "<html></html>",
-}  # fmt: skip
+    "no JSON": "Which?",
+    "half": '{"question": "Wh',
+    "deep": _DEEP,
+    "deep inside": '{"question": ' + _DEEP,
+    "5000 digits": '{"answer": ' + "9" * 5000 + "}",
+    "single quotes": "{'question': 'a'}",
+    "two on a line": "{} {}",
+    "a comma behind": "{},",
+    "a page": "<html></html>",
+}
 """Lines that are no JSON."""
 _CSVS = {
     "nothing": ("", "it has no rows"),
@@ -67,7 +86,10 @@ _CSVS = {
     "one column": ("a\nb\n", "columns, 2 are expected"),
     "an open quote": ('question,A,B,answer\n"Which?,a,b,A\n', "a quote is opened but not closed correctly"),
     "a quote in between": ('question,A,B,answer\n"Wh"ich?,a,b,A\n', "a quote is opened but not closed correctly"),
-    "a column too many": ("question,A,B,answer\nWhich?,a,b,c,A\n", "5 columns, 4 are expected: a cell with a comma needs quotes"),
+    "a column too many": (
+        "question,A,B,answer\nWhich?,a,b,c,A\n",
+        "5 columns, 4 are expected: a cell with a comma needs quotes",
+    ),
     "a column too few": ("question,A,B,answer\nWhich?,a,A\n", "3 columns, 4 are expected: a cell with a comma needs quotes"),
     "an empty answer": ("question,A,B,answer\nWhich?,a,b,\n", "row 2: no answer"),
     "an empty question": ("question,A,B,answer\n,a,b,A\n", "row 2: no question"),
@@ -75,7 +97,7 @@ _CSVS = {
     "a letter beyond": ("question,A,B,answer\nWhich?,a,b,C\n", "row 2: answer 'C' is not a letter A..B"),
     "no choices": ("question,answer\nWhich?,A\n", "row 2: no choices"),
     "no UTF-8": (b"question,A,B,answer\nCaf\xe9?,a,b,A\n", "row 2: not UTF-8 text (byte 0xe9)"),
-}  # fmt: skip
+}
 _NO_TEXT = {"UTF-16": "question,A".encode("utf-16"), "NUL": b"question\0", "a picture": b"\x89PNG\r\n\x1a\n\0\0"}
 _NO_PARQUET = {
     "nothing": b"",

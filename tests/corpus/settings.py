@@ -113,10 +113,10 @@ _RANGES = {
     "sweep": {
         "benchmark.shots=6": "shots must be 0..5, not 6.",
         "benchmark.limit=0": "benchmark.limit must be 1..1,000,000, not 0.",
-        "benchmark.subset=stem": "benchmark.subset must be a list, not \"stem\".",
+        "benchmark.subset=stem": 'benchmark.subset must be a list, not "stem".',
         "benchmark.subset=[1]": "benchmark.subset must be text, not 1.",
         "strategy=best": "strategy must be one of similarity",
-        "blocks=1:1": "blocks must be a list, not \"1:1\".",
+        "blocks=1:1": 'blocks must be a list, not "1:1".',
         'blocks=["1:1"]': 'A Block must be an object with fields by name, not "1:1".',
         'blocks=[{"start": 1}]': "This Block is incomplete: it lacks size.",
         'blocks=[{"start": 1, "size": "x"}]': 'blocks.size must be a whole number, not "x".',
@@ -140,7 +140,7 @@ _RANGES = {
         "max_new_tokens=513": "max_new_tokens must be 1..512, not 513.",
         "seed=-1": "seed must be at least 0, not -1.",
     },
-}  # fmt: skip
+}
 """Values that are impossible although they are of the right type, and names that do not exist."""
 
 

@@ -10,11 +10,19 @@ _ASK = ("heal", "starter", "--block", "1:1", "--recipe", "mine", "--quantization
 _HEAL: dict[str, Any] = {"block": {"start": 1, "size": 1}}
 _DEEP = "[" * 100_000
 _FILES = {
-    "nothing": "", "null": "null", "a list": "[]", "a number": "5", "no JSON": "{", "deep": _DEEP, "no UTF-8": b"\xff",
-    "no heal": '{"format": 1, "name": "mine"}', "another format": json.dumps({"format": 2, "name": "mine", "heal": _HEAL}),
-    "another name": json.dumps({"format": 1, "name": "yours", "heal": _HEAL}), "a heal that is a list": '{"format": 1, "name": "mine", "heal": []}',
+    "nothing": "",
+    "null": "null",
+    "a list": "[]",
+    "a number": "5",
+    "no JSON": "{",
+    "deep": _DEEP,
+    "no UTF-8": b"\xff",
+    "no heal": '{"format": 1, "name": "mine"}',
+    "another format": json.dumps({"format": 2, "name": "mine", "heal": _HEAL}),
+    "another name": json.dumps({"format": 1, "name": "yours", "heal": _HEAL}),
+    "a heal that is a list": '{"format": 1, "name": "mine", "heal": []}',
     "5000 digits": '{"format": 1, "name": "mine", "heal": {"r": ' + "9" * 5000 + "}}",
-}  # fmt: skip
+}
 _VALUES: dict[str, tuple[Any, ...]] = {
     "r": (2.5, "four", None, [], 0, True),
     "learning_rate": ("x", None, -1.0, 0),

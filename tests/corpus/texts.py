@@ -9,18 +9,44 @@ _ASK = ("distances", "{model}", "--dtype", "float32", "--device", "cpu", "--samp
 _DEEP = "[" * 100_000
 _LINE = 'is not a JSON object with a field "text"'
 _JSONL = {
-    "null": "null", "a number": "5", "a list": "[]", "a text": '"text"', "true": "true", "no field": "{}", "another field": '{"content": "a"}',
-    "upper case": '{"TEXT": "a"}', "half": '{"text": "a', "no JSON": "text: a", "deep": _DEEP, "deep inside": '{"text": ' + _DEEP + "}",
-    "5000 digits": '{"text": ' + "9" * 5000 + "}", "null inside": '{"text": null}', "a number inside": '{"text": 5}',
-    "a list inside": '{"text": ["a"]}', "an object inside": '{"text": {}}', "NaN": "NaN", "two on a line": '{"text": "a"} {"text": "b"}',
-    "a comma behind": '{"text": "a"},', "a list over lines": '[\n{"text": "a"}\n]', "single quotes": "{'text': 'a'}",
-    "half a pair": '{"text": "\\ud800"}', "a comment": "// text", "an ended line": '{"text":\n"a"}', "a carriage return in it": '{"text": "a\rb"}',
-}  # fmt: skip
+    "null": "null",
+    "a number": "5",
+    "a list": "[]",
+    "a text": '"text"',
+    "true": "true",
+    "no field": "{}",
+    "another field": '{"content": "a"}',
+    "upper case": '{"TEXT": "a"}',
+    "half": '{"text": "a',
+    "no JSON": "text: a",
+    "deep": _DEEP,
+    "deep inside": '{"text": ' + _DEEP + "}",
+    "5000 digits": '{"text": ' + "9" * 5000 + "}",
+    "null inside": '{"text": null}',
+    "a number inside": '{"text": 5}',
+    "a list inside": '{"text": ["a"]}',
+    "an object inside": '{"text": {}}',
+    "NaN": "NaN",
+    "two on a line": '{"text": "a"} {"text": "b"}',
+    "a comma behind": '{"text": "a"},',
+    "a list over lines": '[\n{"text": "a"}\n]',
+    "single quotes": "{'text': 'a'}",
+    "half a pair": '{"text": "\\ud800"}',
+    "a comment": "// text",
+    "an ended line": '{"text":\n"a"}',
+    "a carriage return in it": '{"text": "a\rb"}',
+}
 """Lines of JSON that hold no text."""
 _BYTES = {
-    "no UTF-8": b"caf\xe9 and more", "UTF-16": "some text".encode("utf-16"), "a picture": b"\x89PNG\r\n\x1a\n\0\0", "a zip": b"PK\3\4\xff\xfe",
-    "half a letter": "é".encode()[:1], "a surrogate": b"\xed\xa0\x80", "Latin-1": "Grüße".encode("latin-1"), "gzip": b"\x1f\x8b\x08\0",
-}  # fmt: skip
+    "no UTF-8": b"caf\xe9 and more",
+    "UTF-16": "some text".encode("utf-16"),
+    "a picture": b"\x89PNG\r\n\x1a\n\0\0",
+    "a zip": b"PK\3\4\xff\xfe",
+    "half a letter": "é".encode()[:1],
+    "a surrogate": b"\xed\xa0\x80",
+    "Latin-1": "Grüße".encode("latin-1"),
+    "gzip": b"\x1f\x8b\x08\0",
+}
 """No UTF-8 text."""
 _NONE = {"nothing": "", "blanks": "  \n\t\n ", "a mark": "\ufeff", "a mark and blanks": "\ufeff \n"}
 _SHORT = {

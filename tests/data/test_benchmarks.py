@@ -78,10 +78,18 @@ def test_chance_and_majority_are_counted():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "n", "chance"),
-    [("arc_challenge", 299, 0.25), ("hellaswag", 10042, 0.25), ("openbookqa", 500, 0.25), ("piqa", 1838, 0.5),
-     ("sciq", 1000, 0.25), ("social_iqa", 1954, 1 / 3), ("commonsense_qa", 1221, 0.2), ("winogrande", 1267, 0.5),
-     ("copa", 100, 0.5)],
-)  # fmt: skip
+    [
+        ("arc_challenge", 299, 0.25),
+        ("hellaswag", 10042, 0.25),
+        ("openbookqa", 500, 0.25),
+        ("piqa", 1838, 0.5),
+        ("sciq", 1000, 0.25),
+        ("social_iqa", 1954, 1 / 3),
+        ("commonsense_qa", 1221, 0.2),
+        ("winogrande", 1267, 0.5),
+        ("copa", 100, 0.5),
+    ],
+)
 def test_every_row_of_every_set_is_a_question(task, n, chance):
     questions = whole(task)
     assert len(questions) == len({question.id for question in questions}) == n
@@ -153,8 +161,10 @@ def test_micro_and_macro_average_differ_where_subjects_differ_in_size():
     right = [1.0, 1.0, 1.0, 0.0]
     assert benchmarks.by_group(questions, right) == {"big": (1.0, 3), "small": (0.0, 1)}
     assert benchmarks.macro_average(questions, right) == 0.5
-    answers = [QuestionScore(question.id, [0.0, -1.0] if value else [-1.0, 0.0], 0 if value else 1, 0)
-               for question, value in zip(questions, right, strict=True)]  # fmt: skip
+    answers = [
+        QuestionScore(question.id, [0.0, -1.0] if value else [-1.0, 0.0], 0 if value else 1, 0)
+        for question, value in zip(questions, right, strict=True)
+    ]
     point = scores.point(None, Material(questions, [], [], [], 10, packed=True), answers)
     assert (point.acc, point.acc_macro) == (0.75, 0.5)
     alone = [Question("q", "", [" a", " b"], 0)]

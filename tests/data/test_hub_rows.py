@@ -29,10 +29,11 @@ def sentence(seed):
 
 TEXTS = [{"url": f"u{n}", "body": sentence(n)} for n in range(50)]
 QUESTIONS = [
-    {"stem": f"Which is {n}?", "a": str(n), "b": str(n + 1), "label": 0} if n % 2 else
-    {"stem": f"Which is {n}?", "a": str(n + 1), "b": str(n), "label": 1}
+    {"stem": f"Which is {n}?", "a": str(n), "b": str(n + 1), "label": 0}
+    if n % 2
+    else {"stem": f"Which is {n}?", "a": str(n + 1), "b": str(n), "label": 1}
     for n in range(20)
-]  # fmt: skip
+]
 
 
 def parquet(rows, folder):
@@ -49,12 +50,19 @@ def there(loopback, tmp_path):
     repo = loopback.data_sets["org/set"] = Repo("org/set")
     repo.commit(
         {
-            "README.md": b"# A set", "dataset_info.json": b"{}", "data/texts.parquet": parquet(TEXTS, tmp_path),
-            "en/texts.json.gz": gzip.compress(lines(TEXTS)), "questions.jsonl": lines(QUESTIONS),
-            "list.json": json.dumps(TEXTS).encode(), "texts.csv": b"url,body\nu,some words\nv,\n", "plain.txt": b"one\n\ntwo\n",
-            "broken.parquet": b"PAR1 but not", "broken.jsonl": b"[1, 2", "numbers.jsonl": b"1\n2\n",
+            "README.md": b"# A set",
+            "dataset_info.json": b"{}",
+            "data/texts.parquet": parquet(TEXTS, tmp_path),
+            "en/texts.json.gz": gzip.compress(lines(TEXTS)),
+            "questions.jsonl": lines(QUESTIONS),
+            "list.json": json.dumps(TEXTS).encode(),
+            "texts.csv": b"url,body\nu,some words\nv,\n",
+            "plain.txt": b"one\n\ntwo\n",
+            "broken.parquet": b"PAR1 but not",
+            "broken.jsonl": b"[1, 2",
+            "numbers.jsonl": b"1\n2\n",
         }
-    )  # fmt: skip
+    )
     return loopback
 
 
@@ -101,9 +109,7 @@ def test_questions_are_asked_like_a_file(there, tmp_path):
     read = rows_of("questions.jsonl")
     assert hub_rows.guessed(hub_rows.names(read), "questions") == {"answer": ["label"]}
     file = tmp_path / "mine.jsonl"
-    file.write_bytes(
-        hub_rows.kept(read, "questions", {"question": ["stem"], "choices": ["a", "b"], "answer": ["label"]})
-    )  # fmt: skip
+    file.write_bytes(hub_rows.kept(read, "questions", {"question": ["stem"], "choices": ["a", "b"], "answer": ["label"]}))
     found = files.read(file)
     assert not found.errors
     assert [question.options[question.gold].strip() for question in found.questions] == [str(n) for n in range(20)]
@@ -185,10 +191,12 @@ def large(loopback, tmp_path, monkeypatch):
     table = pyarrow.Table.from_pylist(rows)
     pyarrow.parquet.write_table(table, tmp_path / "rows.parquet", row_group_size=100)
     files = {
-        "rows.parquet": (tmp_path / "rows.parquet").read_bytes(), "rows.jsonl.gz": gzip.compress(lines(rows)),
-        "rows.jsonl": lines(rows), "rows.csv": b"url,body\n" + b"".join(f"{r['url']},{r['body']}\n".encode() for r in rows),
+        "rows.parquet": (tmp_path / "rows.parquet").read_bytes(),
+        "rows.jsonl.gz": gzip.compress(lines(rows)),
+        "rows.jsonl": lines(rows),
+        "rows.csv": b"url,body\n" + b"".join(f"{r['url']},{r['body']}\n".encode() for r in rows),
         "rows.json": json.dumps(rows).encode(),
-    }  # fmt: skip
+    }
     loopback.data_sets["org/set"] = Repo("org/set")
     loopback.data_sets["org/set"].commit(files)
     return rows, {path: len(content) for path, content in files.items()}

@@ -35,9 +35,11 @@ def odd(tmp_path):
         (tmp_path / "folder.jsonl").mkdir()
         (tmp_path / "link.jsonl").symlink_to("/dev/zero")
         yield {
-            "a pipe": tmp_path / "pipe.jsonl", "a socket": tmp_path / "s.jsonl", "a folder": tmp_path / "folder.jsonl",
+            "a pipe": tmp_path / "pipe.jsonl",
+            "a socket": tmp_path / "s.jsonl",
+            "a folder": tmp_path / "folder.jsonl",
             "a device": tmp_path / "link.jsonl",
-        }  # fmt: skip
+        }
 
 
 def test_irregular_files_are_refused_unread(odd):

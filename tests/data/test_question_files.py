@@ -50,8 +50,17 @@ def test_every_bad_row_is_named_with_its_line_and_reason(write):
     assert file.n_rows == 11
     reasons = {error.row: error.reason for error in file.errors}
     assert list(reasons) == [2, 4, 5, 6, 7, 8, 9, 10, 11]
-    for line, part in {2: "JSON", 4: "at least 2", 5: "no answer", 6: "'maroon'", 7: "a number 0..3", 8: "no question",
-                       9: "not a JSON object", 10: "choice 1 is empty", 11: "no choices"}.items():  # fmt: skip
+    for line, part in {
+        2: "JSON",
+        4: "at least 2",
+        5: "no answer",
+        6: "'maroon'",
+        7: "a number 0..3",
+        8: "no question",
+        9: "not a JSON object",
+        10: "choice 1 is empty",
+        11: "no choices",
+    }.items():
         assert part in reasons[line]
     assert file.errors[0].in_words().startswith("row 2: ")
 

@@ -23,9 +23,19 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 def test_the_sets_of_the_package_stand_in_their_order():
     assert tuple(TASKS) == (
-        "arc_easy", "arc_challenge", "mmlu", "boolq", "hellaswag", "openbookqa", "piqa", "sciq", "social_iqa",
-        "commonsense_qa", "winogrande", "copa",
-    )  # fmt: skip
+        "arc_easy",
+        "arc_challenge",
+        "mmlu",
+        "boolq",
+        "hellaswag",
+        "openbookqa",
+        "piqa",
+        "sciq",
+        "social_iqa",
+        "commonsense_qa",
+        "winogrande",
+        "copa",
+    )
     assert all(TASKS[name].name == name for name in TASKS)
 
 

@@ -92,11 +92,16 @@ def test_maps_curves_and_prompts(on_cards, model, texts, questions):
 
 def heal(model: ModelSpec, texts: CorpusSpec, **settings) -> HealSpec:
     return HealSpec(
-        model=model, corpus=dataclasses.replace(texts, n_texts=100, split="train"),
+        model=model,
+        corpus=dataclasses.replace(texts, n_texts=100, split="train"),
         validation=dataclasses.replace(texts, source=texts.source.replace("texts.jsonl", "others.jsonl"), n_texts=3),
-        benchmark=None, batch_size=2, warmup_steps=1, learning_rate=1e-2, eval_every=2,
+        benchmark=None,
+        batch_size=2,
+        warmup_steps=1,
+        learning_rate=1e-2,
+        eval_every=2,
         **{"block": BLOCK, "steps": 3, "r": 4, "lora_dropout": 0.0, **settings},
-    )  # fmt: skip
+    )
 
 
 HEALS = {

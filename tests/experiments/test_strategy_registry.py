@@ -109,8 +109,15 @@ def helped(capsys):
 def test_ours_are_there_in_their_order():
     assert list(STRATEGIES) == OURS
     assert [strategy.needs for strategy in STRATEGIES.values()] == [
-        ("map",), (), (), ("influence",), ("damage",), ("draw",), ("blocks",), *[("searched",)] * len(SEARCHING)
-    ]  # fmt: skip
+        ("map",),
+        (),
+        (),
+        ("influence",),
+        ("damage",),
+        ("draw",),
+        ("blocks",),
+        *[("searched",)] * len(SEARCHING),
+    ]
 
 
 def test_the_command_line_offers_it_while_it_is_there(capsys, register):

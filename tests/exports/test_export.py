@@ -73,8 +73,10 @@ def test_parts_of_layers_are_zeros_in_the_folder(spec, tmp_path):
     assert "5 of 6 layers of" in card
     assert "Size, speed and KV cache do not improve in this form" in card
     assert json.loads((out / "layerscope.json").read_text())["zeroed"] == [
-        "attention of layer 0", "feed-forward of layer 1", "attention of layer 4"
-    ]  # fmt: skip
+        "attention of layer 0",
+        "feed-forward of layer 1",
+        "attention of layer 4",
+    ]
 
 
 def test_formats_of_complete_layers_refuse_parts(spec, adapter, tmp_path):
@@ -303,11 +305,17 @@ def test_a_quantized_export_cannot_be_asked():
 @pytest.mark.parametrize(
     ("named", "known_as"),
     [
-        ("starter", "HuggingFaceTB/SmolLM2-135M-Instruct"), ("me/model", "me/model"), ("gpt2", "gpt2"),
-        ("me/model-GGUF/model.q4.gguf", "me/model-GGUF"), ("/models/mine", None), ("./mine", None), ("~/a.gguf", None),
-        ("a\x00b/c", None), ("<img>/x", None),
+        ("starter", "HuggingFaceTB/SmolLM2-135M-Instruct"),
+        ("me/model", "me/model"),
+        ("gpt2", "gpt2"),
+        ("me/model-GGUF/model.q4.gguf", "me/model-GGUF"),
+        ("/models/mine", None),
+        ("./mine", None),
+        ("~/a.gguf", None),
+        ("a\x00b/c", None),
+        ("<img>/x", None),
     ],
-)  # fmt: skip
+)
 def test_a_public_name_is_a_hub_id_or_empty(named, known_as):
     assert hub_id(ModelSpec(named)) == known_as
 

@@ -56,9 +56,12 @@ def test_axes_and_strips_are_drawn_to_scale():
 def test_any_text_is_text_and_nothing_is_fetched():
     axes = HandoutAxes([EVIL], EVIL, [(0, EVIL), (1, EVIL)], (), [(EVIL, 0.5)])
     evil = Handout(
-        EVIL, [EVIL], [HandoutTask(EVIL, EVIL, axes, (), EVIL, EVIL), HandoutTask(EVIL, EVIL, None, (EVIL,), EVIL)],
-        [Exercise(EVIL, EVIL, EVIL, 1, 1, EVIL)], EVIL,
-    )  # fmt: skip
+        EVIL,
+        [EVIL],
+        [HandoutTask(EVIL, EVIL, axes, (), EVIL, EVIL), HandoutTask(EVIL, EVIL, None, (EVIL,), EVIL)],
+        [Exercise(EVIL, EVIL, EVIL, 1, 1, EVIL)],
+        EVIL,
+    )
     for solved in (False, True):
         page = html(evil, solved=solved)
         assert "<script" not in page

@@ -70,8 +70,10 @@ def test_the_command_line_gives_equal_accuracy_of_a_cut_model(quiz, tmp_path, ca
     ran = subprocess.run(
         [sys.executable, "-m", *line, "--output_path", str(out), "--device", "cpu"],
         env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(tmp_path / "datasets")},
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert ran.returncode == 0, ran.stderr
     (found,) = tmp_path.glob("**/out*.json")
     theirs = json.loads(found.read_text())["results"]["layerscope_my_quiz"]

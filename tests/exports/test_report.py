@@ -281,8 +281,12 @@ def test_report_has_no_private_words(stored):
     for cut in (OTHER, CUT):
         document = make(cut)
         pictures = [picture for section in document.sections for picture in section.pictures]
-        drawn = [str(part) for picture in pictures for trace in picture.light.data
-                 for part in (trace.name, getattr(trace, "text", ""), getattr(trace, "hovertemplate", ""))]  # fmt: skip
+        drawn = [
+            str(part)
+            for picture in pictures
+            for trace in picture.light.data
+            for part in (trace.name, getattr(trace, "text", ""), getattr(trace, "hovertemplate", ""))
+        ]
         assert not replaced_words("\n".join([document.markdown(), *(picture.alt for picture in pictures), *drawn]))
 
 

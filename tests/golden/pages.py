@@ -43,9 +43,18 @@ EXAMPLES = {
     "benchmark": ("arc_easy:100", "mmlu:all:5-shot:stem+virology@paper", "arc_easy:50:seed2", "file"),
     "step": (*lesson.SLUGS, "sideways"),
     "way": (
-        "Decision sheet", "Model folder", "llama.cpp", "Adapter", "mergekit", "lm_eval", "Report", "Model card", "Recipe", "x",
+        "Decision sheet",
+        "Model folder",
+        "llama.cpp",
+        "Adapter",
+        "mergekit",
+        "lm_eval",
+        "Report",
+        "Model card",
+        "Recipe",
+        "x",
     ),
-}  # fmt: skip
+}
 """Values of each query field that people and former versions have in their links."""
 TOGETHER = (
     {"block": "14:5", "n": "7"},

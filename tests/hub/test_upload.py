@@ -155,9 +155,16 @@ def test_job_pushes_existing_files_without_a_model(there, folder):
     spec = ExportSpec(Block(2, 3), "mine", fakes.MODEL)
     check = ReloadCheck("bfloat16", 256, 0.125, 0.02, 0.1, 0.99, False)
     made = ExportResult(
-        spec=spec, versions=fakes.VERSIONS, wall_s=3.0, n_tokens=512, complete=True, model=fakes.FACTS, n_layers=27,
-        size_bytes=1000, check=check,
-    )  # fmt: skip
+        spec=spec,
+        versions=fakes.VERSIONS,
+        wall_s=3.0,
+        n_tokens=512,
+        complete=True,
+        model=fakes.FACTS,
+        n_layers=27,
+        size_bytes=1000,
+        check=check,
+    )
     made.save()
     asked = ExportSpec(Block(2, 3), "mine", fakes.MODEL, push=ID, is_private=False)
     assert asked.fingerprint() != spec.fingerprint()

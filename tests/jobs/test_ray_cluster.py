@@ -186,9 +186,18 @@ def test_divided_heal_survives_a_kill_and_equals_local_heal(running, here, tiny_
     texts, others = documents.two_kinds(tmp_path)
     corpus, judging = (CorpusSpec(texts, n_texts=100, seq_len=32, split="train"), CorpusSpec(others, n_texts=3, seq_len=32))
     spec = HealSpec(
-        Block(2, 2), tiny_map(tiny_folder, tmp_path).model, corpus, judging, benchmark=None,
-        steps=8, batch_size=3, warmup_steps=1, learning_rate=1e-2, r=4, eval_every=2,
-    )  # fmt: skip
+        Block(2, 2),
+        tiny_map(tiny_folder, tmp_path).model,
+        corpus,
+        judging,
+        benchmark=None,
+        steps=8,
+        batch_size=3,
+        warmup_steps=1,
+        learning_rate=1e-2,
+        r=4,
+        eval_every=2,
+    )
     job = jobs.submit(spec, backend="ray", shards=2)
     wait_for(lambda: list((here / "checkpoints").glob("*/step-00000004")))
     actors(running, "ray::RayTrainWorker")[1].kill()

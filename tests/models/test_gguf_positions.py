@@ -34,9 +34,12 @@ def file(tmp_path, architecture="llama", divisors=None, tables=False, **scaling)
 
 def llama(**scaling):
     return LlamaConfig(
-        hidden_size=2 * HEAD, num_attention_heads=2, head_dim=HEAD, max_position_embeddings=131_072,
+        hidden_size=2 * HEAD,
+        num_attention_heads=2,
+        head_dim=HEAD,
+        max_position_embeddings=131_072,
         rope_parameters={"rope_type": "default", "rope_theta": THETA, **scaling},
-    )  # fmt: skip
+    )
 
 
 def frequencies(config):

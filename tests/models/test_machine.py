@@ -55,12 +55,17 @@ def test_the_peak_of_a_heal_is_its_own(cache, tiny_folder, tmp_path, peak_of_bef
     texts, others = documents.two_kinds(tmp_path)
     result = healing.run(
         HealSpec(
-            block=Block(2, 2), model=ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu"),
+            block=Block(2, 2),
+            model=ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu"),
             corpus=CorpusSpec(texts, n_texts=100, seq_len=32, split="train"),
             validation=CorpusSpec(others, n_texts=3, seq_len=32),
-            benchmark=None, steps=1, batch_size=2, warmup_steps=0, r=4,
+            benchmark=None,
+            steps=1,
+            batch_size=2,
+            warmup_steps=0,
+            r=4,
         )
-    )  # fmt: skip
+    )
     assert result.steps[0].memory_bytes < peak_of_before - LOT // 3
 
 

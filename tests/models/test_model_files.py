@@ -54,11 +54,16 @@ def spec(folder):
 def refused(folder, match):
     """Hold that every way to this model is refused before anything outside is opened."""
     for ask in (
-        lambda: planning.plan(spec(folder)), lambda: load.load(spec(folder)), lambda: planning.resolve(spec(folder)),
-        lambda: load.load_layers_on_disk(spec(folder), why="a test"), lambda: WeightFiles(folder),
-        lambda: pretrained.config(folder), lambda: pretrained.tokenizer(folder), lambda: pretrained.model(folder, {}),
+        lambda: planning.plan(spec(folder)),
+        lambda: load.load(spec(folder)),
+        lambda: planning.resolve(spec(folder)),
+        lambda: load.load_layers_on_disk(spec(folder), why="a test"),
+        lambda: WeightFiles(folder),
+        lambda: pretrained.config(folder),
+        lambda: pretrained.tokenizer(folder),
+        lambda: pretrained.model(folder, {}),
         lambda: identity.of_folder(folder),
-    ):  # fmt: skip
+    ):
         with pytest.raises(UnsupportedModelError, match=match):
             ask()
     assert identity.here(str(folder)) == ""
@@ -113,11 +118,19 @@ def test_layer_is_not_read_from_an_exchanged_file(folder, outside):
 
 
 NAMES = {
-    "absolute": "{outside}/model.safetensors", "upwards": "../outside/model.safetensors", "nothing": "", "itself": ".",
-    "upwards within": "x/../model-1.safetensors", "a folder below": "shards/model-1.safetensors", "a number": 5,
-    "backslashes": "..\\outside\\model.safetensors", "a drive": "C:model.safetensors", "NUL": "model-1.safetensors\0",
-    "a pickle": "pytorch_model.bin", "a list": ["x"],
-}  # fmt: skip
+    "absolute": "{outside}/model.safetensors",
+    "upwards": "../outside/model.safetensors",
+    "nothing": "",
+    "itself": ".",
+    "upwards within": "x/../model-1.safetensors",
+    "a folder below": "shards/model-1.safetensors",
+    "a number": 5,
+    "backslashes": "..\\outside\\model.safetensors",
+    "a drive": "C:model.safetensors",
+    "NUL": "model-1.safetensors\0",
+    "a pickle": "pytorch_model.bin",
+    "a list": ["x"],
+}
 
 
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
@@ -402,6 +415,5 @@ def test_functions_check_model_files_before_reading_them():
 def test_modules_that_open_files_of_a_folder_themselves_check_it(module):
     tree = ast.parse((REPOSITORY / f"analysis/models/{module}.py").read_text())
     assert any(
-        isinstance(node.func, ast.Attribute) and getattr(node.func.value, "id", "") == "model_files"
-        for _, node in called(tree)
-    )  # fmt: skip
+        isinstance(node.func, ast.Attribute) and getattr(node.func.value, "id", "") == "model_files" for _, node in called(tree)
+    )

@@ -18,9 +18,21 @@ from tests.support.families import BY_MASK, BY_ROW, FAMILIES, N_LAYERS, build
 IDS = torch.tensor([[5, 9, 33, 7, 8, 120, 44, 6]])
 CUT = parse_removal("a0+m1+a3+2:1+m4")
 WITH_PARTS = [
-    "llama", "qwen3_moe", "gemma2", "gemma3_text", "phi", "cohere", "granite", "olmo2", "gpt_neox", "gpt2", "opt", "falcon",
-    "gptj", "mistral_window",
-]  # fmt: skip
+    "llama",
+    "qwen3_moe",
+    "gemma2",
+    "gemma3_text",
+    "phi",
+    "cohere",
+    "granite",
+    "olmo2",
+    "gpt_neox",
+    "gpt2",
+    "opt",
+    "falcon",
+    "gptj",
+    "mistral_window",
+]
 """One of each way of building a layer: in turn and side by side, norms before and behind, scaled, experts, bare matrices."""
 
 

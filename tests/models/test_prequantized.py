@@ -69,9 +69,17 @@ def mxfp4(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, T
 def gpt_oss(vocab_size: int):
     torch.manual_seed(0)
     config = GptOssConfig(
-        vocab_size=vocab_size, hidden_size=32, intermediate_size=32, num_hidden_layers=3, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=8, num_local_experts=4, num_experts_per_tok=2, pad_token_id=0,
-    )  # fmt: skip
+        vocab_size=vocab_size,
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        pad_token_id=0,
+    )
     return AutoModelForCausalLM.from_config(config).eval()
 
 

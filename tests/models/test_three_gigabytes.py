@@ -39,10 +39,18 @@ print(json.dumps({"complete": found.complete, "read": taken[0].decoder.on_disk.b
 def write(folder, tokenizer) -> int:
     """A random model in float32, each of its matrices another stretch of the same random numbers; its bytes."""
     config = transformers.LlamaConfig(
-        hidden_size=WIDTH, intermediate_size=INNER, num_hidden_layers=N_LAYERS, num_attention_heads=16, num_key_value_heads=16,
-        vocab_size=len(tokenizer), bos_token_id=0, eos_token_id=0, tie_word_embeddings=True, dtype="float32",
+        hidden_size=WIDTH,
+        intermediate_size=INNER,
+        num_hidden_layers=N_LAYERS,
+        num_attention_heads=16,
+        num_key_value_heads=16,
+        vocab_size=len(tokenizer),
+        bos_token_id=0,
+        eos_token_id=0,
+        tie_word_embeddings=True,
+        dtype="float32",
         architectures=["LlamaForCausalLM"],
-    )  # fmt: skip
+    )
     with torch.device("meta"):
         shapes = {
             name: weight.shape for name, weight in transformers.AutoModelForCausalLM.from_config(config).named_parameters()
@@ -71,9 +79,13 @@ def test_three_gigabytes_are_mapped_in_one_and_read_once(tmp_path, cache, tokeni
     try:
         assert n_bytes > 2.9e9
         done = subprocess.run(
-            [sys.executable, "-c", MAPPED, str(tmp_path)], cwd=REPOSITORY, capture_output=True, text=True, timeout=280,
+            [sys.executable, "-c", MAPPED, str(tmp_path)],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            timeout=280,
             env={**os.environ, "LAYERSCOPE_MEMORY": "1GB", "OMP_NUM_THREADS": "2"},
-        )  # fmt: skip
+        )
         assert done.returncode == 0, done.stderr
         found = json.loads(done.stdout)
         assert found["complete"]

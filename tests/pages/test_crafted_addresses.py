@@ -27,8 +27,19 @@ PAYLOADS = {
 OF_A_MODEL = ("model", "revision", "dtype", "device", "quantization")
 """Tried one by one: where one names no model, the starter model is shown and the others are not read."""
 OTHERS = (
-    "n", "block", "keep", "range", "strategy", "pin", "metric", "view", "tab", "texts", "benchmark", "step",
-)  # fmt: skip
+    "n",
+    "block",
+    "keep",
+    "range",
+    "strategy",
+    "pin",
+    "metric",
+    "view",
+    "tab",
+    "texts",
+    "benchmark",
+    "step",
+)
 """Tried all at once, since each is read by itself."""
 PAGES = ("model", "explore", "heal", "compare", "export", "learn")
 SHOWN_ON = ("explore", "compare", "learn")

@@ -102,10 +102,18 @@ def test_copied_files_are_in_the_repository_and_the_build():
 @pytest.mark.parametrize(
     "path",
     [
-        ".git/config", ".venv/bin/python", ".streamlit/secrets.toml", "cache/access.json", "cache/jobs.sqlite", "ray-token",
-        "tests/conftest.py", "analysis/core/__pycache__/store.cpython-311.pyc", "sbom.json", ".env",
+        ".git/config",
+        ".venv/bin/python",
+        ".streamlit/secrets.toml",
+        "cache/access.json",
+        "cache/jobs.sqlite",
+        "ray-token",
+        "tests/conftest.py",
+        "analysis/core/__pycache__/store.cpython-311.pyc",
+        "sbom.json",
+        ".env",
     ],
-)  # fmt: skip
+)
 def test_nothing_private_or_made_here_gets_into_the_image(path):
     assert ignored(path)
 

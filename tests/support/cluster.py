@@ -64,10 +64,25 @@ def cluster(folder: Path, *, cores: int = 2) -> Iterator[Cluster]:
     }
     outside = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "LAYERSCOPE_", "COV_"))}
     command = [
-        _RAY, "start", "--head", "--block", "--disable-usage-stats", "--port=0", "--num-cpus", str(cores), "--num-gpus=0",
-        "--dashboard-host=127.0.0.1", "--dashboard-port=0", "--dashboard-agent-listen-port=0", "--include-log-monitor=False",
-        "--ray-client-server-port", str(_free_port()), "--object-store-memory=80000000", "--temp-dir", str(folder / "ray"),
-    ]  # fmt: skip
+        _RAY,
+        "start",
+        "--head",
+        "--block",
+        "--disable-usage-stats",
+        "--port=0",
+        "--num-cpus",
+        str(cores),
+        "--num-gpus=0",
+        "--dashboard-host=127.0.0.1",
+        "--dashboard-port=0",
+        "--dashboard-agent-listen-port=0",
+        "--include-log-monitor=False",
+        "--ray-client-server-port",
+        str(_free_port()),
+        "--object-store-memory=80000000",
+        "--temp-dir",
+        str(folder / "ray"),
+    ]
     log = folder / "head.log"
     with log.open("wb") as output:
         head = subprocess.Popen(command, env=outside | told, stdout=output, stderr=subprocess.STDOUT, cwd=folder)

@@ -41,9 +41,20 @@ def distances(**changes: object) -> DistanceResult:
         best.append(Best(n, start, mean[n - 1][start]))
     spec = DistanceSpec(model=MODEL, corpus=CorpusSpec(identity="exllamav2==0.3.2"))
     result = DistanceResult(
-        spec=spec, versions=VERSIONS, wall_s=12.5, n_tokens=8192, complete=True, model=FACTS, n_layers=L, mean=mean,
-        stderr=[[0.004] * len(row) for row in mean], best=best, n_texts=32, n_skipped=1, text_lengths=[256] * 32,
-    )  # fmt: skip
+        spec=spec,
+        versions=VERSIONS,
+        wall_s=12.5,
+        n_tokens=8192,
+        complete=True,
+        model=FACTS,
+        n_layers=L,
+        mean=mean,
+        stderr=[[0.004] * len(row) for row in mean],
+        best=best,
+        n_texts=32,
+        n_skipped=1,
+        text_lengths=[256] * 32,
+    )
     return replace(result, **changes)
 
 
@@ -62,9 +73,20 @@ def rich_distances() -> DistanceResult:
     return replace(plain, wins=wins, others=others)
 
 
-_CLIFFS = {"similarity": 9, "deepest": 5, "reverse": 2, "block-influence": 6, "loss-greedy": 10, "random": 4, "manual": 7,
-    "greedy": 11, "swaps": 12, "evopress": 12, "lorp": 6, "influence-iterated": 7,
-}  # fmt: skip
+_CLIFFS = {
+    "similarity": 9,
+    "deepest": 5,
+    "reverse": 2,
+    "block-influence": 6,
+    "loss-greedy": 10,
+    "random": 4,
+    "manual": 7,
+    "greedy": 11,
+    "swaps": 12,
+    "evopress": 12,
+    "lorp": 6,
+    "influence-iterated": 7,
+}
 
 
 def _cut(strategy: str, n: int, draw: int) -> Removal | None:
@@ -106,11 +128,16 @@ def sweep(
     removed = [None, *cuts] if cuts else [_cut(strategy, n, draw) for n in range(last + 1)]
     points = [_point(cut, strategy, draw, asked or limit, writes) for cut in removed]
     spec = SweepSpec(
-        model=MODEL, benchmark=BenchmarkSpec(identity="q", limit=limit),
-        loss_corpus=replace(default_loss_corpus(), identity="w"), distances=distances().spec,
-        strategy=strategy, max_n=15, draw=draw, blocks=cuts,
+        model=MODEL,
+        benchmark=BenchmarkSpec(identity="q", limit=limit),
+        loss_corpus=replace(default_loss_corpus(), identity="w"),
+        distances=distances().spec,
+        strategy=strategy,
+        max_n=15,
+        draw=draw,
+        blocks=cuts,
         generation=GenerationSpec() if writes else None,
-    )  # fmt: skip
+    )
     given = [
         [
             QuestionScore(f"q{index}", [0.0, 0.0], int(index >= round(point.n_samples * point.acc)), 0)
@@ -119,9 +146,19 @@ def sweep(
         for point in points
     ]
     return SweepResult(
-        spec=spec, versions=VERSIONS, wall_s=41.0, n_tokens=4444, complete=complete, model=FACTS, n_layers=L,
-        points=points, lines=Lines(0.25, 0.28), n_questions=limit, n_truncated=0, questions=given if answers else [],
-    )  # fmt: skip
+        spec=spec,
+        versions=VERSIONS,
+        wall_s=41.0,
+        n_tokens=4444,
+        complete=complete,
+        model=FACTS,
+        n_layers=L,
+        points=points,
+        lines=Lines(0.25, 0.28),
+        n_questions=limit,
+        n_truncated=0,
+        questions=given if answers else [],
+    )
 
 
 def _point(cut: Removal | None, strategy: str, draw: int, n_questions: int, writes: bool) -> Point:
@@ -130,14 +167,30 @@ def _point(cut: Removal | None, strategy: str, draw: int, n_questions: int, writ
     acc = round(acc * n_questions) / n_questions
     loss = 2.4 + 0.22 * n * (1.6 - 0.08 * _CLIFFS[strategy] + 0.2 * draw)
     written = {
-        "repetition_rate": min(0.95, 0.12 + 0.05 * n), "distinct_rate": max(0.1, 0.7 - 0.04 * n), "generated_tokens": 60.0 - n,
-        "sum_acc": max(0.0, round(24 * (0.5 - 0.12 * n)) / 24), "sum_acc_stderr": 0.08, "n_sums": 24,
-    }  # fmt: skip
+        "repetition_rate": min(0.95, 0.12 + 0.05 * n),
+        "distinct_rate": max(0.1, 0.7 - 0.04 * n),
+        "generated_tokens": 60.0 - n,
+        "sum_acc": max(0.0, round(24 * (0.5 - 0.12 * n)) / 24),
+        "sum_acc_stderr": 0.08,
+        "n_sums": 24,
+    }
     return Point(
-        n, cut.start if cut else None, acc, math.sqrt(acc * (1 - acc) / n_questions), acc + 0.01, 0.05, n_questions, loss, 0.08,
-        8, layers=list(cut.layers) if isinstance(cut, LayerSet) else None, perplexity=math.exp(loss),
-        bits_per_byte=loss / math.log(2) / 4.2, loss_per_ln_v=loss / math.log(49152), **(written if writes else {}),
-    )  # fmt: skip
+        n,
+        cut.start if cut else None,
+        acc,
+        math.sqrt(acc * (1 - acc) / n_questions),
+        acc + 0.01,
+        0.05,
+        n_questions,
+        loss,
+        0.08,
+        8,
+        layers=list(cut.layers) if isinstance(cut, LayerSet) else None,
+        perplexity=math.exp(loss),
+        bits_per_byte=loss / math.log(2) / 4.2,
+        loss_per_ln_v=loss / math.log(49152),
+        **(written if writes else {}),
+    )
 
 
 def damage(part: float = 1.0, max_size: int = 15) -> DamageResult:
@@ -158,19 +211,34 @@ def damage(part: float = 1.0, max_size: int = 15) -> DamageResult:
         model=MODEL, corpus=replace(default_damage_corpus(), identity="d"), distances=distances().spec, max_size=max_size
     )
     return DamageResult(
-        spec=spec, versions=VERSIONS, wall_s=88.0, n_tokens=1024, complete=part == 1, model=FACTS, n_layers=L,
-        unpruned_loss=2.9, increase=increase, stderr=[[None if v is None else 0.05 for v in row] for row in increase],
-        n_measured=[[0 if value is None else 8 for value in row] for row in increase], best=best, n_texts=8,
-        rank_correlation=0.83, rank_correlation_by_size=[0.62 if row in done else None for row in increase],
-    )  # fmt: skip
+        spec=spec,
+        versions=VERSIONS,
+        wall_s=88.0,
+        n_tokens=1024,
+        complete=part == 1,
+        model=FACTS,
+        n_layers=L,
+        unpruned_loss=2.9,
+        increase=increase,
+        stderr=[[None if v is None else 0.05 for v in row] for row in increase],
+        n_measured=[[0 if value is None else 8 for value in row] for row in increase],
+        best=best,
+        n_texts=8,
+        rank_correlation=0.83,
+        rank_correlation_by_size=[0.62 if row in done else None for row in increase],
+    )
 
 
 def heal_spec(steps: int = 50, n: int = 5, start: int = 11) -> HealSpec:
     return HealSpec(
-        block=Block(start, n), model=replace(MODEL, quantization="4bit"), steps=steps,
-        corpus=replace(default_heal_corpus(), identity="h"), validation=replace(default_loss_corpus(), identity="w"),
-        benchmark=BenchmarkSpec(identity="q"), recipe="quick",
-    )  # fmt: skip
+        block=Block(start, n),
+        model=replace(MODEL, quantization="4bit"),
+        steps=steps,
+        corpus=replace(default_heal_corpus(), identity="h"),
+        validation=replace(default_loss_corpus(), identity="w"),
+        benchmark=BenchmarkSpec(identity="q"),
+        recipe="quick",
+    )
 
 
 def heal(steps_done: int = 50, *, steps: int = 50) -> HealResult:
@@ -178,16 +246,25 @@ def heal(steps_done: int = 50, *, steps: int = 50) -> HealResult:
     spec = heal_spec(steps)
     pairs = [(step, 4.4 - 1.3 * (1 - math.exp(-step / 12)) + 0.12 * math.sin(step * 2.1)) for step in range(1, steps_done + 1)]
     return HealResult(
-        spec=spec, versions=VERSIONS, wall_s=2.3 * steps_done, n_tokens=1024 * steps_done, complete=done, model=FACTS,
+        spec=spec,
+        versions=VERSIONS,
+        wall_s=2.3 * steps_done,
+        n_tokens=1024 * steps_done,
+        complete=done,
+        model=FACTS,
         steps=[HealStep(step, loss, 3e-4 * (1 - step / (steps + 1)), 445.0, 1_300_000_000) for step, loss in pairs],
-        validations=[
-            Validation(step, 4.45 - 1.35 * (1 - math.exp(-step / 12)), 0.09) for step in range(0, steps_done + 1, 10)
-        ],
+        validations=[Validation(step, 4.45 - 1.35 * (1 - math.exp(-step / 12)), 0.09) for step in range(0, steps_done + 1, 10)],
         unpruned=Point(0, None, 0.48, 0.05, 0.47, 0.05, 100, 2.41, 0.08, 8),
         pruned=Point(5, 11, 0.41, 0.049, 0.40, 0.049, 100, 4.45, 0.09, 8),
         healed=Point(5, 11, 0.46, 0.05, 0.45, 0.05, 100, 3.1, 0.08, 8) if done else None,
-        lines=Lines(0.25, 0.28), adapter="adapters/abc" if done else None, trainable_parameters=2_900_000,
-        packed_rows=900, n_skipped=2, precision="NF4, bfloat16 compute", quoted=0.02, n_choice_texts=8,
+        lines=Lines(0.25, 0.28),
+        adapter="adapters/abc" if done else None,
+        trainable_parameters=2_900_000,
+        packed_rows=900,
+        n_skipped=2,
+        precision="NF4, bfloat16 compute",
+        quoted=0.02,
+        n_choice_texts=8,
         unpruned_check=Validation(0, 2.43, 0.09),
         same_kind_text=replace(held_out_text("wiki"), identity="h"),
         same_kind={
@@ -195,7 +272,7 @@ def heal(steps_done: int = 50, *, steps: int = 50) -> HealResult:
             "pruned": Point(5, 11, loss=4.60, loss_stderr=0.09, n_texts=32),
             **({"healed": Point(5, 11, loss=2.75, loss_stderr=0.07, n_texts=32)} if done else {}),
         },
-    )  # fmt: skip
+    )
 
 
 def alike_heal() -> HealResult:
@@ -215,11 +292,20 @@ def timed_heal(minutes: float = 10.0, *, control: bool = False) -> HealResult:
 def inspect(fits: bool = True) -> InspectResult:
     spec = InspectSpec(model=MODEL)
     return InspectResult(
-        spec=spec, versions=VERSIONS, wall_s=0.1, n_tokens=0, complete=True, model=FACTS,
+        spec=spec,
+        versions=VERSIONS,
+        wall_s=0.1,
+        n_tokens=0,
+        complete=True,
+        model=FACTS,
         dtype=Setting("bfloat16", "this processor multiplies bfloat16 1.8 times as fast as float32"),
-        device=Setting("cpu", "no accelerator was found"), weight_bytes=269_000_000, working_bytes=310_000_000,
-        free_bytes=20_000_000_000 if fits else 100_000_000, fits=fits, notes=["The model's window is 8,192 tokens."],
-    )  # fmt: skip
+        device=Setting("cpu", "no accelerator was found"),
+        weight_bytes=269_000_000,
+        working_bytes=310_000_000,
+        free_bytes=20_000_000_000 if fits else 100_000_000,
+        fits=fits,
+        notes=["The model's window is 8,192 tokens."],
+    )
 
 
 LAYERS = [LayerFacts(1_152, 3_560_000, 1_870_000, 384, None)] * L
@@ -237,23 +323,48 @@ def speed(rounds: int = 5, *, ns: tuple[int, ...] = (0, 2, 5, 10, 15)) -> SpeedR
     points = [point(n) for n in ns]
     left = [L - n for n in ns]
     return SpeedResult(
-        spec=SpeedSpec(model=MODEL), versions=VERSIONS, wall_s=60.0, n_tokens=7200, complete=rounds == 5,
-        model=replace(FACTS, layers=LAYERS), n_layers=L, points=points,
+        spec=SpeedSpec(model=MODEL),
+        versions=VERSIONS,
+        wall_s=60.0,
+        n_tokens=7200,
+        complete=rounds == 5,
+        model=replace(FACTS, layers=LAYERS),
+        n_layers=L,
+        points=points,
         prefill=fit(left, [point.prefill.median_s for point in points], L),
-        decode=fit(left, [point.decode.median_s for point in points], L), rounds=rounds, peak_bytes=900_000_000,
-    )  # fmt: skip
+        decode=fit(left, [point.decode.median_s for point in points], L),
+        rounds=rounds,
+        peak_bytes=900_000_000,
+    )
 
 
 def evaluate(block: Removal, *, acc: float = 0.37, curve: SweepResult | None = None) -> EvaluateResult:
     """A cut that was scored on its own, on the questions and the text of a curve."""
     asked = (curve or sweep()).spec
     spec = EvaluateSpec(MODEL, block, benchmark=asked.benchmark, loss_corpus=asked.loss_corpus)
-    scored = Point(**place(block), acc=acc, acc_stderr=0.048, acc_norm=acc, acc_norm_stderr=0.048, n_samples=100,
-                   loss=3.3, loss_stderr=0.08, n_texts=8)  # fmt: skip
+    scored = Point(
+        **place(block),
+        acc=acc,
+        acc_stderr=0.048,
+        acc_norm=acc,
+        acc_norm_stderr=0.048,
+        n_samples=100,
+        loss=3.3,
+        loss_stderr=0.08,
+        n_texts=8,
+    )
     return EvaluateResult(
-        spec=spec, versions=VERSIONS, wall_s=4.0, n_tokens=4444, complete=True, model=FACTS, n_layers=L, point=scored,
-        lines=Lines(0.25, 0.28), n_truncated=0,
-    )  # fmt: skip
+        spec=spec,
+        versions=VERSIONS,
+        wall_s=4.0,
+        n_tokens=4444,
+        complete=True,
+        model=FACTS,
+        n_layers=L,
+        point=scored,
+        lines=Lines(0.25, 0.28),
+        n_truncated=0,
+    )
 
 
 PROMPTS = ("日本管理会計学会", "He was born in the town")
@@ -315,9 +426,13 @@ def methods(n_done: int | None = None) -> MethodsResult:
         n_done: cells that are finished; None for all eight, one of them without a measurement.
     """
     spec = MethodsSpec(
-        MODEL, ("similarity", "deepest"), ("instant",), (3, 5), BenchmarkSpec(identity="q", shots=0),
+        MODEL,
+        ("similarity", "deepest"),
+        ("instant",),
+        (3, 5),
+        BenchmarkSpec(identity="q", shots=0),
         replace(default_loss_corpus(), identity="w"),
-    )  # fmt: skip
+    )
     raised = {("similarity", 3): 0.9, ("similarity", 5): 2.5, ("deepest", 3): 1.4, ("deepest", 5): 2.4}
     found, losses = [], [[3.0 + 0.01 * text for text in range(8)]]
     right = [[place % 10 < 5 for place in range(100)]]
@@ -333,9 +448,17 @@ def methods(n_done: int | None = None) -> MethodsResult:
             right.append([] if failed else [place % 10 < 5 - n / 5 + bool(recipe) * (n == 3) for place in range(100)])
     n_done = len(found) if n_done is None else n_done
     return MethodsResult(
-        spec=spec, versions=VERSIONS, wall_s=40.0, n_tokens=4444, complete=n_done == len(found), model=FACTS,
-        cells=found[:n_done], text_tokens=[255] * 8, losses=losses[: 1 + n_done], right=right[: 1 + n_done],
-    )  # fmt: skip
+        spec=spec,
+        versions=VERSIONS,
+        wall_s=40.0,
+        n_tokens=4444,
+        complete=n_done == len(found),
+        model=FACTS,
+        cells=found[:n_done],
+        text_tokens=[255] * 8,
+        losses=losses[: 1 + n_done],
+        right=right[: 1 + n_done],
+    )
 
 
 def methods_of(strategy: str, recipe: str = "instant") -> MethodsResult:
@@ -343,8 +466,9 @@ def methods_of(strategy: str, recipe: str = "instant") -> MethodsResult:
     table = methods()
     places = [place for place, cell in enumerate(table.cells) if cell.strategy == strategy]
     return replace(
-        table, spec=replace(table.spec, strategies=(strategy,), recipes=(recipe,)),
+        table,
+        spec=replace(table.spec, strategies=(strategy,), recipes=(recipe,)),
         cells=[replace(table.cells[place], recipe=table.cells[place].recipe and recipe) for place in places],
         losses=[table.losses[0], *(table.losses[1 + place] for place in places)],
         right=[table.right[0], *(table.right[1 + place] for place in places)],
-    )  # fmt: skip
+    )

@@ -37,7 +37,7 @@ _FAMILIES = {
     "gpt_neox": ("GPTNeoXConfig", {}),
     "gpt2": ("GPT2Config", {}),
     "opt": ("OPTConfig", {"ffn_dim": 48, "word_embed_proj_dim": 32, "num_key_value_heads": 4}),
-}  # fmt: skip
+}
 _SIZES = {"vocab_size": 300, "hidden_size": 32, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 _BY_ROW = {
     "bloom": ("BloomConfig", {"n_head": 4}),
@@ -62,10 +62,21 @@ _BY_MASK = {
 BY_MASK = tuple(_BY_MASK)
 """Further families that attend by their mask, at the positions that they are given."""
 _NAMES_OF_DEPTH = {"MptConfig": "n_layers", "GPTNeoConfig": "num_layers", "GPTJConfig": "n_layer"}
-_HYBRID = {"jamba": ("JambaConfig", {
-    "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 48, "num_experts": 2, "attn_layer_period": 3,
-    "attn_layer_offset": 1, "mamba_d_state": 8, "mamba_dt_rank": 4
-})}  # fmt: skip
+_HYBRID = {
+    "jamba": (
+        "JambaConfig",
+        {
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "intermediate_size": 48,
+            "num_experts": 2,
+            "attn_layer_period": 3,
+            "attn_layer_offset": 1,
+            "mamba_d_state": 8,
+            "mamba_dt_rank": 4,
+        },
+    )
+}
 """Families whose configuration computes the kind of each layer."""
 FAMILIES = tuple(_FAMILIES)
 """Families that every package must handle."""

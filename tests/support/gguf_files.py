@@ -41,12 +41,18 @@ _EXPERT_PARTS = {
 _NORMS = {"attn_norm.weight": ((_WIDTH,), _F32), "ffn_norm.weight": ((_WIDTH,), _F32)}
 _HEAD_NORMS = {"attn_q_norm.weight": ((_HEAD,), _F32), "attn_k_norm.weight": ((_HEAD,), _F32)}
 _GPT2 = {
-    "attn_qkv.weight": ((3 * _WIDTH, _WIDTH), _Q8), "attn_qkv.bias": ((3 * _WIDTH,), _F32),
-    "attn_output.weight": ((_WIDTH, _WIDTH), _F16), "attn_output.bias": ((_WIDTH,), _F32),
-    "ffn_up.weight": ((4 * _WIDTH, _WIDTH), _Q4), "ffn_up.bias": ((4 * _WIDTH,), _F32),
-    "ffn_down.weight": ((_WIDTH, 4 * _WIDTH), _Q8), "ffn_down.bias": ((_WIDTH,), _F32),
-    **_NORMS, "attn_norm.bias": ((_WIDTH,), _F32), "ffn_norm.bias": ((_WIDTH,), _F32),
-}  # fmt: skip
+    "attn_qkv.weight": ((3 * _WIDTH, _WIDTH), _Q8),
+    "attn_qkv.bias": ((3 * _WIDTH,), _F32),
+    "attn_output.weight": ((_WIDTH, _WIDTH), _F16),
+    "attn_output.bias": ((_WIDTH,), _F32),
+    "ffn_up.weight": ((4 * _WIDTH, _WIDTH), _Q4),
+    "ffn_up.bias": ((4 * _WIDTH,), _F32),
+    "ffn_down.weight": ((_WIDTH, 4 * _WIDTH), _Q8),
+    "ffn_down.bias": ((_WIDTH,), _F32),
+    **_NORMS,
+    "attn_norm.bias": ((_WIDTH,), _F32),
+    "ffn_norm.bias": ((_WIDTH,), _F32),
+}
 _CONVOLUTION = {
     "shortconv.conv.weight": ((_WIDTH, 3), _F32),
     "shortconv.in_proj.weight": ((3 * _WIDTH, _WIDTH), _Q8),
@@ -54,14 +60,20 @@ _CONVOLUTION = {
 }
 _LAYERS = {
     "llama": [{**_NORMS, **_ATTENTION, **_FEED_FORWARD}],
-    "gemma2": [{
-        **_NORMS, "post_attention_norm.weight": ((_WIDTH,), _F32), "post_ffw_norm.weight": ((_WIDTH,), _F32), **_ATTENTION,
-        **_FEED_FORWARD, "ffn_gate.weight": ((_INNER, _WIDTH), _Q5),
-    }],
+    "gemma2": [
+        {
+            **_NORMS,
+            "post_attention_norm.weight": ((_WIDTH,), _F32),
+            "post_ffw_norm.weight": ((_WIDTH,), _F32),
+            **_ATTENTION,
+            **_FEED_FORWARD,
+            "ffn_gate.weight": ((_INNER, _WIDTH), _Q5),
+        }
+    ],
     "qwen3moe": [{**_NORMS, **_HEAD_NORMS, **_ATTENTION, **_EXPERT_PARTS}],
     "gpt2": [_GPT2],
     "lfm2": [{**_NORMS, **_CONVOLUTION, **_FEED_FORWARD}, {**_NORMS, **_HEAD_NORMS, **_ATTENTION, **_FEED_FORWARD}],
-}  # fmt: skip
+}
 """Tensors of the layers, in turn."""
 ARCHITECTURES = tuple(_LAYERS)
 

@@ -15,10 +15,19 @@ from analysis.data.tasks import TASKS
 
 __all__ = ["HFLM", "Instance"]
 _FOLDERS = {
-    "arc_easy": "arc", "arc_challenge": "arc", "mmlu": "mmlu/default", "boolq": "super_glue/boolq", "hellaswag": "hellaswag",
-    "openbookqa": "openbookqa", "piqa": "piqa", "sciq": "sciq", "social_iqa": "siqa", "commonsense_qa": "commonsense_qa",
-    "winogrande": "winogrande", "copa": "super_glue/copa",
-}  # fmt: skip
+    "arc_easy": "arc",
+    "arc_challenge": "arc",
+    "mmlu": "mmlu/default",
+    "boolq": "super_glue/boolq",
+    "hellaswag": "hellaswag",
+    "openbookqa": "openbookqa",
+    "piqa": "piqa",
+    "sciq": "sciq",
+    "social_iqa": "siqa",
+    "commonsense_qa": "commonsense_qa",
+    "winogrande": "winogrande",
+    "copa": "super_glue/copa",
+}
 
 
 @functools.cache

@@ -154,9 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.given = self.rfile.read(int(self.headers.get("content-length", 0)))
         split = urlsplit(self.path)
         said = self.headers.get("range", "").removeprefix("bytes=").partition("-")[0]
-        self.one = Asked(
-            unquote(split.path), parse_qs(split.query), int(said or 0), self.headers.get("authorization", "")
-        )  # fmt: skip
+        self.one = Asked(unquote(split.path), parse_qs(split.query), int(said or 0), self.headers.get("authorization", ""))
         self.hub.asked.append(self.one)
         self.wrong = self._wrong()
         if self.wrong.silent:
@@ -228,17 +226,23 @@ class _Handler(BaseHTTPRequestHandler):
         if rest[at : at + 1] == ["tree"]:
             said: Any = [
                 {"type": "file", "path": name, "size": len(content), "oid": blob_id(content)}
-                | ({"lfs": {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}}
-                   if name.endswith(LARGE) else {})
+                | (
+                    {"lfs": {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}}
+                    if name.endswith(LARGE)
+                    else {}
+                )
                 for name, content in listed
-            ]  # fmt: skip
+            ]
         else:
             siblings = [
                 {"rfilename": name, "size": len(content), "blobId": blob_id(content)}
-                | ({"lfs": {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}}
-                   if name.endswith(LARGE) else {})
+                | (
+                    {"lfs": {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}}
+                    if name.endswith(LARGE)
+                    else {}
+                )
                 for name, content in listed
-            ]  # fmt: skip
+            ]
             said = {"id": repo.id, "sha": commit, "siblings": siblings, "private": repo.private, "gated": repo.gated}
         self._send(200, json.dumps(said).encode(), {"content-type": "application/json"})
 
@@ -316,10 +320,16 @@ class _Handler(BaseHTTPRequestHandler):
     def _search(self) -> None:
         words = self.one.query.get("search", [""])[0].lower()
         said = [
-            {"id": id, "downloads": 1000 - place, "gated": "manual" if repo.gated else False, "private": repo.private,
-             "safetensors": {"total": 1234}}
-            for place, (id, repo) in enumerate(self.hub.models.items()) if words in id.lower()
-        ]  # fmt: skip
+            {
+                "id": id,
+                "downloads": 1000 - place,
+                "gated": "manual" if repo.gated else False,
+                "private": repo.private,
+                "safetensors": {"total": 1234},
+            }
+            for place, (id, repo) in enumerate(self.hub.models.items())
+            if words in id.lower()
+        ]
         self._send(200, json.dumps(said).encode(), {"content-type": "application/json"})
 
     def _resolve(self, kind: str, id: str, revision: str, name: str) -> None:

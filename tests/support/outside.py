@@ -29,15 +29,63 @@ SINKS = {
 NOT_MARKDOWN = {"page_link": 0, "Page": 0}
 """Where the first argument is a path."""
 NUMBERS = {"int", "float", "bool", "None", "Markdown", "Block", "Removal", "LayerSet", "PartSet", "date", "Literal", "range"}
-PLAIN_CALLS = {"len", "int", "float", "round", "abs", "sum", "range", "bool", "count", "index", "strftime", "slider",
-               "number_input"}  # fmt: skip
+PLAIN_CALLS = {
+    "len",
+    "int",
+    "float",
+    "round",
+    "abs",
+    "sum",
+    "range",
+    "bool",
+    "count",
+    "index",
+    "strftime",
+    "slider",
+    "number_input",
+}
 FILLING = {"append", "extend", "add", "insert", "update", "setdefault"}
 CHOOSING = {"segmented_control", "pills", "radio", "selectbox", "select_slider"}
 """Widgets that return one of their arguments: their options."""
-PASSING = {"str", "sorted", "list", "tuple", "set", "reversed", "enumerate", "zip", "next", "iter", "min", "max", "dict",
-           "filter"}  # fmt: skip
-KEPT = {"strip", "lower", "upper", "capitalize", "removeprefix", "removesuffix", "rstrip", "lstrip", "title", "items", "values",
-        "keys", "copy", "union", "intersection", "split", "partition", "rpartition", "replace", "get", "pop"}  # fmt: skip
+PASSING = {
+    "str",
+    "sorted",
+    "list",
+    "tuple",
+    "set",
+    "reversed",
+    "enumerate",
+    "zip",
+    "next",
+    "iter",
+    "min",
+    "max",
+    "dict",
+    "filter",
+}
+KEPT = {
+    "strip",
+    "lower",
+    "upper",
+    "capitalize",
+    "removeprefix",
+    "removesuffix",
+    "rstrip",
+    "lstrip",
+    "title",
+    "items",
+    "values",
+    "keys",
+    "copy",
+    "union",
+    "intersection",
+    "split",
+    "partition",
+    "rpartition",
+    "replace",
+    "get",
+    "pop",
+}
 
 
 @dataclass
@@ -387,9 +435,12 @@ class _Walk(ast.NodeVisitor):
 
     def __init__(self, house: House, module: Module) -> None:
         self.house, self.module, self.found = house, module, list[Fault]()
-        whole = ast.FunctionDef("module", ast.arguments([], [], None, [], [], None, []), [
-            node for node in module.tree.body if not isinstance(node, ast.FunctionDef | ast.ClassDef)
-        ], [])  # fmt: skip
+        whole = ast.FunctionDef(
+            "module",
+            ast.arguments([], [], None, [], [], None, []),
+            [node for node in module.tree.body if not isinstance(node, ast.FunctionDef | ast.ClassDef)],
+            [],
+        )
         self.scope = Scope(house, module, whole)
 
     def faults(self) -> list[Fault]:

@@ -36,10 +36,15 @@ class Provider:
     def discovery(self, _: Request) -> Response:
         paths = {"authorization": "authorize", "token": "token", "end_session": "end"}
         return JSONResponse(
-            {"issuer": self.address, "jwks_uri": f"{self.address}/jwks", "response_types_supported": ["code"],
-             "subject_types_supported": ["public"], "id_token_signing_alg_values_supported": ["RS256"],
-             **{f"{name}_endpoint": f"{self.address}/{path}" for name, path in paths.items()}}
-        )  # fmt: skip
+            {
+                "issuer": self.address,
+                "jwks_uri": f"{self.address}/jwks",
+                "response_types_supported": ["code"],
+                "subject_types_supported": ["public"],
+                "id_token_signing_alg_values_supported": ["RS256"],
+                **{f"{name}_endpoint": f"{self.address}/{path}" for name, path in paths.items()},
+            }
+        )
 
     def jwks(self, _: Request) -> Response:
         return JSONResponse({"keys": [self.key.as_dict(private=False)]})
@@ -65,8 +70,17 @@ class Provider:
             known = hashlib.sha256(str(form["code_verifier"]).encode()).digest()
             assert base64.urlsafe_b64encode(known).rstrip(b"=").decode() == asked["code_challenge"]
         now, who = int(time.time()), asked["who"]
-        claims = {"iss": self.address, "sub": who, "aud": CLIENT, "iat": now, "exp": now + 300, "nonce": asked.get("nonce"),
-                  "name": who, "email": PEOPLE[who], "email_verified": True}  # fmt: skip
+        claims = {
+            "iss": self.address,
+            "sub": who,
+            "aud": CLIENT,
+            "iat": now,
+            "exp": now + 300,
+            "nonce": asked.get("nonce"),
+            "name": who,
+            "email": PEOPLE[who],
+            "email_verified": True,
+        }
         signed = jwt.encode({"alg": "RS256", "kid": "1"}, claims, self.key)
         return JSONResponse({"access_token": secrets.token_urlsafe(), "token_type": "Bearer", "id_token": signed})
 

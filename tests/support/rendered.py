@@ -7,9 +7,22 @@ from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Block
 
 NOT_RENDERED = {
-    "code", "text_input", "text_area", "plotly_chart", "arrow_data_frame", "bidi_component", "json", "download_button.url",
-    "selectbox.options", "selectbox.raw_value", "multiselect.options", "iframe", "html", "logo", "page_config",
-}  # fmt: skip
+    "code",
+    "text_input",
+    "text_area",
+    "plotly_chart",
+    "arrow_data_frame",
+    "bidi_component",
+    "json",
+    "download_button.url",
+    "selectbox.options",
+    "selectbox.raw_value",
+    "multiselect.options",
+    "iframe",
+    "html",
+    "logo",
+    "page_config",
+}
 """Elements, or fields of some, that show text as it is, or that no visitor sees."""
 NO_TEXT = {
     "id",

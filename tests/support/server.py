@@ -15,9 +15,17 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 APP = (
-    sys.executable, "-m", "streamlit", "run", str(_REPOSITORY / "app.py"),
-    "--server.headless", "true", "--server.address", "127.0.0.1", "--server.port",
-)  # fmt: skip
+    sys.executable,
+    "-m",
+    "streamlit",
+    "run",
+    str(_REPOSITORY / "app.py"),
+    "--server.headless",
+    "true",
+    "--server.address",
+    "127.0.0.1",
+    "--server.port",
+)
 """The dashboard as people start it; the port comes last."""
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_server.py")))
 """The dashboard whose jobs a worker with small experiments runs."""

@@ -7,9 +7,7 @@ from transformers import PreTrainedTokenizerFast
 
 TEXT = ["The capital of France is Paris, and that of Peru is Lima. 12 + 30 = 42", "def f(x): return x + 1  # twice"] * 4
 _SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-QWEN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)  # fmt: skip
+QWEN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 
 def byte_level(*, split: str = "", begins: bool = False) -> PreTrainedTokenizerFast:

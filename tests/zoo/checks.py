@@ -80,13 +80,16 @@ class Animal:
         # The first two share a beginning, and options are of unlike length: so a packed row is far from its plain rows.
         asked.write_text(
             "\n".join(
-                json.dumps({
-                    "question": (words[0][:70] + words[index][70 : 80 + 9 * index]) if index < 2 else words[index][:60],
-                    "choices": [words[index][90:93], words[index][100:117], words[index][120:151]], "answer": index % 3,
-                })
+                json.dumps(
+                    {
+                        "question": (words[0][:70] + words[index][70 : 80 + 9 * index]) if index < 2 else words[index][:60],
+                        "choices": [words[index][90:93], words[index][100:117], words[index][120:151]],
+                        "answer": index % 3,
+                    }
+                )
                 for index in range(3)
             )
-        )  # fmt: skip
+        )
         self.benchmark = BenchmarkSpec(task=str(asked), limit=3)
 
     @cached_property
@@ -108,10 +111,17 @@ class Animal:
         """A heal of two steps."""
         return healing.run(
             HealSpec(
-                block=BLOCK, model=self.spec, corpus=self.healing_corpus, validation=self.corpus, benchmark=None, steps=2, r=4,
-                batch_size=2, learning_rate=1e-2,
+                block=BLOCK,
+                model=self.spec,
+                corpus=self.healing_corpus,
+                validation=self.corpus,
+                benchmark=None,
+                steps=2,
+                r=4,
+                batch_size=2,
+                learning_rate=1e-2,
             )
-        )  # fmt: skip
+        )
 
 
 def distances(animal: Animal) -> None:

@@ -42,7 +42,7 @@ _NAMES = {
     512: """max_position_embeddings n_positions max_seq_len n_ctx max_sequence_length max_target_positions context_length
         original_max_position_embeddings index_topk""",
     1: "bos_token_id n_group topk_group num_expert_group first_k_dense_replace n_shared_experts num_shared_experts",
-}  # fmt: skip
+}
 _VALUES: dict[str, Any] = {name: value for value, names in _NAMES.items() for name in names.split()}
 _VALUES |= {"eos_token_id": 2, "pad_token_id": 0, "is_decoder": True}
 _IN_TURN = ["sliding_attention", "full_attention"] * (N_LAYERS // 2)

@@ -106,9 +106,7 @@ class RayWorkers(Executor):
                 resources_per_worker={name: amount for name, amount in each.items() if amount},
                 placement_strategy="SPREAD",
             ),
-            run_config=RunConfig(
-                name="group", storage_path=str(folder), failure_config=FailureConfig(max_failures=RETRIES)
-            ),  # fmt: skip
+            run_config=RunConfig(name="group", storage_path=str(folder), failure_config=FailureConfig(max_failures=RETRIES)),
         )
         try:
             trainer.fit()

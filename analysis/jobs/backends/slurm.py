@@ -26,9 +26,16 @@ PLACE = "LAYERSCOPE_SLURM"
 OPTIONS = "LAYERSCOPE_SLURM_OPTIONS"
 _PLACES = ("slurm", "local")
 _OPTIONS = {
-    "slurm_partition", "slurm_account", "slurm_qos", "slurm_constraint", "slurm_mem", "gpus_per_node", "cpus_per_task",
-    "mem_gb", "timeout_min",
-}  # fmt: skip
+    "slurm_partition",
+    "slurm_account",
+    "slurm_qos",
+    "slurm_constraint",
+    "slurm_mem",
+    "gpus_per_node",
+    "cpus_per_task",
+    "mem_gb",
+    "timeout_min",
+}
 """Options that can be set; other settings of submitit would change the command, and how often it runs."""
 _DAY_MIN = 24 * 60
 """How long a job may take by default, minutes: submitit would ask for five."""

@@ -76,11 +76,22 @@ class LocalWorkers(Executor):
         """Let torchrun start the processes."""
         with tempfile.TemporaryDirectory() as meeting:
             command = [
-                sys.executable, "-m", "torch.distributed.run", "--nnodes=1", f"--nproc-per-node={self.n}",
-                f"--max-restarts={RETRIES}", "--local-addr=127.0.0.1", "--rdzv-backend=c10d",
-                f"--rdzv-endpoint={Path(meeting) / 'torchrun'}", "--rdzv-conf=store_type=file", f"--log-dir={meeting}",
-                *self.rank, str(folder), meeting, str(self._n_gpus),
-            ]  # fmt: skip
+                sys.executable,
+                "-m",
+                "torch.distributed.run",
+                "--nnodes=1",
+                f"--nproc-per-node={self.n}",
+                f"--max-restarts={RETRIES}",
+                "--local-addr=127.0.0.1",
+                "--rdzv-backend=c10d",
+                f"--rdzv-endpoint={Path(meeting) / 'torchrun'}",
+                "--rdzv-conf=store_type=file",
+                f"--log-dir={meeting}",
+                *self.rank,
+                str(folder),
+                meeting,
+                str(self._n_gpus),
+            ]
             # Else torchrun listens on all of the machine's addresses.
             own = {**os.environ, **self._share, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
             with self._lock:

@@ -158,9 +158,7 @@ class _Worker:
             run.on_progress(Progress("starting"))
             if run.job.shards > 1 and self._load is not None:
                 self._load.clear()  # the others load it themselves
-            result = answer.answered(
-                run.job.spec, run.job.shards, run.on_progress, load=self._loads, runners=self._runners
-            )  # fmt: skip
+            result = answer.answered(run.job.spec, run.job.shards, run.on_progress, load=self._loads, runners=self._runners)
             columns = {"result_key": result.spec.fingerprint()}
             if run.heard_at is not None and not result.complete:
                 return None, _STOPPED, columns

@@ -43,24 +43,48 @@ class Family:
     layers: tuple[str, ...] = ("layers", "h", "decoder.layers", "blocks", "language_model.layers", "text_model.layers")
     """Where its decoder layers are, below `base_model`."""
     norm: tuple[str, ...] = (
-        "norm", "final_layernorm", "final_layer_norm", "ln_f", "norm_f", "embedding_norm", "final_norm", "layer_norm",
-        "layernorm", "ln_out", "out_norm",
-    )  # fmt: skip
+        "norm",
+        "final_layernorm",
+        "final_layer_norm",
+        "ln_f",
+        "norm_f",
+        "embedding_norm",
+        "final_norm",
+        "layer_norm",
+        "layernorm",
+        "ln_out",
+        "out_norm",
+    )
     """Names of the norm between the last layer and the head, beside the layers."""
     attention: tuple[str, ...] = ("self_attn", "attn", "attention", "self_attention")
     """Names of the attention of a layer."""
     feed_forward: tuple[str, ...] = (
-        "mlp", "feed_forward", "ffn", "feedforward", "block_sparse_moe", "shared_mlp", "mlp_block",
-    )  # fmt: skip
+        "mlp",
+        "feed_forward",
+        "ffn",
+        "feedforward",
+        "block_sparse_moe",
+        "shared_mlp",
+        "mlp_block",
+    )
     """Names of the feed-forward part of a layer; more than one of them stand side by side (Granite MoE)."""
     feed_forward_linears: tuple[str, ...] = ("fc1", "fc2")
     """Feed-forward weights that are kept in the layer itself (OPT); all that are there count."""
     feed_forward_width: tuple[str, ...] = ("intermediate_size", "ffn_dim", "n_inner")
     """Names of the width of the feed-forward part in the configuration; 4 x hidden_size where it has none."""
     writers: tuple[str, ...] = (
-        "o_proj", "out_proj", "dense", "c_proj", "wo", "down_proj", "fc2", "dense_4h_to_h", "w2", "fc_out",
+        "o_proj",
+        "out_proj",
+        "dense",
+        "c_proj",
+        "wo",
+        "down_proj",
+        "fc2",
+        "dense_4h_to_h",
+        "w2",
+        "fc_out",
         "output_linear",
-    )  # fmt: skip
+    )
     """Names of the weights whose output is added to the residual stream; all that are there count."""
     writing_norms: tuple[str, ...] = ("post_feedforward_layernorm", "post_attention_layernorm")
     """Names of the norms between these weights and the stream; the first of them that is there counts."""

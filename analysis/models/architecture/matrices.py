@@ -119,9 +119,7 @@ def mixture_of(decoder: Decoder, index: int) -> tuple[str, Matrices] | None:
 
 def _parts(layer: nn.Module, family: Family) -> list[nn.Module]:
     children = list(layer.named_children())
-    return [
-        child for names in (family.feed_forward, family.feed_forward_linears) for name, child in children if name in names
-    ]  # fmt: skip
+    return [child for names in (family.feed_forward, family.feed_forward_linears) for name, child in children if name in names]
 
 
 def _all(parts: Iterable[Matrices]) -> Matrices:

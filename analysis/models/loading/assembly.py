@@ -84,9 +84,12 @@ class Assembly:
             # Before there is a weight, since all that is done then is to note how the model was made.
             quantizer.postprocess_model(model)
         self._config = LoadStateDictConfig(
-            device_map=places, dtype=dtype, dtype_plan=model._get_dtype_plan(dtype), hf_quantizer=quantizer,
+            device_map=places,
+            dtype=dtype,
+            dtype_plan=model._get_dtype_plan(dtype),
+            hf_quantizer=quantizer,
             weight_mapping=cast(Any, get_model_conversion_mapping(model, key_mapping, quantizer)),
-        )  # fmt: skip
+        )
         self._of = self._called()
 
     def _tried(self, steps: list[Any], dtype: torch.dtype) -> Any:

@@ -176,11 +176,17 @@ def _by_layer(planned: planning.Plan, source: Source, on_progress: OnProgress, w
         path = source.folder / source.gguf_file if source.gguf_file else source.folder
         names = _names(planned, source, on_progress)
         decoder = weights.without_layers(
-            source.name, path, planned.config, dtype=getattr(torch, spec.dtype), device=planned.where,
+            source.name,
+            path,
+            planned.config,
+            dtype=getattr(torch, spec.dtype),
+            device=planned.where,
             quantization=None if spec.quantization == "none" else _bitsandbytes(spec),
-            identity=f"{spec.identity} {spec.dtype} {spec.quantization} {spec.device}", on_progress=on_progress,
-            key_mapping=names.key_mapping if names else None, beside=names.beside if names else (),
-        )  # fmt: skip
+            identity=f"{spec.identity} {spec.dtype} {spec.quantization} {spec.device}",
+            on_progress=on_progress,
+            key_mapping=names.key_mapping if names else None,
+            beside=names.beside if names else (),
+        )
         _check_unchanged(source)
         keep_differentiable(decoder.model)
         tokenizers.refuse_missing_tokens(decoder.model, tokenizer)

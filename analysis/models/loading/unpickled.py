@@ -34,10 +34,23 @@ _LEAST_S, _SLOWEST_BYTES_PER_S = 120.0, 5e6
 _WRITTEN_BYTES = 64 << 20
 """At a time."""
 _DTYPES = {
-    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float8_e4m3fn: "F8_E4M3",
-    torch.float8_e5m2: "F8_E5M2", torch.complex64: "C64", torch.int64: "I64", torch.int32: "I32", torch.int16: "I16",
-    torch.int8: "I8", torch.uint64: "U64", torch.uint32: "U32", torch.uint16: "U16", torch.uint8: "U8", torch.bool: "BOOL",
-}  # fmt: skip
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
+    torch.complex64: "C64",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint64: "U64",
+    torch.uint32: "U32",
+    torch.uint16: "U16",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
 """Names of dtypes in a safetensors file."""
 
 
@@ -156,9 +169,12 @@ def _check_tensors(file: Path, tensors: dict[str, Tensor]) -> None:
     """Refuse objects other than plain tensors, and tensors that take far more than their file, before memory is allocated."""
     for name, tensor in tensors.items():
         kinds = {
-            "nested": tensor.is_nested, "sparse": tensor.layout != torch.strided, "quantized": tensor.is_quantized,
-            "without numbers": tensor.device.type != "cpu", f"of the type {tensor.dtype}": tensor.dtype not in _DTYPES,
-        }  # fmt: skip
+            "nested": tensor.is_nested,
+            "sparse": tensor.layout != torch.strided,
+            "quantized": tensor.is_quantized,
+            "without numbers": tensor.device.type != "cpu",
+            f"of the type {tensor.dtype}": tensor.dtype not in _DTYPES,
+        }
         if kind := next((kind for kind, is_so in kinds.items() if is_so), ""):
             raise UnsupportedModelError(
                 f"{name[:80]} in {file.name} is {kind}. Only plain tensors can be converted. Save the model again with plain "

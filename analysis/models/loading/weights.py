@@ -176,9 +176,7 @@ def without_layers(
         )
     with init_empty_weights(include_buffers=False):
         model: Any = AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=dtype)
-    assembly = Assembly(
-        model, checkpoint, dtype=dtype, device=device, quantization=quantization, key_mapping=key_mapping
-    )  # fmt: skip
+    assembly = Assembly(model, checkpoint, dtype=dtype, device=device, quantization=quantization, key_mapping=key_mapping)
     model.eval()
     _check(name, assembly.report, on_progress, beside)
     if path.is_dir():

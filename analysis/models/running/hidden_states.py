@@ -359,9 +359,14 @@ def carried(decoder: Decoder, trunk: Trunk, depth: int, cut: Removal | None) -> 
 
 
 def _tails(
-    decoder: Decoder, trunk: Trunk, removed_by_cut: Sequence[frozenset[Part]], stream: Tensor, depth: int, group: list[int],
+    decoder: Decoder,
+    trunk: Trunk,
+    removed_by_cut: Sequence[frozenset[Part]],
+    stream: Tensor,
+    depth: int,
+    group: list[int],
     keep: Callable[[int, frozenset[Part], Tensor], None],
-) -> Iterator[tuple[int, Tensor]]:  # fmt: skip
+) -> Iterator[tuple[int, Tensor]]:
     """Carry the stream that the cuts of `group` share from `depth` on, parting where they part."""
     for index in range(depth, decoder.n_layers):
         by_loss: dict[frozenset[str], list[int]] = {}

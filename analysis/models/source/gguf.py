@@ -214,9 +214,7 @@ def complete(config: Any, path: Path) -> None:
         config.head_dim = size
     if config.model_type == "gemma3_text":
         is_largest = config.num_hidden_layers == _LARGEST_GEMMA
-        config.query_pre_attn_scalar = (
-            config.hidden_size // config.num_attention_heads if is_largest else config.head_dim
-        )  # fmt: skip
+        config.query_pre_attn_scalar = config.hidden_size // config.num_attention_heads if is_largest else config.head_dim
     if "tokenizer.ggml.padding_token_id" not in settings and (getattr(config, "pad_token_id", None) or 0) >= config.vocab_size:
         config.pad_token_id = None  # the default of the family, which this model has no such token for
 

@@ -13,9 +13,21 @@ from analysis.core.bounds import MOST_LAYERS, Bound, shown
 from analysis.core.errors import UnsupportedModelError
 
 _CORE = {
-    "num_hidden_layers", "n_layer", "n_layers", "num_layers", "block_count", "hidden_size", "n_embd", "d_model",
-    "embedding_length", "vocab_size", "num_attention_heads", "n_head", "n_heads", "head_count",
-}  # fmt: skip
+    "num_hidden_layers",
+    "n_layer",
+    "n_layers",
+    "num_layers",
+    "block_count",
+    "hidden_size",
+    "n_embd",
+    "d_model",
+    "embedding_length",
+    "vocab_size",
+    "num_attention_heads",
+    "n_head",
+    "n_heads",
+    "head_count",
+}
 """Sizes of every decoder, by their names: where one is there it is a whole number of at least 1."""
 _BOUNDS = (
     (re.compile(r"layers?$|block_count$"), MOST_LAYERS),

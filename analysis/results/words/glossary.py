@@ -49,26 +49,24 @@ TERMS = {
     "Paired": Term("compared question by question or text by text, so that their difficulty cancels out."),
     "Cliff": Term("the number of removed layers from which accuracy stays closer to chance than to the unpruned model."),
     "Healing": Term("recovering the quality of a pruned model, by a linear map fitted on text or by a short training.", PAPER),
-    "LoRA": Term(
-        "a fine-tuning method that trains only small added matrices.", "Hu et al., arXiv:2106.09685"
-    ),
+    "LoRA": Term("a fine-tuning method that trains only small added matrices.", "Hu et al., arXiv:2106.09685"),
     "Adapter": Term("the weights that LoRA adds, saved as a folder. It has a few per cent of the model's size."),
     "NF4": Term("weights rounded to 4 bits each, a quarter of bfloat16. The rounding costs some quality.", "arXiv:2305.14314"),
     "Surprisal": Term(
         "negative log-probability of a token, in nats. It is 0 for a token that the model predicts with certainty. A text that "
         "repeats itself has a low surprisal."
     ),
-    "Repeated 4-grams": Term("the share of four-token sequences that occurred before in the same text. Near 100 %, the text "
-                             "is a loop."),
-    "Greedy": Term("taking the most likely token at each step."),
-    "Temperature": Term("the randomness of generation. 0 is greedy. At 1, tokens are sampled by the model's own "
-                        "probabilities."),
-    "Logit lens": Term(
-        "the next token that the model would predict if it ended after this layer.", "nostalgebraist, 2020"
+    "Repeated 4-grams": Term(
+        "the share of four-token sequences that occurred before in the same text. Near 100 %, the text is a loop."
     ),
+    "Greedy": Term("taking the most likely token at each step."),
+    "Temperature": Term(
+        "the randomness of generation. 0 is greedy. At 1, tokens are sampled by the model's own probabilities."
+    ),
+    "Logit lens": Term("the next token that the model would predict if it ended after this layer.", "nostalgebraist, 2020"),
     "Prefill and decode": Term("prefill reads the prompt in one pass. Decode generates the answer token by token."),
     "GGUF": Term("the file format of llama.cpp."),
-}  # fmt: skip
+}
 """Terms in the order in which a lesson needs them."""
 
 

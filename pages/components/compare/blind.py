@@ -120,10 +120,14 @@ def _score(model: ModelSpec, cut: Removal, test: _Test, rounds: dict[str, Round]
         with st.container(horizontal=True, vertical_alignment="center", gap="small", width="content"):
             st.caption(f"{len(rounds) - len(played)} of {len(rounds)} still to play", width="content")
             st.button(
-                "Start over", key="blind-over", type="tertiary", icon=":material/restart_alt:", disabled=not played,
+                "Start over",
+                key="blind-over",
+                type="tertiary",
+                icon=":material/restart_alt:",
+                disabled=not played,
                 on_click=lambda: st.session_state["blind-tests"].pop(f"{model.source} {written(cut)}"),
                 help="Deletes your picks for these removed layers and shuffles again.",
-            )  # fmt: skip
+            )
 
 
 def _columns(shown: Round) -> list:
@@ -139,9 +143,12 @@ def _ask(shown: Round, test: _Test) -> None:
             # One piece: where its tokens end would be seen in the page.
             shaded_text.show(shown.result.spec.prompt, [shown.texts[place]])
             st.button(
-                f"{LETTERS[place]} is the pruned one", key=f"blind-{LETTERS[place]}", width="stretch",
-                on_click=test.pick, args=(shown.key, place),
-            )  # fmt: skip
+                f"{LETTERS[place]} is the pruned one",
+                key=f"blind-{LETTERS[place]}",
+                width="stretch",
+                on_click=test.pick,
+                args=(shown.key, place),
+            )
     st.caption(words.plain(f"{_how(shown)}. The order is random for each visitor."))
 
 
@@ -154,9 +161,14 @@ def _reveal(shown: Round, test: _Test, keys: Sequence[str]) -> None:
         st.markdown(f"**{'Right' if right else 'Wrong'}: {LETTERS[shown.pruned]} is the pruned one.**", width="content")
         if left:
             st.button(
-                "Next", key="blind-next", type="primary", icon=":material/chevron_right:", icon_position="right",
-                on_click=test.turn_to, args=(left[0],),
-            )  # fmt: skip
+                "Next",
+                key="blind-next",
+                type="primary",
+                icon=":material/chevron_right:",
+                icon_position="right",
+                on_click=test.turn_to,
+                args=(left[0],),
+            )
         else:
             st.caption("No more texts. Generate new ones above.", width="content")
     names = prompt_figures.names(shown.result.spec.variants)
@@ -189,9 +201,12 @@ def _writers(model: ModelSpec, cut: Removal | None) -> tuple[Variant, ...]:
 def _new_texts(model: ModelSpec, variants: tuple[Variant, ...]) -> None:
     """The button that queues new texts, and how many are on their way."""
     asked = start.button(
-        f"Generate {N_NEW} texts", key="blind-new", icon=":material/edit_note:", disabled=len(variants) < 2,
+        f"Generate {N_NEW} texts",
+        key="blind-new",
+        icon=":material/edit_note:",
+        disabled=len(variants) < 2,
         help=f"The unpruned, the pruned and a healed model continue {N_NEW} prompts at temperature {TEMPERATURE:g}.",
-    )  # fmt: skip
+    )
     if asked:
         start.start_all([(spec, "Texts for the blind test") for spec in _unwritten(model, variants)])
     waiting = _on_their_way(model)

@@ -44,10 +44,14 @@ def _form(model: ModelSpec) -> tuple[prompts.Asked | None, Removal | None]:
     with right, st.container(gap="small"):
         cut = prompts.cut_choice(model, "microscope")
         inside = st.segmented_control(
-            "Model", [_WHOLE, _CUT, prompts.RESTORED] if cut else [_WHOLE], default=_WHOLE, required=True,
-            key=prompts.INSIDE if cut else "inside-True", wrap=True,
+            "Model",
+            [_WHOLE, _CUT, prompts.RESTORED] if cut else [_WHOLE],
+            default=_WHOLE,
+            required=True,
+            key=prompts.INSIDE if cut else "inside-True",
+            wrap=True,
             help="Each layer put back: shows the removed layer that lowers the surprisal of a token most.",
-        )  # fmt: skip
+        )
     asked = None
     with left, frame.errors_shown():
         asked = _asked(model, prompt, cut, inside)
@@ -109,9 +113,11 @@ def _done(result: MicroscopeResult, cut: Removal | None) -> None:
     with right, st.container(gap="xsmall"):
         st.markdown("**Predicted next token after each layer**", help="Logit lens: x[l] through the final norm and the head.")
         chart.show(
-            prompt_figures.lens(result, position, dark=dark), key="lens", file_name="logit-lens",
+            prompt_figures.lens(result, position, dark=dark),
+            key="lens",
+            file_name="logit-lens",
             alt=f"The five most likely next tokens after every layer at token {position + 1}. {settles}",
-        )  # fmt: skip
+        )
         st.caption(words.plain(settles))
     for note in _notes(result):
         st.caption(words.plain(note))
@@ -218,10 +224,14 @@ def _token(result: RestoreResult) -> int | None:
     st.markdown("**Click a token to recover it**", help="Number: surprisal increase by pruning, in nats.")
     first = words.plain(_text(result.pieces[0]))
     return st.pills(
-        "Token", list(names), default=1 + max(range(len(rises)), key=rises.__getitem__), format_func=names.__getitem__,
-        key=f"restored-{result.spec.fingerprint()}", label_visibility="collapsed",
+        "Token",
+        list(names),
+        default=1 + max(range(len(rises)), key=rises.__getitem__),
+        format_func=names.__getitem__,
+        key=f"restored-{result.spec.fingerprint()}",
+        label_visibility="collapsed",
         help=f"The first token, {first}, has no surprisal. Deselect the token for the mean of all.",
-    )  # fmt: skip
+    )
 
 
 def _text(piece: str) -> str:

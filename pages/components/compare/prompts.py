@@ -155,9 +155,7 @@ def _beside(asked: Asked, active: Sequence[jobs.Job]) -> None:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.caption(f":material/hourglass_top: In progress with other settings: {_title(job.spec)}", width="content")
             if _fits(job.spec, asked.model):
-                st.button(
-                    "Show", key=f"{asked.kind}-beside-{job.id}", type="tertiary", on_click=asked.fill, args=(job.spec,)
-                )  # fmt: skip
+                st.button("Show", key=f"{asked.kind}-beside-{job.id}", type="tertiary", on_click=asked.fill, args=(job.spec,))
 
 
 def _menu(asked: Asked, shown: Found | None) -> None:
@@ -177,10 +175,15 @@ def _menu(asked: Asked, shown: Found | None) -> None:
                 asked.fill(chosen.result.spec)
 
     st.selectbox(
-        "Stored results", list(names), list(names).index(shown.key) if shown else None, key=widget,
-        on_change=pick, format_func=lambda key: names.get(key, key), placeholder="Choose a result to fill the form above",
+        "Stored results",
+        list(names),
+        list(names).index(shown.key) if shown else None,
+        key=widget,
+        on_change=pick,
+        format_func=lambda key: names.get(key, key),
+        placeholder="Choose a result to fill the form above",
         help="A stored result fills the form with its prompt, block and settings.",
-    )  # fmt: skip
+    )
 
 
 def _fits(spec: Any, model: ModelSpec) -> bool:
@@ -230,10 +233,18 @@ def box() -> str:
             st.button(name, key=f"example-{name}", type="tertiary", on_click=_put, args=(prompt,), help=hint)
     # The key alone would be forgotten while another page is on screen.
     st.session_state.setdefault(_KEY, EXAMPLES["A fact"])
-    return st.text_area(
-        "Prompt", key=_KEY, max_chars=LONGEST_PROMPT, height=118, label_visibility="collapsed", persist_state="session",
-        placeholder="The beginning of a text. The model continues it without a chat template.",
-    ) or ""  # fmt: skip
+    return (
+        st.text_area(
+            "Prompt",
+            key=_KEY,
+            max_chars=LONGEST_PROMPT,
+            height=118,
+            label_visibility="collapsed",
+            persist_state="session",
+            placeholder="The beginning of a text. The model continues it without a chat template.",
+        )
+        or ""
+    )
 
 
 def _put(prompt: str) -> None:

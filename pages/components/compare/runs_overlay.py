@@ -253,25 +253,37 @@ def _best(one: DrawnRun) -> list[dict[str, Any]]:
     name = "distance" if result.kind == "distances" else "increase"
     return [
         {
-            "run": one.name, "n": best.n, "start": best.start, "n/L": best.n / result.n_layers,
-            "start/L": best.start / result.n_layers, name: getattr(best, name),
+            "run": one.name,
+            "n": best.n,
+            "start": best.start,
+            "n/L": best.n / result.n_layers,
+            "start/L": best.start / result.n_layers,
+            name: getattr(best, name),
             "stderr": result.stderr[best.n - 1][best.start],
         }
         for best in result.best
-    ]  # fmt: skip
+    ]
 
 
 def _points(one: DrawnRun) -> list[dict[str, Any]]:
     lines = one.result.lines
     return [
         {
-            "run": one.name, "n": point.n, "n/L": point.n / one.result.n_layers,
-            "block": point.block.describe() if point.block else "none", "acc": point.acc, "acc_stderr": point.acc_stderr,
-            "chance": lines.chance if lines else None, "n_samples": point.n_samples, "loss": point.loss,
-            "loss_stderr": point.loss_stderr, "bits_per_byte": point.bits_per_byte, "n_texts": point.n_texts,
+            "run": one.name,
+            "n": point.n,
+            "n/L": point.n / one.result.n_layers,
+            "block": point.block.describe() if point.block else "none",
+            "acc": point.acc,
+            "acc_stderr": point.acc_stderr,
+            "chance": lines.chance if lines else None,
+            "n_samples": point.n_samples,
+            "loss": point.loss,
+            "loss_stderr": point.loss_stderr,
+            "bits_per_byte": point.bits_per_byte,
+            "n_texts": point.n_texts,
         }
         for point in one.result.points
-    ]  # fmt: skip
+    ]
 
 
 def _heal(one: DrawnRun) -> dict[str, Any]:

@@ -125,16 +125,30 @@ def _table(model: ModelSpec, reference: Found | None) -> tuple[list[Found], floa
             said = f"The table shows {len(shown)} of {n_passed:d} matching runs. Narrow them by kind, model or words. {said}"
         st.caption(said, width="stretch")
         st.download_button(
-            "Table as CSV", lambda: escapes.csv(pd.DataFrame(rows)), "runs.csv", "text/csv", key="runs-csv",
-            on_click="ignore", type="tertiary", icon=":material/download:", disabled=not rows,
-        )  # fmt: skip
+            "Table as CSV",
+            lambda: escapes.csv(pd.DataFrame(rows)),
+            "runs.csv",
+            "text/csv",
+            key="runs-csv",
+            on_click="ignore",
+            type="tertiary",
+            icon=":material/download:",
+            disabled=not rows,
+        )
         only = chosen[0] if len(chosen) == 1 else None
         name = f"{only.kind}-{only.key}.json" if only else "run.json"
         st.download_button(
-            "Ticked run as JSON", lambda: _json(chosen[0]), name, "application/json", key="runs-json",
-            on_click="ignore", type="tertiary", icon=":material/data_object:", disabled=only is None,
+            "Ticked run as JSON",
+            lambda: _json(chosen[0]),
+            name,
+            "application/json",
+            key="runs-json",
+            on_click="ignore",
+            type="tertiary",
+            icon=":material/data_object:",
+            disabled=only is None,
             help="Full result with spec, versions and counts. Tick exactly one run.",
-        )  # fmt: skip
+        )
     return chosen, fraction
 
 
@@ -150,16 +164,26 @@ def _filtered(model: ModelSpec) -> tuple[list[Found], int, float]:
     names = list(dict.fromkeys([*own, *(name for _, name in known)]))
     place = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
     kind = place.segmented_control(
-        "Kind", ["", *kinds], default="", required=True, format_func=_plural, key="runs-kind",
+        "Kind",
+        ["", *kinds],
+        default="",
+        required=True,
+        format_func=_plural,
+        key="runs-kind",
         persist_state="session",
-    )  # fmt: skip
+    )
     models = place.multiselect("Models", names, key="runs-models", placeholder="all models", persist_state="session")
     text = place.text_input("Search", key="runs-search", placeholder="wiki float32", persist_state="session", width=160)
     fraction = place.select_slider(
-        "Figures at n/L", _FRACTIONS, _USUAL_FRACTION, format_func=lambda share: f"{share:.0%}", key="runs-fraction",
-        persist_state="session", width=170,
+        "Figures at n/L",
+        _FRACTIONS,
+        _USUAL_FRACTION,
+        format_func=lambda share: f"{share:.0%}",
+        key="runs-fraction",
+        persist_state="session",
+        width=170,
         help="Share of removed layers for the figures of maps and curves. Healing runs and evaluations have their own.",
-    )  # fmt: skip
+    )
     of_kind = [kind] if kind else []
     return stored(model, of_kind, names=models, text=text), index.count(_wanted(of_kind, models, text)), float(fraction)
 
@@ -189,10 +213,17 @@ def _ticked(model: ModelSpec, shown: list[Found], rows: list[dict[str, Any]]) ->
         return picked()
     ticked = {"selection": {"rows": [place for place, run in enumerate(visible) if run in picks]}}
     event = st.dataframe(
-        pd.DataFrame(rows), key=state.generation("runs-table", list(visible)), hide_index=True, on_select="rerun",
-        selection_mode="multi-row", selection_default=ticked, column_config=_COLUMNS, placeholder="–",
-        height=min(38 + 35 * len(rows), 283), alt="Stored runs with their key figures",
-    )  # fmt: skip
+        pd.DataFrame(rows),
+        key=state.generation("runs-table", list(visible)),
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="multi-row",
+        selection_default=ticked,
+        column_config=_COLUMNS,
+        placeholder="–",
+        height=min(38 + 35 * len(rows), 283),
+        alt="Stored runs with their key figures",
+    )
     chosen = [shown[row].id for row in event["selection"]["rows"] if row < len(shown)]
     picks[:] = [pick for pick in picks if pick in chosen or pick not in visible] + [run for run in chosen if run not in picks]
     return picked()
@@ -209,11 +240,16 @@ def _choose(picked: list[Found], reference: Found | None) -> Found | None:
     options = ["", *names]
     key = state.generation("runs-pin", [*options, state.pinned()])
     st.selectbox(
-        "Reference", options, options.index(reference.id) if reference else 0, key=key, width=480,
+        "Reference",
+        options,
+        options.index(reference.id) if reference else 0,
+        key=key,
+        width=480,
         format_func=lambda run: f"{summaries.kinds()[run.partition(':')[0]]} · {names[run]}" if run else "none",
-        on_change=lambda: state.pin(st.session_state[key]), disabled=not runs,
+        on_change=lambda: state.pin(st.session_state[key]),
+        disabled=not runs,
         help="A pinned run stays drawn, dashed, on each visit and in the link to this page. Other runs are compared with it.",
-    )  # fmt: skip
+    )
     return next((run for run in runs if run.id == state.pinned()), None)
 
 

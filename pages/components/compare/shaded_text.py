@@ -23,9 +23,16 @@ _BOX = "white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.7;min-height:9
 
 
 def show(
-    prompt: str, pieces: Sequence[str], surprise: Sequence[float] = (), *, parting: int | None = None,
-    differing: Collection[int] = (), mark: str = "", growing: bool = False, dark: bool = False,
-) -> None:  # fmt: skip
+    prompt: str,
+    pieces: Sequence[str],
+    surprise: Sequence[float] = (),
+    *,
+    parting: int | None = None,
+    differing: Collection[int] = (),
+    mark: str = "",
+    growing: bool = False,
+    dark: bool = False,
+) -> None:
     """Draw the text.
 
     Args:
@@ -42,9 +49,16 @@ def show(
 
 
 def markup(
-    prompt: str, pieces: Sequence[str], surprise: Sequence[float] = (), *, parting: int | None = None,
-    differing: Collection[int] = (), mark: str = "", growing: bool = False, dark: bool = False,
-) -> str:  # fmt: skip
+    prompt: str,
+    pieces: Sequence[str],
+    surprise: Sequence[float] = (),
+    *,
+    parting: int | None = None,
+    differing: Collection[int] = (),
+    mark: str = "",
+    growing: bool = False,
+    dark: bool = False,
+) -> str:
     """The text as HTML in which nothing of the prompt or the pieces is markup."""
     spans = [f'<span style="opacity:0.72">{html.escape(prompt)}</span>']
     newlines = 0
@@ -104,9 +118,14 @@ def toolbar() -> str:
     """Draw the choice of the model whose surprisal is shaded, and the legend of the shades."""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
         under = st.segmented_control(
-            "Shaded: surprisal under", list(UNDER), format_func=UNDER.get, default="unpruned", required=True, key="surprise-of",
+            "Shaded: surprisal under",
+            list(UNDER),
+            format_func=UNDER.get,
+            default="unpruned",
+            required=True,
+            key="surprise-of",
             persist_state="session",
-        )  # fmt: skip
+        )
         if under != "off":
             with st.container(width="content"):
                 legend(dark=chart.is_dark())
@@ -147,11 +166,15 @@ def card(result: CompareResult, index: int, name: str, under: str, *, live: bool
         dark = chart.is_dark()
         with st.container(key=f"written-{index}"):  # drawn late, in a place of about its size
             show(
-                result.spec.prompt, text.pieces if text else [], surprise, parting=parting,
+                result.spec.prompt,
+                text.pieces if text else [],
+                surprise,
+                parting=parting,
                 differing=result.differs_at(index) if text else (),
-                mark=prompt_figures.colour(variant, palette(dark)), growing=live and text is not None and not text.complete,
+                mark=prompt_figures.colour(variant, palette(dark)),
+                growing=live and text is not None and not text.complete,
                 dark=dark,
-            )  # fmt: skip
+            )
         st.caption(_said(result, index, text) if text else "Stopped before it started.")
 
 

@@ -52,9 +52,11 @@ def _done(result: CompareResult) -> None:
     )
     figure = prompt_figures.surprise_curve(result, own=own, dark=chart.is_dark())
     chart.show(
-        figure, key="surprise", alt=f"Surprisal {what} at every generated token, {len(result.writings)} texts.",
+        figure,
+        key="surprise",
+        alt=f"Surprisal {what} at every generated token, {len(result.writings)} texts.",
         file_name="surprise",
-    )  # fmt: skip
+    )
     _numbers(result)
     _restore_button(result)
     _data(result)
@@ -92,9 +94,13 @@ def _restore_button(result: CompareResult) -> None:
         return
     read = (result.spec.prompt + unpruned.text)[:LONGEST_PROMPT]
     st.button(
-        "Find layer to restore", key="compare-restore", icon=":material/healing:", on_click=_restore, args=(read, block),
+        "Find layer to restore",
+        key="compare-restore",
+        icon=":material/healing:",
+        on_click=_restore,
+        args=(read, block),
         help="Opens the microscope with the unpruned text. It shows the layer that lowers surprisal most when put back.",
-    )  # fmt: skip
+    )
 
 
 def _restore(read: str, block: Removal) -> None:
@@ -119,9 +125,15 @@ def _data(result: CompareResult) -> None:
             return "\n\n".join(f"[{name}]\n{result.spec.prompt}{text.text}" for (_, text), name in written)
 
         st.download_button(
-            "Download texts", told, "comparison.txt", "text/plain", key="compare-texts", on_click="ignore",
-            icon=":material/download:", type="tertiary",
-        )  # fmt: skip
+            "Download texts",
+            told,
+            "comparison.txt",
+            "text/plain",
+            key="compare-texts",
+            on_click="ignore",
+            icon=":material/download:",
+            type="tertiary",
+        )
 
 
 def _provenance(result: CompareResult) -> str:
@@ -190,9 +202,14 @@ def _write(form: prompts.Asked | None, absent: Sequence[str]) -> None:
     elif absent:
         why = words.plain(f"The weights of “{absent[0]}” are not on this machine. Deselect it, or run the healing again.")
     is_asked = start.button(
-        "Generate", key="compare-go", type="primary", icon=":material/edit_note:", disabled=form is None or why is not None,
-        width="stretch", help=why,
-    )  # fmt: skip
+        "Generate",
+        key="compare-go",
+        type="primary",
+        icon=":material/edit_note:",
+        disabled=form is None or why is not None,
+        width="stretch",
+        help=why,
+    )
     if not is_asked or form is None:
         return
     spec: Any = form.spec
@@ -205,11 +222,15 @@ def _write(form: prompts.Asked | None, absent: Sequence[str]) -> None:
 def _fill(spec: CompareSpec) -> None:
     """Put a stored request into the form: prompt, block, models and settings."""
     prompts.fill(spec)
-    st.session_state.update({
-        "compare-tokens": spec.max_new_tokens, "compare-temperature": spec.temperature, "compare-seed": spec.seed,
-        "compare-who": [prompt_answers.who(variant) for variant in spec.variants],
-        "compare-filled": st.session_state.get("compare-filled", 0) + 1,
-    })  # fmt: skip
+    st.session_state.update(
+        {
+            "compare-tokens": spec.max_new_tokens,
+            "compare-temperature": spec.temperature,
+            "compare-seed": spec.seed,
+            "compare-who": [prompt_answers.who(variant) for variant in spec.variants],
+            "compare-filled": st.session_state.get("compare-filled", 0) + 1,
+        }
+    )
 
 
 def who_can_write(model: ModelSpec, cut: Removal | None) -> dict[str, Writer]:
@@ -267,9 +288,13 @@ def _picked(writers: dict[str, Writer]) -> list[Writer]:
     first = first_of_each(writers) if None in filled or not filled else filled
     count = st.session_state.get("compare-filled", 0)
     picked = st.pills(
-        "Models", list(writers), selection_mode="multi", default=first, key=f"who-{count}-{'-'.join(writers)}",
+        "Models",
+        list(writers),
+        selection_mode="multi",
+        default=first,
+        key=f"who-{count}-{'-'.join(writers)}",
         format_func=lambda key: words.plain(writers[key].name),
-    )  # fmt: skip
+    )
     return [writers[key] for key in writers if key in picked]
 
 
@@ -289,15 +314,33 @@ def _settings() -> tuple[int, float, int]:
     """Draw the settings of length and sampling."""
     columns = st.columns(3, vertical_alignment="bottom")
     tokens = columns[0].number_input(
-        "Tokens", 1, MOST_NEW_TOKENS, CompareSpec.max_new_tokens, step=16, key="compare-tokens", persist_state="session",
+        "Tokens",
+        1,
+        MOST_NEW_TOKENS,
+        CompareSpec.max_new_tokens,
+        step=16,
+        key="compare-tokens",
+        persist_state="session",
         help="Largest number of generated tokens.",
-    )  # fmt: skip
+    )
     temperature = columns[1].number_input(
-        "Temperature", 0.0, 5.0, CompareSpec.temperature, step=0.1, key="compare-temperature", persist_state="session",
+        "Temperature",
+        0.0,
+        5.0,
+        CompareSpec.temperature,
+        step=0.1,
+        key="compare-temperature",
+        persist_state="session",
         help="0 always takes the most likely token. Above 0, tokens are sampled with the same random numbers for all models.",
-    )  # fmt: skip
+    )
     seed = columns[2].number_input(
-        "Seed", 0, 2**31, CompareSpec.seed, key="compare-seed", disabled=temperature == 0, persist_state="session",
+        "Seed",
+        0,
+        2**31,
+        CompareSpec.seed,
+        key="compare-seed",
+        disabled=temperature == 0,
+        persist_state="session",
         help="Has no effect at temperature 0.",
-    )  # fmt: skip
+    )
     return int(tokens), float(temperature), int(seed)

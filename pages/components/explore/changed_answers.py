@@ -68,11 +68,14 @@ def show(shown: Shown) -> None:
     chip.show([condition])
     picked = st.pills(
         f"{len(found.cases)} {words.plain(words.questions(benchmark))} questions {where}",
-        fates, selection_mode="multi", default=[fate for fate in (LOST, GAINED) if counts[fate]] or [LOST],
-        format_func=lambda fate: f"{fate}: {counts[fate]:d}", key=f"{_TAKEN}-{n}{'' if is_of_curve else '-alone'}",
+        fates,
+        selection_mode="multi",
+        default=[fate for fate in (LOST, GAINED) if counts[fate]] or [LOST],
+        format_func=lambda fate: f"{fate}: {counts[fate]:d}",
+        key=f"{_TAKEN}-{n}{'' if is_of_curve else '-alone'}",
         help="Compared with the unpruned model."
         + (" Answers that are the same over the whole curve have their own groups." if is_of_curve else ""),
-    )  # fmt: skip
+    )
     cases = found.of(picked)
     if not cases:
         st.caption("No question of this kind.")

@@ -126,9 +126,14 @@ def handles(n_layers: int) -> None:
     kept = state.sizes(n_layers) or range(n_layers)
     with state.showing(_HANDLES, (kept[0], kept[-1])):
         st.slider(
-            "Removed layers shown, n", 0, n_layers - 1, key=_HANDLES, on_change=_set, args=(n_layers,),
+            "Removed layers shown, n",
+            0,
+            n_layers - 1,
+            key=_HANDLES,
+            on_change=_set,
+            args=(n_layers,),
             help="Charts and tables show only this range of n. You can also drag across a curve.",
-        )  # fmt: skip
+        )
 
 
 def _set(n_layers: int) -> None:
@@ -148,9 +153,14 @@ def way_back(n_layers: int) -> None:
     n = min(state.chosen_n(), n_layers - 1)
     outside = f" The selected n = {n} is not among them." if kept and n not in kept else ""
     st.button(
-        f"Only {said}", key="all-sizes", icon=":material/close:", type="tertiary", on_click=_choose, args=(None,),
+        f"Only {said}",
+        key="all-sizes",
+        icon=":material/close:",
+        type="tertiary",
+        on_click=_choose,
+        args=(None,),
         help=f"Charts and tables show only these numbers of removed layers.{outside} Click to show all.",
-    )  # fmt: skip
+    )
 
 
 def _choose(sizes: range | None) -> None:
@@ -215,7 +225,11 @@ def mark(marks: Mapping[str, Mark], cut: Cut, strategy: Strategy) -> None:
     told: dict[str, Any] = {
         "marks": {key: {"points": mark.points, "guide": mark.guide} for key, mark in marks.items()},
         "look": {
-            "line": colours.marker, "quiet": colours.unpruned, "paper": paper, "outer": "#ffffff", "inner": SELECTED,
+            "line": colours.marker,
+            "quiet": colours.unpruned,
+            "paper": paper,
+            "outer": "#ffffff",
+            "inner": SELECTED,
             "scale": scale,
         },
         "slider": cuts.SLIDER,
@@ -223,7 +237,7 @@ def mark(marks: Mapping[str, Mark], cut: Cut, strategy: Strategy) -> None:
         "cut": _key(cut.removed),
         "blocks": [(run.start, run.size) for run in cut.removed.blocks] if cut.removed else [],
         "path": path(strategy),
-    }  # fmt: skip
+    }
     _marker(key="cut-marks", data=told)
 
 

@@ -83,9 +83,14 @@ def _map_form(model: ModelSpec, shown: DistanceResult | None, name: str) -> None
                 "Number of texts", 1, 100_000, begun.n_texts, key=f"{key}-n", help="Number of documents to sample."
             )
             seq_len = middle.number_input(
-                "Tokens per text", 16, 131_072, begun.seq_len, step=16, key=f"{key}-len",
+                "Tokens per text",
+                16,
+                131_072,
+                begun.seq_len,
+                step=16,
+                key=f"{key}-len",
                 help="Longer documents are truncated to this length.",
-            )  # fmt: skip
+            )
             seed = right.number_input("Seed", 0, 2**31, begun.seed, key=f"{key}-seed", help="Seed of the random sample.")
             asked = chip.dtype_field(asked, shown, key, place=last)
             if start.button("Compute map", in_form=True, type="primary", key=f"{key}-go"):
@@ -128,9 +133,13 @@ def _form(model: ModelSpec, shown: DistanceResult, curve: SweepResult | None, na
         benchmark, size = inputs.questions(key, begun.benchmark)
         how, held = st.columns([3, 1])
         chosen = how.multiselect(
-            "Blocks chosen by", list(STRATEGIES), default=[state.strategy()], key=f"{key}-how", help=words.strategies_help(),
+            "Blocks chosen by",
+            list(STRATEGIES),
+            default=[state.strategy()],
+            key=f"{key}-how",
+            help=words.strategies_help(),
             placeholder="Choose at least one",
-        )  # fmt: skip
+        )
         model = chip.dtype_field(asked, curve or shown, key, place=held)
         st.caption(_condition(model, shown, curve, chosen))
         _say_search(model, shown, [name for name in chosen if name in SEARCHING])
@@ -198,9 +207,11 @@ def _say_search(model: ModelSpec, shown: DistanceResult, searching: list[str]) -
 def _cuts(n_layers: int, key: str) -> tuple[Removal, ...]:
     """Return the removed layers that the user writes by hand; unreadable input gives none and one sentence that says why."""
     text = st.text_input(
-        "Blocks", key=f"{key}-cuts", placeholder="11:5, 3:1+7:2, a12+m15",
+        "Blocks",
+        key=f"{key}-cuts",
+        placeholder="11:5, 3:1+7:2, a12+m15",
         help="Blocks as START:SIZE, separated by commas. Join several parts with +. 11:5 removes layers 11-15.",
-    )  # fmt: skip
+    )
     try:
         cuts = tuple(blocks.parse_removal(part.strip()) for part in text.split(",") if part.strip())
         for cut in cuts:
@@ -244,9 +255,10 @@ def _numbers(begun: SweepSpec, n_layers: int, size: int | None, key: str) -> _Nu
             "Use all questions" if size is None else f"Use all {size:,}", asked.limit is None, key=f"{key}-all"
         )
         writes = st.checkbox(
-            "Also generate text", key=f"{key}-writes",
+            "Also generate text",
+            key=f"{key}-writes",
             help="Continuations and arithmetic problems. Likelihood scores overstate a pruned model's quality. Takes longer.",
-        )  # fmt: skip
+        )
         if not start.button("Run sweep", in_form=True, type="primary", key=f"{key}-go"):
             return None
     wanted = None if everything or (size is not None and int(limit) >= size) else int(limit)

@@ -41,33 +41,49 @@ def show_numbers(shown: Shown) -> None:
     columns = st.columns(5, gap="small")
     distance, error = _distance(distances, cut)
     columns[0].metric(
-        "Angular distance" if distances.spec.metric == "angular" else "Distance", distance, error, delta_color="off",
-        delta_arrow="off", help="Angle between the two ends of the block, in fractions of π. Scattered layers have none.",
-    )  # fmt: skip
+        "Angular distance" if distances.spec.metric == "angular" else "Distance",
+        distance,
+        error,
+        delta_color="off",
+        delta_arrow="off",
+        help="Angle between the two ends of the block, in fractions of π. Scattered layers have none.",
+    )
     changes = _changes(shown) if n else {}
     seen = {name: "normal" if change.is_significant else "off" for name, change in changes.items()}
     columns[1].metric(
-        "Accuracy", words.percent(cut.point.acc if cut.point else None),
-        _moved(changes, ACCURACY, 100, "+.1f", "points"), delta_color=seen.get(ACCURACY, "off"),
+        "Accuracy",
+        words.percent(cut.point.acc if cut.point else None),
+        _moved(changes, ACCURACY, 100, "+.1f", "points"),
+        delta_color=seen.get(ACCURACY, "off"),
         help=f"Share of right answers, {_condition(readings, ACCURACY)}. {_needed(changes.get(ACCURACY))}{_COLOURED}",
-    )  # fmt: skip
+    )
     units = words.other_losses(cut.point)
     columns[2].metric(
-        "Loss", words.nats(cut.point.loss if cut.point else None), _moved(changes, LOSS, 1, "+.2f", "nats"),
+        "Loss",
+        words.nats(cut.point.loss if cut.point else None),
+        _moved(changes, LOSS, 1, "+.2f", "nats"),
         delta_color="inverse" if seen.get(LOSS) == "normal" else "off",
         help=f"Nats per token, {_condition(readings, LOSS)}. {_COLOURED}"
-        + (f" In other units: {units}." if units else "") + _pictured(sweep, cut, changes.get(LOSS)),
-    )  # fmt: skip
+        + (f" In other units: {units}." if units else "")
+        + _pictured(sweep, cut, changes.get(LOSS)),
+    )
     share = f"{saved.fraction:.1%} of all" if n and known else None
     columns[3].metric(
-        "Parameters", _gone(f"−{words.count(saved.parameters)}", n, known), share, delta_color="off", delta_arrow="off",
+        "Parameters",
+        _gone(f"−{words.count(saved.parameters)}", n, known),
+        share,
+        delta_color="off",
+        delta_arrow="off",
         help="Removed parameters and their share of all, including embeddings and head.",
-    )  # fmt: skip
+    )
     columns[4].metric(
-        "Weights", _gone(f"−{words.size(saved.weight_bytes)}", n, known),
+        "Weights",
+        _gone(f"−{words.size(saved.weight_bytes)}", n, known),
         f"in {words.plain(distances.spec.model.dtype)}" if n and known else None,
-        delta_color="off", delta_arrow="off", help="Memory saved by the removed weights.",
-    )  # fmt: skip
+        delta_color="off",
+        delta_arrow="off",
+        help="Memory saved by the removed weights.",
+    )
 
 
 def _changes(shown: Shown) -> dict[str, Change]:
@@ -211,10 +227,15 @@ def _sizes(facts: ModelFacts, speed: Found | None, cut: Cut, dtype: str) -> None
     dtype = result.spec.model.dtype if result else dtype
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         tokens = st.selectbox(
-            "Context", contexts, contexts.index(min(_USUAL_CONTEXT, most)),
-            format_func=lambda length: f"{length:,} tokens", key="context", persist_state="session", width=160,
+            "Context",
+            contexts,
+            contexts.index(min(_USUAL_CONTEXT, most)),
+            format_func=lambda length: f"{length:,} tokens",
+            key="context",
+            persist_state="session",
+            width=160,
             help="Prompt and answer together. The KV cache grows with it.",
-        )  # fmt: skip
+        )
         batch_size = st.number_input("Batch size", 1, 4096, 1, key="contexts", persist_state="session", width=140)
         rows = saved_by(facts, result, cut, tokens=tokens, batch_size=int(batch_size), dtype=dtype)
         data = st.popover("Data", icon=":material/table:", key="cost-data", on_change="rerun")

@@ -81,9 +81,14 @@ def show(sweep: Found | None, others: Sequence[Found], heals: Sequence[Found], s
 
 @st.cache_resource(max_entries=24, show_spinner=False)
 def _figure(
-    quantity: str, versions: tuple[Version, ...], dark: bool, height: int, _sweep: Found, _others: Sequence[Found],
+    quantity: str,
+    versions: tuple[Version, ...],
+    dark: bool,
+    height: int,
+    _sweep: Found,
+    _others: Sequence[Found],
     _heals: Sequence[Found],
-) -> Figure:  # fmt: skip
+) -> Figure:
     """The chart without its selection, built once and shared: building it takes far longer than ringing a block."""
     draw = figures.accuracy_curve if quantity == reading.ACCURACY else figures.loss_curve
     others, heals = ([entry.result for entry in found] for found in (_others, _heals))
@@ -135,10 +140,13 @@ def choice(others: dict[str, list[Found]]) -> list[Found]:
     compared: set[str] = st.session_state.setdefault("compared", set())
     options = list(others)
     picked = st.pills(
-        "Compare on the same questions", options, selection_mode="multi",
-        default=[name for name in options if name in compared], key=f"compare-{'-'.join(options)}",
+        "Compare on the same questions",
+        options,
+        selection_mode="multi",
+        default=[name for name in options if name in compared],
+        key=f"compare-{'-'.join(options)}",
         format_func=lambda name: words.plain(name if len(others[name]) < 2 else f"{name} × {len(others[name])}"),
-    )  # fmt: skip
+    )
     compared.difference_update(options)
     compared.update(picked)
     return flat(others[name] for name in options if name in picked)
@@ -165,9 +173,12 @@ def refine_button(shown: Found, compared: list[Found]) -> None:
         return
     curves = [shown, *compared]
     if start.button(
-        f"Refine: {asked:,} → {aim:,} questions", key="refine", icon=":material/zoom_in:", disabled=not sweep.complete,
+        f"Refine: {asked:,} → {aim:,} questions",
+        key="refine",
+        icon=":material/zoom_in:",
+        disabled=not sweep.complete,
         help=_help(curves, asked, aim),
-    ):  # fmt: skip
+    ):
         start.start_all([(spec, words.curve(spec)) for spec in (_refined(entry.result, aim) for entry in curves)])
 
 
@@ -200,9 +211,7 @@ def not_measured(shown: Shown) -> None:
     missing = [name for name in (reading.ACCURACY, reading.LOSS) if _is_missing(shown, name)]
     if removed is None or not missing:
         return
-    with st.container(
-        horizontal=True, vertical_alignment="center", border=True, gap="small", key="not-measured-scores"
-    ):  # fmt: skip
+    with st.container(horizontal=True, vertical_alignment="center", border=True, gap="small", key="not-measured-scores"):
         what = "" if len(missing) == 2 or shown.sweep is None else f" ({missing[0]})"
         st.markdown(f"**Not measured**{what}: {words.plain(removed.brief())}", width="content")
         measure_button(shown)

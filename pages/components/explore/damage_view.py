@@ -88,33 +88,46 @@ def _numbers(result: DamageResult, distances: DistanceResult, cut: Cut, losses: 
     columns = st.columns([3, 4, 4, 3], gap="small")
     within = found.correlation
     columns[0].metric(
-        f"Rank correlation, n = {cut.n}", _rho(within.value if within else None),
-        words.plain(within.basis()) if within else "too few blocks", delta_color="off",
+        f"Rank correlation, n = {cut.n}",
+        _rho(within.value if within else None),
+        words.plain(within.basis()) if within else "too few blocks",
+        delta_color="off",
         delta_arrow="off",
         help=f"Spearman's ρ of distance and loss increase among blocks of {words.layers(cut.n)}: {in_words(within)}. "
         f"1 = the same order. {agreement.INTERVAL}",
-    )  # fmt: skip
+    )
     paid = found.price
     columns[1].metric(
-        f"Extra loss of distance's pick, {text}", _moved(paid), _picked(found), delta_color="off", delta_arrow="off",
+        f"Extra loss of distance's pick, {text}",
+        _moved(paid),
+        _picked(found),
+        delta_color="off",
+        delta_arrow="off",
         help="Loss increase of the most similar block minus that of the best block of this size, nats per token"
         + (f" ({words.plain(paid.interval())}). The best of many looks better than it is." if paid else "."),
-    )  # fmt: skip
+    )
     own = agreement.price(result, cut.removed, found.choice, losses) if _both(cut.removed, found.choice) else None
     columns[2].metric(
-        f"Selected block vs. that pick, {text}", _moved(own), _selected(own, cut.removed), delta_color="off",
+        f"Selected block vs. that pick, {text}",
+        _moved(own),
+        _selected(own, cut.removed),
+        delta_color="off",
         delta_arrow="off",
         help="Loss increase of the selected block minus that of the most similar block of its size, nats per token"
         + (f" ({words.plain(own.interval())})." if own else "."),
-    )  # fmt: skip
+    )
     every = agreement.pooled(result, distances)
     if said := agreement.sentences(result, distances, cut.n, losses)[:-1]:
         st.caption(words.plain(" ".join(said)))
     columns[3].metric(
-        "All sizes pooled", _rho(every.value if every else None), "driven by block size", delta_color="off", delta_arrow="off",
+        "All sizes pooled",
+        _rho(every.value if every else None),
+        "driven by block size",
+        delta_color="off",
+        delta_arrow="off",
         help="Spearman's ρ over the blocks of all sizes. Longer blocks are farther apart and cost more, so this figure is high "
         "even if the distance cannot choose among blocks of one size.",
-    )  # fmt: skip
+    )
 
 
 def _both(removed: Removal | None, choice: Block | None) -> TypeGuard[Block]:

@@ -49,9 +49,14 @@ def show(shown: Shown) -> None:
 def _sheet_button() -> None:
     """Open the decision sheet of the removed layers."""
     if st.button(
-        "Decision sheet", key="to-sheet", icon=":material/description:", type="tertiary", on_click=state.choose_option,
-        args=("way", "Decision sheet"), help="One page: go, measure more or don't, with numbers, cost and risk.",
-    ):  # fmt: skip
+        "Decision sheet",
+        key="to-sheet",
+        icon=":material/description:",
+        type="tertiary",
+        on_click=state.choose_option,
+        args=("way", "Decision sheet"),
+        help="One page: go, measure more or don't, with numbers, cost and risk.",
+    ):
         st.switch_page("pages/export.py")
 
 
@@ -61,11 +66,17 @@ _HELP = "Start from a goal, enter a block, restore the strategy's block, or open
 KINDS = ("sweep", "evaluate", "heal")
 """Results that score removals."""
 _GOALS: dict[str, words.Markdown] = {
-    POINTS: "Max. accuracy drop, points", MEGABYTES: "Max. size, MB", TIMES: "Min. speedup, times",
+    POINTS: "Max. accuracy drop, points",
+    MEGABYTES: "Max. size, MB",
+    TIMES: "Min. speedup, times",
     NATS: "Max. loss rise, nats/token",
-}  # fmt: skip
-_LIMITS = {POINTS: (0.5, 100.0, 3.0, 0.5), MEGABYTES: (0.001, 1e7, 0.0, 10.0), TIMES: (1.0, 100.0, 1.2, 0.05),
-           NATS: (0.01, 20.0, 0.5, 0.05)}  # fmt: skip
+}
+_LIMITS = {
+    POINTS: (0.5, 100.0, 3.0, 0.5),
+    MEGABYTES: (0.001, 1e7, 0.0, 10.0),
+    TIMES: (1.0, 100.0, 1.2, 0.05),
+    NATS: (0.01, 20.0, 0.5, 0.05),
+}
 """Least, most, default and step of each goal; the default size is 85 % of the unpruned model's."""
 
 
@@ -158,10 +169,13 @@ def _unmeasured(answer: GoalAnswer, strategy: Strategy) -> None:
 def _take(offer: Offer, strategy: Strategy, key: str) -> None:
     if offer.cut is not None:
         st.button(
-            f"Take {offer.cut.brief()}", key=f"{key}-take-{blocks.written(offer.cut)}", icon=":material/content_cut:",
-            type="primary", on_click=cuts.take_or_say,
+            f"Take {offer.cut.brief()}",
+            key=f"{key}-take-{blocks.written(offer.cut)}",
+            icon=":material/content_cut:",
+            type="primary",
+            on_click=cuts.take_or_say,
             args=(offer.cut, strategy.cut(offer.cut.size).removed, strategy.distances.n_layers),
-        )  # fmt: skip
+        )
 
 
 def _measure(offer: Offer, needed: int, goal: Goal, model: ModelSpec, key: str) -> None:
@@ -173,9 +187,11 @@ def _measure(offer: Offer, needed: int, goal: Goal, model: ModelSpec, key: str) 
     lasts = goals.duration(needed, rate)
     about = f"about {words.duration(lasts)}" if lasts is not None else "duration not measured on this machine"
     if start.button(
-        f"Measure {needed:,} questions ({about})", key=f"{key}-measure", icon=":material/play_arrow:",
+        f"Measure {needed:,} questions ({about})",
+        key=f"{key}-measure",
+        icon=":material/play_arrow:",
         help="Asks the unpruned and the pruned model the same questions. The answer above updates when it is done.",
-    ):  # fmt: skip
+    ):
         start.start_and_show(request, f"{needed:,} questions without {request.blocks[0].brief()}")
 
 
@@ -190,9 +206,15 @@ def _request(offer: Offer, needed: int, goal: Goal, model: ModelSpec) -> SweepSp
         return None
     spec = start.unresolved(curve.spec)
     return replace(
-        spec, strategy="manual", blocks=(offer.cut,), max_n=None, benchmark=replace(spec.benchmark, limit=needed), damage=None,
-        search=None, generation=None,
-    )  # fmt: skip
+        spec,
+        strategy="manual",
+        blocks=(offer.cut,),
+        max_n=None,
+        benchmark=replace(spec.benchmark, limit=needed),
+        damage=None,
+        search=None,
+        generation=None,
+    )
 
 
 def _alike(result: SweepResult, offer: Offer) -> bool:
@@ -234,9 +256,13 @@ def undo_button() -> None:
     history = _history()
     if len(history) > 1:
         st.button(
-            "Undo", key="undo", icon=":material/undo:", type="tertiary", on_click=_back,
+            "Undo",
+            key="undo",
+            icon=":material/undo:",
+            type="tertiary",
+            on_click=_back,
             help=f"Back to {history[-2].describe()}.",
-        )  # fmt: skip
+        )
 
 
 def _back() -> None:

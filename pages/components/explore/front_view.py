@@ -85,9 +85,12 @@ def _condition(found: list[Front]) -> Front:
     if len(found) == 1:
         return found[0]
     place = st.selectbox(
-        "Measured on", range(len(found)), key="front-condition", width=320,
+        "Measured on",
+        range(len(found)),
+        key="front-condition",
+        width=320,
         format_func=lambda i: f"{found[i].condition.on_what()} · {len(found[i].own())} models",
-    )  # fmt: skip
+    )
     return found[place]
 
 

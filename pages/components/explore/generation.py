@@ -47,9 +47,12 @@ def _show_texts(found: Generations, prompts: Sequence[str], removed: Removal | N
         strategy: the strategy whose own block of that size is shown beside it.
     """
     place = st.selectbox(
-        "Prompt", range(len(prompts)), generations.first_english(prompts), key="writing-prompt",
+        "Prompt",
+        range(len(prompts)),
+        generations.first_english(prompts),
+        key="writing-prompt",
         format_func=lambda position: words.seen(prompts[position], 90),
-    )  # fmt: skip
+    )
     names = {blocks.written(cut): cut.brief() for cut in (*found.by_block, removed) if isinstance(cut, PartSet)}
     _texts(
         key=KEY,
@@ -161,9 +164,7 @@ def show(cut: Cut, strategy: Strategy, sweep: Found | None, model: ModelSpec) ->
 def _not_measured(removed: Removal, found: Generations) -> None:
     """Draw a grey panel with the button that measures the selected block, or with the progress of its job."""
     asked, spec, key, label = found.asked, request(removed, found), "measure-generation", "Measure generation"
-    with st.container(
-        horizontal=True, vertical_alignment="center", border=True, gap="small", key=f"not-measured-{key}"
-    ):  # fmt: skip
+    with st.container(horizontal=True, vertical_alignment="center", border=True, gap="small", key=f"not-measured-{key}"):
         st.markdown(f"**Not measured**: {removed.describe()}", width="content")
         job = card.last_of(spec.kind, lambda other: other == spec)
         if job is not None and job.is_active:
@@ -198,9 +199,12 @@ def _numbers(found: Generations, removed: Removal | None, sweep: Found | None) -
             chart.show(figure, key=CHART, alt=words.plain(alt), file_name="generation")
     with right:
         chart.table(
-            [_row(each, removed) for each in measured], key="t-writing", alt="Generation of every measured block",
-            file_name="generation", formats={"tokens": "%.0f"},
-        )  # fmt: skip
+            [_row(each, removed) for each in measured],
+            key="t-writing",
+            alt="Generation of every measured block",
+            file_name="generation",
+            formats={"tokens": "%.0f"},
+        )
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

@@ -90,9 +90,7 @@ def _hear(said: dict[str, Any], strategy: Strategy) -> None:
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)
-def _values(
-    version: Version, of_damage: Version | None, _found: Found, _damage: Found | None
-) -> dict[str, Any]:  # fmt: skip
+def _values(version: Version, of_damage: Version | None, _found: Found, _damage: Found | None) -> dict[str, Any]:
     return asdict(block_values.of_results(_found.result, _damage.result if _damage else None))
 
 
@@ -105,7 +103,10 @@ def _way_out(strategy: Strategy, n: int) -> None:
         return
     block = free.block
     st.button(
-        f"Take [{block.start}, {block.stop}) instead", key="take-unprotected", type="tertiary",
+        f"Take [{block.start}, {block.stop}) instead",
+        key="take-unprotected",
+        type="tertiary",
         help=f"The most similar block of its size without a protected layer: {block.describe()}.",
-        on_click=cuts.take, args=(block, strategy.cut(n).removed, n_layers),
-    )  # fmt: skip
+        on_click=cuts.take,
+        args=(block, strategy.cut(n).removed, n_layers),
+    )

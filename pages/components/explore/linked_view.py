@@ -122,9 +122,13 @@ def _way_to_questions(cut: Cut) -> None:
     asked = changed_answers.curve_of(cut)
     if is_clicked and tab() == MAP and asked is not None and asked.questions:
         st.button(
-            "Show changed answers", key="to-questions", icon=":material/quiz:", type="tertiary",
-            on_click=state.choose_option, args=("tab", QUESTIONS),
-        )  # fmt: skip
+            "Show changed answers",
+            key="to-questions",
+            icon=":material/quiz:",
+            type="tertiary",
+            on_click=state.choose_option,
+            args=("tab", QUESTIONS),
+        )
 
 
 def _map_and_curves(shown: Shown) -> None:

@@ -66,7 +66,7 @@ def show(shown: Found, damage: Found | None, strategy: Strategy, cut: Cut) -> No
     else:
         figure = distance_map(
             shown, strategy.path(), others, metric=metric, scaled=how == "rows", max_size=None, height=_HEIGHT
-        )  # fmt: skip
+        )
     chart_selection.chart_of_blocks(
         _kept(figure, distances.n_layers),
         key=CHART,
@@ -94,7 +94,7 @@ def _metric(names: list[str]) -> str:
     with state.showing("metric", wanted if wanted in names else names[0]):
         return st.selectbox(
             "Quantity", names, format_func=_name, key="metric", label_visibility="collapsed", width=200, on_change=choose
-        )  # fmt: skip
+        )
 
 
 def _how() -> str:
@@ -104,9 +104,15 @@ def _how() -> str:
 
     with state.showing("map-view", view()):
         st.segmented_control(
-            "View", list(VIEWS), format_func=VIEWS.get, required=True, key="map-view", label_visibility="collapsed",
-            on_change=choose, help=_VIEWS_HELP,
-        )  # fmt: skip
+            "View",
+            list(VIEWS),
+            format_func=VIEWS.get,
+            required=True,
+            key="map-view",
+            label_visibility="collapsed",
+            on_change=choose,
+            help=_VIEWS_HELP,
+        )
     return view()
 
 
@@ -133,7 +139,7 @@ def _damage(damage: Found, how: str, cut: Cut, strategy: Strategy) -> None:
     figure = _kept(figure, result.n_layers)
     chart_selection.chart_of_blocks(
         figure, key=CHART, alt=alt, file_name="damage-map", n_layers=result.n_layers, chosen=strategy.block
-    )  # fmt: skip
+    )
     best = next((entry for entry in result.best if entry.n == cut.n), None)
     least = f" At n = {cut.n}: {best.block.brief()}, {best.increase:+.3f} nats per token." if best else ""
     st.caption(f"The line marks the block of each size with the lowest loss increase.{least}")
@@ -195,9 +201,15 @@ def lines(found: Found, *, metric: str, dark: bool, height: int) -> Figure:
 
 @st.cache_resource(max_entries=24, show_spinner=False)
 def _distance_map(
-    version: Version, path: tuple[Best, ...], others: tuple[Best, ...], metric: str, scaled: bool, max_size: int | None,
-    height: int, _found: Found,
-) -> Figure:  # fmt: skip
+    version: Version,
+    path: tuple[Best, ...],
+    others: tuple[Best, ...],
+    metric: str,
+    scaled: bool,
+    max_size: int | None,
+    height: int,
+    _found: Found,
+) -> Figure:
     close = remarks.of_map(_found.result, metric, library.array(_found, "text_distances"))
     return maps.distance_map(
         _found.result, path, others=others, rivals=close, metric=metric, row_normalised=scaled, max_size=max_size, height=height

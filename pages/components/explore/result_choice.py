@@ -173,9 +173,12 @@ def menu(maps: list[Found], sweeps: list[Found], sweep: Found | None, model: Mod
         sweep = menu_of("sweep", "Dataset and curve", sweeps, sweep, model)
         with state.showing("strategy", state.strategy()):
             st.selectbox(
-                "Blocks chosen by", list(STRATEGIES), key="strategy", help=words.strategies_help(),
+                "Blocks chosen by",
+                list(STRATEGIES),
+                key="strategy",
+                help=words.strategies_help(),
                 on_change=lambda: state.choose_strategy(st.session_state["strategy"]),
-            )  # fmt: skip
+            )
     return found or maps[0], sweep
 
 
@@ -255,6 +258,10 @@ def say_stronger(kind: str, shown: Found, found: Sequence[Found]) -> None:
         more = words.plain(evidence.advantage(best.result, shown.result))
         st.caption(f"You selected this. The result {more} has stronger evidence.", width="content")
         st.button(
-            "Show stronger", key=f"stronger-{kind}-{shown.key}", type="tertiary", icon=":material/undo:",
-            on_click=state.ask_for, args=(kind, best.key),
-        )  # fmt: skip
+            "Show stronger",
+            key=f"stronger-{kind}-{shown.key}",
+            type="tertiary",
+            icon=":material/undo:",
+            on_click=state.ask_for,
+            args=(kind, best.key),
+        )

@@ -74,9 +74,15 @@ def show(shown: Found | None, job: jobs.Job | None, cut: Cut, strategy: Strategy
         return
     result: SpeedResult = shown.result
     field = st.segmented_control(
-        "Time to", list(_FIELDS), format_func=_FIELDS.get, default="decode", required=True, key="speed-field",
-        label_visibility="collapsed", persist_state="session",
-    )  # fmt: skip
+        "Time to",
+        list(_FIELDS),
+        format_func=_FIELDS.get,
+        default="decode",
+        required=True,
+        key="speed-field",
+        label_visibility="collapsed",
+        persist_state="session",
+    )
     figure = speed_charts.speed_chart(result, field, reach=cut.n, dark=chart.is_dark(), height=350)
     alt = f"{_FIELDS[field]}, milliseconds against removed layers, {len(result.of_layers)} measured."
     chart.show(figure, key=CHART, alt=alt, file_name=f"speed-{field}")

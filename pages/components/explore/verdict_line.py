@@ -111,10 +111,13 @@ def _better(best: BestCut, removed: Removal, found: Sequence[Cost], strategy: St
 
     is_surely_better = apart is not None and apart.is_significant and apart.difference < 0
     st.button(
-        f"Take {_name(best.cut)}", key="take-best", type="primary" if is_surely_better else "secondary",
-        on_click=cuts.take_or_say, args=(best.cut, strategy.cut(best.cut.size).removed, strategy.distances.n_layers),
+        f"Take {_name(best.cut)}",
+        key="take-best",
+        type="primary" if is_surely_better else "secondary",
+        on_click=cuts.take_or_say,
+        args=(best.cut, strategy.cut(best.cut.size).removed, strategy.distances.n_layers),
         help=f"Remove {best.cut.describe()} instead.",
-    )  # fmt: skip
+    )
 
 
 def _beside(best: BestCut, removed: Removal, found: Sequence[Cost]) -> tuple[Cost, Cost | None, Change | None]:

@@ -148,9 +148,15 @@ def commands(choice: Choice) -> list[str]:
 
 def _file(text: str, name: words.Markdown, mime: str, language: str) -> None:
     st.download_button(
-        f"Download {name}", lambda: text, name, mime, key=f"take-{name}", on_click="ignore", icon=":material/download:",
+        f"Download {name}",
+        lambda: text,
+        name,
+        mime,
+        key=f"take-{name}",
+        on_click="ignore",
+        icon=":material/download:",
         type="primary",
-    )  # fmt: skip
+    )
     st.code(text, language=language, wrap_lines=True, height="content" if text.count("\n") < _LINES else 420)
 
 
@@ -161,9 +167,15 @@ def adapter(choice: Choice) -> None:
     st.caption("A standard PEFT folder. Remove the layers above from the base model before you load the adapter.")
     if size <= _ZIP_BYTES:
         st.download_button(
-            f"Download as ZIP ({words.size(size)})", lambda: zipped(folder), f"{folder.name}.zip", "application/zip",
-            key="take-adapter", on_click="ignore", icon=":material/folder_zip:", type="primary",
-        )  # fmt: skip
+            f"Download as ZIP ({words.size(size)})",
+            lambda: zipped(folder),
+            f"{folder.name}.zip",
+            "application/zip",
+            key="take-adapter",
+            on_click="ignore",
+            icon=":material/folder_zip:",
+            type="primary",
+        )
     st.code(str(folder), language=None)
 
 
@@ -190,13 +202,24 @@ def report_of_all(choice: Choice) -> None:
 
     with st.container(horizontal=True, gap="small"):
         st.download_button(
-            "HTML page", lambda: page.html(document()).encode(), "layerscope-report.html", "text/html",
-            key="take-html", on_click="ignore", icon=":material/download:", type="primary",
-        )  # fmt: skip
+            "HTML page",
+            lambda: page.html(document()).encode(),
+            "layerscope-report.html",
+            "text/html",
+            key="take-html",
+            on_click="ignore",
+            icon=":material/download:",
+            type="primary",
+        )
         st.download_button(
-            "Markdown summary", lambda: document().markdown().encode(), "layerscope-report.md", "text/markdown",
-            key="take-markdown", on_click="ignore", icon=":material/download:",
-        )  # fmt: skip
+            "Markdown summary",
+            lambda: document().markdown().encode(),
+            "layerscope-report.md",
+            "text/markdown",
+            key="take-markdown",
+            on_click="ignore",
+            icon=":material/download:",
+        )
 
 
 def on_explore(model: ModelSpec) -> dict[str, str]:
@@ -239,30 +262,62 @@ def decision_sheet(choice: Choice) -> None:
 def _tolerance() -> Tolerance:
     with st.container(horizontal=True, gap="small"):
         points = st.number_input(
-            "Accepted drop, points", 0.0, 100.0, DEFAULT.points, 0.5, format="%.1f", key="sheet-points", width=190,
-            persist_state="session", help=f"Accuracy drop that you accept, percentage points (default: {DEFAULT.points:g}).",
-        )  # fmt: skip
+            "Accepted drop, points",
+            0.0,
+            100.0,
+            DEFAULT.points,
+            0.5,
+            format="%.1f",
+            key="sheet-points",
+            width=190,
+            persist_state="session",
+            help=f"Accuracy drop that you accept, percentage points (default: {DEFAULT.points:g}).",
+        )
         nats = st.number_input(
-            "Accepted loss rise, nats", 0.0, 20.0, DEFAULT.nats, 0.05, format="%.2f", key="sheet-nats", width=190,
-            persist_state="session", help=f"Loss rise that you accept, nats/token (default: {DEFAULT.nats:g}).",
-        )  # fmt: skip
+            "Accepted loss rise, nats",
+            0.0,
+            20.0,
+            DEFAULT.nats,
+            0.05,
+            format="%.2f",
+            key="sheet-nats",
+            width=190,
+            persist_state="session",
+            help=f"Loss rise that you accept, nats/token (default: {DEFAULT.nats:g}).",
+        )
     return Tolerance(points, nats)
 
 
 def _downloads(made: Sheet) -> None:
     with st.container(horizontal=True, gap="small"):
         st.download_button(
-            "HTML page", lambda: sheet.html(made).encode(), "decision-sheet.html", "text/html", key="sheet-html",
-            on_click="ignore", icon=":material/download:", type="primary",
-        )  # fmt: skip
-        st.download_button(
-            "PDF", lambda: sheet_pdf.pdf(made), "decision-sheet.pdf", "application/pdf", key="sheet-pdf", on_click="ignore",
+            "HTML page",
+            lambda: sheet.html(made).encode(),
+            "decision-sheet.html",
+            "text/html",
+            key="sheet-html",
+            on_click="ignore",
             icon=":material/download:",
-        )  # fmt: skip
+            type="primary",
+        )
         st.download_button(
-            "Markdown", lambda: sheet.markdown(made).encode(), "decision-sheet.md", "text/markdown", key="sheet-markdown",
-            on_click="ignore", icon=":material/download:",
-        )  # fmt: skip
+            "PDF",
+            lambda: sheet_pdf.pdf(made),
+            "decision-sheet.pdf",
+            "application/pdf",
+            key="sheet-pdf",
+            on_click="ignore",
+            icon=":material/download:",
+        )
+        st.download_button(
+            "Markdown",
+            lambda: sheet.markdown(made).encode(),
+            "decision-sheet.md",
+            "text/markdown",
+            key="sheet-markdown",
+            on_click="ignore",
+            icon=":material/download:",
+        )
 
 
 def _numbers(made: Sheet) -> None:
@@ -299,9 +354,7 @@ def show(choice: Choice) -> None:
     ways = [SHEET, FOLDER, *(way for way in _WAYS if way != SHEET and (way != ADAPTER or choice.adapter))]
     key = f"export-way-{choice.adapter is not None}"
     chosen = state.option_of("way", ways, FOLDER)
-    way = st.segmented_control(
-        "Export as", ways, default=chosen, required=True, key=key, on_change=_remember, args=(key,)
-    )  # fmt: skip
+    way = st.segmented_control("Export as", ways, default=chosen, required=True, key=key, on_change=_remember, args=(key,))
     if way == FOLDER:
         _folder(choice)
     else:

@@ -47,9 +47,12 @@ def show(choice: Choice, format: str = "hf") -> ExportSpec | None:
         about = st.container(width="content")
         with st.popover("Name and precision", type="tertiary", icon=":material/tune:", width=200):
             name = st.text_input(
-                "Name", usual.name, key=f"export-name-{format}-{written(choice.cut)}-{choice.adapter or ''}", max_chars=80,
+                "Name",
+                usual.name,
+                key=f"export-name-{format}-{written(choice.cut)}-{choice.adapter or ''}",
+                max_chars=80,
                 help="Letters, digits, dots, dashes and underscores. Layerscope creates the folder inside its cache.",
-            ).strip()  # fmt: skip
+            ).strip()
             dtype = st.selectbox(
                 "Save as", list(DTYPES), list(DTYPES).index(usual.model.dtype), key="export-dtype", persist_state="session"
             )

@@ -72,13 +72,19 @@ def _asked(n_layers: int) -> tuple[int, str, str]:
         )
     with state.showing("export-strategy", state.strategy()):
         strategy = st.selectbox(
-            "Strategy", list(STRATEGIES), key="export-strategy", help=words.strategies_help(),
+            "Strategy",
+            list(STRATEGIES),
+            key="export-strategy",
+            help=words.strategies_help(),
             on_change=lambda: state.choose_strategy(st.session_state["export-strategy"]),
-        )  # fmt: skip
+        )
     text = st.text_input(
-        "Or your own layers", key="export-cut", placeholder="11:5 or 3:1+7:2", persist_state="session",
+        "Or your own layers",
+        key="export-cut",
+        placeholder="11:5 or 3:1+7:2",
+        persist_state="session",
         help=f"{words.A_CUT} Leave empty to use the choice above.",
-    )  # fmt: skip
+    )
     return int(n), strategy, text.strip()
 
 

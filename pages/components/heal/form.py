@@ -40,7 +40,7 @@ def _block_choice(distances: Found | None, n_layers: int, current: Removal | Non
         st.header("1 Layers to remove", anchor=False, width="content")
         menu = st.popover(
             "Change", key="change-cut", type="tertiary", icon=":material/edit:", help="Choose other layers.", width=100
-        )  # fmt: skip
+        )
     said = st.empty()
     with menu:
         chosen = _controls(distances, n_layers, current)
@@ -65,9 +65,13 @@ def _controls(distances: Found | None, n_layers: int, current: Removal | None) -
     way = st.session_state.get("heal_way", usual)
     with state.showing("block-way", way if way in ways else usual):
         way = st.segmented_control(
-            "Choose layers by", ways, format_func=_NAMES.get, required=True, key="block-way",
+            "Choose layers by",
+            ways,
+            format_func=_NAMES.get,
+            required=True,
+            key="block-way",
             on_change=lambda: st.session_state.update(heal_way=st.session_state["block-way"]),
-        )  # fmt: skip
+        )
     if way == "scattered":
         return scattered
     left, right = st.columns(2)
@@ -82,9 +86,12 @@ def _controls(distances: Found | None, n_layers: int, current: Removal | None) -
         key = f"heal-start-{n}"
         with state.showing(key, picked.start if picked and picked.size == n else min(chosen.start, most)):
             start = right.number_input(
-                "First layer", 0, most, key=key,
+                "First layer",
+                0,
+                most,
+                key=key,
                 on_change=lambda: cuts.take_or_say(Block(int(st.session_state[key]), int(n)), None, n_layers),
-            )  # fmt: skip
+            )
         chosen = Block(int(start), int(n))
     elif chosen:
         right.number_input("First layer", value=chosen.start, disabled=True, key=f"shown-start-{way}-{n}")
@@ -195,9 +202,14 @@ def _menu(model: ModelSpec) -> None:
         return option.removeprefix(_SAVED) if option.startswith(_SAVED) else recipes.get(option).label
 
     st.selectbox(
-        "Recipe", _options(model), format_func=title, key="recipe", persist_state="session", on_change=length_menu.forget,
+        "Recipe",
+        _options(model),
+        format_func=title,
+        key="recipe",
+        persist_state="session",
+        on_change=length_menu.forget,
         help="A preset, a recipe that you saved, or the settings of an older run. You can change every setting.",
-    )  # fmt: skip
+    )
 
 
 def _changed(preset: HealSpec, values: dict[str, Any]) -> HealSpec:
@@ -279,9 +291,7 @@ def _start_button(asked: Asked, known: ModelFacts) -> None:
             st.warning(words.plain(sentence))
         start.say_what_it_takes(spec)
         st.caption(chip.of_request(spec.model, None))
-    clicked = start.button(
-        "Start healing", type="primary", key="start-heal", icon=":material/healing:", width="stretch"
-    )  # fmt: skip
+    clicked = start.button("Start healing", type="primary", key="start-heal", icon=":material/healing:", width="stretch")
     if not clicked:
         return
     if spec is None:

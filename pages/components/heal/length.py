@@ -49,9 +49,14 @@ def show(preset: HealSpec, key: str, known: ModelFacts) -> dict[str, Any]:
     captions, any_reached = Evidence(preset, known).captions()
     with state.showing("heal-time", now):
         st.radio(
-            "Training time", _OPTIONS, format_func=_label, captions=captions, key="heal-time", on_change=_choose,
+            "Training time",
+            _OPTIONS,
+            format_func=_label,
+            captions=captions,
+            key="heal-time",
+            on_change=_choose,
             label_visibility="collapsed",
-        )  # fmt: skip
+        )
     if not any_reached:
         st.caption("Recovery appears here after a healing run that is judged on another kind of text than its healing text.")
     if now in _RECIPES:
@@ -88,10 +93,13 @@ def _own(preset: HealSpec, key: str) -> dict[str, Any]:
     """Draw the fields of a length of one's own."""
     left, right = st.columns(2, vertical_alignment="bottom")
     sized = left.segmented_control(
-        "Length", ("minutes", "steps"), default="steps" if preset.minutes is None else "minutes", required=True,
+        "Length",
+        ("minutes", "steps"),
+        default="steps" if preset.minutes is None else "minutes",
+        required=True,
         key=f"{key}-sized",
         help="Minutes: the run measures its speed first, then takes as many steps as fit, evaluation included.",
-    )  # fmt: skip
+    )
     if sized == "minutes":
         minutes = preset.minutes or recipes.QUICK.minutes
         named = right.number_input("Minutes", 1.0, 100_000.0, minutes, step=1.0, format="%g", key=f"{key}-minutes")
@@ -152,8 +160,12 @@ def _with_length(preset: HealSpec, option: str) -> HealSpec:
     if option in _RECIPES or _of(preset) in _RECIPES:
         name = name if name in recipes.NAMES else recipes.DEFAULT
         preset = recipes.heal_spec(
-            name, model=preset.model, block=preset.block, recipe=name, quantization=preset.model.quantization,
-        )  # fmt: skip
+            name,
+            model=preset.model,
+            block=preset.block,
+            recipe=name,
+            quantization=preset.model.quantization,
+        )
     if option in MINUTES:
         return recipes.like(preset, model=preset.model, block=preset.block, minutes=MINUTES[option], steps=0)
     return preset

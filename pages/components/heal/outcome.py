@@ -85,9 +85,11 @@ def _refine(result: HealResult) -> None:
     expected = durations.refining(result, wanted, host.load())
     takes = "" if expected is None else f", about {words.span(expected.low_s, expected.high_s)}"
     clicked = start.button(
-        f"Refine to {said}{takes}", key="refine-heal", icon=":material/zoom_in:",
+        f"Refine to {said}{takes}",
+        key="refine-heal",
+        icon=":material/zoom_in:",
         help="Keeps the adapter and all answers. Scores the three models on the new questions and texts only.",
-    )  # fmt: skip
+    )
     if clicked:
         start.start_and_show(wanted, f"Refine healing of {wanted.block.halves()}")
 
@@ -121,9 +123,11 @@ def _table(result: HealResult, control: HealResult | None) -> None:
     kept = [head for head in rows[0] if any(row[head] not in ("", "–") for row in rows)]
     with st.container(key=f"models-{len(rows)}"):  # scrolls sideways on a phone, inside of itself
         st.table(
-            [{head: row[head] for head in kept} for row in rows], border="horizontal", hide_index=True,
+            [{head: row[head] for head in kept} for row in rows],
+            border="horizontal",
+            hide_index=True,
             alt="Quality, size and speed of the models",
-        )  # fmt: skip
+        )
     st.caption(_table_says(result, control, speed))
 
 
@@ -182,10 +186,12 @@ def _ceiling(run: Run, control: HealResult | None) -> None:
     expected = length.expected(wanted, result.model)
     takes = f"about {words.span(expected.low_s, expected.high_s)}" if expected else "not timed here yet"
     if start.button(
-        f"Train a control, {takes}", key="measure-ceiling", icon=":material/vertical_align_top:",
+        f"Train a control, {takes}",
+        key="measure-ceiling",
+        icon=":material/vertical_align_top:",
         help="Trains the unpruned model in the same way. Only this shows whether a loss below the unpruned model's comes "
         "from the healing text alone.",
-    ):  # fmt: skip
+    ):
         block = spec.block
         start.start_and_show(wanted, f"Control of {block.halves()}, {words.heal_length(spec)}")
 

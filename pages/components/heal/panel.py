@@ -67,9 +67,13 @@ def first_heal(asked: HealSpec) -> HealSpec:
         benchmark = replace(asked.benchmark, limit=limit)
     changes = {"instant": False} if (0, ATTENTION) in asked.block.parts else {}
     return recipes.heal_spec(
-        recipes.FIRST.name, model=asked.model, block=asked.block, quantization=asked.model.quantization, benchmark=benchmark,
+        recipes.FIRST.name,
+        model=asked.model,
+        block=asked.block,
+        quantization=asked.model.quantization,
+        benchmark=benchmark,
         **changes,
-    )  # fmt: skip
+    )
 
 
 def _chosen(of_block: list[Run], asked: HealSpec) -> Run | None:
@@ -110,9 +114,13 @@ def _picker(of_block: dict[str, Run], shown: Run, asked: HealSpec) -> None:
     ids = list(of_block)
     key = f"pick-heal-{shown.id}"
     st.selectbox(
-        "Run", ids, ids.index(shown.id), format_func=lambda run_id: of_block[run_id].in_a_line(), key=key,
+        "Run",
+        ids,
+        ids.index(shown.id),
+        format_func=lambda run_id: of_block[run_id].in_a_line(),
+        key=key,
         on_change=lambda: _look_at(st.session_state[key], asked),
-    )  # fmt: skip
+    )
 
 
 def _other_blocks(elsewhere: dict[str, Run]) -> None:
@@ -127,9 +135,15 @@ def _other_blocks(elsewhere: dict[str, Run]) -> None:
             st.session_state[key] = None
 
     st.selectbox(
-        "Healing runs of other blocks", list(elsewhere), None, format_func=lambda run_id: elsewhere[run_id].in_a_line(),
-        key=key, on_change=pick, placeholder="Select another healed block", label_visibility="collapsed",
-    )  # fmt: skip
+        "Healing runs of other blocks",
+        list(elsewhere),
+        None,
+        format_func=lambda run_id: elsewhere[run_id].in_a_line(),
+        key=key,
+        on_change=pick,
+        placeholder="Select another healed block",
+        label_visibility="collapsed",
+    )
 
 
 def _made_otherwise(run: Run, asked: HealSpec) -> None:
@@ -141,9 +155,13 @@ def _made_otherwise(run: Run, asked: HealSpec) -> None:
     with st.container(border=True, horizontal=True, vertical_alignment="center", gap="small", key="whose"):
         st.markdown(words.plain(said))
         st.button(
-            "Load settings", key="load-settings", icon=":material/input:", on_click=_load_settings, args=(run,),
+            "Load settings",
+            key="load-settings",
+            icon=":material/input:",
+            on_click=_load_settings,
+            args=(run,),
             help="Copies the settings of this run into the form.",
-        )  # fmt: skip
+        )
 
 
 def _load_settings(run: Run) -> None:

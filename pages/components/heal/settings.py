@@ -74,19 +74,31 @@ def _data(preset: HealSpec, key: str, *, trains: bool, by_steps: bool) -> dict[s
         "Batch size", 1, 1024, preset.batch_size, key=f"{key}-batch", help="Sequences of one forward pass."
     )
     values["gradient_accumulation"] = st.number_input(
-        "Gradient accumulation steps", 1, 1024, preset.gradient_accumulation, key=f"{key}-accumulate",
+        "Gradient accumulation steps",
+        1,
+        1024,
+        preset.gradient_accumulation,
+        key=f"{key}-accumulate",
         help="Forward passes of one optimizer step.",
-    )  # fmt: skip
+    )
     values["learning_rate"] = st.number_input(
-        "Learning rate", 1e-7, 1.0, preset.learning_rate, step=1e-5, format="%.1e", key=f"{key}-lr",
+        "Learning rate",
+        1e-7,
+        1.0,
+        preset.learning_rate,
+        step=1e-5,
+        format="%.1e",
+        key=f"{key}-lr",
         help="Peak value after the warm-up. A cosine to 0 follows.",
-    )  # fmt: skip
+    )
     if by_steps:
         values["warmup_steps"] = st.number_input("Warm-up steps", 0, 100_000, preset.warmup_steps, key=f"{key}-warmup")
     values["separate_documents"] = st.checkbox(
-        "Separate documents", preset.separate_documents, key=f"{key}-apart",
+        "Separate documents",
+        preset.separate_documents,
+        key=f"{key}-apart",
         help="Documents of one sequence do not attend to each other. Each begins at position 0.",
-    )  # fmt: skip
+    )
     return values
 
 
@@ -94,14 +106,21 @@ def _modules(preset: HealSpec, key: str, *, trains: bool) -> dict[str, Any]:
     st.markdown("**Trained modules**" if trains else "**Fitted modules**")
     values: dict[str, Any] = {}
     values["quantization"] = st.selectbox(
-        "Base weights", ("4bit", "none"), int(preset.model.quantization != "4bit"), key=f"{key}-quantization",
+        "Base weights",
+        ("4bit", "none"),
+        int(preset.model.quantization != "4bit"),
+        key=f"{key}-quantization",
         format_func={"4bit": "NF4 (QLoRA)", "none": "not quantized"}.get,
-    )  # fmt: skip
+    )
     if trains:
         values["method"] = st.selectbox(
-            "Method", HEAL_METHODS, HEAL_METHODS.index(preset.method), format_func=_METHODS.get, key=f"{key}-method",
+            "Method",
+            HEAL_METHODS,
+            HEAL_METHODS.index(preset.method),
+            format_func=_METHODS.get,
+            key=f"{key}-method",
             help="LoRA on all layers, or full training of the last layers and the head, or of the layers next to each gap.",
-        )  # fmt: skip
+        )
         values |= _of_method(values["method"], preset, key)
     values["instant"] = st.checkbox(
         "Instant heal first", preset.instant, key=f"{key}-instant", help=words.plain(recipes.get("instant").why)
@@ -109,11 +128,14 @@ def _modules(preset: HealSpec, key: str, *, trains: bool) -> dict[str, Any]:
     values["compensation"] = COMPENSATIONS[0]
     if values["instant"]:
         values["compensation"] = st.selectbox(
-            "Closed form", COMPENSATIONS, COMPENSATIONS.index(preset.compensation), format_func=_CLOSED_FORMS.get,
+            "Closed form",
+            COMPENSATIONS,
+            COMPENSATIONS.index(preset.compensation),
+            format_func=_CLOSED_FORMS.get,
             key=f"{key}-compensation",
             help="Projection before each gap, one factor for the residual stream (Prune&Comp), a factor for each rotated "
             "channel (LinearPatch), or a linear map (Ghosted Layers). An export folds the first two into the weights.",
-        )  # fmt: skip
+        )
     return values
 
 
@@ -128,45 +150,74 @@ def _of_method(method: str, preset: HealSpec, key: str) -> dict[str, Any]:
         return {"lora_on": LORA_ON[0]}
     return {
         "lora_on": st.selectbox(
-            "Target modules", LORA_ON, LORA_ON.index(preset.lora_on), format_func=_MODULES.get, key=f"{key}-lora-on",
+            "Target modules",
+            LORA_ON,
+            LORA_ON.index(preset.lora_on),
+            format_func=_MODULES.get,
+            key=f"{key}-lora-on",
             help="The paper adapts the feed-forward modules.",
         ),
         "r": st.number_input("LoRA rank", 1, 1024, preset.r, key=f"{key}-r", help="r in PEFT. lora_alpha has the same value."),
-    }  # fmt: skip
+    }
 
 
 def _distillation(preset: HealSpec, key: str, *, can_stage: bool) -> dict[str, Any]:
     st.markdown("**Distillation**")
     values: dict[str, Any] = {"distill_from": DISTILL_FROM[0], "top_k": 0, "written": 0, "stages": 1}
     values["distill"] = st.number_input(
-        "Distillation weight", 0.0, 1.0, preset.distill, step=0.1, key=f"{key}-distill",
+        "Distillation weight",
+        0.0,
+        1.0,
+        preset.distill,
+        step=0.1,
+        key=f"{key}-distill",
         help="Share of the loss that compares with the unpruned model. The text provides the rest.",
-    )  # fmt: skip
+    )
     if values["distill"] > 0:
         values["distill_from"] = st.selectbox(
-            "Distillation target", DISTILL_FROM, DISTILL_FROM.index(preset.distill_from), format_func=_TARGETS.get,
+            "Distillation target",
+            DISTILL_FROM,
+            DISTILL_FROM.index(preset.distill_from),
+            format_func=_TARGETS.get,
             key=f"{key}-from",
             help="Logits or last hidden states of the unpruned model. Hidden states take half the time per step.",
-        )  # fmt: skip
+        )
         if values["distill_from"] == "logits":
             values["top_k"] = st.number_input(
-                "Top-k tokens", 0, 65_536, preset.top_k, key=f"{key}-top",
+                "Top-k tokens",
+                0,
+                65_536,
+                preset.top_k,
+                key=f"{key}-top",
                 help="Number of most likely tokens of the unpruned model in the loss (0 = all).",
-            )  # fmt: skip
+            )
     if values["distill"] == 1:
         values["written"] = st.number_input(
-            "Generated tokens", 0, 131_071, preset.written, key=f"{key}-written",
+            "Generated tokens",
+            0,
+            131_071,
+            preset.written,
+            key=f"{key}-written",
             help="Tokens at the end of each sequence that the pruned model generates itself (on-policy distillation).",
-        )  # fmt: skip
+        )
     values["junction"] = st.number_input(
-        "Junction loss weight", 0.0, 1000.0, preset.junction, step=0.1, key=f"{key}-junction",
+        "Junction loss weight",
+        0.0,
+        1000.0,
+        preset.junction,
+        step=0.1,
+        key=f"{key}-junction",
         help="Weight of a loss that pulls the hidden states after the gap toward the unpruned model's (0 = off).",
-    )  # fmt: skip
+    )
     if can_stage:
         values["stages"] = st.number_input(
-            "Pruning stages", 1, 1000, preset.stages, key=f"{key}-stages",
+            "Pruning stages",
+            1,
+            1000,
+            preset.stages,
+            key=f"{key}-stages",
             help="Number of removal stages. Layers that change the residual stream least go first.",
-        )  # fmt: skip
+        )
     return values
 
 
@@ -182,22 +233,34 @@ def _evaluation(preset: HealSpec, asked: BenchmarkSpec, key: str, *, trains: boo
     values: dict[str, Any] = {"check_questions": 0}
     if trains:
         values["check_questions"] = st.number_input(
-            "Questions per check", 0, 100_000, preset.check_questions, key=f"{key}-check",
+            "Questions per check",
+            0,
+            100_000,
+            preset.check_questions,
+            key=f"{key}-check",
             help="Number of questions at each check during training (0 = none).",
-        )  # fmt: skip
+        )
         if by_steps:
             values["eval_every"] = st.number_input(
-                "Steps per check", 1, 100_000, preset.eval_every, key=f"{key}-every",
+                "Steps per check",
+                1,
+                100_000,
+                preset.eval_every,
+                key=f"{key}-every",
                 help="Optimizer steps between two losses on held-out text. Each check saves a checkpoint.",
-            )  # fmt: skip
+            )
         values["keep_best"] = st.checkbox(
-            "Keep best checkpoint", preset.keep_best, key=f"{key}-best",
+            "Keep best checkpoint",
+            preset.keep_best,
+            key=f"{key}-best",
             help="Keeps the checkpoint with the lowest held-out loss instead of the last one.",
-        )  # fmt: skip
+        )
     writes = st.checkbox(
-        "Generate text", preset.generation is not None, key=f"{key}-writes",
+        "Generate text",
+        preset.generation is not None,
+        key=f"{key}-writes",
         help="The unpruned, the pruned and the healed model continue eight texts and solve 24 arithmetic problems.",
-    )  # fmt: skip
+    )
     same = task == asked.task
     values["benchmark"] = (
         replace(asked, identity="", limit=int(limit)) if same else BenchmarkSpec(task, int(limit), seed=asked.seed)
@@ -211,10 +274,14 @@ def _healing_text(preset: HealSpec, key: str) -> str:
     own = preset.corpus.source
     names = _TEXTS if own in _TEXTS else {own: files.title(own), **_TEXTS}
     choice = st.selectbox(
-        "Healing text", list(names), list(names).index(own), format_func=names.get, key=f"{key}-text",
+        "Healing text",
+        list(names),
+        list(names).index(own),
+        format_func=names.get,
+        key=f"{key}-text",
         help="One document in ten is held out from training. A file is UTF-8: TXT with documents separated by blank "
         "lines, or JSONL with a field `text`.",
-    )  # fmt: skip
+    )
     if choice != "file":
         return choice
     upload = uploads.field("TXT or JSONL", ("txt", "jsonl"), key=f"{key}-text-file")

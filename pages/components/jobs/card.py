@@ -10,8 +10,12 @@ from analysis.core.progress import bytes_so_far, how_far
 from pages.components.shared import access, frame, words
 
 _COLOURS = {
-    jobs.DONE: "green", jobs.FAILED: "red", jobs.CANCELLED: "gray", jobs.INTERRUPTED: "orange", jobs.PAUSED: "blue",
-}  # fmt: skip
+    jobs.DONE: "green",
+    jobs.FAILED: "red",
+    jobs.CANCELLED: "gray",
+    jobs.INTERRUPTED: "orange",
+    jobs.PAUSED: "blue",
+}
 _LONG_S, _VERY_LONG_S = 120, 600
 GROWING = ("sweep", "damage", "grid")
 """Kinds whose unfinished results are worth looking at."""
@@ -39,16 +43,24 @@ def active(job: jobs.Job, *, place: int, where: str = "strip") -> None:
             st.progress(job.share or 0.0, text=words.plain(progress_text(job)))
         with st.container(horizontal=True, gap="small", vertical_alignment="center"):
             _button(
-                "Pause", "pause", job, where,
+                "Pause",
+                "pause",
+                job,
+                where,
                 help="Stops the job for now. Finished parts are kept. **Resume** continues it.",
-            )  # fmt: skip
+            )
             _button("Cancel", "cancel", job, where, help="Finished parts are kept.")
             if job.state == jobs.QUEUED:
                 key = f"{where}-move-{job.id}"
                 st.menu_button(
-                    "Move", list(_PLACES), key=key, on_click=_move, args=(job.id, key), type="tertiary",
+                    "Move",
+                    list(_PLACES),
+                    key=key,
+                    on_click=_move,
+                    args=(job.id, key),
+                    type="tertiary",
                     disabled=not access.may_change(job),
-                )  # fmt: skip
+                )
 
 
 def place(job: jobs.Job) -> int:
@@ -135,10 +147,15 @@ def _button(
     key = f"{where}-{label.lower()}-{job.id}"
     refused = access.why_not_change(job)
     st.button(
-        label, key=key, on_click=_act, args=(action, job.id), icon=icon, type=kind,
+        label,
+        key=key,
+        on_click=_act,
+        args=(action, job.id),
+        icon=icon,
+        type=kind,
         help=words.plain(refused) if refused else help,
         disabled=refused is not None,
-    )  # fmt: skip
+    )
 
 
 def _move(job_id: str, key: str) -> None:
@@ -167,16 +184,24 @@ def _ask(job: jobs.Job, where: str) -> None:
     space = jobs.space(job.id)
     st.markdown(f"This job takes **{words.size(space.total_bytes)}** on disk.")
     st.button(
-        f"Remove job ({words.size(space.own_bytes)})", key=f"{where}-forget-{job.id}", on_click=_remove,
-        args=(job.id, False), width="stretch", help="Removes its request, progress and log.",
-    )  # fmt: skip
+        f"Remove job ({words.size(space.own_bytes)})",
+        key=f"{where}-forget-{job.id}",
+        on_click=_remove,
+        args=(job.id, False),
+        width="stretch",
+        help="Removes its request, progress and log.",
+    )
     if space.needed_by:
         st.caption(f"Its saved files ({words.size(space.saved_bytes)}) stay: {words.plain(space.needed_by)}.")
     elif space.saved_bytes:
         st.button(
-            f"Remove job and saved files ({words.size(space.total_bytes)})", key=f"{where}-erase-{job.id}", on_click=_remove,
-            args=(job.id, True), width="stretch", help="Also deletes its checkpoints, its adapter and its result.",
-        )  # fmt: skip
+            f"Remove job and saved files ({words.size(space.total_bytes)})",
+            key=f"{where}-erase-{job.id}",
+            on_click=_remove,
+            args=(job.id, True),
+            width="stretch",
+            help="Also deletes its checkpoints, its adapter and its result.",
+        )
     else:
         st.caption("It has no other saved files.")
 
@@ -244,9 +269,14 @@ def _line(job_id: str, where: str) -> None:
             if not job.cancel_requested:
                 refused = access.why_not_change(job)
                 st.button(
-                    "Cancel", key=f"{where}-cancel-{job.id}", on_click=_act, args=("cancel", job.id), type="tertiary",
-                    help=words.plain(refused) if refused else "Finished parts are kept.", disabled=refused is not None,
-                )  # fmt: skip
+                    "Cancel",
+                    key=f"{where}-cancel-{job.id}",
+                    on_click=_act,
+                    args=("cancel", job.id),
+                    type="tertiary",
+                    help=words.plain(refused) if refused else "Finished parts are kept.",
+                    disabled=refused is not None,
+                )
 
 
 def _progress_in_words(job: jobs.Job) -> str:

@@ -102,11 +102,13 @@ def _auto_resume() -> None:
     """Draw the switch for automatic resumption of jobs whose worker was killed; one setting for all sessions."""
     with state.showing("auto-resume", settings.load().auto_resume):
         st.toggle(
-            "Resume interrupted jobs", key="auto-resume", on_change=_switch,
+            "Resume interrupted jobs",
+            key="auto-resume",
+            on_change=_switch,
             disabled=not access.is_operator() or access.why_not_start() is not None,
             help="A job resumes automatically, before other jobs, when its process was killed or the machine restarted. "
             "After two attempts without progress it waits for you.",
-        )  # fmt: skip
+        )
 
 
 def _switch() -> None:
@@ -226,11 +228,16 @@ def _chosen(listed: list[jobs.Job], sizes: dict[str, int]) -> jobs.Job:
         st.session_state[_CHOSEN] = ids[rows[0]] if rows else None
 
     st.dataframe(
-        pd.DataFrame([_row(job, sizes[job.id]) | owned(job) for job in listed]), key=key, hide_index=True, on_select=choose,
-        selection_mode="single-row-required", selection_default={"selection": {"rows": [place]}},
-        alt=f"{len(listed)} jobs with state, kind, age, duration and size", height=min(38 + 35 * len(listed), 360),
+        pd.DataFrame([_row(job, sizes[job.id]) | owned(job) for job in listed]),
+        key=key,
+        hide_index=True,
+        on_select=choose,
+        selection_mode="single-row-required",
+        selection_default={"selection": {"rows": [place]}},
+        alt=f"{len(listed)} jobs with state, kind, age, duration and size",
+        height=min(38 + 35 * len(listed), 360),
         column_config=_COLUMNS,
-    )  # fmt: skip
+    )
     st.session_state[_CHOSEN] = ids[place]
     return listed[place]
 
@@ -268,9 +275,10 @@ def _clear(ended: list[jobs.Job], sizes: dict[str, int]) -> None:
         total = words.size(sum(sizes[job.id] for job in ended))
         st.markdown(f"Remove {count}? Paused jobs stay.")
         saved = st.checkbox(
-            "Delete saved files too", key="clear-saved",
+            "Delete saved files too",
+            key="clear-saved",
             help=f"Checkpoints, adapters and results, {total} in total. Files that another job or a shown result needs stay.",
-        )  # fmt: skip
+        )
         st.button("Clear", key="clear-go", on_click=_clear_all, args=(saved,), width="stretch")
 
 

@@ -106,9 +106,15 @@ def outline(lesson: Lesson, title: words.Markdown) -> None:
     key = lesson.key("outline")
     with state.showing(key, lesson.step):
         st.segmented_control(
-            "Steps of the lesson", range(len(STEPS)), format_func=lambda step: f"{step + 1} {STEPS[step]}", required=True,
-            key=key, label_visibility="collapsed", width="stretch", on_change=lambda: lesson.go(st.session_state[key]),
-        )  # fmt: skip
+            "Steps of the lesson",
+            range(len(STEPS)),
+            format_func=lambda step: f"{step + 1} {STEPS[step]}",
+            required=True,
+            key=key,
+            label_visibility="collapsed",
+            width="stretch",
+            on_change=lambda: lesson.go(st.session_state[key]),
+        )
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
         with st.container(horizontal=True, vertical_alignment="center", width="stretch"):
             st.header(title, anchor=False, width="content")
@@ -120,6 +126,11 @@ def outline(lesson: Lesson, title: words.Markdown) -> None:
 
 def _turn(label: words.Markdown, lesson: Lesson, by: int, kind, **settings) -> None:
     st.button(
-        label, key=f"learn-{label.lower()}", type=kind, on_click=lesson.go, args=(lesson.step + by,),
-        icon_position="right" if by > 0 else "left", **settings,
-    )  # fmt: skip
+        label,
+        key=f"learn-{label.lower()}",
+        type=kind,
+        on_click=lesson.go,
+        args=(lesson.step + by,),
+        icon_position="right" if by > 0 else "left",
+        **settings,
+    )

@@ -86,7 +86,7 @@ _HEADERS = {
             "base-uri 'none'",
             "frame-ancestors 'none'",
         )
-    ),  # fmt: skip
+    ),
     # With `no-referrer` browsers would send the forms without their origin, and the address holds a secret until it is used.
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",

@@ -131,12 +131,24 @@ def curve(lesson: Lesson, question: str, axes: Axes, *, label: str, height: int 
 
     draft: Drawn = lesson.drafts.setdefault(question, Drawn((None,) * n_drawn))
     told = {
-        "label": label, "places": list(axes.places), "one": axes.one, "axis": axes.axis, "low": axes.low, "high": axes.high,
-        "step": axes.step, "ticks": list(axes.ticks), "percent": axes.percent, "digits": axes.digits, "unit": axes.unit,
-        "levels": [{"name": name, "value": value} for name, value in (axes.levels or {}).items()], "bars": axes.bars,
-        "fixed": given, "values": [*axes.given, *draft.values], "height": height,
+        "label": label,
+        "places": list(axes.places),
+        "one": axes.one,
+        "axis": axes.axis,
+        "low": axes.low,
+        "high": axes.high,
+        "step": axes.step,
+        "ticks": list(axes.ticks),
+        "percent": axes.percent,
+        "digits": axes.digits,
+        "unit": axes.unit,
+        "levels": [{"name": name, "value": value} for name, value in (axes.levels or {}).items()],
+        "bars": axes.bars,
+        "fixed": given,
+        "values": [*axes.given, *draft.values],
+        "height": height,
         "mark": {"label": mark, "none": none, "place": draft.mark} if mark else None,
-    }  # fmt: skip
+    }
     lesson.hear[question] = take
     with st.container(key=f"drawing-{question}"):
         _curve(key=key, data=told, on_drawing_change=take)
@@ -175,7 +187,21 @@ def buttons(lesson: Lesson, question: str, *, ready: bool = True, missing: words
         missing: the step to do first, where it is not ready.
     """
     with st.container(horizontal=True, gap="small"):
-        st.button("Lock in and reveal", key=f"learn-lock-{question}", type="primary", icon=":material/lock:",
-                  disabled=not ready, help=None if ready else missing, on_click=lesson.lock, args=(question,))  # fmt: skip
-        st.button("Skip", key=f"learn-skip-{question}", type="tertiary", on_click=lesson.skip, args=(question,),
-                  help="Shows the measurement without a guess or a score.")  # fmt: skip
+        st.button(
+            "Lock in and reveal",
+            key=f"learn-lock-{question}",
+            type="primary",
+            icon=":material/lock:",
+            disabled=not ready,
+            help=None if ready else missing,
+            on_click=lesson.lock,
+            args=(question,),
+        )
+        st.button(
+            "Skip",
+            key=f"learn-skip-{question}",
+            type="tertiary",
+            on_click=lesson.skip,
+            args=(question,),
+            help="Shows the measurement without a guess or a score.",
+        )

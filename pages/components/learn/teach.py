@@ -29,9 +29,7 @@ def show(steps: Sequence[Step], shown: Shown) -> None:
         steps: of the lesson, in order.
         shown: the results of the lesson.
     """
-    menu = st.popover(
-        "Teach", icon=":material/co_present:", type="tertiary", key="learn-teach", on_change="rerun", width=100
-    )  # fmt: skip
+    menu = st.popover("Teach", icon=":material/co_present:", type="tertiary", key="learn-teach", on_change="rerun", width=100)
     if not menu.open:  # no step waits for sheets that nobody prints
         return
     with menu:
@@ -40,9 +38,14 @@ def show(steps: Sequence[Step], shown: Shown) -> None:
         with st.container(horizontal=True, gap="small"):
             for label, solved, name in (("Handout", False, "handout"), ("Solutions and notes", True, "solutions")):
                 st.download_button(
-                    label, partial(handout.html, sheet, solved=solved), f"layerscope-{name}.html", "text/html",
-                    key=f"learn-{name}", on_click="ignore", icon=":material/print:",
-                )  # fmt: skip
+                    label,
+                    partial(handout.html, sheet, solved=solved),
+                    f"layerscope-{name}.html",
+                    "text/html",
+                    key=f"learn-{name}",
+                    on_click="ignore",
+                    icon=":material/print:",
+                )
         st.caption("Open a sheet in a browser to print it or save it as PDF. Its numbers are the results of this model.")
         st.markdown("\n\n".join(_said(number, step) for number, step in enumerate(steps)))
 
@@ -96,9 +99,13 @@ def _offer_poll() -> None:
         st.caption("A poll is open. Its code is above the step.")
         return
     st.button(
-        "Start a poll", key="learn-poll-start", icon=":material/smartphone:", on_click=_act, args=("start", phone.begin),
+        "Start a poll",
+        key="learn-poll-start",
+        icon=":material/smartphone:",
+        on_click=_act,
+        args=("start", phone.begin),
         help="Students answer each step's question on their phones. A chart shows all answers at the reveal.",
-    )  # fmt: skip
+    )
     st.caption(
         "The poll opens one page to everyone in your network who has its code. The page shows the question and takes answers, "
         f"without names. The poll ends with its button, or after {LASTS_S // 60} minutes."
@@ -160,12 +167,23 @@ def _buttons(lesson: Lesson, ballot: Ballot, questions: Sequence[Question]) -> N
             is_asked = standing.question == question
             if is_asked and standing.is_open:
                 act = partial(_reveal, lesson, ballot, question)
-                st.button("Reveal", key=f"learn-poll-reveal-{number}", type="primary", icon=":material/visibility:",
-                          on_click=_act, args=("reveal", act))  # fmt: skip
+                st.button(
+                    "Reveal",
+                    key=f"learn-poll-reveal-{number}",
+                    type="primary",
+                    icon=":material/visibility:",
+                    on_click=_act,
+                    args=("reveal", act),
+                )
             else:
                 label = "Ask again" if is_asked else "Ask this step" if len(questions) == 1 else f"Ask question {number}"
-                st.button(label, key=f"learn-poll-ask-{number}", icon=":material/campaign:",
-                          on_click=_act, args=("ask", partial(ballot.ask, question)))  # fmt: skip
+                st.button(
+                    label,
+                    key=f"learn-poll-ask-{number}",
+                    icon=":material/campaign:",
+                    on_click=_act,
+                    args=("ask", partial(ballot.ask, question)),
+                )
         st.button("End the poll", key="learn-poll-end", type="tertiary", on_click=_act, args=("end", phone.end))
     if not questions:
         st.caption("This step has no question for a class, because its result is missing.")

@@ -32,8 +32,13 @@ _REVISION = "source-revision-"
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 _ALL_CARDS = "cuda:all"
 _SHOWN = 6
-_COUNTED = {"distances": "map", "sweep": "curve", "heal": "healing run",
-            "damage": "loss-increase map", "evaluate": "evaluation"}  # fmt: skip
+_COUNTED = {
+    "distances": "map",
+    "sweep": "curve",
+    "heal": "healing run",
+    "damage": "loss-increase map",
+    "evaluate": "evaluation",
+}
 
 
 def show() -> ModelSpec | None:
@@ -56,15 +61,22 @@ def show() -> ModelSpec | None:
     dtype = dtype_column.selectbox("dtype", DTYPES, DTYPES.index(current.dtype), key="dtype", persist_state="session")
     devices = (*_DEVICES, _ALL_CARDS) if host.cards() > 1 else _DEVICES
     device = device_column.selectbox(
-        "Device", devices, devices.index(current.device) if current.device in devices else 0, key="device",
-        persist_state="session", format_func=lambda name: "all GPUs" if name == _ALL_CARDS else name,
+        "Device",
+        devices,
+        devices.index(current.device) if current.device in devices else 0,
+        key="device",
+        persist_state="session",
+        format_func=lambda name: "all GPUs" if name == _ALL_CARDS else name,
         help="auto uses as many GPUs as the model needs, or the CPU if there is no GPU.",
-    )  # fmt: skip
+    )
     quantization = quantization_column.selectbox(
-        "Quantization", QUANTIZATIONS, QUANTIZATIONS.index(current.quantization), key="quantization",
-        persist_state="session", help="4bit is NF4 (weights rounded to 4 bits). It needs less memory, and all results are of "
-                                      "the quantized model.",
-    )  # fmt: skip
+        "Quantization",
+        QUANTIZATIONS,
+        QUANTIZATIONS.index(current.quantization),
+        key="quantization",
+        persist_state="session",
+        help="4bit is NF4 (weights rounded to 4 bits). It needs less memory, and all results are of the quantized model.",
+    )
     if not source:
         return None
     return ModelSpec(source=source, revision=revision, dtype=dtype, device=device, quantization=quantization)
@@ -91,11 +103,15 @@ def _revision(source: str, current: ModelSpec) -> str | None:
         return None
     known = current.revision or "" if current.source == source else ""
     said = st.text_input(
-        "Revision", known, placeholder="the default branch", key=f"{_REVISION}{source}", persist_state="session",
+        "Revision",
+        known,
+        placeholder="the default branch",
+        key=f"{_REVISION}{source}",
+        persist_state="session",
         help="Branch, tag or commit (default: the default branch). **Use this model** pins its current commit, so the "
-             "weights stay the "
-            "same.",
-    )  # fmt: skip
+        "weights stay the "
+        "same.",
+    )
     return said.strip() or None
 
 
@@ -140,9 +156,14 @@ def _row(one: StoredModel, place: int, current: ModelSpec, now: str) -> None:
     is_current = bool(now) and now == one.model.identity or (not now and model is not None and model.source == current.source)
     with card(f"**{words.plain(one.facts.name)}** · {size(one)}", _said(one, model)):
         st.button(
-            "In use" if is_current else "Use", key=f"use-seen-{place}", disabled=is_current or model is None,
-            help=words.plain(one.sources[0]), icon=":material/check:" if is_current else None, on_click=use, args=(model,),
-        )  # fmt: skip
+            "In use" if is_current else "Use",
+            key=f"use-seen-{place}",
+            disabled=is_current or model is None,
+            help=words.plain(one.sources[0]),
+            icon=":material/check:" if is_current else None,
+            on_click=use,
+            args=(model,),
+        )
 
 
 @contextlib.contextmanager
@@ -198,10 +219,13 @@ def _search_box(pick: Callable[[str], None]) -> None:
         pick: called with the id that is clicked, before the page is drawn again.
     """
     said = st.text_input(
-        "Search the Hub", placeholder="part of a name, for example Qwen3", key="hub-search", persist_state="session",
+        "Search the Hub",
+        placeholder="part of a name, for example Qwen3",
+        key="hub-search",
+        persist_state="session",
         disabled=access.why_not_start() is not None,
         help="Text generation models with safetensors weights, the most downloaded first.",
-    ).strip()  # fmt: skip
+    ).strip()
     if said:
         _results_of_search(said, pick)
 
@@ -224,9 +248,12 @@ def _results_of_search(said: str, pick: Callable[[str], None]) -> None:
         about = [f"{words.count(one.n_parameters)} parameters"] if one.n_parameters else []
         about += [f"{words.count(one.downloads)} downloads", *(["gated"] if one.is_gated else [])]
         st.button(
-            f"{words.plain(one.id)} · {' · '.join(about)}", key=f"hub-pick-{place}", type="tertiary", on_click=pick,
+            f"{words.plain(one.id)} · {' · '.join(about)}",
+            key=f"hub-pick-{place}",
+            type="tertiary",
+            on_click=pick,
             args=(one.id,),
-        )  # fmt: skip
+        )
 
 
 def _coming(said: str) -> None:
@@ -246,9 +273,11 @@ def show_gallery() -> None:
     if not shown:
         return
     st.header(
-        "Gallery", anchor=False, help="Stored results of real models, part of the program and read-only. They open at once. "
+        "Gallery",
+        anchor=False,
+        help="Stored results of real models, part of the program and read-only. They open at once. "
         "`make gallery` measures them again from the weights.",
-    )  # fmt: skip
+    )
     for place, (exhibit, one) in enumerate(shown):
         _exhibit(exhibit, one, place)
 
@@ -258,7 +287,10 @@ def _exhibit(exhibit: Exhibit, one: StoredModel, place: int) -> None:
     of_whom = f"{exhibit.weights}, {exhibit.licence}, from {exhibit.page}"
     with card(f"**{words.plain(exhibit.title)}** · {what} :gray-badge[precomputed]", f"{counted(one)}. Weights: {of_whom}."):
         if st.button(
-            "Open", key=f"gallery-{place}", help="Opens Explore without loading the model.", on_click=use,
+            "Open",
+            key=f"gallery-{place}",
+            help="Opens Explore without loading the model.",
+            on_click=use,
             args=(ModelSpec(exhibit.source),),
-        ):  # fmt: skip
+        ):
             st.switch_page("pages/explore.py")

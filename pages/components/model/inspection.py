@@ -120,11 +120,17 @@ def _parameters(result: InspectResult) -> None:
     rows = [
         {"part": f"{model.n_layers} decoder layers", "parameters": layers, "bytes": layers * model.bytes_per_parameter},
         *_experts(model),
-        {"part": "one layer (mean)", "parameters": layers / model.n_layers,
-         "bytes": layers / model.n_layers * model.bytes_per_parameter},
-        {"part": "embeddings, final norm, head", "parameters": model.other_parameters,
-         "bytes": max(0, result.weight_bytes - layers * model.bytes_per_parameter)},
-    ]  # fmt: skip
+        {
+            "part": "one layer (mean)",
+            "parameters": layers / model.n_layers,
+            "bytes": layers / model.n_layers * model.bytes_per_parameter,
+        },
+        {
+            "part": "embeddings, final norm, head",
+            "parameters": model.other_parameters,
+            "bytes": max(0, result.weight_bytes - layers * model.bytes_per_parameter),
+        },
+    ]
     shown = [
         {
             "part": row["part"],

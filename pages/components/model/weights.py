@@ -42,9 +42,11 @@ def show(model: ModelSpec, found: InspectResult) -> None:
     )
     if start.button(
         "Downloading" if fetching else f"Download {words.size(missing)}",
-        key="fetch", icon=":material/download:", disabled=fetching or free < missing, help=short if free < missing else
-        "Downloads in the background. You can pause it, and an interrupted download resumes.",
-    ):  # fmt: skip
+        key="fetch",
+        icon=":material/download:",
+        disabled=fetching or free < missing,
+        help=short if free < missing else "Downloads in the background. You can pause it, and an interrupted download resumes.",
+    ):
         start.start_and_show(InspectSpec(pinned(model, found), fetch=True), f"Download {state.name(model)}")
 
 
@@ -94,10 +96,14 @@ def _row(key: str, said: words.Markdown, n_bytes: int, delete, *what: str) -> No
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
         st.markdown(said, width="content")
         st.button(
-            f"Delete, frees {words.size(n_bytes)}", key=key, on_click=delete, args=what, type="tertiary",
+            f"Delete, frees {words.size(n_bytes)}",
+            key=key,
+            on_click=delete,
+            args=what,
+            type="tertiary",
             disabled=access.why_not_start() is not None or not access.is_operator(),
             help="You can download or convert it again. Results stay.",
-        )  # fmt: skip
+        )
 
 
 def _is_of(spec, source: str) -> bool:

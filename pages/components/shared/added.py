@@ -42,9 +42,7 @@ def _of(kind: str, model: ModelSpec) -> list[Found]:
 def _panel(kind: Experiment, model: ModelSpec) -> Found | None:
     found = _of(kind.kind, model)
     now = shown(kind.kind, model)
-    folded = st.expander(
-        f"{words.plain(kind.title)} ({len(found)} stored)", key=f"added-{kind.kind}", on_change="rerun"
-    )  # fmt: skip
+    folded = st.expander(f"{words.plain(kind.title)} ({len(found)} stored)", key=f"added-{kind.kind}", on_change="rerun")
     if not folded.open:
         return now
     with folded:

@@ -130,18 +130,32 @@ PINNED = Field("pin", "", _run, str)
 PRESENTING = Field("present", False, lambda text: text == "1", lambda on: "1")
 BLOCK: Field[Removal | None] = Field("block", None, _removal, lambda removed: blocks.written(removed) if removed else "")
 SIZES: Field[range | None] = Field("range", None, _sizes, lambda sizes: f"{sizes[0]}-{sizes[-1]}" if sizes else "")
-PROTECTED: Field[frozenset[int]] = Field(
-    "keep", frozenset(), _protected, lambda layers: blocks.written(blocks.removal(layers))
-)  # fmt: skip
+PROTECTED: Field[frozenset[int]] = Field("keep", frozenset(), _protected, lambda layers: blocks.written(blocks.removal(layers)))
 OPTIONS = {
     one.name: one
     for one in (
-        _option("metric"), _option("view"), _option("tab", {"writing": "generation"}), _option("texts"),
-        _option("benchmark"), _option("step"), _option("way"),
+        _option("metric"),
+        _option("view"),
+        _option("tab", {"writing": "generation"}),
+        _option("texts"),
+        _option("benchmark"),
+        _option("step"),
+        _option("way"),
     )
-}  # fmt: skip
+}
 FIELDS: tuple[Field[Any], ...] = (
-    MODEL, N, _of_model("revision", "revision"), _of_model("dtype", "dtype"), _of_model("device", "device"),
-    _of_model("quantization", "quantization"), STRATEGY, PINNED, PRESENTING, BLOCK, SIZES, PROTECTED, *OPTIONS.values(),
-)  # fmt: skip
+    MODEL,
+    N,
+    _of_model("revision", "revision"),
+    _of_model("dtype", "dtype"),
+    _of_model("device", "device"),
+    _of_model("quantization", "quantization"),
+    STRATEGY,
+    PINNED,
+    PRESENTING,
+    BLOCK,
+    SIZES,
+    PROTECTED,
+    *OPTIONS.values(),
+)
 """All fields, in the order in which an address has them."""

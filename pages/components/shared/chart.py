@@ -57,9 +57,15 @@ def show(
     def draw() -> None:
         # The height is set beforehand, so that nothing below jumps while a chart is being drawn.
         st.plotly_chart(
-            figure, key=key, alt=alt, config=config, width="stretch", height=figure.layout.height or "content",
-            on_select=on_select, selection_mode="points",
-        )  # fmt: skip
+            figure,
+            key=key,
+            alt=alt,
+            config=config,
+            width="stretch",
+            height=figure.layout.height or "content",
+            on_select=on_select,
+            selection_mode="points",
+        )
 
     if not toolbar:
         draw()
@@ -68,7 +74,7 @@ def show(
         draw()
         menu = st.popover(
             ":material/download:", type="tertiary", help="Download this chart", key=f"{key}-download", on_change="rerun"
-        )  # fmt: skip
+        )
         if menu.open:  # a slider move must not wait for menus that nobody looks into
             with menu:
                 _downloads(figure, key, file_name, image)
@@ -76,9 +82,15 @@ def show(
 
 def _downloads(figure: Figure, key: str, file_name: str, image: str) -> None:
     st.download_button(
-        "Data as CSV", lambda: csv(figure), f"{file_name}.csv", "text/csv", key=f"{key}-data", on_click="ignore",
-        icon=":material/table:", width="stretch",
-    )  # fmt: skip
+        "Data as CSV",
+        lambda: csv(figure),
+        f"{file_name}.csv",
+        "text/csv",
+        key=f"{key}-data",
+        on_click="ignore",
+        icon=":material/table:",
+        width="stretch",
+    )
     widget = f"{key}-image"
 
     def pick() -> None:
@@ -86,9 +98,15 @@ def _downloads(figure: Figure, key: str, file_name: str, image: str) -> None:
 
     with state.showing(widget, image):
         st.segmented_control(
-            "Image format", list(_FORMATS), format_func=_FORMATS.get, required=True, key=widget, on_change=pick,
-            width="stretch", help="Format for all charts (default: PNG).",
-        )  # fmt: skip
+            "Image format",
+            list(_FORMATS),
+            format_func=_FORMATS.get,
+            required=True,
+            key=widget,
+            on_change=pick,
+            width="stretch",
+            help="Format for all charts (default: PNG).",
+        )
     st.caption(f"The camera button above the chart saves it as {_FORMATS[image]}.")
 
 

@@ -158,9 +158,13 @@ def slider(n_layers: int) -> None:
     """Draw the slider; it goes by the arrow keys too."""
     with state.showing(SLIDER, min(state.chosen_n(), n_layers - 1)):
         st.slider(
-            "Layers removed, n", 0, n_layers - 1, key=SLIDER, on_change=lambda: state.choose_n(st.session_state[SLIDER]),
+            "Layers removed, n",
+            0,
+            n_layers - 1,
+            key=SLIDER,
+            on_change=lambda: state.choose_n(st.session_state[SLIDER]),
             label_visibility="collapsed",
-        )  # fmt: skip
+        )
 
 
 def now(strategy: Strategy) -> Cut:
@@ -253,9 +257,13 @@ def back_button(cut: Cut, strategy: Strategy) -> None:
         others = chosen.describe() if chosen else "unmeasured layers"
         why = f"You selected these layers. {words.plain(strategy.name)} selects {others}."
         st.button(
-            f"Back to {name}", key="back", icon=":material/undo:", type="tertiary", help=why,
+            f"Back to {name}",
+            key="back",
+            icon=":material/undo:",
+            type="tertiary",
+            help=why,
             on_click=lambda: state.choose_cut(None),
-        )  # fmt: skip
+        )
 
 
 def field(strategy: Strategy) -> None:
@@ -283,9 +291,7 @@ def which_menu(strategy: Strategy, cut: Cut) -> None:
     if len(same) < 2 or cut.by_hand:
         return
     names = [point.block.describe() if point.block else "" for point in same]
-    st.selectbox(
-        "Block", range(len(same)), format_func=names.__getitem__, key=f"which-{cut.n}", label_visibility="collapsed"
-    )  # fmt: skip
+    st.selectbox("Block", range(len(same)), format_func=names.__getitem__, key=f"which-{cut.n}", label_visibility="collapsed")
 
 
 def damage_shown(shown: Found, model: ModelSpec) -> Found | None:

@@ -75,9 +75,13 @@ def places() -> tuple[Place, Place]:
     with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"):
         jobs = st.popover("Jobs", type="tertiary", icon=":material/work_history:")
         st.button(
-            "Leave presenter mode", key="leave-presenter", type="tertiary", icon=":material/close_fullscreen:",
-            on_click=state.present, args=(False,),
-        )  # fmt: skip
+            "Leave presenter mode",
+            key="leave-presenter",
+            type="tertiary",
+            icon=":material/close_fullscreen:",
+            on_click=state.present,
+            args=(False,),
+        )
     return main, jobs
 
 
@@ -85,9 +89,11 @@ def presenter_switch() -> None:
     """The way into the mode and out of it."""
     with state.showing("presenter", state.presenting()):
         st.toggle(
-            "Presenter mode", key="presenter", on_change=lambda: state.present(st.session_state["presenter"]),
+            "Presenter mode",
+            key="presenter",
+            on_change=lambda: state.present(st.session_state["presenter"]),
             help="Larger text on all pages and no sidebar. A link that ends in ?present=1 opens this mode.",
-        )  # fmt: skip
+        )
 
 
 @contextlib.contextmanager

@@ -59,9 +59,12 @@ def _chosen(kind: str, key: str) -> tuple[str, bytes] | None:
     closed = access.why_not_start()
     left, right = st.columns([2, 1])
     id = left.text_input(
-        "Dataset", placeholder="for example allenai/ai2_arc", key=f"{key}-hub-set", disabled=closed is not None,
+        "Dataset",
+        placeholder="for example allenai/ai2_arc",
+        key=f"{key}-hub-set",
+        disabled=closed is not None,
         help=words.plain(closed) if closed else "Dataset id on the Hub. Formats: Parquet, JSON, CSV and text.",
-    ).strip()  # fmt: skip
+    ).strip()
     revision = right.text_input("Revision", placeholder="default branch", key=f"{key}-hub-revision").strip()
     if not id or closed:
         return None
@@ -71,9 +74,13 @@ def _chosen(kind: str, key: str) -> tuple[str, bytes] | None:
     found: hub_rows.DataSet = listed["set"]
     sizes = {file.path: units.size(file.size) for file in found.files}
     path = st.selectbox(
-        "File", list(sizes), None, format_func=lambda name: f"{words.seen(name)} · {sizes[name]}", key=f"{key}-hub-file",
+        "File",
+        list(sizes),
+        None,
+        format_func=lambda name: f"{words.seen(name)} · {sizes[name]}",
+        key=f"{key}-hub-file",
         placeholder="Choose a file to download its first rows",
-    )  # fmt: skip
+    )
     n_rows = int(st.number_input("Rows to read", 1, hub_rows.MOST_ROWS, hub_rows.USUAL_ROWS, key=f"{key}-hub-rows"))
     if path is None:
         st.caption(f"Commit {words.plain(found.repository.commit[:12])}. The download starts when you choose a file.")
@@ -112,13 +119,17 @@ def _mapped(kind: str, key: str, name: str, read: list[dict[str, Any]]) -> tuple
         field = f"{key}-hub-{role}"
         if role == _SEVERAL:
             chosen[role] = place.multiselect(
-                _TITLES[role], columns, [guess] if guess else [], key=field, format_func=words.seen,
+                _TITLES[role],
+                columns,
+                [guess] if guess else [],
+                key=field,
+                format_func=words.seen,
                 help="One column with a list, or one column per choice.",
-            )  # fmt: skip
+            )
         else:
             one = place.selectbox(
                 _TITLES[role], columns, columns.index(guess) if guess else None, key=field, format_func=words.seen
-            )  # fmt: skip
+            )
             chosen[role] = [] if one is None else [one]
     shown = [{words.seen(str(name), 60): words.seen(str(row.get(name)), _LONGEST) for name in columns} for row in read]
     st.caption(f"{len(read):,} rows. The first {min(_ROWS_SHOWN, len(read))}:")
@@ -221,11 +232,14 @@ def _subset(task: Task, key: str, begun: BenchmarkSpec) -> tuple[str, ...]:
         return ()
     subjects = task.chosen_groups()
     chosen = st.multiselect(
-        "Subjects", [*task.groups, *subjects], [name for name in begun.subset if name in {*task.groups, *subjects}],
+        "Subjects",
+        [*task.groups, *subjects],
+        [name for name in begun.subset if name in {*task.groups, *subjects}],
         format_func=lambda name: name.replace("_", " ") + (" (all)" if name in task.groups else ""),
-        placeholder=f"All {len(subjects)} subjects", key=f"{key}-subset",
+        placeholder=f"All {len(subjects)} subjects",
+        key=f"{key}-subset",
         help="Subjects or whole categories (default: all).",
-    )  # fmt: skip
+    )
     return tuple(sorted(chosen))
 
 
@@ -241,17 +255,24 @@ def _protocol(task: Task, key: str, begun: BenchmarkSpec) -> str:
     if len(task.protocols) < 2:
         return PROTOCOLS[0]
     return st.segmented_control(
-        "Prompt format", task.protocols, format_func=_PROTOCOL_NAMES.get, default=begun.protocol, required=True,
-        key=f"{key}-protocol", help="Prompts of lm-evaluation-harness, or of the paper's own evaluation.",
-    )  # fmt: skip
+        "Prompt format",
+        task.protocols,
+        format_func=_PROTOCOL_NAMES.get,
+        default=begun.protocol,
+        required=True,
+        key=f"{key}-protocol",
+        help="Prompts of lm-evaluation-harness, or of the paper's own evaluation.",
+    )
 
 
 def _own(key: str) -> tuple[BenchmarkSpec | None, int | None]:
     upload = uploads.field(
-        "JSONL, CSV or Parquet", _ENDINGS, key=f"{key}-questions",
+        "JSONL, CSV or Parquet",
+        _ENDINGS,
+        key=f"{key}-questions",
         help="Each row has a question, two or more choices (a list, or columns A, B, C …) and an answer. "
         "The answer is a letter, a number or the text of the choice. MMLU's CSV format works with or without a header.",
-    )  # fmt: skip
+    )
     if upload is None:
         return None, None
     return _kept(upload.name, upload.getvalue(), key)
@@ -286,9 +307,13 @@ def _preview(file: QuestionFile, key: str) -> None:
         widths = {"prompt": 250, "options": 120, "right": 70}
         columns = {name: st.column_config.TextColumn(width=width) for name, width in widths.items()}
         st.dataframe(
-            rows, key=f"{key}-preview", hide_index=True, alt="First questions of the file", row_height=52,
+            rows,
+            key=f"{key}-preview",
+            hide_index=True,
+            alt="First questions of the file",
+            row_height=52,
             column_config=columns,
-        )  # fmt: skip
+        )
     if file.errors:
         st.warning(f"{len(file.errors):,} of {file.n_rows:,} rows are invalid and will be left out:")
         errors = [{"row": error.row, "reason": error.reason} for error in file.errors]

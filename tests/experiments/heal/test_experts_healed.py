@@ -239,9 +239,13 @@ def test_weights_that_peft_misreads_are_refused_before_measuring(name, monkeypat
 
 @pytest.mark.parametrize(
     ("name", "gates"),
-    [("qwen2_moe", "mlp.shared_expert_gate"), ("hunyuan_v1_moe", "mlp.gate.wg"), ("afmoe", "mlp.router.gate"),
-     ("jetmoe", "mlp.router.layer")],
-)  # fmt: skip
+    [
+        ("qwen2_moe", "mlp.shared_expert_gate"),
+        ("hunyuan_v1_moe", "mlp.gate.wg"),
+        ("afmoe", "mlp.router.gate"),
+        ("jetmoe", "mlp.router.layer"),
+    ],
+)
 def test_routers_and_gates_that_are_linear_modules_are_left_alone(name, gates):
     decoder = find_decoder(models.build(name))
     found = feed_forward_matrices(decoder)

@@ -43,11 +43,18 @@ def texts(tmp_path) -> str:
 @pytest.fixture
 def spec(cache, tiny_folder, texts) -> HealSpec:
     return HealSpec(
-        block=BLOCK, model=ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu"),
+        block=BLOCK,
+        model=ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu"),
         corpus=CorpusSpec(texts, n_texts=100, seq_len=32, split="train"),
         validation=CorpusSpec(texts.replace("texts.jsonl", "others.jsonl"), n_texts=3, seq_len=32),
-        benchmark=None, steps=6, batch_size=2, warmup_steps=1, learning_rate=1e-2, r=4, eval_every=2,
-    )  # fmt: skip
+        benchmark=None,
+        steps=6,
+        batch_size=2,
+        warmup_steps=1,
+        learning_rate=1e-2,
+        r=4,
+        eval_every=2,
+    )
 
 
 def cancel_at(step: int):
@@ -125,9 +132,19 @@ def test_partial_trains_last_layers_and_head_as_a_standard_adapter(spec, cache, 
     assert result.validations[-1].loss < result.validations[-2 if instant else 0].loss
     weights = load_file(cache / result.adapter / "adapter_model.safetensors")
     changed = {name.split(".lora_")[0].removeprefix("base_model.model.") for name in weights}
-    expected = {f"model.layers.{layer}.{part}" for layer in (2, 3) for part in (
-        "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-        "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")} | {"lm_head"}  # fmt: skip
+    expected = {
+        f"model.layers.{layer}.{part}"
+        for layer in (2, 3)
+        for part in (
+            "self_attn.q_proj",
+            "self_attn.k_proj",
+            "self_attn.v_proj",
+            "self_attn.o_proj",
+            "mlp.gate_proj",
+            "mlp.up_proj",
+            "mlp.down_proj",
+        )
+    } | {"lm_head"}
     card = (cache / result.adapter / "README.md").read_text()
     assert "on the weight matrices of the last 2 layers and of the head" in card.replace("\n", " ")
     assert changed == expected | ({"model.layers.1.mlp.down_proj"} if instant else set())

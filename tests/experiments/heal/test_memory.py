@@ -19,9 +19,12 @@ from tests.zoo import models
 
 GB = 10**9
 SPEC = HealSpec(
-    block=Block(11, 5), model=ModelSpec(dtype="bfloat16", device="cpu"), batch_size=64, steps=9,
+    block=Block(11, 5),
+    model=ModelSpec(dtype="bfloat16", device="cpu"),
+    batch_size=64,
+    steps=9,
     corpus=CorpusSpec("wiki", seq_len=1024),
-)  # fmt: skip
+)
 
 
 def test_refusal_names_both_amounts_and_the_largest_fitting_batch():

@@ -18,9 +18,18 @@ from tests.support import documents
 def first(cache, tiny_folder, tmp_path) -> HealSpec:
     texts = documents.two_kinds(tmp_path)[0]
     spec = recipes.heal_spec(
-        "first", model=ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu"), block=Block(2, 2), on_gpu=False,
-        quantization="none", seq_len=32, benchmark=BenchmarkSpec(limit=6), steps=3, batch_size=2, instant=False, r=4,
-    )  # fmt: skip
+        "first",
+        model=ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu"),
+        block=Block(2, 2),
+        on_gpu=False,
+        quantization="none",
+        seq_len=32,
+        benchmark=BenchmarkSpec(limit=6),
+        steps=3,
+        batch_size=2,
+        instant=False,
+        r=4,
+    )
     judged = replace(spec.validation, source=texts.replace("texts.jsonl", "others.jsonl"), n_texts=2, seq_len=32, min_tokens=16)
     return replace(spec, corpus=replace(spec.corpus, source=texts, n_texts=100), validation=judged, judging_texts=5)
 

@@ -52,8 +52,12 @@ def test_the_bar_never_goes_back_and_names_its_stages():
     shares = [values["share"] for _, values in said]
     assert shares == sorted(shares)
     assert list(dict.fromkeys(values["stage"] for _, values in said)) == [
-        "load", "score unpruned", "score pruned", "fit", "score healed",
-    ]  # fmt: skip
+        "load",
+        "score unpruned",
+        "score pruned",
+        "fit",
+        "score healed",
+    ]
     assert {values["n_stages"] for _, values in said} == {5}
 
 

@@ -37,11 +37,16 @@ def test_json_round_trip(spec):
 @pytest.mark.parametrize(
     "change",
     [
-        {"model": ModelSpec("other/model")}, {"prompt": "Twice"}, {"variants": VARIANTS[:2]}, {"max_new_tokens": 8},
-        {"temperature": 0.25}, {"seed": 4}, {"variants": OTHER_WEIGHTS},
+        {"model": ModelSpec("other/model")},
+        {"prompt": "Twice"},
+        {"variants": VARIANTS[:2]},
+        {"max_new_tokens": 8},
+        {"temperature": 0.25},
+        {"seed": 4},
+        {"variants": OTHER_WEIGHTS},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_every_field_is_part_of_the_fingerprint(change):
     assert dataclasses.replace(FULL, **change).fingerprint() != FULL.fingerprint()
 
@@ -221,10 +226,15 @@ def test_output_that_is_no_number_is_one_sentence():
 @pytest.mark.parametrize(
     ("piece", "shown"),
     [
-        (" Paris", "Paris"), ("\n\n", "↵↵"), ("  ", "␣"), ("", "…"), ("<b>&", "&lt;b&gt;&amp;"), ("\x00\u202ex", "��x"),
+        (" Paris", "Paris"),
+        ("\n\n", "↵↵"),
+        ("  ", "␣"),
+        ("", "…"),
+        ("<b>&", "&lt;b&gt;&amp;"),
+        ("\x00\u202ex", "��x"),
         (" internationalisation", "internat…"),
     ],
-)  # fmt: skip
+)
 def test_labels_of_tokens_are_one_line_without_markup(piece, shown):
     assert prompts.visible(piece, 9 if piece.startswith(" i") else None) == shown
 
@@ -232,8 +242,11 @@ def test_labels_of_tokens_are_one_line_without_markup(piece, shown):
 def test_variants_of_one_kind_are_numbered():
     healed = Variant("healed", Block(1, 2), "a")
     assert prompts.names([Variant(), healed, healed, Variant("instant")]) == [
-        "unpruned", "healed 1", "healed 2", "instant heal"
-    ]  # fmt: skip
+        "unpruned",
+        "healed 1",
+        "healed 2",
+        "instant heal",
+    ]
 
 
 def test_a_scattered_cut_is_framed_run_by_run():

@@ -107,8 +107,11 @@ def test_tables_have_every_layer_and_every_token():
     tables = result().tables()
     assert [row["surprisal"] for row in tables["layers"].records()] == [2.25, 2.25]
     assert [(row["token"], row["layer"], row["surprisal"]) for row in tables["tokens"].records()] == [
-        (2, 3, 2.5), (2, 4, 1.5), (3, 3, 2.0), (3, 4, 3.0),
-    ]  # fmt: skip
+        (2, 3, 2.5),
+        (2, 4, 1.5),
+        (3, 3, 2.0),
+        (3, 4, 3.0),
+    ]
     assert result().table_at(1).cells[1] == ["4", "1.500", "75%", "3.000", "1.000"]
 
 

@@ -123,8 +123,10 @@ def test_influence_and_likeness_are_means_over_all_tokens(made):
     with without_block(decoder, removal((1, 3))):
         for ids in read:
             kept = []
-            handles = [layer.register_forward_hook(lambda _, args, out, kept=kept: kept.append((args, out)))
-                       for layer in decoder.layers]  # fmt: skip
+            handles = [
+                layer.register_forward_hook(lambda _, args, out, kept=kept: kept.append((args, out)))
+                for layer in decoder.layers
+            ]
             decoder.body(input_ids=torch.tensor([ids]))
             [handle.remove() for handle in handles]
             streams.append([(args[0][0], out[0] if isinstance(out, tuple) else out) for args, out in kept])

@@ -192,9 +192,7 @@ def test_evolution_follows_its_seed_and_finds_the_best_set():
     assert models[0].asked != models[2].asked
     costs = Additive(0).first
     for path in paths:
-        assert [costs([one]) for one in path] == [
-            [min(costs(list(itertools.combinations(range(8), n))))] for n in range(1, 5)
-        ]  # fmt: skip
+        assert [costs([one]) for one in path] == [[min(costs(list(itertools.combinations(range(8), n))))] for n in range(1, 5)]
     random = Random(1)
     changed = [set(parent := (0, 1, 2, 3)) - set(evopress.mutated(parent, range(8), random)) for _ in range(200)]
     assert {len(one) for one in changed} == {1, 2, 3}
@@ -297,7 +295,10 @@ def test_greedy_on_the_starter_model_spares_the_first_layer(starter):
     result = search.run(spec, load=load.ReadyModel(starter))
     assert len(result.found[0].layers) == 1
     assert result.n_sets == 30
-    singles = {int(np.flatnonzero(row)[0]): value[0] for row, value in zip(result.sets, result.values["search"], strict=True)
-               if row.sum() == 1}  # fmt: skip
+    singles = {
+        int(np.flatnonzero(row)[0]): value[0]
+        for row, value in zip(result.sets, result.values["search"], strict=True)
+        if row.sum() == 1
+    }
     assert max(singles, key=singles.get) == 0
     assert result.found[0].cost == min(singles.values())

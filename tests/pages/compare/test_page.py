@@ -44,11 +44,23 @@ def microscope(prompt=NASTY, pieces=("<b>The", " capital", "\n", " is"), left_ou
     n, layers = len(pieces), fakes.L
     guesses = [[[10, 11, 12, 13, 14] if depth < 20 else [12, 10, 11, 13, 14] for _ in range(n)] for depth in range(layers + 1)]
     return MicroscopeResult(
-        MicroscopeSpec(fakes.MODEL, prompt), fakes.VERSIONS, 0.4, n, True, "SmolLM2-135M-Instruct", layers, list(range(layers)),
-        list(pieces), left_out, [[0.01 * (layer + 1) + 0.002 * token for token in range(n)] for layer in range(layers)],
-        guesses, [[[0.5, 0.2, 0.1, 0.05, 0.01]] * n] * (layers + 1), [[0.3] * n] * (layers + 1), [20] * n,
+        MicroscopeSpec(fakes.MODEL, prompt),
+        fakes.VERSIONS,
+        0.4,
+        n,
+        True,
+        "SmolLM2-135M-Instruct",
+        layers,
+        list(range(layers)),
+        list(pieces),
+        left_out,
+        [[0.01 * (layer + 1) + 0.002 * token for token in range(n)] for layer in range(layers)],
+        guesses,
+        [[[0.5, 0.2, 0.1, 0.05, 0.01]] * n] * (layers + 1),
+        [[0.3] * n] * (layers + 1),
+        [20] * n,
         {"10": " Paris", "11": "<i>x", "12": " Lyon", "13": "\n", "14": " $a$"},
-    )  # fmt: skip
+    )
 
 
 def asked_for(at: AppTest, prompt=NASTY, tokens=6) -> AppTest:
@@ -160,7 +172,7 @@ def test_a_growing_comparison_is_shown_as_far_as_it_is(app, known, job):
     growing.save()
     made = job(
         growing.spec, jobs.RUNNING, "Comparison", phase="writing", done=8, total=24, result_key=growing.spec.fingerprint()
-    )  # fmt: skip
+    )
     at = asked_for(app(PAGE, n="5"))
     shown = html_of(at)
     assert shown.count("▍") == 4, "all of them grow"

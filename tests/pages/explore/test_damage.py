@@ -59,9 +59,11 @@ def test_agreement_within_size_and_price_of_pick_come_first(app):
     found = agreement.of_size(measured, fakes.distances(), 5)
     labels = [one.label for one in at.metric]
     assert labels == [
-        "Rank correlation, n = 5", "Extra loss of distance's pick, Wikipedia", "Selected block vs. that pick, Wikipedia",
+        "Rank correlation, n = 5",
+        "Extra loss of distance's pick, Wikipedia",
+        "Selected block vs. that pick, Wikipedia",
         "All sizes pooled",
-    ]  # fmt: skip
+    ]
     within = metric(at, "Rank correlation, n = 5")
     assert within.value == f"{found.correlation.value:.2f}"
     assert within.delta == found.correlation.basis()

@@ -129,9 +129,10 @@ def test_map_rows_and_lines_of_every_measure(app, view, what):
     assert "selected" not in [item["name"] for item in drawn["data"]], "a figure that moves with the selection is drawn anew"
     if view == "lines":
         rows = {
-            "damage": fakes.damage().increase, "angular": fakes.distances().mean[:-1],
+            "damage": fakes.damage().increase,
+            "angular": fakes.distances().mean[:-1],
             "relative-l2": fakes.rich_distances().others["relative-l2"][:-1],
-        }[what]  # fmt: skip
+        }[what]
         assert len([item for item in drawn["data"] if item["name"].startswith("n = ")]) == len(rows)
         assert trace(drawn, "minima")["y"] == [min(row) for row in rows]
         cells = trace(drawn, "cells")
@@ -196,10 +197,11 @@ def test_nonsense_in_the_address_is_called_unknown(app):
 @pytest.mark.parametrize(
     "spec",
     [
-        BenchmarkSpec(), BenchmarkSpec("mmlu", None, shots=5, subset=("stem", "virology"), protocol="paper"),
+        BenchmarkSpec(),
+        BenchmarkSpec("mmlu", None, shots=5, subset=("stem", "virology"), protocol="paper"),
         BenchmarkSpec("boolq", 7, seed=3, shots=0),
     ],
-)  # fmt: skip
+)
 def test_questions_have_names_that_can_be_read_back(spec):
     assert result_choice.read_questions(result_choice.name_questions(spec)) == spec
 
@@ -240,7 +242,7 @@ def click(session: dict, on: str, block: str | None, n_layers: int = 30, kept: C
     ):
         chart_selection.chart_of_blocks(
             SimpleNamespace(), key=on, alt="", file_name="", n_layers=n_layers, chosen=lambda n: Block(13, n)
-        )  # fmt: skip
+        )
         (name,) = heard
         session[name] = {"selection": {"points": points}}
         heard[name]()

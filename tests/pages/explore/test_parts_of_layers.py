@@ -24,9 +24,7 @@ def test_sublayers_are_drawn_and_their_cost_is_listed_by_part(app):
     assert f"Removing {CUT.brief()} makes the model 6 % smaller" in texts(at)
     told = strip(at)
     assert told["cut"] == [3]
-    assert {int(layer): part for layer, part in told["parts"].items()} == {
-        12: "attention", 13: "attention", 15: "feed-forward"
-    }  # fmt: skip
+    assert {int(layer): part for layer, part in told["parts"].items()} == {12: "attention", 13: "attention", 15: "feed-forward"}
     gone = 3_540_000 + 2 * 900_000 + 2_640_000
     assert metric(at, "Parameters").value == f"−{gone / 1e6:.1f} M"
     assert table(at)["KV cache"][2] == "−10.0%", "three of thirty layers keep no keys and values"

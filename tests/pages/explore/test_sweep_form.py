@@ -117,10 +117,14 @@ def test_cuts_by_hand(form):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("eleven", "START:SIZE"), ("28:5", "must be 0..25"), ("3:2+4:1", "names a layer twice"), ("2:3,2:3", "twice"),
-        ("", "at least one"), ("[x](http://example.com)", "START:SIZE"),
+        ("eleven", "START:SIZE"),
+        ("28:5", "must be 0..25"),
+        ("3:2+4:1", "names a layer twice"),
+        ("2:3,2:3", "twice"),
+        ("", "at least one"),
+        ("[x](http://example.com)", "START:SIZE"),
     ],
-)  # fmt: skip
+)
 def test_cuts_that_cannot_be_are_one_sentence(form, text, said):
     form.multiselect(key="sweep-how").set_value(["manual"]).run()
     form.text_input(key="sweep-cuts").set_value(text).run()

@@ -49,9 +49,16 @@ def export_result(ui_cache, name="mine", block=BEST, made=True) -> ExportResult:
         (ui_cache / "exports" / name / "layerscope.json").write_text("{}")
     check = ReloadCheck("bfloat16", 256, 0.125, 0.02, 0.1, 0.99, True)
     result = ExportResult(
-        spec=spec, versions=fakes.VERSIONS, wall_s=3.0, n_tokens=512, complete=True, model=fakes.FACTS, n_layers=25,
-        size_bytes=233_000_000, check=check,
-    )  # fmt: skip
+        spec=spec,
+        versions=fakes.VERSIONS,
+        wall_s=3.0,
+        n_tokens=512,
+        complete=True,
+        model=fakes.FACTS,
+        n_layers=25,
+        size_bytes=233_000_000,
+        check=check,
+    )
     result.save()
     return result
 

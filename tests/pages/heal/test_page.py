@@ -244,9 +244,15 @@ def running(job, steps_done: int = 20):
     heal.save()
     values = {"step": steps_done, "loss": 3.21, "learning_rate": 2e-4, "tokens_per_s": 440.0, "memory_bytes": 1.3e9}
     return job(
-        fakes.heal_spec(), jobs.RUNNING, "Heal", phase="healing", done=steps_done, total=50,
-        result_key=heal.spec.fingerprint(), values=job_table.to_json(values),
-    )  # fmt: skip
+        fakes.heal_spec(),
+        jobs.RUNNING,
+        "Heal",
+        phase="healing",
+        done=steps_done,
+        total=50,
+        result_key=heal.spec.fingerprint(),
+        values=job_table.to_json(values),
+    )
 
 
 def test_running_heal_shows_numbers_and_curve_and_can_be_cancelled(app, known, job):
@@ -398,9 +404,13 @@ def test_checked_accuracy_kept_step_and_overlap_are_shown(app, known):
     heal = fakes.heal()
     checks = [replace(check, acc=0.3 + check.step / 500, acc_stderr=0.06, n_questions=50) for check in heal.validations[1:]]
     told = replace(
-        heal, spec=replace(heal.spec, keep_best=True), validations=[heal.validations[0], *checks], kept_step=40,
-        overlap=Overlap(8, 100, ["a", "b"]), documents_apart=True,
-    )  # fmt: skip
+        heal,
+        spec=replace(heal.spec, keep_best=True),
+        validations=[heal.validations[0], *checks],
+        kept_step=40,
+        overlap=Overlap(8, 100, ["a", "b"]),
+        documents_apart=True,
+    )
     told.save()
     at = app("pages/heal.py", **OF_HEAL)
     assert axes(at) == ["accuracy", "loss, nats per token", "loss, nats per token", "accuracy on 50 questions"]
@@ -499,9 +509,16 @@ def test_a_running_instant_heal_has_no_empty_tiles(app, known, job):
     replace(heal, spec=spec, validations=[]).save()
     values = {"remaining": {"left_s": 80.0, "share": 0.25, "stage": "score pruned", "stage_number": 3, "n_stages": 5}}
     job(
-        spec, jobs.RUNNING, "Heal", phase="scoring questions (pruned model)", done=1, total=2, values=job_table.to_json(values),
-        result_key=spec.fingerprint(), progress_at=time.time(),
-    )  # fmt: skip
+        spec,
+        jobs.RUNNING,
+        "Heal",
+        phase="scoring questions (pruned model)",
+        done=1,
+        total=2,
+        values=job_table.to_json(values),
+        result_key=spec.fingerprint(),
+        progress_at=time.time(),
+    )
     at = app("pages/heal.py", **OF_HEAL)
     assert not at.metric
     text = at.get("progress")[-1].proto.text.replace("\\", "")

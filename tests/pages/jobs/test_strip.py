@@ -38,9 +38,19 @@ def known(ui_cache):
 
 @pytest.mark.parametrize(
     ("left", "every"),
-    [([], None), ([None], "1s"), ([30.0], "1s"), ([600.0], "2s"), ([600.0, 30.0], "1s"), ([600.0, "waits"], "2s"),
-     (["waits"], "1s"), ([900.0], "5s"), ([900.0, 300.0], "2s"), ([900.0, None], "1s")],
-)  # fmt: skip
+    [
+        ([], None),
+        ([None], "1s"),
+        ([30.0], "1s"),
+        ([600.0], "2s"),
+        ([600.0, 30.0], "1s"),
+        ([600.0, "waits"], "2s"),
+        (["waits"], "1s"),
+        ([900.0], "5s"),
+        ([900.0, 300.0], "2s"),
+        ([900.0, None], "1s"),
+    ],
+)
 def test_strip_refreshes_less_often_while_jobs_run_for_minutes(left, every):
     active = [
         SimpleNamespace(

@@ -26,9 +26,12 @@ def violations(page: Page) -> list[str]:
     """Return the findings of axe on a page; its script is put there past the policy, which allows the page's own alone."""
     found = page.context.new_cdp_session(page).send(
         "Runtime.evaluate",
-        {"expression": f"{AXE_SCRIPT}; axe.run().then(found => found.violations.map(one => one.id))", "awaitPromise": True,
-         "returnByValue": True},
-    )  # fmt: skip
+        {
+            "expression": f"{AXE_SCRIPT}; axe.run().then(found => found.violations.map(one => one.id))",
+            "awaitPromise": True,
+            "returnByValue": True,
+        },
+    )
     return found["result"]["value"]
 
 

@@ -19,8 +19,10 @@ document.addEventListener('securitypolicyviolation', event => {
 });
 """
 """Libraries of Streamlit try whether code may be made of text, and do without."""
-PAYLOAD = "![x](http://evil.test/a.png) <img src=http://evil.test/b.png> [a](http://evil.test) http://evil.test " \
-          "www.evil.test a@evil.test :material/skull: :smile: :red[x] $x^2$ ->"  # fmt: skip
+PAYLOAD = (
+    "![x](http://evil.test/a.png) <img src=http://evil.test/b.png> [a](http://evil.test) http://evil.test "
+    "www.evil.test a@evil.test :material/skull: :smile: :red[x] $x^2$ ->"
+)
 CRAFTED = "&".join(
     f"{name}={quote(PAYLOAD)}" for name in ("model", "dtype", "strategy", "pin", "tab", "view", "metric", "texts", "step")
 )

@@ -79,10 +79,31 @@ def test_after_the_reveal_counts_stay_as_they_are(poll):
 
 
 HOSTILE = [
-    "", " ", "4", "-1", "+1", "1.0", "1e0", "0x1", "01x", "٢", "²", "1\n", "\x00", "None", "null", "true", "[1]",
-    "99999999999999999999", "<script>alert(1)</script>",
-    "'; DROP TABLE students; --", "{{ 7 * 7 }}", "../../etc/passwd", "\u202e1", "1" * 100_000,
-]  # fmt: skip
+    "",
+    " ",
+    "4",
+    "-1",
+    "+1",
+    "1.0",
+    "1e0",
+    "0x1",
+    "01x",
+    "٢",
+    "²",
+    "1\n",
+    "\x00",
+    "None",
+    "null",
+    "true",
+    "[1]",
+    "99999999999999999999",
+    "<script>alert(1)</script>",
+    "'; DROP TABLE students; --",
+    "{{ 7 * 7 }}",
+    "../../etc/passwd",
+    "\u202e1",
+    "1" * 100_000,
+]
 
 
 @pytest.mark.parametrize("sent", HOSTILE)

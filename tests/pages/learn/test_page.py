@@ -117,9 +117,7 @@ def test_step_3_reveals_the_map_after_the_block_is_locked(app, known):
     at = turn_to(app(PAGE), 3)
     assert not figures(at)
     assert BEST.block.describe() not in said(at)
-    assert told(at, "layerscope_block") == {
-        "layers": 30, "size": 5, "start": 0, "label": "Block that changes the stream least"
-    }  # fmt: skip
+    assert told(at, "layerscope_block") == {"layers": 30, "size": 5, "start": 0, "label": "Block that changes the stream least"}
     draft(at, "block", BEST.start + 3)
     assert not figures(at)
     lock(at, "block")
@@ -483,13 +481,26 @@ AXES = predict.Axes(["0", "1", "2"], one="n =", axis="n", low=0.0, high=1.0, ste
 @pytest.mark.parametrize(
     "sent",
     [
-        None, 3, "x", [], {}, {"values": "0.1"}, {"values": [0.5, 0.1]}, {"values": [0.5, 0.1, 0.2, 0.3]},
-        {"values": [0.5, 2.0, None]}, {"values": [0.5, -0.1, None]}, {"values": [0.5, "0.1", None]},
-        {"values": [0.5, True, None]}, {"values": [0.5, float("nan"), None]}, {"values": [0.5, [0.1], None]},
-        {"values": [0.5, 0.1, None], "mark": 0}, {"values": [0.5, 0.1, None], "mark": 4},
-        {"values": [0.5, 0.1, None], "mark": 1.5}, {"values": [0.5, 0.1, None], "mark": "1"},
+        None,
+        3,
+        "x",
+        [],
+        {},
+        {"values": "0.1"},
+        {"values": [0.5, 0.1]},
+        {"values": [0.5, 0.1, 0.2, 0.3]},
+        {"values": [0.5, 2.0, None]},
+        {"values": [0.5, -0.1, None]},
+        {"values": [0.5, "0.1", None]},
+        {"values": [0.5, True, None]},
+        {"values": [0.5, float("nan"), None]},
+        {"values": [0.5, [0.1], None]},
+        {"values": [0.5, 0.1, None], "mark": 0},
+        {"values": [0.5, 0.1, None], "mark": 4},
+        {"values": [0.5, 0.1, None], "mark": 1.5},
+        {"values": [0.5, 0.1, None], "mark": "1"},
     ],
-)  # fmt: skip
+)
 def test_an_impossible_drawing_is_no_drawing(sent):
     assert predict._read(sent, 1, 2, AXES, marks=True) is None
 

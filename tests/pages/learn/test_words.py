@@ -17,8 +17,13 @@ from tests.support.seen import wordings
 
 STEPS = tuple(one.STEP for one in (layers, angle, distance_map, cliff, big_models, healing, limits, check))
 GUESSES = {
-    "turns": Drawn((0.2,) * 30), "block": 12, "cliff": Drawn((0.5,) * 15, mark=9), "big": 3, "damage": 12, "angle": 40,
-}  # fmt: skip
+    "turns": Drawn((0.2,) * 30),
+    "block": 12,
+    "cliff": Drawn((0.5,) * 15, mark=9),
+    "big": 3,
+    "damage": 12,
+    "angle": 40,
+}
 """A block next to the best one is a tie where the texts are few."""
 
 

@@ -40,14 +40,17 @@ def test_nothing_was_looked_at_yet(app):
     assert "Models you have looked at" not in [item.value for item in app("pages/model.py").header]
 
 
-@pytest.mark.parametrize(("kind", "source", "says"), [
-    ("GGUF file", "starter.txt", "The file 'starter.txt' does not exist, and its name does not end in .gguf"),
-    ("GGUF file", "nobody/nothing", "The file 'nobody/nothing' does not exist, and its name does not end in .gguf"),
-    ("GGUF file", "{there}/config.json", "is not a GGUF file: its name does not end in .gguf."),
-    ("GGUF file", "{there}", "is a folder, not a GGUF file. Choose Folder,"),
-    ("Folder", "models/mine", "There is no folder 'models/mine' on this machine. Enter its full path, or choose Hub id."),
-    ("Hub id", "notes.txt", "The file 'notes.txt' does not exist"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "source", "says"),
+    [
+        ("GGUF file", "starter.txt", "The file 'starter.txt' does not exist, and its name does not end in .gguf"),
+        ("GGUF file", "nobody/nothing", "The file 'nobody/nothing' does not exist, and its name does not end in .gguf"),
+        ("GGUF file", "{there}/config.json", "is not a GGUF file: its name does not end in .gguf."),
+        ("GGUF file", "{there}", "is a folder, not a GGUF file. Choose Folder,"),
+        ("Folder", "models/mine", "There is no folder 'models/mine' on this machine. Enter its full path, or choose Hub id."),
+        ("Hub id", "notes.txt", "The file 'notes.txt' does not exist"),
+    ],
+)
 def test_a_wrong_path_is_refused_without_asking_the_hub(app, folder, kind, source, says):
     at = app("pages/model.py")
     at.segmented_control(key="source-kind").set_value(kind).run()
@@ -56,9 +59,14 @@ def test_a_wrong_path_is_refused_without_asking_the_hub(app, folder, kind, sourc
     assert "Check this model" not in [one.label for one in at.button]
 
 
-@pytest.mark.parametrize(("kind", "source"), [
-    ("GGUF file", "Qwen/Qwen2.5-GGUF/qwen2.5-q4_k_m.gguf"), ("Hub id", "Qwen/Qwen2.5-0.5B"), ("Folder", "/nowhere"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "source"),
+    [
+        ("GGUF file", "Qwen/Qwen2.5-GGUF/qwen2.5-q4_k_m.gguf"),
+        ("Hub id", "Qwen/Qwen2.5-0.5B"),
+        ("Folder", "/nowhere"),
+    ],
+)
 def test_a_path_that_may_be_right_can_be_checked(app, kind, source):
     at = app("pages/model.py")
     at.segmented_control(key="source-kind").set_value(kind).run()

@@ -14,9 +14,13 @@ from tests.support import made_up
 
 MUCH = 4 << 20
 NAMES = ("model", "revision", "dtype", "device", "quantization", "n", "block", "keep", "range", "strategy", "pin", "present")
-TEXTS = st.text(max_size=12) | st.text(alphabet="0123456789:+-", max_size=14) | st.sampled_from(
-    ["0:50000000", "0:9+0:9", "3-9", "1-9999", "9" * 5000, "0:" + "9" * 5000, "٣", "²", "-5", "5.0", "starter", "bfloat16"]
-)  # fmt: skip
+TEXTS = (
+    st.text(max_size=12)
+    | st.text(alphabet="0123456789:+-", max_size=14)
+    | st.sampled_from(
+        ["0:50000000", "0:9+0:9", "3-9", "1-9999", "9" * 5000, "0:" + "9" * 5000, "٣", "²", "-5", "5.0", "starter", "bfloat16"]
+    )
+)
 
 
 @pytest.fixture

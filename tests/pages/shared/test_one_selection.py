@@ -35,8 +35,11 @@ def faults(tree: ast.AST) -> list[str]:
 def _is_by_n(test: ast.expr) -> bool:
     """Return whether a condition compares the n of a point with a number that a visitor chose."""
     compared = [node for node in ast.walk(test) if isinstance(node, ast.Compare) and getattr(node.left, "attr", "") == "n"]
-    return any(isinstance(op, ast.Eq) and not isinstance(right, ast.Constant)
-               for node in compared for op, right in zip(node.ops, node.comparators, strict=True))  # fmt: skip
+    return any(
+        isinstance(op, ast.Eq) and not isinstance(right, ast.Constant)
+        for node in compared
+        for op, right in zip(node.ops, node.comparators, strict=True)
+    )
 
 
 def _scores(call: ast.Call) -> bool:

@@ -47,9 +47,12 @@ def _show(lesson: Lesson, shown: Shown) -> None:
             st.markdown(f"**{angle}° / 180° = {distance:.2f}**: {said(distance)}. The length does not matter.")
             told += f": angular distance {distance:.3f}, independent of their lengths"
         chart.show(
-            drawings.arrows(before, after, scaled=not is_open, dark=chart.is_dark()), key="learn-arrows",
-            file_name="angle", toolbar=False, alt=f"Two arrows {told}.",
-        )  # fmt: skip
+            drawings.arrows(before, after, scaled=not is_open, dark=chart.is_dark()),
+            key="learn-arrows",
+            file_name="angle",
+            toolbar=False,
+            alt=f"Two arrows {told}.",
+        )
 
 
 def _tasks(shown: Shown) -> list[HandoutTask]:

@@ -90,10 +90,11 @@ def _paths(distances: DistanceResult | None, name: str, guess: tuple[float, floa
     places = [(own.start / n_layers, own.size / n_layers)] if isinstance(own, Block) and n_layers else []
     figure = published.depth_paths(best, n_layers, name, guess=guess, dark=chart.is_dark())
     chart.show(
-        marker.on(figure, places, "Selected layers: not one block"), key="learn-paths",
+        marker.on(figure, places, "Selected layers: not one block"),
+        key="learn-paths",
         file_name="by-depth",
         alt="Start of the most similar block against layers removed, both as shares of depth, for four published models.",
-    )  # fmt: skip
+    )
     marker.caption({"block": places}, lambda removed: f"The selected layers, {removed.brief()}, do not form one block.")
     if distances is None:
         stored.missing("Your own line needs a distance map.", "pages/explore.py", "Compute a map")
@@ -107,9 +108,11 @@ def _cliffs(shown: Shown, name: str) -> None:
     if cliff and shown.sweep and cliff.latest is not None:
         own = (cliff.earliest / shown.sweep.n_layers, cliff.latest / shown.sweep.n_layers)
     chart.show(
-        published.cliffs(own, name, dark=chart.is_dark()), key="learn-cliffs", file_name="cliffs",
+        published.cliffs(own, name, dark=chart.is_dark()),
+        key="learn-cliffs",
+        file_name="cliffs",
         alt="Share of layers at which answers collapse: Qwen 20 %, Phi-2 25 %, Mistral 35 %, Llama-2 40 to 55 %.",
-    )  # fmt: skip
+    )
     if cliff is None:
         stored.missing("Your own cliff has not been measured yet.", "pages/explore.py", "Run a sweep")
     elif own is None and shown.sweep:
@@ -134,9 +137,11 @@ def _plateaus() -> None:
         stored.missing("This program has no bundled accuracy curves.", "pages/model.py", "Choose a model")
         return
     chart.show(
-        published.plateaus(curves, dark=chart.is_dark()), key="learn-plateaus", file_name="plateaus",
+        published.plateaus(curves, dark=chart.is_dark()),
+        key="learn-plateaus",
+        file_name="plateaus",
         alt=f"Accuracy above chance against the share of layers removed, {len(curves)} curves of small real models.",
-    )  # fmt: skip
+    )
     told = [words.plain(f"{curve.name}: {curve.sentence}") for curve in curves]
     morals = [_MORALS[moved] for moved in plateaus.movers(curves)]
     st.caption(" ".join([*morals, f"{' '.join(told)} Bars: 95 % intervals."]))

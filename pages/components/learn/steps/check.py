@@ -35,20 +35,23 @@ class Question:
 QUESTIONS = (
     Question(
         "Two states have an angular distance of 0.5. How do they relate?",
-        ("They are equal", "They are at a right angle", "One is half as long"), 1,
+        ("They are equal", "They are at a right angle", "One is half as long"),
+        1,
         "0.5 of 180° is 90°. Length never counts.",
     ),
     Question(
         "The states before and after a block are very similar. Which is true?",
-        ("Removing it costs nothing", "It turns the stream little, and you must measure the cost", "It holds no knowledge"), 1,
+        ("Removing it costs nothing", "It turns the stream little, and you must measure the cost", "It holds no knowledge"),
+        1,
         "Distance predicts the loss increase, but it can be wrong. Remove the block and measure.",
     ),
     Question(
         "A pruned model still picks the right answers. Then it …",
-        ("is as good as before", "has been healed", "may generate and calculate worse"), 2,
+        ("is as good as before", "has been healed", "may generate and calculate worse"),
+        2,
         "Picking needs only the order of the options. Generation needs every token.",
     ),
-)  # fmt: skip
+)
 
 
 def _show(lesson: Lesson, shown: Shown) -> None:
@@ -76,9 +79,12 @@ def _exercises(lesson: Lesson, shown: Shown) -> None:
                 st.markdown(f"**{number + 1}. {words.plain(exercise.title)}**  \n{words.plain(exercise.asked)}")
             with right:
                 given = st.number_input(
-                    f"Your answer, {words.plain(exercise.unit)}", value=None, format="%.4g",
-                    key=lesson.key(f"exercise-{number}"), persist_state="session",
-                )  # fmt: skip
+                    f"Your answer, {words.plain(exercise.unit)}",
+                    value=None,
+                    format="%.4g",
+                    key=lesson.key(f"exercise-{number}"),
+                    persist_state="session",
+                )
                 with st.expander("Solution"):
                     st.markdown(words.plain(exercise.solution))
             if given is not None and exercise.is_right(given):
@@ -110,10 +116,14 @@ def _ask(lesson: Lesson, number: int, question: Question) -> None:
     given = lesson.answers.get(number)
     if given is None:
         picked = st.radio(
-            words.plain(question.asked), range(len(question.options)), None,
+            words.plain(question.asked),
+            range(len(question.options)),
+            None,
             format_func=lambda place: words.plain(question.options[place]),
-            key=lesson.key(f"check-{number}"), label_visibility="collapsed", persist_state="session",
-        )  # fmt: skip
+            key=lesson.key(f"check-{number}"),
+            label_visibility="collapsed",
+            persist_state="session",
+        )
         st.button("Answer", key=f"learn-answer-{number}", disabled=picked is None, on_click=lesson.answer, args=(number,))
         return
     said, right = question.options[given].lower(), question.options[question.right].lower()
@@ -144,10 +154,14 @@ def _predicted(shown: Shown) -> list[tuple[str, str, Found, bool]]:
     cliff = cliffs.locate(shown.sweep) if shown.sweep else None
     return [
         (layers.QUESTION, "How far each layer turns the stream", _turns, shown.distances is not None),
-        (distance_map.QUESTION, f"Block of {words.layers(shown.size)} that changes the stream least", _block,
-         shown.distances is not None),
+        (
+            distance_map.QUESTION,
+            f"Block of {words.layers(shown.size)} that changes the stream least",
+            _block,
+            shown.distances is not None,
+        ),
         (cliff_step.QUESTION, "Where the cliff begins", _cliff, cliff is not None),
-    ]  # fmt: skip
+    ]
 
 
 def _not_yet(lesson: Lesson, question: str) -> dict[str, str]:

@@ -36,8 +36,10 @@ def _show(lesson: Lesson, shown: Shown) -> None:
     if cliff is None:
         stored.missing(
             "Your model's accuracy is not significantly above guessing on these questions, so there is no cliff to find. Try "
-            "another dataset.", "pages/explore.py", "Run another sweep",
-        )  # fmt: skip
+            "another dataset.",
+            "pages/explore.py",
+            "Run another sweep",
+        )
         return
     left, right = st.columns([4, 7], gap="large")
     with left:
@@ -56,9 +58,14 @@ def _show(lesson: Lesson, shown: Shown) -> None:
         return
     with right:
         draft = predict.curve(
-            lesson, QUESTION, _axes(sweep, cliff), label="Accuracy for each number of removed layers", height=330,
-            mark="The cliff begins", none=NO_CLIFF,
-        )  # fmt: skip
+            lesson,
+            QUESTION,
+            _axes(sweep, cliff),
+            label="Accuracy for each number of removed layers",
+            height=330,
+            mark="The cliff begins",
+            none=NO_CLIFF,
+        )
         ready = not draft.is_empty or draft.mark is not None
         predict.buttons(lesson, QUESTION, ready=ready, missing="Draw a part of the curve or mark the cliff first.")
     with left:
@@ -71,10 +78,17 @@ def _show(lesson: Lesson, shown: Shown) -> None:
 def _axes(sweep: SweepResult, cliff: Cliff) -> Axes:
     high = min(10, math.ceil(10 * cliff.unpruned + 1.5))
     return Axes(
-        places=[str(n) for n in range(cliff.last + 1)], one="n =", axis="removed layers n", low=0.0, high=high / 10, step=0.01,
-        ticks=[tenth / 10 for tenth in range(0, high + 1, 1 if high <= 6 else 2)], percent=True, given=[cliff.unpruned],
+        places=[str(n) for n in range(cliff.last + 1)],
+        one="n =",
+        axis="removed layers n",
+        low=0.0,
+        high=high / 10,
+        step=0.01,
+        ticks=[tenth / 10 for tenth in range(0, high + 1, 1 if high <= 6 else 2)],
+        percent=True,
+        given=[cliff.unpruned],
         levels={"guessing": sweep.lines.chance if sweep.lines else 0.0, "halfway": cliff.midpoint},
-    )  # fmt: skip
+    )
 
 
 def expected(drawn: Drawn | None, cliff: Cliff) -> list[float | None]:
@@ -95,14 +109,17 @@ def _curves(sweep: SweepResult, cliff: Cliff, drawn: Drawn | None) -> None:
     accuracies = learn_figures.answers(sweep, cliff, expected(drawn, cliff), mark, dark=dark, height=300)
     losses = learn_figures.with_guess(curves.loss_curve(sweep, dark=dark, height=172), mark, dark=dark)
     chart.show(
-        marker.on(accuracies, own.get(ACCURACY, [])), key="learn-accuracy",
+        marker.on(accuracies, own.get(ACCURACY, [])),
+        key="learn-accuracy",
         alt=f"Accuracy against removed layers: {len(sweep.points)} measured models" + (" and your drawing." if drawn else "."),
         file_name="accuracy",
-    )  # fmt: skip
+    )
     chart.show(
-        marker.on(losses, own.get(LOSS, [])), key="learn-loss", file_name="loss",
+        marker.on(losses, own.get(LOSS, [])),
+        key="learn-loss",
+        file_name="loss",
         alt=f"Loss in nats/token against removed layers, {len(sweep.points)} measured models.",
-    )  # fmt: skip
+    )
     marker.caption(own)
     chart.folded_table(
         sweep.table().only("n", "removed", "acc", "loss"), key="learn-t-curve", alt="Accuracy and loss by n", file_name="curve"

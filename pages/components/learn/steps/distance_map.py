@@ -59,9 +59,11 @@ def _after(distances: DistanceResult, guess: Block | None, best: Block) -> None:
         places = [(own.start, distances.mean[best.size - 1][own.start])] if own else []
         figure = learn_figures.blocks_of_one_size(distances, guess, best, dark=chart.is_dark())
         chart.show(
-            marker.on(figure, places, _OTHER_SIZE), key="learn-row", file_name="blocks",
+            marker.on(figure, places, _OTHER_SIZE),
+            key="learn-row",
+            file_name="blocks",
             alt=f"Bars: distance of every block of {best.size} layers. The most similar is {best.describe()}.",
-        )  # fmt: skip
+        )
         marker.caption({"distance": places}, lambda own: f"The selected block, {own.brief()}, is on the whole map.")
         rows = [
             {"block": Block(start, best.size).describe(), "distance": distance, "stderr": error}
@@ -72,9 +74,11 @@ def _after(distances: DistanceResult, guess: Block | None, best: Block) -> None:
         chart.folded_table(rows, key="learn-t-row", alt=f"Distance of every block of {best.size} layers", file_name="blocks")
     with whole:
         chart.show(
-            maps.distance_map(distances, selected=marker.removed(), height=330), key="learn-map", file_name="distance-map",
+            maps.distance_map(distances, selected=marker.removed(), height=330),
+            key="learn-map",
+            file_name="distance-map",
             alt="Heat map of the distance of every block of every size. The line marks the most similar block of each size.",
-        )  # fmt: skip
+        )
         st.caption("Each row is one size. Yellow is similar. The line marks the most similar block of each size.")
         if (removed := marker.removed()) is not None:
             marker.caption({"distance": [(run.start, run.size) for run in removed.blocks]})

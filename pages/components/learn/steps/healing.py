@@ -68,9 +68,17 @@ def _axes(ladder: list[Rung]) -> Axes | None:
         return None
     high = math.ceil(max(losses[:2]) + 0.5)
     return Axes(
-        places=[rung.name for rung in ladder], one="", axis="", low=0.0, high=float(high), step=0.05,
-        ticks=list(range(0, high + 1, 1 if high <= 6 else 2)), digits=2, given=losses[:2], bars=True,
-    )  # fmt: skip
+        places=[rung.name for rung in ladder],
+        one="",
+        axis="",
+        low=0.0,
+        high=float(high),
+        step=0.05,
+        ticks=list(range(0, high + 1, 1 if high <= 6 else 2)),
+        digits=2,
+        given=losses[:2],
+        bars=True,
+    )
 
 
 def _revealed(left, right, ladder: list[Rung], heal: HealResult, drawn: Drawn | None) -> None:
@@ -83,9 +91,11 @@ def _revealed(left, right, ladder: list[Rung], heal: HealResult, drawn: Drawn | 
             expected = [None, None, *drawn.values] if drawn and field == "loss" else []
             numbers = ", ".join(f"{rung.name} {words.scores(rung.point)[field == 'loss']}" for rung in ladder)
             chart.show(
-                learn_figures.rungs(ladder, field, heal.lines, expected, dark=chart.is_dark()), key=f"learn-heal-{field}",
-                alt=f"{name.capitalize()}: {numbers}.", file_name=f"healed-{name}",
-            )  # fmt: skip
+                learn_figures.rungs(ladder, field, heal.lines, expected, dark=chart.is_dark()),
+                key=f"learn-heal-{field}",
+                alt=f"{name.capitalize()}: {numbers}.",
+                file_name=f"healed-{name}",
+            )
         own = marker.removed()
         if own is not None and own != heal.spec.block:
             st.caption(words.plain(f"{UNMEASURED}: {own.brief()}. These scores are of {heal.spec.block.brief()}."))

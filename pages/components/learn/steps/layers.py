@@ -37,10 +37,12 @@ def _show(lesson: Lesson, shown: Shown) -> None:
         st.latex(r"x_{l+1} = x_l + f_l(x_l)")
     with right:
         chart.show(
-            drawings.stream(facts.n_layers if facts else None, dark=chart.is_dark()), key="learn-stream",
-            file_name="residual-stream", toolbar=False,
+            drawings.stream(facts.n_layers if facts else None, dark=chart.is_dark()),
+            key="learn-stream",
+            file_name="residual-stream",
+            toolbar=False,
             alt="The residual stream as a line. Each layer reads from it and adds its output to it.",
-        )  # fmt: skip
+        )
         if distances is None:
             stored.missing("The distance map shows how far each layer turns the stream.", "pages/explore.py", "Compute a map")
             return
@@ -66,9 +68,16 @@ def _axes(distances: DistanceResult) -> Axes:
     # The axis tells no more than that nothing lies beyond it.
     tenths = max(6, math.ceil(10 * max(distances.mean[0])))
     return Axes(
-        places=[str(layer) for layer in range(distances.n_layers)], one="layer", axis="layer (0-based)", low=0.0,
-        high=tenths / 10, step=0.02, ticks=[tenth / 10 for tenth in range(0, tenths + 1, 2)], digits=2, bars=True,
-    )  # fmt: skip
+        places=[str(layer) for layer in range(distances.n_layers)],
+        one="layer",
+        axis="layer (0-based)",
+        low=0.0,
+        high=tenths / 10,
+        step=0.02,
+        ticks=[tenth / 10 for tenth in range(0, tenths + 1, 2)],
+        digits=2,
+        bars=True,
+    )
 
 
 def _tasks(shown: Shown) -> list[HandoutTask]:
@@ -118,9 +127,11 @@ def _turns(distances: DistanceResult, drawn: Drawn | None) -> None:
     row, errors = distances.mean[0], distances.stderr[0]
     values = drawn.values if drawn else ()
     chart.show(
-        learn_figures.turns(distances, values, dark=chart.is_dark()), key="learn-turns", file_name="turn-by-layer",
+        learn_figures.turns(distances, values, dark=chart.is_dark()),
+        key="learn-turns",
+        file_name="turn-by-layer",
         alt=f"Bars: the measured turn of each of {len(row)} layers" + (", over them your drawing." if drawn else "."),
-    )  # fmt: skip
+    )
     rows = [
         {"layer": layer, "turn": value, "stderr": errors[layer], "drawn": values[layer] if values else None}
         for layer, value in enumerate(row)

@@ -193,18 +193,23 @@ def _favourite(sweep: SweepResult | None) -> str:
 
 def _writing(sweep: SweepResult | None) -> None:
     if sweep is None or all(point.repetition_rate is None for point in sweep.points):
-        stored.missing("Your pruned models have no generated text yet. Run a sweep with generation.",
-                              "pages/explore.py", "Run a sweep")  # fmt: skip
+        stored.missing(
+            "Your pruned models have no generated text yet. Run a sweep with generation.", "pages/explore.py", "Run a sweep"
+        )
         return
     places = marker.of_generations(sweep)
     figure = marker.on(curves.writing_curve(sweep, dark=chart.is_dark(), height=330), places)
     chart.show(
-        figure, key="learn-writing", file_name="writing",
+        figure,
+        key="learn-writing",
+        file_name="writing",
         alt="Repetition, distinct tokens and solved arithmetic problems against removed layers.",
-    )  # fmt: skip
+    )
     marker.caption({"generated text": places})
-    rows = [{"n": p.n, "repetition": p.repetition_rate, "distinct": p.distinct_rate, "arithmetic right": p.sum_acc}
-            for p in sweep.points]  # fmt: skip
+    rows = [
+        {"n": p.n, "repetition": p.repetition_rate, "distinct": p.distinct_rate, "arithmetic right": p.sum_acc}
+        for p in sweep.points
+    ]
     chart.folded_table(rows, key="learn-t-writing", alt="Generated text of the pruned models, by n", file_name="writing")
 
 
@@ -221,14 +226,17 @@ def _damage(shown: Shown, guess: Block | None) -> None:
     places = [(row[own.start], cost)] if own and cost is not None else []
     figure = learn_figures.distance_and_damage(distances, damage, size, guess, dark=chart.is_dark(), height=330)
     chart.show(
-        marker.on(figure, places, f"Selected block: not {size} layers" if own is None else UNMEASURED), key="learn-damage",
-        alt=f"Distance against measured loss increase for every block of {size} layers.", file_name="distance-and-damage",
-    )  # fmt: skip
+        marker.on(figure, places, f"Selected block: not {size} layers" if own is None else UNMEASURED),
+        key="learn-damage",
+        alt=f"Distance against measured loss increase for every block of {size} layers.",
+        file_name="distance-and-damage",
+    )
     marker.caption(
         {"loss increase": places}, None if own else lambda removed: f"The selected block, {removed.brief()}, has another size."
     )
-    rows = [{"start": start, "distance": row[start], "loss increase": cost}
-            for start, cost in enumerate(damage.increase[size - 1])]  # fmt: skip
+    rows = [
+        {"start": start, "distance": row[start], "loss increase": cost} for start, cost in enumerate(damage.increase[size - 1])
+    ]
     chart.folded_table(
         rows, key="learn-t-damage", alt="Distance and loss increase of each block", file_name="distance-and-damage"
     )
