@@ -5,12 +5,12 @@ import streamlit as st
 from analysis.models.source.model_spec import ModelSpec
 from pages.components.export import files, folders, gain, takeaway
 from pages.components.shared import frame, library, state
-from pages.components.shared.library import Found
+from pages.components.shared.library import FoundResult
 
 frame.require()
 
 
-def known(model: ModelSpec) -> Found | None:
+def known(model: ModelSpec) -> FoundResult | None:
     """Return any result of the model, which holds its facts."""
     kinds = ("distances", "sweep", "inspect", "heal")
     return next((found[0] for kind in kinds if (found := library.find(kind, model, any_precision=True, most=1))), None)

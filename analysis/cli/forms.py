@@ -12,7 +12,7 @@ from analysis.core.blocks import Block, Removal, parse_removal, written
 
 
 @dataclass(frozen=True)
-class Form:
+class ValueForm:
     """How the values of a type are written."""
 
     parse: Callable[[str], Any]
@@ -41,17 +41,17 @@ def _number(text: str) -> float:
 
 
 FORMS = {
-    int: Form(whole_number, str, "N", "a whole number"),
-    float: Form(_number, str, "X", "a number"),
-    str: Form(str, str, "TEXT", "text"),
-    Block: Form(Block.parse, written, "START:SIZE", "START:SIZE", "11:5"),
-    Removal: Form(parse_removal, written, "START:SIZE", "START:SIZE", "11:5, or 3:1+7:2, or a12+m15 for sublayers"),
+    int: ValueForm(whole_number, str, "N", "a whole number"),
+    float: ValueForm(_number, str, "X", "a number"),
+    str: ValueForm(str, str, "TEXT", "text"),
+    Block: ValueForm(Block.parse, written, "START:SIZE", "START:SIZE", "11:5"),
+    Removal: ValueForm(parse_removal, written, "START:SIZE", "START:SIZE", "11:5, or 3:1+7:2, or a12+m15 for sublayers"),
 }
 
 
-def _list_form(item: Form) -> Form:
+def _list_form(item: ValueForm) -> ValueForm:
     """Several values of a type, joined by commas."""
-    return Form(
+    return ValueForm(
         lambda text: tuple(item.parse(part.strip()) for part in text.split(",") if part.strip()),
         lambda values: ",".join(map(item.write, values)),
         f"{item.metavar},…",
@@ -60,7 +60,7 @@ def _list_form(item: Form) -> Form:
     )
 
 
-def form_of(hint: Any) -> Form | None:
+def form_of(hint: Any) -> ValueForm | None:
     """Return the written form of values of this type; None for a nested request, and for an on-off switch."""
     if typing.get_origin(hint) is tuple:
         item = form_of(typing.get_args(hint)[0])

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass
 from typing import Any, NoReturn, TypeVar
 
-from analysis.cli.forms import FORMS, Form, form_of, plain_number
+from analysis.cli.forms import FORMS, ValueForm, form_of, plain_number
 from analysis.core.errors import SpecError
 from analysis.core.options import Option, Part, imported
 from analysis.core.record import Spec
@@ -91,7 +91,7 @@ class OptionField:
     path: Path
     owner: type[Spec]
     option: Option
-    form: Form | None
+    form: ValueForm | None
     """None for a switch; that of a text where the option itself reads its value."""
     on: Any
     """Value that the switch sets: the opposite of the default, or a nested request of this kind with its defaults."""
@@ -199,7 +199,7 @@ class Flag:
             return [text]
         return [f"{self.name}={text}"] if text.startswith("-") else [self.name, text]
 
-    def _text(self, value: Any, form: Form) -> str:
+    def _text(self, value: Any, form: ValueForm) -> str:
         option = self.fields[0].option
         if value == NONE and self.takes_none:
             return NONE

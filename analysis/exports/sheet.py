@@ -24,7 +24,7 @@ from analysis.results import library
 from analysis.results.compared import selection
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, LOSS
-from analysis.results.stored.result import Found
+from analysis.results.stored.result import FoundResult
 from analysis.results.words import decision, headline
 from analysis.results.words.decision import Decision
 from analysis.results.words.tolerance import DEFAULT, Tolerance
@@ -306,7 +306,7 @@ def made(
     return Sheet(stored.facts.name, cut.describe(), found, tuple(commands))
 
 
-def _curve_on(dataset: Dataset, model: ModelSpec) -> Found:
+def _curve_on(dataset: Dataset, model: ModelSpec) -> FoundResult:
     """Return the strongest curve on a dataset, by similarity where the dataset names no strategy."""
     own = (("strategy", dataset.strategy),) if dataset.strategy else ()
     curves = library.found("sweep", model, wait=True, most=_CURVES, having=own)

@@ -20,7 +20,7 @@ from analysis.models.source import identity as identities
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.stored import evidence, reading, summaries
 from analysis.results.stored.reading import ACCURACY, LOSS
-from analysis.results.stored.result import Found, of_entry
+from analysis.results.stored.result import FoundResult, of_entry
 
 _MATERIALS = 100
 """A statement holds no more questions and texts than this."""
@@ -38,7 +38,7 @@ def found(
     having: tuple[tuple[str, Any], ...] = (),
     first: str = "",
     text: str = "",
-) -> list[Found]:
+) -> list[FoundResult]:
     """Return stored results of a kind as the index knows them; none is opened.
 
     Args:
@@ -122,7 +122,7 @@ class Scorings:
             self.kinds, weights(self.model), having=(("is_score", states),), quantization=held, in_any=self.in_any or ()
         )
 
-    def of(self, removed: Removal | None, shown: Found | None = None, *, most: int = 0) -> list[Found]:
+    def of(self, removed: Removal | None, shown: FoundResult | None = None, *, most: int = 0) -> list[FoundResult]:
         """Return the results that `selection.select` needs to find the scores of a block, in the order in which they count.
 
         Every other result answers the same as one of these, only weaker, or under another condition than the first `ELSEWHERE`.
@@ -133,7 +133,7 @@ class Scorings:
                 the block, else the first that scores anything.
             most: number of the strongest results of each kind that are returned as well.
         """
-        cut, first = summaries.cut_key(removed), list[Found]()
+        cut, first = summaries.cut_key(removed), list[FoundResult]()
         if shown is None:
             any_score = Scoring(of_repaired=True)
             first = self._listed([number for number, _ in self._ask(Scoring(cut=cut)) or self._ask(any_score)])
@@ -153,7 +153,7 @@ class Scorings:
         listed = {one.id for one in found}
         return [*(one for one in first if one.id not in listed), *found]
 
-    def scoring(self, removed: Removal | None, most: int, benchmark: BenchmarkSpec | None = None) -> list[Found]:
+    def scoring(self, removed: Removal | None, most: int, benchmark: BenchmarkSpec | None = None) -> list[FoundResult]:
         """Return the strongest results that score a block.
 
         Args:
@@ -166,7 +166,7 @@ class Scorings:
         scores = index.scored(wanted, self.like or _like(self.model), Scoring(cut=summaries.cut_key(removed)), most=2 * most)
         return self._listed({number for number, _ in scores})[:most]
 
-    def strongest(self, most: int, shown: Found | None = None) -> list[Found]:
+    def strongest(self, most: int, shown: FoundResult | None = None) -> list[FoundResult]:
         """Return the strongest results of each kind, and the strongest under the conditions of the one on screen.
 
         Args:
@@ -175,7 +175,7 @@ class Scorings:
         """
         return self._behind(shown, self._strongest(most, shown))
 
-    def _strongest(self, most: int, shown: Found | None) -> set[int]:
+    def _strongest(self, most: int, shown: FoundResult | None) -> set[int]:
         like, wanted = self.like or _like(self.model), self._wanted
         numbers = {one for kind in self.kinds for one in index.numbers_of(replace(wanted, kinds=(kind,)), like, most=most)}
         held = {} if shown is None else reading.conditions_of(shown.result)
@@ -189,16 +189,16 @@ class Scorings:
         like = self.like or _like(self.model)
         return index.scored(self._wanted, like, scoring, most=most, per_condition=per_condition)
 
-    def _listed(self, numbers: Iterable[int]) -> list[Found]:
+    def _listed(self, numbers: Iterable[int]) -> list[FoundResult]:
         like = self.like or _like(self.model)
         return [of_entry(entry) for entry in index.best(self._wanted, like, numbers=sorted(numbers))]
 
-    def _behind(self, shown: Found | None, numbers: Iterable[int]) -> list[Found]:
+    def _behind(self, shown: FoundResult | None, numbers: Iterable[int]) -> list[FoundResult]:
         found = [one for one in self._listed(numbers) if shown is None or one.id != shown.id]
         return found if shown is None else [shown, *found]
 
 
-def datasets(model: ModelSpec, *, most: int) -> list[tuple[Found, int]]:
+def datasets(model: ModelSpec, *, most: int) -> list[tuple[FoundResult, int]]:
     """Return the strongest curve of a model on each dataset, with the largest number of questions of its curves.
 
     Args:
@@ -209,7 +209,7 @@ def datasets(model: ModelSpec, *, most: int) -> list[tuple[Found, int]]:
     return [(of_entry(entry), n) for entry, n in index.firsts(wanted, _like(model), ("dataset",), most=most)]
 
 
-def curves_alike(shown: Found, model: ModelSpec, *, most: int) -> list[Found]:
+def curves_alike(shown: FoundResult, model: ModelSpec, *, most: int) -> list[FoundResult]:
     """Return the strongest curve of each strategy and draw on the questions and in the precision of a curve.
 
     Of equally strong ones the curve on the same distance map comes first.
@@ -226,7 +226,7 @@ def curves_alike(shown: Found, model: ModelSpec, *, most: int) -> list[Found]:
     return [of_entry(entry) for entry, _ in index.firsts(wanted, _like(model), ("strategy", "draw"), most=most, first=first)]
 
 
-def rivals(kinds: Sequence[str], own: Sequence[Found], most: int = 200) -> list[Found]:
+def rivals(kinds: Sequence[str], own: Sequence[FoundResult], most: int = 200) -> list[FoundResult]:
     """Results of other models that may be compared with a model's: on the same questions or texts, in the same precision.
 
     Args:
@@ -275,7 +275,7 @@ def of(
     return read_all(sorted(entries, key=lambda one: one.key not in chosen))
 
 
-def read_all(entries: Sequence[Found]) -> list[Any]:
+def read_all(entries: Sequence[FoundResult]) -> list[Any]:
     """Return the results, without those that cannot be read."""
     results = []
     for one in entries:

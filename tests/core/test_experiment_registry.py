@@ -88,7 +88,7 @@ def test_a_required_field_leaves_no_usual_request():
 
 
 def test_it_is_a_row_of_the_runs(found):
-    stored = library.Found(found.kind, found.spec.fingerprint(), False, 1.0, (found, summaries.summary(found)))
+    stored = library.FoundResult(found.kind, found.spec.fingerprint(), False, 1.0, (found, summaries.summary(found)))
     row = runs.row(stored, 0.2)
     assert (row["model"], row["layers"], row["kind"], row["how"]) == ("starter", None, "letters", "Letters")
     assert (row["figure"], row["value"]) == ("share", 0.5)

@@ -236,8 +236,8 @@ def test_message_of_any_rank_is_the_reason_of_failure(stands_for_a_heal):
 
 def test_processes_that_are_lost_again_and_again_are_given_up(cache, tmp_path):
     lost = (
-        "import os, pathlib, sys; from analysis.jobs.runner.training import Group; "
-        "Group(pathlib.Path(sys.argv[1])).report(0).say('interrupted', 'closed by peer'); "
+        "import os, pathlib, sys; from analysis.jobs.runner.training import SharedTraining; "
+        "SharedTraining(pathlib.Path(sys.argv[1])).report(0).say('interrupted', 'closed by peer'); "
         f"open({str(tmp_path / 'turns')!r}, 'a').write(os.environ['RANK']); sys.exit(1)"
     )
     workers = LocalWorkers(HealSpec(block=Block(2, 2), model=ModelSpec(device="cpu")), 1)

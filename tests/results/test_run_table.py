@@ -13,13 +13,13 @@ from analysis.core.index import Wanted
 from analysis.data.spec import CorpusSpec
 from analysis.results.compared import runs as run_table
 from analysis.results.stored import summaries
-from analysis.results.stored.result import Found, Summary
+from analysis.results.stored.result import FoundResult, Summary
 from tests.support import fakes
 
 
 def run(result, *, precomputed=False, saved_at=1.0, on="C4"):
     known = replace(summaries.summary(result), on=on)
-    return Found(result.kind, result.spec.fingerprint(), precomputed, saved_at, (result, known))
+    return FoundResult(result.kind, result.spec.fingerprint(), precomputed, saved_at, (result, known))
 
 
 def seen(*results):
@@ -98,7 +98,7 @@ def test_index_facts_give_the_key_figure_at_every_share(fraction):
     for result in results:
         again = Summary.from_json(json.dumps(summaries.summary(result).to_json()))
         assert again == summaries.summary(result)
-        found = Found(result.kind, "", False, 0.0, (result, again))
+        found = FoundResult(result.kind, "", False, 0.0, (result, again))
         assert run_table.figure_at(found, fraction) == summaries.key_figure(result, fraction)
 
 

@@ -20,7 +20,7 @@ from analysis.jobs import preflight
 from analysis.jobs.queue.processes import end_children
 from analysis.jobs.runner import shard_worker
 from analysis.jobs.runner.executor import LOST, RETRIES, Executor, WorkerLost
-from analysis.jobs.runner.training import Group
+from analysis.jobs.runner.training import SharedTraining
 
 _ROOT = Path(__file__).resolve().parents[3]
 
@@ -103,8 +103,8 @@ class LocalWorkers(Executor):
                 )
             with self._training:
                 code = self._training.wait()
-        if code and not self.is_closed and Group(folder).ended() is None:
-            told = [Group(folder).report(rank).told() for rank in range(self.n)]
+        if code and not self.is_closed and SharedTraining(folder).ended() is None:
+            told = [SharedTraining(folder).report(rank).told() for rank in range(self.n)]
             reasons = [one.seen.error for one in told if one is not None and one.seen.error]
             why = next(iter(reasons), f"torchrun ended with exit code {code}.")
             raise JobError(LOST.format(n=RETRIES + 1, done="saved", why=why))

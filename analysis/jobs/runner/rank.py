@@ -15,7 +15,7 @@ from analysis.core.options import imported
 from analysis.core.progress import Cancelled, PeerLost, ignore
 from analysis.jobs.queue.job import CANCELLED, DONE, FAILED, INTERRUPTED
 from analysis.jobs.runner.local_workers import gpu_name
-from analysis.jobs.runner.training import Group
+from analysis.jobs.runner.training import SharedTraining
 from analysis.jobs.runner.versions import check
 
 LOADER = "analysis.models.loading.load:WarmModels"
@@ -31,7 +31,7 @@ def take_part(path: Path, rank: int, size: int, meeting: str = "") -> str | None
         rank, size: number of this process, and of all.
         meeting: as of `heal.group.joined`.
     """
-    group = Group(path)
+    group = SharedTraining(path)
     own = group.report(rank)
     if group.ended():
         return None

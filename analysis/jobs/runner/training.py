@@ -30,7 +30,7 @@ _GRACE_S = 25.0
 """Seconds that a group which was asked to stop may take to save its work."""
 
 
-class Group:
+class SharedTraining:
     """The folder of processes that train together, with the request and a report of each."""
 
     def __init__(self, folder: Path) -> None:
@@ -79,17 +79,17 @@ def train(spec: Spec, executor: Executor, on_progress: OnProgress) -> Result:
 
 
 @contextlib.contextmanager
-def _folder() -> Iterator[Group]:
+def _folder() -> Iterator[SharedTraining]:
     path = store.cache_dir() / f"shared-{secrets.token_hex(8)}"
     store.make_folder(path)
     try:
-        yield Group(path)
+        yield SharedTraining(path)
     finally:
         with contextlib.suppress(OSError):
             disk.remove(path)
 
 
-def _until_ended(executor: Executor, group: Group, on_progress: OnProgress) -> None:
+def _until_ended(executor: Executor, group: SharedTraining, on_progress: OnProgress) -> None:
     """Let the group work, and pass on how far it is. The group hears a wish to end before it is passed on."""
     failed: list[BaseException] = []
 

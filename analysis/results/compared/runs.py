@@ -10,16 +10,16 @@ from analysis.core.errors import CorruptResultError
 from analysis.core.index import ResultGroup
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
-from analysis.results.stored.result import Found, KeyFigure, read
+from analysis.results.stored.result import FoundResult, KeyFigure, read
 from analysis.results.stored.summaries import KINDS, facts, kinds, nearest_n
 
 
-def saved(found: Found) -> str:
+def saved(found: FoundResult) -> str:
     """When it was stored: year, month, day and minute, which sort as text; committed files only carry the checkout's."""
     return "precomputed" if found.precomputed else time.strftime("%Y-%m-%d %H:%M", time.localtime(found.saved_at))
 
 
-def figure_at(found: Found, fraction: float) -> KeyFigure:
+def figure_at(found: FoundResult, fraction: float) -> KeyFigure:
     """The number to sort a stored result by, as `key_figure` has it."""
     known = found.summary
     if len(known.figures) > 1 and known.layers is not None:
@@ -27,7 +27,7 @@ def figure_at(found: Found, fraction: float) -> KeyFigure:
     return known.figures[0]
 
 
-def row(found: Found, fraction: float) -> dict[str, Any]:
+def row(found: FoundResult, fraction: float) -> dict[str, Any]:
     """A stored result as a row of the table, in its order of columns.
 
     Args:
@@ -55,7 +55,7 @@ def row(found: Found, fraction: float) -> dict[str, Any]:
     }
 
 
-def labels(runs: Sequence[Found]) -> list[str]:
+def labels(runs: Sequence[FoundResult]) -> list[str]:
     """Return the shortest unique names: of model, rule, material, precision, seed and date only the differing parts."""
     parts = [
         (said.name, said.how, said.on, said.precision, f"seed {said.seed}", saved(run), run.key[:6])
@@ -70,7 +70,7 @@ def labels(runs: Sequence[Found]) -> list[str]:
     return [" · ".join(part[i] for i in used or [0, 1]) for part in parts]
 
 
-def first_picks(runs: Sequence[Found], most: int = 3) -> list[str]:
+def first_picks(runs: Sequence[FoundResult], most: int = 3) -> list[str]:
     """Return the ids of the runs worth overlaying at first: of each model the strongest evidence.
 
     The first map of each model and, where there is only one model, its first map of other texts. Likewise curves by
@@ -98,7 +98,7 @@ def first_picks(runs: Sequence[Found], most: int = 3) -> list[str]:
     return picks
 
 
-def _is_quantized(run: Found) -> bool:
+def _is_quantized(run: FoundResult) -> bool:
     return run.summary.model is not None and run.summary.model.quantization != "none"
 
 

@@ -90,7 +90,7 @@ def _model(*fields: tuple[str, Any]) -> ModelSpec:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundResult:
     """A stored result and where it came from."""
 
     kind: str
@@ -122,9 +122,9 @@ class Found:
         return read(self.source) if isinstance(self.source, IndexEntry) else self.source[0]
 
 
-def of_entry(entry: IndexEntry) -> Found:
+def of_entry(entry: IndexEntry) -> FoundResult:
     """A stored result that the index knows."""
-    return Found(entry.kind, entry.key, entry.precomputed, entry.saved_at, entry)
+    return FoundResult(entry.kind, entry.key, entry.precomputed, entry.saved_at, entry)
 
 
 def read(entry: IndexEntry) -> Any:

@@ -10,12 +10,12 @@ from analysis.experiments.batch.methods_spec import MethodCell
 from analysis.experiments.strategies import BLOCKS, STRATEGIES, needs
 from pages.components.jobs import card
 from pages.components.shared import words
-from pages.components.shared.library import Found
+from pages.components.shared.library import FoundResult
 
 _TOLD_FAILURES = 5
 
 
-def show_jobs(kind: str, found: Sequence[Found]) -> bool:
+def show_jobs(kind: str, found: Sequence[FoundResult]) -> bool:
     """Draw the jobs of a kind that run, and why the last one failed where no result is newer; return whether one runs.
 
     Args:
@@ -39,7 +39,7 @@ def show_failures(cells: Sequence[GridCell | MethodCell], lead: str = "") -> Non
         st.caption(words.plain(f"{lead}{names[0]}{more}: {why}"))
 
 
-def name(entry: Found, what: str, *, complete: bool) -> str:
+def name(entry: FoundResult, what: str, *, complete: bool) -> str:
     """Return the name of a stored result in a menu: its size, when it was saved, and whether it is unfinished."""
     when = "precomputed" if entry.precomputed else words.date(entry.saved_at)
     return words.seen(f"{what} · {when}{'' if complete else ', unfinished'}")

@@ -21,7 +21,7 @@ from analysis.models.source.sizes import ModelFacts
 from analysis.results.compared import durations
 from pages.components.compare import batch_view
 from pages.components.shared import chart, chip, frame, library, selection, start, state, words
-from pages.components.shared.library import Found
+from pages.components.shared.library import FoundResult
 
 _MOST_SHOWN = 6
 """Panels drawn unasked."""
@@ -159,7 +159,7 @@ def _grown() -> None:
         frame.commands([shown.result.spec])
 
 
-def _called(entry: Found) -> str:
+def _called(entry: FoundResult) -> str:
     result: GridResult = entry.result
     return batch_view.name(entry, f"{result.n_cells} curves ({result.spec.how_many()})", complete=result.complete)
 

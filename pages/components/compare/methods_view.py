@@ -18,7 +18,7 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import methods
 from pages.components.compare import batch_view
 from pages.components.shared import chart, chip, frame, library, selection, start, state, words
-from pages.components.shared.library import Found
+from pages.components.shared.library import FoundResult
 
 _KIND = MethodsSpec.kind
 _SIZES = (2, 3, 5, 8, 10, 12, 15)
@@ -45,17 +45,17 @@ def show(model: ModelSpec) -> None:
             _form(model, result, found)
 
 
-def _beside(shown: Found, found: Sequence[Found]) -> list[Found]:
+def _beside(shown: FoundResult, found: Sequence[FoundResult]) -> list[FoundResult]:
     """Return the results that form one table with the shown one, that first."""
     first = [shown, *(one for one in found if one.key != shown.key)]
     return [first[place] for place in methods.together([one.result for one in first])]
 
 
-def _joined(parts: Sequence[Found]) -> MethodsResult:
+def _joined(parts: Sequence[FoundResult]) -> MethodsResult:
     return methods.joined([part.result for part in parts])
 
 
-def _result(parts: Sequence[Found], result: MethodsResult, found: Sequence[Found]) -> None:
+def _result(parts: Sequence[FoundResult], result: MethodsResult, found: Sequence[FoundResult]) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         quantity = batch_view.choose_quantity("Change from the unpruned model", _QUANTITIES, list(_QUANTITIES), _KIND)
         if any(part.precomputed for part in parts):
@@ -101,7 +101,7 @@ def _alt(result: MethodsResult, quantity: str) -> str:
     return f"Change in {what} of {len(result.methods)} methods at n = {sizes}."
 
 
-def _names(shown: Found, found: Sequence[Found]) -> dict[str, str]:
+def _names(shown: FoundResult, found: Sequence[FoundResult]) -> dict[str, str]:
     """Return a name for each joined table, by the key of its first part. The shown table's name is by its own key."""
     names, told = dict[str, str](), set[str]()
     for entry in [shown, *found]:
@@ -112,14 +112,14 @@ def _names(shown: Found, found: Sequence[Found]) -> dict[str, str]:
     return {entry.key: names[entry.key] for entry in found if entry.key in names}
 
 
-def _called(entry: Found, result: MethodsResult) -> str:
+def _called(entry: FoundResult, result: MethodsResult) -> str:
     n_questions, sizes = len(result.right[0]), ", ".join(map(str, result.spec.ns))
     kept = f", {removal(result.spec.protect).brief()} protected" if result.spec.protect else ""
     said = f"{len(result.methods)} methods, n = {sizes}{kept}, {n_questions} questions"
     return batch_view.name(entry, said, complete=result.complete)
 
 
-def _form(model: ModelSpec, shown: MethodsResult | None, found: Sequence[Found]) -> None:
+def _form(model: ModelSpec, shown: MethodsResult | None, found: Sequence[FoundResult]) -> None:
     """Draw the form of the next table; it begins as the shown one, so that one more choice adds a row or a size."""
     on_screen = selection.now(model)
     model = chip.as_shown(model, shown, on_screen and on_screen.distances.result)

@@ -37,7 +37,7 @@ def show(model: ModelSpec) -> None:
     prompts.show(asked, missing, grown=done, done=done)
 
 
-def _form(model: ModelSpec) -> tuple[prompts.Asked | None, Removal | None]:
+def _form(model: ModelSpec) -> tuple[prompts.PromptForm | None, Removal | None]:
     left, right = st.columns([5, 4], gap="medium")
     with left:
         prompt = prompts.box()
@@ -59,18 +59,18 @@ def _form(model: ModelSpec) -> tuple[prompts.Asked | None, Removal | None]:
     return asked, cut
 
 
-def _asked(model: ModelSpec, prompt: str, cut: Removal | None, inside: str) -> prompts.Asked:
+def _asked(model: ModelSpec, prompt: str, cut: Removal | None, inside: str) -> prompts.PromptForm:
     """The request of the form.
 
     Raises:
         LayerscopeError: when the prompt is empty or too long.
     """
     if inside == prompts.RESTORED and cut is not None:
-        return prompts.Asked(model, RestoreSpec(model, prompt, cut), _fill)
-    return prompts.Asked(model, MicroscopeSpec(model, prompt, cut if inside == _CUT else None), _fill)
+        return prompts.PromptForm(model, RestoreSpec(model, prompt, cut), _fill)
+    return prompts.PromptForm(model, MicroscopeSpec(model, prompt, cut if inside == _CUT else None), _fill)
 
 
-def _go(asked: prompts.Asked) -> None:
+def _go(asked: prompts.PromptForm) -> None:
     spec: Any = asked.spec
     if spec.kind == "restore":
         label, name = "Put layers back", f"Each layer put back, {spec.removed.brief()}"
@@ -183,7 +183,7 @@ _NAMED = 0.5
 """Nats of an increase that is written next to its token."""
 
 
-def _show_restored(asked: prompts.Asked, cut: Removal) -> None:
+def _show_restored(asked: prompts.PromptForm, cut: Removal) -> None:
     """Draw the result that answers the form, or the grey panel.
 
     Args:

@@ -18,7 +18,7 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import prompt_answers
 from pages.components.jobs import card
 from pages.components.shared import chip, frame, library, selection, state, words
-from pages.components.shared.library import Found
+from pages.components.shared.library import FoundResult
 
 _LIVE_S = 0.5
 """As often as a growing result is put on disk."""
@@ -36,7 +36,7 @@ INSIDE, RESTORED = "inside-False", "each layer put back"
 
 
 @dataclass(frozen=True)
-class Asked:
+class PromptForm:
     """The request of a form, and how a stored request fills the form."""
 
     model: ModelSpec
@@ -51,16 +51,16 @@ class Asked:
         """Kind of the request."""
         return self.spec.kind
 
-    def found(self) -> Found | None:
+    def found(self) -> FoundResult | None:
         """Return the stored result that answers the form, the strongest first; None without one."""
         return next((entry for entry in self.stored() if prompt_answers.is_answer(entry.result.spec, self.spec)), None)
 
-    def stored(self) -> list[Found]:
+    def stored(self) -> list[FoundResult]:
         """Return all stored results of this kind and model."""
         return library.find(self.kind, self.model)
 
 
-def show(asked: Asked, missing: words.Markdown, *, grown: Draw, done: Draw) -> None:
+def show(asked: PromptForm, missing: words.Markdown, *, grown: Draw, done: Draw) -> None:
     """Draw the result that answers the form, as far as it has come, or a grey panel without one.
 
     Args:
@@ -97,7 +97,7 @@ def show(asked: Asked, missing: words.Markdown, *, grown: Draw, done: Draw) -> N
     done(prompt_answers.narrowed(shown.result, asked.spec))
 
 
-def _chip(shown: Found) -> None:
+def _chip(shown: FoundResult) -> None:
     """Draw the condition of the texts below: prompt, block, how tokens are chosen, precision and weights."""
     spec = shown.result.spec
     parts = [f"“{opening(spec.prompt, 36)}”", "n = 1 prompt"]
@@ -120,7 +120,7 @@ def _is_of(job: jobs.Job, model: ModelSpec) -> bool:
     return getattr(job.spec, "model", model).source == model.source
 
 
-def _unfinished(asked: Asked) -> jobs.Job | None:
+def _unfinished(asked: PromptForm) -> jobs.Job | None:
     """Return this visitor's last job, where it failed or was stopped and the form still has its request."""
     known = st.session_state.get(f"{asked.kind}-job")
     try:
@@ -131,7 +131,7 @@ def _unfinished(asked: Asked) -> jobs.Job | None:
     return job if job is not None and is_over and prompt_answers.is_answer(job.spec, asked.spec) else None
 
 
-def _live(job_id: str, asked: Asked, grown: Draw) -> None:
+def _live(job_id: str, asked: PromptForm, grown: Draw) -> None:
     with frame.errors_shown():
         job = next((job for job in jobs.active() if job.id == job_id), None)
         if job is None:
@@ -149,7 +149,7 @@ def _live(job_id: str, asked: Asked, grown: Draw) -> None:
             st.info("The model is loading. Results appear here as they come.")
 
 
-def _beside(asked: Asked, active: Sequence[jobs.Job]) -> None:
+def _beside(asked: PromptForm, active: Sequence[jobs.Job]) -> None:
     """Name jobs of another prompt or block, each with the button that fills the form with it."""
     for job in active:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
@@ -158,7 +158,7 @@ def _beside(asked: Asked, active: Sequence[jobs.Job]) -> None:
                 st.button("Show", key=f"{asked.kind}-beside-{job.id}", type="tertiary", on_click=asked.fill, args=(job.spec,))
 
 
-def _menu(asked: Asked, shown: Found | None) -> None:
+def _menu(asked: PromptForm, shown: FoundResult | None) -> None:
     """Draw the menu of stored results; the picked one fills the form that it belongs to."""
     others = [entry for entry in asked.stored() if entry.key == (shown and shown.key) or _fits(entry.result.spec, asked.model)]
     if not others or [entry.key for entry in others] == [shown and shown.key]:
@@ -213,7 +213,7 @@ def _title(spec: Any) -> words.Markdown:
     return words.plain(f"“{opening(spec.prompt)}”, {'without ' + block.describe() if block else 'unpruned'}")
 
 
-def _describe(found: Found) -> str:
+def _describe(found: FoundResult) -> str:
     spec = found.result.spec
     block = next((block for block in _blocks(spec) if block is not None), None)
     what = [f"“{opening(spec.prompt)}”", f"without {block.brief()}" if block else "unpruned"]

@@ -17,13 +17,13 @@ from analysis.results.stored import summaries
 from analysis.results.stored.reading import ACCURACY as ANSWERS
 from analysis.results.stored.reading import LOSS as NATS
 from analysis.results.stored.reading import Condition
-from analysis.results.stored.result import Found
+from analysis.results.stored.result import FoundResult
 from pages.components.shared import added, chart, chip, state, words
 
 _TITLES = {"distances": "Maps", "damage": "Damage", "sweep": "Curves", "heal": "Healing", "steps": "Healing by step"}
 
 
-def show(picked: list[Found], reference: Found | None) -> None:
+def show(picked: list[FoundResult], reference: FoundResult | None) -> None:
     """Draw a section for every kind among the ticked runs and the reference.
 
     Args:

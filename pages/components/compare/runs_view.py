@@ -19,7 +19,7 @@ from analysis.results import library as reading
 from analysis.results.compared import differences as run_compare
 from analysis.results.compared import runs as run_table
 from analysis.results.stored import summaries
-from analysis.results.stored.result import Found, of_entry
+from analysis.results.stored.result import FoundResult, of_entry
 from pages.components.compare import runs_overlay
 from pages.components.shared import chart, chip, frame, library, state, words
 
@@ -71,7 +71,7 @@ def show(model: ModelSpec) -> None:
 
 def stored(
     model: ModelSpec, kinds: Sequence[str] = (), *, names: Sequence[str] = (), text: str = "", most: int = MOST
-) -> list[Found]:
+) -> list[FoundResult]:
     """Return runs, those of the current model first, in each kind the newest first.
 
     Args:
@@ -89,7 +89,7 @@ def _wanted(kinds: Sequence[str], names: Sequence[str], text: str) -> Wanted:
     return Wanted(tuple(kinds or summaries.kinds()), names=tuple(names), words=tuple(text.lower().split()))
 
 
-def _reference() -> Found | None:
+def _reference() -> FoundResult | None:
     """Return the pinned run; warn about one that is pinned in the address but not stored here."""
     found, (kind, _, key) = _by_id(state.pinned()), state.pinned().partition(":")
     if state.pinned() and found is None:
@@ -100,12 +100,12 @@ def _reference() -> Found | None:
     return found
 
 
-def _by_id(run_id: str) -> Found | None:
+def _by_id(run_id: str) -> FoundResult | None:
     kind, _, key = run_id.partition(":")
     return library.by_key(kind, key) if kind in summaries.kinds() else None
 
 
-def _table(model: ModelSpec, reference: Found | None) -> tuple[list[Found], float]:
+def _table(model: ModelSpec, reference: FoundResult | None) -> tuple[list[FoundResult], float]:
     """Draw the table.
 
     Args:
@@ -156,7 +156,7 @@ def _plural(kind: str) -> words.Markdown:
     return words.plain(_PLURALS.get(kind) or TITLES.get(kind, "All"))
 
 
-def _filtered(model: ModelSpec) -> tuple[list[Found], int, float]:
+def _filtered(model: ModelSpec) -> tuple[list[FoundResult], int, float]:
     """Draw the filters; the runs that pass them, how many pass where not all are taken, and the share of the layers."""
     known = index.names(list(summaries.kinds()))
     kinds = [kind for kind in summaries.kinds() if any(kind == one for one, _ in known)]
@@ -188,7 +188,7 @@ def _filtered(model: ModelSpec) -> tuple[list[Found], int, float]:
     return stored(model, of_kind, names=models, text=text), index.count(_wanted(of_kind, models, text)), float(fraction)
 
 
-def _row(run: Found, fraction: float, reference: Found | None) -> dict[str, Any]:
+def _row(run: FoundResult, fraction: float, reference: FoundResult | None) -> dict[str, Any]:
     row = run_table.row(run, fraction)
     if reference is None:
         return row
@@ -197,7 +197,7 @@ def _row(run: Found, fraction: float, reference: Found | None) -> dict[str, Any]
     return dict([*list(row.items())[:place], *beside.items(), *list(row.items())[place:]])
 
 
-def _ticked(model: ModelSpec, shown: list[Found], rows: list[dict[str, Any]]) -> list[Found]:
+def _ticked(model: ModelSpec, shown: list[FoundResult], rows: list[dict[str, Any]]) -> list[FoundResult]:
     """Draw the rows; ticks of runs that the filters hide are kept."""
     if _PICKS not in st.session_state:
         firsts = [run for kind in ("distances", "sweep") for run in stored(model, [kind], most=_LOOKED_AT)]
@@ -205,7 +205,7 @@ def _ticked(model: ModelSpec, shown: list[Found], rows: list[dict[str, Any]]) ->
     picks: list[str] = st.session_state[_PICKS]
     visible = {run.id: run for run in shown}
 
-    def picked() -> list[Found]:
+    def picked() -> list[FoundResult]:
         return [run for pick in picks if (run := visible.get(pick) or _by_id(pick)) is not None]
 
     if not rows:
@@ -229,11 +229,11 @@ def _ticked(model: ModelSpec, shown: list[Found], rows: list[dict[str, Any]]) ->
     return picked()
 
 
-def _json(run: Found) -> bytes:
+def _json(run: FoundResult) -> bytes:
     return json.dumps(run.result.to_json(), indent=1).encode()
 
 
-def _choose(picked: list[Found], reference: Found | None) -> Found | None:
+def _choose(picked: list[FoundResult], reference: FoundResult | None) -> FoundResult | None:
     """Draw the choice of the reference among the ticked runs; returns it."""
     runs = [*([reference] if reference and reference not in picked else []), *picked]
     names = dict(zip([run.id for run in runs], run_table.labels(runs), strict=True))
@@ -253,7 +253,7 @@ def _choose(picked: list[Found], reference: Found | None) -> Found | None:
     return next((run for run in runs if run.id == state.pinned()), None)
 
 
-def _columns(run: Found, reference: Found, fraction: float) -> dict[str, Any]:
+def _columns(run: FoundResult, reference: FoundResult, fraction: float) -> dict[str, Any]:
     """Return the difference of a run's key figure from the reference's, as columns of the table."""
     empty = {"difference": None, "low": None, "high": None}
     if run.id == reference.id:
@@ -266,7 +266,7 @@ def _columns(run: Found, reference: Found, fraction: float) -> dict[str, Any]:
     return {"difference": key.difference, "low": key.low, "high": key.high, "basis": f"{key.quantity}: {key.basis}"}
 
 
-def differences(picked: list[Found], reference: Found, fraction: float) -> None:
+def differences(picked: list[FoundResult], reference: FoundResult, fraction: float) -> None:
     """Draw every number of the ticked runs as a difference from the reference, and name runs without a difference."""
     others = [run for run in picked if run.id != reference.id]
     st.header("Against the reference", anchor=False)
@@ -313,13 +313,13 @@ def differences(picked: list[Found], reference: Found, fraction: float) -> None:
     )
 
 
-def _differences(run: Found, reference: Found, fraction: float) -> tuple[list[run_compare.Difference], str]:
+def _differences(run: FoundResult, reference: FoundResult, fraction: float) -> tuple[list[run_compare.Difference], str]:
     return run_compare.differences(
         reference.result, run.result, fraction, reference_arrays=_arrays(reference), run_arrays=_arrays(run)
     )
 
 
-def _arrays(run: Found) -> dict[str, Any]:
+def _arrays(run: FoundResult) -> dict[str, Any]:
     """Return the stored arrays of each text; none for precomputed runs."""
     wanted = run.kind in ("distances", "damage") and not run.precomputed
     return _read(run.kind, run.key, str(store.cache_dir()), run.saved_at) if wanted else {}

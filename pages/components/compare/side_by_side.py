@@ -162,7 +162,7 @@ class Writer:
     """Whether its weights are on this machine; of others only stored texts can be read."""
 
 
-def _form(model: ModelSpec) -> tuple[prompts.Asked | None, Removal | None]:
+def _form(model: ModelSpec) -> tuple[prompts.PromptForm | None, Removal | None]:
     """Draw the form, whose button queues the comparison, and return its request and its block; None where it asks nothing."""
     left, right = st.columns([5, 4], gap="medium")
     with left:
@@ -181,7 +181,7 @@ def _form(model: ModelSpec) -> tuple[prompts.Asked | None, Removal | None]:
     form = None
     if asked is not None and picked:
         request = replace(asked, variants=tuple(writer.variant for writer in picked))
-        form = prompts.Asked(model, request, _fill)
+        form = prompts.PromptForm(model, request, _fill)
     with left, frame.errors_shown():
         _write(form, [writer.name for writer in picked if not writer.is_here])
         if problem or not picked:
@@ -194,7 +194,7 @@ def _missing(cut: Removal | None) -> words.Markdown:
     return f"Not generated yet for this prompt and block ({where}). Click **Generate**."
 
 
-def _write(form: prompts.Asked | None, absent: Sequence[str]) -> None:
+def _write(form: prompts.PromptForm | None, absent: Sequence[str]) -> None:
     """Draw the button, disabled with the reason where the texts are on screen or a chosen heal has no weights here."""
     why = None
     if form is not None and form.found() is not None:

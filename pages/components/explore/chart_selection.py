@@ -26,8 +26,8 @@ from analysis.results.compared.front import SIZE, Front
 from analysis.results.compared.generations import Generations
 from analysis.results.stored.reading import ACCURACY, LOSS, Condition
 from pages.components.shared import address, chart, cuts, selection, state
-from pages.components.shared.cuts import Cut, Strategy
-from pages.components.shared.library import Found
+from pages.components.shared.cuts import ChosenStrategy, Cut
+from pages.components.shared.library import FoundResult
 from pages.components.shared.selection import Shown
 
 VIEW = "view"
@@ -211,7 +211,7 @@ def _n(removed: Removal | None) -> int:
     return removed.size if removed else 0
 
 
-def mark(marks: Mapping[str, Mark], cut: Cut, strategy: Strategy) -> None:
+def mark(marks: Mapping[str, Mark], cut: Cut, strategy: ChosenStrategy) -> None:
     """Mark the selected block on charts, now and whenever they are drawn again; takes no space of its own.
 
     Args:
@@ -241,7 +241,7 @@ def mark(marks: Mapping[str, Mark], cut: Cut, strategy: Strategy) -> None:
     _marker(key="cut-marks", data=told)
 
 
-def path(strategy: Strategy) -> dict[int, str]:
+def path(strategy: ChosenStrategy) -> dict[int, str]:
     """Return the strategy's own block in text form by number of layers; numbers whose block is not known are left out."""
     chosen = {n: strategy.cut(n).removed for n in range(1, strategy.distances.n_layers)}
     return {n: blocks.written(removed) for n, removed in chosen.items() if removed is not None}
@@ -261,7 +261,7 @@ def of_curves(shown: Shown) -> dict[str, Mark]:
 
 @st.cache_resource(max_entries=32, show_spinner=False)
 def _of_curves(
-    versions: tuple[selection.Version, ...], questions: Condition | None, texts: Condition | None, _every: Sequence[Found]
+    versions: tuple[selection.Version, ...], questions: Condition | None, texts: Condition | None, _every: Sequence[FoundResult]
 ) -> dict[str, Mark]:
     results = [entry.result for entry in _every]
     found = {}

@@ -20,14 +20,14 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import durations
 from pages.components.jobs import card
 from pages.components.shared import chip, frame, inputs, library, start, state, words
-from pages.components.shared.library import Found
+from pages.components.shared.library import FoundResult
 
 DRAWS = 3
 """Sweeps that a strategy of draws is measured by: a single draw could be a lucky one."""
 _TEXTS = ("wiki", "c4")
 
 
-def menu(place: DeltaGenerator, found: Found, sweep: Found | None) -> None:
+def menu(place: DeltaGenerator, found: FoundResult, sweep: FoundResult | None) -> None:
     """Beside the title: whether this is precomputed, and the forms of a new map and a new sweep."""
     if st.session_state.pop("job-started", False):
         for name in ("map-popover", "sweep-popover", "damage-popover"):

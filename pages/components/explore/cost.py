@@ -23,8 +23,8 @@ from analysis.results.stored.reading import ACCURACY, LOSS, Readings
 from analysis.results.words import glossary
 from pages.components.explore import speed_view
 from pages.components.shared import chart, chip, library, words
-from pages.components.shared.cuts import Cut, Strategy
-from pages.components.shared.library import Found
+from pages.components.shared.cuts import ChosenStrategy, Cut
+from pages.components.shared.library import FoundResult
 from pages.components.shared.selection import Shown
 
 
@@ -185,7 +185,7 @@ _PRECISIONS = {"float32": "float32", "bfloat16": "bfloat16", "8bit": "8-bit", "4
 _TIMED = {"prefill": ("Prefill", "Prefill rate"), "decode": ("Decode", "Decode rate")}
 
 
-def show_savings(distances: DistanceResult, cut: Cut, strategy: Strategy, model: ModelSpec) -> None:
+def show_savings(distances: DistanceResult, cut: Cut, strategy: ChosenStrategy, model: ModelSpec) -> None:
     """Draw the panel.
 
     Args:
@@ -212,7 +212,7 @@ def show_savings(distances: DistanceResult, cut: Cut, strategy: Strategy, model:
         st.caption(speed_view.provenance(speed))
 
 
-def _facts(distances: DistanceResult, speed: Found | None, model: ModelSpec, removed: Removal | None) -> ModelFacts:
+def _facts(distances: DistanceResult, speed: FoundResult | None, model: ModelSpec, removed: Removal | None) -> ModelFacts:
     """Return the most complete facts: results of older versions lack the contents of each layer, or of each of its parts."""
     known = [distances.model, *([speed.result.model] if speed else [])]
     known += [entry.result.model for entry in library.find("inspect", model)]
@@ -220,7 +220,7 @@ def _facts(distances: DistanceResult, speed: Found | None, model: ModelSpec, rem
     return next((facts for facts in layered if sizes.knows(facts, removed)), next(iter(layered), distances.model))
 
 
-def _sizes(facts: ModelFacts, speed: Found | None, cut: Cut, dtype: str) -> None:
+def _sizes(facts: ModelFacts, speed: FoundResult | None, cut: Cut, dtype: str) -> None:
     most = facts.max_positions or _CONTEXTS[-1]
     contexts = [*(length for length in _CONTEXTS if length < most), most]
     result: SpeedResult | None = speed.result if speed else None

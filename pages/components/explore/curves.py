@@ -23,8 +23,8 @@ from analysis.results.stored import reading
 from pages.components.explore import chart_selection
 from pages.components.jobs import card
 from pages.components.shared import chart, library, start, state, uploads, words
-from pages.components.shared.cuts import Cut, Strategy
-from pages.components.shared.library import Found
+from pages.components.shared.cuts import ChosenStrategy, Cut
+from pages.components.shared.library import FoundResult
 from pages.components.shared.selection import Shown, Version, version
 
 _FOURFOLD_BELOW = 250
@@ -32,7 +32,9 @@ CHARTS = (reading.ACCURACY, reading.LOSS)
 """Keys of the charts, for `pick.name_now`."""
 
 
-def show(sweep: Found | None, others: Sequence[Found], heals: Sequence[Found], strategy: Strategy, cut: Cut) -> None:
+def show(
+    sweep: FoundResult | None, others: Sequence[FoundResult], heals: Sequence[FoundResult], strategy: ChosenStrategy, cut: Cut
+) -> None:
     """Draw both charts, one above the other; the selected block is marked on them by `cut_marks`.
 
     Args:
@@ -85,9 +87,9 @@ def _figure(
     versions: tuple[Version, ...],
     dark: bool,
     height: int,
-    _sweep: Found,
-    _others: Sequence[Found],
-    _heals: Sequence[Found],
+    _sweep: FoundResult,
+    _others: Sequence[FoundResult],
+    _heals: Sequence[FoundResult],
 ) -> Figure:
     """The chart without its selection, built once and shared: building it takes far longer than ringing a block."""
     draw = figures.accuracy_curve if quantity == reading.ACCURACY else figures.loss_curve
@@ -95,13 +97,13 @@ def _figure(
     return draw(_sweep.result, heals, others=others, dark=dark, height=height)
 
 
-def _of_blocks(heals: Sequence[Found], curves: Sequence[Found], cut: Cut) -> list[Found]:
+def _of_blocks(heals: Sequence[FoundResult], curves: Sequence[FoundResult], cut: Cut) -> list[FoundResult]:
     """Return the healing runs of the selected block and of blocks that a curve on the chart has."""
     blocks = {cut.removed, *(point.block for curve in curves for point in curve.result.points)}
     return [heal for heal in heals if any(block is not None and heal.result.is_of(block) for block in blocks)]
 
 
-def _of_another_block(heals: Sequence[Found], cut: Cut) -> words.Markdown:
+def _of_another_block(heals: Sequence[FoundResult], cut: Cut) -> words.Markdown:
     """Say that the diamonds at the selected size heal another block of this size; "" where they heal the selected one."""
     if cut.removed is None:
         return ""
@@ -111,28 +113,28 @@ def _of_another_block(heals: Sequence[Found], cut: Cut) -> words.Markdown:
     return f"Diamonds at n = {cut.n} are healing runs of other layers: {named}." if others else ""
 
 
-def same_questions(shown: Found, model: ModelSpec) -> dict[str, list[Found]]:
+def same_questions(shown: FoundResult, model: ModelSpec) -> dict[str, list[FoundResult]]:
     """Return by strategy the curves of the same model, precision and questions as the shown one, which is left out.
 
     Of a strategy the strongest curve is taken. Among equally strong ones, it is the one that shares the shown curve's map. A
     strategy of random draws has one for each draw.
     """
     spec = shown.result.spec
-    groups: dict[tuple[str, int], Found] = {}
+    groups: dict[tuple[str, int], FoundResult] = {}
     for entry in library.curves_alike(shown, model):
         strategy, draw = entry.summary.strategy, 0
         if needs(strategy, DRAW):
             draw = entry.result.spec.draw
         if (strategy, draw) != (spec.strategy, spec.draw) and (strategy != spec.strategy or needs(strategy, DRAW)):
             groups[strategy, draw] = entry
-    found: dict[str, list[Found]] = {}
+    found: dict[str, list[FoundResult]] = {}
     order = list(STRATEGIES)
     for strategy, draw in sorted(groups, key=lambda key: (order.index(key[0]), key[1])):
         found.setdefault(strategy, []).append(groups[strategy, draw])
     return found
 
 
-def choice(others: dict[str, list[Found]]) -> list[Found]:
+def choice(others: dict[str, list[FoundResult]]) -> list[FoundResult]:
     """Draw the choice of curves to compare with, at first none, and return the chosen ones."""
     if not others:
         st.caption("To compare strategies here, run a sweep with another strategy on the same questions.")
@@ -152,12 +154,12 @@ def choice(others: dict[str, list[Found]]) -> list[Found]:
     return flat(others[name] for name in options if name in picked)
 
 
-def flat(groups: Iterable[list[Found]]) -> list[Found]:
+def flat(groups: Iterable[list[FoundResult]]) -> list[FoundResult]:
     """Return all groups in one list."""
     return [entry for group in groups for entry in group]
 
 
-def refine_button(shown: Found, compared: list[Found]) -> None:
+def refine_button(shown: FoundResult, compared: list[FoundResult]) -> None:
     """Draw the button; a click measures every curve on the chart on the next larger number of questions.
 
     All of them, since only curves on the same questions can be compared.
@@ -197,7 +199,7 @@ def _size(spec: BenchmarkSpec) -> int | None:
     return questions.size(spec, uploads.questions)
 
 
-def _help(curves: list[Found], asked: int, aim: int) -> str:
+def _help(curves: list[FoundResult], asked: int, aim: int) -> str:
     kept = [entry for entry in curves if entry.result.questions and not entry.precomputed]
     said = f"Narrows the interval: asks {aim - asked:,} new questions and keeps the {asked:,} stored answers."
     if not kept:
@@ -242,7 +244,7 @@ def measure_button(shown: Shown) -> None:
         start.start_and_show(spec, f"Score without {cut.removed.describe()}")
 
 
-def single_cuts(shown: Found) -> Sequence[Point]:
+def single_cuts(shown: FoundResult) -> Sequence[Point]:
     """Return the strongest scores of single blocks in the condition of a curve, each with its comparable quantities only."""
     curve = shown.result
     found = []
@@ -255,7 +257,7 @@ def single_cuts(shown: Found) -> Sequence[Point]:
     return found
 
 
-def _curve(sweep: Found | None, model: ModelSpec) -> SweepResult | None:
+def _curve(sweep: FoundResult | None, model: ModelSpec) -> SweepResult | None:
     """Return the curve that a request is modelled on: the one on screen, else the strongest of another strategy."""
     if sweep is not None:
         return sweep.result

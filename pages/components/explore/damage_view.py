@@ -16,14 +16,16 @@ from analysis.results.stored import reading
 from pages.components.explore import chart_selection, compute, map_view
 from pages.components.shared import chip, library, words
 from pages.components.shared.cuts import Cut
-from pages.components.shared.library import Found
+from pages.components.shared.library import FoundResult
 
 _HEIGHT = 330
 CHARTS = ("distances", "damage-map")
 """Keys of the charts, for `pick.name_now`."""
 
 
-def show(shown: Found, damage: Found | None, model: ModelSpec, cut: Cut, chosen: Callable[[int], Block | None]) -> None:
+def show(
+    shown: FoundResult, damage: FoundResult | None, model: ModelSpec, cut: Cut, chosen: Callable[[int], Block | None]
+) -> None:
     """Draw the section.
 
     Args:
@@ -69,7 +71,7 @@ def show(shown: Found, damage: Found | None, model: ModelSpec, cut: Cut, chosen:
     st.caption(_caption(result, compared is shown))
 
 
-def _nothing_yet(shown: Found, model: ModelSpec) -> None:
+def _nothing_yet(shown: FoundResult, model: ModelSpec) -> None:
     if any(job.kind == "damage" for job in jobs.active()):
         st.info("The loss increase is being measured. The map appears here with its first blocks and grows.")
         return

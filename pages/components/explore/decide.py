@@ -19,8 +19,8 @@ from analysis.results.words import goals
 from analysis.results.words.goals import MEGABYTES, NATS, POINTS, TIMES, Goal, GoalAnswer
 from pages.components.explore import speed_view
 from pages.components.shared import cuts, library, selection, start, state, uploads, words
-from pages.components.shared.cuts import Strategy
-from pages.components.shared.library import Found
+from pages.components.shared.cuts import ChosenStrategy
+from pages.components.shared.library import FoundResult
 from pages.components.shared.selection import Shown
 
 MENU = "goal-popover"
@@ -94,7 +94,7 @@ def _size_limit(size: float, least: float, step: float) -> tuple[float, float]:
     return max(least, float(f"{usual:.2g}")), max(least, float(f"{usual / 10:.1g}"))
 
 
-def goal(model: ModelSpec, strategy: Strategy, selected: Selected, key: str) -> None:
+def goal(model: ModelSpec, strategy: ChosenStrategy, selected: Selected, key: str) -> None:
     """Draw the goal and its answer.
 
     Args:
@@ -139,9 +139,9 @@ def fronts(quantity: str, model: ModelSpec) -> list[Front]:
     return front.fronts(quantity, [entry.result for entry in ranked], (), speed.result if speed else None)
 
 
-def weighed(model: ModelSpec) -> list[Found]:
+def weighed(model: ModelSpec) -> list[FoundResult]:
     """Return the strongest results that score removals, and the strongest under the conditions of the curve on screen."""
-    curve, found = selection.curve(model), dict[str, Found]()
+    curve, found = selection.curve(model), dict[str, FoundResult]()
     for kind in KINDS:
         of_kind = library.find(kind, model, any_precision=True)
         if len(of_kind) >= library.MOST and curve is not None:
@@ -156,7 +156,7 @@ def _size(condition: Condition) -> int | None:
     return questions.size(asked, uploads.questions) if isinstance(asked, BenchmarkSpec) else None
 
 
-def _unmeasured(answer: GoalAnswer, strategy: Strategy) -> None:
+def _unmeasured(answer: GoalAnswer, strategy: ChosenStrategy) -> None:
     """Name the number of layers to remove for a size that no measured block reaches."""
     if answer.offer is None and answer.goal.kind == MEGABYTES:
         held = strategy.distances.spec.model.dtype
@@ -166,7 +166,7 @@ def _unmeasured(answer: GoalAnswer, strategy: Strategy) -> None:
         )
 
 
-def _take(offer: Offer, strategy: Strategy, key: str) -> None:
+def _take(offer: Offer, strategy: ChosenStrategy, key: str) -> None:
     if offer.cut is not None:
         st.button(
             f"Take {offer.cut.brief()}",

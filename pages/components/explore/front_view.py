@@ -20,13 +20,13 @@ from analysis.results.compared.selection import Selected
 from analysis.results.stored.reading import ACCURACY, LOSS
 from pages.components.explore import chart_selection, decide, speed_view
 from pages.components.shared import chart, chip, library, state, words
-from pages.components.shared.cuts import Cut, Strategy
+from pages.components.shared.cuts import ChosenStrategy, Cut
 
 _QUANTITIES = {ACCURACY: "Accuracy", LOSS: "Loss"}
 _AXES = {SIZE: "Size", SPEED: "Speed"}
 
 
-def show(model: ModelSpec, strategy: Strategy, cut: Cut, selected: Selected) -> None:
+def show(model: ModelSpec, strategy: ChosenStrategy, cut: Cut, selected: Selected) -> None:
     """Draw the goal and its answer, the front, and the measurements that it rests on.
 
     Args:

@@ -22,8 +22,8 @@ from analysis.results.compared.generations import Generation, Generations
 from pages.components.explore import chart_selection
 from pages.components.jobs import card
 from pages.components.shared import chart, chip, library, start, words
-from pages.components.shared.cuts import Cut, Strategy
-from pages.components.shared.library import Found
+from pages.components.shared.cuts import ChosenStrategy, Cut
+from pages.components.shared.library import FoundResult
 from pages.components.shared.selection import Version, version
 
 KEY = "generated-text"
@@ -37,7 +37,7 @@ _texts = st.components.v2.component(
 )
 
 
-def _show_texts(found: Generations, prompts: Sequence[str], removed: Removal | None, strategy: Strategy) -> None:
+def _show_texts(found: Generations, prompts: Sequence[str], removed: Removal | None, strategy: ChosenStrategy) -> None:
     """Draw the choice of a prompt and the texts that follow it.
 
     Args:
@@ -111,7 +111,9 @@ CHART = "writing"
 """Key of the chart."""
 
 
-def stored(sweep: Found | None, strategy: Strategy, model: ModelSpec, removed: Removal | None = None) -> Generations:
+def stored(
+    sweep: FoundResult | None, strategy: ChosenStrategy, model: ModelSpec, removed: Removal | None = None
+) -> Generations:
     """The stored generations under the condition on screen.
 
     Args:
@@ -127,11 +129,11 @@ def stored(sweep: Found | None, strategy: Strategy, model: ModelSpec, removed: R
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _collected(versions: tuple[Version, ...], model: ModelSpec, asked, _every: Sequence[Found]) -> Generations:
+def _collected(versions: tuple[Version, ...], model: ModelSpec, asked, _every: Sequence[FoundResult]) -> Generations:
     return generations.collect(model, [entry.result for entry in _every], asked)
 
 
-def show(cut: Cut, strategy: Strategy, sweep: Found | None, model: ModelSpec) -> None:
+def show(cut: Cut, strategy: ChosenStrategy, sweep: FoundResult | None, model: ModelSpec) -> None:
     """Draw the tab.
 
     Args:
@@ -185,7 +187,7 @@ def request(removed: Removal, found: Generations) -> EvaluateSpec:
     return EvaluateSpec(model, removed, benchmark=None, loss_corpus=None, generation=found.asked)
 
 
-def _numbers(found: Generations, removed: Removal | None, sweep: Found | None) -> None:
+def _numbers(found: Generations, removed: Removal | None, sweep: FoundResult | None) -> None:
     """The strategy's curve, and the table of every block that has generated text under this condition."""
     measured = found.ordered()
     if not measured:
@@ -208,7 +210,7 @@ def _numbers(found: Generations, removed: Removal | None, sweep: Found | None) -
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _figure(version: Version, dark: bool, _sweep: Found) -> Figure:
+def _figure(version: Version, dark: bool, _sweep: FoundResult) -> Figure:
     return figures.writing_curve(_sweep.result, dark=dark)
 
 

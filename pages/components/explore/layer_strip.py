@@ -15,8 +15,8 @@ from analysis.core.blocks import parse_removal, single_parts
 from analysis.core.errors import BlockRangeError
 from analysis.results.compared import block_values
 from pages.components.shared import chart, cuts, state, words
-from pages.components.shared.cuts import Cut, Strategy
-from pages.components.shared.library import Found
+from pages.components.shared.cuts import ChosenStrategy, Cut
+from pages.components.shared.library import FoundResult
 from pages.components.shared.selection import Version, version
 
 KEY = "layer-strip"
@@ -31,7 +31,7 @@ _HEARD = "strip-heard"
 """Key of the session for the number of the strip's last message, by which the strip knows that it was answered."""
 
 
-def show(found: Found, damage: Found | None, strategy: Strategy, cut: Cut) -> None:
+def show(found: FoundResult, damage: FoundResult | None, strategy: ChosenStrategy, cut: Cut) -> None:
     """Draw the strip, and a note where the removed layers include a protected one.
 
     Args:
@@ -70,7 +70,7 @@ def show(found: Found, damage: Found | None, strategy: Strategy, cut: Cut) -> No
             _way_out(strategy, cut.n)
 
 
-def _hear(said: dict[str, Any], strategy: Strategy) -> None:
+def _hear(said: dict[str, Any], strategy: ChosenStrategy) -> None:
     """Take the block and the protected layers that the strip reports, each only where it changed.
 
     Raises:
@@ -90,11 +90,11 @@ def _hear(said: dict[str, Any], strategy: Strategy) -> None:
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)
-def _values(version: Version, of_damage: Version | None, _found: Found, _damage: Found | None) -> dict[str, Any]:
+def _values(version: Version, of_damage: Version | None, _found: FoundResult, _damage: FoundResult | None) -> dict[str, Any]:
     return asdict(block_values.of_results(_found.result, _damage.result if _damage else None))
 
 
-def _way_out(strategy: Strategy, n: int) -> None:
+def _way_out(strategy: ChosenStrategy, n: int) -> None:
     """Offer the blocks of this size that take no protected layer."""
     n_layers = strategy.distances.n_layers
     free = block_values.most_similar_without(strategy.distances, n, state.protected(n_layers))

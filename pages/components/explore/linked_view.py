@@ -32,7 +32,7 @@ from pages.components.explore import (
 )
 from pages.components.shared import added, chart, chip, cuts, frame, library, selection, state, words
 from pages.components.shared.cuts import Cut
-from pages.components.shared.library import Found
+from pages.components.shared.library import FoundResult
 from pages.components.shared.selection import Shown
 
 MAP, QUESTIONS, COST, FRONT = "map", "questions", "cost", "trade-off"
@@ -151,7 +151,7 @@ def _map(shown: Shown) -> None:
 
 def _curves(shown: Shown) -> None:
     with frame.errors_shown(), st.container(gap="xsmall"):
-        compared: list[Found] = []
+        compared: list[FoundResult] = []
         if shown.sweep is not None:
             with st.container(horizontal=True, wrap=False, vertical_alignment="center", gap="small", key="curve-controls"):
                 with st.container():
@@ -163,7 +163,7 @@ def _curves(shown: Shown) -> None:
             st.caption(others)
 
 
-def _curves_menu(shown: Shown, sweep: Found) -> list[Found]:
+def _curves_menu(shown: Shown, sweep: FoundResult) -> list[FoundResult]:
     """Draw the menu of the curves: strategies beside this one, more questions, a range of n; returns the compared curves."""
     others = curves.same_questions(sweep, shown.model)
     menu = st.popover("Curves", key="curves-menu", on_change="rerun", width="content", help=_CURVES)

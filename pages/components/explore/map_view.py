@@ -15,8 +15,8 @@ from analysis.experiments.maps.distance_spec import Best, DistanceResult
 from analysis.results.compared import remarks
 from pages.components.explore import chart_selection
 from pages.components.shared import chart, library, state, words
-from pages.components.shared.cuts import Cut, Strategy
-from pages.components.shared.library import Found
+from pages.components.shared.cuts import ChosenStrategy, Cut
+from pages.components.shared.library import FoundResult
 from pages.components.shared.selection import Version, version
 
 DAMAGE = "damage"
@@ -35,7 +35,7 @@ def view() -> str:
     return state.option_of("view", VIEWS, "map")
 
 
-def show(shown: Found, damage: Found | None, strategy: Strategy, cut: Cut) -> None:
+def show(shown: FoundResult, damage: FoundResult | None, strategy: ChosenStrategy, cut: Cut) -> None:
     """Draw the controls, the chart and the remarks on it.
 
     Args:
@@ -127,7 +127,7 @@ def _kind(how: str) -> str:
     return "Lines for each block size" if how == "lines" else "Heat map"
 
 
-def _damage(damage: Found, how: str, cut: Cut, strategy: Strategy) -> None:
+def _damage(damage: FoundResult, how: str, cut: Cut, strategy: ChosenStrategy) -> None:
     """The measured damage in the map's place."""
     result = damage.result
     if how == "lines":
@@ -183,18 +183,25 @@ def _by_another(best: Sequence[Best], name: words.Markdown, cut: Cut) -> str:
 
 
 def distance_map(
-    found: Found, path: Sequence[Best], others: Sequence[Best], *, metric: str, scaled: bool, max_size: int | None, height: int
+    found: FoundResult,
+    path: Sequence[Best],
+    others: Sequence[Best],
+    *,
+    metric: str,
+    scaled: bool,
+    max_size: int | None,
+    height: int,
 ) -> Figure:
     """The map by one of its metrics; arguments as `maps.distance_map`."""
     return _distance_map(version(found), tuple(path), tuple(others), metric, scaled, max_size, height, found)
 
 
-def damage_map(found: Found, *, scaled: bool, height: int) -> Figure:
+def damage_map(found: FoundResult, *, scaled: bool, height: int) -> Figure:
     """The damage map; arguments as `maps.damage_map`."""
     return _damage_map(version(found), scaled, height, found)
 
 
-def lines(found: Found, *, metric: str, dark: bool, height: int) -> Figure:
+def lines(found: FoundResult, *, metric: str, dark: bool, height: int) -> Figure:
     """The lines of a map or of the damage; arguments as `maps.distance_lines`."""
     return _lines(version(found), metric, dark, height, found)
 
@@ -208,7 +215,7 @@ def _distance_map(
     scaled: bool,
     max_size: int | None,
     height: int,
-    _found: Found,
+    _found: FoundResult,
 ) -> Figure:
     close = remarks.of_map(_found.result, metric, library.array(_found, "text_distances"))
     return maps.distance_map(
@@ -217,12 +224,12 @@ def _distance_map(
 
 
 @st.cache_resource(max_entries=12, show_spinner=False)
-def _damage_map(version: Version, scaled: bool, height: int, _found: Found) -> Figure:
+def _damage_map(version: Version, scaled: bool, height: int, _found: FoundResult) -> Figure:
     return maps.damage_map(_found.result, row_normalised=scaled, height=height)
 
 
 @st.cache_resource(max_entries=12, show_spinner=False)
-def _lines(version: Version, metric: str, dark: bool, height: int, _found: Found) -> Figure:
+def _lines(version: Version, metric: str, dark: bool, height: int, _found: FoundResult) -> Figure:
     if _found.result.kind == "damage":
         return maps.damage_lines(_found.result, dark=dark, height=height)
     return maps.distance_lines(_found.result, metric=metric, dark=dark, height=height)

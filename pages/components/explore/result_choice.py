@@ -17,7 +17,7 @@ from analysis.experiments.strategies import BLOCKS, DRAW, STRATEGIES, needs
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.stored import evidence
 from pages.components.shared import library, start, state, words
-from pages.components.shared.library import Found
+from pages.components.shared.library import FoundResult
 
 _LOOKED_THROUGH = 300
 """So many results are looked through for the one that an address names."""
@@ -27,7 +27,7 @@ _TEXTS = re.compile(r"(c4|wiki):(\d{1,6})x(\d{1,6})(?::seed(\d{1,9}))?")
 _QUESTIONS = re.compile(r"(\w+):(all|\d{1,6})(?::(\d)-shot)?(?::seed(\d{1,9}))?(?::(\w+(?:\+\w+)*))?(?:@(\w+))?")
 
 
-def prefer(kind: str, found: list[Found], model: ModelSpec) -> None:
+def prefer(kind: str, found: list[FoundResult], model: ModelSpec) -> None:
     """Show the result that the address requests, once, if it is stored; a later choice of the user is left alone.
 
     Args:
@@ -49,7 +49,7 @@ def prefer(kind: str, found: list[Found], model: ModelSpec) -> None:
         _settle(kind)
 
 
-def write_request(kind: str, shown: Found | None) -> None:
+def write_request(kind: str, shown: FoundResult | None) -> None:
     """Keep the address true to the screen; while it requests a missing result, it keeps the request."""
     if not _wanted(kind):
         state.choose_option(_OPTION[kind], _name(kind, shown) if shown else "")
@@ -98,7 +98,7 @@ def _questions(spec: BenchmarkSpec) -> str:
     return f"{spec.limit or 'all'} questions of {words.questions(spec)}"
 
 
-def _name(kind: str, found: Found) -> str:
+def _name(kind: str, found: FoundResult) -> str:
     spec = found.result.spec
     return name_texts(spec.corpus) if kind == "distances" else name_questions(spec.benchmark)
 
@@ -159,7 +159,9 @@ def read_questions(text: str) -> BenchmarkSpec | None:
         return None
 
 
-def menu(maps: list[Found], sweeps: list[Found], sweep: Found | None, model: ModelSpec) -> tuple[Found, Found | None]:
+def menu(
+    maps: list[FoundResult], sweeps: list[FoundResult], sweep: FoundResult | None, model: ModelSpec
+) -> tuple[FoundResult, FoundResult | None]:
     """Draw the menu that selects the shown results and the strategy, and return these results.
 
     Args:
@@ -182,7 +184,9 @@ def menu(maps: list[Found], sweeps: list[Found], sweep: Found | None, model: Mod
     return found or maps[0], sweep
 
 
-def menu_of(kind: str, label: words.Markdown, found: list[Found], shown: Found | None, model: ModelSpec) -> Found | None:
+def menu_of(
+    kind: str, label: words.Markdown, found: list[FoundResult], shown: FoundResult | None, model: ModelSpec
+) -> FoundResult | None:
     """A menu of results of one kind.
 
     Args:
@@ -203,7 +207,7 @@ def menu_of(kind: str, label: words.Markdown, found: list[Found], shown: Found |
     return shown
 
 
-def _filtered(kind: str, found: list[Found], model: ModelSpec) -> list[Found]:
+def _filtered(kind: str, found: list[FoundResult], model: ModelSpec) -> list[FoundResult]:
     """Draw a filter over all stored results of a kind, and return the strongest that pass."""
     own = (("strategy", state.strategy()),) if kind == "sweep" else ()
     n_stored = library.count(kind, model, having=own)
@@ -224,7 +228,7 @@ def _filtered(kind: str, found: list[Found], model: ModelSpec) -> list[Found]:
     return passed
 
 
-def describe(found: Found) -> str:
+def describe(found: FoundResult) -> str:
     """A result in one line: texts or questions, precision, and when."""
     result = found.result
     when = "precomputed" if found.precomputed else words.date(found.saved_at)
@@ -243,7 +247,7 @@ def describe(found: Found) -> str:
     return f"{what} · {result.precision_in_words} · {when}{unfinished}"
 
 
-def say_stronger(kind: str, shown: Found, found: Sequence[Found]) -> None:
+def say_stronger(kind: str, shown: FoundResult, found: Sequence[FoundResult]) -> None:
     """Draw the sentence and the button; nothing where the shown result is the strongest.
 
     Args:

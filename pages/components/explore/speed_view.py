@@ -13,8 +13,8 @@ from analysis.results.compared import speed as speeds
 from pages.components.explore import chart_selection
 from pages.components.jobs import card
 from pages.components.shared import chart, library, start, state, words
-from pages.components.shared.cuts import Cut, Strategy
-from pages.components.shared.library import Found
+from pages.components.shared.cuts import ChosenStrategy, Cut
+from pages.components.shared.library import FoundResult
 
 _FIELDS = {"decode": "Decode: one token", "prefill": "Prefill: the prompt"}
 CHART = "speed"
@@ -23,7 +23,7 @@ _STRAIGHT = 0.9
 """R² below which the points are no line: every layer takes its time, so that on a quiet machine they are one."""
 
 
-def find(model: ModelSpec) -> Found | None:
+def find(model: ModelSpec) -> FoundResult | None:
     """The measurement to show, finished or as far as it got."""
     return library.shown("speed", library.find("speed", model))
 
@@ -34,7 +34,7 @@ def last_job(model: ModelSpec) -> jobs.Job | None:
     return card.last_of("speed", lambda spec: spec.model in as_spec)
 
 
-def button(shown: Found | None, job: jobs.Job | None, model: ModelSpec, removed: Removal | None) -> None:
+def button(shown: FoundResult | None, job: jobs.Job | None, model: ModelSpec, removed: Removal | None) -> None:
     """Draw the button that queues a measurement, or the progress of the one that is on its way.
 
     Args:
@@ -56,7 +56,7 @@ def button(shown: Found | None, job: jobs.Job | None, model: ModelSpec, removed:
         start.start_and_show(SpeedSpec(model=model, blocks=parts), f"Speed of {state.name(model)}")
 
 
-def show(shown: Found | None, job: jobs.Job | None, cut: Cut, strategy: Strategy) -> None:
+def show(shown: FoundResult | None, job: jobs.Job | None, cut: Cut, strategy: ChosenStrategy) -> None:
     """Draw the chart, or the next step while there is none.
 
     Args:
@@ -101,7 +101,7 @@ def machine(result: SpeedResult) -> str:
     return words.plain(result.machine)
 
 
-def provenance(shown: Found) -> str:
+def provenance(shown: FoundResult) -> str:
     """Return how it was measured, and the meaning of the line."""
     result: SpeedResult = shown.result
     spec = result.spec

@@ -19,8 +19,8 @@ from analysis.results.words.headline import HEAL, SPEED, Headline
 from pages.components.explore import speed_view
 from pages.components.jobs import card
 from pages.components.shared import chip, cuts, selection, start, state, words
-from pages.components.shared.cuts import Strategy
-from pages.components.shared.library import Found
+from pages.components.shared.cuts import ChosenStrategy
+from pages.components.shared.library import FoundResult
 from pages.components.shared.selection import Evidence, Shown
 
 
@@ -82,7 +82,7 @@ def _read(shown: Shown, removed: Removal) -> tuple[selection.Version, ...]:
     return selection.versions([*first, *read])
 
 
-def _measured_on(said: Headline, sweep: Found | None) -> str:
+def _measured_on(said: Headline, sweep: FoundResult | None) -> str:
     lines = list(said.measured_on)
     if sweep is not None and (precise := precision_spec.said_of(sweep.result.spec.model)):
         lines.append(f"Precision: {precise}")
@@ -97,7 +97,7 @@ def _is_best(best: BestCut) -> str:
     return f"{said}. {_TOO_GOOD}"
 
 
-def _better(best: BestCut, removed: Removal, found: Sequence[Cost], strategy: Strategy) -> None:
+def _better(best: BestCut, removed: Removal, found: Sequence[Cost], strategy: ChosenStrategy) -> None:
     """Draw the sentence that compares the best block with the one on screen, and the button that selects it."""
     cost, own, apart = _beside(best, removed, found)
     said = f"Best known of {best.n_compared} choices: **{_name(best.cut)}**, {_amount(cost)} on {_where(cost)}"
@@ -135,7 +135,7 @@ def _beside(best: BestCut, removed: Removal, found: Sequence[Cost]) -> tuple[Cos
 _TOO_GOOD = "Chosen and measured on the same texts: looks better than it is."
 
 
-def _report(best: BestCut, sweep: Found | None, model: ModelSpec) -> None:
+def _report(best: BestCut, sweep: FoundResult | None, model: ModelSpec) -> None:
     """Draw the button that measures the best block on texts that had no part in choosing it, where the usual ones are such."""
     corpus, chose = default_loss_corpus(), best.chosen.condition.material
     if not isinstance(chose, CorpusSpec) or costs.share_texts(corpus, chose):
@@ -169,7 +169,7 @@ def _where(cost: Cost) -> str:
 
 
 @st.cache_resource(max_entries=256, show_spinner=False)
-def _costs(told: tuple[selection.Version, ...], like: int | PartSet, _found: Sequence[Found]) -> list[Cost]:
+def _costs(told: tuple[selection.Version, ...], like: int | PartSet, _found: Sequence[FoundResult]) -> list[Cost]:
     return costs.of_cuts([entry.result for entry in _found], LOSS, like)
 
 

@@ -13,7 +13,7 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results.stored import summaries
 from pages.components.shared import cuts, library, selection, state, words
-from pages.components.shared.library import Found
+from pages.components.shared.library import FoundResult
 
 _BARE = ""
 """The choice of no heal."""
@@ -40,7 +40,7 @@ def has_adapter(heal: HealResult) -> bool:
     return bool(heal.adapter) and (store.cache_dir() / str(heal.adapter) / "adapter_config.json").exists()
 
 
-def show(known: Found, model: ModelSpec) -> Choice | None:
+def show(known: FoundResult, model: ModelSpec) -> Choice | None:
     """Draw the choice, beginning at the cut that Explore shows; None while there is none.
 
     Args:

@@ -18,9 +18,9 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import DTYPE_BYTES, ModelFacts
 from pages.components.heal import length, settings
 from pages.components.heal import length as length_menu
-from pages.components.heal.runs import Run, runs_of
+from pages.components.heal.runs import ListedHeal, runs_of
 from pages.components.shared import access, chip, cuts, frame, start, state, words
-from pages.components.shared.library import Found
+from pages.components.shared.library import FoundResult
 
 _NAMES = {name: strategies.STRATEGIES[name].title for name in ("similarity", "deepest")} | {
     "own": "Own choice",
@@ -28,7 +28,7 @@ _NAMES = {name: strategies.STRATEGIES[name].title for name in ("similarity", "de
 }
 
 
-def _block_choice(distances: Found | None, n_layers: int, current: Removal | None = None) -> Removal | None:
+def _block_choice(distances: FoundResult | None, n_layers: int, current: Removal | None = None) -> Removal | None:
     """Draw and return the cut to heal, at first that of the Explore page, with a menu that changes it; None when there is none.
 
     Args:
@@ -50,7 +50,7 @@ def _block_choice(distances: Found | None, n_layers: int, current: Removal | Non
     return chosen
 
 
-def _controls(distances: Found | None, n_layers: int, current: Removal | None) -> Removal | None:
+def _controls(distances: FoundResult | None, n_layers: int, current: Removal | None) -> Removal | None:
     own = state.own_cut(n_layers)
     scattered = next((cut for cut in (own, current) if cut is not None and not isinstance(cut, Block)), None)
     missing = {"similarity": distances is None, "scattered": scattered is None}
@@ -111,7 +111,7 @@ class Begin:
 
 
 @dataclass(frozen=True)
-class Asked:
+class HealForm:
     """Values of the form."""
 
     spec: HealSpec | None
@@ -143,7 +143,7 @@ def begin(model: ModelSpec, known: ModelFacts, block: Removal) -> Begin:
     return Begin(asked, preset, recipes.get(asked, model=model.source).why)
 
 
-def advanced(begun: Begin, asked: BenchmarkSpec, length: dict[str, Any]) -> Asked:
+def advanced(begun: Begin, asked: BenchmarkSpec, length: dict[str, Any]) -> HealForm:
     """Draw the recipe and its settings over the whole width; returns the heal.
 
     Args:
@@ -172,19 +172,19 @@ def advanced(begun: Begin, asked: BenchmarkSpec, length: dict[str, Any]) -> Aske
         )
         kept = st.button("Save recipe", key="save-recipe", help="Saves these settings under that name.")
     if not source:
-        return Asked(None, control)
+        return HealForm(None, control)
     spec = _changed(preset, values)
     if kept:
         with frame.errors_shown():
             access.check_start()
             _save(name.strip(), spec)
-    return Asked(spec, control)
+    return HealForm(spec, control)
 
 
 _SAVED, _RUN = "saved:", "run:"
 
 
-def _runs(model: ModelSpec) -> dict[str, Run]:
+def _runs(model: ModelSpec) -> dict[str, ListedHeal]:
     return {f"{_RUN}{run.id}": run for run in runs_of(model)}
 
 
@@ -249,7 +249,7 @@ def show(
     model: ModelSpec,
     known: ModelFacts,
     questions: BenchmarkSpec,
-    distances: Found | None,
+    distances: FoundResult | None,
     current: Removal | None,
     wide: DeltaGenerator,
 ) -> HealSpec | None:
@@ -282,7 +282,7 @@ def show(
     return None
 
 
-def _start_button(asked: Asked, known: ModelFacts) -> None:
+def _start_button(asked: HealForm, known: ModelFacts) -> None:
     """Draw how long it will take, and the button."""
     spec = asked.spec
     if spec is not None:

@@ -46,7 +46,7 @@ def show(preset: HealSpec, key: str, known: ModelFacts) -> dict[str, Any]:
     if usual not in _RECIPES:
         st.session_state[_TRAINED] = st.session_state["recipe"]
     now = usual if usual in _RECIPES else st.session_state.get(_CHOSEN, usual)
-    captions, any_reached = Evidence(preset, known).captions()
+    captions, any_reached = StoredHeals(preset, known).captions()
     with state.showing("heal-time", now):
         st.radio(
             "Training time",
@@ -108,7 +108,7 @@ def _own(preset: HealSpec, key: str) -> dict[str, Any]:
     return {"steps": right.number_input("Optimizer steps", 1, 1_000_000, steps, key=f"{key}-steps")}
 
 
-class Evidence:
+class StoredHeals:
     """Stored healing runs of every length: their recovery, and their duration on this machine."""
 
     def __init__(self, preset: HealSpec, known: ModelFacts) -> None:

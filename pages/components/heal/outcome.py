@@ -16,7 +16,7 @@ from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, LOSS, Reading
 from analysis.results.words import heals
 from pages.components.heal import length
-from pages.components.heal.runs import Run
+from pages.components.heal.runs import ListedHeal
 from pages.components.jobs import card
 from pages.components.shared import chart, chip, frame, library, start, words
 
@@ -26,7 +26,7 @@ _TO = "\u2011"
 """Between the ends of an interval: a hyphen at which a narrow column does not break."""
 
 
-def show(run: Run, control: HealResult | None) -> None:
+def show(run: ListedHeal, control: HealResult | None) -> None:
     """Draw the verdict, the comparison, the curve, generated texts, the path of the adapter, and the numbers to download.
 
     Args:
@@ -174,7 +174,7 @@ def _size(result: HealResult, is_cut: bool) -> str:
     return "–" if n_bytes is None else words.size(n_bytes).replace(" ", "\u00a0")
 
 
-def _ceiling(run: Run, control: HealResult | None) -> None:
+def _ceiling(run: ListedHeal, control: HealResult | None) -> None:
     """Draw, for a training without a control, the button that measures the effect of the healing text on the unpruned model."""
     spec, result = run.spec, run.result
     if control is not None or result is None or spec.control or not spec.trains or result.healed is None:

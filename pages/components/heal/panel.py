@@ -13,7 +13,7 @@ from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.results.compared import durations
 from analysis.results.compared.durations import Duration
 from pages.components.heal import length, outcome
-from pages.components.heal.runs import Run, best, control_of, run_now, runs_of
+from pages.components.heal.runs import ListedHeal, best, control_of, run_now, runs_of
 from pages.components.jobs import card
 from pages.components.shared import frame, start, state, words
 
@@ -76,7 +76,7 @@ def first_heal(asked: HealSpec) -> HealSpec:
     )
 
 
-def _chosen(of_block: list[Run], asked: HealSpec) -> Run | None:
+def _chosen(of_block: list[ListedHeal], asked: HealSpec) -> ListedHeal | None:
     """Return the healing run of a block to show.
 
     A running or waiting one is first. Next are those with the settings of the form, then the others. Among equals it is the one
@@ -109,7 +109,7 @@ def _form(asked: HealSpec) -> tuple[Removal, str]:
     return asked.block, words.heal_settings(asked)
 
 
-def _picker(of_block: dict[str, Run], shown: Run, asked: HealSpec) -> None:
+def _picker(of_block: dict[str, ListedHeal], shown: ListedHeal, asked: HealSpec) -> None:
     """Draw the list of healing runs of the selected block."""
     ids = list(of_block)
     key = f"pick-heal-{shown.id}"
@@ -123,7 +123,7 @@ def _picker(of_block: dict[str, Run], shown: Run, asked: HealSpec) -> None:
     )
 
 
-def _other_blocks(elsewhere: dict[str, Run]) -> None:
+def _other_blocks(elsewhere: dict[str, ListedHeal]) -> None:
     """Draw the list of healing runs of other blocks; picking one selects its block and loads its settings."""
     if not elsewhere:
         return
@@ -146,7 +146,7 @@ def _other_blocks(elsewhere: dict[str, Run]) -> None:
     )
 
 
-def _made_otherwise(run: Run, asked: HealSpec) -> None:
+def _made_otherwise(run: ListedHeal, asked: HealSpec) -> None:
     """State that the run was made with other settings than the form has, with the button that loads them."""
     if _form(run.spec) == _form(asked):
         return
@@ -164,14 +164,14 @@ def _made_otherwise(run: Run, asked: HealSpec) -> None:
         )
 
 
-def _load_settings(run: Run) -> None:
+def _load_settings(run: ListedHeal) -> None:
     """Select a run's block and put its numbers into the form; the run is shown."""
     state.choose_cut(run.spec.block)
     st.session_state["next-recipe"] = f"run:{run.id}"
     _look_at(run.id, run.spec)
 
 
-def _one(run: Run) -> None:
+def _one(run: ListedHeal) -> None:
     if run.job and run.job.is_active:
         _in_progress(run)
         return
@@ -186,7 +186,7 @@ def _one(run: Run) -> None:
     outcome.show(run, control_of(run))
 
 
-def _unfinished(run: Run, job: jobs.Job) -> None:
+def _unfinished(run: ListedHeal, job: jobs.Job) -> None:
     """Draw a run that failed, was stopped or interrupted: the reason, and the button to resume."""
     say = st.error if job.state == jobs.FAILED else st.warning
     say(job.error or f"This run was {job.state}.")
@@ -196,7 +196,7 @@ def _unfinished(run: Run, job: jobs.Job) -> None:
             st.code(jobs.log_tail(run.id, 30) or "The log is empty.", language=None)
 
 
-def _in_progress(run: Run) -> None:
+def _in_progress(run: ListedHeal) -> None:
     """Draw a running or waiting healing run; it refreshes by itself from the files on disk."""
     known = run.result.model if run.result else None
     # Computed once: a search through all healing runs every second would slow the page.

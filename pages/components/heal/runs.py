@@ -12,18 +12,18 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.results.stored import evidence
 from analysis.results.words import heals
 from pages.components.shared import library, words
-from pages.components.shared.library import Found
+from pages.components.shared.library import FoundResult
 
 
 @dataclass(frozen=True)
-class Run:
+class ListedHeal:
     """One heal: its job, its result, or both."""
 
     id: str
     """The job's id, or the result's key when it has no job."""
     spec: HealSpec
     job: jobs.Job | None
-    found: Found | None
+    found: FoundResult | None
 
     @property
     def result(self) -> HealResult | None:
@@ -56,7 +56,7 @@ class Run:
         return " · ".join(parts if self.state == "precomputed" else [*parts, when])
 
 
-def runs_of(model: ModelSpec) -> list[Run]:
+def runs_of(model: ModelSpec) -> list[ListedHeal]:
     """All runs of a model: active ones first, then the strongest evidence first, of equal ones the newest; failed ones last.
 
     Runs that were cancelled before anything was measured are left out: they stay in the list of jobs.
@@ -66,21 +66,21 @@ def runs_of(model: ModelSpec) -> list[Run]:
     for job in jobs.list_jobs(200):
         if isinstance(job.spec, HealSpec) and job.spec.model.source == model.source:
             found = results.pop(job.result_key or "", None) or library.by_key("heal", job.result_key)
-            runs.append(Run(job.id, job.spec, job, found))
-    runs += [Run(found.key, found.result.spec, None, found) for found in results.values()]
+            runs.append(ListedHeal(job.id, job.spec, job, found))
+    runs += [ListedHeal(found.key, found.result.spec, None, found) for found in results.values()]
     active = [run for run in runs if run.job and run.job.is_active]
     measured = [run for run in runs if run.found and run not in active]
     others = [run for run in runs if not run.found and run not in active and not run.says_nothing]
     return [*active, *evidence.ranked(measured, result="result"), *others]
 
 
-def best(runs: Sequence[Run]) -> Run | None:
+def best(runs: Sequence[ListedHeal]) -> ListedHeal | None:
     """Return the run with the strongest result; without a result the first.
 
     Runs judged by text of another kind than they trained on are first, then the strongest evidence, then the lowest loss.
     """
 
-    def order(run: Run) -> tuple:
+    def order(run: ListedHeal) -> tuple:
         healed = run.result.healed if run.result else None
         loss = healed.loss if healed and healed.loss is not None else math.inf
         if run.result is None or healed is None:
@@ -90,12 +90,12 @@ def best(runs: Sequence[Run]) -> Run | None:
     return max(runs, key=order, default=None)
 
 
-def run_now(model: ModelSpec, run_id: str) -> Run | None:
+def run_now(model: ModelSpec, run_id: str) -> ListedHeal | None:
     """Return the run in its present state."""
     return next((run for run in runs_of(model) if run.id == run_id), None)
 
 
-def control_of(run: Run) -> HealResult | None:
+def control_of(run: ListedHeal) -> HealResult | None:
     """The unpruned model trained as this run was, as far as that was done."""
     if run.result is None or not run.spec.trains:
         return None

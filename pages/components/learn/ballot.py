@@ -31,7 +31,7 @@ class RefusedError(Exception):
 
 
 @dataclass(frozen=True)
-class Question:
+class PollQuestion:
     """A question to a class."""
 
     name: str
@@ -43,11 +43,11 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Standing:
+class PollState:
     """The present state of a poll."""
 
     students: int
-    question: Question | None
+    question: PollQuestion | None
     number: int
     """Number of questions so far, which is the number of the present one."""
     counts: tuple[int, ...]
@@ -80,7 +80,7 @@ class Ballot:
         """The choice of each student, by the token of their browser."""
         self._addresses: Counter[str] = Counter()
         self._wrong_codes = 0
-        self._question: Question | None = None
+        self._question: PollQuestion | None = None
         self._number = 0
         self._is_open = False
 
@@ -142,7 +142,7 @@ class Ballot:
         with self._lock:
             return token in self._choices
 
-    def ask(self, question: Question) -> None:
+    def ask(self, question: PollQuestion) -> None:
         """Put a question; answers to the one before no longer count."""
         with self._lock:
             self._question, self._is_open = question, True
@@ -181,12 +181,12 @@ class Ballot:
         with self._lock:
             return self._choices.get(token)
 
-    def standing(self) -> Standing:
+    def standing(self) -> PollState:
         """The present state."""
         with self._lock:
             answers = Counter(self._choices.values())
             counts = tuple(answers[option] for option in range(len(self._question.options if self._question else ())))
-            return Standing(len(self._choices), self._question, self._number, counts, self._is_open)
+            return PollState(len(self._choices), self._question, self._number, counts, self._is_open)
 
     def _check_time(self) -> None:
         if self.is_over:

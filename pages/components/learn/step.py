@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from analysis.exports.handout import HandoutTask
-from pages.components.learn.ballot import Question
+from pages.components.learn.ballot import PollQuestion
 from pages.components.learn.lesson import Lesson
-from pages.components.learn.stored import Shown
+from pages.components.learn.stored import LessonResults
 from pages.components.shared import words
 
 
@@ -20,9 +20,9 @@ class Step:
     """A question of a teacher to the class."""
     misunderstanding: words.Markdown
     """A common misunderstanding."""
-    show: Callable[[Lesson, Shown], None]
+    show: Callable[[Lesson, LessonResults], None]
     """Draws the step at the visitor's progress, with the stored results of the model."""
-    tasks: Callable[[Shown], list[HandoutTask]]
+    tasks: Callable[[LessonResults], list[HandoutTask]]
     """Return the questions on paper; none where their result is missing."""
-    poll: Callable[[Shown], list[Question]]
+    poll: Callable[[LessonResults], list[PollQuestion]]
     """Return the questions that a class answers on phones; none where their result is missing."""

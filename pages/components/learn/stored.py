@@ -23,7 +23,7 @@ from pages.components.shared import library, words
 
 
 @dataclass(frozen=True)
-class Shown:
+class LessonResults:
     """The results of a model; None where nothing is stored yet."""
 
     facts: ModelFacts | None
@@ -44,7 +44,7 @@ class Shown:
         return lesson.question_size(self.distances.n_layers) if self.distances else 5
 
 
-def of(model: ModelSpec) -> Shown:
+def of(model: ModelSpec) -> LessonResults:
     """Return the strongest evidence there is of a model; the last run and the selections of other pages do not count."""
     maps, damages = _finished("distances", model), _finished("damage", model)
     curves = [result for result in _finished("sweep", model) if result.spec.strategy == "similarity"]
@@ -53,7 +53,7 @@ def of(model: ModelSpec) -> Shown:
     damage, heals = next(iter(same_map or damages), None), _finished("heal", model, any_precision=True)
     known = [*_finished("inspect", model), distances, *curves, damage, *heals]
     facts = next((result.model for result in known if result is not None), None)
-    return Shown(facts, distances, next(iter(curves), None), heals, damage)
+    return LessonResults(facts, distances, next(iter(curves), None), heals, damage)
 
 
 def of_the_gallery() -> list[tuple[str, SweepResult]]:
@@ -70,7 +70,7 @@ def of_the_gallery() -> list[tuple[str, SweepResult]]:
     return sorted(curves.values(), key=lambda curve: curve[1].spec.strategy != USUAL)
 
 
-def specs(shown: Shown) -> list[Spec]:
+def specs(shown: LessonResults) -> list[Spec]:
     """The requests that the lesson's figures are the answers to."""
     return [result.spec for result in (shown.distances, shown.sweep, shown.damage, *shown.heals) if result is not None]
 
@@ -109,7 +109,7 @@ def ladder(heals: Sequence[HealResult]) -> tuple[list[Rung], HealResult | None]:
     return rungs, best
 
 
-def for_exercises(shown: Shown) -> exercises.Results:
+def for_exercises(shown: LessonResults) -> exercises.Results:
     """Return the results that exercises are made from."""
     _, heal = ladder(shown.heals)
     return exercises.Results(shown.size, shown.facts, shown.distances, shown.sweep, heal)

@@ -14,15 +14,15 @@ from analysis.exports import handout
 from analysis.exports.handout import Handout
 from analysis.results.words import exercises
 from pages.components.learn import lesson, phone, stored
-from pages.components.learn.ballot import LASTS_S, Ballot, Question
+from pages.components.learn.ballot import LASTS_S, Ballot, PollQuestion
 from pages.components.learn.lesson import Lesson
 from pages.components.learn.step import Step
-from pages.components.learn.stored import Shown
+from pages.components.learn.stored import LessonResults
 from pages.components.shared import access, chart, words
 from pages.web.address import server_url
 
 
-def show(steps: Sequence[Step], shown: Shown) -> None:
+def show(steps: Sequence[Step], shown: LessonResults) -> None:
     """Draw a button that opens the menu for teachers.
 
     Args:
@@ -55,7 +55,7 @@ def _said(number: int, step: Step) -> str:
     return f"{title}  \n*Ask:* {step.opening}  \n*Common misunderstanding:* {step.misunderstanding}"
 
 
-def of(steps: Sequence[Step], shown: Shown) -> Handout:
+def of(steps: Sequence[Step], shown: LessonResults) -> Handout:
     """Return the sheets that can be made from the measurements."""
     found = [(step, step.tasks(shown)) for step in steps]
     tasks = [replace(task, note="" if number else _note(step)) for step, asked in found for number, task in enumerate(asked)]
@@ -70,7 +70,7 @@ def _note(step: Step) -> str:
     return f"Ask: {step.opening} Common misunderstanding: {step.misunderstanding}"
 
 
-def _about(shown: Shown) -> list[str]:
+def _about(shown: LessonResults) -> list[str]:
     """On which results, in sentences."""
     said = [f"All numbers were measured on {shown.name}." if shown.facts else "This model has no results yet."]
     if shown.facts:
@@ -112,7 +112,7 @@ def _offer_poll() -> None:
     )
 
 
-def show_poll(lesson: Lesson, questions: Sequence[Question]) -> None:
+def show_poll(lesson: Lesson, questions: Sequence[PollQuestion]) -> None:
     """Draw the open poll, for those who may run it.
 
     Args:
@@ -160,7 +160,7 @@ def _short(address: str) -> str:
     return address.partition("://")[2]
 
 
-def _buttons(lesson: Lesson, ballot: Ballot, questions: Sequence[Question]) -> None:
+def _buttons(lesson: Lesson, ballot: Ballot, questions: Sequence[PollQuestion]) -> None:
     standing = ballot.standing()
     with st.container(horizontal=True, gap="small"):
         for number, question in enumerate(questions, start=1):
@@ -189,7 +189,7 @@ def _buttons(lesson: Lesson, ballot: Ballot, questions: Sequence[Question]) -> N
         st.caption("This step has no question for a class, because its result is missing.")
 
 
-def _reveal(lesson: Lesson, ballot: Ballot, question: Question) -> None:
+def _reveal(lesson: Lesson, ballot: Ballot, question: PollQuestion) -> None:
     ballot.reveal()
     lesson.skip(question.name)
 

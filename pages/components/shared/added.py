@@ -8,7 +8,7 @@ from analysis.core.options import imported
 from analysis.core.record import Result
 from analysis.models.source.model_spec import ModelSpec
 from pages.components.shared import chart, frame, library, start, state, words
-from pages.components.shared.library import Found
+from pages.components.shared.library import FoundResult
 
 HOMES = {"methods": "Compare, Methods"}
 """Kinds whose results have a view of their own, by the place of it; they are not repeated here."""
@@ -19,7 +19,7 @@ def kinds_here() -> dict[str, Experiment]:
     return {kind: one for kind, one in additions().items() if kind not in HOMES}
 
 
-def panels(model: ModelSpec) -> list[Found]:
+def panels(model: ModelSpec) -> list[FoundResult]:
     """Draw a closed panel for each of these kinds; returns the results that they show."""
     drawn = []
     for kind in kinds_here().values():
@@ -29,17 +29,17 @@ def panels(model: ModelSpec) -> list[Found]:
     return drawn
 
 
-def shown(kind: str, model: ModelSpec) -> Found | None:
+def shown(kind: str, model: ModelSpec) -> FoundResult | None:
     """The result of one of these kinds that its panel shows."""
     return library.shown(kind, _of(kind, model))
 
 
-def _of(kind: str, model: ModelSpec) -> list[Found]:
+def _of(kind: str, model: ModelSpec) -> list[FoundResult]:
     has_model = "model" in additions()[kind].spec.__dataclass_fields__
     return library.find(kind, model if has_model else None)
 
 
-def _panel(kind: Experiment, model: ModelSpec) -> Found | None:
+def _panel(kind: Experiment, model: ModelSpec) -> FoundResult | None:
     found = _of(kind.kind, model)
     now = shown(kind.kind, model)
     folded = st.expander(f"{words.plain(kind.title)} ({len(found)} stored)", key=f"added-{kind.kind}", on_change="rerun")
@@ -58,7 +58,7 @@ def _panel(kind: Experiment, model: ModelSpec) -> Found | None:
     return now
 
 
-def _name(found: Found) -> str:
+def _name(found: FoundResult) -> str:
     when = "precomputed" if found.precomputed else words.date(found.saved_at)
     return f"{frame.command_line(found.result.spec).partition(' -m analysis ')[2]} · {when}"
 

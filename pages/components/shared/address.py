@@ -20,7 +20,7 @@ _RUN = re.compile(r"[a-z][a-z0-9_-]*:[0-9a-f]{20}")
 _SIZES = re.compile(r"(\d{1,4})-(\d{1,4})")
 
 
-class FieldError(ValueError):
+class AddressError(ValueError):
     """A text that is no value of a field; the message continues "The address of this page"."""
 
 
@@ -54,9 +54,9 @@ class Field(Generic[T]):
         return self.write(value) if self.is_always_written or value != self.usual else ""
 
 
-def no_such(name: str, text: str, names: Iterable[str], usual: str) -> FieldError:
+def no_such(name: str, text: str, names: Iterable[str], usual: str) -> AddressError:
     """Return the error of a name that does not exist."""
-    return FieldError(
+    return AddressError(
         f"asks for the {name} {words.seen(text, 40)!r}, which does not exist. Use one of {', '.join(names)}. {usual} is shown "
         "instead."
     )
@@ -71,7 +71,7 @@ def read_sizes(text: str) -> range | None:
 
 def _number(text: str) -> int:
     if not (text.isdecimal() and len(text) < 5):
-        raise FieldError(
+        raise AddressError(
             f"asks for n = {words.seen(text, 40)!r}, which is not a number of layers. n = {DEFAULT_N} is shown instead."
         )
     return int(text)
@@ -81,7 +81,7 @@ def _removal(text: str, fault: str = "names an invalid block") -> Removal:
     try:
         return blocks.parse_removal(text)
     except BlockRangeError as error:
-        raise FieldError(f"{fault}: {words.seen(str(error), 300)}") from error
+        raise AddressError(f"{fault}: {words.seen(str(error), 300)}") from error
 
 
 def _protected(text: str) -> frozenset[int]:
@@ -91,7 +91,7 @@ def _protected(text: str) -> frozenset[int]:
 def _sizes(text: str) -> range:
     sizes = read_sizes(text)
     if sizes is None:
-        raise FieldError(
+        raise AddressError(
             f"asks for the range {words.seen(text, 40)!r}, which is not a range such as 3-9. All numbers of removed layers "
             "are shown."
         )
@@ -106,7 +106,7 @@ def _strategy(text: str) -> str:
 
 def _run(text: str) -> str:
     if not _RUN.fullmatch(text):
-        raise FieldError(
+        raise AddressError(
             f"has an invalid reference run: {words.seen(text, 40)!r}. A run is a kind and 20 digits, such as "
             "sweep:0123456789abcdef0123. No run is the reference."
         )

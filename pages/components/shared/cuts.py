@@ -16,7 +16,7 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.results.stored import reading, summaries
 from analysis.results.stored.reading import ACC_NORM, ACCURACY, LOSS, Readings
 from pages.components.shared import library, state, words
-from pages.components.shared.library import Found
+from pages.components.shared.library import FoundResult
 
 SLIDER = "n"
 """Key of the slider."""
@@ -58,7 +58,7 @@ def picked_by_hand(removed: Removal, sweep: SweepResult | None) -> Cut:
 
 
 @dataclass(frozen=True)
-class Strategy:
+class ChosenStrategy:
     """How blocks are chosen, and the measurements that they are chosen by."""
 
     name: str
@@ -167,14 +167,14 @@ def slider(n_layers: int) -> None:
         )
 
 
-def now(strategy: Strategy) -> Cut:
+def now(strategy: ChosenStrategy) -> Cut:
     """The cut on screen: at the slider's n, and of several manual cuts of that size the one in the menu."""
     n = min(state.chosen_n(), strategy.distances.n_layers - 1)
     cut = chosen(n, strategy)
     return cut if cut.by_hand else strategy.cut(n, st.session_state.get(f"which-{n}", 0))
 
 
-def chosen(n: int, strategy: Strategy) -> Cut:
+def chosen(n: int, strategy: ChosenStrategy) -> Cut:
     """The layers that were picked by hand, where they are n, else the strategy's cut."""
     own = state.own_cut(strategy.distances.n_layers)
     if own is not None and own.size == n and own != strategy.cut(n).removed:
@@ -249,7 +249,7 @@ def say(cut: Cut) -> None:
     st.markdown(f"**{cut.removed.describe()}**" + ("" if cut.by_hand else " removed"), width="content")
 
 
-def back_button(cut: Cut, strategy: Strategy) -> None:
+def back_button(cut: Cut, strategy: ChosenStrategy) -> None:
     """Draw the button that returns from layers picked by hand to those of the strategy; nothing where none were picked."""
     if cut.by_hand:
         name = f"l*({cut.n})" if strategy.name == "similarity" else words.plain(strategy.name)
@@ -266,7 +266,7 @@ def back_button(cut: Cut, strategy: Strategy) -> None:
         )
 
 
-def field(strategy: Strategy) -> None:
+def field(strategy: ChosenStrategy) -> None:
     """Draw the field in which a cut is written instead of picked."""
 
     def written() -> None:
@@ -285,7 +285,7 @@ def field(strategy: Strategy) -> None:
         st.error(words.plain(st.session_state["own-block-error"]))
 
 
-def which_menu(strategy: Strategy, cut: Cut) -> None:
+def which_menu(strategy: ChosenStrategy, cut: Cut) -> None:
     """Draw a menu where several manual cuts of one size are meant."""
     same = of_size(strategy.sweep, cut.n)
     if len(same) < 2 or cut.by_hand:
@@ -294,7 +294,7 @@ def which_menu(strategy: Strategy, cut: Cut) -> None:
     st.selectbox("Block", range(len(same)), format_func=names.__getitem__, key=f"which-{cut.n}", label_visibility="collapsed")
 
 
-def damage_shown(shown: Found, model: ModelSpec) -> Found | None:
+def damage_shown(shown: FoundResult, model: ModelSpec) -> FoundResult | None:
     """The damage to show beside a map: the strongest, of equal ones that which is compared with this map."""
     found = library.find("damage", model)
     if not found:

@@ -20,7 +20,7 @@ from analysis.results import library
 from analysis.results.compared import runs
 from analysis.results.compared.runs import StoredModel
 from analysis.results.stored import summaries
-from analysis.results.stored.result import Found, of_entry
+from analysis.results.stored.result import FoundResult, of_entry
 from pages.components.shared import state
 
 _TIMED = 500
@@ -40,7 +40,7 @@ def find(
     having: tuple[tuple[str, Any], ...] = (),
     first: str = "",
     text: str = "",
-) -> list[Found]:
+) -> list[FoundResult]:
     """Return stored results of a kind, none opened; those of `model`, if one is given, the strongest evidence first.
 
     Results that the visitor chose are among them, each with the strongest answer to the same request.
@@ -86,7 +86,7 @@ def scorings(model: ModelSpec) -> library.Scorings:
     return library.Scorings(known(model))
 
 
-def scores_of(kind: str, model: ModelSpec, shown: Found | None = None) -> list[Found]:
+def scores_of(kind: str, model: ModelSpec, shown: FoundResult | None = None) -> list[FoundResult]:
     """Return the strongest results of one kind that score blocks, and those under the conditions of a result.
 
     Args:
@@ -98,7 +98,7 @@ def scores_of(kind: str, model: ModelSpec, shown: Found | None = None) -> list[F
     return found if shown is None else found[1:]
 
 
-def generating(kind: str, model: ModelSpec, removed: Removal | None = None) -> list[Found]:
+def generating(kind: str, model: ModelSpec, removed: Removal | None = None) -> list[FoundResult]:
     """Return the strongest curves or evaluations whose models generated text, and those of one block.
 
     Args:
@@ -114,12 +114,12 @@ def generating(kind: str, model: ModelSpec, removed: Removal | None = None) -> l
     return found
 
 
-def datasets(model: ModelSpec) -> list[tuple[Found, int]]:
+def datasets(model: ModelSpec) -> list[tuple[FoundResult, int]]:
     """Return the strongest curve on each dataset of a model, with the largest number of questions of its curves."""
     return library.datasets(known(model), most=MOST)
 
 
-def curves_alike(shown: Found, model: ModelSpec) -> list[Found]:
+def curves_alike(shown: FoundResult, model: ModelSpec) -> list[FoundResult]:
     """Return the strongest curve of each strategy and draw on the questions and in the precision of a curve."""
     return library.curves_alike(shown, known(model), most=MOST)
 
@@ -129,13 +129,13 @@ def known(model: ModelSpec) -> ModelSpec:
     return model if model.identity else replace(model, identity=identity(model))
 
 
-def by_key(kind: str, key: str | None) -> Found | None:
+def by_key(kind: str, key: str | None) -> FoundResult | None:
     """The result with this fingerprint, finished or on its way."""
     entry = index.entry(kind, key) if key else None
     return None if entry is None else of_entry(entry)
 
 
-def shown(kind: str, found: Sequence[Found], *, by_hand: bool = True) -> Found | None:
+def shown(kind: str, found: Sequence[FoundResult], *, by_hand: bool = True) -> FoundResult | None:
     """Return the result that pages show of a kind: the one picked by hand, else the strongest of the last request.
 
     Args:
@@ -153,13 +153,13 @@ def shown(kind: str, found: Sequence[Found], *, by_hand: bool = True) -> Found |
     return _rivals(entry, found)[0]
 
 
-def stronger(entry: Found, found: Sequence[Found]) -> Found | None:
+def stronger(entry: FoundResult, found: Sequence[FoundResult]) -> FoundResult | None:
     """Return the strongest answer to the same question, where that is not the result itself."""
     first = _rivals(entry, found)[0]
     return first if first.summary.weight > entry.summary.weight else None
 
 
-def arrived(kind: str, key: str) -> Found | None:
+def arrived(kind: str, key: str) -> FoundResult | None:
     """Let pages show a result that just came in, or the result on screen where that answers the question more strongly.
 
     Returns:
@@ -180,7 +180,7 @@ def arrived(kind: str, key: str) -> Found | None:
     return before
 
 
-def _rivals(entry: Found, found: Sequence[Found]) -> list[Found]:
+def _rivals(entry: FoundResult, found: Sequence[FoundResult]) -> list[FoundResult]:
     """Of these the answers to the same request, in their order; the result alone where it is not among them."""
     return [other for other in found if other.summary.request == entry.summary.request] or [entry]
 
@@ -222,7 +222,7 @@ def models_seen(*, is_committed: bool | None = None) -> list[StoredModel]:
     return runs.models_seen(index.groups(Wanted(tuple(RESULTS), is_committed=is_committed)))
 
 
-def of_here(kind: str) -> list[Found]:
+def of_here(kind: str) -> list[FoundResult]:
     """Return measurements of this machine, the newest first; no more of them than it takes to predict durations here."""
     wanted = Wanted((kind,), words=(host.processor().lower(),), is_committed=False)
     return [of_entry(entry) for entry in index.entries(wanted, most=_TIMED)]
@@ -239,7 +239,7 @@ def usable(one: StoredModel) -> ModelSpec | None:
     return next(iter(fitting), None)
 
 
-def array(found: Found, name: str) -> Any:
+def array(found: FoundResult, name: str) -> Any:
     """One of the array fields that were stored with a result, read from disk; None where it was not kept."""
     try:
         stored = None if found.precomputed else store.load_result(found.kind, found.key)

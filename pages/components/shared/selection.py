@@ -20,8 +20,8 @@ from analysis.results.compared import selection
 from analysis.results.compared.selection import Selected
 from analysis.results.stored import summaries
 from pages.components.shared import chip, cuts, library, state
-from pages.components.shared.cuts import Cut, Strategy
-from pages.components.shared.library import Found
+from pages.components.shared.cuts import ChosenStrategy, Cut
+from pages.components.shared.library import FoundResult
 
 _MAPS = 10
 """So many loss-increase maps are read beside the one on screen."""
@@ -34,24 +34,24 @@ class Evidence:
     """Stored results of one model that score its blocks; those on screen come first, then the strongest."""
 
     model: ModelSpec
-    shown: Found | None
+    shown: FoundResult | None
     """The curve on screen, whose dataset, texts and precision are selected."""
-    damage: list[Found]
+    damage: list[FoundResult]
     """The loss-increase map on screen and the strongest others."""
-    heals: list[Found]
+    heals: list[FoundResult]
     """The strongest heals, and those under the selected condition."""
-    speed: Found | None
+    speed: FoundResult | None
 
     @cached_property
-    def scores(self) -> list[Found]:
+    def scores(self) -> list[FoundResult]:
         """The strongest curves, evaluations and heals, and the strongest under the selected condition."""
         return library.scorings(self.model).strongest(library.MOST, self.shown)
 
-    def relevant(self, removed: Removal | None) -> list[Found]:
+    def relevant(self, removed: Removal | None) -> list[FoundResult]:
         """Return the curves, evaluations and heals that decide about the scores of a block, however many are stored."""
         return library.scorings(self.model).of(removed, self.shown)
 
-    def maps(self, removed: Removal | None) -> list[Found]:
+    def maps(self, removed: Removal | None) -> list[FoundResult]:
         """Return the loss-increase map on screen, then others that reach to the size of a block."""
         if removed is None:
             return self.damage[:1]
@@ -78,12 +78,12 @@ class Shown:
     """Everything a panel needs: the block, how it was chosen, and its measurements."""
 
     model: ModelSpec
-    distances: Found
-    sweep: Found | None
+    distances: FoundResult
+    sweep: FoundResult | None
     """The curve on screen; None while the strategy has none."""
-    damage: Found | None
+    damage: FoundResult | None
     """The loss-increase map on screen."""
-    strategy: Strategy
+    strategy: ChosenStrategy
     cut: Cut
     evidence: Evidence
 
@@ -104,7 +104,7 @@ def now(model: ModelSpec) -> Shown | None:
     return None if distances is None else on_map(distances, curve(model), model)
 
 
-def on_map(distances: Found, sweep: Found | None, model: ModelSpec) -> Shown:
+def on_map(distances: FoundResult, sweep: FoundResult | None, model: ModelSpec) -> Shown:
     """The selection with this map and this curve on screen.
 
     Args:
@@ -114,17 +114,17 @@ def on_map(distances: Found, sweep: Found | None, model: ModelSpec) -> Shown:
     """
     damage = cuts.damage_shown(distances, model)
     scores, measured = sweep.result if sweep else None, damage.result if damage else None
-    strategy = Strategy(state.strategy(), distances.result, scores, measured)
+    strategy = ChosenStrategy(state.strategy(), distances.result, scores, measured)
     known = evidence(sweep, damage, model)
     return Shown(model, distances, sweep, damage, strategy, known.scored(cuts.now(strategy)), known)
 
 
-def curves(model: ModelSpec, strategy: str = "") -> list[Found]:
+def curves(model: ModelSpec, strategy: str = "") -> list[FoundResult]:
     """Return the strongest curves of a strategy; of the one on screen unless another is named."""
     return library.find("sweep", model, having=(("strategy", strategy or state.strategy()),))
 
 
-def curve(model: ModelSpec, strategy: str = "") -> Found | None:
+def curve(model: ModelSpec, strategy: str = "") -> FoundResult | None:
     """The curve on screen: of the strategy on screen or the one named, on the selected dataset where it has one."""
     dataset = selected_dataset(model)
     if dataset is None:
@@ -154,12 +154,12 @@ def other_datasets(model: ModelSpec) -> list[str]:
     return [f"{name} ({n} questions)" for name, n in found.items()]
 
 
-def dataset_of(found: Found) -> BenchmarkSpec:
+def dataset_of(found: FoundResult) -> BenchmarkSpec:
     """The dataset of a curve, without its number of questions, draw and release."""
     return replace(found.result.spec.benchmark, limit=None, seed=0, identity="")
 
 
-def evidence(sweep: Found | None, damage: Found | None, model: ModelSpec) -> Evidence:
+def evidence(sweep: FoundResult | None, damage: FoundResult | None, model: ModelSpec) -> Evidence:
     """All results that score blocks of a model.
 
     Args:
@@ -173,17 +173,17 @@ def evidence(sweep: Found | None, damage: Found | None, model: ModelSpec) -> Evi
     return Evidence(model, sweep, [*([damage] if damage else []), *maps], heals, speed)
 
 
-def evaluations(model: ModelSpec) -> list[Found]:
+def evaluations(model: ModelSpec) -> list[FoundResult]:
     """Return the strongest evaluations of single blocks without an adapter."""
     return library.scores_of("evaluate", model)
 
 
-def version(found: Found) -> Version:
+def version(found: FoundResult) -> Version:
     """The key of a result with its time, which differs from all others and from itself with fewer numbers."""
     return found.key, found.saved_at
 
 
-def versions(found: Sequence[Found]) -> tuple[Version, ...]:
+def versions(found: Sequence[FoundResult]) -> tuple[Version, ...]:
     """The keys of results with their times, for caches that must notice a growing result."""
     return tuple(map(version, found))
 
@@ -194,8 +194,8 @@ def _selected(
     removed: Removal | None,
     shown: str | None,
     _evidence: Evidence,
-    _scores: list[Found],
-    _maps: list[Found],
+    _scores: list[FoundResult],
+    _maps: list[FoundResult],
 ) -> Selected:
     results = [entry.result for entry in _scores]
     on_screen: SweepResult | None = _evidence.shown.result if _evidence.shown else None

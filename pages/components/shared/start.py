@@ -17,7 +17,7 @@ from analysis.models.source import remote
 from analysis.models.source.model_spec import ModelSpec
 from pages.components.shared import access, chip, state, words
 from pages.components.shared.cuts import Cut
-from pages.components.shared.library import Found
+from pages.components.shared.library import FoundResult
 
 SpecT = TypeVar("SpecT", bound=Spec)
 
@@ -143,7 +143,9 @@ def unresolved(spec: SpecT) -> SpecT:
     return replace(spec, **changes) if changes else spec
 
 
-def instant_heal_button(sweep: Found | None, cut: Cut, model: ModelSpec, *, label: words.Markdown = "Heal instantly") -> None:
+def instant_heal_button(
+    sweep: FoundResult | None, cut: Cut, model: ModelSpec, *, label: words.Markdown = "Heal instantly"
+) -> None:
     """Draw the button; a click queues the heal, on the questions and the text of the curve on screen.
 
     Args:

@@ -11,7 +11,7 @@ from analysis.core.blocks import Removal
 from analysis.core.errors import BlockRangeError, LayerscopeError
 from analysis.models.source.model_spec import ModelSpec
 from pages.components.shared import access, address, words
-from pages.components.shared.address import Field, FieldError
+from pages.components.shared.address import AddressError, Field
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ def value(field: Field[T]) -> T:
     if field.name not in chosen:
         try:
             chosen[field.name] = field.opened(st.query_params.get(field.name, ""))
-        except FieldError as error:
+        except AddressError as error:
             chosen[field.name] = field.usual
             _cannot_be(str(error))
     found: T = chosen[field.name]

@@ -6,10 +6,10 @@ import threading
 import pytest
 
 from pages.components.learn import ballot
-from pages.components.learn.ballot import Ballot, Question, RefusedError
+from pages.components.learn.ballot import Ballot, PollQuestion, RefusedError
 
-WHERE = Question("cliff", "From which n?", ("1", "2", "3", "never"), frozenset({1, 2}))
-WHICH = Question("block", "Which block?", ("0-4", "1-5"), frozenset({1}))
+WHERE = PollQuestion("cliff", "From which n?", ("1", "2", "3", "never"), frozenset({1, 2}))
+WHICH = PollQuestion("block", "Which block?", ("0-4", "1-5"), frozenset({1}))
 
 
 class Clock:

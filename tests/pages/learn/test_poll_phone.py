@@ -3,11 +3,11 @@
 import pytest
 
 from pages.components.learn import phone
-from pages.components.learn.ballot import Ballot, Question
+from pages.components.learn.ballot import Ballot, PollQuestion
 from tests.support.phone import Phone
 
-WHERE = Question("cliff", "From which n <on>?", ("1", "2 & more", "never"), frozenset({1}))
-MANY = Question("block", "Which block?", tuple(str(n) for n in range(26)), frozenset({1}))
+WHERE = PollQuestion("cliff", "From which n <on>?", ("1", "2 & more", "never"), frozenset({1}))
+MANY = PollQuestion("block", "Which block?", tuple(str(n) for n in range(26)), frozenset({1}))
 EVIL = '<script>alert("x")</script>'
 
 

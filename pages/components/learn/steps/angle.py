@@ -6,10 +6,10 @@ from analysis.charts import drawings
 from analysis.exports.handout import HandoutTask
 from analysis.results.words import lesson as plane
 from pages.components.learn import predict
-from pages.components.learn.ballot import Question
+from pages.components.learn.ballot import PollQuestion
 from pages.components.learn.lesson import Lesson
 from pages.components.learn.step import Step
-from pages.components.learn.stored import Shown
+from pages.components.learn.stored import LessonResults
 from pages.components.shared import chart
 
 TITLE = "How similar are two states?"
@@ -18,7 +18,7 @@ QUESTION = "angle"
 WANTED = 0.25
 
 
-def _show(lesson: Lesson, shown: Shown) -> None:
+def _show(lesson: Lesson, shown: LessonResults) -> None:
     """Two arrows to turn until they are as far apart as asked; then the protractor's numbers, the formula and an example."""
     is_open = not lesson.is_revealed(QUESTION)
     left, right = st.columns([4, 7], gap="large")
@@ -55,16 +55,16 @@ def _show(lesson: Lesson, shown: Shown) -> None:
         )
 
 
-def _tasks(shown: Shown) -> list[HandoutTask]:
+def _tasks(shown: LessonResults) -> list[HandoutTask]:
     asked = _poll(shown)[0]
     return [HandoutTask(TITLE, asked.asked, None, asked.options, verdict(None))]
 
 
-def _poll(shown: Shown) -> list[Question]:
+def _poll(shown: LessonResults) -> list[PollQuestion]:
     angles = (0, 15, 25, 45, 75, 90)
     options = tuple(f"{angle}°" for angle in angles)
     right = frozenset({angles.index(round(180 * WANTED))})
-    return [Question(QUESTION, f"Two states are {WANTED} apart. What is their angle?", options, right)]
+    return [PollQuestion(QUESTION, f"Two states are {WANTED} apart. What is their angle?", options, right)]
 
 
 def verdict(guess: int | None) -> str:

@@ -12,10 +12,10 @@ from analysis.results.compared import cliff as cliffs
 from analysis.results.compared import plateaus
 from analysis.results.words import lesson as guesses
 from pages.components.learn import marker, predict, stored
-from pages.components.learn.ballot import Question
+from pages.components.learn.ballot import PollQuestion
 from pages.components.learn.lesson import Lesson
 from pages.components.learn.step import Step
-from pages.components.learn.stored import Shown
+from pages.components.learn.stored import LessonResults
 from pages.components.shared import chart, words
 
 TITLE = "Where can you prune big models?"
@@ -25,7 +25,7 @@ BIG = guesses.PATHS[2]
 SIZE = BIG.n_layers // 4
 
 
-def _show(lesson: Lesson, shown: Shown) -> None:
+def _show(lesson: Lesson, shown: LessonResults) -> None:
     """The question; then published choices and cliffs on relative depth, with the user's own among them."""
     # Plotly shows a part of HTML, so a model's name must not be any.
     distances, name = shown.distances, html.escape(shown.name)
@@ -62,16 +62,16 @@ def _show(lesson: Lesson, shown: Shown) -> None:
             _plateaus()
 
 
-def _tasks(shown: Shown) -> list[HandoutTask]:
+def _tasks(shown: LessonResults) -> list[HandoutTask]:
     asked = f"{BIG.name} has {BIG.n_layers} layers. Mark the {SIZE} consecutive layers that change its stream least."
     return [HandoutTask(TITLE, asked, HandoutStrip(BIG.n_layers), (), verdict(None))]
 
 
-def _poll(shown: Shown) -> list[Question]:
+def _poll(shown: LessonResults) -> list[PollQuestion]:
     fifths = range(0, 80, 20)
     asked = f"You remove the most similar {SIZE} of the {BIG.n_layers} layers of {BIG.name}. Where does that block begin?"
     right = BIG.starts[SIZE - 1] * 100 // BIG.n_layers // 20
-    return [Question(QUESTION, asked, tuple(f"{low} to {low + 20} % of depth" for low in fifths), frozenset({right}))]
+    return [PollQuestion(QUESTION, asked, tuple(f"{low} to {low + 20} % of depth" for low in fifths), frozenset({right}))]
 
 
 def verdict(start: int | None) -> str:
@@ -102,7 +102,7 @@ def _paths(distances: DistanceResult | None, name: str, guess: tuple[float, floa
     chart.folded_table(rows, key="learn-t-paths", alt="Block of each size by model", file_name="by-depth")
 
 
-def _cliffs(shown: Shown, name: str) -> None:
+def _cliffs(shown: LessonResults, name: str) -> None:
     cliff = cliffs.locate(shown.sweep) if shown.sweep else None
     own = None
     if cliff and shown.sweep and cliff.latest is not None:

@@ -15,14 +15,14 @@ from pages.components.learn.lesson import NO_CLIFF, Lesson
 from pages.components.learn.step import Step
 from pages.components.learn.steps import cliff as cliff_step
 from pages.components.learn.steps import distance_map, layers
-from pages.components.learn.stored import Shown
+from pages.components.learn.stored import LessonResults
 from pages.components.shared import words
 
 TITLE = "How much did you learn?"
 
 
 @dataclass(frozen=True)
-class Question:
+class CheckQuestion:
     """A question of the check."""
 
     asked: str
@@ -33,19 +33,19 @@ class Question:
 
 
 QUESTIONS = (
-    Question(
+    CheckQuestion(
         "Two states have an angular distance of 0.5. How do they relate?",
         ("They are equal", "They are at a right angle", "One is half as long"),
         1,
         "0.5 of 180° is 90°. Length never counts.",
     ),
-    Question(
+    CheckQuestion(
         "The states before and after a block are very similar. Which is true?",
         ("Removing it costs nothing", "It turns the stream little, and you must measure the cost", "It holds no knowledge"),
         1,
         "Distance predicts the loss increase, but it can be wrong. Remove the block and measure.",
     ),
-    Question(
+    CheckQuestion(
         "A pruned model still picks the right answers. Then it …",
         ("is as good as before", "has been healed", "may generate and calculate worse"),
         2,
@@ -54,7 +54,7 @@ QUESTIONS = (
 )
 
 
-def _show(lesson: Lesson, shown: Shown) -> None:
+def _show(lesson: Lesson, shown: LessonResults) -> None:
     """The questions side by side, the exercises, and the summary."""
     asked, worked, told = st.tabs(["Questions", "Exercises", "Your results"])
     with asked:
@@ -69,7 +69,7 @@ def _show(lesson: Lesson, shown: Shown) -> None:
         st.table(rows, border="horizontal", hide_index=True, alt="Guesses next to measurements")
 
 
-def _exercises(lesson: Lesson, shown: Shown) -> None:
+def _exercises(lesson: Lesson, shown: LessonResults) -> None:
     """Exercises on the model's own numbers, each with a place for the answer."""
     found = exercises.of(stored.for_exercises(shown))
     for number, exercise in enumerate(found):
@@ -95,7 +95,7 @@ def _exercises(lesson: Lesson, shown: Shown) -> None:
         stored.missing(said, "pages/explore.py", "Measure more")
 
 
-def _tasks(shown: Shown) -> list[HandoutTask]:
+def _tasks(shown: LessonResults) -> list[HandoutTask]:
     return [
         HandoutTask(
             question.asked, "Tick one.", None, question.options, f"{question.options[question.right]}. {question.because}"
@@ -104,14 +104,14 @@ def _tasks(shown: Shown) -> list[HandoutTask]:
     ]
 
 
-def _poll(shown: Shown) -> list[ballot.Question]:
+def _poll(shown: LessonResults) -> list[ballot.PollQuestion]:
     return [
-        ballot.Question(f"check-{number}", question.asked, question.options, frozenset({question.right}))
+        ballot.PollQuestion(f"check-{number}", question.asked, question.options, frozenset({question.right}))
         for number, question in enumerate(QUESTIONS)
     ]
 
 
-def _ask(lesson: Lesson, number: int, question: Question) -> None:
+def _ask(lesson: Lesson, number: int, question: CheckQuestion) -> None:
     st.markdown(f"**{words.plain(question.asked)}**")
     given = lesson.answers.get(number)
     if given is None:
@@ -133,7 +133,7 @@ def _ask(lesson: Lesson, number: int, question: Question) -> None:
         st.warning(words.plain(f"You said: {said}. No: {right}. {question.because}"), icon=":material/close:")
 
 
-def summary(lesson: Lesson, shown: Shown) -> list[dict[str, str]]:
+def summary(lesson: Lesson, shown: LessonResults) -> list[dict[str, str]]:
     """Return every prediction next to the measurement, and its distance from it."""
     rows = [
         {"question": asked, **(_not_yet(lesson, question) or found(lesson, shown))}
@@ -146,10 +146,10 @@ def summary(lesson: Lesson, shown: Shown) -> list[dict[str, str]]:
     return rows
 
 
-Found = Callable[[Lesson, Shown], dict[str, str]]
+Found = Callable[[Lesson, LessonResults], dict[str, str]]
 
 
-def _predicted(shown: Shown) -> list[tuple[str, str, Found, bool]]:
+def _predicted(shown: LessonResults) -> list[tuple[str, str, Found, bool]]:
     """Return the predictions on the way: name, question, comparison with the measurement, and whether its result is stored."""
     cliff = cliffs.locate(shown.sweep) if shown.sweep else None
     return [
@@ -172,7 +172,7 @@ def _not_yet(lesson: Lesson, question: str) -> dict[str, str]:
     return {"yours": said, "measured": "hidden until you guess" if said != "skipped" else "", "how far off": ""}
 
 
-def _turns(lesson: Lesson, shown: Shown) -> dict[str, str]:
+def _turns(lesson: Lesson, shown: LessonResults) -> dict[str, str]:
     assert shown.distances
     seen = guesses.blocks_of(shown.distances)
     judged = guesses.judge_drawing(lesson.guesses[layers.QUESTION].values, seen)
@@ -185,7 +185,7 @@ def _turns(lesson: Lesson, shown: Shown) -> dict[str, str]:
     }
 
 
-def _block(lesson: Lesson, shown: Shown) -> dict[str, str]:
+def _block(lesson: Lesson, shown: LessonResults) -> dict[str, str]:
     assert shown.distances
     judged = guesses.judge_block(shown.distances, Block(lesson.guesses[distance_map.QUESTION], shown.size))
     excess = judged.guess_distance - judged.best_distance
@@ -197,7 +197,7 @@ def _block(lesson: Lesson, shown: Shown) -> dict[str, str]:
     }
 
 
-def _cliff(lesson: Lesson, shown: Shown) -> dict[str, str]:
+def _cliff(lesson: Lesson, shown: LessonResults) -> dict[str, str]:
     assert shown.sweep
     cliff = cliffs.locate(shown.sweep)
     assert cliff

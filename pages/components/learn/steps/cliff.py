@@ -14,11 +14,11 @@ from analysis.results.compared.cliff import Cliff
 from analysis.results.stored.reading import ACCURACY, LOSS
 from analysis.results.words import lesson as guesses
 from pages.components.learn import marker, predict, stored
-from pages.components.learn.ballot import Question
+from pages.components.learn.ballot import PollQuestion
 from pages.components.learn.lesson import NO_CLIFF, Lesson
 from pages.components.learn.predict import Axes, Drawn
 from pages.components.learn.step import Step
-from pages.components.learn.stored import Shown
+from pages.components.learn.stored import LessonResults
 from pages.components.shared import chart, words
 
 TITLE = "How many layers can go?"
@@ -26,7 +26,7 @@ QUESTION = "cliff"
 """Name of the prediction: accuracy for n = 1, 2, ... and the n of the cliff."""
 
 
-def _show(lesson: Lesson, shown: Shown) -> None:
+def _show(lesson: Lesson, shown: LessonResults) -> None:
     """The empty axes, and once something is locked the curves."""
     sweep = shown.sweep
     if sweep is None:
@@ -126,7 +126,7 @@ def _curves(sweep: SweepResult, cliff: Cliff, drawn: Drawn | None) -> None:
     )
 
 
-def _tasks(shown: Shown) -> list[HandoutTask]:
+def _tasks(shown: LessonResults) -> list[HandoutTask]:
     sweep = shown.sweep
     cliff = cliffs.locate(sweep) if sweep else None
     if sweep is None or cliff is None:
@@ -142,14 +142,14 @@ def _tasks(shown: Shown) -> list[HandoutTask]:
     return [HandoutTask(TITLE, asked, _axes(sweep, cliff).printed(), (), said)]
 
 
-def _poll(shown: Shown) -> list[Question]:
+def _poll(shown: LessonResults) -> list[PollQuestion]:
     cliff = cliffs.locate(shown.sweep) if shown.sweep else None
     if cliff is None:
         return []
     asked = f"From how many removed layers on does accuracy stay below {cliff.midpoint:.0%}?"
     possible: list[int | None] = [*range(1, cliff.last + 1), None]
     right = frozenset(place for place, n in enumerate(possible) if cliff.allows(n))
-    return [Question(QUESTION, asked, tuple("never" if n is None else str(n) for n in possible), right)]
+    return [PollQuestion(QUESTION, asked, tuple("never" if n is None else str(n) for n in possible), right)]
 
 
 def verdict(sweep: SweepResult, cliff: Cliff, drawn: Drawn | None) -> list[str]:

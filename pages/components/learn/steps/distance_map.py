@@ -9,10 +9,10 @@ from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.exports.handout import HandoutStrip, HandoutTask
 from analysis.results.words import lesson as guesses
 from pages.components.learn import marker, predict, stored
-from pages.components.learn.ballot import Question
+from pages.components.learn.ballot import PollQuestion
 from pages.components.learn.lesson import Lesson
 from pages.components.learn.step import Step
-from pages.components.learn.stored import Shown
+from pages.components.learn.stored import LessonResults
 from pages.components.shared import chart, words
 
 TITLE = "Which layers hardly change it?"
@@ -20,7 +20,7 @@ QUESTION = "block"
 """Name of the prediction: the start of the block."""
 
 
-def _show(lesson: Lesson, shown: Shown) -> None:
+def _show(lesson: Lesson, shown: LessonResults) -> None:
     """The question, and once a guess is locked the answer."""
     distances, size = shown.distances, shown.size
     if distances is None:
@@ -87,7 +87,7 @@ def _after(distances: DistanceResult, guess: Block | None, best: Block) -> None:
 _OTHER_SIZE = "Selected block: another size"
 
 
-def _tasks(shown: Shown) -> list[HandoutTask]:
+def _tasks(shown: LessonResults) -> list[HandoutTask]:
     distances, size = shown.distances, shown.size
     if distances is None:
         return []
@@ -99,14 +99,14 @@ def _tasks(shown: Shown) -> list[HandoutTask]:
     ]
 
 
-def _poll(shown: Shown) -> list[Question]:
+def _poll(shown: LessonResults) -> list[PollQuestion]:
     distances, size = shown.distances, shown.size
     if distances is None:
         return []
     blocks = [Block(start, size) for start in range(distances.n_layers - size + 1)]
     judged = [guesses.judge_block(distances, block) for block in blocks]
     right = frozenset(each.guess.start for each in judged if each.rank == 1 or each.is_rival)
-    return [Question(QUESTION, f"Which {words.layers(size)} in a row change the stream least?", _names(blocks), right)]
+    return [PollQuestion(QUESTION, f"Which {words.layers(size)} in a row change the stream least?", _names(blocks), right)]
 
 
 def _names(blocks: list[Block]) -> tuple[str, ...]:

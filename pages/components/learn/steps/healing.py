@@ -13,11 +13,11 @@ from analysis.exports.handout import HandoutTask
 from analysis.results.compared import changes, recovery
 from analysis.results.stored import reading as readings
 from pages.components.learn import marker, predict, stored
-from pages.components.learn.ballot import Question
+from pages.components.learn.ballot import PollQuestion
 from pages.components.learn.lesson import Lesson
 from pages.components.learn.predict import Axes, Drawn
 from pages.components.learn.step import Step
-from pages.components.learn.stored import Shown
+from pages.components.learn.stored import LessonResults
 from pages.components.shared import chart, words
 
 TITLE = "Can healing reduce the loss?"
@@ -25,7 +25,7 @@ QUESTION = "heal"
 """Name of the prediction: the loss of each healed model."""
 
 
-def _show(lesson: Lesson, shown: Shown) -> None:
+def _show(lesson: Lesson, shown: LessonResults) -> None:
     """Draw the losses of the unpruned and the pruned model; then those of the healed ones, from the stored results."""
     ladder, heal = stored.ladder(shown.heals)
     left, right = st.columns([4, 7], gap="large")
@@ -104,7 +104,7 @@ def _revealed(left, right, ladder: list[Rung], heal: HealResult, drawn: Drawn | 
         chart.folded_table(table, key="learn-t-heal", alt="Unpruned, pruned and healed models", file_name="healed")
 
 
-def _tasks(shown: Shown) -> list[HandoutTask]:
+def _tasks(shown: LessonResults) -> list[HandoutTask]:
     ladder, heal = stored.ladder(shown.heals)
     axes = _axes(ladder) if heal else None
     if heal is None or axes is None:
@@ -114,7 +114,7 @@ def _tasks(shown: Shown) -> list[HandoutTask]:
     return [HandoutTask(TITLE, asked, axes.printed(), (), f"{_told(heal)} Measured: {measured}.")]
 
 
-def _poll(shown: Shown) -> list[Question]:
+def _poll(shown: LessonResults) -> list[PollQuestion]:
     ladder, heal = stored.ladder(shown.heals)
     losses = [rung.point.loss for rung in ladder]
     if heal is None or losses[0] is None or losses[1] is None or losses[-1] is None or losses[1] <= losses[0]:
@@ -122,7 +122,9 @@ def _poll(shown: Shown) -> list[Question]:
     share = (losses[1] - losses[-1]) / (losses[1] - losses[0])
     options = ("nothing", "up to a quarter", "up to a half", "up to three quarters", "up to all of it", "more than all of it")
     right = frozenset({max(0, min(5, math.ceil(4 * share)))})
-    return [Question(QUESTION, f"Which share of the loss increase does healing ({ladder[-1].name}) recover?", options, right)]
+    return [
+        PollQuestion(QUESTION, f"Which share of the loss increase does healing ({ladder[-1].name}) recover?", options, right)
+    ]
 
 
 def told(heal: HealResult) -> str:

@@ -11,11 +11,11 @@ from analysis.exports.handout import HandoutTask
 from analysis.results.compared import remarks
 from analysis.results.words import lesson as guesses
 from pages.components.learn import predict, stored
-from pages.components.learn.ballot import Question
+from pages.components.learn.ballot import PollQuestion
 from pages.components.learn.lesson import Lesson
 from pages.components.learn.predict import Axes, Drawn
 from pages.components.learn.step import Step
-from pages.components.learn.stored import Shown
+from pages.components.learn.stored import LessonResults
 from pages.components.shared import chart
 
 TITLE = "How does a layer work?"
@@ -23,7 +23,7 @@ QUESTION = "turns"
 """Name of the prediction: the turn of each layer."""
 
 
-def _show(lesson: Lesson, shown: Shown) -> None:
+def _show(lesson: Lesson, shown: LessonResults) -> None:
     """The stream; then one draws how far each layer of the current model turns it, and sees."""
     facts, distances = shown.facts, shown.distances
     left, right = st.columns([4, 7], gap="large")
@@ -80,7 +80,7 @@ def _axes(distances: DistanceResult) -> Axes:
     )
 
 
-def _tasks(shown: Shown) -> list[HandoutTask]:
+def _tasks(shown: LessonResults) -> list[HandoutTask]:
     if shown.distances is None:
         return []
     row = guesses.blocks_of(shown.distances)
@@ -93,7 +93,7 @@ def _tasks(shown: Shown) -> list[HandoutTask]:
     ]
 
 
-def _poll(shown: Shown) -> list[Question]:
+def _poll(shown: LessonResults) -> list[PollQuestion]:
     distances = shown.distances
     if distances is None:
         return []
@@ -101,7 +101,7 @@ def _poll(shown: Shown) -> list[Question]:
     least = min(row, key=lambda each: (each.value, -each.place)).place
     right = {least, *remarks.of_map(distances, distances.spec.metric)[0]}
     options = tuple(f"layer {each.place}" for each in row)
-    return [Question(QUESTION, "Which layer turns the stream least?", options, frozenset(right))]
+    return [PollQuestion(QUESTION, "Which layer turns the stream least?", options, frozenset(right))]
 
 
 def verdict(distances: DistanceResult, drawn: Drawn | None) -> str:

@@ -14,10 +14,10 @@ from analysis.results.compared import agreement, changes, remarks
 from analysis.results.stored import reading as readings
 from analysis.results.words import lesson as guesses
 from pages.components.learn import marker, predict, stored
-from pages.components.learn.ballot import Question
+from pages.components.learn.ballot import PollQuestion
 from pages.components.learn.lesson import Lesson
 from pages.components.learn.step import Step
-from pages.components.learn.stored import Shown
+from pages.components.learn.stored import LessonResults
 from pages.components.shared import chart, library, words
 
 TITLE = "Where are the limits?"
@@ -25,7 +25,7 @@ QUESTION = "damage"
 """Name of the prediction: the start of the block whose removal costs least."""
 
 
-def _show(lesson: Lesson, shown: Shown) -> None:
+def _show(lesson: Lesson, shown: LessonResults) -> None:
     """The question; then five limits, those that were measured with the user's own numbers, and two charts behind them."""
     left, right = st.columns([4, 7], gap="large")
     costs = _costs(shown)
@@ -56,7 +56,7 @@ def _show(lesson: Lesson, shown: Shown) -> None:
             _damage(shown, None if start is None else Block(start, shown.size))
 
 
-def _costs(shown: Shown) -> dict[int, float] | None:
+def _costs(shown: LessonResults) -> dict[int, float] | None:
     """Return the loss increase of each block of the lesson's size, by its start; None where not all of them were measured."""
     damage, size = shown.damage, shown.size
     if damage is None or size > len(damage.increase) or None in damage.increase[size - 1]:
@@ -64,7 +64,7 @@ def _costs(shown: Shown) -> dict[int, float] | None:
     return {start: cost for start, cost in enumerate(damage.increase[size - 1]) if cost is not None}
 
 
-def _tasks(shown: Shown) -> list[HandoutTask]:
+def _tasks(shown: LessonResults) -> list[HandoutTask]:
     costs = _costs(shown)
     if costs is None or shown.damage is None:
         return []
@@ -72,14 +72,14 @@ def _tasks(shown: Shown) -> list[HandoutTask]:
     return [HandoutTask(TITLE, asked, HandoutStrip(shown.damage.n_layers), (), verdict(costs, None, shown))]
 
 
-def _poll(shown: Shown) -> list[Question]:
+def _poll(shown: LessonResults) -> list[PollQuestion]:
     costs = _costs(shown)
     if costs is None:
         return []
     size = shown.size
     options = tuple(f"{start}-{start + size - 1}" if size > 1 else str(start) for start in costs)
     return [
-        Question(
+        PollQuestion(
             QUESTION,
             f"Which {words.layers(size)} in a row raise the loss least when removed?",
             options,
@@ -88,7 +88,7 @@ def _poll(shown: Shown) -> list[Question]:
     ]
 
 
-def verdict(costs: dict[int, float], start: int | None, shown: Shown) -> str:
+def verdict(costs: dict[int, float], start: int | None, shown: LessonResults) -> str:
     """The block that cost least beside the most similar one, and how far off a guess is."""
     least = min(costs, key=costs.__getitem__)
     said = f"Smallest loss increase: {Block(least, shown.size).describe()}, {costs[least]:+.2f} nats/token."
@@ -109,7 +109,7 @@ def verdict(costs: dict[int, float], start: int | None, shown: Shown) -> str:
     return said
 
 
-def rivals(costs: dict[int, float], shown: Shown) -> set[int]:
+def rivals(costs: dict[int, float], shown: LessonResults) -> set[int]:
     """Starts of blocks whose loss increase is statistically tied with the lowest, or is measured on other texts."""
     assert shown.damage
     found = {start: readings.of_damage(shown.damage, Block(start, shown.size)) for start in costs}
@@ -125,7 +125,7 @@ def rivals(costs: dict[int, float], shown: Shown) -> set[int]:
 _SOURCES = "Sources: arXiv:2510.02091, 2602.01997 (1, 2), a user's report on ReplaceMe (3), 2605.14075 (4), 2605.07271 (5)."
 
 
-def _limits(shown: Shown) -> list[str]:
+def _limits(shown: LessonResults) -> list[str]:
     return [
         f"**Choosing is easier than generating.** {_repeats(shown)}",
         f"**Arithmetic and reasoning fail first.** {_sums(shown)}",
@@ -135,13 +135,13 @@ def _limits(shown: Shown) -> list[str]:
     ]
 
 
-def _pair(shown: Shown):
+def _pair(shown: LessonResults):
     """The unpruned point and the one of the lesson's block size, where both are known."""
     points = {point.n: point for point in shown.sweep.points} if shown.sweep else {}
     return points.get(0), points.get(shown.size)
 
 
-def _repeats(shown: Shown) -> str:
+def _repeats(shown: LessonResults) -> str:
     whole, cut = _pair(shown)
     if whole is None or cut is None or whole.repetition_rate is None or cut.repetition_rate is None:
         return "A pruned model can pick right answers and still generate nonsense."
@@ -149,7 +149,7 @@ def _repeats(shown: Shown) -> str:
     return f"Repeated phrases: {before:.0%} unpruned, {after:.0%} without {_named(cut)}."
 
 
-def _sums(shown: Shown) -> str:
+def _sums(shown: LessonResults) -> str:
     whole, cut = _pair(shown)
     if whole is None or cut is None or whole.sum_acc is None or cut.sum_acc is None:
         return "Healing by training does not recover them."
@@ -166,7 +166,7 @@ def _share(value: float, ends: tuple[float, float] | None) -> str:
     return f"{value:.0%}" + (f" ({100 * ends[0]:.0f}-{100 * ends[1]:.0f})" if ends else "")
 
 
-def _ranks(shown: Shown) -> str:
+def _ranks(shown: LessonResults) -> str:
     damage = shown.damage
     if damage is None or damage.rank_correlation is None:
         return "Distance predicts the loss increase. Only a measurement shows it."
@@ -213,7 +213,7 @@ def _writing(sweep: SweepResult | None) -> None:
     chart.folded_table(rows, key="learn-t-writing", alt="Generated text of the pruned models, by n", file_name="writing")
 
 
-def _damage(shown: Shown, guess: Block | None) -> None:
+def _damage(shown: LessonResults, guess: Block | None) -> None:
     damage, size = shown.damage, shown.size
     distances = _compared(shown)
     if damage is None or distances is None or size > len(damage.increase):
@@ -242,7 +242,7 @@ def _damage(shown: Shown, guess: Block | None) -> None:
     )
 
 
-def _compared(shown: Shown) -> DistanceResult | None:
+def _compared(shown: LessonResults) -> DistanceResult | None:
     """The map that the damage was compared with, or else the one on screen."""
     found = library.by_key("distances", shown.damage.spec.distances.fingerprint()) if shown.damage else None
     return found.result if found else shown.distances
