@@ -10,7 +10,7 @@ from analysis.core.blocks import Block
 from analysis.experiments.speed.speed_spec import timing
 from analysis.results.compared import speed as speeds
 from analysis.results.words import headline
-from pages.components.explore import cost
+from pages.components.explore import savings
 from pages.components.shared.cuts import Cut
 from tests.support import fakes
 
@@ -40,11 +40,11 @@ def test_cost_export_and_verdict_show_one_gain(n):
     """The old Cost divided medians: 18.8 % beside a verdict of 21.9 % for these rounds."""
     speed, cut = uneven(), Block(11 if n < 15 else 5, n)
     gain = headline.speed_gain(speed, cut)
-    rows = cost.saved_by(speed.model, speed, Cut(n, cut, None), tokens=512, batch_size=1, dtype="bfloat16")
+    rows = savings.saved_by(speed.model, speed, Cut(n, cut, None), tokens=512, batch_size=1, dtype="bfloat16")
     row = next(row for row in rows if row.what == "Decode rate")
     assert row.pruned / row.unpruned - 1 == pytest.approx(gain.value)
     assert row.interval == (gain.low, gain.high)
-    assert f"{gain.value:+.1%}" in cost.shown([row], n)[0]["change"].replace("−", "-")
+    assert f"{gain.value:+.1%}" in savings.shown([row], n)[0]["change"].replace("−", "-")
     taken = speeds.decode_speed([speed], cut)
     if n == 5:
         assert taken.times.value - 1 == pytest.approx(gain.value)

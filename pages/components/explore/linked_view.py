@@ -27,6 +27,7 @@ from pages.components.explore import (
     generation,
     layer_strip,
     map_view,
+    savings,
     speed_view,
     verdict_line,
 )
@@ -195,7 +196,7 @@ def _cost(shown: Shown) -> None:
 
 def _saved(shown: Shown) -> None:
     with frame.errors_shown():
-        cost.show_savings(shown.distances.result, shown.cut, shown.strategy, shown.model)
+        savings.show_savings(shown.distances.result, shown.cut, shown.strategy, shown.model)
 
 
 def _questions(shown: Shown) -> None:

@@ -10,7 +10,7 @@ from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.models.source import sizes
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import speed
-from pages.components.explore import cost
+from pages.components.explore import savings
 from pages.components.shared.cuts import Cut
 from tests.support import fakes
 from tests.support.seen import figures, marked, texts, trace
@@ -174,7 +174,7 @@ def test_a_cut_that_is_not_known_has_no_sizes(app):
 def test_the_tables_are_there_with_all_digits():
     facts, measured = fakes.speed().model, fakes.speed()
     cut = Cut(5, fakes.distances().best[4].block, None)
-    rows = {row["quantity"]: row for row in cost.exact(_rows(facts, measured, cut))}
+    rows = {row["quantity"]: row for row in savings.exact(_rows(facts, measured, cut))}
     assert rows["Weights, 8-bit"]["pruned"] == sizes.weight_bytes(facts, cut.removed, "8bit")
     assert (rows["KV cache, bfloat16"]["unpruned"], rows["KV cache, bfloat16"]["of"]) == (30 * 384 * 512 * 2, "1 x 512 tokens")
     row = rows["Decode"]
@@ -193,4 +193,4 @@ def test_active_parameters_of_a_mixture_stand_beside_all_parameters():
 
 
 def _rows(facts, measured, cut):
-    return cost.saved_by(facts, measured, cut, tokens=512, batch_size=1, dtype="bfloat16")
+    return savings.saved_by(facts, measured, cut, tokens=512, batch_size=1, dtype="bfloat16")
