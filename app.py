@@ -14,7 +14,7 @@ from pages.web import server
 @st.cache_resource(show_spinner=False)
 def tidy() -> None:
     """Remove the leftovers of killed processes from the cache, once per server."""
-    store.sweep()
+    store.remove_leftovers()
 
 
 def draw() -> None:

@@ -219,7 +219,7 @@ def sync_all(path: Path) -> None:
         sync(path)
 
 
-def sweep(top: Path, *, deep: bool, older_s: float = 0.0) -> dict[Path, int]:
+def remove_leftovers(top: Path, *, deep: bool, older_s: float = 0.0) -> dict[Path, int]:
     """Remove the drafts that no process holds any more.
 
     Args:

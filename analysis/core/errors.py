@@ -47,7 +47,7 @@ class UnsupportedModelError(LayerscopeError):
 
 
 class NotEnoughMemoryError(LayerscopeError):
-    """The model's weights do not fit in the memory that is free."""
+    """The model's weights, a training step or an adapter do not fit in the memory that is free."""
 
 
 class BlockRangeError(LayerscopeError):

@@ -111,7 +111,10 @@ class Spec:
         return core_schema.no_info_plain_validator_function(read)
 
     def fingerprint(self) -> str:
-        """Twenty hexadecimal digits that change with anything that changes the result, the version of the kind included."""
+        """Twenty hexadecimal digits that change with every field, source and device among them, and with the kind's version.
+
+        Results are stored under that of the resolved request. Fields in `later` count only where they differ from the default.
+        """
         content = {"kind": self.kind, "code_version": self.version, "spec": _keyed(self)}
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:20]

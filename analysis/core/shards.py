@@ -110,7 +110,7 @@ def forget(shards: Sequence[Shard]) -> None:
             disk.remove(store.result_dir(FOLDER, shard.address))
 
 
-def sweep(older_s: float = _KEPT_S) -> None:
+def remove_leftovers(older_s: float = _KEPT_S) -> None:
     """Remove the shards of requests that nobody has finished for weeks."""
     folder = store.cache_dir() / "results" / FOLDER
     with contextlib.suppress(OSError):

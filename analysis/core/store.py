@@ -4,6 +4,9 @@ A result is a folder `results/KIND/FINGERPRINT/` with `result.json`, which begin
 there are arrays, it also has safetensors files, whose checksums `result.json` lists. Arrays are written first and `result.json`
 last, each to a temporary name that is then renamed. So a reader sees the old result or the new one and never half of one, and
 changed or damaged files are not read. Nothing is ever pickled.
+
+A damaged result is never shown. Lists hide it and log it (`index_sync`). Opening it raises `CorruptResultError`
+(`results.stored.result.read`). A run moves it aside and computes it again (`record.Result.load`), a shard likewise.
 """
 
 import contextlib
@@ -178,7 +181,7 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
             disk.replace(temporary, path)
 
 
-def sweep() -> None:
+def remove_leftovers() -> None:
     """Remove unfinished files of processes that are gone in the cache, and log how much that was."""
     _sweep(cache_dir(), deep=True)
 
@@ -186,7 +189,7 @@ def sweep() -> None:
 def _sweep(top: Path, *, deep: bool) -> None:
     # There a lock may hold for one machine alone, and the unfinished files of another one would look like a leftover.
     is_shared = mounts.kind(top.absolute()) in mounts.NETWORK | mounts.OBJECTS
-    for path, size in disk.sweep(top, deep=deep, older_s=_SHARED_DRAFT_S if is_shared else 0.0).items():
+    for path, size in disk.remove_leftovers(top, deep=deep, older_s=_SHARED_DRAFT_S if is_shared else 0.0).items():
         _log.warning("Removed %s, unfinished by a process that has ended, and freed %.1f MB.", path, size / 1e6)
 
 

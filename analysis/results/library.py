@@ -1,4 +1,8 @@
-"""Stored results of one model, and the measurements of one pruning of it."""
+"""Stored results of one model, and the measurements of one pruning of it, found through the index.
+
+Which of several counts as best is ordered by the index (`core.index.Like`): quantization, dtype, evidence (`stored.evidence`),
+committed last, newest first. `preferred` gives the same order to results in memory.
+"""
 
 import contextlib
 from collections.abc import Iterable, Sequence

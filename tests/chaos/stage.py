@@ -105,7 +105,7 @@ class Stage:
 
         A command line leaves the drafts of one that was killed to the next server or worker, which sweeps when it starts.
         """
-        store.sweep()
+        store.remove_leftovers()
         stored_as = self.specs[kind].kind
         results = [path.name for path in (cache / "results" / stored_as).glob("*") if not path.name.startswith(".")]
         row.recovered += times

@@ -70,7 +70,7 @@ def test_files_beside_a_draft_go_once_the_draft_is_gone(cache):
         left.write_bytes(b"1" * 100)
         own = cache / "index.sqlite-wal"
         own.write_bytes(b"1")
-        assert disk.sweep(cache, deep=True) == {left: 100}
+        assert disk.remove_leftovers(cache, deep=True) == {left: 100}
         assert used.exists()
         assert own.exists()
 
@@ -80,13 +80,13 @@ def test_leftovers_of_killed_processes_go_and_drafts_in_use_stay(cache, caplog):
     dead = exporting(cache / "exports" / "dead", "ends")
     assert dead.wait(20) == -signal.SIGKILL
     assert len(drafts(cache / "exports")) == 2
-    store.sweep()
+    store.remove_leftovers()
     (left,) = drafts(cache / "exports")
     assert "living" in left
     assert "freed 0.0 MB" in caplog.text
     living.kill()
     living.communicate()
-    store.sweep()
+    store.remove_leftovers()
     assert drafts(cache / "exports") == []
 
 
@@ -127,7 +127,7 @@ def test_names_that_are_not_ours_are_never_taken_for_leftovers(cache):
         (cache / "exports" / name).mkdir(parents=True)
     (cache / "exports" / ".link.0123456789ab.part").symlink_to(cache)
     os.mkfifo(cache / "exports" / ".fifo.0123456789ab.part")
-    assert disk.sweep(cache, deep=True) == {}
+    assert disk.remove_leftovers(cache, deep=True) == {}
     assert len(list((cache / "exports").iterdir())) == 6
 
 
@@ -135,7 +135,7 @@ def test_paths_set_aside_for_deletion_go_with_the_next_sweep(cache):
     (cache / "results" / "sweep" / "abc").mkdir(parents=True)
     aside = disk.aside(cache / "results" / "sweep" / "abc")
     assert aside.exists()
-    store.sweep()
+    store.remove_leftovers()
     assert not list((cache / "results" / "sweep").iterdir())
     assert disk.aside(cache / "nothing") is None
 
@@ -189,7 +189,7 @@ def test_without_exchange_the_old_folder_returns_after_a_kill(cache):
     child.join(20)
     assert child.exitcode == -signal.SIGKILL
     assert not target.exists()
-    store.sweep()
+    store.remove_leftovers()
     assert (target / "a").read_text() == "old"
     assert [path.name for path in target.parent.iterdir()] == ["model"]
 

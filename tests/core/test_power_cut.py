@@ -85,7 +85,7 @@ def test_a_folder_is_old_or_new_after_any_power_cut(recorder, each, tmp_path, mo
     recorder.moments.append(recorder.moments[-1])
 
     def check(index: int, when: str) -> None:
-        store.sweep()
+        store.remove_leftovers()
         folder = store.cache_dir() / "exports" / "model"
         if index < began - 1 and not folder.exists():
             return

@@ -152,6 +152,6 @@ def test_drafts_of_another_machine_are_no_leftovers_on_a_network(mounted, tmp_pa
         draft = folder / f".{name}.0123456789ab.part"
         draft.write_text("")
         os.utime(draft, (time.time() - age_s,) * 2)
-    store.sweep()
+    store.remove_leftovers()
     assert [path.name for path in folder.iterdir()] == [".new.0123456789ab.part"]
-    assert disk.sweep(folder, deep=True)
+    assert disk.remove_leftovers(folder, deep=True)

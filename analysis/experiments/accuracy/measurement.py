@@ -143,7 +143,7 @@ class Measurement:
         """
         on_progress(Progress("reading questions and texts", values=values))
         material = scores.prepare(loaded, spec.benchmark, spec.loss_corpus)
-        known = scores.remembered(spec.model, spec.benchmark, spec.loss_corpus, spec.generation)
+        known = scores.stored_scores(spec.model, spec.benchmark, spec.loss_corpus, spec.generation)
         return cls(loaded, material, cuts, known, spec.generation, Origin(spec.model, spec.benchmark, spec.loss_corpus))
 
     def common_fields(self, spec: SweepSpec | EvaluateSpec) -> dict[str, Any]:

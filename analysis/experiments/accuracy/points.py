@@ -67,7 +67,10 @@ class Point:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval of the accuracy (Wilson); None where no question was asked."""
+        """The 95 % interval of the accuracy of this model alone (Wilson); None where no question was asked.
+
+        The interval of a change is paired (`results.compared.changes.change`).
+        """
         if self.acc is None or not self.n_samples:
             return None
         return stats.share_interval(self.acc, self.n_samples)

@@ -203,7 +203,7 @@ class Scores:
             self.losses[cut] = list(losses)
 
 
-def remembered(
+def stored_scores(
     model: ModelSpec, benchmark: BenchmarkSpec | None, loss_corpus: CorpusSpec | None, generation: GenerationSpec | None
 ) -> Scores:
     """Return the scores in stored sweeps and evaluations of this model on these questions, texts and prompts.

@@ -19,8 +19,9 @@ def resolve(spec: SweepSpec) -> SweepSpec:
 def run(spec: SweepSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> SweepResult:
     """Measure the curve, or return the stored one; no question is measured twice on the same cut.
 
-    A stopped run resumes. Scores of the same cuts in other stored sweeps and evaluations of this model are reused too.
-    So more questions refine a curve, and strategies share the blocks that they agree on.
+    A stopped run resumes. The unfinished result is stored after every piece. `scores.stored_scores` reads it back with all
+    other stored sweeps and evaluations of this model. So more questions refine a curve, and strategies share the blocks that
+    they agree on.
 
     Strategies that need a map or the layers' influence use the stored distance map of `spec.distances`. Those that need the
     damage use the stored damage map of `spec.damage`, those that search the stored search of `spec.search`. Each is computed

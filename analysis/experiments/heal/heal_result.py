@@ -35,7 +35,8 @@ class HealStep:
     step: int
     """1-based."""
     loss: float
-    """Training loss of this step, nats per token."""
+    """Training loss, nats per token, on the sequences of this step before its update. With distillation or a junction loss, it
+    is the mixture that training lowers. The loss after steps is in `validations`."""
     learning_rate: float
     tokens_per_s: float
     memory_bytes: int
@@ -118,6 +119,7 @@ class HealResult(Result):
     model: ModelFacts
     steps: list[HealStep]
     validations: list[Validation]
+    """Checks during training, on the texts that choose the step (`texts.choice`), not on the judging texts."""
     unpruned: Point | None
     """Judged by `spec.validation`, as the next two are."""
     pruned: Point | None

@@ -53,8 +53,8 @@ def remembered(spec: HealSpec, same_kind: CorpusSpec | None) -> Remembered:
         spec: the request, resolved.
         same_kind: text of the healing text's kind, resolved.
     """
-    known = scores.remembered(spec.model, spec.benchmark, spec.validation, spec.generation)
-    beside = scores.remembered(spec.model, None, same_kind, None)
+    known = scores.stored_scores(spec.model, spec.benchmark, spec.validation, spec.generation)
+    beside = scores.stored_scores(spec.model, None, same_kind, None)
     for other in HealResult.all_of(spec.model):
         if other.spec.model != spec.model:
             continue

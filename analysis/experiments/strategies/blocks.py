@@ -8,6 +8,7 @@ from analysis.experiments.strategies import BLOCKS, DAMAGE, DRAW, INFLUENCE, MAP
 
 
 def _most_similar(n: int, given: Given) -> Block:
+    """Return the block with the least distance, as `maps.distance_spec.best_blocks` chose it when the map was measured."""
     return next(entry.block for entry in given.best if entry.n == n)
 
 

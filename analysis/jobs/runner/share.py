@@ -37,7 +37,7 @@ def share(spec: Spec, executor: Executor, on_progress: OnProgress) -> Result:
     Raises:
         LayerscopeError: one sentence on an error that the user can fix.
     """
-    shards.sweep()
+    shards.remove_leftovers()
     with in_common() as common:
         sharing = _Sharing(executor, common, on_progress)
         *before, own = sharing.ask("requests", spec, lambda: Progress("starting the processes"))

@@ -148,7 +148,7 @@ class _Worker:
                 self._run = None
 
         attempt.write_down(finish)
-        store.sweep()
+        store.remove_leftovers()
         attempt.hold()
         return True
 
@@ -326,7 +326,7 @@ def serve(runners: Mapping[str, str], loader: str, idle_s: float = 900.0, warm: 
             return False
     with held:
         table.waited(reap, _log.warning)
-        store.sweep()
+        store.remove_leftovers()
         _Worker(runners, loader, warm).work(idle_s)
         return True
 

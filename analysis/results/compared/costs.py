@@ -1,4 +1,7 @@
-"""Costs of removed layers: every measured distance of a pruned model from the unpruned one by condition, and the best block."""
+"""Costs of removed layers in loss and accuracy: the measured changes from the unpruned model, and the best block.
+
+Each belongs to its condition. Savings of memory and time are in `speed`.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
