@@ -31,7 +31,7 @@ PLAYS = {
 }
 
 
-@pytest.mark.parametrize("name", few(PLAYS, "command line killed", "a write fails", "read-only cache", "clock set"))
+@pytest.mark.parametrize("name", few(PLAYS, "a write fails", "read-only cache", "clock set"))
 def test_all_recover_the_undisturbed_figures_and_leave_nothing_behind(on, name):
     play, *given = PLAYS[name]
     row = stage.row(name, [partial(play, on, *given)])

@@ -78,6 +78,7 @@ def trained_despite_kills(asked: HealSpec, n: int, told) -> HealResult:
         workers.close()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)  # it starts seven processes that import everything
 def test_lost_process_costs_steps_since_checkpoint_and_fewer_resume(spec, cache, with_starter, monkeypatch, tmp_path):
     spec = replace(spec, steps=LONG)  # the pool looks at the progress now and then, and may not see the last steps

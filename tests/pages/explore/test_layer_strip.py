@@ -193,6 +193,7 @@ class TestInABrowser:
         page.wait_for_timeout(600)
         expect_words(page, Block(11, 5), None)
 
+    @pytest.mark.long
     def test_a_new_block_is_drawn_and_a_click_moves_it(self, page):
         drag(page, place(page, 3), place(page, 6))
         page.mouse.up()

@@ -156,6 +156,7 @@ def test_heal_is_judged_on_text_that_differs_from_training(page, served):
     assert "Below the unpruned model on 8 texts of Wikipedia, because the healed model trained on this kind of text" in text
 
 
+@pytest.mark.long
 def test_a_newer_try_on_five_questions_replaces_nothing(page, served):
     seen = {}
     read(page, served, "explore", "newest", "n=5")

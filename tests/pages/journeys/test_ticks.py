@@ -24,6 +24,7 @@ def heal(served: browser.Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[jo
     table.finish(job, jobs.CANCELLED)
 
 
+@pytest.mark.long
 def test_tick_of_former_page_does_not_empty_the_next(served, heal):
     """Streamlit took it for a change of pages: the window went empty, and white at the next tick of the heal on it."""
     page = served.visitor()
