@@ -234,7 +234,7 @@ def loopback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["hubs.
 
     with hubs.running() as hub:
         said = {"ENDPOINT": hub.endpoint, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": False}
-        said |= {"HF_HUB_ETAG_TIMEOUT": 1, "HF_HUB_DOWNLOAD_TIMEOUT": 1}
+        said |= {"HF_HUB_ETAG_TIMEOUT": 2, "HF_HUB_DOWNLOAD_TIMEOUT": 2}
         for name, value in said.items():
             monkeypatch.setattr(constants, name, value)
             monkeypatch.setenv("HF_ENDPOINT" if name == "ENDPOINT" else name, str(int(value)) if value is False else str(value))

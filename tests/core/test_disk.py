@@ -101,7 +101,7 @@ def test_dashboard_and_worker_sweep_at_start_and_after_each_job(cache, monkeypat
     import app
 
     swept = []
-    monkeypatch.setattr(store, "sweep", lambda: swept.append(1))
+    monkeypatch.setattr(store, "remove_leftovers", lambda: swept.append(1))
     app.tidy.clear()
     app.tidy()
     app.tidy()

@@ -115,7 +115,7 @@ def test_without_a_token_nothing_is_asked(there, folder, monkeypatch):
         ({"path": "/commit/", "status": 403}, ("may not write the model org/mine (403)", "write access")),
         ({"path": "/commit/", "status": 418}, ("with status 418", "HF_ENDPOINT")),
         ({"path": "/api/", "status": 401}, ("rejected the token", "401")),
-        ({"path": "/api/", "silent": True}, ("within 1 s",)),
+        ({"path": "/api/", "silent": True}, ("within 2 s",)),
     ],
 )
 def test_each_refusal_has_its_own_sentence(there, folder, fault, words):
