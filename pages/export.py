@@ -3,9 +3,9 @@
 import streamlit as st
 
 from analysis.models.source.model_spec import ModelSpec
+from analysis.results.stored.result import FoundResult
 from pages.components.export import files, folders, gain, takeaway
 from pages.components.shared import frame, library, state
-from pages.components.shared.library import FoundResult
 
 frame.require()
 

@@ -73,7 +73,7 @@ def chosen(package: Path, n: int, seed: int) -> list[Fault]:
     draw = random.Random(f"{seed} {package}")
     per_module = []
     for module in sorted((ROOT / package).rglob("*.py")):
-        found = [fault for fault in faults(module.relative_to(ROOT), module.read_text(encoding="utf-8"))]
+        found = list(faults(module.relative_to(ROOT), module.read_text(encoding="utf-8")))
         draw.shuffle(found)
         per_module += [(rank, draw.random(), fault) for rank, fault in enumerate(found[:n])]
     return [fault for _, _, fault in sorted(per_module, key=lambda row: row[:2])[:n]]

@@ -84,7 +84,7 @@ def opened(
 
     Args:
         path: below the endpoint.
-        subject: as of `ask`.
+        subject: as in `ask`.
         limit_s: seconds in which something has to come.
         begin: the first byte that is wanted.
         params: of the query.

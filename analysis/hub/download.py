@@ -81,7 +81,7 @@ def fetch_front(repository: Repository, file: File, n_bytes: int, on_progress: O
         repository: on the Hub.
         file: of it.
         n_bytes: so much at least is there then, or all of it.
-        on_progress: as of `fetch`.
+        on_progress: as in `fetch`.
 
     Returns:
         Where it is. Before all of a file is here, it cannot be compared with the checksum that the Hub lists.

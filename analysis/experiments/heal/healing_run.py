@@ -69,7 +69,7 @@ class HealingRun:
             record: the result so far.
             loaded: the model, a copy of its own.
             base: the adapter's name of its base.
-            group, readings, is_compared: as of `healing.run`.
+            group, readings, is_compared: as in `healing.run`.
         """
         self.record, self.spec, self.base, self.group, self.readings = record, record.spec, base, group, readings
         spec = self.spec

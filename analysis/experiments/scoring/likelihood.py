@@ -250,7 +250,7 @@ class QuestionScoring:
     """Of each batch."""
 
     def __init__(self, decoder: Decoder, questions: Sequence[EncodedQuestion], cuts: Cuts, *, packed: bool) -> None:
-        """Arguments as of `option_loglikelihoods`."""
+        """Arguments as in `option_loglikelihoods`."""
         self._decoder, self._questions, self.cuts, self.packed = decoder, questions, cuts, packed
         self._rows = pack(questions) if packed else one_row_each(questions)
         self.groups = batches([len(row) for row in self._rows], tokens_per_batch(decoder.device))
@@ -295,7 +295,7 @@ class TextScoring:
     """Of each batch."""
 
     def __init__(self, decoder: Decoder, token_ids: Sequence[Sequence[int]], cuts: Cuts) -> None:
-        """Arguments as of `text_losses`."""
+        """Arguments as in `text_losses`."""
         self._decoder, self._token_ids, self.cuts = decoder, token_ids, cuts
         self.groups = text_batches(decoder, token_ids)
         lengths = [[len(token_ids[index]) for index in group] for group in self.groups]

@@ -39,7 +39,7 @@ def answered(
         n: how many processes.
         on_progress: told how far it is; may raise `Cancelled`, and finished work is kept.
         load: makes the loader that a runner is handed; the processes of a pool have their own.
-        workers: as of `shared`.
+        workers: as in `shared`.
         runners: the dotted function for each kind.
 
     Raises:
@@ -82,7 +82,7 @@ def shared(spec: Spec, n: int, on_progress: OnProgress, workers: str = LOCAL) ->
     """Answer a request with `n` processes, which end with it.
 
     Args:
-        spec, n, on_progress: as of `answered`.
+        spec, n, on_progress: as in `answered`.
         workers: the pool as `module:class`, an `Executor`, called as `workers(spec, n)`.
     """
     check_workers(spec, n)

@@ -14,11 +14,11 @@ from analysis.core.experiment import EXPERIMENTS, SPECS
 from analysis.core.options import imported
 from analysis.core.progress import Cancelled, PeerLost, ignore
 from analysis.jobs.queue.job import CANCELLED, DONE, FAILED, INTERRUPTED
+from analysis.jobs.runner import LOADER
 from analysis.jobs.runner.local_workers import gpu_name
 from analysis.jobs.runner.training import SharedTraining
 from analysis.jobs.runner.versions import check
 
-LOADER = "analysis.models.loading.load:WarmModels"
 _LAST_WORD_S = 5.0
 """How long after one of a group was lost another may have to say why."""
 
@@ -29,7 +29,7 @@ def take_part(path: Path, rank: int, size: int, meeting: str = "") -> str | None
     Args:
         path: of the folder with the request.
         rank, size: number of this process, and of all.
-        meeting: as of `heal.group.joined`.
+        meeting: as in `heal.group.joined`.
     """
     group = SharedTraining(path)
     own = group.report(rank)

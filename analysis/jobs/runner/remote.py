@@ -22,10 +22,9 @@ from analysis.core.options import imported
 from analysis.core.progress import Cancelled
 from analysis.core.record import Spec
 from analysis.jobs.queue.job import CANCELLED, DONE, FAILED, INTERRUPTED, RUNNING, Job, folder
-from analysis.jobs.runner import answer, versions
+from analysis.jobs.runner import LOADER, answer, versions
 from analysis.jobs.runner.report import LOST, Report
 
-LOADER = "analysis.models.loading.load:WarmModels"
 ROOT = str(Path(__file__).resolve().parents[3])
 """Where this program lies: elsewhere, `command` is run in it."""
 _PASSED = ("HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "LAYERSCOPE_EXTENSIONS", "LAYERSCOPE_MEMORY")
@@ -50,7 +49,7 @@ def command(job: Job, workers: str = answer.LOCAL) -> list[str]:
 
     Args:
         job: the job of the attempt.
-        workers: the pool that shares it where several processes do, as of `answer.shared`.
+        workers: the pool that shares it where several processes do, as in `answer.shared`.
     """
     made = job.id, str(job.attempts), versions.program(), str(job.shards), workers
     return [sys.executable, "-m", "analysis.jobs.runner.remote", *made]

@@ -18,9 +18,9 @@ from analysis.core.progress import ignore
 from analysis.core.record import Spec
 from analysis.core.shards import Shard, Work
 from analysis.jobs.queue.processes import host_name
+from analysis.jobs.runner import LOADER
 from analysis.jobs.runner.versions import check
 
-LOADER = "analysis.models.loading.load:WarmModels"
 _DOES = ("requests", "missing", "measure", "finish")
 
 

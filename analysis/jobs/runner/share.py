@@ -50,7 +50,7 @@ class _Sharing:
     """The tasks of a request, and of those that it rests on."""
 
     def __init__(self, executor: Executor, common: Mapping[str, Any], on_progress: OnProgress) -> None:
-        """Share with these workers; `common` is as of `versions.in_common`."""
+        """Share with these workers; `common` is as in `versions.in_common`."""
         self._executor, self._common, self._on_progress = executor, common, on_progress
 
     def answered(self, spec: Spec) -> Result:

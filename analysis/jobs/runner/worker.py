@@ -39,7 +39,7 @@ from analysis.jobs.queue import attempt, processes, table
 from analysis.jobs.queue.attempt import Run
 from analysis.jobs.queue.control import reap
 from analysis.jobs.queue.job import DONE, FAILED, RUNNING
-from analysis.jobs.runner import answer
+from analysis.jobs.runner import LOADER, answer
 
 WARM: Sequence[str] = (
     "torch",
@@ -50,8 +50,6 @@ WARM: Sequence[str] = (
 )
 """Imported while there is nothing to do, so that the first job does not wait seconds for them."""
 
-LOADER = "analysis.models.loading.load:WarmModels"
-"""The `load.Loader` that every runner is handed, made when the first job runs: an empty queue needs no torch."""
 
 _TICK_S = 0.25
 """How often the queue and the wish to cancel are looked at."""

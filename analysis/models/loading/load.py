@@ -132,11 +132,11 @@ def load_layers_on_disk(spec: ModelSpec, on_progress: OnProgress = ignore, *, wh
     """Load a model with its layers on the disk (`Decoder.on_disk`), whether or not all of it would fit in memory.
 
     Args:
-        spec, on_progress: as of `load`.
+        spec, on_progress: as in `load`.
         why: a sentence for the user who waits.
 
     Raises:
-        ModelNotFoundError, UnsupportedModelError: as of `load`.
+        ModelNotFoundError, UnsupportedModelError: as in `load`.
     """
     planned = planning.plan(spec, on_progress)
     return _by_layer(planned, _weights(spec, planned, on_progress), on_progress, why)

@@ -32,7 +32,7 @@ def config(folder: Path, gguf_file: str | None = None) -> Any:
 
 
 def tokenizer(folder: Path, gguf_file: str | None = None) -> Any:
-    """Return the tokenizer of a model; arguments as of `config`."""
+    """Return the tokenizer of a model; arguments as in `config`."""
     with model_files.reading(folder, gguf_file) as (place, options):
         loaded = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **options)
     if gguf_file is not None:

@@ -163,7 +163,7 @@ def without_layers(
         identity: of the weights and of how they are computed with.
         on_progress: receives reports of weights that the configuration has no place for.
         key_mapping: how names of the files are changed beforehand, as `from_pretrained` wants it.
-        beside: as of `whole`.
+        beside: as in `whole`.
 
     Raises:
         UnsupportedModelError: when weights are missing, or its files or its family do not let its layers be read one by one.

@@ -147,7 +147,7 @@ def weight_bytes(model: ModelFacts, block: Removal | None, precision: str, *, re
 
 
 def layer_bytes(model: ModelFacts, block: Removal | None, precision: str, *, rest: str = "bfloat16") -> list[int]:
-    """Bytes of the weights of each layer that is left without `block`; arguments as of `weight_bytes`.
+    """Bytes of the weights of each layer that is left without `block`; arguments as in `weight_bytes`.
 
     Returns:
         The bytes, first layer first; none for a quantized precision where the layers' facts are not known.
@@ -174,7 +174,7 @@ def divided_bytes(model: ModelFacts, n: int, precision: str, *, rest: str = "bfl
     """Bytes of the weights that each of `n` processes has in memory at most, where the layers are divided over them.
 
     They are all weights but the layers, its part of every layer, and the buffers of the layer at work. The buffers hold its
-    part once more, the parts that all sent, and the layer itself. Arguments as of `weight_bytes`.
+    part once more, the parts that all sent, and the layer itself. Arguments as in `weight_bytes`.
     """
     whole = weight_bytes(model, None, precision, rest=rest)
     layers = layer_bytes(model, None, precision, rest=rest)

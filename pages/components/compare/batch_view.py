@@ -8,9 +8,9 @@ from analysis import jobs
 from analysis.experiments.batch.grid_cells import GridCell
 from analysis.experiments.batch.methods_spec import MethodCell
 from analysis.experiments.strategies import BLOCKS, STRATEGIES, needs
+from analysis.results.stored.result import FoundResult
 from pages.components.jobs import card
 from pages.components.shared import words
-from pages.components.shared.library import FoundResult
 
 _TOLD_FAILURES = 5
 

@@ -19,9 +19,9 @@ from analysis.experiments.batch.grid_spec import GridResult, GridSpec
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results.compared import durations
+from analysis.results.stored.result import FoundResult
 from pages.components.compare import batch_view
 from pages.components.shared import chart, chip, frame, library, selection, start, state, words
-from pages.components.shared.library import FoundResult
 
 _MOST_SHOWN = 6
 """Panels drawn unasked."""

@@ -16,9 +16,9 @@ from analysis.experiments.heal import recipes
 from analysis.experiments.strategies import STRATEGIES
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import methods
+from analysis.results.stored.result import FoundResult
 from pages.components.compare import batch_view
 from pages.components.shared import chart, chip, frame, library, selection, start, state, words
-from pages.components.shared.library import FoundResult
 
 _KIND = MethodsSpec.kind
 _SIZES = (2, 3, 5, 8, 10, 12, 15)

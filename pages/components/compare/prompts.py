@@ -16,9 +16,9 @@ from analysis.core.record import Spec
 from analysis.experiments.prompt.microscope_spec import LONGEST_PROMPT
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import prompt_answers
+from analysis.results.stored.result import FoundResult
 from pages.components.jobs import card
 from pages.components.shared import chip, frame, library, selection, state, words
-from pages.components.shared.library import FoundResult
 
 _LIVE_S = 0.5
 """As often as a growing result is put on disk."""

@@ -25,9 +25,9 @@ from analysis.results.compared import selection as scores_of
 from analysis.results.compared.front import SIZE, Front
 from analysis.results.compared.generations import Generations
 from analysis.results.stored.reading import ACCURACY, LOSS, Condition
+from analysis.results.stored.result import FoundResult
 from pages.components.shared import address, chart, cuts, selection, state
 from pages.components.shared.cuts import ChosenStrategy, Cut
-from pages.components.shared.library import FoundResult
 from pages.components.shared.selection import Shown
 
 VIEW = "view"

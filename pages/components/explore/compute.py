@@ -18,9 +18,9 @@ from analysis.experiments.search.search_spec import checked_size, search_for
 from analysis.experiments.strategies import BLOCKS, DRAW, MAP, SEARCHING, STRATEGIES, needs
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import durations
+from analysis.results.stored.result import FoundResult
 from pages.components.jobs import card
 from pages.components.shared import chip, frame, inputs, library, start, state, words
-from pages.components.shared.library import FoundResult
 
 DRAWS = 3
 """Sweeps that a strategy of draws is measured by: a single draw could be a lucky one."""

@@ -20,11 +20,11 @@ from analysis.experiments.strategies import DRAW, STRATEGIES, needs
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import comparable
 from analysis.results.stored import reading
+from analysis.results.stored.result import FoundResult
 from pages.components.explore import chart_selection
 from pages.components.jobs import card
 from pages.components.shared import chart, library, start, state, uploads, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
-from pages.components.shared.library import FoundResult
 from pages.components.shared.selection import Shown, Version, version
 
 _FOURFOLD_BELOW = 250

@@ -13,10 +13,10 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import agreement
 from analysis.results.compared.agreement import Agreement, Price, Rank
 from analysis.results.stored import reading
+from analysis.results.stored.result import FoundResult
 from pages.components.explore import chart_selection, compute, map_view
 from pages.components.shared import chip, library, words
 from pages.components.shared.cuts import Cut
-from pages.components.shared.library import FoundResult
 
 _HEIGHT = 330
 CHARTS = ("distances", "damage-map")

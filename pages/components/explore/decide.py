@@ -15,12 +15,12 @@ from analysis.results.compared import front
 from analysis.results.compared.front import Front, Offer
 from analysis.results.compared.selection import Selected
 from analysis.results.stored.reading import Condition, conditions_of
+from analysis.results.stored.result import FoundResult
 from analysis.results.words import goals
 from analysis.results.words.goals import MEGABYTES, NATS, POINTS, TIMES, Goal, GoalAnswer
 from pages.components.explore import speed_view
 from pages.components.shared import cuts, library, selection, start, state, uploads, words
 from pages.components.shared.cuts import ChosenStrategy
-from pages.components.shared.library import FoundResult
 from pages.components.shared.selection import Shown
 
 MENU = "goal-popover"

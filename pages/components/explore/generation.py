@@ -19,11 +19,11 @@ from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import generations
 from analysis.results.compared.generations import Generation, Generations
+from analysis.results.stored.result import FoundResult
 from pages.components.explore import chart_selection
 from pages.components.jobs import card
 from pages.components.shared import chart, chip, library, start, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
-from pages.components.shared.library import FoundResult
 from pages.components.shared.selection import Version, version
 
 KEY = "generated-text"

@@ -14,9 +14,9 @@ from analysis.charts.look import palette
 from analysis.core.blocks import parse_removal, single_parts
 from analysis.core.errors import BlockRangeError
 from analysis.results.compared import block_values
+from analysis.results.stored.result import FoundResult
 from pages.components.shared import chart, cuts, state, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
-from pages.components.shared.library import FoundResult
 from pages.components.shared.selection import Version, version
 
 KEY = "layer-strip"

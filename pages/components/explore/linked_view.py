@@ -16,6 +16,7 @@ from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.models.source.model_spec import ModelSpec
+from analysis.results.stored.result import FoundResult
 from pages.components.explore import (
     changed_answers,
     chart_selection,
@@ -33,7 +34,6 @@ from pages.components.explore import (
 )
 from pages.components.shared import added, chart, chip, cuts, frame, library, selection, state, words
 from pages.components.shared.cuts import Cut
-from pages.components.shared.library import FoundResult
 from pages.components.shared.selection import Shown
 
 MAP, QUESTIONS, COST, FRONT = "map", "questions", "cost", "trade-off"

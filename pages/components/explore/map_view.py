@@ -13,10 +13,10 @@ from analysis.core.blocks import Block
 from analysis.experiments.maps import distance_spec
 from analysis.experiments.maps.distance_spec import Best, DistanceResult
 from analysis.results.compared import remarks
+from analysis.results.stored.result import FoundResult
 from pages.components.explore import chart_selection
 from pages.components.shared import chart, library, state, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
-from pages.components.shared.library import FoundResult
 from pages.components.shared.selection import Version, version
 
 DAMAGE = "damage"

@@ -16,8 +16,8 @@ from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.strategies import BLOCKS, DRAW, STRATEGIES, needs
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.stored import evidence
+from analysis.results.stored.result import FoundResult
 from pages.components.shared import library, start, state, words
-from pages.components.shared.library import FoundResult
 
 _LOOKED_THROUGH = 300
 """So many results are looked through for the one that an address names."""

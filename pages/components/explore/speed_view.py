@@ -10,11 +10,11 @@ from analysis.core.blocks import PartSet, Removal
 from analysis.experiments.speed.speed_spec import SpeedResult, SpeedSpec
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import speed as speeds
+from analysis.results.stored.result import FoundResult
 from pages.components.explore import chart_selection
 from pages.components.jobs import card
 from pages.components.shared import chart, library, start, state, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
-from pages.components.shared.library import FoundResult
 
 _FIELDS = {"decode": "Decode: one token", "prefill": "Prefill: the prompt"}
 CHART = "speed"

@@ -19,13 +19,13 @@ from analysis.results.compared import costs
 from analysis.results.compared.changes import Change
 from analysis.results.compared.costs import BestCut, Cost
 from analysis.results.stored.reading import LOSS
+from analysis.results.stored.result import FoundResult
 from analysis.results.words import headline
 from analysis.results.words.headline import HEAL, SPEED, Headline
 from pages.components.explore import speed_view
 from pages.components.jobs import card
 from pages.components.shared import chip, cuts, selection, start, state, words
 from pages.components.shared.cuts import ChosenStrategy
-from pages.components.shared.library import FoundResult
 from pages.components.shared.selection import Evidence, Shown
 
 

@@ -12,8 +12,8 @@ from analysis.experiments.strategies import STRATEGIES
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results.stored import summaries
+from analysis.results.stored.result import FoundResult
 from pages.components.shared import cuts, library, selection, state, words
-from pages.components.shared.library import FoundResult
 
 _BARE = ""
 """The choice of no heal."""

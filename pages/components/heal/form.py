@@ -16,11 +16,11 @@ from analysis.experiments.heal.heal_spec import HealSpec, judged_by
 from analysis.experiments.heal.recipes import saved
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import DTYPE_BYTES, ModelFacts
+from analysis.results.stored.result import FoundResult
 from pages.components.heal import length, settings
 from pages.components.heal import length as length_menu
 from pages.components.heal.runs import ListedHeal, runs_of
 from pages.components.shared import access, chip, cuts, frame, start, state, words
-from pages.components.shared.library import FoundResult
 
 _NAMES = {name: strategies.STRATEGIES[name].title for name in ("similarity", "deepest")} | {
     "own": "Own choice",

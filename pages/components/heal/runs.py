@@ -10,9 +10,9 @@ from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.stored import evidence
+from analysis.results.stored.result import FoundResult
 from analysis.results.words import heals
 from pages.components.shared import library, words
-from pages.components.shared.library import FoundResult
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from analysis.core.experiment import EXPERIMENTS, Experiment, additions
 from analysis.core.options import imported
 from analysis.core.record import Result
 from analysis.models.source.model_spec import ModelSpec
+from analysis.results.stored.result import FoundResult
 from pages.components.shared import chart, frame, library, start, state, words
-from pages.components.shared.library import FoundResult
 
 HOMES = {"methods": "Compare, Methods"}
 """Kinds whose results have a view of their own, by the place of it; they are not repeated here."""

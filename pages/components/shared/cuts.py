@@ -15,8 +15,8 @@ from analysis.experiments.strategies import BLOCKS, DAMAGE, DRAW, INFLUENCE, SEA
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.stored import reading, summaries
 from analysis.results.stored.reading import ACC_NORM, ACCURACY, LOSS, Readings
+from analysis.results.stored.result import FoundResult
 from pages.components.shared import library, state, words
-from pages.components.shared.library import FoundResult
 
 SLIDER = "n"
 """Key of the slider."""

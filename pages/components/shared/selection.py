@@ -19,9 +19,9 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import selection
 from analysis.results.compared.selection import Selected
 from analysis.results.stored import summaries
+from analysis.results.stored.result import FoundResult
 from pages.components.shared import chip, cuts, library, state
 from pages.components.shared.cuts import ChosenStrategy, Cut
-from pages.components.shared.library import FoundResult
 
 _MAPS = 10
 """So many loss-increase maps are read beside the one on screen."""

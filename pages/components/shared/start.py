@@ -15,9 +15,9 @@ from analysis.experiments.heal.heal_spec import judged_by
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.models.source import remote
 from analysis.models.source.model_spec import ModelSpec
+from analysis.results.stored.result import FoundResult
 from pages.components.shared import access, chip, state, words
 from pages.components.shared.cuts import Cut
-from pages.components.shared.library import FoundResult
 
 SpecT = TypeVar("SpecT", bound=Spec)
 
