@@ -27,10 +27,9 @@ from streamlit.web.server.starlette.starlette_app_utils import create_signed_val
 from analysis.core import serving
 from analysis.core.errors import LayerscopeError, SpecError
 from analysis.core.serving import SECRET_HEADER, SHOW, TEAM, Serving
-from pages.web import tokens, visitors
+from pages.web import visitors
 from pages.web.address import base_path, is_local, server_address, server_url
-from pages.web.tokens import Tokens
-from pages.web.visitors import HOST, VIEWER, Visitor
+from pages.web.visitors import HOST, VIEWER, Tokens, Visitor
 
 VISIT_DAYS = 14
 """Days that a visit in Show lasts before the link is needed again."""
@@ -198,7 +197,7 @@ class AuthMiddleware:
 
     def _tokens(self) -> Tokens:
         """Return the tokens of the file as it is now, announced where they are new."""
-        valid = tokens.load()
+        valid = visitors.load_tokens()
         if valid != self._announced:
             self._announced = valid
             _announce(valid, is_chosen=bool(self.settings.mode))
@@ -217,7 +216,7 @@ def _announce(valid: Tokens, *, is_chosen: bool) -> None:
         lines += [f"  Visitors: {server_url(host)}?token={valid.token}"]
         lines += [f"  Host, on this machine only: {server_url('127.0.0.1')}?token={valid.host}"]
     else:
-        lines.append(f"  The tokens of visitors and of the host are in {tokens.file()}")
+        lines.append(f"  The tokens of visitors and of the host are in {visitors.token_file()}")
     sys.stderr.write("\n".join(lines) + "\n")
 
 
@@ -238,7 +237,7 @@ def checked_settings(environ: MutableMapping[str, str] = os.environ) -> tuple[Se
         if has_provider:
             serving.check_secrets({"cookie_secret in the section [auth]": server_util.get_cookie_secret()})
         if mode == SHOW:
-            tokens.load()
+            visitors.load_tokens()
         trusted = ",".join(settings.proxies)
         if (environ.get(_TRUSTED) or trusted) != trusted:
             raise SpecError(f"{_TRUSTED} has no effect. Unset it, and list your proxies in LAYERSCOPE_PROXIES.")

@@ -1,4 +1,4 @@
-"""Visitors from the network: how pages learn who one is, and how Team identifies them.
+"""Visitors from the network: how pages learn who one is, the tokens of Show, and how Team identifies visitors.
 
 In Team an identity comes from an OpenID provider, by the cookie of Streamlit's own login (`[auth]` in the secrets). Or it comes
 from an authenticating proxy, by its header and the secret that it sends along. It is the provider's subject: names and e-mail
@@ -7,16 +7,20 @@ addresses change hands.
 
 import hmac
 import json
+import secrets
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, fields
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
+from filelock import FileLock
 from starlette.requests import HTTPConnection
 from streamlit import auth_util
 from streamlit.web.server import server_util
 from streamlit.web.server.starlette.starlette_app_utils import decode_signed_value
 
+from analysis.core import input_files, serving, store
 from analysis.core.serving import SECRET_HEADER, Serving
 
 HEADER = "x-layerscope-visitor"
@@ -54,15 +58,65 @@ def read(headers: Mapping[str, str]) -> Visitor | None:
     return Visitor(*json.loads(unquote(value))) if value else None
 
 
+@dataclass(frozen=True)
+class Tokens:
+    """The tokens of Show: one for visitors, one for the host, and the key that signs cookies.
+
+    They are made once for a cache folder and kept in it, readable by its owner only. So a link still works after a restart.
+    Deleting the file ends every visit: new ones are made with a new key.
+    """
+
+    token: str
+    host: str
+    key: str
+
+
+def token_file() -> Path:
+    """Return the path of their file."""
+    return store.cache_dir() / "access.json"
+
+
+def load_tokens() -> Tokens:
+    """Return the tokens as the file has them now; it is made where there is none.
+
+    Raises:
+        SpecError: when the file holds a short or repeated token.
+        StorageError: when they cannot be kept.
+    """
+    path = token_file()
+    if (kept := _kept_tokens(path)) is not None:
+        return kept
+    store.make_folder(path.parent)
+    with store.disk_errors_explained(path), FileLock(path.with_suffix(".lock"), timeout=10):
+        if (kept := _kept_tokens(path)) is not None:  # another process was faster
+            return kept
+        made = Tokens(*(secrets.token_urlsafe(32) for _ in fields(Tokens)))
+        store.write_atomic(path, json.dumps(asdict(made), indent=1).encode())
+    return made
+
+
+def _kept_tokens(path: Path) -> Tokens | None:
+    """Return the content of the file; None without one, and for one of another version."""
+    names = {field.name for field in fields(Tokens)}
+    try:
+        content = input_files.parsed_object(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    if set(content) != names:
+        return None
+    serving.check_secrets({f"{name!r} in {path}": str(content[name]) for name in names})
+    return Tokens(**{name: str(content[name]) for name in names})
+
+
 def identified(request: HTTPConnection, settings: Serving) -> Visitor | None:
     """Return the person behind a request in Team, with the role that the lists give them; None where nobody is logged in."""
     return _by_proxy(request, settings) if settings.proxy_header else _by_provider(request, settings)
 
 
 def _by_proxy(request: HTTPConnection, settings: Serving) -> Visitor | None:
-    secrets, names = request.headers.getlist(SECRET_HEADER), request.headers.getlist(settings.proxy_header)
+    sent, names = request.headers.getlist(SECRET_HEADER), request.headers.getlist(settings.proxy_header)
     # Of two, one may be the visitor's own.
-    if len(secrets) != 1 or len(names) != 1 or not hmac.compare_digest(secrets[0].encode(), settings.proxy_secret.encode()):
+    if len(sent) != 1 or len(names) != 1 or not hmac.compare_digest(sent[0].encode(), settings.proxy_secret.encode()):
         return None
     name = names[0].encode("latin-1").decode("utf-8", "replace").strip()
     if not name.isprintable() or not 0 < len(name) <= _LONGEST_NAME:

@@ -6,7 +6,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
-from pages.web import headers
+from pages.web import server
 from tests.support import browser
 
 pytestmark = [pytest.mark.browser, pytest.mark.starter, pytest.mark.timeout(300)]
@@ -91,5 +91,5 @@ def test_document_and_its_resources_carry_the_headers(served):
     assert len(own) > 5
     for url, told in own.items():
         assert told.get("x-content-type-options") == "nosniff", url
-        assert told.get("content-security-policy") == headers.HEADERS["Content-Security-Policy"], url
+        assert told.get("content-security-policy") == server.HEADERS["Content-Security-Policy"], url
     page.context.close()

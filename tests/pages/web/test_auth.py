@@ -15,7 +15,7 @@ from streamlit.web.server.starlette import starlette_app_utils
 
 from analysis.core import serving
 from analysis.core.errors import SpecError
-from pages.web import auth, tokens, visitors
+from pages.web import auth, visitors
 from pages.web.address import server_url
 from pages.web.visitors import HOST, OPERATOR, USER, VIEWER, Visitor
 
@@ -192,7 +192,7 @@ def test_at_the_machine_itself_nobody_is_asked(ask, path):
         answer = ask(path, host=host)
         assert answer.passed
         assert answer.visitor is None
-    assert not tokens.file().exists()
+    assert not visitors.token_file().exists()
 
 
 @pytest.mark.parametrize("where", ["127.0.0.1", "127.3.2.1", "::1", "localhost"])
@@ -250,25 +250,25 @@ def test_without_a_login_nothing_passes(ask, show, path):
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
 def test_show_takes_no_uploads_and_reads_none(ask, show, method):
-    cookie = ask(query=f"token={tokens.load().token}").cookie
+    cookie = ask(query=f"token={visitors.load_tokens().token}").cookie
     for sent in ("", cookie):
         assert ask("/_stcore/upload_file/a/b", method=method, cookie=sent).status == 405
 
 
 def test_the_token_becomes_a_cookie_and_leaves_the_address(ask, show):
-    answer = ask("/explore", f"n=5&token={tokens.load().token}&tab=loss")
+    answer = ask("/explore", f"n=5&token={visitors.load_tokens().token}&tab=loss")
     assert (answer.status, answer.header("location")) == (303, "/explore?n=5&tab=loss")
     assert {"HttpOnly", "SameSite=lax", "Path=/"} <= set(answer.header("set-cookie").split("; "))
     assert ask(cookie=answer.cookie).visitor == Visitor(VIEWER)
     assert ask(kind="websocket", cookie=answer.cookie).visitor == Visitor(VIEWER)
-    assert "Secure" in ask(query=f"token={tokens.load().token}", scheme="https").header("set-cookie")
+    assert "Secure" in ask(query=f"token={visitors.load_tokens().token}", scheme="https").header("set-cookie")
 
 
 def test_links_cookies_and_open_paths_work_below_a_base_path(ask, show, monkeypatch):
     get = config.get_option
     monkeypatch.setattr(config, "get_option", lambda name: "/lab/x/" if name == "server.baseUrlPath" else get(name))
     assert server_url("here").endswith("/lab/x/")
-    answer = ask("/lab/x", f"token={tokens.load().token}")
+    answer = ask("/lab/x", f"token={visitors.load_tokens().token}")
     assert answer.header("location") == "/lab/x"
     assert "Path=/lab/x" in answer.header("set-cookie").split("; ")
     assert ask("/lab/x/_stcore/health").passed
@@ -279,7 +279,7 @@ def test_links_cookies_and_open_paths_work_below_a_base_path(ask, show, monkeypa
 
 def test_the_way_back_is_always_to_this_server(ask, show):
     for path in ("//evil.example/", "/\\evil.example", "///evil.example"):
-        there = ask(path, f"token={tokens.load().token}").header("location")
+        there = ask(path, f"token={visitors.load_tokens().token}").header("location")
         assert urlsplit(there).netloc == ""
         assert there.startswith("/")
         assert not there.startswith(("//", "/\\"))
@@ -298,39 +298,39 @@ def test_wrong_tokens_lock_nobody_out(ask, show):
     image = {"accept": "image/avif,image/webp,*/*", "headers": [(b"sec-fetch-dest", b"image")]}
     for _ in range(30):
         assert ask("/x.png", "token=wrong", **image).status == 401
-    for token in (tokens.load().host, tokens.load().token):
+    for token in (visitors.load_tokens().host, visitors.load_tokens().token):
         assert ask(query=f"token={token}").status == 303
 
 
 def test_the_host_link_works_at_the_machine_alone(ask, show):
-    link = f"token={tokens.load().host}"
+    link = f"token={visitors.load_tokens().host}"
     for sign in ({"client": THERE}, {"host": "lan.example"}, {"headers": [(b"x-forwarded-for", b"192.0.2.7")]}):
         assert ask(query=link, **sign).status == 401
     host = ask(query=link).cookie
     assert ask(cookie=host).visitor == Visitor(HOST)
     assert ask(cookie=host, client=THERE).visitor == Visitor(VIEWER)
     # The visitors' link takes nothing from the host.
-    assert not ask(query=f"token={tokens.load().token}", cookie=host).cookie
+    assert not ask(query=f"token={visitors.load_tokens().token}", cookie=host).cookie
 
 
 def test_a_proxy_without_headers_makes_no_guest_a_host(ask, show):
     """Such a request looks as if somebody at the machine itself sent it."""
     assert ask().status == 401
-    guest = ask(query=f"token={tokens.load().token}").cookie
+    guest = ask(query=f"token={visitors.load_tokens().token}").cookie
     assert ask(cookie=guest).visitor == Visitor(VIEWER)
 
 
 def test_a_clients_own_visitor_header_never_passes(ask, show):
     own = forged(Visitor(OPERATOR, "oidc:x#root"))
     assert not ask(headers=[own]).passed
-    guest = ask(query=f"token={tokens.load().token}").cookie
+    guest = ask(query=f"token={visitors.load_tokens().token}").cookie
     answer = ask(cookie=guest, headers=[own])
     assert answer.visitor == Visitor(VIEWER)
     assert len(Headers(scope=answer.behind[0]).getlist(visitors.HEADER)) == 1
 
 
 def test_a_cookie_that_was_changed_or_is_old_opens_nothing(ask, show, monkeypatch):
-    cookie = ask(query=f"token={tokens.load().token}").cookie
+    cookie = ask(query=f"token={visitors.load_tokens().token}").cookie
     name, _, value = cookie.partition("=")
     body, rest = value.split(".", 1)
     for wrong in (body, f"{body}.", f"{body}.{rest[:-2]}", f"{body}x.{rest}", f"Imhvc3Qi.{rest}", "\u00ff.\u00ff", "[].x", ""):
@@ -341,16 +341,16 @@ def test_a_cookie_that_was_changed_or_is_old_opens_nothing(ask, show, monkeypatc
 
 
 def test_deleting_the_file_of_the_tokens_ends_visits_at_once(ask, show, capsys):
-    before = tokens.load()
+    before = visitors.load_tokens()
     cookie = ask(query=f"token={before.token}").cookie
     assert ask(cookie=cookie).passed
     capsys.readouterr()
-    tokens.file().unlink()
+    visitors.token_file().unlink()
     assert ask(cookie=cookie).status == 401
     assert not ask(kind="websocket", cookie=cookie).passed
     assert ask(query=f"token={before.token}").status == 401
-    assert str(tokens.file()) in capsys.readouterr().err
-    assert ask(query=f"token={tokens.load().token}").status == 303
+    assert str(visitors.token_file()) in capsys.readouterr().err
+    assert ask(query=f"token={visitors.load_tokens().token}").status == 303
 
 
 def open_socket(settings, mode, headers=()):
@@ -381,7 +381,7 @@ def open_socket(settings, mode, headers=()):
 
 
 def test_an_open_socket_closes_when_the_visit_ends(ask, show):
-    cookie = ask(query=f"token={tokens.load().token}").cookie
+    cookie = ask(query=f"token={visitors.load_tokens().token}").cookie
     made, scope, send, got, heard = open_socket(serving.Serving("show"), "show", [(b"cookie", cookie.encode())])
     sent = 0
 
@@ -389,7 +389,7 @@ def test_an_open_socket_closes_when_the_visit_ends(ask, show):
         nonlocal sent
         sent += 1
         if sent == 2:
-            tokens.file().unlink()
+            visitors.token_file().unlink()
         return {"type": "websocket.receive", "bytes": b"x"}
 
     asyncio.run(made(scope, receive, send))
@@ -399,12 +399,12 @@ def test_an_open_socket_closes_when_the_visit_ends(ask, show):
 
 def test_tokens_are_made_once_kept_private_and_never_logged(ask, show, capsys):
     assert ask().status == 401
-    kept = json.loads(tokens.file().read_text())
-    assert stat.S_IMODE(tokens.file().stat().st_mode) == 0o600
-    assert tokens.load().token == kept["token"]
+    kept = json.loads(visitors.token_file().read_text())
+    assert stat.S_IMODE(visitors.token_file().stat().st_mode) == 0o600
+    assert visitors.load_tokens().token == kept["token"]
     assert len(set(kept.values())) == 3
     said = capsys.readouterr().err
-    assert str(tokens.file()) in said
+    assert str(visitors.token_file()) in said
     assert not any(value in said for value in kept.values())
 
 
@@ -413,20 +413,20 @@ def test_in_a_terminal_the_links_are_printed(ask, address, capsys, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     ask()
     links = [parse_qs(urlsplit(line.split()[-1]).query) for line in capsys.readouterr().err.splitlines() if "token=" in line]
-    assert [link["token"] for link in links] == [[tokens.load().token], [tokens.load().host]]
+    assert [link["token"] for link in links] == [[visitors.load_tokens().token], [visitors.load_tokens().host]]
 
 
 @pytest.mark.parametrize("change", [{"token": ""}, {"host": "short"}, {"host": "the token"}, {"key": "the token"}])
 def test_empty_short_or_equal_tokens_are_refused_at_the_start(environ, show, capsys, change):
-    kept = vars(tokens.load())
+    kept = vars(visitors.load_tokens())
     change = {name: kept["token"] if value == "the token" else value for name, value in change.items()}
-    tokens.file().write_text(json.dumps({**kept, **change}))
-    assert str(tokens.file()) in refused(environ, capsys)
+    visitors.token_file().write_text(json.dumps({**kept, **change}))
+    assert str(visitors.token_file()) in refused(environ, capsys)
 
 
 def test_a_token_file_that_becomes_wrong_opens_nothing(ask, show):
-    cookie = ask(query=f"token={tokens.load().token}").cookie
-    tokens.file().write_text(json.dumps(dict.fromkeys(vars(tokens.load()), "")))
+    cookie = ask(query=f"token={visitors.load_tokens().token}").cookie
+    visitors.token_file().write_text(json.dumps(dict.fromkeys(vars(visitors.load_tokens()), "")))
     assert ask(cookie=cookie).status == 401
     assert ask(query="token=").status == 503
 
@@ -534,7 +534,7 @@ def test_somebody_the_lists_do_not_name_may_not_visit(ask, proxy):
 
 
 def test_show_tokens_open_nothing_in_team(ask, proxy):
-    assert ask(query=f"token={tokens.load().token}").status == 401
+    assert ask(query=f"token={visitors.load_tokens().token}").status == 401
 
 
 # Team with a provider of identities
