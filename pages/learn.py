@@ -2,13 +2,10 @@
 
 import streamlit as st
 
-from pages.components.learn import lesson, stored, teach
-from pages.components.learn.steps import angle, big_models, check, cliff, distance_map, healing, layers, limits
+from pages.components.learn import lesson, steps, stored, teach
 from pages.components.shared import frame, state
 
 frame.require()
-
-STEPS = tuple(one.STEP for one in (layers, angle, distance_map, cliff, big_models, healing, limits, check))
 
 
 @st.fragment
@@ -16,7 +13,7 @@ def shown() -> None:
     """The outline and the current step; turning to another redraws nothing else."""
     with frame.errors_shown():
         current = lesson.current()
-        step = STEPS[current.step]
+        step = steps.IN_ORDER[current.step]
         lesson.outline(current, step.heading)
         results = stored.of(current.model)
         teach.show_poll(current, step.poll(results))
@@ -29,7 +26,7 @@ with frame.errors_shown():
     lesson.current()  # before the header, which shows the faults of the address
     with frame.header("Learn", "Why does this work?"):
         frame.glossary_button()
-        teach.show(STEPS, stored.of(state.current_model()))
+        teach.show(steps.IN_ORDER, stored.of(state.current_model()))
         st.button(
             "Start over",
             key="learn-start-over",

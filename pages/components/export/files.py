@@ -48,9 +48,8 @@ def llama_cpp(choice: Choice) -> None:
     why_not = gguf_families.why_not(choice.facts.family, choice.cut)
     if why_not is None:
         st.caption(
-            "One GGUF file with its tokenizer. Any healing is merged in. Layerscope loads the file and compares it with the "
-            "pruned "
-            "model."
+            "One GGUF file with its tokenizer. Any healing is merged in. "
+            "Layerscope loads the file and compares it with the pruned model."
         )
         spec = folders.show(choice, format="gguf")
         if spec is not None:
@@ -79,8 +78,8 @@ def lm_eval(choice: Choice) -> None:
     scored = results.scored(choice.model, choice.cut, choice.heal, shown=_curve_on_screen())
     if scored is None or scored.benchmark is None:
         st.info(
-            "The accuracy of this pruned model has not been measured. Measure it on Explore: lm_eval can then ask the same "
-            "questions."
+            "The accuracy of this pruned model has not been measured. "
+            "Measure it on Explore: lm_eval can then ask the same questions."
         )
         return
     asked = scored.benchmark
@@ -252,8 +251,7 @@ def _remember(key: str) -> None:
 
 def _folder(choice: Choice) -> None:
     st.caption(
-        "A standard Hugging Face folder. transformers loads it without custom code. Any adapter is merged in. Layerscope "
-        "loads the "
-        "folder and compares it with the pruned model."
+        "A standard Hugging Face folder. transformers loads it without custom code. Any adapter is merged in. "
+        "Layerscope loads the folder and compares it with the pruned model."
     )
     folders.show(choice)

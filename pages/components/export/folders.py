@@ -37,8 +37,8 @@ def show(choice: Choice, format: str = "hf") -> ExportSpec | None:
     """Draw the button that queues the export and its settings; returns the request, None where it is impossible."""
     if choice.heal is not None and choice.adapter is None:
         st.info(
-            "The adapter of this healing run is not on this machine. Start the same run on the Heal page, or choose **not "
-            "healed**."
+            "The adapter of this healing run is not on this machine. "
+            "Start the same run on the Heal page, or choose **not healed**."
         )
         return None
     usual = request(choice, format=format)
@@ -67,9 +67,8 @@ def show(choice: Choice, format: str = "hf") -> ExportSpec | None:
     about.caption(f"About {words.size(needed)} in exports/{words.plain(spec.name)}, {words.size(free)} free.")
     if isinstance(choice.cut, PartSet):
         st.caption(
-            "transformers cannot load a model without single sublayers, so the folder contains them as zeros. The outputs "
-            "equal the "
-            "pruned model's, but size, speed and KV cache do not improve."
+            "transformers cannot load a model without single sublayers, so the folder contains them as zeros. "
+            "The outputs equal the pruned model's, but size, speed and KV cache do not improve."
         )
     if taken:
         st.caption("A folder of this name already exists. Delete it below, or choose another name.")

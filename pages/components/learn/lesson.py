@@ -1,4 +1,4 @@
-"""Progress of a visitor in the lesson, with guesses and answers; it lives as long as the session."""
+"""The lesson: its steps, and the progress of a visitor with guesses and answers, which lives as long as the session."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -6,7 +6,10 @@ from typing import Any
 
 import streamlit as st
 
+from analysis.exports.handout import HandoutTask
 from analysis.models.source.model_spec import ModelSpec
+from pages.components.learn.ballot import PollQuestion
+from pages.components.learn.stored import LessonResults
 from pages.components.shared import state, words
 
 STEPS = ("Layers", "Angle", "Map", "Cliff", "Big models", "Healing", "Limits", "Check")
@@ -70,6 +73,24 @@ class Lesson:
     def key(self, name: str) -> str:
         """A widget's key in this round."""
         return f"learn-{name}-{self.round}"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step, made by a module in `steps`, and how it is drawn, printed and put to a class."""
+
+    heading: words.Markdown
+    """The question over it."""
+    opening: words.Markdown
+    """A question of a teacher to the class."""
+    misunderstanding: words.Markdown
+    """A common misunderstanding."""
+    show: Callable[[Lesson, LessonResults], None]
+    """Draws the step at the visitor's progress, with the stored results of the model."""
+    tasks: Callable[[LessonResults], list[HandoutTask]]
+    """Return the questions on paper; none where their result is missing."""
+    poll: Callable[[LessonResults], list[PollQuestion]]
+    """Return the questions that a class answers on phones; none where their result is missing."""
 
 
 def current() -> Lesson:

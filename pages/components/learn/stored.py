@@ -1,12 +1,18 @@
-"""The stored results of the lesson: the strongest evidence of the current model."""
+"""The stored results on the lesson's charts: the strongest evidence of the current model, and a ring around the selected block.
 
-from collections.abc import Sequence
+The selection of other pages changes none of the lesson's results. The ring is at the block's own value or not there at all.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
+from plotly.graph_objs import Figure
 
+from analysis.charts import selected
 from analysis.charts.lesson import Rung
+from analysis.core.blocks import Block, Removal
 from analysis.core.record import Spec
 from analysis.data.gallery import EXHIBITS
 from analysis.experiments.accuracy.sweep_spec import SweepResult
@@ -17,9 +23,13 @@ from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.experiments.strategies import SEARCHING, USUAL
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
+from analysis.results.compared import generations
+from analysis.results.compared import selection as scores
 from analysis.results.stored import evidence
 from analysis.results.words import exercises, lesson
-from pages.components.shared import library, words
+from pages.components.shared import chart, library, selection, state, words
+
+Places = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -129,3 +139,62 @@ def missing(sentence: words.Markdown, page: str, label: words.Markdown) -> None:
     """Name the missing result of this step, and the page that computes it."""
     st.info(sentence, icon=":material/hourglass_empty:")
     st.page_link(page, label=label, icon=":material/arrow_forward:")
+
+
+def selected_removal() -> Removal | None:
+    """The selected block; None while the model has no distance map, or nothing is removed."""
+    now = selection.now(state.current_model())
+    return None if now is None else now.cut.removed
+
+
+def selected_block(size: int) -> Block | None:
+    """The selected block if it has this number of layers."""
+    own = selected_removal()
+    return own if isinstance(own, Block) and own.size == size else None
+
+
+def places_of_scores(sweep: SweepResult) -> dict[str, Places]:
+    """By quantity, the places of the selected block on a chart of accuracy or loss, under the condition of a curve."""
+    own = selected_removal()
+    return {} if own is None else {**selected.of_scores(scores.select(own, _scores_of_selection(), shown=sweep))}
+
+
+def places_of_generations(sweep: SweepResult) -> Places:
+    """The places of the selected block on the chart of generated text, under the condition of a curve."""
+    found = generations.collect(sweep.spec.model, [sweep, *_scores_of_selection()], sweep.spec.generation)
+    return selected.of_generations(found, selected_removal())
+
+
+def _scores_of_selection() -> list[Any]:
+    now = selection.now(state.current_model())
+    return [] if now is None else [entry.result for entry in now.evidence.scores]
+
+
+def ringed(figure: Figure, places: Places, note: str = selected.UNMEASURED) -> Figure:
+    """A chart with the ring of the selected block, or with a note that it has no value there.
+
+    Args:
+        figure: the chart, which stays as it is.
+        places: of the selected block.
+        note: the text on the chart without a place.
+    """
+    return figure if selected_removal() is None else selected.marked(figure, places, note=note, dark=chart.is_dark())
+
+
+def ring_caption(found: dict[str, Places], reason: Callable[[Removal], str] | None = None) -> None:
+    """Name the selected block below the charts, and the quantities that are not measured for it.
+
+    Args:
+        found: by quantity, its places.
+        reason: the sentence on a block without a place; None for the usual one.
+    """
+    own = selected_removal()
+    if own is None:
+        return
+    unmeasured = [name for name, places in found.items() if not places]
+    said = [f"Ring: the selected block, {own.brief()}."] if len(unmeasured) < len(found) else []
+    if unmeasured and reason is not None:
+        said.append(reason(own))
+    elif unmeasured:
+        said.append(f"{selected.UNMEASURED} ({', '.join(unmeasured)}): {own.brief()}.")
+    st.caption(words.plain(" ".join(said)))

@@ -15,8 +15,7 @@ from analysis.exports.handout import Handout
 from analysis.results.words import exercises
 from pages.components.learn import lesson, phone, stored
 from pages.components.learn.ballot import LASTS_S, Ballot, PollQuestion
-from pages.components.learn.lesson import Lesson
-from pages.components.learn.step import Step
+from pages.components.learn.lesson import Lesson, Step
 from pages.components.learn.stored import LessonResults
 from pages.components.shared import access, chart, words
 from pages.web.address import server_url

@@ -12,11 +12,11 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import agreement
 from analysis.results.compared import cliff as cliffs
 from analysis.results.words import exercises
-from pages.components.learn import lesson, predict, stored, teach
+from pages.components.learn import lesson, predict, steps, stored, teach
 from pages.components.learn.predict import Drawn
-from pages.components.learn.steps import angle, big_models, check, cliff, distance_map, healing, layers, limits
+from pages.components.learn.steps import angle, big_models, check, limits
 from tests.support import fakes, toy
-from tests.support.lesson import PAGE, turn_to
+from tests.support.lesson import PAGE, skip, turn_to
 from tests.support.seen import figures, read, texts, trace
 
 BEST = fakes.distances().best[4]
@@ -32,6 +32,11 @@ def lock(at, question: str):
     at.button(key=f"learn-lock-{question}").click().run()
     assert not at.exception
     return at
+
+
+def guess(at, question: str, value):
+    draft(at, question, value)
+    return lock(at, question)
 
 
 def told(at, component: str) -> dict:
@@ -70,8 +75,7 @@ def test_no_step_is_a_wall_of_text(app, known):
     glossary = next(item.value for item in at.markdown if "Residual stream" in item.value)
     for step in range(1, 9):
         turn_to(at, step)
-        for skip in [button for button in at.button if button.key.startswith("learn-skip-")]:
-            skip.click().run()
+        skip(at)
         # Exercises are a sheet of their own, behind a tab.
         seen = at.tabs[0].markdown if step == 8 else at.main.markdown
         words = sum(len(item.value.split()) for item in seen if item.value != glossary)
@@ -89,8 +93,7 @@ def test_step_1_shows_the_turns_under_the_drawing_afterwards(app, known):
     assert set(figures(at)) == {"learn-stream"}, "no turn is shown before the guess"
     assert at.button(key="learn-lock-turns").disabled
     row = fakes.distances().mean[0]
-    draft(at, "turns", Drawn((0.2, row[1], *[None] * 28)))
-    lock(at, "turns")
+    guess(at, "turns", Drawn((0.2, row[1], *[None] * 28)))
     turns = figures(at)["learn-turns"]
     assert trace(turns, "measured")["y"] == row
     assert (trace(turns, "your drawing")["x"], trace(turns, "your drawing")["y"]) == ([0, 1], [0.2, row[1]])
@@ -131,13 +134,11 @@ def test_step_3_reveals_the_map_after_the_block_is_locked(app, known):
 
 def test_step_3_a_right_guess_is_called_right(app, known):
     at = turn_to(app(PAGE), 3)
-    draft(at, "block", BEST.start)
-    assert "Your guess is right: the best of 26." in said(lock(at, "block"))
+    assert "Your guess is right: the best of 26." in said(guess(at, "block", BEST.start))
 
 
 def test_skipping_shows_the_answer_and_scores_nothing(app, known):
-    at = turn_to(app(PAGE), 3)
-    at.button(key="learn-skip-block").click().run()
+    at = skip(turn_to(app(PAGE), 3))
     assert f"Most similar: {BEST.block.describe()}" in said(at)
     assert "Yours" not in said(at)
     assert list(turn_to(at, 8).table[0].value["yours"])[:2] == ["no guess yet", "skipped"]
@@ -152,8 +153,7 @@ def test_step_4_compares_curve_and_drawing_and_judges_the_mark(app, known):
     assert given["values"] == [sweep.points[0].acc, *[None] * 15], "only the shown value is in the page"
     assert str(sweep.points[9].acc) not in json.dumps(given)
     accuracies = [point.acc for point in sweep.points]
-    draft(at, "cliff", Drawn((*accuracies[1:4], *[0.9] * 12), mark=cliff.latest))
-    lock(at, "cliff")
+    guess(at, "cliff", Drawn((*accuracies[1:4], *[0.9] * 12), mark=cliff.latest))
     shown = figures(at)["learn-accuracy"]
     assert trace(shown, "measured")["y"] == accuracies
     assert trace(shown, "your drawing")["y"] == [accuracies[0], *accuracies[1:4], *[0.9] * 12]
@@ -171,8 +171,7 @@ def test_step_4_compares_curve_and_drawing_and_judges_the_mark(app, known):
 @pytest.mark.parametrize(("mark", "word"), [(1, "rules that out"), (16, "rules that out")])
 def test_step_4_tells_a_mark_that_cannot_be(app, known, mark, word):
     at = turn_to(app(PAGE), 4)
-    draft(at, "cliff", Drawn((None,) * 15, mark=mark))
-    lock(at, "cliff")
+    guess(at, "cliff", Drawn((None,) * 15, mark=mark))
     name = "no cliff" if mark == 16 else f"n = {mark}"
     assert f"Your guess is {name}: the measurement {word}." in said(at)
     assert "Your drawing" not in said(at)
@@ -183,8 +182,7 @@ def test_step_4_of_a_curve_without_a_cliff(app, ui_cache):
     fakes.distances().save()
     replace(short, points=short.points[:4]).save()
     at = turn_to(app(PAGE), 4)
-    draft(at, "cliff", Drawn((None,) * 3, mark=4))
-    lock(at, "cliff")
+    guess(at, "cliff", Drawn((None,) * 3, mark=4))
     assert "No cliff can be located for the similarity blocks on 100 ARC-Easy questions up to n = 3." in said(at)
     assert "Up to n = 3, accuracy is significantly above the midpoint" in said(at)
     assert "Your guess is no cliff: the measurement allows that." in said(at)
@@ -209,11 +207,10 @@ def test_five_questions_alone_settle_no_cliff(app, ui_cache):
     sweep = fakes.sweep(limit=5)
     points = [replace(point, acc=0.8 if point.n < 8 else 0.2) for point in sweep.points]
     replace(sweep, points=points).save()
-    at = turn_to(app(PAGE), 4)
-    at.button(key="learn-skip-cliff").click().run()
+    at = skip(turn_to(app(PAGE), 4))
     assert "No cliff can be located for the similarity blocks on 5 ARC-Easy questions up to n = 15." in said(at)
     assert "collapses at" not in said(at)
-    turn_to(at, 5).button(key="learn-skip-big").click().run()
+    skip(turn_to(at, 5))
     assert fakes.FACTS.name not in [item["name"] for item in figures(at)["learn-cliffs"]["data"]]
 
 
@@ -225,8 +222,7 @@ def test_step_5_asks_about_the_big_model_and_compares_paths(app, known):
     at = turn_to(app(PAGE), 5)
     assert not figures(at)
     assert told(at, "layerscope_block")["layers"] == 80
-    draft(at, "big", 30)
-    lock(at, "big")
+    guess(at, "big", 30)
     assert "Llama-2 70B: layers 53-72 (20 layers), block [53, 73). Your guess begins at layer 30: 23 layers off." in said(at)
     paths = figures(at)["learn-paths"]
     names = [item["name"] for item in paths["data"]]
@@ -248,8 +244,7 @@ def test_step_6_shows_instant_and_trained_next_to_the_guess(app, known):
     given = told(at, "layerscope_curve")
     assert (given["places"], given["fixed"]) == (["unpruned", "pruned", "instant", "50 steps"], 2)
     assert given["values"] == [2.41, 4.45, None, None]
-    draft(at, "heal", Drawn((3.5, None)))
-    lock(at, "heal")
+    guess(at, "heal", Drawn((3.5, None)))
     drawn = figures(at)["learn-heal-loss"]
     assert [item["name"] for item in drawn["data"]] == ["unpruned", "pruned", "instant", "50 steps", "your drawing"]
     held = "8 texts of C4, NF4, bfloat16 from Q4_1 weights"
@@ -262,8 +257,7 @@ def test_step_6_shows_instant_and_trained_next_to_the_guess(app, known):
 def test_step_6_explains_a_healed_loss_below_the_unpruned(app, known):
     heal = fakes.heal()
     replace(heal, healed=replace(heal.healed, loss=2.1)).save()
-    at = turn_to(app(PAGE), 6)
-    at.button(key="learn-skip-heal").click().run()
+    at = skip(turn_to(app(PAGE), 6))
     assert "style of its text" in said(at)
 
 
@@ -272,8 +266,7 @@ def test_step_6_claims_no_difference_that_is_not_significant(app, known):
     near = replace(heal.healed, loss=2.5)
     own = {"unpruned": replace(heal.unpruned, loss=2.3), "healed": replace(heal.healed, loss=1.9)}
     replace(heal, healed=near, same_kind=own, same_kind_text=heal.spec.corpus).save()
-    at = turn_to(app(PAGE), 6)
-    at.button(key="learn-skip-heal").click().run()
+    at = skip(turn_to(app(PAGE), 6))
     assert "Not significantly different from the unpruned model (95 % CI " in said(at)
     assert "n = 8 texts)." in said(at)
     assert "On text like its training text: 1.90, unpruned 2.30." in said(at)
@@ -284,8 +277,7 @@ def test_step_7_asks_for_the_block_that_costs_least(app, known):
     assert not figures(at)
     costs = fakes.damage().increase[4]
     least = min(range(len(costs)), key=costs.__getitem__)
-    draft(at, "damage", least + 2)
-    lock(at, "damage")
+    guess(at, "damage", least + 2)
     assert (
         f"Smallest loss increase: layers {least}-{least + 4} (5 layers), block [{least}, {least + 5}), {costs[least]:+.2f}"
         in said(at)
@@ -310,8 +302,7 @@ def test_step_7_accepts_blocks_statistically_tied_with_the_best(known):
 
 
 def test_step_7_tells_the_limits_with_the_own_numbers(app, known):
-    at = turn_to(app(PAGE), 7)
-    at.button(key="learn-skip-damage").click().run()
+    at = skip(turn_to(app(PAGE), 7))
     shown, own = said(at), fakes.sweep().points[5].block.brief()
     assert f"Repeated phrases: 12% unpruned, 37% without {own}." in shown
     assert f"Arithmetic problems solved: 50% (31-69) unpruned, 0% (0-14) without {own}." in shown
@@ -324,8 +315,7 @@ def test_step_7_tells_the_limits_with_the_own_numbers(app, known):
 
 def test_step_8_explains_every_answer_and_sums_the_guesses_up(app, known):
     at = turn_to(app(PAGE), 3)
-    draft(at, "block", BEST.start + 1)
-    lock(at, "block")
+    guess(at, "block", BEST.start + 1)
     turn_to(at, 8)
     assert at.button(key="learn-answer-0").disabled
     for number, question in enumerate(check.QUESTIONS):
@@ -352,11 +342,9 @@ def test_step_8_explains_every_answer_and_sums_the_guesses_up(app, known):
 def test_step_8_sums_drawings_up(app, known):
     row, cliff = fakes.distances().mean[0], cliffs.locate(fakes.sweep(writes=True, answers=True))
     at = app(PAGE)
-    draft(at, "turns", Drawn(tuple(row)))
-    lock(at, "turns")
+    guess(at, "turns", Drawn(tuple(row)))
     turn_to(at, 4)
-    draft(at, "cliff", Drawn((None,) * 15, mark=cliff.earliest))
-    lock(at, "cliff")
+    guess(at, "cliff", Drawn((None,) * 15, mark=cliff.earliest))
     table = turn_to(at, 8).table[0].value
     assert list(table["how far off"])[:3] == ["0.000 on average, 30 inside the 95 % interval", "", "possible"]
     assert table["measured"][2] == f"n = {cliff.earliest} to {cliff.latest}"
@@ -376,8 +364,7 @@ def test_a_step_without_results_says_where_to_go(app):
         (7, "Run a sweep with generation"),
     ):
         turn_to(at, step)
-        for skip in [button for button in at.button if button.key.startswith("learn-skip-")]:
-            skip.click().run()
+        skip(at)
         assert not at.error
         assert sentence in said(at)
         assert at.get("page_link")
@@ -396,11 +383,10 @@ def test_the_lesson_works_with_a_model_of_four_layers(app, ui_cache):
         turn_to(at, step)
         for button in [button for button in at.button if button.key.startswith("learn-lock-") and not button.disabled]:
             button.click().run()
-        for skip in [button for button in at.button if button.key.startswith("learn-skip-")]:
-            skip.click().run()
+        skip(at)
         assert not at.error
         assert not at.exception
-    sheet = teach.of(STEPS, stored.of(ModelSpec()))
+    sheet = teach.of(steps.IN_ORDER, stored.of(ModelSpec()))
     assert "4 layers to mark a block on" in handout.html(sheet, solved=False)
 
 
@@ -421,8 +407,7 @@ def test_unfinished_results_are_not_taught_with(app):
 def test_a_model_named_like_markup_is_shown_as_it_is(app):
     evil = replace(fakes.FACTS, name="<b>[a](http://b)</b>")
     replace(fakes.distances(), model=evil).save()
-    at = turn_to(app(PAGE), 5)
-    at.button(key="learn-skip-big").click().run()
+    at = skip(turn_to(app(PAGE), 5))
     assert trace(figures(at)["learn-paths"], "&lt;b&gt;[a](http://b)&lt;/b&gt;")
     assert "<b>[a](http://b)</b>" not in said(at)
 
@@ -432,8 +417,7 @@ def test_a_model_named_like_markup_is_shown_as_it_is(app):
 
 def test_start_over_forgets_guesses_and_begins_again(app, known):
     at = turn_to(app(PAGE), 3)
-    draft(at, "block", 9)
-    lock(at, "block")
+    guess(at, "block", 9)
     at.button(key="learn-start-over").click().run()
     assert "step 1 of 8" in said(at)
     turn_to(at, 3)
@@ -526,26 +510,6 @@ def test_the_address_of_a_missing_step_names_existing_ones(app, known):
     assert "step" not in at.query_params
 
 
-def test_a_cut_with_both_ways_of_healing_comes_first():
-    trained = fakes.heal()
-    other = replace(trained, spec=fakes.heal_spec(n=3))
-    instant = replace(trained, spec=replace(trained.spec, steps=0, instant=True))
-    rungs, heal = stored.ladder([other, trained, instant])
-    assert heal is trained
-    assert [rung.name for rung in rungs] == ["unpruned", "pruned", "instant", "50 steps"]
-    assert stored.ladder([fakes.heal(20)]) == ([], None)
-
-
-def test_a_heal_by_minutes_is_trained_and_controls_are_not():
-    trained = fakes.timed_heal()
-    instant = replace(trained, spec=replace(trained.spec, minutes=None, instant=True))
-    ghosted = replace(instant, spec=replace(instant.spec, instant=True, compensation="ghost"))
-    assert stored.ladder([trained, ghosted, instant]) == stored.ladder([trained, instant])
-    rungs, _ = stored.ladder([trained, instant])
-    assert [rung.name for rung in rungs] == ["unpruned", "pruned", "instant", "10 minutes"]
-    assert stored.ladder([fakes.timed_heal(control=True)]) == ([], None)
-
-
 # Exercises and sheets
 
 
@@ -568,11 +532,8 @@ def test_exercises_that_cannot_be_made_are_missed_in_a_sentence(app, ui_cache):
     assert "results for 2 of 5 exercises" in said(turn_to(app(PAGE), 8))
 
 
-STEPS = tuple(one.STEP for one in (layers, angle, distance_map, cliff, big_models, healing, limits, check))
-
-
 def test_the_handout_asks_every_step_and_tells_no_answer(known):
-    sheet = teach.of(STEPS, stored.of(ModelSpec()))
+    sheet = teach.of(steps.IN_ORDER, stored.of(ModelSpec()))
     assert len(sheet.tasks) == 10
     assert not sheet.missing
     page = handout.html(sheet, solved=False)
@@ -582,11 +543,11 @@ def test_the_handout_asks_every_step_and_tells_no_answer(known):
         assert task.answer not in page
     solved = handout.html(sheet, solved=True)
     assert f"Most similar: {best.describe()}" in solved
-    assert all(step.misunderstanding.split(".")[0].split(chr(39))[0] in solved for step in STEPS)
+    assert all(step.misunderstanding.split(".")[0].split(chr(39))[0] in solved for step in steps.IN_ORDER)
 
 
 def test_the_handout_without_results_names_its_missing_parts(ui_cache):
-    sheet = teach.of(STEPS, stored.of(ModelSpec()))
+    sheet = teach.of(steps.IN_ORDER, stored.of(ModelSpec()))
     assert [task.title for task in sheet.tasks[:2]] == [angle.TITLE, big_models.TITLE]
     assert "Left out, because their results are missing: How does a layer work?" in sheet.missing
     assert "0 of 5 exercises" in sheet.missing

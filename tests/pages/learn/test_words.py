@@ -8,14 +8,13 @@ import pytest
 
 from analysis.exports import handout
 from analysis.models.source.model_spec import ModelSpec
-from pages.components.learn import stored, teach
+from pages.components.learn import steps, stored, teach
 from pages.components.learn.predict import Drawn
-from pages.components.learn.steps import angle, big_models, check, cliff, distance_map, healing, layers, limits
+from pages.components.learn.steps import cliff, healing
 from tests.support import fakes
 from tests.support.lesson import PAGE, turn_to
 from tests.support.seen import wordings
 
-STEPS = tuple(one.STEP for one in (layers, angle, distance_map, cliff, big_models, healing, limits, check))
 GUESSES = {
     "turns": Drawn((0.2,) * 30),
     "block": 12,
@@ -53,7 +52,7 @@ def test_lesson_has_no_private_words(app, known, guessed):
 
 
 def test_handout_has_no_markdown_and_names_its_blocks(known):
-    sheet = teach.of(STEPS, stored.of(ModelSpec()))
+    sheet = teach.of(steps.IN_ORDER, stored.of(ModelSpec()))
     page = handout.html(sheet, solved=True)
     assert "\\" not in page, "an escape of Markdown"
     assert "bfloat16 from Q4_1 weights" in page
@@ -67,9 +66,9 @@ def test_handout_has_no_markdown_and_names_its_blocks(known):
 
 def test_handout_and_polls_have_no_private_words(known):
     shown = stored.of(ModelSpec())
-    sheet = teach.of(STEPS, shown)
+    sheet = teach.of(steps.IN_ORDER, shown)
     pages = (html.unescape(handout.html(sheet, solved=solved)) for solved in (False, True))
     assert not wordings("\n\n".join(re.sub(r"<style>.*?</style>|<[^>]*>", "\n\n", page, flags=re.DOTALL) for page in pages))
-    asked = [question for step in STEPS for question in step.poll(shown)]
-    notes = [part for step in STEPS for part in (step.opening, step.misunderstanding)]
+    asked = [question for step in steps.IN_ORDER for question in step.poll(shown)]
+    notes = [part for step in steps.IN_ORDER for part in (step.opening, step.misunderstanding)]
     assert not wordings("\n\n".join([*(text for question in asked for text in (question.asked, *question.options)), *notes]))

@@ -7,8 +7,7 @@ from analysis.exports.handout import HandoutTask
 from analysis.results.words import lesson as plane
 from pages.components.learn import predict
 from pages.components.learn.ballot import PollQuestion
-from pages.components.learn.lesson import Lesson
-from pages.components.learn.step import Step
+from pages.components.learn.lesson import Lesson, Step
 from pages.components.learn.stored import LessonResults
 from pages.components.shared import chart
 
@@ -24,9 +23,8 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
     left, right = st.columns([4, 7], gap="large")
     with left:
         st.markdown(
-            "Picture the stream before and after some layers as two arrows. The **angular distance** is the angle between "
-            "them on a "
-            "scale from 0 (same direction) to 1 (opposite directions)."
+            "Picture the stream before and after some layers as two arrows. "
+            "The **angular distance** is the angle between them on a scale from 0 (same direction) to 1 (opposite directions)."
             + (f" **Turn the second arrow until they are {WANTED} apart.** Does its length matter?" if is_open else "")
         )
         key = lesson.key("angle")

@@ -11,10 +11,9 @@ from analysis.exports.handout import HandoutStrip, HandoutTask
 from analysis.results.compared import cliff as cliffs
 from analysis.results.compared import plateaus
 from analysis.results.words import lesson as guesses
-from pages.components.learn import marker, predict, stored
+from pages.components.learn import predict, stored
 from pages.components.learn.ballot import PollQuestion
-from pages.components.learn.lesson import Lesson
-from pages.components.learn.step import Step
+from pages.components.learn.lesson import Lesson, Step
 from pages.components.learn.stored import LessonResults
 from pages.components.shared import chart, words
 
@@ -86,16 +85,16 @@ def verdict(start: int | None) -> str:
 
 def _paths(distances: DistanceResult | None, name: str, guess: tuple[float, float] | None) -> None:
     best, n_layers = (distances.best, distances.n_layers) if distances else ([], 0)
-    own = marker.removed()
+    own = stored.selected_removal()
     places = [(own.start / n_layers, own.size / n_layers)] if isinstance(own, Block) and n_layers else []
     figure = published.depth_paths(best, n_layers, name, guess=guess, dark=chart.is_dark())
     chart.show(
-        marker.on(figure, places, "Selected layers: not one block"),
+        stored.ringed(figure, places, "Selected layers: not one block"),
         key="learn-paths",
         file_name="by-depth",
         alt="Start of the most similar block against layers removed, both as shares of depth, for four published models.",
     )
-    marker.caption({"block": places}, lambda removed: f"The selected layers, {removed.brief()}, do not form one block.")
+    stored.ring_caption({"block": places}, lambda removed: f"The selected layers, {removed.brief()}, do not form one block.")
     if distances is None:
         stored.missing("Your own line needs a distance map.", "pages/explore.py", "Compute a map")
     rows = _rows(distances, name)

@@ -11,8 +11,7 @@ from analysis.results.compared import cliff as cliffs
 from analysis.results.words import exercises
 from analysis.results.words import lesson as guesses
 from pages.components.learn import ballot, stored
-from pages.components.learn.lesson import NO_CLIFF, Lesson
-from pages.components.learn.step import Step
+from pages.components.learn.lesson import NO_CLIFF, Lesson, Step
 from pages.components.learn.steps import cliff as cliff_step
 from pages.components.learn.steps import distance_map, layers
 from pages.components.learn.stored import LessonResults

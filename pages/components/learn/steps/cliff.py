@@ -13,11 +13,10 @@ from analysis.results.compared import cliff as cliffs
 from analysis.results.compared.cliff import Cliff
 from analysis.results.stored.reading import ACCURACY, LOSS
 from analysis.results.words import lesson as guesses
-from pages.components.learn import marker, predict, stored
+from pages.components.learn import predict, stored
 from pages.components.learn.ballot import PollQuestion
-from pages.components.learn.lesson import NO_CLIFF, Lesson
+from pages.components.learn.lesson import NO_CLIFF, Lesson, Step
 from pages.components.learn.predict import Axes, Drawn
-from pages.components.learn.step import Step
 from pages.components.learn.stored import LessonResults
 from pages.components.shared import chart, words
 
@@ -35,8 +34,8 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
     cliff = cliffs.locate(sweep)
     if cliff is None:
         stored.missing(
-            "Your model's accuracy is not significantly above guessing on these questions, so there is no cliff to find. Try "
-            "another dataset.",
+            "Your model's accuracy is not significantly above guessing on these questions, so there is no cliff to find. "
+            "Try another dataset.",
             "pages/explore.py",
             "Run another sweep",
         )
@@ -105,22 +104,22 @@ def marked(drawn: Drawn | None, cliff: Cliff) -> tuple[bool, int | None]:
 
 def _curves(sweep: SweepResult, cliff: Cliff, drawn: Drawn | None) -> None:
     dark, (_, mark) = chart.is_dark(), marked(drawn, cliff)
-    own = marker.of_scores(sweep)
+    own = stored.places_of_scores(sweep)
     accuracies = learn_figures.answers(sweep, cliff, expected(drawn, cliff), mark, dark=dark, height=300)
     losses = learn_figures.with_guess(curves.loss_curve(sweep, dark=dark, height=172), mark, dark=dark)
     chart.show(
-        marker.on(accuracies, own.get(ACCURACY, [])),
+        stored.ringed(accuracies, own.get(ACCURACY, [])),
         key="learn-accuracy",
         alt=f"Accuracy against removed layers: {len(sweep.points)} measured models" + (" and your drawing." if drawn else "."),
         file_name="accuracy",
     )
     chart.show(
-        marker.on(losses, own.get(LOSS, [])),
+        stored.ringed(losses, own.get(LOSS, [])),
         key="learn-loss",
         file_name="loss",
         alt=f"Loss in nats/token against removed layers, {len(sweep.points)} measured models.",
     )
-    marker.caption(own)
+    stored.ring_caption(own)
     chart.folded_table(
         sweep.table().only("n", "removed", "acc", "loss"), key="learn-t-curve", alt="Accuracy and loss by n", file_name="curve"
     )
@@ -165,9 +164,9 @@ def verdict(sweep: SweepResult, cliff: Cliff, drawn: Drawn | None) -> list[str]:
         inside = f" (n = {guesses.spans(judged.inside)})" if judged.inside else ""
         value = next(point.acc or 0.0 for point in sweep.points if point.n == far)
         said.append(
-            f"Your drawing is {off:.0f} points off on average. {len(judged.inside)} of {len(judged.compared)} points lie "
-            "inside the "
-            f"95 % interval{inside}. Farthest at n = {far}: you drew {drawn.values[far - 1]:.0%}, measured {value:.0%}."
+            f"Your drawing is {off:.0f} points off on average. "
+            f"{len(judged.inside)} of {len(judged.compared)} points lie inside the 95 % interval{inside}. "
+            f"Farthest at n = {far}: you drew {drawn.values[far - 1]:.0%}, measured {value:.0%}."
         )
     return said
 

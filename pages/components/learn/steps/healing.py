@@ -12,11 +12,10 @@ from analysis.experiments.heal.heal_result import HealResult
 from analysis.exports.handout import HandoutTask
 from analysis.results.compared import changes, recovery
 from analysis.results.stored import reading as readings
-from pages.components.learn import marker, predict, stored
+from pages.components.learn import predict, stored
 from pages.components.learn.ballot import PollQuestion
-from pages.components.learn.lesson import Lesson
+from pages.components.learn.lesson import Lesson, Step
 from pages.components.learn.predict import Axes, Drawn
-from pages.components.learn.step import Step
 from pages.components.learn.stored import LessonResults
 from pages.components.shared import chart, words
 
@@ -31,10 +30,9 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
     left, right = st.columns([4, 7], gap="large")
     with left:
         st.markdown(
-            "After pruning, the layer after the gap gets an input that it never saw. **Healing** repairs this. **Instant** "
-            "healing "
-            "corrects one matrix before the gap, by regression. **Trained** healing (LoRA) adds a few weights and trains them "
-            "on text."
+            "After pruning, the layer after the gap gets an input that it never saw. **Healing** repairs this. "
+            "**Instant** healing corrects one matrix before the gap, by regression. "
+            "**Trained** healing (LoRA) adds a few weights and trains them on text."
         )
     if heal is None:
         with right:
@@ -96,7 +94,7 @@ def _revealed(left, right, ladder: list[Rung], heal: HealResult, drawn: Drawn | 
                 alt=f"{name.capitalize()}: {numbers}.",
                 file_name=f"healed-{name}",
             )
-        own = marker.removed()
+        own = stored.selected_removal()
         if own is not None and own != heal.spec.block:
             st.caption(words.plain(f"{UNMEASURED}: {own.brief()}. These scores are of {heal.spec.block.brief()}."))
         table = points.table([rung.point for rung in ladder], model=[rung.name for rung in ladder])

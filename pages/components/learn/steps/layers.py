@@ -12,9 +12,8 @@ from analysis.results.compared import remarks
 from analysis.results.words import lesson as guesses
 from pages.components.learn import predict, stored
 from pages.components.learn.ballot import PollQuestion
-from pages.components.learn.lesson import Lesson
+from pages.components.learn.lesson import Lesson, Step
 from pages.components.learn.predict import Axes, Drawn
-from pages.components.learn.step import Step
 from pages.components.learn.stored import LessonResults
 from pages.components.shared import chart
 
@@ -58,9 +57,8 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
         predict.buttons(lesson, QUESTION, ready=not draft.is_empty, missing="Draw at least one bar first.")
     with left:
         st.markdown(
-            "**Draw how far each layer turns the stream**, as a share of 180°. Is it the same for all layers, or more for "
-            "early "
-            "ones? You may not need a layer that hardly turns it."
+            "**Draw how far each layer turns the stream**, as a share of 180°. "
+            "Is it the same for all layers, or more for early ones? You may not need a layer that hardly turns it."
         )
 
 

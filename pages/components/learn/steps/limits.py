@@ -13,10 +13,9 @@ from analysis.exports.handout import HandoutStrip, HandoutTask
 from analysis.results.compared import agreement, changes, remarks
 from analysis.results.stored import reading as readings
 from analysis.results.words import lesson as guesses
-from pages.components.learn import marker, predict, stored
+from pages.components.learn import predict, stored
 from pages.components.learn.ballot import PollQuestion
-from pages.components.learn.lesson import Lesson
-from pages.components.learn.step import Step
+from pages.components.learn.lesson import Lesson, Step
 from pages.components.learn.stored import LessonResults
 from pages.components.shared import chart, library, words
 
@@ -197,15 +196,15 @@ def _writing(sweep: SweepResult | None) -> None:
             "Your pruned models have no generated text yet. Run a sweep with generation.", "pages/explore.py", "Run a sweep"
         )
         return
-    places = marker.of_generations(sweep)
-    figure = marker.on(curves.writing_curve(sweep, dark=chart.is_dark(), height=330), places)
+    places = stored.places_of_generations(sweep)
+    figure = stored.ringed(curves.writing_curve(sweep, dark=chart.is_dark(), height=330), places)
     chart.show(
         figure,
         key="learn-writing",
         file_name="writing",
         alt="Repetition, distinct tokens and solved arithmetic problems against removed layers.",
     )
-    marker.caption({"generated text": places})
+    stored.ring_caption({"generated text": places})
     rows = [
         {"n": p.n, "repetition": p.repetition_rate, "distinct": p.distinct_rate, "arithmetic right": p.sum_acc}
         for p in sweep.points
@@ -221,17 +220,17 @@ def _damage(shown: LessonResults, guess: Block | None) -> None:
             "The loss increase of each block has not been measured yet.", "pages/explore.py", "Measure loss increase"
         )
         return
-    row, own = distances.mean[size - 1], marker.block(size)
+    row, own = distances.mean[size - 1], stored.selected_block(size)
     cost = damage.increase[size - 1][own.start] if own else None
     places = [(row[own.start], cost)] if own and cost is not None else []
     figure = learn_figures.distance_and_damage(distances, damage, size, guess, dark=chart.is_dark(), height=330)
     chart.show(
-        marker.on(figure, places, f"Selected block: not {size} layers" if own is None else UNMEASURED),
+        stored.ringed(figure, places, f"Selected block: not {size} layers" if own is None else UNMEASURED),
         key="learn-damage",
         alt=f"Distance against measured loss increase for every block of {size} layers.",
         file_name="distance-and-damage",
     )
-    marker.caption(
+    stored.ring_caption(
         {"loss increase": places}, None if own else lambda removed: f"The selected block, {removed.brief()}, has another size."
     )
     rows = [

@@ -1,4 +1,4 @@
-"""The selected block on the lesson's charts: a ring at its own value, or a note that it has none."""
+"""The results on the lesson's charts: the chosen heals, and the selected block as a ring at its own value or a note."""
 
 from dataclasses import replace
 
@@ -6,8 +6,9 @@ import pytest
 
 from analysis.charts import look
 from analysis.core.blocks import Block
+from pages.components.learn import stored
 from tests.support import fakes
-from tests.support.lesson import PAGE, turn_to
+from tests.support.lesson import PAGE, skip, turn_to
 from tests.support.seen import figures, read, texts, trace
 
 OTHER = "14:5"
@@ -17,11 +18,7 @@ UNMEASURED = "Not measured for this selection"
 
 def revealed(app, step: int, block: str = OTHER):
     """A step with its charts on screen."""
-    at = turn_to(app(PAGE, block=block), step)
-    for skip in [button for button in at.button if button.key.startswith("learn-skip-")]:
-        skip.click().run()
-    assert not at.exception
-    return at
+    return skip(turn_to(app(PAGE, block=block), step))
 
 
 def rings(at, key: str) -> list[tuple[float, float]]:
@@ -57,7 +54,7 @@ def test_cliff_charts_ring_a_block_that_was_scored_alone(app, known):
 def test_the_line_on_the_loss_is_the_visitors_own_cliff(app, known):
     at = turn_to(app(PAGE, block=OTHER), 4)
     assert not figures(at)
-    at.button(key="learn-skip-cliff").click().run()
+    skip(at)
     assert not [shape for shape in figures(at)["learn-loss"]["layout"].get("shapes", []) if shape["type"] == "line"]
 
 
@@ -109,3 +106,23 @@ def test_guessed_cliff_is_named_on_both_charts(app, known):
         (line,) = [shape for shape in figures(at)[key]["layout"]["shapes"] if shape["type"] == "line"]
         assert line["x0"] == 9
     assert trace(figures(at)["learn-accuracy"], "measured")
+
+
+def test_a_cut_with_both_ways_of_healing_comes_first():
+    trained = fakes.heal()
+    other = replace(trained, spec=fakes.heal_spec(n=3))
+    instant = replace(trained, spec=replace(trained.spec, steps=0, instant=True))
+    rungs, heal = stored.ladder([other, trained, instant])
+    assert heal is trained
+    assert [rung.name for rung in rungs] == ["unpruned", "pruned", "instant", "50 steps"]
+    assert stored.ladder([fakes.heal(20)]) == ([], None)
+
+
+def test_a_heal_by_minutes_is_trained_and_controls_are_not():
+    trained = fakes.timed_heal()
+    instant = replace(trained, spec=replace(trained.spec, minutes=None, instant=True))
+    ghosted = replace(instant, spec=replace(instant.spec, instant=True, compensation="ghost"))
+    assert stored.ladder([trained, ghosted, instant]) == stored.ladder([trained, instant])
+    rungs, _ = stored.ladder([trained, instant])
+    assert [rung.name for rung in rungs] == ["unpruned", "pruned", "instant", "10 minutes"]
+    assert stored.ladder([fakes.timed_heal(control=True)]) == ([], None)
