@@ -4,7 +4,7 @@ import streamlit as st
 
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.stored.result import FoundResult
-from pages.components.export import files, folders, gain, takeaway
+from pages.components.export import files, folders, pruned_model
 from pages.components.shared import frame, library, state
 
 frame.require()
@@ -26,10 +26,10 @@ with frame.errors_shown():
         folders.on_this_machine(model)
     else:
         with st.container(border=True):
-            choice = takeaway.show(found, model)
+            choice = pruned_model.choose(found, model)
             if choice is not None:
                 with frame.errors_shown():
-                    gain.show(choice)
+                    pruned_model.show_gains(choice)
                 with frame.errors_shown():
                     files.show(choice)
         with frame.errors_shown():

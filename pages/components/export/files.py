@@ -2,32 +2,32 @@
 
 import io
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import streamlit as st
 
 from analysis.cli import main
-from analysis.core import store
 from analysis.core.blocks import PartSet
 from analysis.data import questions
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.exports import card as model_card
 from analysis.exports import folders as exports
-from analysis.exports import formats, gguf_families, lm_eval_task, page, report
+from analysis.exports import formats, lm_eval_task, page, report, sheet, sheet_pdf
+from analysis.exports.sheet import Sheet
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results import library as results
+from analysis.results.words import decision
+from analysis.results.words.tolerance import DEFAULT, Tolerance
 from pages.components.export import folders
-from pages.components.export.sheet_view import decision_sheet, on_explore
-from pages.components.export.takeaway import Choice
+from pages.components.export.pruned_model import Choice
 from pages.components.shared import frame, selection, state, words
 
-_ZIP_BYTES = 200_000_000
-"""Adapters up to this size are offered as a download; larger ones are only on the disk."""
 _LINES = 24
 """Files of fewer lines are shown in full; not every keyboard reaches text that scrolls."""
 
 
-def mergekit(choice: Choice) -> None:
+def _mergekit(choice: Choice) -> None:
     """Draw the same cut as mergekit makes it."""
     if isinstance(choice.cut, PartSet):
         st.info(
@@ -37,43 +37,13 @@ def mergekit(choice: Choice) -> None:
     source, note = formats.mergekit_source(choice.model, choice.facts.part_of)
     stops = formats.mergekit_stops(choice.facts.family)
     text = formats.mergekit(source, choice.cut, choice.facts.n_layers, choice.model.dtype, note, stops)
-    st.caption(f"mergekit removes the same layers with this recipe.{_bare(choice)}")
+    st.caption(f"mergekit removes the same layers with this recipe.{folders.without_healing(choice)}")
     if stops:
         st.warning(words.plain(stops))
     _file(text, "mergekit.yaml", "application/yaml", "yaml")
 
 
-def llama_cpp(choice: Choice) -> None:
-    """Draw a GGUF file for llama.cpp or, of a family without one, a folder that it converts, and the commands that follow."""
-    why_not = gguf_families.why_not(choice.facts.family, choice.cut)
-    if why_not is None:
-        st.caption(
-            "One GGUF file with its tokenizer. Any healing is merged in. "
-            "Layerscope loads the file and compares it with the pruned model."
-        )
-        spec = folders.show(choice, format="gguf")
-        if spec is not None:
-            st.caption("Then quantize it with llama.cpp:")
-            name = exports.suggested_name(choice.facts.name, choice.cut, healed=choice.adapter is not None)
-            path = exports.folder(spec.name) / gguf_families.file_name(name, spec.model.dtype)
-            st.code(formats.quantized(str(path)), language="bash", wrap_lines=True)
-    else:
-        st.caption(f"{words.plain(why_not.partition('. ')[0].rstrip('.'))}. Save a folder, and llama.cpp converts it.")
-        spec = folders.show(choice)
-        if spec is not None:
-            st.caption("Then run in the folder of llama.cpp:")
-            st.code(formats.to_gguf(str(exports.folder(spec.name))), language="bash", wrap_lines=True)
-    if isinstance(choice.cut, PartSet) or not gguf_families.can_be_pruned(
-        choice.facts.family, choice.cut, choice.facts.n_layers
-    ):
-        return
-    base = choice.facts.name if choice.model.source == "starter" else choice.model.source
-    with st.expander("Prune your own GGUF file instead", icon=":material/terminal:"):
-        st.caption(f"llama.cpp removes the same layers while it quantizes.{_bare(choice)}")
-        st.code(formats.llama_cpp(base, choice.cut), language="bash", wrap_lines=True)
-
-
-def lm_eval(choice: Choice) -> None:
+def _lm_eval(choice: Choice) -> None:
     """Draw the questions that this cut was asked as a task of lm-evaluation-harness, and the command line that asks them."""
     scored = results.scored(choice.model, choice.cut, choice.heal, shown=_curve_on_screen())
     if scored is None or scored.benchmark is None:
@@ -88,7 +58,7 @@ def lm_eval(choice: Choice) -> None:
 
     st.download_button(
         "Download the task as ZIP",
-        lambda: zipped_texts(lm_eval_task.files(asked, questions.load(asked), Path())),
+        lambda: _zipped_texts(lm_eval_task.files(asked, questions.load(asked), Path())),
         f"{lm_eval_task.name(asked)}.zip",
         "application/zip",
         key="take-lm-eval",
@@ -102,7 +72,7 @@ def lm_eval(choice: Choice) -> None:
     st.code(line, language="bash", wrap_lines=True)
 
 
-def zipped_texts(files: Mapping[str, str]) -> bytes:
+def _zipped_texts(files: Mapping[str, str]) -> bytes:
     """Texts as files of a ZIP, by name."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -111,14 +81,14 @@ def zipped_texts(files: Mapping[str, str]) -> bytes:
     return content.getvalue()
 
 
-def recipe(choice: Choice) -> None:
+def _recipe(choice: Choice) -> None:
     """Draw all that is needed to make it again."""
     st.caption("The removed layers, the healing settings and the commands, as JSON.")
-    text = formats.recipe(choice.model, choice.cut, choice.facts.n_layers, choice.heal, commands(choice))
+    text = formats.recipe(choice.model, choice.cut, choice.facts.n_layers, choice.heal, _commands(choice))
     _file(text, "recipe.json", "application/json", "json")
 
 
-def card(choice: Choice) -> None:
+def _card(choice: Choice) -> None:
     """Draw the model card."""
     st.caption("Each model folder contains this card, with the result of its comparison added.")
     shown = _curve_on_screen()
@@ -132,11 +102,7 @@ def _curve_on_screen() -> SweepResult | None:
     return found.result if found else None
 
 
-def _bare(choice: Choice) -> str:
-    return " It does not include the healing." if choice.heal else ""
-
-
-def commands(choice: Choice) -> list[str]:
+def _commands(choice: Choice) -> list[str]:
     """The command lines that make the choice: its heal, then its folder."""
     heal = [frame.command_line(choice.heal.spec)] if choice.heal else []
     return [*heal, frame.command_line(folders.request(choice))]
@@ -156,42 +122,127 @@ def _file(text: str, name: words.Markdown, mime: str, language: str) -> None:
     st.code(text, language=language, wrap_lines=True, height="content" if text.count("\n") < _LINES else 420)
 
 
-def adapter(choice: Choice) -> None:
-    """Draw the adapter of the heal, which is there."""
-    folder = store.cache_dir() / str(choice.adapter)
-    size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
-    st.caption("A standard PEFT folder. Remove the layers above from the base model before you load the adapter.")
-    if size <= _ZIP_BYTES:
+def _on_explore(model: ModelSpec) -> dict[str, str]:
+    """Return the keys of the results that Explore shows, by kind: a report begins with them."""
+    shown = selection.now(model)
+    if shown is None:
+        return {}
+    on_screen = {"distances": shown.distances, "sweep": shown.sweep, "damage": shown.damage}
+    return {kind: entry.key for kind, entry in on_screen.items() if entry}
+
+
+_RECOMMENDATIONS = {
+    decision.GO: (st.success, ":material/check_circle:"),
+    decision.MORE: (st.warning, ":material/help:"),
+    decision.STOP: (st.error, ":material/block:"),
+}
+
+
+def _decision_sheet(choice: Choice) -> None:
+    """Draw the decision sheet of the chosen export."""
+    st.caption("The decision on one page: recommendation, rule, numbers with intervals, cost, risk, unknowns, commands.")
+    tolerance = _tolerance()
+    made = sheet.of(
+        choice.model, choice.cut, main.command_line, _on_explore(choice.model), heal=choice.heal, tolerance=tolerance
+    )
+    box, icon = _RECOMMENDATIONS[made.decision.recommendation]
+    said = " ".join(words.plain(reason) for reason in made.decision.reasons)
+    box(f"**{words.plain(made.recommendation)}.** {said}", icon=icon)
+    st.caption(f"{words.plain(made.decision.rule)} Judged: {words.plain(made.judged)}.")
+    _sheet_downloads(made)
+    _sheet_numbers(made)
+    columns = st.columns(2, gap="medium")
+    for place, (title, items) in enumerate(made.lists):
+        with columns[place % 2]:
+            _listed(words.plain(title), items)
+    st.markdown("**Reproduce**")
+    st.code("\n".join(made.commands), language="bash", wrap_lines=True)
+
+
+def _tolerance() -> Tolerance:
+    with st.container(horizontal=True, gap="small"):
+        points = st.number_input(
+            "Accepted drop, points",
+            0.0,
+            100.0,
+            DEFAULT.points,
+            0.5,
+            format="%.1f",
+            key="sheet-points",
+            width=190,
+            persist_state="session",
+            help=f"Accuracy drop that you accept, percentage points (default: {DEFAULT.points:g}).",
+        )
+        nats = st.number_input(
+            "Accepted loss rise, nats",
+            0.0,
+            20.0,
+            DEFAULT.nats,
+            0.05,
+            format="%.2f",
+            key="sheet-nats",
+            width=190,
+            persist_state="session",
+            help=f"Loss rise that you accept, nats/token (default: {DEFAULT.nats:g}).",
+        )
+    return Tolerance(points, nats)
+
+
+def _sheet_downloads(made: Sheet) -> None:
+    with st.container(horizontal=True, gap="small"):
         st.download_button(
-            f"Download as ZIP ({words.size(size)})",
-            lambda: zipped(folder),
-            f"{folder.name}.zip",
-            "application/zip",
-            key="take-adapter",
+            "HTML page",
+            lambda: sheet.html(made).encode(),
+            "decision-sheet.html",
+            "text/html",
+            key="sheet-html",
             on_click="ignore",
-            icon=":material/folder_zip:",
+            icon=":material/download:",
             type="primary",
         )
-    st.code(str(folder), language=None)
+        st.download_button(
+            "PDF",
+            lambda: sheet_pdf.pdf(made),
+            "decision-sheet.pdf",
+            "application/pdf",
+            key="sheet-pdf",
+            on_click="ignore",
+            icon=":material/download:",
+        )
+        st.download_button(
+            "Markdown",
+            lambda: sheet.markdown(made).encode(),
+            "decision-sheet.md",
+            "text/markdown",
+            key="sheet-markdown",
+            on_click="ignore",
+            icon=":material/download:",
+        )
 
 
-def zipped(folder: Path) -> bytes:
-    """The files of a folder as a ZIP; weights hardly get smaller, so nothing is compressed."""
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
-        for file in sorted(folder.iterdir()):
-            if file.is_file():
-                archive.write(file, f"{folder.name}/{file.name}")
-    return content.getvalue()
+def _sheet_numbers(made: Sheet) -> None:
+    numbers = made.decision.numbers
+    rows = {
+        "number": [words.plain(one.name) for one in numbers],
+        "value": [words.plain(one.value) for one in numbers],
+        "interval": [words.plain(one.interval or "–") for one in numbers],
+        "reading": [words.plain(one.remark or "–") for one in numbers],
+        "measured on": [words.plain(one.on or "–") for one in numbers],
+    }
+    st.table(rows, border="horizontal", hide_index=True, alt="Changes with intervals, position and condition")
 
 
-def report_of_all(choice: Choice) -> None:
+def _listed(title: words.Markdown, items: Sequence[str]) -> None:
+    st.markdown("\n".join([f"**{title}**", "", *(f"- {words.plain(item)}" for item in items)]))
+
+
+def _report_of_all(choice: Choice) -> None:
     """Draw the downloads of everything that was measured; both are written when they are asked for."""
     st.caption(
         "All results of this model: maps, accuracy curves, healing runs, all numbers in tables, all settings and versions. "
         "The HTML page is one file with interactive charts. It needs no network."
     )
-    first = on_explore(choice.model)
+    first = _on_explore(choice.model)
 
     def document():
         return report.of(choice.model, choice.cut, main.command_line, first)
@@ -220,14 +271,14 @@ def report_of_all(choice: Choice) -> None:
 
 SHEET, FOLDER, ADAPTER = "Decision sheet", "Model folder", "Adapter"
 _WAYS: dict[str, Callable[[Choice], None]] = {
-    SHEET: decision_sheet,
-    "llama.cpp": llama_cpp,
-    ADAPTER: adapter,
-    "mergekit": mergekit,
-    "lm_eval": lm_eval,
-    "Report": report_of_all,
-    "Model card": card,
-    "Recipe": recipe,
+    SHEET: _decision_sheet,
+    "llama.cpp": folders.llama_cpp,
+    ADAPTER: folders.adapter,
+    "mergekit": _mergekit,
+    "lm_eval": _lm_eval,
+    "Report": _report_of_all,
+    "Model card": _card,
+    "Recipe": _recipe,
 }
 
 
@@ -238,7 +289,7 @@ def show(choice: Choice) -> None:
     chosen = state.option_of("way", ways, FOLDER)
     way = st.segmented_control("Export as", ways, default=chosen, required=True, key=key, on_change=_remember, args=(key,))
     if way == FOLDER:
-        _folder(choice)
+        folders.model_folder(choice)
     else:
         _WAYS[way](choice)
 
@@ -247,11 +298,3 @@ def _remember(key: str) -> None:
     """Keep the way in the address, so that a link shows the same."""
     way = st.session_state[key]
     state.choose_option("way", "" if way == FOLDER else way)
-
-
-def _folder(choice: Choice) -> None:
-    st.caption(
-        "A standard Hugging Face folder. transformers loads it without custom code. Any adapter is merged in. "
-        "Layerscope loads the folder and compares it with the pruned model."
-    )
-    folders.show(choice)

@@ -1,25 +1,30 @@
-"""Model folders: the form that has one made, and those that are on this machine with how they compared when loaded again.
+"""Weights to export: the forms of a folder, a GGUF file and an adapter, and the folders on this machine with their checks.
 
 A folder is uploaded to the Hub in two steps: first a preview, then, by a second click, a job that uploads it.
 """
 
+import io
+import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import streamlit as st
 
 from analysis import hub
-from analysis.core import disk
+from analysis.core import disk, store
 from analysis.core.blocks import PartSet, removal, written
 from analysis.core.errors import LayerscopeError, SpecError
-from analysis.exports import folders
+from analysis.exports import folders, formats, gguf_families
 from analysis.exports.spec import ExportResult, ExportSpec
 from analysis.models.source import sizes
 from analysis.models.source.model_spec import ModelSpec
-from pages.components.export.takeaway import Choice
+from pages.components.export.pruned_model import Choice
 from pages.components.shared import access, library, start, words
 
 DTYPES = {"bfloat16": 2, "float32": 4, "float16": 2}
 """With the bytes of a weight."""
+_ZIP_BYTES = 200_000_000
+"""Adapters up to this size are offered as a download; larger ones are only on the disk."""
 
 
 def request(choice: Choice, name: str = "", dtype: str = "", format: str = "hf") -> ExportSpec:
@@ -84,6 +89,79 @@ def show(choice: Choice, format: str = "hf") -> ExportSpec | None:
     ):
         start.start_and_show(spec, f"Export {spec.name}")
     return spec
+
+
+def model_folder(choice: Choice) -> None:
+    """Draw the form of a model folder."""
+    st.caption(
+        "A standard Hugging Face folder. transformers loads it without custom code. Any adapter is merged in. "
+        "Layerscope loads the folder and compares it with the pruned model."
+    )
+    show(choice)
+
+
+def llama_cpp(choice: Choice) -> None:
+    """Draw a GGUF file for llama.cpp or, of a family without one, a folder that it converts, and the commands that follow."""
+    why_not = gguf_families.why_not(choice.facts.family, choice.cut)
+    if why_not is None:
+        st.caption(
+            "One GGUF file with its tokenizer. Any healing is merged in. "
+            "Layerscope loads the file and compares it with the pruned model."
+        )
+        spec = show(choice, format="gguf")
+        if spec is not None:
+            st.caption("Then quantize it with llama.cpp:")
+            name = folders.suggested_name(choice.facts.name, choice.cut, healed=choice.adapter is not None)
+            path = folders.folder(spec.name) / gguf_families.file_name(name, spec.model.dtype)
+            st.code(formats.quantized(str(path)), language="bash", wrap_lines=True)
+    else:
+        st.caption(f"{words.plain(why_not.partition('. ')[0].rstrip('.'))}. Save a folder, and llama.cpp converts it.")
+        spec = show(choice)
+        if spec is not None:
+            st.caption("Then run in the folder of llama.cpp:")
+            st.code(formats.to_gguf(str(folders.folder(spec.name))), language="bash", wrap_lines=True)
+    if isinstance(choice.cut, PartSet) or not gguf_families.can_be_pruned(
+        choice.facts.family, choice.cut, choice.facts.n_layers
+    ):
+        return
+    base = choice.facts.name if choice.model.source == "starter" else choice.model.source
+    with st.expander("Prune your own GGUF file instead", icon=":material/terminal:"):
+        st.caption(f"llama.cpp removes the same layers while it quantizes.{without_healing(choice)}")
+        st.code(formats.llama_cpp(base, choice.cut), language="bash", wrap_lines=True)
+
+
+def without_healing(choice: Choice) -> str:
+    """Return the sentence on a healed choice whose heal a form cannot include; empty for a choice without a heal."""
+    return " It does not include the healing." if choice.heal else ""
+
+
+def adapter(choice: Choice) -> None:
+    """Draw the adapter of the heal, which is there."""
+    folder = store.cache_dir() / str(choice.adapter)
+    size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+    st.caption("A standard PEFT folder. Remove the layers above from the base model before you load the adapter.")
+    if size <= _ZIP_BYTES:
+        st.download_button(
+            f"Download as ZIP ({words.size(size)})",
+            lambda: zipped(folder),
+            f"{folder.name}.zip",
+            "application/zip",
+            key="take-adapter",
+            on_click="ignore",
+            icon=":material/folder_zip:",
+            type="primary",
+        )
+    st.code(str(folder), language=None)
+
+
+def zipped(folder: Path) -> bytes:
+    """The files of a folder as a ZIP; weights hardly get smaller, so nothing is compressed."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
+        for file in sorted(folder.iterdir()):
+            if file.is_file():
+                archive.write(file, f"{folder.name}/{file.name}")
+    return content.getvalue()
 
 
 def on_this_machine(model: ModelSpec) -> None:

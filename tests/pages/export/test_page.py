@@ -15,7 +15,7 @@ from analysis.core import disk
 from analysis.core.blocks import Block, LayerSet
 from analysis.exports import folders
 from analysis.exports.spec import ExportResult, ExportSpec, ReloadCheck
-from pages.components.export import files
+from pages.components.export.folders import zipped
 from tests.support import fakes
 from tests.support.seen import read, texts
 
@@ -421,7 +421,7 @@ def test_a_missing_measurement_is_not_invented_and_one_click_away(app, ui_cache)
 
 
 def test_the_zip_holds_the_adapter(healed, ui_cache):
-    archive = zipfile.ZipFile(io.BytesIO(files.zipped(ui_cache / "adapters" / "abc")))
+    archive = zipfile.ZipFile(io.BytesIO(zipped(ui_cache / "adapters" / "abc")))
     assert archive.namelist() == ["abc/adapter_config.json", "abc/adapter_model.safetensors"]
     assert archive.read("abc/adapter_model.safetensors") == b"weights"
 
