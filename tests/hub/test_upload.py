@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 
 import pytest
 from huggingface_hub import constants
@@ -11,7 +12,7 @@ from analysis.cli import main
 from analysis.core.blocks import Block
 from analysis.core.errors import HubError
 from analysis.exports import export
-from analysis.exports.spec import ExportResult, ExportSpec, ReloadCheck
+from analysis.exports.spec import ExportResult
 from tests.support import fakes
 from tests.support.stored import walked
 
@@ -152,24 +153,12 @@ def test_the_command_lists_first_and_uploads_when_told(there, folder, capsys):
 
 
 def test_job_pushes_existing_files_without_a_model(there, folder):
-    spec = ExportSpec(Block(2, 3), "mine", fakes.MODEL)
-    check = ReloadCheck("bfloat16", 256, 0.125, 0.02, 0.1, 0.99, False)
-    made = ExportResult(
-        spec=spec,
-        versions=fakes.VERSIONS,
-        wall_s=3.0,
-        n_tokens=512,
-        complete=True,
-        model=fakes.FACTS,
-        n_layers=27,
-        size_bytes=1000,
-        check=check,
-    )
+    made = fakes.exported(Block(2, 3))
     made.save()
-    asked = ExportSpec(Block(2, 3), "mine", fakes.MODEL, push=ID, is_private=False)
-    assert asked.fingerprint() != spec.fingerprint()
+    asked = replace(made.spec, push=ID, is_private=False)
+    assert asked.fingerprint() != made.spec.fingerprint()
     pushed = export.run(asked)
     assert pushed.pushed == f"{there.endpoint}/{ID}"
     assert on(there) == FILES
-    assert ExportResult.load(spec).pushed == ""
+    assert ExportResult.load(made.spec).pushed == ""
     assert len(walked("export")) == 2

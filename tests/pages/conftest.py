@@ -49,6 +49,13 @@ def running_server(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def known(ui_cache: Path) -> None:
+    """A model with a map and a curve."""
+    fakes.distances().save()
+    fakes.sweep().save()
+
+
+@pytest.fixture
 def precomputed(ui_cache: Path, tmp_path: Path):
     """A function that stores a result as a precomputed one."""
 

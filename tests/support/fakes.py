@@ -16,6 +16,7 @@ from analysis.experiments.heal.heal_spec import HealSpec, default_heal_corpus
 from analysis.experiments.maps.damage_spec import DamageResult, DamageSpec, LeastDamage, default_damage_corpus
 from analysis.experiments.maps.distance_spec import Best, DistanceResult, DistanceSpec
 from analysis.experiments.speed.speed_spec import SpeedPoint, SpeedResult, SpeedSpec, fit, timing
+from analysis.exports.spec import ExportResult, ExportSpec, ReloadCheck
 from analysis.models.source.model_spec import InspectResult, InspectSpec, ModelSpec, Setting
 from analysis.models.source.sizes import LayerFacts, ModelFacts
 
@@ -471,4 +472,19 @@ def methods_of(strategy: str, recipe: str = "instant") -> MethodsResult:
         cells=[replace(table.cells[place], recipe=table.cells[place].recipe and recipe) for place in places],
         losses=[table.losses[0], *(table.losses[1 + place] for place in places)],
         right=[table.right[0], *(table.right[1 + place] for place in places)],
+    )
+
+
+def exported(block: Removal, name: str = "mine", adapter: str | None = None) -> ExportResult:
+    """An export that was checked; its folder is not made."""
+    return ExportResult(
+        spec=ExportSpec(block, name, MODEL, adapter),
+        versions=VERSIONS,
+        wall_s=3.0,
+        n_tokens=512,
+        complete=True,
+        model=FACTS,
+        n_layers=L - len(block.layers),
+        size_bytes=233_000_000,
+        check=ReloadCheck("bfloat16", 256, 0.125, 0.02, 0.1, 0.99, adapter is not None),
     )

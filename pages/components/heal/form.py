@@ -17,9 +17,8 @@ from analysis.experiments.heal.recipes import saved
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import DTYPE_BYTES, ModelFacts
 from analysis.results.stored.result import FoundResult
-from pages.components.heal import length, settings
-from pages.components.heal import length as length_menu
-from pages.components.heal.runs import ListedHeal, runs_of
+from pages.components.heal import settings
+from pages.components.heal.runs import ListedHeal, choose_length, forget_length, runs_of, say_expected
 from pages.components.shared import access, chip, cuts, frame, start, state, words
 
 _NAMES = {name: strategies.STRATEGIES[name].title for name in ("similarity", "deepest")} | {
@@ -207,7 +206,7 @@ def _menu(model: ModelSpec) -> None:
         format_func=title,
         key="recipe",
         persist_state="session",
-        on_change=length_menu.forget,
+        on_change=forget_length,
         help="A preset, a recipe that you saved, or the settings of an older run. You can change every setting.",
     )
 
@@ -271,7 +270,7 @@ def show(
         begun = begin(model, known, block)
         with st.container(border=True):
             st.header("2 Training time", anchor=False)
-            chosen = length.show(begun.preset, begun.key, known)
+            chosen = choose_length(begun.preset, begun.key, known)
         place = st.container(border=True)
         with wide, st.expander("Advanced", icon=":material/tune:", key="advanced"):
             asked = advanced(begun, questions, chosen)
@@ -286,7 +285,7 @@ def _start_button(asked: HealForm, known: ModelFacts) -> None:
     """Draw how long it will take, and the button."""
     spec = asked.spec
     if spec is not None:
-        length.say_expected(spec, known, jobs.active())
+        say_expected(spec, known, jobs.active())
         if (sentence := _does_not_fit(spec, known)) is not None:
             st.warning(words.plain(sentence))
         start.say_what_it_takes(spec)

@@ -15,8 +15,7 @@ from analysis.results.compared import speed as speeds
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, LOSS, Reading
 from analysis.results.words import heals
-from pages.components.heal import length
-from pages.components.heal.runs import ListedHeal
+from pages.components.heal.runs import ListedHeal, expected
 from pages.components.jobs import card
 from pages.components.shared import chart, chip, frame, library, start, words
 
@@ -183,8 +182,8 @@ def _ceiling(run: ListedHeal, control: HealResult | None) -> None:
     if any(job.kind == "heal" and job.spec == wanted for job in jobs.active()):
         st.caption("The control is queued or running: see Jobs in the sidebar.")
         return
-    expected = length.expected(wanted, result.model)
-    takes = f"about {words.span(expected.low_s, expected.high_s)}" if expected else "not timed here yet"
+    found = expected(wanted, result.model)
+    takes = f"about {words.span(found.low_s, found.high_s)}" if found else "not timed here yet"
     if start.button(
         f"Train a control, {takes}",
         key="measure-ceiling",

@@ -12,8 +12,8 @@ from analysis.experiments.heal.heal_result import HealResult, Validation
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.results.compared import durations
 from analysis.results.compared.durations import Duration
-from pages.components.heal import length, outcome
-from pages.components.heal.runs import ListedHeal, best, control_of, run_now, runs_of
+from pages.components.heal import outcome
+from pages.components.heal.runs import ListedHeal, best, control_of, expected, run_now, runs_of
 from pages.components.jobs import card
 from pages.components.shared import frame, start, state, words
 
@@ -200,7 +200,7 @@ def _in_progress(run: ListedHeal) -> None:
     """Draw a running or waiting healing run; it refreshes by itself from the files on disk."""
     known = run.result.model if run.result else None
     # Computed once: a search through all healing runs every second would slow the page.
-    whole = length.expected(run.spec, known) if known else None
+    whole = expected(run.spec, known) if known else None
     st.fragment(_live, run_every=card.every([run.job]))(run.id, whole)
 
 

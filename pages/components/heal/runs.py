@@ -1,18 +1,39 @@
-"""Healing runs of a model, running or done, as one list."""
+"""Healing runs of a model as one list, and the lengths of the next one, each with what runs reached and how long they took."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
 
 from analysis import jobs
+from analysis.core import host, index
 from analysis.core.blocks import PartSet
+from analysis.core.host import SystemLoad
+from analysis.core.index import Wanted
+from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.sizes import ModelFacts
+from analysis.results.compared import durations, recovery
+from analysis.results.compared.durations import Duration, TimedHeal
 from analysis.results.stored import evidence
-from analysis.results.stored.result import FoundResult
+from analysis.results.stored.result import FoundResult, of_entry
 from analysis.results.words import heals
-from pages.components.shared import library, words
+from pages.components.shared import library, state, words
+
+FIRST, INSTANT, OWN = "first", "instant", "own"
+MINUTES = {"2": 2.0, "5": 5.0, "10": 10.0, "30": 30.0}
+_LENGTHS = (FIRST, INSTANT, *MINUTES, OWN)
+_OWN_RECIPES = {FIRST: recipes.FIRST.name, INSTANT: recipes.INSTANT.name}
+"""Lengths that bring a recipe of their own."""
+_LABELS = {FIRST: "First run, 3 minutes", INSTANT: "No training", OWN: "Custom length"}
+_CHOSEN_LENGTH = "heal_length"
+"""The length that was chosen over the recipe's own."""
+_TRAINED_RECIPE = "heal_trained_recipe"
+"""The recipe to go back to from a length that brings its own."""
 
 
 @dataclass(frozen=True)
@@ -100,3 +121,197 @@ def control_of(run: ListedHeal) -> HealResult | None:
     if run.result is None or not run.spec.trains:
         return None
     return heals.control_of(run.result, [found.result for found in library.find("heal", run.result.spec.model)])
+
+
+def forget_length() -> None:
+    """Take the recipe's own length again."""
+    st.session_state.pop(_CHOSEN_LENGTH, None)
+
+
+def choose_length(preset: HealSpec, key: str, known: ModelFacts) -> dict[str, Any]:
+    """Draw the choice; returns `minutes` or `steps`, or nothing for a heal that takes no step.
+
+    Args:
+        preset: the recipe's numbers, for the model and the cut.
+        key: part of the keys of its widgets.
+        known: the size of the model.
+    """
+    usual = _length_of(preset)
+    if usual not in _OWN_RECIPES:
+        st.session_state[_TRAINED_RECIPE] = st.session_state["recipe"]
+    now = usual if usual in _OWN_RECIPES else st.session_state.get(_CHOSEN_LENGTH, usual)
+    captions, any_reached = StoredHeals(preset, known).captions()
+    with state.showing("heal-time", now):
+        st.radio(
+            "Training time",
+            _LENGTHS,
+            format_func=_length_label,
+            captions=captions,
+            key="heal-time",
+            on_change=_take_length,
+            label_visibility="collapsed",
+        )
+    if not any_reached:
+        st.caption("Recovery appears here after a healing run that is judged on another kind of text than its healing text.")
+    if now in _OWN_RECIPES:
+        return {"minutes": preset.minutes} if preset.minutes else {}
+    return _own_length(preset, key) if now == OWN else {"minutes": MINUTES[now]}
+
+
+def _length_of(preset: HealSpec) -> str:
+    """The option that a recipe's own length is."""
+    if not preset.trains:
+        return INSTANT
+    if preset.recipe == recipes.FIRST.name:
+        return FIRST
+    return next((name for name, minutes in MINUTES.items() if preset.minutes == minutes), OWN)
+
+
+def _length_label(option: str) -> str:
+    return _LABELS.get(option) or words.plain(f"{option} minutes")
+
+
+def _take_length() -> None:
+    """Take a length, and with it a recipe of its own or one that trains for as long as is named."""
+    chosen = st.session_state["heal-time"]
+    if chosen in _OWN_RECIPES:
+        st.session_state["next-recipe"] = _OWN_RECIPES[chosen]
+        forget_length()
+        return
+    st.session_state[_CHOSEN_LENGTH] = chosen
+    if st.session_state["recipe"] != st.session_state.get(_TRAINED_RECIPE, recipes.DEFAULT):
+        st.session_state["next-recipe"] = st.session_state.get(_TRAINED_RECIPE, recipes.DEFAULT)
+
+
+def _own_length(preset: HealSpec, key: str) -> dict[str, Any]:
+    """Draw the fields of a length of one's own."""
+    left, right = st.columns(2, vertical_alignment="bottom")
+    sized = left.segmented_control(
+        "Length",
+        ("minutes", "steps"),
+        default="steps" if preset.minutes is None else "minutes",
+        required=True,
+        key=f"{key}-sized",
+        help="Minutes: the run measures its speed first, then takes as many steps as fit, evaluation included.",
+    )
+    if sized == "minutes":
+        minutes = preset.minutes or recipes.QUICK.minutes
+        named = right.number_input("Minutes", 1.0, 100_000.0, minutes, step=1.0, format="%g", key=f"{key}-minutes")
+        return {"minutes": named}
+    steps = preset.steps or HealSpec.steps
+    return {"steps": right.number_input("Optimizer steps", 1, 1_000_000, steps, key=f"{key}-steps")}
+
+
+class StoredHeals:
+    """Stored healing runs of every length: their recovery, and their duration on this machine."""
+
+    def __init__(self, preset: HealSpec, known: ModelFacts) -> None:
+        self.preset, self.known = preset, known
+        self.heals = [found.result for found in library.find("heal", preset.model, any_precision=True)]
+        committed = index.entries(Wanted(("heal",), is_committed=True))
+        self.others = [of_entry(entry).result for entry in committed]
+        self.timed = measured_here()
+        self.load = load_now()
+
+    def captions(self) -> tuple[list[str], bool]:
+        """Return a line on each length, and whether any has a stored result."""
+        specs = {option: _with_length(self.preset, option) for option in _LENGTHS if option != OWN}
+        reached = {option: self._reached(spec) for option, spec in specs.items()}
+        known = any(reached.values())
+        lines = {
+            option: " · ".join([*([reached[option] or "not measured yet"] if known else []), *self._takes(spec)])
+            for option, spec in specs.items()
+        }
+        return [lines.get(option, "by minutes or by steps") for option in _LENGTHS], known
+
+    def _takes(self, spec: HealSpec) -> list[str]:
+        """Duration until the verdict, where the name of the length does not state it, and whether the length is too short."""
+        if not spec.trains:
+            found = durations.expected(spec, self.known, self.timed, self.load)
+            return [f"about {words.span(found.low_s, found.high_s)} until the verdict"] if found else ["not timed here yet"]
+        if spec.recipe == recipes.FIRST.name:
+            return [f"verdict on {spec.benchmark.limit if spec.benchmark else 0} questions, {spec.validation.n_texts} texts"]
+        needed = durations.preparing(spec, self.known, self.timed, self.load)
+        if needed is not None and needed.low_s > 60 * (spec.minutes or 0):
+            return [f"too short here: loading and scoring alone take about {words.span(needed.low_s, needed.high_s)}"]
+        return []
+
+    def _reached(self, spec: HealSpec) -> str:
+        """Recovery of the selected block; else, named as that, of other blocks or of another model."""
+        own = recovery.over_blocks(self.heals, spec.recipe, spec.minutes, self.preset.block)
+        if own is not None:
+            return own.in_words()
+        others = recovery.over_blocks(self.heals, spec.recipe, spec.minutes)
+        if others is not None:
+            return f"not measured for this block, {others.in_brief()}"
+        elsewhere = recovery.over_blocks(self.others, spec.recipe, spec.minutes)
+        return f"not measured on this model, {elsewhere.model}: {elsewhere.in_words()}" if elsewhere else ""
+
+
+def _with_length(preset: HealSpec, option: str) -> HealSpec:
+    """The heal that a length asks for, by the recipe at hand or by the one that goes with it."""
+    name = _OWN_RECIPES.get(option) or st.session_state.get(_TRAINED_RECIPE, recipes.DEFAULT)
+    if option in _OWN_RECIPES or _length_of(preset) in _OWN_RECIPES:
+        name = name if name in recipes.NAMES else recipes.DEFAULT
+        preset = recipes.heal_spec(
+            name,
+            model=preset.model,
+            block=preset.block,
+            recipe=name,
+            quantization=preset.model.quantization,
+        )
+    if option in MINUTES:
+        return recipes.like(preset, model=preset.model, block=preset.block, minutes=MINUTES[option], steps=0)
+    return preset
+
+
+def measured_here() -> list[TimedHeal]:
+    """Return the finished healing runs of this machine, each with the seconds of its job, loading included."""
+    took = {
+        job.result_key: job.elapsed_s
+        for job in jobs.list_jobs(200)
+        if job.kind == "heal" and job.state == jobs.DONE and job.attempts == 1
+    }
+    here = [found for found in library.of_here("heal") if durations.is_of_here(found.result)]
+    return [TimedHeal(found.result, took.get(found.key) or found.result.wall_s) for found in here if found.summary.complete]
+
+
+def load_now() -> SystemLoad:
+    """Return the load of this machine without our own running jobs, since a new job waits for them."""
+    ours = any(job.state == jobs.RUNNING for job in jobs.active())
+    return host.load(host.cores() if ours else 0)
+
+
+def expected(spec: HealSpec, known: ModelFacts) -> Duration | None:
+    """Return the duration of a healing run that would begin now."""
+    return durations.expected(spec, known, measured_here(), load_now())
+
+
+def say_expected(spec: HealSpec, known: ModelFacts, waiting: Sequence[jobs.Job]) -> None:
+    """Draw the duration from the click to the verdict, and the reasons why it may be longer.
+
+    Args:
+        spec: the heal.
+        known: the size of its model.
+        waiting: jobs that come first.
+    """
+    load, found = load_now(), expected(spec, known)
+    if found is None:
+        parts = ["Duration unknown: no similar healing run has finished on this machine"]
+    elif spec.minutes is not None:
+        parts = [f"About {words.span(found.low_s, found.high_s)} until the verdict, with as many steps as fit"]
+    elif not found.n:
+        parts = [
+            f"About {words.span(found.low_s, found.high_s)} until the verdict, estimated without a timed run on this machine"
+        ]
+    else:
+        measured = words.counted(found.n, "healing run")
+        scaled = f" of {found.of_another} (scaled by model size)" if found.of_another else ""
+        parts = [f"About {words.span(found.low_s, found.high_s)} until the verdict, from {measured}{scaled} on this machine"]
+    parts.append("Includes loading, fitting and scoring all models")
+    if load.is_busy:
+        slower = ", so fewer steps fit" if spec.minutes is not None else ""
+        parts.append(f"The machine is busy (load {load.average:.1f} on {words.counted(load.cores, 'core')}){slower}")
+    if waiting:
+        parts.append(f"Starts after {words.counted(len(waiting), 'other job')}")
+    st.caption(words.plain(". ".join(parts)) + ".")

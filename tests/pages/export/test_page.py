@@ -14,19 +14,12 @@ from analysis.cli import main
 from analysis.core import disk
 from analysis.core.blocks import Block, LayerSet
 from analysis.exports import folders
-from analysis.exports.spec import ExportResult, ExportSpec, ReloadCheck
+from analysis.exports.spec import ExportResult, ExportSpec
 from pages.components.export.folders import zipped
 from tests.support import fakes
 from tests.support.seen import read, texts
 
 BEST = fakes.distances().best[4].block
-
-
-@pytest.fixture
-def known(ui_cache):
-    """A model with a map and a curve."""
-    fakes.distances().save()
-    fakes.sweep().save()
 
 
 @pytest.fixture
@@ -43,22 +36,10 @@ def healed(known, ui_cache):
 
 
 def export_result(ui_cache, name="mine", block=BEST, made=True) -> ExportResult:
-    spec = ExportSpec(block, name, fakes.MODEL, "adapters/abc")
     if made:
         (ui_cache / "exports" / name).mkdir(parents=True)
         (ui_cache / "exports" / name / "layerscope.json").write_text("{}")
-    check = ReloadCheck("bfloat16", 256, 0.125, 0.02, 0.1, 0.99, True)
-    result = ExportResult(
-        spec=spec,
-        versions=fakes.VERSIONS,
-        wall_s=3.0,
-        n_tokens=512,
-        complete=True,
-        model=fakes.FACTS,
-        n_layers=25,
-        size_bytes=233_000_000,
-        check=check,
-    )
+    result = fakes.exported(block, name, "adapters/abc")
     result.save()
     return result
 

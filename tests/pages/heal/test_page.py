@@ -5,8 +5,6 @@ import re
 import time
 from dataclasses import replace
 
-import pytest
-
 from analysis import jobs
 from analysis.core import host
 from analysis.core.blocks import Block
@@ -32,13 +30,6 @@ def texts(at) -> str:
 def axes(at) -> list[str]:
     figures = [json.loads(element.proto.spec) for element in at.get("plotly_chart")]
     return [figure["layout"]["yaxis"]["title"]["text"] for figure in figures]
-
-
-@pytest.fixture
-def known(ui_cache):
-    """A model with a map and a curve."""
-    fakes.distances().save()
-    fakes.sweep().save()
 
 
 def test_page_of_an_unknown_model_names_the_first_step(app):
@@ -135,6 +126,14 @@ def test_an_untimed_heal_is_estimated_until_its_verdict(app, known, monkeypatch)
     at.radio(key="heal-time").set_value("instant").run()
     assert "until the verdict, estimated without a timed run on this machine" in texts(at).replace("\\", "")
     assert "fit of seconds" not in str(at.radio(key="heal-time").options)
+
+
+def test_form_warns_that_a_step_cannot_fit_and_suggests_settings(app, known, monkeypatch):
+    assert "at once needs about" not in texts(app("pages/heal.py", n="5"))
+    monkeypatch.setattr(host, "free_bytes", lambda: 5 * 10**8)
+    said = texts(app("pages/heal.py", n="5")).replace("\\", "")
+    assert "tokens at once needs about" in said
+    assert "and only 500 MB are free on this machine. " in said
 
 
 def test_minutes_text_and_a_control(app, known):
