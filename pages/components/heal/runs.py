@@ -1,4 +1,4 @@
-"""Healing runs of a model as one list, and the lengths of the next one, each with what runs reached and how long they took."""
+"""Healing runs of a model as one list, and the lengths of the next one with the recovery and duration of earlier runs."""
 
 import math
 from collections.abc import Sequence

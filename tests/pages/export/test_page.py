@@ -48,6 +48,14 @@ def save_button(at):
     return at.button(key="export-save")
 
 
+def saved(at) -> jobs.Job:
+    """Click the main button, and return the one job."""
+    save_button(at).click().run()
+    assert not at.exception
+    (made,) = jobs.active()
+    return made
+
+
 def name_input(at):
     return next(item for item in at.text_input if item.label == "Name")
 
@@ -96,8 +104,7 @@ def test_the_cut_of_explore_is_the_one_to_take(app, known):
     assert BEST.describe() in texts(at)
     assert "This pruned model is not healed" in texts(at)
     assert name_input(at).value == f"SmolLM2-135M-Instruct-without-{BEST.start}-{BEST.stop - 1}"
-    save_button(at).click().run()
-    (made,) = jobs.active()
+    made = saved(at)
     assert made.spec == ExportSpec(BEST, name_input(at).value, replace(fakes.MODEL, identity=""))
     assert made.kind == "export"
     assert "Next in the queue" in texts(at)
@@ -115,8 +122,7 @@ def test_strategy_and_n_are_shared_with_explore(app, known):
 def test_a_healed_cut_goes_with_its_adapter(app, healed):
     at = app("pages/export.py", n="5")
     assert name_input(at).value.endswith("-healed")
-    save_button(at).click().run()
-    (made,) = jobs.active()
+    made = saved(at)
     assert made.spec.adapter == "adapters/abc"
     assert made.spec.model.quantization == "none", "the base is never the quantized one"
     assert "adapters/abc" in codes(take_as(at, "Adapter"))
@@ -126,8 +132,7 @@ def test_a_heal_can_be_left_out(app, healed):
     at = app("pages/export.py", n="5")
     choice = next(item for item in at.selectbox if item.label == "Healing run")
     choice.set_value("").run()
-    save_button(at).click().run()
-    (made,) = jobs.active()
+    made = saved(at)
     assert made.spec.adapter is None
     assert not made.spec.name.endswith("-healed")
 
@@ -153,8 +158,7 @@ def test_the_adapter_of_a_stopped_heal_can_be_exported(app, healed):
     assert any("stopped at step 20" in option for option in choice.options)
     choice.set_value(stopped.spec.fingerprint()).run()
     assert not at.exception
-    save_button(at).click().run()
-    (made,) = jobs.active()
+    made = saved(at)
     assert made.spec.adapter == "adapters/abc"
     assert "for 20 of 50 optimizer steps, then stopped" in codes(take_as(at, "Model card"))
 
@@ -163,8 +167,7 @@ def test_a_cut_of_ones_own(app, known):
     at = app("pages/export.py", n="5")
     at.text_input(key="export-cut").set_value("3:1+7:2").run()
     assert LayerSet((3, 7, 8)).describe() in texts(at)
-    save_button(at).click().run()
-    (made,) = jobs.active()
+    made = saved(at)
     assert made.spec.block == LayerSet((3, 7, 8))
 
 
@@ -282,8 +285,7 @@ def test_a_file_for_llama_cpp_and_its_instructions(app, healed):
     assert line == ["llama-quantize", f"{path}/{stem}-BF16.gguf", f"{path}/{stem}-Q8_0.gguf", "Q8_0"]
     assert any(item.value.startswith(f"llama-quantize --prune-layers {','.join(map(str, BEST.layers))} ") for item in at.code)
     assert save_button(at).label == "Save the GGUF file"
-    save_button(at).click().run()
-    (made,) = jobs.active()
+    made = saved(at)
     assert (made.spec.adapter, made.spec.format) == ("adapters/abc", "gguf"), "the heal is merged in"
 
 
@@ -297,8 +299,7 @@ def test_of_another_family_llama_cpp_gets_a_folder(app, ui_cache):
     assert shlex.split(lines[0])[:3] == ["python", "convert_hf_to_gguf.py", str(folders.folder(name))]
     assert shlex.split(lines[1]) == ["llama-quantize", f"{name}-f16.gguf", f"{name}-Q8_0.gguf", "Q8_0"]
     assert not any("--prune-layers" in item.value for item in at.code), "5 layers less put the kinds of its layers out of order"
-    save_button(at).click().run()
-    (made,) = jobs.active()
+    made = saved(at)
     assert made.spec.format == "hf"
 
 

@@ -32,6 +32,14 @@ def axes(at) -> list[str]:
     return [figure["layout"]["yaxis"]["title"]["text"] for figure in figures]
 
 
+def started(at) -> jobs.Job:
+    """Click the main button, and return the one job."""
+    at.button(key="start-heal").click().run()
+    assert not at.exception
+    (made,) = jobs.active()
+    return made
+
+
 def test_page_of_an_unknown_model_names_the_first_step(app):
     at = app("pages/heal.py")
     assert "This model has no distance map yet. Compute one" in texts(at)
@@ -68,8 +76,7 @@ def test_starting_queues_the_recipe_for_the_sliders_block(app, known):
     at.button_group(key=f"{name}-sized").set_value("steps").run()
     at.number_input(key=f"{name}-steps").set_value(7)
     at.number_input(key=f"{name}-r").set_value(8)
-    at.button(key="start-heal").click().run()
-    (made,) = jobs.active()
+    made = started(at)
     assert (made.spec.block, made.spec.steps, made.spec.r) == (best, 7, 8)
     assert made.spec.model.quantization == "none", "small enough not to be quantized"
     assert made.spec.benchmark.limit == fakes.sweep().spec.benchmark.limit
@@ -90,8 +97,7 @@ def test_run_uses_the_questions_of_the_curve_even_a_file(app):
 
 def test_an_untouched_form_is_the_preset(app, known):
     at = app("pages/heal.py", n="5")
-    at.button(key="start-heal").click().run()
-    (made,) = jobs.active()
+    made = started(at)
     assert (made.spec.recipe, made.spec.minutes, made.spec.steps) == (next(iter(recipes.NAMES)), 10.0, 0)
 
 
@@ -115,8 +121,7 @@ def test_every_length_shows_its_recovery_and_its_duration_here(app, known, monke
     assert at.selectbox(key="recipe").value == "instant"
     at.radio(key="heal-time").set_value("5").run()
     assert "About 5 min until the verdict, with as many steps as fit" in texts(at).replace("\\", "")
-    at.button(key="start-heal").click().run()
-    (made,) = jobs.active()
+    made = started(at)
     assert (made.spec.recipe, made.spec.minutes) == ("distill", 5.0)
 
 
@@ -161,8 +166,7 @@ def test_a_saved_recipe_and_an_older_run_bring_their_numbers(app, known, job):
     assert not jobs.active()
     assert at.selectbox(key="recipe").value == "saved:mine"
     assert at.number_input(key="saved-mine-r").value == 5
-    at.button(key="start-heal").click().run()
-    (made,) = jobs.active()
+    made = started(at)
     assert (made.spec.recipe, made.spec.r) == ("mine", 5)
     at = app("pages/heal.py", n="3")
     at.selectbox(key="recipe").set_value(f"run:{made.id}").run()
@@ -179,8 +183,7 @@ def test_recipe_from_a_file_is_on_the_menu_and_starts(app, known, tmp_path):
         at.selectbox(key="recipe").set_value("gentle").run()
         assert recipe.why in texts(at)
         assert at.number_input(key="gentle-r").value == 2
-        at.button(key="start-heal").click().run()
-        (made,) = jobs.active()
+        made = started(at)
         assert (made.spec.recipe, made.spec.r, made.spec.steps, made.spec.separate_documents) == ("gentle", 2, 2, False)
 
 
@@ -208,8 +211,7 @@ def test_a_block_of_ones_own(app, known):
     at = app("pages/heal.py", n="3")
     at.button_group(key="block-way").set_value("own").run()
     at.number_input(key="heal-start-3").set_value(2).run()
-    at.button(key="start-heal").click().run()
-    (made,) = jobs.active()
+    made = started(at)
     assert (made.spec.block.start, made.spec.block.size) == (2, 3)
 
 
@@ -219,8 +221,7 @@ def test_the_cut_that_another_strategy_chose_on_explore_is_healed(app, known):
     block = next(point.block for point in swept.points if point.n == 4)
     at = app("pages/heal.py", n="4", strategy="loss-greedy")
     assert f"**{block.describe()}**" in texts(at)
-    at.button(key="start-heal").click().run()
-    (made,) = jobs.active()
+    made = started(at)
     assert made.spec.block == block
 
 
@@ -230,8 +231,7 @@ def test_scattered_cut_is_healed_and_another_can_be_chosen(app, known):
     cut = next(point.block for point in swept.points if point.n == 5)
     at = app("pages/heal.py", n="5", strategy="block-influence")
     assert f"**{cut.describe()}**" in texts(at)
-    at.button(key="start-heal").click().run()
-    (made,) = jobs.active()
+    made = started(at)
     assert (made.spec.block, made.label.startswith(f"Heal {cut.halves()}")) == (cut, True)
     at.segmented_control(key="block-way").set_value("deepest").run()
     assert f"**{Block(24, 5).describe()}**" in texts(at)
@@ -275,16 +275,12 @@ def test_running_heal_shows_the_remaining_time_of_the_whole_run(app, known, job)
     assert "About 10 min left in total" in texts(app("pages/heal.py", **OF_HEAL))
 
 
-def test_progress_is_there_for_a_second_visitor(app, known, job):
-    running(job)
-    app("pages/heal.py", **OF_HEAL)
-    assert {item.label: item.value for item in app("pages/heal.py", **OF_HEAL).metric}["Step"] == "20 of 50"
-
-
-def test_a_done_heal_shows_the_three_models_and_the_adapter(app, known, ui_cache):
+def test_a_done_heal_shows_verdict_models_and_adapter(app, known, ui_cache):
     fakes.heal().save()
     (ui_cache / "adapters" / "abc").mkdir(parents=True)
     at = app("pages/heal.py", **OF_HEAL)
+    (verdict,) = [item.value for item in at.markdown if "healing recovers" in item.value]
+    assert "above the unpruned model" in verdict.replace("\\", "")
     table = at.table[0].value
     assert list(table["model"]) == ["unpruned", "pruned", "healed"]
     assert list(table["accuracy"]) == ["48.0% (38‑58)", "41.0% (32‑51)", "46.0% (37‑56)"]
@@ -293,13 +289,6 @@ def test_a_done_heal_shows_the_three_models_and_the_adapter(app, known, ui_cache
     assert "tokens/s" not in table, "no speed was measured"
     assert axes(at) == ["accuracy", "loss, nats per token", "loss, nats per token"]
     assert str(ui_cache / "adapters" / "abc") in texts(at)
-
-
-def test_a_done_heal_opens_with_its_verdict(app, known):
-    fakes.heal().save()
-    at = app("pages/heal.py", **OF_HEAL)
-    (verdict,) = [item.value for item in at.markdown if "healing recovers" in item.value]
-    assert "above the unpruned model" in verdict.replace("\\", "")
 
 
 def test_size_and_measured_speed_stand_in_the_same_table(app, known):
@@ -365,8 +354,7 @@ def test_an_instant_heal_has_no_steps_to_show(app, known):
 def test_the_form_offers_the_instant_start_and_the_teacher(app, known):
     at = app("pages/heal.py", n="5")
     at.selectbox(key="recipe").set_value("instant").run()
-    at.button(key="start-heal").click().run()
-    (made,) = jobs.active()
+    made = started(at)
     assert (made.spec.steps, made.spec.instant) == (0, True)
     at = app("pages/heal.py", n="5")
     at.selectbox(key="recipe").set_value("distill").run()
@@ -457,8 +445,7 @@ def test_the_shown_heal_is_always_of_the_selected_block(app, known):
     assert not at.exception
     assert Block(11, 5).describe() in texts(at), "its block is selected with it"
     assert list(at.table[0].value["layers"]) == [30, 25, 25]
-    at.button(key="start-heal").click().run()
-    (made,) = jobs.active()
+    made = started(at)
     assert (made.spec.block, made.spec.steps) == (Block(11, 5), 50)
 
 

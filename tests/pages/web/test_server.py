@@ -1,4 +1,4 @@
-"""The dashboard stands behind every layer of the middleware, in order, and every answer tells browsers what they may load."""
+"""The dashboard stands behind every layer of the middleware, in order, and every answer has its security headers."""
 
 import asyncio
 
