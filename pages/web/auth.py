@@ -140,8 +140,8 @@ class AuthMiddleware:
             return self._page(
                 request,
                 HTTPStatus.FORBIDDEN,
-                "This dashboard answers only requests from its own machine. To share it, its owner sets LAYERSCOPE_MODE "
-                "to show or team.",
+                "This dashboard answers only requests from its own machine. "
+                "To share it, its owner sets LAYERSCOPE_MODE to show or team.",
             )
         if self.mode == SHOW:
             if request["type"] == "http" and request["method"] not in ("GET", "HEAD"):  # before the body of an upload is read

@@ -140,6 +140,6 @@ def why_no_room(n_bytes: int, settings: Serving) -> str | None:
     if taken <= most:
         return None
     return (
-        f"With this file all uploads would take {taken:.2f} GB, and at most {most:g} GB are allowed. Ask the operator of this "
-        "dashboard to remove old ones."
+        f"With this file all uploads would take {taken:.2f} GB, and at most {most:g} GB are allowed. "
+        "Ask the operator of this dashboard to remove old ones."
     )

@@ -219,8 +219,8 @@ def _warnings(result: HealResult) -> list[str]:
         named = ", ".join(words.plain(name) for name in overlap.ids[:3])
         said.append(
             f"The healing text contains {len(overlap.ids)} of {overlap.n_questions} questions ({overlap.n_words} consecutive "
-            f"words or the whole question: {named}{' …' if len(overlap.ids) > 3 else ''}). The healed model may have memorized "
-            f"these answers."
+            f"words or the whole question: {named}{' …' if len(overlap.ids) > 3 else ''}). "
+            "The healed model may have memorized these answers."
         )
     elif overlap is not None:
         said.append(

@@ -120,8 +120,8 @@ class Ballot:
                 )
             if self._addresses[_network(address)] >= MOST_PER_ADDRESS:
                 raise RefusedError(
-                    f"The poll takes at most {MOST_PER_ADDRESS} students of one network. Join from another one, such as "
-                    "mobile data."
+                    f"The poll takes at most {MOST_PER_ADDRESS} students of one network. "
+                    "Join from another one, such as mobile data."
                 )
             self._addresses[_network(address)] += 1
             made = secrets.token_urlsafe(18)

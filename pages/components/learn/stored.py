@@ -130,8 +130,8 @@ def too_few(found: Sequence[exercises.Exercise]) -> str:
     if len(found) >= exercises.WANTED:
         return ""
     return (
-        f"This model has results for {len(found)} of {exercises.WANTED} exercises. The others need a distance map, an accuracy "
-        "curve and its loss."
+        f"This model has results for {len(found)} of {exercises.WANTED} exercises. "
+        "The others need a distance map, an accuracy curve and its loss."
     )
 
 

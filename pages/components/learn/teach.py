@@ -148,8 +148,8 @@ def _way_in(ballot: Ballot) -> None:
             st.metric("Code", words.plain(f"{ballot.code[:4]} {ballot.code[4:]}"), width="content")
     if not addresses:
         st.caption(
-            "Phones cannot reach this dashboard, because it listens on this computer only. Restart it with "
-            "`--server.address 0.0.0.0`: others then see it read-only."
+            "Phones cannot reach this dashboard, because it listens on this computer only. "
+            "Restart it with `--server.address 0.0.0.0`: others then see it read-only."
         )
     elif ballot.is_code_closed:
         st.caption("The code no longer works: there were too many wrong codes. Students can still join with the QR code.")

@@ -90,8 +90,8 @@ def example() -> str:
     a, b = plane.EXAMPLE
     cosine, distance = plane.cosine(a, b), plane.angular_distance(a, b)
     return (
-        f"By hand: a = ({a[0]:.0f}, {a[1]:.0f}), b = ({b[0]:.0f}, {b[1]:.0f}). The cosine is 1/√2 = {cosine:.3f}, the angle "
-        f"{180 * distance:.0f}°, the distance {distance:.2f}."
+        f"By hand: a = ({a[0]:.0f}, {a[1]:.0f}), b = ({b[0]:.0f}, {b[1]:.0f}). "
+        f"The cosine is 1/√2 = {cosine:.3f}, the angle {180 * distance:.0f}°, the distance {distance:.2f}."
     )
 
 
@@ -99,8 +99,8 @@ STEP = Step(
     heading=TITLE,
     opening="Which of the two sliders changes the distance, and why should the other not?",
     misunderstanding=(
-        "0.5 does not mean half similar: it is a right angle, and the two have nothing in common. A longer arrow is not "
-        "farther away."
+        "0.5 does not mean half similar: it is a right angle, and the two have nothing in common. "
+        "A longer arrow is not farther away."
     ),
     show=_show,
     tasks=_tasks,

@@ -223,8 +223,8 @@ STEP = Step(
     heading=TITLE,
     opening="Which of your predictions was farthest off, and why did you make it?",
     misunderstanding=(
-        "Wrong predictions are welcome: the lesson is there to change them. Ask for the prediction that students would "
-        "make now."
+        "Wrong predictions are welcome: the lesson is there to change them. "
+        "Ask for the prediction that students would make now."
     ),
     show=_show,
     tasks=_tasks,

@@ -182,8 +182,8 @@ def _apart(sweep: SweepResult, cliff: Cliff) -> str:
     """Loss and accuracy of the last block whose accuracy is significantly above halfway, beside the unpruned model."""
     whole, safe = sweep.points[0], cliff.earliest - 1
     said = (
-        "**Loss and accuracy differ.** Loss measures how surprised the model is by each token, in nats. Accuracy counts only "
-        "which answer ranks first."
+        "**Loss and accuracy differ.** Loss measures how surprised the model is by each token, in nats. "
+        "Accuracy counts only which answer ranks first."
     )
     last = next((point for point in sweep.points if point.n == safe and safe), None)
     if last is None or last.loss is None or whole.loss is None:
@@ -200,8 +200,8 @@ STEP = Step(
     heading=TITLE,
     opening="The curve rises from one n to the next. Is that model better?",
     misunderstanding=(
-        "Ups and downs within the interval are noise. With few questions the cliff is a range, not one number. Accuracy "
-        "near chance is not half knowledge: it is none."
+        "Ups and downs within the interval are noise. With few questions the cliff is a range, not one number. "
+        "Accuracy near chance is not half knowledge: it is none."
     ),
     show=_show,
     tasks=_tasks,

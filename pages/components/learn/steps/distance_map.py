@@ -29,8 +29,8 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
     with left:
         st.markdown(
             f"A **block** is a run of consecutive layers. For each block of {words.layers(size)}, measure the angular distance "
-            f"between its input and its output, at the last token of {distances.n_texts} texts. **Drag the block to where you "
-            "expect the stream to change least.**"
+            f"between its input and its output, at the last token of {distances.n_texts} texts. "
+            "**Drag the block to where you expect the stream to change least.**"
         )
     if not lesson.is_revealed(QUESTION):
         with right:

@@ -54,8 +54,8 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
     with left:
         names = words.plain(" and ".join(rung.name for rung in ladder[2:]))
         st.markdown(
-            f"Pruning raises the loss from {axes.given[0]:.2f} to {axes.given[1]:.2f} nats/token. **Draw the loss after "
-            f"healing ({names}).** Lower is better."
+            f"Pruning raises the loss from {axes.given[0]:.2f} to {axes.given[1]:.2f} nats/token. "
+            f"**Draw the loss after healing ({names}).** Lower is better."
         )
 
 
@@ -160,8 +160,8 @@ def _same_kind(heal: HealResult) -> str:
     if before is None or after is None:
         return ""
     return (
-        f" On text like its training text: {after.value:.2f}, unpruned {before.value:.2f}. A gain on that text alone is style, "
-        "not knowledge."
+        f" On text like its training text: {after.value:.2f}, unpruned {before.value:.2f}. "
+        "A gain on that text alone is style, not knowledge."
     )
 
 

@@ -116,8 +116,8 @@ def verdict(distances: DistanceResult, drawn: Drawn | None) -> str:
     far, expected = judged.farthest, drawn.values[judged.farthest]
     inside = f"{len(judged.inside)} of {len(judged.compared)} bars end inside the 95 % interval"
     return (
-        f"{found}. Your drawing is {judged.mean_distance:.2f} off on average. {inside}. Farthest off is layer {far}: you drew "
-        f"{expected:.2f}, measured {row[far]:.2f}."
+        f"{found}. Your drawing is {judged.mean_distance:.2f} off on average. {inside}. "
+        f"Farthest off is layer {far}: you drew {expected:.2f}, measured {row[far]:.2f}."
     )
 
 
@@ -141,8 +141,8 @@ STEP = Step(
     heading=TITLE,
     opening="Suppose that one layer added nothing. Which input would the next layer get?",
     misunderstanding=(
-        "Layers do not pass on a new text or a new list: each adds to the existing one. A layer with a small turn is not "
-        "useless."
+        "Layers do not pass on a new text or a new list: each adds to the existing one. "
+        "A layer with a small turn is not useless."
     ),
     show=_show,
     tasks=_tasks,
