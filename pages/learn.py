@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.components.learn import lesson, steps, stored, teach
+from pages.components.learn import lesson, steps, teach
 from pages.components.shared import frame, state
 
 frame.require()
@@ -15,10 +15,10 @@ def shown() -> None:
         current = lesson.current()
         step = steps.IN_ORDER[current.step]
         lesson.outline(current, step.heading)
-        results = stored.of(current.model)
+        results = lesson.results_of(current.model)
         teach.show_poll(current, step.poll(results))
         step.show(current, results)
-        if told := stored.specs(results):
+        if told := lesson.specs_of(results):
             frame.commands(told)
 
 
@@ -26,7 +26,7 @@ with frame.errors_shown():
     lesson.current()  # before the header, which shows the faults of the address
     with frame.header("Learn", "Why does this work?"):
         frame.glossary_button()
-        teach.show(steps.IN_ORDER, stored.of(state.current_model()))
+        teach.show(steps.IN_ORDER, lesson.results_of(state.current_model()))
         st.button(
             "Start over",
             key="learn-start-over",

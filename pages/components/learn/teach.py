@@ -13,10 +13,9 @@ from analysis.core.errors import AccessError
 from analysis.exports import handout
 from analysis.exports.handout import Handout
 from analysis.results.words import exercises
-from pages.components.learn import lesson, phone, stored
+from pages.components.learn import lesson, phone
 from pages.components.learn.ballot import LASTS_S, Ballot, PollQuestion
-from pages.components.learn.lesson import Lesson, Step
-from pages.components.learn.stored import LessonResults
+from pages.components.learn.lesson import Lesson, LessonResults, Step
 from pages.components.shared import access, chart, words
 from pages.web.address import server_url
 
@@ -58,10 +57,10 @@ def of(steps: Sequence[Step], shown: LessonResults) -> Handout:
     """Return the sheets that can be made from the measurements."""
     found = [(step, step.tasks(shown)) for step in steps]
     tasks = [replace(task, note="" if number else _note(step)) for step, asked in found for number, task in enumerate(asked)]
-    made = exercises.of(stored.for_exercises(shown))
+    made = exercises.of(lesson.for_exercises(shown))
     left_out = [step.heading for step, asked in found if not asked]
     missing = [f"Left out, because their results are missing: {' '.join(left_out)}"] if left_out else []
-    missing += filter(None, [stored.too_few(made)])
+    missing += filter(None, [lesson.too_few_exercises(made)])
     return Handout("How many layers does a model need?", _about(shown), tasks, made, " ".join(missing))
 
 

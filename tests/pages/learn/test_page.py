@@ -12,8 +12,8 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import agreement
 from analysis.results.compared import cliff as cliffs
 from analysis.results.words import exercises
-from pages.components.learn import lesson, predict, steps, stored, teach
-from pages.components.learn.predict import Drawn
+from pages.components.learn import lesson, steps, teach
+from pages.components.learn.marks import Drawn
 from pages.components.learn.steps import angle, big_models, check, limits
 from tests.support import fakes, toy
 from tests.support.lesson import PAGE, skip, turn_to
@@ -289,7 +289,7 @@ def test_step_7_asks_for_the_block_that_costs_least(app, known):
 
 
 def test_step_7_accepts_blocks_statistically_tied_with_the_best(known):
-    found = stored.of(ModelSpec())
+    found = lesson.results_of(ModelSpec())
     costs = limits._costs(found)
     least = min(costs.values())
     close = {start for start, cost in costs.items() if cost - least < 0.13}
@@ -386,7 +386,7 @@ def test_the_lesson_works_with_a_model_of_four_layers(app, ui_cache):
         skip(at)
         assert not at.error
         assert not at.exception
-    sheet = teach.of(steps.IN_ORDER, stored.of(ModelSpec()))
+    sheet = teach.of(steps.IN_ORDER, lesson.results_of(ModelSpec()))
     assert "4 layers to mark a block on" in handout.html(sheet, solved=False)
 
 
@@ -434,65 +434,6 @@ def test_another_model_begins_another_lesson(app, known):
     assert "all layers" in said(at)
 
 
-def test_no_guess_changes_after_locking_or_begins_after_the_answer(monkeypatch):
-    one, held, asked = lesson.Lesson(ModelSpec()), {}, []
-    monkeypatch.setattr(lesson.st, "session_state", held)
-    monkeypatch.setattr(lesson.state, "choose_option", lambda *option: asked.append(option))
-    for block, option in ((3, 1), (4, 2)):
-        held[one.key("check-0")] = option
-        one.drafts["block"] = block
-        one.lock("block")
-        one.answer(0)
-    one.skip("block")
-    one.skip("cliff")
-    one.drafts["cliff"] = "late"
-    one.lock("cliff")
-    one.go(99)
-    assert (one.guesses, one.answers, one.skipped, one.step) == ({"block": 3}, {0: 1}, {"cliff"}, len(lesson.STEPS) - 1)
-    assert asked == [("step", "check")]
-
-
-def test_the_drawing_just_before_the_click_is_locked():
-    one = lesson.Lesson(ModelSpec(), drafts={"block": 0})
-    one.hear["block"] = lambda: one.drafts.update(block=7)
-    one.lock("block")
-    assert one.guesses == {"block": 7}
-
-
-AXES = predict.Axes(["0", "1", "2"], one="n =", axis="n", low=0.0, high=1.0, step=0.01, ticks=[0, 1], given=[0.5])
-
-
-@pytest.mark.parametrize(
-    "sent",
-    [
-        None,
-        3,
-        "x",
-        [],
-        {},
-        {"values": "0.1"},
-        {"values": [0.5, 0.1]},
-        {"values": [0.5, 0.1, 0.2, 0.3]},
-        {"values": [0.5, 2.0, None]},
-        {"values": [0.5, -0.1, None]},
-        {"values": [0.5, "0.1", None]},
-        {"values": [0.5, True, None]},
-        {"values": [0.5, float("nan"), None]},
-        {"values": [0.5, [0.1], None]},
-        {"values": [0.5, 0.1, None], "mark": 0},
-        {"values": [0.5, 0.1, None], "mark": 4},
-        {"values": [0.5, 0.1, None], "mark": 1.5},
-        {"values": [0.5, 0.1, None], "mark": "1"},
-    ],
-)
-def test_an_impossible_drawing_is_no_drawing(sent):
-    assert predict._read(sent, 1, 2, AXES, marks=True) is None
-
-
-def test_a_drawing_is_read_without_the_given_values():
-    assert predict._read({"values": [0.5, 0.1, None], "mark": 3}, 1, 2, AXES, marks=True) == Drawn((0.1, None), 3)
-
-
 # The address
 
 
@@ -515,7 +456,7 @@ def test_the_address_of_a_missing_step_names_existing_ones(app, known):
 
 def test_exercises_are_made_from_the_models_own_numbers_and_checked(app, known):
     at = turn_to(app(PAGE), 8)
-    made = exercises.of(stored.for_exercises(stored.of(ModelSpec())))
+    made = exercises.of(lesson.for_exercises(lesson.results_of(ModelSpec())))
     assert len(made) == 5
     given = [item for item in at.number_input if item.key.startswith("learn-exercise")]
     assert len(given) == 5
@@ -533,7 +474,7 @@ def test_exercises_that_cannot_be_made_are_missed_in_a_sentence(app, ui_cache):
 
 
 def test_the_handout_asks_every_step_and_tells_no_answer(known):
-    sheet = teach.of(steps.IN_ORDER, stored.of(ModelSpec()))
+    sheet = teach.of(steps.IN_ORDER, lesson.results_of(ModelSpec()))
     assert len(sheet.tasks) == 10
     assert not sheet.missing
     page = handout.html(sheet, solved=False)
@@ -547,7 +488,7 @@ def test_the_handout_asks_every_step_and_tells_no_answer(known):
 
 
 def test_the_handout_without_results_names_its_missing_parts(ui_cache):
-    sheet = teach.of(steps.IN_ORDER, stored.of(ModelSpec()))
+    sheet = teach.of(steps.IN_ORDER, lesson.results_of(ModelSpec()))
     assert [task.title for task in sheet.tasks[:2]] == [angle.TITLE, big_models.TITLE]
     assert "Left out, because their results are missing: How does a layer work?" in sheet.missing
     assert "0 of 5 exercises" in sheet.missing

@@ -8,8 +8,8 @@ import pytest
 
 from analysis.exports import handout
 from analysis.models.source.model_spec import ModelSpec
-from pages.components.learn import steps, stored, teach
-from pages.components.learn.predict import Drawn
+from pages.components.learn import lesson, steps, teach
+from pages.components.learn.marks import Drawn
 from pages.components.learn.steps import cliff, healing
 from tests.support import fakes
 from tests.support.lesson import PAGE, turn_to
@@ -52,7 +52,7 @@ def test_lesson_has_no_private_words(app, known, guessed):
 
 
 def test_handout_has_no_markdown_and_names_its_blocks(known):
-    sheet = teach.of(steps.IN_ORDER, stored.of(ModelSpec()))
+    sheet = teach.of(steps.IN_ORDER, lesson.results_of(ModelSpec()))
     page = handout.html(sheet, solved=True)
     assert "\\" not in page, "an escape of Markdown"
     assert "bfloat16 from Q4_1 weights" in page
@@ -65,7 +65,7 @@ def test_handout_has_no_markdown_and_names_its_blocks(known):
 
 
 def test_handout_and_polls_have_no_private_words(known):
-    shown = stored.of(ModelSpec())
+    shown = lesson.results_of(ModelSpec())
     sheet = teach.of(steps.IN_ORDER, shown)
     pages = (html.unescape(handout.html(sheet, solved=solved)) for solved in (False, True))
     assert not wordings("\n\n".join(re.sub(r"<style>.*?</style>|<[^>]*>", "\n\n", page, flags=re.DOTALL) for page in pages))

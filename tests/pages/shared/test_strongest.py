@@ -83,12 +83,12 @@ def test_learn_shows_200_questions_even_where_the_try_was_picked(app, cache):
     at = app()
     at.selectbox(key=f"pick-sweep-{STRONG.spec.fingerprint()}").set_value(TRY.spec.fingerprint()).run()
     assert questions_of(at) == 5
-    from pages.components.learn import stored
+    from pages.components.learn import lesson
 
     at.switch_page("pages/learn.py").run()
     assert not at.exception
-    assert stored.of(fakes.MODEL).sweep == STRONG
-    assert stored.ladder(stored.of(fakes.MODEL).heals)[1].unpruned.n_samples == 200
+    assert lesson.results_of(fakes.MODEL).sweep == STRONG
+    assert lesson.heal_ladder(lesson.results_of(fakes.MODEL).heals)[1].unpruned.n_samples == 200
 
 
 def test_report_and_scripts_show_the_200_questions_first(cache):

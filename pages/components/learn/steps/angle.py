@@ -5,10 +5,9 @@ import streamlit as st
 from analysis.charts import drawings
 from analysis.exports.handout import HandoutTask
 from analysis.results.words import lesson as plane
-from pages.components.learn import predict
+from pages.components.learn import marks
 from pages.components.learn.ballot import PollQuestion
-from pages.components.learn.lesson import Lesson, Step
-from pages.components.learn.stored import LessonResults
+from pages.components.learn.lesson import Lesson, LessonResults, Step
 from pages.components.shared import chart
 
 TITLE = "How similar are two states?"
@@ -32,7 +31,7 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
         length = st.slider("Length", 0.5, 2.0, 1.5, 0.1, key=lesson.key("length"), persist_state="session")
         lesson.hear[QUESTION] = lambda: lesson.drafts.update({QUESTION: st.session_state[key]})
         if is_open:
-            predict.buttons(lesson, QUESTION)
+            marks.buttons(lesson, QUESTION)
         else:
             st.success(verdict(lesson.guesses.get(QUESTION)), icon=":material/visibility:")
             st.latex(r"d(a,b)=\frac{1}{\pi}\,\arccos\frac{a\cdot b}{|a|\,|b|}")

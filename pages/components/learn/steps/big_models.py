@@ -11,10 +11,9 @@ from analysis.exports.handout import HandoutStrip, HandoutTask
 from analysis.results.compared import cliff as cliffs
 from analysis.results.compared import plateaus
 from analysis.results.words import lesson as guesses
-from pages.components.learn import predict, stored
+from pages.components.learn import marks
 from pages.components.learn.ballot import PollQuestion
-from pages.components.learn.lesson import Lesson, Step
-from pages.components.learn.stored import LessonResults
+from pages.components.learn.lesson import Lesson, LessonResults, Step, gallery_curves, say_missing
 from pages.components.shared import chart, words
 
 TITLE = "Where can you prune big models?"
@@ -36,8 +35,8 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
                 "**Drag the block to where you expect them**: at the same share of depth as in your small model, or elsewhere?"
             )
         with right:
-            predict.block(lesson, QUESTION, BIG.n_layers, SIZE, label=f"Most similar {SIZE} layers of {BIG.name}")
-            predict.buttons(lesson, QUESTION)
+            marks.block(lesson, QUESTION, BIG.n_layers, SIZE, label=f"Most similar {SIZE} layers of {BIG.name}")
+            marks.buttons(lesson, QUESTION)
         return
     start = lesson.guesses.get(QUESTION)
     with left:
@@ -85,18 +84,18 @@ def verdict(start: int | None) -> str:
 
 def _paths(distances: DistanceResult | None, name: str, guess: tuple[float, float] | None) -> None:
     best, n_layers = (distances.best, distances.n_layers) if distances else ([], 0)
-    own = stored.selected_removal()
+    own = marks.selected_removal()
     places = [(own.start / n_layers, own.size / n_layers)] if isinstance(own, Block) and n_layers else []
     figure = published.depth_paths(best, n_layers, name, guess=guess, dark=chart.is_dark())
     chart.show(
-        stored.ringed(figure, places, "Selected layers: not one block"),
+        marks.ringed(figure, places, "Selected layers: not one block"),
         key="learn-paths",
         file_name="by-depth",
         alt="Start of the most similar block against layers removed, both as shares of depth, for four published models.",
     )
-    stored.ring_caption({"block": places}, lambda removed: f"The selected layers, {removed.brief()}, do not form one block.")
+    marks.ring_caption({"block": places}, lambda removed: f"The selected layers, {removed.brief()}, do not form one block.")
     if distances is None:
-        stored.missing("Your own line needs a distance map.", "pages/explore.py", "Compute a map")
+        say_missing("Your own line needs a distance map.", "pages/explore.py", "Compute a map")
     rows = _rows(distances, name)
     chart.folded_table(rows, key="learn-t-paths", alt="Block of each size by model", file_name="by-depth")
 
@@ -113,7 +112,7 @@ def _cliffs(shown: LessonResults, name: str) -> None:
         alt="Share of layers at which answers collapse: Qwen 20 %, Phi-2 25 %, Mistral 35 %, Llama-2 40 to 55 %.",
     )
     if cliff is None:
-        stored.missing("Your own cliff has not been measured yet.", "pages/explore.py", "Run a sweep")
+        say_missing("Your own cliff has not been measured yet.", "pages/explore.py", "Run a sweep")
     elif own is None and shown.sweep:
         st.caption(f"Your model has no bar. {words.plain(cliff.sentence())}")
     rows = [{"model": entry.name, "from": entry.low, "to": entry.high} for entry in guesses.CLIFFS]
@@ -131,9 +130,9 @@ _MORALS = {
 
 def _plateaus() -> None:
     """Small real models on one scale, from the results that came with the program."""
-    curves = plateaus.plateaus(stored.of_the_gallery())
+    curves = plateaus.plateaus(gallery_curves())
     if not curves:
-        stored.missing("This program has no bundled accuracy curves.", "pages/model.py", "Choose a model")
+        say_missing("This program has no bundled accuracy curves.", "pages/model.py", "Choose a model")
         return
     chart.show(
         published.plateaus(curves, dark=chart.is_dark()),

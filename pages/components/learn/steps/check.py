@@ -10,11 +10,10 @@ from analysis.exports.handout import HandoutTask
 from analysis.results.compared import cliff as cliffs
 from analysis.results.words import exercises
 from analysis.results.words import lesson as guesses
-from pages.components.learn import ballot, stored
-from pages.components.learn.lesson import NO_CLIFF, Lesson, Step
+from pages.components.learn import ballot
+from pages.components.learn.lesson import NO_CLIFF, Lesson, LessonResults, Step, for_exercises, say_missing, too_few_exercises
 from pages.components.learn.steps import cliff as cliff_step
 from pages.components.learn.steps import distance_map, layers
-from pages.components.learn.stored import LessonResults
 from pages.components.shared import words
 
 TITLE = "How much did you learn?"
@@ -70,7 +69,7 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
 
 def _exercises(lesson: Lesson, shown: LessonResults) -> None:
     """Exercises on the model's own numbers, each with a place for the answer."""
-    found = exercises.of(stored.for_exercises(shown))
+    found = exercises.of(for_exercises(shown))
     for number, exercise in enumerate(found):
         with st.container(border=True):
             left, right = st.columns([3, 2], gap="medium")
@@ -90,8 +89,8 @@ def _exercises(lesson: Lesson, shown: LessonResults) -> None:
                 st.success(f"Right. {words.plain(exercise.solution)}", icon=":material/check:")
             elif given is not None:
                 st.warning("Not yet. Try again, or open the solution.", icon=":material/close:")
-    if said := stored.too_few(found):
-        stored.missing(said, "pages/explore.py", "Measure more")
+    if said := too_few_exercises(found):
+        say_missing(said, "pages/explore.py", "Measure more")
 
 
 def _tasks(shown: LessonResults) -> list[HandoutTask]:

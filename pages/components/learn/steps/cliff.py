@@ -13,11 +13,10 @@ from analysis.results.compared import cliff as cliffs
 from analysis.results.compared.cliff import Cliff
 from analysis.results.stored.reading import ACCURACY, LOSS
 from analysis.results.words import lesson as guesses
-from pages.components.learn import predict, stored
+from pages.components.learn import marks
 from pages.components.learn.ballot import PollQuestion
-from pages.components.learn.lesson import NO_CLIFF, Lesson, Step
-from pages.components.learn.predict import Axes, Drawn
-from pages.components.learn.stored import LessonResults
+from pages.components.learn.lesson import NO_CLIFF, Lesson, LessonResults, Step, say_missing
+from pages.components.learn.marks import Axes, Drawn
 from pages.components.shared import chart, words
 
 TITLE = "How many layers can go?"
@@ -29,11 +28,11 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
     """The empty axes, and once something is locked the curves."""
     sweep = shown.sweep
     if sweep is None:
-        stored.missing("The accuracy of your pruned model has not been measured yet.", "pages/explore.py", "Run a sweep")
+        say_missing("The accuracy of your pruned model has not been measured yet.", "pages/explore.py", "Run a sweep")
         return
     cliff = cliffs.locate(sweep)
     if cliff is None:
-        stored.missing(
+        say_missing(
             "Your model's accuracy is not significantly above guessing on these questions, so there is no cliff to find. "
             "Try another dataset.",
             "pages/explore.py",
@@ -56,7 +55,7 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
             _curves(sweep, cliff, drawn)
         return
     with right:
-        draft = predict.curve(
+        draft = marks.curve(
             lesson,
             QUESTION,
             _axes(sweep, cliff),
@@ -66,7 +65,7 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
             none=NO_CLIFF,
         )
         ready = not draft.is_empty or draft.mark is not None
-        predict.buttons(lesson, QUESTION, ready=ready, missing="Draw a part of the curve or mark the cliff first.")
+        marks.buttons(lesson, QUESTION, ready=ready, missing="Draw a part of the curve or mark the cliff first.")
     with left:
         st.markdown(
             f"**Draw the accuracy you expect for each n.** Then move the triangle to the n from which it **stays below "
@@ -104,22 +103,22 @@ def marked(drawn: Drawn | None, cliff: Cliff) -> tuple[bool, int | None]:
 
 def _curves(sweep: SweepResult, cliff: Cliff, drawn: Drawn | None) -> None:
     dark, (_, mark) = chart.is_dark(), marked(drawn, cliff)
-    own = stored.places_of_scores(sweep)
+    own = marks.places_of_scores(sweep)
     accuracies = learn_figures.answers(sweep, cliff, expected(drawn, cliff), mark, dark=dark, height=300)
     losses = learn_figures.with_guess(curves.loss_curve(sweep, dark=dark, height=172), mark, dark=dark)
     chart.show(
-        stored.ringed(accuracies, own.get(ACCURACY, [])),
+        marks.ringed(accuracies, own.get(ACCURACY, [])),
         key="learn-accuracy",
         alt=f"Accuracy against removed layers: {len(sweep.points)} measured models" + (" and your drawing." if drawn else "."),
         file_name="accuracy",
     )
     chart.show(
-        stored.ringed(losses, own.get(LOSS, [])),
+        marks.ringed(losses, own.get(LOSS, [])),
         key="learn-loss",
         file_name="loss",
         alt=f"Loss in nats/token against removed layers, {len(sweep.points)} measured models.",
     )
-    stored.ring_caption(own)
+    marks.ring_caption(own)
     chart.folded_table(
         sweep.table().only("n", "removed", "acc", "loss"), key="learn-t-curve", alt="Accuracy and loss by n", file_name="curve"
     )

@@ -8,10 +8,9 @@ from analysis.core.blocks import Block
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.exports.handout import HandoutStrip, HandoutTask
 from analysis.results.words import lesson as guesses
-from pages.components.learn import predict, stored
+from pages.components.learn import marks
 from pages.components.learn.ballot import PollQuestion
-from pages.components.learn.lesson import Lesson, Step
-from pages.components.learn.stored import LessonResults
+from pages.components.learn.lesson import Lesson, LessonResults, Step, say_missing
 from pages.components.shared import chart, words
 
 TITLE = "Which layers hardly change it?"
@@ -23,7 +22,7 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
     """The question, and once a guess is locked the answer."""
     distances, size = shown.distances, shown.size
     if distances is None:
-        stored.missing("Your model has no distance map yet, so there is nothing to guess.", "pages/explore.py", "Compute a map")
+        say_missing("Your model has no distance map yet, so there is nothing to guess.", "pages/explore.py", "Compute a map")
         return
     left, right = st.columns([4, 7], gap="large")
     with left:
@@ -34,8 +33,8 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
         )
     if not lesson.is_revealed(QUESTION):
         with right:
-            predict.block(lesson, QUESTION, distances.n_layers, size, label="Block that changes the stream least")
-            predict.buttons(lesson, QUESTION)
+            marks.block(lesson, QUESTION, distances.n_layers, size, label="Block that changes the stream least")
+            marks.buttons(lesson, QUESTION)
         return
     guess = guessed(lesson, size)
     judged = guesses.judge_block(distances, guess or Block(0, size))
@@ -54,16 +53,16 @@ def guessed(lesson: Lesson, size: int) -> Block | None:
 def _after(distances: DistanceResult, guess: Block | None, best: Block) -> None:
     row, whole = st.tabs([f"Blocks of {words.layers(best.size)}", "The whole map"])
     with row:
-        own = stored.selected_block(best.size)
+        own = marks.selected_block(best.size)
         places = [(own.start, distances.mean[best.size - 1][own.start])] if own else []
         figure = learn_figures.blocks_of_one_size(distances, guess, best, dark=chart.is_dark())
         chart.show(
-            stored.ringed(figure, places, _OTHER_SIZE),
+            marks.ringed(figure, places, _OTHER_SIZE),
             key="learn-row",
             file_name="blocks",
             alt=f"Bars: distance of every block of {best.size} layers. The most similar is {best.describe()}.",
         )
-        stored.ring_caption({"distance": places}, lambda own: f"The selected block, {own.brief()}, is on the whole map.")
+        marks.ring_caption({"distance": places}, lambda own: f"The selected block, {own.brief()}, is on the whole map.")
         rows = [
             {"block": Block(start, best.size).describe(), "distance": distance, "stderr": error}
             for start, (distance, error) in enumerate(
@@ -73,14 +72,14 @@ def _after(distances: DistanceResult, guess: Block | None, best: Block) -> None:
         chart.folded_table(rows, key="learn-t-row", alt=f"Distance of every block of {best.size} layers", file_name="blocks")
     with whole:
         chart.show(
-            maps.distance_map(distances, selected=stored.selected_removal(), height=330),
+            maps.distance_map(distances, selected=marks.selected_removal(), height=330),
             key="learn-map",
             file_name="distance-map",
             alt="Heat map of the distance of every block of every size. The line marks the most similar block of each size.",
         )
         st.caption("Each row is one size. Yellow is similar. The line marks the most similar block of each size.")
-        if (removed := stored.selected_removal()) is not None:
-            stored.ring_caption({"distance": [(run.start, run.size) for run in removed.blocks]})
+        if (removed := marks.selected_removal()) is not None:
+            marks.ring_caption({"distance": [(run.start, run.size) for run in removed.blocks]})
 
 
 _OTHER_SIZE = "Selected block: another size"

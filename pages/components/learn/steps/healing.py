@@ -12,11 +12,10 @@ from analysis.experiments.heal.heal_result import HealResult
 from analysis.exports.handout import HandoutTask
 from analysis.results.compared import changes, recovery
 from analysis.results.stored import reading as readings
-from pages.components.learn import predict, stored
+from pages.components.learn import marks
 from pages.components.learn.ballot import PollQuestion
-from pages.components.learn.lesson import Lesson, Step
-from pages.components.learn.predict import Axes, Drawn
-from pages.components.learn.stored import LessonResults
+from pages.components.learn.lesson import Lesson, LessonResults, Step, heal_ladder, say_missing
+from pages.components.learn.marks import Axes, Drawn
 from pages.components.shared import chart, words
 
 TITLE = "Can healing reduce the loss?"
@@ -26,7 +25,7 @@ QUESTION = "heal"
 
 def _show(lesson: Lesson, shown: LessonResults) -> None:
     """Draw the losses of the unpruned and the pruned model; then those of the healed ones, from the stored results."""
-    ladder, heal = stored.ladder(shown.heals)
+    ladder, heal = heal_ladder(shown.heals)
     left, right = st.columns([4, 7], gap="large")
     with left:
         st.markdown(
@@ -36,7 +35,7 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
         )
     if heal is None:
         with right:
-            stored.missing("Your model has no healing run yet.", "pages/heal.py", "Start a healing run")
+            say_missing("Your model has no healing run yet.", "pages/heal.py", "Start a healing run")
         return
     asked = lesson.is_revealed(QUESTION) or _axes(ladder) is None
     with right:
@@ -49,8 +48,8 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
     axes = _axes(ladder)
     assert axes
     with right:
-        draft = predict.curve(lesson, QUESTION, axes, label="Loss of each model, in nats/token", height=280)
-        predict.buttons(lesson, QUESTION, ready=not draft.is_empty, missing="Draw at least one bar first.")
+        draft = marks.curve(lesson, QUESTION, axes, label="Loss of each model, in nats/token", height=280)
+        marks.buttons(lesson, QUESTION, ready=not draft.is_empty, missing="Draw at least one bar first.")
     with left:
         names = words.plain(" and ".join(rung.name for rung in ladder[2:]))
         st.markdown(
@@ -94,7 +93,7 @@ def _revealed(left, right, ladder: list[Rung], heal: HealResult, drawn: Drawn | 
                 alt=f"{name.capitalize()}: {numbers}.",
                 file_name=f"healed-{name}",
             )
-        own = stored.selected_removal()
+        own = marks.selected_removal()
         if own is not None and own != heal.spec.block:
             st.caption(words.plain(f"{UNMEASURED}: {own.brief()}. These scores are of {heal.spec.block.brief()}."))
         table = points.table([rung.point for rung in ladder], model=[rung.name for rung in ladder])
@@ -103,7 +102,7 @@ def _revealed(left, right, ladder: list[Rung], heal: HealResult, drawn: Drawn | 
 
 
 def _tasks(shown: LessonResults) -> list[HandoutTask]:
-    ladder, heal = stored.ladder(shown.heals)
+    ladder, heal = heal_ladder(shown.heals)
     axes = _axes(ladder) if heal else None
     if heal is None or axes is None:
         return []
@@ -113,7 +112,7 @@ def _tasks(shown: LessonResults) -> list[HandoutTask]:
 
 
 def _poll(shown: LessonResults) -> list[PollQuestion]:
-    ladder, heal = stored.ladder(shown.heals)
+    ladder, heal = heal_ladder(shown.heals)
     losses = [rung.point.loss for rung in ladder]
     if heal is None or losses[0] is None or losses[1] is None or losses[-1] is None or losses[1] <= losses[0]:
         return []

@@ -10,11 +10,10 @@ from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.exports.handout import HandoutTask
 from analysis.results.compared import remarks
 from analysis.results.words import lesson as guesses
-from pages.components.learn import predict, stored
+from pages.components.learn import marks
 from pages.components.learn.ballot import PollQuestion
-from pages.components.learn.lesson import Lesson, Step
-from pages.components.learn.predict import Axes, Drawn
-from pages.components.learn.stored import LessonResults
+from pages.components.learn.lesson import Lesson, LessonResults, Step, say_missing
+from pages.components.learn.marks import Axes, Drawn
 from pages.components.shared import chart
 
 TITLE = "How does a layer work?"
@@ -43,7 +42,7 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
             alt="The residual stream as a line. Each layer reads from it and adds its output to it.",
         )
         if distances is None:
-            stored.missing("The distance map shows how far each layer turns the stream.", "pages/explore.py", "Compute a map")
+            say_missing("The distance map shows how far each layer turns the stream.", "pages/explore.py", "Compute a map")
             return
     if lesson.is_revealed(QUESTION):
         drawn = lesson.guesses.get(QUESTION)
@@ -53,8 +52,8 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
             _turns(distances, drawn)
         return
     with right:
-        draft = predict.curve(lesson, QUESTION, _axes(distances), label="How far each layer turns the stream", height=250)
-        predict.buttons(lesson, QUESTION, ready=not draft.is_empty, missing="Draw at least one bar first.")
+        draft = marks.curve(lesson, QUESTION, _axes(distances), label="How far each layer turns the stream", height=250)
+        marks.buttons(lesson, QUESTION, ready=not draft.is_empty, missing="Draw at least one bar first.")
     with left:
         st.markdown(
             "**Draw how far each layer turns the stream**, as a share of 180°. "

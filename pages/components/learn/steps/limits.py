@@ -13,10 +13,9 @@ from analysis.exports.handout import HandoutStrip, HandoutTask
 from analysis.results.compared import agreement, changes, remarks
 from analysis.results.stored import reading as readings
 from analysis.results.words import lesson as guesses
-from pages.components.learn import predict, stored
+from pages.components.learn import marks
 from pages.components.learn.ballot import PollQuestion
-from pages.components.learn.lesson import Lesson, Step
-from pages.components.learn.stored import LessonResults
+from pages.components.learn.lesson import Lesson, LessonResults, Step, say_missing
 from pages.components.shared import chart, library, words
 
 TITLE = "Where are the limits?"
@@ -36,10 +35,8 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
                 "Is it the most similar one?"
             )
         with right:
-            predict.block(
-                lesson, QUESTION, shown.damage.n_layers, shown.size, label="Block whose removal raises the loss least"
-            )
-            predict.buttons(lesson, QUESTION)
+            marks.block(lesson, QUESTION, shown.damage.n_layers, shown.size, label="Block whose removal raises the loss least")
+            marks.buttons(lesson, QUESTION)
         return
     start = lesson.guesses.get(QUESTION) if costs is not None else None
     with left:
@@ -192,19 +189,19 @@ def _favourite(sweep: SweepResult | None) -> str:
 
 def _writing(sweep: SweepResult | None) -> None:
     if sweep is None or all(point.repetition_rate is None for point in sweep.points):
-        stored.missing(
+        say_missing(
             "Your pruned models have no generated text yet. Run a sweep with generation.", "pages/explore.py", "Run a sweep"
         )
         return
-    places = stored.places_of_generations(sweep)
-    figure = stored.ringed(curves.writing_curve(sweep, dark=chart.is_dark(), height=330), places)
+    places = marks.places_of_generations(sweep)
+    figure = marks.ringed(curves.writing_curve(sweep, dark=chart.is_dark(), height=330), places)
     chart.show(
         figure,
         key="learn-writing",
         file_name="writing",
         alt="Repetition, distinct tokens and solved arithmetic problems against removed layers.",
     )
-    stored.ring_caption({"generated text": places})
+    marks.ring_caption({"generated text": places})
     rows = [
         {"n": p.n, "repetition": p.repetition_rate, "distinct": p.distinct_rate, "arithmetic right": p.sum_acc}
         for p in sweep.points
@@ -216,21 +213,19 @@ def _damage(shown: LessonResults, guess: Block | None) -> None:
     damage, size = shown.damage, shown.size
     distances = _compared(shown)
     if damage is None or distances is None or size > len(damage.increase):
-        stored.missing(
-            "The loss increase of each block has not been measured yet.", "pages/explore.py", "Measure loss increase"
-        )
+        say_missing("The loss increase of each block has not been measured yet.", "pages/explore.py", "Measure loss increase")
         return
-    row, own = distances.mean[size - 1], stored.selected_block(size)
+    row, own = distances.mean[size - 1], marks.selected_block(size)
     cost = damage.increase[size - 1][own.start] if own else None
     places = [(row[own.start], cost)] if own and cost is not None else []
     figure = learn_figures.distance_and_damage(distances, damage, size, guess, dark=chart.is_dark(), height=330)
     chart.show(
-        stored.ringed(figure, places, f"Selected block: not {size} layers" if own is None else UNMEASURED),
+        marks.ringed(figure, places, f"Selected block: not {size} layers" if own is None else UNMEASURED),
         key="learn-damage",
         alt=f"Distance against measured loss increase for every block of {size} layers.",
         file_name="distance-and-damage",
     )
-    stored.ring_caption(
+    marks.ring_caption(
         {"loss increase": places}, None if own else lambda removed: f"The selected block, {removed.brief()}, has another size."
     )
     rows = [

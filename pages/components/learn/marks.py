@@ -1,21 +1,28 @@
-"""Predictions by doing: a block is dragged, a curve drawn, a cliff marked, and no measurement is shown before that is done.
+"""Marks on the lesson's charts: predictions that a visitor drags or draws, and the ring of the block selected on other pages.
 
-The state so far is a draft; locking it in makes it the guess. Both come from a browser, so a value that does not fit the
-question is no draft.
+The state of a prediction is a draft; locking it in makes it the guess. Both come from a browser, so a value that does not fit
+the question is no draft. No measurement is shown before a guess is locked or skipped.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
+from plotly.graph_objs import Figure
 
-from analysis.core.blocks import Block
+from analysis.charts import selected
+from analysis.core.blocks import Block, Removal
+from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.exports import handout
+from analysis.results.compared import generations
+from analysis.results.compared import selection as scores
 from pages.components.learn.lesson import Lesson
-from pages.components.shared import words
+from pages.components.shared import chart, selection, state, words
 
+Places = Sequence[tuple[float, float]]
 _ASSETS = Path(__file__).resolve().parents[2] / "assets" / "learn"
 
 
@@ -205,3 +212,62 @@ def buttons(lesson: Lesson, question: str, *, ready: bool = True, missing: words
             args=(question,),
             help="Shows the measurement without a guess or a score.",
         )
+
+
+def selected_removal() -> Removal | None:
+    """The selected block; None while the model has no distance map, or nothing is removed."""
+    now = selection.now(state.current_model())
+    return None if now is None else now.cut.removed
+
+
+def selected_block(size: int) -> Block | None:
+    """The selected block if it has this number of layers."""
+    own = selected_removal()
+    return own if isinstance(own, Block) and own.size == size else None
+
+
+def places_of_scores(sweep: SweepResult) -> dict[str, Places]:
+    """By quantity, the places of the selected block on a chart of accuracy or loss, under the condition of a curve."""
+    own = selected_removal()
+    return {} if own is None else {**selected.of_scores(scores.select(own, _scores_of_selection(), shown=sweep))}
+
+
+def places_of_generations(sweep: SweepResult) -> Places:
+    """The places of the selected block on the chart of generated text, under the condition of a curve."""
+    found = generations.collect(sweep.spec.model, [sweep, *_scores_of_selection()], sweep.spec.generation)
+    return selected.of_generations(found, selected_removal())
+
+
+def _scores_of_selection() -> list[Any]:
+    now = selection.now(state.current_model())
+    return [] if now is None else [entry.result for entry in now.evidence.scores]
+
+
+def ringed(figure: Figure, places: Places, note: str = selected.UNMEASURED) -> Figure:
+    """A chart with the ring of the selected block, or with a note that it has no value there.
+
+    Args:
+        figure: the chart, which stays as it is.
+        places: of the selected block.
+        note: the text on the chart without a place.
+    """
+    return figure if selected_removal() is None else selected.marked(figure, places, note=note, dark=chart.is_dark())
+
+
+def ring_caption(found: dict[str, Places], reason: Callable[[Removal], str] | None = None) -> None:
+    """Name the selected block below the charts, and the quantities that are not measured for it.
+
+    Args:
+        found: by quantity, its places.
+        reason: the sentence on a block without a place; None for the usual one.
+    """
+    own = selected_removal()
+    if own is None:
+        return
+    unmeasured = [name for name, places in found.items() if not places]
+    said = [f"Ring: the selected block, {own.brief()}."] if len(unmeasured) < len(found) else []
+    if unmeasured and reason is not None:
+        said.append(reason(own))
+    elif unmeasured:
+        said.append(f"{selected.UNMEASURED} ({', '.join(unmeasured)}): {own.brief()}.")
+    st.caption(words.plain(" ".join(said)))

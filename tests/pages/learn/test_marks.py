@@ -1,4 +1,4 @@
-"""The results on the lesson's charts: the chosen heals, and the selected block as a ring at its own value or a note."""
+"""Marks on the lesson's charts: the selected block as a ring at its own value or a note, and drawings from a browser."""
 
 from dataclasses import replace
 
@@ -6,7 +6,8 @@ import pytest
 
 from analysis.charts import look
 from analysis.core.blocks import Block
-from pages.components.learn import stored
+from pages.components.learn import marks
+from pages.components.learn.marks import Drawn
 from tests.support import fakes
 from tests.support.lesson import PAGE, skip, turn_to
 from tests.support.seen import figures, read, texts, trace
@@ -108,21 +109,35 @@ def test_guessed_cliff_is_named_on_both_charts(app, known):
     assert trace(figures(at)["learn-accuracy"], "measured")
 
 
-def test_a_cut_with_both_ways_of_healing_comes_first():
-    trained = fakes.heal()
-    other = replace(trained, spec=fakes.heal_spec(n=3))
-    instant = replace(trained, spec=replace(trained.spec, steps=0, instant=True))
-    rungs, heal = stored.ladder([other, trained, instant])
-    assert heal is trained
-    assert [rung.name for rung in rungs] == ["unpruned", "pruned", "instant", "50 steps"]
-    assert stored.ladder([fakes.heal(20)]) == ([], None)
+AXES = marks.Axes(["0", "1", "2"], one="n =", axis="n", low=0.0, high=1.0, step=0.01, ticks=[0, 1], given=[0.5])
 
 
-def test_a_heal_by_minutes_is_trained_and_controls_are_not():
-    trained = fakes.timed_heal()
-    instant = replace(trained, spec=replace(trained.spec, minutes=None, instant=True))
-    ghosted = replace(instant, spec=replace(instant.spec, instant=True, compensation="ghost"))
-    assert stored.ladder([trained, ghosted, instant]) == stored.ladder([trained, instant])
-    rungs, _ = stored.ladder([trained, instant])
-    assert [rung.name for rung in rungs] == ["unpruned", "pruned", "instant", "10 minutes"]
-    assert stored.ladder([fakes.timed_heal(control=True)]) == ([], None)
+@pytest.mark.parametrize(
+    "sent",
+    [
+        None,
+        3,
+        "x",
+        [],
+        {},
+        {"values": "0.1"},
+        {"values": [0.5, 0.1]},
+        {"values": [0.5, 0.1, 0.2, 0.3]},
+        {"values": [0.5, 2.0, None]},
+        {"values": [0.5, -0.1, None]},
+        {"values": [0.5, "0.1", None]},
+        {"values": [0.5, True, None]},
+        {"values": [0.5, float("nan"), None]},
+        {"values": [0.5, [0.1], None]},
+        {"values": [0.5, 0.1, None], "mark": 0},
+        {"values": [0.5, 0.1, None], "mark": 4},
+        {"values": [0.5, 0.1, None], "mark": 1.5},
+        {"values": [0.5, 0.1, None], "mark": "1"},
+    ],
+)
+def test_an_impossible_drawing_is_no_drawing(sent):
+    assert marks._read(sent, 1, 2, AXES, marks=True) is None
+
+
+def test_a_drawing_is_read_without_the_given_values():
+    assert marks._read({"values": [0.5, 0.1, None], "mark": 3}, 1, 2, AXES, marks=True) == Drawn((0.1, None), 3)
