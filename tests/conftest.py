@@ -25,6 +25,8 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # processes share the cores: befo
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, threads)))
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+MEANWHILE = {REPOSITORY / "tests" / "jobs" / "test_worker.py", REPOSITORY / "tests" / "data" / "test_hub_rows.py"}
+"""Slow files of tests that need no model."""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -39,7 +41,10 @@ def pytest_collection() -> Generator[None, object, object]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests that need a model, and begin with the files that take longest, so that the end is short."""
+    """Mark tests that need a model, and begin with the files that take longest, so that the end is short.
+
+    The first process converts the starter model, for which all other tests of it wait. So slow files without it come next.
+    """
     for item in items:
         if "starter_folder" in item.fixturenames:
             item.add_marker("starter")
@@ -47,7 +52,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("tiny")
     marks = {mark: {item.path for item in items if item.get_closest_marker(mark)} for mark in ("browser", "starter")}
     n_tests = Counter(item.path for item in items if item.path not in marks["browser"] | marks["starter"])
-    items.sort(key=lambda item: [item.path not in marks["browser"], item.path not in marks["starter"], -n_tests[item.path]])
+    kept = (item.path for item in items if not item.get_closest_marker("long"))
+    first = next((path for path in kept if path in marks["browser"] & marks["starter"]), None)
+
+    def order(item: pytest.Item) -> list[bool | int]:
+        group = 0 if item.path == first else 1 if item.path in MEANWHILE else 2
+        return [group, item.path not in marks["browser"], item.path not in marks["starter"], -n_tests[item.path]]
+
+    items.sort(key=order)
 
 
 @pytest.fixture(scope="session")

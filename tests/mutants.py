@@ -1,7 +1,8 @@
 """Plant random faults in the program, one at a time, and count those that a test catches.
 
 `python -m tests.mutants --seed 1 --n 8` plants eight faults in each package of `analysis` and in `pages`, in a copy.
-For each fault it runs the test files of `make test` that name the changed module, then the other tests of the package.
+For each fault it runs the test files of `make test` that name the changed module, then the package's other tests of less than
+a second each.
 """
 
 import argparse
@@ -94,8 +95,9 @@ def outcome(fault: Fault, copy: Path, seconds: int) -> str:
     text = file.read_text(encoding="utf-8")
     try:
         file.write_text(fault.planted(text), encoding="utf-8")
-        for group in tests_of(fault.module, copy):
-            command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "not long and not browser"]
+        for place, group in enumerate(tests_of(fault.module, copy)):
+            marks = "not long and not browser and not slow" if place else "not long and not browser"
+            command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", marks]
             try:
                 done = subprocess.run(
                     [*command, *group], cwd=copy, capture_output=True, text=True, timeout=seconds, check=False

@@ -50,8 +50,16 @@ def stored(tmp_path, monkeypatch):
     return results
 
 
+MADE: dict[tuple, Document] = {}
+"""Reports by block and stored results: to draw the charts of one takes a second."""
+
+
 def make(cut=CUT):
-    return report.of(fakes.MODEL, cut, main.command_line)
+    results = sorted(store.cache_dir().rglob("*.json"))
+    content = cut, *(file.read_text() for file in results)
+    if content not in MADE:
+        MADE[content] = report.of(fakes.MODEL, cut, main.command_line)
+    return MADE[content]
 
 
 def table(document: Document, section: str, number: int = 0) -> list[dict[str, str]]:

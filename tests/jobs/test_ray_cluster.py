@@ -164,9 +164,8 @@ def found(job: jobs.Job) -> DistanceResult:
     return DistanceResult.read(store.load_result(done.kind, done.result_key))
 
 
-@pytest.mark.parametrize(
-    ("shards", "cores"), [pytest.param(1, 1, marks=pytest.mark.long), (3, 0.5), pytest.param(7, 1, marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("shards", "cores"), [(1, 1), (3, 0.5), (7, 1)])
 def test_map_of_the_cluster_equals_local_map(running, tiny_folder, tmp_path, monkeypatch, shards, cores):
     spec = tiny_map(tiny_folder, tmp_path)
     monkeypatch.setenv(ray.OPTIONS, f"num_cpus={cores},memory_gb=0.1")

@@ -35,6 +35,7 @@ from analysis.jobs.runner.share import share
 from analysis.models.running import hidden_states
 from analysis.models.source.model_spec import ModelSpec
 from tests.support.forked_workers import ForkedWorkers
+from tests.support.levels import few
 from tests.support.worker import end_worker, wait_for, wait_state
 
 TEXTS = CorpusSpec(n_texts=7, seq_len=32)
@@ -133,7 +134,7 @@ def test_one_process_makes_the_search_of_a_curve(asked, monkeypatch):
     assert all(result.complete for result in told[1:])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", few(KINDS, "distances", "sweep"))
 def test_one_to_three_workers_find_the_figures_of_one_process(
     asked, kind, cache, with_starter, monkeypatch, tmp_path, small_batches
 ):

@@ -89,6 +89,7 @@ def test_killed_machine_is_noticed_and_job_resumes_from_stored_work(count):
     assert count.CountResult.load(job.spec).numbers == list(range(1, 11))
 
 
+@pytest.mark.long
 def test_job_ended_by_scheduler_saves_first_and_is_interrupted(count):
     job = begun(count, 5)
     os.kill(remote.of(jobs.get(job.id)).told().process.pid, signal.SIGTERM)

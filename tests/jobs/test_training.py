@@ -235,6 +235,7 @@ def test_message_of_any_rank_is_the_reason_of_failure(stands_for_a_heal):
         training.train(stands_for_a_heal(share), Threads(2), lambda progress: None)
 
 
+@pytest.mark.long
 def test_processes_that_are_lost_again_and_again_are_given_up(cache, tmp_path):
     lost = (
         "import os, pathlib, sys; from analysis.jobs.runner.training import SharedTraining; "
