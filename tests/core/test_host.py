@@ -46,6 +46,14 @@ def test_cards_are_those_of_the_driver_that_may_be_used(monkeypatch, there, visi
     assert host.cards() == n
 
 
+def test_an_entry_of_the_first_processor_is_its_whole_value(monkeypatch):
+    entries = "processor\t: 0\nmodel name\t: Fast: 9\nflags\t\t: fpu amx\nmodel name\t: Slow\n"
+    monkeypatch.setattr(Path, "read_text", lambda self: entries)
+    assert host.cpuinfo("model name") == "Fast: 9"
+    assert host.cpuinfo("flags") == "fpu amx"
+    assert host.cpuinfo("absent") == ""
+
+
 def test_without_control_groups_the_machine_is_the_limit(tmp_path):
     assert host.free_bytes(tmp_path) == 64 * GB
 

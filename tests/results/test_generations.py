@@ -26,6 +26,16 @@ def test_an_evaluation_adds_its_own_block():
     assert [each.point.n for each in found.ordered()] == [*range(6), 5, *range(6, 16)]
 
 
+@pytest.mark.parametrize("first", ["with text", "without"])
+def test_of_two_results_of_a_block_the_first_with_text_is_kept(first):
+    block = Block(14, 5)
+    texts = {text: fakes.generating(block, text) for text in ("stronger", "weaker")}
+    bare = replace(texts["stronger"], writing=None)
+    order = [texts["stronger"], bare, texts["weaker"]] if first == "with text" else [bare, texts["stronger"], texts["weaker"]]
+    found = generations.collect(fakes.MODEL, order, bare.spec.generation)
+    assert found.of(block).check.continuations[0].text == "stronger"
+
+
 def test_another_precision_other_prompts_and_healed_models_are_ignored():
     block, sweep = Block(14, 5), fakes.generating_sweep()
     own = fakes.generating(block, "other")
