@@ -1,8 +1,8 @@
 """Plant random faults in the program, one at a time, and count those that a test catches.
 
 `python -m tests.mutants --seed 1 --n 8` plants eight faults in each package of `analysis` and in `pages`, in a copy.
-For each fault it runs the test files of `make test` that name the changed module, then the package's other tests of less than
-a second each.
+For each fault it runs the test files of `make test` that name the changed module. Then it runs the package's other tests of
+less than a second each.
 """
 
 import argparse

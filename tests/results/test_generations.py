@@ -27,7 +27,7 @@ def test_an_evaluation_adds_its_own_block():
 
 
 @pytest.mark.parametrize("first", ["with text", "without"])
-def test_of_two_results_of_a_block_the_first_with_text_is_kept(first):
+def test_the_first_result_with_text_is_kept(first):
     block = Block(14, 5)
     texts = {text: fakes.generating(block, text) for text in ("stronger", "weaker")}
     bare = replace(texts["stronger"], writing=None)
