@@ -13,7 +13,7 @@ from analysis.charts.look import LEVEL_ENDS, SELECTED, palette, unchecked
 from analysis.core.blocks import Removal
 from analysis.experiments.speed.speed_spec import SpeedResult
 from analysis.results.compared.generations import Generations
-from analysis.results.compared.selection import Selected
+from analysis.results.compared.scores_of_block import Selected
 from analysis.results.stored.reading import ACCURACY, LOSS
 
 UNMEASURED = "Not measured for this selection"

@@ -98,10 +98,10 @@ def _judged(result: Any) -> list[Any]:
 
 def _verdict(result: Any, cut: Any, scores: Sequence[Any], heals: Sequence[Any] = ()) -> list[str]:
     """Return the savings, costs and recovery of a removal in one sentence; nothing where neither answers nor loss are known."""
-    from analysis.results.compared import selection
+    from analysis.results.compared import scores_of_block
     from analysis.results.words import headline
 
-    said = headline.headline(selection.select(cut, scores, shown=result), result.model, heals=heals)
+    said = headline.headline(scores_of_block.select(cut, scores, shown=result), result.model, heals=heals)
     return [] if {headline.ANSWERS, headline.TEXT} <= set(said.missing) else [said.sentence]
 
 

@@ -192,10 +192,10 @@ class PartSet(Spec):
     """The layers that are removed whole."""
 
     def __post_init__(self) -> None:
-        named = [*self.attention, *self.feed_forward, *self.layers]
+        indices = [*self.attention, *self.feed_forward, *self.layers]
         lists = (self.attention, self.feed_forward, self.layers)
         ascending = all(a < b for layers in lists for a, b in zip(layers, layers[1:], strict=False))
-        if not ascending or len(set(named)) < len(named) or not all(0 <= layer < MOST_LAYERS for layer in named):
+        if not ascending or len(set(indices)) < len(indices) or not all(0 <= layer < MOST_LAYERS for layer in indices):
             raise BlockRangeError(
                 f"Pruned layers must be ascending, within 0..{MOST_LAYERS - 1}, and named once, as whole where both "
                 f"sublayers go. Given: attention {shown(self.attention)}, feed-forward {shown(self.feed_forward)}, whole "
@@ -254,20 +254,20 @@ class PartSet(Spec):
 
     def brief(self) -> str:
         """For those who know how many: "attention of layers 3, 5-6 + layer 9"."""
-        said = [f"attention of {_layers(self.attention)}"] if self.attention else []
-        said += [f"feed-forward of {_layers(self.feed_forward)}"] if self.feed_forward else []
-        return " + ".join([*said, *([_layers(self.layers)] if self.layers else [])])
+        parts = [f"attention of {_layers(self.attention)}"] if self.attention else []
+        parts += [f"feed-forward of {_layers(self.feed_forward)}"] if self.feed_forward else []
+        return " + ".join([*parts, *([_layers(self.layers)] if self.layers else [])])
 
 
 def _runs(layers: typing.Iterable[int]) -> list[Block]:
     """The unbroken runs that ascending layers make up."""
-    found: list[Block] = []
+    blocks: list[Block] = []
     for layer in layers:
-        if found and layer == found[-1].stop:
-            found[-1] = Block(found[-1].start, found[-1].size + 1)
+        if blocks and layer == blocks[-1].stop:
+            blocks[-1] = Block(blocks[-1].start, blocks[-1].size + 1)
         else:
-            found.append(Block(layer, 1))
-    return found
+            blocks.append(Block(layer, 1))
+    return blocks
 
 
 def _listed(layers: typing.Iterable[int]) -> str:
@@ -278,8 +278,8 @@ def _layers(layers: tuple[int, ...]) -> str:
     return f"layer{'s' * (len(layers) != 1)} {_listed(layers)}"
 
 
-def _capital(said: str) -> str:
-    return said[:1].upper() + said[1:]
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 Removal = Block | LayerSet | PartSet
@@ -310,10 +310,10 @@ def gaps(cut: Removal) -> list[Removal]:
     """
     order = sorted(2 * layer + (part == FEED_FORWARD) for layer, part in cut.parts)
     runs: list[list[Part]] = []
-    for number, place in enumerate(order):
-        if not number or place > order[number - 1] + 1:
+    for number, entry in enumerate(order):
+        if not number or entry > order[number - 1] + 1:
             runs.append([])
-        runs[-1].append((place // 2, FEED_FORWARD if place % 2 else ATTENTION))
+        runs[-1].append((entry // 2, FEED_FORWARD if entry % 2 else ATTENTION))
     return [removal_of_parts(run) for run in runs]
 
 
@@ -333,7 +333,7 @@ def removal_of_parts(parts: typing.Iterable[Part]) -> Removal:
         BlockRangeError: when there are none.
     """
     distinct = set(parts)
-    attention, feed_forward = ({layer for layer, of in distinct if of == part} for part in (ATTENTION, FEED_FORWARD))
+    attention, feed_forward = ({layer for layer, kind in distinct if kind == part} for part in (ATTENTION, FEED_FORWARD))
     if attention == feed_forward:
         return removal(attention)
     whole = attention & feed_forward
@@ -350,9 +350,9 @@ def parse_removal(text: str) -> Removal:
         BlockRangeError: when a part is not of this form, two share a part of a layer, or no model has as many layers.
     """
     runs: list[tuple[str, Block]] = []
-    for said in text.split("+", 2 * MOST_LAYERS):
-        letter = said[:1] if said[:1] in _LETTERS else ""
-        run = said[len(letter) :]
+    for piece in text.split("+", 2 * MOST_LAYERS):
+        letter = piece[:1] if piece[:1] in _LETTERS else ""
+        run = piece[len(letter) :]
         try:
             runs.append((letter, Block.parse(run if ":" in run or not letter else f"{run}:1")))
         except BlockRangeError as error:
@@ -360,7 +360,7 @@ def parse_removal(text: str) -> Removal:
                 raise
             raise BlockRangeError(
                 "A block is written START:SIZE, for example 11:5. A leading a or m, as in a12 or m15:2, removes "
-                f"attention or feed-forward alone. {said[:LONGEST_SHOWN]!r} has neither form."
+                f"attention or feed-forward alone. {piece[:LONGEST_SHOWN]!r} has neither form."
             ) from error
     if sum(run.size * (1 if letter else 2) for letter, run in runs) > 2 * MOST_LAYERS:
         raise BlockRangeError(f"{text[:LONGEST_SHOWN]!r} removes more than {MOST_LAYERS:,} layers, but no model has as many.")

@@ -41,8 +41,8 @@ class Bound:
     def describe(self) -> str:
         """Describe the possible values, to stand behind "must be"."""
         if self.above or self.below:
-            least, most = "above" if self.above else "at least", "below" if self.below else "at most"
-            return f"{least} {self.least:,} and {most} {self.most:,}"
+            lower, upper = "above" if self.above else "at least", "below" if self.below else "at most"
+            return f"{lower} {self.least:,} and {upper} {self.most:,}"
         return f"{self.least:,}..{self.most:,}" if self.most < MOST_WHOLE else f"at least {self.least:,}"
 
 
@@ -55,11 +55,11 @@ _ANY = {int: Bound(-MOST_WHOLE, MOST_WHOLE), float: Bound(-1e300, 1e300)}
 class FieldError(SpecError):
     """A field of a request that holds an impossible value."""
 
-    def __init__(self, name: str, said: str) -> None:
+    def __init__(self, name: str, message: str) -> None:
         """Take the field, with those around it joined by dots, and the problem, to stand behind its name."""
-        super().__init__(f"{name} {said}.")
+        super().__init__(f"{name} {message}.")
         self.name = name
-        self.said = said
+        self.said = message
 
     def within(self, outer: str) -> "FieldError":
         """Return the error for the request that has this one in its field `outer`."""
@@ -102,32 +102,32 @@ def check_values(kind: type, values: Mapping[str, Any]) -> None:
         elif type(value) is not tuple:
             raise FieldError(field.name, f"must be a list, not {shown(value)}")
         else:
-            for one in value:
-                _check_value(field, one)
+            for item in value:
+                _check_value(field, item)
 
 
 @functools.lru_cache(maxsize=256)
 def _fields(kind: type) -> tuple[_BoundedField, ...]:
     """Fields whose type says which values they can hold."""
     hints = typing.get_type_hints(kind, include_extras=True)
-    found = []
+    fields_ = []
     for field in dataclasses.fields(kind):
         hint, notes = hints[field.name], getattr(hints[field.name], "__metadata__", ())
         hint = hint.__origin__ if notes else hint
         is_many = typing.get_origin(hint) is tuple
         item = typing.get_args(hint)[0] if is_many else hint
         kinds = typing.get_args(item) if isinstance(item, types.UnionType) else (item,)
-        if all(isinstance(one, type) and typing.get_origin(one) is None and one is not Any for one in kinds):
+        if all(isinstance(type_, type) and typing.get_origin(type_) is None and type_ is not Any for type_ in kinds):
             bound = next((note for note in notes if isinstance(note, Bound)), None)
-            found.append(_BoundedField(field.name, kinds, is_many, bound))
-    return tuple(found)
+            fields_.append(_BoundedField(field.name, kinds, is_many, bound))
+    return tuple(fields_)
 
 
 def _check_value(field: _BoundedField, value: Any) -> None:
     kind = next((kind for kind in field.kinds if _is_of(value, kind)), None)
     if kind is None:
-        named = [_NAMES.get(kind, f"a {kind.__name__}") for kind in field.kinds if kind is not types.NoneType]
-        raise FieldError(field.name, f"must be {' or '.join(named)}, not {shown(value)}")
+        names = [_NAMES.get(kind, f"a {kind.__name__}") for kind in field.kinds if kind is not types.NoneType]
+        raise FieldError(field.name, f"must be {' or '.join(names)}, not {shown(value)}")
     bound = (field.bound or _ANY.get(kind)) if kind in _ANY else None
     if bound is not None and not bound.holds(value):
         raise FieldError(field.name, f"must be {bound.describe()}, not {shown(value)}")

@@ -38,10 +38,10 @@ def make(folder: Path, *, private: bool) -> None:
         folder: which; nothing happens where it is there.
         private: for its owner alone; else as the umask has it.
     """
-    for one in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
+    for parent in reversed([parent for parent in (folder, *folder.parents) if not parent.exists()]):
         with contextlib.suppress(FileExistsError):
-            one.mkdir(0o700 if private else 0o777)
-        sync(one.parent)
+            parent.mkdir(0o700 if private else 0o777)
+        sync(parent.parent)
 
 
 @contextlib.contextmanager
@@ -143,25 +143,25 @@ def replace(source: Path, target: Path) -> None:
         sync(target.parent)
 
 
-def _exchanged(one: Path, other: Path) -> bool:
+def _exchanged(first: Path, second: Path) -> bool:
     """Let two paths change places; False where the system cannot."""
     try:
         rename = ctypes.CDLL(None, use_errno=True).renameat2
     except (AttributeError, OSError):
         return False
-    if rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), ctypes.c_uint(_RENAME_EXCHANGE)) == 0:
+    if rename(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), ctypes.c_uint(_RENAME_EXCHANGE)) == 0:
         return True
     if (number := ctypes.get_errno()) in _CANNOT:
         return False
-    raise OSError(number, os.strerror(number), str(one), None, str(other))
+    raise OSError(number, os.strerror(number), str(first), None, str(second))
 
 
 def _replaced_in_two_steps(source: Path, target: Path) -> Path:
     _log.info("This file system cannot swap two folders, so %s is missing for an instant.", target)
     old = _hidden(target, "old")
-    held = os.open(target, os.O_RDONLY)
+    descriptor = os.open(target, os.O_RDONLY)
     try:
-        _is_locked(held)
+        _is_locked(descriptor)
         os.rename(target, old)
         try:
             os.replace(source, target)
@@ -170,7 +170,7 @@ def _replaced_in_two_steps(source: Path, target: Path) -> Path:
             raise
         return old
     finally:
-        os.close(held)
+        os.close(descriptor)
 
 
 def aside(path: Path) -> Path | None:
@@ -230,15 +230,15 @@ def remove_leftovers(top: Path, *, deep: bool, older_s: float = 0.0) -> dict[Pat
     Returns:
         Removed paths, with the bytes that this freed.
     """
-    found = {}
+    leftovers = {}
     for base, folders, files in os.walk(top):
         for name in (*folders, *files):
             match = _OURS.fullmatch(name)
             size = _swept(Path(base, name), match, older_s) if match else _swept_beside(Path(base, name))
             if size is not None:
-                found[Path(base, name)] = size
+                leftovers[Path(base, name)] = size
         folders[:] = [name for name in folders if deep and not _OURS.fullmatch(name)]
-    return found
+    return leftovers
 
 
 def _swept_beside(path: Path) -> int | None:
@@ -262,9 +262,9 @@ def _swept(path: Path, match: re.Match[str], older_s: float) -> int | None:
             return None
         if older_s and time.time() - status.st_mtime < older_s:
             return None
-        held = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
         try:
-            if not _is_locked(held) or not _is_still(path, held):
+            if not _is_locked(descriptor) or not _is_still(path, descriptor):
                 return None
             home = path.with_name(match["name"])
             if match["what"] == "old" and not home.exists():
@@ -274,7 +274,7 @@ def _swept(path: Path, match: re.Match[str], older_s: float) -> int | None:
             remove(path)
             return None if path.exists() else size
         finally:
-            os.close(held)
+            os.close(descriptor)
     return None
 
 

@@ -102,4 +102,4 @@ def one_line(text: str) -> str:
     """A sentence as one line: line breaks as spaces, other control characters as their escapes, and no endless words."""
     line = " ".join(text.split())
     line = escapes.visible(line)
-    return re.sub(rf"\S{{{_LONG_WORD},}}", lambda found: f"{found[0][:60]}…{found[0][-20:]}", line)
+    return re.sub(rf"\S{{{_LONG_WORD},}}", lambda match: f"{match[0][:60]}…{match[0][-20:]}", line)

@@ -99,8 +99,8 @@ def guard_logs() -> None:
 
     def guarded(*args: Any, **kwargs: Any) -> logging.LogRecord:
         record = make(*args, **kwargs)
-        said = record.getMessage
-        record.getMessage = lambda: visible(said())  # type: ignore[method-assign]
+        get_message = record.getMessage
+        record.getMessage = lambda: visible(get_message())  # type: ignore[method-assign]
         if record.exc_info and record.exc_info[0] is not None:
             record.exc_text = visible("".join(traceback.format_exception(*record.exc_info)).rstrip("\n"))
         return record

@@ -67,17 +67,17 @@ class Experiment:
 
     def runner(self) -> Callable[..., Any]:
         """The function that answers its requests, imported now."""
-        found: Callable[..., Any] = imported(self.run)
-        return found
+        function: Callable[..., Any] = imported(self.run)
+        return function
 
     def usual(self, model: Any) -> Spec | None:
         """The request with every field at its default, of this model; None where one has to be said, or this model has none."""
         hints = typing.get_type_hints(self.spec, include_extras=True)
-        for one in fields(self.spec):
-            notes = getattr(hints[one.name], "__metadata__", ())
+        for field_ in fields(self.spec):
+            notes = getattr(hints[field_.name], "__metadata__", ())
             if any(isinstance(note, Option) and note.required for note in notes):
                 return None
-            if one.default is MISSING and one.default_factory is MISSING:
+            if field_.default is MISSING and field_.default_factory is MISSING:
                 return None
         with contextlib.suppress(SpecError):
             return self.spec(**({"model": model} if "model" in hints else {}))

@@ -41,9 +41,9 @@ def _one(name: str) -> str:
             _import(module, path)
     except Exception as error:  # a file of the user may raise any error
         sys.modules.pop(module, None)
-        said = " ".join(str(error).split())
+        message = " ".join(str(error).split())
         raise SpecError(
-            f"{VARIABLE} names {name}, which cannot be imported ({type(error).__name__}: {said}). Fix the module or "
+            f"{VARIABLE} names {name}, which cannot be imported ({type(error).__name__}: {message}). Fix the module or "
             "remove it from the variable."
         ) from error
     return module
@@ -56,8 +56,8 @@ def _import(module: str, path: Path) -> None:
     spec = importlib.util.spec_from_file_location(module, path)
     if spec is None or spec.loader is None:
         raise ImportError("not a Python file")
-    sys.modules[module] = made = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made)
+    sys.modules[module] = imported_module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(imported_module)
 
 
 def _digest(path: Path) -> str:

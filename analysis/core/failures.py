@@ -73,9 +73,9 @@ _TOKEN = re.compile(r"\b(hf|api_org)_[A-Za-z0-9]{8,}")
 
 def redact(text: str) -> str:
     """Return the text without anything that looks like a hub token, and without the token of the environment in any form."""
-    own = os.environ.get("HF_TOKEN", "").strip()
-    if len(own) >= _SHORTEST:
-        text = text.replace(own, "[redacted]")
+    token = os.environ.get("HF_TOKEN", "").strip()
+    if len(token) >= _SHORTEST:
+        text = text.replace(token, "[redacted]")
     return _TOKEN.sub(r"\1_[redacted]", text)
 
 
@@ -90,65 +90,67 @@ def reason(error: BaseException) -> str:
     first, *rest = str(error).strip().splitlines() or [repr(error)]
     if isinstance(error, KeyError):
         return f"{first} is missing or unknown"
-    said = f"{first} {rest[0].strip()}" if first.endswith(":") and rest else first
-    said = said.rstrip(".:; ")
-    return f"its structure is wrong ({said})" if isinstance(error, AttributeError | TypeError | RecursionError) else said
+    message = f"{first} {rest[0].strip()}" if first.endswith(":") and rest else first
+    message = message.rstrip(".:; ")
+    return f"its structure is wrong ({message})" if isinstance(error, AttributeError | TypeError | RecursionError) else message
 
 
-def in_a_sentence(error: BaseException, *, doing: str, then: str = "run it again", log: str = "", told: bool = True) -> str:
+def in_a_sentence(
+    error: BaseException, *, doing: str, consequence: str = "run it again", log: str = "", has_log: bool = True
+) -> str:
     """Return one sentence about a failure: our own errors say it themselves, others by their cause.
 
     Args:
         error: of any type.
         doing: the work at the time, for an unforeseen error: "drawing this part of the page".
-        then: action after the cause is fixed: "resume the job".
+        consequence: action after the cause is fixed: "resume the job".
         log: place of the details of an unforeseen error; empty to keep them in a file of the cache folder.
-        told: whether to include the first line of an unforeseen error, which no visitor of a page may see.
+        has_log: whether to include the first line of an unforeseen error, which no visitor of a page may see.
     """
-    return cause(error, then=then) or _unforeseen(error, doing, log, told)
+    return cause(error, consequence=consequence) or _unforeseen(error, doing, log, has_log)
 
 
-def cause(error: BaseException, *, then: str = "run it again") -> str | None:
+def cause(error: BaseException, *, consequence: str = "run it again") -> str | None:
     """Return the sentence of an error whose cause is known, as `in_a_sentence` has it; None for an unforeseen one."""
     chain = list(_chain(error))
     # A full disk comes first: it also shows as a file that cannot be read or a model that cannot be fetched.
     if any(map(_FULL_DISK.is_of, chain)) and "no space left" not in str(error):
-        return _SPACE.format(then=then)
+        return _SPACE.format(then=consequence)
     if isinstance(error, LayerscopeError):
         return one_line(str(error))
-    known = next((one for one in (*_OF_MACHINE, *_OF_MODEL) if any(map(one.is_of, chain))), None)
-    return None if known is None else known.sentence.format(then=then)
+    kind_of_failure = next((kind for kind in (*_OF_MACHINE, *_OF_MODEL) if any(map(kind.is_of, chain))), None)
+    return None if kind_of_failure is None else kind_of_failure.sentence.format(then=consequence)
 
 
 def is_of_machine(error: BaseException) -> bool:
     """Return whether memory or a disk was to blame, and not the input."""
     chain = list(_chain(error))
-    return any(any(map(one.is_of, chain)) for one in (_FULL_DISK, *_OF_MACHINE))
+    return any(any(map(kind.is_of, chain)) for kind in (_FULL_DISK, *_OF_MACHINE))
 
 
 def model_type(error: BaseException) -> str | None:
     """The kind of model in whose own code, as transformers has it, something was raised; None where it was elsewhere."""
-    found = None
-    for one in _chain(error):
-        trace = one.__traceback__
+    model_type_ = None
+    for raised in _chain(error):
+        trace = raised.__traceback__
         while trace is not None:
             module = _MODEL_CODE.match(str(trace.tb_frame.f_globals.get("__name__", "")))
-            found, trace = module[1] if module else found, trace.tb_next
-    return found
+            model_type_, trace = module[1] if module else model_type_, trace.tb_next
+    return model_type_
 
 
-def _unforeseen(error: BaseException, doing: str, log: str, told: bool) -> str:
-    what = type(error).__name__
-    if told:
-        what = one_line(f"{what}: {(str(error).strip().splitlines() or ['no message'])[0]}")
-    where = log or _keep(error, doing)
-    kept = f"the details are in {where}" if where else "the details are lost, because the cache folder is not writable"
+def _unforeseen(error: BaseException, doing: str, log: str, has_log: bool) -> str:
+    problem = type(error).__name__
+    if has_log:
+        problem = one_line(f"{problem}: {(str(error).strip().splitlines() or ['no message'])[0]}")
+    log_file = log or _keep(error, doing)
+    details = f"the details are in {log_file}" if log_file else "the details are lost, because the cache folder is not writable"
     if family := model_type(error):
         return redact(
-            f"The code of {family} models in transformers failed while {doing} ({what}). Choose another model or block. "
-            f"{kept[0].upper()}{kept[1:]}."
+            f"The code of {family} models in transformers failed while {doing} ({problem}). Choose another model or block. "
+            f"{details[0].upper()}{details[1:]}."
         )
-    return redact(f"Layerscope has a bug: an unexpected error while {doing} ({what}). {kept[0].upper()}{kept[1:]}.")
+    return redact(f"Layerscope has a bug: an unexpected error while {doing} ({problem}). {details[0].upper()}{details[1:]}.")
 
 
 def _keep(error: BaseException, doing: str) -> Path | None:

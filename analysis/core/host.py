@@ -35,14 +35,14 @@ class SystemLoad:
         return (1 + self.average / self.cores / 2, 1 + self.average / self.cores) if self.is_busy else (1.0, 1.0)
 
 
-def load(ours: int = 0) -> SystemLoad:
+def load(own_cores: int = 0) -> SystemLoad:
     """Return the load now.
 
     Args:
-        ours: cores that are busy with work which the new work will wait for.
+        own_cores: cores that are busy with work which the new work will wait for.
     """
     average = psutil.getloadavg()[0]
-    return SystemLoad(max(0.0, average - ours), cores())
+    return SystemLoad(max(0.0, average - own_cores), cores())
 
 
 def cores() -> int:
@@ -56,11 +56,11 @@ def cards() -> int:
     Runs ask torch (`models.machine`), which knows of other GPUs too, and of parts of one.
     """
     try:
-        there = len(os.listdir("/proc/driver/nvidia/gpus"))
+        n_cards = len(os.listdir("/proc/driver/nvidia/gpus"))
     except OSError:
         return 0
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return there if visible is None else min(there, len([name for name in visible.split(",") if name.strip()]))
+    return n_cards if visible is None else min(n_cards, len([name for name in visible.split(",") if name.strip()]))
 
 
 def processor() -> str:
@@ -85,7 +85,7 @@ def memory_groups(root: Path = Path("/")) -> list[Path]:
     Args:
         root: the folder that holds `proc` and `sys`.
     """
-    found: list[Path] = []
+    groups: list[Path] = []
     with contextlib.suppress(OSError, ValueError):
         for line in (root / "proc/self/cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
@@ -93,10 +93,10 @@ def memory_groups(root: Path = Path("/")) -> list[Path]:
                 continue
             top = root / "sys/fs/cgroup" / ("memory" if controllers else "")
             # A container may be told the path that its group has outside, where only the top is to be seen: its own group.
-            own = top / path.lstrip("/")
-            around = [group for group in (own, *own.parents) if group.is_relative_to(top)]
-            found += [group for group in around if ".." not in group.parts and group.is_dir()]
-    return found
+            own_group = top / path.lstrip("/")
+            around = [group for group in (own_group, *own_group.parents) if group.is_relative_to(top)]
+            groups += [group for group in around if ".." not in group.parts and group.is_dir()]
+    return groups
 
 
 def free_bytes(root: Path = Path("/")) -> int:
@@ -110,9 +110,9 @@ def free_bytes(root: Path = Path("/")) -> int:
     Raises:
         SpecError: when `MEMORY` names no amount.
     """
-    ours = [units.read_size(os.environ[MEMORY])] if os.environ.get(MEMORY) else []
-    left = [_left(group) for group in memory_groups(root)]
-    return min([*ours, int(psutil.virtual_memory().available), *(free for free in left if free is not None)])
+    own_limit = [units.read_size(os.environ[MEMORY])] if os.environ.get(MEMORY) else []
+    group_limits = [_left(group) for group in memory_groups(root)]
+    return min([*own_limit, int(psutil.virtual_memory().available), *(free for free in group_limits if free is not None)])
 
 
 def free_in_words(n_bytes: int, where: str) -> str:
@@ -134,8 +134,8 @@ def _left(group: Path) -> int | None:
     """Return the free part of a control group's limit, bytes; None where it has none."""
     limits = [_number(group / name) for name in ("memory.max", "memory.high", "memory.limit_in_bytes")]
     used = next((n for name in ("memory.current", "memory.usage_in_bytes") if (n := _number(group / name)) is not None), None)
-    least = min((limit for limit in limits if limit is not None), default=None)
-    return None if least is None or used is None else max(0, least - max(0, used - _reclaimable(group)))
+    limit_bytes = min((limit for limit in limits if limit is not None), default=None)
+    return None if limit_bytes is None or used is None else max(0, limit_bytes - max(0, used - _reclaimable(group)))
 
 
 def _reclaimable(group: Path) -> int:

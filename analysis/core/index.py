@@ -69,12 +69,12 @@ class Wanted:
         """For every kind and place its name, the condition and its values: apart, each is one search of an index."""
         parts, values = ["place = :place", "kind = :kind", f"state = {GOOD}"], dict[str, Any]()
         if self.weights is not None:
-            sql, own = _of(self.weights)
+            sql, filter_values = _of(self.weights)
             parts.append(sql)
-            values |= own
-        filters, own = self._filters()
+            values |= filter_values
+        filters, filter_values = self._filters()
         parts += filters
-        values |= own
+        values |= filter_values
         for kind in self.kinds:
             for place in places():
                 if self.is_committed in (None, place != OWN):
@@ -89,9 +89,9 @@ class Wanted:
             parts.append(f"({' OR '.join(f'instr(materials, :material{n})' for n in range(len(self.materials)))})")
         values = named("name", self.names) | named("word", self.words) | named("material", self.materials)
         for number, (column, value) in enumerate(self.having):
-            several = value if isinstance(value, tuple) else (value,)
-            parts.append(f"{column} IN ({marks(f'having{number}_', several)})")
-            values |= named(f"having{number}_", several)
+            choices = value if isinstance(value, tuple) else (value,)
+            parts.append(f"{column} IN ({marks(f'having{number}_', choices)})")
+            values |= named(f"having{number}_", choices)
         if self.quantization is not None:
             free = f" OR kind IN ({marks('free', self.in_any)})" if self.in_any else ""
             parts.append(f"(quantization IS NULL OR quantization = :quantization{free})")
@@ -108,12 +108,12 @@ class Wanted:
         if self.weights is not None:
             identity, source, revision = self.weights
             values |= {"identity": identity, "source": source, "revision": revision, "named": named_weights(source, revision)}
-            known = ["weights IN (:identity, :named)", *([_OF_SEVERAL] if self._has_several() else [])]
-            parts.append(f"({' OR '.join(known)})" if identity else "(source = :source AND revision = :revision)")
+            conditions = ["weights IN (:identity, :named)", *([_OF_SEVERAL] if self._has_several() else [])]
+            parts.append(f"({' OR '.join(conditions)})" if identity else "(source = :source AND revision = :revision)")
         committed = f"(place = :committed AND {_IS_NOT_HERE})"
         where = {None: f"(place = :own OR {committed})", True: committed, False: "place = :own"}
-        sql, own = self._filters()
-        return " AND ".join([*parts, where[self.is_committed], *sql]), values | own
+        sql, filter_values = self._filters()
+        return " AND ".join([*parts, where[self.is_committed], *sql]), values | filter_values
 
     def _has_several(self) -> bool:
         """Return True if any of the kinds has results of several models, which have no weights of their own."""
@@ -155,19 +155,23 @@ def entries(
         most: no more than so many; None for all.
         wait: whether to wait until everything is read, however long that takes.
     """
-    found: list[IndexEntry] = []
+    entries_: list[IndexEntry] = []
     sides, values = [""], dict[str, Any]()
     if first is not None:
         sql, values = _of(first)
         sides = [f"AND {sql}", f"AND NOT {sql}"]
     with fresh(wanted.kinds, wait=wait) as db:
         for side in sides:
-            for kind, place, where, own in wanted.parts():
-                left = -1 if most is None else most - len(found)
-                sql = f"SELECT number, key, mtime_ns FROM results WHERE {where} {side} ORDER BY mtime_ns DESC, key LIMIT {left}"
-                rows = db.execute(f"SELECT key, mtime_ns, summary FROM ({sql}) JOIN summaries USING (number)", values | own)
-                found += [IndexEntry(place, kind, *row) for row in rows]
-    return found
+            for kind, place, where, filter_values in wanted.parts():
+                n_left = -1 if most is None else most - len(entries_)
+                sql = (
+                    f"SELECT number, key, mtime_ns FROM results WHERE {where} {side} ORDER BY mtime_ns DESC, key LIMIT {n_left}"
+                )
+                rows = db.execute(
+                    f"SELECT key, mtime_ns, summary FROM ({sql}) JOIN summaries USING (number)", values | filter_values
+                )
+                entries_ += [IndexEntry(place, kind, *row) for row in rows]
+    return entries_
 
 
 def entry(kind: str, key: str) -> IndexEntry | None:
@@ -237,20 +241,20 @@ def best(
     where, values = wanted.row()
     if numbers is not None:
         where = f"number IN ({', '.join(map(str, sorted(numbers)))}) AND {where}"
-    order, own = like.order(wanted.kinds)
+    order, order_values = like.order(wanted.kinds)
     order = f"{first}, {order}" if first else order
-    values |= own | {"most": -1 if most is None else most}
-    found = f"SELECT number, place, kind, key, mtime_ns FROM results WHERE {where} ORDER BY {order} LIMIT :most"
-    sql = f"SELECT place, kind, key, mtime_ns, summary FROM ({found}) found CROSS JOIN summaries USING (number)"
+    values |= order_values | {"most": -1 if most is None else most}
+    query = f"SELECT number, place, kind, key, mtime_ns FROM results WHERE {where} ORDER BY {order} LIMIT :most"
+    sql = f"SELECT place, kind, key, mtime_ns, summary FROM ({query}) found CROSS JOIN summaries USING (number)"
     return [IndexEntry(*row) for row in rows(wanted.kinds, sql, values, wait=wait)]
 
 
 def numbers_of(wanted: Wanted, like: Like, *, most: int) -> list[int]:
     """Return the numbers in the index of the results of `best`."""
     where, values = wanted.row()
-    order, own = like.order(wanted.kinds)
+    order, order_values = like.order(wanted.kinds)
     sql = f"SELECT number FROM results WHERE {where} ORDER BY {order} LIMIT :most"
-    return [row[0] for row in rows(wanted.kinds, sql, values | own | {"most": most})]
+    return [row[0] for row in rows(wanted.kinds, sql, values | order_values | {"most": most})]
 
 
 def firsts(wanted: Wanted, like: Like, per: Sequence[str], *, most: int, first: str = "") -> list[tuple[IndexEntry, int]]:
@@ -264,17 +268,17 @@ def firsts(wanted: Wanted, like: Like, per: Sequence[str], *, most: int, first: 
     where, values = wanted.row()
     group = ", ".join(per)
     sizes = f"SELECT {group}, max(n_asked) FROM results WHERE {where} GROUP BY {group}"
-    largest = {tuple(named): n for *named, n in rows(wanted.kinds, sizes, values)}
-    order, own = like.order(wanted.kinds)
+    largest = {tuple(more_columns): n for *more_columns, n in rows(wanted.kinds, sizes, values)}
+    order, order_values = like.order(wanted.kinds)
     order = f"{first}, {order}" if first else order
     sql = f"SELECT number, n_asked, place, kind, key, mtime_ns, {group} FROM results WHERE {where} ORDER BY {order}"
-    strongest = rows(wanted.kinds, sql, values | own, first_of=(slice(6, None), most))
+    strongest = rows(wanted.kinds, sql, values | order_values, first_of=(slice(6, None), most))
     numbers = ", ".join(str(row[0]) for row in strongest)
     summaries = dict(rows(wanted.kinds, f"SELECT number, summary FROM summaries WHERE number IN ({numbers})", {}))
     # Results may come and go between the statements.
     return [
-        (IndexEntry(place, kind, key, mtime_ns, summaries[number]), largest.get(tuple(named), n))
-        for number, n, place, kind, key, mtime_ns, *named in strongest
+        (IndexEntry(place, kind, key, mtime_ns, summaries[number]), largest.get(tuple(more_columns), n))
+        for number, n, place, kind, key, mtime_ns, *more_columns in strongest
         if number in summaries
     ]
 
@@ -311,8 +315,8 @@ def scored(
         per_condition: whether to return the strongest result for each condition.
     """
     where, values = wanted.row()
-    order, own = like.order(wanted.kinds)
-    values |= own | {"most": most} | named("condition", scoring.conditions)
+    order, order_values = like.order(wanted.kinds)
+    values |= order_values | {"most": most} | named("condition", scoring.conditions)
     parts = [] if scoring.of_repaired else ["s.repair = ''"]
     if scoring.conditions:
         parts.append(f"s.condition IN ({marks('condition', scoring.conditions)})")
@@ -358,7 +362,7 @@ class ResultGroup:
 
 def groups(wanted: Wanted) -> list[ResultGroup]:
     """Return stored results in groups; results of no model are left out."""
-    found = []
+    groups_ = []
     with fresh(wanted.kinds) as db:
         for kind, place, where, values in wanted.parts():
             # Of columns beside max() SQLite gives those of the row that has it.
@@ -366,20 +370,20 @@ def groups(wanted: Wanted) -> list[ResultGroup]:
                 f"SELECT identity, source, revision, is_quantized, count(*), key, max(mtime_ns) FROM results WHERE {where} "
                 "AND source IS NOT NULL GROUP BY identity, source, revision, is_quantized"
             )
-            for identity, source, revision, is_quantized, n, key, at in db.execute(sql, values):
-                newest = IndexEntry(place, kind, key, at, "")
-                found.append(ResultGroup(identity, source, revision, bool(is_quantized), n, newest))
-    return found
+            for identity, source, revision, is_quantized, n, key, mtime_ns in db.execute(sql, values):
+                newest = IndexEntry(place, kind, key, mtime_ns, "")
+                groups_.append(ResultGroup(identity, source, revision, bool(is_quantized), n, newest))
+    return groups_
 
 
 def names(kinds: Sequence[str]) -> list[tuple[str, str]]:
     """The kinds that there are results of and the names of their models, in pairs, those with the newest results first."""
-    found: dict[tuple[str, str], int] = {}
+    newest: dict[tuple[str, str], int] = {}
     with fresh(kinds) as db:
         for kind, _, where, values in Wanted(tuple(kinds)).parts():
-            for name, at in db.execute(f"SELECT name, max(mtime_ns) FROM results WHERE {where} GROUP BY name", values):
-                found[kind, name] = max(at, found.get((kind, name), at))
-    return sorted(found, key=lambda pair: -found[pair])
+            for name, mtime_ns in db.execute(f"SELECT name, max(mtime_ns) FROM results WHERE {where} GROUP BY name", values):
+                newest[kind, name] = max(mtime_ns, newest.get((kind, name), mtime_ns))
+    return sorted(newest, key=lambda pair: -newest[pair])
 
 
 def last_identity(kinds: Sequence[str], source: str, revision: str) -> str:
@@ -389,8 +393,8 @@ def last_identity(kinds: Sequence[str], source: str, revision: str) -> str:
     """
     where, values = Wanted(tuple(kinds), ("", source, revision)).row()
     order = "place = :own DESC, mtime_ns DESC, identity DESC"
-    found = rows(kinds, f"SELECT identity FROM results WHERE {where} AND identity != '' ORDER BY {order} LIMIT 1", values)
-    return str(found[0][0]) if found else ""
+    identities = rows(kinds, f"SELECT identity FROM results WHERE {where} AND identity != '' ORDER BY {order} LIMIT 1", values)
+    return str(identities[0][0]) if identities else ""
 
 
 def n_of_other_weights(kinds: Sequence[str], source: str, revision: str, identity: str) -> int:

@@ -131,28 +131,28 @@ def rows(
         wait: whether to wait until every stored result was read once.
         first_of: columns, and a number: only the first row of each value of these columns, of no more values than this.
     """
-    kept = _of_cache()
-    with kept.fresh(kinds, wait=wait) as db:
-        which = f"SELECT kind, n FROM versions WHERE kind IN ({marks('kind', kinds)}) ORDER BY kind"
-        versions = db.execute(which, named("kind", kinds)).fetchall()
-        asked = (*versions, sql, str(first_of), *sorted(values.items()))
-        if (answer := kept.answers.get(asked)) is None:
-            answer = kept.answers[asked] = _taken(db.execute(sql, values), first_of)
-            while len(kept.answers) > _KEPT_ANSWERS:
+    cache = _of_cache()
+    with cache.fresh(kinds, wait=wait) as db:
+        version_query = f"SELECT kind, n FROM versions WHERE kind IN ({marks('kind', kinds)}) ORDER BY kind"
+        versions = db.execute(version_query, named("kind", kinds)).fetchall()
+        cache_key = (*versions, sql, str(first_of), *sorted(values.items()))
+        if (answer := cache.answers.get(cache_key)) is None:
+            answer = cache.answers[cache_key] = _taken(db.execute(sql, values), first_of)
+            while len(cache.answers) > _KEPT_ANSWERS:
                 with contextlib.suppress(StopIteration, KeyError, RuntimeError):  # another thread drops the same
-                    del kept.answers[next(iter(kept.answers))]
+                    del cache.answers[next(iter(cache.answers))]
         return answer
 
 
-def _taken(found: sqlite3.Cursor, first_of: tuple[slice, int] | None) -> list[tuple[Any, ...]]:
+def _taken(cursor: sqlite3.Cursor, first_of: tuple[slice, int] | None) -> list[tuple[Any, ...]]:
     if first_of is None:
-        return found.fetchall()
-    (columns, most), firsts = first_of, dict[Any, tuple[Any, ...]]()
-    for row in found:
+        return cursor.fetchall()
+    (columns, max_rows), firsts = first_of, dict[Any, tuple[Any, ...]]()
+    for row in cursor:
         firsts.setdefault(row[columns], row)
-        if len(firsts) == most:
+        if len(firsts) == max_rows:
             break
-    found.close()
+    cursor.close()
     return list(firsts.values())
 
 
@@ -161,11 +161,11 @@ def _of_cache() -> "_Index":
         file = store.local_dir() / f"index-{LAYOUT}.sqlite"
     except StorageError:  # a machine of a cluster, which has no disk of its own that we were told of
         file = None
-    which = str(store.cache_dir()), str(file)
+    paths = str(store.cache_dir()), str(file)
     with _indices_held:
-        if which not in _indices:
-            _indices[which] = _Index(file)
-        return _indices[which]
+        if paths not in _indices:
+            _indices[paths] = _Index(file)
+        return _indices[paths]
 
 
 _indices_held = threading.Lock()
@@ -214,13 +214,15 @@ class _Index:
     @contextlib.contextmanager
     def fresh(self, kinds: Sequence[str], *, wait: bool) -> Iterator[sqlite3.Connection]:
         """Yield a connection, after changes in the folders of these kinds were brought in."""
-        scope, own = _in_once(), id(self)
+        scope, index_id = _in_once(), id(self)
         try:
             if scope is None:
                 self._refresh(kinds, wait)
-            elif left := [kind for kind in kinds if not {(own, kind, wait), (own, kind, True)} & scope.brought]:
-                self._refresh(left, wait)
-                scope.brought.update((own, kind, wait) for kind in left)
+            elif stale_kinds := [
+                kind for kind in kinds if not {(index_id, kind, wait), (index_id, kind, True)} & scope.brought
+            ]:
+                self._refresh(stale_kinds, wait)
+                scope.brought.update((index_id, kind, wait) for kind in stale_kinds)
         except (sqlite3.DatabaseError, StorageError) as error:
             self._get_over(error)
             self._refresh(kinds, wait)
@@ -259,26 +261,26 @@ class _Index:
             for kind in kinds:
                 for place in places():
                     self._scan(db, place, kind, at_once=wait)
-            while left := _n_unread(db, kinds):
-                if left > FEW and not wait:
+            while n_left := _n_unread(db, kinds):
+                if n_left > FEW and not wait:
                     self._read_later(kinds)
                     return
-                if left > FEW:
+                if n_left > FEW:
                     self._read_all(kinds, say=True)
                 elif not _read_some(db, kinds):
                     return
 
     def _scan(self, db: sqlite3.Connection, place: str, kind: str, *, at_once: bool) -> None:
         """Bring in the changes of a folder; files of a large one are looked at by the thread unless the caller waits."""
-        at, took = self._looked.get((place, kind), (0.0, 0.0))
-        is_due = not at or took <= _QUICK_S or time.monotonic() - at >= _SHARE * took
+        looked_at, took = self._looked.get((place, kind), (0.0, 0.0))
+        is_due = not looked_at or took <= _QUICK_S or time.monotonic() - looked_at >= _SHARE * took
         if is_due and not at_once and _has_more(db, place, kind, than=_LOOK_AT_ONCE):
             self._read_later([kind])
             is_due = False
-        began = time.monotonic()
-        _bring_in(db, place, kind, files=is_due, again=not at)
+        started = time.monotonic()
+        _bring_in(db, place, kind, files=is_due, again=not looked_at)
         if is_due:
-            self._looked[place, kind] = (time.monotonic(), time.monotonic() - began)
+            self._looked[place, kind] = (time.monotonic(), time.monotonic() - started)
 
     def _read_later(self, kinds: Sequence[str]) -> None:
         """Let a thread read the unread results, so that nobody waits for it."""
@@ -308,8 +310,8 @@ class _Index:
 
     def _read_all(self, kinds: Sequence[str], *, say: bool) -> None:
         """Read the unread results, a part at a time; one process does, and others wait until it has."""
-        said_at, left = time.monotonic(), 1
-        while left:
+        said_at, n_left = time.monotonic(), 1
+        while n_left:
             handle = None if self._file is None or self._memory is not None else disk.lock(self._file.with_suffix(".lock"))
             try:
                 with self.opened() as db:
@@ -317,12 +319,12 @@ class _Index:
                         time.sleep(0.1)
                     else:
                         _read_some(db, kinds)
-                    left = _n_unread(db, kinds)
+                    n_left = _n_unread(db, kinds)
             finally:
                 if handle is not None:
                     os.close(handle)
             if say and time.monotonic() - said_at > _SAY_S:
-                _log.warning("Indexing the stored results, once: %s left.", f"{left:,}")
+                _log.warning("Indexing the stored results, once: %s left.", f"{n_left:,}")
                 said_at = time.monotonic()
 
 
@@ -355,41 +357,41 @@ def _bring_in(db: sqlite3.Connection, place: str, kind: str, *, files: bool, aga
     if listed_ns == mtime_ns and not files:
         return
     rows = db.execute("SELECT key, state, mtime_ns, size, inode FROM results WHERE place = ? AND kind = ?", (place, kind))
-    known = {key: (state, status) for key, state, *status in rows}
-    there = known.keys() if listed_ns == mtime_ns else _names_in(folder)
-    changed = _changed(folder, {key: known[key] for key in known if key in there}, again=again) if files else []
+    states = {key: (state, status) for key, state, *status in rows}
+    names = states.keys() if listed_ns == mtime_ns else _names_in(folder)
+    changed = _changed(folder, {key: states[key] for key in states if key in names}, again=again) if files else []
     settled_ns = mtime_ns if mtime_ns == -1 or now_ns - mtime_ns > _UNSETTLED_NS else 0
-    if settled_ns == listed_ns and there == known.keys() and not changed:
+    if settled_ns == listed_ns and names == states.keys() and not changed:
         return  # a transaction would make every kept answer old
     with transaction(db, [kind]):
-        _forget(db, place, kind, known.keys() - there)
-        new = ((place, kind, key) for key in sorted(there - known.keys()))
+        _forget(db, place, kind, states.keys() - names)
+        new = ((place, kind, key) for key in sorted(names - states.keys()))
         db.executemany("INSERT OR IGNORE INTO results (place, kind, key) VALUES (?, ?, ?)", new)
-        which = ((place, kind, key) for key in changed)
-        db.executemany(f"UPDATE results SET {_ANEW} WHERE place = ? AND kind = ? AND key = ?", which)
+        results = ((place, kind, key) for key in changed)
+        db.executemany(f"UPDATE results SET {_ANEW} WHERE place = ? AND kind = ? AND key = ?", results)
         db.execute("INSERT OR REPLACE INTO folders VALUES (?, ?, ?)", (place, kind, settled_ns))
 
 
 def _names_in(folder: Path) -> set[str]:
     try:
-        with os.scandir(folder) as found:
+        with os.scandir(folder) as files:
             # A name with a dot is a draft, or was moved aside as corrupt.
-            return {entry.name for entry in found if "." not in entry.name}
+            return {entry.name for entry in files if "." not in entry.name}
     except (FileNotFoundError, NotADirectoryError):
         return set()
 
 
-def _changed(folder: Path, known: Mapping[str, tuple[int, list[int]]], *, again: bool) -> list[str]:
+def _changed(folder: Path, states: Mapping[str, tuple[int, list[int]]], *, again: bool) -> list[str]:
     """Return the results whose files are not as they were when they were read."""
     changed = []
-    for number, (key, (state, before)) in enumerate(known.items()):
+    for number, (key, (state, before)) in enumerate(states.items()):
         if number % _CHUNK == _CHUNK - 1 and threading.current_thread().name == _READER:
             time.sleep(_PAUSE_S)  # who waits for a page goes first
         if state == UNREAD:
             continue
         try:
-            found = os.stat(f"{folder}/{key}/result.json")
-            is_same = state != NOTHING and [found.st_mtime_ns, found.st_size, found.st_ino] == before
+            status = os.stat(f"{folder}/{key}/result.json")
+            is_same = state != NOTHING and [status.st_mtime_ns, status.st_size, status.st_ino] == before
         except OSError:
             is_same = state == NOTHING
         if not is_same or (again and state == BAD):
@@ -398,11 +400,11 @@ def _changed(folder: Path, known: Mapping[str, tuple[int, list[int]]], *, again:
 
 
 def _forget(db: sqlite3.Connection, place: str, kind: str, keys: Set[str]) -> None:
-    which = [(place, kind, key) for key in sorted(keys)]
+    results = [(place, kind, key) for key in sorted(keys)]
     same = "place = ? AND kind = ? AND key = ?"
     for table in ("summaries", "scores"):
-        db.executemany(f"DELETE FROM {table} WHERE number = (SELECT number FROM results WHERE {same})", which)
-    db.executemany(f"DELETE FROM results WHERE {same}", which)
+        db.executemany(f"DELETE FROM {table} WHERE number = (SELECT number FROM results WHERE {same})", results)
+    db.executemany(f"DELETE FROM results WHERE {same}", results)
 
 
 def _read_some(db: sqlite3.Connection, kinds: Sequence[str]) -> bool:
@@ -411,14 +413,16 @@ def _read_some(db: sqlite3.Connection, kinds: Sequence[str]) -> bool:
     rows = db.execute(f"{sql} LIMIT {_CHUNK}", named("kind", kinds)).fetchall()
     if not rows:
         return False
-    found = [(number, news, _read(place, kind, key)) for number, place, kind, key, news in rows]
+    readings = [(number, news, _read(place, kind, key)) for number, place, kind, key, news in rows]
     with transaction(db, sorted({kind for _, _, kind, _, _ in rows})):
-        for number, news, columns in found:
+        for number, news, columns in readings:
             summary, scores = columns.pop("summary", None), columns.pop("scores", ())
             settings = ", ".join(f"{name} = :{name}" for name in columns)
-            own = {"own_number": number, "own_news": news}
+            identifiers = {"own_number": number, "own_news": news}
             # A result that was written anew in that time is read once more.
-            done = db.execute(f"UPDATE results SET {settings} WHERE number = :own_number AND news = :own_news", columns | own)
+            done = db.execute(
+                f"UPDATE results SET {settings} WHERE number = :own_number AND news = :own_news", columns | identifiers
+            )
             if done.rowcount and summary is not None:
                 db.execute("INSERT OR REPLACE INTO summaries VALUES (?, ?)", (number, summary))
             if done.rowcount:

@@ -27,9 +27,9 @@ def regular(path: Path) -> os.stat_result:
         status = path.stat()
     except ValueError as error:  # a NUL in it
         raise OSError(errno.EINVAL, "no file can have such a name", str(path)) from error
-    for is_one, said in _KINDS.items():
+    for is_one, name in _KINDS.items():
         if is_one(status.st_mode):
-            raise OSError(errno.EINVAL, f"{said}, not a regular file", str(path))
+            raise OSError(errno.EINVAL, f"{name}, not a regular file", str(path))
     return status
 
 
@@ -96,7 +96,7 @@ def parsed_object(content: str | bytes) -> dict[str, Any]:
     Raises:
         ValueError: as `parsed`, and when it is something else.
     """
-    found = parsed(content)
-    if not isinstance(found, dict):
-        raise ValueError(f"it holds {_JSON_KINDS[type(found)]} where an object should be")
-    return found
+    value = parsed(content)
+    if not isinstance(value, dict):
+        raise ValueError(f"it holds {_JSON_KINDS[type(value)]} where an object should be")
+    return value

@@ -100,10 +100,10 @@ class ResourceUsage:
         """Describe the computing and its cost in a few words; empty where nothing was computed."""
         if not self.flop:
             return ""
-        said = [units.scaled(self.flop, "FLOP"), f"{units.scaled(self.layer_tokens, '').strip()} layer tokens"]
-        said += [] if self.share_of_peak is None else [f"{self.share_of_peak:.0%} of this machine's peak"]
-        said += [f"peak memory {units.size(self.peak_bytes)}"] if self.peak_bytes else []
-        return ", ".join([*said, *([] if self.joules is None else [units.scaled(self.joules, "J")])])
+        parts = [units.scaled(self.flop, "FLOP"), f"{units.scaled(self.layer_tokens, '').strip()} layer tokens"]
+        parts += [] if self.share_of_peak is None else [f"{self.share_of_peak:.0%} of this machine's peak"]
+        parts += [f"peak memory {units.size(self.peak_bytes)}"] if self.peak_bytes else []
+        return ", ".join([*parts, *([] if self.joules is None else [units.scaled(self.joules, "J")])])
 
     def to_json(self) -> dict[str, Any]:
         """As it is kept with a job, `share_of_peak` included."""
@@ -112,7 +112,7 @@ class ResourceUsage:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Return the inverse of `to_json`; extra entries of another version are passed over."""
-        return cls(**{one.name: data[one.name] for one in fields(cls) if one.name in data})
+        return cls(**{field_.name: data[field_.name] for field_ in fields(cls) if field_.name in data})
 
 
 class Meter:
@@ -164,12 +164,12 @@ class Meter:
 
     def _draw(self, machine: MeteredDevice) -> None:
         """Add the energy since the last look."""
-        told = machine.joules()
+        joules = machine.joules()
         if self._joules_at is not None and self._joules_at[0] is machine:
             last = self._joules_at[1]
-            if told is not None and last is not None:
-                self._joules = (self._joules or 0.0) + told - last
-        self._joules_at = machine, told
+            if joules is not None and last is not None:
+                self._joules = (self._joules or 0.0) + joules - last
+        self._joules_at = machine, joules
 
     def _share_now(self, machine: MeteredDevice, now: float, flop: float) -> float | None:
         if flop <= 0:

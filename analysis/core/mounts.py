@@ -42,7 +42,7 @@ def _kind(folder: str, table: Path) -> str:
         lines = table.read_text(errors="surrogateescape").splitlines()
     except OSError:
         return ""
-    found, longest = "", -1
+    kind, longest_mount = "", -1
     for line in lines:
         # The type is the first word after the dash; before it there are any number of optional fields.
         before, _, after = line.partition(" - ")
@@ -53,6 +53,6 @@ def _kind(folder: str, table: Path) -> str:
         if types[0] == "9p" and not point:
             continue  # the root of a sandbox, which it shares with nobody
         # Of two at one place the later one hides the earlier one.
-        if (folder == point or folder.startswith(f"{point}/")) and len(point) >= longest:
-            found, longest = types[0], len(point)
-    return found
+        if (folder == point or folder.startswith(f"{point}/")) and len(point) >= longest_mount:
+            kind, longest_mount = types[0], len(point)
+    return kind

@@ -43,8 +43,8 @@ def check(name: str, option: str) -> None:
     if stat.S_ISDIR(mode):
         raise SpecError(f"{option} {name} is a folder. Name a file in it.")
     if not (stat.S_ISREG(mode) or _is_written_to(mode)):
-        what = "a block device" if stat.S_ISBLK(mode) else "a socket"
-        raise SpecError(f"{option} {name} is {what}, not a file. Name a file.")
+        kind = "a block device" if stat.S_ISBLK(mode) else "a socket"
+        raise SpecError(f"{option} {name} is {kind}, not a file. Name a file.")
     if not os.access(path, os.W_OK):
         raise StorageError(f"{option} {name} exists and is not writable. Name another file.")
     if stat.S_ISREG(mode):
@@ -66,7 +66,7 @@ def check_folder(name: str, option: str) -> None:
         raise SpecError(f"{option} {name} is a link to {os.readlink(path)}. Name a new folder.")
     if mode is None or stat.S_ISDIR(mode):
         above = path.absolute().parent
-        _check_folder(next(one for one in (above, *above.parents) if one.exists()), f"{option} {name}")
+        _check_folder(next(folder for folder in (above, *above.parents) if folder.exists()), f"{option} {name}")
 
 
 def write(name: str, content: bytes, option: str) -> None:
@@ -92,13 +92,13 @@ def _check_name(name: str, option: str) -> None:
         raise SpecError(f"{option} has no value. Write the name of a file or folder after it.")
 
 
-def _check_folder(folder: Path, what: str) -> None:
+def _check_folder(folder: Path, description: str) -> None:
     if not folder.exists():
-        raise SpecError(f"{what} cannot be written: the folder {folder} does not exist. Create it, or name another.")
+        raise SpecError(f"{description} cannot be written: the folder {folder} does not exist. Create it, or name another.")
     if not folder.is_dir():
-        raise SpecError(f"{what} cannot be written: {folder} is not a folder. Name another folder.")
+        raise SpecError(f"{description} cannot be written: {folder} is not a folder. Name another folder.")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise StorageError(f"{what} cannot be written: the folder {folder} is not writable. Name another folder.")
+        raise StorageError(f"{description} cannot be written: the folder {folder} is not writable. Name another folder.")
 
 
 def _descriptor(name: str) -> int | None:

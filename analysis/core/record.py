@@ -51,13 +51,13 @@ class Spec:
     def __init_subclass__(cls, **named: Any) -> None:
         """Check types and bounds of the fields first, so that `__post_init__` compares only comparable values."""
         super().__init_subclass__(**named)
-        own = cls.__dict__.get("__post_init__")
-        if own is not None:
+        post_init = cls.__dict__.get("__post_init__")
+        if post_init is not None:
 
-            @functools.wraps(own)
+            @functools.wraps(post_init)
             def checked(self: Spec) -> None:
                 bounds.check(self)
-                own(self)
+                post_init(self)
 
             cls.__post_init__ = checked  # type: ignore[method-assign]
 
@@ -124,10 +124,10 @@ def _keyed(value: Any) -> Any:
     """A spec as the fingerprint has it, nested ones included."""
     if isinstance(value, Spec):
         added = {f.name: f.default for f in dataclasses.fields(value) if f.name in value.later}
-        named = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-        kept = {name: _keyed(one) for name, one in named.items() if name not in added or one != added[name]}
-        return kept | value.also_keyed()
-    return [_keyed(one) for one in value] if isinstance(value, list | tuple) else value
+        values = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        changed = {name: _keyed(item) for name, item in values.items() if name not in added or item != added[name]}
+        return changed | value.also_keyed()
+    return [_keyed(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _field_from_json(name: str, hint: Any, value: Any) -> Any:
@@ -220,9 +220,9 @@ class Result:
         Raises:
             SpecError: when there is no table of this name.
         """
-        found = self.tables()
-        require(not name or name in found, f"A result of {self.kind} has no table {name!r}. It has {', '.join(found)}.")
-        return found[name or next(iter(found))]
+        tables = self.tables()
+        require(not name or name in tables, f"A result of {self.kind} has no table {name!r}. It has {', '.join(tables)}.")
+        return tables[name or next(iter(tables))]
 
     def own_values(self) -> dict[str, Any]:
         """The fields that other kinds do not have, by name, arrays left out."""
@@ -242,14 +242,14 @@ class Result:
     @classmethod
     def arrays_in(cls, stored: store.StoredResult) -> dict[str, Any]:
         """The array fields of a stored result, read from disk, by name; those that were not kept are missing."""
-        found: dict[str, Any] = {}
+        arrays: dict[str, Any] = {}
         for path, array in stored.arrays().items():
             name, _, key = path.partition(".")
             if key:
-                found.setdefault(name, {})[key] = array
+                arrays.setdefault(name, {})[key] = array
             else:
-                found[name] = array
-        return found
+                arrays[name] = array
+        return arrays
 
     def save(self) -> None:
         """Store under the spec's fingerprint, atomically.
@@ -287,10 +287,10 @@ class Result:
         Raises:
             StorageError: when it has to be computed and nothing can be stored.
         """
-        found = cls._load(spec, on_progress)
-        if found is None or not found.complete:
+        result = cls._load(spec, on_progress)
+        if result is None or not result.complete:
             store.check_writable()
-        return found
+        return result
 
     @classmethod
     def _load(cls, spec: Spec, on_progress: OnProgress | None) -> Self | None:
@@ -315,20 +315,20 @@ class Result:
             precomputed: whether those that came with the program count too: for display and never for computing.
         """
         read = {} if read is None else read
-        found = []
+        results = []
         wanted = index.Wanted((cls.kind,), (model.identity, model.source, model.revision or ""))
         for entry in index.entries(wanted, wait=True):
-            known = (cls.kind, entry.key, entry.mtime_ns)
+            cache_key = (cls.kind, entry.key, entry.mtime_ns)
             if entry.precomputed and not precomputed:
                 continue
             with contextlib.suppress(CorruptResultError):
-                if known not in read:
+                if cache_key not in read:
                     stored = store.load_result(cls.kind, entry.key, precomputed=entry.precomputed)
                     result = None if stored is None else cls.read(stored)
-                    read[known] = result if result is not None and result.spec.fingerprint() == entry.key else None
-                if (one := read.get(known)) is not None:
-                    found.append(one)
-        return found
+                    read[cache_key] = result if result is not None and result.spec.fingerprint() == entry.key else None
+                if (cached := read.get(cache_key)) is not None:
+                    results.append(cached)
+        return results
 
     @classmethod
     def read(cls, stored: store.StoredResult) -> Self:
@@ -345,11 +345,11 @@ class Result:
                 values.update({name: arrays.get(name) for name in cls.array_names()})
             return _reader(typing.cast(type, cls)).validate_python(values)
         except (KeyError, TypeError, ValueError, AttributeError, LayerscopeError) as error:
-            why = repr(error)
+            reason = repr(error)
             if isinstance(error, pydantic.ValidationError):
                 first = error.errors(include_url=False)[0]
-                why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-            raise CorruptResultError(f"The stored result in {stored.path} does not fit {cls.__name__}: {why}.") from error
+                reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+            raise CorruptResultError(f"The stored result in {stored.path} does not fit {cls.__name__}: {reason}.") from error
 
 
 def _not_finite(value: Any, name: str = "") -> Iterator[str]:
@@ -358,8 +358,8 @@ def _not_finite(value: Any, name: str = "") -> Iterator[str]:
         for key, entry in value.items():
             yield from _not_finite(entry, f"{name}.{key}" if name else str(key))
     elif isinstance(value, list):
-        for place, entry in enumerate(value):
-            yield from _not_finite(entry, f"{name}[{place}]")
+        for index, entry in enumerate(value):
+            yield from _not_finite(entry, f"{name}[{index}]")
     elif isinstance(value, float) and not math.isfinite(value):
         yield name
 

@@ -130,7 +130,7 @@ def modules_named(*endings: str) -> Callable[[], Iterable[str]]:
 
 def first(*names: str) -> Callable[[Any], int]:
     """Return a sort key that puts the entries of these names first, in this order."""
-    places = {name: place for place, name in enumerate(names)}
+    places = {name: index for index, name in enumerate(names)}
     return lambda entry: places.get(entry.name, len(places))
 
 

@@ -48,10 +48,10 @@ def answer(function: str, *arguments: str, memory_bytes: int, seconds: float) ->
         except subprocess.TimeoutExpired as error:
             raise OverLimitError(f"{seconds:g} s") from error
     if done.returncode == 0:
-        said = json.loads(done.stdout)
-        if "refused" in said:
-            raise getattr(errors, said["refused"], LayerscopeError)(said["why"])
-        return said["answer"]
+        reply = json.loads(done.stdout)
+        if "refused" in reply:
+            raise getattr(errors, reply["refused"], LayerscopeError)(reply["why"])
+        return reply["answer"]
     if done.returncode == -getattr(signal, "SIGXCPU", 0):
         raise OverLimitError(f"{seconds:g} s")
     if done.returncode < 0 or done.returncode == _OVER or b"MemoryError" in done.stderr:  # a library may abort for want of it
@@ -64,10 +64,10 @@ def _bound(memory_bytes: int, seconds: int) -> None:
         import resource
     except ImportError:  # Windows
         return
-    for what, most in ((resource.RLIMIT_AS, memory_bytes), (resource.RLIMIT_CPU, seconds)):
-        _, hard = resource.getrlimit(what)
-        allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(what, (allowed, hard))
+    for resource_, limit in ((resource.RLIMIT_AS, memory_bytes), (resource.RLIMIT_CPU, seconds)):
+        _, hard = resource.getrlimit(resource_)
+        allowed = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(resource_, (allowed, hard))
 
 
 def bound_further(memory_bytes: int) -> None:
@@ -83,8 +83,8 @@ def bound_further(memory_bytes: int) -> None:
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    most = pages * resource.getpagesize() + memory_bytes
-    resource.setrlimit(resource.RLIMIT_AS, (most if soft == resource.RLIM_INFINITY else min(most, soft), hard))
+    limit = pages * resource.getpagesize() + memory_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (limit if soft == resource.RLIM_INFINITY else min(limit, soft), hard))
 
 
 def main(memory_bytes: str, seconds: str, function: str, *arguments: str) -> int:
@@ -93,13 +93,13 @@ def main(memory_bytes: str, seconds: str, function: str, *arguments: str) -> int
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # libraries print, and the answer is all that is read
     try:
-        said = {"answer": imported(function)(*arguments)}
+        reply = {"answer": imported(function)(*arguments)}
     except LayerscopeError as error:
-        said = {"refused": type(error).__name__, "why": str(error)}
+        reply = {"refused": type(error).__name__, "why": str(error)}
     except MemoryError:
         return _OVER
     with answers:
-        answers.write(json.dumps(said))
+        answers.write(json.dumps(reply))
     return 0
 
 

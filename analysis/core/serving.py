@@ -96,9 +96,9 @@ class Serving:
         except (OSError, ValueError, RuntimeError):  # too long, with a NUL, a loop of links, a user that is not there
             is_inside = False
         if not is_inside:
-            named = ", ".join(str(root) for root in self.roots) or "no folder"
+            roots = ", ".join(str(root) for root in self.roots) or "no folder"
             raise AccessError(
-                f"{value[:200]!r} is outside the folders that this dashboard allows: {named}. Use a Hub id, upload the "
+                f"{value[:200]!r} is outside the folders that this dashboard allows: {roots}. Use a Hub id, upload the "
                 f"file, or ask the operator to extend {PREFIX}ROOTS."
             )
 
@@ -174,12 +174,14 @@ def check_secrets(secrets: Mapping[str, str]) -> None:
     """
     for name, value in secrets.items():
         if len(value) < SHORTEST_SECRET or not value.isascii():
-            why = f"must have at least {SHORTEST_SECRET} characters, all of them ASCII"
-        elif (twin := next((other for other in secrets if other != name and secrets[other] == value), None)) is not None:
-            why = f"and {twin} must not be equal"
+            reason = f"must have at least {SHORTEST_SECRET} characters, all of them ASCII"
+        elif (
+            twin := next((other_name for other_name in secrets if other_name != name and secrets[other_name] == value), None)
+        ) is not None:
+            reason = f"and {twin} must not be equal"
         else:
             continue
-        raise SpecError(f"{name} {why}. Create a secret with `openssl rand -hex 32`.")
+        raise SpecError(f"{name} {reason}. Create a secret with `openssl rand -hex 32`.")
 
 
 def _mode(name: str, text: str) -> str:
@@ -193,7 +195,7 @@ def _parts(name: str, text: str) -> tuple[str, ...]:
 
 
 def _people(name: str, text: str) -> tuple[str, ...]:
-    return tuple(one.lower() if "@" in one and not one.startswith("sub:") else one for one in _parts(name, text))
+    return tuple(part.lower() if "@" in part and not part.startswith("sub:") else part for part in _parts(name, text))
 
 
 def _header(name: str, text: str) -> str:

@@ -114,7 +114,7 @@ def remove_leftovers(older_s: float = _KEPT_S) -> None:
     """Remove the shards of requests that nobody has finished for weeks."""
     folder = store.cache_dir() / "results" / FOLDER
     with contextlib.suppress(OSError):
-        for found in list(folder.iterdir()):
+        for leftover in list(folder.iterdir()):
             with contextlib.suppress(OSError):
-                if time.time() - found.stat().st_mtime > older_s:
-                    disk.remove(found)
+                if time.time() - leftover.stat().st_mtime > older_s:
+                    disk.remove(leftover)

@@ -112,11 +112,11 @@ def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
 
     Source: Thompson, Ann. Math. Stat. 7 (1936) 122.
     """
-    n, left_out, place = len(values), 0.0, -1
-    while (left_out := left_out + 2 * math.comb(n, place + 1) / 2**n) <= 1 - CONFIDENCE:
-        place += 1
+    n, left_out, rank = len(values), 0.0, -1
+    while (left_out := left_out + 2 * math.comb(n, rank + 1) / 2**n) <= 1 - CONFIDENCE:
+        rank += 1
     ordered = sorted(values)
-    return None if place < 0 else (ordered[place], ordered[n - 1 - place])
+    return None if rank < 0 else (ordered[rank], ordered[n - 1 - rank])
 
 
 def independent(value: float, error: float | None, reference: float, reference_error: float | None) -> Interval:
@@ -244,9 +244,9 @@ def paired_interval(gained: int, lost: int, n: int) -> tuple[float, float]:
 
     Source: Bonett and Price, J. Educ. Behav. Stat. 37 (2012) 479.
     """
-    more, less = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
-    half = Z * math.sqrt((more + less - (more - less) ** 2) / (n + 2))
-    return max(-1.0, more - less - half), min(1.0, more - less + half)
+    gain_share, loss_share = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
+    half = Z * math.sqrt((gain_share + loss_share - (gain_share - loss_share) ** 2) / (n + 2))
+    return max(-1.0, gain_share - loss_share - half), min(1.0, gain_share - loss_share + half)
 
 
 def bootstrap_wins(rows: Sequence[np.ndarray], *, seed: int = 0, n_resamples: int = 1000) -> list[list[float]]:
@@ -320,6 +320,6 @@ def independent_pairs(a: Sequence[float], b: Sequence[float], overlap: int) -> f
 
 def _ranks(values: Sequence[float]) -> np.ndarray:
     """1-based ranks; equal values share the mean of the ranks they take up."""
-    _, which, counts = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
-    ranks: np.ndarray = (np.cumsum(counts) - (counts - 1) / 2)[which]
+    _, index_of_value, counts = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
+    ranks: np.ndarray = (np.cumsum(counts) - (counts - 1) / 2)[index_of_value]
     return ranks

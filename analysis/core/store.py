@@ -49,14 +49,14 @@ def cache_dir() -> Path:
     Raises:
         StorageError: when an address is given, for a store of objects can neither rename nor lock its objects.
     """
-    given = os.environ.get("LAYERSCOPE_CACHE") or ""
-    if _ADDRESS.match(given):
+    setting = os.environ.get("LAYERSCOPE_CACHE") or ""
+    if _ADDRESS.match(setting):
         raise StorageError(
-            f"LAYERSCOPE_CACHE is {given}, but it must be a folder. Object storage cannot rename or lock files, so a "
+            f"LAYERSCOPE_CACHE is {setting}, but it must be a folder. Object storage cannot rename or lock files, so a "
             "reader could find half a result. Name a folder on a disk or network file system, and copy results from "
             "there."
         )
-    return Path(given or _REPOSITORY / "cache").resolve()
+    return Path(setting or _REPOSITORY / "cache").resolve()
 
 
 def local_dir() -> Path:
@@ -69,16 +69,16 @@ def local_dir() -> Path:
         StorageError: when there is no folder on a disk of this machine.
     """
     cache = cache_dir()
-    held = mounts.kind(cache)
-    if held not in mounts.NETWORK | mounts.OBJECTS:
+    cache_kind = mounts.kind(cache)
+    if cache_kind not in mounts.NETWORK | mounts.OBJECTS:
         return cache
-    named = os.environ.get("LAYERSCOPE_LOCAL")
-    top = Path(named or os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state").absolute().resolve()
+    setting = os.environ.get("LAYERSCOPE_LOCAL")
+    top = Path(setting or os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state").absolute().resolve()
     local = top / "layerscope" / hashlib.sha256(os.fsencode(cache)).hexdigest()[:12]
-    if (own := mounts.kind(local)) in mounts.NETWORK | mounts.OBJECTS:
+    if (local_kind := mounts.kind(local)) in mounts.NETWORK | mounts.OBJECTS:
         raise StorageError(
-            f"{cache} and {top} are on network file systems ({held}, {own}), which would damage the list of jobs. Set "
-            "LAYERSCOPE_LOCAL to a folder on a disk of this machine. The results stay in place."
+            f"{cache} and {top} are on network file systems ({cache_kind}, {local_kind}), which would damage the list of jobs. "
+            "Set LAYERSCOPE_LOCAL to a folder on a disk of this machine. The results stay in place."
         )
     return local
 
@@ -153,9 +153,9 @@ def check_writable() -> None:
         StorageError: when nothing can be written in the cache folder, or not so that it is there whole or not at all.
     """
     folder = cache_dir()
-    if (held := mounts.kind(folder)) in mounts.OBJECTS:
+    if (kind := mounts.kind(folder)) in mounts.OBJECTS:
         raise StorageError(
-            f"{folder} is mounted object storage ({held}), which copies files instead of renaming them. A reader could "
+            f"{folder} is mounted object storage ({kind}), which copies files instead of renaming them. A reader could "
             "find half a result. You can view its results, but to compute, point LAYERSCOPE_CACHE at another folder."
         )
     make_folder(folder)

@@ -90,15 +90,17 @@ class Table:
 
     def only(self, *names: str) -> "Table":
         """Return some of the columns, in this order, with those that they are written together with; omit missing ones."""
-        there = {column.name: column for column in self.columns}
-        chosen = [there[name] for name in names if name in there]
-        beside = [there[name] for column in chosen for name in column.beside if name in there]
+        by_name = {column.name: column for column in self.columns}
+        chosen = [by_name[name] for name in names if name in by_name]
+        beside = [by_name[name] for column in chosen for name in column.beside if name in by_name]
         return replace(self, columns=tuple(dict.fromkeys([*chosen, *beside])))
 
     def titled(self, **titles: str) -> "Table":
         """Return the table with other headings, by the names of the columns."""
-        named = (replace(one, title=titles[one.name], unit="") if one.name in titles else one for one in self.columns)
-        return replace(self, columns=tuple(named))
+        columns = (
+            replace(column, title=titles[column.name], unit="") if column.name in titles else column for column in self.columns
+        )
+        return replace(self, columns=tuple(columns))
 
     def records(self) -> list[dict[str, Any]]:
         """The plain values, every row with every column."""
@@ -118,9 +120,12 @@ class Table:
         """The table for a terminal: numbers to the right, texts behind the first column to the left."""
         cells = [self.heads, *self.cells]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        is_text = [place > 0 and self._is_text(column.name) for place, column in enumerate(self._read)]
+        is_text = [index > 0 and self._is_text(column.name) for index, column in enumerate(self._read)]
         padded = [
-            [cell.ljust(width) if left else cell.rjust(width) for cell, width, left in zip(row, widths, is_text, strict=True)]
+            [
+                cell.ljust(width) if is_left else cell.rjust(width)
+                for cell, width, is_left in zip(row, widths, is_text, strict=True)
+            ]
             for row in cells
         ]
         return [f"  {'  '.join(row)}".rstrip() for row in padded]
@@ -132,7 +137,7 @@ class Table:
         """The plain values as a data frame; columns without any value are left out."""
         from pandas import DataFrame
 
-        names = [one.name for one in self.columns if any(row.get(one.name) is not None for row in self.rows)]
+        names = [column.name for column in self.columns if any(row.get(column.name) is not None for row in self.rows)]
         return DataFrame(self.records(), columns=names)
 
     @property
@@ -156,7 +161,7 @@ def of_values(title: str, values: Mapping[str, Any], caption: str = "") -> Table
 
 def are_rows(value: Any) -> bool:
     """Return whether a value is a list of dataclasses, which makes a table."""
-    return isinstance(value, list) and bool(value) and all(is_dataclass(one) for one in value)
+    return isinstance(value, list) and bool(value) and all(is_dataclass(item) for item in value)
 
 
 def _columns(names: Sequence[str]) -> tuple[Column, ...]:

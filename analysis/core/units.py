@@ -17,10 +17,10 @@ def read_size(text: str) -> int:
     Raises:
         SpecError: when it is none.
     """
-    found = _SIZE.fullmatch(text.strip())
-    if not found:
+    match = _SIZE.fullmatch(text.strip())
+    if not match:
         raise SpecError(f"{shown(text)} is not an amount of memory. Give a number with its unit, such as 4GB or 512MB.")
-    return int(float(found[1]) * _UNITS[found[2].lower()])
+    return int(float(match[1]) * _UNITS[match[2].lower()])
 
 
 def size(n_bytes: float) -> str:
@@ -34,10 +34,10 @@ def size(n_bytes: float) -> str:
 
 def scaled(amount: float, unit: str) -> str:
     """4.2e12, "FLOP" -> "4.2 TFLOP"."""
-    for of, prefix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if amount >= of:
-            found = amount / of
-            return f"{found:.0f} {prefix}{unit}" if found >= 100 else f"{found:.1f} {prefix}{unit}"
+    for divisor, prefix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if amount >= divisor:
+            value = amount / divisor
+            return f"{value:.0f} {prefix}{unit}" if value >= 100 else f"{value:.1f} {prefix}{unit}"
     return f"{amount:.0f} {unit}"
 
 

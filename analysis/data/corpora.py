@@ -90,20 +90,20 @@ def documents(spec: CorpusSpec) -> list[str]:
         raise CorpusError(
             f"The text {STREAMED} has no end, so it can be used for healing only. Choose `c4`, `wiki`, or a TXT or JSONL file."
         )
-    everything = _starter_documents(spec.source) if spec.source in STARTER else _file_documents(Path(spec.source))
-    everything = list(dict.fromkeys(everything))  # a repeated document must not stand on both sides of a split
+    texts = _starter_documents(spec.source) if spec.source in STARTER else _file_documents(Path(spec.source))
+    texts = list(dict.fromkeys(texts))  # a repeated document must not stand on both sides of a split
     if spec.split != "all":
-        parts = near_copies.split(everything)
+        parts = near_copies.split(texts)
         chosen = parts.train if spec.split == "train" else parts.validation
-        everything = [text for text in everything if text in chosen]
-    if not everything:
+        texts = [text for text in texts if text in chosen]
+    if not texts:
         raise CorpusError(
             f"{spec.source} has no "
             f"documents{'' if spec.split == 'all' else f' in its {spec.split} part (near-copies stay in one part)'}. "
             "Give a file with more different documents, separated by blank lines or one per line."
         )
-    random.Random(spec.seed).shuffle(everything)
-    return everything
+    random.Random(spec.seed).shuffle(texts)
+    return texts
 
 
 def stream(spec: CorpusSpec) -> Iterator[str]:
@@ -141,12 +141,12 @@ def tokenize(spec: CorpusSpec, tokenizer: Any, *, skip: int = 0) -> Texts:
     Raises:
         CorpusError: as `documents`, and when every document is under 16 tokens.
     """
-    wanted = skip + spec.n_texts
+    n_wanted = skip + spec.n_texts
     long: list[list[int]] = []
     shorter: list[list[int]] = []
     skipped = 0
     for looked_at, text in enumerate(documents(spec)):
-        if looked_at >= _LOOKED_THROUGH and len(long) + len(shorter) >= wanted:
+        if looked_at >= _LOOKED_THROUGH and len(long) + len(shorter) >= n_wanted:
             break
         # Forty characters a token is more than any tokenizer needs, and saves tokenizing whole books.
         ids = tokenizer(text[: spec.seq_len * 40]).input_ids[: spec.seq_len]
@@ -154,14 +154,14 @@ def tokenize(spec: CorpusSpec, tokenizer: Any, *, skip: int = 0) -> Texts:
             skipped += 1
             continue
         (long if len(ids) >= spec.long_enough else shorter).append(ids)
-        if len(long) == wanted:
+        if len(long) == n_wanted:
             break
     if not long and not shorter:
         raise CorpusError(
             f"Every document of {spec.source} is shorter than {MIN_DOCUMENT_TOKENS} tokens ({skipped} skipped). "
             "Give longer texts, separated by blank lines."
         )
-    chosen = [*long, *shorter][:wanted]
+    chosen = [*long, *shorter][:n_wanted]
     return Texts(chosen[skip:], skipped + len(long) + len(shorter) - len(chosen))
 
 
@@ -213,8 +213,8 @@ def _file_documents(path: Path) -> list[str]:
             f"{path.name} is not UTF-8 text (byte {error.start} is {content[error.start]:#04x}). Save it as UTF-8 "
             "and try again."
         ) from error
-    if (place := content.find(b"\0")) >= 0:
-        raise CorpusError(f"{path.name} is not text (byte {place} is NUL). Save it as UTF-8 text and try again.")
+    if (position := content.find(b"\0")) >= 0:
+        raise CorpusError(f"{path.name} is not text (byte {position} is NUL). Save it as UTF-8 text and try again.")
     if not text.strip():
         raise CorpusError(
             f"{path.name} is empty. Give a file with documents separated by blank lines, or one document per line."
@@ -235,15 +235,15 @@ def _text(value: Any) -> str:
 
 
 def _json_lines(name: str, text: str) -> list[str]:
-    found = []
+    texts = []
     # Only a line feed ends a line of JSON: texts may hold U+2028 and its like as they are.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
-            found.append(_text(parsed(line)["text"]))
+            texts.append(_text(parsed(line)["text"]))
         except (ValueError, KeyError, TypeError) as error:
             raise CorpusError(
                 f'Line {number} of {name} is not a JSON object with a field "text". Each line must look like {{"text": "…"}}.'
             ) from error
-    return [document for document in found if document.strip()]
+    return [document for document in texts if document.strip()]

@@ -172,17 +172,17 @@ def _lowered(entry: Any) -> Fields:
 def _csv(name: str, text: str, delimiter: str) -> RawTable:
     records = list(itertools.islice(_csv_records(text, delimiter), MOST_ROWS + 2))  # a header too
     _check_rows(name, len(records) - 1)
-    whole = [(line, cells) for line, cells in records if not isinstance(cells, BadRowError)]
-    if not whole:
+    readable = [(line, cells) for line, cells in records if not isinstance(cells, BadRowError)]
+    if not readable:
         return RawTable([(line, cells) for line, cells in records if isinstance(cells, BadRowError)], frozenset())
-    names = [cell.strip().lower() for cell in whole[0][1]]
+    names = [cell.strip().lower() for cell in readable[0][1]]
     if set(names) & set(QUESTION_NAMES) and set(names) & set(ANSWER_NAMES):
-        records.remove(whole[0])
+        records.remove(readable[0])
     else:
         # No header: question, choices, answer. All rows are as wide; another width is a stray comma or a missing cell.
-        width = Counter(len(cells) for _, cells in whole).most_common(1)[0][0]
+        width = Counter(len(cells) for _, cells in readable).most_common(1)[0][0]
         width = min(width, _WIDEST)
-        names = ["question", *(chr(ord("a") + place) for place in range(width - 2)), "answer"]
+        names = ["question", *(chr(ord("a") + index) for index in range(width - 2)), "answer"]
     return RawTable([(line, _named(names, cells)) for line, cells in records], frozenset(names))
 
 
@@ -315,15 +315,15 @@ def read_apart(path: Path) -> QuestionFile:
         BenchmarkError: as `read`, and when the file takes more than its bounds.
     """
     try:
-        found = sandbox.answer(
+        answer = sandbox.answer(
             "analysis.data.files:read_plain", str(path.absolute()), memory_bytes=_APART_BYTES, seconds=_APART_S
         )
     except sandbox.OverLimitError as error:
         raise BenchmarkError(f"Reading {title(str(path))} takes more than {error}. Give a smaller file.") from error
     return QuestionFile(
-        [Question(**{**entry, "contexts": tuple(entry["contexts"])}) for entry in found["questions"]],
-        [RowError(**entry) for entry in found["errors"]],
-        found["answers_as"],
+        [Question(**{**entry, "contexts": tuple(entry["contexts"])}) for entry in answer["questions"]],
+        [RowError(**entry) for entry in answer["errors"]],
+        answer["answers_as"],
     )
 
 
@@ -363,9 +363,9 @@ def _parts(number: int, fields: Fields) -> _Raw:
         raise BadRowError(f"{len(choices)} choices, at least 2 are needed")
     if len(choices) > len(LETTERS):
         raise BadRowError(f"{len(choices)} choices, at most {len(LETTERS)} are possible")
-    for place, choice in enumerate(choices):
+    for index, choice in enumerate(choices):
         if not choice.strip():
-            raise BadRowError(f"choice {place} is empty")
+            raise BadRowError(f"choice {index} is empty")
     for text in (str(question), *choices, str(answer)):
         _check_encoding(text)
     id, subject = _first(fields, _ID_NAMES), fields.get("subject")
@@ -386,20 +386,20 @@ def _first(fields: Mapping[str, Any], names: Sequence[str]) -> Any:
 
 def _choices(fields: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """The choices and, where the row gives them, their labels."""
-    found = _first(fields, _CHOICES_NAMES)
-    if isinstance(found, str):
-        found = _parse_list(found)
-    if isinstance(found, dict):
-        texts, labels = found.get("text"), found.get("label")
+    choices = _first(fields, _CHOICES_NAMES)
+    if isinstance(choices, str):
+        choices = _parse_list(choices)
+    if isinstance(choices, dict):
+        texts, labels = choices.get("text"), choices.get("label")
         if not isinstance(texts, list) or not isinstance(labels, list) or len(texts) != len(labels):
             raise BadRowError("choices is an object without lists text and label of the same length")
         return _texts(texts), [str(label).strip() for label in labels]
-    if isinstance(found, list):
-        return _texts(found), []
-    if found is not None:
+    if isinstance(choices, list):
+        return _texts(choices), []
+    if choices is not None:
         raise BadRowError("choices is not a list")
     for pattern in ("{letter}", "option_{letter}", "option{number}", "choice{number}", "answer{letter}"):
-        names = [pattern.format(letter=letter.lower(), number=place) for place, letter in enumerate(LETTERS, start=1)]
+        names = [pattern.format(letter=letter.lower(), number=number) for number, letter in enumerate(LETTERS, start=1)]
         values = [fields.get(name) for name in names if name in fields]
         while values and (values[-1] is None or not str(values[-1]).strip()):
             values.pop()  # rows with fewer choices than columns
@@ -409,9 +409,9 @@ def _choices(fields: Mapping[str, Any]) -> tuple[list[str], list[str]]:
 
 
 def _texts(values: Sequence[Any]) -> list[str]:
-    for place, value in enumerate(values):
+    for index, value in enumerate(values):
         if value is None or isinstance(value, list | dict):
-            raise BadRowError(f"choice {place} is not text")
+            raise BadRowError(f"choice {index} is not text")
     return [str(value) for value in values]
 
 
@@ -478,11 +478,13 @@ _READERS: dict[str, Callable[[_Raw], int | None]] = {
 def _kind_of_answers(raws: Sequence[_Raw]) -> str:
     """The reading that makes sense of most rows; of equals the first in `_READERS`."""
     numbers = [(_number(raw.answer), len(raw.choices)) for raw in raws if not raw.labels]
-    whole = [(number, size) for number, size in numbers if number is not None]
+    whole_numbers = [(number, size) for number, size in numbers if number is not None]
     fits = Counter(kind for raw in raws for kind, reader in _READERS.items() if reader(raw) is not None)
     kind = max(_READERS, key=lambda name: fits[name]) if raws else "letters"
-    from_one = all(1 <= number <= size for number, size in whole) and any(number == size for number, size in whole)
-    if kind == "numbers from 0" and len(whole) >= _ENOUGH_TO_TELL_ONES and from_one:
+    from_one = all(1 <= number <= size for number, size in whole_numbers) and any(
+        number == size for number, size in whole_numbers
+    )
+    if kind == "numbers from 0" and len(whole_numbers) >= _ENOUGH_TO_TELL_ONES and from_one:
         return "numbers from 1"
     return kind
 

@@ -42,4 +42,4 @@ EXHIBITS = (
 
 def exhibit(source: str) -> Exhibit | None:
     """The model of the gallery with this source; None for any other."""
-    return next((one for one in EXHIBITS if one.source == source), None)
+    return next((entry for entry in EXHIBITS if entry.source == source), None)

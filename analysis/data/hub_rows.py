@@ -76,17 +76,17 @@ def look(id: str, revision: str | None = None) -> DataSet:
         HubError: when the hub does not give it.
         CorpusError: when no file of it can be read.
     """
-    found = hub.recall(hub.DATA_SET, id, revision) if hub.is_offline() or hub.is_commit(revision) else None
-    if found is None:
-        found = hub.look(id, revision, kind=hub.DATA_SET)
-        hub.remember(found, revision)
-    files = [file for file in found.files if _ending(file.path) in ENDINGS and not _is_about(file.path)]
+    repository = hub.recall(hub.DATA_SET, id, revision) if hub.is_offline() or hub.is_commit(revision) else None
+    if repository is None:
+        repository = hub.look(id, revision, kind=hub.DATA_SET)
+        hub.remember(repository, revision)
+    files = [file for file in repository.files if _ending(file.path) in ENDINGS and not _is_about(file.path)]
     if not files:
         raise CorpusError(
             f"The dataset {id} has no file with readable rows ({', '.join(ENDINGS)}). It may need a loading "
             "script, which Layerscope never runs. Choose another dataset, or revision refs/convert/parquet."
         )
-    return DataSet(found, tuple(files))
+    return DataSet(repository, tuple(files))
 
 
 def _ending(path: str) -> str:
@@ -99,7 +99,9 @@ def _is_about(path: str) -> bool:
     return name.startswith(("dataset_info", "state.", "readme", "license", "requirements")) or name == "data.txt"
 
 
-def first_rows(found: DataSet, path: str, most: int = USUAL_ROWS, *, on_progress: OnProgress = ignore) -> list[dict[str, Any]]:
+def first_rows(
+    dataset: DataSet, path: str, max_rows: int = USUAL_ROWS, *, on_progress: OnProgress = ignore
+) -> list[dict[str, Any]]:
     """Fetch as much of one file of the set as its first rows take, and read these.
 
     A large Parquet file comes as far as the row groups reach that hold them. Of other formats a beginning comes, which grows
@@ -107,9 +109,9 @@ def first_rows(found: DataSet, path: str, most: int = USUAL_ROWS, *, on_progress
     with bounds of memory and time.
 
     Args:
-        found: the set.
+        dataset: the set.
         path: of the file.
-        most: rows, or fewer where the file has no more.
+        max_rows: rows, or fewer where the file has no more.
         on_progress: told of the bytes that come.
 
     Returns:
@@ -119,13 +121,13 @@ def first_rows(found: DataSet, path: str, most: int = USUAL_ROWS, *, on_progress
         CorpusError: when there is none of this name, it is of another format, or its first rows take too much.
         HubError, StorageError: as `hub.fetch`.
     """
-    file = next((file for file in found.files if file.path == path), None)
+    file = next((file for file in dataset.files if file.path == path), None)
     if file is None:
-        some = ", ".join(file.path for file in found.files[:5])
+        some = ", ".join(file.path for file in dataset.files[:5])
         raise CorpusError(
-            f"{found.repository.id} has no file {shown(path)} with readable rows. Choose one of its files, such as {some}."
+            f"{dataset.repository.id} has no file {shown(path)} with readable rows. Choose one of its files, such as {some}."
         )
-    reader = _FirstRows(found.repository, file, most, on_progress)
+    reader = _FirstRows(dataset.repository, file, max_rows, on_progress)
     if file.size <= _WHOLE_BYTES:
         return reader.of_whole()
     return reader.of_groups() if _ending(path) == ".parquet" else reader.of_front()
@@ -150,11 +152,11 @@ class _FirstRows:
             self._check(n_bytes)
             front = hub.fetch_front(self.repository, self.file, n_bytes, self.on_progress)
             with tempfile.TemporaryDirectory() as folder:
-                named = Path(folder) / Path(self.file.path).name
-                named.symlink_to(front.resolve())
-                found = self._rows(named, self.most + 1, begun=True)
-            if len(found) > self.most:  # the last one may have been cut off
-                return found[: self.most]
+                file = Path(folder) / Path(self.file.path).name
+                file.symlink_to(front.resolve())
+                rows = self._rows(file, self.most + 1, begun=True)
+            if len(rows) > self.most:  # the last one may have been cut off
+                return rows[: self.most]
             n_bytes *= 4
         return self.of_whole()
 
@@ -167,9 +169,9 @@ class _FirstRows:
             n_bytes = int(self._ask(parquet_bytes, sparse, self.most))
             self._check(n_bytes)
             front = hub.fetch_front(self.repository, self.file, n_bytes, self.on_progress)
-            with front.open("rb") as begun, sparse.open("r+b") as whole:
-                while (left := n_bytes - whole.tell()) > 0 and (part := begun.read(min(left, _COPIED))):
-                    whole.write(part)
+            with front.open("rb") as source, sparse.open("r+b") as target:
+                while (n_left := n_bytes - target.tell()) > 0 and (part := source.read(min(n_left, _COPIED))):
+                    target.write(part)
             return self._rows(sparse, self.most)
 
     def _put_end(self, sparse: Path, n_bytes: int) -> bool:
@@ -185,10 +187,10 @@ class _FirstRows:
             )
         if needed > len(end):
             return self._put_end(sparse, needed)
-        with sparse.open("wb") as whole:
-            whole.write(_PARQUET)
-            whole.seek(self.file.size - len(end))
-            whole.write(end)
+        with sparse.open("wb") as target:
+            target.write(_PARQUET)
+            target.seek(self.file.size - len(end))
+            target.write(end)
         return True
 
     def _check(self, n_bytes: int) -> None:
@@ -200,21 +202,21 @@ class _FirstRows:
             )
 
     def _rows(self, file: Path, most: int, *, begun: bool = False) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._ask(rows, file, most, begun)
-        return found
+        rows_: list[dict[str, Any]] = self._ask(rows, file, most, begun)
+        return rows_
 
-    def _ask(self, read: Callable[..., Any], file: Path, *more: int) -> Any:
-        told = (read.__name__, str(file), *(str(int(value)) for value in more))
+    def _ask(self, read: Callable[..., Any], file: Path, *arguments: int) -> Any:
+        command = (read.__name__, str(file), *(str(int(value)) for value in arguments))
         try:
-            return sandbox.answer(f"{__name__}:told", *told, memory_bytes=_APART_BYTES, seconds=_APART_S)
+            return sandbox.answer(f"{__name__}:told", *command, memory_bytes=_APART_BYTES, seconds=_APART_S)
         except sandbox.OverLimitError as error:
             raise CorpusError(f"Reading {file.name} takes more than {error}. Take fewer rows, or another file.") from error
 
 
-def told(read: str, file: str, *more: str) -> Any:
+def told(read: str, file: str, *arguments: str) -> Any:
     """Return the result of `rows` or `parquet_bytes`, called by name, as JSON has it."""
-    known: dict[str, Callable[..., Any]] = {"rows": rows, "parquet_bytes": parquet_bytes}
-    text = json.dumps(known[read](Path(file), *map(int, more)), default=str)
+    functions: dict[str, Callable[..., Any]] = {"rows": rows, "parquet_bytes": parquet_bytes}
+    text = json.dumps(functions[read](Path(file), *map(int, arguments)), default=str)
     if len(text) > _MOST_TOLD:
         raise CorpusError(
             f"The rows of {Path(file).name} take {len(text) / 1e6:,.0f} MB, but at most {_MOST_TOLD / 1e6:,.0f} "
@@ -235,11 +237,11 @@ def rows(file: Path, most: int = USUAL_ROWS, begun: int = False) -> list[dict[st
         CorpusError: when the file is of another format than its name says.
     """
     read = {".csv": _separated, ".tsv": _separated, ".txt": _lines}.get(_ending(file.name), _json)
-    found: list[dict[str, Any]] = []
+    rows_: list[dict[str, Any]] = []
     with _as_it_says(file, but=bool(begun)):
         for row in itertools.islice(_parquet(file, most) if _ending(file.name) == ".parquet" else read(file), most):
-            found.append(row)
-    return found
+            rows_.append(row)
+    return rows_
 
 
 @contextlib.contextmanager
@@ -270,9 +272,9 @@ def parquet_bytes(file: Path, most: int) -> int:
     import pyarrow.parquet
 
     with _as_it_says(file):
-        found = pyarrow.parquet.read_metadata(file)
+        metadata = pyarrow.parquet.read_metadata(file)
         ends = [len(_PARQUET)]
-        for group in (found.row_group(number) for number in _groups(found, most)):
+        for group in (metadata.row_group(number) for number in _groups(metadata, most)):
             for column in (group.column(number) for number in range(group.num_columns)):
                 begins = [column.data_page_offset, *([column.dictionary_page_offset] if column.has_dictionary_page else [])]
                 ends.append(min(begins) + column.total_compressed_size)
@@ -284,8 +286,8 @@ def parquet_bytes(file: Path, most: int) -> int:
 def _parquet(file: Path, most: int) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet
 
-    whole = pyarrow.parquet.ParquetFile(file, pre_buffer=False)
-    for batch in whole.iter_batches(_BATCH, row_groups=_groups(whole.metadata, most), use_threads=False):
+    file_ = pyarrow.parquet.ParquetFile(file, pre_buffer=False)
+    for batch in file_.iter_batches(_BATCH, row_groups=_groups(file_.metadata, most), use_threads=False):
         yield from batch.to_pylist()
 
 
@@ -337,14 +339,14 @@ def names(read: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def guess(columns: Sequence[str], role: str) -> str | None:
     """Which column is likely to be meant; None where none is called so."""
-    known = {name.lower(): name for name in reversed(columns)}
-    return next((known[name] for name in _USUAL[role] if name in known), None)
+    by_lower_name = {name.lower(): name for name in reversed(columns)}
+    return next((by_lower_name[name] for name in _USUAL[role] if name in by_lower_name), None)
 
 
 def guessed(columns: Sequence[str], kind: str) -> dict[str, list[str]]:
     """Return the columns for all roles of a kind, as far as their names tell."""
-    found = {role: guess(columns, role) for role in ROLES[kind]}
-    return {role: [name] for role, name in found.items() if name is not None}
+    guesses = {role: guess(columns, role) for role in ROLES[kind]}
+    return {role: [name] for role, name in guesses.items() if name is not None}
 
 
 def kept(read: Sequence[Mapping[str, Any]], kind: str, columns: Columns) -> bytes:
@@ -358,13 +360,13 @@ def kept(read: Sequence[Mapping[str, Any]], kind: str, columns: Columns) -> byte
     Raises:
         CorpusError: when a column is missing or holds no value that is needed.
     """
-    there = names(read)
+    columns_read = names(read)
     for role in ROLES[kind]:
         if not columns.get(role):
-            raise CorpusError(f"No column is chosen as the {role}. Choose one of {', '.join(there)}.")
-        if unknown := [name for name in columns[role] if name not in there]:
-            raise CorpusError(f"The rows have no column {shown(unknown[0])}. Choose one of {', '.join(there)}.")
-    lines = [made for row in read if (made := _line(row, kind, columns)) is not None]
+            raise CorpusError(f"No column is chosen as the {role}. Choose one of {', '.join(columns_read)}.")
+        if unknown := [name for name in columns[role] if name not in columns_read]:
+            raise CorpusError(f"The rows have no column {shown(unknown[0])}. Choose one of {', '.join(columns_read)}.")
+    lines = [encoded for row in read if (encoded := _line(row, kind, columns)) is not None]
     if not lines:
         raise CorpusError(
             f"No row has a usable {' or '.join(ROLES[kind])} in "
@@ -382,7 +384,7 @@ def _line(row: Mapping[str, Any], kind: str, columns: Columns) -> str | None:
     if kind == "texts":
         text = row.get(columns[TEXT][0])
         return json.dumps({TEXT: text}) if isinstance(text, str) and text.strip() else None
-    several = columns[CHOICES]
-    choices = row.get(several[0]) if len(several) == 1 else [row.get(name) for name in several]
+    choice_columns = columns[CHOICES]
+    choices = row.get(choice_columns[0]) if len(choice_columns) == 1 else [row.get(name) for name in choice_columns]
     question = {QUESTION: row.get(columns[QUESTION][0]), CHOICES: choices, ANSWER: row.get(columns[ANSWER][0])}
     return None if question[QUESTION] is None else json.dumps(question, default=str)

@@ -52,9 +52,9 @@ def runs(text: str, length: int = RUN) -> np.ndarray:
         return numbers
     length = min(length, len(numbers))
     mixed = np.full(len(numbers) - length + 1, length, dtype=np.uint64)
-    for place in range(length):
+    for position in range(length):
         # One round of a multiplicative hash: the product spreads every word, the shift brings the high bits down again.
-        mixed = (mixed ^ numbers[place : len(numbers) - length + 1 + place]) * np.uint64(0x9E3779B97F4A7C15)
+        mixed = (mixed ^ numbers[position : len(numbers) - length + 1 + position]) * np.uint64(0x9E3779B97F4A7C15)
         mixed ^= mixed >> np.uint64(29)
     return np.unique(mixed)
 
@@ -75,24 +75,24 @@ def clusters(texts: Sequence[str]) -> list[int]:
     shingles = [runs(text, _SHINGLE) for text in texts]
     first = list(range(len(texts)))
 
-    def root(place: int) -> int:
-        while first[place] != place:
-            first[place] = first[first[place]]
-            place = first[place]
-        return place
+    def root(index: int) -> int:
+        while first[index] != index:
+            first[index] = first[first[index]]
+            index = first[index]
+        return index
 
-    near = MinHashLSH(num_perm=_BANDS * _ROWS, params=(_BANDS, _ROWS))
-    for place, own in enumerate(shingles):
-        if not len(own):
+    index_of_sketches = MinHashLSH(num_perm=_BANDS * _ROWS, params=(_BANDS, _ROWS))
+    for index, shingles_of_text in enumerate(shingles):
+        if not len(shingles_of_text):
             continue
         sketch = MinHash(num_perm=_BANDS * _ROWS, hashfunc=int)
-        sketch.update_batch((own >> np.uint64(32)).tolist())  # of the hash, the half that MinHash takes
-        for other in cast(list[int], near.query(sketch)):
-            mine, theirs = root(place), root(other)
-            if mine != theirs and similarity(own, shingles[other]) >= ALIKE:
-                first[max(mine, theirs)] = min(mine, theirs)
-        near.insert(place, sketch)
-    return [root(place) for place in range(len(texts))]
+        sketch.update_batch((shingles_of_text >> np.uint64(32)).tolist())  # of the hash, the half that MinHash takes
+        for other in cast(list[int], index_of_sketches.query(sketch)):
+            own_root, other_root = root(index), root(other)
+            if own_root != other_root and similarity(shingles_of_text, shingles[other]) >= ALIKE:
+                first[max(own_root, other_root)] = min(own_root, other_root)
+        index_of_sketches.insert(index, sketch)
+    return [root(index) for index in range(len(texts))]
 
 
 def similarity(a: np.ndarray, b: np.ndarray) -> float:
@@ -125,11 +125,13 @@ def split(texts: Sequence[str]) -> Split:
 @functools.lru_cache(maxsize=4)  # seconds for a few megabytes, and asked for every draw
 def _split(texts: tuple[str, ...]) -> Split:
     # Sorted, so that the first of a cluster is its smallest text in any order of the file.
-    drawn = [is_validation(texts[first]) for first in clusters(texts)]
-    train = [text for text, is_drawn in zip(texts, drawn, strict=True) if not is_drawn]
-    known = _joined(map(runs, train))
-    quoted = {text for text, is_drawn in zip(texts, drawn, strict=True) if is_drawn and share(runs(text), known) > MOST_QUOTED}
-    validation = {text for text, is_drawn in zip(texts, drawn, strict=True) if is_drawn} - quoted
+    draws = [is_validation(texts[first]) for first in clusters(texts)]
+    train = [text for text, is_drawn in zip(texts, draws, strict=True) if not is_drawn]
+    train_runs = _joined(map(runs, train))
+    quoted = {
+        text for text, is_drawn in zip(texts, draws, strict=True) if is_drawn and share(runs(text), train_runs) > MOST_QUOTED
+    }
+    validation = {text for text, is_drawn in zip(texts, draws, strict=True) if is_drawn} - quoted
     return Split(frozenset(train), frozenset(validation), frozenset(quoted))
 
 
@@ -138,14 +140,14 @@ def is_validation(text: str) -> bool:
     return hashlib.sha256(text.encode()).digest()[0] % 10 == 0
 
 
-def share(own: np.ndarray, known: np.ndarray) -> float:
+def share(runs_of_text: np.ndarray, known: np.ndarray) -> float:
     """Share of a text's runs of words that are among the known ones, in [0, 1]; 0 without runs.
 
     Args:
-        own: `runs` of the text.
+        runs_of_text: `runs` of the text.
         known: hashes of runs, ascending.
     """
-    return float(_among(own, known).mean()) if len(own) else 0.0
+    return float(_among(runs_of_text, known).mean()) if len(runs_of_text) else 0.0
 
 
 def _among(own: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -170,12 +172,14 @@ class Apart:
         Args:
             measured: every text that a loss is taken of, as far as it is read.
         """
-        own = [runs(text) for text in measured]
-        self._known = _joined(own)
+        measured_runs = [runs(text) for text in measured]
+        self._known = _joined(measured_runs)
         # Row by row the texts, column by column the known runs: which text has which.
-        self._has = np.stack([_among(self._known, one) for one in own]) if own else np.zeros((0, 0), dtype=bool)
+        self._has = (
+            np.stack([_among(self._known, runs_) for runs_ in measured_runs]) if measured_runs else np.zeros((0, 0), dtype=bool)
+        )
         self._seen = np.zeros(len(self._known), dtype=bool)
-        self._sizes = np.array([max(1, len(one)) for one in own])
+        self._sizes = np.array([max(1, len(runs_)) for runs_ in measured_runs])
         self._refused: set[str] = set()
 
     @property

@@ -50,9 +50,9 @@ def resolve(spec: BenchmarkSpec) -> BenchmarkSpec:
     """
     task = None if spec.is_file else TASKS[spec.task]
     shots = usual_shots(spec) if spec.shots is None else spec.shots
-    most = task.max_shots if task else 0
-    if shots > most:
-        offered, allowed = (f"with up to {most}", f"0..{most}") if most else ("without", "0")
+    max_shots = task.max_shots if task else 0
+    if shots > max_shots:
+        offered, allowed = (f"with up to {max_shots}", f"0..{max_shots}") if max_shots else ("without", "0")
         raise BenchmarkError(f"{title(spec)} comes {offered} worked examples: shots must be {allowed}, not {shots}.")
     if spec.protocol != "harness" and (task is None or spec.protocol not in task.protocols):
         raise BenchmarkError(f"The paper does not ask {title(replace(spec, protocol='harness'))}. Set the protocol to harness.")
@@ -98,7 +98,7 @@ def load(spec: BenchmarkSpec, read: ReadFile = files.read) -> list[Question]:
     draw = random.Random(spec.seed)
     draw.shuffle(questions)
     chosen = questions[: spec.limit]
-    groups = {group: place for place, group in enumerate(dict.fromkeys(question.group for question in chosen))}
+    groups = {group: number for number, group in enumerate(dict.fromkeys(question.group for question in chosen))}
     return sorted(chosen, key=lambda question: groups[question.group])
 
 
@@ -166,11 +166,11 @@ def by_group(questions: Sequence[Question], right: Sequence[float]) -> dict[str,
         questions: the questions.
         right: 1 for each that was answered right, 0 for each that was not.
     """
-    found: dict[str, list[float]] = {}
+    grouped: dict[str, list[float]] = {}
     for question, value in zip(questions, right, strict=True):
         if question.group:
-            found.setdefault(question.group, []).append(value)
-    return {group: (fmean(values), len(values)) for group, values in sorted(found.items())}
+            grouped.setdefault(question.group, []).append(value)
+    return {group: (fmean(values), len(values)) for group, values in sorted(grouped.items())}
 
 
 def macro_average(questions: Sequence[Question], right: Sequence[float]) -> float | None:
@@ -212,8 +212,8 @@ def _asked(task: Task, spec: BenchmarkSpec) -> list[Question]:
         if spec.shots:
             before += "".join(_worked(read(row, "")) for row in _rows(task, task.worked_split, group)[: spec.shots])
         for index, row in enumerate(_rows(task, task.split, group)):
-            place = f"{group}/{task.split}/{index}" if group else f"{task.split}/{index}"
-            question = read(row, str(row[task.id_field]) if task.id_field else place)
+            id_ = f"{group}/{task.split}/{index}" if group else f"{task.split}/{index}"
+            question = read(row, str(row[task.id_field]) if task.id_field else id_)
             questions.append(_behind(before, question, group))
     return questions
 

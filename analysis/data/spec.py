@@ -122,8 +122,8 @@ def held_out_text(source: str) -> CorpusSpec:
 
 def other_text(source: str) -> CorpusSpec:
     """Text of another kind than a source, by which a heal that trains on the source is judged: C4, and for C4 Wikipedia."""
-    usual = default_loss_corpus()
-    return held_out_text("wiki") if replace(usual, source=source).subject == usual.subject else usual
+    default = default_loss_corpus()
+    return held_out_text("wiki") if replace(default, source=source).subject == default.subject else default
 
 
 @dataclass(frozen=True)

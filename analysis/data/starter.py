@@ -23,8 +23,8 @@ _TEXTS = {"c4": "c4.utf8", "wiki": "wiki.utf8"}
 
 def _package(name: str) -> Path | None:
     """The folder of an installed package, without importing it."""
-    found = importlib.util.find_spec(name)
-    return None if found is None or found.origin is None else Path(found.origin).parent
+    package = importlib.util.find_spec(name)
+    return None if package is None or package.origin is None else Path(package.origin).parent
 
 
 def _wheel(name: str) -> str:

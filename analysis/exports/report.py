@@ -15,8 +15,8 @@ from analysis.exports.document import Document, Section
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results import library
-from analysis.results.compared import selection
-from analysis.results.compared.selection import Selected
+from analysis.results.compared import scores_of_block
+from analysis.results.compared.scores_of_block import Selected
 from analysis.results.words import headline
 
 _MISSING = {headline.ANSWERS: "answers", headline.TEXT: "loss", headline.SPEED: "speed", headline.HEAL: "healing"}
@@ -67,7 +67,7 @@ def of(
     ]
     verdict, decided = [], []
     if cut is not None and facts is not None:
-        verdict = _verdict(selection.select(cut, scores, shown=on_screen, damage=damages), facts, speeds, healed)
+        verdict = _verdict(scores_of_block.select(cut, scores, shown=on_screen, damage=damages), facts, speeds, healed)
         read = sheet.StoredResults(facts, scores, on_screen, damages, speeds[0] if speeds else None, healed)
         decided = [sheet.section(sheet.made(read, cut, command_line, model))]
     name = facts.name if facts else model.source.rstrip("/").rsplit("/", 1)[-1]

@@ -31,7 +31,15 @@ from analysis.exports import card
 from analysis.exports.document import Picture, Section, TextTable
 from analysis.models.source import sizes
 from analysis.results import library
-from analysis.results.compared import agreement, cliff, comparable, generations, methods, remarks, selection
+from analysis.results.compared import (
+    agreement,
+    cliff,
+    comparable,
+    generations,
+    methods,
+    remarks,
+    scores_of_block,
+)
 from analysis.results.compared import speed as timing
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, LOSS
@@ -185,7 +193,7 @@ def of_curves(
     of_cuts = [heal for heal in heals if not heal.spec.control]
     asked, read = ([heal for heal in of_cuts if comparable.is_comparable(shown, heal, name)] for name in (ACCURACY, LOSS))
     same_text = [other for other in others if comparable.is_comparable(shown, other, LOSS)]
-    own = mark.of_scores(selection.select(cut, marked, shown=shown)) if cut else {}
+    own = mark.of_scores(scores_of_block.select(cut, marked, shown=shown)) if cut else {}
     n_points = len(shown.points)
     pictures = []
     if shown.lines is not None:

@@ -21,7 +21,7 @@ from analysis.exports.document import Document, Section, TextTable, templates
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results import library
-from analysis.results.compared import selection
+from analysis.results.compared import scores_of_block
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, LOSS
 from analysis.results.stored.result import FoundResult
@@ -287,7 +287,7 @@ def made(
     tolerance: Tolerance = DEFAULT,
 ) -> Sheet:
     """The sheet from results that were read already; arguments as `of`."""
-    selected = selection.select(cut, stored.scores, shown=stored.shown, damage=stored.damage)
+    selected = scores_of_block.select(cut, stored.scores, shown=stored.shown, damage=stored.damage)
     said = headline.headline(selected, stored.facts, speed=stored.speed, heals=stored.heals)
     found = decision.decide(
         selected,
@@ -345,7 +345,7 @@ def _by_recipe(heals: Sequence[HealResult], cut: Removal, recipe: str) -> HealRe
     return chosen
 
 
-def _available(selected: selection.Selected) -> int | None:
+def _available(selected: scores_of_block.Selected) -> int | None:
     """Questions that the selected dataset has; None where that is not known."""
     condition = selected.selection.questions
     asked = condition.material if condition is not None else None

@@ -65,14 +65,14 @@ def point(repository: Repository, file: File) -> None:
     """
     pointer, content = _pointer(repository, file), blob(repository, file)
     pointer.parent.mkdir(parents=True, exist_ok=True)
-    made = pointer.with_name(f"{pointer.name}.{os.getpid()}{PART}")
+    temporary = pointer.with_name(f"{pointer.name}.{os.getpid()}{PART}")
     with contextlib.suppress(FileNotFoundError):
-        made.unlink()
+        temporary.unlink()
     try:
-        made.symlink_to(os.path.relpath(content, pointer.parent))
+        temporary.symlink_to(os.path.relpath(content, pointer.parent))
     except OSError:  # a file system without links
-        shutil.copyfile(content, made)
-    os.replace(made, pointer)
+        shutil.copyfile(content, temporary)
+    os.replace(temporary, pointer)
 
 
 def remember(repository: Repository, revision: str | None) -> None:
@@ -112,9 +112,10 @@ def recall(kind: str, id: str, revision: str | None) -> Repository | None:
     if commit is None:
         return None
     try:
-        said = input_files.parsed_object((folder_of(kind, id) / "trees" / f"{commit}.json").read_bytes())["files"]
+        stored = input_files.parsed_object((folder_of(kind, id) / "trees" / f"{commit}.json").read_bytes())["files"]
         files = tuple(
-            File(path, int(one["size"]), str(one.get("lfs_sha256") or one["blob_id"])) for path, one in sorted(said.items())
+            File(path, int(entry["size"]), str(entry.get("lfs_sha256") or entry["blob_id"]))
+            for path, entry in sorted(stored.items())
         )
         if not all(is_path(file.path) for file in files):
             return None
@@ -126,15 +127,15 @@ def recall(kind: str, id: str, revision: str | None) -> Repository | None:
 def there(kind: str, id: str, revision: str | None) -> Repository | None:
     """Return a repository that another program fetched without a list: its files on this machine are all that is known."""
     commit = _commit(kind, id, revision)
-    here = snapshot(kind, id, commit or "none")
-    files = [path for path in sorted(here.rglob("*")) if path.is_file()]
+    folder = snapshot(kind, id, commit or "none")
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     if commit is None or not files:
         return None
     return Repository(
         kind,
         id,
         commit,
-        tuple(File(path.relative_to(here).as_posix(), path.stat().st_size, path.resolve().name) for path in files),
+        tuple(File(path.relative_to(folder).as_posix(), path.stat().st_size, path.resolve().name) for path in files),
     )
 
 
@@ -157,12 +158,12 @@ def revisions(kind: str, id: str) -> dict[str, str]:
     """Return the commits of a repository on this machine, by the branch or tag that they were asked for by, or by itself."""
     folder = folder_of(kind, id)
     commits = {path.name for path in folder.glob("snapshots/*") if path.is_dir()}
-    named = {
+    by_commit = {
         path.relative_to(folder / "refs").as_posix(): commit
         for path in sorted((folder / "refs").rglob("*"))
         if path.is_file() and (commit := _read(path)) in commits and commit is not None
     }
-    return named | {commit: commit for commit in sorted(commits - set(named.values()))}
+    return by_commit | {commit: commit for commit in sorted(commits - set(by_commit.values()))}
 
 
 @dataclass(frozen=True)
@@ -180,14 +181,14 @@ class Kept:
 
 def kept() -> list[Kept]:
     """Return the models and datasets from the Hub on this machine, the largest first."""
-    found = []
+    entries = []
     folders = [(kind, folder) for kind in (MODEL, DATA_SET) for folder in sorted(top().glob(f"{kind}s--*"))]
     for kind, folder in folders:
         parts = sum(map(disk.size_bytes, folder.glob(f"blobs/*{PART}")))
         commits = tuple(sorted(path.name for path in folder.glob("snapshots/*") if path.is_dir()))
         id = folder.name.removeprefix(f"{kind}s--").replace("--", "/", 1)
-        found.append(Kept(kind, id, commits, disk.size_bytes(folder), parts))
-    return sorted(found, key=lambda one: -one.n_bytes)
+        entries.append(Kept(kind, id, commits, disk.size_bytes(folder), parts))
+    return sorted(entries, key=lambda entry: -entry.n_bytes)
 
 
 def delete(kind: str, id: str) -> int:

@@ -108,9 +108,9 @@ def opened(
             session = stack.enter_context(httpx.Client(follow_redirects=True, timeout=limit_s))
             answer = stack.enter_context(session.stream("GET", endpoint() + path, headers=headers, params=params))
         if answer.status_code not in (200, 206):
-            asked = answer.history[0].request if answer.history else answer.request
+            request = answer.history[0].request if answer.history else answer.request
             raise refusal.of_status(
-                answer.status_code, answer.headers, subject, answer.url.host, with_token="authorization" in asked.headers
+                answer.status_code, answer.headers, subject, answer.url.host, with_token="authorization" in request.headers
             )
         if answer.headers.get("content-type", "").startswith("text/html"):
             raise refusal.is_web_page(subject, answer.url.host)
@@ -125,7 +125,7 @@ def told(subject: str, limit_s: float) -> Iterator[None]:
     except httpx.TimeoutException as error:
         raise refusal.silent(subject, host(), limit_s) from error
     except httpx.TransportError as error:
-        said = str(error).strip() or type(error).__name__
-        raise refusal.out_of_reach(subject, host(), said) from error
+        message = str(error).strip() or type(error).__name__
+        raise refusal.out_of_reach(subject, host(), message) from error
     except (httpx.TooManyRedirects, httpx.InvalidURL, httpx.DecodingError) as error:
         raise refusal.out_of_reach(subject, host(), str(error)) from error

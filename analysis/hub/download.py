@@ -63,14 +63,14 @@ def fetch(repository: Repository, files: Sequence[File], on_progress: OnProgress
     if not missing:
         return folder
     _check(repository, missing)
-    told = _Reporter(repository, sum(file.size for file in files), sum(size for _, size in missing), on_progress)
+    reporter = _Reporter(repository, sum(file.size for file in files), sum(size for _, size in missing), on_progress)
     blobs = cache.folder_of(repository.kind, repository.id) / "blobs"
     with store.disk_errors_explained(blobs):
         blobs.mkdir(parents=True, exist_ok=True)
         for file, _ in missing:
-            _bring(repository, file, told)
+            _bring(repository, file, reporter)
             cache.point(repository, file)
-    told.end()
+    reporter.end()
     return folder
 
 
@@ -92,15 +92,15 @@ def fetch_front(repository: Repository, file: File, n_bytes: int, on_progress: O
     if n_bytes >= file.size or cache.has(repository, file):
         return fetch(repository, [file], on_progress) / file.path
     content = cache.blob(repository, file)
-    here = content if content.exists() else _part(content)
-    missing = max(0, n_bytes - disk.size_bytes(here))
+    file_here = content if content.exists() else _part(content)
+    missing = max(0, n_bytes - disk.size_bytes(file_here))
     if missing:
         _check_room(repository, missing)
-        told = _Reporter(repository, n_bytes, missing, on_progress)
+        reporter = _Reporter(repository, n_bytes, missing, on_progress)
         with store.disk_errors_explained(content.parent):
             content.parent.mkdir(parents=True, exist_ok=True)
-            _bring(repository, file, told, n_bytes)
-        told.end()
+            _bring(repository, file, reporter, n_bytes)
+        reporter.end()
     return content if content.exists() else _part(content)
 
 
@@ -112,34 +112,34 @@ def fetch_end(repository: Repository, file: File, n_bytes: int) -> bytes | None:
     """
     begin = max(0, file.size - n_bytes)
     if cache.has(repository, file):
-        here = cache.snapshot(repository.kind, repository.id, repository.commit) / file.path
-        with store.disk_errors_explained(here), here.open("rb") as content:
+        file_here = cache.snapshot(repository.kind, repository.id, repository.commit) / file.path
+        with store.disk_errors_explained(file_here), file_here.open("rb") as content:
             content.seek(begin)
             return content.read()
     name, limit_s = f"{file.path} of {repository.id}", float(constants.HF_HUB_DOWNLOAD_TIMEOUT)
     with client.opened(repository.address(file), name, limit_s=limit_s, begin=begin) as answer, client.told(name, limit_s):
         if begin and answer.status_code != 206:
             return None
-        came = b""
+        received = b""
         for part in answer.iter_raw():
-            came += part
-            if len(came) > file.size - begin:
+            received += part
+            if len(received) > file.size - begin:
                 break
-    if len(came) != file.size - begin:
-        raise refusal.cut(name, units.size(len(came)), units.size(file.size - begin))
-    return came
+    if len(received) != file.size - begin:
+        raise refusal.cut(name, units.size(len(received)), units.size(file.size - begin))
+    return received
 
 
 def _missing(repository: Repository, files: Sequence[File]) -> list[tuple[File, int]]:
     """The files that are not here, each with the bytes that have yet to come."""
-    found = []
+    missing = []
     for file in files:
         if cache.has(repository, file):
             continue
         content = cache.blob(repository, file)
-        there = file.size if content.exists() else disk.size_bytes(_part(content))
-        found.append((file, max(0, file.size - there)))
-    return found
+        n_there = file.size if content.exists() else disk.size_bytes(_part(content))
+        missing.append((file, max(0, file.size - n_there)))
+    return missing
 
 
 def _part(content: Path) -> Path:
@@ -207,26 +207,26 @@ class _Reporter:
         self._on_progress(Progress(PHASE, self._total, self._total, values=self._values()))
 
     def _values(self) -> dict[str, Any]:
-        (began, before), now = self._recent[0], time.monotonic()
-        speed = (self._come - before) / (now - began) if now - began > 0.1 else 0.0
-        said: dict[str, Any] = {"of_bytes": self._total, "bytes_per_s": round(speed)}
-        return said | ({"left_s": round((self._total - self._done) / speed, 1)} if speed > 0 else {})
+        (started, before), now = self._recent[0], time.monotonic()
+        speed = (self._come - before) / (now - started) if now - started > 0.1 else 0.0
+        values: dict[str, Any] = {"of_bytes": self._total, "bytes_per_s": round(speed)}
+        return values | ({"left_s": round((self._total - self._done) / speed, 1)} if speed > 0 else {})
 
 
-def _bring(repository: Repository, file: File, told: _Reporter, n_bytes: int | None = None) -> None:
+def _bring(repository: Repository, file: File, reporter: _Reporter, n_bytes: int | None = None) -> None:
     """Let the blob of a file be there, or its first bytes: fetched, or waited for while another process fetches it."""
-    content, wanted = cache.blob(repository, file), file.size if n_bytes is None else min(n_bytes, file.size)
+    content, n_wanted = cache.blob(repository, file), file.size if n_bytes is None else min(n_bytes, file.size)
     while not content.exists():
         _part(content).touch()  # as the umask has it, as all that huggingface_hub keeps there
         handle = disk.lock(_part(content))
         if handle is None:
-            told.look()
+            reporter.look()
             time.sleep(_REPORT_S)
             continue
         try:
             if not content.exists():
-                _Transfer(repository, file, handle, told, wanted).run()
-                if wanted < file.size:
+                _Transfer(repository, file, handle, reporter, n_wanted).run()
+                if n_wanted < file.size:
                     return
                 disk.replace(_part(content), content)
         finally:
@@ -236,9 +236,9 @@ def _bring(repository: Repository, file: File, told: _Reporter, n_bytes: int | N
 class _Transfer:
     """A file on its way: the bytes that are here are part of its checksum already."""
 
-    def __init__(self, repository: Repository, file: File, handle: int, told: _Reporter, wanted: int) -> None:
-        self._repository, self._file, self._handle, self._told = repository, file, handle, told
-        self._wanted = wanted
+    def __init__(self, repository: Repository, file: File, handle: int, reporter: _Reporter, n_bytes: int) -> None:
+        self._repository, self._file, self._handle, self._told = repository, file, handle, reporter
+        self._wanted = n_bytes
         """Its first bytes, all of them or fewer."""
         self._subject = f"{file.path} of {repository.id}"
         self._at = 0
@@ -304,9 +304,9 @@ class _Transfer:
 
     def _pause(self, seconds: float) -> None:
         until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
+        while (n_left := until - time.monotonic()) > 0:
             self._told.look()
-            time.sleep(min(left, _REPORT_S))
+            time.sleep(min(n_left, _REPORT_S))
 
     def _once(self) -> None:
         """One transfer, as far as it goes."""

@@ -52,17 +52,17 @@ def of_status(status: int, headers: Mapping[str, str], subject: str, host: str, 
             )
         return _absent(code, status, subject, with_token)
     if status == 403:
-        how = "with the token in HF_TOKEN" if with_token else "without a token"
+        token_use = "with the token in HF_TOKEN" if with_token else "without a token"
         return Refused(
-            f"The Hub denies access to {subject} {how} (403). It is private, or the token lacks the right. Set "
+            f"The Hub denies access to {subject} {token_use} (403). It is private, or the token lacks the right. Set "
             "HF_TOKEN to a token with read access from an account that may see it."
         )
     if status == 429:
         wait_s = _asked_to_wait(headers)
-        when = f"in {wait_s:.0f} s" if wait_s else "in some minutes"
+        retry_at = f"in {wait_s:.0f} s" if wait_s else "in some minutes"
         return Refused(
             f"The Hub received too many requests from here (429) and did not send {subject}. Try again "
-            f"{when}{'' if with_token else ', or set HF_TOKEN for a higher limit'}.",
+            f"{retry_at}{'' if with_token else ', or set HF_TOKEN for a higher limit'}.",
             passing=True,
             wait_s=wait_s,
         )
@@ -107,9 +107,9 @@ def _absent(code: str, status: int, subject: str, with_token: bool) -> Refused:
 
 def _asked_to_wait(headers: Mapping[str, str]) -> float:
     """Seconds after which to ask again, or 0 where it does not say."""
-    said = headers.get("retry-after", "").strip()
-    if said.isdigit():
-        return float(min(int(said[:6]), _MOST_WAIT_S))
+    header = headers.get("retry-after", "").strip()
+    if header.isdigit():
+        return float(min(int(header[:6]), _MOST_WAIT_S))
     resets = _RESETS.search(headers.get("ratelimit", ""))
     return float(min(int(resets[1][:6]), _MOST_WAIT_S)) if resets else 0.0
 
@@ -166,10 +166,10 @@ def silent(subject: str, host: str, waited_s: float) -> Refused:
     )
 
 
-def out_of_reach(subject: str, host: str, why: str) -> Refused:
+def out_of_reach(subject: str, host: str, reason: str) -> Refused:
     """Nobody is there."""
     return Refused(
-        f"The Hub cannot be reached for {subject}: {host} does not answer ({why}). Check the connection, the "
+        f"The Hub cannot be reached for {subject}: {host} does not answer ({reason}). Check the connection, the "
         "proxy and HF_ENDPOINT, or use `starter` or a local folder.",
         passing=True,
     )

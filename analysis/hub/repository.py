@@ -111,9 +111,9 @@ def look(id: str, revision: str | None = None, *, kind: str = MODEL) -> Reposito
     check_revision(revision)
     check_id(id, kind)
     subject = named(kind, id) + (f" at revision {revision}" if revision else "")
-    said = client.ask(f"/api/{kind}s/{id}/revision/{quote(revision or 'main', safe='')}", subject, params={"blobs": "true"})
+    answer = client.ask(f"/api/{kind}s/{id}/revision/{quote(revision or 'main', safe='')}", subject, params={"blobs": "true"})
     try:
-        commit, files = str(said["sha"]), tuple(_file(one) for one in said["siblings"])
+        commit, files = str(answer["sha"]), tuple(_file(entry) for entry in answer["siblings"])
         if not is_commit(commit):
             raise ValueError(commit)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -121,10 +121,10 @@ def look(id: str, revision: str | None = None, *, kind: str = MODEL) -> Reposito
     return Repository(kind, id, commit, files)
 
 
-def _file(said: Mapping[str, Any]) -> File:
-    large = said.get("lfs") or {}
-    path = str(said["rfilename"])
-    size, digest = (large["size"], large["sha256"]) if large else (said["size"], said["blobId"])
+def _file(entry: Mapping[str, Any]) -> File:
+    large = entry.get("lfs") or {}
+    path = str(entry["rfilename"])
+    size, digest = (large["size"], large["sha256"]) if large else (entry["size"], entry["blobId"])
     if not is_path(path) or not _DIGEST.fullmatch(digest) or int(size) < 0:
         raise ValueError(path)
     return File(path, int(size), digest)
@@ -167,7 +167,7 @@ def search(words: str) -> list[HubModel]:
         Refused: when the hub does not answer.
     """
     subject = f"models called {words!r}"
-    asked = {
+    parameters = {
         "search": words,
         "filter": "safetensors",
         "pipeline_tag": "text-generation",
@@ -176,16 +176,16 @@ def search(words: str) -> list[HubModel]:
         "limit": str(_FOUND),
         "expand": ["downloads", "gated", "safetensors"],
     }
-    said = client.ask("/api/models", subject, params=asked)
+    answer = client.ask("/api/models", subject, params=parameters)
     try:
         return [
             HubModel(
-                str(one["id"]),
-                int(one.get("downloads") or 0),
-                int(total) if (total := (one.get("safetensors") or {}).get("total")) else None,
-                bool(one.get("gated")),
+                str(entry["id"]),
+                int(entry.get("downloads") or 0),
+                int(total) if (total := (entry.get("safetensors") or {}).get("total")) else None,
+                bool(entry.get("gated")),
             )
-            for one in said
+            for entry in answer
         ]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _no_hub(subject) from error

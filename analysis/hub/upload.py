@@ -70,41 +70,41 @@ def plan(folder: Path, id: str, *, is_private: bool) -> Upload:
         )
     paths = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     try:
-        there = look(id)
+        present = look(id)
     except Refused as error:
         if not error.is_absent:
             raise
-        there = None
-    if there is not None:
-        _check_same(there, {path.name: path for path in paths})
-    held = {} if there is None else {file.path: file.digest for file in there.files}
-    files = tuple(File(path.name, path.stat().st_size, held.get(path.name, "")) for path in paths)
-    return Upload(id, is_private, there is not None, files)
+        present = None
+    if present is not None:
+        _check_same(present, {path.name: path for path in paths})
+    digests = {} if present is None else {file.path: file.digest for file in present.files}
+    files = tuple(File(path.name, path.stat().st_size, digests.get(path.name, "")) for path in paths)
+    return Upload(id, is_private, present is not None, files)
 
 
-def _check_same(there: Repository, paths: dict[str, Path]) -> None:
+def _check_same(present: Repository, paths: dict[str, Path]) -> None:
     """Refuse a repository that has anything but files of ours, as when an upload was broken off."""
-    other = [
+    different = [
         file.path
-        for file in there.files
-        if file.path != _OWN and not (file.path in paths and digest(paths[file.path], like=file.digest) == file.digest)
+        for file in present.files
+        if file.path != _OWN and not (file.path in paths and digest(paths[file.path], expected=file.digest) == file.digest)
     ]
-    if other:
-        more = ", …" if len(other) > _NAMED else ""
+    if different:
+        ellipsis = ", …" if len(different) > _NAMED else ""
         raise Refused(
-            f"The Hub already has {there.id} with other content ({', '.join(other[:_NAMED])}{more}), which "
+            f"The Hub already has {present.id} with other content ({', '.join(different[:_NAMED])}{ellipsis}), which "
             "Layerscope never replaces. Choose another name."
         )
 
 
-def digest(path: Path, *, like: str) -> str:
+def digest(path: Path, *, expected: str) -> str:
     """The digest of a file of the kind that the hub gives of one: SHA-256, or of 40 digits that of git."""
     size = path.stat().st_size
-    found = hashlib.sha256() if len(like) == 64 else hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
+    hash_ = hashlib.sha256() if len(expected) == 64 else hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
     with path.open("rb") as file:
         while part := file.read(1 << 20):
-            found.update(part)
-    return found.hexdigest()
+            hash_.update(part)
+    return hash_.hexdigest()
 
 
 def push(folder: Path, id: str, *, is_private: bool, on_progress: OnProgress = ignore) -> str:
@@ -125,8 +125,8 @@ def push(folder: Path, id: str, *, is_private: bool, on_progress: OnProgress = i
     planned = plan(folder, id, is_private=is_private)
     address = f"{client.endpoint()}/{id}"
     total = max(1, planned.n_bytes)
-    said = f"Uploading {len(planned.missing)} of {len(planned.files)} files to {id}."
-    on_progress(Progress("uploading to the hub", 0, total, said))
+    message = f"Uploading {len(planned.missing)} of {len(planned.files)} files to {id}."
+    on_progress(Progress("uploading to the hub", 0, total, message))
     if planned.missing:
         disable_progress_bars()  # progress is ours to show
         api = HfApi(endpoint=client.endpoint(), token=client.token())

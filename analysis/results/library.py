@@ -82,8 +82,8 @@ def _of_model(
     having: tuple[tuple[str, Any], ...] = (),
     text: str = "",
 ) -> Wanted:
-    held = None if any_precision else model.quantization
-    return Wanted(kinds, weights(model), words=tuple(text.lower().split()), having=having, quantization=held)
+    quantization = None if any_precision else model.quantization
+    return Wanted(kinds, weights(model), words=tuple(text.lower().split()), having=having, quantization=quantization)
 
 
 def _like(model: ModelSpec) -> Like:
@@ -121,9 +121,9 @@ class Scorings:
     @property
     def _wanted(self) -> Wanted:
         states = (1, 2) if self.of_repaired else 1
-        held = None if self.in_any is None else self.model.quantization
+        quantization = None if self.in_any is None else self.model.quantization
         return Wanted(
-            self.kinds, weights(self.model), having=(("is_score", states),), quantization=held, in_any=self.in_any or ()
+            self.kinds, weights(self.model), having=(("is_score", states),), quantization=quantization, in_any=self.in_any or ()
         )
 
     def of(self, removed: Removal | None, shown: FoundResult | None = None, *, most: int = 0) -> list[FoundResult]:
@@ -144,18 +144,21 @@ class Scorings:
         conditions = reading.conditions_of(shown.result if shown else first[0].result) if shown or first else {}
         selected = {name: summaries.condition_key(name, conditions[name]) for name in (ACCURACY, LOSS) if name in conditions}
         numbers = self._strongest(most, shown) if most else set[int]()
-        for each in dict.fromkeys(("", cut)):
-            for asked in [*((one,) for one in selected.values()), *([tuple(selected.values())] if len(selected) > 1 else [])]:
-                numbers.update(number for number, _ in self._ask(Scoring(asked, each)))
+        for cut_key in dict.fromkeys(("", cut)):
+            for quantities in [
+                *((quantity,) for quantity in selected.values()),
+                *([tuple(selected.values())] if len(selected) > 1 else []),
+            ]:
+                numbers.update(number for number, _ in self._ask(Scoring(quantities, cut_key)))
         for name in (ACCURACY, LOSS) if removed is not None else ():
-            other = Scoring(cut=cut, quantity=name, but=selected.get(name, ""), needs_unpruned=True)
-            elsewhere = self._ask(other, ELSEWHERE, per_condition=True)
+            request = Scoring(cut=cut, quantity=name, but=selected.get(name, ""), needs_unpruned=True)
+            elsewhere = self._ask(request, ELSEWHERE, per_condition=True)
             unpruned = Scoring(tuple(sorted(condition for _, condition in elsewhere)), "")
-            beside = self._ask(unpruned, ELSEWHERE, per_condition=True) if elsewhere else []
-            numbers.update(number for number, _ in [*elsewhere, *beside])
-        found = self._behind(shown, numbers)
-        listed = {one.id for one in found}
-        return [*(one for one in first if one.id not in listed), *found]
+            elsewhere_numbers = self._ask(unpruned, ELSEWHERE, per_condition=True) if elsewhere else []
+            numbers.update(number for number, _ in [*elsewhere, *elsewhere_numbers])
+        entries = self._behind(shown, numbers)
+        listed = {entry.id for entry in entries}
+        return [*(entry for entry in first if entry.id not in listed), *entries]
 
     def scoring(self, removed: Removal | None, most: int, benchmark: BenchmarkSpec | None = None) -> list[FoundResult]:
         """Return the strongest results that score a block.
@@ -165,8 +168,8 @@ class Scorings:
             most: number of results at most.
             benchmark: their questions; None for any.
         """
-        asked = () if benchmark is None else (("questions", summaries.key_of(benchmark)),)
-        wanted = replace(self._wanted, having=(*self._wanted.having, *asked))
+        filters = () if benchmark is None else (("questions", summaries.key_of(benchmark)),)
+        wanted = replace(self._wanted, having=(*self._wanted.having, *filters))
         scores = index.scored(wanted, self.like or _like(self.model), Scoring(cut=summaries.cut_key(removed)), most=2 * most)
         return self._listed({number for number, _ in scores})[:most]
 
@@ -181,12 +184,14 @@ class Scorings:
 
     def _strongest(self, most: int, shown: FoundResult | None) -> set[int]:
         like, wanted = self.like or _like(self.model), self._wanted
-        numbers = {one for kind in self.kinds for one in index.numbers_of(replace(wanted, kinds=(kind,)), like, most=most)}
-        held = {} if shown is None else reading.conditions_of(shown.result)
+        numbers = {
+            number for kind in self.kinds for number in index.numbers_of(replace(wanted, kinds=(kind,)), like, most=most)
+        }
+        conditions = {} if shown is None else reading.conditions_of(shown.result)
         for name, column in ((ACCURACY, "accuracy_on"), (LOSS, "loss_on")):
-            if name in held:
-                alike = (*wanted.having, (column, summaries.condition_key(name, held[name])))
-                numbers.update(index.numbers_of(replace(wanted, having=alike), like, most=most))
+            if name in conditions:
+                same_condition = (*wanted.having, (column, summaries.condition_key(name, conditions[name])))
+                numbers.update(index.numbers_of(replace(wanted, having=same_condition), like, most=most))
         return numbers
 
     def _ask(self, scoring: Scoring, most: int = 1, *, per_condition: bool = False) -> list[tuple[int, str]]:
@@ -198,8 +203,8 @@ class Scorings:
         return [of_entry(entry) for entry in index.best(self._wanted, like, numbers=sorted(numbers))]
 
     def _behind(self, shown: FoundResult | None, numbers: Iterable[int]) -> list[FoundResult]:
-        found = [one for one in self._listed(numbers) if shown is None or one.id != shown.id]
-        return found if shown is None else [shown, *found]
+        entries = [entry for entry in self._listed(numbers) if shown is None or entry.id != shown.id]
+        return entries if shown is None else [shown, *entries]
 
 
 def datasets(model: ModelSpec, *, most: int) -> list[tuple[FoundResult, int]]:
@@ -224,27 +229,27 @@ def curves_alike(shown: FoundResult, model: ModelSpec, *, most: int) -> list[Fou
         most: number of curves at most.
     """
     spec = shown.result.spec
-    alike = (("asked_model", summaries.key_of(spec.model)), ("questions", shown.summary.questions))
-    wanted = _of_model(("sweep",), model, having=alike)
+    same_curve = (("asked_model", summaries.key_of(spec.model)), ("questions", shown.summary.questions))
+    wanted = _of_model(("sweep",), model, having=same_curve)
     first = f"strength DESC, map != '{summaries.key_of(spec.distances)}'"
     return [of_entry(entry) for entry, _ in index.firsts(wanted, _like(model), ("strategy", "draw"), most=most, first=first)]
 
 
-def rivals(kinds: Sequence[str], own: Sequence[FoundResult], most: int = 200) -> list[FoundResult]:
+def rivals(kinds: Sequence[str], entries: Sequence[FoundResult], most: int = 200) -> list[FoundResult]:
     """Results of other models that may be compared with a model's: on the same questions or texts, in the same precision.
 
     Args:
         kinds: the kinds of the results.
-        own: the model's results of these kinds.
+        entries: the model's results of these kinds.
         most: largest number of results, strongest first.
     """
-    materials = sorted({one for entry in own for one in entry.summary.materials})
+    materials = sorted({material for entry in entries for material in entry.summary.materials})
     if not materials:
         return []
-    keys = {entry.id for entry in own}
-    alike = [of_entry(entry) for entry in index.entries(Wanted(tuple(kinds), materials=tuple(materials[:_MATERIALS])))]
-    others = [entry for entry in alike if entry.id not in keys]
-    return sorted(others, key=lambda entry: entry.summary.weight, reverse=True)[:most]
+    keys = {entry.id for entry in entries}
+    comparable = [of_entry(entry) for entry in index.entries(Wanted(tuple(kinds), materials=tuple(materials[:_MATERIALS])))]
+    other_entries = [entry for entry in comparable if entry.id not in keys]
+    return sorted(other_entries, key=lambda entry: entry.summary.weight, reverse=True)[:most]
 
 
 LISTED = 100
@@ -273,18 +278,18 @@ def of(
     entries = found(kind, model, wait=True, most=most, having=having)
     if most is not None and len(entries) >= most:
         further = [*and_of, *([("key", tuple(chosen))] if chosen else [])]
-        beyond = [one for each in further for one in found(kind, model, most=most, having=(*having, each))]
-        keys = tuple({one.key for one in [*entries, *beyond]})
+        beyond = [entry for filter_ in further for entry in found(kind, model, most=most, having=(*having, filter_))]
+        keys = tuple({entry.key for entry in [*entries, *beyond]})
         entries = found(kind, model, having=(*having, ("key", keys)))
-    return read_all(sorted(entries, key=lambda one: one.key not in chosen))
+    return read_all(sorted(entries, key=lambda entry: entry.key not in chosen))
 
 
 def read_all(entries: Sequence[FoundResult]) -> list[Any]:
     """Return the results, without those that cannot be read."""
     results = []
-    for one in entries:
+    for entry in entries:
         with contextlib.suppress(CorruptResultError):
-            results.append(one.result)
+            results.append(entry.result)
     return results
 
 
@@ -293,30 +298,30 @@ def weights(model: ModelSpec) -> tuple[str, str, str]:
     return identity(model), model.source, model.revision or ""
 
 
-def preferred(found: Sequence[T], model: ModelSpec, *, result: str = "") -> list[T]:
+def preferred(items: Sequence[T], model: ModelSpec, *, result: str = "") -> list[T]:
     """Return the results of one model in the order in which they answer a request.
 
     Those in the requested quantization and dtype come first, then the strongest evidence. Then those come that were measured
     where the weights lie now. Equal ones stay in the order they are in.
 
     Args:
-        found: results, or objects that hold one, newest first.
+        items: results, or objects that hold one, newest first.
         model: the requested model.
         result: the name of the attribute that holds it.
     """
     spec = attrgetter(f"{result}.spec" if result else "spec")
 
-    def read(one: T) -> ModelSpec | None:
-        return getattr(spec(one), "model", None)
+    def read(item: T) -> ModelSpec | None:
+        return getattr(spec(item), "model", None)
 
-    def fits(one: T) -> tuple[bool, bool]:
-        own = read(one)
-        if own is None:
+    def fits(item: T) -> tuple[bool, bool]:
+        spec = read(item)
+        if spec is None:
             return False, False
-        return own.quantization != model.quantization, model.dtype not in ("auto", own.dtype)
+        return spec.quantization != model.quantization, model.dtype not in ("auto", spec.dtype)
 
-    here = sorted(found, key=lambda one: getattr(read(one), "source", None) != model.source)
-    return sorted(evidence.ranked(here, result=result), key=fits)
+    ordered = sorted(items, key=lambda item: getattr(read(item), "source", None) != model.source)
+    return sorted(evidence.ranked(ordered, result=result), key=fits)
 
 
 def identity(model: ModelSpec) -> str:
@@ -376,7 +381,7 @@ def scored(
         unpruned = _points(best).get(None)
         if unpruned is None:
             same = read_all(replace(scorings, kinds=("evaluate",)).scoring(None, LISTED, spec.benchmark))
-            unpruned = next((_points(other)[None] for other in same if asks_the_same(other.spec, spec)), None)
+            unpruned = next((_points(result_)[None] for result_ in same if asks_the_same(result_.spec, spec)), None)
         return Scored(spec.model, unpruned, points[cut], None, spec.benchmark, spec.loss_corpus, best.versions)
     return None
 
@@ -385,9 +390,9 @@ def _points(result: SweepResult | EvaluateResult) -> dict[Removal | None, Point]
     return {point.block: point for point in (result.points if isinstance(result, SweepResult) else [result.point])}
 
 
-def asks_the_same(one: SweepSpec | EvaluateSpec, other: SweepSpec | EvaluateSpec) -> bool:
+def asks_the_same(first: SweepSpec | EvaluateSpec, second: SweepSpec | EvaluateSpec) -> bool:
     """Return True where two requests ask the same of one model in one precision: the same questions and the same texts."""
-    return _asked(one) == _asked(other)
+    return _asked(first) == _asked(second)
 
 
 def _asked(spec: SweepSpec | EvaluateSpec) -> tuple[Any, ...]:
@@ -399,8 +404,8 @@ def heal_of(model: ModelSpec, adapter: str) -> HealResult | None:
     """The stored heal that made this adapter folder, if it is known."""
     folder, cache = (store.cache_dir() / adapter).resolve(), store.cache_dir().resolve()
     inside = str(folder.relative_to(cache)) if folder.is_relative_to(cache) else ""
-    named = read_all(found("heal", model, wait=True, most=1, having=(("adapter", tuple({adapter, inside, str(folder)})),)))
-    for heal in named:
+    heals = read_all(found("heal", model, wait=True, most=1, having=(("adapter", tuple({adapter, inside, str(folder)})),)))
+    for heal in heals:
         if heal.adapter and (store.cache_dir() / heal.adapter).resolve() == folder:
             return heal
     return None
@@ -408,10 +413,10 @@ def heal_of(model: ModelSpec, adapter: str) -> HealResult | None:
 
 def curves_beside(sweep: SweepResult, sweeps: list[SweepResult]) -> list[SweepResult]:
     """Curves of other strategies, and of other draws of `random`, on the same questions; the strongest of each."""
-    found: dict[tuple[str, int], SweepResult] = {}
-    for other in evidence.ranked(sweeps):
-        same = (other.spec.model, other.spec.benchmark) == (sweep.spec.model, sweep.spec.benchmark)
-        key = (other.spec.strategy, other.spec.draw)
+    curves: dict[tuple[str, int], SweepResult] = {}
+    for sweep_ in evidence.ranked(sweeps):
+        same = (sweep_.spec.model, sweep_.spec.benchmark) == (sweep.spec.model, sweep.spec.benchmark)
+        key = (sweep_.spec.strategy, sweep_.spec.draw)
         if same and key != (sweep.spec.strategy, sweep.spec.draw):
-            found.setdefault(key, other)
-    return [found[key] for key in sorted(found)]
+            curves.setdefault(key, sweep_)
+    return [curves[key] for key in sorted(curves)]

@@ -6,7 +6,7 @@ import pytest
 
 from analysis.cli import answers
 from analysis.core.blocks import Block
-from analysis.results.compared import cliff, selection
+from analysis.results.compared import cliff, scores_of_block
 from analysis.results.words import headline
 from tests.support import fakes
 
@@ -23,7 +23,7 @@ def verdicts(result) -> list[str]:
 
 def test_a_heal_ends_with_the_verdict_from_its_own_numbers():
     heal = fakes.heal()
-    said = headline.headline(selection.select(heal.spec.block, [heal], shown=heal), fakes.FACTS, heals=[heal]).sentence
+    said = headline.headline(scores_of_block.select(heal.spec.block, [heal], shown=heal), fakes.FACTS, heals=[heal]).sentence
     assert lines(heal)[-1] == said
     assert "Healing for 115 s" not in said
     assert "Healing for 2 min" in said
@@ -39,7 +39,7 @@ def test_a_curve_ends_with_the_verdict_before_the_cliff():
     located = cliff.locate(curve)
     assert located.sentence() in lines(curve)
     cut = next(point.block for point in curve.points if point.n == located.n - 1)
-    assert lines(curve)[-1] == headline.headline(selection.select(cut, [curve]), fakes.FACTS).sentence
+    assert lines(curve)[-1] == headline.headline(scores_of_block.select(cut, [curve]), fakes.FACTS).sentence
 
 
 def test_cuts_by_hand_have_a_verdict_each():

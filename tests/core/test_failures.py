@@ -14,7 +14,7 @@ from analysis.core.failures import cause, clause, in_a_sentence, redact
 
 
 def explain(error: BaseException) -> str:
-    return in_a_sentence(error, doing="running this job", then="resume the job", log="worker.log in the cache folder")
+    return in_a_sentence(error, doing="running this job", consequence="resume the job", log="worker.log in the cache folder")
 
 
 def chained(*errors: BaseException) -> BaseException:

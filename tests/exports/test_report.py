@@ -29,7 +29,7 @@ from analysis.exports.document import Document, Picture, Section, TextTable, cod
 from analysis.exports.spec import ReloadCheck
 from analysis.models.source import identity
 from analysis.models.source.model_spec import ModelSpec
-from analysis.results.compared import agreement, selection
+from analysis.results.compared import agreement, scores_of_block
 from analysis.results.words import headline, heals
 from tests.support import browser, fakes
 from tests.support.seen import replaced_words
@@ -152,7 +152,7 @@ def test_report_card_and_command_line_agree_on_a_heal(stored):
 def test_the_report_begins_with_the_verdict_on_its_cut(stored):
     _, sweep, _, _, heal, speed = stored
     for cut in (CUT, sweep.points[6].block):
-        said = headline.headline(selection.select(cut, [sweep, heal]), fakes.FACTS, speed=speed, heals=[heal])
+        said = headline.headline(scores_of_block.select(cut, [sweep, heal]), fakes.FACTS, speed=speed, heals=[heal])
         document = make(cut)
         assert document.sentences[0] == said.sentence
         assert all(one in document.sentences[1] for one in said.measured_on)

@@ -11,7 +11,7 @@ from analysis.core import host, stats, units
 from analysis.core.blocks import Block
 from analysis.core.errors import SpecError
 from analysis.experiments.accuracy.points import Lines, QuestionScore
-from analysis.results.compared import selection
+from analysis.results.compared import scores_of_block
 from analysis.results.compared.changes import Change
 from analysis.results.stored.reading import ACCURACY, LOSS
 from analysis.results.words import decision, headline, tolerance
@@ -144,7 +144,7 @@ def curve(right: float, rise: float, n: int = 100, **changes):
 
 
 def decided(*results, cut=CUT, damage=(), speed=None, heals=(), **options):
-    chosen = selection.select(cut, results, damage=damage)
+    chosen = scores_of_block.select(cut, results, damage=damage)
     said = headline.headline(chosen, fakes.FACTS, speed=speed, heals=heals)
     return decision.decide(chosen, said, results=results, damage=damage, speed=speed, heals=heals, **options)
 

@@ -25,8 +25,8 @@ def instant(seconds: float, **changes) -> TimedHeal:
     return TimedHeal(replace(fakes.heal(), spec=replace(INSTANT, **changes), steps=[]), seconds)
 
 
-def expected(spec=INSTANT, known=(), load=IDLE, facts=fakes.FACTS):
-    return durations.expected(spec, facts, known, load)
+def expected(spec=INSTANT, timed_heals=(), load=IDLE, facts=fakes.FACTS):
+    return durations.expected(spec, facts, timed_heals, load)
 
 
 def test_without_timed_heal_the_amount_of_work_gives_wide_range(monkeypatch):
@@ -39,17 +39,17 @@ def test_without_timed_heal_the_amount_of_work_gives_wide_range(monkeypatch):
 
 
 def test_range_spans_the_quickest_to_the_slowest_measured_run():
-    found = expected(known=[instant(60), instant(75), instant(66)])
+    found = expected(timed_heals=[instant(60), instant(75), instant(66)])
     assert (found.low_s, found.high_s, found.n) == (60, 75, 3)
 
 
 def test_a_single_one_may_be_off():
-    found = expected(known=[instant(60)])
+    found = expected(timed_heals=[instant(60)])
     assert found.low_s < 60 < found.high_s
 
 
 def test_a_busy_machine_takes_longer_and_a_wider_range():
-    calm, busy = (expected(known=[instant(60), instant(80)], load=load) for load in (IDLE, BUSY))
+    calm, busy = (expected(timed_heals=[instant(60), instant(80)], load=load) for load in (IDLE, BUSY))
     assert busy.low_s > calm.low_s
     assert busy.high_s == pytest.approx(calm.high_s * (1 + 3 / 2))
     assert busy.high_s / busy.low_s > calm.high_s / calm.low_s
@@ -62,11 +62,11 @@ def test_more_questions_take_longer():
 
 def test_times_of_another_model_scale_by_parameters_and_name_it():
     large = replace(fakes.FACTS, name="large", layer_parameters=[7_080_000] * 30, other_parameters=56_624_000)
-    found = expected(known=[instant(60), instant(60)], facts=large)
+    found = expected(timed_heals=[instant(60), instant(60)], facts=large)
     assert found.low_s == pytest.approx(120)
     assert found.of_another == fakes.FACTS.name
     own = TimedHeal(replace(instant(0).result, model=large), 500)
-    assert expected(known=[instant(60), own, own], facts=large).low_s == 500
+    assert expected(timed_heals=[instant(60), own, own], facts=large).low_s == 500
 
 
 def test_another_precision_tells_nothing():
@@ -90,7 +90,7 @@ def test_duration_of_steps_scales_with_their_tokens():
 
 
 def test_remaining_time_never_falls_below_the_present_phase():
-    found = expected(known=[instant(60), instant(80)])
+    found = expected(timed_heals=[instant(60), instant(80)])
     assert durations.left(found, 50) == (10, 30)
     assert durations.left(found, 100, phase_s=12) == (12, 12)
 
@@ -106,7 +106,7 @@ def test_a_machine_is_busy_from_half_a_process_a_core():
     assert not SystemLoad(0.9, 2).is_busy
     assert SystemLoad(0.9, 2).stretch == (1, 1)
     assert SystemLoad(1.0, 2).is_busy
-    assert host.load(ours=10_000).average == 0
+    assert host.load(own_cores=10_000).average == 0
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from analysis.core import units
 from analysis.core.blocks import Block, LayerSet
 from analysis.experiments.accuracy.points import QuestionScore
-from analysis.results.compared import changes, selection
+from analysis.results.compared import changes, scores_of_block
 from analysis.results.compared.changes import Change
 from analysis.results.stored import reading
 from analysis.results.words import headline
@@ -43,7 +43,7 @@ def curve(right: int, loss: float, n_texts: int = 8):
 
 
 def verdict(cut, results, *, shown=None, damage=(), **others):
-    return headline.headline(selection.select(cut, results, shown=shown, damage=damage), fakes.FACTS, **others)
+    return headline.headline(scores_of_block.select(cut, results, shown=shown, damage=damage), fakes.FACTS, **others)
 
 
 def test_measured_quantities_state_direction_interval_and_dataset():

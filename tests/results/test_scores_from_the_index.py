@@ -9,7 +9,7 @@ import pytest
 from analysis.core import store
 from analysis.core.blocks import Block, removal
 from analysis.results import library
-from analysis.results.compared import selection
+from analysis.results.compared import scores_of_block
 from analysis.results.stored import result as opened
 from tests.support import fakes, stored
 
@@ -107,11 +107,11 @@ def test_index_selects_scores_of_every_block_as_a_walk_does(seed):
     ordered = sorted(every, key=lambda one: shown is None or one.spec.fingerprint() != shown.key)
     for removed in (None, *CUTS):
         found = library.Scorings(model).of(removed, shown)
-        expected = selection.select(removed, ordered, shown=shown and shown.result)
-        assert selection.select(removed, [one.result for one in found], shown=shown and shown.result) == expected
+        expected = scores_of_block.select(removed, ordered, shown=shown and shown.result)
+        assert scores_of_block.select(removed, [one.result for one in found], shown=shown and shown.result) == expected
         if shown is not None:
             asked = expected.selection
-            assert selection.scoring(asked, [one.result for one in found]) == selection.scoring(asked, ordered)
+            assert scores_of_block.scoring(asked, [one.result for one in found]) == scores_of_block.scoring(asked, ordered)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -136,7 +136,7 @@ def test_scores_of_a_block_open_few_of_many_results(monkeypatch):
     monkeypatch.setattr(opened, "_read", lambda *args, _read=opened._read: read.append(args) or _read(*args))
     shown = library.found("sweep", fakes.MODEL, most=1)[0]
     found = library.Scorings(fakes.MODEL).of(Block(11, 5), shown)
-    selected = selection.select(Block(11, 5), [one.result for one in found], shown=shown.result)
+    selected = scores_of_block.select(Block(11, 5), [one.result for one in found], shown=shown.result)
     assert selected.loss.reading is not None
     assert len({key for _, key, *_ in read}) <= 25
 

@@ -65,17 +65,17 @@ class Task:
         Raises:
             BenchmarkError: when a name is neither a subject nor a category.
         """
-        everything = sorted(group for groups in self.groups.values() for group in groups)
+        all_groups = sorted(group for groups in self.groups.values() for group in groups)
         chosen: set[str] = set()
         for name in subset:
-            found = self.groups.get(name, (name,) if name in everything else ())
-            if not found:
+            members = self.groups.get(name, (name,) if name in all_groups else ())
+            if not members:
                 raise BenchmarkError(
                     f"{self.title} has no subject or category {name!r}. Choose one of {', '.join(self.groups)}, or a "
-                    f"subject such as {everything[0]}."
+                    f"subject such as {all_groups[0]}."
                 )
-            chosen.update(found)
-        return sorted(chosen) if chosen else everything
+            chosen.update(members)
+        return sorted(chosen) if chosen else all_groups
 
 
 TASKS: Registry[Task] = Registry("question set", order=lambda task: task.place)
@@ -84,12 +84,12 @@ register = TASKS.add
 """Make a question set known everywhere: requests, command line, pages, reports."""
 
 
-def _of_a_reader(made: Callable[Concatenate[Read, P], Task]) -> Callable[P, Callable[[Read], Read]]:
-    """Return a decorator that takes all arguments of `made` but the reader, which is the function that it decorates."""
+def _of_a_reader(make_task: Callable[Concatenate[Read, P], Task]) -> Callable[P, Callable[[Read], Read]]:
+    """Return a decorator that takes all arguments of `make_task` but the reader, which is the function that it decorates."""
 
     def described(*args: P.args, **kwargs: P.kwargs) -> Callable[[Read], Read]:
         def decorated(read: Read) -> Read:
-            register(made(read, *args, **kwargs))
+            register(make_task(read, *args, **kwargs))
             return read
 
         return decorated

@@ -358,7 +358,7 @@ def measure(
     on_progress: OnProgress = ignore,
     *,
     cut: Removal | None = None,
-    known: Scores | None = None,
+    cached: Scores | None = None,
 ) -> Measurement:
     """Measure accuracy, loss and generated text of a model as it is now, or of the model without `cut`.
 
@@ -374,7 +374,7 @@ def measure(
     """
     on_progress(Progress("reading questions and texts"))
     material = scores.prepare(loaded, benchmark, loss_corpus)
-    return Measurement(loaded, material, [cut], known or Scores(), generation).complete(on_progress)
+    return Measurement(loaded, material, [cut], cached or Scores(), generation).complete(on_progress)
 
 
 def _arrays(figures: Figures, wall_s: float) -> Mapping[str, np.ndarray]:

@@ -55,7 +55,7 @@ def save(
 def card(spec: HealSpec, *, base: str, steps_done: int) -> str:
     """Return the adapter's model card: the layers to remove before it is applied, and its training."""
     block, weights = spec.block, spec.model.quantization
-    what = "the unpruned model, as a control" if spec.control else f"the model without {block.describe()}"
+    description = "the unpruned model, as a control" if spec.control else f"the model without {block.describe()}"
     first = "" if spec.control else _how_to_cut(base, block)
     trained = {
         "lora": {
@@ -70,7 +70,7 @@ def card(spec: HealSpec, *, base: str, steps_done: int) -> str:
     return f"""---
 library_name: peft
 ---
-# Healed {base}: {what}
+# Healed {base}: {description}
 {first}
 {fitted}Trained for {steps_done} of {spec.steps} steps of {spec.batch_size * spec.gradient_accumulation} x \
 {spec.corpus.seq_len} tokens of {spec.corpus.source} text on {trained}. Settings: r \

@@ -85,12 +85,12 @@ def attach(decoder: Decoder, spec: HealSpec, init_seed: int, changes: Mapping[st
     changes = spread(decoder, changes or {})
     trained = trained_matrices(decoder, spec).names
     names = [*trained, *(name for name in changes if name not in trained)]
-    whole = {name for name in trained if spec.method != "lora"} | changes.keys()
+    full_names = {name for name in trained if spec.method != "lora"} | changes.keys()
     targets = _targets(decoder, names)
     modules = [target for target in targets.values() if not _is_parameter(decoder.model, target)]
     parameters = [target for target in targets.values() if _is_parameter(decoder.model, target)]
     dropout = spec.lora_dropout if spec.method == "lora" else 0.0
-    full = {targets[name]: full_rank(attrgetter(name)(decoder.model)) for name in names if name in whole}
+    full = {targets[name]: full_rank(attrgetter(name)(decoder.model)) for name in names if name in full_names}
     config = LoraConfig(
         r=spec.r,
         lora_alpha=spec.r,
@@ -113,13 +113,15 @@ def attach(decoder: Decoder, spec: HealSpec, init_seed: int, changes: Mapping[st
     _check_adapted(decoder, set(targets.values()), _adapted(base))
     for name in names:
         wrapper = _wrapper(base, targets[name], is_parameter=targets[name] in parameters)
-        if name in whole:
+        if name in full_names:
             _make_full(wrapper, changes.get(name), train=spec.method != "lora" and name in trained)
         elif parameters and dropout and not isinstance(wrapper, ParamWrapper):  # which PEFT has none for
             wrapper.lora_dropout["default"] = nn.Dropout(dropout)
     if parameters:
-        own = adapters.weights_on(model)
-        _check_is_read(decoder, own, convert_peft_adapter_state_dict_for_transformers(model, model.active_peft_config, own))
+        weights = adapters.weights_on(model)
+        _check_is_read(
+            decoder, weights, convert_peft_adapter_state_dict_for_transformers(model, model.active_peft_config, weights)
+        )
     speed_up(model)
     return model
 
@@ -152,11 +154,11 @@ def _wrapper(base: Any, target: str, *, is_parameter: bool) -> Any:
     """The module of PEFT that adapts a target."""
     if not is_parameter:
         return base.get_submodule(target)
-    owner, _, own = target.rpartition(".")
-    found = base.get_submodule(owner)
-    while found.parameter_name != own:  # of several parameters of a module one is wrapped around the other
-        found = found.base_layer
-    return found
+    owner, _, attribute = target.rpartition(".")
+    module = base.get_submodule(owner)
+    while module.parameter_name != attribute:  # of several parameters of a module one is wrapped around the other
+        module = module.base_layer
+    return module
 
 
 def written_out_bytes(layer: nn.Module) -> int:
@@ -186,8 +188,8 @@ def check(decoder: Decoder, spec: HealSpec) -> None:
         config.target_modules = []
     _check_adapted(decoder, modules, set(config.target_modules or ()))
     owners = {target.rpartition(".")[0] if target not in modules else target for target in targets}
-    own = {f"{_PREFIX}{owner}.lora_A.weight": torch.empty(0) for owner in owners}
-    _check_is_read(decoder, own, convert_peft_adapter_state_dict_for_transformers(decoder.model, config, own))
+    weights = {f"{_PREFIX}{owner}.lora_A.weight": torch.empty(0) for owner in owners}
+    _check_is_read(decoder, weights, convert_peft_adapter_state_dict_for_transformers(decoder.model, config, weights))
 
 
 _PREFIX = "base_model.model."
@@ -196,19 +198,19 @@ _PREFIX = "base_model.model."
 
 def _adapted(base: Any) -> set[str]:
     """Return the names of the modules and parameters that PEFT has adapted."""
-    found = set()
+    names = set()
     for name, module in base.named_modules():
         if isinstance(module, LoraLayer):
-            own = name.replace(".base_layer", "")
-            found.add(f"{own}.{module.parameter_name}" if isinstance(module, ParamWrapper) else own)
-    return found
+            path = name.replace(".base_layer", "")
+            names.add(f"{path}.{module.parameter_name}" if isinstance(module, ParamWrapper) else path)
+    return names
 
 
-def _check_adapted(decoder: Decoder, meant: set[str], found: set[str]) -> None:
+def _check_adapted(decoder: Decoder, meant: set[str], adapted: set[str]) -> None:
     """Check that PEFT adapts the intended weights, and nothing else."""
-    if other := sorted(meant ^ found):
+    if extra := sorted(meant ^ adapted):
         raise RecipeError(
-            f"PEFT takes {len(other)} weights of this {decoder.config.model_type} model, such as {other[0]}, for experts in an "
+            f"PEFT takes {len(extra)} weights of this {decoder.config.model_type} model, such as {extra[0]}, for experts in an "
             f"older layout, and quantized weights have no other name. Choose quantization none. It needs no more memory for "
             f"the experts, which are never quantized."
         )
@@ -219,10 +221,10 @@ def _check_is_read(decoder: Decoder, saved: Mapping[str, Tensor], read: Mapping[
 
     In a model with experts it takes some names for those of an older layout, and changes them.
     """
-    if lost := sorted(saved.keys() - read.keys()):
+    if unread := sorted(saved.keys() - read.keys()):
         raise RecipeError(
             f"PEFT cannot load its own adapter for this {decoder.config.model_type} model, because it renames weights such as "
-            f"{lost[0].removeprefix(_PREFIX)}. Choose another model."
+            f"{unread[0].removeprefix(_PREFIX)}. Choose another model."
         )
 
 

@@ -65,9 +65,9 @@ def newest(fingerprint: str, *, at_most: int | None = None) -> TrainingState | N
         at_most: ignore checkpoints after this step; None for no limit.
     """
     for path in _folders(fingerprint):
-        found = _read(path)
-        if found is not None and (at_most is None or found.step <= at_most):
-            return found
+        checkpoint = _read(path)
+        if checkpoint is not None and (at_most is None or checkpoint.step <= at_most):
+            return checkpoint
     return None
 
 

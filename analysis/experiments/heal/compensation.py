@@ -38,7 +38,7 @@ class GapStates:
 class Fit(Protocol):
     """A fit in the making."""
 
-    def add(self, seen: GapStates) -> None:
+    def add(self, states: GapStates) -> None:
         """Take in a batch."""
 
     def candidates(self) -> list[tuple[float, Tensor]]:
@@ -94,17 +94,17 @@ class Projection:
         """Begin with no text."""
         self._first, self._rest = _Sums.none(n_in, n_out), _Sums.none(n_in, n_out)
 
-    def add(self, seen: GapStates) -> None:
+    def add(self, states: GapStates) -> None:
         """Take in a batch."""
-        weight = 1 / seen.before.norm(dim=-1, keepdim=True).clamp(min=1e-6)
-        features, targets, real = seen.features * weight, (seen.behind - seen.before) * weight, seen.real
+        weight = 1 / states.before.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+        features, targets, real = states.features * weight, (states.behind - states.before) * weight, states.real
         self._first.add(features[:, 0], targets[:, 0])
         self._rest.add(features[:, 1:][real[:, 1:]], targets[:, 1:][real[:, 1:]])
 
     def candidates(self) -> list[tuple[float, Tensor]]:
         """The first position holds the attention sink, unlike all others: to fit it too helps some cuts, and harms others."""
-        both = _Sums(self._first.gram + self._rest.gram, self._first.cross + self._rest.cross)
-        fitted = [sums.solve(RIDGE * float(sums.gram.diagonal().mean()) + 1e-12) for sums in (self._rest, both)]
+        total = _Sums(self._first.gram + self._rest.gram, self._first.cross + self._rest.cross)
+        fitted = [sums.solve(RIDGE * float(sums.gram.diagonal().mean()) + 1e-12) for sums in (self._rest, total)]
         return [(strength, strength * change) for change in fitted for strength in STRENGTHS]
 
 
@@ -119,10 +119,10 @@ class Magnitude:
         """Begin with no text."""
         self._ratios, self._n = torch.zeros(n_out, dtype=torch.float64), 0
 
-    def add(self, seen: GapStates) -> None:
+    def add(self, states: GapStates) -> None:
         """Take in a batch."""
-        self._ratios += growth(seen.before, seen.behind, seen.real)
-        self._n += len(seen.real)
+        self._ratios += growth(states.before, states.behind, states.real)
+        self._n += len(states.real)
 
     def candidates(self) -> list[tuple[float, Tensor]]:
         """Return the single factor minus 1: the share of the stream that is added to it."""
@@ -144,11 +144,11 @@ class Patch:
         self._turn = hadamard.orthonormal(n_out)
         self._ratios, self._n = torch.zeros(n_out, dtype=torch.float64), 0
 
-    def add(self, seen: GapStates) -> None:
+    def add(self, states: GapStates) -> None:
         """Take in a batch."""
-        turn = self._turn.to(seen.before)
-        self._ratios += growth(seen.before @ turn, seen.behind @ turn, seen.real)
-        self._n += len(seen.real)
+        turn = self._turn.to(states.before)
+        self._ratios += growth(states.before @ turn, states.behind @ turn, states.real)
+        self._n += len(states.real)
 
     def candidates(self) -> list[tuple[float, Tensor]]:
         """Q diag(d - 1) Qᵀ, which is added to the stream."""
@@ -165,9 +165,9 @@ class Ghost:
         """Begin with no text."""
         self._sums = _Sums.none(n_out, n_out)
 
-    def add(self, seen: GapStates) -> None:
+    def add(self, states: GapStates) -> None:
         """Take in a batch; an Apple GPU has no float64."""
-        before, behind = (stream[seen.real].cpu().double() for stream in (seen.before, seen.behind))
+        before, behind = (stream[states.real].cpu().double() for stream in (states.before, states.behind))
         self._sums.add(before, behind - before)
 
     def candidates(self) -> list[tuple[float, Tensor]]:

@@ -43,30 +43,30 @@ class Layers:
         layer.reshard()
 
 
-def load(spec: ModelSpec, group: Group, on_progress: OnProgress, why: str) -> tuple[LoadedModel, Layers]:
+def load(spec: ModelSpec, group: Group, on_progress: OnProgress, reason: str) -> tuple[LoadedModel, Layers]:
     """Load a model with all ranks at once, each rank its part of every layer.
 
     Args:
         spec: the model.
         group: the ranks; all of them call this.
         on_progress: gets the progress of loading.
-        why: a sentence for the person who waits.
+        reason: a sentence for the person who waits.
 
     Raises:
         ModelNotFoundError, UnsupportedModelError: as in `models.load`; also when its layers cannot be read one by one.
         PeerLost: when another rank is gone.
     """
-    loaded = models.load_layers_on_disk(spec, on_progress, why=why)
+    loaded = models.load_layers_on_disk(spec, on_progress, why=reason)
     decoder = loaded.decoder
     assert decoder.on_disk is not None
     everybody: Any = dist.group.WORLD
     mesh = DeviceMesh.from_group(everybody, decoder.device.type)
     layers = [_divided(layer, index, mesh, group) for index, layer in enumerate(decoder.on_disk.for_good())]
     group.divides = True
-    whole = replace(decoder, on_disk=None)
+    in_memory = replace(decoder, on_disk=None)
     with group.in_step():
-        whole.check()
-    return replace(loaded, decoder=whole), Layers(layers)
+        in_memory.check()
+    return replace(loaded, decoder=in_memory), Layers(layers)
 
 
 def _divided(layer: nn.Module, index: int, mesh: DeviceMesh, group: Group) -> FSDPModule:

@@ -34,15 +34,15 @@ class PartDropout(nn.Module):
         """Values of any shape, some of them dropped while training."""
         if not self.training or not self.p:
             return values
-        per_row, over = divmod(values.numel(), len(self.part))
-        if over or self.of == len(self.part):  # tokens that an expert was given are no rows
+        per_row, rest = divmod(values.numel(), len(self.part))
+        if rest or self.of == len(self.part):  # tokens that an expert was given are no rows
             return self._dropped(values, values.numel(), 0)
         return self._dropped(values, self.of * per_row, self.part.start * per_row)
 
     def _dropped(self, values: Tensor, n: int, first: int) -> Tensor:
         """Values that stand at `first` and behind it among `n` that are drawn for."""
-        drawn = nn.functional.dropout(values.new_ones(n), self.p)
-        return values * drawn[first : first + values.numel()].view(values.shape)
+        mask = nn.functional.dropout(values.new_ones(n), self.p)
+        return values * mask[first : first + values.numel()].view(values.shape)
 
     def extra_repr(self) -> str:
         """The share, for a printed model."""
@@ -58,8 +58,8 @@ class SharedDrawDropout(PartDropout):
             return values
         draws = torch.empty(-(-n // _PER_DRAW), dtype=torch.int64).random_(-(2**63), None)
         bits = draws.view(torch.int16)[first : first + values.numel()].view(values.shape)
-        kept = torch.ge(bits, dropped - _STEPS // 2, out=torch.empty(values.shape, dtype=values.dtype))
-        return values * kept.mul_(_STEPS / (_STEPS - dropped))
+        mask = torch.ge(bits, dropped - _STEPS // 2, out=torch.empty(values.shape, dtype=values.dtype))
+        return values * mask.mul_(_STEPS / (_STEPS - dropped))
 
 
 def speed_up(model: PeftModel) -> None:
@@ -82,11 +82,11 @@ def drop_for(model: PeftModel, part: range, of: int) -> None:
             module.part, module.of = part, of
 
 
-def _replace_dropout(model: PeftModel, kind: type[PartDropout], where: Callable[[str], bool]) -> None:
+def _replace_dropout(model: PeftModel, kind: type[PartDropout], is_replaced: Callable[[str], bool]) -> None:
     for module in model.modules():
         places = getattr(module, "lora_dropout", None)
-        if not isinstance(places, nn.ModuleDict) or not where(next(module.parameters()).device.type):
+        if not isinstance(places, nn.ModuleDict) or not is_replaced(next(module.parameters()).device.type):
             continue
-        for name, own in places.items():
-            if isinstance(own, nn.Dropout):
-                places[name] = kind(own.p).train(own.training)
+        for name, dropout in places.items():
+            if isinstance(dropout, nn.Dropout):
+                places[name] = kind(dropout.p).train(dropout.training)

@@ -80,9 +80,11 @@ def follow(group: Group, load: Loader, on_progress: OnProgress) -> None:
     first = group.heard()
     if first.name == "end":
         return
-    spec, why = HealSpec.from_json(first.values["spec"]), first.values["divided"]
+    spec, reason = HealSpec.from_json(first.values["spec"]), first.values["divided"]
     load.clear()
-    loaded, layers = divided.load(spec.model, group, on_progress, why) if why else (models.load(spec.model, on_progress), None)
+    loaded, layers = (
+        divided.load(spec.model, group, on_progress, reason) if reason else (models.load(spec.model, on_progress), None)
+    )
     with memory_explained(spec, loaded.facts.name, spec.model.device), deterministic(spec.model.device):
         begin = _heard(group, layers)
         if begin.name != "end":
@@ -99,15 +101,15 @@ def _heard(group: Group, layers: Layers | None) -> Order:
 
 def _trainer(group: Group, loaded: LoadedModel, begin: Order) -> Trainer:
     """The trainer that rank 0 has, with the same weights."""
-    spec, told = HealSpec.from_json(begin.values["spec"]), begin.tensors
-    changes = {name.removeprefix(_CHANGE): change for name, change in told.items() if name.startswith(_CHANGE)}
-    laid = {name.removeprefix(_BRIDGE): change for name, change in told.items() if name.startswith(_BRIDGE)}
+    spec, tensors = HealSpec.from_json(begin.values["spec"]), begin.tensors
+    changes = {name.removeprefix(_CHANGE): change for name, change in tensors.items() if name.startswith(_CHANGE)}
+    laid = {name.removeprefix(_BRIDGE): change for name, change in tensors.items() if name.startswith(_BRIDGE)}
     bridges = [Bridge(int(start), change) for start, change in laid.items()]
     healed, cut = made_ready(loaded, spec, changes, bridges)
     rows, positions = _text(begin)
     trainer = Trainer(healed.model, healed.decoder, rows, spec, None, positions, group)
     for name, parameter in trainer.parameters.items():
-        parameter.data.copy_(told[_TRAINED + name])
+        parameter.data.copy_(tensors[_TRAINED + name])
     trainer.save_memory()
     teach(trainer, cut)
     return trainer

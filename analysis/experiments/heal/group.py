@@ -60,10 +60,10 @@ class Group:
 
     def part(self, n: int, rank: int | None = None) -> range:
         """Return a rank's consecutive part of `n` items, by default this rank's; sizes of parts differ by at most one."""
-        whole, more = divmod(n, self.size)
-        place = self.rank if rank is None else rank
-        first = place * whole + min(place, more)
-        return range(first, first + whole + (place < more))
+        quotient, remainder = divmod(n, self.size)
+        position = self.rank if rank is None else rank
+        first = position * quotient + min(position, remainder)
+        return range(first, first + quotient + (position < remainder))
 
     def total(self, value: float) -> float:
         """Return the sum of the values of all ranks."""
@@ -91,18 +91,18 @@ class _Joined(Group):
         self.rank, self.size = rank, size
 
     def total(self, value: float) -> float:
-        held = torch.tensor(value, dtype=torch.float64)
-        _with_all(partial(dist.all_reduce, held))
-        return float(held)
+        tensor = torch.tensor(value, dtype=torch.float64)
+        _with_all(partial(dist.all_reduce, tensor))
+        return float(tensor)
 
     def add(self, tensors: Iterable[Tensor]) -> None:
         kinds: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
         for tensor in tensors:
             kinds.setdefault((tensor.device, tensor.dtype), []).append(tensor)
-        for alike in kinds.values():
-            whole = torch.cat([tensor.flatten() for tensor in alike])
-            _with_all(partial(dist.all_reduce, whole))
-            for tensor, summed in zip(alike, whole.split([tensor.numel() for tensor in alike]), strict=True):
+        for same_dtype in kinds.values():
+            flat = torch.cat([tensor.flatten() for tensor in same_dtype])
+            _with_all(partial(dist.all_reduce, flat))
+            for tensor, summed in zip(same_dtype, flat.split([tensor.numel() for tensor in same_dtype]), strict=True):
                 tensor.copy_(summed.view_as(tensor))
 
     def order(self, name: str, values: Mapping[str, Any] | None = None, tensors: Mapping[str, Tensor] | None = None) -> None:
@@ -116,9 +116,9 @@ class _Joined(Group):
     def heard(self) -> Order:
         length = torch.zeros(1, dtype=torch.int64)
         self._send(length)
-        held = torch.empty(int(length), dtype=torch.uint8)
-        self._send(held)
-        content = held.numpy().tobytes()
+        buffer = torch.empty(int(length), dtype=torch.uint8)
+        self._send(buffer)
+        content = buffer.numpy().tobytes()
         head = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         name, values = json.loads(head["__metadata__"]["order"])
         return Order(name, values, load(content))

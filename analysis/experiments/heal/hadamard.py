@@ -18,10 +18,10 @@ def orthonormal(n: int) -> Tensor:
         RecipeError: for a size that none of these constructions reaches.
     """
     core = check(n)
-    found = _core(core)
-    while len(found) < n:
-        found = torch.cat([torch.cat([found, found], 1), torch.cat([found, -found], 1)])
-    return found / math.sqrt(n)
+    matrix = _core(core)
+    while len(matrix) < n:
+        matrix = torch.cat([torch.cat([matrix, matrix], 1), torch.cat([matrix, -matrix], 1)])
+    return matrix / math.sqrt(n)
 
 
 def check(n: int) -> int:
@@ -55,10 +55,10 @@ def _core(n: int) -> Tensor:
         return torch.ones(1, 1, dtype=torch.float64)
     if _is_first_kind(n):
         return torch.eye(n, dtype=torch.float64) + _bordered(n - 1, below=-1.0)
-    one = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64)
-    other = torch.tensor([[1.0, -1.0], [-1.0, -1.0]], dtype=torch.float64)
+    sign_block = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64)
+    diagonal_block = torch.tensor([[1.0, -1.0], [-1.0, -1.0]], dtype=torch.float64)
     signs = _bordered(n // 2 - 1, below=1.0)
-    return torch.kron(signs, one) + torch.kron(torch.eye(n // 2, dtype=torch.float64), other)
+    return torch.kron(signs, sign_block) + torch.kron(torch.eye(n // 2, dtype=torch.float64), diagonal_block)
 
 
 def _bordered(q: int, *, below: float) -> Tensor:
@@ -67,10 +67,10 @@ def _bordered(q: int, *, below: float) -> Tensor:
     character[[number * number % q for number in range(q)]] = 1.0
     character[0] = 0.0
     numbers = torch.arange(q)
-    found = torch.zeros(q + 1, q + 1, dtype=torch.float64)
-    found[0, 1:], found[1:, 0] = 1.0, below
-    found[1:, 1:] = character[(numbers[:, None] - numbers[None, :]) % q]
-    return found
+    bordered = torch.zeros(q + 1, q + 1, dtype=torch.float64)
+    bordered[0, 1:], bordered[1:, 0] = 1.0, below
+    bordered[1:, 1:] = character[(numbers[:, None] - numbers[None, :]) % q]
+    return bordered
 
 
 def _is_prime(n: int) -> bool:

@@ -119,7 +119,8 @@ class HealResult(Result):
     model: ModelFacts
     steps: list[HealStep]
     validations: list[Validation]
-    """Checks during training, on the texts that choose the step (`texts.choice`), not on the judging texts."""
+    """Checks during training, on the texts that choose the step (`texts.choice`). `HealSpec.validation` is something else: the
+    judging texts, whose losses are `unpruned`, `pruned` and `healed`."""
     unpruned: Point | None
     """Judged by `spec.validation`, as the next two are."""
     pruned: Point | None
@@ -187,27 +188,27 @@ class HealResult(Result):
     @property
     def models(self) -> dict[str, Point]:
         """Return the scores of the models by name, as far as they were measured."""
-        found = {"unpruned": self.unpruned, "pruned": self.pruned, "healed": self.healed}
-        return {name: point for name, point in found.items() if point is not None}
+        points = {"unpruned": self.unpruned, "pruned": self.pruned, "healed": self.healed}
+        return {name: point for name, point in points.items() if point is not None}
 
     def tables(self) -> dict[str, Table]:
         """The models side by side, the training step by step, and the checks on the way."""
-        found, said = self.models, self.measured_on()
+        models, caption = self.models, self.measured_on()
         return {
-            "models": cuts.table(list(found.values()), "Unpruned, pruned and healed", said, model=list(found)),
+            "models": cuts.table(list(models.values()), "Unpruned, pruned and healed", caption, model=list(models)),
             **self._same_kind_table(),
             **self._writing_table(),
-            "steps": of_rows("Training by step", self.steps, said),
+            "steps": of_rows("Training by step", self.steps, caption),
             **self._stages_table(),
-            "checks": of_rows("Loss and accuracy by step, on the texts that choose the step", self.validations, said),
+            "checks": of_rows("Loss and accuracy by step, on the texts that choose the step", self.validations, caption),
         }
 
     def _same_kind_table(self) -> dict[str, Table]:
         if self.same_kind_text is None or not self.same_kind:
             return {}
-        said = f"Loss on {self._texts(self.same_kind_text, self.same_kind_tokens)}, the kind of the healing text."
+        caption = f"Loss on {self._texts(self.same_kind_text, self.same_kind_tokens)}, the kind of the healing text."
         title = "Unpruned, pruned and healed, on the kind of the healing text"
-        table = cuts.table(list(self.same_kind.values()), title, said, model=list(self.same_kind))
+        table = cuts.table(list(self.same_kind.values()), title, caption, model=list(self.same_kind))
         return {
             "same_kind": table.only("model", "n", "removed", "loss", "loss_stderr", "n_texts", "perplexity", "bits_per_byte")
         }
@@ -238,18 +239,18 @@ class HealResult(Result):
         if not self.stages:
             return {}
         columns = (Column("n"), Column("removed"), Column("begins", "steps before"))
-        rows = [{"n": one.removed.size, "removed": one.removed.describe(), "begins": one.begins} for one in self.stages]
+        rows = [{"n": stage.removed.size, "removed": stage.removed.describe(), "begins": stage.begins} for stage in self.stages]
         return {"stages": Table("Removed layers by stage", columns, rows)}
 
     def measured_on(self) -> str:
         """By which text it is judged, in which precision, and how many processes trained it where it was not one."""
         together = f", trained by {' then '.join(map(str, self.processes))} processes" if self.processes else ""
-        where = f"{self.precision_in_words} on {self.ran_on}{together}"
+        ran_as = f"{self.precision_in_words} on {self.ran_on}{together}"
         if not self.text_tokens:
-            return f"{where}."
+            return f"{ran_as}."
         short = lacking(self.spec.validation, self.model, self.text_tokens)
-        said = f"{where}. Loss on {self._texts(self.spec.validation, self.text_tokens)}."
-        return f"{said} {short}" if short else said
+        caption = f"{ran_as}. Loss on {self._texts(self.spec.validation, self.text_tokens)}."
+        return f"{caption} {short}" if short else caption
 
     def _texts(self, corpus: CorpusSpec, text_tokens: list[int]) -> str:
         return f"{len(text_tokens)} texts of {corpora.title(corpus)}, {sum(text_tokens):,} tokens"

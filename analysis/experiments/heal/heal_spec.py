@@ -74,7 +74,8 @@ class HealSpec(Spec):
     """Documents that are packed into training rows of `corpus.seq_len` tokens."""
     validation: Annotated[CorpusSpec, Part(only=())] = field(default_factory=lambda: other_text(default_heal_corpus().source))
     """Text of another kind than `corpus`, for the loss before and after. The documents that follow in the same draw choose
-    during training. Text of the healing text's own kind would measure how well that kind was learnt."""
+    during training. Text of the healing text's own kind would measure how well that kind was learnt. These are the
+    judging texts; `HealResult.validations` are the checks on the choosing texts."""
     benchmark: Annotated[BenchmarkSpec | None, Part(only=())] = field(default_factory=BenchmarkSpec)
     """Questions asked of the unpruned, pruned and healed model; None to skip them."""
     generation: Annotated[GenerationSpec | None, Option("--generate")] = None
@@ -149,8 +150,8 @@ class HealSpec(Spec):
     """Whether to end with the checkpoint of the lowest loss on the way, step 0 included, instead of the last step."""
 
     def __post_init__(self) -> None:
-        least = 0 if self.instant or self.minutes is not None else 1
-        require(self.steps >= least, f"steps must be at least {least}, not {self.steps}.")
+        min_steps = 0 if self.instant or self.minutes is not None else 1
+        require(self.steps >= min_steps, f"steps must be at least {min_steps}, not {self.steps}.")
         one_of("method", self.method, HEAL_METHODS)
         one_of("lora_on", self.lora_on, LORA_ON)
         require(
@@ -202,8 +203,8 @@ class HealSpec(Spec):
     @property
     def training(self) -> "HealSpec":
         """Return the request without its judgement: equal for runs that make the same adapter."""
-        few = replace(self.validation, n_texts=1)
-        return replace(self, benchmark=None, generation=None, check_questions=0, validation=few)
+        one_text = replace(self.validation, n_texts=1)
+        return replace(self, benchmark=None, generation=None, check_questions=0, validation=one_text)
 
     @property
     def n_kept_clear(self) -> int:
@@ -229,12 +230,12 @@ class HealSpec(Spec):
         Args:
             n_layers: layers of that model: those left, or in a control all.
         """
-        found: set[int] = set()
-        gone = 0
+        beside: set[int] = set()
+        n_removed = 0
         for gap in self.block.blocks:
-            found |= {gap.start - 1, gap.stop} if self.control else {gap.start - gone - 1, gap.start - gone}
-            gone += gap.size
-        return sorted(layer for layer in found if 0 <= layer < n_layers)
+            beside |= {gap.start - 1, gap.stop} if self.control else {gap.start - n_removed - 1, gap.start - n_removed}
+            n_removed += gap.size
+        return sorted(layer for layer in beside if 0 <= layer < n_layers)
 
     def why_not_shared(self, n: int) -> str | None:
         """Return the reason why so many processes cannot train it together."""

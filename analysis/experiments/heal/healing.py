@@ -93,7 +93,7 @@ def run(
     Raises:
         LayerscopeError: one sentence on a problem that the user can fix.
     """
-    began = time.perf_counter()
+    started = time.perf_counter()
     resolved = resolve(spec)
     stored = HealResult.load(resolved, on_progress)
     if stored is not None and stored.complete:
@@ -109,10 +109,10 @@ def run(
     on_progress(Progress("loading the model", values={"result_key": key}))
     planned = planning.plan(resolved.model, on_progress)
     _check(resolved, planned.facts)
-    other = machine.ALL_GPUS if planned.gpus and planned.placement is None else ""
-    at_once, over = resolved, 1
+    alternative = machine.ALL_GPUS if planned.gpus and planned.placement is None else ""
+    at_once, n_parts = resolved, 1
     if group.size > 1:  # each has its share of the sequences, and the whole model where memory allows it
-        other = f"{machine.ALL_GPUS} without --workers" if planned.device.value.startswith("cuda") else ""
+        alternative = f"{machine.ALL_GPUS} without --workers" if planned.device.value.startswith("cuda") else ""
         step = resolved.batch_size * resolved.gradient_accumulation
         at_once = replace(resolved, batch_size=min(resolved.batch_size, -(-step // group.size)))
         is_short = not planned.fits or memory.shortage(at_once, planned.facts, planned.free_bytes, planned.where) is not None
@@ -120,23 +120,23 @@ def run(
         can_divide = resolved.model.quantization in DIVIDED and not isinstance(resolved.block, PartSet)
         # And the instant heal's change of experts is computed from all of their weights.
         can_divide = can_divide and not (resolved.instant and planned.facts.expert_parameters)
-        over = group.size if is_short and can_divide else 1
-    memory.check(at_once, planned.facts, planned.free_bytes, planned.where, other=other, over=over)
-    remaining = Remaining(on_progress, resolved, planned.facts.n_parameters, began)
-    record = Record(resolved, remaining, stored or nothing_yet(resolved, planned.facts), began)
+        n_parts = group.size if is_short and can_divide else 1
+    memory.check(at_once, planned.facts, planned.free_bytes, planned.where, alternative=alternative, n_parts=n_parts)
+    remaining = Remaining(on_progress, resolved, planned.facts.n_parameters, started)
+    record = Record(resolved, remaining, stored or nothing_yet(resolved, planned.facts), started)
     record.publish()
-    why = divided.WHY.format(name=planned.source.name, n=over) if over > 1 else ""
-    group.order("load", {"spec": resolved.to_json(), "divided": why})
-    if why:
-        loaded, _ = divided.load(resolved.model, group, remaining, why)
+    reason = divided.WHY.format(name=planned.source.name, n=n_parts) if n_parts > 1 else ""
+    group.order("load", {"spec": resolved.to_json(), "divided": reason})
+    if reason:
+        loaded, _ = divided.load(resolved.model, group, remaining, reason)
     else:
         loaded = models.load(resolved.model, remaining)
     record.publish(versions=loaded.versions())
     with memory_explained(resolved, planned.source.name, planned.where):
         base = _base_name(resolved, planned)
         heal = HealingRun(record, loaded, base=base, group=group, readings=readings, is_compared=is_compared)
-        made = refining.source(resolved, HealResult.all_of(resolved.model)) if group.size == 1 else None
-        return heal.run(loaded) if made is None else refining.judge(heal, made, loaded)
+        source = refining.source(resolved, HealResult.all_of(resolved.model)) if group.size == 1 else None
+        return heal.run(loaded) if source is None else refining.judge(heal, source, loaded)
 
 
 def _check(spec: HealSpec, facts: ModelFacts) -> None:

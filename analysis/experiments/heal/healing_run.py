@@ -26,13 +26,13 @@ from analysis.experiments.heal import (
     stages,
     texts,
 )
+from analysis.experiments.heal.cached_scores import CachedScores, load_cached_scores
 from analysis.experiments.heal.group import ALONE, Group
 from analysis.experiments.heal.heal_result import HealResult, HealStep, Validation
 from analysis.experiments.heal.heal_spec import CALIBRATION_TEXTS, HealSpec
 from analysis.experiments.heal.junction import Junction, Readings
 from analysis.experiments.heal.packing import PackedRows
 from analysis.experiments.heal.record import Record
-from analysis.experiments.heal.remembered import Remembered, remembered
 from analysis.experiments.heal.teacher import can_separate
 from analysis.experiments.heal.training import Trainer, deterministic
 from analysis.models.loading import machine
@@ -50,10 +50,10 @@ _QUARTER = 4
 """A quarter of the generation is timed, to estimate the time of all of it."""
 
 
-def timed(work: Callable[[], object]) -> float:
+def timed(function: Callable[[], object]) -> float:
     """Seconds that some work takes."""
     started = time.perf_counter()
-    work()
+    function()
     return time.perf_counter() - started
 
 
@@ -100,10 +100,10 @@ class HealingRun:
         if len(spec.gone_by_stage) > 1 and not spec.control:
             record.on_progress(Progress("choosing the layers to remove first"))
             self.stages = stages.cuts(loaded.decoder, spec, texts.choice(loaded, spec).texts)
-        apart = spec.separate_documents and not spec.written and can_separate(loaded.decoder)
+        is_separate = spec.separate_documents and not spec.written and can_separate(loaded.decoder)
         healed, cut = following.made_ready(loaded, spec, self.changes, self.bridges)
         with deterministic(spec.model.device):
-            trainer = self.prepare(healed, cut, apart)
+            trainer = self.prepare(healed, cut, is_separate)
             try:
                 self.train(trainer, healed)
             except Cancelled:
@@ -126,14 +126,16 @@ class HealingRun:
         """The unpruned and the pruned model, each unless it is already in the stored part."""
         record, spec = self.record, self.spec
         if record.result.unpruned is None:
-            known = remembered(spec, record.result.same_kind_text)
-            for which, cut in (("unpruned", None), ("pruned", spec.block)):
-                record.remaining.reuse(which, *known.counts(cut))
-            record.on_progress(Progress("scoring the unpruned model", message=known.note(spec)))
-            measured = record.measure(loaded, "unpruned", known=known)
+            cached = load_cached_scores(spec, record.result.same_kind_text)
+            for model, cut in (("unpruned", None), ("pruned", spec.block)):
+                record.remaining.reuse(model, *cached.counts(cut))
+            record.on_progress(Progress("scoring the unpruned model", message=cached.note(spec)))
+            measured = record.measure(loaded, "unpruned", cached=cached)
             record.publish(unpruned=measured.point, lines=measured.material.lines)
         if record.result.pruned is None and not spec.control:
-            measured = record.measure(loaded, "pruned", cut=spec.block, known=remembered(spec, record.result.same_kind_text))
+            measured = record.measure(
+                loaded, "pruned", cut=spec.block, cached=load_cached_scores(spec, record.result.same_kind_text)
+            )
             record.publish(pruned=measured.point)
         if not record.result.validations:
             record.remaining.begin("choice")
@@ -147,9 +149,9 @@ class HealingRun:
         def subject(spec: HealSpec) -> object:
             return spec.model, replace(spec.validation, n_texts=spec.n_kept_clear), spec.block, spec.control
 
-        for other in HealResult.all_of(self.spec.model):
-            if subject(other.spec) == subject(self.spec) and other.unpruned_check is not None and other.validations:
-                return other.unpruned_check, other.validations[0]
+        for heal in HealResult.all_of(self.spec.model):
+            if subject(heal.spec) == subject(self.spec) and heal.unpruned_check is not None and heal.validations:
+                return heal.unpruned_check, heal.validations[0]
         return None
 
     def check_before(self, loaded: LoadedModel) -> tuple[Validation, Validation]:
@@ -172,25 +174,31 @@ class HealingRun:
                 f"{junction.LEAST_TEXTS} or more. Choose a longer healing text."
             )
         selection = texts.choice(loaded, spec).texts
-        told = self.record.on_progress
-        found = junction.fit(
-            loaded.decoder, spec.block, calibration, selection, told, compensation=spec.compensation, readings=self.readings
+        on_progress = self.record.on_progress
+        fitted = junction.fit(
+            loaded.decoder,
+            spec.block,
+            calibration,
+            selection,
+            on_progress,
+            compensation=spec.compensation,
+            readings=self.readings,
         )
         result = self.record.result
-        counted = 0 if result.junction is not None else found.report.n_tokens  # once, however often it is fitted
-        self.record.publish(junction=found.report, n_tokens=result.n_tokens + counted)
-        return found
+        counted = 0 if result.junction is not None else fitted.report.n_tokens  # once, however often it is fitted
+        self.record.publish(junction=fitted.report, n_tokens=result.n_tokens + counted)
+        return fitted
 
-    def prepare(self, healed: LoadedModel, cut: PrunedBlock | None, apart: bool) -> Trainer:
+    def prepare(self, healed: LoadedModel, cut: PrunedBlock | None, is_separate: bool) -> Trainer:
         """The trainer with its rows and its number of steps, where the last checkpoint left it."""
         record, spec = self.record, self.spec
         record.remaining.begin("prepare")
         planned = record.result.planned_steps
-        known = spec if spec.minutes is None else recipes.planned(spec, planned or 0)
+        full_spec = spec if spec.minutes is None else recipes.planned(spec, planned or 0)
         at_once = spec.batch_size * spec.gradient_accumulation
-        packed = self.pack(healed, max(1, (known.steps or 1) * at_once))
-        positions = packed.positions if apart else None
-        trainer = Trainer(healed.model, healed.decoder, packed.rows, known, None, positions, self.group)
+        packed = self.pack(healed, max(1, (full_spec.steps or 1) * at_once))
+        positions = packed.positions if is_separate else None
+        trainer = Trainer(healed.model, healed.decoder, packed.rows, full_spec, None, positions, self.group)
         trainer.cut, trainer.stages = cut, self.stages
         following.introduce(trainer, self.changes, self.bridges)
         trainer.save_memory()
@@ -199,7 +207,7 @@ class HealingRun:
             steps = self.work_out_steps(trainer, healed)
             if steps:
                 packed = self.pack(healed, steps * at_once)
-            trainer.plan(recipes.planned(spec, steps), packed.rows, packed.positions if apart else None)
+            trainer.plan(recipes.planned(spec, steps), packed.rows, packed.positions if is_separate else None)
             record.publish(planned_steps=steps)
         comes_again = trainer.spec.steps * at_once > len(packed.rows)
         is_asked_alone = not self.group.divides  # divided layers work where all processes ask
@@ -211,7 +219,7 @@ class HealingRun:
             n_skipped=packed.n_skipped,
             n_held_out=packed.n_held_out,
             quoted=packed.quoted,
-            documents_apart=apart,
+            documents_apart=is_separate,
             stages=stages.planned(self.stages, trainer.spec.steps),
             processes=_processes(record.result, self.group.size),
         )
@@ -221,9 +229,11 @@ class HealingRun:
 
     def pack(self, healed: LoadedModel, max_rows: int) -> PackedRows:
         """The healing text in rows, no more than are looked at."""
-        spec, told = self.spec, self.record.on_progress
-        told(Progress("packing the healing text"))
-        return packing.training_rows(spec.corpus, self.texts.apart, healed.tokenizer, max_rows=max_rows, on_progress=told)
+        spec, on_progress = self.spec, self.record.on_progress
+        on_progress(Progress("packing the healing text"))
+        return packing.training_rows(
+            spec.corpus, self.texts.apart, healed.tokenizer, max_rows=max_rows, on_progress=on_progress
+        )
 
     def work_out_steps(self, trainer: Trainer, healed: LoadedModel) -> int:
         """Return the steps that fit into the requested time, from the measured speed of a few that change nothing."""
@@ -257,15 +267,19 @@ class HealingRun:
             check_s: seconds that it took.
         """
         spec = self.spec
-        whole = scores.prepare(healed, spec.benchmark, spec.validation)
+        prepared = scores.prepare(healed, spec.benchmark, spec.validation)
         writing_s = 0.0
-        if (asked := spec.generation) is not None:
-            part = replace(asked, max_new_tokens=-(-asked.max_new_tokens // _QUARTER), n_sums=-(-asked.n_sums // _QUARTER))
-            told = Progress("measuring the speed", _PROBES, _PROBES)
-            writing_s = _QUARTER * timed(
-                lambda: generation.check(healed.decoder, healed.tokenizer, part, lambda *_: self.record.on_progress(told))
+        if (generation_spec := spec.generation) is not None:
+            part = replace(
+                generation_spec,
+                max_new_tokens=-(-generation_spec.max_new_tokens // _QUARTER),
+                n_sums=-(-generation_spec.n_sums // _QUARTER),
             )
-        return check_s * (whole.n_tokens + self.texts.n_same_kind_tokens) / material.n_tokens + writing_s
+            progress = Progress("measuring the speed", _PROBES, _PROBES)
+            writing_s = _QUARTER * timed(
+                lambda: generation.check(healed.decoder, healed.tokenizer, part, lambda *_: self.record.on_progress(progress))
+            )
+        return check_s * (prepared.n_tokens + self.texts.n_same_kind_tokens) / material.n_tokens + writing_s
 
     def look_for_overlap(self, healed: LoadedModel, packed: PackedRows) -> None:
         """Return the questions that the healing text contains; computed once."""
@@ -274,8 +288,8 @@ class HealingRun:
 
         def texts() -> Iterator[str]:
             for done, row in enumerate(packed.rows):
-                told = Progress("looking for the questions in the healing text", done, len(packed.rows))
-                self.record.on_progress(told)
+                progress = Progress("looking for the questions in the healing text", done, len(packed.rows))
+                self.record.on_progress(progress)
                 yield healed.tokenizer.decode(row)
 
         self.record.publish(overlap=decontamination.shared_questions(questions.load(self.spec.benchmark), texts()))
@@ -284,19 +298,19 @@ class HealingRun:
         """Continue from the newest checkpoint that the stored curve reaches, and forget the curve after it."""
         record = self.record
         reached = record.result.steps[-1].step if record.result.steps else 0
-        found = checkpoints.newest(record.key, at_most=reached)
-        if found is not None:
-            trainer.go_on_from(found)
+        checkpoint = checkpoints.newest(record.key, at_most=reached)
+        if checkpoint is not None:
+            trainer.go_on_from(checkpoint)
             total = trainer.spec.steps
-            record.report(found.step, total, f"Resuming from the checkpoint at step {found.step}.")
-        step = 0 if found is None else found.step
+            record.report(checkpoint.step, total, f"Resuming from the checkpoint at step {checkpoint.step}.")
+        step = 0 if checkpoint is None else checkpoint.step
         record.forget_after(step, trainer.tokens_per_step, lambda: self.check_material(healed).n_tokens)
 
     def train(self, trainer: Trainer, healed: LoadedModel) -> None:
         """Take the remaining steps, with a loss on the texts that choose and a checkpoint every so often."""
         record, spec = self.record, trainer.spec
         record.remaining.begin("train")
-        began, first = time.perf_counter(), trainer.steps_done
+        train_started, first = time.perf_counter(), trainer.steps_done
         material = self.check_material(healed)
         validated = record.result.validations[-1].step if record.result.validations else -1
         if spec.instant and len(record.result.validations) == 1:  # the pruned model's, and not yet the instantly healed one's
@@ -313,25 +327,25 @@ class HealingRun:
             for stage in record.result.stages:
                 if stage.begins == trainer.steps_done:
                     record.report(trainer.steps_done, spec.steps, f"Removed from this step on: {stage.removed.describe()}.")
-            self.step(trainer, began, first)
+            self.step(trainer, train_started, first)
             record.report(trainer.steps_done, spec.steps)
 
-    def step(self, trainer: Trainer, began: float, first: int) -> None:
+    def step(self, trainer: Trainer, train_started: float, first: int) -> None:
         """One optimizer step into the curve."""
         started, total = time.perf_counter(), trainer.spec.steps
         step = trainer.take_step(lambda: self.record.report(trainer.steps_done, total))
         now = time.perf_counter()
         memory = machine.peak_bytes(self.spec.model.device)
         speed = trainer.tokens_per_step / (now - started)
-        left = (now - began) / (step.number - first) * (total - step.number)
+        remaining_s = (now - train_started) / (step.number - first) * (total - step.number)
         done = HealStep(step.number, step.loss, step.learning_rate, speed, memory)
-        self.record.add_step(done, trainer.tokens_per_step, left)
+        self.record.add_step(done, trainer.tokens_per_step, remaining_s)
 
     def check_material(self, healed: LoadedModel) -> Material:
         """Return the material of checks during training: the texts that choose, and the first few of the questions."""
         spec = self.spec
-        asked = None if spec.benchmark is None or not spec.check_questions else spec.benchmark
-        return texts.choice(healed, spec, asked and replace(asked, limit=spec.check_questions))
+        benchmark = None if spec.benchmark is None or not spec.check_questions else spec.benchmark
+        return texts.choice(healed, spec, benchmark and replace(benchmark, limit=spec.check_questions))
 
     def check(self, trainer: Trainer, healed: LoadedModel, material: Material) -> Validation:
         """Measure loss and accuracy of the model in its present state."""
@@ -366,11 +380,11 @@ class HealingRun:
         best = self.record.best_step()
         if not self.spec.keep_best or best is None or best == trainer.steps_done:
             return
-        found = checkpoints.of_step(self.record.key, best)
-        if found is not None:
-            trainer.go_on_from(found)
+        checkpoint = checkpoints.of_step(self.record.key, best)
+        if checkpoint is not None:
+            trainer.go_on_from(checkpoint)
 
-    def measure_after(self, healed: LoadedModel, known: Remembered | None = None) -> None:
+    def measure_after(self, healed: LoadedModel, cached: CachedScores | None = None) -> None:
         """The healed model; then the heal is complete.
 
         Args:
@@ -378,7 +392,7 @@ class HealingRun:
             known: its stored scores on the judging questions and texts, and on texts of the healing text's kind.
         """
         healed.model.eval()
-        measured = self.record.measure(healed, "healed", known=known)
+        measured = self.record.measure(healed, "healed", cached=cached)
         removed = None if self.spec.control else self.spec.block
         self.record.publish(healed=replace(measured.point, **place(removed)), complete=True)
 
@@ -386,8 +400,8 @@ class HealingRun:
 def _processes(result: HealResult, now: int) -> list[int]:
     """Return the numbers of processes that trained a run, in order, with the `now` that continue it; empty where always one."""
     before = result.processes or [1] * bool(result.steps)
-    every = before if before[-1:] == [now] else [*before, now]
-    return [] if every == [1] else every
+    numbers = before if before[-1:] == [now] else [*before, now]
+    return [] if numbers == [1] else numbers
 
 
 def _validation(steps_done: int, point: Point) -> Validation:

@@ -71,16 +71,16 @@ class Readings:
     def of(self, gap: Block, text: Sequence[Sequence[int]], has_features: bool, read: Callable[[], GapStates]) -> GapStates:
         """Return the states of a batch: kept ones, if they have the wanted features, else those that `read` returns."""
         key = gap, tuple(map(tuple, text))
-        seen, has = self._kept.get(key, (None, False))
-        if seen is None or (has_features and not has):
-            found = read()
-            packed = GapStates(_packed(found.features), _packed(found.before), _packed(found.behind), found.real)
+        kept, has_kept_features = self._kept.get(key, (None, False))
+        if kept is None or (has_features and not has_kept_features):
+            fresh = read()
+            packed = GapStates(_packed(fresh.features), _packed(fresh.before), _packed(fresh.behind), fresh.real)
             size = packed.features.nbytes + packed.before.nbytes + packed.behind.nbytes
             if size <= self.room:
                 self.room -= size
                 self._kept[key] = packed, has_features
-            return found
-        return GapStates(seen.features.float(), seen.before.float(), seen.behind.float(), seen.real)
+            return fresh
+        return GapStates(kept.features.float(), kept.before.float(), kept.behind.float(), kept.real)
 
 
 def _packed(states: Tensor) -> Tensor:
@@ -121,20 +121,22 @@ def fit(
     removed.check(decoder.n_layers)
     check_start(removed)
     _check_in_turn(decoder, removed)
-    began, gaps = time.perf_counter(), blocks.gaps(removed)
-    how, losses = COMPENSATIONS[compensation], [0.0, 0.0]
+    started, gaps = time.perf_counter(), blocks.gaps(removed)
+    method, losses = COMPENSATIONS[compensation], [0.0, 0.0]
     changes, bridges, reports = dict[str, Tensor](), list[Bridge](), list[GapReport]()
     for number, gap in enumerate(gaps):
-        at = Gap(decoder, gaps[:number], gap, gaps[number + 1 :], dict(changes), list(bridges), readings or Readings(room=0))
+        gap_states = Gap(
+            decoder, gaps[:number], gap, gaps[number + 1 :], dict(changes), list(bridges), readings or Readings(room=0)
+        )
 
-        def told(share: float, before: int = number) -> None:
+        def on_fraction(share: float, before: int = number) -> None:
             on_progress(Progress("fitting the junction", round(_PARTS * (before + share)), _PARTS * len(gaps)))
 
-        report, change, losses_here = _fit_gap(at, how, calibration, selection, told)
+        report, change, losses_here = _fit_gap(gap_states, method, calibration, selection, on_fraction)
         if report.module:
             changes[report.module] = change
         else:
-            bridges.append(Bridge(at.place, change))
+            bridges.append(Bridge(gap_states.place, change))
         losses = [losses[0] if reports else losses_here[0], losses_here[1]]
         reports.append(report)
     return Junction(
@@ -146,7 +148,7 @@ def fit(
             loss_before=losses[0],
             loss_after=losses[1],
             n_tokens=sum(map(len, calibration)),
-            wall_s=time.perf_counter() - began,
+            wall_s=time.perf_counter() - started,
             gaps=reports,
         ),
     )
@@ -178,9 +180,9 @@ def check_folds(decoder: Decoder, removed: Removal) -> None:
     Raises:
         RecipeError: where a gap needs a small layer of its own; it names a recipe that needs none.
     """
-    gaps, how = blocks.gaps(removed), COMPENSATIONS["projection"]
-    at = [Gap(decoder, gaps[:n], gap, gaps[n + 1 :], {}, [], Readings(room=0)) for n, gap in enumerate(gaps)]
-    unfolded = [gap for gap in at if gap.projection(how)[1] is None]
+    gaps, method = blocks.gaps(removed), COMPENSATIONS["projection"]
+    gap_states = [Gap(decoder, gaps[:n], gap, gaps[n + 1 :], {}, [], Readings(room=0)) for n, gap in enumerate(gaps)]
+    unfolded = [gap for gap in gap_states if gap.projection(method)[1] is None]
     if not unfolded:
         return
     instead = "a recipe that trains without the instant heal, such as progressive"
@@ -221,8 +223,8 @@ class Gap:
     @property
     def rest(self) -> Removal | None:
         """The later gaps, numbered as inside of `entered`."""
-        found = [(layer - self._shift, part) for gap in self.later for layer, part in gap.parts]
-        return blocks.removal_of_parts(found) if found else None
+        parts = [(layer - self._shift, part) for gap in self.later for layer, part in gap.parts]
+        return blocks.removal_of_parts(parts) if parts else None
 
     @property
     def _last(self) -> Part:
@@ -235,12 +237,12 @@ class Gap:
 
     def entered(self) -> contextlib.AbstractContextManager[Decoder]:
         """Return the model in which the gap is compensated, without it."""
-        gone = blocks.removal_of_parts(part for gap in (*self.earlier, self.gap) for part in gap.parts)
-        return applied(self.decoder, gone, self.changes, self.bridges)
+        removed = blocks.removal_of_parts(part for gap in (*self.earlier, self.gap) for part in gap.parts)
+        return applied(self.decoder, removed, self.changes, self.bridges)
 
-    def projection(self, how: Compensation) -> tuple[str, nn.Module | None]:
+    def projection(self, method: Compensation) -> tuple[str, nn.Module | None]:
         """The projection to change, by name, or none for a bridge."""
-        if not how.is_folded:
+        if not method.is_folded:
             return "", None
         try:
             with self.entered() as decoder:
@@ -289,36 +291,36 @@ def _product(change: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def _fit_gap(
-    at: Gap,
-    how: Compensation,
+    gap: Gap,
+    method: Compensation,
     calibration: Sequence[Sequence[int]],
     selection: Sequence[Sequence[int]],
-    told: Callable[[float], None],
+    on_fraction: Callable[[float], None],
 ) -> tuple[GapReport, Tensor, tuple[float, float]]:
     """Return the report of one gap, its change, and the losses of the pruned model before it and after it.
 
     Args:
-        at: the gap.
-        how: the compensation.
+        gap: the gap.
+        method: the compensation.
         calibration, selection: as in `fit`.
-        told: called with the share that is done; may raise `Cancelled`.
+        on_fraction: called with the share that is done; may raise `Cancelled`.
     """
-    name, module = at.projection(how)
-    n_out = at.decoder.config.hidden_size
+    name, module = gap.projection(method)
+    n_out = gap.decoder.config.hidden_size
     n_in = n_out if module is None else n_features(module, n_out)
-    made = how.fit(n_in, n_out)
-    groups = batches([len(ids) for ids in calibration], tokens_per_batch(at.decoder.device))
+    fit = method.fit(n_in, n_out)
+    groups = batches([len(ids) for ids in calibration], tokens_per_batch(gap.decoder.device))
     for done, group in enumerate(groups):
-        told(_FITTING * done / len(groups))
-        made.add(at.seen(module, [calibration[index] for index in group]))
-    candidates = made.candidates()
+        on_fraction(_FITTING * done / len(groups))
+        fit.add(gap.seen(module, [calibration[index] for index in group]))
+    candidates = fit.candidates()
     changes = [torch.zeros_like(candidates[0][1]), *(change for _, change in candidates)]
-    losses = _losses(at, module, changes, selection, lambda share: told(_FITTING + (1 - _FITTING) * share))
-    chosen = losses.index(min(losses)) if how.is_chosen else 1  # the first of equals: where nothing helps, no change
+    losses = _losses(gap, module, changes, selection, lambda share: on_fraction(_FITTING + (1 - _FITTING) * share))
+    chosen = losses.index(min(losses)) if method.is_chosen else 1  # the first of equals: where nothing helps, no change
     strength = 0.0 if chosen == 0 else candidates[chosen - 1][0]
     change = changes[chosen]
     factor = None if change.dim() else 1 + float(change)
-    return GapReport(at.gap, name, strength, factor), change, (losses[0], losses[chosen])
+    return GapReport(gap.gap, name, strength, factor), change, (losses[0], losses[chosen])
 
 
 class _Streams:
@@ -373,7 +375,7 @@ class _Streams:
 
 
 def _losses(
-    at: Gap,
+    gap: Gap,
     module: nn.Module | None,
     changes: Sequence[Tensor],
     texts: Sequence[Sequence[int]],
@@ -384,31 +386,31 @@ def _losses(
     A change of the projection's output changes the stream before the gap by as much: `output_projection` has tried it.
 
     Args:
-        at: the gap.
+        gap: the gap.
         module: the projection that is changed; None where it is the stream.
         changes: of the projection's weight, or of the stream.
         texts: token ids.
         on_tried: called with the share that is done.
     """
     nats = [0.0] * len(changes)
-    seen: list[Tensor] = []
-    place = at.place
-    with at.entered() as decoder:
+    streams: list[Tensor] = []
+    place = gap.place
+    with gap.entered() as decoder:
         batches_of_texts = likelihood.text_batches(decoder, texts)
         for done, group in enumerate(batches_of_texts):
             sequences = [texts[index] for index in group]
-            watching = [] if module is None else [watched(module, seen.append)]
+            watching = [] if module is None else [watched(module, streams.append)]
             try:
                 trunk = run_trunk(decoder, right_padded(sequences), keep={place})
             finally:
                 for handle in watching:
                     handle.remove()
             stream = trunk.states[place]
-            features = (stream if module is None else seen.pop()).reshape(*stream.shape[:2], -1)
+            features = (stream if module is None else streams.pop()).reshape(*stream.shape[:2], -1)
             for number, change in enumerate(changes):
                 on_tried((done + number / len(changes)) / len(batches_of_texts))
                 moved = stream + (_product(change)(features) if change.dim() else features.float() * change).to(stream)
-                behind = carried(decoder, Trunk({place: moved}, trunk.calls), place, at.rest)
+                behind = carried(decoder, Trunk({place: moved}, trunk.calls), place, gap.rest)
                 losses = likelihood.batch_losses(decoder, behind, sequences)
                 nats[number] += sum(loss * (len(ids) - 1) for loss, ids in zip(losses, sequences, strict=True))
     return [total / sum(len(ids) - 1 for ids in texts) for total in nats]

@@ -49,9 +49,9 @@ def step_bytes(spec: HealSpec, facts: ModelFacts) -> int:
         facts: of the unpruned model.
     """
     tokens, item = spec.batch_size * spec.corpus.seq_len, DTYPE_BYTES[spec.model.dtype]
-    hidden, width, left = facts.hidden_size, _width(facts), facts.n_layers - (0 if spec.control else spec.gone_by_stage[0])
-    first = {"lora": 0, "partial": left - spec.last_layers, "beside": min(spec.layers_beside(left), default=0)}[spec.method]
-    through = left - max(0, first)
+    hidden, width, n_left = facts.hidden_size, _width(facts), facts.n_layers - (0 if spec.control else spec.gone_by_stage[0])
+    first = {"lora": 0, "partial": n_left - spec.last_layers, "beside": min(spec.layers_beside(n_left), default=0)}[spec.method]
+    through = n_left - max(0, first)
     written_out = [
         int(item * layer.feed_forward.parameters) for layer in facts.layers if layer.n_experts and layer.feed_forward
     ]
@@ -66,7 +66,7 @@ def step_bytes(spec: HealSpec, facts: ModelFacts) -> int:
     needs_head = spec.distill_from == "logits" or spec.distill < 1
     by_logits = spec.distill > 0 and spec.distill_from == "logits"
     logits = 4 * min(tokens * facts.vocab_size, LOGITS_AT_ONCE) * _LOGIT_COPIES[by_logits] if needs_head else 0
-    return min(kept, recomputed) + states + logits + _TRAINED_BYTES * _trained(spec, facts, left, width)
+    return min(kept, recomputed) + states + logits + _TRAINED_BYTES * _trained(spec, facts, n_left, width)
 
 
 def working_bytes(spec: HealSpec, facts: ModelFacts) -> int:
@@ -74,18 +74,18 @@ def working_bytes(spec: HealSpec, facts: ModelFacts) -> int:
     return step_bytes(spec, facts) if spec.trains else 0
 
 
-def _trained(spec: HealSpec, facts: ModelFacts, left: int, width: int) -> int:
+def _trained(spec: HealSpec, facts: ModelFacts, n_left: int, width: int) -> int:
     """About how many parameters are trained."""
     if spec.method == "partial":
         return sum(facts.layer_parameters[-spec.last_layers :]) + facts.vocab_size * facts.hidden_size
     if spec.method == "beside":
-        return sum(facts.layer_parameters[: len(spec.layers_beside(left))])
+        return sum(facts.layer_parameters[: len(spec.layers_beside(n_left))])
     attending = 0 if spec.lora_on == "feed_forward" else 4 * spec.r * 2 * facts.hidden_size
     if spec.lora_on == "attention":
-        return left * attending
+        return n_left * attending
     dense = 3 * spec.r * (facts.hidden_size + width)
     experts = [_of_experts(layer, spec.r, facts.hidden_size) for layer in facts.layers]
-    return left * (attending + dense) + round(sum(experts) * left / max(1, len(experts)))
+    return n_left * (attending + dense) + round(sum(experts) * n_left / max(1, len(experts)))
 
 
 def _of_experts(layer: LayerFacts, r: int, hidden: int) -> int:
@@ -101,49 +101,51 @@ def _width(facts: ModelFacts) -> int:
     return min(_WIDEST * hidden, max(hidden, largest // hidden - 3 * hidden) // 3)
 
 
-def shortage(spec: HealSpec, facts: ModelFacts, free_bytes: int, where: str, *, other: str = "", over: int = 1) -> str | None:
+def shortage(
+    spec: HealSpec, facts: ModelFacts, free_bytes: int, device: str, *, alternative: str = "", n_parts: int = 1
+) -> str | None:
     """Explain why a training step cannot fit, in one sentence with both amounts and the settings to change.
 
     Args:
         spec: concrete in its dtype.
         facts: of the unpruned model.
         free_bytes: free before its weights are loaded.
-        where: the device.
-        other: a device with more memory; "" for none.
-        over: number of processes that its layers are divided over.
+        device: the device.
+        alternative: a device with more memory; "" for none.
+        n_parts: number of processes that its layers are divided over.
 
     Returns:
         The sentence; None where the step can fit.
     """
     precision = spec.model.dtype if spec.model.quantization == "none" else spec.model.quantization
-    if over > 1:
-        weights = divided_bytes(facts, over, precision, rest=spec.model.dtype)
+    if n_parts > 1:
+        weights = divided_bytes(facts, n_parts, precision, rest=spec.model.dtype)
     else:
         weights = weight_bytes(facts, None, precision, rest=spec.model.dtype)
     if not spec.trains or weights is None or (needed := weights + step_bytes(spec, facts)) <= free_bytes:
         return None
-    parts = f" in each of {over} processes" if over > 1 else ""
+    parts = f" in each of {n_parts} processes" if n_parts > 1 else ""
     return (
         f"Healing {facts.name} with {spec.batch_size:,} sequences of {spec.corpus.seq_len:,} tokens at once needs about "
-        f"{units.size(needed)}{parts}, and only {host.free_in_words(free_bytes, where)}. "
-        f"{_instead(spec, facts, free_bytes - weights, other)}."
+        f"{units.size(needed)}{parts}, and only {host.free_in_words(free_bytes, device)}. "
+        f"{_instead(spec, facts, free_bytes - weights, alternative)}."
     )
 
 
-def check(spec: HealSpec, facts: ModelFacts, free_bytes: int, where: str, *, other: str = "", over: int = 1) -> None:
+def check(spec: HealSpec, facts: ModelFacts, free_bytes: int, device: str, *, alternative: str = "", n_parts: int = 1) -> None:
     """Refuse a heal whose training step cannot fit.
 
     Args:
-        spec, facts, free_bytes, where, other, over: as in `shortage`.
+        spec, facts, free_bytes, device, alternative, n_parts: as in `shortage`.
 
     Raises:
         NotEnoughMemoryError: with that sentence.
     """
-    if (sentence := shortage(spec, facts, free_bytes, where, other=other, over=over)) is not None:
+    if (sentence := shortage(spec, facts, free_bytes, device, alternative=alternative, n_parts=n_parts)) is not None:
         raise NotEnoughMemoryError(sentence)
 
 
-def _instead(spec: HealSpec, facts: ModelFacts, room: int, other: str) -> str:
+def _instead(spec: HealSpec, facts: ModelFacts, room: int, alternative: str) -> str:
     """Return the settings to change, in words."""
     rows = bisect.bisect_right(
         range(1, spec.batch_size), room, key=lambda rows: step_bytes(replace(spec, batch_size=rows), facts)
@@ -152,5 +154,5 @@ def _instead(spec: HealSpec, facts: ModelFacts, room: int, other: str) -> str:
         passes = -(-spec.batch_size * spec.gradient_accumulation // rows)
         return f"A batch_size of {rows:,} fits, and gradient_accumulation {passes:,} keeps the number of sequences per step"
     can_round = spec.model.quantization != "4bit"
-    smaller = [f"device {other}"] * bool(other) + ["4bit"] * can_round + ["a smaller model", "more memory"]
+    smaller = [f"device {alternative}"] * bool(alternative) + ["4bit"] * can_round + ["a smaller model", "more memory"]
     return f"Not even one sequence fits: choose a lower seq-len, {', '.join(smaller[:-1])} or {smaller[-1]}"

@@ -78,10 +78,10 @@ def pack(
 def _positions(begins: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """The positions that `pack` returns, of rows of this shape, from the places in the stream where documents begin."""
     within = begins[begins < shape[0] * shape[1]]
-    began = np.zeros(shape, dtype=np.int32)
-    began.flat[within] = within % shape[1]
-    np.maximum.accumulate(began, axis=1, out=began)
-    return np.subtract(np.arange(shape[1], dtype=np.int32), began, out=began)
+    starts = np.zeros(shape, dtype=np.int32)
+    starts.flat[within] = within % shape[1]
+    np.maximum.accumulate(starts, axis=1, out=starts)
+    return np.subtract(np.arange(shape[1], dtype=np.int32), starts, out=starts)
 
 
 def kept_apart(texts: Iterable[Sequence[int]], tokenizer: Any) -> Apart:
@@ -91,7 +91,7 @@ def kept_apart(texts: Iterable[Sequence[int]], tokenizer: Any) -> Apart:
 
 def training_rows(
     spec: CorpusSpec,
-    apart: Apart,
+    near_copies: Apart,
     tokenizer: Any,
     *,
     max_rows: int | None = None,
@@ -101,7 +101,7 @@ def training_rows(
 
     Args:
         spec: resolved; `n_texts` documents at most are packed into rows of `seq_len` tokens.
-        apart: filter, called with every document in order.
+        near_copies: filter, called with every document in order.
         tokenizer: a transformers tokenizer.
         max_rows: rows that the training will ever use; no more are made.
         on_progress: called with the number of full rows; may raise `Cancelled`.
@@ -111,35 +111,35 @@ def training_rows(
         RecipeError: when the remaining text does not fill a single row.
     """
     counts: Counter[str] = Counter()
-    documents = itertools.islice(_fresh(spec, apart, tokenizer, counts), spec.n_texts)
+    documents = itertools.islice(_fresh(spec, near_copies, tokenizer, counts), spec.n_texts)
     rows, positions = pack(documents, spec.seq_len, tokenizer.eos_token_id, max_rows=max_rows, on_progress=on_progress)
     if len(rows) == 0:
         raise RecipeError(
             f"The healing text {spec.source!r} does not fill one sequence of {spec.seq_len} tokens"
-            f"{' without the evaluation texts and their near-copies' if apart.n_refused else ''}. Give more text, or a smaller "
-            f"seq-len."
+            f"{' without the evaluation texts and their near-copies' if near_copies.n_refused else ''}. Give more text, or a "
+            f"smaller seq-len."
         )
-    return PackedRows(rows, positions, counts["skipped"], apart.n_refused, apart.highest)
+    return PackedRows(rows, positions, counts["skipped"], near_copies.n_refused, near_copies.highest)
 
 
-def beginnings(spec: CorpusSpec, apart: Apart, tokenizer: Any, n_texts: int, n_tokens: int) -> list[list[int]]:
+def beginnings(spec: CorpusSpec, near_copies: Apart, tokenizer: Any, n_texts: int, n_tokens: int) -> list[list[int]]:
     """Return the first tokens of documents of `spec`, without documents that contain measured texts.
 
     Args:
-        spec, apart, tokenizer: as for `training_rows`.
+        spec, near_copies, tokenizer: as for `training_rows`.
         n_texts: documents at most.
         n_tokens: tokens of each at most.
 
     Raises:
         CorpusError: when the text cannot be read.
     """
-    documents = _fresh(spec, apart, tokenizer, Counter())
+    documents = _fresh(spec, near_copies, tokenizer, Counter())
     return [ids[:n_tokens] for ids in itertools.islice(documents, min(n_texts, spec.n_texts))]
 
 
-def _fresh(spec: CorpusSpec, apart: Apart, tokenizer: Any, counts: Counter[str]) -> Iterator[list[int]]:
+def _fresh(spec: CorpusSpec, near_copies: Apart, tokenizer: Any, counts: Counter[str]) -> Iterator[list[int]]:
     """Tokenized documents that are long enough and admitted; `counts` tells how many were `skipped`."""
-    for ids in _tokenized(filter(apart.admits, corpora.stream(spec)), tokenizer):
+    for ids in _tokenized(filter(near_copies.admits, corpora.stream(spec)), tokenizer):
         if len(ids) < MIN_DOCUMENT_TOKENS:
             counts["skipped"] += 1
         else:

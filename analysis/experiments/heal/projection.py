@@ -67,19 +67,19 @@ def output_projection(decoder: Decoder, depth: int) -> tuple[str, nn.Module]:
 
 def _mixture(decoder: Decoder, index: int) -> str | None:
     """The feed-forward part of a layer where that is one mixture of experts, kept in tensors; its name."""
-    found = mixture_of(decoder, index)
-    return found[0] if found is not None and found[1].experts else None
+    mixture = mixture_of(decoder, index)
+    return mixture[0] if mixture is not None and mixture[1].experts else None
 
 
 def _adds_to_stream(decoder: Decoder, layer: nn.Module, module: nn.Module) -> bool:
     """Try out whether a change of the module's output changes the stream behind the layer by exactly as much."""
-    seen: list[Tensor] = []
-    handle = layer.register_forward_hook(lambda _, args, output: seen.append(output_stream(output)))
+    outputs: list[Tensor] = []
+    handle = layer.register_forward_hook(lambda _, args, output: outputs.append(output_stream(output)))
     ids = _trial_ids(decoder)
     try:
         decoder.body(input_ids=ids, use_cache=False)
         # As large as the stream itself, so that it is not lost in the rounding of a half-precision model.
-        scale = seen[0].float().abs().mean()
+        scale = outputs[0].float().abs().mean()
         bump = scale * torch.linspace(-1, 1, decoder.config.hidden_size, device=scale.device)
         with added(module, lambda features: bump.expand(*features.shape[:-1], -1)):
             decoder.body(input_ids=ids, use_cache=False)
@@ -87,8 +87,8 @@ def _adds_to_stream(decoder: Decoder, layer: nn.Module, module: nn.Module) -> bo
         return False
     finally:
         handle.remove()
-    before, after = (stream.float() for stream in seen)
-    rounding = 4 * torch.finfo(seen[0].dtype).eps * torch.maximum(before.abs(), after.abs())
+    before, after = (stream.float() for stream in outputs)
+    rounding = 4 * torch.finfo(outputs[0].dtype).eps * torch.maximum(before.abs(), after.abs())
     return bool(((after - before - bump).abs() <= 2e-2 * scale + rounding).all())
 
 
@@ -96,12 +96,12 @@ def _takes_in(decoder: Decoder, mixture: nn.Module) -> bool:
     """Try out, with a random map, whether a linear map of a mixture's output is one of its experts' last matrices."""
     hidden = decoder.config.hidden_size
     change = torch.randn(hidden, hidden, generator=torch.Generator().manual_seed(0)) / hidden**0.5
-    ids, seen = _trial_ids(decoder), list[Tensor]()
+    ids, inputs = _trial_ids(decoder), list[Tensor]()
     written = _last_tensors(decoder, mixture)
     if not written or any(type(tensor) is not nn.Parameter for tensor in written.values()):
         return False
-    kept = {name: tensor.detach().clone() for name, tensor in written.items()}
-    handle = mixture.register_forward_hook(lambda _, args, output: seen.append(output_stream(output)))
+    backup = {name: tensor.detach().clone() for name, tensor in written.items()}
+    handle = mixture.register_forward_hook(lambda _, args, output: inputs.append(output_stream(output)))
     try:
         decoder.body(input_ids=ids, use_cache=False)
         with contextlib.ExitStack() as mapped:
@@ -115,8 +115,8 @@ def _takes_in(decoder: Decoder, mixture: nn.Module) -> bool:
     finally:
         handle.remove()
         for name, tensor in written.items():
-            tensor.data.copy_(kept[name])
-    before, after = (output.reshape(-1, hidden).float() for output in seen)
+            tensor.data.copy_(backup[name])
+    before, after = (output.reshape(-1, hidden).float() for output in inputs)
     return decoder.agree(after, before + before @ change.to(before.device).T)
 
 
@@ -133,30 +133,30 @@ def spread(decoder: Decoder, changes: Mapping[str, Tensor]) -> dict[str, Tensor]
     Returns:
         By name of a module or a parameter, float32, shaped as its weight.
     """
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for name, change in changes.items():
         module = decoder.model.get_submodule(name)
         if is_linear(module):
-            found[name] = change
+            tensors[name] = change
             continue
-        for own, tensor in _last_tensors(decoder, module).items():
-            found[f"{name}.{own}"] = _mapped(tensor, change, module, own)
-        for own, last in _last_modules(decoder, module).items():
-            found[f"{name}.{own}"] = change.to(last.weight.device) @ dequantize_module_weight(last).detach().float()
-    return found
+        for inner_name, tensor in _last_tensors(decoder, module).items():
+            tensors[f"{name}.{inner_name}"] = _mapped(tensor, change, module, inner_name)
+        for inner_name, last in _last_modules(decoder, module).items():
+            tensors[f"{name}.{inner_name}"] = change.to(last.weight.device) @ dequantize_module_weight(last).detach().float()
+    return tensors
 
 
 def _last_tensors(decoder: Decoder, mixture: nn.Module) -> dict[str, nn.Parameter]:
     """The last matrices of experts that are kept in one tensor, and their biases, by name within the mixture."""
     writers = decoder.family.writers
-    found = {}
+    tensors = {}
     for name, tensor in mixture.named_parameters():
         of_module = name.removesuffix(".weight").rpartition(".")[2]
-        own = name.rpartition(".")[2]
-        is_matrix = tensor.dim() == 3 and (own in writers or of_module in writers)
-        if is_matrix or (tensor.dim() == 2 and own.removesuffix("_bias") in writers and own.endswith("_bias")):
-            found[name] = tensor
-    return found
+        attribute = name.rpartition(".")[2]
+        is_matrix = tensor.dim() == 3 and (attribute in writers or of_module in writers)
+        if is_matrix or (tensor.dim() == 2 and attribute.removesuffix("_bias") in writers and attribute.endswith("_bias")):
+            tensors[name] = tensor
+    return tensors
 
 
 def _last_modules(decoder: Decoder, mixture: nn.Module) -> dict[str, Any]:

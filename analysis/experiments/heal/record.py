@@ -10,10 +10,10 @@ from analysis.core.progress import OnProgress, Progress
 from analysis.experiments.accuracy import measurement
 from analysis.experiments.accuracy.measurement import Measurement
 from analysis.experiments.accuracy.points import place
+from analysis.experiments.heal.cached_scores import CachedScores
 from analysis.experiments.heal.heal_result import HealResult, HealStep, Validation
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.remaining import Remaining
-from analysis.experiments.heal.remembered import Remembered
 from analysis.models.loading import machine
 from analysis.models.loading.load import LoadedModel
 from analysis.models.source.sizes import ModelFacts
@@ -92,10 +92,10 @@ class Record:
     def measure(
         self,
         loaded: LoadedModel,
-        which: str,
+        model: str,
         *,
         cut: Removal | None = None,
-        known: Remembered | None = None,
+        cached: CachedScores | None = None,
     ) -> Measurement:
         """Measure questions, loss and generation of one of the models, with its name in progress reports.
 
@@ -107,35 +107,35 @@ class Record:
         """
 
         def report(progress: Progress) -> None:
-            self.on_progress(replace(progress, phase=f"{progress.phase} ({which} model)"))
+            self.on_progress(replace(progress, phase=f"{progress.phase} ({model} model)"))
 
-        started, spec, found = time.perf_counter(), self.spec, self.result
-        self.remaining.begin(which)
+        started, spec, result = time.perf_counter(), self.spec, self.result
+        self.remaining.begin(model)
         measured = measurement.measure(
-            loaded, spec.benchmark, spec.validation, spec.generation, report, cut=cut, known=known.judging if known else None
+            loaded, spec.benchmark, spec.validation, spec.generation, report, cut=cut, cached=cached.judging if cached else None
         )
         changes: dict[str, Any] = {}
         n_tokens = measured.material.n_tokens
-        if found.same_kind_text is not None:
-            self.remaining.begin(f"{which}, same kind")
-            beside = measurement.measure(
-                loaded, None, found.same_kind_text, None, report, cut=cut, known=known.same_kind if known else None
+        if result.same_kind_text is not None:
+            self.remaining.begin(f"{model}, same kind")
+            same_kind = measurement.measure(
+                loaded, None, result.same_kind_text, None, report, cut=cut, cached=cached.same_kind if cached else None
             )
-            n_tokens += beside.material.n_tokens
-            removed = None if which == "unpruned" or spec.control else spec.block
+            n_tokens += same_kind.material.n_tokens
+            removed = None if model == "unpruned" or spec.control else spec.block
             changes = {
-                "same_kind": {**found.same_kind, which: replace(beside.point, **place(removed))},
-                "same_kind_losses": {**found.same_kind_losses, which: beside.losses[0]},
-                "same_kind_tokens": beside.material.text_tokens,
+                "same_kind": {**result.same_kind, model: replace(same_kind.point, **place(removed))},
+                "same_kind_losses": {**result.same_kind_losses, model: same_kind.losses[0]},
+                "same_kind_tokens": same_kind.material.text_tokens,
             }
         self.measuring_s = time.perf_counter() - started
         self.result = replace(
-            found,
-            n_tokens=found.n_tokens + n_tokens,
-            text_losses={**found.text_losses, which: measured.losses[0]},
+            result,
+            n_tokens=result.n_tokens + n_tokens,
+            text_losses={**result.text_losses, model: measured.losses[0]},
             text_tokens=measured.material.text_tokens,
-            questions={**found.questions, which: measured.answers[0]},
-            writings={**found.writings, **({} if measured.writings[0] is None else {which: measured.writings[0]})},
+            questions={**result.questions, model: measured.answers[0]},
+            writings={**result.writings, **({} if measured.writings[0] is None else {model: measured.writings[0]})},
             **changes,
         )
         return measured
@@ -169,10 +169,10 @@ class Record:
         """
         steps = [done for done in self.result.steps if done.step <= step]
         validations = [check for check in self.result.validations if check.step <= step]
-        again = tokens_per_step * (len(self.result.steps) - len(steps))
+        repeated_tokens = tokens_per_step * (len(self.result.steps) - len(steps))
         if removed := len(self.result.validations) - len(validations):
-            again += removed * tokens_per_validation()
-        n_tokens = max(0, self.result.n_tokens - again)
+            repeated_tokens += removed * tokens_per_validation()
+        n_tokens = max(0, self.result.n_tokens - repeated_tokens)
         self.result = replace(self.result, steps=steps, validations=validations, n_tokens=n_tokens)
 
     def best_step(self) -> int | None:

@@ -47,23 +47,28 @@ class Remaining:
     """Adds the share that is done, the seconds that are left and the stage to every report of a heal."""
 
     def __init__(
-        self, told: OnProgress, spec: HealSpec, n_parameters: int, began: float, clock: Callable[[], float] = time.perf_counter
+        self,
+        on_progress: OnProgress,
+        spec: HealSpec,
+        n_parameters: int,
+        started: float,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Plan the phases of a heal.
 
         Args:
-            told: called with every report.
+            on_progress: called with every report.
             spec: resolved.
             n_parameters: of the model.
-            began: when the heal began, by the clock.
+            started: when the heal began, by the clock.
             clock: seconds.
         """
-        self._told, self._clock, self._began = told, clock, began
-        self._deadline = None if spec.minutes is None else began + 60 * spec.minutes
+        self._told, self._clock, self._began = on_progress, clock, started
+        self._deadline = None if spec.minutes is None else started + 60 * spec.minutes
         self._spec = spec
         self.phases = planned(spec, n_parameters * S_PER_TOKEN)
         self._now = LOAD
-        self.phases[LOAD].began = began
+        self.phases[LOAD].began = started
         self._fraction = 0.0
         self._share = 0.0
         self._values: dict[str, Any] = {}
@@ -88,9 +93,9 @@ class Remaining:
     def expect_end(self, seconds: float) -> None:
         """Take a measured expectation of scoring the healed model, on both kinds of text."""
         names = [name for name, phase in self.phases.items() if phase.stage == HEALED]
-        whole = sum(self.phases[name].expected_s for name in names) or 1.0
+        total_s = sum(self.phases[name].expected_s for name in names) or 1.0
         for name in names:
-            self.expect(name, seconds * self.phases[name].expected_s / whole)
+            self.expect(name, seconds * self.phases[name].expected_s / total_s)
 
     def reuse(self, name: str, n_answers: int, n_losses: int, n_own_kind: int) -> None:
         """Expect no time for stored scores of a model.
@@ -101,9 +106,12 @@ class Remaining:
         """
         spec = self._spec
         limit = 0 if spec.benchmark is None else spec.benchmark.limit or 1000
-        asked, text = limit * _TOKENS_PER_QUESTION * _QUICKER, spec.validation.n_texts * spec.validation.seq_len
-        new = asked * _lacking(n_answers, limit) + text * _lacking(n_losses, spec.validation.n_texts)
-        self.phases[name].expected_s *= new / (asked + text)
+        question_tokens, text_tokens = (
+            limit * _TOKENS_PER_QUESTION * _QUICKER,
+            spec.validation.n_texts * spec.validation.seq_len,
+        )
+        new = question_tokens * _lacking(n_answers, limit) + text_tokens * _lacking(n_losses, spec.validation.n_texts)
+        self.phases[name].expected_s *= new / (question_tokens + text_tokens)
         self.phases[f"{name}, same kind"].expected_s *= _lacking(n_own_kind, spec.validation.n_texts)
 
     def skip_stages(self, *stages: str) -> None:
@@ -117,15 +125,15 @@ class Remaining:
     def left_s(self) -> float:
         """Seconds until the heal is judged."""
         now, names = self._clock(), list(self.phases)
-        place = names.index(self._now)
-        later = sum(self._expected(name) for name in names[place + 1 :])
-        left = self._left_of_phase(now) + later
+        position = names.index(self._now)
+        later = sum(self._expected(name) for name in names[position + 1 :])
+        remaining_s = self._left_of_phase(now) + later
         is_planned = self.phases["train"].is_measured
-        if self._deadline is None or is_planned or place > names.index("train"):
-            return left
+        if self._deadline is None or is_planned or position > names.index("train"):
+            return remaining_s
         # Training steps fill the rest of the requested time.
-        others = left - (self._left_of_phase(now) if self._now == "train" else self._expected("train"))
-        return max(others, self._deadline - now)
+        other_phases_s = remaining_s - (self._left_of_phase(now) if self._now == "train" else self._expected("train"))
+        return max(other_phases_s, self._deadline - now)
 
     def _expected(self, name: str) -> float:
         phase = self.phases[name]
@@ -147,16 +155,16 @@ class Remaining:
         spent = now - (phase.began or self._began)
         if self._fraction >= _ENOUGH:
             return spent / self._fraction * (1 - self._fraction)
-        whole = self._expected(self._now)
-        return max(whole - spent, (1 - self._fraction) * 0.1 * whole)
+        expected_s = self._expected(self._now)
+        return max(expected_s - spent, (1 - self._fraction) * 0.1 * expected_s)
 
     def _in_time(self, fraction: float) -> float:
         """Share of the time of a phase that has passed, from the share of its tokens: questions come first and are quicker."""
         if self._now not in ("unpruned", "pruned", "healed"):
             return fraction
-        asked = (self._spec.benchmark.limit or 1000) * _TOKENS_PER_QUESTION if self._spec.benchmark else 0
+        question_tokens = (self._spec.benchmark.limit or 1000) * _TOKENS_PER_QUESTION if self._spec.benchmark else 0
         text = self._spec.validation.n_texts * self._spec.validation.seq_len
-        first = asked / (asked + text)
+        first = question_tokens / (question_tokens + text)
         spent = _QUICKER * min(fraction, first) + max(0.0, fraction - first)
         return spent / (_QUICKER * first + 1 - first)
 
@@ -167,13 +175,15 @@ class Remaining:
         now = self._clock()
         if now - self._said_at >= _AGAIN_S:
             self._said_at = now
-            left, spent = self.left_s, now - self._began
-            self._share = max(self._share, spent / (spent + left) if spent + left > 0 else 0.0)
-            stages = [stage for stage in STAGES if any(one.expected_s for one in self.phases.values() if one.stage == stage)]
+            remaining_s, spent = self.left_s, now - self._began
+            self._share = max(self._share, spent / (spent + remaining_s) if spent + remaining_s > 0 else 0.0)
+            stages = [
+                stage for stage in STAGES if any(phase.expected_s for phase in self.phases.values() if phase.stage == stage)
+            ]
             stage = self.phases[self._now].stage
             number = stages.index(stage) + 1 if stage in stages else 0
             self._values = {
-                "left_s": round(left, 1),
+                "left_s": round(remaining_s, 1),
                 "share": round(self._share, 4),
                 "stage": stage,
                 "stage_number": number,
@@ -195,7 +205,7 @@ def planned(spec: HealSpec, s_per_token: float) -> dict[str, HealPhase]:
         s_per_token: seconds of a forward pass per token.
     """
     judging = spec.validation
-    asked = 0.0 if spec.benchmark is None else (spec.benchmark.limit or 1000) * _TOKENS_PER_QUESTION * _QUICKER
+    question_tokens = 0.0 if spec.benchmark is None else (spec.benchmark.limit or 1000) * _TOKENS_PER_QUESTION * _QUICKER
     text = judging.n_texts * judging.seq_len
     choice = CHOICE_TEXTS * judging.seq_len
     n_wrote = 0 if spec.generation is None else spec.generation.n_prompts * spec.generation.max_new_tokens * 8
@@ -203,15 +213,15 @@ def planned(spec: HealSpec, s_per_token: float) -> dict[str, HealPhase]:
     fit = _FIT_SHARE * CALIBRATION_TEXTS * min(spec.corpus.seq_len, 256) if spec.instant else 0
     tokens = {
         "load": (LOAD, 0.0),
-        "unpruned": (UNPRUNED, asked + text + n_wrote),
+        "unpruned": (UNPRUNED, question_tokens + text + n_wrote),
         "unpruned, same kind": (UNPRUNED, text),
-        "pruned": (PRUNED, 0 if spec.control else asked + text + n_wrote),
+        "pruned": (PRUNED, 0 if spec.control else question_tokens + text + n_wrote),
         "pruned, same kind": (PRUNED, 0 if spec.control else text),
         "choice": (PRUNED, 2 * choice),
         "fit": (FIT, fit),
         "prepare": (FIT, (_PROBES * step + choice) if spec.minutes is not None else choice if spec.trains else 0),
         "train": (TRAIN, spec.steps * step if spec.steps else 1.0 if spec.minutes is not None else 0),
-        "healed": (HEALED, _ADAPTED * (asked + text + n_wrote)),
+        "healed": (HEALED, _ADAPTED * (question_tokens + text + n_wrote)),
         "healed, same kind": (HEALED, _ADAPTED * text),
     }
     phases = {name: HealPhase(stage, amount * s_per_token) for name, (stage, amount) in tokens.items()}

@@ -28,10 +28,10 @@ def cuts(decoder: Decoder, spec: HealSpec, texts: Sequence[Sequence[int]]) -> li
         spec: the request; of whole layers.
         texts: token ids for the influence.
     """
-    seen = Objective(decoder, texts, kind="loss", stride=1, keep_bytes=_KEPT_BYTES)
+    objective = Objective(decoder, texts, kind="loss", stride=1, keep_bytes=_KEPT_BYTES)
     order: list[int] = []
     while len(order) < spec.block.size:
-        influence = seen.influence(tuple(sorted(order)))
+        influence = objective.influence(tuple(sorted(order)))
         order.append(min(set(spec.block.layers) - set(order), key=lambda layer: (influence[layer], -layer)))
     return [removal(order[:n]) for n in spec.gone_by_stage]
 
@@ -44,11 +44,11 @@ def number(step: int, n_stages: int, n_steps: int) -> int:
     return 0 if not n_steps else max(stage for stage in range(n_stages) if stage * n_steps // n_stages <= step)
 
 
-def planned(gone: Sequence[Removal], n_steps: int) -> list[Stage]:
+def planned(removals: Sequence[Removal], n_steps: int) -> list[Stage]:
     """Return the stages with the steps that they begin at.
 
     Args:
-        gone: removed layers of each.
+        removals: removed layers of each.
         n_steps: of all of them.
     """
-    return [Stage(cut, stage * n_steps // len(gone)) for stage, cut in enumerate(gone)]
+    return [Stage(cut, stage * n_steps // len(removals)) for stage, cut in enumerate(removals)]

@@ -28,13 +28,13 @@ class Top:
     @classmethod
     def of(cls, decoder: Decoder, states: Tensor, k: int) -> "Top":
         """Those of normed states (..., hidden_size); k is at most the size of the vocabulary."""
-        found = [decoder.logits(part).log_softmax(-1).topk(k) for part in states.flatten(0, -2).split(decoder.states_at_once)]
+        tops = [decoder.logits(part).log_softmax(-1).topk(k) for part in states.flatten(0, -2).split(decoder.states_at_once)]
         shape = (*states.shape[:-1], k)
-        return cls(torch.cat([one.indices for one in found]).view(shape), torch.cat([one.values for one in found]).view(shape))
+        return cls(torch.cat([top.indices for top in tops]).view(shape), torch.cat([top.values for top in tops]).view(shape))
 
-    def __getitem__(self, which: Any) -> "Top":
+    def __getitem__(self, index: Any) -> "Top":
         """Return the entries at some places, as in a tensor."""
-        return Top(self.tokens[which], self.logs[which])
+        return Top(self.tokens[index], self.logs[index])
 
 
 def head_loss(
@@ -53,8 +53,8 @@ def head_loss(
     Returns:
         float32 scalar that gradients flow through.
     """
-    own = [parameter for parameter in decoder.head.parameters() if parameter.requires_grad]
-    return _HeadLoss.apply(states, targets, decoder, teacher, distill, *own)
+    parameters = [parameter for parameter in decoder.head.parameters() if parameter.requires_grad]
+    return _HeadLoss.apply(states, targets, decoder, teacher, distill, *parameters)
 
 
 class _HeadLoss(torch.autograd.Function):
@@ -62,10 +62,16 @@ class _HeadLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, targets: Tensor, decoder: Decoder, teacher: Tensor | Top | None, distill: float, *own: Tensor
+        ctx: Any,
+        states: Tensor,
+        targets: Tensor,
+        decoder: Decoder,
+        teacher: Tensor | Top | None,
+        distill: float,
+        *weight: Tensor,
     ) -> Tensor:
         gradient = torch.empty_like(states)
-        owned = [torch.zeros_like(parameter) for parameter in own]
+        owned = [torch.zeros_like(parameter) for parameter in weight]
         total = torch.zeros((), dtype=torch.float64, device=states.device if states.device.type != "mps" else "cpu")
         rows = decoder.states_at_once
         # Where the head is trained too, the teacher's head is the base layer inside the adapter.
@@ -74,18 +80,20 @@ class _HeadLoss(torch.autograd.Function):
             part = states[start : start + rows].detach().requires_grad_()
             with torch.enable_grad():
                 logits = decoder.logits(part)
-            taught: Tensor | Top | None = None
+            teacher_logits: Tensor | Top | None = None
             if isinstance(teacher, Top):
-                taught = teacher[start : start + rows] if distill else None
+                teacher_logits = teacher[start : start + rows] if distill else None
             elif teacher is not None and distill:
                 with torch.no_grad():
-                    taught = unpruned.logits(teacher[start : start + rows].to(part.dtype))
-            loss, outer = _chunk_loss(logits.detach(), targets[start : start + rows, None], taught, distill)
+                    teacher_logits = unpruned.logits(teacher[start : start + rows].to(part.dtype))
+            loss, outer = _chunk_loss(logits.detach(), targets[start : start + rows, None], teacher_logits, distill)
             total += loss.to(total)
-            gradient[start : start + rows], *changes = torch.autograd.grad(logits, [part, *own], outer)
-            for whole, change in zip(owned, changes, strict=True):
-                whole += change
-        ctx.save_for_backward(gradient.div_(len(states)), *(whole.div_(len(states)) for whole in owned))
+            gradient[start : start + rows], *changes = torch.autograd.grad(logits, [part, *weight], outer)
+            for gradient_of_weight, change in zip(owned, changes, strict=True):
+                gradient_of_weight += change
+        ctx.save_for_backward(
+            gradient.div_(len(states)), *(gradient_of_weight.div_(len(states)) for gradient_of_weight in owned)
+        )
         return (total / len(states)).to(device=states.device, dtype=torch.float32)
 
     @staticmethod
@@ -94,47 +102,52 @@ class _HeadLoss(torch.autograd.Function):
         return states, None, None, None, None, *own
 
 
-def _chunk_loss(logits: Tensor, targets: Tensor, taught: Tensor | Top | None, distill: float) -> tuple[Tensor, Tensor]:
+def _chunk_loss(logits: Tensor, targets: Tensor, teacher: Tensor | Top | None, distill: float) -> tuple[Tensor, Tensor]:
     """Summed loss of a few tokens, and its gradient with respect to their logits, which is built in their place."""
     right, peak = logits.gather(1, targets), logits.amax(-1, keepdim=True)
-    wanted, divergence = None, torch.zeros((), dtype=torch.float64)
-    near = logits.gather(1, taught.tokens) if isinstance(taught, Top) else None
-    if isinstance(taught, Tensor):
-        taught_log = taught.log_softmax(-1)
-        wanted = taught_log.exp()
-        divergence = (wanted * (taught_log - logits)).sum(dtype=torch.float64)
+    teacher_probabilities, divergence = None, torch.zeros((), dtype=torch.float64)
+    near = logits.gather(1, teacher.tokens) if isinstance(teacher, Top) else None
+    if isinstance(teacher, Tensor):
+        taught_log = teacher.log_softmax(-1)
+        teacher_probabilities = taught_log.exp()
+        divergence = (teacher_probabilities * (taught_log - logits)).sum(dtype=torch.float64)
     # One exponential for both: the normalizer is the sum of the odds that the gradient is made of.
     odds = logits.sub_(peak).exp_()
     sums = odds.sum(-1, keepdim=True)
     odds.div_(sums)
     normalizer = sums.log_().add_(peak)
     loss = (normalizer - right).sum(dtype=torch.float64)
-    if isinstance(taught, Top) and near is not None:
-        divergence, wanted = _of_top(taught, near - normalizer, odds)
-    elif wanted is not None:
+    if isinstance(teacher, Top) and near is not None:
+        divergence, teacher_probabilities = _of_top(teacher, near - normalizer, odds)
+    elif teacher_probabilities is not None:
         divergence += normalizer.sum(dtype=torch.float64)
-    if wanted is None:
+    if teacher_probabilities is None:
         return loss, odds.scatter_add_(1, targets, torch.full_like(right, -1.0))
     # (1 - d) * (p - one-hot) + d * (p - q)
-    odds.sub_(wanted, alpha=distill)
+    odds.sub_(teacher_probabilities, alpha=distill)
     return (1 - distill) * loss + distill * divergence, odds.scatter_add_(1, targets, torch.full_like(right, distill - 1))
 
 
-def _of_top(taught: Top, own: Tensor, odds: Tensor) -> tuple[Tensor, Tensor]:
+def _of_top(teacher: Top, student: Tensor, odds: Tensor) -> tuple[Tensor, Tensor]:
     """Return the summed divergence from the top tokens and the remainder, and the distribution that its gradient draws to.
 
     Within the remainder nothing is known, so that the student keeps its own proportions there.
 
     Args:
-        taught: (tokens, k).
-        own: the student's logarithms of the same tokens' probabilities, same shape.
+        teacher: (tokens, k).
+        student: the student's logarithms of the same tokens' probabilities, same shape.
         odds: its distribution, (tokens, vocabulary).
     """
-    given = taught.logs.exp()
+    teacher_probabilities = teacher.logs.exp()
     # Probabilities rounded to float16 may add up to a little more than 1.
-    rest, left = ((1 - one.sum(-1, keepdim=True)).clamp(min=_LEAST_REST) for one in (given, own.exp()))
-    divergence = (given * (taught.logs - own)).sum(dtype=torch.float64) + (rest * (rest / left).log()).sum(dtype=torch.float64)
-    return divergence, (odds * (rest / left)).scatter_(1, taught.tokens, given)
+    rest, student_rest = (
+        (1 - probabilities.sum(-1, keepdim=True)).clamp(min=_LEAST_REST)
+        for probabilities in (teacher_probabilities, student.exp())
+    )
+    divergence = (teacher_probabilities * (teacher.logs - student)).sum(dtype=torch.float64) + (
+        rest * (rest / student_rest).log()
+    ).sum(dtype=torch.float64)
+    return divergence, (odds * (rest / student_rest)).scatter_(1, teacher.tokens, teacher_probabilities)
 
 
 _LEAST_REST = 1e-6
@@ -203,12 +216,12 @@ class Teacher:
         else:
             answers = self._ask(rows, positions)
             self._keep(numbers, answers)
-        place = self._decoder.head_device
+        device = self._decoder.head_device
         if self._top_k:
             tokens, logs, *behind = answers
-            top = Top(tokens.to(place, torch.long), logs.to(place, torch.float32))
-            return Taught(None, behind[0].to(place, self._decoder.dtype) if behind else None, top)
-        on_device = [answer.to(place, self._decoder.dtype) for answer in answers]
+            top = Top(tokens.to(device, torch.long), logs.to(device, torch.float32))
+            return Taught(None, behind[0].to(device, self._decoder.dtype) if behind else None, top)
+        on_device = [answer.to(device, self._decoder.dtype) for answer in answers]
         return Taught(on_device[0] if self._final else None, on_device[-1] if self._junction else None)
 
     @torch.no_grad()
@@ -217,30 +230,30 @@ class Teacher:
         was_training = self._model.training
         self._model.eval()
         try:
-            with adapters.left_out(self._model), self._cut.undone(), stream_behind(self._decoder, self._cut.block) as seen:
+            with adapters.left_out(self._model), self._cut.undone(), stream_behind(self._decoder, self._cut.block) as streams:
                 states = run_rows(self._decoder, rows, positions)
                 top = Top.of(self._decoder, states, self._top_k) if self._top_k else None
         finally:
             self._model.train(was_training)
         limit = torch.finfo(torch.float16).max
         # Values beyond float16, such as single outliers of some models, are clipped to its ends.
-        found = [states] * (self._final and top is None) + [seen[-1]] * self._junction
-        kept = [answer.float().clamp(-limit, limit).half() for answer in found]
-        return kept if top is None else [top.tokens.int(), top.logs.half(), *kept]
+        answers = [states] * (self._final and top is None) + [streams[-1]] * self._junction
+        stored = [answer.float().clamp(-limit, limit).half() for answer in answers]
+        return stored if top is None else [top.tokens.int(), top.logs.half(), *stored]
 
     def _keep(self, numbers: Sequence[int], answers: list[Tensor]) -> None:
-        for place, number in enumerate(numbers):
-            needed = sum(answer.element_size() * answer[place].numel() for answer in answers)
+        for position, number in enumerate(numbers):
+            needed = sum(answer.element_size() * answer[position].numel() for answer in answers)
             if number not in self._kept and needed <= self.kept_bytes:
                 self.kept_bytes -= needed
-                self._kept[number] = [answer[place].cpu() for answer in answers]
+                self._kept[number] = [answer[position].cpu() for answer in answers]
 
 
 def run_rows(decoder: Decoder, rows: np.ndarray, positions: np.ndarray | None) -> Tensor:
     """Normed states of packed rows, (batch, seq_len, hidden_size); with positions, each document is read by itself."""
-    apart = {} if positions is None else {"position_ids": torch.from_numpy(positions).to(decoder.device, torch.long)}
+    position_ids = {} if positions is None else {"position_ids": torch.from_numpy(positions).to(decoder.device, torch.long)}
     ids = torch.from_numpy(rows).to(decoder.device, torch.long)
-    states: Tensor = decoder.body(input_ids=ids, use_cache=False, **apart).last_hidden_state
+    states: Tensor = decoder.body(input_ids=ids, use_cache=False, **position_ids).last_hidden_state
     return states
 
 
@@ -253,16 +266,16 @@ def stream_behind(decoder: Decoder, block: Removal, *, n_gone: int = 0) -> Itera
         block: the removed layers; where some are kept in between, the stream behind the last one that lost something is meant.
         n_gone: how many of its layers are out, by which the layer behind it has moved up.
     """
-    seen: list[Tensor] = []
-    place = block.touched[-1] + 1 - n_gone
-    if place < decoder.n_layers:
-        handle = decoder.layers[place].register_forward_pre_hook(
-            lambda _, args, named: seen.append(input_stream(args, named)), with_kwargs=True
+    streams: list[Tensor] = []
+    layer = block.touched[-1] + 1 - n_gone
+    if layer < decoder.n_layers:
+        handle = decoder.layers[layer].register_forward_pre_hook(
+            lambda _, args, named: streams.append(input_stream(args, named)), with_kwargs=True
         )
     else:
-        handle = decoder.layers[-1].register_forward_hook(lambda _, args, output: seen.append(output_stream(output)))
+        handle = decoder.layers[-1].register_forward_hook(lambda _, args, output: streams.append(output_stream(output)))
     try:
-        yield seen
+        yield streams
     finally:
         handle.remove()
 
@@ -273,18 +286,18 @@ def can_separate(decoder: Decoder) -> bool:
 
     Each must have the states that it has alone, beyond the reach of local attention too.
     """
-    drawn, lengths = np.array(decoder.trial_tokens(66)), (17, 28, 21)
-    documents = np.split(drawn, np.cumsum(lengths)[:-1])
+    tokens, lengths = np.array(decoder.trial_tokens(66)), (17, 28, 21)
+    documents = np.split(tokens, np.cumsum(lengths)[:-1])
     positions = np.concatenate([np.arange(len(document)) for document in documents])
     try:
         with decoder.short_windows():
-            together = run_rows(decoder, drawn[None], positions[None])[0]
+            together = run_rows(decoder, tokens[None], positions[None])[0]
             alone = [run_rows(decoder, document[None], None)[0] for document in documents]
     except (RuntimeError, ValueError, TypeError, KeyError, IndexError):
         return False
     # A leak through a recurrence or convolution shows at the beginnings.
     return all(
-        decoder.agree(one[part], other[part])
-        for one, other in zip(together.split(lengths), alone, strict=True)
+        decoder.agree(packed[part], separate[part])
+        for packed, separate in zip(together.split(lengths), alone, strict=True)
         for part in (slice(0, 3), slice(3, None))
     )

@@ -40,16 +40,16 @@ def chosen(loaded: LoadedModel, spec: HealSpec) -> Chosen:
     judging = scores.prepare(loaded, None, replace(spec.validation, n_texts=n))
     choosing = choice(loaded, spec)
     texts = [*judging.texts, *choosing.texts]
-    own = corpora.resolve(spec.same_kind)
-    same_kind: CorpusSpec | None = own
+    corpus = corpora.resolve(spec.same_kind)
+    same_kind: CorpusSpec | None = corpus
     n_tokens = 0
     try:
-        beside = scores.prepare(loaded, None, replace(own, n_texts=n))
+        prepared = scores.prepare(loaded, None, replace(corpus, n_texts=n))
     except CorpusError:  # too small a text of one's own to hold any of it back
         same_kind = None
     else:
-        texts += beside.texts
-        n_tokens = sum(len(ids) for ids in beside.texts[: spec.validation.n_texts])
+        texts += prepared.texts
+        n_tokens = sum(len(ids) for ids in prepared.texts[: spec.validation.n_texts])
     n_choice = 0 if choosing.texts == judging.texts else len(choosing.texts)
     return Chosen(packing.kept_apart(texts, loaded.tokenizer), same_kind, n_tokens, n_choice)
 
@@ -63,5 +63,5 @@ def choice(loaded: LoadedModel, spec: HealSpec, benchmark: BenchmarkSpec | None 
         benchmark: questions that are asked as well.
     """
     next_ones = replace(spec.validation, n_texts=CHOICE_TEXTS)
-    found = scores.prepare(loaded, benchmark, next_ones, skip_texts=spec.n_kept_clear)
-    return found if len(found.texts) > 1 else scores.prepare(loaded, benchmark, spec.validation)
+    material = scores.prepare(loaded, benchmark, next_ones, skip_texts=spec.n_kept_clear)
+    return material if len(material.texts) > 1 else scores.prepare(loaded, benchmark, spec.validation)

@@ -71,19 +71,19 @@ def deterministic(device: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def memory_explained(spec: HealSpec, name: str, where: str) -> Iterator[None]:
+def memory_explained(spec: HealSpec, name: str, device: str) -> Iterator[None]:
     """Report in one sentence that memory ran out, and the settings to lower.
 
     Args:
         spec: resolved.
         name: of the model.
-        where: device that it ran on.
+        device: device that it ran on.
     """
     try:
         yield
     except torch.OutOfMemoryError as error:
         raise NotEnoughMemoryError(
-            f"Healing {name} with {spec.batch_size} sequences of {spec.corpus.seq_len} tokens ran out of memory on {where}. "
+            f"Healing {name} with {spec.batch_size} sequences of {spec.corpus.seq_len} tokens ran out of memory on {device}. "
             f"Lower batch_size and raise gradient_accumulation, lower seq-len, or use 4bit."
         ) from error
 
@@ -117,8 +117,8 @@ class TakenStep:
 
 def tensors(rows: np.ndarray, positions: np.ndarray | None) -> dict[str, Tensor]:
     """The rows that are trained on as tensors by name."""
-    both = {"rows": rows, "positions": positions}
-    return {name: torch.from_numpy(array) for name, array in both.items() if array is not None}
+    arrays = {"rows": rows, "positions": positions}
+    return {name: torch.from_numpy(array) for name, array in arrays.items() if array is not None}
 
 
 class Trainer:
@@ -168,11 +168,11 @@ class Trainer:
     @property
     def passes(self) -> list[tuple[int, range]]:
         """Return the work of this process in a step: numbers of its batches, and its rows of each."""
-        mine = self._passes(self.group.rank)
+        own_passes = self._passes(self.group.rank)
         if self.group.divides:  # all run each layer together, so a process with less work runs empty passes
-            most = max(len(self._passes(rank)) for rank in range(self.group.size))
-            mine += [(mine[-1][0], range(0))] * (most - len(mine))
-        return mine
+            n_passes = max(len(self._passes(rank)) for rank in range(self.group.size))
+            own_passes += [(own_passes[-1][0], range(0))] * (n_passes - len(own_passes))
+        return own_passes
 
     def _passes(self, rank: int) -> list[tuple[int, range]]:
         size = self.spec.batch_size
@@ -262,31 +262,33 @@ class Trainer:
             batch: numbers of its rows.
             part: indices in the batch. The losses of the parts of a batch sum up to that of the batch, and that of none is 0.
         """
-        held = part or _ANY
-        spec, device, numbers = self.spec, self.decoder.head_device, batch[held.start : held.stop]
+        phase = part or _ANY
+        spec, device, numbers = self.spec, self.decoder.head_device, batch[phase.start : phase.stop]
         rows = self._read_or_written(numbers)
         positions = None if self.positions is None else self.positions[numbers]
         # The token after a document's end is the chance beginning of another: nothing to learn from.
-        every = np.ones((len(batch), rows.shape[1] - 1), dtype=bool)
-        learnt = every if self.positions is None else self.positions[batch][:, 1:] > 0
-        within = torch.from_numpy(learnt[held.start : held.stop])
+        all_positions = np.ones((len(batch), rows.shape[1] - 1), dtype=bool)
+        learnt = all_positions if self.positions is None else self.positions[batch][:, 1:] > 0
+        within = torch.from_numpy(learnt[phase.start : phase.stop])
         of_rows = len(part) / len(batch)
         of_tokens = float(within.sum()) / max(1, int(learnt.sum())) if part else 0.0
-        asked = None if self.teacher is None else self.teacher(numbers, rows, positions)
-        with stream_behind(self.decoder, spec.block, n_gone=len(self.removed.layers)) as seen:
+        answer = None if self.teacher is None else self.teacher(numbers, rows, positions)
+        with stream_behind(self.decoder, spec.block, n_gone=len(self.removed.layers)) as streams:
             states = run_rows(self.decoder, rows, positions)
         loss = torch.zeros((), device=device)
-        taught: Tensor | Top | None = None if asked is None else asked.states if asked.top is None else asked.top
-        by_states = taught is not None and spec.distill_from == "states"
-        if isinstance(taught, Tensor) and by_states:
-            loss = loss + of_rows * spec.distill * STATES_SCALE * relative_distance(states, taught)
+        target: Tensor | Top | None = None if answer is None else answer.states if answer.top is None else answer.top
+        by_states = target is not None and spec.distill_from == "states"
+        if isinstance(target, Tensor) and by_states:
+            loss = loss + of_rows * spec.distill * STATES_SCALE * relative_distance(states, target)
         if (not by_states or spec.distill < 1) and (of_tokens or of_rows == 1):
-            kept = None if taught is None or by_states else taught[:, :-1][within.to(device)]
+            token_target = None if target is None or by_states else target[:, :-1][within.to(device)]
             targets = torch.from_numpy(rows[:, 1:])[within].to(device, torch.long)
             share = of_tokens * ((1 - spec.distill) if by_states else 1.0)
-            loss = loss + share * head_loss(self.decoder, states[:, :-1][within.to(device)], targets, kept, spec.distill)
-        if asked is not None and asked.behind is not None:
-            loss = loss + of_rows * spec.junction * relative_distance(seen[-1], asked.behind).to(device)
+            loss = loss + share * head_loss(
+                self.decoder, states[:, :-1][within.to(device)], targets, token_target, spec.distill
+            )
+        if answer is not None and answer.behind is not None:
+            loss = loss + of_rows * spec.junction * relative_distance(streams[-1], answer.behind).to(device)
         if self.group.divides and not loss.requires_grad:  # the others go back through the layers
             loss = loss + 0.0 * states.float().sum()
         return loss

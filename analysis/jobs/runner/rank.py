@@ -51,7 +51,7 @@ def take_part(path: Path, rank: int, size: int, meeting: str = "") -> str | None
             own.say(INTERRUPTED, str(error))
             return str(error)
     except BaseException as error:  # libraries written in Rust panic past Exception
-        own.say(FAILED, failures.in_a_sentence(error, doing="sharing a request", then="resume the job"))
+        own.say(FAILED, failures.in_a_sentence(error, doing="sharing a request", consequence="resume the job"))
     return None
 
 

@@ -99,7 +99,7 @@ def make(job_id: str, attempt: int, version: str = "", shards: int = 1, workers:
         by_wish = own.is_asked_to_stop
         own.say(CANCELLED if by_wish else INTERRUPTED, None if by_wish else LOST)
     except BaseException as error:  # libraries written in Rust panic past Exception
-        own.say(FAILED, failures.in_a_sentence(error, doing=f"running job {job_id}", then="resume the job"))
+        own.say(FAILED, failures.in_a_sentence(error, doing=f"running job {job_id}", consequence="resume the job"))
     return 0
 
 

@@ -51,7 +51,7 @@ class ShardWorker:
             value = getattr(self, asked["do"])(SPECS[asked["kind"]].from_json(asked["spec"]), *asked.get("shards", ()))
             return json.dumps({"value": value})
         except BaseException as error:  # libraries written in Rust panic past Exception
-            sentence = failures.in_a_sentence(error, doing="sharing a request", then="try again")
+            sentence = failures.in_a_sentence(error, doing="sharing a request", consequence="try again")
             return json.dumps({"error": sentence, "machine": host_name()})
 
     def requests(self, spec: Spec) -> list[tuple[str, dict[str, Any]]]:

@@ -169,7 +169,7 @@ class _Worker:
                 return None, _STOPPED, {}
             # Pages show the job's log, and they never show a traceback.
             doing, log = f"running this {run.job.kind} job", "worker.log in the cache folder"
-            sentence = in_a_sentence(error, doing=doing, then="resume the job", log=log)
+            sentence = in_a_sentence(error, doing=doing, consequence="resume the job", log=log)
             _append(2, f"{sentence}\n")
             return FAILED, sentence, {}
 

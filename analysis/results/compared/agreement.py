@@ -112,12 +112,12 @@ def pooled(damage: DamageResult, distances: DistanceResult) -> Rank | None:
     """The rank correlation over the blocks of all sizes, without an interval: blocks of one size are no independent sample."""
     pairs = [
         (distance, rise)
-        for far, rises in zip(distances.mean, damage.increase, strict=False)
-        for distance, rise in zip(far, rises, strict=False)
+        for row, rises in zip(distances.mean, damage.increase, strict=False)
+        for distance, rise in zip(row, rises, strict=False)
         if rise is not None
     ]
-    found = stats.spearman(*zip(*pairs, strict=True)) if pairs else None
-    return None if found is None else Rank(found, None, None, len(pairs), len(pairs))
+    correlation = stats.spearman(*zip(*pairs, strict=True)) if pairs else None
+    return None if correlation is None else Rank(correlation, None, None, len(pairs), len(pairs))
 
 
 def rank(pairs: list[tuple[float, float]], size: int) -> Rank | None:
@@ -149,15 +149,15 @@ def rank(pairs: list[tuple[float, float]], size: int) -> Rank | None:
 
 def price(damage: DamageResult, block: Block, reference: Block, losses: np.ndarray | None = None) -> Price | None:
     """Loss increase of one block minus that of another; None if either is not measured. Arguments as `of_size`."""
-    own, other = increase_at(damage, block), increase_at(damage, reference)
-    if own is None or other is None:
+    increase, reference_increase = increase_at(damage, block), increase_at(damage, reference)
+    if increase is None or reference_increase is None:
         return None
-    (first, error, n), (second, other_error, m) = own, other
-    kept = [_per_text(damage, each, losses) for each in (block, reference)]
+    (first, error, n), (second, other_error, m) = increase, reference_increase
+    per_text = [_per_text(damage, candidate, losses) for candidate in (block, reference)]
     if block == reference:
         return Price(block, reference, first, second, 0.0, 0.0, 0.0, True, n)
-    if kept[0] is not None and kept[1] is not None and n > 1:
-        mean, low, high = stats.compare_losses(kept[1], kept[0], damage.text_tokens)
+    if per_text[0] is not None and per_text[1] is not None and n > 1:
+        mean, low, high = stats.compare_losses(per_text[1], per_text[0], damage.text_tokens)
         return Price(block, reference, first, second, mean, low, high, True, n)
     bottom, top = stats.independent(first, error, second, other_error)
     return Price(block, reference, first, second, first - second, bottom, top, False, min(n, m))
@@ -170,53 +170,53 @@ def kept_losses(damage: DamageResult) -> np.ndarray | None:
     key = damage.spec.fingerprint()
     try:
         places = (store.load_result(damage.kind, key, precomputed=precomputed) for precomputed in (False, True))
-        found = next((stored for stored in places if stored is not None), None)
-        return None if found is None else damage.arrays_in(found).get("text_losses")
+        losses = next((stored for stored in places if stored is not None), None)
+        return None if losses is None else damage.arrays_in(losses).get("text_losses")
     except CorruptResultError:
         return None
 
 
 def sentences(damage: DamageResult, distances: DistanceResult, n: int, losses: np.ndarray | None = None) -> list[str]:
     """The agreement within one size, then the pooled figure with its explanation; arguments as `of_size`."""
-    found, every, said = of_size(damage, distances, n, losses), pooled(damage, distances), []
-    if found.correlation is not None:
-        said.append(
-            f"Among blocks of {n} layers, Spearman's rank correlation of distance and loss is {found.correlation.in_words()}. "
+    ranks, overall, lines = of_size(damage, distances, n, losses), pooled(damage, distances), []
+    if ranks.correlation is not None:
+        lines.append(
+            f"Among blocks of {n} layers, Spearman's rank correlation of distance and loss is {ranks.correlation.in_words()}. "
             f"{INTERVAL}"
         )
-    if found.price is not None:
-        paid = found.price
+    if ranks.price is not None:
+        paid = ranks.price
         if paid.block == paid.reference:
-            said.append(
+            lines.append(
                 f"The distance picks the best block of this size, {paid.block.brief()} ({number(paid.increase, 2, '+')} nats)."
             )
         else:
-            said.append(
+            lines.append(
                 f"The distance picks {paid.block.brief()} ({number(paid.increase, 2, '+')} nats), the best block is "
                 f"{paid.reference.brief()} ({number(paid.reference_increase, 2, '+')} nats): the pick costs "
                 f"{number(paid.difference, 2, '+')} nats/token more ({paid.interval()})."
             )
-    if every is not None:
-        said.append(
-            f"Pooled over all sizes, the correlation is {every.value:.2f}: longer blocks are farther apart and cost more."
+    if overall is not None:
+        lines.append(
+            f"Pooled over all sizes, the correlation is {overall.value:.2f}: longer blocks are farther apart and cost more."
         )
-    return said
+    return lines
 
 
 def prices(damage: DamageResult, distances: DistanceResult, losses: np.ndarray | None = None) -> str:
     """The price of the distance's choice at every measured size in one line; "" without any. Arguments as `of_size`."""
-    found = [of_size(damage, distances, n, losses).price for n in range(1, len(damage.increase) + 1)]
-    said = [
+    by_size = [of_size(damage, distances, n, losses).price for n in range(1, len(damage.increase) + 1)]
+    caption = [
         f"n = {paid.block.size} {number(paid.difference, 2, '+')}"
         + ("" if paid.low is None or paid.high is None else f" ({paid.ends(2)})")
-        for paid in found
+        for paid in by_size
         if paid is not None
     ]
-    return f"Extra loss of the distance's pick over the best block, nats/token (95 %): {', '.join(said)}." if said else ""
+    return f"Extra loss of the distance's pick over the best block, nats/token (95 %): {', '.join(caption)}." if caption else ""
 
 
 def _per_text(damage: DamageResult, block: Block, losses: np.ndarray | None) -> list[float] | None:
     if losses is None:
         return None
-    kept = losses[1 + blocks_up_to(len(damage.increase), damage.n_layers).index(block)].astype(float)
-    return [float(value) for value in kept] if np.isfinite(kept).all() else None
+    pruned = losses[1 + blocks_up_to(len(damage.increase), damage.n_layers).index(block)].astype(float)
+    return [float(value) for value in pruned] if np.isfinite(pruned).all() else None

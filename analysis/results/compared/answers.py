@@ -65,27 +65,27 @@ class QuestionOutcomes:
     @property
     def counts(self) -> dict[str, int]:
         """Return the number of questions with each outcome, in the order of `OUTCOMES`."""
-        found = Counter(case.outcome for case in self.cases)
-        return {outcome: found[outcome] for outcome in OUTCOMES}
+        counts = Counter(case.outcome for case in self.cases)
+        return {outcome: counts[outcome] for outcome in OUTCOMES}
 
     def of(self, outcomes: Sequence[str]) -> list[QuestionOutcome]:
         """Return the cases with one of these outcomes, those that moved most first."""
-        place = self.ns.index(self.n)
+        index = self.ns.index(self.n)
 
         def moved(case: QuestionOutcome) -> float:
-            return abs(case.margins[place] - case.margins[0])
+            return abs(case.margins[index] - case.margins[0])
 
         return sorted((case for case in self.cases if case.outcome in outcomes), key=moved, reverse=True)
 
     def table(
-        self, cases: Sequence[QuestionOutcome], questions: Mapping[str, Question], over: Sequence[int] | None = None
+        self, cases: Sequence[QuestionOutcome], questions: Mapping[str, Question], ns: Sequence[int] | None = None
     ) -> Table:
         """Return cases as rows, with the words of the questions where these are known.
 
         Args:
             cases: the rows to show.
             questions: by identifier.
-            over: the numbers of removed layers, of `ns`, that log-likelihoods are listed at; None for all.
+            ns: the numbers of removed layers, of `ns`, that log-likelihoods are listed at; None for all.
         """
         columns = (
             Column("outcome"),
@@ -99,8 +99,8 @@ class QuestionOutcomes:
             Column("most likely wrong"),
             Column("id"),
         )
-        place = self.ns.index(self.n)
-        listed = [self.ns.index(n) for n in (self.ns if over is None else over)]
+        own_index = self.ns.index(self.n)
+        listed = [self.ns.index(n) for n in (self.ns if ns is None else ns)]
         rows = []
         for case in cases:
             question = questions.get(case.id)
@@ -109,8 +109,8 @@ class QuestionOutcomes:
                 _asked(question),
                 *(_option(question, index) for index in (case.gold, case.before, case.after)),
                 case.margins[0],
-                case.margins[place],
-                *([likely[at] for at in listed] for likely in (case.right, case.rival)),
+                case.margins[own_index],
+                *([likely[listed_index] for listed_index in listed] for likely in (case.right, case.rival)),
                 case.id,
             )
             rows.append(dict(zip((column.name for column in columns), values, strict=True)))
@@ -126,14 +126,14 @@ def of_curve(sweep: SweepResult, n: int, removed: Removal | None = None) -> Ques
         removed: the n removed layers.
     """
     answers: dict[int, dict[str, tuple[int, int, list[float]]]] = {}
-    for point, given in zip(sweep.points, sweep.questions, strict=False):
-        if given and (point.n not in answers or (point.n == n and point.block == removed)):
-            answers[point.n] = {one.id: (one.prediction, one.gold, one.loglikelihoods) for one in given}
+    for point, scores in zip(sweep.points, sweep.questions, strict=False):
+        if scores and (point.n not in answers or (point.n == n and point.block == removed)):
+            answers[point.n] = {score.id: (score.prediction, score.gold, score.loglikelihoods) for score in scores}
     if n <= 0 or 0 not in answers or n not in answers:
         return None
     ns = sorted(answers)
-    shared = [name for name in answers[0] if all(name in answers[at] for at in ns)]
-    return QuestionOutcomes(n, ns, [_case(name, [answers[at][name] for at in ns], ns.index(n)) for name in shared])
+    shared = [name for name in answers[0] if all(name in answers[size] for size in ns)]
+    return QuestionOutcomes(n, ns, [_case(name, [answers[size][name] for size in ns], ns.index(n)) for name in shared])
 
 
 def of_two(before: Sequence[QuestionScore], after: Sequence[QuestionScore], n: int) -> QuestionOutcomes | None:
@@ -144,11 +144,11 @@ def of_two(before: Sequence[QuestionScore], after: Sequence[QuestionScore], n: i
         after: answers of the pruned model.
         n: removed layers, above 0.
     """
-    pruned = {one.id: one for one in after}
+    pruned = {score.id: score for score in after}
     cases = [
-        _case(one.id, [(each.prediction, each.gold, each.loglikelihoods) for each in (one, pruned[one.id])], 1)
-        for one in before
-        if one.id in pruned
+        _case(score.id, [(answer.prediction, answer.gold, answer.loglikelihoods) for answer in (score, pruned[score.id])], 1)
+        for score in before
+        if score.id in pruned
     ]
     return (
         QuestionOutcomes(n, [0, n], [replace(case, outcome=_OF_TWO.get(case.outcome, case.outcome)) for case in cases])
@@ -166,11 +166,15 @@ def stored_answers(results: Sequence[Any], removed: Removal | None, condition: C
         condition: the dataset, the number of questions and the precision.
     """
     scored = (readings[ACCURACY] for result in results for readings in reading.of_all(result) if ACCURACY in readings)
-    kept = (one for one in scored if one.answers and not one.repair and (one.cut, one.condition) == (removed, condition))
-    return next((one.answers for one in kept), ())
+    matching = (
+        candidate
+        for candidate in scored
+        if candidate.answers and not candidate.repair and (candidate.cut, candidate.condition) == (removed, condition)
+    )
+    return next((candidate.answers for candidate in matching), ())
 
 
-def _case(name: str, by_n: Sequence[tuple[int, int, list[float]]], place: int) -> QuestionOutcome:
+def _case(name: str, by_n: Sequence[tuple[int, int, list[float]]], pruned_index: int) -> QuestionOutcome:
     gold = by_n[0][1]
     hits = [prediction == gold for prediction, _, _ in by_n]
     rivals = [max(value for index, value in enumerate(likely) if index != gold) for _, _, likely in by_n]
@@ -178,8 +182,10 @@ def _case(name: str, by_n: Sequence[tuple[int, int, list[float]]], place: int) -
     if all(hits) or not any(hits):
         outcome = ALWAYS_RIGHT if hits[0] else ALWAYS_WRONG
     else:
-        outcome = {(True, False): LOST, (False, True): GAINED, (True, True): RIGHT, (False, False): WRONG}[hits[0], hits[place]]
-    return QuestionOutcome(name, outcome, gold, by_n[0][0], by_n[place][0], rights, rivals)
+        outcome = {(True, False): LOST, (False, True): GAINED, (True, True): RIGHT, (False, False): WRONG}[
+            hits[0], hits[pruned_index]
+        ]
+    return QuestionOutcome(name, outcome, gold, by_n[0][0], by_n[pruned_index][0], rights, rivals)
 
 
 def _asked(question: Question | None) -> str:

@@ -56,19 +56,19 @@ def of_results(distances: DistanceResult, damage: DamageResult | None) -> BlockV
         damage: of the same model. Only blocks on which the most texts were read are included, so that all numbers compare.
     """
     facts, spec = distances.model, distances.spec
-    sure = distances.n_texts > 1
-    half = stats.t_quantile(distances.n_texts - 1) if sure else 0.0
+    has_error = distances.n_texts > 1
+    half = stats.t_quantile(distances.n_texts - 1) if has_error else 0.0
     texts = f"{distances.n_texts} {'text' if distances.n_texts == 1 else 'texts'} of {corpora.title(spec.corpus)}"
     return BlockValues(
         n_layers=distances.n_layers,
-        shares=[_share(own, facts) for own in facts.layer_parameters],
+        shares=[_share(layer_parameters, facts) for layer_parameters in facts.layer_parameters],
         experts=[_share(layer.expert_parameters, facts) for layer in facts.layers if facts.expert_parameters],
         idle=[_share(layer.idle_parameters, facts) for layer in facts.layers if facts.expert_parameters],
         distance=OverBlocks(
             name="angle" if spec.metric == "angular" else TITLES.get(spec.metric, spec.metric),
             unit="",
             values=[[round(value, _DIGITS) for value in row] for row in distances.mean],
-            halves=[[round(half * error, _DIGITS) if sure else None for error in row] for row in distances.stderr],
+            halves=[[round(half * error, _DIGITS) if has_error else None for error in row] for row in distances.stderr],
             on=f"{texts}, {distances.precision_in_words}",
         ),
         damage=_of_damage(damage) if damage else None,
@@ -80,27 +80,27 @@ def _share(n_parameters: int, facts: ModelFacts) -> float:
 
 
 def _of_damage(damage: DamageResult) -> OverBlocks | None:
-    most = max((n for row in damage.n_measured for n in row if n), default=None)
+    max_texts = max((n for row in damage.n_measured for n in row if n), default=None)
     read = [
-        [reading.of_damage(damage, Block(start, size)) if n == most else None for start, n in enumerate(row)]
+        [reading.of_damage(damage, Block(start, size)) if n == max_texts else None for start, n in enumerate(row)]
         for size, row in enumerate(damage.n_measured, start=1)
     ]
-    first = next((one for row in read for one in row if one), None)
+    first = next((entry for row in read for entry in row if entry), None)
     if first is None:
         return None
     return OverBlocks(
         name="loss",
         unit="nats",
-        values=[[round(one.value, _DIGITS) if one else None for one in row] for row in read],
-        halves=[[_half(one) for one in row] for row in read],
+        values=[[round(entry.value, _DIGITS) if entry else None for entry in row] for row in read],
+        halves=[[_half(entry) for entry in row] for row in read],
         on=first.on_what(),
     )
 
 
-def _half(one: reading.Reading | None) -> float | None:
-    if one is None or one.low is None or one.high is None:
+def _half(measured: reading.Reading | None) -> float | None:
+    if measured is None or measured.low is None or measured.high is None:
         return None
-    return round((one.high - one.low) / 2, _DIGITS)
+    return round((measured.high - measured.low) / 2, _DIGITS)
 
 
 def most_similar_without(distances: DistanceResult, n: int, protected: frozenset[int]) -> Best | None:

@@ -26,8 +26,8 @@ def not_seen(n: int, needed: int | None, unit: str) -> str:
         needed: as `stats.needed`; None where there is no difference to look for.
         unit: "questions" or "texts".
     """
-    more = f", would need about {two_digits(needed)}" if needed is not None and needed > n else ""
-    return f"{NOT_SEEN} (n = {n:,} {unit if n != 1 else unit.removesuffix('s')}{more})"
+    needed_text = f", would need about {two_digits(needed)}" if needed is not None and needed > n else ""
+    return f"{NOT_SEEN} (n = {n:,} {unit if n != 1 else unit.removesuffix('s')}{needed_text})"
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class Change(Interval):
         """
         if self.low is None or self.high is None:
             return None
-        more = stats.needed(distance, (self.high - self.low) / 2 / stats.Z * math.sqrt(self.n))
-        return None if more is None else max(more, self.n + 1)
+        n_needed = stats.needed(distance, (self.high - self.low) / 2 / stats.Z * math.sqrt(self.n))
+        return None if n_needed is None else max(n_needed, self.n + 1)
 
 
 def change(reference: Reading, result: Reading) -> Change:
@@ -66,34 +66,34 @@ def change(reference: Reading, result: Reading) -> Change:
     Raises:
         MixedConditionsError: when their conditions differ.
     """
-    apart = [f"{reference.quantity} and {result.quantity}"] if reference.quantity != result.quantity else []
-    apart += reference.condition.apart(result.condition)
-    if apart:
+    differing = [f"{reference.quantity} and {result.quantity}"] if reference.quantity != result.quantity else []
+    differing += reference.condition.apart(result.condition)
+    if differing:
         raise MixedConditionsError(
-            f"These two numbers have different conditions: {', '.join(apart)}. Measure both under the same conditions."
+            f"These two numbers have different conditions: {', '.join(differing)}. Measure both under the same conditions."
         )
     n = result.condition.n
     if reference.answers and result.answers:
         pair = pairs.compare(reference.answers, result.answers)
         spread = math.sqrt(max(0.0, (pair.gained + pair.lost) / pair.n - pair.difference**2))
-        more = stats.needed(pair.difference, spread)
-        return _settled(Change(pair.difference, pair.low, pair.high, True, pair.n, more, pair.p_value))
+        n_needed = stats.needed(pair.difference, spread)
+        return _settled(Change(pair.difference, pair.low, pair.high, True, pair.n, n_needed, pair.p_value))
     if len(reference.losses) == len(result.losses) > 1:
         mean, low, high = stats.compare_losses(reference.losses, result.losses, reference.tokens)
-        each = [after - before for before, after in zip(reference.losses, result.losses, strict=True)]
-        _, stderr = stats.weighted_mean_and_stderr(each, reference.tokens or [1] * len(each))
-        spread = stderr * math.sqrt(len(each))
+        per_text = [after - before for before, after in zip(reference.losses, result.losses, strict=True)]
+        _, stderr = stats.weighted_mean_and_stderr(per_text, reference.tokens or [1] * len(per_text))
+        spread = stderr * math.sqrt(len(per_text))
         return _settled(Change(mean, low, high, True, n, stats.needed(mean, spread)))
     return _unpaired(reference, result, n)
 
 
 def _unpaired(reference: Reading, result: Reading, n: int) -> Change:
-    difference, error, other = result.value - reference.value, _error(result), _error(reference)
-    low, high = stats.independent(result.value, error, reference.value, other)
-    found = Change(difference, low, high, False, n, None)
-    if error is None or other is None:
-        return found
-    return _settled(replace(found, needed=stats.needed(difference, math.hypot(error, other) * math.sqrt(n))))
+    difference, error, reference_error = result.value - reference.value, _error(result), _error(reference)
+    low, high = stats.independent(result.value, error, reference.value, reference_error)
+    change = Change(difference, low, high, False, n, None)
+    if error is None or reference_error is None:
+        return change
+    return _settled(replace(change, needed=stats.needed(difference, math.hypot(error, reference_error) * math.sqrt(n))))
 
 
 def _error(result: Reading) -> float | None:
@@ -107,9 +107,9 @@ def _error(result: Reading) -> float | None:
     )
 
 
-def _settled(found: Change) -> Change:
+def _settled(change: Change) -> Change:
     """Return the change without a needed amount where it is significant already."""
-    return replace(found, needed=None) if found.is_significant else found
+    return replace(change, needed=None) if change.is_significant else change
 
 
 def said(change: Change, quantity: str, *, of: str = "the unpruned model") -> str:
@@ -122,13 +122,15 @@ def said(change: Change, quantity: str, *, of: str = "the unpruned model") -> st
     """
     is_share = quantity in (ACCURACY, ACC_NORM)
     size, unit, digits = (100, "points", 1) if is_share else (1, "nats", 3)
-    what = "questions" if is_share else "texts"
-    how = f"{'paired' if change.paired else 'not paired'} with {of}: {number(size * change.difference, digits, '+')} {unit}"
+    material = "questions" if is_share else "texts"
+    evidence = (
+        f"{'paired' if change.paired else 'not paired'} with {of}: {number(size * change.difference, digits, '+')} {unit}"
+    )
     if change.low is None or change.high is None:
-        return f"{how}, interval unknown"
-    how += f", 95 % interval {change.ends(digits, size)}"
-    how += "" if change.p_value is None else f", McNemar p = {change.p_value:.2g}"
-    return how if change.is_significant else f"{how}: {not_seen(change.n, change.needed, what)}"
+        return f"{evidence}, interval unknown"
+    evidence += f", 95 % interval {change.ends(digits, size)}"
+    evidence += "" if change.p_value is None else f", McNemar p = {change.p_value:.2g}"
+    return evidence if change.is_significant else f"{evidence}: {not_seen(change.n, change.needed, material)}"
 
 
 def against_unpruned(sweep: SweepResult, quantity: str) -> list[Change | None]:
@@ -137,7 +139,7 @@ def against_unpruned(sweep: SweepResult, quantity: str) -> list[Change | None]:
     Returns:
         One for each of `sweep.points`; None for the unpruned model itself, and where data are missing, as while a curve grows.
     """
-    return [_change(_at(sweep, 0), _at(sweep, place), quantity) for place in range(len(sweep.points))]
+    return [_change(_at(sweep, 0), _at(sweep, index), quantity) for index in range(len(sweep.points))]
 
 
 def steps_apart(sweep: SweepResult, quantity: str, places: Sequence[int]) -> list[bool]:
@@ -146,8 +148,8 @@ def steps_apart(sweep: SweepResult, quantity: str, places: Sequence[int]) -> lis
     Returns:
         One fewer than places.
     """
-    found = [_at(sweep, place) for place in places]
-    changes = (_change(before, after, quantity) for before, after in zip(found, found[1:], strict=False))
+    readings = [_at(sweep, index) for index in places]
+    changes = (_change(before, after, quantity) for before, after in zip(readings, readings[1:], strict=False))
     return [change is not None and change.is_significant for change in changes]
 
 
@@ -166,23 +168,23 @@ def of_repetition(before: GenerationCheck | None, after: GenerationCheck | None)
     """Return the change of the share of repeated 4-grams, paired by prompt; None where texts of two prompts were not kept."""
     if before is None or after is None:
         return None
-    rates = [[one.repetition_rate for one in check.continuations] for check in (before, after)]
+    rates = [[continuation.repetition_rate for continuation in check.continuations] for check in (before, after)]
     if len(rates[0]) != len(rates[1]) or len(rates[0]) < 2:
         return None
     return Change(*stats.compare_losses(*rates), True, len(rates[0]), None)
 
 
-def _at(sweep: SweepResult, place: int) -> Readings:
-    if place >= len(sweep.points):
+def _at(sweep: SweepResult, index: int) -> Readings:
+    if index >= len(sweep.points):
         return {}
-    point = sweep.points[place]
+    point = sweep.points[index]
     return reading.of_sweep(sweep, point.block)
 
 
-def _change(reference: Readings, found: Readings, quantity: str) -> Change | None:
-    if quantity not in reference or quantity not in found or reference[quantity] == found[quantity]:
+def _change(reference: Readings, readings: Readings, quantity: str) -> Change | None:
+    if quantity not in reference or quantity not in readings or reference[quantity] == readings[quantity]:
         return None
     try:
-        return change(reference[quantity], found[quantity])
+        return change(reference[quantity], readings[quantity])
     except MixedConditionsError:  # a growing curve has asked some cuts more than others
         return None

@@ -92,14 +92,14 @@ def locate(sweep: SweepResult) -> Cliff | None:
     if read.low is None or read.low <= sweep.lines.chance or len(set(ns)) < len(ns):
         return None
     midpoint = (read.value + sweep.lines.chance) / 2
-    kept = {point.n: answers for point, answers in zip(sweep.points, sweep.questions, strict=False)}
-    sides = {point.n: _above_midpoint(scored[0], point, kept, sweep.lines.chance) for point in scored}
+    answers_by_n = {point.n: answers for point, answers in zip(sweep.points, sweep.questions, strict=False)}
+    sides = {point.n: _above_midpoint(scored[0], point, answers_by_n, sweep.lines.chance) for point in scored}
     above = [n for n, (low, _) in sides.items() if low > 0]
     undecided = [n for n, (_, high) in sides.items() if high >= 0]
     latest = min((n for n in ns if n > max(undecided, default=0)), default=None)
-    stands = max((point.n for point in scored if (point.acc or 0.0) >= midpoint), default=0)
-    first = min((n for n in ns if n > stands), default=None)
-    paired = all(kept.get(n) for n in ns)
+    last_above = max((point.n for point in scored if (point.acc or 0.0) >= midpoint), default=0)
+    first = min((n for n in ns if n > last_above), default=None)
+    paired = all(answers_by_n.get(n) for n in ns)
     return Cliff(
         read.condition, removed_in_words(sweep), read.value, midpoint, first, max(ns), max(above, default=0) + 1, latest, paired
     )
@@ -107,26 +107,28 @@ def locate(sweep: SweepResult) -> Cliff | None:
 
 def sentence(sweep: SweepResult) -> str:
     """The sentence on the cliff of a sweep; "" if there is nothing to locate."""
-    found = locate(sweep)
-    return found.sentence() if found is not None else ""
+    cliff = locate(sweep)
+    return cliff.sentence() if cliff is not None else ""
 
 
 def removed_in_words(sweep: SweepResult) -> str:
     """The removed layers of a sweep by its strategy: "similarity blocks", "greedy layer sets"."""
     spec, cuts = sweep.spec, [point.block for point in sweep.points if point.block is not None]
     name = "chosen" if needs(spec.strategy, BLOCKS) else spec.strategy
-    drawn = f" (draw {spec.draw})" if needs(spec.strategy, DRAW) else ""
+    draw = f" (draw {spec.draw})" if needs(spec.strategy, DRAW) else ""
     if any(isinstance(cut, PartSet) for cut in cuts):
-        return f"{name} sublayer sets{drawn}"
-    return f"{name} {'blocks' if all(isinstance(cut, Block) for cut in cuts) else 'layer sets'}{drawn}"
+        return f"{name} sublayer sets{draw}"
+    return f"{name} {'blocks' if all(isinstance(cut, Block) for cut in cuts) else 'layer sets'}{draw}"
 
 
 def _above_midpoint(
-    unpruned: Point, point: Point, kept: Mapping[int, Sequence[QuestionScore]], chance: float
+    unpruned: Point, point: Point, answers_by_n: Mapping[int, Sequence[QuestionScore]], chance: float
 ) -> tuple[float, float]:
     """95 % interval of an accuracy less the midpoint of the unpruned accuracy and chance."""
-    before = {answer.id: answer.prediction == answer.gold for answer in kept.get(unpruned.n, ())}
-    pairs = [(before[answer.id], answer.prediction == answer.gold) for answer in kept.get(point.n, ()) if answer.id in before]
+    before = {answer.id: answer.prediction == answer.gold for answer in answers_by_n.get(unpruned.n, ())}
+    pairs = [
+        (before[answer.id], answer.prediction == answer.gold) for answer in answers_by_n.get(point.n, ()) if answer.id in before
+    ]
     low, high = _paired(pairs) if pairs else _unpaired(unpruned, point)
     return low - chance / 2, high - chance / 2
 
@@ -153,6 +155,6 @@ def _unpaired(unpruned: Point, point: Point) -> tuple[float, float]:
     Source: Newcombe, Stat. Med. 17 (1998) 873, method 10, for p - q / 2.
     """
     p, q = point.acc or 0.0, unpruned.acc or 0.0
-    (p_low, p_high), (q_low, q_high) = (one.interval or (0.0, 1.0) for one in (point, unpruned))
+    (p_low, p_high), (q_low, q_high) = (measured.interval or (0.0, 1.0) for measured in (point, unpruned))
     mean = p - q / 2
     return mean - math.hypot(p - p_low, (q_high - q) / 2), mean + math.hypot(p_high - p, (q - q_low) / 2)

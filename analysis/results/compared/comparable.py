@@ -27,8 +27,8 @@ def is_comparable(sweep: SweepResult, other: Scored, quantity: str) -> bool:
     """
     if _is_of_other_parts(sweep, other):
         return False
-    own, its = reading.unpruned(sweep).get(quantity), _drawn(other).get(quantity)
-    return own is not None and its is not None and own.condition == its.condition
+    sweep_reading, other_reading = reading.unpruned(sweep).get(quantity), _drawn(other).get(quantity)
+    return sweep_reading is not None and other_reading is not None and sweep_reading.condition == other_reading.condition
 
 
 def incomparable(sweep: SweepResult, heals: Sequence[HealResult]) -> list[str]:
@@ -37,11 +37,11 @@ def incomparable(sweep: SweepResult, heals: Sequence[HealResult]) -> list[str]:
     for heal in heals:
         unlike = [name for name in (ACCURACY, LOSS) if name in _drawn(heal) and not is_comparable(sweep, heal, name)]
         if unlike:
-            whole, healed = reading.of_heal(heal, "unpruned"), _drawn(heal)
-            scores = " and ".join(_scores(healed[name], whole.get(name)) for name in unlike)
+            unpruned, healed = reading.of_heal(heal, "unpruned"), _drawn(heal)
+            scores = " and ".join(_scores(healed[name], unpruned.get(name)) for name in unlike)
             model = f"{heal.spec.block.brief()}, healed by {heal.spec.recipe}"
-            why = "sublayers are removed" if _is_of_other_parts(sweep, heal) else "measured differently"
-            sentences.append(f"Not on the curve ({why}): {model}, {scores}.")
+            reason = "sublayers are removed" if _is_of_other_parts(sweep, heal) else "measured differently"
+            sentences.append(f"Not on the curve ({reason}): {model}, {scores}.")
     return sentences
 
 
@@ -89,15 +89,15 @@ def quality(quantity: str, results: Sequence[Scored], cut: Removal, heal: HealRe
         None where the quantity has not been measured of both under one condition.
     """
     for result in evidence.ranked(results):
-        found = _of(result, cut, heal).get(quantity)
-        whole = reading.unpruned(result).get(quantity)
-        if found is None:
+        measured = _of(result, cut, heal).get(quantity)
+        unpruned = reading.unpruned(result).get(quantity)
+        if measured is None:
             continue
-        if whole is None:  # an evaluation has one model: another may have the unpruned one
+        if unpruned is None:  # an evaluation has one model: another may have the unpruned one
             others = (reading.unpruned(other).get(quantity) for other in evidence.ranked(results))
-            whole = next((other for other in others if other and other.condition == found.condition), None)
-        if whole is not None and whole.condition == found.condition:
-            return Quality(whole, found)
+            unpruned = next((other for other in others if other and other.condition == measured.condition), None)
+        if unpruned is not None and unpruned.condition == measured.condition:
+            return Quality(unpruned, measured)
     return None
 
 

@@ -50,8 +50,8 @@ class Difference(Interval):
 
 def same_questions(a: Measured, b: Measured) -> bool:
     """Return True where two results asked the same questions, or one of them the first of the other's."""
-    one, other = (getattr(result.spec, "benchmark", None) for result in (a, b))
-    return one is not None and other is not None and _any_limit(one) == _any_limit(other)
+    first, second = (getattr(result.spec, "benchmark", None) for result in (a, b))
+    return first is not None and second is not None and _any_limit(first) == _any_limit(second)
 
 
 def same_texts(a: Measured, b: Measured) -> bool:
@@ -85,11 +85,11 @@ def differences(
     """
     if not {reference.kind, run.kind} <= set(KINDS):
         return [], "Results of this kind have no computed difference. Read them side by side."
-    kept = (reference_arrays or {}, run_arrays or {})
+    arrays = (reference_arrays or {}, run_arrays or {})
     if isinstance(reference, DistanceResult) and isinstance(run, DistanceResult):
-        return _maps(reference, run, fraction, *kept)
+        return _maps(reference, run, fraction, *arrays)
     if isinstance(reference, DamageResult) and isinstance(run, DamageResult):
-        return _damage(reference, run, fraction, *kept)
+        return _damage(reference, run, fraction, *arrays)
     if isinstance(reference, DistanceResult | DamageResult) or isinstance(run, DistanceResult | DamageResult):
         return [], "The reference measures another quantity, so there is no difference."
     return _scores(reference, run, fraction)
@@ -106,11 +106,11 @@ def recovered(heal: HealResult, field: str = "loss") -> float | None:
         The share; None where it was not measured, or where pruning cost nothing.
     """
     points = (heal.unpruned, heal.pruned, heal.healed)
-    known = [value for point in points if point and (value := getattr(point, field)) is not None]
-    if len(known) < len(points):
+    losses = [value for point in points if point and (value := getattr(point, field)) is not None]
+    if len(losses) < len(points):
         return None
-    whole, cut, healed = known
-    cost = whole - cut  # of an accuracy; both differences change sign for a loss
+    unpruned, cut, healed = losses
+    cost = unpruned - cut  # of an accuracy; both differences change sign for a loss
     return float((healed - cut) / cost) if (cost > 0) == (field == "acc") and cost else None
 
 
@@ -150,7 +150,7 @@ def _best_blocks(
     reference, value = (best.distance if isinstance(best, Best) else best.increase for best in (first, second))
     texts = [_per_text(a, first.block, x), _per_text(b, second.block, y)]
     removed = f"{first.block.describe()}; {second.block.describe()}"
-    if alike and same_texts(a, b) and all(len(found) for found in texts) and len(texts[0]) == len(texts[1]):
+    if alike and same_texts(a, b) and all(len(losses) for losses in texts) and len(texts[0]) == len(texts[1]):
         mean, low, high = stats.compare_losses(texts[0], texts[1], getattr(a, "text_tokens", None))
         return [Difference(quantity, removed, reference, value, mean, low, high, f"paired, {len(texts[0])} texts")], ""
     errors = (b.stderr[m - 1][second.start], a.stderr[n - 1][first.start])
@@ -162,14 +162,14 @@ def _best_blocks(
 def _per_text(result: DistanceResult | DamageResult, block: Block, arrays: Arrays) -> list[float]:
     """Return each text's value of a block; empty where these were not kept."""
     if isinstance(result, DistanceResult):
-        kept = arrays.get("text_distances", {}).get(result.spec.metric)
-        return [] if kept is None else [float(v) for v in kept[:, block.start, block.stop]]
+        distances = arrays.get("text_distances", {}).get(result.spec.metric)
+        return [] if distances is None else [float(v) for v in distances[:, block.start, block.stop]]
     losses = arrays.get("text_losses")
     if losses is None:
         return []
     index = 1 + blocks_up_to(len(result.increase), result.n_layers).index(block)
-    found = (losses[index] - losses[0]).astype(float)
-    return [float(v) for v in found] if np.isfinite(found).all() else []
+    increases = (losses[index] - losses[0]).astype(float)
+    return [float(v) for v in increases] if np.isfinite(increases).all() else []
 
 
 @dataclass(frozen=True)
@@ -209,22 +209,22 @@ def _share(result: Measured) -> float | None:
 
 def _scores(reference: Measured, run: Measured, fraction: float) -> tuple[list[Difference], str]:
     fixed = [share for share in (_share(run), _share(reference)) if share is not None]
-    at = fixed[0] if fixed else fraction
+    position = fixed[0] if fixed else fraction
     # Only a curve is read at a share of layers, and a curve also knows the unpruned model.
-    n, m = (nearest_n(at, result.model.n_layers) if at else 0 for result in (reference, run))
+    n, m = (nearest_n(position, result.model.n_layers) if position else 0 for result in (reference, run))
     a, b = _read(reference, n), _read(run, m)
     if a is None or b is None:
-        return [], f"Pruning {at:.0%} of the layers is not measured in both."
-    found, missing = [], []
+        return [], f"Pruning {position:.0%} of the layers is not measured in both."
+    quantities, missing = [], []
     accuracy = _accuracy(a, b) if same_questions(reference, run) else None
-    found += [accuracy] if accuracy else []
+    quantities += [accuracy] if accuracy else []
     missing += [] if accuracy else ["other questions"]
     loss = _loss(a, b, same_tokens(reference, run)) if same_texts(reference, run) else None
-    found += [loss] if loss else []
+    quantities += [loss] if loss else []
     missing += [] if loss else ["other texts"]
-    if not found:
+    if not quantities:
         return [], "The result was measured on other questions and other texts than the reference."
-    return found, f"Not compared: it was measured on {missing[0]}." if missing else ""
+    return quantities, f"Not compared: it was measured on {missing[0]}." if missing else ""
 
 
 def _accuracy(a: _Scored, b: _Scored) -> Difference | None:

@@ -57,7 +57,7 @@ def is_of_here(result: Result) -> bool:
     return result.versions.get("processor", "").rpartition(",")[0] == host.processor()
 
 
-def expected(spec: HealSpec, facts: ModelFacts, known: Sequence[TimedHeal], load: SystemLoad) -> Duration | None:
+def expected(spec: HealSpec, facts: ModelFacts, timed_heals: Sequence[TimedHeal], load: SystemLoad) -> Duration | None:
     """Return the duration until the verdict; None where no run like it was measured here and the work alone gives no estimate.
 
     A request with a named time takes that time under any load: on a busy machine it takes fewer steps.
@@ -65,24 +65,26 @@ def expected(spec: HealSpec, facts: ModelFacts, known: Sequence[TimedHeal], load
     Args:
         spec: the heal, before its model is resolved.
         facts: the size of its model.
-        known: finished heals of this machine, of any model.
+        timed_heals: finished heals of this machine, of any model.
         load: the other work of the machine.
     """
-    apart = _apart(spec, facts, known)
+    untrained = _apart(spec, facts, timed_heals)
     if spec.minutes is not None:
-        shares = [heal.seconds / 60 / heal.result.spec.minutes for heal in known if heal.result.spec.minutes]
+        shares = [heal.seconds / 60 / heal.result.spec.minutes for heal in timed_heals if heal.result.spec.minutes]
         low, high = (min(1.0, *shares), max(1.0, *shares)) if shares else (1.0, 1.0)
         return Duration(60 * spec.minutes * low, 60 * spec.minutes * high, len(shares))
-    if apart is None and not spec.steps:
+    if untrained is None and not spec.steps:
         return _estimated(spec, facts, load)
-    if apart is None or not spec.steps:
-        return apart and apart.under(load)
-    speeds = _speeds(spec, facts, known)
+    if untrained is None or not spec.steps:
+        return untrained and untrained.under(load)
+    speeds = _speeds(spec, facts, timed_heals)
     if not speeds:
         return None
     tokens = spec.steps * spec.batch_size * spec.gradient_accumulation * spec.corpus.seq_len
     low, high = _range([tokens / speed for speed in speeds])
-    return Duration(apart.low_s + low, apart.high_s + high, min(apart.n, len(speeds)), apart.of_another).under(load)
+    return Duration(untrained.low_s + low, untrained.high_s + high, min(untrained.n, len(speeds)), untrained.of_another).under(
+        load
+    )
 
 
 _LOW, _HIGH = 0.6, 2.0
@@ -98,20 +100,20 @@ def _estimated(spec: HealSpec, facts: ModelFacts, load: SystemLoad) -> Duration 
     return Duration(_LOW * seconds, _HIGH * seconds, 0).under(load)
 
 
-def refining(result: HealResult, wanted: HealSpec, load: SystemLoad) -> Duration | None:
+def refining(result: HealResult, request: HealSpec, load: SystemLoad) -> Duration | None:
     """Return the duration of a refined judgement, from the training speed of the healing run here; None where it is unknown.
 
     Args:
         result: the finished heal.
-        wanted: the requested judgement.
+        request: the requested judgement.
         load: other work of the machine.
     """
     if not is_of_here(result):
         return None
-    own = result.spec
+    source_spec = result.spec
     new = sum(
         (_asked(spec.benchmark) * TOKENS_PER_QUESTION + 2 * spec.validation.n_texts * spec.validation.seq_len) * sign
-        for spec, sign in ((wanted, 1), (own, -1))
+        for spec, sign in ((request, 1), (source_spec, -1))
     )
     speeds = [step.tokens_per_s for step in result.steps]
     pace = 1 / (remaining.STEP_PASSES * median(speeds)) if speeds else remaining.S_PER_TOKEN * result.model.n_parameters
@@ -119,31 +121,31 @@ def refining(result: HealResult, wanted: HealSpec, load: SystemLoad) -> Duration
     return Duration((1 - _UNSURE) * seconds, (1 + _UNSURE) * seconds, 1).under(load)
 
 
-def preparing(spec: HealSpec, facts: ModelFacts, known: Sequence[TimedHeal], load: SystemLoad) -> Duration | None:
+def preparing(spec: HealSpec, facts: ModelFacts, timed_heals: Sequence[TimedHeal], load: SystemLoad) -> Duration | None:
     """Return how long all but the training of a heal takes: the part of a named time that is not left for training."""
-    apart = _apart(spec, facts, known)
-    return apart and apart.under(load)
+    untrained = _apart(spec, facts, timed_heals)
+    return untrained and untrained.under(load)
 
 
 def left(expected: Duration, elapsed_s: float, phase_s: float = 0.0) -> tuple[float, float]:
     """The range of seconds that are left of a heal which runs, at least those of its present phase."""
-    return tuple(max(phase_s, whole - elapsed_s, 0.0) for whole in (expected.low_s, expected.high_s))  # type: ignore[return-value]
+    return tuple(max(phase_s, total_s - elapsed_s, 0.0) for total_s in (expected.low_s, expected.high_s))  # type: ignore[return-value]
 
 
-def _apart(spec: HealSpec, facts: ModelFacts, known: Sequence[TimedHeal]) -> Duration | None:
+def _apart(spec: HealSpec, facts: ModelFacts, timed_heals: Sequence[TimedHeal]) -> Duration | None:
     """Return the duration, without load, of all but training: loading, scoring three models, the instant heal, checks."""
-    like = [
+    comparable = [
         heal
-        for heal in known
+        for heal in timed_heals
         if _computes_alike(spec.model, heal.result.spec.model) and heal.result.spec.instant == spec.instant
     ]
-    like = [heal for heal in like if heal.result.spec.trains == spec.trains] or like
-    like = [heal for heal in like if heal.result.model.name == facts.name] or like
-    if not like:
+    comparable = [heal for heal in comparable if heal.result.spec.trains == spec.trains] or comparable
+    comparable = [heal for heal in comparable if heal.result.model.name == facts.name] or comparable
+    if not comparable:
         return None
-    seconds = [_untrained_s(heal) * _work(spec, facts) / _work(heal.result.spec, heal.result.model) for heal in like]
-    other = like[0].result.model.name
-    return Duration(*_range(seconds), len(like), "" if other == facts.name else other)
+    seconds = [_untrained_s(heal) * _work(spec, facts) / _work(heal.result.spec, heal.result.model) for heal in comparable]
+    other_name = comparable[0].result.model.name
+    return Duration(*_range(seconds), len(comparable), "" if other_name == facts.name else other_name)
 
 
 def _untrained_s(heal: TimedHeal) -> float:
@@ -152,9 +154,9 @@ def _untrained_s(heal: TimedHeal) -> float:
     return max(1.0, heal.seconds - sum(tokens / step.tokens_per_s for step in heal.result.steps))
 
 
-def _speeds(spec: HealSpec, facts: ModelFacts, known: Sequence[TimedHeal]) -> list[float]:
+def _speeds(spec: HealSpec, facts: ModelFacts, timed_heals: Sequence[TimedHeal]) -> list[float]:
     """Tokens per second of training, one a heal; of other models by the number of parameters."""
-    trained = [heal.result for heal in known if heal.result.steps and _computes_alike(spec.model, heal.result.spec.model)]
+    trained = [heal.result for heal in timed_heals if heal.result.steps and _computes_alike(spec.model, heal.result.spec.model)]
     trained = [result for result in trained if bool(result.spec.distill) == bool(spec.distill)] or trained
     trained = [result for result in trained if result.model.name == facts.name] or trained
     return [
@@ -163,17 +165,19 @@ def _speeds(spec: HealSpec, facts: ModelFacts, known: Sequence[TimedHeal]) -> li
     ]
 
 
-def _computes_alike(asked: ModelSpec, own: ModelSpec) -> bool:
+def _computes_alike(requested: ModelSpec, measured: ModelSpec) -> bool:
     """Return True where precision and kind of device are those of the request, as far as it names them."""
-    same_device = asked.device in ("auto", own.device)
-    return own.quantization == asked.quantization and asked.dtype in ("auto", own.dtype) and same_device
+    same_device = requested.device in ("auto", measured.device)
+    return measured.quantization == requested.quantization and requested.dtype in ("auto", measured.dtype) and same_device
 
 
 def _work(spec: HealSpec, facts: ModelFacts) -> float:
     """Return the tokens that the three models are measured on, times their size."""
-    own, same_kind = spec.validation, spec.same_kind
-    texts = own.n_texts * own.seq_len + (0 if own.subject == same_kind.subject else same_kind.n_texts * same_kind.seq_len)
-    choosing = CHOICE_TEXTS * own.seq_len + TOKENS_PER_QUESTION * spec.check_questions
+    judging, same_kind = spec.validation, spec.same_kind
+    texts = judging.n_texts * judging.seq_len + (
+        0 if judging.subject == same_kind.subject else same_kind.n_texts * same_kind.seq_len
+    )
+    choosing = CHOICE_TEXTS * judging.seq_len + TOKENS_PER_QUESTION * spec.check_questions
     checks = (CHECKS + 1) * choosing if spec.trains else 0
     return (3 * (texts + TOKENS_PER_QUESTION * _asked(spec.benchmark)) + checks) * facts.n_parameters
 
@@ -198,19 +202,21 @@ _SHARED = 0.2
 """Share of the quickest honest pace; a curve below it took over scores of others, so that its time says nothing."""
 
 
-def of_grid(spec: GridSpec, known: Sequence[SweepResult], facts: Mapping[str, ModelFacts], load: SystemLoad) -> Duration | None:
+def of_grid(
+    spec: GridSpec, sweeps: Sequence[SweepResult], facts: Mapping[str, ModelFacts], load: SystemLoad
+) -> Duration | None:
     """Return the longest duration of a grid, with nothing of it measured before; None without an estimate.
 
     Args:
         spec: the grid, before its models are resolved.
-        known: finished curves, of any model and machine; those of this machine count.
+        sweeps: finished curves, of any model and machine; those of this machine count.
         facts: the sizes of models by their source.
         load: the other work of the machine.
     """
     low = high = 0.0
     used = 0
     for model in spec.models:
-        paces = _paces(model, known)
+        paces = _paces(model, sweeps)
         if model.source not in facts or not paces:
             return None
         work = _grid_work(spec, facts[model.source])
@@ -218,14 +224,14 @@ def of_grid(spec: GridSpec, known: Sequence[SweepResult], facts: Mapping[str, Mo
     return Duration(low, high, used).under(load)
 
 
-def _paces(model: ModelSpec, known: Sequence[SweepResult]) -> list[float]:
+def _paces(model: ModelSpec, sweeps: Sequence[SweepResult]) -> list[float]:
     """Return the seconds per token, block and parameter of curves in this precision on this machine."""
-    alike = [
+    comparable = [
         sweep
-        for sweep in known
+        for sweep in sweeps
         if is_of_here(sweep) and sweep.complete and sweep.spec.generation is None and _computes_alike(model, sweep.spec.model)
     ]
-    paces = [sweep.wall_s / work for sweep in alike if (work := _curve_work(sweep))]
+    paces = [sweep.wall_s / work for sweep in comparable if (work := _curve_work(sweep))]
     return [pace for pace in paces if pace > _SHARED * max(paces)]
 
 
@@ -247,23 +253,23 @@ _OWN = 0.9
 """Share of its sets that a search must have measured itself for its time to count."""
 
 
-def of_search(spec: SearchSpec, facts: ModelFacts, known: Sequence[SearchResult]) -> str:
+def of_search(spec: SearchSpec, facts: ModelFacts, searches: Sequence[SearchResult]) -> str:
     """Return a sentence on the amount that a search measures, and about how long that takes where one like it ran here.
 
     Args:
         spec: the search.
         facts: the size of its model.
-        known: searches of any model; of this machine and this precision those count that are finished and measured nearly all
-            of their sets themselves.
+        searches: searches of any model; of this machine and this precision those count that are finished and measured nearly
+            all of their sets themselves.
     """
-    found = takes(spec, facts)
+    work = takes(spec, facts)
     precision = spec.model.dtype
-    alike = [one for one in known if one.complete and is_of_here(one) and one.wall_s > 0]
-    alike = [one for one in alike if one.n_measured >= _OWN * one.n_sets > 0]
-    alike = [one for one in alike if precision in ("auto", one.spec.model.dtype)]
-    if not alike:
-        return found.said
-    speed = median(takes(one.spec, one.model).flop / one.wall_s for one in alike)
-    minutes = found.flop / speed / 60
-    told = f"{minutes:.0f} minutes" if minutes >= 1.5 else "a minute" if minutes >= 0.75 else "less than a minute"
-    return f"{found.said[:-1]}: {told} at the speed of earlier searches here."
+    comparable = [search for search in searches if search.complete and is_of_here(search) and search.wall_s > 0]
+    comparable = [search for search in comparable if search.n_measured >= _OWN * search.n_sets > 0]
+    comparable = [search for search in comparable if precision in ("auto", search.spec.model.dtype)]
+    if not comparable:
+        return work.said
+    speed = median(takes(search.spec, search.model).flop / search.wall_s for search in comparable)
+    minutes = work.flop / speed / 60
+    duration = f"{minutes:.0f} minutes" if minutes >= 1.5 else "a minute" if minutes >= 0.75 else "less than a minute"
+    return f"{work.said[:-1]}: {duration} at the speed of earlier searches here."

@@ -111,15 +111,17 @@ class Front:
         return [offer for offer in self.offers if not offer.is_rival]
 
 
-def is_better(one: Offer, other: Offer) -> bool:
+def is_better(offer: Offer, other: Offer) -> bool:
     """True if the paired 95 % interval of the difference of two offers excludes zero in favour of the first."""
-    asked = replace(one.reading, condition=other.reading.condition) if one.is_rival != other.is_rival else one.reading
-    if asked.condition != other.reading.condition:
+    comparable = (
+        replace(offer.reading, condition=other.reading.condition) if offer.is_rival != other.is_rival else offer.reading
+    )
+    if comparable.condition != other.reading.condition:
         return False
-    found = changes.change(other.reading, asked)
-    if found.low is None or found.high is None:
+    change = changes.change(other.reading, comparable)
+    if change.low is None or change.high is None:
         return False
-    return found.high < 0 if one.reading.quantity == LOSS else found.low > 0
+    return change.high < 0 if offer.reading.quantity == LOSS else change.low > 0
 
 
 def fronts(quantity: str, results: Sequence[Any], rivals: Sequence[Any] = (), speed: SpeedResult | None = None) -> list[Front]:
@@ -135,46 +137,46 @@ def fronts(quantity: str, results: Sequence[Any], rivals: Sequence[Any] = (), sp
         The front with the most offers of the own model first, then in the order of the results. Those with one offer alone are
         left out.
     """
-    own = [pair for result in results for pair in _readings(result, quantity)]
+    own_readings = [pair for result in results for pair in _readings(result, quantity)]
     beside = [pair[0] for result in results for pair in _readings(result, LOSS if quantity == ACCURACY else ACCURACY)]
-    others = [pair for result in rivals for pair in _readings(result, quantity)]
-    conditions = list(dict.fromkeys(found.condition for found, _ in own))
-    made = [_beside(_front(quantity, condition, own, others, speed), beside) for condition in conditions]
+    rival_readings = [pair for result in rivals for pair in _readings(result, quantity)]
+    conditions = list(dict.fromkeys(reading.condition for reading, _ in own_readings))
+    made = [_beside(_front(quantity, condition, own_readings, rival_readings, speed), beside) for condition in conditions]
     return sorted((front for front in made if len(front.own()) > 1), key=lambda front: -len(front.own()))
 
 
 def _front(
     quantity: str,
     condition: Condition,
-    own: Sequence[tuple[Reading, Any]],
-    others: Sequence[tuple[Reading, Any]],
+    own_readings: Sequence[tuple[Reading, Any]],
+    rival_readings: Sequence[tuple[Reading, Any]],
     speed: SpeedResult | None,
 ) -> Front:
-    offers = _offers([pair for pair in own if pair[0].condition == condition], speed, is_rival=False)
+    offers = _offers([pair for pair in own_readings if pair[0].condition == condition], speed, is_rival=False)
     facts = offers[0].facts
-    alike = [pair for pair in others if replace(pair[0].condition, model=condition.model) == condition]
-    for model in dict.fromkeys(found.condition.model for found, _ in alike):
-        theirs = [pair for pair in alike if pair[0].condition.model == model and model != condition.model]
-        if quantity == ACCURACY or all(result.model.vocab_size == facts.vocab_size for _, result in theirs):
-            offers += _offers(theirs, None, is_rival=True)
+    comparable = [pair for pair in rival_readings if replace(pair[0].condition, model=condition.model) == condition]
+    for model in dict.fromkeys(measured.condition.model for measured, _ in comparable):
+        readings_of_model = [pair for pair in comparable if pair[0].condition.model == model and model != condition.model]
+        if quantity == ACCURACY or all(result.model.vocab_size == facts.vocab_size for _, result in readings_of_model):
+            offers += _offers(readings_of_model, None, is_rival=True)
     return Front(quantity, condition, offers)
 
 
 def _beside(front: Front, readings: Sequence[Reading]) -> Front:
     """Return the front, each own offer with its other quantity and the change of that against the unpruned model."""
-    found: dict[tuple[Removal | None, str], tuple[Reading, Change | None]] = {}
-    whole: dict[Condition, Reading] = {}
-    for one in readings:
-        if one.cut is None and not one.repair:
-            whole.setdefault(one.condition, one)
-    for one in readings:
-        key, before = (one.cut, one.repair), whole.get(one.condition)
-        change = changes.change(before, one) if before is not None and one.cut is not None else None
-        if key not in found or (found[key][1] is None and change is not None):
-            found[key] = one, change
+    changes_by_cut: dict[tuple[Removal | None, str], tuple[Reading, Change | None]] = {}
+    unpruned: dict[Condition, Reading] = {}
+    for measured in readings:
+        if measured.cut is None and not measured.repair:
+            unpruned.setdefault(measured.condition, measured)
+    for measured in readings:
+        key, before = (measured.cut, measured.repair), unpruned.get(measured.condition)
+        change = changes.change(before, measured) if before is not None and measured.cut is not None else None
+        if key not in changes_by_cut or (changes_by_cut[key][1] is None and change is not None):
+            changes_by_cut[key] = measured, change
     offers = [
-        replace(offer, beside=found[key][0], beside_change=found[key][1])
-        if not offer.is_rival and (key := (offer.cut, offer.reading.repair)) in found
+        replace(offer, beside=changes_by_cut[key][0], beside_change=changes_by_cut[key][1])
+        if not offer.is_rival and (key := (offer.cut, offer.reading.repair)) in changes_by_cut
         else offer
         for offer in front.offers
     ]
@@ -184,35 +186,39 @@ def _beside(front: Front, readings: Sequence[Reading]) -> Front:
 def _offers(pairs: Sequence[tuple[Reading, Any]], speed: SpeedResult | None, *, is_rival: bool) -> list[Offer]:
     """Return one offer for each removal and repair: the first of them, which comes from the strongest result."""
     firsts: dict[tuple[Removal | None, str], tuple[Reading, Any]] = {}
-    for found, result in pairs:
-        firsts.setdefault((found.cut, found.repair), (found, result))
-    whole = next((found for found, _ in firsts.values() if found.cut is None and not found.repair), None)
+    for measured, result in pairs:
+        firsts.setdefault((measured.cut, measured.repair), (measured, result))
+    unpruned = next((measured for measured, _ in firsts.values() if measured.cut is None and not measured.repair), None)
     return [
         Offer(
-            reading=found,
-            change=None if whole is None or found is whole else changes.change(whole, found),
+            reading=measured,
+            change=None if unpruned is None or measured is unpruned else changes.change(unpruned, measured),
             facts=result.model,
-            bytes=_bytes(result, found.cut),
-            gain=_gain(speed, found.cut),
+            bytes=_bytes(result, measured.cut),
+            gain=_gain(speed, measured.cut),
             is_rival=is_rival,
         )
-        for found, result in firsts.values()
+        for measured, result in firsts.values()
     ]
 
 
 def _readings(result: Any, quantity: str) -> list[tuple[Reading, Any]]:
     """Return all readings of the quantity in a result; a control is no offer, it is the unpruned model trained on."""
-    found = [each[quantity] for each in reading.of_all(result) if quantity in each]
-    return [(one, result) for one in found if one.repair != reading.CONTROL]
+    matching = [readings[quantity] for readings in reading.of_all(result) if quantity in readings]
+    return [(reading_, result) for reading_ in matching if reading_.repair != reading.CONTROL]
 
 
 def _bytes(result: Any, cut: Removal | None) -> int:
     """Return the bytes of the weights as held: quantized layers by their facts, if known, else by bytes per weight."""
     model = result.spec.model
-    held = model.dtype if model.quantization == "none" else model.quantization
-    known = sizes.weight_bytes(result.model, cut, held, rest=model.dtype if model.dtype in sizes.DTYPE_BYTES else "bfloat16")
+    weights_format = model.dtype if model.quantization == "none" else model.quantization
+    n_bytes = sizes.weight_bytes(
+        result.model, cut, weights_format, rest=model.dtype if model.dtype in sizes.DTYPE_BYTES else "bfloat16"
+    )
     return (
-        known if known is not None else int(sizes.savings(result.model, cut).kept_parameters * result.model.bytes_per_parameter)
+        n_bytes
+        if n_bytes is not None
+        else int(sizes.savings(result.model, cut).kept_parameters * result.model.bytes_per_parameter)
     )
 
 

@@ -89,39 +89,39 @@ class Generations:
 
     def ordered(self) -> list[Generation]:
         """All of them: the unpruned model, then by number of removed layers and first layer."""
-        return sorted(self.by_block.values(), key=lambda each: (each.point.n, each.point.start or 0))
+        return sorted(self.by_block.values(), key=lambda generation: (generation.point.n, generation.point.start or 0))
 
     def prompts(self) -> list[str]:
         """The prompts, in their stored order; empty where no text was kept."""
-        kept = next((each.check for each in self.ordered() if each.check), None)
-        return [continuation.prompt for continuation in kept.continuations] if kept else []
+        check = next((generation.check for generation in self.ordered() if generation.check), None)
+        return [continuation.prompt for continuation in check.continuations] if check else []
 
     def condition(self) -> str:
         """The condition in words: "8 Wikipedia articles, 64 tokens each; 24 arithmetic problems; seed 0; float32"."""
-        asked = self.asked
+        spec = self.asked
         return (
-            f"{asked.n_prompts} Wikipedia articles of {asked.max_new_tokens} tokens each, "
-            f"{asked.n_sums} arithmetic problems, seed {asked.seed}, {self.model.precision_in_words()}"
+            f"{spec.n_prompts} Wikipedia articles of {spec.max_new_tokens} tokens each, "
+            f"{spec.n_sums} arithmetic problems, seed {spec.seed}, {self.model.precision_in_words()}"
         )
 
 
-def collect(model: ModelSpec, results: Sequence[Any], asked: GenerationSpec | None = None) -> Generations:
+def collect(model: ModelSpec, results: Sequence[Any], spec: GenerationSpec | None = None) -> Generations:
     """Collect the stored generations of a model.
 
     Args:
         model: resolved; only results of its weights in its precision count.
         results: curves and evaluations, strongest evidence first; healed models are ignored.
-        asked: the prompts and arithmetic problems; None for those of the first result that has any, else the default ones.
+        spec: the prompts and arithmetic problems; None for those of the first result that has any, else the default ones.
     """
-    alike = [result for result in results if _is_alike(result, model)]
-    asked = asked or next((result.spec.generation for result in alike if result.spec.generation), None) or GenerationSpec()
-    found: dict[Removal | None, Generation] = {}
-    for result in alike:
-        for point, check in _generated(result) if result.spec.generation == asked else ():
-            known = found.get(point.block)
-            if known is None or (known.check is None and check is not None):
-                found[point.block] = Generation(point.block, point, check)
-    return Generations(model, asked, found)
+    comparable = [result for result in results if _is_alike(result, model)]
+    spec = spec or next((result.spec.generation for result in comparable if result.spec.generation), None) or GenerationSpec()
+    by_block: dict[Removal | None, Generation] = {}
+    for result in comparable:
+        for point, check in _generated(result) if result.spec.generation == spec else ():
+            previous = by_block.get(point.block)
+            if previous is None or (previous.check is None and check is not None):
+                by_block[point.block] = Generation(point.block, point, check)
+    return Generations(model, spec, by_block)
 
 
 def _is_alike(result: Any, model: ModelSpec) -> bool:
@@ -129,9 +129,11 @@ def _is_alike(result: Any, model: ModelSpec) -> bool:
         return False
     if isinstance(result, EvaluateResult) and result.spec.adapter is not None:
         return False
-    own = result.spec.model
-    weights = own.identity == model.identity if own.identity and model.identity else own.source == model.source
-    return weights and own.precision == model.precision
+    own_model = result.spec.model
+    weights = (
+        own_model.identity == model.identity if own_model.identity and model.identity else own_model.source == model.source
+    )
+    return weights and own_model.precision == model.precision
 
 
 def _generated(result: SweepResult | EvaluateResult) -> Iterator[tuple[Point, GenerationCheck | None]]:

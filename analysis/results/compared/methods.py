@@ -15,14 +15,14 @@ def measured(spec: MethodsSpec, tables: Iterable[MethodsResult]) -> set[MethodKe
         spec: the request.
         tables: of the same model in the same precision.
     """
-    wanted = set(spec.cells())
+    cells = set(spec.cells())
     return {
         cell
         for table in tables
         if _like(table.spec) == _like(spec)
-        for place, one in enumerate(table.cells)
-        if (cell := one.key) in wanted and table.losses[1 + place] and not one.error
-        if table.spec.minutes == spec.minutes or not trains(one.recipe)
+        for index, table_cell in enumerate(table.cells)
+        if (cell := table_cell.key) in cells and table.losses[1 + index] and not table_cell.error
+        if table.spec.minutes == spec.minutes or not trains(table_cell.recipe)
     }
 
 
@@ -47,29 +47,29 @@ def together(tables: Sequence[MethodsResult]) -> list[int]:
     """
     first, places = tables[0], [0]
     spec = first.spec
-    for place, table in enumerate(tables[1:], start=1):
+    for index, table in enumerate(tables[1:], start=1):
         if first.complete and table.complete and paired(first, table):
             wider = _wider(spec, table.spec)
             if wider is not None:
                 spec = wider
-                places.append(place)
+                places.append(index)
     return places
 
 
 def as_one(tables: Sequence[MethodsResult]) -> MethodsResult:
     """Return the first table with all that are read as one with it (`together`): the table that every page and report shows."""
-    return joined([tables[place] for place in together(tables)])
+    return joined([tables[index] for index in together(tables)])
 
 
 def best_in_words(result: MethodsResult) -> str:
     """The best method of each size, or that none is significantly better than every other."""
-    best = {n: [result.cells[place].method for place in result.best(n)] for n in result.spec.ns if len(result.at(n)) > 1}
-    named = [f"n = {n}: {' and '.join(names)}" for n, names in best.items() if names]
+    best = {n: [result.cells[index].method for index in result.best(n)] for n in result.spec.ns if len(result.at(n)) > 1}
+    sizes = [f"n = {n}: {' and '.join(names)}" for n, names in best.items() if names]
     open_at = [str(n) for n, names in best.items() if not names]
-    said = [f"Lowest loss, significantly below every other method, at {', at '.join(named)}."] if named else []
+    sentences = [f"Lowest loss, significantly below every other method, at {', at '.join(sizes)}."] if sizes else []
     if open_at:
-        said.append(f"At n = {', '.join(open_at)} no method is significantly better than every other.")
-    return " ".join(said)
+        sentences.append(f"At n = {', '.join(open_at)} no method is significantly better than every other.")
+    return " ".join(sentences)
 
 
 def joined(tables: Sequence[MethodsResult]) -> MethodsResult:
@@ -82,22 +82,22 @@ def joined(tables: Sequence[MethodsResult]) -> MethodsResult:
     if len(tables) == 1:
         return first
     spec = first.spec
-    found: dict[MethodKey, tuple[MethodsResult, int]] = {}
+    by_cell: dict[MethodKey, tuple[MethodsResult, int]] = {}
     for table in tables:
         wider = _wider(spec, table.spec)
         assert wider is not None, "they go together"
         spec = wider
-        for place, cell in enumerate(table.cells):
-            if cell.key not in found or (found[cell.key][0].cells[found[cell.key][1]].error and not cell.error):
-                found[cell.key] = table, place
-    inside = [found[one] for one in spec.cells() if one in found]
+        for index, cell in enumerate(table.cells):
+            if cell.key not in by_cell or (by_cell[cell.key][0].cells[by_cell[cell.key][1]].error and not cell.error):
+                by_cell[cell.key] = table, index
+    inside = [by_cell[key] for key in spec.cells() if key in by_cell]
     return replace(
         first,
         spec=spec,
         wall_s=sum(table.wall_s for table in tables),
-        cells=[table.cells[place] for table, place in inside],
-        losses=[first.losses[0], *(table.losses[1 + place] for table, place in inside)],
-        right=[first.right[0], *(table.right[1 + place] for table, place in inside)],
+        cells=[table.cells[index] for table, index in inside],
+        losses=[first.losses[0], *(table.losses[1 + index] for table, index in inside)],
+        right=[first.right[0], *(table.right[1 + index] for table, index in inside)],
     )
 
 

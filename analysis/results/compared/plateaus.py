@@ -63,7 +63,7 @@ def plateaus(curves: Sequence[tuple[str, SweepResult]]) -> list[Plateau]:
         for name, sweep in curves
         if sweep.lines is not None and sweep.points and pairs.is_above(sweep.points[0], sweep.lines.chance)
     ]
-    return [_read(said, sweep) for said, (_, sweep) in zip(_names(readable), readable, strict=True)]
+    return [_read(label, sweep) for label, (_, sweep) in zip(_names(readable), readable, strict=True)]
 
 
 def _read(name: str, sweep: SweepResult) -> Plateau:
@@ -73,7 +73,7 @@ def _read(name: str, sweep: SweepResult) -> Plateau:
         if point.acc is not None and point.interval is not None:
             low, high = point.interval
             steps.append(PlateauPoint(point.n, point.n / sweep.n_layers, point.acc - chance, low - chance, high - chance))
-    found = cliff.locate(sweep)
+    cliff_ = cliff.locate(sweep)
     model, questions = sweep.spec.model, title(sweep.spec.benchmark)
     return Plateau(
         name,
@@ -84,7 +84,7 @@ def _read(name: str, sweep: SweepResult) -> Plateau:
         sweep.points[0].n_samples,
         sweep.precision_in_words,
         tuple(steps),
-        found.n if found is not None and found.is_located else None,
+        cliff_.n if cliff_ is not None and cliff_.is_located else None,
         cliff.sentence(sweep),
     )
 
@@ -102,25 +102,25 @@ def movers(curves: Sequence[Plateau]) -> list[str]:
     Args:
         curves: on one scale.
     """
-    found = set()
+    fields = set()
     for fallen in curves:
         for other in curves:
-            apart = [one for one in MOVERS if getattr(fallen, one) != getattr(other, one)]
-            if fallen.cliff is not None and len(apart) == 1:
+            differing = [field for field in MOVERS if getattr(fallen, field) != getattr(other, field)]
+            if fallen.cliff is not None and len(differing) == 1:
                 low = fallen.at(fallen.cliff / fallen.n_layers)
                 high = None if low is None else other.at(low.share)
                 if low is not None and high is not None and high.low > low.high:
-                    found.add(apart[0])
-    return [one for one in MOVERS if one in found]
+                    fields.add(differing[0])
+    return [field for field in MOVERS if field in fields]
 
 
-def title(asked: BenchmarkSpec) -> str:
+def title(benchmark: BenchmarkSpec) -> str:
     """Return the name of the questions."""
-    return asked.task.rsplit("/", 1)[-1] if asked.is_file else TASKS[asked.task].title
+    return benchmark.task.rsplit("/", 1)[-1] if benchmark.is_file else TASKS[benchmark.task].title
 
 
 def _names(curves: Sequence[tuple[str, SweepResult]]) -> list[str]:
     """Return the name of each curve; parts that all have in common are left out."""
-    asked = [(name, title(sweep.spec.benchmark), sweep.spec.strategy) for name, sweep in curves]
-    differing = [place for place, said in enumerate(zip(*asked, strict=True)) if place == 0 or len(set(said)) > 1]
-    return [" · ".join(said[place] for place in differing) for said in asked]
+    described = [(name, title(sweep.spec.benchmark), sweep.spec.strategy) for name, sweep in curves]
+    differing = [index for index, parts in enumerate(zip(*described, strict=True)) if index == 0 or len(set(parts)) > 1]
+    return [" · ".join(parts[index] for index in differing) for parts in described]

@@ -14,38 +14,40 @@ def who(variant: Variant) -> tuple[str, Removal | None, str | None]:
     return variant.label, variant.block, variant.adapter
 
 
-def is_answer(stored: Any, asked: Any) -> bool:
+def is_answer(stored: Any, request: Any) -> bool:
     """Return whether a stored request answers the asked one: same prompt, block, heals and settings.
 
     The weights of the model are compared by the caller that looks results up. A dtype of `auto` accepts every stored dtype.
 
     Args:
         stored: the request of a result or of a job.
-        asked: the request of a form, of the same kind.
+        request: the request of a form, of the same kind.
     """
-    if type(stored) is not type(asked) or stored.prompt != asked.prompt or not same_precision(stored.model, asked.model):
+    if type(stored) is not type(request) or stored.prompt != request.prompt or not same_precision(stored.model, request.model):
         return False
-    if not isinstance(asked, CompareSpec):
-        return bool(stored.block == asked.block)
-    draws = [(spec.max_new_tokens, spec.temperature, spec.seed if spec.temperature else 0) for spec in (stored, asked)]
-    return draws[0] == draws[1] and {who(one) for one in asked.variants} <= {who(one) for one in stored.variants}
+    if not isinstance(request, CompareSpec):
+        return bool(stored.block == request.block)
+    draws = [(spec.max_new_tokens, spec.temperature, spec.seed if spec.temperature else 0) for spec in (stored, request)]
+    return draws[0] == draws[1] and {who(variant) for variant in request.variants} <= {
+        who(variant) for variant in stored.variants
+    }
 
 
-def same_precision(stored: ModelSpec, asked: ModelSpec) -> bool:
+def same_precision(stored: ModelSpec, model: ModelSpec) -> bool:
     """Return whether a result in this dtype and quantization belongs to a model that is asked for; `auto` takes every dtype."""
-    return stored.quantization == asked.quantization and asked.dtype in ("auto", stored.dtype)
+    return stored.quantization == model.quantization and model.dtype in ("auto", stored.dtype)
 
 
-def narrowed(result: Any, asked: Spec) -> Any:
+def narrowed(result: Any, request: Spec) -> Any:
     """Return a result with only the variants that were asked for; other results are returned as they are."""
-    if not isinstance(result, CompareResult) or not isinstance(asked, CompareSpec):
+    if not isinstance(result, CompareResult) or not isinstance(request, CompareSpec):
         return result
-    wanted = {who(variant) for variant in asked.variants}
-    kept = [place for place, variant in enumerate(result.spec.variants) if who(variant) in wanted]
-    if len(kept) == len(result.spec.variants):
+    wanted = {who(variant) for variant in request.variants}
+    indices = [index for index, variant in enumerate(result.spec.variants) if who(variant) in wanted]
+    if len(indices) == len(result.spec.variants):
         return result
-    spec = replace(result.spec, variants=tuple(result.spec.variants[place] for place in kept))
-    return replace(result, spec=spec, writings=[result.writings[place] for place in kept if place < len(result.writings)])
+    spec = replace(result.spec, variants=tuple(result.spec.variants[index] for index in indices))
+    return replace(result, spec=spec, writings=[result.writings[index] for index in indices if index < len(result.writings)])
 
 
 def no_ranking(result: CompareResult) -> str:

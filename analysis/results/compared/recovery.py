@@ -43,19 +43,19 @@ class Recovery(Interval):
         """The share with its interval: "83 % (95 % CI 74 to 92)"."""
         return f"{number(100 * self.share, 0)} % {self.interval}"
 
-    def in_words(self, of: str = "the loss increase") -> str:
+    def in_words(self, reference: str = "the loss increase") -> str:
         """The effect on the loss as a verb phrase: "recovers 83 % (95 % CI 74 to 92) of the loss increase".
 
         Args:
-            of: the quantity that the share is of.
+            reference: the quantity that the share is of.
         """
         if self.low is not None and not self.is_significant:
-            return f"does not significantly change the loss: it recovers {self.percent()} of {of}"
+            return f"does not significantly change the loss: it recovers {self.percent()} of {reference}"
         if self.share < 0:
             ends = [f"{number(-100 * end, 0)}" for end in (self.high, self.low) if end is not None]
             interval = f"(95 % CI {' to '.join(ends)})" if ends else self.interval
-            return f"raises the loss further, by {number(-100 * self.share, 0)} % {interval} of {of}"
-        return f"recovers {self.percent()} of {of}"
+            return f"raises the loss further, by {number(-100 * self.share, 0)} % {interval} of {reference}"
+        return f"recovers {self.percent()} of {reference}"
 
 
 def is_judged_by_its_own_kind(result: HealResult) -> bool:
@@ -71,20 +71,20 @@ def of(result: HealResult) -> Recovery | None:
         on. Also None with fewer than two texts, which give no interval, and where the loss increase of the block is not above
         zero or not significant: no share is defined.
     """
-    found = [reading.of_heal(result, which).get(LOSS) for which in ("unpruned", "pruned", "healed")]
-    unpruned, pruned, healed = found
+    readings = [reading.of_heal(result, model).get(LOSS) for model in ("unpruned", "pruned", "healed")]
+    unpruned, pruned, healed = readings
     if result.spec.control or is_judged_by_its_own_kind(result) or unpruned is None or pruned is None or healed is None:
         return None
     increase, recovered = pruned.value - unpruned.value, pruned.value - healed.value
     if increase <= 0 or healed.condition.n < 2:
         return None
     title = corpora.title(result.spec.validation)
-    losses = [one.losses for one in (unpruned, pruned, healed)]
-    if len({len(one) for one in losses}) > 1 or len(losses[0]) < 2:
+    losses = [values.losses for values in (unpruned, pruned, healed)]
+    if len({len(values) for values in losses}) > 1 or len(losses[0]) < 2:
         return Recovery(recovered / increase, None, None, healed.condition.n, title)
     if not changes.change(unpruned, pruned).is_significant:
         return None
-    gains, increases = ([b - a for a, b in zip(losses[place], losses[1], strict=True)] for place in (2, 0))
+    gains, increases = ([b - a for a, b in zip(losses[index], losses[1], strict=True)] for index in (2, 0))
     return Recovery(*stats.ratio_of_means(gains, increases, pruned.tokens), len(gains), title)
 
 
@@ -108,9 +108,9 @@ def accuracy_in_words(result: HealResult, reference: str = "pruned") -> str:
 
 def loss_in_words(result: HealResult) -> str:
     """The effect on the loss as a verb phrase, or the reason why no share can be stated."""
-    found = of(result)
-    if found is not None:
-        return f"{found.in_words()}, measured on {found.n} texts of {found.texts}"
+    recovery = of(result)
+    if recovery is not None:
+        return f"{recovery.in_words()}, measured on {recovery.n} texts of {recovery.texts}"
     if is_judged_by_its_own_kind(result):
         return "was judged by the kind of text that it trained on, which shows no recovery"
     if LOSS not in reading.of_heal(result, "healed"):
@@ -159,17 +159,19 @@ class RecoveryRange:
 
     def in_words(self) -> str:
         """Recovery, then accuracy: "recovers 83 % (95 % CI 74 to 92) of the loss increase on C4; accuracy: ..."."""
-        of = f"the loss increase on {self.least.texts}"
+        loss = f"the loss increase on {self.least.texts}"
         if self.n == 1:
-            return f"{self.least.in_words(of)}, {self.accuracy}"
+            return f"{self.least.in_words(loss)}, {self.accuracy}"
         low, high = self.sizes
         sizes = f"{low} layer{'s' * (low > 1)}" if low == high else f"{low} to {high} layers"
-        return f"recovers {self.least.percent()} to {self.most.percent()} of {of}, {self.n} blocks of {sizes}, {self.accuracy}"
+        return (
+            f"recovers {self.least.percent()} to {self.most.percent()} of {loss}, {self.n} blocks of {sizes}, {self.accuracy}"
+        )
 
     def in_brief(self) -> str:
         """One short line on several blocks: "4 other blocks: 23 % (20 to 25) to 67 % (65 to 69)", then accuracy."""
         ends = [self.least] if self.n == 1 else [self.least, self.most]
-        shares = " to ".join(found.percent().replace("95 % CI ", "") for found in ends)
+        shares = " to ".join(end.percent().replace("95 % CI ", "") for end in ends)
         return f"{self.n} other block{'s' * (self.n > 1)}: recovers {shares}, {self.accuracy}"
 
 
@@ -193,7 +195,7 @@ def over_blocks(
     if not pairs:
         return None
     shares, sizes = [share for _, share in pairs], [heal.spec.block.size for heal, _ in pairs]
-    ends = [pick(shares, key=lambda found: found.share) for pick in (min, max)]
+    ends = [pick(shares, key=lambda recovery: recovery.share) for pick in (min, max)]
     accuracy = _accuracy([heal for heal, _ in pairs])
     return RecoveryRange(ends[0], ends[1], (min(sizes), max(sizes)), len(pairs), pairs[0][0].model.name, accuracy)
 
@@ -222,6 +224,6 @@ def _counts(heal: HealResult, recipe: str, minutes: float | None, block: Removal
     return takes_as_long(minutes, spec.minutes)
 
 
-def takes_as_long(one: float, other: float) -> bool:
+def takes_as_long(first_s: float, second_s: float) -> bool:
     """Return True where two training times are about the same."""
-    return max(one, other) <= _NEAR * min(one, other)
+    return max(first_s, second_s) <= _NEAR * min(first_s, second_s)

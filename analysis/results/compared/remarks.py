@@ -49,25 +49,27 @@ def remarks(points: Sequence[Point], lines: Lines | None, answers: Sequence[Sequ
     """
     if lines is None or not points or points[0].acc is None:
         return []
-    said = []
+    sentences = []
     if not is_above(points[0], lines.chance):
-        said.append(
+        sentences.append(
             f"The unpruned model's accuracy is not significantly above chance on these {points[0].n_samples} questions "
             f"({points[0].acc:.0%} against {lines.chance:.0%}), so this curve cannot show the cost of pruning."
         )
     elif lines.majority > lines.chance and not is_above(points[0], lines.majority):
-        said.append(
+        sentences.append(
             f"The unpruned model is not significantly above always giving the most frequent answer "
             f"({points[0].acc:.0%} against {lines.majority:.0%})."
         )
-    collapsed = [(point.n, found) for point, given in zip(points, answers, strict=False) if (found := collapsed_option(given))]
+    collapsed = [
+        (point.n, favourite) for point, scores in zip(points, answers, strict=False) if (favourite := collapsed_option(scores))
+    ]
     if collapsed:
         n, (option, share) = collapsed[0]
         others = f", and so do {len(collapsed) - 1} further models" if len(collapsed) > 1 else ""
-        said.append(
+        sentences.append(
             f"At n = {n} the model gives option {option + 1} for {share:.0%} of the questions{others}: it has collapsed."
         )
-    return said
+    return sentences
 
 
 def chosen_by(spec: SweepSpec) -> str:
@@ -135,7 +137,7 @@ def of_map(result: DistanceResult, metric: str, per_text: Mapping[str, np.ndarra
         return [not_told_apart(np.diagonal(chosen, offset=n, axis1=1, axis2=2)) for n in range(1, chosen.shape[-1])]
     if metric != result.spec.metric:
         return [[] for _ in result.mean]
-    found = []
+    lines = []
     for row, (mean, stderr) in enumerate(zip(result.mean, result.stderr, strict=True)):
         best = _lowest(mean)
         if result.wins:
@@ -143,8 +145,8 @@ def of_map(result: DistanceResult, metric: str, per_text: Mapping[str, np.ndarra
         else:
             lows = (stats.independent(mean[start], stderr[start], mean[best], stderr[best])[0] for start in range(len(mean)))
             close = [start for start, low in enumerate(lows) if low is None or low <= 0]
-        found.append([start for start in close if start != best])
-    return found
+        lines.append([start for start in close if start != best])
+    return lines
 
 
 def _lowest(mean: Sequence[float]) -> int:

@@ -66,33 +66,33 @@ def speed_gain(speed: SpeedResult, removed: int | Removal, field: str = DECODE) 
 def timed(speed: SpeedResult, removed: int | Removal, field: str = DECODE) -> PairedTimes:
     """Seconds of the unpruned and of the pruned model, and the gain that they make; arguments as `speed_gain`."""
     n = removed if isinstance(removed, int) else len(removed.layers)
-    own = removed if isinstance(removed, PartSet) else n
+    size = removed if isinstance(removed, PartSet) else n
     rounds = {_key(point): getattr(point, field).repeats_s for point in speed.points}
     line: SpeedLine | None = getattr(speed, field)
-    whole = _geometric(rounds.get(0, [])) or _median(speed, 0, field)
-    if not own:
-        return PairedTimes(whole, whole, MEASURED, None, len(rounds.get(0, [])))
-    logs = [math.log(before / after) for before, after in zip(rounds.get(0, []), rounds.get(own, []), strict=False)]
-    if whole is not None and logs:
+    unpruned = _geometric(rounds.get(0, [])) or _median(speed, 0, field)
+    if not size:
+        return PairedTimes(unpruned, unpruned, MEASURED, None, len(rounds.get(0, [])))
+    logs = [math.log(before / after) for before, after in zip(rounds.get(0, []), rounds.get(size, []), strict=False)]
+    if unpruned is not None and logs:
         ratio = sum(logs) / len(logs)
         ends = stats.mean_interval(*stats.mean_and_stderr(logs), len(logs))
         is_own = timed_instead(speed, removed) is None
         gain = None if ends is None else SpeedGain(math.exp(ratio) - 1, math.exp(ends[0]) - 1, math.exp(ends[1]) - 1, is_own)
-        return PairedTimes(whole, whole / math.exp(ratio), MEASURED, gain, len(logs))
+        return PairedTimes(unpruned, unpruned / math.exp(ratio), MEASURED, gain, len(logs))
     if isinstance(removed, PartSet):
-        return PairedTimes(whole, _median(speed, own, field), MEASURED, None, 0)
-    if (kept := _median(speed, n, field)) is not None:  # repeats are not kept
-        return PairedTimes(whole, kept, MEASURED, None, 0)
+        return PairedTimes(unpruned, _median(speed, size, field), MEASURED, None, 0)
+    if (median := _median(speed, n, field)) is not None:  # repeats are not kept
+        return PairedTimes(unpruned, median, MEASURED, None, 0)
     timed_ns = [point.n for point in speed.of_layers]
-    how = INTERPOLATED if timed_ns and min(timed_ns) < n < max(timed_ns) else EXTRAPOLATED
-    left = line.at(speed.n_layers - n) if line is not None else 0.0
-    if line is None or left <= 0:
-        return PairedTimes(whole, None, how, None, 0)
-    ratio = line.at(speed.n_layers) / left
+    estimated = INTERPOLATED if timed_ns and min(timed_ns) < n < max(timed_ns) else EXTRAPOLATED
+    seconds_left = line.at(speed.n_layers - n) if line is not None else 0.0
+    if line is None or seconds_left <= 0:
+        return PairedTimes(unpruned, None, estimated, None, 0)
+    ratio = line.at(speed.n_layers) / seconds_left
     slopes = line.slope_interval(len(speed.of_layers))
-    per_layer = n / left
+    per_layer = n / seconds_left
     gain = None if slopes is None else SpeedGain(per_layer * line.slope_s, per_layer * slopes[0], per_layer * slopes[1], False)
-    return PairedTimes(whole, left if whole is None else whole / ratio, how, gain, 0)
+    return PairedTimes(unpruned, seconds_left if unpruned is None else unpruned / ratio, estimated, gain, 0)
 
 
 def timed_instead(speed: SpeedResult, removed: int | Removal) -> Removal | None:
@@ -108,14 +108,14 @@ def timed_instead(speed: SpeedResult, removed: int | Removal) -> Removal | None:
 
 def sentence(speed: SpeedResult, removed: Removal) -> str:
     """The gain of a removal in one sentence; "" if it has none."""
-    found = timed(speed, removed)
-    if found.gain is None:
+    times = timed(speed, removed)
+    if times.gain is None:
         return ""
-    ends = f"95 % {100 * found.gain.low:+.1f} to {100 * found.gain.high:+.1f} %"
-    basis = f"paired over {found.rounds} rounds" if found.how == MEASURED else f"{found.how} from the fitted line"
+    ends = f"95 % {100 * times.gain.low:+.1f} to {100 * times.gain.high:+.1f} %"
+    basis = f"paired over {times.rounds} rounds" if times.how == MEASURED else f"{times.how} from the fitted line"
     if (instead := timed_instead(speed, removed)) is not None:
         basis += f", timed without {instead.brief()}, the same number of layers"
-    return f"Decoding without {removed.brief()}: {100 * found.gain.value:+.1f} % tokens/s ({ends}, {basis})."
+    return f"Decoding without {removed.brief()}: {100 * times.gain.value:+.1f} % tokens/s ({ends}, {basis})."
 
 
 def _key(point: SpeedPoint) -> int | Removal | None:
@@ -126,9 +126,9 @@ def _geometric(repeats: list[float]) -> float | None:
     return math.exp(sum(map(math.log, repeats)) / len(repeats)) if repeats else None
 
 
-def _median(speed: SpeedResult, own: int | Removal, field: str) -> float | None:
+def _median(speed: SpeedResult, size: int | Removal, field: str) -> float | None:
     """The stored median, for results that keep no repeats."""
-    return next((getattr(point, field).median_s for point in speed.points if _key(point) == own), None)
+    return next((getattr(point, field).median_s for point in speed.points if _key(point) == size), None)
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,9 @@ def decode_speed(results: Sequence[SpeedResult], removed: int | Removal) -> Deco
     for result in results:
         seconds = {_key(point): point.decode.repeats_s for point in result.points}
         if n in seconds and 0 in seconds:
-            before, after = (_mean([math.log(result.tokens_per_s("decode", one)) for one in seconds[at]]) for at in (0, n))
+            before, after = (
+                _mean([math.log(result.tokens_per_s("decode", seconds_)) for seconds_ in seconds[size]]) for size in (0, n)
+            )
             gain = speed_gain(result, n)
             times = Amount(after.value / before.value, None, None)
             if gain is not None:

@@ -67,9 +67,9 @@ def weight(result: Result) -> Weight:
     model = getattr(result.spec, "model", None)
     quantization, dtype = getattr(model, "quantization", "none"), getattr(model, "dtype", "")
     questions, texts, length, cuts = amount
-    apart = not isinstance(result, HealResult) or result.spec.validation.subject != result.spec.corpus.subject
-    held = (quantization == "none", _PRECISIONS.get(dtype, 0))
-    return Weight(result.complete, apart, *held, questions, texts, texts * length, cuts)
+    is_apart = not isinstance(result, HealResult) or result.spec.validation.subject != result.spec.corpus.subject
+    precision = (quantization == "none", _PRECISIONS.get(dtype, 0))
+    return Weight(result.complete, is_apart, *precision, questions, texts, texts * length, cuts)
 
 
 def request(result: Result) -> Spec:
@@ -95,49 +95,49 @@ def request(result: Result) -> Spec:
         spec = replace(spec, corpus=_texts(spec.corpus))
     if isinstance(spec, SpeedSpec):
         spec = replace(spec, ns=(), repeats=1, seed=0)
-    known = isinstance(spec, SweepSpec | EvaluateSpec | HealSpec | DamageSpec | DistanceSpec | SpeedSpec)
-    return replace(spec, model=ModelSpec()) if known else spec
+    is_scored = isinstance(spec, SweepSpec | EvaluateSpec | HealSpec | DamageSpec | DistanceSpec | SpeedSpec)
+    return replace(spec, model=ModelSpec()) if is_scored else spec
 
 
-def _questions(asked: BenchmarkSpec | None) -> Any:
-    return None if asked is None else replace(asked, limit=None, seed=0, identity="")
+def _questions(benchmark: BenchmarkSpec | None) -> Any:
+    return None if benchmark is None else replace(benchmark, limit=None, seed=0, identity="")
 
 
 def _texts(corpus: CorpusSpec | None) -> Any:
     return None if corpus is None else CorpusSpec(source=corpus.source, split=corpus.split)
 
 
-def ranked(found: Sequence[T], *, result: str = "") -> list[T]:
+def ranked(items: Sequence[T], *, result: str = "") -> list[T]:
     """Return the results, strongest first; equal ones stay in the order they are in, which should be newest first.
 
     Args:
-        found: results, or objects that hold one.
+        items: results, or objects that hold one.
         result: the name of the attribute that holds it.
     """
-    read = attrgetter(result) if result else lambda one: one
-    return sorted(found, key=lambda one: weight(read(one)), reverse=True)
+    read = attrgetter(result) if result else lambda item: item
+    return sorted(items, key=lambda item: weight(read(item)), reverse=True)
 
 
-def best(found: Sequence[T], *, result: str = "") -> T | None:
+def best(items: Sequence[T], *, result: str = "") -> T | None:
     """Return the strongest result, the first of equals; None without any. Arguments as `ranked`."""
-    return next(iter(ranked(found, result=result)), None)
+    return next(iter(ranked(items, result=result)), None)
 
 
 def advantage(stronger: Result, weaker: Result) -> str:
     """Return the advantage of a result over a weaker one, to follow "the result": "on 200 questions", "in float32"."""
-    one, other = weight(stronger), weight(weaker)
+    strong, weak = weight(stronger), weight(weaker)
     dtype = getattr(getattr(stronger.spec, "model", None), "dtype", "")
-    said = {
+    reasons = {
         "is_complete": "that is complete",
         "is_judged_apart": "that is judged on another kind of text than it trained on",
         "is_unquantized": "that is not quantized",
         "precision": f"in {dtype}",
-        "questions": f"on {one.questions} questions",
-        "texts": f"on {one.texts} texts",
+        "questions": f"on {strong.questions} questions",
+        "texts": f"on {strong.texts} texts",
         "tokens": "on longer texts",
-        "cuts": f"of {one.cuts} blocks",
+        "cuts": f"of {strong.cuts} blocks",
     }
-    return next((words for name, words in said.items() if getattr(one, name) != getattr(other, name)), "that is newer")
+    return next((words for name, words in reasons.items() if getattr(strong, name) != getattr(weak, name)), "that is newer")
 
 
 def _amount(result: Any) -> tuple[int, int, int, int] | None:

@@ -63,10 +63,10 @@ class Condition:
         if isinstance(self.material, CorpusSpec):
             return f"{self.n} {'text' if self.n == 1 else 'texts'} of {corpora.title(self.material)}"
         shots = f", {self.material.shots}-shot" if self.material.shots else ""
-        what = "question" if self.n == 1 else "questions"
+        noun = "question" if self.n == 1 else "questions"
         if self.material.is_file or self.material.subset or self.material.protocol != "harness":
-            return f"{self.n} {what} of {questions.title(self.material)}{shots}"
-        return f"{self.n} {questions.title(self.material)} {what}{shots}"
+            return f"{self.n} {noun} of {questions.title(self.material)}{shots}"
+        return f"{self.n} {questions.title(self.material)} {noun}{shots}"
 
     def apart(self, other: "Condition") -> list[str]:
         """Return the differences, a few words for each: "float32 and NF4, bfloat16"; empty where there is none."""
@@ -76,14 +76,14 @@ class Condition:
             pairs.insert(0, (self.model, other.model) if same_name else (self.name, other.name))
         materials = (self.material_in_words(), other.material_in_words())
         pairs += [materials] if materials[0] != materials[1] else self._finer(other)
-        return [f"{one} and {another}" for one, another in pairs if one != another]
+        return [f"{value} and {another}" for value, another in pairs if value != another]
 
     def _finer(self, other: "Condition") -> list[tuple[str, str]]:
         """Settings that the words for the material leave out."""
-        both = (self.material, other.material)
+        materials = (self.material, other.material)
         names = [f.name for f in fields(self.material)]
-        values = [(name, *(getattr(material, name) for material in both)) for name in names]
-        return [(f"{name} {one}", f"{name} {another}") for name, one, another in values if one != another]
+        values = [(name, *(getattr(material, name) for material in materials)) for name in names]
+        return [(f"{name} {value}", f"{name} {another}") for name, value, another in values if value != another]
 
 
 @dataclass(frozen=True)
@@ -118,11 +118,11 @@ class Reading:
 
     def in_words(self) -> str:
         """Return quantity, value and interval: "accuracy 46.0 % (95 %: 36.6 to 55.7)"."""
-        said = f"{self.quantity} {self.number()}"
+        text = f"{self.quantity} {self.number()}"
         if self.low is None or self.high is None:
-            return said
+            return text
         size, digits = (100, ".1f") if self.is_share else (1, ".2f")
-        return f"{said} (95 %: {size * self.low:{digits}} to {size * self.high:{digits}})"
+        return f"{text} (95 %: {size * self.low:{digits}} to {size * self.high:{digits}})"
 
     @property
     def is_share(self) -> bool:
@@ -136,10 +136,10 @@ Readings = dict[str, Reading]
 
 def measured_on(readings: Readings) -> str:
     """Return the data of several numbers of one model: "200 ARC-Easy questions and 32 texts of C4, float32"; "" without any."""
-    conditions = [one.condition for one in readings.values()]
+    conditions = [reading.condition for reading in readings.values()]
     materials = list(dict.fromkeys(condition.material_in_words() for condition in conditions))
-    held = list(dict.fromkeys(condition.precision_in_words() for condition in conditions))
-    return ", ".join([" and ".join(materials), *held]) if conditions else ""
+    precisions = list(dict.fromkeys(condition.precision_in_words() for condition in conditions))
+    return ", ".join([" and ".join(materials), *precisions]) if conditions else ""
 
 
 def of_map(result: DistanceResult | DamageResult) -> Condition:
@@ -156,15 +156,15 @@ def of_sweep(result: SweepResult, removed: Removal | None) -> Readings:
         removed: the removed layers; None for the unpruned model. A number of layers is not enough: two curves remove different
             layers at the same n.
     """
-    places = (place for place, point in enumerate(result.points) if point.block == removed)
-    return next((_of_place(result, place) for place in places), {})
+    places = (index for index, point in enumerate(result.points) if point.block == removed)
+    return next((_of_place(result, index) for index in places), {})
 
 
-def _of_place(result: SweepResult, place: int) -> Readings:
-    answers = result.questions[place] if place < len(result.questions) else ()
-    losses = result.text_losses[place] if place < len(result.text_losses) else ()
+def _of_place(result: SweepResult, index: int) -> Readings:
+    answers = result.questions[index] if index < len(result.questions) else ()
+    losses = result.text_losses[index] if index < len(result.text_losses) else ()
     tokens = result.text_tokens[: len(losses)]
-    return _of_point(result, result.points[place], result.spec.loss_corpus, answers, losses, tokens)
+    return _of_point(result, result.points[index], result.spec.loss_corpus, answers, losses, tokens)
 
 
 def of_evaluate(result: EvaluateResult) -> Readings:
@@ -174,18 +174,18 @@ def of_evaluate(result: EvaluateResult) -> Readings:
     return _of_point(result, result.point, corpus, result.questions, losses, result.text_tokens, repair)
 
 
-def of_heal(result: HealResult, which: str) -> Readings:
+def of_heal(result: HealResult, model: str) -> Readings:
     """Return the scores of one of the three models of a heal.
 
     Args:
         result: the heal.
-        which: "unpruned", "pruned" or "healed"; empty where that was not measured.
+        model: "unpruned", "pruned" or "healed"; empty where that was not measured.
     """
-    point = result.models.get(which)
+    point = result.models.get(model)
     if point is None:
         return {}
-    answers, losses = result.questions.get(which, ()), result.text_losses.get(which, ())
-    repair = _repair_of(result, which)
+    answers, losses = result.questions.get(model, ()), result.text_losses.get(model, ())
+    repair = _repair_of(result, model)
     return _of_point(result, point, result.spec.validation, answers, losses, result.text_tokens, repair)
 
 
@@ -194,20 +194,22 @@ def of_all(result: Any) -> list[Readings]:
 
     They are kept for as long as the result is: a page asks for them many times.
     """
-    kept = _KEPT.get(id(result))
-    if kept is None:
-        kept = _KEPT[id(result)] = _all_of(result)
+    cached = _KEPT.get(id(result))
+    if cached is None:
+        cached = _KEPT[id(result)] = _all_of(result)
         weakref.finalize(result, _KEPT.pop, id(result), None).atexit = False
-    return list(kept)
+    return list(cached)
 
 
 def conditions_of(result: Any) -> dict[str, Condition]:
     """Return by quantity the condition of a result's scores: that of its unpruned model, else of its first scored block."""
-    found: dict[str, Condition] = {}
-    for readings in sorted(of_all(result), key=lambda each: any(one.cut is not None for one in each.values())):
-        for quantity, one in readings.items():
-            found.setdefault(quantity, one.condition)
-    return found
+    conditions: dict[str, Condition] = {}
+    for readings in sorted(
+        of_all(result), key=lambda readings_: any(reading.cut is not None for reading in readings_.values())
+    ):
+        for quantity, reading in readings.items():
+            conditions.setdefault(quantity, reading.condition)
+    return conditions
 
 
 _KEPT: dict[int, list[Readings]] = {}
@@ -218,32 +220,36 @@ def _all_of(result: Any) -> list[Readings]:
     if isinstance(result, SweepResult):
         firsts: dict[Removal | None, Readings] = {}
         removed = [point.block for point in result.points]
-        for place, block in enumerate(removed):
+        for index, block in enumerate(removed):
             if block not in firsts:
-                firsts[block] = _of_place(result, place)
+                firsts[block] = _of_place(result, index)
         return [firsts[block] for block in removed]
     if isinstance(result, EvaluateResult):
         return [of_evaluate(result)]
-    return [of_heal(result, which) for which in result.models] if isinstance(result, HealResult) else []
+    return [of_heal(result, model) for model in result.models] if isinstance(result, HealResult) else []
 
 
 def unpruned(result: Scored) -> Readings:
     """Return the scores of the unpruned model; empty where the result has none."""
-    each = (readings for readings in of_all(result) if any(one.cut is None and not one.repair for one in readings.values()))
-    return next(each, {})
+    with_unpruned = (
+        readings
+        for readings in of_all(result)
+        if any(reading.cut is None and not reading.repair for reading in readings.values())
+    )
+    return next(with_unpruned, {})
 
 
-def of_same_kind(result: HealResult, which: str) -> Readings:
+def of_same_kind(result: HealResult, model: str) -> Readings:
     """The loss of one of the three models of a heal on text of the kind that was trained on; arguments as `of_heal`."""
-    point = result.same_kind.get(which)
+    point = result.same_kind.get(model)
     if point is None:
         return {}
-    losses, repair = result.same_kind_losses.get(which, ()), _repair_of(result, which)
+    losses, repair = result.same_kind_losses.get(model, ()), _repair_of(result, model)
     return _of_point(result, point, result.same_kind_text, (), losses, result.same_kind_tokens, repair)
 
 
-def _repair_of(result: HealResult, which: str) -> str:
-    return "" if which != "healed" else CONTROL if result.spec.control else result.spec.recipe
+def _repair_of(result: HealResult, model: str) -> str:
+    return "" if model != "healed" else CONTROL if result.spec.control else result.spec.recipe
 
 
 def of_damage(result: DamageResult, block: Block) -> Reading | None:
@@ -280,22 +286,22 @@ def _of_point(
     tokens: Sequence[int],
     repair: str = "",
 ) -> Readings:
-    found: Readings = {}
-    model, facts, asked = result.spec.model, result.model, result.spec.benchmark
-    if asked is not None and point.n_samples:
-        condition = _condition(model, facts, replace(asked, limit=point.n_samples), point.n_samples)
+    readings: Readings = {}
+    model, facts, benchmark = result.spec.model, result.model, result.spec.benchmark
+    if benchmark is not None and point.n_samples:
+        condition = _condition(model, facts, replace(benchmark, limit=point.n_samples), point.n_samples)
         for quantity, value in ((ACCURACY, point.acc), (ACC_NORM, point.acc_norm)):
             if value is not None:
                 ends = stats.share_interval(value, point.n_samples)
-                kept = tuple(answers) if quantity == ACCURACY else ()
-                found[quantity] = Reading(quantity, point.block, repair, value, *ends, condition, answers=kept)
+                scores = tuple(answers) if quantity == ACCURACY else ()
+                readings[quantity] = Reading(quantity, point.block, repair, value, *ends, condition, answers=scores)
     if corpus is not None and point.loss is not None and point.n_texts:
         condition = _condition(model, facts, replace(corpus, n_texts=point.n_texts), point.n_texts)
         low, high = point.loss_interval or (None, None)
-        found[LOSS] = Reading(
+        readings[LOSS] = Reading(
             LOSS, point.block, repair, point.loss, low, high, condition, losses=tuple(losses), tokens=tuple(tokens)
         )
-    return found
+    return readings
 
 
 def _condition(model: ModelSpec, facts: ModelFacts, material: BenchmarkSpec | CorpusSpec, n: int) -> Condition:

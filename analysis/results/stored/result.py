@@ -69,18 +69,18 @@ class Summary:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""
-        said = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         figures = [dataclasses.astuple(figure) for figure in self.figures]
-        return said | {"figures": figures, "model": None if self.model is None else self.model.to_json()}
+        return fields | {"figures": figures, "model": None if self.model is None else self.model.to_json()}
 
     @classmethod
     def from_json(cls, text: str) -> "Summary":
         """The inverse, of JSON."""
-        said = input_files.parsed(text)
-        said["figures"] = tuple(KeyFigure(*figure) for figure in said["figures"])
-        said["weight"], said["materials"] = Weight(*said["weight"]), tuple(said["materials"])
-        said["model"] = said["model"] and _model(*said["model"].items())
-        return cls(**said)
+        fields = input_files.parsed(text)
+        fields["figures"] = tuple(KeyFigure(*figure) for figure in fields["figures"])
+        fields["weight"], fields["materials"] = Weight(*fields["weight"]), tuple(fields["materials"])
+        fields["model"] = fields["model"] and _model(*fields["model"].items())
+        return cls(**fields)
 
 
 @functools.lru_cache(maxsize=4096)

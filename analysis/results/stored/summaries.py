@@ -43,15 +43,15 @@ def kinds() -> dict[str, str]:
 
 def facts(result: Any) -> ModelFacts | None:
     """Return the model's size; None where a result of an added kind lacks it."""
-    found = getattr(result, "model", None)
-    return found if isinstance(found, ModelFacts) else None
+    model = getattr(result, "model", None)
+    return model if isinstance(model, ModelFacts) else None
 
 
 def name(result: Any) -> str:
     """Return the model's name; its source where the result does not name it."""
-    known = facts(result)
-    if known is not None:
-        return known.name
+    model_facts = facts(result)
+    if model_facts is not None:
+        return model_facts.name
     model = getattr(result.spec, "model", None)
     return "" if model is None else str(model.source).rstrip("/").rsplit("/", 1)[-1]
 
@@ -77,24 +77,24 @@ def precision(result: Any) -> str:
     return "" if getattr(result.spec, "model", None) is None else str(result.precision_in_words)
 
 
-def in_words(asked: BenchmarkSpec | CorpusSpec) -> str:
+def in_words(spec: BenchmarkSpec | CorpusSpec) -> str:
     """Return a short name of texts or questions: the set, its part, and the protocol of the questions."""
-    if isinstance(asked, CorpusSpec):
-        return corpora.title(asked)[:20]
-    title = questions.title(asked)
+    if isinstance(spec, CorpusSpec):
+        return corpora.title(spec)[:20]
+    title = questions.title(spec)
     return title if len(title) <= 48 else f"{title[:47]}…"
 
 
 def measured_on(result: Any) -> str:
     """Return the questions and texts of a result, and their numbers."""
     benchmark, corpus = getattr(result.spec, "benchmark", None), texts_read(result)
-    said = []
+    parts = []
     if benchmark is not None:
         shots = f", {benchmark.shots}-shot" if benchmark.shots else ""
-        said.append(f"{in_words(benchmark)} × {benchmark.limit or 'all'}{shots}")
+        parts.append(f"{in_words(benchmark)} × {benchmark.limit or 'all'}{shots}")
     if corpus is not None:
-        said.append(f"{in_words(corpus)} {corpus.n_texts} × {corpus.seq_len}")
-    return "; ".join(said) or "nothing"
+        parts.append(f"{in_words(corpus)} {corpus.n_texts} × {corpus.seq_len}")
+    return "; ".join(parts) or "nothing"
 
 
 def nearest_n(fraction: float, n_layers: int) -> int:
@@ -104,8 +104,8 @@ def nearest_n(fraction: float, n_layers: int) -> int:
 
 def best_of(result: DistanceResult | DamageResult, n: int) -> Best | LeastDamage | None:
     """The chosen block of n layers, if there is one yet."""
-    found: Sequence[Best | LeastDamage] = result.best
-    return next((best for best in found if best.n == n), None)
+    blocks: Sequence[Best | LeastDamage] = result.best
+    return next((best for best in blocks if best.n == n), None)
 
 
 def point_of(result: Measured, n: int) -> Point | None:
@@ -181,8 +181,8 @@ def seed(result: Measured) -> int | None:
     spec = result.spec
     if isinstance(result, HealResult) or isinstance(getattr(spec, "seed", None), int):
         return int(spec.seed)
-    drawn = getattr(spec, "benchmark", None) or getattr(spec, "corpus", None) or getattr(spec, "loss_corpus", None)
-    return None if drawn is None else int(drawn.seed)
+    data_spec = getattr(spec, "benchmark", None) or getattr(spec, "corpus", None) or getattr(spec, "loss_corpus", None)
+    return None if data_spec is None else int(data_spec.seed)
 
 
 def summary(result: Any) -> Summary:
@@ -211,10 +211,10 @@ def summary(result: Any) -> Summary:
 
 
 def _materials(result: Any) -> Iterator[str]:
-    for found in reading.of_all(result):
-        for condition in (one.condition for one in found.values()):
-            said = f"{condition.precision} {condition.material.fingerprint()} {condition.n}"
-            yield hashlib.sha256(said.encode()).hexdigest()[:12]
+    for readings in reading.of_all(result):
+        for condition in (measured.condition for measured in readings.values()):
+            text = f"{condition.precision} {condition.material.fingerprint()} {condition.n}"
+            yield hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @DESCRIPTIONS.add
@@ -225,49 +225,49 @@ def described(kind: str, stored: StoredResult) -> dict[str, Any]:
         CorruptResultError: when the content does not fit its kind.
     """
     result = RESULTS[kind].read(dataclasses.replace(stored, array_files=()))
-    known = summary(result)
-    model, said = known.model, known.to_json()
-    searched = [said[part] for part in ("name", "layers", "how", "on", "n", "precision", "seed", "versions")]
+    summary_ = summary(result)
+    model, fields = summary_.model, summary_.to_json()
+    searched = [fields[part] for part in ("name", "layers", "how", "on", "n", "precision", "seed", "versions")]
     searched += [kinds().get(kind, kind), model.identity if model else "", stored.path.name]
     return {
         "source": None if model is None else model.source,
         "revision": None if model is None else model.revision or "",
         "identity": None if model is None else model.identity,
-        "identities": " ".join(one.identity for one in getattr(result.spec, "models", ())),
+        "identities": " ".join(model_spec.identity for model_spec in getattr(result.spec, "models", ())),
         "is_quantized": model is not None and model.quantization != "none",
-        "name": known.name,
+        "name": summary_.name,
         "builds_on": " ".join(_builds_on(result.spec)),
-        "materials": " ".join(known.materials),
+        "materials": " ".join(summary_.materials),
         "said": " ".join(map(str, searched)).lower(),
-        "summary": json.dumps(said, separators=(",", ":")),
+        "summary": json.dumps(fields, separators=(",", ":")),
         "weights": None if model is None else model.identity or index.named_weights(model.source, model.revision or ""),
         "quantization": None if model is None else model.quantization,
         "dtype": None if model is None else model.dtype,
-        "strength": known.weight.sortable(),
-        "told_on": known.on,
-        **_asked(result, known),
+        "strength": summary_.weight.sortable(),
+        "told_on": summary_.on,
+        **_asked(result, summary_),
         **_conditions(result),
         "scores": list(dict.fromkeys(_scores(result))),
     }
 
 
-def _asked(result: Any, known: Summary) -> dict[str, Any]:
+def _asked(result: Any, summary: Summary) -> dict[str, Any]:
     """Return the columns of the index with the request of a result."""
-    spec, strategy = result.spec, known.strategy
+    spec, strategy = result.spec, summary.strategy
     benchmark, generation = getattr(spec, "benchmark", None), getattr(spec, "generation", None)
     block = getattr(spec, "block", None)
     return {
         "strategy": strategy,
         "draw": int(getattr(spec, "draw", 0)) if strategy and needs(strategy, DRAW) else 0,
         "dataset": dataset(benchmark),
-        "questions": known.questions,
-        "asked_model": "" if known.model is None else key_of(known.model),
+        "questions": summary.questions,
+        "asked_model": "" if summary.model is None else key_of(summary.model),
         "map": key_of(spec.distances) if isinstance(result, SweepResult | DamageResult) else "",
-        "request": known.request,
+        "request": summary.request,
         "block": None if not hasattr(spec, "block") else blocks.written(block) if block is not None else "",
         "generation": "" if generation is None else key_of(generation),
         "adapter": getattr(spec, "adapter", None) or getattr(result, "adapter", None) or "",
-        "is_score": _is_score(result, known),
+        "is_score": _is_score(result, summary),
         "n_asked": int(result.n_questions) if isinstance(result, SweepResult) else 0,
         "n_cuts": len(result.points) if isinstance(result, SweepResult) else 0,
         "largest": len(result.increase) if isinstance(result, DamageResult) else 0,
@@ -275,9 +275,12 @@ def _asked(result: Any, known: Summary) -> dict[str, Any]:
 
 
 def _conditions(result: Any) -> dict[str, str]:
-    held = reading.conditions_of(result)
+    conditions = reading.conditions_of(result)
     names = {reading.ACCURACY: "accuracy_on", reading.LOSS: "loss_on"}
-    return {name: condition_key(quantity, held[quantity]) if quantity in held else "" for quantity, name in names.items()}
+    return {
+        name: condition_key(quantity, conditions[quantity]) if quantity in conditions else ""
+        for quantity, name in names.items()
+    }
 
 
 @functools.lru_cache(maxsize=4096)
@@ -291,10 +294,10 @@ def dataset(benchmark: BenchmarkSpec | None) -> str:
     return "" if benchmark is None else key_of(dataclasses.replace(benchmark, limit=None, seed=0, identity=""))
 
 
-def _is_score(result: Any, known: Summary) -> int:
+def _is_score(result: Any, summary: Summary) -> int:
     """Return 1 for curves, evaluations and finished heals, 2 for evaluations with an adapter and finished controls, else 0."""
     if isinstance(result, HealResult):
-        return 0 if result.healed is None else 1 if known.is_repair else 2
+        return 0 if result.healed is None else 1 if summary.is_repair else 2
     if isinstance(result, EvaluateResult):
         return 1 if result.spec.adapter is None else 2
     return int(isinstance(result, SweepResult))
@@ -302,16 +305,16 @@ def _is_score(result: Any, known: Summary) -> int:
 
 def _scores(result: Any) -> Iterator[tuple[str, str, str, str]]:
     """Yield quantity, condition, removed layers and repair of each accuracy and loss of a result."""
-    for found in reading.of_all(result):
-        for quantity, one in found.items():
+    for readings in reading.of_all(result):
+        for quantity, measured in readings.items():
             if quantity in (reading.ACCURACY, reading.LOSS):
-                yield quantity, condition_key(quantity, one.condition), cut_key(one.cut), one.repair
+                yield quantity, condition_key(quantity, measured.condition), cut_key(measured.cut), measured.repair
 
 
 def condition_key(quantity: str, condition: reading.Condition) -> str:
     """Return the key of a quantity's condition in the index."""
-    said = f"{quantity}\n{condition.model}\n{condition.precision}\n{key_of(condition.material)}\n{condition.n}"
-    return hashlib.sha256(said.encode()).hexdigest()[:16]
+    text = f"{quantity}\n{condition.model}\n{condition.precision}\n{key_of(condition.material)}\n{condition.n}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def cut_key(cut: Removal | None) -> str:
@@ -336,7 +339,7 @@ def texts_read(result: Measured) -> CorpusSpec | None:
     """The text that losses, distances or damage were measured on."""
     spec = result.spec
     if isinstance(result, HealResult):
-        found: CorpusSpec | None = spec.validation
+        corpus: CorpusSpec | None = spec.validation
     else:
-        found = getattr(spec, "corpus", None) or getattr(spec, "loss_corpus", None)
-    return found
+        corpus = getattr(spec, "corpus", None) or getattr(spec, "loss_corpus", None)
+    return corpus

@@ -22,7 +22,7 @@ class Round:
     @property
     def pruned(self) -> int:
         """Return the place of the pruned, unhealed model, from 0."""
-        return next(place for place, index in enumerate(self.columns) if self.result.spec.variants[index].label == "pruned")
+        return next(column for column, index in enumerate(self.columns) if self.result.spec.variants[index].label == "pruned")
 
     @property
     def texts(self) -> list[str]:

@@ -17,9 +17,9 @@ from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.speed.speed_spec import SpeedResult
-from analysis.results.compared import changes, durations, recovery, selection
+from analysis.results.compared import changes, durations, recovery, scores_of_block
 from analysis.results.compared.changes import Change
-from analysis.results.compared.selection import Selected
+from analysis.results.compared.scores_of_block import Selected
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, DAMAGE, LOSS, Condition, Reading
 from analysis.results.words import headline, risks
@@ -107,7 +107,7 @@ def judge(accuracy: Judged, loss: Judged) -> str:
 
 def decide(
     selected: Selected,
-    said: Headline,
+    headline: Headline,
     *,
     tolerance: Tolerance = DEFAULT,
     results: Sequence[Any] = (),
@@ -121,7 +121,7 @@ def decide(
 
     Args:
         selected: its scores under the selected condition.
-        said: the verdict on the block in numbers.
+        headline: the verdict on the block in numbers.
         tolerance: the accepted worsening.
         results: curves, evaluations and heals of the model, as for `selection.select`.
         damage: loss-increase maps of the model, as for `selection.select`.
@@ -133,32 +133,32 @@ def decide(
     Raises:
         SpecError: for a heal of another block, or one that was not measured to its end.
     """
-    if heal is not None and not (heal.is_of(said.removed) and heal.healed is not None):
+    if heal is not None and not (heal.is_of(headline.removed) and heal.healed is not None):
         raise SpecError(
-            f"This result is not a finished healing run of {said.removed.describe()}. Choose a finished one of this block."
+            f"This result is not a finished healing run of {headline.removed.describe()}. Choose a finished one of this block."
         )
     sources = [_source(results, selected.measured(quantity).reading) for quantity in (ACCURACY, LOSS)]
     scores = next((source for source in sources if source is not None), None)
     accuracy, loss = (_judged(quantity, selected, heal, tolerance, sources[0]) for quantity in (ACCURACY, LOSS))
     verdict = judge(accuracy, loss)
-    mapped = _map(damage, said.removed) if _MAP in loss.material else None
+    mapped = _map(damage, headline.removed) if _MAP in loss.material else None
     decisive = {STOP: (OUTSIDE,), GO: (WITHIN,), MORE: (OPEN,)}[verdict]
     both = (accuracy, loss)
     seconds = _seconds(both, results, selected) if verdict == MORE else None
-    found = risks.Subject(selected, said, heal, results, scores)
+    subject = risks.Subject(selected, headline, heal, results, scores)
     return Decision(
         recommendation=verdict,
-        reasons=tuple(one.sentence() for one in both if one.position in decisive),
+        reasons=tuple(result.sentence() for result in both if result.position in decisive),
         rule=tolerance.rule(),
-        removed=said.removed,
+        removed=headline.removed,
         healed=heal.spec.recipe if heal is not None else "",
-        summary=said.sentence,
-        numbers=(*(_number(one) for one in both), _speed(said, speed), _size(said)),
-        next_steps=tuple(_next_steps(verdict, both, said, seconds, heals, heal, tolerance, available)),
+        summary=headline.sentence,
+        numbers=(*(_number(result) for result in both), _speed(headline, speed), _size(headline)),
+        next_steps=tuple(_next_steps(verdict, both, headline, seconds, heals, heal, tolerance, available)),
         costs=tuple(_costs(verdict, sources, heal, speed, seconds)),
-        risks=tuple(risks.of(found, {one.quantity: one.bound for one in both})),
-        unknowns=tuple(risks.unknown(found)),
-        requests=tuple(dict.fromkeys(one.spec for one in (*sources, heal, mapped, speed) if one is not None)),
+        risks=tuple(risks.of(subject, {result.quantity: result.bound for result in both})),
+        unknowns=tuple(risks.unknown(subject)),
+        requests=tuple(dict.fromkeys(result.spec for result in (*sources, heal, mapped, speed) if result is not None)),
         judged=both,
     )
 
@@ -166,7 +166,7 @@ def decide(
 def _judged(quantity: str, selected: Selected, heal: HealResult | None, tolerance: Tolerance, scored: Any) -> Judged:
     bound = tolerance.bound(quantity)
     if heal is not None:
-        after, before = (reading.of_heal(heal, which).get(quantity) for which in ("healed", "unpruned"))
+        after, before = (reading.of_heal(heal, model).get(quantity) for model in ("healed", "unpruned"))
         change, caveat, chance = changes.of_heal(heal, quantity), "", heal.lines.chance if heal.lines else None
         if quantity == LOSS and recovery.is_judged_by_its_own_kind(heal):
             caveat = "the healing run trained on this kind of text, so it never supports a go."
@@ -179,8 +179,8 @@ def _judged(quantity: str, selected: Selected, heal: HealResult | None, toleranc
             after, change = estimate, Change(estimate.value, estimate.low, estimate.high, True, estimate.condition.n, None)
             caveat = "the loss-increase map uses other texts than the selected ones, so it never supports a go."
         if after is None:
-            asked = measured.condition
-            return Judged(quantity, None, bound, asked.material_in_words() if asked else "")
+            condition = measured.condition
+            return Judged(quantity, None, bound, condition.material_in_words() if condition else "")
     if after is None or change is None:
         return Judged(quantity, None, bound)
     if quantity == ACCURACY and is_at_chance(before, chance):
@@ -190,49 +190,64 @@ def _judged(quantity: str, selected: Selected, heal: HealResult | None, toleranc
     return Judged(quantity, change, bound, material, f"{source}{after.on_what()}", caveat)
 
 
-def _source(results: Sequence[Any], found: Reading | None) -> Any:
+def _source(results: Sequence[Any], reading_: Reading | None) -> Any:
     """The first result that holds this reading; None without one."""
-    if found is None:
+    if reading_ is None:
         return None
-    return next((one for one in results if any(each.get(found.quantity) == found for each in reading.of_all(one))), None)
+    return next(
+        (
+            result
+            for result in results
+            if any(readings.get(reading_.quantity) == reading_ for readings in reading.of_all(result))
+        ),
+        None,
+    )
 
 
 def _map(damage: Sequence[DamageResult], removed: Removal) -> DamageResult | None:
     """The loss-increase map that the estimate of a block comes from."""
     if not isinstance(removed, Block):
         return None
-    return next((one for one in damage if reading.of_damage(one, removed) is not None), None)
+    return next((map_ for map_ in damage if reading.of_damage(map_, removed) is not None), None)
 
 
-def is_at_chance(found: Reading | None, chance: float | None) -> bool:
+def is_at_chance(reading: Reading | None, chance: float | None) -> bool:
     """Return True if an accuracy is not significantly above that of guessing."""
-    return found is not None and chance is not None and found.low is not None and found.low <= chance
+    return reading is not None and chance is not None and reading.low is not None and reading.low <= chance
 
 
-def _number(one: Judged) -> Number:
-    state = UNKNOWN if one.change is None else ESTIMATED if _MAP in one.material else MEASURED
-    name = f"{one.quantity.capitalize()} change"
-    return Number(name, one.value, one.interval, one.on, state, one.position, one.change is None or one.change.is_significant)
+def _number(judged: Judged) -> Number:
+    state = UNKNOWN if judged.change is None else ESTIMATED if _MAP in judged.material else MEASURED
+    name = f"{judged.quantity.capitalize()} change"
+    return Number(
+        name,
+        judged.value,
+        judged.interval,
+        judged.on,
+        state,
+        judged.position,
+        judged.change is None or judged.change.is_significant,
+    )
 
 
-def _speed(said: Headline, speed: SpeedResult | None) -> Number:
-    line = said.line(SPEED)
-    gain = headline.speed_gain(speed, said.removed) if speed is not None else None
+def _speed(verdict: Headline, speed: SpeedResult | None) -> Number:
+    line = verdict.line(SPEED)
+    gain = headline.speed_gain(speed, verdict.removed) if speed is not None else None
     if gain is None:
         return Number("Speed change", UNKNOWN, "", "", UNKNOWN)
     ends = f"95 % CI {gain.ends(0, 100)}"
     return Number("Speed change", f"{number(100 * gain.value, 0, '+')} %", ends, line.on, line.state, "", gain.is_significant)
 
 
-def _size(said: Headline) -> Number:
-    line = said.line(SIZE)
+def _size(headline: Headline) -> Number:
+    line = headline.line(SIZE)
     return Number("Size", line.said, "", line.on, EXACT)
 
 
 def _next_steps(
     verdict: str,
     judged: Sequence[Judged],
-    said: Headline,
+    headline: Headline,
     seconds: float | None,
     heals: Sequence[HealResult],
     heal: HealResult | None,
@@ -242,18 +257,20 @@ def _next_steps(
     if verdict == GO:
         return ["Export the model, then repeat the measurement on your own questions."]
     if verdict == MORE:
-        return [*(_measure(one, available) for one in judged if one.position == OPEN), _duration(judged, seconds)]
+        return [*(_measure(item, available) for item in judged if item.position == OPEN), _duration(judged, seconds)]
     steps = []
-    own = [one for one in heals if one.is_of(said.removed) and one.healed is not None and not one.spec.control]
-    recipes = list(dict.fromkeys(one.spec.recipe for one in own))
+    heals_of_block = [
+        item for item in heals if item.is_of(headline.removed) and item.healed is not None and not item.spec.control
+    ]
+    recipes = list(dict.fromkeys(item.spec.recipe for item in heals_of_block))
     if recipes and heal is None:
         steps.append(f"Judge a healed model of this block instead (measured recipes: {', '.join(recipes)}).")
     elif heal is None:
         steps.append("Heal this block and judge the healed model, or choose another block.")
     else:
         steps.append("Choose a smaller block or a longer healing run.")
-    if all(one.worsening is not None for one in judged):
-        points, nats = (max(one.worsening[1], one.bound) if one.worsening else one.bound for one in judged)
+    if all(item.worsening is not None for item in judged):
+        points, nats = (max(item.worsening[1], item.bound) if item.worsening else item.bound for item in judged)
         up_points, up_nats = (
             max(math.ceil(100 * points), tolerance.points),
             max(math.ceil(100 * nats) / 100, tolerance.nats),
@@ -262,24 +279,24 @@ def _next_steps(
     return steps
 
 
-def _measure(one: Judged, available: int | None) -> str:
+def _measure(judged: Judged, available: int | None) -> str:
     """The measurement that brings this quantity nearer to a decision."""
-    what = "questions" if one.quantity == ACCURACY else "texts"
-    if one.change is None:
-        return f"Measure the {one.quantity}{f' on {one.material}' if one.material else ''}."
-    if _MAP in one.material:
+    noun = "questions" if judged.quantity == ACCURACY else "texts"
+    if judged.change is None:
+        return f"Measure the {judged.quantity}{f' on {judged.material}' if judged.material else ''}."
+    if _MAP in judged.material:
         return "Measure the loss of this block on the selected texts."
-    if one.caveat and one.quantity == ACCURACY:
+    if judged.caveat and judged.quantity == ACCURACY:
         return "Choose a dataset on which the unpruned model is above chance."
-    if one.caveat:
+    if judged.caveat:
         return "Measure the healed model on another kind of text than it trained on."
-    if one.needed is None:
-        return f"More {what} cannot decide this if the {one.quantity} change stays at the tolerance. Change the tolerance."
-    more = f"about {two_digits(one.needed)} {what} (now {one.change.n:,})"
-    if one.quantity == ACCURACY and available is not None and one.needed > available:
+    if judged.needed is None:
+        return f"More {noun} cannot decide this if the {judged.quantity} change stays at the tolerance. Change the tolerance."
+    more = f"about {two_digits(judged.needed)} {noun} (now {judged.change.n:,})"
+    if judged.quantity == ACCURACY and available is not None and judged.needed > available:
         return f"The dataset has {available:,} questions, but {more} would decide. Choose another dataset or tolerance."
-    side = OUTSIDE if one.worse > one.bound else WITHIN
-    return f"Measure with {more}. If the {one.quantity} change stays the same, its interval then lies {side}."
+    side = OUTSIDE if judged.worse > judged.bound else WITHIN
+    return f"Measure with {more}. If the {judged.quantity} change stays the same, its interval then lies {side}."
 
 
 def _duration(judged: Sequence[Judged], seconds: float | None) -> str:
@@ -290,25 +307,25 @@ def _duration(judged: Sequence[Judged], seconds: float | None) -> str:
 
 def _seconds(judged: Sequence[Judged], results: Sequence[Any], selected: Selected) -> float | None:
     """Upper estimate of the time that decides, from the slowest result of this condition on this machine; None without one."""
-    if not any(one.change is None or one.needed is not None for one in judged):
+    if not any(item.change is None or item.needed is not None for item in judged):
         return None
-    more = max(one.needed / one.change.n if one.change and one.needed else 1.0 for one in judged)
+    factor = max(item.needed / item.change.n if item.change and item.needed else 1.0 for item in judged)
     wanted = _both({ACCURACY: selected.selection.questions, LOSS: selected.selection.texts})
     rates = [
-        result.wall_s / len(selection.points(result))
+        result.wall_s / len(scores_of_block.points(result))
         for result in results
         if isinstance(result, SweepResult | EvaluateResult)
         and result.complete
         and durations.is_of_here(result)
         and _both(reading.conditions_of(result)) == wanted
     ]
-    return 2 * more * max(rates) if rates else None
+    return 2 * factor * max(rates) if rates else None
 
 
 def _both(conditions: Mapping[str, Condition | None]) -> dict[str, Condition]:
     """The known conditions of accuracy and loss."""
-    found = {quantity: conditions.get(quantity) for quantity in (ACCURACY, LOSS)}
-    return {quantity: condition for quantity, condition in found.items() if condition is not None}
+    by_quantity = {quantity: conditions.get(quantity) for quantity in (ACCURACY, LOSS)}
+    return {quantity: condition for quantity, condition in by_quantity.items() if condition is not None}
 
 
 def _costs(
@@ -319,9 +336,9 @@ def _costs(
     seconds: float | None,
 ) -> list[tuple[str, str]]:
     costs = []
-    for one in dict.fromkeys(id(source) for source in sources if source is not None and source is not heal):
-        source = next(each for each in sources if id(each) == one)
-        n = len(selection.points(source)) if isinstance(source, SweepResult | EvaluateResult) else 0
+    for source_id in dict.fromkeys(id(source) for source in sources if source is not None and source is not heal):
+        source = next(source_ for source_ in sources if id(source_) == source_id)
+        n = len(scores_of_block.points(source)) if isinstance(source, SweepResult | EvaluateResult) else 0
         models = f"a curve of {n} models" if n > 1 else "this block alone" if n else f"a healing run ({source.spec.recipe})"
         costs.append(("Scores, measured", f"{recovery.duration(source.wall_s)} for {models}{_machine(source)}"))
     if speed is not None:

@@ -44,15 +44,15 @@ class Exercise:
     solution: str
     """The way to the answer, in plain text."""
 
-    def is_right(self, given: float) -> bool:
+    def is_right(self, answer: float) -> bool:
         """Return True where an answer is right, up to rounding."""
-        return abs(given - self.answer) <= self.tolerance
+        return abs(answer - self.answer) <= self.tolerance
 
 
 def of(results: Results) -> list[Exercise]:
     """The first `WANTED` exercises that the results allow; fewer where results are missing."""
-    made = (make(results) for make in _MAKERS)
-    return [exercise for exercise in made if exercise is not None][:WANTED]
+    exercises = (make(results) for make in _MAKERS)
+    return [exercise for exercise in exercises if exercise is not None][:WANTED]
 
 
 def _angle(results: Results) -> Exercise | None:
@@ -79,27 +79,27 @@ def _smaller(results: Results) -> Exercise | None:
     facts = results.facts
     if facts is None or results.size > len(facts.layer_parameters):
         return None
-    gone, whole = sum(facts.layer_parameters[: results.size]), facts.n_parameters
-    share = 100 * gone / whole
+    removed, whole = sum(facts.layer_parameters[: results.size]), facts.n_parameters
+    share = 100 * removed / whole
     return Exercise(
         "How much smaller?",
         f"The model has {whole:,} parameters, {facts.other_parameters:,} of them in embeddings, the final norm and the head. "
-        f"Its first {results.size} of {facts.n_layers} layers hold {gone:,}. Which percentage of all parameters do you remove "
-        "with them?",
+        f"Its first {results.size} of {facts.n_layers} layers hold {removed:,}. Which percentage of all parameters do you "
+        "remove with them?",
         "%",
         share,
         0.15,
-        f"{gone:,} / {whole:,} = {share:.1f} %. Not {results.size} / {facts.n_layers} = "
+        f"{removed:,} / {whole:,} = {share:.1f} %. Not {results.size} / {facts.n_layers} = "
         f"{100 * results.size / facts.n_layers:.1f} %, because embeddings and head stay.",
     )
 
 
 def _interval(results: Results) -> Exercise | None:
-    whole = _point(results.sweep, 0)
-    if whole is None or whole.acc is None or not whole.n_samples:
+    unpruned = _point(results.sweep, 0)
+    if unpruned is None or unpruned.acc is None or not unpruned.n_samples:
         return None
-    n, right = whole.n_samples, round(whole.acc * whole.n_samples)
-    half = 100 * 1.96 * math.sqrt(whole.acc * (1 - whole.acc) / n)
+    n, right = unpruned.n_samples, round(unpruned.acc * unpruned.n_samples)
+    half = 100 * 1.96 * math.sqrt(unpruned.acc * (1 - unpruned.acc) / n)
     low, high = stats.wilson_interval(right, n)
     return Exercise(
         "How sure is an accuracy?",
@@ -108,9 +108,9 @@ def _interval(results: Results) -> Exercise | None:
         "points",
         half,
         0.25,
-        f"p = {right}/{n} = {whole.acc:.3f}, so 1.96 × √({whole.acc:.3f} × {1 - whole.acc:.3f} / {n}) = {half:.1f} points. The "
-        f"pages draw Wilson's interval, {low:.1%} to {high:.1%}, which also holds for few questions. Four times the questions "
-        "halve it.",
+        f"p = {right}/{n} = {unpruned.acc:.3f}, so 1.96 × √({unpruned.acc:.3f} × {1 - unpruned.acc:.3f} / {n}) = {half:.1f} "
+        f"points. The pages draw Wilson's interval, {low:.1%} to {high:.1%}, which also holds for few questions. Four times "
+        "the questions halve it.",
     )
 
 
@@ -118,32 +118,34 @@ def _flipped(results: Results) -> Exercise | None:
     sweep = results.sweep
     if sweep is None:
         return None
-    answers = {point.n: given for point, given in zip(sweep.points, sweep.questions, strict=False) if given}
+    answers = {point.n: scores for point, scores in zip(sweep.points, sweep.questions, strict=False) if scores}
     if 0 not in answers or results.size not in answers:
         return None
-    found = pairs.compare(answers[0], answers[results.size])
-    change = 100 * found.difference
+    comparison = pairs.compare(answers[0], answers[results.size])
+    change = 100 * comparison.difference
     settled = (
-        "It excludes 0: the change is significant." if found.is_significant else "It includes 0: the change is not significant."
+        "It excludes 0: the change is significant."
+        if comparison.is_significant
+        else "It includes 0: the change is not significant."
     )
     return Exercise(
         "Right answers lost and gained",
-        f"You remove the most similar {results.size} layers and ask {found.n} questions. {found.lost} right answers become "
-        f"wrong, and {found.gained} wrong answers become right. By how many percentage points does the accuracy change? "
-        "(Mind the sign.)",
+        f"You remove the most similar {results.size} layers and ask {comparison.n} questions. {comparison.lost} right answers "
+        f"become wrong, and {comparison.gained} wrong answers become right. By how many percentage points does the accuracy "
+        "change? (Mind the sign.)",
         "points",
         change,
         0.06,
-        f"({found.gained} − {found.lost}) / {found.n} = {change:+.1f} points. Question by question the 95 % interval is "
-        f"{100 * found.low:+.1f} to {100 * found.high:+.1f}. {settled}",
+        f"({comparison.gained} − {comparison.lost}) / {comparison.n} = {change:+.1f} points. Question by question the 95 % "
+        f"interval is {100 * comparison.low:+.1f} to {100 * comparison.high:+.1f}. {settled}",
     )
 
 
 def _perplexity(results: Results) -> Exercise | None:
-    whole, cut = _point(results.sweep, 0), _point(results.sweep, results.size)
-    if whole is None or cut is None or whole.loss is None or cut.loss is None:
+    unpruned, cut = _point(results.sweep, 0), _point(results.sweep, results.size)
+    if unpruned is None or cut is None or unpruned.loss is None or cut.loss is None:
         return None
-    before, after = round(whole.loss, 2), round(cut.loss, 2)
+    before, after = round(unpruned.loss, 2), round(cut.loss, 2)
     factor = math.exp(after - before)
     return Exercise(
         "From loss to perplexity",

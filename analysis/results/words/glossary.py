@@ -72,8 +72,8 @@ TERMS = {
 
 def terms() -> dict[str, str]:
     """Return all terms, with those of the kinds of experiment that explain themselves."""
-    own = {kind.title: kind.help for kind in EXPERIMENTS.values() if kind.help}
-    return {name: term.meaning for name, term in TERMS.items()} | own
+    experiment_terms = {kind.title: kind.help for kind in EXPERIMENTS.values() if kind.help}
+    return {name: term.meaning for name, term in TERMS.items()} | experiment_terms
 
 
 def as_surprise(nats: float) -> str:
@@ -103,10 +103,10 @@ def like_cutting(sweep: SweepResult, nats: float) -> str | None:
         "like removing 3 layers by similarity (+0.61 nats/token)"; None where no block of the curve is within a quarter of the
         rise.
     """
-    whole = reading.of_sweep(sweep, None).get(reading.LOSS)
-    if whole is None or nats <= 0:
+    unpruned = reading.of_sweep(sweep, None).get(reading.LOSS)
+    if unpruned is None or nats <= 0:
         return None
-    rises = {point.n: point.loss - whole.value for point in sweep.points if point.n and point.loss is not None}
+    rises = {point.n: point.loss - unpruned.value for point in sweep.points if point.n and point.loss is not None}
     n = min(rises, key=lambda n: abs(rises[n] - nats), default=None)
     if n is None or abs(rises[n] - nats) > nats / 4:
         return None

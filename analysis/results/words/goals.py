@@ -57,19 +57,19 @@ class GoalAnswer:
 
     def sentences(self) -> list[str]:
         """The answer in words: the offer with accuracy and loss, then the candidate."""
-        said = []
+        sentences = []
         if self.offer is not None:
-            said += [f"Remove {in_words(self.offer)}.", *clauses(self.offer)]
+            sentences += [f"Remove {in_words(self.offer)}.", *clauses(self.offer)]
         else:
-            said.append(f"No measured removal {_reaches(self.goal)}.")
+            sentences.append(f"No measured removal {_reaches(self.goal)}.")
         if self.candidate is not None and self.needed is not None and self.candidate.cut is not None:
-            what = "questions" if self.goal.quantity == ACCURACY else "texts"
+            noun = "questions" if self.goal.quantity == ACCURACY else "texts"
             lead = "A smaller model" if self.offer is not None else "The nearest model"
-            said.append(
+            sentences.append(
                 f"{lead}, without {self.candidate.cut.brief()}, may also meet the goal. "
-                f"This needs about {two_digits(self.needed)} {what} ({self.candidate.reading.condition.n:,} are measured)."
+                f"This needs about {two_digits(self.needed)} {noun} ({self.candidate.reading.condition.n:,} are measured)."
             )
-        return said
+        return sentences
 
 
 def reach(goal: Goal, fronts: Sequence[Front], like: Condition | None = None, most: int | None = None) -> GoalAnswer:
@@ -87,20 +87,22 @@ def reach(goal: Goal, fronts: Sequence[Front], like: Condition | None = None, mo
     offers = _strongest(fronts, like)
     if goal.kind in (MEGABYTES, TIMES):
         fits = [offer for offer in offers if _fits(goal, offer)]
-        return GoalAnswer(goal, min(fits, key=lambda one: (-one.bytes, _rise(one), -_gain(one)), default=None), None, None)
+        return GoalAnswer(
+            goal, min(fits, key=lambda offer_: (-offer_.bytes, _rise(offer_), -_gain(offer_)), default=None), None, None
+        )
     limit = goal.value / 100 if goal.kind == POINTS else goal.value
     allowed = [offer for offer in offers if offer.change and _worst(offer.change, goal) < limit]
-    offer = min(allowed, key=lambda one: (one.bytes, _rise(one), -_gain(one)), default=None)
+    offer = min(allowed, key=lambda offer_: (offer_.bytes, _rise(offer_), -_gain(offer_)), default=None)
     open_ = [
-        (one, more)
-        for one in offers
-        if one.change is not None
-        and not one.reading.repair
-        and one not in allowed
-        and _lost(one.change, goal) < limit
-        and (offer is None or one.bytes < offer.bytes)
-        and (more := _needed(one.change, goal, limit)) is not None
-        and (most is None or more <= most)
+        (offer_, n_needed)
+        for offer_ in offers
+        if offer_.change is not None
+        and not offer_.reading.repair
+        and offer_ not in allowed
+        and _lost(offer_.change, goal) < limit
+        and (offer is None or offer_.bytes < offer.bytes)
+        and (n_needed := _needed(offer_.change, goal, limit)) is not None
+        and (most is None or n_needed <= most)
     ]
     candidate, needed = min(open_, key=lambda pair: pair[1], default=(None, None))
     return GoalAnswer(goal, offer, candidate, needed)
@@ -115,8 +117,8 @@ def of_model(model: ModelSpec, goal: Goal) -> GoalAnswer:
     """
     stored = [result for kind in ("sweep", "evaluate", "heal") for result in library.of(kind, model)]
     results, speeds = library.preferred(stored, model), library.of("speed", model)
-    found = (reading.conditions_of(result).get(goal.quantity) for result in results)
-    like = next((condition for condition in found if condition is not None), None)
+    conditions = (reading.conditions_of(result).get(goal.quantity) for result in results)
+    like = next((condition for condition in conditions if condition is not None), None)
     return reach(goal, front.fronts(goal.quantity, results, (), speeds[0] if speeds else None), like)
 
 
@@ -161,10 +163,10 @@ def in_words(offer: Offer) -> str:
         return "nothing"
     healed = f", healed ({offer.reading.repair})" if offer.reading.repair else ""
     saved = sizes.savings(offer.facts, offer.cut).fraction
-    said = f"{offer.cut.brief()}{healed}: {100 * saved:.0f} % smaller ({offer.bytes / 1e6:,.0f} MB)"
+    text = f"{offer.cut.brief()}{healed}: {100 * saved:.0f} % smaller ({offer.bytes / 1e6:,.0f} MB)"
     if offer.gain is not None and offer.times is not None:
-        said += f", {offer.times:.2f} times as fast (95 % {1 + offer.gain.low:.2f} to {1 + offer.gain.high:.2f})"
-    return said
+        text += f", {offer.times:.2f} times as fast (95 % {1 + offer.gain.low:.2f} to {1 + offer.gain.high:.2f})"
+    return text
 
 
 def clauses(offer: Offer) -> list[str]:
@@ -172,27 +174,27 @@ def clauses(offer: Offer) -> list[str]:
     pairs = {offer.reading.quantity: (offer.reading, offer.change)}
     if offer.beside is not None:
         pairs[offer.beside.quantity] = (offer.beside, offer.beside_change)
-    said = []
+    clauses_ = []
     for quantity in (ACCURACY, LOSS):
-        found, change = pairs.get(quantity, (None, None))
+        reading, change = pairs.get(quantity, (None, None))
         name = quantity.capitalize()
-        said.append(f"{name}: not measured." if found is None or change is None else _clause(name, found, change))
-    return said
+        clauses_.append(f"{name}: not measured." if reading is None or change is None else _clause(name, reading, change))
+    return clauses_
 
 
-def _clause(name: str, found: Reading, change: Change) -> str:
-    size, digits, unit = (100, 1, "points") if found.quantity == ACCURACY else (1, 2, "nats/token")
-    where = found.condition.material_in_words()
+def _clause(name: str, reading: Reading, change: Change) -> str:
+    size, digits, unit = (100, 1, "points") if reading.quantity == ACCURACY else (1, 2, "nats/token")
+    material = reading.condition.material_in_words()
     if change.low is None or change.high is None:
-        return f"{name} changes by {number(size * change.difference, digits, '+')} {unit}, interval unknown ({where})."
-    ends = f"95 % CI {change.ends(digits, size)}, {where}"
+        return f"{name} changes by {number(size * change.difference, digits, '+')} {unit}, interval unknown ({material})."
+    ends = f"95 % CI {change.ends(digits, size)}, {material}"
     if not change.is_significant:
         return f"{name} is not significantly different ({ends})."
     verb = "rises" if change.difference > 0 else "drops"
-    said = f"{name} {verb} significantly by {number(size * abs(change.difference), digits)} {unit} ({ends})"
-    if found.quantity == LOSS and change.difference > 0:
-        said += f": each token is {glossary.times_as_surprising(change.difference)} as surprising"
-    return f"{said}."
+    clause = f"{name} {verb} significantly by {number(size * abs(change.difference), digits)} {unit} ({ends})"
+    if reading.quantity == LOSS and change.difference > 0:
+        clause += f": each token is {glossary.times_as_surprising(change.difference)} as surprising"
+    return f"{clause}."
 
 
 def _reaches(goal: Goal) -> str:
@@ -208,25 +210,25 @@ def _strongest(fronts: Sequence[Front], like: Condition | None) -> list[Offer]:
     """The removals on the dataset and in the precision of a condition, each from the front with the most questions or texts."""
     if not fronts:
         return []
-    matching = [one for one in fronts if like is not None and _dataset(one.condition) == _dataset(like)]
+    matching = [front_ for front_ in fronts if like is not None and _dataset(front_.condition) == _dataset(like)]
     wanted = _dataset((matching or list(fronts))[0].condition)
-    same = sorted((one for one in fronts if _dataset(one.condition) == wanted), key=lambda one: -one.condition.n)
-    found: dict[tuple[Any, str], Offer] = {}
-    for each in same:
-        for offer in each.own():
+    same = sorted((front_ for front_ in fronts if _dataset(front_.condition) == wanted), key=lambda front_: -front_.condition.n)
+    offers: dict[tuple[Any, str], Offer] = {}
+    for shown_front in same:
+        for offer in shown_front.own():
             if offer.cut is not None:
-                found.setdefault((offer.cut, offer.reading.repair), offer)
-    return list(found.values())
+                offers.setdefault((offer.cut, offer.reading.repair), offer)
+    return list(offers.values())
 
 
 def _dataset(condition: Condition) -> tuple[Any, ...]:
     material = condition.material
-    asked = (
+    fields = (
         replace(material, limit=None, seed=0, identity="")
         if isinstance(material, BenchmarkSpec)
         else replace(material, n_texts=1, seed=0, identity="")
     )
-    return condition.model, condition.precision, asked
+    return condition.model, condition.precision, fields
 
 
 def _fits(goal: Goal, offer: Offer) -> bool:
@@ -254,7 +256,7 @@ def _needed(change: Change, goal: Goal, limit: float) -> int | None:
 def _rise(offer: Offer) -> float:
     """Rise of the loss, for choosing among removals of one size; infinite where it is not measured."""
     pairs = ((offer.reading, offer.change), (offer.beside, offer.beside_change))
-    return next((change.difference for found, change in pairs if found and change and found.quantity == LOSS), math.inf)
+    return next((change.difference for reading, change in pairs if reading and change and reading.quantity == LOSS), math.inf)
 
 
 def _gain(offer: Offer) -> float:

@@ -11,7 +11,7 @@ from analysis.models.source import sizes
 from analysis.models.source.sizes import ModelFacts
 from analysis.results.compared import recovery
 from analysis.results.compared.changes import Change
-from analysis.results.compared.selection import Measured, Selected
+from analysis.results.compared.scores_of_block import Measured, Selected
 from analysis.results.compared.speed import speed_gain, timed_instead
 from analysis.results.stored import evidence, reading
 from analysis.results.stored.reading import LOSS, Condition, Reading
@@ -51,7 +51,7 @@ class Headline:
         by = {line.quantity: line for line in self.lines}
         first = f"Removing {self.removed.brief()} makes the model {by[SIZE].said}{_with_speed(by[SPEED])}"
         rest = [by[quantity].said for quantity in (ANSWERS, TEXT, HEAL)]
-        return " ".join(f"{one[:1].upper()}{one[1:]}." for one in (first, *rest))
+        return " ".join(f"{part[:1].upper()}{part[1:]}." for part in (first, *rest))
 
     @property
     def measured_on(self) -> tuple[str, ...]:
@@ -116,8 +116,8 @@ def _speed(speed: SpeedResult | None, cut: Removal) -> VerdictLine:
     if not gain.is_significant:
         return VerdictLine(SPEED, state, "its speed is not significantly different", _timed(speed, cut))
     about = "" if gain.is_measured else "about "
-    said = f"{about}{100 * abs(gain.value):.0f} % {'faster' if gain.value > 0 else 'slower'}"
-    return VerdictLine(SPEED, state, said, _timed(speed, cut))
+    text = f"{about}{100 * abs(gain.value):.0f} % {'faster' if gain.value > 0 else 'slower'}"
+    return VerdictLine(SPEED, state, text, _timed(speed, cut))
 
 
 def _with_speed(line: VerdictLine) -> str:
@@ -126,44 +126,44 @@ def _with_speed(line: VerdictLine) -> str:
 
 def _timed(speed: SpeedResult, cut: Removal) -> str:
     instead = timed_instead(speed, cut)
-    other = "" if instead is None else f"timed without {instead.brief()}, the same number of layers, "
-    return f"decode, {other}{speed.rounds} rounds, {speed.precision_in_words}, {speed.machine}"
+    remark = "" if instead is None else f"timed without {instead.brief()}, the same number of layers, "
+    return f"decode, {remark}{speed.rounds} rounds, {speed.precision_in_words}, {speed.machine}"
 
 
-def _accuracy(found: Measured) -> VerdictLine:
-    change = found.change
-    if change is None or found.reading is None:
-        return VerdictLine(ANSWERS, UNKNOWN, f"accuracy is not measured{_asked(found.condition)}", "")
-    said = _moved(change, found.reading.condition.material_in_words())
-    return VerdictLine(ANSWERS, MEASURED, said, found.reading.on_what())
+def _accuracy(measured: Measured) -> VerdictLine:
+    change = measured.change
+    if change is None or measured.reading is None:
+        return VerdictLine(ANSWERS, UNKNOWN, f"accuracy is not measured{_asked(measured.condition)}", "")
+    text = _moved(change, measured.reading.condition.material_in_words())
+    return VerdictLine(ANSWERS, MEASURED, text, measured.reading.on_what())
 
 
-def _moved(change: Change, where: str) -> str:
+def _moved(change: Change, material: str) -> str:
     """A change of accuracy in points."""
     if change.low is None or change.high is None:
-        return f"accuracy changes by {number(100 * change.difference, 0, '+')} points, interval unknown ({where})"
+        return f"accuracy changes by {number(100 * change.difference, 0, '+')} points, interval unknown ({material})"
     if not change.is_significant:
         ends = f"95 % CI {change.ends(0, 100)}"
-        return f"accuracy is not significantly different ({ends}, {where}{_would_need(change)})"
+        return f"accuracy is not significantly different ({ends}, {material}{_would_need(change)})"
     verb, low, high = _ends(change, "drops" if change.difference < 0 else "rises")
     ends = f"95 % CI {number(100 * low, 0)} to {number(100 * high, 0)}"
-    return f"accuracy {verb} {number(100 * abs(change.difference), 0)} points ({ends}, {where})"
+    return f"accuracy {verb} {number(100 * abs(change.difference), 0)} points ({ends}, {material})"
 
 
 def _loss(selected: Selected) -> VerdictLine:
-    found = selected.loss
-    change, estimate = found.change, selected.loss_map
-    if change is not None and found.reading is not None:
-        return VerdictLine(TEXT, MEASURED, _nats(change, found.reading.condition), found.reading.on_what())
+    measured = selected.loss
+    change, estimate = measured.change, selected.loss_map
+    if change is not None and measured.reading is not None:
+        return VerdictLine(TEXT, MEASURED, _nats(change, measured.reading.condition), measured.reading.on_what())
     if estimate is not None:
         return VerdictLine(TEXT, ESTIMATED, _mapped(estimate), f"loss-increase map, {estimate.on_what()}")
-    return VerdictLine(TEXT, UNKNOWN, f"loss is not measured{_asked(found.condition)}", "")
+    return VerdictLine(TEXT, UNKNOWN, f"loss is not measured{_asked(measured.condition)}", "")
 
 
-def _mapped(found: Reading) -> str:
+def _mapped(reading_: Reading) -> str:
     """The loss increase of a block on the loss-increase map."""
-    change = Change(found.value, found.low, found.high, True, found.condition.n, None)
-    return _nats(change, found.condition, source="loss-increase map, ")
+    change = Change(reading_.value, reading_.low, reading_.high, True, reading_.condition.n, None)
+    return _nats(change, reading_.condition, source="loss-increase map, ")
 
 
 def _asked(condition: Condition | None) -> str:
@@ -177,16 +177,16 @@ def _ends(change: Change, verb: str) -> tuple[str, float, float]:
 
 
 def _nats(change: Change, condition: Condition, source: str = "") -> str:
-    where = f"{source}{condition.material_in_words()}"
+    material = f"{source}{condition.material_in_words()}"
     if change.low is None or change.high is None:
-        return f"loss changes by {number(change.difference, 2, '+')} nats/token, interval unknown ({where})"
+        return f"loss changes by {number(change.difference, 2, '+')} nats/token, interval unknown ({material})"
     if not change.is_significant:
         ends = f"95 % CI {change.ends(2)}"
-        return f"loss is not significantly different ({ends}, {where}{_would_need(change)})"
+        return f"loss is not significantly different ({ends}, {material}{_would_need(change)})"
     verb, low, high = _ends(change, "rises" if change.difference > 0 else "falls")
-    ends = f"95 % CI {number(low, 2)} to {number(high, 2)}, {where}"
-    said = f"loss {verb} by {number(abs(change.difference), 2)} nats/token ({ends})"
-    return f"{said}: each token is {glossary.times_as_surprising(change.difference)} as surprising"
+    ends = f"95 % CI {number(low, 2)} to {number(high, 2)}, {material}"
+    text = f"loss {verb} by {number(abs(change.difference), 2)} nats/token ({ends})"
+    return f"{text}: each token is {glossary.times_as_surprising(change.difference)} as surprising"
 
 
 def _would_need(change: Change) -> str:
@@ -199,8 +199,8 @@ def _condition(heal: HealResult) -> Condition:
 
 def _healed(cut: Removal, heals: Sequence[HealResult]) -> HealResult | None:
     """Return the completed healing run with the least loss among the strongest ones of a block."""
-    own = [heal for heal in heals if heal.is_of(cut) and heal.unpruned and heal.pruned and heal.healed]
-    ranked = evidence.ranked([heal for heal in own if reading.of_heal(heal, "healed")])
+    heals_of_block = [heal for heal in heals if heal.is_of(cut) and heal.unpruned and heal.pruned and heal.healed]
+    ranked = evidence.ranked([heal for heal in heals_of_block if reading.of_heal(heal, "healed")])
     strongest = [heal for heal in ranked if evidence.weight(heal)[:-1] == evidence.weight(ranked[0])[:-1]]
     return min(
         strongest, key=lambda heal: reading.of_heal(heal, "healed")[LOSS].value if _has_loss(heal) else 0.0, default=None

@@ -85,23 +85,23 @@ def control_of(result: HealResult, heals: Sequence[HealResult]) -> HealResult | 
     """
     if result.spec.control or not result.spec.trains:
         return None
-    alike = [
-        other
-        for other in heals
-        if other.spec.control
-        and other.healed is not None
-        and (other.spec.model, other.spec.corpus) == (result.spec.model, result.spec.corpus)
-        and (other.spec.validation, other.same_kind_text) == (result.spec.validation, result.same_kind_text)
-        and _take_as_long(other.spec.minutes, result.spec.minutes)
+    comparable = [
+        control
+        for control in heals
+        if control.spec.control
+        and control.healed is not None
+        and (control.spec.model, control.spec.corpus) == (result.spec.model, result.spec.corpus)
+        and (control.spec.validation, control.same_kind_text) == (result.spec.validation, result.same_kind_text)
+        and _take_as_long(control.spec.minutes, result.spec.minutes)
     ]
     wanted = result.spec.as_control()
-    same = [other for other in alike if replace(other.spec, block=wanted.block, recipe=wanted.recipe) == wanted]
-    return min(same or alike, key=lambda other: abs(other.total_steps - result.total_steps), default=None)
+    same = [control for control in comparable if replace(control.spec, block=wanted.block, recipe=wanted.recipe) == wanted]
+    return min(same or comparable, key=lambda control: abs(control.total_steps - result.total_steps), default=None)
 
 
-def _take_as_long(one: float | None, other: float | None) -> bool:
+def _take_as_long(first_s: float | None, second_s: float | None) -> bool:
     """Return True where two trainings take about the same time, as far as both name one."""
-    return one is None or other is None or recovery.takes_as_long(one, other)
+    return first_s is None or second_s is None or recovery.takes_as_long(first_s, second_s)
 
 
 def sentences(result: HealResult, control: HealResult | None = None) -> list[str]:
@@ -115,14 +115,14 @@ def sentences(result: HealResult, control: HealResult | None = None) -> list[str
         return []
     if result.spec.control:
         return _of_control(result)
-    said = [_flattered(result)] if is_flattered(result) else []
-    judged, own = repair(result), learnt(result)
+    lines = [_flattered(result)] if is_flattered(result) else []
+    judged, own_kind = repair(result), learnt(result)
     if judged is not None:
-        said += [_verdict(judged, result), *_better(judged, result, control, own_kind=is_flattered(result))]
-    if own is not None:
-        said += [_of_own_kind(own, result, control), *_better(own, result, control, own_kind=True)]
-    beside = bridged(result)
-    return said + _written(result) + remarks(result) + ([beside] if beside else [])
+        lines += [_verdict(judged, result), *_better(judged, result, control, own_kind=is_flattered(result))]
+    if own_kind is not None:
+        lines += [_of_own_kind(own_kind, result, control), *_better(own_kind, result, control, own_kind=True)]
+    bridges = bridged(result)
+    return lines + _written(result) + remarks(result) + ([bridges] if bridges else [])
 
 
 def bridged(result: HealResult) -> str:
@@ -190,12 +190,12 @@ def _effect(judged: Repair, result: HealResult) -> str:
     )
 
 
-def _rest(left: Change) -> str:
-    side = "above" if left.difference > 0 else "below"
-    if left.low is not None and not left.is_significant:
-        return f"The healed model's loss is not significantly different from the unpruned model's ({_signed(left)})"
-    still = "still " if left.difference > 0 and left.low is not None else ""
-    return f"The healed model's loss is {still}{_size(left)} {side} the unpruned model's"
+def _rest(change: Change) -> str:
+    side = "above" if change.difference > 0 else "below"
+    if change.low is not None and not change.is_significant:
+        return f"The healed model's loss is not significantly different from the unpruned model's ({_signed(change)})"
+    still = "still " if change.difference > 0 and change.low is not None else ""
+    return f"The healed model's loss is {still}{_size(change)} {side} the unpruned model's"
 
 
 def _signed(change: Change) -> str:
@@ -206,36 +206,36 @@ def _size(change: Change) -> str:
     """Size without a sign, and its interval: "0.59 (95 % CI 0.52 to 0.66)"."""
     flip = -1 if change.difference < 0 else 1
     ends = sorted(flip * end for end in (change.low, change.high) if end is not None)
-    said = number(abs(change.difference), 2)
-    return f"{said} (95 % CI {number(ends[0], 2)} to {number(ends[1], 2)})" if ends else said
+    size = number(abs(change.difference), 2)
+    return f"{size} (95 % CI {number(ends[0], 2)} to {number(ends[1], 2)})" if ends else size
 
 
 def _ends(change: Change) -> str:
     return f"{change.low:+.2f} to {change.high:+.2f}"
 
 
-def _of_own_kind(own: Repair, result: HealResult, control: HealResult | None) -> str:
-    said = (
-        f"On {own.texts}, the kind it was trained on, the loss is {own.unpruned.loss:.2f} unpruned, {own.pruned.loss:.2f} "
-        f"pruned and {own.healed.loss:.2f} healed"
+def _of_own_kind(judged: Repair, result: HealResult, control: HealResult | None) -> str:
+    text = (
+        f"On {judged.texts}, the kind it was trained on, the loss is {judged.unpruned.loss:.2f} unpruned, "
+        f"{judged.pruned.loss:.2f} pruned and {judged.healed.loss:.2f} healed"
     )
     if not result.spec.trains:
-        return f"{said}. An instant heal trains no model, so no control can show the effect of this text alone."
+        return f"{text}. An instant heal trains no model, so no control can show the effect of this text alone."
     ceiling = None if control is None else control.same_kind.get("healed")
     if control is None or ceiling is None or ceiling.loss is None:
-        return f"{said}. The unpruned model's loss after the same training is unknown: train a control to measure it."
+        return f"{text}. The unpruned model's loss after the same training is unknown: train a control to measure it."
     above = _change(
         ceiling,
-        own.healed,
+        judged.healed,
         control.same_kind_losses.get("healed", []),
         result.same_kind_losses.get("healed", []),
         result.same_kind_tokens,
     )
     side = "above" if above.difference > 0 else "below"
-    where = f"the healed model is {_size(above)} {side} that"
+    place = f"the healed model is {_size(above)} {side} that"
     if above.low is not None and not above.is_significant:
-        where = f"the healed model is not significantly different from that ({_signed(above)})"
-    return f"{said}. The control, the unpruned model trained the same way, reaches {ceiling.loss:.2f}: {where}."
+        place = f"the healed model is not significantly different from that ({_signed(above)})"
+    return f"{text}. The control, the unpruned model trained the same way, reaches {ceiling.loss:.2f}: {place}."
 
 
 def _better(read: Repair, result: HealResult, control: HealResult | None, *, own_kind: bool) -> list[str]:
@@ -262,61 +262,61 @@ def _written(result: HealResult) -> list[str]:
     order = [(name, result.writings[name]) for name in ("unpruned", "pruned", "healed") if name in result.writings]
     if len(order) < 3:
         return []
-    (_, whole), _, (_, healed) = order
+    (_, unpruned), _, (_, healed) = order
     names = ", ".join(name for name, _ in order)
 
     def each(rate: str) -> str:
         return ", ".join(f"{100 * getattr(wrote, rate):.0f}" for _, wrote in order)
 
-    right = ", ".join(str(sum(one.is_right for one in wrote.sums)) for _, wrote in order)
-    said = (
+    right = ", ".join(str(sum(answer.is_right for answer in wrote.sums)) for _, wrote in order)
+    text = (
         f"Generated text ({names}): {each('repetition_rate')} % repetition and {each('distinct_rate')} % distinct tokens in "
         f"{len(healed.continuations)} greedy continuations, and {right} of {len(healed.sums)} arithmetic problems right."
     )
-    change = changes.of_repetition(whole, healed)
+    change = changes.of_repetition(unpruned, healed)
     if change is None or change.low is None or change.high is None:
-        return [said]
+        return [text]
     difference, low, high = (100 * value for value in (change.difference, change.low, change.high))
     ends = f"{difference:+.0f} points, 95 % CI {low:+.0f} to {high:+.0f}, n = {change.n}"
     if change.is_significant:
         more = "more" if difference > 0 else "less"
-        return [f"{said} The healed model repeats significantly {more} than the unpruned one ({ends})."]
-    return [f"{said} The healed model's repetition is not significantly different from the unpruned model's ({ends})."]
+        return [f"{text} The healed model repeats significantly {more} than the unpruned one ({ends})."]
+    return [f"{text} The healed model's repetition is not significantly different from the unpruned model's ({ends})."]
 
 
 def _of_control(result: HealResult) -> list[str]:
     """Return sentences on the effect of the healing text by itself."""
-    said = []
+    lines = []
     for points, corpus, kind in (
         (result.models, result.spec.validation, "another kind"),
         (result.same_kind, result.same_kind_text, "the same kind"),
     ):
         before, after = points.get("unpruned"), points.get("healed")
         if corpus is not None and before is not None and after is not None and before.loss and after.loss:
-            said.append(f"{before.loss:.2f} to {after.loss:.2f} on {after.n_texts} texts of {corpora.title(corpus)}, {kind}")
+            lines.append(f"{before.loss:.2f} to {after.loss:.2f} on {after.n_texts} texts of {corpora.title(corpus)}, {kind}")
     trained = corpora.title(result.spec.corpus)
-    moved = ", and from ".join(said)
+    moved = ", and from ".join(lines)
     return [f"A control: no layer was removed, and training on {trained} changed the unpruned model's loss from {moved}."]
 
 
 def remarks(result: HealResult) -> list[str]:
     """Return the limits of the measurement: too few texts, texts that chose and judge, text that the healing text quotes."""
-    said = [lacking(result.spec.validation, result.model, result.text_tokens)]
+    lines = [lacking(result.spec.validation, result.model, result.text_tokens)]
     if result.same_kind_text is not None:
-        said.append(lacking(result.same_kind_text, result.model, result.same_kind_tokens))
+        lines.append(lacking(result.same_kind_text, result.model, result.same_kind_tokens))
     elif result.text_tokens:
-        said.append(
+        lines.append(
             f"{corpora.title(result.spec.corpus)} is too small to hold out any text, so the loss on its own kind of text is "
             "unknown."
         )
     if result.text_tokens and not result.n_choice_texts and (result.spec.instant or result.spec.keep_best):
-        said.append(
+        lines.append(
             "No further texts were left: the texts of the verdict also chose the strength or the step, which makes the loss "
             "look lower."
         )
     if result.n_held_out:
-        said.append(
+        lines.append(
             f"{result.n_held_out} healing documents were left out: with the others they would repeat more than "
             f"{100 * near_copies.MOST_QUOTED:.0f} % of the eight-word sequences of an evaluation text."
         )
-    return [one for one in said if one]
+    return [remark for remark in lines if remark]

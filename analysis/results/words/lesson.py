@@ -96,22 +96,22 @@ def judge_drawing(drawn: Sequence[float | None], measured: Sequence[MeasuredPoin
     Returns:
         None when they have no place in common.
     """
-    pairs = [(drawn[seen.place], seen) for seen in measured if 0 <= seen.place < len(drawn)]
-    both = [(value, seen) for value, seen in pairs if value is not None]
+    pairs = [(drawn[point.place], point) for point in measured if 0 <= point.place < len(drawn)]
+    both = [(value, point) for value, point in pairs if value is not None]
     if not both:
         return None
-    off = {seen.place: abs(value - seen.value) for value, seen in both}
-    inside = tuple(seen.place for value, seen in both if seen.low <= value <= seen.high)
+    off = {point.place: abs(value - point.value) for value, point in both}
+    inside = tuple(point.place for value, point in both if point.low <= value <= point.high)
     return JudgedDrawing(sum(off.values()) / len(off), inside, tuple(off), max(off, key=off.__getitem__))
 
 
 def blocks_of(distances: DistanceResult, size: int = 1) -> list[MeasuredPoint]:
     """Distance across every block of one size by its start, with 95 % intervals over texts; fractions of pi."""
-    found = []
+    blocks_ = []
     for start, (value, error) in enumerate(zip(distances.mean[size - 1], distances.stderr[size - 1], strict=True)):
         low, high = stats.mean_interval(value, error, distances.n_texts) or (value, value)
-        found.append(MeasuredPoint(start, value, low, high))
-    return found
+        blocks_.append(MeasuredPoint(start, value, low, high))
+    return blocks_
 
 
 def accuracies(sweep: SweepResult) -> list[MeasuredPoint]:
@@ -126,13 +126,13 @@ def accuracies(sweep: SweepResult) -> list[MeasuredPoint]:
 def spans(places: Sequence[int]) -> str:
     """Return whole numbers in short form: 1, 2, 3, 7 is "1-3 and 7"; "" for none."""
     runs: list[list[int]] = []
-    for place in sorted(places):
-        if runs and place == runs[-1][1] + 1:
-            runs[-1][1] = place
+    for n in sorted(places):
+        if runs and n == runs[-1][1] + 1:
+            runs[-1][1] = n
         else:
-            runs.append([place, place])
-    said = [str(first) if first == last else f"{first}-{last}" for first, last in runs]
-    return " and ".join([", ".join(said[:-1]), said[-1]] if len(said) > 1 else said)
+            runs.append([n, n])
+    ranges = [str(first) if first == last else f"{first}-{last}" for first, last in runs]
+    return " and ".join([", ".join(ranges[:-1]), ranges[-1]] if len(ranges) > 1 else ranges)
 
 
 PAPER = "arXiv:2403.17887"

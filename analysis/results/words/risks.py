@@ -10,7 +10,7 @@ from analysis.experiments.heal.heal_result import HealResult
 from analysis.results.compared import changes, cliff, generations
 from analysis.results.compared.changes import Change
 from analysis.results.compared.cliff import Cliff
-from analysis.results.compared.selection import Measured, Selected
+from analysis.results.compared.scores_of_block import Measured, Selected
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, LOSS, Reading
 from analysis.results.words import heals
@@ -65,32 +65,32 @@ def of(subject: Subject, tolerance: Mapping[str, float]) -> list[str]:
         subject: the judged model.
         tolerance: by quantity, the accepted worsening: a share of questions, or nats per token.
     """
-    found = [_repetition(subject), *_small(subject, tolerance), _chance(subject), _cliff(subject), _precision(subject)]
-    found += heals.remarks(subject.heal) if subject.heal is not None else []
-    return [one for one in found if one]
+    risks = [_repetition(subject), *_small(subject, tolerance), _chance(subject), _cliff(subject), _precision(subject)]
+    risks += heals.remarks(subject.heal) if subject.heal is not None else []
+    return [risk for risk in risks if risk]
 
 
 def unknown(subject: Subject) -> list[str]:
     """The quantities that are not measured for the judged model under its condition, a sentence each."""
-    missing, found = set(subject.said.missing), []
+    missing, unknowns = set(subject.said.missing), []
     for quantity, name in ((ACCURACY, ANSWERS), (LOSS, TEXT)):
         if subject.heal is not None:
-            found += [] if subject.reading(quantity) else [f"{quantity.capitalize()} of the healed model is not measured."]
+            unknowns += [] if subject.reading(quantity) else [f"{quantity.capitalize()} of the healed model is not measured."]
         elif name in missing:
-            found.append(_unmeasured(subject.selected.measured(quantity)))
+            unknowns.append(_unmeasured(subject.selected.measured(quantity)))
     if SPEED in missing:
-        found.append("Speed without this block is not measured.")
+        unknowns.append("Speed without this block is not measured.")
     if HEAL in missing:
-        found.append("No healing run of this block is measured.")
+        unknowns.append("No healing run of this block is measured.")
     if _generated(subject) is None:
-        found.append(f"Generated text of the {subject.name} is not measured, nor its repetition.")
+        unknowns.append(f"Generated text of the {subject.name} is not measured, nor its repetition.")
     located = _located(subject)
     if located is None:
-        found.append("The distance of this block to the accuracy cliff is not known: no curve includes it.")
+        unknowns.append("The distance of this block to the accuracy cliff is not known: no curve includes it.")
     elif not located.is_located:
-        found.append(located.sentence())
-    one = "this dataset" if subject.reading(ACCURACY) else "any dataset"
-    return [*found, f"Tasks beyond {one}, other languages and long texts are not measured."]
+        unknowns.append(located.sentence())
+    dataset = "this dataset" if subject.reading(ACCURACY) else "any dataset"
+    return [*unknowns, f"Tasks beyond {dataset}, other languages and long texts are not measured."]
 
 
 def _unmeasured(measured: Measured) -> str:
@@ -103,83 +103,83 @@ def _unmeasured(measured: Measured) -> str:
 def _generated(subject: Subject) -> tuple[float, float | None, Change | None] | None:
     """Repetition of the judged model and of the unpruned model, and their difference; None without the first."""
     if subject.heal is not None:
-        before, after = (subject.heal.writings.get(which) for which in ("unpruned", "healed"))
+        before, after = (subject.heal.writings.get(model) for model in ("unpruned", "healed"))
         if after is None:
             return None
         return after.repetition_rate, before.repetition_rate if before else None, changes.of_repetition(before, after)
     if subject.scored is None:
         return None
     stored = generations.collect(subject.scored.spec.model, subject.results)
-    own, unpruned = stored.of(subject.said.removed), stored.of(None)
-    if own is None or own.point.repetition_rate is None:
+    pruned, unpruned = stored.of(subject.said.removed), stored.of(None)
+    if pruned is None or pruned.point.repetition_rate is None:
         return None
     rate = unpruned.point.repetition_rate if unpruned else None
-    return own.point.repetition_rate, rate, changes.of_repetition(unpruned.check if unpruned else None, own.check)
+    return pruned.point.repetition_rate, rate, changes.of_repetition(unpruned.check if unpruned else None, pruned.check)
 
 
 def _repetition(subject: Subject) -> str:
-    found = _generated(subject)
-    if found is None:
+    rates = _generated(subject)
+    if rates is None:
         return ""
-    rate, unpruned, change = found
-    beside = "" if unpruned is None else f", {100 * unpruned:.0f} % for the unpruned model"
-    said = f"{100 * rate:.0f} % of the 4-grams that the {subject.name} generates are repetitions{beside}"
+    rate, unpruned, change = rates
+    of_unpruned = "" if unpruned is None else f", {100 * unpruned:.0f} % for the unpruned model"
+    text = f"{100 * rate:.0f} % of the 4-grams that the {subject.name} generates are repetitions{of_unpruned}"
     if change is None or change.low is None or change.high is None:
-        return f"{said} (no interval)."
+        return f"{text} (no interval)."
     ends = f"95 % CI {change.ends(0, 100)} points, {change.n} prompts"
     if not change.is_significant:
-        return f"{said}: not significantly different ({ends})."
+        return f"{text}: not significantly different ({ends})."
     side = "more" if change.difference > 0 else "less"
-    return f"Generated text repeats itself {side}: {said} ({ends})."
+    return f"Generated text repeats itself {side}: {text} ({ends})."
 
 
 def _small(subject: Subject, tolerance: Mapping[str, float]) -> Iterator[str]:
     """Too few questions or texts for the tolerance."""
     for quantity, size, unit, digits in ((ACCURACY, 100, "points", 1), (LOSS, 1, "nats/token", 2)):
-        change, own = subject.change(quantity), subject.reading(quantity)
-        if change is None or own is None or change.low is None or change.high is None:
+        change, reading = subject.change(quantity), subject.reading(quantity)
+        if change is None or reading is None or change.low is None or change.high is None:
             continue
         half = (change.high - change.low) / 2
         if half > tolerance[quantity]:
             yield (
-                f"{own.condition.material_in_words()} leave an interval of ±{number(size * half, digits)} {unit}, wider than "
-                f"the tolerance of {size * tolerance[quantity]:g}."
+                f"{reading.condition.material_in_words()} leave an interval of ±{number(size * half, digits)} {unit}, wider "
+                f"than the tolerance of {size * tolerance[quantity]:g}."
             )
 
 
 def _chance(subject: Subject) -> str:
-    own, chance = subject.reading(ACCURACY), subject.chance
-    if own is None or chance is None or own.low is None or own.low > chance:
+    reading, chance = subject.reading(ACCURACY), subject.chance
+    if reading is None or chance is None or reading.low is None or reading.low > chance:
         return ""
     return (
-        f"Accuracy of the {subject.name} is not significantly above chance: {own.in_words().removeprefix('accuracy ')}, chance "
-        f"{100 * chance:.0f} %."
+        f"Accuracy of the {subject.name} is not significantly above chance: {reading.in_words().removeprefix('accuracy ')}, "
+        f"chance {100 * chance:.0f} %."
     )
 
 
 def _located(subject: Subject) -> Cliff | None:
     """The cliff of the curve that scores this block under the selected condition."""
-    asked = subject.selected.selection.questions
+    questions = subject.selected.selection.questions
     for result in subject.results:
         if isinstance(result, SweepResult) and any(point.block == subject.said.removed for point in result.points):
-            found = cliff.locate(result)
-            if found is not None and found.condition == asked:
-                return found
+            cliff_ = cliff.locate(result)
+            if cliff_ is not None and cliff_.condition == questions:
+                return cliff_
     return None
 
 
 def _cliff(subject: Subject) -> str:
-    found = _located(subject)
+    cliff_ = _located(subject)
     n = len(subject.said.removed.layers)
-    if found is None or not found.is_located or n < found.earliest - _NEAR:
+    if cliff_ is None or not cliff_.is_located or n < cliff_.earliest - _NEAR:
         return ""
-    side = "at or beyond" if n >= found.earliest else "next to"
-    return f"The block is {side} the cliff. {found.sentence()}"
+    side = "at or beyond" if n >= cliff_.earliest else "next to"
+    return f"The block is {side} the cliff. {cliff_.sentence()}"
 
 
 def _precision(subject: Subject) -> str:
-    own = subject.reading(ACCURACY) or subject.reading(LOSS) or subject.selected.loss_map
-    if own is None:
+    reading = subject.reading(ACCURACY) or subject.reading(LOSS) or subject.selected.loss_map
+    if reading is None:
         return ""
-    words = own.condition.precision_in_words()
+    words = reading.condition.precision_in_words()
     return f"All scores hold for {words}. Another precision or a second rounding of the weights may score differently."

@@ -138,14 +138,14 @@ class Judged:
         if self.change is None:
             on = f" on {self.material}" if self.material else ""
             return f"{name} is not measured{on}."
-        said = f"{name} change {self.value} ({self.interval}, {self.material})"
+        text = f"{name} change {self.value} ({self.interval}, {self.material})"
         if self.position == OPEN and self.caveat:
-            return f"{said}: {self.caveat}"
+            return f"{text}: {self.caveat}"
         if self.worsening is None:
-            return f"{said}: without an interval, no decision is possible."
+            return f"{text}: without an interval, no decision is possible."
         bound = f"the accepted {worse} of {size * self.bound:g} {unit}"
         if self.position == OUTSIDE:
-            return f"{said}: the whole interval is beyond {bound}."
+            return f"{text}: the whole interval is beyond {bound}."
         if self.position == WITHIN:
-            return f"{said}: the whole interval is within {bound}."
-        return f"{said}: the interval includes {bound}."
+            return f"{text}: the whole interval is within {bound}."
+        return f"{text}: the interval includes {bound}."

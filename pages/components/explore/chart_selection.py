@@ -21,7 +21,7 @@ from analysis.core import blocks
 from analysis.core.blocks import Removal, parse_removal
 from analysis.core.errors import BlockRangeError
 from analysis.experiments.speed.speed_spec import SpeedResult
-from analysis.results.compared import selection as scores_of
+from analysis.results.compared import scores_of_block as scores_of
 from analysis.results.compared.front import SIZE, Front
 from analysis.results.compared.generations import Generations
 from analysis.results.stored.reading import ACCURACY, LOSS, Condition

@@ -13,7 +13,7 @@ from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import front
 from analysis.results.compared.front import Front, Offer
-from analysis.results.compared.selection import Selected
+from analysis.results.compared.scores_of_block import Selected
 from analysis.results.stored.reading import Condition, conditions_of
 from analysis.results.stored.result import FoundResult
 from analysis.results.words import goals

@@ -16,7 +16,7 @@ from analysis.results.compared.front import (
     TIED,
     Front,
 )
-from analysis.results.compared.selection import Selected
+from analysis.results.compared.scores_of_block import Selected
 from analysis.results.stored.reading import ACCURACY, LOSS
 from pages.components.explore import chart_selection, decide, speed_view
 from pages.components.shared import chart, chip, library, state, words

@@ -15,9 +15,9 @@ from analysis.experiments.accuracy import precision_spec
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
-from analysis.results.compared import costs
+from analysis.results.compared import quality_costs
 from analysis.results.compared.changes import Change
-from analysis.results.compared.costs import BestCut, Cost
+from analysis.results.compared.quality_costs import BestCut, Cost
 from analysis.results.stored.reading import LOSS
 from analysis.results.stored.result import FoundResult
 from analysis.results.words import headline
@@ -71,7 +71,7 @@ def best_of(known: Evidence, like: int | PartSet, n_layers: int) -> tuple[list[C
     every = [*known.scores, *known.damage]
     found: list[Cost] = _costs(selection.versions(every), like, every)
     free = [cost for cost in found if not cuts.protected_in(cost.cut, n_layers)]
-    return found, costs.best_cut(free)
+    return found, quality_costs.best_cut(free)
 
 
 def of_cut(removed: Removal, shown: Shown) -> Headline:
@@ -133,7 +133,7 @@ def _beside(best: BestCut, removed: Removal, found: Sequence[Cost]) -> tuple[Cos
     for cost in (best.reported, best.chosen):
         own = next((one for one in found if cost and one.cut == removed and one.condition == cost.condition), None)
         if cost is not None and own is not None:
-            return cost, own, costs.apart(own, cost)
+            return cost, own, quality_costs.apart(own, cost)
     return best.cost, None, None
 
 
@@ -143,7 +143,7 @@ _TOO_GOOD = "Chosen and measured on the same texts: looks better than it is."
 def _report(best: BestCut, sweep: FoundResult | None, model: ModelSpec) -> None:
     """Draw the button that measures the best block on texts that had no part in choosing it, where the usual ones are such."""
     corpus, chose = default_loss_corpus(), best.chosen.condition.material
-    if not isinstance(chose, CorpusSpec) or costs.share_texts(corpus, chose):
+    if not isinstance(chose, CorpusSpec) or quality_costs.share_texts(corpus, chose):
         return
     asked = start.unresolved(sweep.result.spec).benchmark if sweep else EvaluateSpec().benchmark
     wanted = [EvaluateSpec(model, cut, benchmark=asked, loss_corpus=corpus) for cut in (None, best.cut)]
@@ -175,7 +175,7 @@ def _where(cost: Cost) -> str:
 
 @st.cache_resource(max_entries=256, show_spinner=False)
 def _costs(told: tuple[selection.Version, ...], like: int | PartSet, _found: Sequence[FoundResult]) -> list[Cost]:
-    return costs.of_cuts([entry.result for entry in _found], LOSS, like)
+    return quality_costs.of_cuts([entry.result for entry in _found], LOSS, like)
 
 
 @st.cache_resource(max_entries=256, show_spinner=False)

@@ -15,7 +15,7 @@ from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.models.source.model_spec import DTYPES, ModelSpec
 from analysis.models.source.sizes import ModelFacts
-from analysis.results.compared.selection import Selected
+from analysis.results.compared.scores_of_block import Selected
 from analysis.results.stored import reading
 from analysis.results.stored.reading import Condition, Readings, conditions_of
 from pages.components.shared import words

@@ -132,7 +132,7 @@ def errors_shown() -> Iterator[None]:
     except Exception as error:
         _log.exception("A page failed")
         doing = "drawing this part of the page"
-        said = failures.in_a_sentence(error, doing=doing, then="reload it", log="the server's log", told=False)
+        said = failures.in_a_sentence(error, doing=doing, consequence="reload it", log="the server's log", has_log=False)
         st.error(words.plain(said))
 
 

@@ -16,8 +16,8 @@ from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.models.source.model_spec import ModelSpec
-from analysis.results.compared import selection
-from analysis.results.compared.selection import Selected
+from analysis.results.compared import scores_of_block
+from analysis.results.compared.scores_of_block import Selected
 from analysis.results.stored import summaries
 from analysis.results.stored.result import FoundResult
 from pages.components.shared import chip, cuts, library, state
@@ -69,7 +69,7 @@ class Evidence:
         if cut.removed is None or (cut.point is not None and (cut.point.acc, cut.point.loss) != (None, None)):
             return cut
         results = [entry.result for entry in self.relevant(cut.removed)]
-        found = selection.scoring(self.of(cut.removed).selection, results)
+        found = scores_of_block.scoring(self.of(cut.removed).selection, results)
         return cut if found is None else replace(cut, point=found[0], result=found[1])
 
 
@@ -200,4 +200,4 @@ def _selected(
     results = [entry.result for entry in _scores]
     on_screen: SweepResult | None = _evidence.shown.result if _evidence.shown else None
     damage: list[DamageResult] = [entry.result for entry in _maps]
-    return selection.select(removed, results, shown=on_screen, damage=damage)
+    return scores_of_block.select(removed, results, shown=on_screen, damage=damage)

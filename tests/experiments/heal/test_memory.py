@@ -43,7 +43,7 @@ def test_refusal_names_both_amounts_and_the_largest_fitting_batch():
 def test_refusal_names_other_settings_where_no_sequence_fits():
     sentence = memory.shortage(SPEC, fakes.FACTS, GB // 10, "cpu")
     assert sentence.endswith("Not even one sequence fits: choose a lower seq-len, 4bit, a smaller model or more memory.")
-    sentence = memory.shortage(SPEC, fakes.FACTS, GB // 10, "cuda", other="cuda:all")
+    sentence = memory.shortage(SPEC, fakes.FACTS, GB // 10, "cuda", alternative="cuda:all")
     assert sentence.endswith("choose a lower seq-len, device cuda:all, 4bit, a smaller model or more memory.")
 
 
@@ -55,8 +55,8 @@ def test_divided_layers_count_their_part_and_one_gathered_layer():
     assert saved > 0.6 * layers
     for free_bytes in (whole - 1, whole - saved):
         assert memory.shortage(asked, facts, free_bytes, "cpu") is not None
-        assert memory.shortage(asked, facts, free_bytes, "cpu", over=4) is None
-    sentence = memory.shortage(asked, facts, whole - saved - 1, "cpu", over=4)
+        assert memory.shortage(asked, facts, free_bytes, "cpu", n_parts=4) is None
+    sentence = memory.shortage(asked, facts, whole - saved - 1, "cpu", n_parts=4)
     assert " in each of 4 processes, and only " in sentence
 
 

@@ -79,8 +79,8 @@ class Recipe:
             model: the model's source or name.
             on_gpu: whether it will run on a CUDA device.
         """
-        own = self.of_model(model) if self.of_model else None
-        recipe = replace(own, name=self.name, title=self.title) if own else self
+        model_values = self.of_model(model) if self.of_model else None
+        recipe = replace(model_values, name=self.name, title=self.title) if model_values else self
         return replace(recipe, values=recipe.values | recipe.on_gpu) if on_gpu else recipe
 
 

@@ -65,20 +65,22 @@ def heal_spec(
         SpecError: for a value out of range.
     """
     recipe = get(name, model=model.source, on_gpu=sees_gpu(model.device) if on_gpu is None else on_gpu)
-    own, allowed = recipe.spec(block), {*SETTINGS, "recipe"} - {"model"}
+    recipe_spec, allowed = recipe.spec(block), {*SETTINGS, "recipe"} - {"model"}
     unknown = sorted(set(overrides) - allowed)
     if unknown:
         raise RecipeError(
             f"Healing has no setting {', '.join(unknown)}. Its settings are {', '.join(sorted(allowed))}, seq_len."
         )
-    values = _spread(own, overrides) | overrides
+    values = _spread(recipe_spec, overrides) | overrides
     if seq_len is not None:
-        values["corpus"] = replace(values.get("corpus", own.corpus), seq_len=seq_len)
-    is_changed = seq_len not in (None, own.corpus.seq_len) or any(
-        overrides.get(key, getattr(own, key)) != getattr(own, key) for key in set(SETTINGS) - set(_SUBJECT)
+        values["corpus"] = replace(values.get("corpus", recipe_spec.corpus), seq_len=seq_len)
+    is_changed = seq_len not in (None, recipe_spec.corpus.seq_len) or any(
+        overrides.get(key, getattr(recipe_spec, key)) != getattr(recipe_spec, key) for key in set(SETTINGS) - set(_SUBJECT)
     )
     values.setdefault("recipe", f"{recipe.name}, changed" if is_changed else recipe.name)
-    return replace(own, model=replace(model, quantization=_quantization(recipe, model, quantization, n_parameters)), **values)
+    return replace(
+        recipe_spec, model=replace(model, quantization=_quantization(recipe, model, quantization, n_parameters)), **values
+    )
 
 
 def like(numbers: HealSpec | Recipe, *, model: ModelSpec, block: Removal, **overrides: Any) -> HealSpec:
@@ -121,9 +123,9 @@ def _spread(own: HealSpec, overrides: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _quantization(recipe: Recipe, model: ModelSpec, asked: str | None, n_parameters: int | None) -> str:
-    if asked is not None:
-        return asked
+def _quantization(recipe: Recipe, model: ModelSpec, requested: str | None, n_parameters: int | None) -> str:
+    if requested is not None:
+        return requested
     if model.quantization != "none":
         return model.quantization
     if model.dtype != AUTO:
@@ -145,24 +147,24 @@ def said(recipe: str) -> str | None:
     return name if name in NAMES else None
 
 
-def asked(given: Mapping[str, Any], settings: Mapping[str, Any]) -> HealSpec:
+def asked(options: Mapping[str, Any], settings: Mapping[str, Any]) -> HealSpec:
     """Return the request of a command line: a built-in or a saved recipe, with the given values in place of its own.
 
     Args:
-        given: values of options, nested as the fields of `HealSpec`; `recipe` is the name of one.
+        options: values of options, nested as the fields of `HealSpec`; `recipe` is the name of one.
         settings: other fields of `HealSpec` by name.
 
     Raises:
         RecipeError: for an unknown recipe or field.
         SpecError: for a value out of range.
     """
-    model, text = ModelSpec(**given["model"]), given.get("corpus", {})
-    changes = {name: given[name] for name in ("steps", "minutes", "seed", "bridge") if name in given} | dict(settings)
-    if "generation" in given:
-        changes.setdefault("generation", GenerationSpec(**given["generation"]))
-    name, quantization = given.get("recipe", DEFAULT), given["model"].get("quantization")
+    model, text = ModelSpec(**options["model"]), options.get("corpus", {})
+    changes = {name: options[name] for name in ("steps", "minutes", "seed", "bridge") if name in options} | dict(settings)
+    if "generation" in options:
+        changes.setdefault("generation", GenerationSpec(**options["generation"]))
+    name, quantization = options.get("recipe", DEFAULT), options["model"].get("quantization")
     if saved.is_kept(name):
-        spec = like(saved.get(name), model=model, block=given["block"], **changes)
+        spec = like(saved.get(name), model=model, block=options["block"], **changes)
         if quantization is not None:
             spec = replace(spec, model=replace(spec.model, quantization=quantization))
     else:
@@ -170,7 +172,7 @@ def asked(given: Mapping[str, Any], settings: Mapping[str, Any]) -> HealSpec:
             imported("analysis.data.corpora:resolve")(CorpusSpec(text["source"]))
         is_settled = quantization is not None or model.dtype != AUTO
         changes |= {"quantization": quantization, "n_parameters": None if is_settled else _size(model)}
-        spec = heal_spec(name, model=model, block=given["block"], **changes)
+        spec = heal_spec(name, model=model, block=options["block"], **changes)
     if "seq_len" in text:
         spec = replace(spec, corpus=replace(spec.corpus, seq_len=text["seq_len"]))
     if "source" in text:
@@ -178,7 +180,7 @@ def asked(given: Mapping[str, Any], settings: Mapping[str, Any]) -> HealSpec:
         # A validation text of `--set` is kept; the recipe's stays only while it is of another kind than the healing text.
         validation = spec.validation if "validation" in settings else judged_by(corpus, spec.validation)
         spec = replace(spec, corpus=corpus, validation=validation)
-    return spec.as_control() if given.get("control") else spec
+    return spec.as_control() if options.get("control") else spec
 
 
 def _size(model: ModelSpec) -> int:

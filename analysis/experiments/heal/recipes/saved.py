@@ -53,8 +53,8 @@ def get(name: str) -> Recipe:
         RecipeError: when there is none, or it cannot be read.
     """
     if not is_kept(name):
-        known = ", ".join(_read_all()) or "none yet"
-        raise RecipeError(f"There is no saved recipe {name!r}. Saved: {known}. Built in: {', '.join(NAMES)}.")
+        saved = ", ".join(_read_all()) or "none yet"
+        raise RecipeError(f"There is no saved recipe {name!r}. Saved: {saved}. Built in: {', '.join(NAMES)}.")
     return _read(_folder() / f"{name}.json")
 
 
@@ -69,11 +69,11 @@ def _folder() -> Path:
 
 
 def _read_all() -> dict[str, Recipe]:
-    found = {}
+    recipes = {}
     for path in sorted(_folder().glob("*.json")):
         with contextlib.suppress(RecipeError):
-            found[path.stem] = _read(path)
-    return found
+            recipes[path.stem] = _read(path)
+    return recipes
 
 
 def _read(path: Path) -> Recipe:
@@ -83,9 +83,9 @@ def _read(path: Path) -> Recipe:
             raise ValueError("it was stored by another version, or under another name")
         return _recipe(path.stem, HealSpec.from_json(content["heal"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, LayerscopeError) as error:
-        why = f"it has no {error.args[0]}" if isinstance(error, KeyError) else str(error).rstrip(".")
+        reason = f"it has no {error.args[0]}" if isinstance(error, KeyError) else str(error).rstrip(".")
         raise RecipeError(
-            f"The saved recipe {path.stem!r} cannot be used: {why}. Save it again, or choose another one."
+            f"The saved recipe {path.stem!r} cannot be used: {reason}. Save it again, or choose another one."
         ) from error
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from analysis.core.blocks import Block
-from analysis.results.compared import selection
+from analysis.results.compared import scores_of_block
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, LOSS
 from tests.support import fakes
@@ -28,7 +28,7 @@ def own(n: int) -> Block:
 
 
 def test_another_block_of_the_same_size_has_no_scores():
-    found = selection.select(OTHER, [fakes.sweep()])
+    found = scores_of_block.select(OTHER, [fakes.sweep()])
     assert found.accuracy.reading is None
     assert found.loss.reading is None
     assert found.accuracy.unpruned is not None
@@ -38,7 +38,7 @@ def test_another_block_of_the_same_size_has_no_scores():
 def test_a_block_is_found_in_any_result_of_the_condition():
     curve = fakes.sweep(answers=True)
     alone = fakes.evaluate(OTHER, curve=curve)
-    found = selection.select(OTHER, [curve, alone], shown=curve)
+    found = scores_of_block.select(OTHER, [curve, alone], shown=curve)
     assert found.accuracy.reading.value == alone.point.acc
     assert found.accuracy.change.difference == pytest.approx(alone.point.acc - curve.points[0].acc)
 
@@ -56,7 +56,7 @@ def test_a_block_is_found_in_any_result_of_the_condition():
 )
 def test_scores_of_another_condition_stand_elsewhere(other):
     shown = replace(fakes.sweep(), points=fakes.sweep().points[:3])
-    found = selection.select(own(8), [shown, other], shown=shown)
+    found = scores_of_block.select(own(8), [shown, other], shown=shown)
     assert found.accuracy.condition == reading.conditions_of(shown)[ACCURACY]
     assert found.accuracy.reading is None
     assert [cost.condition for cost in found.accuracy.elsewhere] == [reading.conditions_of(other)[ACCURACY]]
@@ -64,36 +64,36 @@ def test_scores_of_another_condition_stand_elsewhere(other):
 
 def test_the_condition_is_that_of_the_result_on_screen():
     strong, weak = fakes.sweep(limit=200), asking(fakes.sweep(), task="arc_challenge")
-    assert selection.select(own(5), [strong, weak], shown=weak).accuracy.condition.material.task == "arc_challenge"
-    assert selection.select(own(5), [strong, weak]).accuracy.condition.n == 200
+    assert scores_of_block.select(own(5), [strong, weak], shown=weak).accuracy.condition.material.task == "arc_challenge"
+    assert scores_of_block.select(own(5), [strong, weak]).accuracy.condition.n == 200
 
 
 def test_a_healed_model_scores_no_block():
     heal = fakes.heal()
-    found = selection.select(heal.spec.block, [heal], shown=heal)
+    found = scores_of_block.select(heal.spec.block, [heal], shown=heal)
     assert found.loss.reading.value == heal.pruned.loss
     assert found.loss.unpruned.value == heal.unpruned.loss
 
 
 def test_the_loss_map_speaks_of_exactly_this_block():
     damage = fakes.damage()
-    assert selection.select(OTHER, [], damage=[damage]).loss_map.value == damage.increase[4][3]
-    assert selection.select(Block(3, 20), [], damage=[damage]).loss_map is None
+    assert scores_of_block.select(OTHER, [], damage=[damage]).loss_map.value == damage.increase[4][3]
+    assert scores_of_block.select(Block(3, 20), [], damage=[damage]).loss_map is None
 
 
 def test_score_of_another_condition_is_left_out_of_a_point():
     curve = fakes.sweep()
     alone = fakes.evaluate(OTHER, curve=curve)
     few = replace(alone, point=replace(alone.point, n_samples=24))
-    wanted = selection.selected(OTHER, [curve], curve)
-    point, _ = selection.scoring(wanted, [few])
+    wanted = scores_of_block.selected(OTHER, [curve], curve)
+    point, _ = scores_of_block.scoring(wanted, [few])
     assert point.acc is None
     assert point.loss == alone.point.loss
-    assert selection.scoring(wanted, [few, alone])[0].acc == alone.point.acc
-    assert selection.scoring(wanted, [replace(alone, spec=replace(alone.spec, adapter="adapters/abc"))]) is None
+    assert scores_of_block.scoring(wanted, [few, alone])[0].acc == alone.point.acc
+    assert scores_of_block.scoring(wanted, [replace(alone, spec=replace(alone.spec, adapter="adapters/abc"))]) is None
 
 
 def test_nothing_stored_selects_no_dataset():
-    found = selection.select(OTHER, [])
+    found = scores_of_block.select(OTHER, [])
     assert (found.accuracy.condition, found.loss.condition, found.loss_map) == (None, None, None)
     assert found.measured(LOSS) is found.loss

@@ -47,46 +47,46 @@ def of_cuts(results: Sequence[Any], quantity: str, like: int | Removal) -> list[
         In the order of the results, one for each removal and condition: of several, the first. A removal whose unpruned model
         was not measured under the same condition has none.
     """
-    readings = [found for result in results for found in _readings(result, quantity)]
+    readings = [measured for result in results for measured in _readings(result, quantity)]
     unpruned: dict[Condition, Reading] = {}
-    for found in readings:
-        if found.cut is None:
-            unpruned.setdefault(found.condition, found)
+    for measured in readings:
+        if measured.cut is None:
+            unpruned.setdefault(measured.condition, measured)
     costs: dict[tuple[Removal, Condition], Cost] = {}
-    wanted = (0, 0, like) if isinstance(like, int) else shape(like)
-    every = [*readings, *(_damages(results, wanted[2]) if quantity == LOSS and wanted[:2] == (0, 0) else [])]
-    for found in every:
-        cut = found.cut
-        if cut is None or shape(cut) != wanted or (cut, found.condition) in costs:
+    wanted_shape = (0, 0, like) if isinstance(like, int) else shape(like)
+    candidates = [*readings, *(_damages(results, wanted_shape[2]) if quantity == LOSS and wanted_shape[:2] == (0, 0) else [])]
+    for measured in candidates:
+        cut = measured.cut
+        if cut is None or shape(cut) != wanted_shape or (cut, measured.condition) in costs:
             continue
-        if found.quantity == DAMAGE:
-            change = Change(found.value, found.low, found.high, True, found.condition.n, None)
-        elif found.condition in unpruned:
-            change = changes.change(unpruned[found.condition], found)
+        if measured.quantity == DAMAGE:
+            change = Change(measured.value, measured.low, measured.high, True, measured.condition.n, None)
+        elif measured.condition in unpruned:
+            change = changes.change(unpruned[measured.condition], measured)
         else:
             continue
-        costs[cut, found.condition] = Cost(cut, found, change)
+        costs[cut, measured.condition] = Cost(cut, measured, change)
     return list(costs.values())
 
 
 def _readings(result: Any, quantity: str) -> Iterator[Reading]:
     """Yield the readings of the unpruned and the pruned models of a result, without healed ones."""
-    found = [each[quantity] for each in reading.of_all(result) if quantity in each]
-    yield from (one for one in found if not one.repair)
+    matching = [readings[quantity] for readings in reading.of_all(result) if quantity in readings]
+    yield from (reading_ for reading_ in matching if not reading_.repair)
 
 
 def _damages(results: Sequence[Any], n: int) -> Iterator[Reading]:
     for result in results:
         if isinstance(result, DamageResult):
             for block in blocks_up_to(n, result.n_layers):
-                found = reading.of_damage(result, block) if block.size == n else None
-                if found is not None:
-                    yield found
+                increase = reading.of_damage(result, block) if block.size == n else None
+                if increase is not None:
+                    yield increase
 
 
-def share_texts(one: CorpusSpec, other: CorpusSpec) -> bool:
+def share_texts(first: CorpusSpec, second: CorpusSpec) -> bool:
     """Return True where two draws of texts may hold the same documents, of the same or another length."""
-    return one.source == other.source and (one.split == other.split or _WHOLE_SOURCE in (one.split, other.split))
+    return first.source == second.source and (first.split == second.split or _WHOLE_SOURCE in (first.split, second.split))
 
 
 @dataclass(frozen=True)
@@ -127,10 +127,10 @@ def best_cut(costs: Sequence[Cost]) -> BestCut | None:
     chosen = min(choosing, key=lambda cost: cost.change.difference)
     reported = _elsewhere(chosen, costs)
     if reported is not None:
-        there = groups[reported.condition]
-        rival = min(there, key=lambda cost: cost.change.difference)
+        costs_there = groups[reported.condition]
+        rival = min(costs_there, key=lambda cost: cost.change.difference)
         if rival.cut != chosen.cut and _is_less(rival, reported):
-            return BestCut(rival.cut, rival, len(there), _elsewhere(rival, costs))
+            return BestCut(rival.cut, rival, len(costs_there), _elsewhere(rival, costs))
     return BestCut(chosen.cut, chosen, len(choosing), reported)
 
 
@@ -139,13 +139,13 @@ def _elsewhere(chosen: Cost, costs: Sequence[Cost]) -> Cost | None:
     return next((cost for cost in costs if cost.cut == chosen.cut and not _is_alike(cost, chosen)), None)
 
 
-def _is_alike(one: Cost, other: Cost) -> bool:
-    a, b = one.condition.material, other.condition.material
+def _is_alike(first: Cost, second: Cost) -> bool:
+    a, b = first.condition.material, second.condition.material
     return isinstance(a, CorpusSpec) and isinstance(b, CorpusSpec) and share_texts(a, b)
 
 
-def _is_less(one: Cost, other: Cost) -> bool:
-    difference = apart(other, one)
+def _is_less(first: Cost, second: Cost) -> bool:
+    difference = apart(second, first)
     return difference is not None and difference.is_significant and difference.difference < 0
 
 

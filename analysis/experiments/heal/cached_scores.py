@@ -11,7 +11,7 @@ from analysis.experiments.heal.heal_spec import HealSpec
 
 
 @dataclass(frozen=True)
-class Remembered:
+class CachedScores:
     """Stored scores of the unpruned model, and of the model without any block."""
 
     judging: Scores
@@ -25,8 +25,8 @@ class Remembered:
         Args:
             cut: the removed layers; None for the unpruned model.
         """
-        judging, beside = self.judging, self.same_kind
-        return len(judging.answers.get(cut, {})), len(judging.losses.get(cut, [])), len(beside.losses.get(cut, []))
+        judging, same_kind = self.judging, self.same_kind
+        return len(judging.answers.get(cut, {})), len(judging.losses.get(cut, [])), len(same_kind.losses.get(cut, []))
 
     def note(self, spec: HealSpec) -> str:
         """State whether the unpruned model has to be scored again, and why.
@@ -44,7 +44,7 @@ class Remembered:
         )
 
 
-def remembered(spec: HealSpec, same_kind: CorpusSpec | None) -> Remembered:
+def load_cached_scores(spec: HealSpec, same_kind: CorpusSpec | None) -> CachedScores:
     """Return scores of stored sweeps, evaluations and healing runs with the same weights, dtype, questions and texts.
 
     Larger sets begin with the same questions or texts, so their sizes need not be equal.
@@ -53,16 +53,16 @@ def remembered(spec: HealSpec, same_kind: CorpusSpec | None) -> Remembered:
         spec: the request, resolved.
         same_kind: text of the healing text's kind, resolved.
     """
-    known = scores.stored_scores(spec.model, spec.benchmark, spec.validation, spec.generation)
-    beside = scores.stored_scores(spec.model, None, same_kind, None)
-    for other in HealResult.all_of(spec.model):
-        if other.spec.model != spec.model:
+    judging = scores.stored_scores(spec.model, spec.benchmark, spec.validation, spec.generation)
+    same_kind_scores = scores.stored_scores(spec.model, None, same_kind, None)
+    for heal in HealResult.all_of(spec.model):
+        if heal.spec.model != spec.model:
             continue
-        asks_the_same = scores.same_questions(other.spec.benchmark, spec.benchmark)
-        reads_the_same = scores.same_texts(other.spec.validation, spec.validation)
-        for which, cut in (("unpruned", None), ("pruned", other.spec.block)):
-            answers = other.questions.get(which, []) if asks_the_same else []
-            known.take(cut, answers, other.text_losses.get(which, []) if reads_the_same else [])
-            if scores.same_texts(other.same_kind_text, same_kind):
-                beside.take(cut, [], other.same_kind_losses.get(which, []))
-    return Remembered(known, beside)
+        asks_the_same = scores.same_questions(heal.spec.benchmark, spec.benchmark)
+        reads_the_same = scores.same_texts(heal.spec.validation, spec.validation)
+        for model, cut in (("unpruned", None), ("pruned", heal.spec.block)):
+            answers = heal.questions.get(model, []) if asks_the_same else []
+            judging.take(cut, answers, heal.text_losses.get(model, []) if reads_the_same else [])
+            if scores.same_texts(heal.same_kind_text, same_kind):
+                same_kind_scores.take(cut, [], heal.same_kind_losses.get(model, []))
+    return CachedScores(judging, same_kind_scores)

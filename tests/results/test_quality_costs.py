@@ -7,7 +7,7 @@ import pytest
 
 from analysis.core.blocks import Block, LayerSet, parse_removal
 from analysis.data.spec import CorpusSpec
-from analysis.results.compared import costs
+from analysis.results.compared import quality_costs
 from analysis.results.stored.reading import ACCURACY, LOSS
 from tests.support import fakes
 
@@ -30,20 +30,20 @@ C4 = CorpusSpec("c4", 8, 256, split="validation", identity="c")
 
 def test_costs_compare_with_the_unpruned_model_of_the_same_condition():
     curve, damage = fakes.sweep(), fakes.damage()
-    found = costs.of_cuts([curve, damage], LOSS, 5)
+    found = quality_costs.of_cuts([curve, damage], LOSS, 5)
     assert len(found) == 1 + (30 - 5 + 1)
     assert found[0].cut == curve.points[5].block
     assert found[0].change.difference == pytest.approx(curve.points[5].loss - curve.points[0].loss)
     measured = {cost.cut: cost.change.difference for cost in found[1:]}
     assert measured == {Block(start, 5): value for start, value in enumerate(damage.increase[4])}
-    (answers,) = costs.of_cuts([curve, damage], ACCURACY, 5)
+    (answers,) = quality_costs.of_cuts([curve, damage], ACCURACY, 5)
     assert answers.change.difference == pytest.approx(curve.points[5].acc - curve.points[0].acc)
 
 
 def test_no_cost_without_an_unpruned_model_of_the_same_condition():
     alone = on(C4, fakes.evaluate(OWN))
-    assert costs.of_cuts([alone], LOSS, 5) == []
-    (cost,) = [cost for cost in costs.of_cuts([alone, on(C4, fakes.sweep())], LOSS, 5) if cost.cut == OWN]
+    assert quality_costs.of_cuts([alone], LOSS, 5) == []
+    (cost,) = [cost for cost in quality_costs.of_cuts([alone, on(C4, fakes.sweep())], LOSS, 5) if cost.cut == OWN]
     assert cost.change.paired
     assert cost.change.difference == pytest.approx(3.3 - fakes.sweep().points[0].loss)
 
@@ -51,19 +51,19 @@ def test_no_cost_without_an_unpruned_model_of_the_same_condition():
 def test_parts_are_beside_cuts_of_as_many_parts_alone():
     parts, alike, whole = parse_removal("a2+a9"), parse_removal("a3:2"), fakes.sweep().points[2].block
     results = [on(C4, fakes.sweep()), *(on(C4, fakes.evaluate(cut)) for cut in (parts, alike))]
-    assert {cost.cut for cost in costs.of_cuts(results, LOSS, parts)} == {parts, alike}
-    assert {cost.cut for cost in costs.of_cuts(results, LOSS, 2)} == {whole}
+    assert {cost.cut for cost in quality_costs.of_cuts(results, LOSS, parts)} == {parts, alike}
+    assert {cost.cut for cost in quality_costs.of_cuts(results, LOSS, 2)} == {whole}
 
 
 def test_a_healed_model_is_no_cut():
     healed = replace(fakes.evaluate(OWN), spec=replace(fakes.evaluate(OWN).spec, adapter="somewhere"))
-    assert not [cost for cost in costs.of_cuts([fakes.sweep(), healed], LOSS, 5) if cost.cut == OWN]
-    assert {cost.cut for cost in costs.of_cuts([fakes.heal()], LOSS, 5)} == {fakes.heal().spec.block}
+    assert not [cost for cost in quality_costs.of_cuts([fakes.sweep(), healed], LOSS, 5) if cost.cut == OWN]
+    assert {cost.cut for cost in quality_costs.of_cuts([fakes.heal()], LOSS, 5)} == {fakes.heal().spec.block}
 
 
 def test_best_costs_least_and_is_measured_on_its_choosing_texts():
     damage = fakes.damage()
-    found = costs.best_cut(costs.of_cuts([fakes.sweep(), damage], LOSS, 5))
+    found = quality_costs.best_cut(quality_costs.of_cuts([fakes.sweep(), damage], LOSS, 5))
     least = min(range(26), key=damage.increase[4].__getitem__)
     assert (found.cut, found.n_compared) == (Block(least, 5), 26)
     assert found.reported is None, "the curve read the same kind of text, and of another cut"
@@ -74,7 +74,7 @@ def test_the_best_is_reported_on_other_texts():
     damage = fakes.damage()
     least = Block(min(range(26), key=damage.increase[4].__getitem__), 5)
     alone = on(C4, fakes.evaluate(least))
-    found = costs.best_cut(costs.of_cuts([damage, alone, on(C4, fakes.sweep())], LOSS, 5))
+    found = quality_costs.best_cut(quality_costs.of_cuts([damage, alone, on(C4, fakes.sweep())], LOSS, 5))
     assert found.cut == least
     assert found.reported.condition.material.source == "c4"
     assert found.cost.change.difference == pytest.approx(3.3 - fakes.sweep().points[0].loss)
@@ -84,10 +84,12 @@ def test_texts_of_the_same_draw_are_no_other_texts():
     damage = fakes.damage()
     least = Block(min(range(26), key=damage.increase[4].__getitem__), 5)
     longer = replace(damage.spec.corpus, seq_len=512)
-    found = costs.best_cut(costs.of_cuts([damage, on(longer, fakes.evaluate(least)), on(longer, fakes.sweep())], LOSS, 5))
+    found = quality_costs.best_cut(
+        quality_costs.of_cuts([damage, on(longer, fakes.evaluate(least)), on(longer, fakes.sweep())], LOSS, 5)
+    )
     assert found.reported is None
-    assert costs.share_texts(CorpusSpec("wiki", split="all"), longer)
-    assert not costs.share_texts(C4, longer)
+    assert quality_costs.share_texts(CorpusSpec("wiki", split="all"), longer)
+    assert not quality_costs.share_texts(C4, longer)
 
 
 def test_significantly_better_block_on_other_texts_is_the_best_known():
@@ -95,19 +97,19 @@ def test_significantly_better_block_on_other_texts_is_the_best_known():
     least = Block(min(range(26), key=damage.increase[4].__getitem__), 5)
     curve = on(C4, fakes.sweep(strategy="deepest"), shift=-2.0)
     alone = on(C4, fakes.evaluate(least), shift=1.0)
-    found = costs.best_cut(costs.of_cuts([damage, alone, curve], LOSS, 5))
+    found = quality_costs.best_cut(quality_costs.of_cuts([damage, alone, curve], LOSS, 5))
     assert found.cut == curve.points[5].block
     assert found.n_compared == 2
     assert found.reported.condition.material.source == "wiki"
 
 
 def test_one_measured_cut_is_not_the_best_of_anything():
-    assert costs.best_cut(costs.of_cuts([fakes.sweep()], LOSS, 5)) is None
-    assert costs.best_cut([]) is None
+    assert quality_costs.best_cut(quality_costs.of_cuts([fakes.sweep()], LOSS, 5)) is None
+    assert quality_costs.best_cut([]) is None
 
 
 def test_cuts_are_compared_only_under_the_same_condition():
-    found = costs.of_cuts([fakes.sweep(), fakes.damage()], LOSS, 5)
-    assert costs.apart(found[0], found[1]) is None
-    apart = costs.apart(found[1], found[2])
+    found = quality_costs.of_cuts([fakes.sweep(), fakes.damage()], LOSS, 5)
+    assert quality_costs.apart(found[0], found[1]) is None
+    apart = quality_costs.apart(found[1], found[2])
     assert apart.difference == pytest.approx(found[2].change.difference - found[1].change.difference)

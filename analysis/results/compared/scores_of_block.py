@@ -12,9 +12,9 @@ from analysis.core.blocks import Block, Removal
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
 from analysis.experiments.maps.damage_spec import DamageResult
-from analysis.results.compared import changes, costs
+from analysis.results.compared import changes, quality_costs
 from analysis.results.compared.changes import Change
-from analysis.results.compared.costs import Cost
+from analysis.results.compared.quality_costs import Cost
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, LOSS, Condition, Reading, conditions_of
 
@@ -95,8 +95,8 @@ def select(
     """
     selection = selected(removed, results, shown)
     accuracy, loss = (_measured(quantity, selection, results) for quantity in (ACCURACY, LOSS))
-    of_map = (reading.of_damage(each, removed) for each in damage) if isinstance(removed, Block) else ()
-    return Selected(selection, accuracy, loss, next((found for found in of_map if found is not None), None))
+    of_map = (reading.of_damage(map_, removed) for map_ in damage) if isinstance(removed, Block) else ()
+    return Selected(selection, accuracy, loss, next((increase for increase in of_map if increase is not None), None))
 
 
 def selected(removed: Removal | None, results: Sequence[Any], shown: Any = None) -> Selection:
@@ -109,7 +109,9 @@ def selected(removed: Removal | None, results: Sequence[Any], shown: Any = None)
 
 
 def _scores(result: Any, removed: Removal | None) -> bool:
-    return any(one.cut == removed and not one.repair for each in reading.of_all(result) for one in each.values())
+    return any(
+        reading_.cut == removed and not reading_.repair for readings in reading.of_all(result) for reading_ in readings.values()
+    )
 
 
 def by_block(results: Sequence[Any], quantity: str, condition: Condition) -> dict[Removal | None, Reading]:
@@ -120,13 +122,13 @@ def by_block(results: Sequence[Any], quantity: str, condition: Condition) -> dic
         quantity: `reading.ACCURACY` or `reading.LOSS`.
         condition: the one that all scores must hold under.
     """
-    found: dict[Removal | None, Reading] = {}
+    readings_by_block: dict[Removal | None, Reading] = {}
     for result in results:
         for readings in reading.of_all(result):
-            one = readings.get(quantity)
-            if one is not None and not one.repair and one.condition == condition:
-                found.setdefault(one.cut, one)
-    return found
+            measured = readings.get(quantity)
+            if measured is not None and not measured.repair and measured.condition == condition:
+                readings_by_block.setdefault(measured.cut, measured)
+    return readings_by_block
 
 
 def points(result: Scores) -> list[Point]:
@@ -145,14 +147,14 @@ def scoring(selection: Selection, results: Sequence[Any]) -> tuple[Point, Scores
         The point without the scores that hold under another condition. None where no result has a score left. A result with
         accuracy and loss comes before one with either.
     """
-    found = [
-        (kept, result)
+    candidates = [
+        (matching, result)
         for result in results
         if isinstance(result, SweepResult) or (isinstance(result, EvaluateResult) and result.spec.adapter is None)
         for point in points(result)
-        if point.block == selection.removed and _n_scores(kept := _alike(point, result, selection))
+        if point.block == selection.removed and _n_scores(matching := _alike(point, result, selection))
     ]
-    return max(found, key=lambda one: _n_scores(one[0]), default=None)
+    return max(candidates, key=lambda candidate: _n_scores(candidate[0]), default=None)
 
 
 def _n_scores(point: Point) -> int:
@@ -162,16 +164,16 @@ def _n_scores(point: Point) -> int:
 def _alike(point: Point, result: Scores, selection: Selection) -> Point:
     """A point without the scores that hold under another condition than the selected one."""
     readings = reading.of_sweep(result, point.block) if isinstance(result, SweepResult) else reading.of_evaluate(result)
-    held = {name: one.condition == selection.condition(name) for name, one in readings.items()}
-    point = point if held.get(ACCURACY) else replace(point, acc=None, acc_norm=None, acc_stderr=None, n_samples=0)
-    return point if held.get(LOSS) else replace(point, loss=None, loss_stderr=None, n_texts=0)
+    is_selected = {name: measured.condition == selection.condition(name) for name, measured in readings.items()}
+    point = point if is_selected.get(ACCURACY) else replace(point, acc=None, acc_norm=None, acc_stderr=None, n_samples=0)
+    return point if is_selected.get(LOSS) else replace(point, loss=None, loss_stderr=None, n_texts=0)
 
 
 def _measured(quantity: str, selection: Selection, results: Sequence[Any]) -> Measured:
     condition = selection.condition(quantity)
-    alike = {} if condition is None else by_block(results, quantity, condition)
+    readings = {} if condition is None else by_block(results, quantity, condition)
     elsewhere: list[Cost] = []
     if selection.removed is not None:
-        every = costs.of_cuts(results, quantity, selection.removed)
-        elsewhere = [cost for cost in every if cost.cut == selection.removed and cost.condition != condition]
-    return Measured(quantity, condition, alike.get(None), alike.get(selection.removed), tuple(elsewhere))
+        costs = quality_costs.of_cuts(results, quantity, selection.removed)
+        elsewhere = [cost for cost in costs if cost.cut == selection.removed and cost.condition != condition]
+    return Measured(quantity, condition, readings.get(None), readings.get(selection.removed), tuple(elsewhere))
