@@ -109,9 +109,9 @@ def measure(rounds: int, n_texts: int, max_size: int, cuts_per_shard: int, dtype
             super().__init__(spec, n)
             self._share = {**self._share, "OMP_NUM_THREADS": "1"}
 
-        def open(self, place):
+        def open(self, index):
             began = time.perf_counter()
-            do = super().open(place)
+            do = super().open(index)
             starts.append(time.perf_counter() - began)
 
             def timed(task):

@@ -48,8 +48,8 @@ class Takes:
 
 def models_of(spec: Spec) -> Sequence[ModelSpec]:
     """The models of a request; none where it is of no model."""
-    several = getattr(spec, "models", (getattr(spec, "model", None),))
-    return [model for model in several if isinstance(model, ModelSpec)]
+    models = getattr(spec, "models", (getattr(spec, "model", None),))
+    return [model for model in models if isinstance(model, ModelSpec)]
 
 
 def takes(spec: Spec, dtype: str, *, look: bool = True, shards: int = 1) -> Takes | None:
@@ -61,28 +61,28 @@ def takes(spec: Spec, dtype: str, *, look: bool = True, shards: int = 1) -> Take
         look: whether a model that nobody has looked at is looked at now, for seconds.
         shards: how many processes share it; the result is for each of them.
     """
-    found = [_of(spec, model, dtype, look, shards) for model in models_of(spec)]
-    known = [one for one in found if one is not None]
-    return max(known, key=lambda one: one.whole) if known and len(known) == len(found) else None
+    by_model = [_of(spec, model, dtype, look, shards) for model in models_of(spec)]
+    estimates = [estimate for estimate in by_model if estimate is not None]
+    return max(estimates, key=lambda estimate: estimate.whole) if estimates and len(estimates) == len(by_model) else None
 
 
 def _of(spec: Spec, model: ModelSpec, dtype: str, look: bool, shards: int) -> Takes | None:
-    seen = _seen(model) or (_looked(model) if look else None)
-    if seen is None:
+    facts = _seen(model) or (_looked(model) if look else None)
+    if facts is None:
         return None
     dtype = dtype if model.dtype == "auto" else model.dtype
     precision = dtype if model.quantization == "none" else model.quantization
-    weights = weight_bytes(seen.model, None, precision, rest=dtype)
+    weights = weight_bytes(facts.model, None, precision, rest=dtype)
     if weights is None:
         return None
-    larger = DTYPE_BYTES[dtype] / DTYPE_BYTES[seen.dtype.value]
+    larger = DTYPE_BYTES[dtype] / DTYPE_BYTES[facts.dtype.value]
     concrete: Any = replace(spec, **{"model": replace(model, dtype=dtype)}) if hasattr(spec, "model") else spec
-    at_work = working_bytes(concrete, seen.model, int(seen.working_bytes * max(1.0, larger)))
-    one = EXPERIMENTS.get(spec.kind)
-    reads = one is not None and bool(one.shards) and getattr(spec, "generation", None) is None
-    layered = int(seen.layered_bytes * max(1.0, larger)) if reads and seen.layered_bytes else weights + at_work
-    if one is not None and one.together and shards > 1 and model.quantization in DIVIDED:
-        layered = at_work + (divided_bytes(seen.model, shards, precision, rest=dtype) or weights)
+    at_work = working_bytes(concrete, facts.model, int(facts.working_bytes * max(1.0, larger)))
+    experiment = EXPERIMENTS.get(spec.kind)
+    reads = experiment is not None and bool(experiment.shards) and getattr(spec, "generation", None) is None
+    layered = int(facts.layered_bytes * max(1.0, larger)) if reads and facts.layered_bytes else weights + at_work
+    if experiment is not None and experiment.together and shards > 1 and model.quantization in DIVIDED:
+        layered = at_work + (divided_bytes(facts.model, shards, precision, rest=dtype) or weights)
     return Takes(weights, at_work, min(layered, weights + at_work))
 
 
@@ -94,8 +94,10 @@ def working_bytes(spec: Spec, facts: ModelFacts, of_a_pass: int) -> int:
         facts: of its model.
         of_a_pass: bytes of a pass of texts through the model.
     """
-    one = EXPERIMENTS.get(spec.kind)
-    return max(of_a_pass, int(imported(one.working)(spec, facts)) if one is not None and one.working else 0)
+    experiment = EXPERIMENTS.get(spec.kind)
+    return max(
+        of_a_pass, int(imported(experiment.working)(spec, facts)) if experiment is not None and experiment.working else 0
+    )
 
 
 def _seen(model: ModelSpec) -> InspectResult | None:
@@ -107,8 +109,8 @@ def _seen(model: ModelSpec) -> InspectResult | None:
 def _looked(model: ModelSpec) -> InspectResult | None:
     """Look at the model now, and return its facts; in a precision and place that every machine offers."""
     try:
-        said = looked_at(model.source, model.revision, "float32", "cpu", "none", within_s=_QUICK_S)
-        return InspectResult.read(store.StoredResult(Path(model.source), said, (), False, 0.0))
+        answer = looked_at(model.source, model.revision, "float32", "cpu", "none", within_s=_QUICK_S)
+        return InspectResult.read(store.StoredResult(Path(model.source), answer, (), False, 0.0))
     except (LayerscopeError, CorruptResultError, RuntimeError):
         return None
 
@@ -139,5 +141,5 @@ def looked_at(
         raise LayerscopeError(sentences[-1] if sentences else f"{source} cannot be used.")
     if done.returncode != 0:
         raise RuntimeError(f"{command} ended with {done.returncode}: {done.stderr}")
-    said: dict[str, Any] = json.loads(done.stdout)
-    return said
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer

@@ -74,7 +74,7 @@ class Here(Executor):
         self.measured, self.n_opened = [], 0
         self._one = threading.Lock()  # torch shares its threads, and the tests their cores
 
-    def open(self, place):
+    def open(self, index):
         worker = ShardWorker()
         self.n_opened += 1
 
@@ -176,16 +176,16 @@ def test_late_workers_join_and_absent_ones_are_not_awaited(asked, cache, with_st
     class TwoOfSeven(Here):
         """The last one is there at once, another when two shards are measured, and no other ever."""
 
-        def open(self, place):
-            if place not in (3, 6):
+        def open(self, index):
+            if index not in (3, 6):
                 assert ended.wait(60)
-            if place == 3:
+            if index == 3:
                 assert is_late.wait(60)
-            do = super().open(place)
+            do = super().open(index)
 
             def counted(task):
                 if json.loads(task)["do"] == "measure":
-                    by.append(place)
+                    by.append(index)
                     if len(by) > 2:
                         is_late.set()
                         time.sleep(0.01)  # both have a turn
@@ -248,14 +248,14 @@ class Second(Here):
         super().__init__(n)
         self._first_measured, self._second_begins = threading.Event(), threading.Event()
 
-    def open(self, place):
-        if place == 1:
+    def open(self, index):
+        if index == 1:
             assert self._first_measured.wait(60)
-        do = super().open(place)
+        do = super().open(index)
 
         def changed(task):
             asked = json.loads(task)
-            if place == 1:
+            if index == 1:
                 asked["spec"]["model"] |= self.changed
                 self._second_begins.set()
             elif self.measured:

@@ -202,7 +202,7 @@ def test_larger_group_resumes_divided_heal_after_a_loss(spec, cache, with_starte
 class Threads(Executor):
     """Ranks in threads of this process, which nobody starts again."""
 
-    def open(self, place):
+    def open(self, index):
         raise AssertionError("these requests are trained")
 
     def train(self, folder):

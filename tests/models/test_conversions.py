@@ -65,7 +65,7 @@ def test_every_way_to_a_model_finds_it(tmp_path, looks):
     copy = shutil.copy(file, tmp_path / "elsewhere")
     assert location.locate(ModelSpec(str(copy))).identity == planning.resolve(spec).identity != ""
     planning.plan(dataclasses.replace(spec, source=str(copy)))
-    load.load_layers_on_disk(spec, why="")
+    load.load_layers_on_disk(spec, reason="")
     assert not looks
     with pytest.raises(SpecError, match="cannot be quantized again"):
         load.load(dataclasses.replace(spec, quantization="4bit"))

@@ -57,7 +57,7 @@ def refused(folder, match):
         lambda: planning.plan(spec(folder)),
         lambda: load.load(spec(folder)),
         lambda: planning.resolve(spec(folder)),
-        lambda: load.load_layers_on_disk(spec(folder), why="a test"),
+        lambda: load.load_layers_on_disk(spec(folder), reason="a test"),
         lambda: WeightFiles(folder),
         lambda: pretrained.config(folder),
         lambda: pretrained.tokenizer(folder),
@@ -79,7 +79,7 @@ def test_files_that_change_while_they_are_read_are_refused(folder, outside, monk
     own = tokenizers.load
     monkeypatch.setattr(tokenizers, "load", read)
     with pytest.raises(UnsupportedModelError, match="is a link that leads out of this folder"):
-        load.load_layers_on_disk(spec(folder), why="a test") if by_layer else load.load(spec(folder))
+        load.load_layers_on_disk(spec(folder), reason="a test") if by_layer else load.load(spec(folder))
 
 
 @pytest.mark.parametrize("by_layer", [False, True], ids=["whole", "layer by layer"])
@@ -91,7 +91,7 @@ def test_weights_that_are_exchanged_while_they_are_read_are_refused(folder, monk
     own = tokenizers.load
     monkeypatch.setattr(tokenizers, "load", read)
     with pytest.raises(UnsupportedModelError, match="The files of m changed while they were read"):
-        load.load_layers_on_disk(spec(folder), why="a test") if by_layer else load.load(spec(folder))
+        load.load_layers_on_disk(spec(folder), reason="a test") if by_layer else load.load(spec(folder))
 
 
 def test_file_exchanged_and_restored_during_reading_is_refused(folder, outside, monkeypatch):

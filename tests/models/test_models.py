@@ -292,7 +292,7 @@ def test_integer_weights_are_refused_unless_quantized(tiny_folder, tmp_path, cac
     save_file(held, folder / "model.safetensors", {"format": "pt"})
     spec = ModelSpec(str(folder), dtype="float32", device="cpu")
     with pytest.raises(UnsupportedModelError, match="stores 1 weight .*up_proj.weight.* as integers, but its configuration"):
-        models.load_layers_on_disk(spec, why="a test") if by_layer else models.load(spec)
+        models.load_layers_on_disk(spec, reason="a test") if by_layer else models.load(spec)
 
 
 def test_masks_of_truth_values_beside_the_weights_load(tiny_folder, tmp_path, cache):

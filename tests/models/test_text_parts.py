@@ -98,7 +98,7 @@ def test_cut_text_part_exports_as_plain_model_naming_its_source(seeing, tmp_path
 def test_text_part_on_the_disk_reads_only_its_weights(seeing, tmp_path):
     folder = seeing("qwen3_vl_moe")
     whole = load.load(spec_of(folder))
-    decoder = load.load_layers_on_disk(spec_of(folder), why="").decoder
+    decoder = load.load_layers_on_disk(spec_of(folder), reason="").decoder
     layers = sum(1 for _ in decoder.on_disk.each())
     assert layers == whole.decoder.n_layers
     of_text = sum(weight.numel() * weight.element_size() for weight in whole.model.parameters())

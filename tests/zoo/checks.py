@@ -151,7 +151,7 @@ def _options(animal: Animal, benchmark: BenchmarkSpec, found: dict[str, list[flo
 
 def layer_by_layer(animal: Animal) -> None:
     """Losses of a cut with the layers on the disk."""
-    decoder = load.load_layers_on_disk(animal.spec, why="").decoder
+    decoder = load.load_layers_on_disk(animal.spec, reason="").decoder
     texts = animal.texts(animal.corpus)
     (found,) = likelihood.text_losses(decoder, texts, [BLOCK])
     for ids, loss in zip(texts, found, strict=True):

@@ -56,7 +56,7 @@ def load(spec: ModelSpec, group: Group, on_progress: OnProgress, reason: str) ->
         ModelNotFoundError, UnsupportedModelError: as in `models.load`; also when its layers cannot be read one by one.
         PeerLost: when another rank is gone.
     """
-    loaded = models.load_layers_on_disk(spec, on_progress, why=reason)
+    loaded = models.load_layers_on_disk(spec, on_progress, reason=reason)
     decoder = loaded.decoder
     assert decoder.on_disk is not None
     everybody: Any = dist.group.WORLD

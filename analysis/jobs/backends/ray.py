@@ -81,35 +81,35 @@ class Ray(Backend):
         if (reason := self.available()) is not None:
             return reason
         cluster = ray_dashboard.look()
-        asked = needs(cluster, spec, shards, look=False)
+        requested = needs(cluster, spec, shards, look=False)
         free = [
-            f"{cluster.total(f'free_{what}'):g} of {cluster.total(what):g} {title}"
-            for what, title in (("cards", "GPUs"), ("cores", "CPU cores"))
-            if cluster.total(what)
+            f"{cluster.total(f'free_{resource}'):g} of {cluster.total(resource):g} {title}"
+            for resource, title in (("cards", "GPUs"), ("cores", "CPU cores"))
+            if cluster.total(resource)
         ]
         n, memory = len(cluster.machines), units.size(cluster.total("free_bytes"))
-        where = f"{' and '.join(free) or 'Nothing'} free on {n} machine{'s' * (n != 1)} ({memory} of memory)"
+        free_text = f"{' and '.join(free) or 'Nothing'} free on {n} machine{'s' * (n != 1)} ({memory} of memory)"
         job = "a job" if spec is None else f"a job ({TITLES[spec.kind].lower()})"
         who = f"A{job[1:]}" if shards == 1 else f"Each of {shards} processes of {job}"
-        return f"{where}. {who} takes {_in_words(asked)}.{_CLEAR * cluster.is_in_clear}"
+        return f"{free_text}. {who} takes {_in_words(requested)}.{_CLEAR * cluster.is_in_clear}"
 
     def refuses(self, spec: Spec, shards: int) -> str | None:
         """Why the cluster can never run a request: it takes more than its largest machine has, or names cards by number."""
         cluster = ray_dashboard.look(ray_dashboard.PATIENT_S)
-        asked = needs(cluster, spec, shards)
+        requested = needs(cluster, spec, shards)
         for device in sorted({model.device for model in preflight.models_of(spec)}):
             number = device.removeprefix("cuda:")
-            if number.isdecimal() and int(number) >= max(1, asked["num_gpus"]):
+            if number.isdecimal() and int(number) >= max(1, requested["num_gpus"]):
                 return (
                     f"Device {device!r} cannot be chosen on a Ray cluster, which assigns GPUs itself. Choose device "
                     "cuda, cuda:all or auto."
                 )
-        if not cluster.machines or any(_has_room(machine, asked) for machine in cluster.machines):
+        if not cluster.machines or any(_has_room(machine, requested) for machine in cluster.machines):
             return None
         largest = max(cluster.machines, key=lambda machine: (machine.cards, machine.memory_bytes, machine.cores))
         has = {"num_gpus": largest.cards, "num_cpus": largest.cores, "memory_gb": largest.memory_bytes / 1e9}
         return (
-            f"{'It' if shards == 1 else f'Each of {shards} processes'} takes {_in_words(asked)}, but the largest machine "
+            f"{'It' if shards == 1 else f'Each of {shards} processes'} takes {_in_words(requested)}, but the largest machine "
             f"of the Ray cluster has {_in_words(has)}. Choose a smaller model or 4bit, add a larger machine, or set its "
             f"needs with {OPTIONS}."
         )
@@ -119,25 +119,25 @@ class Ray(Backend):
         cluster = ray_dashboard.look(ray_dashboard.PATIENT_S)
         if _info(job, ray_dashboard.PATIENT_S) is not None:
             return
-        asked = needs(cluster, job.spec, job.shards)
-        told = {
+        requested = needs(cluster, job.spec, job.shards)
+        environment = {
             **remote.surroundings(),
             "PYTHONPATH": remote.ROOT,
-            "OMP_NUM_THREADS": str(max(1, int(asked["num_cpus"]))),
+            "OMP_NUM_THREADS": str(max(1, int(requested["num_cpus"]))),
             **_TRAINING,
-            OPTIONS: ",".join(f"{name}={value:g}" for name, value in asked.items()),
+            OPTIONS: ",".join(f"{name}={value:g}" for name, value in requested.items()),
         }
         # Where several share it, the process that starts them computes nothing, and waits with the head for free resources for
         # them.
-        own = asked if job.shards == 1 else dict.fromkeys(asked, 0)
+        driver_resources = requested if job.shards == 1 else dict.fromkeys(requested, 0)
         body = {
             "entrypoint": f"cd {shlex.quote(remote.ROOT)} && exec {shlex.join(remote.command(job, WORKERS))}",
             "submission_id": _name(job),
             "metadata": {"layerscope_job": job.id, "kind": job.kind},
-            "runtime_env": {"env_vars": told},
-            "entrypoint_num_cpus": own["num_cpus"],
-            "entrypoint_num_gpus": own["num_gpus"],
-            "entrypoint_memory": int(own["memory_gb"] * 1e9),
+            "runtime_env": {"env_vars": environment},
+            "entrypoint_num_cpus": driver_resources["num_cpus"],
+            "entrypoint_num_gpus": driver_resources["num_gpus"],
+            "entrypoint_memory": int(driver_resources["memory_gb"] * 1e9),
         }
         with contextlib.suppress(ray_dashboard.Silent):  # it may have heard, which `watch` finds out
             code, text = ray_dashboard.ask("POST", "/api/jobs/", body, within_s=ray_dashboard.PATIENT_S)
@@ -146,29 +146,29 @@ class Ray(Backend):
 
     def watch(self, job: Job) -> Seen | None:
         """Return the state that the attempt reports; while it reports nothing, the state that the cluster reports."""
-        said = remote.of(job).told()
-        if said is not None and not said.is_gone:
-            return said.seen
+        report = remote.of(job).told()
+        if report is not None and not report.is_gone:
+            return report.seen
         try:
             info = _info(job)
         except JobError as error:
-            if said is None and not job.cancel_requested:
+            if report is None and not job.cancel_requested:
                 raise
-            info, lost = (
+            info, problem = (
                 None,
                 f"The job and the cluster do not respond: {error} When the cluster is back, {_RESUME[0].lower()}{_RESUME[1:]}",
             )
         else:
-            lost = _AGAIN
-        said = remote.of(job).told()  # its last word may have come since
-        if said is not None and not said.is_gone:
-            return said.seen
-        before = said.seen if said is not None else Seen()
+            problem = _AGAIN
+        report = remote.of(job).told()  # its last word may have come since
+        if report is not None and not report.is_gone:
+            return report.seen
+        before = report.seen if report is not None else Seen()
         if info is None:
-            began = job.started_at or 0.0
-            is_new = said is None and not job.cancel_requested and time.time() - began < _UNSEEN_S
-            return Seen() if is_new else replace(before, state=INTERRUPTED, error=lost)
-        return _seen(job, before, has_begun=said is not None, info=info)
+            started_at = job.started_at or 0.0
+            is_new = report is None and not job.cancel_requested and time.time() - started_at < _UNSEEN_S
+            return Seen() if is_new else replace(before, state=INTERRUPTED, error=problem)
+        return _seen(job, before, has_begun=report is not None, info=info)
 
     def cancel(self, job: Job) -> None:
         """Ask the attempt to stop, and end it where it has not begun, or does not stop."""
@@ -189,19 +189,19 @@ def _seen(job: Job, before: Seen, *, has_begun: bool, info: dict[str, Any]) -> S
     if status == "RUNNING":
         return before
     _keep_log(job)
-    said = _last_line(str(info.get("message") or ""))
+    message = _last_line(str(info.get("message") or ""))
     if status == "STOPPED":
         return replace(before, state=CANCELLED) if job.cancel_requested else replace(before, state=INTERRUPTED, error=_STOPPED)
     if kind.endswith(("START_TIMEOUT", "UNSCHEDULABLE")):
-        asked = ", ".join(f"{name} {value:g}" for name, value in _asked(info).items() if value)
-        return Seen(INTERRUPTED, error=_NO_ROOM.format(asked=asked))
+        resources = ", ".join(f"{name} {value:g}" for name, value in _asked(info).items() if value)
+        return Seen(INTERRUPTED, error=_NO_ROOM.format(asked=resources))
     if code == remote.NOT_SHARED:
-        return Seen(FAILED, error=said)
+        return Seen(FAILED, error=message)
     if isinstance(code, int) and code < 0:
         return replace(before, state=INTERRUPTED, error=_KILLED.format(number=-code))
     if has_begun or kind.startswith("JOB_SUPERVISOR"):
-        return replace(before, state=INTERRUPTED, error=_GONE.format(said=said.rstrip(".")))
-    return Seen(FAILED, error=_NOT_BEGUN.format(said=said.rstrip("."), python=remote.command(job)[0]))
+        return replace(before, state=INTERRUPTED, error=_GONE.format(said=message.rstrip(".")))
+    return Seen(FAILED, error=_NOT_BEGUN.format(said=message.rstrip("."), python=remote.command(job)[0]))
 
 
 def _name(job: Job) -> str:
@@ -230,9 +230,9 @@ def _keep_log(job: Job) -> None:
     with contextlib.suppress(JobError, ValueError, OSError):
         code, text = ray_dashboard.ask("GET", f"/api/jobs/{_name(job)}/logs")
         if code == 200:
-            said = str(input_files.parsed_object(text).get("logs", ""))[-_LOG_CHARS:]
+            content = str(input_files.parsed_object(text).get("logs", ""))[-_LOG_CHARS:]
             with (job.folder / "log.txt").open("ab") as log:
-                log.write(redact(ray_dashboard.blotted(said)).encode())
+                log.write(redact(ray_dashboard.blotted(content)).encode())
 
 
 def _last_line(text: str) -> str:
@@ -241,18 +241,22 @@ def _last_line(text: str) -> str:
     return one_line(redact(ray_dashboard.blotted(lines[-1])))[:300] if lines else "it gave no reason"
 
 
-def _in_words(asked: dict[str, float]) -> str:
+def _in_words(resources: dict[str, float]) -> str:
     """GPUs, CPU cores and memory: "1 GPU, 4 CPU cores and 15.2 GB of memory"."""
-    named = (("num_gpus", "GPU"), ("num_cpus", "CPU core"))
-    parts = [f"{asked[name]:g} {what}{'s' * (asked[name] != 1)}" for name, what in named if asked[name]]
-    parts += [f"{units.size(int(asked['memory_gb'] * 1e9))} of memory"] if asked["memory_gb"] else []
+    nouns = (("num_gpus", "GPU"), ("num_cpus", "CPU core"))
+    parts = [f"{resources[name]:g} {noun}{'s' * (resources[name] != 1)}" for name, noun in nouns if resources[name]]
+    parts += [f"{units.size(int(resources['memory_gb'] * 1e9))} of memory"] if resources["memory_gb"] else []
     return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1]))) if parts else "nothing"
 
 
-def _has_room(machine: ray_dashboard.Machine, asked: dict[str, float]) -> bool:
+def _has_room(machine: ray_dashboard.Machine, resources: dict[str, float]) -> bool:
     """Return whether a machine could ever hold a process that asks for so much."""
-    memory_bytes = int(asked["memory_gb"] * 1e9)
-    return machine.cards >= asked["num_gpus"] and machine.cores >= asked["num_cpus"] and machine.memory_bytes >= memory_bytes
+    memory_bytes = int(resources["memory_gb"] * 1e9)
+    return (
+        machine.cards >= resources["num_gpus"]
+        and machine.cores >= resources["num_cpus"]
+        and machine.memory_bytes >= memory_bytes
+    )
 
 
 def needs(cluster: ray_dashboard.Cluster, spec: Spec | None = None, n: int = 1, *, look: bool = True) -> dict[str, float]:
@@ -267,20 +271,20 @@ def needs(cluster: ray_dashboard.Cluster, spec: Spec | None = None, n: int = 1, 
     Raises:
         SpecError: when the needs in the environment cannot be read.
     """
-    asked, devices = options(), {model.device for model in preflight.models_of(spec)} if spec is not None else set[str]()
+    resources, devices = options(), {model.device for model in preflight.models_of(spec)} if spec is not None else set[str]()
     with_cards = [machine for machine in cluster.machines if machine.cards >= 1]
     cards = 0.0
     if "cuda:all" in devices:
         cards = max([1.0, *(machine.cards // 1 for machine in with_cards)])
     elif any(device.startswith("cuda") for device in devices) or (with_cards and not devices & {"cpu", "mps"}):
         cards = 1.0
-    cards = asked.get("num_gpus", cards)
+    cards = resources.get("num_gpus", cards)
     if cards >= 1 and with_cards:
         cores = max(1.0, min(machine.cores // machine.cards for machine in with_cards) * cards)
     else:
         cores = _cores([machine.cores for machine in cluster.machines], n)
-    memory = asked["memory_gb"] if "memory_gb" in asked else _memory_gb(cluster, spec, n, has_card=cards > 0, look=look)
-    return {"num_gpus": cards, "num_cpus": asked.get("num_cpus", cores), "memory_gb": memory}
+    memory = resources["memory_gb"] if "memory_gb" in resources else _memory_gb(cluster, spec, n, has_card=cards > 0, look=look)
+    return {"num_gpus": cards, "num_cpus": resources.get("num_cpus", cores), "memory_gb": memory}
 
 
 def _memory_gb(cluster: ray_dashboard.Cluster, spec: Spec | None, n: int, *, has_card: bool, look: bool) -> float:
@@ -292,19 +296,19 @@ def _memory_gb(cluster: ray_dashboard.Cluster, spec: Spec | None, n: int, *, has
     takes = None if spec is None else preflight.takes(spec, "bfloat16" if has_card else "float32", look=look, shards=n)
     if takes is None:
         return 0.0
-    most = max((machine.memory_bytes for machine in cluster.machines), default=0)
-    wanted = takes.weights if has_card else takes.whole
-    if most and preflight.PROCESS_BYTES + wanted > most:
-        wanted = min(wanted, takes.layered)
-    return math.ceil((preflight.PROCESS_BYTES + wanted) / 1e8) / 10
+    largest_bytes = max((machine.memory_bytes for machine in cluster.machines), default=0)
+    wanted_bytes = takes.weights if has_card else takes.whole
+    if largest_bytes and preflight.PROCESS_BYTES + wanted_bytes > largest_bytes:
+        wanted_bytes = min(wanted_bytes, takes.layered)
+    return math.ceil((preflight.PROCESS_BYTES + wanted_bytes) / 1e8) / 10
 
 
 def _cores(machines: list[float], n: int) -> float:
     """Return the most cores, or else the largest part of one, that the machines have `n` times, machine by machine."""
-    for whole in range(int(max(machines, default=1)), 0, -1):
-        if sum(of // whole for of in machines) >= n:
-            return float(whole)
-    parts = next((parts for parts in range(2, n + 1) if sum(of * parts // 1 for of in machines) >= n), 1)
+    for n_cores in range(int(max(machines, default=1)), 0, -1):
+        if sum(free // n_cores for free in machines) >= n:
+            return float(n_cores)
+    parts = next((parts for parts in range(2, n + 1) if sum(free * parts // 1 for free in machines) >= n), 1)
     return math.floor(100 / parts) / 100
 
 
@@ -314,12 +318,12 @@ def options() -> dict[str, float]:
     Raises:
         SpecError: when the variable holds something else.
     """
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     for part in filter(None, os.environ.get(OPTIONS, "").split(",")):
         name, _, value = part.strip().partition("=")
         with contextlib.suppress(ValueError):
             if name in _OPTIONS and 0 <= (number := float(value)) < 1e6:
-                found[name] = number
+                values[name] = number
                 continue
         raise SpecError(f"{OPTIONS} holds {part[:40]!r}. Write NAME=NUMBER, with a name of {', '.join(_OPTIONS)}.")
-    return found
+    return values

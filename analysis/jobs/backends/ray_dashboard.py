@@ -76,9 +76,9 @@ class Cluster:
     """Whether it asks nobody for a token."""
     machines: tuple[Machine, ...]
 
-    def total(self, what: str) -> float:
+    def total(self, resource: str) -> float:
         """The sum of a field over its machines."""
-        return sum(getattr(machine, what) for machine in self.machines)
+        return sum(getattr(machine, resource) for machine in self.machines)
 
     @property
     def is_in_clear(self) -> bool:
@@ -92,14 +92,14 @@ def address() -> str:
     Raises:
         JobError: when no address is set, or the set value is none.
     """
-    said = os.environ.get(ADDRESS, "").strip()
-    if not said:
+    setting = os.environ.get(ADDRESS, "").strip()
+    if not setting:
         raise JobError(
             f"no Ray cluster is set up. Set {ADDRESS}=http://HOST:8265 on a machine that shares the cache folder with the "
             "cluster."
         )
     with contextlib.suppress(ValueError):
-        parts = urlsplit(said)
+        parts = urlsplit(setting)
         is_bare = parts.path in ("", "/") and not parts.query and "@" not in parts.netloc
         if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and is_bare:
             return f"{parts.scheme}://{parts.netloc}"
@@ -113,36 +113,38 @@ def token() -> str:
     Raises:
         JobError: when the file cannot be read, or others may read it.
     """
-    if said := os.environ.get(TOKEN, "").strip():
-        return _plain(said, TOKEN)
-    named = os.environ.get(TOKEN_FILE, "").strip()
-    file = Path(named).expanduser() if named else Path.home() / ".ray" / "auth_token"
+    if setting := os.environ.get(TOKEN, "").strip():
+        return _plain(setting, TOKEN)
+    path = os.environ.get(TOKEN_FILE, "").strip()
+    file = Path(path).expanduser() if path else Path.home() / ".ray" / "auth_token"
     try:
         with file.open("rb") as stream:
-            mode, found = os.fstat(stream.fileno()).st_mode, stream.read(4097)
+            mode, content = os.fstat(stream.fileno()).st_mode, stream.read(4097)
     except OSError as error:
-        if not named and isinstance(error, FileNotFoundError):
+        if not path and isinstance(error, FileNotFoundError):
             return ""
-        why = error.strerror or type(error).__name__
-        raise JobError(f"The token file of the Ray cluster, {file}, cannot be read ({why}). Correct {TOKEN_FILE}.") from error
+        reason = error.strerror or type(error).__name__
+        raise JobError(
+            f"The token file of the Ray cluster, {file}, cannot be read ({reason}). Correct {TOKEN_FILE}."
+        ) from error
     if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
         raise JobError(
             f"Other users may read the token of the Ray cluster in {file}. Run `chmod 600` on the file, and change the token."
         )
-    return _plain(found.decode("utf-8", "replace").strip(), str(file))
+    return _plain(content.decode("utf-8", "replace").strip(), str(file))
 
 
-def _plain(said: str, where: str) -> str:
-    if len(said) > 4096 or not said.isascii() or not said.isprintable() or " " in said:
-        raise JobError(f"{where} holds no valid token of a Ray cluster. A token is one word of ASCII letters and digits.")
-    return said
+def _plain(token: str, variable: str) -> str:
+    if len(token) > 4096 or not token.isascii() or not token.isprintable() or " " in token:
+        raise JobError(f"{variable} holds no valid token of a Ray cluster. A token is one word of ASCII letters and digits.")
+    return token
 
 
 def blotted(text: str) -> str:
     """The text without the token."""
     with contextlib.suppress(JobError):
-        if said := token():
-            return text.replace(said, "[redacted]")
+        if secret := token():
+            return text.replace(secret, "[redacted]")
     return text
 
 
@@ -152,13 +154,13 @@ def look(within_s: float | None = None) -> Cluster:
     Raises:
         JobError: when there is none that can be used; one sentence says why.
     """
-    asked = (address(), token())
+    key = (address(), token())
     with _lock:
-        glance = _glances.get(asked)
+        glance = _glances.get(key)
         if glance is None or glance.is_stale:
-            glance = _Glance(*asked, glance)
+            glance = _Glance(*key, glance)
             _glances.clear()
-            _glances[asked] = glance
+            _glances[key] = glance
     return glance.wait(QUICK_S if within_s is None else within_s)
 
 
@@ -188,12 +190,12 @@ class _Glance(threading.Thread):
 
     def wait(self, within_s: float) -> Cluster:
         self.join(within_s)
-        found = self._found or self._before  # the state of a moment ago, while nothing newer is known
-        if found is None:
+        cluster = self._found or self._before  # the state of a moment ago, while nothing newer is known
+        if cluster is None:
             raise OutOfReach(f"The Ray cluster at {self._asked[0]} has not answered yet.")
-        if isinstance(found, JobError):
-            raise type(found)(str(found))
-        return found
+        if isinstance(cluster, JobError):
+            raise type(cluster)(str(cluster))
+        return cluster
 
 
 _lock = threading.Lock()
@@ -224,11 +226,11 @@ def _looked(address: str, token: str) -> Cluster:
             )
     else:
         version = _version(address, *_answered(address, token, "GET", "/api/version", within_s=PATIENT_S))
-    ours = importlib.metadata.version("ray")
-    if version["ray_version"] != ours:
+    own_version = importlib.metadata.version("ray")
+    if version["ray_version"] != own_version:
         raise JobError(
-            f"The Ray cluster at {address} runs Ray {version['ray_version']}, but this program has Ray {ours}. Install "
-            f"ray=={version['ray_version']} here, or Ray {ours} there."
+            f"The Ray cluster at {address} runs Ray {version['ray_version']}, but this program has Ray {own_version}. Install "
+            f"ray=={version['ray_version']} here, or Ray {own_version} there."
         )
     code, text = _answered(address, token, "GET", "/api/cluster_status", within_s=PATIENT_S)
     machines = _machines(input_files.parsed_object(text.encode())) if code == 200 else ()
@@ -237,25 +239,25 @@ def _looked(address: str, token: str) -> Cluster:
 
 def _version(address: str, code: int, text: str) -> dict[str, Any]:
     with contextlib.suppress(ValueError):
-        said = input_files.parsed_object(text.encode())
-        if code == 200 and isinstance(said.get("ray_version"), str):
-            return {**said, "ray_version": said["ray_version"][:40]}
+        answer = input_files.parsed_object(text.encode())
+        if code == 200 and isinstance(answer.get("ray_version"), str):
+            return {**answer, "ray_version": answer["ray_version"][:40]}
     raise JobError(_STRANGER.format(address=address, said=f"status {code}"))
 
 
-def _machines(said: dict[str, Any]) -> tuple[Machine, ...]:
+def _machines(answer: dict[str, Any]) -> tuple[Machine, ...]:
     """Return the machines in an answer of the cluster; none where it has another form than that of this version of Ray."""
-    found = []
+    machines = []
     try:
-        for name, usage in said["data"]["clusterStatus"]["loadMetricsReport"]["usageByNode"].items():
-            (cores, of), (cards, of_cards) = usage.get("CPU", (0.0, 0.0)), usage.get("GPU", (0.0, 0.0))
+        for name, usage in answer["data"]["clusterStatus"]["loadMetricsReport"]["usageByNode"].items():
+            (cores, n_cores), (cards, n_cards) = usage.get("CPU", (0.0, 0.0)), usage.get("GPU", (0.0, 0.0))
             used, memory = usage.get("memory", (0.0, 0.0))
             address = next((key[5:] for key in usage if key.startswith("node:") and key != "node:InternalHead"), name)
-            free = (float(of - cores), float(of_cards), float(of_cards - cards), int(memory), int(memory - used))
-            found.append(Machine(str(address), float(of), *free))
+            free = (float(n_cores - cores), float(n_cards), float(n_cards - cards), int(memory), int(memory - used))
+            machines.append(Machine(str(address), float(n_cores), *free))
     except (KeyError, TypeError, ValueError, AttributeError):
         return ()
-    return tuple(sorted(found, key=lambda machine: machine.name))
+    return tuple(sorted(machines, key=lambda machine: machine.name))
 
 
 def ask(method: str, path: str, body: dict[str, Any] | None = None, *, within_s: float | None = None) -> tuple[int, str]:
@@ -273,8 +275,8 @@ def _answered(
 ) -> tuple[int, str]:
     code, text = _sent(address, token, method, path, body, within_s)
     if code in (401, 403):
-        what = "rejects this program's token" if token else "requires a token, but none is set here"
-        raise JobError(f"The Ray cluster at {address} {what}. Set {TOKEN_FILE} to a file with the cluster's token.")
+        problem = "rejects this program's token" if token else "requires a token, but none is set here"
+        raise JobError(f"The Ray cluster at {address} {problem}. Set {TOKEN_FILE} to a file with the cluster's token.")
     return code, text
 
 
@@ -305,8 +307,8 @@ def _sent(address: str, token: str, method: str, path: str, body: dict[str, Any]
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         if isinstance(reason, TimeoutError):
             raise Silent(f"The Ray cluster at {address} did not answer within {within_s:g} s.") from error
-        why = getattr(reason, "strerror", None) or str(reason)
-        raise OutOfReach(f"No Ray cluster answers at {address} ({why}). Start it, or correct {ADDRESS}.") from error
+        problem = getattr(reason, "strerror", None) or str(reason)
+        raise OutOfReach(f"No Ray cluster answers at {address} ({problem}). Start it, or correct {ADDRESS}.") from error
     except (http.client.HTTPException, ValueError) as error:
         raise JobError(_STRANGER.format(address=address, said=type(error).__name__)) from error
 

@@ -44,25 +44,25 @@ class RayWorkers(Executor):
         super().__init__(n)
         self._ray: Any = ray
         _join(ray)
-        asked = options()
+        resources = options()
         self._actor = self._ray.remote(
-            num_cpus=asked.get("num_cpus", 1),
-            num_gpus=asked.get("num_gpus", 0),
-            memory=int(asked.get("memory_gb", 0) * 1e9) or None,
+            num_cpus=resources.get("num_cpus", 1),
+            num_gpus=resources.get("num_gpus", 0),
+            memory=int(resources.get("memory_gb", 0) * 1e9) or None,
             max_restarts=-1,  # Ray starts a lost actor again wherever its resources are free: `RETRIES` bounds its losses
             max_task_retries=0,  # another actor takes the task
             scheduling_strategy="SPREAD",
         )(RayActor)
         self._actors: dict[int, Any] = {}
 
-    def open(self, place: int) -> Callable[[str], str]:
+    def open(self, index: int) -> Callable[[str], str]:
         """Wait until Ray has placed the actor, or has started it anew."""
         errors = self._ray.exceptions
         with self._lock:
             if self.is_closed:
                 raise JobError("The request no longer needs this worker.")
-            actor = self._actors.get(place) or self._actor.remote()
-            self._actors[place] = actor
+            actor = self._actors.get(index) or self._actor.remote()
+            self._actors[index] = actor
         try:
             self._ray.get(actor.ready.options(max_task_retries=-1).remote())  # while Ray starts it anew, too
         except errors.RayError as error:
@@ -88,22 +88,22 @@ class RayWorkers(Executor):
         from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
         from ray.train.torch import TorchConfig, TorchTrainer
 
-        asked = options()
-        gpus = asked.get("num_gpus", 0)
+        resources = options()
+        gpus = resources.get("num_gpus", 0)
         if 0 < gpus < 1:
             raise JobError(
                 f"Workers that train together need one GPU each, but {OPTIONS} asks for num_gpus={gpus:g}. Ask for 1 or 0."
             )
-        each = {"CPU": asked.get("num_cpus", 1), "GPU": gpus, "memory": asked.get("memory_gb", 0) * 1e9}
-        several: Any = (1, self.n)  # of the version of Ray Train that is in use, and not of the one that is typed
+        per_worker = {"CPU": resources.get("num_cpus", 1), "GPU": gpus, "memory": resources.get("memory_gb", 0) * 1e9}
+        n_workers: Any = (1, self.n)  # of the version of Ray Train that is in use, and not of the one that is typed
         trainer = TorchTrainer(
             _train,
             train_loop_config={"folder": str(folder)},
             torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if gpus else "gloo", timeout_s=_PATIENCE_S),
             scaling_config=ScalingConfig(
-                num_workers=several,
+                num_workers=n_workers,
                 use_gpu=gpus > 0,
-                resources_per_worker={name: amount for name, amount in each.items() if amount},
+                resources_per_worker={name: amount for name, amount in per_worker.items() if amount},
                 placement_strategy="SPREAD",
             ),
             run_config=RunConfig(name="group", storage_path=str(folder), failure_config=FailureConfig(max_failures=RETRIES)),
@@ -135,14 +135,14 @@ def _join(ray: Any) -> None:
         signal.signal(signal.SIGTERM, before)  # Ray has its own, which would not let us save
 
 
-def _train(asked: dict[str, Any]) -> None:
+def _train(request: dict[str, Any]) -> None:
     """Do the part of one worker of Ray Train."""
     from ray.train import get_context
 
     context = get_context()
-    why = take_part(Path(asked["folder"]), context.get_world_rank(), context.get_world_size())
-    if why is not None:
-        raise WorkerLost(why)  # which lets Ray start them all anew
+    problem = take_part(Path(request["folder"]), context.get_world_rank(), context.get_world_size())
+    if problem is not None:
+        raise WorkerLost(problem)  # which lets Ray start them all anew
 
 
 class RayActor:

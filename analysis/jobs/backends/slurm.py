@@ -56,14 +56,14 @@ class Slurm(Backend):
 
     def available(self) -> str | None:
         """Why nothing can be run there now."""
-        place = os.environ.get(PLACE, "off")
-        if place == "off":
+        setting = os.environ.get(PLACE, "off")
+        if setting == "off":
             return f"no Slurm cluster is set up. Set {PLACE}=slurm on a machine that shares the cache folder with the cluster."
-        if place not in _PLACES:
-            return f"{PLACE} must be {' or '.join(_PLACES)}, not {place[:40]!r}."
+        if setting not in _PLACES:
+            return f"{PLACE} must be {' or '.join(_PLACES)}, not {setting[:40]!r}."
         if find_spec("submitit") is None:
             return "the package submitit is not installed. Run `pip install -r requirements-slurm.txt`."
-        lacking = [name for name in ("sbatch", "srun") if place == "slurm" and shutil.which(name) is None]
+        lacking = [name for name in ("sbatch", "srun") if setting == "slurm" and shutil.which(name) is None]
         if lacking:
             return f"this machine has no {lacking[0]}. Log in to the machine that submits jobs to the cluster."
         try:
@@ -74,31 +74,31 @@ class Slurm(Backend):
 
     def submit(self, job: Job) -> None:
         """Hand the attempt to the cluster, unless that was done before."""
-        handed = _handed(job)
-        if handed.exists():
+        number_file = _handed(job)
+        if number_file.exists():
             return
         import submitit
 
         try:
             executor = submitit.AutoExecutor(folder=job.folder / "slurm", cluster=os.environ[PLACE])
             executor.update_parameters(name=f"layerscope-{job.id}", **_options())
-            told = [f"{name}={value}" for name, value in remote.surroundings().items()]
-            begun = executor.submit(subprocess.call, ["env", *told, *remote.command(job)], cwd=remote.ROOT)
+            environment = [f"{name}={value}" for name, value in remote.surroundings().items()]
+            submitted = executor.submit(subprocess.call, ["env", *environment, *remote.command(job)], cwd=remote.ROOT)
         except Exception as error:  # errors of sbatch have many types
             raise JobError(f"Slurm rejected the job: {' '.join(str(error).split())[:300]}. Check {OPTIONS}.") from error
-        store.write_atomic(handed, json.dumps({"id": begun.job_id, "at": time.time()}).encode())
+        store.write_atomic(number_file, json.dumps({"id": submitted.job_id, "at": time.time()}).encode())
 
     def watch(self, job: Job) -> Seen | None:
         """Return the state that the attempt reports; while it reports nothing, the state that the cluster reports."""
-        seen = remote.of(job).seen()
-        if seen is not None and seen.state != RUNNING:
-            return seen
+        status = remote.of(job).seen()
+        if status is not None and status.state != RUNNING:
+            return status
         number, handed_at = _number(job)
         if number is None:
-            return seen
-        if seen is None and time.time() - handed_at > _UNSEEN_S and _state(job, number) not in _WAITING:
+            return status
+        if status is None and time.time() - handed_at > _UNSEEN_S and _state(job, number) not in _WAITING:
             return Seen(INTERRUPTED, error=f"Slurm ended job {number} before it started. Resume the job to submit it again.")
-        return seen or Seen(RUNNING)
+        return status or Seen(RUNNING)
 
     def cancel(self, job: Job) -> None:
         """Ask the attempt to stop, and end it where it does not."""
@@ -107,8 +107,8 @@ class Slurm(Backend):
         number, _ = _number(job)
         if not late or number is None:
             return
-        if (said := remote.of(job).told()) is not None and said.process.is_here:
-            said.process.kill()
+        if (report := remote.of(job).told()) is not None and report.process.is_here:
+            report.process.kill()
         elif os.environ.get(PLACE) == "slurm":
             with contextlib.suppress(Exception):  # it may have ended just now
                 _of(job, number).cancel()
@@ -137,8 +137,8 @@ def _handed(job: Job) -> Path:
 
 def _number(job: Job) -> tuple[str | None, float]:
     try:
-        said = input_files.parsed_object(_handed(job).read_bytes())
-        return str(said["id"]), float(said["at"])
+        record = input_files.parsed_object(_handed(job).read_bytes())
+        return str(record["id"]), float(record["at"])
     except (OSError, ValueError, KeyError, TypeError):
         return None, 0.0
 
@@ -149,10 +149,10 @@ def _options() -> dict[str, str | int]:
     Raises:
         SpecError: when the variable holds something else.
     """
-    found: dict[str, str | int] = {"timeout_min": _DAY_MIN}
+    values: dict[str, str | int] = {"timeout_min": _DAY_MIN}
     for part in filter(None, os.environ.get(OPTIONS, "").split(",")):
         name, _, value = part.partition("=")
         if name not in _OPTIONS or not value:
             raise SpecError(f"{OPTIONS} holds {part[:40]!r}. Write NAME=VALUE, with a name of {', '.join(sorted(_OPTIONS))}.")
-        found[name] = int(value) if value.isascii() and value.isdigit() else value
-    return found
+        values[name] = int(value) if value.isascii() and value.isdigit() else value
+    return values

@@ -134,19 +134,19 @@ def report(job: Job, progress: Progress) -> None:
         progress: how far it was seen to be.
     """
     message, values = redact(progress.message), json.loads(table.to_json(progress.values))
-    seen = (progress.phase, progress.done, progress.total, message, values)
-    if seen != (job.phase, job.done, job.total, message and job.message, values and job.values):
+    current = (progress.phase, progress.done, progress.total, message, values)
+    if current != (job.phase, job.done, job.total, message and job.message, values and job.values):
         Run(job).write(progress)
 
 
-def _work(work: ResourceUsage) -> dict[str, Any]:
-    return {"work": table.to_json(work.to_json())}
+def _work(usage: ResourceUsage) -> dict[str, Any]:
+    return {"work": table.to_json(usage.to_json())}
 
 
-def count(job: Job, work: ResourceUsage | None) -> None:
+def count(job: Job, usage: ResourceUsage | None) -> None:
     """Write down the work of an attempt that runs elsewhere, if that is news."""
-    if work is not None and work != job.work:
-        table.update(job, **_work(work))
+    if usage is not None and usage != job.work:
+        table.update(job, **_work(usage))
 
 
 MAX_STALLED = 2
@@ -169,7 +169,7 @@ _STALLED = (
 _BY_ITSELF = "The worker ended before the job. The job resumes automatically from its saved state."
 
 
-def interrupt(job: Job, why: str | None = None, *, at: float | None = None) -> Standing:
+def interrupt(job: Job, reason: str | None = None, *, finished_at: float | None = None) -> Standing:
     """End a running job as interrupted and, where the setting says so, put it back at the front of the queue.
 
     One that was asked to stop ends as it was asked. All happens in one transaction: no other process ever sees, or resumes, a
@@ -177,19 +177,19 @@ def interrupt(job: Job, why: str | None = None, *, at: float | None = None) -> S
 
     Args:
         job: the attempt whose worker is gone.
-        why: the sentence to show; None for the known facts on a worker that nobody saw end.
-        at: when it ended, seconds since the epoch; None for now.
+        reason: the sentence to show; None for the known facts on a worker that nobody saw end.
+        finished_at: when it ended, seconds since the epoch; None for now.
     """
     stalled = stalled_attempts(job)
-    goes_on = settings.load().auto_resume
-    sentence = why or (_MEMORY if _memory_ran_out(job) else _KILLED)
-    if goes_on and stalled >= MAX_STALLED:
-        goes_on, sentence = False, f"{sentence} {_STALLED.format(n=stalled)}"
+    is_resumed = settings.load().auto_resume
+    sentence = reason or (_MEMORY if _memory_ran_out(job) else _KILLED)
+    if is_resumed and stalled >= MAX_STALLED:
+        is_resumed, sentence = False, f"{sentence} {_STALLED.format(n=stalled)}"
     with table.transaction(write=True) as db:
         if table.write(db, job, {}) is Standing.STOP:
             return table.write_stopped(db, job, "It was {state}. Its saved state is kept.")
-        standing = table.write(db, job, {"state": INTERRUPTED, "error": sentence, "finished_at": at or time.time()})
-        if standing is Standing.GO_ON and goes_on:
+        standing = table.write(db, job, {"state": INTERRUPTED, "error": sentence, "finished_at": finished_at or time.time()})
+        if standing is Standing.GO_ON and is_resumed:
             table.requeue(db, job.id, first=True, message=_BY_ITSELF)
     return standing
 
@@ -246,13 +246,13 @@ def read_events(folder: Path, offset: int = 0) -> tuple[list[dict[str, Any]], in
     except FileNotFoundError:
         return [], 0
     complete = content[: content.rfind(b"\n") + 1]
-    found = []
+    events = []
     for line in complete.split(b"\n"):
         with contextlib.suppress(ValueError):
             event = input_files.parsed(line)
             if isinstance(event, dict):
-                found.append(event)
-    return found, offset + len(complete)
+                events.append(event)
+    return events, offset + len(complete)
 
 
 def log_tail(job_id: str, n_lines: int = 30) -> str:

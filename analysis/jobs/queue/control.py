@@ -77,10 +77,10 @@ def submit(
         SpecError: when a request of its kind cannot be shared by so many.
         StorageError: when the cache folder cannot be written.
     """
-    place = places.usable(backend)
+    chosen = places.usable(backend)
     check_workers(spec, shards)
-    if (why := place.refuses(spec, shards)) is not None:
-        raise JobError(why)
+    if (refusal := chosen.refuses(spec, shards)) is not None:
+        raise JobError(refusal)
     fingerprint = spec.fingerprint()
     with table.transaction(write=True) as db:
         twin = _active_twin(db, spec.kind, fingerprint)
@@ -125,22 +125,22 @@ def start() -> None:
     """
     latest = {job.backend: job for job in map(_hand_over, active())}
     for name, job in latest.items():
-        place = places.BACKENDS.get(name)
-        if place is not None and place.has_worker:
-            place.submit(job)
+        backend = places.BACKENDS.get(name)
+        if backend is not None and backend.has_worker:
+            backend.submit(job)
 
 
 def _hand_over(job: Job) -> Job:
     """Give a queued job to the place where it shall run, unless its worker takes it from the queue; the job as it is then."""
-    place = places.BACKENDS.get(job.backend)
-    if job.state != QUEUED or place is None or place.has_worker or place.available() is not None:
+    backend = places.BACKENDS.get(job.backend)
+    if job.state != QUEUED or backend is None or backend.has_worker or backend.available() is not None:
         return job
-    taken = table.take(job.id)
-    if taken is not None:
+    job_taken = table.take(job.id)
+    if job_taken is not None:
         try:
-            (place.submit if taken.attempts == 1 else place.resume)(taken)
+            (backend.submit if job_taken.attempts == 1 else backend.resume)(job_taken)
         except LayerscopeError as error:
-            table.finish(taken, FAILED, error=str(error))
+            table.finish(job_taken, FAILED, error=str(error))
     return get(job.id)
 
 
@@ -180,11 +180,11 @@ def _listed(limit: int, states: tuple[str, ...]) -> list[Job]:
     with table.transaction() as db:
         sql = f"SELECT * FROM jobs WHERE state IN ({', '.join('?' * len(states))}) {order} LIMIT ?"
         rows = db.execute(sql, (*states, RUNNING, QUEUED, QUEUED, PAUSED, limit)).fetchall()
-    found = []
+    jobs = []
     for row in rows:
         with contextlib.suppress(JobError):
-            found.append(table.read(row))
-    return found
+            jobs.append(table.read(row))
+    return jobs
 
 
 def cancel(job_id: str) -> Job:
@@ -218,18 +218,18 @@ def pause(job_id: str) -> Job:
         elif state == QUEUED:
             _end_waiting(db, job_id, PAUSED, "It was paused before it started.")
         elif state != PAUSED:
-            what = "it is being cancelled" if state == RUNNING else f"it has already ended, with state {state}"
-            raise JobError(f"Job {job_id} cannot be paused: {what}.")
+            reason = "it is being cancelled" if state == RUNNING else f"it has already ended, with state {state}"
+            raise JobError(f"Job {job_id} cannot be paused: {reason}.")
     return _pass_on(job_id)
 
 
 def _pass_on(job_id: str) -> Job:
     """Tell the place where a job runs that it shall stop; where that is out of reach, `reap` tells it later."""
     job = get(job_id)
-    place = places.BACKENDS.get(job.backend)
-    if job.state == RUNNING and job.cancel_requested and place is not None:
+    backend = places.BACKENDS.get(job.backend)
+    if job.state == RUNNING and job.cancel_requested and backend is not None:
         with contextlib.suppress(LayerscopeError):
-            place.cancel(job)
+            backend.cancel(job)
     return job
 
 
@@ -367,8 +367,8 @@ def reap() -> list[Job]:
 
 def _stop_over_time(job: Job) -> Job:
     """Ask a job to stop where nobody else counts its time: a worker of its own does, by a clock that nobody sets."""
-    place = places.BACKENDS.get(job.backend)
-    if place is None or place.has_worker:
+    backend = places.BACKENDS.get(job.backend)
+    if backend is None or backend.has_worker:
         return job
     table.stop_over_time(job)
     return _pass_on(job.id)
@@ -376,41 +376,41 @@ def _stop_over_time(job: Job) -> Job:
 
 def _has_ended(job: Job) -> bool:
     """Look at a running job where it runs; whether that ended it."""
-    place = places.BACKENDS.get(job.backend)
-    if place is None:
+    backend = places.BACKENDS.get(job.backend)
+    if backend is None:
         return False  # only a process that knows the place can tell
     try:
         if job.cancel_requested:
-            place.cancel(job)
-        seen = place.watch(job)
+            backend.cancel(job)
+        status = backend.watch(job)
     except LayerscopeError as error:
         # Out of reach is not gone.
         if (sentence := redact(str(error))) != job.error:
             table.update(job, error=sentence)
         return False
-    if seen is None:
+    if status is None:
         # It may be about to be handed over by another process, or be watched by one that knows it.
         if time.time() - (job.heartbeat_at or 0.0) < processes.SILENCE_S:
             return False
-        seen = Seen(INTERRUPTED, error=_UNKNOWN.format(title=place.title, resume=attempt.RESUME))
-    return _write_down(job, place, seen)
+        status = Seen(INTERRUPTED, error=_UNKNOWN.format(title=backend.title, resume=attempt.RESUME))
+    return _write_down(job, backend, status)
 
 
-def _write_down(job: Job, place: Backend, seen: Seen) -> bool:
+def _write_down(job: Job, backend: Backend, status: Seen) -> bool:
     """Bring the row of a job up to the state that was seen; return whether that ended it."""
-    columns = {} if seen.result_key is None else {"result_key": seen.result_key}
-    if seen.progress is not None:
-        attempt.report(job, seen.progress)
-    attempt.count(job, seen.work)
-    if seen.state == INTERRUPTED:
-        standing = attempt.interrupt(job, seen.error, at=job.heartbeat_at)
-    elif seen.state == CANCELLED:
+    columns = {} if status.result_key is None else {"result_key": status.result_key}
+    if status.progress is not None:
+        attempt.report(job, status.progress)
+    attempt.count(job, status.work)
+    if status.state == INTERRUPTED:
+        standing = attempt.interrupt(job, status.error, finished_at=job.heartbeat_at)
+    elif status.state == CANCELLED:
         standing = table.finish_stopped(job, _STOPPED, **columns)
-    elif seen.state in (DONE, FAILED):
-        standing = table.finish(job, seen.state, error=seen.error, **columns)
+    elif status.state in (DONE, FAILED):
+        standing = table.finish(job, status.state, error=status.error, **columns)
     else:
         is_due = job.error is not None or time.time() - (job.heartbeat_at or 0.0) >= _HEARTBEAT_S
-        if is_due and not place.has_worker:
+        if is_due and not backend.has_worker:
             table.update(job, heartbeat_at=time.time(), error=None, **columns)
         return False
     return standing is not Standing.LOST

@@ -143,10 +143,10 @@ class Job:
     @property
     def left_s(self) -> float | None:
         """Seconds until all phases end, where the job reports that; None while unknown and after a long silence."""
-        left = self._remaining.get("left_s")
-        if left is None or self.state != RUNNING or self.progress_at is None or self.silent_s is not None:
+        seconds = self._remaining.get("left_s")
+        if seconds is None or self.state != RUNNING or self.progress_at is None or self.silent_s is not None:
             return None
-        return max(0.0, float(left) - (time.time() - self.progress_at))
+        return max(0.0, float(seconds) - (time.time() - self.progress_at))
 
     @property
     def share(self) -> float | None:
@@ -159,13 +159,17 @@ class Job:
     @property
     def stage(self) -> str:
         """The stage of all phases: "train, 5 of 6"; empty where the job reports none."""
-        found = self._remaining
-        return f"{found['stage']}, {found['stage_number']} of {found['n_stages']}" if found.get("stage_number") else ""
+        remaining = self._remaining
+        return (
+            f"{remaining['stage']}, {remaining['stage_number']} of {remaining['n_stages']}"
+            if remaining.get("stage_number")
+            else ""
+        )
 
     @property
     def _remaining(self) -> dict[str, Any]:
-        found = self.values.get("remaining")
-        return found if isinstance(found, dict) and self.state == RUNNING else {}
+        value = self.values.get("remaining")
+        return value if isinstance(value, dict) and self.state == RUNNING else {}
 
     @property
     def eta_s(self) -> float | None:

@@ -18,28 +18,28 @@ _SMOOTH = 0.25
 class Pace:
     """Seconds per unit of one phase."""
 
-    def __init__(self, at: float, done: int) -> None:
+    def __init__(self, time_s: float, done: int) -> None:
         """Begin.
 
         Args:
-            at: when the phase was first reported, seconds.
+            time_s: when the phase was first reported, seconds.
             done: units that were done then.
         """
-        self._began = self._at = at
+        self._began = self._at = time_s
         self._done = done
         self._recent: deque[tuple[float, int]] = deque(maxlen=_RECENT)
         self.value: float | None = None
         """Seconds per unit; None before the first is done."""
 
-    def add(self, at: float, done: int) -> None:
+    def add(self, time_s: float, done: int) -> None:
         """Take in a report. Time without a unit done, and units done in a moment, count for the next report."""
         units = done - self._done
-        if units <= 0 or at - self._at < max(_LEAST_S, _LEAST_SHARE * (at - self._began)) / _RECENT:
+        if units <= 0 or time_s - self._at < max(_LEAST_S, _LEAST_SHARE * (time_s - self._began)) / _RECENT:
             return
-        self._recent.append(((at - self._at) / units, units))
-        self._at, self._done = at, done
-        usual = median(seconds for seconds, _ in self._recent)
-        counted = sum(units * min(seconds, _CAP * usual) for seconds, units in self._recent)
+        self._recent.append(((time_s - self._at) / units, units))
+        self._at, self._done = time_s, done
+        median_s = median(seconds for seconds, _ in self._recent)
+        counted = sum(units * min(seconds, _CAP * median_s) for seconds, units in self._recent)
         now = counted / sum(units for _, units in self._recent)
         self.value = now if self.value is None or len(self._recent) < 4 else self.value + _SMOOTH * (now - self.value)
 

@@ -113,9 +113,9 @@ class Process:
         if not self.is_here:
             return (heard_at is not None and time.time() - heard_at < SILENCE_S) or self._holds_lock()
         try:
-            found = psutil.Process(self.pid)
+            process = psutil.Process(self.pid)
             # A zombie has ended and only waits for its parent to ask how.
-            return found.status() != psutil.STATUS_ZOMBIE and self.same(Process.of(self.pid))
+            return process.status() != psutil.STATUS_ZOMBIE and self.same(Process.of(self.pid))
         except psutil.NoSuchProcess:
             return False
         except psutil.AccessDenied:
@@ -260,8 +260,8 @@ def oom_kills() -> int | None:
     A process that was killed cannot say so, and a later look shows no more than that it is gone. A count that has risen since
     is the only trace. None where the kernel keeps none.
     """
-    own = [group / name for group in host.memory_groups() for name in ("memory.events", "memory.oom_control")]
-    for file in (*own, Path("/proc/vmstat")):
+    files = [group / name for group in host.memory_groups() for name in ("memory.events", "memory.oom_control")]
+    for file in (*files, Path("/proc/vmstat")):
         with contextlib.suppress(OSError, ValueError):
             for line in file.read_text().splitlines():
                 name, _, count = line.partition(" ")

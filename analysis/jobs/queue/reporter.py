@@ -36,10 +36,10 @@ class Reporter:
             Cancelled: when the work shall stop.
         """
         last, self.last = self.last, progress
-        news = (last.phase, last.message, last.values) != (progress.phase, progress.message, progress.values)
+        has_changed = (last.phase, last.message, last.values) != (progress.phase, progress.message, progress.values)
         is_end = progress.done == progress.total and progress.done != last.done
         due_s = _SAME_S if progress == last else self._every_s
-        if news or is_end or time.monotonic() - self._written_at >= due_s:
+        if has_changed or is_end or time.monotonic() - self._written_at >= due_s:
             self._write(progress)
             self._written_at = time.monotonic()
         if self._must_stop():

@@ -22,8 +22,8 @@ def load() -> Settings:
     """The settings as they are now; where there are none, or none that can be read, those of the beginning."""
     try:
         stored = input_files.parsed(_file().read_bytes())
-        known = {field.name: stored[field.name] for field in fields(Settings) if isinstance(stored.get(field.name), bool)}
-        return Settings(**known)
+        values = {field.name: stored[field.name] for field in fields(Settings) if isinstance(stored.get(field.name), bool)}
+        return Settings(**values)
     except (OSError, ValueError, TypeError, AttributeError):
         return Settings()
 

@@ -31,5 +31,5 @@ def check_workers(spec: Spec, n: int) -> None:
         raise SpecError(
             f"A request of kind {spec.kind} runs in one process. Use --workers with {kinds}, and without an adapter."
         )
-    if n > 1 and (why := spec.why_not_shared(n)) is not None:
-        raise SpecError(why)
+    if n > 1 and (reason := spec.why_not_shared(n)) is not None:
+        raise SpecError(reason)

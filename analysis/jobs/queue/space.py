@@ -63,12 +63,12 @@ def needed_by(db: sqlite3.Connection, row: sqlite3.Row) -> str | None:
     map or evaluation that was made from it and is shown with it. It is also a job that is to measure its adapter.
     """
     key = row["result_key"]
-    for other in db.execute("SELECT id, kind, fingerprint, result_key, spec FROM jobs WHERE id != ?", (row["id"],)):
-        same = other["kind"] == row["kind"] and (other["fingerprint"] == row["fingerprint"] or other["result_key"] == key)
-        if same or any(_uses(spec, key) for spec in _specs(other["kind"], other["spec"])):
-            return f"job {other['id']} needs it too"
-    other = index.builds_on(list(RESULTS), key, but=key)
-    return None if other is None else f"the stored {other.kind} result {other.key} builds on it"
+    for user in db.execute("SELECT id, kind, fingerprint, result_key, spec FROM jobs WHERE id != ?", (row["id"],)):
+        same = user["kind"] == row["kind"] and (user["fingerprint"] == row["fingerprint"] or user["result_key"] == key)
+        if same or any(_uses(spec, key) for spec in _specs(user["kind"], user["spec"])):
+            return f"job {user['id']} needs it too"
+    user = index.builds_on(list(RESULTS), key, but=key)
+    return None if user is None else f"the stored {user.kind} result {user.key} builds on it"
 
 
 def _specs(kind: str, text: str) -> tuple[Spec, ...]:

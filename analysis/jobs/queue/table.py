@@ -177,20 +177,20 @@ def transaction(*, write: bool = False, is_lasting: bool = True) -> Iterator[sql
             raise
 
 
-def waited(action: Callable[[], T], told: Callable[[str], None] | None = None) -> T:
+def waited(action: Callable[[], T], on_wait: Callable[[str], None] | None = None) -> T:
     """Return the result of the action, tried again for as long as another process holds the list of jobs.
 
     Args:
         action: reads or writes the list.
-        told: hears once that the list is held.
+        on_wait: hears once that the list is held.
     """
     while True:
         try:
             return action()
         except BusyError as error:
-            if told is not None:
-                told(str(error))
-                told = None
+            if on_wait is not None:
+                on_wait(str(error))
+                on_wait = None
             time.sleep(_AGAIN_S)
 
 
@@ -329,8 +329,8 @@ def move(db: sqlite3.Connection, job_id: str, places: int) -> None:
     """
     rows = db.execute("SELECT id, position FROM jobs WHERE state = ? ORDER BY position, number", (QUEUED,)).fetchall()
     order, positions = [row["id"] for row in rows], sorted(row["position"] for row in rows)
-    place = order.index(job_id)
-    order.insert(max(0, min(place + places, len(order) - 1)), order.pop(place))
+    index = order.index(job_id)
+    order.insert(max(0, min(index + places, len(order) - 1)), order.pop(index))
     db.executemany("UPDATE jobs SET position = ? WHERE id = ?", list(zip(positions, order, strict=True)))
 
 
@@ -356,8 +356,10 @@ def _take(which: str, values: tuple[str, ...], process: Process | None) -> Job |
         if db.execute(f"SELECT 1 FROM jobs WHERE state = ? AND {which} LIMIT 1", (QUEUED, *values)).fetchone() is None:
             return None
     now = time.time()
-    own = None if process is None else (process.pid, process.started_at, process.born, process.host, processes.oom_kills())
-    worker = own or (None,) * 5
+    process_columns = (
+        None if process is None else (process.pid, process.started_at, process.born, process.host, processes.oom_kills())
+    )
+    worker = process_columns or (None,) * 5
     with transaction(write=True) as db:
         rows = db.execute(
             "UPDATE jobs SET state = ?, started_at = ?, heartbeat_at = ?, attempts = attempts + 1, "

@@ -48,12 +48,12 @@ class Executor(ABC):
         self._tasks.put((future, task))
         with self._lock:
             is_first, self._is_begun = not self._is_begun, True
-        for place in range(self.n if is_first else 0):
-            threading.Thread(target=self._serve, args=(place,), name=f"worker-{place}", daemon=True).start()
+        for index in range(self.n if is_first else 0):
+            threading.Thread(target=self._serve, args=(index,), name=f"worker-{index}", daemon=True).start()
         return future
 
     @abstractmethod
-    def open(self, place: int) -> Callable[[str], str]:
+    def open(self, index: int) -> Callable[[str], str]:
         """Return the function that lets the worker at this place do a task, once the worker is there; JSON in, JSON out.
 
         The function raises `WorkerLost`, and this one is called again.
@@ -83,23 +83,23 @@ class Executor(ABC):
         """Return the error with a worker's sentence."""
         return JobError(answer["error"])
 
-    def _serve(self, place: int) -> None:
+    def _serve(self, index: int) -> None:
         """Open the worker of a place again and again, and let it work."""
         while not self.is_closed:
             try:
-                do = self.open(place)
+                run_task = self.open(index)
             except Exception as error:
                 return self._give_up(error)
             self._count(1)
-            self._work(do)
+            self._work(run_task)
             self._count(-1)
 
-    def _work(self, do: Callable[[str], str]) -> None:
+    def _work(self, run_task: Callable[[str], str]) -> None:
         """Do waiting tasks until the worker is lost or the pool is closed."""
-        while (taken := self._tasks.get()) is not None:
-            future, task = taken
+        while (queued := self._tasks.get()) is not None:
+            future, task = queued
             try:
-                answer = json.loads(do(json.dumps(task)))
+                answer = json.loads(run_task(json.dumps(task)))
             except WorkerLost as error:
                 return future.set_exception(error)
             except Exception as error:
@@ -119,5 +119,5 @@ class Executor(ABC):
         with self._lock:
             self._n_places -= 1
             is_last = self._n_places == 0
-        while is_last and (taken := self._tasks.get()) is not None:
-            taken[0].set_exception(error)
+        while is_last and (queued := self._tasks.get()) is not None:
+            queued[0].set_exception(error)

@@ -48,16 +48,16 @@ class LocalWorkers(Executor):
         self._processes: dict[int, BaseProcess] = {}
         self._training: subprocess.Popen[bytes] | None = None
 
-    def open(self, place: int) -> Callable[[str], str]:
+    def open(self, index: int) -> Callable[[str], str]:
         """Start the process of a place."""
-        gpu = {"CUDA_VISIBLE_DEVICES": gpu_name(place)} if self._n_gpus else {}
+        gpu = {"CUDA_VISIBLE_DEVICES": gpu_name(index)} if self._n_gpus else {}
         with self._lock:
             if self.is_closed:
                 raise JobError("The request no longer needs this worker.")
             pool = ProcessPoolExecutor(1, self.mp_context, self.initializer, ({**self._share, **gpu},))
             ready = pool.submit(os.getpid)
             (process,) = pool._processes.values()
-            self._processes[place] = process
+            self._processes[index] = process
 
         def do(task: str) -> str:
             try:
@@ -93,21 +93,21 @@ class LocalWorkers(Executor):
                 str(self._n_gpus),
             ]
             # Else torchrun listens on all of the machine's addresses.
-            own = {**os.environ, **self._share, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+            environment = {**os.environ, **self._share, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
             with self._lock:
                 if self.is_closed:
                     return
                 # The log has the output of the processes, and none of torchrun, which shows tracebacks.
                 self._training = subprocess.Popen(
-                    command, env=own, cwd=_ROOT, stdin=subprocess.PIPE, stdout=2, stderr=subprocess.DEVNULL
+                    command, env=environment, cwd=_ROOT, stdin=subprocess.PIPE, stdout=2, stderr=subprocess.DEVNULL
                 )
             with self._training:
                 code = self._training.wait()
         if code and not self.is_closed and SharedTraining(folder).ended() is None:
-            told = [SharedTraining(folder).report(rank).told() for rank in range(self.n)]
-            reasons = [one.seen.error for one in told if one is not None and one.seen.error]
-            why = next(iter(reasons), f"torchrun ended with exit code {code}.")
-            raise JobError(LOST.format(n=RETRIES + 1, done="saved", why=why))
+            reports = [SharedTraining(folder).report(rank).told() for rank in range(self.n)]
+            reasons = [report.seen.error for report in reports if report is not None and report.seen.error]
+            reason = next(iter(reasons), f"torchrun ended with exit code {code}.")
+            raise JobError(LOST.format(n=RETRIES + 1, done="saved", why=reason))
 
     def close(self) -> None:
         """End all processes."""
@@ -122,7 +122,7 @@ class LocalWorkers(Executor):
     @property
     def pids(self) -> list[int | None]:
         """The processes, by place."""
-        return [self._processes[place].pid for place in sorted(self._processes)]
+        return [self._processes[index].pid for index in sorted(self._processes)]
 
 
 def _n_gpus(spec: Any) -> int:
@@ -132,16 +132,16 @@ def _n_gpus(spec: Any) -> int:
         JobError: when it names GPUs that not every process can have.
     """
     devices = {model.device for model in preflight.models_of(spec)}
-    others = sorted(device for device in devices if device.startswith("cuda") and device != "cuda")
-    if others:
+    numbered = sorted(device for device in devices if device.startswith("cuda") and device != "cuda")
+    if numbered:
         raise JobError(
-            f"Device {others[0]!r} cannot be shared by several workers, which take one GPU each. Choose device cuda or "
+            f"Device {numbered[0]!r} cannot be shared by several workers, which take one GPU each. Choose device cuda or "
             "auto, or leave out --workers."
         )
     if not devices & {"auto", "cuda"}:
         return 0
-    found: int = imported("analysis.models.loading.machine:n_gpus")()
-    return found
+    n: int = imported("analysis.models.loading.machine:n_gpus")()
+    return n
 
 
 def _share(n: int) -> dict[str, str]:
@@ -154,5 +154,5 @@ def _share(n: int) -> dict[str, str]:
 
 def gpu_name(number: int) -> str:
     """Return the driver's name of a GPU among those that this process may see."""
-    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return seen.split(",")[number].strip() if seen else str(number)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",")[number].strip() if visible else str(number)

@@ -32,26 +32,26 @@ def take_part(path: Path, rank: int, size: int, meeting: str = "") -> str | None
         meeting: as in `heal.group.joined`.
     """
     group = SharedTraining(path)
-    own = group.report(rank)
+    report = group.report(rank)
     if group.ended():
         return None
     try:
-        asked = input_files.parsed_object(group.request_file.read_bytes())
-        check(asked)
+        request = input_files.parsed_object(group.request_file.read_bytes())
+        check(request)
         extensions.load()
-        run, load = imported(EXPERIMENTS[asked["kind"]].together), imported(LOADER)()
-        spec, told = SPECS[asked["kind"]].from_json(asked["spec"]), ignore if rank else own.on_progress
-        result = run(spec, told, load=load, rank=rank, size=size, meeting=meeting)
+        run, load = imported(EXPERIMENTS[request["kind"]].together), imported(LOADER)()
+        spec, on_progress = SPECS[request["kind"]].from_json(request["spec"]), ignore if rank else report.on_progress
+        result = run(spec, on_progress, load=load, rank=rank, size=size, meeting=meeting)
         if rank == 0:
-            own.say(DONE, result_key=result.spec.fingerprint())
+            report.say(DONE, result_key=result.spec.fingerprint())
     except Cancelled:
-        own.say(CANCELLED)
+        report.say(CANCELLED)
     except PeerLost as error:
         if group.ended(_LAST_WORD_S) is None:
-            own.say(INTERRUPTED, str(error))
+            report.say(INTERRUPTED, str(error))
             return str(error)
     except BaseException as error:  # libraries written in Rust panic past Exception
-        own.say(FAILED, failures.in_a_sentence(error, doing="sharing a request", consequence="resume the job"))
+        report.say(FAILED, failures.in_a_sentence(error, doing="sharing a request", consequence="resume the job"))
     return None
 
 

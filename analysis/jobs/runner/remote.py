@@ -51,8 +51,8 @@ def command(job: Job, workers: str = answer.LOCAL) -> list[str]:
         job: the job of the attempt.
         workers: the pool that shares it where several processes do, as in `answer.shared`.
     """
-    made = job.id, str(job.attempts), versions.program(), str(job.shards), workers
-    return [sys.executable, "-m", "analysis.jobs.runner.remote", *made]
+    arguments = job.id, str(job.attempts), versions.program(), str(job.shards), workers
+    return [sys.executable, "-m", "analysis.jobs.runner.remote", *arguments]
 
 
 def surroundings() -> dict[str, str]:
@@ -62,51 +62,51 @@ def surroundings() -> dict[str, str]:
 
 def _work_before(job_id: str, attempt: int) -> ResourceUsage | None:
     """Return the work of earlier attempts that were made in this way: each has reported that of those before it, too."""
-    told = (report(job_id, earlier).told() for earlier in range(attempt - 1, 0, -1))
-    return next((one.seen.work for one in told if one is not None and one.seen.work is not None), None)
+    reports = (report(job_id, earlier).told() for earlier in range(attempt - 1, 0, -1))
+    return next((report_.seen.work for report_ in reports if report_ is not None and report_.seen.work is not None), None)
 
 
 def _spec(job_id: str) -> Spec:
-    said = input_files.parsed_object((folder(job_id) / "spec.json").read_bytes())
-    return SPECS[said["kind"]].from_json(said["spec"])
+    request = input_files.parsed_object((folder(job_id) / "spec.json").read_bytes())
+    return SPECS[request["kind"]].from_json(request["spec"])
 
 
 def make(job_id: str, attempt: int, version: str = "", shards: int = 1, workers: str = answer.LOCAL) -> int:
     """Make the attempt for a program of this version; 0 when it has said how it ended, be it failed."""
-    own = report(job_id, attempt, Meter(_work_before(job_id, attempt), elsewhere=shards > 1))
+    report_ = report(job_id, attempt, Meter(_work_before(job_id, attempt), elsewhere=shards > 1))
 
     def told_to_end(number: int, frame: Any) -> None:
-        own.is_told_to_stop = True
+        report_.is_told_to_stop = True
 
     # The signal of a scheduler before it ends a job: finished work is saved first.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, told_to_end)
-    own.say(RUNNING)
-    threading.Thread(target=own.beat, name="beat", daemon=True).start()
+    report_.say(RUNNING)
+    threading.Thread(target=report_.beat, name="beat", daemon=True).start()
     try:
         if version not in ("", versions.program()):
             raise JobError(
                 f"The machine for the job has Layerscope {versions.program()}, but this request came from {version[:40]}. "
                 "Install the same version on both, then resume the job."
             )
-        if own.is_asked_to_stop:
+        if report_.is_asked_to_stop:
             raise Cancelled
         extensions.load()
         spec = _spec(job_id)
-        result = answer.answered(spec, shards, own.on_progress, load=lambda: imported(LOADER)(), workers=workers)
-        own.say(DONE if result.complete else CANCELLED, result_key=result.spec.fingerprint())
+        result = answer.answered(spec, shards, report_.on_progress, load=lambda: imported(LOADER)(), workers=workers)
+        report_.say(DONE if result.complete else CANCELLED, result_key=result.spec.fingerprint())
     except Cancelled:
-        by_wish = own.is_asked_to_stop
-        own.say(CANCELLED if by_wish else INTERRUPTED, None if by_wish else LOST)
+        by_wish = report_.is_asked_to_stop
+        report_.say(CANCELLED if by_wish else INTERRUPTED, None if by_wish else LOST)
     except BaseException as error:  # libraries written in Rust panic past Exception
-        own.say(FAILED, failures.in_a_sentence(error, doing=f"running job {job_id}", consequence="resume the job"))
+        report_.say(FAILED, failures.in_a_sentence(error, doing=f"running job {job_id}", consequence="resume the job"))
     return 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line, then make the attempt; all that is printed goes to the job's log."""
-    job_id, attempt, *how = sys.argv[1:] if arguments is None else arguments
-    version, shards, workers = [*how, *("", "1", answer.LOCAL)[len(how) :]]
+    job_id, attempt, *options = sys.argv[1:] if arguments is None else arguments
+    version, shards, workers = [*options, *("", "1", answer.LOCAL)[len(options) :]]
     if not (folder(job_id) / "spec.json").is_file():
         sys.stderr.write(
             f"This machine does not see the job's folder {folder(job_id)}. Put the cache folder on storage that all "

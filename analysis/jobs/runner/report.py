@@ -86,7 +86,7 @@ class Report:
         """Write down how it stands."""
         last = self.on_progress.last
         self._result_key = result_key or str(last.values.get("result_key") or "") or self._result_key
-        said = {
+        content = {
             "state": state,
             "progress": {**asdict(last), "message": failures.redact(last.message or "")} if last.phase else None,
             "error": error,
@@ -97,7 +97,7 @@ class Report:
         with self._lock:
             if state != RUNNING:
                 self._ended.set()
-            store.write_atomic(self.file, json.dumps(said).encode())
+            store.write_atomic(self.file, json.dumps(content).encode())
 
     def beat(self) -> None:
         """Show others that it lives, until it has ended."""
@@ -108,19 +108,19 @@ class Report:
     def told(self) -> Told | None:
         """Return the report so far; None while there is none."""
         try:
-            heard_at, said = self.file.stat().st_mtime, input_files.parsed_object(self.file.read_bytes())
-            progress = Progress(**said["progress"]) if said["progress"] else None
-            work = ResourceUsage.from_json(said["work"]) if said.get("work") else None
-            seen = Seen(str(said["state"]), progress, said["error"], said["result_key"], work)
-            return Told(seen, Process(**said["process"]), max(0.0, time.time() - heard_at))
+            heard_at, content = self.file.stat().st_mtime, input_files.parsed_object(self.file.read_bytes())
+            progress = Progress(**content["progress"]) if content["progress"] else None
+            usage = ResourceUsage.from_json(content["work"]) if content.get("work") else None
+            status = Seen(str(content["state"]), progress, content["error"], content["result_key"], usage)
+            return Told(status, Process(**content["process"]), max(0.0, time.time() - heard_at))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def seen(self) -> Seen | None:
         """Return the report as a backend does: work without a process is interrupted."""
-        found = self.told()
-        if found is not None and found.is_gone:
-            found = self.told()  # its last word may have come between the reading of its report and the look at its process
-        if found is None:
+        report = self.told()
+        if report is not None and report.is_gone:
+            report = self.told()  # its last word may have come between the reading of its report and the look at its process
+        if report is None:
             return None
-        return replace(found.seen, state=INTERRUPTED, error=LOST) if found.is_gone else found.seen
+        return replace(report.seen, state=INTERRUPTED, error=LOST) if report.is_gone else report.seen

@@ -41,14 +41,14 @@ class ShardWorker:
                 them stand the `versions` and the `file` of `versions.in_common`.
         """
         try:
-            asked = json.loads(task)
-            if asked["do"] not in _DOES:
-                raise JobError(f"A worker of the pool does {', '.join(_DOES)}, not {asked['do']!r}.")
+            request = json.loads(task)
+            if request["do"] not in _DOES:
+                raise JobError(f"A worker of the pool does {', '.join(_DOES)}, not {request['do']!r}.")
             if not self._is_checked:
-                check(asked)
+                check(request)
                 extensions.load()
                 self._is_checked = True
-            value = getattr(self, asked["do"])(SPECS[asked["kind"]].from_json(asked["spec"]), *asked.get("shards", ()))
+            value = getattr(self, request["do"])(SPECS[request["kind"]].from_json(request["spec"]), *request.get("shards", ()))
             return json.dumps({"value": value})
         except BaseException as error:  # libraries written in Rust panic past Exception
             sentence = failures.in_a_sentence(error, doing="sharing a request", consequence="try again")
@@ -60,9 +60,9 @@ class ShardWorker:
         Raises:
             LayerscopeError: when the model, its texts or its questions are not here.
         """
-        work = imported(EXPERIMENTS[spec.kind].shards)
-        resolved = work.resolve(spec)
-        return [(one.kind, one.to_json()) for one in [*work.before(resolved), resolved]]
+        shards = imported(EXPERIMENTS[spec.kind].shards)
+        resolved = shards.resolve(spec)
+        return [(request.kind, request.to_json()) for request in [*shards.before(resolved), resolved]]
 
     def missing(self, spec: Spec) -> tuple[bool, list[dict[str, Any]]]:
         """Return whether the layers of the model lie on the disk, and the shards of the request that nobody has measured.
@@ -70,16 +70,16 @@ class ShardWorker:
         Raises:
             LayerscopeError: when the model is not here, has other weights, or does not fit.
         """
-        work = self._work(spec)
-        return work.reads_disk, [shard.to_json() for shard in work.missing()]
+        shards = self._work(spec)
+        return shards.reads_disk, [shard.to_json() for shard in shards.missing()]
 
     def measure(self, spec: Spec, *shards: Mapping[str, Any]) -> dict[str, float]:
         """Measure the shards that are not stored, and store each; return the work for them, as `Counts.take` takes it."""
         before = replace(COUNTS)
         work = self._work(spec)
-        left: Sequence[Shard] = [shard for shard in map(Shard.from_json, shards) if not shard.is_stored()]
-        if left:
-            work.measure(left, ignore)
+        missing: Sequence[Shard] = [shard for shard in map(Shard.from_json, shards) if not shard.is_stored()]
+        if missing:
+            work.measure(missing, ignore)
         return COUNTS.since(before)
 
     def finish(self, spec: Spec) -> str:

@@ -40,10 +40,10 @@ def share(spec: Spec, executor: Executor, on_progress: OnProgress) -> Result:
     shards.remove_leftovers()
     with in_common() as common:
         sharing = _Sharing(executor, common, on_progress)
-        *before, own = sharing.ask("requests", spec, lambda: Progress("starting the processes"))
+        *before, request = sharing.ask("requests", spec, lambda: Progress("starting the processes"))
         for kind, resolved in before:
             sharing.answered(SPECS[kind].from_json(resolved))
-        return sharing.answered(SPECS[spec.kind].from_json(own[1]))
+        return sharing.answered(SPECS[spec.kind].from_json(request[1]))
 
 
 class _Sharing:
@@ -62,8 +62,8 @@ class _Sharing:
         # A part that cannot be shared, such as the search that a curve rests on, is answered by one of them.
         if EXPERIMENTS[spec.kind].shards:
             loading = Progress("loading the model", values={"result_key": spec.fingerprint()})
-            reads_disk, found = self.ask("missing", spec, lambda: loading)
-            missing = [Shard.from_json(shard) for shard in found]
+            reads_disk, unmeasured = self.ask("missing", spec, lambda: loading)
+            missing = [Shard.from_json(shard) for shard in unmeasured]
             self._measure(spec, missing, reads_disk=reads_disk)
         key = self.ask("finish", spec, lambda: Progress("putting the shards together"))
         result = RESULTS[spec.kind].load(spec)
@@ -77,14 +77,14 @@ class _Sharing:
         parts = [[shard] for shard in missing]
         if reads_disk:
             n = min(self._gathered(), len(missing))
-            parts = [list(missing[place::n]) for place in range(n)]
+            parts = [list(missing[worker::n]) for worker in range(n)]
         n = min(self._executor.n, len(parts))
         sizes = [sum(shard.size for shard in part) for part in parts]
 
         def how_far(done: Sequence[int]) -> Progress:
-            there = min(n, self._executor.n_open)
-            of = n if there == n else f"{there} of {n}"
-            phase = f"measuring {len(missing)} shards in {of} process{'es' * (n > 1)}"
+            n_open = min(n, self._executor.n_open)
+            workers = n if n_open == n else f"{n_open} of {n}"
+            phase = f"measuring {len(missing)} shards in {workers} process{'es' * (n > 1)}"
             return Progress(phase, sum(sizes[number] for number in done), sum(sizes))
 
         tasks = [self._task("measure", spec, shards=[shard.to_json() for shard in part]) for part in parts]
@@ -99,13 +99,13 @@ class _Sharing:
             time.sleep(_LOOK_S)
         return max(1, self._executor.n_open)
 
-    def ask(self, do: str, spec: Spec, how_far: Callable[[], Progress]) -> Any:
+    def ask(self, action: str, spec: Spec, how_far: Callable[[], Progress]) -> Any:
         """Return the answer of one worker."""
-        (answer,) = self._all([self._task(do, spec)], lambda done: how_far())
+        (answer,) = self._all([self._task(action, spec)], lambda done: how_far())
         return answer
 
-    def _task(self, do: str, spec: Spec, **more: Any) -> dict[str, Any]:
-        return {"do": do, "kind": spec.kind, "spec": spec.to_json(), **self._common, **more}
+    def _task(self, action: str, spec: Spec, **values: Any) -> dict[str, Any]:
+        return {"do": action, "kind": spec.kind, "spec": spec.to_json(), **self._common, **values}
 
     def _all(self, tasks: Sequence[Mapping[str, Any]], how_far: Callable[[Sequence[int]], Progress]) -> list[Any]:
         """Return the answers to some tasks. A task that loses its worker is submitted again, up to `RETRIES` times.
@@ -114,7 +114,7 @@ class _Sharing:
             JobError: the first of a worker, or when one worker after another is lost over a task.
         """
         answers: dict[int, Any] = {}
-        lost = Counter[int]()
+        n_lost = Counter[int]()
         waiting: dict[Future[Any], int] = {self._executor.submit(task): number for number, task in enumerate(tasks)}
         while waiting:
             self._on_progress(how_far(list(answers)))
@@ -124,8 +124,8 @@ class _Sharing:
                 try:
                     answers[number] = future.result()
                 except WorkerLost as error:
-                    lost[number] += 1
-                    if lost[number] > RETRIES:
-                        raise JobError(LOST.format(n=lost[number], done="measured", why=error)) from error
+                    n_lost[number] += 1
+                    if n_lost[number] > RETRIES:
+                        raise JobError(LOST.format(n=n_lost[number], done="measured", why=error)) from error
                     waiting[self._executor.submit(tasks[number])] = number
         return [answers[number] for number in range(len(tasks))]

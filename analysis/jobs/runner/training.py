@@ -46,8 +46,8 @@ class SharedTraining:
         """Return how the request ended, by the first process that says so; None while it has not."""
         until = time.monotonic() + within_s
         while True:
-            told = [Report(file).told() for file in sorted(self.folder.glob("rank-*.json"))]
-            ends = [one.seen for one in told if one is not None and one.seen.state in (DONE, FAILED, CANCELLED)]
+            reports = [Report(file).told() for file in sorted(self.folder.glob("rank-*.json"))]
+            ends = [report.seen for report in reports if report is not None and report.seen.state in (DONE, FAILED, CANCELLED)]
             if ends or time.monotonic() >= until:
                 return next(iter(ends), None)
             time.sleep(_LOOK_S)
@@ -104,8 +104,8 @@ def _until_ended(executor: Executor, group: SharedTraining, on_progress: OnProgr
     try:
         while training.is_alive():
             training.join(_LOOK_S)
-            told = leader.told()
-            on_progress(told and told.seen.progress or Progress("starting the processes"))
+            report = leader.told()
+            on_progress(report and report.seen.progress or Progress("starting the processes"))
     except BaseException:
         leader.ask_to_stop()
         training.join(_GRACE_S)

@@ -53,20 +53,20 @@ def in_common() -> Iterator[dict[str, Any]]:
         file.unlink(missing_ok=True)
 
 
-def check(asked: Mapping[str, Any]) -> None:
+def check(requested: Mapping[str, Any]) -> None:
     """Refuse to work for a process that would find other figures, or could not show the results of this one.
 
     Raises:
         JobError: when versions differ, or this process does not see the cache folder of the other.
     """
-    ours = versions()
-    for name, version in asked["versions"].items():
-        if ours.get(name) != version:
+    own_versions = versions()
+    for name, version in requested["versions"].items():
+        if own_versions.get(name) != version:
             raise JobError(
-                f"This machine has {name} {version}, but a worker has {ours.get(name)}, so figures may differ. Install "
+                f"This machine has {name} {version}, but a worker has {own_versions.get(name)}, so figures may differ. Install "
                 "the same version on both."
             )
-    file = Path(asked["file"])
+    file = Path(requested["file"])
     if not file.is_file():
         raise JobError(
             f"A worker does not see the cache folder {file.parent}. Put the cache folder on storage that all machines share, "

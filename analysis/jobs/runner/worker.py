@@ -233,8 +233,8 @@ class _Worker:
     def _restart(self) -> None:
         """Become a new process with the same pid; the lock on the cache folder is free in between."""
         processes.end_children(self._me.pid)
-        for own, number in zip(self._own_output, (1, 2), strict=True):
-            os.dup2(own, number)
+        for saved, number in zip(self._own_output, (1, 2), strict=True):
+            os.dup2(saved, number)
         # Files and devices that a library left inheritable would stay open, and with them their memory.
         for name in os.listdir("/dev/fd"):
             with contextlib.suppress(OSError):
@@ -289,11 +289,11 @@ def _output_to(path: Path) -> Iterator[None]:
                     os.dup2(log.fileno(), number)
         yield
     finally:
-        for stream, number, own in zip((sys.stdout, sys.stderr), (1, 2), saved, strict=True):
+        for stream, number, descriptor in zip((sys.stdout, sys.stderr), (1, 2), saved, strict=True):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
-            os.dup2(own, number)
-            os.close(own)
+            os.dup2(descriptor, number)
+            os.close(descriptor)
 
 
 def serve(runners: Mapping[str, str], loader: str, idle_s: float = 900.0, warm: Sequence[str] = ()) -> bool:
@@ -319,10 +319,10 @@ def serve(runners: Mapping[str, str], loader: str, idle_s: float = 900.0, warm: 
     store.make_folder(local_dir)
     with store.disk_errors_explained(local_dir):
         try:
-            held = processes.lock().acquire(timeout=_LOCK_S)
+            is_held = processes.lock().acquire(timeout=_LOCK_S)
         except Timeout:
             return False
-    with held:
+    with is_held:
         table.waited(reap, _log.warning)
         store.remove_leftovers()
         _Worker(runners, loader, warm).work(idle_s)
@@ -338,16 +338,16 @@ def give_way() -> None:
     Raises:
         SpecError: when `NICENESS_SET` is something else than a number from 0 to 19.
     """
-    said = os.environ.get(NICENESS_SET, str(NICENESS))
-    if not (said.isascii() and said.isdigit() and int(said[:3]) <= _MOST_NICE):
-        raise SpecError(f"{NICENESS_SET} must be 0 (no lower CPU priority) to {_MOST_NICE}, not {said[:20]!r}.")
-    if not hasattr(os, "setpriority") or int(said) == 0:
+    setting = os.environ.get(NICENESS_SET, str(NICENESS))
+    if not (setting.isascii() and setting.isdigit() and int(setting[:3]) <= _MOST_NICE):
+        raise SpecError(f"{NICENESS_SET} must be 0 (no lower CPU priority) to {_MOST_NICE}, not {setting[:20]!r}.")
+    if not hasattr(os, "setpriority") or int(setting) == 0:
         return
     # Not `os.nice`, which adds: a worker that became a new process already gives way.
-    os.setpriority(os.PRIO_PROCESS, 0, max(int(said), os.getpriority(os.PRIO_PROCESS, 0)))
+    os.setpriority(os.PRIO_PROCESS, 0, max(int(setting), os.getpriority(os.PRIO_PROCESS, 0)))
     if os.getsid(0) == os.getpid():  # else it is the session of a shell
         with contextlib.suppress(OSError):
-            _AUTOGROUP.write_text(said)
+            _AUTOGROUP.write_text(setting)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -178,8 +178,11 @@ class Decoder:
     @property
     def experts_share(self) -> float:
         """Of the experts of each layer, the share that a token goes through; 1 where there are none."""
-        used, of = families.first(self.config, self.family.experts_used), families.first(self.config, self.family.n_experts)
-        return min(1.0, used / of) if isinstance(used, int) and isinstance(of, int) and of > 0 else 1.0
+        used, n_experts = (
+            families.first(self.config, self.family.experts_used),
+            families.first(self.config, self.family.n_experts),
+        )
+        return min(1.0, used / n_experts) if isinstance(used, int) and isinstance(n_experts, int) and n_experts > 0 else 1.0
 
     def check_states_are_own(self) -> None:
         """See to it that layers can be left out of a pass.
@@ -259,25 +262,25 @@ class Decoder:
             for name, reach in changed.items():
                 setattr(self.config, name, reach)
 
-    def agree(self, states: Tensor, expected: Tensor, *, every: bool = False) -> bool:
+    def agree(self, states: Tensor, expected: Tensor, *, all_tokens: bool = False) -> bool:
         """Return whether states, (n_tokens, hidden_size), or logits are equal up to rounding in this model's precision.
 
         Args:
             states, expected: the two tensors to compare.
-            every: whether those of every token have to be, and not only of most.
+            all_tokens: whether those of every token have to be, and not only of most.
         """
         states, expected = states.float(), expected.float()
-        apart = (states - expected).norm(dim=-1) / expected.norm(dim=-1)
+        distance = (states - expected).norm(dim=-1) / expected.norm(dim=-1)
         eight = getattr(self.model, "is_loaded_in_8bit", False)
         rounding = _ROUNDING_8BIT if eight else _ROUNDING[self.dtype]
         # The median: where a route among experts is nearly a tie, rounding sends single tokens another way.
-        return bool((apart.max() if every else apart.median()) <= rounding)  # False where it is not a number
+        return bool((distance.max() if all_tokens else distance.median()) <= rounding)  # False where it is not a number
 
     def trial_tokens(self, n: int) -> list[int]:
         """Token ids to try the model out on, the same at every call: drawn evenly, since repetitions amplify rounding."""
         vocabulary = self.config.vocab_size
-        drawn = torch.randint(vocabulary // 10, vocabulary, (n,), generator=torch.Generator().manual_seed(0))
-        return list(map(int, drawn))
+        tokens = torch.randint(vocabulary // 10, vocabulary, (n,), generator=torch.Generator().manual_seed(0))
+        return list(map(int, tokens))
 
     def logits(self, states: Tensor) -> Tensor:
         """Vocabulary logits, float32, of normed states (..., hidden_size), with the family's own scaling."""
@@ -288,8 +291,8 @@ class Decoder:
         config, family = self.config, self.family
         if (times := families.first(config, family.logits_times)) is not None:
             logits = logits * times
-        if (over := families.first(config, family.logits_over)) is not None:
-            logits = logits / over
+        if (divisor := families.first(config, family.logits_over)) is not None:
+            logits = logits / divisor
         cap = families.first(config, family.logits_cap)
         return logits if cap is None else cap * torch.tanh(logits / cap)
 

@@ -69,10 +69,10 @@ def take_out(decoder: Decoder, block: Removal) -> Callable[[], None]:
     computed = _computed_lists(config, n_layers)
     for owner, name, _, new in changes:
         setattr(owner, name, new)
-    left = {name: [value[index] for index in kept] for name, value in computed.items()}
-    if any(list(getattr(config, name)) != value for name, value in left.items()):
+    per_layer = {name: [value[index] for index in kept] for name, value in computed.items()}
+    if any(list(getattr(config, name)) != value for name, value in per_layer.items()):
         # Such as a period of attention layers, which then names others than those that are there.
-        changes.append((config, "__class__", type(config), _saying(type(config), left)))
+        changes.append((config, "__class__", type(config), _saying(type(config), per_layer)))
         config.__class__ = changes[-1][-1]
 
     def undo() -> None:
@@ -95,10 +95,10 @@ def _spacing(config: Any, n_layers: int, kept: list[int], family: Family) -> dic
         return [index for index in range(n) if (index + 1) % interval == 0 and first <= index <= last]
 
     before = spaced(n_layers, *numbers)
-    wanted = [new for new, old in enumerate(kept) if old in before]
-    first, last = (wanted[0], wanted[-1]) if wanted else (len(kept), len(kept))
+    marked = [new for new, old in enumerate(kept) if old in before]
+    first, last = (marked[0], marked[-1]) if marked else (len(kept), len(kept))
     for interval in (numbers[0], *range(1, len(kept) + 1)):
-        if spaced(len(kept), interval, first, last) == wanted:
+        if spaced(len(kept), interval, first, last) == marked:
             return dict(zip(family.spaced, (interval, first, last), strict=True))
     return {}
 

@@ -58,7 +58,7 @@ def layer_facts(decoder: Decoder) -> list[LayerFacts]:
 
 
 def _layer(layer: nn.Module, decoder: Decoder, cache_width: int | None, cache_tokens: int | None) -> LayerFacts:
-    whole, family = _sizes([layer]), decoder.family
+    total, family = _sizes([layer]), decoder.family
     experts = sum(
         weight.numel()
         for name, module in layer.named_modules()
@@ -67,9 +67,9 @@ def _layer(layer: nn.Module, decoder: Decoder, cache_width: int | None, cache_to
     )
     parts = {part: _sizes([layer.get_submodule(name) for name in names]) for part, names in part_names(layer, family).items()}
     return LayerFacts(
-        other_parameters=whole.other_parameters,
-        int8_bytes=whole.int8_bytes,
-        nf4_bytes=whole.nf4_bytes,
+        other_parameters=total.other_parameters,
+        int8_bytes=total.int8_bytes,
+        nf4_bytes=total.nf4_bytes,
         cache_width=cache_width,
         cache_tokens=cache_tokens,
         attention=parts.get(ATTENTION),

@@ -54,14 +54,14 @@ def feed_forward_matrices(decoder: Decoder) -> Matrices:
     family, matrices = decoder.family, Matrices()
     for index, layer in enumerate(decoder.layers):
         parts = _parts(layer, family)
-        here = _all(_of_part(part, paths, family) for part in parts)
-        if not here and not any(isinstance(part, Absent) for part in parts):
+        found_here = _all(_of_part(part, paths, family) for part in parts)
+        if not found_here and not any(isinstance(part, Absent) for part in parts):
             raise RecipeError(
                 f"Layer {index} of this {decoder.config.model_type} model has no known feed-forward part "
                 f"({', '.join((*family.feed_forward, *family.feed_forward_linears))}), so LoRA has no target "
                 "there. Choose a model of another family."
             )
-        matrices += here
+        matrices += found_here
     if not matrices:
         raise RecipeError(
             "No layer keeps its feed-forward part, so LoRA has no target modules. Choose the method partial, or "
@@ -132,11 +132,11 @@ def _of_part(part: nn.Module, paths: dict[nn.Module, str], family: Family) -> Ma
         return Matrices([paths[module] for module in part.modules() if isinstance(module, nn.Linear | Conv1D)])
     modules = list[str]()
     for module in _beside_routers(part, family):
-        own = [child for child in module.children() if isinstance(child, nn.Linear | Conv1D) and not _routes(child, family)]
+        linear = [child for child in module.children() if isinstance(child, nn.Linear | Conv1D) and not _routes(child, family)]
         # A matrix by itself, or beside the modules that hold the experts, weigh or choose them.
-        if len(own) > 1 and len(own) == len(_linears(module)) and not list(_stacked(module)):
+        if len(linear) > 1 and len(linear) == len(_linears(module)) and not list(_stacked(module)):
             modules += [
-                paths[child] for other, child in module.named_children() if child in own and not _names_router(other, family)
+                paths[child] for name, child in module.named_children() if child in linear and not _names_router(name, family)
             ]
     return Matrices(modules, _experts(part, paths, family))
 

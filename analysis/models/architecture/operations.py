@@ -41,18 +41,18 @@ def not_counted() -> Iterator[None]:
         COUNTS.layer_tokens, COUNTS.flop = before
 
 
-def not_computed(layer: nn.Module, stands: nn.Module, was: nn.Module, decoder: Decoder) -> None:
+def not_computed(layer: nn.Module, stand_in: nn.Module, original: nn.Module, decoder: Decoder) -> None:
     """Subtract from a watched layer the operations of a module of it that another one stands in for."""
     if any(isinstance(hook, _Counting) for hook in layer._forward_hooks.values()):
-        ahead, back = _flop_per_token(was, decoder)
-        _hook(stands, _Counting(-ahead, -back, is_layer=False))
+        forward, backward = _flop_per_token(original, decoder)
+        _hook(stand_in, _Counting(-forward, -backward, is_layer=False))
 
 
 class _Counting:
     """A hook behind a module."""
 
-    def __init__(self, ahead: float, back: float, *, is_layer: bool) -> None:
-        self._ahead, self._both, self._is_layer = ahead, ahead + back, is_layer
+    def __init__(self, forward: float, backward: float, *, is_layer: bool) -> None:
+        self._ahead, self._both, self._is_layer = forward, forward + backward, is_layer
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
         stream = output_stream(output)
@@ -72,16 +72,16 @@ def _hook(module: nn.Module, counting: _Counting) -> None:
 
 def _flop_per_token(module: nn.Module, decoder: Decoder) -> tuple[float, float]:
     """Return the operations of a module's weight matrices: of a pass, and of the way back for its input and trained weights."""
-    ahead = trained = 0.0
+    forward = trained = 0.0
     for name, part in module.named_modules():
         for weight in part.parameters(recurse=False):
             used = decoder.experts_share if is_of_experts(name, part, weight, decoder.family) else 1.0
             # Quantized weights are packed, and only the module knows their shape.
             is_linear = hasattr(part, "in_features") and hasattr(part, "out_features") and weight is getattr(part, "weight", 0)
             n_weights = part.in_features * part.out_features if is_linear else weight.numel() if weight.dim() > 1 else 0
-            ahead += 2.0 * used * n_weights
+            forward += 2.0 * used * n_weights
             trained += 2.0 * used * n_weights * weight.requires_grad
-    return ahead, ahead + trained
+    return forward, forward + trained
 
 
 _fused = torch.nn.functional.scaled_dot_product_attention

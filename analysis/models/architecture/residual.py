@@ -56,15 +56,15 @@ def check(decoder: Decoder) -> None:
     )
     try:
         wide = decoder.body(input_ids=ids, use_cache=False)[0]
-        why = "" if decoder.agree(wide[0], plain[0]) else "its output then changes"
+        reason = "" if decoder.agree(wide[0], plain[0]) else "its output then changes"
     except RuntimeError as error:
-        why = f"torch reports {str(error).splitlines()[0]}"
+        reason = f"torch reports {str(error).splitlines()[0]}"
     finally:
         handle.remove()
-    if why:
+    if reason:
         raise UnsupportedModelError(
             f"The residual stream of this {decoder.config.model_type} model cannot be kept in float32 with "
-            f"weights in {str(decoder.model.dtype).removeprefix('torch.')} ({why}). Choose dtype float32."
+            f"weights in {str(decoder.model.dtype).removeprefix('torch.')} ({reason}). Choose dtype float32."
         )
 
 
@@ -95,7 +95,7 @@ def _wide(kind: Any, dtype: torch.dtype) -> type[nn.Module]:
             if kind in (nn.Linear, Conv1D):
                 return super().forward(stream.to(half))
             if kind is nn.LayerNorm:  # the only norm whose weights have to be of the dtype of its input
-                weight, bias = (None if one is None else one.float() for one in (weight, bias))
+                weight, bias = (None if tensor is None else tensor.float() for tensor in (weight, bias))
                 return nn.functional.layer_norm(stream, self.normalized_shape, weight, bias, self.eps).to(half)
             return super().forward(stream, *args, **named).to(half)
 

@@ -105,10 +105,10 @@ def take_out(decoder: Decoder, index: int, parts: Collection[str]) -> Callable[[
 class _Absent(Absent):
     """Stands where the last module of a part was, and writes nothing."""
 
-    def __init__(self, place: SublayerPlace, was: nn.Module, decoder: Decoder, *, is_attention: bool) -> None:
+    def __init__(self, place: SublayerPlace, original: nn.Module, decoder: Decoder, *, is_attention: bool) -> None:
         super().__init__()
         self._n_outputs, self._is_attention = place.n_outputs, is_attention
-        depths = (getattr(part, name, None) for part in was.modules() for name in decoder.family.depth)
+        depths = (getattr(part, name, None) for part in original.modules() for name in decoder.family.depth)
         self.layer_idx: int | None = next((depth for depth in depths if isinstance(depth, int)), None)
         """The number that a cut renumbers, as in the attention that was here."""
 
@@ -116,8 +116,8 @@ class _Absent(Absent):
         stream = input_stream(args, kwargs)
         if self._is_attention:
             self._count(stream, [*args, *kwargs.values()])
-        nothing = torch.zeros_like(stream)
-        return (nothing, *[None] * (self._n_outputs - 1)) if self._n_outputs else nothing
+        zeros = torch.zeros_like(stream)
+        return (zeros, *[None] * (self._n_outputs - 1)) if self._n_outputs else zeros
 
     def _count(self, stream: Tensor, arguments: Iterable[Any]) -> None:
         """Tell the KV cache that these tokens have passed.
@@ -136,16 +136,16 @@ def _exchange(layer: nn.Module, places: dict[str, SublayerPlace], decoder: Decod
     were: list[tuple[str, nn.Module]] = []
     for part, place in places.items():
         for name in place.names:
-            was = layer.get_submodule(name)
+            original = layer.get_submodule(name)
             is_last = name == place.names[-1]
-            stands = _Absent(place, was, decoder, is_attention=part == ATTENTION) if is_last else nn.Identity()
-            operations.not_computed(layer, stands, was, decoder)
-            were.append((name, was))
-            setattr(layer, name, stands)
+            stand_in = _Absent(place, original, decoder, is_attention=part == ATTENTION) if is_last else nn.Identity()
+            operations.not_computed(layer, stand_in, original, decoder)
+            were.append((name, original))
+            setattr(layer, name, stand_in)
 
     def put_back() -> None:
-        for name, was in were:
-            setattr(layer, name, was)
+        for name, original in were:
+            setattr(layer, name, original)
 
     return put_back
 
@@ -187,14 +187,14 @@ class _Trial:
         """Where the parts are, once it is seen that they are parts."""
         agree, put_first = self._decoder.agree, stream.clone()
         with self._watched():
-            whole = self._run(stream)
+            expected = self._run(stream)
         self._places = {part: self._place(part) for part in self._names}
         if not torch.equal(self._run(stream, *BOTH), stream):
             raise _Unfit("without both the layer still changes the residual stream")
         attended, fed = self._run(stream, FEED_FORWARD), self._run(stream, ATTENTION)
         in_turn, side_by_side = self._run(attended, ATTENTION), attended + fed - stream
-        is_in_turn = agree(in_turn[0], whole[0])
-        if not is_in_turn and not agree(side_by_side[0], whole[0]):
+        is_in_turn = agree(in_turn[0], expected[0])
+        if not is_in_turn and not agree(side_by_side[0], expected[0]):
             raise _Unfit("both together do not give the output of the layer")
         put_first[:, 0] = stream[:, -1]
         if not agree(self._run(put_first, ATTENTION)[0, 1:], fed[0, 1:]):
@@ -232,10 +232,10 @@ class _Trial:
         return SublayerPlace(self._names[part], len(output) if isinstance(output, tuple | list) else 0)
 
 
-def _refused(decoder: Decoder, index: int, why: str) -> UnsupportedModelError:
+def _refused(decoder: Decoder, index: int, reason: str) -> UnsupportedModelError:
     return UnsupportedModelError(
         f"The parts of layer {index} of this {decoder.config.model_type} model cannot be removed separately: "
-        f"{why}. Remove whole layers."
+        f"{reason}. Remove whole layers."
     )
 
 

@@ -97,7 +97,7 @@ class Assembly:
         places, tensors = self.checkpoint.places, dict[str, Tensor]()
         if self._legacy is not None:
             called = {self._legacy.name(name) for name in places}
-            tensors = {own: weight for own, weight in self._model.state_dict().items() if own in called}
+            tensors = {name_: weight for name_, weight in self._model.state_dict().items() if name_ in called}
         else:
             tensors = {name: torch.empty(place.numbers, dtype=dtype, device="meta") for name, place in places.items()}
         config = LoadStateDictConfig(device_map={"": "meta"}, dtype=dtype, weight_mapping=steps)
@@ -109,14 +109,16 @@ class Assembly:
     def _called(self) -> dict[str, str]:
         """Names in the model by names in the files; the first of them for a tensor that becomes several weights."""
         if self._legacy is not None:
-            return {name: own for name in self.checkpoint.places if (own := self._legacy.name(name)) is not None}
+            return {
+                name: legacy_name for name in self.checkpoint.places if (legacy_name := self._legacy.name(name)) is not None
+            }
         return called(self._model, self._config.weight_mapping or [], self.checkpoint.places)
 
     @property
     def of_whole_numbers(self) -> dict[str, str]:
         """Names in the model by names in the files, for tensors of whole numbers or truth values."""
         places = self.checkpoint.places
-        return {name: own for name, own in self._of.items() if not places[name].dtype.is_floating_point}
+        return {name: legacy_name for name, legacy_name in self._of.items() if not places[name].dtype.is_floating_point}
 
     def names(self, prefix: str) -> list[str]:
         """Return the names in the files of all tensors that the weights of a part are made of.
@@ -124,7 +126,7 @@ class Assembly:
         Args:
             prefix: that the names of the part begin with.
         """
-        return [stored for stored, own in self._of.items() if own.startswith(prefix)]
+        return [stored for stored, legacy_name in self._of.items() if legacy_name.startswith(prefix)]
 
     def load(self, names: Iterable[str]) -> Any:
         """Read tensors by their names in the files and put the weights that they become into the model.
@@ -151,11 +153,11 @@ class Assembly:
 
     def _round(self) -> None:
         """Convert weights that were unpacked in float32 to the dtype of the computation."""
-        kept, rest = self._config.dtype_plan or {}, self._config.dtype
+        plan, rest = self._config.dtype_plan or {}, self._config.dtype
         for name, parameter in self._model.named_parameters():
-            wanted = next((dtype for pattern, dtype in kept.items() if re.search(pattern, name)), rest)
-            if not parameter.is_meta and parameter.dtype != wanted:
-                parameter.data = parameter.data.to(wanted)
+            planned = next((dtype for pattern, dtype in plan.items() if re.search(pattern, name)), rest)
+            if not parameter.is_meta and parameter.dtype != planned:
+                parameter.data = parameter.data.to(planned)
 
 
 def called(model: Any, steps: Sequence[Any], stored: Iterable[str]) -> dict[str, str]:
@@ -174,11 +176,11 @@ def called(model: Any, steps: Sequence[Any], stored: Iterable[str]) -> dict[str,
     converters = [step for step in steps if isinstance(step, WeightConverter)]
     of_model, names = model.state_dict(), {}
     for name in sorted(stored, key=dot_natural_key):
-        own, _ = rename_source_key(name, renamings, converters, model.base_model_prefix, of_model)
-        if own not in of_model and name in of_model:
-            own, _ = rename_source_key(name, [], [], model.base_model_prefix, of_model)
-        if own in of_model:
-            names[name] = own
+        renamed, _ = rename_source_key(name, renamings, converters, model.base_model_prefix, of_model)
+        if renamed not in of_model and name in of_model:
+            renamed, _ = rename_source_key(name, [], [], model.base_model_prefix, of_model)
+        if renamed in of_model:
+            names[name] = renamed
     return names
 
 
@@ -207,11 +209,11 @@ class _Legacy:
             blocks = checkpoint.places[name].blocks
             kind = GGMLQuantizationType.F32 if blocks is None else GGMLQuantizationType(blocks[0])
             numbers = tensor.float().numpy() if blocks is None else dequantize(tensor.numpy(), kind)
-            made = self._processor.process(
+            unpacked = self._processor.process(
                 weights=numbers, name=name, tensor_key_mapping=self._called, parsed_parameters=joined
             )
-            if made.name in self._called:
+            if unpacked.name in self._called:
                 # A transposed one lies in memory as in the folder that the file is converted to: products round the same.
-                weights = np.ascontiguousarray(made.weights)
-                weights_by_name[self._called[made.name]] = torch.from_numpy(weights).to(self._dtype)
+                weights = np.ascontiguousarray(unpacked.weights)
+                weights_by_name[self._called[unpacked.name]] = torch.from_numpy(weights).to(self._dtype)
         return weights_by_name | {name: tensor.to(self._dtype) for name, tensor in joined["tensors"].items()}

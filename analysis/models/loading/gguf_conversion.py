@@ -64,10 +64,10 @@ def converted(source: Source, n_parameters: int, free_bytes: int, on_progress: O
     """
     assert source.gguf_file is not None
     phase, folder, takes = "converting the GGUF file", conversions.folder_of(source.identity), 4 * n_parameters
-    for place, free in (("memory", free_bytes), ("the disk of the cache folder", disk.free_bytes(folder))):
+    for where, free in (("memory", free_bytes), ("the disk of the cache folder", disk.free_bytes(folder))):
         if takes > free:
             message = f"{source.gguf_file} is unpacked at every start: as a folder it needs {units.size(takes)}, but only"
-            on_progress(Progress(phase, message=f"{message} {units.size(free)} of {place} are free."))
+            on_progress(Progress(phase, message=f"{message} {units.size(free)} of {where} are free."))
             return source
 
     def fill(target: Path) -> None:

@@ -20,7 +20,7 @@ def run(spec: InspectSpec, on_progress: OnProgress = ignore, *, load: Loader = m
     Raises:
         LayerscopeError: one sentence on why the model cannot be used, or its result cannot be stored.
     """
-    began = time.perf_counter()
+    started = time.perf_counter()
     store.check_writable()
     if spec.fetch and remote.file_of(spec.model.source):
         locate(spec.model, on_progress)  # a GGUF file describes its model in the file alone
@@ -33,7 +33,7 @@ def run(spec: InspectSpec, on_progress: OnProgress = ignore, *, load: Loader = m
     result = InspectResult(
         spec=InspectSpec(planned.spec, load=spec.load, fetch=spec.fetch),
         versions=planned.versions(),
-        wall_s=time.perf_counter() - began,
+        wall_s=time.perf_counter() - started,
         n_tokens=0,
         complete=True,
         model=planned.facts,

@@ -65,11 +65,11 @@ class LayersOnDisk:
     def each(self, first: int = 0) -> Iterator[tuple[int, nn.Module]]:
         """The layers from `first` on, each with its weights until the next one is asked for, which is read at the same time."""
         with ThreadPoolExecutor(1, "layerscope-reader") as reader:
-            ahead = reader.submit(self._read, first) if first < self.n_layers else None
+            next_layer = reader.submit(self._read, first) if first < self.n_layers else None
             for index in range(first, self.n_layers):
-                assert ahead is not None
-                weights = ahead.result()
-                ahead = reader.submit(self._read, index + 1) if index + 1 < self.n_layers else None
+                assert next_layer is not None
+                weights = next_layer.result()
+                next_layer = reader.submit(self._read, index + 1) if index + 1 < self.n_layers else None
                 with self._held(index, weights):
                     del weights
                     yield index, self._layers[index]
@@ -85,9 +85,9 @@ class LayersOnDisk:
         """Some layers with weights, for a trial: those of the layer that they are like, which are kept for the next reading."""
         for index in set(like.values()) - self._tried.keys():
             self._tried[index] = self._read(index)
-        with contextlib.ExitStack() as held:
-            for index, other in like.items():
-                held.enter_context(self._held(index, self._tried[other]))
+        with contextlib.ExitStack() as stack:
+            for index, same_kind in like.items():
+                stack.enter_context(self._held(index, self._tried[same_kind]))
             yield
 
     def _read(self, index: int) -> dict[str, Tensor]:
@@ -97,9 +97,9 @@ class LayersOnDisk:
         before = _weights(layer)
         with _as_it_was(layer):
             self._assembly.load(self._stored[index])
-            made = {name: weight for name, weight in _weights(layer).items() if weight is not before[name]}
+            loaded = {name: weight for name, weight in _weights(layer).items() if weight is not before[name]}
             put(layer, before)
-        return made
+        return loaded
 
     @contextlib.contextmanager
     def _held(self, index: int, weights: dict[str, Tensor]) -> Iterator[None]:
@@ -153,14 +153,14 @@ def kinds(decoder: Decoder) -> dict[int, int]:
         attends = decoder.layer_types[index] if index < len(decoder.layer_types) else ""
         built = tuple((name, tuple(weight.shape)) for name, weight in layer.named_parameters())
         like[index] = first.setdefault((attends, built, type(layer)), index)
-    return {index: other for index, other in like.items() if index == other or index == 1}
+    return {index: same_kind for index, same_kind in like.items() if index == same_kind or index == 1}
 
 
 def others(decoder: Decoder) -> Removal | None:
     """All layers but one of every kind; None where there are no more."""
     kept = kinds(decoder)
-    left = [index for index in range(decoder.n_layers) if index not in kept]
-    return blocks.removal(left) if left else None
+    indices = [index for index in range(decoder.n_layers) if index not in kept]
+    return blocks.removal(indices) if indices else None
 
 
 @contextlib.contextmanager
@@ -184,8 +184,8 @@ def check(decoder: Decoder) -> None:
         UnsupportedModelError: when it does not.
     """
     ids = torch.tensor([decoder.trial_tokens(24)])
-    own: list[Tensor] = []
-    handle = decoder.layers[-1].register_forward_hook(lambda module, args, output: own.append(output_stream(output)))
+    outputs: list[Tensor] = []
+    handle = decoder.layers[-1].register_forward_hook(lambda module, args, output: outputs.append(output_stream(output)))
     try:
         decoder.body(input_ids=ids.to(decoder.device), use_cache=False)
     finally:
@@ -193,5 +193,5 @@ def check(decoder: Decoder) -> None:
     stream, calls = entry(decoder, ids)
     for layer, (args, kwargs) in zip(decoder.layers, calls, strict=True):
         stream = output_stream(layer(stream, *args, **kwargs))
-    if not torch.equal(stream, own[0]):
+    if not torch.equal(stream, outputs[0]):
         raise not_one_by_one(decoder)

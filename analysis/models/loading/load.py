@@ -128,18 +128,18 @@ def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedMod
     return LoadedModel(model, tokenizer, decoder, resolved, planned.facts, planned.placement)
 
 
-def load_layers_on_disk(spec: ModelSpec, on_progress: OnProgress = ignore, *, why: str) -> LoadedModel:
+def load_layers_on_disk(spec: ModelSpec, on_progress: OnProgress = ignore, *, reason: str) -> LoadedModel:
     """Load a model with its layers on the disk (`Decoder.on_disk`), whether or not all of it would fit in memory.
 
     Args:
         spec, on_progress: as in `load`.
-        why: a sentence for the user who waits.
+        reason: a sentence for the user who waits.
 
     Raises:
         ModelNotFoundError, UnsupportedModelError: as in `load`.
     """
     planned = planning.plan(spec, on_progress)
-    return _by_layer(planned, _weights(spec, planned, on_progress), on_progress, why)
+    return _by_layer(planned, _weights(spec, planned, on_progress), on_progress, reason)
 
 
 def _weights(spec: ModelSpec, planned: planning.Plan, on_progress: OnProgress) -> Source:
@@ -167,10 +167,10 @@ def _check_unchanged(source: Source) -> None:
         )
 
 
-def _by_layer(planned: planning.Plan, source: Source, on_progress: OnProgress, why: str) -> LoadedModel:
+def _by_layer(planned: planning.Plan, source: Source, on_progress: OnProgress, reason: str) -> LoadedModel:
     """The model with its layers on the disk, held against itself on a few tokens with one layer of each kind."""
     spec = planned.spec
-    on_progress(Progress("loading the model", 0, 1, why))
+    on_progress(Progress("loading the model", 0, 1, reason))
     tokenizer = tokenizers.load(source, planned.facts.vocab_size)
     with reading_errors_explained(source, "weights"):
         path = source.folder / source.gguf_file if source.gguf_file else source.folder
@@ -293,12 +293,12 @@ class WarmModels(Loader):
 
     def __call__(self, spec: ModelSpec, on_progress: OnProgress = ignore, /, *, by_layer: bool = False) -> LoadedModel:
         """Load as `load` does, at once if this very model is still in memory."""
-        resolved, held = planning.resolve(spec), self._loaded
-        if held is None or held.spec != resolved or (held.decoder.on_disk is not None and not by_layer):
-            held = None  # or two models are in memory at once
+        resolved, loaded = planning.resolve(spec), self._loaded
+        if loaded is None or loaded.spec != resolved or (loaded.decoder.on_disk is not None and not by_layer):
+            loaded = None  # or two models are in memory at once
             self.clear()
-            held = self._loaded = load(resolved, on_progress, by_layer=by_layer)
-        return held
+            loaded = self._loaded = load(resolved, on_progress, by_layer=by_layer)
+        return loaded
 
     def clear(self) -> None:
         """Forget the model and give its memory back."""

@@ -115,16 +115,16 @@ def choose_device(device: str) -> Setting:
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if device == "auto":
         if cuda:
-            more = torch.cuda.device_count() - 1
-            here = f"and {more} more are available" if more else "is available"
-            return Setting("cuda", f"cuda: {torch.cuda.get_device_name()} {here}")
+            n_more = torch.cuda.device_count() - 1
+            is_present = f"and {n_more} more are available" if n_more else "is available"
+            return Setting("cuda", f"cuda: {torch.cuda.get_device_name()} {is_present}")
         if mps:
             return Setting("mps", "mps: this is Apple silicon")
         return Setting("cpu", "cpu: no CUDA or Apple accelerator is visible to torch")
     present = {"cpu": True, "cuda": cuda, "mps": mps}
     kind = device.partition(":")[0]
     if not present.get(kind, False):
-        offered = ", ".join(name for name, here in present.items() if here)
+        offered = ", ".join(name for name, is_present in present.items() if is_present)
         raise SpecError(f"Device {device!r} is not available: this machine offers {offered}. Choose one of these, or auto.")
     if device == ALL_GPUS:
         if torch.cuda.device_count() < 2:
@@ -206,13 +206,13 @@ def _measured_flop_s(device: torch.device, dtype: torch.dtype) -> float:
     for size in _PEAK_SIZES if device.type == "cpu" else _PEAK_SIZES_ELSEWHERE:
         a = torch.randn(size, size).to(device, dtype)
         timings: list[float] = []
-        began = time.perf_counter()
-        while len(timings) < 2 or time.perf_counter() - began < _PEAK_S:
+        started = time.perf_counter()
+        while len(timings) < 2 or time.perf_counter() - started < _PEAK_S:
             _wait(device)
-            at = time.perf_counter()
+            run_started = time.perf_counter()
             a @ a
             _wait(device)
-            timings.append(time.perf_counter() - at)
+            timings.append(time.perf_counter() - run_started)
         fastest = max(fastest, 2.0 * size**3 / min(timings))
     return fastest
 
@@ -250,9 +250,9 @@ def _product_seconds(dtype: torch.dtype) -> float:
     rows, weight = torch.ones(1024, 768, dtype=dtype), torch.ones(2048, 768, dtype=dtype)
     timings = []
     for _ in range(8):
-        began = time.perf_counter()
+        started = time.perf_counter()
         torch.nn.functional.linear(rows, weight)
-        timings.append(time.perf_counter() - began)
+        timings.append(time.perf_counter() - started)
     return min(timings)
 
 
@@ -305,12 +305,12 @@ class _CpuEnergy:
             return None
         try:
             for folder in self._packages:
-                now = int((folder / "energy_uj").read_text())
-                drawn = now - self._last.get(folder, now)
-                if drawn < 0:
-                    drawn += int((folder / "max_energy_range_uj").read_text())
-                self._microjoules += drawn
-                self._last[folder] = now
+                counter = int((folder / "energy_uj").read_text())
+                microjoules = counter - self._last.get(folder, counter)
+                if microjoules < 0:
+                    microjoules += int((folder / "max_energy_range_uj").read_text())
+                self._microjoules += microjoules
+                self._last[folder] = counter
         except (OSError, ValueError):  # on many machines only the administrator may read it
             self._packages = []
             return None
@@ -334,7 +334,7 @@ class _GpuEnergy:
         if watts is None:
             self._device = None
             return None
-        now, (at, before) = time.monotonic(), self._last
-        self._joules += (now - at) * (watts + (before or watts)) / 2
+        now, (last_time, before) = time.monotonic(), self._last
+        self._joules += (now - last_time) * (watts + (before or watts)) / 2
         self._last = now, watts
         return self._joules

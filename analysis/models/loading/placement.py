@@ -68,8 +68,8 @@ class Placement:
         """Return the devices of the layers and of the other parts, as part of a sentence."""
         phrases = []
         for device in self.devices:
-            held = [index for index, other in enumerate(self.layers) if other == device]
-            layers = [f"layers {held[0]}-{held[-1]}" if len(held) > 1 else f"layer {held[0]}"] if held else []
+            indices = [index for index, layer_device in enumerate(self.layers) if layer_device == device]
+            layers = [f"layers {indices[0]}-{indices[-1]}" if len(indices) > 1 else f"layer {indices[0]}"] if indices else []
             ends = ["the embeddings"] * (device == self.first) + ["the head"] * (device == self.head_on)
             phrases.append(f"{' with '.join([*layers, *([' and '.join(ends)] if ends else [])])} on {device}")
         return ", ".join(phrases)
@@ -97,18 +97,18 @@ def place(needs: Needs, free: Mapping[str, int]) -> Placement | None:
 def _filled(needs: Needs, free: Mapping[str, int], room: int) -> Placement | None:
     """The layers one after another, on each device as many as leave it this much."""
     devices = list(free)
-    left = [n_bytes - needs.stream - room for n_bytes in free.values()]
-    left[0] -= needs.first + (needs.last + needs.logits if needs.tied else 0)
-    if left[0] < 0:
+    free_bytes = [n_bytes - needs.stream - room for n_bytes in free.values()]
+    free_bytes[0] -= needs.first + (needs.last + needs.logits if needs.tied else 0)
+    if free_bytes[0] < 0:
         return None
-    at, layers = 0, list[str]()
+    device_index, layers = 0, list[str]()
     for part in [*needs.layers, 0 if needs.tied else needs.last + needs.logits]:
-        while left[at] < part:
-            at += 1
-            if at == len(devices):
+        while free_bytes[device_index] < part:
+            device_index += 1
+            if device_index == len(devices):
                 return None
-        left[at] -= part
-        layers.append(devices[at])
+        free_bytes[device_index] -= part
+        layers.append(devices[device_index])
     *layers, last = layers
     return Placement(devices[0], tuple(layers), devices[0] if needs.tied else last)
 
@@ -174,9 +174,9 @@ def _fetches(module: nn.Module, device: torch.device) -> None:
 
     def fetch(_: nn.Module, args: tuple, named: dict) -> tuple[tuple, dict]:
         # The stream is another one at every call; the arguments beside it are the same for all layers.
-        stream, others = args[:1], args[1:]
+        stream, rest = args[:1], args[1:]
         moved = {name: _moved(value, device, keep=name != "hidden_states") for name, value in named.items()}
-        return (*_moved(stream, device, keep=False), *_moved(others, device, keep=True)), moved
+        return (*_moved(stream, device, keep=False), *_moved(rest, device, keep=True)), moved
 
     module.register_forward_pre_hook(fetch, with_kwargs=True)
 
@@ -192,9 +192,9 @@ def _moved(value: Any, device: torch.device, *, keep: bool) -> Any:
     if isinstance(value, Tensor):
         return value if value.device == device else _copy(value, device, keep=keep)
     if type(value) in (tuple, list):
-        return type(value)(_moved(one, device, keep=keep) for one in value)
+        return type(value)(_moved(item, device, keep=keep) for item in value)
     if type(value) is dict:
-        return {name: _moved(one, device, keep=keep) for name, one in value.items()}
+        return {name: _moved(item, device, keep=keep) for name, item in value.items()}
     return value
 
 

@@ -202,7 +202,7 @@ def _few_layers_bytes(decoder: Decoder, facts: ModelFacts, precision: str, dtype
     They are its rest, the layer at work, and the next layer as it is stored and as it will be. Its buffers count, too.
     """
     item, rest = sizes.DTYPE_BYTES[dtype], facts.other_parameters * sizes.DTYPE_BYTES[dtype]
-    made = max(sizes.layer_bytes(facts, None, precision, rest=dtype))
+    largest_layer = max(sizes.layer_bytes(facts, None, precision, rest=dtype))
     largest = max(weight.numel() for layer in decoder.layers for weight in layer.parameters())
     if source.gguf_file is not None:
         share = max(facts.layer_parameters) / facts.n_parameters
@@ -211,7 +211,7 @@ def _few_layers_bytes(decoder: Decoder, facts: ModelFacts, precision: str, dtype
     else:
         stored = max(facts.layer_parameters) * max(item, sizes.DTYPE_BYTES.get(stored_as, item))
         turned = (0 if precision in sizes.DTYPE_BYTES else 4 * largest) + (item * largest if weights.joins(decoder) else 0)
-    return int(rest + 2 * made + stored + turned)
+    return int(rest + 2 * largest_layer + stored + turned)
 
 
 def _check_quantization(quantization: str, device: str) -> None:
@@ -247,5 +247,5 @@ def free_in_words(planned: Plan) -> str:
     """Return the free memory, as part of a sentence: on its device, or on all that it could have been spread over."""
     if not planned.gpus:
         return host.free_in_words(planned.free_bytes, planned.where)
-    each = ", ".join(f"{units.size(n_bytes)} on {gpu}" for gpu, n_bytes in planned.gpus.items())
-    return f"{units.size(sum(planned.gpus.values()))} are free on {len(planned.gpus)} GPUs ({each})"
+    per_gpu = ", ".join(f"{units.size(n_bytes)} on {gpu}" for gpu, n_bytes in planned.gpus.items())
+    return f"{units.size(sum(planned.gpus.values()))} are free on {len(planned.gpus)} GPUs ({per_gpu})"

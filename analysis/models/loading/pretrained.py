@@ -24,8 +24,8 @@ def config(folder: Path, gguf_file: str | None = None) -> Any:
         folder: of the model.
         gguf_file: its name in the folder, for a GGUF model.
     """
-    with model_files.reading(folder, gguf_file) as (place, options):
-        loaded = AutoConfig.from_pretrained(place, trust_remote_code=False, **options)
+    with model_files.reading(folder, gguf_file) as (path, options):
+        loaded = AutoConfig.from_pretrained(path, trust_remote_code=False, **options)
     if gguf_file is not None:
         loaded._name_or_path = str(folder)
     return loaded
@@ -33,8 +33,8 @@ def config(folder: Path, gguf_file: str | None = None) -> Any:
 
 def tokenizer(folder: Path, gguf_file: str | None = None) -> Any:
     """Return the tokenizer of a model; arguments as in `config`."""
-    with model_files.reading(folder, gguf_file) as (place, options):
-        loaded = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **options)
+    with model_files.reading(folder, gguf_file) as (path, options):
+        loaded = AutoTokenizer.from_pretrained(path, trust_remote_code=False, **options)
     if gguf_file is not None:
         loaded.name_or_path = str(folder)
     return loaded
@@ -50,8 +50,8 @@ def model(folder: Path, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     # By default transformers names no weight of another shape.
     options = {**options, "output_loading_info": True, "ignore_mismatched_sizes": True, "trust_remote_code": False}
     gguf_file = options.pop("gguf_file", None)
-    with model_files.reading(folder, gguf_file) as (place, more):
-        pair: Any = AutoModelForCausalLM.from_pretrained(place, **options, **more)
+    with model_files.reading(folder, gguf_file) as (path, gguf_options):
+        pair: Any = AutoModelForCausalLM.from_pretrained(path, **options, **gguf_options)
     loaded, info = pair
     if gguf_file is not None:
         loaded.config._name_or_path = loaded.name_or_path = str(folder)

@@ -140,23 +140,26 @@ def names(part: TextPart, stored: Iterable[str]) -> Names:
     """
     whole, alone = part.of_whole, part.alone
     paths = {
-        _path(whole, of): _path(alone, of_alone) for of, of_alone in ((whole.owner, alone.owner), (whole.head, alone.head))
+        _path(whole, module): _path(alone, module_alone)
+        for module, module_alone in ((whole.owner, alone.owner), (whole.head, alone.head))
     }
     model_names = called(whole.model, get_model_conversion_mapping(whole.model), stored := sorted(stored))
     begins: dict[str, str] = {}
-    for name, own in model_names.items():
+    for name, stored_name in model_names.items():
         for path, plain in paths.items():
-            within = own.removeprefix(path)
-            if within != own and name.endswith(within):
+            within = stored_name.removeprefix(path)
+            if within != stored_name and name.endswith(within):
                 begins[name.removesuffix(within)] = plain
     if not begins:
         raise UnsupportedModelError(f"{part.name} holds no weights of its text part. Get its files again.")
     longest_first = sorted(begins, key=len, reverse=True)
     key_mapping = {f"^{begin.replace('.', r'[.]')}": begins[begin] for begin in longest_first}
     placed = called(alone.model, get_model_conversion_mapping(alone.model, key_mapping), stored)
-    if lost := [name for name, own in model_names.items() if own.startswith(tuple(paths)) and name not in placed]:
+    if unmatched := [
+        name for name, stored_name in model_names.items() if stored_name.startswith(tuple(paths)) and name not in placed
+    ]:
         raise UnsupportedModelError(
-            f"The files of {part.name} store weights of its text part, such as {lost[0]}, under names that only "
+            f"The files of {part.name} store weights of its text part, such as {unmatched[0]}, under names that only "
             f"the full {part.whole.model_type} model has. Layerscope cannot load its text part alone. Choose a "
             "text-only model."
         )
@@ -165,7 +168,7 @@ def names(part: TextPart, stored: Iterable[str]) -> Names:
 
 def _path(decoder: Decoder, module: nn.Module) -> str:
     """How the names of a module's weights begin."""
-    return next(f"{name}." for name, one in decoder.model.named_modules() if one is module)
+    return next(f"{name}." for name, candidate in decoder.model.named_modules() if candidate is module)
 
 
 @torch.inference_mode()
@@ -195,29 +198,29 @@ def check(part: TextPart, decoder: Decoder) -> None:
             layers_on_disk.put(whole.model, {path: torch.empty(0, dtype=decoder.dtype, device=decoder.device)})
     expected = whole.model(input_ids=ids, use_cache=False).logits[0]
     logits = decoder.model(input_ids=ids, use_cache=False).logits[0]
-    if not decoder.agree(logits, expected, every=True):
+    if not decoder.agree(logits, expected, all_tokens=True):
         raise _otherwise(part)
 
 
-def _share(part: TextPart, into: nn.Module, of: nn.Module) -> None:
+def _share(part: TextPart, target: nn.Module, source: nn.Module) -> None:
     """Let a module without weights compute with those of another one, whose parts have the same names."""
-    for path, module in of.named_modules():
+    for path, module in source.named_modules():
         if isinstance(module, nn.Linear):  # whole, since only it knows the meaning of quantized weights
-            into.set_submodule(path, module)
+            target.set_submodule(path, module)
             continue
         for name, weight in module.named_parameters(recurse=False):
-            there = into.get_submodule(path)
-            if name not in there._parameters:
+            owner = target.get_submodule(path)
+            if name not in owner._parameters:
                 raise _otherwise(part)
-            there._parameters[name] = weight
-    if any(weight.is_meta for weight in into.parameters()):
+            owner._parameters[name] = weight
+    if any(weight.is_meta for weight in target.parameters()):
         raise _otherwise(part)
 
 
 def _text_tokens(part: TextPart, decoder: Decoder) -> list[int]:
     """Tokens that stand for letters, and for no image or sound."""
-    others = {value for name, value in vars(part.whole).items() if name.endswith(_TOKENS) and isinstance(value, int)}
-    return [token for token in decoder.trial_tokens(_TRIED) if token not in others]
+    other_tokens = {value for name, value in vars(part.whole).items() if name.endswith(_TOKENS) and isinstance(value, int)}
+    return [token for token in decoder.trial_tokens(_TRIED) if token not in other_tokens]
 
 
 def _otherwise(part: TextPart) -> UnsupportedModelError:

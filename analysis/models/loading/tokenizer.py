@@ -34,8 +34,8 @@ def check(source: Source) -> None:
         return
     try:
         key = _key(source.folder, source.gguf_file)
-        kept = store.cache_dir() / _FOLDER / key
-        if key in _passed or kept.is_file():
+        passed_file = store.cache_dir() / _FOLDER / key
+        if key in _passed or passed_file.is_file():
             return
         sandbox.answer(
             f"{tokenizer_trial.__name__}:{tokenizer_trial.try_out.__name__}",
@@ -52,11 +52,11 @@ def check(source: Source) -> None:
         raise _refusal(source, f"{Path(error.filename or '').name}: {error.strerror or error}") from error
     _passed.add(key)
     with contextlib.suppress(StorageError):  # it is tried again then
-        store.write_atomic(kept, b"")
+        store.write_atomic(passed_file, b"")
 
 
-def _refusal(source: Source, why: str) -> UnsupportedModelError:
-    return UnsupportedModelError(f"The tokenizer of {source.name} cannot be used: {why}. Get its files again.")
+def _refusal(source: Source, reason: str) -> UnsupportedModelError:
+    return UnsupportedModelError(f"The tokenizer of {source.name} cannot be used: {reason}. Get its files again.")
 
 
 def _key(folder: Path, gguf_file: str | None) -> str:

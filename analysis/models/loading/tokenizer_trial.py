@@ -67,10 +67,10 @@ def try_out(folder: str, gguf_file: str) -> int:
 
     sandbox.bound_further(_MORE_BYTES)
     try:
-        with model_files.reading(Path(folder), gguf_file or None) as (place, options):
-            tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **options)
-        for why in faults(tokenizer):
-            raise UnsupportedModelError(why)
+        with model_files.reading(Path(folder), gguf_file or None) as (path, options):
+            tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, **options)
+        for fault in faults(tokenizer):
+            raise UnsupportedModelError(fault)
         return len(tokenizer)
     except (UnsupportedModelError, MemoryError):
         raise
@@ -88,18 +88,20 @@ def faults(tokenizer: Any) -> Iterator[str]:
         for step in _steps(_rule(backend.post_processor)):
             if step.get("type") == "TemplateProcessing" and sum("Sequence" in piece for piece in step["single"]) != 1:
                 yield "its template must have the text exactly once"
-    plain, whole = ([list(tokenizer(text, add_special_tokens=added).input_ids) for text in _TEXTS] for added in (False, True))
-    added = max(len(ids) - len(bare) for ids, bare in zip(whole, plain, strict=True))
+    plain, with_special = (
+        [list(tokenizer(text, add_special_tokens=added).input_ids) for text in _TEXTS] for added in (False, True)
+    )
+    added = max(len(ids) - len(plain_ids) for ids, plain_ids in zip(with_special, plain, strict=True))
     if added > _MOST_ADDED:
         yield f"it adds {added:,} tokens around a text, but at most {_MOST_ADDED} are possible"
-    if not whole[0]:
+    if not with_special[0]:
         yield "it returns no tokens for a sentence"
     for text, ids in zip(_TEXTS, plain, strict=True):
         if len(ids) > _MOST_GROWTH * len(text.encode()):
             yield f"it returns {len(ids):,} tokens for {len(text):,} letters"
         if list(tokenizer(text, add_special_tokens=False).input_ids) != ids:
             yield "it returns other tokens for the same text each time"
-    if all(tokenizer(one).input_ids == tokenizer(other).input_ids for one, other in _PAIRS):
+    if all(tokenizer(first).input_ids == tokenizer(second).input_ids for first, second in _PAIRS):
         yield "it returns the same tokens for different texts"
     tokenizer.decode(plain[0])
 

@@ -95,9 +95,9 @@ def convert(source: Path, target: Path, on_progress: OnProgress = ignore) -> lis
 
     def fill(folder: Path) -> None:
         places: dict[str, str] = {}
-        for place, file in enumerate(files):
-            on_progress(Progress(_PHASE, place, len(files), f"Converting {file.name} without running its code."))
-            name = "model.safetensors" if len(files) == 1 else f"model-{place + 1:05}-of-{len(files):05}.safetensors"
+        for number, file in enumerate(files):
+            on_progress(Progress(_PHASE, number, len(files), f"Converting {file.name} without running its code."))
+            name = "model.safetensors" if len(files) == 1 else f"model-{number + 1:05}-of-{len(files):05}.safetensors"
             names = _write_apart(file, folder / name)
             if twice := sorted(places.keys() & set(names)):
                 raise UnsupportedModelError(
@@ -152,12 +152,12 @@ def write(file: str, target: str) -> list[str]:
         head[name] = {"dtype": _DTYPES[tensors[name].dtype], "shape": list(tensors[name].shape), "data_offsets": [begin, end]}
     text = json.dumps(head).encode()
     text += b" " * (-len(text) % 8)
-    with store.disk_errors_explained(Path(target)), open(target, "wb") as made:
-        made.write(struct.pack("<Q", len(text)) + text)
+    with store.disk_errors_explained(Path(target)), open(target, "wb") as stream:
+        stream.write(struct.pack("<Q", len(text)) + text)
         for name in names:
             plain = tensors[name].resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8)
             for part in plain.split(_WRITTEN_BYTES):
-                made.write(part.numpy().data)
+                stream.write(part.numpy().data)
     return names
 
 

@@ -204,7 +204,7 @@ def _header(file: Path) -> dict[str, TensorPlace]:
         header.pop("__metadata__", None)
         places = {}
         for name, entry in header.items():
-            begin, end = (int(at) + 8 + length for at in entry["data_offsets"])
+            begin, end = (int(offset) + 8 + length for offset in entry["data_offsets"])
             dtype, shape = _DTYPES[entry["dtype"]], tuple(int(n) for n in entry["shape"])
             if not (8 + length <= begin <= end <= size and end - begin == math.prod(shape) * dtype.itemsize):
                 raise ValueError(f"the position of {name} does not match its shape or the file")

@@ -113,7 +113,7 @@ def _check_numbers(name: str, model: Any, places: Mapping[str, str]) -> None:
         places: names in the model of such tensors, by their names in the files; buffers, such as masks, may be.
     """
     weights = dict(model.named_parameters(remove_duplicate=False))
-    if wrong := sorted(stored for stored, own in places.items() if own in weights):
+    if wrong := sorted(stored for stored, model_name in places.items() if model_name in weights):
         raise UnsupportedModelError(
             f"{name} stores {listed(wrong)} as integers, but its configuration declares no quantization with "
             "their scale. Get the model in float32, float16 or bfloat16."
@@ -129,8 +129,8 @@ def _not_joined(name: str) -> UnsupportedModelError:
 
 def listed(names: Sequence[str]) -> str:
     """The first few names, and how many there are: "3 weights (a, b, c)"."""
-    more = ", …" if len(names) > _NAMED else ""
-    return f"{len(names)} {'weight' if len(names) == 1 else 'weights'} ({', '.join(names[:_NAMED])}{more})"
+    ellipsis = ", …" if len(names) > _NAMED else ""
+    return f"{len(names)} {'weight' if len(names) == 1 else 'weights'} ({', '.join(names[:_NAMED])}{ellipsis})"
 
 
 def joins(decoder: Decoder) -> bool:
@@ -187,7 +187,7 @@ def without_layers(
     decoder.check_layers_are_apart()  # later on layers that are like each other share weights, for a trial
     report = assembly.load(checkpoint.places.keys() - layers.stored - set(beside))
     model.tie_weights(missing_keys=report.missing_keys, recompute_mapping=False)
-    for own, buffer in list(model.named_buffers()):
+    for buffer_name, buffer in list(model.named_buffers()):
         if not buffer.is_meta:
-            layers_on_disk.put(model, {own: buffer.to(device)})
+            layers_on_disk.put(model, {buffer_name: buffer.to(device)})
     return decoder

@@ -64,9 +64,9 @@ def check_adapter(adapter: str, block: Removal | None) -> None:
     healed = _healed(Path(adapter) / "layerscope.json")
     if block is None or healed is None or healed == block.to_json():
         return
-    what = f"without {_cut(healed).describe()}" if healed else "as a control, with no layer removed"
+    description = f"without {_cut(healed).describe()}" if healed else "as a control, with no layer removed"
     raise RecipeError(
-        f"The adapter {adapter} was healed {what}, but you remove {block.describe()}. Give the block of its healing run."
+        f"The adapter {adapter} was healed {description}, but you remove {block.describe()}. Give the block of its healing run."
     )
 
 
@@ -281,9 +281,9 @@ def named(adapter: str | None) -> str | None:
     if adapter is None:
         return None
     path = Path(os.path.abspath(located(adapter)))
-    for seen in (path, Path(os.path.realpath(path)) if os.path.isdir(path) else path):
-        if seen.parent == store.cache_dir() / "adapters":
-            return f"adapters/{seen.name}"
+    for candidate in (path, Path(os.path.realpath(path)) if os.path.isdir(path) else path):
+        if candidate.parent == store.cache_dir() / "adapters":
+            return f"adapters/{candidate.name}"
     return str(path)
 
 
@@ -306,36 +306,36 @@ class Bridge:
         return self.change.dim() == 0
 
 
-def lay_bridge(decoder: Decoder, bridge: Bridge, taken: PrunedBlock | None = None) -> RemovableHandle:
+def lay_bridge(decoder: Decoder, bridge: Bridge, pruned: PrunedBlock | None = None) -> RemovableHandle:
     """Put it on a cut model.
 
     Args:
         decoder: the model.
         bridge: the map.
-        taken: the cut, where the parts that it took out come back for a moment; the map does not act then.
+        pruned: the cut, where the parts that it took out come back for a moment; the map does not act then.
     """
-    place = decoder.layers[bridge.start] if bridge.start < decoder.n_layers else decoder.norm
+    module = decoder.layers[bridge.start] if bridge.start < decoder.n_layers else decoder.norm
     # A copy: one that was fitted in inference mode cannot be trained through.
     # The final norm of some families has no weights.
-    change = bridge.change.clone().to(next(place.parameters(), next(decoder.head.parameters())).device)
+    change = bridge.change.clone().to(next(module.parameters(), next(decoder.head.parameters())).device)
 
     def cross(_: Any, args: tuple, named: dict) -> tuple[tuple, dict] | None:
-        if taken is not None and not taken.is_out:
+        if pruned is not None and not pruned.is_out:
             return None
         stream = input_stream(args, named)
         wide = stream.float()
         moved = stream + (wide @ change.T if change.dim() else wide * change).to(stream.dtype)
         return with_stream(moved, args, named)
 
-    return place.register_forward_pre_hook(cross, with_kwargs=True)
+    return module.register_forward_pre_hook(cross, with_kwargs=True)
 
 
 def write_bridges(bridges: Sequence[Bridge], folder: Path) -> None:
     """Keep them in an adapter folder: `change` and `start` of the first, `change.1` and `start.1` of the next."""
     tensors: dict[str, Tensor] = {}
     for number, bridge in enumerate(bridges):
-        which = f".{number}" if number else ""
-        tensors |= {f"change{which}": bridge.change.contiguous(), f"start{which}": torch.tensor(bridge.start)}
+        suffix = f".{number}" if number else ""
+        tensors |= {f"change{suffix}": bridge.change.contiguous(), f"start{suffix}": torch.tensor(bridge.start)}
     save_file(tensors, folder / BRIDGE_FILE)
 
 
@@ -360,7 +360,7 @@ def read_bridges(folder: Path) -> list[Bridge]:
         return []
     try:
         tensors = pretrained.tensors(folder / BRIDGE_FILE)
-        which = ["", *(f".{number}" for number in range(1, max(1, len(tensors) // 2)))]
-        return [Bridge(int(tensors[f"start{one}"]), tensors[f"change{one}"].float()) for one in which]
+        suffixes = ["", *(f".{number}" for number in range(1, max(1, len(tensors) // 2)))]
+        return [Bridge(int(tensors[f"start{suffix}"]), tensors[f"change{suffix}"].float()) for suffix in suffixes]
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise RecipeError(f"The {BRIDGE_FILE} of {folder} cannot be read: {failures.reason(error)}. Heal again.") from error

@@ -66,14 +66,14 @@ def folds(decoder: Decoder, depth: int) -> bool:
         decoder: the model as it is now; it is not changed.
         depth: the layer, or the number of layers for the final norm, which reads as the layers do.
     """
-    place = min(depth, decoder.n_layers - 1)
-    layer, outputs = decoder.layers[place], list[torch.Tensor]()
+    index = min(depth, decoder.n_layers - 1)
+    layer, outputs = decoder.layers[index], list[torch.Tensor]()
     names = part_names(layer, decoder.family).get(ATTENTION, ())
     if not names:
         return False
     ids = torch.arange(3, 11, device=decoder.device)[None]
     for factor in (4.0, 8.0):  # large, so that the small number beside the square of a norm does not show
-        laid = lay_bridge(decoder, Bridge(place, torch.tensor(factor - 1)))
+        laid = lay_bridge(decoder, Bridge(index, torch.tensor(factor - 1)))
         handle = layer.get_submodule(names[0]).register_forward_hook(
             lambda _, args, out: outputs.append(output_stream(out).float())
         )
@@ -91,10 +91,10 @@ _SAME = 0.02
 
 def _writing(layer: nn.Module, family: Family) -> list[nn.Module]:
     """The modules of a layer whose output is added to the stream: norms where they stand last, else matrices."""
-    named = {name: module for name, module in layer.named_modules() if getattr(module, "weight", None) is not None}
-    if any(name in family.writing_norms[:1] for name in named):
-        return [module for name, module in named.items() if name in family.writing_norms]
-    return [module for name, module in named.items() if name.rpartition(".")[2] in family.writers]
+    modules = {name: module for name, module in layer.named_modules() if getattr(module, "weight", None) is not None}
+    if any(name in family.writing_norms[:1] for name in modules):
+        return [module for name, module in modules.items() if name in family.writing_norms]
+    return [module for name, module in modules.items() if name.rpartition(".")[2] in family.writers]
 
 
 def _of_experts(layer: nn.Module, family: Family) -> list[nn.Parameter]:
@@ -140,12 +140,12 @@ def _differential(layers: Sequence[Any], built_for: Sequence[int]) -> None:
     lambda is exp(q1 k1) - exp(q2 k2) + lambda_init: the decrease of lambda_init is added to the first exponential, whose
     vector k1 moves along q1. Source: Differential Transformer, arXiv:2410.05258, equations 2 and 3.
     """
-    for now, (layer, before) in enumerate(zip(layers, built_for, strict=True)):
-        attention, was, will = layer.self_attn, _lambda_init(before), _lambda_init(now)
+    for depth, (layer, before) in enumerate(zip(layers, built_for, strict=True)):
+        attention, old_lambda, new_lambda = layer.self_attn, _lambda_init(before), _lambda_init(depth)
         q, k = attention.lambda_q1.double(), attention.lambda_k1.double()
-        wanted = torch.log(torch.exp(q @ k) + was - will)
-        attention.lambda_k1.copy_(k + q * (wanted - q @ k) / (q @ q))
-        attention.o_proj.weight.mul_((1 - was) / (1 - will))
+        exponent = torch.log(torch.exp(q @ k) + old_lambda - new_lambda)
+        attention.lambda_k1.copy_(k + q * (exponent - q @ k) / (q @ q))
+        attention.o_proj.weight.mul_((1 - old_lambda) / (1 - new_lambda))
 
 
 def _lambda_init(depth: int) -> float:
@@ -159,11 +159,11 @@ def _averaged(layers: Sequence[Any], built_for: Sequence[int]) -> None:
     1 / sqrt(i - 1). Every addition also makes the stream shorter by a factor that goes by i.
     """
     longer = 1.0  # than it was, the square of the stream as it will be
-    for now, (layer, before) in enumerate(zip(layers, built_for, strict=True)):
-        for place, norm in enumerate((layer.post_attention_layernorm, layer.post_feedforward_layernorm)):
-            was, will = 2 * (before + 1) + place, 2 * (now + 1) + place
-            norm.weight.mul_(math.sqrt(longer * (will - 1) / (was - 1)))
-            longer *= (will - 1) / will * was / (was - 1)
+    for depth, (layer, before) in enumerate(zip(layers, built_for, strict=True)):
+        for position, norm in enumerate((layer.post_attention_layernorm, layer.post_feedforward_layernorm)):
+            old_count, new_count = 2 * (before + 1) + position, 2 * (depth + 1) + position
+            norm.weight.mul_(math.sqrt(longer * (new_count - 1) / (old_count - 1)))
+            longer *= (new_count - 1) / new_count * old_count / (old_count - 1)
 
 
 _BY_FAMILY: dict[str, Settle] = {"diffllama": _differential, "beam": _averaged}

@@ -77,9 +77,9 @@ def _try_cache(decoder: Decoder) -> None:
     at_once = decoder.model(input_ids=ids, use_cache=False).logits[0, _AT_FIRST:]
     cached = Cached(decoder, is_trial=True)
     cached.read(ids[:, :_AT_FIRST])
-    one_by_one = torch.cat([cached.read(one) for one in ids[:, _AT_FIRST:].split(1, dim=1)])
-    apart = (one_by_one - at_once).float().norm(dim=-1) / at_once.float().norm(dim=-1)
-    if apart.isfinite().all() and apart.median() > _OTHERWISE and not decoder.agree(one_by_one, at_once):
+    one_by_one = torch.cat([cached.read(token) for token in ids[:, _AT_FIRST:].split(1, dim=1)])
+    distance = (one_by_one - at_once).float().norm(dim=-1) / at_once.float().norm(dim=-1)
+    if distance.isfinite().all() and distance.median() > _OTHERWISE and not decoder.agree(one_by_one, at_once):
         raise UnsupportedModelError(
             f"{type(decoder.model).__name__} gives other outputs with its cache than without it, by its code in "
             "transformers, so generation is not available. Distances, scores and healing are available."
@@ -107,20 +107,20 @@ def greedy(
         on_step: receives the number of tokens that are done, and of all.
     """
     by_length = defaultdict(list)
-    for place, prompt in enumerate(prompts):
-        by_length[len(prompt)].append(place)
-    groups = [places[at : at + _AT_ONCE] for places in by_length.values() for at in range(0, len(places), _AT_ONCE)]
+    for index, prompt in enumerate(prompts):
+        by_length[len(prompt)].append(index)
+    groups = [places[first : first + _AT_ONCE] for places in by_length.values() for first in range(0, len(places), _AT_ONCE)]
     written: list[list[int]] = [[] for _ in prompts]
     for number, group in enumerate(groups):
-        ids = torch.tensor([list(prompts[place]) for place in group], device=decoder.device)
+        ids = torch.tensor([list(prompts[index]) for index in group], device=decoder.device)
         model = Cached(decoder)
         for step in range(max_new_tokens):
             ids = model.read(ids).argmax(-1, keepdim=True)
-            for place, token in zip(group, ids[:, 0].tolist(), strict=True):
-                if not written[place] or written[place][-1] not in stop:
-                    written[place].append(token)
+            for index, token in zip(group, ids[:, 0].tolist(), strict=True):
+                if not written[index] or written[index][-1] not in stop:
+                    written[index].append(token)
             on_step(number * max_new_tokens + step + 1, len(groups) * max_new_tokens)
-            if all(written[place][-1] in stop for place in group):
+            if all(written[index][-1] in stop for index in group):
                 break
     return written
 
@@ -141,10 +141,10 @@ def continued(decoder: Decoder, rows: np.ndarray, n: int, seeds: Sequence[int]) 
     model, choosers = Cached(decoder), [Chooser(1.0, seed) for seed in seeds]
     continued_rows = rows.copy()
     ids = torch.from_numpy(rows[:, :-n]).to(decoder.device, torch.long)
-    for place in range(rows.shape[1] - n, rows.shape[1]):
+    for position in range(rows.shape[1] - n, rows.shape[1]):
         logits = model.read(ids)
-        continued_rows[:, place] = [chooser.choose(row) for chooser, row in zip(choosers, logits, strict=True)]
-        ids = torch.from_numpy(continued_rows[:, place : place + 1]).to(decoder.device, torch.long)
+        continued_rows[:, position] = [chooser.choose(row) for chooser, row in zip(choosers, logits, strict=True)]
+        ids = torch.from_numpy(continued_rows[:, position : position + 1]).to(decoder.device, torch.long)
     return continued_rows
 
 
@@ -268,7 +268,7 @@ def generate(decoder: Decoder, prompt: Sequence[int], max_new_tokens: int, choos
     model = Cached(decoder)
     ids = list(prompt)
     for _ in range(max_new_tokens):
-        began = time.perf_counter()
+        started = time.perf_counter()
         logits = model.read(torch.tensor([ids], device=decoder.device))[0].float()
         token = chooser.choose(logits)
         surprise = -float(logits.log_softmax(-1)[token])
@@ -276,7 +276,7 @@ def generate(decoder: Decoder, prompt: Sequence[int], max_new_tokens: int, choos
             raise UnsupportedModelError(
                 "The model's output is not a finite number, because its precision is too low. Choose float32."
             )
-        yield GeneratedToken(token, max(0.0, surprise), time.perf_counter() - began)
+        yield GeneratedToken(token, max(0.0, surprise), time.perf_counter() - started)
         ids = [token]
 
 

@@ -21,13 +21,13 @@ _TARGETS_AT_ONCE = 2048
 
 
 @torch.inference_mode()
-def log_probabilities(decoder: Decoder, states: Tensor, at: Tensor, tokens: Tensor) -> Tensor:
+def log_probabilities(decoder: Decoder, states: Tensor, indices: Tensor, tokens: Tensor) -> Tensor:
     """Return the log-probabilities that the model gives tokens that follow states, natural logarithms.
 
     Args:
         decoder: the model.
         states: (n_states, hidden_size), normed.
-        at: (n_targets,), the state that each token follows, where the head is; every state has at least one.
+        indices: (n_targets,), the state that each token follows, where the head is; every state has at least one.
         tokens: (n_targets,), token ids, where the head is.
 
     Returns:
@@ -36,19 +36,19 @@ def log_probabilities(decoder: Decoder, states: Tensor, at: Tensor, tokens: Tens
     """
     states = states.to(decoder.head_device)
     if type(decoder.head) is not nn.Linear:
-        return _plainly(decoder, states, at, tokens)
+        return _plainly(decoder, states, indices, tokens)
     weight, bias = decoder.head.weight, decoder.head.bias
     raw = torch.cat(
         [
             (states[rows].float() * weight[ids].float()).sum(-1)
-            for rows, ids in zip(at.split(_TARGETS_AT_ONCE), tokens.split(_TARGETS_AT_ONCE), strict=True)
+            for rows, ids in zip(indices.split(_TARGETS_AT_ONCE), tokens.split(_TARGETS_AT_ONCE), strict=True)
         ]
     )
     # Of the tokens that follow one state the most likely one: the smaller the rest, the less it is rounded.
     lowest = torch.full((len(states),), -torch.inf, device=states.device)
-    shift = lowest.scatter_reduce(0, at, raw, "amax").to(states.dtype)
+    shift = lowest.scatter_reduce(0, indices, raw, "amax").to(states.dtype)
     chosen = decoder.scaled(raw if bias is None else raw + bias[tokens].float())
-    reference = lowest.scatter_reduce(0, at, chosen, "amax")
+    reference = lowest.scatter_reduce(0, indices, chosen, "amax")
     width = max(1, _AT_ONCE.get(states.device.type, _ELSEWHERE) // len(states))
     product = torch.empty(len(states), width, dtype=states.dtype, device=states.device)
     logits = torch.empty(len(states), width, device=states.device)
@@ -61,16 +61,16 @@ def log_probabilities(decoder: Decoder, states: Tensor, at: Tensor, tokens: Tens
         if bias is not None:
             exact.add_(bias[begin : begin + width])
         total += decoder.scaled(exact).sub_(reference[:, None]).exp_().sum(-1)
-    values = (chosen - reference[at] - total.log()[at]).double().cpu()
+    values = (chosen - reference[indices] - total.log()[indices]).double().cpu()
     # A token that the model takes for impossible: the others' exponentials beside its own are beyond float32.
-    return values if bool(values.isfinite().all()) else _plainly(decoder, states, at, tokens)
+    return values if bool(values.isfinite().all()) else _plainly(decoder, states, indices, tokens)
 
 
-def _plainly(decoder: Decoder, states: Tensor, at: Tensor, tokens: Tensor) -> Tensor:
+def _plainly(decoder: Decoder, states: Tensor, indices: Tensor, tokens: Tensor) -> Tensor:
     """Return the log-probabilities as `log_probabilities`, from whole rows of logits, some states at a time."""
     values = torch.empty(len(tokens), device=states.device)
     for begin in range(0, len(states), decoder.states_at_once):
         rows = decoder.logits(states[begin : begin + decoder.states_at_once]).log_softmax(-1)
-        chosen = ((at >= begin) & (at < begin + decoder.states_at_once)).nonzero()[:, 0]
-        values[chosen] = rows[at[chosen] - begin, tokens[chosen]]
+        chosen = ((indices >= begin) & (indices < begin + decoder.states_at_once)).nonzero()[:, 0]
+        values[chosen] = rows[indices[chosen] - begin, tokens[chosen]]
     return values.double().cpu()

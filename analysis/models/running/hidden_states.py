@@ -105,14 +105,14 @@ def token_streams(decoder: Decoder, sequences: Sequence[Sequence[int]]) -> list[
     """
     padded, real = right_padded(sequences), _real(sequences)
     real_on = functools.cache(functools.partial(sent, real))  # once a device, not once a layer
-    kept: list[Tensor] = []
+    streams: list[Tensor] = []
 
     def keep(stream: Tensor) -> None:
-        kept.append(stream.flatten(0, 1)[real_on(stream.device)])
+        streams.append(stream.flatten(0, 1)[real_on(stream.device)])
 
     with _hooks(decoder, lambda index, args, kwargs: keep(input_stream(args, kwargs)), keep):
         decoder.body(input_ids=sent(padded, decoder.device), use_cache=False)
-    return kept
+    return streams
 
 
 def _real(sequences: Sequence[Sequence[int]]) -> Tensor:
@@ -160,9 +160,9 @@ def _scratch(decoder: Decoder, inputs: Sequence[Inputs]) -> Scratch:
     """Where the streams of these batches are, under a key of all that they depend on."""
     assert decoder.on_disk is not None
     key = hashlib.sha256(decoder.on_disk.identity.encode())
-    for one in inputs:
-        key.update(repr((one.ids.tolist(), list(one.cuts), one.every_depth)).encode())
-        for name, value in sorted(one.arguments.items()):
+    for batch in inputs:
+        key.update(repr((batch.ids.tolist(), list(batch.cuts), batch.every_depth)).encode())
+        for name, value in sorted(batch.arguments.items()):
             for mask in [value] if isinstance(value, Tensor) else value.values():
                 key.update(f"{name} {tuple(mask.shape)}".encode())
                 key.update(mask.cpu().contiguous().view(torch.uint8).numpy().tobytes())
@@ -291,9 +291,9 @@ def finals(
         together = list(inputs)
         yield from layer_streaming.finals(decoder, together, _scratch(decoder, together), on_step)
         return
-    for number, one in enumerate(inputs):
-        trunk = run_trunk(decoder, one.ids, keep=tail_depths(one.cuts, decoder.n_layers), **one.arguments)
-        for index, stream in run_tails(decoder, trunk, one.cuts):
+    for number, batch in enumerate(inputs):
+        trunk = run_trunk(decoder, batch.ids, keep=tail_depths(batch.cuts, decoder.n_layers), **batch.arguments)
+        for index, stream in run_tails(decoder, trunk, batch.cuts):
             yield number, index, stream
 
 
@@ -325,20 +325,20 @@ def run_tails(
         decoder.check_states_are_own()
     sublayers.check(decoder, cuts)
     removed_by_cut = removed_parts(cuts)
-    begun: dict[int, tuple[int, Tensor, list[int]]] = {}
+    started: dict[int, tuple[int, Tensor, list[int]]] = {}
     for index, cut in enumerate(cuts):
         if cut is None:
             yield index, trunk.states[decoder.n_layers]
             continue
-        kept = cache and cache.deepest(batch, removed_by_cut[index], range(cut.start + 1, decoder.n_layers + 1))
-        start, stream = kept or (cut.start, trunk.states[cut.start])
-        begun.setdefault(id(stream), (start, stream, []))[2].append(index)
+        cached = cache and cache.deepest(batch, removed_by_cut[index], range(cut.start + 1, decoder.n_layers + 1))
+        start, stream = cached or (cut.start, trunk.states[cut.start])
+        started.setdefault(id(stream), (start, stream, []))[2].append(index)
 
     def keep(depth: int, removed: frozenset[Part], stream: Tensor) -> None:
         if cache is not None:
             cache.keep(batch, depth, removed, stream)
 
-    for start, stream, group in begun.values():
+    for start, stream, group in started.values():
         yield from _tails(decoder, trunk, removed_by_cut, stream, start, group, keep)
 
 

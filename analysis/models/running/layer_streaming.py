@@ -60,8 +60,8 @@ class Scratch:
         _forget_old(top)
         self._folder, lock = top / key, disk.lock(top / f"{key}.lock")
         if lock is None:
-            own = f"{key}-{secrets.token_hex(4)}"
-            self._folder, lock = top / own, disk.lock(top / f"{own}.lock")
+            folder_name = f"{key}-{secrets.token_hex(4)}"
+            self._folder, lock = top / folder_name, disk.lock(top / f"{folder_name}.lock")
         self._lock = lock
         self._free = memory_bytes
         self._files = WeakIdKeyDictionary()
@@ -212,30 +212,30 @@ def finals(decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch, on_step
     at every depth the index is the depth, 0..L in their order, and the streams are in the scratch.
     """
     _try_parts(decoder, inputs)
-    removed_by_cut = [removed_parts(one.cuts) for one in inputs]
+    removed_by_cut = [removed_parts(batch.cuts) for batch in inputs]
     if any(removed for of_one in removed_by_cut for removed in of_one):
         decoder.check_states_are_own()
 
     def streams_at(depth: int) -> dict[StreamKey, set[frozenset[str]]]:
         """Return the streams at a depth, by batch and parts removed below it, and the parts that they lose in its layer."""
-        found: dict[StreamKey, set[frozenset[str]]] = {}
+        streams: dict[StreamKey, set[frozenset[str]]] = {}
         for number, of_one in enumerate(removed_by_cut):
             for removed in of_one:
-                found.setdefault((number, _below(removed, depth)), set()).add(sublayers.lost(removed, depth))
-        return found
+                streams.setdefault((number, _below(removed, depth)), set()).add(sublayers.lost(removed, depth))
+        return streams
 
-    total = sum(len(lost - {sublayers.BOTH}) for depth in range(decoder.n_layers) for lost in streams_at(depth).values())
+    total = sum(len(parts - {sublayers.BOTH}) for depth in range(decoder.n_layers) for parts in streams_at(depth).values())
     done = 0
     with _walk(decoder, inputs, scratch) as walk:
         for depth, _ in walk.layers():
-            here = streams_at(depth)
-            after = {key: stream for key, stream in walk.streams.items() if key not in here}
-            for number, below in sorted(here):
+            streams_here = streams_at(depth)
+            after = {key: stream for key, stream in walk.streams.items() if key not in streams_here}
+            for number, below in sorted(streams_here):
                 stream = walk.streams.pop((number, below))
                 if inputs[number].every_depth:
                     after[number, _kept(depth)] = stream
                 # The one that loses nothing comes last: it continues this very stream.
-                for loses in sorted(here[number, below], key=len, reverse=True):
+                for loses in sorted(streams_here[number, below], key=len, reverse=True):
                     label = (*below, depth + _LABELS[loses]) if loses else below
                     after[number, label] = walk.through(depth, number, stream, loses)
                     if loses != sublayers.BOTH:
@@ -254,7 +254,7 @@ def finals(decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch, on_step
 
 def _try_parts(decoder: Decoder, inputs: Sequence[Inputs]) -> None:
     """Refuse parts that cannot be separated before the first layer is read."""
-    if any(isinstance(cut, PartSet) for one in inputs for cut in one.cuts):
+    if any(isinstance(cut, PartSet) for batch in inputs for cut in batch.cuts):
         with in_part(decoder) as part:
             for index in range(part.n_layers):
                 sublayers.find(part, index)
@@ -279,12 +279,12 @@ class _Walk:
 
     def __init__(self, decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch) -> None:
         self._decoder, self._scratch = decoder, scratch
-        entered = [entry(decoder, one.ids, **one.arguments) for one in inputs]
+        entered = [entry(decoder, batch.ids, **batch.arguments) for batch in inputs]
         self._calls = [calls for _, calls in entered]
         self.streams: dict[StreamKey, Tensor] = {}
-        self._depth, kept = scratch.resumed()
+        self._depth, streams = scratch.resumed()
         if self._depth:
-            self.streams = kept
+            self.streams = streams
         else:
             first = [residual.at_entry(decoder, stream).cpu() for stream, _ in entered]
             self.streams = {(number, ()): scratch.keep(stream) for number, stream in enumerate(first)}

@@ -117,9 +117,9 @@ def _remove(decoder: Decoder, block: Removal | None) -> Callable[[], None]:
         decoder.check_layers_are_apart()
     decoder.check_states_are_own()
     sublayers.check(decoder, [block])
-    with contextlib.ExitStack() as taken:
+    with contextlib.ExitStack() as stack:
         # Parts first, so that the stand-in for attention is renumbered with all others.
-        for layer in (one for one in block.touched if one not in block.layers):
-            taken.callback(sublayers.take_out(decoder, layer, sublayers.lost(block.parts, layer)))
-        taken.callback(take_out(decoder, block))
-        return taken.pop_all().close
+        for layer in (touched for touched in block.touched if touched not in block.layers):
+            stack.callback(sublayers.take_out(decoder, layer, sublayers.lost(block.parts, layer)))
+        stack.callback(take_out(decoder, block))
+        return stack.pop_all().close

@@ -57,16 +57,16 @@ def read(folder: Path) -> dict[str, Any]:
         raise RecipeError(
             f"The {FILE} of {folder} cannot be read: {reason}. Give an adapter that a healing run saved."
         ) from error
-    for why in _faults(config):
-        raise RecipeError(f"The adapter {folder} cannot be used: {why}.")
+    for fault in _faults(config):
+        raise RecipeError(f"The adapter {folder} cannot be used: {fault}.")
     return config
 
 
 def _faults(config: Mapping[str, Any]) -> Iterator[str]:
     """Yield the problems of a configuration, as clauses."""
-    for field, why in _REFUSED.items():
+    for field, reason in _REFUSED.items():
         if config.get(field):
-            yield f"its {field} {why}. Save it without {field}"
+            yield f"its {field} {reason}. Save it without {field}"
     kind = config.get("peft_type")
     if isinstance(kind, str) and kind not in _TYPES:
         yield f"its type {shown(kind)} is not supported. Give an adapter of the type {', '.join(_TYPES)}"

@@ -147,18 +147,18 @@ class _HeaderReader:
             return self._text()
         if kind != _ARRAY or depth > 2:
             raise _BrokenError(f"one of its settings has the unknown type {kind}")
-        of, length = self._number("I"), self._number("Q")
-        if of in _NUMBERS:
-            self._skip(length * struct.calcsize(_NUMBERS[of]))
+        item_type, length = self._number("I"), self._number("Q")
+        if item_type in _NUMBERS:
+            self._skip(length * struct.calcsize(_NUMBERS[item_type]))
             return None
         self._left -= length
         if self._left < 0:
             raise _BrokenError(f"one of its lists has {length:,} entries, more than can be read")
         for _ in range(length):
-            if of == _TEXT:
+            if item_type == _TEXT:
                 self._skip(self._number("Q"))
             else:
-                self._value(of, depth + 1)
+                self._value(item_type, depth + 1)
         return None
 
     def _number(self, form: str) -> Any:
@@ -253,8 +253,8 @@ def _alike(a: float, b: float) -> bool:
 def _divisors(theta: float, rule: dict[str, Any], n: int) -> list[float]:
     """Return the divisor of Llama 3 for each of n frequencies: long waves by the factor, short ones by 1, others by both."""
     divisors = []
-    for place in range(n):
-        waves = rule["original_max_position_embeddings"] * theta ** (-place / n) / (2 * math.pi)
+    for index in range(n):
+        waves = rule["original_max_position_embeddings"] * theta ** (-index / n) / (2 * math.pi)
         share = (waves - rule["low_freq_factor"]) / (rule["high_freq_factor"] - rule["low_freq_factor"])
         share = min(1.0, max(0.0, share))
         divisors.append(1 / ((1 - share) / rule["factor"] + share))

@@ -70,8 +70,8 @@ def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool =
         raise ModelNotFoundError(
             f"The model {path.name} cannot be read: {name}: {error.strerror or error}. Get it again."
         ) from error
-    if not is_folder and (why := refusal(spec.source)):
-        raise ModelNotFoundError(why)
+    if not is_folder and (reason := refusal(spec.source)):
+        raise ModelNotFoundError(reason)
     if not remote.may_be_id(spec.source):
         raise ModelNotFoundError(
             f"There is no model at {spec.source!r}. Give `starter`, a folder with a config.json, a .gguf file, or "
@@ -193,8 +193,8 @@ def refusal(source: str, *, as_gguf: bool = False) -> str:
     except (OSError, ValueError):
         return ""
     if is_file:
-        whole = " For safetensors weights, give their folder." if path.suffix == ".safetensors" else ""
-        return f"{source!r} is not a GGUF file: its name does not end in {gguf.SUFFIX}.{whole} {_FIX}"
+        advice = " For safetensors weights, give their folder." if path.suffix == ".safetensors" else ""
+        return f"{source!r} is not a GGUF file: its name does not end in {gguf.SUFFIX}.{advice} {_FIX}"
     if as_gguf and is_folder:
         return f"{source!r} is a folder, not a GGUF file. Choose Folder, or give the path of a file that ends in {gguf.SUFFIX}."
     ending = path.suffix.removeprefix(".").lower()

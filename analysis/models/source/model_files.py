@@ -72,11 +72,11 @@ def check(folder: Path) -> None:
             )
         if _is_special(entry):
             input_files.regular(entry)
-    for named in _named(folder, names):
-        if not named.is_possible:
+    for reference in _named(folder, names):
+        if not reference.is_possible:
             raise UnsupportedModelError(
-                f"{named.document} of {folder.name} names {shown(named.name)} under {named.key}. Only files of this "
-                "folder are read, each by its name alone. Put the file into the folder, or remove the entry."
+                f"{reference.document} of {folder.name} names {shown(reference.name)} under {reference.key}. Only files of "
+                "this folder are read, each by its name alone. Put the file into the folder, or remove the entry."
             )
 
 
@@ -244,13 +244,13 @@ def _object(document: Path) -> dict[str, Any]:
     return parsed if isinstance(parsed, dict) else {}
 
 
-def _pairs(held: Any) -> Iterator[tuple[str, Any]]:
+def _pairs(value: Any) -> Iterator[tuple[str, Any]]:
     """Yield the keys of an object and of all objects in it, each with its value."""
-    waiting = [held]
+    waiting = [value]
     while waiting:
-        one = waiting.pop()
-        if isinstance(one, dict):
-            yield from one.items()
-            waiting += one.values()
-        elif isinstance(one, list):
-            waiting += one
+        item = waiting.pop()
+        if isinstance(item, dict):
+            yield from item.items()
+            waiting += item.values()
+        elif isinstance(item, list):
+            waiting += item

@@ -79,12 +79,12 @@ def bring_file(source: str, revision: str | None, on_progress: OnProgress, *, we
     Raises:
         ModelNotFoundError: it is not here, or the hub does not give it.
     """
-    named = file_of(source)
-    assert named is not None, source
-    id, name = named
+    id_and_file = file_of(source)
+    assert id_and_file is not None, source
+    id, name = id_and_file
     try:
-        if (here := _file_here(id, name, revision)) is not None:
-            return here
+        if (local_file := _file_here(id, name, revision)) is not None:
+            return local_file
         if not weights:
             raise ModelNotFoundError(absent(source))
         if hub.is_offline():
@@ -93,8 +93,8 @@ def bring_file(source: str, revision: str | None, on_progress: OnProgress, *, we
         repository = hub.look(id, revision)
         file = repository.file(name)
         if file is None:
-            there = [one.path for one in repository.files if one.path.endswith(_GGUF)]
-            raise HubError(f"{id} has no file {name}. Its GGUF files: {', '.join(there) or 'none'}.")
+            gguf_files = [candidate.path for candidate in repository.files if candidate.path.endswith(_GGUF)]
+            raise HubError(f"{id} has no file {name}. Its GGUF files: {', '.join(gguf_files) or 'none'}.")
         hub.remember(repository, revision)
         return hub.fetch(repository, [file], on_progress) / name
     except HubError as error:
@@ -112,8 +112,8 @@ def _file_here(id: str, name: str, revision: str | None) -> Path | None:
 
 def why_not_here(source: str, revision: str | None) -> str | None:
     """Why a GGUF file from the Hub cannot be loaded now, in a sentence; None where it can, and of any other source."""
-    named = file_of(source)
-    if named is None or Path(source).is_file() or _file_here(*named, revision) is not None:
+    id_and_file = file_of(source)
+    if id_and_file is None or Path(source).is_file() or _file_here(*id_and_file, revision) is not None:
         return None
     return absent(source)
 
@@ -206,21 +206,21 @@ def _is_whole(repository: hub.Repository) -> bool:
 
 
 def _not_here(id: str, revision: str | None) -> str:
-    at = f" at revision {revision!r}" if revision else ""
+    revision_text = f" at revision {revision!r}" if revision else ""
     return (
-        f"{id!r}{at} is neither a local folder nor in the local Hub cache, and HF_HUB_OFFLINE blocks requests "
+        f"{id!r}{revision_text} is neither a local folder nor in the local Hub cache, and HF_HUB_OFFLINE blocks requests "
         f"to the Hub. Unset HF_HUB_OFFLINE, or use `starter` or a local folder.{_also_here(id, revision)}"
     )
 
 
 def _also_here(id: str, revision: str | None) -> str:
     """Which other revisions of a model are whole on this machine, in a sentence; "" for none."""
-    whole = []
+    complete = []
     for name, commit in hub.revisions(hub.MODEL, id).items():
         repository = hub.recall(hub.MODEL, id, commit) or hub.there(hub.MODEL, id, commit)
         if repository is not None and revision not in (name, commit) and _is_whole(repository):
-            whole.append(f"`--revision {commit[:12] if name == commit else name}`")
-    return f" This machine has another revision of it: {', '.join(whole)}." if whole else ""
+            complete.append(f"`--revision {commit[:12] if name == commit else name}`")
+    return f" This machine has another revision of it: {', '.join(complete)}." if complete else ""
 
 
 def hub_id(spec: ModelSpec) -> str | None:

@@ -154,8 +154,8 @@ def layer_bytes(model: ModelFacts, block: Removal | None, precision: str, *, res
     """
     lost, kept = _lost_parts(model, block), _kept(model, block)
     if precision in DTYPE_BYTES:
-        left = [model.layer_parameters[layer] - sum(part.parameters for part in lost.get(layer, ())) for layer in kept]
-        return [int(n * DTYPE_BYTES[precision]) for n in left]
+        n_parameters = [model.layer_parameters[layer] - sum(part.parameters for part in lost.get(layer, ())) for layer in kept]
+        return [int(n * DTYPE_BYTES[precision]) for n in n_parameters]
 
     def quantized(facts: LayerFacts | PartFacts) -> int:
         return (facts.nf4_bytes if precision == "4bit" else facts.int8_bytes) + int(facts.other_parameters * DTYPE_BYTES[rest])
@@ -176,9 +176,9 @@ def divided_bytes(model: ModelFacts, n: int, precision: str, *, rest: str = "bfl
     They are all weights but the layers, its part of every layer, and the buffers of the layer at work. The buffers hold its
     part once more, the parts that all sent, and the layer itself. Arguments as in `weight_bytes`.
     """
-    whole = weight_bytes(model, None, precision, rest=rest)
+    total_bytes = weight_bytes(model, None, precision, rest=rest)
     layers = layer_bytes(model, None, precision, rest=rest)
-    return None if whole is None else whole - sum(layers) + -(-(sum(layers) + max(layers)) // n) + 2 * max(layers)
+    return None if total_bytes is None else total_bytes - sum(layers) + -(-(sum(layers) + max(layers)) // n) + 2 * max(layers)
 
 
 def kv_cache_bytes(model: ModelFacts, block: Removal | None, *, tokens: int, batch_size: int = 1, dtype: str) -> int | None:
@@ -216,21 +216,21 @@ def knows(model: ModelFacts, block: Removal | None) -> bool:
 
 
 def _part(model: ModelFacts, part: Part) -> PartFacts | None:
-    layer, which = part
+    layer, kind = part
     if layer >= len(model.layers):
         return None
-    return model.layers[layer].attention if which == ATTENTION else model.layers[layer].feed_forward
+    return model.layers[layer].attention if kind == ATTENTION else model.layers[layer].feed_forward
 
 
 def _lost_parts(model: ModelFacts, block: Removal | None) -> dict[int, list[PartFacts]]:
     """The removed parts of layers that stay in part, by layer."""
-    lost: dict[int, list[PartFacts]] = {}
-    for layer, which in single_parts(block) if block is not None else ():
-        facts = _part(model, (layer, which))
+    removed_parts: dict[int, list[PartFacts]] = {}
+    for layer, kind in single_parts(block) if block is not None else ():
+        facts = _part(model, (layer, kind))
         if facts is None:
             raise SpecError(
-                f"The size of the {which} part of layer {layer} of {model.name} is not recorded. Look at the model "
+                f"The size of the {kind} part of layer {layer} of {model.name} is not recorded. Look at the model "
                 "again (page Model, or the command models), or remove whole layers."
             )
-        lost.setdefault(layer, []).append(facts)
-    return lost
+        removed_parts.setdefault(layer, []).append(facts)
+    return removed_parts
