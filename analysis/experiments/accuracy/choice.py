@@ -49,9 +49,9 @@ def resolve(spec: SweepSpec) -> SweepSpec:
         measured = damage.resolve(replace(spec.damage or DamageSpec(max_size=spec.max_n or None), model=model))
     searched = None
     if needs(strategy, SEARCHED):
-        asked = spec.search or usual_search(spec)
-        assert asked is not None
-        searched = search.resolve(replace(asked, model=model, strategy=strategy))
+        search_spec = spec.search or usual_search(spec)
+        assert search_spec is not None
+        searched = search.resolve(replace(search_spec, model=model, strategy=strategy))
     draw = spec.draw if needs(strategy, DRAW) else 0
     return replace(spec, distances=distance_map.resolve(distances), damage=measured, draw=draw, search=searched)
 
@@ -83,8 +83,8 @@ def cuts(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Cuts:
             f"A sweep up to {max_n} removed layers is impossible: {loaded.facts.name} has {n_layers} layers and must "
             f"keep at least 1. Choose max-n 0..{n_layers - 1}."
         )
-    given = _given(spec, loaded, on_progress) if max_n > 0 else Given(n_layers)
-    return [chosen(spec.strategy, n, given) for n in range(max_n + 1)]
+    inputs = _given(spec, loaded, on_progress) if max_n > 0 else Given(n_layers)
+    return [chosen(spec.strategy, n, inputs) for n in range(max_n + 1)]
 
 
 def _still_to_be_read(spec: SweepSpec) -> str:
@@ -95,8 +95,8 @@ def _still_to_be_read(spec: SweepSpec) -> str:
         measured = DamageResult.load(spec.damage)
         return "" if measured is not None and measured.complete else "the loss-increase map"
     if spec.search is not None:
-        found = SearchResult.load(spec.search)
-        return "" if found is not None and found.complete else "the search"
+        result = SearchResult.load(spec.search)
+        return "" if result is not None and result.complete else "the search"
     metrics = [spec.distances.metric] if needs(spec.strategy, MAP) else []
     metrics += [INFLUENCE_METRIC] if needs(spec.strategy, INFLUENCE) else []
     stored = [distance_map.at_hand(replace(spec.distances, metric=metric)) for metric in metrics]
@@ -107,8 +107,8 @@ def _given(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Giv
     """Return the strategy's input, measured first where it is not stored."""
 
     def map_by(metric: str) -> DistanceResult:
-        asked = replace(spec.distances, metric=metric)
-        return distance_map.at_hand(asked) or distance_map.run(asked, on_progress, load=models.ReadyModel(loaded))
+        map_spec = replace(spec.distances, metric=metric)
+        return distance_map.at_hand(map_spec) or distance_map.run(map_spec, on_progress, load=models.ReadyModel(loaded))
 
     return Given(
         loaded.decoder.n_layers,
@@ -128,20 +128,20 @@ def _searched(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> 
     """
     if spec.search is None:
         return []
-    known = [text for one in (spec.search.corpus, spec.search.validation) for text in search.documents(one, loaded)[1]]
-    seen = decontamination.shared_questions(questions.load(spec.benchmark), known)
-    if seen.ids:
+    texts = [text for corpus in (spec.search.corpus, spec.search.validation) for text in search.documents(corpus, loaded)[1]]
+    hits = decontamination.shared_questions(questions.load(spec.benchmark), texts)
+    if hits.ids:
         on_progress(
             Progress(
                 "reading questions and texts",
-                message=f"{len(seen.ids)} of {seen.n_questions} questions share {seen.n_words} words in a row with the search "
-                f"texts of these layers, which makes the accuracy look too good: {', '.join(seen.ids[:5])}.",
+                message=f"{len(hits.ids)} of {hits.n_questions} questions share {hits.n_words} words in a row with the search "
+                f"texts of these layers, which makes the accuracy look too good: {', '.join(hits.ids[:5])}.",
             )
         )
     if spec.loss_corpus is not None:
         title = corpora.title(spec.loss_corpus)
         decontamination.refuse_shared(
-            known,
+            texts,
             search.documents(spec.loss_corpus, loaded)[1],
             measured_title=f"loss text of this curve ({title})",
             earlier_title=f"search text of its layers ({corpora.title(spec.search.corpus)})",

@@ -42,8 +42,8 @@ class Sum:
 
 def first_number(text: str) -> int | None:
     """The first whole number in a text, or None; thousands may be parted by commas."""
-    found = re.search(r"-?\d+(?:,\d{3})*", text)
-    return None if found is None else int(found.group().replace(",", ""))
+    match = re.search(r"-?\d+(?:,\d{3})*", text)
+    return None if match is None else int(match.group().replace(",", ""))
 
 
 def sums(n: int, seed: int = 0) -> list[Sum]:
@@ -64,10 +64,10 @@ def _ask(a: int, sign: str, b: int) -> str:
     return f"What is {a} {sign} {b}?"
 
 
-def sum_prompt(asked: Sum) -> str:
+def sum_prompt(problem: Sum) -> str:
     """The worked examples, then the sum."""
     worked = "".join(f"Question: {_ask(a, s, b)}\nAnswer: {_OPERATIONS[s](a, b)}\n\n" for a, s, b in _WORKED_SUMS)
-    return f"{worked}Question: {asked.question}\nAnswer:"
+    return f"{worked}Question: {problem.question}\nAnswer:"
 
 
 def continuations(
@@ -75,15 +75,22 @@ def continuations(
 ) -> list[Continuation]:
     """Greedy continuations, measured."""
     stop = stop_tokens(decoder, tokenizer)
-    found = []
+    results = []
     for prompt, tokens in zip(prompts, greedy(decoder, prompts, max_new_tokens, stop, on_step), strict=True):
         ended = tokens[-1] in stop
-        kept = tokens[:-1] if ended else tokens
-        text = tokenizer.decode(kept)
-        found.append(
-            Continuation(tokenizer.decode(list(prompt)), text, len(kept), repetition_rate(kept), distinct_rate(kept), ended)
+        text_tokens = tokens[:-1] if ended else tokens
+        text = tokenizer.decode(text_tokens)
+        results.append(
+            Continuation(
+                tokenizer.decode(list(prompt)),
+                text,
+                len(text_tokens),
+                repetition_rate(text_tokens),
+                distinct_rate(text_tokens),
+                ended,
+            )
         )
-    return found
+    return results
 
 
 def seeded_prompts(tokenizer: Any, n: int, seed: int = 0) -> list[list[int]]:
@@ -109,19 +116,21 @@ def check(
     """
     prompts = seeded_prompts(tokenizer, spec.n_prompts, spec.seed)
     written = continuations(decoder, tokenizer, prompts, spec.max_new_tokens, on_step)
-    asked = sums(spec.n_sums, spec.seed)
-    encoded = [list(tokenizer(sum_prompt(one)).input_ids) for one in asked]
+    problems = sums(spec.n_sums, spec.seed)
+    encoded = [list(tokenizer(sum_prompt(problem)).input_ids) for problem in problems]
     answers = [
-        SumAnswer(one.question, one.answer, text, first_number(text.partition("\n")[0]) == one.answer)
-        for one, text in zip(asked, map(tokenizer.decode, greedy(decoder, encoded, SUM_TOKENS, on_step=on_step)), strict=True)
+        SumAnswer(problem.question, problem.answer, text, first_number(text.partition("\n")[0]) == problem.answer)
+        for problem, text in zip(
+            problems, map(tokenizer.decode, greedy(decoder, encoded, SUM_TOKENS, on_step=on_step)), strict=True
+        )
     ]
     right = [float(answer.is_right) for answer in answers]
     return GenerationCheck(
         continuations=written,
         sums=answers,
-        repetition_rate=fmean(one.repetition_rate for one in written),
-        distinct_rate=fmean(one.distinct_rate for one in written),
-        n_tokens=fmean(one.n_tokens for one in written),
+        repetition_rate=fmean(continuation.repetition_rate for continuation in written),
+        distinct_rate=fmean(continuation.distinct_rate for continuation in written),
+        n_tokens=fmean(continuation.n_tokens for continuation in written),
         acc=fmean(right),
         acc_stderr=stdev(right) / sqrt(len(right)) if len(right) > 1 else 0.0,
     )

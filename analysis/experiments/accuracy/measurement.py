@@ -143,8 +143,8 @@ class Measurement:
         """
         on_progress(Progress("reading questions and texts", values=values))
         material = scores.prepare(loaded, spec.benchmark, spec.loss_corpus)
-        known = scores.stored_scores(spec.model, spec.benchmark, spec.loss_corpus, spec.generation)
-        return cls(loaded, material, cuts, known, spec.generation, Origin(spec.model, spec.benchmark, spec.loss_corpus))
+        cached = scores.stored_scores(spec.model, spec.benchmark, spec.loss_corpus, spec.generation)
+        return cls(loaded, material, cuts, cached, spec.generation, Origin(spec.model, spec.benchmark, spec.loss_corpus))
 
     def common_fields(self, spec: SweepSpec | EvaluateSpec) -> dict[str, Any]:
         """Return the fields that the results of a sweep and of an evaluation have in common."""
@@ -204,14 +204,16 @@ class Measurement:
         progress = PieceProgress(on_progress, sum(piece.size for piece in pieces))
         for together in self._together(pieces):
             progress.phase = "reading layer by layer" if self.reads_disk else together[0].phase
-            began = time.perf_counter()
+            started = time.perf_counter()
             stored = [self._stored(piece) for piece in together]
-            missing = [piece for piece, known in zip(together, stored, strict=True) if known is None]
+            missing = [piece for piece, piece_scores in zip(together, stored, strict=True) if piece_scores is None]
             measured = iter(self._measured(missing, progress))
-            for piece, known in zip(together, stored, strict=True):
-                self._take(piece, next(measured) if known is None else known[0])
+            for piece, piece_scores in zip(together, stored, strict=True):
+                self._take(piece, next(measured) if piece_scores is None else piece_scores[0])
                 progress.begun += piece.size
-            self.scores.wall_s += time.perf_counter() - began + sum(known[1] for known in stored if known is not None)
+            self.scores.wall_s += (
+                time.perf_counter() - started + sum(piece_scores[1] for piece_scores in stored if piece_scores is not None)
+            )
             keep()
         return self
 
@@ -223,14 +225,14 @@ class Measurement:
         """Measure some pieces, and store each."""
         pieces = [_piece(shard) for shard in shards]
         progress = PieceProgress(on_progress, sum(piece.size for piece in pieces))
-        left = iter(shards)
+        remaining = iter(shards)
         for together in self._together(pieces):
             progress.phase = together[0].phase
-            began = time.perf_counter()
+            started = time.perf_counter()
             measured = self._measured(together, progress)
-            seconds = (time.perf_counter() - began) / len(together)
+            seconds = (time.perf_counter() - started) / len(together)
             for piece, figures in zip(together, measured, strict=True):
-                next(left).keep(_arrays(figures, seconds))
+                next(remaining).keep(_arrays(figures, seconds))
                 progress.begun += piece.size
 
     @cached_property
@@ -280,7 +282,7 @@ class Measurement:
             return likelihood.text_losses(decoder, self._token_ids(piece), piece.cuts, progress)
         assert self.generation is not None
         with without_block(decoder, piece.cuts[0]):
-            return [[generation.check(decoder, self.loaded.tokenizer, self.generation, lambda done, of: progress(0))]]
+            return [[generation.check(decoder, self.loaded.tokenizer, self.generation, lambda done, total: progress(0))]]
 
     def _encoded(self, piece: Piece) -> list[EncodedQuestion]:
         return [self.material.encoded[index] for index in piece.items]
@@ -378,22 +380,22 @@ def measure(
 
 
 def _arrays(figures: Figures, wall_s: float) -> Mapping[str, np.ndarray]:
-    rows = [np.concatenate([np.atleast_1d(np.asarray(one, dtype=np.float64)) for one in of_cut]) for of_cut in figures]
+    rows = [np.concatenate([np.atleast_1d(np.asarray(values, dtype=np.float64)) for values in of_cut]) for of_cut in figures]
     return {"values": np.stack(rows), "wall_s": np.array([wall_s])}
 
 
-def _chunk_size(least: int, total: int) -> int:
-    return max(least, math.ceil(total / _MOST_CHUNKS))
+def _chunk_size(min_size: int, total: int) -> int:
+    return max(min_size, math.ceil(total / _MOST_CHUNKS))
 
 
 def chunks(questions: Sequence[Question], indices: Sequence[int]) -> list[list[int]]:
     """Return indices in chunks of about `QUESTIONS_PER_CHUNK`, ending where a group ends."""
     size = _chunk_size(QUESTIONS_PER_CHUNK, len(indices))
-    found: list[list[int]] = []
+    chunks_: list[list[int]] = []
     for index in indices:
-        continues = found and questions[index].group and questions[index].group == questions[found[-1][-1]].group
-        if found and (continues or len(found[-1]) < size):
-            found[-1].append(index)
+        continues = chunks_ and questions[index].group and questions[index].group == questions[chunks_[-1][-1]].group
+        if chunks_ and (continues or len(chunks_[-1]) < size):
+            chunks_[-1].append(index)
         else:
-            found.append([index])
-    return found
+            chunks_.append([index])
+    return chunks_

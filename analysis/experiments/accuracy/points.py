@@ -141,7 +141,9 @@ def intervals(point: Point) -> dict[str, float]:
     if point.acc_norm is not None and point.n_samples:
         ends["acc_norm"] = stats.share_interval(point.acc_norm, point.n_samples)
     return {
-        f"{name}_{end}": value for name, found in ends.items() for end, value in zip(("low", "high"), found or (), strict=False)
+        f"{name}_{end}": value
+        for name, interval in ends.items()
+        for end, value in zip(("low", "high"), interval or (), strict=False)
     }
 
 
@@ -163,10 +165,10 @@ def table(points: Sequence[Point], title: str = "Accuracy and loss", caption: st
     columns = (*map(Column, first), *_COLUMNS, *measured)
     rows = [
         {column.name: getattr(point, column.name, None) for column in columns}
-        | {name: values[place] for name, values in first.items()}
+        | {name: values[index] for name, values in first.items()}
         | {"removed": point.block.describe() if point.block else "nothing"}
         | intervals(point)
-        for place, point in enumerate(points)
+        for index, point in enumerate(points)
     ]
     return Table(title, columns, rows, caption)
 
@@ -242,16 +244,16 @@ class GenerationCheck:
     @property
     def repetition_interval(self) -> tuple[float, float] | None:
         """The 95 % interval of the mean share of repeated runs (Student's t over continuations); None for fewer than two."""
-        return _within(one.repetition_rate for one in self.continuations)
+        return _within(continuation.repetition_rate for continuation in self.continuations)
 
     @property
     def distinct_interval(self) -> tuple[float, float] | None:
         """Return the 95 % interval of the mean share of distinct tokens."""
-        return _within(one.distinct_rate for one in self.continuations)
+        return _within(continuation.distinct_rate for continuation in self.continuations)
 
 
 def _within(shares: Iterable[float]) -> tuple[float, float] | None:
     """The interval of a mean of shares, which is no further from 0 and 1 than a share can be."""
-    found = list(shares)
-    ends = stats.mean_interval(*stats.mean_and_stderr(found), len(found)) if found else None
+    values = list(shares)
+    ends = stats.mean_interval(*stats.mean_and_stderr(values), len(values)) if values else None
     return None if ends is None else (max(0.0, ends[0]), min(1.0, ends[1]))

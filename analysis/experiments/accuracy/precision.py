@@ -47,19 +47,19 @@ def run(spec: PrecisionSpec, on_progress: OnProgress = ignore, *, load: Loader =
 
     def scored(model: ModelSpec) -> EvaluateResult:
         on_progress(Progress("loading the model", message=f"Scoring in {model.dtype}."))
-        asked = EvaluateSpec(model=model, benchmark=resolved.benchmark, loss_corpus=None)
-        return evaluation.run(asked, on_progress, load=load)
+        spec_ = EvaluateSpec(model=model, benchmark=resolved.benchmark, loss_corpus=None)
+        return evaluation.run(spec_, on_progress, load=load)
 
     half = scored(resolved.model)
-    whole = scored(planning.resolve(exact(resolved.model)))
-    pairs = list(zip(half.questions, whole.questions, strict=True))
+    exact_result = scored(planning.resolve(exact(resolved.model)))
+    pairs = list(zip(half.questions, exact_result.questions, strict=True))
     mean, ends, largest = moved([a.loglikelihoods for a, _ in pairs], [b.loglikelihoods for _, b in pairs])
     low, high = ends or (None, None)
     result = PrecisionResult(
         spec=resolved,
         versions=half.versions,
-        wall_s=half.wall_s + whole.wall_s,
-        n_tokens=half.n_tokens + whole.n_tokens,
+        wall_s=half.wall_s + exact_result.wall_s,
+        n_tokens=half.n_tokens + exact_result.n_tokens,
         complete=True,
         model=half.model,
         n_questions=len(pairs),
@@ -89,10 +89,10 @@ def once(model: ModelSpec, benchmark: BenchmarkSpec, on_progress: OnProgress, *,
         return
 
     class LoadEither(Loader):
-        def __call__(self, spec: ModelSpec, told: OnProgress = ignore, /, *, by_layer: bool = False) -> LoadedModel:
-            return (load if spec == model else models.FRESH)(spec, told, by_layer=by_layer)
+        def __call__(self, spec: ModelSpec, on_progress: OnProgress = ignore, /, *, by_layer: bool = False) -> LoadedModel:
+            return (load if spec == model else models.FRESH)(spec, on_progress, by_layer=by_layer)
 
-    few = replace(benchmark, limit=min(_SAMPLE, benchmark.limit or _SAMPLE))
+    sample = replace(benchmark, limit=min(_SAMPLE, benchmark.limit or _SAMPLE))
 
     def say(message: str) -> None:
         on_progress(Progress(f"measuring the cost of {model.precision}, once", message=message))
@@ -100,7 +100,7 @@ def once(model: ModelSpec, benchmark: BenchmarkSpec, on_progress: OnProgress, *,
     try:
         if planning.plan(exact(model)).fits:
             say(f"Comparing {model.precision} with float32 on a few questions, once for this model.")
-            run(PrecisionSpec(model, few), on_progress, load=LoadEither())
+            run(PrecisionSpec(model, sample), on_progress, load=LoadEither())
         else:
             say(f"The cost of {model.precision} was not measured: there is no memory left for the model in float32.")
     except LayerscopeError as error:

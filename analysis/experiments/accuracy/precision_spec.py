@@ -62,10 +62,10 @@ class PrecisionResult(Result):
 
     def measured_on(self) -> str:
         """On which questions."""
-        asked = self.spec.benchmark
+        benchmark = self.spec.benchmark
         return (
-            f"{self.ran_in}. The unpruned model on {self.n_questions} questions of {asked.task.rsplit('/', 1)[-1]}, seed "
-            f"{asked.seed}, with a 95 % interval over questions."
+            f"{self.ran_in}. The unpruned model on {self.n_questions} questions of {benchmark.task.rsplit('/', 1)[-1]}, seed "
+            f"{benchmark.seed}, with a 95 % interval over questions."
         )
 
     def said(self) -> str:
@@ -89,9 +89,9 @@ def cost(model: ModelSpec) -> PrecisionResult | None:
     Args:
         model: resolved.
     """
-    known = PrecisionResult.all_of(model, precomputed=True)
-    same = [found for found in known if found.spec.model.precision == model.precision]
-    return max(same, key=lambda found: found.n_questions, default=None)
+    results = PrecisionResult.all_of(model, precomputed=True)
+    same = [result for result in results if result.spec.model.precision == model.precision]
+    return max(same, key=lambda result: result.n_questions, default=None)
 
 
 def said_of(model: ModelSpec) -> str:
@@ -102,9 +102,9 @@ def said_of(model: ModelSpec) -> str:
     """
     if model.is_exact or not model.identity:
         return ""
-    found = cost(model)
-    if found is not None:
-        return found.said()
+    result = cost(model)
+    if result is not None:
+        return result.said()
     return f"The cost of {model.precision} on this model was not measured (run `python -m analysis precision`)."
 
 
@@ -114,10 +114,10 @@ def moved(half: list[list[float]], exact: list[list[float]]) -> tuple[float, tup
     Args:
         half, exact: log-likelihoods per question and option, nats.
     """
-    apart = [[abs(a - b) for a, b in zip(x, y, strict=True)] for x, y in zip(half, exact, strict=True)]
-    each = [sum(options) / len(options) for options in apart]
-    mean, error = stats.mean_and_stderr(each)
-    return mean, stats.mean_interval(mean, error, len(each)), max(map(max, apart))
+    differences = [[abs(a - b) for a, b in zip(x, y, strict=True)] for x, y in zip(half, exact, strict=True)]
+    means = [sum(options) / len(options) for options in differences]
+    mean, error = stats.mean_and_stderr(means)
+    return mean, stats.mean_interval(mean, error, len(means)), max(map(max, differences))
 
 
 register(

@@ -139,8 +139,8 @@ def point(
     """
     values: dict[str, Any] = {}
     if answers:
-        questions = [material.question_by_id[given.id] for given in answers]
-        right = [float(given.prediction == given.gold) for given in answers]
+        questions = [material.question_by_id[answer.id] for answer in answers]
+        right = [float(answer.prediction == answer.gold) for answer in answers]
         normalised = [float(is_right_normalised(*pair)) for pair in zip(questions, answers, strict=True)]
         values["acc"], values["acc_stderr"] = mean_and_stderr(right)
         values["acc_norm"], values["acc_norm_stderr"] = mean_and_stderr(normalised)
@@ -185,8 +185,8 @@ class Scores:
 
     def answers_of(self, cut: Removal | None, material: Material) -> list[QuestionScore]:
         """Return the answers without these layers, in the order of the questions."""
-        known = self.answers.get(cut, {})
-        return [known[question.id] for question in material.questions if question.id in known]
+        by_id = self.answers.get(cut, {})
+        return [by_id[question.id] for question in material.questions if question.id in by_id]
 
     def losses_of(self, cut: Removal | None, material: Material) -> list[float]:
         """The losses of a cut on the first texts."""
@@ -198,7 +198,7 @@ class Scores:
 
     def take(self, cut: Removal | None, answers: Sequence[QuestionScore], losses: Sequence[float]) -> None:
         """Add answers and losses of this cut that were measured elsewhere."""
-        self.answers.setdefault(cut, {}).update({given.id: given for given in answers})
+        self.answers.setdefault(cut, {}).update({answer.id: answer for answer in answers})
         if len(losses) > len(self.losses.get(cut, [])):
             self.losses[cut] = list(losses)
 

@@ -76,10 +76,10 @@ def usual_search(spec: SweepSpec) -> SearchSpec | None:
 
 def sparing(spec: SweepSpec, layers: Iterable[int]) -> SweepSpec:
     """Return this curve by a search that keeps these layers; one of a strategy that does not search is unchanged."""
-    kept = tuple(sorted(layers))
-    if not kept or not needs(spec.strategy, SEARCHED):
+    protected = tuple(sorted(layers))
+    if not protected or not needs(spec.strategy, SEARCHED):
         return spec
-    return replace(spec, search=search_for(spec.strategy, spec.model, spec.max_n, spec.loss_corpus, kept))
+    return replace(spec, search=search_for(spec.strategy, spec.model, spec.max_n, spec.loss_corpus, protected))
 
 
 def usual_damage(spec: SweepSpec) -> DamageSpec | None:
@@ -110,16 +110,16 @@ class EvaluateSpec(Spec):
 
 def _measured_on(result: "SweepResult | EvaluateResult", points: Sequence[Point]) -> str:
     spec: SweepSpec | EvaluateSpec = result.spec
-    asked, corpus, said = spec.benchmark, spec.loss_corpus, [result.ran_in]
-    if asked is not None:
-        most = max((point.n_samples for point in points), default=0)
-        said.append(f"{most} questions of {asked.task.rsplit('/', 1)[-1]}, seed {asked.seed}, with 95 % Wilson intervals")
+    benchmark, corpus, parts = spec.benchmark, spec.loss_corpus, [result.ran_in]
+    if benchmark is not None:
+        n = max((point.n_samples for point in points), default=0)
+        parts.append(f"{n} questions of {benchmark.task.rsplit('/', 1)[-1]}, seed {benchmark.seed}, with 95 % Wilson intervals")
     if corpus is not None:
-        most = max((point.n_texts for point in points), default=0)
-        said.append(f"Loss on {most} texts of {corpora.title(corpus)}, seed {corpus.seed}, with 95 % intervals over texts")
+        n = max((point.n_texts for point in points), default=0)
+        parts.append(f"Loss on {n} texts of {corpora.title(corpus)}, seed {corpus.seed}, with 95 % intervals over texts")
     short = "" if corpus is None else lacking(corpus, result.model, result.text_tokens)
-    told = [". ".join(said) + ".", short, result.packing, precision_spec.said_of(spec.model)]
-    return " ".join(sentence for sentence in told if sentence)
+    sentences = [". ".join(parts) + ".", short, result.packing, precision_spec.said_of(spec.model)]
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
 def lacking(corpus: CorpusSpec, model: ModelFacts, text_tokens: Sequence[int]) -> str:

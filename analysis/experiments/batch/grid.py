@@ -31,13 +31,13 @@ def resolve(spec: GridSpec, on_progress: OnProgress = ignore) -> GridSpec:
         BenchmarkError, CorpusError: when questions or texts cannot be used, for they are those of all models.
     """
     # First: a file that cannot be read is refused before a model is looked for.
-    benchmarks = tuple(dict.fromkeys(questions.resolve(one) for one in spec.benchmarks))
+    benchmarks = tuple(dict.fromkeys(questions.resolve(benchmark) for benchmark in spec.benchmarks))
     loss_corpora, map_corpora = (
-        tuple(dict.fromkeys(map(corpora.resolve, several))) for several in (spec.loss_corpora, spec.map_corpora)
+        tuple(dict.fromkeys(map(corpora.resolve, corpora_))) for corpora_ in (spec.loss_corpora, spec.map_corpora)
     )
     resolved = []
-    for place, model in enumerate(spec.models):
-        on_progress(Progress("looking for the models", place, len(spec.models)))
+    for index, model in enumerate(spec.models):
+        on_progress(Progress("looking for the models", index, len(spec.models)))
         resolved.append(_resolved(model))
     return replace(
         spec,
@@ -73,8 +73,8 @@ def run(spec: GridSpec, on_progress: OnProgress = ignore, *, load: Loader = mode
     if stored is not None and stored.complete and not stored.failures:
         return stored
     batch, curves = _Grid(resolved, resolved.cells(), load), {}
-    for place, cell in enumerate(batch.keys):
-        on_progress(Progress("looking for stored curves", place, len(batch.keys)))
+    for index, cell in enumerate(batch.keys):
+        on_progress(Progress("looking for stored curves", index, len(batch.keys)))
         curve = _stored(cell, on_progress) if cell.model.identity else None
         if curve is not None:
             curves[cell] = grid_cells.measured(curve), curve.n_tokens
@@ -98,8 +98,8 @@ class _Grid(Batch[SweepSpec, _Row, GridResult]):
         curve = self.model.curve(key, on_progress)
         return grid_cells.measured(curve), curve.n_tokens
 
-    def failed(self, key: SweepSpec, why: str) -> _Row:
-        return grid_cells.without_numbers(key, why), 0
+    def failed(self, key: SweepSpec, reason: str) -> _Row:
+        return grid_cells.without_numbers(key, reason), 0
 
     def result(self, rows: Mapping[SweepSpec, _Row], *, complete: bool) -> GridResult | None:
         ordered = [rows[key] for key in self.keys if key in rows]
@@ -139,8 +139,8 @@ class GridShards:
 
     def missing(self) -> list[Shard]:
         """The curves that nobody has measured, without those of models that are not there."""
-        there = [cell for cell in self._spec.cells() if cell.model.identity]
-        return [_shard(cell) for cell in there if _stored(cell) is None]
+        local_cells = [cell for cell in self._spec.cells() if cell.model.identity]
+        return [_shard(cell) for cell in local_cells if _stored(cell) is None]
 
     def measure(self, shards: Sequence[Shard], on_progress: OnProgress) -> None:
         """Measure some curves; one that cannot be is left for the run of the grid to say why."""

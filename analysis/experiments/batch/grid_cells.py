@@ -115,14 +115,14 @@ def _of(spec: SweepSpec) -> dict[str, Any]:
     }
 
 
-def without_numbers(spec: SweepSpec, why: str = "") -> GridCell:
+def without_numbers(spec: SweepSpec, reason: str = "") -> GridCell:
     """Return a cell that is not measured yet, or cannot be, with the reason in a sentence."""
-    return GridCell(**_of(spec), n_layers=None, key="", wall_s=0.0, error=why)
+    return GridCell(**_of(spec), n_layers=None, key="", wall_s=0.0, error=reason)
 
 
 def measured(sweep: SweepResult) -> GridCell:
     """Return the cell of a finished curve."""
-    cuts = [_cut(sweep, place) for place in range(len(sweep.points))]
+    cuts = [_cut(sweep, index) for index in range(len(sweep.points))]
     return GridCell(
         **{**_of(sweep.spec), "model": sweep.model.name, "precision": sweep.precision_in_words},
         n_layers=sweep.n_layers,
@@ -145,8 +145,8 @@ def _no_loss_n(sweep: SweepResult, cuts: list[CutScores]) -> int | None:
     return reached
 
 
-def _cut(sweep: SweepResult, place: int) -> CutScores:
-    point = sweep.points[place]
+def _cut(sweep: SweepResult, index: int) -> CutScores:
+    point = sweep.points[index]
     acc, loss = point.interval or (None, None), point.loss_interval or (None, None)
     return CutScores(
         n=point.n,
@@ -160,22 +160,22 @@ def _cut(sweep: SweepResult, place: int) -> CutScores:
         loss_high=loss[1],
         n_texts=point.n_texts,
         bits_per_byte=point.bits_per_byte,
-        acc_change=_acc_change(sweep, place) if place else None,
-        loss_change=_loss_change(sweep, place) if place else None,
+        acc_change=_acc_change(sweep, index) if index else None,
+        loss_change=_loss_change(sweep, index) if index else None,
     )
 
 
-def _acc_change(sweep: SweepResult, place: int) -> PairedChange | None:
-    if place >= len(sweep.questions) or not sweep.questions[0] or not sweep.questions[place]:
+def _acc_change(sweep: SweepResult, index: int) -> PairedChange | None:
+    if index >= len(sweep.questions) or not sweep.questions[0] or not sweep.questions[index]:
         return None
-    pair = compare(sweep.questions[0], sweep.questions[place])
+    pair = compare(sweep.questions[0], sweep.questions[index])
     return PairedChange(pair.difference, pair.low, pair.high)
 
 
-def _loss_change(sweep: SweepResult, place: int) -> PairedChange | None:
-    if place >= len(sweep.text_losses):
+def _loss_change(sweep: SweepResult, index: int) -> PairedChange | None:
+    if index >= len(sweep.text_losses):
         return None
-    first, second = sweep.text_losses[0], sweep.text_losses[place]
+    first, second = sweep.text_losses[0], sweep.text_losses[index]
     if len(first) < 2 or len(first) != len(second):
         return None
     return PairedChange(*stats.compare_losses(first, second, sweep.text_tokens))
@@ -218,9 +218,9 @@ def each_cell(cells: list[GridCell], caption: str) -> Table:
     columns = (*_WHICH, _NO_LOSS, *unpruned, *_SCORES, _WALL, Column("error", "not measured because", missing=""))
     rows = []
     for cell in cells:
-        at, whole = cell.at_no_loss, next(iter(cell.cuts), None)
-        ends = interval_values("unpruned_acc", (whole.acc, whole.acc_low, whole.acc_high) if whole else None)
-        rows.append((_row(cell, at) if at else _which(cell)) | ends | {"error": cell.error or None})
+        no_loss, first_cut = cell.at_no_loss, next(iter(cell.cuts), None)
+        ends = interval_values("unpruned_acc", (first_cut.acc, first_cut.acc_low, first_cut.acc_high) if first_cut else None)
+        rows.append((_row(cell, no_loss) if no_loss else _which(cell)) | ends | {"error": cell.error or None})
     return Table("Largest pruning of each curve without a significant drop, and its scores", columns, rows, caption)
 
 
@@ -230,7 +230,7 @@ def _which(cell: GridCell) -> dict[str, Any]:
 
 
 def _row(cell: GridCell, cut: CutScores) -> dict[str, Any]:
-    row = _which(cell) | {one.name: getattr(cut, one.name) for one in fields(cut)}
+    row = _which(cell) | {field.name: getattr(cut, field.name) for field in fields(cut)}
     for name in ("acc_change", "loss_change"):
         change: PairedChange | None = row.pop(name)
         row |= interval_values(name, (change.difference, change.low, change.high) if change else None)

@@ -35,14 +35,14 @@ def _said(names: Sequence[str]) -> str | None:
     return ",".join(names) if all(name and name == name.strip() and "," not in name for name in names) else None
 
 
-def said_sources(several: Sequence[Any]) -> str | None:
+def said_sources(specs: Sequence[Any]) -> str | None:
     """Return models or texts as the command line names them; None where it has no name for one."""
-    return _said([one.source for one in several])
+    return _said([spec.source for spec in specs])
 
 
-def said_tasks(several: Sequence[BenchmarkSpec]) -> str | None:
+def said_tasks(benchmarks: Sequence[BenchmarkSpec]) -> str | None:
     """Return question sets as the command line names them; None where it has no name for one."""
-    return _said([one.task for one in several])
+    return _said([benchmark.task for benchmark in benchmarks])
 
 
 def _loss_corpus(source: str) -> CorpusSpec:
@@ -99,7 +99,7 @@ class GridSpec(Spec):
         }
         for name, parts in sides.items():
             require(bool(parts), f"A grid needs at least one of its {name}. Name some.")
-            twice = next((part for place, part in enumerate(parts) if part in parts[:place]), None)
+            twice = next((part for index, part in enumerate(parts) if part in parts[:index]), None)
             require(twice is None, f"The {name} of this grid contain {shown(_named(twice))} twice. Name each once.")
         for strategy in self.strategies:
             one_of("strategies", strategy, [name for name in STRATEGIES if not needs(name, BLOCKS)])
@@ -139,7 +139,7 @@ class GridSpec(Spec):
             (len(self.benchmarks), "dataset"),
             (len(self.loss_corpora), "text"),
         )
-        return ", ".join(f"{n} {what}{'' if n == 1 or what.startswith('way') else 's'}" for n, what in sides)
+        return ", ".join(f"{n} {noun}{'' if n == 1 or noun.startswith('way') else 's'}" for n, noun in sides)
 
 
 def _named(part: Any) -> Any:
@@ -171,18 +171,18 @@ class GridResult(Result):
     def measured_on(self) -> str:
         """Return the number of measured curves, and the meaning of the numbers."""
         cuts = [cut for cell in self.cells for cut in cell.cuts]
-        asked, read = (max((getattr(cut, name) for cut in cuts), default=0) for name in ("n_samples", "n_texts"))
+        n_questions, read = (max((getattr(cut, name) for cut in cuts), default=0) for name in ("n_samples", "n_texts"))
         blind = sum(bool(cell.cuts) and cell.cuts[0].n_samples > 0 and cell.no_loss_n is None for cell in self.cells)
         dark = (
             f" In {blind} curves the unpruned model's accuracy is not significantly above chance: they cannot show a drop."
             if blind
             else ""
         )
-        lost = f", {len(self.failures)} failed" if self.failures else ""
-        left = "" if self.complete else f", {len(self.cells)} so far"
+        failed = f", {len(self.failures)} failed" if self.failures else ""
+        so_far = "" if self.complete else f", {len(self.cells)} so far"
         return (
-            f"{self.n_cells} curves{left}{lost}. Up to {asked} questions with 95 % Wilson intervals, and up to {read} texts "
-            f"with 95 % intervals over texts. {grid_cells.NO_LOSS}.{dark}"
+            f"{self.n_cells} curves{so_far}{failed}. Up to {n_questions} questions with 95 % Wilson intervals, and up "
+            f"to {read} texts with 95 % intervals over texts. {grid_cells.NO_LOSS}.{dark}"
         )
 
 

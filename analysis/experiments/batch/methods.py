@@ -90,25 +90,25 @@ class _Methods(Batch[MethodKey, _Row, MethodsResult]):
             raise LayerscopeError(f"{strategy} names no {n} layers to remove.")
         cut = point.block
         assert cut is not None, "a size of a table is at least 1"
-        if kept := sorted(set(self.spec.protect).intersection(cut.touched)):
+        if protected := sorted(set(self.spec.protect).intersection(cut.touched)):
             raise LayerscopeError(
-                f"{strategy} removes {removal(kept).brief()}, which is protected. Unprotect it, or choose a strategy that "
+                f"{strategy} removes {removal(protected).brief()}, which is protected. Unprotect it, or choose a strategy that "
                 f"searches."
             )
         if not recipe:
-            place = curve.points.index(point)
-            return self._cell(key), curve.text_losses[place], self._right(curve.questions[place])
+            index = curve.points.index(point)
+            return self._cell(key), curve.text_losses[index], self._right(curve.questions[index])
         healed = healing.run(
             _heal(self.spec, recipe, cut), on_progress, load=self.model, readings=self._readings, is_compared=True
         )
         cell = replace(self._cell(key), wall_s=healed.wall_s)
         if not healed.complete or "healed" not in healed.text_losses:
-            why = "The healing run was stopped before its scores were measured. Measure the table again."
-            return replace(cell, error=why), [], []
+            reason = "The healing run was stopped before its scores were measured. Measure the table again."
+            return replace(cell, error=reason), [], []
         return cell, healed.text_losses["healed"], self._right(healed.questions["healed"])
 
-    def failed(self, key: MethodKey, why: str) -> _Row:
-        return replace(self._cell(key), error=why), [], []
+    def failed(self, key: MethodKey, reason: str) -> _Row:
+        return replace(self._cell(key), error=reason), [], []
 
     def result(self, rows: Mapping[MethodKey, _Row], *, complete: bool) -> MethodsResult | None:
         curve = self._unpruned()
@@ -131,7 +131,7 @@ class _Methods(Batch[MethodKey, _Row, MethodsResult]):
     def _curve(self, strategy: str, on_progress: OnProgress) -> SweepResult:
         """Measure the curve of a strategy up to the largest size."""
         spec = self.spec
-        asked = SweepSpec(
+        sweep_spec = SweepSpec(
             model=spec.model,
             benchmark=spec.benchmark,
             loss_corpus=spec.loss_corpus,
@@ -139,7 +139,7 @@ class _Methods(Batch[MethodKey, _Row, MethodsResult]):
             strategy=strategy,
             max_n=max(spec.ns),
         )
-        curve = self.model.curve(sparing(asked, spec.protect), on_progress)
+        curve = self.model.curve(sparing(sweep_spec, spec.protect), on_progress)
         check_protected(spec.protect, curve.model.n_layers)
         return curve
 
@@ -167,7 +167,7 @@ class _Methods(Batch[MethodKey, _Row, MethodsResult]):
 
 def _heal(spec: MethodsSpec, recipe: str, cut: Removal) -> HealSpec:
     """Return the healing run for pruned layers, in the precision of the curves and judged on the same questions and texts."""
-    own: dict[str, Any] = {"minutes": spec.minutes} if recipes.get(recipe).spec().trains else {}
+    overrides: dict[str, Any] = {"minutes": spec.minutes} if recipes.get(recipe).spec().trains else {}
     return recipes.heal_spec(
         recipe,
         model=spec.model,
@@ -176,5 +176,5 @@ def _heal(spec: MethodsSpec, recipe: str, cut: Removal) -> HealSpec:
         validation=spec.loss_corpus,
         benchmark=spec.benchmark,
         generation=None,
-        **own,
+        **overrides,
     )

@@ -53,8 +53,8 @@ class MethodsSpec(Spec):
     """Layers that stay. Strategies that remove one of them are not measured (default: none)."""
 
     def __post_init__(self) -> None:
-        for name, several in (("strategies", self.strategies), ("recipes", self.recipes), ("n", self.ns)):
-            require(len(set(several)) == len(several), f"The {name} of this table contain one value twice. Name each once.")
+        for name, values in (("strategies", self.strategies), ("recipes", self.recipes), ("n", self.ns)):
+            require(len(set(values)) == len(values), f"The {name} of this table contain one value twice. Name each once.")
         require(
             bool(self.strategies and self.ns),
             "A table of methods needs at least one strategy and one number of layers. Name one of each.",
@@ -169,18 +169,18 @@ class MethodsResult(Result):
 
     def at(self, n: int) -> list[int]:
         """The places of the cells of one size that were measured."""
-        return [place for place, cell in enumerate(self.cells) if cell.n == n and not cell.error]
+        return [index for index, cell in enumerate(self.cells) if cell.n == n and not cell.error]
 
     def best(self, n: int) -> list[int]:
         """Return the places of the method with the lowest loss at a size, and of methods that make the same model.
 
         Empty where another method does not differ significantly from it, or there is no other.
         """
-        places = [place for place in self.at(n) if self.nats(place) is not None]
-        means = {place: float(np.average(self.losses[1 + place], weights=self.text_tokens)) for place in places}
+        places = [index for index in self.at(n) if self.nats(index) is not None]
+        means = {index: float(np.average(self.losses[1 + index], weights=self.text_tokens)) for index in places}
         first = min(places, key=means.__getitem__, default=-1)
-        same = [place for place in places if self.losses[1 + place] == self.losses[1 + first]]
-        others = [self.nats(place, first) for place in places if place not in same]
+        same = [index for index in places if self.losses[1 + index] == self.losses[1 + first]]
+        others = [self.nats(index, first) for index in places if index not in same]
         return same if others and all(ends is not None and ends[1] > 0 for ends in others) else []
 
     def tables(self) -> dict[str, Table]:
@@ -196,8 +196,8 @@ class MethodsResult(Result):
             Column("error", "not measured because", missing=""),
         )
         rows = [
-            {**asdict(cell), **interval_values("nats", self.nats(place)), **interval_values("acc", self.gained(place))}
-            for place, cell in enumerate(self.cells)
+            {**asdict(cell), **interval_values("nats", self.nats(index)), **interval_values("acc", self.gained(index))}
+            for index, cell in enumerate(self.cells)
         ]
         lowest = Column("best", "lowest loss at n", missing="")
         return {
@@ -208,28 +208,28 @@ class MethodsResult(Result):
 
     def _by_size(self, title: str, find: Callable[[int], Ends | None], *more: Column) -> Table:
         """Return a table with a row per method and a column per size."""
-        best = {place for n in self.spec.ns for place in self.best(n)}
+        best = {index for n in self.spec.ns for index in self.best(n)}
         sizes = (column for n in self.spec.ns for column in interval_columns(f"n{n}", f"n = {n}", format="+.3f"))
         rows = []
         for method in self.methods:
             row: dict[str, Any] = {"method": method_name(*method)}
-            own = [place for place, cell in enumerate(self.cells) if (cell.strategy, cell.recipe) == method]
-            for place in own:
-                row |= interval_values(f"n{self.cells[place].n}", find(place))
-            rows.append(row | {"best": ", ".join(str(self.cells[place].n) for place in own if place in best) or None})
+            of_method = [index for index, cell in enumerate(self.cells) if (cell.strategy, cell.recipe) == method]
+            for index in of_method:
+                row |= interval_values(f"n{self.cells[index].n}", find(index))
+            rows.append(row | {"best": ", ".join(str(self.cells[index].n) for index in of_method if index in best) or None})
         return Table(title, (Column("method"), *sizes, *more), rows, self.measured_on())
 
     def measured_on(self) -> str:
         """Return the questions and texts of the measurement, and the meaning of the numbers."""
-        asked, left = self.spec.benchmark, "" if self.complete else f" {len(self.cells)} cells so far."
+        benchmark, so_far = self.spec.benchmark, "" if self.complete else f" {len(self.cells)} cells so far."
         trained = [recipe for recipe in self.spec.recipes if recipes.get(recipe).spec().trains]
         time = f" Training time: {self.spec.minutes:g} minutes each ({', '.join(trained)})." if trained else ""
-        kept = f" Protected: {removal(self.spec.protect).brief()}." if self.spec.protect else ""
+        protected = f" Protected: {removal(self.spec.protect).brief()}." if self.spec.protect else ""
         return (
-            f"{self.ran_in}, {len(self.right[0])} questions of {questions.title(asked)}, seed {asked.seed}, and "
+            f"{self.ran_in}, {len(self.right[0])} questions of {questions.title(benchmark)}, seed {benchmark.seed}, and "
             f"{len(self.losses[0])} texts of {corpora.title(self.spec.loss_corpus)}. No method chose, fitted or trained on "
             f"them.{time} Differences from the unpruned model on the same texts and questions, with 95 % intervals. A "
-            f"method is named as the lowest only where its interval against each other one excludes zero.{kept}{left}"
+            f"method is named as the lowest only where its interval against each other one excludes zero.{protected}{so_far}"
         )
 
 

@@ -45,7 +45,7 @@ class Batch(ABC, Generic[KeyT, RowT, ResultT]):
         """Measure one cell; any error but those of `fatal` leaves the others."""
 
     @abstractmethod
-    def failed(self, key: KeyT, why: str) -> RowT:
+    def failed(self, key: KeyT, reason: str) -> RowT:
         """Return the cell that could not be measured."""
 
     @abstractmethod
@@ -62,13 +62,13 @@ class Batch(ABC, Generic[KeyT, RowT, ResultT]):
         Raises:
             LayerscopeError: where nothing can be measured, or for an error that ends the batch.
         """
-        rows, (noun, whole) = dict(stored or {}), self.nouns
+        rows, (noun, batch_noun) = dict(stored or {}), self.nouns
         report = _Report(on_progress, self.phase, len(self.keys), self.spec.fingerprint())
-        for place, key in enumerate(self.keys):
+        for index, key in enumerate(self.keys):
             if key in rows:
                 continue
             name = self.name(key)
-            report.begin(len(rows), name, f"{noun.capitalize()} {place + 1} of {len(self.keys)}: {name}.")
+            report.begin(len(rows), name, f"{noun.capitalize()} {index + 1} of {len(self.keys)}: {name}.")
             rows[key] = self._attempt(key, report)
             partial = self.result(rows, complete=False)
             if partial is not None:
@@ -78,7 +78,7 @@ class Batch(ABC, Generic[KeyT, RowT, ResultT]):
         if finished is None:
             cell = rows[self.keys[0]][0]
             raise LayerscopeError(
-                f"None of the {len(rows)} {noun}s of this {whole} could be measured. {cell.name}: {cell.error}"
+                f"None of the {len(rows)} {noun}s of this {batch_noun} could be measured. {cell.name}: {cell.error}"
             )
         finished.save()
         measured: ResultT = finished

@@ -82,9 +82,9 @@ def _ready(spec: DamageSpec, stored: DamageResult | None, on_progress: OnProgres
 
 def _map(spec: DamageSpec, loaded: LoadedModel, on_progress: OnProgress) -> "DistanceResult | distance_map.Unread":
     """Return the distance map, or for a model on the disk the texts that it lacks, which are read in the same reading."""
-    known = distance_map.at_hand(spec.distances)
-    if known is not None:
-        return known
+    distances = distance_map.at_hand(spec.distances)
+    if distances is not None:
+        return distances
     if loaded.decoder.on_disk is None:
         return distance_map.run(spec.distances, on_progress, load=models.ReadyModel(loaded))
     return distance_map.Unread(spec.distances, loaded)
@@ -103,13 +103,13 @@ def _max_size(spec: DamageSpec, loaded: LoadedModel) -> int:
 
 def _others_of_these_texts(spec: DamageSpec) -> list[DamageResult]:
     """Stored results of the same model that differ from this one in nothing but sizes, number of texts and map."""
-    found = []
-    for other in DamageResult.all_of(spec.model):
-        corpus = replace(other.spec.corpus, n_texts=spec.corpus.n_texts)
-        same = replace(other.spec, corpus=corpus, distances=spec.distances, max_size=spec.max_size) == spec
-        if same and other.text_losses is not None:
-            found.append(other)
-    return found
+    matching = []
+    for result in DamageResult.all_of(spec.model):
+        corpus = replace(result.spec.corpus, n_texts=spec.corpus.n_texts)
+        same = replace(result.spec, corpus=corpus, distances=spec.distances, max_size=spec.max_size) == spec
+        if same and result.text_losses is not None:
+            matching.append(result)
+    return matching
 
 
 def _split(cuts: list[Cut]) -> list[list[Cut]]:
@@ -136,8 +136,8 @@ def _parts(cuts: Sequence[Cut], n_layers: int, at_once: int) -> Iterator[list[Cu
     for cuts_of_round in _rounds(cuts):
         depths = sorted(tail_depths(cuts_of_round, n_layers))
         for begin in range(0, len(depths), at_once):
-            these = set(depths[begin : begin + at_once])
-            yield [cut for cut in cuts_of_round if tail_depths([cut], n_layers) <= these]
+            chosen = set(depths[begin : begin + at_once])
+            yield [cut for cut in cuts_of_round if tail_depths([cut], n_layers) <= chosen]
 
 
 def _work(cost: likelihood.PassCost, cut: Cut, depth: int) -> int:
@@ -171,12 +171,12 @@ class _MeasuredLosses:
         if earlier.text_losses is None:
             return
         n_texts = min(len(self.texts), earlier.text_losses.shape[1])
-        theirs: list[Cut] = [None, *blocks_up_to(len(earlier.increase), earlier.n_layers)]
+        their_cuts: list[Cut] = [None, *blocks_up_to(len(earlier.increase), earlier.n_layers)]
         before = np.isnan(self.losses).sum()
-        for cut, losses in zip(theirs, earlier.text_losses, strict=True):
+        for cut, losses in zip(their_cuts, earlier.text_losses, strict=True):
             if cut in self.row:
-                mine = self.losses[self.row[cut], :n_texts]
-                np.copyto(mine, losses[:n_texts], where=np.isnan(mine))
+                own_losses = self.losses[self.row[cut], :n_texts]
+                np.copyto(own_losses, losses[:n_texts], where=np.isnan(own_losses))
         if np.isnan(self.losses).sum() < before:
             self.wall_s += earlier.wall_s
 
@@ -188,21 +188,21 @@ class _MeasuredLosses:
         """
         batches = self._not_yet(list(self._batches()))
         depth, costs = self.loaded.decoder.n_layers, [self._cost(texts) for texts, _ in batches]
-        whole = [_work(cost, cut, depth) for cost, (_, missing) in zip(costs, batches, strict=True) for cut in missing]
-        total = sum(whole) + sum(cost.layer * depth for cost in costs)
+        work = [_work(cost, cut, depth) for cost, (_, missing) in zip(costs, batches, strict=True) for cut in missing]
+        total = sum(work) + sum(cost.layer * depth for cost in costs)
         phase, values = "measuring the loss without each block", {"result_key": self.spec.fingerprint()}
         on_progress(Progress(phase, 0, total, values=values))
-        done, before, began = 0, self.wall_s, time.perf_counter()
-        saved, begun = began, set[int]()
+        done, before, started = 0, self.wall_s, time.perf_counter()
+        saved, cuts_begun = started, set[int]()
         try:
             for number, cut, losses in self.of_all(
-                batches, lambda steps, of: on_progress(Progress(phase, total * steps // of, total))
+                batches, lambda steps, n_steps: on_progress(Progress(phase, total * steps // n_steps, total))
             ):
                 self._keep(cut, batches[number][0], losses)
-                done += _work(costs[number], cut, depth) + (number not in begun) * costs[number].layer * depth
-                begun.add(number)
+                done += _work(costs[number], cut, depth) + (number not in cuts_begun) * costs[number].layer * depth
+                cuts_begun.add(number)
                 now = time.perf_counter()
-                self.wall_s = before + now - began
+                self.wall_s = before + now - started
                 if now - saved > _SAVE_EVERY_S:
                     self.result(complete=False).save()
                     saved = time.perf_counter()
@@ -221,20 +221,20 @@ class _MeasuredLosses:
 
     def _not_yet(self, batches: list[_Batch]) -> list[_Batch]:
         """Keep losses that were measured as shards, and return the batches that are left, each with its missing cuts."""
-        left = []
+        missing = []
         for texts, cuts in batches:
             unknown: list[Cut] = []
-            for some in _split(cuts):
-                figures = self.shard(texts, some).found()
+            for part in _split(cuts):
+                figures = self.shard(texts, part).found()
                 if figures is None:
-                    unknown += some
+                    unknown += part
                     continue
-                for cut, losses in zip(some, figures["losses"].tolist(), strict=True):
+                for cut, losses in zip(part, figures["losses"].tolist(), strict=True):
                     self._keep(cut, texts, losses)
                 self.wall_s += float(figures["wall_s"][0])
             if unknown:
-                left.append((texts, unknown))
-        return left
+                missing.append((texts, unknown))
+        return missing
 
     def shard(self, texts: list[int], cuts: Sequence[Cut]) -> Shard:
         """A batch of texts without each of some blocks, as a piece of work that stands alone."""
@@ -249,8 +249,8 @@ class _MeasuredLosses:
 
     def shards(self) -> list[Shard]:
         """Batches with some of their cuts that nobody has measured."""
-        found = [self.shard(texts, some) for texts, cuts in self._batches() for some in _split(cuts)]
-        return [shard for shard in found if not shard.is_stored()]
+        shards = [self.shard(texts, part) for texts, cuts in self._batches() for part in _split(cuts)]
+        return [shard for shard in shards if not shard.is_stored()]
 
     def _keep(self, cut: Cut, texts: list[int], losses: list[float]) -> None:
         if cut is None and not all(map(isfinite, losses)):
@@ -267,10 +267,10 @@ class _MeasuredLosses:
         middle of a batch finds the same batches again.
         """
         missing = np.isnan(self.losses)
-        alike: dict[bytes, list[int]] = {}
+        same_cuts: dict[bytes, list[int]] = {}
         for text in range(len(self.texts)):
-            alike.setdefault(missing[:, text].tobytes(), []).append(text)
-        for texts in sorted(alike.values(), key=lambda texts: int(missing[:, texts[0]].sum())):
+            same_cuts.setdefault(missing[:, text].tobytes(), []).append(text)
+        for texts in sorted(same_cuts.values(), key=lambda texts: int(missing[:, texts[0]].sum())):
             cuts = [cut for cut, row in self.row.items() if missing[row, texts[0]]]
             if cuts:
                 for group in likelihood.text_batches(self.loaded.decoder, [self.texts[text] for text in texts]):
@@ -289,10 +289,10 @@ class _MeasuredLosses:
         inputs = [Inputs(right_padded(of_batch), missing) for of_batch, (_, missing) in zip(sequences, batches, strict=True)]
         unread = self.distances if isinstance(self.distances, distance_map.Unread) else None
         first = [] if unread is None else unread.inputs
-        for at, index, stream in finals(decoder, [*first, *inputs], on_step):
-            number = at - len(first)
+        for batch, index, stream in finals(decoder, [*first, *inputs], on_step):
+            number = batch - len(first)
             if unread is not None and number < 0:
-                unread.take(at, stream)
+                unread.take(batch, stream)
                 continue
             if self.distances is unread:
                 self.distances = unread.result()
@@ -307,13 +307,13 @@ class _MeasuredLosses:
         sequences = [self.texts[text] for text in texts]
         input_ids = right_padded(sequences)
         at_once = max(1, _TRUNK_BYTES // (4 * input_ids.numel() * decoder.config.hidden_size))
-        everything = tail_depths(cuts, decoder.n_layers)
+        all_depths = tail_depths(cuts, decoder.n_layers)
         trunk = Trunk({}, [])
         for part in _parts(cuts, decoder.n_layers, at_once):
             needed = tail_depths(part, decoder.n_layers)
             if not needed <= trunk.states.keys():
                 trunk = Trunk({}, [])  # the old depths are let go before the new ones are kept
-                trunk = run_trunk(decoder, input_ids, keep=everything if len(everything) <= at_once else needed)
+                trunk = run_trunk(decoder, input_ids, keep=all_depths if len(all_depths) <= at_once else needed)
             for index, stream in run_tails(decoder, trunk, part):
                 yield part[index], likelihood.batch_losses(decoder, stream, sequences)
 
@@ -322,12 +322,12 @@ class _MeasuredLosses:
         losses = self.losses.astype(np.float64)
         measured = ~np.isnan(losses)
         tokens = np.array([len(ids) - 1 for ids in self.texts])
-        known = [((losses[row] - losses[0])[measured[row]], tokens[measured[row]]) for row in range(1, len(losses))]
+        per_cut = [((losses[row] - losses[0])[measured[row]], tokens[measured[row]]) for row in range(1, len(losses))]
         n_layers, max_size = self.loaded.decoder.n_layers, self.blocks[-1].size
         increase: list[list[float | None]] = [[] for _ in range(max_size)]
         stderr: list[list[float | None]] = [[] for _ in range(max_size)]
         n_measured: list[list[int]] = [[] for _ in range(max_size)]
-        for block, (values, weights) in zip(self.blocks, known, strict=True):
+        for block, (values, weights) in zip(self.blocks, per_cut, strict=True):
             row = block.size - 1
             n_measured[row].append(len(values))
             is_known = len(values) and np.isfinite(values).all()
@@ -336,7 +336,7 @@ class _MeasuredLosses:
             stderr[row].append(error if len(values) > 1 else None)
         unpruned = losses[0][measured[0]]
         predicted = self.distances.mean if isinstance(self.distances, DistanceResult) else []
-        pairs = [_pairs(distances, found) for distances, found in zip(predicted, increase, strict=False)]
+        pairs = [_pairs(distances, increases) for distances, increases in zip(predicted, increase, strict=False)]
         return DamageResult(
             spec=self.spec,
             versions=self.loaded.versions(),
@@ -379,37 +379,37 @@ class DamageShards(Work):
 
     def measure(self, shards: Sequence[Shard], on_progress: OnProgress) -> None:
         """Measure some batches, and store each."""
-        phase, total = "measuring the loss without each block", sum(len(one.content["cuts"]) for one in shards)
+        phase, total = "measuring the loss without each block", sum(len(shard_.content["cuts"]) for shard_ in shards)
         batches = [
             (shard.content["texts"], [None if cut is None else Block(*cut) for cut in shard.content["cuts"]])
             for shard in shards
         ]
-        found: list[dict[Cut, list[float]]] = [{} for _ in batches]
-        began = time.perf_counter()
+        measured: list[dict[Cut, list[float]]] = [{} for _ in batches]
+        started = time.perf_counter()
 
-        def passed(steps: int, of: int) -> None:
-            on_progress(Progress(phase, total * steps // of, total))
+        def passed(steps: int, n_steps: int) -> None:
+            on_progress(Progress(phase, total * steps // n_steps, total))
 
         for done, (number, cut, losses) in enumerate(self._measured.of_all(batches, passed), start=1):
-            found[number][cut] = losses
+            measured[number][cut] = losses
             on_progress(Progress(phase, done, total))
             cuts = batches[number][1]
-            if len(found[number]) == len(cuts):
+            if len(measured[number]) == len(cuts):
                 now = time.perf_counter()
-                figures = [found[number].pop(cut) for cut in cuts]
-                shards[number].keep({"losses": np.array(figures, dtype=np.float64), "wall_s": np.array([now - began])})
-                began = now
+                figures = [measured[number].pop(cut) for cut in cuts]
+                shards[number].keep({"losses": np.array(figures, dtype=np.float64), "wall_s": np.array([now - started])})
+                started = now
 
 
 def _least(increase: Sequence[Sequence[float | None]], n_measured: Sequence[Sequence[int]]) -> list[LeastDamage]:
     """The argmin over the start for every size that is measured all through, ties to the deeper start."""
-    found = []
+    best = []
     for n, (row, counts) in enumerate(zip(increase, n_measured, strict=True), start=1):
         candidates = [(value, -start) for start, value in enumerate(row) if value is not None]
         if all(counts) and candidates:
             value, start = min(candidates)
-            found.append(LeastDamage(n, -start, value))
-    return found
+            best.append(LeastDamage(n, -start, value))
+    return best
 
 
 def _pairs(distances: Sequence[float], increase: Sequence[float | None]) -> list[tuple[float, float]]:

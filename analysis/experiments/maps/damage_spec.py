@@ -100,14 +100,14 @@ class DamageResult(Result):
         loss = Column("increase", "loss increase", "nats/token", ".4f", error="stderr", low="low", high="high", missing=blank)
         block = Column("block", "block with the smallest increase")
         first, increase = (Column("n"), Column("start")), (loss, *INTERVAL_COLUMNS)
-        every = (*first, replace(block, title="block"), *increase, Column("n_texts", "texts"))
+        columns = (*first, replace(block, title="block"), *increase, Column("n_texts", "texts"))
         best = (*first, block, *increase, rho)
         blocks = [Block(start, n) for n, row in enumerate(self.increase, start=1) for start in range(len(row))]
-        said = self.measured_on()
+        caption = self.measured_on()
         return {
-            "blocks": Table("Loss increase of every block", every, list(map(self._row, blocks)), said),
+            "blocks": Table("Loss increase of every block", columns, list(map(self._row, blocks)), caption),
             "best": Table(
-                "Block with the smallest loss increase, by size", best, [self._row(one.block) for one in self.best], said
+                "Block with the smallest loss increase, by size", best, [self._row(entry.block) for entry in self.best], caption
             ),
         }
 
@@ -117,8 +117,8 @@ class DamageResult(Result):
         Args:
             best: the chosen blocks of the map that the damage is compared with.
         """
-        least, chosen = self.table("best"), {entry.n: entry.block for entry in best}
-        others = (
+        table, chosen = self.table("best"), {entry.n: entry.block for entry in best}
+        more_columns = (
             Column("similar", "most similar block"),
             Column(
                 "similar_increase",
@@ -132,16 +132,16 @@ class DamageResult(Result):
             ),
             *(replace(column, name=f"similar_{column.name}") for column in INTERVAL_COLUMNS),
         )
-        rows = [dict(row) for row in least.rows]
+        rows = [dict(row) for row in table.rows]
         for row in rows:
             if block := chosen.get(row["n"]):
-                other = self._row(block)
-                row |= {"similar": other["block"], "similar_increase": other["increase"]}
-                row |= {f"similar_{column.name}": other[column.name] for column in INTERVAL_COLUMNS}
+                similar_row = self._row(block)
+                row |= {"similar": similar_row["block"], "similar_increase": similar_row["increase"]}
+                row |= {f"similar_{column.name}": similar_row[column.name] for column in INTERVAL_COLUMNS}
         return replace(
-            least,
+            table,
             title="Blocks with the smallest loss increase and most similar blocks",
-            columns=(*least.columns, *others),
+            columns=(*table.columns, *more_columns),
             rows=rows,
         )
 

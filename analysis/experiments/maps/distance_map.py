@@ -49,12 +49,12 @@ def run(spec: DistanceSpec, on_progress: OnProgress = ignore, *, load: Loader = 
         LayerscopeError: for each problem that the user can fix, in one sentence.
     """
     resolved = resolve(spec)
-    known = _known(resolved, on_progress)
-    if isinstance(known, DistanceResult):
-        return known
+    cached = _known(resolved, on_progress)
+    if isinstance(cached, DistanceResult):
+        return cached
     on_progress(Progress("loading the model", values={"result_key": resolved.fingerprint()}))
     loaded, texts = _ready(resolved, on_progress, load)
-    return _measure(resolved, loaded, texts, known, on_progress)
+    return _measure(resolved, loaded, texts, cached, on_progress)
 
 
 def at_hand(spec: DistanceSpec) -> DistanceResult | None:
@@ -63,22 +63,22 @@ def at_hand(spec: DistanceSpec) -> DistanceResult | None:
     Code that only reads distances, such as the choice of blocks, needs no map of its own.
     """
     resolved = resolve(spec)
-    known = _known(resolved, ignore)
-    if isinstance(known, DistanceResult):
-        return known
+    cached = _known(resolved, ignore)
+    if isinstance(cached, DistanceResult):
+        return cached
     with contextlib.suppress(CorruptResultError):
         committed = store.load_result(DistanceSpec.kind, resolved.fingerprint(), precomputed=True)
-        found = None if committed is None else DistanceResult.read(committed)
-        return found if found is not None and found.complete else None
+        stored = None if committed is None else DistanceResult.read(committed)
+        return stored if stored is not None and stored.complete else None
     return None
 
 
 def _known(spec: DistanceSpec, on_progress: OnProgress) -> "DistanceResult | _MeasuredTexts":
     """Return the whole map, or the distances measured so far."""
-    own = DistanceResult.load(spec, on_progress)
-    if own is not None and own.complete:
-        return own
-    furthest = _furthest(spec, own, on_progress)
+    stored = DistanceResult.load(spec, on_progress)
+    if stored is not None and stored.complete:
+        return stored
+    furthest = _furthest(spec, stored, on_progress)
     measured = _MeasuredTexts() if furthest is None else _MeasuredTexts.of(furthest)
     if furthest is not None and furthest.complete:
         derived = measured.result(spec, furthest.model, furthest.n_skipped, furthest.versions, complete=True)
@@ -98,18 +98,18 @@ def _ready(spec: DistanceSpec, on_progress: OnProgress, load: Loader) -> tuple[L
     return loaded, texts
 
 
-def _furthest(spec: DistanceSpec, own: DistanceResult | None, on_progress: OnProgress) -> DistanceResult | None:
+def _furthest(spec: DistanceSpec, stored: DistanceResult | None, on_progress: OnProgress) -> DistanceResult | None:
     """Return the stored map of these texts that has the most texts one by one, in any metric; None without a usable one.
 
     A whole map has to have the requested metric. A partial one, which is continued, has to have all metrics measured now.
     """
-    others = [DistanceResult.load(replace(spec, metric=name), on_progress) for name in METRICS if name != spec.metric]
+    other_metrics = [DistanceResult.load(replace(spec, metric=name), on_progress) for name in METRICS if name != spec.metric]
 
     def is_usable(map_: DistanceResult) -> bool:
-        known = map_.text_distances or {}
-        return spec.metric in known if map_.complete else map_.states is not None and known.keys() >= set(METRICS)
+        by_metric = map_.text_distances or {}
+        return spec.metric in by_metric if map_.complete else map_.states is not None and by_metric.keys() >= set(METRICS)
 
-    usable = [map_ for map_ in (own, *others) if map_ is not None and is_usable(map_)]
+    usable = [map_ for map_ in (stored, *other_metrics) if map_ is not None and is_usable(map_)]
     return max(usable, key=lambda map_: (map_.complete, map_.n_texts), default=None)
 
 
@@ -127,21 +127,25 @@ class _MeasuredTexts:
     @classmethod
     def of(cls, stored: DistanceResult) -> "_MeasuredTexts":
         """Return the distances and states that a stored map has kept of its texts."""
-        kept = [] if stored.text_distances is None else [stored.text_distances]
+        stored_distances = [] if stored.text_distances is None else [stored.text_distances]
         states = [] if stored.states is None else [stored.states]
-        return cls(kept, states, list(stored.text_lengths), stored.wall_s)
+        return cls(stored_distances, states, list(stored.text_lengths), stored.wall_s)
 
     def add(self, streams: Sequence[Tensor], lengths: Sequence[int]) -> None:
         """Measure one batch of texts, from x[0..L] at its tokens."""
-        found = distances.text_distances(streams, lengths)
+        by_metric = distances.text_distances(streams, lengths)
         self.states.append(hidden_states.last_token_states(streams, lengths).numpy())
-        self.distances.append({name: matrices.numpy() for name, matrices in found.items()})
+        self.distances.append({name: matrices.numpy() for name, matrices in by_metric.items()})
         self.lengths += lengths
 
     def figures(self) -> dict[str, np.ndarray]:
         """Return the arrays of a single batch, as a shard holds them."""
         (of_metrics,), (states,) = self.distances, self.states
-        return {"states": states, "wall_s": np.array([self.wall_s]), **{f"of {name}": one for name, one in of_metrics.items()}}
+        return {
+            "states": states,
+            "wall_s": np.array([self.wall_s]),
+            **{f"of {name}": values for name, values in of_metrics.items()},
+        }
 
     def take(self, figures: Mapping[str, np.ndarray], lengths: Sequence[int]) -> None:
         """Add a batch that was measured as a shard."""
@@ -154,8 +158,8 @@ class _MeasuredTexts:
         self, spec: DistanceSpec, facts: ModelFacts, n_skipped: int, versions: dict[str, str], *, complete: bool
     ) -> DistanceResult:
         """Return the map in the spec's metric, and the mean distances of the texts in the other metrics."""
-        known = [name for name in METRICS if name in self.distances[0]]
-        per_text = {name: np.concatenate([batch[name] for batch in self.distances]) for name in known}
+        names = [name for name in METRICS if name in self.distances[0]]
+        per_text = {name: np.concatenate([batch[name] for batch in self.distances]) for name in names}
         means = {name: distances.rows_by_size(torch.from_numpy(array.mean(0))) for name, array in per_text.items()}
         chosen = per_text[spec.metric]
         spread = chosen.std(0, ddof=1) if len(chosen) > 1 else np.zeros_like(chosen[0])
@@ -192,12 +196,12 @@ def _left(spec: DistanceSpec, loaded: LoadedModel, texts: corpora.Texts, done: i
     """The batches after the first `done` texts: they are the same on every run, so a stored part ends at a batch's end."""
     corpus = replace(spec.corpus, n_texts=1)  # the first texts of more are the same
     shared = {"model": spec.model.to_json(), "corpus": corpus.to_json(), "metrics": sorted(METRICS), "version": spec.version}
-    first, left = 0, []
+    first, batches_left = 0, []
     for group in hidden_states.batches([len(ids) for ids in texts.token_ids], _tokens_per_batch(loaded)):
         first += len(group)
         if first > done:
-            left.append(Shard("distances", {**shared, "texts": group}, size=len(group)))
-    return left
+            batches_left.append(Shard("distances", {**shared, "texts": group}, size=len(group)))
+    return batches_left
 
 
 def _token_ids(shard: Shard, texts: corpora.Texts) -> list[list[int]]:
@@ -215,25 +219,25 @@ def _measure(
 
     phase = "reading the residual stream"
     on_progress(Progress(phase, done, total))
-    left = _left(spec, loaded, texts, done)
-    known = [shard.found() for shard in left]
-    unread = [_token_ids(shard, texts) for shard, figures in zip(left, known, strict=True) if figures is None]
+    shards = _left(spec, loaded, texts, done)
+    stored = [shard.found() for shard in shards]
+    unread = [_token_ids(shard, texts) for shard, figures in zip(shards, stored, strict=True) if figures is None]
     n_unread = sum(map(len, unread))
 
-    def passed(steps: int, of: int) -> None:
-        on_progress(Progress(phase, total - n_unread + n_unread * steps // of, total))
+    def passed(steps: int, n_steps: int) -> None:
+        on_progress(Progress(phase, total - n_unread + n_unread * steps // n_steps, total))
 
     try:
-        began = time.perf_counter()
+        started = time.perf_counter()
         streams = hidden_states.all_token_streams(loaded.decoder, unread, passed)
-        for shard, figures in zip(left, known, strict=True):
+        for shard, figures in zip(shards, stored, strict=True):
             lengths = [len(ids) for ids in _token_ids(shard, texts)]
             if figures is not None:
                 measured.take(figures, lengths)
                 continue
             measured.add(next(streams), lengths)
-            measured.wall_s += time.perf_counter() - began
-            began = time.perf_counter()
+            measured.wall_s += time.perf_counter() - started
+            started = time.perf_counter()
             on_progress(Progress(phase, total if loaded.decoder.on_disk else len(measured.lengths), total))
             now = time.perf_counter()
             if now - saved > pause:
@@ -266,9 +270,9 @@ class Unread:
             loaded: a model that is on the disk.
         """
         self._spec, self._loaded, self._load = resolve(spec), loaded, models.ReadyModel(loaded)
-        work = DistanceShards(self._spec, ignore, load=self._load)
-        self._shards = work.missing()
-        self._groups = [_token_ids(shard, work.texts) for shard in self._shards]
+        shards = DistanceShards(self._spec, ignore, load=self._load)
+        self._shards = shards.missing()
+        self._groups = [_token_ids(shard, shards.texts) for shard in self._shards]
         self._streams: list[Tensor] = []
         self._began = time.perf_counter()
 
@@ -281,17 +285,17 @@ class Unread:
         """The next depth of a batch, which is stored when it was the last."""
         self._streams.append(hidden_states.real_tokens(states, self._groups[number]))
         if len(self._streams) > self._loaded.decoder.n_layers:
-            one = _MeasuredTexts()
-            one.add(self._streams, [len(ids) for ids in self._groups[number]])
-            one.wall_s, self._began = time.perf_counter() - self._began, time.perf_counter()
-            self._shards[number].keep(one.figures())
+            measured = _MeasuredTexts()
+            measured.add(self._streams, [len(ids) for ids in self._groups[number]])
+            measured.wall_s, self._began = time.perf_counter() - self._began, time.perf_counter()
+            self._shards[number].keep(measured.figures())
             self._streams = []
 
     def result(self) -> DistanceResult:
         """Return the map, whose batches are all stored now."""
-        found = run(self._spec, load=self._load)
+        result = run(self._spec, load=self._load)
         forget(self._shards)
-        return found
+        return result
 
 
 class DistanceShards(Work):
@@ -304,8 +308,8 @@ class DistanceShards(Work):
         self._loaded, self.texts = _ready(spec, on_progress, load)
         self.reads_disk = self._loaded.decoder.on_disk is not None
         furthest = _furthest(spec, DistanceResult.load(spec), on_progress)
-        known = 0 if furthest is None else furthest.n_texts
-        self._left = _left(spec, self._loaded, self.texts, known)
+        n_measured = 0 if furthest is None else furthest.n_texts
+        self._left = _left(spec, self._loaded, self.texts, n_measured)
 
     def missing(self) -> list[Shard]:
         """The batches that nobody has measured."""
@@ -315,15 +319,15 @@ class DistanceShards(Work):
         """Measure some batches, and store each."""
         phase, total = "reading the residual stream", len(shards)
         groups = [_token_ids(shard, self.texts) for shard in shards]
-        began = time.perf_counter()
+        started = time.perf_counter()
         streams = hidden_states.all_token_streams(
             self._loaded.decoder, groups, lambda *_: on_progress(Progress(phase, 0, total))
         )
         for done, (shard, group) in enumerate(zip(shards, groups, strict=True), start=1):
-            one = _MeasuredTexts()
-            one.add(next(streams), [len(ids) for ids in group])
-            one.wall_s = time.perf_counter() - began
-            shard.keep(one.figures())
-            began = time.perf_counter()
+            measured = _MeasuredTexts()
+            measured.add(next(streams), [len(ids) for ids in group])
+            measured.wall_s = time.perf_counter() - started
+            shard.keep(measured.figures())
+            started = time.perf_counter()
             on_progress(Progress(phase, done, total))
         next(streams, None)  # a reading releases its files only at its end

@@ -98,10 +98,10 @@ class DistanceResult(Result):
             *INTERVAL_COLUMNS,
             *([Column("wins", "share of resamples won", format=".0%")] if self.wins else []),
         ]
-        every = tuple([*distances, *map(Column, self.others)])
+        columns = tuple([*distances, *map(Column, self.others)])
         blocks = [Block(start, n) for n, row in enumerate(self.mean, start=1) for start in range(len(row))]
         return {
-            "blocks": Table("Distance of every block", every, list(map(self._row, blocks)), self.measured_on()).titled(
+            "blocks": Table("Distance of every block", columns, list(map(self._row, blocks)), self.measured_on()).titled(
                 block="block"
             ),
             "best": Table(
@@ -134,11 +134,11 @@ class DistanceResult(Result):
     @classmethod
     def arrays_in(cls, stored: StoredResult) -> dict[str, Any]:
         """Read arrays as for every result; distances stored as one array of all metrics, by position, are returned by name."""
-        found = super().arrays_in(stored)
-        if isinstance(stacked := found.get("text_distances"), np.ndarray):
+        arrays = super().arrays_in(stored)
+        if isinstance(stacked := arrays.get("text_distances"), np.ndarray):
             there_were = ("angular", "angular-tokens", "cosine-tokens", "relative-l2")  # in this order, not that of METRICS
-            found["text_distances"] = dict(zip(there_were, stacked.swapaxes(0, 1), strict=True))
-        return found
+            arrays["text_distances"] = dict(zip(there_were, stacked.swapaxes(0, 1), strict=True))
+        return arrays
 
 
 def texts_read(n_texts: int, corpus: CorpusSpec, precision: str) -> str:

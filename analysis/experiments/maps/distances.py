@@ -32,10 +32,10 @@ def text_distances(streams: Sequence[Tensor], lengths: Sequence[int]) -> dict[st
     device = torch.device("cpu") if streams[0].device.type == "mps" else streams[0].device
     at_once = _CHUNK_BYTES if device.type == "cpu" else _CHUNK_BYTES_OF_CARD
     chunk = max(1, at_once // (8 * len(streams) * streams[0].shape[-1]))
-    of_last, of_tokens = ([metric for metric in METRICS.values() if metric.of == of] for of in (LAST, TOKENS))
+    of_last, of_tokens = ([metric for metric in METRICS.values() if metric.of == kind] for kind in (LAST, TOKENS))
     stops = list(itertools.accumulate(lengths))
     last = Depths(_stack(streams, [stop - 1 for stop in stops], device))
-    found = {metric.name: _measured(metric, last) for metric in of_last}
+    by_metric = {metric.name: _measured(metric, last) for metric in of_last}
     means: dict[str, list[Tensor]] = {metric.name: [] for metric in of_tokens}
     for length, stop in zip(lengths, stops, strict=True):
         sums = {
@@ -47,25 +47,25 @@ def text_distances(streams: Sequence[Tensor], lengths: Sequence[int]) -> dict[st
                 sums[metric.name] += _measured(metric, part).sum(0)
         for name, total in sums.items():
             means[name].append(total / length)
-    found |= {name: torch.stack(of_texts) for name, of_texts in means.items()}
+    by_metric |= {name: torch.stack(of_texts) for name, of_texts in means.items()}
     # A card is waited for once a metric, and not once a text.
-    return {name: found[name].cpu() for name in METRICS}
+    return {name: by_metric[name].cpu() for name in METRICS}
 
 
 def _measured(metric: Metric, depths: Depths) -> Tensor:
     distances = metric.measure(depths)
-    wanted = (*depths.states.shape[:2], depths.states.shape[1])
-    assert distances.shape == wanted, f"{metric.name} gives {tuple(distances.shape)}, not {wanted}"
+    expected_shape = (*depths.states.shape[:2], depths.states.shape[1])
+    assert distances.shape == expected_shape, f"{metric.name} gives {tuple(distances.shape)}, not {expected_shape}"
     return distances
 
 
 def _stack(streams: Sequence[Tensor], tokens: slice | list[int], device: torch.device) -> Tensor:
     """The states of some tokens, (n, L+1, hidden_size), float64."""
-    taken = [stream[tokens].to(device) for stream in streams]
+    chosen = [stream[tokens].to(device) for stream in streams]
     if device.type != "cpu":  # one call, where the number of calls is the cost
-        return torch.stack(taken, dim=1).double()
-    stacked = torch.empty(len(taken[0]), len(taken), taken[0].shape[-1], dtype=torch.float64, device=device)
-    for depth, states in enumerate(taken):
+        return torch.stack(chosen, dim=1).double()
+    stacked = torch.empty(len(chosen[0]), len(chosen), chosen[0].shape[-1], dtype=torch.float64, device=device)
+    for depth, states in enumerate(chosen):
         stacked[:, depth] = states
     return stacked
 

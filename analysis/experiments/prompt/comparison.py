@@ -106,9 +106,9 @@ class _Writer:
 
 def _healed(loaded: LoadedModel, variant: Variant) -> LoadedModel:
     """The cut and healed model, which has its own layers but shares every weight with the model that it was made of."""
-    own = _sharing_weights(loaded.model)
+    copy = _sharing_weights(loaded.model)
     return with_adapter(
-        replace(loaded, model=own, decoder=find_decoder(own)), variant.block, str(located(str(variant.adapter)))
+        replace(loaded, model=copy, decoder=find_decoder(copy)), variant.block, str(located(str(variant.adapter)))
     )
 
 
@@ -157,17 +157,17 @@ class _Desk:
         if time.monotonic() - self.published >= PUBLISH_EVERY_S:
             self.result().save()
             self.published = time.monotonic()
-        most = self.spec.max_new_tokens
-        done = sum(most if text.complete else len(text.token_ids) for text in self.texts)
+        max_tokens = self.spec.max_new_tokens
+        done = sum(max_tokens if text.complete else len(text.token_ids) for text in self.texts)
         values = {"result_key": self.spec.fingerprint()}
-        self.on_progress(Progress("writing", done, len(self.spec.variants) * most, values=values))
+        self.on_progress(Progress("writing", done, len(self.spec.variants) * max_tokens, values=values))
 
-    def finish(self, place: int, text: Writing) -> None:
+    def finish(self, index: int, text: Writing) -> None:
         """Keep a text that is over, after the unpruned model has read it, which knows its own already."""
         read = text.own_surprise
-        if not self.spec.variants[place].is_unpruned:
+        if not self.spec.variants[index].is_unpruned:
             read = generation.surprisals(self.loaded.decoder, self.prompt, text.token_ids)
-        self.texts[place] = replace(text, unpruned_surprise=read, complete=True)
+        self.texts[index] = replace(text, unpruned_surprise=read, complete=True)
         self.published = 0.0
         self.report()
 
@@ -191,21 +191,21 @@ def run(spec: CompareSpec, on_progress: OnProgress = ignore, *, load: Loader = m
     desk = _Desk(resolved, loaded, _encode(resolved, loaded), on_progress)
     before = stored.writings if stored is not None else []
     desk.before_s = stored.wall_s if stored is not None else 0.0
-    kept = {place: text for place, text in enumerate(before) if text.complete}
+    complete = {index: text for index, text in enumerate(before) if text.complete}
     writers = {
-        place: _Writer(variant, loaded, resolved, desk.prompt)
-        for place, variant in enumerate(resolved.variants)
-        if place not in kept
+        index: _Writer(variant, loaded, resolved, desk.prompt)
+        for index, variant in enumerate(resolved.variants)
+        if index not in complete
     }
-    desk.texts = [kept[place] if place in kept else writers[place].text for place in range(len(resolved.variants))]
+    desk.texts = [complete[index] if index in complete else writers[index].text for index in range(len(resolved.variants))]
     try:
         while writers:
-            for place, writer in list(writers.items()):
+            for index, writer in list(writers.items()):
                 desk.report()
                 writer.step()
-                desk.texts[place] = writer.text
+                desk.texts[index] = writer.text
                 if writer.is_over:
-                    desk.finish(place, writers.pop(place).text)
+                    desk.finish(index, writers.pop(index).text)
     except Cancelled:
         unfinished = desk.result()
         unfinished.save()

@@ -82,15 +82,15 @@ class CompareSpec(Spec):
         )
 
 
-def asked_comparison(given: Mapping[str, Any], settings: Mapping[str, Any]) -> CompareSpec:
+def asked_comparison(options: Mapping[str, Any], settings: Mapping[str, Any]) -> CompareSpec:
     """Return the comparison of the unpruned with the pruned and the healed model, where a cut and an adapter are given."""
-    block, adapter = (given.get("variants", {}).get(name) for name in ("block", "adapter"))
+    block, adapter = (options.get("variants", {}).get(name) for name in ("block", "adapter"))
     variants = [Variant()]
     if block is not None:
         variants.append(Variant("pruned", block))
     if adapter is not None:
         variants.append(Variant("healed", block, adapter))
-    return CompareSpec(**{**given, "model": ModelSpec(**given["model"]), "variants": tuple(variants)})
+    return CompareSpec(**{**options, "model": ModelSpec(**options["model"]), "variants": tuple(variants)})
 
 
 def first_difference(a: Sequence[int], b: Sequence[int]) -> int | None:
@@ -105,7 +105,7 @@ def differing(a: Sequence[int], b: Sequence[int]) -> set[int]:
     A text with one extra word and the same words after it differs in that word, and not in all that follows.
     """
     same = SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks()
-    return set(range(len(a))) - {place for match in same for place in range(match.a, match.a + match.size)}
+    return set(range(len(a))) - {index for match in same for index in range(match.a, match.a + match.size)}
 
 
 @dataclass(frozen=True)
@@ -190,9 +190,9 @@ class CompareResult(Result):
             Column("surprise_unpruned", "surprisal to the unpruned model", "nats", ".2f"),
         )
         rows = [
-            {"model": variant.label, "token": number, "text": piece, "surprise_own": own, "surprise_unpruned": unpruned}
+            {"model": variant.label, "token": number, "text": piece, "surprise_own": token, "surprise_unpruned": unpruned}
             for variant, text in self.written
-            for number, (piece, own, unpruned) in enumerate(
+            for number, (piece, token, unpruned) in enumerate(
                 zip_longest(text.pieces, text.own_surprise, text.unpruned_surprise), start=1
             )
         ]
@@ -223,14 +223,14 @@ class CompareResult(Result):
         Args:
             index: of the variant.
         """
-        whole, own = self._unpruned(), self.writings[index]
-        if whole is None or whole is own:
+        unpruned, text = self._unpruned(), self.writings[index]
+        if unpruned is None or unpruned is text:
             return None
-        found = first_difference(own.token_ids, whole.token_ids)
-        is_behind = found is not None and found in (len(own.token_ids), len(whole.token_ids))
-        if is_behind and not (own.complete and whole.complete):
+        position = first_difference(text.token_ids, unpruned.token_ids)
+        is_behind = position is not None and position in (len(text.token_ids), len(unpruned.token_ids))
+        if is_behind and not (text.complete and unpruned.complete):
             return None
-        return found
+        return position
 
     def differs_at(self, index: int) -> set[int]:
         """The tokens of a variant that the unpruned model's text does not have, as far as both have come.
@@ -238,12 +238,16 @@ class CompareResult(Result):
         Args:
             index: of the variant.
         """
-        whole, own = self._unpruned(), self.writings[index]
-        if whole is None or whole is own:
+        unpruned, text = self._unpruned(), self.writings[index]
+        if unpruned is None or unpruned is text:
             return set()
-        over = own.complete and whole.complete
-        reach = max(len(own.token_ids), len(whole.token_ids)) if over else min(len(own.token_ids), len(whole.token_ids))
-        return differing(own.token_ids[:reach], whole.token_ids[:reach])
+        is_complete = text.complete and unpruned.complete
+        reach = (
+            max(len(text.token_ids), len(unpruned.token_ids))
+            if is_complete
+            else min(len(text.token_ids), len(unpruned.token_ids))
+        )
+        return differing(text.token_ids[:reach], unpruned.token_ids[:reach])
 
     def _unpruned(self) -> Writing | None:
         return next((writing for variant, writing in self.written if variant.is_unpruned), None)

@@ -42,18 +42,18 @@ def run(spec: MicroscopeSpec, on_progress: OnProgress = ignore, *, load: Loader 
     if stored is not None:
         return stored
     loaded = load(resolved.model, on_progress)
-    began = time.perf_counter()
+    started = time.perf_counter()
     read, n_left_out = shown_tokens(loaded, resolved.prompt)
     removed = set() if resolved.block is None else set(resolved.block.layers)
     with pruning.without_block(loaded.decoder, resolved.block) as decoder:
         on_progress(Progress("reading the prompt", 0, decoder.n_layers + 1))
         streams = token_streams(decoder, [read])
         guesses, probabilities, final, settled = _lens(decoder, streams, on_progress)
-    named = {token for depth in guesses for position in depth for token in position}
+    tokens = {token for depth in guesses for position in depth for token in position}
     result = MicroscopeResult(
         spec=resolved,
         versions=loaded.versions(),
-        wall_s=time.perf_counter() - began,
+        wall_s=time.perf_counter() - started,
         n_tokens=len(read),
         complete=True,
         model_name=loaded.facts.name,
@@ -66,7 +66,7 @@ def run(spec: MicroscopeSpec, on_progress: OnProgress = ignore, *, load: Loader 
         probabilities=probabilities,
         final_probability=final,
         settled=settled,
-        vocabulary={str(token): generation.token_text(loaded.tokenizer, token) for token in sorted(named)},
+        vocabulary={str(token): generation.token_text(loaded.tokenizer, token) for token in sorted(tokens)},
     )
     result.save()
     return result
@@ -75,8 +75,8 @@ def run(spec: MicroscopeSpec, on_progress: OnProgress = ignore, *, load: Loader 
 def shown_tokens(loaded: LoadedModel, prompt: str) -> tuple[list[int], int]:
     """Return the tokens of a prompt that are read, and the number of tokens left out behind them."""
     ids = generation.encode(loaded.tokenizer, prompt)
-    most = min(MOST_TOKENS, loaded.facts.max_positions or MOST_TOKENS)
-    return ids[:most], max(0, len(ids) - most)
+    max_tokens = min(MOST_TOKENS, loaded.facts.max_positions or MOST_TOKENS)
+    return ids[:max_tokens], max(0, len(ids) - max_tokens)
 
 
 def layer_distances(streams: Sequence[Tensor]) -> list[list[float]]:
@@ -145,10 +145,10 @@ def settled_at(guesses: Sequence[Sequence[Sequence[int]]]) -> list[int]:
     Args:
         guesses: per depth, per token, token ids, most likely first.
     """
-    found = []
+    depths = []
     for position, final in enumerate(guesses[-1]):
         depth = len(guesses) - 1
         while depth > 0 and guesses[depth - 1][position][0] == final[0]:
             depth -= 1
-        found.append(depth)
-    return found
+        depths.append(depth)
+    return depths

@@ -83,14 +83,14 @@ class MicroscopeResult(Result):
         rows = [
             {
                 "layer": layer,
-                "token": place + 1,
+                "token": position + 1,
                 "text": piece,
-                "distance": self.distances[depth - 1][place],
-                "guess": self.guess(depth, place),
-                "probability": self.probabilities[depth][place][0],
+                "distance": self.distances[depth - 1][position],
+                "guess": self.guess(depth, position),
+                "probability": self.probabilities[depth][position][0],
             }
             for depth, layer in enumerate(self.layers, start=1)
-            for place, piece in enumerate(self.pieces)
+            for position, piece in enumerate(self.pieces)
         ]
         return {"layers": Table("Every layer and every token", columns, rows, self.measured_on())}
 

@@ -35,28 +35,28 @@ def run(spec: RestoreSpec, on_progress: OnProgress = ignore, *, load: Loader = m
     loaded = load(resolved.model, on_progress)
     block = resolved.removed
     block.check(loaded.decoder.n_layers)
-    began = time.perf_counter()
+    started = time.perf_counter()
     read, n_left_out = shown_tokens(loaded, resolved.prompt)
     if len(read) < 2:
         raise SpecError(
             "The prompt has one token, and no token precedes it, so it has no surprisal. Write at least two tokens."
         )
     removals: list[Removal | None] = [None, block, *(without_layer(block, layer) for layer in block.touched)]
-    found: list[list[float]] = []
+    surprisals: list[list[float]] = []
     for removal in removals:
-        on_progress(Progress(_PHASE, len(found), len(removals)))
+        on_progress(Progress(_PHASE, len(surprisals), len(removals)))
         with pruning.without_block(loaded.decoder, removal) as decoder:
-            found.append(generation.surprisals(decoder, read[:1], read[1:]))
-    on_progress(Progress(_PHASE, len(found), len(removals)))
-    if not all(math.isfinite(value) for row in found for value in row):
+            surprisals.append(generation.surprisals(decoder, read[:1], read[1:]))
+    on_progress(Progress(_PHASE, len(surprisals), len(removals)))
+    if not all(math.isfinite(value) for row in surprisals for value in row):
         raise UnsupportedModelError(
             f"The output of {loaded.facts.name} is not a finite number in {resolved.model.dtype}. Choose float32."
         )
-    unpruned, pruned, *restored = found
+    unpruned, pruned, *restored = surprisals
     result = RestoreResult(
         spec=resolved,
         versions=loaded.versions(),
-        wall_s=time.perf_counter() - began,
+        wall_s=time.perf_counter() - started,
         n_tokens=len(read),
         complete=True,
         model_name=loaded.facts.name,

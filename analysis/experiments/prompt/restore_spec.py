@@ -62,8 +62,8 @@ def without_layer(block: Removal, layer: int) -> Removal | None:
     """
     if layer not in block.touched:
         raise SpecError(f"Layer {layer} is not removed by {block.brief()}, so it cannot be put back. Choose a removed layer.")
-    left = [part for part in block.parts if part[0] != layer]
-    return removal_of_parts(left) if left else None
+    parts = [part for part in block.parts if part[0] != layer]
+    return removal_of_parts(parts) if parts else None
 
 
 def recovered(unpruned: float, pruned: float, restored: float) -> float | None:
@@ -146,45 +146,46 @@ class RestoreResult(Result):
 
     def said(self, token: int | None = None) -> str:
         """Return the answer in one or two sentences: which layer recovers the token most, and from where to where."""
-        found = self.at(token)
+        at_token = self.at(token)
         if token is None:
-            what = f"On average over {len(self.unpruned)} tokens"
+            subject = f"On average over {len(self.unpruned)} tokens"
         else:
-            what = f"Token {token + 1} “{self.pieces[token].strip() or 'space'}”"
-        levels = f"{found.unpruned:.2f} nats unpruned, {found.pruned:.2f} nats pruned"
-        share = found.shares[found.best]
+            subject = f"Token {token + 1} “{self.pieces[token].strip() or 'space'}”"
+        levels = f"{at_token.unpruned:.2f} nats unpruned, {at_token.pruned:.2f} nats pruned"
+        share = at_token.shares[at_token.best]
         if share is None:
-            return f"{what}: {levels}. Pruning does not make it more surprising, so there is nothing to recover."
-        least = found.restored[found.best]
+            return f"{subject}: {levels}. Pruning does not make it more surprising, so there is nothing to recover."
+        lowest = at_token.restored[at_token.best]
         if share <= 0:
-            return (
-                f"{what}: {levels}. No single layer lowers it. Layer {self.layers[found.best]} comes closest, with {least:.2f}."
-            )
+            closest = f"Layer {self.layers[at_token.best]} comes closest, with {lowest:.2f}."
+            return f"{subject}: {levels}. No single layer lowers it. {closest}"
         return (
-            f"{what}: {levels}. Layer {self.layers[found.best]}, put back alone, lowers it most: to {least:.2f} nats "
+            f"{subject}: {levels}. Layer {self.layers[at_token.best]}, put back alone, lowers it most: to {lowest:.2f} nats "
             f"({100 * share:.0f} % of the increase recovered)."
         )
 
     def table_at(self, token: int | None = None) -> Table:
         """Return a table with one row per layer that was put back, for one token or the mean of all."""
-        found = self.at(token)
-        where = "mean of all tokens" if token is None else f"token {token + 1}, {self.pieces[token]!r}"
-        return Table(f"One layer put back, {where}", _COLUMNS, self._rows(found), self._caption())
+        surprisal = self.at(token)
+        subject = "mean of all tokens" if token is None else f"token {token + 1}, {self.pieces[token]!r}"
+        return Table(f"One layer put back, {subject}", _COLUMNS, self._rows(surprisal), self._caption())
 
     def tables(self) -> dict[str, Table]:
         """Return the mean over all tokens, then every token."""
         columns = (Column("token"), Column("text"), *_COLUMNS)
         rows = [
-            {"token": place + 1, "text": piece, **row}
-            for place, piece in list(enumerate(self.pieces))[1:]
-            for row in self._rows(self.at(place))
+            {"token": position + 1, "text": piece, **row}
+            for position, piece in list(enumerate(self.pieces))[1:]
+            for row in self._rows(self.at(position))
         ]
         return {"layers": self.table_at(), "tokens": Table("One layer put back, every token", columns, rows, self._caption())}
 
-    def _rows(self, found: RestoredSurprisal) -> list[dict[str, float | int | None]]:
-        lines: Sequence[tuple[int, float, float | None]] = list(zip(self.layers, found.restored, found.shares, strict=True))
+    def _rows(self, surprisal: RestoredSurprisal) -> list[dict[str, float | int | None]]:
+        lines: Sequence[tuple[int, float, float | None]] = list(
+            zip(self.layers, surprisal.restored, surprisal.shares, strict=True)
+        )
         return [
-            {"layer": layer, "surprisal": value, "recovered": share, "pruned": found.pruned, "unpruned": found.unpruned}
+            {"layer": layer, "surprisal": value, "recovered": share, "pruned": surprisal.pruned, "unpruned": surprisal.unpruned}
             for layer, value, share in lines
         ]
 

@@ -51,16 +51,16 @@ class _Runs(list[_Run]):
         return _Runs(run.to(device) for run in self)
 
 
-def with_runs(mask: Tensor, seen: Tensor) -> Tensor:
+def with_runs(mask: Tensor, visible: Tensor) -> Tensor:
     """Return a mask with its runs for `skipping_masked`; where nothing uses them, it is an ordinary dense mask.
 
     Args:
         mask: additive, (rows, 1, seq, seq), where the token ids are.
-        seen: (rows, seq, seq) booleans on the CPU, False where the mask forbids.
+        visible: (rows, seq, seq) booleans on the CPU, False where the mask forbids.
     """
     runs = _Runs()
-    for queries in cheapest_runs(seen.any(dim=0).numpy()):
-        used = seen[:, queries].any(dim=1).any(dim=0).nonzero()[:, 0]
+    for queries in cheapest_runs(visible.any(dim=0).numpy()):
+        used = visible[:, queries].any(dim=1).any(dim=0).nonzero()[:, 0]
         first, last = int(used[0]), int(used[-1])
         # An unbroken range is a view; others are gathered.
         columns = slice(first, last + 1) if last - first + 1 == len(used) else sent(used, mask.device)
@@ -71,36 +71,36 @@ def with_runs(mask: Tensor, seen: Tensor) -> Tensor:
     return mask
 
 
-def cheapest_runs(seen: np.ndarray) -> list[slice]:
+def cheapest_runs(visible: np.ndarray) -> list[slice]:
     """Cut the queries of a row into the runs that take the least time together.
 
     Args:
-        seen: (seq, seq) booleans, which columns each query sees; every query sees one.
+        visible: (seq, seq) booleans, which columns each query sees; every query sees one.
 
     Returns:
         The runs, first one first; each query is in one.
     """
     starts = [0]
-    for token in range(1, len(seen)):
+    for token in range(1, len(visible)):
         # Where a token does not see the one before it, a question or an option begins.
-        if not seen[token, token - 1] or token - starts[-1] == _STEP:
+        if not visible[token, token - 1] or token - starts[-1] == _STEP:
             starts.append(token)
-    ends = [*starts[1:], len(seen)]
-    columns = np.logical_or.reduceat(seen, starts, axis=0)
-    cost, behind = [0] + [1 << 62] * len(starts), [0] * (len(starts) + 1)
+    ends = [*starts[1:], len(visible)]
+    columns = np.logical_or.reduceat(visible, starts, axis=0)
+    cost, previous = [0] + [1 << 62] * len(starts), [0] * (len(starts) + 1)
     for first, start in enumerate(starts):
-        union = np.zeros(len(seen), dtype=bool)
+        union = np.zeros(len(visible), dtype=bool)
         for last in range(first, len(starts)):
             if last > first and ends[last] - start > _LONGEST:
                 break
             union |= columns[last]
-            found = cost[first] + _CALL + (ends[last] - start) * int(np.count_nonzero(union))
-            if found < cost[last + 1]:
-                cost[last + 1], behind[last + 1] = found, first
+            total = cost[first] + _CALL + (ends[last] - start) * int(np.count_nonzero(union))
+            if total < cost[last + 1]:
+                cost[last + 1], previous[last + 1] = total, first
     runs, last = [], len(starts)
     while last:
-        runs.append(slice(starts[behind[last]], ends[last - 1]))
-        last = behind[last]
+        runs.append(slice(starts[previous[last]], ends[last - 1]))
+        last = previous[last]
     return runs[::-1]
 
 

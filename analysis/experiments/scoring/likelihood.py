@@ -60,49 +60,49 @@ class _PackedBatch:
 
 
 def _batch(rows: Sequence[TreeRow], decoder: Decoder, *, packed: bool) -> _PackedBatch:
-    longest = max(len(row) for row in rows)
-    ids = torch.zeros(len(rows), longest, dtype=torch.long)
+    max_length = max(len(row) for row in rows)
+    ids = torch.zeros(len(rows), max_length, dtype=torch.long)
     flat: list[int] = []
     tokens: list[int] = []
     options: list[int] = []
     for index, row in enumerate(rows):
         ids[index, : len(row)] = torch.tensor(row.tokens)
         for option, node, token in row.targets:
-            flat.append(index * longest + node)
+            flat.append(index * max_length + node)
             tokens.append(token)
             options.append(option)
-    where, inverse = torch.unique(torch.tensor(flat), return_inverse=True)
+    positions, inverse = torch.unique(torch.tensor(flat), return_inverse=True)
     return _PackedBatch(
         sent(ids, decoder.device),
-        _packed_arguments(rows, longest, decoder) if packed else {},
-        sent(where, decoder.head_device),
+        _packed_arguments(rows, max_length, decoder) if packed else {},
+        sent(positions, decoder.head_device),
         sent(inverse, decoder.head_device),
         sent(torch.tensor(tokens), decoder.head_device),
         torch.tensor(options),
     )
 
 
-def _packed_arguments(rows: Sequence[TreeRow], longest: int, decoder: Decoder) -> dict:
+def _packed_arguments(rows: Sequence[TreeRow], max_length: int, decoder: Decoder) -> dict:
     """Return positions and attention masks that let every node of a tree see the tokens that it would see alone."""
-    positions = torch.zeros(len(rows), longest, dtype=torch.long)
+    positions = torch.zeros(len(rows), max_length, dtype=torch.long)
     # Padding sees itself, so that no softmax runs over nothing.
-    visible = torch.eye(longest, dtype=torch.bool).repeat(len(rows), 1, 1)
+    visible = torch.eye(max_length, dtype=torch.bool).repeat(len(rows), 1, 1)
     for index, row in enumerate(rows):
         positions[index, : len(row)] = torch.tensor(row.depths)
         visible[index, : len(row), : len(row)] = row.visible()
     dtype = decoder.dtype
 
-    def additive(seen: Tensor) -> Tensor:
-        mask = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)
-        return with_runs(sent(mask[:, None], decoder.device), seen)
+    def additive(visible: Tensor) -> Tensor:
+        mask = torch.zeros(visible.shape, dtype=dtype).masked_fill_(~visible, torch.finfo(dtype).min)
+        return with_runs(sent(mask[:, None], decoder.device), visible)
 
     mask: Tensor | dict[str, Tensor]
     window = _sliding_window(decoder)
     if window is None:
         mask = additive(visible)
     else:
-        near = visible & (positions[:, :, None] - positions[:, None, :] < window)
-        by_type = {"full_attention": additive(visible), "sliding_attention": additive(near)}
+        in_window = visible & (positions[:, :, None] - positions[:, None, :] < window)
+        by_type = {"full_attention": additive(visible), "sliding_attention": additive(in_window)}
         mask = by_type if decoder.layer_types else by_type["sliding_attention"]
     return {"attention_mask": mask, "position_ids": sent(positions, decoder.device)}
 
@@ -115,16 +115,16 @@ def _sliding_window(decoder: Decoder) -> int | None:
 
 def _trial(decoder: Decoder) -> list[EncodedQuestion]:
     """Questions behind one prefix, with options of unequal length, much farther apart in a row than in their own sequence."""
-    drawn = iter(decoder.trial_tokens(160))
+    drawn_tokens = iter(decoder.trial_tokens(160))
 
     def tokens(n: int) -> list[int]:
-        return list(itertools.islice(drawn, n))
+        return list(itertools.islice(drawn_tokens, n))
 
-    prefix, asked = tokens(16), []
+    prefix, questions = tokens(16), []
     for n_context, lengths in ((4, (3, 6)), (48, (2, 7)), (9, (2, 7))):
         context = [*prefix, *tokens(n_context)]
-        asked.append(EncodedQuestion([EncodedOption((*context, *tokens(n + 1)), n) for n in lengths], truncated=False))
-    return asked
+        questions.append(EncodedQuestion([EncodedOption((*context, *tokens(n + 1)), n) for n in lengths], truncated=False))
+    return questions
 
 
 @torch.inference_mode()
@@ -139,12 +139,12 @@ def can_pack(decoder: Decoder) -> bool:
     if decoder.on_disk is not None:
         with layers_on_disk.in_part(decoder) as part:
             return can_pack(part)
-    asked = _trial(decoder)
+    questions = _trial(decoder)
     # The last option of each question has the other beside it in the row; less is run so.
-    last = {number: option for number, option in _options(asked).items() if number % 2}
+    last = {number: option for number, option in _options(questions).items() if number % 2}
     with decoder.short_windows():
-        found = _packed_and_alone(decoder, pack(asked)[0], last)
-    return found is not None and all(decoder.agree(together, alone) for together, alone in found)
+        scores = _packed_and_alone(decoder, pack(questions)[0], last)
+    return scores is not None and all(decoder.agree(together, alone) for together, alone in scores)
 
 
 def _options(questions: Sequence[EncodedQuestion]) -> dict[int, EncodedOption]:
@@ -168,9 +168,9 @@ def _packed_and_alone(decoder: Decoder, row: TreeRow, options: dict[int, Encoded
     return [
         (
             together[[node for number, node, _ in row.targets if number == index]],
-            alone[place, len(option.tokens) - option.n_scored - 1 : len(option.tokens) - 1],
+            alone[entry, len(option.tokens) - option.n_scored - 1 : len(option.tokens) - 1],
         )
-        for place, (index, option) in enumerate(options.items())
+        for entry, (index, option) in enumerate(options.items())
     ]
 
 
@@ -214,31 +214,31 @@ def _tried(decoder: Decoder, questions: Sequence[EncodedQuestion]) -> Packing:
             return _tried(part, questions)
     row = pack(questions, _TRIED_TOKENS, _TRIED_TOKENS)[0]
     numbers, options = sorted({number for number, _, _ in row.targets}), _options(questions)
-    few = {number: options[number] for number in (numbers[0], numbers[len(numbers) // 2], numbers[-1])}
-    found = _packed_and_alone(decoder, row, few)
-    if found is None:
+    some_options = {number: options[number] for number in (numbers[0], numbers[len(numbers) // 2], numbers[-1])}
+    scores = _packed_and_alone(decoder, row, some_options)
+    if scores is None:
         return Packing(
             packed=False, said="Questions were scored one by one, because this model cannot score several in one sequence."
         )
-    apart = max(
+    difference = max(
         abs(_loglikelihood(decoder, together, option) - _loglikelihood(decoder, alone, option))
-        for (together, alone), option in zip(found, few.values(), strict=True)
+        for (together, alone), option in zip(scores, some_options.values(), strict=True)
     )
     dtype = decoder.dtype
-    if apart <= _NATS[dtype] and all(decoder.agree(together, alone) for together, alone in found):
+    if difference <= _NATS[dtype] and all(decoder.agree(together, alone) for together, alone in scores):
         return Packing(packed=True)
     return Packing(
         packed=False,
-        said=f"Questions were scored one by one. In a shared sequence, an option's score was {apart:.2g} nats off. Rounding "
-        f"in {str(dtype).removeprefix('torch.')} explains only {_NATS[dtype]:g}.",
+        said=f"Questions were scored one by one. In a shared sequence, an option's score was {difference:.2g} nats off. "
+        f"Rounding in {str(dtype).removeprefix('torch.')} explains only {_NATS[dtype]:g}.",
     )
 
 
 def _loglikelihood(decoder: Decoder, states: Tensor, option: EncodedOption) -> float:
     """Of an option, from the normed states that its tokens are predicted from."""
     targets = torch.tensor(option.tokens[-option.n_scored :], device=decoder.head_device)
-    where = torch.arange(len(targets), device=decoder.head_device)
-    return float(head.log_probabilities(decoder, states.to(decoder.head_device), where, targets).sum())
+    indices = torch.arange(len(targets), device=decoder.head_device)
+    return float(head.log_probabilities(decoder, states.to(decoder.head_device), indices, targets).sum())
 
 
 class QuestionScoring:
@@ -277,8 +277,8 @@ class QuestionScoring:
         """x[L] of a batch without one of the cuts."""
         batch = self._batches[number]
         states = self._decoder.norm(stream.flatten(0, 1)[batch.where.to(stream.device)])
-        found = head.log_probabilities(self._decoder, states, batch.target_where, batch.target_tokens)
-        self._totals[index].index_add_(0, batch.target_options, found)
+        log_probabilities = head.log_probabilities(self._decoder, states, batch.target_where, batch.target_tokens)
+        self._totals[index].index_add_(0, batch.target_options, log_probabilities)
 
     @property
     def found(self) -> list[list[list[float]]]:
@@ -368,19 +368,19 @@ def measure(decoder: Decoder, measures: Sequence[Measure], on_batch: OnBatch = l
         measures: the questions and texts; their `found` has the figures afterwards.
         on_batch: receives how much of the `size` of all of them is done, the same number many times.
     """
-    if any(cut is not None for one in measures for cut in one.cuts):
+    if any(cut is not None for scoring in measures for cut in scoring.cuts):
         decoder.check_states_are_own()  # tries a few tokens, which are no progress
-    owners = [(one, number) for one in measures for number in range(len(one.groups))]
-    total, done, begun = sum(one.size for one in measures), 0, iter(owners)
+    owners = [(scoring, number) for scoring in measures for number in range(len(scoring.groups))]
+    total, done, owners_iterator = sum(scoring.size for scoring in measures), 0, iter(owners)
     cost = PassCost(0, 0)
 
-    def passed(steps: int, of: int) -> None:
-        on_batch(total * steps // of)
+    def passed(steps: int, n_steps: int) -> None:
+        on_batch(total * steps // n_steps)
 
     def one_by_one() -> Iterator[Inputs]:
         nonlocal cost
-        for inputs in itertools.chain.from_iterable(one.inputs() for one in measures):
-            owner, number = next(begun)
+        for inputs in itertools.chain.from_iterable(scoring.inputs() for scoring in measures):
+            owner, number = next(owners_iterator)
             cost = owner.costs[number]
             yield inputs
 
@@ -390,18 +390,18 @@ def measure(decoder: Decoder, measures: Sequence[Measure], on_batch: OnBatch = l
         done += cost.layer
 
     if decoder.on_disk is None:  # before anything is counted; layers on the disk are tried when they are read
-        sublayers.check(decoder, itertools.chain.from_iterable(one.cuts for one in measures))
+        sublayers.check(decoder, itertools.chain.from_iterable(scoring.cuts for scoring in measures))
     # A long row is many seconds of work, and a cancel shall be heard within a few: hence a report before each layer.
     # Only for masks of ours: some families (Falcon) ask for the attention's name and make another kind of mask of their own.
-    is_packed = any(isinstance(one, QuestionScoring) and one.packed for one in measures)
+    is_packed = any(isinstance(scoring, QuestionScoring) and scoring.packed for scoring in measures)
     attention = skipping_masked(decoder) if is_packed else contextlib.nullcontext()
     # Where layers are on the disk, `passed` is that report.
     heard = before_each_layer(decoder, entered) if decoder.on_disk is None else contextlib.nullcontext()
     with attention, heard:
-        for at, index, stream in finals(decoder, one_by_one(), passed):
-            one, number = owners[at]
-            one.take(number, index, stream)
-            done += one.costs[number].head
+        for batch, index, stream in finals(decoder, one_by_one(), passed):
+            scoring, number = owners[batch]
+            scoring.take(number, index, stream)
+            done += scoring.costs[number].head
             on_batch(done if decoder.on_disk is None else total)
 
 
@@ -425,9 +425,9 @@ def option_loglikelihoods(
     Returns:
         Per cut, per question, per option.
     """
-    asked = QuestionScoring(decoder, questions, cuts, packed=packed)
-    measure(decoder, [asked], on_batch)
-    return asked.found
+    scoring = QuestionScoring(decoder, questions, cuts, packed=packed)
+    measure(decoder, [scoring], on_batch)
+    return scoring.found
 
 
 def row_lengths(questions: Sequence[EncodedQuestion], *, packed: bool) -> list[int]:
@@ -470,5 +470,7 @@ def batch_losses(decoder: Decoder, stream: Tensor, sequences: Sequence[Sequence[
     """Mean next-token cross-entropy of each sequence of a right-padded batch, from its x[L], nats per token."""
     states = torch.cat([row[: len(ids) - 1] for row, ids in zip(stream, sequences, strict=True)])
     targets = sent(torch.tensor([token for ids in sequences for token in ids[1:]]), decoder.head_device)
-    found = head.log_probabilities(decoder, decoder.norm(states), torch.arange(len(states), device=targets.device), targets)
-    return [-float(part.mean()) for part in found.split([len(ids) - 1 for ids in sequences])]
+    log_probabilities = head.log_probabilities(
+        decoder, decoder.norm(states), torch.arange(len(states), device=targets.device), targets
+    )
+    return [-float(part.mean()) for part in log_probabilities.split([len(ids) - 1 for ids in sequences])]

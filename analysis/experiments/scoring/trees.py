@@ -59,20 +59,20 @@ def encode(question: Question, tokenizer: Any, max_positions: int | None) -> Enc
 
 def _split(context: str, continuation: str, tokenizer: Any, known: dict[str, list[int]]) -> tuple[list[int], list[int]]:
     """Tokens of the context, at least one, and of the continuation, at least one; `known` remembers contexts."""
-    kept = context.rstrip()
+    stripped = context.rstrip()
     # Spaces at the end of the context belong to the continuation: that is how words begin in most vocabularies.
-    continuation = context[len(kept) :] + continuation
-    if not kept:
+    continuation = context[len(stripped) :] + continuation
+    if not stripped:
         start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
         scored = _tokens(continuation, tokenizer, special=False)
         return ([start], scored) if scored[0] != start or len(scored) == 1 else (scored[:1], scored[1:])
-    if kept not in known:
-        known[kept] = _tokens(kept, tokenizer)
-    whole, before = _tokens(kept + continuation, tokenizer), known[kept]
-    if len(whole) > len(before):
-        return before, whole[len(before) :]
+    if stripped not in known:
+        known[stripped] = _tokens(stripped, tokenizer)
+    tokens, before = _tokens(stripped + continuation, tokenizer), known[stripped]
+    if len(tokens) > len(before):
+        return before, tokens[len(before) :]
     # The harness stops at a boundary that merges into one token; here that token is scored.
-    return whole[:-1] or _split("", kept + continuation, tokenizer, known)[0], whole[-1:]
+    return tokens[:-1] or _split("", stripped + continuation, tokenizer, known)[0], tokens[-1:]
 
 
 def _tokens(text: str, tokenizer: Any, *, special: bool = True) -> list[int]:
@@ -135,12 +135,12 @@ class TreeRow:
 
     def visible(self) -> Tensor:
         """Who sees whom: (len, len) booleans, True where the column is the row itself or an ancestor of it."""
-        seen = torch.zeros(len(self), len(self), dtype=torch.bool)
+        mask = torch.zeros(len(self), len(self), dtype=torch.bool)
         for node, parent in enumerate(self.parents):
             if parent >= 0:
-                seen[node] = seen[parent]
-            seen[node, node] = True
-        return seen
+                mask[node] = mask[parent]
+            mask[node, node] = True
+        return mask
 
 
 def pack(

@@ -90,10 +90,10 @@ class Objective:
         for begin, end in ((0, min(first, len(texts))), (min(first, len(texts)), len(texts))):
             lengths = [len(ids) for ids in texts[begin:end]]
             groups += [[begin + index for index in group] for group in batches(lengths, budget)]
-        each = decoder.config.hidden_size * next(decoder.layers.parameters()).element_size() * (decoder.n_layers + 1)
+        bytes_per_token = decoder.config.hidden_size * next(decoder.layers.parameters()).element_size() * (decoder.n_layers + 1)
         self._batches = []
         for group in groups:
-            size = len(group) * max(len(texts[text]) for text in group) * each
+            size = len(group) * max(len(texts[text]) for text in group) * bytes_per_token
             self._batches.append(self._prepared(group, is_kept=size <= keep_bytes))
             keep_bytes -= size if self._batches[-1].trunk is not None else 0
         self._lanes = StreamCache(keep_bytes)
@@ -105,8 +105,8 @@ class Objective:
         depths = set(range(decoder.n_layers + 1)) if is_kept else {decoder.n_layers}
         trunk = run_trunk(decoder, ids, keep=depths)
         places = [counted(len(self._texts[text]), self._stride) for text in group]
-        flat = torch.tensor([row * ids.shape[1] + place for row, those in enumerate(places) for place in those])
-        rows = torch.tensor([row for row, those in enumerate(places) for _ in those])
+        flat = torch.tensor([row * ids.shape[1] + position for row, positions in enumerate(places) for position in positions])
+        rows = torch.tensor([row for row, positions in enumerate(places) for _ in positions])
         stream = trunk.states[decoder.n_layers]
         states = decoder.norm(stream.flatten(0, 1)[sent(flat, stream.device)]).to(decoder.head_device)
         following = sent(ids.flatten()[flat + 1], decoder.head_device)
@@ -130,13 +130,13 @@ class Objective:
         assert isinstance(self._decoder.head, nn.Linear), "a head of another kind has rows compared"
         weight, bias = self._decoder.head.weight, self._decoder.head.bias
         gaps, offsets, likeliest = [], [], []
-        for some in states.split(self._decoder.states_at_once):
-            z = torch.cat([some.float() @ piece.float().T for piece in weight.split(_PIECE)], dim=1)
+        for chunk in states.split(self._decoder.states_at_once):
+            z = torch.cat([chunk.float() @ piece.float().T for piece in weight.split(_PIECE)], dim=1)
             if bias is not None:
                 z += bias.float()
             log_p = self._decoder.scaled(z).double().log_softmax(-1)  # once for a whole search, so that it is exact
             p = log_p.exp()
-            mean = torch.zeros(len(some), weight.shape[1], dtype=torch.float64, device=z.device)
+            mean = torch.zeros(len(chunk), weight.shape[1], dtype=torch.float64, device=z.device)
             for part, piece in zip(p.split(_PIECE, dim=1), weight.split(_PIECE), strict=True):
                 mean += (part.float() @ piece.float()).double()
             r = log_p.argmax(-1)
@@ -176,20 +176,20 @@ class Objective:
         if batch.teacher is not None:
             values = self._of_rows(batch.teacher, states)
         else:
-            at = torch.arange(len(states), device=decoder.head_device)
-            values = batch.offset - head.log_probabilities(decoder, states, at, batch.tokens)
+            indices = torch.arange(len(states), device=decoder.head_device)
+            values = batch.offset - head.log_probabilities(decoder, states, indices, batch.tokens)
             if batch.gap is not None:
                 values = values + (states.double() * batch.gap).sum(-1).cpu()
         sums = torch.zeros(len(batch.texts), dtype=torch.float64).index_add_(0, batch.text_of, values)
         return (sums / torch.bincount(batch.text_of, minlength=len(batch.texts))).tolist()
 
     def _of_rows(self, teacher: Tensor, states: Tensor) -> Tensor:
-        found = []
+        values = []
         at_once = self._decoder.states_at_once
-        for one, other in zip(teacher.split(at_once), states.split(at_once), strict=True):
-            log_p, log_q = (self._decoder.logits(some).log_softmax(-1).double() for some in (one, other))
-            found.append((log_p.exp() * (log_p - log_q)).sum(-1).cpu())
-        return torch.cat(found)
+        for unpruned, pruned in zip(teacher.split(at_once), states.split(at_once), strict=True):
+            log_p, log_q = (self._decoder.logits(chunk).log_softmax(-1).double() for chunk in (unpruned, pruned))
+            values.append((log_p.exp() * (log_p - log_q)).sum(-1).cpu())
+        return torch.cat(values)
 
     @torch.inference_mode()
     def influence(self, removed: Layers) -> list[float]:
@@ -204,7 +204,7 @@ class Objective:
                     continue
                 args, kwargs = trunk.calls[index]
                 after = output_stream(layer(stream, *args, **kwargs))
-                x, y = (one.flatten(0, 1)[sent(real, one.device)].float().cpu() for one in (stream, after))
+                x, y = (states.flatten(0, 1)[sent(real, states.device)].float().cpu() for states in (stream, after))
                 total[index] += float((1 - torch.cosine_similarity(x, y, dim=-1)).sum())
                 stream = after
             n_tokens += len(real)
@@ -219,7 +219,9 @@ class Objective:
             trunk = batch.trunk or run_trunk(self._decoder, batch.ids, keep=set(range(n_layers + 1)))
             real = self._real(batch)
             outputs = [trunk.states[depth].flatten(0, 1) for depth in range(1, n_layers + 1)]
-            unit = torch.stack([nn.functional.normalize(one[sent(real, one.device)].float().cpu(), dim=-1) for one in outputs])
+            unit = torch.stack(
+                [nn.functional.normalize(output[sent(real, output.device)].float().cpu(), dim=-1) for output in outputs]
+            )
             flat = unit.flatten(1)
             total += (flat @ flat.T).double()
             n_tokens += len(real)

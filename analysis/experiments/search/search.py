@@ -40,7 +40,7 @@ class _Spent(Exception):
 
 def resolve(spec: SearchSpec) -> SearchSpec:
     """The spec with concrete dtype, device and identities."""
-    corpus, validation, report = (corpora.resolve(one) for one in (spec.corpus, spec.validation, spec.report))
+    corpus, validation, report = (corpora.resolve(text) for text in (spec.corpus, spec.validation, spec.report))
     return replace(spec, model=planning.resolve(spec.model), corpus=corpus, validation=validation, report=report)
 
 
@@ -65,8 +65,8 @@ def run(spec: SearchSpec, on_progress: OnProgress = ignore, *, load: Loader = mo
     searching = _SearchRun.of(resolved, loaded, on_progress)
     if stored is not None:
         searching.wall_s, searching.n_measured = stored.wall_s, stored.n_measured
-    for other in SearchResult.all_of(resolved.model):
-        searching.take_over(other)
+    for earlier in SearchResult.all_of(resolved.model):
+        searching.take_over(earlier)
     return searching.run()
 
 
@@ -77,7 +77,7 @@ def documents(corpus: CorpusSpec, loaded: LoadedModel) -> tuple[list[list[int]],
         CorpusError: when they cannot be read or are too short.
     """
     ids = corpora.tokenize(corpus.fitting(loaded.facts.max_positions), loaded.tokenizer).token_ids
-    return ids, [loaded.tokenizer.decode(one, skip_special_tokens=True) for one in ids]
+    return ids, [loaded.tokenizer.decode(tokens, skip_special_tokens=True) for tokens in ids]
 
 
 @dataclass
@@ -143,7 +143,7 @@ class _SearchRun:
                 return Objective(loaded.decoder, ids[name], kind=kind, stride=stride, first=first, keep_bytes=keep)
 
             texts[name] = _SearchText(corpus, make, len(ids[name]))
-        title = {name: corpora.title(one.corpus) for name, one in texts.items()}
+        title = {name: corpora.title(tokens.corpus) for name, tokens in texts.items()}
         searched = f"search text ({title[SEARCH]})"
         decides, reports = f"decision text ({title[VALIDATION]})", f"report text ({title[REPORT]})"
         quoted = max(
@@ -156,7 +156,9 @@ class _SearchRun:
             ),
         )
         strides = {name: 1 if name == REPORT else spec.stride for name in ids}
-        weights = {name: np.array([len(counted(len(one), strides[name])) for one in ids[name]], dtype=float) for name in ids}
+        weights = {
+            name: np.array([len(counted(len(tokens), strides[name])) for tokens in ids[name]], dtype=float) for name in ids
+        }
         cost = takes(spec, loaded.facts)
         on_progress(Progress("reading texts", message=cost.said))
         planned = cost.usual
@@ -197,10 +199,10 @@ class _SearchRun:
         return self.texts[SEARCH].objective.likeness()
 
     def _costs(self, sets: Sequence[Layers], n_texts: int) -> list[float]:
-        wanted = self.asked | set(sets)
-        if len(wanted) > self.budget:
+        requested = self.asked | set(sets)
+        if len(requested) > self.budget:
             raise _Spent
-        self.asked = wanted
+        self.asked = requested
         return self._means(SEARCH, sets, n_texts)
 
     # How it is answered.
@@ -260,23 +262,23 @@ class _SearchRun:
 
     def _measure(self, name: str, sets: Sequence[Layers], n: int) -> None:
         """Measure these sets on those of the first so-many texts where they are not measured yet."""
-        one = self.texts[name]
-        missing = [layers for layers in dict.fromkeys(sets) if one.lacks(layers, n)]
+        text = self.texts[name]
+        missing = [layers for layers in dict.fromkeys(sets) if text.lacks(layers, n)]
         if not missing:
             return
-        found = {layers: np.full(one.n_texts, np.nan) for layers in missing}
-        quick = min(self.spec.first, one.n_texts) if name == SEARCH else one.n_texts
+        measured = {layers: np.full(text.n_texts, np.nan) for layers in missing}
+        quick = min(self.spec.first, text.n_texts) if name == SEARCH else text.n_texts
         # Of those that had the quick look the other texts alone are to be measured.
-        looked = [layers for layers in missing if not one.lacks(layers, quick)]
-        for some, begin in ((looked, quick), ([layers for layers in missing if layers not in looked], 0)):
-            for index, texts, values in one.objective.measured(some, begin, n) if some else ():
-                found[some[index]][texts] = self._finite(some[index], values)
+        looked = [layers for layers in missing if not text.lacks(layers, quick)]
+        for layer_sets, begin in ((looked, quick), ([layers for layers in missing if layers not in looked], 0)):
+            for index, texts, values in text.objective.measured(layer_sets, begin, n) if layer_sets else ():
+                measured[layer_sets[index]][texts] = self._finite(layer_sets[index], values)
                 self._tell()
         for layers in looked:
-            found[layers][:quick] = one.known[layers][:quick]
+            measured[layers][:quick] = text.known[layers][:quick]
         if name == SEARCH:
-            self.n_measured += sum(layers in self.asked and layers not in one.known for layers in missing)
-        one.known |= found
+            self.n_measured += sum(layers in self.asked and layers not in text.known for layers in missing)
+        text.known |= measured
         self._keep_sometimes()
 
     def _finite(self, layers: Layers, values: list[float]) -> list[float]:
@@ -290,24 +292,24 @@ class _SearchRun:
             )
         return [float("inf")] * len(values)
 
-    def take_over(self, other: SearchResult) -> None:
+    def take_over(self, earlier: SearchResult) -> None:
         """Keep the figures that another search measured on the same texts, and no others."""
-        if other.sets is None or other.values is None:
+        if earlier.sets is None or earlier.values is None:
             return
-        masks = [tuple(map(int, np.flatnonzero(row))) for row in other.sets]
+        masks = [tuple(map(int, np.flatnonzero(row))) for row in earlier.sets]
         same = {
-            SEARCH: self.spec.like(other.spec),
-            VALIDATION: self.spec.validation == other.spec.validation
-            and (self.spec.objective, self.spec.stride) == (other.spec.objective, other.spec.stride),
-            REPORT: self.spec.report == other.spec.report,
+            SEARCH: self.spec.like(earlier.spec),
+            VALIDATION: self.spec.validation == earlier.spec.validation
+            and (self.spec.objective, self.spec.stride) == (earlier.spec.objective, earlier.spec.stride),
+            REPORT: self.spec.report == earlier.spec.report,
         }
-        for name, one in self.texts.items():
-            values = other.values.get(name)
-            if not same[name] or values is None or values.shape[1] != one.n_texts:
+        for name, text in self.texts.items():
+            values = earlier.values.get(name)
+            if not same[name] or values is None or values.shape[1] != text.n_texts:
                 continue
             for layers, row in zip(masks, values, strict=True):
-                if not np.isnan(row).all() and one.lacks(layers, one.n_texts):
-                    one.known[layers] = row
+                if not np.isnan(row).all() and text.lacks(layers, text.n_texts):
+                    text.known[layers] = row
 
     def _tell(self) -> None:
         values = {"result_key": self.key, "n": len(self.found)}
@@ -327,14 +329,14 @@ class _SearchRun:
     def result(self, *, complete: bool) -> SearchResult:
         """Return the result so far."""
         report = self.texts[REPORT]
-        sets = sorted({layers for one in self.texts.values() for layers in one.known}, key=lambda one: (len(one), one))
+        sets = sorted({layers for text in self.texts.values() for layers in text.known}, key=lambda text: (len(text), text))
         masks = np.zeros((len(sets), self.n_layers), dtype=np.uint8)
         for row, layers in enumerate(sets):
             masks[row, list(layers)] = 1
         values = {}
-        for name, one in self.texts.items():
-            nothing = np.full(one.n_texts, np.nan)
-            values[name] = np.array([one.known.get(layers, nothing) for layers in sets]).reshape(len(sets), one.n_texts)
+        for name, text in self.texts.items():
+            unmeasured = np.full(text.n_texts, np.nan)
+            values[name] = np.array([text.known.get(layers, unmeasured) for layers in sets]).reshape(len(sets), text.n_texts)
         base = report.known.get(())
         now = time.perf_counter()
         facts: dict[str, Any] = {"versions": self.loaded.versions(), "wall_s": self.wall_s + now - self._began}

@@ -80,11 +80,11 @@ class SearchSpec(Spec):
             ("decides between sets", self.validation),
             ("reports the loss", self.report),
         )
-        for place, (one, corpus) in enumerate(texts):
-            for other, against in texts[place + 1 :]:
+        for index, (name_, corpus) in enumerate(texts):
+            for other_name, against in texts[index + 1 :]:
                 require(
                     not same_text(corpus, against),
-                    f"One text ({shown(corpus.source)}) both {one} and {other}. The best of many candidates looks too "
+                    f"One text ({shown(corpus.source)}) both {name_} and {other_name}. The best of many candidates looks too "
                     "good on it. Choose another text, or its train and validation parts.",
                 )
 
@@ -94,10 +94,10 @@ class SearchSpec(Spec):
         return replace(other, **{name: getattr(self, name) for name in free}) == self
 
 
-def same_text(one: CorpusSpec, other: CorpusSpec) -> bool:
+def same_text(first: CorpusSpec, second: CorpusSpec) -> bool:
     """Return whether two requests for text draw from the same documents: no split keeps them apart."""
-    apart = {one.split, other.split} == {"train", "validation"}
-    return one.subject == other.subject and not apart
+    is_split = {first.split, second.split} == {"train", "validation"}
+    return first.subject == second.subject and not is_split
 
 
 @dataclass(frozen=True)
@@ -167,16 +167,16 @@ class SearchResult(Result):
     @property
     def path(self) -> list[Layers]:
         """The layers of each size, as strategies read them."""
-        return [tuple(one.layers) for one in self.found]
+        return [tuple(searched.layers) for searched in self.found]
 
     def tables(self) -> dict[str, Table]:
         """Return the set found of each size, with its figures on all three texts."""
-        what = "KL" if self.spec.objective == "kl" else "loss increase"
+        quantity = "KL" if self.spec.objective == "kl" else "loss increase"
         columns = (
             Column("n"),
             Column("removed"),
-            Column("cost", f"{what}, search text", "nats/token", ".4f"),
-            Column("validation", f"{what}, decision text", "nats/token", ".4f"),
+            Column("cost", f"{quantity}, search text", "nats/token", ".4f"),
+            Column("validation", f"{quantity}, decision text", "nats/token", ".4f"),
             Column("loss", "loss increase, held-out text", "nats/token", ".4f", error="loss_stderr", low="low", high="high"),
             Column("loss_stderr", format=".4f"),
             Column("low", format=".4f"),
@@ -186,17 +186,17 @@ class SearchResult(Result):
         title = (
             f"Layers found by {STRATEGIES[self.spec.strategy].title.lower() if self.spec.strategy in STRATEGIES else 'search'}"
         )
-        return {"found": Table(title, columns, [self._row(one) for one in self.found], self.measured_on())}
+        return {"found": Table(title, columns, [self._row(searched) for searched in self.found], self.measured_on())}
 
-    def _row(self, one: Searched) -> dict[str, Any]:
-        low, high = stats.mean_interval(one.loss, one.loss_stderr, self.n_report) or (None, None)
-        told = {name: getattr(one, name) for name in ("n", "cost", "validation", "loss", "loss_stderr", "n_rivals")}
-        return told | {"removed": one.removed.describe(), "low": low, "high": high}
+    def _row(self, searched: Searched) -> dict[str, Any]:
+        low, high = stats.mean_interval(searched.loss, searched.loss_stderr, self.n_report) or (None, None)
+        values = {name: getattr(searched, name) for name in ("n", "cost", "validation", "loss", "loss_stderr", "n_rivals")}
+        return values | {"removed": searched.removed.describe(), "low": low, "high": high}
 
     def measured_on(self) -> str:
         """On which three texts, and how much of one stands in another."""
         spec = self.spec
-        said = [
+        parts = [
             f"Searched on {_texts(self.n_texts, spec.corpus)}. Decided on {_texts(self.n_validation, spec.validation)}. "
             f"Loss on {_texts(self.n_report, spec.report)} (unpruned model: {self.unpruned_loss:.4f}), in "
             f"{self.precision_in_words}. Intervals are 95 % over texts, paired with the unpruned model.",
@@ -204,7 +204,7 @@ class SearchResult(Result):
             f"{self.n_sets:,} sets were measured.",
             self.ended,
         ]
-        return " ".join(sentence for sentence in said if sentence)
+        return " ".join(sentence for sentence in parts if sentence)
 
 
 def _texts(n: int, corpus: CorpusSpec) -> str:
@@ -237,14 +237,14 @@ def checked_size(spec: SearchSpec, n_layers: int) -> tuple[int, tuple[int, ...]]
     """
     check_protected(spec.protect, n_layers)
     free = tuple(layer for layer in range(n_layers) if layer not in spec.protect)
-    most = min(len(free), n_layers - 1)
-    max_n = min(n_layers // 2, most) if spec.max_n is None else spec.max_n
-    if not 1 <= max_n <= most:
-        kept = n_layers - len(free)
+    max_size = min(len(free), n_layers - 1)
+    max_n = min(n_layers // 2, max_size) if spec.max_n is None else spec.max_n
+    if not 1 <= max_n <= max_size:
+        n_protected = n_layers - len(free)
         raise BlockRangeError(
-            f"A search up to {max(1, max_n)} removed layers is impossible: this model has {n_layers} layers, {kept} "
+            f"A search up to {max(1, max_n)} removed layers is impossible: this model has {n_layers} layers, {n_protected} "
             "protected, and must keep at least one."
-            + (f" Choose max-n 1..{most}, or protect fewer." if most else " Protect fewer layers.")
+            + (f" Choose max-n 1..{max_size}, or protect fewer." if max_size else " Protect fewer layers.")
         )
     return max_n, free
 
@@ -263,8 +263,8 @@ class SearchCost:
     @property
     def said(self) -> str:
         """In a sentence."""
-        usual = f", usually {self.usual:,}" if self.usual < self.sets else ""
-        return f"The search measures up to {self.sets:,} sets of layers{usual}, about {self.flop / 1e12:,.0f} TFLOP."
+        usual_text = f", usually {self.usual:,}" if self.usual < self.sets else ""
+        return f"The search measures up to {self.sets:,} sets of layers{usual_text}, about {self.flop / 1e12:,.0f} TFLOP."
 
 
 def takes(spec: SearchSpec, facts: ModelFacts) -> SearchCost:
@@ -279,7 +279,7 @@ def takes(spec: SearchSpec, facts: ModelFacts) -> SearchCost:
     max_n = min(n_free, n_layers - 1, spec.max_n or n_layers // 2)
     search = STRATEGIES[spec.strategy].search
     sets = search.sets(n_free, max_n, spec.budget) if search is not None else 0
-    usual = round(sets * search.usual) if search is not None else 0
+    usual_sets = round(sets * search.usual) if search is not None else 0
     head, layers = facts.hidden_size * facts.vocab_size, sum(facts.layer_parameters)
 
     def cost(n_texts: int, corpus: CorpusSpec, stride: int) -> float:
@@ -287,10 +287,10 @@ def takes(spec: SearchSpec, facts: ModelFacts) -> SearchCost:
 
     texts = (spec.corpus, spec.validation, spec.report)
     quick = cost(min(spec.first, spec.corpus.n_texts), spec.corpus, spec.stride)
-    whole = cost(spec.corpus.n_texts, spec.corpus, spec.stride)
+    full_cost = cost(spec.corpus.n_texts, spec.corpus, spec.stride)
     ends = _ENDS * cost(spec.validation.n_texts, spec.validation, spec.stride) + cost(spec.report.n_texts, spec.report, 1)
-    once = 2 * sum(one.n_texts * one.seq_len for one in texts) * (layers + head)
-    return SearchCost(sets, usual, usual * (quick + whole / _SETS_FOR_ONE) + max_n * ends + once)
+    once = 2 * sum(text.n_texts * text.seq_len for text in texts) * (layers + head)
+    return SearchCost(sets, usual_sets, usual_sets * (quick + full_cost / _SETS_FOR_ONE) + max_n * ends + once)
 
 
 _SETS_FOR_ONE = 8
@@ -310,16 +310,16 @@ def search_for(
         reports: the text of its loss, on which nothing may be searched.
         protect: layers that must stay.
     """
-    usual = SearchSpec(model=model, strategy=strategy, max_n=max_n or None, protect=tuple(sorted(protect)))
-    if reports is None or reports.subject != usual.corpus.subject:
-        return usual
-    corpus, told = usual.corpus, usual.report
-    source = told.source
+    default = SearchSpec(model=model, strategy=strategy, max_n=max_n or None, protect=tuple(sorted(protect)))
+    if reports is None or reports.subject != default.corpus.subject:
+        return default
+    corpus, report = default.corpus, default.report
+    source = report.source
     return replace(
-        usual,
+        default,
         corpus=replace(corpus, source=source),
-        validation=replace(usual.validation, source=source),
-        report=replace(told, source=corpus.source, split="validation"),
+        validation=replace(default.validation, source=source),
+        report=replace(report, source=corpus.source, split="validation"),
     )
 
 

@@ -71,8 +71,8 @@ def _cuts(spec: SpeedSpec, loaded: LoadedModel) -> list[Cut]:
             f"{spec.prompt_tokens} prompt tokens plus {spec.new_tokens} new tokens exceed the context window of "
             f"{loaded.facts.name}, {window} tokens. Choose smaller numbers."
         )
-    usual = {n for n in (*_USUAL, n_layers // 2) if n < n_layers}
-    chosen: list[Cut] = [strategies.chosen(RULE, n, strategies.Given(n_layers)) for n in sorted(spec.ns or usual)]
+    sizes = {n for n in (*_USUAL, n_layers // 2) if n < n_layers}
+    chosen: list[Cut] = [strategies.chosen(RULE, n, strategies.Given(n_layers)) for n in sorted(spec.ns or sizes)]
     for cut in spec.blocks:
         cut.check(n_layers)
     return [*chosen, *(cut for cut in spec.blocks if cut not in chosen)]
@@ -97,16 +97,16 @@ def read_and_write(
         UnsupportedModelError: when the family hands on no cache.
     """
     seconds, written = [], []
-    given, settings = ids, {"use_cache": True}
+    token, settings = ids, {"use_cache": True}
     for _ in range(1 + new_tokens):
         between()
-        began = _now(decoder)
-        output = decoder.body(input_ids=given, **settings)
+        started = _now(decoder)
+        output = decoder.body(input_ids=token, **settings)
         # The head sees the last position only, in reading too, as wherever models are served.
-        given = decoder.logits(output.last_hidden_state[:, -1:]).argmax(-1)
-        seconds.append(_now(decoder) - began)
+        token = decoder.logits(output.last_hidden_state[:, -1:]).argmax(-1)
+        seconds.append(_now(decoder) - started)
         settings |= {decoder.cache_name: cache_of(decoder.model, output, decoder.cache_name)}
-        written.append(given)
+        written.append(token)
     return seconds[0], fmean(seconds[1:]), torch.cat(written, 1)
 
 
@@ -131,8 +131,8 @@ class _SpeedRounds:
 
     def take_over(self, earlier: SpeedResult) -> None:
         """Keep the rounds of a stopped run, if it was on this very machine."""
-        now = self.loaded.versions()
-        if all(earlier.versions.get(name) == now.get(name) for name in ("processor", "accelerator", "device")):
+        versions = self.loaded.versions()
+        if all(earlier.versions.get(name) == versions.get(name) for name in ("processor", "accelerator", "device")):
             for point in earlier.points:
                 self.prefill[point.block] = list(point.prefill.repeats_s)
                 self.decode[point.block] = list(point.decode.repeats_s)
@@ -149,12 +149,12 @@ class _SpeedRounds:
         try:
             for number in range(self.spec.repeats):
                 for cut in self._missing(number):
-                    began = time.perf_counter()
-                    now = Progress(PHASE, self._done, total, values=values)
-                    prefill_s, decode_s = self._time(cut, ids, partial(on_progress, now))
+                    started = time.perf_counter()
+                    progress = Progress(PHASE, self._done, total, values=values)
+                    prefill_s, decode_s = self._time(cut, ids, partial(on_progress, progress))
                     self.prefill.setdefault(cut, []).append(prefill_s)
                     self.decode.setdefault(cut, []).append(decode_s)
-                    self.wall_s += time.perf_counter() - began
+                    self.wall_s += time.perf_counter() - started
                 if number + 1 < self.spec.repeats:
                     self.result(complete=False).save()
             on_progress(Progress(PHASE, self._done, total, values=values))
@@ -203,7 +203,7 @@ class _SpeedRounds:
         ]
         n_layers = self.loaded.decoder.n_layers
         of_layers = [point for point in points if not isinstance(point.block, PartSet)]
-        left = [n_layers - point.n for point in of_layers]
+        layers_left = [n_layers - point.n for point in of_layers]
         tokens = self.spec.batch_size * (self.spec.prompt_tokens + self.spec.new_tokens)
         return SpeedResult(
             spec=self.spec,
@@ -214,8 +214,8 @@ class _SpeedRounds:
             model=self.loaded.facts,
             n_layers=n_layers,
             points=points,
-            prefill=fit(left, [point.prefill.median_s for point in of_layers], n_layers),
-            decode=fit(left, [point.decode.median_s for point in of_layers], n_layers),
+            prefill=fit(layers_left, [point.prefill.median_s for point in of_layers], n_layers),
+            decode=fit(layers_left, [point.decode.median_s for point in of_layers], n_layers),
             rounds=min(len(self.prefill.get(cut, ())) for cut in self.cuts),
             peak_bytes=machine.peak_bytes(self.loaded.spec.device),
         )

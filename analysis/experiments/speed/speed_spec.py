@@ -143,13 +143,13 @@ def fit(layers_left: Sequence[int], seconds: Sequence[float], n_layers: int) -> 
     intercept = float(y.mean() - slope * x.mean())
     residual = float(((y - intercept - slope * x) ** 2).sum())
     total = float(((y - y.mean()) ** 2).sum())
-    whole = intercept + slope * n_layers
+    full_seconds = intercept + slope * n_layers
     return SpeedLine(
         intercept_s=intercept,
         slope_s=slope,
         slope_stderr_s=math.sqrt(residual / (len(x) - 2) / spread) if len(x) > 2 else None,
         r_squared=1 - residual / total if total > 0 else None,
-        fixed_share=min(1.0, max(0.0, intercept / whole)) if whole > 0 else 0.0,
+        fixed_share=min(1.0, max(0.0, intercept / full_seconds)) if full_seconds > 0 else 0.0,
     )
 
 
@@ -186,13 +186,15 @@ class SpeedResult(Result):
         """Medians with quartiles of every n."""
         columns = [
             column
-            for field, what in WHAT.items()
+            for field, description in WHAT.items()
             for column in (
-                Column(f"{field} median s", f"{what}, median ms", format=".2f", scale=1e3),
-                Column(f"{field} first quartile s", f"{what}, quartiles", "", ".2f", 1e3, to=f"{field} third quartile s"),
+                Column(f"{field} median s", f"{description}, median ms", format=".2f", scale=1e3),
+                Column(
+                    f"{field} first quartile s", f"{description}, quartiles", "", ".2f", 1e3, to=f"{field} third quartile s"
+                ),
                 Column(f"{field} third quartile s", format=".2f", scale=1e3),
-                Column(f"{field} tokens/s", f"{what}, tokens/s", format=",.1f"),
-                Column(f"{field} fitted s", f"{what}, fitted ms", format=".2f", scale=1e3),
+                Column(f"{field} tokens/s", f"{description}, tokens/s", format=",.1f"),
+                Column(f"{field} fitted s", f"{description}, fitted ms", format=".2f", scale=1e3),
             )
         ]
         rows = [

@@ -182,32 +182,32 @@ SEARCHING: Collection[str] = _SearchingNames()
 """The strategies that search."""
 
 
-def needs(name: str, *what: str) -> bool:
+def needs(name: str, *inputs: str) -> bool:
     """Return whether a strategy reads any of these inputs; an unknown one reads nothing."""
-    return name in STRATEGIES and any(need in what for need in STRATEGIES[name].needs)
+    return name in STRATEGIES and any(need in inputs for need in STRATEGIES[name].needs)
 
 
-def as_searched(n: int, given: Given) -> Removal:
+def as_searched(n: int, inputs: Given) -> Removal:
     """Return the set of this size that the search found: every strategy that searches chooses so.
 
     Raises:
         BlockRangeError: when the search did not get that far.
     """
-    if n <= len(given.searched):
-        return removal(given.searched[n - 1])
+    if n <= len(inputs.searched):
+        return removal(inputs.searched[n - 1])
     raise BlockRangeError(
-        f"The search reached {len(given.searched)} removed layers, not {n}. Search up to n = {n}, with a larger budget "
+        f"The search reached {len(inputs.searched)} removed layers, not {n}. Search up to n = {n}, with a larger budget "
         "or fewer protected layers if these stopped it."
     )
 
 
-def chosen(strategy: str, n: int, given: Given) -> Removal | None:
+def chosen(strategy: str, n: int, inputs: Given) -> Removal | None:
     """Return the layers that a strategy removes.
 
     Args:
         strategy: one of `STRATEGIES` that chooses.
         n: number of layers to remove, 0..L-1.
-        given: at least the inputs that it needs.
+        inputs: at least the inputs that it needs.
 
     Returns:
         The removed layers, or None for n = 0.
@@ -216,15 +216,15 @@ def chosen(strategy: str, n: int, given: Given) -> Removal | None:
         BlockRangeError: when n is outside 0..L-1, or the inputs have no entry of that size.
         SpecError: for an unknown strategy; `manual` names its blocks itself.
     """
-    if not 0 <= n < given.n_layers:
+    if not 0 <= n < inputs.n_layers:
         raise BlockRangeError(
-            f"{n} layers cannot be removed: this model has {given.n_layers} and must keep at least 1. Choose n in "
-            f"0..{given.n_layers - 1}."
+            f"{n} layers cannot be removed: this model has {inputs.n_layers} and must keep at least 1. Choose n in "
+            f"0..{inputs.n_layers - 1}."
         )
     if n == 0:
         return None
-    known = STRATEGIES.get(strategy)
-    if known is None or known.choose is None:
+    registered = STRATEGIES.get(strategy)
+    if registered is None or registered.choose is None:
         choosing = [name for name in STRATEGIES if not needs(name, BLOCKS)]
         raise SpecError(f"strategy must be one of {', '.join(choosing)}, not {strategy!r}.")
-    return known.choose(n, given)
+    return registered.choose(n, inputs)

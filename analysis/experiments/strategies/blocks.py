@@ -7,21 +7,21 @@ from analysis.core.errors import BlockRangeError
 from analysis.experiments.strategies import BLOCKS, DAMAGE, DRAW, INFLUENCE, MAP, Given, Strategy, register
 
 
-def _most_similar(n: int, given: Given) -> Block:
+def _most_similar(n: int, inputs: Given) -> Block:
     """Return the block with the least distance, as `maps.distance_spec.best_blocks` chose it when the map was measured."""
-    return next(entry.block for entry in given.best if entry.n == n)
+    return next(entry.block for entry in inputs.best if entry.n == n)
 
 
-def _least_influence(n: int, given: Given) -> Removal:
-    ranked = sorted(range(given.n_layers), key=lambda layer: (given.influence[layer], -layer))
+def _least_influence(n: int, inputs: Given) -> Removal:
+    ranked = sorted(range(inputs.n_layers), key=lambda layer: (inputs.influence[layer], -layer))
     return removal(ranked[:n])
 
 
-def _least_loss_increase(n: int, given: Given) -> Block:
-    for entry in given.least:
+def _least_loss_increase(n: int, inputs: Given) -> Block:
+    for entry in inputs.least:
         if entry.n == n:
             return entry.block
-    sizes = [entry.n for entry in given.least]
+    sizes = [entry.n for entry in inputs.least]
     raise BlockRangeError(
         f"The loss increase of blocks of {n} layers is not measured, only of sizes {min(sizes, default=0)} to "
         f"{max(sizes, default=0)}. Measure a loss-increase map up to size {n}."

@@ -19,17 +19,17 @@ _MOST_CHANGED = 3
 def generations(n_free: int, max_n: int, budget: int) -> list[int]:
     """Return the generations of each size n = 1, 2, …: the full schedule, or all sizes shortened equally to fit the budget."""
     full = [n * (n_free - n) / 1.5 for n in range(1, max_n + 1)]
-    left = max(0, budget - sum(min(CHILDREN, n_free - n + 1) for n in range(1, max_n + 1)))
-    part = min(1.0, left / max(1.0, CHILDREN * sum(full)))
+    budget_left = max(0, budget - sum(min(CHILDREN, n_free - n + 1) for n in range(1, max_n + 1)))
+    part = min(1.0, budget_left / max(1.0, CHILDREN * sum(full)))
     return [round(part * many) if part == 1 else int(part * many) for many in full]
 
 
 def mutated(parent: Layers, free: Sequence[int], random: Random) -> Layers:
     """The parent with up to three of its layers exchanged for free ones that it keeps."""
-    kept = [layer for layer in free if layer not in parent]
-    many = min(random.randint(1, _MOST_CHANGED), random.randint(1, _MOST_CHANGED), len(kept), len(parent))
-    out, into = random.sample(parent, many), random.sample(kept, many)
-    return tuple(sorted([*(layer for layer in parent if layer not in out), *into]))
+    present = [layer for layer in free if layer not in parent]
+    many = min(random.randint(1, _MOST_CHANGED), random.randint(1, _MOST_CHANGED), len(present), len(parent))
+    out, added = random.sample(parent, many), random.sample(present, many)
+    return tuple(sorted([*(layer for layer in parent if layer not in out), *added]))
 
 
 def _walk(model: Explored) -> Iterator[Sequence[Layers]]:
@@ -47,8 +47,8 @@ def _walk(model: Explored) -> Iterator[Sequence[Layers]]:
 
 
 def _sets(n_free: int, max_n: int, budget: int) -> int:
-    begun = sum(min(CHILDREN, n_free - n + 1) for n in range(1, max_n + 1))
-    return min(budget, begun + CHILDREN * sum(generations(n_free, max_n, budget)))
+    n_started = sum(min(CHILDREN, n_free - n + 1) for n in range(1, max_n + 1))
+    return min(budget, n_started + CHILDREN * sum(generations(n_free, max_n, budget)))
 
 
 register(

@@ -8,25 +8,25 @@ KEPT = 4
 """Candidates of a quick look that are measured on all texts."""
 
 
-def best(model: Explored, sets: Sequence[Layers], kept: int = KEPT) -> list[Layers]:
+def best(model: Explored, sets: Sequence[Layers], most: int = KEPT) -> list[Layers]:
     """Return the best few of some sets of one size, best first: the quick look picks the sets measured on all texts.
 
     Args:
         model: the model that is searched.
         sets: candidates; the same one may come several times.
-        kept: how many to keep. Where there are no more than these, no quick look is taken.
+        most: how many to keep. Where there are no more than these, no quick look is taken.
     """
     distinct = sorted(set(sets))
-    if len(distinct) > kept:
+    if len(distinct) > most:
         quick = dict(zip(distinct, model.first(distinct), strict=True))
-        distinct = sorted(distinct, key=lambda layers: (quick[layers], layers))[:kept]
-    found = dict(zip(distinct, model.whole(distinct), strict=True))
-    return sorted(distinct, key=lambda layers: (found[layers], layers))
+        distinct = sorted(distinct, key=lambda layers: (quick[layers], layers))[:most]
+    objectives = dict(zip(distinct, model.whole(distinct), strict=True))
+    return sorted(distinct, key=lambda layers: (objectives[layers], layers))
 
 
-def with_one_more(model: Explored, taken: Layers) -> list[Layers]:
+def with_one_more(model: Explored, removed: Layers) -> list[Layers]:
     """Every set of one free layer more."""
-    return [tuple(sorted((*taken, layer))) for layer in model.free if layer not in taken]
+    return [tuple(sorted((*removed, layer))) for layer in model.free if layer not in removed]
 
 
 def n_grown(n_free: int, max_n: int) -> int:
@@ -35,10 +35,10 @@ def n_grown(n_free: int, max_n: int) -> int:
 
 
 def _walk(model: Explored) -> Iterator[Sequence[Layers]]:
-    taken: Layers = ()
+    removed: Layers = ()
     for _ in range(model.max_n):
-        taken = best(model, with_one_more(model, taken))[0]
-        yield [taken]
+        removed = best(model, with_one_more(model, removed))[0]
+        yield [removed]
 
 
 register(

@@ -9,13 +9,13 @@ from analysis.experiments.strategies import SEARCHED, Explored, Layers, Search, 
 
 
 def _walk(model: Explored) -> Iterator[Sequence[Layers]]:
-    taken: Layers = ()
+    removed: Layers = ()
     for _ in range(model.max_n):
-        influence = model.influence(taken)
-        left = [layer for layer in model.free if layer not in taken]
+        influence = model.influence(removed)
+        remaining = [layer for layer in model.free if layer not in removed]
         # Ties go to the deeper layer, as those of maps do.
-        taken = tuple(sorted((*taken, min(left, key=lambda layer: (influence[layer], -layer)))))
-        yield [taken]
+        removed = tuple(sorted((*removed, min(remaining, key=lambda layer: (influence[layer], -layer)))))
+        yield [removed]
 
 
 register(

@@ -38,23 +38,25 @@ def clusters(likeness: np.ndarray, k: int) -> np.ndarray:
 
     Source: Ng, Jordan and Weiss, NIPS 14 (2001) 849.
     """
-    near = (likeness + 1) / 2
-    scale = 1 / np.sqrt(near.sum(1))
-    _, vectors = np.linalg.eigh(near * scale[:, None] * scale)
+    similarity = (likeness + 1) / 2
+    scale = 1 / np.sqrt(similarity.sum(1))
+    _, vectors = np.linalg.eigh(similarity * scale[:, None] * scale)
     rows = vectors[:, -k:]
     rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    apart = ((rows[:, None] - rows) ** 2).sum(-1)
-    centres = [int(apart.max(1).argmax())]
+    distances = ((rows[:, None] - rows) ** 2).sum(-1)
+    centres = [int(distances.max(1).argmax())]
     while len(centres) < k:
-        centres.append(int(apart[:, centres].min(1).argmax()))
-    middle, of = rows[centres], np.full(len(rows), -1)
+        centres.append(int(distances[:, centres].min(1).argmax()))
+    middle, cluster_of = rows[centres], np.full(len(rows), -1)
     for _ in range(_ROUNDS):
-        now = ((rows[:, None] - middle) ** 2).sum(-1).argmin(1)
-        if (now == of).all():
+        nearest = ((rows[:, None] - middle) ** 2).sum(-1).argmin(1)
+        if (nearest == cluster_of).all():
             break
-        of = now
-        middle = np.stack([rows[of == one].mean(0) if (of == one).any() else middle[one] for one in range(k)])
-    return of
+        cluster_of = nearest
+        middle = np.stack(
+            [rows[cluster_of == cluster].mean(0) if (cluster_of == cluster).any() else middle[cluster] for cluster in range(k)]
+        )
+    return cluster_of
 
 
 def order(likeness: np.ndarray, free: Sequence[int]) -> list[int]:
@@ -64,8 +66,8 @@ def order(likeness: np.ndarray, free: Sequence[int]) -> list[int]:
         likeness: S of all layers.
         free: the layers that may go; the others count in their clusters and stay.
     """
-    of = clusters(likeness, n_clusters(likeness))
-    groups = [np.flatnonzero(of == one).tolist() for one in np.unique(of)]
+    cluster_of = clusters(likeness, n_clusters(likeness))
+    groups = [np.flatnonzero(cluster_of == label).tolist() for label in np.unique(cluster_of)]
 
     def of_layer(layer: int, group: Sequence[int]) -> float:
         others = [other for other in group if other != layer]
@@ -75,24 +77,24 @@ def order(likeness: np.ndarray, free: Sequence[int]) -> list[int]:
         return float(np.mean([of_layer(layer, group) for layer in group])) if len(group) > 1 else -np.inf
 
     def take(group: list[int]) -> int:
-        layer = max(_free(group), key=lambda one: (of_layer(one, group), one))
+        layer = max(_free(group), key=lambda label: (of_layer(label, group), label))
         group.remove(layer)
         return layer
 
     def _free(group: list[int]) -> list[int]:
         return [layer for layer in group if layer in free]
 
-    found = [take(group) for group in sorted(filter(_free, groups), key=of_group, reverse=True)]
-    while left := list(filter(_free, groups)):
-        found.append(take(max(left, key=of_group)))
-    return found
+    layers = [take(group) for group in sorted(filter(_free, groups), key=of_group, reverse=True)]
+    while free_groups := list(filter(_free, groups)):
+        layers.append(take(max(free_groups, key=of_group)))
+    return layers
 
 
 def _walk(model: Explored) -> Iterator[Sequence[Layers]]:
     inner = [layer for layer in model.free if 0 < layer < model.n_layers - 1]
-    found = order(model.likeness(), inner)
-    for n in range(1, min(model.max_n, len(found)) + 1):
-        yield [tuple(sorted(found[:n]))]
+    removal_order = order(model.likeness(), inner)
+    for n in range(1, min(model.max_n, len(removal_order)) + 1):
+        yield [tuple(sorted(removal_order[:n]))]
 
 
 register(

@@ -24,52 +24,52 @@ _LEAST_GAIN = 1e-4
 
 def _shifted(model: Explored, layers: Layers) -> list[Layers]:
     """The set with one of its unbroken runs moved by a layer or two."""
-    found = []
+    shifts = []
     for run in removal(layers).blocks:
-        others = [layer for layer in layers if layer not in run.layers]
+        rest = [layer for layer in layers if layer not in run.layers]
         for by in (-2, -1, 1, 2):
             moved = {layer + by for layer in run.layers}
-            if moved <= set(model.free) and moved.isdisjoint(others):
-                found.append(tuple(sorted([*others, *moved])))
-    return found
+            if moved <= set(model.free) and moved.isdisjoint(rest):
+                shifts.append(tuple(sorted([*rest, *moved])))
+    return shifts
 
 
 def _promising(model: Explored, layers: Layers) -> list[Layers]:
     """Return the swaps of one layer and of two that should help most, predicted from their halves."""
-    back = [tuple(other for other in layers if other != layer) for layer in layers]
-    gone = with_one_more(model, layers)
-    if not gone:
+    back = [tuple(kept_layer for kept_layer in layers if kept_layer != layer) for layer in layers]
+    larger = with_one_more(model, layers)
+    if not larger:
         return []
     less = dict(zip(layers, model.first(back), strict=True))
-    more = dict(zip((layer for layer in model.free if layer not in layers), model.first(gone), strict=True))
+    cost_with = dict(zip((layer for layer in model.free if layer not in layers), model.first(larger), strict=True))
 
-    def changed(out: Sequence[int], into: Sequence[int]) -> Layers:
-        return tuple(sorted([*(layer for layer in layers if layer not in out), *into]))
+    def changed(out: Sequence[int], added: Sequence[int]) -> Layers:
+        return tuple(sorted([*(layer for layer in layers if layer not in out), *added]))
 
-    ranked_out, ranked_in = (sorted(known, key=lambda layer: (known[layer], layer)) for known in (less, more))
-    single = {changed([out], [into]): less[out] + more[into] for out in ranked_out for into in ranked_in}
+    ranked_out, ranked_in = (sorted(costs, key=lambda layer: (costs[layer], layer)) for costs in (less, cost_with))
+    single = {changed([out], [added]): less[out] + cost_with[added] for out in ranked_out for added in ranked_in}
     pairs = {
-        changed(out, into): sum(less[one] for one in out) + sum(more[one] for one in into)
+        changed(out, added): sum(less[swap] for swap in out) + sum(cost_with[swap] for swap in added)
         for out in combinations(ranked_out[:4], 2)
-        for into in combinations(ranked_in[:4], 2)
+        for added in combinations(ranked_in[:4], 2)
     }
     return [
         swapped
-        for known, most in ((single, _SWAPS), (pairs, _PAIRS))
-        for swapped in sorted(known, key=lambda one: (known[one], one))[:most]
+        for costs, most in ((single, _SWAPS), (pairs, _PAIRS))
+        for swapped in sorted(costs, key=lambda swap: (costs[swap], swap))[:most]
     ]
 
 
 def _climbed(model: Explored, start: Layers) -> Layers:
     """The set that is reached from `start` by changes that help, until none does."""
-    now, cost = start, model.whole([start])[0]
-    while changes := [*_shifted(model, now), *_promising(model, now)]:
-        found = best(model, changes)[0]
-        then = model.whole([found])[0]
-        if then > cost - _LEAST_GAIN:
+    current, cost = start, model.whole([start])[0]
+    while changes := [*_shifted(model, current), *_promising(model, current)]:
+        candidate = best(model, changes)[0]
+        candidate_cost = model.whole([candidate])[0]
+        if candidate_cost > cost - _LEAST_GAIN:
             break
-        now, cost = found, then
-    return now
+        current, cost = candidate, candidate_cost
+    return current
 
 
 def _blocks(model: Explored, n: int) -> list[Layers]:
