@@ -29,9 +29,9 @@ class NotebookBar(bar.Bar):
 
 
 @contextlib.contextmanager
-def shown(wanted: bool) -> Iterator[OnProgress]:
+def shown(is_shown: bool) -> Iterator[OnProgress]:
     """A callback that shows progress while the block runs, or one that does not."""
-    if not wanted:
+    if not is_shown:
         yield ignore
         return
     bar = NotebookBar()

@@ -203,8 +203,10 @@ class Model:
             raise SpecError(
                 f"The sheet has no keyword {unknown[0]!r}: use {', '.join(sheet.Dataset.__dataclass_fields__)} for the dataset."
             )
-        wanted = sheet.Dataset(**dataset)
-        return DecisionSheet(sheet.of(self.spec, removed, command_line, recipe=healed_by, tolerance=tolerance, dataset=wanted))
+        dataset_ = sheet.Dataset(**dataset)
+        return DecisionSheet(
+            sheet.of(self.spec, removed, command_line, recipe=healed_by, tolerance=tolerance, dataset=dataset_)
+        )
 
     def goal(self, limit: float, kind: str = goals.POINTS) -> goals.GoalAnswer:
         """Return the removal that reaches a goal by its 95 % interval, from all stored results.

@@ -104,11 +104,11 @@ def within(figure: Figure, sizes: range) -> Figure:
     spec: dict[str, Any] = figure.to_dict()
     axis, left, right = spec["layout"]["yaxis"], sizes[0] - 0.5, sizes[-1] + 0.5
     spec["layout"]["xaxis"].update(range=[left, right], dtick=_every(len(sizes)))
-    seen = [y for trace in spec["data"] for x, y in bar_ends(trace) if left < x < right or tuple(trace["x"]) == LEVEL_ENDS]
-    if seen:
-        low, high = (log10(min(seen)), log10(max(seen))) if axis.get("type") == "log" else (min(seen), max(seen))
-        spare = 0.06 * (high - low) or 0.1
-        axis.update(range=[low - spare, high + spare])
+    values = [y for trace in spec["data"] for x, y in bar_ends(trace) if left < x < right or tuple(trace["x"]) == LEVEL_ENDS]
+    if values:
+        low, high = (log10(min(values)), log10(max(values))) if axis.get("type") == "log" else (min(values), max(values))
+        margin = 0.06 * (high - low) or 0.1
+        axis.update(range=[low - margin, high + margin])
     return unchecked(spec)
 
 
@@ -132,18 +132,18 @@ def _curve(
     colours, points = palette(dark), measure.points(sweep)
     if points and points[0].n == 0:
         add_level(figure, "unpruned", measure.value(points[0]), colours.unpruned, "dash", measure.digits)
-    drawn_at_random = dict.fromkeys(other.spec.strategy for other in others if needs(other.spec.strategy, DRAW))
+    drawn_at_random = dict.fromkeys(curve_.spec.strategy for curve_ in others if needs(curve_.spec.strategy, DRAW))
     draws = {name: [curve for curve in (*others, sweep) if curve.spec.strategy == name] for name in drawn_at_random}
-    bands = {name: found for name, found in draws.items() if len(found) > 1}
-    for found in bands.values():
-        _add_draws(figure, found, measure, dark)
-    beside = [other for other in others if other.spec.strategy not in bands]
-    for place, other in enumerate(beside):
-        _add_other(figure, other, measure, dark, dodge(place, len(beside)))
+    bands = {name: band for name, band in draws.items() if len(band) > 1}
+    for band in bands.values():
+        _add_draws(figure, band, measure, dark)
+    beside = [curve_ for curve_ in others if curve_.spec.strategy not in bands]
+    for index, curve_ in enumerate(beside):
+        _add_other(figure, curve_, measure, dark, dodge(index, len(beside)))
     _add_shown(figure, sweep, measure, colours, sweep.spec.strategy if others else "pruned")
     _add_healed(figure, heals, measure, colours)
-    drawn = [point.n for curve in (sweep, *others) for point in curve.points]
-    last = max([*drawn, sweep.spec.max_n or 1])
+    sizes = [point.n for curve in (sweep, *others) for point in curve.points]
+    last = max([*sizes, sweep.spec.max_n or 1])
     rows = _more_legend_rows(figure) if measure is ACCURACY else 0
     finish(
         figure,
@@ -176,11 +176,11 @@ def _add_healed(figure: Figure, heals: Sequence[HealResult], measure: Measure, c
     if not healed:
         return
     points, moved = [point for _, point in healed], [changes.of_heal(heal, measure.quantity) for heal, _ in healed]
-    seen: Counter[int] = Counter()
+    n_at_size: Counter[int] = Counter()
     asides = []
     for point in points:
-        seen[point.n] += 1
-        asides.append(seen[point.n] * min(0.15, 0.38 / sum(other.n == point.n for other in points)))
+        n_at_size[point.n] += 1
+        asides.append(n_at_size[point.n] * min(0.15, 0.38 / sum(point_.n == point.n for point_ in points)))
     figure.add_scatter(
         x=[point.n + aside for point, aside in zip(points, asides, strict=True)],
         y=[measure.value(point) for point in points],
@@ -198,8 +198,8 @@ def _add_healed(figure: Figure, heals: Sequence[HealResult], measure: Measure, c
 
 
 def _healed_how(heal: HealResult) -> str:
-    how = f"healed, {len(heal.steps)} steps" if heal.spec.trains else "instant heal, no training"
-    return f"{how}, {heal.precision_in_words}"
+    training = f"healed, {len(heal.steps)} steps" if heal.spec.trains else "instant heal, no training"
+    return f"{training}, {heal.precision_in_words}"
 
 
 def _more_legend_rows(figure: Figure) -> int:
@@ -263,10 +263,10 @@ def _add_shown(figure: Figure, sweep: SweepResult, measure: Measure, colours: Pa
     x: list[int | None] = []
     y: list[float | None] = []
     if _is_line(points):
-        apart = changes.steps_apart(sweep, measure.quantity, [sweep.points.index(point) for point in points])
-        for place in (place for place, is_apart in enumerate(apart) if is_apart):
-            x += [*numbers[place : place + 2], None]
-            y += [*values[place : place + 2], None]
+        is_significant = changes.steps_apart(sweep, measure.quantity, [sweep.points.index(point) for point in points])
+        for index in (index for index, is_apart in enumerate(is_significant) if is_apart):
+            x += [*numbers[index : index + 2], None]
+            y += [*values[index : index + 2], None]
     figure.add_scatter(
         x=x,
         y=y,
@@ -295,11 +295,11 @@ def _add_other(figure: Figure, sweep: SweepResult, measure: Measure, dark: bool,
     style, points, moved = style_of(sweep.spec.strategy), measure.points(sweep), changes_of(sweep, measure)
     shade = style.shade(dark=dark)
     # At n = 0 all curves are the same model, whose interval the shown one has.
-    own = [measure.interval(point) if point.n else None for point in points]
+    intervals = [measure.interval(point) if point.n else None for point in points]
     figure.add_scatter(
         x=[point.n + (aside if point.n else 0) for point in points],
         y=[measure.value(point) for point in points],
-        error_y={**bars([measure.value(p) or 0.0 for p in points], own, width=0), "color": translucent(shade, GUIDE)},
+        error_y={**bars([measure.value(p) or 0.0 for p in points], intervals, width=0), "color": translucent(shade, GUIDE)},
         mode=_mode(points),
         name=sweep.spec.strategy,
         line={"color": translucent(shade, GUIDE), "width": 1, "dash": style.dash},
@@ -340,29 +340,29 @@ def settled_marker(moved: Sequence[Change | None], symbol: str, colour: str, siz
 
 def read_out(measure: Measure, point: Point, change: Change | None) -> str:
     """Return the hover text of a point: its number, and its difference from the unpruned model."""
-    said = "" if change is None else f"<br>{wrapped(changes.said(change, measure.quantity))}"
-    return f"{measure.hover(point)}{said}"
+    change_text = "" if change is None else f"<br>{wrapped(changes.said(change, measure.quantity))}"
+    return f"{measure.hover(point)}{change_text}"
 
 
-def dodge(place: int, n_curves: int) -> float:
+def dodge(index: int, n_curves: int) -> float:
     """Return the horizontal shift of a curve from its n, to the right and to the left in turn.
 
     It is below 0.4, so that the n stays clear.
     """
     step = min(0.13, 0.38 / (n_curves // 2 + n_curves % 2)) if n_curves else 0.0
-    return round(step * (place // 2 + 1) * (-1 if place % 2 else 1), 3)
+    return round(step * (index // 2 + 1) * (-1 if index % 2 else 1), 3)
 
 
 def _add_draws(figure: Figure, draws: Sequence[SweepResult], measure: Measure, dark: bool) -> None:
     """Add several draws of one strategy: lowest to highest as a band, and their mean up to the n that all have reached."""
     style, name = style_of(draws[0].spec.strategy), draws[0].spec.strategy
-    found: dict[int, list[float]] = {}
+    values_by_n: dict[int, list[float]] = {}
     for sweep in draws:
         for point in measure.points(sweep):
-            found.setdefault(point.n, []).append(measure.value(point) or 0.0)
-    numbers = [n for n, values in sorted(found.items()) if len(values) == len(draws)]
-    lows, highs = [min(found[n]) for n in numbers], [max(found[n]) for n in numbers]
-    means = [fmean(found[n]) for n in numbers]
+            values_by_n.setdefault(point.n, []).append(measure.value(point) or 0.0)
+    numbers = [n for n, values in sorted(values_by_n.items()) if len(values) == len(draws)]
+    lows, highs = [min(values_by_n[n]) for n in numbers], [max(values_by_n[n]) for n in numbers]
+    means = [fmean(values_by_n[n]) for n in numbers]
     _add_band(figure, numbers, lows, highs, style.shade(dark=dark), f"{name} draws", 0.22)
     figure.add_scatter(
         x=numbers,

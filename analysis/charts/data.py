@@ -22,29 +22,29 @@ def rows(figure: Figure) -> list[dict[str, Any]]:
         drawn, `low` and `high` are added. `label` holds the hover text. Keys that no row has a value for are left out.
     """
     names = (_title(figure.layout.xaxis, "x"), _title(figure.layout.yaxis, "y"))
-    over = next((trace for trace in figure.data if trace.name == maps.CELLS), None)
-    said = {} if over is None else dict(zip(zip(over.x, over.y, strict=True), maps.said(over), strict=True))
-    drawn = [trace for trace in figure.data if trace is not over and trace.name not in (STEPS, OUTLINE)]
-    found = [row for trace in drawn for row in _trace(trace, *names, said)]
-    keys = list(dict.fromkeys(key for row in found for key, value in row.items() if value is not None))
+    cells = next((trace for trace in figure.data if trace.name == maps.CELLS), None)
+    hover_texts = {} if cells is None else dict(zip(zip(cells.x, cells.y, strict=True), maps.said(cells), strict=True))
+    traces = [trace for trace in figure.data if trace is not cells and trace.name not in (STEPS, OUTLINE)]
+    rows_ = [row for trace in traces for row in _trace(trace, *names, hover_texts)]
+    keys = list(dict.fromkeys(key for row in rows_ for key, value in row.items() if value is not None))
     order = ["curve", *names]
     keys = [key for key in order if key in keys] + [key for key in keys if key not in order]
-    return [{key: row.get(key) for key in keys} for row in found]
+    return [{key: row.get(key) for key in keys} for row in rows_]
 
 
 def _title(axis: Any, otherwise: str) -> str:
     return ((axis.title.text if axis.title else None) or otherwise).removesuffix(FILLED)
 
 
-def _trace(trace: Any, x: str, y: str, said: Mapping[tuple[Any, Any], str]) -> Iterator[dict[str, Any]]:
+def _trace(trace: Any, x: str, y: str, hover_texts: Mapping[tuple[Any, Any], str]) -> Iterator[dict[str, Any]]:
     name = trace.name or trace.type
     if trace.type == "heatmap":
         value = trace.colorbar.title.text or "value"
-        for row, at in enumerate(trace.y):
+        for row, row_label in enumerate(trace.y):
             for column, start in enumerate(trace.x):
                 if trace.z[row][column] is not None:
-                    label = _plain(said.get((start, at)) if trace.text is None else trace.text[row][column])
-                    yield {"curve": name, x: start, y: at, value: trace.z[row][column], "label": label}
+                    label = _plain(hover_texts.get((start, row_label)) if trace.text is None else trace.text[row][column])
+                    yield {"curve": name, x: start, y: row_label, value: trace.z[row][column], "label": label}
     elif getattr(trace, "fill", None) == "toself":
         half = len(trace.x) // 2
         for index in range(half):
@@ -62,8 +62,8 @@ def _points(trace: Any, name: str, x: str, y: str) -> Iterator[dict[str, Any]]:
     labels = trace.text if isinstance(trace.text, list | tuple) else None
     # Where points of one place stand a little aside of each other, the place itself is in their data.
     places = _places(trace.customdata) or trace.x
-    for index, (at, value) in enumerate(zip(_list(places), _list(trace.y), strict=False)):
-        row = {"curve": name, x: at, y: value}
+    for index, (position, value) in enumerate(zip(_list(places), _list(trace.y), strict=False)):
+        row = {"curve": name, x: position, y: value}
         if above is not None and below is not None:
             row |= {"low": value - below[index], "high": value + above[index]}
         if labels is not None:
@@ -74,7 +74,9 @@ def _points(trace: Any, name: str, x: str, y: str) -> Iterator[dict[str, Any]]:
 def _places(data: Any) -> list[float]:
     """The second of two things that points carry, where it is a number: their own place."""
     return [
-        one[1] for one in _list(data) if isinstance(one, list | tuple) and len(one) == 2 and isinstance(one[1], int | float)
+        item[1]
+        for item in _list(data)
+        if isinstance(item, list | tuple) and len(item) == 2 and isinstance(item[1], int | float)
     ]
 
 

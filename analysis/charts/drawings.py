@@ -26,7 +26,7 @@ def stream(n_layers: int | None = None, *, dark: bool = False, height: int = 150
     names = ["0", "1", last] if n_layers is None or n_layers > 2 else [str(layer) for layer in range(n_layers)]
     places = [1.0 + 1.5 * index + (0.6 if index == 2 else 0.0) for index in range(len(names))]
     end = places[-1] + 1.0
-    ends = [0.25, *(place + 0.72 for place in places)]
+    ends = [0.25, *(x_ + 0.72 for x_ in places)]
     states = ["x[0]", *(f"x[{int(name) + 1}]" if name.isdecimal() else "x[L]" for name in names)]
     figure.add_scatter(
         x=[-0.1, end], y=[0, 0], mode="lines", name="stream", line={"color": colours.marker, "width": 5}, hoverinfo="skip"
@@ -40,10 +40,10 @@ def stream(n_layers: int | None = None, *, dark: bool = False, height: int = 150
         textfont={"color": colours.marker},
         hovertemplate="%{text}, the residual stream<extra></extra>",
     )
-    for place in places:
-        _branch(figure, place, colours)
+    for x_ in places:
+        _branch(figure, x_, colours)
     figure.add_scatter(
-        x=[place - 0.1 for place in places],
+        x=[x_ - 0.1 for x_ in places],
         y=[1] * len(places),
         mode="text",
         name="layers",
@@ -59,17 +59,17 @@ def stream(n_layers: int | None = None, *, dark: bool = False, height: int = 150
     return finish(figure, height, x=x, y=y, margin={"l": 0, "r": 0, "t": 0, "b": 0})
 
 
-def _branch(figure: Figure, place: float, colours: Palette) -> None:
-    """One layer: a branch that leaves the stream, passes the layer and is added to the stream at `place`."""
+def _branch(figure: Figure, x: float, colours: Palette) -> None:
+    """One layer: a branch that leaves the stream, passes the layer and is added to the stream at `x`."""
     line = {"color": colours.unpruned, "width": 2}
-    path = {"x": [place - 0.62, place - 0.62, place - 0.1 - _BOX], "y": [0, 1, 1]}
+    path = {"x": [x - 0.62, x - 0.62, x - 0.1 - _BOX], "y": [0, 1, 1]}
     figure.add_scatter(**path, mode="lines", line=line, hoverinfo="skip", name="branch")
-    back = {"x": [place - 0.1 + _BOX, place + 0.42, place + 0.42], "y": [1, 1, 0.2]}
-    figure.add_scatter(**back, mode="lines", line=line, hoverinfo="skip", name="branch")
+    return_path = {"x": [x - 0.1 + _BOX, x + 0.42, x + 0.42], "y": [1, 1, 0.2]}
+    figure.add_scatter(**return_path, mode="lines", line=line, hoverinfo="skip", name="branch")
     figure.add_shape(
         type="rect",
-        x0=place - 0.1 - _BOX,
-        x1=place - 0.1 + _BOX,
+        x0=x - 0.1 - _BOX,
+        x1=x - 0.1 + _BOX,
         y0=0.68,
         y1=1.32,
         fillcolor=colours.kept,
@@ -77,7 +77,7 @@ def _branch(figure: Figure, place: float, colours: Palette) -> None:
         layer="below",
     )
     figure.add_scatter(
-        x=[place + 0.42],
+        x=[x + 0.42],
         y=[0],
         mode="markers+text",
         name="sum",

@@ -42,7 +42,7 @@ def trade_off(front: Front, by: str, cut: Removal | None, *, dark: bool, height:
     """
     colours = palette(dark)
     shades = dict(zip(OFFERS, (colours.unpruned, colours.pruned, colours.healed, colours.chance), strict=True))
-    drawn = [offer for offer in front.offers if _x(offer, by) is not None]
+    offers_drawn = [offer for offer in front.offers if _x(offer, by) is not None]
     best, standing = front.best(by), front.standing(by)
     data: list[dict[str, Any]] = [
         {
@@ -56,15 +56,17 @@ def trade_off(front: Front, by: str, cut: Removal | None, *, dark: bool, height:
         }
     ]
     for kind in OFFERS:
-        for place, shade in (
+        for standing_, shade in (
             (DOMINATED, translucent(shades[kind], 0.4)),
             (TIED, translucent(shades[kind], 0.6)),
             (BEST, shades[kind]),
         ):
-            these = [offer for offer, own in standing if own == place and _kind(offer) == kind]
-            if these:
-                data.append(_points(kind if place == BEST else f"{kind}, {place}", kind, these, by, shade, place))
-    here = [(_x(offer, by) or 0.0, offer.reading.value) for offer in drawn if offer.cut == cut and not offer.is_rival]
+            offers = [offer for offer, kind_of_offer in standing if kind_of_offer == standing_ and _kind(offer) == kind]
+            if offers:
+                data.append(_points(kind if standing_ == BEST else f"{kind}, {standing_}", kind, offers, by, shade, standing_))
+    of_block = [
+        (_x(offer, by) or 0.0, offer.reading.value) for offer in offers_drawn if offer.cut == cut and not offer.is_rival
+    ]
     is_share = front.quantity == ACCURACY
     x = {"title": "weights, MB" if by == SIZE else "speed relative to the unpruned model", "gridcolor": colours.grid}
     y = {"title": "accuracy" if is_share else "loss, nats per token", "gridcolor": colours.grid}
@@ -73,13 +75,13 @@ def trade_off(front: Front, by: str, cut: Removal | None, *, dark: bool, height:
     else:
         y["autorange"] = "reversed"  # better is up on both
     figure = finish(Figure(data), height, x=x, y=y, clickmode="event+select")
-    return figure if cut is None else marked(figure, here, dark=dark)
+    return figure if cut is None else marked(figure, of_block, dark=dark)
 
 
 def _points(name: str, kind: str, offers: Sequence[Offer], by: str, shade: str, standing: str) -> dict[str, Any]:
     """Markers of one kind and one standing; those that are dominated are open."""
     read = [offer.reading for offer in offers]
-    ends = [None if one.low is None or one.high is None else (one.low, one.high) for one in read]
+    ends = [None if reading_.low is None or reading_.high is None else (reading_.low, reading_.high) for reading_ in read]
     symbol = f"{_SYMBOLS[kind]}-open" if standing == DOMINATED else _SYMBOLS[kind]
     return {
         "type": "scatter",
@@ -87,7 +89,7 @@ def _points(name: str, kind: str, offers: Sequence[Offer], by: str, shade: str, 
         "mode": "markers",
         "x": [_x(offer, by) for offer in offers],
         "y": [offer.reading.value for offer in offers],
-        "error_y": {**bars([one.value for one in read], ends, width=0), "color": shade},
+        "error_y": {**bars([reading_.value for reading_ in read], ends, width=0), "color": shade},
         "marker": {"symbol": symbol, "size": 9, "color": shade},
         "customdata": [_taken(offer) for offer in offers],
         "text": ["<br>".join(map(escape, [*said(offer, by), standing])) for offer in offers],
@@ -98,8 +100,8 @@ def _points(name: str, kind: str, offers: Sequence[Offer], by: str, shade: str, 
 def said(offer: Offer, by: str) -> list[str]:
     """Return the lines that describe an offer: its name, its quality and its cost."""
     reading = offer.reading
-    what = f"without {offer.cut.describe()}" if offer.cut else "unpruned"
-    who = f"{offer.facts.name}, {what}" if offer.is_rival else what
+    removed = f"without {offer.cut.describe()}" if offer.cut else "unpruned"
+    who = f"{offer.facts.name}, {removed}" if offer.is_rival else removed
     digits = ".1%" if reading.quantity == ACCURACY else ".3f"
     ends = "" if reading.low is None else f", 95 % interval {reading.low:{digits}} to {reading.high:{digits}}"
     lines = [f"{who}{f', healed ({reading.repair})' if reading.repair else ''}", f"{reading.value:{digits}}{ends}"]

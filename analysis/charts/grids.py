@@ -29,13 +29,15 @@ def panels(result: GridResult, quantity: str) -> dict[str, list[GridCell]]:
         result: the grid.
         quantity: `ACCURACY` or `LOSS`.
     """
-    found: dict[str, dict[tuple[str, str], GridCell]] = {}
+    cells_by_panel: dict[str, dict[tuple[str, str], GridCell]] = {}
     for cell in result.cells:
         on = cell.questions if quantity == ACCURACY else cell.texts
         if cell.cuts and on:
             # With each text the same questions were asked, and with each question set the same texts read: one line of each.
-            found.setdefault(f"{cell.model}, {cell.precision}: {on}", {}).setdefault((cell.strategy, cell.map_texts), cell)
-    return {title: list(lines.values()) for title, lines in found.items()}
+            cells_by_panel.setdefault(f"{cell.model}, {cell.precision}: {on}", {}).setdefault(
+                (cell.strategy, cell.map_texts), cell
+            )
+    return {title: list(lines.values()) for title, lines in cells_by_panel.items()}
 
 
 def panel(result: GridResult, title: str, quantity: str, *, dark: bool = False, height: int = _HEIGHT) -> Figure:
@@ -65,8 +67,8 @@ def _scale(result: GridResult, quantity: str) -> dict[str, Any]:
     ends += [cell.chance for cell in result.cells if cell.chance is not None and quantity == ACCURACY]
     if quantity == LOSS:
         ends = [log10(max(end, _LEAST_LOSS)) for end in ends]
-    spare = 0.05 * (max(ends) - min(ends)) or 0.1
-    span = [min(ends) - spare, max(ends) + spare]
+    margin = 0.05 * (max(ends) - min(ends)) or 0.1
+    span = [min(ends) - margin, max(ends) + margin]
     if quantity == ACCURACY:
         return {"title": "accuracy", "tickformat": ".0%", "range": span}
     return {"title": "loss, nats (log scale)", "type": "log", "tickvals": LOSS_TICKS, "range": span}
@@ -86,7 +88,7 @@ def figure(result: GridResult, quantity: str = ACCURACY, *, dark: bool = False) 
     columns, colours = min(_SIDES, len(shown)), palette(dark)
     rows = -(-len(shown) // columns)
     height = 90 + _HEIGHT * rows
-    drawn = make_subplots(
+    subplots = make_subplots(
         rows,
         columns,
         subplot_titles=list(shown),
@@ -95,17 +97,17 @@ def figure(result: GridResult, quantity: str = ACCURACY, *, dark: bool = False) 
         horizontal_spacing=0.06,
         vertical_spacing=60 / height,
     )
-    named: set[str] = set()
-    for place, cells in enumerate(shown.values()):
-        where = {"row": place // columns + 1, "col": place % columns + 1}
-        _add(drawn, cells, quantity, colours, dark, where, named)
+    shown_names: set[str] = set()
+    for index, cells in enumerate(shown.values()):
+        position = {"row": index // columns + 1, "col": index % columns + 1}
+        _add(subplots, cells, quantity, colours, dark, position, shown_names)
     scale = _scale(result, quantity)
-    finish(drawn, height, x={}, y={}, margin={"t": 64}, legend={"y": 1 + 34 / height})
-    drawn.update_xaxes(**{**n_axis(_last(result), colours), "title": None}, zeroline=False)
-    drawn.update_yaxes(gridcolor=colours.grid, zeroline=False, **{**scale, "title": None})
-    drawn.update_yaxes(title=scale["title"], col=1)
-    drawn.update_xaxes(title="removed layers n", row=rows)
-    return drawn.update_annotations(font_size=12)
+    finish(subplots, height, x={}, y={}, margin={"t": 64}, legend={"y": 1 + 34 / height})
+    subplots.update_xaxes(**{**n_axis(_last(result), colours), "title": None}, zeroline=False)
+    subplots.update_yaxes(gridcolor=colours.grid, zeroline=False, **{**scale, "title": None})
+    subplots.update_yaxes(title=scale["title"], col=1)
+    subplots.update_xaxes(title="removed layers n", row=rows)
+    return subplots.update_annotations(font_size=12)
 
 
 def _add(
@@ -114,43 +116,43 @@ def _add(
     quantity: str,
     colours: Palette,
     dark: bool,
-    where: dict[str, int],
-    told: set[str],
+    position: dict[str, int],
+    shown_names: set[str],
 ) -> None:
     """Draw the lines of a panel; names that other panels added to the legend are not repeated."""
     several_maps = len({cell.map_texts for cell in cells if cell.map_texts}) > 1
-    for place, cell in enumerate(cells):
+    for index, cell in enumerate(cells):
         rule = cell.strategy.partition(",")[0]
         name = f"{cell.strategy}, {cell.map_texts}" if several_maps and cell.map_texts else cell.strategy
         style, shade = style_of(rule), style_of(rule).shade(dark=dark)
         cuts = [cut for cut in cell.cuts if _value(cut, quantity) is not None]
         changes = [_change(cut, quantity) for cut in cuts]
         is_apart = [change is not None and change.is_significant for change in changes]
-        colour = [shade if apart else colours.unpruned for apart in is_apart]
-        values, aside = [_value(cut, quantity) or 0.0 for cut in cuts], dodge(place, len(cells)) if len(cells) > 1 else 0.0
+        colour = [shade if is_significant else colours.unpruned for is_significant in is_apart]
+        values, aside = [_value(cut, quantity) or 0.0 for cut in cuts], dodge(index, len(cells)) if len(cells) > 1 else 0.0
         figure.add_scatter(
             x=[cut.n + (aside if cut.n else 0) for cut in cuts],
             y=values,
             error_y={
-                **bars(values, [_interval(cut, quantity) if cut.n or not place else None for cut in cuts], width=0),
+                **bars(values, [_interval(cut, quantity) if cut.n or not index else None for cut in cuts], width=0),
                 "color": translucent(colours.unpruned, GUIDE),
             },
             mode="lines+markers",
             name=name,
             legendgroup=name,
-            showlegend=name not in told,
+            showlegend=name not in shown_names,
             line={"color": translucent(shade, GUIDE), "width": 1.2, "dash": style.dash},
             marker={
                 "color": colour,
                 "size": 6,
-                "symbol": [style.symbol if apart else f"{style.symbol}-open" for apart in is_apart],
+                "symbol": [style.symbol if is_significant else f"{style.symbol}-open" for is_significant in is_apart],
                 "line": {"width": 1.3, "color": colour},
             },
             text=[_read_out(name, cut, quantity) for cut in cuts],
             hovertemplate="%{text}<extra></extra>",
-            **where,
+            **position,
         )
-        told.add(name)
+        shown_names.add(name)
     chance = {cell.chance for cell in cells if cell.chance is not None}
     if quantity == ACCURACY and len(chance) == 1:
         last = max((cut.n for cell in cells for cut in cell.cuts), default=1)
@@ -161,12 +163,12 @@ def _add(
             mode="lines",
             name="chance",
             legendgroup="chance",
-            showlegend="chance" not in told,
+            showlegend="chance" not in shown_names,
             line={"color": colours.chance, "width": 1.5, "dash": "dot"},
             hovertemplate="chance %{y:.1%}<extra></extra>",
-            **where,
+            **position,
         )
-        told.add("chance")
+        shown_names.add("chance")
 
 
 def _value(cut: CutScores, quantity: str) -> float | None:
@@ -186,9 +188,9 @@ def _read_out(name: str, cut: CutScores, quantity: str) -> str:
     """Return the hover text of a point."""
     digits, signed = (".1%", "+.1%") if quantity == ACCURACY else (".3f", "+.3f")
     number = with_interval(_value(cut, quantity) or 0.0, _interval(cut, quantity), digits)
-    said = f"<b>{name}</b>, without {cut.removed}<br>{quantity} {number}"
+    text = f"<b>{name}</b>, without {cut.removed}<br>{quantity} {number}"
     change = _change(cut, quantity)
     if change is None:
-        return said
-    told = with_interval(change.difference, (change.low, change.high), signed)
-    return f"{said}<br>change {told}{'' if change.is_significant else ': not significantly different'}"
+        return text
+    change_text = with_interval(change.difference, (change.low, change.high), signed)
+    return f"{text}<br>change {change_text}{'' if change.is_significant else ': not significantly different'}"

@@ -41,8 +41,8 @@ def training_curve(heal: HealResult, *, dark: bool = False, height: int = 320) -
 
 def validation_intervals(heal: HealResult) -> list[tuple[float, float] | None]:
     """95 % interval of the loss of each check; older heals were checked on the texts that they were judged on."""
-    judged = next((point.n_texts for point in (heal.unpruned, heal.pruned, heal.healed) if point and point.n_texts), 0)
-    n_texts = heal.n_choice_texts or judged
+    n_judging_texts = next((point.n_texts for point in (heal.unpruned, heal.pruned, heal.healed) if point and point.n_texts), 0)
+    n_texts = heal.n_choice_texts or n_judging_texts
     return [stats.mean_interval(check.loss, check.loss_stderr, n_texts) for check in heal.validations]
 
 
@@ -59,7 +59,7 @@ def accuracy_on_the_way(heal: HealResult, *, dark: bool = False, height: int = 2
     checks = [check for check in heal.validations if check.acc is not None]
     shares = [check.acc or 0.0 for check in checks]
     counts = [check.n_questions for check in checks]
-    ends = [stats.share_interval(share, asked) for share, asked in zip(shares, counts, strict=True)]
+    ends = [stats.share_interval(share, n_questions) for share, n_questions in zip(shares, counts, strict=True)]
     figure.add_scatter(
         x=[check.step for check in checks],
         y=shares,
@@ -79,9 +79,9 @@ def accuracy_on_the_way(heal: HealResult, *, dark: bool = False, height: int = 2
     return finish(figure, height, x=_steps(heal, colours), y=y)
 
 
-def accuracy_of_first(heal: HealResult, which: str, n: int) -> float | None:
+def accuracy_of_first(heal: HealResult, model: str, n: int) -> float | None:
     """Return the share of the first n questions that one of the models got right; None where it did not answer them."""
-    answers = heal.questions.get(which, [])[:n]
+    answers = heal.questions.get(model, [])[:n]
     return sum(answer.prediction == answer.gold for answer in answers) / n if n and len(answers) == n else None
 
 
@@ -107,10 +107,10 @@ def heal_comparison(
     figure = Figure()
     if measure is ACCURACY:
         add_levels(figure, heal.lines, colours)
-    own = ("control" if heal.spec.control else "healed", heal.healed, colours.healed)
-    kinds = [("unpruned", heal.unpruned, colours.unpruned), ("pruned", heal.pruned, colours.pruned), own]
+    own_bar = ("control" if heal.spec.control else "healed", heal.healed, colours.healed)
+    kinds = [("unpruned", heal.unpruned, colours.unpruned), ("pruned", heal.pruned, colours.pruned), own_bar]
     if heal.spec.control:
-        kinds = [kinds[0], own]
+        kinds = [kinds[0], own_bar]
     elif control is not None:
         kinds.append(("control", control.healed, colours.unpruned))
     for index, (name, point, colour) in enumerate(kinds):

@@ -40,18 +40,18 @@ def turns(distances: DistanceResult, drawn: Sequence[float | None] = (), *, dark
         height: pixels.
     """
     colours, row = palette(dark), distances.mean[0]
-    seen = lesson.blocks_of(distances)
-    least = min(range(len(row)), key=lambda layer: (row[layer], -layer))
+    points = lesson.blocks_of(distances)
+    lowest = min(range(len(row)), key=lambda layer: (row[layer], -layer))
     figure = Figure()
     figure.add_bar(
         x=list(range(len(row))),
         y=row,
         name="measured",
-        error_y=_bars(seen, colours),
-        marker={"color": [colours.pruned if layer == least else colours.kept for layer in range(len(row))]},
+        error_y=_bars(points, colours),
+        marker={"color": [colours.pruned if layer == lowest else colours.kept for layer in range(len(row))]},
         text=[
             f"layer {layer.place}<br>turn {layer.value:.4f}, 95 % interval {layer.low:.4f} to {layer.high:.4f}"
-            for layer in seen
+            for layer in points
         ],
         textposition="none",
         hovertemplate="%{text}<extra></extra>",
@@ -62,22 +62,22 @@ def turns(distances: DistanceResult, drawn: Sequence[float | None] = (), *, dark
     return finish(figure, height, x=x, y=y, margin={"t": 26, "l": 56}, bargap=0.18)
 
 
-def _bars(seen: Sequence[MeasuredPoint], colours: Palette) -> dict[str, Any]:
+def _bars(points: Sequence[MeasuredPoint], colours: Palette) -> dict[str, Any]:
     """Bars of 95 % intervals."""
-    ends = [(each.low, each.high) for each in seen]
-    return {**bars([each.value for each in seen], ends, width=0), "color": colours.unpruned}
+    ends = [(point.low, point.high) for point in points]
+    return {**bars([point.value for point in points], ends, width=0), "color": colours.unpruned}
 
 
 def _add_own(
     figure: Figure, places: Sequence[Any], drawn: Sequence[float | None], colours: Palette, digits: str, *, joined: bool = True
 ) -> None:
     """One's own drawing, the same ink and open circles on every chart; nothing where nothing was drawn."""
-    known = [(place, value) for place, value in zip(places, drawn, strict=True) if value is not None]
-    if not known:
+    points = [(x, value) for x, value in zip(places, drawn, strict=True) if value is not None]
+    if not points:
         return
     figure.add_scatter(
-        x=[place for place, _ in known],
-        y=[value for _, value in known],
+        x=[x for x, _ in points],
+        y=[value for _, value in points],
         mode="lines+markers" if joined else "markers",
         name="your drawing",
         line={"color": colours.marker, "width": 1.6, "dash": "2px,3px"},
@@ -91,31 +91,31 @@ def blocks_of_one_size(
 ) -> Figure:
     """The distance across every block of one size, by where it begins, with the most similar one and a guess named."""
     colours, row = palette(dark), distances.mean[best.size - 1]
-    seen = lesson.blocks_of(distances, best.size)
+    points = lesson.blocks_of(distances, best.size)
     figure = Figure()
     figure.add_bar(
         x=list(range(len(row))),
         y=row,
         name="distance",
-        error_y=_bars(seen, colours),
+        error_y=_bars(points, colours),
         marker={"color": row, "colorscale": "Viridis", "reversescale": True, "line": {"width": 0}},
         text=[
             f"{Block(block.place, best.size).describe()}<br>distance {block.value:.4f}, 95 % interval {block.low:.4f} to "
             f"{block.high:.4f}"
-            for block in seen
+            for block in points
         ],
         textposition="none",
         hovertemplate="%{text}<extra></extra>",
         showlegend=False,
     )
-    named = {best: "your guess, the best"} if guess == best else {best: "most similar"}
+    labels = {best: "your guess, the best"} if guess == best else {best: "most similar"}
     if guess is not None:
-        named.setdefault(guess, "your guess")
-    for block, said in named.items():
+        labels.setdefault(guess, "your guess")
+    for block, label in labels.items():
         figure.add_annotation(
             x=block.start,
-            y=seen[block.start].high,
-            text=said,
+            y=points[block.start].high,
+            text=label,
             showarrow=True,
             arrowhead=0,
             ax=0,
@@ -188,9 +188,9 @@ def answers(
     )
     _add_own(figure, list(range(len(drawn))), drawn, colours, ".0%")
     with_guess(figure, mark, dark=dark)
-    every = 1 if cliff.last <= 10 else 2 if cliff.last <= 20 else 5
+    step = 1 if cliff.last <= 10 else 2 if cliff.last <= 20 else 5
     title = f"removed layers n{curves.FILLED}"
-    x = {"title": title, "range": [-0.5, cliff.last + 0.5], "gridcolor": colours.grid, "dtick": every}
+    x = {"title": title, "range": [-0.5, cliff.last + 0.5], "gridcolor": colours.grid, "dtick": step}
     expected = [value for value in drawn if value is not None]
     y = {"title": "accuracy", "tickformat": ".0%", "gridcolor": colours.grid, "range": _accuracy_range(sweep, expected)}
     return finish(figure, height, x=x, y=y, margin={"t": 48})
@@ -357,21 +357,21 @@ def distance_and_damage(
     )
     if costs:
         similar, cheapest = min(costs, key=row.__getitem__), min(costs, key=costs.__getitem__)
-        named = (
+        labels = (
             {cheapest: "lowest loss increase", similar: "most similar"} if similar != cheapest else {similar: "best in both"}
         )
         if guess is not None and guess.start in costs:
-            named[guess.start] = f"{named[guess.start]}, yours" if guess.start in named else "yours"
+            labels[guess.start] = f"{labels[guess.start]}, yours" if guess.start in labels else "yours"
         is_log = min(costs.values()) > 0
-        for start, said in named.items():
+        for start, label in labels.items():
             figure.add_scatter(
                 x=[row[start]],
                 y=[costs[start]],
                 mode="markers+text",
-                text=[f"<b>{said}</b>"],
+                text=[f"<b>{label}</b>"],
                 textposition="middle right",
                 marker={"color": colours.marker, "size": 11, "symbol": "circle-open", "line": {"width": 2.5}},
-                name=said,
+                name=label,
                 hoverinfo="skip",
                 showlegend=False,
             )
@@ -398,7 +398,7 @@ def votes(
     """
     colours, figure, places = palette(dark), Figure(), list(range(len(options)))
     is_list = len(options) <= 8
-    shades = [colours.pruned if right is not None and place in right else colours.unpruned for place in places]
+    shades = [colours.pruned if right is not None and index in right else colours.unpruned for index in places]
     hover = [f"{html.escape(option)}<br>{count} answered" for option, count in zip(options, counts, strict=True)]
     figure.add_bar(
         x=list(counts) if is_list else places,
@@ -421,15 +421,15 @@ def votes(
             name="correct answers",
             marker={"color": colours.pruned, "symbol": "square", "size": 10},
         )
-    every = 1 if is_list else max(1, len(options) // 8)
-    shown = [place for place in places if place % every == 0]
-    named = {"tickvals": shown, "ticktext": [_wrapped(html.escape(options[place])) for place in shown], "showgrid": False}
-    most = max([*counts, 4])
-    amount = {"range": [0, 1.15 * most], "gridcolor": colours.grid, "dtick": max(1, -(-most // 5)), "title": "answers"}
+    step = 1 if is_list else max(1, len(options) // 8)
+    shown = [index for index in places if index % step == 0]
+    axis = {"tickvals": shown, "ticktext": [_wrapped(html.escape(options[index])) for index in shown], "showgrid": False}
+    highest = max([*counts, 4])
+    amount = {"range": [0, 1.15 * highest], "gridcolor": colours.grid, "dtick": max(1, -(-highest // 5)), "title": "answers"}
     if is_list:
-        named["range"] = [len(options) - 0.5, -0.5]
-        return finish(figure, height, x=amount, y={**named, "automargin": True}, margin={"l": 8, "t": 26})
-    return finish(figure, height, x={**named, "tickangle": 0}, y=amount, margin={"t": 26, "l": 50})
+        axis["range"] = [len(options) - 0.5, -0.5]
+        return finish(figure, height, x=amount, y={**axis, "automargin": True}, margin={"l": 8, "t": 26})
+    return finish(figure, height, x={**axis, "tickangle": 0}, y=amount, margin={"t": 26, "l": 50})
 
 
 def _wrapped(text: str) -> str:

@@ -90,9 +90,9 @@ def style_of(strategy: str) -> Style:
     """The look of a strategy's curve: its own, or the next of those for all others, in the order in which they registered."""
     if strategy in STRATEGY_STYLES:
         return STRATEGY_STYLES[strategy]
-    others = [name for name in STRATEGIES if name not in STRATEGY_STYLES]
-    place = others.index(strategy) if strategy in others else 0
-    return _MORE_STYLES[place % len(_MORE_STYLES)]
+    further = [name for name in STRATEGIES if name not in STRATEGY_STYLES]
+    index = further.index(strategy) if strategy in further else 0
+    return _MORE_STYLES[index % len(_MORE_STYLES)]
 
 
 def translucent(colour: str, opacity: float) -> str:
@@ -176,9 +176,9 @@ def enlarged(figure: Figure, factor: float) -> Figure:
         figure: any chart of this program.
         factor: how much they grow; above 1 to enlarge.
     """
-    drawn = figure.to_plotly_json()
-    layout = {name: value for name, value in drawn["layout"].items() if name != "template"}
-    grown = Figure(_grown({"data": drawn["data"], "layout": layout}, factor, ""))
+    spec = figure.to_plotly_json()
+    layout = {name: value for name, value in spec["layout"].items() if name != "template"}
+    grown = Figure(_grown({"data": spec["data"], "layout": layout}, factor, ""))
     margin = {side: round(length * factor) for side, length in layout.get("margin", {}).items()}
     if "height" in layout:
         added = sum(margin.get(side, 0) - layout["margin"].get(side, 0) for side in ("t", "b")) if margin else 0
@@ -233,12 +233,12 @@ def bars(values: Sequence[float], ends: Sequence[tuple[float, float] | None], *,
 def bar_ends(trace: Mapping[str, Any]) -> Iterator[tuple[float, float]]:
     """Yield the place of every point of a trace, and both ends of its error bar where it has one."""
     sides = trace.get("error_y", {})
-    for place, (x, y) in enumerate(zip(trace["x"], trace["y"], strict=True)):
+    for index, (x, y) in enumerate(zip(trace["x"], trace["y"], strict=True)):
         if x is not None and y is not None:
             yield x, y
             if sides:
-                yield x, y - sides["arrayminus"][place]
-                yield x, y + sides["array"][place]
+                yield x, y - sides["arrayminus"][index]
+                yield x, y + sides["array"][index]
 
 
 def colour_bar(title: str, **settings: Any) -> dict[str, Any]:
@@ -258,9 +258,9 @@ def colour_bar(title: str, **settings: Any) -> dict[str, Any]:
     }
 
 
-def wrapped(said: str, width: int = 58) -> str:
+def wrapped(text: str, width: int = 58) -> str:
     """Return a sentence of a hover text in lines that fit beside a pointer."""
-    return "<br>".join(textwrap.wrap(said, width))
+    return "<br>".join(textwrap.wrap(text, width))
 
 
 def with_interval(value: float, ends: tuple[float, float] | None, digits: str) -> str:
@@ -301,10 +301,10 @@ class Measure:
 
     def hover(self, point: Point) -> str:
         """Return the removed layers in both index forms, and the number with its interval."""
-        what = point.block.describe() if point.block else "unpruned model, n = 0"
+        removed = point.block.describe() if point.block else "unpruned model, n = 0"
         count = point.n_samples if self.field == "acc" else point.n_texts
         number = with_interval(self.value(point) or 0.0, self.interval(point), self.digits)
-        return f"{what}<br>{self.name} {number}<br>{count} {self.unit}"
+        return f"{removed}<br>{self.name} {number}<br>{count} {self.unit}"
 
     def bars(self, points: Sequence[Point], *, width: int = 2) -> dict[str, Any]:
         """Error bars of `interval`."""

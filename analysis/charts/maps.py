@@ -41,31 +41,31 @@ def distance_read_outs(result: DistanceResult, metric: str, max_size: int | None
         metric: which of its metrics.
         max_size: only blocks up to this size.
     """
-    own = metric == result.spec.metric
-    found = {}
-    for n, row in enumerate((result.mean if own else result.others[metric])[:max_size], start=1):
+    is_own_metric = metric == result.spec.metric
+    texts = {}
+    for n, row in enumerate((result.mean if is_own_metric else result.others[metric])[:max_size], start=1):
         for start, value in enumerate(row):
-            ends = _ends(value, result.stderr[n - 1][start], result.n_texts, ".4f") if own else ""
-            wins = f"{result.wins[n - 1][start]:.0%}" if own and result.wins else ""
-            found[Block(start, n)] = (*_about(Block(start, n), result.model), f"{value:.4f}", ends, wins)
-    words = "distance %{customdata[6]}" + (", 95 % interval %{customdata[7]}" if own else "")
-    words += "<br>most similar of its size in %{customdata[8]} of resamples" if own and result.wins else ""
-    return ReadOuts(_ABOUT.format(words), found)
+            ends = _ends(value, result.stderr[n - 1][start], result.n_texts, ".4f") if is_own_metric else ""
+            wins = f"{result.wins[n - 1][start]:.0%}" if is_own_metric and result.wins else ""
+            texts[Block(start, n)] = (*_about(Block(start, n), result.model), f"{value:.4f}", ends, wins)
+    words = "distance %{customdata[6]}" + (", 95 % interval %{customdata[7]}" if is_own_metric else "")
+    words += "<br>most similar of its size in %{customdata[8]} of resamples" if is_own_metric and result.wins else ""
+    return ReadOuts(_ABOUT.format(words), texts)
 
 
 def damage_read_outs(result: DamageResult) -> ReadOuts:
     """Return the hover texts of a damage map; blocks that are not measured yet are left out."""
-    found = {}
+    texts = {}
     for n, row in enumerate(result.increase, start=1):
         for start, value in enumerate(row):
             if value is None:
                 continue
             n_texts = result.n_measured[n - 1][start]
             ends = _ends(value, result.stderr[n - 1][start], n_texts, "+.3f")
-            found[Block(start, n)] = (*_about(Block(start, n), result.model), f"{value:+.3f}", ends, str(n_texts))
+            texts[Block(start, n)] = (*_about(Block(start, n), result.model), f"{value:+.3f}", ends, str(n_texts))
     words = "loss %{customdata[6]} nats per token, 95 % interval %{customdata[7]}<br>%{customdata[8]} of "
     words += f"{result.n_texts} texts"
-    return ReadOuts(_ABOUT.format(words), found)
+    return ReadOuts(_ABOUT.format(words), texts)
 
 
 def _ends(value: float, stderr: float | None, n: int, digits: str) -> str:
@@ -116,13 +116,13 @@ def add_cells(figure: Figure, read_outs: ReadOuts, y: Sequence[float]) -> None:
 
 def said(marks: Scatter) -> list[str]:
     """Return the whole hover text of every mark of `add_cells`."""
-    found = []
+    texts = []
     for fields in marks.customdata:
         text = marks.hovertemplate.removesuffix("<extra></extra>")
-        for place, field in enumerate(fields):
-            text = text.replace(f"%{{customdata[{place}]}}", field)
-        found.append(text)
-    return found
+        for index, field in enumerate(fields):
+            text = text.replace(f"%{{customdata[{index}]}}", field)
+        texts.append(text)
+    return texts
 
 
 _Cells = Sequence[Sequence[float | None]]
@@ -140,8 +140,8 @@ def normalise_rows(mean: _Cells) -> list[list[float | None]]:
     """
     rows: list[list[float | None]] = []
     for row in mean:
-        known = [value for value in row if value is not None]
-        low, span = (min(known), max(known) - min(known)) if known else (0.0, 0.0)
+        values = [value for value in row if value is not None]
+        low, span = (min(values), max(values) - min(values)) if values else (0.0, 0.0)
         rows.append([None if value is None else (value - low) / span if span > 0 else 0.0 for value in row])
     return rows
 
@@ -202,11 +202,11 @@ def damage_map(
     """
     rows = result.increase
     figure = block_map(normalise_rows(rows) if row_normalised else rows, result.n_layers, "damage")
-    known = [value for row in rows for value in row if value is not None]
+    values = [value for row in rows for value in row if value is not None]
     title = "each row scaled to [0, 1]"
-    if known and not row_normalised:
-        last = float(np.percentile(known, _COLOURS_END_AT))
-        figure.data[0].update(zmin=min(known), zmax=last if last > min(known) else max(known))
+    if values and not row_normalised:
+        last = float(np.percentile(values, _COLOURS_END_AT))
+        figure.data[0].update(zmin=min(values), zmax=last if last > min(values) else max(values))
         title = "loss increase, nats per token"
     path = [Best(best.n, best.start, best.increase) for best in result.best]
     _add_path(figure, path, "path", 1.6, "solid")
@@ -319,7 +319,7 @@ def layer_strip(n_layers: int, block: Removal | None, *, dark: bool = False, hei
     colours = palette(dark)
     dropped, single = set(block.layers) if block else set(), dict(single_parts(block)) if block else {}
     layers = list(range(n_layers))
-    every = 1 if n_layers <= 48 else 4
+    step = 1 if n_layers <= 48 else 4
     figure = Figure()
     figure.add_bar(
         x=layers,
@@ -353,7 +353,7 @@ def layer_strip(n_layers: int, block: Removal | None, *, dark: bool = False, hei
             showlegend=False,
         )
     x = {
-        "tickvals": layers[::every],
+        "tickvals": layers[::step],
         "range": [-0.6, n_layers - 0.4],
         "showgrid": False,
         "ticks": "",
@@ -414,13 +414,13 @@ def of_sizes(figure: Figure, sizes: range) -> Figure:
         spec["data"][0]["colorbar"]["y"] = 1.0
         return unchecked(spec)
     cells, minima = (next(trace for trace in spec["data"] if trace["name"] == name) for name in (CELLS, "minima"))
-    kept = [place for place, said in enumerate(cells["customdata"]) if Block.parse(said[0]).size in sizes]
-    cells.update({name: [cells[name][place] for place in kept] for name in ("x", "y", "customdata")})
+    shown = [position for position, cell in enumerate(cells["customdata"]) if Block.parse(cell[0]).size in sizes]
+    cells.update({name: [cells[name][position] for position in shown] for name in ("x", "y", "customdata")})
     blocks = set(zip(cells["x"], cells["y"], strict=True))
-    lowest = [place for place in zip(minima["x"], minima["y"], strict=True) if place in blocks]
+    lowest = [position for position in zip(minima["x"], minima["y"], strict=True) if position in blocks]
     minima.update(x=[x for x, _ in lowest], y=[y for _, y in lowest])
-    others = {f"n = {n}" for n in range(1, len(spec["data"]) + 1) if n not in sizes}
-    spec["data"] = [trace for trace in spec["data"] if trace["name"] not in others]
+    hidden = {f"n = {n}" for n in range(1, len(spec["data"]) + 1) if n not in sizes}
+    spec["data"] = [trace for trace in spec["data"] if trace["name"] not in hidden]
     return unchecked(spec)
 
 
@@ -438,8 +438,8 @@ def _lines(rows: _Rows, read_outs: ReadOuts, unit: str, dark: bool, height: int)
             hoverinfo="skip",
             showlegend=False,
         )
-    known = [[(value, -start) for start, value in enumerate(row) if value is not None] for row in rows]
-    lowest = [min(row) for row in known if row]
+    measured = [[(value, -start) for start, value in enumerate(row) if value is not None] for row in rows]
+    lowest = [min(row) for row in measured if row]
     figure.add_scatter(
         x=[-start for _, start in lowest],
         y=[value for value, _ in lowest],
@@ -454,9 +454,9 @@ def _lines(rows: _Rows, read_outs: ReadOuts, unit: str, dark: bool, height: int)
     _add_scale(figure, shades)
     n_layers = max((len(row) for row in rows), default=1)
     # A few ruinous blocks would press all others to the bottom.
-    values = [value for row in known for value, _ in row] or [1.0]
+    values = [value for row in measured for value, _ in row] or [1.0]
     low, high = min(0.0, *values), float(np.percentile(values, _LINES_END_AT))
-    spare = 0.06 * (high - low)
+    margin = 0.06 * (high - low)
     return finish(
         figure,
         height,
@@ -464,7 +464,7 @@ def _lines(rows: _Rows, read_outs: ReadOuts, unit: str, dark: bool, height: int)
         y={
             "title": unit,
             "gridcolor": colours.grid,
-            "range": [low - spare * (low < 0), high + spare],
+            "range": [low - margin * (low < 0), high + margin],
             "domain": [0, 1 - _LINES_BAR / (height - 58)],
         },
         margin={"t": 6, "b": 52},

@@ -31,7 +31,7 @@ def figure(result: MethodsResult, quantity: str = NATS, *, dark: bool = False) -
     methods = [method_name(*method) for method in result.methods]
     columns = min(_SIDES, len(sizes))
     down = -(-len(sizes) // columns)
-    drawn = make_subplots(
+    subplots = make_subplots(
         down,
         columns,
         subplot_titles=[f"n={n}" for n in sizes],
@@ -40,63 +40,63 @@ def figure(result: MethodsResult, quantity: str = NATS, *, dark: bool = False) -
         vertical_spacing=0.3 / down,
     )
     find = result.nats if quantity == NATS else result.gained
-    found = {n: [(place, ends) for place in result.at(n) if (ends := find(place)) is not None] for n in sizes}
-    for place, n in enumerate(sizes):
-        where = {"row": place // columns + 1, "col": place % columns + 1}
-        drawn.add_vline(0, line={"color": colours.unpruned, "width": 1, "dash": "dot"}, **where)
-        _add(drawn, result, n, quantity, found[n], colours, dark, where)
+    cells_by_n = {n: [(index, ends) for index in result.at(n) if (ends := find(index)) is not None] for n in sizes}
+    for index, n in enumerate(sizes):
+        position = {"row": index // columns + 1, "col": index % columns + 1}
+        subplots.add_vline(0, line={"color": colours.unpruned, "width": 1, "dash": "dot"}, **position)
+        _add(subplots, result, n, quantity, cells_by_n[n], colours, dark, position)
     # Space for the longest name, as wide as its letters.
     margin = {"l": 14 + 7 * max(map(len, methods)), "t": 34, "b": 44}
-    finish(drawn, 80 + down * (40 + _ROW * len(methods)), x={}, y={}, margin=margin, showlegend=False)
-    drawn.update_yaxes(gridcolor=colours.grid, title=None, **rows(methods))
+    finish(subplots, 80 + down * (40 + _ROW * len(methods)), x={}, y={}, margin=margin, showlegend=False)
+    subplots.update_yaxes(gridcolor=colours.grid, title=None, **rows(methods))
     # One scale for all sizes, from the unpruned model on: equal lengths are equal values.
-    all_ends = [end for cells in found.values() for _, ends in cells for end in ends]
+    all_ends = [end for cells in cells_by_n.values() for _, ends in cells for end in ends]
     low, high = min([0.0, *all_ends]), max([0.0, *all_ends])
-    spare = 0.05 * (high - low) or 1.0
-    drawn.update_xaxes(
+    padding = 0.05 * (high - low) or 1.0
+    subplots.update_xaxes(
         gridcolor=colours.grid,
         zeroline=False,
         nticks=3,
-        range=[low - spare, high + spare],
+        range=[low - padding, high + padding],
         tickformat=".0%" if quantity == ACCURACY else "",
     )
-    drawn.update_xaxes(title={"text": _TITLES[quantity], "standoff": 6}, row=down, col=1)
-    return drawn.update_annotations(font_size=12)
+    subplots.update_xaxes(title={"text": _TITLES[quantity], "standoff": 6}, row=down, col=1)
+    return subplots.update_annotations(font_size=12)
 
 
 def _add(
-    drawn: Figure,
+    subplots: Figure,
     result: MethodsResult,
     n: int,
     quantity: str,
-    found: Sequence[tuple[int, Ends]],
+    cells: Sequence[tuple[int, Ends]],
     colours: Palette,
     dark: bool,
-    where: dict[str, int],
+    position: dict[str, int],
 ) -> None:
     """Draw the measured cells of a size, each by its place in the table and its difference with the interval's ends."""
     best = result.best(n) if quantity == NATS else []
-    values = [ends[0] for _, ends in found]
+    values = [ends[0] for _, ends in cells]
     shades = [
-        style_of(result.cells[place].strategy).shade(dark=dark) if _apart(ends) else colours.unpruned for place, ends in found
+        style_of(result.cells[index].strategy).shade(dark=dark) if _apart(ends) else colours.unpruned for index, ends in cells
     ]
-    symbols = [style_of(result.cells[place].strategy).symbol + ("" if _apart(ends) else "-open") for place, ends in found]
-    names = [result.cells[place].method for place, _ in found]
-    drawn.add_scatter(
+    symbols = [style_of(result.cells[index].strategy).symbol + ("" if _apart(ends) else "-open") for index, ends in cells]
+    names = [result.cells[index].method for index, _ in cells]
+    subplots.add_scatter(
         x=values,
         y=names,
-        error_x={**bars(values, [ends[1:] for _, ends in found], width=3), "color": colours.unpruned, "thickness": 1.2},
+        error_x={**bars(values, [ends[1:] for _, ends in cells], width=3), "color": colours.unpruned, "thickness": 1.2},
         mode="markers",
         name=f"n = {n}",
         cliponaxis=False,
         marker={"color": shades, "size": 9, "symbol": symbols, "line": {"width": 1.3, "color": shades}},
-        text=[_read_out(result, place, ends, quantity, is_best=place in best) for place, ends in found],
+        text=[_read_out(result, index, ends, quantity, is_best=index in best) for index, ends in cells],
         hovertemplate="%{text}<extra></extra>",
-        **where,
+        **position,
     )
-    ringed = [(ends[0], result.cells[place].method) for place, ends in found if place in best]
+    ringed = [(ends[0], result.cells[index].method) for index, ends in cells if index in best]
     if ringed:
-        drawn.add_scatter(
+        subplots.add_scatter(
             x=[value for value, _ in ringed],
             y=[name for _, name in ringed],
             mode="markers",
@@ -104,7 +104,7 @@ def _add(
             name=f"lowest loss at n = {n}",
             cliponaxis=False,
             marker={"symbol": "circle-open", "size": 18, "color": colours.healed, "line": {"width": 2}},
-            **where,
+            **position,
         )
 
 
@@ -113,10 +113,10 @@ def _apart(ends: Ends) -> bool:
     return ends[1] > 0 or ends[2] < 0
 
 
-def _read_out(result: MethodsResult, place: int, ends: Ends, quantity: str, *, is_best: bool) -> str:
-    cell = result.cells[place]
+def _read_out(result: MethodsResult, index: int, ends: Ends, quantity: str, *, is_best: bool) -> str:
+    cell = result.cells[index]
     number = with_interval(ends[0], ends[1:], "+.3f" if quantity == NATS else "+.1%")
-    said = f"<b>{cell.method}</b>, without {cell.removed}<br>{_TITLES[quantity]}: {number}"
+    text = f"<b>{cell.method}</b>, without {cell.removed}<br>{_TITLES[quantity]}: {number}"
     if is_best:
-        said += "<br>lowest loss, significantly below every other method"
-    return said if _apart(ends) else f"{said}<br>not significantly different from the unpruned model"
+        text += "<br>lowest loss, significantly below every other method"
+    return text if _apart(ends) else f"{text}<br>not significantly different from the unpruned model"

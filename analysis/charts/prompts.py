@@ -27,29 +27,29 @@ _ABOVE = {"yanchor": "bottom", "len": 0.6, "thickness": 9}
 """Place of a colour bar above the map."""
 
 
-def visible(piece: str, longest: int | None = None) -> str:
+def visible(piece: str, max_chars: int | None = None) -> str:
     """The text of a token for a label: on one line, without the space around it, and nothing in it is markup.
 
     Args:
         piece: the text of the token, from any author.
-        longest: letters to show at most.
+        max_chars: letters to show at most.
     """
     shown = piece.replace("\r", "").replace("\n", "↵").replace("\t", "⇥").strip(" ") or ("␣" if piece else "…")
     shown = "".join(letter if letter.isprintable() else "\ufffd" for letter in shown)
-    if longest is not None and len(shown) > longest:
-        shown = f"{shown[: longest - 1]}…"
+    if max_chars is not None and len(shown) > max_chars:
+        shown = f"{shown[: max_chars - 1]}…"
     return html.escape(shown)
 
 
 def names(variants: Sequence[Variant]) -> list[str]:
     """Return a name for each variant; several of one kind are numbered."""
     labels = [variant.label for variant in variants]
-    found = []
+    names_ = []
     for index, label in enumerate(labels):
         number = labels[: index + 1].count(label)
         called = "instant heal" if label == "instant" else label
-        found.append(called if labels.count(label) == 1 else f"{called} {number}")
-    return found
+        names_.append(called if labels.count(label) == 1 else f"{called} {number}")
+    return names_
 
 
 def colour(variant: Variant, colours: Palette) -> str:
@@ -57,18 +57,18 @@ def colour(variant: Variant, colours: Palette) -> str:
     return {"unpruned": colours.unpruned, "pruned": colours.pruned}.get(variant.label, colours.healed)
 
 
-def surprise_curve(result: CompareResult, *, own: bool = False, dark: bool = False, height: int = 250) -> Figure:
+def surprise_curve(result: CompareResult, *, is_own: bool = False, dark: bool = False, height: int = 250) -> Figure:
     """Draw the surprisal of every generated token, one line per variant.
 
     Args:
         result: the generated texts.
-        own: surprisal under the model that wrote it instead of the unpruned model.
+        is_own: surprisal under the model that wrote it instead of the unpruned model.
         dark: whether the page is dark.
         height: pixels.
     """
     colours, figure = palette(dark), Figure()
     for index, ((variant, text), name) in enumerate(zip(result.written, names(result.spec.variants), strict=False)):
-        surprise = text.own_surprise if own else text.unpruned_surprise
+        surprise = text.own_surprise if is_own else text.unpruned_surprise
         shade = colour(variant, colours)
         figure.add_scatter(
             x=list(range(1, len(surprise) + 1)),
@@ -106,22 +106,22 @@ def restored_layers(result: RestoreResult, token: int | None = None, *, dark: bo
         dark: whether the page is dark.
         height: pixels.
     """
-    colours, figure, found = palette(dark), Figure(), result.at(token)
+    colours, figure, surprisal = palette(dark), Figure(), result.at(token)
     places = list(range(len(result.layers)))
     shade = _RESTORED[dark]
     figure.add_bar(
         x=places,
-        y=found.restored,
+        y=surprisal.restored,
         name="one layer put back",
-        marker={"color": [shade if place == found.best else translucent(shade, 0.45) for place in places]},
+        marker={"color": [shade if index == surprisal.best else translucent(shade, 0.45) for index in places]},
         customdata=[
             f"layer {layer} put back" + ("" if share is None else f"<br>{share:.0%} of the increase recovered")
-            for layer, share in zip(result.layers, found.shares, strict=True)
+            for layer, share in zip(result.layers, surprisal.shares, strict=True)
         ],
         hovertemplate="%{customdata}<br>%{y:.3f} nats<extra></extra>",
         width=0.62,
     )
-    levels = (("pruned", found.pruned, colours.pruned, "solid"), ("unpruned", found.unpruned, colours.unpruned, "dash"))
+    levels = (("pruned", surprisal.pruned, colours.pruned, "solid"), ("unpruned", surprisal.unpruned, colours.unpruned, "dash"))
     for name, value, colour_, dash in levels:
         figure.add_scatter(
             x=LEVEL_ENDS,
@@ -131,15 +131,15 @@ def restored_layers(result: RestoreResult, token: int | None = None, *, dark: bo
             line={"color": colour_, "width": 2.2, "dash": dash},
             hovertemplate=f"{name}<br>%{{y:.3f}} nats<extra></extra>",
         )
-    every = -(-len(places) // 24)
+    step = -(-len(places) // 24)
     x = {
         "title": "layer put back",
-        "tickvals": places[::every],
-        "ticktext": [str(layer) for layer in result.layers[::every]],
+        "tickvals": places[::step],
+        "ticktext": [str(layer) for layer in result.layers[::step]],
         "range": [-0.6, len(places) - 0.4],
         "showgrid": False,
     }
-    top = max(found.unpruned, found.pruned, *found.restored) * 1.06 or 1.0
+    top = max(surprisal.unpruned, surprisal.pruned, *surprisal.restored) * 1.06 or 1.0
     y = {"title": "surprisal, nats", "gridcolor": colours.grid, "range": [0, top]}
     return finish(figure, height, x=x, y=y)
 
@@ -160,14 +160,14 @@ def token_map(
         dark: whether the page is dark.
     """
     count, n_tokens = len(result.layers), len(result.pieces)
-    known = [value for row in result.distances for value in row]
+    values = [value for row in result.distances for value in row]
     figure = Figure()
     figure.add_heatmap(
         x=list(range(n_tokens)),
         y=list(range(count)),
         z=result.distances,
         zmin=0,
-        zmax=float(np.percentile(known, _COLOURS_END_AT)) or 1.0,
+        zmax=float(np.percentile(values, _COLOURS_END_AT)) or 1.0,
         text=[[_moved(result, row, token) for token in range(n_tokens)] for row in range(count)],
         hovertemplate="%{text}<extra></extra>",
         colorscale="Viridis",
@@ -192,11 +192,11 @@ def token_map(
         _frame(figure, (-0.5, n_tokens - 0.5), (first - 0.5, last + 0.5), palette(dark).pruned, 2.5)
     if position is not None:
         _frame(figure, (position - 0.5, position + 0.5), (-0.5, count - 0.5), PATH, 1.5)
-    every = -(-n_tokens // _TICKS)
-    named = list(range(0, n_tokens, every))
+    step = -(-n_tokens // _TICKS)
+    ticks = list(range(0, n_tokens, step))
     x = {
-        "tickvals": named,
-        "ticktext": [visible(result.pieces[token], 12) for token in named],
+        "tickvals": ticks,
+        "ticktext": [visible(result.pieces[token], 12) for token in ticks],
         "tickangle": -60 if _is_turned(result) else 0,
         "range": [-0.6, n_tokens - 0.4],
         "showgrid": False,
@@ -255,10 +255,10 @@ def lens(result: MicroscopeResult, position: int, *, dark: bool = False) -> Figu
 
 
 def _moved(result: MicroscopeResult, row: int, token: int) -> str:
-    place = f"token {token + 1} “{visible(result.pieces[token])}”, layer {result.layers[row]}"
+    position = f"token {token + 1} “{visible(result.pieces[token])}”, layer {result.layers[row]}"
     depth = row + 1
     guess = f"then guesses “{visible(result.guess(depth, token))}” at {result.probabilities[depth][token][0]:.1%}"
-    return f"{place}<br>distance {result.distances[row][token]:.4f}<br>{guess}"
+    return f"{position}<br>distance {result.distances[row][token]:.4f}<br>{guess}"
 
 
 def _depth(result: MicroscopeResult, depth: int) -> str:
@@ -267,10 +267,10 @@ def _depth(result: MicroscopeResult, depth: int) -> str:
 
 def _rows(labels: Sequence[str]) -> dict[str, Any]:
     """Return an axis with one row per label, each named where there is space."""
-    every = 1 if len(labels) <= 42 else 4
+    step = 1 if len(labels) <= 42 else 4
     return {
-        "tickvals": list(range(0, len(labels), every)),
-        "ticktext": list(labels[::every]),
+        "tickvals": list(range(0, len(labels), step)),
+        "ticktext": list(labels[::step]),
         "range": [-0.6, len(labels) - 0.4],
         "showgrid": False,
         "tickfont": {"size": 10},
@@ -280,10 +280,10 @@ def _rows(labels: Sequence[str]) -> dict[str, Any]:
 def _runs(layers: Sequence[int], block: Removal | None) -> list[tuple[int, int]]:
     """First and last row of every unbroken run of removed layers."""
     rows = [row for row, layer in enumerate(layers) if block is not None and layer in block.layers]
-    found: list[tuple[int, int]] = []
+    runs: list[tuple[int, int]] = []
     for row in rows:
-        found = [*found[:-1], (found[-1][0], row)] if found and row == found[-1][1] + 1 else [*found, (row, row)]
-    return found
+        runs = [*runs[:-1], (runs[-1][0], row)] if runs and row == runs[-1][1] + 1 else [*runs, (row, row)]
+    return runs
 
 
 def _frame(figure: Figure, x: tuple[float, float], y: tuple[float, float], shade: str, width: float) -> None:

@@ -20,7 +20,7 @@ _STYLES = (
 
 
 def depth_paths(
-    own: Sequence[Best] = (),
+    own_path: Sequence[Best] = (),
     n_layers: int = 0,
     name: str = "your model",
     *,
@@ -32,7 +32,7 @@ def depth_paths(
     """Where the most similar block of each size begins, in shares of depth, so that models of any depth compare.
 
     Args:
-        own: the chosen blocks of the user's model, if it has a map.
+        own_path: the chosen blocks of the user's model, if it has a map.
         n_layers: its L.
         name: its name, as plain text.
         guess: where a block of a large model was expected to begin, and its size, as shares of depth.
@@ -54,8 +54,8 @@ def depth_paths(
         shade = style.shade(dark=dark)
         blocks = [Best(block.size, block.start, 0.0) for block in path.blocks()]
         _add_path(figure, blocks, path.n_layers, path.name, {"color": shade, "width": 1.6, "dash": style.dash}, 0)
-    if own:
-        shown = [best for best in own if best.n <= 0.8 * n_layers]
+    if own_path:
+        shown = [best for best in own_path if best.n <= 0.8 * n_layers]
         _add_path(figure, shown, n_layers, name, {"color": colours.pruned, "width": 3}, 6)
     if guess is not None:
         figure.add_scatter(
@@ -98,7 +98,7 @@ def _name_the_corner(figure: Figure, colours: Palette) -> None:
 
 
 def cliffs(
-    own: tuple[float, float] | None = None,
+    own_range: tuple[float, float] | None = None,
     name: str = "your model",
     *,
     published: Sequence[PublishedCliff] = CLIFFS,
@@ -108,7 +108,7 @@ def cliffs(
     """The share of layers at which answers collapse, by family, with the user's own cliff.
 
     Args:
-        own: between which shares of the user's layers its cliff begins; None where none is settled.
+        own_range: between which shares of the user's layers its cliff begins; None where none is settled.
         name: its name, as plain text.
         published: the families.
         dark: whether the page is dark.
@@ -116,11 +116,11 @@ def cliffs(
     """
     colours, figure = palette(dark), Figure()
     rows = [(entry.name, entry.low, entry.high, colours.unpruned) for entry in published]
-    if own is not None:
-        rows.append((name, *own, colours.pruned))
+    if own_range is not None:
+        rows.append((name, *own_range, colours.pruned))
     rows.sort(key=lambda row: (row[1] + row[2]) / 2)
     for label, low, high, colour in rows:
-        said = f"{low:.0%}" if low == high else f"{low:.0%} to {high:.0%}"
+        range_text = f"{low:.0%}" if low == high else f"{low:.0%} to {high:.0%}"
         figure.add_scatter(
             x=[low, high],
             y=[label, label],
@@ -128,10 +128,12 @@ def cliffs(
             name=label,
             line={"color": colour, "width": 7},
             marker={"size": 11},
-            hovertemplate=f"{label}<br>cliff at {said} of the layers<extra></extra>",
+            hovertemplate=f"{label}<br>cliff at {range_text} of the layers<extra></extra>",
             showlegend=False,
         )
-        figure.add_annotation(x=high, y=label, text=said, showarrow=False, xanchor="left", xshift=11, font={"color": colour})
+        figure.add_annotation(
+            x=high, y=label, text=range_text, showarrow=False, xanchor="left", xshift=11, font={"color": colour}
+        )
     x = {"title": "layers removed at the cliff", "range": [0, 0.8], "tickformat": ".0%", "gridcolor": colours.grid}
     y = {"showgrid": False, "automargin": True, "range": [-0.6, len(rows) - 0.4]}
     return finish(figure, height, x=x, y=y, margin={"t": 4, "l": 8, "b": 46})
@@ -148,8 +150,8 @@ def plateaus(curves: Sequence[Plateau], *, dark: bool = False, height: int = 330
     names = 18 * max(0, len(curves) - 2)
     colours, figure = palette(dark), Figure()
     shades = [colours.pruned, *(style.shade(dark=dark) for style in _STYLES)]
-    for place, curve in enumerate(curves):
-        shade, style = shades[place % len(shades)], _STYLES[place % len(_STYLES)]
+    for index, curve in enumerate(curves):
+        shade, style = shades[index % len(shades)], _STYLES[index % len(_STYLES)]
         steps, name = curve.steps, html.escape(curve.name)
         ends = [(step.low, step.high) for step in steps]
         figure.add_scatter(
@@ -168,10 +170,10 @@ def plateaus(curves: Sequence[Plateau], *, dark: bool = False, height: int = 330
             hovertemplate="%{text}<extra></extra>",
         )
     add_level(figure, "chance", 0.0, colours.chance, "dot", "+.1%")
-    most = max((step.share for curve in curves for step in curve.steps), default=0.5)
+    highest = max((step.share for curve in curves for step in curve.steps), default=0.5)
     x = {
         "title": "layers removed, share of depth",
-        "range": [-0.01, most + 0.02],
+        "range": [-0.01, highest + 0.02],
         "tickformat": ".0%",
         "gridcolor": colours.grid,
     }

@@ -73,13 +73,13 @@ class DrawnRun:
 def distance_curves(runs: Sequence[DrawnRun], *, dark: bool = False, height: int = 300) -> Figure:
     """Draw the distance of the most similar block of each size, against the share of the layers it removes."""
     figure = Figure()
-    for drawn in runs:
-        result: DistanceResult = drawn.result
-        said = []
+    for run in runs:
+        result: DistanceResult = run.result
+        remarks = []
         for best in result.best:
             ends = stats.mean_interval(best.distance, result.stderr[best.n - 1][best.start], result.n_texts)
-            said.append(f"distance {with_interval(best.distance, ends, '.4f')}")
-        _add_best(figure, drawn, [best.distance for best in result.best], said, dark)
+            remarks.append(f"distance {with_interval(best.distance, ends, '.4f')}")
+        _add_best(figure, run, [best.distance for best in result.best], remarks, dark)
     return _finish(figure, "distance of the best block", height, palette(dark))
 
 
@@ -104,9 +104,9 @@ def path_curves(runs: Sequence[DrawnRun], *, dark: bool = False, height: int = 3
         yanchor="bottom",
         font={"size": 11, "color": colours.unpruned},
     )
-    for drawn in runs:
-        starts = [best.start / drawn.result.n_layers for best in drawn.result.best]
-        _add_best(figure, drawn, starts, [f"starts at {start:.0%} of the depth" for start in starts], dark)
+    for run in runs:
+        starts = [best.start / run.result.n_layers for best in run.result.best]
+        _add_best(figure, run, starts, [f"starts at {start:.0%} of the depth" for start in starts], dark)
     figure = _finish(figure, "start of the best block, l*/L", height, colours)
     return figure.update_yaxes(tickformat=".0%", range=[-0.04, 1.04])
 
@@ -114,26 +114,26 @@ def path_curves(runs: Sequence[DrawnRun], *, dark: bool = False, height: int = 3
 def damage_curves(measured: Sequence[DrawnRun], *, dark: bool = False, height: int = 300) -> Figure:
     """Draw the loss increase of the least damaging block of each size, against the share of the layers it removes."""
     figure = Figure()
-    for drawn in measured:
-        result: DamageResult = drawn.result
-        said = []
+    for run in measured:
+        result: DamageResult = run.result
+        remarks = []
         for best in result.best:
             error, n = result.stderr[best.n - 1][best.start], result.n_measured[best.n - 1][best.start]
             ends = stats.mean_interval(best.increase, error, n)
-            said.append(f"loss {with_interval(best.increase, ends, '+.3f')}, nats per token")
-        _add_best(figure, drawn, [best.increase for best in result.best], said, dark)
+            remarks.append(f"loss {with_interval(best.increase, ends, '+.3f')}, nats per token")
+        _add_best(figure, run, [best.increase for best in result.best], remarks, dark)
     return _finish(figure, "lowest loss increase, nats", height, palette(dark))
 
 
-def _add_best(figure: Figure, drawn: DrawnRun, values: Sequence[float], said: Sequence[str], dark: bool) -> None:
+def _add_best(figure: Figure, run: DrawnRun, values: Sequence[float], remarks: Sequence[str], dark: bool) -> None:
     """One number of the best block of each size of a map."""
-    result: DistanceResult | DamageResult = drawn.result
+    result: DistanceResult | DamageResult = run.result
     blocks: Sequence[Best | LeastDamage] = result.best
     hover = [
-        f"<b>{escape(drawn.name)}</b>, {best.n / result.n_layers:.0%} of the layers<br>{best.block.describe()}<br>{line}"
-        for best, line in zip(blocks, said, strict=True)
+        f"<b>{escape(run.name)}</b>, {best.n / result.n_layers:.0%} of the layers<br>{best.block.describe()}<br>{line}"
+        for best, line in zip(blocks, remarks, strict=True)
     ]
-    figure.add_scatter(x=[best.n / result.n_layers for best in blocks], y=list(values), text=hover, **drawn.trace(LOOKS, dark))
+    figure.add_scatter(x=[best.n / result.n_layers for best in blocks], y=list(values), text=hover, **run.trace(LOOKS, dark))
 
 
 def score_curves(curves: Sequence[DrawnRun], measure: Measure, *, dark: bool = False, height: int = 300) -> Figure:
@@ -151,22 +151,22 @@ def score_curves(curves: Sequence[DrawnRun], measure: Measure, *, dark: bool = F
     figure, colours = Figure(), palette(dark)
     if measure is ACCURACY:
         # Sets that mix questions of three, four and five options have chances that differ in the fourth digit only.
-        levels = {f"{drawn.result.lines.chance:.1%}": drawn.result.lines.chance for drawn in curves if drawn.result.lines}
-        for said, chance in sorted(levels.items(), key=lambda level: level[1]):
-            add_level(figure, f"chance, {said}", chance, colours.chance, "dot", ".1%")
-    for place, drawn in enumerate(curves):
-        result: SweepResult = drawn.result
+        levels = {f"{run.result.lines.chance:.1%}": run.result.lines.chance for run in curves if run.result.lines}
+        for label, chance in sorted(levels.items(), key=lambda level: level[1]):
+            add_level(figure, f"chance, {label}", chance, colours.chance, "dot", ".1%")
+    for x, run in enumerate(curves):
+        result: SweepResult = run.result
         points, changes = measure.points(result), changes_of(result, measure)
-        aside = dodge(place - 1, len(curves) - 1) if place else 0.0
-        lined, look = len({point.n for point in points}) == len(points), drawn.trace(LOOKS, dark)
+        aside = dodge(x - 1, len(curves) - 1) if x else 0.0
+        lined, look = len({point.n for point in points}) == len(points), run.trace(LOOKS, dark)
         colour = look["line"]["color"]
         figure.add_scatter(
             x=[(point.n + aside) / result.n_layers for point in points],
             y=[measure.value(point) for point in points],
-            customdata=[[drawn.name, point.n / result.n_layers] for point in points],
+            customdata=[[run.name, point.n / result.n_layers] for point in points],
             error_y={**measure.bars(points), "color": translucent(colour, GUIDE)},
             text=[
-                f"<b>{escape(drawn.name)}</b>, {point.n / result.n_layers:.0%}<br>{read_out(measure, point, change)}"
+                f"<b>{escape(run.name)}</b>, {point.n / result.n_layers:.0%}<br>{read_out(measure, point, change)}"
                 for point, change in zip(points, changes, strict=True)
             ],
             **look
@@ -175,7 +175,7 @@ def score_curves(curves: Sequence[DrawnRun], measure: Measure, *, dark: bool = F
             | ({} if lined else {"mode": "markers"}),
         )
     figure = _finish(figure, measure.axis, height, colours)
-    places = [place for trace in figure.data if trace.customdata for place in trace.x] or [0.0, 1.0]
+    places = [x for trace in figure.data if trace.customdata for x in trace.x] or [0.0, 1.0]
     air = 0.03 * max(places)
     title = {"text": f"share removed, n/L{FILLED}", "standoff": 6}
     return figure.update_xaxes(title=title, range=[min(places) - air, max(places) + air]).update_yaxes(
@@ -186,23 +186,22 @@ def score_curves(curves: Sequence[DrawnRun], measure: Measure, *, dark: bool = F
 def heal_curves(heals: Sequence[DrawnRun], *, dark: bool = False, height: int = 300) -> Figure:
     """Draw the validation losses of several healing runs by optimizer step; an instant one is a point at step 0."""
     figure, colours = Figure(), palette(dark)
-    for drawn in heals:
-        result: HealResult = drawn.result
+    for run in heals:
+        result: HealResult = run.result
         ends = validation_intervals(result)
         figure.add_scatter(
             x=[check.step for check in result.validations],
             y=[check.loss for check in result.validations],
             text=[
-                f"<b>{escape(drawn.name)}</b><br>after step {check.step}<br>"
-                f"held-out loss {with_interval(check.loss, end, '.4f')}"
+                f"<b>{escape(run.name)}</b><br>after step {check.step}<br>held-out loss {with_interval(check.loss, end, '.4f')}"
                 for check, end in zip(result.validations, ends, strict=True)
             ],
             error_y=bars([check.loss for check in result.validations], ends),
-            **drawn.trace(HEALED_LOOKS, dark),
+            **run.trace(HEALED_LOOKS, dark),
         )
-    for level in sorted({drawn.result.unpruned_check.loss for drawn in heals if drawn.result.unpruned_check}):
+    for level in sorted({run.result.unpruned_check.loss for run in heals if run.result.unpruned_check}):
         add_level(figure, "unpruned", level, colours.unpruned, "dash", ".3f")
-    last = max((check.step for drawn in heals for check in drawn.result.validations), default=0) or 1
+    last = max((check.step for run in heals for check in run.result.validations), default=0) or 1
     figure = _finish(figure, "held-out loss, nats per token", height, colours)
     title = {"text": "optimizer step (0: pruned model, then its instant heal)", "standoff": 6}
     return figure.update_xaxes(title=title, tickformat="", range=[-0.04 * last, 1.04 * last])
@@ -211,13 +210,17 @@ def heal_curves(heals: Sequence[DrawnRun], *, dark: bool = False, height: int = 
 def recovery_bars(heals: Sequence[DrawnRun], *, dark: bool = False, height: int = 300) -> Figure:
     """Draw the share of the loss gap between the pruned and the unpruned model that each healing run closed."""
     figure, colours = Figure(), palette(dark)
-    known = [(drawn, share) for drawn in heals if (share := recovered(drawn.result)) is not None]
-    for drawn, share in known:
-        result, look = drawn.result, drawn.trace(HEALED_LOOKS, dark)
+    run_shares = [(run, share) for run in heals if (share := recovered(run.result)) is not None]
+    for run, share in run_shares:
+        result, look = run.result, run.trace(HEALED_LOOKS, dark)
         points = (result.pruned.loss, result.healed.loss, result.unpruned.loss)
-        sure = recovery.of(result)
-        ends = None if sure is None or sure.low is None or sure.high is None else (sure.low, sure.high)
-        said = f"{share:.0%} {sure.interval}" if sure is not None else f"{share:.0%}"
+        recovered_share = recovery.of(result)
+        ends = (
+            None
+            if recovered_share is None or recovered_share.low is None or recovered_share.high is None
+            else (recovered_share.low, recovered_share.high)
+        )
+        label = f"{share:.0%} {recovered_share.interval}" if recovered_share is not None else f"{share:.0%}"
         figure.add_bar(
             x=[share],
             y=[look["name"]],
@@ -226,14 +229,14 @@ def recovery_bars(heals: Sequence[DrawnRun], *, dark: bool = False, height: int 
             showlegend=False,
             marker={"color": look["line"]["color"]},
             error_x=bars([share], [ends]),
-            texttemplate=said,
+            texttemplate=label,
             textposition="inside",
             insidetextanchor="start",
             cliponaxis=False,
             hovertemplate=f"{result.spec.block.describe()}<br>pruned {points[0]:.3f}, healed {points[1]:.3f}, unpruned "
             f"{points[2]:.3f} nats per token<extra></extra>",
         )
-    shares = [share for _, share in known]
+    shares = [share for _, share in run_shares]
     return finish(
         figure,
         height,

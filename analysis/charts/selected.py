@@ -52,15 +52,15 @@ def of_scores(selected: Selected) -> dict[str, list[tuple[float, float]]]:
     if removed is None:
         return {}
     measured = {quantity: selected.measured(quantity).reading for quantity in (ACCURACY, LOSS)}
-    return {quantity: [] if one is None else [(removed.size, one.value)] for quantity, one in measured.items()}
+    return {quantity: [] if reading is None else [(removed.size, reading.value)] for quantity, reading in measured.items()}
 
 
-def of_generations(found: Generations, removed: Removal | None) -> list[tuple[float, float]]:
+def of_generations(generations: Generations, removed: Removal | None) -> list[tuple[float, float]]:
     """Return the places of a block on the charts of generated text: repetition, distinct tokens and right answers."""
-    own = found.of(removed) if removed is not None else None
-    if own is None or removed is None:
+    generation = generations.of(removed) if removed is not None else None
+    if generation is None or removed is None:
         return []
-    rates = (getattr(own.point, name) for name in RATES)
+    rates = (getattr(generation.point, name) for name in RATES)
     return [(removed.size, rate) for rate in rates if rate is not None]
 
 
@@ -107,16 +107,16 @@ def rings(figure: Figure, places: Iterable[tuple[float, float]]) -> Figure:
     return unchecked(spec)
 
 
-def _reach(spec: dict[str, Any], name: str, values: list[Any], spare: float) -> None:
+def _reach(spec: dict[str, Any], name: str, values: list[Any], margin: float) -> None:
     """Let a linear axis with a fixed range reach all rings, and so far beyond; other axes do so by themselves."""
     axis = spec["layout"].get(name, {})
     if not axis.get("range") or axis.get("type") == "log" or not all(isinstance(value, int | float) for value in values):
         return
     first, last = axis["range"]
     if max(values) > last:
-        axis["range"] = [first, max(values) + (spare or 0.05 * (last - first))]
+        axis["range"] = [first, max(values) + (margin or 0.05 * (last - first))]
     elif min(values) < first:
-        axis["range"] = [min(values) - (spare or 0.05 * (last - first)), last]
+        axis["range"] = [min(values) - (margin or 0.05 * (last - first)), last]
 
 
 def _noted(figure: Figure, note: str, dark: bool) -> Figure:
@@ -171,8 +171,8 @@ def _points(spec: dict[str, Any]) -> Iterator[tuple[float, float]]:
         x, y = trace.get("x"), trace.get("y")
         if trace["type"] == "heatmap" or x is None or y is None or tuple(x) == LEVEL_ENDS:
             continue
-        for place in zip(x, y, strict=False):
-            numbers = [value for value in place if isinstance(value, int | float)]
+        for position in zip(x, y, strict=False):
+            numbers = [value for value in position if isinstance(value, int | float)]
             if len(numbers) == 2 and all(value > 0 or not is_log for value, is_log in zip(numbers, logs, strict=True)):
                 px, py = (log10(value) if is_log else value for value, is_log in zip(numbers, logs, strict=True))
                 yield px, py

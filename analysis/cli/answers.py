@@ -67,28 +67,28 @@ def evaluate(options: argparse.Namespace) -> None:
         return
     if options.detach:
         raise SpecError("--lm-eval needs the scored questions. Leave out --detach.")
-    asked = requests.of(options)
-    if asked.benchmark is None:
+    request = requests.of(options)
+    if request.benchmark is None:
         raise SpecError("--lm-eval writes the scored questions, but --task none scores none. Leave out --task none.")
     output.check_folder(options.lm_eval, "--lm-eval")
     from analysis.data import questions
     from analysis.exports import lm_eval_task
 
     folder = Path(options.lm_eval).absolute()
-    written = lm_eval_task.files(asked.benchmark, questions.load(asked.benchmark), folder)
-    result = run(asked)
+    written = lm_eval_task.files(request.benchmark, questions.load(request.benchmark), folder)
+    result = run(request)
 
-    def fill(at: Path) -> None:
+    def fill(folder: Path) -> None:
         for name, content in written.items():
-            (at / name).write_text(content, encoding="utf-8")
+            (folder / name).write_text(content, encoding="utf-8")
 
     store.write_folder(folder, fill)
     spec = result.spec
     is_plain = spec.block is None and spec.adapter is None and spec.model.source != "starter"
     model = spec.model.source if is_plain and not spec.model.source.endswith(".gguf") else "FOLDER"
-    line = lm_eval_task.command(asked.benchmark, str(folder), model, spec.model.dtype)
-    told = "The same questions with lm_eval" + (":" if model != "FOLDER" else " (FOLDER: written by `export --out`):")
-    write(options, _evaluate_data(result, options), [*lines.of_evaluate(result, options), told, line])
+    line = lm_eval_task.command(request.benchmark, str(folder), model, spec.model.dtype)
+    help_text = "The same questions with lm_eval" + (":" if model != "FOLDER" else " (FOLDER: written by `export --out`):")
+    write(options, _evaluate_data(result, options), [*lines.of_evaluate(result, options), help_text, line])
 
 
 def run_any(options: argparse.Namespace) -> None:
@@ -105,12 +105,12 @@ def export(options: argparse.Namespace) -> None:
     output.check_folder(options.out, "--out")
     if options.detach or options.run_on != jobs.LOCAL:
         raise SpecError("--out exports on this machine without a job. Use --name to export as a background job.")
-    asked, bar = requests.request(_Saved, options), Bar()
+    request, bar = requests.request(_Saved, options), Bar()
     quiet_libraries()
     from analysis.exports import export as exports_export
 
     folder = exports_export.export(
-        asked.model, asked.block, Path(options.out), adapter=asked.adapter, format=asked.format, on_progress=bar
+        request.model, request.block, Path(options.out), adapter=request.adapter, format=request.format, on_progress=bar
     )
     bar.close()
     write(options, {"out": str(folder)}, [f"Written to {folder}"])

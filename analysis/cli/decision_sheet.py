@@ -64,31 +64,31 @@ def run(options: argparse.Namespace) -> None:
     }
     if out.suffix not in formats:
         raise SpecError(f"The decision sheet must be a {', '.join(formats)} file, not {out.name}. Change the extension.")
-    asked = requests.request(SheetSpec, options)
-    tolerance = Tolerance(asked.accept_points, asked.accept_nats)
-    made = sheet.of(
-        asked.model,
-        asked.block,
+    request = requests.request(SheetSpec, options)
+    tolerance = Tolerance(request.accept_points, request.accept_nats)
+    sheet_ = sheet.of(
+        request.model,
+        request.block,
         options.command_line,
-        {key: key for key in asked.first},
-        recipe=asked.healed_by,
+        {key: key for key in request.first},
+        recipe=request.healed_by,
         tolerance=tolerance,
-        dataset=sheet.Dataset(asked.task, asked.limit, asked.shots, asked.texts, asked.samples, asked.strategy),
+        dataset=sheet.Dataset(request.task, request.limit, request.shots, request.texts, request.samples, request.strategy),
     )
-    content = formats[out.suffix](made)
+    content = formats[out.suffix](sheet_)
     output.write(options.out, content if isinstance(content, bytes) else content.encode(), "--out")
-    told = [f"{made.recommendation}. {' '.join(made.decision.reasons)}", f"Written to {out}"]
-    write(options, {"out": str(out), **_data(made)}, told)
+    lines = [f"{sheet_.recommendation}. {' '.join(sheet_.decision.reasons)}", f"Written to {out}"]
+    write(options, {"out": str(out), **_data(sheet_)}, lines)
 
 
-def _data(made: Any) -> dict[str, Any]:
+def _data(sheet: Any) -> dict[str, Any]:
     """The sheet for programs."""
-    found = made.decision
+    decision = sheet.decision
     plain = ("recommendation", "reasons", "rule", "healed", "summary", "next_steps", "risks", "unknowns")
     return {
-        "title": made.title,
-        **{name: getattr(found, name) for name in plain},
-        "numbers": [asdict(number) for number in found.numbers],
-        "costs": dict(found.costs),
-        "commands": made.commands,
+        "title": sheet.title,
+        **{name: getattr(decision, name) for name in plain},
+        "numbers": [asdict(number) for number in decision.numbers],
+        "costs": dict(decision.costs),
+        "commands": sheet.commands,
     }

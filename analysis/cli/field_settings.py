@@ -59,8 +59,8 @@ def defaults(kind: type[Spec]) -> dict[str, Any]:
     """Every field of a request as JSON, None where it has no default."""
     data = {}
     for field in fields(kind):
-        made = field.default_factory() if field.default_factory is not MISSING else field.default
-        data[field.name] = None if made is MISSING else as_json(made)
+        default = field.default_factory() if field.default_factory is not MISSING else field.default
+        data[field.name] = None if default is MISSING else as_json(default)
     return data
 
 
@@ -80,9 +80,9 @@ def built(kind: type[SpecT], texts: Sequence[str]) -> SpecT:
     return settled(kind, defaults(kind), texts)
 
 
-def differences(spec: Spec, wanted: Spec) -> list[str]:
-    """The settings that make `wanted` of `spec`, both of one kind; `identity` is never asked for and so left out."""
-    return [write(name, value) for name, value in _differences(spec.to_json(), wanted.to_json(), "")]
+def differences(spec: Spec, request: Spec) -> list[str]:
+    """The settings that make `request` of `spec`, both of one kind; `identity` is never asked for and so left out."""
+    return [write(name, value) for name, value in _differences(spec.to_json(), request.to_json(), "")]
 
 
 def _value(text: str) -> Any:
@@ -96,38 +96,38 @@ def _gives_identity(value: Any) -> bool:
     """Return whether a part that was given whole identifies its files; one that leaves it open has an empty identity."""
     if isinstance(value, list):
         return any(map(_gives_identity, value))
-    return isinstance(value, dict) and any((key == "identity" and one) or _gives_identity(one) for key, one in value.items())
+    return isinstance(value, dict) and any((key == "identity" and item) or _gives_identity(item) for key, item in value.items())
 
 
 def _put(data: dict[str, Any], name: str, value: Any, kind: str) -> None:
     *path, last = name.split(".")
     if last == "identity" or _gives_identity(value):
         raise SpecError(f"{name} cannot set an identity, which is computed from the files. Leave it out.")
-    place: Any = data
+    level: Any = data
     for index, part in enumerate([*path, last]):
-        if place is None:
+        if level is None:
             above = ".".join(path[:index])
             raise SpecError(f"{name} cannot be set because {above} is not set. Set all of it, as {above}={{…}}.")
-        if not isinstance(place, dict) or part not in place:
-            known = f". It has {', '.join(place)}" if isinstance(place, dict) else ""
-            raise SpecError(f"{kind} has no setting {name!r}{known}.")
+        if not isinstance(level, dict) or part not in level:
+            names = f". It has {', '.join(level)}" if isinstance(level, dict) else ""
+            raise SpecError(f"{kind} has no setting {name!r}{names}.")
         if index < len(path):
-            place = place[part]
-    if isinstance(place[last], dict) and not (value is None or isinstance(value, dict)):
+            level = level[part]
+    if isinstance(level[last], dict) and not (value is None or isinstance(value, dict)):
         raise SpecError(f"{name} must be written with all of its fields, as {name}={{…}}, not {json.dumps(value)}.")
-    place[last] = value
+    level[last] = value
 
 
-def _differences(have: dict[str, Any], want: dict[str, Any], path: str) -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
+def _differences(defaults: dict[str, Any], want: dict[str, Any], path: str) -> list[tuple[str, Any]]:
+    differences_: list[tuple[str, Any]] = []
     for name, value in want.items():
-        if name == "identity" or have.get(name) == value and name in have:
+        if name == "identity" or defaults.get(name) == value and name in defaults:
             continue
-        if isinstance(value, dict) and isinstance(have.get(name), dict) and have[name].keys() == value.keys():
-            found += _differences(have[name], value, f"{path}{name}.")
+        if isinstance(value, dict) and isinstance(defaults.get(name), dict) and defaults[name].keys() == value.keys():
+            differences_ += _differences(defaults[name], value, f"{path}{name}.")
         else:
-            found.append((f"{path}{name}", plain(value)))
-    return found
+            differences_.append((f"{path}{name}", plain(value)))
+    return differences_
 
 
 def plain(value: Any) -> Any:

@@ -84,28 +84,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     About an hour and a half on two cores for everything of the starter model: 40 minutes for `heal`, 30 for `methods`. An hour
     and a half of one core for a model of half a billion parameters, an hour of it for `methods`.
     """
-    asked = _asked(arguments)
-    if asked.kinds == ["seal"]:
+    options = _asked(arguments)
+    if options.kinds == ["seal"]:
         return _seal()
-    kinds = asked.kinds or tuple(RESULTS)
-    work = _begin(asked.work)
+    kinds = options.kinds or tuple(RESULTS)
+    folder = _begin(options.work)
     load = WarmModels()
     for exhibit in gallery.EXHIBITS:
-        if asked.model and exhibit.source not in asked.model:
+        if options.model and exhibit.source not in options.model:
             continue
         try:
-            _bring(exhibit, asked.weights, work)
+            _bring(exhibit, options.weights, folder)
             # The precision that every machine has, and for a larger model the faster one.
             model = ModelSpec(exhibit.source, dtype="float32" if exhibit.source == STARTER else "bfloat16", device="cpu")
-            made = _of_starter if exhibit.source == STARTER else _of_larger
-            results = list(made(model, kinds, load))
+            measure = _of_starter if exhibit.source == STARTER else _of_larger
+            results = list(measure(model, kinds, load))
         except ModelNotFoundError as error:
             sys.stderr.write(escapes.visible(f"The results of {exhibit.title} are unchanged: {error}\n"))
             continue
         load.clear()
         _publish(exhibit.source, results, kinds)
-    if not asked.work:
-        shutil.rmtree(work, ignore_errors=True)
+    if not options.work:
+        shutil.rmtree(folder, ignore_errors=True)
     return 0
 
 
@@ -123,52 +123,52 @@ def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=_absolute,
         help="Working folder that is kept, so that a stopped run resumes (default: a temporary folder).",
     )
-    asked = parser.parse_args(arguments)
-    if unknown := set(asked.kinds) - {*RESULTS, "seal"}:
+    options = parser.parse_args(arguments)
+    if unknown := set(options.kinds) - {*RESULTS, "seal"}:
         parser.error(f"unknown kind of result {', '.join(sorted(unknown))}. Choose from {', '.join(RESULTS)}")
-    known = [one.source for one in gallery.EXHIBITS]
-    if unknown := set(asked.model or ()) - set(known):
-        parser.error(f"{', '.join(sorted(unknown))} is not in the gallery. Choose from {', '.join(known)}")
-    return asked
+    sources = [exhibit.source for exhibit in gallery.EXHIBITS]
+    if unknown := set(options.model or ()) - set(sources):
+        parser.error(f"{', '.join(sorted(unknown))} is not in the gallery. Choose from {', '.join(sources)}")
+    return options
 
 
 def _absolute(path: str) -> Path:
     return Path(path).resolve()
 
 
-def _begin(kept: Path | None) -> Path:
+def _begin(folder: Path | None) -> Path:
     """Work in a cache of its own, so that nothing is taken from other runs, but convert models only once."""
     source = store.cache_dir()
-    work = kept or Path(tempfile.mkdtemp(prefix="layerscope-gallery-"))
-    work.mkdir(parents=True, exist_ok=True)
+    work_folder = folder or Path(tempfile.mkdtemp(prefix="layerscope-gallery-"))
+    work_folder.mkdir(parents=True, exist_ok=True)
     for name in ("models", "machine.json"):
-        if (source / name).exists() and not os.path.lexists(work / name):
-            os.symlink(source / name, work / name)
-    os.environ["LAYERSCOPE_CACHE"] = str(work)
-    return work
+        if (source / name).exists() and not os.path.lexists(work_folder / name):
+            os.symlink(source / name, work_folder / name)
+    os.environ["LAYERSCOPE_CACHE"] = str(work_folder)
+    return work_folder
 
 
-def _bring(exhibit: Exhibit, folder: Path | None, work: Path) -> None:
+def _bring(exhibit: Exhibit, folder: Path | None, work_folder: Path) -> None:
     """Let weights that were fetched by hand lie where the source of their model leads to, on any machine.
 
     Raises:
         ModelNotFoundError: when the file is another one.
     """
     file = Path(exhibit.source).name
-    given = (folder or work) / file
-    os.chdir(work)
-    if not exhibit.sha256 or folder is None or not given.is_file():
+    local_file = (folder or work_folder) / file
+    os.chdir(work_folder)
+    if not exhibit.sha256 or folder is None or not local_file.is_file():
         return
-    with given.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != exhibit.sha256:
+    with local_file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    if digest != exhibit.sha256:
         raise ModelNotFoundError(
-            f"{file} has the SHA-256 {found}, but the file of {exhibit.page} has {exhibit.sha256}. Download it again."
+            f"{file} has the SHA-256 {digest}, but the file of {exhibit.page} has {exhibit.sha256}. Download it again."
         )
-    place = Path(exhibit.source)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if not place.exists():
-        place.symlink_to(given)
+    source_folder = Path(exhibit.source)
+    source_folder.parent.mkdir(parents=True, exist_ok=True)
+    if not source_folder.exists():
+        source_folder.symlink_to(local_file)
 
 
 def _of_starter(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Iterator[Result]:
@@ -215,8 +215,8 @@ def _of_starter(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Ite
         cut = healed.spec.block
         writers = (Variant(), Variant("pruned", cut), Variant("instant", cut, healed.adapter))
         # The form begins with the fact, and without a heal on the machine.
-        for prompt, of in ((_PROMPT, writers), (_FACT, writers[:2])):
-            yield comparison.run(CompareSpec(model, prompt, of, max_new_tokens=48), _tell, load=load)
+        for prompt, compared in ((_PROMPT, writers), (_FACT, writers[:2])):
+            yield comparison.run(CompareSpec(model, prompt, compared, max_new_tokens=48), _tell, load=load)
     # A search and a table of methods are dear, and take half as long so.
     half = dataclasses.replace(model, dtype="bfloat16")
     if "precision" in kinds:  # else the first curve in bfloat16 on every machine would measure it
@@ -246,8 +246,8 @@ def _of_larger(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Iter
         yield search.run(searched, _tell, load=load)
 
     def curve(benchmark: BenchmarkSpec, strategy: str, max_n: int) -> SweepResult:
-        asked = searched if strategy == "greedy" else None
-        spec = SweepSpec(model, benchmark=benchmark, loss_corpus=_LOSS, strategy=strategy, max_n=max_n, search=asked)
+        search = searched if strategy == "greedy" else None
+        spec = SweepSpec(model, benchmark=benchmark, loss_corpus=_LOSS, strategy=strategy, max_n=max_n, search=search)
         return sweep.run(spec, _tell, load=load)
 
     if "sweep" in kinds:
@@ -290,8 +290,8 @@ def _lean(result: Result) -> Result:
     if isinstance(result, SearchResult):
         return dataclasses.replace(result, sets=None, values=None)
     if isinstance(result, SweepResult):
-        kept = result.questions if result.spec.strategy in _WITH_ANSWERS else []
-        return dataclasses.replace(result, questions=[list(map(_rounded, answers)) for answers in kept])
+        questions = result.questions if result.spec.strategy in _WITH_ANSWERS else []
+        return dataclasses.replace(result, questions=[list(map(_rounded, answers)) for answers in questions])
     if isinstance(result, HealResult):
         return dataclasses.replace(result, adapter=None, questions={})
     return result
@@ -306,12 +306,12 @@ def _publish(source: str, results: Sequence[Result], kinds: Sequence[str]) -> No
                 shutil.rmtree(folder)
     published = [result for result in results if result.kind in kinds]
     with tempfile.TemporaryDirectory(prefix="layerscope-published-") as scratch:
-        own, os.environ["LAYERSCOPE_CACHE"] = os.environ["LAYERSCOPE_CACHE"], scratch
+        own_cache, os.environ["LAYERSCOPE_CACHE"] = os.environ["LAYERSCOPE_CACHE"], scratch
         for result in published:
             folder = store.result_dir(result.kind, result.spec.fingerprint())
             _lean(result).save()
             shutil.copytree(folder, target / result.kind / folder.name)
-        os.environ["LAYERSCOPE_CACHE"] = own
+        os.environ["LAYERSCOPE_CACHE"] = own_cache
     sys.stderr.write(f"\n{len(published)} results of {source}, {_told_size()}\n")
 
 

@@ -175,8 +175,11 @@ def recipes() -> str:
             continue
         recipe = known.get(name)
         simple = {field: value for field, value in recipe.values.items() if isinstance(value, str | int | float | bool)}
-        said = ", ".join(f"{field}={value}" for field, value in simple.items() if value is not None)
-        lines += [f"  {name}: {recipe.title}", *textwrap.wrap(said, 100, initial_indent="      ", subsequent_indent="      ")]
+        settings = ", ".join(f"{field}={value}" for field, value in simple.items() if value is not None)
+        lines += [
+            f"  {name}: {recipe.title}",
+            *textwrap.wrap(settings, 100, initial_indent="      ", subsequent_indent="      "),
+        ]
     return "\n".join([*lines, "  paper-MODEL: the settings of the paper for one model"])
 
 

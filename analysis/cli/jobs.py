@@ -53,15 +53,15 @@ def run(options: argparse.Namespace) -> None:
     _show(options, [jobs.get(options.id)] if is_about_one else jobs.list_jobs())
 
 
-def _choice(given: str | None, choices: dict[str, Any], action: str) -> Any:
-    if given not in choices:
-        *others, last = choices
-        raise SpecError(f"`jobs {action}` needs {', '.join(others)} or {last} after it.")
-    return choices[given]
+def _choice(value: str | None, choices: dict[str, Any], action: str) -> Any:
+    if value not in choices:
+        *first_ones, last = choices
+        raise SpecError(f"`jobs {action}` needs {', '.join(first_ones)} or {last} after it.")
+    return choices[value]
 
 
 def _show(options: argparse.Namespace, listed: list[Job]) -> None:
-    goes_on = settings.load().auto_resume
+    is_resumed = settings.load().auto_resume
     lines = [
         f"{job.id}  {job.kind:9}  {job.state:11}  {_where(job)}{job.phase} {how_far(job.done, job.total)}  {job.error or ''}"
         for job in listed
@@ -69,9 +69,9 @@ def _show(options: argparse.Namespace, listed: list[Job]) -> None:
     if options.action == "show":
         lines += [f"{' ' * 12}{done}" for job in listed if job.work is not None and (done := job.work.in_words())]
     if options.action in ("list", "auto-resume"):
-        wont = "resume automatically" if goes_on else "wait until you resume them"
+        wont = "resume automatically" if is_resumed else "wait until you resume them"
         lines = [*(lines or ["No jobs yet."]), f"Interrupted jobs {wont}."]
-    write(options, {"jobs": [_as_json(job) for job in listed], "auto_resume": goes_on}, lines or ["No jobs left."])
+    write(options, {"jobs": [_as_json(job) for job in listed], "auto_resume": is_resumed}, lines or ["No jobs left."])
 
 
 def _where(job: Job) -> str:

@@ -34,13 +34,13 @@ def asked(spec: SpecT) -> SpecT:
         elif isinstance(value, tuple):
             changes[field.name] = tuple(asked(part) if isinstance(part, Spec) else part for part in value)
     plain = replace(spec, **changes) if changes else spec
-    usual = {
+    defaults = {
         name: imported(note.usual)(plain)
         for name, (_, _, annotations) in field_types(type(spec)).items()
         for note in annotations
         if isinstance(note, Option | Part) and note.usual
     }
-    following = {name: None for name, value in usual.items() if getattr(plain, name) == value}
+    following = {name: None for name, value in defaults.items() if getattr(plain, name) == value}
     return replace(plain, **following) if following else plain
 
 
@@ -59,20 +59,20 @@ def words(spec: Spec, subcommand: Subcommand | None, parse: Parse) -> list[str]:
         subcommand: that of its kind; None where it has none, and `run` takes its place.
         parse: the command line's own reading of arguments, which gives the defaults.
     """
-    wanted = asked(spec)
+    request = asked(spec)
     if subcommand is not None:
         try:
-            return _Saying(wanted, subcommand, parse).words()
+            return _Saying(request, subcommand, parse).words()
         except LayerscopeError:  # its options so far make no request: only all of them do
             pass
-    return _whole(wanted)
+    return _whole(request)
 
 
 class _Saying:
     """A request that is being put into words."""
 
-    def __init__(self, wanted: Spec, subcommand: Subcommand, parse: Parse) -> None:
-        self._wanted = wanted
+    def __init__(self, spec: Spec, subcommand: Subcommand, parse: Parse) -> None:
+        self._wanted = spec
         self._name = subcommand.name
         self._parse = parse
         self.flags_of = flags_of(subcommand.spec)
@@ -85,12 +85,12 @@ class _Saying:
             if flag.fields[0].is_always_said:
                 self._said[flag.name] = flag.words(_value(self._wanted, flag.fields[0]))
         for _ in range(_ROUNDS):
-            have = self._parse(self._joined())
+            parsed = self._parse(self._joined())
             unsaid = [flag for flag in self.flags_of if flag.name not in self._said]
-            new = {flag.name: said for flag in unsaid if (said := self._differing(flag, have))}
+            new = {flag.name: words for flag in unsaid if (words := self._differing(flag, parsed))}
             self._said |= new
             if not new:
-                missing = field_settings.differences(have, self._wanted)
+                missing = field_settings.differences(parsed, self._wanted)
                 self._set += missing
                 if not missing:
                     break
@@ -101,12 +101,12 @@ class _Saying:
         options = [word for flag in self.flags_of for word in self._said.get(flag.name, [])]
         return [self._name, *options, *(word for setting in self._set for word in ("--set", setting))]
 
-    def _differing(self, flag: Flag, have: Spec) -> list[str]:
+    def _differing(self, flag: Flag, parsed: Spec) -> list[str]:
         """Words of an option, where they are no longer than setting the fields that differ one by one."""
-        switched = {one.fields[0].path for one in self.flags_of if one.name in self._said}
+        switched = {flag_.fields[0].path for flag_ in self.flags_of if flag_.name in self._said}
         # A field that needs a switch which is not written is none that this option would set.
-        own = [field for field in flag.fields if field.switched_by is None or field.switched_by in switched]
-        pairs = [(_value(self._wanted, field), _value(have, field)) for field in own]
+        fields = [field for field in flag.fields if field.switched_by is None or field.switched_by in switched]
+        pairs = [(_value(self._wanted, field), _value(parsed, field)) for field in fields]
         pairs = [(want, has) for want, has in pairs if want is not _ABSENT]
         differing = sum(want != has for want, has in pairs)
         for value, _ in pairs:
@@ -118,14 +118,14 @@ class _Saying:
         """Remove words that are not needed, now that the rest is there."""
         for flag in self.flags_of:
             if flag.name in self._said and not flag.fields[0].is_always_said:
-                said = self._said.pop(flag.name)
+                words = self._said.pop(flag.name)
                 if not self._is_complete():
-                    self._said[flag.name] = said
+                    self._said[flag.name] = words
         for setting in list(self._set):
-            place = self._set.index(setting)
+            index = self._set.index(setting)
             self._set.remove(setting)
             if not self._is_complete():
-                self._set.insert(place, setting)
+                self._set.insert(index, setting)
 
     def _is_complete(self) -> bool:
         try:
@@ -136,21 +136,21 @@ class _Saying:
 
 def _value(spec: Spec, field: OptionField) -> Any:
     """The value of a field; of several nested requests that of the first which has one."""
-    found: Any = spec
+    current: Any = spec
     for depth, name in enumerate(field.path):
-        if found is None:
+        if current is None:
             return NONE if field.left_out == field.path[:depth] else _ABSENT
-        if isinstance(found, tuple):
-            found = next((value for part in found if (value := getattr(part, name)) is not None), None)
+        if isinstance(current, tuple):
+            current = next((value for part in current if (value := getattr(part, name)) is not None), None)
         else:
-            found = getattr(found, name)
-    return found
+            current = getattr(current, name)
+    return current
 
 
 def _whole(spec: Spec) -> list[str]:
     """Return `run KIND` with every field that is not at its default, for requests that no options can express."""
-    words, data, usual = ["run", spec.kind], spec.to_json(), field_settings.defaults(type(spec))
+    words, data, defaults = ["run", spec.kind], spec.to_json(), field_settings.defaults(type(spec))
     for name, value in data.items():
-        if value != usual[name]:
+        if value != defaults[name]:
             words += ["--set", field_settings.write(name, field_settings.plain(value))]
     return words

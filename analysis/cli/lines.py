@@ -79,8 +79,8 @@ def of_sweep(result: Any, options: argparse.Namespace) -> list[str]:
     notes = remarks.remarks(result.points, result.lines, result.questions)
     notes += [sentence] if (sentence := cliff.sentence(result)) else []
     chosen = remarks.chosen_by(result.spec)
-    said = [line for cut in _judged(result) for line in _verdict(result, cut, [result])]
-    return [*_point_lines(result, result.points), *notes, *([chosen] if chosen else []), *said]
+    verdicts = [line for cut in _judged(result) for line in _verdict(result, cut, [result])]
+    return [*_point_lines(result, result.points), *notes, *([chosen] if chosen else []), *verdicts]
 
 
 def _judged(result: Any) -> list[Any]:
@@ -101,8 +101,8 @@ def _verdict(result: Any, cut: Any, scores: Sequence[Any], heals: Sequence[Any] 
     from analysis.results.compared import scores_of_block
     from analysis.results.words import headline
 
-    said = headline.headline(scores_of_block.select(cut, scores, shown=result), result.model, heals=heals)
-    return [] if {headline.ANSWERS, headline.TEXT} <= set(said.missing) else [said.sentence]
+    verdict = headline.headline(scores_of_block.select(cut, scores, shown=result), result.model, heals=heals)
+    return [] if {headline.ANSWERS, headline.TEXT} <= set(verdict.missing) else [verdict.sentence]
 
 
 def of_evaluate(result: Any, options: argparse.Namespace) -> list[str]:
@@ -128,9 +128,9 @@ def of_heal(result: Any, options: argparse.Namespace) -> list[str]:
     if "writing" in tables:
         lines += tables["writing"].lines()
     control = heals.control_of(result, library.of("heal", result.spec.model))
-    said = [] if result.spec.control else _verdict(result, result.spec.block, [result], [result])
-    kept = [f"adapter   {store.cache_dir() / result.adapter}"] if result.adapter else []
-    return [*lines, *heals.sentences(result, control), *kept, *said]
+    verdict = [] if result.spec.control else _verdict(result, result.spec.block, [result], [result])
+    adapter_line = [f"adapter   {store.cache_dir() / result.adapter}"] if result.adapter else []
+    return [*lines, *heals.sentences(result, control), *adapter_line, *verdict]
 
 
 def of_export(result: Any, options: argparse.Namespace) -> list[str]:
@@ -159,9 +159,9 @@ def of_microscope(result: Any, options: argparse.Namespace) -> list[str]:
 def of_restore(result: Any, options: argparse.Namespace) -> list[str]:
     """Return the surprisal with each removed layer restored."""
     token = None if options.token is None else options.token - 1
-    left = f", {result.n_left_out} more left out" if result.n_left_out else ""
+    left_out = f", {result.n_left_out} more left out" if result.n_left_out else ""
     table = result.table_at(token)
-    return [f"{result.model_name}: {len(result.pieces)} tokens{left}", result.said(token), *table.lines(), table.caption]
+    return [f"{result.model_name}: {len(result.pieces)} tokens{left_out}", result.said(token), *table.lines(), table.caption]
 
 
 def _text_lines(result: Any, index: int) -> list[str]:
@@ -173,22 +173,22 @@ def _text_lines(result: Any, index: int) -> list[str]:
 def _numbers(result: Any, index: int, text: Any) -> str:
     from analysis.experiments.prompt.comparison_spec import mean_surprise
 
-    said = [f"{len(text.token_ids)} tokens{' and the end token' if text.ended else ''}"]
+    parts = [f"{len(text.token_ids)} tokens{' and the end token' if text.ended else ''}"]
     prefill = text.prefill_rate(result.n_prompt_tokens)
     if prefill is not None:
-        said.append(f"prefill {prefill:.0f} tokens/s")
+        parts.append(f"prefill {prefill:.0f} tokens/s")
     if text.decode_rate is not None:
-        said.append(f"decode {text.decode_rate:.1f} tokens/s")
+        parts.append(f"decode {text.decode_rate:.1f} tokens/s")
     for name, surprise in (("the unpruned model", text.unpruned_surprise), ("itself", text.own_surprise)):
         mean = mean_surprise(surprise)
         if mean is not None:
-            said.append(f"surprisal to {name} {mean:.2f} nats/token")
+            parts.append(f"surprisal to {name} {mean:.2f} nats/token")
     if text.repetition is not None:
-        said.append(f"repeated: {100 * text.repetition:.0f} % of 4-grams")
+        parts.append(f"repeated: {100 * text.repetition:.0f} % of 4-grams")
     parting = result.parts_at(index)
     if parting is not None:
-        said.append(f"differs from the unpruned model's text from token {parting + 1}")
-    return ", ".join(said)
+        parts.append(f"differs from the unpruned model's text from token {parting + 1}")
+    return ", ".join(parts)
 
 
 def _layer_lines(result: Any, position: int) -> list[str]:
@@ -234,7 +234,7 @@ def of_damage(result: Any, options: argparse.Namespace) -> list[str]:
     from analysis.results.compared import agreement
 
     distances = run(result.spec.distances)
-    every, paid = agreement.pooled(result, distances), agreement.prices(result, distances, result.text_losses)
+    overall, prices = agreement.pooled(result, distances), agreement.prices(result, distances, result.text_losses)
     table = result.beside(distances.best).titled(
         rank_correlation="rho", increase="smallest increase (95 %)", similar_increase="of most similar (95 %)"
     )
@@ -243,17 +243,17 @@ def of_damage(result: Any, options: argparse.Namespace) -> list[str]:
         "increase without a block, in nats/token:",
         *table.only("n", "rank_correlation", "increase", "block", "similar_increase", "similar").lines(),
         f"rho: Spearman's rank correlation of {result.spec.distances.metric} distance and loss increase, over the blocks "
-        f"of one size. Over all sizes together it is {'-' if every is None else f'{every.value:.2f}'}, because both rise "
+        f"of one size. Over all sizes together it is {'-' if overall is None else f'{overall.value:.2f}'}, because both rise "
         "with the block size.",
-        *([paid] if paid else []),
+        *([prices] if prices else []),
     ]
 
 
 def of_search(result: Any, options: argparse.Namespace) -> list[str]:
     """Lines of the found layers of every size, with their cost on the search texts, the deciding ones and another text."""
-    what = "KL" if result.spec.objective == "kl" else "loss increase"
+    quantity = "KL" if result.spec.objective == "kl" else "loss increase"
     table = result.table().titled(
-        cost=f"{what}, search texts", validation=f"{what}, decision texts", loss="loss increase, held-out text (95 %)"
+        cost=f"{quantity}, search texts", validation=f"{quantity}, decision texts", loss="loss increase, held-out text (95 %)"
     )
     return [
         f"{result.model.name}: layers found by {result.spec.strategy}, nats/token",
@@ -267,21 +267,21 @@ def of_speed(result: Any, options: argparse.Namespace) -> list[str]:
     spec = result.spec
     heads = {
         f"{field} {name}": head
-        for field, what in (("prefill", "prefill of the prompt"), ("decode", "decode of a token"))
-        for name, head in (("median s", f"{what}, ms"), ("first quartile s", "quartiles"), ("tokens/s", "tokens/s"))
+        for field, label in (("prefill", "prefill of the prompt"), ("decode", "decode of a token"))
+        for name, head in (("median s", f"{label}, ms"), ("first quartile s", "quartiles"), ("tokens/s", "tokens/s"))
     }
     lines = [
         f"{result.model.name}: {spec.prompt_tokens} prompt tokens, {spec.new_tokens} generated tokens, {result.rounds} "
         f"rounds over all n, {result.ran_in}, peak memory {units.size(result.peak_bytes)}",
         *result.table().only("n", *heads, "left out").titled(**heads).lines(),
     ]
-    for what, line in (("prefill", result.prefill), ("decode", result.decode)):
+    for label, line in (("prefill", result.prefill), ("decode", result.decode)):
         if line is not None:
             ends = line.slope_interval(len(result.points))
             error = f" ({1e3 * ends[0]:+.3f} to {1e3 * ends[1]:+.3f})" if ends else ""
             fits = "" if line.r_squared is None else f", R² {line.r_squared:.3f}"
             lines.append(
-                f"{what}: {1e3 * line.intercept_s:.2f} ms {1e3 * line.slope_s:+.3f}{error} ms per remaining layer{fits}. "
+                f"{label}: {1e3 * line.intercept_s:.2f} ms {1e3 * line.slope_s:+.3f}{error} ms per remaining layer{fits}. "
                 f"Pruning cannot reduce {line.fixed_share:.0%} of the unpruned model's time."
             )
     return lines
@@ -290,7 +290,7 @@ def of_speed(result: Any, options: argparse.Namespace) -> list[str]:
 def of_grid(result: Any, options: argparse.Namespace) -> list[str]:
     """Lines of every curve: its last size without a visible loss, and its score there."""
     table = result.table("cells")
-    told = [
+    columns = [
         "model",
         "precision",
         "strategy",
@@ -302,9 +302,9 @@ def of_grid(result: Any, options: argparse.Namespace) -> list[str]:
         "acc_change",
         "loss_change",
     ]
-    several = [name for name in told if name not in _SIDES or len({row.get(name) for row in table.rows}) > 1]
+    varying = [name for name in columns if name not in _SIDES or len({row.get(name) for row in table.rows}) > 1]
     failed = [f"not measured: {cell.name}: {cell.error}" for cell in result.failures]
-    return [*table.only(*several).lines(), *failed, table.caption]
+    return [*table.only(*varying).lines(), *failed, table.caption]
 
 
 _SIDES = ("precision", "map_texts", "questions", "texts")

@@ -79,9 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _forget_output()
         return CLOSED
     except BaseException as error:  # libraries written in Rust panic past Exception
-        known = failures.cause(error)
-        _say(known or failures.in_a_sentence(error, doing=f"running `{' '.join(words[:1])}`"))
-        return UNFORESEEN if known is None else BAD_INPUT
+        cause = failures.cause(error)
+        _say(cause or failures.in_a_sentence(error, doing=f"running `{' '.join(words[:1])}`"))
+        return UNFORESEEN if cause is None else BAD_INPUT
     return 0
 
 
@@ -109,18 +109,18 @@ def request(arguments: Sequence[str]) -> Spec:
 
 def command_line(spec: Spec) -> str:
     """The line to paste into a shell that asks for `spec`: `request` makes the same request of it."""
-    subcommand = next((one for one in subcommands() if one.spec.kind == spec.kind), None)
+    subcommand = next((entry for entry in subcommands() if entry.spec.kind == spec.kind), None)
     return line.line(line.words(spec, subcommand, request))
 
 
 def subcommands() -> tuple[Subcommand, ...]:
     """One for every kind of request that something runs, called as the kind is unless its answer has a name."""
     places = ", ".join(jobs_room.BACKENDS)
-    told = (
+    help_text = (
         f"Backend that runs the request: {places} (default: {jobs_room.LOCAL}). Without --detach the command waits for the "
         "result."
     )
-    where = Extra("--run-on", told, formerly="--backend", metavar="NAME", default=jobs_room.LOCAL)
+    run_on = Extra("--run-on", help_text, formerly="--backend", metavar="NAME", default=jobs_room.LOCAL)
     workers = Extra(
         "--workers",
         "Number of processes that share the work (default: 1).",
@@ -134,7 +134,7 @@ def subcommands() -> tuple[Subcommand, ...]:
         Subcommand(
             answer.name or kind,
             SPECS[kind],
-            (*answer.extras, _DETACH, where, *([workers] if EXPERIMENTS[kind].is_shared else [])),
+            (*answer.extras, _DETACH, run_on, *([workers] if EXPERIMENTS[kind].is_shared else [])),
         )
         for kind, answer in shown.items()
     )
@@ -163,9 +163,11 @@ def _parser(asking: tuple[Subcommand, ...]) -> Parser:
     )
     lines: dict[str, str] = {}
 
-    def add(name: str, said: str | None = None, **defaults: object) -> Parser:
+    def add(name: str, help_text: str | None = None, **defaults: object) -> Parser:
         lines[name] = (
-            groups.ABOUT[name].line if name in groups.ABOUT else " ".join((said or "").strip().partition("\n\n")[0].split())
+            groups.ABOUT[name].line
+            if name in groups.ABOUT
+            else " ".join((help_text or "").strip().partition("\n\n")[0].split())
         )
         sub: Parser = places.add_parser(
             name,
@@ -180,11 +182,11 @@ def _parser(asking: tuple[Subcommand, ...]) -> Parser:
         sub.add_argument("--memory", metavar="SIZE", help=_MEMORY)
         return sub
 
-    for one in asking:
-        command = answers.PRINTERS.get(one.spec.kind, answers.Printer()).command
-        sub = add(one.name, one.spec.__doc__, command=command, asks=one)
-        options.fill(sub, one)
-        if one.name == "heal":
+    for entry in asking:
+        command = answers.PRINTERS.get(entry.spec.kind, answers.Printer()).command
+        sub = add(entry.name, entry.spec.__doc__, command=command, asks=entry)
+        options.fill(sub, entry)
+        if entry.name == "heal":
             sub.end = groups.recipes
     written = Subcommand("report", report.ReportSpec, (_OUT,))
     options.fill(add(written.name, command=report.run, command_line=command_line), written)

@@ -29,16 +29,16 @@ _COUNTS = {
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Give a parser the options of the subcommand."""
-    for flag, (metavar, told) in _NEEDED.items():
-        parser.add_argument(flag, metavar=metavar, help=told, required=True)
-    for flag, (usual, told) in _COUNTS.items():
-        parser.add_argument(flag, metavar="N", type=plain_number, default=usual, help=f"{told} (default: {usual}).")
+    for flag, (metavar, help_text) in _NEEDED.items():
+        parser.add_argument(flag, metavar=metavar, help=help_text, required=True)
+    for flag, (default, help_text) in _COUNTS.items():
+        parser.add_argument(flag, metavar="N", type=plain_number, default=default, help=f"{help_text} (default: {default}).")
     parser.add_argument("--shards", type=plain_number, dest="workers", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     needs = "Memory of each worker, such as 64GiB (default: the model's need, where its size is known here)."
     parser.add_argument("--worker-memory", metavar="SIZE", help=needs)
     parser.add_argument("--name", help="Name of the RayJob (default: derived from the request).")
-    told = "Command to run on the cluster, after `--`, such as -- distances starter --samples 32."
-    parser.add_argument("request", nargs=argparse.REMAINDER, metavar="-- COMMAND …", help=told)
+    help_text = "Command to run on the cluster, after `--`, such as -- distances starter --samples 32."
+    parser.add_argument("request", nargs=argparse.REMAINDER, metavar="-- COMMAND …", help=help_text)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -62,19 +62,19 @@ def run(options: argparse.Namespace) -> None:
         gpus=options.gpus,
         memory=options.memory,
     )
-    said = shlex.split(options.command_line(spec))
+    notes = shlex.split(options.command_line(spec))
     if cluster.shards > 1:
-        said += rayjob.sharing(cluster.shards)
+        notes += rayjob.sharing(cluster.shards)
         try:
-            options.parse(said[len(line.PROGRAM) :])
+            options.parse(notes[len(line.PROGRAM) :])
         except Misuse:
             raise SpecError(f"`{words[0]}` runs on one worker. Leave out --workers.") from None
-    content = json.dumps(rayjob.manifest(said, cluster), indent=2) + "\n"
+    content = json.dumps(rayjob.manifest(notes, cluster), indent=2) + "\n"
     output.write(options.out, content.encode(), "--out")
     pods = f"{cluster.shards} x {cluster.cpus} CPUs, {cluster.gpus} GPUs, {units.size(cluster.memory_bytes)}"
-    lines = [f"Written to {options.out}: {cluster.name}, {pods}", f"  {shlex.join(said)}"]
+    lines = [f"Written to {options.out}: {cluster.name}, {pods}", f"  {shlex.join(notes)}"]
     lines += [f"Not submitted. Submit it with `kubectl apply --filename {shlex.quote(options.out)}`."]
-    write(options, {"out": options.out, "name": cluster.name, "command": shlex.join(said)}, lines)
+    write(options, {"out": options.out, "name": cluster.name, "command": shlex.join(notes)}, lines)
 
 
 def _asked(words: Sequence[str], parse: Callable[[Sequence[str]], argparse.Namespace]) -> Spec:
@@ -89,10 +89,10 @@ def _asked(words: Sequence[str], parse: Callable[[Sequence[str]], argparse.Names
     if inner.asks is None and not hasattr(inner, "kind"):
         raise SpecError(f"`{words[0]}` cannot run as a job on the cluster. Name a command that can, such as distances.")
     extras = {extra.flag: False if extra.is_switch else extra.default for extra in (inner.asks.extras if inner.asks else ())}
-    for flag, usual in {**extras, "--json": None, "--memory": None}.items():
-        if getattr(inner, flag.lstrip("-").replace("-", "_")) != usual:
-            where = "Put it before the `--`" if flag == "--memory" else "Leave it out"
-            raise SpecError(f"{flag} has no effect after the `--`, because the manifest sets it. {where}.")
+    for flag, default in {**extras, "--json": None, "--memory": None}.items():
+        if getattr(inner, flag.lstrip("-").replace("-", "_")) != default:
+            advice = "Put it before the `--`" if flag == "--memory" else "Leave it out"
+            raise SpecError(f"{flag} has no effect after the `--`, because the manifest sets it. {advice}.")
     return requests.of(inner)
 
 

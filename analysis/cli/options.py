@@ -211,8 +211,8 @@ class Flag:
         """Return the help with the default: in words from `defaults`, by the name without dashes, or the field's own."""
         field = self.fields[0]
         doc = next((doc for kind in field.owner.__mro__ if (doc := _docs(kind).get(field.path[-1]))), "")
-        if known := field.option.known:
-            doc += f" One of: {', '.join(imported(known) if isinstance(known, str) else known)}."
+        if choices := field.option.known:
+            doc += f" One of: {', '.join(imported(choices) if isinstance(choices, str) else choices)}."
         notes = [field.form.example] if field.form and field.form.example else []
         notes += [f"{NONE} = off"] * self.takes_none
         if in_words := (defaults or {}).get(self.name.lstrip("-")):
@@ -246,11 +246,11 @@ def _docs(kind: type) -> dict[str, str]:
 @_once
 def flags_of(kind: type[Spec]) -> tuple[Flag, ...]:
     """The options of a kind: those of the nested request that has a position, then its own, then those of the others."""
-    found: dict[str, list[OptionField]] = {}
+    fields_by_name: dict[str, list[OptionField]] = {}
     for field in sorted(_fields(kind), key=lambda field: len(field.path)):
-        own = f"{'--no-' if field.on is False else '--'}{field.path[-1].replace('_', '-')}"
-        found.setdefault(field.option.flag or own, []).append(field)
-    flags = [Flag(name, tuple(those)) for name, those in found.items()]
+        flag_name = f"{'--no-' if field.on is False else '--'}{field.path[-1].replace('_', '-')}"
+        fields_by_name.setdefault(field.option.flag or flag_name, []).append(field)
+    flags = [Flag(name, tuple(fields)) for name, fields in fields_by_name.items()]
     placed = {flag.fields[0].path[:-1] for flag in flags if not flag.name.startswith("-")}
     return tuple(sorted(flags, key=lambda flag: flag.fields[0].path[:-1] not in placed))
 
@@ -268,8 +268,8 @@ def _fields(
     for name, (hint, is_optional, annotations) in field_types(kind).items():
         if part.only is not None and name not in part.only:
             continue
-        here, default = (*path, name), default_of(kind, name) if base is None else getattr(base, name)
-        option = next((one for one in annotations if isinstance(one, Option)), None)
+        path_here, default = (*path, name), default_of(kind, name) if base is None else getattr(base, name)
+        option = next((annotation for annotation in annotations if isinstance(annotation, Option)), None)
         nested, is_missing = _nested(hint), is_optional and default is None
         if option is not None:
             if nested is None and hint is not bool and form_of(hint) is None:
@@ -277,7 +277,7 @@ def _fields(
             form = FORMS[str] if nested is not None and option.parse else form_of(hint)
             is_required = option.required or (default is MISSING and not path)
             yield OptionField(
-                here,
+                path_here,
                 kind,
                 option,
                 form,
@@ -289,32 +289,32 @@ def _fields(
                 switched_by,
             )
             left_out = None
-        inner = next((one for one in annotations if isinstance(one, Part)), None)
+        inner = next((annotation for annotation in annotations if isinstance(annotation, Part)), None)
         # A missing request has to be asked for by a switch first, and only the kind itself can make several at once.
         can_take_part = option is not None if is_missing else inner is not None or typing.get_origin(hint) is not tuple
         if nested is not None and can_take_part:
             yield from _fields(
                 nested,
                 default if isinstance(default, Spec) else None,
-                here,
+                path_here,
                 inner,
-                here if is_optional and not is_missing else None,
-                here if is_missing else switched_by,
+                path_here if is_optional and not is_missing else None,
+                path_here if is_missing else switched_by,
             )
 
 
 @_once
 def field_types(kind: type[Spec]) -> dict[str, tuple[Any, bool, tuple[Any, ...]]]:
     """By field: its type without None, whether it may be None, and its annotations."""
-    found = {}
+    types_by_name = {}
     for name, hint in typing.get_type_hints(kind, include_extras=True).items():
         if typing.get_origin(hint) is not typing.ClassVar:
             annotations = getattr(hint, "__metadata__", ())
             hint = hint.__origin__ if annotations else hint
             options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-            some = [option for option in options if option is not type(None)]
-            found[name] = functools.reduce(operator.or_, some), len(some) < len(options), annotations
-    return found
+            some_types = [option for option in options if option is not type(None)]
+            types_by_name[name] = functools.reduce(operator.or_, some_types), len(some_types) < len(options), annotations
+    return types_by_name
 
 
 def _nested(hint: Any) -> type[Spec] | None:
@@ -347,11 +347,11 @@ def fill(parser: Parser, subcommand: Subcommand) -> None:
         }
         if extra.is_switch:
             settings = {"action": "store_true"}
-        place = places.get(extra.instead_of, parser)
-        added = place.add_argument(extra.flag, help=extra.help, **settings)
+        group = places.get(extra.instead_of, parser)
+        added = group.add_argument(extra.flag, help=extra.help, **settings)
         if extra.formerly:
             hidden = {**settings, "default": argparse.SUPPRESS, "required": False}
-            place.add_argument(extra.formerly, dest=added.dest, help=argparse.SUPPRESS, **hidden)
+            group.add_argument(extra.formerly, dest=added.dest, help=argparse.SUPPRESS, **hidden)
     if all(flag.name != "--seed" for flag in flags_of(subcommand.spec)):
         parser.add_argument("--seed", type=plain_number, help="Accepted by every command, without effect on this one.")
     parser.add_argument("--set", action="append", metavar="NAME=VALUE", help="Other field of the request, as corpus.seed=3.")

@@ -30,21 +30,21 @@ def run(options: argparse.Namespace) -> None:
     """
     folder = folders.folder(options.name)
     if not folder.is_dir():
-        there = ", ".join(folders.names()) or "none"
-        raise SpecError(f"There is no export {options.name!r} on this machine. Existing exports: {there}.")
+        names = ", ".join(folders.names()) or "none"
+        raise SpecError(f"There is no export {options.name!r} on this machine. Existing exports: {names}.")
     planned = hub.plan(folder, options.id, is_private=not options.public)
     files = [{"path": file.path, "size_bytes": file.size, "is_there": bool(file.digest)} for file in planned.files]
-    said = {"id": planned.id, "is_private": planned.is_private, "is_there": planned.is_there, "files": files}
+    data = {"id": planned.id, "is_private": planned.is_private, "is_there": planned.is_there, "files": files}
     if not options.yes:
         lines = [
             f"{units.size(file.size):>9}  {file.path}{'  (already there)' if file.digest else ''}" for file in planned.files
         ]
-        write(options, said, [target(planned), *lines, "Nothing uploaded. Add --yes to upload."])
+        write(options, data, [target(planned), *lines, "Nothing uploaded. Add --yes to upload."])
         return
     bar = Bar()
     address = hub.push(folder, options.id, is_private=not options.public, on_progress=bar)
     bar.close()
-    write(options, said | {"address": address}, [f"Uploaded to {address}"])
+    write(options, data | {"address": address}, [f"Uploaded to {address}"])
 
 
 def target(planned: "Upload") -> str:

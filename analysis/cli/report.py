@@ -35,8 +35,8 @@ def run(options: argparse.Namespace) -> None:
     out = Path(options.out)
     if out.suffix not in (".html", ".md"):
         raise SpecError(f"The report must be an .html or .md file, not {out.name}. Change the extension.")
-    asked = requests.request(ReportSpec, options)
-    document = exports_report.of(asked.model, asked.block, options.command_line)
+    request = requests.request(ReportSpec, options)
+    document = exports_report.of(request.model, request.block, options.command_line)
     text = page.html(document) if out.suffix == ".html" else document.markdown()
     output.write(options.out, text.encode(), "--out")
     write(options, {"out": str(out), "sections": [section.title for section in document.sections]}, [f"Written to {out}"])

@@ -32,17 +32,17 @@ def request(kind: type[SpecT], options: argparse.Namespace) -> SpecT:
         LayerscopeError: when they make none.
     """
     settings = options.set or []
-    given = _given(kind, options)
+    fields = _given(kind, options)
     if kind.asked_by:
         plain = {name: value for name, value in map(field_settings.read, settings) if "." not in name}
         plain = {name: value for name, value in plain.items() if not isinstance(value, dict)}
         # Before anything is worked out from them, not after; requests within a list are checked as they are made.
         flat = {name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}
         parts = {
-            name for name, value in flat.items() if isinstance(value, tuple) and any(isinstance(one, dict) for one in value)
+            name for name, value in flat.items() if isinstance(value, tuple) and any(isinstance(item, dict) for item in value)
         }
         bounds.check_values(kind, {name: value for name, value in flat.items() if name not in parts})
-        values = _nested_values(given)
+        values = _nested_values(fields)
         for name, value in map(field_settings.read, settings):
             part, _, last = name.partition(".")
             if part == "model" and last in ("dtype", "quantization") and isinstance(value, str):
@@ -50,7 +50,7 @@ def request(kind: type[SpecT], options: argparse.Namespace) -> SpecT:
         data = imported(kind.asked_by)(values, plain).to_json()
     else:
         data = field_settings.defaults(kind)
-        for field, value in given:
+        for field, value in fields:
             _put(data, field, value)
     return field_settings.settled(kind, data, settings)
 
@@ -68,15 +68,15 @@ def request_of_values(kind: type[SpecT], part: Mapping[str, Spec], values: Mappi
         LayerscopeError: when they make none.
     """
     flags = {flag.dest: flag for flag in flags_of(kind)}
-    wanted = {flag.dest: value for flag in flags.values() for value in flag.said_by(part)}
-    wanted |= {name: value for name, value in values.items() if name in flags}
-    options = {name: said for name, value in wanted.items() for said in flags[name].given(value)}
+    named_values = {flag.dest: value for flag in flags.values() for value in flag.said_by(part)}
+    named_values |= {name: value for name, value in values.items() if name in flags}
+    options = {name: word for name, value in named_values.items() for word in flags[name].given(value)}
     for name, flag in flags.items():
         if flag.fields[0].is_needed and name not in options:
             raise SpecError(f"{kind.__name__} needs {name}. Pass it as {name}=….")
-    others = [(path, value) for name, value in values.items() if name not in flags for path in _paths(kind, name)]
+    other_fields = [(path, value) for name, value in values.items() if name not in flags for path in _paths(kind, name)]
     try:
-        plain = [(path, tuple(value) if isinstance(value, list) else value) for path, value in others]
+        plain = [(path, tuple(value) if isinstance(value, list) else value) for path, value in other_fields]
         settings = [field_settings.write(path, field_settings.as_json(value)) for path, value in plain]
         return request(kind, argparse.Namespace(set=settings, **options))
     except TypeError as error:
@@ -87,55 +87,55 @@ def _paths(kind: type[Spec], name: str) -> list[str]:
     """The field of a kind with this name, or else that of each of its parts, as settings call them."""
     if "." in name or name in field_types(kind):
         return [name]
-    parts = {part: made for part in field_types(kind) if isinstance(made := default_of(kind, part), Spec)}
-    found = [f"{part}.{name}" for part, made in parts.items() if name in field_types(type(made))]
-    if not found:
-        known = sorted({flag.dest for flag in flags_of(kind)} | set(field_types(kind)))
-        raise SpecError(f"{kind.__name__} has no setting {name!r}. It has {', '.join(known)}.")
-    return found
+    parts = {part: part_spec for part in field_types(kind) if isinstance(part_spec := default_of(kind, part), Spec)}
+    matches = [f"{part}.{name}" for part, part_spec in parts.items() if name in field_types(type(part_spec))]
+    if not matches:
+        names = sorted({flag.dest for flag in flags_of(kind)} | set(field_types(kind)))
+        raise SpecError(f"{kind.__name__} has no setting {name!r}. It has {', '.join(names)}.")
+    return matches
 
 
 def _given(kind: type[Spec], options: argparse.Namespace) -> list[tuple[OptionField, Any]]:
     """The fields that options set, outer ones first, without those of a nested request that is not asked for."""
     parsed = vars(options)
-    given = [(field, parsed[flag.dest]) for flag in flags_of(kind) if flag.dest in parsed for field in flag.fields]
-    given = [
+    values = [(field, parsed[flag.dest]) for flag in flags_of(kind) if flag.dest in parsed for field in flag.fields]
+    values = [
         (replace(field, path=field.left_out, option=Option()), None) if value == NONE and field.left_out else (field, value)
-        for field, value in given
+        for field, value in values
     ]
-    paths = {field.path for field, _ in given}
-    left_out = {field.path for field, value in given if value is None}
+    paths = {field.path for field, _ in values}
+    left_out = {field.path for field, value in values if value is None}
     asked_for = [
         (field, value)
-        for field, value in given
+        for field, value in values
         if (field.switched_by is None or field.switched_by in paths)
         and not any(field.path[:depth] in left_out for depth in range(1, len(field.path)))
     ]
     return sorted(asked_for, key=lambda pair: len(pair[0].path))
 
 
-def _nested_values(given: Sequence[tuple[OptionField, Any]]) -> dict[str, Any]:
+def _nested_values(field_values: Sequence[tuple[OptionField, Any]]) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for field, value in given:
-        place = values
+    for field, value in field_values:
+        level = values
         for name in field.path[:-1]:
-            place = place.setdefault(name, {})
-        place[field.path[-1]] = {} if isinstance(value, type) else value
+            level = level.setdefault(name, {})
+        level[field.path[-1]] = {} if isinstance(value, type) else value
     return values
 
 
 def _put(data: dict[str, Any], field: OptionField, value: Any) -> None:
     """Write the value of an option into the JSON of a request."""
     *path, last = field.path
-    for place in _places(data, path):
-        if field.option.resets and place[last] != value:
-            usual = field_settings.defaults(field.owner)
-            place.update({name: usual[name] for name in field.option.resets})
-        place[last] = field_settings.defaults(value) if isinstance(value, type) else field_settings.as_json(value)
+    for level in _places(data, path):
+        if field.option.resets and level[last] != value:
+            defaults = field_settings.defaults(field.owner)
+            level.update({name: defaults[name] for name in field.option.resets})
+        level[last] = field_settings.defaults(value) if isinstance(value, type) else field_settings.as_json(value)
 
 
 def _places(data: Any, path: Sequence[str]) -> list[dict[str, Any]]:
     """The nested request at a path; where there are several at once, each of them."""
     if isinstance(data, list):
-        return [place for one in data for place in _places(one, path)]
+        return [level for item in data for level in _places(item, path)]
     return _places(data[path[0]], path[1:]) if path else [data]

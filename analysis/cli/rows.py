@@ -29,16 +29,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="Kind of file to write: texts or questions (default: texts).",
     )
     for role in (hub_rows.TEXT, hub_rows.QUESTION, hub_rows.CHOICES, hub_rows.ANSWER):
-        several = ", or several columns joined by commas" if role == hub_rows.CHOICES else ""
-        told = f"Column with the {role}{several} (default: the column with a usual name)."
-        parser.add_argument(f"--{role}", metavar="COLUMN", help=told)
-    usual = hub_rows.USUAL_ROWS
+        or_several = ", or several columns joined by commas" if role == hub_rows.CHOICES else ""
+        help_text = f"Column with the {role}{or_several} (default: the column with a usual name)."
+        parser.add_argument(f"--{role}", metavar="COLUMN", help=help_text)
+    default = hub_rows.USUAL_ROWS
     parser.add_argument(
         "--rows",
         metavar="N",
         type=plain_number,
-        default=usual,
-        help=f"Number of rows to read from the start (default: {usual:,}).",
+        default=default,
+        help=f"Number of rows to read from the start (default: {default:,}).",
     )
     parser.add_argument("--out", metavar="FILE", help="JSONL file to write (default: none, show columns and first rows).")
 
@@ -53,43 +53,45 @@ def run(options: argparse.Namespace) -> None:
         raise SpecError(f"--rows must be 1..{hub_rows.MOST_ROWS}, not {options.rows}.")
     if options.out:
         output.check(options.out, "--out")
-    found = hub_rows.look(options.id, options.revision)
-    said = {"id": options.id, "commit": found.repository.commit}
+    dataset = hub_rows.look(options.id, options.revision)
+    data = {"id": options.id, "commit": dataset.repository.commit}
     if not options.file:
-        files = [{"path": file.path, "size_bytes": file.size} for file in found.files]
-        lines = [f"{units.size(file.size):>9}  {file.path}" for file in found.files]
-        write(options, said | {"files": files}, [f"{options.id} at commit {found.repository.commit}:", *lines])
+        files = [{"path": file.path, "size_bytes": file.size} for file in dataset.files]
+        lines = [f"{units.size(file.size):>9}  {file.path}" for file in dataset.files]
+        write(options, data | {"files": files}, [f"{options.id} at commit {dataset.repository.commit}:", *lines])
         return
     bar = Bar()
-    read = hub_rows.first_rows(found, options.file, options.rows, on_progress=bar)
+    read = hub_rows.first_rows(dataset, options.file, options.rows, on_progress=bar)
     bar.close()
     columns = hub_rows.names(read)
-    asked = hub_rows.guessed(columns, options.kind) | _named(options)
-    said |= {"file": options.file, "columns": columns, "as": {role: list(names) for role, names in asked.items()}}
+    roles = hub_rows.guessed(columns, options.kind) | _named(options)
+    data |= {"file": options.file, "columns": columns, "as": {role: list(names) for role, names in roles.items()}}
     if not options.out:
-        write(options, said | {"rows": [_short(row) for row in read[:_FIRST]]}, _shown(read, columns, asked))
+        write(options, data | {"rows": [_short(row) for row in read[:_FIRST]]}, _shown(read, columns, roles))
         return
-    content = hub_rows.kept(read, options.kind, asked)
+    content = hub_rows.kept(read, options.kind, roles)
     output.write(options.out, content, "--out")
     flag = "--texts" if options.kind == "texts" else "--task"
     n_rows = content.count(b"\n")
-    done = f"{n_rows:,} rows of {options.id} at commit {found.repository.commit} written to {options.out}. Use it with {flag}."
-    write(options, said | {"out": options.out, "n_rows": n_rows}, [done])
+    done = (
+        f"{n_rows:,} rows of {options.id} at commit {dataset.repository.commit} written to {options.out}. Use it with {flag}."
+    )
+    write(options, data | {"out": options.out, "n_rows": n_rows}, [done])
 
 
 def _named(options: argparse.Namespace) -> dict[str, list[str]]:
     roles = hub_rows.ROLES[options.kind]
-    said = {role: getattr(options, role) for role in roles}
-    return {role: value.split(",") if role == hub_rows.CHOICES else [value] for role, value in said.items() if value}
+    names = {role: getattr(options, role) for role in roles}
+    return {role: value.split(",") if role == hub_rows.CHOICES else [value] for role, value in names.items() if value}
 
 
 def _short(row: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value) if len(str(value)) <= _LONGEST else f"{str(value)[:_LONGEST]}…" for name, value in row.items()}
 
 
-def _shown(read: Sequence[Mapping[str, Any]], columns: Sequence[str], asked: Mapping[str, Sequence[str]]) -> list[str]:
-    taken = ", ".join(f"{role} = {' + '.join(names)}" for role, names in asked.items()) or "no column has a usual name"
-    lines = [f"{len(read):,} rows with the columns {', '.join(columns)}. Chosen: {taken}."]
+def _shown(read: Sequence[Mapping[str, Any]], columns: Sequence[str], roles: Mapping[str, Sequence[str]]) -> list[str]:
+    roles_text = ", ".join(f"{role} = {' + '.join(names)}" for role, names in roles.items()) or "no column has a usual name"
+    lines = [f"{len(read):,} rows with the columns {', '.join(columns)}. Chosen: {roles_text}."]
     for number, row in enumerate(read[:_FIRST], start=1):
         lines += [f"row {number}", *(f"  {name}: {value}" for name, value in _short(row).items())]
     return [*lines, "Nothing written. Add --out FILE to write the rows."]

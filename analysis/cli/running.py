@@ -60,17 +60,17 @@ def quiet_libraries() -> None:
 def from_backend(spec: Spec, options: argparse.Namespace) -> Any:
     """Return the result of a request that another place answers, and continues to answer when nobody waits any more."""
     job, bar = _submitted(spec, options), Bar()
-    told, job_id = f"Job {job.id} runs on {job.backend} and continues there if this command ends.", job.id
+    text, job_id = f"Job {job.id} runs on {job.backend} and continues there if this command ends.", job.id
     try:
         while job.is_active:
-            bar(Progress(job.phase or "", job.done, job.total, told))
+            bar(Progress(job.phase or "", job.done, job.total, text))
             time.sleep(_LOOK_S)
             with contextlib.suppress(BusyError):  # the next look tells
                 jobs.start()
                 jobs.reap()
             before, job = job, jobs.waited(functools.partial(jobs.get, job_id))
-            news = ((job.message, before.message), (job.error, before.error))
-            told = " ".join(new for new, old in news if new and new != old)
+            changes = ((job.message, before.message), (job.error, before.error))
+            text = " ".join(new for new, old in changes if new and new != old)
     finally:
         bar.close()
     stored = store.load_result(job.kind, job.result_key) if job.state == jobs.DONE and job.result_key else None
@@ -94,5 +94,5 @@ def queue(spec: Spec, options: argparse.Namespace) -> None:
     """Start a request as a background job and print its id."""
     job = _submitted(spec, options)
     jobs.waited(jobs.start)
-    told = [f"Job {job.id} is queued. `jobs show {job.id}` shows its progress."]
-    write(options, {"job": job.id, "spec": spec.to_json()}, told)
+    lines = [f"Job {job.id} is queued. `jobs show {job.id}` shows its progress."]
+    write(options, {"job": job.id, "spec": spec.to_json()}, lines)

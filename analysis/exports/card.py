@@ -112,13 +112,13 @@ def _rounded(model: ModelSpec, facts: ModelFacts) -> str:
 
 def _use(file: str) -> str:
     """How it is loaded, as code."""
-    given = f'"this folder", gguf_file="{file}"' if file else '"this folder"'
+    arguments = f'"this folder", gguf_file="{file}"' if file else '"this folder"'
     lines = [f"llama-cli -m {file}", ""] if file else []
     lines += [
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
         "",
-        f"model = AutoModelForCausalLM.from_pretrained({given})",
-        f"tokenizer = AutoTokenizer.from_pretrained({given})",
+        f"model = AutoModelForCausalLM.from_pretrained({arguments})",
+        f"tokenizer = AutoTokenizer.from_pretrained({arguments})",
     ]
     return "\n".join(f"    {line}".rstrip() for line in lines)
 
@@ -172,14 +172,14 @@ def _text_name(corpus: CorpusSpec) -> str:
 
 
 def _how(cut: Removal, heal: HealResult | None, adapter: str | None) -> str:
-    said = (
+    how = (
         f"Removed: {cut.describe()}. Method: Gromov et al., The Unreasonable Ineffectiveness of the Deeper Layers, "
         f"arXiv:2403.17887."
     )
     if heal is None and adapter is None:
-        return f"{said} It was not healed."
+        return f"{how} It was not healed."
     if heal is None:
-        return f"{said} A PEFT adapter was merged in. Its training is not recorded here."
+        return f"{how} A PEFT adapter was merged in. Its training is not recorded here."
     spec = heal.spec
     trained = f"for {heal.total_steps} optimizer steps" if spec.trains else "without training"
     if heal.ended_early:
@@ -188,7 +188,7 @@ def _how(cut: Removal, heal: HealResult | None, adapter: str | None) -> str:
     settings = {name: value for name, value in spec.to_json().items() if not isinstance(value, dict)}
     listed = ", ".join(f"{name} {value}" for name, value in settings.items())
     return (
-        f"{said}\n\nHealed {trained} on {text(_text_name(spec.corpus))} text, over {base}, seed {spec.seed}. The "
+        f"{how}\n\nHealed {trained} on {text(_text_name(spec.corpus))} text, over {base}, seed {spec.seed}. The "
         f"adapter was merged into unquantized weights. Settings: {text(listed)}."
     )
 
@@ -196,47 +196,53 @@ def _how(cut: Removal, heal: HealResult | None, adapter: str | None) -> str:
 def _scores(scored: Scored | None) -> list[str]:
     if scored is None:
         return ["## Scores", "This pruned model was not measured."]
-    found = {"unpruned": scored.unpruned, "pruned": scored.pruned, "healed": scored.healed}
-    table = scores([(name, point) for name, point in found.items() if point is not None])
+    points = {"unpruned": scored.unpruned, "pruned": scored.pruned, "healed": scored.healed}
+    table = scores([(name, point) for name, point in points.items() if point is not None])
     return ["## Scores", table.markdown(), text(measured_on(scored.model, scored.benchmark, scored.corpus))]
 
 
 def _judged(heal: HealResult, heals: Sequence[HealResult]) -> list[str]:
     """Return the losses on the kind of text of the training, and the caveats of a healing run."""
-    said = [text(one) for one in judgement.sentences(heal, judgement.control_of(heal, heals))]
-    own = heal.tables().get("same_kind")
-    if own is None:
-        return said
-    return [own.caption, TextTable.of(own.only("model", "n", "loss", "n_texts").titled(n="layers removed")).markdown(), *said]
+    sentences = [text(sentence) for sentence in judgement.sentences(heal, judgement.control_of(heal, heals))]
+    table = heal.tables().get("same_kind")
+    if table is None:
+        return sentences
+    return [
+        table.caption,
+        TextTable.of(table.only("model", "n", "loss", "n_texts").titled(n="layers removed")).markdown(),
+        *sentences,
+    ]
 
 
-def scores(named: Sequence[tuple[str, Point]], measured_on: Sequence[str] = ()) -> TextTable:
+def scores(named_points: Sequence[tuple[str, Point]], measured_on: Sequence[str] = ()) -> TextTable:
     """Return scores of models as a table, each under its name, with the dataset where it is not the same for all."""
-    names, n = [name for name, _ in named], "layers removed"
-    table = points.table([point for _, point in named], model=names, on=measured_on or names).titled(n=n, on="measured on")
+    names, n = [name for name, _ in named_points], "layers removed"
+    table = points.table([point for _, point in named_points], model=names, on=measured_on or names).titled(
+        n=n, on="measured on"
+    )
     columns = ("model", "on") if measured_on else ("model",)
     return TextTable.of(table.only(*columns, "n", "acc", "n_samples", "loss", "n_texts"))
 
 
 def measured_on(model: ModelSpec, benchmark: BenchmarkSpec | None, corpus: CorpusSpec | None) -> str:
     """In which precision, on which questions and texts, with their seeds, in plain text."""
-    said = [f"Scored in {model.precision_in_words()}."]
+    parts = [f"Scored in {model.precision_in_words()}."]
     if benchmark is not None:
         shots = f", {benchmark.shots}-shot" if benchmark.shots else ""
-        said.append(f"Questions: {questions.title(benchmark)}{shots}, seed {benchmark.seed}.")
+        parts.append(f"Questions: {questions.title(benchmark)}{shots}, seed {benchmark.seed}.")
     if corpus is not None:
-        said.append(
+        parts.append(
             f"Loss: {corpus.n_texts} texts of {_text_name(corpus)} ({corpus.split}), up to {corpus.seq_len} "
             f"tokens, seed {corpus.seed}."
         )
-    return " ".join(said)
+    return " ".join(parts)
 
 
 def _checked(check: ReloadCheck) -> str:
-    what = "the model with its unmerged adapter" if check.merged else "the pruned model before saving"
+    reference = "the model with its unmerged adapter" if check.merged else "the pruned model before saving"
     return (
-        f"Checked: reloaded with plain transformers in {check.dtype} and compared with {what} on {check.n_tokens} tokens of "
-        f"real text. The largest difference of a logit is {check.max_difference:.3g}. The relative difference is "
+        f"Checked: reloaded with plain transformers in {check.dtype} and compared with {reference} on {check.n_tokens} tokens "
+        f"of real text. The largest difference of a logit is {check.max_difference:.3g}. The relative difference is "
         f"{check.relative_difference:.2g} (allowed {check.tolerance:g}). {check.same_first:.1%} of the most likely next "
         f"tokens are the same."
     )

@@ -49,9 +49,9 @@ class TextTable:
     rows: list[list[str]]
 
     @classmethod
-    def of(cls, found: table.Table) -> "TextTable":
+    def of(cls, source: table.Table) -> "TextTable":
         """The table of a result, as people read it."""
-        return cls(found.heads, found.cells)
+        return cls(source.heads, source.cells)
 
     def markdown(self) -> str:
         """The table with its cells escaped."""
@@ -101,7 +101,7 @@ class Document:
         parts = [f"# {text(self.title)}", *map(text, self.sentences)]
         for section in self.sections:
             parts += [f"## {text(section.title)}", *map(text, section.sentences)]
-            parts += [one.markdown() for one in section.tables]
+            parts += [table.markdown() for table in section.tables]
             for title, items in section.lists:
                 parts += [f"### {text(title)}", "\n".join(f"- {text(item)}" for item in items)]
             parts += [fenced("\n".join(section.commands), "sh")] if section.commands else []

@@ -116,11 +116,11 @@ def run(spec: ExportSpec, on_progress: OnProgress = ignore, *, load: Loader = mo
     Raises:
         LayerscopeError: as `export`; a `HubError` when the Hub refuses the folder, which leaves the folder as it is.
     """
-    made = _made(replace(spec, push=None, is_private=True), on_progress, load)
+    result = _made(replace(spec, push=None, is_private=True), on_progress, load)
     if spec.push is None:
-        return made
+        return result
     address = hub.push(folders.folder(spec.name), spec.push, is_private=spec.is_private, on_progress=on_progress)
-    pushed = replace(made, spec=replace(made.spec, push=spec.push, is_private=spec.is_private), pushed=address)
+    pushed = replace(result, spec=replace(result.spec, push=spec.push, is_private=spec.is_private), pushed=address)
     pushed.save()
     return pushed
 
@@ -133,14 +133,14 @@ def _made(spec: ExportSpec, on_progress: OnProgress, load: Loader) -> ExportResu
         return stored
     _check_new(out)
     load.clear()
-    began = time.perf_counter()
+    started = time.perf_counter()
     planned = planning.plan(resolved.model, on_progress)
     resolved.block.check(planned.facts.n_layers)
     check = save(planned, resolved.block, out, resolved.adapter, on_progress, FORMS[resolved.format])
     result = ExportResult(
         spec=resolved,
         versions=planned.versions(),
-        wall_s=time.perf_counter() - began,
+        wall_s=time.perf_counter() - started,
         n_tokens=2 * check.n_tokens,
         complete=True,
         model=planned.facts,
@@ -180,7 +180,7 @@ def save(
     loaded = models.load(planned.spec, on_progress)
     texts = _texts(loaded.tokenizer)
     on_progress(Progress("reading a text with it", 0, 1))
-    taken = pruning.cut(loaded.decoder, block)
+    pruned = pruning.cut(loaded.decoder, block)
     if adapter is not None:
         loaded = put_on(loaded, block, adapter)
     model = loaded.model
@@ -192,12 +192,12 @@ def save(
             handle.remove()
         folding.fold(loaded.decoder, bridges)
         _check_folded(_difference(expected, logits(model, texts), planned.spec.dtype, True), planned)
-    taken.zeroed()
+    pruned.zeroed()
     folding.settle(loaded.decoder, [layer for layer in range(planned.facts.n_layers) if layer not in block.layers])
     on_progress(Progress("saving the model", 0, 1))
     form.check(find_decoder(model))
     spec, saved = planned.spec, Saved(planned, block, adapter is not None, model, loaded.tokenizer)
-    found: list[ReloadCheck] = []
+    checks: list[ReloadCheck] = []
 
     def fill(folder: Path) -> None:
         nonlocal model, loaded, saved
@@ -208,7 +208,7 @@ def save(
         on_progress(Progress("loading it again", 0, 1))
         placed = None if planned.placement is None else planned.placement.without(block)
         check = compare(folder, spec, texts, expected, merged=adapter is not None, placed=placed, form=form)
-        found.append(check)
+        checks.append(check)
         heal = None if adapter is None else library.heal_of(spec, adapter)
         file = next((path.name for path in folder.glob(f"*{gguf.SUFFIX}")), "")
         card = model_card.of(spec, planned.facts, block, heal=heal, adapter=adapter, check=check, file=file)
@@ -217,7 +217,7 @@ def save(
 
     store.write_folder(out, fill)
     on_progress(Progress("saving the model", 1, 1, f"Saved to {out}."))
-    return found[0]
+    return checks[0]
 
 
 @torch.inference_mode()
@@ -254,17 +254,17 @@ def compare(
         UnsupportedModelError: when it does not load, or differs by more than its dtype explains.
     """
     try:
-        again = form.load(folder, spec.dtype)
+        reloaded = form.load(folder, spec.dtype)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise UnsupportedModelError(
             f"The saved folder does not load in plain transformers ({type(error).__name__}), so it was deleted. Choose another "
             f"block or another model."
         ) from error
     if placed is None:
-        again.to(machine.first_gpu(spec.device))
+        reloaded.to(machine.first_gpu(spec.device))
     else:
-        placement.spread(find_decoder(again), placed)
-    check = _difference(expected, logits(again, texts), spec.dtype, merged)
+        placement.spread(find_decoder(reloaded), placed)
+    check = _difference(expected, logits(reloaded, texts), spec.dtype, merged)
     if not check.relative_difference <= check.tolerance:  # also refuses NaN
         raise UnsupportedModelError(
             f"The logits of the saved model differ from those of "
@@ -275,8 +275,8 @@ def compare(
     return check
 
 
-def _difference(expected: Tensor, found: Tensor, dtype: str, merged: bool) -> ReloadCheck:
-    gap = (found - expected).double()
+def _difference(expected: Tensor, logits: Tensor, dtype: str, merged: bool) -> ReloadCheck:
+    gap = (logits - expected).double()
     # A softmax does not see a shift of all logits of a token, so neither does the size that the gap is measured by.
     size = (expected - expected.mean(-1, keepdim=True)).double().square().mean().sqrt()
     return ReloadCheck(
@@ -285,16 +285,16 @@ def _difference(expected: Tensor, found: Tensor, dtype: str, merged: bool) -> Re
         max_difference=float(gap.abs().max()),
         relative_difference=float(gap.square().mean().sqrt() / size),
         tolerance=TOLERANCES[dtype],
-        same_first=float((expected.argmax(-1) == found.argmax(-1)).double().mean()),
+        same_first=float((expected.argmax(-1) == logits.argmax(-1)).double().mean()),
         merged=merged,
     )
 
 
-def _check_folded(found: ReloadCheck, planned: Plan) -> None:
-    if not found.relative_difference <= found.tolerance:
+def _check_folded(check: ReloadCheck, planned: Plan) -> None:
+    if not check.relative_difference <= check.tolerance:
         raise UnsupportedModelError(
             f"The healing factor cannot be folded into the weights of {planned.facts.name}: its logits would differ "
-            f"by {found.relative_difference:.3g} of their size (allowed in {planned.spec.dtype}: {found.tolerance:g}). "
+            f"by {check.relative_difference:.3g} of their size (allowed in {planned.spec.dtype}: {check.tolerance:g}). "
             f"Export the model without healing, or heal by another recipe."
         )
 

@@ -54,18 +54,18 @@ def _write_folder(folder: Path, saved: Saved) -> None:
     saved.model.save_pretrained(folder)
     saved.tokenizer.save_pretrained(folder)
     path = folder / "config.json"
-    told = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(told | _by_older_names(told), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    config = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(config | _by_older_names(config), indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _by_older_names(told: dict[str, Any]) -> dict[str, Any]:
+def _by_older_names(config: dict[str, Any]) -> dict[str, Any]:
     """How positions are rotated, in the fields that it was said in before transformers 5, which MLX and others still read.
 
     Where they are missing, those take the default of the family, and compute another model without a word.
     """
-    rope = told.get("rope_parameters") or {}
+    rope = config.get("rope_parameters") or {}
     if set(rope) == {"full_attention", "sliding_attention"}:
-        if not {(one or {}).get("rope_type") for one in rope.values()} <= {"default", "linear"}:
+        if not {(rope_ or {}).get("rope_type") for rope_ in rope.values()} <= {"default", "linear"}:
             return {}  # newer than those fields, or layers that rotate nothing
         full = rope["full_attention"]
         local = {"rope_local_base_freq": rope["sliding_attention"]["rope_theta"]}
@@ -73,8 +73,8 @@ def _by_older_names(told: dict[str, Any]) -> dict[str, Any]:
     if "rope_theta" not in rope:
         return {}
     scaled = {name: value for name, value in rope.items() if name not in ("rope_theta", "partial_rotary_factor")}
-    found = {name: rope[name] for name in ("rope_theta", "partial_rotary_factor") if name in rope}
-    return found | ({} if rope.get("rope_type", "default") == "default" else {"rope_scaling": scaled})
+    values = {name: rope[name] for name in ("rope_theta", "partial_rotary_factor") if name in rope}
+    return values | ({} if rope.get("rope_type", "default") == "default" else {"rope_scaling": scaled})
 
 
 def _load_folder(folder: Path, dtype: str) -> Any:
@@ -92,11 +92,11 @@ def _check_folder(decoder: Decoder) -> None:
             f"{failures.reason(error)}. Choose another block."
         ) from error
     expected = {name: tuple(tensor.shape) for name, tensor in rebuilt.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in decoder.model.state_dict().items()}
-    if expected != found:
-        wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    shapes = {name: tuple(tensor.shape) for name, tensor in decoder.model.state_dict().items()}
+    if expected != shapes:
+        wrong = sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name))
         counted = {name: getattr(decoder.config, name, None) for name in decoder.family.periods}
-        orders = ", ".join(f"{name} {every}" for name, every in counted.items() if isinstance(every, int) and every > 1)
+        orders = ", ".join(f"{name} {period}" for name, period in counted.items() if isinstance(period, int) and period > 1)
         raise UnsupportedModelError(
             f"The configuration of {decoder.config.model_type} does not rebuild the pruned model ({wrong[0]} and "
             f"{len(wrong) - 1} more differ){f': it counts layers by {orders}' if orders else ''}. Choose another block."
@@ -107,10 +107,10 @@ def _write_gguf(folder: Path, saved: Saved) -> None:
     planned, model = saved.planned, saved.model
     name = folders.suggested_name(planned.facts.name, saved.cut, healed=saved.healed)
     path = folder / gguf_families.file_name(name, planned.spec.dtype)
-    own = location.gguf_of(planned.spec)
-    tokens = gguf_tokens.of_file(own) if own else gguf_tokens.of_tokenizer(saved.tokenizer, model.config.vocab_size)
-    named = gguf_tokens.name_for(name, saved.tokenizer, own)
-    gguf_file.write(path, model, tokens, name=named, dtype=planned.spec.dtype)
+    original = location.gguf_of(planned.spec)
+    tokens = gguf_tokens.of_file(original) if original else gguf_tokens.of_tokenizer(saved.tokenizer, model.config.vocab_size)
+    tokenizer_name = gguf_tokens.name_for(name, saved.tokenizer, original)
+    gguf_file.write(path, model, tokens, name=tokenizer_name, dtype=planned.spec.dtype)
     gguf_tokens.check(path, saved.tokenizer)
 
 

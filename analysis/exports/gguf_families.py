@@ -78,10 +78,10 @@ def check(config: Any) -> None:
     """
     family = FAMILIES[config.model_type]
     for name, value in {"hidden_act": family.activation, "hidden_activation": family.activation, **family.fixed}.items():
-        found = getattr(config, name, value)
-        if found != value and not (name == "hidden_act" and hasattr(config, "hidden_activation")):
+        value_ = getattr(config, name, value)
+        if value_ != value and not (name == "hidden_act" and hasattr(config, "hidden_activation")):
             raise UnsupportedModelError(
-                f"A GGUF file of a {config.model_type} model cannot store {name} {found!r} (llama.cpp computes with "
+                f"A GGUF file of a {config.model_type} model cannot store {name} {value_!r} (llama.cpp computes with "
                 f"{value!r}). {INSTEAD}."
             )
     for rope in ropes(config).values():
@@ -102,24 +102,24 @@ def check(config: Any) -> None:
 
 
 def _check_gemma(config: Any) -> None:
-    found, expected = list(config.layer_types), layer_types(config.num_hidden_layers)
-    if found != expected:
+    layer_types_, expected = list(config.layer_types), layer_types(config.num_hidden_layers)
+    if layer_types_ != expected:
         period = _PERIODS[config.model_type]
-        place = next(index for index in range(len(found)) if found[index] != expected[index])
+        layer = next(index for index in range(len(layer_types_)) if layer_types_[index] != expected[index])
         raise UnsupportedModelError(
             f"llama.cpp expects full attention in every {period}th layer of a {config.model_type} model. Without the removed "
-            f"layers, layer {place} has {found[place].replace('_', ' ')}. Remove {period} layers in a row or the last ones, "
-            "or export the folder (hf) instead."
+            f"layers, layer {layer} has {layer_types_[layer].replace('_', ' ')}. Remove {period} layers in a row or the last "
+            "ones, or export the folder (hf) instead."
         )
     local = float(ropes(config)["sliding_attention"]["rope_theta"])
-    for name, value, taken in (
+    for name, value, expected_value in (
         ("query_pre_attn_scalar", config.query_pre_attn_scalar, config.head_dim),
         ("the rope_theta of its sliding layers", local, 10000.0),
     ):
-        if value != taken:
+        if value != expected_value:
             raise UnsupportedModelError(
                 f"A GGUF file of a {config.model_type} model cannot store {name} {value} (llama.cpp computes with "
-                f"{taken}). {INSTEAD}."
+                f"{expected_value}). {INSTEAD}."
             )
 
 
@@ -134,8 +134,8 @@ def can_be_pruned(family: str, cut: Removal, n_layers: int) -> bool:
         return False
     if family not in _PERIODS:
         return True
-    kept = [kind for layer, kind in enumerate(layer_types(n_layers, family)) if layer not in cut.layers]
-    return kept == layer_types(len(kept), family)
+    kinds = [kind for layer, kind in enumerate(layer_types(n_layers, family)) if layer not in cut.layers]
+    return kinds == layer_types(len(kinds), family)
 
 
 def ropes(config: Any) -> dict[str, dict[str, Any]]:

@@ -42,18 +42,18 @@ def write(path: Path, model: Any, tokens: Sequence[Entry], *, name: str, dtype: 
     file.add_file_type(gguf.LlamaFileType[KINDS[dtype][1]])
     file.add_quantization_version(gguf.GGML_QUANT_VERSION)
     _settings(file, config)
-    for key, value, kind, of in tokens:
-        file.add_key_value(key, value, kind, of)
-    for own, tensor in weights.items():
+    for key, value, kind, item_type in tokens:
+        file.add_key_value(key, value, kind, item_type)
+    for tensor_name, tensor in weights.items():
         kind = _kind(tensor, dtype)
         size = tensor.numel() * (4 if kind == "F32" else 2)
         # Except for blocks, a tensor gets its stored type next to its type in numpy.
-        file.add_tensor_info(own, tensor.shape, np.dtype(np.float32), size, gguf.GGMLQuantizationType[kind])
+        file.add_tensor_info(tensor_name, tensor.shape, np.dtype(np.float32), size, gguf.GGMLQuantizationType[kind])
     try:
         for step in (file.write_header_to_file, file.write_kv_data_to_file, file.write_ti_data_to_file):
             step()
-        for own, tensor in weights.items():  # one at a time: a turned or rounded tensor is a copy
-            file.write_tensor_data(_bytes(_turned(own, tensor, config, family), dtype))
+        for tensor_name, tensor in weights.items():  # one at a time: a turned or rounded tensor is a copy
+            file.write_tensor_data(_bytes(_turned(tensor_name, tensor, config, family), dtype))
     finally:
         file.close()
 
@@ -66,10 +66,10 @@ def _named(model: Any, family: GgufFamily) -> Iterator[tuple[str, Tensor]]:
     for key, tensor in model.state_dict().items():
         if head.weight is embeddings.weight and key == "lm_head.weight":
             continue
-        found = names.get_name(key, try_suffixes=(".weight", ".bias"))
-        if found is None:
+        gguf_name = names.get_name(key, try_suffixes=(".weight", ".bias"))
+        if gguf_name is None:
             raise UnsupportedModelError(f"A GGUF file of {family.name} models has no name for the weight {key}. {INSTEAD}.")
-        yield found, tensor
+        yield gguf_name, tensor
 
 
 def _settings(file: Any, config: Any) -> None:
@@ -111,7 +111,7 @@ def _turned(name: str, tensor: Tensor, config: Any, family: GgufFamily) -> Tenso
 
 def _bytes(tensor: Tensor, dtype: str) -> np.ndarray:
     """The numbers as they lie in the file; numpy has no bfloat16, so that goes as two bytes each."""
-    wanted = torch.float32 if tensor.dim() == 1 else getattr(torch, dtype)
-    plain = tensor.detach().to("cpu", wanted).contiguous()
-    found: np.ndarray = (plain.view(torch.int16) if wanted == torch.bfloat16 else plain).numpy()
-    return found
+    stored_dtype = torch.float32 if tensor.dim() == 1 else getattr(torch, dtype)
+    plain = tensor.detach().to("cpu", stored_dtype).contiguous()
+    array: np.ndarray = (plain.view(torch.int16) if stored_dtype == torch.bfloat16 else plain).numpy()
+    return array

@@ -49,12 +49,12 @@ def of_file(path: Path) -> list[Entry]:
     """
     from gguf import GGUFReader, GGUFValueType
 
-    found = []
+    fields = []
     for key, field in GGUFReader(path).fields.items():
         if key.startswith("tokenizer."):
-            of = field.types[1] if field.types[0] == GGUFValueType.ARRAY else None
-            found.append((key, field.contents(), field.types[0], of))
-    return found
+            item_type = field.types[1] if field.types[0] == GGUFValueType.ARRAY else None
+            fields.append((key, field.contents(), field.types[0], item_type))
+    return fields
 
 
 def of_tokenizer(tokenizer: Any, n_tokens: int) -> list[Entry]:
@@ -70,8 +70,8 @@ def of_tokenizer(tokenizer: Any, n_tokens: int) -> list[Entry]:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise _refused("it is not a tokenizer of the tokenizers library")
-    told = json.loads(backend.to_str())
-    model = told["model"]
+    tokenizer_json = json.loads(backend.to_str())
+    model = tokenizer_json["model"]
     if (
         model.get("type") != "BPE"
         or model.get("dropout")
@@ -82,20 +82,20 @@ def of_tokenizer(tokenizer: Any, n_tokens: int) -> list[Entry]:
     merges = [tuple(merge.split(" ", 1)) if isinstance(merge, str) else tuple(merge) for merge in model.get("merges") or ()]
     if not merges:
         raise _refused("it has no merges, and llama.cpp cannot read it without them")
-    vocab = {**model["vocab"], **{token["content"]: token["id"] for token in told["added_tokens"]}}
-    tokens, kinds = _listed(vocab, told["added_tokens"], n_tokens)
+    vocab = {**model["vocab"], **{token["content"]: token["id"] for token in tokenizer_json["added_tokens"]}}
+    tokens, kinds = _listed(vocab, tokenizer_json["added_tokens"], n_tokens)
     is_words = bool(model.get("byte_fallback"))
-    of_model = _sentencepiece(told, tokens, kinds, merges) if is_words else _byte_level(told, merges)
+    of_model = _sentencepiece(tokenizer_json, tokens, kinds, merges) if is_words else _byte_level(tokenizer_json, merges)
     first, last = _around(tokenizer)
     if isinstance(tokenizer.chat_template, Mapping):
         templates = dict(tokenizer.chat_template)
     else:
         templates = {"default": tokenizer.chat_template} if tokenizer.chat_template else {}
     ids = {
-        f"tokenizer.ggml.{name}_token_id": getattr(tokenizer, f"{own}_token_id")
-        for name, own in {"bos": "bos", "eos": "eos", "unknown": "unk", "padding": "pad"}.items()
+        f"tokenizer.ggml.{name}_token_id": getattr(tokenizer, f"{gguf_name}_token_id")
+        for name, gguf_name in {"bos": "bos", "eos": "eos", "unknown": "unk", "padding": "pad"}.items()
     }
-    said: dict[str, Any] = {
+    fields: dict[str, Any] = {
         **of_model,
         "tokenizer.ggml.tokens": tokens,
         "tokenizer.ggml.token_type": kinds,
@@ -104,11 +104,11 @@ def of_tokenizer(tokenizer: Any, n_tokens: int) -> list[Entry]:
         "tokenizer.ggml.add_eos_token": last,
         **{"tokenizer.chat_template" + ("" if name == "default" else f".{name}"): text for name, text in templates.items()},
     }
-    return [_entry(key, value) for key, value in said.items()]
+    return [_entry(key, value) for key, value in fields.items()]
 
 
-def _refused(why: str) -> UnsupportedModelError:
-    return UnsupportedModelError(f"llama.cpp would tokenize differently from this model: {why}. {_INSTEAD}.")
+def _refused(reason: str) -> UnsupportedModelError:
+    return UnsupportedModelError(f"llama.cpp would tokenize differently from this model: {reason}. {_INSTEAD}.")
 
 
 def _entry(key: str, value: Any) -> Entry:
@@ -127,11 +127,11 @@ def _listed(vocab: Mapping[str, int], added: Sequence[Mapping[str, Any]], n_toke
     tokens, kinds = [f"[PAD{number}]" for number in range(n_tokens)], [_UNUSED] * n_tokens
     for token, number in vocab.items():
         tokens[number], kinds[number] = token, _NORMAL
-    for one in added:
-        kinds[one["id"]] = _CONTROL if one["special"] else _OWN
-        beside = [name for name in ("lstrip", "rstrip", "single_word") if one[name]]
+    for added_token in added:
+        kinds[added_token["id"]] = _CONTROL if added_token["special"] else _OWN
+        beside = [name for name in ("lstrip", "rstrip", "single_word") if added_token[name]]
         if beside and not (beside == ["rstrip"] and _strips(added)):
-            raise _refused(f"its token {one['content']} also matches the text around it ({beside[0]})")
+            raise _refused(f"its token {added_token['content']} also matches the text around it ({beside[0]})")
     return tokens, kinds
 
 
@@ -141,23 +141,23 @@ _KEEPING = {"<unk>", "<s>", "<|endoftext|>"}
 
 def _strips(added: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether exactly the tokens that take the spaces behind them in Phi-3 do so here."""
-    there = {token["content"] for token in added}
+    contents = {token["content"] for token in added}
     takes = {token["content"] for token in added if token["rstrip"]}
-    return takes == there - _KEEPING and {*_KEEPING, "</s>"} <= there
+    return takes == contents - _KEEPING and {*_KEEPING, "</s>"} <= contents
 
 
-def name_for(name: str, tokenizer: Any, own: Path | None) -> str:
+def name_for(name: str, tokenizer: Any, gguf_file: Path | None) -> str:
     """Return the model's name for a file: llama.cpp takes the spaces behind special tokens away in one named Phi-3.
 
     Args:
         name: of the model.
         tokenizer: of transformers.
-        own: the GGUF file that the tokenizer was copied from, if it was.
+        gguf_file: the GGUF file that the tokenizer was copied from, if it was.
     """
-    if own is None:
+    if gguf_file is None:
         strips = _strips(json.loads(tokenizer.backend_tokenizer.to_str())["added_tokens"])
     else:
-        strips = _PHI.search(str(gguf.header(own).get("general.name"))) is not None
+        strips = _PHI.search(str(gguf.header(gguf_file).get("general.name"))) is not None
     plain = _PHI.sub("Phi_3", name)
     return f"{plain} (phi-3)" if strips else plain
 
@@ -165,53 +165,53 @@ def name_for(name: str, tokenizer: Any, own: Path | None) -> str:
 _PHI = re.compile("phi-?3", re.IGNORECASE)
 
 
-def _byte_level(told: Mapping[str, Any], merges: Sequence[tuple[str, ...]]) -> dict[str, Any]:
-    if (told["decoder"] or {}).get("type") != "ByteLevel":
+def _byte_level(tokenizer_json: Mapping[str, Any], merges: Sequence[tuple[str, ...]]) -> dict[str, Any]:
+    if (tokenizer_json["decoder"] or {}).get("type") != "ByteLevel":
         raise _refused("its tokenizer is neither byte-level nor has a byte fallback")
     # Every converter of llama.cpp passes this over: only text that is not in this form is parted otherwise.
-    if (told["normalizer"] or {"type": "NFC"}) != {"type": "NFC"}:
-        raise _refused(f"its tokenizer normalizes texts first ({told['normalizer']['type']})")
+    if (tokenizer_json["normalizer"] or {"type": "NFC"}) != {"type": "NFC"}:
+        raise _refused(f"its tokenizer normalizes texts first ({tokenizer_json['normalizer']['type']})")
     return {
         "tokenizer.ggml.model": "gpt2",
-        "tokenizer.ggml.pre": _pre(told),
+        "tokenizer.ggml.pre": _pre(tokenizer_json),
         "tokenizer.ggml.merges": [" ".join(pair) for pair in merges],
         "tokenizer.ggml.add_space_prefix": False,
     }
 
 
-def _pre(told: Mapping[str, Any]) -> str:
+def _pre(tokenizer_json: Mapping[str, Any]) -> str:
     """Return llama.cpp's name of the pre-tokenizer, which splits a text before merging."""
-    parts = told["pre_tokenizer"] or {"type": "nothing"}
+    parts = tokenizer_json["pre_tokenizer"] or {"type": "nothing"}
     steps = [
         {name: value for name, value in step.items() if name not in ("trim_offsets", "add_prefix_space")}
         for step in parts.get("pretokenizers", [parts])
         if not step.get("add_prefix_space")
     ]
-    own, without = {"type": "ByteLevel", "use_regex": True}, {"type": "ByteLevel", "use_regex": False}
-    whole = bool(told["model"].get("ignore_merges"))
-    if steps == [own] and not whole:
+    with_regex, without_regex = {"type": "ByteLevel", "use_regex": True}, {"type": "ByteLevel", "use_regex": False}
+    ignores_merges = bool(tokenizer_json["model"].get("ignore_merges"))
+    if steps == [with_regex] and not ignores_merges:
         return "gpt-2"
-    if steps == [{"type": "Digits", "individual_digits": True}, own] and not whole:
+    if steps == [{"type": "Digits", "individual_digits": True}, with_regex] and not ignores_merges:
         return "smollm"
-    if len(steps) == 2 and steps[1] == without:
+    if len(steps) == 2 and steps[1] == without_regex:
         split = {"type": "Split", "behavior": "Isolated", "invert": False}
         expression = steps[0].get("pattern", {}).get("Regex", "")
-        if {**split, "pattern": {"Regex": expression}} == steps[0] and (expression, whole) in _SPLITS:
-            return _SPLITS[expression, whole]
-    named = ", ".join(step["type"] for step in steps) or parts["type"]
-    raise _refused(f"llama.cpp has no name for its pre-tokenizer ({named})")
+        if {**split, "pattern": {"Regex": expression}} == steps[0] and (expression, ignores_merges) in _SPLITS:
+            return _SPLITS[expression, ignores_merges]
+    names = ", ".join(step["type"] for step in steps) or parts["type"]
+    raise _refused(f"llama.cpp has no name for its pre-tokenizer ({names})")
 
 
 def _sentencepiece(
-    told: Mapping[str, Any], tokens: list[str], kinds: list[int], merges: Sequence[tuple[str, ...]]
+    tokenizer_json: Mapping[str, Any], tokens: list[str], kinds: list[int], merges: Sequence[tuple[str, ...]]
 ) -> dict[str, Any]:
     """Of a tokenizer that was made of a sentencepiece one; its tokens and their kinds are written as llama.cpp has them."""
-    prefix = _prefix(told)
+    prefix = _prefix(tokenizer_json)
     scores = _scores(tokens, kinds, merges)
     for number, token in enumerate(tokens):
         if kinds[number] == _OWN:  # looked for in the text before spaces are written as they are within tokens
             tokens[number] = token.replace("▁", " ")
-        elif token == told["model"].get("unk_token"):
+        elif token == tokenizer_json["model"].get("unk_token"):
             kinds[number] = _UNKNOWN
         elif len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
             kinds[number] = _BYTE
@@ -223,9 +223,9 @@ def _sentencepiece(
     }
 
 
-def _prefix(told: Mapping[str, Any]) -> bool:
+def _prefix(tokenizer_json: Mapping[str, Any]) -> bool:
     """Return whether a space is put before every text, those between special tokens included."""
-    before, parts = told["normalizer"], told["pre_tokenizer"]
+    before, parts = tokenizer_json["normalizer"], tokenizer_json["pre_tokenizer"]
     spaces = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
     if before == {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, spaces]} and parts is None:
         return True
@@ -244,26 +244,28 @@ def _scores(tokens: Sequence[str], kinds: Sequence[int], merges: Sequence[tuple[
     It merges any two neighbours that make up a token, the token of the highest score first. tokenizers goes by a list of pairs.
     Both do the same where the list has every such pair, and all pairs that make up one token next to each other.
     """
-    made = ["".join(pair) for pair in merges]
-    order = list(dict.fromkeys(made))
-    place = {token: number for number, token in enumerate(order)}
-    if [place[token] for token in made] != sorted(place[token] for token in made):
+    merged = ["".join(pair) for pair in merges]
+    order = list(dict.fromkeys(merged))
+    rank = {token: number for number, token in enumerate(order)}
+    if [rank[token] for token in merged] != sorted(rank[token] for token in merged):
         raise _refused("no score per token gives the order of its merges")
     plain = {token for token, kind in zip(tokens, kinds, strict=True) if kind == _NORMAL}
-    known = set(merges)
+    merge_set = set(merges)
     for token in plain:
-        for at in range(1, len(token)):
-            if token[:at] in plain and token[at:] in plain and (token[:at], token[at:]) not in known:
-                raise _refused(f"it never merges {token[:at]!r} and {token[at:]!r} to {token!r}")
-    return [-float(place.get(token, len(order))) if kind == _NORMAL else 0.0 for token, kind in zip(tokens, kinds, strict=True)]
+        for split in range(1, len(token)):
+            if token[:split] in plain and token[split:] in plain and (token[:split], token[split:]) not in merge_set:
+                raise _refused(f"it never merges {token[:split]!r} and {token[split:]!r} to {token!r}")
+    return [-float(rank.get(token, len(order))) if kind == _NORMAL else 0.0 for token, kind in zip(tokens, kinds, strict=True)]
 
 
 def _around(tokenizer: Any) -> tuple[bool, bool]:
     """Return whether it puts the beginning token before a text, and whether it puts the end token behind it."""
-    bare = tokenizer("a", add_special_tokens=False).input_ids
+    plain_ids = tokenizer("a", add_special_tokens=False).input_ids
     ids = tokenizer("a").input_ids
-    at = next((at for at in range(len(ids) - len(bare) + 1) if ids[at : at + len(bare)] == bare), 0)
-    first, last = ids[:at], ids[at + len(bare) :]
+    start = next(
+        (start for start in range(len(ids) - len(plain_ids) + 1) if ids[start : start + len(plain_ids)] == plain_ids), 0
+    )
+    first, last = ids[:start], ids[start + len(plain_ids) :]
     if first not in ([], [tokenizer.bos_token_id]) or last not in ([], [tokenizer.eos_token_id]):
         raise _refused("it adds other tokens than those of beginning and end around a text")
     return bool(first), bool(last)
@@ -277,13 +279,13 @@ def check(path: Path, tokenizer: Any) -> None:
     """
     from analysis.models.loading import pretrained
 
-    again = pretrained.tokenizer(path.parent, path.name)
-    told, texts = gguf.header(path), list(_TEXTS)
-    if not told.get("tokenizer.ggml.add_space_prefix"):
+    reloaded = pretrained.tokenizer(path.parent, path.name)
+    header, texts = gguf.header(path), list(_TEXTS)
+    if not header.get("tokenizer.ggml.add_space_prefix"):
         # Between special tokens transformers puts no space before a text where it reads a file, and llama.cpp does.
         texts.append("x".join(["", *(token.content for token in tokenizer.added_tokens_decoder.values() if token.special), ""]))
-    if told.get("tokenizer.ggml.pre") != "smollm":
+    if header.get("tokenizer.ggml.pre") != "smollm":
         texts.append(_NUMBERS)  # whose digits it does not part then
     for text in texts:
-        if list(again(text).input_ids) != list(tokenizer(text).input_ids):
+        if list(reloaded(text).input_ids) != list(tokenizer(text).input_ids):
             raise _refused(f"the reloaded file gives other tokens for {text[:40]!r}")

@@ -41,18 +41,18 @@ def name(spec: BenchmarkSpec) -> str:
     return f"layerscope_{re.sub('[^A-Za-z0-9]+', '_', stem).strip('_') or 'questions'}"
 
 
-def files(spec: BenchmarkSpec, asked: Sequence[Question], folder: Path) -> dict[str, str]:
+def files(spec: BenchmarkSpec, chosen: Sequence[Question], folder: Path) -> dict[str, str]:
     """The files of the task by name: its definition, and the questions with worked examples and all, as they were asked.
 
     Args:
         spec: which questions they are.
-        asked: those questions.
+        chosen: those questions.
         folder: where the files will be; the definition says it, since the harness looks for questions where it is started.
 
     Raises:
         BenchmarkError: when the options of a question stand behind contexts of their own, which such a task cannot say.
     """
-    if any(question.contexts for question in asked):
+    if any(question.contexts for question in chosen):
         raise BenchmarkError(
             f"{questions.title(spec)} has a separate context for each option, and a file task of lm_eval cannot express that. "
             f"Choose another question set, or use the harness's own task of this one."
@@ -65,7 +65,7 @@ def files(spec: BenchmarkSpec, asked: Sequence[Question], folder: Path) -> dict[
             "choices": [option.removeprefix(" ") for option in question.options],
             "gold": question.gold,
         }
-        for question in asked
+        for question in chosen
     ]
     title = " ".join(questions.title(spec).split())
     path = json.dumps(str(folder / _QUESTIONS), ensure_ascii=False)  # a JSON string is a YAML string, with any characters

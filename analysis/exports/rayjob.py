@@ -81,22 +81,22 @@ class KubernetesCluster:
             raise SpecError(
                 f"--image {shown(self.image)} has no version. Add a tag or a digest, so that all pods run the same image."
             )
-        for option, value, least, most in (
+        for option, value, lower, upper in (
             ("--workers", self.shards, 1, MOST_SHARDS),
             ("--cpus", self.cpus, 1, 1024),
             ("--gpus", self.gpus, 0, 64),
         ):
-            if not least <= value <= most:
-                raise SpecError(f"{option} is {shown(value)}. It must be {least} to {most}.")
+            if not lower <= value <= upper:
+                raise SpecError(f"{option} is {shown(value)}. It must be {lower} to {upper}.")
         if self.memory_bytes < _GIB:
             raise SpecError("--worker-memory is less than 1GiB, too little to start a worker. Set at least 1GiB.")
 
 
-def _check(option: str, value: str, pattern: re.Pattern[str], what: str) -> re.Match[str]:
-    found = pattern.fullmatch(value)
-    if found is None:
-        raise SpecError(f"{option} {shown(value)} is invalid. Use {what}.")
-    return found
+def _check(option: str, value: str, pattern: re.Pattern[str], subject: str) -> re.Match[str]:
+    match = pattern.fullmatch(value)
+    if match is None:
+        raise SpecError(f"{option} {shown(value)} is invalid. Use {subject}.")
+    return match
 
 
 def name_of(spec: Spec) -> str:
@@ -159,9 +159,9 @@ def manifest(words: Sequence[str], cluster: KubernetesCluster) -> dict[str, Any]
         words: the command line of the request, the program's name first.
         cluster: the cluster to start for it.
     """
-    own = {"cpu": str(cluster.cpus), "memory": f"{cluster.memory_bytes // (1 << 20)}Mi"}
+    head_resources = {"cpu": str(cluster.cpus), "memory": f"{cluster.memory_bytes // (1 << 20)}Mi"}
     if cluster.gpus:
-        own["nvidia.com/gpu"] = str(cluster.gpus)
+        head_resources["nvidia.com/gpu"] = str(cluster.gpus)
     store = {"object-store-memory": str(_STORE_BYTES)}
     spec: dict[str, Any] = {
         "entrypoint": shlex.join(words),
@@ -185,7 +185,7 @@ def manifest(words: Sequence[str], cluster: KubernetesCluster) -> dict[str, Any]
                     "minReplicas": cluster.shards,
                     "maxReplicas": cluster.shards,
                     "rayStartParams": store,
-                    "template": _pod("worker", cluster, own),
+                    "template": _pod("worker", cluster, head_resources),
                 }
             ],
         },
@@ -198,7 +198,7 @@ def manifest(words: Sequence[str], cluster: KubernetesCluster) -> dict[str, Any]
     return {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": {"name": cluster.name, "labels": labels}, "spec": spec}
 
 
-def _pod(role: str, cluster: KubernetesCluster, resources: dict[str, str], **more: str) -> dict[str, Any]:
+def _pod(role: str, cluster: KubernetesCluster, resources: dict[str, str], **extra: str) -> dict[str, Any]:
     """The template of a pod that a namespace with the restricted standard of Kubernetes lets in."""
     environment = {
         "LAYERSCOPE_CACHE": CACHE,
@@ -207,7 +207,7 @@ def _pod(role: str, cluster: KubernetesCluster, resources: dict[str, str], **mor
         # Else Ray gives a task one thread.
         "OMP_NUM_THREADS": resources["cpu"],
         **({host.MEMORY: cluster.memory} if cluster.memory else {}),
-        **more,
+        **extra,
     }
     container = {
         "name": f"ray-{role}",

@@ -45,12 +45,12 @@ def of(
     stored = sheet.Library.of(model, cut, chosen)
     maps, sweeps, damages, speeds = stored.maps, stored.sweeps, stored.damage, stored.speeds
     healed, evaluations = stored.heals, stored.evaluations
-    known: list[Any] = [*maps, *sweeps, *damages, *healed, *evaluations, *speeds]
+    all_results: list[Any] = [*maps, *sweeps, *damages, *healed, *evaluations, *speeds]
     grids = library.of("grid", model, most=1)[:1]
-    added = [(kind, found) for kind in additions().values() if (found := library.of(kind.kind, model, most=library.LISTED))]
-    if not known and not added:
+    added = [(kind, results) for kind in additions().values() if (results := library.of(kind.kind, model, most=library.LISTED))]
+    if not all_results and not added:
         raise SpecError(f"{model.source} has no stored results. Compute its distance map first, then write the report.")
-    facts = known[0].model if known else None
+    facts = all_results[0].model if all_results else None
     if cut is not None and facts is not None:
         cut.check(facts.n_layers)
     scores, on_screen = stored.scores, stored.shown
@@ -63,7 +63,7 @@ def of(
         *([sections.of_heals(healed, cut, command_line, stored.n_heals)] if healed else []),
         *([sections.of_evaluations(evaluations, command_line, stored.n_evaluations)] if evaluations else []),
         *([sections.of_kind(EXPERIMENTS["grid"], grids, cut, command_line)] if grids else []),
-        *(sections.of_kind(kind, found, cut, command_line) for kind, found in added),
+        *(sections.of_kind(kind, results, cut, command_line) for kind, results in added),
     ]
     verdict, decided = [], []
     if cut is not None and facts is not None:
@@ -80,14 +80,14 @@ def of(
         if facts
         else []
     )
-    how = (
+    how_to = (
         "Layers are counted from 0, and a block [a, b) ends before b. Angular distance is the angle between the residual "
         "stream "
         "before and after a block, at the last token, divided by π (arXiv:2403.17887). Accuracy is the share of questions "
         "whose most likely option is right, with the 95 % Wilson interval. Loss is the mean next-token cross-entropy on "
         "held-out text, in nats/token, with its 95 % interval over texts (Student's t)."
     )
-    about, title = [*lead, how, f"Written by layerscope {__version__}."], f"Layerscope report: {name}"
+    about, title = [*lead, how_to, f"Written by layerscope {__version__}."], f"Layerscope report: {name}"
     if not decided:
         return Document(title, about, parts)
     return Document(title, verdict, [*decided, Section("Appendix: all measurements", about), *parts])
@@ -102,7 +102,7 @@ def _active(facts: ModelFacts) -> str:
 
 def _verdict(selected: Selected, facts: ModelFacts, speeds: Sequence[SpeedResult], heals: Sequence[HealResult]) -> list[str]:
     """Return the decision first: savings and costs of the cut, and the data behind each number."""
-    said = headline.headline(selected, facts, speed=speeds[0] if speeds else None, heals=heals)
-    rests = [f"{one}." for one in said.measured_on]
-    rests += [f"Not measured: {', '.join(_MISSING[one] for one in said.missing)}."] if said.missing else []
-    return [said.sentence, *([" ".join(rests)] if rests else [])]
+    verdict = headline.headline(selected, facts, speed=speeds[0] if speeds else None, heals=heals)
+    rests = [f"{quantity}." for quantity in verdict.measured_on]
+    rests += [f"Not measured: {', '.join(_MISSING[quantity] for quantity in verdict.missing)}."] if verdict.missing else []
+    return [verdict.sentence, *([" ".join(rests)] if rests else [])]

@@ -84,7 +84,7 @@ def _mark_in_words(cut: Removal, places: Sequence[Any], name: str = "") -> str:
 
 def _section(
     title: str,
-    said: Sequence[str],
+    sentences: Sequence[str],
     pictures: Sequence[Picture],
     tables: Sequence[Table],
     results: Sequence[tuple[str, Result]],
@@ -93,7 +93,7 @@ def _section(
     """Return a section with the command and the record of each of its results, which come with the titles of their records."""
     return Section(
         title,
-        said,
+        sentences,
         pictures,
         [TextTable.of(table) for table in tables],
         [command_line(result.spec) for _, result in results],
@@ -151,32 +151,32 @@ def _scored(cut: Removal, sweeps: Sequence[SweepResult], heals: Sequence[HealRes
     Each stands below the unpruned model of its own condition: a healing run in another one brings its own along.
     """
     through = [sweep for sweep in sweeps if any(point.block == cut for point in sweep.points)]
-    found = []
+    scored = []
     for point in through[0].points if through else ():
         if point.block in (None, cut):
             on = reading.measured_on(reading.of_sweep(through[0], point.block))
-            found.append(("pruned" if point.block else "unpruned", point, on))
+            scored.append(("pruned" if point.block else "unpruned", point, on))
     for heal in heals:
         if heal.is_of(cut):
-            alike = bool(through) and not comparable.incomparable(through[0], [heal])
+            is_comparable = bool(through) and not comparable.incomparable(through[0], [heal])
             for name, point in heal.models.items():
                 on = reading.measured_on(reading.of_heal(heal, name))
-                if name == "healed" or not alike:
-                    found.append((f"{name}, {heal.spec.recipe}", point, on))
-    return found
+                if name == "healed" or not is_comparable:
+                    scored.append((f"{name}, {heal.spec.recipe}", point, on))
+    return scored
 
 
 def of_map(result: DistanceResult, cut: Removal | None, command_line: CommandLine) -> Section:
     """Return the section of a distance map."""
-    least = min(result.best, key=lambda best: best.distance)
+    lowest = min(result.best, key=lambda best: best.distance)
     picture = _picture(
         lambda dark: map_figures.distance_map(result, selected=cut, height=460),
-        f"Heat map of the {result.spec.metric} distance. Smallest: {least.block.describe()} at {least.distance:.4f}."
+        f"Heat map of the {result.spec.metric} distance. Smallest: {lowest.block.describe()} at {lowest.distance:.4f}."
         + (f" {_mark_in_words(cut, cut.blocks)}" if cut else ""),
     )
     table = result.table("best").only("n", "block", "distance", "wins")
-    said = f"{table.caption} The line is the most similar block of each size."
-    return _section("Distance of every block", [said], [picture], [table], [("Distance map", result)], command_line)
+    caption = f"{table.caption} The line is the most similar block of each size."
+    return _section("Distance of every block", [caption], [picture], [table], [("Distance map", result)], command_line)
 
 
 def of_curves(
@@ -189,21 +189,23 @@ def of_curves(
 ) -> Section:
     """Return the section of accuracy curves: the first one with the others beside it."""
     shown = sweeps[0]
-    others = library.curves_beside(shown, list(sweeps))
+    other_curves = library.curves_beside(shown, list(sweeps))
     of_cuts = [heal for heal in heals if not heal.spec.control]
-    asked, read = ([heal for heal in of_cuts if comparable.is_comparable(shown, heal, name)] for name in (ACCURACY, LOSS))
-    same_text = [other for other in others if comparable.is_comparable(shown, other, LOSS)]
-    own = mark.of_scores(scores_of_block.select(cut, marked, shown=shown)) if cut else {}
+    with_questions, read = (
+        [heal for heal in of_cuts if comparable.is_comparable(shown, heal, name)] for name in (ACCURACY, LOSS)
+    )
+    same_text = [curve_ for curve_ in other_curves if comparable.is_comparable(shown, curve_, LOSS)]
+    marks = mark.of_scores(scores_of_block.select(cut, marked, shown=shown)) if cut else {}
     n_points = len(shown.points)
     pictures = []
     if shown.lines is not None:
-        alt = f"Accuracy against removed layers, {n_points} points, {len(others)} other curves."
-        draw = partial(figures.accuracy_curve, shown, asked, others=others)
-        pictures.append(_marked(draw, alt, cut, own.get(ACCURACY, []), ACCURACY))
+        alt = f"Accuracy against removed layers, {n_points} points, {len(other_curves)} other curves."
+        draw = partial(figures.accuracy_curve, shown, with_questions, others=other_curves)
+        pictures.append(_marked(draw, alt, cut, marks.get(ACCURACY, []), ACCURACY))
     if any(point.loss is not None for point in shown.points):
         alt = f"Loss against removed layers, {n_points} points, {len(same_text)} other curves."
         draw = partial(figures.loss_curve, shown, read, others=same_text)
-        pictures.append(_marked(draw, alt, cut, own.get(LOSS, []), LOSS))
+        pictures.append(_marked(draw, alt, cut, marks.get(LOSS, []), LOSS))
     if any(point.repetition_rate is not None for point in shown.points):
         alt = (
             "Generated text of the pruned models against removed layers: repetition, distinct tokens, solved arithmetic "
@@ -211,19 +213,19 @@ def of_curves(
         )
         places = mark.of_generations(generations.collect(shown.spec.model, [shown, *scores], shown.spec.generation), cut)
         pictures.append(_marked(partial(figures.writing_curve, shown), alt, cut, places, "generated text"))
-    curves = [shown, *others]
+    curves = [shown, *other_curves]
     cuts = [(_strategy(curve), point) for curve in curves for point in sorted(curve.points, key=lambda point: point.n)]
     table = points.table([point for _, point in cuts], strategy=[name for name, _ in cuts])
     table = table.only("strategy", "n", "removed", *_SCORES).titled(loss="loss")
     spec, lines = shown.spec, shown.lines
-    said = [card.measured_on(spec.model, spec.benchmark, spec.loss_corpus)]
-    said += comparable.incomparable(shown, [heal for heal in of_cuts if heal.is_of(cut)])
-    said += [f"Chance {lines.chance:.3f}, always the most frequent answer {lines.majority:.3f}."] if lines else []
-    said += remarks.remarks(shown.points, shown.lines, shown.questions)
-    said += [sentence] if (sentence := cliff.sentence(shown)) else []
-    said += [f"{_strategy(curve)}: {chosen}" for curve in curves if (chosen := remarks.chosen_by(curve.spec))]
-    named = [(f"Sweep, {_strategy(curve)}", curve) for curve in curves]
-    return _section("Accuracy and loss", said, pictures, [table], named, command_line)
+    sentences = [card.measured_on(spec.model, spec.benchmark, spec.loss_corpus)]
+    sentences += comparable.incomparable(shown, [heal for heal in of_cuts if heal.is_of(cut)])
+    sentences += [f"Chance {lines.chance:.3f}, always the most frequent answer {lines.majority:.3f}."] if lines else []
+    sentences += remarks.remarks(shown.points, shown.lines, shown.questions)
+    sentences += [sentence] if (sentence := cliff.sentence(shown)) else []
+    sentences += [f"{_strategy(curve)}: {chosen}" for curve in curves if (chosen := remarks.chosen_by(curve.spec))]
+    named_results = [(f"Sweep, {_strategy(curve)}", curve) for curve in curves]
+    return _section("Accuracy and loss", sentences, pictures, [table], named_results, command_line)
 
 
 def _strategy(sweep: SweepResult) -> str:
@@ -233,7 +235,7 @@ def _strategy(sweep: SweepResult) -> str:
 
 def _compared(result: DamageResult, maps: Sequence[DistanceResult]) -> DistanceResult | None:
     """The distance map that a loss-increase map was measured against, else the strongest one."""
-    return next((one for one in maps if one.spec == result.spec.distances), maps[0] if maps else None)
+    return next((map_ for map_ in maps if map_.spec == result.spec.distances), maps[0] if maps else None)
 
 
 def of_damage(result: DamageResult, maps: Sequence[DistanceResult], cut: Removal | None, command_line: CommandLine) -> Section:
@@ -245,46 +247,46 @@ def of_damage(result: DamageResult, maps: Sequence[DistanceResult], cut: Removal
         + (f" {_mark_in_words(cut, map_figures.places_on(result, cut), 'loss increase')}" if cut else ""),
     )
     table = result.table("best").only("n", "block", "increase", "rank_correlation")
-    said = [table.caption]
+    sentences = [table.caption]
     if distances is not None:
         n = cut.size if isinstance(cut, Block) else question_size(result.n_layers)
-        said += agreement.sentences(result, distances, n, agreement.kept_losses(result))
-    return _section("Loss increase of each block", said, [picture], [table], [("Loss-increase map", result)], command_line)
+        sentences += agreement.sentences(result, distances, n, agreement.kept_losses(result))
+    return _section("Loss increase of each block", sentences, [picture], [table], [("Loss-increase map", result)], command_line)
 
 
 def of_speed(result: SpeedResult, cut: Removal | None, command_line: CommandLine) -> Section:
     """Return the section of a speed measurement."""
 
-    def picture(field: str, what: str) -> Picture:
-        alt = f"Milliseconds for {what} against removed layers, {len(result.points)} measured."
+    def picture(field: str, label: str) -> Picture:
+        alt = f"Milliseconds for {label} against removed layers, {len(result.points)} measured."
         draw = partial(speed_figures.speed_chart, result, field)
         return _marked(draw, alt, cut, mark.of_speed(result, field, cut), "speed")
 
-    pictures = [picture(field, what) for field, what in WHAT.items()]
+    pictures = [picture(field, column) for field, column in WHAT.items()]
     table = result.table()
-    told = [f"{field} {what}" for field in WHAT for what in ("median s", "first quartile s", "tokens/s")]
-    said = [table.caption]
+    columns = [f"{field} {column}" for field in WHAT for column in ("median s", "first quartile s", "tokens/s")]
+    sentences = [table.caption]
     if cut is not None and (gain := timing.sentence(result, cut)):
-        said.append(gain)
-    for field, what in WHAT.items():
+        sentences.append(gain)
+    for field, column in WHAT.items():
         line: SpeedLine | None = getattr(result, field)
         if line is not None:
-            said.append(
-                f"Line for {what}: {1e3 * line.slope_s:.2f} ms per layer. {line.fixed_share:.0%} of the unpruned model's time "
-                f"does not depend on the number of layers."
+            sentences.append(
+                f"Line for {column}: {1e3 * line.slope_s:.2f} ms per layer. {line.fixed_share:.0%} of the unpruned model's "
+                f"time does not depend on the number of layers."
             )
-    return _section("Speed", said, pictures, [table.only("n", "left out", *told)], [("Speed", result)], command_line)
+    return _section("Speed", sentences, pictures, [table.only("n", "left out", *columns)], [("Speed", result)], command_line)
 
 
-def _listed(n: int, n_stored: int, what: str) -> list[str]:
+def _listed(n: int, n_stored: int, noun: str) -> list[str]:
     """Return the sentence on results that a section leaves out."""
-    return [f"Lists the strongest {n:,} of {n_stored:,} stored {what}."] if n_stored > n else []
+    return [f"Lists the strongest {n:,} of {n_stored:,} stored {noun}."] if n_stored > n else []
 
 
 def of_heals(heals: Sequence[HealResult], cut: Removal | None, command_line: CommandLine, n_stored: int) -> Section:
     """Return the section of healing runs."""
     scored = [(heal, name, point, _text(heal)) for heal in heals for name, point in heal.models.items()]
-    scored += [(heal, name, point, _text(heal, own=True)) for heal in heals for name, point in heal.same_kind.items()]
+    scored += [(heal, name, point, _text(heal, is_own=True)) for heal in heals for name, point in heal.same_kind.items()]
     table = points.table(
         [point for _, _, point, _ in scored],
         block=["none (control)" if heal.spec.control else heal.spec.block.describe() for heal, _, _, _ in scored],
@@ -299,24 +301,24 @@ def of_heals(heals: Sequence[HealResult], cut: Removal | None, command_line: Com
     for field, name in (("acc", "Accuracy"), ("loss", "Loss")):
         if of_cut[0].healed is not None and getattr(of_cut[0].healed, field) is not None:
             pictures.append(_comparison(of_cut[0], field, name, cut))
-    said = [*_listed(len(heals), n_stored, "healing runs"), *(_said(heal, heals) for heal in heals)]
+    sentences = [*_listed(len(heals), n_stored, "healing runs"), *(_said(heal, heals) for heal in heals)]
     shown = table.only("block", "recipe", "seed", "model", "precision", "acc", "n_samples", "text", "loss", "n_texts")
-    named = [(f"Healing of {heal.spec.block.describe()}, {heal.spec.recipe}", heal) for heal in heals]
-    return _section("Healing runs", said, pictures, [shown], named, command_line)
+    named_results = [(f"Healing of {heal.spec.block.describe()}, {heal.spec.recipe}", heal) for heal in heals]
+    return _section("Healing runs", sentences, pictures, [shown], named_results, command_line)
 
 
-def _text(heal: HealResult, *, own: bool = False) -> str:
+def _text(heal: HealResult, *, is_own: bool = False) -> str:
     """On which text a loss of a heal is, and whether it is of the kind that was trained on."""
-    corpus = heal.same_kind_text if own else heal.spec.validation
-    return f"{corpora.title(corpus)}{', trained on' if own or judgement.is_flattered(heal) else ''}" if corpus else ""
+    corpus = heal.same_kind_text if is_own else heal.spec.validation
+    return f"{corpora.title(corpus)}{', trained on' if is_own or judgement.is_flattered(heal) else ''}" if corpus else ""
 
 
 def _comparison(heal: HealResult, field: str, name: str, cut: Removal | None) -> Picture:
-    other = f" {_mark_in_words(cut, [], 'healing')}" if cut is not None and not heal.is_of(cut) else ""
+    remark = f" {_mark_in_words(cut, [], 'healing')}" if cut is not None and not heal.is_of(cut) else ""
     return _picture(
         lambda dark: heal_figures.heal_comparison(heal, field, dark=dark, height=_HEIGHT),
         f"{name} of the unpruned, pruned and healed model. Removed: {heal.spec.block.describe()}. Recipe: {heal.spec.recipe}."
-        f"{other}",
+        f"{remark}",
     )
 
 
@@ -332,8 +334,10 @@ def of_evaluations(results: Sequence[EvaluateResult], command_line: CommandLine,
     on = [reading.measured_on(reading.of_evaluate(result)) for result in results]
     table = points.table([result.point for result in results], adapter=adapters, on=on).titled(on="measured on")
     table = table.only("removed", "adapter", "on", *_SCORES).titled(loss="loss")
-    named = [(f"Evaluation without {_removed(result.point)}", result) for result in results]
-    return _section("Single evaluations", _listed(len(results), n_stored, "evaluations"), [], [table], named, command_line)
+    named_results = [(f"Evaluation without {_removed(result.point)}", result) for result in results]
+    return _section(
+        "Single evaluations", _listed(len(results), n_stored, "evaluations"), [], [table], named_results, command_line
+    )
 
 
 def of_kind(kind: Experiment, results: Sequence[Result], cut: Removal | None, command_line: CommandLine) -> Section:
@@ -348,9 +352,9 @@ def of_kind(kind: Experiment, results: Sequence[Result], cut: Removal | None, co
         return _picture(lambda dark: kinds.figure(best, name, dark=dark), alt)
 
     tables = [table for result in read for table in result.tables().values()]
-    said = [*([kind.help] if kind.help else []), *dict.fromkeys(table.caption for table in tables if table.caption)]
+    sentences = [*([kind.help] if kind.help else []), *dict.fromkeys(table.caption for table in tables if table.caption)]
     pictures = [picture(name) for name in kinds.names(kind.kind)]
-    return _section(kind.title, said, pictures, tables, [(kind.title, result) for result in results], command_line)
+    return _section(kind.title, sentences, pictures, tables, [(kind.title, result) for result in results], command_line)
 
 
 def _of_cells(result: Result, cut: Removal | None) -> str:
@@ -359,5 +363,5 @@ def _of_cells(result: Result, cut: Removal | None) -> str:
         return ""
     removed = {cell.removed for cell in result.cells} if isinstance(result, MethodsResult) else set()
     if isinstance(result, GridResult):
-        removed = {one.removed for cell in result.cells for one in cell.cuts}
+        removed = {cut_.removed for cell in result.cells for cut_ in cell.cuts}
     return "" if {cut.describe(), cut.brief()} & removed else f" {_mark_in_words(cut, [])}"

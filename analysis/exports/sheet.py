@@ -74,12 +74,12 @@ class Dataset:
     @classmethod
     def of(cls, sweep: SweepResult) -> "Dataset":
         """The dataset of a curve."""
-        asked, corpus, found = sweep.spec.benchmark, sweep.spec.loss_corpus, reading.conditions_of(sweep)
-        questions_on, texts_on = found.get(ACCURACY), found.get(LOSS)
+        benchmark, corpus, conditions = sweep.spec.benchmark, sweep.spec.loss_corpus, reading.conditions_of(sweep)
+        questions_on, texts_on = conditions.get(ACCURACY), conditions.get(LOSS)
         return cls(
-            asked.task if questions_on else "",
+            benchmark.task if questions_on else "",
             questions_on.n if questions_on else None,
-            asked.shots if questions_on else None,
+            benchmark.shots if questions_on else None,
             corpus.source if corpus and texts_on else "",
             texts_on.n if texts_on else None,
             sweep.spec.strategy,
@@ -92,9 +92,9 @@ class Dataset:
 
     def fits(self, sweep: SweepResult, model: ModelSpec) -> bool:
         """Return whether a curve is on this dataset, in the precision of a model."""
-        held, there = sweep.spec.model, Dataset.of(sweep).given
-        alike = held.quantization == model.quantization and model.dtype in ("auto", held.dtype)
-        return alike and all(there.get(name) == value for name, value in self.given.items())
+        measured_model, given = sweep.spec.model, Dataset.of(sweep).given
+        is_same_precision = measured_model.quantization == model.quantization and model.dtype in ("auto", measured_model.dtype)
+        return is_same_precision and all(given.get(name) == value for name, value in self.given.items())
 
     def words(self) -> list[str]:
         """The options of the command."""
@@ -154,27 +154,27 @@ class Library:
         maps, damage, speeds = (library.of(kind, model, most=_MAPS, chosen=chosen) for kind in ("distances", "damage", "speed"))
         controls = ("coalesce(is_score = 2, 0)", 1)
         heals, evaluations = (
-            library.of(kind, model, most=library.LISTED, having=having, chosen=chosen, and_of=(*of_block, *more))
-            for kind, having, more in (("heal", ended, (controls,)), ("evaluate", (), ()))
+            library.of(kind, model, most=library.LISTED, having=having, chosen=chosen, and_of=(*of_block, *controls_))
+            for kind, having, controls_ in (("heal", ended, (controls,)), ("evaluate", (), ()))
         )
         entries = library.found("sweep", model, wait=True, most=1, having=(("key", chosen or ("",)),))
         on_dataset = [] if entries or not dataset.given else [_curve_on(dataset, model)]
         selected = next(iter([*entries, *on_dataset]), None)
-        usual = "" if entries else "similarity"
-        ordered = library.Scorings.in_one_order(model, usual=usual)
+        default_strategy = "" if entries else "similarity"
+        ordered = library.Scorings.in_one_order(model, usual=default_strategy)
         scores = ordered.of(cut, selected, most=library.LISTED)
         curves = [entry.key for entry in scores if entry.kind == "sweep"]
-        leading = entries or library.found("sweep", model, most=1, having=(("strategy", usual),))
+        leading = entries or library.found("sweep", model, most=1, having=(("strategy", default_strategy),))
         leading = leading or library.found("sweep", model, most=1)
-        beside = [entry.key for one in leading for entry in library.curves_alike(one, model, most=library.LISTED)]
-        keys = tuple(dict.fromkeys([*curves, *beside, *(entry.key for entry in [*leading, *on_dataset])]))
+        other_keys = [entry.key for curve in leading for entry in library.curves_alike(curve, model, most=library.LISTED)]
+        keys = tuple(dict.fromkeys([*curves, *other_keys, *(entry.key for entry in [*leading, *on_dataset])]))
         sweeps = library.of("sweep", model, having=(("key", keys or ("",)),), chosen=chosen)
-        if usual:
-            sweeps.sort(key=lambda sweep: sweep.spec.strategy != usual)  # the paper's own curve is read first
+        if default_strategy:
+            sweeps.sort(key=lambda sweep: sweep.spec.strategy != default_strategy)  # the paper's own curve is read first
         shown = None if selected is None else selected.result
         n_heals, n_evaluations = library.counted("heal", model, having=ended), library.counted("evaluate", model)
-        alike = ordered.of(cut, leading[0]) if leading else []
-        read, marked = library.read_all(scores), library.read_all(alike)
+        same_block = ordered.of(cut, leading[0]) if leading else []
+        read, marked = library.read_all(scores), library.read_all(same_block)
         return cls(maps, sweeps, damage, heals, evaluations, speeds, read, marked, shown, n_heals, n_evaluations)
 
 
@@ -207,26 +207,26 @@ class Sheet:
     @property
     def lists(self) -> list[tuple[str, list[str]]]:
         """Headings with their items, in the order of the page."""
-        made = self.decision
+        decision = self.decision
         return [
-            ("Next step", list(made.next_steps)),
-            ("Cost", [f"{name}: {amount}." for name, amount in made.costs]),
-            ("Risk", list(made.risks) or [_NO_RISK]),
-            ("Unknown", list(made.unknowns)),
+            ("Next step", list(decision.next_steps)),
+            ("Cost", [f"{name}: {amount}." for name, amount in decision.costs]),
+            ("Risk", list(decision.risks) or [_NO_RISK]),
+            ("Unknown", list(decision.unknowns)),
         ]
 
     @property
     def print_px(self) -> float:
         """Font size on paper, in CSS pixels: smaller for more text, so that the page stays one."""
-        made = self.decision
-        items = [item for _, found in self.lists for item in found]
-        n = sum(map(len, [self.title, made.rule, made.summary, *made.reasons, *items, *self.commands]))
-        return next((px for most, px in _PRINT_PX if n <= most), _SMALLEST_PX)
+        decision = self.decision
+        items = [item for _, items_ in self.lists for item in items_]
+        n = sum(map(len, [self.title, decision.rule, decision.summary, *decision.reasons, *items, *self.commands]))
+        return next((px for max_items, px in _PRINT_PX if n <= max_items), _SMALLEST_PX)
 
     @property
     def table(self) -> TextTable:
         """The numbers with interval, condition and position."""
-        rows = [[one.name, one.value, one.interval, one.remark, one.on] for one in self.decision.numbers]
+        rows = [[number.name, number.value, number.interval, number.remark, number.on] for number in self.decision.numbers]
         return TextTable(["", "value", "interval", "reading", "measured on"], [[cell or "–" for cell in row] for row in rows])
 
 
@@ -288,10 +288,10 @@ def made(
 ) -> Sheet:
     """The sheet from results that were read already; arguments as `of`."""
     selected = scores_of_block.select(cut, stored.scores, shown=stored.shown, damage=stored.damage)
-    said = headline.headline(selected, stored.facts, speed=stored.speed, heals=stored.heals)
-    found = decision.decide(
+    verdict = headline.headline(selected, stored.facts, speed=stored.speed, heals=stored.heals)
+    decided = decision.decide(
         selected,
-        said,
+        verdict,
         tolerance=tolerance,
         results=stored.scores,
         damage=stored.damage,
@@ -301,45 +301,49 @@ def made(
         available=_available(selected),
     )
     dataset, first = (ANY, []) if stored.shown is None else (Dataset.of(stored.shown), _first(stored, model, cut, heal))
-    own = _own(model, cut, found.healed, tolerance, dataset, first)
-    commands = [*(command_line(spec) for spec in found.requests), own]
-    return Sheet(stored.facts.name, cut.describe(), found, tuple(commands))
+    own_command = _own(model, cut, decided.healed, tolerance, dataset, first)
+    commands = [*(command_line(spec) for spec in decided.requests), own_command]
+    return Sheet(stored.facts.name, cut.describe(), decided, tuple(commands))
 
 
 def _curve_on(dataset: Dataset, model: ModelSpec) -> FoundResult:
     """Return the strongest curve on a dataset, by similarity where the dataset names no strategy."""
-    own = (("strategy", dataset.strategy),) if dataset.strategy else ()
-    curves = library.found("sweep", model, wait=True, most=_CURVES, having=own)
+    filters = (("strategy", dataset.strategy),) if dataset.strategy else ()
+    curves = library.found("sweep", model, wait=True, most=_CURVES, having=filters)
     curves.sort(key=lambda entry: entry.summary.strategy != "similarity")
-    found = next((entry for entry in curves if dataset.fits(entry.result, model)), None)
-    if found is None:
-        asked = " ".join(dataset.words())
-        every = curves or library.found("sweep", model, most=_CURVES)
-        there = "; ".join(dict.fromkeys(" ".join(Dataset.of(entry.result).words()) for entry in every)) or "none"
-        raise SpecError(f"{model.source} has no stored curve for {asked}. Stored curves: {there}. Name one of these.")
-    return found
+    curve = next((entry for entry in curves if dataset.fits(entry.result, model)), None)
+    if curve is None:
+        wanted = " ".join(dataset.words())
+        all_curves = curves or library.found("sweep", model, most=_CURVES)
+        available = "; ".join(dict.fromkeys(" ".join(Dataset.of(entry.result).words()) for entry in all_curves)) or "none"
+        raise SpecError(f"{model.source} has no stored curve for {wanted}. Stored curves: {available}. Name one of these.")
+    return curve
 
 
 def _first(stored: StoredResults, model: ModelSpec, cut: Removal, heal: HealResult | None) -> list[str]:
     """Fingerprints of the results on the sheet that the other options of its command would not choose."""
     dataset = ANY if stored.shown is None else Dataset.of(stored.shown)
     is_chosen = stored.shown is not None and dataset.fits(stored.shown, model)
-    usual = read(model, cut, {}, dataset if is_chosen else ANY)
-    pairs: list[tuple[Any, Any]] = [(stored.shown, usual.shown), (stored.speed, usual.speed)]
-    pairs.append((next(iter(stored.damage), None), next(iter(usual.damage), None)))
+    defaults = read(model, cut, {}, dataset if is_chosen else ANY)
+    pairs: list[tuple[Any, Any]] = [(stored.shown, defaults.shown), (stored.speed, defaults.speed)]
+    pairs.append((next(iter(stored.damage), None), next(iter(defaults.damage), None)))
     if heal is not None:
-        alike = (one for one in usual.heals if one.is_of(cut) and one.spec.recipe == heal.spec.recipe)
-        pairs.append((heal, next(alike, None)))
-    return [one.spec.fingerprint() for one, other in pairs if one is not None and (other is None or one.spec != other.spec)]
+        same_recipe = (chosen for chosen in defaults.heals if chosen.is_of(cut) and chosen.spec.recipe == heal.spec.recipe)
+        pairs.append((heal, next(same_recipe, None)))
+    return [
+        chosen.spec.fingerprint()
+        for chosen, default in pairs
+        if chosen is not None and (default is None or chosen.spec != default.spec)
+    ]
 
 
 def _by_recipe(heals: Sequence[HealResult], cut: Removal, recipe: str) -> HealResult:
-    own = [heal for heal in heals if heal.is_of(cut)]
-    chosen = next((heal for heal in own if heal.spec.recipe == recipe), None)
+    of_block = [heal for heal in heals if heal.is_of(cut)]
+    chosen = next((heal for heal in of_block if heal.spec.recipe == recipe), None)
     if chosen is None:
-        there = ", ".join(dict.fromkeys(heal.spec.recipe for heal in own)) or "none"
+        available = ", ".join(dict.fromkeys(heal.spec.recipe for heal in of_block)) or "none"
         raise SpecError(
-            f"No finished healing run of {cut.brief()} uses the recipe {recipe!r}. Stored recipes: {there}. Heal the block "
+            f"No finished healing run of {cut.brief()} uses the recipe {recipe!r}. Stored recipes: {available}. Heal the block "
             f"first, or leave out --healed-by."
         )
     return chosen
@@ -348,11 +352,11 @@ def _by_recipe(heals: Sequence[HealResult], cut: Removal, recipe: str) -> HealRe
 def _available(selected: scores_of_block.Selected) -> int | None:
     """Questions that the selected dataset has; None where that is not known."""
     condition = selected.selection.questions
-    asked = condition.material if condition is not None else None
-    if not isinstance(asked, BenchmarkSpec) or asked.is_file:
+    material = condition.material if condition is not None else None
+    if not isinstance(material, BenchmarkSpec) or material.is_file:
         return None
     try:
-        return questions.size(asked)
+        return questions.size(material)
     except (BenchmarkError, OSError, KeyError):
         return None
 
@@ -371,11 +375,11 @@ def _own(model: ModelSpec, cut: Removal, recipe: str, tolerance: Tolerance, data
 
 def section(sheet: Sheet) -> Section:
     """The sheet as the first section of a report."""
-    made = sheet.decision
-    said = [f"{sheet.recommendation}. {' '.join(made.reasons)}", f"Judged: {sheet.judged}. {made.rule}"]
+    decision = sheet.decision
+    sentences = [f"{sheet.recommendation}. {' '.join(decision.reasons)}", f"Judged: {sheet.judged}. {decision.rule}"]
     return Section(
         f"Decision sheet: {sheet.recommendation.lower()}",
-        said,
+        sentences,
         tables=[sheet.table],
         commands=sheet.commands,
         lists=sheet.lists,

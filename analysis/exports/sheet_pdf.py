@@ -71,11 +71,11 @@ class _Story:
 
     def of(self, sheet: Sheet, width: float) -> list[Any]:
         """All parts, from top to bottom."""
-        made, tone = sheet.decision, _TONES[sheet.decision.recommendation]
+        decision, tone = sheet.decision, _TONES[sheet.decision.recommendation]
         verdict = [
             self.text(sheet.recommendation, bold=True, scale=1.8, ink=tone),
-            *(self.text(reason) for reason in made.reasons),
-            self.text(made.rule, ink=_SOFT),
+            *(self.text(reason) for reason in decision.reasons),
+            self.text(decision.rule, ink=_SOFT),
         ]
         lists = dict(sheet.lists)
         names = list(lists)
@@ -87,11 +87,13 @@ class _Story:
             self.boxed([[verdict]], [width], frame=tone),
             self.space(),
             self.boxed(
-                [[self.number(one) for one in made.numbers]], [width / len(made.numbers)] * len(made.numbers), fill=_PANEL
+                [[self.number(number) for number in decision.numbers]],
+                [width / len(decision.numbers)] * len(decision.numbers),
+                fill=_PANEL,
             ),
             *(part for half in halves for part in (self.space(), self.boxed([half], [width / 2] * 2, rule=True))),
             self.space(),
-            *self.listed("Summary of the block", [made.summary], bullet=False),
+            *self.listed("Summary of the block", [decision.summary], bullet=False),
             self.space(),
             self.text("Reproduce", bold=True),
             self.boxed([[[self.text(command, scale=0.9) for command in sheet.commands]]], [width], fill=_PANEL),
@@ -99,11 +101,11 @@ class _Story:
             self.text(sheets.written_by(), ink=_SOFT, scale=0.85),
         ]
 
-    def number(self, one: decision.Number) -> list[Any]:
+    def number(self, number: decision.Number) -> list[Any]:
         """One number with its interval and condition."""
-        rest = [self.text(said) for said in (one.interval, one.remark) if said]
-        on = [self.text(one.on, ink=_SOFT, scale=0.85)] if one.on else []
-        return [self.text(one.name, ink=_SOFT), self.text(one.value, bold=True, scale=1.25), *rest, *on]
+        rest = [self.text(text) for text in (number.interval, number.remark) if text]
+        on = [self.text(number.on, ink=_SOFT, scale=0.85)] if number.on else []
+        return [self.text(number.name, ink=_SOFT), self.text(number.value, bold=True, scale=1.25), *rest, *on]
 
     def listed(self, title: str, items: list[str], *, bullet: bool = True) -> list[Any]:
         """A heading with its items."""

@@ -143,7 +143,7 @@ class _SearchRun:
                 return Objective(loaded.decoder, ids[name], kind=kind, stride=stride, first=first, keep_bytes=keep)
 
             texts[name] = _SearchText(corpus, make, len(ids[name]))
-        title = {name: corpora.title(tokens.corpus) for name, tokens in texts.items()}
+        title = {name: corpora.title(text.corpus) for name, text in texts.items()}
         searched = f"search text ({title[SEARCH]})"
         decides, reports = f"decision text ({title[VALIDATION]})", f"report text ({title[REPORT]})"
         quoted = max(
@@ -329,7 +329,9 @@ class _SearchRun:
     def result(self, *, complete: bool) -> SearchResult:
         """Return the result so far."""
         report = self.texts[REPORT]
-        sets = sorted({layers for text in self.texts.values() for layers in text.known}, key=lambda text: (len(text), text))
+        sets = sorted(
+            {layers for text in self.texts.values() for layers in text.known}, key=lambda layers: (len(layers), layers)
+        )
         masks = np.zeros((len(sets), self.n_layers), dtype=np.uint8)
         for row, layers in enumerate(sets):
             masks[row, list(layers)] = 1

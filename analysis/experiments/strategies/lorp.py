@@ -77,7 +77,7 @@ def order(likeness: np.ndarray, free: Sequence[int]) -> list[int]:
         return float(np.mean([of_layer(layer, group) for layer in group])) if len(group) > 1 else -np.inf
 
     def take(group: list[int]) -> int:
-        layer = max(_free(group), key=lambda label: (of_layer(label, group), label))
+        layer = max(_free(group), key=lambda candidate: (of_layer(candidate, group), candidate))
         group.remove(layer)
         return layer
 

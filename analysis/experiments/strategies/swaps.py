@@ -49,7 +49,7 @@ def _promising(model: Explored, layers: Layers) -> list[Layers]:
     ranked_out, ranked_in = (sorted(costs, key=lambda layer: (costs[layer], layer)) for costs in (less, cost_with))
     single = {changed([out], [added]): less[out] + cost_with[added] for out in ranked_out for added in ranked_in}
     pairs = {
-        changed(out, added): sum(less[swap] for swap in out) + sum(cost_with[swap] for swap in added)
+        changed(out, added): sum(less[layer] for layer in out) + sum(cost_with[layer] for layer in added)
         for out in combinations(ranked_out[:4], 2)
         for added in combinations(ranked_in[:4], 2)
     }

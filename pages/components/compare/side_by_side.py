@@ -50,7 +50,7 @@ def _done(result: CompareResult) -> None:
         f"**Surprisal {what}, token by token**",
         help="−log p of each generated token. Rings: first difference from the unpruned text.",
     )
-    figure = prompt_figures.surprise_curve(result, own=own, dark=chart.is_dark())
+    figure = prompt_figures.surprise_curve(result, is_own=own, dark=chart.is_dark())
     chart.show(
         figure,
         key="surprise",
