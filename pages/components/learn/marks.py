@@ -18,7 +18,7 @@ from analysis.core.blocks import Block, Removal
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.exports import handout
 from analysis.results.compared import generations
-from analysis.results.compared import selection as scores
+from analysis.results.compared import scores_of_block as scores
 from pages.components.learn.lesson import Lesson
 from pages.components.shared import chart, selection, state, words
 
