@@ -28,8 +28,7 @@ from analysis.core import serving
 from analysis.core.errors import LayerscopeError, SpecError
 from analysis.core.serving import SECRET_HEADER, SHOW, TEAM, Serving
 from pages.web import visitors
-from pages.web.address import base_path, is_local, server_address, server_url
-from pages.web.visitors import HOST, VIEWER, Tokens, Visitor
+from pages.web.visitors import HOST, VIEWER, Tokens, Visitor, base_path, is_local, server_address, server_url
 
 VISIT_DAYS = 14
 """Days that a visit in Show lasts before the link is needed again."""

@@ -15,7 +15,6 @@ from analysis.core import serving, store
 from analysis.core.serving import Serving
 from analysis.jobs.queue.space import size_bytes
 from pages.web import visitors
-from pages.web.address import base_path
 
 FILE_MB = 20
 """Megabytes of a file, as `.streamlit/config.toml` says of the server."""
@@ -43,7 +42,7 @@ class UploadLimits:
             clock: seconds that only go forward.
         """
         self.app, self.most_mb, self.clock = app, most_mb, clock
-        self._path = f"{base_path()}_stcore/upload_file/"
+        self._path = f"{visitors.base_path()}_stcore/upload_file/"
         self._incoming: list[tuple[str, int]] = []
         """Windows and bytes of the files that are being received."""
         self._gone_since: dict[str, float] = {}

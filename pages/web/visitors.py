@@ -1,4 +1,4 @@
-"""Visitors from the network: how pages learn who one is, the tokens of Show, and how Team identifies visitors.
+"""Visitors from the network: the address that they reach, how pages learn who one is, tokens of Show, and identities of Team.
 
 In Team an identity comes from an OpenID provider, by the cookie of Streamlit's own login (`[auth]` in the secrets). Or it comes
 from an authenticating proxy, by its header and the secret that it sends along. It is the provider's subject: names and e-mail
@@ -10,13 +10,14 @@ import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, astuple, dataclass, fields
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
 from filelock import FileLock
 from starlette.requests import HTTPConnection
-from streamlit import auth_util
+from streamlit import auth_util, config
 from streamlit.web.server import server_util
 from streamlit.web.server.starlette.starlette_app_utils import decode_signed_value
 
@@ -28,6 +29,32 @@ HEADER = "x-layerscope-visitor"
 VIEWER, HOST, USER, OPERATOR = "viewer", "host", "user", "operator"
 READ_ONLY = "This dashboard is read-only: you can explore stored results, but you cannot start jobs."
 _LONGEST_NAME = 200
+
+
+def base_path() -> str:
+    """Return the path that all addresses of this server begin with, with a slash at both ends."""
+    base = (config.get_option("server.baseUrlPath") or "").strip("/")
+    return f"/{base}/" if base else "/"
+
+
+def server_url(host: str) -> str:
+    """Return the address of this server under a host name, with the slash at its end."""
+    scheme = "https" if config.get_option("server.sslCertFile") else "http"
+    return f"{scheme}://{host}:{config.get_option('server.port')}{base_path()}"
+
+
+def server_address() -> str:
+    """Return the address that the server listens on."""
+    return config.get_option("server.address") or "0.0.0.0"  # Streamlit's default
+
+
+def is_local(host: str) -> bool:
+    """Return whether a name or an address is that of the machine itself, without asking a name server."""
+    try:
+        ip = ip_address(host.partition("%")[0])
+    except ValueError:
+        return host.lower() == "localhost"
+    return (getattr(ip, "ipv4_mapped", None) or ip).is_loopback
 
 
 @dataclass(frozen=True)

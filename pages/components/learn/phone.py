@@ -21,7 +21,7 @@ from streamlit import config
 
 from analysis.core import serving
 from pages.components.learn.ballot import Ballot, RefusedError
-from pages.web.address import base_path, is_local, server_address, server_url
+from pages.web.visitors import base_path, is_local, server_address, server_url
 
 _open: Ballot | None = None
 

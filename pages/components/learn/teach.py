@@ -17,7 +17,7 @@ from pages.components.learn import lesson, phone
 from pages.components.learn.ballot import LASTS_S, Ballot, PollQuestion
 from pages.components.learn.lesson import Lesson, LessonResults, Step
 from pages.components.shared import access, chart, words
-from pages.web.address import server_url
+from pages.web.visitors import server_url
 
 
 def show(steps: Sequence[Step], shown: LessonResults) -> None:

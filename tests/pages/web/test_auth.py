@@ -16,8 +16,7 @@ from streamlit.web.server.starlette import starlette_app_utils
 from analysis.core import serving
 from analysis.core.errors import SpecError
 from pages.web import auth, visitors
-from pages.web.address import server_url
-from pages.web.visitors import HOST, OPERATOR, USER, VIEWER, Visitor
+from pages.web.visitors import HOST, OPERATOR, USER, VIEWER, Visitor, server_url
 
 PATHS = (
     "/",

@@ -1,6 +1,8 @@
-"""The dashboard stands behind every layer of the middleware, in order, and every answer has its security headers."""
+"""The dashboard stands behind every layer of the middleware, in order, and answers get headers, style and scripts."""
 
 import asyncio
+import json
+import re
 
 import httpx
 import pytest
@@ -9,14 +11,14 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from pages.web import auth, first_paint, server, throttle, upload_limits
+from pages.web import auth, server, throttle, upload_limits
 
 LAYERS = [
     server.SecurityHeaders,
     auth.AuthMiddleware,
     upload_limits.UploadLimits,
-    first_paint.CachedScripts,
-    first_paint.FirstPaint,
+    server.CachedScripts,
+    server.FirstPaint,
     throttle.RerunThrottle,
 ]
 
@@ -33,7 +35,7 @@ def test_the_dashboard_has_its_layers_in_order():
 def test_without_a_mode_the_whole_stack_answers_this_machine_alone():
     behind = Starlette(middleware=server.middleware(lambda path: False))
     behind.add_route("/{path:path}", lambda request: PlainTextResponse("in"), methods=["GET", "PUT"])
-    script = f"/static/js/{first_paint.needed_scripts('explore')[0]}"
+    script = f"/static/js/{server.needed_scripts('explore')[0]}"
 
     async def ask(client: str, path: str, method: str = "GET") -> httpx.Response:
         transport = httpx.ASGITransport(behind, client=(client, 50000))
@@ -51,7 +53,7 @@ def test_without_a_mode_the_whole_stack_answers_this_machine_alone():
     asyncio.run(visit())
 
 
-def answer(*own: tuple[bytes, bytes]) -> dict[bytes, bytes]:
+def headers_of(*own: tuple[bytes, bytes]) -> dict[bytes, bytes]:
     """The headers of an answer as a browser gets them."""
     sent: list[dict] = []
 
@@ -70,12 +72,12 @@ def answer(*own: tuple[bytes, bytes]) -> dict[bytes, bytes]:
 
 @pytest.mark.parametrize("name", server.HEADERS)
 def test_every_answer_has_each_security_header(name):
-    assert answer()[name.lower().encode()].decode() == server.HEADERS[name]
+    assert headers_of()[name.lower().encode()].decode() == server.HEADERS[name]
 
 
 def test_headers_that_an_answer_sets_stay():
     strict = (b"content-security-policy", b"default-src 'none'")
-    assert answer(strict)[strict[0]] == strict[1]
+    assert headers_of(strict)[strict[0]] == strict[1]
 
 
 def test_no_other_host_is_allowed_and_no_frame():
@@ -93,3 +95,144 @@ def test_a_socket_passes_unchanged():
 
     asyncio.run(server.SecurityHeaders(app)({"type": "websocket"}, None, print))
     assert passed == [print]
+
+
+DOCUMENT = b"<html><head><title>x</title></head><body></body></html>"
+
+INDEX = '<script type="module" crossorigin src="./static/js/index.1.js"></script>'
+FILES = {
+    "index.1.js": 'import{a as b}from"./frame.2.js";',
+    "frame.2.js": "export const a=1;",
+    "PlotlyChart.3.js": 'import{a}from"./frame.2.js";import"./scale.4.js";const late=()=>import("./map.5.js");',
+    "scale.4.js": "",
+    "map.5.js": "",
+    "Slider.6.js": 'import{s as t}from"./scale.4.js";import{q}from"./gone.7.js";',
+}
+
+
+def document(
+    path: str = "/", *, accept: bytes, query: bytes = b"", parts: tuple[bytes, ...] = (DOCUMENT,)
+) -> tuple[dict, bytes, dict]:
+    """Headers and body as a browser gets them, and the headers as Streamlit was asked."""
+    sent: list[dict] = []
+    asked: dict = {}
+
+    async def app(scope, receive, send):
+        asked.update(scope["headers"])
+        length = str(sum(map(len, parts))).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length), (b"etag", b"1")]})
+        for number, part in enumerate(parts):
+            await send({"type": "http.response.body", "body": part, "more_body": number < len(parts) - 1})
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [(b"accept", accept), (b"accept-encoding", b"gzip"), (b"if-none-match", b"1")]
+    scope = {"type": "http", "method": "GET", "path": path, "query_string": query, "headers": headers}
+    asyncio.run(server.FirstPaint(app)(scope, None, send))
+    return dict(sent[0]["headers"]), b"".join(message.get("body", b"") for message in sent[1:]), asked
+
+
+@pytest.mark.parametrize("parts", [(DOCUMENT,), (DOCUMENT[:17], DOCUMENT[17:])])
+def test_a_styled_document_has_the_length_it_states(parts):
+    headers, body, asked = document(accept=b"text/html,*/*", parts=parts)
+    assert body.count(b"<style>") == 1
+    assert body.index(b"stMainBlockContainer") < body.index(b"</head>")
+    assert int(headers[b"content-length"]) == len(body)
+    assert b"etag" not in headers
+    assert b"accept-encoding" not in asked
+    assert b"if-none-match" not in asked
+
+
+def test_the_sidebar_has_space_except_while_presenting():
+    said = b"--beside: 0px"
+    assert said not in document(accept=b"text/html")[1]
+    assert said in document(accept=b"text/html", query=b"present=1")[1]
+
+
+def test_the_bare_address_is_explores_before_streamlit_reads_it():
+    body = document(accept=b"text/html")[1]
+    assert b'"explore" + location.search' in body[: body.index(b"</head>")]
+    assert body.index(b'"explore"') < body.index(b'type="module"')
+
+
+def test_streamlit_learns_where_its_server_is():
+    body = document("/explore", accept=b"text/html")[1]
+    place = body.index(b"BACKEND_BASE_URL")
+    assert body.index(b'"explore" + location.search') < place < body.index(b'type="module"')
+
+
+def test_an_empty_window_reloads_and_listens_before_streamlit_runs():
+    body = document(accept=b"text/html")[1]
+    assert b"location.reload()" in body[: body.index(b'type="module"')]
+
+
+def test_answers_other_than_documents_pass_unchanged():
+    headers, body, asked = document("/static/x.js", accept=b"*/*")
+    assert body == DOCUMENT
+    assert headers[b"etag"] == b"1"
+    assert asked[b"accept-encoding"] == b"gzip"
+
+
+@pytest.fixture
+def static(tmp_path):
+    (tmp_path / "static" / "js").mkdir(parents=True)
+    (tmp_path / "index.html").write_text(f"<html><head>{INDEX}</head></html>")
+    for name, text in FILES.items():
+        (tmp_path / "static" / "js" / name).write_text(text)
+    return tmp_path
+
+
+def test_a_page_names_its_parts_scripts_and_imports_only(static):
+    assert server.needed_scripts("explore", static) == ("PlotlyChart.3.js", "Slider.6.js", "frame.2.js", "scale.4.js")
+    assert server.needed_scripts("export", static) == ("Slider.6.js", "scale.4.js")
+
+
+@pytest.mark.parametrize(("path", "charts"), [("/", True), ("/base/explore", True), ("/heal", True), ("/model", False)])
+def test_only_pages_that_open_with_charts_fetch_their_script(static, path, charts):
+    said = server.fetch_scripts(path, static)
+    named = json.loads(re.search(r"\[.*\]", said)[0])
+    assert ("./static/js/PlotlyChart.3.js" in named) is charts
+    assert "./static/js/Slider.6.js" in named
+
+
+def test_this_version_of_streamlit_has_every_part_that_is_named():
+    for page, more in server._MORE.items():
+        assert {name.partition(".")[0] for name in server.needed_scripts(page)} >= {*server._PARTS, *more}
+
+
+def ask(static, path, method="GET", headers=()):
+    sent = []
+
+    async def app(scope, receive, send):
+        sent.append("passed")
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": method, "path": path, "headers": list(headers)}
+    asyncio.run(server.CachedScripts(app, static)(scope, None, send))
+    return sent
+
+
+def test_a_script_comes_from_memory_and_browsers_keep_it(static):
+    start, body = ask(static, "/base/static/js/Slider.6.js")
+    assert body["body"].decode() == FILES["Slider.6.js"]
+    told = dict(start["headers"])
+    assert int(told[b"content-length"]) == len(body["body"])
+    assert told[b"content-type"].startswith(b"text/javascript")
+    assert b"immutable" in told[b"cache-control"]
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "headers"),
+    [
+        ("/static/js/map.5.js", "GET", []),
+        ("/static/js/Slider.6.js", "HEAD", []),
+        ("/js/Slider.6.js", "GET", []),
+        ("/static/js/Slider.6.js", "GET", [(b"range", b"bytes=0-1")]),
+        ("/static/js/../index.html", "GET", []),
+    ],
+)
+def test_everything_else_is_answered_by_streamlit(static, path, method, headers):
+    assert ask(static, path, method, headers) == ["passed"]
