@@ -97,14 +97,14 @@ def asked() -> dict[str, Callable[[], Any]]:
     from analysis.results import library as stored
     from analysis.results.compared import runs
     from pages.components.compare import runs_view
-    from pages.components.shared import library
+    from pages.components.shared import stored_results
 
     model = ModelSpec("lab/model-7")
     one, spec = made(6 * 7), made(6 * 7 + 1).spec
 
     def explore() -> int:
-        maps, sweeps = library.find("distances", model), library.find("sweep", model)
-        shown = [library.shown("distances", maps), library.shown("sweep", sweeps)]
+        maps, sweeps = stored_results.find("distances", model), stored_results.find("sweep", model)
+        shown = [stored_results.shown("distances", maps), stored_results.shown("sweep", sweeps)]
         return sum(found.result.complete for found in shown)
 
     def table() -> int:
@@ -113,10 +113,10 @@ def asked() -> dict[str, Callable[[], Any]]:
 
     return {
         "open one result": lambda: store.load_result(one.kind, one.spec.fingerprint()).data["n_texts"],
-        "all maps": lambda: len(library.find("distances")),
-        "maps of a model": lambda: len(library.find("distances", model)),
+        "all maps": lambda: len(stored_results.find("distances")),
+        "maps of a model": lambda: len(stored_results.find("distances", model)),
         "choice of map and curve (Explore)": explore,
-        "models looked at (Model)": lambda: len(library.models_seen()),
+        "models looked at (Model)": lambda: len(stored_results.models_seen()),
         "table of runs (Compare)": table,
         "the same by model, kind and words": lambda: len(
             runs_view.stored(model, ["sweep"], names=["model-7"], text="similarity bfloat16")

@@ -5,7 +5,7 @@ import streamlit as st
 from analysis import jobs
 from pages.components.explore import compute, linked_view, map_view, result_choice
 from pages.components.jobs import card
-from pages.components.shared import added, chip, frame, library, selection, state
+from pages.components.shared import added, chip, frame, selection, state, stored_results
 
 frame.require()
 
@@ -43,7 +43,7 @@ with frame.errors_shown():
     map_view.view()
     place = frame.header("Explore", "Where is the redundancy? What is its cost?")
     current = state.current_model()
-    maps = library.find("distances", current)
+    maps = stored_results.find("distances", current)
     if maps:
         result_choice.prefer("distances", maps, current)
         of_strategy = selection.curves(current)

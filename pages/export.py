@@ -5,7 +5,7 @@ import streamlit as st
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.stored.result import FoundResult
 from pages.components.export import files, folders, pruned_model
-from pages.components.shared import frame, library, state
+from pages.components.shared import frame, state, stored_results
 
 frame.require()
 
@@ -13,7 +13,7 @@ frame.require()
 def known(model: ModelSpec) -> FoundResult | None:
     """Return any result of the model, which holds its facts."""
     kinds = ("distances", "sweep", "inspect", "heal")
-    return next((found[0] for kind in kinds if (found := library.find(kind, model, any_precision=True, most=1))), None)
+    return next((found[0] for kind in kinds if (found := stored_results.find(kind, model, any_precision=True, most=1))), None)
 
 
 with frame.errors_shown():

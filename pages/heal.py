@@ -6,7 +6,7 @@ from analysis.data.spec import BenchmarkSpec
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from pages.components.heal import form, panel
-from pages.components.shared import frame, library, selection, state
+from pages.components.shared import frame, selection, state, stored_results
 
 frame.require()
 
@@ -14,7 +14,7 @@ frame.require()
 def facts(model: ModelSpec) -> ModelFacts | None:
     """Return the current model's size, from any stored result of it."""
     for kind in ("distances", "sweep", "inspect", "heal"):
-        found = library.find(kind, model, any_precision=True, most=1)
+        found = stored_results.find(kind, model, any_precision=True, most=1)
         if found:
             return found[0].result.model
     return None

@@ -9,12 +9,14 @@ from tests.support.outside import SINKS, House
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PLANTED = "pages/components/explore/planted.py"
-IMPORTS = (
-    "import streamlit as st\nfrom analysis import jobs\nfrom pages.components.shared import frame, library, state, words\n"
-)
+IMPORTS = """
+import streamlit as st
+from analysis import jobs
+from pages.components.shared import frame, state, stored_results, words
+"""
 WAYS_AROUND = {
     "a parameter": "def show(name: str):\n    st.markdown(f'**{name}**')",
-    "a field of a result": "def show(found: library.Found):\n    st.caption(found.result.spec.model.source)",
+    "a field of a result": "def show(found: stored_results.FoundResult):\n    st.caption(found.result.spec.model.source)",
     "an error": "def show():\n    try:\n        pass\n    except ValueError as error:\n        st.error(str(error))",
     "the address": "def show():\n    st.toast(st.query_params['model'])",
     "the session": "def show():\n    st.info(st.session_state['said'])",

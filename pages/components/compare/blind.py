@@ -19,7 +19,7 @@ from analysis.results.compared import prompt_answers
 from analysis.results.words import blind
 from analysis.results.words.blind import Round
 from pages.components.compare import prompts, shaded_text, side_by_side
-from pages.components.shared import library, start, words
+from pages.components.shared import start, stored_results, words
 
 LETTERS = "ABC"
 N_NEW = 5
@@ -73,7 +73,7 @@ def show(model: ModelSpec) -> None:
         st.info("Nothing is removed, so there is no pruned model to find. Choose how many layers to remove.")
         return
     test = _test(model, cut)
-    stored = {found.key: found.result for found in library.find("compare", model) if _is_of(found.result, cut, model)}
+    stored = {found.key: found.result for found in stored_results.find("compare", model) if _is_of(found.result, cut, model)}
     rounds = {key: made for key, result in stored.items() if (made := blind.as_round(key, result, test.seed))}
     # Rounds with a heal first: three texts are harder to tell apart than two.
     rounds = dict(sorted(rounds.items(), key=lambda entry: -len(entry[1].columns)))
@@ -218,7 +218,7 @@ def _new_texts(model: ModelSpec, variants: tuple[Variant, ...]) -> None:
 
 def _unwritten(model: ModelSpec, variants: tuple[Variant, ...]) -> list[CompareSpec]:
     """The next requests that these models have not answered yet and nobody has queued."""
-    known = [found.result.spec for found in library.find("compare", model)]
+    known = [found.result.spec for found in stored_results.find("compare", model)]
     known += [job.spec for job in jobs.active() if job.kind == "compare"]
     there = {
         (spec.prompt, spec.seed) for spec in known if spec.temperature == TEMPERATURE and _who(spec.variants) == _who(variants)

@@ -21,7 +21,7 @@ from analysis.models.source.sizes import ModelFacts
 from analysis.results.compared import durations
 from analysis.results.stored.result import FoundResult
 from pages.components.compare import batch_view
-from pages.components.shared import chart, chip, frame, library, selection, start, state, words
+from pages.components.shared import chart, chip, frame, selection, start, state, stored_results, words
 
 _MOST_SHOWN = 6
 """Panels drawn unasked."""
@@ -53,7 +53,7 @@ def _form(model: ModelSpec) -> None:
     asked = on_screen.asked if on_screen else model
     begun = curve.spec.benchmark if curve and curve.spec.benchmark.task in TASKS else BenchmarkSpec()
     loss = [curve.spec.loss_corpus.source] if curve and curve.spec.loss_corpus else []
-    with frame.errors_shown(), st.expander("New grid", icon=":material/grid_view:", expanded=not library.find("grid")):
+    with frame.errors_shown(), st.expander("New grid", icon=":material/grid_view:", expanded=not stored_results.find("grid")):
         sources = st.multiselect(
             "Models",
             list(sizes),
@@ -118,8 +118,8 @@ def _curves(number: int) -> words.Markdown:
 def _sizes(model: ModelSpec) -> dict[str, ModelFacts | None]:
     """The models that something is stored of and that are still there by their sources, that of the page first."""
     sizes: dict[str, ModelFacts | None] = {model.source: None}
-    for one in library.models_seen():
-        usable = library.usable(one)
+    for one in stored_results.models_seen():
+        usable = stored_results.usable(one)
         if usable is not None:
             sizes[usable.source] = one.facts
     return sizes
@@ -133,7 +133,7 @@ def _name(source: str, facts: ModelFacts | None) -> str:
 
 def _time(spec: GridSpec, facts: Mapping[str, ModelFacts]) -> words.Markdown:
     """Return the longest duration of the grid, estimated from curves of this machine."""
-    curves = [entry.result for entry in library.of_here("sweep")]
+    curves = [entry.result for entry in stored_results.of_here("sweep")]
     found = durations.of_grid(spec, curves, facts, host.load())
     if found is None:
         return "Duration unknown: an estimate needs an accuracy curve of this machine and models with stored results."
@@ -146,9 +146,9 @@ def _time(spec: GridSpec, facts: Mapping[str, ModelFacts]) -> words.Markdown:
 def _grown() -> None:
     """The grid on screen, finished or on its way."""
     with frame.errors_shown():
-        found = library.find("grid")
+        found = stored_results.find("grid")
         running = batch_view.show_jobs("grid", found)
-        shown = library.shown("grid", found)
+        shown = stored_results.shown("grid", found)
         if shown is None:
             if not running:
                 st.info("No grid yet. Choose models and questions above, then click **Run grid**.")

@@ -18,7 +18,7 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import methods
 from analysis.results.stored.result import FoundResult
 from pages.components.compare import batch_view
-from pages.components.shared import chart, chip, frame, library, selection, start, state, words
+from pages.components.shared import chart, chip, frame, selection, start, state, stored_results, words
 
 _KIND = MethodsSpec.kind
 _SIZES = (2, 3, 5, 8, 10, 12, 15)
@@ -32,8 +32,8 @@ def show(model: ModelSpec) -> None:
         model: the model of the page.
     """
     with frame.errors_shown():
-        found = library.find(_KIND, model)
-        shown = library.shown(_KIND, found)
+        found = stored_results.find(_KIND, model)
+        shown = stored_results.shown(_KIND, found)
         batch_view.show_jobs(_KIND, found)
         if shown is None:
             st.info("No table of methods yet. Choose methods below, then click **Measure**.")

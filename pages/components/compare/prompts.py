@@ -18,7 +18,7 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import prompt_answers
 from analysis.results.stored.result import FoundResult
 from pages.components.jobs import card
-from pages.components.shared import chip, frame, library, selection, state, words
+from pages.components.shared import chip, frame, selection, state, stored_results, words
 
 _LIVE_S = 0.5
 """As often as a growing result is put on disk."""
@@ -57,7 +57,7 @@ class PromptForm:
 
     def stored(self) -> list[FoundResult]:
         """Return all stored results of this kind and model."""
-        return library.find(self.kind, self.model)
+        return stored_results.find(self.kind, self.model)
 
 
 def show(asked: PromptForm, missing: words.Markdown, *, grown: Draw, done: Draw) -> None:
@@ -82,7 +82,7 @@ def show(asked: PromptForm, missing: words.Markdown, *, grown: Draw, done: Draw)
         else:
             st.warning(words.plain(last.error or f"The job was {last.state}."))
         card.resume_button(last, where=asked.kind)
-        partial = library.live(asked.kind, last.result_key)
+        partial = stored_results.live(asked.kind, last.result_key)
         if partial is not None:
             done(prompt_answers.narrowed(partial, asked.spec))
         return
@@ -138,7 +138,7 @@ def _live(job_id: str, asked: PromptForm, grown: Draw) -> None:
             st.rerun()
         waiting = [other.id for other in jobs.active() if other.state == jobs.QUEUED]
         card.active(job, place=waiting.index(job.id) + 1 if job.id in waiting else 0, where=asked.kind)
-        result = library.live(asked.kind, job.result_key)
+        result = stored_results.live(asked.kind, job.result_key)
         if result is not None:
             grown(prompt_answers.narrowed(result, asked.spec))
         elif job.state == jobs.QUEUED:
@@ -192,7 +192,7 @@ def _fits(spec: Any, model: ModelSpec) -> bool:
     return (
         prompt_answers.same_precision(spec.model, model)
         and len(set(blocks)) < 2
-        and (not blocks or bool(library.find("distances", model)))
+        and (not blocks or bool(stored_results.find("distances", model)))
     )
 
 

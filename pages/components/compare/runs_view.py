@@ -21,7 +21,7 @@ from analysis.results.compared import runs as run_table
 from analysis.results.stored import summaries
 from analysis.results.stored.result import FoundResult, of_entry
 from pages.components.compare import runs_overlay
-from pages.components.shared import chart, chip, frame, library, state, words
+from pages.components.shared import chart, chip, frame, state, stored_results, words
 
 MOST = 1000
 """Rows of the table: a browser takes many more of them slowly, and nobody reads them."""
@@ -82,7 +82,7 @@ def stored(
         most: number of runs at most.
     """
     wanted = _wanted(kinds, names, text)
-    return [of_entry(entry) for entry in index.entries(wanted, first=reading.weights(library.known(model)), most=most)]
+    return [of_entry(entry) for entry in index.entries(wanted, first=reading.weights(stored_results.known(model)), most=most)]
 
 
 def _wanted(kinds: Sequence[str], names: Sequence[str], text: str) -> Wanted:
@@ -102,7 +102,7 @@ def _reference() -> FoundResult | None:
 
 def _by_id(run_id: str) -> FoundResult | None:
     kind, _, key = run_id.partition(":")
-    return library.by_key(kind, key) if kind in summaries.kinds() else None
+    return stored_results.by_key(kind, key) if kind in summaries.kinds() else None
 
 
 def _table(model: ModelSpec, reference: FoundResult | None) -> tuple[list[FoundResult], float]:

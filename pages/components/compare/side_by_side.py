@@ -24,7 +24,7 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import prompt_answers
 from analysis.results.stored import summaries
 from pages.components.compare import prompts, shaded_text
-from pages.components.shared import chart, frame, library, selection, start, words
+from pages.components.shared import chart, frame, selection, start, stored_results, words
 
 _TRUNK = ("unpruned", "pruned")
 
@@ -239,7 +239,7 @@ def who_can_write(model: ModelSpec, cut: Removal | None) -> dict[str, Writer]:
     if cut is None:
         return writers
     writers["pruned"] = Writer("pruned", Variant("pruned", cut))
-    for found in library.find("heal", model, any_precision=True, having=(("block", summaries.cut_key(cut)),)):
+    for found in stored_results.find("heal", model, any_precision=True, having=(("block", summaries.cut_key(cut)),)):
         spec = found.result.spec
         if _is_usable(found.result, cut):
             label = "instant" if spec.recipe == "instant" else "healed"
@@ -267,7 +267,7 @@ def first_of_each(writers: dict[str, Writer]) -> list[str]:
 def _stored_only(model: ModelSpec, cut: Removal | None, asked: CompareSpec | None) -> dict[str, Writer]:
     """Return the healed models of this cut whose weights are not on this machine, but whose text for this form is stored."""
     found: dict[str, Writer] = {}
-    for entry in library.find("compare", model) if cut and asked else ():
+    for entry in stored_results.find("compare", model) if cut and asked else ():
         spec: CompareSpec = entry.result.spec
         for place, variant in enumerate(spec.variants):
             is_of = variant.block == cut and variant.adapter is not None and not _is_here(variant.adapter)

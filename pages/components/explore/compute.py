@@ -20,7 +20,7 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import durations
 from analysis.results.stored.result import FoundResult
 from pages.components.jobs import card
-from pages.components.shared import chip, frame, inputs, library, start, state, words
+from pages.components.shared import chip, frame, inputs, start, state, stored_results, words
 
 DRAWS = 3
 """Sweeps that a strategy of draws is measured by: a single draw could be a lucky one."""
@@ -181,7 +181,7 @@ def _has_map(model: ModelSpec, shown: DistanceResult) -> bool:
     """Return True where the map on screen, or one like it, was measured under the condition of a new request."""
     wanted = start.unresolved(shown.spec)
     on_gpu = host.cards() > 0
-    for entry in library.find("distances", model):
+    for entry in stored_results.find("distances", model):
         own = start.unresolved(entry.result.spec)
         is_here = model.device in ("auto", own.model.device) and (
             model.device != "auto" or on_gpu == (own.model.device != "cpu")
@@ -194,7 +194,7 @@ def _has_map(model: ModelSpec, shown: DistanceResult) -> bool:
 
 def _say_search(model: ModelSpec, shown: DistanceResult, searching: list[str]) -> None:
     """Say how much the searches of these strategies cost, before they are started."""
-    known = [entry.result for entry in library.find("search", model)] if searching else []
+    known = [entry.result for entry in stored_results.find("search", model)] if searching else []
     kept = state.protected(shown.n_layers)
     reach = min(shown.n_layers // 2, shown.n_layers - len(kept))
     for name in searching:

@@ -23,7 +23,7 @@ from analysis.results.stored import reading
 from analysis.results.stored.result import FoundResult
 from pages.components.explore import chart_selection
 from pages.components.jobs import card
-from pages.components.shared import chart, library, start, state, uploads, words
+from pages.components.shared import chart, start, state, stored_results, uploads, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
 from pages.components.shared.selection import Shown, Version, version
 
@@ -121,7 +121,7 @@ def same_questions(shown: FoundResult, model: ModelSpec) -> dict[str, list[Found
     """
     spec = shown.result.spec
     groups: dict[tuple[str, int], FoundResult] = {}
-    for entry in library.curves_alike(shown, model):
+    for entry in stored_results.curves_alike(shown, model):
         strategy, draw = entry.summary.strategy, 0
         if needs(strategy, DRAW):
             draw = entry.result.spec.draw
@@ -248,7 +248,7 @@ def single_cuts(shown: FoundResult) -> Sequence[Point]:
     """Return the strongest scores of single blocks in the condition of a curve, each with its comparable quantities only."""
     curve = shown.result
     found = []
-    for result in (entry.result for entry in library.scores_of("evaluate", curve.spec.model, shown)):
+    for result in (entry.result for entry in stored_results.scores_of("evaluate", curve.spec.model, shown)):
         if result.point.n:
             kept = (
                 result.point if comparable.is_comparable(curve, result, reading.ACCURACY) else replace(result.point, acc=None)
@@ -261,7 +261,7 @@ def _curve(sweep: FoundResult | None, model: ModelSpec) -> SweepResult | None:
     """Return the curve that a request is modelled on: the one on screen, else the strongest of another strategy."""
     if sweep is not None:
         return sweep.result
-    return next((entry.result for entry in library.find("sweep", model, most=1)), None)
+    return next((entry.result for entry in stored_results.find("sweep", model, most=1)), None)
 
 
 def _is_measured(shown: Shown) -> bool:

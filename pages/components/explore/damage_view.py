@@ -15,7 +15,7 @@ from analysis.results.compared.agreement import Agreement, Price, Rank
 from analysis.results.stored import reading
 from analysis.results.stored.result import FoundResult
 from pages.components.explore import chart_selection, compute, map_view
-from pages.components.shared import chip, library, words
+from pages.components.shared import chip, stored_results, words
 from pages.components.shared.cuts import Cut
 
 _HEIGHT = 330
@@ -44,9 +44,9 @@ def show(
         _nothing_yet(shown, model)
         return
     result: DamageResult = damage.result
-    compared = library.by_key("distances", result.spec.distances.fingerprint()) or shown
+    compared = stored_results.by_key("distances", result.spec.distances.fingerprint()) or shown
     distances: DistanceResult = compared.result
-    _numbers(result, distances, cut, library.array(damage, "text_losses"))
+    _numbers(result, distances, cut, stored_results.array(damage, "text_losses"))
     measured = (reading.of_damage(result, block) for block in blocks_up_to(1, result.n_layers))
     chip.show([one.condition for one in measured if one is not None][:1])
     sizes = len(result.increase)

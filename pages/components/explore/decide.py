@@ -19,7 +19,7 @@ from analysis.results.stored.result import FoundResult
 from analysis.results.words import goals
 from analysis.results.words.goals import MEGABYTES, NATS, POINTS, TIMES, Goal, GoalAnswer
 from pages.components.explore import speed_view
-from pages.components.shared import cuts, library, selection, start, state, uploads, words
+from pages.components.shared import cuts, selection, start, state, stored_results, uploads, words
 from pages.components.shared.cuts import ChosenStrategy
 from pages.components.shared.selection import Shown
 
@@ -143,9 +143,9 @@ def weighed(model: ModelSpec) -> list[FoundResult]:
     """Return the strongest results that score removals, and the strongest under the conditions of the curve on screen."""
     curve, found = selection.curve(model), dict[str, FoundResult]()
     for kind in KINDS:
-        of_kind = library.find(kind, model, any_precision=True)
-        if len(of_kind) >= library.MOST and curve is not None:
-            of_kind += library.scores_of(kind, model, curve)
+        of_kind = stored_results.find(kind, model, any_precision=True)
+        if len(of_kind) >= stored_results.MOST and curve is not None:
+            of_kind += stored_results.scores_of(kind, model, curve)
         found |= {entry.id: entry for entry in of_kind}
     return list(found.values())
 
@@ -201,7 +201,7 @@ def _request(offer: Offer, needed: int, goal: Goal, model: ModelSpec) -> SweepSp
     if goal.quantity == front.LOSS or not isinstance(asked, BenchmarkSpec) or offer.cut is None:
         return None
     curve = next((entry.result for entry in selection.curves(model) if _alike(entry.result, offer)), None)
-    curve = curve or next((e.result for e in library.find("sweep", model) if _alike(e.result, offer)), None)
+    curve = curve or next((e.result for e in stored_results.find("sweep", model) if _alike(e.result, offer)), None)
     if curve is None:
         return None
     spec = start.unresolved(curve.spec)
@@ -224,7 +224,7 @@ def _alike(result: SweepResult, offer: Offer) -> bool:
 
 def _here(model: ModelSpec, condition: Condition) -> list[SweepResult]:
     """The sweeps of a model in one precision."""
-    found = [entry.result for entry in library.find("sweep", model)]
+    found = [entry.result for entry in stored_results.find("sweep", model)]
     return [one for one in found if condition.precision in {each.precision for each in conditions_of(one).values()}]
 
 

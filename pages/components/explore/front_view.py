@@ -19,7 +19,7 @@ from analysis.results.compared.front import (
 from analysis.results.compared.scores_of_block import Selected
 from analysis.results.stored.reading import ACCURACY, LOSS
 from pages.components.explore import chart_selection, decide, speed_view
-from pages.components.shared import chart, chip, library, state, words
+from pages.components.shared import chart, chip, state, stored_results, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
 
 _QUANTITIES = {ACCURACY: "Accuracy", LOSS: "Loss"}
@@ -39,7 +39,7 @@ def show(model: ModelSpec, strategy: ChosenStrategy, cut: Cut, selected: Selecte
         st.markdown("**Start from a goal**")
         decide.goal(model, strategy, selected, "goal")
     own = decide.weighed(model)
-    n_stored = sum(library.count(kind, model, any_precision=True) for kind in decide.KINDS)
+    n_stored = sum(stored_results.count(kind, model, any_precision=True) for kind in decide.KINDS)
     rivals = stored.rivals(decide.KINDS, own)
     speed = speed_view.find(model)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):

@@ -22,7 +22,7 @@ from analysis.results.compared.generations import Generation, Generations
 from analysis.results.stored.result import FoundResult
 from pages.components.explore import chart_selection
 from pages.components.jobs import card
-from pages.components.shared import chart, chip, library, start, words
+from pages.components.shared import chart, chip, start, stored_results, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
 from pages.components.shared.selection import Version, version
 
@@ -124,7 +124,11 @@ def stored(
     """
     spec = sweep.result.spec if sweep else strategy.distances.spec
     asked = sweep.result.spec.generation if sweep else None
-    every = [*([sweep] if sweep else []), *library.generating("sweep", model), *library.generating("evaluate", model, removed)]
+    every = [
+        *([sweep] if sweep else []),
+        *stored_results.generating("sweep", model),
+        *stored_results.generating("evaluate", model, removed),
+    ]
     return _collected(tuple(map(version, every)), spec.model, asked, every)
 
 

@@ -32,7 +32,7 @@ from pages.components.explore import (
     speed_view,
     verdict_line,
 )
-from pages.components.shared import added, chart, chip, cuts, frame, library, selection, state, words
+from pages.components.shared import added, chart, chip, cuts, frame, selection, state, stored_results, words
 from pages.components.shared.cuts import Cut
 from pages.components.shared.selection import Shown
 
@@ -73,7 +73,7 @@ def _names() -> dict[str, str]:
 
 def _view(map_key: str, sweep_key: str | None, model: ModelSpec) -> None:
     with frame.errors_shown():
-        found, sweep = library.by_key("distances", map_key), library.by_key("sweep", sweep_key)
+        found, sweep = stored_results.by_key("distances", map_key), stored_results.by_key("sweep", sweep_key)
         if found is None:
             st.info("This map is no longer in the cache. Reload the page.")
             return

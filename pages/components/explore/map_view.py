@@ -15,7 +15,7 @@ from analysis.experiments.maps.distance_spec import Best, DistanceResult
 from analysis.results.compared import remarks
 from analysis.results.stored.result import FoundResult
 from pages.components.explore import chart_selection
-from pages.components.shared import chart, library, state, words
+from pages.components.shared import chart, state, stored_results, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
 from pages.components.shared.selection import Version, version
 
@@ -217,7 +217,7 @@ def _distance_map(
     height: int,
     _found: FoundResult,
 ) -> Figure:
-    close = remarks.of_map(_found.result, metric, library.array(_found, "text_distances"))
+    close = remarks.of_map(_found.result, metric, stored_results.array(_found, "text_distances"))
     return maps.distance_map(
         _found.result, path, others=others, rivals=close, metric=metric, row_normalised=scaled, max_size=max_size, height=height
     )

@@ -17,7 +17,7 @@ from analysis.experiments.strategies import BLOCKS, DRAW, STRATEGIES, needs
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.stored import evidence
 from analysis.results.stored.result import FoundResult
-from pages.components.shared import library, start, state, words
+from pages.components.shared import start, state, stored_results, words
 
 _LOOKED_THROUGH = 300
 """So many results are looked through for the one that an address names."""
@@ -39,10 +39,10 @@ def prefer(kind: str, found: list[FoundResult], model: ModelSpec) -> None:
     if not wanted:
         return
     match = next((entry for entry in found if _name(kind, entry) == wanted), None)
-    if match is None and len(found) >= library.MOST:
+    if match is None and len(found) >= stored_results.MOST:
         own = (("strategy", state.strategy()),) if kind == "sweep" else ()
         numbers = " ".join(re.findall(r"\d+", wanted)[:1])
-        further = library.find(kind, model, having=own, text=numbers, most=_LOOKED_THROUGH)
+        further = stored_results.find(kind, model, having=own, text=numbers, most=_LOOKED_THROUGH)
         match = next((entry for entry in further if _name(kind, entry) == wanted), None)
     if match is not None:
         state.show_result(kind, match.key)
@@ -171,7 +171,7 @@ def menu(
         model: the model of the page.
     """
     with st.popover("Results", key="results", help="Choose the map, the dataset and the strategy to show."):
-        found = menu_of("distances", "Distance map", maps, library.shown("distances", maps), model)
+        found = menu_of("distances", "Distance map", maps, stored_results.shown("distances", maps), model)
         sweep = menu_of("sweep", "Dataset and curve", sweeps, sweep, model)
         with state.showing("strategy", state.strategy()):
             st.selectbox(
@@ -199,7 +199,7 @@ def menu_of(
     if shown is None:
         st.selectbox(label, [], placeholder="not measured yet", disabled=True, key=f"no_{kind}")
         return None
-    if len(found) >= library.MOST:
+    if len(found) >= stored_results.MOST:
         found = _filtered(kind, found, model)
     if shown.key not in {entry.key for entry in found}:
         found = [shown, *found]
@@ -210,8 +210,8 @@ def menu_of(
 def _filtered(kind: str, found: list[FoundResult], model: ModelSpec) -> list[FoundResult]:
     """Draw a filter over all stored results of a kind, and return the strongest that pass."""
     own = (("strategy", state.strategy()),) if kind == "sweep" else ()
-    n_stored = library.count(kind, model, having=own)
-    if n_stored <= library.MOST:
+    n_stored = stored_results.count(kind, model, having=own)
+    if n_stored <= stored_results.MOST:
         return found
     label, example = ("Filter maps", "C4 64 float32") if kind == "distances" else ("Filter curves", "ARC-Easy 100 float32")
     text = st.text_input(
@@ -222,8 +222,8 @@ def _filtered(kind: str, found: list[FoundResult], model: ModelSpec) -> list[Fou
     )
     passed, n_passed = found, n_stored
     if text.strip():
-        passed = library.find(kind, model, having=own, text=text)
-        n_passed = library.count(kind, model, having=own, text=text)
+        passed = stored_results.find(kind, model, having=own, text=text)
+        n_passed = stored_results.count(kind, model, having=own, text=text)
     st.caption(f"Lists the strongest {min(len(passed), n_passed):,} of {n_passed:,} results.")
     return passed
 
@@ -255,7 +255,7 @@ def say_stronger(kind: str, shown: FoundResult, found: Sequence[FoundResult]) ->
         shown: the one on screen.
         found: all of them, strongest first.
     """
-    best = library.stronger(shown, found)
+    best = stored_results.stronger(shown, found)
     if best is None:
         return
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):

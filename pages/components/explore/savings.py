@@ -15,7 +15,7 @@ from analysis.models.source.sizes import ModelFacts
 from analysis.results.compared import speed as speeds
 from analysis.results.stored.result import FoundResult
 from pages.components.explore import speed_view
-from pages.components.shared import chart, chip, library, words
+from pages.components.shared import chart, chip, stored_results, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
 
 _CONTEXTS = tuple(1 << power for power in range(9, 18))
@@ -54,7 +54,7 @@ def show_savings(distances: DistanceResult, cut: Cut, strategy: ChosenStrategy, 
 def _facts(distances: DistanceResult, speed: FoundResult | None, model: ModelSpec, removed: Removal | None) -> ModelFacts:
     """Return the most complete facts: results of older versions lack the contents of each layer, or of each of its parts."""
     known = [distances.model, *([speed.result.model] if speed else [])]
-    known += [entry.result.model for entry in library.find("inspect", model)]
+    known += [entry.result.model for entry in stored_results.find("inspect", model)]
     layered = [facts for facts in known if facts.layers]
     return next((facts for facts in layered if sizes.knows(facts, removed)), next(iter(layered), distances.model))
 

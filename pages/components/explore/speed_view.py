@@ -13,7 +13,7 @@ from analysis.results.compared import speed as speeds
 from analysis.results.stored.result import FoundResult
 from pages.components.explore import chart_selection
 from pages.components.jobs import card
-from pages.components.shared import chart, library, start, state, words
+from pages.components.shared import chart, start, state, stored_results, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
 
 _FIELDS = {"decode": "Decode: one token", "prefill": "Prefill: the prompt"}
@@ -25,7 +25,7 @@ _STRAIGHT = 0.9
 
 def find(model: ModelSpec) -> FoundResult | None:
     """The measurement to show, finished or as far as it got."""
-    return library.shown("speed", library.find("speed", model))
+    return stored_results.shown("speed", stored_results.find("speed", model))
 
 
 def last_job(model: ModelSpec) -> jobs.Job | None:

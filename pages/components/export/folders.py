@@ -19,7 +19,7 @@ from analysis.exports.spec import ExportResult, ExportSpec
 from analysis.models.source import sizes
 from analysis.models.source.model_spec import ModelSpec
 from pages.components.export.pruned_model import Choice
-from pages.components.shared import access, library, start, words
+from pages.components.shared import access, start, stored_results, words
 
 DTYPES = {"bfloat16": 2, "float32": 4, "float16": 2}
 """With the bytes of a weight."""
@@ -166,7 +166,7 @@ def zipped(folder: Path) -> bytes:
 
 def on_this_machine(model: ModelSpec) -> None:
     """Draw a card for each folder that is there."""
-    found = [entry.result for entry in library.find("export", model, any_precision=True)]
+    found = [entry.result for entry in stored_results.find("export", model, any_precision=True)]
     found.sort(key=lambda result: bool(result.pushed))  # of exports with one name, the facts that come from the Hub
     there = {result.spec.name: result for result in found if (folders.folder(result.spec.name) / "layerscope.json").exists()}
     if not there:

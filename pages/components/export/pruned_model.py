@@ -23,7 +23,7 @@ from analysis.results.stored import reading, summaries
 from analysis.results.stored.reading import Reading
 from analysis.results.stored.result import FoundResult
 from analysis.results.words import glossary
-from pages.components.shared import chip, cuts, frame, library, selection, start, state, words
+from pages.components.shared import chip, cuts, frame, selection, start, state, stored_results, words
 from pages.components.shared.selection import Shown
 
 _IN_FULL = {reading.ACCURACY: "Accuracy", reading.LOSS: "Loss"}
@@ -115,7 +115,7 @@ def _cut(model: ModelSpec, n_layers: int, n: int, strategy: str, text: str) -> R
 
 
 def _shown_on_explore(model: ModelSpec, n: int, strategy: str) -> Removal | None:
-    found = library.shown("distances", library.find("distances", model))
+    found = stored_results.shown("distances", stored_results.find("distances", model))
     if found is None:
         st.info("This model has no distance map, so no block is suggested. Enter your own layers, or compute a map first.")
         st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
@@ -131,7 +131,7 @@ def _shown_on_explore(model: ModelSpec, n: int, strategy: str) -> Removal | None
 def _heal(model: ModelSpec, cut: Removal) -> HealResult | None:
     found = {
         entry.key: entry.result
-        for entry in library.find("heal", model, any_precision=True, having=(("block", summaries.cut_key(cut)),))
+        for entry in stored_results.find("heal", model, any_precision=True, having=(("block", summaries.cut_key(cut)),))
         if entry.result.is_of(cut) and (entry.result.healed is not None or entry.result.ended_early)
     }
     if not found:
@@ -230,7 +230,7 @@ def _size(choice: Choice) -> None:
 
 def _speed(choice: Choice) -> None:
     cut, n = choice.cut, choice.cut.size
-    found = speeds.decode_speed([entry.result for entry in library.find("speed", choice.model)], cut)
+    found = speeds.decode_speed([entry.result for entry in stored_results.find("speed", choice.model)], cut)
     help = "Generated tokens per second at batch size 1. Speed depends on the number of removed layers, not on their position."
     if found is None:
         what = cut.brief() if isinstance(cut, PartSet) else words.layers(n)

@@ -17,7 +17,7 @@ from analysis.results.stored.reading import ACCURACY, LOSS, Reading
 from analysis.results.words import heals
 from pages.components.heal.runs import ListedHeal, expected
 from pages.components.jobs import card
-from pages.components.shared import chart, chip, frame, library, start, words
+from pages.components.shared import chart, chip, frame, start, stored_results, words
 
 _READ = 3
 _MODELS = ("unpruned", "pruned", "healed")
@@ -102,7 +102,7 @@ def _rows(result: HealResult, control: HealResult | None) -> dict[str, HealResul
 
 def _table(result: HealResult, control: HealResult | None) -> None:
     """Quality, size and speed of every model in one table; a column that nothing was measured for is not there."""
-    speed = speeds.decode_speed([found.result for found in library.find("speed", result.spec.model)], result.spec.block)
+    speed = speeds.decode_speed([found.result for found in stored_results.find("speed", result.spec.model)], result.spec.block)
     judged, own = words.plain(words.texts(result.spec.validation)), result.same_kind_text
     rows = []
     for name, measured in _rows(result, control).items():

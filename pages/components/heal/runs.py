@@ -22,7 +22,7 @@ from analysis.results.compared.durations import Duration, TimedHeal
 from analysis.results.stored import evidence
 from analysis.results.stored.result import FoundResult, of_entry
 from analysis.results.words import heals
-from pages.components.shared import library, state, words
+from pages.components.shared import state, stored_results, words
 
 FIRST, INSTANT, OWN = "first", "instant", "own"
 MINUTES = {"2": 2.0, "5": 5.0, "10": 10.0, "30": 30.0}
@@ -82,11 +82,11 @@ def runs_of(model: ModelSpec) -> list[ListedHeal]:
 
     Runs that were cancelled before anything was measured are left out: they stay in the list of jobs.
     """
-    results = {found.key: found for found in library.find("heal", model, any_precision=True)}
+    results = {found.key: found for found in stored_results.find("heal", model, any_precision=True)}
     runs = []
     for job in jobs.list_jobs(200):
         if isinstance(job.spec, HealSpec) and job.spec.model.source == model.source:
-            found = results.pop(job.result_key or "", None) or library.by_key("heal", job.result_key)
+            found = results.pop(job.result_key or "", None) or stored_results.by_key("heal", job.result_key)
             runs.append(ListedHeal(job.id, job.spec, job, found))
     runs += [ListedHeal(found.key, found.result.spec, None, found) for found in results.values()]
     active = [run for run in runs if run.job and run.job.is_active]
@@ -120,7 +120,7 @@ def control_of(run: ListedHeal) -> HealResult | None:
     """The unpruned model trained as this run was, as far as that was done."""
     if run.result is None or not run.spec.trains:
         return None
-    return heals.control_of(run.result, [found.result for found in library.find("heal", run.result.spec.model)])
+    return heals.control_of(run.result, [found.result for found in stored_results.find("heal", run.result.spec.model)])
 
 
 def forget_length() -> None:
@@ -207,7 +207,7 @@ class StoredHeals:
 
     def __init__(self, preset: HealSpec, known: ModelFacts) -> None:
         self.preset, self.known = preset, known
-        self.heals = [found.result for found in library.find("heal", preset.model, any_precision=True)]
+        self.heals = [found.result for found in stored_results.find("heal", preset.model, any_precision=True)]
         committed = index.entries(Wanted(("heal",), is_committed=True))
         self.others = [of_entry(entry).result for entry in committed]
         self.timed = measured_here()
@@ -272,7 +272,7 @@ def measured_here() -> list[TimedHeal]:
         for job in jobs.list_jobs(200)
         if job.kind == "heal" and job.state == jobs.DONE and job.attempts == 1
     }
-    here = [found for found in library.of_here("heal") if durations.is_of_here(found.result)]
+    here = [found for found in stored_results.of_here("heal") if durations.is_of_here(found.result)]
     return [TimedHeal(found.result, took.get(found.key) or found.result.wall_s) for found in here if found.summary.complete]
 
 

@@ -15,14 +15,7 @@ from analysis.core import experiment
 from analysis.jobs.queue import settings
 from analysis.results.stored import evidence
 from pages.components.jobs import card
-from pages.components.shared import (
-    access,
-    frame,
-    library,
-    start,
-    state,
-    words,
-)
+from pages.components.shared import access, frame, start, state, stored_results, words
 from pages.web import visitors
 
 _RECENT_S = 24 * 3600
@@ -124,9 +117,9 @@ def _follow(active: list[jobs.Job]) -> bool:
     """
     followed: set[str] = st.session_state.setdefault("followed", set())
     for job in active:
-        if job.kind in card.GROWING and job.id not in followed and library.by_key(job.kind, job.result_key):
+        if job.kind in card.GROWING and job.id not in followed and stored_results.by_key(job.kind, job.result_key):
             followed.add(job.id)
-            return library.arrived(job.kind, job.result_key or "") is None
+            return stored_results.arrived(job.kind, job.result_key or "") is None
     return False
 
 
@@ -159,7 +152,7 @@ def _gather(listed: list[jobs.Job]) -> bool:
 
 def _stays(job: jobs.Job) -> str:
     """Show a job's result; where it is weaker than the shown one, that stays, and the returned sentence says so."""
-    new, before = library.by_key(job.kind, job.result_key), library.arrived(job.kind, job.result_key or "")
+    new, before = stored_results.by_key(job.kind, job.result_key), stored_results.arrived(job.kind, job.result_key or "")
     if new is None or before is None:
         return ""
     return f" It is in the list. The result {evidence.advantage(before.result, new.result)} stays on screen."

@@ -25,7 +25,7 @@ from analysis.results.stored import evidence
 from analysis.results.words import exercises
 from analysis.results.words import lesson as guesses
 from pages.components.learn.ballot import PollQuestion
-from pages.components.shared import library, state, words
+from pages.components.shared import state, stored_results, words
 
 STEPS = ("Layers", "Angle", "Map", "Cliff", "Big models", "Healing", "Limits", "Check")
 """Short names, in order."""
@@ -227,7 +227,7 @@ def specs_of(shown: LessonResults) -> list[Spec]:
 
 def _finished(kind: str, model: ModelSpec, *, any_precision: bool = False) -> list[Any]:
     """Strongest first."""
-    return [found.result for found in library.find(kind, model, any_precision=any_precision) if found.result.complete]
+    return [found.result for found in stored_results.find(kind, model, any_precision=any_precision) if found.result.complete]
 
 
 def heal_ladder(heals: Sequence[HealResult]) -> tuple[list[Rung], HealResult | None]:

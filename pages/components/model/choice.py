@@ -15,7 +15,7 @@ from analysis.data.gallery import EXHIBITS, Exhibit
 from analysis.models.source import location, remote
 from analysis.models.source.model_spec import DTYPES, QUANTIZATIONS, ModelSpec
 from analysis.results.compared.runs import StoredModel
-from pages.components.shared import access, library, state, words
+from pages.components.shared import access, state, stored_results, words
 from pages.components.shared.looks import Looks
 
 KINDS = ("Starter", "Hub id", "Folder", "GGUF file")
@@ -137,12 +137,12 @@ def _kind(source: str) -> str:
 
 def looked_at() -> None:
     """Draw the list, without the gallery's results; nothing while no model was looked at."""
-    seen = [one for one in library.models_seen() if one.saved_at or not any(map(gallery.exhibit, one.sources))]
+    seen = [one for one in stored_results.models_seen() if one.saved_at or not any(map(gallery.exhibit, one.sources))]
     if not seen:
         return
     st.header("Models you have looked at", anchor=False)
     current = state.current_model()
-    now = library.identity(current)
+    now = stored_results.identity(current)
     for place, one in enumerate(seen[:_SHOWN]):
         _row(one, place, current, now)
     if len(seen) > _SHOWN:
@@ -152,7 +152,7 @@ def looked_at() -> None:
 
 
 def _row(one: StoredModel, place: int, current: ModelSpec, now: str) -> None:
-    model = library.usable(one)
+    model = stored_results.usable(one)
     is_current = bool(now) and now == one.model.identity or (not now and model is not None and model.source == current.source)
     with card(f"**{words.plain(one.facts.name)}** · {size(one)}", _said(one, model)):
         st.button(
@@ -268,7 +268,7 @@ def _coming(said: str) -> None:
 
 def show_gallery() -> None:
     """Draw a row for each model that results came with; nothing without any."""
-    seen = {source: one for one in library.models_seen(is_committed=True) for source in one.sources}
+    seen = {source: one for one in stored_results.models_seen(is_committed=True) for source in one.sources}
     shown = [(exhibit, seen[exhibit.source]) for exhibit in EXHIBITS if exhibit.source in seen]
     if not shown:
         return

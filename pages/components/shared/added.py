@@ -8,7 +8,7 @@ from analysis.core.options import imported
 from analysis.core.record import Result
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.stored.result import FoundResult
-from pages.components.shared import chart, frame, library, start, state, words
+from pages.components.shared import chart, frame, start, state, stored_results, words
 
 HOMES = {"methods": "Compare, Methods"}
 """Kinds whose results have a view of their own, by the place of it; they are not repeated here."""
@@ -31,12 +31,12 @@ def panels(model: ModelSpec) -> list[FoundResult]:
 
 def shown(kind: str, model: ModelSpec) -> FoundResult | None:
     """The result of one of these kinds that its panel shows."""
-    return library.shown(kind, _of(kind, model))
+    return stored_results.shown(kind, _of(kind, model))
 
 
 def _of(kind: str, model: ModelSpec) -> list[FoundResult]:
     has_model = "model" in additions()[kind].spec.__dataclass_fields__
-    return library.find(kind, model if has_model else None)
+    return stored_results.find(kind, model if has_model else None)
 
 
 def _panel(kind: Experiment, model: ModelSpec) -> FoundResult | None:

@@ -16,7 +16,7 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.results.stored import reading, summaries
 from analysis.results.stored.reading import ACC_NORM, ACCURACY, LOSS, Readings
 from analysis.results.stored.result import FoundResult
-from pages.components.shared import library, state, words
+from pages.components.shared import state, stored_results, words
 
 SLIDER = "n"
 """Key of the slider."""
@@ -296,9 +296,11 @@ def which_menu(strategy: ChosenStrategy, cut: Cut) -> None:
 
 def damage_shown(shown: FoundResult, model: ModelSpec) -> FoundResult | None:
     """The damage to show beside a map: the strongest, of equal ones that which is compared with this map."""
-    found = library.find("damage", model)
+    found = stored_results.find("damage", model)
     if not found:
         return None
     strongest = (("strength", found[0].summary.weight.sortable()),)
-    best = library.find("damage", model, most=1, having=strongest, first=f"map != '{summaries.key_of(shown.result.spec)}'")
-    return library.shown("damage", [*best, *(entry for entry in found if entry.key != best[0].key)])
+    best = stored_results.find(
+        "damage", model, most=1, having=strongest, first=f"map != '{summaries.key_of(shown.result.spec)}'"
+    )
+    return stored_results.shown("damage", [*best, *(entry for entry in found if entry.key != best[0].key)])

@@ -19,7 +19,7 @@ from analysis.core.errors import LayerscopeError
 from analysis.core.experiment import RESULTS
 from analysis.core.record import Spec
 from analysis.results.words import glossary
-from pages.components.shared import library, state, words
+from pages.components.shared import state, stored_results, words
 
 _INSIDE = "inside-frame"
 _ASSETS = Path(__file__).resolve().parents[2] / "assets"
@@ -145,7 +145,7 @@ def header(title: words.Markdown, question: words.Markdown, shares: tuple[int, i
     """
     left, right = st.columns(shares, vertical_alignment="bottom", gap="small")
     model = state.current_model()
-    known = library.find("inspect", model, most=1) or library.find("distances", model, most=1)
+    known = stored_results.find("inspect", model, most=1) or stored_results.find("distances", model, most=1)
     facts = known[0].result.model if known else None
     about = [facts.name, f"{facts.n_layers} layers"] if facts else [state.name(model)]
     if model.quantization != "none":
@@ -153,7 +153,7 @@ def header(title: words.Markdown, question: words.Markdown, shares: tuple[int, i
     with left.container(gap=None):
         st.title(title, anchor=False)
         st.caption(f"{question} · {words.plain(', '.join(about))}", help=_words_of(title))
-        other = library.n_of_other_weights(model)
+        other = stored_results.n_of_other_weights(model)
         if other:
             them = "1 stored result of this name is" if other == 1 else f"{other} stored results of this name are"
             st.caption(f":material/info: {them} hidden, because the model's weights have changed.")

@@ -20,7 +20,7 @@ from analysis.results.compared import scores_of_block
 from analysis.results.compared.scores_of_block import Selected
 from analysis.results.stored import summaries
 from analysis.results.stored.result import FoundResult
-from pages.components.shared import chip, cuts, library, state
+from pages.components.shared import chip, cuts, state, stored_results
 from pages.components.shared.cuts import ChosenStrategy, Cut
 
 _MAPS = 10
@@ -45,17 +45,17 @@ class Evidence:
     @cached_property
     def scores(self) -> list[FoundResult]:
         """The strongest curves, evaluations and heals, and the strongest under the selected condition."""
-        return library.scorings(self.model).strongest(library.MOST, self.shown)
+        return stored_results.scorings(self.model).strongest(stored_results.MOST, self.shown)
 
     def relevant(self, removed: Removal | None) -> list[FoundResult]:
         """Return the curves, evaluations and heals that decide about the scores of a block, however many are stored."""
-        return library.scorings(self.model).of(removed, self.shown)
+        return stored_results.scorings(self.model).of(removed, self.shown)
 
     def maps(self, removed: Removal | None) -> list[FoundResult]:
         """Return the loss-increase map on screen, then others that reach to the size of a block."""
         if removed is None:
             return self.damage[:1]
-        reach = library.find("damage", self.model, most=_MAPS, first=f"largest < {int(removed.size)}")
+        reach = stored_results.find("damage", self.model, most=_MAPS, first=f"largest < {int(removed.size)}")
         shown = {entry.key for entry in self.damage[:1]}
         return [*self.damage[:1], *(entry for entry in reach if entry.key not in shown)]
 
@@ -100,7 +100,7 @@ class Shown:
 
 def now(model: ModelSpec) -> Shown | None:
     """The selection on screen; None while the model has no distance map."""
-    distances = library.shown("distances", library.find("distances", model))
+    distances = stored_results.shown("distances", stored_results.find("distances", model))
     return None if distances is None else on_map(distances, curve(model), model)
 
 
@@ -121,7 +121,7 @@ def on_map(distances: FoundResult, sweep: FoundResult | None, model: ModelSpec) 
 
 def curves(model: ModelSpec, strategy: str = "") -> list[FoundResult]:
     """Return the strongest curves of a strategy; of the one on screen unless another is named."""
-    return library.find("sweep", model, having=(("strategy", strategy or state.strategy()),))
+    return stored_results.find("sweep", model, having=(("strategy", strategy or state.strategy()),))
 
 
 def curve(model: ModelSpec, strategy: str = "") -> FoundResult | None:
@@ -130,15 +130,15 @@ def curve(model: ModelSpec, strategy: str = "") -> FoundResult | None:
     if dataset is None:
         return None
     own = (("strategy", strategy or state.strategy()),)
-    on_dataset = library.find("sweep", model, having=(*own, ("dataset", summaries.dataset(dataset))))
-    return library.shown("sweep", on_dataset or library.find("sweep", model, having=own))
+    on_dataset = stored_results.find("sweep", model, having=(*own, ("dataset", summaries.dataset(dataset))))
+    return stored_results.shown("sweep", on_dataset or stored_results.find("sweep", model, having=own))
 
 
 def selected_dataset(model: ModelSpec) -> BenchmarkSpec | None:
     """Return the dataset of all panels, with any number of questions; None while the model has no curve."""
     chosen = state.shown_result("sweep")
-    last = library.find("sweep", model, most=1, having=(("key", chosen),)) if chosen else []
-    one = last or library.find("sweep", model, most=1, first="n_cuts DESC")  # of equally long ones the strongest
+    last = stored_results.find("sweep", model, most=1, having=(("key", chosen),)) if chosen else []
+    one = last or stored_results.find("sweep", model, most=1, first="n_cuts DESC")  # of equally long ones the strongest
     return dataset_of(one[0]) if one else None
 
 
@@ -146,7 +146,7 @@ def other_datasets(model: ModelSpec) -> list[str]:
     """The further datasets with a curve of the model, each with its largest number of questions: "MMLU, 5-shot (114)"."""
     selected = selected_dataset(model)
     found: dict[str, int] = {}
-    for entry, n in library.datasets(model):
+    for entry, n in stored_results.datasets(model):
         dataset = dataset_of(entry)
         if dataset != selected:
             name = questions.title(dataset) + (f", {dataset.shots}-shot" if dataset.shots else "")
@@ -167,15 +167,15 @@ def evidence(sweep: FoundResult | None, damage: FoundResult | None, model: Model
         damage: the loss-increase map on screen.
         model: the model of the page.
     """
-    maps = [entry for entry in library.find("damage", model, most=_MAPS) if damage is None or entry.key != damage.key]
-    heals = library.scores_of("heal", model, sweep)
-    speed = library.shown("speed", library.find("speed", model))
+    maps = [entry for entry in stored_results.find("damage", model, most=_MAPS) if damage is None or entry.key != damage.key]
+    heals = stored_results.scores_of("heal", model, sweep)
+    speed = stored_results.shown("speed", stored_results.find("speed", model))
     return Evidence(model, sweep, [*([damage] if damage else []), *maps], heals, speed)
 
 
 def evaluations(model: ModelSpec) -> list[FoundResult]:
     """Return the strongest evaluations of single blocks without an adapter."""
-    return library.scores_of("evaluate", model)
+    return stored_results.scores_of("evaluate", model)
 
 
 def version(found: FoundResult) -> Version:

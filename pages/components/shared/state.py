@@ -239,7 +239,7 @@ def shown_result(kind: str, keys: list[str] | None = None) -> str | None:
     """Return the result to show of a kind: of these the one that was chosen last, else the first.
 
     Args:
-        kind: of the results; `library.shown` gives the result itself.
+        kind: of the results; `stored_results.shown` gives the result itself.
         keys: the candidates; None for the one that was chosen last.
     """
     chosen: list[str] = st.session_state.get(f"shown_{kind}", [])

@@ -6,7 +6,7 @@ import pytest
 
 from analysis.core.blocks import Block
 from analysis.results.stored import result as opened
-from pages.components.shared import library
+from pages.components.shared import stored_results
 from tests.support import fakes
 
 
@@ -14,7 +14,7 @@ from tests.support import fakes
 def few(monkeypatch):
     """Let pages list two results of a kind, and return the results that are opened."""
     read = []
-    monkeypatch.setattr(library, "MOST", 2)
+    monkeypatch.setattr(stored_results, "MOST", 2)
     monkeypatch.setattr(opened, "_read", lambda *args, own=opened._read: read.append(args[:2]) or own(*args))
     return read
 

@@ -9,7 +9,7 @@ from analysis.data import starter
 from analysis.models.source import identity as identities
 from analysis.models.source.model_spec import ModelSpec
 from pages.components.model import inspection
-from pages.components.shared import library
+from pages.components.shared import stored_results
 from tests.support import fakes
 from tests.support.seen import texts
 
@@ -95,27 +95,27 @@ def test_exchanged_weights_leave_their_results_behind(app, folder, ui_cache):
     old = result_of(folder)
     old.save()
     model = ModelSpec(str(folder))
-    assert [entry.result for entry in library.find("distances", model)] == [old]
+    assert [entry.result for entry in stored_results.find("distances", model)] == [old]
     (folder / "model.safetensors").write_bytes(b"other weights!")
-    assert library.find("distances", model) == []
-    assert library.n_of_other_weights(model) == 1
+    assert stored_results.find("distances", model) == []
+    assert stored_results.n_of_other_weights(model) == 1
     at = app("pages/model.py", model=str(folder))
     assert "1 stored result of this name is hidden" in texts(at)
     assert "changed after these results" in texts(at)
     assert all(b.disabled for b in at.button if b.key.startswith("use-seen"))
     new = result_of(folder)
     new.save()
-    assert [entry.result.spec for entry in library.find("distances", model)] == [new.spec]
+    assert [entry.result.spec for entry in stored_results.find("distances", model)] == [new.spec]
 
 
 def test_moved_weights_keep_their_results(ui_cache, folder, tmp_path):
     result_of(folder).save()
     moved = tmp_path / "moved"
     shutil.move(folder, moved)
-    assert len(library.find("distances", ModelSpec(str(moved)))) == 1
+    assert len(stored_results.find("distances", ModelSpec(str(moved)))) == 1
     # The files are gone from the old path, and measurements from there can still be looked at.
-    assert len(library.find("distances", ModelSpec(str(folder)))) == 1
-    assert library.n_of_other_weights(ModelSpec(str(folder))) == 0
+    assert len(stored_results.find("distances", ModelSpec(str(folder)))) == 1
+    assert stored_results.n_of_other_weights(ModelSpec(str(folder))) == 0
 
 
 def test_a_hub_id_is_its_last_measured_revision(ui_cache, monkeypatch):
@@ -124,14 +124,14 @@ def test_a_hub_id_is_its_last_measured_revision(ui_cache, monkeypatch):
         made = replace(fakes.distances(), n_texts=number)
         made = replace(made, spec=replace(made.spec, model=replace(fakes.MODEL, source=model.source, identity=identity)))
         made.save()
-    stored = sorted(library.find("distances"), key=lambda entry: entry.saved_at)
-    assert library.identity(model) == stored[-1].result.spec.model.identity
-    assert len(library.find("distances", model)) == 1
-    assert library.n_of_other_weights(model) == 1
+    stored = sorted(stored_results.find("distances"), key=lambda entry: entry.saved_at)
+    assert stored_results.identity(model) == stored[-1].result.spec.model.identity
+    assert len(stored_results.find("distances", model)) == 1
+    assert stored_results.n_of_other_weights(model) == 1
 
 
 def test_results_that_do_not_know_their_weights_go_by_name(ui_cache):
     made = fakes.distances()
     replace(made, spec=replace(made.spec, model=replace(fakes.MODEL, identity=""))).save()
-    assert len(library.find("distances", ModelSpec())) == 1
-    assert library.n_of_other_weights(ModelSpec()) == 0
+    assert len(stored_results.find("distances", ModelSpec())) == 1
+    assert stored_results.n_of_other_weights(ModelSpec()) == 0

@@ -63,7 +63,7 @@ def test_pages_ask_the_selector_for_scores(path):
     [
         "point = next(one for one in sweep.points if one.n == n)",
         "found = reading.of_sweep(sweep, block)",
-        'newest = library.find("sweep", model)[0]',
+        'newest = stored_results.find("sweep", model)[0]',
         "same = cuts.of_size(sweep, 5)",
     ],
 )

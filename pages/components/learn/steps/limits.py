@@ -16,7 +16,7 @@ from analysis.results.words import lesson as guesses
 from pages.components.learn import marks
 from pages.components.learn.ballot import PollQuestion
 from pages.components.learn.lesson import Lesson, LessonResults, Step, say_missing
-from pages.components.shared import chart, library, words
+from pages.components.shared import chart, stored_results, words
 
 TITLE = "Where are the limits?"
 QUESTION = "damage"
@@ -238,7 +238,7 @@ def _damage(shown: LessonResults, guess: Block | None) -> None:
 
 def _compared(shown: LessonResults) -> DistanceResult | None:
     """The map that the damage was compared with, or else the one on screen."""
-    found = library.by_key("distances", shown.damage.spec.distances.fingerprint()) if shown.damage else None
+    found = stored_results.by_key("distances", shown.damage.spec.distances.fingerprint()) if shown.damage else None
     return found.result if found else shown.distances
 
 

@@ -1,4 +1,4 @@
-"""Results on disk: found by their index, read when they are shown, and shared by all sessions."""
+"""Stored results on disk: found by their index, read when they are shown, and shared by all sessions."""
 
 import contextlib
 import functools
