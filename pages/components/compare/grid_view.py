@@ -20,7 +20,7 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results.compared import durations
 from analysis.results.stored.result import FoundResult
-from pages.components.compare import batch_view
+from pages.components.compare import methods_view
 from pages.components.shared import chart, chip, frame, selection, start, state, stored_results, words
 
 _MOST_SHOWN = 6
@@ -69,7 +69,7 @@ def _form(model: ModelSpec) -> None:
         texts = right.multiselect(
             "Loss on", _TEXTS, [name for name in loss if name in _TEXTS] or ["c4"], corpora.TITLES.get, key="grid-texts"
         )
-        strategies = batch_view.choose_strategies("Blocks chosen by", GridSpec((model,)).strategies, "grid-how")
+        strategies = methods_view.choose_strategies("Blocks chosen by", GridSpec((model,)).strategies, "grid-how")
         columns = st.columns(3, vertical_alignment="bottom")
         limit = columns[0].number_input(
             "Questions per dataset",
@@ -147,7 +147,7 @@ def _grown() -> None:
     """The grid on screen, finished or on its way."""
     with frame.errors_shown():
         found = stored_results.find("grid")
-        running = batch_view.show_jobs("grid", found)
+        running = methods_view.show_jobs("grid", found)
         shown = stored_results.shown("grid", found)
         if shown is None:
             if not running:
@@ -161,14 +161,14 @@ def _grown() -> None:
 
 def _called(entry: FoundResult) -> str:
     result: GridResult = entry.result
-    return batch_view.name(entry, f"{result.n_cells} curves ({result.spec.how_many()})", complete=result.complete)
+    return methods_view.result_name(entry, f"{result.n_cells} curves ({result.spec.how_many()})", complete=result.complete)
 
 
 def _result(result: GridResult) -> None:
     if result.failures:
         lost = f"{len(result.failures)} of {result.n_cells} curves failed. Run the grid again to retry them."
         st.warning(words.plain(lost))
-        batch_view.show_failures(result.failures)
+        methods_view.show_failures(result.failures)
     _charts(result)
     tables = result.tables()
     curves, cuts = tables["cells"], tables["cuts"]
@@ -222,7 +222,7 @@ def _charts(result: GridResult) -> None:
     quantities = [name for name in _QUANTITIES if grid_figures.panels(result, name)]
     if not quantities:
         return
-    quantity = batch_view.choose_quantity("Quantity", _QUANTITIES, quantities, "grid")
+    quantity = methods_view.choose_quantity("Quantity", _QUANTITIES, quantities, "grid")
     titles = list(grid_figures.panels(result, quantity))
     if len(titles) > _MOST_SHOWN:
         key = state.generation(f"grid-panels-{quantity}", [result.spec.fingerprint()])

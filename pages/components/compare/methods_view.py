@@ -1,26 +1,32 @@
-"""Methods on this model: strategies of choosing layers, alone and healed, at some sizes, and the best of them."""
+"""Methods on this model: strategies of choosing layers, alone and healed, at some sizes, and the best of them.
 
-from collections.abc import Sequence
+The view of grids shares the progress, the failures, the menus and the names of results.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import streamlit as st
 
+from analysis import jobs
 from analysis.charts import kinds
 from analysis.charts.methods import ACCURACY, NATS
 from analysis.core.blocks import removal
 from analysis.core.errors import LayerscopeError
 from analysis.data.spec import BenchmarkSpec, default_loss_corpus
 from analysis.data.tasks import TASKS
-from analysis.experiments.batch.methods_spec import MethodKey, MethodsResult, MethodsSpec
+from analysis.experiments.batch.grid_cells import GridCell
+from analysis.experiments.batch.methods_spec import MethodCell, MethodKey, MethodsResult, MethodsSpec
 from analysis.experiments.heal import recipes
-from analysis.experiments.strategies import STRATEGIES
+from analysis.experiments.strategies import BLOCKS, STRATEGIES, needs
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import methods
 from analysis.results.stored.result import FoundResult
-from pages.components.compare import batch_view
+from pages.components.jobs import card
 from pages.components.shared import chart, chip, frame, selection, start, state, stored_results, words
 
 _KIND = MethodsSpec.kind
+_TOLD_FAILURES = 5
 _SIZES = (2, 3, 5, 8, 10, 12, 15)
 _QUANTITIES = {NATS: "Loss", ACCURACY: "Accuracy"}
 
@@ -34,7 +40,7 @@ def show(model: ModelSpec) -> None:
     with frame.errors_shown():
         found = stored_results.find(_KIND, model)
         shown = stored_results.shown(_KIND, found)
-        batch_view.show_jobs(_KIND, found)
+        show_jobs(_KIND, found)
         if shown is None:
             st.info("No table of methods yet. Choose methods below, then click **Measure**.")
             _form(model, None, found)
@@ -57,7 +63,7 @@ def _joined(parts: Sequence[FoundResult]) -> MethodsResult:
 
 def _result(parts: Sequence[FoundResult], result: MethodsResult, found: Sequence[FoundResult]) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        quantity = batch_view.choose_quantity("Change from the unpruned model", _QUANTITIES, list(_QUANTITIES), _KIND)
+        quantity = choose_quantity("Change from the unpruned model", _QUANTITIES, list(_QUANTITIES), _KIND)
         if any(part.precomputed for part in parts):
             whole = all(part.precomputed for part in parts)
             st.badge(
@@ -81,7 +87,7 @@ def _result(parts: Sequence[FoundResult], result: MethodsResult, found: Sequence
     names = {told.heads[0]: st.column_config.TextColumn(pinned=True)}
     chart.table(rows, key=f"t-methods-{quantity}", alt=told.title, file_name=f"methods-{quantity}", columns=names)
     st.caption(words.plain(told.caption))
-    batch_view.show_failures(result.failures, "Not measured: ")
+    show_failures(result.failures, "Not measured: ")
     with st.expander(f"All cells, {len(result.cells)} rows with all digits", icon=":material/table:"):
         chart.table(tables["cells"], key="t-methods-cells", file_name="methods")
     frame.commands([part.result.spec for part in parts])
@@ -116,7 +122,7 @@ def _called(entry: FoundResult, result: MethodsResult) -> str:
     n_questions, sizes = len(result.right[0]), ", ".join(map(str, result.spec.ns))
     kept = f", {removal(result.spec.protect).brief()} protected" if result.spec.protect else ""
     said = f"{len(result.methods)} methods, n = {sizes}{kept}, {n_questions} questions"
-    return batch_view.name(entry, said, complete=result.complete)
+    return result_name(entry, said, complete=result.complete)
 
 
 def _form(model: ModelSpec, shown: MethodsResult | None, found: Sequence[FoundResult]) -> None:
@@ -128,7 +134,7 @@ def _form(model: ModelSpec, shown: MethodsResult | None, found: Sequence[FoundRe
     with st.expander("Add methods or sizes", icon=":material/add:", expanded=shown is None):
         left, right = st.columns(2)
         with left:
-            strategies = batch_view.choose_strategies("Layers chosen by", like.strategies, f"{key}-strategies")
+            strategies = choose_strategies("Layers chosen by", like.strategies, f"{key}-strategies")
         healing = right.multiselect(
             "Healed by",
             list(recipes.NAMES),
@@ -226,3 +232,52 @@ def _work(spec: MethodsSpec, missing: Sequence[MethodKey], n_precomputed: int) -
 def _several(number: int, one: str, many: str = "") -> str:
     """Return a number with its noun; empty for none."""
     return f"{number} {one if number == 1 else many or f'{one}s'}" if number else ""
+
+
+def show_jobs(kind: str, found: Sequence[FoundResult]) -> bool:
+    """Draw the jobs of a kind that run, and why the last one failed where no result is newer; return whether one runs.
+
+    Args:
+        kind: of the jobs.
+        found: stored results of the kind.
+    """
+    running = [job for job in jobs.active() if job.kind == kind]
+    for job in running:
+        card.in_place(job, kind)
+        if doing := job.values.get("doing"):
+            st.caption(words.plain(str(doing)))
+    card.failure(card.last_of(kind, lambda spec: True), max((entry.saved_at for entry in found), default=0.0))
+    return bool(running)
+
+
+def show_failures(cells: Sequence[GridCell | MethodCell], lead: str = "") -> None:
+    """Draw the reasons why cells could not be measured, each once with the first of its cells."""
+    for why in list(dict.fromkeys(cell.error for cell in cells))[:_TOLD_FAILURES]:
+        names = [cell.name for cell in cells if cell.error == why]
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        st.caption(words.plain(f"{lead}{names[0]}{more}: {why}"))
+
+
+def result_name(entry: FoundResult, what: str, *, complete: bool) -> str:
+    """Return the name of a stored result in a menu: its size, when it was saved, and whether it is unfinished."""
+    when = "precomputed" if entry.precomputed else words.date(entry.saved_at)
+    return words.seen(f"{what} · {when}{'' if complete else ', unfinished'}")
+
+
+def choose_strategies(label: words.Markdown, chosen: Sequence[str], key: str) -> tuple[str, ...]:
+    """Draw the field of the strategies that choose layers by themselves."""
+    choosing = [strategy for strategy in STRATEGIES if not needs(strategy, BLOCKS)]
+    return tuple(st.multiselect(label, choosing, list(chosen), key=key, help=words.strategies_help()))
+
+
+def choose_quantity(label: words.Markdown, titles: Mapping[str, words.Markdown], shown: Sequence[str], kind: str) -> str:
+    """Draw the switch between the quantities of the charts."""
+    return st.segmented_control(
+        label,
+        shown,
+        default=shown[0],
+        required=True,
+        format_func=titles.get,
+        key=f"{kind}-quantity",
+        persist_state="session",
+    )
