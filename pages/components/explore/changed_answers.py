@@ -10,7 +10,7 @@ from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.results.compared import answers
 from analysis.results.compared.answers import GAINED, LOST, OUTCOMES, RIGHT, WRONG
 from pages.components.explore import curves
-from pages.components.shared import chart, chip, state, uploads, words
+from pages.components.shared import access, chart, chip, state, words
 from pages.components.shared.cuts import Cut
 from pages.components.shared.selection import Shown
 
@@ -99,6 +99,6 @@ def show(shown: Shown) -> None:
 def _texts(spec: BenchmarkSpec) -> dict[str, Question]:
     """Return the questions by identifier; none where they cannot be read here, which leaves the answers complete."""
     try:
-        return {question.id: question for question in questions.load(spec, uploads.questions)}
+        return {question.id: question for question in questions.load(spec, access.question_file)}
     except LayerscopeError:
         return {}

@@ -23,7 +23,7 @@ from analysis.results.stored import reading
 from analysis.results.stored.result import FoundResult
 from pages.components.explore import chart_selection
 from pages.components.jobs import card
-from pages.components.shared import chart, start, state, stored_results, uploads, words
+from pages.components.shared import access, chart, start, state, stored_results, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
 from pages.components.shared.selection import Shown, Version, version
 
@@ -196,7 +196,7 @@ def _aim(asked: int, size: int | None) -> int | None:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _size(spec: BenchmarkSpec) -> int | None:
-    return questions.size(spec, uploads.questions)
+    return questions.size(spec, access.question_file)
 
 
 def _help(curves: list[FoundResult], asked: int, aim: int) -> str:

@@ -19,7 +19,7 @@ from analysis.results.stored.result import FoundResult
 from analysis.results.words import goals
 from analysis.results.words.goals import MEGABYTES, NATS, POINTS, TIMES, Goal, GoalAnswer
 from pages.components.explore import speed_view
-from pages.components.shared import cuts, selection, start, state, stored_results, uploads, words
+from pages.components.shared import access, cuts, selection, start, state, stored_results, words
 from pages.components.shared.cuts import ChosenStrategy
 from pages.components.shared.selection import Shown
 
@@ -153,7 +153,7 @@ def weighed(model: ModelSpec) -> list[FoundResult]:
 def _size(condition: Condition) -> int | None:
     """Return the number of questions of a dataset; None for texts, and where it is unknown."""
     asked = condition.material
-    return questions.size(asked, uploads.questions) if isinstance(asked, BenchmarkSpec) else None
+    return questions.size(asked, access.question_file) if isinstance(asked, BenchmarkSpec) else None
 
 
 def _unmeasured(answer: GoalAnswer, strategy: ChosenStrategy) -> None:

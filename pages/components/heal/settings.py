@@ -10,7 +10,7 @@ from analysis.data.spec import BenchmarkSpec, GenerationSpec
 from analysis.data.tasks import TASKS
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_spec import COMPENSATIONS, DISTILL_FROM, HEAL_METHODS, LORA_ON, HealSpec
-from pages.components.shared import inputs, uploads, words
+from pages.components.shared import access, inputs, words
 
 _MODULES = {"feed_forward": "feed-forward", "attention": "attention", "both": "both"}
 _TARGETS = {"logits": "logits", "states": "last hidden states"}
@@ -284,5 +284,5 @@ def _healing_text(preset: HealSpec, key: str) -> str:
     )
     if choice != "file":
         return choice
-    upload = uploads.field("TXT or JSONL", ("txt", "jsonl"), key=f"{key}-text-file")
+    upload = access.upload_field("TXT or JSONL", ("txt", "jsonl"), key=f"{key}-text-file")
     return "" if upload is None else inputs.keep_texts(upload.name, upload.getvalue())

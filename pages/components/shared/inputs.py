@@ -18,7 +18,7 @@ from analysis.data import questions as benchmarks
 from analysis.data.files import QuestionFile
 from analysis.data.spec import PROTOCOLS, QUESTION_FILES, BenchmarkSpec, CorpusSpec
 from analysis.data.tasks import TASKS, Task
-from pages.components.shared import access, chart, uploads, words
+from pages.components.shared import access, chart, words
 from pages.components.shared.looks import Looks
 
 _ROWS_SHOWN = 4
@@ -170,7 +170,7 @@ def texts(key: str, start: CorpusSpec | None = None) -> str:
         return "" if found is None else keep_texts(*found)
     if choice != OWN:
         return choice
-    upload = uploads.field("TXT or JSONL", ("txt", "jsonl"), key=f"{key}-file")
+    upload = access.upload_field("TXT or JSONL", ("txt", "jsonl"), key=f"{key}-file")
     return "" if upload is None else keep_texts(upload.name, upload.getvalue())
 
 
@@ -185,7 +185,7 @@ def keep_texts(name: str, content: bytes) -> str:
         content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise CorpusError("The uploaded file is not UTF-8 text. Save it as UTF-8 and upload it again.") from error
-    return uploads.keep(name, content, ".jsonl" if name.lower().endswith(".jsonl") else ".txt")
+    return access.keep_upload(name, content, ".jsonl" if name.lower().endswith(".jsonl") else ".txt")
 
 
 def questions(key: str, start: BenchmarkSpec | None = None) -> tuple[BenchmarkSpec | None, int | None]:
@@ -224,7 +224,7 @@ def questions(key: str, start: BenchmarkSpec | None = None) -> tuple[BenchmarkSp
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _size(spec: BenchmarkSpec) -> int | None:
-    return benchmarks.size(spec, uploads.questions)
+    return benchmarks.size(spec, access.question_file)
 
 
 def _subset(task: Task, key: str, begun: BenchmarkSpec) -> tuple[str, ...]:
@@ -266,7 +266,7 @@ def _protocol(task: Task, key: str, begun: BenchmarkSpec) -> str:
 
 
 def _own(key: str) -> tuple[BenchmarkSpec | None, int | None]:
-    upload = uploads.field(
+    upload = access.upload_field(
         "JSONL, CSV or Parquet",
         _ENDINGS,
         key=f"{key}-questions",
@@ -281,8 +281,8 @@ def _own(key: str) -> tuple[BenchmarkSpec | None, int | None]:
 def _kept(name: str, content: bytes, key: str) -> tuple[BenchmarkSpec | None, int | None]:
     """Store a question file and show the questions of it that can be used."""
     ending = Path(name).suffix.lower()
-    path = uploads.keep(name, content, ending if ending in QUESTION_FILES else ".jsonl")
-    file = uploads.questions(Path(path))
+    path = access.keep_upload(name, content, ending if ending in QUESTION_FILES else ".jsonl")
+    file = access.question_file(Path(path))
     _preview(file, key)
     return (BenchmarkSpec(task=path, limit=None), len(file.questions)) if file.questions else (None, None)
 

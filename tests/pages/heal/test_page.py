@@ -14,7 +14,7 @@ from analysis.experiments.accuracy.points import Continuation, GenerationCheck, 
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_result import JunctionReport
 from analysis.jobs.queue import table as job_table
-from pages.components.shared import uploads
+from pages.components.shared import access
 from tests.support import fakes, own_recipe
 
 FIRST = next(iter(recipes.NAMES))
@@ -85,7 +85,7 @@ def test_starting_queues_the_recipe_for_the_sliders_block(app, known):
 
 def test_run_uses_the_questions_of_the_curve_even_a_file(app):
     fakes.distances().save()
-    own = uploads.keep("mine.csv", b"question,A,B,answer\nq,1,2,A\n", ".csv")
+    own = access.keep_upload("mine.csv", b"question,A,B,answer\nq,1,2,A\n", ".csv")
     for benchmark in (BenchmarkSpec(own, identity="x"), BenchmarkSpec("mmlu", subset=("stem",), shots=2, protocol="paper")):
         measured = fakes.sweep()
         replace(measured, spec=replace(measured.spec, benchmark=benchmark)).save()

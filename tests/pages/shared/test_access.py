@@ -1,21 +1,24 @@
 """Rights of visitors are checked at the action: no click, however it was made, starts or stops a forbidden job."""
 
 import ast
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import streamlit as st
 
 from analysis import jobs
-from analysis.core import store
-from analysis.core.errors import AccessError
-from analysis.data.spec import CorpusSpec
+from analysis.core import sandbox, store
+from analysis.core.errors import AccessError, BenchmarkError
+from analysis.data import files
+from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.jobs.queue import settings
 from analysis.models.source.model_spec import ModelSpec
 from pages.components.model import inspection
-from pages.components.shared import access, start, uploads, words
+from pages.components.shared import access, start, words
 from pages.web.visitors import HOST, OPERATOR, READ_ONLY, USER, VIEWER, Visitor
+from tests.pages.explore.test_changed_answers import with_answers
 from tests.support import fakes
 from tests.support.seen import read, texts
 
@@ -222,7 +225,7 @@ def test_in_show_nothing_starts_for_anybody(be, there):
     with pytest.raises(AccessError, match="read-only"):
         submit(1)
     with pytest.raises(AccessError, match="read-only"):
-        uploads.keep("a.txt", b"text", ".txt")
+        access.keep_upload("a.txt", b"text", ".txt")
     with pytest.raises(AccessError, match="read-only"):
         inspection.of(ModelSpec(source="some/model"))
     with pytest.raises(AccessError, match="read-only"):
@@ -273,10 +276,10 @@ def test_results_fill_the_disk_only_so_far(be, monkeypatch):
 def test_uploads_take_only_so_much(be, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_UPLOADS_GB", "0.000001")
     be(ADA)
-    kept = uploads.keep("a.txt", b"a" * 600, ".txt")
+    kept = access.keep_upload("a.txt", b"a" * 600, ".txt")
     with pytest.raises(AccessError, match="all uploads would take"):
-        uploads.keep("b.txt", b"b" * 600, ".txt")
-    assert uploads.keep("again.txt", b"a" * 600, ".txt") == kept
+        access.keep_upload("b.txt", b"b" * 600, ".txt")
+    assert access.keep_upload("again.txt", b"a" * 600, ".txt") == kept
 
 
 # Which files
@@ -301,7 +304,7 @@ def test_no_request_of_a_guest_names_a_server_file(be, tmp_path, monkeypatch):
 
 def test_a_guests_upload_can_be_asked_for(be):
     be(ADA)
-    path = uploads.keep("a.txt", b"some text", ".txt")
+    path = access.keep_upload("a.txt", b"some text", ".txt")
     assert access.submit(DistanceSpec(corpus=CorpusSpec(source=path)), None, jobs.LOCAL).state == jobs.QUEUED
 
 
@@ -334,4 +337,45 @@ def test_in_show_a_file_field_is_disabled_with_the_reason(app, be, page, choice,
 def test_fields_for_files_are_drawn_in_one_place():
     """Every other one would be open where nothing may be brought."""
     for path in (REPOSITORY / "pages").rglob("*.py"):
-        assert path.name == "uploads.py" or ".file_uploader" not in path.read_text(), path
+        assert path.name == "access.py" or ".file_uploader" not in path.read_text(), path
+
+
+# Question files are read once, in a process of its own
+
+QUESTION_ROWS = b"id,question,A,B,answer\n" + b"".join(b"%d,How many is %d?,one,two,A\n" % (row, row) for row in range(400))
+
+
+@pytest.fixture
+def readings(monkeypatch):
+    """Return the readings by another process; reading a question file in this process fails the test."""
+    seen, answer = [], sandbox.answer
+    monkeypatch.setattr(
+        sandbox, "answer", lambda function, *given, **ends: seen.append(given) or answer(function, *given, **ends)
+    )
+    monkeypatch.setattr(files, "read_table", lambda path: pytest.fail(f"{path} was read by the server."))
+    return seen
+
+
+def test_pages_use_the_answer_of_the_reading_process(app, ui_cache, readings):
+    path = access.keep_upload("mine.csv", QUESTION_ROWS, ".csv")
+    curve, asked = with_answers(), BenchmarkSpec(path, limit=100)
+    curve = replace(curve, spec=replace(curve.spec, benchmark=asked), n_questions=100)
+    for result in (fakes.distances(), curve):
+        result.save()
+    for _ in range(2):
+        at = app(tab="questions", n="5")
+        assert "How many is " in "".join(table.value.to_csv() for table in at.dataframe)
+        assert app(n="5").button(key="refine").label == "Refine: 100 → 400 questions"
+    assert readings == [(path,)]
+
+
+def test_a_file_is_read_again_only_when_it_was_rewritten(tmp_path, readings):
+    path = tmp_path / "q.csv"
+    for n in (400, 7):
+        path.write_bytes(b"".join(QUESTION_ROWS.splitlines(keepends=True)[: n + 1]))
+        assert [access.question_file(path).n_rows for _ in range(2)] == [n, n]
+    assert len(readings) == 2
+    for _ in range(2):
+        with pytest.raises(BenchmarkError, match="cannot be read"):
+            access.question_file(tmp_path / "missing.csv")
+    assert len(readings) == 3
