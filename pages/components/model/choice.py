@@ -15,8 +15,7 @@ from analysis.data.gallery import EXHIBITS, Exhibit
 from analysis.models.source import location, remote
 from analysis.models.source.model_spec import DTYPES, QUANTIZATIONS, ModelSpec
 from analysis.results.compared.runs import StoredModel
-from pages.components.shared import access, state, stored_results, words
-from pages.components.shared.looks import Looks
+from pages.components.shared import access, start, state, stored_results, words
 
 KINDS = ("Starter", "Hub id", "Folder", "GGUF file")
 _HINTS = {
@@ -209,7 +208,7 @@ def _search(said: str, endpoint: str) -> dict[str, Any]:
     return {"found": hub.search(said)}
 
 
-_searches = Looks(_search)
+_searches = start.Looks(_search)
 
 
 def _search_box(pick: Callable[[str], None]) -> None:
@@ -238,7 +237,7 @@ def _results_of_search(said: str, pick: Callable[[str], None]) -> None:
         st.error(words.plain(str(error)))
         return
     if answer is None:
-        st.fragment(_coming, run_every="1s")(said)
+        start.await_answer(lambda: _searches.of(said, hub.endpoint()), lambda: st.caption("Searching the Hub…"))
     elif not answer["found"]:
         st.caption(
             f"The Hub has no model with safetensors weights and {words.plain(said)} in its name. Try a shorter part of the "
@@ -254,16 +253,6 @@ def _results_of_search(said: str, pick: Callable[[str], None]) -> None:
             on_click=pick,
             args=(one.id,),
         )
-
-
-def _coming(said: str) -> None:
-    try:
-        is_there = _searches.of(said, hub.endpoint()) is not None
-    except Exception:  # the page shows the error
-        is_there = True
-    if is_there:
-        st.rerun()
-    st.caption("Searching the Hub…")
 
 
 def show_gallery() -> None:

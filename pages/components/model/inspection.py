@@ -13,8 +13,7 @@ from analysis.core.store import StoredResult, cache_dir
 from analysis.jobs import preflight
 from analysis.models.source.model_spec import InspectResult, ModelSpec, Setting
 from analysis.models.source.sizes import ModelFacts
-from pages.components.shared import access, words
-from pages.components.shared.looks import Looks
+from pages.components.shared import access, start, words
 
 
 def _run(source: str, revision: str | None, dtype: str, device: str, quantization: str, cache: str) -> dict[str, Any]:
@@ -22,7 +21,7 @@ def _run(source: str, revision: str | None, dtype: str, device: str, quantizatio
     return preflight.looked_at(source, revision, dtype, device, quantization)
 
 
-_looks = Looks(_run)
+_looks = start.Looks(_run)
 
 
 def of(model: ModelSpec) -> InspectResult | None:
@@ -41,17 +40,9 @@ def of(model: ModelSpec) -> InspectResult | None:
 
 def coming(model: ModelSpec) -> None:
     """Say that a model is being read, and run the page when it was."""
-    st.fragment(_coming, run_every="1s")(model)
-
-
-def _coming(model: ModelSpec) -> None:
-    try:
-        is_there = of(model) is not None
-    except Exception:  # the page shows the error
-        is_there = True
-    if is_there:
-        st.rerun()
-    st.info("Reading the model's configuration…", icon=":material/hourglass_top:")
+    start.await_answer(
+        lambda: of(model), lambda: st.info("Reading the model's configuration…", icon=":material/hourglass_top:")
+    )
 
 
 def show(result: InspectResult) -> None:

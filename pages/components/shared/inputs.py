@@ -3,7 +3,6 @@
 Rows of a dataset from the Hub become a file of the visitor too, after the choice of a file and its columns.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from analysis.data.files import QuestionFile
 from analysis.data.spec import PROTOCOLS, QUESTION_FILES, BenchmarkSpec, CorpusSpec
 from analysis.data.tasks import TASKS, Task
 from pages.components.shared import access, chart, words
-from pages.components.shared.looks import Looks
+from pages.components.shared.start import Looks, await_answer
 
 _ROWS_SHOWN = 4
 _LONGEST = 300
@@ -96,18 +95,8 @@ def _answer(looks: Looks, coming: words.Markdown, *asked: Any) -> dict[str, Any]
     """Return the answer; None while it is on its way, with a note on the page, which runs again when it arrives."""
     answer = looks.of(*asked)
     if answer is None:
-        st.fragment(_coming, run_every="1s")(looks.of, coming, asked)
+        await_answer(lambda: looks.of(*asked), lambda: st.caption(coming))
     return answer
-
-
-def _coming(of: Callable[..., Any], coming: words.Markdown, asked: tuple[Any, ...]) -> None:
-    try:
-        is_there = of(*asked) is not None
-    except Exception:  # the page shows the error
-        is_there = True
-    if is_there:
-        st.rerun()
-    st.caption(coming)
 
 
 def _mapped(kind: str, key: str, name: str, read: list[dict[str, Any]]) -> tuple[str, bytes] | None:

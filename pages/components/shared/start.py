@@ -1,7 +1,13 @@
-"""From a click to a job in the queue, with the instant heal as the one that a single click asks for."""
+"""From a click to a job in the queue, and answers that take seconds: no page waits for either.
 
-from collections.abc import Sequence
-from dataclasses import fields, replace
+The instant heal is the job that a single click asks for. A thread finds an answer, once for all pages.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import streamlit as st
@@ -20,6 +26,16 @@ from pages.components.shared import access, chip, state, words
 from pages.components.shared.cuts import Cut
 
 SpecT = TypeVar("SpecT", bound=Spec)
+
+FRESH_S = 120.0
+"""Free memory changes from minute to minute: an older answer is shown while a new one is read."""
+OLD_S = 240.0
+"""An answer that is older is not shown any more."""
+FAILED_S = 10.0
+"""For so long the answer stands that a model cannot be used: the visitor may have fixed the reason."""
+_AT_ONCE = 2
+"""Each look is a process that takes a model library's memory and seconds of a processor."""
+_MOST = 32
 
 
 def start(spec: Spec, label: str) -> jobs.Job | None:
@@ -169,3 +185,86 @@ def instant_heal_button(
             asked = unresolved(sweep.result.spec)
             spec = replace(spec, benchmark=asked.benchmark, validation=judged_by(spec.corpus, asked.loss_corpus))
         start_and_show(spec, f"Instant healing of {block.describe()}")
+
+
+@dataclass
+class _Known:
+    """The stored answer to one question."""
+
+    answer: dict[str, Any] | Exception | None = None
+    told_at: float = float("-inf")
+    is_coming: bool = False
+
+    def age(self, now: float) -> float:
+        """Seconds since it was told."""
+        return now - self.told_at
+
+    def is_shown(self, now: float) -> bool:
+        """Return whether it may still be shown."""
+        return self.age(now) < (FAILED_S if isinstance(self.answer, Exception) else OLD_S)
+
+
+class Looks:
+    """Answers by question; a question without one, or without a fresh one, is being answered behind the pages."""
+
+    def __init__(self, look: Callable[..., dict[str, Any]], now: Callable[[], float] = time.monotonic) -> None:
+        """Begin without any answer.
+
+        Args:
+            look: finds the answer, in seconds.
+            now: seconds on a clock that only goes forward.
+        """
+        self._look, self._now = look, now
+        self._known: OrderedDict[tuple[Any, ...], _Known] = OrderedDict()
+        self._lock, self._turn = threading.Lock(), threading.Semaphore(_AT_ONCE)
+
+    def of(self, *asked: Any) -> dict[str, Any] | None:
+        """Return the answer; None while the first one, or one after a long time, is on its way.
+
+        Raises:
+            Exception: the exception of the look.
+        """
+        with self._lock:
+            known = self._known.setdefault(asked, _Known())
+            self._known.move_to_end(asked)
+            while len(self._known) > _MOST:
+                self._known.popitem(last=False)
+            now, answer = self._now(), known.answer
+            if not known.is_coming and (known.age(now) >= FRESH_S or not known.is_shown(now)):
+                known.is_coming = True
+                threading.Thread(target=self._ask, args=(known, asked), name="look", daemon=True).start()
+            if not known.is_shown(now):
+                return None
+        if isinstance(answer, Exception):
+            raise answer.with_traceback(None)
+        return answer
+
+    def _ask(self, known: _Known, asked: tuple[Any, ...]) -> None:
+        with self._turn:
+            answer: dict[str, Any] | Exception
+            try:
+                answer = self._look(*asked)
+            except Exception as error:  # raised again for every caller
+                answer = error
+        with self._lock:
+            known.answer, known.told_at, known.is_coming = answer, self._now(), False
+
+
+def await_answer(ask: Callable[[], Any], draw: Callable[[], Any]) -> None:
+    """Draw a note until a look has an answer or an error, then run the page again to show it.
+
+    Args:
+        ask: `Looks.of` with its question.
+        draw: draws the note.
+    """
+    st.fragment(_awaited, run_every="1s")(ask, draw)
+
+
+def _awaited(ask: Callable[[], Any], draw: Callable[[], Any]) -> None:
+    try:
+        is_there = ask() is not None
+    except Exception:  # the page shows the error
+        is_there = True
+    if is_there:
+        st.rerun()
+    draw()

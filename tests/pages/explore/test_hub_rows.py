@@ -8,7 +8,7 @@ import pytest
 from analysis import jobs
 from analysis.data import files
 from pages.components.shared import inputs
-from pages.components.shared.looks import Looks
+from pages.components.shared.start import Looks
 from tests.support import fakes
 from tests.support.hub import Repo
 from tests.support.seen import read, texts

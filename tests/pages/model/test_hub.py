@@ -9,7 +9,7 @@ from analysis.core.errors import HubError
 from analysis.data import starter
 from analysis.models.source.model_spec import InspectSpec, ModelSpec
 from pages.components.model import choice, inspection
-from pages.components.shared.looks import Looks
+from pages.components.shared.start import Looks
 from tests.support import fakes
 from tests.support.seen import read, texts
 from tests.support.worker import wait_for

@@ -1,12 +1,38 @@
-"""Stored facts of models, and who asks for them: a look runs behind the pages, once for all of them."""
+"""Starting jobs where nothing can be written, and answers that a thread finds behind the pages, once for all of them."""
 
 import threading
 
 import pytest
 
+from analysis.core.blocks import Block
 from analysis.core.errors import ModelNotFoundError
-from pages.components.shared import looks
+from analysis.exports.spec import ExportSpec
+from pages.components.shared import start
 from tests.support.worker import wait_for
+
+PAGES = ("model", "explore", "heal", "compare", "export", "learn")
+
+
+@pytest.fixture
+def unwritable(ui_cache, tmp_path, monkeypatch):
+    """A cache folder that even root cannot write in: the path of a folder above it is a file."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "file" / "cache"))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_names_an_unwritable_cache_in_one_sentence(app, unwritable, page):
+    said = {error.value for error in app(f"pages/{page}.py").error}
+    assert len(said) == 1, said
+    assert "cannot be written" in said.pop()
+
+
+def test_a_click_with_an_unwritable_cache_starts_nothing(ui_cache, unwritable, monkeypatch):
+    told = []
+    monkeypatch.setattr(start.st, "error", told.append)
+    assert start.start(ExportSpec(Block(1, 1), "x"), "An export") is None
+    (sentence,) = told
+    assert "cannot be written" in sentence
 
 
 class Slow:
@@ -15,7 +41,7 @@ class Slow:
     def __init__(self):
         self.asked, self.time, self.goes_on = [], 0.0, threading.Event()
         self.inside, self.most = 0, 0
-        self.looks = looks.Looks(self, lambda: self.time)
+        self.looks = start.Looks(self, lambda: self.time)
 
     def __call__(self, source):
         self.asked.append(source)
@@ -47,13 +73,13 @@ def test_nobody_waits_for_a_look_and_it_runs_once(slow):
 
 def test_an_old_answer_is_shown_until_it_is_too_old(slow):
     first = slow.answered("a")
-    slow.time = looks.FRESH_S - 1
+    slow.time = start.FRESH_S - 1
     assert slow.looks.of("a") is first
     slow.goes_on.clear()
-    slow.time = looks.FRESH_S + 1
+    slow.time = start.FRESH_S + 1
     assert slow.looks.of("a") is first
     wait_for(lambda: len(slow.asked) == 2)
-    slow.time = looks.OLD_S + 1
+    slow.time = start.OLD_S + 1
     assert slow.looks.of("a") is None
     assert slow.answered("a")["look"] == 2
 
@@ -65,7 +91,7 @@ def test_all_waiting_pages_see_a_refusal_until_the_next_try(slow):
     with pytest.raises(ModelNotFoundError):
         slow.looks.of("bad")
     assert len(slow.asked) == 1
-    slow.time = looks.FAILED_S
+    slow.time = start.FAILED_S
     assert slow.looks.of("bad") is None
     wait_for(lambda: len(slow.asked) == 2)
 
