@@ -5,7 +5,7 @@ import streamlit as st
 from analysis import jobs
 from pages.components.explore import compute, linked_view, map_view, result_choice
 from pages.components.jobs import card
-from pages.components.shared import added, chip, frame, selection, state, stored_results
+from pages.components.shared import added, frame, selection, state, stored_results
 
 frame.require()
 
@@ -53,7 +53,7 @@ with frame.errors_shown():
         compute.menu(place, found, sweep)
         result_choice.write_request("distances", found)
         result_choice.write_request("sweep", sweep)
-        result_choice.offer(chip.as_shown(current, sweep and sweep.result, found.result), found.result.spec.corpus)
+        result_choice.offer(selection.as_shown(current, sweep and sweep.result, found.result), found.result.spec.corpus)
         result_choice.say_stronger("distances", found, maps)
         if sweep is not None:
             result_choice.say_stronger("sweep", sweep, of_strategy)

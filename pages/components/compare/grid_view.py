@@ -21,7 +21,7 @@ from analysis.models.source.sizes import ModelFacts
 from analysis.results.compared import durations
 from analysis.results.stored.result import FoundResult
 from pages.components.compare import methods_view
-from pages.components.shared import chart, chip, frame, selection, start, state, stored_results, words
+from pages.components.shared import chart, frame, selection, start, state, stored_results, words
 
 _MOST_SHOWN = 6
 """Panels drawn unasked."""
@@ -88,7 +88,7 @@ def _form(model: ModelSpec) -> None:
             placeholder="half of the layers",
             help="Largest number of removed layers (default: half of the layers of each model).",
         )
-        asked = chip.dtype_field(asked, curve or (on_screen and on_screen.distances.result), "grid", place=columns[2])
+        asked = selection.dtype_field(asked, curve or (on_screen and on_screen.distances.result), "grid", place=columns[2])
         try:
             spec = GridSpec(
                 models=tuple(
@@ -205,7 +205,7 @@ def _chip(cells: Sequence[GridCell], quantity: str = "") -> None:
     kept = [*(asked if quantity != grid_figures.LOSS else []), *(read if quantity != grid_figures.ACCURACY else [])]
     precisions = [cell.precision.partition(" from ") for cell in cells]
     held = [*(one for one, _, _ in precisions), *(weights for _, _, weights in precisions if weights)]
-    st.markdown(chip.badges([part for one in kept if one for part in one], list(dict.fromkeys(held))))
+    st.markdown(selection.badges([part for one in kept if one for part in one], list(dict.fromkeys(held))))
 
 
 def _material(cell: GridCell, quantity: str) -> tuple[str, ...]:

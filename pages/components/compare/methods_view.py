@@ -23,7 +23,7 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import methods
 from analysis.results.stored.result import FoundResult
 from pages.components.jobs import card
-from pages.components.shared import chart, chip, frame, selection, start, state, stored_results, words
+from pages.components.shared import chart, frame, selection, start, state, stored_results, words
 
 _KIND = MethodsSpec.kind
 _TOLD_FAILURES = 5
@@ -98,7 +98,7 @@ def _condition(result: MethodsResult) -> words.Markdown:
     spec = result.spec
     data = [words.questions(spec.benchmark), f"n = {len(result.right[0])}"] if result.right and result.right[0] else []
     data += [words.texts(spec.loss_corpus), f"n = {len(result.losses[0])} texts"] if result.losses and result.losses[0] else []
-    return chip.badges(data, chip.precision(spec.model, result.model))
+    return selection.badges(data, selection.precision_parts(spec.model, result.model))
 
 
 def _alt(result: MethodsResult, quantity: str) -> str:
@@ -128,7 +128,7 @@ def _called(entry: FoundResult, result: MethodsResult) -> str:
 def _form(model: ModelSpec, shown: MethodsResult | None, found: Sequence[FoundResult]) -> None:
     """Draw the form of the next table; it begins as the shown one, so that one more choice adds a row or a size."""
     on_screen = selection.now(model)
-    model = chip.as_shown(model, shown, on_screen and on_screen.distances.result)
+    model = selection.as_shown(model, shown, on_screen and on_screen.distances.result)
     like = MethodsSpec(model) if shown is None else shown.spec
     key = state.generation("methods-form", [like.fingerprint()])
     with st.expander("Add methods or sizes", icon=":material/add:", expanded=shown is None):
@@ -186,7 +186,7 @@ def _form(model: ModelSpec, shown: MethodsResult | None, found: Sequence[FoundRe
             if start.button(label, type="primary", key="methods-go", icon=":material/play_arrow:", disabled=not missing):
                 start.start_and_show(start.unresolved(spec), f"Table of {len(spec.methods)} methods")
             st.caption(words.plain(_work(spec, missing, len(known - here))))
-        st.caption(chip.of_request(model, shown))
+        st.caption(selection.precision_of_request(model, shown))
         if spec.protect:
             st.caption(
                 words.plain(f"No method removes {removal(spec.protect).brief()}: protected on the layer strip of Explore.")

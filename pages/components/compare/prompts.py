@@ -18,7 +18,7 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import prompt_answers
 from analysis.results.stored.result import FoundResult
 from pages.components.jobs import card
-from pages.components.shared import chip, frame, selection, state, stored_results, words
+from pages.components.shared import frame, selection, state, stored_results, words
 
 _LIVE_S = 0.5
 """As often as a growing result is put on disk."""
@@ -110,7 +110,7 @@ def _chip(shown: FoundResult) -> None:
         parts.append("precomputed")
     with st.container(key=f"{spec.kind}-chip"):  # a badge is drawn late, in a place of its size
         st.markdown(
-            chip.badges(parts),
+            selection.badges(parts),
             help="Condition of all results below: prompt, removed layers, sampling, precision and weights. Precomputed: came "
             "with the program.",
         )

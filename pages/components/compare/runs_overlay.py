@@ -18,7 +18,7 @@ from analysis.results.stored.reading import ACCURACY as ANSWERS
 from analysis.results.stored.reading import LOSS as NATS
 from analysis.results.stored.reading import Condition
 from analysis.results.stored.result import FoundResult
-from pages.components.shared import added, chart, chip, state, words
+from pages.components.shared import added, chart, selection, state, words
 
 _TITLES = {"distances": "Maps", "damage": "Damage", "sweep": "Curves", "heal": "Healing", "steps": "Healing by step"}
 
@@ -69,7 +69,7 @@ def _pair(figures: list[tuple], kind: str) -> None:
 
 def _chip(conditions: list[Condition], texts: str = "Loss") -> None:
     """Draw the condition of a group of charts; of more than one, a note says that the runs differ in it."""
-    chip.show(
+    selection.show_chip(
         conditions,
         "The runs differ in this condition. The table above lists it for each run." if len(conditions) > 1 else "",
         texts,
@@ -80,7 +80,7 @@ def _maps(drawn: list[DrawnRun]) -> None:
     st.header("Maps on relative depth", anchor=False)
     kept = _split(drawn, lambda a, b: a.result.spec.metric == b.result.spec.metric, "they measure another distance.")
     names, dark = ", ".join(one.name for one in kept), chart.is_dark()
-    _chip(chip.of_maps(one.result for one in kept), "Distance")
+    _chip(selection.conditions_of_maps(one.result for one in kept), "Distance")
     distance = run_figures.distance_curves(kept, dark=dark)
     path = run_figures.path_curves(kept, dark=dark)
     _pair(
@@ -100,7 +100,7 @@ def _curves(drawn: list[DrawnRun]) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         if asked:
-            _chip(chip.of_results([one.result for one in asked], ANSWERS))
+            _chip(selection.conditions_of_results([one.result for one in asked], ANSWERS))
             figure = run_figures.score_curves(asked, ACCURACY, dark=dark)
             alt = f"Accuracy against the share of layers removed: {', '.join(one.name for one in asked)}."
             chart.show(figure, key="runs-accuracy", alt=alt, file_name="curves-accuracy")
@@ -117,7 +117,7 @@ def _curves(drawn: list[DrawnRun]) -> None:
         figure = run_figures.score_curves(kept, LOSS if in_tokens else BITS, dark=dark)
         alt = f"Loss against the share of layers removed: {', '.join(one.name for one in kept)}."
         with placeholder:
-            _chip(chip.of_results([one.result for one in kept], NATS))
+            _chip(selection.conditions_of_results([one.result for one in kept], NATS))
             chart.show(figure, key="runs-loss", alt=alt, file_name="curves-loss")
         if not in_tokens:
             st.caption("In bits per byte, because these models have different vocabularies.")
@@ -144,11 +144,11 @@ def _heals(drawn: list[DrawnRun]) -> None:
         placeholder = st.container()
         kept = _split(drawn, _same_healed, "they have other weights or other texts.")
         with placeholder:
-            _chip(chip.of_results([one.result for one in kept], NATS))
+            _chip(selection.conditions_of_results([one.result for one in kept], NATS))
             alt = f"Held-out loss by step: {', '.join(one.name for one in kept)}."
             chart.show(run_figures.heal_curves(kept, dark=dark), key="runs-heals", alt=alt, file_name="heals-loss")
     with right:
-        _chip(chip.of_results([one.result for one in drawn], NATS))
+        _chip(selection.conditions_of_results([one.result for one in drawn], NATS))
         alt = "Share of the loss increase that each healing run recovered."
         figure = run_figures.recovery_bars(drawn, dark=dark, height=120 + 44 * len(drawn))
         chart.show(figure, key="runs-recovered", alt=alt, file_name="heals-recovered")
@@ -166,7 +166,7 @@ def _damage(drawn: list[DrawnRun]) -> None:
     with left:
         why = "it was measured on other texts or with another vocabulary."
         kept = _split(drawn, lambda a, b: differences.same_tokens(a.result, b.result), why)
-        _chip(chip.of_maps(one.result for one in kept), "Loss increase")
+        _chip(selection.conditions_of_maps(one.result for one in kept), "Loss increase")
         alt = f"Least loss increase against the share of layers removed: {', '.join(one.name for one in kept)}."
         chart.show(run_figures.damage_curves(kept, dark=chart.is_dark()), key="runs-damage", alt=alt, file_name="damage")
 

@@ -21,7 +21,7 @@ from analysis.results.compared import runs as run_table
 from analysis.results.stored import summaries
 from analysis.results.stored.result import FoundResult, of_entry
 from pages.components.compare import runs_overlay
-from pages.components.shared import chart, chip, frame, state, stored_results, words
+from pages.components.shared import chart, frame, selection, state, stored_results, words
 
 MOST = 1000
 """Rows of the table: a browser takes many more of them slowly, and nobody reads them."""
@@ -271,7 +271,10 @@ def differences(picked: list[FoundResult], reference: FoundResult, fraction: flo
     others = [run for run in picked if run.id != reference.id]
     st.header("Against the reference", anchor=False)
     is_map = reference.kind in ("distances", "damage")
-    chip.show(chip.of_maps([reference.result]) if is_map else chip.of_results([reference.result]), texts="Texts")
+    selection.show_chip(
+        selection.conditions_of_maps([reference.result]) if is_map else selection.conditions_of_results([reference.result]),
+        texts="Texts",
+    )
     if not others:
         st.info("Tick another run in the table to compare it with the reference.")
         return

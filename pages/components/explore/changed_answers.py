@@ -10,7 +10,7 @@ from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.results.compared import answers
 from analysis.results.compared.answers import GAINED, LOST, OUTCOMES, RIGHT, WRONG
 from pages.components.explore import curves
-from pages.components.shared import access, chart, chip, state, words
+from pages.components.shared import access, chart, selection, state, words
 from pages.components.shared.cuts import Cut
 from pages.components.shared.selection import Shown
 
@@ -65,7 +65,7 @@ def show(shown: Shown) -> None:
     counts, fates = found.counts, OUTCOMES if is_of_curve else _OF_TWO
     benchmark = curve.spec.benchmark if curve is not None else shown.sweep.result.spec.benchmark
     where = f"at n = {n}" if is_of_curve else f"without {words.plain(cut.removed.brief())}"
-    chip.show([condition])
+    selection.show_chip([condition])
     picked = st.pills(
         f"{len(found.cases)} {words.plain(words.questions(benchmark))} questions {where}",
         fates,

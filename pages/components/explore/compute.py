@@ -20,7 +20,7 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import durations
 from analysis.results.stored.result import FoundResult
 from pages.components.jobs import card
-from pages.components.shared import chip, frame, inputs, start, state, stored_results, words
+from pages.components.shared import frame, inputs, selection, start, state, stored_results, words
 
 DRAWS = 3
 """Sweeps that a strategy of draws is measured by: a single draw could be a lucky one."""
@@ -74,7 +74,7 @@ def _map_form(model: ModelSpec, shown: DistanceResult | None, name: str) -> None
     """
     with frame.errors_shown():
         begun = CorpusSpec() if shown is None else replace(shown.spec.corpus, identity="")
-        asked = chip.as_shown(model, shown)
+        asked = selection.as_shown(model, shown)
         key = state.since(name, [begun.fingerprint(), asked.dtype])
         source = inputs.texts(key, begun)
         with st.form(f"{key}-form", border=False):
@@ -92,7 +92,7 @@ def _map_form(model: ModelSpec, shown: DistanceResult | None, name: str) -> None
                 help="Longer documents are truncated to this length.",
             )
             seed = right.number_input("Seed", 0, 2**31, begun.seed, key=f"{key}-seed", help="Seed of the random sample.")
-            asked = chip.dtype_field(asked, shown, key, place=last)
+            asked = selection.dtype_field(asked, shown, key, place=last)
             if start.button("Compute map", in_form=True, type="primary", key=f"{key}-go"):
                 if not source:
                     st.error("No text file is chosen. Choose a file above.")
@@ -128,7 +128,7 @@ def _sweep_form(model: ModelSpec, shown: DistanceResult, curve: SweepResult | No
 def _form(model: ModelSpec, shown: DistanceResult, curve: SweepResult | None, name: str) -> None:
     with frame.errors_shown():
         begun = SweepSpec(model, max_n=shown.n_layers // 2) if curve is None else start.unresolved(curve.spec)
-        asked = chip.as_shown(model, curve, shown)
+        asked = selection.as_shown(model, curve, shown)
         key = state.since(name, [begun.benchmark.fingerprint(), str(begun.max_n), asked.dtype])
         benchmark, size = inputs.questions(key, begun.benchmark)
         how, held = st.columns([3, 1])
@@ -140,7 +140,7 @@ def _form(model: ModelSpec, shown: DistanceResult, curve: SweepResult | None, na
             help=words.strategies_help(),
             placeholder="Choose at least one",
         )
-        model = chip.dtype_field(asked, curve or shown, key, place=held)
+        model = selection.dtype_field(asked, curve or shown, key, place=held)
         st.caption(_condition(model, shown, curve, chosen))
         _say_search(model, shown, [name for name in chosen if name in SEARCHING])
         is_told_blocks = any(needs(name, BLOCKS) for name in chosen)
@@ -167,7 +167,7 @@ def _form(model: ModelSpec, shown: DistanceResult, curve: SweepResult | None, na
 def _condition(model: ModelSpec, shown: DistanceResult, curve: SweepResult | None, strategies: list[str]) -> words.Markdown:
     """Return the condition of the curves to come, and whether the map that they need is there."""
     loss = default_loss_corpus() if curve is None else curve.spec.loss_corpus
-    said = [chip.of_request(model, curve or shown)]
+    said = [selection.precision_of_request(model, curve or shown)]
     if loss is not None:
         said.append(f"Loss: {loss.n_texts} texts of {words.plain(words.texts(loss))}.")
     if any(needs(name, MAP) for name in strategies):
@@ -313,7 +313,7 @@ def damage_form(model: ModelSpec, shown: DistanceResult, key: str) -> None:
             key=f"{key}-size",
             help="Largest number of layers in a block. Each block up to this size is removed once.",
         )
-        model = chip.dtype_field(chip.as_shown(model, shown), shown, key, place=columns[4])
+        model = selection.dtype_field(selection.as_shown(model, shown), shown, key, place=columns[4])
         if start.button("Measure loss increase", in_form=True, type="primary", key=f"{key}-go"):
             corpus = replace(usual, source=source, n_texts=int(n_texts), seq_len=int(seq_len))
             distances = DistanceSpec(model=model, corpus=_again(shown.spec.corpus))

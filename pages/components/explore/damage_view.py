@@ -15,7 +15,7 @@ from analysis.results.compared.agreement import Agreement, Price, Rank
 from analysis.results.stored import reading
 from analysis.results.stored.result import FoundResult
 from pages.components.explore import chart_selection, compute, map_view
-from pages.components.shared import chip, stored_results, words
+from pages.components.shared import selection, stored_results, words
 from pages.components.shared.cuts import Cut
 
 _HEIGHT = 330
@@ -48,7 +48,7 @@ def show(
     distances: DistanceResult = compared.result
     _numbers(result, distances, cut, stored_results.array(damage, "text_losses"))
     measured = (reading.of_damage(result, block) for block in blocks_up_to(1, result.n_layers))
-    chip.show([one.condition for one in measured if one is not None][:1])
+    selection.show_chip([one.condition for one in measured if one is not None][:1])
     sizes = len(result.increase)
     scaled = map_view.view() == "rows"
     left, right = st.columns(2, gap="medium")

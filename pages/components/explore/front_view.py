@@ -19,7 +19,7 @@ from analysis.results.compared.front import (
 from analysis.results.compared.scores_of_block import Selected
 from analysis.results.stored.reading import ACCURACY, LOSS
 from pages.components.explore import chart_selection, decide, speed_view
-from pages.components.shared import chart, chip, state, stored_results, words
+from pages.components.shared import chart, selection, state, stored_results, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
 
 _QUANTITIES = {ACCURACY: "Accuracy", LOSS: "Loss"}
@@ -70,7 +70,7 @@ def show(model: ModelSpec, strategy: ChosenStrategy, cut: Cut, selected: Selecte
         chosen=strategy.block,
     )
     chart_selection.mark({chart_selection.name_now("front"): chart_selection.of_front(shown, by)}, cut, strategy)
-    chip.show([shown.condition])
+    selection.show_chip([shown.condition])
     if n_stored > len(own):
         st.caption(f"Shows the strongest {len(own):,} of {n_stored:,} stored results.")
     st.caption(_about(shown, by))

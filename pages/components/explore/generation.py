@@ -22,7 +22,7 @@ from analysis.results.compared.generations import Generation, Generations
 from analysis.results.stored.result import FoundResult
 from pages.components.explore import chart_selection
 from pages.components.jobs import card
-from pages.components.shared import chart, chip, start, stored_results, words
+from pages.components.shared import chart, selection, start, stored_results, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
 from pages.components.shared.selection import Version, version
 
@@ -154,7 +154,7 @@ def show(cut: Cut, strategy: ChosenStrategy, sweep: FoundResult | None, model: M
     )
     asked = found.asked
     data = ["Wikipedia", f"n = {asked.n_prompts} prompts", f"{asked.n_sums} arithmetic problems"]
-    st.markdown(chip.badges(data, chip.precision(found.model, strategy.distances.model)))
+    st.markdown(selection.badges(data, selection.precision_parts(found.model, strategy.distances.model)))
     if cut.removed is None and cut.n:
         st.markdown(cut.unknown)
     elif cut.removed is not None and found.of(cut.removed) is None:

@@ -32,7 +32,7 @@ from pages.components.explore import (
     speed_view,
     verdict_line,
 )
-from pages.components.shared import added, chart, chip, cuts, frame, selection, state, stored_results, words
+from pages.components.shared import added, chart, cuts, frame, selection, state, stored_results, words
 from pages.components.shared.cuts import Cut
 from pages.components.shared.selection import Shown
 
@@ -156,7 +156,7 @@ def _curves(shown: Shown) -> None:
         if shown.sweep is not None:
             with st.container(horizontal=True, wrap=False, vertical_alignment="center", gap="small", key="curve-controls"):
                 with st.container():
-                    chip.show(chip.of_selected(shown.selected))
+                    selection.show_chip(selection.selected_conditions(shown.selected))
                 compared = _curves_menu(shown, shown.sweep)
         curves.show(shown.sweep, compared, shown.evidence.heals, shown.strategy, shown.cut)
         curves.not_measured(shown)
@@ -187,7 +187,7 @@ def _other_datasets(shown: Shown) -> words.Markdown:
 def _cost(shown: Shown) -> None:
     curves.not_measured(shown)
     cost.show_numbers(shown)
-    chip.show(chip.of_selected(shown.selected), _other_datasets(shown))
+    selection.show_chip(selection.selected_conditions(shown.selected), _other_datasets(shown))
     with st.container(gap=None):
         for note in cost.notes(shown):
             st.caption(words.plain(note))

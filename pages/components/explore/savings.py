@@ -15,7 +15,7 @@ from analysis.models.source.sizes import ModelFacts
 from analysis.results.compared import speed as speeds
 from analysis.results.stored.result import FoundResult
 from pages.components.explore import speed_view
-from pages.components.shared import chart, chip, stored_results, words
+from pages.components.shared import chart, selection, stored_results, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
 
 _CONTEXTS = tuple(1 << power for power in range(9, 18))
@@ -33,7 +33,7 @@ def show_savings(distances: DistanceResult, cut: Cut, strategy: ChosenStrategy, 
         strategy: how blocks are chosen.
         model: the model of the page.
     """
-    asked = chip.as_shown(model, strategy.sweep, distances)
+    asked = selection.as_shown(model, strategy.sweep, distances)
     speed, job = speed_view.find(model), speed_view.last_job(asked)
     facts = _facts(distances, speed, model, cut.removed)
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):

@@ -24,7 +24,7 @@ from analysis.results.words import headline
 from analysis.results.words.headline import HEAL, SPEED, Headline
 from pages.components.explore import speed_view
 from pages.components.jobs import card
-from pages.components.shared import chip, cuts, selection, start, state, words
+from pages.components.shared import cuts, selection, start, state, words
 from pages.components.shared.cuts import ChosenStrategy
 from pages.components.shared.selection import Evidence, Shown
 
@@ -37,7 +37,7 @@ def show(shown: Shown) -> None:
         st.markdown(cut.unknown or "Nothing is removed. Move the slider or pick layers to see how much their removal costs.")
         return
     said = of_cut(removed, shown)
-    condition = chip.of(chip.of_selected(shown.selected))
+    condition = selection.chip(selection.selected_conditions(shown.selected))
     st.markdown(f"{words.plain(said.sentence)} {condition}".strip(), help=_measured_on(said, shown.sweep))
     found, best = best_of(known, removed if isinstance(removed, PartSet) else removed.size, n_layers)
     with st.container(horizontal=True, wrap=False, vertical_alignment="center", gap="small", key="best-cut"):

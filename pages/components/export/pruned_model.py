@@ -23,7 +23,7 @@ from analysis.results.stored import reading, summaries
 from analysis.results.stored.reading import Reading
 from analysis.results.stored.result import FoundResult
 from analysis.results.words import glossary
-from pages.components.shared import chip, cuts, frame, selection, start, state, stored_results, words
+from pages.components.shared import cuts, frame, selection, start, state, stored_results, words
 from pages.components.shared.selection import Shown
 
 _IN_FULL = {reading.ACCURACY: "Accuracy", reading.LOSS: "Loss"}
@@ -175,11 +175,11 @@ def show_gains(choice: Choice) -> None:
 
 def _condition(found: dict[str, Quality | None], choice: Choice, shown: Shown | None) -> None:
     """The condition of the scores above; of a heal that was scored under another one than Explore shows, both."""
-    selected = [] if shown is None else chip.of_selected(shown.evidence.of(choice.cut))
+    selected = [] if shown is None else selection.selected_conditions(shown.evidence.of(choice.cut))
     own = [quality.after.condition for quality in found.values() if quality]
-    chip.show(own or selected)
+    selection.show_chip(own or selected)
     if choice.heal is not None and own and any(one not in selected for one in own) and any(selected):
-        st.caption(f"This healing run was measured under its own condition. Explore shows {chip.of(selected)}.")
+        st.caption(f"This healing run was measured under its own condition. Explore shows {selection.chip(selected)}.")
 
 
 def _exported_quality(measure: str, choice: Choice, shown: Shown | None) -> Quality | None:

@@ -19,7 +19,7 @@ from analysis.models.source.sizes import DTYPE_BYTES, ModelFacts
 from analysis.results.stored.result import FoundResult
 from pages.components.heal import settings
 from pages.components.heal.runs import ListedHeal, choose_length, forget_length, runs_of, say_expected
-from pages.components.shared import access, chip, cuts, frame, start, state, words
+from pages.components.shared import access, cuts, frame, selection, start, state, words
 
 _NAMES = {name: strategies.STRATEGIES[name].title for name in ("similarity", "deepest")} | {
     "own": "Own choice",
@@ -289,7 +289,7 @@ def _start_button(asked: HealForm, known: ModelFacts) -> None:
         if (sentence := _does_not_fit(spec, known)) is not None:
             st.warning(words.plain(sentence))
         start.say_what_it_takes(spec)
-        st.caption(chip.of_request(spec.model, None))
+        st.caption(selection.precision_of_request(spec.model, None))
     clicked = start.button("Start healing", type="primary", key="start-heal", icon=":material/healing:", width="stretch")
     if not clicked:
         return

@@ -17,7 +17,7 @@ from analysis.results.stored.reading import ACCURACY, LOSS, Reading
 from analysis.results.words import heals
 from pages.components.heal.runs import ListedHeal, expected
 from pages.components.jobs import card
-from pages.components.shared import chart, chip, frame, start, stored_results, words
+from pages.components.shared import chart, frame, selection, start, stored_results, words
 
 _READ = 3
 _MODELS = ("unpruned", "pruned", "healed")
@@ -36,7 +36,7 @@ def show(run: ListedHeal, control: HealResult | None) -> None:
     assert result is not None
     _verdict(result, control)
     judged = reading.of_heal(result, "healed") or reading.of_heal(result, "pruned")
-    chip.show(chip.of_readings(judged))
+    selection.show_chip(selection.conditions_of_readings(judged))
     _refine(result)
     _table(result, control)
     _ceiling(run, control)

@@ -22,7 +22,7 @@ from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.models.source import remote
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.stored.result import FoundResult
-from pages.components.shared import access, chip, state, words
+from pages.components.shared import access, selection, state, words
 from pages.components.shared.cuts import Cut
 
 SpecT = TypeVar("SpecT", bound=Spec)
@@ -180,7 +180,7 @@ def instant_heal_button(
         else words.plain(recipes.get("instant").why)
     )
     if button(label, key="instant", icon=":material/bolt:", disabled=is_first, help=why):
-        spec = recipes.heal_spec("instant", model=chip.as_shown(model, sweep and sweep.result), block=block)
+        spec = recipes.heal_spec("instant", model=selection.as_shown(model, sweep and sweep.result), block=block)
         if sweep is not None:
             asked = unresolved(sweep.result.spec)
             spec = replace(spec, benchmark=asked.benchmark, validation=judged_by(spec.corpus, asked.loss_corpus))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from analysis.results.stored import reading
-from pages.components.shared import chip
+from pages.components.shared import selection
 from tests.support import fakes
 
 PAGES = Path(__file__).resolve().parents[3] / "pages"
@@ -74,12 +74,12 @@ def test_a_lookup_past_the_selector_is_found(code):
 def test_a_chip_names_dataset_n_precision_and_weights():
 
     conditions = list(reading.conditions_of(fakes.sweep()).values())
-    said = chip.of(conditions)
+    said = selection.chip(conditions)
     for part in ("ARC-Easy", "n = 100", "C4", "n = 8 texts", "bfloat16", r"Q4\_1 weights"):
         assert part in said
     assert said.startswith(":gray-badge[")
-    assert chip.of([None]) == ""
-    assert "100 ARC-Easy questions, bfloat16 from Q4" in chip.details(conditions)
+    assert selection.chip([None]) == ""
+    assert "100 ARC-Easy questions, bfloat16 from Q4" in selection.chip_details(conditions)
 
 
 def test_every_group_of_scores_carries_the_chip(app, ui_cache):
