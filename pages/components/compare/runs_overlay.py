@@ -18,7 +18,7 @@ from analysis.results.stored.reading import ACCURACY as ANSWERS
 from analysis.results.stored.reading import LOSS as NATS
 from analysis.results.stored.reading import Condition
 from analysis.results.stored.result import FoundResult
-from pages.components.shared import added, chart, selection, state, words
+from pages.components.shared import chart, selection, state, words
 
 _TITLES = {"distances": "Maps", "damage": "Damage", "sweep": "Curves", "heal": "Healing", "steps": "Healing by step"}
 
@@ -48,7 +48,7 @@ def show(picked: list[FoundResult], reference: FoundResult | None) -> None:
     for run in runs:
         if run.kind not in summaries.KINDS:
             st.header(f"{words.plain(TITLES[run.kind])} of {words.plain(run.summary.name)}", anchor=False)
-            added.result(run.result, f"run-{run.key}")
+            chart.show_result(run.result, f"run-{run.key}")
     _data({kind: same for kind, same in drawn.items() if kind in _TITLES})
 
 

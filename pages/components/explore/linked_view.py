@@ -32,7 +32,7 @@ from pages.components.explore import (
     speed_view,
     verdict_line,
 )
-from pages.components.shared import added, chart, cuts, frame, selection, state, stored_results, words
+from pages.components.shared import chart, cuts, frame, selection, state, stored_results, words
 from pages.components.shared.cuts import Cut
 from pages.components.shared.selection import Shown
 
@@ -68,7 +68,7 @@ def tab() -> str:
 
 
 def _names() -> dict[str, str]:
-    return {name: title for name, title in _TABS.items() if name != MORE or added.kinds_here()}
+    return {name: title for name, title in _TABS.items() if name != MORE or chart.further_kinds()}
 
 
 def _view(map_key: str, sweep_key: str | None, model: ModelSpec) -> None:
@@ -239,13 +239,13 @@ def _data(shown: Shown) -> None:
         shown.damage.result if shown.damage else None,
     )
     once = [entry for entry in (shown.damage, speed) if entry]
-    more = [entry for kind in added.kinds_here() if (entry := added.shown(kind, model))]
+    more = [entry for kind in chart.further_kinds() if (entry := chart.shown_of_kind(kind, model))]
     everything = [shown.distances, *curves_shown, *once, *shown.evidence.heals, *selection.evaluations(model), *more]
     frame.commands([entry.result.spec for entry in everything])
 
 
 def _more(shown: Shown) -> None:
-    added.panels(shown.model)
+    chart.show_further_kinds(shown.model)
 
 
 _DRAWN = {

@@ -83,11 +83,11 @@ def test_methods_stand_under_compare_and_are_not_repeated(app):
 
 
 def test_tab_more_goes_when_nothing_is_left(app, monkeypatch):
-    from pages.components.shared import added
+    from pages.components.shared import chart
 
     fakes.distances().save()
     assert "More" in [tab.label for tab in app().tabs]
-    monkeypatch.setattr(added, "HOMES", dict.fromkeys(additions(), "elsewhere"))
+    monkeypatch.setattr(chart, "HOMES", dict.fromkeys(additions(), "elsewhere"))
     assert "More" not in [tab.label for tab in app().tabs]
 
 
