@@ -5,7 +5,7 @@ import streamlit as st
 from analysis.core.errors import LayerscopeError
 from analysis.data import starter
 from analysis.models.source.model_spec import InspectResult, InspectSpec, ModelSpec
-from pages.components.model import choice, inspection, weights
+from pages.components.model import choice, inspection
 from pages.components.shared import frame, start, state, words
 
 frame.require()
@@ -23,7 +23,7 @@ def checked(model: ModelSpec) -> bool:
 
 def actions(model: ModelSpec, facts: InspectResult) -> None:
     """Show the actions on a readable model."""
-    pinned = weights.pinned(model, facts)
+    pinned = inspection.pinned(model, facts)
     is_current = state.current_model() == pinned
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         if st.button(
@@ -48,7 +48,7 @@ def actions(model: ModelSpec, facts: InspectResult) -> None:
 
 def found(model: ModelSpec) -> None:
     """Show the facts of a model and the actions on it, or the reason why it cannot be read."""
-    if weights.absent(model):
+    if inspection.absent(model):
         return
     try:
         facts = inspection.of(model)
@@ -60,7 +60,7 @@ def found(model: ModelSpec) -> None:
         return
     st.header(words.plain(facts.model.name, most=80), anchor=False)
     actions(model, facts)
-    weights.show(model, facts)
+    inspection.show_files(model, facts)
     inspection.show(facts)
     start.show_places()
     frame.commands([InspectSpec(model)])
@@ -89,4 +89,4 @@ with frame.errors_shown():
     with left:
         choice.show_gallery()
         choice.looked_at()
-        weights.kept()
+        inspection.kept()

@@ -52,9 +52,7 @@ def test_a_click_after_commit_and_size_queues_the_download(app, loopback):
 
 
 def test_a_full_disk_is_reported_before_the_click(app, loopback, monkeypatch):
-    from pages.components.model import weights
-
-    monkeypatch.setattr(weights.disk, "free_bytes", lambda path: 1_000_000)
+    monkeypatch.setattr(inspection.disk, "free_bytes", lambda path: 1_000_000)
     button = opened(app).button(key="fetch")
     assert button.disabled
     assert "only 1.0 MB free" in button.help
