@@ -18,7 +18,7 @@ from analysis.results.stored.reading import Condition, conditions_of
 from analysis.results.stored.result import FoundResult
 from analysis.results.words import goals
 from analysis.results.words.goals import MEGABYTES, NATS, POINTS, TIMES, Goal, GoalAnswer
-from pages.components.explore import speed_view
+from pages.components.explore import savings
 from pages.components.shared import access, cuts, selection, start, state, stored_results, words
 from pages.components.shared.cuts import ChosenStrategy
 from pages.components.shared.selection import Shown
@@ -135,7 +135,7 @@ def goal(model: ModelSpec, strategy: ChosenStrategy, selected: Selected, key: st
 def fronts(quantity: str, model: ModelSpec) -> list[Front]:
     """Return all offers of a model, condition by condition, from everything measured."""
     ranked = sorted(weighed(model), key=lambda entry: entry.summary.weight, reverse=True)
-    speed = speed_view.find(model)
+    speed = savings.find_speed(model)
     return front.fronts(quantity, [entry.result for entry in ranked], (), speed.result if speed else None)
 
 

@@ -18,7 +18,7 @@ from analysis.results.compared.front import (
 )
 from analysis.results.compared.scores_of_block import Selected
 from analysis.results.stored.reading import ACCURACY, LOSS
-from pages.components.explore import chart_selection, decide, speed_view
+from pages.components.explore import chart_selection, decide, savings
 from pages.components.shared import chart, selection, state, stored_results, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
 
@@ -41,7 +41,7 @@ def show(model: ModelSpec, strategy: ChosenStrategy, cut: Cut, selected: Selecte
     own = decide.weighed(model)
     n_stored = sum(stored_results.count(kind, model, any_precision=True) for kind in decide.KINDS)
     rivals = stored.rivals(decide.KINDS, own)
-    speed = speed_view.find(model)
+    speed = savings.find_speed(model)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         quantity = _choice("Quality", _QUANTITIES, "front-quantity", ACCURACY)
         by = _choice("Against", _AXES, "front-by", SIZE)

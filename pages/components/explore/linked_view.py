@@ -29,7 +29,6 @@ from pages.components.explore import (
     layer_strip,
     map_view,
     savings,
-    speed_view,
     verdict_line,
 )
 from pages.components.shared import chart, cuts, frame, selection, state, stored_results, words
@@ -230,7 +229,7 @@ def _data(shown: Shown) -> None:
     """The numbers behind all tabs, and the commands that make them again."""
     model, sweep = shown.model, shown.sweep
     curves_shown = [sweep, *curves.flat(curves.same_questions(sweep, model).values())] if sweep else []
-    speed = speed_view.find(model)
+    speed = savings.find_speed(model)
     st.caption(words.provenance(shown.distances.result, sweep.result if sweep else None))
     _tables(
         shown.distances.result,

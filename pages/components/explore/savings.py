@@ -1,4 +1,4 @@
-"""The savings of the selected block: memory and time with their measurement."""
+"""The savings of the selected block: memory, and speed with its measurement, its button and its chart."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -6,22 +6,30 @@ from functools import partial
 
 import streamlit as st
 
+from analysis import jobs
+from analysis.charts import speed as speed_charts
 from analysis.core.blocks import PartSet, Removal
 from analysis.experiments.maps.distance_spec import DistanceResult
-from analysis.experiments.speed.speed_spec import SpeedResult
+from analysis.experiments.speed.speed_spec import SpeedResult, SpeedSpec
 from analysis.models.source import sizes
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results.compared import speed as speeds
 from analysis.results.stored.result import FoundResult
-from pages.components.explore import speed_view
-from pages.components.shared import chart, selection, stored_results, words
+from pages.components.explore import chart_selection
+from pages.components.jobs import card
+from pages.components.shared import chart, selection, start, state, stored_results, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
 
 _CONTEXTS = tuple(1 << power for power in range(9, 18))
 _USUAL_CONTEXT = 4096
 _PRECISIONS = {"float32": "float32", "bfloat16": "bfloat16", "8bit": "8-bit", "4bit": "NF4"}
 _TIMED = {"prefill": ("Prefill", "Prefill rate"), "decode": ("Decode", "Decode rate")}
+_FIELDS = {"decode": "Decode: one token", "prefill": "Prefill: the prompt"}
+SPEED_CHART = "speed"
+"""Key of the chart of speed."""
+_STRAIGHT = 0.9
+"""R² below which the points are no line: every layer takes its time, so that on a quiet machine they are one."""
 
 
 def show_savings(distances: DistanceResult, cut: Cut, strategy: ChosenStrategy, model: ModelSpec) -> None:
@@ -34,21 +42,21 @@ def show_savings(distances: DistanceResult, cut: Cut, strategy: ChosenStrategy, 
         model: the model of the page.
     """
     asked = selection.as_shown(model, strategy.sweep, distances)
-    speed, job = speed_view.find(model), speed_view.last_job(asked)
+    speed, job = find_speed(model), last_speed_job(asked)
     facts = _facts(distances, speed, model, cut.removed)
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
         st.header("Savings", anchor=False, width="content")
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right", gap="small"):
             if speed is not None and speed.precomputed:
-                st.badge(f"precomputed on {speed_view.machine(speed.result)}", color="gray")
-            speed_view.button(speed, job, asked, cut.removed)
+                st.badge(f"precomputed on {_machine(speed.result)}", color="gray")
+            speed_button(speed, job, asked, cut.removed)
     left, right = st.columns([6, 5], gap="medium")
     with left, st.container(gap="xsmall"):
         _sizes(facts, speed, cut, distances.spec.model.dtype)
     with right, st.container(gap="xsmall"):
-        speed_view.show(speed, job, cut, strategy)
+        _show_speed(speed, job, cut, strategy)
     if speed is not None and speed.result.points:
-        st.caption(speed_view.provenance(speed))
+        st.caption(_speed_provenance(speed))
 
 
 def _facts(distances: DistanceResult, speed: FoundResult | None, model: ModelSpec, removed: Removal | None) -> ModelFacts:
@@ -204,3 +212,110 @@ def exact(found: list[Row]) -> list[dict]:
         }
         for row in found
     ]
+
+
+def find_speed(model: ModelSpec) -> FoundResult | None:
+    """The measurement to show, finished or as far as it got."""
+    return stored_results.shown("speed", stored_results.find("speed", model))
+
+
+def last_speed_job(model: ModelSpec) -> jobs.Job | None:
+    """The measurement of this model that runs or waits, else the one that ended last."""
+    as_spec = (model, replace(model, dtype="auto"))  # as the command line asks by default
+    return card.last_of("speed", lambda spec: spec.model in as_spec)
+
+
+def speed_button(shown: FoundResult | None, job: jobs.Job | None, model: ModelSpec, removed: Removal | None) -> None:
+    """Draw the button that queues a measurement, or the progress of the one that is on its way.
+
+    Args:
+        shown: the measurement on screen.
+        job: the last requested one.
+        model: the model of the page.
+        removed: the layers on screen; sublayers, which have no point on the line, are measured with the others.
+    """
+    if job is not None and job.is_active:
+        with st.container(width=340):
+            card.in_place(job, "speed")
+        return
+    label = "Measure again" if shown is not None and shown.result.complete else "Resume"
+    if shown is None or shown.precomputed:
+        label = "Measure speed"
+    why = "Times prefill and decode without 0, 2, 5, 10 and half of the layers, in turn. Needs an idle machine."
+    if start.button(label, key="measure-speed", icon=":material/speed:", help=why):
+        parts = (removed,) if isinstance(removed, PartSet) else ()
+        start.start_and_show(SpeedSpec(model=model, blocks=parts), f"Speed of {state.name(model)}")
+
+
+def _show_speed(shown: FoundResult | None, job: jobs.Job | None, cut: Cut, strategy: ChosenStrategy) -> None:
+    """Draw the chart, or the next step while there is none.
+
+    Args:
+        shown: the measurement; None while there is none.
+        job: the last requested one.
+        cut: the selected block.
+        strategy: how blocks are chosen.
+    """
+    card.failure(job, 0.0 if shown is None or shown.precomputed else shown.saved_at)
+    if shown is None or not shown.result.points:
+        if job is not None and job.is_active:
+            st.info("The speed is being measured. The chart appears here when it is done.")
+        else:
+            st.info("The speed of the pruned model is not measured on this machine. Click **Measure speed**.")
+        return
+    result: SpeedResult = shown.result
+    field = st.segmented_control(
+        "Time to",
+        list(_FIELDS),
+        format_func=_FIELDS.get,
+        default="decode",
+        required=True,
+        key="speed-field",
+        label_visibility="collapsed",
+        persist_state="session",
+    )
+    figure = speed_charts.speed_chart(result, field, reach=cut.n, dark=chart.is_dark(), height=350)
+    alt = f"{_FIELDS[field]}, milliseconds against removed layers, {len(result.of_layers)} measured."
+    chart.show(figure, key=SPEED_CHART, alt=alt, file_name=f"speed-{field}")
+    chart_selection.mark({SPEED_CHART: chart_selection.of_speed(result, field)}, cut, strategy)
+    if cut.removed is not None and all(point.block != cut.removed for point in result.points):
+        instead = speeds.timed_instead(result, cut.removed)
+        source = f"The speed shown is without {words.plain(instead.brief())}, the same number of layers." if instead else ""
+        st.caption(
+            f"Not measured for this selection: {words.plain(cut.removed.brief())}. "
+            f"{source or f'The line estimates the speed from n = {cut.n} alone.'}"
+        )
+
+
+def _machine(result: SpeedResult) -> str:
+    """The accelerator or processor that was measured."""
+    return words.plain(result.machine)
+
+
+def _speed_provenance(shown: FoundResult) -> str:
+    """Return how the speed was measured, and the meaning of the line."""
+    result: SpeedResult = shown.result
+    spec = result.spec
+    where = words.plain(result.ran_in)
+    said = (
+        f"Medians of {result.rounds} rounds over all n in turn, bars are quartiles: {spec.prompt_tokens} prompt tokens, "
+        f"{spec.new_tokens} new ones, {where}, peak memory {words.size(result.peak_bytes)}. "
+        f"Table and verdict: geometric means over the same rounds, each change paired round by round. "
+        f"The timed models lack the deepest layers except the last. The position of removed layers does not affect the time."
+    )
+    for field, name in (("decode", "Decode"), ("prefill", "Prefill")):
+        line = getattr(result, field)
+        if line is not None:
+            ends = line.slope_interval(len(result.of_layers))
+            error = f" ({1e3 * ends[0]:.2f} to {1e3 * ends[1]:.2f})" if ends else ""
+            fit = "" if line.r_squared is None else f", R² {line.r_squared:.3f}"
+            said += (
+                f" {name}: {1e3 * line.slope_s:.2f}{error} ms per layer{fit}. Pruning cannot shorten "
+                f"{line.fixed_share:.0%} of the unpruned model's time."
+            )
+    fits = [line.r_squared for line in (result.decode, result.prefill) if line and line.r_squared is not None]
+    if fits and min(fits) < _STRAIGHT:
+        said += " The points are far from a line, so another program probably ran. Measure again on an idle machine."
+    if not shown.precomputed:
+        said += f" {_machine(result)}, {words.date(shown.saved_at)}."
+    return said if result.complete else f"{said} Unfinished: {result.rounds} of {spec.repeats} rounds."

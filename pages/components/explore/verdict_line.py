@@ -22,7 +22,7 @@ from analysis.results.stored.reading import LOSS
 from analysis.results.stored.result import FoundResult
 from analysis.results.words import headline
 from analysis.results.words.headline import HEAL, SPEED, Headline
-from pages.components.explore import speed_view
+from pages.components.explore import savings
 from pages.components.jobs import card
 from pages.components.shared import cuts, selection, start, state, words
 from pages.components.shared.cuts import ChosenStrategy
@@ -53,7 +53,7 @@ def show(shown: Shown) -> None:
         if best is not None and best.reported is None:
             _report(best, shown.sweep, shown.asked)
         if SPEED in said.missing and state.option("tab") != "cost":  # that tab has the button itself
-            speed_view.button(known.speed, speed_view.last_job(shown.asked), shown.asked, removed)
+            savings.speed_button(known.speed, savings.last_speed_job(shown.asked), shown.asked, removed)
         if HEAL in said.missing:
             start.instant_heal_button(shown.sweep, cut, model)
 
