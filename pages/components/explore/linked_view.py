@@ -18,9 +18,7 @@ from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.stored.result import FoundResult
 from pages.components.explore import (
-    changed_answers,
     chart_selection,
-    cost,
     curves,
     damage_view,
     decide,
@@ -29,6 +27,7 @@ from pages.components.explore import (
     layer_strip,
     map_view,
     savings,
+    scores,
     verdict_line,
 )
 from pages.components.shared import chart, cuts, frame, selection, state, stored_results, words
@@ -119,7 +118,7 @@ def _instrument(shown: Shown) -> None:
 def _way_to_questions(cut: Cut) -> None:
     """After a click on a point of a curve, point to the tab with the outcome of each of its questions."""
     is_clicked = cut.removed is not None and chart_selection.is_last(cut.removed, *curves.CHARTS)
-    asked = changed_answers.curve_of(cut)
+    asked = scores.curve_of(cut)
     if is_clicked and tab() == MAP and asked is not None and asked.questions:
         st.button(
             "Show changed answers",
@@ -185,10 +184,10 @@ def _other_datasets(shown: Shown) -> words.Markdown:
 
 def _cost(shown: Shown) -> None:
     curves.not_measured(shown)
-    cost.show_numbers(shown)
+    scores.show_numbers(shown)
     selection.show_chip(selection.selected_conditions(shown.selected), _other_datasets(shown))
     with st.container(gap=None):
-        for note in cost.notes(shown):
+        for note in scores.notes(shown):
             st.caption(words.plain(note))
     st.fragment(_saved)(shown)
 
@@ -200,7 +199,7 @@ def _saved(shown: Shown) -> None:
 
 def _questions(shown: Shown) -> None:
     with frame.errors_shown():
-        changed_answers.show(shown)
+        scores.show_changed_answers(shown)
 
 
 def _front(shown: Shown) -> None:

@@ -1,21 +1,32 @@
-"""The cost tab: scores and savings of the selected block in one row of numbers."""
+"""Scores of the selected block: one row of numbers with remarks, and each question whose answer the removed layers change."""
 
 import streamlit as st
 
 from analysis.core import stats, units
 from analysis.core.blocks import Block
+from analysis.core.errors import LayerscopeError
+from analysis.data import questions
+from analysis.data.spec import BenchmarkSpec
+from analysis.data.tasks import Question
 from analysis.experiments.accuracy import pairs
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.models.source import sizes
-from analysis.results.compared import cliff, remarks
+from analysis.results.compared import answers, cliff, remarks
+from analysis.results.compared.answers import GAINED, LOST, OUTCOMES, RIGHT, WRONG
 from analysis.results.compared.changes import Change
 from analysis.results.stored.reading import ACCURACY, LOSS, Readings
 from analysis.results.words import glossary
-from pages.components.shared import words
+from pages.components.explore import curves
+from pages.components.shared import access, chart, selection, state, words
 from pages.components.shared.cuts import Cut
 from pages.components.shared.selection import Shown
+
+_TAKEN = "fates"
+"""Key of the filter."""
+_OF_TWO = (LOST, GAINED, RIGHT, WRONG)
+"""Possible outcomes of a question of a block that was scored alone."""
 
 
 def show_numbers(shown: Shown) -> None:
@@ -167,3 +178,87 @@ def _interval(shown: Shown, point: Point) -> list[str]:
             f"p = {pair.p_value:.2g}."
         )
     return [said]
+
+
+def curve_of(cut: Cut) -> SweepResult | None:
+    """Return the curve that scored these very layers, the shown one or another strategy's; None where none did."""
+    is_asked = cut.point is not None and cut.point.block == cut.removed
+    return cut.result if is_asked and isinstance(cut.result, SweepResult) else None
+
+
+def show_changed_answers(shown: Shown) -> None:
+    """Draw the counts as a filter, and the questions that pass it; a grey panel where the selected block has no answers.
+
+    Args:
+        shown: the selection.
+    """
+    cut, n = shown.cut, shown.cut.n
+    if shown.sweep is None:
+        st.info("No question is answered yet. Click **Run a sweep** to see how each answer changes.")
+        return
+    if n == 0:
+        st.info("Nothing is removed. Move the slider or click a point of the accuracy curve to see changed answers.")
+        return
+    condition = shown.selected.selection.questions
+    if condition is None or cut.removed is None:
+        st.info(
+            cut.unknown
+            or "The selected curve has no questions. Click **Run a sweep** and choose a dataset to see answers here."
+        )
+        return
+    if shown.selected.accuracy.reading is None:
+        curves.not_measured(shown)
+        return
+    curve = curve_of(cut)
+    found = answers.of_curve(curve, n, cut.removed) if curve is not None else None
+    is_of_curve = found is not None
+    if found is None:
+        scores = [entry.result for entry in shown.evidence.scores]
+        before, after = (answers.stored_answers(scores, removed, condition) for removed in (None, cut.removed))
+        found = answers.of_two(before, after, n)
+    if found is None:
+        st.info(
+            f"The single answers without {words.plain(cut.removed.brief())} are not stored, only their number. Run your own "
+            "sweep to store them."
+        )
+        return
+    counts, fates = found.counts, OUTCOMES if is_of_curve else _OF_TWO
+    benchmark = curve.spec.benchmark if curve is not None else shown.sweep.result.spec.benchmark
+    where = f"at n = {n}" if is_of_curve else f"without {words.plain(cut.removed.brief())}"
+    selection.show_chip([condition])
+    picked = st.pills(
+        f"{len(found.cases)} {words.plain(words.questions(benchmark))} questions {where}",
+        fates,
+        selection_mode="multi",
+        default=[fate for fate in (LOST, GAINED) if counts[fate]] or [LOST],
+        format_func=lambda fate: f"{fate}: {counts[fate]:d}",
+        key=f"{_TAKEN}-{n}{'' if is_of_curve else '-alone'}",
+        help="Compared with the unpruned model."
+        + (" Answers that are the same over the whole curve have their own groups." if is_of_curve else ""),
+    )
+    cases = found.of(picked)
+    if not cases:
+        st.caption("No question of this kind.")
+        return
+    sizes = state.sizes(shown.strategy.distances.n_layers) if is_of_curve else None
+    over = [at for at in found.ns if sizes is None or at in sizes] or found.ns
+    table = found.table(cases, _texts(benchmark), over)
+    lines = {
+        name: st.column_config.LineChartColumn(name, help=f"Log-likelihood at n = {over[0]} to {over[-1]}, nats")
+        for name in ("right", "most likely wrong")
+    }
+    chart.table(table, key=f"t-autopsy-{n}", file_name=f"questions-n{n}", columns=lines)
+    st.caption(
+        "The largest changes come first. The lines show the log-likelihood of the right and of the most likely wrong "
+        f"option from n = {over[0]} to {over[-1]}, each on its own scale. A single changed answer means little. The verdict "
+        "above counts all questions."
+    )
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _texts(spec: BenchmarkSpec) -> dict[str, Question]:
+    """Return the questions by identifier; none where they cannot be read here, which leaves the answers complete."""
+    try:
+        return {question.id: question for question in questions.load(spec, access.question_file)}
+    except LayerscopeError:
+        return {}
