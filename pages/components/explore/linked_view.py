@@ -21,13 +21,12 @@ from pages.components.explore import (
     chart_selection,
     curves,
     damage_view,
-    decide,
-    front_view,
     generation,
-    layer_strip,
+    layer_choice,
     map_view,
     savings,
     scores,
+    trade_off,
     verdict_line,
 )
 from pages.components.shared import chart, cuts, frame, selection, state, stored_results, words
@@ -105,14 +104,14 @@ def _instrument(shown: Shown) -> None:
         cuts.slider(n_layers)
     with right, st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
         cuts.which_menu(shown.strategy, shown.cut)
-        decide.remember_choice()
+        layer_choice.remember_choice()
         cuts.say(shown.cut)
-        decide.undo_button()
+        layer_choice.undo_button()
         chart_selection.way_back(n_layers)
         st.space("stretch")
         _way_to_questions(shown.cut)
-        decide.show(shown)
-    layer_strip.show(shown.distances, shown.damage, shown.strategy, shown.cut)
+        layer_choice.decide_menu(shown)
+    layer_choice.show_strip(shown.distances, shown.damage, shown.strategy, shown.cut)
 
 
 def _way_to_questions(cut: Cut) -> None:
@@ -208,7 +207,7 @@ def _front(shown: Shown) -> None:
 
 def _weighed(shown: Shown) -> None:
     with frame.errors_shown():
-        front_view.show(shown.model, shown.strategy, shown.cut, shown.selected)
+        trade_off.show(shown.model, shown.strategy, shown.cut, shown.selected)
         curves.not_measured(shown)
 
 

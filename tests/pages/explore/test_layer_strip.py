@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from analysis.core.blocks import Block, LayerSet, written
 from analysis.core.errors import BlockRangeError
-from pages.components.explore import layer_strip
+from pages.components.explore import layer_choice
 from pages.components.shared import cuts
 from tests.support import browser, fakes
 from tests.support.on_strip import drag, place
@@ -25,13 +25,13 @@ def heard(said: dict, kept: frozenset[int] = frozenset()) -> list:
     done = []
     fake = SimpleNamespace(cut=lambda _: SimpleNamespace(removed=CHOICE), distances=SimpleNamespace(n_layers=30))
     with (
-        mock.patch.object(layer_strip, "st", mock.MagicMock(session_state={})),
+        mock.patch.object(layer_choice, "st", mock.MagicMock(session_state={})),
         mock.patch.object(cuts.state, "choose_cut", done.append),
         mock.patch.object(cuts.state, "choose_n", side_effect=lambda n: done.append(n)),
         mock.patch.object(cuts.state, "protect", side_effect=lambda layers: done.append(sorted(layers))),
         mock.patch.object(cuts.state, "protected", return_value=kept),
     ):
-        layer_strip._hear(said, fake)
+        layer_choice._hear(said, fake)
     return done
 
 

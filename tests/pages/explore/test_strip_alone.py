@@ -9,7 +9,7 @@ import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Page, expect
 
-from pages.components.explore import layer_strip
+from pages.components.explore import layer_choice
 from tests.support import browser
 from tests.support.on_strip import drag, place
 
@@ -67,7 +67,7 @@ def chromium() -> Iterator:
 def mounted(chromium, *, width: int = 390, n_layers: int = L, **context) -> Page:
     """Open a page with nothing but the strip of a model."""
     page = chromium.new_context(viewport={"width": width, "height": 600}, **context).new_page()
-    files = [Path(layer_strip.__file__).with_suffix(end).read_text() for end in (".html", ".css", ".js")]
+    files = [Path(layer_choice.__file__).with_name(f"layer_strip.{end}").read_text() for end in ("html", "css", "js")]
     page.set_content(f"<html lang=en><title>A strip</title><style>body {{ margin: 0; {THEME} }}</style></html>")
     page.evaluate(MOUNT, [*files, data(n_layers)])
     expect_cut(page, removed(n_layers))

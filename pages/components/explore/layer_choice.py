@@ -1,37 +1,42 @@
-"""The strip of layers that selects the layers to remove: drag and stretch a block, or pick layer by layer.
+"""Choosing the layers to remove beside the slider: on the strip, by a goal, in writing, or back to a former choice.
 
-The texts that it shows of a block while it is dragged are in the page already. The server hears of the block once it is
-released.
+The strip drags and stretches a block, or picks layer by layer. The texts that it shows of a block while it is dragged are in
+the page already. The server hears of the block once it is released.
 """
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import streamlit as st
 
 from analysis.charts.look import palette
-from analysis.core.blocks import parse_removal, single_parts
+from analysis.core.blocks import Removal, parse_removal, single_parts
 from analysis.core.errors import BlockRangeError
 from analysis.results.compared import block_values
 from analysis.results.stored.result import FoundResult
+from pages.components.explore import trade_off
 from pages.components.shared import chart, cuts, state, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
-from pages.components.shared.selection import Version, version
+from pages.components.shared.selection import Shown, Version, version
 
-KEY = "layer-strip"
+_MENU = "goal-popover"
+_HELP = "Start from a goal, enter a block, restore the strategy's block, or open the decision sheet."
+_STRIP = "layer-strip"
 _HERE = Path(__file__)
 _strip = st.components.v2.component(
     "layerscope_layer_strip",
-    html=_HERE.with_suffix(".html").read_text(),
-    css=_HERE.with_suffix(".css").read_text(),
-    js=_HERE.with_suffix(".js").read_text(),
+    html=_HERE.with_name("layer_strip.html").read_text(),
+    css=_HERE.with_name("layer_strip.css").read_text(),
+    js=_HERE.with_name("layer_strip.js").read_text(),
 )
 _HEARD = "strip-heard"
 """Key of the session for the number of the strip's last message, by which the strip knows that it was answered."""
+_KEPT = 30
+_HISTORY = "cuts-before"
 
 
-def show(found: FoundResult, damage: FoundResult | None, strategy: ChosenStrategy, cut: Cut) -> None:
+def show_strip(found: FoundResult, damage: FoundResult | None, strategy: ChosenStrategy, cut: Cut) -> None:
     """Draw the strip, and a note where the removed layers include a protected one.
 
     Args:
@@ -44,14 +49,14 @@ def show(found: FoundResult, damage: FoundResult | None, strategy: ChosenStrateg
     colours = palette(chart.is_dark())
 
     def heard() -> None:
-        said = st.session_state[KEY].get("said")
+        said = st.session_state[_STRIP].get("said")
         try:
             _hear(said if isinstance(said, dict) else {}, strategy)
         except BlockRangeError as error:
             st.toast(words.plain(str(error)), icon=":material/lock:")
 
     _strip(
-        key=KEY,
+        key=_STRIP,
         data={
             **_values(version(found), version(damage) if damage else None, found, damage),
             "cut": list(cut.removed.layers) if cut.removed else [],
@@ -110,3 +115,88 @@ def _way_out(strategy: ChosenStrategy, n: int) -> None:
         on_click=cuts.take,
         args=(block, strategy.cut(n).removed, n_layers),
     )
+
+
+def decide_menu(shown: Shown) -> None:
+    """Draw the menu.
+
+    Args:
+        shown: the selection.
+    """
+    menu = st.popover("Decide", icon=":material/flag:", key=_MENU, on_change="rerun", help=_HELP)
+    with menu, st.container(width=460):
+        if menu.open:
+            st.markdown("**Start from a goal**")
+            trade_off.goal(shown.model, shown.strategy, shown.selected, _MENU)
+            st.markdown("**Enter a block**")
+            cuts.field(shown.strategy)
+        with st.container(horizontal=True, gap="small"):
+            cuts.back_button(shown.cut, shown.strategy)
+            if shown.cut.removed is not None:
+                _sheet_button()
+
+
+def _sheet_button() -> None:
+    """Open the decision sheet of the removed layers."""
+    if st.button(
+        "Decision sheet",
+        key="to-sheet",
+        icon=":material/description:",
+        type="tertiary",
+        on_click=state.choose_option,
+        args=("way", "Decision sheet"),
+        help="One page: go, measure more or don't, with numbers, cost and risk.",
+    ):
+        st.switch_page("pages/export.py")
+
+
+class _Choice(NamedTuple):
+    """Controls that chose the layers on screen."""
+
+    strategy: str
+    n: int
+    own: Removal | None
+
+    def describe(self) -> str:
+        return self.own.describe() if self.own else f"n = {self.n} by {words.plain(self.strategy)}"
+
+
+def remember_choice() -> None:
+    """Note the present choice, if it differs from the last one, by any control."""
+    now, history = _Choice(state.strategy(), state.chosen_n(), state.own_cut()), _history()
+    if not history or history[-1] != now:
+        history.append(now)
+        del history[:-_KEPT]
+
+
+def undo_button() -> None:
+    """Draw the undo button, where there is a former choice; its help names that choice."""
+    history = _history()
+    if len(history) > 1:
+        st.button(
+            "Undo",
+            key="undo",
+            icon=":material/undo:",
+            type="tertiary",
+            on_click=_back,
+            help=f"Back to {history[-2].describe()}.",
+        )
+
+
+def _back() -> None:
+    history = _history()
+    history.pop()
+    before = history[-1]
+    state.choose_strategy(before.strategy)
+    state.choose_n(before.n)
+    if before.own is not None:
+        state.choose_cut(before.own)
+
+
+def _history() -> list[_Choice]:
+    """Return the choices for the current model, oldest first, the one on screen last."""
+    model, kept = st.session_state.get(_HISTORY, (None, []))
+    if model != state.current_model():
+        kept = []
+        st.session_state[_HISTORY] = (state.current_model(), kept)
+    return kept

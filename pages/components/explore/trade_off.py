@@ -1,69 +1,39 @@
-"""Choosing the layers to remove beside the slider: by a goal, in writing, back to the strategy's or to the last choice."""
+"""The trade-off: a goal and its answer, then accuracy or loss against size or speed over everything measured of the model."""
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import streamlit as st
 
+from analysis.charts import front as figures
 from analysis.core import blocks
-from analysis.core.blocks import Removal
 from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
 from analysis.models.source.model_spec import ModelSpec
+from analysis.results import library
 from analysis.results.compared import front
-from analysis.results.compared.front import Front, Offer
+from analysis.results.compared.front import (
+    BEST,
+    DOMINATED,
+    SIZE,
+    SPEED,
+    TIED,
+    Front,
+    Offer,
+)
 from analysis.results.compared.scores_of_block import Selected
-from analysis.results.stored.reading import Condition, conditions_of
+from analysis.results.stored.reading import ACCURACY, LOSS, Condition, conditions_of
 from analysis.results.stored.result import FoundResult
 from analysis.results.words import goals
 from analysis.results.words.goals import MEGABYTES, NATS, POINTS, TIMES, Goal, GoalAnswer
-from pages.components.explore import savings
-from pages.components.shared import access, cuts, selection, start, state, stored_results, words
-from pages.components.shared.cuts import ChosenStrategy
-from pages.components.shared.selection import Shown
+from pages.components.explore import chart_selection, savings
+from pages.components.shared import access, chart, cuts, selection, start, state, stored_results, words
+from pages.components.shared.cuts import ChosenStrategy, Cut
 
-MENU = "goal-popover"
-"""Key of the menu."""
-
-
-def show(shown: Shown) -> None:
-    """Draw the menu.
-
-    Args:
-        shown: the selection.
-    """
-    menu = st.popover("Decide", icon=":material/flag:", key=MENU, on_change="rerun", help=_HELP)
-    with menu, st.container(width=460):
-        if menu.open:
-            st.markdown("**Start from a goal**")
-            goal(shown.model, shown.strategy, shown.selected, MENU)
-            st.markdown("**Enter a block**")
-            cuts.field(shown.strategy)
-        with st.container(horizontal=True, gap="small"):
-            cuts.back_button(shown.cut, shown.strategy)
-            if shown.cut.removed is not None:
-                _sheet_button()
-
-
-def _sheet_button() -> None:
-    """Open the decision sheet of the removed layers."""
-    if st.button(
-        "Decision sheet",
-        key="to-sheet",
-        icon=":material/description:",
-        type="tertiary",
-        on_click=state.choose_option,
-        args=("way", "Decision sheet"),
-        help="One page: go, measure more or don't, with numbers, cost and risk.",
-    ):
-        st.switch_page("pages/export.py")
-
-
-_HELP = "Start from a goal, enter a block, restore the strategy's block, or open the decision sheet."
-
-
-KINDS = ("sweep", "evaluate", "heal")
+_QUANTITIES = {ACCURACY: "Accuracy", LOSS: "Loss"}
+_AXES = {SIZE: "Size", SPEED: "Speed"}
+_KINDS = ("sweep", "evaluate", "heal")
 """Results that score removals."""
 _GOALS: dict[str, words.Markdown] = {
     POINTS: "Max. accuracy drop, points",
@@ -78,6 +48,91 @@ _LIMITS = {
     NATS: (0.01, 20.0, 0.5, 0.05),
 }
 """Least, most, default and step of each goal; the default size is 85 % of the unpruned model's."""
+
+
+def show(model: ModelSpec, strategy: ChosenStrategy, cut: Cut, selected: Selected) -> None:
+    """Draw the goal and its answer, the front, and the measurements that it rests on.
+
+    Args:
+        model: the model of the page.
+        strategy: how blocks are chosen; a click on the strategy's own choice is no choice by hand.
+        cut: the removed layers.
+        selected: the scores on screen, whose dataset and precision answer the goal.
+    """
+    with st.container(border=True):
+        st.markdown("**Start from a goal**")
+        goal(model, strategy, selected, "goal")
+    own = _weighed(model)
+    n_stored = sum(stored_results.count(kind, model, any_precision=True) for kind in _KINDS)
+    rivals = library.rivals(_KINDS, own)
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        quantity = _choice("Quality", _QUANTITIES, "front-quantity", ACCURACY)
+        by = _choice("Against", _AXES, "front-by", SIZE)
+        found = _fronts(quantity, model, own, rivals)
+        if not found:
+            st.info("No results yet. Run a sweep, measure scores or heal a block to see models here.")
+            return
+        shown = _condition(found)
+        if sizes := state.sizes(strategy.distances.n_layers):
+            kept = [offer for offer in shown.offers if offer.is_rival or offer.cut is None or offer.cut.size in sizes]
+            shown = replace(shown, offers=kept)
+    if by == SPEED and not any(offer.times for offer in shown.own()):
+        st.info("No speed of this model is measured. Click **Measure speed** in the **Cost** tab.")
+        return
+    chart_selection.chart_of_blocks(
+        figures.trade_off(shown, by, None, dark=chart.is_dark()),
+        key="front",
+        alt=f"{_QUANTITIES[quantity]} against {_AXES[by].lower()} of {len(shown.offers)} models under the same conditions.",
+        file_name="trade-off",
+        n_layers=strategy.distances.n_layers,
+        chosen=strategy.block,
+    )
+    chart_selection.mark({chart_selection.name_now("front"): chart_selection.of_front(shown, by)}, cut, strategy)
+    selection.show_chip([shown.condition])
+    if n_stored > len(own):
+        st.caption(f"Shows the strongest {len(own):,} of {n_stored:,} stored results.")
+    st.caption(_about(shown, by))
+
+
+def _choice(label: words.Markdown, options: dict[str, words.Markdown], key: str, usual: str) -> str:
+    return st.segmented_control(label, list(options), format_func=options.get, default=usual, required=True, key=key)
+
+
+def _condition(found: list[Front]) -> Front:
+    """The condition to look at, where there is more than one: offers of two are never on one chart."""
+    if len(found) == 1:
+        return found[0]
+    place = st.selectbox(
+        "Measured on",
+        range(len(found)),
+        key="front-condition",
+        width=320,
+        format_func=lambda i: f"{found[i].condition.on_what()} · {len(found[i].own())} models",
+    )
+    return found[place]
+
+
+def _counted(shown: Front, by: str) -> str:
+    """The number of offers by standing."""
+    standing = [own for _, own in shown.standing(by)]
+    n_best, n_tied, n_dominated = (sum(own == place for own in standing) for place in (BEST, TIED, DOMINATED))
+    return f"{n_best} best measured, {n_tied} statistically tied, {n_dominated} dominated."
+
+
+def _about(shown: Front, by: str) -> str:
+    rivals = sorted({offer.facts.name for offer in shown.offers if offer.is_rival})
+    said = [
+        f"Bars are 95 % intervals. {_counted(shown, by)} Open: dominated, "
+        f"the paired 95 % interval against a model that costs no more excludes zero. Pale: statistically tied with the best "
+        f"measured. The best of many looks better than it is. Click a symbol to select its block."
+    ]
+    if rivals:
+        said.append(f"Squares are other models on the same questions: {words.plain(', '.join(rivals))}.")
+    else:
+        said.append("Is a smaller model better? Measure one on the same questions to see it here.")
+    if by == SPEED:
+        said.append("Speeds that were not timed are read from the fitted line.")
+    return " ".join(said)
 
 
 def _size_limit(size: float, least: float, step: float) -> tuple[float, float]:
@@ -112,7 +167,7 @@ def goal(model: ModelSpec, strategy: ChosenStrategy, selected: Selected, key: st
         form = "%.2f" if step >= 0.01 else "%.4f"
         value = st.number_input("Limit", least, most, usual, step, form, key=f"{key}-{kind}", width=130)
     goal = Goal(kind, float(value))
-    found = fronts(goal.quantity, model)
+    found = _fronts(goal.quantity, model, _weighed(model))
     if not found:
         st.info("No removal is scored yet. Run a sweep first.")
         return
@@ -132,17 +187,19 @@ def goal(model: ModelSpec, strategy: ChosenStrategy, selected: Selected, key: st
     )
 
 
-def fronts(quantity: str, model: ModelSpec) -> list[Front]:
-    """Return all offers of a model, condition by condition, from everything measured."""
-    ranked = sorted(weighed(model), key=lambda entry: entry.summary.weight, reverse=True)
+def _fronts(quantity: str, model: ModelSpec, own: list[FoundResult], rivals: Sequence[FoundResult] = ()) -> list[Front]:
+    """Return all offers of a model and its rivals, condition by condition, from everything measured."""
+    ranked = sorted(own, key=lambda entry: entry.summary.weight, reverse=True)
     speed = savings.find_speed(model)
-    return front.fronts(quantity, [entry.result for entry in ranked], (), speed.result if speed else None)
+    return front.fronts(
+        quantity, [entry.result for entry in ranked], [entry.result for entry in rivals], speed.result if speed else None
+    )
 
 
-def weighed(model: ModelSpec) -> list[FoundResult]:
+def _weighed(model: ModelSpec) -> list[FoundResult]:
     """Return the strongest results that score removals, and the strongest under the conditions of the curve on screen."""
     curve, found = selection.curve(model), dict[str, FoundResult]()
-    for kind in KINDS:
+    for kind in _KINDS:
         of_kind = stored_results.find(kind, model, any_precision=True)
         if len(of_kind) >= stored_results.MOST and curve is not None:
             of_kind += stored_results.scores_of(kind, model, curve)
@@ -226,59 +283,3 @@ def _here(model: ModelSpec, condition: Condition) -> list[SweepResult]:
     """The sweeps of a model in one precision."""
     found = [entry.result for entry in stored_results.find("sweep", model)]
     return [one for one in found if condition.precision in {each.precision for each in conditions_of(one).values()}]
-
-
-_KEPT = 30
-_HISTORY = "cuts-before"
-
-
-class _Choice(NamedTuple):
-    """Controls that chose the layers on screen."""
-
-    strategy: str
-    n: int
-    own: Removal | None
-
-    def describe(self) -> str:
-        return self.own.describe() if self.own else f"n = {self.n} by {words.plain(self.strategy)}"
-
-
-def remember_choice() -> None:
-    """Note the present choice, if it differs from the last one, by any control."""
-    now, history = _Choice(state.strategy(), state.chosen_n(), state.own_cut()), _history()
-    if not history or history[-1] != now:
-        history.append(now)
-        del history[:-_KEPT]
-
-
-def undo_button() -> None:
-    """Draw the undo button, where there is a former choice; its help names that choice."""
-    history = _history()
-    if len(history) > 1:
-        st.button(
-            "Undo",
-            key="undo",
-            icon=":material/undo:",
-            type="tertiary",
-            on_click=_back,
-            help=f"Back to {history[-2].describe()}.",
-        )
-
-
-def _back() -> None:
-    history = _history()
-    history.pop()
-    before = history[-1]
-    state.choose_strategy(before.strategy)
-    state.choose_n(before.n)
-    if before.own is not None:
-        state.choose_cut(before.own)
-
-
-def _history() -> list[_Choice]:
-    """Return the choices for the current model, oldest first, the one on screen last."""
-    model, kept = st.session_state.get(_HISTORY, (None, []))
-    if model != state.current_model():
-        kept = []
-        st.session_state[_HISTORY] = (state.current_model(), kept)
-    return kept
