@@ -13,7 +13,6 @@ from pages.components.compare import blind
 from tests.support import fakes
 from tests.support.seen import read, texts
 
-PAGE = "pages/compare.py"
 BLOCK = Block(13, 5)
 """The block that the made-up map chooses at n = 5."""
 VARIANTS = (Variant(), Variant("pruned", BLOCK), Variant("healed", BLOCK, "adapters/b"))
@@ -36,10 +35,8 @@ def known(ui_cache):
     fakes.distances().save()
 
 
-def opened(app, seed: str = "") -> AppTest:
-    at = app(PAGE, n="5")
-    at.button_group(key="compare-view").set_value("Blind test").run()
-    assert not at.exception
+def opened(compare, seed: str = "") -> AppTest:
+    at = compare("Blind test", n="5")
     if seed:
         for test in at.session_state["blind-tests"].values():
             test.seed = seed
@@ -68,11 +65,11 @@ def pick(at: AppTest, label: str) -> None:
     assert not at.exception
 
 
-def test_page_is_the_same_in_every_order_except_the_texts(app, known):
+def test_page_is_the_same_in_every_order_except_the_texts(compare, known):
     comparison().save()
     orders, pages = set(), set()
     for seed in range(40):
-        at = opened(app, f"{seed}")
+        at = opened(compare, f"{seed}")
         orders.add(tuple(shown(at)))
         pages.add(sent(at))
         if len(orders) == 6:
@@ -85,10 +82,10 @@ def test_page_is_the_same_in_every_order_except_the_texts(app, known):
     assert not at.get("download_button")
 
 
-def test_picks_are_scored_with_an_interval_and_shown(app, known):
+def test_picks_are_scored_with_an_interval_and_shown(compare, known):
     for number in range(3):
         comparison(f"Once {number}").save()
-    at = opened(app)
+    at = opened(compare)
     assert "No pick yet" in texts(at)
     assert "3 of 3 still to play" in texts(at)
     pick(at, "pruned")
@@ -109,9 +106,9 @@ def test_picks_are_scored_with_an_interval_and_shown(app, known):
     assert "Generate new ones above" in texts(at)
 
 
-def test_pick_counts_once_and_each_cut_has_its_own_score(app, known):
+def test_pick_counts_once_and_each_cut_has_its_own_score(compare, known):
     comparison().save()
-    at = opened(app)
+    at = opened(compare)
     pick(at, "pruned")
     assert not [button for button in at.button if button.key == "blind-A"], "there is nothing to pick again"
     at.slider(key="blind-n").set_value(4).run()
@@ -123,9 +120,9 @@ def test_pick_counts_once_and_each_cut_has_its_own_score(app, known):
     assert len(shown(at)) == 3
 
 
-def test_new_texts_do_not_change_the_round_on_screen(app, known):
+def test_new_texts_do_not_change_the_round_on_screen(compare, known):
     comparison("Once").save()
-    at = opened(app)
+    at = opened(compare)
     before = [element.proto.body for element in at.get("html")]
     comparison("Newer").save()
     at.run()
@@ -133,17 +130,17 @@ def test_new_texts_do_not_change_the_round_on_screen(app, known):
     assert "2 of 2 still to play" in texts(at)
 
 
-def test_indistinguishable_texts_are_left_out_with_a_note(app, known):
+def test_indistinguishable_texts_are_left_out_with_a_note(compare, known):
     comparison().save()
     comparison("Same", pruned=WROTE["unpruned"]).save()
     replace(comparison("Half"), complete=False).save()
-    at = opened(app)
+    at = opened(compare)
     assert "1 of 1 still to play" in texts(at)
     assert "2 stored comparisons are left out" in texts(at)
 
 
-def test_new_texts_are_requested_with_a_click_and_never_twice(app, known):
-    at = opened(app)
+def test_new_texts_are_requested_with_a_click_and_never_twice(compare, known):
+    at = opened(compare)
     assert "No texts for these removed layers yet" in texts(at)
     at.button(key="blind-new").click().run()
     made = [job.spec for job in jobs.active()]
@@ -158,39 +155,38 @@ def test_new_texts_are_requested_with_a_click_and_never_twice(app, known):
     assert {seed for _, seed in asked} == {0, 1}
 
 
-def test_with_two_columns_guessing_gives_half(app, known):
+def test_with_two_columns_guessing_gives_half(compare, known):
     comparison(variants=VARIANTS[:2]).save()
-    at = opened(app)
+    at = opened(compare)
     assert len(shown(at)) == 2
     pick(at, "unpruned")
     assert "0 of 1 right (95 % CI 0 to 79 %, guessing gives 50 %)" in texts(at)
 
 
-def test_a_round_names_its_block_its_length_and_its_precision(app, known):
+def test_a_round_names_its_block_its_length_and_its_precision(compare, known):
     comparison().save()
-    at = opened(app)
+    at = opened(compare)
     said = read(texts(at))
     assert f"This round: 3 texts. Removed: {BLOCK.describe()}. Up to 6 tokens, greedy, bfloat16" in said
     assert "so there are two columns" not in said, "this round has three"
     assert "new texts come from two models" in said
 
 
-def test_rounds_of_another_precision_are_left_out(app, known):
+def test_rounds_of_another_precision_are_left_out(compare, known):
     comparison().save()
-    at = app(PAGE, n="5", dtype="float16")
-    at.button_group(key="compare-view").set_value("Blind test").run()
+    at = compare("Blind test", n="5", dtype="float16")
     assert "No texts for these removed layers yet" in texts(at)
 
 
-def test_with_nothing_removed_there_is_nothing_to_find(app, known):
-    at = opened(app)
+def test_with_nothing_removed_there_is_nothing_to_find(compare, known):
+    at = opened(compare)
     at.slider(key="blind-n").set_value(0).run()
     assert "no pruned model to find" in texts(at)
     assert at.button(key="blind-new").disabled
 
 
-def test_generated_text_is_shown_as_text(app, known):
+def test_generated_text_is_shown_as_text(compare, known):
     comparison(pruned="<script>alert(1)</script> **bold**").save()
-    bodies = "".join(element.proto.body for element in opened(app).get("html"))
+    bodies = "".join(element.proto.body for element in opened(compare).get("html"))
     assert "&lt;script&gt;" in bodies
     assert "<script" not in bodies

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -13,18 +14,10 @@ from analysis.models.source.model_spec import ModelSpec
 from tests.support import fakes
 from tests.support.seen import figures, read, texts
 
-PAGE = "pages/compare.py"
-
 
 @pytest.fixture
-def view(app):
-    def open_view():
-        at = app(PAGE)
-        at.button_group(key="compare-view").set_value("Grid").run()
-        assert not at.exception
-        return at
-
-    return open_view
+def view(compare):
+    return partial(compare, "Grid")
 
 
 def test_size_and_time_are_shown_before_the_click(view):

@@ -1,6 +1,7 @@
 """Methods side by side on their page: requested after the work is shown, growing, done, and extended by missing cells."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -11,14 +12,8 @@ from tests.support.seen import figures, read, texts
 
 
 @pytest.fixture
-def view(app):
-    def open_view():
-        at = app("pages/compare.py")
-        at.button_group(key="compare-view").set_value("Methods").run()
-        assert not at.exception
-        return at
-
-    return open_view
+def view(compare):
+    return partial(compare, "Methods")
 
 
 def widget(elements, name):
@@ -93,11 +88,9 @@ def test_precomputed_tables_are_joined_and_missing_cells_measured(precomputed, v
     assert "Includes 1 precomputed cell, so" in read(texts(at))
 
 
-def test_layers_protected_elsewhere_are_in_no_cut_here(app):
+def test_layers_protected_elsewhere_are_in_no_cut_here(ui_cache, view):
     fakes.methods().save()
-    at = app("pages/compare.py", keep="3:1+7:1")
-    at.button_group(key="compare-view").set_value("Methods").run()
-    assert not at.exception
+    at = view(keep="3:1+7:1")
     assert "No method removes layers 3, 7" in read(texts(at))
     at.button(key="methods-go").click().run()
     (job,) = jobs.active()

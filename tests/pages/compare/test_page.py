@@ -9,7 +9,6 @@ from streamlit.testing.v1 import AppTest
 from analysis import jobs
 from analysis.core.blocks import Block
 from analysis.experiments.prompt.comparison_spec import CompareResult, CompareSpec, Variant, Writing
-from analysis.experiments.prompt.microscope_spec import MicroscopeResult, MicroscopeSpec
 from pages.components.compare import prompts, shaded_text
 from tests.support import fakes
 from tests.support.seen import figures, read, texts, trace
@@ -38,29 +37,6 @@ def comparison(*writings, prompt=NASTY, complete=True) -> CompareResult:
     written = [writing(tokens) for tokens in (whole, [1, 2, 9, 9, 9, 9], [1, 2, 3, 4, 7, 8], whole)]
     given = list(writings) or [replace(written[0], n_layers=30), *written[1:]]
     return CompareResult(spec, fakes.VERSIONS, 3.0, 40, complete, "SmolLM2-135M-Instruct", fakes.L, 12, given)
-
-
-def microscope(prompt=NASTY, pieces=("<b>The", " capital", "\n", " is"), left_out=0) -> MicroscopeResult:
-    n, layers = len(pieces), fakes.L
-    guesses = [[[10, 11, 12, 13, 14] if depth < 20 else [12, 10, 11, 13, 14] for _ in range(n)] for depth in range(layers + 1)]
-    return MicroscopeResult(
-        MicroscopeSpec(fakes.MODEL, prompt),
-        fakes.VERSIONS,
-        0.4,
-        n,
-        True,
-        "SmolLM2-135M-Instruct",
-        layers,
-        list(range(layers)),
-        list(pieces),
-        left_out,
-        [[0.01 * (layer + 1) + 0.002 * token for token in range(n)] for layer in range(layers)],
-        guesses,
-        [[[0.5, 0.2, 0.1, 0.05, 0.01]] * n] * (layers + 1),
-        [[0.3] * n] * (layers + 1),
-        [20] * n,
-        {"10": " Paris", "11": "<i>x", "12": " Lyon", "13": "\n", "14": " $a$"},
-    )
 
 
 def asked_for(at: AppTest, prompt=NASTY, tokens=6) -> AppTest:
@@ -214,19 +190,11 @@ def test_texts_of_models_and_visitors_are_never_markup(app, known):
     done = comparison()
     texts_ = [replace(text, pieces=[NASTY, *text.pieces[1:]]) for text in done.writings]
     replace(done, writings=texts_).save()
-    microscope().save()
     at = asked_for(app(PAGE, n="5"))
     shown = html_of(at)
     assert "&lt;script&gt;alert(1)" in shown
     assert not [tag for tag in ("<script", "<img", "<a ") if tag in shown]
     assert not [element for element in at.markdown if "evil" in element.value]
-    at.button_group(key="compare-view").set_value("Microscope").run()
-    assert not at.exception
-    assert "lens" in figures(at)
-    drawn = json.dumps([figure for figure in figures(at).values()])
-    assert "<b>The" not in drawn
-    assert "<i>x" not in drawn
-    assert "&lt;i&gt;x" in drawn
 
 
 def test_line_ends_are_marked_and_never_fill_the_page():
@@ -347,54 +315,6 @@ def test_a_looping_text_is_not_called_better_for_its_surprisal(app, known):
     assert "**repeats itself: 67 %**" in said
     assert "a low surprisal does not make it better" in said
     assert "better than" not in said
-
-
-def opened(app) -> AppTest:
-    at = app(PAGE, n="5")
-    at.button_group(key="compare-view").set_value("Microscope").run()
-    return at
-
-
-def test_the_microscope_looks_into_the_whole_or_the_pruned_model(app, known):
-    at = opened(app)
-    assert "Not measured yet for this prompt and the unpruned model. Click **Look inside**" in texts(at)
-    at.button(key="microscope-go").click().run()
-    assert (jobs.active()[0].spec.block, jobs.active()[0].spec.prompt) == (None, "The capital of France is")
-    at.button_group(key="inside-False").set_value("the pruned model").run()
-    at.button(key="microscope-go").click().run()
-    assert jobs.active()[1].spec.block == BLOCK
-
-
-def test_microscope_shows_map_predictions_of_a_token_and_settling_depth(app, known):
-    microscope(left_out=7).save()
-    at = asked_for(opened(app), tokens=None)
-    drawn = figures(at)
-    heat = trace(drawn["token-map"], "distance")
-    assert heat["z"][29][0] == pytest.approx(0.3)
-    assert trace(drawn["token-map"], "final guess settles")["y"] == [19.5] * 4
-    cut, position = drawn["token-map"]["layout"]["shapes"]
-    assert (cut["y0"], cut["y1"]) == (BLOCK.start - 0.5, BLOCK.stop - 0.5)
-    assert (position["x0"], position["x1"]) == (2.5, 3.5)
-    assert len(trace(drawn["lens"], "guesses")["z"]) == fakes.L + 1
-    assert "Lyon 50%" in trace(drawn["lens"], "guesses")["text"][30][0]
-    said = texts(at)
-    assert "“Lyon”, 50.0% at the end, stays first from layer 19 on" in said
-    assert "token 4 “is” rotates most" in said.replace("\\", "")
-    assert "The 7 tokens after them were not read" in said
-    at.selectbox(key=f"position-{microscope().spec.fingerprint()}").set_value(1).run()
-    assert not at.exception
-
-
-def test_microscope_belongs_to_prompt_and_model_of_the_form(app, known):
-    microscope().save()
-    at = opened(app)
-    assert "token-map" not in figures(at), "it is of another prompt"
-    stored(at).select_index(0).run()
-    assert at.text_area(key="prompt-text").value == NASTY
-    assert "token-map" in figures(at)
-    at.button_group(key="inside-False").set_value("the pruned model").run()
-    assert "token-map" not in figures(at)
-    assert f"the model without {BLOCK.brief()}" in texts(at)
 
 
 def test_runs_are_one_click_away_and_first_where_pinned(app, known):

@@ -1,4 +1,4 @@
-"""The curves: strategies on one chart, intervals, refinement, removals of scattered layers, and generated texts."""
+"""The curves: strategies and healing runs on one chart, intervals, refinement, and removals of scattered layers."""
 
 from dataclasses import replace
 
@@ -12,8 +12,9 @@ from analysis.experiments.accuracy.sweep_spec import SweepSpec
 from analysis.experiments.strategies import STRATEGIES
 from analysis.results.compared import cliff
 from tests.support import fakes
-from tests.support.seen import charts, figures, metric, names, opened, ringed, strip, texts, trace
+from tests.support.seen import charts, figures, metric, names, opened, read, ringed, strip, texts, trace
 
+LOSS_AXIS = "loss, nats per token"
 CUTS = (Block(3, 2), Block(11, 5), LayerSet((4, 9, 15, 20, 21)))
 
 
@@ -252,3 +253,52 @@ def test_nothing_can_be_healed_instantly_where_nothing_is_removed(app):
     fakes.distances().save()
     fakes.sweep().save()
     assert not [button for button in app(n="0").button if button.key == "instant"]
+
+
+def test_heal_in_the_curves_condition_is_on_it(app, curve):
+    fakes.alike_heal().save()
+    at = app(block="11:5")
+    assert "healed" in names(at, "accuracy")
+    assert "healed" in names(at, LOSS_AXIS)
+    assert "measured differently" not in texts(at)
+
+
+def test_the_curve_shows_heals_of_its_own_blocks_alone(app, curve):
+    heal = fakes.alike_heal()
+    heal.save()
+    at = app(n="5")
+    assert not heal.is_of(curve.points[5].block)
+    assert "healed" not in names(at, "accuracy")
+    own = replace(heal, spec=replace(heal.spec, block=curve.points[5].block))
+    points = {name: replace(point, start=own.spec.block.start) for name, point in own.models.items() if point.n}
+    replace(own, **points).save()
+    diamonds = trace(charts(app(n="5"))["accuracy"], "healed")
+    assert len(diamonds["x"]) == 1
+    assert curve.points[5].block.describe() in diamonds["text"][0]
+
+
+def test_heals_of_another_block_than_the_selected_are_named(app, curve):
+    heal, block = fakes.alike_heal(), curve.points[5].block
+    points = {name: replace(point, start=block.start) for name, point in heal.models.items() if point.n}
+    replace(heal, spec=replace(heal.spec, block=block), **points).save()
+    said = f"Diamonds at n = 5 are healing runs of other layers: {block.brief()}."
+    assert said in read(texts(app(block="3:5")))
+    assert "Diamonds" not in texts(app(n="5"))
+
+
+def test_nf4_heal_is_off_the_curve_and_named_with_precision(app, curve):
+    fakes.heal().save()
+    at = app(block="11:5")
+    assert "healed" not in names(at, "accuracy")
+    assert "healed" not in names(at, LOSS_AXIS)
+    assert "NF4, bfloat16" in texts(at)
+    assert "unpruned: 48.0 %" in read(texts(at))
+
+
+def test_heal_on_other_questions_keeps_its_loss_on_curve(app, curve):
+    heal = fakes.alike_heal()
+    few = {name: replace(point, n_samples=7) for name, point in heal.models.items()}
+    replace(heal, spec=replace(heal.spec, benchmark=replace(heal.spec.benchmark, limit=7)), **few).save()
+    at = app(block="11:5")
+    assert "healed" not in names(at, "accuracy")
+    assert "healed" in names(at, LOSS_AXIS)

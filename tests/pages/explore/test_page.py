@@ -3,13 +3,10 @@
 from dataclasses import replace
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from analysis import jobs
-from analysis.experiments.accuracy.points import QuestionScore
 from analysis.experiments.accuracy.sweep_spec import SweepSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
-from analysis.results.compared import cliff
 from tests.support import fakes
 from tests.support.seen import charts, marked, metric, opened, read, ringed, texts
 
@@ -33,56 +30,6 @@ def test_precomputed_results_are_on_screen_and_badged(app, precomputed):
 def test_nothing_unintended_stands_above_the_title(app, precomputed):
     precomputed(fakes.distances())
     assert not [one.value for one in app().markdown if "map map" in one.value]
-
-
-def test_how_sure_the_accuracy_is_stands_in_words(app):
-    fakes.distances().save()
-    measured = fakes.sweep()
-    answered = [
-        [QuestionScore(f"q{index}", [0.0, 0.0], int(index >= round(100 * point.acc)), 0) for index in range(100)]
-        for point in measured.points
-    ]
-    replace(measured, questions=answered).save()
-    at = app(tab="cost")
-    at.slider(key="n").set_value(8).run()
-    lost = round(100 * measured.points[0].acc) - round(100 * measured.points[8].acc)
-    assert f"{lost} answers lost, 0 gained" in read(texts(at))
-    assert "points: the interval excludes zero" in read(texts(at))
-    assert "95 % interval" in read(texts(at))
-    assert cliff.sentence(fakes.sweep(answers=True)) in read(texts(at))
-    at.slider(key="n").set_value(0).run()
-    assert "lost, " not in read(texts(at))
-
-
-def test_interval_that_just_excludes_zero_agrees_with_its_test(app):
-    """40 of 200 questions lost and 24 gained: -15.7 to -0.1 points, and p = 0.06 by the exact test."""
-    fakes.distances().save()
-    measured = fakes.sweep(limit=200)
-    whole, cut = [True] * 94 + [False] * 106, [True] * 54 + [False] * 40 + [True] * 24 + [False] * 82
-    given = [[QuestionScore(f"q{i}", [0.0, 0.0], int(not right), 0) for i, right in enumerate(each)] for each in (whole, cut)]
-    replace(measured, questions=[given[0], *[given[1]] * (len(measured.points) - 1)]).save()
-    told = texts(app(n="5", tab="cost"))
-    assert "-15.7 to -0.1 points: the interval excludes zero. The exact McNemar test is stricter: p = 0.06." in read(told)
-    assert "Paired change 95 %: −15.7 to −0.1." in texts(app("pages/export.py", n="5")).replace("\\", "")
-
-
-def test_insignificant_change_is_grey_and_names_the_questions_needed(app):
-    fakes.distances().save()
-    rights = [set(range(100)), set(range(14, 108)), set(range(70))]  # 3 points with p = 0.29, then 15 that are settled
-    made = fakes.sweep(last=2, limit=200)
-    given = [[QuestionScore(f"q{place}", [0.0, 0.0], int(place not in right), 0) for place in range(200)] for right in rights]
-    points = [replace(point, acc=len(right) / 200, n_samples=200) for point, right in zip(made.points, rights, strict=True)]
-    replace(made, points=points, questions=given).save()
-    at = app(tab="cost")
-    at.slider(key="n").set_value(1).run()
-    noisy = metric(at, "Accuracy")
-    assert noisy.delta == "-3.0 points, not significant"
-    assert "Not significantly different with 200 questions, about 96" in read(noisy.help)
-    assert noisy.proto.color == noisy.proto.GRAY
-    at.slider(key="n").set_value(2).run()
-    settled = metric(at, "Accuracy")
-    assert settled.delta == "-15.0 points"
-    assert settled.proto.color == settled.proto.RED
 
 
 def test_own_results_have_no_badge(app):
@@ -238,28 +185,3 @@ def test_another_map_can_be_picked_and_stays_picked(app):
     assert "7 texts of C4" in texts(opened(at, "data"))
     at.slider(key="n").set_value(9).run()
     assert at.selectbox(key=f"pick-distances-{older}").value == older
-
-
-def test_late_message_of_a_removed_menu_changes_nothing():
-    def script():
-        from unittest import mock
-
-        import streamlit as st
-
-        from pages.components.shared import state
-
-        heard = {}
-        with mock.patch.object(st, "selectbox", lambda *_, key, on_change, **__: heard.update({key: on_change})):
-            state.pick_result("sweep", "Curve", {"old": "Old"}, "old")
-            state.pick_result("sweep", "Curve", {"new": "New", "old": "Old"}, "new")
-        state.show_result("sweep", "new")
-        st.session_state["pick-sweep-old"] = "old"
-        heard["pick-sweep-old"]()
-        st.text(state.shown_result("sweep", ["new", "old"]))
-        st.session_state["pick-sweep-new"] = "old"
-        heard["pick-sweep-new"]()
-        st.text(state.shown_result("sweep", ["new", "old"]))
-
-    at = AppTest.from_function(script).run()
-    assert not at.exception
-    assert [item.value for item in at.text] == ["new", "old"]

@@ -5,10 +5,9 @@ from dataclasses import replace
 from analysis import jobs
 from analysis.core.blocks import PartSet, parse_removal
 from analysis.models.source.sizes import PartFacts
-from tests.pages.explore.test_cost import table
-from tests.pages.explore.test_layer_strip import strip
+from tests.pages.explore.test_savings import table
 from tests.support import fakes
-from tests.support.seen import metric, texts
+from tests.support.seen import metric, strip, texts
 
 WRITTEN = "a12:2+m15+3:1"
 CUT = parse_removal(WRITTEN)

@@ -1,4 +1,4 @@
-"""Scoring the removed layers alone: the button, its progress, the result in numbers and curves, and the reason of a failure."""
+"""Scoring the removed layers alone: the button, its progress, the result in numbers, curves and marks, and failures."""
 
 from dataclasses import replace
 
@@ -11,15 +11,9 @@ from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from analysis.models.source.model_spec import ModelSpec
 from pages.components.shared import start
 from tests.support import fakes
-from tests.support.seen import figures, metric, names, opened, texts, trace
+from tests.support.seen import figures, marked, metric, names, opened, texts, trace
 
-
-@pytest.fixture
-def curve():
-    fakes.distances().save()
-    made = fakes.sweep(answers=True)
-    made.save()
-    return made
+OTHER = Block(14, 5)
 
 
 def cut_at(n: int) -> Block:
@@ -140,3 +134,64 @@ def test_scattered_layers_that_were_scored_are_drawn_with_their_names(app, curve
     layers = LayerSet((1, 4))
     fakes.evaluate(layers, curve=curve).save()
     assert layers.describe() in trace(figures(app())["accuracy"], "scored separately")["text"][0]
+
+
+# The mark of the selected block stands at its own measured value, or nowhere
+
+
+def test_the_marker_is_not_on_the_curve_of_another_block(app, curve):
+    at = app(block="14:5")
+    assert marked(at, "accuracy") == marked(at, "loss") == []
+    assert "shapes" not in figures(at)["loss"]["layout"], "no line at n crosses the curve"
+
+
+def test_a_block_scored_alone_is_marked_at_its_own_value(app, curve):
+    fakes.evaluate(OTHER, curve=curve).save()
+    at = app(block="14:5")
+    assert (marked(at, "accuracy"), marked(at, "loss")) == ([(5, 0.37)], [(5, 3.3)])
+    assert marked(app(n="5"), "accuracy") == [(5, curve.points[5].acc)]
+
+
+def test_a_block_of_a_hidden_curve_is_marked_too(app, curve):
+    other = fakes.sweep(strategy="deepest")
+    other.save()
+    own = next(point for point in other.points if point.n == 5)
+    at = app(block=f"{own.start}:5")
+    assert marked(at, "accuracy") == [(5, own.acc)]
+
+
+def test_scores_under_another_condition_are_not_marked(app, curve):
+    made = fakes.evaluate(OTHER, curve=curve)
+    few = replace(made.spec, benchmark=replace(made.spec.benchmark, limit=7))
+    replace(made, spec=few, point=replace(made.point, n_samples=7)).save()
+    at = app(block="14:5")
+    assert marked(at, "accuracy") == []
+    assert marked(at, "loss") == [(5, 3.3)]
+
+
+@pytest.mark.parametrize("tab", ["map", "cost", "trade-off"])
+def test_score_tabs_name_the_unmeasured_block_and_measure_it(app, curve, tab):
+    at = app(block="14:5", tab=tab)
+    assert f"**Not measured**: {OTHER.brief()}" in texts(at)
+    at.button(key="score-cut").click().run()
+    assert not at.exception
+    (made,) = jobs.active()
+    assert (made.kind, made.spec.block) == ("evaluate", OTHER)
+
+
+def test_block_with_accuracy_alone_names_the_missing_loss(app, curve):
+    made = fakes.evaluate(OTHER, curve=curve)
+    replace(made, spec=replace(made.spec, loss_corpus=None), point=replace(made.point, loss=None, n_texts=0)).save()
+    at = app(block="14:5")
+    assert f"**Not measured** (loss): {OTHER.brief()}" in texts(at)
+    assert (marked(at, "accuracy"), marked(at, "loss")) == ([(5, 0.37)], [])
+
+
+@pytest.mark.parametrize("tab", ["map", "cost", "trade-off", "data"])
+def test_an_evaluation_that_only_generated_is_no_score(app, curve, tab):
+    made = fakes.generating(OTHER, "text")
+    point = replace(made.point, acc=None, acc_norm=None, loss=None, n_samples=0, n_texts=0)
+    replace(made, spec=replace(made.spec, benchmark=None, loss_corpus=None), point=point).save()
+    at = app(block="14:5", tab=tab)
+    assert not at.exception
+    assert ("**Not measured**" in texts(at)) == (tab != "data")

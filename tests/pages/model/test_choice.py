@@ -5,19 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.data import starter
 from analysis.models.source import identity as identities
 from analysis.models.source.model_spec import ModelSpec
-from pages.components.model import inspection
 from pages.components.shared import stored_results
 from tests.support import fakes
 from tests.support.seen import texts
 
-
-@pytest.fixture(autouse=True)
-def _without_loading(monkeypatch):
-    monkeypatch.setattr(inspection, "of", lambda model: fakes.inspect())
-    monkeypatch.setattr(starter, "is_installed", lambda: True)
+pytestmark = pytest.mark.usefixtures("inspected")
 
 
 @pytest.fixture

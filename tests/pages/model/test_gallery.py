@@ -5,9 +5,7 @@ from dataclasses import replace
 import pytest
 
 from analysis import jobs
-from analysis.data import starter
 from analysis.data.gallery import EXHIBITS
-from pages.components.model import inspection
 from tests.support import fakes
 from tests.support.seen import read, texts
 
@@ -21,9 +19,7 @@ def of_other(result):
 
 
 @pytest.fixture
-def filled(precomputed, monkeypatch):
-    monkeypatch.setattr(inspection, "of", lambda model: fakes.inspect())
-    monkeypatch.setattr(starter, "is_installed", lambda: True)
+def filled(precomputed, inspected):
     for result in (fakes.distances(), of_other(fakes.inspect()), of_other(fakes.distances()), of_other(fakes.sweep())):
         precomputed(result)
 

@@ -6,7 +6,6 @@ import pytest
 
 from analysis import hub, jobs
 from analysis.core.errors import HubError
-from analysis.data import starter
 from analysis.models.source.model_spec import InspectSpec, ModelSpec
 from pages.components.model import choice, inspection
 from pages.components.shared.start import Looks
@@ -19,10 +18,9 @@ FILES = {"config.json": b"{}", "model.safetensors": bytes(3_000_000)}
 
 
 @pytest.fixture(autouse=True)
-def _without_loading(monkeypatch):
+def _from_the_hub(inspected):
     found = replace(fakes.inspect(), commit=COMMIT, file_bytes=5_000_000, missing_bytes=3_000_000)
-    monkeypatch.setattr(inspection, "of", lambda model: found if model.source != "starter" else fakes.inspect())
-    monkeypatch.setattr(starter, "is_installed", lambda: True)
+    inspected(lambda model: found if model.source != "starter" else fakes.inspect())
 
 
 def opened(app, **query):

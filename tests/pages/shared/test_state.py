@@ -1,4 +1,4 @@
-"""With any address a page has a choice to show: the one that is named, or the usual one and a sentence on why."""
+"""Choices of a session: read from any address or refused in a sentence, and never taken back by a page that is being drawn."""
 
 import tracemalloc
 from types import SimpleNamespace
@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from streamlit.testing.v1 import AppTest
 
 from analysis.core.bounds import MOST_LAYERS
 from pages.components.explore import result_choice
@@ -83,3 +84,64 @@ def test_an_impossible_cut_or_protection_is_reported_and_not_made(session):
 def test_any_name_of_texts_or_questions_is_one_or_none(text):
     for read in (result_choice.read_texts, result_choice.read_questions):
         assert made_up.refusal(lambda: read(text)) == ""  # noqa: B023
+
+
+# A control stands where the choice is, and a visitor's change to it while the page is drawn stays
+
+
+def _page() -> None:
+    import streamlit as st  # noqa: PLC0415
+
+    from pages.components.shared import state  # noqa: PLC0415
+
+    st.button("Elsewhere", on_click=lambda: st.session_state.update(chosen=7))
+    st.checkbox("Break off", key="broken")
+    with state.showing("n", st.session_state.get("chosen", 5)):
+        if st.session_state.broken:
+            st.stop()
+        st.slider("n", 0, 9, key="n", on_change=lambda: st.session_state.update(chosen=st.session_state.n))
+
+
+def test_a_value_is_sent_only_where_the_control_stands_elsewhere():
+    page = AppTest.from_function(_page).run()
+    assert (page.slider(key="n").value, page.slider(key="n").proto.set_value) == (5, True)
+    page.run()
+    assert (page.slider(key="n").value, page.slider(key="n").proto.set_value) == (5, False)
+    page.slider(key="n").set_value(6).run()
+    assert (page.slider(key="n").value, page.slider(key="n").proto.set_value) == (6, False)
+    page.button[0].click().run()
+    assert (page.slider(key="n").value, page.slider(key="n").proto.set_value) == (7, True)
+
+
+def test_a_value_lost_in_a_broken_drawing_is_sent_again():
+    page = AppTest.from_function(_page).run()
+    page.session_state["chosen"] = 8
+    page.checkbox[0].check().run()
+    assert not page.slider
+    page.checkbox[0].uncheck().run()
+    assert (page.slider(key="n").value, page.slider(key="n").proto.set_value) == (8, True)
+
+
+def test_late_message_of_a_removed_menu_changes_nothing():
+    def script():
+        from unittest import mock
+
+        import streamlit as st
+
+        from pages.components.shared import state
+
+        heard = {}
+        with mock.patch.object(st, "selectbox", lambda *_, key, on_change, **__: heard.update({key: on_change})):
+            state.pick_result("sweep", "Curve", {"old": "Old"}, "old")
+            state.pick_result("sweep", "Curve", {"new": "New", "old": "Old"}, "new")
+        state.show_result("sweep", "new")
+        st.session_state["pick-sweep-old"] = "old"
+        heard["pick-sweep-old"]()
+        st.text(state.shown_result("sweep", ["new", "old"]))
+        st.session_state["pick-sweep-new"] = "old"
+        heard["pick-sweep-new"]()
+        st.text(state.shown_result("sweep", ["new", "old"]))
+
+    at = AppTest.from_function(script).run()
+    assert not at.exception
+    assert [item.value for item in at.text] == ["new", "old"]

@@ -1,6 +1,7 @@
 """Savings of a pruning: sizes before anything is measured, speed while it is measured, done, partial and failed."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -19,15 +20,21 @@ REQUEST = SpeedSpec(model=ModelSpec(dtype="bfloat16"))
 """In the precision of the map on screen."""
 
 
+@pytest.fixture
+def cost(app):
+    """A function that opens the Cost tab of a model with a map."""
+    fakes.distances().save()
+    return partial(app, tab="cost")
+
+
 def table(at) -> dict[str, list[str]]:
     """Return the rows of the panel by their subject."""
     frame = next(item.value for item in at.table if "change" in item.value.columns)
     return {row[0].partition(",")[0] if row[0].startswith("KV") else row[0]: row[1:] for row in frame.values.tolist()}
 
 
-def test_sizes_and_next_step_are_shown_before_any_measurement(app):
-    fakes.distances().save()
-    at = app(tab="cost", n="5")
+def test_sizes_and_next_step_are_shown_before_any_measurement(cost):
+    at = cost(n="5")
     assert "Click **Measure speed**" in texts(at)
     rows = table(at)
     left = fakes.FACTS.n_parameters - 5 * 3_540_000
@@ -41,11 +48,10 @@ def test_sizes_and_next_step_are_shown_before_any_measurement(app):
     assert "speed" not in figures(at)
 
 
-def test_an_inspection_knows_the_kv_cache(app):
-    fakes.distances().save()
+def test_an_inspection_knows_the_kv_cache(cost):
     known = fakes.inspect()
     replace(known, model=replace(known.model, layers=fakes.LAYERS)).save()
-    at = app(tab="cost", n="5")
+    at = cost(n="5")
     assert table(at)["KV cache"] == ["94.4 MB", "78.6 MB", "−16.7%"]
     assert "lack the sizes" not in texts(at)
     at.selectbox(key="context").set_value(8192).run()
@@ -56,10 +62,9 @@ def test_an_inspection_knows_the_kv_cache(app):
     assert table(at)["Weights, NF4"][0] == "113 MB"
 
 
-def test_progress_replaces_the_button_while_it_is_measured(app, job):
-    fakes.distances().save()
+def test_progress_replaces_the_button_while_it_is_measured(cost, job):
     job(REQUEST, jobs.RUNNING, "Speed", phase="measuring the speed", done=7, total=25)
-    at = app(tab="cost")
+    at = cost()
     assert not [button for button in at.button if button.key == "measure-speed"]
     assert any(button.key.startswith("speed-cancel-") for button in at.button)
     shown = [element.proto.text for element in at.get("progress")]
@@ -70,19 +75,17 @@ def test_progress_replaces_the_button_while_it_is_measured(app, job):
     assert not at.exception
 
 
-def test_progress_inside_a_growing_view_has_no_own_timer(app, job):
-    fakes.distances().save()
+def test_progress_inside_a_growing_view_has_no_own_timer(cost, job):
     job(DamageSpec(), jobs.RUNNING, "Damage", done=1, total=9)
     job(REQUEST, jobs.QUEUED, "Speed")
-    at = app(tab="cost")
+    at = cost()
     assert "Waiting in the queue" in [element.proto.text for element in at.get("progress")]
     assert not at.exception
 
 
-def test_measured_speed_at_a_measured_n_and_between(app):
-    fakes.distances().save()
+def test_measured_speed_at_a_measured_n_and_between(cost):
     fakes.speed().save()
-    at = app(tab="cost", n="5")
+    at = cost(n="5")
     rows = table(at)
     assert rows["Decode"] == ["25.0 ms", "22.5 ms", "−10.0% (95 %: −10.0 to −10.0)"]
     assert rows["Decode rate"] == ["40.0 tokens/s", "44.5 tokens/s", "+11.1% (95 %: +11.1 to +11.1)"]
@@ -97,10 +100,9 @@ def test_measured_speed_at_a_measured_n_and_between(app):
     assert at.button(key="measure-speed").label == "Measure again"
 
 
-def test_the_chart_of_speed_has_points_and_line(app):
-    fakes.distances().save()
+def test_the_chart_of_speed_has_points_and_line(cost):
     fakes.speed().save()
-    at = app(tab="cost", n="5")
+    at = cost(n="5")
     figure = figures(at)["speed"]
     assert trace(figure, "pruned")["x"] == [2, 5, 10, 15]
     assert trace(figure, "unpruned")["y"] == [25.0]
@@ -111,63 +113,57 @@ def test_the_chart_of_speed_has_points_and_line(app):
     assert not at.exception
 
 
-def test_untimed_block_has_no_speed_marker(app):
-    fakes.distances().save()
+def test_untimed_block_has_no_speed_marker(cost):
     fakes.speed().save()
-    at = app(tab="cost", block="14:5")
+    at = cost(block="14:5")
     assert marked(at, "speed") == []
     said = "Not measured for this selection: layers 14-18. The speed shown is without layers 24-28, the same number of layers."
     assert said in texts(at)
     assert "13 % smaller and about 11 % faster" in texts(at)
-    at = app(tab="cost", block="24:5")
+    at = cost(block="24:5")
     assert marked(at, "speed") == [(5, pytest.approx(22.5))]
     assert "The speed shown is" not in texts(at)
     assert "13 % smaller and 11 % faster" in texts(at)
-    at = app(tab="cost", block="14:7")
+    at = cost(block="14:7")
     assert "Not measured for this selection: layers 14-20. The line estimates the speed from n = 7 alone." in texts(at)
 
 
-def test_a_precomputed_measurement_names_its_machine(app, precomputed):
-    fakes.distances().save()
+def test_a_precomputed_measurement_names_its_machine(cost, precomputed):
     precomputed(fakes.speed())
-    at = app(tab="cost")
+    at = cost()
     assert "precomputed on a test" in texts(at)
     assert at.button(key="measure-speed").label == "Measure speed"
 
 
-def test_stopped_measurement_shows_its_results_and_can_resume(app, job):
-    fakes.distances().save()
+def test_stopped_measurement_shows_its_results_and_can_resume(cost, job):
     fakes.speed(2).save()
     job(REQUEST, jobs.CANCELLED, "Speed", error="It was cancelled.")
-    at = app(tab="cost")
+    at = cost()
     assert "Unfinished: 2 of 5 rounds" in texts(at)
     assert at.button(key="measure-speed").label == "Resume"
     at.button(key="measure-speed").click().run()
     assert [made.spec for made in jobs.active()] == [REQUEST]
 
 
-def test_a_failed_measurement_says_why(app, job):
-    fakes.distances().save()
+def test_a_failed_measurement_says_why(cost, job):
     job(REQUEST, jobs.FAILED, "Speed", error="Not enough memory.")
-    at = app(tab="cost")
+    at = cost()
     assert "Not enough memory." in [item.value for item in at.error]
     assert at.button(key="measure-speed").label == "Measure speed"
     fakes.speed().save()
-    assert "Not enough memory." not in [item.value for item in app(tab="cost").error], "a newer result is there"
+    assert "Not enough memory." not in [item.value for item in cost().error], "a newer result is there"
 
 
-def test_points_that_are_no_line_are_called_so(app):
-    fakes.distances().save()
+def test_points_that_are_no_line_are_called_so(cost):
     good = fakes.speed()
     good.save()
-    assert "far from a line" not in texts(app(tab="cost"))
+    assert "far from a line" not in texts(cost())
     replace(good, decode=replace(good.decode, r_squared=0.3)).save()
-    assert "Measure again on an idle machine" in texts(app(tab="cost"))
+    assert "Measure again on an idle machine" in texts(cost())
 
 
-def test_a_cut_that_is_not_known_has_no_sizes(app):
-    fakes.distances().save()
-    at = app(tab="cost", strategy="block-influence", n="5")
+def test_a_cut_that_is_not_known_has_no_sizes(cost):
+    at = cost(strategy="block-influence", n="5")
     assert table(at)["Parameters"][1:] == ["–", "–"]
 
 

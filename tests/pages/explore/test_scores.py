@@ -1,0 +1,204 @@
+"""Scores of the selected block: numbers of its own condition, and the tab of questions whose answers change."""
+
+from dataclasses import replace
+
+from analysis.core.blocks import Block
+from analysis.experiments.accuracy.points import QuestionScore
+from analysis.results.compared import answers, cliff
+from tests.support import fakes
+from tests.support.seen import metric, read, texts
+
+
+def with_answers():
+    curve = fakes.sweep()
+    given = [
+        [
+            QuestionScore(str(q), [-1.0, -2.0 if (q * (point.n + 1)) % 3 else 0.0], 0 if (q * (point.n + 1)) % 3 else 1, 0)
+            for q in range(20)
+        ]
+        for point in curve.points
+    ]
+    return replace(curve, questions=given)
+
+
+def test_the_flipped_questions_are_listed_and_can_be_filtered(app, precomputed):
+    curve = with_answers()
+    for result in (fakes.distances(), curve):
+        precomputed(result)
+    at = app(tab="questions", n="5")
+    found = answers.of_curve(curve, 5)
+    flipped = found.counts[answers.LOST] + found.counts[answers.GAINED]
+    assert flipped
+    (table,) = [one for one in at.dataframe if "outcome" in one.value.columns]
+    assert len(table.value) == flipped
+    at.pills[0].set_value([answers.ALWAYS_WRONG]).run()
+    (table,) = [one for one in at.dataframe if "outcome" in one.value.columns]
+    assert len(table.value) == found.counts[answers.ALWAYS_WRONG]
+
+
+def test_a_curve_without_answers_says_so(app, precomputed):
+    for result in (fakes.distances(), replace(fakes.sweep(), questions=[])):
+        precomputed(result)
+    at = app(tab="questions", n="5")
+    assert any("are not stored" in one.value for one in at.info)
+
+
+def test_a_clicked_point_leads_to_its_questions(app, precomputed):
+    for result in (fakes.distances(), with_answers()):
+        precomputed(result)
+    at = app(n="4")
+    assert not [one for one in at.button if one.key == "to-questions"]
+    at.session_state["address"]["n"] = 5
+    at.session_state["last-click"] = ("accuracy", next(point.block for point in fakes.sweep().points if point.n == 5))
+    at.run()
+    at.button(key="to-questions").click().run()
+    assert at.session_state["tab"] == "Questions"
+    assert "questions at n = 5" in at.pills[0].label
+    assert not [one for one in at.button if one.key == "to-questions"], "one is there already"
+
+
+def test_block_chosen_by_hand_shows_only_its_own_questions(app, precomputed):
+    for result in (fakes.distances(), with_answers()):
+        precomputed(result)
+    at = app(tab="questions", block="3:5")
+    assert not at.pills, "those of the strategy's cut of this size are of other layers"
+    assert "**Not measured**: layers 3-7" in read(texts(at))
+    assert at.button(key="score-cut").label == "Measure scores"
+    deepest = replace(fakes.sweep(strategy="deepest"), questions=with_answers().questions)
+    precomputed(deepest)
+    own = next(point.block for point in deepest.points if point.n == 5)
+    at = app(tab="questions", block=f"{own.start}:5")
+    found = answers.of_curve(deepest, 5)
+    assert sum(found.counts.values()) == len(found.cases)
+    assert at.pills[0].options[0].endswith(f": {found.counts[answers.LOST]}")
+
+
+def alone(curve, lost: int = 4):
+    """A block that was scored alone on the questions of a curve: it loses the first of those that the unpruned model knows."""
+    made = fakes.evaluate(Block(3, 5), curve=curve)
+    known = [one.id for one in curve.questions[0] if one.prediction == one.gold][:lost]
+    answers = [replace(one, prediction=1 - one.gold) if one.id in known else one for one in curve.questions[0]]
+    return replace(made, questions=answers, point=replace(made.point, n_samples=curve.n_questions))
+
+
+def test_a_block_scored_alone_has_its_own_questions(app, precomputed):
+    curve = with_answers()
+    for result in (fakes.distances(), curve, alone(curve)):
+        precomputed(result)
+    at = app(tab="questions", block="3:5")
+    assert not at.exception
+    assert at.pills[0].label == "20 ARC-Easy questions without layers 3-7"
+    assert at.pills[0].options[:2] == ["lost: 4", "gained: 0"]
+    (table,) = [one for one in at.dataframe if "outcome" in one.value.columns]
+    assert list(table.value["outcome"]) == [answers.LOST] * 4
+    assert ":gray-badge[ARC-Easy · n = 100" in texts(at)
+
+
+def test_answers_on_other_questions_are_not_listed(app, precomputed):
+    curve = with_answers()
+    other = alone(curve)
+    for result in (fakes.distances(), curve, replace(other, point=replace(other.point, n_samples=24))):
+        precomputed(result)
+    at = app(tab="questions", block="3:5")
+    assert not at.pills
+    assert "**Not measured** (accuracy): layers 3-7" in read(texts(at))
+
+
+def test_a_block_without_stored_answers_says_so(app, precomputed):
+    curve = with_answers()
+    for result in (fakes.distances(), curve, replace(alone(curve), questions=[])):
+        precomputed(result)
+    at = app(tab="questions", block="3:5")
+    assert any("The single answers without layers 3-7 are not stored" in one.value for one in at.info)
+
+
+def test_the_numbers_name_their_questions_texts_and_precision(app, curve):
+    at = app(n="5", tab="cost")
+    assert r":gray-badge[ARC-Easy · n = 100 · C4 · n = 8 texts] :gray-badge[bfloat16 · Q4\_1 weights]" in texts(at)
+    assert r"100 ARC-Easy questions, bfloat16 from Q4\_1 weights" in metric(at, "Accuracy").help
+    assert r"8 texts of C4, bfloat16 from Q4\_1 weights" in metric(at, "Loss").help
+
+
+def test_loss_is_explained_as_surprisal_and_by_comparable_curve_points(app, curve):
+    said = "Compared with the unpruned model, on average each token is"
+    own = metric(app(n="5", tab="cost"), "Loss").help
+    assert said in own
+    assert "like removing" not in own, "its own cut would be like itself"
+    fakes.evaluate(Block(3, 5), curve=curve).save()
+    by_hand = metric(app(block="3:5", tab="cost"), "Loss").help
+    assert f"{said} 2.5 times as surprising, like removing 5 layers by similarity (+0.97 nats/token)." in read(by_hand)
+    assert said not in metric(app(n="0", tab="cost"), "Loss").help
+
+
+def test_scores_of_another_block_are_not_those_of_this_one(app, curve):
+    """The curve stands on the choice of another map: its point at n = 5 is of other layers than the strip shows."""
+    other, at_hand = Block(3, 5), curve.points[5].block
+    points = [replace(point, start=other.start) if point.n == 5 else point for point in curve.points]
+    replace(curve, points=points).save()
+    at = app(n="5", tab="cost")
+    assert metric(at, "Accuracy").value == "–"
+    assert metric(at, "Loss").value == "–"
+    assert f"**Not measured**: {at_hand.brief()}" in read(texts(at))
+
+
+def test_score_of_another_condition_is_not_shown_for_the_block(app, curve):
+    """A block that was scored alone on other questions has its loss in this condition, and no accuracy."""
+    at = app(n="5", tab="cost")
+    assert metric(at, "Accuracy").delta.split(",")[0].endswith("points")
+    alone = fakes.evaluate(Block(3, 5), curve=curve)
+    replace(alone, point=replace(alone.point, n_samples=24)).save()
+    at = app(block="3:5", tab="cost")
+    assert metric(at, "Accuracy").value == "–"
+    assert not metric(at, "Accuracy").delta
+    assert metric(at, "Loss").delta.endswith("nats")
+    assert "Accuracy is not measured on 100 ARC-Easy questions." in texts(at)
+
+
+def test_how_sure_the_accuracy_is_stands_in_words(app):
+    fakes.distances().save()
+    measured = fakes.sweep()
+    answered = [
+        [QuestionScore(f"q{index}", [0.0, 0.0], int(index >= round(100 * point.acc)), 0) for index in range(100)]
+        for point in measured.points
+    ]
+    replace(measured, questions=answered).save()
+    at = app(tab="cost")
+    at.slider(key="n").set_value(8).run()
+    lost = round(100 * measured.points[0].acc) - round(100 * measured.points[8].acc)
+    assert f"{lost} answers lost, 0 gained" in read(texts(at))
+    assert "points: the interval excludes zero" in read(texts(at))
+    assert "95 % interval" in read(texts(at))
+    assert cliff.sentence(fakes.sweep(answers=True)) in read(texts(at))
+    at.slider(key="n").set_value(0).run()
+    assert "lost, " not in read(texts(at))
+
+
+def test_interval_that_just_excludes_zero_agrees_with_its_test(app):
+    """40 of 200 questions lost and 24 gained: -15.7 to -0.1 points, and p = 0.06 by the exact test."""
+    fakes.distances().save()
+    measured = fakes.sweep(limit=200)
+    whole, cut = [True] * 94 + [False] * 106, [True] * 54 + [False] * 40 + [True] * 24 + [False] * 82
+    given = [[QuestionScore(f"q{i}", [0.0, 0.0], int(not right), 0) for i, right in enumerate(each)] for each in (whole, cut)]
+    replace(measured, questions=[given[0], *[given[1]] * (len(measured.points) - 1)]).save()
+    told = texts(app(n="5", tab="cost"))
+    assert "-15.7 to -0.1 points: the interval excludes zero. The exact McNemar test is stricter: p = 0.06." in read(told)
+    assert "Paired change 95 %: −15.7 to −0.1." in texts(app("pages/export.py", n="5")).replace("\\", "")
+
+
+def test_insignificant_change_is_grey_and_names_the_questions_needed(app):
+    fakes.distances().save()
+    rights = [set(range(100)), set(range(14, 108)), set(range(70))]  # 3 points with p = 0.29, then 15 that are settled
+    made = fakes.sweep(last=2, limit=200)
+    given = [[QuestionScore(f"q{place}", [0.0, 0.0], int(place not in right), 0) for place in range(200)] for right in rights]
+    points = [replace(point, acc=len(right) / 200, n_samples=200) for point, right in zip(made.points, rights, strict=True)]
+    replace(made, points=points, questions=given).save()
+    at = app(tab="cost")
+    at.slider(key="n").set_value(1).run()
+    noisy = metric(at, "Accuracy")
+    assert noisy.delta == "-3.0 points, not significant"
+    assert "Not significantly different with 200 questions, about 96" in read(noisy.help)
+    assert noisy.proto.color == noisy.proto.GRAY
+    at.slider(key="n").set_value(2).run()
+    settled = metric(at, "Accuracy")
+    assert settled.delta == "-15.0 points"
+    assert settled.proto.color == settled.proto.RED
