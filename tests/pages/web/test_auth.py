@@ -168,6 +168,11 @@ def address(monkeypatch):
     return be
 
 
+def visit(ask) -> str:
+    """Return the cookie of a visitor who came by the link."""
+    return ask(query=f"token={visitors.load_tokens().token}").cookie
+
+
 def refused(environ, capsys) -> str:
     """Return the message of a server that does not start."""
     with pytest.raises(SystemExit, match="2"):
@@ -249,7 +254,7 @@ def test_without_a_login_nothing_passes(ask, show, path):
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
 def test_show_takes_no_uploads_and_reads_none(ask, show, method):
-    cookie = ask(query=f"token={visitors.load_tokens().token}").cookie
+    cookie = visit(ask)
     for sent in ("", cookie):
         assert ask("/_stcore/upload_file/a/b", method=method, cookie=sent).status == 405
 
@@ -315,21 +320,21 @@ def test_the_host_link_works_at_the_machine_alone(ask, show):
 def test_a_proxy_without_headers_makes_no_guest_a_host(ask, show):
     """Such a request looks as if somebody at the machine itself sent it."""
     assert ask().status == 401
-    guest = ask(query=f"token={visitors.load_tokens().token}").cookie
+    guest = visit(ask)
     assert ask(cookie=guest).visitor == Visitor(VIEWER)
 
 
 def test_a_clients_own_visitor_header_never_passes(ask, show):
     own = forged(Visitor(OPERATOR, "oidc:x#root"))
     assert not ask(headers=[own]).passed
-    guest = ask(query=f"token={visitors.load_tokens().token}").cookie
+    guest = visit(ask)
     answer = ask(cookie=guest, headers=[own])
     assert answer.visitor == Visitor(VIEWER)
     assert len(Headers(scope=answer.behind[0]).getlist(visitors.HEADER)) == 1
 
 
 def test_a_cookie_that_was_changed_or_is_old_opens_nothing(ask, show, monkeypatch):
-    cookie = ask(query=f"token={visitors.load_tokens().token}").cookie
+    cookie = visit(ask)
     name, _, value = cookie.partition("=")
     body, rest = value.split(".", 1)
     for wrong in (body, f"{body}.", f"{body}.{rest[:-2]}", f"{body}x.{rest}", f"Imhvc3Qi.{rest}", "\u00ff.\u00ff", "[].x", ""):
@@ -380,7 +385,7 @@ def open_socket(settings, mode, headers=()):
 
 
 def test_an_open_socket_closes_when_the_visit_ends(ask, show):
-    cookie = ask(query=f"token={visitors.load_tokens().token}").cookie
+    cookie = visit(ask)
     made, scope, send, got, heard = open_socket(serving.Serving("show"), "show", [(b"cookie", cookie.encode())])
     sent = 0
 
@@ -424,7 +429,7 @@ def test_empty_short_or_equal_tokens_are_refused_at_the_start(environ, show, cap
 
 
 def test_a_token_file_that_becomes_wrong_opens_nothing(ask, show):
-    cookie = ask(query=f"token={visitors.load_tokens().token}").cookie
+    cookie = visit(ask)
     visitors.token_file().write_text(json.dumps(dict.fromkeys(vars(visitors.load_tokens()), "")))
     assert ask(cookie=cookie).status == 401
     assert ask(query="token=").status == 503
