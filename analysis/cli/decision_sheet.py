@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from analysis.cli import requests
 from analysis.cli.stdout import write
@@ -15,6 +15,9 @@ from analysis.core.errors import SpecError
 from analysis.core.options import Option
 from analysis.core.record import Spec
 from analysis.models.source.model_spec import ModelSpec
+
+if TYPE_CHECKING:
+    from analysis.exports.sheet import Sheet
 
 _COUNT = Bound(1, 100_000_000)
 
@@ -50,10 +53,33 @@ class SheetSpec(Spec):
     """Keys of stored results to use before others (default: none)."""
 
 
+def decide(request: SheetSpec, command_line: Callable[[Spec], str]) -> "Sheet":
+    """Return the sheet that a request asks for, from stored results.
+
+    Args:
+        request: the model, the block and the tolerance.
+        command_line: writes the command that makes a request.
+
+    Raises:
+        LayerscopeError: as `exports.sheet.of`.
+    """
+    from analysis.exports import sheet
+    from analysis.results.words.tolerance import Tolerance
+
+    return sheet.of(
+        request.model,
+        request.block,
+        command_line,
+        {key: key for key in request.first},
+        recipe=request.healed_by,
+        tolerance=Tolerance(request.accept_points, request.accept_nats),
+        dataset=sheet.Dataset(request.task, request.limit, request.shots, request.texts, request.samples, request.strategy),
+    )
+
+
 def run(options: argparse.Namespace) -> None:
     """Write the sheet."""
     from analysis.exports import sheet, sheet_pdf
-    from analysis.results.words.tolerance import Tolerance
 
     output.check(options.out, "--out")
     out = Path(options.out)
@@ -64,31 +90,21 @@ def run(options: argparse.Namespace) -> None:
     }
     if out.suffix not in formats:
         raise SpecError(f"The decision sheet must be a {', '.join(formats)} file, not {out.name}. Change the extension.")
-    request = requests.request(SheetSpec, options)
-    tolerance = Tolerance(request.accept_points, request.accept_nats)
-    sheet_ = sheet.of(
-        request.model,
-        request.block,
-        options.command_line,
-        {key: key for key in request.first},
-        recipe=request.healed_by,
-        tolerance=tolerance,
-        dataset=sheet.Dataset(request.task, request.limit, request.shots, request.texts, request.samples, request.strategy),
-    )
-    content = formats[out.suffix](sheet_)
+    page = decide(requests.request(SheetSpec, options), options.command_line)
+    content = formats[out.suffix](page)
     output.write(options.out, content if isinstance(content, bytes) else content.encode(), "--out")
-    lines = [f"{sheet_.recommendation}. {' '.join(sheet_.decision.reasons)}", f"Written to {out}"]
-    write(options, {"out": str(out), **_data(sheet_)}, lines)
+    lines = [f"{page.recommendation}. {' '.join(page.decision.reasons)}", f"Written to {out}"]
+    write(options, {"out": str(out), **data(page)}, lines)
 
 
-def _data(sheet: Any) -> dict[str, Any]:
-    """The sheet for programs."""
-    decision = sheet.decision
+def data(page: "Sheet") -> dict[str, Any]:
+    """Return the sheet for programs."""
+    decision = page.decision
     plain = ("recommendation", "reasons", "rule", "healed", "summary", "next_steps", "risks", "unknowns")
     return {
-        "title": sheet.title,
+        "title": page.title,
         **{name: getattr(decision, name) for name in plain},
         "numbers": [asdict(number) for number in decision.numbers],
         "costs": dict(decision.costs),
-        "commands": sheet.commands,
+        "commands": page.commands,
     }

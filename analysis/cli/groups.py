@@ -132,6 +132,11 @@ ABOUT = {
         "List, pause, cancel, resume and move background jobs.",
         ("jobs", "jobs cancel ID"),
     ),
+    "mcp": About(
+        MANAGE,
+        "Serve the same verbs to agents and scripts over the Model Context Protocol.",
+        ("mcp", "mcp --allow-run"),
+    ),
     "run": About(
         MANAGE,
         "Run any request by its kind, from --set settings alone.",

@@ -1,6 +1,7 @@
 """The subcommand `jobs`: the queue from a terminal."""
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from analysis import jobs
@@ -71,7 +72,12 @@ def _show(options: argparse.Namespace, listed: list[Job]) -> None:
     if options.action in ("list", "auto-resume"):
         wont = "resume automatically" if is_resumed else "wait until you resume them"
         lines = [*(lines or ["No jobs yet."]), f"Interrupted jobs {wont}."]
-    write(options, {"jobs": [_as_json(job) for job in listed], "auto_resume": is_resumed}, lines or ["No jobs left."])
+    write(options, data(listed), lines or ["No jobs left."])
+
+
+def data(listed: Sequence[Job]) -> dict[str, Any]:
+    """Return jobs for programs, and whether interrupted ones resume by themselves."""
+    return {"jobs": [_as_json(job) for job in listed], "auto_resume": settings.load().auto_resume}
 
 
 def _where(job: Job) -> str:
@@ -79,7 +85,6 @@ def _where(job: Job) -> str:
 
 
 def _as_json(job: Job) -> dict[str, Any]:
-
     return {
         "id": job.id,
         "kind": job.kind,

@@ -24,6 +24,7 @@ from analysis.cli import (
     rows,
     stdout,
 )
+from analysis.cli.mcp import command as mcp
 from analysis.cli.options import Extra, Misuse, Parser, Subcommand
 from analysis.core import escapes, extensions, failures
 from analysis.core.errors import one_line
@@ -62,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     escapes.guard_logs()
     try:
-        extensions.load()
+        with contextlib.redirect_stdout(sys.stderr):  # standard output is for the answer, and in `mcp` for the protocol
+            extensions.load()
         options = _parse(words)
         stdout.check(options)
         options.command(options)
@@ -202,6 +204,7 @@ def _parser(asking: tuple[Subcommand, ...]) -> Parser:
     push.add_options(add("push", command=push.run))
     dashboard.add_options(add("dashboard", command=dashboard.run))
     jobs.add_options(add("jobs", command=jobs.run))
+    mcp.add_options(add("mcp", command=mcp.run, command_line=command_line, subcommands=subcommands))
     manifest.add_options(add("manifest", command=manifest.run, parse=_parse, command_line=command_line))
     parser.description = f"{_ABOUT}\n\n{groups.overview(lines)}"
     return parser

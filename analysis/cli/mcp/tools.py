@@ -1,0 +1,326 @@
+"""Tools of the MCP server: one for each kind of request, and those that read stored results and jobs.
+
+Nothing here knows the protocol. A tool takes JSON and returns JSON, or a job to watch.
+"""
+
+import argparse
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from analysis import jobs
+from analysis.cli import decision_sheet, groups
+from analysis.cli import jobs as job_list
+from analysis.cli.mcp import schema, stored
+from analysis.cli.mcp.schema import Json
+from analysis.cli.options import Extra, Subcommand
+from analysis.core import escapes, index, serving, store
+from analysis.core.bounds import Bound
+from analysis.core.errors import AccessError, BusyError, JobError, LayerscopeError, SpecError
+from analysis.core.experiment import RESULTS
+from analysis.core.options import Option
+from analysis.core.record import Spec
+from analysis.jobs import Job, preflight
+from analysis.models.source import remote
+from analysis.models.source.model_spec import InspectSpec, ModelSpec
+from analysis.results import library
+from analysis.results.stored.result import of_entry
+
+SpecT = TypeVar("SpecT", bound=Spec)
+LEFT_OUT = ("export",)
+"""Kinds without a tool: an export writes a model, or uploads it, which a person decides."""
+EXTRAS = ("--per-question", "--run-on", "--workers")
+"""Options of a subcommand that are arguments as well. The others write files, or change only the lines for people."""
+LONGEST_WAIT_S = 600
+
+
+@dataclass(frozen=True)
+class Delivery(Spec):
+    """How the answer of a measurement is delivered."""
+
+    kind: ClassVar[str] = "delivery"
+
+    wait_s: Annotated[int, Option(), Bound(0, LONGEST_WAIT_S)] = 0
+    """Seconds to wait for the job, with progress notifications (default: 0, the id of the job at once)."""
+    fields: Annotated[tuple[str, ...], Option()] = ()
+    """Names of the fields to return, such as best or points (default: all, which is long for a map)."""
+
+
+@dataclass(frozen=True)
+class ResultsSpec(Spec):
+    """List stored results, the strongest evidence first, each with its key, condition and key figures."""
+
+    kind: ClassVar[str] = "results"
+
+    model: Annotated[str, Option(metavar="MODEL")] = ""
+    """Model as in the other tools, such as `starter` (default: any model)."""
+    of_kind: Annotated[str, Option("--kind", choices=RESULTS)] = ""
+    """Kind of the results (default: every kind)."""
+    text: Annotated[str, Option()] = ""
+    """Words that all occur in the description of a result, such as a strategy or a dataset (default: none)."""
+    most: Annotated[int, Option(), Bound(1, 100)] = 5
+    """Number of results of each kind, at most."""
+
+
+@dataclass(frozen=True)
+class ResultKeySpec(Spec):
+    """Return one stored result by its kind and key, as `results` and a finished job name them."""
+
+    kind: ClassVar[str] = "result"
+
+    of_kind: Annotated[str, Option("--kind", choices=RESULTS)]
+    """Kind of the result."""
+    key: Annotated[str, Option()]
+    """Key of the result: twenty hexadecimal digits."""
+    per_question: Annotated[bool, Option()] = False
+    """Add the log-likelihoods of every question (default: off)."""
+    fields: Annotated[tuple[str, ...], Option()] = ()
+    """Names of the fields to return, such as best or points (default: all, which is long for a map)."""
+
+
+@dataclass(frozen=True)
+class JobsSpec(Spec):
+    """List background jobs, or show one, with its progress and the key of its result."""
+
+    kind: ClassVar[str] = "jobs"
+
+    id: Annotated[str, Option()] = ""
+    """Id of the job (default: all jobs)."""
+    wait_s: Annotated[int, Option(), Bound(0, LONGEST_WAIT_S)] = 0
+    """Seconds to wait for the end of this job, with progress notifications (default: 0)."""
+
+
+@dataclass(frozen=True)
+class JobIdSpec(Spec):
+    """Name one background job."""
+
+    kind: ClassVar[str] = "job"
+
+    id: Annotated[str, Option()]
+    """Id of the job."""
+
+
+class RefusedError(AccessError):
+    """A call that a read-only server does not run."""
+
+    def __init__(self, problem: str, cause: str, fix: str, **more: Any) -> None:
+        """Take the three parts, each a sentence, and further fields of the answer."""
+        super().__init__(f"{problem} {cause} {fix}")
+        self.parts = {"problem": problem, "cause": cause, "fix": fix, **more}
+
+
+@dataclass(frozen=True)
+class Watch:
+    """A job that a call may wait for, and the answer for its state then."""
+
+    job: Job
+    wait_s: int
+    answer: Callable[[Job], Json]
+
+
+@dataclass(frozen=True)
+class Tool:
+    """One verb with its arguments and its answer."""
+
+    name: str
+    about: str
+    arguments: Json
+    """JSON schema."""
+    answer: Callable[[Mapping[str, Any]], Json | Watch]
+    changes: bool = False
+    """Whether it starts or stops something where the server may do so."""
+    stops: bool = False
+    """Whether it ends work that is under way."""
+
+
+class Tools:
+    """All tools of one server by name."""
+
+    def __init__(
+        self, subcommands: Sequence[Subcommand], command_line: Callable[[Spec], str], *, allow_run: bool = False
+    ) -> None:
+        """Make the tools.
+
+        Args:
+            subcommands: of the kinds of requests.
+            command_line: writes the command that makes a request.
+            allow_run: whether measurements may be started, and jobs be stopped and resumed.
+        """
+        self.allow_run = allow_run
+        self._command_line = command_line
+        measuring = [self._measuring(one) for one in subcommands if one.spec.kind not in LEFT_OUT]
+        self.by_name = {tool.name: tool for tool in [*measuring, *self._reading()]}
+
+    def call(self, name: str, arguments: Mapping[str, Any]) -> Json | Watch:
+        """Answer a call.
+
+        Raises:
+            RefusedError: when it would run something and the server is read-only.
+            LayerscopeError: when it cannot be answered, in one sentence.
+        """
+        tool = self.by_name.get(name)
+        if tool is None:
+            raise SpecError(f"There is no tool {name[:60]!r}. Use {', '.join(self.by_name)}.")
+        unknown = sorted(arguments.keys() - tool.arguments["properties"].keys())
+        if unknown:
+            known = ", ".join(tool.arguments["properties"])
+            raise SpecError(f"The tool {name} has no argument {unknown[0][:60]!r}. Use {known}.")
+        return tool.answer(arguments)
+
+    def look(self, job_id: str) -> Job:
+        """Return a job as it is now; where jobs may run, one that waits is handed to its worker."""
+        with contextlib.suppress(BusyError):  # the next look tells
+            if self.allow_run:
+                jobs.start()
+            jobs.reap()
+        return jobs.get(job_id)
+
+    def _measuring(self, subcommand: Subcommand) -> Tool:
+        extras = [extra for extra in subcommand.extras if extra.flag in EXTRAS]
+        about = groups.ABOUT[subcommand.name].line if subcommand.name in groups.ABOUT else _first_line(subcommand.spec)
+        run = "Runs as a background job." if self.allow_run else "Answers from stored results alone."
+        run = "" if subcommand.spec is InspectSpec else f" {run}"
+        return Tool(
+            subcommand.name,
+            f"{about}{run}",
+            schema.of((subcommand.spec, Delivery), extras, settable=True),
+            lambda arguments: self._measure(subcommand.spec, extras, arguments),
+            changes=True,
+        )
+
+    def _reading(self) -> list[Tool]:
+        sheet = groups.ABOUT["sheet"].line.replace("Write", "Return", 1)
+        return [
+            Tool("results", _first_line(ResultsSpec), schema.of((ResultsSpec,)), _results),
+            Tool("result", _first_line(ResultKeySpec), schema.of((ResultKeySpec,)), _result),
+            Tool("sheet", sheet, schema.of((decision_sheet.SheetSpec,)), self._sheet),
+            Tool("jobs", _first_line(JobsSpec), schema.of((JobsSpec,)), self._jobs),
+            Tool(
+                "cancel_job",
+                "Stop a background job. Its finished work is kept.",
+                schema.of((JobIdSpec,)),
+                lambda arguments: self._on_job("cancel", arguments),
+                changes=True,
+                stops=True,
+            ),
+            Tool(
+                "resume_job",
+                "Put a stopped or failed job back into the queue.",
+                schema.of((JobIdSpec,)),
+                lambda arguments: self._on_job("resume", arguments),
+                changes=True,
+            ),
+        ]
+
+    def _measure(self, kind: type[Spec], extras: Sequence[Extra], arguments: Mapping[str, Any]) -> Json | Watch:
+        own = {*schema.names(kind), schema.SET}
+        asked = {name: value for name, value in arguments.items() if name in own}
+        for value in schema.files(kind, asked):  # a recipe reads its texts and its model while the request is made
+            serving.read(shared=False).check_file(value)
+        spec = _checked(schema.request(kind, asked))
+        how = schema.request(Delivery, {name: arguments.get(name) for name in schema.names(Delivery)})
+        options = argparse.Namespace(**schema.of_extras(extras, arguments))
+        if isinstance(spec, InspectSpec) and not (spec.load or spec.fetch):
+            return self._looked_at(spec)
+        if self.allow_run:
+            job = jobs.submit(spec, backend=options.run_on, shards=getattr(options, "workers", 1))
+            jobs.start()
+            return Watch(job, how.wait_s, lambda now: _ended(now, options, how.fields))
+        result = stored.answering(spec)
+        if result is None:
+            raise RefusedError(
+                f"The request of kind {kind.kind} was not run.",
+                "This server is read-only, and no stored result answers exactly this request.",
+                f"Ask for a stored result, run `{self._command_line(spec)}` yourself, or start the server with --allow-run.",
+                stored=[{"key": one.key, "command": self._command_line(one.result.spec)} for one in stored.beside(spec)],
+            )
+        return stored.data(result, options, how.fields)
+
+    def _looked_at(self, spec: InspectSpec) -> Json:
+        """Return the facts of a model from its configuration; a read-only server reads files of this machine alone."""
+        model = spec.model
+        try:
+            return preflight.looked_at(model.source, model.revision, model.dtype, model.device, model.quantization)
+        except LayerscopeError as error:
+            if self.allow_run or remote.hub_id(model) is None:
+                raise
+            raise RefusedError(
+                f"The configuration of {model.source} is not on this machine.",
+                "This server is read-only and asks no Hub.",
+                f"Run `{self._command_line(spec)}` yourself, or start the server with --allow-run.",
+            ) from error
+
+    def _sheet(self, arguments: Mapping[str, Any]) -> Json:
+        asked = _checked(schema.request(decision_sheet.SheetSpec, arguments))
+        return decision_sheet.data(decision_sheet.made(asked, self._command_line))
+
+    def _jobs(self, arguments: Mapping[str, Any]) -> Json | Watch:
+        asked = schema.request(JobsSpec, arguments)
+        if not asked.id:
+            jobs.reap()
+            return job_list.data(jobs.list_jobs())
+        return Watch(self.look(asked.id), asked.wait_s, lambda job: job_list.data([job]))
+
+    def _on_job(self, action: str, arguments: Mapping[str, Any]) -> Json:
+        asked = schema.request(JobIdSpec, arguments)
+        if not self.allow_run:
+            job = escapes.command([asked.id])
+            raise RefusedError(
+                f"The action {action} was not carried out on job {job}.",
+                "This server is read-only.",
+                f"Run `python -m analysis jobs {action} {job}` yourself, or start the server with --allow-run.",
+            )
+        {"cancel": jobs.cancel, "resume": jobs.resume}[action](asked.id)
+        return job_list.data([self.look(asked.id)])
+
+
+def _first_line(kind: type[Spec]) -> str:
+    return " ".join((kind.__doc__ or kind.__name__).strip().partition("\n\n")[0].split())
+
+
+def _checked(spec: SpecT) -> SpecT:
+    """Return a request that names no file outside of the folders that the operator allows."""
+    serving.read(shared=False).check_files(spec)
+    return spec
+
+
+def _results(arguments: Mapping[str, Any]) -> Json:
+    asked = _checked(schema.request(ResultsSpec, arguments))
+    kinds = [asked.of_kind] if asked.of_kind else [*RESULTS]
+    for kind in kinds:
+        if kind not in RESULTS:
+            raise SpecError(f"{kind[:60]!r} is no kind of result. Choose one of {', '.join(RESULTS)}.")
+    model = ModelSpec(asked.model) if asked.model else None
+    if model is not None:
+        found = [library.found(kind, model, wait=True, most=asked.most, text=asked.text) for kind in kinds]
+    else:
+        words = tuple(asked.text.lower().split())
+        wanted = [index.Wanted((kind,), words=words) for kind in kinds]
+        found = [[of_entry(entry) for entry in index.entries(one, most=asked.most, wait=True)] for one in wanted]
+    return {"results": [stored.listed(entry) for entries in found for entry in entries]}
+
+
+def _result(arguments: Mapping[str, Any]) -> Json:
+    asked = schema.request(ResultKeySpec, arguments)
+    entry = index.entry(asked.of_kind, asked.key) if asked.of_kind in RESULTS else None
+    if entry is None:
+        raise SpecError(
+            f"There is no stored result {asked.key[:60]!r} of kind {asked.of_kind[:60]!r}. The tool results lists them."
+        )
+    return stored.data(of_entry(entry).result, argparse.Namespace(per_question=asked.per_question), asked.fields)
+
+
+def _ended(job: Job, options: argparse.Namespace, fields: Sequence[str]) -> Json:
+    """Return the result of a finished job, and the id of one that waits or runs.
+
+    Raises:
+        JobError: when it ended without a result.
+    """
+    if job.is_active:
+        return {"job": job.id, "spec": job.spec.to_json()}
+    found = store.load_result(job.kind, job.result_key) if job.state == jobs.DONE and job.result_key else None
+    if found is None:
+        why = job.error or "Its result is not in the cache folder."
+        raise JobError(f"Job {job.id} ended as {job.state}. {why} The tool resume_job continues it.")
+    return stored.data(RESULTS[job.kind].read(found), options, fields)
