@@ -153,7 +153,7 @@ MEASURING = {
     "damage": {},
     "sweep": {},
     "evaluate": {"block": "11:5"},
-    "heal": {"block": "11:5", "recipe": "instant"},
+    "heal": {"block": "11:5", "recipe": "instant", "quantization": "none"},
     "speed": {},
     "compare": {"prompt": "One"},
     "microscope": {"prompt": "One"},

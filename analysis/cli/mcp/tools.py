@@ -59,7 +59,7 @@ class ResultsSpec(Spec):
     """Kind of the results (default: every kind)."""
     text: Annotated[str, Option()] = ""
     """Words that all occur in the description of a result, such as a strategy or a dataset (default: none)."""
-    most: Annotated[int, Option(), Bound(1, 100)] = 5
+    most: Annotated[int, Option(), Bound(1, 100)] = 3
     """Number of results of each kind, at most."""
 
 
