@@ -49,7 +49,7 @@ def call(tools: Tools, name: str, arguments: dict | None = None, **how) -> dict:
     """Return the JSON of an answer, with `is_error` where it is one."""
 
     async def asked():
-        async with Client(server.made(tools), mode=how.pop("mode", "auto")) as client:
+        async with Client(server.create(tools), mode=how.pop("mode", "auto")) as client:
             return await client.call_tool(name, arguments or {}, **how)
 
     result = anyio.run(asked)
@@ -60,7 +60,7 @@ def call(tools: Tools, name: str, arguments: dict | None = None, **how) -> dict:
 
 def listed(tools: Tools) -> dict:
     async def asked():
-        async with Client(server.made(tools)) as client:
+        async with Client(server.create(tools)) as client:
             return client.instructions, (await client.list_tools()).tools
 
     instructions, found = anyio.run(asked)
@@ -295,7 +295,7 @@ def test_the_sheet_is_that_of_the_command():
     for result in (fakes.distances(), fakes.sweep(answers=True), fakes.speed()):
         result.save()
     asked = decision_sheet.SheetSpec(fakes.Block(11, 5), accept_nats=9.0)
-    page = decision_sheet.made(asked, command_line.command_line)
+    page = decision_sheet.decide(asked, command_line.command_line)
     got = call(made(), "sheet", {"model": "starter", "block": "11:5", "accept_nats": 9})
     assert got == json.loads(json.dumps(decision_sheet.data(page)))
 

@@ -131,10 +131,10 @@ def _property(kind: type[Spec], flag: Flag) -> Json:
         item["minimum"] = int(option.none)
     if option.choices is not None and not flag.takes_none:
         item["enum"] = list(option.choices)
-    found = {"type": "array", "items": item} if is_many else item
+    argument = {"type": "array", "items": item} if is_many else item
     if flag.name.lstrip("-") not in kind.asked_defaults and (default := _default(field)) is not None:
-        found["default"] = default
-    return found | described
+        argument["default"] = default
+    return argument | described
 
 
 def _item(hint: Any, notes: Sequence[Any]) -> Json:

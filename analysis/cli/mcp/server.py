@@ -31,21 +31,20 @@ _READ_ONLY = "This server is read-only: it answers from stored results and refus
 _RUNS = "Measurements run as background jobs, which outlive this server. Use wait_s to wait, jobs to look, cancel_job to stop."
 
 
-def made(tools: Tools) -> Server[Any]:
+def create(tools: Tools) -> Server[Any]:
     """Return the server of some tools."""
 
-    async def listed(context: ServerRequestContext[Any], asked: types.PaginatedRequestParams | None) -> types.ListToolsResult:
+    async def listed(context: ServerRequestContext[Any], params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
         return types.ListToolsResult(tools=[_described(tool, tools.allow_run) for tool in tools.by_name.values()])
 
-    async def called(context: ServerRequestContext[Any], asked: types.CallToolRequestParams) -> types.CallToolResult:
+    async def called(context: ServerRequestContext[Any], params: types.CallToolRequestParams) -> types.CallToolResult:
         try:
-            answer = await to_thread.run_sync(tools.call, asked.name, asked.arguments or {})
+            answer = await to_thread.run_sync(tools.call, params.name, params.arguments or {})
             if isinstance(answer, Watch):
                 job = await _watched(answer, tools.look, context)
-                watch = answer
-                answer = await to_thread.run_sync(watch.answer, job)
+                answer = await to_thread.run_sync(answer.answer, job)
         except Exception as error:
-            return _text(_failure(error, asked.name), is_error=True)
+            return _text(_failure(error, params.name), is_error=True)
         return _text(answer)
 
     mode = _RUNS if tools.allow_run else _READ_ONLY
@@ -62,7 +61,7 @@ def serve(tools: Tools) -> None:
     """Answer on standard input and output until the client closes them."""
 
     async def run() -> None:
-        server = made(tools)
+        server = create(tools)
         async with stdio_server() as (read, write):
             await server.run(read, write, server.create_initialization_options())
 
@@ -71,16 +70,16 @@ def serve(tools: Tools) -> None:
 
 async def _watched(watch: Watch, look: Callable[[str], Job], context: ServerRequestContext[Any]) -> Job:
     """Return the job when it has ended or the time is over; the client hears the progress."""
-    job, told, said = watch.job, 0.0, ""
+    job, progress, last = watch.job, 0.0, ""
     until = anyio.current_time() + watch.wait_s
     while job.is_active and anyio.current_time() < until:
         await anyio.sleep(_LOOK_S)
         job = await to_thread.run_sync(look, job.id)
         message = " ".join([job.phase or job.state, how_far(job.done, job.total) if job.total else ""]).strip()
         share = 100 * (job.share or 0.0)
-        if message != said or share > told:
-            told, said = max(share, told + _LEAST), message
-            await context.session.report_progress(told, 100.0, message)
+        if message != last or share > progress:
+            progress, last = max(share, progress + _LEAST), message
+            await context.session.report_progress(progress, 100.0, message)
     return job
 
 

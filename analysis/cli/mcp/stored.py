@@ -50,7 +50,7 @@ def _fits(wanted: Any, held: Any, name: str = "") -> bool:
     if isinstance(wanted, dict) and isinstance(held, dict):
         return wanted.keys() == held.keys() and all(_fits(value, held[key], key) for key, value in wanted.items())
     if isinstance(wanted, list) and isinstance(held, list):
-        return len(wanted) == len(held) and all(_fits(one, other) for one, other in zip(wanted, held, strict=True))
+        return len(wanted) == len(held) and all(map(_fits, wanted, held))
     return bool(wanted == held) or (name in ("dtype", "device") and wanted == AUTO)
 
 
@@ -65,11 +65,11 @@ def data(result: Any, options: argparse.Namespace, fields: Collection[str] = ())
     Raises:
         SpecError: when there is no such field.
     """
-    whole = PRINTERS.get(result.kind, Printer()).data(result, options)
-    unknown = sorted(set(fields) - whole.keys())
+    content = PRINTERS.get(result.kind, Printer()).data(result, options)
+    unknown = sorted(set(fields) - content.keys())
     if unknown:
-        raise SpecError(f"The answer has no field {unknown[0][:60]!r}. It has {', '.join(whole)}.")
-    chosen = {name: value for name, value in whole.items() if not fields or name in (*ALWAYS, *fields)}
+        raise SpecError(f"The answer has no field {unknown[0][:60]!r}. It has {', '.join(content)}.")
+    chosen = {name: value for name, value in content.items() if not fields or name in (*ALWAYS, *fields)}
     tables = {name: table for name, table in result.tables().items() if len(table.rows) <= MOST_ROWS}
     rows = {name: [_without_gaps(row) for row in table.records()] for name, table in tables.items()}
     return chosen | {"measured_on": result.measured_on(), "tables": rows}
@@ -81,27 +81,27 @@ def _without_gaps(row: dict[str, Any]) -> dict[str, Any]:
 
 def listed(entry: FoundResult) -> dict[str, Any]:
     """Return the line of a stored result in a list: its key, its condition and its key figures with 95 % intervals."""
-    known = entry.summary
-    model = known.model
+    summary = entry.summary
+    model = summary.model
     return {
         "kind": entry.kind,
         "key": entry.key,
-        "model": model.source if model else known.name,
+        "model": model.source if model else summary.name,
         "revision": model.revision if model else None,
-        "how": known.how,
-        "measured_on": known.on,
-        "n": known.n,
-        "seed": known.seed,
+        "how": summary.how,
+        "measured_on": summary.on,
+        "n": summary.n,
+        "seed": summary.seed,
         "dtype": model.dtype if model else None,
         "quantization": model.quantization if model else None,
-        "precision": known.precision,
-        "versions": known.versions,
-        "complete": known.complete,
+        "precision": summary.precision,
+        "versions": summary.versions,
+        "complete": summary.complete,
         "committed": entry.precomputed,
         "saved_at": entry.saved_at,
         "figures": [
-            {"name": one.name, "value": one.value, "low": one.low, "high": one.high}
-            for one in known.figures
-            if one.value is not None
+            {"name": figure.name, "value": figure.value, "low": figure.low, "high": figure.high}
+            for figure in summary.figures
+            if figure.value is not None
         ],
     }

@@ -149,7 +149,7 @@ class Tools:
         """
         self.allow_run = allow_run
         self._command_line = command_line
-        measuring = [self._measuring(one) for one in subcommands if one.spec.kind not in LEFT_OUT]
+        measuring = [self._measuring(subcommand) for subcommand in subcommands if subcommand.spec.kind not in LEFT_OUT]
         self.by_name = {tool.name: tool for tool in [*measuring, *self._reading()]}
 
     def call(self, name: str, arguments: Mapping[str, Any]) -> Json | Watch:
@@ -164,8 +164,8 @@ class Tools:
             raise SpecError(f"There is no tool {name[:60]!r}. Use {', '.join(self.by_name)}.")
         unknown = sorted(arguments.keys() - tool.arguments["properties"].keys())
         if unknown:
-            known = ", ".join(tool.arguments["properties"])
-            raise SpecError(f"The tool {name} has no argument {unknown[0][:60]!r}. Use {known}.")
+            names = ", ".join(tool.arguments["properties"])
+            raise SpecError(f"The tool {name} has no argument {unknown[0][:60]!r}. Use {names}.")
         return tool.answer(arguments)
 
     def look(self, job_id: str) -> Job:
@@ -215,27 +215,27 @@ class Tools:
 
     def _measure(self, kind: type[Spec], extras: Sequence[Extra], arguments: Mapping[str, Any]) -> Json | Watch:
         own = {*schema.names(kind), schema.SET}
-        asked = {name: value for name, value in arguments.items() if name in own}
-        for value in schema.files(kind, asked):  # a recipe reads its texts and its model while the request is made
+        options_of_kind = {name: value for name, value in arguments.items() if name in own}
+        for value in schema.files(kind, options_of_kind):  # a recipe reads its texts and its model while the request is made
             serving.read(shared=False).check_file(value)
-        spec = _checked(schema.request(kind, asked))
-        how = schema.request(Delivery, {name: arguments.get(name) for name in schema.names(Delivery)})
+        spec = _checked(schema.request(kind, options_of_kind))
+        delivery = schema.request(Delivery, {name: arguments.get(name) for name in schema.names(Delivery)})
         options = argparse.Namespace(**schema.of_extras(extras, arguments))
         if isinstance(spec, InspectSpec) and not (spec.load or spec.fetch):
             return self._looked_at(spec)
         if self.allow_run:
             job = jobs.submit(spec, backend=options.run_on, shards=getattr(options, "workers", 1))
             jobs.start()
-            return Watch(job, how.wait_s, lambda now: _ended(now, options, how.fields))
+            return Watch(job, delivery.wait_s, lambda ended: _ended(ended, options, delivery.fields))
         result = stored.answering(spec)
         if result is None:
             raise RefusedError(
                 f"The request of kind {kind.kind} was not run.",
                 "This server is read-only, and no stored result answers exactly this request.",
                 f"Ask for a stored result, run `{self._command_line(spec)}` yourself, or start the server with --allow-run.",
-                stored=[{"key": one.key, "command": self._command_line(one.result.spec)} for one in stored.beside(spec)],
+                stored=[{"key": entry.key, "command": self._command_line(entry.result.spec)} for entry in stored.beside(spec)],
             )
-        return stored.data(result, options, how.fields)
+        return stored.data(result, options, delivery.fields)
 
     def _looked_at(self, spec: InspectSpec) -> Json:
         """Return the facts of a model from its configuration; a read-only server reads files of this machine alone."""
@@ -252,27 +252,27 @@ class Tools:
             ) from error
 
     def _sheet(self, arguments: Mapping[str, Any]) -> Json:
-        asked = _checked(schema.request(decision_sheet.SheetSpec, arguments))
-        return decision_sheet.data(decision_sheet.made(asked, self._command_line))
+        request = _checked(schema.request(decision_sheet.SheetSpec, arguments))
+        return decision_sheet.data(decision_sheet.decide(request, self._command_line))
 
     def _jobs(self, arguments: Mapping[str, Any]) -> Json | Watch:
-        asked = schema.request(JobsSpec, arguments)
-        if not asked.id:
+        request = schema.request(JobsSpec, arguments)
+        if not request.id:
             jobs.reap()
             return job_list.data(jobs.list_jobs())
-        return Watch(self.look(asked.id), asked.wait_s, lambda job: job_list.data([job]))
+        return Watch(self.look(request.id), request.wait_s, lambda job: job_list.data([job]))
 
     def _on_job(self, action: str, arguments: Mapping[str, Any]) -> Json:
-        asked = schema.request(JobIdSpec, arguments)
+        request = schema.request(JobIdSpec, arguments)
         if not self.allow_run:
-            job = escapes.command([asked.id])
+            job = escapes.command([request.id])
             raise RefusedError(
                 f"The action {action} was not carried out on job {job}.",
                 "This server is read-only.",
                 f"Run `python -m analysis jobs {action} {job}` yourself, or start the server with --allow-run.",
             )
-        {"cancel": jobs.cancel, "resume": jobs.resume}[action](asked.id)
-        return job_list.data([self.look(asked.id)])
+        {"cancel": jobs.cancel, "resume": jobs.resume}[action](request.id)
+        return job_list.data([self.look(request.id)])
 
 
 def _first_line(kind: type[Spec]) -> str:
@@ -286,29 +286,29 @@ def _checked(spec: SpecT) -> SpecT:
 
 
 def _results(arguments: Mapping[str, Any]) -> Json:
-    asked = _checked(schema.request(ResultsSpec, arguments))
-    kinds = [asked.of_kind] if asked.of_kind else [*RESULTS]
+    request = _checked(schema.request(ResultsSpec, arguments))
+    kinds = [request.of_kind] if request.of_kind else [*RESULTS]
     for kind in kinds:
         if kind not in RESULTS:
             raise SpecError(f"{kind[:60]!r} is no kind of result. Choose one of {', '.join(RESULTS)}.")
-    model = ModelSpec(asked.model) if asked.model else None
+    model = ModelSpec(request.model) if request.model else None
     if model is not None:
-        found = [library.found(kind, model, wait=True, most=asked.most, text=asked.text) for kind in kinds]
+        entries = [library.found(kind, model, wait=True, most=request.most, text=request.text) for kind in kinds]
     else:
-        words = tuple(asked.text.lower().split())
+        words = tuple(request.text.lower().split())
         wanted = [index.Wanted((kind,), words=words) for kind in kinds]
-        found = [[of_entry(entry) for entry in index.entries(one, most=asked.most, wait=True)] for one in wanted]
-    return {"results": [stored.listed(entry) for entries in found for entry in entries]}
+        entries = [[of_entry(entry) for entry in index.entries(each, most=request.most, wait=True)] for each in wanted]
+    return {"results": [stored.listed(entry) for of_kind in entries for entry in of_kind]}
 
 
 def _result(arguments: Mapping[str, Any]) -> Json:
-    asked = schema.request(ResultKeySpec, arguments)
-    entry = index.entry(asked.of_kind, asked.key) if asked.of_kind in RESULTS else None
+    request = schema.request(ResultKeySpec, arguments)
+    entry = index.entry(request.of_kind, request.key) if request.of_kind in RESULTS else None
     if entry is None:
         raise SpecError(
-            f"There is no stored result {asked.key[:60]!r} of kind {asked.of_kind[:60]!r}. The tool results lists them."
+            f"There is no stored result {request.key[:60]!r} of kind {request.of_kind[:60]!r}. The tool results lists them."
         )
-    return stored.data(of_entry(entry).result, argparse.Namespace(per_question=asked.per_question), asked.fields)
+    return stored.data(of_entry(entry).result, argparse.Namespace(per_question=request.per_question), request.fields)
 
 
 def _ended(job: Job, options: argparse.Namespace, fields: Sequence[str]) -> Json:
@@ -319,8 +319,8 @@ def _ended(job: Job, options: argparse.Namespace, fields: Sequence[str]) -> Json
     """
     if job.is_active:
         return {"job": job.id, "spec": job.spec.to_json()}
-    found = store.load_result(job.kind, job.result_key) if job.state == jobs.DONE and job.result_key else None
-    if found is None:
+    content = store.load_result(job.kind, job.result_key) if job.state == jobs.DONE and job.result_key else None
+    if content is None:
         why = job.error or "Its result is not in the cache folder."
         raise JobError(f"Job {job.id} ended as {job.state}. {why} The tool resume_job continues it.")
-    return stored.data(RESULTS[job.kind].read(found), options, fields)
+    return stored.data(RESULTS[job.kind].read(content), options, fields)
