@@ -254,7 +254,7 @@ def test_a_failed_job_is_an_error_with_its_reason(monkeypatch):
         ("sweep", {"model": "starter", "max_n": "many"}, "max_n: expected a whole number, not 'many'."),
         ("sweep", {"model": "starter", "max_n": True}, "max_n must be a whole number, not true."),
         ("sweep", {"model": "starter", "max_n": [1, 2]}, "max_n must be a whole number"),
-        ("sweep", {"model": "starter", "max_n": {"a": 1}}, "max_n must be"),
+        ("sweep", {"model": "starter", "max_n": {"a": 1}}, 'max_n must be a value or a list, not {"a": 1}.'),
         ("sweep", {"model": "starter", "limit": 1.5}, "limit must be a whole number, not 1.5"),
         ("sweep", {"model": ["starter"], "max_n": 10**400}, "must be"),
         ("sweep", {"model": "starter", "per_question": "yes"}, "per_question must be of type boolean"),

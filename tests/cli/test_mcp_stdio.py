@@ -54,7 +54,7 @@ def test_a_job_outlives_its_server_and_is_read_by_another(talkative, tmp_path):
     assert found == again
     [point] = found["points"]
     assert (point["n_samples"], point["n_texts"], found["spec"]["model"]["dtype"]) == (2, 2, "float32")
-    assert found["tables"]["point"][0]["acc_low"] <= point["acc"]
+    assert found["tables"]["points"][0]["acc_low"] <= point["acc"]
     assert "read-only" in refused["cause"]
     assert len(jobs.list_jobs()) == 1
 

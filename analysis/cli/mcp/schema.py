@@ -98,6 +98,8 @@ def names(kind: type[Spec]) -> set[str]:
 
 def _value(flag: Flag, value: Any) -> Any:
     """Return a value as Python has it: the number that stands for None, such as 0 for all questions, as it is written."""
+    if isinstance(value, Mapping):
+        raise SpecError(f"{_name(flag)} must be a value or a list, not {shown(value)}. Set its fields by {SET}.")
     return str(value) if type(value) is int and str(value) == flag.fields[0].option.none else value
 
 
