@@ -20,19 +20,40 @@ ROOT = Path(__file__).resolve().parents[2]
 ASKED = {"model": "starter", "block": "11:5", "limit": 2, "samples": 2, "seq_len": 32, "dtype": "float32", "device": "cpu"}
 
 
-@pytest.fixture
-def talkative(cache, tmp_path, monkeypatch):
-    """An extension that prints when it is imported, and no worker afterwards."""
+@pytest.mark.slow
+def test_standard_output_holds_the_protocol_alone(tmp_path, monkeypatch):
+    """An extension prints when it is imported; the committed curve of the starter is the answer."""
     file = tmp_path / "talkative.py"
-    file.write_text("print('hello from an extension')\n")
+    file.write_text("print('hello from an extension', flush=True)\n")
     monkeypatch.setenv(extensions.VARIABLE, str(file))
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
+    asked = {"model": "starter", "strategy": "deepest", "max_n": 15, "limit": 200, "fields": ["points"]}
+
+    async def journey():
+        process = await anyio.run_process(
+            [sys.executable, "-m", "analysis", "mcp"], input=b"no JSON\n", cwd=ROOT, env={**os.environ}, check=False
+        )
+        async with Client(_server()) as client:
+            return process, await _call(client, "sweep", asked)
+
+    process, curve = anyio.run(journey)
+    assert process.returncode == 0
+    assert b"hello from an extension" in process.stderr
+    assert all(json.loads(line)["jsonrpc"] == "2.0" for line in process.stdout.splitlines())
+    assert len(curve["points"]) == 16
+    assert "200 questions of arc_easy" in curve["measured_on"]
+
+
+@pytest.fixture
+def own_worker(cache):
+    """No worker is left."""
     yield
     worker.end_worker()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.starter
-def test_a_job_outlives_its_server_and_is_read_by_another(talkative, tmp_path):
+def test_a_job_outlives_its_server_and_is_read_by_another(own_worker):
     told = []
 
     async def heard(progress, total, message):
