@@ -11,7 +11,7 @@ from mcp.server import Server, ServerRequestContext
 from mcp.server.stdio import stdio_server
 
 from analysis import __version__
-from analysis.cli.mcp.tools import RefusedError, Tool, Tools, Watch
+from analysis.cli.mcp.tools import ReadOnlyError, Tool, Tools, Watch
 from analysis.core import failures
 from analysis.core.progress import how_far
 from analysis.jobs import Job
@@ -93,7 +93,7 @@ def _described(tool: Tool, allow_run: bool) -> types.Tool:
 
 def _failure(error: Exception, name: str) -> dict[str, Any]:
     """Return the sentence of an error, and its parts where the call was refused."""
-    parts = error.parts if isinstance(error, RefusedError) else {}
+    parts = error.parts if isinstance(error, ReadOnlyError) else {}
     return {"error": failures.in_a_sentence(error, doing=f"answering the tool {name[:60]}"), **parts}
 
 

@@ -101,7 +101,7 @@ class JobIdSpec(Spec):
     """Id of the job."""
 
 
-class RefusedError(AccessError):
+class ReadOnlyError(AccessError):
     """A call that a read-only server does not run."""
 
     def __init__(self, problem: str, cause: str, fix: str, **more: Any) -> None:
@@ -156,7 +156,7 @@ class Tools:
         """Answer a call.
 
         Raises:
-            RefusedError: when it would run something and the server is read-only.
+            ReadOnlyError: when it would run something and the server is read-only.
             LayerscopeError: when it cannot be answered, in one sentence.
         """
         tool = self.by_name.get(name)
@@ -229,7 +229,7 @@ class Tools:
             return Watch(job, delivery.wait_s, lambda ended: _ended(ended, options, delivery.fields))
         result = stored.answering(spec)
         if result is None:
-            raise RefusedError(
+            raise ReadOnlyError(
                 f"The request of kind {kind.kind} was not run.",
                 "This server is read-only, and no stored result answers exactly this request.",
                 f"Ask for a stored result, run `{self._command_line(spec)}` yourself, or start the server with --allow-run.",
@@ -245,7 +245,7 @@ class Tools:
         except LayerscopeError as error:
             if self.allow_run or remote.hub_id(model) is None:
                 raise
-            raise RefusedError(
+            raise ReadOnlyError(
                 f"The configuration of {model.source} is not on this machine.",
                 "This server is read-only and asks no Hub.",
                 f"Run `{self._command_line(spec)}` yourself, or start the server with --allow-run.",
@@ -266,7 +266,7 @@ class Tools:
         request = schema.request(JobIdSpec, arguments)
         if not self.allow_run:
             job = escapes.command([request.id])
-            raise RefusedError(
+            raise ReadOnlyError(
                 f"The action {action} was not carried out on job {job}.",
                 "This server is read-only.",
                 f"Run `python -m analysis jobs {action} {job}` yourself, or start the server with --allow-run.",
