@@ -93,8 +93,8 @@ class UploadLimits:
         if len(of_window) >= WINDOW_FILES or sum(of_window) + n_bytes > WINDOW_MB * _MEGABYTE:
             return (
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"This window has too many uploads: at most {WINDOW_FILES} files of {WINDOW_MB} MB together are "
-                "allowed. Remove one, or reload the page.",
+                f"This window has too many uploads: at most {WINDOW_FILES} files of {WINDOW_MB} MB together are allowed. "
+                "Remove one, or reload the page.",
             )
         if sum(size for _, size in files) + n_bytes > self.most_mb * _MEGABYTE:
             return (

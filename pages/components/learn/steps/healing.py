@@ -178,9 +178,9 @@ STEP = Step(
     heading=TITLE,
     opening="If the loss is back, is the knowledge back?",
     misunderstanding=(
-        "Healing adapts the layers before and after the gap to each other. It does not restore the knowledge of the "
-        "removed ones. A loss below the unpruned model's mostly means that the model learned the style of the healing "
-        "text."
+        "Healing adapts the layers before and after the gap to each other. "
+        "It does not restore the knowledge of the removed ones. "
+        "A loss below the unpruned model's mostly means that the model learned the style of the healing text."
     ),
     show=_show,
     tasks=_tasks,
