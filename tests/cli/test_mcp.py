@@ -1,5 +1,6 @@
 """The MCP server: arguments and answers of its tools, by the SDK's own client within this process."""
 
+import argparse
 import json
 import os
 import re
@@ -21,15 +22,18 @@ from mcp import Client
 from analysis import jobs
 from analysis.cli import answers, decision_sheet
 from analysis.cli import main as command_line
-from analysis.cli.mcp import schema, server
+from analysis.cli.mcp import schema, server, stored
 from analysis.cli.mcp.tools import Tools
 from analysis.core import store
 from analysis.core.errors import HubError, LayerscopeError
+from analysis.core.experiment import RESULTS
 from analysis.jobs import preflight
+from analysis.results import library
 from tests.support import fakes
 
 ROOT = Path(__file__).resolve().parents[2]
 READING = {"results", "result", "sheet", "jobs", "cancel_job", "resume_job"}
+COMMITTED = store.precomputed_dir
 CURVE = {"model": "starter", "max_n": 15}
 
 
@@ -129,6 +133,20 @@ def test_stored_answer_is_the_commands_json_with_intervals():
 
 class _Options:
     per_question = False
+
+
+@pytest.mark.slow
+def test_a_committed_result_of_each_kind_answers_its_own_request(monkeypatch):
+    monkeypatch.setattr(store, "precomputed_dir", COMMITTED)
+    kinds = [kind for kind in RESULTS if (COMMITTED() / kind).exists()]
+    assert len(kinds) >= 10
+    for kind in kinds:
+        result = library.found(kind, wait=True, most=1)[0].result
+        assert stored.answering(result.spec) is result
+        data = stored.data(result, argparse.Namespace())
+        assert json.dumps(data, allow_nan=False).isascii()
+        assert set(stored.ALWAYS) <= set(data)
+        assert data["measured_on"]
 
 
 def test_named_fields_keep_the_condition():
