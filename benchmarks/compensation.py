@@ -49,7 +49,7 @@ class Texts:
         judging = corpora.resolve(default_loss_corpus())
         self.judging = scores.prepare(loaded, None, judging).texts
         self.choosing = scores.prepare(loaded, None, replace(judging, n_texts=CHOICE_TEXTS), skip_texts=judging.n_texts).texts
-        apart = packing.kept_apart([*self.judging, *self.choosing], loaded.tokenizer)
+        apart = packing.near_copy_filter([*self.judging, *self.choosing], loaded.tokenizer)
         corpus = corpora.resolve(default_heal_corpus())
         self.fitting = packing.beginnings(corpus, apart, loaded.tokenizer, n_fitted, junction.TEXT_TOKENS)
         self.weights = [len(ids) - 1 for ids in self.judging]

@@ -57,7 +57,7 @@ PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
 def best_blocks() -> list[Best]:
     """The most similar blocks of the precomputed map of the starter model."""
     texts = DistanceSpec().corpus.source
-    for found in library.found("distances", wait=True):
+    for found in library.find("distances", wait=True):
         spec = found.result.spec
         if found.precomputed and spec.model.source == "starter" and spec.corpus.source == texts:
             return found.result.best

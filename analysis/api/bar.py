@@ -29,7 +29,7 @@ class NotebookBar(bar.Bar):
 
 
 @contextlib.contextmanager
-def shown(is_shown: bool) -> Iterator[OnProgress]:
+def progress_bar(is_shown: bool) -> Iterator[OnProgress]:
     """A callback that shows progress while the block runs, or one that does not."""
     if not is_shown:
         yield ignore

@@ -70,7 +70,7 @@ def run(spec: Spec, *, progress: bool = True) -> Found[Any]:
     experiment = EXPERIMENTS.get(spec.kind)
     if experiment is None:
         raise SpecError(f"Nothing runs a {type(spec).__name__}. Runnable kinds: {', '.join(EXPERIMENTS)}.")
-    with bar.shown(progress) as on_progress:
+    with bar.progress_bar(progress) as on_progress:
         return Found(experiment.runner()(spec, on_progress, load=_warm()))
 
 

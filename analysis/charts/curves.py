@@ -263,7 +263,7 @@ def _add_shown(figure: Figure, sweep: SweepResult, measure: Measure, colours: Pa
     x: list[int | None] = []
     y: list[float | None] = []
     if _is_line(points):
-        is_significant = changes.steps_apart(sweep, measure.quantity, [sweep.points.index(point) for point in points])
+        is_significant = changes.significant_steps(sweep, measure.quantity, [sweep.points.index(point) for point in points])
         for index in (index for index, is_apart in enumerate(is_significant) if is_apart):
             x += [*numbers[index : index + 2], None]
             y += [*values[index : index + 2], None]
@@ -340,7 +340,7 @@ def settled_marker(moved: Sequence[Change | None], symbol: str, colour: str, siz
 
 def read_out(measure: Measure, point: Point, change: Change | None) -> str:
     """Return the hover text of a point: its number, and its difference from the unpruned model."""
-    change_text = "" if change is None else f"<br>{wrapped(changes.said(change, measure.quantity))}"
+    change_text = "" if change is None else f"<br>{wrapped(changes.describe(change, measure.quantity))}"
     return f"{measure.hover(point)}{change_text}"
 
 

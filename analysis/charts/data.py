@@ -23,7 +23,7 @@ def rows(figure: Figure) -> list[dict[str, Any]]:
     """
     names = (_title(figure.layout.xaxis, "x"), _title(figure.layout.yaxis, "y"))
     cells = next((trace for trace in figure.data if trace.name == maps.CELLS), None)
-    hover_texts = {} if cells is None else dict(zip(zip(cells.x, cells.y, strict=True), maps.said(cells), strict=True))
+    hover_texts = {} if cells is None else dict(zip(zip(cells.x, cells.y, strict=True), maps.hover_texts(cells), strict=True))
     traces = [trace for trace in figure.data if trace is not cells and trace.name not in (STEPS, OUTLINE)]
     rows_ = [row for trace in traces for row in _trace(trace, *names, hover_texts)]
     keys = list(dict.fromkeys(key for row in rows_ for key, value in row.items() if value is not None))

@@ -92,12 +92,12 @@ def _points(name: str, kind: str, offers: Sequence[Offer], by: str, shade: str, 
         "error_y": {**bars([reading_.value for reading_ in read], ends, width=0), "color": shade},
         "marker": {"symbol": symbol, "size": 9, "color": shade},
         "customdata": [_taken(offer) for offer in offers],
-        "text": ["<br>".join(map(escape, [*said(offer, by), standing])) for offer in offers],
+        "text": ["<br>".join(map(escape, [*describe(offer, by), standing])) for offer in offers],
         "hovertemplate": "%{text}<extra></extra>",
     }
 
 
-def said(offer: Offer, by: str) -> list[str]:
+def describe(offer: Offer, by: str) -> list[str]:
     """Return the lines that describe an offer: its name, its quality and its cost."""
     reading = offer.reading
     removed = f"without {offer.cut.describe()}" if offer.cut else "unpruned"

@@ -114,7 +114,7 @@ def add_cells(figure: Figure, read_outs: ReadOuts, y: Sequence[float]) -> None:
     )
 
 
-def said(marks: Scatter) -> list[str]:
+def hover_texts(marks: Scatter) -> list[str]:
     """Return the whole hover text of every mark of `add_cells`."""
     texts = []
     for fields in marks.customdata:

@@ -24,7 +24,7 @@ from analysis.core.record import Spec
 from analysis.models.source.model_spec import ModelSpec
 
 
-def whole(result: Any, options: argparse.Namespace) -> dict[str, Any]:
+def as_json(result: Any, options: argparse.Namespace) -> dict[str, Any]:
     """The JSON of a result."""
     data: dict[str, Any] = result.to_json()
     return data
@@ -55,7 +55,7 @@ def grid(options: argparse.Namespace) -> None:
     output.write(options.csv, escapes.csv(result.table().frame()), "--csv")
     write(
         options,
-        whole(result, options),
+        as_json(result, options),
         [*lines.of_grid(result, options), f"The table of all measured removals is in {options.csv}."],
     )
 
@@ -127,7 +127,7 @@ class _Saved(Spec):
 
 
 def _without_questions(result: Any, options: argparse.Namespace) -> dict[str, Any]:
-    data = whole(result, options)
+    data = as_json(result, options)
     if not getattr(options, "per_question", False):
         del data["questions"]
     return data
@@ -145,7 +145,7 @@ class Printer:
 
     lines: Callable[[Any, argparse.Namespace], list[str]] = lines.of_fields
     """From the result and the options: text for people."""
-    data: Callable[[Any, argparse.Namespace], dict[str, Any]] = whole
+    data: Callable[[Any, argparse.Namespace], dict[str, Any]] = as_json
     """From the result and the options: data for programs."""
     extras: tuple[Extra, ...] = ()
     """Options that only the answer depends on."""

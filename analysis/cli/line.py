@@ -22,7 +22,7 @@ _ABSENT = object()
 """The value of a field whose nested request is left out."""
 
 
-def asked(spec: SpecT) -> SpecT:
+def as_requested(spec: SpecT) -> SpecT:
     """Return the request as a user would ask for it: without the identities of files, and without derived values."""
     changes: dict[str, Any] = {}
     for field in fields(spec):
@@ -30,9 +30,9 @@ def asked(spec: SpecT) -> SpecT:
         if field.name == "identity":
             changes["identity"] = ""
         elif isinstance(value, Spec):
-            changes[field.name] = asked(value)
+            changes[field.name] = as_requested(value)
         elif isinstance(value, tuple):
-            changes[field.name] = tuple(asked(part) if isinstance(part, Spec) else part for part in value)
+            changes[field.name] = tuple(as_requested(part) if isinstance(part, Spec) else part for part in value)
     plain = replace(spec, **changes) if changes else spec
     defaults = {
         name: imported(note.usual)(plain)
@@ -59,7 +59,7 @@ def words(spec: Spec, subcommand: Subcommand | None, parse: Parse) -> list[str]:
         subcommand: that of its kind; None where it has none, and `run` takes its place.
         parse: the command line's own reading of arguments, which gives the defaults.
     """
-    request = asked(spec)
+    request = as_requested(spec)
     if subcommand is not None:
         try:
             return _Saying(request, subcommand, parse).words()

@@ -215,7 +215,7 @@ def _point_lines(result: Any, points: Sequence[Any]) -> list[str]:
     """Lines of points of a curve: a table, the levels to read them against, and the cost of the precision."""
     from analysis.experiments.accuracy import precision_spec
 
-    precise = precision_spec.said_of(result.spec.model)
+    precise = precision_spec.describe_cost(result.spec.model)
     return [*result.table().only(*_SCORES).lines(), *_levels(result, points), *([precise] if precise else [])]
 
 

@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> None:
     if not options.out:
         write(options, data | {"rows": [_short(row) for row in read[:_FIRST]]}, _shown(read, columns, roles))
         return
-    content = hub_rows.kept(read, options.kind, roles)
+    content = hub_rows.as_jsonl(read, options.kind, roles)
     output.write(options.out, content, "--out")
     flag = "--texts" if options.kind == "texts" else "--task"
     n_rows = content.count(b"\n")

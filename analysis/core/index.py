@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.core.index_file import GOOD, OWN, UNREAD, folder_of, marks, named, places
+from analysis.core.index_file import GOOD, OWN, UNREAD, bound_values, folder_of, marks, places
 from analysis.core.index_sync import fresh, rows
 
 
@@ -87,15 +87,15 @@ class Wanted:
         parts += [f"instr(said, :word{number})" for number in range(len(self.words))]
         if self.materials:
             parts.append(f"({' OR '.join(f'instr(materials, :material{n})' for n in range(len(self.materials)))})")
-        values = named("name", self.names) | named("word", self.words) | named("material", self.materials)
+        values = bound_values("name", self.names) | bound_values("word", self.words) | bound_values("material", self.materials)
         for number, (column, value) in enumerate(self.having):
             choices = value if isinstance(value, tuple) else (value,)
             parts.append(f"{column} IN ({marks(f'having{number}_', choices)})")
-            values |= named(f"having{number}_", choices)
+            values |= bound_values(f"having{number}_", choices)
         if self.quantization is not None:
             free = f" OR kind IN ({marks('free', self.in_any)})" if self.in_any else ""
             parts.append(f"(quantization IS NULL OR quantization = :quantization{free})")
-            values |= {"quantization": self.quantization} | named("free", self.in_any)
+            values |= {"quantization": self.quantization} | bound_values("free", self.in_any)
         return parts, values
 
     def row(self) -> tuple[str, dict[str, Any]]:
@@ -103,7 +103,7 @@ class Wanted:
 
         The columns of `by_strength` come first, so that SQLite reads the rows of one model from that index alone.
         """
-        values = {"own": OWN, "committed": places()[1]} | named("kind", self.kinds)
+        values = {"own": OWN, "committed": places()[1]} | bound_values("kind", self.kinds)
         parts = [f"kind IN ({marks('kind', self.kinds)})", f"state = {GOOD}"]
         if self.weights is not None:
             identity, source, revision = self.weights
@@ -118,7 +118,7 @@ class Wanted:
     def _has_several(self) -> bool:
         """Return True if any of the kinds has results of several models, which have no weights of their own."""
         sql = f"SELECT 1 FROM results WHERE source IS NULL AND kind IN ({marks('kind', self.kinds)}) AND state = {GOOD} LIMIT 1"
-        return bool(rows(self.kinds, sql, named("kind", self.kinds)))
+        return bool(rows(self.kinds, sql, bound_values("kind", self.kinds)))
 
 
 _OF_SEVERAL = "(source IS NULL AND instr(identities, :identity))"
@@ -216,7 +216,7 @@ class Like:
         ]
         parts = [*strength, kind, ":usual NOT IN ('', strategy)", *last] if self.across else [kind, *strength, *last]
         values = {"like_source": self.source, "like_dtype": self.dtype, "like_quantization": self.quantization, "own": OWN}
-        return ", ".join(parts), values | named("kind", kinds) | {"usual": self.usual}
+        return ", ".join(parts), values | bound_values("kind", kinds) | {"usual": self.usual}
 
 
 def best(
@@ -316,7 +316,7 @@ def scored(
     """
     where, values = wanted.row()
     order, order_values = like.order(wanted.kinds)
-    values |= order_values | {"most": most} | named("condition", scoring.conditions)
+    values |= order_values | {"most": most} | bound_values("condition", scoring.conditions)
     parts = [] if scoring.of_repaired else ["s.repair = ''"]
     if scoring.conditions:
         parts.append(f"s.condition IN ({marks('condition', scoring.conditions)})")
@@ -417,5 +417,5 @@ def builds_on(kinds: Sequence[str], key: str, *, but: str) -> IndexEntry | None:
 def unread(kinds: Sequence[str]) -> tuple[int, int]:
     """How many results of these kinds were not read yet, and how many there are."""
     sql = f"SELECT total(state = {UNREAD}), count(*) FROM results WHERE kind IN ({marks('kind', kinds)})"
-    row = rows(kinds, sql, named("kind", kinds))[0]
+    row = rows(kinds, sql, bound_values("kind", kinds))[0]
     return int(row[0]), int(row[1])

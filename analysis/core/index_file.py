@@ -91,11 +91,11 @@ _MAPPED = 1 << 30
 
 
 def marks(name: str, values: Sequence[str]) -> str:
-    """The places of values in a statement, which `named` fills."""
+    """The places of values in a statement, which `bound_values` fills."""
     return ", ".join(f":{name}{number}" for number in range(len(values)))
 
 
-def named(name: str, values: Sequence[str]) -> dict[str, Any]:
+def bound_values(name: str, values: Sequence[str]) -> dict[str, Any]:
     """Values by the names that `marks` gives them."""
     return {f"{name}{number}": value for number, value in enumerate(values)}
 

@@ -24,11 +24,11 @@ from analysis.core.index_file import (
     NOTHING,
     OWN,
     UNREAD,
+    bound_values,
     connect,
     folder_of,
     make_tables,
     marks,
-    named,
     places,
     transaction,
 )
@@ -134,7 +134,7 @@ def rows(
     cache = _of_cache()
     with cache.fresh(kinds, wait=wait) as db:
         version_query = f"SELECT kind, n FROM versions WHERE kind IN ({marks('kind', kinds)}) ORDER BY kind"
-        versions = db.execute(version_query, named("kind", kinds)).fetchall()
+        versions = db.execute(version_query, bound_values("kind", kinds)).fetchall()
         cache_key = (*versions, sql, str(first_of), *sorted(values.items()))
         if (answer := cache.answers.get(cache_key)) is None:
             answer = cache.answers[cache_key] = _taken(db.execute(sql, values), first_of)
@@ -330,7 +330,7 @@ class _Index:
 
 def _n_unread(db: sqlite3.Connection, kinds: Sequence[str]) -> int:
     sql = f"SELECT count(*) FROM results WHERE state = {UNREAD} AND kind IN ({marks('kind', kinds)})"
-    return int(db.execute(sql, named("kind", kinds)).fetchone()[0])
+    return int(db.execute(sql, bound_values("kind", kinds)).fetchone()[0])
 
 
 def _has_more(db: sqlite3.Connection, place: str, kind: str, *, than: int) -> bool:
@@ -410,7 +410,7 @@ def _forget(db: sqlite3.Connection, place: str, kind: str, keys: Set[str]) -> No
 def _read_some(db: sqlite3.Connection, kinds: Sequence[str]) -> bool:
     """Read some of the results that are unread; False where there are none left."""
     sql = f"SELECT number, place, kind, key, news FROM results WHERE state = {UNREAD} AND kind IN ({marks('kind', kinds)})"
-    rows = db.execute(f"{sql} LIMIT {_CHUNK}", named("kind", kinds)).fetchall()
+    rows = db.execute(f"{sql} LIMIT {_CHUNK}", bound_values("kind", kinds)).fetchall()
     if not rows:
         return False
     readings = [(number, news, _read(place, kind, key)) for number, place, kind, key, news in rows]

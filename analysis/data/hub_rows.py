@@ -208,12 +208,12 @@ class _FirstRows:
     def _ask(self, read: Callable[..., Any], file: Path, *arguments: int) -> Any:
         command = (read.__name__, str(file), *(str(int(value)) for value in arguments))
         try:
-            return sandbox.answer(f"{__name__}:told", *command, memory_bytes=_APART_BYTES, seconds=_APART_S)
+            return sandbox.answer(f"{__name__}:call_as_json", *command, memory_bytes=_APART_BYTES, seconds=_APART_S)
         except sandbox.OverLimitError as error:
             raise CorpusError(f"Reading {file.name} takes more than {error}. Take fewer rows, or another file.") from error
 
 
-def told(read: str, file: str, *arguments: str) -> Any:
+def call_as_json(read: str, file: str, *arguments: str) -> Any:
     """Return the result of `rows` or `parquet_bytes`, called by name, as JSON has it."""
     functions: dict[str, Callable[..., Any]] = {"rows": rows, "parquet_bytes": parquet_bytes}
     text = json.dumps(functions[read](Path(file), *map(int, arguments)), default=str)
@@ -349,7 +349,7 @@ def guessed(columns: Sequence[str], kind: str) -> dict[str, list[str]]:
     return {role: [name] for role, name in guesses.items() if name is not None}
 
 
-def kept(read: Sequence[Mapping[str, Any]], kind: str, columns: Columns) -> bytes:
+def as_jsonl(read: Sequence[Mapping[str, Any]], kind: str, columns: Columns) -> bytes:
     """Rows as the lines of a JSONL file of one's own.
 
     Args:

@@ -29,7 +29,7 @@ from analysis.models.loading.load import Loader
 from analysis.models.loading.placement import Placement
 from analysis.models.loading.planning import Plan
 from analysis.models.running import folding, pruning
-from analysis.models.running.adapters import check_adapter, located, named, put_on, read_bridges
+from analysis.models.running.adapters import check_adapter, located, put_on, read_bridges, result_name
 from analysis.models.source import gguf
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.remote import hub_id
@@ -102,7 +102,7 @@ def export(
 
 def resolve(spec: ExportSpec) -> ExportSpec:
     """The spec with concrete dtype, device and identities, and the adapter by the name that results know it by."""
-    return replace(spec, model=planning.resolve(spec.model), adapter=named(spec.adapter))
+    return replace(spec, model=planning.resolve(spec.model), adapter=result_name(spec.adapter))
 
 
 def run(spec: ExportSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> ExportResult:
@@ -322,7 +322,7 @@ def _provenance(planned: Plan, block: Removal, adapter: str | None, check: Reloa
         "model": planned.spec.to_json() | {"source": hub_id(planned.spec) or planned.facts.name},
         "removed": block.to_json() | {"layers": list(block.layers), "description": block.describe()},
         "zeroed": [f"{part} of layer {layer}" for layer, part in single_parts(block)],
-        "adapter": named(adapter),
+        "adapter": result_name(adapter),
         "check": vars(check),
         "versions": planned.versions(),
         "method": "Gromov et al., The Unreasonable Ineffectiveness of the Deeper Layers, arXiv:2403.17887",

@@ -69,7 +69,7 @@ def mergekit(model: str, cut: Removal, n_layers: int, dtype: str, *notes: str) -
     name = json.dumps(model, ensure_ascii=False)  # a JSON string is a YAML string, with any characters
     lines = [f"# {name} without {cut.describe()} of {n_layers} layers (0-based). Ranges are half-open."]
     lines += [*(f"# {note}" for note in notes if note), "slices:"]
-    for begin, end in kept_runs(cut, n_layers):
+    for begin, end in remaining_runs(cut, n_layers):
         lines += ["  - sources:", f"      - model: {name}", f"        layer_range: [{begin}, {end}]"]
     return "\n".join([*lines, "merge_method: passthrough", f"dtype: {dtype}", ""])
 
@@ -106,7 +106,7 @@ def mergekit_source(spec: ModelSpec, part_of: str = "") -> tuple[str, str]:
     return starter.HUB_ID, "The starter model is this one rounded to about 4.5 bits. mergekit uses its unrounded weights."
 
 
-def kept_runs(cut: Removal, n_layers: int) -> list[tuple[int, int]]:
+def remaining_runs(cut: Removal, n_layers: int) -> list[tuple[int, int]]:
     """The unbroken runs of layers that stay, half-open."""
     removed = set(cut.layers)
     runs: list[tuple[int, int]] = []

@@ -126,7 +126,7 @@ FORMS = {
     form.name: form
     for form in (
         Form("hf", lambda family, cut: None, _check_folder, _write_folder, _load_folder),
-        Form("gguf", gguf_families.why_not, lambda decoder: gguf_families.check(decoder.model.config), _write_gguf, _load_gguf),
+        Form("gguf", gguf_families.refusal, lambda decoder: gguf_families.check(decoder.model.config), _write_gguf, _load_gguf),
     )
 }
 """By name."""

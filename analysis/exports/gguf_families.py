@@ -53,7 +53,7 @@ FAMILIES = {
 """By their name in transformers (`model_type`)."""
 
 
-def why_not(family: str, cut: Removal) -> str | None:
+def refusal(family: str, cut: Removal) -> str | None:
     """Why there is no GGUF file of a family without some layers, in a sentence; None where there may be one."""
     if isinstance(cut, PartSet):
         return f"A GGUF file contains whole layers only, so {cut.brief()} cannot be removed. {INSTEAD}."

@@ -69,7 +69,7 @@ def of(
     if cut is not None and facts is not None:
         verdict = _verdict(scores_of_block.select(cut, scores, shown=on_screen, damage=damages), facts, speeds, healed)
         read = sheet.StoredResults(facts, scores, on_screen, damages, speeds[0] if speeds else None, healed)
-        decided = [sheet.section(sheet.made(read, cut, command_line, model))]
+        decided = [sheet.section(sheet.from_results(read, cut, command_line, model))]
     name = facts.name if facts else model.source.rstrip("/").rsplit("/", 1)[-1]
     lead = (
         [

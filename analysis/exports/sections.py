@@ -189,7 +189,7 @@ def of_curves(
 ) -> Section:
     """Return the section of accuracy curves: the first one with the others beside it."""
     shown = sweeps[0]
-    other_curves = library.curves_beside(shown, list(sweeps))
+    other_curves = library.other_curves(shown, list(sweeps))
     of_cuts = [heal for heal in heals if not heal.spec.control]
     with_questions, read = (
         [heal for heal in of_cuts if comparable.is_comparable(shown, heal, name)] for name in (ACCURACY, LOSS)
@@ -250,7 +250,7 @@ def of_damage(result: DamageResult, maps: Sequence[DistanceResult], cut: Removal
     sentences = [table.caption]
     if distances is not None:
         n = cut.size if isinstance(cut, Block) else question_size(result.n_layers)
-        sentences += agreement.sentences(result, distances, n, agreement.kept_losses(result))
+        sentences += agreement.sentences(result, distances, n, agreement.stored_losses(result))
     return _section("Loss increase of each block", sentences, [picture], [table], [("Loss-increase map", result)], command_line)
 
 

@@ -157,16 +157,18 @@ class Library:
             library.of(kind, model, most=library.LISTED, having=having, chosen=chosen, and_of=(*of_block, *controls_))
             for kind, having, controls_ in (("heal", ended, (controls,)), ("evaluate", (), ()))
         )
-        entries = library.found("sweep", model, wait=True, most=1, having=(("key", chosen or ("",)),))
+        entries = library.find("sweep", model, wait=True, most=1, having=(("key", chosen or ("",)),))
         on_dataset = [] if entries or not dataset.given else [_curve_on(dataset, model)]
         selected = next(iter([*entries, *on_dataset]), None)
         default_strategy = "" if entries else "similarity"
         ordered = library.Scorings.in_one_order(model, usual=default_strategy)
         scores = ordered.of(cut, selected, most=library.LISTED)
         curves = [entry.key for entry in scores if entry.kind == "sweep"]
-        leading = entries or library.found("sweep", model, most=1, having=(("strategy", default_strategy),))
-        leading = leading or library.found("sweep", model, most=1)
-        other_keys = [entry.key for curve in leading for entry in library.curves_alike(curve, model, most=library.LISTED)]
+        leading = entries or library.find("sweep", model, most=1, having=(("strategy", default_strategy),))
+        leading = leading or library.find("sweep", model, most=1)
+        other_keys = [
+            entry.key for curve in leading for entry in library.curves_on_same_questions(curve, model, most=library.LISTED)
+        ]
         keys = tuple(dict.fromkeys([*curves, *other_keys, *(entry.key for entry in [*leading, *on_dataset])]))
         sweeps = library.of("sweep", model, having=(("key", keys or ("",)),), chosen=chosen)
         if default_strategy:
@@ -262,7 +264,7 @@ def of(
     cut.check(stored.facts.n_layers)
     if recipe and heal is None:
         heal = _by_recipe(stored.heals, cut, recipe)
-    return made(stored, cut, command_line, model, heal=heal, tolerance=tolerance)
+    return from_results(stored, cut, command_line, model, heal=heal, tolerance=tolerance)
 
 
 def read(model: ModelSpec, cut: Removal, first: Mapping[str, str], dataset: Dataset = ANY) -> StoredResults:
@@ -277,7 +279,7 @@ def read(model: ModelSpec, cut: Removal, first: Mapping[str, str], dataset: Data
     return StoredResults(stored.every[0].model, stored.scores, stored.shown, stored.damage, speed, stored.heals)
 
 
-def made(
+def from_results(
     stored: StoredResults,
     cut: Removal,
     command_line: CommandLine,
@@ -309,12 +311,12 @@ def made(
 def _curve_on(dataset: Dataset, model: ModelSpec) -> FoundResult:
     """Return the strongest curve on a dataset, by similarity where the dataset names no strategy."""
     filters = (("strategy", dataset.strategy),) if dataset.strategy else ()
-    curves = library.found("sweep", model, wait=True, most=_CURVES, having=filters)
+    curves = library.find("sweep", model, wait=True, most=_CURVES, having=filters)
     curves.sort(key=lambda entry: entry.summary.strategy != "similarity")
     curve = next((entry for entry in curves if dataset.fits(entry.result, model)), None)
     if curve is None:
         wanted = " ".join(dataset.words())
-        all_curves = curves or library.found("sweep", model, most=_CURVES)
+        all_curves = curves or library.find("sweep", model, most=_CURVES)
         available = "; ".join(dict.fromkeys(" ".join(Dataset.of(entry.result).words()) for entry in all_curves)) or "none"
         raise SpecError(f"{model.source} has no stored curve for {wanted}. Stored curves: {available}. Name one of these.")
     return curve

@@ -8,14 +8,36 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis.hub.cache import Kept, delete, folder_of, kept, recall, remember, revisions, snapshot, there, top
+    from analysis.hub.cache import (
+        Kept,
+        cached_repositories,
+        delete,
+        folder_of,
+        recall,
+        recall_unlisted,
+        remember,
+        revisions,
+        snapshot,
+        top,
+    )
     from analysis.hub.client import endpoint, is_offline, token
     from analysis.hub.download import PHASE, fetch, fetch_end, fetch_front, missing_bytes
     from analysis.hub.repository import DATA_SET, MODEL, File, HubModel, Repository, check_id, is_commit, look, search
     from analysis.hub.upload import Upload, plan, push
 
 _IN = {
-    "cache": ("Kept", "delete", "folder_of", "kept", "recall", "remember", "revisions", "snapshot", "there", "top"),
+    "cache": (
+        "Kept",
+        "delete",
+        "folder_of",
+        "cached_repositories",
+        "recall",
+        "remember",
+        "revisions",
+        "snapshot",
+        "recall_unlisted",
+        "top",
+    ),
     "client": ("endpoint", "is_offline", "token"),
     "download": ("PHASE", "fetch", "fetch_end", "fetch_front", "missing_bytes"),
     "repository": ("DATA_SET", "MODEL", "File", "HubModel", "Repository", "check_id", "is_commit", "look", "search"),

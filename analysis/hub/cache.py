@@ -124,7 +124,7 @@ def recall(kind: str, id: str, revision: str | None) -> Repository | None:
         return None
 
 
-def there(kind: str, id: str, revision: str | None) -> Repository | None:
+def recall_unlisted(kind: str, id: str, revision: str | None) -> Repository | None:
     """Return a repository that another program fetched without a list: its files on this machine are all that is known."""
     commit = _commit(kind, id, revision)
     folder = snapshot(kind, id, commit or "none")
@@ -179,7 +179,7 @@ class Kept:
     """Of these, the bytes of incomplete files."""
 
 
-def kept() -> list[Kept]:
+def cached_repositories() -> list[Kept]:
     """Return the models and datasets from the Hub on this machine, the largest first."""
     entries = []
     folders = [(kind, folder) for kind in (MODEL, DATA_SET) for folder in sorted(top().glob(f"{kind}s--*"))]

@@ -61,7 +61,7 @@ def ask(path: str, subject: str, *, params: Mapping[str, Any] | None = None) -> 
     limit = limit_s()
     until = time.monotonic() + limit
     content = b""
-    with opened(path, subject, limit_s=limit, params=params) as answer, told(subject, limit):
+    with opened(path, subject, limit_s=limit, params=params) as answer, network_errors_explained(subject, limit):
         for part in answer.iter_bytes():
             content += part
             if time.monotonic() > until:
@@ -104,7 +104,7 @@ def opened(
     else:
         headers["accept-encoding"] = "identity"  # of packed content no part can be asked for
     with contextlib.ExitStack() as stack:
-        with told(subject, limit_s):
+        with network_errors_explained(subject, limit_s):
             session = stack.enter_context(httpx.Client(follow_redirects=True, timeout=limit_s))
             answer = stack.enter_context(session.stream("GET", endpoint() + path, headers=headers, params=params))
         if answer.status_code not in (200, 206):
@@ -118,7 +118,7 @@ def opened(
 
 
 @contextlib.contextmanager
-def told(subject: str, limit_s: float) -> Iterator[None]:
+def network_errors_explained(subject: str, limit_s: float) -> Iterator[None]:
     """Turn each way in which the network fails in the body of a `with` statement into `Refused`."""
     try:
         yield

@@ -117,7 +117,10 @@ def fetch_end(repository: Repository, file: File, n_bytes: int) -> bytes | None:
             content.seek(begin)
             return content.read()
     name, limit_s = f"{file.path} of {repository.id}", float(constants.HF_HUB_DOWNLOAD_TIMEOUT)
-    with client.opened(repository.address(file), name, limit_s=limit_s, begin=begin) as answer, client.told(name, limit_s):
+    with (
+        client.opened(repository.address(file), name, limit_s=limit_s, begin=begin) as answer,
+        client.network_errors_explained(name, limit_s),
+    ):
         if begin and answer.status_code != 206:
             return None
         received = b""

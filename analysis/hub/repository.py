@@ -48,7 +48,7 @@ class Repository:
     @property
     def name(self) -> str:
         """Return its name for a sentence: "the model org/name at commit 0123abc"."""
-        return f"{named(self.kind, self.id)} at commit {self.commit[:7]}"
+        return f"{title(self.kind, self.id)} at commit {self.commit[:7]}"
 
     def file(self, path: str) -> File | None:
         """A file of it; None where there is none of this name."""
@@ -60,7 +60,7 @@ class Repository:
         return f"{prefix}/{self.id}/resolve/{self.commit}/{quote(file.path)}"
 
 
-def named(kind: str, id: str) -> str:
+def title(kind: str, id: str) -> str:
     """Return the name of a repository for a sentence: "the model org/name"."""
     return f"the {_NAMES[kind]} {id}"
 
@@ -110,7 +110,7 @@ def look(id: str, revision: str | None = None, *, kind: str = MODEL) -> Reposito
     """
     check_revision(revision)
     check_id(id, kind)
-    subject = named(kind, id) + (f" at revision {revision}" if revision else "")
+    subject = title(kind, id) + (f" at revision {revision}" if revision else "")
     answer = client.ask(f"/api/{kind}s/{id}/revision/{quote(revision or 'main', safe='')}", subject, params={"blobs": "true"})
     try:
         commit, files = str(answer["sha"]), tuple(_file(entry) for entry in answer["siblings"])

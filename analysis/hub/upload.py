@@ -17,7 +17,7 @@ from huggingface_hub.utils import disable_progress_bars
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.hub import client, refusal
 from analysis.hub.refusal import Refused
-from analysis.hub.repository import MODEL, File, Repository, check_id, look, named
+from analysis.hub.repository import MODEL, File, Repository, check_id, look, title
 
 _OWN = ".gitattributes"
 """A file that the Hub puts into every repository."""
@@ -130,7 +130,7 @@ def push(folder: Path, id: str, *, is_private: bool, on_progress: OnProgress = i
     if planned.missing:
         disable_progress_bars()  # progress is ours to show
         api = HfApi(endpoint=client.endpoint(), token=client.token())
-        with _told(id):
+        with _hub_errors_explained(id):
             if not planned.is_there:
                 api.create_repo(id, private=is_private)
             files = [CommitOperationAdd(file.path, folder / file.path) for file in planned.missing]
@@ -140,16 +140,16 @@ def push(folder: Path, id: str, *, is_private: bool, on_progress: OnProgress = i
 
 
 @contextmanager
-def _told(id: str) -> Iterator[None]:
+def _hub_errors_explained(id: str) -> Iterator[None]:
     """Turn exceptions of huggingface_hub into a sentence: its own messages name requests, and not the fix."""
     try:
         yield
     except HfHubHTTPError as error:
         status = 0 if error.response is None else error.response.status_code
-        raise refusal.of_upload(status, named(MODEL, id), client.host()) from error
+        raise refusal.of_upload(status, title(MODEL, id), client.host()) from error
     except httpx.TimeoutException as error:
-        raise refusal.silent(named(MODEL, id), client.host(), float(client.limit_s())) from error
+        raise refusal.silent(title(MODEL, id), client.host(), float(client.limit_s())) from error
     except httpx.TransportError as error:
-        raise refusal.upload_cut(named(MODEL, id), client.host()) from error
+        raise refusal.upload_cut(title(MODEL, id), client.host()) from error
     except ValueError as error:  # the Hub's objections to a file or the model card
-        raise Refused(f"The Hub rejects {named(MODEL, id)}: {' '.join(str(error).split())[:200]}.") from error
+        raise Refused(f"The Hub rejects {title(MODEL, id)}: {' '.join(str(error).split())[:200]}.") from error

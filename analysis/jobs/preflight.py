@@ -102,7 +102,7 @@ def working_bytes(spec: Spec, facts: ModelFacts, of_a_pass: int) -> int:
 
 def _seen(model: ModelSpec) -> InspectResult | None:
     """Return the facts of an earlier look at these weights, in any precision."""
-    identity = model.identity or ("" if model.source == "starter" else identities.here(model.source))
+    identity = model.identity or ("" if model.source == "starter" else identities.of_local(model.source))
     return next(iter(InspectResult.all_of(replace(model, identity=identity))), None)
 
 

@@ -32,7 +32,7 @@ _MATERIALS = 100
 T = TypeVar("T")
 
 
-def found(
+def find(
     kind: str,
     model: ModelSpec | None = None,
     *,
@@ -65,10 +65,10 @@ def found(
 def counted(
     kind: str, model: ModelSpec, *, any_precision: bool = True, having: tuple[tuple[str, Any], ...] = (), text: str = ""
 ) -> int:
-    """Return the number of results that `found` would list.
+    """Return the number of results that `find` would list.
 
     Args:
-        kind, model, any_precision, having: as in `found`.
+        kind, model, any_precision, having: as in `find`.
         text: words that all occur in the description of a result.
     """
     return index.count(_of_model((kind,), model, any_precision=any_precision, having=having, text=text))
@@ -218,7 +218,7 @@ def datasets(model: ModelSpec, *, most: int) -> list[tuple[FoundResult, int]]:
     return [(of_entry(entry), n) for entry, n in index.firsts(wanted, _like(model), ("dataset",), most=most)]
 
 
-def curves_alike(shown: FoundResult, model: ModelSpec, *, most: int) -> list[FoundResult]:
+def curves_on_same_questions(shown: FoundResult, model: ModelSpec, *, most: int) -> list[FoundResult]:
     """Return the strongest curve of each strategy and draw on the questions and in the precision of a curve.
 
     Of equally strong ones the curve on the same distance map comes first.
@@ -275,12 +275,12 @@ def of(
         chosen: fingerprints of results that come first.
         and_of: columns with values; the results that have them count beyond the strongest, no more than `most` for each.
     """
-    entries = found(kind, model, wait=True, most=most, having=having)
+    entries = find(kind, model, wait=True, most=most, having=having)
     if most is not None and len(entries) >= most:
         further = [*and_of, *([("key", tuple(chosen))] if chosen else [])]
-        beyond = [entry for filter_ in further for entry in found(kind, model, most=most, having=(*having, filter_))]
+        beyond = [entry for filter_ in further for entry in find(kind, model, most=most, having=(*having, filter_))]
         keys = tuple({entry.key for entry in [*entries, *beyond]})
-        entries = found(kind, model, having=(*having, ("key", keys)))
+        entries = find(kind, model, having=(*having, ("key", keys)))
     return read_all(sorted(entries, key=lambda entry: entry.key not in chosen))
 
 
@@ -336,7 +336,7 @@ def identity(model: ModelSpec) -> str:
             return starter.model_identity()
         return ""
     if identities.stamps(model.source):
-        return identities.here(model.source)
+        return identities.of_local(model.source)
     # A hub id, or files that are gone: the identity that the newest result of it was measured on.
     return index.last_identity(list(RESULTS), model.source, model.revision or "")
 
@@ -404,14 +404,14 @@ def heal_of(model: ModelSpec, adapter: str) -> HealResult | None:
     """The stored heal that made this adapter folder, if it is known."""
     folder, cache = (store.cache_dir() / adapter).resolve(), store.cache_dir().resolve()
     inside = str(folder.relative_to(cache)) if folder.is_relative_to(cache) else ""
-    heals = read_all(found("heal", model, wait=True, most=1, having=(("adapter", tuple({adapter, inside, str(folder)})),)))
+    heals = read_all(find("heal", model, wait=True, most=1, having=(("adapter", tuple({adapter, inside, str(folder)})),)))
     for heal in heals:
         if heal.adapter and (store.cache_dir() / heal.adapter).resolve() == folder:
             return heal
     return None
 
 
-def curves_beside(sweep: SweepResult, sweeps: list[SweepResult]) -> list[SweepResult]:
+def other_curves(sweep: SweepResult, sweeps: list[SweepResult]) -> list[SweepResult]:
     """Curves of other strategies, and of other draws of `random`, on the same questions; the strongest of each."""
     curves: dict[tuple[str, int], SweepResult] = {}
     for sweep_ in evidence.ranked(sweeps):

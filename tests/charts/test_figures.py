@@ -27,7 +27,7 @@ def read_outs(figure):
     """Return the hover texts of all blocks, by START:SIZE."""
     marks = trace(figure, "cells")
     assert marks.marker.opacity == 0
-    said = maps.said(marks)
+    said = maps.hover_texts(marks)
     assert not [text for text in said if "%{" in text]
     return {fields[0]: text for fields, text in zip(marks.customdata, said, strict=True)}
 

@@ -43,7 +43,7 @@ def test_selected_block_is_ringed_and_an_open_difference_is_named():
     assert [note.text for note in other.layout.annotations] == ["Not measured for this selection"]
     unseen = [offer for offer in found.offers if offer.change and not offer.change.is_significant]
     assert unseen
-    assert all("not significantly different" in " ".join(figures.said(offer, SIZE)) for offer in unseen)
+    assert all("not significantly different" in " ".join(figures.describe(offer, SIZE)) for offer in unseen)
 
 
 def test_model_name_makes_no_link_in_a_chart():

@@ -135,8 +135,11 @@ def test_curves_of_equal_n_are_shifted_but_their_data_not():
 
 
 def test_no_difference_says_how_many_it_would_take():
-    assert changes.not_seen(200, 873, "questions") == "not significantly different (n = 200 questions, would need about 880)"
-    assert changes.not_seen(8, None, "texts") == "not significantly different (n = 8 texts)"
+    assert (
+        changes.not_significant(200, 873, "questions")
+        == "not significantly different (n = 200 questions, would need about 880)"
+    )
+    assert changes.not_significant(8, None, "texts") == "not significantly different (n = 8 texts)"
     assert units.two_digits(1565) == "1,600"
     assert units.two_digits(7) == "7"
 

@@ -65,7 +65,7 @@ def test_a_new_loss_increase_map_keeps_its_text_losses(places):
     (folder,) = (places / "precomputed" / "damage").glob("*")
     kept = RESULTS["damage"].read(store.load_result("damage", folder.name, precomputed=True))
     assert np.array_equal(kept.text_losses, losses)
-    assert np.array_equal(agreement.kept_losses(fakes.damage()), losses)
+    assert np.array_equal(agreement.stored_losses(fakes.damage()), losses)
 
 
 def test_committed_results_are_complete_small_and_of_no_machine():

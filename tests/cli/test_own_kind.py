@@ -158,7 +158,7 @@ def test_its_requests_become_command_lines(kind, changes, line):
     spec = kind.CountSpec(word="banana", **changes)
     written = main.command_line(spec)
     assert written == f"python -m analysis count starter --word banana {line}".strip()
-    assert main.request(shlex.split(written)[3:]) == command_line.asked(spec)
+    assert main.request(shlex.split(written)[3:]) == command_line.as_requested(spec)
 
 
 @pytest.mark.usefixtures("kind")

@@ -115,7 +115,7 @@ def test_the_line_asks_for_the_same_again(spec):
     program, words = shlex.split(line)[:3], shlex.split(line)[3:]
     assert program == ["python", "-m", "analysis"]
     assert "\n" not in line
-    assert main.request(words).fingerprint() == command_line.asked(spec).fingerprint()
+    assert main.request(words).fingerprint() == command_line.as_requested(spec).fingerprint()
 
 
 def test_only_differences_are_written():
@@ -221,7 +221,7 @@ def test_a_grid_of_one_model_in_two_precisions_is_whole():
     spec = GridSpec((RESOLVED, replace(RESOLVED, quantization="4bit")))
     words = shlex.split(main.command_line(spec))[3:]
     assert words[:2] == ["run", "grid"]
-    assert main.request(words) == command_line.asked(spec)
+    assert main.request(words) == command_line.as_requested(spec)
 
 
 def test_a_heal_says_the_numbers_that_its_recipe_does_not():
@@ -283,7 +283,7 @@ def test_a_kind_without_a_subcommand_is_written_whole(monkeypatch):
     spec = _New(Block(1, 2), MINE, ("a 'b'", "c"))
     words = shlex.split(main.command_line(spec))[3:]
     assert words[:2] == ["run", "new"]
-    assert main.request(words) == command_line.asked(spec)
+    assert main.request(words) == command_line.as_requested(spec)
     with pytest.raises(SpecError, match="This _New is incomplete"):
         main.request(["run", "new"])
     assert main.request(["run", "distances", "--set", "corpus.seed=4"]) == DistanceSpec(corpus=CorpusSpec(seed=4))

@@ -101,7 +101,7 @@ def test_texts_are_measured_on_like_a_file(there, tmp_path):
     read = rows_of("data/texts.parquet")
     assert hub_rows.guessed(hub_rows.names(read), "texts") == {"text": ["body"]}
     file = tmp_path / "mine.jsonl"
-    file.write_bytes(hub_rows.kept(read, "texts", {"text": ["body"]}))
+    file.write_bytes(hub_rows.as_jsonl(read, "texts", {"text": ["body"]}))
     assert sorted(corpora.documents(CorpusSpec(source=str(file)))) == sorted({row["body"] for row in TEXTS})
 
 
@@ -109,7 +109,7 @@ def test_questions_are_asked_like_a_file(there, tmp_path):
     read = rows_of("questions.jsonl")
     assert hub_rows.guessed(hub_rows.names(read), "questions") == {"answer": ["label"]}
     file = tmp_path / "mine.jsonl"
-    file.write_bytes(hub_rows.kept(read, "questions", {"question": ["stem"], "choices": ["a", "b"], "answer": ["label"]}))
+    file.write_bytes(hub_rows.as_jsonl(read, "questions", {"question": ["stem"], "choices": ["a", "b"], "answer": ["label"]}))
     found = files.read(file)
     assert not found.errors
     assert [question.options[question.gold].strip() for question in found.questions] == [str(n) for n in range(20)]
@@ -125,12 +125,12 @@ def test_questions_are_asked_like_a_file(there, tmp_path):
 )
 def test_a_column_that_is_not_there_is_named(kind, columns, said):
     with pytest.raises(CorpusError, match=said):
-        hub_rows.kept(TEXTS, kind, columns)
+        hub_rows.as_jsonl(TEXTS, kind, columns)
 
 
 def test_rows_without_texts_are_refused():
     with pytest.raises(CorpusError, match="No row has a usable text in n"):
-        hub_rows.kept([{"n": 1}], "texts", {"text": ["n"]})
+        hub_rows.as_jsonl([{"n": 1}], "texts", {"text": ["n"]})
 
 
 def test_a_set_without_files_of_rows(there):
@@ -289,7 +289,7 @@ def test_rows_that_take_too_much_are_refused(there, monkeypatch, tmp_path):
     monkeypatch.setattr(hub_rows, "_MOST_TOLD", 100)
     (tmp_path / "texts.csv").write_text("body\n" + "words " * 50)
     with pytest.raises(CorpusError, match="The rows of texts.csv take 0 MB"):
-        hub_rows.told("rows", str(tmp_path / "texts.csv"), "5", "0")
+        hub_rows.call_as_json("rows", str(tmp_path / "texts.csv"), "5", "0")
 
 
 @pytest.mark.parametrize("name", ["a\ud800.csv", "a\0.csv", "..\\a.csv", "a//b.csv", "/a.csv", "a/../b.csv", ""])

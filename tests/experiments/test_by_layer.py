@@ -72,17 +72,17 @@ def shrunk(monkeypatch, folder) -> load.LoadedModel:
 def test_a_damage_map_and_its_distance_map_share_one_reading(tiny_folder, cache, with_starter, tmp_path, monkeypatch):
     spec = ModelSpec(source=str(tiny_folder("llama")), device="cpu", dtype="float32")
     asked = DamageSpec(spec, dataclasses.replace(TEXTS, n_texts=2), DistanceSpec(spec, TEXTS), max_size=3)
-    whole = damage.run(asked), distance_map.at_hand(asked.distances)
+    whole = damage.run(asked), distance_map.stored_map(asked.distances)
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(with_starter(tmp_path / "other")))
     loaded = shrunk(monkeypatch, tiny_folder("llama"))
-    assert distance_map.at_hand(asked.distances) is None
-    found = damage.run(asked, load=load.ReadyModel(loaded)), distance_map.at_hand(asked.distances)
+    assert distance_map.stored_map(asked.distances) is None
+    found = damage.run(asked, load=load.ReadyModel(loaded)), distance_map.stored_map(asked.distances)
     assert [told(one) for one in found] == [told(one) for one in whole]
     kept = loaded.decoder.on_disk
     assert kept.bytes_read <= sum(file.stat().st_size for file in tiny_folder("llama").glob("*.safetensors"))
     again = dataclasses.replace(asked, distances=DistanceSpec(spec, dataclasses.replace(TEXTS, n_texts=4)))
     damage.run(again, load=load.ReadyModel(loaded))
-    assert distance_map.at_hand(again.distances) is not None, "a distance map for damage that was all measured before"
+    assert distance_map.stored_map(again.distances) is not None, "a distance map for damage that was all measured before"
     assert not list((store.cache_dir() / "results" / shards.FOLDER).glob("*")), "the map holds the figures of its shards"
 
 

@@ -316,7 +316,7 @@ def test_results_of_replaced_weights_are_not_in_the_report(stored, tmp_path):
     folder.mkdir()
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(b"old")
-    old = replace(fakes.MODEL, source=str(folder), identity=identity.here(str(folder)))
+    old = replace(fakes.MODEL, source=str(folder), identity=identity.of_local(str(folder)))
     made = fakes.distances()
     replace(made, spec=replace(made.spec, model=old)).save()
     made = fakes.damage()
@@ -327,7 +327,7 @@ def test_results_of_replaced_weights_are_not_in_the_report(stored, tmp_path):
     with pytest.raises(SpecError, match="has no stored results"):
         report.of(asked, None, main.command_line)
     made = fakes.distances()
-    replace(made, spec=replace(made.spec, model=replace(old, identity=identity.here(str(folder))))).save()
+    replace(made, spec=replace(made.spec, model=replace(old, identity=identity.of_local(str(folder))))).save()
     document = report.of(asked, None, main.command_line)
     assert [section.title for section in document.sections] == ["Distance of every block"]
     moved = folder.rename(tmp_path / "moved")

@@ -211,13 +211,13 @@ def test_repositories_on_this_machine_are_listed_and_deleted(there):
     half = hub.look("org/half")
     with pytest.raises(HubError):
         hub.fetch(half, half.files)
-    kept = hub.kept()
+    kept = hub.cached_repositories()
     assert [one.id for one in kept] == ["org/model", "org/half"]
     assert kept[0].n_bytes >= len(BIG)
     assert kept[0].part_bytes == 0
     assert 0 < kept[1].part_bytes <= 100
     assert hub.delete(hub.MODEL, "org/model") == kept[0].n_bytes
-    assert [one.id for one in hub.kept()] == ["org/half"]
+    assert [one.id for one in hub.cached_repositories()] == ["org/half"]
     assert hub.delete(hub.MODEL, "org/model") == 0
 
 

@@ -84,16 +84,16 @@ def test_short_disk_or_memory_reads_the_gguf_file_with_notice(tmp_path, monkeypa
     told = []
     load.load(ModelSpec(str(file), dtype="float32", device="cpu"), told.append)
     assert any("is unpacked at every start" in one.message and place in one.message for one in told)
-    assert not conversions.kept()
+    assert not conversions.stored_conversions()
 
 
 def test_conversions_are_listed_and_made_again_after_deletion(tmp_path):
     file = gguf_files.write(tmp_path / "m.gguf", "llama")
     spec = ModelSpec(str(file), dtype="float32", device="cpu")
     identity = load.load(spec).spec.identity
-    [kept] = conversions.kept()
+    [kept] = conversions.stored_conversions()
     assert (kept.identity, kept.name) == (identity, "m.gguf")
     assert conversions.delete(identity) == kept.n_bytes > 100_000
-    assert conversions.kept() == []
+    assert conversions.stored_conversions() == []
     assert conversions.delete(identity) == 0
     assert load.load(spec).spec.identity == identity

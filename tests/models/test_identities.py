@@ -15,23 +15,23 @@ from analysis.models.source.model_spec import ModelSpec
 
 def test_identity_is_the_one_that_models_resolve_to(tiny_folder, cache):
     folder = tiny_folder("llama")
-    assert identities.here(str(folder)) == planning.resolve(ModelSpec(str(folder))).identity
+    assert identities.of_local(str(folder)) == planning.resolve(ModelSpec(str(folder))).identity
 
 
 def test_exchanged_weights_change_stamps_and_identity(tiny_folder, tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(tiny_folder("llama"), folder)
-    stamps, identity = identities.stamps(str(folder)), identities.here(str(folder))
-    assert identity == identities.here(str(tiny_folder("llama")))
+    stamps, identity = identities.stamps(str(folder)), identities.of_local(str(folder))
+    assert identity == identities.of_local(str(tiny_folder("llama")))
     shutil.copy(tiny_folder("qwen3") / "model.safetensors", folder / "model.safetensors")
     assert identities.stamps(str(folder)) != stamps
-    assert identities.here(str(folder)) not in ("", identity)
+    assert identities.of_local(str(folder)) not in ("", identity)
 
 
 def test_nothing_there_is_no_identity(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
     for source in (str(tmp_path), str(tmp_path / "notes.txt"), str(tmp_path / "gone"), "someone/model", "starter"):
-        assert identities.here(source) == ""
+        assert identities.of_local(source) == ""
         assert identities.stamps(source) == ()
 
 

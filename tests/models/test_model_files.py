@@ -66,7 +66,7 @@ def refused(folder, match):
     ):
         with pytest.raises(UnsupportedModelError, match=match):
             ask()
-    assert identity.here(str(folder)) == ""
+    assert identity.of_local(str(folder)) == ""
 
 
 @pytest.mark.parametrize("by_layer", [False, True], ids=["whole", "layer by layer"])

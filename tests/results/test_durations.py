@@ -91,15 +91,15 @@ def test_duration_of_steps_scales_with_their_tokens():
 
 def test_remaining_time_never_falls_below_the_present_phase():
     found = expected(timed_heals=[instant(60), instant(80)])
-    assert durations.left(found, 50) == (10, 30)
-    assert durations.left(found, 100, phase_s=12) == (12, 12)
+    assert durations.remaining_range(found, 50) == (10, 30)
+    assert durations.remaining_range(found, 100, phase_s=12) == (12, 12)
 
 
 def test_only_heals_of_this_processor_count(monkeypatch):
     monkeypatch.setattr(host, "processor", lambda: "Xeon")
     here, elsewhere = (replace(fakes.heal(), versions={"processor": name}) for name in ("Xeon, 2 threads", "EPYC, 2 threads"))
-    assert durations.is_of_here(here)
-    assert not durations.is_of_here(elsewhere)
+    assert durations.is_from_this_machine(here)
+    assert not durations.is_from_this_machine(elsewhere)
 
 
 def test_a_machine_is_busy_from_half_a_process_a_core():

@@ -41,15 +41,15 @@ def test_a_rise_is_like_the_measured_cut_that_comes_nearest():
     curve = fakes.sweep()
     rises = {point.n: point.loss - curve.points[0].loss for point in curve.points if point.n}
     for n, rise in rises.items():
-        said = glossary.like_cutting(curve, rise + 0.001)
+        said = glossary.compare_with_cuts(curve, rise + 0.001)
         assert f"removing {n} layer" in said
         assert f"({rise:+.2f} nats/token)" in said
 
 
 def test_without_a_near_block_there_is_no_comparison():
     curve = fakes.sweep()
-    assert glossary.like_cutting(curve, 50.0) is None
-    assert glossary.like_cutting(curve, 0.001) is None
-    assert glossary.like_cutting(curve, -0.5) is None
-    assert glossary.like_cutting(replace(curve, points=curve.points[1:]), 0.3) is None
-    assert glossary.like_cutting(replace(curve, points=curve.points[:1]), 0.3) is None
+    assert glossary.compare_with_cuts(curve, 50.0) is None
+    assert glossary.compare_with_cuts(curve, 0.001) is None
+    assert glossary.compare_with_cuts(curve, -0.5) is None
+    assert glossary.compare_with_cuts(replace(curve, points=curve.points[1:]), 0.3) is None
+    assert glossary.compare_with_cuts(replace(curve, points=curve.points[:1]), 0.3) is None

@@ -104,7 +104,7 @@ def test_an_insignificant_change_is_called_so():
 def test_interval_that_excludes_zero_never_reads_as_including_it():
     change = Change(-0.079, -0.157, -0.001, paired=True, n=200, needed=None)
     assert headline._moved(change, "ARC-Easy").startswith("accuracy drops 8 points (95 % CI 0.1 to 16, ")
-    assert changes.said(replace(change, low=-0.157, high=-0.0002), reading.ACCURACY).endswith("-15.7 to -0.02")
+    assert changes.describe(replace(change, low=-0.157, high=-0.0002), reading.ACCURACY).endswith("-15.7 to -0.02")
     assert units.number(0.0004, 0) == "0.0004"
     assert units.number(0.0, 0) == "0"
     assert units.number(-0.004, 2, "+") == "-0.004"

@@ -110,6 +110,6 @@ def test_one_measured_cut_is_not_the_best_of_anything():
 
 def test_cuts_are_compared_only_under_the_same_condition():
     found = quality_costs.of_cuts([fakes.sweep(), fakes.damage()], LOSS, 5)
-    assert quality_costs.apart(found[0], found[1]) is None
-    apart = quality_costs.apart(found[1], found[2])
+    assert quality_costs.extra_cost(found[0], found[1]) is None
+    apart = quality_costs.extra_cost(found[1], found[2])
     assert apart.difference == pytest.approx(found[2].change.difference - found[1].change.difference)

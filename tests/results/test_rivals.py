@@ -30,24 +30,24 @@ def test_block_whose_interval_includes_zero_is_a_rival():
     error = stdev(gaps) / 8**0.5
     for errors, expected in ((1.5, [1]), (2.3, [1]), (2.4, [])):
         moved = gaps - mean(gaps) + errors * error
-        assert remarks.not_told_apart(np.column_stack([np.zeros(8), moved])) == expected, f"{errors} standard errors apart"
+        assert remarks.tied_starts(np.column_stack([np.zeros(8), moved])) == expected, f"{errors} standard errors apart"
 
 
 def test_pairing_finds_differences_below_the_spread_over_texts():
     texts = np.array([[0.1, 0.11, 0.12], [0.5, 0.51, 0.49], [0.9, 0.91, 0.92]])
     # Block 1 is always a little worse, on every text: no rival, although texts differ by far more than that.
-    assert remarks.not_told_apart(texts) == [2]
+    assert remarks.tied_starts(texts) == [2]
 
 
 def test_against_a_plain_loop():
     rng = np.random.default_rng(0)
     for n_starts in (1, 2, 9):
         texts = rng.normal(0.2, 0.05, (12, n_starts))
-        assert remarks.not_told_apart(texts) == by_hand(texts)
+        assert remarks.tied_starts(texts) == by_hand(texts)
 
 
 def test_a_single_text_has_no_error():
-    assert remarks.not_told_apart(np.array([[0.1, 0.1, 0.3]])) == []
+    assert remarks.tied_starts(np.array([[0.1, 0.1, 0.3]])) == []
 
 
 def test_the_map_is_asked_in_the_best_way_it_allows():
@@ -66,4 +66,4 @@ def test_the_map_is_asked_in_the_best_way_it_allows():
 @pytest.mark.parametrize("texts", [2, 40])
 def test_identical_blocks_are_always_rivals(texts):
     same = np.repeat(np.random.default_rng(1).uniform(size=(texts, 1)), 4, axis=1)
-    assert remarks.not_told_apart(same) == [0, 1, 2]
+    assert remarks.tied_starts(same) == [0, 1, 2]

@@ -102,7 +102,7 @@ def test_index_selects_scores_of_every_block_as_a_walk_does(seed):
     rng = random.Random(seed)
     model = replace(fakes.MODEL, source="lab/a", identity="files:a", dtype=rng.choice(("auto", "bfloat16", "float32")))
     every = walked(model)
-    curves = [one for one in library.found("sweep", model, any_precision=False)]
+    curves = [one for one in library.find("sweep", model, any_precision=False)]
     shown = rng.choice(curves) if curves and rng.random() < 0.7 else None
     ordered = sorted(every, key=lambda one: shown is None or one.spec.fingerprint() != shown.key)
     for removed in (None, *CUTS):
@@ -121,9 +121,9 @@ def test_index_lists_a_models_results_like_a_full_sort(seed):
     for kind in KINDS:
         every = [library.RESULTS[kind].read(replace(one, array_files=())) for one in stored.walked(kind)]
         expected = library.preferred([one for one in _once(every) if _is_of(one, model)], model)
-        assert [one.result for one in library.found(kind, model)] == expected
+        assert [one.result for one in library.find(kind, model)] == expected
         assert library.counted(kind, model) == len(expected)
-        assert [one.result for one in library.found(kind, model, most=2)] == expected[:2]
+        assert [one.result for one in library.find(kind, model, most=2)] == expected[:2]
 
 
 @pytest.mark.slow
@@ -134,7 +134,7 @@ def test_scores_of_a_block_open_few_of_many_results(monkeypatch):
     fakes.sweep().save()
     read = []
     monkeypatch.setattr(opened, "_read", lambda *args, _read=opened._read: read.append(args) or _read(*args))
-    shown = library.found("sweep", fakes.MODEL, most=1)[0]
+    shown = library.find("sweep", fakes.MODEL, most=1)[0]
     found = library.Scorings(fakes.MODEL).of(Block(11, 5), shown)
     selected = scores_of_block.select(Block(11, 5), [one.result for one in found], shown=shown.result)
     assert selected.loss.reading is not None

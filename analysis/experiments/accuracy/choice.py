@@ -99,7 +99,7 @@ def _still_to_be_read(spec: SweepSpec) -> str:
         return "" if result is not None and result.complete else "the search"
     metrics = [spec.distances.metric] if needs(spec.strategy, MAP) else []
     metrics += [INFLUENCE_METRIC] if needs(spec.strategy, INFLUENCE) else []
-    stored = [distance_map.at_hand(replace(spec.distances, metric=metric)) for metric in metrics]
+    stored = [distance_map.stored_map(replace(spec.distances, metric=metric)) for metric in metrics]
     return "the distance map" if None in stored else ""
 
 
@@ -108,7 +108,7 @@ def _given(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Giv
 
     def map_by(metric: str) -> DistanceResult:
         map_spec = replace(spec.distances, metric=metric)
-        return distance_map.at_hand(map_spec) or distance_map.run(map_spec, on_progress, load=models.ReadyModel(loaded))
+        return distance_map.stored_map(map_spec) or distance_map.run(map_spec, on_progress, load=models.ReadyModel(loaded))
 
     return Given(
         loaded.decoder.n_layers,

@@ -14,7 +14,7 @@ from analysis.models.running import adapters
 
 def resolve(spec: EvaluateSpec) -> EvaluateSpec:
     """The spec with concrete dtype, device and identities."""
-    return measurement.with_identities(replace(spec, adapter=adapters.named(spec.adapter)))
+    return measurement.with_identities(replace(spec, adapter=adapters.result_name(spec.adapter)))
 
 
 def run(spec: EvaluateSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> EvaluateResult:

@@ -94,7 +94,7 @@ def cost(model: ModelSpec) -> PrecisionResult | None:
     return max(same, key=lambda result: result.n_questions, default=None)
 
 
-def said_of(model: ModelSpec) -> str:
+def describe_cost(model: ModelSpec) -> str:
     """Return the cost of a model's precision in a sentence; "" for float32 and for a model that is not resolved.
 
     Args:

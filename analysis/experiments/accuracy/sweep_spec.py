@@ -118,7 +118,7 @@ def _measured_on(result: "SweepResult | EvaluateResult", points: Sequence[Point]
         n = max((point.n_texts for point in points), default=0)
         parts.append(f"Loss on {n} texts of {corpora.title(corpus)}, seed {corpus.seed}, with 95 % intervals over texts")
     short = "" if corpus is None else lacking(corpus, result.model, result.text_tokens)
-    sentences = [". ".join(parts) + ".", short, result.packing, precision_spec.said_of(spec.model)]
+    sentences = [". ".join(parts) + ".", short, result.packing, precision_spec.describe_cost(spec.model)]
     return " ".join(sentence for sentence in sentences if sentence)
 
 

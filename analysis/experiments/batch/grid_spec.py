@@ -35,12 +35,12 @@ def _said(names: Sequence[str]) -> str | None:
     return ",".join(names) if all(name and name == name.strip() and "," not in name for name in names) else None
 
 
-def said_sources(specs: Sequence[Any]) -> str | None:
+def name_sources(specs: Sequence[Any]) -> str | None:
     """Return models or texts as the command line names them; None where it has no name for one."""
     return _said([spec.source for spec in specs])
 
 
-def said_tasks(benchmarks: Sequence[BenchmarkSpec]) -> str | None:
+def name_tasks(benchmarks: Sequence[BenchmarkSpec]) -> str | None:
     """Return question sets as the command line names them; None where it has no name for one."""
     return _said([benchmark.task for benchmark in benchmarks])
 
@@ -49,7 +49,7 @@ def _loss_corpus(source: str) -> CorpusSpec:
     return replace(default_loss_corpus(), source=source)
 
 
-_SOURCES = f"{__name__}:said_sources"
+_SOURCES = f"{__name__}:name_sources"
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class GridSpec(Spec):
     """Models: `starter`, Hub ids, folders or GGUF files, joined by commas."""
     benchmarks: Annotated[
         tuple[BenchmarkSpec, ...],
-        Option("--tasks", "NAME|FILE,…", known=TASKS, parse=_several(BenchmarkSpec), write=f"{__name__}:said_tasks"),
+        Option("--tasks", "NAME|FILE,…", known=TASKS, parse=_several(BenchmarkSpec), write=f"{__name__}:name_tasks"),
         Part(only=("limit", "shots", "seed")),
     ] = (BenchmarkSpec(),)
     """Datasets of questions."""

@@ -29,7 +29,7 @@ from analysis.models.running.pruning import PrunedBlock
 _CHANGE, _TRAINED, _BRIDGE = "change/", "trained/", "bridge/"
 
 
-def made_ready(
+def prepare_model(
     loaded: LoadedModel, spec: HealSpec, changes: Mapping[str, Tensor], bridges: Sequence[Bridge]
 ) -> tuple[LoadedModel, PrunedBlock | None]:
     """The model without the block and with its adapter, and the cut; that is None in a control.
@@ -105,7 +105,7 @@ def _trainer(group: Group, loaded: LoadedModel, begin: Order) -> Trainer:
     changes = {name.removeprefix(_CHANGE): change for name, change in tensors.items() if name.startswith(_CHANGE)}
     laid = {name.removeprefix(_BRIDGE): change for name, change in tensors.items() if name.startswith(_BRIDGE)}
     bridges = [Bridge(int(start), change) for start, change in laid.items()]
-    healed, cut = made_ready(loaded, spec, changes, bridges)
+    healed, cut = prepare_model(loaded, spec, changes, bridges)
     rows, positions = _text(begin)
     trainer = Trainer(healed.model, healed.decoder, rows, spec, None, positions, group)
     for name, parameter in trainer.parameters.items():

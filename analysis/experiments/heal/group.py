@@ -145,7 +145,7 @@ def _with_all(do: Callable[[], Any]) -> None:
 
 
 @contextlib.contextmanager
-def losses_named() -> Iterator[None]:
+def peer_losses_explained() -> Iterator[None]:
     """Raise `PeerLost` where an error in the body of a `with` statement means that another rank is gone.
 
     Raises:

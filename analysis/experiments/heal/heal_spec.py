@@ -60,7 +60,7 @@ class HealSpec(Spec):
     version: ClassVar[int] = 4
     """4: judged by text of another kind than the healing text, weighed by tokens."""
     later: ClassVar[tuple[str, ...]] = ("compensation", "written", "top_k", "stages", "lora_on", "judging_texts", "bridge")
-    asked_by: ClassVar[str] = "analysis.experiments.heal.recipes:asked"
+    asked_by: ClassVar[str] = "analysis.experiments.heal.recipes:from_options"
     asked_defaults: ClassVar[Mapping[str, str]] = {
         "quantization": "by the model's size, none with --dtype",
         "recipe": "distill",
@@ -82,7 +82,11 @@ class HealSpec(Spec):
     """Also measure generated text of the unpruned, pruned and healed model (default: as the recipe says)."""
     recipe: Annotated[
         str,
-        Option(metavar="NAME", known="analysis.experiments.heal.recipes:NAMES", write="analysis.experiments.heal.recipes:said"),
+        Option(
+            metavar="NAME",
+            known="analysis.experiments.heal.recipes:NAMES",
+            write="analysis.experiments.heal.recipes:builtin_recipe",
+        ),
     ] = "custom"
     """Recipe, built-in or saved by you: sets all other settings of the run."""
     seed: Annotated[int, Option(), SEED] = 0

@@ -9,7 +9,7 @@ from analysis.core.errors import RecipeError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.data import corpora, questions
 from analysis.experiments.heal import adapters, checkpoints, divided, following, hadamard, memory, projection, refining
-from analysis.experiments.heal.group import ALONE, Group, joined, losses_named
+from analysis.experiments.heal.group import ALONE, Group, joined, peer_losses_explained
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.healing_run import HealingRun
@@ -60,7 +60,7 @@ def share(
         LayerscopeError: one sentence on a problem that the user can fix.
         PeerLost: when another process is gone; the last checkpoint is kept.
     """
-    with joined(rank, size, meeting) as group, losses_named():
+    with joined(rank, size, meeting) as group, peer_losses_explained():
         if rank == 0:
             return run(spec, on_progress, load=load, group=group)
         following.follow(group, load, on_progress)

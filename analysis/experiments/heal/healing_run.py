@@ -101,7 +101,7 @@ class HealingRun:
             record.on_progress(Progress("choosing the layers to remove first"))
             self.stages = stages.cuts(loaded.decoder, spec, texts.choice(loaded, spec).texts)
         is_separate = spec.separate_documents and not spec.written and can_separate(loaded.decoder)
-        healed, cut = following.made_ready(loaded, spec, self.changes, self.bridges)
+        healed, cut = following.prepare_model(loaded, spec, self.changes, self.bridges)
         with deterministic(spec.model.device):
             trainer = self.prepare(healed, cut, is_separate)
             try:

@@ -84,7 +84,7 @@ def _positions(begins: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return np.subtract(np.arange(shape[1], dtype=np.int32), starts, out=starts)
 
 
-def kept_apart(texts: Iterable[Sequence[int]], tokenizer: Any) -> Apart:
+def near_copy_filter(texts: Iterable[Sequence[int]], tokenizer: Any) -> Apart:
     """Return the filter that keeps these tokenized texts, which are measured on, out of training, in whole or in pieces."""
     return Apart(tokenizer.decode(ids, skip_special_tokens=True) for ids in texts)
 

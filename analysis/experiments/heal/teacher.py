@@ -230,7 +230,11 @@ class Teacher:
         was_training = self._model.training
         self._model.eval()
         try:
-            with adapters.left_out(self._model), self._cut.undone(), stream_behind(self._decoder, self._cut.block) as streams:
+            with (
+                adapters.without_adapter(self._model),
+                self._cut.undone(),
+                stream_behind(self._decoder, self._cut.block) as streams,
+            ):
                 states = run_rows(self._decoder, rows, positions)
                 top = Top.of(self._decoder, states, self._top_k) if self._top_k else None
         finally:

@@ -51,7 +51,7 @@ def chosen(loaded: LoadedModel, spec: HealSpec) -> Chosen:
         texts += prepared.texts
         n_tokens = sum(len(ids) for ids in prepared.texts[: spec.validation.n_texts])
     n_choice = 0 if choosing.texts == judging.texts else len(choosing.texts)
-    return Chosen(packing.kept_apart(texts, loaded.tokenizer), same_kind, n_tokens, n_choice)
+    return Chosen(packing.near_copy_filter(texts, loaded.tokenizer), same_kind, n_tokens, n_choice)
 
 
 def choice(loaded: LoadedModel, spec: HealSpec, benchmark: BenchmarkSpec | None = None) -> Material:

@@ -82,7 +82,7 @@ def _ready(spec: DamageSpec, stored: DamageResult | None, on_progress: OnProgres
 
 def _map(spec: DamageSpec, loaded: LoadedModel, on_progress: OnProgress) -> "DistanceResult | distance_map.Unread":
     """Return the distance map, or for a model on the disk the texts that it lacks, which are read in the same reading."""
-    distances = distance_map.at_hand(spec.distances)
+    distances = distance_map.stored_map(spec.distances)
     if distances is not None:
         return distances
     if loaded.decoder.on_disk is None:

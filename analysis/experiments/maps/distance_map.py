@@ -57,7 +57,7 @@ def run(spec: DistanceSpec, on_progress: OnProgress = ignore, *, load: Loader = 
     return _measure(resolved, loaded, texts, cached, on_progress)
 
 
-def at_hand(spec: DistanceSpec) -> DistanceResult | None:
+def stored_map(spec: DistanceSpec) -> DistanceResult | None:
     """Return the whole map of a request from the cache, else the one that came with the program; None without either.
 
     Code that only reads distances, such as the choice of blocks, needs no map of its own.

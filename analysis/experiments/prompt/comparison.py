@@ -18,7 +18,7 @@ from analysis.models.loading import load as models
 from analysis.models.loading import planning
 from analysis.models.loading.load import LoadedModel, Loader
 from analysis.models.running import generation, pruning
-from analysis.models.running.adapters import check_adapter, located, named, with_adapter
+from analysis.models.running.adapters import check_adapter, located, result_name, with_adapter
 
 PUBLISH_EVERY_S = 0.5
 """Seconds between two states of a text on disk, for pages that watch it grow."""
@@ -38,7 +38,7 @@ def _identified(variant: Variant) -> Variant:
         return variant
     folder = located(variant.adapter)
     check_adapter(str(folder), variant.block)
-    return replace(variant, adapter=named(variant.adapter), identity=_identity(folder))
+    return replace(variant, adapter=result_name(variant.adapter), identity=_identity(folder))
 
 
 def _identity(folder: Path) -> str:

@@ -60,7 +60,7 @@ class CompareSpec(Spec):
     """Several variants of a model that continue the same prompt, with the same seed."""
 
     kind: ClassVar[str] = "compare"
-    asked_by: ClassVar[str] = "analysis.experiments.prompt.comparison_spec:asked_comparison"
+    asked_by: ClassVar[str] = "analysis.experiments.prompt.comparison_spec:comparison_from_options"
 
     model: ModelSpec = field(default_factory=ModelSpec)
     prompt: Annotated[str, Option(metavar="TEXT", required=True)] = "The capital of France is"
@@ -82,7 +82,7 @@ class CompareSpec(Spec):
         )
 
 
-def asked_comparison(options: Mapping[str, Any], settings: Mapping[str, Any]) -> CompareSpec:
+def comparison_from_options(options: Mapping[str, Any], settings: Mapping[str, Any]) -> CompareSpec:
     """Return the comparison of the unpruned with the pruned and the healed model, where a cut and an adapter are given."""
     block, adapter = (options.get("variants", {}).get(name) for name in ("block", "adapter"))
     variants = [Variant()]

@@ -156,7 +156,7 @@ def kinds(decoder: Decoder) -> dict[int, int]:
     return {index: same_kind for index, same_kind in like.items() if index == same_kind or index == 1}
 
 
-def others(decoder: Decoder) -> Removal | None:
+def repeated_layers(decoder: Decoder) -> Removal | None:
     """All layers but one of every kind; None where there are no more."""
     kept = kinds(decoder)
     indices = [index for index in range(decoder.n_layers) if index not in kept]
@@ -168,7 +168,10 @@ def in_part(decoder: Decoder) -> Iterator[Decoder]:
     """The model as if it had one layer of every kind and no more, and these in memory: to try out differences of families."""
     on_disk = decoder.on_disk
     assert on_disk is not None
-    kept, left_out = kinds(decoder), others(decoder)  # before weights are there, which are of other shapes where quantized
+    kept, left_out = (
+        kinds(decoder),
+        repeated_layers(decoder),
+    )  # before weights are there, which are of other shapes where quantized
     with on_disk.in_memory(kept), layers_out(decoder, left_out):
         yield replace(decoder, on_disk=None)
 

@@ -189,7 +189,7 @@ def check(part: TextPart, decoder: Decoder) -> None:
     if type(whole.owner) is type(decoder.owner):
         whole.model.set_submodule(_path(whole, whole.owner)[:-1], decoder.owner)
     else:
-        if decoder.n_layers < whole.n_layers and (others := layers_on_disk.others(whole)):
+        if decoder.n_layers < whole.n_layers and (others := layers_on_disk.repeated_layers(whole)):
             take_out(whole, others)
         _share(part, whole.owner, decoder.owner)
     whole.model.set_submodule(_path(whole, whole.head)[:-1], decoder.head)

@@ -233,7 +233,7 @@ def part_head(model: Any, adapter: Path) -> None:
 
 
 @contextlib.contextmanager
-def left_out(model: "PeftModel") -> Iterator[None]:
+def without_adapter(model: "PeftModel") -> Iterator[None]:
     """Run the body of a `with` statement as if the adapter were not there."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:
@@ -273,7 +273,7 @@ def located(adapter: str) -> Path:
     return Path(path)
 
 
-def named(adapter: str | None) -> str | None:
+def result_name(adapter: str | None) -> str | None:
     """Return the name by which results know an adapter: `adapters/ID` in the cache folder, the absolute path elsewhere.
 
     The name is the same from every working directory. None stays None.

@@ -32,7 +32,7 @@ def folder_of(identity: str) -> Path:
     return store.cache_dir() / _FOLDER / identity.replace(":", "-")
 
 
-def is_there(identity: str) -> bool:
+def is_converted(identity: str) -> bool:
     """Return whether a file was turned into a folder before, as this version does it."""
     folder = folder_of(identity)
     try:
@@ -47,7 +47,7 @@ def sign(folder: Path, name: str) -> None:
     (folder / _TOLD).write_text(json.dumps({"file": name, "version": _VERSION}))
 
 
-def kept() -> list[Conversion]:
+def stored_conversions() -> list[Conversion]:
     """All that are there, the largest first."""
     conversions = []
     for folder in (store.cache_dir() / _FOLDER).glob(f"{_PREFIX}*"):

@@ -30,7 +30,7 @@ def of_folder(path: Path) -> str:
         return f"files:{_digest(_files(path))}"
 
 
-def here(source: str) -> str:
+def of_local(source: str) -> str:
     """The identity of a folder or GGUF file on this machine; "" where there is none, or where it cannot be read.
 
     Args:

@@ -60,7 +60,7 @@ def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool =
             is_file = True
         if is_file and path.suffix == ".gguf":
             identity = identities.of_file(path)
-            if conversions.is_there(identity):
+            if conversions.is_converted(identity):
                 return Source(conversions.folder_of(identity), None, path.stem, identity)
             return Source(path.parent, path.name, path.stem, identity)
         if is_folder:

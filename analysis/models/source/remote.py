@@ -103,14 +103,14 @@ def bring_file(source: str, revision: str | None, on_progress: OnProgress, *, we
 
 def _file_here(id: str, name: str, revision: str | None) -> Path | None:
     """Where a file from the Hub is that came whole."""
-    for repository in (hub.recall(hub.MODEL, id, revision), hub.there(hub.MODEL, id, revision)):
+    for repository in (hub.recall(hub.MODEL, id, revision), hub.recall_unlisted(hub.MODEL, id, revision)):
         file = None if repository is None else repository.file(name)
         if repository is not None and file is not None and not hub.missing_bytes(repository, [file]):
             return hub.fetch(repository, [file]) / name
     return None
 
 
-def why_not_here(source: str, revision: str | None) -> str | None:
+def reason_unavailable(source: str, revision: str | None) -> str | None:
     """Why a GGUF file from the Hub cannot be loaded now, in a sentence; None where it can, and of any other source."""
     id_and_file = file_of(source)
     if id_and_file is None or Path(source).is_file() or _file_here(*id_and_file, revision) is not None:
@@ -139,7 +139,7 @@ def _repository(id: str, revision: str | None, on_progress: OnProgress) -> hub.R
     known = hub.recall(hub.MODEL, id, revision)
     if known is not None and (hub.is_commit(revision) or hub.is_offline()):
         return known
-    known = known or hub.there(hub.MODEL, id, revision)
+    known = known or hub.recall_unlisted(hub.MODEL, id, revision)
     if hub.is_offline():
         if known is None or not _is_whole(known):
             raise HubError(_not_here(id, revision))
@@ -217,7 +217,7 @@ def _also_here(id: str, revision: str | None) -> str:
     """Which other revisions of a model are whole on this machine, in a sentence; "" for none."""
     complete = []
     for name, commit in hub.revisions(hub.MODEL, id).items():
-        repository = hub.recall(hub.MODEL, id, commit) or hub.there(hub.MODEL, id, commit)
+        repository = hub.recall(hub.MODEL, id, commit) or hub.recall_unlisted(hub.MODEL, id, commit)
         if repository is not None and revision not in (name, commit) and _is_whole(repository):
             complete.append(f"`--revision {commit[:12] if name == commit else name}`")
     return f" This machine has another revision of it: {', '.join(complete)}." if complete else ""

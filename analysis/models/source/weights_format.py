@@ -92,7 +92,7 @@ def of_stored(weights_identity: str, source: str) -> str:
     if not source.endswith(gguf.SUFFIX) or not weights_identity:
         return ""
     key = (weights_identity, source)
-    if key not in _read and identity.here(source) == weights_identity:
+    if key not in _read and identity.of_local(source) == weights_identity:
         try:
             _read[key] = of_gguf(Path(source).expanduser())
         except (LayerscopeError, OSError):

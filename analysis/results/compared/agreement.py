@@ -163,7 +163,7 @@ def price(damage: DamageResult, block: Block, reference: Block, losses: np.ndarr
     return Price(block, reference, first, second, first - second, bottom, top, False, min(n, m))
 
 
-def kept_losses(damage: DamageResult) -> np.ndarray | None:
+def stored_losses(damage: DamageResult) -> np.ndarray | None:
     """`DamageResult.text_losses`, from disk if the result was read without arrays; None where they are not stored."""
     if damage.text_losses is not None:
         return damage.text_losses

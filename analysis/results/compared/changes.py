@@ -18,7 +18,7 @@ from analysis.results.stored.reading import ACC_NORM, ACCURACY, Reading, Reading
 NOT_SEEN = "not significantly different"
 
 
-def not_seen(n: int, needed: int | None, unit: str) -> str:
+def not_significant(n: int, needed: int | None, unit: str) -> str:
     """Words for an interval that includes zero: "not significantly different (n = 200 questions, would need about 900)".
 
     Args:
@@ -112,7 +112,7 @@ def _settled(change: Change) -> Change:
     return replace(change, needed=None) if change.is_significant else change
 
 
-def said(change: Change, quantity: str, *, of: str = "the unpruned model") -> str:
+def describe(change: Change, quantity: str, *, of: str = "the unpruned model") -> str:
     """A difference in words: how large, its interval, how it was taken, and whether it is one.
 
     Args:
@@ -130,7 +130,7 @@ def said(change: Change, quantity: str, *, of: str = "the unpruned model") -> st
         return f"{evidence}, interval unknown"
     evidence += f", 95 % interval {change.ends(digits, size)}"
     evidence += "" if change.p_value is None else f", McNemar p = {change.p_value:.2g}"
-    return evidence if change.is_significant else f"{evidence}: {not_seen(change.n, change.needed, material)}"
+    return evidence if change.is_significant else f"{evidence}: {not_significant(change.n, change.needed, material)}"
 
 
 def against_unpruned(sweep: SweepResult, quantity: str) -> list[Change | None]:
@@ -142,7 +142,7 @@ def against_unpruned(sweep: SweepResult, quantity: str) -> list[Change | None]:
     return [_change(_at(sweep, 0), _at(sweep, index), quantity) for index in range(len(sweep.points))]
 
 
-def steps_apart(sweep: SweepResult, quantity: str, places: Sequence[int]) -> list[bool]:
+def significant_steps(sweep: SweepResult, quantity: str, places: Sequence[int]) -> list[bool]:
     """Return, for the chosen points of a curve by place, True where one differs significantly from the one before it.
 
     Returns:

@@ -52,7 +52,7 @@ class Duration:
         return Duration(self.low_s * quick, self.high_s * slow, self.n, self.of_another)
 
 
-def is_of_here(result: Result) -> bool:
+def is_from_this_machine(result: Result) -> bool:
     """Return True where a result was measured on a machine with the same CPU, which says less where a GPU computed."""
     return result.versions.get("processor", "").rpartition(",")[0] == host.processor()
 
@@ -68,7 +68,7 @@ def expected(spec: HealSpec, facts: ModelFacts, timed_heals: Sequence[TimedHeal]
         timed_heals: finished heals of this machine, of any model.
         load: the other work of the machine.
     """
-    untrained = _apart(spec, facts, timed_heals)
+    untrained = _without_training(spec, facts, timed_heals)
     if spec.minutes is not None:
         shares = [heal.seconds / 60 / heal.result.spec.minutes for heal in timed_heals if heal.result.spec.minutes]
         low, high = (min(1.0, *shares), max(1.0, *shares)) if shares else (1.0, 1.0)
@@ -108,7 +108,7 @@ def refining(result: HealResult, request: HealSpec, load: SystemLoad) -> Duratio
         request: the requested judgement.
         load: other work of the machine.
     """
-    if not is_of_here(result):
+    if not is_from_this_machine(result):
         return None
     source_spec = result.spec
     new = sum(
@@ -123,16 +123,16 @@ def refining(result: HealResult, request: HealSpec, load: SystemLoad) -> Duratio
 
 def preparing(spec: HealSpec, facts: ModelFacts, timed_heals: Sequence[TimedHeal], load: SystemLoad) -> Duration | None:
     """Return how long all but the training of a heal takes: the part of a named time that is not left for training."""
-    untrained = _apart(spec, facts, timed_heals)
+    untrained = _without_training(spec, facts, timed_heals)
     return untrained and untrained.under(load)
 
 
-def left(expected: Duration, elapsed_s: float, phase_s: float = 0.0) -> tuple[float, float]:
+def remaining_range(expected: Duration, elapsed_s: float, phase_s: float = 0.0) -> tuple[float, float]:
     """The range of seconds that are left of a heal which runs, at least those of its present phase."""
     return tuple(max(phase_s, total_s - elapsed_s, 0.0) for total_s in (expected.low_s, expected.high_s))  # type: ignore[return-value]
 
 
-def _apart(spec: HealSpec, facts: ModelFacts, timed_heals: Sequence[TimedHeal]) -> Duration | None:
+def _without_training(spec: HealSpec, facts: ModelFacts, timed_heals: Sequence[TimedHeal]) -> Duration | None:
     """Return the duration, without load, of all but training: loading, scoring three models, the instant heal, checks."""
     comparable = [
         heal
@@ -229,7 +229,10 @@ def _paces(model: ModelSpec, sweeps: Sequence[SweepResult]) -> list[float]:
     comparable = [
         sweep
         for sweep in sweeps
-        if is_of_here(sweep) and sweep.complete and sweep.spec.generation is None and _computes_alike(model, sweep.spec.model)
+        if is_from_this_machine(sweep)
+        and sweep.complete
+        and sweep.spec.generation is None
+        and _computes_alike(model, sweep.spec.model)
     ]
     paces = [sweep.wall_s / work for sweep in comparable if (work := _curve_work(sweep))]
     return [pace for pace in paces if pace > _SHARED * max(paces)]
@@ -264,7 +267,7 @@ def of_search(spec: SearchSpec, facts: ModelFacts, searches: Sequence[SearchResu
     """
     work = takes(spec, facts)
     precision = spec.model.dtype
-    comparable = [search for search in searches if search.complete and is_of_here(search) and search.wall_s > 0]
+    comparable = [search for search in searches if search.complete and is_from_this_machine(search) and search.wall_s > 0]
     comparable = [search for search in comparable if search.n_measured >= _OWN * search.n_sets > 0]
     comparable = [search for search in comparable if precision in ("auto", search.spec.model.dtype)]
     if not comparable:

@@ -145,11 +145,11 @@ def _is_alike(first: Cost, second: Cost) -> bool:
 
 
 def _is_less(first: Cost, second: Cost) -> bool:
-    difference = apart(second, first)
+    difference = extra_cost(second, first)
     return difference is not None and difference.is_significant and difference.difference < 0
 
 
-def apart(reference: Cost, cost: Cost) -> Change | None:
+def extra_cost(reference: Cost, cost: Cost) -> Change | None:
     """Return how much more one removal costs than another; None where their conditions differ.
 
     The difference is paired where every text was kept.

@@ -99,7 +99,7 @@ WIN_SHARE = (1 - stats.CONFIDENCE) / 2
 """Share of resamples won by a block whose interval just reaches the best: the lower tail outside of 95 %."""
 
 
-def not_told_apart(per_text: np.ndarray) -> list[int]:
+def tied_starts(per_text: np.ndarray) -> list[int]:
     """Return the starts statistically tied with the lowest mean distance: the 95 % interval of the difference has zero.
 
     Args:
@@ -134,7 +134,7 @@ def of_map(result: DistanceResult, metric: str, per_text: Mapping[str, np.ndarra
     """
     if per_text is not None and metric in per_text:
         chosen = per_text[metric]
-        return [not_told_apart(np.diagonal(chosen, offset=n, axis1=1, axis2=2)) for n in range(1, chosen.shape[-1])]
+        return [tied_starts(np.diagonal(chosen, offset=n, axis1=1, axis2=2)) for n in range(1, chosen.shape[-1])]
     if metric != result.spec.metric:
         return [[] for _ in result.mean]
     lines = []

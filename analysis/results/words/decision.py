@@ -316,7 +316,7 @@ def _seconds(judged: Sequence[Judged], results: Sequence[Any], selected: Selecte
         for result in results
         if isinstance(result, SweepResult | EvaluateResult)
         and result.complete
-        and durations.is_of_here(result)
+        and durations.is_from_this_machine(result)
         and _both(reading.conditions_of(result)) == wanted
     ]
     return 2 * factor * max(rates) if rates else None

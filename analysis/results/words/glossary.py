@@ -92,7 +92,7 @@ def times_as_surprising(nats: float) -> str:
     return f"{factor:{digits}} times"
 
 
-def like_cutting(sweep: SweepResult, nats: float) -> str | None:
+def compare_with_cuts(sweep: SweepResult, nats: float) -> str | None:
     """Compare a rise of the loss with layers: the block of a measured curve that comes nearest to it.
 
     Args:

@@ -147,7 +147,7 @@ def seconds_per_question(results: Sequence[SweepResult]) -> float | None:
     rates = [
         result.wall_s / (result.n_questions * len(result.points))
         for result in results
-        if result.n_questions and result.points and result.wall_s > 0 and durations.is_of_here(result)
+        if result.n_questions and result.points and result.wall_s > 0 and durations.is_from_this_machine(result)
     ]
     return sorted(rates)[len(rates) // 2] if rates else None
 

@@ -114,7 +114,7 @@ def _pictured(sweep: SweepResult | None, cut: Cut, change: Change | None) -> str
     """Return a comparison for a significant rise of the loss; for layers chosen by hand, also with a point of the curve."""
     if change is None or not change.is_significant or change.difference < 0:
         return ""
-    like = glossary.like_cutting(sweep, change.difference) if sweep is not None and cut.by_hand else None
+    like = glossary.compare_with_cuts(sweep, change.difference) if sweep is not None and cut.by_hand else None
     said = glossary.as_surprise(change.difference)
     return f" Compared with the unpruned model, {words.plain(f'{said}, {like}' if like else said)}."
 

@@ -89,7 +89,7 @@ def _read(shown: Shown, removed: Removal) -> tuple[selection.Version, ...]:
 
 def _measured_on(said: Headline, sweep: FoundResult | None) -> str:
     lines = list(said.measured_on)
-    if sweep is not None and (precise := precision_spec.said_of(sweep.result.spec.model)):
+    if sweep is not None and (precise := precision_spec.describe_cost(sweep.result.spec.model)):
         lines.append(f"Precision: {precise}")
     return "\n".join(f"- {words.plain(line)}" for line in lines)
 
@@ -133,7 +133,7 @@ def _beside(best: BestCut, removed: Removal, found: Sequence[Cost]) -> tuple[Cos
     for cost in (best.reported, best.chosen):
         own = next((one for one in found if cost and one.cut == removed and one.condition == cost.condition), None)
         if cost is not None and own is not None:
-            return cost, own, quality_costs.apart(own, cost)
+            return cost, own, quality_costs.extra_cost(own, cost)
     return best.cost, None, None
 
 

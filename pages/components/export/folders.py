@@ -102,7 +102,7 @@ def model_folder(choice: Choice) -> None:
 
 def llama_cpp(choice: Choice) -> None:
     """Draw a GGUF file for llama.cpp or, of a family without one, a folder that it converts, and the commands that follow."""
-    why_not = gguf_families.why_not(choice.facts.family, choice.cut)
+    why_not = gguf_families.refusal(choice.facts.family, choice.cut)
     if why_not is None:
         st.caption(
             "One GGUF file with its tokenizer. Any healing is merged in. "

@@ -304,5 +304,5 @@ def _change(change: Change, what: str) -> str:
         low, high = (_signed(size * end, digits) for end in (change.low, change.high))
         ends = f"{'Paired change' if change.paired else 'Change'} 95 %: {low} to {high}"
     if not change.is_significant:
-        return f"{ends}: {changes.not_seen(change.n, change.needed, counted)}.".removeprefix(": ")
+        return f"{ends}: {changes.not_significant(change.n, change.needed, counted)}.".removeprefix(": ")
     return f"{ends}." if what == reading.ACCURACY else f"{ends}: {glossary.as_surprise(change.difference)}."

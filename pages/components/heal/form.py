@@ -134,10 +134,10 @@ def begin(model: ModelSpec, known: ModelFacts, block: Removal) -> Begin:
     st.session_state["recipe"] = asked
     if asked in runs:
         run = runs[asked]
-        return Begin(run.id, recipes.like(run.spec, model=model, block=block), "Settings of an older run.")
+        return Begin(run.id, recipes.with_settings_of(run.spec, model=model, block=block), "Settings of an older run.")
     if asked.startswith(_SAVED):
         mine = saved.get(asked.removeprefix(_SAVED))
-        return Begin(f"saved-{mine.name}", recipes.like(mine, model=model, block=block), mine.why)
+        return Begin(f"saved-{mine.name}", recipes.with_settings_of(mine, model=model, block=block), mine.why)
     preset = recipes.heal_spec(asked, model=model, block=block, n_parameters=known.n_parameters)
     return Begin(asked, preset, recipes.get(asked, model=model.source).why)
 

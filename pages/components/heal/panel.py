@@ -226,7 +226,7 @@ def _live(run_id: str, whole: Duration | None) -> None:
 
 def _left(job: jobs.Job, whole: Duration) -> None:
     """Draw the remaining time of the whole run: the bar above is of the present phase alone."""
-    low, high = durations.left(whole, job.elapsed_s or 0.0, job.eta_s or 0.0)
+    low, high = durations.remaining_range(whole, job.elapsed_s or 0.0, job.eta_s or 0.0)
     said = f"About {words.span(low, high)} left in total" if high else "Longer than similar runs on this machine"
     st.caption(f"{said}, {words.duration(job.elapsed_s or 0.0)} so far.")
 

@@ -261,7 +261,7 @@ def _with_length(preset: HealSpec, option: str) -> HealSpec:
             quantization=preset.model.quantization,
         )
     if option in MINUTES:
-        return recipes.like(preset, model=preset.model, block=preset.block, minutes=MINUTES[option], steps=0)
+        return recipes.with_settings_of(preset, model=preset.model, block=preset.block, minutes=MINUTES[option], steps=0)
     return preset
 
 
@@ -272,7 +272,7 @@ def measured_here() -> list[TimedHeal]:
         for job in jobs.list_jobs(200)
         if job.kind == "heal" and job.state == jobs.DONE and job.attempts == 1
     }
-    here = [found for found in stored_results.of_here("heal") if durations.is_of_here(found.result)]
+    here = [found for found in stored_results.of_here("heal") if durations.is_from_this_machine(found.result)]
     return [TimedHeal(found.result, took.get(found.key) or found.result.wall_s) for found in here if found.summary.complete]
 
 

@@ -126,7 +126,7 @@ def _mapped(kind: str, key: str, name: str, read: list[dict[str, Any]]) -> tuple
     if missing := [_TITLES[role].lower() for role in hub_rows.ROLES[kind] if not chosen[role]]:
         st.caption(f"Choose the column of the {' and of the '.join(missing)}.")
         return None
-    return f"{name}.jsonl", hub_rows.kept(read, kind, chosen)
+    return f"{name}.jsonl", hub_rows.as_jsonl(read, kind, chosen)
 
 
 TEXTS = {"c4": "C4 (web text)", "wiki": "Wikipedia", "file": "My own file", "hub": "Dataset from the Hub"}

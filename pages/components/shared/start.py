@@ -60,7 +60,7 @@ def _check_here(spec: Spec) -> None:
     if _place() != jobs.LOCAL or getattr(spec, "fetch", False):
         return
     for model in jobs.preflight.models_of(spec):
-        if (sentence := remote.why_not_here(model.source, model.revision)) is not None:
+        if (sentence := remote.reason_unavailable(model.source, model.revision)) is not None:
             raise ModelNotFoundError(sentence)
 
 

@@ -56,22 +56,22 @@ def find(
     """
     most = MOST if most is None else most
     if model is None:
-        return library.found(kind, None, most=most, having=having)
+        return library.find(kind, None, most=most, having=having)
     of = known(model)
-    found = library.found(kind, of, any_precision=any_precision, most=most, having=having, first=first, text=text)
+    found = library.find(kind, of, any_precision=any_precision, most=most, having=having, first=first, text=text)
     if len(found) < most:
         return found
     listed = {entry.key for entry in found}
     chosen = tuple(key for key in state.chosen_results(kind) if key not in listed)
     if not chosen or first:
         return found
-    further = library.found(kind, of, any_precision=any_precision, having=(*having, ("key", chosen)))
+    further = library.find(kind, of, any_precision=any_precision, having=(*having, ("key", chosen)))
     rivals = [
-        library.found(kind, of, any_precision=any_precision, most=1, having=(*having, ("request", one.summary.request)))[0]
+        library.find(kind, of, any_precision=any_precision, most=1, having=(*having, ("request", one.summary.request)))[0]
         for one in further
     ]
     keys = tuple({entry.key for entry in [*found, *further, *rivals]})
-    return library.found(kind, of, any_precision=any_precision, having=(*having, ("key", keys)))
+    return library.find(kind, of, any_precision=any_precision, having=(*having, ("key", keys)))
 
 
 def count(
@@ -121,7 +121,7 @@ def datasets(model: ModelSpec) -> list[tuple[FoundResult, int]]:
 
 def curves_alike(shown: FoundResult, model: ModelSpec) -> list[FoundResult]:
     """Return the strongest curve of each strategy and draw on the questions and in the precision of a curve."""
-    return library.curves_alike(shown, known(model), most=MOST)
+    return library.curves_on_same_questions(shown, known(model), most=MOST)
 
 
 def known(model: ModelSpec) -> ModelSpec:
@@ -257,4 +257,4 @@ def _starter_identity() -> str:
 @st.cache_data(max_entries=64, show_spinner=False)
 def _identity_here(source: str, stamps: identities.Stamps) -> str:
     """Samples of the files are read again only when their sizes or times change."""
-    return identities.here(source)
+    return identities.of_local(source)

@@ -30,20 +30,20 @@ def test_float32_has_no_cost_and_cannot_be_asked_for():
     with pytest.raises(SpecError, match="float32 is the reference for other precisions. Choose"):
         PrecisionSpec(model=ModelSpec(dtype="float32"))
     assert PrecisionSpec(model=ModelSpec(dtype="float32", quantization="4bit")).model.quantization == "4bit"
-    assert precision_spec.said_of(ModelSpec(dtype="float32", identity="files:x")) == ""
+    assert precision_spec.describe_cost(ModelSpec(dtype="float32", identity="files:x")) == ""
 
 
 def test_cost_is_the_difference_of_evaluations_and_shown_with_results(cache, tiny_folder):
     half = planning.resolve(ModelSpec(source=str(tiny_folder("llama")), dtype="bfloat16"))
     exact = planning.resolve(ModelSpec(source=str(tiny_folder("llama")), dtype="float32"))
-    assert "was not measured" in precision_spec.said_of(half)
+    assert "was not measured" in precision_spec.describe_cost(half)
     found = precision.run(PrecisionSpec(model=half, benchmark=ASKED))
     a, b = (evaluation.run(EvaluateSpec(model=model, benchmark=ASKED, loss_corpus=None)).questions for model in (half, exact))
     mean, ends, largest = moved([x.loglikelihoods for x in a], [x.loglikelihoods for x in b])
     assert (found.mean_nats, (found.low_nats, found.high_nats), found.largest_nats) == (mean, ends, largest)
     assert 0 < found.mean_nats < 0.1
     assert found.n_changed == sum(x.prediction != y.prediction for x, y in zip(a, b, strict=True))
-    said = precision_spec.said_of(half)
+    said = precision_spec.describe_cost(half)
     assert said == found.said()
     assert said.startswith(f"bfloat16 moves the log-likelihood of an option by {mean:.3f} nats on average")
     assert said.endswith("from float32 in 6 questions.")
@@ -59,7 +59,7 @@ def test_the_result_with_most_questions_counts_for_its_own_precision(cache, tiny
     assert precision_spec.cost(half).n_questions == 6
     other = planning.resolve(ModelSpec(source=str(tiny_folder("llama")), dtype="float16"))
     assert precision_spec.cost(other) is None
-    assert precision_spec.said_of(other).startswith("The cost of float16 on this model was not measured")
+    assert precision_spec.describe_cost(other).startswith("The cost of float16 on this model was not measured")
 
 
 def curve(folder, dtype: str = "bfloat16", **named) -> SweepSpec:
@@ -81,7 +81,7 @@ def test_a_shipped_cost_is_shown_and_not_measured_again(cache, monkeypatch):
     starter = planning.resolve(ModelSpec(dtype="bfloat16", device="cpu"))
     known = precision_spec.cost(starter)
     assert known.spec.model == starter
-    assert precision_spec.said_of(starter) == known.said()
+    assert precision_spec.describe_cost(starter) == known.said()
     assert PrecisionResult.load(known.spec) is None, "it is never taken for one that was computed here"
     monkeypatch.setattr(precision, "run", lambda *_, **__: pytest.fail("it is known"))
     precision.once(starter, ASKED, ignore, load=models.FRESH)

@@ -97,14 +97,14 @@ def test_c4_is_streamed_only_as_packed_and_without_measured_texts(tmp_path, toke
     measured = [tokenizer(own[1].replace("Text", "Page")).input_ids[:48]]  # a near-copy of a measured text
     spec = corpora.resolve(CorpusSpec("c4-train", n_texts=1_000_000, seq_len=64, split="train", seed=5))
     assert spec.identity == "hub:allenai/c4/en/train, near-copies on one side"
-    packed = packing.training_rows(spec, packing.kept_apart(measured, tokenizer), tokenizer, max_rows=10)
+    packed = packing.training_rows(spec, packing.near_copy_filter(measured, tokenizer), tokenizer, max_rows=10)
     assert asked == [("allenai/c4", "en", "train")]
     assert hub.shuffled["seed"] == 5
     assert (packed.n_held_out, packed.quoted) == (1, 0.0)
     expected = [[*tokenizer(text).input_ids, tokenizer.eos_token_id] for text in [own[0], *own[2:]]]
     assert packed.rows.flatten().tolist() == [token for ids in expected for token in ids][: 10 * 64]
     assert hub.fetched < 60
-    again = packing.training_rows(spec, packing.kept_apart(measured, tokenizer), tokenizer, max_rows=10)
+    again = packing.training_rows(spec, packing.near_copy_filter(measured, tokenizer), tokenizer, max_rows=10)
     assert np.array_equal(again.rows, packed.rows)
     assert np.array_equal(again.positions, packed.positions)
 
@@ -142,7 +142,7 @@ def decoded(rows, tokenizer) -> str:
 def test_rows_and_validation_share_no_document_even_without_a_split(corpus, tokenizer):
     train = CorpusSpec(corpus, n_texts=100, seq_len=32, split="all", seed=1)
     measured = corpora.tokenize(CorpusSpec(corpus, n_texts=5, seq_len=32, split="all", seed=0), tokenizer).token_ids
-    packed = packing.training_rows(train, packing.kept_apart(measured, tokenizer), tokenizer)
+    packed = packing.training_rows(train, packing.near_copy_filter(measured, tokenizer), tokenizer)
     held_out = corpora.documents(replace(train, seed=0))[:5]
     assert (packed.n_held_out, packed.n_skipped) == (5, 1)
     assert 0 <= packed.quoted <= near_copies.MOST_QUOTED

@@ -125,7 +125,7 @@ def test_unpruned_model_teaches_and_is_complete_when_asked(spec, cache):
     from analysis.experiments.heal.teacher import Teacher
 
     bridges = adapter.read_bridges(cache / found.adapter)
-    healed, taken = following.made_ready(loaded, found.spec, {}, bridges)
+    healed, taken = following.prepare_model(loaded, found.spec, {}, bridges)
     taught = Teacher(healed.model, healed.decoder, taken)([0], rows, None)
     torch.testing.assert_close(taught.states, before, rtol=2e-3, atol=2e-3)
 

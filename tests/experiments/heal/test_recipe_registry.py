@@ -30,7 +30,7 @@ def test_its_name_is_known_while_it_is_registered(tmp_path):
     with own_recipe.registered(tmp_path) as recipe:
         assert list(recipes.NAMES) == [*before, "gentle"]
         assert recipe.label == "gentle: a low rank, few steps"
-        assert recipes.said("gentle, changed") == "gentle"
+        assert recipes.builtin_recipe("gentle, changed") == "gentle"
     assert list(recipes.NAMES) == before
     with pytest.raises(RecipeError, match="no recipe 'gentle'"):
         recipes.get("gentle")

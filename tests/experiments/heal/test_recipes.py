@@ -104,13 +104,13 @@ def test_steps_replace_a_time_and_a_time_replaces_steps():
 def test_an_older_run_is_copied_for_another_cut():
     old = recipes.heal_spec("distill", model=ModelSpec(), block=BLOCK, n_parameters=10**8, r=4, seq_len=128)
     old = replace(old, corpus=replace(old.corpus, identity="sha256:1"), validation=replace(old.validation, identity="2"))
-    new = recipes.like(old, model=ModelSpec("other"), block=Block(3, 2), seed=9)
+    new = recipes.with_settings_of(old, model=ModelSpec("other"), block=Block(3, 2), seed=9)
     assert (new.block, new.model.source, new.model.quantization) == (Block(3, 2), "other", "none")
     assert (new.r, new.corpus.seq_len, new.distill, new.recipe, new.seed) == (4, 128, 0.5, "distill, changed", 9)
     assert (new.corpus.identity, new.validation.identity) == ("", "")
-    assert recipes.like(old, model=ModelSpec(), block=BLOCK, steps=5).minutes is None
+    assert recipes.with_settings_of(old, model=ModelSpec(), block=BLOCK, steps=5).minutes is None
     same_kind = replace(old, validation=CorpusSpec("wiki", 8, 256, split="validation"))
-    assert recipes.like(same_kind, model=ModelSpec(), block=BLOCK).validation == default_loss_corpus()
+    assert recipes.with_settings_of(same_kind, model=ModelSpec(), block=BLOCK).validation == default_loss_corpus()
 
 
 @pytest.mark.parametrize("source", ["wiki", "c4", "c4-train", "my.txt"])

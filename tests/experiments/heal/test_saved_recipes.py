@@ -21,7 +21,7 @@ def heal(**changes):
 def test_kept_numbers_come_back_for_another_cut():
     saved_recipes.save("mine, long (r 64)", heal(r=64, minutes=60.0))
     assert saved_recipes.names() == ["mine, long (r 64)"]
-    again = recipes.like(saved_recipes.get("mine, long (r 64)"), model=ModelSpec("other"), block=Block(3, 2))
+    again = recipes.with_settings_of(saved_recipes.get("mine, long (r 64)"), model=ModelSpec("other"), block=Block(3, 2))
     assert (again.r, again.minutes, again.recipe, again.block) == (64, 60.0, "mine, long (r 64)", Block(3, 2))
     saved_recipes.save("mine, long (r 64)", heal(r=8))
     assert saved_recipes.get("mine, long (r 64)").r == 8

@@ -111,9 +111,9 @@ def test_compare_starts_from_the_condition_on_screen(app, on_screen):
 def test_a_sweep_takes_the_map_that_came_with_the_program(monkeypatch):
     model = ModelSpec("starter", dtype="float32", device="cpu")
     spec = sweeps.resolve(SweepSpec(model, distances=DistanceSpec(model)))
-    committed = distance_map.at_hand(spec.distances)
+    committed = distance_map.stored_map(spec.distances)
     assert committed is not None
     assert committed.complete
     assert committed.spec.fingerprint() == spec.distances.fingerprint()
     assert choice._still_to_be_read(spec) == ""
-    assert distance_map.at_hand(replace(spec.distances, model=replace(spec.model, dtype="float16"))) is None
+    assert distance_map.stored_map(replace(spec.distances, model=replace(spec.model, dtype="float16"))) is None

@@ -26,7 +26,7 @@ def folder(tmp_path):
 
 def result_of(folder, result=None):
     made = result or fakes.distances()
-    model = replace(fakes.MODEL, source=str(folder), identity=identities.here(str(folder)))
+    model = replace(fakes.MODEL, source=str(folder), identity=identities.of_local(str(folder)))
     return replace(made, spec=replace(made.spec, model=model), model=replace(fakes.FACTS, name="mine", n_layers=12))
 
 

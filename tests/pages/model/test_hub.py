@@ -112,7 +112,7 @@ def test_weights_are_deleted_with_the_freed_bytes(app, fetched):
     button = at.button(key="kept-hub-0")
     assert button.label == "Delete, frees 3.0 MB"
     button.click().run()
-    assert hub.kept() == []
+    assert hub.cached_repositories() == []
     assert any("3.0 MB freed" in read(toast.value) for toast in at.toast)
 
 
@@ -120,7 +120,7 @@ def test_weights_that_a_job_needs_stay(app, fetched, job):
     job(InspectSpec(ModelSpec("org/model"), load=True), jobs.QUEUED)
     at = with_list(app("pages/model.py"))
     at.button(key="kept-hub-0").click().run()
-    assert [one.id for one in hub.kept()] == ["org/model"]
+    assert [one.id for one in hub.cached_repositories()] == ["org/model"]
     assert any("job (" in read(toast.value) for toast in at.toast)
 
 

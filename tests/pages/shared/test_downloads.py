@@ -87,10 +87,10 @@ def commands(at) -> list[str]:
 
 def test_explore_gives_the_commands_of_its_four_results(app, results):
     lines = commands(app(tab="data"))
-    wanted = [command_line.asked(result.spec) for result in results]
+    wanted = [command_line.as_requested(result.spec) for result in results]
     assert [main.request(shlex.split(line)[3:]) for line in lines] == wanted
 
 
 def test_heal_says_how_it_is_made(app, results):
     (line,) = commands(app("pages/heal.py", block="11:5"))
-    assert main.request(shlex.split(line)[3:]) == command_line.asked(results[-1].spec)
+    assert main.request(shlex.split(line)[3:]) == command_line.as_requested(results[-1].spec)

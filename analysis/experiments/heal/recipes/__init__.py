@@ -8,7 +8,16 @@ One of your own is one file that registers it when it is imported (`analysis.cor
 """
 
 from analysis.experiments.heal.recipes.recipe import NAMES, RECIPES, SETTINGS, Recipe, get, register
-from analysis.experiments.heal.recipes.request import asked, for_model, heal_spec, is_first, like, refined, said, sees_gpu
+from analysis.experiments.heal.recipes.request import (
+    builtin_recipe,
+    for_model,
+    from_options,
+    heal_spec,
+    is_first,
+    refined,
+    sees_gpu,
+    with_settings_of,
+)
 from analysis.experiments.heal.recipes.sizing import CHECKS, checks_in, planned, spread, steps_that_fit
 from analysis.experiments.heal.recipes.table import DEFAULT, FIRST, INSTANT, QUICK
 
@@ -22,17 +31,17 @@ __all__ = [
     "RECIPES",
     "SETTINGS",
     "Recipe",
-    "asked",
+    "from_options",
     "checks_in",
     "for_model",
     "get",
     "heal_spec",
     "is_first",
-    "like",
+    "with_settings_of",
     "planned",
     "refined",
     "register",
-    "said",
+    "builtin_recipe",
     "sees_gpu",
     "spread",
     "steps_that_fit",

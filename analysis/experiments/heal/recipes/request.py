@@ -83,7 +83,7 @@ def heal_spec(
     )
 
 
-def like(numbers: HealSpec | Recipe, *, model: ModelSpec, block: Removal, **overrides: Any) -> HealSpec:
+def with_settings_of(numbers: HealSpec | Recipe, *, model: ModelSpec, block: Removal, **overrides: Any) -> HealSpec:
     """Return the request with the settings of another run or recipe, for another cut or model.
 
     A validation text of the kind that it trained on is not copied.
@@ -141,13 +141,13 @@ def sees_gpu(device: str) -> bool:
     return device.startswith("cuda") or (device == "auto" and host.cards() > 0)
 
 
-def said(recipe: str) -> str | None:
+def builtin_recipe(recipe: str) -> str | None:
     """The built-in recipe that a heal's numbers came from, changed or not; None where it is no built-in one."""
     name = recipe.removesuffix(", changed")
     return name if name in NAMES else None
 
 
-def asked(options: Mapping[str, Any], settings: Mapping[str, Any]) -> HealSpec:
+def from_options(options: Mapping[str, Any], settings: Mapping[str, Any]) -> HealSpec:
     """Return the request of a command line: a built-in or a saved recipe, with the given values in place of its own.
 
     Args:
@@ -163,8 +163,8 @@ def asked(options: Mapping[str, Any], settings: Mapping[str, Any]) -> HealSpec:
     if "generation" in options:
         changes.setdefault("generation", GenerationSpec(**options["generation"]))
     name, quantization = options.get("recipe", DEFAULT), options["model"].get("quantization")
-    if saved.is_kept(name):
-        spec = like(saved.get(name), model=model, block=options["block"], **changes)
+    if saved.is_saved(name):
+        spec = with_settings_of(saved.get(name), model=model, block=options["block"], **changes)
         if quantization is not None:
             spec = replace(spec, model=replace(spec.model, quantization=quantization))
     else:

@@ -41,18 +41,18 @@ def names() -> list[str]:
     return sorted(_read_all())
 
 
-def is_kept(name: str) -> bool:
+def is_saved(name: str) -> bool:
     """Return whether a recipe was saved under a name, even if it can no longer be read."""
     return _NAME.fullmatch(name) is not None and (_folder() / f"{name}.json").is_file()
 
 
 def get(name: str) -> Recipe:
-    """Return a saved recipe: it has every setting, and `recipes.like` makes a request with the same settings.
+    """Return a saved recipe: it has every setting, and `recipes.with_settings_of` makes a request with the same settings.
 
     Raises:
         RecipeError: when there is none, or it cannot be read.
     """
-    if not is_kept(name):
+    if not is_saved(name):
         saved = ", ".join(_read_all()) or "none yet"
         raise RecipeError(f"There is no saved recipe {name!r}. Saved: {saved}. Built in: {', '.join(NAMES)}.")
     return _read(_folder() / f"{name}.json")
