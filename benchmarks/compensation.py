@@ -62,7 +62,7 @@ class Texts:
 
 def keep_what_is_read() -> None:
     """Let the methods of a cut share the streams read at a gap; the first one has to watch the projection."""
-    read, kept = junction.Gap.seen, {}
+    read, kept = junction.Gap.states, {}
 
     def seen(at: junction.Gap, module: Any, sequences: Any) -> Any:
         if at.earlier:  # the streams there depend on the method
@@ -74,7 +74,7 @@ def keep_what_is_read() -> None:
             kept[key] = read(at, module, sequences)
         return kept[key]
 
-    junction.Gap.seen = seen
+    junction.Gap.states = seen
 
 
 @torch.inference_mode()

@@ -161,7 +161,12 @@ def of_restore(result: Any, options: argparse.Namespace) -> list[str]:
     token = None if options.token is None else options.token - 1
     left_out = f", {result.n_left_out} more left out" if result.n_left_out else ""
     table = result.table_at(token)
-    return [f"{result.model_name}: {len(result.pieces)} tokens{left_out}", result.said(token), *table.lines(), table.caption]
+    return [
+        f"{result.model_name}: {len(result.pieces)} tokens{left_out}",
+        result.sentence(token),
+        *table.lines(),
+        table.caption,
+    ]
 
 
 def _text_lines(result: Any, index: int) -> list[str]:

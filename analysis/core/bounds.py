@@ -59,11 +59,11 @@ class FieldError(SpecError):
         """Take the field, with those around it joined by dots, and the problem, to stand behind its name."""
         super().__init__(f"{name} {message}.")
         self.name = name
-        self.said = message
+        self.message = message
 
     def within(self, outer: str) -> "FieldError":
         """Return the error for the request that has this one in its field `outer`."""
-        return FieldError(f"{outer}.{self.name}", self.said)
+        return FieldError(f"{outer}.{self.name}", self.message)
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class Column:
         """Return the heading of the column for people."""
         return ", ".join(part for part in (self.title or self.name, self.unit) if part)
 
-    def said(self, row: Mapping[str, Any]) -> str:
+    def text(self, row: Mapping[str, Any]) -> str:
         """Its cell of a row, for people."""
         if row.get(self.name) is None:
             return self.missing
@@ -114,7 +114,7 @@ class Table:
     @property
     def cells(self) -> list[list[str]]:
         """The rows as people read them: a value with its interval is one cell."""
-        return [[column.said(row) for column in self._read] for row in self.rows]
+        return [[column.text(row) for column in self._read] for row in self.rows]
 
     def lines(self) -> list[str]:
         """The table for a terminal: numbers to the right, texts behind the first column to the left."""

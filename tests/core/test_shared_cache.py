@@ -120,8 +120,8 @@ def test_a_remote_runner_without_a_disk_needs_no_jobs_list(mounted, tmp_path, mo
     assert type(fakes.sweep()).all_of(fakes.MODEL) == [fakes.sweep()]
     own = remote.report(taken.id, taken.attempts, Meter())
     own.say("done", result_key="0" * 20)
-    assert remote.of(taken).seen().state == "done"
-    assert remote.of(taken).seen().work.seconds > 0
+    assert remote.of(taken).status().state == "done"
+    assert remote.of(taken).status().work.seconds > 0
 
 
 @pytest.mark.parametrize("address", ["s3://bucket/cache", "gs://bucket", "hf://buckets/x", "memory://", "simplecache::s3://x"])

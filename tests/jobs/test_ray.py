@@ -354,7 +354,7 @@ def test_waiting_cluster_job_stops_at_once_and_never_begins(cluster, count):
     assert ("POST", f"/api/jobs/layerscope-{job.id}-1/stop") in [asked[:2] for asked in cluster.asked]
     assert seen(job).state == "cancelled"
     assert remote.make(job.id, 1) == 0
-    assert remote.of(job).seen().state == "cancelled"
+    assert remote.of(job).status().state == "cancelled"
 
 
 def test_a_job_of_a_lost_cluster_can_be_cancelled(cluster, count, monkeypatch):

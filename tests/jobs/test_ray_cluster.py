@@ -119,7 +119,7 @@ def test_cluster_job_survives_restart_kill_and_stop(running, count):
     count.gate().write_text("4")
     assert wait_for(lambda: (now := jobs.get(job.id)).done == 4 and now).state == "running"
 
-    os.kill(remote.of(jobs.get(job.id)).told().process.pid, signal.SIGKILL)
+    os.kill(remote.of(jobs.get(job.id)).read().process.pid, signal.SIGKILL)
     assert "The cluster killed it with signal 9" in wait_state(job, "interrupted").error
     count.gate().write_text("6")
     assert jobs.resume(job.id).attempts == 2

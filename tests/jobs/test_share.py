@@ -270,7 +270,7 @@ def failed(spec) -> str:
     """Return the sentence of a job that two workers share, and that has failed with its finished measurements kept."""
     job = jobs.submit(spec, shards=2)
     remote.make(job.id, job.attempts, shards=2, workers=f"{__name__}:Second")
-    said = remote.of(job).seen()
+    said = remote.of(job).status()
     assert said.state == "failed"
     assert stored_shards()
     assert said.error.count("\n") == 0

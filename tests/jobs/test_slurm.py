@@ -38,7 +38,7 @@ def count(tmp_path, monkeypatch):
     module.gate().write_text("10")
     yield module
     for job in jobs.active():
-        if (said := remote.of(job).told()) is not None:
+        if (said := remote.of(job).read()) is not None:
             said.process.kill()
     EXPERIMENTS.remove("count")
     sys.modules.pop("toy_kind")
@@ -81,7 +81,7 @@ def test_stopped_job_resumes_from_its_stored_work(count):
 @pytest.mark.long
 def test_killed_machine_is_noticed_and_job_resumes_from_stored_work(count):
     job = begun(count, 5)
-    os.kill(remote.of(jobs.get(job.id)).told().process.pid, signal.SIGKILL)
+    os.kill(remote.of(jobs.get(job.id)).read().process.pid, signal.SIGKILL)
     assert "is gone. Resume the job" in wait_state(job, "interrupted").error
     count.gate().write_text("10")
     jobs.resume(job.id)
@@ -92,9 +92,9 @@ def test_killed_machine_is_noticed_and_job_resumes_from_stored_work(count):
 @pytest.mark.long
 def test_job_ended_by_scheduler_saves_first_and_is_interrupted(count):
     job = begun(count, 5)
-    os.kill(remote.of(jobs.get(job.id)).told().process.pid, signal.SIGTERM)
-    wait_for(lambda: remote.of(job).told().seen.state == "interrupted")
-    assert "The machine or process that ran it is gone" in remote.of(job).seen().error
+    os.kill(remote.of(jobs.get(job.id)).read().process.pid, signal.SIGTERM)
+    wait_for(lambda: remote.of(job).read().status.state == "interrupted")
+    assert "The machine or process that ran it is gone" in remote.of(job).status().error
 
 
 @pytest.mark.long

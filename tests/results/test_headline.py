@@ -77,9 +77,9 @@ def test_the_loss_map_estimates_a_loss_that_is_not_measured():
     rise = fakes.damage().increase[1][20]
     line = said.line(TEXT)
     assert line.state == ESTIMATED
-    assert line.said.startswith(f"loss rises by {rise:.2f} nats/token (95 % CI ")
-    assert "loss-increase map, 8 texts of Wikipedia" in line.said
-    assert line.said.endswith("times as surprising")
+    assert line.text.startswith(f"loss rises by {rise:.2f} nats/token (95 % CI ")
+    assert "loss-increase map, 8 texts of Wikipedia" in line.text
+    assert line.text.endswith("times as surprising")
     assert TEXT in said.missing, "the selected texts did not measure it"
     assert verdict(CUT, [curve(30, 4.5)], damage=[fakes.damage()]).line(TEXT).state == MEASURED
 

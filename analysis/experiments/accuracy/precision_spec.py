@@ -58,7 +58,7 @@ class PrecisionResult(Result):
             Column("n_questions", "questions"),
         )
         row = {"dtype": self.spec.model.precision} | {name: getattr(self, name) for name in _SHOWN}
-        return {"precision": Table("Against float32", columns, [row], f"{self.said()} {self.measured_on()}")}
+        return {"precision": Table("Against float32", columns, [row], f"{self.sentence()} {self.measured_on()}")}
 
     def measured_on(self) -> str:
         """On which questions."""
@@ -68,7 +68,7 @@ class PrecisionResult(Result):
             f"{benchmark.seed}, with a 95 % interval over questions."
         )
 
-    def said(self) -> str:
+    def sentence(self) -> str:
         """The finding as a sentence."""
         differ = "1 prediction differs" if self.n_changed == 1 else f"{self.n_changed} predictions differ"
         ends = "" if self.low_nats is None else f" ({self.low_nats:.3f} to {self.high_nats:.3f})"
@@ -104,7 +104,7 @@ def describe_cost(model: ModelSpec) -> str:
         return ""
     result = cost(model)
     if result is not None:
-        return result.said()
+        return result.sentence()
     return f"The cost of {model.precision} on this model was not measured (run `python -m analysis precision`)."
 
 

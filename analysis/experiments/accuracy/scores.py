@@ -95,7 +95,7 @@ def prepare(
         text_bytes=[_predicted_bytes(loaded, ids) for ids in texts],
         vocab_size=loaded.facts.vocab_size,
         packed=packing.packed,
-        packing=packing.said,
+        packing=packing.sentence,
         skipped_rows=benchmarks.skipped_rows(benchmark) if benchmark is not None else [],
     )
 

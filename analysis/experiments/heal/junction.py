@@ -250,7 +250,7 @@ class Gap:
         except NothingAdds:
             return "", None
 
-    def seen(self, module: nn.Module | None, sequences: Sequence[Sequence[int]]) -> GapStates:
+    def states(self, module: nn.Module | None, sequences: Sequence[Sequence[int]]) -> GapStates:
         """Return the states of a batch of texts at this gap, from a single pass where it is the first and of whole layers."""
         waited = _Streams(module, sequences)
         if not self.earlier and isinstance(self.gap, Block):
@@ -312,7 +312,7 @@ def _fit_gap(
     groups = batches([len(ids) for ids in calibration], tokens_per_batch(gap.decoder.device))
     for done, group in enumerate(groups):
         on_fraction(_FITTING * done / len(groups))
-        fit.add(gap.seen(module, [calibration[index] for index in group]))
+        fit.add(gap.states(module, [calibration[index] for index in group]))
     candidates = fit.candidates()
     changes = [torch.zeros_like(candidates[0][1]), *(change for _, change in candidates)]
     losses = _losses(gap, module, changes, selection, lambda share: on_fraction(_FITTING + (1 - _FITTING) * share))

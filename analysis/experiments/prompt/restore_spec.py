@@ -144,7 +144,7 @@ class RestoreResult(Result):
             )
         return RestoredSurprisal(self.unpruned[token - 1], self.pruned[token - 1], [row[token - 1] for row in self.restored])
 
-    def said(self, token: int | None = None) -> str:
+    def sentence(self, token: int | None = None) -> str:
         """Return the answer in one or two sentences: which layer recovers the token most, and from where to where."""
         at_token = self.at(token)
         if token is None:

@@ -179,7 +179,7 @@ class Packing:
     """Whether questions share rows."""
 
     packed: bool
-    said: str = ""
+    sentence: str = ""
     """Why they do not although the family seemed to allow it, in a sentence; "" otherwise."""
 
 
@@ -218,7 +218,7 @@ def _tried(decoder: Decoder, questions: Sequence[EncodedQuestion]) -> Packing:
     scores = _packed_and_alone(decoder, row, some_options)
     if scores is None:
         return Packing(
-            packed=False, said="Questions were scored one by one, because this model cannot score several in one sequence."
+            packed=False, sentence="Questions were scored one by one, because this model cannot score several in one sequence."
         )
     difference = max(
         abs(_loglikelihood(decoder, together, option) - _loglikelihood(decoder, alone, option))
@@ -229,7 +229,7 @@ def _tried(decoder: Decoder, questions: Sequence[EncodedQuestion]) -> Packing:
         return Packing(packed=True)
     return Packing(
         packed=False,
-        said=f"Questions were scored one by one. In a shared sequence, an option's score was {difference:.2g} nats off. "
+        sentence=f"Questions were scored one by one. In a shared sequence, an option's score was {difference:.2g} nats off. "
         f"Rounding in {str(dtype).removeprefix('torch.')} explains only {_NATS[dtype]:g}.",
     )
 

@@ -160,7 +160,7 @@ class _SearchRun:
             name: np.array([len(counted(len(tokens), strides[name])) for tokens in ids[name]], dtype=float) for name in ids
         }
         cost = takes(spec, loaded.facts)
-        on_progress(Progress("reading texts", message=cost.said))
+        on_progress(Progress("reading texts", message=cost.sentence))
         planned = cost.usual
         return cls(spec, loaded, on_progress, texts, weights, quoted, max_n, free, key=spec.fingerprint(), planned=planned)
 

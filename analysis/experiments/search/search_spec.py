@@ -261,7 +261,7 @@ class SearchCost:
     """Operations that it usually takes."""
 
     @property
-    def said(self) -> str:
+    def sentence(self) -> str:
         """In a sentence."""
         usual_text = f", usually {self.usual:,}" if self.usual < self.sets else ""
         return f"The search measures up to {self.sets:,} sets of layers{usual_text}, about {self.flop / 1e12:,.0f} TFLOP."

@@ -146,9 +146,9 @@ class Ray(Backend):
 
     def watch(self, job: Job) -> Seen | None:
         """Return the state that the attempt reports; while it reports nothing, the state that the cluster reports."""
-        report = remote.of(job).told()
+        report = remote.of(job).read()
         if report is not None and not report.is_gone:
-            return report.seen
+            return report.status
         try:
             info = _info(job)
         except JobError as error:
@@ -160,10 +160,10 @@ class Ray(Backend):
             )
         else:
             problem = _AGAIN
-        report = remote.of(job).told()  # its last word may have come since
+        report = remote.of(job).read()  # its last word may have come since
         if report is not None and not report.is_gone:
-            return report.seen
-        before = report.seen if report is not None else Seen()
+            return report.status
+        before = report.status if report is not None else Seen()
         if info is None:
             started_at = job.started_at or 0.0
             is_new = report is None and not job.cancel_requested and time.time() - started_at < _UNSEEN_S
@@ -174,7 +174,7 @@ class Ray(Backend):
         """Ask the attempt to stop, and end it where it has not begun, or does not stop."""
         remote.of(job).ask_to_stop()
         late = job.cancel_requested_at is not None and time.time() - job.cancel_requested_at > _GRACE_S
-        if late or remote.of(job).told() is None:
+        if late or remote.of(job).read() is None:
             with contextlib.suppress(JobError):  # `cancel` is called again until `watch` sees the end
                 ray_dashboard.ask("POST", f"/api/jobs/{_name(job)}/stop")
 

@@ -74,7 +74,7 @@ class Slurm(Backend):
 
     def submit(self, job: Job) -> None:
         """Hand the attempt to the cluster, unless that was done before."""
-        number_file = _handed(job)
+        number_file = _number_file(job)
         if number_file.exists():
             return
         import submitit
@@ -90,7 +90,7 @@ class Slurm(Backend):
 
     def watch(self, job: Job) -> Seen | None:
         """Return the state that the attempt reports; while it reports nothing, the state that the cluster reports."""
-        status = remote.of(job).seen()
+        status = remote.of(job).status()
         if status is not None and status.state != RUNNING:
             return status
         number, handed_at = _number(job)
@@ -107,7 +107,7 @@ class Slurm(Backend):
         number, _ = _number(job)
         if not late or number is None:
             return
-        if (report := remote.of(job).told()) is not None and report.process.is_here:
+        if (report := remote.of(job).read()) is not None and report.process.is_here:
             report.process.kill()
         elif os.environ.get(PLACE) == "slurm":
             with contextlib.suppress(Exception):  # it may have ended just now
@@ -130,14 +130,14 @@ def _of(job: Job, number: str) -> Any:
     return submitit.SlurmJob(folder=job.folder / "slurm", job_id=number)
 
 
-def _handed(job: Job) -> Path:
+def _number_file(job: Job) -> Path:
     """Where the cluster's number for the attempt is written down."""
     return job.folder / f"attempt-{job.attempts}.slurm"
 
 
 def _number(job: Job) -> tuple[str | None, float]:
     try:
-        record = input_files.parsed_object(_handed(job).read_bytes())
+        record = input_files.parsed_object(_number_file(job).read_bytes())
         return str(record["id"]), float(record["at"])
     except (OSError, ValueError, KeyError, TypeError):
         return None, 0.0

@@ -104,8 +104,8 @@ class LocalWorkers(Executor):
             with self._training:
                 code = self._training.wait()
         if code and not self.is_closed and SharedTraining(folder).ended() is None:
-            reports = [SharedTraining(folder).report(rank).told() for rank in range(self.n)]
-            reasons = [report.seen.error for report in reports if report is not None and report.seen.error]
+            reports = [SharedTraining(folder).report(rank).read() for rank in range(self.n)]
+            reasons = [report.status.error for report in reports if report is not None and report.status.error]
             reason = next(iter(reasons), f"torchrun ended with exit code {code}.")
             raise JobError(LOST.format(n=RETRIES + 1, done="saved", why=reason))
 

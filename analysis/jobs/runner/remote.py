@@ -62,8 +62,8 @@ def surroundings() -> dict[str, str]:
 
 def _work_before(job_id: str, attempt: int) -> ResourceUsage | None:
     """Return the work of earlier attempts that were made in this way: each has reported that of those before it, too."""
-    reports = (report(job_id, earlier).told() for earlier in range(attempt - 1, 0, -1))
-    return next((report_.seen.work for report_ in reports if report_ is not None and report_.seen.work is not None), None)
+    reports = (report(job_id, earlier).read() for earlier in range(attempt - 1, 0, -1))
+    return next((report_.status.work for report_ in reports if report_ is not None and report_.status.work is not None), None)
 
 
 def _spec(job_id: str) -> Spec:

@@ -27,10 +27,10 @@ _BEAT_S = 3.0
 
 
 @dataclass(frozen=True)
-class Told:
+class LastReport:
     """A report as others read it."""
 
-    seen: Seen
+    status: Seen
     process: Process
     silent_s: float
     """Seconds since it was last heard from, by the clock of the reader."""
@@ -39,7 +39,7 @@ class Told:
     def is_gone(self) -> bool:
         """Return whether it has not ended and yet nothing of it is left."""
         lives = self.process.is_alive(None) if self.process.is_here else self.silent_s < SILENCE_S
-        return self.seen.state == RUNNING and not lives
+        return self.status.state == RUNNING and not lives
 
 
 class Report:
@@ -105,22 +105,22 @@ class Report:
             with self._lock, contextlib.suppress(OSError):
                 os.utime(self.file)
 
-    def told(self) -> Told | None:
+    def read(self) -> LastReport | None:
         """Return the report so far; None while there is none."""
         try:
             heard_at, content = self.file.stat().st_mtime, input_files.parsed_object(self.file.read_bytes())
             progress = Progress(**content["progress"]) if content["progress"] else None
             usage = ResourceUsage.from_json(content["work"]) if content.get("work") else None
             status = Seen(str(content["state"]), progress, content["error"], content["result_key"], usage)
-            return Told(status, Process(**content["process"]), max(0.0, time.time() - heard_at))
+            return LastReport(status, Process(**content["process"]), max(0.0, time.time() - heard_at))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def seen(self) -> Seen | None:
+    def status(self) -> Seen | None:
         """Return the report as a backend does: work without a process is interrupted."""
-        report = self.told()
+        report = self.read()
         if report is not None and report.is_gone:
-            report = self.told()  # its last word may have come between the reading of its report and the look at its process
+            report = self.read()  # its last word may have come between the reading of its report and the look at its process
         if report is None:
             return None
-        return replace(report.seen, state=INTERRUPTED, error=LOST) if report.is_gone else report.seen
+        return replace(report.status, state=INTERRUPTED, error=LOST) if report.is_gone else report.status

@@ -46,8 +46,10 @@ class SharedTraining:
         """Return how the request ended, by the first process that says so; None while it has not."""
         until = time.monotonic() + within_s
         while True:
-            reports = [Report(file).told() for file in sorted(self.folder.glob("rank-*.json"))]
-            ends = [report.seen for report in reports if report is not None and report.seen.state in (DONE, FAILED, CANCELLED)]
+            reports = [Report(file).read() for file in sorted(self.folder.glob("rank-*.json"))]
+            ends = [
+                report.status for report in reports if report is not None and report.status.state in (DONE, FAILED, CANCELLED)
+            ]
             if ends or time.monotonic() >= until:
                 return next(iter(ends), None)
             time.sleep(_LOOK_S)
@@ -104,8 +106,8 @@ def _until_ended(executor: Executor, group: SharedTraining, on_progress: OnProgr
     try:
         while training.is_alive():
             training.join(_LOOK_S)
-            report = leader.told()
-            on_progress(report and report.seen.progress or Progress("starting the processes"))
+            report = leader.read()
+            on_progress(report and report.status.progress or Progress("starting the processes"))
     except BaseException:
         leader.ask_to_stop()
         training.join(_GRACE_S)

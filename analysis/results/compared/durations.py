@@ -271,8 +271,8 @@ def of_search(spec: SearchSpec, facts: ModelFacts, searches: Sequence[SearchResu
     comparable = [search for search in comparable if search.n_measured >= _OWN * search.n_sets > 0]
     comparable = [search for search in comparable if precision in ("auto", search.spec.model.dtype)]
     if not comparable:
-        return work.said
+        return work.sentence
     speed = median(takes(search.spec, search.model).flop / search.wall_s for search in comparable)
     minutes = work.flop / speed / 60
     duration = f"{minutes:.0f} minutes" if minutes >= 1.5 else "a minute" if minutes >= 0.75 else "less than a minute"
-    return f"{work.said[:-1]}: {duration} at the speed of earlier searches here."
+    return f"{work.sentence[:-1]}: {duration} at the speed of earlier searches here."

@@ -241,7 +241,7 @@ def _speed(verdict: Headline, speed: SpeedResult | None) -> Number:
 
 def _size(headline: Headline) -> Number:
     line = headline.line(SIZE)
-    return Number("Size", line.said, "", line.on, EXACT)
+    return Number("Size", line.text, "", line.on, EXACT)
 
 
 def _next_steps(

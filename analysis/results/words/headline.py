@@ -31,7 +31,7 @@ class VerdictLine:
     """SIZE, SPEED, ANSWERS, TEXT or HEAL."""
     state: str
     """EXACT, MEASURED, ESTIMATED or UNKNOWN."""
-    said: str
+    text: str
     """A clause in plain words, without a full stop: "accuracy drops 8 points (95 % CI 0.1 to 16, 200 ARC-Easy questions)"."""
     on: str
     """Condition in words; "" where nothing is known."""
@@ -49,8 +49,8 @@ class Headline:
     def sentence(self) -> str:
         """Return all lines in three or four short sentences."""
         by = {line.quantity: line for line in self.lines}
-        first = f"Removing {self.removed.brief()} makes the model {by[SIZE].said}{_with_speed(by[SPEED])}"
-        rest = [by[quantity].said for quantity in (ANSWERS, TEXT, HEAL)]
+        first = f"Removing {self.removed.brief()} makes the model {by[SIZE].text}{_with_speed(by[SPEED])}"
+        rest = [by[quantity].text for quantity in (ANSWERS, TEXT, HEAL)]
         return " ".join(f"{part[:1].upper()}{part[1:]}." for part in (first, *rest))
 
     @property
@@ -121,7 +121,7 @@ def _speed(speed: SpeedResult | None, cut: Removal) -> VerdictLine:
 
 
 def _with_speed(line: VerdictLine) -> str:
-    return f" and {line.said}" if line.said.endswith(("faster", "slower")) else f". {line.said[:1].upper()}{line.said[1:]}"
+    return f" and {line.text}" if line.text.endswith(("faster", "slower")) else f". {line.text[:1].upper()}{line.text[1:]}"
 
 
 def _timed(speed: SpeedResult, cut: Removal) -> str:

@@ -25,7 +25,7 @@ class Subject:
     """The judged model, and the stored results about it."""
 
     selected: Selected
-    said: Headline
+    headline: Headline
     heal: HealResult | None
     """The heal whose healed model is judged; None for the pruned model."""
     results: Sequence[Any]
@@ -72,7 +72,7 @@ def of(subject: Subject, tolerance: Mapping[str, float]) -> list[str]:
 
 def unknown(subject: Subject) -> list[str]:
     """The quantities that are not measured for the judged model under its condition, a sentence each."""
-    missing, unknowns = set(subject.said.missing), []
+    missing, unknowns = set(subject.headline.missing), []
     for quantity, name in ((ACCURACY, ANSWERS), (LOSS, TEXT)):
         if subject.heal is not None:
             unknowns += [] if subject.reading(quantity) else [f"{quantity.capitalize()} of the healed model is not measured."]
@@ -110,7 +110,7 @@ def _generated(subject: Subject) -> tuple[float, float | None, Change | None] | 
     if subject.scored is None:
         return None
     stored = generations.collect(subject.scored.spec.model, subject.results)
-    pruned, unpruned = stored.of(subject.said.removed), stored.of(None)
+    pruned, unpruned = stored.of(subject.headline.removed), stored.of(None)
     if pruned is None or pruned.point.repetition_rate is None:
         return None
     rate = unpruned.point.repetition_rate if unpruned else None
@@ -161,7 +161,7 @@ def _located(subject: Subject) -> Cliff | None:
     """The cliff of the curve that scores this block under the selected condition."""
     questions = subject.selected.selection.questions
     for result in subject.results:
-        if isinstance(result, SweepResult) and any(point.block == subject.said.removed for point in result.points):
+        if isinstance(result, SweepResult) and any(point.block == subject.headline.removed for point in result.points):
             cliff_ = cliff.locate(result)
             if cliff_ is not None and cliff_.condition == questions:
                 return cliff_
@@ -170,7 +170,7 @@ def _located(subject: Subject) -> Cliff | None:
 
 def _cliff(subject: Subject) -> str:
     cliff_ = _located(subject)
-    n = len(subject.said.removed.layers)
+    n = len(subject.headline.removed.layers)
     if cliff_ is None or not cliff_.is_located or n < cliff_.earliest - _NEAR:
         return ""
     side = "at or beyond" if n >= cliff_.earliest else "next to"

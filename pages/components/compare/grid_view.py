@@ -189,7 +189,7 @@ def _read(table: Table) -> list[dict[str, Any]]:
     wanted = {*_ALWAYS, *differing, *(["error"] if values["error"] else [])}
     told = [column for column in table.columns if column.name in wanted]
     return [
-        {column.head: row.get(column.name) if column.name in _WHOLE else column.said(row) for column in told}
+        {column.head: row.get(column.name) if column.name in _WHOLE else column.text(row) for column in told}
         for row in table.rows
     ]
 

@@ -203,7 +203,7 @@ def _done_restored(result: RestoreResult) -> None:
         where = "mean of all tokens" if token is None else f"token {token + 1}, “{_text(result.pieces[token])}”"
         st.markdown(f"**Surprisal with one layer put back: {words.plain(where)}**", help="Lower is better. Dashed: unpruned.")
         figure = prompt_figures.restored_layers(result, token, dark=chart.is_dark())
-        said = result.said(token)
+        said = result.sentence(token)
         chart.show(figure, key="restored", alt=f"One bar per removed layer. {said}", file_name="restored-layers")
         st.caption(words.plain(said))
     for note in _notes_on_restored(result):

@@ -44,7 +44,7 @@ def test_cost_is_the_difference_of_evaluations_and_shown_with_results(cache, tin
     assert 0 < found.mean_nats < 0.1
     assert found.n_changed == sum(x.prediction != y.prediction for x, y in zip(a, b, strict=True))
     said = precision_spec.describe_cost(half)
-    assert said == found.said()
+    assert said == found.sentence()
     assert said.startswith(f"bfloat16 moves the log-likelihood of an option by {mean:.3f} nats on average")
     assert said.endswith("from float32 in 6 questions.")
     later = evaluation.run(EvaluateSpec(model=half, benchmark=ASKED, loss_corpus=None))
@@ -71,7 +71,7 @@ def test_a_curve_in_half_precision_measures_its_cost_once(cache, tiny_folder, mo
     found = sweep.run(curve(tiny_folder("llama")), lambda progress: said.append(progress.message))
     of_model = found.spec.model
     assert precision_spec.cost(of_model).n_questions == 6
-    assert found.measured_on().endswith(precision_spec.cost(of_model).said())
+    assert found.measured_on().endswith(precision_spec.cost(of_model).sentence())
     assert said.count("Comparing bfloat16 with float32 on a few questions, once for this model.") == 1
     monkeypatch.setattr(precision, "run", lambda *_, **__: pytest.fail("it is known"))
     sweep.run(replace(curve(tiny_folder("llama")), max_n=2))
@@ -81,7 +81,7 @@ def test_a_shipped_cost_is_shown_and_not_measured_again(cache, monkeypatch):
     starter = planning.resolve(ModelSpec(dtype="bfloat16", device="cpu"))
     known = precision_spec.cost(starter)
     assert known.spec.model == starter
-    assert precision_spec.describe_cost(starter) == known.said()
+    assert precision_spec.describe_cost(starter) == known.sentence()
     assert PrecisionResult.load(known.spec) is None, "it is never taken for one that was computed here"
     monkeypatch.setattr(precision, "run", lambda *_, **__: pytest.fail("it is known"))
     precision.once(starter, ASKED, ignore, load=models.FRESH)

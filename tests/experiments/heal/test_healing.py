@@ -97,9 +97,9 @@ def test_a_heal_from_start_to_end(spec, cache):
 
 def test_judging_choosing_and_training_documents_are_different(spec, monkeypatch):
     """The losses before and after are of one set of texts, those on the way of another, those of the same kind of a third."""
-    read, apart = [], packing.near_copy_filter
+    read, real = [], packing.near_copy_filter
     monkeypatch.setattr(
-        packing, "near_copy_filter", lambda texts, tokenizer: read.append(list(texts)) or apart(texts, tokenizer)
+        packing, "near_copy_filter", lambda texts, tokenizer: read.append(list(texts)) or real(texts, tokenizer)
     )
     result = healing.run(spec)
     loaded = load.load(result.spec.model)

@@ -88,19 +88,19 @@ def result(unpruned=(1.0, 2.0), pruned=(3.0, 2.0), restored=((2.5, 2.0), (1.5, 3
 def test_the_layer_that_recovers_most_is_named_with_its_share():
     found = result().at(1)
     assert (found.best, found.shares) == (1, [0.25, 0.75])
-    assert result().said(1) == (
+    assert result().sentence(1) == (
         "Token 2 “b”: 1.00 nats unpruned, 3.00 nats pruned. Layer 4, put back alone, lowers it most: to 1.50 nats "
         "(75 % of the increase recovered)."
     )
-    assert result().said().startswith("On average over 2 tokens: 1.50 nats unpruned, 2.50 nats pruned.")
+    assert result().sentence().startswith("On average over 2 tokens: 1.50 nats unpruned, 2.50 nats pruned.")
 
 
 def test_no_share_where_pruning_does_no_harm():
     assert result().at(2).shares == [None, None]
-    assert "nothing to recover" in result().said(2)
+    assert "nothing to recover" in result().sentence(2)
     assert recovered(2.0, 1.5, 1.0) is None
     worse = result(restored=((3.5, 2.0), (4.0, 2.0)))
-    assert "No single layer lowers it. Layer 3 comes closest, with 3.50." in worse.said(1)
+    assert "No single layer lowers it. Layer 3 comes closest, with 3.50." in worse.sentence(1)
 
 
 def test_tables_have_every_layer_and_every_token():

@@ -73,7 +73,7 @@ def test_errors_too_far_for_a_trial_show_on_first_questions(monkeypatch):
     found = likelihood.packing(decoder, asked)
     assert not found.packed
     assert re.match(
-        r"Questions were scored one by one\. .* was [\d.]+ nats off\. Rounding in float32 explains only 0.01\.", found.said
+        r"Questions were scored one by one\. .* was [\d.]+ nats off\. Rounding in float32 explains only 0.01\.", found.sentence
     )
     assert likelihood.packing(decoder, asked) is found
     (scored,) = likelihood.option_loglikelihoods(decoder, asked, [None], packed=found.packed)
