@@ -58,13 +58,13 @@ def written(folder: Path, n_layers: int, dtype: str, **shape: int) -> int:
     `shape` replaces values of `SHAPE`.
     """
     if not (folder / "config.json").exists():
-        began = time.perf_counter()
+        started = time.perf_counter()
         write_model(folder, n_layers, dtype, **shape)
-        say(f"written in {time.perf_counter() - began:.0f} s")
-    there = json.loads((folder / "config.json").read_text())
-    if (there["dtype"], there["num_hidden_layers"]) != (dtype, n_layers):
-        said = f"{there['num_hidden_layers']} layers in {there['dtype']}"
-        raise SystemExit(f"The model in {folder} has {said}, not {n_layers} in {dtype}. Ask for these, or keep another.")
+        say(f"written in {time.perf_counter() - started:.0f} s")
+    config = json.loads((folder / "config.json").read_text())
+    if (config["dtype"], config["num_hidden_layers"]) != (dtype, n_layers):
+        summary = f"{config['num_hidden_layers']} layers in {config['dtype']}"
+        raise SystemExit(f"The model in {folder} has {summary}, not {n_layers} in {dtype}. Ask for these, or keep another.")
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
@@ -87,14 +87,14 @@ def write_model(folder: Path, n_layers: int, dtype: str, **shape: int) -> None:
     for name, _ in model.named_parameters():
         number = name.split(".")[2] if ".layers." in name else "rest"
         parts.setdefault(f"model-{number}.safetensors", []).append(name)
-    shapes, drawn = dict(model.named_parameters()), torch.Generator().manual_seed(0)
+    shapes, generator = dict(model.named_parameters()), torch.Generator().manual_seed(0)
     for file, names in parts.items():
-        made = {}
+        tensors = {}
         for name in names:
             scale = 1.0 if name.endswith("norm.weight") else 0.02
-            made[name] = torch.empty(shapes[name].shape, dtype=getattr(torch, dtype))
-            made[name].fill_(1.0) if scale == 1.0 else made[name].normal_(0.0, scale, generator=drawn)
-        save_file(made, folder / file, metadata={"format": "pt"})
+            tensors[name] = torch.empty(shapes[name].shape, dtype=getattr(torch, dtype))
+            tensors[name].fill_(1.0) if scale == 1.0 else tensors[name].normal_(0.0, scale, generator=generator)
+        save_file(tensors, folder / file, metadata={"format": "pt"})
     index = {"metadata": {}, "weight_map": {name: file for file, names in parts.items() for name in names}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     config.save_pretrained(folder)
@@ -113,13 +113,13 @@ def forget(folder: Path) -> None:
 def sequential_read_s(folder: Path) -> float:
     """Seconds to read all bytes of all files once."""
     forget(folder)
-    began, buffer = time.perf_counter(), bytearray(READ_AT_ONCE)
+    started, buffer = time.perf_counter(), bytearray(READ_AT_ONCE)
     for file in sorted(folder.glob("*.safetensors")):
         with file.open("rb", buffering=0) as opened:
             while opened.readinto(buffer):
                 pass
         forget(folder)
-    return time.perf_counter() - began
+    return time.perf_counter() - started
 
 
 def passing(folder: Path, texts: list[list[int]], n_layers: int, dtype: str) -> Work:
@@ -170,8 +170,8 @@ def main() -> int:
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--keep", type=Path)
     take_dtype(parser, "bfloat16")
-    asked = parser.parse_args()
-    place = here(asked.dtype, "cpu")
+    options = parser.parse_args()
+    this_machine = here(options.dtype, "cpu")
     with tempfile.TemporaryDirectory(prefix="layerscope-by-layer-") as scratch:
         gguf_conversion.model_folder()
         machine.bfloat16_speed_ratio()
@@ -180,27 +180,36 @@ def main() -> int:
         for name in ("models", "machine.json"):
             (cache / name).symlink_to(store.cache_dir() / name)
         os.environ["LAYERSCOPE_CACHE"] = str(cache)
-        folder = asked.keep or Path(scratch) / "model"
-        n_bytes = written(folder, asked.layers, place.dtype)
+        folder = options.keep or Path(scratch) / "model"
+        n_bytes = written(folder, options.layers, this_machine.dtype)
         say(f"{units.size(n_bytes)} on the disk")
         reading = sequential_read_s(folder)
         say(f"read once in its order: {reading:.1f} s, {n_bytes / reading / 1e9:.2f} GB/s")
-        os.environ[host.MEMORY] = asked.memory
+        os.environ[host.MEMORY] = options.memory
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-        texts = corpora.tokenize(CorpusSpec(n_texts=asked.texts, seq_len=asked.tokens), tokenizer).token_ids
-        computing = passing(folder, texts, asked.layers, place.dtype)
-        say(f"all layers passed by {sum(map(len, texts))} tokens: {computing.seconds:.1f} s, {place.speed(computing)}")
+        texts = corpora.tokenize(CorpusSpec(n_texts=options.texts, seq_len=options.tokens), tokenizer).token_ids
+        computing = passing(folder, texts, options.layers, this_machine.dtype)
+        say(f"all layers passed by {sum(map(len, texts))} tokens: {computing.seconds:.1f} s, {this_machine.speed(computing)}")
         forget(folder)
-        command = [sys.executable, "-m", "analysis", "distances", str(folder), "--dtype", place.dtype, "--device", "cpu"]
-        command += ["--samples", str(asked.texts), "--seq-len", str(asked.tokens), "--memory", asked.memory, "--json", "-"]
+        command = [sys.executable, "-m", "analysis", "distances", str(folder), "--dtype", this_machine.dtype, "--device", "cpu"]
+        command += [
+            "--samples",
+            str(options.texts),
+            "--seq-len",
+            str(options.tokens),
+            "--memory",
+            options.memory,
+            "--json",
+            "-",
+        ]
         del os.environ[host.MEMORY]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        limit = units.read_size(asked.memory)
+        limit = units.read_size(options.memory)
         with control_group(limit) as group:
             join = ["sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh"] if group else []
-            began = time.perf_counter()
+            started = time.perf_counter()
             done = subprocess.run([*join, *command], cwd=REPOSITORY, capture_output=True, text=True)
-            wall = time.perf_counter() - began
+            wall = time.perf_counter() - started
         if done.returncode:
             say(done.stderr)
             return 1
@@ -209,11 +218,10 @@ def main() -> int:
         read = (after.ru_inblock - before.ru_inblock) * 512
         say("capped by a control group" if group else "no control group here: only measured")
         mapped = replace(computing, seconds=measured["wall_s"])  # it passes the same layers
-        speed = place.speed(mapped)
-        say(f"mapped under {asked.memory}: {wall:.1f} s in all, {mapped.seconds:.1f} s of them for the map, {speed}")
-        say(
-            f"peak resident memory {units.size(after.ru_maxrss * 1024)}, {after.ru_maxrss * 1024 / limit:.0%} of {asked.memory}"
-        )
+        speed = this_machine.speed(mapped)
+        say(f"mapped under {options.memory}: {wall:.1f} s in all, {mapped.seconds:.1f} s of them for the map, {speed}")
+        peak = after.ru_maxrss * 1024
+        say(f"peak resident memory {units.size(peak)}, {peak / limit:.0%} of {options.memory}")
         say(f"read from the disk, programs included: {units.size(read)}, {read / n_bytes:.3f} x the checkpoint")
         slower = max(reading, computing.seconds)
         say(

@@ -57,30 +57,30 @@ class Row:
         )
 
 
-def measured(what: str, run: Callable[[], object], n_tokens: int, device: str, repeats: int) -> Row:
+def measured(name: str, run: Callable[[], object], n_tokens: int, device: str, repeats: int) -> Row:
     machine.reset_peak(device)
     flop = flop_of(run)
     seconds = []
     for _ in range(repeats):
         wait(device)
-        began = time.perf_counter()
+        started = time.perf_counter()
         run()
         wait(device)
-        seconds.append(time.perf_counter() - began)
-    return Row(what, median(seconds), n_tokens, machine.peak_bytes(device), flop)
+        seconds.append(time.perf_counter() - started)
+    return Row(name, median(seconds), n_tokens, machine.peak_bytes(device), flop)
 
 
 @torch.inference_mode()
-def rows(made: Made, asked: list[Question], *, n_texts: int, seq_len: int, device: str, repeats: int) -> list[Row]:
+def rows(loaded: Made, questions_: list[Question], *, n_texts: int, seq_len: int, device: str, repeats: int) -> list[Row]:
     """All that is measured of a model."""
-    decoder = made.decoder
-    drawn = iter(decoder.trial_tokens(n_texts * seq_len))
-    texts = [[next(drawn) for _ in range(seq_len)] for _ in range(n_texts)]
+    decoder = loaded.decoder
+    tokens = iter(decoder.trial_tokens(n_texts * seq_len))
+    texts = [[next(tokens) for _ in range(seq_len)] for _ in range(n_texts)]
     budget = hidden_states.tokens_per_batch(decoder.device)
     groups = [[texts[index] for index in group] for group in hidden_states.batches([seq_len] * n_texts, budget)]
     curve = cuts(decoder.n_layers, decoder.n_layers // 2)
     packed = likelihood.can_pack(decoder)
-    encoded = [trees.encode(one, made.tokenizer, None) for one in asked]
+    encoded = [trees.encode(question, loaded.tokenizer, None) for question in questions_]
 
     def bare() -> None:
         for group in groups:
@@ -95,27 +95,29 @@ def rows(made: Made, asked: list[Question], *, n_texts: int, seq_len: int, devic
             sum(likelihood.row_lengths(encoded, packed=packed)),
         ),
     }
-    return [measured(what, run, n_tokens, device, repeats) for what, (run, n_tokens) in work.items()]
+    return [measured(name, run, n_tokens, device, repeats) for name, (run, n_tokens) in work.items()]
 
 
-def tell(name: str, made: Made, found: list[Row], peak: float) -> None:
-    n_parameters = made.n_parameters / 1e6
-    say(f"{name}: {n_parameters:,.0f} M parameters, {made.decoder.n_layers} layers")
-    for row in found:
+def tell(name: str, loaded: Made, rows_: list[Row], peak: float) -> None:
+    n_parameters = loaded.n_parameters / 1e6
+    say(f"{name}: {n_parameters:,.0f} M parameters, {loaded.decoder.n_layers} layers")
+    for row in rows_:
         say(row.told(peak))
-    of = {row.what: row.seconds for row in found}
-    say(f"  a distance map takes {of['distance map'] / of['bare forward pass']:.3f} x the bare forward pass")
+    seconds_of = {row.what: row.seconds for row in rows_}
+    say(f"  a distance map takes {seconds_of['distance map'] / seconds_of['bare forward pass']:.3f} x the bare forward pass")
 
 
 @torch.inference_mode()
-def apart(on_card: Made, here: Made, asked: list[Question]) -> float:
+def apart(on_card: Made, on_cpu: Made, chosen: list[Question]) -> float:
     """Largest difference of an option's log-likelihood, nats."""
-    found = []
-    for one in (on_card, here):
-        encoded = [trees.encode(question, one.tokenizer, None) for question in asked]
-        packed = likelihood.can_pack(one.decoder)
-        found.append(likelihood.option_loglikelihoods(one.decoder, encoded, cuts(one.decoder.n_layers, 2), packed=packed))
-    pairs = zip(*found, strict=True)
+    scores = []
+    for loaded in (on_card, on_cpu):
+        encoded = [trees.encode(question, loaded.tokenizer, None) for question in chosen]
+        packed = likelihood.can_pack(loaded.decoder)
+        scores.append(
+            likelihood.option_loglikelihoods(loaded.decoder, encoded, cuts(loaded.decoder.n_layers, 2), packed=packed)
+        )
+    pairs = zip(*scores, strict=True)
     return max(abs(a - b) for x, y in pairs for p, q in zip(x, y, strict=True) for a, b in zip(p, q, strict=True))
 
 
@@ -141,16 +143,16 @@ def main() -> int:
     device = "cuda"
     peak = machine.most_flop_s(device, options.dtype, again=True)
     say(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {options.dtype} products reach {peak / 1e12:.1f} TFLOP/s")
-    asked = questions.load(BenchmarkSpec("arc_easy", limit=options.questions))
+    chosen = questions.load(BenchmarkSpec("arc_easy", limit=options.questions))
     sizes = {"n_texts": options.texts, "seq_len": options.seq_len, "device": device, "repeats": options.repeats}
     for name in options.models or MODELS:
-        made = (
+        loaded = (
             starter(options.dtype, device) if name == "starter" else random_llama(32, 2048, dtype=options.dtype, device=device)
         )
         if name == "starter":
-            far = apart(made, starter("float32", "cpu"), asked[:8])
-            say(f"the starter model on the card is within {far:.1e} nats an option of float32 on the processor")
-        tell(name, made, rows(made, asked, **sizes), peak)
+            difference = apart(loaded, starter("float32", "cpu"), chosen[:8])
+            say(f"the starter model on the card is within {difference:.1e} nats an option of float32 on the processor")
+        tell(name, loaded, rows(loaded, chosen, **sizes), peak)
     return 0
 
 

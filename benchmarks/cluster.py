@@ -89,15 +89,15 @@ def measure(rounds: int, n_texts: int, max_size: int, cuts_per_shard: int, dtype
     from analysis.models.source.model_spec import ModelSpec
     from benchmarks.work import here, say
 
-    place = here(dtype, "cpu")
+    this_machine = here(dtype, "cpu")
     model_folder = gguf_conversion.model_folder()
-    spec = DamageSpec(ModelSpec(dtype=place.dtype, device="cpu"), max_size=max_size)
+    spec = DamageSpec(ModelSpec(dtype=this_machine.dtype, device="cpu"), max_size=max_size)
     spec = dataclasses.replace(spec, corpus=dataclasses.replace(spec.corpus, n_texts=n_texts))
     wall: dict[str, list[float]] = {"1": [], "2": []}
     spread: list[float] = []
-    kept: list[float] = []
+    seconds_by_round: list[float] = []
     flop: list[float] = []
-    found = set()
+    figures_ = set()
     original = share._Sharing._measure
 
     class OneThread(LocalWorkers):
@@ -111,17 +111,17 @@ def measure(rounds: int, n_texts: int, max_size: int, cuts_per_shard: int, dtype
 
         def open(self, index):
             began = time.perf_counter()
-            do = super().open(index)
+            run_task = super().open(index)
             starts.append(time.perf_counter() - began)
 
             def timed(task):
-                began = time.perf_counter()
-                answer = do(task)
-                asked = json.loads(task)
-                if asked["do"] == "measure":
+                started = time.perf_counter()
+                answer = run_task(task)
+                request = json.loads(task)
+                if request["do"] == "measure":
                     computed.append(json.loads(answer)["value"]["flop"])
-                if asked["do"] == "measure" and self.n == 1:
-                    spread.append((time.perf_counter() - began) / sum(one["size"] for one in asked["shards"]))
+                if request["do"] == "measure" and self.n == 1:
+                    spread.append((time.perf_counter() - started) / sum(one["size"] for one in request["shards"]))
                 return answer
 
             return timed
@@ -134,15 +134,15 @@ def measure(rounds: int, n_texts: int, max_size: int, cuts_per_shard: int, dtype
         for future in ready:  # both have the model before the clock runs
             future.result()
         computed.clear()
-        began = time.perf_counter()
+        started = time.perf_counter()
         original(self, spec, missing, reads_disk=reads_disk)
         if "cuts" in missing[0].content:  # the map of distances that it rests on is small
-            wall[str(n)].append(time.perf_counter() - began)
+            wall[str(n)].append(time.perf_counter() - started)
             flop.append(sum(computed))
         sample = missing[0].found()
-        began = time.perf_counter()
+        started = time.perf_counter()
         missing[0].keep(sample)
-        kept.append(time.perf_counter() - began)
+        seconds_by_round.append(time.perf_counter() - started)
 
     def timed_and_forgotten(missing):
         finds.append(_find_s(missing))
@@ -161,37 +161,37 @@ def measure(rounds: int, n_texts: int, max_size: int, cuts_per_shard: int, dtype
                 result = share.share(spec, workers, lambda progress: None)
             finally:
                 workers.close()
-            found.add(hashlib.sha256(result.text_losses.tobytes()).hexdigest())
+            figures_.add(hashlib.sha256(result.text_losses.tobytes()).hexdigest())
             say(f"  {workers.n} process{'es' * (workers.n > 1)}: {wall[str(workers.n)][-1]:.1f} s")
     workers = OneThread(spec, 1)
-    do = workers.open(0)
-    began = time.perf_counter()
+    run_task = workers.open(0)
+    started = time.perf_counter()
     for _ in range(200):
-        do(json.dumps({"do": "nothing"}))
-    hand_s = (time.perf_counter() - began) / 200
+        run_task(json.dumps({"do": "nothing"}))
+    hand_s = (time.perf_counter() - started) / 200
     workers.close()
     mean = statistics.mean(spread)
     return Measured(
         processor=host.processor(),
         load=host.load().average,
-        dtype=place.dtype,
-        most_flop_s=place.most_flop_s,
+        dtype=this_machine.dtype,
+        most_flop_s=this_machine.most_flop_s,
         flop=statistics.median(flop),
         start_s=statistics.median(starts),
         hand_s=hand_s,
-        keep_s=statistics.median(kept),
+        keep_s=statistics.median(seconds_by_round),
         finish_s=statistics.median(finds),
         spread=[one / mean for one in spread],
         wall_s=wall,
-        is_same=len(found) == 1,
+        is_same=len(figures_) == 1,
     )
 
 
 def _find_s(missing) -> float:
-    began = time.perf_counter()
+    started = time.perf_counter()
     for shard in missing:
         shard.found()
-    return (time.perf_counter() - began) / len(missing)
+    return (time.perf_counter() - started) / len(missing)
 
 
 def start_worker(cuts_per_shard: int, surroundings: Mapping[str, str]) -> None:
@@ -228,41 +228,43 @@ class Run:
     """Where the time goes: seconds in which the run waits for it."""
 
 
-def simulate(name: str, cards: int, place: Place, here: Measured, n_texts: int, seq_len: int, texts_at_once: int) -> Run | None:
+def simulate(
+    name: str, cards: int, cluster: Place, measured: Measured, n_texts: int, seq_len: int, texts_at_once: int
+) -> Run | None:
     """A damage map of every block up to half of the layers; None where a worker needs more cards than there are."""
     from analysis.core.blocks import blocks_up_to
     from analysis.experiments.maps.damage import CUTS_PER_SHARD
 
     parameters, n_layers = MODELS[name]
     n_bytes = 2 * parameters
-    each = -(-int(n_bytes * 1.15) // int(place.card_bytes))  # memory for streams next to the weights
-    if each > cards:
+    cards_per_copy = -(-int(n_bytes * 1.15) // int(cluster.card_bytes))  # memory for streams next to the weights
+    if cards_per_copy > cards:
         return None
-    workers = cards // each
+    workers = cards // cards_per_copy
     blocks = blocks_up_to(n_layers // 2, n_layers)
     # A card of a worker works while the others wait: layers follow one another.
-    layer_s = 2 * (parameters / n_layers) * seq_len * texts_at_once / place.card_flops
+    layer_s = 2 * (parameters / n_layers) * seq_len * texts_at_once / cluster.card_flops
     chunks = [blocks[first : first + CUTS_PER_SHARD] for first in range(0, len(blocks), CUTS_PER_SHARD)]
     of_batch = [layer_s * (n_layers + sum(n_layers - block.stop for block in chunk)) for chunk in chunks]
     pure = of_batch * (n_texts // texts_at_once)
     random_ = random.Random(0)
-    shards = [seconds * random_.choice(here.spread) for seconds in pure]
-    machines = max(1, -(-workers * each // 8))
+    shards = [seconds * random_.choice(measured.spread) for seconds in pure]
+    machines = max(1, -(-workers * cards_per_copy // 8))
     # A machine reads the weights once: its other workers find them in its memory.
     readers = min(machines, workers)
-    load_s = max(n_bytes * readers / place.storage, n_bytes / min(place.machine, place.storage))
-    free = [(here.start_s + load_s, number) for number in range(min(workers, len(shards)))]
+    load_s = max(n_bytes * readers / cluster.storage, n_bytes / min(cluster.machine, cluster.storage))
+    free = [(measured.start_s + load_s, number) for number in range(min(workers, len(shards)))]
     heapq.heapify(free)
-    handed = 0.0
+    handed_at = 0.0
     for seconds in shards:
-        at, number = heapq.heappop(free)
-        handed = max(handed, at) + here.hand_s  # one process hands them all out
-        heapq.heappush(free, (handed + seconds + here.keep_s, number))
-    ends = max(at for at, _ in free)
-    finish_s = here.finish_s * len(shards)
+        time_s, number = heapq.heappop(free)
+        handed_at = max(handed_at, time_s) + measured.hand_s  # one process hands them all out
+        heapq.heappush(free, (handed_at + seconds + measured.keep_s, number))
+    ends = max(time_s for time_s, _ in free)
+    finish_s = measured.finish_s * len(shards)
     busy = sum(shards) / min(workers, len(shards))
-    parts = {"measuring": busy, "reading weights": load_s, "starting": here.start_s, "putting together": finish_s}
-    parts["waiting for the last"] = max(0.0, ends - here.start_s - load_s - busy)
+    parts = {"measuring": busy, "reading weights": load_s, "starting": measured.start_s, "putting together": finish_s}
+    parts["waiting for the last"] = max(0.0, ends - measured.start_s - load_s - busy)
     return Run(cards, workers, len(shards), ends + finish_s, parts)
 
 
@@ -278,18 +280,18 @@ def linear_until(runs: list[Run]) -> tuple[Run, str]:
     return last, ""
 
 
-def drawn(curves: dict[str, list[Run]], told: str) -> str:
+def drawn(curves: dict[str, list[Run]], caption: str) -> str:
     """Speed-up by copies of the model at work, both logarithmic, dark where the reader's screen is."""
     import math
 
     width, height, left, top, size_x, size_y = 790, 470, 60, 40, 560, 350
-    most = math.log2(CARDS[-1])
+    highest = math.log2(CARDS[-1])
 
     def x(cards: float) -> float:
-        return left + size_x * math.log2(cards) / most
+        return left + size_x * math.log2(cards) / highest
 
     def y(gain: float) -> float:
-        return top + size_y * (1 - math.log2(gain) / most)
+        return top + size_y * (1 - math.log2(gain) / highest)
 
     parts = []
     for cards in CARDS[::2]:
@@ -304,14 +306,14 @@ def drawn(curves: dict[str, list[Run]], told: str) -> str:
         parts.append(f'<path class="line" stroke-dasharray="{("", "7 3", "2 3")[number]}" d="M{line}"/>')
         a, b = points[-1]
         n = runs[-1].cards // runs[-1].workers
-        each = f"{n} GPU{'s' * (n > 1)}"
+        label = f"{n} GPU{'s' * (n > 1)}"
         above = 'text-anchor="end"' if a < left + 0.75 * size_x else ""  # where curves overlap, the name stands over its line
         shift_x, shift_y = (-8, -10) if above else (8, 4)
-        parts.append(f'<text x="{a + shift_x:.0f}" y="{b + shift_y:.0f}" {above}>{name}, {each} a copy</text>')
+        parts.append(f'<text x="{a + shift_x:.0f}" y="{b + shift_y:.0f}" {above}>{name}, {label} a copy</text>')
     title = "Simulated speed-up of a loss-increase map over one copy of the model"
     parts.append(f'<text x="{left}" y="22" class="title">{title}</text>')
     parts.append(f'<text x="{left + size_x / 2:.0f}" y="{height - 34}" text-anchor="middle">copies of the model at work</text>')
-    parts.append(f'<text x="{left}" y="{height - 10}" class="small">{escape(told)}</text>')
+    parts.append(f'<text x="{left}" y="{height - 10}" class="small">{escape(caption)}</text>')
     style = (
         "text{font:13px sans-serif;fill:#222}.title{font-size:15px}.small{font-size:11px;fill:#666}"
         ".grid{stroke:#8884;fill:none}"
@@ -343,44 +345,44 @@ def main() -> None:
     file = Path(options.measured) if options.measured else None
     if file is not None and file.exists():
         try:
-            here = Measured(**json.loads(file.read_text()))
+            measured = Measured(**json.loads(file.read_text()))
         except TypeError:
             parser.error(f"{file} has other figures than this version measures: give a new file to measure again")
     else:
         print("Measuring with one process and with two, one thread each:", flush=True)
-        here = measure(options.rounds, options.texts, options.max_size, options.cuts, options.dtype)
+        measured = measure(options.rounds, options.texts, options.max_size, options.cuts, options.dtype)
         if file is not None:
-            file.write_text(json.dumps(dataclasses.asdict(here)))
+            file.write_text(json.dumps(dataclasses.asdict(measured)))
     from benchmarks.work import say  # it brings torch, which `measure` tells how many threads to have
 
-    say(f"{here.processor}, load at the end {here.load:.1f}: medians of {len(here.wall_s['1'])}, {here.dtype}")
-    same = "the same" if here.is_same else "DIFFER"
-    say(f"1 process {here.told(1)}, 2 processes {here.told(2)}: {here.speed_up:.2f} x, figures {same}")
+    say(f"{measured.processor}, load at the end {measured.load:.1f}: medians of {len(measured.wall_s['1'])}, {measured.dtype}")
+    same = "the same" if measured.is_same else "DIFFER"
+    say(f"1 process {measured.told(1)}, 2 processes {measured.told(2)}: {measured.speed_up:.2f} x, figures {same}")
     say(
-        f"a process starts in {here.start_s:.1f} s, a shard is handed out in {1e3 * here.hand_s:.1f} ms, stored in "
-        f"{1e3 * here.keep_s:.1f} ms, found again in {1e3 * here.finish_s:.1f} ms"
+        f"a process starts in {measured.start_s:.1f} s, a shard is handed out in {1e3 * measured.hand_s:.1f} ms, stored in "
+        f"{1e3 * measured.keep_s:.1f} ms, found again in {1e3 * measured.finish_s:.1f} ms"
     )
-    place = Place(options.card_tflops * 1e12, options.card_memory * 1e9, options.storage * 1e9, options.machine * 1e9)
+    cluster = Place(options.card_tflops * 1e12, options.card_memory * 1e9, options.storage * 1e9, options.machine * 1e9)
     curves: dict[str, list[Run]] = {}
     say("\nSimulated: a loss-increase map of all blocks up to half of the layers, 256 texts of 1,024 tokens, 8 texts at once")
     for name in MODELS:
-        runs = [run for cards in CARDS if (run := simulate(name, cards, place, here, 256, 1024, 8)) is not None]
+        runs = [run for cards in CARDS if (run := simulate(name, cards, cluster, measured, 256, 1024, 8)) is not None]
         curves[name] = runs
         say(f"{name}: {runs[0].n_shards:,} shards")
         for run in runs:
             gain = runs[0].wall_s / run.wall_s
             shares = {part: 100 * seconds / run.wall_s for part, seconds in run.parts.items()}
-            told = ", ".join(f"{part} {share:.0f} %" for part, share in shares.items() if share > 2)
-            say(f"  {run.cards:5,} GPUs, {run.workers:5,} workers: {run.wall_s / 3600:8.2f} h, {gain:7.1f} x  ({told})")
-        last, why = linear_until(runs)
-        ends = f", then limited by {why}" if why else ", the largest simulated number"
+            caption = ", ".join(f"{part} {share:.0f} %" for part, share in shares.items() if share > 2)
+            say(f"  {run.cards:5,} GPUs, {run.workers:5,} workers: {run.wall_s / 3600:8.2f} h, {gain:7.1f} x  ({caption})")
+        last, limit = linear_until(runs)
+        ends = f", then limited by {limit}" if limit else ", the largest simulated number"
         say(f"  linear (each doubling gains {SMALLEST_GAIN:.0%} or more) until {last.cards:,} GPUs{ends}")
     if options.draw:
-        told = (
+        caption = (
             f"{options.card_tflops:g} TFLOP/s and {options.card_memory:g} GB a GPU, storage {options.storage:g} GB/s, "
             f"{options.machine:g} GB/s a machine, measured costs of sharing. Dotted: linear."
         )
-        PICTURE.write_text(drawn(curves, told))
+        PICTURE.write_text(drawn(curves, caption))
 
 
 if __name__ == "__main__":

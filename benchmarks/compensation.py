@@ -49,9 +49,9 @@ class Texts:
         judging = corpora.resolve(default_loss_corpus())
         self.judging = scores.prepare(loaded, None, judging).texts
         self.choosing = scores.prepare(loaded, None, replace(judging, n_texts=CHOICE_TEXTS), skip_texts=judging.n_texts).texts
-        apart = packing.near_copy_filter([*self.judging, *self.choosing], loaded.tokenizer)
+        near_copies = packing.near_copy_filter([*self.judging, *self.choosing], loaded.tokenizer)
         corpus = corpora.resolve(default_heal_corpus())
-        self.fitting = packing.beginnings(corpus, apart, loaded.tokenizer, n_fitted, junction.TEXT_TOKENS)
+        self.fitting = packing.beginnings(corpus, near_copies, loaded.tokenizer, n_fitted, junction.TEXT_TOKENS)
         self.weights = [len(ids) - 1 for ids in self.judging]
 
     def over(self, reference: list[float], losses: list[float]) -> str:
@@ -62,17 +62,17 @@ class Texts:
 
 def keep_what_is_read() -> None:
     """Let the methods of a cut share the streams read at a gap; the first one has to watch the projection."""
-    read, kept = junction.Gap.states, {}
+    read, cache = junction.Gap.states, {}
 
-    def seen(at: junction.Gap, module: Any, sequences: Any) -> Any:
-        if at.earlier:  # the streams there depend on the method
-            return read(at, module, sequences)
-        key = at.gap, tuple(sequences[0][:16])
-        if key not in kept:
-            if any(gap != at.gap for gap, _ in kept):
-                kept.clear()
-            kept[key] = read(at, module, sequences)
-        return kept[key]
+    def seen(gap_: junction.Gap, module: Any, sequences: Any) -> Any:
+        if gap_.earlier:  # the streams there depend on the method
+            return read(gap_, module, sequences)
+        key = gap_.gap, tuple(sequences[0][:16])
+        if key not in cache:
+            if any(gap != gap_.gap for gap, _ in cache):
+                cache.clear()
+            cache[key] = read(gap_, module, sequences)
+        return cache[key]
 
     junction.Gap.states = seen
 
@@ -80,14 +80,14 @@ def keep_what_is_read() -> None:
 @torch.inference_mode()
 def healed(decoder: Decoder, cut: Removal, name: str, texts: Texts) -> tuple[list[float], str]:
     """Return the losses of the cut model with a recipe's compensation, and its strength and seconds in words."""
-    began, recipe = time.perf_counter(), recipes.get(name)
-    found = junction.fit(decoder, cut, texts.fitting, texts.choosing, compensation=recipe.compensation)
-    seconds = time.perf_counter() - began
-    with junction.applied(decoder, cut, found.changes, found.bridges):
+    started, recipe = time.perf_counter(), recipes.get(name)
+    fitted = junction.fit(decoder, cut, texts.fitting, texts.choosing, compensation=recipe.compensation)
+    seconds = time.perf_counter() - started
+    with junction.applied(decoder, cut, fitted.changes, fitted.bridges):
         losses = likelihood.text_losses(decoder, texts.judging, [None])[0]
-    factors = [one.factor for one in found.report.gaps if one.factor is not None]
-    how = ", ".join(f"x {factor:.3f}" for factor in factors) or f"strength {found.report.strength:.2f}"
-    return losses, f"{how}, {seconds:.0f} s"
+    factors = [report.factor for report in fitted.report.gaps if report.factor is not None]
+    strength = ", ".join(f"x {factor:.3f}" for factor in factors) or f"strength {fitted.report.strength:.2f}"
+    return losses, f"{strength}, {seconds:.0f} s"
 
 
 def main() -> None:
@@ -113,12 +113,12 @@ def main() -> None:
         f"{sum(map(len, texts.fitting)):,} tokens"
     )
     say("| n | cut | recipe | nats over unpruned | against the unhealed model | |\n|--:|---|---|---|---|---|")
-    for cut, bare in zip(cuts, pruned, strict=True):
-        say(f"| {cut.size} | {cut.halves()} | none | {texts.over(unpruned, bare)} | | |")
+    for cut, pruned_loss in zip(cuts, pruned, strict=True):
+        say(f"| {cut.size} | {cut.halves()} | none | {texts.over(unpruned, pruned_loss)} | | |")
         for name in options.recipes.split(","):
-            losses, how = healed(loaded.decoder, cut, name, texts)
-            figures = f"{texts.over(unpruned, losses)} | {texts.over(bare, losses)}"
-            say(f"| {cut.size} | {cut.halves()} | {name} | {figures} | {how} |")
+            losses, strength = healed(loaded.decoder, cut, name, texts)
+            figures = f"{texts.over(unpruned, losses)} | {texts.over(pruned_loss, losses)}"
+            say(f"| {cut.size} | {cut.halves()} | {name} | {figures} | {strength} |")
 
 
 if __name__ == "__main__":

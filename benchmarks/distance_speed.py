@@ -47,19 +47,19 @@ def map_batches(dtype: str, n_texts: int = 32) -> tuple[Any, list[list[list[int]
 
 def full_map(decoder: Any, groups: list[list[list[int]]]) -> list[list[float]]:
     """Mean angular distances of all blocks, row n-1 for size n; every other metric is measured on the way."""
-    found = []
+    distances_ = []
     for group in groups:
         streams, lengths = hidden_states.token_streams(decoder, group), [len(ids) for ids in group]
         hidden_states.last_token_states(streams, lengths)
-        found.append(distances.text_distances(streams, lengths)["angular"])
-    mean = distances.rows_by_size(torch.cat(found).mean(0))
+        distances_.append(distances.text_distances(streams, lengths)["angular"])
+    mean = distances.rows_by_size(torch.cat(distances_).mean(0))
     distance_spec.best_blocks(mean)
     return mean
 
 
-def bench_map(place: Here, n_texts: int = 32) -> None:
+def bench_map(this_machine: Here, n_texts: int = 32) -> None:
     """A full distance map of texts of 256 tokens against a bare forward pass of the decoder body on the same batches."""
-    loaded, groups = map_batches(place.dtype, n_texts)
+    loaded, groups = map_batches(this_machine.dtype, n_texts)
 
     @torch.inference_mode()
     def bare_forward() -> None:
@@ -68,12 +68,12 @@ def bench_map(place: Here, n_texts: int = 32) -> None:
 
     bare_forward()
     runs = interleaved(REPEATS, map=lambda: full_map(loaded.decoder, groups), bare=bare_forward)
-    ratios = [one.seconds / other.seconds for one, other in zip(runs["map"], runs["bare"], strict=True)]
-    ours, bare = (typical(runs[name]) for name in ("map", "bare"))
+    ratios = [own_work.seconds / plain_work.seconds for own_work, plain_work in zip(runs["map"], runs["bare"], strict=True)]
+    own, plain = (typical(runs[name]) for name in ("map", "bare"))
     texts = [ids for group in groups for ids in group]
     size = f"{len(texts)} texts, {sum(map(len, texts))} tokens, {loaded.spec.dtype}"
-    say(f"map    {size}: {ours.seconds:.1f} s, {place.speed(ours)}")
-    say(f"       bare forward pass of the decoder body on the same batches {bare.seconds:.1f} s, {place.speed(bare)}")
+    say(f"map    {size}: {own.seconds:.1f} s, {this_machine.speed(own)}")
+    say(f"       bare forward pass of the decoder body on the same batches {plain.seconds:.1f} s, {this_machine.speed(plain)}")
     say(f"       ratio {median(ratios):.3f} (median of {REPEATS}), peak memory {machine.peak_bytes('cpu') / 1e9:.2f} GB")
 
 
@@ -105,13 +105,13 @@ def with_hooks(loaded: Any, texts: list[list[int]]) -> list[list[float]]:
 @torch.inference_mode()
 def for_one_n(loaded: Any, groups: list[list[list[int]]], n: int) -> list[float]:
     """Mean distances of the blocks of size n, but for the one that ends at x[L]: transformers returns that state normed."""
-    found = []
+    distances_ = []
     for group in groups:
         states = loaded.model(right_padded(group), output_hidden_states=True).hidden_states
         last = torch.tensor([len(text) - 1 for text in group])
         ends = [state[torch.arange(len(group)), last] for state in states]
-        found.append(torch.stack([angular_distance(ends[l], ends[l + n]) for l in range(len(ends) - 1 - n)]))  # noqa: E741
-    mean: list[float] = torch.cat(found, dim=1).mean(dim=1).tolist()
+        distances_.append(torch.stack([angular_distance(ends[l], ends[l + n]) for l in range(len(ends) - 1 - n)]))  # noqa: E741
+    mean: list[float] = torch.cat(distances_, dim=1).mean(dim=1).tolist()
     return mean
 
 
@@ -125,29 +125,31 @@ def main() -> None:
     parser.add_argument("texts", nargs="?", type=int, default=32, help="of 256 tokens")
     take_dtype(parser)
     options = parser.parse_args()
-    place = here(options.dtype)
-    bench_map(place, options.texts)
-    loaded, groups = map_batches(place.dtype, options.texts)
+    this_machine = here(options.dtype)
+    bench_map(this_machine, options.texts)
+    loaded, groups = map_batches(this_machine.dtype, options.texts)
     texts = [text for group in groups for text in group]
     mean = full_map(loaded.decoder, groups)
     hooks = with_hooks(loaded, texts)
     runs = interleaved(REPEATS, ours=lambda: full_map(loaded.decoder, groups), hooks=lambda: with_hooks(loaded, texts))
-    ours = typical(runs["ours"])
-    say_ratio("hooks", f"{len(texts)} texts", ours, typical(runs["hooks"]), max(map(largest, mean, hooks)), place)
+    own = typical(runs["ours"])
+    say_ratio("hooks", f"{len(texts)} texts", own, typical(runs["hooks"]), max(map(largest, mean, hooks)), this_machine)
     n_runs = loaded.decoder.n_layers - 1
     difference = max(largest(mean[n - 1], for_one_n(loaded, groups, n)) for n in SOME_N)
-    some = interleaved(1, **{str(n): lambda n=n: for_one_n(loaded, groups, n) for n in SOME_N})
-    each = [work for (work,) in some.values()]
-    what = f"n = {', '.join(some)}: {', '.join(f'{one.seconds:.1f}' for one in each)} s, mean times {n_runs}"
-    whole = Work(*(n_runs * sum(sums) / len(each) for sums in zip(*((one.seconds, one.flop) for one in each), strict=True)))
-    say_ratio("one n", what, ours, whole, difference, place)
+    works = interleaved(1, **{str(n): lambda n=n: for_one_n(loaded, groups, n) for n in SOME_N})
+    each = [work for (work,) in works.values()]
+    description = f"n = {', '.join(works)}: {', '.join(f'{work_.seconds:.1f}' for work_ in each)} s, mean times {n_runs}"
+    estimate = Work(
+        *(n_runs * sum(sums) / len(each) for sums in zip(*((work_.seconds, work_.flop) for work_ in each), strict=True))
+    )
+    say_ratio("one n", description, own, estimate, difference, this_machine)
 
 
-def say_ratio(name: str, what: str, ours: Work, theirs: Work, difference: float, place: Here) -> None:
-    say(f"{name:6} {what}")
-    say(f"       ours  {ours.seconds:.1f} s, {place.speed(ours)}")
-    say(f"       {name} {theirs.seconds:.1f} s, {place.speed(theirs)}")
-    say(f"       {theirs.seconds / ours.seconds:.2f} x (target {TARGETS[name]}), largest difference {difference:.0e}")
+def say_ratio(name: str, description: str, own: Work, other: Work, difference: float, this_machine: Here) -> None:
+    say(f"{name:6} {description}")
+    say(f"       ours  {own.seconds:.1f} s, {this_machine.speed(own)}")
+    say(f"       {name} {other.seconds:.1f} s, {this_machine.speed(other)}")
+    say(f"       {other.seconds / own.seconds:.2f} x (target {TARGETS[name]}), largest difference {difference:.0e}")
 
 
 if __name__ == "__main__":

@@ -66,22 +66,22 @@ def telling_rank(arguments: list[str]) -> int:
 def steps(cache: Path) -> list[Work]:
     """Return the operations of all processes together in each step, and the seconds of the slowest."""
     of_each = [[json.loads(line) for line in (cache / STEPS.format(rank=rank)).read_text().splitlines()] for rank in range(2)]
-    return [Work(max(s for s, _ in both), sum(flop for _, flop in both)) for both in zip(*of_each, strict=True)]
+    return [Work(max(s for s, _ in works), sum(flop for _, flop in works)) for works in zip(*of_each, strict=True)]
 
 
-def healed(folder: Path, cache: Path, memory: str, dtype: str, asked: argparse.Namespace) -> tuple[dict, list[int], float]:
+def healed(folder: Path, cache: Path, memory: str, dtype: str, options: argparse.Namespace) -> tuple[dict, list[int], float]:
     """A heal in a cache of its own: the result, the most that each of the processes had, bytes, and the seconds of it all."""
     command = [sys.executable, __file__, "--heal", "heal", str(folder), "--dtype", dtype, "--device", "cpu"]
-    command += ["--quantization", "none", "--recipe", "quick", "--block", "1:1", "--steps", str(asked.steps)]
+    command += ["--quantization", "none", "--recipe", "quick", "--block", "1:1", "--steps", str(options.steps)]
     command += ["--workers", "2", "--memory", memory]
-    texts, others = documents.two_kinds(cache)
+    texts, other_texts = documents.two_kinds(cache)
     fields = {
         "corpus.source": texts,
         "corpus.n_texts": 100,
         "corpus.seq_len": 64,
         "corpus.split": "train",
         "benchmark": None,
-        "validation.source": others,
+        "validation.source": other_texts,
         "validation.n_texts": 3,
         "validation.seq_len": 32,
         "batch_size": 2,
@@ -90,7 +90,7 @@ def healed(folder: Path, cache: Path, memory: str, dtype: str, asked: argparse.N
     }
     for name, value in fields.items():
         command += ["--set", f"{name}={json.dumps(value)}"]
-    began, most = time.perf_counter(), dict[int, int]()
+    started, peaks = time.perf_counter(), dict[int, int]()
     file = cache / "heal.json"
     with subprocess.Popen(
         [*command, "--json", str(file)], cwd=REPOSITORY, env=os.environ | {"LAYERSCOPE_CACHE": str(cache)}
@@ -98,13 +98,13 @@ def healed(folder: Path, cache: Path, memory: str, dtype: str, asked: argparse.N
         while working.poll() is None:
             for child in psutil.Process(working.pid).children(recursive=True):
                 try:
-                    most[child.pid] = max(most.get(child.pid, 0), child.memory_info().rss)
+                    peaks[child.pid] = max(peaks.get(child.pid, 0), child.memory_info().rss)
                 except psutil.NoSuchProcess:
                     continue
             time.sleep(LOOK_S)
     if working.returncode:
         sys.exit(working.returncode)
-    return json.loads(file.read_text()), sorted(most.values())[-2:], time.perf_counter() - began
+    return json.loads(file.read_text()), sorted(peaks.values())[-2:], time.perf_counter() - started
 
 
 def main() -> int:
@@ -113,27 +113,27 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--keep", type=Path)
     take_dtype(parser, "bfloat16")
-    asked = parser.parse_args()
-    place = here(asked.dtype, "cpu")
+    options = parser.parse_args()
+    this_machine = here(options.dtype, "cpu")
     gguf_conversion.model_folder()
     machine.bfloat16_speed_ratio()
     with tempfile.TemporaryDirectory(prefix="layerscope-divided-") as scratch:
-        folder = asked.keep or Path(scratch) / "model"
-        n_bytes = written(folder, asked.layers, place.dtype, **HALF)
+        folder = options.keep or Path(scratch) / "model"
+        n_bytes = written(folder, options.layers, this_machine.dtype, **HALF)
         say(f"{units.size(n_bytes)} on the disk")
         losses = []
         for name, share in (("whole in each", 2.0), ("divided", 0.95)):
             cache = Path(scratch) / name.replace(" ", "-")
             cache.mkdir()
-            for known in ("models", "machine.json", "texts"):
-                if (store.cache_dir() / known).exists():
-                    (cache / known).symlink_to(store.cache_dir() / known)
-            found, most, wall = healed(folder, cache, f"{2 * share * n_bytes / 1e6:.0f}MB", place.dtype, asked)
-            speed = statistics.median(step["tokens_per_s"] for step in found["steps"])
-            step = place.speed(typical(steps(cache)))
-            losses.append([step["loss"] for step in found["steps"]])
-            each = " and ".join(units.size(one) for one in most)
-            say(f"{name}: {each} at most in the two processes, {speed:.1f} tokens/s, {step}, {wall:.0f} s in all")
+            for shared in ("models", "machine.json", "texts"):
+                if (store.cache_dir() / shared).exists():
+                    (cache / shared).symlink_to(store.cache_dir() / shared)
+            result, peaks, wall = healed(folder, cache, f"{2 * share * n_bytes / 1e6:.0f}MB", this_machine.dtype, options)
+            speed = statistics.median(step["tokens_per_s"] for step in result["steps"])
+            step = this_machine.speed(typical(steps(cache)))
+            losses.append([step["loss"] for step in result["steps"]])
+            sizes = " and ".join(units.size(n_bytes_) for n_bytes_ in peaks)
+            say(f"{name}: {sizes} at most in the two processes, {speed:.1f} tokens/s, {step}, {wall:.0f} s in all")
         say("the same losses" if losses[0] == losses[1] else f"OTHER LOSSES: {losses}")
     return int(losses[0] != losses[1])
 

@@ -57,8 +57,8 @@ def request(kind: str, scale: float, dtype: str) -> Any:
     if kind == "map":
         return DistanceSpec(model, corpus=CorpusSpec(n_texts=n(96), seq_len=256))
     if kind == "damage":
-        few = DistanceSpec(model, corpus=CorpusSpec(n_texts=2, seq_len=32))
-        return DamageSpec(model, corpus=CorpusSpec(n_texts=n(48), seq_len=64), max_size=2, distances=few)
+        small = DistanceSpec(model, corpus=CorpusSpec(n_texts=2, seq_len=32))
+        return DamageSpec(model, corpus=CorpusSpec(n_texts=n(48), seq_len=64), max_size=2, distances=small)
     return HealSpec(
         block=Block(20, 5),
         model=model,
@@ -97,11 +97,11 @@ class Told:
             works = f"import os\nwhile os.getppid() == {os.getpid()}: pass"  # it ends with this process, however that ends
             self.loader = subprocess.Popen([sys.executable, "-c", works])
 
-    def error(self, at: float) -> tuple[float, float] | None:
+    def error(self, reached: float) -> tuple[float, float] | None:
         """Return the time left that was reported at a share of the phase, and the actual one."""
         ended = next((when for when, share, _ in self.looks if share >= 1), self.looks[-1][0])
-        when, _, left = next(look for look in self.looks if look[1] >= at)
-        return None if left is None else (left, ended - when)
+        when, _, left_s = next(look for look in self.looks if look[1] >= reached)
+        return None if left_s is None else (left_s, ended - when)
 
 
 def run(kind: str, *, busy: bool, scale: float, dtype: str) -> Told:
@@ -113,23 +113,23 @@ def run(kind: str, *, busy: bool, scale: float, dtype: str) -> Told:
 
     fresh_cache()
     job = jobs.submit(request(kind, scale, dtype))
-    taken = table.claim(Process.current())
-    assert taken is not None
-    ours, told = attempt.Run(taken, Meter()), Told(PHASES[kind], busy)
+    claimed = table.claim(Process.current())
+    assert claimed is not None
+    attempt_run, progress_ = attempt.Run(claimed, Meter()), Told(PHASES[kind], busy)
 
     def on_progress(progress: Any) -> None:
-        ours.on_progress(progress)
-        told.look(job.id, progress)
+        attempt_run.on_progress(progress)
+        progress_.look(job.id, progress)
 
     try:
         from analysis.models.loading import load
 
-        EXPERIMENTS[taken.kind].runner()(taken.spec, on_progress, load=load.Loader())
+        EXPERIMENTS[claimed.kind].runner()(claimed.spec, on_progress, load=load.Loader())
     finally:
-        if told.loader is not None:
-            told.loader.kill()
-            told.loader.wait()
-    return told
+        if progress_.loader is not None:
+            progress_.loader.kill()
+            progress_.loader.wait()
+    return progress_
 
 
 def main() -> None:
@@ -145,19 +145,19 @@ def main() -> None:
     say(f"{'kind':8} {'machine':8} {'phase':>8} {'told at':>8} {'told':>8} {'left':>8} {'error':>8}   load average")
     for kind in options.kinds or KINDS:
         for busy in {"yes": (True,), "no": (False,), "both": (False, True)}[options.busy]:
-            told = run(kind, busy=busy, scale=options.scale, dtype=dtype)
-            took = told.looks[-1][0] - told.looks[0][0]
-            for at in (0.5,) if busy else (0.25, 0.5, 0.75):
-                found = told.error(at)
-                judged = at == (0.5 if busy else 0.25)
-                name = f"{kind:8} {'busy' if busy else 'quiet':8} {took:6.0f} s {at:8.0%}"
-                if found is None:
+            run_ = run(kind, busy=busy, scale=options.scale, dtype=dtype)
+            took = run_.looks[-1][0] - run_.looks[0][0]
+            for share in (0.5,) if busy else (0.25, 0.5, 0.75):
+                error_ = run_.error(share)
+                is_judged = share == (0.5 if busy else 0.25)
+                name = f"{kind:8} {'busy' if busy else 'quiet':8} {took:6.0f} s {share:8.0%}"
+                if error_ is None:
                     say(f"{name} {'nothing':>8}")
                     continue
-                error = found[0] / found[1] - 1
-                verdict = ("met" if abs(error) <= TARGET else "MISSED") if judged else ""
-                say(f"{name} {found[0]:6.0f} s {found[1]:6.0f} s {error:+8.0%}   {os.getloadavg()[0]:.1f} {verdict}")
-            say(f"{'':17} {told.work}")
+                error = error_[0] / error_[1] - 1
+                verdict = ("met" if abs(error) <= TARGET else "MISSED") if is_judged else ""
+                say(f"{name} {error_[0]:6.0f} s {error_[1]:6.0f} s {error:+8.0%}   {os.getloadavg()[0]:.1f} {verdict}")
+            say(f"{'':17} {run_.work}")
 
 
 if __name__ == "__main__":

@@ -57,10 +57,10 @@ PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
 def best_blocks() -> list[Best]:
     """The most similar blocks of the precomputed map of the starter model."""
     texts = DistanceSpec().corpus.source
-    for found in library.find("distances", wait=True):
-        spec = found.result.spec
-        if found.precomputed and spec.model.source == "starter" and spec.corpus.source == texts:
-            return found.result.best
+    for entry in library.find("distances", wait=True):
+        spec = entry.result.spec
+        if entry.precomputed and spec.model.source == "starter" and spec.corpus.source == texts:
+            return entry.result.best
     raise SystemExit("The precomputed distance map is missing: run `make gallery`.")
 
 
@@ -69,24 +69,24 @@ def asked(part: str, options: argparse.Namespace) -> list[tasks.Question]:
     if part == "arc":
         return benchmarks.load(BenchmarkSpec("arc_easy", limit=options.questions))
     if part == "long":
-        everything = benchmarks.load(BenchmarkSpec("arc_challenge", limit=None))
-        worked = "".join(f"{one.context}{one.options[one.gold]}\n\n" for one in everything[-EXAMPLES:])
-        questions = everything[: min(options.questions, len(everything) - EXAMPLES)]
-        return [replace(one, context=worked + one.context) for one in questions]
-    everything = tasks.TASKS["mmlu"].chosen_groups()
-    subjects = [everything[place * len(everything) // options.subjects] for place in range(options.subjects)]
+        all_groups = benchmarks.load(BenchmarkSpec("arc_challenge", limit=None))
+        worked = "".join(f"{problem.context}{problem.options[problem.gold]}\n\n" for problem in all_groups[-EXAMPLES:])
+        questions = all_groups[: min(options.questions, len(all_groups) - EXAMPLES)]
+        return [replace(problem, context=worked + problem.context) for problem in questions]
+    all_groups = tasks.TASKS["mmlu"].chosen_groups()
+    subjects = [all_groups[index * len(all_groups) // options.subjects] for index in range(options.subjects)]
     questions = benchmarks.load(BenchmarkSpec("mmlu", limit=None, shots=5, subset=tuple(subjects)))
-    of = {subject: [question for question in questions if question.group == subject] for subject in subjects}
-    return [question for subject in subjects for question in of[subject][: options.per_subject]]
+    by_subject = {subject: [question for question in questions if question.group == subject] for subject in subjects}
+    return [question for subject in subjects for question in by_subject[subject][: options.per_subject]]
 
 
 def scored(loaded: LoadedModel, questions: list[tasks.Question], cuts: likelihood.Cuts) -> list[list[list[float]]]:
     """As a sweep does it."""
-    encoded = [trees.encode(one, loaded.tokenizer, loaded.facts.max_positions) for one in questions]
+    encoded = [trees.encode(question, loaded.tokenizer, loaded.facts.max_positions) for question in questions]
     return likelihood.option_loglikelihoods(loaded.decoder, encoded, cuts, packed=True)
 
 
-def compare(part: str, loaded: LoadedModel, options: argparse.Namespace, place: Here) -> None:
+def compare(part: str, loaded: LoadedModel, options: argparse.Namespace, this_machine: Here) -> None:
     """One question set, ours and the harness's."""
     questions = asked(part, options)
     best = best_blocks()
@@ -96,36 +96,37 @@ def compare(part: str, loaded: LoadedModel, options: argparse.Namespace, place: 
     if options.profile:
         profile(lambda: scored(loaded, questions, cuts))
         return
-    found: list[list[list[float]]] = []
+    figures: list[list[list[float]]] = []
 
     def score() -> None:
-        found[:] = scored(loaded, questions, cuts)
+        figures[:] = scored(loaded, questions, cuts)
 
     runs = interleaved(options.repeats, ours=score)["ours"]
-    ours = typical(runs)
-    encoded = [trees.encode(one, loaded.tokenizer, loaded.facts.max_positions) for one in questions]
+    own = typical(runs)
+    encoded = [trees.encode(run_work, loaded.tokenizer, loaded.facts.max_positions) for run_work in questions]
     distinct = len(trees.pack(encoded, 1 << 40, 1 << 40)[0])
-    least = distinct * hidden_states.layer_passes(cuts, n_layers)
+    least_layers = distinct * hidden_states.layer_passes(cuts, n_layers)
     say(f"{part}: {len(questions)} questions in {options.dtype}, n = {','.join(map(str, options.ns))}")
-    say(f"  ours        {ours.seconds:8.1f} s (median of {', '.join(f'{one.seconds:.1f}' for one in runs)})")
-    say(f"              {ours.layer_tokens:,.0f} layer-tokens, {ours.layer_tokens / least:.3f} x the minimum {least:,}")
-    say(f"              {place.speed(ours)}")
-    seconds, apart, same = {}, [], []
-    for n, cut, values in zip(options.ns, cuts, found, strict=True):
+    say(f"  ours        {own.seconds:8.1f} s (median of {', '.join(f'{run_work.seconds:.1f}' for run_work in runs)})")
+    times = own.layer_tokens / least_layers
+    say(f"              {own.layer_tokens:,.0f} layer-tokens, {times:.3f} x the minimum {least_layers:,}")
+    say(f"              {this_machine.speed(own)}")
+    seconds, all_differences, same = {}, [], []
+    for n, cut, values in zip(options.ns, cuts, figures, strict=True):
         if n not in options.measured:
             continue
         work, harness_values = harness_run(part, questions, cut, options)
         seconds[n] = work.seconds
         differences = [abs(a - b) for x, y in zip(values, harness_values, strict=True) for a, b in zip(x, y, strict=True)]
-        apart += differences
+        all_differences += differences
         same += [x.index(max(x)) == y.index(max(y)) for x, y in zip(values, harness_values, strict=True)]
-        said = f"mean difference {fmean(differences):.1e} nats, largest {max(differences):.1e}"
-        say(f"  lm-eval n={n:2} {seconds[n]:7.1f} s, {place.speed(work)}, {said}")
-    total, drawn = whole(seconds, options.ns)
-    say(f"  lm-eval     {total:8.1f} s for all n ({drawn}, batches of {options.batch_size})")
+        difference = f"mean difference {fmean(differences):.1e} nats, largest {max(differences):.1e}"
+        say(f"  lm-eval n={n:2} {seconds[n]:7.1f} s, {this_machine.speed(work)}, {difference}")
+    total, estimate = whole(seconds, options.ns)
+    say(f"  lm-eval     {total:8.1f} s for all n ({estimate}, batches of {options.batch_size})")
     target = TARGETS.get((part, options.dtype), 8)
-    agreed = f"{sum(same)} of {len(same)} predictions the same, largest difference {max(apart):.1e} nats"
-    say(f"  RATIO       {total / ours.seconds:8.2f} x (target {target}), {agreed}")
+    agreed = f"{sum(same)} of {len(same)} predictions the same, largest difference {max(all_differences):.1e} nats"
+    say(f"  RATIO       {total / own.seconds:8.2f} x (target {target}), {agreed}")
 
 
 def whole(seconds: dict[int, float], ns: list[int]) -> tuple[float, str]:
@@ -133,8 +134,8 @@ def whole(seconds: dict[int, float], ns: list[int]) -> tuple[float, str]:
     if len(seconds) == len(ns):
         return sum(seconds.values()), "each measured"
     slope, level = np.polyfit(list(seconds), list(seconds.values()), 1)
-    others = sum(level + slope * n for n in ns if n not in seconds)
-    return sum(seconds.values()) + float(others), f"{len(seconds)} measured, the others on the line through these"
+    other_seconds = sum(level + slope * n for n in ns if n not in seconds)
+    return sum(seconds.values()) + float(other_seconds), f"{len(seconds)} measured, the others on the line through these"
 
 
 def harness_run(part: str, questions: list, cut: Removal | None, options: argparse.Namespace) -> tuple[Work, list[list[float]]]:
@@ -153,15 +154,15 @@ def harness_run(part: str, questions: list, cut: Removal | None, options: argpar
             for question in questions
         ]
     with metered() as work:
-        theirs = harness.loglikelihoods(lm, requests)
-    return work, theirs
+        values = harness.loglikelihoods(lm, requests)
+    return work, values
 
 
 def profile(run: Callable[[], object]) -> None:
     """Print the operations that take the time."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as told:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
         run()
-    events = told.key_averages()
+    events = profiler.key_averages()
     total = sum(event.self_cpu_time_total for event in events)
     products = sum(event.self_cpu_time_total for event in events if event.key in PRODUCTS)
     say(f"matrix products {products / total:.1%} of {total / 1e6:.1f} s")
@@ -188,11 +189,11 @@ def main() -> None:
         parser.error("--measured takes at least two of --ns, by comma")
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"no part {', '.join(unknown)}: choose from {', '.join(PARTS)}")
-    place = here(options.dtype)
-    options.dtype = place.dtype
+    this_machine = here(options.dtype)
+    options.dtype = this_machine.dtype
     loaded = load(ModelSpec(dtype=options.dtype))
     for part in options.parts or PARTS:
-        compare(part, loaded, options, place)
+        compare(part, loaded, options, this_machine)
 
 
 if __name__ == "__main__":

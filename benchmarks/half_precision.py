@@ -39,23 +39,23 @@ PARTS = 5
 """Pieces that the questions are scored in, the ways one after the other in each, so that drift of the machine hits all."""
 
 
-def plainly(decoder: Decoder, states: torch.Tensor, at: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+def plainly(decoder: Decoder, states: torch.Tensor, indices: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     """Log-probabilities from the logits that the head gives in half precision."""
     rows = decoder.head(states).log_softmax(-1).float()
-    return rows[at, tokens].double()
+    return rows[indices, tokens].double()
 
 
-def one_way(loaded: LoadedModel, asked: list, *, in_float32: bool, plain_head: bool) -> list:
+def one_way(loaded: LoadedModel, chosen: list, *, in_float32: bool, plain_head: bool) -> list:
     """Log-likelihoods per cut, question and option."""
-    own = head.log_probabilities, residual.at_entry
+    originals = head.log_probabilities, residual.at_entry
     if plain_head:
         head.log_probabilities = plainly
     if not in_float32:
         residual.at_entry = lambda decoder, stream: stream
     try:
-        return scored(loaded, asked, CUTS)
+        return scored(loaded, chosen, CUTS)
     finally:
-        head.log_probabilities, residual.at_entry = own
+        head.log_probabilities, residual.at_entry = originals
 
 
 def main() -> None:
@@ -64,44 +64,47 @@ def main() -> None:
     parser.add_argument("questions", nargs="?", type=int, default=500, help="of ARC-Easy")
     parser.add_argument("--dtype", default="bfloat16", choices=HALF)
     options = parser.parse_args()
-    place = here(options.dtype)
-    asked = benchmarks.load(BenchmarkSpec("arc_easy", limit=options.questions))
-    say(f"{len(asked)} questions of ARC-Easy, {options.dtype} against float32")
-    exact = scored(load(ModelSpec(dtype="float32")), asked, CUTS)
+    this_machine = here(options.dtype)
+    chosen = benchmarks.load(BenchmarkSpec("arc_easy", limit=options.questions))
+    say(f"{len(chosen)} questions of ARC-Easy, {options.dtype} against float32")
+    exact = scored(load(ModelSpec(dtype="float32")), chosen, CUTS)
     loaded = load(ModelSpec(dtype=options.dtype))
-    scored(loaded, asked[:2], CUTS)
+    scored(loaded, chosen[:2], CUTS)
     ways = {
         "all in half precision": {"in_float32": False, "plain_head": True},
         "head's sums in float32": {"in_float32": False, "plain_head": False},
         "stream in float32, too": {"in_float32": True, "plain_head": False},
     }
-    found: dict[str, list[list]] = {name: [[] for _ in CUTS] for name in ways}
-    size = -(-len(asked) // PARTS)
-    for begin in range(0, len(asked), size):
+    runs_: dict[str, list[list]] = {name: [[] for _ in CUTS] for name in ways}
+    size = -(-len(chosen) // PARTS)
+    for begin in range(0, len(chosen), size):
         for name, way in ways.items():
-            values = one_way(loaded, asked[begin : begin + size], **way)
-            for kept, new in zip(found[name], values, strict=True):
+            values = one_way(loaded, chosen[begin : begin + size], **way)
+            for kept, new in zip(runs_[name], values, strict=True):
                 kept += new
-    few = asked[:60]
-    runs = interleaved(REPEATS, **{name: lambda way=way: one_way(loaded, few, **way) for name, way in ways.items()})
+    some = chosen[:60]
+    runs = interleaved(REPEATS, **{name: lambda way=way: one_way(loaded, some, **way) for name, way in ways.items()})
     for index, cut in enumerate(CUTS):
         say("unpruned" if cut is None else f"without layers {cut.start}-{cut.stop - 1}")
         for name in ways:
-            say(f"  {name:24} {compared(found[name][index], exact[index])}")
-    first, *_ = works = [typical(found) for found in runs.values()]
+            say(f"  {name:24} {compared(runs_[name][index], exact[index])}")
+    first, *_ = works = [typical(runs_) for runs_ in runs.values()]
     for name, work in zip(runs, works, strict=True):
         ratio = work.seconds / first.seconds
-        say(f"{name:24} {ratio:.2f} x the time of the first (median of {REPEATS}, {len(few)} questions), {place.speed(work)}")
+        say(
+            f"{name:24} {ratio:.2f} x the time of the first (median of {REPEATS}, {len(some)} questions), "
+            f"{this_machine.speed(work)}"
+        )
 
 
-def compared(found: list[list[float]], exact: list[list[float]]) -> str:
+def compared(scores_: list[list[float]], exact: list[list[float]]) -> str:
     """Differences and predictions, in words."""
-    apart = [abs(a - b) for x, y in zip(found, exact, strict=True) for a, b in zip(x, y, strict=True)]
-    same = sum(x.index(max(x)) == y.index(max(y)) for x, y in zip(found, exact, strict=True))
-    ties = sum(len(set(x)) < len(x) for x in found)
+    differences = [abs(a - b) for x, y in zip(scores_, exact, strict=True) for a, b in zip(x, y, strict=True)]
+    same = sum(x.index(max(x)) == y.index(max(y)) for x, y in zip(scores_, exact, strict=True))
+    ties = sum(len(set(x)) < len(x) for x in scores_)
     return (
-        f"options moved by {fmean(apart):.3f} nats, at most {max(apart):.2f}, {same} of {len(exact)} predictions the same, "
-        f"{ties} with equal scores"
+        f"options moved by {fmean(differences):.3f} nats, at most {max(differences):.2f}, {same} of {len(exact)} predictions "
+        f"the same, {ties} with equal scores"
     )
 
 

@@ -55,10 +55,10 @@ def prepared(options: argparse.Namespace):
     from analysis.models.architecture.decoder import find_decoder
     from analysis.models.running import pruning
 
-    found = loaded(options.dtype)
+    loaded_model = loaded(options.dtype)
     spec = recipes.heal_spec(
         "paper",
-        model=found.spec,
+        model=loaded_model.spec,
         block=Block(*BLOCK),
         steps=options.steps + 1,
         batch_size=options.rows,
@@ -66,9 +66,9 @@ def prepared(options: argparse.Namespace):
         seq_len=options.seq_len,
         corpus=corpora.resolve(CorpusSpec("c4", 1000, options.seq_len, "train")),
     )
-    packed = packing.training_rows(spec.corpus, Apart([]), found.tokenizer, max_rows=EFFECTIVE_BATCH * spec.steps)
-    pruning.cut(found.decoder, spec.block)
-    model = adapters.attach(found.decoder, spec, 0)
+    packed = packing.training_rows(spec.corpus, Apart([]), loaded_model.tokenizer, max_rows=EFFECTIVE_BATCH * spec.steps)
+    pruning.cut(loaded_model.decoder, spec.block)
+    model = adapters.attach(loaded_model.decoder, spec, 0)
     decoder = find_decoder(model)
     operations.watch(decoder)
     return Trainer(model, decoder, packed.rows, spec, None, packed.positions)
@@ -101,16 +101,16 @@ def usual(options: argparse.Namespace) -> dict:
     from analysis.models.architecture.decoder import find_decoder
     from analysis.models.running import pruning
 
-    found = loaded(options.dtype)
-    pruning.cut(found.decoder, Block(*BLOCK))
-    model = prepare_model_for_kbit_training(found.model, use_gradient_checkpointing=False)
+    loaded_model = loaded(options.dtype)
+    pruning.cut(loaded_model.decoder, Block(*BLOCK))
+    model = prepare_model_for_kbit_training(loaded_model.model, use_gradient_checkpointing=False)
     targets = r".*mlp\.(gate|up|down)_proj"
     model = get_peft_model(
         model, LoraConfig(r=64, lora_alpha=64, lora_dropout=0.05, target_modules=targets, task_type="CAUSAL_LM")
     )
     operations.watch(find_decoder(model))
     texts = corpora.documents(corpora.resolve(CorpusSpec("c4", 1000, options.seq_len, "train")))
-    tokenizer = found.tokenizer
+    tokenizer = loaded_model.tokenizer
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     rows = [tokenizer(text, truncation=True, max_length=options.seq_len) for text in texts][
         : EFFECTIVE_BATCH * (options.steps + 1)
@@ -156,16 +156,16 @@ def profile(options: argparse.Namespace) -> None:
 
     trainer = prepared(options)
     trainer.take_step(lambda: None)
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as told:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
         trainer.take_step(lambda: None)
-    events = told.key_averages()
-    whole = sum(event.self_cpu_time_total for event in events)
+    events = profiler.key_averages()
+    total = sum(event.self_cpu_time_total for event in events)
     for event in sorted(events, key=lambda event: -event.self_cpu_time_total)[:10]:
-        print(f"{event.self_cpu_time_total / whole:6.1%}  {event.count:6} calls  {event.key}")
+        print(f"{event.self_cpu_time_total / total:6.1%}  {event.count:6} calls  {event.key}")
     for name in ("_HeadLoss", "bitsandbytes::gemm_4bit", "MatMul4BitBackward", "bitsandbytes::dequantize_4bit"):
-        found = next((event for event in events if event.key == name), None)
-        if found is not None:
-            print(f"{found.cpu_time_total / whole:6.1%}  with all inside it: {name}")
+        match = next((event for event in events if event.key == name), None)
+        if match is not None:
+            print(f"{match.cpu_time_total / total:6.1%}  with all inside it: {name}")
 
 
 def main() -> None:
@@ -182,29 +182,29 @@ def main() -> None:
     if options.arm:
         print(json.dumps({"ours": ours, "usual": usual}[options.arm](options)))
         return
-    place = here(options.dtype)
-    options.dtype = place.dtype
+    this_machine = here(options.dtype)
+    options.dtype = this_machine.dtype
     if options.profile:
         profile(options)
         return
-    found: dict[str, list[dict]] = {"usual": [], "ours": []}
+    runs_by_arm: dict[str, list[dict]] = {"usual": [], "ours": []}
     with tempfile.TemporaryDirectory() as scratch:
         for _ in range(options.repeats):
-            for arm in found:
+            for arm in runs_by_arm:
                 command = [sys.executable, __file__, "--arm", arm, "--scratch", scratch]
                 for name in ("steps", "rows", "seq_len", "dtype"):
                     command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
-                found[arm].append(json.loads(done.stdout.splitlines()[-1]))
-                run = found[arm][-1]
-                speed = place.speed(Work(run["seconds"], run["flop"]))
+                runs_by_arm[arm].append(json.loads(done.stdout.splitlines()[-1]))
+                run = runs_by_arm[arm][-1]
+                speed = this_machine.speed(Work(run["seconds"], run["flop"]))
                 say(
                     f"{arm:6} {run['tokens_per_s']:7.1f} useful tokens/s, {speed}, {run['peak'] / 1e9:.2f} GB of memory at most"
                 )
-    useful = {arm: statistics.median(run["tokens_per_s"] for run in runs) for arm, runs in found.items()}
-    peak = {arm: max(run["peak"] for run in runs) for arm, runs in found.items()}
+    speeds = {arm: statistics.median(run["tokens_per_s"] for run in runs) for arm, runs in runs_by_arm.items()}
+    peak = {arm: max(run["peak"] for run in runs) for arm, runs in runs_by_arm.items()}
     print(
-        f"paper recipe against the usual script: {useful['ours'] / useful['usual']:.2f} x the useful tokens/s "
+        f"paper recipe against the usual script: {speeds['ours'] / speeds['usual']:.2f} x the useful tokens/s "
         f"(median of {options.repeats}), {peak['ours'] / peak['usual']:.2f} x its peak memory, {options.rows} rows of "
         f"{options.seq_len} tokens at once, {options.dtype} compute"
     )

@@ -93,19 +93,19 @@ def say(*words: object) -> None:
 
 async def act(page: Page, chance: random.Random, log: Log) -> None:
     """Do one action and wait until its result is there."""
-    what = chance.choices(list(SHARES), list(SHARES.values()))[0]
-    if what != "page" and not page.url.split("?")[0].endswith("explore"):
-        what, name = "page", "Explore"
-    elif what == "page":
+    kind = chance.choices(list(SHARES), list(SHARES.values()))[0]
+    if kind != "page" and not page.url.split("?")[0].endswith("explore"):
+        kind, name = "page", "Explore"
+    elif kind == "page":
         name = chance.choice([name for name in PAGES if not page.url.split("?")[0].endswith(name.lower())])
-    elif what == "tab":
+    elif kind == "tab":
         name = chance.choice(TABS)
     else:
         name = str(chance.randint(1, 15))
-    began = time.perf_counter()
-    if what == "page":
+    started = time.perf_counter()
+    if kind == "page":
         await page.get_by_test_id("stSidebar").get_by_role("link", name=name, exact=True).click()
-    elif what == "tab":
+    elif kind == "tab":
         await page.get_by_role("tab", name=name, exact=True).click()
     else:
         slider = page.locator("[data-testid=stSlider] input[type=range]").first
@@ -114,29 +114,29 @@ async def act(page: Page, chance: random.Random, log: Log) -> None:
         rail = await page.locator("[data-testid=stSlider] [role=group]").first.bounding_box()
         thumb = 6.0
         x = rail["x"] + thumb + (rail["width"] - 2 * thumb) * int(name) / last
-        began = time.perf_counter()
+        started = time.perf_counter()
         await page.mouse.click(x, rail["y"] + rail["height"] / 2)
-    await drawn(page, what, name)
-    log.took[what].append(time.perf_counter() - began)
+    await drawn(page, kind, name)
+    log.took[kind].append(time.perf_counter() - started)
     if name == "Model":
         await page.wait_for_function(FOUND, polling=LOOK_MS)
-        log.took["model found"].append(time.perf_counter() - began)
+        log.took["model found"].append(time.perf_counter() - started)
 
 
-async def drawn(page: Page, what: str, name: str) -> None:
+async def drawn(page: Page, kind: str, name: str) -> None:
     """Wait until the result of an action is there and nothing moves."""
-    await page.wait_for_function(SHOWN, arg=[what, name], polling=LOOK_MS)
+    await page.wait_for_function(SHOWN, arg=[kind, name], polling=LOOK_MS)
     await page.wait_for_function(browser.DRAWN, polling=LOOK_MS)
 
 
-def heard(number: int, told: ConsoleMessage, log: Log) -> None:
+def heard(number: int, message: ConsoleMessage, log: Log) -> None:
     """Note errors of the browser's console."""
     # Streamlit's client looks for its server below the page's own address first: no answer there is no fault.
-    looking = "404" in told.text and re.search(r"/\w+/_stcore/[\w-]+$", told.location["url"])
+    looking = "404" in message.text and re.search(r"/\w+/_stcore/[\w-]+$", message.location["url"])
     # It also asks a font's host for a page's icon as the icon of the window, which our policy keeps from leaving.
-    kept_back = "https://fonts.gstatic.com/" in told.text and "Content Security Policy" in told.text
-    if told.type == "error" and not looking and not kept_back:
-        log.errors.append(f"visitor {number}: {told.text} {told.location['url']}")
+    kept_back = "https://fonts.gstatic.com/" in message.text and "Content Security Policy" in message.text
+    if message.type == "error" and not looking and not kept_back:
+        log.errors.append(f"visitor {number}: {message.text} {message.location['url']}")
 
 
 class Visit:
@@ -167,21 +167,21 @@ async def visitor(chromium: Browser, address: str, number: int, pause_s: tuple[f
     page = await context.new_page()
     page.set_default_timeout(PATIENCE_MS)
     page.on("pageerror", lambda error: log.errors.append(f"visitor {number}: {error}"))
-    page.on("console", lambda told: heard(number, told, log))
-    began = time.perf_counter()
+    page.on("console", lambda message: heard(number, message, log))
+    started = time.perf_counter()
     try:
         try:
             await page.goto(f"{address}/explore")
             await drawn(page, "page", "Explore")
-            log.took["opening"].append(time.perf_counter() - began)
+            log.took["opening"].append(time.perf_counter() - started)
         finally:
             visit.here()
         await visit.begun()
         while time.monotonic() < visit.until:
             await asyncio.sleep(chance.uniform(*pause_s))
             await act(page, chance, log)
-            for told in await page.locator("[data-testid=stException], [data-testid=stAlertContentError]").all_inner_texts():
-                log.errors.append(f"visitor {number} reads: {told}")
+            for message in await page.locator("[data-testid=stException], [data-testid=stAlertContentError]").all_inner_texts():
+                log.errors.append(f"visitor {number} reads: {message}")
     except Error as error:
         log.errors.append(f"visitor {number}, {page.url}: {str(error).splitlines()[0]}")
     await context.close()
@@ -200,7 +200,7 @@ class Shares:
     def look(self) -> None:
         """Note how much each process had until now."""
         worker = processes.worker()
-        ours = {child.pid for child in psutil.Process().children(recursive=True)}
+        own_pids = {child.pid for child in psutil.Process().children(recursive=True)}
         for process in psutil.process_iter(["pid", "ppid", "name", "create_time", "cpu_times"]):
             info = process.info
             if not info["cpu_times"]:
@@ -208,7 +208,7 @@ class Shares:
             spent = info["cpu_times"].user + info["cpu_times"].system
             if info["pid"] == self.server:
                 owner = "the server"
-            elif info["pid"] in ours and "chrom" in (info["name"] or ""):
+            elif info["pid"] in own_pids and "chrom" in (info["name"] or ""):
                 owner = "the browsers"
             elif worker is not None and worker.pid in (info["pid"], info["ppid"]):
                 owner = "the heal"
@@ -222,12 +222,12 @@ class Shares:
 
     def told(self) -> dict[str, float]:
         """Return seconds by owner since the beginning, of all cores, including other programs of this machine."""
-        found = defaultdict[str, float](float)
+        seconds_by_owner = defaultdict[str, float](float)
         for owner, first, last in self.spent.values():
-            found[owner] += last - first
-        found["others"] = max(0.0, busy_s() - self.busy_before - sum(found.values()))
+            seconds_by_owner[owner] += last - first
+        seconds_by_owner["others"] = max(0.0, busy_s() - self.busy_before - sum(seconds_by_owner.values()))
         all_s = (time.monotonic() - self.began) * (os.cpu_count() or 1)
-        return {**found, "nobody": max(0.0, all_s - sum(found.values()))}
+        return {**seconds_by_owner, "nobody": max(0.0, all_s - sum(seconds_by_owner.values()))}
 
 
 def busy_s() -> float:
@@ -236,12 +236,12 @@ def busy_s() -> float:
     return times.user + times.nice + times.system + getattr(times, "irq", 0.0) + getattr(times, "softirq", 0.0)
 
 
-async def weigh(server: psutil.Process, began: float, log: Log) -> None:
+async def weigh(server: psutil.Process, started: float, log: Log) -> None:
     """Note the server's memory every second, and who has the processors."""
     shares = Shares(server.pid)
     while True:
         with contextlib.suppress(psutil.Error):
-            log.memory.append((time.monotonic() - began, server.memory_info().rss))
+            log.memory.append((time.monotonic() - started, server.memory_info().rss))
         shares.look()
         log.shared = shares.told()
         await asyncio.sleep(1)
@@ -266,14 +266,14 @@ async def crowd(
 
 def failures(server_log: str) -> list[str]:
     """Return the last line of every traceback in a log: the exception."""
-    found, inside = [], False
+    lines, inside = [], False
     for line in server_log.splitlines():
         if line.lstrip().startswith("Traceback"):
             inside = True
         elif inside and line and not line[0].isspace():
-            found.append(line)
+            lines.append(line)
             inside = False
-    return found
+    return lines
 
 
 def start_heal(minutes: float) -> None:
@@ -296,8 +296,8 @@ def told(name: str, times: list[float]) -> str:
 def memory_told(memory: list[tuple[float, int]]) -> str:
     """How the memory went: at the start, after a third of the time, at the end."""
     third = memory[-1][0] / 3
-    middle = statistics.median(size for at, size in memory if third <= at < 2 * third)
-    last = statistics.median(size for at, size in memory if at >= 2 * third)
+    middle = statistics.median(size for time_s, size in memory if third <= time_s < 2 * third)
+    last = statistics.median(size for time_s, size in memory if time_s >= 2 * third)
     change = last / middle - 1
     sizes = f"{memory[0][1] / 2**20:.0f} MiB first, {middle / 2**20:.0f} in the second third, {last / 2**20:.0f} in the last"
     return f"memory of the server: {sizes} ({change:+.1%}, {'flat' if abs(change) <= STEADY else 'not flat'} to {STEADY:.0%})"
@@ -305,9 +305,9 @@ def memory_told(memory: list[tuple[float, int]]) -> str:
 
 def shares_told(shared: dict[str, float]) -> str:
     """Who had the processors, the most first."""
-    whole = sum(shared.values()) or 1.0
+    total = sum(shared.values()) or 1.0
     most_first = sorted(shared.items(), key=lambda item: -item[1])
-    parts = [f"{owner} {spent:.0f} s ({spent / whole:.0%})" for owner, spent in most_first]
+    parts = [f"{owner} {spent:.0f} s ({spent / total:.0%})" for owner, spent in most_first]
     return f"who had the processors while they moved: {', '.join(parts)}"
 
 
@@ -321,15 +321,15 @@ def report(log: Log, watched: dict) -> None:
         say(told("all reruns", reruns))
     say("the server's part of it, from a request to the last message of its answer")
     for kind in sampled_server.ASKED:
-        if answers := [seconds for of, seconds in watched["answers"] if of == kind]:
+        if answers := [seconds for kind_of_run, seconds in watched["answers"] if kind_of_run == kind]:
             say(told(kind, answers))
-    reruns = [seconds for of, seconds in watched["answers"] if of not in ("tick", "opening")]
+    reruns = [seconds for kind_of_run, seconds in watched["answers"] if kind_of_run not in ("tick", "opening")]
     if reruns:
         say(told("all reruns", reruns))
     say(f"  ticks not passed on, since their window was not at rest or many were looking: {watched['left_out']}")
     say("runs of scripts on the server")
     for kind in sampled_server.KINDS:
-        runs = [(clock, cpu) for of, clock, cpu in watched["runs"] if of == kind]
+        runs = [(clock, cpu) for kind_of_run, clock, cpu in watched["runs"] if kind_of_run == kind]
         if not runs:
             continue
         say(told(f"{kind}, clock", [clock for clock, _ in runs]))
@@ -337,9 +337,9 @@ def report(log: Log, watched: dict) -> None:
     say(shares_told(log.shared))
     say(memory_told(log.memory))
     for kind, busy in watched["busy"].items():
-        for where, title in (("inside", "in a function of ours or below it"), ("at", "in a function itself")):
+        for place, title in (("inside", "in a function of ours or below it"), ("at", "in a function itself")):
             say(f"where the time of {kind} runs goes: {title}")
-            for name, count in watched[where][kind][:PROFILE_LINES]:
+            for name, count in watched[place][kind][:PROFILE_LINES]:
                 say(f"  {count / busy:6.1%} {name}")
     say(f"errors: {len(log.errors)}")
     for error, times in Counter(re.sub(r"^visitor \d+", "a visitor", error) for error in log.errors).most_common(20):
@@ -352,10 +352,10 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10, help="how long they move, once all are there")
     parser.add_argument("--pause", type=float, nargs=2, default=PAUSE_S, metavar=("FROM", "TO"), help="seconds between clicks")
     parser.add_argument("--no-heal", action="store_true", help="run without a healing run")
-    asked = parser.parse_args()
-    if asked.sessions < 1 or not 0 < asked.minutes <= 24 * 60:
+    options = parser.parse_args()
+    if options.sessions < 1 or not 0 < options.minutes <= 24 * 60:
         parser.error("There must be at least 1 session, for more than 0 minutes and at most a day.")
-    if not 0 <= asked.pause[0] <= asked.pause[1] <= 3600:
+    if not 0 <= options.pause[0] <= options.pause[1] <= 3600:
         parser.error("A pause is between two numbers of seconds, the smaller first, and at most an hour.")
     log = Log()
     with tempfile.TemporaryDirectory(prefix="layerscope-load-") as scratch:
@@ -364,18 +364,20 @@ def main() -> int:
         entry = (str(ROOT / "benchmarks" / "sampled_server.py"), str(watched))
         with browser.dashboard(Path(scratch), entry=entry) as address:
             server = next(child for child in psutil.Process().children() if entry[0] in child.cmdline())
-            if not asked.no_heal:
-                start_heal(asked.minutes)
-            asyncio.run(crowd(address, server, asked.sessions, asked.minutes, tuple(asked.pause), log))
-            if not asked.no_heal and not any(job.state == jobs.RUNNING for job in jobs.list_jobs()):
+            if not options.no_heal:
+                start_heal(options.minutes)
+            asyncio.run(crowd(address, server, options.sessions, options.minutes, tuple(options.pause), log))
+            if not options.no_heal and not any(job.state == jobs.RUNNING for job in jobs.list_jobs()):
                 log.errors.append(f"The heal did not run to the end: {[job.state for job in jobs.list_jobs()]}")
         server_log = Path(scratch, "server.log").read_text()
         raised = failures(server_log)
         raised += [line for line in server_log.splitlines() if "Error" in line and line not in raised]
         log.errors += [f"the server's log: {line}" for line in raised]
-        beside = "no healing run" if asked.no_heal else "a healing run"
-        paced = f"a click every {asked.pause[0]:g} to {asked.pause[1]:g} s each"
-        say(f"{asked.sessions} sessions for {asked.minutes:g} minutes, {paced}, with {beside} on {os.cpu_count()} cores")
+        background = "no healing run" if options.no_heal else "a healing run"
+        paced = f"a click every {options.pause[0]:g} to {options.pause[1]:g} s each"
+        say(
+            f"{options.sessions} sessions for {options.minutes:g} minutes, {paced}, with {background} on {os.cpu_count()} cores"
+        )
         report(log, json.loads(watched.read_text()))
     return 1 if log.errors else 0
 

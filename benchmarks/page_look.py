@@ -68,19 +68,19 @@ def look(chromium: Browser, address: str, name: str) -> Look:
     page = context.new_page()
     page.set_default_timeout(60_000)
     page.add_init_script(browser.SHIFTS)
-    began = time.perf_counter()
+    started = time.perf_counter()
     page.goto(f"{address}/{'' if name == 'explore' else name}", wait_until="commit")
     page.wait_for_selector("[data-testid=stMain] h1")
     if name in WITH_CHARTS:
         page.wait_for_selector("[data-testid=stMain] .js-plotly-plot .main-svg .cartesianlayer .xy", state="attached")
-    picture = time.perf_counter() - began
+    picture = time.perf_counter() - started
     browser.settled(page)
     browser.drawn(page)
     page.wait_for_timeout(REST_MS)
     height = page.evaluate("() => document.querySelector('[data-testid=stMain]').scrollHeight")
-    found = Look(picture, page.evaluate("window.shifted"), height, page.evaluate(CONTROLS))
+    result = Look(picture, page.evaluate("window.shifted"), height, page.evaluate(CONTROLS))
     context.close()
-    return found
+    return result
 
 
 def main() -> int:
@@ -88,8 +88,8 @@ def main() -> int:
     parser.add_argument("--also", type=Path, help="another checkout of the repository")
     parser.add_argument("--only", choices=browser.PAGES)
     parser.add_argument("--windows", type=int, default=WINDOWS)
-    asked = parser.parse_args()
-    checkouts = {"here": ROOT} | ({"also": asked.also.resolve()} if asked.also else {})
+    options = parser.parse_args()
+    checkouts = {"here": ROOT} | ({"also": options.also.resolve()} if options.also else {})
     with tempfile.TemporaryDirectory(prefix="layerscope-look-") as scratch, contextlib.ExitStack() as stack:
         served = {}
         for name, root in checkouts.items():
@@ -98,18 +98,22 @@ def main() -> int:
             os.environ["LAYERSCOPE_CACHE"] = str(cache)
             served[name] = stack.enter_context(browser.dashboard(cache, root))
         chromium = stack.enter_context(browser.chromium())
-        print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, {asked.windows} windows of 1280 x 800 each")
+        print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, {options.windows} windows of 1280 x 800 each")
         print(f"{'page':10}{'checkout':10}{'first picture':>15}{'layout shift':>14}{'height':>8}{'controls':>10}")
-        for page in [asked.only] if asked.only else browser.PAGES:
+        for page in [options.only] if options.only else browser.PAGES:
             looks: dict[str, list[Look]] = {name: [] for name in served}
             for address in served.values():
                 look(chromium, address, page)  # the first window of a page also fills the server's caches
-            for _ in range(asked.windows):
+            for _ in range(options.windows):
                 for name, address in served.items():
                     looks[name].append(look(chromium, address, page))
-            for name, found in looks.items():
-                picture, shift = (statistics.median(getattr(one, field) for one in found) for field in ("picture_s", "shift"))
-                height, controls = (statistics.median(getattr(one, field) for one in found) for field in ("height", "controls"))
+            for name, looks_of_page in looks.items():
+                picture, shift = (
+                    statistics.median(getattr(look_, field) for look_ in looks_of_page) for field in ("picture_s", "shift")
+                )
+                height, controls = (
+                    statistics.median(getattr(look_, field) for look_ in looks_of_page) for field in ("height", "controls")
+                )
                 print(f"{page:10}{name:10}{picture:13.2f} s{shift:14.3f}{height:8.0f}{controls:10.0f}", flush=True)
     return 0
 

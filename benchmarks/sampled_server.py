@@ -59,14 +59,14 @@ class Watch:
         """From now on every run of a script is timed."""
         plain = ScriptRunner._run_script
 
-        def timed(runner: ScriptRunner, asked) -> None:
-            began, cpu = time.perf_counter(), time.thread_time()
-            kind = self.scripts[threading.get_ident()] = kind_of(asked.fragment_id_queue, asked.is_auto_rerun)
+        def timed(runner: ScriptRunner, request) -> None:
+            started, cpu = time.perf_counter(), time.thread_time()
+            kind = self.scripts[threading.get_ident()] = kind_of(request.fragment_id_queue, request.is_auto_rerun)
             try:
-                plain(runner, asked)
+                plain(runner, request)
             finally:
                 del self.scripts[threading.get_ident()]
-                self.runs.append((kind, time.perf_counter() - began, time.thread_time() - cpu))
+                self.runs.append((kind, time.perf_counter() - started, time.thread_time() - cpu))
 
         ScriptRunner._run_script = timed
 
@@ -81,8 +81,8 @@ class Watch:
         elif message.HasField("script_finished") and message.script_finished != ForwardMsg.FINISHED_EARLY_FOR_RERUN:
             for part in message.metadata.run.fragment_ids or ("",):
                 if part in self.waiting[window]:
-                    kind, began = self.waiting[window].pop(part)
-                    self.answers.append((kind, time.perf_counter() - began))
+                    kind, started = self.waiting[window].pop(part)
+                    self.answers.append((kind, time.perf_counter() - started))
 
     def _requested(self, window: throttle.Window, request: BackMsg, is_passed: bool) -> None:
         part, kind = request.rerun_script.fragment_id, "tick"
@@ -135,7 +135,7 @@ def kind_of(parts: object, is_tick: bool) -> str:
 def moved_widgets(request: BackMsg) -> dict[str, bytes]:
     """Return the values of the slider and the tabs in a request."""
     widgets = request.rerun_script.widget_states.widgets
-    return {one.id: one.SerializeToString() for one in widgets if any(one.id.endswith(end) for end in _MOVED)}
+    return {widget.id: widget.SerializeToString() for widget in widgets if any(widget.id.endswith(end) for end in _MOVED)}
 
 
 def moved(before: dict[str, bytes], now: dict[str, bytes]) -> str:
@@ -151,13 +151,13 @@ def named(frame: FrameType) -> str:
 
 def ours(frame: FrameType | None) -> set[str]:
     """The functions of this repository that are being carried out, each once."""
-    found = set()
+    names = set()
     while frame is not None:
         path = Path(frame.f_code.co_filename)
         if path.is_relative_to(ROOT) and not path.is_relative_to(ROOT / ".venv") and path != Path(__file__):
-            found.add(f"{path.relative_to(ROOT)}:{frame.f_code.co_qualname}")
+            names.add(f"{path.relative_to(ROOT)}:{frame.f_code.co_qualname}")
         frame = frame.f_back
-    return found
+    return names
 
 
 if __name__ == "__main__":

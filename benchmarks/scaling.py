@@ -60,12 +60,12 @@ def fit(x: Sequence[float], y: Sequence[float]) -> Fit:
     """A power law through points, at least three of them, by least squares of logarithms, its interval by Student's t."""
     if len(x) < 3:
         raise ValueError("A power law with an interval takes at least three points.")
-    a, b = [math.log(one) for one in x], [math.log(one) for one in y]
+    a, b = [math.log(log_x) for log_x in x], [math.log(log_x) for log_x in y]
     mid_a, mid_b = fmean(a), fmean(b)
-    spread = sum((one - mid_a) ** 2 for one in a)
-    exponent = sum((one - mid_a) * (other - mid_b) for one, other in zip(a, b, strict=True)) / spread
-    left = sum((other - mid_b - exponent * (one - mid_a)) ** 2 for one, other in zip(a, b, strict=True))
-    half = stats.t_quantile(len(x) - 2) * math.sqrt(left / (len(x) - 2) / spread)
+    spread = sum((log_x - mid_a) ** 2 for log_x in a)
+    exponent = sum((log_x - mid_a) * (log_y - mid_b) for log_x, log_y in zip(a, b, strict=True)) / spread
+    residual = sum((log_y - mid_b - exponent * (log_x - mid_a)) ** 2 for log_x, log_y in zip(a, b, strict=True))
+    half = stats.t_quantile(len(x) - 2) * math.sqrt(residual / (len(x) - 2) / spread)
     return Fit(exponent, exponent - half, exponent + half, math.exp(mid_b - exponent * mid_a))
 
 
@@ -198,17 +198,17 @@ def measure(point: Point, options: argparse.Namespace) -> Found:
     from analysis.models.running import hidden_states
     from benchmarks import distance_speed, work
 
-    made = work.random_llama(point.layers, point.hidden, dtype=options.dtype, device=options.device)
-    decoder, tokenizer, removed = made.decoder, made.tokenizer, cuts(point.layers, point.curve)
-    asked = questions.load(BenchmarkSpec("arc_easy", limit=point.ask)) if point.ask else []
-    drawn = iter(decoder.trial_tokens((point.read + point.map) * point.seq_len))
-    texts = [[next(drawn) for _ in range(point.seq_len)] for _ in range(point.read + point.map)]
+    model = work.random_llama(point.layers, point.hidden, dtype=options.dtype, device=options.device)
+    decoder, tokenizer, removed = model.decoder, model.tokenizer, cuts(point.layers, point.curve)
+    chosen = questions.load(BenchmarkSpec("arc_easy", limit=point.ask)) if point.ask else []
+    tokens = iter(decoder.trial_tokens((point.read + point.map) * point.seq_len))
+    texts = [[next(tokens) for _ in range(point.seq_len)] for _ in range(point.read + point.map)]
     budget = hidden_states.tokens_per_batch(decoder.device)
     groups = [[texts[index] for index in group] for group in hidden_states.batches([len(ids) for ids in texts], budget)]
 
     def run() -> None:
-        if asked:
-            encoded = [trees.encode(one, tokenizer, None) for one in asked]
+        if chosen:
+            encoded = [trees.encode(question, tokenizer, None) for question in chosen]
             likelihood.option_loglikelihoods(decoder, encoded, removed, packed=True)
         if point.read:
             likelihood.text_losses(decoder, texts, removed)
@@ -222,10 +222,10 @@ def measure(point: Point, options: argparse.Namespace) -> Found:
         flop = work.flop_of(run)
         seconds = []
         for _ in range(options.repeats):
-            began = clock()
+            started = clock()
             run()
-            seconds.append(clock() - began)
-    return Found(seconds, flop, machine.peak_bytes(options.device), made.n_parameters)
+            seconds.append(clock() - started)
+    return Found(seconds, flop, machine.peak_bytes(options.device), model.n_parameters)
 
 
 def measured(point: Point, options: argparse.Namespace) -> Found:
@@ -238,40 +238,40 @@ def measured(point: Point, options: argparse.Namespace) -> Found:
     return Found(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def tell(axis: Axis, found: Sequence[Found], most_flop_s: float) -> bool:
+def tell(axis: Axis, results: Sequence[Found], most_flop_s: float) -> bool:
     """Print the measurements along an axis, and return whether something grows as it must not."""
     x = [point.x for point in axis.points]
-    seconds, flop, peaks = ([getattr(one, name) for one in found] for name in ("second", "flop", "peak_bytes"))
+    seconds, flop, peaks = ([getattr(value, name) for value in results] for name in ("second", "flop", "peak_bytes"))
     of_time, of_flop = fit(x, seconds), fit(x, flop)
-    over = fit(x, [one / other for one, other in zip(seconds, flop, strict=True)])
-    told = verdict(over)
+    fitted = fit(x, [value / seconds_ for value, seconds_ in zip(seconds, flop, strict=True)])
+    verdict_ = verdict(fitted)
     say(f"{axis.title}")
-    say(f"  {axis.what:24}" + "".join(f"{one:11,g}" for one in x))
-    say(f"  {'seconds':24}" + "".join(f"{one:11.3f}" for one in seconds))
-    speeds = [one / other for one, other in zip(flop, seconds, strict=True)]
+    say(f"  {axis.what:24}" + "".join(f"{value:11,g}" for value in x))
+    say(f"  {'seconds':24}" + "".join(f"{value:11.3f}" for value in seconds))
+    speeds = [value / seconds_ for value, seconds_ in zip(flop, seconds, strict=True)]
     say(f"  {'GFLOP/s':24}" + "".join(f"{speed / 1e9:11.1f}" for speed in speeds))
     say(f"  {'of the peak':24}" + "".join(f"{speed / most_flop_s:11.0%}" for speed in speeds))
-    say(f"  {'parameters':24}" + "".join(f"{one.n_parameters / 1e6:9,.0f} M" for one in found))
-    say(f"  {'peak memory':24}" + "".join(f"{units.size(one):>11}" for one in peaks))
-    say(f"  exponent of seconds {in_words(of_time)}, of operations {of_flop.exponent:.2f}, of their ratio {in_words(over)}")
+    say(f"  {'parameters':24}" + "".join(f"{value.n_parameters / 1e6:9,.0f} M" for value in results))
+    say(f"  {'peak memory':24}" + "".join(f"{units.size(value):>11}" for value in peaks))
+    say(f"  exponent of seconds {in_words(of_time)}, of operations {of_flop.exponent:.2f}, of their ratio {in_words(fitted)}")
     memory = memory_verdict(x, peaks) if axis.is_flat else ""
-    say(f"  time: {told}" + (f"; memory: {memory}" if memory else ""))
-    return told == "SUPERLINEAR" or memory.startswith("GROWS")
+    say(f"  time: {verdict_}" + (f"; memory: {memory}" if memory else ""))
+    return verdict_ == "SUPERLINEAR" or memory.startswith("GROWS")
 
 
-def in_words(one: Fit) -> str:
-    return f"{one.exponent:.2f} ({one.low:.2f} to {one.high:.2f})"
+def in_words(fitted: Fit) -> str:
+    return f"{fitted.exponent:.2f} ({fitted.low:.2f} to {fitted.high:.2f})"
 
 
-def drawn(rows: Sequence[tuple[Axis, Sequence[Found]]], told: str) -> str:
+def drawn(rows: Sequence[tuple[Axis, Sequence[Found]]], caption: str) -> str:
     """A small picture for each axis: seconds over x, both logarithmic, with the fitted line and that of the operations."""
     wide, high, columns = 250, 190, 4
     height = 50 + high * -(-len(rows) // columns) + 20
     parts = ['<text x="20" y="24" class="title">Seconds as each axis grows (dotted: floating-point operations)</text>']
-    for number, (axis, found) in enumerate(rows):
+    for number, (axis, results) in enumerate(rows):
         left, top = 20 + wide * (number % columns), 50 + high * (number // columns)
-        parts += _panel(axis, found, left, top)
-    parts.append(f'<text x="20" y="{height - 8}" class="small">{escape(told)}</text>')
+        parts += _panel(axis, results, left, top)
+    parts.append(f'<text x="20" y="{height - 8}" class="small">{escape(caption)}</text>')
     style = (
         "text{font:12px sans-serif;fill:#222}.title{font-size:15px}.small{font-size:11px;fill:#666}"
         ".frame{stroke:#8886;fill:none}"
@@ -282,20 +282,20 @@ def drawn(rows: Sequence[tuple[Axis, Sequence[Found]]], told: str) -> str:
     return "\n".join([head, "<title>How time grows</title>", f"<style>{style}</style>", *parts, "</svg>\n"])
 
 
-def _panel(axis: Axis, found: Sequence[Found], left: float, top: float) -> list[str]:
+def _panel(axis: Axis, results: Sequence[Found], left: float, top: float) -> list[str]:
     size_x, size_y = 215, 110
-    x, seconds = [point.x for point in axis.points], [one.second for one in found]
+    x, seconds = [point.x for point in axis.points], [x_value.second for x_value in results]
     of_time = fit(x, seconds)
-    flop = [one.flop / found[0].flop * of_time.factor * x[0] ** of_time.exponent for one in found]
-    every = [*seconds, *flop]
-    low, spread = math.log(min(every)), max(math.log(max(every) / min(every)), 1e-9)
+    flop = [x_value.flop / results[0].flop * of_time.factor * x[0] ** of_time.exponent for x_value in results]
+    values = [*seconds, *flop]
+    low, spread = math.log(min(values)), max(math.log(max(values) / min(values)), 1e-9)
 
-    def at(one: float, other: float) -> str:
-        share_x = math.log(one / x[0]) / math.log(x[-1] / x[0])
-        share_y = (math.log(other) - low) / spread
+    def at(x_value: float, second: float) -> str:
+        share_x = math.log(x_value / x[0]) / math.log(x[-1] / x[0])
+        share_y = (math.log(second) - low) / spread
         return f"{left + size_x * (0.05 + 0.9 * share_x):.1f} {top + 30 + size_y * (0.95 - 0.9 * share_y):.1f}"
 
-    ends = [at(one, of_time.factor * one**of_time.exponent) for one in (x[0], x[-1])]
+    ends = [at(x_value, of_time.factor * x_value**of_time.exponent) for x_value in (x[0], x[-1])]
     parts = [
         f'<text x="{left}" y="{top + 8}">{escape(axis.title)}</text>',
         f'<text x="{left}" y="{top + 23}" class="small">exponent {in_words(of_time)}</text>',
@@ -303,8 +303,8 @@ def _panel(axis: Axis, found: Sequence[Found], left: float, top: float) -> list[
         f'<path class="flop" d="M{"L".join(at(*pair) for pair in zip(x, flop, strict=True))}"/>',
         f'<path class="line" d="M{"L".join(ends)}"/>',
     ]
-    for one, other in zip(x, seconds, strict=True):
-        a, b = at(one, other).split()
+    for x_value, second in zip(x, seconds, strict=True):
+        a, b = at(x_value, second).split()
         parts.append(f'<circle class="dot" cx="{a}" cy="{b}" r="3"/>')
     below = f"{x[0]:g} to {x[-1]:g} {axis.what}; {seconds[0]:.2g} to {seconds[-1]:.2g} s"
     parts.append(f'<text x="{left}" y="{top + 30 + size_y + 14}" class="small">{escape(below)}</text>')
@@ -333,19 +333,19 @@ def main() -> int:
     chosen = {name: axis for name, axis in axes(quick=options.quick).items() if name in (options.axes or names)}
     from benchmarks.work import here  # brings torch, which a refused command need not wait for
 
-    load, place = host.load(), here(options.dtype, options.device)
-    where = (
+    load, this_machine = host.load(), here(options.dtype, options.device)
+    description = (
         f"{host.processor()}, {options.dtype} on {options.device}, seconds of {CLOCKS[options.clock]}, load {load.average:.2f}"
     )
-    say(f"{where} on {load.cores} cores, each point in a process of its own, median of {options.repeats}")
+    say(f"{description} on {load.cores} cores, each point in a process of its own, median of {options.repeats}")
     rows, faults = [], []
     for axis in chosen.values():
-        found = [measured(point, options) for point in axis.points]
-        rows.append((axis, found))
-        faults.append(tell(axis, found, place.most_flop_s))
+        results = [measured(point, options) for point in axis.points]
+        rows.append((axis, results))
+        faults.append(tell(axis, results, this_machine.most_flop_s))
     say(f"load at the end {host.load().average:.2f}")
     if options.draw and len(chosen) == len(names):
-        PICTURE.write_text(drawn(rows, f"{where}. Intervals 95 %."))
+        PICTURE.write_text(drawn(rows, f"{description}. Intervals 95 %."))
     return int(any(faults))
 
 

@@ -50,7 +50,7 @@ README = {"explore": ("explore", "light", 980), "heal": ("heal", "dark", 800), "
 PICTURE_BYTES = 250_000
 
 
-def taken(page: Page, address: str, view: str, path: Path, *, whole: bool = False) -> None:
+def taken(page: Page, address: str, view: str, path: Path, *, is_whole_page: bool = False) -> None:
     """Open a view and keep its picture; a whole page is made as tall as its content."""
     name, query = VIEWS[view]
     browser.visit(page, address, name, query)
@@ -58,7 +58,7 @@ def taken(page: Page, address: str, view: str, path: Path, *, whole: bool = Fals
         page.get_by_role("radio", name="2 Angle").click()
         page.get_by_text("step 2 of").wait_for()
     page.wait_for_timeout(REST_MS)
-    if whole:
+    if is_whole_page:
         width = page.viewport_size["width"]
         tall = page.evaluate("() => document.querySelector('[data-testid=stMain]').scrollHeight")
         page.set_viewport_size({"width": width, "height": max(tall, page.viewport_size["height"])})
@@ -67,7 +67,7 @@ def taken(page: Page, address: str, view: str, path: Path, *, whole: bool = Fals
     page.screenshot(path=path)
 
 
-def gallery(chromium: Browser, served: dict[str, str], views: list[str], widths: list[int], *, whole: bool) -> None:
+def gallery(chromium: Browser, served: dict[str, str], views: list[str], widths: list[int], *, is_whole_page: bool) -> None:
     """Take every view in both themes.
 
     Args:
@@ -75,7 +75,7 @@ def gallery(chromium: Browser, served: dict[str, str], views: list[str], widths:
         served: addresses of dashboards by the suffix of their pictures' names.
         views: names of `VIEWS`.
         widths: of `SIZES`.
-        whole: pages from top to bottom.
+        is_whole_page: pages from top to bottom.
     """
     for theme in ("light", "dark"):
         for width in widths:
@@ -84,7 +84,7 @@ def gallery(chromium: Browser, served: dict[str, str], views: list[str], widths:
                 for added, address in served.items():
                     page = context.new_page()
                     page.set_default_timeout(60_000)
-                    taken(page, address, view, GALLERY / f"{view}-{theme}-{width}{added}.png", whole=whole)
+                    taken(page, address, view, GALLERY / f"{view}-{theme}-{width}{added}.png", is_whole_page=is_whole_page)
                     page.close()
                 print(f"{view}, {theme}, {width} wide", flush=True)
             context.close()
@@ -111,9 +111,9 @@ def main() -> int:
     parser.add_argument("--width", choices=list(SIZES), type=int, action="append", help="just this width, as often as needed")
     parser.add_argument("--whole", action="store_true", help="pages from top to bottom, not just the first screen")
     parser.add_argument("--also", type=Path, help="another checkout of the repository, for before and after")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     GALLERY.mkdir(parents=True, exist_ok=True)
-    checkouts = {"": ROOT} | ({"-also": asked.also.resolve()} if asked.also else {})
+    checkouts = {"": ROOT} | ({"-also": options.also.resolve()} if options.also else {})
     with tempfile.TemporaryDirectory(prefix="layerscope-pictures-") as scratch, contextlib.ExitStack() as stack:
         served = {}
         for added, root in checkouts.items():
@@ -122,10 +122,10 @@ def main() -> int:
             os.environ["LAYERSCOPE_CACHE"] = str(cache)
             served[added] = stack.enter_context(browser.dashboard(cache, root))
         chromium = stack.enter_context(browser.chromium())
-        if not (asked.only or asked.width or asked.also):
+        if not (options.only or options.width or options.also):
             readme(chromium, served[""])
             pictured.write()
-        gallery(chromium, served, asked.only or list(VIEWS), asked.width or list(SIZES), whole=asked.whole)
+        gallery(chromium, served, options.only or list(VIEWS), options.width or list(SIZES), is_whole_page=options.whole)
     print(f"The gallery is in {GALLERY.relative_to(ROOT)}.")
     return 0
 

@@ -44,12 +44,12 @@ def least(loaded: Any, spec: SearchSpec, sizes: list[int]) -> dict[int, Layers]:
     """The block of each size that has the least KL on the text that is searched on."""
     texts, _ = search.documents(spec.corpus, loaded)
     objective = Objective(loaded.decoder, texts, kind="kl", stride=spec.stride, keep_bytes=STREAM_BYTES)
-    weights = [len(counted(len(one), spec.stride)) for one in texts]
-    found = {}
+    weights = [len(counted(len(ids), spec.stride)) for ids in texts]
+    best = {}
     for n in sizes:
         blocks = [tuple(range(start, start + n)) for start in range(loaded.facts.n_layers - n + 1)]
-        found[n] = blocks[int(np.average(losses(objective, blocks), axis=1, weights=weights).argmin())]
-    return found
+        best[n] = blocks[int(np.average(losses(objective, blocks), axis=1, weights=weights).argmin())]
+    return best
 
 
 def main() -> None:
@@ -62,40 +62,42 @@ def main() -> None:
     take_dtype(parser)
     options = parser.parse_args()
     sizes = [int(n) for n in options.sizes.split(",")]
-    place = here(options.dtype)
-    model = planning.resolve(ModelSpec(dtype=place.dtype, device="cpu"))
+    this_machine = here(options.dtype)
+    model = planning.resolve(ModelSpec(dtype=this_machine.dtype, device="cpu"))
     loaded = load.load(model)
-    similar = {one.n: one for one in distance_map.run(DistanceSpec(model), load=load.ReadyModel(loaded)).best}
+    similar = {ids.n: ids for ids in distance_map.run(DistanceSpec(model), load=load.ReadyModel(loaded)).best}
     spec = SearchSpec(model, max_n=options.max_n, budget=options.budget)
-    found: dict[str, dict[int, Layers]] = {
+    paths: dict[str, dict[int, Layers]] = {
         "similarity": {n: Block(similar[n].start, n).layers for n in sizes},
         "best block": least(loaded, spec, sizes),
     }
     for name in options.strategies.split(","):
-        asked = SearchSpec(model, name, max_n=options.max_n, budget=options.budget)
+        search_spec = SearchSpec(model, name, max_n=options.max_n, budget=options.budget)
         with metered() as work:
-            result = search.run(asked, load=load.ReadyModel(loaded))
-        found[name] = {one.n: tuple(one.layers) for one in result.found}
+            result = search.run(search_spec, load=load.ReadyModel(loaded))
+        paths[name] = {ids.n: tuple(ids.layers) for ids in result.found}
         say(
             f"{name}: {result.n_sets} sets in {result.wall_s:.0f} s, {work.flop / 1e12:.1f} teraflop now, "
-            f"{takes(asked, result.model).flop / 1e12:.1f} predicted, n up to {len(result.found)}. {result.ended}"
+            f"{takes(search_spec, result.model).flop / 1e12:.1f} predicted, n up to {len(result.found)}. {result.ended}"
         )
     texts, _ = search.documents(spec.report, loaded)
     objective = Objective(loaded.decoder, texts, kind="loss", stride=1, keep_bytes=STREAM_BYTES)
-    weights = [float(len(one) - 1) for one in texts]
+    weights = [float(len(ids) - 1) for ids in texts]
     for n in sizes:
-        names = [name for name in found if n in found[name]]
-        cuts = [(), *(found[name][n] for name in names)]
-        bare, *cut = losses(objective, cuts)
+        names = [name for name in paths if n in paths[name]]
+        cuts = [(), *(paths[name][n] for name in names)]
+        unpruned, *cut = losses(objective, cuts)
         lowest = min(cut, key=lambda row: float(np.average(row, weights=weights)))
-        say(f"n = {n}, over the unpruned model's {np.average(bare, weights=weights):.3f} nats per token, {len(texts)} texts")
+        say(
+            f"n = {n}, over the unpruned model's {np.average(unpruned, weights=weights):.3f} nats per token, {len(texts)} texts"
+        )
         for name, row in zip(names, cut, strict=True):
-            mean, error = stats.weighted_mean_and_stderr(list(row - bare), weights)
+            mean, error = stats.weighted_mean_and_stderr(list(row - unpruned), weights)
             low, high = stats.mean_interval(mean, error, len(texts)) or (mean, mean)
-            more, spread = stats.weighted_mean_and_stderr(list(row - lowest), weights)
-            apart = stats.mean_interval(more, spread, len(texts))
-            star = " " if apart is not None and apart[0] > 0 else "*"
-            say(f"  {name:20} {mean:+.3f} ({low:.3f} to {high:.3f}) {star} {removal(found[name][n]).brief()}")
+            difference, spread = stats.weighted_mean_and_stderr(list(row - lowest), weights)
+            interval = stats.mean_interval(difference, spread, len(texts))
+            star = " " if interval is not None and interval[0] > 0 else "*"
+            say(f"  {name:20} {mean:+.3f} ({low:.3f} to {high:.3f}) {star} {removal(paths[name][n]).brief()}")
 
 
 if __name__ == "__main__":

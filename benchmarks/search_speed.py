@@ -50,21 +50,25 @@ class Asking:
         """The sets, each with the texts [begin, end) that it was measured on."""
 
     def _ask(self, sets: Sequence[Layers], begin: int, end: int) -> None:
-        missing = [one for one in dict.fromkeys(sets) if one not in self.values or np.isnan(self.values[one][begin:end]).any()]
-        for one in missing:
-            self.values.setdefault(one, np.full(len(self.texts), np.nan))
-        self.measured += [(one, begin, end) for one in missing]
+        missing = [
+            layers
+            for layers in dict.fromkeys(sets)
+            if layers not in self.values or np.isnan(self.values[layers][begin:end]).any()
+        ]
+        for layers in missing:
+            self.values.setdefault(layers, np.full(len(self.texts), np.nan))
+        self.measured += [(layers, begin, end) for layers in missing]
         for index, texts, values in self._objective.measured(missing, begin, end) if missing else ():
             self.values[missing[index]][texts] = values
 
     def first(self, sets: Sequence[Layers]) -> list[float]:
         self._ask(sets, 0, self._n_first)
-        return [float(self.values[one][: self._n_first].mean()) for one in sets]
+        return [float(self.values[layers][: self._n_first].mean()) for layers in sets]
 
     def whole(self, sets: Sequence[Layers]) -> list[float]:
         self._ask(sets, 0, self._n_first)
         self._ask(sets, self._n_first, len(self.texts))
-        return [float(self.values[one].mean()) for one in sets]
+        return [float(self.values[layers].mean()) for layers in sets]
 
     influence = property(lambda self: self._objective.influence)
     likeness = property(lambda self: self._objective.likeness)
@@ -91,9 +95,10 @@ class Plain:
     def measure(self, layers: Layers, begin: int, end: int) -> list[float]:
         """KL of each text, nats per token."""
         p, q = self._unpruned[begin, end], self._read(layers, begin, end)
-        found = (p.exp() * (p - q)).sum(-1)
+        divergence = (p.exp() * (p - q)).sum(-1)
         return [
-            float(found[row, list(counted(len(ids), self._stride))].mean()) for row, ids in enumerate(self._texts[begin:end])
+            float(divergence[row, list(counted(len(ids), self._stride))].mean())
+            for row, ids in enumerate(self._texts[begin:end])
         ]
 
 
@@ -105,40 +110,40 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=16, help="one in so many sets is measured plainly")
     take_dtype(parser)
     options = parser.parse_args()
-    place = here(options.dtype)
+    this_machine = here(options.dtype)
     spec = SearchSpec(strategy=options.strategy)
-    loaded = load.load(ModelSpec(dtype=place.dtype, device="cpu"))
+    loaded = load.load(ModelSpec(dtype=this_machine.dtype, device="cpu"))
     search = STRATEGIES[options.strategy].search
     assert search is not None
-    ours, theirs = Work(), Work()
-    with metered(ours):
+    own, other = Work(), Work()
+    with metered(own):
         asking = Asking(loaded, spec, options.max_n)
     plain = Plain(loaded, asking.texts, spec.stride)
-    walk, path, done, apart, sampled = search.walk(asking), [], 0, [], 0
+    walk, path, done, differences, sampled = search.walk(asking), [], 0, [], 0
     for _ in range(options.max_n):  # taken in turns, so that other load of the machine affects both
-        with metered(ours):
+        with metered(own):
             path.append(next(walk)[0])
-        for one, begin, end in asking.measured[done :: options.every]:
+        for layers, begin, end in asking.measured[done :: options.every]:
             plain.prepare(begin, end)
-            with metered(theirs):
-                values = plain.measure(one, begin, end)
+            with metered(other):
+                values = plain.measure(layers, begin, end)
             sampled += tokens_of(asking, begin, end)
-            apart.append(max(abs(a - b) for a, b in zip(values, asking.values[one][begin:end], strict=True)))
+            differences.append(max(abs(a - b) for a, b in zip(values, asking.values[layers][begin:end], strict=True)))
         done = len(asking.measured)
     tokens = sum(tokens_of(asking, begin, end) for _, begin, end in asking.measured)
     say(f"{options.strategy}, n = 1..{options.max_n}: {len(asking.values)} sets, {tokens:,} tokens without some layers")
     say(f"  {torch.get_num_threads()} thread(s), ends with {removal(path[-1]).describe()}")
-    say(f"  ours   {ours.seconds:.1f} s (target {TARGET_S}), {place.speed(ours)}")
-    say(f"  plain  predicted from {len(apart)} of {len(asking.measured)} measurements, {place.speed(theirs)}")
+    say(f"  ours   {own.seconds:.1f} s (target {TARGET_S}), {this_machine.speed(own)}")
+    say(f"  plain  predicted from {len(differences)} of {len(asking.measured)} measurements, {this_machine.speed(other)}")
     all_tokens = len(asking.values) * tokens_of(asking, 0, len(asking.texts))
-    for what, read in (("the very measurements", tokens), ("every set on all texts, no quick look", all_tokens)):
-        whole, processor, flop = (each * read / sampled for each in (theirs.seconds, theirs.cpu_s, theirs.flop))
-        ratios = whole / ours.seconds, processor / ours.cpu_s, flop / ours.flop
+    for description, read in (("the very measurements", tokens), ("every set on all texts, no quick look", all_tokens)):
+        estimate, processor, flop = (amount * read / sampled for amount in (other.seconds, other.cpu_s, other.flop))
+        ratios = estimate / own.seconds, processor / own.cpu_s, flop / own.flop
         say(
-            f"    {what}: {whole:.1f} s, {ratios[0]:.2f} x (target {TARGET}), of CPU seconds {ratios[1]:.2f} x, "
+            f"    {description}: {estimate:.1f} s, {ratios[0]:.2f} x (target {TARGET}), of CPU seconds {ratios[1]:.2f} x, "
             f"of the operations {ratios[2]:.2f} x"
         )
-    say(f"  KL differs by {fmean(apart):.1e} nats on average, {max(apart):.1e} at most")
+    say(f"  KL differs by {fmean(differences):.1e} nats on average, {max(differences):.1e} at most")
 
 
 def tokens_of(asking: Asking, begin: int, end: int) -> int:

@@ -45,16 +45,16 @@ def made(index: int, n_models: int = N_MODELS) -> Any:
     With one model half of the results are evaluations of different removed layers on ten draws of questions.
     """
     kinds = of_each_kind()
-    number, which = divmod(index, len(kinds)) if n_models > 1 else (index, _ONE_MODEL[index % len(_ONE_MODEL)])
+    number, kind_index = divmod(index, len(kinds)) if n_models > 1 else (index, _ONE_MODEL[index % len(_ONE_MODEL)])
     number, model = divmod(number, n_models)
-    result = kinds[which]
+    result = kinds[kind_index]
     spec = replace(result.spec, model=replace(result.spec.model, source=f"lab/model-{model}", identity=f"files:{model:016x}"))
     for name in ("seed", "corpus", "benchmark"):
         if hasattr(spec, name):
             old = getattr(spec, name)
             spec = replace(spec, **{name: number if name == "seed" else replace(old, seed=number)})
     result = replace(result, spec=spec, model=replace(result.model, name=f"model-{model}"))
-    return _of_other_layers(result, index) if n_models == 1 and which == 2 else result
+    return _of_other_layers(result, index) if n_models == 1 and kind_index == 2 else result
 
 
 _ONE_MODEL = (2, 1, 2, 4, 2, 0, 2, 1, 2, 3, 2, 1, 2, 4, 2, 0, 2, 1, 2, 5)
@@ -100,19 +100,19 @@ def asked() -> dict[str, Callable[[], Any]]:
     from pages.components.shared import stored_results
 
     model = ModelSpec("lab/model-7")
-    one, spec = made(6 * 7), made(6 * 7 + 1).spec
+    result, spec = made(6 * 7), made(6 * 7 + 1).spec
 
     def explore() -> int:
         maps, sweeps = stored_results.find("distances", model), stored_results.find("sweep", model)
         shown = [stored_results.shown("distances", maps), stored_results.shown("sweep", sweeps)]
-        return sum(found.result.complete for found in shown)
+        return sum(entry.result.complete for entry in shown)
 
     def table() -> int:
-        found = runs_view.stored(model)
-        return len([runs.row(run, 0.2) for run in found])
+        entries = runs_view.stored(model)
+        return len([runs.row(run, 0.2) for run in entries])
 
     return {
-        "open one result": lambda: store.load_result(one.kind, one.spec.fingerprint()).data["n_texts"],
+        "open one result": lambda: store.load_result(result.kind, result.spec.fingerprint()).data["n_texts"],
         "all maps": lambda: len(stored_results.find("distances")),
         "maps of a model": lambda: len(stored_results.find("distances", model)),
         "choice of map and curve (Explore)": explore,
@@ -161,8 +161,8 @@ def of_one_model() -> dict[str, Callable[[], Any]]:
         assert not app.error, page
         return len(app.main)
 
-    found = {f"page {page.title()}": functools.partial(opened, page) for page in PAGES}
-    return found | {"report": lambda: len(report.of(ModelSpec("lab/model-0"), Block(11, 5), lambda spec: "").sections)}
+    questions = {f"page {page.title()}": functools.partial(opened, page) for page in PAGES}
+    return questions | {"report": lambda: len(report.of(ModelSpec("lab/model-0"), Block(11, 5), lambda spec: "").sections)}
 
 
 def measure(names: list[str], n_models: int) -> None:
@@ -172,16 +172,16 @@ def measure(names: list[str], n_models: int) -> None:
     from analysis.core.index import Wanted
 
     all_asked = of_one_model() if n_models == 1 else asked()
-    began = time.perf_counter()
+    started = time.perf_counter()
     index.entries(Wanted(tuple(RESULTS)), most=1, wait=True)  # only the first process of a cache takes long
-    times = [time.perf_counter() - began] * 2
+    times = [time.perf_counter() - started] * 2
     print(json.dumps({"name": "the index brought up to date", "answer": 1, "s": times, "peak_mb": 0}), flush=True)
     for name in names or all_asked:
         times = []
         for _ in range(2):
-            began = time.perf_counter()
+            started = time.perf_counter()
             answer = all_asked[name]()
-            times.append(time.perf_counter() - began)
+            times.append(time.perf_counter() - started)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         print(json.dumps({"name": name, "answer": answer, "s": times, "peak_mb": peak / 1000}), flush=True)
 
@@ -194,35 +194,36 @@ def main() -> None:
     parser.add_argument("--fill", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--models", type=int, default=N_MODELS, help=f"models that the results are of (default: {N_MODELS})")
-    given = parser.parse_args()
-    if given.fill is not None:
-        return fill(given.fill, given.models)
-    if given.measure:
-        return measure(given.only, given.models)
+    options = parser.parse_args()
+    if options.fill is not None:
+        return fill(options.fill, options.models)
+    if options.measure:
+        return measure(options.only, options.models)
     with tempfile.TemporaryDirectory() as scratch:
-        cache = (given.keep or Path(scratch)).absolute()
+        cache = (options.keep or Path(scratch)).absolute()
         environment = {**os.environ, "LAYERSCOPE_CACHE": str(cache)}
-        own = [sys.executable, __file__]
-        for size in given.results:
-            began = time.perf_counter()
-            subprocess.run([*own, "--fill", str(size), "--models", str(given.models)], env=environment, check=True)
-            print(f"{size:,} results, written in {time.perf_counter() - began:.0f} s\n", flush=True)
+        worker_command = [sys.executable, __file__]
+        for size in options.results:
+            started = time.perf_counter()
+            subprocess.run([*worker_command, "--fill", str(size), "--models", str(options.models)], env=environment, check=True)
+            print(f"{size:,} results, written in {time.perf_counter() - started:.0f} s\n", flush=True)
             print("| asked | answer | first, s | again, s | peak, MB |\n|---|---|---|---|---|", flush=True)
             command = [
-                *own,
+                *worker_command,
                 "--measure",
                 "--models",
-                str(given.models),
-                *(word for name in given.only for word in ("--only", name)),
+                str(options.models),
+                *(word for name in options.only for word in ("--only", name)),
             ]
             with subprocess.Popen(
                 command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
             ) as child:
                 for line in child.stdout or ():
                     row = json.loads(line)
-                    first, again = row["s"]
+                    first, repeated = row["s"]
                     print(
-                        f"| {row['name']} | {row['answer']:,} | {first:.3f} | {again:.3f} | {row['peak_mb']:.0f} |", flush=True
+                        f"| {row['name']} | {row['answer']:,} | {first:.3f} | {repeated:.3f} | {row['peak_mb']:.0f} |",
+                        flush=True,
                     )
             print(flush=True)
 

@@ -73,12 +73,12 @@ def say(*words: object) -> None:
 
 def first_chart(page: Page, address: str) -> float:
     """Seconds from asking for the page to the first frame with a drawn map on it."""
-    began = time.perf_counter()
+    started = time.perf_counter()
     page.goto(address, wait_until="commit")
     page.wait_for_function(
         "() => [...document.querySelectorAll('.js-plotly-plot')].some(c => c.data && c.querySelector('.hm'))"
     )
-    return time.perf_counter() - began
+    return time.perf_counter() - started
 
 
 def move(page: Page, n: int, count: int) -> float:
@@ -102,12 +102,12 @@ def move(page: Page, n: int, count: int) -> float:
 def drag(page: Page, layers: list[int]) -> list[float]:
     """Drag the block over these layers without letting go; milliseconds from each move of the pointer to its frame."""
     boxes = [page.locator(f".cell[data-layer='{layer}']").bounding_box() for layer in layers]
-    first, *others = [(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for box in boxes]
+    first, *later_positions = [(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for box in boxes]
     page.mouse.move(*first)
     page.mouse.down()
     page.evaluate(browser.WATCH_MOVES)
-    for place in others:
-        page.mouse.move(*place, steps=40)
+    for position in later_positions:
+        page.mouse.move(*position, steps=40)
     times = page.evaluate("window.moves")
     page.keyboard.press("Escape")
     page.mouse.up()
@@ -128,7 +128,7 @@ def told(name: str, times: list[float]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description="How fast the Explore page answers in Chromium.")
     parser.add_argument("--moves", type=int, default=24, help="moves of the slider, at least 20")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="layerscope-bench-") as scratch:
         os.environ["LAYERSCOPE_CACHE"] = scratch
         with browser.dashboard(Path(scratch)) as address, browser.chromium() as chromium:
@@ -144,7 +144,7 @@ def main() -> int:
             count = charts_in_window(page)
             move(page, 3, count)
             times = []
-            for index in range(max(20, asked.moves)):
+            for index in range(max(20, options.moves)):
                 page.wait_for_timeout(SETTLE_MS)
                 times.append(move(page, (4, 9, 6, 12, 7, 2, 10, 5)[index % 8], count))
             say(f"slider: {len(times)} moves, {count} charts in a window of {SIZE['width']} x {SIZE['height']}")

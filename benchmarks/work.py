@@ -48,11 +48,11 @@ def metered(work: Work | None = None) -> Iterator[Work]:
         work: the sum to add to; nothing by default.
     """
     work = Work() if work is None else work
-    flop, layer_tokens, cpu, began = COUNTS.flop, COUNTS.layer_tokens, time.process_time(), time.perf_counter()
+    flop, layer_tokens, cpu, started = COUNTS.flop, COUNTS.layer_tokens, time.process_time(), time.perf_counter()
     try:
         yield work
     finally:
-        work.seconds += time.perf_counter() - began
+        work.seconds += time.perf_counter() - started
         work.flop += COUNTS.flop - flop
         work.layer_tokens += COUNTS.layer_tokens - layer_tokens
         work.cpu_s += time.process_time() - cpu
@@ -60,18 +60,18 @@ def metered(work: Work | None = None) -> Iterator[Work]:
 
 def interleaved(repeats: int, **runs: Callable[[], object]) -> dict[str, list[Work]]:
     """Run every piece of work some times, taken in turns, so that drift of the machine affects all equally."""
-    found: dict[str, list[Work]] = {name: [] for name in runs}
+    works: dict[str, list[Work]] = {name: [] for name in runs}
     for _ in range(repeats):
         for name, run in runs.items():
             with metered() as work:
                 run()
-            found[name].append(work)
-    return found
+            works[name].append(work)
+    return works
 
 
-def typical(found: Sequence[Work]) -> Work:
+def typical(works: Sequence[Work]) -> Work:
     """Of repeats of the same, or of much the same: the median of each figure."""
-    return Work(*(median(figures) for figures in zip(*map(astuple, found), strict=True)))
+    return Work(*(median(figures) for figures in zip(*map(astuple, works), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ class Here:
 
     def speed(self, work: Work) -> str:
         """Return operations a second, and their share of the speed of products."""
-        reached = work.flop / work.seconds
-        return f"{reached / 1e9:.1f} GFLOP/s, {reached / self.most_flop_s:.0%} of the peak"
+        flop_s = work.flop / work.seconds
+        return f"{flop_s / 1e9:.1f} GFLOP/s, {flop_s / self.most_flop_s:.0%} of the peak"
 
 
 def here(dtype: str, device: str = "auto") -> Here:
@@ -99,15 +99,15 @@ def here(dtype: str, device: str = "auto") -> Here:
     most_flop_s = machine.most_flop_s(spec.device, spec.dtype, again=True)
     name = torch.cuda.get_device_name() if spec.device.startswith("cuda") else machine.cpu_name()
     busy = host.load()
-    told = f"{name}, load {busy.average:.1f} on {busy.cores} core{'s' * (busy.cores > 1)}"
-    say(f"{told}, products reach {most_flop_s / 1e9:.0f} GFLOP/s in {spec.dtype}")
+    description = f"{name}, load {busy.average:.1f} on {busy.cores} core{'s' * (busy.cores > 1)}"
+    say(f"{description}, products reach {most_flop_s / 1e9:.0f} GFLOP/s in {spec.dtype}")
     return Here(spec.dtype, most_flop_s)
 
 
 def take_dtype(parser: argparse.ArgumentParser, default: str = "auto") -> None:
     """Give a command line `--dtype`, as `here` takes it."""
-    told = "of the weights and of the computation (auto: the one that suits this machine)"
-    parser.add_argument("--dtype", default=default, choices=("auto", *DTYPES), help=f"{told} (default: {default})")
+    help_text = "of the weights and of the computation (auto: the one that suits this machine)"
+    parser.add_argument("--dtype", default=default, choices=("auto", *DTYPES), help=f"{help_text} (default: {default})")
 
 
 @dataclass(frozen=True)
@@ -185,5 +185,5 @@ def flop_of(run: Callable[[], object]) -> float:
 
 def _attention_on_cpu(query: Any, key: Any, value: Any, dropout_p: float = 0.0, is_causal: bool = False, **options: Any) -> int:
     batch, heads, n_queries, width = query
-    whole = 2 * batch * heads * n_queries * key[-2] * (width + value[-1])
-    return whole // 2 if is_causal else whole
+    operations = 2 * batch * heads * n_queries * key[-2] * (width + value[-1])
+    return operations // 2 if is_causal else operations
