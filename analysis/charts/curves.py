@@ -188,7 +188,7 @@ def _add_healed(figure: Figure, heals: Sequence[HealResult], measure: Measure, c
         mode="markers",
         name="healed",
         marker=settled_marker(moved, "diamond", colours.healed, 10),
-        customdata=_taken(points),
+        customdata=_clicked_layers(points),
         text=[
             f"{_healed_how(heal)}<br>{read_out(measure, point, change)}"
             for (heal, point), change in zip(healed, moved, strict=True)
@@ -284,7 +284,7 @@ def _add_shown(figure: Figure, sweep: SweepResult, measure: Measure, colours: Pa
         line={"color": translucent(colours.pruned, GUIDE), "width": 1.2},
         legendrank=1,
         marker=settled_marker(moved, "circle", colours.pruned, 7),
-        customdata=_taken(points),
+        customdata=_clicked_layers(points),
         text=[read_out(measure, point, change) for point, change in zip(points, moved, strict=True)],
         hovertemplate="%{text}<extra></extra>",
     )
@@ -305,7 +305,7 @@ def _add_other(figure: Figure, sweep: SweepResult, measure: Measure, dark: bool,
         line={"color": translucent(shade, GUIDE), "width": 1, "dash": style.dash},
         legendrank=2,
         marker=settled_marker(moved, style.symbol, shade, 6),
-        customdata=_taken(points),
+        customdata=_clicked_layers(points),
         text=[
             f"<b>{sweep.spec.strategy}</b><br>{read_out(measure, p, change)}" for p, change in zip(points, moved, strict=True)
         ],
@@ -327,7 +327,7 @@ UNPRUNED = "unpruned"
 """Value that a click on a point selects where nothing is removed."""
 
 
-def _taken(points: Sequence[Point]) -> list[list[Any]]:
+def _clicked_layers(points: Sequence[Point]) -> list[list[Any]]:
     """Return, per point, the removed layers that a click selects, as text, and the n that its mark may be shifted from."""
     return [[blocks.written(point.block) if point.block else UNPRUNED, point.n] for point in points]
 
@@ -433,7 +433,7 @@ def with_singles(figure: Figure, points: Sequence[Point], measure: Measure, *, d
         mode="markers",
         name="scored separately",
         marker={"color": colour, "size": 10, "symbol": "diamond-open", "line": {"width": 2}},
-        customdata=_taken(shown),
+        customdata=_clicked_layers(shown),
         text=[f"scored separately<br>{measure.hover(point)}" for point in shown],
         hovertemplate="%{text}<extra></extra>",
         showlegend=False,  # the legend's rows are counted before

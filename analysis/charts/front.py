@@ -91,7 +91,7 @@ def _points(name: str, kind: str, offers: Sequence[Offer], by: str, shade: str, 
         "y": [offer.reading.value for offer in offers],
         "error_y": {**bars([reading_.value for reading_ in read], ends, width=0), "color": shade},
         "marker": {"symbol": symbol, "size": 9, "color": shade},
-        "customdata": [_taken(offer) for offer in offers],
+        "customdata": [_clicked_layers(offer) for offer in offers],
         "text": ["<br>".join(map(escape, [*describe(offer, by), standing])) for offer in offers],
         "hovertemplate": "%{text}<extra></extra>",
     }
@@ -111,7 +111,7 @@ def describe(offer: Offer, by: str) -> list[str]:
     return [*lines, f"{offer.bytes / _MEGABYTE:,.0f} MB{speed}"]
 
 
-def _taken(offer: Offer) -> str:
+def _clicked_layers(offer: Offer) -> str:
     """Return the removed layers that a click selects, as text; "" for an offer without any, or of another model."""
     return "" if offer.is_rival or offer.cut is None else blocks.written(offer.cut)
 

@@ -78,9 +78,12 @@ def _add(
     best = result.best(n) if quantity == NATS else []
     values = [ends[0] for _, ends in cells]
     shades = [
-        style_of(result.cells[index].strategy).shade(dark=dark) if _apart(ends) else colours.unpruned for index, ends in cells
+        style_of(result.cells[index].strategy).shade(dark=dark) if _is_significant(ends) else colours.unpruned
+        for index, ends in cells
     ]
-    symbols = [style_of(result.cells[index].strategy).symbol + ("" if _apart(ends) else "-open") for index, ends in cells]
+    symbols = [
+        style_of(result.cells[index].strategy).symbol + ("" if _is_significant(ends) else "-open") for index, ends in cells
+    ]
     names = [result.cells[index].method for index, _ in cells]
     subplots.add_scatter(
         x=values,
@@ -108,7 +111,7 @@ def _add(
         )
 
 
-def _apart(ends: Ends) -> bool:
+def _is_significant(ends: Ends) -> bool:
     """True if a difference is significant."""
     return ends[1] > 0 or ends[2] < 0
 
@@ -119,4 +122,4 @@ def _read_out(result: MethodsResult, index: int, ends: Ends, quantity: str, *, i
     text = f"<b>{cell.method}</b>, without {cell.removed}<br>{_TITLES[quantity]}: {number}"
     if is_best:
         text += "<br>lowest loss, significantly below every other method"
-    return text if _apart(ends) else f"{text}<br>not significantly different from the unpruned model"
+    return text if _is_significant(ends) else f"{text}<br>not significantly different from the unpruned model"

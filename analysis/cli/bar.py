@@ -20,7 +20,7 @@ class Bar:
 
     def __init__(self) -> None:
         """Start without a bar."""
-        self._phase = self._said = ""
+        self._phase = self._printed = ""
         self._bar: Any = None
         self._line_at, self._line_share = time.monotonic(), 0.0
 
@@ -47,8 +47,8 @@ class Bar:
 
     def _is_news(self, message: str) -> bool:
         """Return whether a sentence differs from the last one: several processes send it again and again."""
-        before, self._said = self._said, message or self._said
-        return self._said != before
+        before, self._printed = self._printed, message or self._printed
+        return self._printed != before
 
     def _line(self, progress: Progress) -> None:
         """Write the progress, if that is due; finished work needs no line."""

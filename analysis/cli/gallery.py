@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     About an hour and a half on two cores for everything of the starter model: 40 minutes for `heal`, 30 for `methods`. An hour
     and a half of one core for a model of half a billion parameters, an hour of it for `methods`.
     """
-    options = _asked(arguments)
+    options = _parsed(arguments)
     if options.kinds == ["seal"]:
         return _seal()
     kinds = options.kinds or tuple(RESULTS)
@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m analysis.cli.gallery", description="Make the committed results.")
     parser.add_argument(
         "kinds", nargs="*", metavar="KIND", help="Kinds of results to make (default: all), or seal to add checksums only."

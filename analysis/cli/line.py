@@ -72,25 +72,25 @@ class _Saying:
     """A request that is being put into words."""
 
     def __init__(self, spec: Spec, subcommand: Subcommand, parse: Parse) -> None:
-        self._wanted = spec
+        self._spec = spec
         self._name = subcommand.name
         self._parse = parse
         self.flags_of = flags_of(subcommand.spec)
-        self._said: dict[str, list[str]] = {}
+        self._words: dict[str, list[str]] = {}
         self._set: list[str] = []
 
     def words(self) -> list[str]:
         """All the words there have to be."""
         for flag in self.flags_of:
             if flag.fields[0].is_always_said:
-                self._said[flag.name] = flag.words(_value(self._wanted, flag.fields[0]))
+                self._words[flag.name] = flag.words(_value(self._spec, flag.fields[0]))
         for _ in range(_ROUNDS):
             parsed = self._parse(self._joined())
-            unsaid = [flag for flag in self.flags_of if flag.name not in self._said]
+            unsaid = [flag for flag in self.flags_of if flag.name not in self._words]
             new = {flag.name: words for flag in unsaid if (words := self._differing(flag, parsed))}
-            self._said |= new
+            self._words |= new
             if not new:
-                missing = field_settings.differences(parsed, self._wanted)
+                missing = field_settings.differences(parsed, self._spec)
                 self._set += missing
                 if not missing:
                     break
@@ -98,15 +98,15 @@ class _Saying:
         return self._joined()
 
     def _joined(self) -> list[str]:
-        options = [word for flag in self.flags_of for word in self._said.get(flag.name, [])]
+        options = [word for flag in self.flags_of for word in self._words.get(flag.name, [])]
         return [self._name, *options, *(word for setting in self._set for word in ("--set", setting))]
 
     def _differing(self, flag: Flag, parsed: Spec) -> list[str]:
         """Words of an option, where they are no longer than setting the fields that differ one by one."""
-        switched = {flag_.fields[0].path for flag_ in self.flags_of if flag_.name in self._said}
+        switched = {flag_.fields[0].path for flag_ in self.flags_of if flag_.name in self._words}
         # A field that needs a switch which is not written is none that this option would set.
         fields = [field for field in flag.fields if field.switched_by is None or field.switched_by in switched]
-        pairs = [(_value(self._wanted, field), _value(parsed, field)) for field in fields]
+        pairs = [(_value(self._spec, field), _value(parsed, field)) for field in fields]
         pairs = [(want, has) for want, has in pairs if want is not _ABSENT]
         differing = sum(want != has for want, has in pairs)
         for value, _ in pairs:
@@ -117,10 +117,10 @@ class _Saying:
     def _drop_needless(self) -> None:
         """Remove words that are not needed, now that the rest is there."""
         for flag in self.flags_of:
-            if flag.name in self._said and not flag.fields[0].is_always_said:
-                words = self._said.pop(flag.name)
+            if flag.name in self._words and not flag.fields[0].is_always_said:
+                words = self._words.pop(flag.name)
                 if not self._is_complete():
-                    self._said[flag.name] = words
+                    self._words[flag.name] = words
         for setting in list(self._set):
             index = self._set.index(setting)
             self._set.remove(setting)
@@ -129,7 +129,7 @@ class _Saying:
 
     def _is_complete(self) -> bool:
         try:
-            return not field_settings.differences(self._parse(self._joined()), self._wanted)
+            return not field_settings.differences(self._parse(self._joined()), self._spec)
         except LayerscopeError:
             return False
 

@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> None:
     """
     output.check(options.out, "--out")
     words = options.request[1:] if options.request[:1] == ["--"] else options.request
-    spec = _asked(words, options.parse)
+    spec = _request(words, options.parse)
     rayjob.check_files(spec)
     cluster = rayjob.KubernetesCluster(
         image=options.image,
@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> None:
     write(options, {"out": options.out, "name": cluster.name, "command": shlex.join(notes)}, lines)
 
 
-def _asked(words: Sequence[str], parse: Callable[[Sequence[str]], argparse.Namespace]) -> Spec:
+def _request(words: Sequence[str], parse: Callable[[Sequence[str]], argparse.Namespace]) -> Spec:
     """Return the request that a command makes.
 
     Raises:

@@ -32,7 +32,7 @@ def request(kind: type[SpecT], options: argparse.Namespace) -> SpecT:
         LayerscopeError: when they make none.
     """
     settings = options.set or []
-    fields = _given(kind, options)
+    fields = _set_fields(kind, options)
     if kind.asked_by:
         plain = {name: value for name, value in map(field_settings.read, settings) if "." not in name}
         plain = {name: value for name, value in plain.items() if not isinstance(value, dict)}
@@ -95,7 +95,7 @@ def _paths(kind: type[Spec], name: str) -> list[str]:
     return matches
 
 
-def _given(kind: type[Spec], options: argparse.Namespace) -> list[tuple[OptionField, Any]]:
+def _set_fields(kind: type[Spec], options: argparse.Namespace) -> list[tuple[OptionField, Any]]:
     """The fields that options set, outer ones first, without those of a nested request that is not asked for."""
     parsed = vars(options)
     values = [(field, parsed[flag.dest]) for flag in flags_of(kind) if flag.dest in parsed for field in flag.fields]

@@ -64,10 +64,10 @@ def run(options: argparse.Namespace) -> None:
     read = hub_rows.first_rows(dataset, options.file, options.rows, on_progress=bar)
     bar.close()
     columns = hub_rows.names(read)
-    roles = hub_rows.guessed(columns, options.kind) | _named(options)
+    roles = hub_rows.guessed(columns, options.kind) | _chosen_columns(options)
     data |= {"file": options.file, "columns": columns, "as": {role: list(names) for role, names in roles.items()}}
     if not options.out:
-        write(options, data | {"rows": [_short(row) for row in read[:_FIRST]]}, _shown(read, columns, roles))
+        write(options, data | {"rows": [_short(row) for row in read[:_FIRST]]}, _preview(read, columns, roles))
         return
     content = hub_rows.as_jsonl(read, options.kind, roles)
     output.write(options.out, content, "--out")
@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> None:
     write(options, data | {"out": options.out, "n_rows": n_rows}, [done])
 
 
-def _named(options: argparse.Namespace) -> dict[str, list[str]]:
+def _chosen_columns(options: argparse.Namespace) -> dict[str, list[str]]:
     roles = hub_rows.ROLES[options.kind]
     names = {role: getattr(options, role) for role in roles}
     return {role: value.split(",") if role == hub_rows.CHOICES else [value] for role, value in names.items() if value}
@@ -89,7 +89,7 @@ def _short(row: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value) if len(str(value)) <= _LONGEST else f"{str(value)[:_LONGEST]}…" for name, value in row.items()}
 
 
-def _shown(read: Sequence[Mapping[str, Any]], columns: Sequence[str], roles: Mapping[str, Sequence[str]]) -> list[str]:
+def _preview(read: Sequence[Mapping[str, Any]], columns: Sequence[str], roles: Mapping[str, Sequence[str]]) -> list[str]:
     roles_text = ", ".join(f"{role} = {' + '.join(names)}" for role, names in roles.items()) or "no column has a usual name"
     lines = [f"{len(read):,} rows with the columns {', '.join(columns)}. Chosen: {roles_text}."]
     for number, row in enumerate(read[:_FIRST], start=1):

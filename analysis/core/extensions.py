@@ -27,10 +27,10 @@ def load() -> list[str]:
     Raises:
         SpecError: when one of them is not there, or fails while it is imported.
     """
-    return [_one(name) for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
+    return [_load(name) for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
 
 
-def _one(name: str) -> str:
+def _load(name: str) -> str:
     path = Path(name).expanduser()
     # Two files of one name are two modules, and the worker knows a file by the same name as the page that queued its request.
     module = f"layerscope_{path.stem}_{_digest(path)}" if path.suffix == ".py" else name

@@ -111,7 +111,7 @@ def free_bytes(root: Path = Path("/")) -> int:
         SpecError: when `MEMORY` names no amount.
     """
     own_limit = [units.read_size(os.environ[MEMORY])] if os.environ.get(MEMORY) else []
-    group_limits = [_left(group) for group in memory_groups(root)]
+    group_limits = [_free_of_group(group) for group in memory_groups(root)]
     return min([*own_limit, int(psutil.virtual_memory().available), *(free for free in group_limits if free is not None)])
 
 
@@ -130,7 +130,7 @@ def free_in_words(n_bytes: int, where: str) -> str:
     return f"{units.size(n_bytes)} are free on {where}"
 
 
-def _left(group: Path) -> int | None:
+def _free_of_group(group: Path) -> int | None:
     """Return the free part of a control group's limit, bytes; None where it has none."""
     limits = [_number(group / name) for name in ("memory.max", "memory.high", "memory.limit_in_bytes")]
     used = next((n for name in ("memory.current", "memory.usage_in_bytes") if (n := _number(group / name)) is not None), None)

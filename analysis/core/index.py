@@ -69,7 +69,7 @@ class Wanted:
         """For every kind and place its name, the condition and its values: apart, each is one search of an index."""
         parts, values = ["place = :place", "kind = :kind", f"state = {GOOD}"], dict[str, Any]()
         if self.weights is not None:
-            sql, filter_values = _of(self.weights)
+            sql, filter_values = _weights_filter(self.weights)
             parts.append(sql)
             values |= filter_values
         filters, filter_values = self._filters()
@@ -130,7 +130,7 @@ _IS_NOT_HERE = f"""NOT EXISTS (
 )"""
 
 
-def _of(weights: tuple[str, str, str]) -> tuple[str, dict[str, Any]]:
+def _weights_filter(weights: tuple[str, str, str]) -> tuple[str, dict[str, Any]]:
     values = dict(zip(("identity", "source", "revision"), weights, strict=True))
     by_name = "source = :source AND revision = :revision"
     if not weights[0]:
@@ -158,7 +158,7 @@ def entries(
     entries_: list[IndexEntry] = []
     sides, values = [""], dict[str, Any]()
     if first is not None:
-        sql, values = _of(first)
+        sql, values = _weights_filter(first)
         sides = [f"AND {sql}", f"AND NOT {sql}"]
     with fresh(wanted.kinds, wait=wait) as db:
         for side in sides:

@@ -137,14 +137,14 @@ def rows(
         versions = db.execute(version_query, bound_values("kind", kinds)).fetchall()
         cache_key = (*versions, sql, str(first_of), *sorted(values.items()))
         if (answer := cache.answers.get(cache_key)) is None:
-            answer = cache.answers[cache_key] = _taken(db.execute(sql, values), first_of)
+            answer = cache.answers[cache_key] = _rows_of(db.execute(sql, values), first_of)
             while len(cache.answers) > _KEPT_ANSWERS:
                 with contextlib.suppress(StopIteration, KeyError, RuntimeError):  # another thread drops the same
                     del cache.answers[next(iter(cache.answers))]
         return answer
 
 
-def _taken(cursor: sqlite3.Cursor, first_of: tuple[slice, int] | None) -> list[tuple[Any, ...]]:
+def _rows_of(cursor: sqlite3.Cursor, first_of: tuple[slice, int] | None) -> list[tuple[Any, ...]]:
     if first_of is None:
         return cursor.fetchall()
     (columns, max_rows), firsts = first_of, dict[Any, tuple[Any, ...]]()

@@ -126,7 +126,7 @@ class Meter:
             elsewhere: whether other processes compute and only tell how much: of their machines nothing is known.
         """
         self._elsewhere = elsewhere
-        self._before, self._began = before or ResourceUsage(), time.monotonic()
+        self._before, self._started = before or ResourceUsage(), time.monotonic()
         self._layer_tokens, self._flop = COUNTS.layer_tokens, COUNTS.flop
         self._recent: deque[tuple[float, float]] = deque()
         self._most_flop_s: float | None = None
@@ -146,7 +146,7 @@ class Meter:
         now, flop, machine, before = time.monotonic(), COUNTS.flop - self._flop, self._machine, self._before
         done = replace(
             before,
-            seconds=before.seconds + now - self._began,
+            seconds=before.seconds + now - self._started,
             layer_tokens=before.layer_tokens + COUNTS.layer_tokens - self._layer_tokens,
             flop=before.flop + flop,
         )

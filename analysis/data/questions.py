@@ -94,7 +94,7 @@ def load(spec: BenchmarkSpec, read: ReadFile = files.read) -> list[Question]:
         BenchmarkError: when neither the starter pack nor the hub has them, or no row of a file can be read.
     """
     spec = resolve(spec)
-    questions = list(_file(spec, read).questions) if spec.is_file else _asked(TASKS[spec.task], spec)
+    questions = list(_file(spec, read).questions) if spec.is_file else _questions_of_groups(TASKS[spec.task], spec)
     draw = random.Random(spec.seed)
     draw.shuffle(questions)
     chosen = questions[: spec.limit]
@@ -203,7 +203,7 @@ def _rows(task: Task, split: str, group: str) -> Sequence[Row]:
         ) from error
 
 
-def _asked(task: Task, spec: BenchmarkSpec) -> list[Question]:
+def _questions_of_groups(task: Task, spec: BenchmarkSpec) -> list[Question]:
     """Return every question of the chosen groups, behind the header and the worked examples of its group."""
     read = task.read_as.get(spec.protocol, task.read)
     questions = []
@@ -214,7 +214,7 @@ def _asked(task: Task, spec: BenchmarkSpec) -> list[Question]:
         for index, row in enumerate(_rows(task, task.split, group)):
             id_ = f"{group}/{task.split}/{index}" if group else f"{task.split}/{index}"
             question = read(row, str(row[task.id_field]) if task.id_field else id_)
-            questions.append(_behind(before, question, group))
+            questions.append(_with_context(before, question, group))
     return questions
 
 
@@ -224,7 +224,7 @@ def _worked(question: Question) -> str:
     return f"{context}{answer}\n\n"
 
 
-def _behind(before: str, question: Question, group: str) -> Question:
+def _with_context(before: str, question: Question, group: str) -> Question:
     return replace(
         question,
         context=before + question.context,

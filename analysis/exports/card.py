@@ -87,10 +87,10 @@ def of(
         f"{f' at revision {code(model.revision)}' if model.revision else ''} (family {text(facts.family_in_words)}), saved in "
         f"{model.dtype}{_rounded(model, facts)}. Layers are counted from 0 and a block [a, b) ends before b.",
         "## How it was made",
-        _how(cut, heal, adapter),
+        _recipe_text(cut, heal, adapter),
         *([_ZEROED] if isinstance(cut, PartSet) else []),
         *_scores(scored),
-        *(_judged(heal, library.of("heal", model)) if heal is not None else []),
+        *(_judgement(heal, library.of("heal", model)) if heal is not None else []),
         *([_checked(check)] if check else []),
         "## Use",
         _use(file),
@@ -140,7 +140,7 @@ def _evaluated(scored: Scored, point: Point) -> "list[EvalResult]":
                 dataset_config=task.hub[1] if task else None,
                 dataset_split=task.split if task else None,
                 dataset_name=title,
-                dataset_args=_asked(scored.benchmark, "task"),
+                dataset_args=_without_name(scored.benchmark, "task"),
                 metric_type="accuracy",
                 metric_value=point.acc,
                 metric_args={"n": point.n_samples, "stderr": point.acc_stderr, **precision},
@@ -152,7 +152,7 @@ def _evaluated(scored: Scored, point: Point) -> "list[EvalResult]":
                 task_type="text-generation",
                 dataset_type=_text_name(scored.corpus),
                 dataset_name=_text_name(scored.corpus),
-                dataset_args=_asked(scored.corpus, "source"),
+                dataset_args=_without_name(scored.corpus, "source"),
                 metric_type="loss",
                 metric_name="loss, nats/token",
                 metric_value=point.loss,
@@ -162,7 +162,7 @@ def _evaluated(scored: Scored, point: Point) -> "list[EvalResult]":
     return results
 
 
-def _asked(spec: Spec, name: str) -> dict[str, Any]:
+def _without_name(spec: Spec, name: str) -> dict[str, Any]:
     """A request without its name, which may be a path of this machine."""
     return {field: value for field, value in spec.to_json().items() if field != name}
 
@@ -171,7 +171,7 @@ def _text_name(corpus: CorpusSpec) -> str:
     return corpus.source.rsplit("/", 1)[-1]
 
 
-def _how(cut: Removal, heal: HealResult | None, adapter: str | None) -> str:
+def _recipe_text(cut: Removal, heal: HealResult | None, adapter: str | None) -> str:
     how = (
         f"Removed: {cut.describe()}. Method: Gromov et al., The Unreasonable Ineffectiveness of the Deeper Layers, "
         f"arXiv:2403.17887."
@@ -201,7 +201,7 @@ def _scores(scored: Scored | None) -> list[str]:
     return ["## Scores", table.markdown(), text(measured_on(scored.model, scored.benchmark, scored.corpus))]
 
 
-def _judged(heal: HealResult, heals: Sequence[HealResult]) -> list[str]:
+def _judgement(heal: HealResult, heals: Sequence[HealResult]) -> list[str]:
     """Return the losses on the kind of text of the training, and the caveats of a healing run."""
     sentences = [text(sentence) for sentence in judgement.sentences(heal, judgement.control_of(heal, heals))]
     table = heal.tables().get("same_kind")

@@ -34,10 +34,10 @@ def fenced(content: str, language: str = "") -> str:
 
 def templates() -> Environment:
     """Return the settings of every HTML template: values are escaped, and hidden characters in them are shown."""
-    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown)
+    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_cell)
 
 
-def _shown(value: Any) -> Any:
+def _cell(value: Any) -> Any:
     return escapes.visible(value) if type(value) is str else value  # text that is HTML already has another type
 
 

@@ -116,7 +116,7 @@ def run(spec: ExportSpec, on_progress: OnProgress = ignore, *, load: Loader = mo
     Raises:
         LayerscopeError: as `export`; a `HubError` when the Hub refuses the folder, which leaves the folder as it is.
     """
-    result = _made(replace(spec, push=None, is_private=True), on_progress, load)
+    result = _exported(replace(spec, push=None, is_private=True), on_progress, load)
     if spec.push is None:
         return result
     address = hub.push(folders.folder(spec.name), spec.push, is_private=spec.is_private, on_progress=on_progress)
@@ -125,7 +125,7 @@ def run(spec: ExportSpec, on_progress: OnProgress = ignore, *, load: Loader = mo
     return pushed
 
 
-def _made(spec: ExportSpec, on_progress: OnProgress, load: Loader) -> ExportResult:
+def _exported(spec: ExportSpec, on_progress: OnProgress, load: Loader) -> ExportResult:
     resolved = resolve(spec)
     out = folders.folder(spec.name)
     stored = ExportResult.load(resolved, on_progress)

@@ -35,7 +35,7 @@ def write(path: Path, model: Any, tokens: Sequence[Entry], *, name: str, dtype: 
     config = model.config
     check(config)
     family = FAMILIES[config.model_type]
-    weights = dict(_named(model, family))
+    weights = dict(_ggml_tensors(model, family))
     file = gguf.GGUFWriter(path, family.name)
     file.add_type(gguf.GGUFType.MODEL)
     file.add_name(name)
@@ -58,7 +58,7 @@ def write(path: Path, model: Any, tokens: Sequence[Entry], *, name: str, dtype: 
         file.close()
 
 
-def _named(model: Any, family: GgufFamily) -> Iterator[tuple[str, Tensor]]:
+def _ggml_tensors(model: Any, family: GgufFamily) -> Iterator[tuple[str, Tensor]]:
     """Yield the weights by ggml's names; a head that shares the embeddings' is not written twice, and so read as shared."""
     kind = next(number for number, name in gguf.MODEL_ARCH_NAMES.items() if name == family.name)
     names = gguf.get_tensor_name_map(kind, model.config.num_hidden_layers)

@@ -301,7 +301,7 @@ def of_heals(heals: Sequence[HealResult], cut: Removal | None, command_line: Com
     for field, name in (("acc", "Accuracy"), ("loss", "Loss")):
         if of_cut[0].healed is not None and getattr(of_cut[0].healed, field) is not None:
             pictures.append(_comparison(of_cut[0], field, name, cut))
-    sentences = [*_listed(len(heals), n_stored, "healing runs"), *(_said(heal, heals) for heal in heals)]
+    sentences = [*_listed(len(heals), n_stored, "healing runs"), *(_heal_sentences(heal, heals) for heal in heals)]
     shown = table.only("block", "recipe", "seed", "model", "precision", "acc", "n_samples", "text", "loss", "n_texts")
     named_results = [(f"Healing of {heal.spec.block.describe()}, {heal.spec.recipe}", heal) for heal in heals]
     return _section("Healing runs", sentences, pictures, [shown], named_results, command_line)
@@ -322,7 +322,7 @@ def _comparison(heal: HealResult, field: str, name: str, cut: Removal | None) ->
     )
 
 
-def _said(heal: HealResult, others: Sequence[HealResult]) -> str:
+def _heal_sentences(heal: HealResult, others: Sequence[HealResult]) -> str:
     """Return the sentences to read with a healing run."""
     about = f"{heal.spec.block.describe()}, {heal.spec.recipe}" if not heal.spec.control else heal.spec.recipe
     return " ".join([f"{about}:", *judgement.sentences(heal, judgement.control_of(heal, others))])

@@ -303,7 +303,7 @@ def from_results(
         available=_available(selected),
     )
     dataset, first = (ANY, []) if stored.shown is None else (Dataset.of(stored.shown), _first(stored, model, cut, heal))
-    own_command = _own(model, cut, decided.healed, tolerance, dataset, first)
+    own_command = _sheet_command(model, cut, decided.healed, tolerance, dataset, first)
     commands = [*(command_line(spec) for spec in decided.requests), own_command]
     return Sheet(stored.facts.name, cut.describe(), decided, tuple(commands))
 
@@ -363,7 +363,9 @@ def _available(selected: scores_of_block.Selected) -> int | None:
         return None
 
 
-def _own(model: ModelSpec, cut: Removal, recipe: str, tolerance: Tolerance, dataset: Dataset, first: Sequence[str]) -> str:
+def _sheet_command(
+    model: ModelSpec, cut: Removal, recipe: str, tolerance: Tolerance, dataset: Dataset, first: Sequence[str]
+) -> str:
     """The command that writes this sheet again."""
     words = ["python", "-m", "analysis", "sheet", model.source, "--block", written(cut), *dataset.words()]
     words += ["--first", ",".join(first)] if first else []

@@ -240,8 +240,8 @@ class _Transfer:
     """A file on its way: the bytes that are here are part of its checksum already."""
 
     def __init__(self, repository: Repository, file: File, handle: int, reporter: _Reporter, n_bytes: int) -> None:
-        self._repository, self._file, self._handle, self._told = repository, file, handle, reporter
-        self._wanted = n_bytes
+        self._repository, self._file, self._handle, self._reporter = repository, file, handle, reporter
+        self._n_wanted = n_bytes
         """Its first bytes, all of them or fewer."""
         self._subject = f"{file.path} of {repository.id}"
         self._at = 0
@@ -276,16 +276,16 @@ class _Transfer:
         while self._at < size and (part := os.pread(self._handle, 1 << 20, self._at)):
             self._digest.update(part)
             self._at += len(part)
-            self._told.look()
+            self._reporter.look()
 
     def _begin_again(self) -> None:
         os.ftruncate(self._handle, 0)
-        self._told.add(-self._at)
+        self._reporter.add(-self._at)
         self._at, self._digest = 0, self._begun()
 
     def _fetch(self) -> None:
         failed, wait_s = 0, _FIRST_WAIT_S
-        while self._at < self._wanted:
+        while self._at < self._n_wanted:
             before = self._at
             try:
                 self._once()
@@ -294,21 +294,21 @@ class _Transfer:
                 if not error.passing or error.wait_s > _MOST_WAIT_S:
                     raise
                 trouble = error
-            if self._at >= self._wanted:
+            if self._at >= self._n_wanted:
                 return
             if self._at - before >= _SOME_BYTES:
                 failed, wait_s = 0, _FIRST_WAIT_S
             failed += 1
             if failed >= _TRIES:
                 raise trouble
-            self._told.look(f"{trouble} Trying again.")
+            self._reporter.look(f"{trouble} Trying again.")
             self._pause(max(wait_s, trouble.wait_s))
             wait_s *= 2
 
     def _pause(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while (n_left := until - time.monotonic()) > 0:
-            self._told.look()
+            self._reporter.look()
             time.sleep(min(n_left, _REPORT_S))
 
     def _once(self) -> None:
@@ -320,8 +320,8 @@ class _Transfer:
                 self._begin_again()
             try:
                 for part in answer.iter_raw():
-                    self._keep(part[: self._wanted - self._at])
-                    if self._at >= self._wanted:
+                    self._keep(part[: self._n_wanted - self._at])
+                    if self._at >= self._n_wanted:
                         return
             except httpx.TimeoutException as error:
                 raise refusal.silent(self._subject, client.host(), limit_s) from error
@@ -332,4 +332,4 @@ class _Transfer:
         os.pwrite(self._handle, part, self._at)
         self._digest.update(part)
         self._at += len(part)
-        self._told.add(len(part))
+        self._reporter.add(len(part))

@@ -61,13 +61,13 @@ def takes(spec: Spec, dtype: str, *, look: bool = True, shards: int = 1) -> Take
         look: whether a model that nobody has looked at is looked at now, for seconds.
         shards: how many processes share it; the result is for each of them.
     """
-    by_model = [_of(spec, model, dtype, look, shards) for model in models_of(spec)]
+    by_model = [_estimate(spec, model, dtype, look, shards) for model in models_of(spec)]
     estimates = [estimate for estimate in by_model if estimate is not None]
     return max(estimates, key=lambda estimate: estimate.whole) if estimates and len(estimates) == len(by_model) else None
 
 
-def _of(spec: Spec, model: ModelSpec, dtype: str, look: bool, shards: int) -> Takes | None:
-    facts = _seen(model) or (_looked(model) if look else None)
+def _estimate(spec: Spec, model: ModelSpec, dtype: str, look: bool, shards: int) -> Takes | None:
+    facts = _stored_facts(model) or (_looked(model) if look else None)
     if facts is None:
         return None
     dtype = dtype if model.dtype == "auto" else model.dtype
@@ -100,7 +100,7 @@ def working_bytes(spec: Spec, facts: ModelFacts, of_a_pass: int) -> int:
     )
 
 
-def _seen(model: ModelSpec) -> InspectResult | None:
+def _stored_facts(model: ModelSpec) -> InspectResult | None:
     """Return the facts of an earlier look at these weights, in any precision."""
     identity = model.identity or ("" if model.source == "starter" else identities.of_local(model.source))
     return next(iter(InspectResult.all_of(replace(model, identity=identity))), None)

@@ -59,7 +59,7 @@ def find(
         wanted = Wanted((kind,), having=having)
         return [of_entry(entry) for entry in index.entries(wanted, most=most, wait=wait)]
     wanted = _of_model((kind,), model, any_precision=any_precision, having=having, text=text)
-    return [of_entry(entry) for entry in index.best(wanted, _like(model), most=most, first=first, wait=wait)]
+    return [of_entry(entry) for entry in index.best(wanted, _ranking(model), most=most, first=first, wait=wait)]
 
 
 def counted(
@@ -86,7 +86,7 @@ def _of_model(
     return Wanted(kinds, weights(model), words=tuple(text.lower().split()), having=having, quantization=quantization)
 
 
-def _like(model: ModelSpec) -> Like:
+def _ranking(model: ModelSpec) -> Like:
     return Like(model.source, model.dtype, model.quantization)
 
 
@@ -170,7 +170,7 @@ class Scorings:
         """
         filters = () if benchmark is None else (("questions", summaries.key_of(benchmark)),)
         wanted = replace(self._wanted, having=(*self._wanted.having, *filters))
-        scores = index.scored(wanted, self.like or _like(self.model), Scoring(cut=summaries.cut_key(removed)), most=2 * most)
+        scores = index.scored(wanted, self.like or _ranking(self.model), Scoring(cut=summaries.cut_key(removed)), most=2 * most)
         return self._listed({number for number, _ in scores})[:most]
 
     def strongest(self, most: int, shown: FoundResult | None = None) -> list[FoundResult]:
@@ -183,7 +183,7 @@ class Scorings:
         return self._behind(shown, self._strongest(most, shown))
 
     def _strongest(self, most: int, shown: FoundResult | None) -> set[int]:
-        like, wanted = self.like or _like(self.model), self._wanted
+        like, wanted = self.like or _ranking(self.model), self._wanted
         numbers = {
             number for kind in self.kinds for number in index.numbers_of(replace(wanted, kinds=(kind,)), like, most=most)
         }
@@ -195,11 +195,11 @@ class Scorings:
         return numbers
 
     def _ask(self, scoring: Scoring, most: int = 1, *, per_condition: bool = False) -> list[tuple[int, str]]:
-        like = self.like or _like(self.model)
+        like = self.like or _ranking(self.model)
         return index.scored(self._wanted, like, scoring, most=most, per_condition=per_condition)
 
     def _listed(self, numbers: Iterable[int]) -> list[FoundResult]:
-        like = self.like or _like(self.model)
+        like = self.like or _ranking(self.model)
         return [of_entry(entry) for entry in index.best(self._wanted, like, numbers=sorted(numbers))]
 
     def _behind(self, shown: FoundResult | None, numbers: Iterable[int]) -> list[FoundResult]:
@@ -215,7 +215,7 @@ def datasets(model: ModelSpec, *, most: int) -> list[tuple[FoundResult, int]]:
         most: number of datasets at most.
     """
     wanted = _of_model(("sweep",), model, any_precision=False)
-    return [(of_entry(entry), n) for entry, n in index.firsts(wanted, _like(model), ("dataset",), most=most)]
+    return [(of_entry(entry), n) for entry, n in index.firsts(wanted, _ranking(model), ("dataset",), most=most)]
 
 
 def curves_on_same_questions(shown: FoundResult, model: ModelSpec, *, most: int) -> list[FoundResult]:
@@ -232,7 +232,7 @@ def curves_on_same_questions(shown: FoundResult, model: ModelSpec, *, most: int)
     same_curve = (("asked_model", summaries.key_of(spec.model)), ("questions", shown.summary.questions))
     wanted = _of_model(("sweep",), model, having=same_curve)
     first = f"strength DESC, map != '{summaries.key_of(spec.distances)}'"
-    return [of_entry(entry) for entry, _ in index.firsts(wanted, _like(model), ("strategy", "draw"), most=most, first=first)]
+    return [of_entry(entry) for entry, _ in index.firsts(wanted, _ranking(model), ("strategy", "draw"), most=most, first=first)]
 
 
 def rivals(kinds: Sequence[str], entries: Sequence[FoundResult], most: int = 200) -> list[FoundResult]:
@@ -392,10 +392,10 @@ def _points(result: SweepResult | EvaluateResult) -> dict[Removal | None, Point]
 
 def asks_the_same(first: SweepSpec | EvaluateSpec, second: SweepSpec | EvaluateSpec) -> bool:
     """Return True where two requests ask the same of one model in one precision: the same questions and the same texts."""
-    return _asked(first) == _asked(second)
+    return _request_of(first) == _request_of(second)
 
 
-def _asked(spec: SweepSpec | EvaluateSpec) -> tuple[Any, ...]:
+def _request_of(spec: SweepSpec | EvaluateSpec) -> tuple[Any, ...]:
     model = spec.model
     return model.identity or model.source, model.dtype, model.quantization, spec.benchmark, spec.loss_corpus
 

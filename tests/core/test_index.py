@@ -337,8 +337,8 @@ def test_an_answer_is_kept_until_a_result_changes(monkeypatch):
     made().save()
     assert index.count(Wanted(KINDS)) == 1
     asked = []
-    taken = index_sync._taken
-    monkeypatch.setattr(index_sync, "_taken", lambda *args: asked.append(args) or taken(*args))
+    taken = index_sync._rows_of
+    monkeypatch.setattr(index_sync, "_rows_of", lambda *args: asked.append(args) or taken(*args))
     assert index.count(Wanted(KINDS)) == index.count(Wanted(KINDS)) == 1
     assert asked == []
     made("sweep").save()

@@ -83,7 +83,7 @@ def cuts(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Cuts:
             f"A sweep up to {max_n} removed layers is impossible: {loaded.facts.name} has {n_layers} layers and must "
             f"keep at least 1. Choose max-n 0..{n_layers - 1}."
         )
-    inputs = _given(spec, loaded, on_progress) if max_n > 0 else Given(n_layers)
+    inputs = _strategy_inputs(spec, loaded, on_progress) if max_n > 0 else Given(n_layers)
     return [chosen(spec.strategy, n, inputs) for n in range(max_n + 1)]
 
 
@@ -103,7 +103,7 @@ def _still_to_be_read(spec: SweepSpec) -> str:
     return "the distance map" if None in stored else ""
 
 
-def _given(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Given:
+def _strategy_inputs(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Given:
     """Return the strategy's input, measured first where it is not stored."""
 
     def map_by(metric: str) -> DistanceResult:

@@ -101,7 +101,7 @@ class GridCell:
         return next((cut for cut in self.cuts if cut.n == self.no_loss_n), None)
 
 
-def _of(spec: SweepSpec) -> dict[str, Any]:
+def _distinguishing_values(spec: SweepSpec) -> dict[str, Any]:
     """Return the values that distinguish a cell from the others, as far as its request has them."""
     model, corpus, strategy = spec.model, spec.loss_corpus, spec.strategy
     short = model.source.rstrip("/").rsplit("/", 1)[-1]
@@ -117,14 +117,14 @@ def _of(spec: SweepSpec) -> dict[str, Any]:
 
 def without_numbers(spec: SweepSpec, reason: str = "") -> GridCell:
     """Return a cell that is not measured yet, or cannot be, with the reason in a sentence."""
-    return GridCell(**_of(spec), n_layers=None, key="", wall_s=0.0, error=reason)
+    return GridCell(**_distinguishing_values(spec), n_layers=None, key="", wall_s=0.0, error=reason)
 
 
 def measured(sweep: SweepResult) -> GridCell:
     """Return the cell of a finished curve."""
     cuts = [_cut(sweep, index) for index in range(len(sweep.points))]
     return GridCell(
-        **{**_of(sweep.spec), "model": sweep.model.name, "precision": sweep.precision_in_words},
+        **{**_distinguishing_values(sweep.spec), "model": sweep.model.name, "precision": sweep.precision_in_words},
         n_layers=sweep.n_layers,
         key=sweep.spec.fingerprint(),
         wall_s=sweep.wall_s,
@@ -220,17 +220,17 @@ def each_cell(cells: list[GridCell], caption: str) -> Table:
     for cell in cells:
         no_loss, first_cut = cell.at_no_loss, next(iter(cell.cuts), None)
         ends = interval_values("unpruned_acc", (first_cut.acc, first_cut.acc_low, first_cut.acc_high) if first_cut else None)
-        rows.append((_row(cell, no_loss) if no_loss else _which(cell)) | ends | {"error": cell.error or None})
+        rows.append((_row(cell, no_loss) if no_loss else _labels(cell)) | ends | {"error": cell.error or None})
     return Table("Largest pruning of each curve without a significant drop, and its scores", columns, rows, caption)
 
 
-def _which(cell: GridCell) -> dict[str, Any]:
+def _labels(cell: GridCell) -> dict[str, Any]:
     values = {column.name: getattr(cell, column.name) for column in (*_WHICH, _NO_LOSS, _WALL)}
     return {**values, "key": cell.key or None}
 
 
 def _row(cell: GridCell, cut: CutScores) -> dict[str, Any]:
-    row = _which(cell) | {field.name: getattr(cut, field.name) for field in fields(cut)}
+    row = _labels(cell) | {field.name: getattr(cut, field.name) for field in fields(cut)}
     for name in ("acc_change", "loss_change"):
         change: PairedChange | None = row.pop(name)
         row |= interval_values(name, (change.difference, change.low, change.high) if change else None)

@@ -25,24 +25,24 @@ MOST_DRAWS = 20
 SpecT = TypeVar("SpecT", bound=Spec)
 
 
-def _several(make: Callable[[str], SpecT]) -> Callable[[str], tuple[SpecT, ...]]:
+def _each_of(make: Callable[[str], SpecT]) -> Callable[[str], tuple[SpecT, ...]]:
     """From names joined by commas to a request for each."""
     return lambda text: tuple(make(name.strip()) for name in text.split(",") if name.strip())
 
 
-def _said(names: Sequence[str]) -> str | None:
+def _joined(names: Sequence[str]) -> str | None:
     """Names joined by commas; None where one of them could not be read back."""
     return ",".join(names) if all(name and name == name.strip() and "," not in name for name in names) else None
 
 
 def name_sources(specs: Sequence[Any]) -> str | None:
     """Return models or texts as the command line names them; None where it has no name for one."""
-    return _said([spec.source for spec in specs])
+    return _joined([spec.source for spec in specs])
 
 
 def name_tasks(benchmarks: Sequence[BenchmarkSpec]) -> str | None:
     """Return question sets as the command line names them; None where it has no name for one."""
-    return _said([benchmark.task for benchmark in benchmarks])
+    return _joined([benchmark.task for benchmark in benchmarks])
 
 
 def _loss_corpus(source: str) -> CorpusSpec:
@@ -62,24 +62,24 @@ class GridSpec(Spec):
 
     models: Annotated[
         tuple[ModelSpec, ...],
-        Option(metavar="MODEL,…", parse=_several(ModelSpec), write=_SOURCES),
+        Option(metavar="MODEL,…", parse=_each_of(ModelSpec), write=_SOURCES),
         Part(only=("dtype", "device", "quantization")),
     ]
     """Models: `starter`, Hub ids, folders or GGUF files, joined by commas."""
     benchmarks: Annotated[
         tuple[BenchmarkSpec, ...],
-        Option("--tasks", "NAME|FILE,…", known=TASKS, parse=_several(BenchmarkSpec), write=f"{__name__}:name_tasks"),
+        Option("--tasks", "NAME|FILE,…", known=TASKS, parse=_each_of(BenchmarkSpec), write=f"{__name__}:name_tasks"),
         Part(only=("limit", "shots", "seed")),
     ] = (BenchmarkSpec(),)
     """Datasets of questions."""
     loss_corpora: Annotated[
         tuple[CorpusSpec, ...],
-        Option("--texts", "c4|wiki|FILE,…", parse=_several(_loss_corpus), write=_SOURCES),
+        Option("--texts", "c4|wiki|FILE,…", parse=_each_of(_loss_corpus), write=_SOURCES),
         Part(only=("n_texts", "seq_len")),
     ] = field(default_factory=lambda: (default_loss_corpus(),))
     """Texts that the loss is measured on."""
     map_corpora: Annotated[
-        tuple[CorpusSpec, ...], Option("--map-texts", "c4|wiki|FILE,…", parse=_several(CorpusSpec), write=_SOURCES)
+        tuple[CorpusSpec, ...], Option("--map-texts", "c4|wiki|FILE,…", parse=_each_of(CorpusSpec), write=_SOURCES)
     ] = (CorpusSpec(),)
     """Texts of the distance maps that choose the blocks."""
     strategies: Annotated[tuple[str, ...], Option(metavar="NAME,…", known=STRATEGIES)] = ("similarity", "deepest")

@@ -63,7 +63,7 @@ class Remaining:
             started: when the heal began, by the clock.
             clock: seconds.
         """
-        self._told, self._clock, self._began = on_progress, clock, started
+        self._on_progress, self._clock, self._started = on_progress, clock, started
         self._deadline = None if spec.minutes is None else started + 60 * spec.minutes
         self._spec = spec
         self.phases = planned(spec, n_parameters * S_PER_TOKEN)
@@ -147,12 +147,12 @@ class Remaining:
         now = self.phases[self._now]
         if self._fraction >= _ENOUGH and now.stage != LOAD and not now.is_measured:
             expected += self._fraction * now.expected_s
-            took += self._clock() - (now.began or self._began)
+            took += self._clock() - (now.began or self._started)
         return took / expected if expected > 0 else 1.0
 
     def _left_of_phase(self, now: float) -> float:
         phase = self.phases[self._now]
-        spent = now - (phase.began or self._began)
+        spent = now - (phase.began or self._started)
         if self._fraction >= _ENOUGH:
             return spent / self._fraction * (1 - self._fraction)
         expected_s = self._expected(self._now)
@@ -175,7 +175,7 @@ class Remaining:
         now = self._clock()
         if now - self._said_at >= _AGAIN_S:
             self._said_at = now
-            remaining_s, spent = self.left_s, now - self._began
+            remaining_s, spent = self.left_s, now - self._started
             self._share = max(self._share, spent / (spent + remaining_s) if spent + remaining_s > 0 else 0.0)
             stages = [
                 stage for stage in STAGES if any(phase.expected_s for phase in self.phases.values() if phase.stage == stage)
@@ -189,7 +189,7 @@ class Remaining:
                 "stage_number": number,
                 "n_stages": len(stages),
             }
-        self._told(replace(progress, values={**progress.values, VALUE: self._values}))
+        self._on_progress(replace(progress, values={**progress.values, VALUE: self._values}))
 
 
 def _lacking(n_stored: int, n: int) -> float:

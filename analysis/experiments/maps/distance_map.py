@@ -49,7 +49,7 @@ def run(spec: DistanceSpec, on_progress: OnProgress = ignore, *, load: Loader = 
         LayerscopeError: for each problem that the user can fix, in one sentence.
     """
     resolved = resolve(spec)
-    cached = _known(resolved, on_progress)
+    cached = _cached(resolved, on_progress)
     if isinstance(cached, DistanceResult):
         return cached
     on_progress(Progress("loading the model", values={"result_key": resolved.fingerprint()}))
@@ -63,7 +63,7 @@ def stored_map(spec: DistanceSpec) -> DistanceResult | None:
     Code that only reads distances, such as the choice of blocks, needs no map of its own.
     """
     resolved = resolve(spec)
-    cached = _known(resolved, ignore)
+    cached = _cached(resolved, ignore)
     if isinstance(cached, DistanceResult):
         return cached
     with contextlib.suppress(CorruptResultError):
@@ -73,7 +73,7 @@ def stored_map(spec: DistanceSpec) -> DistanceResult | None:
     return None
 
 
-def _known(spec: DistanceSpec, on_progress: OnProgress) -> "DistanceResult | _MeasuredTexts":
+def _cached(spec: DistanceSpec, on_progress: OnProgress) -> "DistanceResult | _MeasuredTexts":
     """Return the whole map, or the distances measured so far."""
     stored = DistanceResult.load(spec, on_progress)
     if stored is not None and stored.complete:
@@ -192,7 +192,7 @@ class _MeasuredTexts:
         )
 
 
-def _left(spec: DistanceSpec, loaded: LoadedModel, texts: corpora.Texts, done: int) -> list[Shard]:
+def _missing_shards(spec: DistanceSpec, loaded: LoadedModel, texts: corpora.Texts, done: int) -> list[Shard]:
     """The batches after the first `done` texts: they are the same on every run, so a stored part ends at a batch's end."""
     corpus = replace(spec.corpus, n_texts=1)  # the first texts of more are the same
     shared = {"model": spec.model.to_json(), "corpus": corpus.to_json(), "metrics": sorted(METRICS), "version": spec.version}
@@ -219,7 +219,7 @@ def _measure(
 
     phase = "reading the residual stream"
     on_progress(Progress(phase, done, total))
-    shards = _left(spec, loaded, texts, done)
+    shards = _missing_shards(spec, loaded, texts, done)
     stored = [shard.found() for shard in shards]
     unread = [_token_ids(shard, texts) for shard, figures in zip(shards, stored, strict=True) if figures is None]
     n_unread = sum(map(len, unread))
@@ -274,7 +274,7 @@ class Unread:
         self._shards = shards.missing()
         self._groups = [_token_ids(shard, shards.texts) for shard in self._shards]
         self._streams: list[Tensor] = []
-        self._began = time.perf_counter()
+        self._started = time.perf_counter()
 
     @property
     def inputs(self) -> list[Inputs]:
@@ -287,7 +287,7 @@ class Unread:
         if len(self._streams) > self._loaded.decoder.n_layers:
             measured = _MeasuredTexts()
             measured.add(self._streams, [len(ids) for ids in self._groups[number]])
-            measured.wall_s, self._began = time.perf_counter() - self._began, time.perf_counter()
+            measured.wall_s, self._started = time.perf_counter() - self._started, time.perf_counter()
             self._shards[number].keep(measured.figures())
             self._streams = []
 
@@ -309,7 +309,7 @@ class DistanceShards(Work):
         self.reads_disk = self._loaded.decoder.on_disk is not None
         furthest = _furthest(spec, DistanceResult.load(spec), on_progress)
         n_measured = 0 if furthest is None else furthest.n_texts
-        self._left = _left(spec, self._loaded, self.texts, n_measured)
+        self._left = _missing_shards(spec, self._loaded, self.texts, n_measured)
 
     def missing(self) -> list[Shard]:
         """The batches that nobody has measured."""

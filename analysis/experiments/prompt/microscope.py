@@ -116,10 +116,10 @@ def _lens(decoder: Decoder, streams: Sequence[Tensor], on_progress: OnProgress) 
         Per depth and token the most likely next tokens, their probabilities and that of the final prediction. Per token the
         depth from which on the final prediction stays on top.
     """
-    final = _read(decoder, streams[-1], None)[2]
+    final = _top_tokens(decoder, streams[-1], None)[2]
     guesses, probabilities, of_final = [], [], []
     for depth, stream in enumerate(streams):
-        tokens, values, _, followed = _read(decoder, stream, final)
+        tokens, values, _, followed = _top_tokens(decoder, stream, final)
         guesses.append(tokens.tolist())
         probabilities.append(values.tolist())
         of_final.append(followed.tolist())
@@ -127,7 +127,7 @@ def _lens(decoder: Decoder, streams: Sequence[Tensor], on_progress: OnProgress) 
     return guesses, probabilities, of_final, settled_at(guesses)
 
 
-def _read(decoder: Decoder, stream: Tensor, follow: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _top_tokens(decoder: Decoder, stream: Tensor, follow: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the top tokens, their probabilities, the most likely one, and the probabilities of the tokens to follow."""
     parts = []
     for begin in range(0, len(stream), decoder.states_at_once):

@@ -168,7 +168,7 @@ class Ray(Backend):
             started_at = job.started_at or 0.0
             is_new = report is None and not job.cancel_requested and time.time() - started_at < _UNSEEN_S
             return Seen() if is_new else replace(before, state=INTERRUPTED, error=problem)
-        return _seen(job, before, has_begun=report is not None, info=info)
+        return _status_without_report(job, before, has_begun=report is not None, info=info)
 
     def cancel(self, job: Job) -> None:
         """Ask the attempt to stop, and end it where it has not begun, or does not stop."""
@@ -179,7 +179,7 @@ class Ray(Backend):
                 ray_dashboard.ask("POST", f"/api/jobs/{_name(job)}/stop")
 
 
-def _seen(job: Job, before: Seen, *, has_begun: bool, info: dict[str, Any]) -> Seen:
+def _status_without_report(job: Job, before: Seen, *, has_begun: bool, info: dict[str, Any]) -> Seen:
     """How an attempt is that says nothing itself, or no longer does."""
     status, kind, code = info.get("status"), str(info.get("error_type") or ""), info.get("driver_exit_code")
     if status == "PENDING" and job.cancel_requested:
@@ -193,7 +193,7 @@ def _seen(job: Job, before: Seen, *, has_begun: bool, info: dict[str, Any]) -> S
     if status == "STOPPED":
         return replace(before, state=CANCELLED) if job.cancel_requested else replace(before, state=INTERRUPTED, error=_STOPPED)
     if kind.endswith(("START_TIMEOUT", "UNSCHEDULABLE")):
-        resources = ", ".join(f"{name} {value:g}" for name, value in _asked(info).items() if value)
+        resources = ", ".join(f"{name} {value:g}" for name, value in _requested_resources(info).items() if value)
         return Seen(INTERRUPTED, error=_NO_ROOM.format(asked=resources))
     if code == remote.NOT_SHARED:
         return Seen(FAILED, error=message)
@@ -220,7 +220,7 @@ def _info(job: Job, within_s: float | None = None) -> dict[str, Any] | None:
     raise ray_dashboard.OutOfReach(f"The Ray cluster does not report the state of job {job.id}: {_last_line(text)}.")
 
 
-def _asked(info: dict[str, Any]) -> dict[str, float]:
+def _requested_resources(info: dict[str, Any]) -> dict[str, float]:
     names = {"CPU cores": "entrypoint_num_cpus", "GPUs": "entrypoint_num_gpus"}
     return {name: float(info.get(key) or 0) for name, key in names.items()}
 

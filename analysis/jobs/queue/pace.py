@@ -25,7 +25,7 @@ class Pace:
             time_s: when the phase was first reported, seconds.
             done: units that were done then.
         """
-        self._began = self._at = time_s
+        self._started = self._at = time_s
         self._done = done
         self._recent: deque[tuple[float, int]] = deque(maxlen=_RECENT)
         self.value: float | None = None
@@ -34,7 +34,7 @@ class Pace:
     def add(self, time_s: float, done: int) -> None:
         """Take in a report. Time without a unit done, and units done in a moment, count for the next report."""
         units = done - self._done
-        if units <= 0 or time_s - self._at < max(_LEAST_S, _LEAST_SHARE * (time_s - self._began)) / _RECENT:
+        if units <= 0 or time_s - self._at < max(_LEAST_S, _LEAST_SHARE * (time_s - self._started)) / _RECENT:
             return
         self._recent.append(((time_s - self._at) / units, units))
         self._at, self._done = time_s, done

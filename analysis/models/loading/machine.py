@@ -178,7 +178,7 @@ def bfloat16_speed_ratio() -> float:
     Kept so that the default dtype, and with it every cache key, does not flip between runs on a noisy machine.
     """
     key = f"{cpu_name()}, torch {torch.__version__}"
-    ratio = _kept(_file()).get(key)
+    ratio = _cached_content(_file()).get(key)
     if not isinstance(ratio, float):
         ratio = _keep(key, round(_product_seconds(torch.float32) / _product_seconds(torch.bfloat16), 2))
     return ratio
@@ -194,7 +194,7 @@ def most_flop_s(device: str, dtype: str, *, again: bool = False) -> float:
     """
     name = torch.cuda.get_device_name(torch.device(device)) if device.startswith("cuda") else cpu_name()
     key = f"{name}, torch {torch.__version__}, {dtype} FLOP/s" + " on mps" * (device == "mps")
-    stored = _kept(_file()).get(key)
+    stored = _cached_content(_file()).get(key)
     if isinstance(stored, float) and stored > 0 and not again:
         return stored
     measured = _measured_flop_s(torch.device(device), getattr(torch, dtype))
@@ -230,11 +230,11 @@ def _file() -> Path:
 def _keep(key: str, value: float) -> float:
     """Store a measured value beside those stored before."""
     with contextlib.suppress(StorageError):
-        store.write_atomic(_file(), json.dumps({**_kept(_file()), key: value}, indent=1).encode())
+        store.write_atomic(_file(), json.dumps({**_cached_content(_file()), key: value}, indent=1).encode())
     return value
 
 
-def _kept(file: Path) -> dict[str, Any]:
+def _cached_content(file: Path) -> dict[str, Any]:
     """Return the content of a file that we keep for ourselves; nothing where it is not as we write it."""
     try:
         return input_files.parsed_object(file.read_bytes())

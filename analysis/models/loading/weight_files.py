@@ -91,7 +91,7 @@ class WeightFiles:
         with model_files.checked(path):
             for file in model_files.weights(path):
                 self.places.update(_header(file))
-                self._are[file] = _which(file.stat())
+                self._are[file] = _file_identity(file.stat())
 
     @property
     def n_bytes(self) -> int:
@@ -120,7 +120,7 @@ class WeightFiles:
         tensors = {}
         handle = os.open(file, os.O_RDONLY)
         try:
-            if self._are.get(file, _which(os.fstat(handle))) != _which(os.fstat(handle)):
+            if self._are.get(file, _file_identity(os.fstat(handle))) != _file_identity(os.fstat(handle)):
                 raise UnsupportedModelError(
                     f"{file.name} changed while it was read. Wait until it is complete, and run it again."
                 )
@@ -143,7 +143,7 @@ class WeightFiles:
         return tensors
 
 
-def _which(status: os.stat_result) -> tuple[int, int]:
+def _file_identity(status: os.stat_result) -> tuple[int, int]:
     """Return the numbers that identify a file under any name."""
     return status.st_dev, status.st_ino
 

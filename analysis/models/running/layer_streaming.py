@@ -233,7 +233,7 @@ def finals(decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch, on_step
             for number, below in sorted(streams_here):
                 stream = walk.streams.pop((number, below))
                 if inputs[number].every_depth:
-                    after[number, _kept(depth)] = stream
+                    after[number, _depth_label(depth)] = stream
                 # The one that loses nothing comes last: it continues this very stream.
                 for loses in sorted(streams_here[number, below], key=len, reverse=True):
                     label = (*below, depth + _LABELS[loses]) if loses else below
@@ -245,7 +245,7 @@ def finals(decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch, on_step
         for number, of_one in enumerate(removed_by_cut):
             if inputs[number].every_depth:
                 for depth in range(decoder.n_layers):
-                    yield number, depth, walk.streams[number, _kept(depth)]
+                    yield number, depth, walk.streams[number, _depth_label(depth)]
                 yield number, decoder.n_layers, walk.streams[number, ()]
                 continue
             for index, removed in enumerate(of_one):
@@ -269,7 +269,7 @@ def _below(removed: frozenset[Part], depth: int) -> tuple[int, ...]:
     return tuple(layer + _LABELS[sublayers.lost(removed, layer)] for layer in layers)
 
 
-def _kept(depth: int) -> tuple[int, ...]:
+def _depth_label(depth: int) -> tuple[int, ...]:
     """Return the label of the stream that was at a depth; streams on their way are labelled by their left-out layers."""
     return (-1 - depth,)
 

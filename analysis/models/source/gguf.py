@@ -241,12 +241,12 @@ def _scale(config: Any, settings: dict[str, Any], entries: dict[str, TensorEntry
             theta = config.rope_parameters.get("rope_theta")
             rule = {"rope_type": "llama3", "factor": float(max(divisors)), **_LLAMA_3}
             expected = _divisors(theta, rule, len(divisors)) if theta else []
-            if len(expected) != len(divisors) or not all(map(_alike, divisors, expected)):
+            if len(expected) != len(divisors) or not all(map(_is_same, divisors, expected)):
                 raise _unreadable_scaling(path, "with frequency divisors that differ from those of Llama 3.1")
             _stretch(config, rule)
 
 
-def _alike(a: float, b: float) -> bool:
+def _is_same(a: float, b: float) -> bool:
     return math.isclose(a, b, rel_tol=1e-4)
 
 

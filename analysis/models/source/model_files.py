@@ -72,7 +72,7 @@ def check(folder: Path) -> None:
             )
         if _is_special(entry):
             input_files.regular(entry)
-    for reference in _named(folder, names):
+    for reference in _references(folder, names):
         if not reference.is_possible:
             raise UnsupportedModelError(
                 f"{reference.document} of {folder.name} names {shown(reference.name)} under {reference.key}. Only files of "
@@ -173,7 +173,7 @@ def _is_special(entry: Path) -> bool:
     return not stat.S_ISREG(mode) and not (entry.name == _TEMPLATES and stat.S_ISDIR(mode))
 
 
-def _named(folder: Path, names: set[str]) -> Iterator[_Named]:
+def _references(folder: Path, names: set[str]) -> Iterator[_Named]:
     for index in sorted(name for name in names if name.endswith(_INDEX_ENDING)):
         is_read = index.endswith(_SAFE + _INDEX_ENDING)  # an index of pickles is not
         for name in _shards(folder / index) if is_read else _values(_object(folder / index).get("weight_map")):
@@ -215,7 +215,7 @@ def _shards(index: Path) -> list[Any]:
         return sorted({name if isinstance(name, str) else json.dumps(name): name for name in places}.values(), key=str)
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise UnsupportedModelError(
-            f"The index of the weights in {index.parent.name} cannot be read: {_why(error)}. Get its files again."
+            f"The index of the weights in {index.parent.name} cannot be read: {_reason(error)}. Get its files again."
         ) from error
 
 
@@ -223,7 +223,7 @@ def _values(value: Any) -> list[Any]:
     return list(value.values()) if isinstance(value, dict) else []
 
 
-def _why(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return str(error.strerror if isinstance(error, OSError) else error)
 
 
@@ -235,7 +235,7 @@ def _object(document: Path) -> dict[str, Any]:
         content = input_files.read(document, _MOST_BYTES)
     except OSError as error:
         raise UnsupportedModelError(
-            f"{document.name} of {document.parent.name} cannot be read: {_why(error)}. Get its files again."
+            f"{document.name} of {document.parent.name} cannot be read: {_reason(error)}. Get its files again."
         ) from error
     try:
         parsed = json.loads(content.decode())

@@ -152,7 +152,7 @@ def layer_bytes(model: ModelFacts, block: Removal | None, precision: str, *, res
     Returns:
         The bytes, first layer first; none for a quantized precision where the layers' facts are not known.
     """
-    lost, kept = _lost_parts(model, block), _kept(model, block)
+    lost, kept = _lost_parts(model, block), _remaining_layers(model, block)
     if precision in DTYPE_BYTES:
         n_parameters = [model.layer_parameters[layer] - sum(part.parameters for part in lost.get(layer, ())) for layer in kept]
         return [int(n * DTYPE_BYTES[precision]) for n in n_parameters]
@@ -204,7 +204,7 @@ def kv_cache_bytes(model: ModelFacts, block: Removal | None, *, tokens: int, bat
     return int(elements * batch_size * DTYPE_BYTES[dtype]) if model.layers else None
 
 
-def _kept(model: ModelFacts, block: Removal | None) -> list[int]:
+def _remaining_layers(model: ModelFacts, block: Removal | None) -> list[int]:
     """The layers that are left, whole or in part."""
     removed = set(block.layers) if block is not None else set()
     return [layer for layer in range(len(model.layer_parameters)) if layer not in removed]

@@ -106,7 +106,7 @@ class QuestionOutcomes:
             question = questions.get(case.id)
             values = (
                 case.outcome,
-                _asked(question),
+                _question_text(question),
                 *(_option(question, index) for index in (case.gold, case.before, case.after)),
                 case.margins[0],
                 case.margins[own_index],
@@ -188,7 +188,7 @@ def _case(name: str, by_n: Sequence[tuple[int, int, list[float]]], pruned_index:
     return QuestionOutcome(name, outcome, gold, by_n[0][0], by_n[pruned_index][0], rights, rivals)
 
 
-def _asked(question: Question | None) -> str:
+def _question_text(question: Question | None) -> str:
     """The question without the worked examples before it."""
     return "" if question is None else question.context.rpartition("\n\n")[2].strip()
 

@@ -89,7 +89,7 @@ def quality(quantity: str, results: Sequence[Scored], cut: Removal, heal: HealRe
         None where the quantity has not been measured of both under one condition.
     """
     for result in evidence.ranked(results):
-        measured = _of(result, cut, heal).get(quantity)
+        measured = _scores_of(result, cut, heal).get(quantity)
         unpruned = reading.unpruned(result).get(quantity)
         if measured is None:
             continue
@@ -101,7 +101,7 @@ def quality(quantity: str, results: Sequence[Scored], cut: Removal, heal: HealRe
     return None
 
 
-def _of(result: Scored, cut: Removal, heal: HealResult | None) -> Readings:
+def _scores_of(result: Scored, cut: Removal, heal: HealResult | None) -> Readings:
     """Return the scores of a result without the removed layers, healed or not."""
     if isinstance(result, SweepResult):
         return reading.of_sweep(result, cut) if heal is None else {}

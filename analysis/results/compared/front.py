@@ -141,7 +141,10 @@ def fronts(quantity: str, results: Sequence[Any], rivals: Sequence[Any] = (), sp
     beside = [pair[0] for result in results for pair in _readings(result, LOSS if quantity == ACCURACY else ACCURACY)]
     rival_readings = [pair for result in rivals for pair in _readings(result, quantity)]
     conditions = list(dict.fromkeys(reading.condition for reading, _ in own_readings))
-    made = [_beside(_front(quantity, condition, own_readings, rival_readings, speed), beside) for condition in conditions]
+    made = [
+        _with_other_quantity(_front(quantity, condition, own_readings, rival_readings, speed), beside)
+        for condition in conditions
+    ]
     return sorted((front for front in made if len(front.own()) > 1), key=lambda front: -len(front.own()))
 
 
@@ -162,7 +165,7 @@ def _front(
     return Front(quantity, condition, offers)
 
 
-def _beside(front: Front, readings: Sequence[Reading]) -> Front:
+def _with_other_quantity(front: Front, readings: Sequence[Reading]) -> Front:
     """Return the front, each own offer with its other quantity and the change of that against the unpruned model."""
     changes_by_cut: dict[tuple[Removal | None, str], tuple[Reading, Change | None]] = {}
     unpruned: dict[Condition, Reading] = {}

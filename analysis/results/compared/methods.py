@@ -19,7 +19,7 @@ def measured(spec: MethodsSpec, tables: Iterable[MethodsResult]) -> set[MethodKe
     return {
         cell
         for table in tables
-        if _like(table.spec) == _like(spec)
+        if _shared_settings(table.spec) == _shared_settings(spec)
         for index, table_cell in enumerate(table.cells)
         if (cell := table_cell.key) in cells and table.losses[1 + index] and not table_cell.error
         if table.spec.minutes == spec.minutes or not trains(table_cell.recipe)
@@ -34,7 +34,7 @@ def paired(one: MethodsResult, other: MethodsResult) -> bool:
     """
     return (
         one.spec.model == other.spec.model
-        and _like(one.spec) == _like(other.spec)
+        and _shared_settings(one.spec) == _shared_settings(other.spec)
         and (one.spec.minutes == other.spec.minutes or not any(map(trains, {*one.spec.recipes, *other.spec.recipes})))
         and (one.text_tokens, one.losses[0], one.right[0]) == (other.text_tokens, other.losses[0], other.right[0])
     )
@@ -116,7 +116,7 @@ def trains(recipe: str) -> bool:
     return bool(recipe) and recipes.get(recipe).spec().trains
 
 
-def _like(spec: MethodsSpec) -> tuple[object, ...]:
+def _shared_settings(spec: MethodsSpec) -> tuple[object, ...]:
     """Return the settings that two tables must share: requested questions and text, looked up or not, and protected layers."""
     questions = spec.benchmark
     shots = usual_shots(questions) if questions.shots is None else questions.shots

@@ -152,7 +152,7 @@ def scoring(selection: Selection, results: Sequence[Any]) -> tuple[Point, Scores
         for result in results
         if isinstance(result, SweepResult) or (isinstance(result, EvaluateResult) and result.spec.adapter is None)
         for point in points(result)
-        if point.block == selection.removed and _n_scores(matching := _alike(point, result, selection))
+        if point.block == selection.removed and _n_scores(matching := _under_condition(point, result, selection))
     ]
     return max(candidates, key=lambda candidate: _n_scores(candidate[0]), default=None)
 
@@ -161,7 +161,7 @@ def _n_scores(point: Point) -> int:
     return (point.acc is not None) + (point.loss is not None)
 
 
-def _alike(point: Point, result: Scores, selection: Selection) -> Point:
+def _under_condition(point: Point, result: Scores, selection: Selection) -> Point:
     """A point without the scores that hold under another condition than the selected one."""
     readings = reading.of_sweep(result, point.block) if isinstance(result, SweepResult) else reading.of_evaluate(result)
     is_selected = {name: measured.condition == selection.condition(name) for name, measured in readings.items()}

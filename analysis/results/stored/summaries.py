@@ -245,13 +245,13 @@ def described(kind: str, stored: StoredResult) -> dict[str, Any]:
         "dtype": None if model is None else model.dtype,
         "strength": summary_.weight.sortable(),
         "told_on": summary_.on,
-        **_asked(result, summary_),
+        **_request_columns(result, summary_),
         **_conditions(result),
         "scores": list(dict.fromkeys(_scores(result))),
     }
 
 
-def _asked(result: Any, summary: Summary) -> dict[str, Any]:
+def _request_columns(result: Any, summary: Summary) -> dict[str, Any]:
     """Return the columns of the index with the request of a result."""
     spec, strategy = result.spec, summary.strategy
     benchmark, generation = getattr(spec, "benchmark", None), getattr(spec, "generation", None)

@@ -139,7 +139,7 @@ def decide(
         )
     sources = [_source(results, selected.measured(quantity).reading) for quantity in (ACCURACY, LOSS)]
     scores = next((source for source in sources if source is not None), None)
-    accuracy, loss = (_judged(quantity, selected, heal, tolerance, sources[0]) for quantity in (ACCURACY, LOSS))
+    accuracy, loss = (_judge(quantity, selected, heal, tolerance, sources[0]) for quantity in (ACCURACY, LOSS))
     verdict = judge(accuracy, loss)
     mapped = _map(damage, headline.removed) if _MAP in loss.material else None
     decisive = {STOP: (OUTSIDE,), GO: (WITHIN,), MORE: (OPEN,)}[verdict]
@@ -163,7 +163,7 @@ def decide(
     )
 
 
-def _judged(quantity: str, selected: Selected, heal: HealResult | None, tolerance: Tolerance, scored: Any) -> Judged:
+def _judge(quantity: str, selected: Selected, heal: HealResult | None, tolerance: Tolerance, scored: Any) -> Judged:
     bound = tolerance.bound(quantity)
     if heal is not None:
         after, before = (reading.of_heal(heal, model).get(quantity) for model in ("healed", "unpruned"))

@@ -55,7 +55,7 @@ def test_work_is_taken_in_turns():
 def test_speed_is_shown_with_the_speed_of_products_here(monkeypatch, capsys):
     monkeypatch.setattr(machine, "_measured_flop_s", lambda *_: 2e11)
     monkeypatch.setattr(machine, "_keep", lambda key, value: value)
-    monkeypatch.setattr(machine, "_kept", lambda file: {})
+    monkeypatch.setattr(machine, "_cached_content", lambda file: {})
     place = work.here("bfloat16", "cpu")
     told = capsys.readouterr().out
     assert told.startswith(machine.cpu_name() + ", load ")
