@@ -71,7 +71,7 @@ def measured(name: str, run: Callable[[], object], n_tokens: int, device: str, r
 
 
 @torch.inference_mode()
-def rows(loaded: Made, questions_: list[Question], *, n_texts: int, seq_len: int, device: str, repeats: int) -> list[Row]:
+def rows(loaded: Made, chosen: list[Question], *, n_texts: int, seq_len: int, device: str, repeats: int) -> list[Row]:
     """All that is measured of a model."""
     decoder = loaded.decoder
     tokens = iter(decoder.trial_tokens(n_texts * seq_len))
@@ -80,7 +80,7 @@ def rows(loaded: Made, questions_: list[Question], *, n_texts: int, seq_len: int
     groups = [[texts[index] for index in group] for group in hidden_states.batches([seq_len] * n_texts, budget)]
     curve = cuts(decoder.n_layers, decoder.n_layers // 2)
     packed = likelihood.can_pack(decoder)
-    encoded = [trees.encode(question, loaded.tokenizer, None) for question in questions_]
+    encoded = [trees.encode(question, loaded.tokenizer, None) for question in chosen]
 
     def bare() -> None:
         for group in groups:
@@ -98,12 +98,12 @@ def rows(loaded: Made, questions_: list[Question], *, n_texts: int, seq_len: int
     return [measured(name, run, n_tokens, device, repeats) for name, (run, n_tokens) in work.items()]
 
 
-def tell(name: str, loaded: Made, rows_: list[Row], peak: float) -> None:
+def tell(name: str, loaded: Made, measurements: list[Row], peak: float) -> None:
     n_parameters = loaded.n_parameters / 1e6
     say(f"{name}: {n_parameters:,.0f} M parameters, {loaded.decoder.n_layers} layers")
-    for row in rows_:
+    for row in measurements:
         say(row.told(peak))
-    seconds_of = {row.what: row.seconds for row in rows_}
+    seconds_of = {row.what: row.seconds for row in measurements}
     say(f"  a distance map takes {seconds_of['distance map'] / seconds_of['bare forward pass']:.3f} x the bare forward pass")
 
 

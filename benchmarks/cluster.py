@@ -97,7 +97,7 @@ def measure(rounds: int, n_texts: int, max_size: int, cuts_per_shard: int, dtype
     spread: list[float] = []
     seconds_by_round: list[float] = []
     flop: list[float] = []
-    figures_ = set()
+    digests = set()
     original = share._Sharing._measure
 
     class OneThread(LocalWorkers):
@@ -161,7 +161,7 @@ def measure(rounds: int, n_texts: int, max_size: int, cuts_per_shard: int, dtype
                 result = share.share(spec, workers, lambda progress: None)
             finally:
                 workers.close()
-            figures_.add(hashlib.sha256(result.text_losses.tobytes()).hexdigest())
+            digests.add(hashlib.sha256(result.text_losses.tobytes()).hexdigest())
             say(f"  {workers.n} process{'es' * (workers.n > 1)}: {wall[str(workers.n)][-1]:.1f} s")
     workers = OneThread(spec, 1)
     run_task = workers.open(0)
@@ -183,7 +183,7 @@ def measure(rounds: int, n_texts: int, max_size: int, cuts_per_shard: int, dtype
         finish_s=statistics.median(finds),
         spread=[one / mean for one in spread],
         wall_s=wall,
-        is_same=len(figures_) == 1,
+        is_same=len(digests) == 1,
     )
 
 

@@ -64,14 +64,14 @@ def keep_what_is_read() -> None:
     """Let the methods of a cut share the streams read at a gap; the first one has to watch the projection."""
     read, cache = junction.Gap.states, {}
 
-    def seen(gap_: junction.Gap, module: Any, sequences: Any) -> Any:
-        if gap_.earlier:  # the streams there depend on the method
-            return read(gap_, module, sequences)
-        key = gap_.gap, tuple(sequences[0][:16])
+    def seen(entered_gap: junction.Gap, module: Any, sequences: Any) -> Any:
+        if entered_gap.earlier:  # the streams there depend on the method
+            return read(entered_gap, module, sequences)
+        key = entered_gap.gap, tuple(sequences[0][:16])
         if key not in cache:
-            if any(gap != gap_.gap for gap, _ in cache):
+            if any(gap != entered_gap.gap for gap, _ in cache):
                 cache.clear()
-            cache[key] = read(gap_, module, sequences)
+            cache[key] = read(entered_gap, module, sequences)
         return cache[key]
 
     junction.Gap.states = seen

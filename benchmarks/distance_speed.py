@@ -47,12 +47,12 @@ def map_batches(dtype: str, n_texts: int = 32) -> tuple[Any, list[list[list[int]
 
 def full_map(decoder: Any, groups: list[list[list[int]]]) -> list[list[float]]:
     """Mean angular distances of all blocks, row n-1 for size n; every other metric is measured on the way."""
-    distances_ = []
+    means = []
     for group in groups:
         streams, lengths = hidden_states.token_streams(decoder, group), [len(ids) for ids in group]
         hidden_states.last_token_states(streams, lengths)
-        distances_.append(distances.text_distances(streams, lengths)["angular"])
-    mean = distances.rows_by_size(torch.cat(distances_).mean(0))
+        means.append(distances.text_distances(streams, lengths)["angular"])
+    mean = distances.rows_by_size(torch.cat(means).mean(0))
     distance_spec.best_blocks(mean)
     return mean
 
@@ -105,13 +105,13 @@ def with_hooks(loaded: Any, texts: list[list[int]]) -> list[list[float]]:
 @torch.inference_mode()
 def for_one_n(loaded: Any, groups: list[list[list[int]]], n: int) -> list[float]:
     """Mean distances of the blocks of size n, but for the one that ends at x[L]: transformers returns that state normed."""
-    distances_ = []
+    means = []
     for group in groups:
         states = loaded.model(right_padded(group), output_hidden_states=True).hidden_states
         last = torch.tensor([len(text) - 1 for text in group])
         ends = [state[torch.arange(len(group)), last] for state in states]
-        distances_.append(torch.stack([angular_distance(ends[l], ends[l + n]) for l in range(len(ends) - 1 - n)]))  # noqa: E741
-    mean: list[float] = torch.cat(distances_, dim=1).mean(dim=1).tolist()
+        means.append(torch.stack([angular_distance(ends[l], ends[l + n]) for l in range(len(ends) - 1 - n)]))  # noqa: E741
+    mean: list[float] = torch.cat(means, dim=1).mean(dim=1).tolist()
     return mean
 
 
@@ -138,9 +138,12 @@ def main() -> None:
     difference = max(largest(mean[n - 1], for_one_n(loaded, groups, n)) for n in SOME_N)
     works = interleaved(1, **{str(n): lambda n=n: for_one_n(loaded, groups, n) for n in SOME_N})
     each = [work for (work,) in works.values()]
-    description = f"n = {', '.join(works)}: {', '.join(f'{work_.seconds:.1f}' for work_ in each)} s, mean times {n_runs}"
+    description = f"n = {', '.join(works)}: {', '.join(f'{run_work.seconds:.1f}' for run_work in each)} s, mean times {n_runs}"
     estimate = Work(
-        *(n_runs * sum(sums) / len(each) for sums in zip(*((work_.seconds, work_.flop) for work_ in each), strict=True))
+        *(
+            n_runs * sum(sums) / len(each)
+            for sums in zip(*((run_work.seconds, run_work.flop) for run_work in each), strict=True)
+        )
     )
     say_ratio("one n", description, own, estimate, difference, this_machine)
 

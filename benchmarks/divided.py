@@ -132,7 +132,7 @@ def main() -> int:
             speed = statistics.median(step["tokens_per_s"] for step in result["steps"])
             step = this_machine.speed(typical(steps(cache)))
             losses.append([step["loss"] for step in result["steps"]])
-            sizes = " and ".join(units.size(n_bytes_) for n_bytes_ in peaks)
+            sizes = " and ".join(units.size(peak) for peak in peaks)
             say(f"{name}: {sizes} at most in the two processes, {speed:.1f} tokens/s, {step}, {wall:.0f} s in all")
         say("the same losses" if losses[0] == losses[1] else f"OTHER LOSSES: {losses}")
     return int(losses[0] != losses[1])

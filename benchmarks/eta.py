@@ -115,21 +115,21 @@ def run(kind: str, *, busy: bool, scale: float, dtype: str) -> Told:
     job = jobs.submit(request(kind, scale, dtype))
     claimed = table.claim(Process.current())
     assert claimed is not None
-    attempt_run, progress_ = attempt.Run(claimed, Meter()), Told(PHASES[kind], busy)
+    attempt_run, estimates = attempt.Run(claimed, Meter()), Told(PHASES[kind], busy)
 
     def on_progress(progress: Any) -> None:
         attempt_run.on_progress(progress)
-        progress_.look(job.id, progress)
+        estimates.look(job.id, progress)
 
     try:
         from analysis.models.loading import load
 
         EXPERIMENTS[claimed.kind].runner()(claimed.spec, on_progress, load=load.Loader())
     finally:
-        if progress_.loader is not None:
-            progress_.loader.kill()
-            progress_.loader.wait()
-    return progress_
+        if estimates.loader is not None:
+            estimates.loader.kill()
+            estimates.loader.wait()
+    return estimates
 
 
 def main() -> None:
@@ -145,19 +145,19 @@ def main() -> None:
     say(f"{'kind':8} {'machine':8} {'phase':>8} {'told at':>8} {'told':>8} {'left':>8} {'error':>8}   load average")
     for kind in options.kinds or KINDS:
         for busy in {"yes": (True,), "no": (False,), "both": (False, True)}[options.busy]:
-            run_ = run(kind, busy=busy, scale=options.scale, dtype=dtype)
-            took = run_.looks[-1][0] - run_.looks[0][0]
+            estimates = run(kind, busy=busy, scale=options.scale, dtype=dtype)
+            took = estimates.looks[-1][0] - estimates.looks[0][0]
             for share in (0.5,) if busy else (0.25, 0.5, 0.75):
-                error_ = run_.error(share)
+                seconds = estimates.error(share)
                 is_judged = share == (0.5 if busy else 0.25)
                 name = f"{kind:8} {'busy' if busy else 'quiet':8} {took:6.0f} s {share:8.0%}"
-                if error_ is None:
+                if seconds is None:
                     say(f"{name} {'nothing':>8}")
                     continue
-                error = error_[0] / error_[1] - 1
+                error = seconds[0] / seconds[1] - 1
                 verdict = ("met" if abs(error) <= TARGET else "MISSED") if is_judged else ""
-                say(f"{name} {error_[0]:6.0f} s {error_[1]:6.0f} s {error:+8.0%}   {os.getloadavg()[0]:.1f} {verdict}")
-            say(f"{'':17} {run_.work}")
+                say(f"{name} {seconds[0]:6.0f} s {seconds[1]:6.0f} s {error:+8.0%}   {os.getloadavg()[0]:.1f} {verdict}")
+            say(f"{'':17} {estimates.work}")
 
 
 if __name__ == "__main__":

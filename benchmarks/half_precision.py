@@ -75,20 +75,20 @@ def main() -> None:
         "head's sums in float32": {"in_float32": False, "plain_head": False},
         "stream in float32, too": {"in_float32": True, "plain_head": False},
     }
-    runs_: dict[str, list[list]] = {name: [[] for _ in CUTS] for name in ways}
+    scores_by_way: dict[str, list[list]] = {name: [[] for _ in CUTS] for name in ways}
     size = -(-len(chosen) // PARTS)
     for begin in range(0, len(chosen), size):
         for name, way in ways.items():
             values = one_way(loaded, chosen[begin : begin + size], **way)
-            for kept, new in zip(runs_[name], values, strict=True):
+            for kept, new in zip(scores_by_way[name], values, strict=True):
                 kept += new
     some = chosen[:60]
     runs = interleaved(REPEATS, **{name: lambda way=way: one_way(loaded, some, **way) for name, way in ways.items()})
     for index, cut in enumerate(CUTS):
         say("unpruned" if cut is None else f"without layers {cut.start}-{cut.stop - 1}")
         for name in ways:
-            say(f"  {name:24} {compared(runs_[name][index], exact[index])}")
-    first, *_ = works = [typical(runs_) for runs_ in runs.values()]
+            say(f"  {name:24} {compared(scores_by_way[name][index], exact[index])}")
+    first, *_ = works = [typical(scores_by_way) for scores_by_way in runs.values()]
     for name, work in zip(runs, works, strict=True):
         ratio = work.seconds / first.seconds
         say(
@@ -97,11 +97,11 @@ def main() -> None:
         )
 
 
-def compared(scores_: list[list[float]], exact: list[list[float]]) -> str:
+def compared(answers: list[list[float]], exact: list[list[float]]) -> str:
     """Differences and predictions, in words."""
-    differences = [abs(a - b) for x, y in zip(scores_, exact, strict=True) for a, b in zip(x, y, strict=True)]
-    same = sum(x.index(max(x)) == y.index(max(y)) for x, y in zip(scores_, exact, strict=True))
-    ties = sum(len(set(x)) < len(x) for x in scores_)
+    differences = [abs(a - b) for x, y in zip(answers, exact, strict=True) for a, b in zip(x, y, strict=True)]
+    same = sum(x.index(max(x)) == y.index(max(y)) for x, y in zip(answers, exact, strict=True))
+    ties = sum(len(set(x)) < len(x) for x in answers)
     return (
         f"options moved by {fmean(differences):.3f} nats, at most {max(differences):.2f}, {same} of {len(exact)} predictions "
         f"the same, {ties} with equal scores"

@@ -109,10 +109,10 @@ def main() -> int:
                     looks[name].append(look(chromium, address, page))
             for name, looks_of_page in looks.items():
                 picture, shift = (
-                    statistics.median(getattr(look_, field) for look_ in looks_of_page) for field in ("picture_s", "shift")
+                    statistics.median(getattr(opened, field) for opened in looks_of_page) for field in ("picture_s", "shift")
                 )
                 height, controls = (
-                    statistics.median(getattr(look_, field) for look_ in looks_of_page) for field in ("height", "controls")
+                    statistics.median(getattr(opened, field) for opened in looks_of_page) for field in ("height", "controls")
                 )
                 print(f"{page:10}{name:10}{picture:13.2f} s{shift:14.3f}{height:8.0f}{controls:10.0f}", flush=True)
     return 0

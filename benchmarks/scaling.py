@@ -243,20 +243,20 @@ def tell(axis: Axis, results: Sequence[Found], most_flop_s: float) -> bool:
     x = [point.x for point in axis.points]
     seconds, flop, peaks = ([getattr(value, name) for value in results] for name in ("second", "flop", "peak_bytes"))
     of_time, of_flop = fit(x, seconds), fit(x, flop)
-    fitted = fit(x, [value / seconds_ for value, seconds_ in zip(seconds, flop, strict=True)])
-    verdict_ = verdict(fitted)
+    fitted = fit(x, [value / operations for value, operations in zip(seconds, flop, strict=True)])
+    judgement = verdict(fitted)
     say(f"{axis.title}")
     say(f"  {axis.what:24}" + "".join(f"{value:11,g}" for value in x))
     say(f"  {'seconds':24}" + "".join(f"{value:11.3f}" for value in seconds))
-    speeds = [value / seconds_ for value, seconds_ in zip(flop, seconds, strict=True)]
+    speeds = [value / operations for value, operations in zip(flop, seconds, strict=True)]
     say(f"  {'GFLOP/s':24}" + "".join(f"{speed / 1e9:11.1f}" for speed in speeds))
     say(f"  {'of the peak':24}" + "".join(f"{speed / most_flop_s:11.0%}" for speed in speeds))
     say(f"  {'parameters':24}" + "".join(f"{value.n_parameters / 1e6:9,.0f} M" for value in results))
     say(f"  {'peak memory':24}" + "".join(f"{units.size(value):>11}" for value in peaks))
     say(f"  exponent of seconds {in_words(of_time)}, of operations {of_flop.exponent:.2f}, of their ratio {in_words(fitted)}")
     memory = memory_verdict(x, peaks) if axis.is_flat else ""
-    say(f"  time: {verdict_}" + (f"; memory: {memory}" if memory else ""))
-    return verdict_ == "SUPERLINEAR" or memory.startswith("GROWS")
+    say(f"  time: {judgement}" + (f"; memory: {memory}" if memory else ""))
+    return judgement == "SUPERLINEAR" or memory.startswith("GROWS")
 
 
 def in_words(fitted: Fit) -> str:

@@ -203,9 +203,9 @@ class Model:
             raise SpecError(
                 f"The sheet has no keyword {unknown[0]!r}: use {', '.join(sheet.Dataset.__dataclass_fields__)} for the dataset."
             )
-        dataset_ = sheet.Dataset(**dataset)
+        sheet_dataset = sheet.Dataset(**dataset)
         return DecisionSheet(
-            sheet.of(self.spec, removed, command_line, recipe=healed_by, tolerance=tolerance, dataset=dataset_)
+            sheet.of(self.spec, removed, command_line, recipe=healed_by, tolerance=tolerance, dataset=sheet_dataset)
         )
 
     def goal(self, limit: float, kind: str = goals.POINTS) -> goals.GoalAnswer:

@@ -132,14 +132,16 @@ def _curve(
     colours, points = palette(dark), measure.points(sweep)
     if points and points[0].n == 0:
         add_level(figure, "unpruned", measure.value(points[0]), colours.unpruned, "dash", measure.digits)
-    drawn_at_random = dict.fromkeys(curve_.spec.strategy for curve_ in others if needs(curve_.spec.strategy, DRAW))
+    drawn_at_random = dict.fromkeys(
+        other_curve.spec.strategy for other_curve in others if needs(other_curve.spec.strategy, DRAW)
+    )
     draws = {name: [curve for curve in (*others, sweep) if curve.spec.strategy == name] for name in drawn_at_random}
     bands = {name: band for name, band in draws.items() if len(band) > 1}
     for band in bands.values():
         _add_draws(figure, band, measure, dark)
-    beside = [curve_ for curve_ in others if curve_.spec.strategy not in bands]
-    for index, curve_ in enumerate(beside):
-        _add_other(figure, curve_, measure, dark, dodge(index, len(beside)))
+    beside = [other_curve for other_curve in others if other_curve.spec.strategy not in bands]
+    for index, other_curve in enumerate(beside):
+        _add_other(figure, other_curve, measure, dark, dodge(index, len(beside)))
     _add_shown(figure, sweep, measure, colours, sweep.spec.strategy if others else "pruned")
     _add_healed(figure, heals, measure, colours)
     sizes = [point.n for curve in (sweep, *others) for point in curve.points]
@@ -180,7 +182,7 @@ def _add_healed(figure: Figure, heals: Sequence[HealResult], measure: Measure, c
     asides = []
     for point in points:
         n_at_size[point.n] += 1
-        asides.append(n_at_size[point.n] * min(0.15, 0.38 / sum(point_.n == point.n for point_ in points)))
+        asides.append(n_at_size[point.n] * min(0.15, 0.38 / sum(neighbour.n == point.n for neighbour in points)))
     figure.add_scatter(
         x=[point.n + aside for point, aside in zip(points, asides, strict=True)],
         y=[measure.value(point) for point in points],

@@ -25,11 +25,11 @@ def rows(figure: Figure) -> list[dict[str, Any]]:
     cells = next((trace for trace in figure.data if trace.name == maps.CELLS), None)
     hover_texts = {} if cells is None else dict(zip(zip(cells.x, cells.y, strict=True), maps.hover_texts(cells), strict=True))
     traces = [trace for trace in figure.data if trace is not cells and trace.name not in (STEPS, OUTLINE)]
-    rows_ = [row for trace in traces for row in _trace(trace, *names, hover_texts)]
-    keys = list(dict.fromkeys(key for row in rows_ for key, value in row.items() if value is not None))
+    drawn_rows = [row for trace in traces for row in _trace(trace, *names, hover_texts)]
+    keys = list(dict.fromkeys(key for row in drawn_rows for key, value in row.items() if value is not None))
     order = ["curve", *names]
     keys = [key for key in order if key in keys] + [key for key in keys if key not in order]
-    return [{key: row.get(key) for key in keys} for row in rows_]
+    return [{key: row.get(key) for key in keys} for row in drawn_rows]
 
 
 def _title(axis: Any, otherwise: str) -> str:

@@ -56,14 +56,14 @@ def trade_off(front: Front, by: str, cut: Removal | None, *, dark: bool, height:
         }
     ]
     for kind in OFFERS:
-        for standing_, shade in (
+        for rank, shade in (
             (DOMINATED, translucent(shades[kind], 0.4)),
             (TIED, translucent(shades[kind], 0.6)),
             (BEST, shades[kind]),
         ):
-            offers = [offer for offer, kind_of_offer in standing if kind_of_offer == standing_ and _kind(offer) == kind]
+            offers = [offer for offer, kind_of_offer in standing if kind_of_offer == rank and _kind(offer) == kind]
             if offers:
-                data.append(_points(kind if standing_ == BEST else f"{kind}, {standing_}", kind, offers, by, shade, standing_))
+                data.append(_points(kind if rank == BEST else f"{kind}, {rank}", kind, offers, by, shade, rank))
     of_block = [
         (_x(offer, by) or 0.0, offer.reading.value) for offer in offers_drawn if offer.cut == cut and not offer.is_rival
     ]
@@ -81,7 +81,7 @@ def trade_off(front: Front, by: str, cut: Removal | None, *, dark: bool, height:
 def _points(name: str, kind: str, offers: Sequence[Offer], by: str, shade: str, standing: str) -> dict[str, Any]:
     """Markers of one kind and one standing; those that are dominated are open."""
     read = [offer.reading for offer in offers]
-    ends = [None if reading_.low is None or reading_.high is None else (reading_.low, reading_.high) for reading_ in read]
+    ends = [None if measured.low is None or measured.high is None else (measured.low, measured.high) for measured in read]
     symbol = f"{_SYMBOLS[kind]}-open" if standing == DOMINATED else _SYMBOLS[kind]
     return {
         "type": "scatter",
@@ -89,7 +89,7 @@ def _points(name: str, kind: str, offers: Sequence[Offer], by: str, shade: str, 
         "mode": "markers",
         "x": [_x(offer, by) for offer in offers],
         "y": [offer.reading.value for offer in offers],
-        "error_y": {**bars([reading_.value for reading_ in read], ends, width=0), "color": shade},
+        "error_y": {**bars([measured.value for measured in read], ends, width=0), "color": shade},
         "marker": {"symbol": symbol, "size": 9, "color": shade},
         "customdata": [_clicked_layers(offer) for offer in offers],
         "text": ["<br>".join(map(escape, [*describe(offer, by), standing])) for offer in offers],

@@ -44,12 +44,12 @@ def visible(piece: str, max_chars: int | None = None) -> str:
 def names(variants: Sequence[Variant]) -> list[str]:
     """Return a name for each variant; several of one kind are numbered."""
     labels = [variant.label for variant in variants]
-    names_ = []
+    shown_names = []
     for index, label in enumerate(labels):
         number = labels[: index + 1].count(label)
         called = "instant heal" if label == "instant" else label
-        names_.append(called if labels.count(label) == 1 else f"{called} {number}")
-    return names_
+        shown_names.append(called if labels.count(label) == 1 else f"{called} {number}")
+    return shown_names
 
 
 def colour(variant: Variant, colours: Palette) -> str:

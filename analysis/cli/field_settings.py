@@ -119,15 +119,15 @@ def _put(data: dict[str, Any], name: str, value: Any, kind: str) -> None:
 
 
 def _differences(defaults: dict[str, Any], want: dict[str, Any], path: str) -> list[tuple[str, Any]]:
-    differences_: list[tuple[str, Any]] = []
+    changed: list[tuple[str, Any]] = []
     for name, value in want.items():
         if name == "identity" or defaults.get(name) == value and name in defaults:
             continue
         if isinstance(value, dict) and isinstance(defaults.get(name), dict) and defaults[name].keys() == value.keys():
-            differences_ += _differences(defaults[name], value, f"{path}{name}.")
+            changed += _differences(defaults[name], value, f"{path}{name}.")
         else:
-            differences_.append((f"{path}{name}", plain(value)))
-    return differences_
+            changed.append((f"{path}{name}", plain(value)))
+    return changed
 
 
 def plain(value: Any) -> Any:

@@ -103,7 +103,7 @@ class _Saying:
 
     def _differing(self, flag: Flag, parsed: Spec) -> list[str]:
         """Words of an option, where they are no longer than setting the fields that differ one by one."""
-        switched = {flag_.fields[0].path for flag_ in self.flags_of if flag_.name in self._words}
+        switched = {worded.fields[0].path for worded in self.flags_of if worded.name in self._words}
         # A field that needs a switch which is not written is none that this option would set.
         fields = [field for field in flag.fields if field.switched_by is None or field.switched_by in switched]
         pairs = [(_value(self._spec, field), _value(parsed, field)) for field in fields]

@@ -110,17 +110,17 @@ def check_values(kind: type, values: Mapping[str, Any]) -> None:
 def _fields(kind: type) -> tuple[_BoundedField, ...]:
     """Fields whose type says which values they can hold."""
     hints = typing.get_type_hints(kind, include_extras=True)
-    fields_ = []
+    bounded = []
     for field in dataclasses.fields(kind):
         hint, notes = hints[field.name], getattr(hints[field.name], "__metadata__", ())
         hint = hint.__origin__ if notes else hint
         is_many = typing.get_origin(hint) is tuple
         item = typing.get_args(hint)[0] if is_many else hint
         kinds = typing.get_args(item) if isinstance(item, types.UnionType) else (item,)
-        if all(isinstance(type_, type) and typing.get_origin(type_) is None and type_ is not Any for type_ in kinds):
+        if all(isinstance(member, type) and typing.get_origin(member) is None and member is not Any for member in kinds):
             bound = next((note for note in notes if isinstance(note, Bound)), None)
-            fields_.append(_BoundedField(field.name, kinds, is_many, bound))
-    return tuple(fields_)
+            bounded.append(_BoundedField(field.name, kinds, is_many, bound))
+    return tuple(bounded)
 
 
 def _check_value(field: _BoundedField, value: Any) -> None:

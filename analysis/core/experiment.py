@@ -73,11 +73,11 @@ class Experiment:
     def usual(self, model: Any) -> Spec | None:
         """The request with every field at its default, of this model; None where one has to be said, or this model has none."""
         hints = typing.get_type_hints(self.spec, include_extras=True)
-        for field_ in fields(self.spec):
-            notes = getattr(hints[field_.name], "__metadata__", ())
+        for spec_field in fields(self.spec):
+            notes = getattr(hints[spec_field.name], "__metadata__", ())
             if any(isinstance(note, Option) and note.required for note in notes):
                 return None
-            if field_.default is MISSING and field_.default_factory is MISSING:
+            if spec_field.default is MISSING and spec_field.default_factory is MISSING:
                 return None
         with contextlib.suppress(SpecError):
             return self.spec(**({"model": model} if "model" in hints else {}))

@@ -130,13 +130,13 @@ def is_of_machine(error: BaseException) -> bool:
 
 def model_type(error: BaseException) -> str | None:
     """The kind of model in whose own code, as transformers has it, something was raised; None where it was elsewhere."""
-    model_type_ = None
+    family = None
     for raised in _chain(error):
         trace = raised.__traceback__
         while trace is not None:
             module = _MODEL_CODE.match(str(trace.tb_frame.f_globals.get("__name__", "")))
-            model_type_, trace = module[1] if module else model_type_, trace.tb_next
-    return model_type_
+            family, trace = module[1] if module else family, trace.tb_next
+    return family
 
 
 def _unforeseen(error: BaseException, doing: str, log: str, has_log: bool) -> str:

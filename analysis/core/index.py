@@ -155,7 +155,7 @@ def entries(
         most: no more than so many; None for all.
         wait: whether to wait until everything is read, however long that takes.
     """
-    entries_: list[IndexEntry] = []
+    listed: list[IndexEntry] = []
     sides, values = [""], dict[str, Any]()
     if first is not None:
         sql, values = _weights_filter(first)
@@ -163,15 +163,15 @@ def entries(
     with fresh(wanted.kinds, wait=wait) as db:
         for side in sides:
             for kind, place, where, filter_values in wanted.parts():
-                n_left = -1 if most is None else most - len(entries_)
+                n_left = -1 if most is None else most - len(listed)
                 sql = (
                     f"SELECT number, key, mtime_ns FROM results WHERE {where} {side} ORDER BY mtime_ns DESC, key LIMIT {n_left}"
                 )
                 rows = db.execute(
                     f"SELECT key, mtime_ns, summary FROM ({sql}) JOIN summaries USING (number)", values | filter_values
                 )
-                entries_ += [IndexEntry(place, kind, *row) for row in rows]
-    return entries_
+                listed += [IndexEntry(place, kind, *row) for row in rows]
+    return listed
 
 
 def entry(kind: str, key: str) -> IndexEntry | None:
@@ -362,7 +362,7 @@ class ResultGroup:
 
 def groups(wanted: Wanted) -> list[ResultGroup]:
     """Return stored results in groups; results of no model are left out."""
-    groups_ = []
+    result_groups = []
     with fresh(wanted.kinds) as db:
         for kind, place, where, values in wanted.parts():
             # Of columns beside max() SQLite gives those of the row that has it.
@@ -372,8 +372,8 @@ def groups(wanted: Wanted) -> list[ResultGroup]:
             )
             for identity, source, revision, is_quantized, n, key, mtime_ns in db.execute(sql, values):
                 newest = IndexEntry(place, kind, key, mtime_ns, "")
-                groups_.append(ResultGroup(identity, source, revision, bool(is_quantized), n, newest))
-    return groups_
+                result_groups.append(ResultGroup(identity, source, revision, bool(is_quantized), n, newest))
+    return result_groups
 
 
 def names(kinds: Sequence[str]) -> list[tuple[str, str]]:

@@ -112,7 +112,7 @@ class ResourceUsage:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Return the inverse of `to_json`; extra entries of another version are passed over."""
-        return cls(**{field_.name: data[field_.name] for field_ in fields(cls) if field_.name in data})
+        return cls(**{column.name: data[column.name] for column in fields(cls) if column.name in data})
 
 
 class Meter:

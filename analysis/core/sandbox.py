@@ -64,10 +64,10 @@ def _bound(memory_bytes: int, seconds: int) -> None:
         import resource
     except ImportError:  # Windows
         return
-    for resource_, limit in ((resource.RLIMIT_AS, memory_bytes), (resource.RLIMIT_CPU, seconds)):
-        _, hard = resource.getrlimit(resource_)
+    for kind, limit in ((resource.RLIMIT_AS, memory_bytes), (resource.RLIMIT_CPU, seconds)):
+        _, hard = resource.getrlimit(kind)
         allowed = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-        resource.setrlimit(resource_, (allowed, hard))
+        resource.setrlimit(kind, (allowed, hard))
 
 
 def bound_further(memory_bytes: int) -> None:

@@ -202,8 +202,8 @@ class _FirstRows:
             )
 
     def _rows(self, file: Path, most: int, *, begun: bool = False) -> list[dict[str, Any]]:
-        rows_: list[dict[str, Any]] = self._ask(rows, file, most, begun)
-        return rows_
+        read_rows: list[dict[str, Any]] = self._ask(rows, file, most, begun)
+        return read_rows
 
     def _ask(self, read: Callable[..., Any], file: Path, *arguments: int) -> Any:
         command = (read.__name__, str(file), *(str(int(value)) for value in arguments))
@@ -237,11 +237,11 @@ def rows(file: Path, most: int = USUAL_ROWS, begun: int = False) -> list[dict[st
         CorpusError: when the file is of another format than its name says.
     """
     read = {".csv": _separated, ".tsv": _separated, ".txt": _lines}.get(_ending(file.name), _json)
-    rows_: list[dict[str, Any]] = []
+    read_rows: list[dict[str, Any]] = []
     with _as_it_says(file, but=bool(begun)):
         for row in itertools.islice(_parquet(file, most) if _ending(file.name) == ".parquet" else read(file), most):
-            rows_.append(row)
-    return rows_
+            read_rows.append(row)
+    return read_rows
 
 
 @contextlib.contextmanager
@@ -286,8 +286,8 @@ def parquet_bytes(file: Path, most: int) -> int:
 def _parquet(file: Path, most: int) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet
 
-    file_ = pyarrow.parquet.ParquetFile(file, pre_buffer=False)
-    for batch in file_.iter_batches(_BATCH, row_groups=_groups(file_.metadata, most), use_threads=False):
+    table = pyarrow.parquet.ParquetFile(file, pre_buffer=False)
+    for batch in table.iter_batches(_BATCH, row_groups=_groups(table.metadata, most), use_threads=False):
         yield from batch.to_pylist()
 
 

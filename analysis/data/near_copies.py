@@ -176,10 +176,12 @@ class Apart:
         self._known = _joined(measured_runs)
         # Row by row the texts, column by column the known runs: which text has which.
         self._has = (
-            np.stack([_among(self._known, runs_) for runs_ in measured_runs]) if measured_runs else np.zeros((0, 0), dtype=bool)
+            np.stack([_among(self._known, text_runs) for text_runs in measured_runs])
+            if measured_runs
+            else np.zeros((0, 0), dtype=bool)
         )
         self._seen = np.zeros(len(self._known), dtype=bool)
-        self._sizes = np.array([max(1, len(runs_)) for runs_ in measured_runs])
+        self._sizes = np.array([max(1, len(text_runs)) for text_runs in measured_runs])
         self._refused: set[str] = set()
 
     @property

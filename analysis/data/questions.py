@@ -212,8 +212,8 @@ def _questions_of_groups(task: Task, spec: BenchmarkSpec) -> list[Question]:
         if spec.shots:
             before += "".join(_worked(read(row, "")) for row in _rows(task, task.worked_split, group)[: spec.shots])
         for index, row in enumerate(_rows(task, task.split, group)):
-            id_ = f"{group}/{task.split}/{index}" if group else f"{task.split}/{index}"
-            question = read(row, str(row[task.id_field]) if task.id_field else id_)
+            default_id = f"{group}/{task.split}/{index}" if group else f"{task.split}/{index}"
+            question = read(row, str(row[task.id_field]) if task.id_field else default_id)
             questions.append(_with_context(before, question, group))
     return questions
 

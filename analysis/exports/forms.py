@@ -65,7 +65,7 @@ def _by_older_names(config: dict[str, Any]) -> dict[str, Any]:
     """
     rope = config.get("rope_parameters") or {}
     if set(rope) == {"full_attention", "sliding_attention"}:
-        if not {(rope_ or {}).get("rope_type") for rope_ in rope.values()} <= {"default", "linear"}:
+        if not {(part or {}).get("rope_type") for part in rope.values()} <= {"default", "linear"}:
             return {}  # newer than those fields, or layers that rotate nothing
         full = rope["full_attention"]
         local = {"rope_local_base_freq": rope["sliding_attention"]["rope_theta"]}

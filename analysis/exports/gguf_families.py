@@ -78,10 +78,10 @@ def check(config: Any) -> None:
     """
     family = FAMILIES[config.model_type]
     for name, value in {"hidden_act": family.activation, "hidden_activation": family.activation, **family.fixed}.items():
-        value_ = getattr(config, name, value)
-        if value_ != value and not (name == "hidden_act" and hasattr(config, "hidden_activation")):
+        own_value = getattr(config, name, value)
+        if own_value != value and not (name == "hidden_act" and hasattr(config, "hidden_activation")):
             raise UnsupportedModelError(
-                f"A GGUF file of a {config.model_type} model cannot store {name} {value_!r} (llama.cpp computes with "
+                f"A GGUF file of a {config.model_type} model cannot store {name} {own_value!r} (llama.cpp computes with "
                 f"{value!r}). {INSTEAD}."
             )
     for rope in ropes(config).values():
@@ -102,13 +102,13 @@ def check(config: Any) -> None:
 
 
 def _check_gemma(config: Any) -> None:
-    layer_types_, expected = list(config.layer_types), layer_types(config.num_hidden_layers)
-    if layer_types_ != expected:
+    kinds, expected = list(config.layer_types), layer_types(config.num_hidden_layers)
+    if kinds != expected:
         period = _PERIODS[config.model_type]
-        layer = next(index for index in range(len(layer_types_)) if layer_types_[index] != expected[index])
+        layer = next(index for index in range(len(kinds)) if kinds[index] != expected[index])
         raise UnsupportedModelError(
             f"llama.cpp expects full attention in every {period}th layer of a {config.model_type} model. Without the removed "
-            f"layers, layer {layer} has {layer_types_[layer].replace('_', ' ')}. Remove {period} layers in a row or the last "
+            f"layers, layer {layer} has {kinds[layer].replace('_', ' ')}. Remove {period} layers in a row or the last "
             "ones, or export the folder (hf) instead."
         )
     local = float(ropes(config)["sliding_attention"]["rope_theta"])

@@ -194,7 +194,7 @@ def of_curves(
     with_questions, read = (
         [heal for heal in of_cuts if comparable.is_comparable(shown, heal, name)] for name in (ACCURACY, LOSS)
     )
-    same_text = [curve_ for curve_ in other_curves if comparable.is_comparable(shown, curve_, LOSS)]
+    same_text = [other_curve for other_curve in other_curves if comparable.is_comparable(shown, other_curve, LOSS)]
     marks = mark.of_scores(scores_of_block.select(cut, marked, shown=shown)) if cut else {}
     n_points = len(shown.points)
     pictures = []
@@ -235,7 +235,7 @@ def _strategy(sweep: SweepResult) -> str:
 
 def _compared(result: DamageResult, maps: Sequence[DistanceResult]) -> DistanceResult | None:
     """The distance map that a loss-increase map was measured against, else the strongest one."""
-    return next((map_ for map_ in maps if map_.spec == result.spec.distances), maps[0] if maps else None)
+    return next((candidate for candidate in maps if candidate.spec == result.spec.distances), maps[0] if maps else None)
 
 
 def of_damage(result: DamageResult, maps: Sequence[DistanceResult], cut: Removal | None, command_line: CommandLine) -> Section:
@@ -363,5 +363,5 @@ def _of_cells(result: Result, cut: Removal | None) -> str:
         return ""
     removed = {cell.removed for cell in result.cells} if isinstance(result, MethodsResult) else set()
     if isinstance(result, GridResult):
-        removed = {cut_.removed for cell in result.cells for cut_ in cell.cuts}
+        removed = {scores.removed for cell in result.cells for scores in cell.cuts}
     return "" if {cut.describe(), cut.brief()} & removed else f" {_mark_in_words(cut, [])}"

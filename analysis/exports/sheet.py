@@ -154,8 +154,8 @@ class Library:
         maps, damage, speeds = (library.of(kind, model, most=_MAPS, chosen=chosen) for kind in ("distances", "damage", "speed"))
         controls = ("coalesce(is_score = 2, 0)", 1)
         heals, evaluations = (
-            library.of(kind, model, most=library.LISTED, having=having, chosen=chosen, and_of=(*of_block, *controls_))
-            for kind, having, controls_ in (("heal", ended, (controls,)), ("evaluate", (), ()))
+            library.of(kind, model, most=library.LISTED, having=having, chosen=chosen, and_of=(*of_block, *more))
+            for kind, having, more in (("heal", ended, (controls,)), ("evaluate", (), ()))
         )
         entries = library.find("sweep", model, wait=True, most=1, having=(("key", chosen or ("",)),))
         on_dataset = [] if entries or not dataset.given else [_curve_on(dataset, model)]
@@ -221,7 +221,7 @@ class Sheet:
     def print_px(self) -> float:
         """Font size on paper, in CSS pixels: smaller for more text, so that the page stays one."""
         decision = self.decision
-        items = [item for _, items_ in self.lists for item in items_]
+        items = [item for _, listed in self.lists for item in listed]
         n = sum(map(len, [self.title, decision.rule, decision.summary, *decision.reasons, *items, *self.commands]))
         return next((px for max_items, px in _PRINT_PX if n <= max_items), _SMALLEST_PX)
 

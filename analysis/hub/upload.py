@@ -100,11 +100,11 @@ def _check_same(present: Repository, paths: dict[str, Path]) -> None:
 def digest(path: Path, *, expected: str) -> str:
     """The digest of a file of the kind that the hub gives of one: SHA-256, or of 40 digits that of git."""
     size = path.stat().st_size
-    hash_ = hashlib.sha256() if len(expected) == 64 else hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
+    hasher = hashlib.sha256() if len(expected) == 64 else hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
     with path.open("rb") as file:
         while part := file.read(1 << 20):
-            hash_.update(part)
-    return hash_.hexdigest()
+            hasher.update(part)
+    return hasher.hexdigest()
 
 
 def push(folder: Path, id: str, *, is_private: bool, on_progress: OnProgress = ignore) -> str:

@@ -278,7 +278,7 @@ def of(
     entries = find(kind, model, wait=True, most=most, having=having)
     if most is not None and len(entries) >= most:
         further = [*and_of, *([("key", tuple(chosen))] if chosen else [])]
-        beyond = [entry for filter_ in further for entry in find(kind, model, most=most, having=(*having, filter_))]
+        beyond = [entry for condition in further for entry in find(kind, model, most=most, having=(*having, condition))]
         keys = tuple({entry.key for entry in [*entries, *beyond]})
         entries = find(kind, model, having=(*having, ("key", keys)))
     return read_all(sorted(entries, key=lambda entry: entry.key not in chosen))
@@ -381,7 +381,7 @@ def scored(
         unpruned = _points(best).get(None)
         if unpruned is None:
             same = read_all(replace(scorings, kinds=("evaluate",)).scoring(None, LISTED, spec.benchmark))
-            unpruned = next((_points(result_)[None] for result_ in same if asks_the_same(result_.spec, spec)), None)
+            unpruned = next((_points(candidate)[None] for candidate in same if asks_the_same(candidate.spec, spec)), None)
         return Scored(spec.model, unpruned, points[cut], None, spec.benchmark, spec.loss_corpus, best.versions)
     return None
 
@@ -414,9 +414,9 @@ def heal_of(model: ModelSpec, adapter: str) -> HealResult | None:
 def other_curves(sweep: SweepResult, sweeps: list[SweepResult]) -> list[SweepResult]:
     """Curves of other strategies, and of other draws of `random`, on the same questions; the strongest of each."""
     curves: dict[tuple[str, int], SweepResult] = {}
-    for sweep_ in evidence.ranked(sweeps):
-        same = (sweep_.spec.model, sweep_.spec.benchmark) == (sweep.spec.model, sweep.spec.benchmark)
-        key = (sweep_.spec.strategy, sweep_.spec.draw)
+    for candidate in evidence.ranked(sweeps):
+        same = (candidate.spec.model, candidate.spec.benchmark) == (sweep.spec.model, sweep.spec.benchmark)
+        key = (candidate.spec.strategy, candidate.spec.draw)
         if same and key != (sweep.spec.strategy, sweep.spec.draw):
-            curves.setdefault(key, sweep_)
+            curves.setdefault(key, candidate)
     return [curves[key] for key in sorted(curves)]

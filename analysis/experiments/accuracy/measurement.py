@@ -391,11 +391,11 @@ def _chunk_size(min_size: int, total: int) -> int:
 def chunks(questions: Sequence[Question], indices: Sequence[int]) -> list[list[int]]:
     """Return indices in chunks of about `QUESTIONS_PER_CHUNK`, ending where a group ends."""
     size = _chunk_size(QUESTIONS_PER_CHUNK, len(indices))
-    chunks_: list[list[int]] = []
+    parts: list[list[int]] = []
     for index in indices:
-        continues = chunks_ and questions[index].group and questions[index].group == questions[chunks_[-1][-1]].group
-        if chunks_ and (continues or len(chunks_[-1]) < size):
-            chunks_[-1].append(index)
+        continues = parts and questions[index].group and questions[index].group == questions[parts[-1][-1]].group
+        if parts and (continues or len(parts[-1]) < size):
+            parts[-1].append(index)
         else:
-            chunks_.append([index])
-    return chunks_
+            parts.append([index])
+    return parts

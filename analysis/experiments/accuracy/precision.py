@@ -47,8 +47,8 @@ def run(spec: PrecisionSpec, on_progress: OnProgress = ignore, *, load: Loader =
 
     def scored(model: ModelSpec) -> EvaluateResult:
         on_progress(Progress("loading the model", message=f"Scoring in {model.dtype}."))
-        spec_ = EvaluateSpec(model=model, benchmark=resolved.benchmark, loss_corpus=None)
-        return evaluation.run(spec_, on_progress, load=load)
+        evaluate_spec = EvaluateSpec(model=model, benchmark=resolved.benchmark, loss_corpus=None)
+        return evaluation.run(evaluate_spec, on_progress, load=load)
 
     half = scored(resolved.model)
     exact_result = scored(planning.resolve(exact(resolved.model)))

@@ -33,7 +33,7 @@ def resolve(spec: GridSpec, on_progress: OnProgress = ignore) -> GridSpec:
     # First: a file that cannot be read is refused before a model is looked for.
     benchmarks = tuple(dict.fromkeys(questions.resolve(benchmark) for benchmark in spec.benchmarks))
     loss_corpora, map_corpora = (
-        tuple(dict.fromkeys(map(corpora.resolve, corpora_))) for corpora_ in (spec.loss_corpora, spec.map_corpora)
+        tuple(dict.fromkeys(map(corpora.resolve, requested))) for requested in (spec.loss_corpora, spec.map_corpora)
     )
     resolved = []
     for index, model in enumerate(spec.models):

@@ -55,8 +55,8 @@ def run(spec: MethodsSpec, on_progress: OnProgress = ignore, *, load: Loader = m
     stored = MethodsResult.load(resolved, on_progress)
     if stored is not None and stored.complete and not stored.failures:
         return stored
-    recipes_ = ("", *resolved.recipes)
-    keys = [(strategy, recipe, n) for strategy in resolved.strategies for n in resolved.ns for recipe in recipes_]
+    recipe_names = ("", *resolved.recipes)
+    keys = [(strategy, recipe, n) for strategy in resolved.strategies for n in resolved.ns for recipe in recipe_names]
     return _Methods(resolved, keys, load).run(on_progress)
 
 

@@ -379,7 +379,7 @@ class DamageShards(Work):
 
     def measure(self, shards: Sequence[Shard], on_progress: OnProgress) -> None:
         """Measure some batches, and store each."""
-        phase, total = "measuring the loss without each block", sum(len(shard_.content["cuts"]) for shard_ in shards)
+        phase, total = "measuring the loss without each block", sum(len(missing.content["cuts"]) for missing in shards)
         batches = [
             (shard.content["texts"], [None if cut is None else Block(*cut) for cut in shard.content["cuts"]])
             for shard in shards

@@ -105,12 +105,16 @@ def _furthest(spec: DistanceSpec, stored: DistanceResult | None, on_progress: On
     """
     other_metrics = [DistanceResult.load(replace(spec, metric=name), on_progress) for name in METRICS if name != spec.metric]
 
-    def is_usable(map_: DistanceResult) -> bool:
-        by_metric = map_.text_distances or {}
-        return spec.metric in by_metric if map_.complete else map_.states is not None and by_metric.keys() >= set(METRICS)
+    def is_usable(candidate: DistanceResult) -> bool:
+        by_metric = candidate.text_distances or {}
+        return (
+            spec.metric in by_metric
+            if candidate.complete
+            else candidate.states is not None and by_metric.keys() >= set(METRICS)
+        )
 
-    usable = [map_ for map_ in (stored, *other_metrics) if map_ is not None and is_usable(map_)]
-    return max(usable, key=lambda map_: (map_.complete, map_.n_texts), default=None)
+    usable = [candidate for candidate in (stored, *other_metrics) if candidate is not None and is_usable(candidate)]
+    return max(usable, key=lambda candidate: (candidate.complete, candidate.n_texts), default=None)
 
 
 @dataclass

@@ -80,11 +80,11 @@ class SearchSpec(Spec):
             ("decides between sets", self.validation),
             ("reports the loss", self.report),
         )
-        for index, (name_, corpus) in enumerate(texts):
+        for index, (purpose, corpus) in enumerate(texts):
             for other_name, against in texts[index + 1 :]:
                 require(
                     not same_text(corpus, against),
-                    f"One text ({shown(corpus.source)}) both {name_} and {other_name}. The best of many candidates looks too "
+                    f"One text ({shown(corpus.source)}) both {purpose} and {other_name}. The best of many candidates looks too "
                     "good on it. Choose another text, or its train and validation parts.",
                 )
 

@@ -63,7 +63,14 @@ def surroundings() -> dict[str, str]:
 def _work_before(job_id: str, attempt: int) -> ResourceUsage | None:
     """Return the work of earlier attempts that were made in this way: each has reported that of those before it, too."""
     reports = (report(job_id, earlier).read() for earlier in range(attempt - 1, 0, -1))
-    return next((report_.status.work for report_ in reports if report_ is not None and report_.status.work is not None), None)
+    return next(
+        (
+            earlier_report.status.work
+            for earlier_report in reports
+            if earlier_report is not None and earlier_report.status.work is not None
+        ),
+        None,
+    )
 
 
 def _spec(job_id: str) -> Spec:
@@ -73,33 +80,33 @@ def _spec(job_id: str) -> Spec:
 
 def make(job_id: str, attempt: int, version: str = "", shards: int = 1, workers: str = answer.LOCAL) -> int:
     """Make the attempt for a program of this version; 0 when it has said how it ended, be it failed."""
-    report_ = report(job_id, attempt, Meter(_work_before(job_id, attempt), elsewhere=shards > 1))
+    new_report = report(job_id, attempt, Meter(_work_before(job_id, attempt), elsewhere=shards > 1))
 
     def told_to_end(number: int, frame: Any) -> None:
-        report_.is_told_to_stop = True
+        new_report.is_told_to_stop = True
 
     # The signal of a scheduler before it ends a job: finished work is saved first.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, told_to_end)
-    report_.say(RUNNING)
-    threading.Thread(target=report_.beat, name="beat", daemon=True).start()
+    new_report.say(RUNNING)
+    threading.Thread(target=new_report.beat, name="beat", daemon=True).start()
     try:
         if version not in ("", versions.program()):
             raise JobError(
                 f"The machine for the job has Layerscope {versions.program()}, but this request came from {version[:40]}. "
                 "Install the same version on both, then resume the job."
             )
-        if report_.is_asked_to_stop:
+        if new_report.is_asked_to_stop:
             raise Cancelled
         extensions.load()
         spec = _spec(job_id)
-        result = answer.answered(spec, shards, report_.on_progress, load=lambda: imported(LOADER)(), workers=workers)
-        report_.say(DONE if result.complete else CANCELLED, result_key=result.spec.fingerprint())
+        result = answer.answered(spec, shards, new_report.on_progress, load=lambda: imported(LOADER)(), workers=workers)
+        new_report.say(DONE if result.complete else CANCELLED, result_key=result.spec.fingerprint())
     except Cancelled:
-        by_wish = report_.is_asked_to_stop
-        report_.say(CANCELLED if by_wish else INTERRUPTED, None if by_wish else LOST)
+        by_wish = new_report.is_asked_to_stop
+        new_report.say(CANCELLED if by_wish else INTERRUPTED, None if by_wish else LOST)
     except BaseException as error:  # libraries written in Rust panic past Exception
-        report_.say(FAILED, failures.in_a_sentence(error, doing=f"running job {job_id}", consequence="resume the job"))
+        new_report.say(FAILED, failures.in_a_sentence(error, doing=f"running job {job_id}", consequence="resume the job"))
     return 0
 
 

@@ -97,7 +97,7 @@ class Assembly:
         places, tensors = self.checkpoint.places, dict[str, Tensor]()
         if self._legacy is not None:
             called = {self._legacy.name(name) for name in places}
-            tensors = {name_: weight for name_, weight in self._model.state_dict().items() if name_ in called}
+            tensors = {model_name: weight for model_name, weight in self._model.state_dict().items() if model_name in called}
         else:
             tensors = {name: torch.empty(place.numbers, dtype=dtype, device="meta") for name, place in places.items()}
         config = LoadStateDictConfig(device_map={"": "meta"}, dtype=dtype, weight_mapping=steps)

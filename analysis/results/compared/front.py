@@ -208,7 +208,7 @@ def _offers(pairs: Sequence[tuple[Reading, Any]], speed: SpeedResult | None, *, 
 def _readings(result: Any, quantity: str) -> list[tuple[Reading, Any]]:
     """Return all readings of the quantity in a result; a control is no offer, it is the unpruned model trained on."""
     matching = [readings[quantity] for readings in reading.of_all(result) if quantity in readings]
-    return [(reading_, result) for reading_ in matching if reading_.repair != reading.CONTROL]
+    return [(measured, result) for measured in matching if measured.repair != reading.CONTROL]
 
 
 def _bytes(result: Any, cut: Removal | None) -> int:

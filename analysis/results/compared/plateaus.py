@@ -73,7 +73,7 @@ def _read(name: str, sweep: SweepResult) -> Plateau:
         if point.acc is not None and point.interval is not None:
             low, high = point.interval
             steps.append(PlateauPoint(point.n, point.n / sweep.n_layers, point.acc - chance, low - chance, high - chance))
-    cliff_ = cliff.locate(sweep)
+    located = cliff.locate(sweep)
     model, questions = sweep.spec.model, title(sweep.spec.benchmark)
     return Plateau(
         name,
@@ -84,7 +84,7 @@ def _read(name: str, sweep: SweepResult) -> Plateau:
         sweep.points[0].n_samples,
         sweep.precision_in_words,
         tuple(steps),
-        cliff_.n if cliff_ is not None and cliff_.is_located else None,
+        located.n if located is not None and located.is_located else None,
         cliff.sentence(sweep),
     )
 

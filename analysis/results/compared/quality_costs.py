@@ -72,7 +72,7 @@ def of_cuts(results: Sequence[Any], quantity: str, like: int | Removal) -> list[
 def _readings(result: Any, quantity: str) -> Iterator[Reading]:
     """Yield the readings of the unpruned and the pruned models of a result, without healed ones."""
     matching = [readings[quantity] for readings in reading.of_all(result) if quantity in readings]
-    yield from (reading_ for reading_ in matching if not reading_.repair)
+    yield from (measured for measured in matching if not measured.repair)
 
 
 def _damages(results: Sequence[Any], n: int) -> Iterator[Reading]:

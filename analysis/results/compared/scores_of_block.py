@@ -95,7 +95,7 @@ def select(
     """
     selection = selected(removed, results, shown)
     accuracy, loss = (_measured(quantity, selection, results) for quantity in (ACCURACY, LOSS))
-    of_map = (reading.of_damage(map_, removed) for map_ in damage) if isinstance(removed, Block) else ()
+    of_map = (reading.of_damage(damage_map, removed) for damage_map in damage) if isinstance(removed, Block) else ()
     return Selected(selection, accuracy, loss, next((increase for increase in of_map if increase is not None), None))
 
 
@@ -110,7 +110,7 @@ def selected(removed: Removal | None, results: Sequence[Any], shown: Any = None)
 
 def _scores(result: Any, removed: Removal | None) -> bool:
     return any(
-        reading_.cut == removed and not reading_.repair for readings in reading.of_all(result) for reading_ in readings.values()
+        measured.cut == removed and not measured.repair for readings in reading.of_all(result) for measured in readings.values()
     )
 
 

@@ -171,7 +171,7 @@ def decode_speed(results: Sequence[SpeedResult], removed: int | Removal) -> Deco
         seconds = {_key(point): point.decode.repeats_s for point in result.points}
         if n in seconds and 0 in seconds:
             before, after = (
-                _mean([math.log(result.tokens_per_s("decode", seconds_)) for seconds_ in seconds[size]]) for size in (0, n)
+                _mean([math.log(result.tokens_per_s("decode", decode_s)) for decode_s in seconds[size]]) for size in (0, n)
             )
             gain = speed_gain(result, n)
             times = Amount(after.value / before.value, None, None)

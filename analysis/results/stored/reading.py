@@ -204,9 +204,7 @@ def of_all(result: Any) -> list[Readings]:
 def conditions_of(result: Any) -> dict[str, Condition]:
     """Return by quantity the condition of a result's scores: that of its unpruned model, else of its first scored block."""
     conditions: dict[str, Condition] = {}
-    for readings in sorted(
-        of_all(result), key=lambda readings_: any(reading.cut is not None for reading in readings_.values())
-    ):
+    for readings in sorted(of_all(result), key=lambda of_cut: any(reading.cut is not None for reading in of_cut.values())):
         for quantity, reading in readings.items():
             conditions.setdefault(quantity, reading.condition)
     return conditions

@@ -225,8 +225,8 @@ def described(kind: str, stored: StoredResult) -> dict[str, Any]:
         CorruptResultError: when the content does not fit its kind.
     """
     result = RESULTS[kind].read(dataclasses.replace(stored, array_files=()))
-    summary_ = summary(result)
-    model, fields = summary_.model, summary_.to_json()
+    known_summary = summary(result)
+    model, fields = known_summary.model, known_summary.to_json()
     searched = [fields[part] for part in ("name", "layers", "how", "on", "n", "precision", "seed", "versions")]
     searched += [kinds().get(kind, kind), model.identity if model else "", stored.path.name]
     return {
@@ -235,17 +235,17 @@ def described(kind: str, stored: StoredResult) -> dict[str, Any]:
         "identity": None if model is None else model.identity,
         "identities": " ".join(model_spec.identity for model_spec in getattr(result.spec, "models", ())),
         "is_quantized": model is not None and model.quantization != "none",
-        "name": summary_.name,
+        "name": known_summary.name,
         "builds_on": " ".join(_builds_on(result.spec)),
-        "materials": " ".join(summary_.materials),
+        "materials": " ".join(known_summary.materials),
         "said": " ".join(map(str, searched)).lower(),
         "summary": json.dumps(fields, separators=(",", ":")),
         "weights": None if model is None else model.identity or index.named_weights(model.source, model.revision or ""),
         "quantization": None if model is None else model.quantization,
         "dtype": None if model is None else model.dtype,
-        "strength": summary_.weight.sortable(),
-        "told_on": summary_.on,
-        **_request_columns(result, summary_),
+        "strength": known_summary.weight.sortable(),
+        "told_on": known_summary.on,
+        **_request_columns(result, known_summary),
         **_conditions(result),
         "scores": list(dict.fromkeys(_scores(result))),
     }

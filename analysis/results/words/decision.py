@@ -190,15 +190,15 @@ def _judge(quantity: str, selected: Selected, heal: HealResult | None, tolerance
     return Judged(quantity, change, bound, material, f"{source}{after.on_what()}", caveat)
 
 
-def _source(results: Sequence[Any], reading_: Reading | None) -> Any:
+def _source(results: Sequence[Any], measured: Reading | None) -> Any:
     """The first result that holds this reading; None without one."""
-    if reading_ is None:
+    if measured is None:
         return None
     return next(
         (
             result
             for result in results
-            if any(readings.get(reading_.quantity) == reading_ for readings in reading.of_all(result))
+            if any(readings.get(measured.quantity) == measured for readings in reading.of_all(result))
         ),
         None,
     )
@@ -208,7 +208,7 @@ def _map(damage: Sequence[DamageResult], removed: Removal) -> DamageResult | Non
     """The loss-increase map that the estimate of a block comes from."""
     if not isinstance(removed, Block):
         return None
-    return next((map_ for map_ in damage if reading.of_damage(map_, removed) is not None), None)
+    return next((damage_map for damage_map in damage if reading.of_damage(damage_map, removed) is not None), None)
 
 
 def is_at_chance(reading: Reading | None, chance: float | None) -> bool:
@@ -337,7 +337,7 @@ def _costs(
 ) -> list[tuple[str, str]]:
     costs = []
     for source_id in dict.fromkeys(id(source) for source in sources if source is not None and source is not heal):
-        source = next(source_ for source_ in sources if id(source_) == source_id)
+        source = next(candidate for candidate in sources if id(candidate) == source_id)
         n = len(scores_of_block.points(source)) if isinstance(source, SweepResult | EvaluateResult) else 0
         models = f"a curve of {n} models" if n > 1 else "this block alone" if n else f"a healing run ({source.spec.recipe})"
         costs.append(("Scores, measured", f"{recovery.duration(source.wall_s)} for {models}{_machine(source)}"))

@@ -88,23 +88,30 @@ def reach(goal: Goal, fronts: Sequence[Front], like: Condition | None = None, mo
     if goal.kind in (MEGABYTES, TIMES):
         fits = [offer for offer in offers if _fits(goal, offer)]
         return GoalAnswer(
-            goal, min(fits, key=lambda offer_: (-offer_.bytes, _rise(offer_), -_gain(offer_)), default=None), None, None
+            goal,
+            min(
+                fits,
+                key=lambda choice: (-choice.bytes, _rise(choice), -_gain(choice)),
+                default=None,
+            ),
+            None,
+            None,
         )
     limit = goal.value / 100 if goal.kind == POINTS else goal.value
     allowed = [offer for offer in offers if offer.change and _worst(offer.change, goal) < limit]
-    offer = min(allowed, key=lambda offer_: (offer_.bytes, _rise(offer_), -_gain(offer_)), default=None)
-    open_ = [
-        (offer_, n_needed)
-        for offer_ in offers
-        if offer_.change is not None
-        and not offer_.reading.repair
-        and offer_ not in allowed
-        and _lost(offer_.change, goal) < limit
-        and (offer is None or offer_.bytes < offer.bytes)
-        and (n_needed := _needed(offer_.change, goal, limit)) is not None
+    offer = min(allowed, key=lambda choice: (choice.bytes, _rise(choice), -_gain(choice)), default=None)
+    undecided = [
+        (choice, n_needed)
+        for choice in offers
+        if choice.change is not None
+        and not choice.reading.repair
+        and choice not in allowed
+        and _lost(choice.change, goal) < limit
+        and (offer is None or choice.bytes < offer.bytes)
+        and (n_needed := _needed(choice.change, goal, limit)) is not None
         and (most is None or n_needed <= most)
     ]
-    candidate, needed = min(open_, key=lambda pair: pair[1], default=(None, None))
+    candidate, needed = min(undecided, key=lambda pair: pair[1], default=(None, None))
     return GoalAnswer(goal, offer, candidate, needed)
 
 
@@ -174,12 +181,12 @@ def clauses(offer: Offer) -> list[str]:
     pairs = {offer.reading.quantity: (offer.reading, offer.change)}
     if offer.beside is not None:
         pairs[offer.beside.quantity] = (offer.beside, offer.beside_change)
-    clauses_ = []
+    parts = []
     for quantity in (ACCURACY, LOSS):
         reading, change = pairs.get(quantity, (None, None))
         name = quantity.capitalize()
-        clauses_.append(f"{name}: not measured." if reading is None or change is None else _clause(name, reading, change))
-    return clauses_
+        parts.append(f"{name}: not measured." if reading is None or change is None else _clause(name, reading, change))
+    return parts
 
 
 def _clause(name: str, reading: Reading, change: Change) -> str:
@@ -210,9 +217,12 @@ def _strongest(fronts: Sequence[Front], like: Condition | None) -> list[Offer]:
     """The removals on the dataset and in the precision of a condition, each from the front with the most questions or texts."""
     if not fronts:
         return []
-    matching = [front_ for front_ in fronts if like is not None and _dataset(front_.condition) == _dataset(like)]
+    matching = [candidate for candidate in fronts if like is not None and _dataset(candidate.condition) == _dataset(like)]
     wanted = _dataset((matching or list(fronts))[0].condition)
-    same = sorted((front_ for front_ in fronts if _dataset(front_.condition) == wanted), key=lambda front_: -front_.condition.n)
+    same = sorted(
+        (candidate for candidate in fronts if _dataset(candidate.condition) == wanted),
+        key=lambda candidate: -candidate.condition.n,
+    )
     offers: dict[tuple[Any, str], Offer] = {}
     for shown_front in same:
         for offer in shown_front.own():

@@ -160,10 +160,10 @@ def _loss(selected: Selected) -> VerdictLine:
     return VerdictLine(TEXT, UNKNOWN, f"loss is not measured{_asked(measured.condition)}", "")
 
 
-def _mapped(reading_: Reading) -> str:
+def _mapped(measured: Reading) -> str:
     """The loss increase of a block on the loss-increase map."""
-    change = Change(reading_.value, reading_.low, reading_.high, True, reading_.condition.n, None)
-    return _nats(change, reading_.condition, source="loss-increase map, ")
+    change = Change(measured.value, measured.low, measured.high, True, measured.condition.n, None)
+    return _nats(change, measured.condition, source="loss-increase map, ")
 
 
 def _asked(condition: Condition | None) -> str:

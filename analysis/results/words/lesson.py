@@ -107,11 +107,11 @@ def judge_drawing(drawn: Sequence[float | None], measured: Sequence[MeasuredPoin
 
 def blocks_of(distances: DistanceResult, size: int = 1) -> list[MeasuredPoint]:
     """Distance across every block of one size by its start, with 95 % intervals over texts; fractions of pi."""
-    blocks_ = []
+    points = []
     for start, (value, error) in enumerate(zip(distances.mean[size - 1], distances.stderr[size - 1], strict=True)):
         low, high = stats.mean_interval(value, error, distances.n_texts) or (value, value)
-        blocks_.append(MeasuredPoint(start, value, low, high))
-    return blocks_
+        points.append(MeasuredPoint(start, value, low, high))
+    return points
 
 
 def accuracies(sweep: SweepResult) -> list[MeasuredPoint]:

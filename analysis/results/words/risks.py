@@ -162,19 +162,19 @@ def _located(subject: Subject) -> Cliff | None:
     questions = subject.selected.selection.questions
     for result in subject.results:
         if isinstance(result, SweepResult) and any(point.block == subject.headline.removed for point in result.points):
-            cliff_ = cliff.locate(result)
-            if cliff_ is not None and cliff_.condition == questions:
-                return cliff_
+            located = cliff.locate(result)
+            if located is not None and located.condition == questions:
+                return located
     return None
 
 
 def _cliff(subject: Subject) -> str:
-    cliff_ = _located(subject)
+    located = _located(subject)
     n = len(subject.headline.removed.layers)
-    if cliff_ is None or not cliff_.is_located or n < cliff_.earliest - _NEAR:
+    if located is None or not located.is_located or n < located.earliest - _NEAR:
         return ""
-    side = "at or beyond" if n >= cliff_.earliest else "next to"
-    return f"The block is {side} the cliff. {cliff_.sentence()}"
+    side = "at or beyond" if n >= located.earliest else "next to"
+    return f"The block is {side} the cliff. {located.sentence()}"
 
 
 def _precision(subject: Subject) -> str:
