@@ -47,7 +47,7 @@ def prepared(options: argparse.Namespace):
     """The trainer of the paper recipe, as a heal makes it."""
     from analysis.core.blocks import Block
     from analysis.data import corpora
-    from analysis.data.near_copies import Apart
+    from analysis.data.near_copies import NearCopyFilter
     from analysis.data.spec import CorpusSpec
     from analysis.experiments.heal import adapters, packing, recipes
     from analysis.experiments.heal.training import Trainer
@@ -66,7 +66,9 @@ def prepared(options: argparse.Namespace):
         seq_len=options.seq_len,
         corpus=corpora.resolve(CorpusSpec("c4", 1000, options.seq_len, "train")),
     )
-    packed = packing.training_rows(spec.corpus, Apart([]), loaded_model.tokenizer, max_rows=EFFECTIVE_BATCH * spec.steps)
+    packed = packing.training_rows(
+        spec.corpus, NearCopyFilter([]), loaded_model.tokenizer, max_rows=EFFECTIVE_BATCH * spec.steps
+    )
     pruning.cut(loaded_model.decoder, spec.block)
     model = adapters.attach(loaded_model.decoder, spec, 0)
     decoder = find_decoder(model)

@@ -62,13 +62,13 @@ def words(spec: Spec, subcommand: Subcommand | None, parse: Parse) -> list[str]:
     request = as_requested(spec)
     if subcommand is not None:
         try:
-            return _Saying(request, subcommand, parse).words()
+            return _CommandLine(request, subcommand, parse).words()
         except LayerscopeError:  # its options so far make no request: only all of them do
             pass
     return _whole(request)
 
 
-class _Saying:
+class _CommandLine:
     """A request that is being put into words."""
 
     def __init__(self, spec: Spec, subcommand: Subcommand, parse: Parse) -> None:

@@ -160,7 +160,7 @@ def _joined(parts: Iterable[np.ndarray]) -> np.ndarray:
     return np.unique(np.concatenate([np.zeros(0, dtype=np.uint64), *parts]))
 
 
-class Apart:
+class NearCopyFilter:
     """Keeps training documents apart from the measured texts.
 
     Together, all documents that it admits quote no measured text for more than `MOST_QUOTED` of its runs of words.

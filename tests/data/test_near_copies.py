@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from analysis.data import corpora, near_copies, starter
-from analysis.data.near_copies import Apart
+from analysis.data.near_copies import NearCopyFilter
 from analysis.data.spec import CorpusSpec
 from tests.support import documents
 
@@ -110,7 +110,7 @@ def test_admitted_texts_quote_no_measured_text_beyond_the_limit(seed):
         offered.append(f"{documents.sentences(1, 5000 + number)[0]} {' '.join(words[begin : begin + 9])}")
     offered += measured
     draw.shuffle(offered)
-    apart = Apart(measured)
+    apart = NearCopyFilter(measured)
     admitted = [text for text in offered if apart.admits(text)]
     joined = set().union(*(word_runs(text, near_copies.RUN) for text in admitted))
     shares = [len(runs & joined) / len(runs) for runs in (word_runs(text, near_copies.RUN) for text in measured)]
@@ -125,9 +125,9 @@ def test_admitted_texts_quote_no_measured_text_beyond_the_limit(seed):
 
 
 def test_without_measured_texts_all_is_admitted():
-    assert Apart([]).admits("anything")
-    assert Apart([""]).admits("anything")
-    assert Apart([]).highest == 0.0
+    assert NearCopyFilter([]).admits("anything")
+    assert NearCopyFilter([""]).admits("anything")
+    assert NearCopyFilter([]).highest == 0.0
 
 
 def quoted(split: tuple[list[str], list[str]], tokenizer, n_texts: int, seq_len: int, least: int) -> list[float]:

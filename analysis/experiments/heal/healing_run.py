@@ -78,7 +78,7 @@ class HealingRun:
             adapters.check(left, spec)
         if spec.instant and not (spec.trains or spec.bridge or is_compared) and spec.compensation == "projection":
             junction.check_folds(loaded.decoder, spec.block)
-        self.texts = texts.chosen(loaded, spec)
+        self.texts = texts.read_texts(loaded, spec)
         self.changes: dict[str, Tensor] = {}
         """By module, the tensor that the instant heal adds to its weight."""
         self.bridges: list[Bridge] = []
@@ -167,7 +167,7 @@ class HealingRun:
         """The instant heal of the model that is not cut yet; the same at every start, so that nothing of it is stored."""
         self.record.remaining.begin("fit")
         spec, n_tokens = self.spec, min(self.spec.corpus.seq_len, junction.TEXT_TOKENS)
-        calibration = packing.beginnings(spec.corpus, self.texts.apart, loaded.tokenizer, CALIBRATION_TEXTS, n_tokens)
+        calibration = packing.beginnings(spec.corpus, self.texts.near_copies, loaded.tokenizer, CALIBRATION_TEXTS, n_tokens)
         if len(calibration) < junction.LEAST_TEXTS:
             raise RecipeError(
                 f"The healing text has {len(calibration)} documents outside the evaluation texts, and an instant heal needs "
@@ -232,7 +232,7 @@ class HealingRun:
         spec, on_progress = self.spec, self.record.on_progress
         on_progress(Progress("packing the healing text"))
         return packing.training_rows(
-            spec.corpus, self.texts.apart, healed.tokenizer, max_rows=max_rows, on_progress=on_progress
+            spec.corpus, self.texts.near_copies, healed.tokenizer, max_rows=max_rows, on_progress=on_progress
         )
 
     def work_out_steps(self, trainer: Trainer, healed: LoadedModel) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from analysis.core.errors import RecipeError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.data import corpora
-from analysis.data.near_copies import Apart
+from analysis.data.near_copies import NearCopyFilter
 from analysis.data.spec import MIN_DOCUMENT_TOKENS, CorpusSpec
 
 _TOKENIZED_AT_ONCE = 32
@@ -84,14 +84,14 @@ def _positions(begins: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return np.subtract(np.arange(shape[1], dtype=np.int32), starts, out=starts)
 
 
-def near_copy_filter(texts: Iterable[Sequence[int]], tokenizer: Any) -> Apart:
+def near_copy_filter(texts: Iterable[Sequence[int]], tokenizer: Any) -> NearCopyFilter:
     """Return the filter that keeps these tokenized texts, which are measured on, out of training, in whole or in pieces."""
-    return Apart(tokenizer.decode(ids, skip_special_tokens=True) for ids in texts)
+    return NearCopyFilter(tokenizer.decode(ids, skip_special_tokens=True) for ids in texts)
 
 
 def training_rows(
     spec: CorpusSpec,
-    near_copies: Apart,
+    near_copies: NearCopyFilter,
     tokenizer: Any,
     *,
     max_rows: int | None = None,
@@ -122,7 +122,7 @@ def training_rows(
     return PackedRows(rows, positions, counts["skipped"], near_copies.n_refused, near_copies.highest)
 
 
-def beginnings(spec: CorpusSpec, near_copies: Apart, tokenizer: Any, n_texts: int, n_tokens: int) -> list[list[int]]:
+def beginnings(spec: CorpusSpec, near_copies: NearCopyFilter, tokenizer: Any, n_texts: int, n_tokens: int) -> list[list[int]]:
     """Return the first tokens of documents of `spec`, without documents that contain measured texts.
 
     Args:
@@ -137,7 +137,7 @@ def beginnings(spec: CorpusSpec, near_copies: Apart, tokenizer: Any, n_texts: in
     return [ids[:n_tokens] for ids in itertools.islice(documents, min(n_texts, spec.n_texts))]
 
 
-def _fresh(spec: CorpusSpec, near_copies: Apart, tokenizer: Any, counts: Counter[str]) -> Iterator[list[int]]:
+def _fresh(spec: CorpusSpec, near_copies: NearCopyFilter, tokenizer: Any, counts: Counter[str]) -> Iterator[list[int]]:
     """Tokenized documents that are long enough and admitted; `counts` tells how many were `skipped`."""
     for ids in _tokenized(filter(near_copies.admits, corpora.stream(spec)), tokenizer):
         if len(ids) < MIN_DOCUMENT_TOKENS:

@@ -155,7 +155,7 @@ _LEAST_REST = 1e-6
 
 
 @dataclass(frozen=True)
-class Taught:
+class TeacherAnswers:
     """States of the unpruned model for a batch of rows, where the logits are."""
 
     states: Tensor | None
@@ -201,7 +201,7 @@ class Teacher:
         """Bytes that are left; it may be raised."""
         self._kept: dict[int, list[Tensor]] = {}
 
-    def __call__(self, numbers: Sequence[int], rows: np.ndarray, positions: np.ndarray | None) -> Taught:
+    def __call__(self, numbers: Sequence[int], rows: np.ndarray, positions: np.ndarray | None) -> TeacherAnswers:
         """Return the unpruned model's answers for some rows.
 
         Args:
@@ -220,9 +220,9 @@ class Teacher:
         if self._top_k:
             tokens, logs, *behind = answers
             top = Top(tokens.to(device, torch.long), logs.to(device, torch.float32))
-            return Taught(None, behind[0].to(device, self._decoder.dtype) if behind else None, top)
+            return TeacherAnswers(None, behind[0].to(device, self._decoder.dtype) if behind else None, top)
         on_device = [answer.to(device, self._decoder.dtype) for answer in answers]
-        return Taught(on_device[0] if self._final else None, on_device[-1] if self._junction else None)
+        return TeacherAnswers(on_device[0] if self._final else None, on_device[-1] if self._junction else None)
 
     @torch.no_grad()
     def _ask(self, rows: np.ndarray, positions: np.ndarray | None) -> list[Tensor]:

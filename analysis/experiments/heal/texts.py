@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from analysis.core.errors import CorpusError
 from analysis.data import corpora
-from analysis.data.near_copies import Apart
+from analysis.data.near_copies import NearCopyFilter
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy import scores
 from analysis.experiments.accuracy.scores import Material
@@ -14,10 +14,10 @@ from analysis.models.loading.load import LoadedModel
 
 
 @dataclass(frozen=True)
-class Chosen:
+class HealTexts:
     """Texts that judge, that choose, and of the healing text's kind: each document in one of them."""
 
-    apart: Apart
+    near_copies: NearCopyFilter
     """Filter that keeps them out of the text for fitting and training."""
     same_kind: CorpusSpec | None
     """Held-out text of the healing text's kind, resolved; None where that is too small to hold any back."""
@@ -26,8 +26,8 @@ class Chosen:
     """Texts that choose during training; 0 where the judging texts choose."""
 
 
-def chosen(loaded: LoadedModel, spec: HealSpec) -> Chosen:
-    """Read them.
+def read_texts(loaded: LoadedModel, spec: HealSpec) -> HealTexts:
+    """Read the texts of a healing run.
 
     Args:
         loaded: the model.
@@ -51,7 +51,7 @@ def chosen(loaded: LoadedModel, spec: HealSpec) -> Chosen:
         texts += prepared.texts
         n_tokens = sum(len(ids) for ids in prepared.texts[: spec.validation.n_texts])
     n_choice = 0 if choosing.texts == judging.texts else len(choosing.texts)
-    return Chosen(packing.near_copy_filter(texts, loaded.tokenizer), same_kind, n_tokens, n_choice)
+    return HealTexts(packing.near_copy_filter(texts, loaded.tokenizer), same_kind, n_tokens, n_choice)
 
 
 def choice(loaded: LoadedModel, spec: HealSpec, benchmark: BenchmarkSpec | None = None) -> Material:

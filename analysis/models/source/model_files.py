@@ -41,7 +41,7 @@ _BASE = "base_model_name_or_path"
 
 
 @dataclass(frozen=True)
-class _Named:
+class _Reference:
     """A file that a document names."""
 
     document: str
@@ -173,34 +173,34 @@ def _is_special(entry: Path) -> bool:
     return not stat.S_ISREG(mode) and not (entry.name == _TEMPLATES and stat.S_ISDIR(mode))
 
 
-def _references(folder: Path, names: set[str]) -> Iterator[_Named]:
+def _references(folder: Path, names: set[str]) -> Iterator[_Reference]:
     for index in sorted(name for name in names if name.endswith(_INDEX_ENDING)):
         is_read = index.endswith(_SAFE + _INDEX_ENDING)  # an index of pickles is not
         for name in _shards(folder / index) if is_read else _values(_object(folder / index).get("weight_map")):
             is_safe = not is_read or str(name).endswith(_SAFE)
-            yield _Named(index, "weight_map", name, is_safe and input_files.is_file_name(name))
+            yield _Reference(index, "weight_map", name, is_safe and input_files.is_file_name(name))
     config = _object(folder / "config.json")
     for key, value in _pairs(config):
         if key == "transformers_weights" and value is not None:
             is_safe = value == config.get(key) and str(value).endswith((_SAFE, _SAFE + _INDEX_ENDING))
-            yield _Named("config.json", key, value, is_safe and input_files.is_file_name(value) and value in names)
+            yield _Reference("config.json", key, value, is_safe and input_files.is_file_name(value) and value in names)
         elif key == "configuration_files":
-            yield _Named("config.json", key, value, not value)
+            yield _Reference("config.json", key, value, not value)
     tokenizer_config = _object(folder / "tokenizer_config.json")
-    yield _Named(
+    yield _Reference(
         "tokenizer_config.json", "init_inputs", tokenizer_config.get("init_inputs"), not tokenizer_config.get("init_inputs")
     )
     for key, value in tokenizer_config.items():
         if _OF_TOKENIZER.fullmatch(key) and key not in _NEVER_OPENED:
             for name in value if isinstance(value, dict | list) and key.endswith("_files") else [value]:
                 is_file = key not in ("vocab", "merges") and input_files.is_file_name(name) and name in names
-                yield _Named("tokenizer_config.json", key, name, is_file or name is None or isinstance(name, dict | list))
+                yield _Reference("tokenizer_config.json", key, name, is_file or name is None or isinstance(name, dict | list))
     for key, value in _object(folder / "special_tokens_map.json").items():
         is_name = _OF_TOKENIZER.fullmatch(key) and isinstance(value, str)
-        yield _Named("special_tokens_map.json", key, value, not is_name)
+        yield _Reference("special_tokens_map.json", key, value, not is_name)
     for key, value in _pairs(_object(folder / "adapter_config.json")):
         if _OF_ADAPTER.fullmatch(key) and key != _BASE:
-            yield _Named("adapter_config.json", key, value, not value)
+            yield _Reference("adapter_config.json", key, value, not value)
     if {"config.json", "adapter_config.json"} <= names:
         raise UnsupportedModelError(
             f"{folder.name} holds a model and an adapter, and transformers would apply the adapter without being "

@@ -162,7 +162,7 @@ def test_partial_changes_weights_as_training_them_directly_would(spec, cache):
     result = healing.run(replace(spec, method="partial", last_layers=1, steps=1, warmup_steps=0, separate_documents=False))
     loaded = load.load(result.spec.model)
     pruning.cut(loaded.decoder, BLOCK)
-    packed = packing.training_rows(result.spec.corpus, near_copies.Apart([]), loaded.tokenizer, max_rows=2)
+    packed = packing.training_rows(result.spec.corpus, near_copies.NearCopyFilter([]), loaded.tokenizer, max_rows=2)
     names = [f"model.layers.3.mlp.{part}" for part in ("gate_proj", "down_proj")]
     for parameter in loaded.model.parameters():
         parameter.requires_grad_(False)

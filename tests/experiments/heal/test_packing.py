@@ -159,6 +159,6 @@ def test_too_little_text_is_one_sentence(tmp_path, tokenizer):
     path.write_text("Only these few words are here, which is more than sixteen tokens but far from a row of them all.")
     spec = CorpusSpec(str(path), seq_len=512)
     with pytest.raises(RecipeError, match=r"does not fill one sequence of 512 tokens\. Give more text"):
-        packing.training_rows(spec, near_copies.Apart([]), tokenizer)
+        packing.training_rows(spec, near_copies.NearCopyFilter([]), tokenizer)
     with pytest.raises(RecipeError, match="without the evaluation texts and their near-copies"):
-        packing.training_rows(spec, near_copies.Apart([path.read_text()]), tokenizer)
+        packing.training_rows(spec, near_copies.NearCopyFilter([path.read_text()]), tokenizer)

@@ -103,7 +103,7 @@ def test_training_matches_a_zeroed_model_resumes_and_is_exported(spec, cache, tm
 def packed_again(found):
     """The rows that a heal trained on."""
     loaded = load.load(found.spec.model)
-    apart = choice_of_texts.chosen(loaded, found.spec).apart
+    apart = choice_of_texts.read_texts(loaded, found.spec).near_copies
     return packing.training_rows(found.spec.corpus, apart, loaded.tokenizer, max_rows=found.packed_rows)
 
 
