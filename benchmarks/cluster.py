@@ -139,7 +139,7 @@ def measure(rounds: int, n_texts: int, max_size: int, cuts_per_shard: int, dtype
         if "cuts" in missing[0].content:  # the map of distances that it rests on is small
             wall[str(n)].append(time.perf_counter() - started)
             flop.append(sum(computed))
-        sample = missing[0].found()
+        sample = missing[0].figures()
         started = time.perf_counter()
         missing[0].keep(sample)
         seconds_by_round.append(time.perf_counter() - started)
@@ -190,7 +190,7 @@ def measure(rounds: int, n_texts: int, max_size: int, cuts_per_shard: int, dtype
 def _find_s(missing) -> float:
     started = time.perf_counter()
     for shard in missing:
-        shard.found()
+        shard.figures()
     return (time.perf_counter() - started) / len(missing)
 
 

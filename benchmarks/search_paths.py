@@ -75,7 +75,7 @@ def main() -> None:
         search_spec = SearchSpec(model, name, max_n=options.max_n, budget=options.budget)
         with metered() as work:
             result = search.run(search_spec, load=load.ReadyModel(loaded))
-        paths[name] = {ids.n: tuple(ids.layers) for ids in result.found}
+        paths[name] = {searched.n: tuple(searched.layers) for searched in result.found}
         say(
             f"{name}: {result.n_sets} sets in {result.wall_s:.0f} s, {work.flop / 1e12:.1f} teraflop now, "
             f"{takes(search_spec, result.model).flop / 1e12:.1f} predicted, n up to {len(result.found)}. {result.ended}"

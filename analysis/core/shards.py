@@ -57,7 +57,7 @@ class Shard:
         """Return whether it was measured, here or elsewhere."""
         return (store.result_dir(FOLDER, self.address) / "result.json").exists()
 
-    def found(self) -> dict[str, np.ndarray] | None:
+    def figures(self) -> dict[str, np.ndarray] | None:
         """Its figures by name, or None while nobody has measured it; a damaged one is moved aside and counts as that."""
         try:
             stored = store.load_result(FOLDER, self.address)

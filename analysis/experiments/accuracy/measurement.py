@@ -249,7 +249,7 @@ class Measurement:
     def _stored(self, piece: Piece) -> tuple[Figures, float] | None:
         """Return the figures of a piece that was measured as a shard, and the seconds that took; None where it was not."""
         shard = self.origin.shard(piece) if self.origin is not None else None
-        arrays = shard.found() if shard is not None else None
+        arrays = shard.figures() if shard is not None else None
         if arrays is None:
             return None
         values = arrays["values"].tolist()
@@ -271,7 +271,7 @@ class Measurement:
             else:
                 measures.append(likelihood.TextScoring(decoder, self._token_ids(piece), piece.cuts))
         likelihood.measure(decoder, measures, progress)
-        return [measure.found for measure in measures]
+        return [measure.figures for measure in measures]
 
     def _scored(self, piece: Piece, progress: PieceProgress) -> Figures:
         decoder = self.loaded.decoder

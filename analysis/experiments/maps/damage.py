@@ -225,7 +225,7 @@ class _MeasuredLosses:
         for texts, cuts in batches:
             unknown: list[Cut] = []
             for part in _split(cuts):
-                figures = self.shard(texts, part).found()
+                figures = self.shard(texts, part).figures()
                 if figures is None:
                     unknown += part
                     continue

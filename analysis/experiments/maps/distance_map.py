@@ -224,7 +224,7 @@ def _measure(
     phase = "reading the residual stream"
     on_progress(Progress(phase, done, total))
     shards = _missing_shards(spec, loaded, texts, done)
-    stored = [shard.found() for shard in shards]
+    stored = [shard.figures() for shard in shards]
     unread = [_token_ids(shard, texts) for shard, figures in zip(shards, stored, strict=True) if figures is None]
     n_unread = sum(map(len, unread))
 

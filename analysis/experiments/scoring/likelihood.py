@@ -281,7 +281,7 @@ class QuestionScoring:
         self._totals[index].index_add_(0, batch.target_options, log_probabilities)
 
     @property
-    def found(self) -> list[list[list[float]]]:
+    def figures(self) -> list[list[list[float]]]:
         """As `option_loglikelihoods` returns them."""
         return [list(_by_question(row.tolist(), self._questions)) for row in self._totals]
 
@@ -300,7 +300,7 @@ class TextScoring:
         self.groups = text_batches(decoder, token_ids)
         lengths = [[len(token_ids[index]) for index in group] for group in self.groups]
         self.costs = [cost_of(decoder, of_group, sum(of_group) - len(of_group)) for of_group in lengths]
-        self.found: list[list[float]] = [[0.0] * len(token_ids) for _ in cuts]
+        self.figures: list[list[float]] = [[0.0] * len(token_ids) for _ in cuts]
         """As `text_losses` returns them."""
 
     @property
@@ -318,7 +318,7 @@ class TextScoring:
         group = self.groups[number]
         sequences = [self._token_ids[text] for text in group]
         for text, loss in zip(group, batch_losses(self._decoder, stream, sequences), strict=True):
-            self.found[index][text] = loss
+            self.figures[index][text] = loss
 
 
 Measure = QuestionScoring | TextScoring
@@ -365,7 +365,7 @@ def measure(decoder: Decoder, measures: Sequence[Measure], on_batch: OnBatch = l
 
     Args:
         decoder: the unpruned model; it is not changed.
-        measures: the questions and texts; their `found` has the figures afterwards.
+        measures: the questions and texts; their `figures` are complete afterwards.
         on_batch: receives how much of the `size` of all of them is done, the same number many times.
     """
     if any(cut is not None for scoring in measures for cut in scoring.cuts):
@@ -427,7 +427,7 @@ def option_loglikelihoods(
     """
     scoring = QuestionScoring(decoder, questions, cuts, packed=packed)
     measure(decoder, [scoring], on_batch)
-    return scoring.found
+    return scoring.figures
 
 
 def row_lengths(questions: Sequence[EncodedQuestion], *, packed: bool) -> list[int]:
@@ -458,7 +458,7 @@ def text_losses(
     """
     read = TextScoring(decoder, token_ids, cuts)
     measure(decoder, [read], on_batch)
-    return read.found
+    return read.figures
 
 
 def text_batches(decoder: Decoder, token_ids: Sequence[Sequence[int]]) -> list[list[int]]:

@@ -116,7 +116,7 @@ class _SearchRun:
     quoted: float
     max_n: int
     free: tuple[int, ...]
-    found: list[Searched] = field(default_factory=list)
+    decided: list[Searched] = field(default_factory=list)
     asked: set[Layers] = field(default_factory=set)
     n_measured: int = 0
     wall_s: float = 0.0
@@ -215,28 +215,28 @@ class _SearchRun:
             self._tell()
             try:
                 for n, rivals in enumerate(search.walk(self), start=1):
-                    self.found.append(self._decided(n, rivals))
+                    self.decided.append(self._decided(n, rivals))
                     self._keep()
             except _Spent:
                 self.ended = (
-                    f"The budget of {self.budget:,} sets ended the search at n = {len(self.found)}. A larger budget "
+                    f"The budget of {self.budget:,} sets ended the search at n = {len(self.decided)}. A larger budget "
                     "continues from there."
                 )
         except BaseException:
             self.result(complete=False).save()
             raise
-        if not self.found and not self.ended:
+        if not self.decided and not self.ended:
             raise BlockRangeError(
                 f"{self.spec.strategy} finds no layer to remove. Protect fewer layers, or choose another strategy."
             )
-        if not self.found:
+        if not self.decided:
             unbounded = takes(replace(self.spec, budget=MOST_WHOLE), self.loaded.facts).sets
             raise SpecError(
                 f"The budget of {self.budget:,} sets is too small: the first layer alone takes {len(self.free)}. Raise "
                 f"the budget. A full search takes at most {unbounded:,} sets."
             )
-        if not self.ended and len(self.found) < self.max_n:
-            self.ended = f"No removable layer is left after n = {len(self.found)}."
+        if not self.ended and len(self.decided) < self.max_n:
+            self.ended = f"No removable layer is left after n = {len(self.decided)}."
         finished = self.result(complete=True)
         finished.save()
         return finished
@@ -312,11 +312,11 @@ class _SearchRun:
                     text.known[layers] = row
 
     def _tell(self) -> None:
-        values = {"result_key": self.key, "n": len(self.found)}
+        values = {"result_key": self.key, "n": len(self.decided)}
         if self.planned:
             self.on_progress(Progress(_PHASE, len(self.asked), max(self.planned, len(self.asked)), values=values))
         else:
-            self.on_progress(Progress(_PHASE, len(self.found), self.max_n, values=values))
+            self.on_progress(Progress(_PHASE, len(self.decided), self.max_n, values=values))
 
     def _keep_sometimes(self) -> None:
         if time.perf_counter() - self._saved > _SAVE_EVERY_S:
@@ -350,7 +350,7 @@ class _SearchRun:
             model=self.loaded.facts,
             n_layers=self.n_layers,
             max_n=self.max_n,
-            found=list(self.found),
+            found=list(self.decided),
             n_sets=len(self.asked),
             n_measured=self.n_measured,
             n_texts=self.texts[SEARCH].n_texts,
