@@ -26,11 +26,11 @@ def answering(spec: Spec) -> Result | None:
 
     A dtype or device that is `auto` matches any: the strongest evidence comes first. All other settings must be equal.
     """
-    wanted = line.asked(spec).to_json()
+    wanted = line.as_requested(spec).to_json()
     for entry in beside(spec, MOST_COMPARED):
         with contextlib.suppress(CorruptResultError):
             result: Result = entry.result
-            if result.complete and _fits(wanted, line.asked(result.spec).to_json()):
+            if result.complete and _fits(wanted, line.as_requested(result.spec).to_json()):
                 return result
     return None
 
@@ -43,7 +43,7 @@ def beside(spec: Spec, most: int = 5) -> list[FoundResult]:
         most: number of results at most.
     """
     model = getattr(spec, "model", None)
-    return library.found(spec.kind, model if isinstance(model, ModelSpec) else None, wait=True, most=most)
+    return library.find(spec.kind, model if isinstance(model, ModelSpec) else None, wait=True, most=most)
 
 
 def _fits(wanted: Any, held: Any, name: str = "") -> bool:

@@ -293,7 +293,7 @@ def _results(arguments: Mapping[str, Any]) -> Json:
             raise SpecError(f"{kind[:60]!r} is no kind of result. Choose one of {', '.join(RESULTS)}.")
     model = ModelSpec(request.model) if request.model else None
     if model is not None:
-        entries = [library.found(kind, model, wait=True, most=request.most, text=request.text) for kind in kinds]
+        entries = [library.find(kind, model, wait=True, most=request.most, text=request.text) for kind in kinds]
     else:
         words = tuple(request.text.lower().split())
         wanted = [index.Wanted((kind,), words=words) for kind in kinds]

@@ -178,7 +178,7 @@ def show_files(model: ModelSpec, found: InspectResult) -> None:
 
 def absent(model: ModelSpec) -> bool:
     """Draw why a GGUF file from the Hub cannot be loaded yet, with the button that fetches it; returns whether that is so."""
-    sentence = remote.why_not_here(model.source, model.revision)
+    sentence = remote.reason_unavailable(model.source, model.revision)
     if sentence is None:
         return False
     st.info(words.plain(sentence))
@@ -196,7 +196,7 @@ def kept() -> None:
 
 
 def _list() -> None:
-    models, files = hub.kept(), conversions.kept()
+    models, files = hub.cached_repositories(), conversions.stored_conversions()
     if not models and not files:
         st.caption("This disk has no models from the Hub and no converted GGUF files.")
         return
