@@ -5,7 +5,7 @@ import streamlit as st
 from analysis.core.errors import LayerscopeError
 from analysis.data import starter
 from analysis.models.source.model_spec import InspectResult, InspectSpec, ModelSpec
-from pages.components.model import choice, inspection
+from pages.components.model import choice, inspection, packs_view
 from pages.components.shared import frame, start, state, words
 
 frame.require()
@@ -88,5 +88,6 @@ with frame.errors_shown():
             st.info("Click **Check this model** to read its configuration and compare it with the free memory.")
     with left:
         choice.show_gallery()
+        packs_view.show()
         choice.looked_at()
         inspection.kept()

@@ -11,5 +11,6 @@
 
 from analysis.api.facade import Model, clear, model, run, stored
 from analysis.api.found import Found
+from analysis.api.packs import open_pack, pack
 
-__all__ = ["Found", "Model", "clear", "model", "run", "stored"]
+__all__ = ["Found", "Model", "clear", "model", "open_pack", "pack", "run", "stored"]

@@ -19,6 +19,11 @@ GROUPS = (LOOK, MEASURE, HEAL, TAKE, MANAGE, MORE)
 
 ABOUT = {
     "dashboard": About(LOOK, "Open the pages in the browser.", ("dashboard", "dashboard --port 9000")),
+    "open": About(
+        LOOK,
+        "Open a result pack, a file or a Hub dataset, read-only next to your results.",
+        ("open results.zip", "open ORG/NAME"),
+    ),
     "models": About(
         LOOK,
         "Show a model's size, memory and commit, from its configuration alone.",
@@ -107,6 +112,11 @@ ABOUT = {
         ("export starter --block 14:5 --out smaller", "export starter --block 14:5 --adapter adapters/ID --out healed"),
     ),
     "push": About(TAKE, "Upload an export to the Hub.", ("push NAME ORG/NAME", "push NAME ORG/NAME --yes")),
+    "pack": About(
+        TAKE,
+        "Write stored results of a model as one file, without weights, to open elsewhere.",
+        ("pack starter --out results.zip", "pack starter --kinds distances,sweep --push ORG/NAME"),
+    ),
     "report": About(
         TAKE,
         "Write a report of all results of a model, as HTML or Markdown.",
@@ -137,6 +147,7 @@ ABOUT = {
         "Serve the same verbs to agents and scripts over the Model Context Protocol.",
         ("mcp", "mcp --allow-run"),
     ),
+    "packs": About(MANAGE, "List and remove opened result packs.", ("packs", "packs remove ID")),
     "run": About(
         MANAGE,
         "Run any request by its kind, from --set settings alone.",

@@ -18,6 +18,7 @@ from analysis.cli import (
     line,
     manifest,
     options,
+    packs,
     push,
     report,
     requests,
@@ -202,6 +203,9 @@ def _parser(asking: tuple[Subcommand, ...]) -> Parser:
     rows.add_options(add("dataset", command=rows.run))
     convert.add_options(add("convert", command=convert.run))
     push.add_options(add("push", command=push.run))
+    packs.add_pack_options(add("pack", command=packs.pack))
+    packs.add_open_options(add("open", command=packs.open_pack))
+    packs.add_list_options(add("packs", command=packs.listed))
     dashboard.add_options(add("dashboard", command=dashboard.run))
     jobs.add_options(add("jobs", command=jobs.run))
     mcp.add_options(add("mcp", command=mcp.run, command_line=command_line, subcommands=subcommands))

@@ -10,6 +10,7 @@
 - CorpusError: text that cannot be used.
 - BenchmarkError: a question set that cannot be used.
 - RecipeError: a healing run that cannot work with these settings.
+- PackError: a result pack that cannot be made or opened.
 - SpecError: a request with an unknown or malformed field.
 - AccessError: something that the operator of this dashboard does not let its visitors do.
 - MixedConditionsError: two numbers that were not measured in the same way are to be compared.
@@ -64,6 +65,10 @@ class BenchmarkError(LayerscopeError):
 
 class RecipeError(LayerscopeError):
     """A heal that cannot work as asked."""
+
+
+class PackError(LayerscopeError):
+    """A result pack that cannot be made, or whose content is refused."""
 
 
 class SpecError(LayerscopeError):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.core.index_file import GOOD, OWN, UNREAD, bound_values, folder_of, marks, places
+from analysis.core.index_file import GOOD, OWN, UNREAD, bound_values, committed, folder_of, marks, places
 from analysis.core.index_sync import fresh, rows
 
 
@@ -27,7 +27,7 @@ class IndexEntry:
 
     @property
     def precomputed(self) -> bool:
-        """Return whether it is one of the committed results."""
+        """Return whether it is read-only, computed elsewhere: one of the committed results, or of a pack."""
         return self.place != OWN
 
     @property
@@ -56,8 +56,8 @@ class Wanted:
     """Words that must all occur in the searched text, in small letters."""
     materials: tuple[str, ...] = ()
     """Materials, as the column has them; a result matches that was measured on any of them; none for all."""
-    is_committed: bool | None = None
-    """Whether it is one of the committed results; None for all."""
+    places: tuple[str, ...] = ()
+    """Where they lie, as in `index_file.places`; none for everywhere."""
     having: tuple[tuple[str, Any], ...] = ()
     """Columns of the index with the value that each must have; a tuple of values for any one of them."""
     quantization: str | None = None
@@ -67,7 +67,7 @@ class Wanted:
 
     def parts(self) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
         """For every kind and place its name, the condition and its values: apart, each is one search of an index."""
-        parts, values = ["place = :place", "kind = :kind", f"state = {GOOD}"], dict[str, Any]()
+        parts, values = ["kind = :kind", f"state = {GOOD}"], dict[str, Any]()
         if self.weights is not None:
             sql, filter_values = _weights_filter(self.weights)
             parts.append(sql)
@@ -76,10 +76,20 @@ class Wanted:
         parts += filters
         values |= filter_values
         for kind in self.kinds:
-            for place in places():
-                if self.is_committed in (None, place != OWN):
-                    where = " AND ".join(parts if place == OWN else [*parts, _IS_NOT_HERE])
-                    yield kind, place, where, values | {"kind": kind, "place": place}
+            for place, condition, place_values in self._places():
+                yield kind, place, " AND ".join([*parts, condition]), values | place_values | {"kind": kind}
+
+    def _places(self) -> Iterator[tuple[str, str, dict[str, str]]]:
+        """Yield each wanted place, its condition and the values of that: a result counts at the first place that has it."""
+        listed = places()
+        for number, place in enumerate(listed):
+            if not self.places or place in self.places:
+                names = [f":place{n}" for n in range(number + 1)]
+                values = {f"place{n}": listed[n] for n in range(number + 1)}
+                condition = f"place = {names[-1]}"
+                if number:
+                    condition = f"({condition} AND {_IS_NOT_AT.format(places=', '.join(names[:-1]))})"
+                yield place, condition, values
 
     def _filters(self) -> tuple[list[str], dict[str, Any]]:
         """Return the conditions that need neither kind nor place, with their values."""
@@ -103,17 +113,17 @@ class Wanted:
 
         The columns of `by_strength` come first, so that SQLite reads the rows of one model from that index alone.
         """
-        values = {"own": OWN, "committed": places()[1]} | bound_values("kind", self.kinds)
+        values: dict[str, Any] = bound_values("kind", self.kinds)
         parts = [f"kind IN ({marks('kind', self.kinds)})", f"state = {GOOD}"]
         if self.weights is not None:
             identity, source, revision = self.weights
             values |= {"identity": identity, "source": source, "revision": revision, "named": named_weights(source, revision)}
             conditions = ["weights IN (:identity, :named)", *([_OF_SEVERAL] if self._has_several() else [])]
             parts.append(f"({' OR '.join(conditions)})" if identity else "(source = :source AND revision = :revision)")
-        committed = f"(place = :committed AND {_IS_NOT_HERE})"
-        where = {None: f"(place = :own OR {committed})", True: committed, False: "place = :own"}
+        wanted_places = list(self._places())
+        values |= {name: value for _, _, place_values in wanted_places for name, value in place_values.items()}
         sql, filter_values = self._filters()
-        return " AND ".join([*parts, where[self.is_committed], *sql]), values | filter_values
+        return " AND ".join([*parts, f"({' OR '.join(condition for _, condition, _ in wanted_places)})", *sql]), values | filter_values
 
     def _has_several(self) -> bool:
         """Return True if any of the kinds has results of several models, which have no weights of their own."""
@@ -124,9 +134,9 @@ class Wanted:
 _OF_SEVERAL = "(source IS NULL AND instr(identities, :identity))"
 
 
-_IS_NOT_HERE = f"""NOT EXISTS (
+_IS_NOT_AT = f"""NOT EXISTS (
     SELECT 1 FROM results own
-    WHERE own.place = '{OWN}' AND own.kind = results.kind AND own.key = results.key AND own.state = {GOOD}
+    WHERE own.place IN ({{places}}) AND own.kind = results.kind AND own.key = results.key AND own.state = {GOOD}
 )"""
 
 
@@ -147,7 +157,7 @@ def named_weights(source: str, revision: str) -> str:
 def entries(
     wanted: Wanted, *, first: tuple[str, str, str] | None = None, most: int | None = None, wait: bool = False
 ) -> list[IndexEntry]:
-    """Return stored results by kind, newest first and committed results last; each fingerprint of a kind once.
+    """Return stored results by kind and place, newest first and read-only ones last; each fingerprint of a kind once.
 
     Args:
         wanted: which.
@@ -175,7 +185,7 @@ def entries(
 
 
 def entry(kind: str, key: str) -> IndexEntry | None:
-    """The result with this fingerprint, a committed one where there is no other."""
+    """The result with this fingerprint, a read-only one where there is no other."""
     with fresh((kind,)) as db:
         for _, place, where, values in Wanted((kind,)).parts():
             sql = f"SELECT key, mtime_ns, summary FROM results JOIN summaries USING (number) WHERE {where} AND key = :key"
@@ -387,12 +397,13 @@ def names(kinds: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def last_identity(kinds: Sequence[str], source: str, revision: str) -> str:
-    """The identity of the weights that the newest result of this name is of, a committed one only where there is no other.
+    """The identity of the weights that the newest result of this name is of: in the cache, else committed, else in a pack.
 
     "" where it is not known.
     """
     where, values = Wanted(tuple(kinds), ("", source, revision)).row()
-    order = "place = :own DESC, mtime_ns DESC, identity DESC"
+    order = "place = :own DESC, place = :committed DESC, mtime_ns DESC, identity DESC"
+    values |= {"own": OWN, "committed": committed()}
     identities = rows(kinds, f"SELECT identity FROM results WHERE {where} AND identity != '' ORDER BY {order} LIMIT 1", values)
     return str(identities[0][0]) if identities else ""
 
@@ -407,7 +418,7 @@ def n_of_other_weights(kinds: Sequence[str], source: str, revision: str, identit
 def builds_on(kinds: Sequence[str], key: str, *, but: str) -> IndexEntry | None:
     """A result in the cache that was made from the one with this fingerprint, the result `but` left out; None without any."""
     with fresh(kinds, wait=True) as db:
-        for kind, place, where, values in Wanted(tuple(kinds), is_committed=False).parts():
+        for kind, place, where, values in Wanted(tuple(kinds), places=(OWN,)).parts():
             sql = f"SELECT key, mtime_ns FROM results WHERE {where} AND key != :but AND instr(builds_on, :key) LIMIT 1"
             if row := db.execute(sql, values | {"key": key, "but": but}).fetchone():
                 return IndexEntry(place, kind, row[0], row[1], "")

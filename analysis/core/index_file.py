@@ -6,6 +6,7 @@ the last changes, which are then made again, but leaves no broken file.
 
 import contextlib
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,11 @@ from analysis.core import disk, store
 LAYOUT = 5
 """Of the file, which its name says: raise it when a column or a summary says something else than before."""
 OWN = "results"
-"""Place of results in the cache; any other is a folder of committed results."""
+"""Place of results in the cache; any other is read-only: the folder of a result pack, or that of committed results."""
+PACKS = "packs"
+"""Folder in the cache with the opened result packs. Each is a place of its own, `packs/ID`, laid out as `results` is."""
+PACK_NAME = re.compile(r"[0-9a-f]{20}")
+"""Name of the folder of a pack."""
 UNREAD, GOOD, BAD, NOTHING = range(4)
 """States of a row: to be read, readable, not to be shown, a folder without a result."""
 _TABLES = (
@@ -102,12 +107,25 @@ def bound_values(name: str, values: Sequence[str]) -> dict[str, Any]:
 
 def folder_of(place: str, kind: str) -> Path:
     """Where results of a kind lie."""
-    return (store.cache_dir() / OWN if place == OWN else Path(place)) / kind
+    return store.cache_dir() / place / kind  # an absolute place, as that of the committed results is, stands for itself
 
 
-def places() -> tuple[str, str]:
-    """Return the place of results in the cache, and that of the committed results."""
-    return OWN, str(store.precomputed_dir())
+def committed() -> str:
+    """Return the place of the committed results."""
+    return str(store.precomputed_dir())
+
+
+def packs() -> tuple[str, ...]:
+    """Return the places of the opened packs."""
+    try:
+        return tuple(f"{PACKS}/{name}" for name in sorted(os.listdir(store.cache_dir() / PACKS)) if PACK_NAME.fullmatch(name))
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+
+
+def places() -> tuple[str, ...]:
+    """Return the places of results in the order in which they count: of the cache, committed ones, those of opened packs."""
+    return OWN, committed(), *packs()
 
 
 def connect(file: Path) -> sqlite3.Connection:

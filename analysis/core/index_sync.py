@@ -69,6 +69,17 @@ def note(kind: str, key: str) -> None:
             db.execute("INSERT OR IGNORE INTO results (place, kind, key) VALUES (:place, :kind, :key)", values)
 
 
+def forget(place: str) -> None:
+    """Forget the results of a place that was removed, so that its folder may come back later with others."""
+    with contextlib.suppress(sqlite3.Error, StorageError, OSError), _of_cache().opened() as db:
+        kinds = [kind for (kind,) in db.execute("SELECT DISTINCT kind FROM results WHERE place = ?", (place,))]
+        with transaction(db, kinds):
+            for kind in kinds:
+                keys = db.execute("SELECT key FROM results WHERE place = ? AND kind = ?", (place, kind)).fetchall()
+                _forget(db, place, kind, {key for (key,) in keys})
+            db.execute("DELETE FROM folders WHERE place = ?", (place,))
+
+
 _ANEW = f"state = {UNREAD}, news = news + 1"
 
 

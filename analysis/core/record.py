@@ -10,6 +10,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -258,6 +259,22 @@ class Result:
             NotFiniteError: a figure is NaN or infinite; nothing is stored then.
             StorageError: when the disk is full or the cache cannot be written.
         """
+        self._store(self.spec.fingerprint(), None)
+        index_sync.note(self.kind, self.spec.fingerprint())
+
+    def save_copy(self, folder: Path, fingerprint: str) -> None:
+        """Store it in another folder than the cache's, where the index does not look.
+
+        Args:
+            folder: laid out as the folder of results is.
+            fingerprint: it is stored under, which that of its spec is not where it was stored by an older version.
+
+        Raises:
+            NotFiniteError, StorageError: as `save`.
+        """
+        self._store(fingerprint, folder)
+
+    def _store(self, fingerprint: str, under: Path | None) -> None:
         arrays: dict[str, np.ndarray] = {}
         for name in self.array_names():
             value = getattr(self, name)
@@ -266,17 +283,24 @@ class Result:
             elif value is not None:
                 arrays[name] = value
         data = self.to_json()
-        broken = next(_not_finite(data), "") or next(
-            (name for name, array in arrays.items() if name.partition(".")[0] not in self.gaps and not _is_finite(array)), ""
-        )
-        if broken:
+        if broken := self.broken_figure(data, arrays):
             raise NotFiniteError(
                 f"The {self.kind} result has a figure that is NaN or infinite ({broken}), so it is not stored. The model "
                 "overflows in its precision, or its weights are broken. Measure in float32, or choose another model or "
                 "block."
             )
-        store.save_result(self.kind, self.spec.fingerprint(), data, [arrays] if arrays else [])
-        index_sync.note(self.kind, self.spec.fingerprint())
+        store.save_result(self.kind, fingerprint, data, [arrays] if arrays else [], under=under)
+
+    @classmethod
+    def broken_figure(cls, data: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+        """Return the name of a figure that is NaN or infinite, as in "mean[0][3]"; "" where there is none.
+
+        Args:
+            data: the fields of a result as plain JSON types.
+            arrays: its arrays by name; those in `gaps` may have some.
+        """
+        broken = (name for name, array in arrays.items() if name.partition(".")[0] not in cls.gaps and not _is_finite(array))
+        return next(_not_finite(data), "") or next(broken, "")
 
     @classmethod
     def load(cls, spec: Spec, on_progress: OnProgress | None = None) -> Self | None:

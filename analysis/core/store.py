@@ -227,7 +227,12 @@ def result_dir(kind: str, fingerprint: str) -> Path:
 
 
 def save_result(
-    kind: str, fingerprint: str, data: Mapping[str, Any], array_shards: list[Mapping[str, np.ndarray]] | None = None
+    kind: str,
+    fingerprint: str,
+    data: Mapping[str, Any],
+    array_shards: list[Mapping[str, np.ndarray]] | None = None,
+    *,
+    under: Path | None = None,
 ) -> Path:
     """Store a result atomically, over an older one with the same key.
 
@@ -235,11 +240,12 @@ def save_result(
         kind, fingerprint: the key.
         data: JSON types only.
         array_shards: arrays by name, one file per list entry; files whose content is already stored are not rewritten.
+        under: another folder than that of the results in the cache.
 
     Raises:
         StorageError: when the disk is full or the folder cannot be written; the older result is intact.
     """
-    folder = result_dir(kind, fingerprint)
+    folder = result_dir(kind, fingerprint) if under is None else under / kind / fingerprint
     files = {}
     for index, shard in enumerate(array_shards or []):
         content = save({name: np.ascontiguousarray(array) for name, array in shard.items()})

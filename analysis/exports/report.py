@@ -87,7 +87,10 @@ def of(
         "whose most likely option is right, with the 95 % Wilson interval. Loss is the mean next-token cross-entropy on "
         "held-out text, in nats/token, with its 95 % interval over texts (Student's t)."
     )
-    about, title = [*lead, how_to, f"Written by layerscope {__version__}."], f"Layerscope report: {name}"
+    packs = library.packs_of(model)
+    from_packs = [f"Results of opened packs are among these: {', '.join(packs)}."] if packs else []
+    about = [*lead, how_to, *from_packs, f"Written by layerscope {__version__}."]
+    title = f"Layerscope report: {name}"
     if not decided:
         return Document(title, about, parts)
     return Document(title, verdict, [*decided, Section("Appendix: all measurements", about), *parts])

@@ -189,6 +189,8 @@ class Sheet:
     """The removed block: "layers 11-15 (5 layers), block [11, 16)"."""
     decision: Decision
     commands: tuple[str, ...]
+    packs: tuple[str, ...] = ()
+    """Titles of the opened packs with results of the model."""
 
     @property
     def title(self) -> str:
@@ -305,7 +307,7 @@ def from_results(
     dataset, first = (ANY, []) if stored.shown is None else (Dataset.of(stored.shown), _first(stored, model, cut, heal))
     own_command = _sheet_command(model, cut, decided.healed, tolerance, dataset, first)
     commands = [*(command_line(spec) for spec in decided.requests), own_command]
-    return Sheet(stored.facts.name, cut.describe(), decided, tuple(commands))
+    return Sheet(stored.facts.name, cut.describe(), decided, tuple(commands), tuple(library.packs_of(model)))
 
 
 def _curve_on(dataset: Dataset, model: ModelSpec) -> FoundResult:
@@ -393,16 +395,17 @@ def section(sheet: Sheet) -> Section:
 
 def markdown(sheet: Sheet) -> str:
     """The sheet as Markdown, with every foreign text escaped."""
-    return Document(sheet.title, [sheet.decision.summary, written_by()], [section(sheet)]).markdown()
+    return Document(sheet.title, [sheet.decision.summary, written_by(sheet)], [section(sheet)]).markdown()
 
 
 def html(sheet: Sheet) -> str:
     """The sheet as one HTML file that fetches nothing and prints on one A4 page; every text is escaped."""
     environment = templates()
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(sheet=sheet, made=sheet.decision, written_by=written_by())
+    return template.render(sheet=sheet, made=sheet.decision, written_by=written_by(sheet))
 
 
-def written_by() -> str:
-    """The program and its version."""
-    return f"Written by layerscope {__version__}."
+def written_by(sheet: Sheet) -> str:
+    """The program and its version, and opened packs whose results are among those of the sheet."""
+    packs = f"Results of opened packs are among these: {', '.join(sheet.packs)}. " if sheet.packs else ""
+    return f"{packs}Written by layerscope {__version__}."

@@ -98,7 +98,7 @@ class _Story:
             self.text("Reproduce", bold=True),
             self.boxed([[[self.text(command, scale=0.9) for command in sheet.commands]]], [width], fill=_PANEL),
             self.space(),
-            self.text(sheets.written_by(), ink=_SOFT, scale=0.85),
+            self.text(sheets.written_by(sheet), ink=_SOFT, scale=0.85),
         ]
 
     def number(self, number: decision.Number) -> list[Any]:

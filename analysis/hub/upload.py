@@ -17,7 +17,7 @@ from huggingface_hub.utils import disable_progress_bars
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.hub import client, refusal
 from analysis.hub.refusal import Refused
-from analysis.hub.repository import MODEL, File, Repository, check_id, look, title
+from analysis.hub.repository import DATA_SET, MODEL, File, Repository, check_id, look, title
 
 _OWN = ".gitattributes"
 """A file that the Hub puts into every repository."""
@@ -49,18 +49,19 @@ class Upload:
         return sum(file.size for file in self.missing)
 
 
-def plan(folder: Path, id: str, *, is_private: bool) -> Upload:
+def plan(folder: Path, id: str, *, is_private: bool, kind: str = MODEL) -> Upload:
     """Preview an upload, without changing anything: one request.
 
     Args:
         folder: whose files go there.
         id: ORG/NAME.
         is_private: whether a new repository is to be private.
+        kind: of the repository, `MODEL` or `DATA_SET`.
 
     Raises:
         Refused: without a token, when the hub does not answer, or when it has other content under this id.
     """
-    check_id(id)
+    check_id(id, kind)
     if "/" not in id:
         raise Refused(f"The repository {id!r} has no owner. Name it OWNER/NAME.")
     if not client.token():
@@ -70,7 +71,7 @@ def plan(folder: Path, id: str, *, is_private: bool) -> Upload:
         )
     paths = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     try:
-        present = look(id)
+        present = look(id, kind=kind)
     except Refused as error:
         if not error.is_absent:
             raise
@@ -107,13 +108,23 @@ def digest(path: Path, *, expected: str) -> str:
     return hasher.hexdigest()
 
 
-def push(folder: Path, id: str, *, is_private: bool, on_progress: OnProgress = ignore) -> str:
+def push(
+    folder: Path,
+    id: str,
+    *,
+    is_private: bool,
+    kind: str = MODEL,
+    commit_message: str = "Upload a model from Layerscope",
+    on_progress: OnProgress = ignore,
+) -> str:
     """Upload the files of a folder that are not on the hub, in one commit.
 
     Args:
         folder: whose files go there.
         id: ORG/NAME; made when it is not there.
         is_private: whether a new repository is private.
+        kind: as in `plan`.
+        commit_message: of the commit.
         on_progress: told about it.
 
     Returns:
@@ -122,34 +133,34 @@ def push(folder: Path, id: str, *, is_private: bool, on_progress: OnProgress = i
     Raises:
         Refused: as `plan`, and when the token may not write there.
     """
-    planned = plan(folder, id, is_private=is_private)
-    address = f"{client.endpoint()}/{id}"
+    planned = plan(folder, id, is_private=is_private, kind=kind)
+    address = f"{client.endpoint()}/{'datasets/' if kind == DATA_SET else ''}{id}"
     total = max(1, planned.n_bytes)
     message = f"Uploading {len(planned.missing)} of {len(planned.files)} files to {id}."
     on_progress(Progress("uploading to the hub", 0, total, message))
     if planned.missing:
         disable_progress_bars()  # progress is ours to show
         api = HfApi(endpoint=client.endpoint(), token=client.token())
-        with _hub_errors_explained(id):
+        with _hub_errors_explained(title(kind, id)):
             if not planned.is_there:
-                api.create_repo(id, private=is_private)
+                api.create_repo(id, private=is_private, repo_type=kind)
             files = [CommitOperationAdd(file.path, folder / file.path) for file in planned.missing]
-            api.create_commit(id, files, commit_message="Upload a model from Layerscope")
+            api.create_commit(id, files, commit_message=commit_message, repo_type=kind)
     on_progress(Progress("uploading to the hub", total, total, f"It is at {address}."))
     return address
 
 
 @contextmanager
-def _hub_errors_explained(id: str) -> Iterator[None]:
+def _hub_errors_explained(subject: str) -> Iterator[None]:
     """Turn exceptions of huggingface_hub into a sentence: its own messages name requests, and not the fix."""
     try:
         yield
     except HfHubHTTPError as error:
         status = 0 if error.response is None else error.response.status_code
-        raise refusal.of_upload(status, title(MODEL, id), client.host()) from error
+        raise refusal.of_upload(status, subject, client.host()) from error
     except httpx.TimeoutException as error:
-        raise refusal.silent(title(MODEL, id), client.host(), float(client.limit_s())) from error
+        raise refusal.silent(subject, client.host(), float(client.limit_s())) from error
     except httpx.TransportError as error:
-        raise refusal.upload_cut(title(MODEL, id), client.host()) from error
-    except ValueError as error:  # the Hub's objections to a file or the model card
-        raise Refused(f"The Hub rejects {title(MODEL, id)}: {' '.join(str(error).split())[:200]}.") from error
+        raise refusal.upload_cut(subject, client.host()) from error
+    except ValueError as error:  # the Hub's objections to a file or the card
+        raise Refused(f"The Hub rejects {subject}: {' '.join(str(error).split())[:200]}.") from error

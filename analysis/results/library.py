@@ -22,7 +22,7 @@ from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpe
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.models.source import identity as identities
 from analysis.models.source.model_spec import ModelSpec
-from analysis.results.stored import evidence, reading, summaries
+from analysis.results.stored import evidence, pack_list, reading, summaries
 from analysis.results.stored.reading import ACCURACY, LOSS
 from analysis.results.stored.result import FoundResult, of_entry
 
@@ -205,6 +205,13 @@ class Scorings:
     def _behind(self, shown: FoundResult | None, numbers: Iterable[int]) -> list[FoundResult]:
         entries = [entry for entry in self._listed(numbers) if shown is None or entry.id != shown.id]
         return entries if shown is None else [shown, *entries]
+
+
+def packs_of(model: ModelSpec) -> list[str]:
+    """Return the titles of the opened packs that have results of a model."""
+    known = weights(model)
+    having = [one for one in pack_list.opened() if index.count(Wanted(tuple(RESULTS), known, places=(one.place,)))]
+    return [one.title for one in having]
 
 
 def datasets(model: ModelSpec, *, most: int) -> list[tuple[FoundResult, int]]:

@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
 
-LARGE = (".safetensors", ".gguf", ".parquet", ".bin")
+LARGE = (".safetensors", ".gguf", ".parquet", ".bin", ".zip")
 """Files of these kinds are kept outside of git, and named by their SHA-256."""
 LICENCES = ("apache-2.0", "mit", "llama3.1", "gemma", "other")
 """Some of those that the hub knows."""
@@ -119,6 +119,10 @@ class Hub:
         repo = self.models[id] = Repo(id, **what)
         repo.commit(files)
         return repo
+
+    def repos(self, kind: str) -> dict[str, Repo]:
+        """Return its models or datasets by id."""
+        return self.data_sets if kind == "dataset" else self.models
 
     def add_folder(self, id: str, folder: Path, **what: Any) -> Repo:
         """Put a model there that lies in a folder."""
@@ -257,20 +261,21 @@ class _Handler(BaseHTTPRequestHandler):
         if parts == ["api", "validate-yaml"]:  # which anybody may ask
             self._validate(said["content"])
             return
-        owner = said.get("organization") or parts[0 if parts[0] != "api" else -1 if len(parts) < 3 else 2]
+        named = parts[2:] if parts[0] == "api" else parts[1:] if parts[0] == "datasets" else parts
+        owner = said.get("organization") or (named[0] if named else parts[-1])
         if self.one.token != f"Bearer {self.hub.token}":
             self._send(401, b"{}", {"x-error-message": "Invalid credentials in Authorization header"})
         elif owner not in self.hub.owners:
             self._send(403, b'{"error": "forbidden"}', {})
         elif parts == ["api", "repos", "create"]:
-            self._create(f"{owner}/{said['name']}", private=said["visibility"] == "private")
+            self._create(said.get("type") or "model", f"{owner}/{said['name']}", private=said["visibility"] == "private")
         elif parts[-1] == "batch":
             self._say({"transfer": "basic", "objects": [self._asked_for(one) for one in said["objects"]]})
         elif "preupload" in parts:
             modes = [("lfs" if one["path"].endswith(LARGE) else "regular", one["path"]) for one in said["files"]]
             self._say({"files": [{"path": path, "uploadMode": mode, "shouldIgnore": False} for mode, path in modes]})
         else:
-            self._commit(self.hub.models["/".join(parts[2:4])])
+            self._commit(self.hub.repos(parts[1].removesuffix("s"))["/".join(parts[2:4])])
 
     def _validate(self, card: str) -> None:
         """As the hub does of a model card, by its documentation: known licences and tasks, ids, and results with all parts."""
@@ -291,11 +296,12 @@ class _Handler(BaseHTTPRequestHandler):
                 wrong += [f'"model-index[0].results" lacks {", ".join(missing)}'] if missing else []
         self._say({"errors": [{"message": one} for one in wrong], "warnings": []}, 400 if wrong else 200)
 
-    def _create(self, id: str, *, private: bool) -> None:
-        if id in self.hub.models:
+    def _create(self, kind: str, id: str, *, private: bool) -> None:
+        if id in self.hub.repos(kind):
             self._send(409, b'{"error": "You already created this model repo"}', {})
             return
-        self.hub.add(id, {".gitattributes": b"*.safetensors filter=lfs"}, private=private)
+        repo = self.hub.repos(kind)[id] = Repo(id, private=private)
+        repo.commit({".gitattributes": b"*.safetensors filter=lfs"})
         self._say({"url": f"{self.hub.endpoint}/{id}", "name": id})
 
     def _asked_for(self, one: dict[str, Any]) -> dict[str, Any]:

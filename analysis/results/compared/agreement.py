@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.core import stats, store
+from analysis.core import index, stats, store
 from analysis.core.blocks import Block, blocks_up_to
 from analysis.core.errors import CorruptResultError
 from analysis.core.intervals import Interval
@@ -167,11 +167,11 @@ def stored_losses(damage: DamageResult) -> np.ndarray | None:
     """`DamageResult.text_losses`, from disk if the result was read without arrays; None where they are not stored."""
     if damage.text_losses is not None:
         return damage.text_losses
-    key = damage.spec.fingerprint()
+    entry = index.entry(damage.kind, damage.spec.fingerprint())
+    if entry is None:
+        return None
     try:
-        places = (store.load_result(damage.kind, key, precomputed=precomputed) for precomputed in (False, True))
-        losses = next((stored for stored in places if stored is not None), None)
-        return None if losses is None else damage.arrays_in(losses).get("text_losses")
+        return damage.arrays_in(store.read(entry.folder, precomputed=entry.precomputed, arrays=True)).get("text_losses")
     except CorruptResultError:
         return None
 

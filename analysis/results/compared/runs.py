@@ -15,8 +15,8 @@ from analysis.results.stored.summaries import KINDS, facts, kinds, nearest_n
 
 
 def saved(entry: FoundResult) -> str:
-    """When it was stored: year, month, day and minute, which sort as text; committed files only carry the checkout's."""
-    return "precomputed" if entry.precomputed else time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.saved_at))
+    """When it was stored: year, month, day and minute, which sort as text; of a read-only result where it comes from."""
+    return entry.origin or time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.saved_at))
 
 
 def figure_at(entry: FoundResult, fraction: float) -> KeyFigure:

@@ -11,7 +11,9 @@ from analysis.core import index_sync, input_files, store
 from analysis.core.errors import CorruptResultError
 from analysis.core.experiment import RESULTS
 from analysis.core.index import IndexEntry
+from analysis.core.index_file import PACKS
 from analysis.models.source.model_spec import ModelSpec
+from analysis.results.stored import pack_list
 from analysis.results.stored.evidence import Weight
 
 KEPT = 1024
@@ -106,6 +108,14 @@ class FoundResult:
     def id(self) -> str:
         """KIND:KEY, which no other result has."""
         return f"{self.kind}:{self.key}"
+
+    @property
+    def origin(self) -> str:
+        """Return where a read-only result comes from: "precomputed", or "pack" and its title; "" for one of this cache."""
+        place = self.source.place if isinstance(self.source, IndexEntry) else ""
+        if place.startswith(f"{PACKS}/"):
+            return f"pack {pack_list.of_place(place).title}"
+        return "precomputed" if self.precomputed else ""
 
     @cached_property
     def summary(self) -> Summary:

@@ -64,13 +64,7 @@ def _joined(parts: Sequence[FoundResult]) -> MethodsResult:
 def _result(parts: Sequence[FoundResult], result: MethodsResult, found: Sequence[FoundResult]) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         quantity = choose_quantity("Change from the unpruned model", _QUANTITIES, list(_QUANTITIES), _KIND)
-        if any(part.precomputed for part in parts):
-            whole = all(part.precomputed for part in parts)
-            st.badge(
-                "precomputed" if whole else "partly precomputed",
-                color="gray",
-                help="These results came with the program.",
-            )
+        stored_results.show_origin(parts, "These results came with the program.")
         if len(names := _names(parts[0], found)) > 1:
             state.pick_result(_KIND, "Shown", names, parts[0].key)
     tables = result.tables()
@@ -260,7 +254,7 @@ def show_failures(cells: Sequence[GridCell | MethodCell], lead: str = "") -> Non
 
 def result_name(entry: FoundResult, what: str, *, complete: bool) -> str:
     """Return the name of a stored result in a menu: its size, when it was saved, and whether it is unfinished."""
-    when = "precomputed" if entry.precomputed else words.date(entry.saved_at)
+    when = words.saved(entry)
     return words.seen(f"{what} · {when}{'' if complete else ', unfinished'}")
 
 

@@ -106,13 +106,13 @@ def _chip(shown: FoundResult) -> None:
     if spec.kind == "compare":
         parts.append(f"temperature {spec.temperature:g}, seed {spec.seed}" if spec.temperature else "greedy")
     parts.append(shown.result.ran_in)
-    if shown.precomputed:
-        parts.append("precomputed")
+    if shown.origin:
+        parts.append(shown.origin)
     with st.container(key=f"{spec.kind}-chip"):  # a badge is drawn late, in a place of its size
         st.markdown(
             selection.badges(parts),
             help="Condition of all results below: prompt, removed layers, sampling, precision and weights. Precomputed: came "
-            "with the program.",
+            "with the program. Pack: came with an opened result pack.",
         )
 
 
@@ -221,7 +221,7 @@ def _describe(found: FoundResult) -> str:
         what.append(f"{len(spec.variants)} models")
         what.append(f"temperature {spec.temperature:g}, seed {spec.seed}" if spec.temperature else "greedy")
         what.append(f"{spec.max_new_tokens} tokens")
-    return words.seen(" · ".join([*what, "precomputed" if found.precomputed else words.date(found.saved_at)]), 160)
+    return words.seen(" · ".join([*what, words.saved(found)]), 160)
 
 
 def box() -> str:

@@ -28,13 +28,12 @@ _TEXTS = ("wiki", "c4")
 
 
 def menu(place: DeltaGenerator, found: FoundResult, sweep: FoundResult | None) -> None:
-    """Beside the title: whether this is precomputed, and the forms of a new map and a new sweep."""
+    """Beside the title: where this comes from, and the forms of a new map and a new sweep."""
     if st.session_state.pop("job-started", False):
         for name in ("map-popover", "sweep-popover", "damage-popover"):
             st.session_state[name] = False
     with place:
-        if found.precomputed:
-            st.badge("precomputed", color="gray", help="Computed in advance by this program. You can compute your own.")
+        stored_results.show_origin([found], "Computed in advance by this program. You can compute your own.")
         with st.popover("New map", key="map-popover", on_change="rerun"):
             _map_form(state.current_model(), found.result, "map")
         kind = "secondary" if sweep else "primary"

@@ -203,7 +203,10 @@ def _help(curves: list[FoundResult], asked: int, aim: int) -> str:
     kept = [entry for entry in curves if entry.result.questions and not entry.precomputed]
     said = f"Narrows the interval: asks {aim - asked:,} new questions and keeps the {asked:,} stored answers."
     if not kept:
-        said = f"Narrows the interval: asks {aim:,} questions, because a precomputed curve stores no answers."
+        why = "a precomputed curve stores no answers"
+        if any(entry.origin.startswith("pack ") for entry in curves):
+            why = "answers of a pack are never reused"
+        said = f"Narrows the interval: asks {aim:,} questions, because {why}."
     return said if len(curves) == 1 else f"{said} Starts a job for each of the {len(curves)} curves on the chart."
 
 

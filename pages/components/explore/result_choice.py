@@ -231,7 +231,7 @@ def _filtered(kind: str, found: list[FoundResult], model: ModelSpec) -> list[Fou
 def describe(found: FoundResult) -> str:
     """A result in one line: texts or questions, precision, and when."""
     result = found.result
-    when = "precomputed" if found.precomputed else words.date(found.saved_at)
+    when = words.saved(found)
     unfinished = "" if result.complete else " · unfinished"
     if result.kind == "distances":
         corpus = result.spec.corpus

@@ -47,8 +47,8 @@ def show_savings(distances: DistanceResult, cut: Cut, strategy: ChosenStrategy, 
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
         st.header("Savings", anchor=False, width="content")
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right", gap="small"):
-            if speed is not None and speed.precomputed:
-                st.badge(f"precomputed on {_machine(speed.result)}", color="gray")
+            if speed is not None:
+                stored_results.show_origin([speed], None, f" on {_machine(speed.result)}")
             speed_button(speed, job, asked, cut.removed)
     left, right = st.columns([6, 5], gap="medium")
     with left, st.container(gap="xsmall"):

@@ -15,7 +15,7 @@ from analysis.results.compared.durations import Duration
 from pages.components.heal import outcome
 from pages.components.heal.runs import ListedHeal, best, control_of, expected, run_now, runs_of
 from pages.components.jobs import card
-from pages.components.shared import frame, start, state, words
+from pages.components.shared import frame, start, state, stored_results, words
 
 
 def show(asked: HealSpec | None) -> None:
@@ -177,8 +177,8 @@ def _one(run: ListedHeal) -> None:
         return
     if run.job and run.job.state != jobs.DONE:
         _unfinished(run, run.job)
-    if run.state == "precomputed":
-        st.badge("precomputed", color="gray", help="This result came with the program.")
+    if run.job is None and run.found is not None:
+        stored_results.show_origin([run.found], "This result came with the program.")
     if run.result is None:
         if run.job and run.job.state == jobs.DONE:
             st.info("The result of this run is no longer in the cache. Start the run again.")

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from analysis import jobs
-from analysis.core import host, index
+from analysis.core import host, index, index_file
 from analysis.core.blocks import PartSet
 from analysis.core.host import SystemLoad
 from analysis.core.index import Wanted
@@ -53,10 +53,15 @@ class ListedHeal:
 
     @property
     def state(self) -> str:
-        """The job's state; a result without a job is precomputed or done."""
+        """The job's state; of a result without a job where it comes from, or that it is done."""
         if self.job:
             return self.job.state
-        return "precomputed" if self.found and self.found.precomputed else "done"
+        return (self.found.origin if self.found else "") or "done"
+
+    @property
+    def is_read_only(self) -> bool:
+        """Return whether it was computed elsewhere, and has no job."""
+        return self.job is None and self.found is not None and bool(self.found.origin)
 
     @property
     def says_nothing(self) -> bool:
@@ -74,7 +79,7 @@ class ListedHeal:
         asked = self.spec.benchmark
         judged = [f"{asked.limit or 'all'} questions"] if asked else []
         parts = [what, words.heal_settings(self.spec), *judged, state]
-        return " · ".join(parts if self.state == "precomputed" else [*parts, when])
+        return " · ".join(parts if self.is_read_only else [*parts, when])
 
 
 def runs_of(model: ModelSpec) -> list[ListedHeal]:
@@ -208,7 +213,7 @@ class StoredHeals:
     def __init__(self, preset: HealSpec, known: ModelFacts) -> None:
         self.preset, self.known = preset, known
         self.heals = [found.result for found in stored_results.find("heal", preset.model, any_precision=True)]
-        committed = index.entries(Wanted(("heal",), is_committed=True))
+        committed = index.entries(Wanted(("heal",), places=(index_file.committed(),)))
         self.others = [of_entry(entry).result for entry in committed]
         self.timed = measured_here()
         self.load = load_now()

@@ -8,9 +8,8 @@ from typing import Any
 import streamlit as st
 
 from analysis import hub
-from analysis.core import host
+from analysis.core import host, index_file
 from analysis.core.errors import AccessError, LayerscopeError
-from analysis.data import gallery
 from analysis.data.gallery import EXHIBITS, Exhibit
 from analysis.models.source import location, remote
 from analysis.models.source.model_spec import DTYPES, QUANTIZATIONS, ModelSpec
@@ -135,8 +134,10 @@ def _kind(source: str) -> str:
 
 
 def looked_at() -> None:
-    """Draw the list, without the gallery's results; nothing while no model was looked at."""
-    seen = [one for one in stored_results.models_seen() if one.saved_at or not any(map(gallery.exhibit, one.sources))]
+    """Draw the list, without models that only the gallery or packs have results of; nothing while no model was looked at."""
+    packed = {source for place in index_file.packs() for one in stored_results.models_seen(place) for source in one.sources}
+    elsewhere = {exhibit.source for exhibit in EXHIBITS} | packed
+    seen = [one for one in stored_results.models_seen() if one.saved_at or not elsewhere & set(one.sources)]
     if not seen:
         return
     st.header("Models you have looked at", anchor=False)
@@ -257,7 +258,7 @@ def _results_of_search(said: str, pick: Callable[[str], None]) -> None:
 
 def show_gallery() -> None:
     """Draw a row for each model that results came with; nothing without any."""
-    seen = {source: one for one in stored_results.models_seen(is_committed=True) for source in one.sources}
+    seen = {source: one for one in stored_results.models_seen(index_file.committed()) for source in one.sources}
     shown = [(exhibit, seen[exhibit.source]) for exhibit in EXHIBITS if exhibit.source in seen]
     if not shown:
         return

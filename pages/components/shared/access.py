@@ -5,8 +5,9 @@ stored by content, under names of our own. The visitor's name of a file is only 
 """
 
 import hashlib
+import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from analysis.core.serving import Serving
 from analysis.data import files, gallery
 from analysis.data.files import QuestionFile
 from analysis.jobs.queue.space import size_bytes
+from analysis.results import packs
+from analysis.results.packs import OpenedPack
 from pages.components.shared import words
 from pages.web import upload_limits, visitors
 from pages.web.upload_limits import FILE_MB
@@ -28,7 +31,7 @@ from pages.web.visitors import HOST, OPERATOR, Visitor
 CHANGES = ("pause", "cancel", "resume", "move", "delete")
 """Actions on a job."""
 
-_RESULTS = ("results", "adapters", "checkpoints", "exports")
+_RESULTS = ("results", "packs", "adapters", "checkpoints", "exports")
 _GIGABYTE = 1e9
 _LONGEST_NAME = 60
 _counting = threading.Lock()
@@ -145,6 +148,48 @@ def check_upload(n_bytes: int) -> None:
         raise AccessError(sentence)
 
 
+def why_not_bring() -> str | None:
+    """Return the reason why this visitor may open no result pack, in one sentence; None where they may."""
+    return visitors.why_not_start(visitor())
+
+
+def open_pack(name: str, content: bytes) -> OpenedPack:
+    """Open a result pack that this visitor brought, beside the results of everybody.
+
+    Args:
+        name: the visitor's name of the file.
+        content: its bytes.
+
+    Raises:
+        AccessError: when they may not, or results take too much of the disk.
+        PackError, StorageError: as `packs.open_file`.
+    """
+    if (sentence := why_not_bring()) is not None:
+        raise AccessError(sentence)
+    _check_room(rules())
+    with tempfile.NamedTemporaryFile(prefix="layerscope-pack-", suffix=".zip") as file:
+        file.write(content)
+        file.flush()
+        return packs.open_file(Path(file.name), name)
+
+
+def why_not_remove_pack() -> str | None:
+    """Return the reason why this visitor may remove no result pack, in one sentence; None where they may."""
+    return why_not_bring() or (None if is_operator() else "Only an operator may remove result packs.")
+
+
+def remove_pack(id: str) -> OpenedPack:
+    """Remove an opened result pack, for visitors with the right to do so.
+
+    Raises:
+        AccessError: when they may not.
+        PackError, StorageError: as `packs.remove`.
+    """
+    if (sentence := why_not_remove_pack()) is not None:
+        raise AccessError(sentence)
+    return packs.remove(id)
+
+
 def may_change(job: jobs.Job) -> bool:
     """Return whether this visitor may stop, move, resume or remove a job: its owner may, and an operator."""
     return why_not_start() is None and (is_operator() or (job.owner is not None and job.owner == owner()))
@@ -199,7 +244,14 @@ def clear(*, saved: bool) -> int:
     return jobs.clear(saved=saved, owner=None if is_operator() else owner())
 
 
-def upload_field(kinds: words.Markdown, endings: Sequence[str], *, key: str, help: words.Markdown | None = None) -> Any:
+def upload_field(
+    kinds: words.Markdown,
+    endings: Sequence[str],
+    *,
+    key: str,
+    help: words.Markdown | None = None,
+    why_closed: Callable[[], str | None] | None = None,
+) -> Any:
     """Draw a field for a file, disabled with the reason where uploads are refused; returns the upload, if there is one.
 
     Args:
@@ -207,8 +259,9 @@ def upload_field(kinds: words.Markdown, endings: Sequence[str], *, key: str, hel
         endings: of their names, without dots.
         key: of the field.
         help: requirements on the file's content.
+        why_closed: the reason why this visitor may not bring it (default: why nothing can be started).
     """
-    closed = why_not_start()
+    closed = (why_closed or why_not_start)()
     upload = st.file_uploader(
         f"{kinds}, up to {FILE_MB} MB",
         type=list(endings),

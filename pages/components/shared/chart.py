@@ -220,7 +220,7 @@ def _panel(kind: Experiment, model: ModelSpec) -> FoundResult | None:
 
 def _request_of(found: FoundResult) -> str:
     """Return the arguments of the command, and when the result was saved."""
-    when = "precomputed" if found.precomputed else words.date(found.saved_at)
+    when = words.saved(found)
     return f"{frame.command_line(found.result.spec).partition(' -m analysis ')[2]} · {when}"
 
 

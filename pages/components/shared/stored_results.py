@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from analysis.core import host, index, store
+from analysis.core import host, index, index_file, store
 from analysis.core.blocks import Removal
 from analysis.core.errors import CorruptResultError, ModelNotFoundError
 from analysis.core.experiment import RESULTS
@@ -21,7 +21,7 @@ from analysis.results.compared import runs
 from analysis.results.compared.runs import StoredModel
 from analysis.results.stored import summaries
 from analysis.results.stored.result import FoundResult, of_entry
-from pages.components.shared import state
+from pages.components.shared import state, words
 
 _TIMED = 500
 
@@ -48,7 +48,7 @@ def find(
     Args:
         kind: a key of `RESULTS`.
         model: only results of the same weights, wherever they lay, and the same quantization; without it they are newest
-            first and precomputed ones last.
+            first and read-only ones last.
         any_precision: also those in another quantization.
         most: number of results at most, without the chosen ones (default: `MOST`); `count` gives the number of all.
         having, first: columns with their values, and an order that comes before all others, as in `index.best`.
@@ -213,18 +213,18 @@ def n_of_other_weights(model: ModelSpec) -> int:
     return index.n_of_other_weights(kinds, model.source, model.revision or "", now) if now else 0
 
 
-def models_seen(*, is_committed: bool | None = None) -> list[StoredModel]:
+def models_seen(*places: str) -> list[StoredModel]:
     """Return an entry for each set of weights, also where it lay at several paths.
 
     Args:
-        is_committed: whether only committed results count, or only others; None for all.
+        places: of results that count, as in `index_file.places` (default: all).
     """
-    return runs.models_seen(index.groups(Wanted(tuple(RESULTS), is_committed=is_committed)))
+    return runs.models_seen(index.groups(Wanted(tuple(RESULTS), places=places)))
 
 
 def of_here(kind: str) -> list[FoundResult]:
     """Return measurements of this machine, the newest first; no more of them than it takes to predict durations here."""
-    wanted = Wanted((kind,), words=(host.processor().lower(),), is_committed=False)
+    wanted = Wanted((kind,), words=(host.processor().lower(),), places=(index_file.OWN,))
     return [of_entry(entry) for entry in index.entries(wanted, most=_TIMED)]
 
 
@@ -237,6 +237,26 @@ def usable(one: StoredModel) -> ModelSpec | None:
     known = {model.source: identity(model) for model in candidates}
     fitting = [model for model in candidates if known[model.source] in ("", one.model.identity) or not one.model.identity]
     return next(iter(fitting), None)
+
+
+def show_origin(found: Sequence[FoundResult], help: words.Markdown | None, where: words.Markdown = "") -> None:
+    """Draw the badge of read-only results: where they come from; nothing where all are of this cache.
+
+    Args:
+        found: the results on screen.
+        help: explanation of precomputed ones.
+        where: more of it, behind.
+    """
+    origins = list(dict.fromkeys(one.origin for one in found if one.origin))
+    if not origins:
+        return
+    partly = "partly " if any(not one.origin for one in found) else ""
+    is_pack = origins != ["precomputed"]
+    st.badge(
+        f"{partly}{words.plain(', '.join(origins))}{where}",
+        color="blue" if is_pack else "gray",
+        help="From an opened result pack, read-only. You can compute your own." if is_pack else help,
+    )
 
 
 def array(found: FoundResult, name: str) -> Any:

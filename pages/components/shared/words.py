@@ -15,6 +15,7 @@ from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.experiments.maps.metrics import TITLES
 from analysis.results.stored import summaries
+from analysis.results.stored.result import FoundResult
 
 STRATEGY_HELP = strategies.HELP
 """One line on every strategy."""
@@ -150,6 +151,11 @@ def layers(number: int) -> str:
 def date(at: float) -> str:
     """The local day and minute of a time in seconds since the epoch."""
     return time.strftime("%d %b %H:%M", time.localtime(at))
+
+
+def saved(found: FoundResult) -> str:
+    """Return when a result was stored; of a read-only one where it comes from. To be shown as plain text."""
+    return found.origin or date(found.saved_at)
 
 
 def percent(value: float | None, ends: tuple[float, float] | None = None) -> str:

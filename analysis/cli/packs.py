@@ -1,0 +1,178 @@
+"""The subcommands `pack`, `open` and `packs`: results of a model as one file, and such files beside one's own results."""
+
+import argparse
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis.cli.stdout import write
+from analysis.core import output, units
+from analysis.core.errors import SpecError
+from analysis.models.source.model_spec import ModelSpec
+
+if TYPE_CHECKING:  # the readers of results take longer to load than a help text
+    from analysis.results.packs import OpenedPack, Pack
+
+_LISTED = 5
+
+
+def add_pack_options(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the options of `pack`."""
+    parser.add_argument("model", metavar="MODEL", help="starter, a Hub id, a local folder or a GGUF file.")
+    parser.add_argument("--revision", metavar="TEXT", help="Branch, tag or commit of a Hub id (default: none).")
+    parser.add_argument("--out", metavar="FILE", help="File to write, such as results.zip.")
+    parser.add_argument("--kinds", metavar="KIND,…", help="Kinds of results, such as distances,sweep (default: all).")
+    parser.add_argument("--results", metavar="KEY,…", help="Keys of single results (default: all).")
+    parser.add_argument("--title", metavar="TEXT", help="Name of the pack (default: that of the model).")
+    parser.add_argument("--push", metavar="ORG/NAME", help="Dataset on the Hub that receives the pack (default: none).")
+    parser.add_argument("--public", action="store_true", help="Make a new repository public (default: private).")
+    parser.add_argument("--yes", action="store_true", help="With --push: upload (default: only list the files).")
+
+
+def pack(options: argparse.Namespace) -> None:
+    """Write a pack of stored results, and list or upload it.
+
+    Raises:
+        LayerscopeError: without results, or when it cannot be written or uploaded.
+    """
+    from analysis.results import packs
+
+    if not options.out and not options.push:
+        raise SpecError("`pack` needs a target. Name a file with --out results.zip, or a repository with --push ORG/NAME.")
+    if options.out:
+        output.check(options.out, "--out")
+    made = packs.make(
+        ModelSpec(options.model, options.revision),
+        kinds=_parts(options.kinds),
+        keys=_parts(options.results),
+        title=options.title or "",
+    )
+    if options.out:
+        output.write(options.out, made.content, "--out")
+    said, lines = _said(made), _lines(made, options.out)
+    if options.push:
+        more, further = _push(made, options)
+        said, lines = said | more, [*lines, *further]
+    write(options, {"out": options.out, **said}, lines)
+
+
+def _parts(text: str | None) -> list[str]:
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+def _said(made: "Pack") -> dict[str, Any]:
+    manifest = made.manifest
+    return {
+        "title": manifest.title,
+        "n_bytes": len(made.content),
+        "models": [asdict(model) for model in manifest.models],
+        "results": [asdict(result) for result in manifest.results],
+        "left_out": list(made.left_out),
+        "paths": list(made.paths),
+    }
+
+
+def _lines(made: "Pack", out: str | None) -> list[str]:
+    counts: dict[str, int] = {}
+    for result in made.manifest.results:
+        counts[result.kind] = counts.get(result.kind, 0) + 1
+    lines = [
+        f"{made.manifest.title}: {_n(len(made.manifest.results), 'result')}, {units.size(len(made.content))}, no weights",
+        f"  {', '.join(f'{count} {kind}' for kind, count in counts.items())}",
+        *(f"  left out: {reason}" for reason in made.left_out[:_LISTED]),
+    ]
+    if made.paths:
+        lines.append(f"  The results name paths of this machine: {', '.join(made.paths[:_LISTED])}")
+    return [*lines, f"Written to {out}"] if out else lines
+
+
+def _n(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def _push(made: "Pack", options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    """Preview the upload, or make it."""
+    from analysis.cli import push
+    from analysis.cli.bar import Bar
+    from analysis.results import packs
+
+    with tempfile.TemporaryDirectory(prefix="layerscope-pack-") as scratch:
+        planned = packs.plan(made, options.push, Path(scratch), is_private=not options.public)
+        said: dict[str, Any] = {"id": planned.id, "is_private": planned.is_private, "is_there": planned.is_there}
+        if not options.yes:
+            return said, [push.target(planned), "Nothing uploaded. Add --yes to upload."]
+        bar = Bar()
+        address = packs.push(made, options.push, Path(scratch), is_private=not options.public, on_progress=bar)
+        bar.close()
+    return said | {"address": address}, [f"Uploaded to {address}", f"Open it anywhere with `layerscope open {options.push}`."]
+
+
+def add_open_options(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the options of `open`."""
+    parser.add_argument("pack", metavar="FILE|ORG/NAME", help="Result pack: a file, or the id of a dataset on the Hub.")
+    parser.add_argument("--revision", metavar="TEXT", help="Branch, tag or commit of a dataset (default: its default branch).")
+
+
+def open_pack(options: argparse.Namespace) -> None:
+    """Open a pack beside the results of this machine.
+
+    Raises:
+        LayerscopeError: when there is none, or it is refused.
+    """
+    from analysis.results import packs
+
+    opened = packs.open_anywhere(options.pack, options.revision)
+    write(options, {"pack": _of_opened(opened)}, [f"Opened {_in_a_line(opened)}", *_next(opened)])
+
+
+def _next(opened: "OpenedPack") -> list[str]:
+    sources = [model.source for model in opened.manifest.models] if opened.manifest else []
+    lines = [f"  {source}" for source in sources[:_LISTED] if source]
+    return [*lines, f"Its results are on all pages and in reports. `layerscope packs remove {opened.id}` removes them."]
+
+
+def add_list_options(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the options of `packs`."""
+    parser.add_argument("action", nargs="?", choices=("list", "remove"), default="list")
+    parser.add_argument("id", nargs="?", help="Id of the opened pack, or its beginning.")
+
+
+def listed(options: argparse.Namespace) -> None:
+    """List the opened packs, or remove one.
+
+    Raises:
+        LayerscopeError: when there is no such pack, or it cannot be removed.
+    """
+    from analysis.results import packs
+
+    if options.action == "remove":
+        if options.id is None:
+            raise SpecError("`packs remove` needs the id of a pack. `packs list` shows them.")
+        removed = packs.remove(options.id)
+        write(options, {"removed": _of_opened(removed)}, [f"Removed {_in_a_line(removed)}"])
+        return
+    found = packs.opened()
+    lines = [_in_a_line(one) for one in found] or ["No opened packs. `layerscope open FILE` opens one."]
+    write(options, {"packs": [_of_opened(one) for one in found]}, lines)
+
+
+def _in_a_line(opened: "OpenedPack") -> str:
+    if opened.manifest is None:
+        return f"{opened.id}  damaged"
+    newest = time.strftime("%Y-%m-%d", time.localtime(opened.manifest.newest_at))
+    return f"{opened.id}  {opened.title}: {_n(len(opened.manifest.results), 'result')}, newest of {newest}"
+
+
+def _of_opened(opened: "OpenedPack") -> dict[str, Any]:
+    manifest = opened.manifest
+    if manifest is None:
+        return {"id": opened.id, "is_damaged": True}
+    return {
+        "id": opened.id,
+        "title": manifest.title,
+        "made_with": manifest.made_with,
+        "models": [asdict(model) for model in manifest.models],
+        "results": [asdict(result) for result in manifest.results],
+    }

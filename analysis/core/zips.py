@@ -1,0 +1,116 @@
+"""Zip archives of strangers: the name, kind and size of every entry are checked before anything is unpacked.
+
+Everything here raises `ValueError` with a clause: "its entry ... is a link".
+"""
+
+import contextlib
+import io
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from analysis.core import units
+from analysis.core.bounds import shown
+
+_DATE = (1980, 1, 1, 0, 0, 0)
+"""Of every entry that is written, so that equal content makes equal archives."""
+_PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ENCRYPTED = 0x1
+_BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, OverflowError)
+"""Errors of the library for an archive that is damaged, or made to look so."""
+
+
+@contextlib.contextmanager
+def opened(
+    path: Path, is_entry: Callable[[str], bool], *, most_files: int, most_bytes: int, file_bytes: int
+) -> Iterator[Mapping[str, "Entry"]]:
+    """Open an archive and yield its entries by name.
+
+    Args:
+        path: of the archive.
+        is_entry: whether an entry may have this name.
+        most_files: of all entries.
+        most_bytes: of all entries together, unpacked.
+        file_bytes: of one entry, unpacked.
+
+    Raises:
+        ValueError: when it is no archive, or has an entry that it must not have; also for damage found by the body.
+        OSError: when it cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = archive.infolist()
+            if len(found) > most_files:
+                raise ValueError(f"it has {len(found):,} files, and at most {most_files:,} are allowed")
+            entries: dict[str, Entry] = {}
+            for info in found:
+                # The library shortens a name at a NUL; the name as it was written counts.
+                name = info.orig_filename
+                if why := _refusal(info, name, is_entry, file_bytes):
+                    raise ValueError(f"its entry {shown(name)} {why}")
+                if name in entries:
+                    raise ValueError(f"it has two entries named {shown(name)}")
+                entries[name] = Entry(archive, info)
+            if (total := sum(info.file_size for info in found)) > most_bytes:
+                raise ValueError(f"it unpacks to {units.size(total)}, and at most {units.size(most_bytes)} are allowed")
+            yield entries
+    except _BROKEN as error:
+        raise ValueError(f"it is damaged, or not a zip file ({str(error)[:80] or type(error).__name__})") from error
+
+
+def _refusal(info: zipfile.ZipInfo, name: str, is_entry: Callable[[str], bool], file_bytes: int) -> str:
+    """Return why an entry is refused, as the end of a clause; "" for one that may be there."""
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    if kind == stat.S_IFLNK:
+        return "is a link"
+    if kind not in (0, stat.S_IFREG) or name.endswith("/"):
+        return "is not a regular file"
+    if name.startswith(("/", "\\")) or ":" in name:
+        return "has an absolute path"
+    if ".." in name.replace("\\", "/").split("/"):
+        return "leads outside"
+    if not is_entry(name):
+        return "is not a file of such an archive"
+    if info.flag_bits & _ENCRYPTED:
+        return "is encrypted"
+    if info.compress_type not in _PLAIN:
+        return "is compressed in an unknown way"
+    if info.file_size > file_bytes:
+        return f"unpacks to {units.size(info.file_size)}, and at most {units.size(file_bytes)} are allowed"
+    return ""
+
+
+class Entry:
+    """A file in an archive."""
+
+    def __init__(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
+        """Take it from an open archive."""
+        self._archive, self._info = archive, info
+
+    def read(self) -> bytes:
+        """Return its content.
+
+        Raises:
+            ValueError: when the content has another size than it states.
+        """
+        # The library stops at the stated size, and compares the checksum there.
+        with self._archive.open(self._info) as stream:
+            content = stream.read(self._info.file_size + 1)
+        if len(content) != self._info.file_size:
+            raise ValueError(f"its entry {shown(self._info.orig_filename)} has another size than it states")
+        return content
+
+
+def made(files: Mapping[str, bytes]) -> bytes:
+    """Return an archive of these files in the order of their names, the same bytes for the same files."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in sorted(files):
+            info: Any = zipfile.ZipInfo(name, _DATE)
+            info.external_attr = (stat.S_IFREG | 0o644) << 16
+            archive.writestr(info, files[name], zipfile.ZIP_DEFLATED)
+    return stream.getvalue()

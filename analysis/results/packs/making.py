@@ -1,0 +1,139 @@
+"""Make a pack: stored results of a model as one zip file, without weights, adapters and hidden states."""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from analysis import __version__
+from analysis.core import serving, store, units, zips
+from analysis.core.bounds import shown
+from analysis.core.errors import CorruptResultError, NotFiniteError, PackError, SpecError
+from analysis.core.experiment import RESULTS
+from analysis.core.index_file import PACKS
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.maps.distance_spec import DistanceResult
+from analysis.experiments.search.search_spec import SearchResult
+from analysis.models.source.model_spec import ModelSpec
+from analysis.results import library
+from analysis.results.packs import limits
+from analysis.results.stored import pack_list
+from analysis.results.stored.pack_list import FILE, Manifest, PackedModel, PackedResult
+from analysis.results.stored.result import FoundResult
+
+_LEAN = ("distances", "search")
+"""Kinds whose arrays stay: hidden states, and figures of each text. The pages show the rest without them."""
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A pack that was made, and the points to check before it is passed on."""
+
+    content: bytes
+    """The zip file."""
+    manifest: Manifest
+    left_out: tuple[str, ...]
+    """Results that are not in it, each with its reason."""
+    paths: tuple[str, ...]
+    """Paths of this machine that its results name."""
+
+
+def make(model: ModelSpec, *, kinds: Sequence[str] = (), keys: Sequence[str] = (), title: str = "") -> Pack:
+    """Pack stored results of a model; results of opened packs are left out.
+
+    Args:
+        model: the model, by the weights under its name or path now.
+        kinds: of the results; none for all.
+        keys: fingerprints of results; none for all.
+        title: name of the pack; "" for the name of the model.
+
+    Raises:
+        SpecError: for an unknown kind or fingerprint.
+        PackError: without a result, with a title that has markup, or where the pack would be larger than packs may be.
+    """
+    if unknown := sorted(set(kinds) - set(RESULTS)):
+        raise SpecError(f"{shown(unknown[0])} is no kind of result. Choose from {', '.join(RESULTS)}.")
+    entries = [entry for kind in (kinds or RESULTS) for entry in library.found(kind, model, wait=True)]
+    entries = [entry for entry in entries if not entry.source.place.startswith(f"{PACKS}/")]
+    if absent := sorted(set(keys) - {entry.key for entry in entries}):
+        raise SpecError(f"{model.source} has no stored result {shown(absent[0])}. `layerscope report` lists the results.")
+    chosen = [entry for entry in entries if not keys or entry.key in keys]
+    named = title or next((entry.summary.name for entry in chosen), model.source)
+    try:
+        pack_list.check_title(named)
+    except ValueError as error:
+        raise PackError(f"The pack cannot be made: {error}. Name it with --title.") from error
+    files, results, left_out, paths = _files(chosen)
+    if not results:
+        why = f" ({left_out[0]})" if left_out else ""
+        raise PackError(f"{model.source} has no finished result to pack{why}. Measure it first, such as with `distances`.")
+    models = tuple(dict.fromkeys(map(_model, chosen)))
+    digests = {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)}
+    made_with = f"layerscope {__version__}"
+    manifest = Manifest(pack_list.FORMAT, pack_list.VERSION, named, made_with, models, tuple(results), digests)
+    said = json.dumps(asdict(manifest), indent=1).encode()
+    _check_size(files | {FILE: said})
+    content = zips.made(files | {FILE: said})
+    if len(content) > limits.PACK_BYTES:
+        raise _too_large(units.size(len(content)), units.size(limits.PACK_BYTES))
+    return Pack(content, manifest, tuple(left_out), tuple(sorted(paths)))
+
+
+def _files(entries: Sequence[FoundResult]) -> tuple[dict[str, bytes], list[PackedResult], list[str], set[str]]:
+    """Return the files of results by name, the packed results, the reasons of those left out, and the paths in them."""
+    files, packed, left_out, paths = dict[str, bytes](), list[PackedResult](), list[str](), set[str]()
+    with tempfile.TemporaryDirectory(prefix="layerscope-pack-") as scratch:
+        for entry in entries:
+            if not entry.summary.complete:
+                left_out.append(f"{entry.id} is unfinished")
+                continue
+            try:
+                result = _read(entry)
+                result.save_copy(Path(scratch), entry.key)
+            except (CorruptResultError, NotFiniteError) as error:
+                left_out.append(f"{entry.id} cannot be read: {error}")
+                continue
+            folder = Path(scratch, entry.kind, entry.key)
+            files |= {file.relative_to(scratch).as_posix(): file.read_bytes() for file in sorted(folder.iterdir())}
+            packed.append(PackedResult(entry.kind, entry.key, max(0.0, entry.saved_at)))
+            paths.update(_paths(result.spec))
+    return files, packed, left_out, paths
+
+
+def _read(entry: FoundResult) -> Any:
+    """Return a result as it is packed: without paths of adapters, and without arrays that are larger than all else."""
+    stored = store.read(entry.source.folder, precomputed=entry.precomputed, arrays=entry.kind not in _LEAN)
+    result = RESULTS[entry.kind].read(stored)
+    if isinstance(result, DistanceResult):
+        return replace(result, states=None, text_distances=None)
+    if isinstance(result, SearchResult):
+        return replace(result, sets=None, values=None)
+    return replace(result, adapter=None) if isinstance(result, HealResult) else result
+
+
+def _paths(spec: Any) -> Iterator[str]:
+    yield from (value for value in serving.named_files(spec) if value.startswith(("/", "~")))
+
+
+def _model(entry: FoundResult) -> PackedModel:
+    model = entry.summary.model
+    if model is None:
+        return PackedModel(entry.summary.name[:400], "", "", "")
+    return PackedModel(entry.summary.name[:400], model.source[:400], model.revision or "", model.identity)
+
+
+def _check_size(files: dict[str, bytes]) -> None:
+    if len(files) > limits.FILES:
+        raise _too_large(f"{len(files):,} files", f"{limits.FILES:,}")
+    largest = max(files, key=lambda name: len(files[name]))
+    if len(files[largest]) > limits.FILE_BYTES:
+        raise _too_large(f"{units.size(len(files[largest]))} in {largest}", units.size(limits.FILE_BYTES))
+    if (total := sum(map(len, files.values()))) > limits.UNPACKED_BYTES:
+        raise _too_large(f"{units.size(total)} unpacked", units.size(limits.UNPACKED_BYTES))
+
+
+def _too_large(amount: str, most: str) -> PackError:
+    return PackError(f"The pack would have {amount}, and at most {most} can be opened. Choose fewer results with --kinds.")

@@ -1,0 +1,168 @@
+"""Open a pack: all its files are checked in a process of its own. Its folder takes its place whole or not at all."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from analysis.core import extensions, index_sync, input_files, sandbox, store, zips
+from analysis.core.bounds import shown
+from analysis.core.errors import CorruptResultError, PackError, one_line
+from analysis.core.experiment import RESULTS
+from analysis.core.index_sync import DESCRIPTIONS
+from analysis.results.packs import limits
+from analysis.results.stored import pack_list
+from analysis.results.stored.pack_list import FILE, NAMES, Manifest, OpenedPack, PackedResult
+
+_DIGITS = 20
+_LONGEST = 200
+
+
+def open_file(path: Path, name: str = "") -> OpenedPack:
+    """Open a pack beside the own results; one that is open already stays as it is.
+
+    Args:
+        path: of the zip file.
+        name: of the file, to show (default: that of the path).
+
+    Raises:
+        PackError: when it is none, or is refused; nothing is stored then.
+        StorageError: when it cannot be stored.
+    """
+    title = shown(name or path.name)
+    try:
+        content = input_files.read(path, limits.PACK_BYTES)
+    except OSError as error:
+        raise PackError(f"{title} cannot be opened: {error.strerror or error}. Name a result pack.") from error
+    id = hashlib.sha256(content).hexdigest()[:_DIGITS]
+    del content
+    found = pack_list.opened()
+    if same := [one for one in found if one.id == id]:
+        return same[0]
+    if len(found) >= limits.OPENED:
+        raise PackError(f"{title} was not opened: {len(found)} packs are open, and no more can be. Remove one first.")
+    place = store.cache_dir() / pack_list.PACKS / id
+
+    def unpacked(draft: Path) -> None:
+        try:
+            sandbox.answer(
+                f"{__name__}:unpack",
+                *(str(path.expanduser().absolute()), str(draft), title),
+                memory_bytes=limits.MEMORY_BYTES,
+                seconds=limits.SECONDS,
+            )
+        except sandbox.OverLimitError as error:
+            raise PackError(f"{title} was not opened: checking it takes more than {error}. Make a smaller pack.") from error
+
+    store.write_folder(place, unpacked)
+    return pack_list.of_place(f"{pack_list.PACKS}/{id}")
+
+
+def unpack(path: str, folder: str, title: str) -> None:
+    """Check a pack and unpack it into an empty folder.
+
+    Args:
+        path: of the zip file.
+        folder: to fill.
+        title: of the file, for errors.
+
+    Raises:
+        PackError: when anything in it is not as a pack made by this program.
+    """
+    extensions.load()
+    try:
+        with zips.opened(
+            Path(path),
+            lambda name: name == FILE or NAMES.fullmatch(name) is not None,
+            most_files=limits.FILES,
+            most_bytes=limits.UNPACKED_BYTES,
+            file_bytes=limits.FILE_BYTES,
+        ) as entries:
+            _fill(entries, Path(folder))
+    except (OSError, ValueError, RecursionError) as error:
+        raise PackError(f"{title} is no result pack that can be opened: {error}. Nothing was opened.") from error
+
+
+def _fill(entries: Mapping[str, zips.Entry], folder: Path) -> None:
+    if FILE not in entries:
+        raise ValueError(f"it has no {FILE}")
+    said = entries[FILE].read()
+    manifest = pack_list.manifest(said)
+    _check_names(entries, manifest)
+    for name, digest in manifest.files.items():
+        content = entries[name].read()
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise ValueError(f"its file {name} does not match its checksum")
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    for one in manifest.results:
+        _check_result(folder, one, manifest)
+    (folder / FILE).write_bytes(said)
+
+
+def _check_names(entries: Mapping[str, Any], manifest: Manifest) -> None:
+    """Refuse a pack whose files are not those of its results, and all of them."""
+    if unlisted := sorted(set(entries) - {FILE, *manifest.files}):
+        raise ValueError(f"its file {shown(unlisted[0])} is not listed in {FILE}")
+    if missing := sorted(set(manifest.files) - set(entries)):
+        raise ValueError(f"its file {shown(missing[0])} is missing")
+    folders = {f"{one.kind}/{one.key}" for one in manifest.results}
+    if foreign := sorted(name for name in manifest.files if name.rpartition("/")[0] not in folders):
+        raise ValueError(f"its file {shown(foreign[0])} belongs to no result")
+    if unknown := sorted({one.kind for one in manifest.results} - set(RESULTS)):
+        raise ValueError(f"it has results of the kind {shown(unknown[0])}, which this Layerscope does not know")
+    if not manifest.results:
+        raise ValueError("it has no result")
+
+
+def _check_result(folder: Path, one: PackedResult, manifest: Manifest) -> None:
+    """Refuse a result that this program would not have written."""
+    home, name = folder / one.kind / one.key, f"{one.kind}/{one.key}"
+    kind = RESULTS[one.kind]
+    try:
+        stored = store.read(home, precomputed=True, arrays=True)
+        result = kind.read(stored)
+        DESCRIPTIONS["index"](one.kind, stored)
+    except CorruptResultError as error:
+        raise ValueError(f"its result {name} does not fit this version of Layerscope ({_why(error, folder)})") from error
+    except Exception as error:  # a crafted result may break any rule that a computed one keeps
+        raise ValueError(f"its result {name} does not fit this version of Layerscope ({type(error).__name__})") from error
+    if broken := kind.broken_figure(stored.data, stored.arrays()):
+        raise ValueError(f"its result {name} has a figure that is NaN or infinite ({shown(broken)})")
+    listed = {f"{name}/result.json", *(f"{name}/{file.name}" for file in stored.array_files)}
+    if extra := sorted(file for file in manifest.files if file.startswith(f"{name}/") and file not in listed):
+        raise ValueError(f"its file {extra[0]} belongs to no result")
+    if not result.complete:
+        raise ValueError(f"its result {name} is unfinished")
+    os.utime(home / "result.json", (one.saved_at, one.saved_at))
+
+
+def _why(error: Exception, folder: Path) -> str:
+    return one_line(str(error).replace(f"{folder}{os.sep}", ""))[:_LONGEST].rstrip(".: ")
+
+
+def by_id(id: str) -> OpenedPack:
+    """Return the opened pack of this id, or the only one whose id begins so.
+
+    Raises:
+        PackError: when there is none.
+    """
+    found = [one for one in pack_list.opened() if id and one.id.startswith(id)]
+    if len(found) != 1:
+        listed = ", ".join(one.id for one in pack_list.opened()) or "none"
+        raise PackError(f"{shown(id)} names no opened pack. Opened packs: {listed}.")
+    return found[0]
+
+
+def remove(id: str) -> OpenedPack:
+    """Remove an opened pack with its results; the file that it was opened from stays.
+
+    Raises:
+        PackError: as `by_id`.
+        StorageError: when it cannot be removed.
+    """
+    pack = by_id(id)
+    store.delete_folder(store.cache_dir() / pack.place)
+    index_sync.forget(pack.place)
+    return pack

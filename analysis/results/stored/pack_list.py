@@ -1,0 +1,150 @@
+"""Opened result packs: read-only results of other machines, each pack in a folder of its own in the cache.
+
+A pack is a zip file with `pack.json` and the folders of its results, laid out as the cache has them. An opened pack is unpacked
+to `packs/ID`, where the index finds its results as it finds the committed ones. Nothing is computed with them.
+"""
+
+import functools
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import pydantic
+
+from analysis.core import index_file, input_files, store
+from analysis.core.bounds import shown
+from analysis.core.index_file import PACKS
+
+FILE = "pack.json"
+"""File of a pack with its title, results and checksums."""
+FORMAT, VERSION = "layerscope-pack", 1
+_TITLE = re.compile(r"[^\W_][\w .,()+:/#-]{0,79}")
+_SHORT = Annotated[str, pydantic.StringConstraints(max_length=400)]
+_KIND = r"[a-z][a-z0-9_-]{0,39}"
+_KEY = r"[0-9a-f]{20}"
+NAMES = re.compile(rf"{_KIND}/{_KEY}/(?:result\.json|arrays-[0-9]{{5}}-[0-9a-f]{{8}}\.safetensors)")
+"""Names that files of results have in a pack."""
+
+
+@dataclass(frozen=True)
+class PackedModel:
+    """A model that results of a pack are of, for people."""
+
+    name: _SHORT
+    source: _SHORT
+    revision: _SHORT
+    identity: _SHORT
+
+
+@dataclass(frozen=True)
+class PackedResult:
+    """A result of a pack."""
+
+    kind: Annotated[str, pydantic.StringConstraints(pattern=rf"^{_KIND}$")]
+    key: Annotated[str, pydantic.StringConstraints(pattern=rf"^{_KEY}$")]
+    saved_at: Annotated[float, pydantic.Field(ge=0, le=1e11)]
+    """When it was stored on the machine that measured it, seconds since the epoch."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Content of `pack.json`."""
+
+    __pydantic_config__: ClassVar[pydantic.ConfigDict] = {"extra": "forbid", "allow_inf_nan": False}
+
+    format: str
+    version: int
+    title: str
+    """Name of the pack, to show."""
+    made_with: _SHORT
+    """Version of this program that made it."""
+    models: tuple[PackedModel, ...]
+    results: tuple[PackedResult, ...]
+    files: dict[str, Annotated[str, pydantic.StringConstraints(pattern=r"^[0-9a-f]{64}$")]]
+    """SHA-256 of each file by its name."""
+
+    @property
+    def newest_at(self) -> float:
+        """Return when the newest of its results was stored, seconds since the epoch."""
+        return max((one.saved_at for one in self.results), default=0.0)
+
+
+def manifest(content: bytes) -> Manifest:
+    """Return the manifest in `pack.json`.
+
+    Raises:
+        ValueError: when it is none, or of another version of the format, with the reason as a clause.
+    """
+    said = input_files.parsed_object(content)
+    if said.get("format") != FORMAT:
+        raise ValueError(f"its {FILE} does not say that it is a {FORMAT}")
+    if said.get("version") != VERSION:
+        newer = shown(said.get("version"))
+        raise ValueError(f"it has version {newer} of the format, and this Layerscope reads version {VERSION}")
+    try:
+        found = _reader().validate_python(said)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ValueError(f"its {FILE} is wrong at {shown(place)}: {first['msg']}") from error
+    check_title(found.title)
+    keys = [(one.kind, one.key) for one in found.results]
+    if len(set(keys)) < len(keys):
+        raise ValueError(f"its {FILE} lists a result twice")
+    return found
+
+
+def check_title(title: str) -> None:
+    """Refuse a title with markup, or one that is no short line.
+
+    Raises:
+        ValueError: with the reason as a clause.
+    """
+    if not _TITLE.fullmatch(title):
+        raise ValueError(
+            f"its title {shown(title)} is not 1 to 80 letters, digits, spaces and . , ( ) + : / # - that begin with a letter "
+            "or digit"
+        )
+
+
+@functools.cache
+def _reader() -> "pydantic.TypeAdapter[Any]":
+    return pydantic.TypeAdapter(Manifest)
+
+
+@dataclass(frozen=True)
+class OpenedPack:
+    """A pack whose results are among the stored ones."""
+
+    id: str
+    """Name of its folder."""
+    title: str
+    manifest: Manifest | None
+    """None where the file in its folder was changed or damaged."""
+
+    @property
+    def place(self) -> str:
+        """Return its place in the index."""
+        return f"{PACKS}/{self.id}"
+
+
+def opened() -> list[OpenedPack]:
+    """Return the opened packs, by title."""
+    return sorted(map(of_place, index_file.packs()), key=lambda one: (one.title.lower(), one.id))
+
+
+def of_place(place: str) -> OpenedPack:
+    """Return the pack at a place of the index."""
+    file = store.cache_dir() / place / FILE
+    try:
+        found = _read(file, file.stat().st_mtime_ns)
+    except (OSError, ValueError):
+        found = None
+    id = place.rpartition("/")[2]
+    return OpenedPack(id, id if found is None else found.title, found)
+
+
+@functools.lru_cache(maxsize=64)
+def _read(file: Path, mtime_ns: int) -> Manifest:
+    return manifest(file.read_bytes())

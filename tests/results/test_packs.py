@@ -1,0 +1,308 @@
+"""Result packs: results travel as one file, are found beside one's own, and hostile packs are refused without a trace."""
+
+import json
+import stat
+from dataclasses import replace
+
+import pytest
+
+from analysis.core import index, index_file, store
+from analysis.core.errors import PackError, SpecError
+from analysis.core.index import Wanted
+from analysis.results import library, packs
+from analysis.results.packs import limits, making
+from tests.support import fakes, packed
+
+MODEL = fakes.distances().spec.model
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "precomputed")
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory):
+    """A whole pack."""
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAYERSCOPE_CACHE", str(folder / "cache"))
+        patch.setattr(store, "precomputed_dir", lambda: folder / "precomputed")
+        return packed.made(folder).read_bytes()
+
+
+@pytest.fixture
+def pack(content, tmp_path, monkeypatch):
+    """The file of a whole pack, whose results this cache does not have."""
+    packed.opened_here(monkeypatch)
+    (tmp_path / "results.zip").write_bytes(content)
+    return tmp_path / "results.zip"
+
+
+def unpacked():
+    """Files that opening left in the cache."""
+    return [path for path in (store.cache_dir() / index_file.PACKS).rglob("*") if path.is_file()]
+
+
+def test_an_opened_pack_has_the_packed_results(pack):
+    opened = packs.open_file(pack)
+    found = library.found("sweep", MODEL) + library.found("distances", MODEL)
+    assert {one.origin for one in found} == {f"pack {opened.title}"}
+    assert {one.result.spec for one in found} == {
+        fakes.sweep(2).spec,
+        fakes.sweep(2, strategy="deepest").spec,
+        fakes.distances().spec,
+    }
+    assert [one.result.spec for one in found if one.kind == "distances"][0].model == MODEL
+    assert packs.opened() == [opened]
+    assert packs.open_file(pack) == opened, "it is open already"
+
+
+def test_saved_times_travel_with_the_results(tmp_path, monkeypatch):
+    fakes.sweep(2).save()
+    then = library.found("sweep", MODEL)[0].saved_at
+    opened = packed.open_made(tmp_path, monkeypatch)
+    assert opened.manifest.newest_at >= then
+    times = {one.key: one.saved_at for one in opened.manifest.results}
+    for one in library.found("sweep", MODEL):
+        assert one.saved_at == pytest.approx(times[one.key], abs=1e-3)
+
+
+def test_own_results_come_before_packs_and_count_once(pack):
+    packs.open_file(pack)
+    fakes.sweep(2).save()
+    found = library.found("sweep", MODEL)
+    assert [(one.origin, one.result.spec.strategy) for one in found] == [
+        ("", "similarity"),
+        ("pack SmolLM2-135M-Instruct", "deepest"),
+    ]
+    assert library.counted("sweep", MODEL) == 2
+    assert index.entry("sweep", fakes.sweep(2).spec.fingerprint()).place == index_file.OWN
+    assert len(index.entries(Wanted(("sweep",), places=index_file.packs()))) == 1
+
+
+def test_results_of_a_pack_are_never_computed_with(pack):
+    packs.open_file(pack)
+    assert type(fakes.sweep(2)).all_of(MODEL) == []
+    assert type(fakes.sweep(2)).all_of(MODEL, precomputed=True) == []
+    assert store.load_result("sweep", fakes.sweep(2).spec.fingerprint(), precomputed=True) is None
+
+
+def test_equal_results_make_equal_packs(tmp_path):
+    packed.made(tmp_path)
+    assert making.make(MODEL).content == making.make(MODEL).content
+
+
+def test_a_removed_pack_leaves_no_result(pack):
+    opened = packs.open_file(pack)
+    assert library.found("sweep", MODEL)
+    assert packs.remove(opened.id[:6]) == opened
+    assert library.found("sweep", MODEL) == []
+    assert packs.opened() == []
+    packs.open_file(pack)
+    assert len(library.found("sweep", MODEL)) == 2, "it can be opened again"
+    with pytest.raises(PackError, match="names no opened pack"):
+        packs.remove("zz")
+
+
+def test_a_pack_has_no_weights_states_or_paths_of_adapters(tmp_path):
+    replace(fakes.heal(), adapter="adapters/mine").save()
+    fakes.rich_distances().save()
+    made = making.make(MODEL)
+    (tmp_path / "p.zip").write_bytes(made.content)
+    files = packed.files_of(tmp_path / "p.zip")
+    assert not [name for name in files if name.endswith(".safetensors")]
+    healed = next(json.loads(content) for name, content in files.items() if name.startswith("heal/"))
+    assert healed["data"]["adapter"] is None
+
+
+def test_paths_of_this_machine_in_a_pack_are_named(tmp_path):
+    result = fakes.distances()
+    model = replace(result.spec.model, source="/home/somebody/model")
+    replace(result, spec=replace(result.spec, model=model)).save()
+    assert making.make(model).paths == ("/home/somebody/model",)
+
+
+def test_selected_kinds_and_results_are_packed(tmp_path):
+    packed.made(tmp_path)
+    assert [one.kind for one in making.make(MODEL, kinds=["sweep"]).manifest.results] == ["sweep", "sweep"]
+    key = fakes.sweep(2).spec.fingerprint()
+    assert [one.key for one in making.make(MODEL, keys=[key]).manifest.results] == [key]
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "says"),
+    [
+        ({"kinds": ["sweeps"]}, SpecError, "no kind of result"),
+        ({"keys": ["0" * 20]}, SpecError, "has no stored result"),
+        ({"kinds": ["heal"]}, PackError, "no finished result to pack"),
+        ({"title": "<b>mine</b>"}, PackError, "Name it with --title"),
+    ],
+)
+def test_a_pack_that_cannot_be_made_is_refused(tmp_path, asked, error, says):
+    packed.made(tmp_path)
+    with pytest.raises(error, match=says):
+        making.make(MODEL, **asked)
+
+
+def test_unfinished_results_stay_out_of_a_pack(tmp_path):
+    packed.made(tmp_path)
+    unfinished = replace(fakes.evaluate(fakes.heal().spec.block), complete=False)
+    unfinished.save()
+    made = making.make(MODEL)
+    assert made.left_out == (f"evaluate:{unfinished.spec.fingerprint()} is unfinished",)
+
+
+def other_key(said):
+    said["fingerprint"] = "0" * 20
+
+
+def no_figures(said):
+    del said["data"]["mean"]
+
+
+def nan(said):
+    said["data"]["wall_s"] = float("nan")
+
+
+def markup(said):
+    said["data"]["spec"]["metric"] = "<script>"
+
+
+CHANGES = {
+    "wrong checksum": (packed.manifest(files={}), "is not listed in pack.json"),
+    "path outside": (packed.renamed("../../evil/result.json"), "leads outside"),
+    "absolute path": (packed.renamed("/tmp/result.json"), "has an absolute path"),
+    "drive": (packed.renamed("C:/x/result.json"), "has an absolute path"),
+    "steps by backslash": (packed.renamed("..\\x\\result.json"), "leads outside"),
+    "script in a name": (packed.renamed("sweep/<script>alert(1)</script>/result.json"), "is not a file of such an archive"),
+    "script file": (packed.renamed(f"sweep/{'0' * 20}/run.py"), "is not a file of such an archive"),
+    "title with markup": (packed.manifest(title="<img src=x onerror=alert(1)>"), "its title"),
+    "title with a line break": (packed.manifest(title="a\nb"), "its title"),
+    "another format": (packed.manifest(format="other"), "does not say that it is"),
+    "newer version": (packed.manifest(version=2), "has version 2 of the format, and this Layerscope reads version 1"),
+    "no models": (packed.manifest(models=None), "is wrong at"),
+    "unknown field": (packed.manifest(more=1), "is wrong at"),
+    "no results": (packed.manifest(results=[]), "belongs to no result"),
+    "no manifest": (lambda files: files.pop("pack.json"), "it has no pack.json"),
+    "manifest of no JSON": (lambda files: files.update({"pack.json": b"{"}), "Expecting property name"),
+    "deep manifest": (lambda files: files.update({"pack.json": b"[" * 100_000}), "nested too deeply"),
+    "manifest that is a list": (lambda files: files.update({"pack.json": b"[]"}), "it holds a list"),
+    "unlisted file": (lambda files: files.update({f"sweep/{'1' * 20}/result.json": b"{}"}), "is not listed in pack.json"),
+    "unknown kind": (
+        packed.manifest(results=[{"kind": "nosuch", "key": "0" * 20, "saved_at": 1}]),
+        "belongs to no result",
+    ),
+    "result under another name": (packed.result(other_key), "under the name of another"),
+    "result without figures": (packed.result(no_figures), "does not fit"),
+    "figure that is no number": (packed.result(nan), "NaN or infinite"),
+    "result that does not decode": (packed.result(lambda said: said.update(data=5)), "does not fit this version"),
+    "metric with markup": (packed.result(lambda said: said["data"].update(nosuch="<b>")), "does not fit this version"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_hostile_pack_is_refused_and_nothing_is_written(pack, tmp_path, name):
+    change, says = CHANGES[name]
+    files = packed.files_of(pack)
+    change(files)
+    refused(packed.written(tmp_path / "bad.zip", files), says)
+
+
+def refused(file, says):
+    with pytest.raises(PackError) as raised:
+        packs.open_file(file)
+    sentence = str(raised.value)
+    assert says in sentence
+    assert "\n" not in sentence
+    assert sentence.endswith("Nothing was opened.")
+    assert str(store.cache_dir()) not in sentence
+    assert unpacked() == []
+    assert packs.opened() == []
+
+
+def changed_content(pack, tmp_path):
+    files = packed.files_of(pack)
+    name = next(one for one in files if one != "pack.json")
+    files[name] = files[name].replace(b"1", b"2", 1)
+    return packed.written(tmp_path / "bad.zip", files)
+
+
+def test_a_changed_result_does_not_match_its_checksum(pack, tmp_path):
+    refused(changed_content(pack, tmp_path), "does not match its checksum")
+
+
+NAME = f"sweep/{'0' * 20}/result.json"
+ARCHIVES = {
+    "no zip file": (b"GIF89a", "not a zip file"),
+    "empty": (b"", "not a zip file"),
+    "link": (packed.archive((packed.entry(NAME, stat.S_IFLNK | 0o777), b"/etc/passwd")), "is a link"),
+    "device": (packed.archive((packed.entry(NAME, stat.S_IFCHR | 0o600), b"")), "is not a regular file"),
+    "folder": (packed.archive((packed.entry("sweep/"), b"")), "is not a regular file"),
+    "name with a NUL": (packed.archive((packed.entry(NAME), b"{}")).replace(b"sweep/0", b"sweep/\0"), "is not a file"),
+}
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_an_archive_with_foreign_entries_is_refused(pack, tmp_path, name):
+    content, says = ARCHIVES[name]
+    (tmp_path / "bad.zip").write_bytes(content)
+    refused(tmp_path / "bad.zip", says)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_two_entries_of_one_name_are_refused(pack, tmp_path):
+    (tmp_path / "bad.zip").write_bytes(packed.archive((packed.entry(NAME), b"{}"), (packed.entry(NAME), b"[]")))
+    refused(tmp_path / "bad.zip", "two entries named")
+
+
+def test_a_gigabyte_of_json_is_refused_by_its_stated_size(pack, tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "FILE_BYTES", 1_000_000)
+    (tmp_path / "bad.zip").write_bytes(packed.archive((packed.entry(NAME), b" " * 1_000_001)))
+    refused(tmp_path / "bad.zip", "unpacks to 1.0 MB, and at most 1.0 MB are allowed")
+    monkeypatch.setattr(limits, "UNPACKED_BYTES", 1_500_000)
+    two = [(packed.entry(f"sweep/{digit * 20}/result.json"), b" " * 900_000) for digit in "01"]
+    (tmp_path / "bad.zip").write_bytes(packed.archive(*two))
+    refused(tmp_path / "bad.zip", "it unpacks to 1.8 MB")
+
+
+def test_an_entry_larger_than_its_stated_size_is_refused(pack, tmp_path):
+    content = bytearray(packed.archive((packed.entry("pack.json"), b" " * 1_000_000)))
+    size = (1_000_000).to_bytes(4, "little")
+    assert content.count(size) == 2
+    (tmp_path / "bad.zip").write_bytes(bytes(content).replace(size, (10).to_bytes(4, "little")))
+    refused(tmp_path / "bad.zip", "Bad CRC-32")
+
+
+def test_too_many_files_and_packs_are_refused(pack, tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "FILES", 2)
+    refused(pack, "4 files, and at most 2 are allowed")
+    monkeypatch.undo()
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
+    packed.opened_here(monkeypatch)
+    monkeypatch.setattr(limits, "OPENED", 0)
+    with pytest.raises(PackError, match="no more can be"):
+        packs.open_file(pack)
+
+
+@pytest.mark.parametrize(
+    ("file", "says"), [("absent.zip", "No such file"), (".", "it is a folder"), ("huge.zip", "it is larger than")]
+)
+def test_a_file_that_cannot_be_read_is_refused(pack, tmp_path, monkeypatch, file, says):
+    monkeypatch.setattr(limits, "PACK_BYTES", 1 << 20)
+    (tmp_path / "huge.zip").write_bytes(b"0" * (1 << 20) + b"0")
+    with pytest.raises(PackError, match=says):
+        packs.open_file(tmp_path / file)
+    assert unpacked() == []
+
+
+@pytest.mark.slow
+def test_a_pack_is_checked_in_a_process_of_its_own(tmp_path):
+    file = packed.made(tmp_path)
+    files = packed.files_of(file)
+    packed.manifest(version=9)(files)
+    with pytest.raises(PackError, match="has version 9 of the format"):
+        packs.open_file(packed.written(tmp_path / "bad.zip", files))
+    assert unpacked() == []
+    assert packs.open_file(file).manifest.results
