@@ -4,7 +4,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from analysis import __version__
-from analysis.core import extensions, store
+from analysis.core import extensions, host, store
 from pages.components.jobs import strip
 from pages.components.learn import phone
 from pages.components.shared import frame, state
@@ -29,6 +29,8 @@ def draw() -> None:
     with beside, frame.errors_shown():
         strip.show()
         st.caption(f"Layerscope {__version__}")
+        if host.is_viewer():
+            st.caption(host.VIEWER)
     with frame.drawn(), main:
         page.run()
 

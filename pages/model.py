@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from analysis.core import host
 from analysis.core.errors import LayerscopeError
 from analysis.data import starter
 from analysis.models.source.model_spec import InspectResult, InspectSpec, ModelSpec
@@ -71,7 +72,10 @@ with frame.errors_shown():
     left, right = st.columns([5, 6], gap="large")
     with left, st.container(border=True):
         wanted = choice.show()
-        if wanted is None:
+        if host.is_viewer():
+            st.info(f"{host.VIEWER} Open a model of the gallery or of a result pack below.")
+            ready = False
+        elif wanted is None:
             st.info("Name a model, then click **Check this model**.")
             ready = False
         elif wanted.source == "starter" and not starter.is_installed():
@@ -84,7 +88,7 @@ with frame.errors_shown():
     with right:
         if ready:
             found(wanted)
-        elif wanted is not None and wanted.source != "starter":
+        elif wanted is not None and wanted.source != "starter" and not host.is_viewer():
             st.info("Click **Check this model** to read its configuration and compare it with the free memory.")
     with left:
         choice.show_gallery()

@@ -48,6 +48,11 @@ _BITSANDBYTES_DEVICE = (
     "GPU that it supports."
 )
 
+_NO_MODEL_LIBRARIES = (
+    "This needs the model libraries, which are not installed, as in a viewer made from requirements-viewer.txt. Run `pip "
+    "install -r requirements.txt`, then {then}."
+)
+
 _PANIC = (
     "A library failed to read the model's files, most likely the rules of its tokenizer. Download the tokenizer's files "
     "again or use another text, then {then}."
@@ -63,6 +68,7 @@ _MOST_KEPT = 20
 """Faults that are kept, the newest ones."""
 _MOST_BYTES = 64 * 1024
 """Of one fault: the end of its details, which says most."""
+_MODEL_LIBRARIES = frozenset(["torch", "transformers", "peft", "accelerate", "datasets", "gguf", "datasketch"])
 _MODEL_CODE = re.compile(r"transformers\.models\.(?!auto\.)(\w+)\.")
 _MOST_SAID = 200
 """Characters that are kept of a library's message."""
@@ -211,6 +217,10 @@ def _lacks_bitsandbytes(error: BaseException) -> bool:
     return is_import and "bitsandbytes" in str(error)
 
 
+def _lacks_model_libraries(error: BaseException) -> bool:
+    return isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _MODEL_LIBRARIES
+
+
 def _is_bitsandbytes_device(error: BaseException) -> bool:
     text = str(error).lower()
     about = "bitsandbytes" in text or _ends_in_bitsandbytes(error)
@@ -255,6 +265,7 @@ _OF_MODEL = (
     ),
     Cause(_OFFLINE, names=("LocalEntryNotFoundError", "OfflineModeIsEnabled")),
     Cause(_NO_BITSANDBYTES, test=_lacks_bitsandbytes),
+    Cause(_NO_MODEL_LIBRARIES, test=_lacks_model_libraries),
     Cause(_BITSANDBYTES_DEVICE, test=_is_bitsandbytes_device),
     Cause(_PANIC, names=("PanicException",)),
 )

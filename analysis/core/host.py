@@ -1,6 +1,8 @@
 """Name of this machine, its load and its free memory, read without a model library."""
 
 import contextlib
+import functools
+import importlib.util
 import os
 import platform
 from dataclasses import dataclass
@@ -12,6 +14,11 @@ from analysis.core import units
 
 MEMORY = "LAYERSCOPE_MEMORY"
 """Environment variable: the most memory that a model may take with its measurements, as `units.read_size` reads it."""
+VIEWER = (
+    "This is a viewer without torch: it shows the gallery and result packs, and starts no jobs. Run `pip install -r "
+    "requirements.txt` to measure models."
+)
+"""The sentence for what needs a model where there is no torch."""
 _BUSY = 0.5
 """Load per core from which others are felt."""
 
@@ -33,6 +40,15 @@ class SystemLoad:
     def stretch(self) -> tuple[float, float]:
         """How many times as long work on all cores takes: if half of the others end soon, and if they all stay."""
         return (1 + self.average / self.cores / 2, 1 + self.average / self.cores) if self.is_busy else (1.0, 1.0)
+
+
+@functools.cache
+def is_viewer() -> bool:
+    """Return whether this installation only shows stored results, because torch is not installed; nothing is imported."""
+    try:
+        return importlib.util.find_spec("torch") is None
+    except ImportError:
+        return True
 
 
 def load(own_cores: int = 0) -> SystemLoad:

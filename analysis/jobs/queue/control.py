@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from analysis.core import store
+from analysis.core import host, store
 from analysis.core.errors import JobError, LayerscopeError
 from analysis.core.experiment import TITLES
 from analysis.core.failures import redact
@@ -77,6 +77,8 @@ def submit(
         SpecError: when a request of its kind cannot be shared by so many.
         StorageError: when the cache folder cannot be written.
     """
+    if host.is_viewer():
+        raise JobError(host.VIEWER)
     chosen = places.usable(backend)
     check_workers(spec, shards)
     if (refusal := chosen.refuses(spec, shards)) is not None:

@@ -221,7 +221,7 @@ def ensure_worker(command: Sequence[str] = (sys.executable, "-m", "analysis.jobs
         StorageError: when the cache folder cannot be written.
     """
     _started[:] = [started for started in _started if started.poll() is None]
-    if worker_alive():
+    if host.is_viewer() or worker_alive():
         return False
     local = store.local_dir()
     store.make_folder(local)

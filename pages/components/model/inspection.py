@@ -11,7 +11,7 @@ from typing import Any
 import streamlit as st
 
 from analysis import hub, jobs
-from analysis.core import disk
+from analysis.core import disk, host
 from analysis.core.errors import LayerscopeError
 from analysis.core.store import StoredResult, cache_dir
 from analysis.jobs import preflight
@@ -40,7 +40,7 @@ def of(model: ModelSpec) -> InspectResult | None:
         LayerscopeError: one sentence on why the model cannot be used.
     """
     access.check_file(model.source)
-    if model.source != "starter":
+    if model.source != "starter" or host.is_viewer():
         access.check_start()
     data = _looks.of(model.source, model.revision, model.dtype, model.device, model.quantization, str(cache_dir()))
     return None if data is None else InspectResult.read(StoredResult(Path(model.source), data, (), False, 0.0))

@@ -14,7 +14,7 @@ from typing import Any
 import streamlit as st
 
 from analysis import jobs
-from analysis.core import serving, store
+from analysis.core import host, serving, store
 from analysis.core.errors import AccessError, BenchmarkError
 from analysis.core.record import Spec
 from analysis.core.serving import Serving
@@ -62,7 +62,7 @@ def is_operator() -> bool:
 
 def why_not_start() -> str | None:
     """Return the reason why nothing can be started, in one sentence; None where it can."""
-    return visitors.why_not_start(visitor())
+    return visitors.why_not_start(visitor()) or (host.VIEWER if host.is_viewer() else None)
 
 
 def check_start() -> None:

@@ -1,0 +1,39 @@
+"""Open every page where only requirements-viewer.txt is installed, and print as JSON what each of them drew.
+
+python -m tests.support.viewer_pages PACK
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import psutil
+from streamlit.testing.v1 import AppTest
+
+from analysis.core import host
+from analysis.results import packs
+
+APP = Path(__file__).resolve().parents[2] / "app.py"
+PAGES = ("model", "explore", "heal", "compare", "export", "learn")
+
+
+def main(pack: str) -> None:
+    """Open the pages of the model of a pack."""
+    opened = packs.open_file(Path(pack))
+    drawn = {}
+    for page in PAGES:
+        at = AppTest.from_file(str(APP), default_timeout=120)
+        at.switch_page(f"pages/{page}.py")
+        at.run()
+        drawn[page] = {
+            "failed": [one.value for one in [*at.exception, *at.error]],
+            "says_viewer": any(host.VIEWER in one.value for one in at.caption),
+            "text": " ".join(one.value for one in at.markdown)[:20_000],
+        }
+    loaded = sorted({name.partition(".")[0] for name in sys.modules} & {"torch", "transformers", "peft", "bitsandbytes"})
+    said = {"pages": drawn, "loaded": loaded, "title": opened.title, "memory": psutil.Process().memory_info().rss}
+    sys.stdout.write(json.dumps(said))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
