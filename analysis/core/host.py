@@ -18,7 +18,7 @@ VIEWER = (
     "This is a viewer without torch: it shows the gallery and result packs, and starts no jobs. Run `pip install -r "
     "requirements.txt` to measure models."
 )
-"""The sentence for what needs a model where there is no torch."""
+"""The sentence for all that needs a model where there is no torch."""
 _BUSY = 0.5
 """Load per core from which others are felt."""
 

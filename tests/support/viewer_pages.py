@@ -1,4 +1,4 @@
-"""Open every page where only requirements-viewer.txt is installed, and print as JSON what each of them drew.
+"""Open every page where only requirements-viewer.txt is installed, and print the drawn texts and failures as JSON.
 
 python -m tests.support.viewer_pages PACK
 """
