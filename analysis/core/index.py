@@ -120,10 +120,12 @@ class Wanted:
             values |= {"identity": identity, "source": source, "revision": revision, "named": named_weights(source, revision)}
             conditions = ["weights IN (:identity, :named)", *([_OF_SEVERAL] if self._has_several() else [])]
             parts.append(f"({' OR '.join(conditions)})" if identity else "(source = :source AND revision = :revision)")
-        wanted_places = list(self._places())
-        values |= {name: value for _, _, place_values in wanted_places for name, value in place_values.items()}
+        at_places = []
+        for _, condition, place_values in self._places():
+            at_places.append(condition)
+            values |= place_values
         sql, filter_values = self._filters()
-        return " AND ".join([*parts, f"({' OR '.join(condition for _, condition, _ in wanted_places)})", *sql]), values | filter_values
+        return " AND ".join([*parts, f"({' OR '.join(at_places)})", *sql]), values | filter_values
 
     def _has_several(self) -> bool:
         """Return True if any of the kinds has results of several models, which have no weights of their own."""

@@ -56,6 +56,7 @@ def test_an_opened_pack_has_the_packed_results(pack):
     }
     assert [one.result.spec for one in found if one.kind == "distances"][0].model == MODEL
     assert packs.opened() == [opened]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in unpacked()} == {0o600}
     assert packs.open_file(pack) == opened, "it is open already"
 
 
@@ -166,8 +167,12 @@ def nan(said):
     said["data"]["wall_s"] = float("nan")
 
 
-def markup(said):
-    said["data"]["spec"]["metric"] = "<script>"
+def markup_in_a_version(said):
+    said["data"]["versions"]["torch"] = "<img src=x onerror=alert(1)>"
+
+
+def markup_in_the_model(said):
+    said["data"]["model"]["name"] = "<a href=//evil>x</a>"
 
 
 CHANGES = {
@@ -198,7 +203,9 @@ CHANGES = {
     "result without figures": (packed.result(no_figures), "does not fit"),
     "figure that is no number": (packed.result(nan), "NaN or infinite"),
     "result that does not decode": (packed.result(lambda said: said.update(data=5)), "does not fit this version"),
-    "metric with markup": (packed.result(lambda said: said["data"].update(nosuch="<b>")), "does not fit this version"),
+    "version with markup": (packed.result(markup_in_a_version), "has markup in the name"),
+    "model with markup": (packed.result(markup_in_the_model), "has markup in the name"),
+    "unknown field of a result": (packed.result(lambda said: said["data"].update(nosuch="<b>")), "does not fit this version"),
 }
 
 

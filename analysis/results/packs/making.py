@@ -59,7 +59,7 @@ def make(model: ModelSpec, *, kinds: Sequence[str] = (), keys: Sequence[str] = (
     entries = [entry for kind in (kinds or RESULTS) for entry in library.found(kind, model, wait=True)]
     entries = [entry for entry in entries if not entry.source.place.startswith(f"{PACKS}/")]
     if absent := sorted(set(keys) - {entry.key for entry in entries}):
-        raise SpecError(f"{model.source} has no stored result {shown(absent[0])}. `layerscope report` lists the results.")
+        raise SpecError(f"{model.source} has no stored result {shown(absent[0])}. Compare, Runs lists the keys.")
     chosen = [entry for entry in entries if not keys or entry.key in keys]
     named = title or next((entry.summary.name for entry in chosen), model.source)
     try:

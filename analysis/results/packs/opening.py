@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,15 @@ from analysis.results.stored.pack_list import FILE, NAMES, Manifest, OpenedPack,
 
 _DIGITS = 20
 _LONGEST = 200
+_LABELS = frozenset(
+    [
+        *("name", "model_name", "family", "source", "revision", "identity", "dtype", "device", "quantization", "format"),
+        *("task", "split", "protocol", "metric", "objective", "strategy", "strategies", "recipe", "recipes", "method"),
+        *("compensation", "packing", "versions"),
+    ]
+)
+"""Fields that stand on charts and in tables as names. Prompts, questions and generated texts may hold any text."""
+_MARKUP = re.compile(r"[<>\x00-\x1f\x7f]")
 
 
 def open_file(path: Path, name: str = "") -> OpenedPack:
@@ -94,11 +104,18 @@ def _fill(entries: Mapping[str, zips.Entry], folder: Path) -> None:
         content = entries[name].read()
         if hashlib.sha256(content).hexdigest() != digest:
             raise ValueError(f"its file {name} does not match its checksum")
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
+        _write(folder / name, content)
     for one in manifest.results:
         _check_result(folder, one, manifest)
-    (folder / FILE).write_bytes(said)
+    _write(folder / FILE, said)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a new file for its owner alone, as all in the cache is."""
+    for folder in (path.parent.parent, path.parent):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
 
 
 def _check_names(entries: Mapping[str, Any], manifest: Manifest) -> None:
@@ -130,12 +147,27 @@ def _check_result(folder: Path, one: PackedResult, manifest: Manifest) -> None:
         raise ValueError(f"its result {name} does not fit this version of Layerscope ({type(error).__name__})") from error
     if broken := kind.broken_figure(stored.data, stored.arrays()):
         raise ValueError(f"its result {name} has a figure that is NaN or infinite ({shown(broken)})")
+    if marked := next(_names_with_markup(stored.data), ""):
+        raise ValueError(f"its result {name} has markup in the name {shown(marked)}")
     listed = {f"{name}/result.json", *(f"{name}/{file.name}" for file in stored.array_files)}
     if extra := sorted(file for file in manifest.files if file.startswith(f"{name}/") and file not in listed):
         raise ValueError(f"its file {extra[0]} belongs to no result")
     if not result.complete:
         raise ValueError(f"its result {name} is unfinished")
     os.utime(home / "result.json", (one.saved_at, one.saved_at))
+
+
+def _names_with_markup(value: Any, *, is_name: bool = False) -> Iterator[str]:
+    """Yield the names in a result that hold markup or control characters, names of fields among them."""
+    if isinstance(value, dict):
+        yield from (key for key in value if _MARKUP.search(key))
+        for key, part in value.items():
+            yield from _names_with_markup(part, is_name=is_name or key in _LABELS)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _names_with_markup(part, is_name=is_name)
+    elif is_name and isinstance(value, str) and _MARKUP.search(value):
+        yield value
 
 
 def _why(error: Exception, folder: Path) -> str:
