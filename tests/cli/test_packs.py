@@ -46,13 +46,13 @@ def test_results_are_packed_opened_listed_and_removed(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "Opened " in out
     assert "3 results" in out
-    assert len(library.found("sweep", fakes.MODEL)) == 2
+    assert len(library.find("sweep", fakes.MODEL)) == 2
     assert main.main(["packs", "--json", "-"]) == 0
     (listed,) = json.loads(capsys.readouterr().out)["packs"]
     assert main.main(["packs", "remove", listed["id"]]) == 0
     assert main.main(["packs"]) == 0
     assert "No opened packs." in capsys.readouterr().out
-    assert library.found("sweep", fakes.MODEL) == []
+    assert library.find("sweep", fakes.MODEL) == []
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_pack_goes_to_the_hub_and_opens_by_id(there, tmp_path, capsys):
     assert main.main([*push, "--yes"]) == 0, "the same results are there already"
     away()
     assert main.main(["open", "org/results"]) == 0
-    assert len(library.found("sweep", fakes.MODEL)) == 2
+    assert len(library.find("sweep", fakes.MODEL)) == 2
 
 
 def test_a_dataset_without_a_pack_is_refused(there, capsys):
@@ -108,4 +108,4 @@ def test_python_writes_and_opens_a_pack(tmp_path):
     away()
     opened = layerscope.open_pack(file)
     assert [one.kind for one in opened.manifest.results] == ["sweep", "sweep"]
-    assert len(library.found("sweep", fakes.MODEL)) == 2
+    assert len(library.find("sweep", fakes.MODEL)) == 2

@@ -47,7 +47,7 @@ def unpacked():
 
 def test_an_opened_pack_has_the_packed_results(pack):
     opened = packs.open_file(pack)
-    found = library.found("sweep", MODEL) + library.found("distances", MODEL)
+    found = library.find("sweep", MODEL) + library.find("distances", MODEL)
     assert {one.origin for one in found} == {f"pack {opened.title}"}
     assert {one.result.spec for one in found} == {
         fakes.sweep(2).spec,
@@ -62,18 +62,18 @@ def test_an_opened_pack_has_the_packed_results(pack):
 
 def test_saved_times_travel_with_the_results(tmp_path, monkeypatch):
     fakes.sweep(2).save()
-    then = library.found("sweep", MODEL)[0].saved_at
+    then = library.find("sweep", MODEL)[0].saved_at
     opened = packed.open_made(tmp_path, monkeypatch)
     assert opened.manifest.newest_at >= then
     times = {one.key: one.saved_at for one in opened.manifest.results}
-    for one in library.found("sweep", MODEL):
+    for one in library.find("sweep", MODEL):
         assert one.saved_at == pytest.approx(times[one.key], abs=1e-3)
 
 
 def test_own_results_come_before_packs_and_count_once(pack):
     packs.open_file(pack)
     fakes.sweep(2).save()
-    found = library.found("sweep", MODEL)
+    found = library.find("sweep", MODEL)
     assert [(one.origin, one.result.spec.strategy) for one in found] == [
         ("", "similarity"),
         ("pack SmolLM2-135M-Instruct", "deepest"),
@@ -97,12 +97,12 @@ def test_equal_results_make_equal_packs(tmp_path):
 
 def test_a_removed_pack_leaves_no_result(pack):
     opened = packs.open_file(pack)
-    assert library.found("sweep", MODEL)
+    assert library.find("sweep", MODEL)
     assert packs.remove(opened.id[:6]) == opened
-    assert library.found("sweep", MODEL) == []
+    assert library.find("sweep", MODEL) == []
     assert packs.opened() == []
     packs.open_file(pack)
-    assert len(library.found("sweep", MODEL)) == 2, "it can be opened again"
+    assert len(library.find("sweep", MODEL)) == 2, "it can be opened again"
     with pytest.raises(PackError, match="names no opened pack"):
         packs.remove("zz")
 

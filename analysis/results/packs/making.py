@@ -56,7 +56,7 @@ def make(model: ModelSpec, *, kinds: Sequence[str] = (), keys: Sequence[str] = (
     """
     if unknown := sorted(set(kinds) - set(RESULTS)):
         raise SpecError(f"{shown(unknown[0])} is no kind of result. Choose from {', '.join(RESULTS)}.")
-    entries = [entry for kind in (kinds or RESULTS) for entry in library.found(kind, model, wait=True)]
+    entries = [entry for kind in (kinds or RESULTS) for entry in library.find(kind, model, wait=True)]
     entries = [entry for entry in entries if not entry.source.place.startswith(f"{PACKS}/")]
     if absent := sorted(set(keys) - {entry.key for entry in entries}):
         raise SpecError(f"{model.source} has no stored result {shown(absent[0])}. Compare, Runs lists the keys.")
