@@ -29,6 +29,7 @@ from analysis.results.words import goals
 from analysis.results.words.tolerance import DEFAULT, Tolerance
 
 if TYPE_CHECKING:
+    from analysis.api.front_sheet import FrontSheet
     from analysis.api.sheets import DecisionSheet
 
 
@@ -221,6 +222,30 @@ class Model:
         if kind not in goals.KINDS:
             raise SpecError(f"The goal must be one of {', '.join(goals.KINDS)}, not {kind!r}.")
         return goals.of_model(self.spec, goals.Goal(kind, limit))
+
+    def front(
+        self,
+        *,
+        bytes: int | str | None = None,  # noqa: A002 (the option of the command line)
+        speed: float | None = None,
+        points: float | None = None,
+        **dataset: Any,
+    ) -> "FrontSheet":
+        """Compare all stored precisions, prunings and healed forms, and other models on the same questions and texts.
+
+        Args:
+            bytes: memory that the weights must fit, 400_000_000 or "400MB".
+            speed: speed of generation as a multiple of the unpruned model's.
+            points: accepted accuracy drop, percentage points.
+            dataset: dataset of the scores, by the options of the command line: task, limit, shots, texts, samples (default:
+                those with the most forms).
+
+        Raises:
+            SpecError: for a goal that cannot be, or an unknown keyword.
+        """
+        from analysis.api.front_sheet import FrontSheet
+
+        return FrontSheet.of(self.spec, bytes, speed, points, dataset)
 
     def stored(self, kind: str) -> list[Found[Any]]:
         """Return the stored results of the model. See `stored`."""

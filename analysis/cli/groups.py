@@ -127,6 +127,11 @@ ABOUT = {
         "Write a one-page decision on one removed block: go, measure more, or don't.",
         ("sheet starter --block 14:5 --out sheet.html", "sheet starter --block 14:5 --accept-points 3 --out sheet.pdf"),
     ),
+    "front": About(
+        TAKE,
+        "Prune, quantize, or both? Compare all measured precisions, prunings and models by size, speed and scores.",
+        ("front starter --bytes 165MB", "front starter --speed 1.3 --points 3 --json -"),
+    ),
     "dataset": About(
         TAKE,
         "Save rows of a Hub dataset as a file for --texts or --task.",

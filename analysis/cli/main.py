@@ -13,6 +13,7 @@ from analysis.cli import (
     convert,
     dashboard,
     decision_sheet,
+    front,
     groups,
     jobs,
     line,
@@ -195,6 +196,8 @@ def _parser(asking: tuple[Subcommand, ...]) -> Parser:
     options.fill(add(written.name, command=report.run, command_line=command_line), written)
     decided = Subcommand("sheet", decision_sheet.SheetSpec, (_SHEET_OUT,))
     options.fill(add(decided.name, command=decision_sheet.run, command_line=command_line), decided)
+    compared = Subcommand("front", front.FrontSpec)
+    options.fill(add(compared.name, command=front.run, command_line=command_line), compared)
     sub = add("run", command=answers.run_any)
     sub.add_argument("kind", choices=SPECS)
     sub.add_argument(

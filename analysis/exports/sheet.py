@@ -22,11 +22,14 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results import library
 from analysis.results.compared import scores_of_block
+from analysis.results.compared.candidates import ANY as ANY_MATERIAL
+from analysis.results.compared.candidates import Asked
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, LOSS
 from analysis.results.stored.result import FoundResult
-from analysis.results.words import decision, headline
+from analysis.results.words import decision, front_table, headline
 from analysis.results.words.decision import Decision
+from analysis.results.words.front_table import FrontAnswer
 from analysis.results.words.tolerance import DEFAULT, Tolerance
 
 CommandLine = Callable[[Spec], str]
@@ -191,6 +194,8 @@ class Sheet:
     commands: tuple[str, ...]
     packs: tuple[str, ...] = ()
     """Titles of the opened packs with results of the model."""
+    front: FrontAnswer | None = None
+    """Precisions, prunings and other models beside each other; None where nothing was compared."""
 
     @property
     def title(self) -> str:
@@ -217,6 +222,7 @@ class Sheet:
             ("Cost", [f"{name}: {amount}." for name, amount in decision.costs]),
             ("Risk", list(decision.risks) or [_NO_RISK]),
             ("Unknown", list(decision.unknowns)),
+            *([(front_table.TITLE, self.front.sentences)] if self.front is not None else []),
         ]
 
     @property
@@ -307,7 +313,17 @@ def from_results(
     dataset, first = (ANY, []) if stored.shown is None else (Dataset.of(stored.shown), _first(stored, model, cut, heal))
     own_command = _sheet_command(model, cut, decided.healed, tolerance, dataset, first)
     commands = [*(command_line(spec) for spec in decided.requests), own_command]
-    return Sheet(stored.facts.name, cut.describe(), decided, tuple(commands), tuple(library.packs_of(model)))
+    compared = front_table.of_model(model, _asked(stored.shown))
+    commands[-1:-1] = [command_line(one.spec) for one in compared.missing[:1]]
+    return Sheet(stored.facts.name, cut.describe(), decided, tuple(commands), tuple(library.packs_of(model)), compared)
+
+
+def _asked(shown: SweepResult | None) -> Asked:
+    """Return the questions and texts of the curve on screen, for the front; any without one."""
+    if shown is None:
+        return ANY_MATERIAL
+    own = Dataset.of(shown)
+    return Asked(own.task, own.limit, own.shots, own.texts, own.samples)
 
 
 def _curve_on(dataset: Dataset, model: ModelSpec) -> FoundResult:

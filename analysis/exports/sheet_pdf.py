@@ -91,7 +91,11 @@ class _Story:
                 [width / len(decision.numbers)] * len(decision.numbers),
                 fill=_PANEL,
             ),
-            *(part for half in halves for part in (self.space(), self.boxed([half], [width / 2] * 2, rule=True))),
+            *(
+                part
+                for half in halves
+                for part in (self.space(), self.boxed([half], [width / len(half)] * len(half), rule=True))
+            ),
             self.space(),
             *self.listed("Summary of the block", [decision.summary], bullet=False),
             self.space(),
@@ -110,6 +114,10 @@ class _Story:
     def listed(self, title: str, items: list[str], *, bullet: bool = True) -> list[Any]:
         """A heading with its items."""
         return [self.text(title, bold=True), *(self.text(item, bullet=bullet) for item in items)]
+
+    def row(self, cells: list[Any], width: float) -> Any:
+        """Lists beside each other, under a line."""
+        return self.boxed([cells], [width / len(cells)] * len(cells), rule=True)
 
     def boxed(self, rows: list[list[Any]], widths: list[float], *, frame: str = "", fill: str = "", rule: bool = False) -> Any:
         """Cells beside each other."""

@@ -21,7 +21,7 @@ from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpec, SweepResult, SweepSpec
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.models.source import identity as identities
-from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.model_spec import AUTO, DTYPES, QUANTIZATIONS, ModelSpec
 from analysis.results.stored import evidence, pack_list, reading, summaries
 from analysis.results.stored.reading import ACCURACY, LOSS
 from analysis.results.stored.result import FoundResult, of_entry
@@ -257,6 +257,20 @@ def rivals(kinds: Sequence[str], entries: Sequence[FoundResult], most: int = 200
     comparable = [of_entry(entry) for entry in index.entries(Wanted(tuple(kinds), materials=tuple(materials[:_MATERIALS])))]
     other_entries = [entry for entry in comparable if entry.id not in keys]
     return sorted(other_entries, key=lambda entry: entry.summary.weight, reverse=True)[:most]
+
+
+def measured_on(kinds: Sequence[str], conditions: Sequence[reading.Condition], most: int = 400) -> list[FoundResult]:
+    """Return results of any model on the same questions or texts as these conditions, in any precision, newest first.
+
+    Args:
+        kinds: the kinds of the results.
+        conditions: their questions and texts count, their model and precision do not.
+        most: largest number of results.
+    """
+    pairs = [(dtype, quantization) for dtype in DTYPES if dtype != AUTO for quantization in QUANTIZATIONS]
+    precisions = [ModelSpec(dtype=dtype, quantization=quantization).precision for dtype, quantization in pairs]
+    keys = tuple(sorted({summaries.material_key(one, condition) for one in precisions for condition in conditions}))
+    return [of_entry(entry) for entry in index.entries(Wanted(tuple(kinds), materials=keys), most=most)] if keys else []
 
 
 LISTED = 100

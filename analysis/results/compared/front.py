@@ -1,7 +1,7 @@
-"""The trade-off: everything measured of a model under one condition, its size and speed, and the offers that dominate others.
+"""The trade-off: models with their quality, size and speed, and the offers that dominate others.
 
 A healed model stands beside a pruned, unhealed one, and another model beside a smaller version of this one. All of them
-answered the same questions or read the same texts in the same precision.
+answered the same questions or read the same texts. `fronts` holds one precision each, and `candidates` makes a front of all.
 """
 
 from collections.abc import Sequence
@@ -53,17 +53,17 @@ class Offer:
     @property
     def times(self) -> float | None:
         """Return how many times as fast as the unpruned model it generates."""
-        return None if self.gain is None or self.is_rival else 1 + self.gain.value
+        return None if self.gain is None else 1 + self.gain.value
 
 
 @dataclass(frozen=True)
 class Front:
-    """All offers of one condition."""
+    """All offers on the same questions or texts."""
 
     quantity: str
-    """ACCURACY or LOSS."""
+    """ACCURACY, LOSS or BITS."""
     condition: Condition
-    """Condition of the requested model; a rival's differs in the model alone."""
+    """Condition of the requested model; of a front of `fronts`, a rival's differs in the model alone."""
     offers: list[Offer]
 
     def best(self, by: str) -> list[Offer]:
@@ -111,17 +111,28 @@ class Front:
         return [offer for offer in self.offers if not offer.is_rival]
 
 
-def is_better(offer: Offer, other: Offer) -> bool:
-    """True if the paired 95 % interval of the difference of two offers excludes zero in favour of the first."""
-    comparable = (
-        replace(offer.reading, condition=other.reading.condition) if offer.is_rival != other.is_rival else offer.reading
-    )
-    if comparable.condition != other.reading.condition:
+def is_better(one: Offer, other: Offer) -> bool:
+    """True if the 95 % interval of the difference of two offers excludes zero in favour of the first."""
+    found = difference(one.reading, other.reading, one.facts.vocab_size == other.facts.vocab_size)
+    if found is None or found.low is None or found.high is None:
         return False
-    change = changes.change(other.reading, comparable)
-    if change.low is None or change.high is None:
-        return False
-    return change.high < 0 if offer.reading.quantity == LOSS else change.low > 0
+    return found.low > 0 if one.reading.quantity == ACCURACY else found.high < 0
+
+
+def difference(one: Reading, reference: Reading, same_tokens: bool = True) -> Change | None:
+    """Return the change of a reading against one of any precision and model; None where questions or texts differ.
+
+    It is paired by question. It is paired by text only where both models have the same tokens: others read other parts of it.
+
+    Args:
+        one, reference: two readings of one quantity.
+        same_tokens: whether the vocabularies of the two are the same.
+    """
+    own, other = one.condition, reference.condition
+    if (own.material, own.n) != (other.material, other.n) or (one.quantity == LOSS and not same_tokens):
+        return None
+    alone = () if not same_tokens and one.quantity != ACCURACY else one.losses
+    return changes.change(reference, replace(one, condition=other, losses=alone))
 
 
 def fronts(quantity: str, results: Sequence[Any], rivals: Sequence[Any] = (), speed: SpeedResult | None = None) -> list[Front]:
@@ -197,7 +208,7 @@ def _offers(pairs: Sequence[tuple[Reading, Any]], speed: SpeedResult | None, *, 
             reading=measured,
             change=None if unpruned is None or measured is unpruned else changes.change(unpruned, measured),
             facts=result.model,
-            bytes=_bytes(result, measured.cut),
+            bytes=weight_bytes(result, measured.cut),
             gain=_gain(speed, measured.cut),
             is_rival=is_rival,
         )
@@ -211,7 +222,7 @@ def _readings(result: Any, quantity: str) -> list[tuple[Reading, Any]]:
     return [(measured, result) for measured in matching if measured.repair != reading.CONTROL]
 
 
-def _bytes(result: Any, cut: Removal | None) -> int:
+def weight_bytes(result: Any, cut: Removal | None) -> int:
     """Return the bytes of the weights as held: quantized layers by their facts, if known, else by bytes per weight."""
     model = result.spec.model
     weights_format = model.dtype if model.quantization == "none" else model.quantization
@@ -248,4 +259,4 @@ def _badness(offer: Offer) -> float:
 
 def _worse(quantity: str, value: float) -> float:
     """The value, or the difference, so that more is worse."""
-    return value if quantity == LOSS else -value
+    return -value if quantity == ACCURACY else value

@@ -25,6 +25,8 @@ from analysis.models.source.sizes import ModelFacts
 
 ACCURACY, ACC_NORM, LOSS, DAMAGE = "accuracy", "normalised accuracy", "loss", "loss increase"
 """Quantities of a reading: shares of questions, in [0, 1], and nats per token."""
+BITS = "bits per byte"
+"""A loss in a unit that models with different tokenizers share (`in_bits`)."""
 CONTROL = "control"
 """The repair of an unpruned model that was trained on as a heal would be."""
 
@@ -107,6 +109,8 @@ class Reading:
     """The loss, or its increase, on every text, where they are kept."""
     tokens: tuple[int, ...] = field(default=(), repr=False, compare=False)
     """Predicted tokens of every text, by which its loss counts."""
+    bits_per_byte: float | None = field(default=None, repr=False, compare=False)
+    """A loss in bits per byte of the scored text; None for other quantities, and in results without it."""
 
     def on_what(self) -> str:
         """Return the dataset and the precision that it was measured on."""
@@ -297,9 +301,31 @@ def _of_point(
         condition = _condition(model, facts, replace(corpus, n_texts=point.n_texts), point.n_texts)
         low, high = point.loss_interval or (None, None)
         readings[LOSS] = Reading(
-            LOSS, point.block, repair, point.loss, low, high, condition, losses=tuple(losses), tokens=tuple(tokens)
+            LOSS,
+            point.block,
+            repair,
+            point.loss,
+            low,
+            high,
+            condition,
+            losses=tuple(losses),
+            tokens=tuple(tokens),
+            bits_per_byte=point.bits_per_byte,
         )
     return readings
+
+
+def in_bits(loss: Reading) -> Reading | None:
+    """Return a loss in bits per byte; None where the result does not hold that.
+
+    The bytes per token are those of all texts, so that a comparison of two models with one tokenizer is the same in both units.
+    """
+    if loss.bits_per_byte is None or loss.value <= 0:
+        return None
+    factor = loss.bits_per_byte / loss.value
+    low, high = (None if end is None else factor * end for end in (loss.low, loss.high))
+    losses = tuple(factor * one for one in loss.losses)
+    return replace(loss, quantity=BITS, value=loss.bits_per_byte, low=low, high=high, losses=losses)
 
 
 def _condition(model: ModelSpec, facts: ModelFacts, material: BenchmarkSpec | CorpusSpec, n: int) -> Condition:

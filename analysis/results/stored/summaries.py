@@ -213,8 +213,13 @@ def summary(result: Any) -> Summary:
 def _materials(result: Any) -> Iterator[str]:
     for readings in reading.of_all(result):
         for condition in (measured.condition for measured in readings.values()):
-            text = f"{condition.precision} {condition.material.fingerprint()} {condition.n}"
-            yield hashlib.sha256(text.encode()).hexdigest()[:12]
+            yield material_key(condition.precision, condition)
+
+
+def material_key(precision: str, condition: reading.Condition) -> str:
+    """Return the key in the index of the questions or texts of a condition, measured in a precision."""
+    said = f"{precision} {condition.material.fingerprint()} {condition.n}"
+    return hashlib.sha256(said.encode()).hexdigest()[:12]
 
 
 @DESCRIPTIONS.add

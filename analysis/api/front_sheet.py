@@ -1,0 +1,89 @@
+"""The front of precisions and prunings in Python: its answers as values, its table as a data frame, its chart."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from analysis.cli.front import asked_goals
+from analysis.cli.main import command_line
+from analysis.core import units
+from analysis.core.errors import SpecError
+from analysis.models.source.model_spec import ModelSpec
+from analysis.results.compared.candidates import Asked
+from analysis.results.compared.front import SIZE
+from analysis.results.stored.reading import ACCURACY
+from analysis.results.words import choice, front_table
+from analysis.results.words.choice import Answer
+from analysis.results.words.front_table import FrontAnswer
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from plotly.graph_objs import Figure
+
+
+@dataclass(frozen=True)
+class FrontSheet:
+    """All measured forms of a model beside each other, with answers to goals. A notebook shows it as Markdown."""
+
+    content: FrontAnswer
+
+    @classmethod
+    def of(
+        cls,
+        model: ModelSpec,
+        fits: int | str | None,
+        speed: float | None,
+        points: float | None,
+        dataset: Mapping[str, Any],
+    ) -> "FrontSheet":
+        """Make it from everything stored of a model; arguments as `Model.front`."""
+        unknown = sorted(set(dataset) - set(Asked.__dataclass_fields__))
+        if unknown:
+            known = ", ".join(Asked.__dataclass_fields__)
+            raise SpecError(f"The front has no keyword {unknown[0]!r}: use {known} for the dataset.")
+        goals = asked_goals(units.read_size(fits) if isinstance(fits, str) else fits, speed, points)
+        return cls(front_table.of_model(model, Asked(**dataset), goals))
+
+    @property
+    def answers(self) -> tuple[Answer, ...]:
+        """The answers, one for each goal, with the chosen candidate and the best of each other kind."""
+        return self.content.answers
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """The commands of missing measurements, by their subject."""
+        return {one.what: command_line(one.spec) for one in self.content.missing}
+
+    def table(self) -> "DataFrame":
+        """Every candidate with its size, speed and scores, the smallest first."""
+        from pandas import DataFrame
+
+        return DataFrame(self.content.rows())
+
+    def figure(self, quantity: str = ACCURACY, by: str = SIZE, *, dark: bool = False) -> "Figure":
+        """The chart that the page Explore draws.
+
+        Args:
+            quantity: accuracy, loss or bits per byte.
+            by: size or speed.
+            dark: for a dark background.
+
+        Raises:
+            SpecError: where nobody has this quantity.
+        """
+        from analysis.charts import front as figures
+
+        found = self.content.found.front(quantity)
+        if found is None:
+            raise SpecError(f"No {quantity} of this model is stored. Measure it: {next(iter(self.missing.values()), '')}.")
+        return figures.trade_off(found, by, None, dark=dark)
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields of `layerscope front --json`."""
+        return self.content.to_json(command_line)
+
+    def _repr_markdown_(self) -> str:
+        return "\n\n".join([*(f"- {one.said}" for one in self.answers), self.content.measured_on, choice.RULE])
+
+    def __repr__(self) -> str:
+        return "\n".join(one.said for one in self.answers)

@@ -1,0 +1,77 @@
+"""The subcommand `front`: prune, quantize, or both? All measured forms of a model beside each other, and answers to goals."""
+
+import argparse
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from analysis.cli import requests
+from analysis.cli.stdout import write
+from analysis.core import units
+from analysis.core.bounds import Bound
+from analysis.core.errors import SpecError
+from analysis.core.options import Option, Part
+from analysis.core.record import Spec
+from analysis.models.source.model_spec import ModelSpec
+
+if TYPE_CHECKING:
+    from analysis.results.words.goals import Goal
+
+_COUNT = Bound(1, 100_000_000)
+
+
+@dataclass(frozen=True)
+class FrontSpec(Spec):
+    """Compare all stored precisions, prunings and healed forms of a model, and other models, by size, speed and scores."""
+
+    kind: ClassVar[str] = "front"
+
+    model: Annotated[ModelSpec, Part(only=("source", "revision"))] = field(default_factory=ModelSpec)
+    fits: Annotated[int | None, Option("--bytes", "SIZE", parse=units.read_size)] = None
+    """Memory that the weights must fit, such as 400MB (default: half of the unpruned model)."""
+    times: Annotated[float | None, Option("--speed")] = None
+    """Speed of generation as a multiple of the unpruned model's (default: 1.3)."""
+    points: Annotated[float | None, Option("--points")] = None
+    """Accepted accuracy drop, percentage points (default: 3)."""
+    task: Annotated[str, Option("--task", metavar="NAME|FILE")] = ""
+    """Dataset of the scores (default: that with the most forms)."""
+    limit: Annotated[int | None, Option("--limit"), _COUNT] = None
+    """Scored questions of that dataset (default: any number)."""
+    shots: Annotated[int | None, Option("--shots"), Bound(0, 5)] = None
+    """Worked examples before a question (default: any number)."""
+    texts: Annotated[str, Option("--texts", metavar="c4|wiki|FILE")] = ""
+    """Texts of the loss (default: those with the most forms)."""
+    samples: Annotated[int | None, Option("--samples"), _COUNT] = None
+    """Scored texts (default: any number)."""
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print the answers, the table, and the commands of missing measurements."""
+    from analysis.results.compared.candidates import Asked
+    from analysis.results.words import choice, front_table
+
+    asked = requests.request(FrontSpec, options)
+    goals = asked_goals(asked.fits, asked.times, asked.points)
+    dataset = Asked(asked.task, asked.limit, asked.shots, asked.texts, asked.samples)
+    made = front_table.of_model(asked.model, dataset, goals)
+    table = made.table()
+    lines = [answer.said for answer in made.answers]
+    lines += ["", *table.lines(), "", table.caption] if made.found.candidates else ["", table.caption]
+    if made.missing:
+        lines += ["", "Not measured:", *(f"  {one.what}: {options.command_line(one.spec)}" for one in made.missing)]
+    write(options, made.to_json(options.command_line), [*lines, "", choice.RULE])
+
+
+def asked_goals(fits: int | None, times: float | None, points: float | None) -> "list[Goal]":
+    """Return the goals that options or keywords ask for.
+
+    Raises:
+        SpecError: for one that no model can meet, or every one does.
+    """
+    from analysis.results.words.goals import MEGABYTES, POINTS, TIMES, Goal
+
+    limits = ((fits, 0, "--bytes", "above 0"), (times, 1, "--speed", "above 1"), (points, 0, "--points", "above 0"))
+    for value, least, option, allowed in limits:
+        if value is not None and not least < value < float("inf"):
+            raise SpecError(f"{option} must be {allowed}, not {value:g}. Give another number.")
+    wanted = ((MEGABYTES, None if fits is None else fits / 1e6), (TIMES, times), (POINTS, points))
+    return [Goal(kind, value) for kind, value in wanted if value is not None]

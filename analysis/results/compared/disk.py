@@ -1,0 +1,55 @@
+"""Bytes of a model on disk: the size of its files where they are on this machine, else computed from the number of weights."""
+
+from dataclasses import dataclass
+
+from analysis.core.errors import LayerscopeError
+from analysis.data import starter
+from analysis.models.source import identity, sizes
+from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.sizes import ModelFacts
+
+MEASURED, COMPUTED = "measured", "computed"
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """A size on disk."""
+
+    value: int
+    how: str
+    """MEASURED: the files that the model is loaded from. COMPUTED: its weights as a safetensors file holds them."""
+
+
+def on_disk(model: ModelSpec, facts: ModelFacts, weights_format: str, saved: int | None) -> Bytes | None:
+    """Return the size of a model on disk.
+
+    Args:
+        model: weights and precision.
+        facts: sizes of the unpruned model.
+        weights_format: format of the stored weights.
+        saved: bytes of the weights of a pruned or healed model, which is saved in its precision. None for a model that is
+            loaded from its files as they are.
+
+    Returns:
+        None for a quantized file that is not on this machine.
+    """
+    if saved is not None:
+        return Bytes(saved, COMPUTED)
+    measured = _files(model)
+    if measured:
+        return Bytes(measured, MEASURED)
+    if weights_format in sizes.DTYPE_BYTES:
+        return Bytes(int(facts.n_parameters * sizes.DTYPE_BYTES[weights_format]), COMPUTED)
+    return None
+
+
+def _files(model: ModelSpec) -> int:
+    """Return the bytes of a model's files on this machine; 0 where they are not here, or are other ones now."""
+    try:
+        if model.source == "starter":
+            return starter.gguf_file().stat().st_size if starter.model_identity() == model.identity else 0
+        stamps = identity.stamps(model.source)
+        same = not model.identity or (bool(stamps) and identity.of_local(model.source) == model.identity)
+        return sum(size for _, size, _ in stamps) if same else 0
+    except (LayerscopeError, OSError):
+        return 0

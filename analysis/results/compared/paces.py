@@ -1,0 +1,123 @@
+"""Speeds of several precisions against one reference, from measurements on one machine with one prompt.
+
+Two precisions are timed in separate runs. Their ratio is that of geometric means over rounds, and its interval treats the two
+runs as independent. The gain of a removal within one run is paired (`speed`). Intervals multiply as if independent.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from analysis.core import stats
+from analysis.core.blocks import Removal
+from analysis.experiments.speed.speed_spec import SpeedResult
+from analysis.models.source.model_spec import ModelSpec
+from analysis.results.compared import durations
+from analysis.results.compared import speed as speeds
+from analysis.results.compared.speed import MEASURED, SpeedGain
+
+
+@dataclass(frozen=True)
+class DecodePace:
+    """Speed of generation of one candidate."""
+
+    tokens_per_s: float | None
+    """None where the removal was neither timed nor lies on the fitted line."""
+    gain: SpeedGain | None
+    """Against the reference; None where that was not timed on the same machine, or without an interval."""
+    how: str
+    """Measured, interpolated or extrapolated."""
+    machine: str
+    is_here: bool
+    """Whether that is this machine."""
+
+
+@dataclass(frozen=True)
+class Paces:
+    """The measurements that may be compared."""
+
+    results: tuple[SpeedResult, ...]
+    """One for each set of weights and precision."""
+    reference: SpeedResult | None
+
+    @classmethod
+    def of(cls, found: Sequence[SpeedResult], reference: ModelSpec | None) -> "Paces":
+        """Choose the measurements: those of this machine first, then those with the reference, then the largest group.
+
+        Args:
+            found: the preferred ones first.
+            reference: the model in its full precision; None without one.
+        """
+        groups: dict[tuple[object, ...], list[SpeedResult]] = {}
+        for one in found:
+            spec = one.spec
+            key = (one.machine, spec.model.device, spec.prompt_tokens, spec.new_tokens, spec.batch_size)
+            if one.points and all(_key(one.spec.model) != _key(other.spec.model) for other in groups.setdefault(key, [])):
+                groups[key].append(one)
+
+        def rank(group: list[SpeedResult]) -> tuple[bool, bool, int]:
+            return durations.is_from_this_machine(group[0]), _own(group, reference) is not None, len(group)
+
+        chosen = max((group for group in groups.values() if group), key=rank, default=[])
+        return cls(tuple(chosen), _own(chosen, reference))
+
+    def pace(self, model: ModelSpec, cut: Removal | None) -> DecodePace | None:
+        """Return the speed of a model without some layers; None where its precision was not timed."""
+        own = _own(self.results, model)
+        if own is None:
+            return None
+        timed = speeds.timed(own, cut) if cut is not None else speeds.timed(own, 0)
+        seconds = timed.unpruned if cut is None else timed.pruned
+        tokens = None if seconds is None else own.tokens_per_s(speeds.DECODE, seconds)
+        inside = SpeedGain(0.0, 0.0, 0.0, is_measured=True) if cut is None else timed.gain
+        across = self._across(own)
+        gain = None if inside is None or across is None else _times(across, inside)
+        return DecodePace(
+            tokens, gain, timed.how if cut is not None else MEASURED, own.machine, durations.is_from_this_machine(own)
+        )
+
+    def _across(self, own: SpeedResult) -> SpeedGain | None:
+        """Return the gain of an unpruned model over the reference; None without two rounds of both."""
+        if self.reference is None:
+            return None
+        if own is self.reference:
+            return SpeedGain(0.0, 0.0, 0.0, is_measured=True)
+        logs = [_logarithms(one) for one in (own, self.reference)]
+        if min(map(len, logs)) < 2:
+            return None
+        (mean, error), (other, its) = (stats.mean_and_stderr(each) for each in logs)
+        half = math.hypot(*(stats.t_quantile(len(each) - 1) * one for each, one in zip(logs, (error, its), strict=True)))
+        return _gain(other - mean, half, half, is_measured=True)
+
+
+def _key(model: ModelSpec) -> tuple[str, str, str]:
+    return model.identity or model.source, model.dtype, model.quantization
+
+
+def _own(results: Sequence[SpeedResult], model: ModelSpec | None) -> SpeedResult | None:
+    return next((one for one in results if model is not None and _key(one.spec.model) == _key(model)), None)
+
+
+def _logarithms(result: SpeedResult) -> list[float]:
+    """Return the logarithms of the seconds per token of the unpruned model, one a round."""
+    whole = next((point for point in result.points if point.block is None), None)
+    batch = result.spec.batch_size
+    return [] if whole is None else [math.log(seconds / batch) for seconds in whole.decode.repeats_s]
+
+
+_LEAST = 1e-6
+"""Times the speed: a fitted line has no lower end."""
+
+
+def _times(one: SpeedGain, other: SpeedGain) -> SpeedGain:
+    """Return two gains after each other."""
+    logs = [[math.log(max(_LEAST, 1 + end)) for end in (gain.value, gain.low, gain.high)] for gain in (one, other)]
+    value = sum(each[0] for each in logs)
+    low, high = (math.hypot(*(each[0] - each[place] for each in logs)) for place in (1, 2))
+    return _gain(value, low, high, is_measured=one.is_measured and other.is_measured)
+
+
+def _gain(logarithm: float, below: float, above: float, *, is_measured: bool) -> SpeedGain:
+    """Return the gain with this logarithm of the ratio, and so much of it to either end."""
+    low, high = math.exp(logarithm - below) - 1, math.exp(logarithm + above) - 1
+    return SpeedGain(math.exp(logarithm) - 1, low, high, is_measured)

@@ -1,0 +1,111 @@
+"""`python -m analysis front` and `Model.front`: answers, stable fields, and the command of each missing measurement."""
+
+import contextlib
+import json
+from dataclasses import replace
+
+import pytest
+
+import analysis as layerscope
+from analysis.cli import main
+from analysis.core import store
+from analysis.core.errors import SpecError
+from tests.support import fakes
+
+FIELDS = {
+    *[
+        "id",
+        "what",
+        "kind",
+        "model",
+        "is_reference",
+        "dtype",
+        "quantization",
+        "weights_format",
+        "block",
+        "n",
+        "recipe",
+        "memory_bytes",
+        "memory_bytes_how",
+    ],
+    *["disk_bytes", "disk_bytes_how", "tokens_per_s", "times", "times_low", "times_high", "speed_how", "speed_machine"],
+    *["n_questions", "n_texts", "on_fronts"],
+    *(
+        f"{name}{part}"
+        for name in ("acc", "loss", "bits_per_byte")
+        for part in ("", "_low", "_high", "_change", "_change_low", "_change_high", "_change_is_paired")
+    ),
+}
+
+
+@pytest.fixture
+def stored(cache, tmp_path, monkeypatch):
+    """A curve in bfloat16 and one in NF4, as the command finds them."""
+    monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "precomputed")
+    curve = replace(fakes.sweep(5, answers=True), model=replace(fakes.FACTS, layers=fakes.LAYERS))
+    quantized = replace(curve.spec.model, quantization="4bit")
+    for result in (curve, replace(curve, spec=replace(curve.spec, model=quantized)), fakes.speed()):
+        result.save()
+
+
+@pytest.mark.usefixtures("stored")
+def test_json_has_points_answers_and_missing_measurements(capsys):
+    assert main.main(["front", "starter", "--bytes", "200MB", "--speed", "1.1", "--points", "3", "--json", "-"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert list(said) == ["model", "questions", "texts", "reference", "points", "answers", "rule", "missing", "duration_s"]
+    assert {frozenset(point) for point in said["points"]} == {frozenset(FIELDS)}
+    assert len(said["points"]) == 12
+    ids = {point["id"] for point in said["points"]}
+    assert said["reference"] in ids
+    assert [(answer["goal"], answer["limit"]) for answer in said["answers"]] == [
+        ("bytes", 200_000_000),
+        ("speed", 1.1),
+        ("points", 3),
+    ]
+    assert all(answer["point"] in ids for answer in said["answers"][:2])
+    commands = {one["what"]: one["command"] for one in said["missing"]}
+    asked = main.request(commands["8-bit weights: accuracy and loss"].split()[3:])
+    assert (asked.model.quantization, asked.benchmark.limit, asked.max_n) == ("8bit", 100, 5)
+
+
+@pytest.mark.usefixtures("stored")
+def test_python_gives_the_fields_of_the_command(capsys):
+    made = layerscope.model("starter").front(bytes="200MB", points=3)
+    main.main(["front", "starter", "--bytes", "200MB", "--points", "3", "--json", "-"])
+    assert json.loads(json.dumps(made.to_json())) == json.loads(capsys.readouterr().out)
+    assert [answer.goal.kind for answer in made.answers] == ["megabytes", "points"]
+    assert set(made.table()["quantization"]) == {"none", "4bit"}
+    assert "speed of NF4, bfloat16" in made.missing
+    with pytest.raises(SpecError, match="no keyword 'tasks': use task, limit"):
+        layerscope.model("starter").front(tasks="boolq")
+
+
+@pytest.mark.usefixtures("stored")
+def test_people_read_answers_before_the_table(capsys):
+    assert main.main(["front", "starter", "--speed", "1.1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("To be 1.1 times as fast: remove ")
+    assert "The speed of quantized weights is not measured." in lines[0]
+    assert lines[-1].startswith("Rule: ")
+
+
+def test_model_without_results_gets_the_command_to_measure(cache, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "precomputed")
+    assert main.main(["front", "starter"]) == 0
+    said = capsys.readouterr().out
+    assert "No accuracy or loss of this model is stored." in said
+    assert "the unpruned model in full precision: python -m analysis evaluate starter --dtype float32" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--bytes", "400"), "is not an amount of memory. Give a number with its unit"),
+        (("--speed", "0.9"), "--speed must be above 1, not 0.9"),
+        (("--points", "-3"), "--points must be above 0, not -3"),
+    ],
+)
+def test_goals_that_cannot_be_are_refused(words, complaint, capsys):
+    with contextlib.suppress(SystemExit):
+        assert main.main(["front", "starter", *words]) == 2
+    assert complaint in capsys.readouterr().err

@@ -1,0 +1,284 @@
+"""All precisions, prunings and models on one front: brute force over the front and the rule, pairing, sizes and speeds."""
+
+import itertools
+import math
+import random
+from dataclasses import replace
+
+import pytest
+
+from analysis.core import host
+from analysis.experiments.accuracy.points import QuestionScore
+from analysis.models.source import sizes
+from analysis.models.source.sizes import LayerFacts
+from analysis.results.compared import candidates, unmeasured
+from analysis.results.compared.candidates import Asked, compare, is_same_model
+from analysis.results.compared.front import SIZE, SPEED
+from analysis.results.stored.reading import ACCURACY, BITS, LOSS
+from analysis.results.words import choice
+from analysis.results.words.goals import MEGABYTES, POINTS, TIMES, Goal
+from tests.support import fakes
+
+LAYERS = [LayerFacts(1_152, 3_560_000, 1_870_000, 384, None)] * fakes.L
+FACTS = replace(fakes.FACTS, layers=LAYERS, weights_format="Q4_1")
+DTYPES = {
+    "float32": ("float32", "none"),
+    "bfloat16": ("bfloat16", "none"),
+    "8bit": ("bfloat16", "8bit"),
+    "4bit": ("bfloat16", "4bit"),
+}
+
+
+def curve(precision, rise, *, right=(), facts=FACTS, identity="", last=4, slope=0.2, noise=0.0, n=100, texts=8):
+    """A curve in a precision whose loss is that of float32 and `rise` on every text, and `slope` for each removed layer."""
+    dtype, quantization = DTYPES[precision]
+    made = fakes.sweep(last, limit=n)
+    model = replace(made.spec.model, dtype=dtype, quantization=quantization)
+    model = replace(model, identity=identity, source=identity) if identity else model
+    draws = random.Random(f"{precision}{identity}")
+    losses = [
+        [3.0 + text / 10 + rise + slope * n + noise * draws.gauss(0, 1) for text in range(texts)] for n in range(last + 1)
+    ]
+    means = [sum(each) / texts for each in losses]
+    right = right or [n // 2] * (last + 1)
+    answers = [[QuestionScore(f"q{q}", [0.0, 0.0], int(q >= count), 0) for q in range(n)] for count in right]
+    points = [
+        replace(point, acc=count / n, loss=mean, loss_stderr=0.08, n_texts=texts, bits_per_byte=mean / math.log(2) / 4)
+        for point, count, mean in zip(made.points, right, means, strict=True)
+    ]
+    spec = replace(made.spec, model=model)
+    kept = {"questions": answers, "text_losses": losses, "text_tokens": [255] * texts}
+    return replace(made, spec=spec, model=facts, points=points, **kept)
+
+
+def speed(precision, factor):
+    """The speed of a precision: `factor` times as fast as float32 with all layers."""
+    made = fakes.speed()
+    dtype, quantization = DTYPES[precision]
+    points = []
+    for point in made.points:
+        decode = replace(point.decode, repeats_s=[seconds / factor for seconds in point.decode.repeats_s])
+        points.append(replace(point, decode=replace(decode, median_s=point.decode.median_s / factor)))
+    model = replace(made.spec.model, dtype=dtype, quantization=quantization)
+    here = {"processor": f"{host.processor()}, 2 threads"}
+    return replace(made, spec=replace(made.spec, model=model), points=points, versions=here)
+
+
+@pytest.fixture
+def found():
+    """Four precisions of one model: 8 bits cost 0.017 nats, NF4 0.25, a removed layer 0.2, and quantized weights are slower."""
+    rises = {"float32": 0.0, "bfloat16": 0.0, "8bit": 0.017, "4bit": 0.25}
+    curves = [curve(name, rise) for name, rise in rises.items()]
+    speeds = [speed(name, factor) for name, factor in (("float32", 1.0), ("bfloat16", 1.1), ("8bit", 0.74), ("4bit", 0.65))]
+    return compare(curves, (), speeds)
+
+
+def of(found, precision, n=0):
+    dtype, quantization = DTYPES[precision]
+    return next(
+        one
+        for one in found.own
+        if (one.model.dtype, one.model.quantization, one.cut.size if one.cut else 0) == (dtype, quantization, n)
+    )
+
+
+def test_every_form_is_paired_with_the_unpruned_float32_model(found):
+    assert found.reference is of(found, "float32")
+    assert not found.reference.changes
+    for precision, n in itertools.product(DTYPES, range(5)):
+        one = of(found, precision, n)
+        if one is not found.reference:
+            change = one.changes[LOSS]
+            assert change.paired
+            assert change.difference == pytest.approx(one.readings[LOSS].value - found.reference.readings[LOSS].value)
+            assert one.changes[ACCURACY].paired
+    assert of(found, "8bit").changes[LOSS].is_significant
+    assert not of(found, "8bit").changes[ACCURACY].is_significant
+
+
+def test_reference_is_the_most_exact_precision_that_is_measured():
+    assert compare([curve("4bit", 0.3), curve("bfloat16", 0.0)]).reference.model.dtype == "bfloat16"
+    assert compare([curve("4bit", 0.3)]).reference is None
+
+
+@pytest.mark.parametrize("quantity", [ACCURACY, LOSS, BITS])
+@pytest.mark.parametrize("by", [SIZE, SPEED])
+def test_front_agrees_with_brute_force(quantity, by):
+    draws = random.Random(7)
+    names = list(DTYPES)
+    curves = [curve(name, draws.random(), right=[draws.randrange(30, 60) for _ in range(5)], noise=0.05) for name in names]
+    compared = compare(curves, (), [speed(name, draws.uniform(0.5, 2)) for name in names])
+
+    def cost(one):
+        return one.memory if by == SIZE else -(1 + one.pace.gain.value)
+
+    def badness(one):
+        return one.readings[quantity].value * (-1 if quantity == ACCURACY else 1)
+
+    expected = {
+        one.id
+        for one in compared.candidates
+        if not any(
+            (cost(other), badness(other)) != (cost(one), badness(one))
+            and cost(other) <= cost(one)
+            and badness(other) <= badness(one)
+            for other in compared.candidates
+        )
+    }
+    kept = {one.id for one in compared.best(quantity, by)}
+    assert kept <= expected
+    values = {(cost(one), badness(one)) for one in compared.candidates if one.id in expected}
+    assert {(cost(one), badness(one)) for one in compared.candidates if one.id in kept} == values
+
+
+def brute(found, goal):
+    """The rule, read literally."""
+    fits = []
+    for one in found.candidates:
+        gain = one.pace.gain if one.pace else None
+        if (goal.kind == MEGABYTES and one.memory <= goal.value * 1e6) or (
+            goal.kind == TIMES and gain is not None and 1 + gain.low >= goal.value
+        ):
+            fits.append(one)
+    if found.reference in fits or not fits:
+        return found.reference if fits else None
+    best = fits[0]
+    for one in fits:
+        if one.readings[BITS].value < best.readings[BITS].value:
+            best = one
+    equal = []
+    for one in fits:
+        pairs = zip(one.readings[LOSS].losses, best.readings[LOSS].losses, strict=True)
+        gaps = [a - b for a, b in pairs]
+        if one is best or not min(gaps) > 0:  # gaps of these made-up texts have one sign where they are significant
+            equal.append(one)
+    order = list(candidates.KINDS)
+    return sorted(equal, key=lambda one: (order.index(one.kind), one.memory))[0]
+
+
+@pytest.mark.parametrize("limit", [100, 165, 200, 269, 300, 500, 600])
+def test_rule_for_bytes_agrees_with_brute_force(found, limit):
+    assert choice.answer(found, Goal(MEGABYTES, limit)).candidate is brute(found, Goal(MEGABYTES, limit))
+
+
+@pytest.mark.parametrize("limit", [1.05, 1.09, 1.15, 1.2, 3.0])
+def test_rule_for_speed_agrees_with_brute_force(found, limit):
+    assert choice.answer(found, Goal(TIMES, limit)).candidate is brute(found, Goal(TIMES, limit))
+
+
+def test_answers_are_in_words_with_the_measured_differences(found):
+    assert choice.answer(found, Goal(MEGABYTES, 170)).said.startswith(
+        "To fit 170 MB: 8-bit weights, no pruning, 163 MB (loss +0.017 nats, accuracy not significantly different, "
+        "26 % slower here)."
+    )
+    fast = choice.answer(found, Goal(TIMES, 1.1)).said
+    assert fast.startswith("To be 1.1 times as fast: remove layers 14-16 in bfloat16, 248 MB (loss +0.60 nats, ")
+    assert fast.endswith("Quantizing does not help speed here: 8-bit weights 0.74 times, NF4 weights 0.65 times as fast.")
+    assert (
+        "no measured model is this small. The smallest: NF4 weights without layers"
+        in choice.answer(found, Goal(MEGABYTES, 5)).said
+    )
+
+
+def test_accepted_drop_names_the_smallest_model_whose_interval_allows_it():
+    few = compare([curve("float32", 0, right=[50, 50, 50, 20, 20]), curve("4bit", 0.2, right=[50, 49, 30, 20, 20])])
+    chosen = choice.answer(few, Goal(POINTS, 8)).candidate
+    allowed = [one for one in few.own if one.changes and one.changes[ACCURACY].low > -0.08]
+    assert chosen.memory == min(one.memory for one in allowed)
+    assert chosen.model.quantization == "4bit"
+
+
+def test_differences_within_noise_are_not_stated():
+    noisy = compare([curve("float32", 0, noise=0.3), curve("8bit", 0.001, noise=0.3)])
+    assert choice.effects(of(noisy, "8bit")).startswith("loss and accuracy not significantly different, speed")
+
+
+def test_sizes_say_how_they_are_known(found):
+    for precision in DTYPES:
+        held = precision if precision in ("8bit", "4bit") else DTYPES[precision][0]
+        for n in (0, 3):
+            one = of(found, precision, n)
+            assert one.memory == sizes.weight_bytes(FACTS, one.cut, held, rest=DTYPES[precision][0])
+            assert n == 0 or (one.disk.value, one.disk.how) == (one.memory, "computed")
+
+
+def test_speed_of_a_precision_is_against_the_reference(found):
+    assert 1 + of(found, "8bit").pace.gain.value == pytest.approx(0.74)
+    alone, both = of(found, "float32", 2).pace.gain, of(found, "8bit", 2).pace.gain
+    assert 1 + both.value == pytest.approx(0.74 * (1 + alone.value))
+    assert both.low < both.value < both.high
+    assert compare([curve("float32", 0), curve("8bit", 0)], (), [speed("float32", 1)]).candidates[-1].pace is None
+
+
+def test_speeds_of_another_machine_are_not_mixed_in():
+    elsewhere = replace(speed("4bit", 9), versions={"processor": "another, 64 threads"})
+    both = compare([curve("float32", 0), curve("4bit", 0)], (), [elsewhere, speed("float32", 1)])
+    assert of(both, "4bit").pace is None
+    assert of(both, "float32").pace.is_here
+
+
+def test_other_questions_stand_apart_and_can_be_asked_for():
+    both = [curve("float32", 0), curve("4bit", 0.1), curve("4bit", 0.1, n=40, last=1), curve("float32", 0.1, n=40, last=1)]
+    assert compare(both).questions.n == 100
+    assert [one.n for one in compare(both).elsewhere] == [40]
+    asked = compare(both, asked=Asked(limit=40))
+    assert {one.readings[ACCURACY].condition.n for one in asked.own if ACCURACY in one.readings} == {40}
+
+
+def test_gguf_file_of_the_same_model_is_a_quantized_form():
+    whole = replace(FACTS, weights_format="bfloat16")
+    file = replace(FACTS, name="smollm2-135m-instruct-Q4_K_M", weights_format="Q4_K_M")
+    assert is_same_model(whole, file)
+    assert not is_same_model(whole, replace(file, name="smollm2-135m-tuned-Q4_K_M"))
+    assert not is_same_model(whole, replace(file, other_parameters=1))
+    own, other = curve("float32", 0, facts=whole), curve("float32", 0.1, facts=file, identity="gguf:1")
+    for first, second in ((own, other), (other, own)):
+        found = compare([first], [second])
+        assert found.reference.weights == "bfloat16"
+        assert {one.kind for one in found.own} == {"unpruned", "quantized", "pruned", "pruned and quantized"}
+        assert not any(one.is_other for one in found.candidates)
+        assert "Q4_K_M file, computed in float32, no pruning" in {choice.action(one) for one in found.own}
+
+
+def test_model_with_another_tokenizer_is_compared_in_bits_per_byte():
+    small = replace(FACTS, name="other", vocab_size=999, layer_parameters=[1_000_000] * fakes.L)
+    found = compare([curve("float32", 0)], [curve("float32", -1.0, facts=small, identity="another", last=0)])
+    theirs = found.candidates[-1]
+    assert theirs.kind == "other model"
+    assert LOSS not in theirs.changes
+    assert not theirs.changes[BITS].paired
+    assert theirs not in [one for one, _ in found.offers(LOSS)]
+    assert theirs in found.best(BITS, SIZE)
+    said = choice.answer(found, Goal(MEGABYTES, 300)).said
+    assert said.startswith("To fit 300 MB: take other in float32 from Q4_1 weights")
+    assert "bits per byte" in said
+
+
+def test_missing_measurements_are_requests_on_the_same_material():
+    found = compare([curve("float32", 0), curve("8bit", 0.1)], (), [speed("float32", 1)])
+    wanted = unmeasured.missing(found, fakes.MODEL)
+    assert [one.what for one in wanted] == [
+        "bfloat16: accuracy and loss",
+        "NF4 weights: accuracy and loss",
+        "speed of 8-bit, bfloat16",
+    ]
+    assert wanted[1].spec.model.quantization == "4bit"
+    assert (wanted[1].spec.benchmark.limit, wanted[1].spec.max_n) == (100, 4)
+    grid = unmeasured.grid(found, wanted)
+    assert {(one.dtype, one.quantization) for one in grid.models} == {("bfloat16", "none"), ("auto", "4bit")}
+    assert unmeasured.duration(grid, found, [], host.load()) is None
+    here = replace(curve("float32", 0), versions={"processor": f"{host.processor()}, 2 threads"})
+    lasts = unmeasured.duration(grid, found, [here], host.load())
+    assert 0 < lasts.low_s < lasts.high_s
+    assert lasts.n == 0
+
+
+def test_a_device_without_a_precision_is_not_asked_for_it():
+    assert unmeasured.quantizations("mps") == []
+    assert "8bit" not in unmeasured.quantizations("cuda:all")
+
+
+def test_nothing_stored_names_the_measurement_to_make():
+    found = compare([])
+    assert [one.what for one in unmeasured.missing(found, fakes.MODEL)][0] == "the unpruned model in full precision"
+    assert choice.answer(found, Goal(TIMES, 1.3)).said.startswith("To be 1.3 times as fast: nothing is measured.")
