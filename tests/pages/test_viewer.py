@@ -106,6 +106,7 @@ def test_an_environment_of_its_own_opens_every_page(tmp_path, monkeypatch):
     )
     said = json.loads(done.stdout)
     assert said["loaded"] == []
+    assert said["python"].startswith("This needs the model libraries, which are not installed")
     for page, drawn in said["pages"].items():
         assert drawn["failed"] == [], page
         assert drawn["says_viewer"], page

@@ -10,7 +10,9 @@ from pathlib import Path
 import psutil
 from streamlit.testing.v1 import AppTest
 
+import analysis
 from analysis.core import host
+from analysis.core.errors import LayerscopeError
 from analysis.results import packs
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
@@ -31,7 +33,17 @@ def main(pack: str) -> None:
             "text": " ".join(one.value for one in at.markdown)[:20_000],
         }
     loaded = sorted({name.partition(".")[0] for name in sys.modules} & {"torch", "transformers", "peft", "bitsandbytes"})
-    said = {"pages": drawn, "loaded": loaded, "title": opened.title, "memory": psutil.Process().memory_info().rss}
+    try:
+        python = str(analysis.stored("sweep"))
+    except LayerscopeError as error:
+        python = str(error)
+    said = {
+        "python": python,
+        "pages": drawn,
+        "loaded": loaded,
+        "title": opened.title,
+        "memory": psutil.Process().memory_info().rss,
+    }
     sys.stdout.write(json.dumps(said))
 
 
