@@ -7,7 +7,6 @@ import json
 import sys
 from pathlib import Path
 
-import psutil
 from streamlit.testing.v1 import AppTest
 
 import analysis
@@ -42,7 +41,6 @@ def main(pack: str) -> None:
         "pages": drawn,
         "loaded": loaded,
         "title": opened.title,
-        "memory": psutil.Process().memory_info().rss,
     }
     sys.stdout.write(json.dumps(said))
 
