@@ -32,7 +32,7 @@ from analysis.results import library
 from tests.support import fakes
 
 ROOT = Path(__file__).resolve().parents[2]
-READING = {"results", "result", "sheet", "jobs", "cancel_job", "resume_job"}
+READING = {"results", "result", "sheet", "front", "jobs", "cancel_job", "resume_job"}
 COMMITTED = store.precomputed_dir
 CURVE = {"model": "starter", "max_n": 15}
 
@@ -316,6 +316,17 @@ def test_the_sheet_is_that_of_the_command():
     page = decision_sheet.decide(asked, command_line.command_line)
     got = call(made(), "sheet", {"model": "starter", "block": "11:5", "accept_nats": 9})
     assert got == json.loads(json.dumps(decision_sheet.data(page)))
+
+
+def test_the_front_is_that_of_the_command(capsys):
+    for result in (fakes.sweep(answers=True), fakes.speed()):
+        result.save()
+    assert command_line.main(["front", "starter", "--bytes", "200MB", "--speed", "1.2", "--json", "-"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    for size in ("200MB", 200_000_000):
+        got = call(made(), "front", {"model": "starter", "bytes": size, "speed": 1.2})
+        assert got | {"duration_s": None} == printed | {"duration_s": None}  # it follows the load of the machine
+    assert "--speed must be above 1" in call(made(), "front", {"model": "starter", "speed": 0.5})["error"]
 
 
 def test_hidden_characters_of_foreign_text_are_escapes():

@@ -131,6 +131,8 @@ def _property(kind: type[Spec], flag: Flag) -> Json:
     item = _item(typing.get_args(hint)[0] if is_many else hint, notes)
     if option.none and item["type"] == "integer":
         item["minimum"] = int(option.none)
+    if option.parse is not None and item["type"] != "string":
+        item["type"] = [item["type"], "string"]
     if option.choices is not None and not flag.takes_none:
         item["enum"] = list(option.choices)
     argument = {"type": "array", "items": item} if is_many else item

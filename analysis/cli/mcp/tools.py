@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from analysis import jobs
-from analysis.cli import decision_sheet, groups
+from analysis.cli import decision_sheet, front, groups
 from analysis.cli import jobs as job_list
 from analysis.cli.mcp import schema, stored
 from analysis.cli.mcp.schema import Json
@@ -25,7 +25,9 @@ from analysis.jobs import Job, preflight
 from analysis.models.source import remote
 from analysis.models.source.model_spec import InspectSpec, ModelSpec
 from analysis.results import library
+from analysis.results.compared.candidates import Asked
 from analysis.results.stored.result import of_entry
+from analysis.results.words import front_table
 
 SpecT = TypeVar("SpecT", bound=Spec)
 LEFT_OUT = ("export",)
@@ -195,6 +197,7 @@ class Tools:
             Tool("results", _first_line(ResultsSpec), schema.of((ResultsSpec,)), _results),
             Tool("result", _first_line(ResultKeySpec), schema.of((ResultKeySpec,)), _result),
             Tool("sheet", sheet, schema.of((decision_sheet.SheetSpec,)), self._sheet),
+            Tool("front", groups.ABOUT["front"].line, schema.of((front.FrontSpec,)), self._front),
             Tool("jobs", _first_line(JobsSpec), schema.of((JobsSpec,)), self._jobs),
             Tool(
                 "cancel_job",
@@ -254,6 +257,12 @@ class Tools:
     def _sheet(self, arguments: Mapping[str, Any]) -> Json:
         request = _checked(schema.request(decision_sheet.SheetSpec, arguments))
         return decision_sheet.data(decision_sheet.decide(request, self._command_line))
+
+    def _front(self, arguments: Mapping[str, Any]) -> Json:
+        request = _checked(schema.request(front.FrontSpec, arguments))
+        goals = front.asked_goals(request.fits, request.times, request.points)
+        dataset = Asked(request.task, request.limit, request.shots, request.texts, request.samples)
+        return front_table.of_model(request.model, dataset, goals).to_json(self._command_line)
 
     def _jobs(self, arguments: Mapping[str, Any]) -> Json | Watch:
         request = schema.request(JobsSpec, arguments)
