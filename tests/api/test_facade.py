@@ -290,8 +290,10 @@ def test_a_ready_request_is_answered(model):
 
 def test_a_bar_per_phase_and_silence(model, capsys):
     shown = bar.NotebookBar()
-    for progress in (Progress("one", 1, 4), Progress("one", 3, 4), Progress("two", 0, 2, "A sentence.")):
+    for progress in (Progress("one", 1, 4), Progress("one", 3, 5)):
         shown(progress)
+    assert (shown._bar.n, shown._bar.total) == (3, 5)
+    shown(Progress("two", 0, 2, "A sentence."))
     shown.close()
     output = capsys.readouterr()
     assert "one:" in output.err
