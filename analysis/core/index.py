@@ -203,8 +203,8 @@ def count(wanted: Wanted) -> int:
 
 
 @dataclass(frozen=True)
-class Like:
-    """The model that is asked about: results in its precision and from its place come before others."""
+class Ranking:
+    """Order of results for a requested model: those in its precision and from its source come before others."""
 
     source: str
     dtype: str
@@ -233,7 +233,7 @@ class Like:
 
 def best(
     wanted: Wanted,
-    like: Like,
+    like: Ranking,
     *,
     most: int | None = None,
     first: str = "",
@@ -261,7 +261,7 @@ def best(
     return [IndexEntry(*row) for row in rows(wanted.kinds, sql, values, wait=wait)]
 
 
-def numbers_of(wanted: Wanted, like: Like, *, most: int) -> list[int]:
+def numbers_of(wanted: Wanted, like: Ranking, *, most: int) -> list[int]:
     """Return the numbers in the index of the results of `best`."""
     where, values = wanted.row()
     order, order_values = like.order(wanted.kinds)
@@ -269,7 +269,7 @@ def numbers_of(wanted: Wanted, like: Like, *, most: int) -> list[int]:
     return [row[0] for row in rows(wanted.kinds, sql, values | order_values | {"most": most})]
 
 
-def firsts(wanted: Wanted, like: Like, per: Sequence[str], *, most: int, first: str = "") -> list[tuple[IndexEntry, int]]:
+def firsts(wanted: Wanted, like: Ranking, per: Sequence[str], *, most: int, first: str = "") -> list[tuple[IndexEntry, int]]:
     """Return the strongest result of each group of equal columns, with the largest number of questions in the group.
 
     Args:
@@ -314,7 +314,7 @@ class Scoring:
 
 
 def scored(
-    wanted: Wanted, like: Like, scoring: Scoring, *, most: int = 1, per_condition: bool = False
+    wanted: Wanted, like: Ranking, scoring: Scoring, *, most: int = 1, per_condition: bool = False
 ) -> list[tuple[int, str]]:
     """Return numbers in the index of the strongest results with such scores, each with a condition of them.
 

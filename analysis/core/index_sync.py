@@ -454,5 +454,5 @@ def _read(place: str, kind: str, key: str) -> dict[str, Any]:
     except FileNotFoundError:
         columns["state"] = NOTHING
     except CorruptResultError as error:
-        store.tell_once(f"{error} It is hidden, and computed again on request.")
+        store.warn_once(f"{error} It is hidden, and computed again on request.")
     return columns

@@ -307,7 +307,7 @@ def load_result(kind: str, fingerprint: str, *, precomputed: bool = False) -> St
 
 
 @functools.lru_cache(maxsize=256)
-def tell_once(sentence: str) -> None:
+def warn_once(sentence: str) -> None:
     """Say something in the log that would be said again and again."""
     _log.warning(sentence)
 

@@ -1,4 +1,8 @@
-"""Question files of the user's own: JSONL, CSV or Parquet, read row by row with an error for each row that cannot be asked."""
+"""Question files of the user's own: JSONL, CSV or Parquet, read row by row with an error for each row that cannot be asked.
+
+The limits here are those of a file's content. Before them an upload meets those of the request (`pages.web.upload_limits`)
+and of kept uploads (`pages.components.shared.access`). `read_sandboxed` adds limits of memory and time.
+"""
 
 import ast
 import csv
@@ -308,7 +312,7 @@ def read(path: Path) -> QuestionFile:
     return QuestionFile(questions, sorted(errors, key=lambda error: error.row), kind)
 
 
-def read_apart(path: Path) -> QuestionFile:
+def read_sandboxed(path: Path) -> QuestionFile:
     """Read a file that a visitor brought as `read` does, in a process of its own with bounds of memory and time.
 
     Raises:

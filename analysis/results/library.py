@@ -1,7 +1,7 @@
 """Stored results of one model, and the measurements of one pruning of it, found through the index.
 
-Which of several counts as best is ordered by the index (`core.index.Like`): quantization, dtype, evidence (`stored.evidence`),
-committed last, newest first. `preferred` gives the same order to results in memory.
+The index orders several by `core.index.Ranking`: quantization, dtype, evidence (`stored.evidence`), committed last, newest
+first. `preferred` gives the same order to results in memory.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from analysis.core import index, store
 from analysis.core.blocks import Removal
 from analysis.core.errors import CorruptResultError, ModelNotFoundError
 from analysis.core.experiment import RESULTS
-from analysis.core.index import Like, Scoring, Wanted
+from analysis.core.index import Ranking, Scoring, Wanted
 from analysis.data import starter
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.points import Point
@@ -86,8 +86,8 @@ def _of_model(
     return Wanted(kinds, weights(model), words=tuple(text.lower().split()), having=having, quantization=quantization)
 
 
-def _ranking(model: ModelSpec) -> Like:
-    return Like(model.source, model.dtype, model.quantization)
+def _ranking(model: ModelSpec) -> Ranking:
+    return Ranking(model.source, model.dtype, model.quantization)
 
 
 ELSEWHERE = 20
@@ -102,7 +102,7 @@ class Scorings:
     kinds: tuple[str, ...] = ("evaluate", "sweep", "heal")
     in_any: tuple[str, ...] | None = ("heal",)
     """Kinds that count in any quantization, others in the model's alone; None for all."""
-    like: Like | None = None
+    like: Ranking | None = None
     """The order of the results; None for one kind after the other."""
     of_repaired: bool = False
     """Whether evaluations with an adapter and finished controls are among them."""
@@ -115,7 +115,7 @@ class Scorings:
             model: the model.
             usual: of equally strong curves those of this strategy come first; "" for none.
         """
-        like = Like(model.source, model.dtype, model.quantization, across=True, usual=usual)
+        like = Ranking(model.source, model.dtype, model.quantization, across=True, usual=usual)
         return cls(model, ("sweep", "evaluate", "heal"), None, like, of_repaired=True)
 
     @property
@@ -127,7 +127,7 @@ class Scorings:
         )
 
     def of(self, removed: Removal | None, shown: FoundResult | None = None, *, most: int = 0) -> list[FoundResult]:
-        """Return the results that `selection.select` needs to find the scores of a block, in the order in which they count.
+        """Return the results that `scores_of_block.select` needs for the scores of a block, in the order in which they count.
 
         Every other result answers the same as one of these, only weaker, or under another condition than the first `ELSEWHERE`.
 

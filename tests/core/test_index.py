@@ -348,7 +348,7 @@ def test_an_answer_is_kept_until_a_result_changes(monkeypatch):
 
 def test_groups_survive_a_result_that_goes_between_two_statements(monkeypatch):
     """Deleted after it was ranked: the list has one entry less, and nothing fails."""
-    like, wanted = index.Like("lab/0", "float32", "none"), Wanted(("distances",))
+    like, wanted = index.Ranking("lab/0", "float32", "none"), Wanted(("distances",))
     for number in range(2):
         made(number=number).save()
     assert len(index.firsts(wanted, like, ("source",), most=9)) == 2

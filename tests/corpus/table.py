@@ -78,7 +78,7 @@ def brought_outcome(bad: Bad, here: Path) -> str:
         if "--task" not in bad.words:
             corpora.documents(CorpusSpec(str(path)))
             return NOTHING
-        return OTHER if files.read_apart(path).questions else NOTHING
+        return OTHER if files.read_sandboxed(path).questions else NOTHING
     except LayerscopeError as error:
         return SENTENCE if str(error).rstrip().endswith(".") else OTHER
 

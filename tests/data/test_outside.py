@@ -108,15 +108,15 @@ def test_a_parquet_file_that_unpacks_to_gigabytes_is_refused(bomb):
     tracemalloc.stop()
     assert pyarrow.total_allocated_bytes() - before < MUCH
     with pytest.raises(BenchmarkError, match="unpacks to more than 64 MB"):
-        files.read_apart(bomb)
+        files.read_sandboxed(bomb)
 
 
 def test_visitors_file_reads_the_same_in_its_own_process(tmp_path):
     path = tmp_path / "q.jsonl"
     path.write_text('{"question": "Q é", "choices": ["a", "b"], "answer": 0, "subject": "s"}\n{}\n')
-    assert files.read_apart(path) == files.read(path)
+    assert files.read_sandboxed(path) == files.read(path)
     with pytest.raises(BenchmarkError, match="cannot be read"):
-        files.read_apart(tmp_path / "missing.csv")
+        files.read_sandboxed(tmp_path / "missing.csv")
 
 
 def test_visitors_file_beyond_the_bounds_is_refused(tmp_path, monkeypatch):
@@ -125,7 +125,7 @@ def test_visitors_file_beyond_the_bounds_is_refused(tmp_path, monkeypatch):
     files.name_file(path).write_text("mine.csv")
     monkeypatch.setattr(files, "_APART_S", 0.05)
     with pytest.raises(BenchmarkError, match=r"Reading mine\.csv takes more than 0\.05 s\. Give a smaller file\."):
-        files.read_apart(path)
+        files.read_sandboxed(path)
 
 
 @pytest.mark.slow

@@ -131,7 +131,7 @@ def test_a_checkpoint_that_finds_no_space_leaves_the_one_before(cache, heal, mon
 def test_reserve_is_freed_once_and_then_the_writing_waits(tmp_path, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
     monkeypatch.setattr(attempt, "_AGAIN_S", 0.0)
-    attempt.hold()
+    attempt.reserve_disk_space()
     assert (tmp_path / "worker.reserve").stat().st_size == attempt.SIZE_BYTES
     seen = []
 
@@ -142,6 +142,6 @@ def test_reserve_is_freed_once_and_then_the_writing_waits(tmp_path, monkeypatch)
 
     attempt.write_down(write)
     assert seen == [True, False, False, False]
-    attempt.hold()
-    assert attempt.release()
-    assert not attempt.release()
+    attempt.reserve_disk_space()
+    assert attempt.free_reserve()
+    assert not attempt.free_reserve()

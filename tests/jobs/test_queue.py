@@ -475,7 +475,7 @@ def test_job_runs_while_list_is_held_and_is_recorded_after(cache, monkeypatch):
 def test_final_report_waits_for_held_list_and_keeps_reserve(cache, monkeypatch):
     (job_id,) = queue(1)
     job = table.claim(HERE)
-    interruption.hold()
+    interruption.reserve_disk_space()
     monkeypatch.setattr(table, "_BUSY_S", 0.05)
     holder, tried = held(cache), []
     holder.__enter__()

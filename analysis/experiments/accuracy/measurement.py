@@ -369,7 +369,7 @@ def measure(
         benchmark, loss_corpus, generation: questions, texts and prompts; None to skip each.
         on_progress: receives reports; may raise `Cancelled`.
         cut: layers to leave out.
-        known: scores of this model that need not be measured again.
+        cached: scores of this model that need not be measured again.
 
     Raises:
         CorpusError, BenchmarkError: when the texts or questions cannot be used.

@@ -77,7 +77,7 @@ def follow(group: Group, load: Loader, on_progress: OnProgress) -> None:
         LayerscopeError: when the model is not here, has other weights or does not fit, or training cannot continue.
         PeerLost: when another of the group is gone.
     """
-    first = group.heard()
+    first = group.receive_order()
     if first.name == "end":
         return
     spec, reason = HealSpec.from_json(first.values["spec"]), first.values["divided"]
@@ -93,7 +93,7 @@ def follow(group: Group, load: Loader, on_progress: OnProgress) -> None:
 
 def _heard(group: Group, layers: Layers | None) -> Order:
     """Return the next order of rank 0, after giving it the parts of layers that it asks for."""
-    while (order := group.heard()).name == divided.ORDER:
+    while (order := group.receive_order()).name == divided.ORDER:
         assert layers is not None
         layers.give(order)
     return order
@@ -130,4 +130,4 @@ def _train(trainer: Trainer, layers: Layers | None = None) -> None:
         elif order.name == "plan":
             trainer.plan(HealSpec.from_json(order.values["spec"]), *_text(order))
         elif order.name == "go on":
-            trainer.go_on_from(TrainingState(order.values["step"], dict(order.tensors)))
+            trainer.resume_from(TrainingState(order.values["step"], dict(order.tensors)))

@@ -75,7 +75,7 @@ class Group:
     def order(self, name: str, values: Mapping[str, Any] | None = None, tensors: Mapping[str, Tensor] | None = None) -> None:
         """Send an order to the others, from rank 0; on other ranks it does nothing, for they have received it."""
 
-    def heard(self) -> Order:
+    def receive_order(self) -> Order:
         """Wait for the next order of rank 0 and return it."""
         raise AssertionError("nobody leads a group of one")
 
@@ -113,7 +113,7 @@ class _Joined(Group):
         self._send(torch.tensor([len(content)]))
         self._send(torch.frombuffer(bytearray(content), dtype=torch.uint8))
 
-    def heard(self) -> Order:
+    def receive_order(self) -> Order:
         length = torch.zeros(1, dtype=torch.int64)
         self._send(length)
         buffer = torch.empty(int(length), dtype=torch.uint8)

@@ -224,7 +224,7 @@ class HealingRun:
             processes=_processes(record.result, self.group.size),
         )
         self.look_for_overlap(healed, packed)
-        self.go_on(trainer, healed)
+        self.resume(trainer, healed)
         return trainer
 
     def pack(self, healed: LoadedModel, max_rows: int) -> PackedRows:
@@ -294,13 +294,13 @@ class HealingRun:
 
         self.record.publish(overlap=decontamination.shared_questions(questions.load(self.spec.benchmark), texts()))
 
-    def go_on(self, trainer: Trainer, healed: LoadedModel) -> None:
+    def resume(self, trainer: Trainer, healed: LoadedModel) -> None:
         """Continue from the newest checkpoint that the stored curve reaches, and forget the curve after it."""
         record = self.record
         reached = record.result.steps[-1].step if record.result.steps else 0
         checkpoint = checkpoints.newest(record.key, at_most=reached)
         if checkpoint is not None:
-            trainer.go_on_from(checkpoint)
+            trainer.resume_from(checkpoint)
             total = trainer.spec.steps
             record.report(checkpoint.step, total, f"Resuming from the checkpoint at step {checkpoint.step}.")
         step = 0 if checkpoint is None else checkpoint.step
@@ -382,14 +382,14 @@ class HealingRun:
             return
         checkpoint = checkpoints.of_step(self.record.key, best)
         if checkpoint is not None:
-            trainer.go_on_from(checkpoint)
+            trainer.resume_from(checkpoint)
 
     def measure_after(self, healed: LoadedModel, cached: CachedScores | None = None) -> None:
         """The healed model; then the heal is complete.
 
         Args:
             healed: the model.
-            known: its stored scores on the judging questions and texts, and on texts of the healing text's kind.
+            cached: its stored scores on the judging questions and texts, and on texts of the healing text's kind.
         """
         healed.model.eval()
         measured = self.record.measure(healed, "healed", cached=cached)

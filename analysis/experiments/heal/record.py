@@ -101,9 +101,9 @@ class Record:
 
         Args:
             loaded: the model.
-            which: its name.
+            model: its name.
             cut: layers to leave out.
-            known: scores that need not be measured again.
+            cached: scores that need not be measured again.
         """
 
         def report(progress: Progress) -> None:

@@ -225,7 +225,7 @@ class Trainer:
 
     def in_stage(self) -> contextlib.AbstractContextManager[None]:
         """Run the body of a `with` statement with the layers of later stages in their places."""
-        return contextlib.nullcontext() if self.cut is None else self.cut.eased(self.removed)
+        return contextlib.nullcontext() if self.cut is None else self.cut.partly_removed(self.removed)
 
     def _share_gradients(self) -> None:
         """Make every process's gradient the sum of all."""
@@ -337,7 +337,7 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> TrainingState:
-        """Return the state that `go_on_from` needs; its tensors are shared with the trainer."""
+        """Return the state that `resume_from` needs; its tensors are shared with the trainer."""
         return TrainingState(self.steps_done, checkpoints.trainable_state(self.parameters, self.optimizer))
 
     def plan(self, spec: HealSpec, rows: np.ndarray, positions: np.ndarray | None) -> None:
@@ -345,7 +345,7 @@ class Trainer:
         self.spec, self.rows, self.positions = spec, rows, positions
         self.group.order("plan", {"spec": spec.to_json()}, tensors(rows, positions))
 
-    def go_on_from(self, checkpoint: TrainingState) -> None:
+    def resume_from(self, checkpoint: TrainingState) -> None:
         """Continue as if this trainer had taken the checkpoint's steps itself."""
         self.group.order("go on", {"step": checkpoint.step}, checkpoint.tensors)
         checkpoints.restore(checkpoint, self.parameters, self.optimizer)

@@ -129,7 +129,7 @@ class Objective:
         """Work out m, r and the entropy of p at every position, some positions at a time."""
         assert isinstance(self._decoder.head, nn.Linear), "a head of another kind has rows compared"
         weight, bias = self._decoder.head.weight, self._decoder.head.bias
-        gaps, offsets, likeliest = [], [], []
+        gaps, offsets, top_tokens = [], [], []
         for chunk in states.split(self._decoder.states_at_once):
             z = torch.cat([chunk.float() @ piece.float().T for piece in weight.split(_PIECE)], dim=1)
             if bias is not None:
@@ -144,8 +144,8 @@ class Objective:
             entropy = -(p * log_p).sum(-1)
             added = 0.0 if bias is None else (bias[r].double() - p @ bias.double()) * self._scale()
             offsets.append((added - entropy).cpu())
-            likeliest.append(r)
-        batch.gap, batch.offset, batch.tokens = torch.cat(gaps), torch.cat(offsets), torch.cat(likeliest)
+            top_tokens.append(r)
+        batch.gap, batch.offset, batch.tokens = torch.cat(gaps), torch.cat(offsets), torch.cat(top_tokens)
 
     @torch.inference_mode()
     def measured(

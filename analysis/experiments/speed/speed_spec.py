@@ -167,7 +167,7 @@ class SpeedResult(Result):
     prefill: SpeedLine | None
     """The line through the medians of reading the prompt; None with fewer than two points."""
     decode: SpeedLine | None
-    """The same of writing one token."""
+    """The line through the medians of decoding one token; None with fewer than two points."""
     rounds: int
     """Rounds finished: in each, every n is measured once, one after the other."""
     peak_bytes: int

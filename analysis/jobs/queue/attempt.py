@@ -71,7 +71,7 @@ class Run:
         limit_s = self.job.limit_s
         return self.stop_at is None and limit_s is not None and time.monotonic() - self.began_at > limit_s
 
-    def is_deaf(self) -> bool:
+    def is_unresponsive(self) -> bool:
         """Return whether it was asked to stop and has not done so in time."""
         if self.stop_at is None:
             return False
@@ -286,15 +286,15 @@ def _file() -> Path:
     return store.local_dir() / "worker.reserve"
 
 
-def hold() -> None:
-    """Keep the space back, or try to: on a disk that is full already there is none."""
+def reserve_disk_space() -> None:
+    """Reserve space for the end of a job on a full disk. On a disk that is full already there is none."""
     if not _file().exists():
         with contextlib.suppress(StorageError):
             store.write_atomic(_file(), b"\1" * SIZE_BYTES)
 
 
-def release() -> bool:
-    """Give the space back; whether there was any."""
+def free_reserve() -> bool:
+    """Free the reserved space, and return whether there was any."""
     try:
         _file().unlink()
         return True
@@ -309,6 +309,6 @@ def write_down(action: Callable[[], None]) -> None:
             action()
             return
         except StorageError as error:
-            if isinstance(error, BusyError) or not release():
+            if isinstance(error, BusyError) or not free_reserve():
                 _log.warning("%s Trying again.", error)
                 time.sleep(_AGAIN_S)

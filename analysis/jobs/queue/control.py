@@ -19,7 +19,7 @@ from analysis.core.experiment import TITLES
 from analysis.core.failures import redact
 from analysis.core.record import Spec
 from analysis.jobs.queue import attempt, processes, table
-from analysis.jobs.queue import backend as places
+from analysis.jobs.queue import backend as backends
 from analysis.jobs.queue import space as job_space
 from analysis.jobs.queue.backend import Backend, Seen
 from analysis.jobs.queue.job import (
@@ -79,7 +79,7 @@ def submit(
     """
     if host.is_viewer():
         raise JobError(host.VIEWER)
-    chosen = places.usable(backend)
+    chosen = backends.usable(backend)
     check_workers(spec, shards)
     if (refusal := chosen.refuses(spec, shards)) is not None:
         raise JobError(refusal)
@@ -127,14 +127,14 @@ def start() -> None:
     """
     latest = {job.backend: job for job in map(_hand_over, active())}
     for name, job in latest.items():
-        backend = places.BACKENDS.get(name)
+        backend = backends.BACKENDS.get(name)
         if backend is not None and backend.has_worker:
             backend.submit(job)
 
 
 def _hand_over(job: Job) -> Job:
     """Give a queued job to the place where it shall run, unless its worker takes it from the queue; the job as it is then."""
-    backend = places.BACKENDS.get(job.backend)
+    backend = backends.BACKENDS.get(job.backend)
     if job.state != QUEUED or backend is None or backend.has_worker or backend.available() is not None:
         return job
     job_taken = table.take(job.id)
@@ -228,7 +228,7 @@ def pause(job_id: str) -> Job:
 def _pass_on(job_id: str) -> Job:
     """Tell the place where a job runs that it shall stop; where that is out of reach, `reap` tells it later."""
     job = get(job_id)
-    backend = places.BACKENDS.get(job.backend)
+    backend = backends.BACKENDS.get(job.backend)
     if job.state == RUNNING and job.cancel_requested and backend is not None:
         with contextlib.suppress(LayerscopeError):
             backend.cancel(job)
@@ -260,7 +260,7 @@ def resume(job_id: str) -> Job:
                 f"Job {job_id} cannot be resumed: it is {row['state']}. Only paused, interrupted, cancelled and failed "
                 "jobs can."
             )
-        places.usable(row["backend"])
+        backends.usable(row["backend"])
         twin = _active_twin(db, row["kind"], row["fingerprint"])
         if twin is not None:
             raise JobError(f"Job {job_id} cannot be resumed: job {twin.id} does the same work and is {twin.state}.")
@@ -369,7 +369,7 @@ def reap() -> list[Job]:
 
 def _stop_over_time(job: Job) -> Job:
     """Ask a job to stop where nobody else counts its time: a worker of its own does, by a clock that nobody sets."""
-    backend = places.BACKENDS.get(job.backend)
+    backend = backends.BACKENDS.get(job.backend)
     if backend is None or backend.has_worker:
         return job
     table.stop_over_time(job)
@@ -378,7 +378,7 @@ def _stop_over_time(job: Job) -> Job:
 
 def _has_ended(job: Job) -> bool:
     """Look at a running job where it runs; whether that ended it."""
-    backend = places.BACKENDS.get(job.backend)
+    backend = backends.BACKENDS.get(job.backend)
     if backend is None:
         return False  # only a process that knows the place can tell
     try:

@@ -92,7 +92,7 @@ class _Worker:
     def work(self, idle_s: float) -> None:
         """Run jobs until there was none for `idle_s` seconds."""
         processes.announce(self._me)
-        attempt.hold()
+        attempt.reserve_disk_space()
         self._release_own()
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
         idle_since = time.monotonic()
@@ -147,7 +147,7 @@ class _Worker:
 
         attempt.write_down(finish)
         store.remove_leftovers()
-        attempt.hold()
+        attempt.reserve_disk_space()
         return True
 
     def _outcome(self, run: Run) -> tuple[str | None, str | None, dict[str, Any]]:
@@ -222,7 +222,7 @@ class _Worker:
         if beat and run.is_over_time:
             table.stop_over_time(run.job)
         run.note(table.update(run.job, **({"heartbeat_at": time.time()} if beat else {})))
-        if not run.is_deaf():
+        if not run.is_unresponsive():
             return
         with self._hands:
             if self._run is run:

@@ -50,10 +50,10 @@ class PrunedBlock:
 
     def undone(self) -> contextlib.AbstractContextManager[None]:
         """Run the body of a `with` statement with the block back in its place."""
-        return self.eased(None)
+        return self.partly_removed(None)
 
     @contextlib.contextmanager
-    def eased(self, block: Removal | None) -> Iterator[None]:
+    def partly_removed(self, block: Removal | None) -> Iterator[None]:
         """Run the body of a `with` statement with only a part of the block out, or with nothing out."""
         before = self._now
         self._take(block)

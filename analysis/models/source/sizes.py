@@ -26,7 +26,7 @@ class LayerFacts:
     int8_bytes: int
     """Bytes of its matrices in 8 bits, with a float32 scale for each of their outputs."""
     nf4_bytes: int
-    """Bytes of its matrices in NF4 with double quantization, scales and tables included."""
+    """Bytes of its matrices in NF4 with double quantization, scales and tables included: `layer_sizes.nf4_bytes`."""
     cache_width: int | None
     """Elements of the keys and values that it keeps for each token; None where they are not kept token by token."""
     cache_tokens: int | None

@@ -1,4 +1,7 @@
-"""Changes: the difference of two readings of one condition, its significance, and how much more data it would take."""
+"""Changes: the difference of two readings of one condition, its significance, and how much more data it would take.
+
+The verdict and the cards take them for the selected block. Whole runs side by side are compared by `differences`.
+"""
 
 import math
 from collections.abc import Sequence
@@ -67,7 +70,7 @@ def change(reference: Reading, result: Reading) -> Change:
         MixedConditionsError: when their conditions differ.
     """
     differing = [f"{reference.quantity} and {result.quantity}"] if reference.quantity != result.quantity else []
-    differing += reference.condition.apart(result.condition)
+    differing += reference.condition.differing(result.condition)
     if differing:
         raise MixedConditionsError(
             f"These two numbers have different conditions: {', '.join(differing)}. Measure both under the same conditions."
@@ -77,13 +80,13 @@ def change(reference: Reading, result: Reading) -> Change:
         pair = pairs.compare(reference.answers, result.answers)
         spread = math.sqrt(max(0.0, (pair.gained + pair.lost) / pair.n - pair.difference**2))
         n_needed = stats.needed(pair.difference, spread)
-        return _settled(Change(pair.difference, pair.low, pair.high, True, pair.n, n_needed, pair.p_value))
+        return _drop_needed(Change(pair.difference, pair.low, pair.high, True, pair.n, n_needed, pair.p_value))
     if len(reference.losses) == len(result.losses) > 1:
         mean, low, high = stats.compare_losses(reference.losses, result.losses, reference.tokens)
         per_text = [after - before for before, after in zip(reference.losses, result.losses, strict=True)]
         _, stderr = stats.weighted_mean_and_stderr(per_text, reference.tokens or [1] * len(per_text))
         spread = stderr * math.sqrt(len(per_text))
-        return _settled(Change(mean, low, high, True, n, stats.needed(mean, spread)))
+        return _drop_needed(Change(mean, low, high, True, n, stats.needed(mean, spread)))
     return _unpaired(reference, result, n)
 
 
@@ -93,7 +96,7 @@ def _unpaired(reference: Reading, result: Reading, n: int) -> Change:
     change = Change(difference, low, high, False, n, None)
     if error is None or reference_error is None:
         return change
-    return _settled(replace(change, needed=stats.needed(difference, math.hypot(error, reference_error) * math.sqrt(n))))
+    return _drop_needed(replace(change, needed=stats.needed(difference, math.hypot(error, reference_error) * math.sqrt(n))))
 
 
 def _error(result: Reading) -> float | None:
@@ -107,7 +110,7 @@ def _error(result: Reading) -> float | None:
     )
 
 
-def _settled(change: Change) -> Change:
+def _drop_needed(change: Change) -> Change:
     """Return the change without a needed amount where it is significant already."""
     return replace(change, needed=None) if change.is_significant else change
 

@@ -1,4 +1,7 @@
-"""Results against a reference: which of their numbers may be compared, and by how much they differ."""
+"""Results against a reference: which of their numbers may be compared, and by how much they differ.
+
+Compare shows them for whole runs side by side. The interval of one selected block comes from `changes`.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

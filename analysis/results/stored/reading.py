@@ -70,7 +70,7 @@ class Condition:
             return f"{self.n} {noun} of {questions.title(self.material)}{shots}"
         return f"{self.n} {questions.title(self.material)} {noun}{shots}"
 
-    def apart(self, other: "Condition") -> list[str]:
+    def differing(self, other: "Condition") -> list[str]:
         """Return the differences, a few words for each: "float32 and NF4, bfloat16"; empty where there is none."""
         pairs = [(self.precision, other.precision)]
         if self.model != other.model:

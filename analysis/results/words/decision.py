@@ -123,8 +123,8 @@ def decide(
         selected: its scores under the selected condition.
         headline: the verdict on the block in numbers.
         tolerance: the accepted worsening.
-        results: curves, evaluations and heals of the model, as for `selection.select`.
-        damage: loss-increase maps of the model, as for `selection.select`.
+        results: curves, evaluations and heals of the model, as for `scores_of_block.select`.
+        damage: loss-increase maps of the model, as for `scores_of_block.select`.
         speed: the measured speed of the model.
         heals: heals of the model; those of this block are offered as a next step.
         heal: the heal whose healed model is judged; None for the pruned model.

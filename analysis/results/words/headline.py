@@ -82,7 +82,7 @@ def headline(
     """The verdict on the selected block.
 
     Args:
-        selected: its scores under the selected condition (`selection.select`); it removes something.
+        selected: its scores under the selected condition (`scores_of_block.select`); it removes something.
         model: the unpruned model.
         speed: the measured speed of the model.
         heals: its heals; the strongest of this block is named.

@@ -23,6 +23,7 @@ from pages.components.shared.cuts import ChosenStrategy, Cut
 
 _CONTEXTS = tuple(1 << power for power in range(9, 18))
 _USUAL_CONTEXT = 4096
+# Rows of the table are called "Weights, NF4" and so on.
 _PRECISIONS = {"float32": "float32", "bfloat16": "bfloat16", "8bit": "8-bit", "4bit": "NF4"}
 _TIMED = {"prefill": ("Prefill", "Prefill rate"), "decode": ("Decode", "Decode rate")}
 _FIELDS = {"decode": "Decode: one token", "prefill": "Prefill: the prompt"}

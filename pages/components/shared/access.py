@@ -315,6 +315,6 @@ def question_file(path: Path) -> QuestionFile:
 def _read_questions(path: str, written: tuple[int, int]) -> QuestionFile | BenchmarkError:
     """Return the content or the error, until somebody writes the file anew: an unreadable one is not tried again and again."""
     try:
-        return files.read_apart(Path(path))
+        return files.read_sandboxed(Path(path))
     except BenchmarkError as error:
         return error

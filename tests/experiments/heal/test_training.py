@@ -100,7 +100,7 @@ def test_a_resumed_training_ends_exactly_like_an_uninterrupted_one(stop, cache):
     found = checkpoints.newest("key")
     assert found is not None
     torch.manual_seed(99)  # other work in between
-    second.go_on_from(found)
+    second.resume_from(found)
     assert [second.take_step(nothing).loss for _ in range(12 - stop)] == losses[stop:]
     for name, value in weights(whole).items():
         assert torch.equal(value, weights(second)[name])
