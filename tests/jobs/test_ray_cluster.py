@@ -58,7 +58,7 @@ store.write_folder = held
 
 from analysis.experiments.heal import memory
 
-memory.shortage = lambda *asked, over=1, **said: None if over > 1 else "It is too large."
+memory.shortage = lambda *args, n_parts=1, **options: None if n_parts > 1 else "It is too large."
 """
 """An extension that lets a heal wait behind its checkpoint of step 4, of a model that no process holds whole."""
 

@@ -130,7 +130,7 @@ def nobody_has_room(tmp_path, monkeypatch):
     file = tmp_path / "no_room.py"
     file.write_text(
         "from analysis.experiments.heal import memory\n\n"
-        "memory.shortage = lambda *asked, over=1, **said: None if over > 1 else 'It is too large.'\n"
+        "memory.shortage = lambda *args, n_parts=1, **options: None if n_parts > 1 else 'It is too large.'\n"
     )
 
     @contextlib.contextmanager

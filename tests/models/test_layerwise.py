@@ -99,7 +99,7 @@ def test_questions_and_texts_share_one_reading(pair, dtype):
             likelihood.measure(loaded.decoder, [read])
         else:
             likelihood.measure(loaded.decoder, [asked, read])
-        return asked.found, read.found
+        return asked.figures, read.figures
 
     kept = on_disk.decoder.on_disk
     outside = kept.bytes_read - sum(kept.layer_bytes[index] for index in set(layers_on_disk.kinds(on_disk.decoder).values()))
