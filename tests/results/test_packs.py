@@ -11,6 +11,7 @@ from analysis.core.errors import PackError, SpecError
 from analysis.core.index import Wanted
 from analysis.results import library, packs
 from analysis.results.packs import limits, making
+from analysis.results.stored import pack_list
 from tests.support import fakes, packed
 
 MODEL = fakes.distances().spec.model
@@ -88,6 +89,14 @@ def test_results_of_a_pack_are_never_computed_with(pack):
     assert type(fakes.sweep(2)).all_of(MODEL) == []
     assert type(fakes.sweep(2)).all_of(MODEL, precomputed=True) == []
     assert store.load_result("sweep", fakes.sweep(2).spec.fingerprint(), precomputed=True) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "title"), [("Qwen2.5-0.5B", "Qwen2.5-0.5B"), ("<b>my_model</b>", "b-my_model-/b-"), ("_", "Results")]
+)
+def test_a_title_is_made_of_any_name_of_a_model(name, title):
+    assert pack_list.title_of(name) == title
+    pack_list.check_title(title)
 
 
 def test_equal_results_make_equal_packs(tmp_path):
@@ -175,6 +184,12 @@ def markup_in_the_model(said):
     said["data"]["model"]["name"] = "<a href=//evil>x</a>"
 
 
+def unknown_kind(files):
+    for name in [name for name in files if name.startswith("distances/")]:
+        files[name.replace("distances/", "nosuch/")] = files.pop(name)
+    files["pack.json"] = files["pack.json"].replace(b"distances", b"nosuch")
+
+
 CHANGES = {
     "wrong checksum": (packed.manifest(files={}), "is not listed in pack.json"),
     "path outside": (packed.renamed("../../evil/result.json"), "leads outside"),
@@ -195,10 +210,11 @@ CHANGES = {
     "deep manifest": (lambda files: files.update({"pack.json": b"[" * 100_000}), "nested too deeply"),
     "manifest that is a list": (lambda files: files.update({"pack.json": b"[]"}), "it holds a list"),
     "unlisted file": (lambda files: files.update({f"sweep/{'1' * 20}/result.json": b"{}"}), "is not listed in pack.json"),
-    "unknown kind": (
-        packed.manifest(results=[{"kind": "nosuch", "key": "0" * 20, "saved_at": 1}]),
+    "unlisted result": (
+        packed.manifest(results=[{"kind": "sweep", "key": "0" * 20, "saved_at": 1}]),
         "belongs to no result",
     ),
+    "unknown kind": (unknown_kind, 'results of the kind "nosuch", which this Layerscope does not know'),
     "result under another name": (packed.result(other_key), "under the name of another"),
     "result without figures": (packed.result(no_figures), "does not fit"),
     "figure that is no number": (packed.result(nan), "NaN or infinite"),

@@ -61,7 +61,7 @@ def make(model: ModelSpec, *, kinds: Sequence[str] = (), keys: Sequence[str] = (
     if absent := sorted(set(keys) - {entry.key for entry in entries}):
         raise SpecError(f"{model.source} has no stored result {shown(absent[0])}. Compare, Runs lists the keys.")
     chosen = [entry for entry in entries if not keys or entry.key in keys]
-    named = title or next((entry.summary.name for entry in chosen), model.source)
+    named = title or pack_list.title_of(next((entry.summary.name for entry in chosen), model.source))
     try:
         pack_list.check_title(named)
     except ValueError as error:
@@ -122,7 +122,7 @@ def _model(entry: FoundResult) -> PackedModel:
     model = entry.summary.model
     if model is None:
         return PackedModel(entry.summary.name[:400], "", "", "")
-    return PackedModel(entry.summary.name[:400], model.source[:400], model.revision or "", model.identity)
+    return PackedModel(entry.summary.name[:400], model.source[:400], (model.revision or "")[:400], model.identity[:400])
 
 
 def _check_size(files: dict[str, bytes]) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -154,7 +155,8 @@ def _check_result(folder: Path, one: PackedResult, manifest: Manifest) -> None:
         raise ValueError(f"its file {extra[0]} belongs to no result")
     if not result.complete:
         raise ValueError(f"its result {name} is unfinished")
-    os.utime(home / "result.json", (one.saved_at, one.saved_at))
+    saved_at = min(one.saved_at, time.time())
+    os.utime(home / "result.json", (saved_at, saved_at))
 
 
 def _names_with_markup(value: Any, *, is_name: bool = False) -> Iterator[str]:

@@ -95,6 +95,11 @@ def manifest(content: bytes) -> Manifest:
     return found
 
 
+def title_of(name: str) -> str:
+    """Return the name of a model as the title of a pack: with a dash for every character that a title cannot have."""
+    return re.sub(r"[^\w .,()+:/#-]", "-", name)[:80].lstrip("_ .,()+:/#-") or "Results"
+
+
 def check_title(title: str) -> None:
     """Refuse a title with markup, or one that is no short line.
 
