@@ -21,7 +21,7 @@ def pack(
     Args:
         model: source of the model, or the result of `model`.
         out: file to write, such as results.zip.
-        kinds: kinds of results (default: all).
+        kinds: kinds of results (default: all but export).
         keys: keys of single results (default: all).
         title: name of the pack (default: that of the model).
 

@@ -23,7 +23,9 @@ def add_pack_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="starter, a Hub id, a local folder or a GGUF file.")
     parser.add_argument("--revision", metavar="TEXT", help="Branch, tag or commit of a Hub id (default: none).")
     parser.add_argument("--out", metavar="FILE", help="File to write, such as results.zip.")
-    parser.add_argument("--kinds", metavar="KIND,…", help="Kinds of results, such as distances,sweep (default: all).")
+    parser.add_argument(
+        "--kinds", metavar="KIND,…", help="Kinds of results, such as distances,sweep (default: all but export)."
+    )
     parser.add_argument("--results", metavar="KEY,…", help="Keys of single results (default: all).")
     parser.add_argument("--title", metavar="TEXT", help="Name of the pack (default: that of the model).")
     parser.add_argument("--push", metavar="ORG/NAME", help="Dataset on the Hub that receives the pack (default: none).")

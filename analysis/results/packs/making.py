@@ -28,6 +28,10 @@ _LEAN = ("distances", "search")
 """Kinds whose arrays stay: hidden states, and figures of each text. The pages show the rest without them."""
 
 
+_OF_FOLDERS = "export"
+"""Kind of results that are about folders of this machine."""
+
+
 @dataclass(frozen=True)
 class Pack:
     """A pack that was made, and the points to check before it is passed on."""
@@ -46,8 +50,8 @@ def make(model: ModelSpec, *, kinds: Sequence[str] = (), keys: Sequence[str] = (
 
     Args:
         model: the model, by the weights under its name or path now.
-        kinds: of the results; none for all.
-        keys: fingerprints of results; none for all.
+        kinds: of the results; none for all but exports.
+        keys: fingerprints of results; none for all of these kinds.
         title: name of the pack; "" for the name of the model.
 
     Raises:
@@ -56,7 +60,8 @@ def make(model: ModelSpec, *, kinds: Sequence[str] = (), keys: Sequence[str] = (
     """
     if unknown := sorted(set(kinds) - set(RESULTS)):
         raise SpecError(f"{shown(unknown[0])} is no kind of result. Choose from {', '.join(RESULTS)}.")
-    entries = [entry for kind in (kinds or RESULTS) for entry in library.find(kind, model, wait=True)]
+    wanted = kinds or [kind for kind in RESULTS if keys or kind != _OF_FOLDERS]
+    entries = [entry for kind in wanted for entry in library.find(kind, model, wait=True)]
     entries = [entry for entry in entries if not entry.source.place.startswith(f"{PACKS}/")]
     if absent := sorted(set(keys) - {entry.key for entry in entries}):
         raise SpecError(f"{model.source} has no stored result {shown(absent[0])}. Compare, Runs lists the keys.")

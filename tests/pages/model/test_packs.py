@@ -3,7 +3,7 @@
 import pytest
 
 from analysis.core.errors import AccessError
-from analysis.exports import report
+from analysis.exports import report, sheet
 from analysis.results import packs
 from pages.components.shared import access
 from pages.web.visitors import HOST, OPERATOR, READ_ONLY, USER, VIEWER, Visitor
@@ -66,6 +66,18 @@ def test_the_report_has_the_results_of_a_pack(opened):
     document = report.of(fakes.MODEL, None, lambda spec: "")
     assert "deepest" in document.markdown()
     assert f"Results of opened packs are among these: {opened.title}." in document.markdown()
+
+
+def test_the_sheet_names_the_packs_with_results_of_its_model(opened):
+    made = sheet.of(fakes.MODEL, fakes.heal_spec().block, lambda spec: "")
+    assert f"Results of opened packs are among these: {opened.title}. Written by layerscope" in sheet.html(made)
+
+
+def test_in_show_the_field_for_a_pack_is_disabled(app, be):
+    be(Visitor(VIEWER))
+    (field,) = app("pages/model.py").file_uploader
+    assert field.disabled
+    assert read(field.help) == READ_ONLY
 
 
 def test_viewers_open_nothing_and_only_operators_remove(be, opened, tmp_path):
