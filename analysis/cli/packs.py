@@ -53,18 +53,18 @@ def pack(options: argparse.Namespace) -> None:
     )
     if options.out:
         output.write(options.out, made.content, "--out")
-    said, lines = _said(made), _lines(made, options.out)
+    data, lines = _data(made), _lines(made, options.out)
     if options.push:
         more, further = _push(made, options)
-        said, lines = said | more, [*lines, *further]
-    write(options, {"out": options.out, **said}, lines)
+        data, lines = data | more, [*lines, *further]
+    write(options, {"out": options.out, **data}, lines)
 
 
 def _parts(text: str | None) -> list[str]:
     return [part.strip() for part in (text or "").split(",") if part.strip()]
 
 
-def _said(made: "Pack") -> dict[str, Any]:
+def _data(made: "Pack") -> dict[str, Any]:
     manifest = made.manifest
     return {
         "title": manifest.title,
@@ -102,13 +102,13 @@ def _push(made: "Pack", options: argparse.Namespace) -> tuple[dict[str, Any], li
 
     with tempfile.TemporaryDirectory(prefix="layerscope-pack-") as scratch:
         planned = packs.plan(made, options.push, Path(scratch), is_private=not options.public)
-        said: dict[str, Any] = {"id": planned.id, "is_private": planned.is_private, "is_there": planned.is_there}
+        data: dict[str, Any] = {"id": planned.id, "is_private": planned.is_private, "is_there": planned.is_there}
         if not options.yes:
-            return said, [push.target(planned), "Nothing uploaded. Add --yes to upload."]
+            return data, [push.target(planned), "Nothing uploaded. Add --yes to upload."]
         bar = Bar()
         address = packs.push(made, options.push, Path(scratch), is_private=not options.public, on_progress=bar)
         bar.close()
-    return said | {"address": address}, [f"Uploaded to {address}", f"Open it anywhere with `layerscope open {options.push}`."]
+    return data | {"address": address}, [f"Uploaded to {address}", f"Open it anywhere with `layerscope open {options.push}`."]
 
 
 def add_open_options(parser: argparse.ArgumentParser) -> None:
@@ -155,9 +155,9 @@ def listed(options: argparse.Namespace) -> None:
         removed = packs.remove(options.id)
         write(options, {"removed": _of_opened(removed)}, [f"Removed {_in_a_line(removed)}"])
         return
-    found = packs.opened()
-    lines = [_in_a_line(one) for one in found] or ["No opened packs. `layerscope open FILE` opens one."]
-    write(options, {"packs": [_of_opened(one) for one in found]}, lines)
+    opened_packs = packs.opened()
+    lines = [_in_a_line(pack) for pack in opened_packs] or ["No opened packs. `layerscope open FILE` opens one."]
+    write(options, {"packs": [_of_opened(one) for one in opened_packs]}, lines)
 
 
 def _in_a_line(opened: "OpenedPack") -> str:

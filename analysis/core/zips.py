@@ -43,11 +43,11 @@ def opened(
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            found = archive.infolist()
-            if len(found) > most_files:
-                raise ValueError(f"it has {len(found):,} files, and at most {most_files:,} are allowed")
+            infos = archive.infolist()
+            if len(infos) > most_files:
+                raise ValueError(f"it has {len(infos):,} files, and at most {most_files:,} are allowed")
             entries: dict[str, Entry] = {}
-            for info in found:
+            for info in infos:
                 # The library shortens a name at a NUL; the name as it was written counts.
                 name = info.orig_filename
                 if why := _refusal(info, name, is_entry, file_bytes):
@@ -55,7 +55,7 @@ def opened(
                 if name in entries:
                     raise ValueError(f"it has two entries named {shown(name)}")
                 entries[name] = Entry(archive, info)
-            if (total := sum(info.file_size for info in found)) > most_bytes:
+            if (total := sum(info.file_size for info in infos)) > most_bytes:
                 raise ValueError(f"it unpacks to {units.size(total)}, and at most {units.size(most_bytes)} are allowed")
             yield entries
     except _BROKEN as error:

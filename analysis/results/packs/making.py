@@ -66,9 +66,9 @@ def make(model: ModelSpec, *, kinds: Sequence[str] = (), keys: Sequence[str] = (
     if absent := sorted(set(keys) - {entry.key for entry in entries}):
         raise SpecError(f"{model.source} has no stored result {shown(absent[0])}. Compare, Runs lists the keys.")
     chosen = [entry for entry in entries if not keys or entry.key in keys]
-    named = title or pack_list.title_of(next((entry.summary.name for entry in chosen), model.source))
+    pack_title = title or pack_list.title_of(next((entry.summary.name for entry in chosen), model.source))
     try:
-        pack_list.check_title(named)
+        pack_list.check_title(pack_title)
     except ValueError as error:
         raise PackError(f"The pack cannot be made: {error}. Name it with --title.") from error
     files, results, left_out, paths = _files(chosen)
@@ -78,10 +78,10 @@ def make(model: ModelSpec, *, kinds: Sequence[str] = (), keys: Sequence[str] = (
     models = tuple({(one.source, one.revision, one.identity): one for one in map(_model, reversed(chosen))}.values())
     digests = {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)}
     made_with = f"layerscope {__version__}"
-    manifest = Manifest(pack_list.FORMAT, pack_list.VERSION, named, made_with, models, tuple(results), digests)
-    said = json.dumps(asdict(manifest), indent=1).encode()
-    _check_size(files | {FILE: said})
-    content = zips.made(files | {FILE: said})
+    manifest = Manifest(pack_list.FORMAT, pack_list.VERSION, pack_title, made_with, models, tuple(results), digests)
+    manifest_json = json.dumps(asdict(manifest), indent=1).encode()
+    _check_size(files | {FILE: manifest_json})
+    content = zips.made(files | {FILE: manifest_json})
     if len(content) > limits.PACK_BYTES:
         raise _too_large(units.size(len(content)), units.size(limits.PACK_BYTES))
     return Pack(content, manifest, tuple(left_out), tuple(sorted(paths)))

@@ -48,11 +48,11 @@ def open_file(path: Path, name: str = "") -> OpenedPack:
         raise PackError(f"{title} cannot be opened: {error.strerror or error}. Name a result pack.") from error
     id = hashlib.sha256(content).hexdigest()[:_DIGITS]
     del content
-    found = pack_list.opened()
-    if same := [one for one in found if one.id == id]:
+    opened_packs = pack_list.opened()
+    if same := [pack for pack in opened_packs if pack.id == id]:
         return same[0]
-    if len(found) >= limits.OPENED:
-        raise PackError(f"{title} was not opened: {len(found)} packs are open, and no more can be. Remove one first.")
+    if len(opened_packs) >= limits.OPENED:
+        raise PackError(f"{title} was not opened: {len(opened_packs)} packs are open, and no more can be. Remove one first.")
     place = store.cache_dir() / pack_list.PACKS / id
 
     def unpacked(draft: Path) -> None:
@@ -98,17 +98,17 @@ def unpack(path: str, folder: str, title: str) -> None:
 def _fill(entries: Mapping[str, zips.Entry], folder: Path) -> None:
     if FILE not in entries:
         raise ValueError(f"it has no {FILE}")
-    said = entries[FILE].read()
-    manifest = pack_list.manifest(said)
+    manifest_json = entries[FILE].read()
+    manifest = pack_list.manifest(manifest_json)
     _check_names(entries, manifest)
     for name, digest in manifest.files.items():
         content = entries[name].read()
         if hashlib.sha256(content).hexdigest() != digest:
             raise ValueError(f"its file {name} does not match its checksum")
         _write(folder / name, content)
-    for one in manifest.results:
-        _check_result(folder, one, manifest)
-    _write(folder / FILE, said)
+    for result in manifest.results:
+        _check_result(folder, result, manifest)
+    _write(folder / FILE, manifest_json)
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -125,23 +125,23 @@ def _check_names(entries: Mapping[str, Any], manifest: Manifest) -> None:
         raise ValueError(f"its file {shown(unlisted[0])} is not listed in {FILE}")
     if missing := sorted(set(manifest.files) - set(entries)):
         raise ValueError(f"its file {shown(missing[0])} is missing")
-    folders = {f"{one.kind}/{one.key}" for one in manifest.results}
+    folders = {f"{result.kind}/{result.key}" for result in manifest.results}
     if foreign := sorted(name for name in manifest.files if name.rpartition("/")[0] not in folders):
         raise ValueError(f"its file {shown(foreign[0])} belongs to no result")
-    if unknown := sorted({one.kind for one in manifest.results} - set(RESULTS)):
+    if unknown := sorted({result.kind for result in manifest.results} - set(RESULTS)):
         raise ValueError(f"it has results of the kind {shown(unknown[0])}, which this Layerscope does not know")
     if not manifest.results:
         raise ValueError("it has no result")
 
 
-def _check_result(folder: Path, one: PackedResult, manifest: Manifest) -> None:
+def _check_result(folder: Path, packed: PackedResult, manifest: Manifest) -> None:
     """Refuse a result that this program would not have written."""
-    home, name = folder / one.kind / one.key, f"{one.kind}/{one.key}"
-    kind = RESULTS[one.kind]
+    home, name = folder / packed.kind / packed.key, f"{packed.kind}/{packed.key}"
+    kind = RESULTS[packed.kind]
     try:
         stored = store.read(home, precomputed=True, arrays=True)
         result = kind.read(stored)
-        DESCRIPTIONS["index"](one.kind, stored)
+        DESCRIPTIONS["index"](packed.kind, stored)
     except CorruptResultError as error:
         raise ValueError(f"its result {name} does not fit this version of Layerscope ({_why(error, folder)})") from error
     except Exception as error:  # a crafted result may break any rule that a computed one keeps
@@ -155,7 +155,7 @@ def _check_result(folder: Path, one: PackedResult, manifest: Manifest) -> None:
         raise ValueError(f"its file {extra[0]} belongs to no result")
     if not result.complete:
         raise ValueError(f"its result {name} is unfinished")
-    saved_at = min(one.saved_at, time.time())
+    saved_at = min(packed.saved_at, time.time())
     os.utime(home / "result.json", (saved_at, saved_at))
 
 
@@ -182,11 +182,11 @@ def by_id(id: str) -> OpenedPack:
     Raises:
         PackError: when there is none.
     """
-    found = [one for one in pack_list.opened() if id and one.id.startswith(id)]
-    if len(found) != 1:
-        listed = ", ".join(one.id for one in pack_list.opened()) or "none"
+    matching = [pack for pack in pack_list.opened() if id and pack.id.startswith(id)]
+    if len(matching) != 1:
+        listed = ", ".join(pack.id for pack in pack_list.opened()) or "none"
         raise PackError(f"{shown(id)} names no opened pack. Opened packs: {listed}.")
-    return found[0]
+    return matching[0]
 
 
 def remove(id: str) -> OpenedPack:

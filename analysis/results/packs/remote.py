@@ -94,18 +94,18 @@ def fetch(id: str, revision: str | None = None, *, on_progress: OnProgress = ign
         HubError, StorageError: as `hub.fetch`.
         PackError: when the repository has no pack, or it is too large.
     """
-    found = hub.recall(DATA_SET, id, revision) if hub.is_offline() or hub.is_commit(revision) else None
-    if found is None:
-        found = hub.look(id, revision, kind=DATA_SET)
-        hub.remember(found, revision)
-    file = found.file(NAME)
+    repository = hub.recall(DATA_SET, id, revision) if hub.is_offline() or hub.is_commit(revision) else None
+    if repository is None:
+        repository = hub.look(id, revision, kind=DATA_SET)
+        hub.remember(repository, revision)
+    file = repository.file(NAME)
     if file is None:
         raise PackError(f"The dataset {id} has no {NAME}, so it is no result pack. Check the id.")
     if file.size > limits.PACK_BYTES:
         raise PackError(
             f"The pack of {id} has {units.size(file.size)}, and at most {units.size(limits.PACK_BYTES)} can be opened."
         )
-    return hub.fetch(found, [file], on_progress) / file.path
+    return hub.fetch(repository, [file], on_progress) / file.path
 
 
 def open_anywhere(name: str, revision: str | None = None, *, on_progress: OnProgress = ignore) -> OpenedPack:

@@ -67,7 +67,7 @@ class Manifest:
     @property
     def newest_at(self) -> float:
         """Return when the newest of its results was stored, seconds since the epoch."""
-        return max((one.saved_at for one in self.results), default=0.0)
+        return max((result.saved_at for result in self.results), default=0.0)
 
 
 def manifest(content: bytes) -> Manifest:
@@ -76,23 +76,23 @@ def manifest(content: bytes) -> Manifest:
     Raises:
         ValueError: when it is none, or of another version of the format, with the reason as a clause.
     """
-    said = input_files.parsed_object(content)
-    if said.get("format") != FORMAT:
+    fields = input_files.parsed_object(content)
+    if fields.get("format") != FORMAT:
         raise ValueError(f"its {FILE} does not say that it is a {FORMAT}")
-    if said.get("version") != VERSION:
-        newer = shown(said.get("version"))
+    if fields.get("version") != VERSION:
+        newer = shown(fields.get("version"))
         raise ValueError(f"it has version {newer} of the format, and this Layerscope reads version {VERSION}")
     try:
-        found = _reader().validate_python(said)
+        checked = _reader().validate_python(fields)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise ValueError(f"its {FILE} is wrong at {shown(place)}: {first['msg']}") from error
-    check_title(found.title)
-    keys = [(one.kind, one.key) for one in found.results]
+    check_title(checked.title)
+    keys = [(result.kind, result.key) for result in checked.results]
     if len(set(keys)) < len(keys):
         raise ValueError(f"its {FILE} lists a result twice")
-    return found
+    return checked
 
 
 def title_of(name: str) -> str:
@@ -136,18 +136,18 @@ class OpenedPack:
 
 def opened() -> list[OpenedPack]:
     """Return the opened packs, by title."""
-    return sorted(map(of_place, index_file.packs()), key=lambda one: (one.title.lower(), one.id))
+    return sorted(map(of_place, index_file.packs()), key=lambda pack: (pack.title.lower(), pack.id))
 
 
 def of_place(place: str) -> OpenedPack:
     """Return the pack at a place of the index."""
     file = store.cache_dir() / place / FILE
     try:
-        found = _read(file, file.stat().st_mtime_ns)
+        read = _read(file, file.stat().st_mtime_ns)
     except (OSError, ValueError):
-        found = None
+        read = None
     id = place.rpartition("/")[2]
-    return OpenedPack(id, id if found is None else found.title, found)
+    return OpenedPack(id, id if read is None else read.title, read)
 
 
 @functools.lru_cache(maxsize=64)

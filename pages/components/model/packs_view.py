@@ -22,8 +22,8 @@ def show() -> None:
     upload = access.upload_field("Result pack (ZIP)", ("zip",), key=f"pack-{count}", why_closed=access.why_not_bring)
     if upload is not None:
         _open(upload.name, upload.getvalue())
-    if said := st.session_state.pop(_SAID, None):
-        st.success(words.plain(said))
+    if message := st.session_state.pop(_SAID, None):
+        st.success(words.plain(message))
     for pack in packs.opened():
         _one(pack)
 
@@ -55,10 +55,10 @@ def _one(pack: OpenedPack) -> None:
                 on_click=_remove,
                 args=(pack.id,),
             )
-        for place, one in enumerate(stored_results.models_seen(pack.place)):
-            model = stored_results.usable(one)
+        for place, seen in enumerate(stored_results.models_seen(pack.place)):
+            model = stored_results.usable(seen)
             with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
-                st.caption(words.plain(f"{one.facts.name}, {choice.size(one)}: {choice.counted(one)}"))
+                st.caption(words.plain(f"{seen.facts.name}, {choice.size(seen)}: {choice.counted(seen)}"))
                 if st.button(
                     "Open",
                     key=f"pack-open-{pack.id}-{place}",
