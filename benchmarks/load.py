@@ -68,8 +68,11 @@ SHOWN = """([what, name]) => {
 }"""
 
 
-FOUND = "() => document.querySelector('[data-testid=stMain] [data-testid=stMetric]')"
-"""Whether Model shows the facts of the model."""
+FOUND = (
+    "() => document.querySelector('[data-testid=stMain] [data-testid=stMetric]')"
+    " || document.body.innerText.includes('viewer without torch')"
+)
+"""Whether Model shows the facts of the model, which a viewer never does."""
 ONCE = ("opening", "model found")
 """Timed events that are no rerun."""
 

@@ -1,7 +1,8 @@
 """Settings of a dashboard that others reach over a network, all in the environment.
 
 A setting is a field of `Serving`; its variable is `LAYERSCOPE_` and the field's name in capitals. Without a mode the dashboard
-answers this machine alone and limits nothing. Show and Team are described in docs/guides/serving.md.
+answers this machine alone and limits nothing. Show and Team are described in docs/guides/serving.md, Public in
+docs/guides/hosted.md.
 """
 
 import os
@@ -12,13 +13,13 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from analysis.core import store
+from analysis.core import host, store
 from analysis.core.errors import AccessError, SpecError
 from analysis.core.options import Option
 from analysis.core.record import Spec
 
 PREFIX = "LAYERSCOPE_"
-SHOW, TEAM = "show", "team"
+SHOW, TEAM, PUBLIC = "show", "team", "public"
 SHORTEST_SECRET = 32
 """Characters of a secret between this server and a proxy. Nothing slows down a client that guesses, so it must be long."""
 SECRET_HEADER = "X-Layerscope-Secret"
@@ -46,7 +47,7 @@ class Serving:
     """Who may visit a dashboard, and how much they may do."""
 
     mode: str = ""
-    """`show`, `team`, or empty for this machine alone."""
+    """`show`, `team`, `public`, or empty for this machine alone."""
     users: tuple[str, ...] = ()
     """People who may visit in Team besides operators: e-mail addresses, @domains, `sub:` and a subject, or * for everybody."""
     operators: tuple[str, ...] = ()
@@ -141,7 +142,7 @@ def check_mode(settings: Serving, *, on_network: bool, has_provider: bool) -> st
         has_provider: whether Streamlit's secrets have a section [auth].
 
     Raises:
-        SpecError: when settings contradict each other, or Team cannot tell who a visitor is.
+        SpecError: when settings contradict each other, Team cannot tell who a visitor is, or models could run in Public.
     """
     proxy = [settings.proxy_header, settings.proxy_secret]
     if settings.mode != TEAM:
@@ -149,6 +150,11 @@ def check_mode(settings: Serving, *, on_network: bool, has_provider: bool) -> st
             raise SpecError(
                 f"The secrets' section [auth], {PREFIX}USERS, {PREFIX}OPERATORS and {PREFIX}PROXY_HEADER need the mode "
                 f"Team. Set {PREFIX}MODE={TEAM}, or remove them."
+            )
+        if settings.mode == PUBLIC and not host.is_viewer():
+            raise SpecError(
+                f"{PREFIX}MODE={PUBLIC} admits everybody without a login, so it needs an installation that cannot run models, "
+                f"and torch is installed. Install requirements-viewer.txt in a new environment, or set {PREFIX}MODE={SHOW}."
             )
         return settings.mode or (SHOW if on_network else "")
     if any(proxy) == has_provider or any(proxy) != all(proxy):
@@ -185,8 +191,8 @@ def check_secrets(secrets: Mapping[str, str]) -> None:
 
 
 def _mode(name: str, text: str) -> str:
-    if text.lower() not in (SHOW, TEAM):
-        raise SpecError(f"{name} must be {SHOW} or {TEAM}, not {text[:40]!r}.")
+    if text.lower() not in (SHOW, TEAM, PUBLIC):
+        raise SpecError(f"{name} must be {SHOW}, {TEAM} or {PUBLIC}, not {text[:40]!r}.")
     return text.lower()
 
 

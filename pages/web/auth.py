@@ -1,10 +1,11 @@
 """Auth middleware: access to a dashboard on a network, checked before everything that the server answers.
 
-There are three ways to run it, described in docs/guides/serving.md:
+There are four ways to run it, described in docs/guides/serving.md and docs/guides/hosted.md:
 
 - Without a mode, only this machine is answered: loopback address, loopback client, loopback host name, no sign of a proxy.
 - Show is read-only. Visitors pass with one access token; the host passes with the host link, at this machine alone.
 - Team takes the identity of every visitor from an OpenID provider (Streamlit's own login) or from an authenticating proxy.
+- Public is read-only for everybody without a login. It starts only where torch is not installed.
 """
 
 import hmac
@@ -26,7 +27,7 @@ from streamlit.web.server.starlette.starlette_app_utils import create_signed_val
 
 from analysis.core import serving
 from analysis.core.errors import LayerscopeError, SpecError
-from analysis.core.serving import SECRET_HEADER, SHOW, TEAM, Serving
+from analysis.core.serving import PUBLIC, SECRET_HEADER, SHOW, TEAM, Serving
 from pages.web import visitors
 from pages.web.visitors import HOST, VIEWER, Tokens, Visitor, base_path, is_local, server_address, server_url
 
@@ -60,7 +61,7 @@ class AuthMiddleware:
         Args:
             app: the dashboard.
             settings: as read.
-            mode: `show`, `team`, or empty for this machine alone.
+            mode: `show`, `team`, `public`, or empty for this machine alone.
             is_public: whether a path below the base path needs no token in Show.
         """
         self.app, self.settings, self.mode, self.is_public = app, settings, mode, is_public
@@ -102,6 +103,8 @@ class AuthMiddleware:
         """Return the visitor as cookies and headers tell now; without a role for one without access, None for nobody."""
         if self.mode == TEAM:
             return visitors.identified(request, self.settings)
+        if self.mode == PUBLIC:
+            return Visitor(VIEWER)
         if self.mode != SHOW:
             return None
         try:
@@ -142,9 +145,10 @@ class AuthMiddleware:
                 "This dashboard answers only requests from its own machine. "
                 "To share it, its owner sets LAYERSCOPE_MODE to show or team.",
             )
+        is_read_only = self.mode in (SHOW, PUBLIC)
+        if is_read_only and request["type"] == "http" and request["method"] not in ("GET", "HEAD"):  # before a body is read
+            return self._page(request, HTTPStatus.METHOD_NOT_ALLOWED, "This dashboard is read-only.")
         if self.mode == SHOW:
-            if request["type"] == "http" and request["method"] not in ("GET", "HEAD"):  # before the body of an upload is read
-                return self._page(request, HTTPStatus.METHOD_NOT_ALLOWED, "This dashboard is read-only.")
             if request["type"] == "http" and "token" in request.query_params:
                 return self._exchanged(request, request.query_params["token"], visitor)
             message = "Open the link that the host of this dashboard gave you."

@@ -14,6 +14,7 @@ import streamlit as st
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from analysis.core.serving import PUBLIC
 from pages.web import auth, connections
 from pages.web.throttle import RerunThrottle
 from pages.web.upload_limits import UploadLimits
@@ -31,7 +32,7 @@ def middleware(is_public: Callable[[str], bool]) -> list[Middleware]:
     settings, mode = auth.checked_settings()
     connections.install(settings)
     return [
-        Middleware(SecurityHeaders),
+        Middleware(SecurityHeaders, is_framed=mode == PUBLIC),
         Middleware(auth.AuthMiddleware, settings=settings, mode=mode, is_public=is_public),
         Middleware(UploadLimits, most_mb=settings.uploads_mb),
         Middleware(CachedScripts),
@@ -70,17 +71,30 @@ HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-_RAW = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+FRAMES = "'self' https://huggingface.co"
+"""Pages that may frame the dashboard in Public. Hosts of demos show them in a frame, and no click in one does anything."""
 
 
 class SecurityHeaders:
-    """Tells every browser: ask no other host for anything, guess no types, stand in no frame.
+    """Tells every browser: ask no other host for anything, guess no types, stand in no frame but those of Public.
 
     Answers that say otherwise themselves keep their own headers, as the login page does.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, is_framed: bool = False) -> None:
+        """Prepare it.
+
+        Args:
+            app: the dashboard.
+            is_framed: whether the pages in `FRAMES` may frame it.
+        """
+        headers = dict(HEADERS)
+        if is_framed:
+            del headers["X-Frame-Options"]  # it cannot name another host
+            policy = headers["Content-Security-Policy"]
+            headers["Content-Security-Policy"] = policy.replace("frame-ancestors 'none'", f"frame-ancestors {FRAMES}")
         self.app = app
+        self._headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on; only the beginning of an answer is changed."""
@@ -91,7 +105,7 @@ class SecurityHeaders:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 own = {name.lower() for name, _ in message["headers"]}
-                more = [(name, value) for name, value in _RAW if name not in own]
+                more = [(name, value) for name, value in self._headers if name not in own]
                 message = {**message, "headers": [*message["headers"], *more]}
             await send(message)
 

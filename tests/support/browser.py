@@ -57,7 +57,7 @@ def dashboard(cache: Path, root: Path = REPOSITORY, entry: tuple[str, ...] = ENT
     with log.open("wb") as output:
         server = subprocess.Popen(command, cwd=root, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
     try:
-        _wait(f"http://127.0.0.1:{port}/_stcore/health", server, log)
+        wait_until_healthy(f"http://127.0.0.1:{port}/_stcore/health", server, log)
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
@@ -67,7 +67,8 @@ def dashboard(cache: Path, root: Path = REPOSITORY, entry: tuple[str, ...] = ENT
             worker.kill()
 
 
-def _wait(address: str, server: subprocess.Popen, log: Path) -> None:
+def wait_until_healthy(address: str, server: subprocess.Popen, log: Path) -> None:
+    """Wait until a server answers at the address of its health check; fails with its log where it ends or takes too long."""
     began = time.monotonic()
     while time.monotonic() - began < _START_S and server.poll() is None:
         with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=2):

@@ -13,6 +13,7 @@ from starlette.datastructures import Headers
 from streamlit import auth_util, config
 from streamlit.web.server.starlette import starlette_app_utils
 
+from analysis.core import host as machine
 from analysis.core import serving
 from analysis.core.errors import SpecError
 from pages.web import auth, visitors
@@ -257,6 +258,32 @@ def test_show_takes_no_uploads_and_reads_none(ask, show, method):
     cookie = visit(ask)
     for sent in ("", cookie):
         assert ask("/_stcore/upload_file/a/b", method=method, cookie=sent).status == 405
+
+
+@pytest.fixture
+def public(environ, monkeypatch):
+    """A server in Public, where torch is not installed."""
+    environ["LAYERSCOPE_MODE"] = "public"
+    monkeypatch.setattr(machine, "is_viewer", lambda: True)
+
+
+@pytest.mark.parametrize("client", [HERE, THERE])
+def test_public_admits_everybody_to_read_only(ask, public, client):
+    told = [(b"x-layerscope-visitor", b'["operator", "x", "x"]'), (b"x-forwarded-for", b"192.0.2.7")]
+    for kind in ("http", "websocket"):
+        answer = ask("/heal", kind=kind, client=client, host="demo.example", headers=told)
+        assert answer.visitor == Visitor(VIEWER)
+    for method in ("PUT", "POST", "DELETE", "PATCH"):
+        for path in ("/_stcore/upload_file/a/b", "/poll", "/poll/join"):
+            answer = ask(path, method=method, client=client)
+            assert (answer.status, answer.passed) == (405, False)
+    assert not visitors.token_file().exists()
+
+
+def test_public_starts_only_without_torch(environ, public, capsys, monkeypatch):
+    assert auth.checked_settings(environ)[1] == "public"
+    monkeypatch.setattr(machine, "is_viewer", lambda: False)
+    assert "torch is installed. Install requirements-viewer.txt" in refused(environ, capsys)
 
 
 def test_the_token_becomes_a_cookie_and_leaves_the_address(ask, show):

@@ -53,7 +53,7 @@ def test_without_a_mode_the_whole_stack_answers_this_machine_alone():
     asyncio.run(visit())
 
 
-def headers_of(*own: tuple[bytes, bytes]) -> dict[bytes, bytes]:
+def headers_of(*own: tuple[bytes, bytes], **options: bool) -> dict[bytes, bytes]:
     """The headers of an answer as a browser gets them."""
     sent: list[dict] = []
 
@@ -64,7 +64,7 @@ def headers_of(*own: tuple[bytes, bytes]) -> dict[bytes, bytes]:
     async def send(message):
         sent.append(message)
 
-    asyncio.run(server.SecurityHeaders(app)({"type": "http", "path": "/"}, None, send))
+    asyncio.run(server.SecurityHeaders(app, **options)({"type": "http", "path": "/"}, None, send))
     names = [name for name, _ in sent[0]["headers"]]
     assert len(set(names)) == len(names), "no header is there twice"
     return dict(sent[0]["headers"])
@@ -85,6 +85,19 @@ def test_no_other_host_is_allowed_and_no_frame():
     allowed = {source for value in policy.values() for source in value.split()}
     assert allowed <= {"'none'", "'self'", "'unsafe-inline'", "data:", "blob:"}
     assert policy["default-src"] == policy["frame-ancestors"] == "'none'"
+
+
+def test_public_stands_only_in_frames_of_its_hosts():
+    sent = {name.decode(): value.decode() for name, value in headers_of(is_framed=True).items()}
+    policy = sent.pop("content-security-policy")
+    frames = "frame-ancestors 'self' https://huggingface.co"
+    assert policy == server.HEADERS["Content-Security-Policy"].replace("frame-ancestors 'none'", frames)
+    assert sent == {name: value for name, value in usual().items() if name != "x-frame-options"}
+
+
+def usual() -> dict[str, str]:
+    """The headers of every other mode, without the policy."""
+    return {name.lower(): value for name, value in server.HEADERS.items() if name != "Content-Security-Policy"}
 
 
 def test_a_socket_passes_unchanged():
