@@ -85,8 +85,8 @@ def test_a_space_serves_its_port_as_its_user():
 def test_a_space_has_every_file_that_its_image_names():
     copied = files_of_the_space()
     assert all((ROOT / name).exists() for name in copied)
-    text = " ".join(rest for _, rest in instructions())
-    named = {word for word in shlex.split(text) if (ROOT / word).exists() and word not in (".", "./")}
+    words = [word for _, rest in instructions() for word in shlex.split(rest)] + command()
+    named = {word for word in words if (ROOT / word).exists() and word not in (".", "./")}
     assert {"requirements-viewer.txt", "analysis", "pages", "app.py", "docs/deploy", "docs/deploy/streamlit_app.py"} <= named
     assert all(any(name == one or name.startswith(f"{one}/") for one in copied) for name in named)
     assert not any(name.startswith(("tests", "benchmarks", "requirements.txt")) for name in copied)
