@@ -187,7 +187,13 @@ def _rows(task: Task, split: str, group: str) -> Sequence[Row]:
     """Rows of a split: from where the set itself says, else from the starter pack if it is installed, else from the hub."""
     if task.rows is not None:
         return task.rows(split, group)
-    import datasets
+    try:
+        import datasets
+    except ModuleNotFoundError as error:  # a viewer
+        raise BenchmarkError(
+            f"The questions of {task.hub[0]} are missing: the package datasets is not installed. Run `pip install -r "
+            "requirements.txt`."
+        ) from error
 
     if starter.has_benchmarks():
         rows: Any = datasets.load_from_disk(str(starter.benchmark_folder(_folder(task, group)) / split))

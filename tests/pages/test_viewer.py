@@ -12,7 +12,9 @@ import pytest
 from analysis import jobs
 from analysis.cli import main
 from analysis.core import failures, host
-from analysis.core.errors import AccessError, JobError
+from analysis.core.errors import AccessError, BenchmarkError, JobError
+from analysis.data import questions
+from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.jobs.queue import processes
 from analysis.results.packs import making
@@ -62,6 +64,12 @@ def test_a_viewer_opens_packs_and_starts_nothing(ui_cache, viewer, tmp_path, mon
         jobs.submit(DistanceSpec())
     monkeypatch.setattr(processes, "_start", lambda *arguments: pytest.fail("a worker was started"))
     assert not processes.ensure_worker()
+
+
+def test_a_viewer_has_no_questions_of_a_set_from_the_hub(viewer, monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(BenchmarkError, match="the package datasets is not installed"):
+        questions.load(BenchmarkSpec())
 
 
 def test_a_command_that_needs_a_model_says_so(ui_cache, viewer, monkeypatch, capsys):

@@ -189,7 +189,7 @@ def test_a_demo_serves_twenty_visitors_below_a_gigabyte(space, tmp_path, monkeyp
     clicks = sum(len(times) for times in seen.took.values())
     print(f"{host}: {VISITORS} visitors, {clicks} clicks in {passed:.0f} s, at most {peak[0] / 1e6:.0f} MB of memory,", end=" ")
     print(f"{n_files} files of {n_bytes / 1e6:.1f} MB in the cache")
-    assert seen.errors == []
+    assert not seen.errors, "\n".join(seen.errors)
     assert load.failures(log.read_text()) == []
     assert clicks > VISITORS
     assert peak[0] < MOST_BYTES
