@@ -52,7 +52,7 @@ PAUSE_S = (10.0, 30.0)
 APART_S = 5.0
 """Visitors come by this much after one another, or sooner where the visit is short."""
 PATIENCE_MS = 60_000
-TABS = ("Questions", "Cost", "Trade-off", "Writing", "Map and curves")
+TABS = ("Questions", "Cost", "Trade-off", "Generation", "Map and curves")
 PAGES = ("Explore", "Heal", "Compare", "Export", "Learn", "Model")
 SHARES = {"slider": 5, "tab": 2, "page": 3}
 """Relative frequencies of a visitor's actions."""
