@@ -66,7 +66,7 @@ def test_a_viewer_opens_packs_and_starts_nothing(ui_cache, viewer, tmp_path, mon
     assert not processes.ensure_worker()
 
 
-def test_a_viewer_has_no_questions_of_a_set_from_the_hub(viewer, monkeypatch):
+def test_a_viewer_has_no_questions_from_the_hub(viewer, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(BenchmarkError, match="the package datasets is not installed"):
         questions.load(BenchmarkSpec())
