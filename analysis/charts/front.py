@@ -19,12 +19,17 @@ from analysis.results.compared.front import (
     Front,
     Offer,
 )
-from analysis.results.stored.reading import ACCURACY
+from analysis.results.stored.reading import ACCURACY, BITS
 from analysis.results.words import goals
 
 OFFERS = ("unpruned", "pruned", "healed", "other model")
 """Kinds of offers by the names of their traces."""
 _SYMBOLS = {"unpruned": "circle", "pruned": "circle", "healed": "diamond", "other model": "square"}
+"""Symbols of offers in the precision of the front's condition."""
+_OF_PRECISION = {"8-bit": "triangle-up", "NF4": "triangle-down"}
+"""Symbols of quantized weights. Colours stay those of the kinds."""
+_OTHER_DTYPE, _FILE = "hexagon", "pentagon"
+"""Symbols of another dtype, and of a quantized file."""
 _MEGABYTE = 1e6
 
 
@@ -55,21 +60,20 @@ def trade_off(front: Front, by: str, cut: Removal | None, *, dark: bool, height:
             "hoverinfo": "skip",
         }
     ]
-    for kind in OFFERS:
-        for rank, shade in (
-            (DOMINATED, translucent(shades[kind], 0.4)),
-            (TIED, translucent(shades[kind], 0.6)),
-            (BEST, shades[kind]),
-        ):
-            offers = [offer for offer, kind_of_offer in standing if kind_of_offer == rank and _kind(offer) == kind]
+    for series in dict.fromkeys((kind, held) for kind in OFFERS for held in _precisions(front)):
+        shade = shades[series[0]]
+        for rank, colour in ((DOMINATED, translucent(shade, 0.4)), (TIED, translucent(shade, 0.6)), (BEST, shade)):
+            offers = [offer for offer, own in standing if own == rank and (_kind(offer), _precision(offer, front)) == series]
             if offers:
-                data.append(_points(kind if rank == BEST else f"{kind}, {rank}", kind, offers, by, shade, rank))
+                name = ", ".join(part for part in (*series, "" if rank == BEST else rank) if part)
+                data.append(_points(name, series[0], offers, by, colour, rank, front))
     of_block = [
         (_x(offer, by) or 0.0, offer.reading.value) for offer in offers_drawn if offer.cut == cut and not offer.is_rival
     ]
     is_share = front.quantity == ACCURACY
     x = {"title": "weights, MB" if by == SIZE else "speed relative to the unpruned model", "gridcolor": colours.grid}
-    y = {"title": "accuracy" if is_share else "loss, nats per token", "gridcolor": colours.grid}
+    unit = "bits per byte" if front.quantity == BITS else "nats per token"
+    y = {"title": "accuracy" if is_share else f"loss, {unit}", "gridcolor": colours.grid}
     if is_share:
         y["tickformat"] = ".0%"
     else:
@@ -78,11 +82,12 @@ def trade_off(front: Front, by: str, cut: Removal | None, *, dark: bool, height:
     return figure if cut is None else marked(figure, of_block, dark=dark)
 
 
-def _points(name: str, kind: str, offers: Sequence[Offer], by: str, shade: str, standing: str) -> dict[str, Any]:
-    """Markers of one kind and one standing; those that are dominated are open."""
+def _points(name: str, kind: str, offers: Sequence[Offer], by: str, shade: str, standing: str, front: Front) -> dict[str, Any]:
+    """Markers of one kind, precision and standing; those that are dominated are open."""
     read = [offer.reading for offer in offers]
     ends = [None if measured.low is None or measured.high is None else (measured.low, measured.high) for measured in read]
-    symbol = f"{_SYMBOLS[kind]}-open" if standing == DOMINATED else _SYMBOLS[kind]
+    plain = _symbol(offers[0], kind, front)
+    symbol = f"{plain}-open" if standing == DOMINATED else plain
     return {
         "type": "scatter",
         "name": name,
@@ -92,20 +97,44 @@ def _points(name: str, kind: str, offers: Sequence[Offer], by: str, shade: str, 
         "error_y": {**bars([measured.value for measured in read], ends, width=0), "color": shade},
         "marker": {"symbol": symbol, "size": 9, "color": shade},
         "customdata": [_clicked_layers(offer) for offer in offers],
-        "text": ["<br>".join(map(escape, [*describe(offer, by), standing])) for offer in offers],
+        "text": ["<br>".join(map(escape, [*describe(offer, by, _precision(offer, front)), standing])) for offer in offers],
         "hovertemplate": "%{text}<extra></extra>",
     }
 
 
-def describe(offer: Offer, by: str) -> list[str]:
-    """Return the lines that describe an offer: its name, its quality and its cost."""
+def _precision(offer: Offer, front: Front) -> str:
+    """Return the precision of an offer in words where it is not that of the front's condition; "" where it is."""
+    own, usual = offer.reading.condition, front.condition
+    if (own.precision, own.weights) == (usual.precision, usual.weights):
+        return ""
+    return own.precision if own.weights == usual.weights else own.precision_in_words()
+
+
+def _precisions(front: Front) -> list[str]:
+    """Return the precisions of a front, that of its condition first."""
+    return sorted({_precision(offer, front) for offer in front.offers})
+
+
+def _symbol(offer: Offer, kind: str, front: Front) -> str:
+    """Return the symbol of a precision, or of a kind in the precision of the front's condition; another model has its own."""
+    held = _precision(offer, front)
+    if not held or kind == "other model":
+        return _SYMBOLS[kind]
+    quantized = next((symbol for name, symbol in _OF_PRECISION.items() if held.startswith(name)), None)
+    is_file = offer.reading.condition.weights != front.condition.weights
+    return quantized or (_FILE if is_file else _OTHER_DTYPE)
+
+
+def describe(offer: Offer, by: str, precision: str = "") -> list[str]:
+    """Return the lines that describe an offer: its name, its precision where that is given, its quality and its cost."""
     reading = offer.reading
     removed = f"without {offer.cut.describe()}" if offer.cut else "unpruned"
+    removed += f", {precision}" if precision else ""
     who = f"{offer.facts.name}, {removed}" if offer.is_rival else removed
     digits = ".1%" if reading.quantity == ACCURACY else ".3f"
     ends = "" if reading.low is None else f", 95 % interval {reading.low:{digits}} to {reading.high:{digits}}"
     lines = [f"{who}{f', healed ({reading.repair})' if reading.repair else ''}", f"{reading.value:{digits}}{ends}"]
-    if offer.cut is not None and not offer.is_rival:
+    if (offer.cut is not None or offer.change is not None) and not offer.is_rival and reading.quantity != BITS:
         lines += goals.clauses(offer)
     speed = "" if by == SIZE or offer.times is None else f", {offer.times:.2f} times as fast"
     return [*lines, f"{offer.bytes / _MEGABYTE:,.0f} MB{speed}"]

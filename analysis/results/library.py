@@ -26,9 +26,6 @@ from analysis.results.stored import evidence, pack_list, reading, summaries
 from analysis.results.stored.reading import ACCURACY, LOSS
 from analysis.results.stored.result import FoundResult, of_entry
 
-_MATERIALS = 100
-"""A statement holds no more questions and texts than this."""
-
 T = TypeVar("T")
 
 
@@ -240,23 +237,6 @@ def curves_on_same_questions(shown: FoundResult, model: ModelSpec, *, most: int)
     wanted = _of_model(("sweep",), model, having=same_curve)
     first = f"strength DESC, map != '{summaries.key_of(spec.distances)}'"
     return [of_entry(entry) for entry, _ in index.firsts(wanted, _ranking(model), ("strategy", "draw"), most=most, first=first)]
-
-
-def rivals(kinds: Sequence[str], entries: Sequence[FoundResult], most: int = 200) -> list[FoundResult]:
-    """Results of other models that may be compared with a model's: on the same questions or texts, in the same precision.
-
-    Args:
-        kinds: the kinds of the results.
-        entries: the model's results of these kinds.
-        most: largest number of results, strongest first.
-    """
-    materials = sorted({material for entry in entries for material in entry.summary.materials})
-    if not materials:
-        return []
-    keys = {entry.id for entry in entries}
-    comparable = [of_entry(entry) for entry in index.entries(Wanted(tuple(kinds), materials=tuple(materials[:_MATERIALS])))]
-    other_entries = [entry for entry in comparable if entry.id not in keys]
-    return sorted(other_entries, key=lambda entry: entry.summary.weight, reverse=True)[:most]
 
 
 def measured_on(kinds: Sequence[str], conditions: Sequence[reading.Condition], most: int = 400) -> list[FoundResult]:

@@ -127,6 +127,14 @@ class Asked:
 ANY = Asked()
 
 
+def asked_as(condition: Condition) -> Asked:
+    """Return the questions or texts of a condition; the other of the two stays open."""
+    own = condition.material
+    if isinstance(own, BenchmarkSpec):
+        return Asked(task=own.task, limit=condition.n, shots=own.shots or 0)
+    return Asked(texts=own.source, samples=condition.n)
+
+
 @dataclass(frozen=True)
 class Comparison:
     """All candidates on one set of questions and one of texts."""
@@ -370,10 +378,18 @@ def _placed(one: Candidate, reference: Candidate | None) -> Candidate:
 def _changes(one: Candidate, reference: Candidate | None) -> dict[str, Change]:
     if reference is None or one.id == reference.id:
         return {}
-    found = {}
+    found: dict[str, Change] = {}
+    same_tokens = one.facts.vocab_size == reference.facts.vocab_size
     for quantity, own in one.readings.items():
         other = reference.reading(quantity)
-        change = front.difference(own, other, one.facts.vocab_size == reference.facts.vocab_size) if other else None
-        if change is not None:
+        if quantity == BITS and LOSS in found:
+            found[BITS] = _scaled(found[LOSS], own.value / one.readings[LOSS].value)
+        elif other is not None and (change := front.difference(own, other, same_tokens)) is not None:
             found[quantity] = change
     return found
+
+
+def _scaled(change: Change, factor: float) -> Change:
+    """Return a change in another unit, which a constant factor makes: equal tokens have equal bytes."""
+    low, high = (None if end is None else factor * end for end in (change.low, change.high))
+    return replace(change, difference=factor * change.difference, low=low, high=high)

@@ -73,6 +73,11 @@ def grid(found: Comparison, wanted: Sequence[Missing]) -> GridSpec | None:
     )
 
 
+def speeds(wanted: Sequence[Missing]) -> list[SpeedSpec]:
+    """Return the measurements of speed among some missing ones."""
+    return [one.spec for one in wanted if isinstance(one.spec, SpeedSpec)]
+
+
 def duration(spec: GridSpec, found: Comparison, known: Sequence[SweepResult], load: SystemLoad) -> Duration | None:
     """Return the longest duration of a grid of missing curves; None without a curve of this machine.
 

@@ -290,15 +290,16 @@ def of_speed(speed: SpeedResult, field: str) -> Mark:
     return at_values({point.block: [1e3 * getattr(point, field).median_s] for point in speed.of_layers})
 
 
-def of_front(front: Front, by: str) -> Mark:
-    """The mark of the trade-off: the selected block, healed or not, at its own scores.
+def of_front(front: Front, by: str, shown: Condition) -> Mark:
+    """The mark of the trade-off: the selected block, healed or not, at its own scores in the selected precision.
 
     Args:
         front: the models on the chart.
         by: `front.SIZE` or `front.SPEED`.
+        shown: the selected condition.
     """
     places: dict[Removal | None, list[tuple[float, float]]] = {}
-    for offer in front.own():
+    for offer in (one for one in front.own() if one.reading.condition.precision == shown.precision):
         across = offer.bytes / 1e6 if by == SIZE else offer.times
         if across is not None:
             places.setdefault(offer.cut, []).append((across, offer.reading.value))

@@ -1,6 +1,5 @@
 """The trade-off: a goal and its answer, then accuracy or loss against size or speed over everything measured of the model."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import streamlit as st
@@ -11,8 +10,8 @@ from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
 from analysis.models.source.model_spec import ModelSpec
-from analysis.results import library
 from analysis.results.compared import front
+from analysis.results.compared.candidates import Comparison
 from analysis.results.compared.front import (
     BEST,
     DOMINATED,
@@ -23,11 +22,11 @@ from analysis.results.compared.front import (
     Offer,
 )
 from analysis.results.compared.scores_of_block import Selected
-from analysis.results.stored.reading import ACCURACY, LOSS, Condition, conditions_of
+from analysis.results.stored.reading import ACCURACY, BITS, LOSS, Condition, conditions_of
 from analysis.results.stored.result import FoundResult
 from analysis.results.words import goals
 from analysis.results.words.goals import MEGABYTES, NATS, POINTS, TIMES, Goal, GoalAnswer
-from pages.components.explore import chart_selection, savings
+from pages.components.explore import chart_selection, precisions, savings
 from pages.components.shared import access, chart, cuts, selection, start, state, stored_results, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
 
@@ -59,57 +58,69 @@ def show(model: ModelSpec, strategy: ChosenStrategy, cut: Cut, selected: Selecte
         cut: the removed layers.
         selected: the scores on screen, whose dataset and precision answer the goal.
     """
+    own = _weighed(model)
+    every = precisions.compare(model, own)
     with st.container(border=True):
         st.markdown("**Start from a goal**")
-        goal(model, strategy, selected, "goal")
-    own = _weighed(model)
+        wish = goal(model, strategy, selected, "goal")
+        precisions.answer(every, wish)
     n_stored = sum(stored_results.count(kind, model, any_precision=True) for kind in _KINDS)
-    rivals = library.rivals(_KINDS, own)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        quantity = _choice("Quality", _QUANTITIES, "front-quantity", ACCURACY)
+        quantity = _choice("Quality", _quantities(every), "front-quantity", ACCURACY)
         by = _choice("Against", _AXES, "front-by", SIZE)
-        found = _fronts(quantity, model, own, rivals)
-        if not found:
+        found = _on(every, quantity, model, own)
+        shown = found.front(quantity)
+        if shown is None:
             st.info("No results yet. Run a sweep, measure scores or heal a block to see models here.")
             return
-        shown = _condition(found)
         if sizes := state.sizes(strategy.distances.n_layers):
             kept = [offer for offer in shown.offers if offer.is_rival or offer.cut is None or offer.cut.size in sizes]
             shown = replace(shown, offers=kept)
     if by == SPEED and not any(offer.times for offer in shown.own()):
         st.info("No speed of this model is measured. Click **Measure speed** in the **Cost** tab.")
+        precisions.measure(found, model)
         return
     chart_selection.chart_of_blocks(
         figures.trade_off(shown, by, None, dark=chart.is_dark()),
         key="front",
-        alt=f"{_QUANTITIES[quantity]} against {_AXES[by].lower()} of {len(shown.offers)} models under the same conditions.",
+        alt=f"{quantity.capitalize()} against {_AXES[by].lower()} of {len(shown.offers)} models on the same data.",
         file_name="trade-off",
         n_layers=strategy.distances.n_layers,
         chosen=strategy.block,
     )
-    chart_selection.mark({chart_selection.name_now("front"): chart_selection.of_front(shown, by)}, cut, strategy)
+    wanted = selected.selection.condition(ACCURACY if quantity == ACCURACY else LOSS)
+    marked = chart_selection.of_front(shown, by, wanted or shown.condition)
+    chart_selection.mark({chart_selection.name_now("front"): marked}, cut, strategy)
     selection.show_chip([shown.condition])
     if n_stored > len(own):
         st.caption(f"Shows the strongest {len(own):,} of {n_stored:,} stored results.")
     st.caption(_about(shown, by))
+    precisions.measure(found, model)
+
+
+def _quantities(every: Comparison) -> dict[str, words.Markdown]:
+    """Return the quantities to choose from: bits per byte where another tokenizer makes a loss per token incomparable."""
+    sizes = {one.facts.vocab_size for one in every.candidates}
+    return _QUANTITIES | ({BITS: "Loss, bits per byte"} if len(sizes) > 1 else {})
 
 
 def _choice(label: words.Markdown, options: dict[str, words.Markdown], key: str, usual: str) -> str:
     return st.segmented_control(label, list(options), format_func=options.get, default=usual, required=True, key=key)
 
 
-def _condition(found: list[Front]) -> Front:
-    """The condition to look at, where there is more than one: offers of two are never on one chart."""
-    if len(found) == 1:
-        return found[0]
+def _on(every: Comparison, quantity: str, model: ModelSpec, own: list[FoundResult]) -> Comparison:
+    """Return the comparison on the chosen questions or texts: models on two of them are never on one chart."""
+    there = precisions.materials(every, quantity)
+    if len(there) < 2:
+        return every
     place = st.selectbox(
         "Measured on",
-        range(len(found)),
+        range(len(there)),
         key="front-condition",
         width=320,
-        format_func=lambda i: f"{found[i].condition.on_what()} · {len(found[i].own())} models",
+        format_func=lambda i: there[i].material_in_words(),
     )
-    return found[place]
+    return precisions.compare(model, own, there[place]) if place else every
 
 
 def _counted(shown: Front, by: str) -> str:
@@ -149,8 +160,8 @@ def _size_limit(size: float, least: float, step: float) -> tuple[float, float]:
     return max(least, float(f"{usual:.2g}")), max(least, float(f"{usual / 10:.1g}"))
 
 
-def goal(model: ModelSpec, strategy: ChosenStrategy, selected: Selected, key: str) -> None:
-    """Draw the goal and its answer.
+def goal(model: ModelSpec, strategy: ChosenStrategy, selected: Selected, key: str) -> Goal:
+    """Draw the goal and its answer among the removals in the precision on screen, and return the goal.
 
     Args:
         model: the model of the page.
@@ -170,7 +181,7 @@ def goal(model: ModelSpec, strategy: ChosenStrategy, selected: Selected, key: st
     found = _fronts(goal.quantity, model, _weighed(model))
     if not found:
         st.info("No removal is scored yet. Run a sweep first.")
-        return
+        return goal
     like = selected.selection.condition(goal.quantity) or found[0].condition
     answer = goals.reach(goal, found, like, _size(like))
     st.markdown(words.plain(" ".join(answer.sentences())))
@@ -185,15 +196,14 @@ def goal(model: ModelSpec, strategy: ChosenStrategy, selected: Selected, key: st
         f"The 95 % interval must meet the limit. Chosen among {n_removals} measured removals: the best of many looks better "
         "than it is."
     )
+    return goal
 
 
-def _fronts(quantity: str, model: ModelSpec, own: list[FoundResult], rivals: Sequence[FoundResult] = ()) -> list[Front]:
-    """Return all offers of a model and its rivals, condition by condition, from everything measured."""
+def _fronts(quantity: str, model: ModelSpec, own: list[FoundResult]) -> list[Front]:
+    """Return all offers of a model, condition by condition, from everything measured."""
     ranked = sorted(own, key=lambda entry: entry.summary.weight, reverse=True)
     speed = savings.find_speed(model)
-    return front.fronts(
-        quantity, [entry.result for entry in ranked], [entry.result for entry in rivals], speed.result if speed else None
-    )
+    return front.fronts(quantity, [entry.result for entry in ranked], (), speed.result if speed else None)
 
 
 def _weighed(model: ModelSpec) -> list[FoundResult]:

@@ -96,3 +96,39 @@ def test_the_selected_block_is_marked_at_its_own_scores(app, precomputed):
     assert accuracy == 0.37
     assert accuracy != curve.points[5].acc
     assert marked(app(tab="trade-off", block="15:5"), "front") == []
+
+
+def in_two_precisions():
+    """A curve in bfloat16, and the same in NF4 with fewer bytes."""
+    whole = replace(measured(), model=replace(fakes.FACTS, layers=fakes.LAYERS))
+    quantized = replace(whole.spec.model, quantization="4bit")
+    return whole, replace(whole, spec=replace(whole.spec, model=quantized))
+
+
+def test_precisions_are_series_of_one_chart_and_rivals_in_words(app, precomputed):
+    for result in (fakes.distances(), *in_two_precisions()):
+        precomputed(result)
+    at = app(tab="trade-off", n="3")
+    shown = names(at, "accuracy")
+    assert any(name.startswith("pruned, NF4, bfloat16") for name in shown)
+    assert any(name.startswith("pruned") and "NF4" not in name for name in shown)
+    assert len(marked(at, "front")) == 1, "the selected block is marked in the selected precision alone"
+    at.selectbox("goal-kind").set_value(MEGABYTES).run()
+    at.number_input("goal-megabytes").set_value(120.0).run()
+    said = " ".join(read(one.value) for one in at.markdown)
+    assert "Prune, quantize, or both?" in said
+    assert "To fit 120 MB: NF4 weights, no pruning, 113 MB (" in said
+
+
+def test_missing_precisions_are_measured_as_one_grid(app, precomputed):
+    whole, _ = in_two_precisions()
+    for result in (fakes.distances(), whole):
+        precomputed(result)
+    at = app(tab="trade-off", n="3")
+    assert any("Not measured: " in read(one.value) for one in at.caption)
+    button = at.button("front-missing")
+    assert "duration unknown" in button.label
+    button.click().run()
+    (made,) = jobs.active()
+    assert {model.quantization for model in made.spec.models} == {"8bit", "4bit"}
+    assert made.spec.benchmarks[0].limit == 200

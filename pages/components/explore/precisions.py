@@ -1,0 +1,106 @@
+"""Prune, quantize, or both: all measured forms of the model on the same data, the answer in words, and missing measurements."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from analysis.core import host
+from analysis.experiments.batch.grid_spec import GridSpec
+from analysis.models.source.model_spec import ModelSpec
+from analysis.results import library
+from analysis.results.compared import candidates, unmeasured
+from analysis.results.compared.candidates import Asked, Comparison
+from analysis.results.stored.reading import ACCURACY, Condition
+from analysis.results.stored.result import FoundResult
+from analysis.results.words import choice
+from analysis.results.words.front_table import TITLE
+from analysis.results.words.goals import Goal
+from pages.components.shared import selection, start, state, stored_results, words
+
+
+def compare(model: ModelSpec, own: Sequence[FoundResult], shown: Condition | None = None) -> Comparison:
+    """Return the comparison of all forms of a model and of other models on the same questions and texts.
+
+    Args:
+        model: the model of the page.
+        own: its results that score removals, in any precision.
+        shown: the questions or texts to compare on; None for those with the most forms.
+    """
+    asked = candidates.ANY if shown is None else candidates.asked_as(shown)
+    alone = _compared(selection.versions(own), (), (), asked, list(own), [], [])
+    conditions = [one for one in (alone.questions, alone.texts) if one is not None]
+    keys = {entry.id for entry in own}
+    others = [entry for entry in library.measured_on(candidates.SCORED, conditions) if entry.id not in keys]
+    models = dict.fromkeys([model, *(entry.summary.model for entry in others if entry.summary.model is not None)])
+    speeds = [entry for each in models for entry in stored_results.find("speed", each, any_precision=True)]
+    told = [selection.versions(each) for each in (own, others, speeds)]
+    return _compared(told[0], told[1], told[2], asked, list(own), others, speeds)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _compared(
+    own: tuple[selection.Version, ...],
+    others: tuple[selection.Version, ...],
+    speeds: tuple[selection.Version, ...],
+    asked: Asked,
+    _own: list[FoundResult],
+    _others: list[FoundResult],
+    _speeds: list[FoundResult],
+) -> Comparison:
+    results = [library.read_all(entries) for entries in (_own, _others, _speeds)]
+    return candidates.compare(*results, asked)
+
+
+def materials(found: Comparison, quantity: str) -> list[Condition]:
+    """Return the questions or texts that a quantity is measured on, those of the comparison first."""
+    first = found.questions if quantity == ACCURACY else found.texts
+    others = [one for one in found.elsewhere if first is None or type(one.material) is type(first.material)]
+    return others if first is None else [first, *others]
+
+
+def answer(found: Comparison, goal: Goal) -> None:
+    """Draw the answer to a goal among all precisions, prunings and models, with its rule on hover.
+
+    Args:
+        found: the comparison.
+        goal: the goal of the form above it.
+    """
+    if found.candidates:
+        st.markdown(f"**{TITLE}** {words.plain(choice.answer(found, goal).said)}", help=words.plain(choice.RULE))
+
+
+def measure(found: Comparison, model: ModelSpec) -> None:
+    """Draw the missing measurements, each kind with its button: scores as one grid with its duration, then speeds.
+
+    Args:
+        found: the comparison.
+        model: the model of the page.
+    """
+    missing = unmeasured.missing(found, model)
+    if not missing:
+        return
+    st.caption(f"Not measured: {words.plain(', '.join(one.what for one in missing))}.")
+    grid, speeds = unmeasured.grid(found, missing), unmeasured.speeds(missing)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        if grid is not None and start.button(
+            f"Measure missing points ({_duration(grid, found)})",
+            key="front-missing",
+            icon=":material/play_arrow:",
+            help="Runs one grid: the same questions, texts and removals in each missing precision. Stored parts take no time.",
+        ):
+            start.start_and_show(grid, f"Missing precisions of {state.name(model)}")
+        if speeds and start.button(
+            "Measure missing speeds",
+            key="front-speeds",
+            icon=":material/speed:",
+            help="Times each precision in turn. Needs an idle machine.",
+        ):
+            start.start_all([(spec, f"Speed of {state.name(model)} in {spec.model.precision}") for spec in speeds])
+
+
+def _duration(grid: GridSpec, found: Comparison) -> words.Markdown:
+    curves = library.read_all(stored_results.of_here("sweep"))
+    lasts = unmeasured.duration(grid, found, curves, host.load())
+    if lasts is None:
+        return "duration unknown"
+    return f"{'about' if lasts.n else 'roughly'} {words.span(lasts.low_s, lasts.high_s)}"
