@@ -14,6 +14,7 @@ from analysis.core.record import Spec
 from analysis.models.source.model_spec import ModelSpec
 
 if TYPE_CHECKING:
+    from analysis.results.words.front_table import FrontAnswer
     from analysis.results.words.goals import Goal
 
 _COUNT = Bound(1, 100_000_000)
@@ -46,19 +47,29 @@ class FrontSpec(Spec):
 
 def run(options: argparse.Namespace) -> None:
     """Print the answers, the table, and the commands of missing measurements."""
-    from analysis.results.compared.candidates import Asked
-    from analysis.results.words import choice, front_table
+    from analysis.results.words import choice
 
-    asked = requests.request(FrontSpec, options)
-    goals = asked_goals(asked.fits, asked.times, asked.points)
-    dataset = Asked(asked.task, asked.limit, asked.shots, asked.texts, asked.samples)
-    made = front_table.of_model(asked.model, dataset, goals)
+    made = compare(requests.request(FrontSpec, options))
     table = made.table()
     lines = [answer.said for answer in made.answers]
     lines += ["", *table.lines(), "", table.caption] if made.found.candidates else ["", table.caption]
     if made.missing:
         lines += ["", "Not measured:", *(f"  {one.what}: {options.command_line(one.spec)}" for one in made.missing)]
     write(options, made.to_json(options.command_line), [*lines, "", choice.RULE])
+
+
+def compare(request: FrontSpec) -> "FrontAnswer":
+    """Return the comparison that a request asks for, from stored results.
+
+    Raises:
+        SpecError: for a goal that no model can meet.
+    """
+    from analysis.results.compared.candidates import Asked
+    from analysis.results.words import front_table
+
+    goals = asked_goals(request.fits, request.times, request.points)
+    dataset = Asked(request.task, request.limit, request.shots, request.texts, request.samples)
+    return front_table.of_model(request.model, dataset, goals)
 
 
 def asked_goals(fits: int | None, times: float | None, points: float | None) -> "list[Goal]":

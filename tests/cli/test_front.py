@@ -89,6 +89,24 @@ def test_people_read_answers_before_the_table(capsys):
     assert lines[-1].startswith("Rule: ")
 
 
+@pytest.mark.usefixtures("cache", "short_texts")
+def test_real_runs_in_two_precisions_stand_on_one_front(tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "precomputed")
+    folder = tiny_folder("llama")
+    for quantization in ("none", "4bit"):
+        model = layerscope.model(folder, dtype="float32", device="cpu", quantization=quantization)
+        model.evaluate(task="arc_easy", limit=4, samples=3, seq_len=32, progress=False)
+    found = layerscope.model(folder).front(bytes="1GB").content.found
+    whole, quantized = (next(one for one in found.own if one.model.quantization == name) for name in ("none", "4bit"))
+    assert found.reference is whole
+    assert whole.disk.how == "measured"
+    assert whole.disk.value >= whole.memory > quantized.memory
+    gaps = [b - a for a, b in zip(whole.readings["loss"].losses, quantized.readings["loss"].losses, strict=True)]
+    change = quantized.changes["loss"]
+    assert change.paired
+    assert min(gaps) <= change.difference <= max(gaps)
+
+
 def test_model_without_results_gets_the_command_to_measure(cache, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "precomputed")
     assert main.main(["front", "starter"]) == 0

@@ -91,6 +91,25 @@ def test_a_device_that_is_none_is_refused(device):
         machine.choose_device(device)
 
 
+@pytest.mark.parametrize(
+    ("quantization", "capability", "advice"),
+    [("8bit", (7, 0), "Choose quantization 4bit or none, or device cpu"), ("4bit", (5, 2), "Choose quantization none, or")],
+)
+def test_a_gpu_without_a_quantization_is_refused_with_the_alternative(monkeypatch, quantization, capability, advice):
+    monkeypatch.setattr(machine, "_capability", lambda device: capability)
+    with pytest.raises(SpecError, match=advice):
+        machine.refuse_quantization(quantization, "cuda")
+    monkeypatch.setattr(machine, "_capability", lambda device: (8, 0))
+    machine.refuse_quantization(quantization, "cuda")
+
+
+def test_bfloat16_on_an_old_mac_is_refused_with_the_alternative(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_macos_or_newer", lambda major, minor: False)
+    with pytest.raises(SpecError, match="Choose dtype float16 or float32, or device cpu"):
+        machine.choose_dtype("bfloat16", "mps")
+    assert machine.choose_dtype("float16", "mps").value == "float16"
+
+
 def test_advice_for_too_large_models_omits_their_own_precision():
     assert load._smaller(ModelSpec(dtype="float32")) == "bfloat16, 4bit, a smaller model or another device"
     assert load._smaller(ModelSpec(dtype="bfloat16")) == "4bit, a smaller model or another device"

@@ -25,9 +25,7 @@ from analysis.jobs import Job, preflight
 from analysis.models.source import remote
 from analysis.models.source.model_spec import InspectSpec, ModelSpec
 from analysis.results import library
-from analysis.results.compared.candidates import Asked
 from analysis.results.stored.result import of_entry
-from analysis.results.words import front_table
 
 SpecT = TypeVar("SpecT", bound=Spec)
 LEFT_OUT = ("export",)
@@ -260,9 +258,7 @@ class Tools:
 
     def _front(self, arguments: Mapping[str, Any]) -> Json:
         request = _checked(schema.request(front.FrontSpec, arguments))
-        goals = front.asked_goals(request.fits, request.times, request.points)
-        dataset = Asked(request.task, request.limit, request.shots, request.texts, request.samples)
-        return front_table.of_model(request.model, dataset, goals).to_json(self._command_line)
+        return front.compare(request).to_json(self._command_line)
 
     def _jobs(self, arguments: Mapping[str, Any]) -> Json | Watch:
         request = schema.request(JobsSpec, arguments)

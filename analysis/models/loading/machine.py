@@ -154,8 +154,13 @@ def n_gpus() -> int:
 
 
 def choose_dtype(dtype: str, device: str) -> Setting:
-    """The dtype to compute in, with the reason: measured on a CPU, because instruction flags alone mislead."""
+    """The dtype to compute in, with the reason: measured on a CPU, because instruction flags alone mislead.
+
+    Raises:
+        SpecError: when the device cannot compute in the requested one.
+    """
     if dtype != "auto":
+        _refuse_dtype(dtype, device)
         return Setting(dtype, f"{dtype}: chosen by you")
     if device.startswith("cuda"):
         if torch.cuda.is_bf16_supported(including_emulation=False):
@@ -170,6 +175,37 @@ def choose_dtype(dtype: str, device: str) -> Setting:
     if ratio >= _FASTER:
         return Setting("bfloat16", f"bfloat16: {has}, and {measured}")
     return Setting("float32", f"float32: {has}, but bfloat16 is not faster: {measured}")
+
+
+def _refuse_dtype(dtype: str, device: str) -> None:
+    """Refuse a dtype that a device cannot compute in, with the alternative."""
+    is_old_mac = device == "mps" and dtype == "bfloat16" and not torch.backends.mps.is_macos_or_newer(14, 0)
+    if is_old_mac:
+        raise SpecError("bfloat16 on mps needs macOS 14 or newer. Choose dtype float16 or float32, or device cpu.")
+
+
+_NEEDED = {"8bit": (7, 5), "4bit": (6, 0)}
+"""Compute capability of NVIDIA GPUs that quantized weights need (bitsandbytes 0.50, installation guide)."""
+
+
+def refuse_quantization(quantization: str, device: str) -> None:
+    """Refuse quantized weights that a GPU cannot compute with, and name the alternative.
+
+    Raises:
+        SpecError: where its compute capability is too low.
+    """
+    needed = _NEEDED.get(quantization, (0, 0))
+    if not device.startswith("cuda") or torch.version.hip or (own := _capability(device)) >= needed:
+        return
+    other = "4bit or none" if quantization == "8bit" and own >= _NEEDED["4bit"] else "none"
+    raise SpecError(
+        f"{quantization} weights need a GPU of compute capability {needed[0]}.{needed[1]}, but this one has {own[0]}.{own[1]}. "
+        f"Choose quantization {other}, or device cpu."
+    )
+
+
+def _capability(device: str) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(first_gpu(device))
 
 
 def bfloat16_speed_ratio() -> float:

@@ -224,6 +224,7 @@ def _check_quantization(quantization: str, device: str) -> None:
             f"{quantization} weights need the package bitsandbytes, which is not installed. Run `pip install -r "
             "requirements.txt`, or choose quantization none."
         ) from error
+    machine.refuse_quantization(quantization, device)
     if device == machine.ALL_GPUS and quantization == "8bit":
         raise SpecError("8bit weights cannot be spread over several GPUs. Choose quantization none or 4bit, or device cuda.")
     if device == "mps":
