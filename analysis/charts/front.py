@@ -36,10 +36,11 @@ _MEGABYTE = 1e6
 def trade_off(front: Front, by: str, cut: Removal | None, *, dark: bool, height: int = 400) -> Figure:
     """Draw every offer with its 95 % interval, and a line through the best measured ones.
 
-    Filled: best measured. Filled and pale: measured lower, statistically tied. Open and pale: dominated significantly.
+    Filled: best measured. Filled and pale: measured lower, statistically tied. Open and pale: dominated significantly. The
+    colour is the kind, the symbol the precision.
 
     Args:
-        front: all offers of one condition.
+        front: all offers on the same questions or texts.
         by: `front.SIZE` or `front.SPEED`; offers without a speed are not drawn on the latter.
         cut: the block to ring, or to note as not measured; None for neither.
         dark: whether the background is dark.

@@ -68,7 +68,7 @@ def grid(found: Comparison, wanted: Sequence[Missing]) -> GridSpec | None:
         benchmarks=(questions or BenchmarkSpec(),),
         loss_corpora=(texts or default_loss_corpus(),),
         strategies=(strategy,),
-        max_n=None if curve is None else max(point.n for point in curve.points),
+        max_n=0 if curve is None else max(point.n for point in curve.points),
         draws=1,
     )
 

@@ -23,6 +23,8 @@ CommandLine = Callable[[Spec], str]
 """Writes the command that makes a request."""
 GOALS = {MEGABYTES: "bytes", "times": "speed", "points": "points", "nats": "nats"}
 """Goals by the option of the command."""
+_TIMED = 50
+"""Curves that a duration is estimated from, the newest."""
 NOT_MEASURED = "not measured"
 TITLE = "Prune, quantize, or both?"
 _NAMES = {ACCURACY: "acc", LOSS: "loss", BITS: "bits_per_byte"}
@@ -118,7 +120,7 @@ class FrontAnswer:
         grid = unmeasured.grid(self.found, self.missing)
         if grid is None:
             return None
-        curves = library.read_all(library.find("sweep"))
+        curves = library.read_all(library.find("sweep", most=_TIMED))
         lasts = unmeasured.duration(grid, self.found, curves, host.load())
         return None if lasts is None else [lasts.low_s, lasts.high_s]
 

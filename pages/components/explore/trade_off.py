@@ -137,6 +137,9 @@ def _about(shown: Front, by: str) -> str:
         f"the paired 95 % interval against a model that costs no more excludes zero. Pale: statistically tied with the best "
         f"measured. The best of many looks better than it is. Click a symbol to select its block."
     ]
+    held = sorted({offer.reading.condition.precision for offer in shown.own()})
+    if len(held) > 1:
+        said.append(f"Colour: pruned or healed. Symbol: precision ({words.plain('; '.join(held))}).")
     if rivals:
         said.append(f"Squares are other models on the same questions: {words.plain(', '.join(rivals))}.")
     else:
