@@ -17,7 +17,7 @@ from analysis.models.source.sizes import ModelFacts
 from analysis.results import library
 from analysis.results.compared import scores_of_block
 from analysis.results.compared.scores_of_block import Selected
-from analysis.results.words import headline
+from analysis.results.words import front_table, headline
 
 _MISSING = {headline.ANSWERS: "answers", headline.TEXT: "loss", headline.SPEED: "speed", headline.HEAL: "healing"}
 
@@ -54,12 +54,14 @@ def of(
     if cut is not None and facts is not None:
         cut.check(facts.n_layers)
     scores, on_screen = stored.scores, stored.shown
+    compared = front_table.of_model(model)
     parts = [
         *([sections.of_removal(cut, facts, maps, sweeps, healed)] if cut and facts else []),
         *([sections.of_map(maps[0], cut, command_line)] if maps else []),
         *([sections.of_curves(sweeps, healed, scores, stored.beside, cut, command_line)] if sweeps else []),
         *([sections.of_damage(damages[0], maps, cut, command_line)] if damages else []),
         *([sections.of_speed(speeds[0], cut, command_line)] if speeds else []),
+        *([sections.of_front(compared, command_line)] if compared.found.candidates else []),
         *([sections.of_heals(healed, cut, command_line, stored.n_heals)] if healed else []),
         *([sections.of_evaluations(evaluations, command_line, stored.n_evaluations)] if evaluations else []),
         *([sections.of_kind(EXPERIMENTS["grid"], grids, cut, command_line)] if grids else []),

@@ -43,7 +43,9 @@ from analysis.results.compared import (
 from analysis.results.compared import speed as timing
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, LOSS
+from analysis.results.words import choice, front_table
 from analysis.results.words import heals as judgement
+from analysis.results.words.front_table import FrontAnswer
 from analysis.results.words.lesson import question_size
 
 CommandLine = Callable[[Spec], str]
@@ -338,6 +340,15 @@ def of_evaluations(results: Sequence[EvaluateResult], command_line: CommandLine,
     return _section(
         "Single evaluations", _listed(len(results), n_stored, "evaluations"), [], [table], named_results, command_line
     )
+
+
+def of_front(compared: FrontAnswer, command_line: CommandLine) -> Section:
+    """Return the section of precisions, prunings and other models: answers, table, and missing measurements."""
+    lacks = [f"Not measured: {', '.join(one.what for one in compared.missing)}."] if compared.missing else []
+    table = compared.table()
+    said = [*(one.said for one in compared.answers), table.caption, choice.RULE, *lacks]
+    commands = [command_line(one.spec) for one in compared.missing]
+    return Section(front_table.TITLE, said, tables=[TextTable.of(table)], commands=commands)
 
 
 def of_kind(kind: Experiment, results: Sequence[Result], cut: Removal | None, command_line: CommandLine) -> Section:
