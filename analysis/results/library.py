@@ -239,7 +239,7 @@ def curves_on_same_questions(shown: FoundResult, model: ModelSpec, *, most: int)
     return [of_entry(entry) for entry, _ in index.firsts(wanted, _ranking(model), ("strategy", "draw"), most=most, first=first)]
 
 
-def measured_on(kinds: Sequence[str], conditions: Sequence[reading.Condition], most: int = 400) -> list[FoundResult]:
+def measured_on(kinds: Sequence[str], conditions: Sequence[reading.Condition], most: int = 2000) -> list[FoundResult]:
     """Return results of any model on the same questions or texts as these conditions, in any precision, newest first.
 
     Args:

@@ -43,6 +43,8 @@ _DTYPES = ("float16", "bfloat16", "float32")
 """From the least to the most exact."""
 SCORED = ("sweep", "evaluate", "heal")
 """Kinds of results that score models."""
+_MOST = 400
+"""Number of results of other models that are read at most."""
 Material = BenchmarkSpec | CorpusSpec
 
 
@@ -285,8 +287,10 @@ def of_model(model: ModelSpec, asked: Asked = ANY) -> Comparison:
     alone = compare(own, asked=asked)
     conditions = [one for one in (alone.questions, alone.texts) if one is not None]
     keys = {result.spec.fingerprint() for result in own}
-    alike = library.read_all(library.measured_on(SCORED, conditions))
-    others = [result for result in alike if result.spec.fingerprint() not in keys]
+    alike = [entry for entry in library.measured_on(SCORED, conditions) if entry.key not in keys]
+    own_weights = {alone.own[0].model.identity} if alone.own else set()
+    of_others = [one for one in alike if one.summary.model and one.summary.model.identity not in own_weights]
+    others = library.read_all(of_others[:_MOST])
     models = dict.fromkeys([model, *(result.spec.model for result in others)])
     speeds = {speed.spec.fingerprint(): speed for each in models for speed in library.of("speed", each)}
     return compare(own, others, list(speeds.values()), asked)

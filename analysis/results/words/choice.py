@@ -108,7 +108,7 @@ def action(one: Candidate) -> str:
     healed = f", healed ({one.repair})" if one.repair else ""
     held = held_as(one)
     if one.cut is None:
-        return f"the unpruned model in {one.precision}" if one.kind == UNPRUNED else f"{held}, no pruning{healed}"
+        return f"{held}, no pruning{healed}" if one.is_quantized else f"the unpruned model in {one.precision}{healed}"
     if one.is_quantized:
         return f"{held} without {one.cut.brief()}{healed}"
     return f"remove {one.cut.brief()} in {one.model.dtype}{healed}"
