@@ -131,6 +131,7 @@ def two_cards(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "Card")
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (GB, 2 * GB))
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (9, 0))
 
 
 def test_devices_that_are_not_there_are_refused(two_cards, monkeypatch):
