@@ -96,6 +96,15 @@ def test_every_form_is_paired_with_the_unpruned_float32_model(found):
     assert not of(found, "8bit").changes[ACCURACY].is_significant
 
 
+def test_changes_are_paired_where_any_result_keeps_its_answers():
+    kept = curve("float32", 0.0)
+    bare = replace(kept, questions=[], text_losses=[], spec=replace(kept.spec, strategy="deepest"))
+    for order in ([bare, kept], [kept, bare]):
+        changes = [one.changes for one in compare(order).candidates if one.changes]
+        assert changes
+        assert all(change.paired for of_form in changes for change in of_form.values())
+
+
 def test_reference_is_the_most_exact_precision_that_is_measured():
     assert compare([curve("4bit", 0.3), curve("bfloat16", 0.0)]).reference.model.dtype == "bfloat16"
     assert compare([curve("4bit", 0.3)]).reference is None

@@ -322,7 +322,10 @@ def _unlike(conditions: Sequence[Condition]) -> list[Condition]:
 
 
 def _candidates(results: Sequence[Any], chosen: Mapping[str, Condition | None], *, is_other: bool) -> list[Candidate]:
-    """Return one candidate for each form, with the readings of the strongest results on the chosen materials."""
+    """Return one candidate for each form, with the readings of the strongest results on the chosen materials.
+
+    A reading with its answers comes before one without them, so that changes are paired wherever they can be.
+    """
     readings: dict[tuple[str, str, Removal | None, str], Readings] = {}
     sources: dict[tuple[str, str, Removal | None, str], Any] = {}
     for result in results:
@@ -333,9 +336,15 @@ def _candidates(results: Sequence[Any], chosen: Mapping[str, Condition | None], 
                     continue
                 if (one.condition.material, one.condition.n) == (wanted.material, wanted.n):
                     key = (one.condition.model, one.condition.precision, one.cut, one.repair)
-                    readings.setdefault(key, {}).setdefault(quantity, one)
+                    of_form = readings.setdefault(key, {})
+                    if quantity not in of_form or _is_pairable(one) > _is_pairable(of_form[quantity]):
+                        of_form[quantity] = one
                     sources.setdefault(key, result)
     return [_candidate(sources[key], found, is_other=is_other) for key, found in readings.items()]
+
+
+def _is_pairable(one: Reading) -> bool:
+    return bool(one.answers or one.losses)
 
 
 def _candidate(result: Any, found: Readings, *, is_other: bool) -> Candidate:
