@@ -205,14 +205,17 @@ class Comparison:
 
     def best(self, quantity: str, by: str) -> list[Candidate]:
         """Return the candidates on the Pareto front of a quantity against size or speed, the cheapest first."""
-        found = self.front(quantity)
+        pairs, found = self.offers(quantity), self.front(quantity)
         kept = [] if found is None else found.best(by)
-        return [one for offer in kept for one, each in self.offers(quantity) if each == offer]
+        return [one for offer in kept for one, each in pairs if each == offer]
 
-    def is_worse(self, one: Candidate, other: Candidate, quantity: str) -> bool:
-        """Return True if the interval of the difference of two candidates excludes zero against the first."""
+    def not_worse(self, ones: Sequence[Candidate], than: Candidate, quantity: str) -> list[Candidate]:
+        """Return the candidates whose difference from another has an interval that does not exclude zero against them."""
         offers = {candidate.id: offer for candidate, offer in self.offers(quantity)}
-        return one.id in offers and other.id in offers and front.is_better(offers[other.id], offers[one.id])
+        other = offers.get(than.id)
+        if other is None:
+            return list(ones)
+        return [one for one in ones if one.id not in offers or not front.is_better(other, offers[one.id])]
 
 
 def is_same_model(one: ModelFacts, other: ModelFacts) -> bool:

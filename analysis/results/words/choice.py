@@ -96,7 +96,7 @@ def _chosen(found: Comparison, fits: Sequence[Candidate], goal: Goal) -> Candida
         return one.readings[quality].value * (-1 if quality == ACCURACY else 1)
 
     best = min(ranked, key=badness)
-    equal = [one for one in ranked if not found.is_worse(one, best, quality)]
+    equal = found.not_worse(ranked, best, quality)
     return min(equal, key=lambda one: (KINDS.index(one.kind), one.memory, badness(one)))
 
 
