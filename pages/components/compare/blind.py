@@ -141,7 +141,7 @@ def _ask(shown: Round, test: _Test) -> None:
         with column, st.container(border=True, gap="small", height="stretch"):
             st.badge(LETTERS[place], color="gray")
             # One piece: where its tokens end would be seen in the page.
-            shaded_text.show(shown.result.spec.prompt, [shown.texts[place]])
+            st.html(shaded_text.markup(shown.result.spec.prompt, [shown.texts[place]]))
             st.button(
                 f"{LETTERS[place]} is the pruned one",
                 key=f"blind-{LETTERS[place]}",

@@ -22,32 +22,6 @@ _LINE_END = '<span style="opacity:0.55">↵</span>'
 _BOX = "white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.7;min-height:9.5em;margin:0"
 
 
-def show(
-    prompt: str,
-    pieces: Sequence[str],
-    surprise: Sequence[float] = (),
-    *,
-    parting: int | None = None,
-    differing: Collection[int] = (),
-    mark: str = "",
-    growing: bool = False,
-    dark: bool = False,
-) -> None:
-    """Draw the text.
-
-    Args:
-        prompt: the text that was continued.
-        pieces: the text of each token.
-        surprise: surprisal of each token in nats; tokens beyond its end are not shaded.
-        parting: the token before which a bar stands: the first to depart from another text.
-        differing: tokens that are underlined: the other text does not have them.
-        mark: colour of bar and lines.
-        growing: whether more is coming.
-        dark: whether the page is dark.
-    """
-    st.html(markup(prompt, pieces, surprise, parting=parting, differing=differing, mark=mark, growing=growing, dark=dark))
-
-
 def markup(
     prompt: str,
     pieces: Sequence[str],
@@ -59,7 +33,18 @@ def markup(
     growing: bool = False,
     dark: bool = False,
 ) -> str:
-    """The text as HTML in which nothing of the prompt or the pieces is markup."""
+    """Return the text as HTML in which nothing of the prompt or the pieces is markup.
+
+    Args:
+        prompt: the text that was continued.
+        pieces: the text of each token.
+        surprise: surprisal of each token in nats; tokens beyond its end are not shaded.
+        parting: the token before which a bar stands: the first to depart from another text.
+        differing: tokens that are underlined: the other text does not have them.
+        mark: colour of bar and lines.
+        growing: whether more is coming.
+        dark: whether the page is dark.
+    """
     spans = [f'<span style="opacity:0.72">{html.escape(prompt)}</span>']
     newlines = 0
     for index, piece in enumerate(pieces):
@@ -165,7 +150,7 @@ def card(result: CompareResult, index: int, name: str, under: str, *, live: bool
         parting = result.parts_at(index) if text else None
         dark = chart.is_dark()
         with st.container(key=f"written-{index}"):  # drawn late, in a place of about its size
-            show(
+            shaded = markup(
                 result.spec.prompt,
                 text.pieces if text else [],
                 surprise,
@@ -175,6 +160,7 @@ def card(result: CompareResult, index: int, name: str, under: str, *, live: bool
                 growing=live and text is not None and not text.complete,
                 dark=dark,
             )
+            st.html(shaded)
         st.caption(_said(result, index, text) if text else "Stopped before it started.")
 
 
