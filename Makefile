@@ -20,7 +20,7 @@ export PYTHONUNBUFFERED = 1
 # Keep compiled bytecode even where the image forbids it: the tests start hundreds of processes.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help run check test test-all lint docs format install install-dev lock sbom audit chromium fuzz gallery bench-evaluation bench-scaling bench-gpu bench-distances bench-by-layer bench-cluster bench-divided bench-store bench-healing bench-eta bench-search bench-ui load screenshots map chaos zoo clean
+.PHONY: help run check test test-all lint docs format install install-dev lock sbom audit chromium fuzz gallery bench-evaluation bench-scaling bench-gpu bench-distances bench-by-layer bench-cluster bench-divided bench-store bench-healing bench-heals bench-eta bench-search bench-ui load screenshots map chaos zoo clean
 
 help:
 	@sed -n '1,4p' Makefile
@@ -165,6 +165,9 @@ bench-divided: install
 
 bench-healing: install
 	$(BIN)/python benchmarks/healing_speed.py
+
+bench-heals: install
+	$(BIN)/python benchmarks/heals.py
 
 .PHONY: bench-compensation
 bench-compensation: install
