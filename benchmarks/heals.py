@@ -248,7 +248,7 @@ def by_rival(spec: HealSpec, method: str, begin: Callable[[], Timer]) -> Healed:
 
 
 def run_here(options: argparse.Namespace) -> dict[str, Any]:
-    """One run in this process: losses per text, and what else belongs to a `Run`."""
+    """Return a `Run` in this process as JSON, or for `none` the `Judgement`."""
     read, limit = (time.process_time if options.clock == "cpu" else time.perf_counter), options.limit
     spec = spec_of(options, options.run, limit)
     judging = replace(spec.validation, n_texts=options.texts)
@@ -294,7 +294,7 @@ def plan(methods: Sequence[str], marks: Sequence[float]) -> list[tuple[str, floa
 
 
 def compare(options: argparse.Namespace, marks: Sequence[float], methods: Sequence[str]) -> None:
-    """Run what the JSON file lacks, and print the table of all."""
+    """Take the runs that the JSON file lacks, and print the table of all."""
     settings = {name: getattr(options, name) for name in _SETTINGS}
     file, stored = Path(options.json or os.devnull), {}
     if options.json and file.exists():

@@ -1,8 +1,8 @@
 """Our own implementations of other ways of healing, which `benchmarks/heals.py` compares with ours.
 
-paper              arXiv:2403.17887 with transformers' Trainer and PEFT: LoRA on the feed-forward modules.
-layer-replacement  LLM-Streamline (arXiv:2403.19135): one trained layer in the place of the removed block.
-linear-map         ReplaceMe (arXiv:2505.02819): a linear map of the feed-forward output before the block, by least squares.
+* `paper`: arXiv:2403.17887 with transformers' Trainer and PEFT. It trains LoRA on the feed-forward modules.
+* `layer-replacement`: LLM-Streamline (arXiv:2403.19135). One trained layer takes the place of the removed block.
+* `linear-map`: ReplaceMe (arXiv:2505.02819). A least-squares map changes the feed-forward output before the block.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ SEQUENCES = 4
 
 
 class Timer:
-    """Seconds of a healing run and their limit, without what `paused` covers."""
+    """Seconds of a healing run and their limit; the body of `paused` does not count."""
 
     def __init__(self, limit_s: float, read: Callable[[], float] = time.perf_counter) -> None:
         """Begin to count.

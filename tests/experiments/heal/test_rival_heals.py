@@ -121,7 +121,7 @@ def test_pruning_without_healing_recovers_nothing(decoder):
     assert judgement.ratio(nothing, replace(nothing, losses=pruned)) is None
 
 
-def test_timer_leaves_out_pauses_once_and_ends_nearest_to_the_limit():
+def test_timer_leaves_out_pauses_and_ends_nearest_to_the_limit():
     now = [0.0]
     timer = Timer(10, lambda: now[0])
     now[0] = 1.0
