@@ -56,6 +56,12 @@ def cache_dir() -> Path:
             "reader could find half a result. Name a folder on a disk or network file system, and copy results from "
             "there."
         )
+    return _resolved(setting) if os.path.isabs(setting) or not setting else Path(setting).resolve()
+
+
+@functools.lru_cache(maxsize=64)
+def _resolved(setting: str) -> Path:
+    """Follow the links of a folder once: a page needs the folder five hundred times."""
     return Path(setting or _REPOSITORY / "cache").resolve()
 
 

@@ -261,7 +261,7 @@ def of_curves(shown: Shown) -> dict[str, Mark]:
 
 @st.cache_resource(max_entries=32, show_spinner=False)
 def _of_curves(
-    versions: tuple[selection.Version, ...], questions: Condition | None, texts: Condition | None, _every: Sequence[FoundResult]
+    versions: str, questions: Condition | None, texts: Condition | None, _every: Sequence[FoundResult]
 ) -> dict[str, Mark]:
     results = [entry.result for entry in _every]
     found = {}

@@ -25,7 +25,7 @@ from pages.components.explore import chart_selection
 from pages.components.jobs import card
 from pages.components.shared import access, chart, start, state, stored_results, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
-from pages.components.shared.selection import Shown, Version, version
+from pages.components.shared.selection import Shown, versions
 
 _FOURFOLD_BELOW = 250
 CHARTS = (reading.ACCURACY, reading.LOSS)
@@ -61,7 +61,7 @@ def show(
             [one for one in found if comparable.is_comparable(sweep.result, one.result, quantity)]
             for found in (others, drawn_heals)
         ]
-        plain = _figure(quantity, tuple(map(version, (sweep, *alike[0], *alike[1]))), dark, height, sweep, *alike)
+        plain = _figure(quantity, versions([sweep, *alike[0], *alike[1]]), dark, height, sweep, *alike)
         figure = figures.with_singles(figures.reaching(plain, cut.n), singles, measure, dark=dark)
         figure.update_layout(xaxis_fixedrange=True, yaxis_fixedrange=True)  # dragging selects a range of n, not the view
         chart_selection.chart_of_blocks(
@@ -84,7 +84,7 @@ def show(
 @st.cache_resource(max_entries=24, show_spinner=False)
 def _figure(
     quantity: str,
-    versions: tuple[Version, ...],
+    versions: str,
     dark: bool,
     height: int,
     _sweep: FoundResult,

@@ -24,7 +24,7 @@ from pages.components.explore import chart_selection
 from pages.components.jobs import card
 from pages.components.shared import chart, selection, start, stored_results, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
-from pages.components.shared.selection import Version, version
+from pages.components.shared.selection import Version, version, versions
 
 KEY = "generated-text"
 _LONGEST = 4000
@@ -129,11 +129,11 @@ def stored(
         *stored_results.generating("sweep", model),
         *stored_results.generating("evaluate", model, removed),
     ]
-    return _collected(tuple(map(version, every)), spec.model, asked, every)
+    return _collected(versions(every), spec.model, asked, every)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _collected(versions: tuple[Version, ...], model: ModelSpec, asked, _every: Sequence[FoundResult]) -> Generations:
+def _collected(versions: str, model: ModelSpec, asked, _every: Sequence[FoundResult]) -> Generations:
     return generations.collect(model, [entry.result for entry in _every], asked)
 
 

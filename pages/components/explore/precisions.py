@@ -27,7 +27,7 @@ def compare(model: ModelSpec, own: Sequence[FoundResult], shown: Condition | Non
         shown: the questions or texts to compare on; None for those with the most forms.
     """
     asked = candidates.ANY if shown is None else candidates.asked_as(shown)
-    alone = _compared(selection.versions(own), (), (), asked, list(own), [], [])
+    alone = _compared(selection.versions(own), "", "", asked, list(own), [], [])
     conditions = [one for one in (alone.questions, alone.texts) if one is not None]
     keys = {entry.id for entry in own}
     others = [entry for entry in library.measured_on(candidates.SCORED, conditions) if entry.id not in keys]
@@ -39,9 +39,9 @@ def compare(model: ModelSpec, own: Sequence[FoundResult], shown: Condition | Non
 
 @st.cache_resource(max_entries=16, show_spinner=False)
 def _compared(
-    own: tuple[selection.Version, ...],
-    others: tuple[selection.Version, ...],
-    speeds: tuple[selection.Version, ...],
+    own: str,
+    others: str,
+    speeds: str,
     asked: Asked,
     _own: list[FoundResult],
     _others: list[FoundResult],

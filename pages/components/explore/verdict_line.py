@@ -79,7 +79,7 @@ def of_cut(removed: Removal, shown: Shown) -> Headline:
     return _headline(_read(shown, removed), removed, shown.strategy.distances.model, shown.evidence)
 
 
-def _read(shown: Shown, removed: Removal) -> tuple[selection.Version, ...]:
+def _read(shown: Shown, removed: Removal) -> str:
     """Return all results that a verdict reads: the map with the model's size, the curve on screen, then the rest."""
     known = shown.evidence
     first = [shown.distances, *([known.shown] if known.shown else [])]
@@ -174,12 +174,12 @@ def _where(cost: Cost) -> str:
 
 
 @st.cache_resource(max_entries=256, show_spinner=False)
-def _costs(told: tuple[selection.Version, ...], like: int | PartSet, _found: Sequence[FoundResult]) -> list[Cost]:
+def _costs(told: str, like: int | PartSet, _found: Sequence[FoundResult]) -> list[Cost]:
     return quality_costs.of_cuts([entry.result for entry in _found], LOSS, like)
 
 
 @st.cache_resource(max_entries=256, show_spinner=False)
-def _headline(told: tuple[selection.Version, ...], cut: Removal, _model: ModelFacts, _known: Evidence) -> Headline:
+def _headline(told: str, cut: Removal, _model: ModelFacts, _known: Evidence) -> Headline:
     return headline.headline(
         _known.of(cut),
         _model,

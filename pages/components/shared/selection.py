@@ -97,7 +97,7 @@ class Shown:
         """The model of new requests: in the precision of the curve on screen, else of the map."""
         return as_shown(self.model, self.sweep and self.sweep.result, self.distances.result)
 
-    @property
+    @cached_property
     def selected(self) -> Selected:
         """The scores of the block on screen under the selected condition."""
         return self.evidence.of(self.cut.removed)
@@ -188,14 +188,17 @@ def version(found: FoundResult) -> Version:
     return found.key, found.saved_at
 
 
-def versions(found: Sequence[FoundResult]) -> tuple[Version, ...]:
-    """The keys of results with their times, for caches that must notice a growing result."""
-    return tuple(map(version, found))
+def versions(found: Sequence[FoundResult]) -> str:
+    """The keys of results with their times, for caches that must notice a growing result.
+
+    One text, since Streamlit takes a tuple of fifty pairs apart for the key of a cache: longer than some panels take to draw.
+    """
+    return " ".join(f"{entry.key}@{entry.saved_at!r}" for entry in found)
 
 
 @st.cache_resource(max_entries=512, show_spinner=False)
 def _selected(
-    told: tuple[Version, ...],
+    told: str,
     removed: Removal | None,
     shown: str | None,
     _evidence: Evidence,
