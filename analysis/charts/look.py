@@ -151,6 +151,29 @@ def unchecked(spec: dict[str, Any]) -> Figure:
     return Figure(spec, _validate=False)
 
 
+class Finished(Figure):
+    """A figure that does not change any more, for a cache: plotly takes it apart once, and not each time it is drawn."""
+
+    def __init__(self, figure: Figure) -> None:
+        super().__init__(figure.to_dict(), _validate=False)
+        self._drawing = _Drawing(self.to_dict())
+
+    def drawing(self) -> Figure:
+        """Return the figure as it is sent to a browser; nobody may change it."""
+        return self._drawing
+
+
+class _Drawing(Figure):
+    """Parts of a figure in the form of plotly's JSON, always the same object."""
+
+    def __init__(self, parts: dict[str, Any]) -> None:
+        super().__init__()
+        self._parts = parts
+
+    def to_dict(self) -> dict[str, Any]:
+        return self._parts
+
+
 def _axis(settings: Mapping[str, Any], standoff: int) -> dict[str, Any]:
     title = {"text": settings.get("title", ""), "standoff": standoff}
     # Labels fit by design; without the last setting plotly measures each of them again after drawing.

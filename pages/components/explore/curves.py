@@ -11,7 +11,7 @@ from plotly.graph_objs import Figure
 
 from analysis import jobs
 from analysis.charts import curves as figures
-from analysis.charts.look import ACCURACY, LOSS
+from analysis.charts.look import ACCURACY, LOSS, Finished
 from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.points import Point
@@ -51,21 +51,18 @@ def show(
     dark = chart.is_dark()
     points = len(sweep.result.points)
     others_said = f", next to {len(others)} other curves" if others else ""
-    singles, sizes = single_cuts(sweep), state.sizes(strategy.distances.n_layers)
+    sizes, alone = state.sizes(strategy.distances.n_layers), _scored_alone(sweep)
     drawn_heals = _of_blocks(heals, [sweep, *others], cut)
-    for quantity, name, measure, height in (
-        (reading.ACCURACY, "Accuracy", ACCURACY, 178),
-        (reading.LOSS, "Loss in nats per token", LOSS, 166),
-    ):
+    for quantity, name, height in ((reading.ACCURACY, "Accuracy", 178), (reading.LOSS, "Loss in nats per token", 166)):
         alike = [
             [one for one in found if comparable.is_comparable(sweep.result, one.result, quantity)]
             for found in (others, drawn_heals)
         ]
-        plain = _figure(quantity, versions([sweep, *alike[0], *alike[1]]), dark, height, sweep, *alike)
-        figure = figures.with_singles(figures.reaching(plain, cut.n), singles, measure, dark=dark)
-        figure.update_layout(xaxis_fixedrange=True, yaxis_fixedrange=True)  # dragging selects a range of n, not the view
+        drawn = versions([sweep, *alike[0], *alike[1], *alone])
+        reach = cut.n if cut.n > _last(sweep, *alike[0]) else 0
+        ends = (sizes[0], sizes[-1]) if sizes else None
         chart_selection.chart_of_blocks(
-            figures.within(figure, sizes) if sizes else figure,
+            _figure(quantity, drawn, reach, ends, dark, height, sweep, *alike, alone),
             key=quantity,
             alt=f"{name} against removed layers, {points} points{others_said}.",
             file_name=quantity,
@@ -81,20 +78,39 @@ def show(
         st.caption(words.plain(said[0]) + more)
 
 
-@st.cache_resource(max_entries=24, show_spinner=False)
+def _last(*drawn: FoundResult) -> int:
+    """Return the largest n of the axis without the selection."""
+    return max(max([*(point.n for point in one.result.points), one.result.spec.max_n or 1]) for one in drawn)
+
+
+@st.cache_resource(max_entries=48, show_spinner=False)
 def _figure(
     quantity: str,
     versions: str,
+    reach: int,
+    ends: tuple[int, int] | None,
     dark: bool,
     height: int,
     _sweep: FoundResult,
     _others: Sequence[FoundResult],
     _heals: Sequence[FoundResult],
+    _alone: Sequence[FoundResult],
 ) -> Figure:
-    """The chart without its selection, built once and shared: building it takes far longer than ringing a block."""
-    draw = figures.accuracy_curve if quantity == reading.ACCURACY else figures.loss_curve
+    """The chart without its selection, built once and shared: building it takes far longer than ringing a block.
+
+    Args:
+        quantity: accuracy or loss.
+        versions: of all results on it.
+        reach: number of removed layers that the axis reaches out to.
+        ends: the first and the last number of removed layers on it; None for all.
+        dark, height: as in `figures.accuracy_curve`.
+    """
+    draw, measure = (figures.accuracy_curve, ACCURACY) if quantity == reading.ACCURACY else (figures.loss_curve, LOSS)
     others, heals = ([entry.result for entry in found] for found in (_others, _heals))
-    return draw(_sweep.result, heals, others=others, dark=dark, height=height)
+    plain = draw(_sweep.result, heals, others=others, dark=dark, height=height)
+    figure = figures.with_singles(figures.reaching(plain, reach), _single_cuts(_sweep, _alone), measure, dark=dark)
+    figure.update_layout(xaxis_fixedrange=True, yaxis_fixedrange=True)  # dragging selects a range of n, not the view
+    return Finished(figures.within(figure, range(ends[0], ends[1] + 1)) if ends else figure)
 
 
 def _of_blocks(heals: Sequence[FoundResult], curves: Sequence[FoundResult], cut: Cut) -> list[FoundResult]:
@@ -247,11 +263,16 @@ def measure_button(shown: Shown) -> None:
         start.start_and_show(spec, f"Score without {cut.removed.describe()}")
 
 
-def single_cuts(shown: FoundResult) -> Sequence[Point]:
-    """Return the strongest scores of single blocks in the condition of a curve, each with its comparable quantities only."""
+def _scored_alone(shown: FoundResult) -> list[FoundResult]:
+    """Return the strongest evaluations of single blocks of the model of a curve."""
+    return stored_results.scores_of("evaluate", shown.result.spec.model, shown)
+
+
+def _single_cuts(shown: FoundResult, alone: Sequence[FoundResult]) -> Sequence[Point]:
+    """Return the scores of single blocks in the condition of a curve, each with its comparable quantities only."""
     curve = shown.result
     found = []
-    for result in (entry.result for entry in stored_results.scores_of("evaluate", curve.spec.model, shown)):
+    for result in (entry.result for entry in alone):
         if result.point.n:
             kept = (
                 result.point if comparable.is_comparable(curve, result, reading.ACCURACY) else replace(result.point, acc=None)

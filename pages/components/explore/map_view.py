@@ -9,6 +9,7 @@ import streamlit as st
 from plotly.graph_objs import Figure
 
 from analysis.charts import maps
+from analysis.charts.look import Finished
 from analysis.core.blocks import Block
 from analysis.experiments.maps import distance_spec
 from analysis.experiments.maps.distance_spec import Best, DistanceResult
@@ -193,7 +194,8 @@ def distance_map(
     height: int,
 ) -> Figure:
     """The map by one of its metrics; arguments as `maps.distance_map`."""
-    return _distance_map(version(found), tuple(path), tuple(others), metric, scaled, max_size, height, found)
+    key = " / ".join(" ".join(f"{best.n}:{best.start}" for best in blocks) for blocks in (path, others))
+    return _distance_map(version(found), key, metric, scaled, max_size, height, found, path, others)
 
 
 def damage_map(found: FoundResult, *, scaled: bool, height: int) -> Figure:
@@ -209,23 +211,32 @@ def lines(found: FoundResult, *, metric: str, dark: bool, height: int) -> Figure
 @st.cache_resource(max_entries=24, show_spinner=False)
 def _distance_map(
     version: Version,
-    path: tuple[Best, ...],
-    others: tuple[Best, ...],
+    blocks: str,
     metric: str,
     scaled: bool,
     max_size: int | None,
     height: int,
     _found: FoundResult,
+    _path: Sequence[Best],
+    _others: Sequence[Best],
 ) -> Figure:
     close = remarks.of_map(_found.result, metric, stored_results.array(_found, "text_distances"))
-    return maps.distance_map(
-        _found.result, path, others=others, rivals=close, metric=metric, row_normalised=scaled, max_size=max_size, height=height
+    figure = maps.distance_map(
+        _found.result,
+        _path,
+        others=_others,
+        rivals=close,
+        metric=metric,
+        row_normalised=scaled,
+        max_size=max_size,
+        height=height,
     )
+    return Finished(figure)
 
 
 @st.cache_resource(max_entries=12, show_spinner=False)
 def _damage_map(version: Version, scaled: bool, height: int, _found: FoundResult) -> Figure:
-    return maps.damage_map(_found.result, row_normalised=scaled, height=height)
+    return Finished(maps.damage_map(_found.result, row_normalised=scaled, height=height))
 
 
 @st.cache_resource(max_entries=12, show_spinner=False)

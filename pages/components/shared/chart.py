@@ -67,7 +67,7 @@ def show(
     def draw() -> None:
         # The height is set beforehand, so that nothing below jumps while a chart is being drawn.
         st.plotly_chart(
-            figure,
+            figure.drawing() if isinstance(figure, look.Finished) else figure,
             key=key,
             alt=alt,
             config=config,
