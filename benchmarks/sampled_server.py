@@ -1,4 +1,9 @@
-"""A dashboard that watches itself, for `make load`: `python benchmarks/sampled_server.py REPORT --server.port 8501 ...`.
+"""A dashboard that watches itself, for `make load` and `make bench-ui`.
+
+    python benchmarks/sampled_server.py REPORT --server.port 8501 ...
+    python benchmarks/sampled_server.py REPORT --unsampled --server.port 8501 ...       times only, written after each run
+
+It serves the checkout that it is started in.
 
 It times every run of a script, in elapsed and in CPU seconds, and samples the code position of each a hundred times a second.
 The report is JSON, written anew every second:
@@ -20,7 +25,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from types import FrameType
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path.cwd()
 sys.path.insert(0, str(ROOT))
 
 from streamlit.proto.BackMsg_pb2 import BackMsg
@@ -42,7 +47,7 @@ class Watch:
     """Costs of the scripts of this process, by function."""
 
     def __init__(self, report: Path) -> None:
-        self.report = report
+        self.report, self.is_sampled = report, True
         self.runs: list[tuple[str, float, float]] = []
         self.answers: list[tuple[str, float]] = []
         self.left_out = 0
@@ -67,6 +72,8 @@ class Watch:
             finally:
                 del self.scripts[threading.get_ident()]
                 self.runs.append((kind, time.perf_counter() - started, time.thread_time() - cpu))
+                if not self.is_sampled:
+                    self.write()
 
         ScriptRunner._run_script = timed
 
@@ -164,6 +171,9 @@ if __name__ == "__main__":
     watch = Watch(Path(sys.argv[1]))
     watch.time_runs()
     watch.time_answers()
-    threading.Thread(target=watch.keep_looking, daemon=True).start()
-    sys.argv = ["streamlit", "run", str(ROOT / "app.py"), *sys.argv[2:]]
+    watch.is_sampled = "--unsampled" not in sys.argv
+    if watch.is_sampled:
+        threading.Thread(target=watch.keep_looking, daemon=True).start()
+    options = [option for option in sys.argv[2:] if option != "--unsampled"]
+    sys.argv = ["streamlit", "run", str(ROOT / "app.py"), *options]
     cli.main()
