@@ -4,10 +4,11 @@
     python benchmarks/heals.py --threads 1 --clock cpu                     on a machine that other programs use
     python benchmarks/heals.py MODEL.gguf --cut 8:5 --json heals.json      another model, with all losses per text
 
-Rivals are our own implementations (`benchmarks/rival_heals.py`). `paper` is Trainer and PEFT by the paper's recipe,
-`layer-replacement` is LLM-Streamline and `linear-map` is ReplaceMe. `instant`, `distill` and `distill-all` are recipes of the
-product, run by its own engine. All heal on the product's healing text, unquantized. 32 texts of C4 judge, and no method reads
-them.
+Rivals are our own implementations (`benchmarks/rival_heals.py`). `paper` is Trainer and PEFT by the paper's recipe.
+`layer-replacement` is LLM-Streamline, whose model keeps one layer more. `layer-before` trains the layer before the block in
+the same way, so that its model is as small as the others. `linear-map` is ReplaceMe. `instant`, `distill` and `distill-all`
+are recipes of the product, run by its own engine. All heal on the product's healing text, unquantized. 32 texts of C4 judge,
+and no method reads them.
 
 Minutes count everything but loading the model and scoring it. Training methods run once for each number of minutes, so that
 the learning rate falls to its end at each. Closed forms run once, and their value counts from the minutes that they take on.
@@ -51,7 +52,7 @@ from benchmarks.evaluation_speed import best_blocks
 from benchmarks.rival_heals import Timer
 from benchmarks.work import fresh_cache, here, say, take_dtype
 
-RIVALS = ("paper", "linear-map", "layer-replacement")
+RIVALS = ("paper", "linear-map", "layer-replacement", "layer-before")
 OURS = ("instant", "distill", "distill-all")
 CLOSED = ("linear-map", "instant")
 """Methods without training, which take the time that they take."""
@@ -142,26 +143,31 @@ def table(runs: Sequence[Run], marks: Sequence[float], judgement: Judgement) -> 
 
 
 def verdicts(runs: Sequence[Run], marks: Sequence[float], judgement: Judgement) -> list[str]:
-    """Sentences: our recipes against the paper's at each mark, and against the best rival there."""
+    """Sentences: our recipes against the paper's at each mark, and against the best rivals of any size and of the same size."""
     lines = []
+
+    def recovery(run: Run) -> float:
+        return judgement.mean(run)[0]
+
     for mark in sorted(marks):
         by_method = {run.method: run for run in at(runs, mark)}
         rivals = [by_method[name] for name in RIVALS if name in by_method]
-        if not rivals:
-            continue
-        best = max(rivals, key=lambda run: judgement.mean(run)[0])
         for ours in (by_method[name] for name in OURS if name in by_method):
             if paper := by_method.get("paper"):
                 ratio = judgement.ratio(ours, paper)
                 words = "no ratio, since paper recovers nothing significant" if ratio is None else with_interval(ratio, ".2f")
                 lines.append(f"{mark:g} minutes, {ours.method} over paper: {words}")
-            lead = judgement.lead(ours, best)
-            verdict = (
-                "significantly less" if lead[2] < 0 else "significantly more" if lead[1] > 0 else "no significant difference"
-            )
-            lines.append(
-                f"{mark:g} minutes, {ours.method} less {best.method}, the best rival: {with_interval(lead, '+.3f')}, {verdict}"
-            )
+            of_same_size = [run for run in rivals if run.n_layers == ours.n_layers]
+            best = {max(group, key=recovery).method: group for group in (of_same_size, rivals) if group}
+            for method, group in best.items():
+                lead = judgement.lead(ours, by_method[method])
+                verdict = "no significant difference"
+                if lead[1] > 0 or lead[2] < 0:
+                    verdict = f"significantly {'more' if lead[1] > 0 else 'less'}"
+                kind = "best rival" if group is rivals else f"best rival of {ours.n_layers} layers"
+                lines.append(
+                    f"{mark:g} minutes, {ours.method} less {method}, the {kind}: {with_interval(lead, '+.3f')}, {verdict}"
+                )
     return lines
 
 
@@ -238,8 +244,10 @@ def by_rival(spec: HealSpec, method: str, begin: Callable[[], Timer]) -> Healed:
         return loaded, timer.seconds, f"{n_steps} steps of {rival_heals.PAPER_BATCH} sequences"
     if not isinstance(spec.block, Block):
         raise SystemExit(f"{method} needs one block of consecutive layers. Leave it out with --methods.")
-    if method == "layer-replacement":
-        losses = rival_heals.layer_replacement(loaded.decoder, spec.block, documents, timer, seed=spec.seed)
+    if method.startswith("layer"):
+        n_before = 1 if method == "layer-before" else 0
+        block = Block(spec.block.start - n_before, spec.block.size + n_before)
+        losses = rival_heals.layer_replacement(loaded.decoder, block, documents, timer, seed=spec.seed)
         note = f"{len(losses)} steps of {rival_heals.SEQUENCES} sequences, squared error {losses[0]:.3g} to {losses[-1]:.3g}"
         return loaded, timer.seconds, note
     sequences = [next(documents) for _ in range(CALIBRATION_TEXTS)]

@@ -197,9 +197,13 @@ def test_table_and_verdicts_state_every_method_at_its_marks():
     assert lines[2].startswith("| 10 | distill | +1.500 (+1.500 to +1.500) | 75% (75% to 75%) | +0.150 | 10.00 | 25 |")
     assert lines[3].startswith("| 10 | paper | +0.425")
     ratio, lead = heals.verdicts([WORSE, BETTER], [10], JUDGEMENT)
+    larger = Run("layer-replacement", 10, 10, [1.0, 2.0], 26)
     assert ratio.startswith("10 minutes, distill over paper: 3.53 (")
     assert lead.startswith("10 minutes, distill less paper, the best rival: +1.075 (")
     assert lead.endswith("significantly more")
     (lead,) = heals.verdicts([replace(WORSE, method="distill"), replace(BETTER, method="linear-map")], [10], JUDGEMENT)
     assert lead.startswith("10 minutes, distill less linear-map, the best rival: -1.075 (")
     assert lead.endswith("significantly less")
+    of_same_size, of_any_size = heals.verdicts([WORSE, BETTER, larger], [10], JUDGEMENT)[1:]
+    assert "distill less paper, the best rival of 25 layers: +1.075 (" in of_same_size
+    assert "distill less layer-replacement, the best rival: -0.500 (" in of_any_size
