@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import shutil
 
 import pytest
@@ -11,10 +12,11 @@ from safetensors.torch import load_file, save_file
 from analysis.core import host
 from analysis.core.errors import ModelNotFoundError, NotEnoughMemoryError, SpecError, StorageError, UnsupportedModelError
 from analysis.data import starter as data_starter
-from analysis.models.loading import gguf_conversion, machine, planning
+from analysis.models.loading import gguf_conversion, inspection, machine, planning
 from analysis.models.loading import load as models
+from analysis.models.running import hidden_states
 from analysis.models.source import conversions
-from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.model_spec import InspectSpec, ModelSpec
 from tests.support import gguf_files
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -169,6 +171,23 @@ def test_an_absent_device_is_refused():
         pytest.skip("this machine has a GPU")
     with pytest.raises(SpecError, match="this machine offers cpu"):
         models.load(ModelSpec(device="cuda"))
+
+
+@pytest.mark.parametrize("by_layer", [False, True])
+def test_float16_of_8bit_products_is_a_note_not_a_warning(tiny_folder, caplog, monkeypatch, by_layer):
+    for name in ("bitsandbytes", "bitsandbytes.autograd._functions"):  # one that loaded a model before may have silenced it
+        monkeypatch.setattr(logging.getLogger(name), "level", logging.NOTSET)
+        monkeypatch.setattr(logging.getLogger(name), "filters", [])
+    spec = ModelSpec(str(tiny_folder()), dtype="float32", device="cpu", quantization="8bit")
+    if by_layer:
+        monkeypatch.setattr(planning.Plan, "fits", False)
+        monkeypatch.setattr(planning.Plan, "streams", True)
+        monkeypatch.setattr(planning.Plan, "room_bytes", 1 << 30)
+    loaded = models.load(spec, by_layer=by_layer)
+    list(hidden_states.all_token_streams(loaded.decoder, [[[1, 2, 3]]]))
+    assert "MatMul8bitLt" not in caplog.text
+    [note] = [note for note in inspection.run(InspectSpec(spec)).notes if "8bit" in note]
+    assert "computed in float32, but their products round inputs to float16 and multiply in 8 bits" in note
 
 
 def test_quantization_without_bitsandbytes_names_the_package(monkeypatch):

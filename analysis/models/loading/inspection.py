@@ -54,6 +54,9 @@ def run(spec: InspectSpec, on_progress: OnProgress = ignore, *, load: Loader = m
     return result
 
 
+_EIGHT_BITS = ", but their products round inputs to float16 and multiply in 8 bits (LLM.int8)"
+
+
 def _notes(planned: planning.Plan) -> list[str]:
     notes = []
     if planned.facts.part_of:
@@ -68,7 +71,8 @@ def _notes(planned: planning.Plan) -> list[str]:
         notes.append(f"{planned.how} Generation, healing and export need it to fit in memory.")
     if planned.spec.quantization != "none":
         notes.append(
-            f"Decoder layers are stored in {planned.spec.quantization} and computed in {planned.spec.dtype}. "
+            f"Decoder layers are stored in {planned.spec.quantization} and computed in {planned.spec.dtype}"
+            f"{_EIGHT_BITS if planned.spec.quantization == '8bit' else ''}. "
             f"Embeddings and head stay in {planned.spec.dtype}. Distances and scores are those of the quantized "
             "model."
         )

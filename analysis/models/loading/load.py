@@ -1,6 +1,7 @@
 """From a `ModelSpec` to a model that is ready to be measured, its memory checked first."""
 
 import contextlib
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -235,8 +236,15 @@ def keep_differentiable(model: Any) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
+def _is_no_cast(record: logging.LogRecord) -> bool:
+    """Return False for the report of a cast to float16, which bitsandbytes repeats for each matrix and pass."""
+    return not str(record.msg).startswith("MatMul8bitLt: inputs will be cast")
+
+
 def _bitsandbytes(spec: ModelSpec) -> BitsAndBytesConfig:
     if spec.quantization == "8bit":
+        # The check of a model says it once, in a note (`inspection`).
+        logging.getLogger("bitsandbytes.autograd._functions").addFilter(_is_no_cast)
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
         load_in_4bit=True,
