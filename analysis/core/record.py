@@ -154,10 +154,10 @@ def _from_json(hint: Any, value: Any) -> Any:
 
 
 def _option_for(options: list[Any], value: Any) -> Any:
-    """Which type of a union a JSON object is of: the one that has all its fields."""
+    """Which type of a union a JSON value is of: an object is of the request that has all its fields."""
     if isinstance(value, dict):
         for option in options:
-            if {field.name for field in dataclasses.fields(option)} >= set(value):
+            if issubclass(option, Spec) and {field.name for field in dataclasses.fields(option)} >= set(value):
                 return option
     return options[0]
 

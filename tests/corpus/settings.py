@@ -82,6 +82,8 @@ _RANGES = {
         "distill_from=words": "distill_from must be one of logits, states, not 'words'.",
         "steps=100000000000000000000": "steps must be 0..1,000,000, not 100,000,000,000,000,000,000.",
         "seed=100000000000000000000": "seed must be at least 0, not 100,000,000,000,000,000,000.",
+        'minutes={"a": 1}': 'minutes must be a number, not {"a": 1}.',
+        'model.revision={"a": 1}': 'revision must be text, not {"a": 1}.',
         "corpus.split=test": "split must be one of all, train, validation, not 'test'.",
         "nosuch=1": "Healing has no setting nosuch",
         "corpus.nosuch=1": "HealSpec has no setting 'corpus.nosuch'",
@@ -113,6 +115,8 @@ _RANGES = {
     "sweep": {
         "benchmark.shots=6": "shots must be 0..5, not 6.",
         "benchmark.limit=0": "benchmark.limit must be 1..1,000,000, not 0.",
+        "benchmark.limit={}": "benchmark.limit must be a whole number, not {}.",
+        'benchmark={"limit": {"a": 1}}': 'benchmark.limit must be a whole number, not {"a": 1}.',
         "benchmark.subset=stem": 'benchmark.subset must be a list, not "stem".',
         "benchmark.subset=[1]": "benchmark.subset must be text, not 1.",
         "strategy=best": "strategy must be one of similarity",
