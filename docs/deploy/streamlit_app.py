@@ -3,9 +3,11 @@
 import os
 import sys
 import tempfile
+import tomllib
 from pathlib import Path
 
 import streamlit as st
+from streamlit import config
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,6 +21,16 @@ SETTINGS = {
 }
 """The environment of a demo. Only the cache folder and the connections can be set otherwise."""
 CHANGEABLE = ("LAYERSCOPE_CACHE", "LAYERSCOPE_CONNECTIONS", "LAYERSCOPE_CONNECTIONS_PER_ADDRESS")
+KEPT = (("browser", "gatherUsageStats"), ("client", "showErrorDetails"), ("runner", "fastReruns"))
+"""Options of `.streamlit/config.toml` that also hold where a host starts Streamlit with other ones."""
+
+
+def keep_options() -> None:
+    """Set these options again: they keep visitors' data and errors from others, and the state of a session whole."""
+    options = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))
+    for section, name in KEPT:
+        config.set_option(f"{section}.{name}", options[section][name])
+
 
 if get_script_run_ctx(suppress_warning=True) is not None:
     # Some other runner draws this file as a plain script, and the layers that keep visitors out of everything are not there.
@@ -39,4 +51,7 @@ for pack in sorted(Path(__file__).parent.glob("packs/*.zip")):
     except LayerscopeError as error:
         sys.exit(f"{pack.name}: {error}")
 
+keep_options()
+# Streamlit reads its options again after a change of the file, and then takes those of the host.
+config.on_config_parsed(keep_options, force_connect=True)
 app = st.App(ROOT / "app.py", middleware=server.middleware(phone.is_public), routes=phone.routes(), lifespan=server.lifespan)

@@ -114,6 +114,32 @@ def test_the_entry_shows_nothing_without_its_middleware():
     assert len(at.main) == 1
 
 
+OPTIONS_OF_A_HOST = """
+import runpy, sys
+sys.modules["torch"] = None
+from streamlit import config
+flags = dict(word.removeprefix("--").split("=") for word in sys.argv[2:])
+config.get_config_options(force_reparse=True, options_from_flags=flags)
+runpy.run_path(sys.argv[1])
+print([config.get_option(name) for name in flags])
+config.get_config_options(force_reparse=True, options_from_flags=flags)
+print([config.get_option(name) for name in flags])
+"""
+
+
+def test_a_hosts_options_neither_count_visitors_nor_show_them_errors(tmp_path):
+    """Statistics would go from each visitor's browser to Streamlit, and overlapping runs spoil the state of a session."""
+    environment = {**os.environ, "LAYERSCOPE_CACHE": str(tmp_path)}
+    run = [sys.executable, "-c", OPTIONS_OF_A_HOST, str(ENTRY), *CLOUD]
+    ended = subprocess.run(run, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    options = [dict(zip(CLOUD, ast.literal_eval(line), strict=True)) for line in ended.stdout.splitlines()[-2:]]
+    for held in options:
+        assert held["--browser.gatherUsageStats=true"] is False
+        assert held["--client.showErrorDetails=false"] == "none"
+        assert held["--runner.fastReruns=true"] is False
+
+
 @pytest.fixture(scope="module")
 def space(tmp_path_factory) -> Path:
     """A folder with the files of a Space and a pack, and an environment with its packages."""
