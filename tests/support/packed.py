@@ -6,8 +6,9 @@ import json
 import stat
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from analysis.core import zips
 from analysis.results import packs
@@ -15,16 +16,17 @@ from analysis.results.packs import making
 from tests.support import fakes
 
 
-def made(folder: Path, *, title: str = "") -> Path:
-    """Store a map and two curves in the cache, and return the file of a pack of them."""
-    for result in (fakes.distances(), fakes.sweep(2), fakes.sweep(2, strategy="deepest")):
-        result.save()
+def made(folder: Path, *, title: str = "", source: str = fakes.MODEL.source) -> Path:
+    """Store a map and two curves of a model in the cache, and return the file of a pack of them."""
+    model = replace(fakes.MODEL, source=source)
+    for made_up in (fakes.distances(), fakes.sweep(2), fakes.sweep(2, strategy="deepest")):
+        replace(made_up, spec=replace(made_up.spec, model=model)).save()
     file = folder / "results.zip"
-    file.write_bytes(making.make(fakes.distances().spec.model, title=title).content)
+    file.write_bytes(making.make(model, title=title).content)
     return file
 
 
-def files_of(pack: Path) -> dict[str, bytes]:
+def files_of(pack: Path | BinaryIO) -> dict[str, bytes]:
     """Return the files of a pack by name."""
     with zipfile.ZipFile(pack) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
@@ -104,13 +106,13 @@ def opened_here(monkeypatch: Any) -> None:
     monkeypatch.setattr(sandbox, "answer", lambda function, *words, **bounds: imported(function)(*words))
 
 
-def open_made(folder: Path, monkeypatch: Any) -> packs.OpenedPack:
+def open_made(folder: Path, monkeypatch: Any, source: str = fakes.MODEL.source) -> packs.OpenedPack:
     """Open a pack of results that this cache no longer has."""
     import shutil
 
     from analysis.core import store
 
-    file = made(folder)
+    file = made(folder, source=source)
     shutil.rmtree(store.cache_dir() / "results")
     opened_here(monkeypatch)
     return packs.open_file(file)

@@ -14,13 +14,16 @@ from typing import Any
 import streamlit as st
 
 from analysis import jobs
-from analysis.core import host, serving, store
+from analysis.core import host, index, serving, store
 from analysis.core.errors import AccessError, BenchmarkError
+from analysis.core.experiment import RESULTS
+from analysis.core.index import Wanted
 from analysis.core.record import Spec
 from analysis.core.serving import Serving
 from analysis.data import files, gallery
 from analysis.data.files import QuestionFile
 from analysis.jobs.queue.space import size_bytes
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results import packs
 from analysis.results.packs import OpenedPack
 from pages.components.shared import words
@@ -106,6 +109,21 @@ def check_file(value: str) -> None:
     """
     if gallery.exhibit(value) is None:  # whose name is one of our own
         rules().check_file(value)
+
+
+def check_shown(model: ModelSpec) -> None:
+    """Refuse the name of a model whose results this visitor may not see.
+
+    A file that they may not name passes where results of it are stored or in an opened pack: everybody sees these.
+
+    Raises:
+        AccessError: as `check_file`.
+    """
+    try:
+        check_file(model.source)
+    except AccessError:
+        if not index.entries(Wanted(tuple(RESULTS), ("", model.source, model.revision or "")), most=1):
+            raise
 
 
 def submit(spec: Spec, label: str | None, backend: str, shards: int = 1) -> jobs.Job:

@@ -25,8 +25,9 @@ def current_model() -> ModelSpec:
         query = st.query_params
         given = {field.part: query[field.name] for field in address.FIELDS if field.part and field.name in query}
         try:
-            access.check_file(given.get("source", address.MODEL.usual))
-            st.session_state["model"] = ModelSpec(**given)
+            named = ModelSpec(**given)
+            access.check_shown(named)
+            st.session_state["model"] = named
         except LayerscopeError as error:
             st.session_state["model"] = ModelSpec()
             _cannot_be(f"names an invalid model: {words.seen(str(error), 300)} The starter model is shown instead.")

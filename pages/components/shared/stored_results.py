@@ -10,7 +10,7 @@ import streamlit as st
 
 from analysis.core import host, index, index_file, store
 from analysis.core.blocks import Removal
-from analysis.core.errors import CorruptResultError, ModelNotFoundError
+from analysis.core.errors import AccessError, CorruptResultError, ModelNotFoundError
 from analysis.core.experiment import RESULTS
 from analysis.core.index import Wanted
 from analysis.data import starter
@@ -21,7 +21,7 @@ from analysis.results.compared import runs
 from analysis.results.compared.runs import StoredModel
 from analysis.results.stored import summaries
 from analysis.results.stored.result import FoundResult, of_entry
-from pages.components.shared import state, words
+from pages.components.shared import access, state, words
 
 _TIMED = 500
 
@@ -200,6 +200,10 @@ def identity(model: ModelSpec) -> str:
         with contextlib.suppress(ModelNotFoundError):
             return _starter_identity()
         return ""
+    try:
+        access.check_file(model.source)
+    except AccessError:  # the results are for everybody, and files that this visitor may not name are not looked at
+        return index.last_identity(list(RESULTS), model.source, model.revision or "")
     stamps = identities.stamps(model.source)
     if stamps:
         return _identity_here(model.source, stamps)

@@ -94,3 +94,25 @@ def test_viewers_open_nothing_and_only_operators_remove(be, opened, tmp_path):
         access.remove_pack(opened.id)
     be(ROOT)
     assert access.remove_pack(opened.id) == opened
+
+
+def test_a_pack_of_a_foreign_path_reloads_as_at_first(app, be, ui_cache, tmp_path, monkeypatch):
+    """Its results are for everybody. The file of that name on this machine is not, and nobody looks at it."""
+    folder = tmp_path / "private"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"other weights")
+    opened = packed.open_made(tmp_path, monkeypatch, str(folder))
+    monkeypatch.setattr("analysis.models.source.identity.of_local", lambda source: pytest.fail(f"read {source}"))
+    be(ADA)
+    at = app("pages/model.py")
+    at.button(key=f"pack-open-{opened.id}-0").click().run()
+    at.switch_page("pages/explore.py").run()
+    assert f":blue-badge[pack {opened.title}]" in read(texts(at))
+    query = {name: at.query_params[name] for name in at.query_params}
+    assert query["model"] == str(folder)
+    again = app("pages/explore.py", **query)
+    assert read(texts(again)) == read(texts(at))
+    packs.remove(opened.id)
+    refused = app("pages/explore.py", model=str(folder))
+    assert "is outside the folders that this dashboard allows" in read(texts(refused))
