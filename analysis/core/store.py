@@ -369,6 +369,8 @@ def read(folder: Path, *, precomputed: bool, arrays: bool = False) -> StoredResu
         paths = []
         for name, digest in envelope["files"].items() if arrays else ():
             path = folder / name
+            if path.parent != folder:
+                raise CorruptResultError(f"{file} has files outside of its folder.")
             if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
                 raise CorruptResultError(f"{path} does not match its checksum: it was changed or damaged after it was stored.")
             paths.append(path)

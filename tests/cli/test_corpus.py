@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
+import analysis as layerscope
+from analysis.core import index_file
+from analysis.core.errors import PackError
 from tests import corpus
-from tests.corpus import Bad, adapters, models, options, questions, settings, stored, texts
+from tests.corpus import Bad, adapters, models, options, packs, questions, settings, stored, texts
+from tests.support import packed
 from tests.support.levels import few
 
 COMMANDS = (*options.COMMANDS, "run", "jobs")
@@ -73,6 +77,20 @@ def test_arguments_that_make_no_request_are_refused_in_a_sentence(bad, tmp_path)
 @by_name(stored)
 def test_a_malformed_cache_file_is_refused_in_a_sentence(bad, tmp_path):
     refuses(bad, tmp_path)
+
+
+@by_name(packs)
+def test_a_hostile_pack_is_refused_and_nothing_is_written(bad, tmp_path, monkeypatch):
+    packed.opened_here(monkeypatch)
+    refuses(bad, tmp_path)
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(PackError) as raised:
+        layerscope.open_pack(bad.words[1].replace("{here}", str(tmp_path)))
+    sentence = str(raised.value)
+    assert bad.says in sentence
+    assert sentence.endswith(("Nothing was opened.", "Name a result pack."))
+    assert str(tmp_path / "cache") not in sentence
+    assert not any(path.is_file() for path in (tmp_path / "cache" / index_file.PACKS).rglob("*"))
 
 
 @pytest.mark.tiny

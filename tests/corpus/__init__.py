@@ -74,9 +74,9 @@ def ask(words: tuple[str, ...], here: Path, model: Path | None) -> Answered:
 
 def every() -> Iterator[Bad]:
     """All entries."""
-    from tests.corpus import adapters, models, options, questions, settings, stored, texts
+    from tests.corpus import adapters, models, options, packs, questions, settings, stored, texts
 
-    for room in (options, settings, models, texts, questions, adapters, stored):
+    for room in (options, settings, models, texts, questions, adapters, stored, packs):
         yield from room.entries()
 
 

@@ -4,6 +4,7 @@ A finding is kept in `found/` as a file, and the suite asks it again from then o
 """
 
 import argparse
+import contextlib
 import json
 import random
 import resource
@@ -18,14 +19,19 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from analysis.core import zips
 from analysis.core.errors import SpecError
 from tests import corpus
-from tests.corpus import Bad, adapters, models, options, questions, settings, stored, texts
+from tests.corpus import Bad, adapters, models, options, packs, questions, settings, stored, texts
 
 LONGEST_S = 30
-"""One input."""
+"""CPU seconds of one input."""
+LONGEST_WAIT_S = 300
+"""Seconds of one input, on a busy machine."""
 MOST_BYTES = 6 << 30
 """Bytes that this process may map, libraries included."""
+N_PACKS = 60
+"""How often a whole pack stands among the inputs with files."""
 _ODD: tuple[Any, ...] = (
     None,
     True,
@@ -90,6 +96,19 @@ def changed_json(content: bytes, draw: random.Random) -> bytes:
     return json.dumps(value).encode()
 
 
+def changed_pack(content: bytes, draw: random.Random) -> bytes:
+    """A whole pack with a change to one of its files, mostly with checksums that match, or to any of its bytes."""
+    if draw.random() < 0.2:
+        return changed_bytes(content, draw)
+    contents = packs.contents_of(content)
+    name = draw.choice(sorted(contents))
+    change = changed_json if draw.random() < 0.8 else changed_bytes
+    contents[name] = change(contents[name], draw)
+    if draw.random() < 0.9:
+        packs.match_checksums(contents, name)
+    return zips.made(contents)
+
+
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:
     for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
         yield value, key
@@ -121,12 +140,17 @@ def verdict(words: tuple[str, ...], here: Path, model: Path, *, is_run: bool) ->
     """Return the problem of an answer to an input; "" for none."""
 
     def too_long(*_: Any) -> None:
-        raise TimeoutError(f"it took more than {LONGEST_S} s")
+        raise TimeoutError(f"it took more than {LONGEST_S} CPU seconds, or {LONGEST_WAIT_S} s")
 
     signal.signal(signal.SIGALRM, too_long)
-    signal.alarm(LONGEST_S)
+    signal.signal(signal.SIGPROF, too_long)
+    signal.alarm(LONGEST_WAIT_S)
+    signal.setitimer(signal.ITIMER_PROF, LONGEST_S)
     try:
-        with mock.patch("analysis.cli.answers.run", refused) if not is_run else mock.patch("os.nice"):
+        with (
+            mock.patch("analysis.cli.answers.run", refused) if not is_run else mock.patch("os.nice"),
+            packs.checked_here() if words[:1] == ("open",) else contextlib.nullcontext(),
+        ):
             said = corpus.ask(words, here, model)
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
@@ -134,11 +158,21 @@ def verdict(words: tuple[str, ...], here: Path, model: Path, *, is_run: bool) ->
         return f"raised {error!r}"
     finally:
         signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     if said.code not in (0, 2):
         return f"exit code {said.code}: {said.err.strip()[-300:]}"
     if said.code == 2 and len(said.sentences) != 1:
         return f"{len(said.sentences)} sentences: {said.err.strip()[-300:]}"
     return ""
+
+
+def import_libraries() -> None:
+    """Import the model libraries before the first input: an import that is ended half-way fails for all that follow."""
+    import bitsandbytes  # noqa: F401
+    import peft  # noqa: F401
+    import transformers.modeling_utils  # noqa: F401
+
+    from analysis.models.loading import load  # noqa: F401
 
 
 def main() -> int:
@@ -159,10 +193,12 @@ def main() -> int:
         if bad.words and not {"export", "report", "jobs"} & {*bad.words}
     ]
     with_files = [bad for room in (models, adapters, texts, questions, stored) for bad in room.entries() if bad.make]
+    with_files += [packs.whole_entry()] * N_PACKS
     others = sorted({word for bad in lines for word in bad.words} - {"--detach", "--json", "--out", "export", "report", "jobs"})
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model"
         models.whole(model)
+        import_libraries()
         while time.monotonic() < end:
             n_asked += 1
             here = Path(folder) / str(n_asked)
@@ -189,6 +225,7 @@ def _next(
     contents = {str(file.relative_to(here)): file.read_bytes() for file in sorted(here.rglob("*")) if file.is_file()}
     for name in draw.sample(sorted(contents), k=min(len(contents), draw.randint(1, 2))):
         change = changed_json if name.endswith((".json", ".jsonl")) and draw.random() < 0.7 else changed_bytes
+        change = changed_pack if name == packs.FILE else change
         contents[name] = change(contents[name], draw)
         (here / name).write_bytes(contents[name])
     return bad.words, bad.words[0] != "heal", contents

@@ -26,7 +26,7 @@ from analysis.data.spec import CorpusSpec
 from analysis.models.loading import load
 from tests import corpus
 from tests.chaos.__main__ import SCENES
-from tests.corpus import Bad, adapters, models, options, questions, settings, stored, texts
+from tests.corpus import Bad, adapters, models, options, packs, questions, settings, stored, texts
 from tests.pages.test_crafted_addresses import ADDRESSES
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "examination.md"
@@ -38,6 +38,7 @@ ROOMS = {
     "questions": questions,
     "adapters": adapters,
     "recipes and the cache folder": stored,
+    "result packs": packs,
 }
 KILLS, FAULTS = ("worker", "command", "dashboard", "servers"), ("disk", "read-only", "clock")
 """Scenes of `make chaos`."""

@@ -164,75 +164,6 @@ def test_unfinished_results_stay_out_of_a_pack(tmp_path):
     assert made.left_out == (f"evaluate:{unfinished.spec.fingerprint()} is unfinished",)
 
 
-def other_key(said):
-    said["fingerprint"] = "0" * 20
-
-
-def no_figures(said):
-    del said["data"]["mean"]
-
-
-def nan(said):
-    said["data"]["wall_s"] = float("nan")
-
-
-def markup_in_a_version(said):
-    said["data"]["versions"]["torch"] = "<img src=x onerror=alert(1)>"
-
-
-def markup_in_the_model(said):
-    said["data"]["model"]["name"] = "<a href=//evil>x</a>"
-
-
-def unknown_kind(files):
-    for name in [name for name in files if name.startswith("distances/")]:
-        files[name.replace("distances/", "nosuch/")] = files.pop(name)
-    files["pack.json"] = files["pack.json"].replace(b"distances", b"nosuch")
-
-
-CHANGES = {
-    "wrong checksum": (packed.manifest(files={}), "is not listed in pack.json"),
-    "path outside": (packed.renamed("../../evil/result.json"), "leads outside"),
-    "absolute path": (packed.renamed("/tmp/result.json"), "has an absolute path"),
-    "drive": (packed.renamed("C:/x/result.json"), "has an absolute path"),
-    "steps by backslash": (packed.renamed("..\\x\\result.json"), "leads outside"),
-    "script in a name": (packed.renamed("sweep/<script>alert(1)</script>/result.json"), "is not a file of such an archive"),
-    "script file": (packed.renamed(f"sweep/{'0' * 20}/run.py"), "is not a file of such an archive"),
-    "title with markup": (packed.manifest(title="<img src=x onerror=alert(1)>"), "its title"),
-    "title with a line break": (packed.manifest(title="a\nb"), "its title"),
-    "another format": (packed.manifest(format="other"), "does not say that it is"),
-    "newer version": (packed.manifest(version=2), "has version 2 of the format, and this Layerscope reads version 1"),
-    "no models": (packed.manifest(models=None), "is wrong at"),
-    "unknown field": (packed.manifest(more=1), "is wrong at"),
-    "no results": (packed.manifest(results=[]), "belongs to no result"),
-    "no manifest": (lambda files: files.pop("pack.json"), "it has no pack.json"),
-    "manifest of no JSON": (lambda files: files.update({"pack.json": b"{"}), "Expecting property name"),
-    "deep manifest": (lambda files: files.update({"pack.json": b"[" * 100_000}), "nested too deeply"),
-    "manifest that is a list": (lambda files: files.update({"pack.json": b"[]"}), "it holds a list"),
-    "unlisted file": (lambda files: files.update({f"sweep/{'1' * 20}/result.json": b"{}"}), "is not listed in pack.json"),
-    "unlisted result": (
-        packed.manifest(results=[{"kind": "sweep", "key": "0" * 20, "saved_at": 1}]),
-        "belongs to no result",
-    ),
-    "unknown kind": (unknown_kind, 'results of the kind "nosuch", which this Layerscope does not know'),
-    "result under another name": (packed.result(other_key), "under the name of another"),
-    "result without figures": (packed.result(no_figures), "does not fit"),
-    "figure that is no number": (packed.result(nan), "NaN or infinite"),
-    "result that does not decode": (packed.result(lambda said: said.update(data=5)), "does not fit this version"),
-    "version with markup": (packed.result(markup_in_a_version), "has markup in the name"),
-    "model with markup": (packed.result(markup_in_the_model), "has markup in the name"),
-    "unknown field of a result": (packed.result(lambda said: said["data"].update(nosuch="<b>")), "does not fit this version"),
-}
-
-
-@pytest.mark.parametrize("name", CHANGES)
-def test_a_hostile_pack_is_refused_and_nothing_is_written(pack, tmp_path, name):
-    change, says = CHANGES[name]
-    files = packed.files_of(pack)
-    change(files)
-    refused(packed.written(tmp_path / "bad.zip", files), says)
-
-
 def refused(file, says):
     with pytest.raises(PackError) as raised:
         packs.open_file(file)
@@ -245,57 +176,14 @@ def refused(file, says):
     assert packs.opened() == []
 
 
-def changed_content(pack, tmp_path):
-    files = packed.files_of(pack)
-    name = next(one for one in files if one != "pack.json")
-    files[name] = files[name].replace(b"1", b"2", 1)
-    return packed.written(tmp_path / "bad.zip", files)
-
-
-def test_a_changed_result_does_not_match_its_checksum(pack, tmp_path):
-    refused(changed_content(pack, tmp_path), "does not match its checksum")
-
-
-NAME = f"sweep/{'0' * 20}/result.json"
-ARCHIVES = {
-    "no zip file": (b"GIF89a", "not a zip file"),
-    "empty": (b"", "not a zip file"),
-    "link": (packed.archive((packed.entry(NAME, stat.S_IFLNK | 0o777), b"/etc/passwd")), "is a link"),
-    "device": (packed.archive((packed.entry(NAME, stat.S_IFCHR | 0o600), b"")), "is not a regular file"),
-    "folder": (packed.archive((packed.entry("sweep/"), b"")), "is not a regular file"),
-    "name with a NUL": (packed.archive((packed.entry(NAME), b"{}")).replace(b"sweep/0", b"sweep/\0"), "is not a file"),
-}
-
-
-@pytest.mark.parametrize("name", ARCHIVES)
-def test_an_archive_with_foreign_entries_is_refused(pack, tmp_path, name):
-    content, says = ARCHIVES[name]
-    (tmp_path / "bad.zip").write_bytes(content)
-    refused(tmp_path / "bad.zip", says)
-
-
-@pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_two_entries_of_one_name_are_refused(pack, tmp_path):
-    (tmp_path / "bad.zip").write_bytes(packed.archive((packed.entry(NAME), b"{}"), (packed.entry(NAME), b"[]")))
-    refused(tmp_path / "bad.zip", "two entries named")
-
-
 def test_a_gigabyte_of_json_is_refused_by_its_stated_size(pack, tmp_path, monkeypatch):
     monkeypatch.setattr(limits, "FILE_BYTES", 1_000_000)
-    (tmp_path / "bad.zip").write_bytes(packed.archive((packed.entry(NAME), b" " * 1_000_001)))
+    (tmp_path / "bad.zip").write_bytes(packed.archive((packed.entry(f"sweep/{'0' * 20}/result.json"), b" " * 1_000_001)))
     refused(tmp_path / "bad.zip", "unpacks to 1.0 MB, and at most 1.0 MB are allowed")
     monkeypatch.setattr(limits, "UNPACKED_BYTES", 1_500_000)
     two = [(packed.entry(f"sweep/{digit * 20}/result.json"), b" " * 900_000) for digit in "01"]
     (tmp_path / "bad.zip").write_bytes(packed.archive(*two))
     refused(tmp_path / "bad.zip", "it unpacks to 1.8 MB")
-
-
-def test_an_entry_larger_than_its_stated_size_is_refused(pack, tmp_path):
-    content = bytearray(packed.archive((packed.entry("pack.json"), b" " * 1_000_000)))
-    size = (1_000_000).to_bytes(4, "little")
-    assert content.count(size) == 2
-    (tmp_path / "bad.zip").write_bytes(bytes(content).replace(size, (10).to_bytes(4, "little")))
-    refused(tmp_path / "bad.zip", "Bad CRC-32")
 
 
 def test_too_many_files_and_packs_are_refused(pack, tmp_path, monkeypatch):
