@@ -26,7 +26,6 @@ FIELDS = {
         "n",
         "recipe",
         "memory_bytes",
-        "memory_bytes_how",
     ],
     *["disk_bytes", "disk_bytes_how", "tokens_per_s", "times", "times_low", "times_high", "speed_how", "speed_machine"],
     *["n_questions", "n_texts", "on_fronts"],

@@ -64,6 +64,19 @@ def test_size_and_speed_take_the_removal_that_removes_least():
     assert goals.reach(Goal(TIMES, 1000), found).offer is None
 
 
+@pytest.mark.parametrize(
+    ("goal", "aim"),
+    [
+        (Goal(POINTS, 0.5), "lose less than 0.5 points of accuracy"),
+        (Goal(NATS, 0.001), "raise the loss by less than 0.001 nats/token"),
+        (Goal(MEGABYTES, 12), "fit 12 MB"),
+        (Goal(TIMES, 9), "be 9 times as fast"),
+    ],
+)
+def test_a_goal_that_no_removal_reaches_is_named(goal, aim):
+    assert goals.reach(goal, fronts(100, 90)).sentences()[0] == f"No measured removal is shown to {aim}."
+
+
 def test_loss_goal_is_decided_by_the_upper_end():
     found = front.fronts(LOSS, [fakes.sweep()])
     offer = goals.reach(Goal(NATS, 1.0), found).offer

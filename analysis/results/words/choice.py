@@ -163,21 +163,11 @@ def _speed(one: Candidate) -> str:
     return f"{1 + gain.value:.2f} times as fast {where}"
 
 
-def to_reach(goal: Goal) -> str:
-    """Return the goal as the start of a sentence: "To fit 165 MB"."""
-    return {
-        MEGABYTES: f"To fit {units.size(1e6 * goal.value)}",
-        TIMES: f"To be {goal.value:g} times as fast",
-        POINTS: f"To lose less than {goal.value:g} points of accuracy",
-        NATS: f"To raise the loss by less than {goal.value:g} nats/token",
-    }[goal.kind]
-
-
 def _said(chosen: Candidate, goal: Goal) -> str:
     size = "" if goal.kind == MEGABYTES and chosen.kind == UNPRUNED else f", {units.size(chosen.memory)}"
     if chosen.kind == UNPRUNED and not chosen.changes:
-        return f"{to_reach(goal)}: {action(chosen)} meets this as it is ({units.size(chosen.memory)})."
-    return f"{to_reach(goal)}: {action(chosen)}{size} ({effects(chosen)})."
+        return f"To {goal.aim}: {action(chosen)} meets this as it is ({units.size(chosen.memory)})."
+    return f"To {goal.aim}: {action(chosen)}{size} ({effects(chosen)})."
 
 
 def _others(others: Sequence[Candidate], goal: Goal) -> list[str]:
@@ -190,20 +180,20 @@ def _others(others: Sequence[Candidate], goal: Goal) -> list[str]:
 def _none(found: Comparison, goal: Goal) -> str:
     """Say that no measured model meets a goal, and which one is nearest."""
     if not found.candidates:
-        return f"{to_reach(goal)}: nothing is measured."
+        return f"To {goal.aim}: nothing is measured."
     if goal.kind == MEGABYTES:
         least = min(found.candidates, key=lambda one: one.memory)
         size = units.size(least.memory)
-        return f"{to_reach(goal)}: no measured model is this small. The smallest: {action(least)}, {size}."
+        return f"To {goal.aim}: no measured model is this small. The smallest: {action(least)}, {size}."
     if goal.kind == TIMES:
         timed = [one for one in found.candidates if one.pace is not None and one.pace.gain is not None]
         if not timed:
-            return f"{to_reach(goal)}: no speed is measured together with that of the reference."
+            return f"To {goal.aim}: no speed is measured together with that of the reference."
         fastest = max(timed, key=lambda one: one.pace.gain.low if one.pace and one.pace.gain else 0.0)
-        return f"{to_reach(goal)}: no measured model is shown to be. The fastest: {action(fastest)} ({_speed(fastest)})."
+        return f"To {goal.aim}: no measured model is shown to be. The fastest: {action(fastest)} ({_speed(fastest)})."
     if found.reference is None:
-        return f"{to_reach(goal)}: the unpruned model in full precision, the reference, is not measured."
-    return f"{to_reach(goal)}: no smaller model is shown to meet this."
+        return f"To {goal.aim}: the unpruned model in full precision, the reference, is not measured."
+    return f"To {goal.aim}: no smaller model is shown to meet this."
 
 
 def _quantizing(found: Comparison, goal: Goal) -> list[str]:

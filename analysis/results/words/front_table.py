@@ -168,7 +168,6 @@ def _row(one: Candidate, fronts: list[str], found: Comparison) -> dict[str, Any]
         "n": 0 if one.cut is None else one.cut.size,
         "recipe": one.repair,
         "memory_bytes": one.memory,
-        "memory_bytes_how": "computed",
         "disk_bytes": None if one.disk is None else one.disk.value,
         "disk_bytes_how": "not known" if one.disk is None else one.disk.how,
         "tokens_per_s": None if pace is None else pace.tokens_per_s,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from analysis.core import units
 from analysis.core.blocks import Block
 from analysis.core.units import number, two_digits
 from analysis.data.spec import BenchmarkSpec
@@ -42,6 +43,16 @@ class Goal:
         """The quantity of the fronts that answer it."""
         return LOSS if self.kind == NATS else ACCURACY
 
+    @property
+    def aim(self) -> str:
+        """Return the goal in words that stand behind "to": "fit 165 MB"."""
+        return {
+            MEGABYTES: f"fit {units.size(1e6 * self.value)}",
+            TIMES: f"be {self.value:g} times as fast",
+            POINTS: f"lose less than {self.value:g} points of accuracy",
+            NATS: f"raise the loss by less than {self.value:g} nats/token",
+        }[self.kind]
+
 
 @dataclass(frozen=True)
 class GoalAnswer:
@@ -61,7 +72,7 @@ class GoalAnswer:
         if self.offer is not None:
             sentences += [f"Remove {in_words(self.offer)}.", *clauses(self.offer)]
         else:
-            sentences.append(f"No measured removal {_reaches(self.goal)}.")
+            sentences.append(f"No measured removal is shown to {self.goal.aim}.")
         if self.candidate is not None and self.needed is not None and self.candidate.cut is not None:
             noun = "questions" if self.goal.quantity == ACCURACY else "texts"
             lead = "A smaller model" if self.offer is not None else "The nearest model"
@@ -202,15 +213,6 @@ def _clause(name: str, reading: Reading, change: Change) -> str:
     if reading.quantity == LOSS and change.difference > 0:
         clause += f": each token is {glossary.times_as_surprising(change.difference)} as surprising"
     return f"{clause}."
-
-
-def _reaches(goal: Goal) -> str:
-    return {
-        POINTS: f"is shown to lower the accuracy by less than {goal.value:g} points",
-        NATS: f"is shown to raise the loss by less than {goal.value:g} nats/token",
-        MEGABYTES: f"fits in {goal.value:g} MB",
-        TIMES: f"is shown to be {goal.value:g} times as fast",
-    }[goal.kind]
 
 
 def _strongest(fronts: Sequence[Front], like: Condition | None) -> list[Offer]:
