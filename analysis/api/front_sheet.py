@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from analysis.cli.front import asked_goals
+from analysis.cli.front import goals_of
 from analysis.cli.main import command_line
 from analysis.core import units
 from analysis.core.errors import SpecError
 from analysis.models.source.model_spec import ModelSpec
-from analysis.results.compared.candidates import Asked
+from analysis.results.compared.candidates import MaterialFilter
 from analysis.results.compared.front import SIZE
 from analysis.results.stored.reading import ACCURACY
 from analysis.results.words import choice, front_table
@@ -37,12 +37,12 @@ class FrontSheet:
         dataset: Mapping[str, Any],
     ) -> "FrontSheet":
         """Make it from everything stored of a model; arguments as `Model.front`."""
-        unknown = sorted(set(dataset) - set(Asked.__dataclass_fields__))
+        unknown = sorted(set(dataset) - set(MaterialFilter.__dataclass_fields__))
         if unknown:
-            known = ", ".join(Asked.__dataclass_fields__)
+            known = ", ".join(MaterialFilter.__dataclass_fields__)
             raise SpecError(f"The front has no keyword {unknown[0]!r}: use {known} for the dataset.")
-        goals = asked_goals(units.read_size(fits) if isinstance(fits, str) else fits, speed, points)
-        return cls(front_table.of_model(model, Asked(**dataset), goals))
+        goals = goals_of(units.read_size(fits) if isinstance(fits, str) else fits, speed, points)
+        return cls(front_table.of_model(model, MaterialFilter(**dataset), goals))
 
     @property
     def answers(self) -> tuple[Answer, ...]:
@@ -52,7 +52,7 @@ class FrontSheet:
     @property
     def missing(self) -> dict[str, str]:
         """The commands of missing measurements, by their subject."""
-        return {one.what: command_line(one.spec) for one in self.content.missing}
+        return {measurement.what: command_line(measurement.spec) for measurement in self.content.missing}
 
     def table(self) -> "DataFrame":
         """Every candidate with its size, speed and scores, the smallest first."""
@@ -73,17 +73,17 @@ class FrontSheet:
         """
         from analysis.charts import front as figures
 
-        found = self.content.found.front(quantity)
-        if found is None:
+        shown = self.content.comparison.front(quantity)
+        if shown is None:
             raise SpecError(f"No {quantity} of this model is stored. Measure it: {next(iter(self.missing.values()), '')}.")
-        return figures.trade_off(found, by, None, dark=dark)
+        return figures.trade_off(shown, by, None, dark=dark)
 
     def to_json(self) -> dict[str, Any]:
         """The fields of `layerscope front --json`."""
         return self.content.to_json(command_line)
 
     def _repr_markdown_(self) -> str:
-        return "\n\n".join([*(f"- {one.said}" for one in self.answers), self.content.measured_on, choice.RULE])
+        return "\n\n".join([*(f"- {answer.said}" for answer in self.answers), self.content.measured_on, choice.RULE])
 
     def __repr__(self) -> str:
-        return "\n".join(one.said for one in self.answers)
+        return "\n".join(answer.said for answer in self.answers)

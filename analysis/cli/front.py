@@ -49,13 +49,17 @@ def run(options: argparse.Namespace) -> None:
     """Print the answers, the table, and the commands of missing measurements."""
     from analysis.results.words import choice
 
-    made = compare(requests.request(FrontSpec, options))
-    table = made.table()
-    lines = [answer.said for answer in made.answers]
-    lines += ["", *table.lines(), "", table.caption] if made.found.candidates else ["", table.caption]
-    if made.missing:
-        lines += ["", "Not measured:", *(f"  {one.what}: {options.command_line(one.spec)}" for one in made.missing)]
-    write(options, made.to_json(options.command_line), [*lines, "", choice.RULE])
+    compared = compare(requests.request(FrontSpec, options))
+    table = compared.table()
+    lines = [answer.said for answer in compared.answers]
+    lines += ["", *table.lines(), "", table.caption] if compared.comparison.candidates else ["", table.caption]
+    if compared.missing:
+        lines += [
+            "",
+            "Not measured:",
+            *(f"  {measurement.what}: {options.command_line(measurement.spec)}" for measurement in compared.missing),
+        ]
+    write(options, compared.to_json(options.command_line), [*lines, "", choice.RULE])
 
 
 def compare(request: FrontSpec) -> "FrontAnswer":
@@ -64,15 +68,15 @@ def compare(request: FrontSpec) -> "FrontAnswer":
     Raises:
         SpecError: for a goal that no model can meet.
     """
-    from analysis.results.compared.candidates import Asked
+    from analysis.results.compared.candidates import MaterialFilter
     from analysis.results.words import front_table
 
-    goals = asked_goals(request.fits, request.times, request.points)
-    dataset = Asked(request.task, request.limit, request.shots, request.texts, request.samples)
-    return front_table.of_model(request.model, dataset, goals)
+    goals = goals_of(request.fits, request.times, request.points)
+    material_filter = MaterialFilter(request.task, request.limit, request.shots, request.texts, request.samples)
+    return front_table.of_model(request.model, material_filter, goals)
 
 
-def asked_goals(fits: int | None, times: float | None, points: float | None) -> "list[Goal]":
+def goals_of(fits: int | None, times: float | None, points: float | None) -> "list[Goal]":
     """Return the goals that options or keywords ask for.
 
     Raises:

@@ -61,7 +61,7 @@ def of(
         *([sections.of_curves(sweeps, healed, scores, stored.beside, cut, command_line)] if sweeps else []),
         *([sections.of_damage(damages[0], maps, cut, command_line)] if damages else []),
         *([sections.of_speed(speeds[0], cut, command_line)] if speeds else []),
-        *([sections.of_front(compared, command_line)] if compared.found.candidates else []),
+        *([sections.of_front(compared, command_line)] if compared.comparison.candidates else []),
         *([sections.of_heals(healed, cut, command_line, stored.n_heals)] if healed else []),
         *([sections.of_evaluations(evaluations, command_line, stored.n_evaluations)] if evaluations else []),
         *([sections.of_kind(EXPERIMENTS["grid"], grids, cut, command_line)] if grids else []),

@@ -23,7 +23,7 @@ from analysis.models.source.sizes import ModelFacts
 from analysis.results import library
 from analysis.results.compared import scores_of_block
 from analysis.results.compared.candidates import ANY as ANY_MATERIAL
-from analysis.results.compared.candidates import Asked
+from analysis.results.compared.candidates import MaterialFilter
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, LOSS
 from analysis.results.stored.result import FoundResult
@@ -313,17 +313,17 @@ def from_results(
     dataset, first = (ANY, []) if stored.shown is None else (Dataset.of(stored.shown), _first(stored, model, cut, heal))
     own_command = _sheet_command(model, cut, decided.healed, tolerance, dataset, first)
     commands = [*(command_line(spec) for spec in decided.requests), own_command]
-    compared = front_table.of_model(model, _asked(stored.shown))
+    compared = front_table.of_model(model, _material_filter(stored.shown))
     commands[-1:-1] = [command_line(one.spec) for one in compared.missing[:1]]
     return Sheet(stored.facts.name, cut.describe(), decided, tuple(commands), tuple(library.packs_of(model)), compared)
 
 
-def _asked(shown: SweepResult | None) -> Asked:
+def _material_filter(shown: SweepResult | None) -> MaterialFilter:
     """Return the questions and texts of the curve on screen, for the front; any without one."""
     if shown is None:
         return ANY_MATERIAL
-    own = Dataset.of(shown)
-    return Asked(own.task, own.limit, own.shots, own.texts, own.samples)
+    dataset = Dataset.of(shown)
+    return MaterialFilter(dataset.task, dataset.limit, dataset.shots, dataset.texts, dataset.samples)
 
 
 def _curve_on(dataset: Dataset, model: ModelSpec) -> FoundResult:

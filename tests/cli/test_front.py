@@ -95,8 +95,8 @@ def test_real_runs_in_two_precisions_stand_on_one_front(tiny_folder, tmp_path, m
     for quantization in ("none", "4bit"):
         model = layerscope.model(folder, dtype="float32", device="cpu", quantization=quantization)
         model.evaluate(task="arc_easy", limit=4, samples=3, seq_len=32, progress=False)
-    found = layerscope.model(folder).front(bytes="1GB").content.found
-    whole, quantized = (next(one for one in found.own if one.model.quantization == name) for name in ("none", "4bit"))
+    found = layerscope.model(folder).front(bytes="1GB").content.comparison
+    whole, quantized = (next(one for one in found.forms if one.model.quantization == name) for name in ("none", "4bit"))
     assert found.reference is whole
     assert whole.disk.how == "measured"
     assert whole.disk.value >= whole.memory > quantized.memory

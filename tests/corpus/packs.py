@@ -152,7 +152,7 @@ _ARCHIVES: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: packed.archive((packed.entry(_NAME), b" " * (limits.FILE_BYTES + 1))),
         "unpacks to 67.1 MB, and at most",
     ),
-    "huge JSON": (lambda: packed.archive((_JSON, b"[" + b"1," * (limits.FILE_BYTES // 8) + b"1]")), "it holds a list"),
+    "huge JSON": (lambda: packed.archive((_JSON, b"[" + b"1," * (limits.FILE_BYTES // 32) + b"1]")), "it holds a list"),
 }
 
 

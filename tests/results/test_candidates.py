@@ -12,7 +12,7 @@ from analysis.experiments.accuracy.points import QuestionScore
 from analysis.models.source import sizes
 from analysis.models.source.sizes import LayerFacts
 from analysis.results.compared import candidates, unmeasured
-from analysis.results.compared.candidates import Asked, compare, is_same_model
+from analysis.results.compared.candidates import MaterialFilter, compare, is_same_model
 from analysis.results.compared.front import SIZE, SPEED
 from analysis.results.stored.reading import ACCURACY, BITS, LOSS
 from analysis.results.words import choice
@@ -77,7 +77,7 @@ def of(found, precision, n=0):
     dtype, quantization = DTYPES[precision]
     return next(
         one
-        for one in found.own
+        for one in found.forms
         if (one.model.dtype, one.model.quantization, one.cut.size if one.cut else 0) == (dtype, quantization, n)
     )
 
@@ -192,7 +192,7 @@ def test_answers_are_in_words_with_the_measured_differences(found):
 def test_accepted_drop_names_the_smallest_model_whose_interval_allows_it():
     few = compare([curve("float32", 0, right=[50, 50, 50, 20, 20]), curve("4bit", 0.2, right=[50, 49, 30, 20, 20])])
     chosen = choice.answer(few, Goal(POINTS, 8)).candidate
-    allowed = [one for one in few.own if one.changes and one.changes[ACCURACY].low > -0.08]
+    allowed = [one for one in few.forms if one.changes and one.changes[ACCURACY].low > -0.08]
     assert chosen.memory == min(one.memory for one in allowed)
     assert chosen.model.quantization == "4bit"
 
@@ -230,8 +230,8 @@ def test_other_questions_stand_apart_and_can_be_asked_for():
     both = [curve("float32", 0), curve("4bit", 0.1), curve("4bit", 0.1, n=40, last=1), curve("float32", 0.1, n=40, last=1)]
     assert compare(both).questions.n == 100
     assert [one.n for one in compare(both).elsewhere] == [40]
-    asked = compare(both, asked=Asked(limit=40))
-    assert {one.readings[ACCURACY].condition.n for one in asked.own if ACCURACY in one.readings} == {40}
+    compared = compare(both, compared=MaterialFilter(limit=40))
+    assert {one.readings[ACCURACY].condition.n for one in compared.forms if ACCURACY in one.readings} == {40}
 
 
 def test_gguf_file_of_the_same_model_is_a_quantized_form():
@@ -244,9 +244,9 @@ def test_gguf_file_of_the_same_model_is_a_quantized_form():
     for first, second in ((own, other), (other, own)):
         found = compare([first], [second])
         assert found.reference.weights == "bfloat16"
-        assert {one.kind for one in found.own} == {"unpruned", "quantized", "pruned", "pruned and quantized"}
+        assert {one.kind for one in found.forms} == {"unpruned", "quantized", "pruned", "pruned and quantized"}
         assert not any(one.is_other for one in found.candidates)
-        assert "Q4_K_M file, computed in float32, no pruning" in {choice.action(one) for one in found.own}
+        assert "Q4_K_M file, computed in float32, no pruning" in {choice.action(one) for one in found.forms}
 
 
 def test_model_with_another_tokenizer_is_compared_in_bits_per_byte():

@@ -105,8 +105,8 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Questions and texts that are asked for; an empty field stands for any."""
+class MaterialFilter:
+    """Filter of questions and texts; an empty field stands for any."""
 
     task: str = ""
     limit: int | None = None
@@ -119,22 +119,22 @@ class Asked:
 
     def fits(self, condition: Condition) -> bool:
         """Return whether a reading under this condition is on these questions or texts."""
-        own = condition.material
-        wanted: list[tuple[object, object]] = [(self.texts, getattr(own, "source", "")), (self.samples, condition.n)]
-        if isinstance(own, BenchmarkSpec):
-            wanted = [(self.task, own.task), (self.limit, condition.n), (self.shots, own.shots or 0)]
-        return all(one in ("", None) or one == other for one, other in wanted)
+        material = condition.material
+        wanted: list[tuple[object, object]] = [(self.texts, getattr(material, "source", "")), (self.samples, condition.n)]
+        if isinstance(material, BenchmarkSpec):
+            wanted = [(self.task, material.task), (self.limit, condition.n), (self.shots, material.shots or 0)]
+        return all(value in ("", None) or value == actual for value, actual in wanted)
 
 
-ANY = Asked()
+ANY = MaterialFilter()
 
 
-def asked_as(condition: Condition) -> Asked:
+def filter_of(condition: Condition) -> MaterialFilter:
     """Return the questions or texts of a condition; the other of the two stays open."""
-    own = condition.material
-    if isinstance(own, BenchmarkSpec):
-        return Asked(task=own.task, limit=condition.n, shots=own.shots or 0)
-    return Asked(texts=own.source, samples=condition.n)
+    material = condition.material
+    if isinstance(material, BenchmarkSpec):
+        return MaterialFilter(task=material.task, limit=condition.n, shots=material.shots or 0)
+    return MaterialFilter(texts=material.source, samples=condition.n)
 
 
 @dataclass(frozen=True)
@@ -156,17 +156,17 @@ class Comparison:
     """Other questions and texts that the model is measured on."""
 
     @cached_property
-    def own(self) -> tuple[Candidate, ...]:
+    def forms(self) -> tuple[Candidate, ...]:
         """Return the forms of the requested model."""
-        return tuple(one for one in self.candidates if not one.is_other)
+        return tuple(candidate for candidate in self.candidates if not candidate.is_other)
 
     @property
     def quality(self) -> str:
         """Return the quantity to choose by: the loss, in bits per byte where every loss is known so, else the accuracy."""
-        losses = [one for one in self.candidates if LOSS in one.readings]
+        losses = [candidate for candidate in self.candidates if LOSS in candidate.readings]
         if not losses:
             return ACCURACY
-        return BITS if all(BITS in one.readings for one in losses) else LOSS
+        return BITS if all(BITS in candidate.readings for candidate in losses) else LOSS
 
     def front(self, quantity: str) -> Front | None:
         """Return the front of a quantity, with speeds against the reference; None where nobody has it.
@@ -182,48 +182,52 @@ class Comparison:
 
     def offers(self, quantity: str) -> list[tuple[Candidate, Offer]]:
         """Return each candidate that has a quantity, with its offer on the front."""
-        vocabulary = next((one.facts.vocab_size for one in self.candidates), 0)
-        made = []
-        for one in self.candidates:
-            value = one.reading(quantity)
-            if value is None or (quantity == LOSS and one.facts.vocab_size != vocabulary):
+        vocabulary = next((candidate.facts.vocab_size for candidate in self.candidates), 0)
+        pairs = []
+        for candidate in self.candidates:
+            value = candidate.reading(quantity)
+            if value is None or (quantity == LOSS and candidate.facts.vocab_size != vocabulary):
                 continue
             beside = LOSS if quantity == ACCURACY else ACCURACY
-            gain = None if one.pace is None else one.pace.gain
+            gain = None if candidate.pace is None else candidate.pace.gain
             offer = Offer(
                 reading=value,
-                change=one.changes.get(quantity),
-                facts=one.facts,
-                bytes=one.memory,
+                change=candidate.changes.get(quantity),
+                facts=candidate.facts,
+                bytes=candidate.memory,
                 gain=gain,
-                is_rival=one.is_other,
-                beside=one.reading(beside),
-                beside_change=one.changes.get(beside),
+                is_rival=candidate.is_other,
+                beside=candidate.reading(beside),
+                beside_change=candidate.changes.get(beside),
             )
-            made.append((one, offer))
-        return made
+            pairs.append((candidate, offer))
+        return pairs
 
     def best(self, quantity: str, by: str) -> list[Candidate]:
         """Return the candidates on the Pareto front of a quantity against size or speed, the cheapest first."""
-        pairs, found = self.offers(quantity), self.front(quantity)
-        kept = [] if found is None else found.best(by)
-        return [one for offer in kept for one, each in pairs if each == offer]
+        pairs, pareto = self.offers(quantity), self.front(quantity)
+        kept = [] if pareto is None else pareto.best(by)
+        return [candidate for offer in kept for candidate, candidate_offer in pairs if candidate_offer == offer]
 
-    def not_worse(self, ones: Sequence[Candidate], than: Candidate, quantity: str) -> list[Candidate]:
+    def not_worse(self, compared: Sequence[Candidate], than: Candidate, quantity: str) -> list[Candidate]:
         """Return the candidates whose difference from another has an interval that does not exclude zero against them."""
         offers = {candidate.id: offer for candidate, offer in self.offers(quantity)}
-        other = offers.get(than.id)
-        if other is None:
-            return list(ones)
-        return [one for one in ones if one.id not in offers or not front.is_better(other, offers[one.id])]
+        than_offer = offers.get(than.id)
+        if than_offer is None:
+            return list(compared)
+        return [
+            candidate
+            for candidate in compared
+            if candidate.id not in offers or not front.is_better(than_offer, offers[candidate.id])
+        ]
 
 
-def is_same_model(one: ModelFacts, other: ModelFacts) -> bool:
+def is_same_model(first: ModelFacts, second: ModelFacts) -> bool:
     """Return whether two sets of weights are one model in two formats: equal architecture, sizes and name without the format.
 
     A fine-tuned model has the same sizes and another name, and is another model.
     """
-    return _shape(one) == _shape(other) and _stem(one.name) == _stem(other.name)
+    return _shape(first) == _shape(second) and _stem(first.name) == _stem(second.name)
 
 
 def _shape(facts: ModelFacts) -> tuple[Any, ...]:
@@ -239,89 +243,105 @@ def _stem(name: str) -> str:
 
 
 def compare(
-    own: Sequence[Any],
-    others: Sequence[Any] = (),
+    own_results: Sequence[Any],
+    other_results: Sequence[Any] = (),
     speeds: Sequence[SpeedResult] = (),
-    asked: Asked = ANY,
+    material_filter: MaterialFilter = ANY,
 ) -> Comparison:
     """Make the comparison.
 
     Args:
-        own: curves, evaluations and heals of the requested weights in any precision, newest first.
-        others: the same of other weights.
+        own_results: curves, evaluations and heals of the requested weights in any precision, newest first.
+        other_results: the same of other weights.
         speeds: measured speeds of any of them, newest first.
-        asked: the questions and texts; those with the most candidates where it leaves them open.
+        material_filter: the questions and texts; those with the most candidates where it leaves them open.
     """
-    mine = evidence.ranked(own)
-    facts = mine[0].model if mine else None
-    siblings = [one for one in others if facts is not None and is_same_model(one.model, facts)]
-    family = [*mine, *evidence.ranked(siblings)]
-    strangers = evidence.ranked([one for one in others if one not in siblings])
-    held = [(found, result) for result in family for found in reading.of_all(result)]
-    conditions = {quantity: _conditions(quantity, held) for quantity in (ACCURACY, LOSS)}
-    chosen = {name: next((one for one in found if asked.fits(one)), None) for name, found in conditions.items()}
-    made = _candidates(family, chosen, is_other=False)
-    identity = mine[0].spec.model.identity if mine else ""
-    reference = _reference(made, identity)
+    own_ranked = evidence.ranked(own_results)
+    facts = own_ranked[0].model if own_ranked else None
+    siblings = [result for result in other_results if facts is not None and is_same_model(result.model, facts)]
+    family = [*own_ranked, *evidence.ranked(siblings)]
+    other_ranked = evidence.ranked([result for result in other_results if result not in siblings])
+    scored = [(readings, result) for result in family for readings in reading.of_all(result)]
+    conditions = {quantity: _conditions(quantity, scored) for quantity in (ACCURACY, LOSS)}
+    chosen = {
+        name: next((condition for condition in listed if material_filter.fits(condition)), None)
+        for name, listed in conditions.items()
+    }
+    forms = _candidates(family, chosen, is_other=False)
+    identity = own_ranked[0].spec.model.identity if own_ranked else ""
+    reference = _reference(forms, identity)
     paces = Paces.of(speeds, reference.model if reference else None)
-    every = [*(_placed(one, reference) for one in made), *_candidates(strangers, chosen, is_other=True)]
-    compared = [replace(one, changes=_changes(one, reference), pace=paces.pace(one.model, one.cut)) for one in every]
-    named = next((one for one in compared if reference is not None and one.id == reference.id), None)
-    elsewhere = [one for name, found in conditions.items() for one in found if one != chosen[name]]
-    curve = next((one for one in mine if isinstance(one, SweepResult) and _is_on(one, chosen)), None)
-    return Comparison(chosen[ACCURACY], chosen[LOSS], named, tuple(compared), curve, paces.results, tuple(_unlike(elsewhere)))
+    placed = [_placed(form, reference) for form in forms]
+    all_candidates = [*placed, *_candidates(other_ranked, chosen, is_other=True)]
+    compared = [
+        replace(each, changes=_changes(each, reference), pace=paces.pace(each.model, each.cut)) for each in all_candidates
+    ]
+    compared_reference = next((each for each in compared if reference is not None and each.id == reference.id), None)
+    elsewhere = [condition for name, listed in conditions.items() for condition in listed if condition != chosen[name]]
+    curve = next((each for each in own_ranked if isinstance(each, SweepResult) and _is_on(each, chosen)), None)
+    return Comparison(
+        chosen[ACCURACY], chosen[LOSS], compared_reference, tuple(compared), curve, paces.results, tuple(_unlike(elsewhere))
+    )
 
 
 @index_sync.once()
-def of_model(model: ModelSpec, asked: Asked = ANY) -> Comparison:
+def of_model(model: ModelSpec, material_filter: MaterialFilter = ANY) -> Comparison:
     """Make the comparison from everything stored of a model and of others on the same questions or texts.
 
     Args:
         model: its weights count, in any precision and at any path.
-        asked: the questions and texts; those with the most candidates where it leaves them open.
+        material_filter: the questions and texts; those with the most candidates where it leaves them open.
     """
     precisions = [(dtype, quantization) for dtype in _DTYPES for quantization in QUANTIZATIONS]
-    own = [
+    own_results = [
         result
         for kind in SCORED
         for dtype, quantization in precisions
         for result in library.of(kind, model, most=library.LISTED, having=(("dtype", dtype), ("quantization", quantization)))
     ]
-    alone = compare(own, asked=asked)
-    conditions = [one for one in (alone.questions, alone.texts) if one is not None]
-    keys = {result.spec.fingerprint() for result in own}
+    alone = compare(own_results, material_filter=material_filter)
+    conditions = [condition for condition in (alone.questions, alone.texts) if condition is not None]
+    keys = {result.spec.fingerprint() for result in own_results}
     alike = [entry for entry in library.measured_on(SCORED, conditions) if entry.key not in keys]
-    own_weights = {alone.own[0].model.identity} if alone.own else set()
-    of_others = [one for one in alike if one.summary.model and one.summary.model.identity not in own_weights]
-    others = library.read_all(of_others[:_MOST])
-    models = dict.fromkeys([model, *(result.spec.model for result in others)])
-    speeds = {speed.spec.fingerprint(): speed for each in models for speed in library.of("speed", each)}
-    return compare(own, others, list(speeds.values()), asked)
+    own_weights = {alone.forms[0].model.identity} if alone.forms else set()
+    of_others = [entry for entry in alike if entry.summary.model and entry.summary.model.identity not in own_weights]
+    other_results = library.read_all(of_others[:_MOST])
+    models = dict.fromkeys([model, *(result.spec.model for result in other_results)])
+    speeds = {speed.spec.fingerprint(): speed for weights in models for speed in library.of("speed", weights)}
+    return compare(own_results, other_results, list(speeds.values()), material_filter)
 
 
 def _is_on(curve: SweepResult, chosen: Mapping[str, Condition | None]) -> bool:
-    held = reading.conditions_of(curve)
-    pairs = [(held.get(name), wanted) for name, wanted in chosen.items() if wanted is not None]
+    measured = reading.conditions_of(curve)
+    pairs = [(measured.get(name), wanted) for name, wanted in chosen.items() if wanted is not None]
     return bool(pairs) and all(
-        own is not None and (own.material, own.n) == (wanted.material, wanted.n) for own, wanted in pairs
+        condition is not None and (condition.material, condition.n) == (wanted.material, wanted.n)
+        for condition, wanted in pairs
     )
 
 
-def _conditions(quantity: str, held: Sequence[tuple[Readings, Any]]) -> list[Condition]:
+def _conditions(quantity: str, scored: Sequence[tuple[Readings, Any]]) -> list[Condition]:
     """Return one condition for each material of a quantity: that with the most forms first, then that with the most of it."""
     forms: dict[tuple[Material, int], set[Any]] = {}
     firsts: dict[tuple[Material, int], Condition] = {}
-    for found, _ in held:
-        one = found.get(quantity)
-        if one is not None and one.repair != CONTROL:
-            key = (one.condition.material, one.condition.n)
-            firsts.setdefault(key, one.condition)
-            forms.setdefault(key, set()).add((one.condition.model, one.condition.precision, one.cut, one.repair))
+    for readings, _ in scored:
+        quantity_reading = readings.get(quantity)
+        if quantity_reading is not None and quantity_reading.repair != CONTROL:
+            key = (quantity_reading.condition.material, quantity_reading.condition.n)
+            firsts.setdefault(key, quantity_reading.condition)
+            forms.setdefault(key, set()).add(
+                (
+                    quantity_reading.condition.model,
+                    quantity_reading.condition.precision,
+                    quantity_reading.cut,
+                    quantity_reading.repair,
+                )
+            )
     return [firsts[key] for key in sorted(forms, key=lambda key: (-len(forms[key]), -key[1]))]
 
 
 def _unlike(conditions: Sequence[Condition]) -> list[Condition]:
-    return list({one.material_in_words(): one for one in conditions}.values())
+    return list({condition.material_in_words(): condition for condition in conditions}.values())
 
 
 def _candidates(results: Sequence[Any], chosen: Mapping[str, Condition | None], *, is_other: bool) -> list[Candidate]:
@@ -332,27 +352,32 @@ def _candidates(results: Sequence[Any], chosen: Mapping[str, Condition | None], 
     readings: dict[tuple[str, str, Removal | None, str], Readings] = {}
     sources: dict[tuple[str, str, Removal | None, str], Any] = {}
     for result in results:
-        for found in reading.of_all(result):
+        for form_readings in reading.of_all(result):
             for quantity, wanted in chosen.items():
-                one = found.get(quantity)
-                if one is None or wanted is None or one.repair == CONTROL:
+                quantity_reading = form_readings.get(quantity)
+                if quantity_reading is None or wanted is None or quantity_reading.repair == CONTROL:
                     continue
-                if (one.condition.material, one.condition.n) == (wanted.material, wanted.n):
-                    key = (one.condition.model, one.condition.precision, one.cut, one.repair)
+                if (quantity_reading.condition.material, quantity_reading.condition.n) == (wanted.material, wanted.n):
+                    key = (
+                        quantity_reading.condition.model,
+                        quantity_reading.condition.precision,
+                        quantity_reading.cut,
+                        quantity_reading.repair,
+                    )
                     of_form = readings.setdefault(key, {})
-                    if quantity not in of_form or _is_pairable(one) > _is_pairable(of_form[quantity]):
-                        of_form[quantity] = one
+                    if quantity not in of_form or _is_pairable(quantity_reading) > _is_pairable(of_form[quantity]):
+                        of_form[quantity] = quantity_reading
                     sources.setdefault(key, result)
-    return [_candidate(sources[key], found, is_other=is_other) for key, found in readings.items()]
+    return [_candidate(sources[key], form_readings, is_other=is_other) for key, form_readings in readings.items()]
 
 
-def _is_pairable(one: Reading) -> bool:
-    return bool(one.answers or one.losses)
+def _is_pairable(quantity_reading: Reading) -> bool:
+    return bool(quantity_reading.answers or quantity_reading.losses)
 
 
-def _candidate(result: Any, found: Readings, *, is_other: bool) -> Candidate:
-    first = next(iter(found.values()))
-    bits = reading.in_bits(found[LOSS]) if LOSS in found else None
+def _candidate(result: Any, readings: Readings, *, is_other: bool) -> Candidate:
+    first = next(iter(readings.values()))
+    bits = reading.in_bits(readings[LOSS]) if LOSS in readings else None
     memory = front.weight_bytes(result, first.cut)
     is_whole = first.cut is None and not first.repair
     return Candidate(
@@ -365,18 +390,23 @@ def _candidate(result: Any, found: Readings, *, is_other: bool) -> Candidate:
         is_quantized=result.spec.model.quantization != "none",
         memory=memory,
         disk=on_disk(result.spec.model, result.model, first.condition.weights, memory if not is_whole else None),
-        readings=found | ({BITS: bits} if bits else {}),
+        readings=readings | ({BITS: bits} if bits else {}),
     )
 
 
 def _reference(candidates: Sequence[Candidate], identity: str) -> Candidate | None:
     """Return the unpruned model whose scores are complete, whose stored weights and whose dtype have the most bits."""
 
-    def rank(one: Candidate) -> tuple[Any, ...]:
-        full = one.weights in sizes.DTYPE_BYTES
-        return (ACCURACY in one.readings) + (LOSS in one.readings), full, _exactness(one), one.model.identity == identity
+    def rank(candidate: Candidate) -> tuple[Any, ...]:
+        full = candidate.weights in sizes.DTYPE_BYTES
+        return (
+            (ACCURACY in candidate.readings) + (LOSS in candidate.readings),
+            full,
+            _exactness(candidate),
+            candidate.model.identity == identity,
+        )
 
-    whole = [one for one in candidates if one.kind == UNPRUNED]
+    whole = [candidate for candidate in candidates if candidate.kind == UNPRUNED]
     return max(whole, key=rank, default=None)
 
 
@@ -384,25 +414,28 @@ def _exactness(candidate: Candidate) -> int:
     return _DTYPES.index(candidate.model.dtype) if candidate.model.dtype in _DTYPES else -1
 
 
-def _placed(one: Candidate, reference: Candidate | None) -> Candidate:
+def _placed(candidate: Candidate, reference: Candidate | None) -> Candidate:
     """Return a form with its weights told quantized where only its file is, and the reference's is not."""
-    if reference is None or one.model.identity == reference.model.identity or one.is_quantized:
-        return one
-    return replace(one, is_quantized=one.weights not in sizes.DTYPE_BYTES)
+    if reference is None or candidate.model.identity == reference.model.identity or candidate.is_quantized:
+        return candidate
+    return replace(candidate, is_quantized=candidate.weights not in sizes.DTYPE_BYTES)
 
 
-def _changes(one: Candidate, reference: Candidate | None) -> dict[str, Change]:
-    if reference is None or one.id == reference.id:
+def _changes(candidate: Candidate, reference: Candidate | None) -> dict[str, Change]:
+    if reference is None or candidate.id == reference.id:
         return {}
-    found: dict[str, Change] = {}
-    same_tokens = one.facts.vocab_size == reference.facts.vocab_size
-    for quantity, own in one.readings.items():
-        other = reference.reading(quantity)
-        if quantity == BITS and LOSS in found:
-            found[BITS] = _scaled(found[LOSS], own.value / one.readings[LOSS].value)
-        elif other is not None and (change := front.difference(own, other, same_tokens)) is not None:
-            found[quantity] = change
-    return found
+    changes: dict[str, Change] = {}
+    same_tokens = candidate.facts.vocab_size == reference.facts.vocab_size
+    for quantity, quantity_reading in candidate.readings.items():
+        reference_reading = reference.reading(quantity)
+        if quantity == BITS and LOSS in changes:
+            changes[BITS] = _scaled(changes[LOSS], quantity_reading.value / candidate.readings[LOSS].value)
+        elif (
+            reference_reading is not None
+            and (change := front.difference(quantity_reading, reference_reading, same_tokens)) is not None
+        ):
+            changes[quantity] = change
+    return changes
 
 
 def _scaled(change: Change, factor: float) -> Change:

@@ -41,61 +41,65 @@ class Paces:
     reference: SpeedResult | None
 
     @classmethod
-    def of(cls, found: Sequence[SpeedResult], reference: ModelSpec | None) -> "Paces":
+    def of(cls, results: Sequence[SpeedResult], reference: ModelSpec | None) -> "Paces":
         """Choose the measurements: those of this machine first, then those with the reference, then the largest group.
 
         Args:
-            found: the preferred ones first.
+            results: the preferred ones first.
             reference: the model in its full precision; None without one.
         """
         groups: dict[tuple[object, ...], list[SpeedResult]] = {}
-        for one in found:
-            spec = one.spec
-            key = (one.machine, spec.model.device, spec.prompt_tokens, spec.new_tokens, spec.batch_size)
-            if one.points and all(_key(one.spec.model) != _key(other.spec.model) for other in groups.setdefault(key, [])):
-                groups[key].append(one)
+        for result in results:
+            spec = result.spec
+            key = (result.machine, spec.model.device, spec.prompt_tokens, spec.new_tokens, spec.batch_size)
+            if result.points and all(
+                _key(result.spec.model) != _key(listed.spec.model) for listed in groups.setdefault(key, [])
+            ):
+                groups[key].append(result)
 
         def rank(group: list[SpeedResult]) -> tuple[bool, bool, int]:
-            return durations.is_from_this_machine(group[0]), _own(group, reference) is not None, len(group)
+            return durations.is_from_this_machine(group[0]), _of_model(group, reference) is not None, len(group)
 
         chosen = max((group for group in groups.values() if group), key=rank, default=[])
-        return cls(tuple(chosen), _own(chosen, reference))
+        return cls(tuple(chosen), _of_model(chosen, reference))
 
     def pace(self, model: ModelSpec, cut: Removal | None) -> DecodePace | None:
         """Return the speed of a model without some layers; None where its precision was not timed."""
-        own = _own(self.results, model)
-        if own is None:
+        result = _of_model(self.results, model)
+        if result is None:
             return None
-        timed = speeds.timed(own, cut) if cut is not None else speeds.timed(own, 0)
+        timed = speeds.timed(result, cut) if cut is not None else speeds.timed(result, 0)
         seconds = timed.unpruned if cut is None else timed.pruned
-        tokens = None if seconds is None else own.tokens_per_s(speeds.DECODE, seconds)
+        tokens = None if seconds is None else result.tokens_per_s(speeds.DECODE, seconds)
         inside = SpeedGain(0.0, 0.0, 0.0, is_measured=True) if cut is None else timed.gain
-        across = self._across(own)
+        across = self._across(result)
         gain = None if inside is None or across is None else _times(across, inside)
         return DecodePace(
-            tokens, gain, timed.how if cut is not None else MEASURED, own.machine, durations.is_from_this_machine(own)
+            tokens, gain, timed.how if cut is not None else MEASURED, result.machine, durations.is_from_this_machine(result)
         )
 
-    def _across(self, own: SpeedResult) -> SpeedGain | None:
+    def _across(self, result: SpeedResult) -> SpeedGain | None:
         """Return the gain of an unpruned model over the reference; None without two rounds of both."""
         if self.reference is None:
             return None
-        if own is self.reference:
+        if result is self.reference:
             return SpeedGain(0.0, 0.0, 0.0, is_measured=True)
-        logs = [_logarithms(one) for one in (own, self.reference)]
+        logs = [_logarithms(speed) for speed in (result, self.reference)]
         if min(map(len, logs)) < 2:
             return None
-        (mean, error), (other, its) = (stats.mean_and_stderr(each) for each in logs)
-        half = math.hypot(*(stats.t_quantile(len(each) - 1) * one for each, one in zip(logs, (error, its), strict=True)))
-        return _gain(other - mean, half, half, is_measured=True)
+        (mean, error), (reference_mean, reference_error) = (stats.mean_and_stderr(each) for each in logs)
+        half = math.hypot(
+            *(stats.t_quantile(len(each) - 1) * stderr for each, stderr in zip(logs, (error, reference_error), strict=True))
+        )
+        return _gain(reference_mean - mean, half, half, is_measured=True)
 
 
 def _key(model: ModelSpec) -> tuple[str, str, str]:
     return model.identity or model.source, model.dtype, model.quantization
 
 
-def _own(results: Sequence[SpeedResult], model: ModelSpec | None) -> SpeedResult | None:
-    return next((one for one in results if model is not None and _key(one.spec.model) == _key(model)), None)
+def _of_model(results: Sequence[SpeedResult], model: ModelSpec | None) -> SpeedResult | None:
+    return next((result for result in results if model is not None and _key(result.spec.model) == _key(model)), None)
 
 
 def _logarithms(result: SpeedResult) -> list[float]:
@@ -109,12 +113,12 @@ _LEAST = 1e-6
 """Times the speed: a fitted line has no lower end."""
 
 
-def _times(one: SpeedGain, other: SpeedGain) -> SpeedGain:
+def _times(first: SpeedGain, second: SpeedGain) -> SpeedGain:
     """Return two gains after each other."""
-    logs = [[math.log(max(_LEAST, 1 + end)) for end in (gain.value, gain.low, gain.high)] for gain in (one, other)]
+    logs = [[math.log(max(_LEAST, 1 + end)) for end in (gain.value, gain.low, gain.high)] for gain in (first, second)]
     value = sum(each[0] for each in logs)
     low, high = (math.hypot(*(each[0] - each[place] for each in logs)) for place in (1, 2))
-    return _gain(value, low, high, is_measured=one.is_measured and other.is_measured)
+    return _gain(value, low, high, is_measured=first.is_measured and second.is_measured)
 
 
 def _gain(logarithm: float, below: float, above: float, *, is_measured: bool) -> SpeedGain:

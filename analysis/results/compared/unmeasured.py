@@ -33,38 +33,46 @@ class Missing:
     spec: Spec
 
 
-def missing(found: Comparison, model: ModelSpec) -> list[Missing]:
+def missing(comparison: Comparison, model: ModelSpec) -> list[Missing]:
     """Return the measurements that would complete a comparison: scores of each precision first, then speeds.
 
     Args:
-        found: the comparison.
+        comparison: all candidates.
         model: the requested model; its precision is that of the reference where none is measured.
     """
     plain = replace(model, dtype=AUTO, quantization="none", identity="")
-    made = []
-    if found.reference is None:
-        made.append(Missing("the unpruned model in full precision", _evaluation(found, replace(plain, dtype="float32"))))
-    held = {one.model.quantization for one in found.own if one.kind == QUANTIZED and _is_whole(found, one.readings)}
-    half = {one.model.dtype for one in found.own if one.kind == UNPRUNED and one.model.dtype in HALF}
-    if found.reference is not None and not half:
-        dtype = "float16" if _device(found, model) == "mps" else "bfloat16"
-        made.append(Missing(f"{dtype}: accuracy and loss", _scores(found, replace(plain, dtype=dtype))))
-    for quantization in quantizations(_device(found, model)):
-        if quantization not in held:
+    lacking = []
+    if comparison.reference is None:
+        lacking.append(
+            Missing("the unpruned model in full precision", _evaluation(comparison, replace(plain, dtype="float32")))
+        )
+    quantized = {
+        candidate.model.quantization
+        for candidate in comparison.forms
+        if candidate.kind == QUANTIZED and _is_whole(comparison, candidate.readings)
+    }
+    half = {
+        candidate.model.dtype for candidate in comparison.forms if candidate.kind == UNPRUNED and candidate.model.dtype in HALF
+    }
+    if comparison.reference is not None and not half:
+        dtype = "float16" if _device(comparison, model) == "mps" else "bfloat16"
+        lacking.append(Missing(f"{dtype}: accuracy and loss", _scores(comparison, replace(plain, dtype=dtype))))
+    for quantization in quantizations(_device(comparison, model)):
+        if quantization not in quantized:
             spec = replace(plain, quantization=quantization)
-            made.append(Missing(f"{NAMES[quantization]}: accuracy and loss", _scores(found, spec)))
-    return made + _speeds(found, plain)
+            lacking.append(Missing(f"{NAMES[quantization]}: accuracy and loss", _scores(comparison, spec)))
+    return lacking + _speeds(comparison, plain)
 
 
-def grid(found: Comparison, wanted: Sequence[Missing]) -> GridSpec | None:
+def grid(comparison: Comparison, wanted: Sequence[Missing]) -> GridSpec | None:
     """Return the curves among some missing measurements as one request; None where there is none."""
-    curves = [one.spec for one in wanted if isinstance(one.spec, SweepSpec | EvaluateSpec)]
+    curves = [measurement.spec for measurement in wanted if isinstance(measurement.spec, SweepSpec | EvaluateSpec)]
     if not curves:
         return None
-    questions, texts, curve = _questions(found), _texts(found), found.curve
+    questions, texts, curve = _questions(comparison), _texts(comparison), comparison.curve
     strategy = USUAL if curve is None or needs(curve.spec.strategy, BLOCKS) else curve.spec.strategy
     return GridSpec(
-        models=tuple(dict.fromkeys(one.model for one in curves)),
+        models=tuple(dict.fromkeys(measurement.model for measurement in curves)),
         benchmarks=(questions or BenchmarkSpec(),),
         loss_corpora=(texts or default_loss_corpus(),),
         strategies=(strategy,),
@@ -75,26 +83,28 @@ def grid(found: Comparison, wanted: Sequence[Missing]) -> GridSpec | None:
 
 def speeds(wanted: Sequence[Missing]) -> list[SpeedSpec]:
     """Return the measurements of speed among some missing ones."""
-    return [one.spec for one in wanted if isinstance(one.spec, SpeedSpec)]
+    return [measurement.spec for measurement in wanted if isinstance(measurement.spec, SpeedSpec)]
 
 
-def duration(spec: GridSpec, found: Comparison, known: Sequence[SweepResult], load: SystemLoad) -> Duration | None:
+def duration(spec: GridSpec, comparison: Comparison, known: Sequence[SweepResult], load: SystemLoad) -> Duration | None:
     """Return the longest duration of a grid of missing curves; None without a curve of this machine.
 
     Where a precision has no curve here, the range of other precisions counts, with a wider upper end.
 
     Args:
         spec: the grid.
-        found: the comparison that lacks them.
+        comparison: the one that lacks them.
         known: curves of any machine.
         load: other work of the machine.
     """
-    facts = {model.source: one.facts for model in spec.models for one in found.own[:1]}
+    facts = {model.source: part.facts for model in spec.models for part in comparison.forms[:1]}
     parts = [_duration(replace(spec, models=(model,)), known, facts, load) for model in spec.models]
-    there = [part for part in parts if part is not None]
-    if not there or len(there) < len(parts):
+    known_parts = [part for part in parts if part is not None]
+    if not known_parts or len(known_parts) < len(parts):
         return None
-    return Duration(sum(one.low_s for one in there), sum(one.high_s for one in there), min(one.n for one in there))
+    return Duration(
+        sum(part.low_s for part in known_parts), sum(part.high_s for part in known_parts), min(part.n for part in known_parts)
+    )
 
 
 def _duration(
@@ -105,10 +115,10 @@ def _duration(
         return exact
     tried = dict.fromkeys(replace(curve.spec.model, source=spec.models[0].source) for curve in known)
     others = [durations.of_grid(replace(spec, models=(model,)), known, facts, load) for model in tried]
-    there = [one for one in others if one is not None]
-    if not there:
+    known_parts = [part for part in others if part is not None]
+    if not known_parts:
         return None
-    return Duration(min(one.low_s for one in there), _OTHER_PRECISION * max(one.high_s for one in there), 0)
+    return Duration(min(part.low_s for part in known_parts), _OTHER_PRECISION * max(part.high_s for part in known_parts), 0)
 
 
 def quantizations(device: str) -> list[str]:
@@ -118,57 +128,57 @@ def quantizations(device: str) -> list[str]:
     return ["4bit"] if device == "cuda:all" else ["8bit", "4bit"]
 
 
-def _device(found: Comparison, model: ModelSpec) -> str:
-    return found.reference.model.device if model.device == AUTO and found.reference is not None else model.device
+def _device(comparison: Comparison, model: ModelSpec) -> str:
+    return comparison.reference.model.device if model.device == AUTO and comparison.reference is not None else model.device
 
 
-def _is_whole(found: Comparison, readings: Readings) -> bool:
-    wanted = {quantity for quantity, on in ((ACCURACY, found.questions), (LOSS, found.texts)) if on is not None}
+def _is_whole(comparison: Comparison, readings: Readings) -> bool:
+    wanted = {quantity for quantity, on in ((ACCURACY, comparison.questions), (LOSS, comparison.texts)) if on is not None}
     return wanted <= set(readings)
 
 
-def _evaluation(found: Comparison, model: ModelSpec) -> EvaluateSpec:
-    questions, texts = _questions(found), _texts(found)
+def _evaluation(comparison: Comparison, model: ModelSpec) -> EvaluateSpec:
+    questions, texts = _questions(comparison), _texts(comparison)
     if questions is None and texts is None:
         return EvaluateSpec(model=model)
     return EvaluateSpec(model=model, benchmark=questions, loss_corpus=texts)
 
 
-def _scores(found: Comparison, model: ModelSpec) -> Spec:
+def _scores(comparison: Comparison, model: ModelSpec) -> Spec:
     """Return the request for a precision: the curve that another precision has, else the unpruned model alone."""
-    curve, questions = found.curve, _questions(found)
+    curve, questions = comparison.curve, _questions(comparison)
     if curve is None or questions is None or needs(curve.spec.strategy, BLOCKS):
-        return _evaluation(found, model)
+        return _evaluation(comparison, model)
     return SweepSpec(
         model=model,
         benchmark=questions,
-        loss_corpus=_texts(found),
+        loss_corpus=_texts(comparison),
         distances=replace(SweepSpec().distances, model=model),
         strategy=curve.spec.strategy,
         max_n=max(point.n for point in curve.points),
     )
 
 
-def _questions(found: Comparison) -> BenchmarkSpec | None:
-    on = found.questions.material if found.questions else None
+def _questions(comparison: Comparison) -> BenchmarkSpec | None:
+    on = comparison.questions.material if comparison.questions else None
     return replace(on, identity="") if isinstance(on, BenchmarkSpec) else None
 
 
-def _texts(found: Comparison) -> CorpusSpec | None:
-    on = found.texts.material if found.texts else None
+def _texts(comparison: Comparison) -> CorpusSpec | None:
+    on = comparison.texts.material if comparison.texts else None
     return replace(on, identity="") if isinstance(on, CorpusSpec) else None
 
 
-def _speeds(found: Comparison, plain: ModelSpec) -> list[Missing]:
+def _speeds(comparison: Comparison, plain: ModelSpec) -> list[Missing]:
     """Return the speeds of the unpruned forms that are not timed on this machine."""
-    here = {_precision(one) for one in found.speeds if durations.is_from_this_machine(one)}
-    made: dict[tuple[str, str], Missing] = {}
-    for one in found.own:
-        held = (one.model.dtype, one.model.quantization)
-        if one.cut is None and not one.repair and held not in here:
-            spec = SpeedSpec(model=replace(plain, dtype=one.model.dtype, quantization=one.model.quantization))
-            made.setdefault(held, Missing(f"speed of {one.model.precision}", spec))
-    return list(made.values())
+    here = {_precision(candidate) for candidate in comparison.speeds if durations.is_from_this_machine(candidate)}
+    lacking: dict[tuple[str, str], Missing] = {}
+    for candidate in comparison.forms:
+        precision = (candidate.model.dtype, candidate.model.quantization)
+        if candidate.cut is None and not candidate.repair and precision not in here:
+            spec = SpeedSpec(model=replace(plain, dtype=candidate.model.dtype, quantization=candidate.model.quantization))
+            lacking.setdefault(precision, Missing(f"speed of {candidate.model.precision}", spec))
+    return list(lacking.values())
 
 
 def _precision(speed: SpeedResult) -> tuple[str, str]:

@@ -44,99 +44,108 @@ class Answer:
         return " ".join(self.sentences)
 
 
-def usual_goals(found: Comparison) -> list[Goal]:
+def usual_goals(comparison: Comparison) -> list[Goal]:
     """Return the goals that are answered unasked: half of the bytes, 1.3 times the speed, 3 points of accuracy."""
-    whole = next((one for one in (found.reference, *found.own) if one is not None), None)
+    whole = next((candidate for candidate in (comparison.reference, *comparison.forms) if candidate is not None), None)
     size = [] if whole is None else [Goal(MEGABYTES, float(f"{whole.memory / 2e6:.3g}"))]
     return [*size, Goal(TIMES, 1.3), Goal(POINTS, 3.0)]
 
 
-def answer(found: Comparison, goal: Goal) -> Answer:
+def answer(comparison: Comparison, goal: Goal) -> Answer:
     """Return the answer to a goal by `RULE`.
 
     Args:
-        found: all candidates.
+        comparison: all candidates.
         goal: megabytes, times the speed of the reference, points or nats that may be lost.
     """
-    fits = [one for one in found.candidates if meets(one, goal)]
-    chosen = _chosen(found, fits, goal)
-    best = {kind: _chosen(found, [one for one in fits if one.kind == kind], goal) for kind in KINDS}
-    others = tuple(one for kind, one in best.items() if one is not None and (chosen is None or kind != chosen.kind))
+    fits = [candidate for candidate in comparison.candidates if meets(candidate, goal)]
+    chosen = _chosen(comparison, fits, goal)
+    best = {kind: _chosen(comparison, [candidate for candidate in fits if candidate.kind == kind], goal) for kind in KINDS}
+    others = tuple(
+        candidate for kind, candidate in best.items() if candidate is not None and (chosen is None or kind != chosen.kind)
+    )
     if chosen is not None and chosen.kind == UNPRUNED and goal.kind in (MEGABYTES, TIMES):
         others = ()
-    first = _said(chosen, goal) if chosen is not None else _none(found, goal)
-    said = [first, *_others(others, goal), *_quantizing(found, goal)]
+    first = _said(chosen, goal) if chosen is not None else _none(comparison, goal)
+    said = [first, *_others(others, goal), *_quantizing(comparison, goal)]
     return Answer(goal, chosen, others, tuple(said))
 
 
-def meets(one: Candidate, goal: Goal) -> bool:
+def meets(candidate: Candidate, goal: Goal) -> bool:
     """Return whether a candidate meets a goal: by its exact size, or by the whole 95 % interval of its change."""
     if goal.kind == MEGABYTES:
-        return one.memory <= 1e6 * goal.value
+        return candidate.memory <= 1e6 * goal.value
     if goal.kind == TIMES:
-        return one.pace is not None and one.pace.gain is not None and 1 + one.pace.gain.low >= goal.value
-    change = one.changes.get(ACCURACY if goal.kind == POINTS else LOSS)
+        return candidate.pace is not None and candidate.pace.gain is not None and 1 + candidate.pace.gain.low >= goal.value
+    change = candidate.changes.get(ACCURACY if goal.kind == POINTS else LOSS)
     if change is None or change.low is None or change.high is None:
         return False
     return change.low > -goal.value / 100 if goal.kind == POINTS else change.high < goal.value
 
 
-def _chosen(found: Comparison, fits: Sequence[Candidate], goal: Goal) -> Candidate | None:
+def _chosen(comparison: Comparison, fits: Sequence[Candidate], goal: Goal) -> Candidate | None:
     """Return the candidate that the rule names among those that meet the goal."""
     if goal.kind in (POINTS, NATS):
-        return min(fits, key=lambda one: (one.memory, KINDS.index(one.kind)), default=None)
-    if found.reference in fits:
-        return found.reference
-    quality = found.quality
-    ranked = [one for one in fits if quality in one.readings]
+        return min(fits, key=lambda candidate: (candidate.memory, KINDS.index(candidate.kind)), default=None)
+    if comparison.reference in fits:
+        return comparison.reference
+    quality = comparison.quality
+    ranked = [candidate for candidate in fits if quality in candidate.readings]
     if not ranked:
         return None
 
-    def badness(one: Candidate) -> float:
-        return one.readings[quality].value * (-1 if quality == ACCURACY else 1)
+    def badness(candidate: Candidate) -> float:
+        return candidate.readings[quality].value * (-1 if quality == ACCURACY else 1)
 
     best = min(ranked, key=badness)
-    equal = found.not_worse(ranked, best, quality)
-    return min(equal, key=lambda one: (KINDS.index(one.kind), one.memory, badness(one)))
+    equal = comparison.not_worse(ranked, best, quality)
+    return min(equal, key=lambda candidate: (KINDS.index(candidate.kind), candidate.memory, badness(candidate)))
 
 
-def action(one: Candidate) -> str:
+def action(candidate: Candidate) -> str:
     """Return the action that makes a candidate: "8-bit weights, no pruning", "remove layers 11-15"."""
-    if one.kind == OTHER:
-        removed = f" without {one.cut.brief()}" if one.cut else ""
-        return f"take {one.facts.name} in {one.precision}{removed}"
-    healed = f", healed ({one.repair})" if one.repair else ""
-    held = held_as(one)
-    if one.cut is None:
-        return f"{held}, no pruning{healed}" if one.is_quantized else f"the unpruned model in {one.precision}{healed}"
-    if one.is_quantized:
-        return f"{held} without {one.cut.brief()}{healed}"
-    return f"remove {one.cut.brief()} in {one.model.dtype}{healed}"
+    if candidate.kind == OTHER:
+        removed = f" without {candidate.cut.brief()}" if candidate.cut else ""
+        return f"take {candidate.facts.name} in {candidate.precision}{removed}"
+    healed = f", healed ({candidate.repair})" if candidate.repair else ""
+    weights = held_as(candidate)
+    if candidate.cut is None:
+        return (
+            f"{weights}, no pruning{healed}"
+            if candidate.is_quantized
+            else f"the unpruned model in {candidate.precision}{healed}"
+        )
+    if candidate.is_quantized:
+        return f"{weights} without {candidate.cut.brief()}{healed}"
+    return f"remove {candidate.cut.brief()} in {candidate.model.dtype}{healed}"
 
 
-def held_as(one: Candidate) -> str:
+def held_as(candidate: Candidate) -> str:
     """Return the form of the weights: "8-bit weights", "NF4 weights", or the format of a GGUF file."""
     names = {"8bit": "8-bit weights", "4bit": "NF4 weights"}
-    return names.get(one.model.quantization, f"{one.weights or one.model.precision} file, computed in {one.model.dtype}")
+    return names.get(
+        candidate.model.quantization,
+        f"{candidate.weights or candidate.model.precision} file, computed in {candidate.model.dtype}",
+    )
 
 
-def effects(one: Candidate) -> str:
+def effects(candidate: Candidate) -> str:
     """Return loss, accuracy and speed against the reference; a difference only where its 95 % interval excludes zero."""
-    scores = [_loss(one), _accuracy(one)]
+    scores = [_loss(candidate), _accuracy(candidate)]
     if scores == [f"{name} {NOT_SEEN}" for name in ("loss", "accuracy")]:
         scores = [f"loss and accuracy {NOT_SEEN}"]
-    return ", ".join([*scores, _speed(one)])
+    return ", ".join([*scores, _speed(candidate)])
 
 
-def _loss(one: Candidate) -> str:
-    change, unit = one.changes.get(LOSS), "nats"
+def _loss(candidate: Candidate) -> str:
+    change, unit = candidate.changes.get(LOSS), "nats"
     if change is None:
-        change, unit = one.changes.get(BITS), "bits per byte"
+        change, unit = candidate.changes.get(BITS), "bits per byte"
     return _difference("loss", change, unit, 1)
 
 
-def _accuracy(one: Candidate) -> str:
-    return _difference("accuracy", one.changes.get(ACCURACY), "points", 100)
+def _accuracy(candidate: Candidate) -> str:
+    return _difference("accuracy", candidate.changes.get(ACCURACY), "points", 100)
 
 
 def _difference(name: str, change: Change | None, unit: str, size: float) -> str:
@@ -149,11 +158,11 @@ def _difference(name: str, change: Change | None, unit: str, size: float) -> str
     return f"{name} {number(value, digits, '+')} {unit}"
 
 
-def _speed(one: Candidate) -> str:
-    if one.pace is None:
+def _speed(candidate: Candidate) -> str:
+    if candidate.pace is None:
         return "speed not measured"
-    where = "here" if one.pace.is_here else f"on {one.pace.machine}"
-    gain = one.pace.gain
+    where = "here" if candidate.pace.is_here else f"on {candidate.pace.machine}"
+    gain = candidate.pace.gain
     if gain is None:
         return f"speed not compared {where}"
     if not gain.is_significant:
@@ -173,43 +182,56 @@ def _said(chosen: Candidate, goal: Goal) -> str:
 def _others(others: Sequence[Candidate], goal: Goal) -> list[str]:
     if not others:
         return []
-    told = [f"{action(one)} ({_loss(one)}, {_speed(one) if goal.kind != TIMES else units.size(one.memory)})" for one in others]
-    return [f"Other ways: {'; '.join(told)}."]
+    ways = [
+        f"{action(candidate)} ({_loss(candidate)}, {_speed(candidate) if goal.kind != TIMES else units.size(candidate.memory)})"
+        for candidate in others
+    ]
+    return [f"Other ways: {'; '.join(ways)}."]
 
 
-def _none(found: Comparison, goal: Goal) -> str:
+def _none(comparison: Comparison, goal: Goal) -> str:
     """Say that no measured model meets a goal, and which one is nearest."""
-    if not found.candidates:
+    if not comparison.candidates:
         return f"To {goal.aim}: nothing is measured."
     if goal.kind == MEGABYTES:
-        least = min(found.candidates, key=lambda one: one.memory)
+        least = min(comparison.candidates, key=lambda candidate: candidate.memory)
         size = units.size(least.memory)
         return f"To {goal.aim}: no measured model is this small. The smallest: {action(least)}, {size}."
     if goal.kind == TIMES:
-        timed = [one for one in found.candidates if one.pace is not None and one.pace.gain is not None]
+        timed = [
+            candidate for candidate in comparison.candidates if candidate.pace is not None and candidate.pace.gain is not None
+        ]
         if not timed:
             return f"To {goal.aim}: no speed is measured together with that of the reference."
-        fastest = max(timed, key=lambda one: one.pace.gain.low if one.pace and one.pace.gain else 0.0)
+        fastest = max(timed, key=lambda candidate: candidate.pace.gain.low if candidate.pace and candidate.pace.gain else 0.0)
         return f"To {goal.aim}: no measured model is shown to be. The fastest: {action(fastest)} ({_speed(fastest)})."
-    if found.reference is None:
+    if comparison.reference is None:
         return f"To {goal.aim}: the unpruned model in full precision, the reference, is not measured."
     return f"To {goal.aim}: no smaller model is shown to meet this."
 
 
-def _quantizing(found: Comparison, goal: Goal) -> list[str]:
+def _quantizing(comparison: Comparison, goal: Goal) -> list[str]:
     """Say for a goal of speed whether quantized weights alone are faster; never assumed, only measured."""
     if goal.kind != TIMES:
         return []
-    alone = {one.model.quantization: one for one in found.own if one.kind == QUANTIZED and one.model.quantization != "none"}
-    timed = {held_as(one): one.pace for one in alone.values() if one.pace is not None and one.pace.gain is not None}
+    alone = {
+        candidate.model.quantization: candidate
+        for candidate in comparison.forms
+        if candidate.kind == QUANTIZED and candidate.model.quantization != "none"
+    }
+    timed = {
+        held_as(candidate): candidate.pace
+        for candidate in alone.values()
+        if candidate.pace is not None and candidate.pace.gain is not None
+    }
     if not timed:
         return ["The speed of quantized weights is not measured."]
-    told = ", ".join(f"{name} {1 + pace.gain.value:.2f} times" for name, pace in timed.items() if pace.gain is not None)
+    factors = ", ".join(f"{name} {1 + pace.gain.value:.2f} times" for name, pace in timed.items() if pace.gain is not None)
     gains = [pace.gain for pace in timed.values() if pace.gain is not None]
     pace = next(iter(timed.values()))
     where = "here" if pace.is_here else f"on {pace.machine}"
     if any(gain.low > 0 for gain in gains):
-        return [f"Quantizing alone is faster {where}: {told}."]
+        return [f"Quantizing alone is faster {where}: {factors}."]
     if all(gain.high < 0 for gain in gains):
-        return [f"Quantizing does not help speed {where}: {told} as fast."]
-    return [f"Quantizing alone is {NOT_SEEN} in speed {where}: {told}."]
+        return [f"Quantizing does not help speed {where}: {factors} as fast."]
+    return [f"Quantizing alone is {NOT_SEEN} in speed {where}: {factors}."]

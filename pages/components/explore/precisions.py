@@ -9,7 +9,7 @@ from analysis.experiments.batch.grid_spec import GridSpec
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results import library
 from analysis.results.compared import candidates, unmeasured
-from analysis.results.compared.candidates import Asked, Comparison
+from analysis.results.compared.candidates import Comparison, MaterialFilter
 from analysis.results.stored.reading import ACCURACY, Condition
 from analysis.results.stored.result import FoundResult
 from analysis.results.words import choice
@@ -18,72 +18,74 @@ from analysis.results.words.goals import Goal
 from pages.components.shared import selection, start, state, stored_results, words
 
 
-def compare(model: ModelSpec, own: Sequence[FoundResult], shown: Condition | None = None) -> Comparison:
+def compare(model: ModelSpec, own_results: Sequence[FoundResult], shown: Condition | None = None) -> Comparison:
     """Return the comparison of all forms of a model and of other models on the same questions and texts.
 
     Args:
         model: the model of the page.
-        own: its results that score removals, in any precision.
+        own_results: its results that score removals, in any precision.
         shown: the questions or texts to compare on; None for those with the most forms.
     """
-    asked = candidates.ANY if shown is None else candidates.asked_as(shown)
-    alone = _compared(selection.versions(own), "", "", asked, list(own), [], [])
-    conditions = [one for one in (alone.questions, alone.texts) if one is not None]
-    keys = {entry.id for entry in own}
-    others = [entry for entry in library.measured_on(candidates.SCORED, conditions) if entry.id not in keys]
-    models = dict.fromkeys([model, *(entry.summary.model for entry in others if entry.summary.model is not None)])
+    material_filter = candidates.ANY if shown is None else candidates.filter_of(shown)
+    alone = _compared(selection.versions(own_results), "", "", material_filter, list(own_results), [], [])
+    conditions = [condition for condition in (alone.questions, alone.texts) if condition is not None]
+    keys = {entry.id for entry in own_results}
+    other_results = [entry for entry in library.measured_on(candidates.SCORED, conditions) if entry.id not in keys]
+    models = dict.fromkeys([model, *(entry.summary.model for entry in other_results if entry.summary.model is not None)])
     speeds = [entry for each in models for entry in stored_results.find("speed", each, any_precision=True)]
-    told = [selection.versions(each) for each in (own, others, speeds)]
-    return _compared(told[0], told[1], told[2], asked, list(own), others, speeds)
+    versions = [selection.versions(each) for each in (own_results, other_results, speeds)]
+    return _compared(versions[0], versions[1], versions[2], material_filter, list(own_results), other_results, speeds)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
 def _compared(
-    own: str,
-    others: str,
-    speeds: str,
-    asked: Asked,
-    _own: list[FoundResult],
-    _others: list[FoundResult],
+    own_versions: str,
+    other_versions: str,
+    speed_versions: str,
+    material_filter: MaterialFilter,
+    _own_results: list[FoundResult],
+    _other_results: list[FoundResult],
     _speeds: list[FoundResult],
 ) -> Comparison:
-    results = [library.read_all(entries) for entries in (_own, _others, _speeds)]
-    return candidates.compare(*results, asked)
+    results = [library.read_all(entries) for entries in (_own_results, _other_results, _speeds)]
+    return candidates.compare(*results, material_filter)
 
 
-def materials(found: Comparison, quantity: str) -> list[Condition]:
+def materials(comparison: Comparison, quantity: str) -> list[Condition]:
     """Return the questions or texts that a quantity is measured on, those of the comparison first."""
-    first = found.questions if quantity == ACCURACY else found.texts
-    others = [one for one in found.elsewhere if first is None or type(one.material) is type(first.material)]
+    first = comparison.questions if quantity == ACCURACY else comparison.texts
+    others = [
+        condition for condition in comparison.elsewhere if first is None or type(condition.material) is type(first.material)
+    ]
     return others if first is None else [first, *others]
 
 
-def answer(found: Comparison, goal: Goal) -> None:
+def answer(comparison: Comparison, goal: Goal) -> None:
     """Draw the answer to a goal among all precisions, prunings and models, with its rule on hover.
 
     Args:
-        found: the comparison.
+        comparison: all candidates.
         goal: the goal of the form above it.
     """
-    if found.candidates:
-        st.markdown(f"**{TITLE}** {words.plain(choice.answer(found, goal).said)}", help=words.plain(choice.RULE))
+    if comparison.candidates:
+        st.markdown(f"**{TITLE}** {words.plain(choice.answer(comparison, goal).said)}", help=words.plain(choice.RULE))
 
 
-def measure(found: Comparison, model: ModelSpec) -> None:
+def measure(comparison: Comparison, model: ModelSpec) -> None:
     """Draw the missing measurements, each kind with its button: scores as one grid with its duration, then speeds.
 
     Args:
-        found: the comparison.
+        comparison: all candidates.
         model: the model of the page.
     """
-    missing = unmeasured.missing(found, model)
+    missing = unmeasured.missing(comparison, model)
     if not missing:
         return
-    st.caption(f"Not measured: {words.plain(', '.join(one.what for one in missing))}.")
-    grid, speeds = unmeasured.grid(found, missing), unmeasured.speeds(missing)
+    st.caption(f"Not measured: {words.plain(', '.join(measurement.what for measurement in missing))}.")
+    grid, speeds = unmeasured.grid(comparison, missing), unmeasured.speeds(missing)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         if grid is not None and start.button(
-            f"Measure missing points ({_duration(grid, found)})",
+            f"Measure missing points ({_duration(grid, comparison)})",
             key="front-missing",
             icon=":material/play_arrow:",
             help="Runs one grid: the same questions, texts and removals in each missing precision. Stored parts take no time.",
@@ -98,9 +100,9 @@ def measure(found: Comparison, model: ModelSpec) -> None:
             start.start_all([(spec, f"Speed of {state.name(model)} in {spec.model.precision}") for spec in speeds])
 
 
-def _duration(grid: GridSpec, found: Comparison) -> words.Markdown:
+def _duration(grid: GridSpec, comparison: Comparison) -> words.Markdown:
     curves = library.read_all(stored_results.of_here("sweep"))
-    lasts = unmeasured.duration(grid, found, curves, host.load())
+    lasts = unmeasured.duration(grid, comparison, curves, host.load())
     if lasts is None:
         return "duration unknown"
     return f"{'about' if lasts.n else 'roughly'} {words.span(lasts.low_s, lasts.high_s)}"

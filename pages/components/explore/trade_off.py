@@ -58,8 +58,8 @@ def show(model: ModelSpec, strategy: ChosenStrategy, cut: Cut, selected: Selecte
         cut: the removed layers.
         selected: the scores on screen, whose dataset and precision answer the goal.
     """
-    own = _weighed(model)
-    every = precisions.compare(model, own)
+    own_results = _weighed(model)
+    every = precisions.compare(model, own_results)
     with st.container(border=True):
         st.markdown("**Start from a goal**")
         wish = goal(model, strategy, selected, "goal")
@@ -68,8 +68,8 @@ def show(model: ModelSpec, strategy: ChosenStrategy, cut: Cut, selected: Selecte
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         quantity = _choice("Quality", _quantities(every), "front-quantity", ACCURACY)
         by = _choice("Against", _AXES, "front-by", SIZE)
-        found = _on(every, quantity, model, own)
-        shown = found.front(quantity)
+        comparison = _on(every, quantity, model, own_results)
+        shown = comparison.front(quantity)
         if shown is None:
             st.info("No results yet. Run a sweep, measure scores or heal a block to see models here.")
             return
@@ -78,7 +78,7 @@ def show(model: ModelSpec, strategy: ChosenStrategy, cut: Cut, selected: Selecte
             shown = replace(shown, offers=kept)
     if by == SPEED and not any(offer.times for offer in shown.own()):
         st.info("No speed of this model is measured. Click **Measure speed** in the **Cost** tab.")
-        precisions.measure(found, model)
+        precisions.measure(comparison, model)
         return
     chart_selection.chart_of_blocks(
         figures.trade_off(shown, by, None, dark=chart.is_dark()),
@@ -92,15 +92,15 @@ def show(model: ModelSpec, strategy: ChosenStrategy, cut: Cut, selected: Selecte
     marked = chart_selection.of_front(shown, by, wanted or shown.condition)
     chart_selection.mark({chart_selection.name_now("front"): marked}, cut, strategy)
     selection.show_chip([shown.condition])
-    if n_stored > len(own):
-        st.caption(f"Shows the strongest {len(own):,} of {n_stored:,} stored results.")
+    if n_stored > len(own_results):
+        st.caption(f"Shows the strongest {len(own_results):,} of {n_stored:,} stored results.")
     st.caption(_about(shown, by))
-    precisions.measure(found, model)
+    precisions.measure(comparison, model)
 
 
 def _quantities(every: Comparison) -> dict[str, words.Markdown]:
     """Return the quantities to choose from: bits per byte where another tokenizer makes a loss per token incomparable."""
-    sizes = {one.facts.vocab_size for one in every.candidates}
+    sizes = {candidate.facts.vocab_size for candidate in every.candidates}
     return _QUANTITIES | ({BITS: "Loss, bits per byte"} if len(sizes) > 1 else {})
 
 
@@ -108,7 +108,7 @@ def _choice(label: words.Markdown, options: dict[str, words.Markdown], key: str,
     return st.segmented_control(label, list(options), format_func=options.get, default=usual, required=True, key=key)
 
 
-def _on(every: Comparison, quantity: str, model: ModelSpec, own: list[FoundResult]) -> Comparison:
+def _on(every: Comparison, quantity: str, model: ModelSpec, own_results: list[FoundResult]) -> Comparison:
     """Return the comparison on the chosen questions or texts: models on two of them are never on one chart."""
     there = precisions.materials(every, quantity)
     if len(there) < 2:
@@ -120,13 +120,13 @@ def _on(every: Comparison, quantity: str, model: ModelSpec, own: list[FoundResul
         width=320,
         format_func=lambda i: there[i].material_in_words(),
     )
-    return precisions.compare(model, own, there[place]) if place else every
+    return precisions.compare(model, own_results, there[place]) if place else every
 
 
 def _counted(shown: Front, by: str) -> str:
     """The number of offers by standing."""
-    standing = [own for _, own in shown.standing(by)]
-    n_best, n_tied, n_dominated = (sum(own == place for own in standing) for place in (BEST, TIED, DOMINATED))
+    standing = [place for _, place in shown.standing(by)]
+    n_best, n_tied, n_dominated = (sum(place == wanted for place in standing) for wanted in (BEST, TIED, DOMINATED))
     return f"{n_best} best measured, {n_tied} statistically tied, {n_dominated} dominated."
 
 
@@ -137,9 +137,9 @@ def _about(shown: Front, by: str) -> str:
         f"the paired 95 % interval against a model that costs no more excludes zero. Pale: statistically tied with the best "
         f"measured. The best of many looks better than it is. Click a symbol to select its block."
     ]
-    held = sorted({offer.reading.condition.precision for offer in shown.own()})
-    if len(held) > 1:
-        said.append(f"Colour: pruned or healed. Symbol: precision ({words.plain('; '.join(held))}).")
+    precisions_shown = sorted({offer.reading.condition.precision for offer in shown.own()})
+    if len(precisions_shown) > 1:
+        said.append(f"Colour: pruned or healed. Symbol: precision ({words.plain('; '.join(precisions_shown))}).")
     if rivals:
         said.append(f"Squares are other models on the same questions: {words.plain(', '.join(rivals))}.")
     else:
@@ -181,12 +181,12 @@ def goal(model: ModelSpec, strategy: ChosenStrategy, selected: Selected, key: st
         form = "%.2f" if step >= 0.01 else "%.4f"
         value = st.number_input("Limit", least, most, usual, step, form, key=f"{key}-{kind}", width=130)
     goal = Goal(kind, float(value))
-    found = _fronts(goal.quantity, model, _weighed(model))
-    if not found:
+    fronts = _fronts(goal.quantity, model, _weighed(model))
+    if not fronts:
         st.info("No removal is scored yet. Run a sweep first.")
         return goal
-    like = selected.selection.condition(goal.quantity) or found[0].condition
-    answer = goals.reach(goal, found, like, _size(like))
+    like = selected.selection.condition(goal.quantity) or fronts[0].condition
+    answer = goals.reach(goal, fronts, like, _size(like))
     st.markdown(words.plain(" ".join(answer.sentences())))
     _unmeasured(answer, strategy)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
@@ -194,7 +194,7 @@ def goal(model: ModelSpec, strategy: ChosenStrategy, selected: Selected, key: st
             _take(answer.offer, strategy, key)
         if answer.candidate is not None and answer.needed is not None:
             _measure(answer.candidate, answer.needed, goal, model, key)
-    n_removals = sum(offer.cut is not None for offer in found[0].own())
+    n_removals = sum(offer.cut is not None for offer in fronts[0].own())
     st.caption(
         f"The 95 % interval must meet the limit. Chosen among {n_removals} measured removals: the best of many looks better "
         "than it is."
@@ -202,35 +202,35 @@ def goal(model: ModelSpec, strategy: ChosenStrategy, selected: Selected, key: st
     return goal
 
 
-def _fronts(quantity: str, model: ModelSpec, own: list[FoundResult]) -> list[Front]:
+def _fronts(quantity: str, model: ModelSpec, own_results: list[FoundResult]) -> list[Front]:
     """Return all offers of a model, condition by condition, from everything measured."""
-    ranked = sorted(own, key=lambda entry: entry.summary.weight, reverse=True)
+    ranked = sorted(own_results, key=lambda entry: entry.summary.weight, reverse=True)
     speed = savings.find_speed(model)
     return front.fronts(quantity, [entry.result for entry in ranked], (), speed.result if speed else None)
 
 
 def _weighed(model: ModelSpec) -> list[FoundResult]:
     """Return the strongest results that score removals, and the strongest under the conditions of the curve on screen."""
-    curve, found = selection.curve(model), dict[str, FoundResult]()
+    curve, by_id = selection.curve(model), dict[str, FoundResult]()
     for kind in _KINDS:
         of_kind = stored_results.find(kind, model, any_precision=True)
         if len(of_kind) >= stored_results.MOST and curve is not None:
             of_kind += stored_results.scores_of(kind, model, curve)
-        found |= {entry.id: entry for entry in of_kind}
-    return list(found.values())
+        by_id |= {entry.id: entry for entry in of_kind}
+    return list(by_id.values())
 
 
 def _size(condition: Condition) -> int | None:
     """Return the number of questions of a dataset; None for texts, and where it is unknown."""
-    asked = condition.material
-    return questions.size(asked, access.question_file) if isinstance(asked, BenchmarkSpec) else None
+    benchmark = condition.material
+    return questions.size(benchmark, access.question_file) if isinstance(benchmark, BenchmarkSpec) else None
 
 
 def _unmeasured(answer: GoalAnswer, strategy: ChosenStrategy) -> None:
     """Name the number of layers to remove for a size that no measured block reaches."""
     if answer.offer is None and answer.goal.kind == MEGABYTES:
-        held = strategy.distances.spec.model.dtype
-        n = goals.layers_needed(strategy.distances.model, answer.goal.value, held)
+        dtype = strategy.distances.spec.model.dtype
+        n = goals.layers_needed(strategy.distances.model, answer.goal.value, dtype)
         st.markdown(
             f"Remove {words.layers(n)} to fit. Run a sweep up to n = {n}." if n else "No number of removed layers fits."
         )
@@ -267,8 +267,8 @@ def _measure(offer: Offer, needed: int, goal: Goal, model: ModelSpec, key: str) 
 
 def _request(offer: Offer, needed: int, goal: Goal, model: ModelSpec) -> SweepSpec | None:
     """Return a sweep of the unpruned model and this removal alone; None for texts, and without the former sweep."""
-    asked = offer.reading.condition.material
-    if goal.quantity == front.LOSS or not isinstance(asked, BenchmarkSpec) or offer.cut is None:
+    benchmark = offer.reading.condition.material
+    if goal.quantity == front.LOSS or not isinstance(benchmark, BenchmarkSpec) or offer.cut is None:
         return None
     curve = next((entry.result for entry in selection.curves(model) if _alike(entry.result, offer)), None)
     curve = curve or next((e.result for e in stored_results.find("sweep", model) if _alike(e.result, offer)), None)
@@ -288,11 +288,15 @@ def _request(offer: Offer, needed: int, goal: Goal, model: ModelSpec) -> SweepSp
 
 
 def _alike(result: SweepResult, offer: Offer) -> bool:
-    found = conditions_of(result).get(offer.reading.quantity)
-    return found is not None and found == offer.reading.condition
+    condition = conditions_of(result).get(offer.reading.quantity)
+    return condition is not None and condition == offer.reading.condition
 
 
 def _here(model: ModelSpec, condition: Condition) -> list[SweepResult]:
     """The sweeps of a model in one precision."""
-    found = [entry.result for entry in stored_results.find("sweep", model)]
-    return [one for one in found if condition.precision in {each.precision for each in conditions_of(one).values()}]
+    results = [entry.result for entry in stored_results.find("sweep", model)]
+    return [
+        result
+        for result in results
+        if condition.precision in {condition_there.precision for condition_there in conditions_of(result).values()}
+    ]
