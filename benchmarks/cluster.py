@@ -40,7 +40,7 @@ SMALLEST_GAIN = 0.8
 
 
 @dataclass(frozen=True)
-class Measured:
+class ClusterMeasurement:
     """Costs of sharing on this machine; seconds unless stated otherwise."""
 
     processor: str
@@ -78,7 +78,7 @@ class Measured:
         return f"{wall_s:.1f} s, {Here(self.dtype, n * self.most_flop_s).speed(Work(wall_s, self.flop))}"
 
 
-def measure(rounds: int, n_texts: int, max_size: int, cuts_per_shard: int, dtype: str) -> Measured:
+def measure(rounds: int, n_texts: int, max_size: int, cuts_per_shard: int, dtype: str) -> ClusterMeasurement:
     """Share a damage map among one process and two, in turn."""
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch is there
     from analysis.core import host, shards
@@ -171,7 +171,7 @@ def measure(rounds: int, n_texts: int, max_size: int, cuts_per_shard: int, dtype
     hand_s = (time.perf_counter() - started) / 200
     workers.close()
     mean = statistics.mean(spread)
-    return Measured(
+    return ClusterMeasurement(
         processor=host.processor(),
         load=host.load().average,
         dtype=this_machine.dtype,
@@ -229,7 +229,7 @@ class Run:
 
 
 def simulate(
-    name: str, cards: int, cluster: Place, measured: Measured, n_texts: int, seq_len: int, texts_at_once: int
+    name: str, cards: int, cluster: Place, measured: ClusterMeasurement, n_texts: int, seq_len: int, texts_at_once: int
 ) -> Run | None:
     """A damage map of every block up to half of the layers; None where a worker needs more cards than there are."""
     from analysis.core.blocks import blocks_up_to
@@ -345,7 +345,7 @@ def main() -> None:
     file = Path(options.measured) if options.measured else None
     if file is not None and file.exists():
         try:
-            measured = Measured(**json.loads(file.read_text()))
+            measured = ClusterMeasurement(**json.loads(file.read_text()))
         except TypeError:
             parser.error(f"{file} has other figures than this version measures: give a new file to measure again")
     else:

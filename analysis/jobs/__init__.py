@@ -2,7 +2,7 @@
 
 from analysis.jobs.backends.local import STUCK_S
 from analysis.jobs.queue.attempt import events, log_tail
-from analysis.jobs.queue.backend import BACKENDS, Backend, Seen, usable_backends
+from analysis.jobs.queue.backend import BACKENDS, AttemptStatus, Backend, usable_backends
 from analysis.jobs.queue.control import (
     END,
     FRONT,
@@ -40,6 +40,7 @@ from analysis.jobs.queue.table import get, waited
 from analysis.jobs.runner.answer import answered
 
 __all__ = [
+    "AttemptStatus",
     "BACKENDS",
     "CANCELLED",
     "DONE",
@@ -57,7 +58,6 @@ __all__ = [
     "STUCK_S",
     "Backend",
     "Job",
-    "Seen",
     "Space",
     "active",
     "answered",

@@ -27,27 +27,27 @@ import threading
 from analysis.core.errors import JobError
 from analysis.core.progress import Cancelled
 from analysis.core.experiment import EXPERIMENTS
-from analysis.jobs.queue.backend import Backend, Seen, register
+from analysis.jobs.queue.backend import Backend, AttemptStatus, register
 from analysis.jobs.queue.job import CANCELLED, DONE, FAILED, RUNNING
 
 
 class Attempt(threading.Thread):
     def __init__(self, job):
         super().__init__(daemon=True)
-        self.job, self.seen, self.stop = job, Seen(RUNNING), threading.Event()
+        self.job, self.seen, self.stop = job, AttemptStatus(RUNNING), threading.Event()
         self.start()
 
     def run(self):
         try:
             result = EXPERIMENTS[self.job.kind].runner()(self.job.spec, self.on_progress, load=None)
-            self.seen = Seen(DONE, self.seen.progress, result_key=result.spec.fingerprint())
+            self.seen = AttemptStatus(DONE, self.seen.progress, result_key=result.spec.fingerprint())
         except Cancelled:
-            self.seen = Seen(CANCELLED, self.seen.progress)
+            self.seen = AttemptStatus(CANCELLED, self.seen.progress)
         except Exception as error:
-            self.seen = Seen(FAILED, self.seen.progress, error=str(error))
+            self.seen = AttemptStatus(FAILED, self.seen.progress, error=str(error))
 
     def on_progress(self, progress):
-        self.seen = Seen(RUNNING, progress)
+        self.seen = AttemptStatus(RUNNING, progress)
         if self.stop.is_set():
             raise Cancelled
 
@@ -382,7 +382,9 @@ def test_lost_machine_is_named_and_the_job_resumes_by_itself(toy, count):
     lost = toy.attempts[job.id, 1]
     lost.stop.set()
     lost.join(5)
-    lost.seen = backend.Seen("interrupted", error="The machine toy-7 was lost; resume the job to go on from what was saved.")
+    lost.seen = backend.AttemptStatus(
+        "interrupted", error="The machine toy-7 was lost; resume the job to go on from what was saved."
+    )
     assert [found.state for found in jobs.reap()] == ["queued"]
     count.gate().write_text("10")
     jobs.start()
@@ -395,7 +397,7 @@ def test_an_attempt_that_was_given_up_changes_nothing(toy, count):
     job = begun(count, 4)
     table.finish(job, jobs.INTERRUPTED)
     jobs.resume(job.id)
-    assert not control._write_down(job, toy, backend.Seen("done", result_key="0" * 20))
+    assert not control._write_down(job, toy, backend.AttemptStatus("done", result_key="0" * 20))
     assert not control._write_down(replace(job, done=0), toy, toy.attempts[job.id, 1].seen)
     now = jobs.get(job.id)
     assert (now.state, now.attempts, now.result_key) == ("running", 2, None)

@@ -251,13 +251,13 @@ def test_an_attempt_that_was_given_up_cannot_write():
     stale = claimed(process=another(HERE))
     jobs.reap()
     jobs.resume(stale.id)
-    assert table.update(stale, done=99) is table.Standing.LOST
+    assert table.update(stale, done=99) is table.RowState.LOST
     fresh = table.claim(HERE)
     assert fresh.attempts == 2
-    assert table.finish(stale, jobs.DONE) is table.Standing.LOST
+    assert table.finish(stale, jobs.DONE) is table.RowState.LOST
     assert jobs.get(stale.id).state == "running"
     assert jobs.get(stale.id).done == 0
-    assert table.finish(fresh, jobs.DONE) is table.Standing.GO_ON
+    assert table.finish(fresh, jobs.DONE) is table.RowState.GO_ON
 
 
 def test_the_estimate_follows_the_pace_of_the_present_phase():

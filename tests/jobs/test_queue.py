@@ -102,7 +102,7 @@ def test_a_running_job_ends_as_it_was_asked_last(wishes, ends):
     job = claim()
     for wish in wishes:
         getattr(jobs, wish)(job.id)
-    assert table.update(job) is table.Standing.STOP
+    assert table.update(job) is table.RowState.STOP
     table.finish_stopped(job, "It was {state}. Finished parts are kept.")
     now = jobs.get(job.id)
     assert (now.state, now.error) == (ends, f"It was {ends}. Finished parts are kept.")

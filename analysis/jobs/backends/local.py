@@ -3,7 +3,7 @@
 import time
 
 from analysis.jobs.queue import processes
-from analysis.jobs.queue.backend import Backend, Seen, register
+from analysis.jobs.queue.backend import AttemptStatus, Backend, register
 from analysis.jobs.queue.job import INTERRUPTED, LOCAL, Job
 
 STUCK_S = 8.0
@@ -27,7 +27,7 @@ class Local(Backend):
         """See to it that the worker runs: it takes queued jobs itself, in their order."""
         processes.ensure_worker()
 
-    def watch(self, job: Job) -> Seen:
+    def watch(self, job: Job) -> AttemptStatus:
         """Return whether the worker is still there: all else it writes down itself.
 
         On this host it is known by a value that no clock changes, on another by its heartbeat. A worker that was asked to stop
@@ -35,11 +35,11 @@ class Local(Backend):
         """
         process = job.process
         if process is None or not process.is_alive(job.heartbeat_at):
-            return Seen(INTERRUPTED)
+            return AttemptStatus(INTERRUPTED)
         if job.cancel_requested and process.is_here and self._silent_s(job) > STUCK_S:
             process.kill()
-            return Seen(INTERRUPTED)
-        return Seen()
+            return AttemptStatus(INTERRUPTED)
+        return AttemptStatus()
 
     def _silent_s(self, job: Job) -> float:
         """For how long this process has seen no sign of life: times that others wrote down are of clocks that may be set."""

@@ -23,7 +23,7 @@ from analysis.core.progress import Progress
 from analysis.core.record import Spec
 from analysis.jobs import preflight
 from analysis.jobs.backends import ray_dashboard
-from analysis.jobs.queue.backend import Backend, Seen, register
+from analysis.jobs.queue.backend import AttemptStatus, Backend, register
 from analysis.jobs.queue.job import CANCELLED, FAILED, INTERRUPTED, RUNNING, Job
 from analysis.jobs.runner import remote
 
@@ -144,7 +144,7 @@ class Ray(Backend):
             if code != 200 and "already exists" not in text:
                 raise JobError(f"Ray rejected the job: {_last_line(text)}. Check {OPTIONS}.")
 
-    def watch(self, job: Job) -> Seen | None:
+    def watch(self, job: Job) -> AttemptStatus | None:
         """Return the state that the attempt reports; while it reports nothing, the state that the cluster reports."""
         report = remote.of(job).read()
         if report is not None and not report.is_gone:
@@ -163,11 +163,11 @@ class Ray(Backend):
         report = remote.of(job).read()  # its last word may have come since
         if report is not None and not report.is_gone:
             return report.status
-        before = report.status if report is not None else Seen()
+        before = report.status if report is not None else AttemptStatus()
         if info is None:
             started_at = job.started_at or 0.0
             is_new = report is None and not job.cancel_requested and time.time() - started_at < _UNSEEN_S
-            return Seen() if is_new else replace(before, state=INTERRUPTED, error=problem)
+            return AttemptStatus() if is_new else replace(before, state=INTERRUPTED, error=problem)
         return _status_without_report(job, before, has_begun=report is not None, info=info)
 
     def cancel(self, job: Job) -> None:
@@ -179,13 +179,13 @@ class Ray(Backend):
                 ray_dashboard.ask("POST", f"/api/jobs/{_name(job)}/stop")
 
 
-def _status_without_report(job: Job, before: Seen, *, has_begun: bool, info: dict[str, Any]) -> Seen:
+def _status_without_report(job: Job, before: AttemptStatus, *, has_begun: bool, info: dict[str, Any]) -> AttemptStatus:
     """How an attempt is that says nothing itself, or no longer does."""
     status, kind, code = info.get("status"), str(info.get("error_type") or ""), info.get("driver_exit_code")
     if status == "PENDING" and job.cancel_requested:
-        return Seen(CANCELLED)  # should it begin after all, it reads that it shall not
+        return AttemptStatus(CANCELLED)  # should it begin after all, it reads that it shall not
     if status == "PENDING":
-        return Seen(RUNNING, Progress("waiting for free resources on the cluster"))
+        return AttemptStatus(RUNNING, Progress("waiting for free resources on the cluster"))
     if status == "RUNNING":
         return before
     _keep_log(job)
@@ -194,14 +194,14 @@ def _status_without_report(job: Job, before: Seen, *, has_begun: bool, info: dic
         return replace(before, state=CANCELLED) if job.cancel_requested else replace(before, state=INTERRUPTED, error=_STOPPED)
     if kind.endswith(("START_TIMEOUT", "UNSCHEDULABLE")):
         resources = ", ".join(f"{name} {value:g}" for name, value in _requested_resources(info).items() if value)
-        return Seen(INTERRUPTED, error=_NO_ROOM.format(asked=resources))
+        return AttemptStatus(INTERRUPTED, error=_NO_ROOM.format(asked=resources))
     if code == remote.NOT_SHARED:
-        return Seen(FAILED, error=message)
+        return AttemptStatus(FAILED, error=message)
     if isinstance(code, int) and code < 0:
         return replace(before, state=INTERRUPTED, error=_KILLED.format(number=-code))
     if has_begun or kind.startswith("JOB_SUPERVISOR"):
         return replace(before, state=INTERRUPTED, error=_GONE.format(said=message.rstrip(".")))
-    return Seen(FAILED, error=_NOT_BEGUN.format(said=message.rstrip("."), python=remote.command(job)[0]))
+    return AttemptStatus(FAILED, error=_NOT_BEGUN.format(said=message.rstrip("."), python=remote.command(job)[0]))
 
 
 def _name(job: Job) -> str:

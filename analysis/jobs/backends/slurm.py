@@ -18,7 +18,7 @@ from typing import Any
 
 from analysis.core import input_files, store
 from analysis.core.errors import JobError, SpecError
-from analysis.jobs.queue.backend import Backend, Seen, register
+from analysis.jobs.queue.backend import AttemptStatus, Backend, register
 from analysis.jobs.queue.job import INTERRUPTED, RUNNING, Job
 from analysis.jobs.runner import remote
 
@@ -88,7 +88,7 @@ class Slurm(Backend):
             raise JobError(f"Slurm rejected the job: {' '.join(str(error).split())[:300]}. Check {OPTIONS}.") from error
         store.write_atomic(number_file, json.dumps({"id": submitted.job_id, "at": time.time()}).encode())
 
-    def watch(self, job: Job) -> Seen | None:
+    def watch(self, job: Job) -> AttemptStatus | None:
         """Return the state that the attempt reports; while it reports nothing, the state that the cluster reports."""
         status = remote.of(job).status()
         if status is not None and status.state != RUNNING:
@@ -97,8 +97,10 @@ class Slurm(Backend):
         if number is None:
             return status
         if status is None and time.time() - handed_at > _UNSEEN_S and _state(job, number) not in _WAITING:
-            return Seen(INTERRUPTED, error=f"Slurm ended job {number} before it started. Resume the job to submit it again.")
-        return status or Seen(RUNNING)
+            return AttemptStatus(
+                INTERRUPTED, error=f"Slurm ended job {number} before it started. Resume the job to submit it again."
+            )
+        return status or AttemptStatus(RUNNING)
 
     def cancel(self, job: Job) -> None:
         """Ask the attempt to stop, and end it where it does not."""

@@ -19,7 +19,7 @@ from analysis.jobs.queue import processes, settings, table
 from analysis.jobs.queue.job import INTERRUPTED, Job
 from analysis.jobs.queue.pace import Pace
 from analysis.jobs.queue.reporter import Reporter
-from analysis.jobs.queue.table import Standing
+from analysis.jobs.queue.table import RowState
 
 _GRACE_S = 3.5
 """How long a job has to hear that it shall stop; with starting anew this keeps a cancel within 5 s."""
@@ -59,10 +59,10 @@ class Run:
             self.heard_at = self.heard_at or time.monotonic()
         return self.stop_at is not None
 
-    def note(self, standing: Standing) -> None:
+    def note(self, standing: RowState) -> None:
         """Take in the state of the row."""
-        self.lost = self.lost or standing is Standing.LOST
-        if standing is not Standing.GO_ON and self.stop_at is None:
+        self.lost = self.lost or standing is RowState.LOST
+        if standing is not RowState.GO_ON and self.stop_at is None:
             self.stop_at = time.monotonic()
 
     @property
@@ -169,7 +169,7 @@ _STALLED = (
 _BY_ITSELF = "The worker ended before the job. The job resumes automatically from its saved state."
 
 
-def interrupt(job: Job, reason: str | None = None, *, finished_at: float | None = None) -> Standing:
+def interrupt(job: Job, reason: str | None = None, *, finished_at: float | None = None) -> RowState:
     """End a running job as interrupted and, where the setting says so, put it back at the front of the queue.
 
     One that was asked to stop ends as it was asked. All happens in one transaction: no other process ever sees, or resumes, a
@@ -186,10 +186,10 @@ def interrupt(job: Job, reason: str | None = None, *, finished_at: float | None 
     if is_resumed and stalled >= MAX_STALLED:
         is_resumed, sentence = False, f"{sentence} {_STALLED.format(n=stalled)}"
     with table.transaction(write=True) as db:
-        if table.write(db, job, {}) is Standing.STOP:
+        if table.write(db, job, {}) is RowState.STOP:
             return table.write_stopped(db, job, "It was {state}. Its saved state is kept.")
         standing = table.write(db, job, {"state": INTERRUPTED, "error": sentence, "finished_at": finished_at or time.time()})
-        if standing is Standing.GO_ON and is_resumed:
+        if standing is RowState.GO_ON and is_resumed:
             table.requeue(db, job.id, first=True, message=_BY_ITSELF)
     return standing
 

@@ -31,7 +31,7 @@ from analysis.jobs.queue.job import LOCAL, RUNNING, Job
 
 
 @dataclass(frozen=True)
-class Seen:
+class AttemptStatus:
     """State of an attempt as a backend sees it."""
 
     state: str = RUNNING
@@ -91,7 +91,7 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def watch(self, job: Job) -> Seen | None:
+    def watch(self, job: Job) -> AttemptStatus | None:
         """How the attempt is doing; None when this process knows nothing of it.
 
         An attempt that nobody knows of for `processes.SILENCE_S` counts as interrupted. Its output belongs at the end of

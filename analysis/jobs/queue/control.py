@@ -21,7 +21,7 @@ from analysis.core.record import Spec
 from analysis.jobs.queue import attempt, processes, table
 from analysis.jobs.queue import backend as backends
 from analysis.jobs.queue import space as job_space
-from analysis.jobs.queue.backend import Backend, Seen
+from analysis.jobs.queue.backend import AttemptStatus, Backend
 from analysis.jobs.queue.job import (
     CANCELLED,
     DONE,
@@ -37,7 +37,7 @@ from analysis.jobs.queue.job import (
 )
 from analysis.jobs.queue.sharing import check_workers
 from analysis.jobs.queue.space import Space
-from analysis.jobs.queue.table import Standing, get
+from analysis.jobs.queue.table import RowState, get
 
 FRONT, END = -(10**9), 10**9
 """Places by which a job moves to the front or the end of any queue."""
@@ -394,11 +394,11 @@ def _has_ended(job: Job) -> bool:
         # It may be about to be handed over by another process, or be watched by one that knows it.
         if time.time() - (job.heartbeat_at or 0.0) < processes.SILENCE_S:
             return False
-        status = Seen(INTERRUPTED, error=_UNKNOWN.format(title=backend.title, resume=attempt.RESUME))
+        status = AttemptStatus(INTERRUPTED, error=_UNKNOWN.format(title=backend.title, resume=attempt.RESUME))
     return _write_down(job, backend, status)
 
 
-def _write_down(job: Job, backend: Backend, status: Seen) -> bool:
+def _write_down(job: Job, backend: Backend, status: AttemptStatus) -> bool:
     """Bring the row of a job up to the state that was seen; return whether that ended it."""
     columns = {} if status.result_key is None else {"result_key": status.result_key}
     if status.progress is not None:
@@ -415,4 +415,4 @@ def _write_down(job: Job, backend: Backend, status: Seen) -> bool:
         if is_due and not backend.has_worker:
             table.update(job, heartbeat_at=time.time(), error=None, **columns)
         return False
-    return standing is not Standing.LOST
+    return standing is not RowState.LOST

@@ -378,7 +378,7 @@ def _take(which: str, values: tuple[str, ...], process: Process | None) -> Job |
             return None
 
 
-class Standing(enum.Enum):
+class RowState(enum.Enum):
     """State of a worker's job as its row shows it."""
 
     GO_ON = "go on"
@@ -388,7 +388,7 @@ class Standing(enum.Enum):
     """The row is deleted, was marked interrupted, or belongs to a later attempt: keep off."""
 
 
-def update(job: Job, **columns: Any) -> Standing:
+def update(job: Job, **columns: Any) -> RowState:
     """Change the row of a running job, if it is still the attempt that `job` was read in.
 
     `attempts` is the fence: a worker that was thought dead cannot write into the attempt that replaced it.
@@ -399,7 +399,7 @@ def update(job: Job, **columns: Any) -> Standing:
         return write(db, job, columns)
 
 
-def write(db: sqlite3.Connection, job: Job, columns: dict[str, Any]) -> Standing:
+def write(db: sqlite3.Connection, job: Job, columns: dict[str, Any]) -> RowState:
     """As `update`, in the caller's transaction."""
     owned = "id = ? AND state = ? AND attempts = ?"
     key = (job.id, RUNNING, job.attempts)
@@ -410,17 +410,17 @@ def write(db: sqlite3.Connection, job: Job, columns: dict[str, Any]) -> Standing
         sql = f"SELECT cancel_requested_at FROM jobs WHERE {owned}"
     rows = db.execute(sql, (*columns.values(), *key)).fetchall()
     if not rows:
-        return Standing.LOST
-    return Standing.GO_ON if rows[0]["cancel_requested_at"] is None else Standing.STOP
+        return RowState.LOST
+    return RowState.GO_ON if rows[0]["cancel_requested_at"] is None else RowState.STOP
 
 
-def finish(job: Job, state: str, *, error: str | None = None, **columns: Any) -> Standing:
+def finish(job: Job, state: str, *, error: str | None = None, **columns: Any) -> RowState:
     """End a running job in this state, unless it is no longer the caller's to end."""
     sentence = None if error is None else redact(" ".join(error.split()))
     return update(job, state=state, error=sentence, **{"finished_at": time.time(), **columns})
 
 
-def finish_stopped(job: Job, sentence: str, **columns: Any) -> Standing:
+def finish_stopped(job: Job, sentence: str, **columns: Any) -> RowState:
     """End a running job that was asked to stop in the state that was asked for, unless it is no longer the caller's to end.
 
     Args:
@@ -432,7 +432,7 @@ def finish_stopped(job: Job, sentence: str, **columns: Any) -> Standing:
         return write_stopped(db, job, sentence, **columns)
 
 
-def write_stopped(db: sqlite3.Connection, job: Job, sentence: str, **columns: Any) -> Standing:
+def write_stopped(db: sqlite3.Connection, job: Job, sentence: str, **columns: Any) -> RowState:
     """As `finish_stopped`, in the caller's transaction."""
     # Read where it is written: the wish to pause may turn into one to cancel until the last moment.
     row = db.execute("SELECT stop_as, cancel_requested_at FROM jobs WHERE id = ?", (job.id,)).fetchone()

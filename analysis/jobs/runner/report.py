@@ -16,7 +16,7 @@ from typing import Any
 from analysis.core import failures, input_files, store
 from analysis.core.meter import Meter, ResourceUsage
 from analysis.core.progress import Progress
-from analysis.jobs.queue.backend import Seen
+from analysis.jobs.queue.backend import AttemptStatus
 from analysis.jobs.queue.job import INTERRUPTED, RUNNING
 from analysis.jobs.queue.processes import SILENCE_S, Process
 from analysis.jobs.queue.reporter import Reporter
@@ -30,7 +30,7 @@ _BEAT_S = 3.0
 class LastReport:
     """A report as others read it."""
 
-    status: Seen
+    status: AttemptStatus
     process: Process
     silent_s: float
     """Seconds since it was last heard from, by the clock of the reader."""
@@ -111,12 +111,12 @@ class Report:
             heard_at, content = self.file.stat().st_mtime, input_files.parsed_object(self.file.read_bytes())
             progress = Progress(**content["progress"]) if content["progress"] else None
             usage = ResourceUsage.from_json(content["work"]) if content.get("work") else None
-            status = Seen(str(content["state"]), progress, content["error"], content["result_key"], usage)
+            status = AttemptStatus(str(content["state"]), progress, content["error"], content["result_key"], usage)
             return LastReport(status, Process(**content["process"]), max(0.0, time.time() - heard_at))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def status(self) -> Seen | None:
+    def status(self) -> AttemptStatus | None:
         """Return the report as a backend does: work without a process is interrupted."""
         report = self.read()
         if report is not None and report.is_gone:

@@ -18,7 +18,7 @@ from analysis.core.errors import JobError
 from analysis.core.experiment import RESULTS
 from analysis.core.progress import Cancelled, OnProgress, Progress
 from analysis.core.record import Result, Spec
-from analysis.jobs.queue.backend import Seen
+from analysis.jobs.queue.backend import AttemptStatus
 from analysis.jobs.queue.job import CANCELLED, DONE, FAILED
 from analysis.jobs.runner.executor import Executor
 from analysis.jobs.runner.report import Report
@@ -42,7 +42,7 @@ class SharedTraining:
         """Return the report of a process. That of rank 0 has the progress, and hears the wish to stop."""
         return Report(self.folder / f"rank-{rank}.json")
 
-    def ended(self, within_s: float = 0.0) -> Seen | None:
+    def ended(self, within_s: float = 0.0) -> AttemptStatus | None:
         """Return how the request ended, by the first process that says so; None while it has not."""
         until = time.monotonic() + within_s
         while True:
@@ -69,7 +69,7 @@ def train(spec: Spec, executor: Executor, on_progress: OnProgress) -> Result:
     with in_common() as common, _folder() as group:
         store.write_atomic(group.request_file, json.dumps({"kind": spec.kind, "spec": spec.to_json(), **common}).encode())
         _until_ended(executor, group, on_progress)
-        end = group.ended() or Seen()
+        end = group.ended() or AttemptStatus()
     if end.state == CANCELLED:
         raise Cancelled
     if end.error is not None:

@@ -21,7 +21,7 @@ from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import Best, DistanceResult
 from analysis.results.stored.summaries import (
     KINDS,
-    Measured,
+    MeasuredResult,
     best_of,
     nearest_n,
     point_of,
@@ -51,25 +51,25 @@ class Difference(Interval):
     """The data that the interval rests on."""
 
 
-def same_questions(a: Measured, b: Measured) -> bool:
+def same_questions(a: MeasuredResult, b: MeasuredResult) -> bool:
     """Return True where two results asked the same questions, or one of them the first of the other's."""
     first, second = (getattr(result.spec, "benchmark", None) for result in (a, b))
     return first is not None and second is not None and _any_limit(first) == _any_limit(second)
 
 
-def same_texts(a: Measured, b: Measured) -> bool:
+def same_texts(a: MeasuredResult, b: MeasuredResult) -> bool:
     """Return True where two results were measured on the same texts, cut to as many tokens."""
     return texts_read(a) is not None and texts_read(a) == texts_read(b)
 
 
-def same_tokens(a: Measured, b: Measured) -> bool:
+def same_tokens(a: MeasuredResult, b: MeasuredResult) -> bool:
     """Return True where losses per token of two results are of the same tokens: the same texts and as large a vocabulary."""
     return same_texts(a, b) and a.model.vocab_size == b.model.vocab_size
 
 
 def differences(
-    reference: Measured,
-    run: Measured,
+    reference: MeasuredResult,
+    run: MeasuredResult,
     fraction: float,
     *,
     reference_arrays: Arrays | None = None,
@@ -186,7 +186,7 @@ class _Scored:
     """Predicted tokens of each text."""
 
 
-def _read(result: Measured, n: int) -> _Scored | None:
+def _read(result: MeasuredResult, n: int) -> _Scored | None:
     if isinstance(result, SweepResult):
         index = next((i for i, point in enumerate(result.points) if point.n == n), None)
         if index is None:
@@ -203,14 +203,14 @@ def _read(result: Measured, n: int) -> _Scored | None:
     return _Scored(point, result.questions, result.text_losses, result.text_tokens)
 
 
-def _share(result: Measured) -> float | None:
+def _share(result: MeasuredResult) -> float | None:
     """Return the fraction of the layers that a result about one block removes; None for curves."""
     if isinstance(result, HealResult):
         return float(result.spec.block.size / result.model.n_layers)
     return result.point.n / result.model.n_layers if isinstance(result, EvaluateResult) else None
 
 
-def _scores(reference: Measured, run: Measured, fraction: float) -> tuple[list[Difference], str]:
+def _scores(reference: MeasuredResult, run: MeasuredResult, fraction: float) -> tuple[list[Difference], str]:
     fixed = [share for share in (_share(run), _share(reference)) if share is not None]
     position = fixed[0] if fixed else fraction
     # Only a curve is read at a share of layers, and a curve also knows the unpruned model.

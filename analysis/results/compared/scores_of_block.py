@@ -1,7 +1,7 @@
 """The selected block under one condition, and the evidence for exactly these two.
 
 Every panel asks here. A score of another block, dataset, precision or number of questions is never returned as a score of the
-selection: it stands in `Measured.elsewhere` with its own condition.
+selection: it stands in `QuantityScores.elsewhere` with its own condition.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class Measured:
+class QuantityScores:
     """One quantity of the selected block beside the unpruned model, both under the selected condition."""
 
     quantity: str
@@ -67,12 +67,12 @@ class Selected:
     """All scores of the selected block."""
 
     selection: Selection
-    accuracy: Measured
-    loss: Measured
+    accuracy: QuantityScores
+    loss: QuantityScores
     loss_map: Reading | None
     """Loss increase of this very block on the loss-increase map, which has texts of its own; None where it has no value."""
 
-    def measured(self, quantity: str) -> Measured:
+    def measured(self, quantity: str) -> QuantityScores:
         """The scores of one quantity.
 
         Args:
@@ -169,11 +169,11 @@ def _under_condition(point: Point, result: Scores, selection: Selection) -> Poin
     return point if is_selected.get(LOSS) else replace(point, loss=None, loss_stderr=None, n_texts=0)
 
 
-def _measured(quantity: str, selection: Selection, results: Sequence[Any]) -> Measured:
+def _measured(quantity: str, selection: Selection, results: Sequence[Any]) -> QuantityScores:
     condition = selection.condition(quantity)
     readings = {} if condition is None else by_block(results, quantity, condition)
     elsewhere: list[Cost] = []
     if selection.removed is not None:
         costs = quality_costs.of_cuts(results, quantity, selection.removed)
         elsewhere = [cost for cost in costs if cost.cut == selection.removed and cost.condition != condition]
-    return Measured(quantity, condition, readings.get(None), readings.get(selection.removed), tuple(elsewhere))
+    return QuantityScores(quantity, condition, readings.get(None), readings.get(selection.removed), tuple(elsewhere))

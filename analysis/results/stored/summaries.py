@@ -32,7 +32,7 @@ KINDS = {"distances": "map", "sweep": "curve", "heal": "heal", "damage": "damage
 """Kinds of results that can be laid over each other, with the words for them."""
 
 
-Measured = DistanceResult | SweepResult | HealResult | DamageResult | EvaluateResult
+MeasuredResult = DistanceResult | SweepResult | HealResult | DamageResult | EvaluateResult
 """Results of those kinds."""
 
 
@@ -108,7 +108,7 @@ def best_of(result: DistanceResult | DamageResult, n: int) -> Best | LeastDamage
     return next((best for best in blocks if best.n == n), None)
 
 
-def point_of(result: Measured, n: int) -> Point | None:
+def point_of(result: MeasuredResult, n: int) -> Point | None:
     """Return the point of a curve at n; the healed or evaluated model of results that are about one block."""
     if isinstance(result, SweepResult):
         return next((point for point in result.points if point.n == n), None)
@@ -117,7 +117,7 @@ def point_of(result: Measured, n: int) -> Point | None:
     return result.point if isinstance(result, EvaluateResult) else None
 
 
-def key_figure(result: Measured, fraction: float) -> KeyFigure:
+def key_figure(result: MeasuredResult, fraction: float) -> KeyFigure:
     """The number to sort a result by.
 
     Args:
@@ -166,7 +166,7 @@ def _first_number(table: Table) -> KeyFigure:
     return KeyFigure(table.title, None)
 
 
-def n_measured(result: Measured) -> int:
+def n_measured(result: MeasuredResult) -> int:
     """Return the number of questions or, for results without questions, of texts; 0 where that is not known."""
     if result.kind not in KINDS:
         return int(getattr(result, "n_texts", 0))
@@ -176,7 +176,7 @@ def n_measured(result: Measured) -> int:
     return (point.n_samples or point.n_texts) if point else 0
 
 
-def seed(result: Measured) -> int | None:
+def seed(result: MeasuredResult) -> int | None:
     """The seed that picked the questions or texts, or that a heal trained with."""
     spec = result.spec
     if isinstance(result, HealResult) or isinstance(getattr(spec, "seed", None), int):
@@ -340,7 +340,7 @@ def _builds_on(spec: Spec) -> Iterator[str]:
             yield from _builds_on(part)
 
 
-def texts_read(result: Measured) -> CorpusSpec | None:
+def texts_read(result: MeasuredResult) -> CorpusSpec | None:
     """The text that losses, distances or damage were measured on."""
     spec = result.spec
     if isinstance(result, HealResult):

@@ -11,7 +11,7 @@ from analysis.models.source import sizes
 from analysis.models.source.sizes import ModelFacts
 from analysis.results.compared import recovery
 from analysis.results.compared.changes import Change
-from analysis.results.compared.scores_of_block import Measured, Selected
+from analysis.results.compared.scores_of_block import QuantityScores, Selected
 from analysis.results.compared.speed import speed_gain, timed_instead
 from analysis.results.stored import evidence, reading
 from analysis.results.stored.reading import LOSS, Condition, Reading
@@ -130,7 +130,7 @@ def _timed(speed: SpeedResult, cut: Removal) -> str:
     return f"decode, {remark}{speed.rounds} rounds, {speed.precision_in_words}, {speed.machine}"
 
 
-def _accuracy(measured: Measured) -> VerdictLine:
+def _accuracy(measured: QuantityScores) -> VerdictLine:
     change = measured.change
     if change is None or measured.reading is None:
         return VerdictLine(ANSWERS, UNKNOWN, f"accuracy is not measured{_asked(measured.condition)}", "")

@@ -10,7 +10,7 @@ from analysis.experiments.heal.heal_result import HealResult
 from analysis.results.compared import changes, cliff, generations
 from analysis.results.compared.changes import Change
 from analysis.results.compared.cliff import Cliff
-from analysis.results.compared.scores_of_block import Measured, Selected
+from analysis.results.compared.scores_of_block import QuantityScores, Selected
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, LOSS, Reading
 from analysis.results.words import heals
@@ -93,7 +93,7 @@ def unknown(subject: Subject) -> list[str]:
     return [*unknowns, f"Tasks beyond {dataset}, other languages and long texts are not measured."]
 
 
-def _unmeasured(measured: Measured) -> str:
+def _unmeasured(measured: QuantityScores) -> str:
     on = f" on {measured.condition.material_in_words()}" if measured.condition else ""
     elsewhere = list(dict.fromkeys(cost.condition.on_what() for cost in measured.elsewhere))[:2]
     also = f", only on {' and on '.join(elsewhere)}" if elsewhere else ""

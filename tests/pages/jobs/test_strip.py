@@ -12,7 +12,7 @@ from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.jobs.queue import backend, settings
 from analysis.jobs.queue import table as job_table
-from analysis.jobs.queue.backend import Backend, Seen, register
+from analysis.jobs.queue.backend import AttemptStatus, Backend, register
 from analysis.jobs.queue.processes import Process
 from pages.components.jobs import card
 from tests.support import fakes
@@ -254,7 +254,7 @@ class _Elsewhere(Backend):
         pass
 
     def watch(self, job):
-        return Seen()
+        return AttemptStatus()
 
     def cancel(self, job):
         pass
