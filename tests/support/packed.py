@@ -18,7 +18,9 @@ from tests.support import fakes
 
 def made(folder: Path, *, title: str = "", source: str = fakes.MODEL.source) -> Path:
     """Store a map and two curves of a model in the cache, and return the file of a pack of them."""
-    model = replace(fakes.MODEL, source=source)
+    model = fakes.MODEL
+    if source != model.source:
+        model = replace(model, source=source, identity=f"weights of {source}")
     for made_up in (fakes.distances(), fakes.sweep(2), fakes.sweep(2, strategy="deepest")):
         replace(made_up, spec=replace(made_up.spec, model=model)).save()
     file = folder / "results.zip"

@@ -11,7 +11,7 @@ import yaml
 from playwright.sync_api import Page, expect
 
 from analysis import jobs
-from tests.support import browser
+from tests.support import browser, packed
 from tests.support.worker import COMMAND, end_worker, request, wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.starter, pytest.mark.timeout(300)]
@@ -64,6 +64,20 @@ def test_two_visitors_do_not_move_each_others_slider(served, visitors):
     cut_is(one, "[13, 19)")
     one.get_by_role("link", name="Compare").click()
     expect(one.get_by_text(re.compile(r"Without .*block \[13, 19\)"))).to_be_visible()
+
+
+def test_a_dropped_pack_opens_on_explore_with_its_badge(served, visitors, tmp_path, monkeypatch):
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
+        pack = packed.made(tmp_path, title="From elsewhere", source="/models/elsewhere")
+    page = visitors()
+    browser.visit(page, served.address, "model")
+    page.locator("[class*='st-key-pack-'] input[type=file]").set_input_files(pack)
+    expect(page.get_by_text("Opened the pack From elsewhere.")).to_be_visible()
+    page.locator("[class*='st-key-pack-open-']").get_by_role("button").click()
+    expect(page).to_have_url(re.compile("/explore"))
+    expect(page.get_by_role("heading", name="Explore")).to_be_visible()
+    expect(page.get_by_text("pack From elsewhere").first).to_be_visible()
 
 
 @pytest.mark.long
