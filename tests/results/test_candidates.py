@@ -230,7 +230,7 @@ def test_other_questions_stand_apart_and_can_be_asked_for():
     both = [curve("float32", 0), curve("4bit", 0.1), curve("4bit", 0.1, n=40, last=1), curve("float32", 0.1, n=40, last=1)]
     assert compare(both).questions.n == 100
     assert [one.n for one in compare(both).elsewhere] == [40]
-    compared = compare(both, compared=MaterialFilter(limit=40))
+    compared = compare(both, material_filter=MaterialFilter(limit=40))
     assert {one.readings[ACCURACY].condition.n for one in compared.forms if ACCURACY in one.readings} == {40}
 
 
