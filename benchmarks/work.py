@@ -17,7 +17,7 @@ from analysis.core import host, store
 from analysis.core.meter import COUNTS
 from analysis.models.architecture import decoder as architecture
 from analysis.models.architecture import residual
-from analysis.models.loading import gguf_conversion, machine, planning
+from analysis.models.loading import cuda, gguf_conversion, machine, planning
 from analysis.models.source.model_spec import ModelSpec
 
 _HEAD_WIDTH = 64
@@ -97,7 +97,7 @@ def here(dtype: str, device: str = "auto") -> Here:
     """
     spec = planning.resolve(ModelSpec(dtype=dtype, device=device))
     most_flop_s = machine.most_flop_s(spec.device, spec.dtype, again=True)
-    name = torch.cuda.get_device_name() if spec.device.startswith("cuda") else machine.cpu_name()
+    name = cuda.name(spec.device) if spec.device.startswith("cuda") else machine.cpu_name()
     busy = host.load()
     description = f"{name}, load {busy.average:.1f} on {busy.cores} core{'s' * (busy.cores > 1)}"
     say(f"{description}, products reach {most_flop_s / 1e9:.0f} GFLOP/s in {spec.dtype}")
@@ -163,12 +163,6 @@ def random_llama(n_layers: int, hidden_size: int, *, dtype: str, device: str = "
     decoder = architecture.find_decoder(model)
     residual.widen(decoder)  # as a model that is loaded
     return Made(decoder, tokenizer)
-
-
-def wait(device: str) -> None:
-    """Wait until a GPU has finished its work."""
-    if device.startswith("cuda"):
-        torch.cuda.synchronize(device)
 
 
 def flop_of(run: Callable[[], object]) -> float:

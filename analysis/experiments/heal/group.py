@@ -20,6 +20,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from analysis.core.progress import PeerLost
+from analysis.models.loading import cuda
 
 _PATIENCE = timedelta(days=30)
 """Time that one rank waits for another: rank 0 may measure for hours, and a lost rank is noticed by other means."""
@@ -177,7 +178,7 @@ def joined(rank: int, size: int, meeting: str = "") -> Iterator[Group]:
         return
     os.environ.setdefault("GLOO_SOCKET_IFNAME", _loopback())
     os.environ.setdefault("NCCL_SOCKET_IFNAME", _loopback())
-    by = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    by = "cpu:gloo,cuda:nccl" if cuda.is_available() else "gloo"
     try:
         dist.init_process_group(by, init_method=f"file://{meeting}", rank=rank, world_size=size, timeout=_PATIENCE)
     except RuntimeError as error:

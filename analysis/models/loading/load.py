@@ -16,6 +16,7 @@ from analysis.models.architecture import decoder as architecture
 from analysis.models.architecture import operations, residual
 from analysis.models.architecture.decoder import Decoder
 from analysis.models.loading import (
+    cuda,
     layers_on_disk,
     machine,
     placement,
@@ -311,5 +312,4 @@ class WarmModels(Loader):
     def clear(self) -> None:
         """Forget the model and give its memory back."""
         self._loaded = None
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        cuda.release_memory()

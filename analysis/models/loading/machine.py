@@ -15,6 +15,7 @@ import torch
 from analysis import __version__
 from analysis.core import host, input_files, store
 from analysis.core.errors import SpecError, StorageError
+from analysis.models.loading import cuda
 from analysis.models.source.model_spec import Setting
 
 _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "datasets", "numpy", "streamlit")
@@ -41,8 +42,8 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
     versions["processor"] = cpu_name()
-    if torch.cuda.is_available():
-        versions["accelerator"] = torch.cuda.get_device_name()
+    if cuda.is_available():
+        versions["accelerator"] = cuda.name()
     return versions
 
 
@@ -54,15 +55,15 @@ def cpu_name() -> str:
 def free_bytes(device: str) -> int:
     """Memory that is free now on a device: of the accelerator, or of the machine within its container's limits and ours."""
     if device.startswith("cuda"):
-        return int(torch.cuda.mem_get_info(torch.device(first_gpu(device)))[0])
+        return cuda.free_bytes(first_gpu(device))
     return host.free_bytes()
 
 
 def gpus(device: str) -> dict[str, int]:
     """Bytes that are free on each of the CUDA devices that a model may be spread over; none where there is no choice."""
-    if device not in ("cuda", ALL_GPUS) or torch.cuda.device_count() < 2:
+    if device not in ("cuda", ALL_GPUS) or cuda.count() < 2:
         return {}
-    return {name: free_bytes(name) for name in map("cuda:{}".format, range(torch.cuda.device_count()))}
+    return {name: free_bytes(name) for name in map("cuda:{}".format, range(cuda.count()))}
 
 
 def first_gpu(device: str) -> str:
@@ -70,9 +71,9 @@ def first_gpu(device: str) -> str:
     return "cuda" if device == ALL_GPUS else device
 
 
-def _each(device: str) -> list[torch.device]:
+def _each(device: str) -> list[str]:
     """The CUDA devices on which a model on this device can be."""
-    return [torch.device(name) for name in gpus(device)] or [torch.device(device)]
+    return list(gpus(device)) or [device]
 
 
 def reset_peak(device: str) -> None:
@@ -82,9 +83,8 @@ def reset_peak(device: str) -> None:
     that of the whole life of the process.
     """
     if device.startswith("cuda"):
-        if torch.cuda.is_initialized():  # else nothing has been counted yet
-            for gpu in _each(device):
-                torch.cuda.reset_peak_memory_stats(gpu)
+        for gpu in _each(device):
+            cuda.reset_peak(gpu)
         return
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
@@ -98,7 +98,7 @@ def peak_bytes(device: str) -> int:
     Where the peak cannot be reset, or was not, it is that of the whole life of the process.
     """
     if device.startswith("cuda"):
-        return sum(int(torch.cuda.max_memory_allocated(gpu)) for gpu in _each(device))
+        return sum(map(cuda.peak_bytes, _each(device)))
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM"):
@@ -112,33 +112,33 @@ def choose_device(device: str) -> Setting:
     Raises:
         SpecError: when the asked device is not there.
     """
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    has_cuda, mps = cuda.is_available(), torch.backends.mps.is_available()
     if device == "auto":
-        if cuda:
-            n_more = torch.cuda.device_count() - 1
+        if has_cuda:
+            n_more = cuda.count() - 1
             is_present = f"and {n_more} more are available" if n_more else "is available"
-            return Setting("cuda", f"cuda: {torch.cuda.get_device_name()} {is_present}")
+            return Setting("cuda", f"cuda: {cuda.name()} {is_present}")
         if mps:
             return Setting("mps", "mps: this is Apple silicon")
         return Setting("cpu", "cpu: no CUDA or Apple accelerator is visible to torch")
-    present = {"cpu": True, "cuda": cuda, "mps": mps}
+    present = {"cpu": True, "cuda": has_cuda, "mps": mps}
     kind = device.partition(":")[0]
     if not present.get(kind, False):
         offered = ", ".join(name for name, is_present in present.items() if is_present)
         raise SpecError(f"Device {device!r} is not available: this machine offers {offered}. Choose one of these, or auto.")
     if device == ALL_GPUS:
-        if torch.cuda.device_count() < 2:
+        if cuda.count() < 2:
             raise SpecError(f"Device {device!r} needs several CUDA devices, but this machine has one. Choose cuda or auto.")
-        return Setting(device, f"{device}: all {torch.cuda.device_count()} GPUs, chosen by you")
+        return Setting(device, f"{device}: all {cuda.count()} GPUs, chosen by you")
     number = device.partition(":")[2]
     if device != kind and not (kind == "cuda" and number.isascii() and number.isdigit()):
         raise SpecError(
             f"Device {device!r} is not valid: only CUDA devices take a number (cuda:1) or all (cuda:all). "
             f"Choose {kind} or auto."
         )
-    if number and int(number[:9]) >= torch.cuda.device_count():
+    if number and int(number[:9]) >= cuda.count():
         raise SpecError(
-            f"Device {device!r} is not available: this machine has {torch.cuda.device_count()} CUDA devices, "
+            f"Device {device!r} is not available: this machine has {cuda.count()} CUDA devices, "
             "counted from 0. Choose one of these, or auto."
         )
     return Setting(device, f"{device}: chosen by you")
@@ -150,7 +150,7 @@ def n_gpus() -> int:
     `host.cards` tells the same where torch must not be loaded, of NVIDIA GPUs on Linux alone. A worker pool that relied on it
     would put all of its processes on the first GPU of another maker.
     """
-    return torch.cuda.device_count()
+    return cuda.count()
 
 
 def choose_dtype(dtype: str, device: str) -> Setting:
@@ -163,7 +163,7 @@ def choose_dtype(dtype: str, device: str) -> Setting:
         _refuse_dtype(dtype, device)
         return Setting(dtype, f"{dtype}: chosen by you")
     if device.startswith("cuda"):
-        if torch.cuda.is_bf16_supported(including_emulation=False):
+        if cuda.has_bfloat16():
             return Setting("bfloat16", "bfloat16: this GPU computes in it natively")
         return Setting("float16", "float16: this GPU has no native bfloat16")
     if device == "mps":
@@ -205,7 +205,7 @@ def refuse_quantization(quantization: str, device: str) -> None:
 
 
 def _capability(device: str) -> tuple[int, int]:
-    return torch.cuda.get_device_capability(first_gpu(device))
+    return cuda.capability(first_gpu(device))
 
 
 def bfloat16_speed_ratio() -> float:
@@ -228,7 +228,7 @@ def most_flop_s(device: str, dtype: str, *, again: bool = False) -> float:
         dtype: of the matrices.
         again: whether to measure once more and keep the larger one: the machine may have been busy.
     """
-    name = torch.cuda.get_device_name(torch.device(device)) if device.startswith("cuda") else cpu_name()
+    name = cuda.name(device) if device.startswith("cuda") else cpu_name()
     key = f"{name}, torch {torch.__version__}, {dtype} FLOP/s" + " on mps" * (device == "mps")
     stored = _cached_content(_file()).get(key)
     if isinstance(stored, float) and stored > 0 and not again:
@@ -244,19 +244,13 @@ def _measured_flop_s(device: torch.device, dtype: torch.dtype) -> float:
         timings: list[float] = []
         started = time.perf_counter()
         while len(timings) < 2 or time.perf_counter() - started < _PEAK_S:
-            _wait(device)
+            cuda.wait(str(device))
             run_started = time.perf_counter()
             a @ a
-            _wait(device)
+            cuda.wait(str(device))
             timings.append(time.perf_counter() - run_started)
         fastest = max(fastest, 2.0 * size**3 / min(timings))
     return fastest
-
-
-def _wait(device: torch.device) -> None:
-    """Wait until an accelerator has done its work."""
-    if device.type != "cpu":
-        getattr(torch, device.type).synchronize()
 
 
 def _file() -> Path:
@@ -357,18 +351,19 @@ class _GpuEnergy:
     """The power that a CUDA device says it draws, summed up over the time between two looks."""
 
     def __init__(self, name: str) -> None:
-        self._device: torch.device | None = torch.device(name)
+        self._device = name
+        """Empty once it does not tell."""
         self._joules, self._last = 0.0, (time.monotonic(), 0.0)
 
     def joules(self) -> float | None:
         """Return the energy drawn since the first look, in joules."""
-        if self._device is None:
+        if not self._device:
             return None
         watts = None
         with contextlib.suppress(Exception):  # it needs a library of NVIDIA's, whose errors are its own
-            watts = torch.cuda.power_draw(self._device) / 1000
+            watts = cuda.watts(self._device)
         if watts is None:
-            self._device = None
+            self._device = ""
             return None
         now, (last_time, before) = time.monotonic(), self._last
         self._joules += (now - last_time) * (watts + (before or watts)) / 2
