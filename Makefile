@@ -20,7 +20,7 @@ export PYTHONUNBUFFERED = 1
 # Keep compiled bytecode even where the image forbids it: the tests start hundreds of processes.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help run check test test-all lint docs format install install-dev lock sbom audit chromium fuzz gallery bench-evaluation bench-scaling bench-gpu bench-distances bench-by-layer bench-cluster bench-divided bench-store bench-healing bench-heals bench-eta bench-search bench-ui load screenshots map chaos zoo clean
+.PHONY: help run check test test-all lint docs format install install-dev lock sbom audit chromium fuzz gallery bench-evaluation bench-scaling bench-gpu bench-limits bench-distances bench-by-layer bench-cluster bench-divided bench-store bench-healing bench-heals bench-eta bench-search bench-ui load screenshots map chaos zoo clean
 
 help:
 	@sed -n '1,4p' Makefile
@@ -141,8 +141,11 @@ bench-evaluation: install-dev
 bench-scaling: install
 	$(BIN)/python benchmarks/scaling.py
 
-bench-gpu: install
+bench-gpu: install-dev
 	$(BIN)/python benchmarks/card.py
+
+bench-limits: install-dev chromium
+	$(BIN)/python benchmarks/limits.py
 
 bench-precision: install
 	$(BIN)/python benchmarks/half_precision.py

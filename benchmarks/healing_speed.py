@@ -43,8 +43,8 @@ def loaded(dtype: str):
     return load.load(ModelSpec(dtype=dtype, quantization="4bit"))
 
 
-def prepared(options: argparse.Namespace):
-    """The trainer of the paper recipe, as a heal makes it."""
+def prepared(options: argparse.Namespace, effective_batch: int = EFFECTIVE_BATCH):
+    """The trainer of the paper recipe, as a heal makes it, with so many sequences to a step."""
     from analysis.core.blocks import Block
     from analysis.data import corpora
     from analysis.data.near_copies import NearCopyFilter
@@ -62,12 +62,12 @@ def prepared(options: argparse.Namespace):
         block=Block(*BLOCK),
         steps=options.steps + 1,
         batch_size=options.rows,
-        gradient_accumulation=EFFECTIVE_BATCH // options.rows,
+        gradient_accumulation=effective_batch // options.rows,
         seq_len=options.seq_len,
         corpus=corpora.resolve(CorpusSpec("c4", 1000, options.seq_len, "train")),
     )
     packed = packing.training_rows(
-        spec.corpus, NearCopyFilter([]), loaded_model.tokenizer, max_rows=EFFECTIVE_BATCH * spec.steps
+        spec.corpus, NearCopyFilter([]), loaded_model.tokenizer, max_rows=effective_batch * spec.steps
     )
     pruning.cut(loaded_model.decoder, spec.block)
     model = adapters.attach(loaded_model.decoder, spec, 0)

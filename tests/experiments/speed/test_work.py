@@ -11,7 +11,17 @@ from analysis.models.loading import machine
 from benchmarks import by_layer, work
 from tests.support.families import build
 
-COMPUTING = ("by_layer", "card", "cluster", "distance_speed", "divided", "evaluation_speed", "healing_speed", "scaling")
+COMPUTING = (
+    "by_layer",
+    "card",
+    "cluster",
+    "distance_speed",
+    "divided",
+    "evaluation_speed",
+    "healing_speed",
+    "limits",
+    "scaling",
+)
 
 
 @pytest.mark.parametrize("name", COMPUTING)
