@@ -1,10 +1,12 @@
 """Charts draw the measured values, in the documented colours."""
 
+import json
 import re
 from dataclasses import replace
 
 import pytest
 from plotly.graph_objs import Figure
+from plotly.io import to_json
 
 from analysis.charts import curves, heals, maps, selected
 from analysis.charts import look as drawing
@@ -377,3 +379,12 @@ def test_strip_marks_half_a_cell_for_a_removed_sublayer():
     assert [text.partition(", ")[2] for text in whole.text] == ["kept", "kept", "kept", "removed"]
     assert (list(half.x), list(half.base), list(half.y)) == ([0, 2], [0.5, 0], [0.5, 0.5])
     assert list(half.text) == ["layer 0, attention removed", "layer 2, feed-forward removed"]
+
+
+def test_finished_figure_is_taken_apart_once_and_stays_the_same():
+    plain = maps.distance_map(MAP)
+    kept = drawing.Finished(plain)
+    assert kept.drawing().to_dict() is kept.drawing().to_dict()
+    assert json.loads(to_json(kept.drawing().to_dict(), validate=False)) == json.loads(plain.to_json())
+    maps.of_sizes(kept, range(1, 3))
+    assert json.loads(to_json(kept.drawing().to_dict(), validate=False)) == json.loads(plain.to_json())

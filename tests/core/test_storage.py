@@ -193,3 +193,16 @@ def test_a_nonfinite_figure_is_refused_and_nothing_is_stored(figures, name):
 def test_a_gap_in_the_losses_of_texts_is_stored():
     FigureResult(Spec(), {}, 1.0, 5, complete=True, loss=None, losses=np.array([0.5, np.nan, np.inf])).save()
     assert store.load_result("figures", Spec().fingerprint()) is not None
+
+
+def test_cache_folder_is_resolved_once(tmp_path):
+    assert store.cache_dir() is store.cache_dir()
+    assert store.cache_dir() == (tmp_path / "cache").resolve()
+
+
+def test_relative_cache_folder_follows_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", "here")
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        assert store.cache_dir() == (tmp_path / name / "here").resolve()

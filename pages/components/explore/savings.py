@@ -5,9 +5,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import streamlit as st
+from plotly.graph_objs import Figure
 
 from analysis import jobs
 from analysis.charts import speed as speed_charts
+from analysis.charts.look import Finished
 from analysis.core.blocks import PartSet, Removal
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.experiments.speed.speed_spec import SpeedResult, SpeedSpec
@@ -20,6 +22,7 @@ from pages.components.explore import chart_selection
 from pages.components.jobs import card
 from pages.components.shared import chart, selection, start, state, stored_results, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
+from pages.components.shared.selection import Version, version
 
 _CONTEXTS = tuple(1 << power for power in range(9, 18))
 _USUAL_CONTEXT = 4096
@@ -275,7 +278,7 @@ def _show_speed(shown: FoundResult | None, job: jobs.Job | None, cut: Cut, strat
         label_visibility="collapsed",
         persist_state="session",
     )
-    figure = speed_charts.speed_chart(result, field, reach=cut.n, dark=chart.is_dark(), height=350)
+    figure = _speed_chart(version(shown), field, cut.n, chart.is_dark(), result)
     alt = f"{_FIELDS[field]}, milliseconds against removed layers, {len(result.of_layers)} measured."
     chart.show(figure, key=SPEED_CHART, alt=alt, file_name=f"speed-{field}")
     chart_selection.mark({SPEED_CHART: chart_selection.of_speed(result, field)}, cut, strategy)
@@ -286,6 +289,11 @@ def _show_speed(shown: FoundResult | None, job: jobs.Job | None, cut: Cut, strat
             f"Not measured for this selection: {words.plain(cut.removed.brief())}. "
             f"{source or f'The line estimates the speed from n = {cut.n} alone.'}"
         )
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _speed_chart(version: Version, field: str, reach: int, dark: bool, _result: SpeedResult) -> Figure:
+    return Finished(speed_charts.speed_chart(_result, field, reach=reach, dark=dark, height=350))
 
 
 def _machine(result: SpeedResult) -> str:

@@ -1,5 +1,6 @@
 """The trade-off: a goal and its answer, then accuracy or loss against size or speed over everything measured of the model."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import streamlit as st
@@ -29,6 +30,7 @@ from analysis.results.words.goals import MEGABYTES, NATS, POINTS, TIMES, Goal, G
 from pages.components.explore import chart_selection, precisions, savings
 from pages.components.shared import access, chart, cuts, selection, start, state, stored_results, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
+from pages.components.shared.selection import versions
 
 _QUANTITIES = {ACCURACY: "Accuracy", LOSS: "Loss"}
 _AXES = {SIZE: "Size", SPEED: "Speed"}
@@ -206,7 +208,14 @@ def _fronts(quantity: str, model: ModelSpec, own_results: list[FoundResult]) -> 
     """Return all offers of a model, condition by condition, from everything measured."""
     ranked = sorted(own_results, key=lambda entry: entry.summary.weight, reverse=True)
     speed = savings.find_speed(model)
-    return front.fronts(quantity, [entry.result for entry in ranked], (), speed.result if speed else None)
+    return _fronts_of(quantity, versions(ranked), versions([speed] if speed else []), ranked, speed)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _fronts_of(
+    quantity: str, measured: str, timed: str, _ranked: Sequence[FoundResult], _speed: FoundResult | None
+) -> list[Front]:
+    return front.fronts(quantity, [entry.result for entry in _ranked], (), _speed.result if _speed else None)
 
 
 def _weighed(model: ModelSpec) -> list[FoundResult]:

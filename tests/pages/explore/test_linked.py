@@ -11,7 +11,7 @@ from analysis.cli import main
 from analysis.core.blocks import Block, LayerSet
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from pages.components.explore import chart_selection, result_choice
-from pages.components.shared import cuts
+from pages.components.shared import cuts, selection
 from tests.support import fakes
 from tests.support.seen import figures, marks, metric, opened, ringed, strip, texts, trace
 
@@ -66,6 +66,15 @@ def test_moving_the_slider_follows_the_strategy_again(app):
     best = fakes.distances().best[5].block
     assert shown_cuts(at) == {(best.start, 6)}
     assert "block" not in at.query_params
+
+
+def test_a_rerun_looks_up_the_scores_of_the_selection_once(app):
+    fill()
+    at = app(n="5")
+    at.slider(key="n").set_value(6).run()
+    with mock.patch.object(selection.Evidence, "of", autospec=True, side_effect=selection.Evidence.of) as looked_up:
+        at.slider(key="n").set_value(5).run()
+    assert looked_up.call_count == 1
 
 
 def test_another_strategy_chooses_again(app):

@@ -1,6 +1,7 @@
 """The tab that answers wishes: for a size, a speed or a loss, the best that was measured, and a button that takes it."""
 
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 
@@ -132,3 +133,13 @@ def test_missing_precisions_are_measured_as_one_grid(app, precomputed):
     (made,) = jobs.active()
     assert {model.quantization for model in made.spec.models} == {"8bit", "4bit"}
     assert made.spec.benchmarks[0].limit == 200
+
+
+def test_second_look_builds_no_front_again(app, precomputed):
+    for result in (fakes.distances(), measured()):
+        precomputed(result)
+    at = app(tab="trade-off", n="3")
+    with mock.patch.object(front, "fronts", side_effect=front.fronts) as built:
+        at.run()
+    assert not built.called
+    assert not at.exception

@@ -249,3 +249,9 @@ def test_a_script_comes_from_memory_and_browsers_keep_it(static):
 )
 def test_everything_else_is_answered_by_streamlit(static, path, method, headers):
     assert ask(static, path, method, headers) == ["passed"]
+
+
+def test_no_rule_with_has_concerns_all_elements_below():
+    style = re.sub(r"/\*.*?\*/", "", server._STYLE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert ":has(" in style
+    assert not re.findall(r":has\(.*\)\s*>?\s*\*", style), "the browser would look at every element after each change"
