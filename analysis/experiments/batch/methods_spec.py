@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -153,10 +154,16 @@ class MethodsResult(Result):
             place: of the cell, 0-based.
             against: of the other cell; None for the unpruned model.
         """
-        first, second = self.losses[0 if against is None else 1 + against], self.losses[1 + place]
-        if len(first) < 2 or not second:
-            return None
-        return stats.compare_losses(first, second, self.text_tokens)
+        if (place, against) not in self._nats:
+            first, second = self.losses[0 if against is None else 1 + against], self.losses[1 + place]
+            is_comparable = len(first) >= 2 and second
+            self._nats[place, against] = stats.compare_losses(first, second, self.text_tokens) if is_comparable else None
+        return self._nats[place, against]
+
+    @cached_property
+    def _nats(self) -> dict[tuple[int, int | None], Ends | None]:
+        """Known answers of `nats`: the tables need each of them several times."""
+        return {}
 
     def gained(self, place: int, against: int | None = None) -> Ends | None:
         """Return the accuracy difference of two cells, paired by question (Bonett and Price); arguments as in `nats`."""

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from analysis.core import stats
 from analysis.core.errors import BlockRangeError, SpecError
 from analysis.core.stats import compare_losses
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
@@ -96,6 +97,18 @@ def table(spec, *losses: list[float]) -> MethodsResult:
         losses=[[3.0] * 8, *losses],
         right=[[True, False]] * 3,
     )
+
+
+def test_tables_compare_each_pair_of_losses_once(spec, monkeypatch):
+    compared = []
+
+    def counted(first, second, tokens):
+        compared.append((tuple(first), tuple(second)))
+        return compare_losses(first, second, tokens)
+
+    monkeypatch.setattr(stats, "compare_losses", counted)
+    table(spec, [4.0, 4.1] * 4, [3.5, 3.6] * 4).tables()
+    assert len(compared) == len(set(compared)) > 1
 
 
 def test_best_is_named_only_where_it_differs_from_all_others(spec):
