@@ -143,3 +143,13 @@ def test_second_look_builds_no_front_again(app, precomputed):
         at.run()
     assert not built.called
     assert not at.exception
+
+
+def test_front_on_other_questions_is_one_choice_away(app, precomputed):
+    for result in (fakes.distances(), measured(), fakes.sweep(3, limit=50, answers=True)):
+        precomputed(result)
+    at = app(tab="trade-off", n="3")
+    at.selectbox("front-condition").set_value(1).run()
+    assert not at.exception
+    assert at.selectbox("front-condition").options[1] == "50 ARC-Easy questions"
+    assert [name for name in names(at, "accuracy") if name.startswith("pruned")]
