@@ -234,7 +234,7 @@ def page(options: argparse.Namespace) -> Measured:
         entry = (str(Path(sampled_server.__file__)), str(report))
         with browser.dashboard(Path(scratch), entry=entry) as address, browser.chromium() as chromium:
             window = chromium.new_context(viewport=ui_speed.SIZE).new_page()
-            window.set_default_timeout(60_000)
+            window.set_default_timeout(180_000)
             window.add_init_script(TRAFFIC)
             ui_speed.first_chart(window, address)
             browser.settled(window)
@@ -306,10 +306,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as empty:
         # Stored results would answer a part of the work.
         store.precomputed_dir = lambda: Path(empty)
-        for kind in chosen:
-            results.append(WORK[kind](options))
-            say(results[-1].describe())
-    say(table(results))
+        try:
+            for kind in chosen:
+                results.append(WORK[kind](options))
+                say(results[-1].describe())
+        finally:  # minutes of measurements, should the browser of the last one not start
+            say(table(results))
 
 
 if __name__ == "__main__":
