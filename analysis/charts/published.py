@@ -1,12 +1,14 @@
-"""Charts of published models beside the user's own: paths of the most similar block, cliffs and plateaus by share of depth."""
+"""Charts of published and bundled models by share of depth: paths of the most similar block, cliffs, plateaus and claims."""
 
 import html
 from collections.abc import Sequence
 
 from plotly.graph_objs import Figure
+from plotly.subplots import make_subplots
 
-from analysis.charts.look import Palette, Style, add_level, bars, finish, palette, translucent
+from analysis.charts.look import DARK, LIGHT, Palette, Style, add_level, bars, finish, palette, translucent
 from analysis.experiments.maps.distance_spec import Best
+from analysis.results.compared.paper_claims import DepthCosts, Tolerance
 from analysis.results.compared.plateaus import Plateau
 from analysis.results.words.lesson import CLIFFS, PATHS, PublishedCliff, PublishedPath
 
@@ -17,6 +19,9 @@ _STYLES = (
     Style("solid", "circle", "#3c4650", "#c6cfd8"),
     Style("9px,3px,2px,3px", "x", "#8a6d3b", "#c9a86a"),
 )
+
+_WITH_COLOUR = Style("solid", "circle", LIGHT.pruned, DARK.pruned)
+"""Of the first model of a chart without a model of the user."""
 
 
 def depth_paths(
@@ -179,3 +184,91 @@ def plateaus(curves: Sequence[Plateau], *, dark: bool = False, height: int = 330
     }
     y = {"title": "accuracy above chance", "tickformat": "+.0%", "gridcolor": colours.grid}
     return finish(figure, height + names, x=x, y=y, margin={"b": 46, "t": 46 + names})
+
+
+def claims(depths: Sequence[DepthCosts], tolerances: Sequence[Tolerance], *, dark: bool = False, height: int = 560) -> Figure:
+    """Draw the cost of each layer by its depth, and below it the cost of removing a share of the layers, with 95 % intervals.
+
+    Args:
+        depths: loss increase of each single layer, one entry per model. The scale is logarithmic, and a layer whose removal
+            lowers the loss is not on it.
+        tolerances: loss increase by share of removed layers, one entry per model.
+        dark: whether the page is dark.
+        height: pixels.
+    """
+    colours = palette(dark)
+    figure = make_subplots(2, 1, vertical_spacing=0.17)
+    names = list(dict.fromkeys([*(one.name for one in tolerances), *(one.name for one in depths)]))
+    looks = dict(zip(names, [_WITH_COLOUR, *_STYLES], strict=False))
+    for depth in depths:
+        drawn = [layer for layer in depth.layers if layer.increase > 0]
+        floor = 0.5 * min((layer.increase for layer in drawn), default=1.0)
+        _add_model(
+            figure,
+            1,
+            depth.name,
+            looks[depth.name],
+            [(layer.depth, layer.increase, max(layer.low, floor), layer.high) for layer in drawn],
+            [
+                f"without layer {layer.layer}: {layer.increase:+.3f} nats/token, 95 % interval {layer.low:+.3f} to "
+                f"{layer.high:+.3f}<br>{depth.n_texts} texts, {depth.precision}"
+                for layer in drawn
+            ],
+            is_named=depth.name not in {curve.name for curve in tolerances},
+            dark=dark,
+        )
+    for curve in tolerances:
+        _add_model(
+            figure,
+            2,
+            curve.name,
+            looks[curve.name],
+            [(point.share, point.increase, point.low, point.high) for point in curve.points],
+            [
+                f"n = {point.n} of {curve.n_layers} layers: {point.increase:+.3f} bits per byte, 95 % interval "
+                f"{point.low:+.3f} to {point.high:+.3f}<br>{curve.n_texts} texts, {curve.precision}"
+                for point in curve.points
+            ],
+            is_named=True,
+            dark=dark,
+        )
+    margin = {"b": 46, "t": 30 + 18 * max(0, len(names) - 1)}
+    share = {"tickformat": ".0%", "gridcolor": colours.grid}
+    finish(figure, height, x={**share, "range": [0, 1]}, y={}, margin=margin)
+    figure.update_xaxes(title={"text": "depth of the removed layer", "standoff": 6}, row=1, col=1)
+    figure.update_yaxes(title={"text": "loss increase, nats/token", "standoff": 16}, type="log", dtick=1, row=1, col=1)
+    figure.update_xaxes(**share, range=[-0.01, 0.52], zeroline=False, row=2, col=1)
+    figure.update_xaxes(title={"text": "layers removed by similarity, share of depth", "standoff": 6}, row=2, col=1)
+    figure.update_yaxes(title={"text": "loss increase, bits per byte", "standoff": 16}, zeroline=False, row=2, col=1)
+    return figure.update_yaxes(gridcolor=colours.grid)
+
+
+def _add_model(
+    figure: Figure,
+    row: int,
+    name: str,
+    style: Style,
+    points: Sequence[tuple[float, float, float, float]],
+    texts: Sequence[str],
+    *,
+    is_named: bool,
+    dark: bool,
+) -> None:
+    """Draw one model of a panel: place, value and both ends of the interval of each point."""
+    shade, label = style.shade(dark=dark), html.escape(name)
+    values = [value for _, value, _, _ in points]
+    figure.add_scatter(
+        x=[place for place, *_ in points],
+        y=values,
+        mode="lines+markers",
+        name=label,
+        legendgroup=label,
+        showlegend=is_named,
+        line={"color": shade, "width": 2, "dash": style.dash},
+        marker={"size": 6, "symbol": style.symbol},
+        error_y={**bars(values, [(low, high) for *_, low, high in points]), "color": translucent(shade, 0.6)},
+        text=[f"<b>{label}</b>, {text}" for text in texts],
+        hovertemplate="%{text}<extra></extra>",
+        row=row,
+        col=1,
+    )

@@ -28,7 +28,7 @@ from analysis.data.gallery import STARTER, Exhibit
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
 from analysis.experiments.accuracy.points import QuestionScore
 from analysis.experiments.accuracy.precision import PrecisionSpec
-from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
+from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpec, SweepResult, SweepSpec
 from analysis.experiments.batch.methods_spec import MethodsSpec
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.damage_spec import DamageSpec
@@ -76,13 +76,21 @@ _JUDGING = dataclasses.replace(_LOSS, n_texts=16)
 """These texts and as many more, to compare methods with each other."""
 _CLOSED = ("instant", "prune-comp", "linear-patch", "ghosted")
 """Healing in closed form; each run takes minutes."""
+_TABLE_PARAMETERS = 1_000_000_000
+"""A larger model is measured in float32 alone: its table of methods would take hours."""
+_QUANTIZED = {"8bit": (0, 3, 5, 8), "4bit": (0, 3, 5)}
+"""Removed layers of the starter by the quantization of what is left. Larger models are quantized as they are."""
+_HEALED = (3, 5, 8, 10)
+"""Sizes of the similarity block that the instant recipe heals in every model."""
+_EXAMINED = 4
+"""Layers removed at most before the exams: their worked examples make each point take minutes."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compute everything, or the results of some kinds and models, and put it in place.
 
-    About an hour and a half on two cores for everything of the starter model: 40 minutes for `heal`, 30 for `methods`. An hour
-    and a half of one core for a model of half a billion parameters, an hour of it for `methods`.
+    About two hours on two cores for everything of the starter model: 40 minutes for `heal`, 30 for `methods`. Two hours for a
+    model of half a billion parameters, half of it for `methods`. Three to four hours for one of 1.5 billion parameters.
     """
     options = _parsed(arguments)
     if options.kinds == ["seal"]:
@@ -95,10 +103,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             continue
         try:
             _bring(exhibit, options.weights, folder)
-            # The precision that every machine has, and for a larger model the faster one.
-            model = ModelSpec(exhibit.source, dtype="float32" if exhibit.source == STARTER else "bfloat16", device="cpu")
+            model = ModelSpec(exhibit.source, dtype="float32", device="cpu")
             measure = _of_starter if exhibit.source == STARTER else _of_larger
-            results = list(measure(model, kinds, load))
+            results = [*measure(model, kinds, load), *_across_sizes(model, kinds, load)]
         except ModelNotFoundError as error:
             sys.stderr.write(escapes.visible(f"The results of {exhibit.title} are unchanged: {error}\n"))
             continue
@@ -229,14 +236,17 @@ def _of_starter(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Ite
 
 
 def _of_larger(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Iterator[Result]:
-    """Yield its layers' similarity, and the cost of a usual and a searched removal in the starter's questions and exams."""
+    """Yield maps, curves, exams and a table of methods in bfloat16, which takes half of the time where processors have it."""
     from analysis.experiments.accuracy import precision, sweep
     from analysis.experiments.batch import methods
     from analysis.experiments.maps import distance_map
     from analysis.experiments.search import search
     from analysis.models.loading import inspection
 
-    yield inspection.run(InspectSpec(model), _tell)
+    inspected = inspection.run(InspectSpec(model), _tell)
+    if inspected.model.n_parameters > _TABLE_PARAMETERS:
+        return
+    model = dataclasses.replace(model, dtype="bfloat16")
     for source in ("c4", "wiki") if "distances" in kinds else ():
         yield distance_map.run(DistanceSpec(model, CorpusSpec(source=source)), _tell, load=load)
     if {"sweep", "precision"} & set(kinds):  # before the curves, which would ask longer questions for it
@@ -258,6 +268,61 @@ def _of_larger(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Iter
     if "methods" in kinds:
         table = MethodsSpec(model, ("similarity", "greedy"), _CLOSED, benchmark=_JUDGED, loss_corpus=_JUDGING)
         yield methods.run(table, _tell, load=load)
+
+
+def _across_sizes(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Iterator[Result]:
+    """Yield what every model of the gallery has in float32, on the same questions and texts, so that sizes can be compared.
+
+    They are a map, the cost of each layer alone, a curve, exams, quantized weights, speeds, instant heals and a searched path.
+    What the starter has already is not yielded again.
+    """
+    from analysis.experiments.accuracy import evaluation, sweep
+    from analysis.experiments.heal import healing, recipes
+    from analysis.experiments.maps import damage, distance_map
+    from analysis.experiments.search import search
+    from analysis.experiments.speed import speed
+    from analysis.models.loading import inspection
+
+    is_starter = model.source == STARTER
+    inspected = inspection.run(InspectSpec(model), _tell)
+    similar = DistanceSpec(model, CorpusSpec(source="c4"))
+    map_result = distance_map.run(similar, _tell, load=load)
+    half = map_result.n_layers // 2
+    if not is_starter:
+        yield inspected
+        yield map_result
+        if "damage" in kinds:
+            yield damage.run(DamageSpec(model, distances=similar, max_size=1), _tell, load=load)
+        if "sweep" in kinds:
+            yield sweep.run(SweepSpec(model, benchmark=_QUESTIONS, strategy="similarity", max_n=half), _tell, load=load)
+        if "search" in kinds:
+            yield search.run(SearchSpec(model, strategy="greedy", max_n=half), _tell, load=load)
+    if "sweep" in kinds:
+        exams = SweepSpec(model, benchmark=_EXAMS, loss_corpus=None, strategy="similarity", max_n=_EXAMINED)
+        yield sweep.run(exams, _tell, load=load)
+    if "speed" in kinds and not is_starter:
+        yield speed.run(SpeedSpec(model), _tell, load=load)
+    for quantization, sizes in _QUANTIZED.items():
+        quantized = dataclasses.replace(model, quantization=quantization)
+        for n in sizes if "evaluate" in kinds else ():
+            if n == 0 or is_starter:
+                block = map_result.best[n - 1].block if n else None
+                yield evaluation.run(EvaluateSpec(quantized, block=block, benchmark=_QUESTIONS), _tell, load=load)
+        if "speed" in kinds:
+            yield speed.run(SpeedSpec(quantized), _tell, load=load)
+    load.clear()
+    for n in _HEALED if "heal" in kinds and not is_starter else ():
+        yield healing.run(
+            recipes.heal_spec(
+                "instant",
+                model=model,
+                n_parameters=inspected.model.n_parameters,
+                block=map_result.best[n - 1].block,
+                benchmark=_QUESTIONS,
+                generation=None,
+            ),
+            _tell,
+        )
 
 
 def _seal() -> int:
@@ -292,6 +357,8 @@ def _lean(result: Result) -> Result:
     if isinstance(result, SweepResult):
         questions = result.questions if result.spec.strategy in _WITH_ANSWERS else []
         return dataclasses.replace(result, questions=[list(map(_rounded, answers)) for answers in questions])
+    if isinstance(result, EvaluateResult):
+        return dataclasses.replace(result, questions=list(map(_rounded, result.questions)))
     if isinstance(result, HealResult):
         return dataclasses.replace(result, adapter=None, questions={})
     return result

@@ -21,6 +21,8 @@ from analysis.experiments.strategies import SEARCHING, USUAL
 from analysis.exports.handout import HandoutTask
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
+from analysis.results.compared import agreement
+from analysis.results.compared.paper_claims import DepthCosts, SizePair, Tolerance, depth_costs, size_pairs, tolerance
 from analysis.results.stored import evidence
 from analysis.results.words import exercises
 from analysis.results.words import lesson as guesses
@@ -218,6 +220,25 @@ def gallery_curves() -> list[tuple[str, SweepResult]]:
                 key = (exhibit.source, sweep.spec.benchmark.task, sweep.spec.strategy)
                 curves.setdefault(key, (exhibit.title, sweep))
     return sorted(curves.values(), key=lambda curve: curve[1].spec.strategy != USUAL)
+
+
+def gallery_claims() -> tuple[list[DepthCosts], list[Tolerance], list[SizePair]]:
+    """Costs of single layers, costs of shares of layers, and pairs of sizes, of the models of the gallery.
+
+    Of each model the float32 results count, and those curves whose loss text most models share.
+    """
+    depths, by_text = [], {}
+    for exhibit in EXHIBITS:
+        model = ModelSpec(exhibit.source)
+        damage = next((result for result in _finished("damage", model) if result.spec.model.is_exact), None)
+        costs = None if damage is None else depth_costs(exhibit.title, damage, agreement.stored_losses(damage))
+        depths += [] if costs is None else [costs]
+        for sweep in _finished("sweep", model):
+            if sweep.spec.model.is_exact and sweep.spec.strategy == USUAL and sweep.text_losses:
+                by_text.setdefault(sweep.spec.loss_corpus, {}).setdefault(exhibit.title, sweep)
+    curves = list(max(by_text.values(), key=len, default={}).items())
+    tolerances = [tolerance(name, sweep) for name, sweep in curves]
+    return depths, [curve for curve in tolerances if curve is not None], size_pairs(curves)
 
 
 def specs_of(shown: LessonResults) -> list[Spec]:

@@ -238,6 +238,23 @@ def test_step_5_asks_about_the_big_model_and_compares_paths(app, known):
     assert "code that looks like the authors'" in said(at)
 
 
+def test_step_5_checks_claims_on_models_of_several_sizes(app, known):
+    for exhibit, n_layers, rise in ((EXHIBITS[1], 4, 0.8), (EXHIBITS[2], 8, 0.1)):
+        there = replace(fakes.MODEL, source=exhibit.source, identity=f"gguf:{n_layers}", dtype="float32", quantization="none")
+        curve = fakes.sweep()
+        points = [replace(curve.points[n], n=n, loss=2.0 + n * rise, bits_per_byte=1.0, n_texts=3) for n in range(5)]
+        losses = [[2.0 + text + n * rise for text in range(3)] for n in range(5)]
+        facts = replace(curve.model, layer_parameters=[n_layers * 10] * n_layers, other_parameters=0)
+        curve = replace(curve, spec=replace(curve.spec, model=there), model=facts, n_layers=n_layers, points=points)
+        replace(curve, text_losses=losses, text_tokens=[50] * 3, questions=[]).save()
+    at = turn_to(app(PAGE), 5)
+    guess(at, "big", 30)
+    lines = {item["name"]: list(item["x"]) for item in figures(at)["learn-claims"]["data"] if item["yaxis"] == "y2"}
+    assert lines[EXHIBITS[1].title] == [0, 0.25, 0.5, 0.75, 1]
+    assert "Larger models tolerate more: holds in 2 of 2 cases." in said(at)
+    assert f"Without 25% of the layers, the loss of {EXHIBITS[2].title} rises by 0.20 nats/token" in said(at)
+
+
 def test_step_6_shows_instant_and_trained_next_to_the_guess(app, known):
     at = turn_to(app(PAGE), 6)
     assert not figures(at)

@@ -9,11 +9,11 @@ from analysis.core.blocks import Block
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.exports.handout import HandoutStrip, HandoutTask
 from analysis.results.compared import cliff as cliffs
-from analysis.results.compared import plateaus
+from analysis.results.compared import paper_claims, plateaus
 from analysis.results.words import lesson as guesses
 from pages.components.learn import marks
 from pages.components.learn.ballot import PollQuestion
-from pages.components.learn.lesson import Lesson, LessonResults, Step, gallery_curves, say_missing
+from pages.components.learn.lesson import Lesson, LessonResults, Step, gallery_claims, gallery_curves, say_missing
 from pages.components.shared import chart, words
 
 TITLE = "Where can you prune big models?"
@@ -51,13 +51,17 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
             "Yours is measured on your own questions."
         )
     with right:
-        where, how_many, side_by_side = st.tabs(["Where blocks begin", "Where answers collapse", "Plateaus and cliffs"])
+        where, how_many, side_by_side, sizes = st.tabs(
+            ["Where blocks begin", "Where answers collapse", "Plateaus and cliffs", "Three sizes"]
+        )
         with where:
             _paths(distances, name, None if start is None else (start / BIG.n_layers, SIZE / BIG.n_layers))
         with how_many:
             _cliffs(shown, name)
         with side_by_side:
             _plateaus()
+        with sizes:
+            _claims()
 
 
 def _tasks(shown: LessonResults) -> list[HandoutTask]:
@@ -151,6 +155,52 @@ def _plateaus() -> None:
     chart.folded_table(
         rows, key="learn-t-plateaus", alt="Accuracy above chance by removed layers and model", file_name="plateaus"
     )
+
+
+def _claims() -> None:
+    """The paper's claims on small real models of several sizes, from the results that came with the program."""
+    depths, tolerances, pairs = gallery_claims()
+    if not depths and not tolerances:
+        say_missing("This program has no bundled results of several sizes.", "pages/model.py", "Choose a model")
+        return
+    chart.show(
+        published.claims(depths, tolerances, dark=chart.is_dark()),
+        key="learn-claims",
+        file_name="claims",
+        alt="Loss increase without each single layer by depth, and by share of removed layers, for bundled models of several "
+        "sizes with 95 % intervals.",
+    )
+    verdicts = {
+        paper_claims.LAYERS_CLAIM: [depth.verdict for depth in depths],
+        paper_claims.SIZES_CLAIM: [pair.verdict for pair in pairs],
+    }
+    for claim, found in verdicts.items():
+        if found:
+            st.markdown(f"**{paper_claims.conclusion(claim, found)}**")
+        for case in depths if claim == paper_claims.LAYERS_CLAIM else pairs:
+            st.caption(words.plain(f"{case.sentence()} The claim {case.verdict}."))
+    st.caption(
+        "The halves leave out the first and the last layer. Models are paired where they have one tokenizer, at equal shares "
+        "of layers. The differences are paired by text. Bars: 95 % intervals."
+    )
+    rows = [
+        {
+            "model": curve.name,
+            "n": cost.n,
+            "share": cost.share,
+            "bits per byte": cost.increase,
+            "low": cost.low,
+            "high": cost.high,
+        }
+        for curve in tolerances
+        for cost in curve.points
+    ]
+    rows += [
+        {"model": depth.name, "layer": cost.layer, "nats/token": cost.increase, "low": cost.low, "high": cost.high}
+        for depth in depths
+        for cost in depth.layers
+    ]
+    chart.folded_table(rows, key="learn-t-claims", alt="Loss increase by layer and by share of layers", file_name="claims")
 
 
 _LINK = f"[{guesses.PAPER}](https://arxiv.org/abs/{guesses.PAPER.removeprefix('arXiv:')})"
