@@ -77,7 +77,7 @@ _JUDGING = dataclasses.replace(_LOSS, n_texts=16)
 _CLOSED = ("instant", "prune-comp", "linear-patch", "ghosted")
 """Healing in closed form; each run takes minutes."""
 _TABLE_PARAMETERS = 1_000_000_000
-"""A larger model is measured in float32 alone: its table of methods would take hours."""
+"""A larger model has no table of methods, and its curve and search end at a quarter of its layers: each takes an hour."""
 _QUANTIZED = {"8bit": (0, 3, 5, 8), "4bit": (0, 3, 5)}
 """Removed layers of the starter by the quantization of what is left. Larger models are quantized as they are."""
 _HEALED = (3, 5, 8, 10)
@@ -287,16 +287,17 @@ def _across_sizes(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> I
     inspected = inspection.run(InspectSpec(model), _tell)
     similar = DistanceSpec(model, CorpusSpec(source="c4"))
     map_result = distance_map.run(similar, _tell, load=load)
-    half = map_result.n_layers // 2
+    is_small = inspected.model.n_parameters <= _TABLE_PARAMETERS
+    deepest = map_result.n_layers // (2 if is_small else 4)
     if not is_starter:
         yield inspected
         yield map_result
         if "damage" in kinds:
             yield damage.run(DamageSpec(model, distances=similar, max_size=1), _tell, load=load)
         if "sweep" in kinds:
-            yield sweep.run(SweepSpec(model, benchmark=_QUESTIONS, strategy="similarity", max_n=half), _tell, load=load)
+            yield sweep.run(SweepSpec(model, benchmark=_QUESTIONS, strategy="similarity", max_n=deepest), _tell, load=load)
         if "search" in kinds:
-            yield search.run(SearchSpec(model, strategy="greedy", max_n=half), _tell, load=load)
+            yield search.run(SearchSpec(model, strategy="greedy", max_n=deepest), _tell, load=load)
     if "sweep" in kinds:
         exams = SweepSpec(model, benchmark=_EXAMS, loss_corpus=None, strategy="similarity", max_n=_EXAMINED)
         yield sweep.run(exams, _tell, load=load)
