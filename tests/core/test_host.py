@@ -46,6 +46,20 @@ def test_cards_are_those_of_the_driver_that_may_be_used(monkeypatch, there, visi
     assert host.cards() == n
 
 
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [
+        ("fpu avx2 avx512f avx512_bf16", "AMD EPYC (AVX-512 BF16)"),
+        ("fpu avx2", "AMD EPYC (AVX2)"),
+        ("fpu", "AMD EPYC"),
+        ("avx2 avx512f amx_bf16 avx512_bf16", "AMD EPYC (AMX)"),
+    ],
+)
+def test_processors_of_one_name_and_other_instructions_differ(monkeypatch, flags, name):
+    monkeypatch.setattr(host, "cpuinfo", {"model name": "AMD EPYC", "flags": flags}.get)
+    assert host.processor() == name
+
+
 def test_an_entry_of_the_first_processor_is_its_whole_value(monkeypatch):
     entries = "processor\t: 0\nmodel name\t: Fast: 9\nflags\t\t: fpu amx\nmodel name\t: Slow\n"
     monkeypatch.setattr(Path, "read_text", lambda self: entries)
