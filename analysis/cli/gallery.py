@@ -89,8 +89,8 @@ _EXAMINED = 4
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compute everything, or the results of some kinds and models, and put it in place.
 
-    About two hours on two cores for everything of the starter model: 40 minutes for `heal`, 30 for `methods`. Two hours for a
-    model of half a billion parameters, half of it for `methods`. Three to four hours for one of 1.5 billion parameters.
+    About two hours on two cores for everything of the starter model: 40 minutes for `heal`, 30 for `methods`. Several hours for
+    a model of half a billion parameters, an hour of it for `methods`.
     """
     options = _parsed(arguments)
     if options.kinds == ["seal"]:

@@ -52,7 +52,7 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
         )
     with right:
         where, how_many, side_by_side, sizes = st.tabs(
-            ["Where blocks begin", "Where answers collapse", "Plateaus and cliffs", "Three sizes"]
+            ["Where blocks begin", "Where answers collapse", "Plateaus and cliffs", "Several sizes"]
         )
         with where:
             _paths(distances, name, None if start is None else (start / BIG.n_layers, SIZE / BIG.n_layers))
