@@ -79,7 +79,7 @@ _CLOSED = ("instant", "prune-comp", "linear-patch", "ghosted")
 _TABLE_PARAMETERS = 1_000_000_000
 """A larger model has no table of methods, and its curve and search end at a quarter of its layers: each takes an hour."""
 _QUANTIZED = {"8bit": (0, 3, 5, 8), "4bit": (0, 3, 5)}
-"""Removed layers of the starter by the quantization of what is left. Larger models are quantized as they are."""
+"""Removed layers of the starter by quantization of the others. Larger models are quantized unpruned."""
 _HEALED = (3, 5, 8, 10)
 """Sizes of the similarity block that the instant recipe heals in every model."""
 _EXAMINED = 4
@@ -271,10 +271,10 @@ def _of_larger(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Iter
 
 
 def _across_sizes(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Iterator[Result]:
-    """Yield what every model of the gallery has in float32, on the same questions and texts, so that sizes can be compared.
+    """Yield the float32 results that all models of the gallery share, on the same questions and texts, to compare sizes.
 
     They are a map, the cost of each layer alone, a curve, exams, quantized weights, speeds, instant heals and a searched path.
-    What the starter has already is not yielded again.
+    Results that the starter has already are not yielded again.
     """
     from analysis.experiments.accuracy import evaluation, sweep
     from analysis.experiments.heal import healing, recipes

@@ -1,4 +1,4 @@
-"""Claims of the paper on models of several sizes: differences of known data, and what is not compared."""
+"""Claims of the paper on models of several sizes: differences of known data, and models that are not compared."""
 
 from dataclasses import replace
 
@@ -38,7 +38,7 @@ def sweep(n_layers, n_parameters, costs, tokens=100):
     ],
     ids=["deeper cost less", "deeper cost more", "equal"],
 )
-def test_halves_of_a_model_are_compared_without_first_and_last_layer(costs, verdict):
+def test_halves_are_compared_without_first_and_last_layer(costs, verdict):
     result = claims.depth_costs("m", *damage(costs))
     assert [layer.increase for layer in result.layers] == pytest.approx(costs, abs=1e-6)
     assert result.difference == pytest.approx(costs[4] - costs[1], abs=1e-6)

@@ -63,7 +63,7 @@ class DepthCosts(Interval):
         """Return both means and their difference, in a sentence."""
         return (
             f"{self.name}: without one layer, the loss rises by {number(self.deep, 3)} nats/token in the deeper half and by "
-            f"{number(self.shallow, 3)} in the shallower half (difference {number(self.difference, 3, '+')}, 95 % "
+            f"{number(self.shallow, 3)} in the shallower half. The difference is {number(self.difference, 3, '+')} (95 % "
             f"{self.ends(3)}, {self.n_texts} texts, {self.precision})."
         )
 
@@ -123,15 +123,16 @@ class SizePair(Interval):
         return (
             f"Without {self.share:.0%} of the layers, the loss of {self.larger} rises by {number(self.larger_increase, 2)} "
             f"nats/token (n = {self.larger_n}), that of {self.smaller} by {number(self.smaller_increase, 2)} "
-            f"(n = {self.smaller_n}): difference {number(self.difference, 2, '+')}, 95 % {self.ends(2)}, {self.n_texts} texts."
+            f"(n = {self.smaller_n}). The difference is {number(self.difference, 2, '+')} (95 % {self.ends(2)}, {self.n_texts} "
+            "texts)."
         )
 
 
 def depth_costs(name: str, damage: DamageResult, losses: np.ndarray | None) -> DepthCosts | None:
     """Return the costs of each layer; None where losses of single texts are not kept, or a layer is not measured.
 
-    The first and the last layer are drawn, but are in neither half: the paper excepts the last one, and the first one has no
-    layer before it to take over.
+    The first and the last layer are drawn, but are in neither half. The paper excepts the last one. The first one has no layer
+    before it.
 
     Args:
         name: of the model.
