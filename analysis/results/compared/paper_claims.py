@@ -202,10 +202,10 @@ def size_pairs(curves: Sequence[tuple[str, SweepResult]]) -> list[SizePair]:
             if not _share_texts(smaller, larger):
                 continue
             for smaller_n, larger_n in _equal_shares(smaller, larger):
-                rises = [_rises(smaller, smaller_n), _rises(larger, larger_n)]
                 weights = smaller.text_tokens
+                rises = _rises(smaller, smaller_n), _rises(larger, larger_n)
                 means = [stats.weighted_mean_and_stderr(rise, weights)[0] for rise in rises]
-                difference = stats.compare_losses(*rises, weights)
+                difference = stats.compare_losses(rises[0], rises[1], weights)
                 share, n_texts = smaller_n / smaller.n_layers, len(weights)
                 pairs.append(
                     SizePair(smaller_name, larger_name, share, smaller_n, larger_n, means[0], means[1], *difference, n_texts)
