@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 
 from analysis.charts.look import DARK, LIGHT, Palette, Style, add_level, bars, finish, palette, translucent
 from analysis.experiments.maps.distance_spec import Best
-from analysis.results.compared.paper_claims import DepthCosts, Tolerance
+from analysis.results.compared.paper_claims import DepthCosts, ToleranceCurve
 from analysis.results.compared.plateaus import Plateau
 from analysis.results.words.lesson import CLIFFS, PATHS, PublishedCliff, PublishedPath
 
@@ -186,7 +186,9 @@ def plateaus(curves: Sequence[Plateau], *, dark: bool = False, height: int = 330
     return finish(figure, height + names, x=x, y=y, margin={"b": 46, "t": 46 + names})
 
 
-def claims(depths: Sequence[DepthCosts], tolerances: Sequence[Tolerance], *, dark: bool = False, height: int = 560) -> Figure:
+def claims(
+    depths: Sequence[DepthCosts], tolerances: Sequence[ToleranceCurve], *, dark: bool = False, height: int = 560
+) -> Figure:
     """Draw the cost of each layer by its depth, and below it the cost of removing a share of the layers, with 95 % intervals.
 
     Args:

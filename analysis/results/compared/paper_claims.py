@@ -83,7 +83,7 @@ class ShareCost:
 
 
 @dataclass(frozen=True)
-class Tolerance:
+class ToleranceCurve:
     """Loss increase of one model by the share of removed layers."""
 
     name: str
@@ -167,7 +167,7 @@ def depth_costs(name: str, damage: DamageResult, losses: np.ndarray | None) -> D
     )
 
 
-def tolerance(name: str, sweep: SweepResult) -> Tolerance | None:
+def tolerance(name: str, sweep: SweepResult) -> ToleranceCurve | None:
     """Return the loss increase by share of layers; None where the losses of single texts are not kept.
 
     Args:
@@ -186,7 +186,7 @@ def tolerance(name: str, sweep: SweepResult) -> Tolerance | None:
         costs.append(ShareCost(point.n, point.n / sweep.n_layers, *(bits_per_nat * end for end in ends)))
     facts = sweep.model
     precision, n_texts = sweep.precision_in_words, first.n_texts
-    return Tolerance(name, precision, sweep.n_layers, facts.n_parameters, n_texts, tuple(costs))
+    return ToleranceCurve(name, precision, sweep.n_layers, facts.n_parameters, n_texts, tuple(costs))
 
 
 def size_pairs(curves: Sequence[tuple[str, SweepResult]]) -> list[SizePair]:

@@ -22,7 +22,7 @@ from analysis.exports.handout import HandoutTask
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results.compared import agreement
-from analysis.results.compared.paper_claims import DepthCosts, SizePair, Tolerance, depth_costs, size_pairs, tolerance
+from analysis.results.compared.paper_claims import DepthCosts, SizePair, ToleranceCurve, depth_costs, size_pairs, tolerance
 from analysis.results.stored import evidence
 from analysis.results.words import exercises
 from analysis.results.words import lesson as guesses
@@ -222,7 +222,7 @@ def gallery_curves() -> list[tuple[str, SweepResult]]:
     return sorted(curves.values(), key=lambda curve: curve[1].spec.strategy != USUAL)
 
 
-def gallery_claims() -> tuple[list[DepthCosts], list[Tolerance], list[SizePair]]:
+def gallery_claims() -> tuple[list[DepthCosts], list[ToleranceCurve], list[SizePair]]:
     """Costs of single layers, costs of shares of layers, and pairs of sizes, of the models of the gallery.
 
     Of each model the float32 results count, and those curves whose loss text most models share.
