@@ -65,7 +65,8 @@ def test_a_planted_identity_layer_wins(tiny_folder, tmp_path):
     loaded.model.save_pretrained(tmp_path)
     loaded.tokenizer.save_pretrained(tmp_path)
     best = distance_map.run(DistanceSpec(ModelSpec(str(tmp_path)), CORPUS)).best
-    assert (best[0].start, best[1].start) == (4, 3)
+    assert best[0].start in (3, 4)  # both are at distance 0 but for rounding, which differs between processors
+    assert best[1].start == 3
     assert best[0].distance < 1e-6
     assert best[1].distance < 1e-6
     assert best[2].distance > 1e-3

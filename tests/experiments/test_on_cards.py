@@ -39,6 +39,15 @@ def told(value):
     return [told(one) for one in value] if isinstance(value, list) else value
 
 
+def are_alike(result, expected) -> bool:
+    """Return whether two results are equal but for rounding, which depends on where a tensor lies on some processors."""
+    if isinstance(expected, dict):
+        return result.keys() == expected.keys() and all(are_alike(result[name], expected[name]) for name in expected)
+    if isinstance(expected, list):
+        return len(result) == len(expected) and all(map(are_alike, result, expected))
+    return result == pytest.approx(expected, rel=1e-5, abs=1e-6) if isinstance(expected, float) else result == expected
+
+
 @pytest.fixture
 def on_cards(tmp_path, monkeypatch, with_starter):
     """A function that runs something with every model spread over two cards, and an empty cache folder."""
@@ -85,7 +94,7 @@ def test_maps_curves_and_prompts(on_cards, model, texts, questions):
 
     expected = all_of_them()
     for whole, spread in zip(expected, on_cards(all_of_them), strict=True):
-        assert told(spread.to_json()) == told(whole.to_json()), spread.kind
+        assert are_alike(told(spread.to_json()), told(whole.to_json())), spread.kind
         assert (whole.ran_on, spread.ran_on) == ("cpu", "cpu x2")
         assert spread.spec.fingerprint() == whole.spec.fingerprint(), "a result is found again on a machine with other cards"
 
