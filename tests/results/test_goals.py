@@ -68,13 +68,18 @@ def test_size_and_speed_take_the_removal_that_removes_least():
     ("goal", "aim"),
     [
         (Goal(POINTS, 0.5), "lose less than 0.5 points of accuracy"),
-        (Goal(NATS, 0.001), "raise the loss by less than 0.001 nats/token"),
-        (Goal(MEGABYTES, 12), "fit 12 MB"),
+        (Goal(MEGABYTES, 12), "fit 12.0 MB"),
         (Goal(TIMES, 9), "be 9 times as fast"),
     ],
 )
 def test_a_goal_that_no_removal_reaches_is_named(goal, aim):
     assert goals.reach(goal, fronts(100, 90)).sentences()[0] == f"No measured removal is shown to {aim}."
+
+
+def test_a_loss_goal_that_no_removal_reaches_is_named():
+    found = front.fronts(LOSS, [fakes.sweep()])
+    named = goals.reach(Goal(NATS, -1.0), found).sentences()[0]
+    assert named == "No measured removal is shown to raise the loss by less than -1 nats/token."
 
 
 def test_loss_goal_is_decided_by_the_upper_end():
