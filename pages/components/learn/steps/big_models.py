@@ -176,7 +176,7 @@ def _claims() -> None:
     }
     for claim, found in verdicts.items():
         if found:
-            st.markdown(f"**{paper_claims.conclusion(claim, found)}**")
+            st.markdown(f"**{words.plain(paper_claims.conclusion(claim, found))}**")
         for case in depths if claim == paper_claims.LAYERS_CLAIM else pairs:
             st.caption(words.plain(f"{case.sentence()} The claim {case.verdict}."))
     st.caption(
