@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from analysis.core import disk, escapes, store
+from analysis.core.blocks import Block
 from analysis.core.errors import ModelNotFoundError
 from analysis.core.experiment import RESULTS
 from analysis.core.progress import Progress
@@ -40,6 +41,7 @@ from analysis.experiments.search.search_spec import SearchResult, SearchSpec
 from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.models.loading.load import WarmModels
 from analysis.models.source.model_spec import InspectSpec, ModelSpec
+from analysis.models.source.sizes import ModelFacts
 
 _LIMIT_BYTES = 3_000_000
 _QUESTIONS = BenchmarkSpec(limit=200)
@@ -182,7 +184,6 @@ def _of_starter(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Ite
     """All that the pages can show, of the model that every machine has."""
     from analysis.experiments.accuracy import precision, sweep
     from analysis.experiments.batch import methods
-    from analysis.experiments.heal import healing, recipes
     from analysis.experiments.maps import damage, distance_map
     from analysis.experiments.prompt import comparison, microscope, restore
     from analysis.experiments.search import search
@@ -210,9 +211,7 @@ def _of_starter(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Ite
     load.clear()
 
     def heal(recipe: str, n: int, *, control: bool = False) -> HealResult:
-        block, size = maps[0].best[n - 1].block, inspected.model.n_parameters
-        spec = recipes.heal_spec(recipe, model=model, n_parameters=size, block=block, benchmark=_QUESTIONS, generation=None)
-        return healing.run(spec.as_control() if control else spec, _tell)
+        return _healed(model, inspected.model, recipe, maps[0].best[n - 1].block, control=control)
 
     if "heal" in kinds:
         yield from (heal(recipe, n) for recipe, n in _HEALS)
@@ -277,7 +276,6 @@ def _across_sizes(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> I
     Results that the starter has already are not yielded again.
     """
     from analysis.experiments.accuracy import evaluation, sweep
-    from analysis.experiments.heal import healing, recipes
     from analysis.experiments.maps import damage, distance_map
     from analysis.experiments.search import search
     from analysis.experiments.speed import speed
@@ -313,17 +311,17 @@ def _across_sizes(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> I
             yield speed.run(SpeedSpec(quantized), _tell, load=load)
     load.clear()
     for n in _HEALED if "heal" in kinds and not is_starter else ():
-        yield healing.run(
-            recipes.heal_spec(
-                "instant",
-                model=model,
-                n_parameters=inspected.model.n_parameters,
-                block=map_result.best[n - 1].block,
-                benchmark=_QUESTIONS,
-                generation=None,
-            ),
-            _tell,
-        )
+        yield _healed(model, inspected.model, "instant", map_result.best[n - 1].block)
+
+
+def _healed(model: ModelSpec, facts: ModelFacts, recipe: str, block: Block, *, control: bool = False) -> HealResult:
+    """Heal a model without a block by a recipe, or train the unpruned model in the same way."""
+    from analysis.experiments.heal import healing, recipes
+
+    spec = recipes.heal_spec(
+        recipe, model=model, n_parameters=facts.n_parameters, block=block, benchmark=_QUESTIONS, generation=None
+    )
+    return healing.run(spec.as_control() if control else spec, _tell)
 
 
 def _seal() -> int:

@@ -170,14 +170,10 @@ def _claims() -> None:
         alt="Loss increase without each single layer by depth, and by share of removed layers, for bundled models of several "
         "sizes with 95 % intervals.",
     )
-    verdicts = {
-        paper_claims.LAYERS_CLAIM: [depth.verdict for depth in depths],
-        paper_claims.SIZES_CLAIM: [pair.verdict for pair in pairs],
-    }
-    for claim, found in verdicts.items():
-        if found:
-            st.markdown(f"**{words.plain(paper_claims.conclusion(claim, found))}**")
-        for case in depths if claim == paper_claims.LAYERS_CLAIM else pairs:
+    for claim, cases in ((paper_claims.LAYERS_CLAIM, depths), (paper_claims.SIZES_CLAIM, pairs)):
+        if cases:
+            st.markdown(f"**{words.plain(paper_claims.conclusion(claim, [case.verdict for case in cases]))}**")
+        for case in cases:
             st.caption(words.plain(f"{case.sentence()} The claim {case.verdict}."))
     st.caption(
         "The halves leave out the first and the last layer. Models are paired where they have one tokenizer, at equal shares "
